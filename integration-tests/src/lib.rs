@@ -1,0 +1,1 @@
+//! A virtual rack: real firmware, simulated machines, and the tests that use them.

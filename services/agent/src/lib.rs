@@ -1,0 +1,1 @@
+//! Runs from memory on the node: reports, writes, wipes.

@@ -1,0 +1,1 @@
+//! What nodes, racks and images are, and how they may change.

@@ -1,0 +1,1 @@
+//! Knows what every node is; the agents' door.

@@ -1,0 +1,1 @@
+//! Who may act: membership, leadership, rings, claims, permits and the journal.

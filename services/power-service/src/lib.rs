@@ -1,0 +1,1 @@
+//! Turns nodes on and off.

@@ -1,0 +1,1 @@
+//! Answers machines that boot from the network.

@@ -1,0 +1,1 @@
+//! The public API, and the life of every node.

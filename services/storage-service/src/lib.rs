@@ -1,0 +1,1 @@
+//! Images and boot files, pulled once and handed out by digest.

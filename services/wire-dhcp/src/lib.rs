@@ -1,0 +1,1 @@
+//! DHCPv4 for network boot: who asks, and what it is answered.

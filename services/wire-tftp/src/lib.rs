@@ -1,0 +1,1 @@
+//! TFTP for boot firmware, without sockets.
