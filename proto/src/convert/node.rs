@@ -1,0 +1,93 @@
+//! Orders, failures and timelines.
+
+use domain::{
+    failure::{Cause, Failure},
+    generation::{Generation, Order, Token},
+    time::Timestamp,
+    timeline::{Amount, Entry, Mark},
+};
+
+use super::Invalid;
+use crate::common::v1 as wire;
+
+impl From<Order> for wire::Order {
+    fn from(order: Order) -> Self {
+        Self {
+            token: order.token.number(),
+            generation: order.generation.number(),
+        }
+    }
+}
+
+impl From<wire::Order> for Order {
+    fn from(order: wire::Order) -> Self {
+        Self {
+            token: Token::from_number(order.token),
+            generation: Generation::from_number(order.generation),
+        }
+    }
+}
+
+impl From<Entry> for wire::TimelineEntry {
+    fn from(entry: Entry) -> Self {
+        Self {
+            at_ms: entry.at.millis(),
+            by: entry.by,
+            mark: entry.mark.word().to_owned(),
+            subject: entry.subject,
+            amount: entry.amount.map(|amount| wire::Amount {
+                done: amount.done,
+                total: amount.total,
+            }),
+        }
+    }
+}
+
+impl TryFrom<wire::TimelineEntry> for Entry {
+    type Error = Invalid;
+    fn try_from(entry: wire::TimelineEntry) -> Result<Self, Invalid> {
+        Ok(Self {
+            at: Timestamp::from_millis(entry.at_ms),
+            by: entry.by,
+            mark: Mark::ALL
+                .iter()
+                .copied()
+                .find(|mark| mark.word() == entry.mark)
+                .ok_or_else(|| unknown("mark", &entry.mark))?,
+            subject: entry.subject,
+            amount: entry.amount.map(|amount| Amount {
+                done: amount.done,
+                total: amount.total,
+            }),
+        })
+    }
+}
+
+impl From<Failure> for wire::Failure {
+    fn from(failure: Failure) -> Self {
+        Self {
+            cause: failure.cause.word().to_owned(),
+            text: failure.text,
+            at_ms: failure.at.millis(),
+        }
+    }
+}
+
+impl TryFrom<wire::Failure> for Failure {
+    type Error = Invalid;
+    fn try_from(failure: wire::Failure) -> Result<Self, Invalid> {
+        Ok(Self {
+            cause: Cause::ALL
+                .iter()
+                .copied()
+                .find(|cause| cause.word() == failure.cause)
+                .ok_or_else(|| unknown("cause", &failure.cause))?,
+            text: failure.text,
+            at: Timestamp::from_millis(failure.at_ms),
+        })
+    }
+}
+
+fn unknown(field: &'static str, word: &str) -> Invalid {
+    Invalid::wrong(field, format!("{word:?} is not known here"))
+}

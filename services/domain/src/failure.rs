@@ -1,0 +1,106 @@
+//! Why something did not happen, in words for an operator and a word for programs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+macro_rules! causes {
+    ($($(#[$doc:meta])* $cause:ident, $word:literal, $next:literal;)*) => {
+        /// What went wrong. Each has a next step of its own.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Cause { $($(#[$doc])* #[serde(rename = $word)] $cause,)* }
+
+        impl Cause {
+            /// Every cause, for tables and tests.
+            pub const ALL: &'static [Self] = &[$(Self::$cause,)*];
+
+            /// The stable word that programs know it by.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$cause => $word,)* }
+            }
+
+            /// What the operator does about it.
+            #[must_use]
+            pub const fn next_step(self) -> &'static str {
+                match self { $(Self::$cause => $next,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    /// The BMC answers to nothing.
+    BmcSilent, "BMC_SILENT", "check that the BMC has power and network and that its address is right (ironmesh node show), then repeat the command";
+    /// The BMC knows the user but not this password, or the other way round.
+    BmcPassword, "BMC_PASSWORD", "set the right credentials with: ironmesh node set NODE --bmc-user … --bmc-password-file …, then repeat the command";
+    /// The BMC has no room for another session.
+    BmcNoSession, "BMC_NO_SESSION", "close stale sessions at the BMC (ipmitool session info all), or reset the BMC, then repeat the command";
+    /// The BMC answered that it will not do it.
+    BmcRefused, "BMC_REFUSED", "look at the BMC's own log for why it refused, then repeat the command";
+    /// The machine did not take power although the BMC accepted the command.
+    PowerStuck, "POWER_STUCK", "look at the machine: power supply, front panel lock; then repeat the command";
+    /// The machine lost its power while work was going on.
+    PowerLost, "POWER_LOST", "find out who switched it off (ironmesh node timeline), then: ironmesh node deploy NODE …";
+    /// No DHCP packet of the machine was seen.
+    NoDhcp, "NO_DHCP", "check the cable, the switch port's VLAN and that the port's MAC is right (ironmesh node show), and that the firmware may boot from the network";
+    /// DHCP was offered and not taken.
+    DhcpNotTaken, "DHCP_NOT_TAKEN", "look for a second DHCP server on the segment, and for a switch that drops broadcasts";
+    /// The machine had an address but fetched no boot loader.
+    TftpBlocked, "TFTP_BLOCKED", "check that UDP port 69 and the answers from high ports pass between the machine and the pxe-service";
+    /// The loader ran but fetched nothing over HTTP.
+    HttpBlocked, "HTTP_BLOCKED", "check that the pxe-service's HTTP port passes between the machine and the pxe-service";
+    /// A boot file is missing or is not what it should be.
+    RamdiskMissing, "RAMDISK_MISSING", "register the rack's kernel and ramdisk again: ironmesh image create …, ironmesh rack set RACK --kernel … --ramdisk …";
+    /// Kernel and ramdisk were fetched, and the agent never called.
+    AgentMute, "AGENT_MUTE", "look at the machine's console: did the kernel start, does it know the NIC, does the agent reach the inventory-service?";
+    /// The agent called and then stopped calling.
+    AgentLost, "AGENT_LOST", "look at the machine's console for a crash of the agent or the kernel; check the link";
+    /// The agent ended with an error of its own.
+    AgentCrashed, "AGENT_CRASHED", "look at the machine's console and the agent's last words in ironmesh node timeline";
+    /// Two machines asked with the same boot token.
+    TwoMachines, "TWO_MACHINES", "find the second machine that boots with this node's MAC; nothing was written";
+    /// The image's content is not what was registered.
+    ImageDigest, "IMAGE_DIGEST", "register the image with the right digest, or mend the file at its URL";
+    /// The image can not be had from its URL.
+    ImageUnreachable, "IMAGE_UNREACHABLE", "check that the image's URL answers from the storage-service, then deploy again";
+    /// The image does not fit.
+    ImageTooLarge, "IMAGE_TOO_LARGE", "choose a larger disk or a smaller image";
+    /// The image can not be unpacked.
+    ImageCorrupt, "IMAGE_CORRUPT", "build the image again; its packing is damaged though its digest is right";
+    /// The machine has no disk to write to.
+    NoDisk, "NO_DISK", "check the disk and its controller; the ramdisk may lack its driver (ironmesh node show lists what was found)";
+    /// The disk answers with errors.
+    DiskError, "DISK_ERROR", "replace the disk; see the agent's words for its name and serial number";
+    /// The storage-service stopped answering in the middle.
+    ImageServerGone, "IMAGE_SERVER_GONE", "check the rack's storage-service (ironmesh rack show), then deploy again";
+    /// The machine was started from its disk and gave no sign of life in time.
+    NoLife, "NO_LIFE", "look at the machine's console: boot loader, kernel, network of the deployed system";
+    /// A person asked for it to stop.
+    Aborted, "ABORTED", "nothing to mend: repeat the command when you want it";
+    /// A deadline passed without another cause being known.
+    Deadline, "DEADLINE", "look at ironmesh node timeline for the last thing that was seen";
+}
+
+/// A failure as it is stored and shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The word for programs.
+    pub cause: Cause,
+    /// What happened, in plain words, naming the thing.
+    pub text: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_names_a_next_step() {
+        for cause in Cause::ALL {
+            assert!(cause.next_step().len() > 20, "{cause:?}");
+        }
+    }
+}

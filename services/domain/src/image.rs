@@ -1,0 +1,151 @@
+//! Images by digest: what is written to disks, and what machines boot from the network.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::{id::ImageId, net::as_text};
+
+/// The hash function of a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// FIPS 180-4, 32 octets.
+    Sha256,
+    /// FIPS 180-4, 64 octets.
+    Sha512,
+}
+
+impl Algorithm {
+    /// The digest's size in octets.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// What a file's content must hash to. Written as `sha256:<hex>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest {
+    /// By which function.
+    pub algorithm: Algorithm,
+    /// Lower-case hexadecimal, exactly as long as the function's output.
+    hex: String,
+}
+
+/// The text is not a digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a digest such as sha256:<64 hexadecimal digits> or sha512:<128 hexadecimal digits>")]
+pub struct NotADigest(String);
+
+impl Digest {
+    /// The hexadecimal digits.
+    #[must_use]
+    pub fn hex(&self) -> &str {
+        &self.hex
+    }
+
+    /// As a file name that no other digest has.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        self.to_string().replace(':', "-")
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.algorithm {
+            Algorithm::Sha256 => "sha256",
+            Algorithm::Sha512 => "sha512",
+        };
+        write!(f, "{word}:{}", self.hex)
+    }
+}
+impl FromStr for Digest {
+    type Err = NotADigest;
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        let wrong = || NotADigest(text.chars().take(160).collect());
+        let (word, hex) = text.split_once([':', '-']).ok_or_else(wrong)?;
+        let algorithm = match word {
+            "sha256" => Algorithm::Sha256,
+            "sha512" => Algorithm::Sha512,
+            _ => return Err(wrong()),
+        };
+        let fits = hex.len() == algorithm.size() * 2 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+        if fits {
+            Ok(Self {
+                algorithm,
+                hex: hex.to_ascii_lowercase(),
+            })
+        } else {
+            Err(wrong())
+        }
+    }
+}
+as_text!(Digest);
+
+/// How the content is packed on the wire and in the cache; it is unpacked while it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encoding {
+    /// As it is.
+    #[default]
+    Plain,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// What an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Written to a whole disk.
+    #[default]
+    Disk,
+    /// Booted from the network.
+    Kernel,
+    /// The initial file system beside a kernel.
+    Ramdisk,
+}
+
+/// A registered image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Its id.
+    pub id: ImageId,
+    /// Its name, unique within the datacenter.
+    pub name: String,
+    /// Where it is pulled from: an `http:`, `https:` or `file:` URL.
+    pub url: String,
+    /// What the pulled file must hash to.
+    pub digest: Digest,
+    /// How it is packed.
+    pub encoding: Encoding,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Octets once unpacked, where the registrant knew; compared with the disk before anything is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacked_size: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_has_the_length_of_its_function() {
+        let text = format!("sha256:{}", "Ab".repeat(32));
+        assert_eq!(text.parse::<Digest>().unwrap().to_string(), text.to_lowercase());
+        for wrong in [
+            "sha256:ab".to_owned(),
+            format!("md5:{}", "ab".repeat(16)),
+            format!("sha512:{}", "ab".repeat(32)),
+        ] {
+            assert!(wrong.parse::<Digest>().is_err(), "{wrong}");
+        }
+    }
+}

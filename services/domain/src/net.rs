@@ -1,0 +1,224 @@
+//! Addresses: of NICs, of BMCs, of a rack's provisioning network.
+
+use std::{fmt, net::Ipv4Addr, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The hardware address of a NIC. Written lower-case with colons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddr([u8; 6]);
+
+/// The text is not an address of the kind that was wanted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {wanted}")]
+pub struct NotAnAddress {
+    wanted: &'static str,
+    text: String,
+}
+
+impl NotAnAddress {
+    fn new(wanted: &'static str, text: &str) -> Self {
+        Self {
+            wanted,
+            text: text.to_owned(),
+        }
+    }
+}
+
+impl MacAddr {
+    /// From its six octets.
+    #[must_use]
+    pub const fn new(octets: [u8; 6]) -> Self {
+        Self(octets)
+    }
+
+    /// The six octets.
+    #[must_use]
+    pub const fn octets(self) -> [u8; 6] {
+        self.0
+    }
+
+    /// Whether it can belong to one NIC: neither all zero nor a group address (IEEE 802, the lowest bit of the first octet).
+    #[must_use]
+    pub fn is_unicast(self) -> bool {
+        self.0 != [0; 6] && self.0.first().is_some_and(|first| first & 1 == 0)
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+impl FromStr for MacAddr {
+    type Err = NotAnAddress;
+    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+        let wrong = || NotAnAddress::new("a MAC address such as 52:54:00:12:34:56", text);
+        let mut octets = [0; 6];
+        let mut parts = text.split([':', '-']);
+        for octet in &mut octets {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
+            *octet = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
+        }
+        if parts.next().is_some() {
+            Err(wrong())
+        } else {
+            Ok(Self(octets))
+        }
+    }
+}
+
+/// Where a BMC is: its identity within a datacenter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BmcAddr {
+    /// An IP address or a DNS name, lower-case.
+    pub host: String,
+    /// The UDP port; 623 for IPMI unless said otherwise (IPMI 2.0 §13.1.2).
+    pub port: u16,
+}
+
+/// The port of RMCP (IPMI 2.0 §13.1.2).
+pub const IPMI_PORT: u16 = 623;
+/// The longest DNS name (RFC 1035 §2.3.4).
+const LONGEST_NAME: usize = 253;
+
+impl fmt::Display for BmcAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+impl FromStr for BmcAddr {
+    type Err = NotAnAddress;
+    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+        let wrong = || NotAnAddress::new("a BMC address such as 10.0.0.5, bmc7.example:623", text);
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
+            None => (text, IPMI_PORT),
+        };
+        let fits = !host.is_empty()
+            && host.len() <= LONGEST_NAME
+            && port != 0
+            && host
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+        if fits {
+            Ok(Self {
+                host: host.to_ascii_lowercase(),
+                port,
+            })
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+/// An IPv4 network, as `10.77.1.0/24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Subnet {
+    network: Ipv4Addr,
+    prefix: u8,
+}
+
+impl Subnet {
+    /// The network that `address` lies in, where `prefix` is at most 30.
+    #[must_use]
+    pub fn around(address: Ipv4Addr, prefix: u8) -> Option<Self> {
+        (prefix <= 30).then(|| Self {
+            network: Ipv4Addr::from_bits(address.to_bits() & mask(prefix)),
+            prefix,
+        })
+    }
+
+    /// Whether the address lies in it.
+    #[must_use]
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        address.to_bits() & mask(self.prefix) == self.network.to_bits()
+    }
+
+    /// The mask, as DHCP option 1 wants it.
+    #[must_use]
+    pub fn netmask(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(mask(self.prefix))
+    }
+
+    /// The number of leading one bits.
+    #[must_use]
+    pub const fn prefix(self) -> u8 {
+        self.prefix
+    }
+}
+
+fn mask(prefix: u8) -> u32 {
+    u32::MAX
+        .checked_shl(32_u32.saturating_sub(u32::from(prefix)))
+        .unwrap_or(0)
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+impl FromStr for Subnet {
+    type Err = NotAnAddress;
+    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+        text.split_once('/')
+            .and_then(|(address, prefix)| Self::around(address.parse().ok()?, prefix.parse().ok()?))
+            .ok_or_else(|| NotAnAddress::new("an IPv4 network such as 10.77.1.0/24", text))
+    }
+}
+
+macro_rules! as_text {
+    ($($kind:ty),*) => {$(
+        impl Serialize for $kind {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+pub(crate) use as_text;
+as_text!(MacAddr, BmcAddr, Subnet);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mac_is_read_with_colons_or_dashes_and_written_with_colons() {
+        let mac: MacAddr = "52-54-00-AB-cd-0f".parse().unwrap();
+        assert_eq!(mac.to_string(), "52:54:00:ab:cd:0f");
+        for wrong in [
+            "",
+            "52:54:00:ab:cd",
+            "52:54:00:ab:cd:0f:11",
+            "52:54:0:ab:cd:0f",
+            "zz:54:00:ab:cd:0f",
+        ] {
+            assert!(wrong.parse::<MacAddr>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_bmc_has_the_ipmi_port_unless_another_is_named() {
+        assert_eq!("10.0.0.5".parse::<BmcAddr>().unwrap().to_string(), "10.0.0.5:623");
+        assert_eq!("BMC7:1623".parse::<BmcAddr>().unwrap().to_string(), "bmc7:1623");
+        for wrong in ["", ":623", "a b", "10.0.0.5:0", "10.0.0.5:70000"] {
+            assert!(wrong.parse::<BmcAddr>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_subnet_knows_what_lies_in_it() {
+        let subnet: Subnet = "10.77.1.9/24".parse().unwrap();
+        assert_eq!(subnet.to_string(), "10.77.1.0/24");
+        assert_eq!(subnet.netmask(), Ipv4Addr::new(255, 255, 255, 0));
+        assert!(subnet.contains(Ipv4Addr::new(10, 77, 1, 200)) && !subnet.contains(Ipv4Addr::new(10, 77, 2, 1)));
+    }
+}

@@ -1,0 +1,406 @@
+//! What is left to do for a node: from what is wanted and what was seen, at a given moment.
+//!
+//! A pass calls [`plan`] and carries out at most one act. Nothing is remembered between passes that is not in the
+//! records, so whoever makes the next pass, after whatever crash, comes to the same remaining work.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    failure::{Cause, Failure},
+    generation::Generation,
+    power::{Boot, BootDevice, BootMode, Persistence, Power, PowerTarget},
+    provision::{Event, Stage, State},
+    time::Timestamp,
+};
+
+/// How long each thing may take before it counts as failed. Kept in the scheduler's configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A BMC's first answer.
+    pub verify: Duration,
+    /// Image and boot files in the rack's cache.
+    pub prepare: Duration,
+    /// A power target reached.
+    pub power: Duration,
+    /// A boot without anything new on its timeline.
+    pub boot: Duration,
+    /// An agent without a sign of itself.
+    pub agent: Duration,
+    /// Boots tried before giving up.
+    pub boots: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            verify: Duration::from_secs(60),
+            prepare: Duration::from_secs(30 * 60),
+            power: Duration::from_secs(180),
+            boot: Duration::from_secs(300),
+            agent: Duration::from_secs(120),
+            boots: 3,
+        }
+    }
+}
+
+/// What is wanted of the node now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where its life is.
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// What instructions carry now.
+    pub generation: Generation,
+    /// The boot attempts of this operation that came to nothing.
+    pub boots_lost: u32,
+    /// Its firmware interface.
+    pub boot_mode: BootMode,
+    /// How long a deployed system may take to show life; `None`: it need not.
+    pub wait_for_life: Option<Duration>,
+}
+
+/// How a leaf stands with the instruction of a generation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Progress {
+    /// Not asked, or nothing seen of it.
+    #[default]
+    Unknown,
+    /// At it.
+    Underway,
+    /// Done, at this time.
+    Done(Timestamp),
+    /// It can not.
+    Failed(Failure),
+}
+
+/// What was seen, as far as the present generation is concerned.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// The BMC's answer to being asked.
+    pub bmc: Progress,
+    /// Power as last read, whatever the generation.
+    pub power: Option<Power>,
+    /// The power instruction.
+    pub power_target: Progress,
+    /// The boot decision is minted.
+    pub minted: bool,
+    /// Images and boot files are in the rack's cache.
+    pub images: Progress,
+    /// The pxe-service answers the machine by the decision.
+    pub boot: Progress,
+    /// The agent is bound to the boot token since this time.
+    pub agent_bound: Option<Timestamp>,
+    /// The agent's work.
+    pub work: Progress,
+    /// The agent's last sign of itself.
+    pub agent_heard: Option<Timestamp>,
+    /// The last thing on the running timeline.
+    pub last_mark: Option<Timestamp>,
+    /// The deployed system's first sign of life.
+    pub life: Option<Timestamp>,
+    /// What the timeline says about where a boot stopped.
+    pub diagnosis: Option<(Cause, String)>,
+}
+
+/// What a node that is not moving waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Thing {
+    /// An answer of its BMC.
+    Bmc,
+    /// Images in the rack's cache.
+    Images,
+    /// The pxe-service's readiness.
+    BootFiles,
+    /// Power at its target.
+    Power,
+    /// The agent's first call.
+    Agent,
+    /// The agent's work.
+    Work,
+    /// The deployed system's first sign of life.
+    Life,
+}
+
+impl Thing {
+    /// In words for `node show`.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Bmc => "an answer of its BMC",
+            Self::Images => "the image to be in the rack's cache",
+            Self::BootFiles => "the pxe-service to have its boot files",
+            Self::Power => "its power to reach what was asked",
+            Self::Agent => "its agent to call",
+            Self::Work => "its agent to do the work",
+            Self::Life => "the deployed system's first sign of life",
+        }
+    }
+}
+
+/// Why nothing can be done now, and when that is looked at again at the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// For what.
+    pub thing: Thing,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; then it has failed, or is tried again.
+    pub until: Timestamp,
+}
+
+/// One thing to do on the outside. Every act may be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Ask the BMC who it is, and how power stands.
+    AskBmc,
+    /// Mint the boot decision with its token.
+    Mint,
+    /// Have the images in the rack's cache.
+    EnsureImages,
+    /// Have the pxe-service answer by the decision.
+    EnsureBoot,
+    /// Bring power to a target.
+    EnsurePower(PowerTarget),
+}
+
+/// What a pass does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing is wanted.
+    Rest,
+    /// Nothing can be done now.
+    Wait(Waiting),
+    /// Do this, then look again; until the thing is there the node waits for it.
+    Act(Act, Waiting),
+    /// The life moves.
+    Step(Event, Option<Failure>),
+}
+
+/// What is still to be done to bring a node from what is to what is wanted.
+#[must_use]
+pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Plan {
+    let at = Moment {
+        wanted,
+        seen,
+        limits,
+        now,
+    };
+    match wanted.state {
+        State::Verifying => at.reach(
+            &seen.bmc,
+            Act::AskBmc,
+            Thing::Bmc,
+            limits.verify,
+            Cause::BmcSilent,
+            Event::Answered,
+        ),
+        State::Deleting => at.power(PowerTarget::Off),
+        State::Deploying { stage } | State::Cleaning { stage } => match stage {
+            Stage::Prepare => at.prepare(),
+            Stage::Boot => at.boot(),
+            Stage::Work => at.work(),
+            Stage::Finish if matches!(wanted.state, State::Cleaning { .. }) => at.power(PowerTarget::Off),
+            Stage::Finish => at.boot_from_disk(),
+        },
+        State::Enroll
+        | State::Manageable
+        | State::Inspecting { .. }
+        | State::Available
+        | State::DeployHold
+        | State::Active
+        | State::CleanHold
+        | State::Adopting
+        | State::Rescuing { .. }
+        | State::Rescue
+        | State::Unrescuing { .. }
+        | State::Servicing { .. }
+        | State::ServiceHold
+        | State::Failed { .. } => Plan::Rest,
+    }
+}
+
+struct Moment<'a> {
+    wanted: &'a Wanted,
+    seen: &'a Seen,
+    limits: &'a Limits,
+    now: Timestamp,
+}
+
+impl Moment<'_> {
+    fn prepare(&self) -> Plan {
+        let (seen, limit) = (self.seen, self.limits.prepare);
+        if seen.agent_bound.is_some() {
+            return Plan::Step(Event::Called, None);
+        }
+        if !seen.minted {
+            return Plan::Act(Act::Mint, self.waiting(Thing::BootFiles, self.wanted.since, limit));
+        }
+        let images = self.reach(
+            &seen.images,
+            Act::EnsureImages,
+            Thing::Images,
+            limit,
+            Cause::ImageUnreachable,
+            Event::Prepared,
+        );
+        if !matches!(images, Plan::Step(Event::Prepared, _)) {
+            return images;
+        }
+        self.reach(
+            &seen.boot,
+            Act::EnsureBoot,
+            Thing::BootFiles,
+            limit,
+            Cause::RamdiskMissing,
+            Event::Prepared,
+        )
+    }
+
+    fn boot(&self) -> Plan {
+        if self.seen.agent_bound.is_some() {
+            return Plan::Step(Event::Called, None);
+        }
+        let network = Boot {
+            device: BootDevice::Pxe,
+            persistence: Persistence::Once,
+            mode: self.wanted.boot_mode,
+        };
+        let on = match self.power_reached(PowerTarget::Booted { boot: Some(network) }) {
+            Ok(at) => at,
+            Err(plan) => return plan,
+        };
+        let progress = self.seen.last_mark.map_or(on, |mark| mark.max(on));
+        let waiting = self.waiting(Thing::Agent, progress, self.limits.boot);
+        if self.now < waiting.until {
+            return Plan::Wait(waiting);
+        }
+        if self.wanted.boots_lost + 1 < self.limits.boots {
+            return Plan::Step(Event::Again, None);
+        }
+        let (cause, text) = self.seen.diagnosis.clone().unwrap_or_else(|| {
+            (
+                Cause::Deadline,
+                "the machine was told to boot and its agent never called".to_owned(),
+            )
+        });
+        self.give_up(cause, format!("{text} (after {} boots)", self.limits.boots))
+    }
+
+    fn work(&self) -> Plan {
+        match &self.seen.work {
+            Progress::Done(_) => return Plan::Step(Event::Worked, None),
+            Progress::Failed(failure) => return Plan::Step(Event::GaveUp, Some(failure.clone())),
+            Progress::Unknown | Progress::Underway => {}
+        }
+        if self.seen.power == Some(Power::Off) {
+            return self.give_up(
+                Cause::PowerLost,
+                "the machine lost its power while its agent was at work".to_owned(),
+            );
+        }
+        // Life counts from the stage's beginning too: a scheduler that has just taken over has heard nothing yet.
+        let heard = self
+            .seen
+            .agent_heard
+            .map_or(self.wanted.since, |heard| heard.max(self.wanted.since));
+        let waiting = self.waiting(Thing::Work, heard, self.limits.agent);
+        if self.now < waiting.until {
+            return Plan::Wait(waiting);
+        }
+        let text = format!(
+            "the agent was last heard {} s ago, at {heard}",
+            self.now.since(heard).as_secs()
+        );
+        self.give_up(Cause::AgentLost, text)
+    }
+
+    fn boot_from_disk(&self) -> Plan {
+        let disk = Boot {
+            device: BootDevice::Disk,
+            persistence: Persistence::Persistent,
+            mode: self.wanted.boot_mode,
+        };
+        let on = match self.power_reached(PowerTarget::Booted { boot: Some(disk) }) {
+            Ok(at) => at,
+            Err(plan) => return plan,
+        };
+        let Some(patience) = self.wanted.wait_for_life else {
+            return Plan::Step(Event::Finished, None);
+        };
+        if self.seen.life.is_some() {
+            return Plan::Step(Event::Finished, None);
+        }
+        let waiting = self.waiting(Thing::Life, on, patience);
+        if self.now < waiting.until {
+            return Plan::Wait(waiting);
+        }
+        let text = format!(
+            "the deployed system gave no sign of life within {} s",
+            patience.as_secs()
+        );
+        self.give_up(Cause::NoLife, text)
+    }
+
+    fn power(&self, target: PowerTarget) -> Plan {
+        match self.power_reached(target) {
+            Ok(_) => Plan::Step(Event::Finished, None),
+            Err(plan) => plan,
+        }
+    }
+
+    fn power_reached(&self, target: PowerTarget) -> Result<Timestamp, Plan> {
+        if let Progress::Done(at) = self.seen.power_target {
+            return Ok(at);
+        }
+        let act = Act::EnsurePower(target);
+        Err(self.reach(
+            &self.seen.power_target,
+            act,
+            Thing::Power,
+            self.limits.power,
+            Cause::PowerStuck,
+            Event::Finished,
+        ))
+    }
+
+    /// Acts until the thing is done, for as long as the limit allows; then the life moves on, or has failed.
+    fn reach(&self, progress: &Progress, act: Act, thing: Thing, limit: Duration, late: Cause, then: Event) -> Plan {
+        let waiting = self.waiting(thing, self.wanted.since, limit);
+        match progress {
+            Progress::Done(_) => Plan::Step(then, None),
+            Progress::Failed(failure) => Plan::Step(Event::GaveUp, Some(failure.clone())),
+            Progress::Unknown | Progress::Underway if self.now >= waiting.until => self.give_up(
+                late,
+                format!("waited {} s for {} in vain", limit.as_secs(), thing.words()),
+            ),
+            // A leaf that is at it may have died since: asking again costs one call, and it may be repeated.
+            Progress::Unknown | Progress::Underway => Plan::Act(act, waiting),
+        }
+    }
+
+    fn waiting(&self, thing: Thing, since: Timestamp, limit: Duration) -> Waiting {
+        Waiting {
+            thing,
+            since,
+            until: since.plus(limit),
+        }
+    }
+
+    fn give_up(&self, cause: Cause, text: String) -> Plan {
+        Plan::Step(
+            Event::GaveUp,
+            Some(Failure {
+                cause,
+                text,
+                at: self.now,
+            }),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

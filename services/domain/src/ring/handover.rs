@@ -1,0 +1,236 @@
+//! When a claim may pass on, what the leader writes next, and when somebody counts as gone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Add,
+    time::Duration,
+};
+
+use super::assign::{HASH_VERSION, Ring};
+use crate::id::InstanceId;
+
+/// What a member says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presence {
+    /// Its weight in the ring.
+    pub weight: u32,
+    /// It was asked to stop and hands over.
+    pub stopping: bool,
+}
+
+/// Who is seen missing, since when on the observer's own clock.
+#[derive(Debug, Clone)]
+pub struct Absences<T> {
+    since: BTreeMap<InstanceId, T>,
+}
+
+impl<T> Default for Absences<T> {
+    fn default() -> Self {
+        Self { since: BTreeMap::new() }
+    }
+}
+
+impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Absences<T> {
+    /// Takes note of one look at the store: of those whom the ring names, whose member key is missing?
+    ///
+    /// The clock of an instance starts at the first look, not older than the ring that names it, at which it was
+    /// missing; one that is there, or is no longer named, has no clock.
+    pub fn look(&mut self, now: T, ring: &Ring, present: impl Fn(InstanceId) -> bool) {
+        self.since
+            .retain(|instance, _| ring.names(*instance) && !present(*instance));
+        for instance in ring.members.keys().chain(&ring.leaving) {
+            if !present(*instance) {
+                self.since.entry(*instance).or_insert(now);
+            }
+        }
+    }
+
+    /// Who has been missing for `wait`.
+    pub fn gone(&self, now: T, wait: Duration) -> BTreeSet<InstanceId> {
+        self.since
+            .iter()
+            .filter(|(_, since)| now >= **since + wait)
+            .map(|(instance, _)| *instance)
+            .collect()
+    }
+
+    /// When somebody next counts as gone, if nothing changes.
+    pub fn deadline(&self, now: T, wait: Duration) -> Option<T> {
+        self.since
+            .values()
+            .map(|since| *since + wait)
+            .filter(|at| *at > now)
+            .fold(None, |first, at| {
+                if first.is_some_and(|first| first <= at) {
+                    first
+                } else {
+                    Some(at)
+                }
+            })
+    }
+}
+
+/// Whether the owner under a ring may claim a node that `holder` claimed before.
+///
+/// `epoch` is the ring's; `acknowledged` gives the highest epoch that an instance acknowledged.
+pub fn may_claim(
+    me: InstanceId,
+    holder: Option<InstanceId>,
+    ring: &Ring,
+    epoch: i64,
+    acknowledged: impl Fn(InstanceId) -> Option<i64>,
+    gone: &BTreeSet<InstanceId>,
+) -> bool {
+    let Some(holder) = holder else { return true };
+    holder == me
+        || acknowledged(holder).is_some_and(|ack| ack >= epoch)
+        || gone.contains(&holder)
+        || !ring.names(holder)
+}
+
+/// What the leader writes next, or `None` where the ring is as it should be.
+///
+/// Members are those present and not stopping. Whoever drops out stays in `leaving` until it has acknowledged an
+/// epoch that lacks it or is gone.
+pub fn next_ring(
+    ring: Option<(&Ring, i64)>,
+    present: &BTreeMap<InstanceId, Presence>,
+    acknowledged: impl Fn(InstanceId) -> Option<i64>,
+    gone: &BTreeSet<InstanceId>,
+) -> Option<Ring> {
+    let members: BTreeMap<_, _> = present
+        .iter()
+        .filter(|(_, seen)| !seen.stopping)
+        .map(|(instance, seen)| (*instance, seen.weight))
+        .collect();
+    let Some((old, epoch)) = ring else {
+        return Some(Ring {
+            members,
+            leaving: BTreeSet::new(),
+            hash: HASH_VERSION,
+        });
+    };
+    let lets_go = |instance: &InstanceId| {
+        gone.contains(instance)
+            || (!old.members.contains_key(instance) && acknowledged(*instance).is_some_and(|ack| ack >= epoch))
+    };
+    let leaving = old
+        .members
+        .keys()
+        .chain(&old.leaving)
+        .filter(|instance| !members.contains_key(instance) && !lets_go(instance))
+        .copied()
+        .collect();
+    let next = Ring {
+        members,
+        leaving,
+        hash: HASH_VERSION,
+    };
+    (next != *old).then_some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_millis(3500);
+
+    fn id(n: u128) -> InstanceId {
+        InstanceId::new(Uuid::from_u128(n))
+    }
+
+    fn present(ids: &[u128]) -> BTreeMap<InstanceId, Presence> {
+        ids.iter()
+            .map(|n| {
+                (
+                    id(*n),
+                    Presence {
+                        weight: 1,
+                        stopping: false,
+                    },
+                )
+            })
+            .collect()
+    }
+
+    fn ring(members: &[u128], leaving: &[u128]) -> Ring {
+        Ring {
+            members: members.iter().map(|n| (id(*n), 1)).collect(),
+            leaving: leaving.iter().map(|n| id(*n)).collect(),
+            hash: HASH_VERSION,
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_missing_leaves_and_is_dropped_only_when_it_is_gone() {
+        let nobody = BTreeSet::new();
+        let (old, none) = (ring(&[1, 2], &[]), |_: InstanceId| None);
+        let next = next_ring(Some((&old, 5)), &present(&[1]), none, &nobody).unwrap();
+        assert_eq!(next, ring(&[1], &[2]));
+        assert_eq!(next_ring(Some((&next, 6)), &present(&[1]), none, &nobody), None);
+        let gone = BTreeSet::from([id(2)]);
+        assert_eq!(
+            next_ring(Some((&next, 6)), &present(&[1]), none, &gone).unwrap(),
+            ring(&[1], &[])
+        );
+    }
+
+    #[test]
+    fn a_member_that_stops_is_dropped_when_it_has_acknowledged_an_epoch_without_it() {
+        let nobody = BTreeSet::new();
+        let mut present = present(&[1, 2]);
+        present.insert(
+            id(2),
+            Presence {
+                weight: 1,
+                stopping: true,
+            },
+        );
+        let old = ring(&[1, 2], &[]);
+        let acked_old = |instance| (instance == id(2)).then_some(5);
+        let next = next_ring(Some((&old, 5)), &present, acked_old, &nobody).unwrap();
+        assert_eq!(
+            next,
+            ring(&[1], &[2]),
+            "an acknowledgement of a ring that still has it is none"
+        );
+        let acked_new = |instance| (instance == id(2)).then_some(6);
+        assert_eq!(
+            next_ring(Some((&next, 6)), &present, acked_new, &nobody).unwrap(),
+            ring(&[1], &[])
+        );
+    }
+
+    #[test]
+    fn a_claim_passes_on_only_when_its_holder_let_go_is_gone_or_is_unknown() {
+        let nobody = BTreeSet::new();
+        let now = ring(&[1, 2], &[3]);
+        let silent = |_: InstanceId| None;
+        assert!(may_claim(id(1), None, &now, 9, silent, &nobody));
+        assert!(may_claim(id(1), Some(id(1)), &now, 9, silent, &nobody));
+        assert!(!may_claim(id(1), Some(id(2)), &now, 9, silent, &nobody));
+        assert!(!may_claim(id(1), Some(id(3)), &now, 9, |_| Some(8), &nobody));
+        assert!(may_claim(id(1), Some(id(3)), &now, 9, |_| Some(9), &nobody));
+        assert!(may_claim(id(1), Some(id(3)), &now, 9, silent, &BTreeSet::from([id(3)])));
+        assert!(
+            may_claim(id(1), Some(id(4)), &now, 9, silent, &nobody),
+            "in no ring any more"
+        );
+    }
+
+    #[test]
+    fn somebody_is_gone_after_the_wait_and_not_when_it_was_seen_in_between() {
+        let ring = ring(&[1, 2], &[]);
+        let mut absences = Absences::default();
+        let at = Duration::from_millis;
+        absences.look(at(0), &ring, |instance| instance == id(1));
+        assert!(absences.gone(at(3499), WAIT).is_empty());
+        assert_eq!(absences.deadline(at(0), WAIT), Some(at(3500)));
+        assert_eq!(absences.gone(at(3500), WAIT), BTreeSet::from([id(2)]));
+        absences.look(at(3600), &ring, |_| true);
+        absences.look(at(3700), &ring, |instance| instance == id(1));
+        assert!(absences.gone(at(7000), WAIT).is_empty());
+    }
+}

@@ -1,0 +1,64 @@
+//! The names of the services, as configuration, certificates, keys and rings spell them.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A service of the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// Speaks to BMCs.
+    #[serde(rename = "power-service")]
+    Power,
+    /// Answers machines that boot.
+    #[serde(rename = "pxe-service")]
+    Pxe,
+    /// Keeps images.
+    #[serde(rename = "storage-service")]
+    Storage,
+    /// Knows what nodes are.
+    #[serde(rename = "inventory-service")]
+    Inventory,
+    /// Decides.
+    #[serde(rename = "scheduler-service")]
+    Scheduler,
+}
+
+impl Service {
+    /// All of them, leaves first.
+    pub const ALL: [Self; 5] = [Self::Power, Self::Pxe, Self::Storage, Self::Inventory, Self::Scheduler];
+
+    /// As it is written everywhere.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Power => "power-service",
+            Self::Pxe => "pxe-service",
+            Self::Storage => "storage-service",
+            Self::Inventory => "inventory-service",
+            Self::Scheduler => "scheduler-service",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The text names no service of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a service; the services are power-, pxe-, storage-, inventory- and scheduler-service")]
+pub struct NotAService(String);
+
+impl FromStr for Service {
+    type Err = NotAService;
+    fn from_str(text: &str) -> Result<Self, NotAService> {
+        Self::ALL
+            .into_iter()
+            .find(|service| service.name() == text)
+            .ok_or_else(|| NotAService(text.to_owned()))
+    }
+}
