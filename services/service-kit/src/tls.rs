@@ -1,0 +1,316 @@
+//! Mutual TLS between all processes of the mesh, with certificates that may change while they run.
+//!
+//! A certificate names its bearer twice: by a URI, `spiffe://ironmesh/<rack>/<service>` or
+//! `spiffe://ironmesh/operator/<name>`, which servers read; and by a DNS name, `<service>.<rack>.ironmesh.internal`,
+//! which clients ask for. So a caller is who the CA says, and a call reaches the service of the rack that was meant.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use domain::service::Service;
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
+use x509_parser::{
+    extensions::{GeneralName, ParsedExtension},
+    prelude::{FromDer as _, X509Certificate},
+};
+
+use crate::host::Host;
+
+/// How often files are looked at for a change.
+const LOOK: Duration = Duration::from_secs(5);
+/// What the rack named "" is called in names that can not be empty.
+const NAMELESS_RACK: &str = "default";
+/// The part of all our certificates' DNS names.
+const DNS_SUFFIX: &str = "ironmesh.internal";
+/// The scheme and trust domain of all our certificates' URIs.
+const URI_PREFIX: &str = "spiffe://ironmesh/";
+
+/// Certificates that can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file can not be read.
+    #[error("cannot read {path}; `ironmesh up` makes a private CA and certificates for a first run")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path} is not a PEM file of the right kind: {why}")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Key and certificates do not go together.
+    #[error("the certificate, its key and the CA do not go together: {0}")]
+    Mismatch(String),
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// A service of the mesh.
+    Service {
+        /// Which.
+        service: Service,
+        /// The rack that it serves.
+        rack: String,
+    },
+    /// A person, or a program that acts for one.
+    Operator(String),
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service { service, rack } => write!(f, "{service} of rack {rack:?}"),
+            Self::Operator(name) => write!(f, "operator {name}"),
+        }
+    }
+}
+
+impl Identity {
+    /// The URI that a certificate carries.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        match self {
+            Self::Service { service, rack } => format!("{URI_PREFIX}{}/{service}", dns_label(rack)),
+            Self::Operator(name) => format!("{URI_PREFIX}operator/{name}"),
+        }
+    }
+
+    /// Reads the URI of a certificate.
+    #[must_use]
+    pub fn from_uri(uri: &str) -> Option<Self> {
+        let (first, second) = uri.strip_prefix(URI_PREFIX)?.split_once('/')?;
+        if first == "operator" {
+            return (!second.is_empty()).then(|| Self::Operator(second.to_owned()));
+        }
+        let rack = if first == NAMELESS_RACK {
+            String::new()
+        } else {
+            first.to_owned()
+        };
+        Some(Self::Service {
+            service: second.parse().ok()?,
+            rack,
+        })
+    }
+
+    /// Who a verified certificate says that its bearer is.
+    #[must_use]
+    pub fn of_certificate(certificate: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+        certificate
+            .extensions()
+            .iter()
+            .find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::SubjectAlternativeName(names) => {
+                    names.general_names.iter().find_map(|name| match name {
+                        GeneralName::URI(uri) => Self::from_uri(uri),
+                        _ => None,
+                    })
+                }
+                _ => None,
+            })
+    }
+}
+
+fn dns_label(rack: &str) -> &str {
+    if rack.is_empty() { NAMELESS_RACK } else { rack }
+}
+
+/// The DNS name in the certificates of a rack's service.
+#[must_use]
+pub fn dns_name(service: Service, rack: &str) -> String {
+    format!("{service}.{}.{DNS_SUFFIX}", dns_label(rack))
+}
+
+/// Where a process's certificates are.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The CA (PEM).
+    pub ca: PathBuf,
+    /// The own certificate, leaf first (PEM).
+    pub certificate: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
+}
+
+/// Both ends' TLS of one process. Clones share what is loaded.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    files: Files,
+    current: Arc<ArcSwap<Loaded>>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+    raw: [Vec<u8>; 3],
+}
+
+/// Makes ring the provider of all cryptography of the process. May be called again.
+pub fn install_provider() {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::trace!("a provider of cryptography was installed before");
+    }
+}
+
+impl Tls {
+    /// Loads the files.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn load(files: Files) -> Result<Self, Error> {
+        install_provider();
+        let loaded = Loaded::read(&files)?;
+        Ok(Self {
+            files,
+            current: Arc::new(ArcSwap::from_pointee(loaded)),
+        })
+    }
+
+    /// What a server of ours accepts connections with: callers must show a certificate of our CA.
+    #[must_use]
+    pub fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().server)
+    }
+
+    /// What we call others with.
+    #[must_use]
+    pub fn client(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.current.load().client)
+    }
+
+    /// CA, certificate and key as they are in the files (PEM), for libraries that read them themselves.
+    #[must_use]
+    pub fn pem(&self) -> [Vec<u8>; 3] {
+        self.current.load().raw.clone()
+    }
+
+    /// Looks at the files now and then, and uses them for new connections when they have changed.
+    pub async fn follow(self, host: Host) {
+        loop {
+            tokio::select! {
+                () = host.stopping() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            match Loaded::read(&self.files) {
+                Ok(loaded) if loaded.raw != self.current.load().raw => {
+                    tracing::info!(certificate = %self.files.certificate.display(), "certificates changed");
+                    self.current.store(Arc::new(loaded));
+                }
+                Ok(_) => {}
+                // Files that are being replaced one by one do not go together for a moment.
+                Err(error) => tracing::warn!(%error, "keeping the certificates that are in use"),
+            }
+        }
+    }
+}
+
+impl Loaded {
+    fn read(files: &Files) -> Result<Self, Error> {
+        let raw = [read(&files.ca)?, read(&files.certificate)?, read(&files.key)?];
+        let [ca, certificate, key] = &raw;
+        let mut roots = RootCertStore::empty();
+        for root in certificates(&files.ca, ca)? {
+            roots.add(root).map_err(|why| pem(&files.ca, &why))?;
+        }
+        let roots = Arc::new(roots);
+        let chain = certificates(&files.certificate, certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|why| pem(&files.key, &why))?;
+        let mismatch = |why: &dyn fmt::Display| Error::Mismatch(why.to_string());
+        let callers = WebPkiClientVerifier::builder(Arc::clone(&roots))
+            .build()
+            .map_err(|why| mismatch(&why))?;
+        let mut server = ServerConfig::builder()
+            .with_client_cert_verifier(callers)
+            .with_single_cert(chain.clone(), key.clone_key())
+            .map_err(|why| mismatch(&why))?;
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut client = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .map_err(|why| mismatch(&why))?;
+        client.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Self {
+            server: Arc::new(server),
+            client: Arc::new(client),
+            raw,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn pem(path: &Path, why: &dyn fmt::Display) -> Error {
+    Error::Pem {
+        path: path.to_owned(),
+        why: why.to_string(),
+    }
+}
+
+fn certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let all: Vec<_> = CertificateDer::pem_slice_iter(bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|why| pem(path, &why))?;
+    if all.is_empty() {
+        Err(pem(path, &"it holds no certificate"))
+    } else {
+        Ok(all)
+    }
+}
+
+/// The name to ask a rack's service for.
+#[must_use]
+pub fn server_name(service: Service, rack: &str) -> Option<ServerName<'static>> {
+    ServerName::try_from(dns_name(service, rack)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_reads_back_from_its_uri() {
+        for identity in [
+            Identity::Service {
+                service: Service::Power,
+                rack: "r1".to_owned(),
+            },
+            Identity::Service {
+                service: Service::Scheduler,
+                rack: String::new(),
+            },
+            Identity::Operator("ann".to_owned()),
+        ] {
+            assert_eq!(Identity::from_uri(&identity.uri()), Some(identity));
+        }
+        for wrong in [
+            "spiffe://elsewhere/r1/power-service",
+            "spiffe://ironmesh/r1/cook",
+            "spiffe://ironmesh/operator/",
+        ] {
+            assert_eq!(Identity::from_uri(wrong), None, "{wrong}");
+        }
+    }
+}
