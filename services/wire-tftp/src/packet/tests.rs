@@ -3,15 +3,31 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_read_request_of_ipxe_is_understood() {
-    // As iPXE 1.0.0+git-20190125 sends it.
-    let bytes = b"\x00\x01boot.ipxe\0octet\0blksize\x001432\0tsize\x000\0";
-    let asked = request(bytes).unwrap();
-    assert_eq!(asked.file, "boot.ipxe");
-    assert_eq!(
-        asked.options,
-        [("blksize".into(), "1432".into()), ("tsize".into(), "0".into())]
-    );
+fn the_read_requests_of_real_firmware_are_understood() {
+    // Seen on a bridge, QEMU 7.2: iPXE 1.0.0+git-20190125, then OVMF 2022.11 asking for the size and for the file.
+    for (bytes, options) in [
+        (
+            &b"\0\x01snponly.efi\0octet\0blksize\x001432\0tsize\x000\0"[..],
+            vec![("blksize", "1432"), ("tsize", "0")],
+        ),
+        (
+            b"\0\x01snponly.efi\0octet\0tsize\x000\0blksize\x001468\0windowsize\x004\0",
+            vec![("tsize", "0"), ("blksize", "1468"), ("windowsize", "4")],
+        ),
+        (
+            b"\0\x01snponly.efi\0octet\0blksize\x001468\0windowsize\x004\0",
+            vec![("blksize", "1468"), ("windowsize", "4")],
+        ),
+    ] {
+        let asked = request(bytes).unwrap();
+        assert_eq!(asked.file, "snponly.efi");
+        let asked: Vec<_> = asked
+            .options
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(asked, options);
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The smallest driver of `wire_dhcp::answer`: one machine, one address, for tracing real firmware on one link.
-//! `serve OWN-ADDRESS MACHINE-ADDRESS PXE-FILE SCRIPT-URL`; `-` for a file is none.
+//! `answer OWN-ADDRESS MACHINE-ADDRESS PXE-FILE SCRIPT-URL`; `-` for a file is none.
 //! What arrives and what is answered goes to standard error, requests as hexadecimal for `golden/`.
 
 use std::io;
@@ -11,7 +11,7 @@ fn main() -> io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [own, machine, pxe, script] = words.as_slice() else {
         return Err(io::Error::other(
-            "usage: serve OWN-ADDRESS MACHINE-ADDRESS PXE-FILE SCRIPT-URL",
+            "usage: answer OWN-ADDRESS MACHINE-ADDRESS PXE-FILE SCRIPT-URL",
         ));
     };
     let parse = |word: &str| word.parse::<Ipv4Addr>().map_err(io::Error::other);
