@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::client::{Client, Request, Verb};
-use crate::message::{Direction, FILE_FIELD, Message};
+use crate::message::{Direction, Message};
 use crate::options::{Options, code};
 use crate::reservation::{Boot, Reservation};
 
@@ -239,9 +239,7 @@ fn add_boot(message: &mut Message, client: Client, boot: &Boot, replica: &Replic
     message.siaddr = next_server;
     message.options.add(code::TFTP_SERVER, next_server.to_string());
     message.options.add(code::BOOT_FILE, boot.file.as_str());
-    if boot.file.as_str().len() < FILE_FIELD {
-        message.file = boot.file.as_str().as_bytes().to_vec();
-    }
+    message.file = boot.file.as_str().as_bytes().to_vec();
 }
 
 /// Gives back what the client or its relay sent; the relay's option goes last (RFC 3046 §2.1).

@@ -18,7 +18,7 @@ const HEADER: usize = 236;
 /// The octets between header and options (RFC 2131 §3).
 const MAGIC: [u8; 4] = [99, 130, 83, 99];
 /// The `file` field, in octets, its NUL included.
-pub(crate) const FILE_FIELD: usize = 128;
+const FILE_FIELD: usize = 128;
 
 /// A datagram that is no DHCP message we could answer. Drop it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -107,6 +107,30 @@ fn a_deaf_server_is_given_up() {
     assert_eq!(play(&[], &mut fetch, &mut || false).0, FetchEnd::Lost);
 }
 
+#[test]
+fn a_gap_is_reported_at_once_and_so_is_a_repeated_block() {
+    let wish = Wish {
+        window: Some(4),
+        ..Wish::default()
+    };
+    let mut fetch = Fetch::new("f", wish, MOST, Duration::ZERO);
+    let mut hear = |packet: Packet<'_>| {
+        fetch.receive(Duration::ZERO, &packet.encode()).unwrap();
+        std::iter::from_fn(|| fetch.poll()).last()
+    };
+    let said = |block| Some(Fetched::Send(Packet::Ack(block).encode()));
+    let block = |number| Packet::Data {
+        block: number,
+        payload: vec![0; 512].into(),
+    };
+    assert_eq!(hear(Packet::OptionAck(wish.list())), said(0));
+    assert_eq!(hear(block(1)), None);
+    assert_eq!(hear(block(3)), said(1));
+    assert_eq!(hear(block(2)), None);
+    assert_eq!(hear(block(2)), said(2));
+    assert_eq!(hear(block(900)), None, "far off is a stray");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -141,6 +141,7 @@ fn a_silent_client_is_given_up_after_six_tries() {
     let mut transfer = transfer(5000, &[]);
     drain(&mut transfer);
     ack(&mut transfer, ZERO, 1);
+    // `give_up` looks at the first round too.
     transfer.next = 2;
     let outcome = give_up(&mut transfer);
     assert_eq!(
@@ -252,4 +253,23 @@ fn rubbish_changes_nothing() {
     assert_eq!(transfer.receive(ZERO, b""), Err(Malformed::Short));
     assert_eq!(drain(&mut transfer), (vec![], None));
     assert_eq!(ack(&mut transfer, ZERO, 1), [2]);
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_is_no_probe() {
+    let mut transfer = transfer(5000, &[("tsize", "0")]);
+    drain(&mut transfer);
+    ack(&mut transfer, ZERO, 0);
+    ack(&mut transfer, ZERO, 1);
+    let full = Packet::Error {
+        code: ErrorCode::DiskFull,
+        message: "no memory".into(),
+    };
+    transfer.receive(ZERO, &full.encode()).unwrap();
+    let outcome = drain(&mut transfer).1.unwrap();
+    assert!(!outcome.is_probe());
+    assert_eq!(
+        (outcome.end, outcome.bytes_sent, outcome.bytes_acknowledged),
+        (End::Aborted(ErrorCode::DiskFull), 1024, 512)
+    );
 }
