@@ -79,7 +79,13 @@ fn ipxe_in_a_bios_rom_is_known_and_answered() {
 }
 
 #[test]
-fn ipxe_loaded_by_uefi_is_not_taken_for_the_firmware_again() {
+fn ipxe_loaded_by_firmware_is_not_taken_for_the_firmware_again() {
+    let undionly = golden!("ipxe-undionly-discover");
+    assert_eq!(
+        seen(&undionly),
+        (Verb::Discover, Client::Ipxe(Machine::Bios), Some(UUID))
+    );
+    assert!(undionly.wants_broadcast, "the driver beneath is the firmware's");
     let discover = golden!("ipxe-snponly-discover");
     assert_eq!(
         seen(&discover),
