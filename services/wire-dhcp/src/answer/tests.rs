@@ -1,0 +1,331 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::client::Machine;
+use crate::message::{MAX_MESSAGE, Mac, Malformed};
+use crate::{Answer, Ask, BootFile, Unfit};
+
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 11);
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 99);
+const RELAY: Ipv4Addr = Ipv4Addr::new(10, 78, 1, 254);
+const REPLICA: Replica = Replica {
+    server_identifier: Ipv4Addr::new(10, 77, 1, 1),
+    address: Ipv4Addr::new(10, 77, 1, 2),
+};
+
+fn reservation(file: &str) -> Reservation {
+    Reservation {
+        address: ADDRESS,
+        prefix: 24,
+        router: Some(Ipv4Addr::new(10, 77, 1, 254)),
+        dns: vec![Ipv4Addr::new(10, 77, 1, 1)],
+        lease_seconds: 3600,
+        host_name: Some("n11".to_owned()),
+        boot: Some(Boot {
+            next_server: None,
+            file: BootFile::new(file).unwrap(),
+        }),
+    }
+}
+
+fn ask(client: Client) -> Ask {
+    Ask {
+        client,
+        mac: Mac([0x52, 0x54, 0, 1, 0, 1]),
+        xid: 0x1234_5678,
+        secs: 0,
+        uuid: Some([7; 16]),
+        relay: None,
+    }
+}
+
+const PXE: Client = Client::Pxe(Machine::UefiX64);
+
+fn reply(bytes: &[u8]) -> Option<Reply> {
+    answer(&Request::decode(bytes).unwrap(), &reservation("snponly.efi"), &REPLICA)
+}
+
+fn options(reply: &Reply) -> Options {
+    Message::decode(&reply.bytes, Direction::Reply).unwrap().options
+}
+
+/// What an offer to this client says.
+fn offer(client: Client) -> Answer {
+    Answer::decode(&reply(&ask(client).discover()).unwrap().bytes).unwrap()
+}
+
+#[test]
+fn a_discover_is_offered_the_reserved_address() {
+    let reply = reply(&ask(PXE).discover()).unwrap();
+    assert_eq!((reply.kind, reply.destination), (Kind::Offer, Destination::Broadcast));
+    assert_eq!(reply.destination.socket().to_string(), "255.255.255.255:68");
+    let offer = Answer::decode(&reply.bytes).unwrap();
+    assert_eq!(
+        (offer.address, offer.xid, offer.mac),
+        (ADDRESS, 0x1234_5678, ask(PXE).mac)
+    );
+    assert_eq!(offer.server_identifier, REPLICA.server_identifier);
+    assert_eq!(offer.netmask, Some(Ipv4Addr::new(255, 255, 255, 0)));
+    assert_eq!(offer.router, Some(Ipv4Addr::new(10, 77, 1, 254)));
+    assert_eq!(
+        (offer.lease_seconds, offer.host_name.as_deref()),
+        (Some(3600), Some("n11"))
+    );
+    let options = options(&reply);
+    assert_eq!((options.number(58), options.number(59)), (Some(1800), Some(3150)));
+    assert_eq!(options.address(28), Some(Ipv4Addr::new(10, 77, 1, 255)));
+}
+
+#[test]
+fn pxe_firmware_is_told_to_boot_the_file_at_once() {
+    let offer = offer(PXE);
+    assert_eq!(offer.vendor_class.as_deref(), Some("PXEClient"));
+    assert_eq!(offer.discovery_control, Some(8));
+    assert_eq!(
+        (offer.next_server, offer.file.as_deref()),
+        (REPLICA.address, Some("snponly.efi"))
+    );
+    assert!(!offer.no_proxy);
+}
+
+#[test]
+fn http_firmware_is_told_its_class_and_ipxe_not_to_wait() {
+    assert_eq!(
+        offer(Client::Http(Machine::UefiX64)).vendor_class.as_deref(),
+        Some("HTTPClient")
+    );
+    let offer = offer(Client::Ipxe(Machine::Bios));
+    assert!(offer.no_proxy);
+    assert_eq!((offer.vendor_class, offer.discovery_control), (None, None));
+}
+
+#[test]
+fn a_system_gets_an_address_and_nothing_to_boot() {
+    let offer = offer(Client::System);
+    assert_eq!((offer.address, offer.file), (ADDRESS, None));
+    assert_eq!(offer.next_server, offer.server_identifier, "siaddr is empty");
+}
+
+#[test]
+fn the_message_type_comes_first_and_the_relay_option_last() {
+    let mut message = Message::decode(&ask(PXE).discover(), Direction::Request).unwrap();
+    message.giaddr = RELAY;
+    message.options.add(code::RELAY, [1, 2, b'e', b'0', 200, 1, 9]);
+    let reply = reply(&message.encode().unwrap()).unwrap();
+    assert_eq!(reply.destination, Destination::Relay(RELAY));
+    assert_eq!(reply.destination.socket().to_string(), "10.78.1.254:67");
+    assert_eq!(reply.bytes.get(240..243), Some([53, 1, 2].as_slice()));
+    let end = reply.bytes.iter().rposition(|octet| *octet == 255).unwrap();
+    assert_eq!(
+        reply.bytes.get(end - 9..end),
+        Some([82, 7, 1, 2, b'e', b'0', 200, 1, 9].as_slice())
+    );
+}
+
+#[test]
+fn identifiers_are_given_back() {
+    let machine = options(&reply(&ask(PXE).discover()).unwrap());
+    assert_eq!(machine.get(97), Some([&[0], [7; 16].as_slice()].concat().as_slice()));
+    let system = options(&reply(&ask(Client::System).discover()).unwrap());
+    assert_eq!(system.get(61), Some([1, 0x52, 0x54, 0, 1, 0, 1].as_slice()));
+}
+
+#[test]
+fn a_request_for_the_reserved_address_is_acknowledged_in_every_state() {
+    let system = ask(Client::System);
+    let taken = reply(&system.request(&offer(Client::System))).unwrap();
+    assert_eq!((taken.kind, taken.destination), (Kind::Ack, Destination::Broadcast));
+    let rebooted = reply(&system.reboot(ADDRESS)).unwrap();
+    assert_eq!(
+        (rebooted.kind, rebooted.destination),
+        (Kind::Ack, Destination::Broadcast)
+    );
+    let renewed = reply(&system.renew(ADDRESS)).unwrap();
+    assert_eq!(
+        (renewed.kind, renewed.destination),
+        (Kind::Ack, Destination::Unicast(ADDRESS))
+    );
+}
+
+#[test]
+fn a_request_for_another_address_is_refused_aloud() {
+    for bytes in [ask(Client::System).reboot(OTHER), ask(Client::System).renew(OTHER)] {
+        let reply = reply(&bytes).unwrap();
+        assert_eq!((reply.kind, reply.destination), (Kind::Nak, Destination::Broadcast));
+        let nak = Answer::decode(&reply.bytes).unwrap();
+        assert_eq!(
+            (nak.address, nak.lease_seconds, nak.file),
+            (Ipv4Addr::UNSPECIFIED, None, None)
+        );
+        assert!(nak.message.is_some());
+        assert_eq!(options(&reply).get(61).map(<[u8]>::len), Some(7));
+    }
+}
+
+#[test]
+fn a_relayed_refusal_has_the_broadcast_bit() {
+    let system = Ask {
+        relay: Some(RELAY),
+        ..ask(Client::System)
+    };
+    let reply = reply(&system.reboot(OTHER)).unwrap();
+    assert_eq!((reply.kind, reply.destination), (Kind::Nak, Destination::Relay(RELAY)));
+    assert_eq!(reply.bytes.get(10..12), Some([0x80, 0].as_slice()));
+}
+
+#[test]
+fn a_request_that_takes_another_servers_offer_is_met_with_silence() {
+    let offer = Answer {
+        server_identifier: OTHER,
+        ..offer(PXE)
+    };
+    assert_eq!(reply(&ask(PXE).request(&offer)), None);
+}
+
+#[test]
+fn any_replica_acknowledges_what_another_offered() {
+    let offer = offer(PXE);
+    let second = Replica {
+        address: Ipv4Addr::new(10, 77, 1, 3),
+        ..REPLICA
+    };
+    let request = Request::decode(&ask(PXE).request(&offer)).unwrap();
+    let reply = answer(&request, &reservation("snponly.efi"), &second).unwrap();
+    let ack = Answer::decode(&reply.bytes).unwrap();
+    assert_eq!(
+        (ack.kind, ack.server_identifier, ack.next_server),
+        (Kind::Ack, offer.server_identifier, second.address)
+    );
+}
+
+#[test]
+fn declines_and_releases_are_never_answered() {
+    let offer = offer(Client::System);
+    let declined = ask(Client::System).decline(&offer);
+    assert_eq!(reply(&declined), None);
+    let seen = Request::decode(&declined).unwrap();
+    assert_eq!((seen.verb, seen.requested), (Verb::Decline, Some(ADDRESS)));
+    assert_eq!(reply(&ask(Client::System).release(&offer)), None);
+}
+
+#[test]
+fn an_inform_is_told_options_but_no_address_and_only_inside_the_network() {
+    let reply_inside = reply(&ask(Client::System).inform(OTHER)).unwrap();
+    assert_eq!(
+        (reply_inside.kind, reply_inside.destination),
+        (Kind::Ack, Destination::Unicast(OTHER))
+    );
+    let ack = Answer::decode(&reply_inside.bytes).unwrap();
+    assert_eq!((ack.address, ack.lease_seconds), (Ipv4Addr::UNSPECIFIED, None));
+    assert!(ack.netmask.is_some());
+    assert_eq!(reply(&ask(Client::System).inform(Ipv4Addr::new(8, 8, 8, 8))), None);
+}
+
+#[test]
+fn an_acknowledgement_is_never_sent_to_a_made_up_address() {
+    let mut message = Message::decode(&ask(PXE).reboot(ADDRESS), Direction::Request).unwrap();
+    message.ciaddr = Ipv4Addr::new(8, 8, 8, 8);
+    assert_eq!(reply(&message.encode().unwrap()).unwrap().kind, Kind::Nak);
+}
+
+#[test]
+fn our_own_reply_is_not_a_request() {
+    let reply = reply(&ask(PXE).discover()).unwrap();
+    assert_eq!(Request::decode(&reply.bytes), Err(Malformed::Direction));
+}
+
+#[test]
+fn a_reply_has_at_least_300_octets() {
+    let bare = Reservation {
+        router: None,
+        dns: vec![],
+        host_name: None,
+        boot: None,
+        ..reservation("x")
+    };
+    let request = Request::decode(&ask(Client::System).discover()).unwrap();
+    assert_eq!(answer(&request, &bare, &REPLICA).unwrap().bytes.len(), 300);
+}
+
+#[test]
+fn a_long_url_is_in_its_option_and_not_in_the_field() {
+    let request = Request::decode(&ask(Client::Http(Machine::UefiX64)).discover()).unwrap();
+    for length in [1, 127, 128, 255] {
+        let url = "u".repeat(length);
+        let reply = answer(&request, &reservation(&url), &REPLICA).unwrap();
+        assert_eq!(options(&reply).text(67), Some(url.clone()));
+        let field = reply.bytes.get(108..236).unwrap();
+        assert_eq!(field.starts_with(url.as_bytes()), length < 128);
+        assert_eq!(field.last(), Some(&0), "the field ends with a NUL");
+    }
+}
+
+#[test]
+fn a_boot_file_that_firmware_could_not_read_is_refused() {
+    assert_eq!(BootFile::new(""), Err(Unfit::Empty));
+    assert_eq!(BootFile::new("x".repeat(256)), Err(Unfit::Long(256)));
+    for name in ["a b", "a\0", "ä"] {
+        assert_eq!(BootFile::new(name), Err(Unfit::Text));
+    }
+}
+
+#[test]
+fn a_reply_leaves_out_names_before_it_outgrows_the_client() {
+    let mut message = Message::decode(&ask(PXE).discover(), Direction::Request).unwrap();
+    message.options.remove(code::MAX_SIZE);
+    message.options.add(code::CLIENT_IDENTIFIER, [1; 180]);
+    let request = Request::decode(&message.encode().unwrap()).unwrap();
+    let reply = answer(&request, &reservation(&"u".repeat(40)), &REPLICA).unwrap();
+    assert!(reply.bytes.len() <= 548);
+    let options = options(&reply);
+    assert_eq!(options.get(code::HOST_NAME), None);
+    assert!(options.get(67).is_some() && options.get(61).is_some());
+}
+
+#[test]
+fn every_prefix_makes_a_netmask() {
+    let mask = |prefix| {
+        Reservation {
+            prefix,
+            ..reservation("x")
+        }
+        .netmask()
+        .to_string()
+    };
+    assert_eq!(
+        [mask(0), mask(9), mask(32), mask(255)],
+        ["0.0.0.0", "255.128.0.0", "255.255.255.255", "255.255.255.255"]
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_datagram_is_survived_and_any_reply_can_be_read(
+        head in prop::collection::vec(any::<u8>(), 240), tail in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..40)), 0..12),
+        verb in 0u8..10, cut in 0usize..1472,
+    ) {
+        let mut bytes = head;
+        bytes.splice(..3, [1, 1, 6]);
+        bytes.splice(28..29, [0x52]);
+        bytes.splice(236.., [99, 130, 83, 99, 53, 1, verb]);
+        for (code, octets) in &tail {
+            bytes.extend([*code, u8::try_from(octets.len()).unwrap()]);
+            bytes.extend(octets);
+        }
+        for bytes in [bytes.as_slice(), bytes.get(..cut).unwrap_or(&bytes)] {
+            let _ = Answer::decode(bytes);
+            let Ok(request) = Request::decode(bytes) else { continue };
+            if let Some(reply) = answer(&request, &reservation("http://10.77.1.2/boot.ipxe"), &REPLICA) {
+                prop_assert!((300..=MAX_MESSAGE).contains(&reply.bytes.len()) && reply.bytes.len() <= request.room);
+                let read = Answer::decode(&reply.bytes).unwrap();
+                prop_assert_eq!((read.kind, read.xid, read.mac), (reply.kind, request.xid, request.mac));
+            }
+        }
+    }
+
+    #[test]
+    fn any_rubbish_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..1600)) {
+        let _ = Request::decode(&bytes);
+        let _ = Answer::decode(&bytes);
+    }
+}

@@ -1,0 +1,175 @@
+//! One DHCP message: the fixed header of RFC 2131 §2 and its options.
+#![deny(clippy::arithmetic_side_effects)]
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::{self, HType, Opcode};
+use dhcproto::{Decodable, Decoder, Encodable, error::EncodeError};
+
+use crate::options::Options;
+
+/// The longest datagram we read or write, in octets: an Ethernet frame's payload less IP and UDP.
+pub const MAX_MESSAGE: usize = 1472;
+/// The shortest message we write, in octets. BOOTP messages have 300, and some boot ROMs drop shorter ones.
+pub(crate) const MIN_MESSAGE: usize = 300;
+/// The fixed header without the magic cookie, in octets.
+const HEADER: usize = 236;
+/// The octets between header and options (RFC 2131 §3).
+const MAGIC: [u8; 4] = [99, 130, 83, 99];
+/// The `file` field, in octets, its NUL included.
+const FILE_FIELD: usize = 128;
+
+/// A datagram that is no DHCP message we could answer. Drop it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// It ends before its fields do.
+    #[error("message is cut short")]
+    Short,
+    /// It is longer than an Ethernet frame carries.
+    #[error("message is too long")]
+    Long,
+    /// The magic cookie is missing.
+    #[error("message has no magic cookie")]
+    Magic,
+    /// A BOOTREPLY came where a BOOTREQUEST was due, or the other way round. A server that answers
+    /// replies can be made to answer itself.
+    #[error("message goes in the wrong direction")]
+    Direction,
+    /// The hardware is not Ethernet with 6 octets, or the address is a group's or all zero.
+    #[error("hardware address is not that of an Ethernet card")]
+    Hardware,
+    /// Option 53 is missing or names no message of this direction.
+    #[error("message type is missing or unknown")]
+    Type,
+    /// The relay's address cannot be sent to.
+    #[error("relay address {0} is not a unicast address")]
+    Relay(Ipv4Addr),
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The two directions (RFC 2131 §2, `op`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Request,
+    Reply,
+}
+
+/// A message whose header is sound; its options are still to be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) direction: Direction,
+    pub(crate) xid: u32,
+    pub(crate) secs: u16,
+    pub(crate) broadcast: bool,
+    pub(crate) ciaddr: Ipv4Addr,
+    pub(crate) yiaddr: Ipv4Addr,
+    pub(crate) siaddr: Ipv4Addr,
+    pub(crate) giaddr: Ipv4Addr,
+    pub(crate) mac: Mac,
+    pub(crate) file: Vec<u8>,
+    pub(crate) options: Options,
+}
+
+impl Message {
+    /// An empty message of one transaction.
+    pub(crate) fn new(direction: Direction, xid: u32, mac: Mac) -> Self {
+        let none = Ipv4Addr::UNSPECIFIED;
+        Self {
+            direction,
+            xid,
+            secs: 0,
+            broadcast: false,
+            ciaddr: none,
+            yiaddr: none,
+            siaddr: none,
+            giaddr: none,
+            mac,
+            file: Vec::new(),
+            options: Options::default(),
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8], expected: Direction) -> Result<Self, Malformed> {
+        if bytes.len() > MAX_MESSAGE {
+            return Err(Malformed::Long);
+        }
+        let (head, rest) = bytes.split_at_checked(HEADER).ok_or(Malformed::Short)?;
+        let options = rest.strip_prefix(&MAGIC).ok_or(Malformed::Magic)?;
+        // dhcproto reads a cookie and options behind the header; it gets an empty list.
+        let header = v4::Message::decode(&mut Decoder::new(&[head, &MAGIC].concat())).map_err(|_| Malformed::Short)?;
+        let direction = match header.opcode() {
+            Opcode::BootRequest => Direction::Request,
+            Opcode::BootReply => Direction::Reply,
+            Opcode::Unknown(_) => return Err(Malformed::Direction),
+        };
+        if direction != expected {
+            return Err(Malformed::Direction);
+        }
+        Ok(Self {
+            direction,
+            xid: header.xid(),
+            secs: header.secs(),
+            broadcast: header.flags().broadcast(),
+            ciaddr: header.ciaddr(),
+            yiaddr: header.yiaddr(),
+            siaddr: header.siaddr(),
+            giaddr: header.giaddr(),
+            mac: hardware(&header)?,
+            file: header.fname().unwrap_or_default().to_vec(),
+            options: Options::decode(options)?,
+        })
+    }
+
+    /// Writes the message, padded to the BOOTP minimum. A `file` that does not fit its field is left out.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+        let Mac(mac) = self.mac;
+        let mut header = v4::Message::new_with_id(self.xid, self.ciaddr, self.yiaddr, self.siaddr, self.giaddr, &mac);
+        header.set_secs(self.secs);
+        header.set_opcode(match self.direction {
+            Direction::Request => Opcode::BootRequest,
+            Direction::Reply => Opcode::BootReply,
+        });
+        if self.broadcast {
+            header.set_flags(v4::Flags::default().set_broadcast());
+        }
+        if !self.file.is_empty() && self.file.len() < FILE_FIELD {
+            header.set_fname(&self.file);
+        }
+        let mut bytes = header.to_vec()?;
+        bytes.extend(self.options.encode()?);
+        if bytes.len() < MIN_MESSAGE {
+            bytes.resize(MIN_MESSAGE, 0);
+        }
+        Ok(bytes)
+    }
+}
+
+/// The hardware address; `chaddr()` may not be called before its length is known to be sane.
+fn hardware(header: &v4::Message) -> Result<Mac, Malformed> {
+    if header.htype() != HType::Eth || header.hlen() != 6 {
+        return Err(Malformed::Hardware);
+    }
+    let mac: [u8; 6] = header.chaddr().try_into().map_err(|_| Malformed::Hardware)?;
+    let [first, ..] = mac;
+    if first & 1 == 1 || mac == [0; 6] {
+        return Err(Malformed::Hardware);
+    }
+    Ok(Mac(mac))
+}

@@ -1,0 +1,348 @@
+//! The six packets of TFTP: bytes to meaning and back, total and without state.
+#![deny(clippy::arithmetic_side_effects)]
+
+use std::borrow::Cow;
+
+/// The longest request we read, in octets (RFC 2347 §2: "The maximum size of a request packet is 512 octets").
+pub const MAX_REQUEST: usize = 512;
+/// The longest file name we accept, in octets: what DHCP option 67 can carry.
+pub const MAX_FILE_NAME: usize = 255;
+/// The most options we keep of one request; four are defined, the rest is somebody else's.
+pub const MAX_OPTIONS: usize = 16;
+/// The largest payload of one DATA packet, in octets (RFC 2348: "blksize" is at most 65464).
+pub const MAX_PAYLOAD: usize = 65464;
+/// The longest message of an ERROR that we keep, in octets.
+const MAX_MESSAGE: usize = 128;
+
+const READ: u16 = 1;
+const WRITE: u16 = 2;
+const DATA: u16 = 3;
+const ACK: u16 = 4;
+const ERROR: u16 = 5;
+const OPTION_ACK: u16 = 6;
+
+/// A datagram that is no TFTP packet. Whoever gets it drops the datagram; nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// It ends before its fields do, or a string has no terminating NUL.
+    #[error("packet is cut short")]
+    Short,
+    /// The first two octets name no packet (RFC 1350 §5, RFC 2347 §2).
+    #[error("packet type {0} does not exist")]
+    Kind(u16),
+    /// A name, a value, a list or a payload is longer than this crate's limits.
+    #[error("packet exceeds a limit")]
+    Long,
+    /// A string is not printable text.
+    #[error("packet holds text that is not printable")]
+    Text,
+    /// A well-formed packet that makes no sense here, such as DATA sent to a server.
+    #[error("packet is out of place")]
+    Unexpected,
+}
+
+/// The error codes of RFC 1350 §5 and RFC 2347 §4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// 0: see the message.
+    NotDefined,
+    /// 1
+    FileNotFound,
+    /// 2
+    AccessViolation,
+    /// 3
+    DiskFull,
+    /// 4
+    IllegalOperation,
+    /// 5
+    UnknownTransfer,
+    /// 6
+    FileExists,
+    /// 7
+    NoSuchUser,
+    /// 8: the options are not to the client's liking; also how firmware ends a `tsize` probe.
+    OptionsRefused,
+    /// A number that no RFC defines.
+    Other(u16),
+}
+
+impl ErrorCode {
+    /// The number on the wire.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        match self {
+            Self::NotDefined => 0,
+            Self::FileNotFound => 1,
+            Self::AccessViolation => 2,
+            Self::DiskFull => 3,
+            Self::IllegalOperation => 4,
+            Self::UnknownTransfer => 5,
+            Self::FileExists => 6,
+            Self::NoSuchUser => 7,
+            Self::OptionsRefused => 8,
+            Self::Other(number) => number,
+        }
+    }
+
+    fn from_number(number: u16) -> Self {
+        match number {
+            0 => Self::NotDefined,
+            1 => Self::FileNotFound,
+            2 => Self::AccessViolation,
+            3 => Self::DiskFull,
+            4 => Self::IllegalOperation,
+            5 => Self::UnknownTransfer,
+            6 => Self::FileExists,
+            7 => Self::NoSuchUser,
+            8 => Self::OptionsRefused,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// What a client asks for: a file, how to encode it, and options in the order given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The file's name as sent: printable, 1 to [`MAX_FILE_NAME`] octets. It may hold `..`, a leading `/` or
+    /// backslashes; which file that is, if any, is the caller's decision.
+    pub file: String,
+    /// The transfer mode as sent; case does not matter (RFC 1350 §5).
+    pub mode: String,
+    /// Option names and values as sent, at most [`MAX_OPTIONS`].
+    pub options: Vec<(String, String)>,
+}
+
+/// One TFTP packet (RFC 1350 §5, RFC 2347 §2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packet<'p> {
+    /// RRQ: the client wants to read a file.
+    Read(Request),
+    /// WRQ: the client wants to write a file.
+    Write(Request),
+    /// DATA: one block of the file.
+    Data {
+        /// The block's number; the first is 1, and 0 follows 65535.
+        block: u16,
+        /// At most [`MAX_PAYLOAD`] octets.
+        payload: Cow<'p, [u8]>,
+    },
+    /// ACK: everything up to this block has arrived. 0 acknowledges an OACK.
+    Ack(u16),
+    /// ERROR: the transfer is over. Never answered, never repeated (RFC 1350 §7).
+    Error {
+        /// Why, as a number.
+        code: ErrorCode,
+        /// Why, for people; cut to a limit, unprintable characters replaced.
+        message: String,
+    },
+    /// OACK: the options the server agrees to.
+    OptionAck(Vec<(String, String)>),
+}
+
+impl<'p> Packet<'p> {
+    /// Reads one datagram.
+    ///
+    /// # Errors
+    /// [`Malformed`]: drop the datagram.
+    pub fn decode(bytes: &'p [u8]) -> Result<Self, Malformed> {
+        let (kind, rest) = number(bytes)?;
+        match kind {
+            READ => decode_request(rest).map(Self::Read),
+            WRITE => decode_request(rest).map(Self::Write),
+            DATA => {
+                let (block, payload) = number(rest)?;
+                if payload.len() > MAX_PAYLOAD {
+                    return Err(Malformed::Long);
+                }
+                Ok(Self::Data {
+                    block,
+                    payload: Cow::Borrowed(payload),
+                })
+            }
+            // Octets after the block number are ignored: some firmware pads ACKs to the Ethernet minimum.
+            ACK => number(rest).map(|(block, _)| Self::Ack(block)),
+            ERROR => number(rest).map(|(code, text)| Self::Error {
+                code: ErrorCode::from_number(code),
+                message: message(text),
+            }),
+            OPTION_ACK => decode_options(rest).map(Self::OptionAck),
+            other => Err(Malformed::Kind(other)),
+        }
+    }
+
+    /// Writes the packet. Strings must hold no NUL; one that does is cut there, so that it cannot forge a field.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Read(asked) => encode_request(&mut out, READ, asked),
+            Self::Write(asked) => encode_request(&mut out, WRITE, asked),
+            Self::Data { block, payload } => {
+                out.reserve_exact(payload.len().saturating_add(4));
+                put_numbers(&mut out, DATA, *block);
+                out.extend_from_slice(payload);
+            }
+            Self::Ack(block) => put_numbers(&mut out, ACK, *block),
+            Self::Error { code, message } => {
+                put_numbers(&mut out, ERROR, code.number());
+                put_text(&mut out, message);
+            }
+            Self::OptionAck(options) => {
+                out.extend_from_slice(&OPTION_ACK.to_be_bytes());
+                put_options(&mut out, options);
+            }
+        }
+        out
+    }
+}
+
+/// Why a request is not served. Send [`encode`](Refusal::encode) once, keep nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The client wants to write.
+    #[error("writing is not possible here")]
+    Write,
+    /// The mode is not `octet`.
+    #[error("only mode octet is served")]
+    Mode,
+    /// The request itself is broken.
+    #[error("the request cannot be read")]
+    Unreadable,
+    /// There is no such file, or this client may not have it.
+    #[error("no such file")]
+    NotFound,
+    /// The server has as many transfers as it wants; the client may ask again.
+    #[error("too many transfers, ask again")]
+    Busy,
+}
+
+impl Refusal {
+    /// The code on the wire (RFC 1350 §5).
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Write => ErrorCode::AccessViolation,
+            Self::Mode | Self::Unreadable => ErrorCode::IllegalOperation,
+            Self::NotFound => ErrorCode::FileNotFound,
+            Self::Busy => ErrorCode::NotDefined,
+        }
+    }
+
+    /// The ERROR packet to send.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        Packet::Error {
+            code: self.code(),
+            message: self.to_string(),
+        }
+        .encode()
+    }
+}
+
+/// Reads what arrived at the well-known port: a read request we can serve, or what to say instead.
+///
+/// # Errors
+/// `Some(refusal)`: send its ERROR packet once. `None`: not a request at all; stay silent, because an
+/// ERROR in answer to a stray ACK or ERROR would let two servers talk to each other for ever.
+pub fn request(bytes: &[u8]) -> Result<Request, Option<Refusal>> {
+    if bytes.len() > MAX_REQUEST {
+        return Err(None);
+    }
+    match Packet::decode(bytes) {
+        Ok(Packet::Read(asked)) if asked.mode.eq_ignore_ascii_case("octet") => Ok(asked),
+        Ok(Packet::Read(_)) => Err(Some(Refusal::Mode)),
+        Ok(Packet::Write(_)) => Err(Some(Refusal::Write)),
+        Ok(Packet::Data { .. } | Packet::Ack(_) | Packet::Error { .. } | Packet::OptionAck(_)) => Err(None),
+        Err(_) if bytes.starts_with(&READ.to_be_bytes()) => Err(Some(Refusal::Unreadable)),
+        Err(_) if bytes.starts_with(&WRITE.to_be_bytes()) => Err(Some(Refusal::Write)),
+        Err(_) => Err(None),
+    }
+}
+
+fn number(bytes: &[u8]) -> Result<(u16, &[u8]), Malformed> {
+    let (head, rest) = bytes.split_first_chunk::<2>().ok_or(Malformed::Short)?;
+    Ok((u16::from_be_bytes(*head), rest))
+}
+
+/// A string up to its NUL, and what follows.
+fn text(bytes: &[u8]) -> Result<(&str, &[u8]), Malformed> {
+    let end = bytes.iter().position(|octet| *octet == 0).ok_or(Malformed::Short)?;
+    let (head, rest) = bytes.split_at_checked(end).ok_or(Malformed::Short)?;
+    if head.len() > MAX_FILE_NAME {
+        return Err(Malformed::Long);
+    }
+    let text = std::str::from_utf8(head).map_err(|_| Malformed::Text)?;
+    if text.chars().any(char::is_control) {
+        return Err(Malformed::Text);
+    }
+    Ok((text, rest.get(1..).unwrap_or_default()))
+}
+
+fn decode_request(bytes: &[u8]) -> Result<Request, Malformed> {
+    let (file, rest) = text(bytes)?;
+    if file.is_empty() {
+        return Err(Malformed::Text);
+    }
+    let (mode, rest) = text(rest)?;
+    Ok(Request {
+        file: file.to_owned(),
+        mode: mode.to_owned(),
+        options: decode_options(rest)?,
+    })
+}
+
+fn decode_options(mut bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+    let mut options = Vec::new();
+    // A name without NUL ends the list: some firmware pads its requests (seen with NULs and with rubbish).
+    while let Ok((name, rest)) = text(bytes) {
+        if name.is_empty() {
+            break;
+        }
+        let (value, rest) = text(rest)?;
+        if options.len() == MAX_OPTIONS {
+            return Err(Malformed::Long);
+        }
+        options.push((name.to_owned(), value.to_owned()));
+        bytes = rest;
+    }
+    Ok(options)
+}
+
+fn message(bytes: &[u8]) -> String {
+    let end = bytes
+        .iter()
+        .position(|octet| *octet == 0)
+        .unwrap_or(bytes.len())
+        .min(MAX_MESSAGE);
+    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default())
+        .chars()
+        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .collect()
+}
+
+fn put_numbers(out: &mut Vec<u8>, kind: u16, value: u16) {
+    out.extend_from_slice(&kind.to_be_bytes());
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.extend(text.bytes().take_while(|octet| *octet != 0));
+    out.push(0);
+}
+
+fn put_options(out: &mut Vec<u8>, options: &[(String, String)]) {
+    for (name, value) in options {
+        put_text(out, name);
+        put_text(out, value);
+    }
+}
+
+fn encode_request(out: &mut Vec<u8>, kind: u16, asked: &Request) {
+    out.extend_from_slice(&kind.to_be_bytes());
+    put_text(out, &asked.file);
+    put_text(out, &asked.mode);
+    put_options(out, &asked.options);
+}
+
+#[cfg(test)]
+mod tests;
