@@ -1,0 +1,63 @@
+//! What must not be printed, and is wiped when it is dropped.
+
+use std::fmt;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::cipher::{self, Suite};
+
+/// The longest password or key that IPMI 2.0 knows (§13.20: K_UID and K_G are 160 bits).
+pub const MAX_SECRET: usize = 20;
+
+/// A password or a key K_G, filled up with zeros as on the BMC.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Secret([u8; MAX_SECRET]);
+
+impl Secret {
+    /// Takes at most [`MAX_SECRET`] octets; `None` when there are more.
+    #[must_use]
+    pub fn new(octets: &[u8]) -> Option<Self> {
+        let mut padded = [0; MAX_SECRET];
+        padded.get_mut(..octets.len())?.copy_from_slice(octets);
+        Some(Self(padded))
+    }
+
+    pub(crate) const fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// An endless row of unpredictable octets, drawn from one seed.
+///
+/// A session needs nonces at login and an initialization vector for every datagram (IPMI 2.0 §13.29), and asks
+/// nobody for randomness: the seed comes in once, which also makes a session in a test repeatable.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct Entropy {
+    seed: [u8; 32],
+    drawn: u64,
+}
+
+impl Entropy {
+    pub(crate) const fn new(seed: [u8; 32]) -> Self {
+        Self { seed, drawn: 0 }
+    }
+
+    /// Sixteen octets never handed out before.
+    pub(crate) fn draw(&mut self) -> [u8; 16] {
+        self.drawn = self.drawn.wrapping_add(1);
+        let digest = cipher::hmac(Suite::Seventeen, &self.seed, &[&self.drawn.to_le_bytes()]);
+        digest.first()
+    }
+}
+
+impl fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Entropy(..)")
+    }
+}
