@@ -18,8 +18,6 @@ const FILES: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?).join("descriptors.bin");
-    tonic_prost_build::configure()
-        .file_descriptor_set_path(descriptors)
-        .compile_protos(FILES, &["."])?;
+    tonic_prost_build::configure().file_descriptor_set_path(descriptors).compile_protos(FILES, &["."])?;
     Ok(())
 }

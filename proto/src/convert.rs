@@ -30,10 +30,7 @@ pub enum Invalid {
 impl Invalid {
     /// A field that is set to something that is not of its kind.
     pub fn wrong(field: &'static str, why: impl ToString) -> Self {
-        Self::Wrong {
-            field,
-            why: why.to_string(),
-        }
+        Self::Wrong { field, why: why.to_string() }
     }
 }
 

@@ -12,19 +12,13 @@ use crate::common::v1 as wire;
 
 impl From<Order> for wire::Order {
     fn from(order: Order) -> Self {
-        Self {
-            token: order.token.number(),
-            generation: order.generation.number(),
-        }
+        Self { token: order.token.number(), generation: order.generation.number() }
     }
 }
 
 impl From<wire::Order> for Order {
     fn from(order: wire::Order) -> Self {
-        Self {
-            token: Token::from_number(order.token),
-            generation: Generation::from_number(order.generation),
-        }
+        Self { token: Token::from_number(order.token), generation: Generation::from_number(order.generation) }
     }
 }
 
@@ -35,10 +29,7 @@ impl From<Entry> for wire::TimelineEntry {
             by: entry.by,
             mark: entry.mark.word().to_owned(),
             subject: entry.subject,
-            amount: entry.amount.map(|amount| wire::Amount {
-                done: amount.done,
-                total: amount.total,
-            }),
+            amount: entry.amount.map(|amount| wire::Amount { done: amount.done, total: amount.total }),
         }
     }
 }
@@ -55,21 +46,14 @@ impl TryFrom<wire::TimelineEntry> for Entry {
                 .find(|mark| mark.word() == entry.mark)
                 .ok_or_else(|| unknown("mark", &entry.mark))?,
             subject: entry.subject,
-            amount: entry.amount.map(|amount| Amount {
-                done: amount.done,
-                total: amount.total,
-            }),
+            amount: entry.amount.map(|amount| Amount { done: amount.done, total: amount.total }),
         })
     }
 }
 
 impl From<Failure> for wire::Failure {
     fn from(failure: Failure) -> Self {
-        Self {
-            cause: failure.cause.word().to_owned(),
-            text: failure.text,
-            at_ms: failure.at.millis(),
-        }
+        Self { cause: failure.cause.word().to_owned(), text: failure.text, at_ms: failure.at.millis() }
     }
 }
 

@@ -71,16 +71,8 @@ impl TryFrom<wire::Boot> for Boot {
             wire::BootDevice::Cdrom => BootDevice::Cdrom,
             wire::BootDevice::Bios => BootDevice::Bios,
         };
-        let persistence = if boot.persistent {
-            Persistence::Persistent
-        } else {
-            Persistence::Once
-        };
-        Ok(Self {
-            device,
-            persistence,
-            mode: boot.mode().try_into()?,
-        })
+        let persistence = if boot.persistent { Persistence::Persistent } else { Persistence::Once };
+        Ok(Self { device, persistence, mode: boot.mode().try_into()? })
     }
 }
 
@@ -90,9 +82,7 @@ impl From<PowerTarget> for wire::PowerTarget {
             PowerTarget::On => Target::On(wire::power_target::On {}),
             PowerTarget::Off => Target::Off(wire::power_target::Off {}),
             PowerTarget::SoftOff => Target::SoftOff(wire::power_target::SoftOff {}),
-            PowerTarget::Booted { boot } => Target::Booted(wire::power_target::Booted {
-                boot: boot.map(Into::into),
-            }),
+            PowerTarget::Booted { boot } => Target::Booted(wire::power_target::Booted { boot: boot.map(Into::into) }),
         };
         Self { target: Some(target) }
     }
@@ -105,9 +95,7 @@ impl TryFrom<wire::PowerTarget> for PowerTarget {
             Target::On(_) => Self::On,
             Target::Off(_) => Self::Off,
             Target::SoftOff(_) => Self::SoftOff,
-            Target::Booted(booted) => Self::Booted {
-                boot: booted.boot.map(Boot::try_from).transpose()?,
-            },
+            Target::Booted(booted) => Self::Booted { boot: booted.boot.map(Boot::try_from).transpose()? },
         })
     }
 }
@@ -118,11 +106,7 @@ mod tests {
 
     #[test]
     fn every_target_reads_back_as_it_was_written() {
-        let boot = Boot {
-            device: BootDevice::Disk,
-            persistence: Persistence::Persistent,
-            mode: BootMode::Bios,
-        };
+        let boot = Boot { device: BootDevice::Disk, persistence: Persistence::Persistent, mode: BootMode::Bios };
         for target in [
             PowerTarget::On,
             PowerTarget::Off,
@@ -136,15 +120,8 @@ mod tests {
 
     #[test]
     fn what_is_not_specified_is_refused_by_name() {
-        let boot = wire::Boot {
-            device: 0,
-            persistent: false,
-            mode: 1,
-        };
+        let boot = wire::Boot { device: 0, persistent: false, mode: 1 };
         assert_eq!(Boot::try_from(boot), Err(Invalid::Missing("boot.device")));
-        assert_eq!(
-            PowerTarget::try_from(wire::PowerTarget { target: None }),
-            Err(Invalid::Missing("target"))
-        );
+        assert_eq!(PowerTarget::try_from(wire::PowerTarget { target: None }), Err(Invalid::Missing("target")));
     }
 }

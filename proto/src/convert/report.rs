@@ -42,12 +42,7 @@ impl From<Disk> for wire::Disk {
 
 impl From<Nic> for wire::Nic {
     fn from(nic: Nic) -> Self {
-        Self {
-            name: nic.name,
-            mac: nic.mac.to_string(),
-            carrier: nic.carrier,
-            booted_from: nic.booted_from,
-        }
+        Self { name: nic.name, mac: nic.mac.to_string(), carrier: nic.carrier, booted_from: nic.booted_from }
     }
 }
 
@@ -56,10 +51,7 @@ impl TryFrom<wire::Hardware> for Hardware {
     fn try_from(hardware: wire::Hardware) -> Result<Self, Invalid> {
         let boot_mode = hardware.boot_mode().try_into()?;
         if hardware.disks.len() > MOST_PARTS || hardware.nics.len() > MOST_PARTS {
-            return Err(Invalid::wrong(
-                "hardware",
-                format!("more than {MOST_PARTS} disks or NICs"),
-            ));
+            return Err(Invalid::wrong("hardware", format!("more than {MOST_PARTS} disks or NICs")));
         }
         Ok(Self {
             manufacturer: short(hardware.manufacturer),
@@ -89,22 +81,12 @@ fn disk(disk: wire::Disk) -> Disk {
 
 fn nic(nic: wire::Nic) -> Result<Nic, Invalid> {
     let mac = text("nics.mac", &nic.mac)?;
-    Ok(Nic {
-        name: short(nic.name),
-        mac,
-        carrier: nic.carrier,
-        booted_from: nic.booted_from,
-    })
+    Ok(Nic { name: short(nic.name), mac, carrier: nic.carrier, booted_from: nic.booted_from })
 }
 
 /// A report comes from a machine that may be anybody's: its texts are shortened and lose their control characters.
 fn short(text: String) -> String {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(LONGEST_TEXT)
-        .collect::<String>()
-        .trim()
-        .to_owned()
+    text.chars().filter(|c| !c.is_control()).take(LONGEST_TEXT).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]

@@ -36,10 +36,7 @@ pub fn encoding(text: &str) -> Result<Encoding, Invalid> {
         "" | "plain" | "raw" => Ok(Encoding::Plain),
         "gzip" | "gz" => Ok(Encoding::Gzip),
         "zstd" | "zst" => Ok(Encoding::Zstd),
-        other => Err(Invalid::wrong(
-            "encoding",
-            format!("{other:?} is none of plain, gzip, zstd"),
-        )),
+        other => Err(Invalid::wrong("encoding", format!("{other:?} is none of plain, gzip, zstd"))),
     }
 }
 
@@ -62,10 +59,7 @@ pub fn purpose(text: &str) -> Result<Purpose, Invalid> {
         "" | "disk" => Ok(Purpose::Disk),
         "kernel" => Ok(Purpose::Kernel),
         "ramdisk" => Ok(Purpose::Ramdisk),
-        other => Err(Invalid::wrong(
-            "purpose",
-            format!("{other:?} is none of disk, kernel, ramdisk"),
-        )),
+        other => Err(Invalid::wrong("purpose", format!("{other:?} is none of disk, kernel, ramdisk"))),
     }
 }
 

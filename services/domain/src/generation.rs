@@ -84,10 +84,7 @@ mod tests {
     use super::*;
 
     fn order(token: u64, generation: u64) -> Order {
-        Order {
-            token: Token(token),
-            generation: Generation(generation),
-        }
+        Order { token: Token(token), generation: Generation(generation) }
     }
 
     #[test]

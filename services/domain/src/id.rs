@@ -107,10 +107,7 @@ impl<K> fmt::Debug for Id<K> {
 impl<K: Kind> FromStr for Id<K> {
     type Err = NotAnId;
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        Uuid::try_parse(text).map(Self::new).map_err(|_| NotAnId {
-            word: K::WORD,
-            text: text.to_owned(),
-        })
+        Uuid::try_parse(text).map(Self::new).map_err(|_| NotAnId { word: K::WORD, text: text.to_owned() })
     }
 }
 impl<K> Serialize for Id<K> {

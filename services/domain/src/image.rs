@@ -74,14 +74,7 @@ impl FromStr for Digest {
             _ => return Err(wrong()),
         };
         let fits = hex.len() == algorithm.size() * 2 && hex.bytes().all(|b| b.is_ascii_hexdigit());
-        if fits {
-            Ok(Self {
-                algorithm,
-                hex: hex.to_ascii_lowercase(),
-            })
-        } else {
-            Err(wrong())
-        }
+        if fits { Ok(Self { algorithm, hex: hex.to_ascii_lowercase() }) } else { Err(wrong()) }
     }
 }
 as_text!(Digest);
@@ -140,11 +133,8 @@ mod tests {
     fn a_digest_has_the_length_of_its_function() {
         let text = format!("sha256:{}", "Ab".repeat(32));
         assert_eq!(text.parse::<Digest>().unwrap().to_string(), text.to_lowercase());
-        for wrong in [
-            "sha256:ab".to_owned(),
-            format!("md5:{}", "ab".repeat(16)),
-            format!("sha512:{}", "ab".repeat(32)),
-        ] {
+        for wrong in ["sha256:ab".to_owned(), format!("md5:{}", "ab".repeat(16)), format!("sha512:{}", "ab".repeat(32))]
+        {
             assert!(wrong.parse::<Digest>().is_err(), "{wrong}");
         }
     }

@@ -18,10 +18,7 @@ pub struct NotAnAddress {
 
 impl NotAnAddress {
     fn new(wanted: &'static str, text: &str) -> Self {
-        Self {
-            wanted,
-            text: text.to_owned(),
-        }
+        Self { wanted, text: text.to_owned() }
     }
 }
 
@@ -61,11 +58,7 @@ impl FromStr for MacAddr {
             let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
             *octet = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
         }
-        if parts.next().is_some() {
-            Err(wrong())
-        } else {
-            Ok(Self(octets))
-        }
+        if parts.next().is_some() { Err(wrong()) } else { Ok(Self(octets)) }
     }
 }
 
@@ -99,17 +92,8 @@ impl FromStr for BmcAddr {
         let fits = !host.is_empty()
             && host.len() <= LONGEST_NAME
             && port != 0
-            && host
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
-        if fits {
-            Ok(Self {
-                host: host.to_ascii_lowercase(),
-                port,
-            })
-        } else {
-            Err(wrong())
-        }
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+        if fits { Ok(Self { host: host.to_ascii_lowercase(), port }) } else { Err(wrong()) }
     }
 }
 
@@ -124,10 +108,7 @@ impl Subnet {
     /// The network that `address` lies in, where `prefix` is at most 30.
     #[must_use]
     pub fn around(address: Ipv4Addr, prefix: u8) -> Option<Self> {
-        (prefix <= 30).then(|| Self {
-            network: Ipv4Addr::from_bits(address.to_bits() & mask(prefix)),
-            prefix,
-        })
+        (prefix <= 30).then(|| Self { network: Ipv4Addr::from_bits(address.to_bits() & mask(prefix)), prefix })
     }
 
     /// Whether the address lies in it.
@@ -150,9 +131,7 @@ impl Subnet {
 }
 
 fn mask(prefix: u8) -> u32 {
-    u32::MAX
-        .checked_shl(32_u32.saturating_sub(u32::from(prefix)))
-        .unwrap_or(0)
+    u32::MAX.checked_shl(32_u32.saturating_sub(u32::from(prefix))).unwrap_or(0)
 }
 
 impl fmt::Display for Subnet {
@@ -194,13 +173,7 @@ mod tests {
     fn a_mac_is_read_with_colons_or_dashes_and_written_with_colons() {
         let mac: MacAddr = "52-54-00-AB-cd-0f".parse().unwrap();
         assert_eq!(mac.to_string(), "52:54:00:ab:cd:0f");
-        for wrong in [
-            "",
-            "52:54:00:ab:cd",
-            "52:54:00:ab:cd:0f:11",
-            "52:54:0:ab:cd:0f",
-            "zz:54:00:ab:cd:0f",
-        ] {
+        for wrong in ["", "52:54:00:ab:cd", "52:54:00:ab:cd:0f:11", "52:54:0:ab:cd:0f", "zz:54:00:ab:cd:0f"] {
             assert!(wrong.parse::<MacAddr>().is_err(), "{wrong}");
         }
     }

@@ -183,21 +183,11 @@ pub enum Plan {
 /// What is still to be done to bring a node from what is to what is wanted.
 #[must_use]
 pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Plan {
-    let at = Moment {
-        wanted,
-        seen,
-        limits,
-        now,
-    };
+    let at = Moment { wanted, seen, limits, now };
     match wanted.state {
-        State::Verifying => at.reach(
-            &seen.bmc,
-            Act::AskBmc,
-            Thing::Bmc,
-            limits.verify,
-            Cause::BmcSilent,
-            Event::Answered,
-        ),
+        State::Verifying => {
+            at.reach(&seen.bmc, Act::AskBmc, Thing::Bmc, limits.verify, Cause::BmcSilent, Event::Answered)
+        }
         State::Deleting => at.power(PowerTarget::Off),
         State::Deploying { stage } | State::Cleaning { stage } => match stage {
             Stage::Prepare => at.prepare(),
@@ -239,36 +229,19 @@ impl Moment<'_> {
         if !seen.minted {
             return Plan::Act(Act::Mint, self.waiting(Thing::BootFiles, self.wanted.since, limit));
         }
-        let images = self.reach(
-            &seen.images,
-            Act::EnsureImages,
-            Thing::Images,
-            limit,
-            Cause::ImageUnreachable,
-            Event::Prepared,
-        );
+        let images =
+            self.reach(&seen.images, Act::EnsureImages, Thing::Images, limit, Cause::ImageUnreachable, Event::Prepared);
         if !matches!(images, Plan::Step(Event::Prepared, _)) {
             return images;
         }
-        self.reach(
-            &seen.boot,
-            Act::EnsureBoot,
-            Thing::BootFiles,
-            limit,
-            Cause::RamdiskMissing,
-            Event::Prepared,
-        )
+        self.reach(&seen.boot, Act::EnsureBoot, Thing::BootFiles, limit, Cause::RamdiskMissing, Event::Prepared)
     }
 
     fn boot(&self) -> Plan {
         if self.seen.agent_bound.is_some() {
             return Plan::Step(Event::Called, None);
         }
-        let network = Boot {
-            device: BootDevice::Pxe,
-            persistence: Persistence::Once,
-            mode: self.wanted.boot_mode,
-        };
+        let network = Boot { device: BootDevice::Pxe, persistence: Persistence::Once, mode: self.wanted.boot_mode };
         let on = match self.power_reached(PowerTarget::Booted { boot: Some(network) }) {
             Ok(at) => at,
             Err(plan) => return plan,
@@ -281,12 +254,10 @@ impl Moment<'_> {
         if self.wanted.boots_lost + 1 < self.limits.boots {
             return Plan::Step(Event::Again, None);
         }
-        let (cause, text) = self.seen.diagnosis.clone().unwrap_or_else(|| {
-            (
-                Cause::Deadline,
-                "the machine was told to boot and its agent never called".to_owned(),
-            )
-        });
+        let (cause, text) =
+            self.seen.diagnosis.clone().unwrap_or_else(|| {
+                (Cause::Deadline, "the machine was told to boot and its agent never called".to_owned())
+            });
         self.give_up(cause, format!("{text} (after {} boots)", self.limits.boots))
     }
 
@@ -297,33 +268,20 @@ impl Moment<'_> {
             Progress::Unknown | Progress::Underway => {}
         }
         if self.seen.power == Some(Power::Off) {
-            return self.give_up(
-                Cause::PowerLost,
-                "the machine lost its power while its agent was at work".to_owned(),
-            );
+            return self.give_up(Cause::PowerLost, "the machine lost its power while its agent was at work".to_owned());
         }
         // Life counts from the stage's beginning too: a scheduler that has just taken over has heard nothing yet.
-        let heard = self
-            .seen
-            .agent_heard
-            .map_or(self.wanted.since, |heard| heard.max(self.wanted.since));
+        let heard = self.seen.agent_heard.map_or(self.wanted.since, |heard| heard.max(self.wanted.since));
         let waiting = self.waiting(Thing::Work, heard, self.limits.agent);
         if self.now < waiting.until {
             return Plan::Wait(waiting);
         }
-        let text = format!(
-            "the agent was last heard {} s ago, at {heard}",
-            self.now.since(heard).as_secs()
-        );
+        let text = format!("the agent was last heard {} s ago, at {heard}", self.now.since(heard).as_secs());
         self.give_up(Cause::AgentLost, text)
     }
 
     fn boot_from_disk(&self) -> Plan {
-        let disk = Boot {
-            device: BootDevice::Disk,
-            persistence: Persistence::Persistent,
-            mode: self.wanted.boot_mode,
-        };
+        let disk = Boot { device: BootDevice::Disk, persistence: Persistence::Persistent, mode: self.wanted.boot_mode };
         let on = match self.power_reached(PowerTarget::Booted { boot: Some(disk) }) {
             Ok(at) => at,
             Err(plan) => return plan,
@@ -338,10 +296,7 @@ impl Moment<'_> {
         if self.now < waiting.until {
             return Plan::Wait(waiting);
         }
-        let text = format!(
-            "the deployed system gave no sign of life within {} s",
-            patience.as_secs()
-        );
+        let text = format!("the deployed system gave no sign of life within {} s", patience.as_secs());
         self.give_up(Cause::NoLife, text)
     }
 
@@ -373,32 +328,20 @@ impl Moment<'_> {
         match progress {
             Progress::Done(_) => Plan::Step(then, None),
             Progress::Failed(failure) => Plan::Step(Event::GaveUp, Some(failure.clone())),
-            Progress::Unknown | Progress::Underway if self.now >= waiting.until => self.give_up(
-                late,
-                format!("waited {} s for {} in vain", limit.as_secs(), thing.words()),
-            ),
+            Progress::Unknown | Progress::Underway if self.now >= waiting.until => {
+                self.give_up(late, format!("waited {} s for {} in vain", limit.as_secs(), thing.words()))
+            }
             // A leaf that is at it may have died since: asking again costs one call, and it may be repeated.
             Progress::Unknown | Progress::Underway => Plan::Act(act, waiting),
         }
     }
 
     fn waiting(&self, thing: Thing, since: Timestamp, limit: Duration) -> Waiting {
-        Waiting {
-            thing,
-            since,
-            until: since.plus(limit),
-        }
+        Waiting { thing, since, until: since.plus(limit) }
     }
 
     fn give_up(&self, cause: Cause, text: String) -> Plan {
-        Plan::Step(
-            Event::GaveUp,
-            Some(Failure {
-                cause,
-                text,
-                at: self.now,
-            }),
-        )
+        Plan::Step(Event::GaveUp, Some(Failure { cause, text, at: self.now }))
     }
 }
 

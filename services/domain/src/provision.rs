@@ -107,14 +107,14 @@ pub fn step(state: State, event: Event) -> Step {
         (S::Manageable, E::Asked(Verb::Provide)) => Ok((S::Available, vec![])),
         (S::Available, E::Asked(Verb::Manage)) => Ok((S::Manageable, vec![])),
         (state, E::Asked(verb)) if !verb.is_built() => Err(Refused::NotBuilt { state, verb }),
-        (state, event) => deploy::step(state, event)
-            .or_else(|| clean::step(state, event))
-            .unwrap_or(Err(match event {
+        (state, event) => {
+            deploy::step(state, event).or_else(|| clean::step(state, event)).unwrap_or(Err(match event {
                 E::Asked(verb) => Refused::NotHere { state, verb },
                 E::Answered | E::Prepared | E::Called | E::Worked | E::Finished | E::Again | E::GaveUp => {
                     Refused::Meaningless { state, event }
                 }
-            })),
+            }))
+        }
     }
 }
 

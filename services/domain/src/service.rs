@@ -56,9 +56,6 @@ pub struct NotAService(String);
 impl FromStr for Service {
     type Err = NotAService;
     fn from_str(text: &str) -> Result<Self, NotAService> {
-        Self::ALL
-            .into_iter()
-            .find(|service| service.name() == text)
-            .ok_or_else(|| NotAService(text.to_owned()))
+        Self::ALL.into_iter().find(|service| service.name() == text).ok_or_else(|| NotAService(text.to_owned()))
     }
 }

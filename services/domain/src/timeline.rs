@@ -130,58 +130,34 @@ pub fn diagnose(entries: &[Entry]) -> Option<(Cause, String)> {
     let last = |mark| entries.iter().rev().find(|entry| entry.mark == mark);
     let has = |mark| last(mark).is_some();
     if let Some(refused) = last(Mark::AgentRefused) {
-        return Some((
-            Cause::TwoMachines,
-            format!("the agent was refused: {}", refused.subject),
-        ));
+        return Some((Cause::TwoMachines, format!("the agent was refused: {}", refused.subject)));
     }
     if has(Mark::FirstLife) || has(Mark::AgentHello) {
         return None;
     }
     if let Some(missing) = last(Mark::FileMissing) {
-        return Some((
-            Cause::RamdiskMissing,
-            format!("the boot file {} is not to be had", missing.subject),
-        ));
+        return Some((Cause::RamdiskMissing, format!("the boot file {} is not to be had", missing.subject)));
     }
     if has(Mark::RamdiskSent) {
-        return Some((
-            Cause::AgentMute,
-            "kernel and ramdisk were delivered, and the agent never called".to_owned(),
-        ));
+        return Some((Cause::AgentMute, "kernel and ramdisk were delivered, and the agent never called".to_owned()));
     }
     if let Some(lost) = last(Mark::FileLost) {
         return Some((Cause::HttpBlocked, format!("the transfer died: {lost}")));
     }
     if has(Mark::KernelSent) || has(Mark::ScriptSent) {
-        return Some((
-            Cause::HttpBlocked,
-            "iPXE took its script and stopped before it had its ramdisk".to_owned(),
-        ));
+        return Some((Cause::HttpBlocked, "iPXE took its script and stopped before it had its ramdisk".to_owned()));
     }
     if has(Mark::LoaderSent) {
-        return Some((
-            Cause::HttpBlocked,
-            "the loader was delivered and fetched no script over HTTP".to_owned(),
-        ));
+        return Some((Cause::HttpBlocked, "the loader was delivered and fetched no script over HTTP".to_owned()));
     }
     if let Some(asked) = last(Mark::LoaderLost).or_else(|| last(Mark::LoaderAsked)) {
-        return Some((
-            Cause::TftpBlocked,
-            format!("the loader did not arrive whole by TFTP: {asked}"),
-        ));
+        return Some((Cause::TftpBlocked, format!("the loader did not arrive whole by TFTP: {asked}")));
     }
     if let Some(ack) = last(Mark::DhcpAck) {
         let (cause, next) = if ack.subject.contains("iPXE") {
-            (
-                Cause::HttpBlocked,
-                "iPXE has its address and fetched no script over HTTP",
-            )
+            (Cause::HttpBlocked, "iPXE has its address and fetched no script over HTTP")
         } else {
-            (
-                Cause::TftpBlocked,
-                "the firmware has its address and asked for no loader by TFTP",
-            )
+            (Cause::TftpBlocked, "the firmware has its address and asked for no loader by TFTP")
         };
         return Some((cause, next.to_owned()));
     }
@@ -191,12 +167,7 @@ pub fn diagnose(entries: &[Entry]) -> Option<(Cause, String)> {
             "the machine asked for an address and did not take the one offered".to_owned(),
         ));
     }
-    has(Mark::PowerOn).then(|| {
-        (
-            Cause::NoDhcp,
-            "the machine was switched on and asked for no address".to_owned(),
-        )
-    })
+    has(Mark::PowerOn).then(|| (Cause::NoDhcp, "the machine was switched on and asked for no address".to_owned()))
 }
 
 #[cfg(test)]

@@ -75,9 +75,7 @@ fn channel(tls: Tls, endpoint: &str, name: ServerName<'static>) -> Option<Channe
         async move {
             let stream = TcpStream::connect(&address).await?;
             stream.set_nodelay(true)?;
-            Ok::<_, io::Error>(TokioIo::new(
-                TlsConnector::from(tls.client()).connect(name, stream).await?,
-            ))
+            Ok::<_, io::Error>(TokioIo::new(TlsConnector::from(tls.client()).connect(name, stream).await?))
         }
     });
     let endpoint = Endpoint::from_shared(format!("http://{endpoint}"))

@@ -101,24 +101,12 @@ pub enum Error {
 /// # Errors
 /// All problems at once, each naming the key.
 pub fn load<C: Config>(path: &Path) -> Result<C, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let config: C = toml::from_str(&text).map_err(|why| Error::Parse {
-        path: path.to_owned(),
-        why: why.to_string(),
-    })?;
+    let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let config: C =
+        toml::from_str(&text).map_err(|why| Error::Parse { path: path.to_owned(), why: why.to_string() })?;
     let mut problems = common_problems(config.common());
     problems.extend(config.problems());
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(Error::Check {
-            path: path.to_owned(),
-            problems,
-        })
-    }
+    if problems.is_empty() { Ok(config) } else { Err(Error::Check { path: path.to_owned(), problems }) }
 }
 
 /// The effective configuration, as a file would have it.
@@ -133,32 +121,22 @@ pub fn is_rack_name(name: &str) -> bool {
     name.len() <= 63
         && !name.starts_with('-')
         && !name.ends_with('-')
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn common_problems(common: &Common) -> Vec<String> {
     let mut problems = Vec::new();
     if !is_rack_name(&common.rack) {
-        problems.push(format!(
-            "service.rack: {:?} must be lower-case letters, digits and dashes",
-            common.rack
-        ));
+        problems.push(format!("service.rack: {:?} must be lower-case letters, digits and dashes", common.rack));
     }
     if common.etcd.is_empty() {
         problems.push("service.etcd: name at least one member, such as https://127.0.0.1:2379".to_owned());
     }
     for member in common.etcd.iter().filter(|member| !member.starts_with("https://")) {
-        problems.push(format!(
-            "service.etcd: {member:?} must begin with https://, etcd is spoken to over TLS alone"
-        ));
+        problems.push(format!("service.etcd: {member:?} must begin with https://, etcd is spoken to over TLS alone"));
     }
     if !common.otlp.is_empty() && !common.otlp.starts_with("http://") && !common.otlp.starts_with("https://") {
-        problems.push(format!(
-            "service.otlp: {:?} must be a URL such as http://127.0.0.1:4317",
-            common.otlp
-        ));
+        problems.push(format!("service.otlp: {:?} must be a URL such as http://127.0.0.1:4317", common.otlp));
     }
     problems
 }
@@ -179,11 +157,7 @@ mod tests {
             &self.service
         }
         fn problems(&self) -> Vec<String> {
-            if self.size > 9 {
-                vec!["size: at most 9".to_owned()]
-            } else {
-                vec![]
-            }
+            if self.size > 9 { vec!["size: at most 9".to_owned()] } else { vec![] }
         }
     }
 
@@ -195,9 +169,8 @@ mod tests {
 
     #[test]
     fn all_problems_are_reported_at_once() {
-        let error = load_text("size = 12\n[service]\nrack = \"R 1\"\netcd = [\"http://x:1\"]\n")
-            .unwrap_err()
-            .to_string();
+        let error =
+            load_text("size = 12\n[service]\nrack = \"R 1\"\netcd = [\"http://x:1\"]\n").unwrap_err().to_string();
         for part in ["service.rack", "service.etcd", "size: at most 9"] {
             assert!(error.contains(part), "{error}");
         }
@@ -211,10 +184,7 @@ mod tests {
 
     #[test]
     fn what_is_printed_loads_again() {
-        let text = print(&Toy {
-            size: 3,
-            ..Toy::default()
-        });
+        let text = print(&Toy { size: 3, ..Toy::default() });
         assert_eq!(load_text(&text).unwrap().size, 3);
     }
 }

@@ -86,12 +86,7 @@ impl Host {
     pub async fn drain(&self, grace: Duration) -> Result<(), Unfinished> {
         self.stop();
         self.tasks.close();
-        tokio::time::timeout(grace, self.tasks.wait())
-            .await
-            .map_err(|_| Unfinished {
-                tasks: self.tasks.len(),
-                grace,
-            })
+        tokio::time::timeout(grace, self.tasks.wait()).await.map_err(|_| Unfinished { tasks: self.tasks.len(), grace })
     }
 }
 

@@ -126,24 +126,15 @@ impl Kit {
     /// # Errors
     /// The certificates can not be used.
     pub fn new(name: &'static str, common: Common) -> Result<Self, tls::Error> {
-        let files = tls::Files {
-            ca: common.ca.clone(),
-            certificate: common.certificate.clone(),
-            key: common.key.clone(),
-        };
-        Ok(Self {
-            name,
-            host: Host::default(),
-            tls: Tls::load(files)?,
-            common,
-        })
+        let files =
+            tls::Files { ca: common.ca.clone(), certificate: common.certificate.clone(), key: common.key.clone() };
+        Ok(Self { name, host: Host::default(), tls: Tls::load(files)?, common })
     }
 
     async fn spawn_monitor(&self, telemetry: &Telemetry) -> Result<(), CannotBind> {
         let listener = serve::bind("service.monitor", self.common.monitor).await?;
         note_address(&self.common.data, "monitor", listener.local_addr().ok());
-        self.host
-            .spawn(serve::monitor(self.host.clone(), listener, telemetry.metrics.clone()));
+        self.host.spawn(serve::monitor(self.host.clone(), listener, telemetry.metrics.clone()));
         Ok(())
     }
 
@@ -155,11 +146,8 @@ impl Kit {
         let listener = serve::bind("service.listen", self.common.listen).await?;
         let address = listener.local_addr().unwrap_or(self.common.listen);
         note_address(&self.common.data, "grpc", Some(address));
-        let endpoint = if self.common.advertise.is_empty() {
-            address.to_string()
-        } else {
-            self.common.advertise.clone()
-        };
+        let endpoint =
+            if self.common.advertise.is_empty() { address.to_string() } else { self.common.advertise.clone() };
         Ok(Bound { listener, endpoint })
     }
 
@@ -190,8 +178,7 @@ impl Kit {
             rules: rules.into(),
             rack: self.common.rack.as_str().into(),
         };
-        self.host
-            .spawn_vital("grpc", serve::accept(self.host.clone(), bound.listener, door));
+        self.host.spawn_vital("grpc", serve::accept(self.host.clone(), bound.listener, door));
         health
     }
 }
@@ -229,10 +216,7 @@ async fn stop_on_signal(host: Host) {
     host.stop();
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "a process that can not begin has nothing else to speak with"
-)]
+#[expect(clippy::print_stderr, reason = "a process that can not begin has nothing else to speak with")]
 fn refuse(error: &dyn StdError) -> ExitCode {
     eprintln!("{}", status::chain(error));
     ExitCode::from(2)

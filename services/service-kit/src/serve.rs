@@ -43,13 +43,7 @@ pub struct Rule {
 /// Schedulers, whatever their rack.
 #[must_use]
 pub fn schedulers(caller: Option<&Identity>, _: &str) -> bool {
-    matches!(
-        caller,
-        Some(Identity::Service {
-            service: domain::service::Service::Scheduler,
-            ..
-        })
-    )
+    matches!(caller, Some(Identity::Service { service: domain::service::Service::Scheduler, .. }))
 }
 
 /// People.
@@ -66,14 +60,8 @@ pub fn anybody_known(caller: Option<&Identity>, _: &str) -> bool {
 
 /// Health and reflection: open to everybody who has a certificate of ours.
 pub const COMMON_RULES: &[Rule] = &[
-    Rule {
-        path: "/grpc.health.v1.Health/",
-        allows: anybody_known,
-    },
-    Rule {
-        path: "/grpc.reflection.",
-        allows: anybody_known,
-    },
+    Rule { path: "/grpc.health.v1.Health/", allows: anybody_known },
+    Rule { path: "/grpc.reflection.", allows: anybody_known },
 ];
 
 /// The SHA-256 of the caller's public key, where the caller showed a certificate that is not of our CA: an agent's.
@@ -140,12 +128,8 @@ async fn connection(
     let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(<[_]>::first)
-        .map(|certificate| certificate.to_vec());
+    let certificate =
+        stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|certificate| certificate.to_vec());
     let guard = Guard {
         routes: door.routes.clone(),
         rules: Arc::clone(&door.rules),
@@ -184,17 +168,10 @@ impl tower::Service<http::Request<hyper::body::Incoming>> for Guard {
 
     fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> Self::Future {
         let path = request.uri().path().to_owned();
-        let rule = self
-            .rules
-            .iter()
-            .chain(COMMON_RULES)
-            .find(|rule| path.starts_with(rule.path));
+        let rule = self.rules.iter().chain(COMMON_RULES).find(|rule| path.starts_with(rule.path));
         let allowed = rule.is_some_and(|rule| (rule.allows)(self.caller.as_ref(), &self.rack));
         if !allowed {
-            let who = self
-                .caller
-                .as_ref()
-                .map_or_else(|| "a caller without a name".to_owned(), Identity::to_string);
+            let who = self.caller.as_ref().map_or_else(|| "a caller without a name".to_owned(), Identity::to_string);
             tracing::warn!(path, caller = who, "refused a caller");
             let status = Status::permission_denied(format!("{who} may not call {path}"));
             return Box::pin(async move { Ok(status.into_http()) });
@@ -216,10 +193,7 @@ impl tower::Service<http::Request<hyper::body::Incoming>> for Guard {
 /// Metrics and health over plain HTTP, for monitoring: `/metrics`, `/healthz`.
 pub async fn monitor(host: Host, listener: TcpListener, metrics: PrometheusHandle) {
     let pages = Router::new()
-        .route(
-            "/metrics",
-            get(|State(metrics): State<PrometheusHandle>| async move { metrics.render() }),
-        )
+        .route("/metrics", get(|State(metrics): State<PrometheusHandle>| async move { metrics.render() }))
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(metrics);
     let stop = host.clone();
@@ -234,9 +208,7 @@ pub async fn monitor(host: Host, listener: TcpListener, metrics: PrometheusHandl
 /// # Errors
 /// Says which address, and what to do.
 pub async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, CannotBind> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| CannotBind { what, address, source })
+    TcpListener::bind(address).await.map_err(|source| CannotBind { what, address, source })
 }
 
 /// An address that can not be listened on.

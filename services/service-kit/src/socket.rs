@@ -54,9 +54,7 @@ impl Datagrams {
         socket.bind(&SocketAddr::V4(address).into())?;
         setsockopt(&socket.as_fd(), Ipv4PacketInfo, &true)?;
         setsockopt(&socket.as_fd(), ReceiveTimestampns, &true)?;
-        Ok(Self {
-            socket: UdpSocket::from_std(socket.into())?,
-        })
+        Ok(Self { socket: UdpSocket::from_std(socket.into())? })
     }
 
     /// Where it is bound.
@@ -72,20 +70,14 @@ impl Datagrams {
     /// # Errors
     /// Those of the operating system.
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
-        self.socket
-            .async_io(Interest::READABLE, || self.try_receive(buffer))
-            .await
+        self.socket.async_io(Interest::READABLE, || self.try_receive(buffer)).await
     }
 
     fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
         let mut control = nix::cmsg_space!(nix::libc::in_pktinfo, nix::sys::time::TimeSpec);
         let mut slices = [IoSliceMut::new(buffer)];
-        let message = recvmsg::<SockaddrIn>(
-            self.socket.as_raw_fd(),
-            &mut slices,
-            Some(&mut control),
-            MsgFlags::MSG_DONTWAIT,
-        )?;
+        let message =
+            recvmsg::<SockaddrIn>(self.socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
         let from = message.address.ok_or(io::ErrorKind::InvalidData)?;
         let mut arrival = Arrival {
             size: message.bytes,
@@ -95,20 +87,13 @@ impl Datagrams {
             waited: None,
         };
         for part in message.cmsgs()? {
-            match part {
-                ControlMessageOwned::Ipv4PacketInfo(place) => {
-                    arrival.to = Ipv4Addr::from_bits(u32::from_be(place.ipi_spec_dst.s_addr));
-                    arrival.interface = u32::try_from(place.ipi_ifindex).unwrap_or(0);
-                }
-                ControlMessageOwned::ScmTimestampns(at) => {
-                    let now = crate::clock::now().millis();
-                    let at = at
-                        .tv_sec()
-                        .saturating_mul(1000)
-                        .saturating_add(at.tv_nsec() / 1_000_000);
-                    arrival.waited = u64::try_from(now.saturating_sub(at)).ok().map(Duration::from_millis);
-                }
-                _ => {}
+            if let ControlMessageOwned::Ipv4PacketInfo(place) = part {
+                arrival.to = Ipv4Addr::from_bits(u32::from_be(place.ipi_spec_dst.s_addr));
+                arrival.interface = u32::try_from(place.ipi_ifindex).unwrap_or(0);
+            } else if let ControlMessageOwned::ScmTimestampns(at) = part {
+                let now = crate::clock::now().millis();
+                let at = at.tv_sec().saturating_mul(1000).saturating_add(at.tv_nsec() / 1_000_000);
+                arrival.waited = u64::try_from(now.saturating_sub(at)).ok().map(Duration::from_millis);
             }
         }
         Ok(arrival)
@@ -121,9 +106,7 @@ impl Datagrams {
     pub async fn send(&self, bytes: &[u8], to: SocketAddrV4, source: Ipv4Addr, interface: u32) -> io::Result<()> {
         let place = nix::libc::in_pktinfo {
             ipi_ifindex: i32::try_from(interface).unwrap_or(0),
-            ipi_spec_dst: nix::libc::in_addr {
-                s_addr: source.to_bits().to_be(),
-            },
+            ipi_spec_dst: nix::libc::in_addr { s_addr: source.to_bits().to_be() },
             ipi_addr: nix::libc::in_addr { s_addr: 0 },
         };
         let to = SockaddrIn::from(to);
@@ -131,13 +114,7 @@ impl Datagrams {
             .async_io(Interest::WRITABLE, || {
                 let control = [ControlMessage::Ipv4PacketInfo(&place)];
                 let slices = [IoSlice::new(bytes)];
-                sendmsg(
-                    self.socket.as_raw_fd(),
-                    &slices,
-                    &control,
-                    MsgFlags::MSG_DONTWAIT,
-                    Some(&to),
-                )?;
+                sendmsg(self.socket.as_raw_fd(), &slices, &control, MsgFlags::MSG_DONTWAIT, Some(&to))?;
                 Ok(())
             })
             .await
@@ -162,10 +139,7 @@ mod tests {
         assert!(arrival.waited.is_some_and(|waited| waited < Duration::from_secs(5)));
         server.send(b"hi", arrival.from, arrival.to, 0).await.unwrap();
         // The client is connected: an answer from another address would never reach it.
-        let got = tokio::time::timeout(Duration::from_secs(5), client.recv(&mut buffer))
-            .await
-            .unwrap()
-            .unwrap();
+        let got = tokio::time::timeout(Duration::from_secs(5), client.recv(&mut buffer)).await.unwrap().unwrap();
         assert_eq!(&buffer[..got], b"hi");
     }
 }

@@ -94,16 +94,8 @@ pub fn status(service: &'static str, failure: &dyn Failure) -> Status {
             chain
         }
     };
-    let facts: HashMap<_, _> = failure
-        .facts()
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-    Status::with_error_details(
-        kind.code(),
-        message,
-        ErrorDetails::with_error_info(reason, DOMAIN, facts),
-    )
+    let facts: HashMap<_, _> = failure.facts().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Status::with_error_details(kind.code(), message, ErrorDetails::with_error_info(reason, DOMAIN, facts))
 }
 
 /// The reason attached to a status, where there is one.
@@ -141,13 +133,7 @@ mod tests {
     }
 
     fn toy(kind: Kind) -> Status {
-        status(
-            "toy",
-            &Toy {
-                kind,
-                source: "x".parse::<u8>().unwrap_err(),
-            },
-        )
+        status("toy", &Toy { kind, source: "x".parse::<u8>().unwrap_err() })
     }
 
     #[test]

@@ -46,32 +46,19 @@ pub fn set_up(service: &'static str, log: &str, otlp: &str) -> Result<Telemetry,
         .with_target(false)
         .with_filter(EnvFilter::try_new(log)?);
     // Spans always have a context, so that a trace that began elsewhere goes on; they are exported where asked.
-    let mut provider = SdkTracerProvider::builder().with_resource(
-        Resource::builder()
-            .with_attribute(KeyValue::new("service.name", service))
-            .build(),
-    );
+    let mut provider = SdkTracerProvider::builder()
+        .with_resource(Resource::builder().with_attribute(KeyValue::new("service.name", service)).build());
     if !otlp.is_empty() {
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(otlp)
-            .build()?;
+        let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(otlp).build()?;
         provider = provider.with_batch_exporter(exporter);
     }
     let provider = provider.build();
     let spans = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(service))
-        .with_filter(EnvFilter::try_new(
-            "info,h2=off,hyper=off,tonic=off,tower=off,etcd_client=off",
-        )?);
+        .with_filter(EnvFilter::try_new("info,h2=off,hyper=off,tonic=off,tower=off,etcd_client=off")?);
     tracing_subscriber::registry().with(lines).with(spans).init();
-    let metrics = PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|error| Error::Metrics(error.to_string()))?;
-    Ok(Telemetry {
-        tracer: Some(provider),
-        metrics,
-    })
+    let metrics = PrometheusBuilder::new().install_recorder().map_err(|error| Error::Metrics(error.to_string()))?;
+    Ok(Telemetry { tracer: Some(provider), metrics })
 }
 
 impl Drop for Telemetry {

@@ -98,33 +98,21 @@ impl Identity {
         if first == "operator" {
             return (!second.is_empty()).then(|| Self::Operator(second.to_owned()));
         }
-        let rack = if first == NAMELESS_RACK {
-            String::new()
-        } else {
-            first.to_owned()
-        };
-        Some(Self::Service {
-            service: second.parse().ok()?,
-            rack,
-        })
+        let rack = if first == NAMELESS_RACK { String::new() } else { first.to_owned() };
+        Some(Self::Service { service: second.parse().ok()?, rack })
     }
 
     /// Who a verified certificate says that its bearer is.
     #[must_use]
     pub fn of_certificate(certificate: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-        certificate
-            .extensions()
-            .iter()
-            .find_map(|extension| match extension.parsed_extension() {
-                ParsedExtension::SubjectAlternativeName(names) => {
-                    names.general_names.iter().find_map(|name| match name {
-                        GeneralName::URI(uri) => Self::from_uri(uri),
-                        _ => None,
-                    })
-                }
-                _ => None,
+        certificate.extensions().iter().find_map(|extension| {
+            let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() else { return None };
+            names.general_names.iter().find_map(|name| {
+                let GeneralName::URI(uri) = name else { return None };
+                Self::from_uri(uri)
             })
+        })
     }
 }
 
@@ -178,10 +166,7 @@ impl Tls {
     pub fn load(files: Files) -> Result<Self, Error> {
         install_provider();
         let loaded = Loaded::read(&files)?;
-        Ok(Self {
-            files,
-            current: Arc::new(ArcSwap::from_pointee(loaded)),
-        })
+        Ok(Self { files, current: Arc::new(ArcSwap::from_pointee(loaded)) })
     }
 
     /// What a server of ours accepts connections with: callers must show a certificate of our CA.
@@ -234,9 +219,7 @@ impl Loaded {
         let chain = certificates(&files.certificate, certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|why| pem(&files.key, &why))?;
         let mismatch = |why: &dyn fmt::Display| Error::Mismatch(why.to_string());
-        let callers = WebPkiClientVerifier::builder(Arc::clone(&roots))
-            .build()
-            .map_err(|why| mismatch(&why))?;
+        let callers = WebPkiClientVerifier::builder(Arc::clone(&roots)).build().map_err(|why| mismatch(&why))?;
         let mut server = ServerConfig::builder()
             .with_client_cert_verifier(callers)
             .with_single_cert(chain.clone(), key.clone_key())
@@ -247,37 +230,21 @@ impl Loaded {
             .with_client_auth_cert(chain, key)
             .map_err(|why| mismatch(&why))?;
         client.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self {
-            server: Arc::new(server),
-            client: Arc::new(client),
-            raw,
-        })
+        Ok(Self { server: Arc::new(server), client: Arc::new(client), raw })
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })
+    fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 fn pem(path: &Path, why: &dyn fmt::Display) -> Error {
-    Error::Pem {
-        path: path.to_owned(),
-        why: why.to_string(),
-    }
+    Error::Pem { path: path.to_owned(), why: why.to_string() }
 }
 
 fn certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let all: Vec<_> = CertificateDer::pem_slice_iter(bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|why| pem(path, &why))?;
-    if all.is_empty() {
-        Err(pem(path, &"it holds no certificate"))
-    } else {
-        Ok(all)
-    }
+    let all: Vec<_> = CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(|why| pem(path, &why))?;
+    if all.is_empty() { Err(pem(path, &"it holds no certificate")) } else { Ok(all) }
 }
 
 /// The name to ask a rack's service for.
@@ -293,23 +260,14 @@ mod tests {
     #[test]
     fn an_identity_reads_back_from_its_uri() {
         for identity in [
-            Identity::Service {
-                service: Service::Power,
-                rack: "r1".to_owned(),
-            },
-            Identity::Service {
-                service: Service::Scheduler,
-                rack: String::new(),
-            },
+            Identity::Service { service: Service::Power, rack: "r1".to_owned() },
+            Identity::Service { service: Service::Scheduler, rack: String::new() },
             Identity::Operator("ann".to_owned()),
         ] {
             assert_eq!(Identity::from_uri(&identity.uri()), Some(identity));
         }
-        for wrong in [
-            "spiffe://elsewhere/r1/power-service",
-            "spiffe://ironmesh/r1/cook",
-            "spiffe://ironmesh/operator/",
-        ] {
+        for wrong in ["spiffe://elsewhere/r1/power-service", "spiffe://ironmesh/r1/cook", "spiffe://ironmesh/operator/"]
+        {
             assert_eq!(Identity::from_uri(wrong), None, "{wrong}");
         }
     }

@@ -10,16 +10,11 @@ use wire_dhcp::{Boot, BootFile, Client, Replica, Request, Reservation};
 fn main() -> io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [own, machine, pxe, script] = words.as_slice() else {
-        return Err(io::Error::other(
-            "usage: answer OWN-ADDRESS MACHINE-ADDRESS PXE-FILE SCRIPT-URL",
-        ));
+        return Err(io::Error::other("usage: answer OWN-ADDRESS MACHINE-ADDRESS PXE-FILE SCRIPT-URL"));
     };
     let parse = |word: &str| word.parse::<Ipv4Addr>().map_err(io::Error::other);
     let own = parse(own)?;
-    let replica = Replica {
-        server_identifier: own,
-        address: own,
-    };
+    let replica = Replica { server_identifier: own, address: own };
     let address = parse(machine)?;
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67))?;
     socket.set_broadcast(true)?;
@@ -47,10 +42,7 @@ fn main() -> io::Result<()> {
             dns: vec![own],
             lease_seconds: 3600,
             host_name: Some("node".to_owned()),
-            boot: BootFile::new(file).ok().filter(|_| file != "-").map(|file| Boot {
-                next_server: None,
-                file,
-            }),
+            boot: BootFile::new(file).ok().filter(|_| file != "-").map(|file| Boot { next_server: None, file }),
         };
         if let Some(reply) = wire_dhcp::answer(&request, &reservation, &replica) {
             eprintln!("> {} {:?}", reply.destination.socket(), reply.kind);

@@ -22,13 +22,8 @@ const BOOT_THE_FILE: u8 = 8;
 /// iPXE's `no-pxedhcp` (option 175 tag 176): do not wait two seconds for a ProxyDHCP server.
 const NO_PROXY: [u8; 3] = [176, 1, 1];
 /// Options that may be left out, the first one first, when a reply does not fit the client.
-const EXPENDABLE: [u8; 5] = [
-    code::HOST_NAME,
-    code::BROADCAST_ADDRESS,
-    code::TFTP_SERVER,
-    code::DNS,
-    code::MACHINE_IDENTIFIER,
-];
+const EXPENDABLE: [u8; 5] =
+    [code::HOST_NAME, code::BROADCAST_ADDRESS, code::TFTP_SERVER, code::DNS, code::MACHINE_IDENTIFIER];
 
 /// The server that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,30 +110,19 @@ pub fn answer(request: &Request, reservation: &Reservation, replica: &Replica) -
         Kind::Nak => refuse(request, replica),
     };
     let bytes = fit(message, request.room)?;
-    Some(Reply {
-        kind,
-        destination: destination(kind, request),
-        bytes,
-    })
+    Some(Reply { kind, destination: destination(kind, request), bytes })
 }
 
 /// ACK, NAK or silence for a REQUEST (RFC 2131 §4.3.2). We know the machine, so we may refuse with authority.
 fn judge(request: &Request, reservation: &Reservation, replica: &Replica) -> Option<Kind> {
     // SELECTING: it took the offer of the server it names; another server's offer is not our business.
-    if request
-        .server_identifier
-        .is_some_and(|named| named != replica.server_identifier)
-    {
+    if request.server_identifier.is_some_and(|named| named != replica.server_identifier) {
         return None;
     }
     // SELECTING and INIT-REBOOT name the address in option 50, RENEWING and REBINDING in `ciaddr`. Where both are
     // given `ciaddr` counts: an ACK goes there, and may only go to the reserved address.
     let wanted = request.current.or(request.requested)?;
-    Some(if wanted == reservation.address {
-        Kind::Ack
-    } else {
-        Kind::Nak
-    })
+    Some(if wanted == reservation.address { Kind::Ack } else { Kind::Nak })
 }
 
 fn grant(kind: Kind, request: &Request, reservation: &Reservation, replica: &Replica) -> Message {
@@ -156,11 +140,7 @@ fn grant(kind: Kind, request: &Request, reservation: &Reservation, replica: &Rep
     if let Some(boot) = &reservation.boot {
         add_boot(&mut message, request.client, boot, replica);
     }
-    echo(
-        &mut message.options,
-        request,
-        &[code::CLIENT_IDENTIFIER, code::MACHINE_IDENTIFIER, code::RELAY],
-    );
+    echo(&mut message.options, request, &[code::CLIENT_IDENTIFIER, code::MACHINE_IDENTIFIER, code::RELAY]);
     message
 }
 
@@ -168,9 +148,7 @@ fn refuse(request: &Request, replica: &Replica) -> Message {
     let mut message = begin(Kind::Nak, request, replica);
     // RFC 2131 §4.3.2: a relay must broadcast a NAK, because the client has no valid address.
     message.broadcast = request.wants_broadcast || request.relay.is_some();
-    message
-        .options
-        .add(code::MESSAGE, "another address is reserved for this machine");
+    message.options.add(code::MESSAGE, "another address is reserved for this machine");
     // RFC 2131 §4.3.1 table 3 allows no other options in a NAK; RFC 6842 and RFC 3046 add these.
     echo(&mut message.options, request, &[code::CLIENT_IDENTIFIER, code::RELAY]);
     message
@@ -182,9 +160,7 @@ fn begin(kind: Kind, request: &Request, replica: &Replica) -> Message {
     message.giaddr = request.relay.unwrap_or(Ipv4Addr::UNSPECIFIED);
     // First of all options: some boot ROMs look for the message type there and nowhere else.
     message.options.add(code::MESSAGE_TYPE, [kind.number()]);
-    message
-        .options
-        .add_address(code::SERVER_IDENTIFIER, replica.server_identifier);
+    message.options.add_address(code::SERVER_IDENTIFIER, replica.server_identifier);
     message
 }
 
@@ -201,12 +177,7 @@ fn network(options: &mut Options, reservation: &Reservation) {
     if let Some(router) = reservation.router {
         options.add_address(code::ROUTER, router);
     }
-    let dns: Vec<u8> = reservation
-        .dns
-        .iter()
-        .take(MAX_DNS)
-        .flat_map(Ipv4Addr::octets)
-        .collect();
+    let dns: Vec<u8> = reservation.dns.iter().take(MAX_DNS).flat_map(Ipv4Addr::octets).collect();
     if !dns.is_empty() {
         options.add(code::DNS, dns);
     }

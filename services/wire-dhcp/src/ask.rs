@@ -73,17 +73,13 @@ impl Ask {
     pub fn release(&self, ack: &Answer) -> Vec<u8> {
         let mut message = self.message(Verb::Release);
         message.ciaddr = ack.address;
-        message
-            .options
-            .add_address(code::SERVER_IDENTIFIER, ack.server_identifier);
+        message.options.add_address(code::SERVER_IDENTIFIER, ack.server_identifier);
         write(&message)
     }
 
     fn naming(&self, verb: Verb, answer: &Answer) -> Message {
         let mut message = self.message(verb);
-        message
-            .options
-            .add_address(code::SERVER_IDENTIFIER, answer.server_identifier);
+        message.options.add_address(code::SERVER_IDENTIFIER, answer.server_identifier);
         message.options.add_address(code::REQUESTED_ADDRESS, answer.address);
         message
     }
@@ -99,14 +95,7 @@ impl Ask {
         options.add(code::MAX_SIZE, 1472u16.to_be_bytes());
         options.add(
             code::PARAMETER_LIST,
-            [
-                code::NETMASK,
-                code::ROUTER,
-                code::DNS,
-                code::VENDOR,
-                code::VENDOR_CLASS,
-                code::BOOT_FILE,
-            ],
+            [code::NETMASK, code::ROUTER, code::DNS, code::VENDOR, code::VENDOR_CLASS, code::BOOT_FILE],
         );
         match self.client {
             Client::Pxe(machine) => self.firmware(options, "PXEClient", machine.number(false)),
@@ -126,10 +115,7 @@ impl Ask {
     }
 
     fn firmware(&self, options: &mut Options, class: &str, architecture: u16) {
-        options.add(
-            code::VENDOR_CLASS,
-            format!("{class}:Arch:{architecture:05}:UNDI:003016"),
-        );
+        options.add(code::VENDOR_CLASS, format!("{class}:Arch:{architecture:05}:UNDI:003016"));
         options.add(code::ARCHITECTURE, architecture.to_be_bytes());
         options.add(code::INTERFACE, [1, 3, 16]);
         let uuid = self.uuid.unwrap_or_default();
@@ -189,25 +175,15 @@ impl Answer {
         let kinds = [Kind::Offer, Kind::Ack, Kind::Nak];
         let server_identifier = options.address(code::SERVER_IDENTIFIER).ok_or(Malformed::Type)?;
         Ok(Self {
-            kind: kinds
-                .into_iter()
-                .find(|known| known.number() == kind)
-                .ok_or(Malformed::Type)?,
+            kind: kinds.into_iter().find(|known| known.number() == kind).ok_or(Malformed::Type)?,
             mac: message.mac,
             xid: message.xid,
             address: message.yiaddr,
             server_identifier,
-            next_server: if message.siaddr.is_unspecified() {
-                server_identifier
-            } else {
-                message.siaddr
-            },
+            next_server: if message.siaddr.is_unspecified() { server_identifier } else { message.siaddr },
             file: options.text(code::BOOT_FILE).or_else(|| field(&message.file)),
             netmask: options.address(code::NETMASK),
-            router: options
-                .get(code::ROUTER)
-                .and_then(|list| list.first_chunk::<4>())
-                .map(|first| (*first).into()),
+            router: options.get(code::ROUTER).and_then(|list| list.first_chunk::<4>()).map(|first| (*first).into()),
             lease_seconds: options.number(code::LEASE_TIME),
             host_name: options.text(code::HOST_NAME),
             vendor_class: options.text(code::VENDOR_CLASS),
@@ -219,10 +195,7 @@ impl Answer {
 }
 
 fn field(octets: &[u8]) -> Option<String> {
-    std::str::from_utf8(octets)
-        .ok()
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
+    std::str::from_utf8(octets).ok().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 /// The single octet of an encapsulated option (RFC 2132 §8.4).

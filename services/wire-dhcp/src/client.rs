@@ -35,15 +35,9 @@ impl Verb {
     }
 
     fn from_number(number: u8) -> Option<Self> {
-        [
-            Self::Discover,
-            Self::Request,
-            Self::Decline,
-            Self::Release,
-            Self::Inform,
-        ]
-        .into_iter()
-        .find(|verb| verb.number() == number)
+        [Self::Discover, Self::Request, Self::Decline, Self::Release, Self::Inform]
+            .into_iter()
+            .find(|verb| verb.number() == number)
     }
 }
 
@@ -210,9 +204,7 @@ fn uuid(options: &Options) -> Option<[u8; 16]> {
 fn room(options: &Options) -> usize {
     const HEADERS: usize = 20 + 8;
     let said = options.exact(code::MAX_SIZE).map_or(0, u16::from_be_bytes);
-    usize::from(said.max(576))
-        .saturating_sub(HEADERS)
-        .min(crate::message::MAX_MESSAGE)
+    usize::from(said.max(576)).saturating_sub(HEADERS).min(crate::message::MAX_MESSAGE)
 }
 
 /// What a server gives back unchanged: the client identifier (RFC 6842 §3), the relay's option 82 (RFC 3046 §2.2, which
@@ -231,10 +223,7 @@ fn echoes(options: &Options) -> Options {
 fn shown(octets: Option<&[u8]>) -> Option<String> {
     let octets = octets?;
     let octets = octets.get(..MAX_TEXT).unwrap_or(octets);
-    let text: String = String::from_utf8_lossy(octets)
-        .chars()
-        .filter(|letter| !letter.is_control())
-        .collect();
+    let text: String = String::from_utf8_lossy(octets).chars().filter(|letter| !letter.is_control()).collect();
     (!text.is_empty()).then_some(text)
 }
 

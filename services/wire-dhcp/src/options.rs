@@ -102,10 +102,7 @@ impl Options {
     }
 
     pub(crate) fn get(&self, code: u8) -> Option<&[u8]> {
-        self.0
-            .iter()
-            .find(|(known, _)| *known == code)
-            .map(|(_, octets)| octets.as_slice())
+        self.0.iter().find(|(known, _)| *known == code).map(|(_, octets)| octets.as_slice())
     }
 
     /// An option that must have exactly `N` octets, if it has.
@@ -125,10 +122,7 @@ impl Options {
     pub(crate) fn text(&self, code: u8) -> Option<String> {
         let octets = self.get(code)?;
         let octets = octets.split(|octet| *octet == 0).next().unwrap_or_default();
-        std::str::from_utf8(octets)
-            .ok()
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
+        std::str::from_utf8(octets).ok().filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
     /// Writes the options in their order, and END.
@@ -150,9 +144,7 @@ mod tests {
     #[test]
     fn a_split_option_is_joined_and_a_long_one_is_split() {
         let mut options = Options::default();
-        options
-            .add(code::BOOT_FILE, vec![b'x'; 300])
-            .add(code::MESSAGE_TYPE, [1]);
+        options.add(code::BOOT_FILE, vec![b'x'; 300]).add(code::MESSAGE_TYPE, [1]);
         let bytes = options.encode().unwrap();
         assert_eq!(bytes.len(), 300 + 2 * 2 + 3 + 1);
         assert_eq!(Options::decode(&bytes).unwrap(), options);
@@ -166,10 +158,7 @@ mod tests {
 
     #[test]
     fn what_follows_the_end_is_not_read() {
-        assert_eq!(
-            Options::decode(&[0, 0, 53, 1, 1, 255, 9, 9]).unwrap().0,
-            [(53, vec![1])]
-        );
+        assert_eq!(Options::decode(&[0, 0, 53, 1, 1, 255, 9, 9]).unwrap().0, [(53, vec![1])]);
     }
 
     #[test]

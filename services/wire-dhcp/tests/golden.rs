@@ -10,9 +10,7 @@ use wire_dhcp::{
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 1, 11);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 1, 1);
 /// 4c4c4544-0001-4c41-8042-525400000001 as SMBIOS stores it: three fields little endian.
-const UUID: [u8; 16] = [
-    0x44, 0x45, 0x4c, 0x4c, 1, 0, 0x41, 0x4c, 0x80, 0x42, 0x52, 0x54, 0, 0, 0, 1,
-];
+const UUID: [u8; 16] = [0x44, 0x45, 0x4c, 0x4c, 1, 0, 0x41, 0x4c, 0x80, 0x42, 0x52, 0x54, 0, 0, 0, 1];
 
 macro_rules! golden {
     ($name:literal) => {
@@ -27,10 +25,7 @@ fn bytes(text: &str) -> Vec<u8> {
         .flat_map(str::bytes)
         .map(|digit| u8::try_from(char::from(digit).to_digit(16).unwrap()).unwrap())
         .collect();
-    digits
-        .chunks(2)
-        .map(|pair| pair.iter().fold(0, |sum, digit| sum * 16 + digit))
-        .collect()
+    digits.chunks(2).map(|pair| pair.iter().fold(0, |sum, digit| sum * 16 + digit)).collect()
 }
 
 fn read(text: &str) -> Request {
@@ -45,19 +40,9 @@ fn reply(request: &Request) -> Option<Reply> {
         dns: vec![],
         lease_seconds: 3600,
         host_name: None,
-        boot: Some(Boot {
-            next_server: None,
-            file: BootFile::new("file").unwrap(),
-        }),
+        boot: Some(Boot { next_server: None, file: BootFile::new("file").unwrap() }),
     };
-    wire_dhcp::answer(
-        request,
-        &reservation,
-        &Replica {
-            server_identifier: SERVER,
-            address: SERVER,
-        },
-    )
+    wire_dhcp::answer(request, &reservation, &Replica { server_identifier: SERVER, address: SERVER })
 }
 
 fn seen(request: &Request) -> (Verb, Client, Option<[u8; 16]>) {
@@ -67,10 +52,7 @@ fn seen(request: &Request) -> (Verb, Client, Option<[u8; 16]>) {
 #[test]
 fn ipxe_in_a_bios_rom_is_known_and_answered() {
     let discover = golden!("ipxe-rom-bios-discover");
-    assert_eq!(
-        seen(&discover),
-        (Verb::Discover, Client::Ipxe(Machine::Bios), Some(UUID))
-    );
+    assert_eq!(seen(&discover), (Verb::Discover, Client::Ipxe(Machine::Bios), Some(UUID)));
     assert_eq!(discover.user_class.as_deref(), Some("iPXE"));
     assert_eq!(discover.mac.to_string(), "52:54:00:01:00:01");
     assert!(Answer::decode(&reply(&discover).unwrap().bytes).unwrap().no_proxy);
@@ -81,51 +63,28 @@ fn ipxe_in_a_bios_rom_is_known_and_answered() {
 #[test]
 fn ipxe_loaded_by_firmware_is_not_taken_for_the_firmware_again() {
     let undionly = golden!("ipxe-undionly-discover");
-    assert_eq!(
-        seen(&undionly),
-        (Verb::Discover, Client::Ipxe(Machine::Bios), Some(UUID))
-    );
+    assert_eq!(seen(&undionly), (Verb::Discover, Client::Ipxe(Machine::Bios), Some(UUID)));
     assert!(undionly.wants_broadcast, "the driver beneath is the firmware's");
     let discover = golden!("ipxe-snponly-discover");
-    assert_eq!(
-        seen(&discover),
-        (Verb::Discover, Client::Ipxe(Machine::UefiX64), Some(UUID))
-    );
+    assert_eq!(seen(&discover), (Verb::Discover, Client::Ipxe(Machine::UefiX64), Some(UUID)));
 }
 
 #[test]
 fn ovmf_pxe_is_known_and_answered() {
     let discover = golden!("ovmf-pxe-discover");
-    assert_eq!(
-        seen(&discover),
-        (Verb::Discover, Client::Pxe(Machine::UefiX64), Some(UUID))
-    );
+    assert_eq!(seen(&discover), (Verb::Discover, Client::Pxe(Machine::UefiX64), Some(UUID)));
     assert!(discover.wants_broadcast);
-    assert_eq!(
-        discover.vendor_class.as_deref(),
-        Some("PXEClient:Arch:00007:UNDI:003000")
-    );
-    assert_eq!(
-        Answer::decode(&reply(&discover).unwrap().bytes)
-            .unwrap()
-            .discovery_control,
-        Some(8)
-    );
+    assert_eq!(discover.vendor_class.as_deref(), Some("PXEClient:Arch:00007:UNDI:003000"));
+    assert_eq!(Answer::decode(&reply(&discover).unwrap().bytes).unwrap().discovery_control, Some(8));
     let taken = golden!("ovmf-pxe-request");
-    assert_eq!(
-        (taken.server_identifier, taken.requested),
-        (Some(SERVER), Some(ADDRESS))
-    );
+    assert_eq!((taken.server_identifier, taken.requested), (Some(SERVER), Some(ADDRESS)));
     assert_eq!(reply(&taken).unwrap().kind, Kind::Ack);
 }
 
 #[test]
 fn ovmf_http_boot_is_known_and_answered() {
     let discover = golden!("ovmf-http-discover");
-    assert_eq!(
-        seen(&discover),
-        (Verb::Discover, Client::Http(Machine::UefiX64), Some(UUID))
-    );
+    assert_eq!(seen(&discover), (Verb::Discover, Client::Http(Machine::UefiX64), Some(UUID)));
     let offer = Answer::decode(&reply(&discover).unwrap().bytes).unwrap();
     assert_eq!(offer.vendor_class.as_deref(), Some("HTTPClient"));
 }

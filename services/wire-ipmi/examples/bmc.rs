@@ -13,11 +13,7 @@ use wire_ipmi::{MAX_DATAGRAM, Privilege, Secret, Suite};
 
 fn identity() -> Option<Identity> {
     let user = |name: &[u8], password: &[u8], privilege| {
-        Some(User {
-            name: name.to_vec(),
-            password: Secret::new(password)?,
-            privilege,
-        })
+        Some(User { name: name.to_vec(), password: Secret::new(password)?, privilege })
     };
     Some(Identity {
         guid: *b"bmc in an exampl",
@@ -54,13 +50,7 @@ fn serve(
                 if answer.change == Some(Change::Power(Control::Soft)) {
                     machine.set_power(Power::Off);
                 }
-                writeln!(
-                    stdout(),
-                    "{:08x} {:02x?} {:?}",
-                    call.session,
-                    call.command,
-                    answer.completion
-                )?;
+                writeln!(stdout(), "{:08x} {:02x?} {:?}", call.session, call.command, answer.completion)?;
                 responder.respond(call.id, answer.completion, &answer.data);
             }
             Output::Served { call, completion } => {

@@ -12,11 +12,7 @@ use wire_ipmi::{Command, Config, Effect, Output, Retry, Session, Ticket};
 
 /// What one word of the command line asks for.
 fn commands(word: &str) -> Option<Vec<(Command, Effect)>> {
-    let boot = |device| Choice {
-        device,
-        persistence: Persistence::Once,
-        firmware: Firmware::Uefi,
-    };
+    let boot = |device| Choice { device, persistence: Persistence::Once, firmware: Firmware::Uefi };
     let changes = match word {
         "status" => return Some(vec![(chassis::get_status(), Effect::Reads)]),
         "boot" => return Some(vec![(chassis::boot::get(), Effect::Reads)]),
@@ -25,16 +21,8 @@ fn commands(word: &str) -> Option<Vec<(Command, Effect)>> {
         "cycle" => vec![Control::Cycle.command()],
         "reset" => vec![Control::Reset.command()],
         "soft" => vec![Control::Soft.command()],
-        "pxe" => boot(Device::Network)
-            .steps()
-            .into_iter()
-            .map(|step| step.command)
-            .collect(),
-        "disk" => boot(Device::Disk)
-            .steps()
-            .into_iter()
-            .map(|step| step.command)
-            .collect(),
+        "pxe" => boot(Device::Network).steps().into_iter().map(|step| step.command).collect(),
+        "disk" => boot(Device::Disk).steps().into_iter().map(|step| step.command).collect(),
         _ => return None,
     };
     Some(changes.into_iter().map(|command| (command, Effect::Mutates)).collect())
@@ -73,10 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::new(0x6b1c_0de5, name.as_bytes(), password.as_bytes())?;
     let mut session = Session::new(config, seed(), Instant::now());
     let mut open = commands.len();
-    let retry = Retry {
-        timeout: Duration::from_secs(1),
-        tries: 3,
-    };
+    let retry = Retry { timeout: Duration::from_secs(1), tries: 3 };
     for (number, (command, effect)) in (0..).zip(commands) {
         session.request(Instant::now(), Ticket(number), command, effect, retry)?;
     }
@@ -103,9 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let Some(deadline) = session.deadline() else {
             return Ok(());
         };
-        let wait = deadline
-            .saturating_duration_since(Instant::now())
-            .max(Duration::from_millis(1));
+        let wait = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         socket.set_read_timeout(Some(wait))?;
         match socket.recv(&mut buffer) {
             Ok(length) => {

@@ -113,10 +113,6 @@ impl Sessions {
     /// [`Malformed::Truncated`] when there are fewer than three octets.
     pub fn decode(data: &[u8]) -> Result<Self, Malformed> {
         let [handle, possible, active] = Reader::new(data).array()?;
-        Ok(Self {
-            handle,
-            possible: possible & 0x3f,
-            active: active & 0x3f,
-        })
+        Ok(Self { handle, possible: possible & 0x3f, active: active & 0x3f })
     }
 }

@@ -47,10 +47,7 @@ impl Status {
     pub fn decode(data: &[u8]) -> Result<Self, Malformed> {
         let state = Reader::new(data).octet()?;
         let power = if state & 1 == 1 { Power::On } else { Power::Off };
-        Ok(Self {
-            power,
-            faults: state >> 1 & 0x0f,
-        })
+        Ok(Self { power, faults: state >> 1 & 0x0f })
     }
 
     pub(crate) const fn encode(self) -> [u8; 3] {
@@ -95,16 +92,9 @@ impl Control {
     }
 
     pub(crate) fn of(number: u8) -> Option<Self> {
-        [
-            Self::Off,
-            Self::On,
-            Self::Cycle,
-            Self::Reset,
-            Self::Diagnostic,
-            Self::Soft,
-        ]
-        .into_iter()
-        .find(|control| *control as u8 == number & 0x0f)
+        [Self::Off, Self::On, Self::Cycle, Self::Reset, Self::Diagnostic, Self::Soft]
+            .into_iter()
+            .find(|control| *control as u8 == number & 0x0f)
     }
 }
 
@@ -157,13 +147,7 @@ mod tests {
     #[test]
     fn a_status_with_garbage_behind_it_is_read() {
         let status = Status::decode(&[0x61, 0x10, 0x40, 0x54, 0xff, 0xff]).unwrap();
-        assert_eq!(
-            status,
-            Status {
-                power: Power::On,
-                faults: 0
-            }
-        );
+        assert_eq!(status, Status { power: Power::On, faults: 0 });
         assert_eq!(Status::decode(&[]), Err(Malformed::Truncated));
     }
 }

@@ -49,9 +49,7 @@ impl Suite {
     }
 
     pub(crate) fn of(algorithms: [u8; 3]) -> Option<Self> {
-        [Self::Three, Self::Seventeen]
-            .into_iter()
-            .find(|suite| suite.algorithms() == algorithms)
+        [Self::Three, Self::Seventeen].into_iter().find(|suite| suite.algorithms() == algorithms)
     }
 
     /// The length of a key exchange authentication code, in octets.
@@ -103,10 +101,7 @@ impl fmt::Debug for Digest {
 pub(crate) fn hmac(suite: Suite, key: &[u8], parts: &[&[u8]]) -> Digest {
     let mut block = Zeroizing::new([0; HMAC_BLOCK]);
     block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-    let mut digest = Digest {
-        octets: [0; 32],
-        length: suite.digest(),
-    };
+    let mut digest = Digest { octets: [0; 32], length: suite.digest() };
     match suite {
         Suite::Three => fill(&mut digest.octets, Hmac::<Sha1>::new((&*block).into()), parts),
         Suite::Seventeen => fill(&mut digest.octets, Hmac::<Sha256>::new((&*block).into()), parts),
@@ -116,10 +111,7 @@ pub(crate) fn hmac(suite: Suite, key: &[u8], parts: &[&[u8]]) -> Digest {
 
 fn fill(octets: &mut [u8; 32], mut mac: impl Mac, parts: &[&[u8]]) {
     parts.iter().for_each(|part| mac.update(part));
-    octets
-        .iter_mut()
-        .zip(mac.finalize().into_bytes())
-        .for_each(|(to, from)| *to = from);
+    octets.iter_mut().zip(mac.finalize().into_bytes()).for_each(|(to, from)| *to = from);
 }
 
 /// Compares in constant time.
@@ -174,10 +166,8 @@ impl Keys {
     /// Fills up with 1, 2, 3, … and the number of these (IPMI 2.0 §13.29, Table 13-20).
     fn encrypt(&self, vector: [u8; BLOCK], message: &[u8]) -> Vec<u8> {
         let mut text = message.to_vec();
-        let pad = (1..=u8::MAX)
-            .take_while(|n| !(message.len() + usize::from(*n)).is_multiple_of(BLOCK))
-            .last()
-            .unwrap_or(0);
+        let pad =
+            (1..=u8::MAX).take_while(|n| !(message.len() + usize::from(*n)).is_multiple_of(BLOCK)).last().unwrap_or(0);
         text.extend(1..=pad);
         text.push(pad);
         let mut cipher = cbc::Encryptor::<Aes128>::new(&self.confidentiality.into(), &vector.into());
@@ -210,9 +200,7 @@ impl Keys {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys")
-            .field("suite", &self.suite)
-            .finish_non_exhaustive()
+        f.debug_struct("Keys").field("suite", &self.suite).finish_non_exhaustive()
     }
 }
 

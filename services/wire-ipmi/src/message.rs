@@ -33,11 +33,7 @@ pub struct Command {
 
 impl Command {
     pub(crate) fn new(netfn: u8, command: u8, data: impl Into<Vec<u8>>) -> Self {
-        Self {
-            netfn,
-            command,
-            data: data.into(),
-        }
+        Self { netfn, command, data: data.into() }
     }
 
     /// The message with its two checksums. `sequence` has six bits.
@@ -93,10 +89,7 @@ impl Request {
             return Err(Malformed::Inconsistent);
         }
         let command = Command::new(family >> 2, command, fields.rest());
-        Ok(Self {
-            command,
-            from: [from, family & 3, to, sequence],
-        })
+        Ok(Self { command, from: [from, family & 3, to, sequence] })
     }
 
     /// The answer to this request.
@@ -146,8 +139,5 @@ fn envelope(to: u8, family: u8, from: u8, sequence: u8, command: u8, data: &[u8]
 
 /// Two's complement of the sum (IPMI 2.0 §13.8).
 fn checksum(bytes: &[u8]) -> u8 {
-    bytes
-        .iter()
-        .fold(0_u8, |sum, byte| sum.wrapping_add(*byte))
-        .wrapping_neg()
+    bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)).wrapping_neg()
 }

@@ -65,9 +65,7 @@ impl Privilege {
     }
 
     pub(crate) fn of(number: u8) -> Option<Self> {
-        [Self::Callback, Self::User, Self::Operator, Self::Administrator]
-            .into_iter()
-            .find(|p| p.number() == number)
+        [Self::Callback, Self::User, Self::Operator, Self::Administrator].into_iter().find(|p| p.number() == number)
     }
 }
 
@@ -91,12 +89,7 @@ impl OpenRequest {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Reader::new(bytes);
         let ([tag, privilege, _, _], console) = (fields.array()?, fields.long()?);
-        Ok(Self {
-            tag,
-            privilege,
-            console,
-            algorithms: read_proposal(fields)?,
-        })
+        Ok(Self { tag, privilege, console, algorithms: read_proposal(fields)? })
     }
 }
 
@@ -169,11 +162,7 @@ impl OpenResponse {
         let mut fields = Reader::new(bytes);
         let (tag, status, privilege, console) = head(&mut fields)?;
         let granted = match status {
-            Status::OK => Ok(Grant {
-                bmc: fields.long()?,
-                privilege,
-                algorithms: read_proposal(fields)?,
-            }),
+            Status::OK => Ok(Grant { bmc: fields.long()?, privilege, algorithms: read_proposal(fields)? }),
             status => Err(status),
         };
         Ok(Self { tag, console, granted })
@@ -209,13 +198,7 @@ impl Rakp1 {
         let ([tag, _, _, _], bmc, nonce) = (fields.array()?, fields.long()?, fields.array()?);
         let [role, _, _, length] = fields.array()?;
         let name = fields.take(usize::from(length))?.to_vec();
-        Ok(Self {
-            tag,
-            bmc,
-            nonce,
-            role,
-            name,
-        })
+        Ok(Self { tag, bmc, nonce, role, name })
     }
 }
 
@@ -255,11 +238,7 @@ impl Body for Rakp2 {
     }
 
     fn read(mut fields: Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            nonce: fields.array()?,
-            guid: fields.array()?,
-            code: fields.rest().to_vec(),
-        })
+        Ok(Self { nonce: fields.array()?, guid: fields.array()?, code: fields.rest().to_vec() })
     }
 }
 
@@ -269,9 +248,7 @@ impl Body for Rakp4 {
     }
 
     fn read(fields: Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            check: fields.rest().to_vec(),
-        })
+        Ok(Self { check: fields.rest().to_vec() })
     }
 }
 
@@ -343,15 +320,7 @@ impl Transcript {
     pub(crate) fn bmc_proof(&self, password: &Secret) -> Digest {
         let (console, bmc) = (self.console.to_le_bytes(), self.bmc.to_le_bytes());
         let who = [self.role, length(&self.name)];
-        let parts = [
-            &console[..],
-            &bmc,
-            &self.console_nonce,
-            &self.bmc_nonce,
-            &self.guid,
-            &who,
-            &self.name,
-        ];
+        let parts = [&console[..], &bmc, &self.console_nonce, &self.bmc_nonce, &self.guid, &who, &self.name];
         cipher::hmac(self.suite, password.expose(), &parts)
     }
 
@@ -365,11 +334,7 @@ impl Transcript {
     /// The session integrity key, of K_G or where the BMC has none of the password.
     pub(crate) fn key(&self, key: &Secret) -> Digest {
         let who = [self.role, length(&self.name)];
-        cipher::hmac(
-            self.suite,
-            key.expose(),
-            &[&self.console_nonce, &self.bmc_nonce, &who, &self.name],
-        )
+        cipher::hmac(self.suite, key.expose(), &[&self.console_nonce, &self.bmc_nonce, &who, &self.name])
     }
 
     /// The BMC's proof that it has the same session integrity key (RAKP Message 4); truncated on the wire.

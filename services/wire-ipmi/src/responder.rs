@@ -115,14 +115,7 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
     #[must_use]
     pub const fn new(identity: Identity, seed: [u8; 32]) -> Self {
         let entropy = Entropy::new(seed);
-        Self {
-            identity,
-            entropy,
-            slots: Vec::new(),
-            awaited: VecDeque::new(),
-            calls: 0,
-            ready: VecDeque::new(),
-        }
+        Self { identity, entropy, slots: Vec::new(), awaited: VecDeque::new(), calls: 0, ready: VecDeque::new() }
     }
 
     /// The next thing to do; `None` when there is nothing until the next call.
@@ -133,10 +126,7 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
     /// When to call [`expire`](Self::expire); `None` while there is no session.
     #[must_use]
     pub fn deadline(&self) -> Option<T> {
-        self.slots
-            .iter()
-            .map(|slot| slot.deadline)
-            .reduce(|a, b| if b < a { b } else { a })
+        self.slots.iter().map(|slot| slot.deadline).reduce(|a, b| if b < a { b } else { a })
     }
 
     /// Ends what was idle for too long. May be called at any time.
@@ -146,10 +136,7 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
 
     /// The ids of the sessions that are logged in.
     pub fn sessions(&self) -> impl Iterator<Item = u32> + '_ {
-        self.slots
-            .iter()
-            .filter(|slot| matches!(slot.stage, Stage::Active(_)))
-            .map(|slot| slot.id)
+        self.slots.iter().filter(|slot| matches!(slot.stage, Stage::Active(_))).map(|slot| slot.id)
     }
 
     /// Forgets all sessions and commands, as when the BMC restarts.
@@ -167,18 +154,12 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
         self.expire(now);
         match Datagram::decode(bytes)? {
             Datagram::Ping { tag } => {
-                self.ready.push_back(Output::Send {
-                    to: from,
-                    bytes: rmcp::pong(tag),
-                });
+                self.ready.push_back(Output::Send { to: from, bytes: rmcp::pong(tag) });
                 Ok(())
             }
             Datagram::Sessionless(message) => {
                 let answer = self.sessionless(message)?;
-                self.ready.push_back(Output::Send {
-                    to: from,
-                    bytes: rmcp::sessionless(&answer),
-                });
+                self.ready.push_back(Output::Send { to: from, bytes: rmcp::sessionless(&answer) });
                 Ok(())
             }
             Datagram::Plus(packet) if packet.kind == payload::MESSAGE => self.message(now, from, &packet),
@@ -212,17 +193,10 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
     fn message(&mut self, now: T, from: K, packet: &Packet<'_>) -> Result<(), Malformed> {
         if packet.session == 0 {
             let answer = self.sessionless(packet.payload)?;
-            self.ready.push_back(Output::Send {
-                to: from,
-                bytes: rmcp::plain(payload::MESSAGE, &answer),
-            });
+            self.ready.push_back(Output::Send { to: from, bytes: rmcp::plain(payload::MESSAGE, &answer) });
             return Ok(());
         }
-        let slot = self
-            .slots
-            .iter_mut()
-            .find(|slot| slot.id == packet.session)
-            .ok_or(Malformed::Unexpected)?;
+        let slot = self.slots.iter_mut().find(|slot| slot.id == packet.session).ok_or(Malformed::Unexpected)?;
         let Stage::Active(active) = &mut slot.stage else {
             return Err(Malformed::Unexpected);
         };
@@ -233,12 +207,8 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
         let request = Request::decode(&message)?;
         slot.deadline = now + IDLE;
         self.calls = self.calls.wrapping_add(1);
-        let call = Call {
-            id: self.calls,
-            session: slot.id,
-            privilege: active.privilege,
-            command: request.command.clone(),
-        };
+        let call =
+            Call { id: self.calls, session: slot.id, privilege: active.privilege, command: request.command.clone() };
         match desk::serve(&self.identity, &mut self.slots, &call) {
             Some(served) => self.served(from, &request, call, served),
             None => self.hand_out(from, request, call),
@@ -263,12 +233,7 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
             self.answer(call.session, from, &request.answer(Completion::BUSY, &[]));
             return;
         }
-        self.awaited.push_back(Awaited {
-            id: call.id,
-            session: call.session,
-            from,
-            request,
-        });
+        self.awaited.push_back(Awaited { id: call.id, session: call.session, from, request });
         self.ready.push_back(Output::Command(call));
     }
 
@@ -278,9 +243,7 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
         };
         let Stage::Active(active) = &mut slot.stage else { return };
         active.sequence = active.sequence.wrapping_add(1).max(1);
-        let bytes = active
-            .keys
-            .seal(slot.console, active.sequence, self.entropy.draw(), message);
+        let bytes = active.keys.seal(slot.console, active.sequence, self.entropy.draw(), message);
         debug_assert!(bytes.len() <= MAX_DATAGRAM, "a message of MAX_DATA octets fits");
         self.ready.push_back(Output::Send { to, bytes });
     }

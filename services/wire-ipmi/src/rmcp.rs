@@ -118,22 +118,13 @@ fn packet<'a>(bytes: &'a [u8], mut header: Reader<'a>) -> Result<Packet<'a>, Mal
     let protection = match (kind & ENCRYPTED != 0, kind & AUTHENTICATED != 0) {
         (false, false) => Protection::Plain,
         (true, true) => {
-            let end = SESSION_HEADER
-                .saturating_add(length)
-                .saturating_add(padding(length))
-                .saturating_add(TRAILER);
+            let end = SESSION_HEADER.saturating_add(length).saturating_add(padding(length)).saturating_add(TRAILER);
             let (signed, trailer) = bytes.split_at_checked(end).ok_or(Malformed::Truncated)?;
             Protection::Sealed { signed, trailer }
         }
         _ => Protection::Partial,
     };
-    Ok(Packet {
-        kind: kind & !(ENCRYPTED | AUTHENTICATED),
-        session,
-        sequence,
-        payload,
-        protection,
-    })
+    Ok(Packet { kind: kind & !(ENCRYPTED | AUTHENTICATED), session, sequence, payload, protection })
 }
 
 /// How many octets 0xff make the signed part a multiple of four (IPMI 2.0 Table 13-8, "Integrity PAD").
@@ -168,22 +159,8 @@ fn plus(kind: u8, session: u32, sequence: u32, payload: &[u8]) -> Vec<u8> {
 /// A message outside any session, in an IPMI 1.5 header.
 pub(crate) fn sessionless(message: &[u8]) -> Vec<u8> {
     let length = u8::try_from(message.len()).unwrap_or(u8::MAX);
-    let mut datagram = vec![
-        VERSION,
-        0,
-        UNACKNOWLEDGED,
-        CLASS_IPMI,
-        AUTHENTICATION_NONE,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        length,
-    ];
+    let mut datagram =
+        vec![VERSION, 0, UNACKNOWLEDGED, CLASS_IPMI, AUTHENTICATION_NONE, 0, 0, 0, 0, 0, 0, 0, 0, length];
     datagram.extend_from_slice(message);
     datagram
 }

@@ -75,18 +75,9 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
     #[must_use]
     pub fn new(config: Config, seed: [u8; 32], now: T) -> Self {
         let (login, bytes) = Login::new(&config, now);
-        let ready = VecDeque::from([Output::Send {
-            bytes,
-            guard: Guard::Free,
-        }]);
+        let ready = VecDeque::from([Output::Send { bytes, guard: Guard::Free }]);
         let phase = Phase::Login(login);
-        Self {
-            config,
-            entropy: Entropy::new(seed),
-            phase,
-            queue: VecDeque::new(),
-            ready,
-        }
+        Self { config, entropy: Entropy::new(seed), phase, queue: VecDeque::new(), ready }
     }
 
     /// The next thing to do; `None` when there is nothing until the next call.
@@ -166,8 +157,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
         };
         let withdrawn = active.exchange.withdraw(ticket);
         let held = self.ready.len();
-        self.ready
-            .retain(|output| !matches!(output, Output::Send { guard: Guard::Mutating(t), .. } if *t == ticket));
+        self.ready.retain(|output| !matches!(output, Output::Send { guard: Guard::Mutating(t), .. } if *t == ticket));
         let held = u32::try_from(held.saturating_sub(self.ready.len())).unwrap_or(u32::MAX);
         self.pump(now);
         match withdrawn {
@@ -233,16 +223,10 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
     fn progress(&mut self, now: T, progress: Progress) {
         match progress {
             Progress::Wait => {}
-            Progress::Send(bytes) => self.ready.push_back(Output::Send {
-                bytes,
-                guard: Guard::Free,
-            }),
+            Progress::Send(bytes) => self.ready.push_back(Output::Send { bytes, guard: Guard::Free }),
             Progress::Done(established) => self.activate(now, established),
             Progress::Fail(reason, farewell) => {
-                self.ready.extend(farewell.map(|bytes| Output::Send {
-                    bytes,
-                    guard: Guard::Free,
-                }));
+                self.ready.extend(farewell.map(|bytes| Output::Send { bytes, guard: Guard::Free }));
                 self.fail(reason);
             }
         }
@@ -254,33 +238,18 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
             Phase::Login(login) => login.patience(),
             Phase::Active(_) | Phase::Over => self.config.patience,
         };
-        let opened = Output::Opened {
-            bmc_session: bmc,
-            suite,
-            guid,
-        };
+        let opened = Output::Opened { bmc_session: bmc, suite, guid };
         let exchange = Exchange::new(keys, bmc);
         let probe = now + self.config.keep_alive;
-        self.phase = Phase::Active(Active {
-            exchange,
-            stage: Stage::Raising,
-            opened,
-            probe,
-            patience,
-        });
+        self.phase = Phase::Active(Active { exchange, stage: Stage::Raising, opened, probe, patience });
         self.own(now, Errand::Raise, app::set_session_privilege(self.config.privilege));
     }
 
     /// Sends a command of the session's own.
     fn own(&mut self, now: T, errand: Errand, command: Command) {
         let Phase::Active(active) = &mut self.phase else { return };
-        let retry = Retry {
-            timeout: active.patience,
-            tries: OWN_TRIES,
-        };
-        let (bytes, guard) = active
-            .exchange
-            .begin(&mut self.entropy, now, errand, (command, Effect::Reads, retry));
+        let retry = Retry { timeout: active.patience, tries: OWN_TRIES };
+        let (bytes, guard) = active.exchange.begin(&mut self.entropy, now, errand, (command, Effect::Reads, retry));
         self.ready.push_back(Output::Send { bytes, guard });
     }
 
@@ -293,9 +262,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
                 return;
             };
             let sending = (command, effect, retry);
-            let (bytes, guard) = active
-                .exchange
-                .begin(&mut self.entropy, now, Errand::Caller(ticket), sending);
+            let (bytes, guard) = active.exchange.begin(&mut self.entropy, now, Errand::Caller(ticket), sending);
             self.ready.push_back(Output::Send { bytes, guard });
         }
     }
@@ -310,11 +277,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
         let (errand, Response { completion, data, .. }) = active.exchange.receive(packet)?;
         active.probe = now + self.config.keep_alive;
         match errand {
-            Errand::Caller(ticket) => self.ready.push_back(Output::Answer {
-                ticket,
-                completion,
-                data,
-            }),
+            Errand::Caller(ticket) => self.ready.push_back(Output::Answer { ticket, completion, data }),
             Errand::KeepAlive => {}
             Errand::Raise if completion.is_ok() && active.stage == Stage::Raising => {
                 active.stage = Stage::Ready;
@@ -368,17 +331,8 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
             Phase::Login(_) | Phase::Over => Vec::new(),
         };
         lost.extend(self.queue.drain(..).map(|(ticket, ..)| ticket));
-        self.ready.retain(|output| {
-            !matches!(
-                output,
-                Output::Send {
-                    guard: Guard::Mutating(_),
-                    ..
-                }
-            )
-        });
-        self.ready
-            .extend(lost.into_iter().map(|ticket| Output::Lost { ticket }));
+        self.ready.retain(|output| !matches!(output, Output::Send { guard: Guard::Mutating(_), .. }));
+        self.ready.extend(lost.into_iter().map(|ticket| Output::Lost { ticket }));
     }
 
     fn fail(&mut self, reason: Reason) {

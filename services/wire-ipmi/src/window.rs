@@ -41,10 +41,7 @@ mod tests {
     fn each_number_is_admitted_once_even_out_of_order() {
         let mut window = Window::default();
         let admitted: Vec<bool> = [5, 5, 7, 6, 6, 7, 80, 17, 16, 81].map(|n| window.admit(n)).to_vec();
-        assert_eq!(
-            admitted,
-            [true, false, true, true, false, false, true, true, false, true]
-        );
+        assert_eq!(admitted, [true, false, true, true, false, false, true, true, false, true]);
     }
 
     #[test]

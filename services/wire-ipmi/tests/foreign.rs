@@ -63,17 +63,11 @@ impl Drop for Bmc {
 }
 
 fn serve(socket: &UdpSocket, machine: &Mutex<Machine>, log: &Mutex<Vec<Call>>, stop: &AtomicBool) {
-    let user = |name: &[u8], privilege| User {
-        name: name.to_vec(),
-        password: Secret::new(b"labpass").unwrap(),
-        privilege,
-    };
+    let user =
+        |name: &[u8], privilege| User { name: name.to_vec(), password: Secret::new(b"labpass").unwrap(), privilege };
     let identity = Identity {
         guid: [0x42; 16],
-        users: vec![
-            user(b"admin", Privilege::Administrator),
-            user(b"oper", Privilege::Operator),
-        ],
+        users: vec![user(b"admin", Privilege::Administrator), user(b"oper", Privilege::Operator)],
         bmc_key: None,
         suites: vec![Suite::Three, Suite::Seventeen],
         slots: 8,
@@ -101,34 +95,15 @@ fn serve(socket: &UdpSocket, machine: &Mutex<Machine>, log: &Mutex<Vec<Call>>, s
 
 /// Whether the tool was content, and all that it printed.
 fn run(program: &str, arguments: &[&str]) -> (bool, String) {
-    let output = Process::new(program)
-        .args(arguments)
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let output = Process::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
 fn ipmitool(bmc: &Bmc, suite: &str, command: &str) -> String {
     let port = bmc.address.port().to_string();
-    let login = [
-        "-I",
-        "lanplus",
-        "-H",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-U",
-        "admin",
-        "-P",
-        "labpass",
-        "-C",
-        suite,
-    ];
-    let (content, text) = run(
-        "ipmitool",
-        &login.into_iter().chain(command.split(' ')).collect::<Vec<_>>(),
-    );
+    let login = ["-I", "lanplus", "-H", "127.0.0.1", "-p", &port, "-U", "admin", "-P", "labpass", "-C", suite];
+    let (content, text) = run("ipmitool", &login.into_iter().chain(command.split(' ')).collect::<Vec<_>>());
     assert!(content, "ipmitool {command}: {text}");
     text
 }
@@ -143,11 +118,7 @@ fn ipmitool_is_content_with_our_responder_under_either_suite() {
         assert_eq!(bmc.machine().power(), Power::On);
         assert!(ipmitool(&bmc, suite, "chassis status").contains("System Power         : on"));
         ipmitool(&bmc, suite, "chassis bootdev pxe options=efiboot");
-        let pxe = Choice {
-            device: Device::Network,
-            persistence: Persistence::Once,
-            firmware: Firmware::Uefi,
-        };
+        let pxe = Choice { device: Device::Network, persistence: Persistence::Once, firmware: Firmware::Uefi };
         assert_eq!(bmc.machine().boot(), Some(pxe));
         assert!(ipmitool(&bmc, suite, "chassis bootparam get 5").contains("Force PXE"));
         assert!(ipmitool(&bmc, suite, "session info active").contains("active sessions               : 1"));
@@ -157,12 +128,7 @@ fn ipmitool_is_content_with_our_responder_under_either_suite() {
         // Every invocation closed its session, and none did a thing outside one.
         let log = bmc.log.lock().unwrap();
         assert!(log.iter().all(|call| call.session != 0));
-        assert_eq!(
-            log.iter()
-                .filter(|call| (call.command.netfn, call.command.command) == (6, 0x3c))
-                .count(),
-            9
-        );
+        assert_eq!(log.iter().filter(|call| (call.command.netfn, call.command.command) == (6, 0x3c)).count(), 9);
     }
 }
 
@@ -170,21 +136,7 @@ fn ipmitool_is_content_with_our_responder_under_either_suite() {
 fn ipmitool_without_a_suite_finds_one_and_a_wrong_password_is_refused() {
     let bmc = Bmc::listen();
     let port = bmc.address.port().to_string();
-    let login = [
-        "-I",
-        "lanplus",
-        "-H",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-U",
-        "oper",
-        "-L",
-        "operator",
-        "-R",
-        "1",
-        "-P",
-    ];
+    let login = ["-I", "lanplus", "-H", "127.0.0.1", "-p", &port, "-U", "oper", "-L", "operator", "-R", "1", "-P"];
     let with = |password| run("ipmitool", &[&login[..], &[password, "power", "on"]].concat());
     let (content, text) = with("labpass");
     assert!(content, "{text}");
@@ -198,9 +150,7 @@ fn freeipmi_is_content_with_our_responder_under_either_suite() {
         let bmc = Bmc::listen();
         let host = bmc.address.to_string();
         let power = |workaround: &[&str], order| {
-            let login = [
-                "-D", "LAN_2_0", "-I", suite, "-h", &host, "-u", "admin", "-p", "labpass", order,
-            ];
+            let login = ["-D", "LAN_2_0", "-I", suite, "-h", &host, "-u", "admin", "-p", "labpass", order];
             let (_, text) = run("ipmipower", &[workaround, &login].concat());
             text
         };
@@ -290,12 +240,7 @@ impl Console {
         change(&mut config);
         let mut seed = [9; 32];
         seed[..4].copy_from_slice(&id.to_le_bytes());
-        Self {
-            socket,
-            session: Session::new(config, seed, Instant::now()),
-            copies,
-            next: 0,
-        }
+        Self { socket, session: Session::new(config, seed, Instant::now()), copies, next: 0 }
     }
 
     /// What the session says next, apart from what it sends.
@@ -314,13 +259,8 @@ impl Console {
             }
             let now = Instant::now();
             assert!(now < end, "nothing for half a minute: {:?}", self.session);
-            let wait = self
-                .session
-                .deadline()
-                .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-            self.socket
-                .set_read_timeout(Some(wait.max(Duration::from_millis(1))))
-                .unwrap();
+            let wait = self.session.deadline().map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+            self.socket.set_read_timeout(Some(wait.max(Duration::from_millis(1)))).unwrap();
             match self.socket.recv(&mut buffer) {
                 Ok(length) => {
                     for _ in 0..self.copies {
@@ -338,19 +278,10 @@ impl Console {
 
     fn ask(&mut self, command: Command, effect: Effect) -> (Completion, Vec<u8>) {
         self.next += 1;
-        let retry = Retry {
-            timeout: Duration::from_secs(1),
-            tries: 4,
-        };
-        self.session
-            .request(Instant::now(), Ticket(self.next), command, effect, retry)
-            .unwrap();
+        let retry = Retry { timeout: Duration::from_secs(1), tries: 4 };
+        self.session.request(Instant::now(), Ticket(self.next), command, effect, retry).unwrap();
         match self.next() {
-            Output::Answer {
-                ticket,
-                completion,
-                data,
-            } if ticket == Ticket(self.next) => (completion, data),
+            Output::Answer { ticket, completion, data } if ticket == Ticket(self.next) => (completion, data),
             other => panic!("{other:?}"),
         }
     }
@@ -365,14 +296,7 @@ impl Console {
 fn our_session_drives_ipmi_sim_with_suite_3_after_it_refused_17() {
     let sim = Sim::start("drives");
     let mut console = Console::new(sim.address, 11, |_| {}, 1);
-    let Output::Opened {
-        bmc_session,
-        suite: Suite::Three,
-        ..
-    } = console.next()
-    else {
-        panic!("not opened")
-    };
+    let Output::Opened { bmc_session, suite: Suite::Three, .. } = console.next() else { panic!("not opened") };
     assert_eq!(console.session.bmc_session(), Some(bmc_session));
     let power = |console: &mut Console| {
         let (completion, data) = console.ask(chassis::get_status(), Effect::Reads);
@@ -383,11 +307,7 @@ fn our_session_drives_ipmi_sim_with_suite_3_after_it_refused_17() {
     assert!(console.ask(Control::On.command(), Effect::Mutates).0.is_ok());
     assert_eq!(power(&mut console), Power::On);
     assert_eq!(sim.kept("power"), "1\n");
-    let pxe = Choice {
-        device: Device::Network,
-        persistence: Persistence::Once,
-        firmware: Firmware::Uefi,
-    };
+    let pxe = Choice { device: Device::Network, persistence: Persistence::Once, firmware: Firmware::Uefi };
     for step in pxe.steps() {
         let (completion, _) = console.ask(step.command.clone(), Effect::Mutates);
         assert!(step.passes(completion), "{step:?} {completion:?}");
@@ -407,27 +327,14 @@ fn ipmi_sim_lets_one_of_our_sessions_close_another_which_then_does_nothing() {
     let sim = Sim::start("closes");
     let patient = |config: &mut Config| config.patience = Duration::from_millis(200);
     let mut old = Console::new(sim.address, 21, patient, 1);
-    let Output::Opened { bmc_session, .. } = old.next() else {
-        panic!("not opened")
-    };
+    let Output::Opened { bmc_session, .. } = old.next() else { panic!("not opened") };
     let mut new = Console::new(sim.address, 22, patient, 1);
     assert!(matches!(new.next(), Output::Opened { .. }));
-    assert_eq!(
-        new.ask(app::close_session(bmc_session), Effect::Reads).0,
-        Completion::OK
-    );
-    assert_eq!(
-        new.ask(app::close_session(bmc_session), Effect::Reads).0,
-        Completion::NO_SUCH_SESSION
-    );
+    assert_eq!(new.ask(app::close_session(bmc_session), Effect::Reads).0, Completion::OK);
+    assert_eq!(new.ask(app::close_session(bmc_session), Effect::Reads).0, Completion::NO_SUCH_SESSION);
 
-    let retry = Retry {
-        timeout: Duration::from_millis(200),
-        tries: 2,
-    };
-    old.session
-        .request(Instant::now(), Ticket(1), Control::On.command(), Effect::Mutates, retry)
-        .unwrap();
+    let retry = Retry { timeout: Duration::from_millis(200), tries: 2 };
+    old.session.request(Instant::now(), Ticket(1), Control::On.command(), Effect::Mutates, retry).unwrap();
     assert_eq!(old.next(), Output::Lost { ticket: Ticket(1) });
     assert_eq!(old.next(), Output::Failed(Reason::Silent));
     assert_eq!(sim.kept("power"), "0\n");
@@ -437,12 +344,8 @@ fn ipmi_sim_lets_one_of_our_sessions_close_another_which_then_does_nothing() {
 #[test]
 fn ipmi_sim_is_logged_in_to_although_every_datagram_comes_twice() {
     let sim = Sim::start("twice");
-    let mut console = Console::new(
-        sim.address,
-        31,
-        |config: &mut Config| config.suites = Suites::Only(Suite::Three),
-        2,
-    );
+    let mut console =
+        Console::new(sim.address, 31, |config: &mut Config| config.suites = Suites::Only(Suite::Three), 2);
     let output = console.next();
     assert!(matches!(output, Output::Opened { .. }), "{output:?}");
     assert!(console.ask(Control::On.command(), Effect::Mutates).0.is_ok());
@@ -453,10 +356,9 @@ fn ipmi_sim_is_logged_in_to_although_every_datagram_comes_twice() {
 #[test]
 fn ipmi_sim_is_told_from_one_with_another_password_or_another_user() {
     let sim = Sim::start("refuses");
-    for (name, password, reason) in [
-        (b"admin", b"nope", Reason::WrongPassword),
-        (b"nobod", b"nope", Reason::UnknownUser),
-    ] {
+    for (name, password, reason) in
+        [(b"admin", b"nope", Reason::WrongPassword), (b"nobod", b"nope", Reason::UnknownUser)]
+    {
         let login = |config: &mut Config| *config = Config::new(41, name, password).unwrap();
         assert_eq!(Console::new(sim.address, 41, login, 1).next(), Output::Failed(reason));
     }

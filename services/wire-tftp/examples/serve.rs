@@ -1,9 +1,6 @@
 //! The smallest driver of a [`Transfer`]: serves the files named on the command line, for tests against foreign
 //! clients and for tracing firmware. `serve ADDRESS:PORT FILE...`
-#![expect(
-    clippy::disallowed_types,
-    reason = "an example without tokio; its clock is the standard one"
-)]
+#![expect(clippy::disallowed_types, reason = "an example without tokio; its clock is the standard one")]
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -69,9 +66,7 @@ fn carry(mut transfer: Transfer<Arc<[u8]>, Instant>, mut here: SocketAddr, clien
                 Output::Done(outcome) => return Ok(outcome),
             }
         }
-        let wait = transfer
-            .deadline()
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let wait = transfer.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
         socket.set_read_timeout(wait.filter(|wait| !wait.is_zero()))?;
         match socket.recv(&mut buffer) {
             Ok(length) => {

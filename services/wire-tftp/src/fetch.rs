@@ -58,11 +58,7 @@ pub struct Fetch<T> {
 impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
     /// Asks for a file of at most `most` octets.
     pub fn new(file: &str, wish: Wish, most: usize, now: T) -> Self {
-        let request = Request {
-            file: file.to_owned(),
-            mode: "octet".to_owned(),
-            options: wish.list(),
-        };
+        let request = Request { file: file.to_owned(), mode: "octet".to_owned(), options: wish.list() };
         let mut fetch = Self {
             request,
             wish,
@@ -83,18 +79,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
 
     /// Asks for a file's size only, as PXE firmware does: `tsize`, then ERROR 8.
     pub fn probe(file: &str, now: T) -> Self {
-        Self {
-            probe: true,
-            ..Self::new(
-                file,
-                Wish {
-                    size: Some(0),
-                    ..Wish::default()
-                },
-                0,
-                now,
-            )
-        }
+        Self { probe: true, ..Self::new(file, Wish { size: Some(0), ..Wish::default() }, 0, now) }
     }
 
     /// The server spoke.
@@ -165,9 +150,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
 
     fn block(&mut self, now: T, number: u16, payload: &[u8]) {
         // DATA in answer to a request with options means that the server knows none of them (RFC 2347 §2).
-        let agreed = *self
-            .agreed
-            .get_or_insert_with(|| Agreed::answer(&Wish::default(), 0, crate::Limits::default()));
+        let agreed = *self.agreed.get_or_insert_with(|| Agreed::answer(&Wish::default(), 0, crate::Limits::default()));
         let ahead = number.wrapping_sub(wire_number(self.received));
         if ahead != 1 {
             // A gap: say where we are (RFC 7440 §4). A repeat of the last block: our ACK was lost.
@@ -202,10 +185,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
     }
 
     fn abort(&mut self, end: FetchEnd) {
-        let packet = Packet::Error {
-            code: ErrorCode::OptionsRefused,
-            message: "aborted".to_owned(),
-        };
+        let packet = Packet::Error { code: ErrorCode::OptionsRefused, message: "aborted".to_owned() };
         self.ready.push(Fetched::Send(packet.encode()));
         self.finish(end);
     }

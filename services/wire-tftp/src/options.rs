@@ -26,10 +26,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 1468 octets, 64 blocks.
     fn default() -> Self {
-        Self {
-            block_size: 1468,
-            window: 64,
-        }
+        Self { block_size: 1468, window: 64 }
     }
 }
 
@@ -69,10 +66,7 @@ impl Wish {
             ("timeout", self.timeout.map(|value| value.to_string())),
             ("windowsize", self.window.map(|value| value.to_string())),
         ];
-        named
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect()
+        named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 }
 
@@ -102,12 +96,7 @@ impl Agreed {
             block_size: block_size.unwrap_or(DEFAULT_BLOCK),
             window: window.unwrap_or(1),
             timeout: wish.timeout.map(|seconds| Duration::from_secs(seconds.into())),
-            said: Wish {
-                block_size,
-                window,
-                size: wish.size.map(|_| size),
-                timeout: wish.timeout,
-            },
+            said: Wish { block_size, window, size: wish.size.map(|_| size), timeout: wish.timeout },
         }
     }
 
@@ -144,12 +133,7 @@ mod tests {
     use super::*;
 
     fn wish(options: &[(&str, &str)]) -> Wish {
-        Wish::read(
-            &options
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect::<Vec<_>>(),
-        )
+        Wish::read(&options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>())
     }
 
     #[test]
@@ -186,20 +170,9 @@ mod tests {
 
     #[test]
     fn tsize_is_answered_with_the_size_and_windowsize_is_capped() {
-        let agreed = Agreed::answer(
-            &wish(&[("tsize", "0"), ("windowsize", "300"), ("timeout", "3")]),
-            12345,
-            Limits::default(),
-        );
-        assert_eq!(
-            agreed.said,
-            Wish {
-                size: Some(12345),
-                window: Some(64),
-                timeout: Some(3),
-                block_size: None
-            }
-        );
+        let agreed =
+            Agreed::answer(&wish(&[("tsize", "0"), ("windowsize", "300"), ("timeout", "3")]), 12345, Limits::default());
+        assert_eq!(agreed.said, Wish { size: Some(12345), window: Some(64), timeout: Some(3), block_size: None });
         assert_eq!(agreed.timeout, Some(Duration::from_secs(3)));
     }
 
@@ -211,30 +184,9 @@ mod tests {
 
     #[test]
     fn a_client_refuses_an_oack_that_says_more_than_it_asked() {
-        let asked = Wish {
-            block_size: Some(1024),
-            ..Wish::default()
-        };
-        assert!(
-            Agreed::accept(
-                &asked,
-                &Wish {
-                    block_size: Some(1025),
-                    ..Wish::default()
-                }
-            )
-            .is_none()
-        );
-        assert!(
-            Agreed::accept(
-                &asked,
-                &Wish {
-                    window: Some(1),
-                    ..Wish::default()
-                }
-            )
-            .is_none()
-        );
+        let asked = Wish { block_size: Some(1024), ..Wish::default() };
+        assert!(Agreed::accept(&asked, &Wish { block_size: Some(1025), ..Wish::default() }).is_none());
+        assert!(Agreed::accept(&asked, &Wish { window: Some(1), ..Wish::default() }).is_none());
         assert_eq!(Agreed::accept(&asked, &Wish::default()).unwrap().block_size, 512);
     }
 }

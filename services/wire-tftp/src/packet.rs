@@ -154,17 +154,12 @@ impl<'p> Packet<'p> {
                 if payload.len() > MAX_PAYLOAD {
                     return Err(Malformed::Long);
                 }
-                Ok(Self::Data {
-                    block,
-                    payload: Cow::Borrowed(payload),
-                })
+                Ok(Self::Data { block, payload: Cow::Borrowed(payload) })
             }
             // Octets after the block number are ignored: some firmware pads ACKs to the Ethernet minimum.
             ACK => number(rest).map(|(block, _)| Self::Ack(block)),
-            ERROR => number(rest).map(|(code, text)| Self::Error {
-                code: ErrorCode::from_number(code),
-                message: message(text),
-            }),
+            ERROR => number(rest)
+                .map(|(code, text)| Self::Error { code: ErrorCode::from_number(code), message: message(text) }),
             OPTION_ACK => decode_options(rest).map(Self::OptionAck),
             other => Err(Malformed::Kind(other)),
         }
@@ -231,11 +226,7 @@ impl Refusal {
     /// The ERROR packet to send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        Packet::Error {
-            code: self.code(),
-            message: self.to_string(),
-        }
-        .encode()
+        Packet::Error { code: self.code(), message: self.to_string() }.encode()
     }
 }
 
@@ -284,11 +275,7 @@ fn decode_request(bytes: &[u8]) -> Result<Request, Malformed> {
         return Err(Malformed::Text);
     }
     let (mode, rest) = text(rest)?;
-    Ok(Request {
-        file: file.to_owned(),
-        mode: mode.to_owned(),
-        options: decode_options(rest)?,
-    })
+    Ok(Request { file: file.to_owned(), mode: mode.to_owned(), options: decode_options(rest)? })
 }
 
 fn decode_options(mut bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
@@ -309,11 +296,7 @@ fn decode_options(mut bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> 
 }
 
 fn message(bytes: &[u8]) -> String {
-    let end = bytes
-        .iter()
-        .position(|octet| *octet == 0)
-        .unwrap_or(bytes.len())
-        .min(MAX_MESSAGE);
+    let end = bytes.iter().position(|octet| *octet == 0).unwrap_or(bytes.len()).min(MAX_MESSAGE);
     String::from_utf8_lossy(bytes.get(..end).unwrap_or_default())
         .chars()
         .map(|letter| if letter.is_control() { '?' } else { letter })

@@ -199,9 +199,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
 
     /// File octets acknowledged so far, for a progress display.
     pub fn bytes_acknowledged(&self) -> u64 {
-        self.acknowledged
-            .saturating_mul(self.agreed.block_size.into())
-            .min(self.size())
+        self.acknowledged.saturating_mul(self.agreed.block_size.into()).min(self.size())
     }
 
     fn size(&self) -> u64 {
@@ -216,17 +214,11 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
 
     fn block(&mut self, number: u64) -> Vec<u8> {
         let block_size = usize::from(self.agreed.block_size);
-        let start = usize::try_from(number.saturating_sub(1))
-            .unwrap_or(usize::MAX)
-            .saturating_mul(block_size);
+        let start = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX).saturating_mul(block_size);
         let rest = self.file.as_ref().get(start..).unwrap_or_default();
         let payload = rest.get(..block_size).unwrap_or(rest);
         self.bytes_sent = self.bytes_sent.saturating_add(payload.len() as u64);
-        Packet::Data {
-            block: wire_number(number),
-            payload: payload.into(),
-        }
-        .encode()
+        Packet::Data { block: wire_number(number), payload: payload.into() }.encode()
     }
 
     fn acknowledge(&mut self, now: T, number: u16) {
@@ -263,10 +255,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
     /// Sends on from the block after the last acknowledged one (RFC 7440 §4: also after a gap).
     fn open_window(&mut self, now: T) {
         self.next = self.acknowledged.saturating_add(1);
-        self.window_end = self
-            .acknowledged
-            .saturating_add(self.agreed.window.into())
-            .min(self.blocks());
+        self.window_end = self.acknowledged.saturating_add(self.agreed.window.into()).min(self.blocks());
         self.tries = 1;
         self.wait = self.agreed.timeout.unwrap_or(FIRST_WAIT);
         self.deadline = Some(now + self.wait);

@@ -36,16 +36,11 @@ fn run(program: &str, arguments: &[&str]) -> Output {
 
 fn curl(port: u16, file: &str, more: &[&str]) -> Output {
     let url = format!("tftp://127.0.0.1:{port}/{file}");
-    run(
-        "curl",
-        &[&["--silent", "--show-error", "--max-time", "20"], more, &[&url]].concat(),
-    )
+    run("curl", &[&["--silent", "--show-error", "--max-time", "20"], more, &[&url]].concat())
 }
 
 fn ended(outcomes: &Receiver<Outcome>) -> Outcome {
-    outcomes
-        .recv_timeout(Duration::from_secs(20))
-        .expect("the transfer ends")
+    outcomes.recv_timeout(Duration::from_secs(20)).expect("the transfer ends")
 }
 
 #[test]
@@ -64,10 +59,7 @@ fn curl_reads_a_file_with_each_block_size() {
 fn curl_reads_files_that_fill_their_blocks() {
     for size in [0, 511, 512, 1024] {
         let (port, content, outcomes) = server(size);
-        assert!(
-            curl(port, NAME, &["--tftp-no-options"]).stdout == content,
-            "size {size}"
-        );
+        assert!(curl(port, NAME, &["--tftp-no-options"]).stdout == content, "size {size}");
         assert_eq!(ended(&outcomes).end, End::Delivered);
     }
 }
@@ -90,10 +82,7 @@ fn curl_is_told_that_a_file_is_missing() {
 fn curl_may_not_write() {
     let (port, _, _) = server(1);
     // 69: "Permission problem on TFTP server".
-    assert_eq!(
-        curl(port, NAME, &["--upload-file", "Cargo.toml"]).status.code(),
-        Some(69)
-    );
+    assert_eq!(curl(port, NAME, &["--upload-file", "Cargo.toml"]).status.code(), Some(69));
 }
 
 #[test]
@@ -101,15 +90,8 @@ fn busybox_reads_a_file_with_each_block_size() {
     let (port, content, outcomes) = server(100_000);
     for block in ["512", "1024", "1468", "9000"] {
         let there = format!("{port}");
-        let ran = run(
-            "busybox",
-            &["tftp", "-g", "-r", NAME, "-l", "-", "-b", block, "127.0.0.1", &there],
-        );
-        assert!(
-            ran.stdout == content,
-            "block size {block}: {}",
-            String::from_utf8_lossy(&ran.stderr)
-        );
+        let ran = run("busybox", &["tftp", "-g", "-r", NAME, "-l", "-", "-b", block, "127.0.0.1", &there]);
+        assert!(ran.stdout == content, "block size {block}: {}", String::from_utf8_lossy(&ran.stderr));
         assert_eq!(ended(&outcomes).end, End::Delivered);
     }
 }
@@ -118,13 +100,7 @@ fn busybox_reads_a_file_with_each_block_size() {
 fn busybox_may_not_write() {
     let (port, _, _) = server(1);
     let there = format!("{port}");
-    let ran = run(
-        "busybox",
-        &["tftp", "-p", "-l", "Cargo.toml", "-r", NAME, "127.0.0.1", &there],
-    );
+    let ran = run("busybox", &["tftp", "-p", "-l", "Cargo.toml", "-r", NAME, "127.0.0.1", &there]);
     assert!(!ran.status.success());
-    assert!(
-        String::from_utf8_lossy(&ran.stderr).contains("writing is not possible here"),
-        "{ran:?}"
-    );
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("writing is not possible here"), "{ran:?}");
 }

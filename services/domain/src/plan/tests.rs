@@ -57,13 +57,7 @@ fn a_deploy_goes_from_available_to_active_by_the_plan_alone() {
     }
     assert_eq!(state, State::Active);
     let booted = |device, persistence| {
-        Act::EnsurePower(PowerTarget::Booted {
-            boot: Some(Boot {
-                device,
-                persistence,
-                mode: BootMode::Bios,
-            }),
-        })
+        Act::EnsurePower(PowerTarget::Booted { boot: Some(Boot { device, persistence, mode: BootMode::Bios }) })
     };
     assert_eq!(
         acts,
@@ -88,36 +82,20 @@ fn a_boot_without_progress_is_tried_again_and_then_given_up_with_its_diagnosis()
     };
     let mut wanted = wanted(deploying(Stage::Boot));
     let late = at(20).plus(limits.boot);
-    assert!(matches!(
-        plan(&wanted, &seen, &limits, at(300)),
-        Plan::Wait(Waiting {
-            thing: Thing::Agent,
-            ..
-        })
-    ));
+    assert!(matches!(plan(&wanted, &seen, &limits, at(300)), Plan::Wait(Waiting { thing: Thing::Agent, .. })));
     assert_eq!(plan(&wanted, &seen, &limits, late), Plan::Step(Event::Again, None));
     wanted.boots_lost = 2;
-    let Plan::Step(Event::GaveUp, Some(failure)) = plan(&wanted, &seen, &limits, late) else {
-        panic!("goes on")
-    };
-    assert_eq!(
-        (failure.cause, failure.text.as_str()),
-        (Cause::TftpBlocked, "stopped at the loader (after 3 boots)")
-    );
+    let Plan::Step(Event::GaveUp, Some(failure)) = plan(&wanted, &seen, &limits, late) else { panic!("goes on") };
+    assert_eq!((failure.cause, failure.text.as_str()), (Cause::TftpBlocked, "stopped at the loader (after 3 boots)"));
 }
 
 #[test]
 fn an_agent_that_is_not_heard_is_lost_and_one_that_is_heard_is_not() {
     let limits = Limits::default();
-    let mut seen = Seen {
-        agent_bound: Some(at(5)),
-        ..Seen::default()
-    };
+    let mut seen = Seen { agent_bound: Some(at(5)), ..Seen::default() };
     let wanted = wanted(deploying(Stage::Work));
     assert!(matches!(plan(&wanted, &seen, &limits, at(119)), Plan::Wait(_)));
-    let Plan::Step(Event::GaveUp, Some(failure)) = plan(&wanted, &seen, &limits, at(120)) else {
-        panic!("goes on")
-    };
+    let Plan::Step(Event::GaveUp, Some(failure)) = plan(&wanted, &seen, &limits, at(120)) else { panic!("goes on") };
     assert_eq!(failure.cause, Cause::AgentLost);
     seen.agent_heard = Some(at(100));
     assert!(matches!(plan(&wanted, &seen, &limits, at(120)), Plan::Wait(_)));
@@ -135,26 +113,14 @@ fn no_busy_state_waits_without_an_end() {
         deploying(Stage::Finish),
         State::Cleaning { stage: Stage::Finish },
     ] {
-        let seen = Seen {
-            minted: true,
-            ..Seen::default()
-        };
-        assert!(
-            matches!(
-                plan(&wanted(state), &seen, &limits, never),
-                Plan::Step(Event::GaveUp, Some(_))
-            ),
-            "{state:?}"
-        );
+        let seen = Seen { minted: true, ..Seen::default() };
+        assert!(matches!(plan(&wanted(state), &seen, &limits, never), Plan::Step(Event::GaveUp, Some(_))), "{state:?}");
     }
 }
 
 #[test]
 fn what_rests_is_left_alone() {
     for state in [State::Available, State::Active, State::Failed { during: Phase::Deploy }] {
-        assert_eq!(
-            plan(&wanted(state), &Seen::default(), &Limits::default(), at(0)),
-            Plan::Rest
-        );
+        assert_eq!(plan(&wanted(state), &Seen::default(), &Limits::default(), at(0)), Plan::Rest);
     }
 }

@@ -168,11 +168,7 @@ impl State {
     /// What a person may ask for here.
     #[must_use]
     pub fn verbs(self) -> Vec<Verb> {
-        Verb::ALL
-            .iter()
-            .copied()
-            .filter(|verb| step(self, Event::Asked(*verb)).is_ok())
-            .collect()
+        Verb::ALL.iter().copied().filter(|verb| step(self, Event::Asked(*verb)).is_ok()).collect()
     }
 
     /// Whether the node may be deleted from the registry.
@@ -180,12 +176,7 @@ impl State {
     pub const fn may_be_removed(self) -> bool {
         matches!(
             self,
-            Self::Enroll
-                | Self::Manageable
-                | Self::Available
-                | Self::Failed {
-                    during: Phase::Adopt | Phase::Inspect
-                }
+            Self::Enroll | Self::Manageable | Self::Available | Self::Failed { during: Phase::Adopt | Phase::Inspect }
         )
     }
 }

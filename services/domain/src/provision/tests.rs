@@ -43,15 +43,8 @@ fn states() -> Vec<State> {
 }
 
 fn events() -> Vec<Event> {
-    let seen = [
-        Event::Answered,
-        Event::Prepared,
-        Event::Called,
-        Event::Worked,
-        Event::Finished,
-        Event::Again,
-        Event::GaveUp,
-    ];
+    let seen =
+        [Event::Answered, Event::Prepared, Event::Called, Event::Worked, Event::Finished, Event::Again, Event::GaveUp];
     Verb::ALL.iter().map(|verb| Event::Asked(*verb)).chain(seen).collect()
 }
 
@@ -69,21 +62,15 @@ fn the_whole_machine_is_as_the_golden_table_says() {
     if option_env!("UPDATE").is_some() {
         fs::write(&golden, &table).unwrap();
     }
-    assert_eq!(
-        table,
-        fs::read_to_string(&golden).unwrap(),
-        "UPDATE=1 rewrites the table; read its diff"
-    );
+    assert_eq!(table, fs::read_to_string(&golden).unwrap(), "UPDATE=1 rewrites the table; read its diff");
 }
 
 #[test]
 fn every_busy_state_that_is_built_can_fail_and_so_never_sticks() {
     for state in states() {
-        let reachable = states().iter().any(|from| {
-            events()
-                .iter()
-                .any(|event| step(*from, *event).is_ok_and(|(to, _)| to == state))
-        });
+        let reachable = states()
+            .iter()
+            .any(|from| events().iter().any(|event| step(*from, *event).is_ok_and(|(to, _)| to == state)));
         if state.is_busy() && reachable {
             assert!(step(state, Event::GaveUp).is_ok(), "{state:?}");
         }
@@ -93,13 +80,7 @@ fn every_busy_state_that_is_built_can_fail_and_so_never_sticks() {
 #[test]
 fn a_refusal_names_what_can_be_asked_instead() {
     let refused = step(State::Enroll, Event::Asked(Verb::Deploy)).unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        "a node in state enroll can not deploy; from here it can: manage"
-    );
+    assert_eq!(refused.to_string(), "a node in state enroll can not deploy; from here it can: manage");
     let refused = step(State::Manageable, Event::Asked(Verb::Inspect)).unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        "inspect is not built yet; from state manageable a node can: provide"
-    );
+    assert_eq!(refused.to_string(), "inspect is not built yet; from state manageable a node can: provide");
 }

@@ -98,10 +98,6 @@ pub struct NotAVerb(String);
 impl FromStr for Verb {
     type Err = NotAVerb;
     fn from_str(text: &str) -> Result<Self, NotAVerb> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|verb| verb.to_string() == text)
-            .ok_or_else(|| NotAVerb(text.to_owned()))
+        Self::ALL.iter().copied().find(|verb| verb.to_string() == text).ok_or_else(|| NotAVerb(text.to_owned()))
     }
 }

@@ -28,11 +28,7 @@ impl Ring {
         self.members
             .iter()
             .filter(|(_, weight)| **weight > 0)
-            .max_by(|a, b| {
-                score(*a.0, *a.1, node)
-                    .total_cmp(&score(*b.0, *b.1, node))
-                    .then(a.0.cmp(b.0))
-            })
+            .max_by(|a, b| score(*a.0, *a.1, node).total_cmp(&score(*b.0, *b.1, node)).then(a.0.cmp(b.0)))
             .map(|(instance, _)| *instance)
     }
 
@@ -62,9 +58,7 @@ impl Ring {
 fn score(instance: InstanceId, weight: u32, node: NodeId) -> f64 {
     let (a, b) = instance.uuid().as_u64_pair();
     let (c, d) = node.uuid().as_u64_pair();
-    let hash = [a, b, c, d]
-        .into_iter()
-        .fold(0x9e37_79b9_7f4a_7c15, |state, word| mix(state ^ word));
+    let hash = [a, b, c, d].into_iter().fold(0x9e37_79b9_7f4a_7c15, |state, word| mix(state ^ word));
     // The upper 53 bits fill a double's mantissa; half a step keeps clear of ln(0) and ln(1).
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
     let uniform = ((hash >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
@@ -90,10 +84,7 @@ mod tests {
     }
 
     fn ring(members: impl IntoIterator<Item = u128>) -> Ring {
-        Ring {
-            members: members.into_iter().map(|n| (instance(n), 1)).collect(),
-            ..Ring::default()
-        }
+        Ring { members: members.into_iter().map(|n| (instance(n), 1)).collect(), ..Ring::default() }
     }
 
     fn nodes() -> impl Iterator<Item = NodeId> {
@@ -103,9 +94,7 @@ mod tests {
     #[test]
     fn a_member_that_comes_takes_its_share_and_moves_nothing_else() {
         let (before, after) = (ring(1..=4), ring(1..=5));
-        let moved: Vec<_> = nodes()
-            .filter(|node| before.owner(*node) != after.owner(*node))
-            .collect();
+        let moved: Vec<_> = nodes().filter(|node| before.owner(*node) != after.owner(*node)).collect();
         assert!((1_800..=2_200).contains(&moved.len()), "{}", moved.len());
         assert!(moved.iter().all(|node| after.owner(*node) == Some(instance(5))));
     }

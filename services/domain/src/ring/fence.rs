@@ -45,25 +45,13 @@ impl Times {
     /// Names the first relation that does not hold.
     pub fn check(&self) -> Result<(), Unsound> {
         let relations = [
-            (
-                self.keep_alive < self.fence,
-                "the keep-alive interval must be shorter than the fence",
-            ),
+            (self.keep_alive < self.fence, "the keep-alive interval must be shorter than the fence"),
             (self.fence < self.lease, "the fence must be shorter than the lease"),
             (self.arm <= self.fence, "the arm must not be longer than the fence"),
-            (
-                self.fence + self.settle <= self.wait,
-                "fence and settle together must not be longer than the wait",
-            ),
-            (
-                self.bmc_delay <= self.settle,
-                "the settle must not be shorter than the BMC's delay",
-            ),
+            (self.fence + self.settle <= self.wait, "fence and settle together must not be longer than the wait"),
+            (self.bmc_delay <= self.settle, "the settle must not be shorter than the BMC's delay"),
         ];
-        relations
-            .iter()
-            .find(|(holds, _)| !holds)
-            .map_or(Ok(()), |(_, what)| Err(Unsound(what)))
+        relations.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(Unsound(what)))
     }
 
     /// Whether a datagram may still leave: before `armed + A` and before `alive + F`.
@@ -90,26 +78,11 @@ mod tests {
         assert_eq!(sound.check(), Ok(()));
         let second = Duration::from_secs(1);
         for unsound in [
-            Times {
-                keep_alive: second * 3,
-                ..sound
-            },
-            Times {
-                lease: second * 3,
-                ..sound
-            },
-            Times {
-                arm: second * 4,
-                ..sound
-            },
-            Times {
-                wait: second * 3,
-                ..sound
-            },
-            Times {
-                bmc_delay: second,
-                ..sound
-            },
+            Times { keep_alive: second * 3, ..sound },
+            Times { lease: second * 3, ..sound },
+            Times { arm: second * 4, ..sound },
+            Times { wait: second * 3, ..sound },
+            Times { bmc_delay: second, ..sound },
         ] {
             assert!(unsound.check().is_err(), "{unsound:?}");
         }

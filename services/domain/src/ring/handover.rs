@@ -36,8 +36,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Absences<T> {
     /// The clock of an instance starts at the first look, not older than the ring that names it, at which it was
     /// missing; one that is there, or is no longer named, has no clock.
     pub fn look(&mut self, now: T, ring: &Ring, present: impl Fn(InstanceId) -> bool) {
-        self.since
-            .retain(|instance, _| ring.names(*instance) && !present(*instance));
+        self.since.retain(|instance, _| ring.names(*instance) && !present(*instance));
         for instance in ring.members.keys().chain(&ring.leaving) {
             if !present(*instance) {
                 self.since.entry(*instance).or_insert(now);
@@ -47,11 +46,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Absences<T> {
 
     /// Who has been missing for `wait`.
     pub fn gone(&self, now: T, wait: Duration) -> BTreeSet<InstanceId> {
-        self.since
-            .iter()
-            .filter(|(_, since)| now >= **since + wait)
-            .map(|(instance, _)| *instance)
-            .collect()
+        self.since.iter().filter(|(_, since)| now >= **since + wait).map(|(instance, _)| *instance).collect()
     }
 
     /// When somebody next counts as gone, if nothing changes.
@@ -60,13 +55,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Absences<T> {
             .values()
             .map(|since| *since + wait)
             .filter(|at| *at > now)
-            .fold(None, |first, at| {
-                if first.is_some_and(|first| first <= at) {
-                    first
-                } else {
-                    Some(at)
-                }
-            })
+            .fold(None, |first, at| if first.is_some_and(|first| first <= at) { first } else { Some(at) })
     }
 }
 
@@ -98,17 +87,10 @@ pub fn next_ring(
     acknowledged: impl Fn(InstanceId) -> Option<i64>,
     gone: &BTreeSet<InstanceId>,
 ) -> Option<Ring> {
-    let members: BTreeMap<_, _> = present
-        .iter()
-        .filter(|(_, seen)| !seen.stopping)
-        .map(|(instance, seen)| (*instance, seen.weight))
-        .collect();
+    let members: BTreeMap<_, _> =
+        present.iter().filter(|(_, seen)| !seen.stopping).map(|(instance, seen)| (*instance, seen.weight)).collect();
     let Some((old, epoch)) = ring else {
-        return Some(Ring {
-            members,
-            leaving: BTreeSet::new(),
-            hash: HASH_VERSION,
-        });
+        return Some(Ring { members, leaving: BTreeSet::new(), hash: HASH_VERSION });
     };
     let lets_go = |instance: &InstanceId| {
         gone.contains(instance)
@@ -121,11 +103,7 @@ pub fn next_ring(
         .filter(|instance| !members.contains_key(instance) && !lets_go(instance))
         .copied()
         .collect();
-    let next = Ring {
-        members,
-        leaving,
-        hash: HASH_VERSION,
-    };
+    let next = Ring { members, leaving, hash: HASH_VERSION };
     (next != *old).then_some(next)
 }
 
@@ -142,17 +120,7 @@ mod tests {
     }
 
     fn present(ids: &[u128]) -> BTreeMap<InstanceId, Presence> {
-        ids.iter()
-            .map(|n| {
-                (
-                    id(*n),
-                    Presence {
-                        weight: 1,
-                        stopping: false,
-                    },
-                )
-            })
-            .collect()
+        ids.iter().map(|n| (id(*n), Presence { weight: 1, stopping: false })).collect()
     }
 
     fn ring(members: &[u128], leaving: &[u128]) -> Ring {
@@ -171,36 +139,20 @@ mod tests {
         assert_eq!(next, ring(&[1], &[2]));
         assert_eq!(next_ring(Some((&next, 6)), &present(&[1]), none, &nobody), None);
         let gone = BTreeSet::from([id(2)]);
-        assert_eq!(
-            next_ring(Some((&next, 6)), &present(&[1]), none, &gone).unwrap(),
-            ring(&[1], &[])
-        );
+        assert_eq!(next_ring(Some((&next, 6)), &present(&[1]), none, &gone).unwrap(), ring(&[1], &[]));
     }
 
     #[test]
     fn a_member_that_stops_is_dropped_when_it_has_acknowledged_an_epoch_without_it() {
         let nobody = BTreeSet::new();
         let mut present = present(&[1, 2]);
-        present.insert(
-            id(2),
-            Presence {
-                weight: 1,
-                stopping: true,
-            },
-        );
+        present.insert(id(2), Presence { weight: 1, stopping: true });
         let old = ring(&[1, 2], &[]);
         let acked_old = |instance| (instance == id(2)).then_some(5);
         let next = next_ring(Some((&old, 5)), &present, acked_old, &nobody).unwrap();
-        assert_eq!(
-            next,
-            ring(&[1], &[2]),
-            "an acknowledgement of a ring that still has it is none"
-        );
+        assert_eq!(next, ring(&[1], &[2]), "an acknowledgement of a ring that still has it is none");
         let acked_new = |instance| (instance == id(2)).then_some(6);
-        assert_eq!(
-            next_ring(Some((&next, 6)), &present, acked_new, &nobody).unwrap(),
-            ring(&[1], &[])
-        );
+        assert_eq!(next_ring(Some((&next, 6)), &present, acked_new, &nobody).unwrap(), ring(&[1], &[]));
     }
 
     #[test]
@@ -214,10 +166,7 @@ mod tests {
         assert!(!may_claim(id(1), Some(id(3)), &now, 9, |_| Some(8), &nobody));
         assert!(may_claim(id(1), Some(id(3)), &now, 9, |_| Some(9), &nobody));
         assert!(may_claim(id(1), Some(id(3)), &now, 9, silent, &BTreeSet::from([id(3)])));
-        assert!(
-            may_claim(id(1), Some(id(4)), &now, 9, silent, &nobody),
-            "in no ring any more"
-        );
+        assert!(may_claim(id(1), Some(id(4)), &now, 9, silent, &nobody), "in no ring any more");
     }
 
     #[test]

@@ -41,14 +41,7 @@ impl<S: Copy + PartialEq, T: Copy + Add<Duration, Output = T> + PartialOrd> Turn
     /// Begins. `settle` is D.
     #[must_use]
     pub const fn new(settle: Duration) -> Self {
-        Self {
-            settle,
-            claimed: None,
-            to_close: None,
-            own: None,
-            settle_until: None,
-            has_read: false,
-        }
+        Self { settle, claimed: None, to_close: None, own: None, settle_until: None, has_read: false }
     }
 
     /// What is next.
@@ -76,10 +69,7 @@ impl<S: Copy + PartialEq, T: Copy + Add<Duration, Output = T> + PartialOrd> Turn
     /// The store answered the claim at `now`. A new token begins the turn anew: others may have acted in between.
     pub fn claimed(&mut self, token: Token, now: T) {
         if self.claimed.is_none_or(|(before, _)| before != token) {
-            *self = Self {
-                own: None,
-                ..Self::new(self.settle)
-            };
+            *self = Self { own: None, ..Self::new(self.settle) };
             self.claimed = Some((token, now));
         }
     }

@@ -8,10 +8,8 @@ use crate::{Answer, Ask, BootFile, Unfit};
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 11);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 99);
 const RELAY: Ipv4Addr = Ipv4Addr::new(10, 78, 1, 254);
-const REPLICA: Replica = Replica {
-    server_identifier: Ipv4Addr::new(10, 77, 1, 1),
-    address: Ipv4Addr::new(10, 77, 1, 2),
-};
+const REPLICA: Replica =
+    Replica { server_identifier: Ipv4Addr::new(10, 77, 1, 1), address: Ipv4Addr::new(10, 77, 1, 2) };
 
 fn reservation(file: &str) -> Reservation {
     Reservation {
@@ -21,22 +19,12 @@ fn reservation(file: &str) -> Reservation {
         dns: vec![Ipv4Addr::new(10, 77, 1, 1)],
         lease_seconds: 3600,
         host_name: Some("n11".to_owned()),
-        boot: Some(Boot {
-            next_server: None,
-            file: BootFile::new(file).unwrap(),
-        }),
+        boot: Some(Boot { next_server: None, file: BootFile::new(file).unwrap() }),
     }
 }
 
 fn ask(client: Client) -> Ask {
-    Ask {
-        client,
-        mac: Mac([0x52, 0x54, 0, 1, 0, 1]),
-        xid: 0x1234_5678,
-        secs: 0,
-        uuid: Some([7; 16]),
-        relay: None,
-    }
+    Ask { client, mac: Mac([0x52, 0x54, 0, 1, 0, 1]), xid: 0x1234_5678, secs: 0, uuid: Some([7; 16]), relay: None }
 }
 
 const PXE: Client = Client::Pxe(Machine::UefiX64);
@@ -60,17 +48,11 @@ fn a_discover_is_offered_the_reserved_address() {
     assert_eq!((reply.kind, reply.destination), (Kind::Offer, Destination::Broadcast));
     assert_eq!(reply.destination.socket().to_string(), "255.255.255.255:68");
     let offer = Answer::decode(&reply.bytes).unwrap();
-    assert_eq!(
-        (offer.address, offer.xid, offer.mac),
-        (ADDRESS, 0x1234_5678, ask(PXE).mac)
-    );
+    assert_eq!((offer.address, offer.xid, offer.mac), (ADDRESS, 0x1234_5678, ask(PXE).mac));
     assert_eq!(offer.server_identifier, REPLICA.server_identifier);
     assert_eq!(offer.netmask, Some(Ipv4Addr::new(255, 255, 255, 0)));
     assert_eq!(offer.router, Some(Ipv4Addr::new(10, 77, 1, 254)));
-    assert_eq!(
-        (offer.lease_seconds, offer.host_name.as_deref()),
-        (Some(3600), Some("n11"))
-    );
+    assert_eq!((offer.lease_seconds, offer.host_name.as_deref()), (Some(3600), Some("n11")));
     let options = options(&reply);
     assert_eq!((options.number(58), options.number(59)), (Some(1800), Some(3150)));
     assert_eq!(options.address(28), Some(Ipv4Addr::new(10, 77, 1, 255)));
@@ -81,19 +63,13 @@ fn pxe_firmware_is_told_to_boot_the_file_at_once() {
     let offer = offer(PXE);
     assert_eq!(offer.vendor_class.as_deref(), Some("PXEClient"));
     assert_eq!(offer.discovery_control, Some(8));
-    assert_eq!(
-        (offer.next_server, offer.file.as_deref()),
-        (REPLICA.address, Some("snponly.efi"))
-    );
+    assert_eq!((offer.next_server, offer.file.as_deref()), (REPLICA.address, Some("snponly.efi")));
     assert!(!offer.no_proxy);
 }
 
 #[test]
 fn http_firmware_is_told_its_class_and_ipxe_not_to_wait() {
-    assert_eq!(
-        offer(Client::Http(Machine::UefiX64)).vendor_class.as_deref(),
-        Some("HTTPClient")
-    );
+    assert_eq!(offer(Client::Http(Machine::UefiX64)).vendor_class.as_deref(), Some("HTTPClient"));
     let offer = offer(Client::Ipxe(Machine::Bios));
     assert!(offer.no_proxy);
     assert_eq!((offer.vendor_class, offer.discovery_control), (None, None));
@@ -116,10 +92,7 @@ fn the_message_type_comes_first_and_the_relay_option_last() {
     assert_eq!(reply.destination.socket().to_string(), "10.78.1.254:67");
     assert_eq!(reply.bytes.get(240..243), Some([53, 1, 2].as_slice()));
     let end = reply.bytes.iter().rposition(|octet| *octet == 255).unwrap();
-    assert_eq!(
-        reply.bytes.get(end - 9..end),
-        Some([82, 7, 1, 2, b'e', b'0', 200, 1, 9].as_slice())
-    );
+    assert_eq!(reply.bytes.get(end - 9..end), Some([82, 7, 1, 2, b'e', b'0', 200, 1, 9].as_slice()));
 }
 
 #[test]
@@ -136,15 +109,9 @@ fn a_request_for_the_reserved_address_is_acknowledged_in_every_state() {
     let taken = reply(&system.request(&offer(Client::System))).unwrap();
     assert_eq!((taken.kind, taken.destination), (Kind::Ack, Destination::Broadcast));
     let rebooted = reply(&system.reboot(ADDRESS)).unwrap();
-    assert_eq!(
-        (rebooted.kind, rebooted.destination),
-        (Kind::Ack, Destination::Broadcast)
-    );
+    assert_eq!((rebooted.kind, rebooted.destination), (Kind::Ack, Destination::Broadcast));
     let renewed = reply(&system.renew(ADDRESS)).unwrap();
-    assert_eq!(
-        (renewed.kind, renewed.destination),
-        (Kind::Ack, Destination::Unicast(ADDRESS))
-    );
+    assert_eq!((renewed.kind, renewed.destination), (Kind::Ack, Destination::Unicast(ADDRESS)));
 }
 
 #[test]
@@ -153,10 +120,7 @@ fn a_request_for_another_address_is_refused_aloud() {
         let reply = reply(&bytes).unwrap();
         assert_eq!((reply.kind, reply.destination), (Kind::Nak, Destination::Broadcast));
         let nak = Answer::decode(&reply.bytes).unwrap();
-        assert_eq!(
-            (nak.address, nak.lease_seconds, nak.file),
-            (Ipv4Addr::UNSPECIFIED, None, None)
-        );
+        assert_eq!((nak.address, nak.lease_seconds, nak.file), (Ipv4Addr::UNSPECIFIED, None, None));
         assert!(nak.message.is_some());
         assert_eq!(options(&reply).get(61).map(<[u8]>::len), Some(7));
     }
@@ -164,10 +128,7 @@ fn a_request_for_another_address_is_refused_aloud() {
 
 #[test]
 fn a_relayed_refusal_has_the_broadcast_bit() {
-    let system = Ask {
-        relay: Some(RELAY),
-        ..ask(Client::System)
-    };
+    let system = Ask { relay: Some(RELAY), ..ask(Client::System) };
     let reply = reply(&system.reboot(OTHER)).unwrap();
     assert_eq!((reply.kind, reply.destination), (Kind::Nak, Destination::Relay(RELAY)));
     assert_eq!(reply.bytes.get(10..12), Some([0x80, 0].as_slice()));
@@ -175,20 +136,14 @@ fn a_relayed_refusal_has_the_broadcast_bit() {
 
 #[test]
 fn a_request_that_takes_another_servers_offer_is_met_with_silence() {
-    let offer = Answer {
-        server_identifier: OTHER,
-        ..offer(PXE)
-    };
+    let offer = Answer { server_identifier: OTHER, ..offer(PXE) };
     assert_eq!(reply(&ask(PXE).request(&offer)), None);
 }
 
 #[test]
 fn any_replica_acknowledges_what_another_offered() {
     let offer = offer(PXE);
-    let second = Replica {
-        address: Ipv4Addr::new(10, 77, 1, 3),
-        ..REPLICA
-    };
+    let second = Replica { address: Ipv4Addr::new(10, 77, 1, 3), ..REPLICA };
     let request = Request::decode(&ask(PXE).request(&offer)).unwrap();
     let reply = answer(&request, &reservation("snponly.efi"), &second).unwrap();
     let ack = Answer::decode(&reply.bytes).unwrap();
@@ -211,10 +166,7 @@ fn declines_and_releases_are_never_answered() {
 #[test]
 fn an_inform_is_told_options_but_no_address_and_only_inside_the_network() {
     let reply_inside = reply(&ask(Client::System).inform(OTHER)).unwrap();
-    assert_eq!(
-        (reply_inside.kind, reply_inside.destination),
-        (Kind::Ack, Destination::Unicast(OTHER))
-    );
+    assert_eq!((reply_inside.kind, reply_inside.destination), (Kind::Ack, Destination::Unicast(OTHER)));
     let ack = Answer::decode(&reply_inside.bytes).unwrap();
     assert_eq!((ack.address, ack.lease_seconds), (Ipv4Addr::UNSPECIFIED, None));
     assert!(ack.netmask.is_some());
@@ -236,13 +188,7 @@ fn our_own_reply_is_not_a_request() {
 
 #[test]
 fn a_reply_has_at_least_300_octets() {
-    let bare = Reservation {
-        router: None,
-        dns: vec![],
-        host_name: None,
-        boot: None,
-        ..reservation("x")
-    };
+    let bare = Reservation { router: None, dns: vec![], host_name: None, boot: None, ..reservation("x") };
     let request = Request::decode(&ask(Client::System).discover()).unwrap();
     assert_eq!(answer(&request, &bare, &REPLICA).unwrap().bytes.len(), 300);
 }
@@ -284,14 +230,7 @@ fn a_reply_leaves_out_names_before_it_outgrows_the_client() {
 
 #[test]
 fn every_prefix_makes_a_netmask() {
-    let mask = |prefix| {
-        Reservation {
-            prefix,
-            ..reservation("x")
-        }
-        .netmask()
-        .to_string()
-    };
+    let mask = |prefix| Reservation { prefix, ..reservation("x") }.netmask().to_string();
     assert_eq!(
         [mask(0), mask(9), mask(32), mask(255)],
         ["0.0.0.0", "255.128.0.0", "255.255.255.255", "255.255.255.255"]

@@ -4,14 +4,7 @@ use crate::Ask;
 const MAC: Mac = Mac([0x52, 0x54, 0, 1, 0, 1]);
 
 fn ask(client: Client) -> Ask {
-    Ask {
-        client,
-        mac: MAC,
-        xid: 7,
-        secs: 3,
-        uuid: Some([7; 16]),
-        relay: None,
-    }
+    Ask { client, mac: MAC, xid: 7, secs: 3, uuid: Some([7; 16]), relay: None }
 }
 
 /// A DISCOVER with these options alone.
@@ -31,17 +24,9 @@ fn client_of(more: &[(u8, &[u8])]) -> Client {
 #[test]
 fn what_a_simulated_machine_plays_is_what_is_seen() {
     for machine in [Machine::Bios, Machine::UefiX64, Machine::UefiArm64, Machine::Other(6)] {
-        for client in [
-            Client::Pxe(machine),
-            Client::Http(machine),
-            Client::Ipxe(machine),
-            Client::System,
-        ] {
+        for client in [Client::Pxe(machine), Client::Http(machine), Client::Ipxe(machine), Client::System] {
             let request = Request::decode(&ask(client).discover()).unwrap();
-            assert_eq!(
-                (request.client, request.mac, request.xid, request.secs),
-                (client, MAC, 7, 3)
-            );
+            assert_eq!((request.client, request.mac, request.xid, request.secs), (client, MAC, 7, 3));
             assert_eq!(request.uuid.is_some(), client != Client::System);
         }
     }
@@ -49,16 +34,10 @@ fn what_a_simulated_machine_plays_is_what_is_seen() {
 
 #[test]
 fn the_first_architecture_counts_and_a_missing_one_is_a_bios() {
-    assert_eq!(
-        client_of(&[(60, b"PXEClient"), (93, &[0, 11, 0, 7])]),
-        Client::Pxe(Machine::UefiArm64)
-    );
+    assert_eq!(client_of(&[(60, b"PXEClient"), (93, &[0, 11, 0, 7])]), Client::Pxe(Machine::UefiArm64));
     assert_eq!(client_of(&[(60, b"PXEClient")]), Client::Pxe(Machine::Bios));
     assert_eq!(client_of(&[(60, b"PXEClient"), (93, &[7])]), Client::Pxe(Machine::Bios));
-    assert_eq!(
-        client_of(&[(60, b"PXEClient"), (93, &[0, 9])]),
-        Client::Pxe(Machine::UefiX64)
-    );
+    assert_eq!(client_of(&[(60, b"PXEClient"), (93, &[0, 9])]), Client::Pxe(Machine::UefiX64));
 }
 
 #[test]
@@ -66,10 +45,7 @@ fn ipxe_is_known_by_either_mark_and_before_pxe() {
     let pxe = (60, b"PXEClient".as_slice());
     assert_eq!(client_of(&[pxe, (77, b"iPXE")]), Client::Ipxe(Machine::Bios));
     assert_eq!(client_of(&[pxe, (77, b"\x04iPXE")]), Client::Ipxe(Machine::Bios));
-    assert_eq!(
-        client_of(&[pxe, (175, &[1]), (93, &[0, 7])]),
-        Client::Ipxe(Machine::UefiX64)
-    );
+    assert_eq!(client_of(&[pxe, (175, &[1]), (93, &[0, 7])]), Client::Ipxe(Machine::UefiX64));
     assert_eq!(client_of(&[pxe, (77, b"other")]), Client::Pxe(Machine::Bios));
 }
 
@@ -82,12 +58,7 @@ fn a_loader_without_vendor_class_is_no_sign_of_life() {
 
 #[test]
 fn a_uuid_that_says_nothing_is_none() {
-    for octets in [
-        [0; 17].as_slice(),
-        &[1; 17],
-        &[0; 16],
-        &[[0].as_slice(), &[0xff; 16]].concat(),
-    ] {
+    for octets in [[0; 17].as_slice(), &[1; 17], &[0; 16], &[[0].as_slice(), &[0xff; 16]].concat()] {
         assert_eq!(Request::decode(&discover(&[(97, octets)])).unwrap().uuid, None);
     }
 }
@@ -113,11 +84,7 @@ fn what_is_no_request_is_malformed() {
     assert_eq!(with(0, 2), Err(Malformed::Direction));
     assert_eq!(with(0, 3), Err(Malformed::Direction));
     assert_eq!(with(1, 32), Err(Malformed::Hardware), "InfiniBand");
-    assert_eq!(
-        with(2, 17),
-        Err(Malformed::Hardware),
-        "a length above 16 made dhcproto panic"
-    );
+    assert_eq!(with(2, 17), Err(Malformed::Hardware), "a length above 16 made dhcproto panic");
     assert_eq!(with(28, 0x53), Err(Malformed::Hardware), "a group address");
     assert_eq!(with(24, 224), Err(Malformed::Relay(Ipv4Addr::new(224, 0, 0, 0))));
     assert_eq!(with(24, 127), Err(Malformed::Relay(Ipv4Addr::new(127, 0, 0, 0))));
@@ -144,8 +111,5 @@ fn a_message_cut_anywhere_before_its_end_is_malformed() {
 fn an_identifier_longer_than_one_option_is_not_given_back() {
     let long = [1; 600];
     assert_eq!(Request::decode(&discover(&[(61, &long)])).unwrap().echoes.get(61), None);
-    assert_eq!(
-        Request::decode(&discover(&[(61, b"id")])).unwrap().echoes.get(61),
-        Some(b"id".as_slice())
-    );
+    assert_eq!(Request::decode(&discover(&[(61, b"id")])).unwrap().echoes.get(61), Some(b"id".as_slice()));
 }

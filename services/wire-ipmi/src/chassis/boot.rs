@@ -167,38 +167,16 @@ impl Choice {
 
     pub(crate) fn of(flags: [u8; 5]) -> Option<(Self, Validity)> {
         let [first, second, ..] = flags;
-        let persistence = if first & PERSISTENT == 0 {
-            Persistence::Once
-        } else {
-            Persistence::Always
-        };
-        let firmware = if first & UEFI == 0 {
-            Firmware::Bios
-        } else {
-            Firmware::Uefi
-        };
-        let validity = if first & VALID == 0 {
-            Validity::Invalid
-        } else {
-            Validity::Valid
-        };
+        let persistence = if first & PERSISTENT == 0 { Persistence::Once } else { Persistence::Always };
+        let firmware = if first & UEFI == 0 { Firmware::Bios } else { Firmware::Uefi };
+        let validity = if first & VALID == 0 { Validity::Invalid } else { Validity::Valid };
         let device = Device::of(second >> 2 & 0x0f)?;
-        Some((
-            Self {
-                device,
-                persistence,
-                firmware,
-            },
-            validity,
-        ))
+        Some((Self { device, persistence, firmware }, validity))
     }
 }
 
 fn step(weight: Weight, parameter: u8, value: &[u8]) -> Step {
-    Step {
-        command: set(parameter, value),
-        weight,
-    }
+    Step { command: set(parameter, value), weight }
 }
 
 fn set(parameter: u8, value: &[u8]) -> Command {
@@ -232,15 +210,9 @@ mod tests {
     fn a_choice_is_read_back_as_it_was_made() {
         for device in 0..16 {
             let Some(device) = Device::of(device) else { continue };
-            for (persistence, firmware) in [
-                (Persistence::Once, Firmware::Uefi),
-                (Persistence::Always, Firmware::Bios),
-            ] {
-                let made = Choice {
-                    device,
-                    persistence,
-                    firmware,
-                };
+            for (persistence, firmware) in [(Persistence::Once, Firmware::Uefi), (Persistence::Always, Firmware::Bios)]
+            {
+                let made = Choice { device, persistence, firmware };
                 let answer = [&[VERSION, parameter::FLAGS][..], &made.encode()].concat();
                 assert_eq!(choice(&answer), Ok((made, Validity::Valid)));
             }
@@ -255,11 +227,7 @@ mod tests {
 
     #[test]
     fn only_a_refused_flags_step_fails_the_change() {
-        let made = Choice {
-            device: Device::Disk,
-            persistence: Persistence::Once,
-            firmware: Firmware::Uefi,
-        };
+        let made = Choice { device: Device::Disk, persistence: Persistence::Once, firmware: Firmware::Uefi };
         let failing: Vec<Vec<u8>> = made
             .steps()
             .into_iter()

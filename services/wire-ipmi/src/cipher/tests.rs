@@ -18,10 +18,7 @@ fn open(keys: &Keys, bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
 fn hmac_agrees_with_the_standards() {
     // RFC 2202 §3 and RFC 4231 §4.3, test case 2.
     let (key, text) = (b"Jefe", b"what do ya want for nothing?");
-    assert_eq!(
-        hmac(Suite::Three, key, &[text]).octets().first_chunk(),
-        Some(&[0xef, 0xfc, 0xdf, 0x6a, 0xe5, 0xeb])
-    );
+    assert_eq!(hmac(Suite::Three, key, &[text]).octets().first_chunk(), Some(&[0xef, 0xfc, 0xdf, 0x6a, 0xe5, 0xeb]));
     assert_eq!(
         hmac(Suite::Seventeen, key, &[text]).octets().first_chunk(),
         Some(&[0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60])

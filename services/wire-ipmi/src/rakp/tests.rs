@@ -11,24 +11,14 @@ const CAPTURE: &str = include_str!("../golden/ipmitool-ipmi_sim-suite-3.txt");
 fn datagrams() -> Vec<Vec<u8>> {
     let octets = |text: &str| {
         let digits = text.as_bytes().as_chunks::<2>().0.iter();
-        digits
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-            .collect()
+        digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
     };
-    CAPTURE
-        .lines()
-        .filter_map(|line| line.strip_prefix(['>', '<']))
-        .map(|text| octets(text.trim()))
-        .collect()
+    CAPTURE.lines().filter_map(|line| line.strip_prefix(['>', '<'])).map(|text| octets(text.trim())).collect()
 }
 
 fn packets(datagrams: &[Vec<u8>]) -> Vec<Packet<'_>> {
     // The first exchange, Get Channel Authentication Capabilities, has another header.
-    datagrams
-        .iter()
-        .filter(|bytes| bytes.get(4) == Some(&6))
-        .map(|bytes| packet(bytes))
-        .collect()
+    datagrams.iter().filter(|bytes| bytes.get(4) == Some(&6)).map(|bytes| packet(bytes)).collect()
 }
 
 fn packet(bytes: &[u8]) -> Packet<'_> {
@@ -50,10 +40,7 @@ fn the_login_of_two_strangers_is_read_written_and_proven_as_they_did() {
 
     let request = OpenRequest::decode(of_kind(&packets, payload::OPEN_REQUEST)).unwrap();
     assert_eq!(request.encode(), of_kind(&packets, payload::OPEN_REQUEST));
-    let grant = OpenResponse::decode(of_kind(&packets, payload::OPEN_RESPONSE))
-        .unwrap()
-        .granted
-        .unwrap();
+    let grant = OpenResponse::decode(of_kind(&packets, payload::OPEN_RESPONSE)).unwrap().granted.unwrap();
     let one = Rakp1::decode(of_kind(&packets, payload::RAKP_1)).unwrap();
     assert_eq!(one.encode(), of_kind(&packets, payload::RAKP_1));
     let two = Reply::<Rakp2>::decode(of_kind(&packets, payload::RAKP_2)).unwrap();

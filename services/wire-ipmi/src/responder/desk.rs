@@ -38,21 +38,11 @@ fn suites(identity: &Identity, data: &[u8]) -> Vec<u8> {
     const STANDARD: u8 = 0xc0;
     let record = |suite: &Suite| {
         let [authentication, integrity, confidentiality] = suite.algorithms();
-        [
-            STANDARD,
-            suite.number(),
-            authentication,
-            0x40 | integrity,
-            0x80 | confidentiality,
-        ]
+        [STANDARD, suite.number(), authentication, 0x40 | integrity, 0x80 | confidentiality]
     };
     let records: Vec<u8> = identity.suites.iter().flat_map(record).collect();
-    let from = data
-        .get(2)
-        .map_or(0, |index| usize::from(index & 0x3f).saturating_mul(16));
-    std::iter::once(CHANNEL)
-        .chain(records.into_iter().skip(from).take(16))
-        .collect()
+    let from = data.get(2).map_or(0, |index| usize::from(index & 0x3f).saturating_mul(16));
+    std::iter::once(CHANNEL).chain(records.into_iter().skip(from).take(16)).collect()
 }
 
 /// Answers a command within a session, if it is about sessions.
@@ -83,10 +73,7 @@ fn set_privilege<T>(slots: &mut [Slot<T>], call: &Call) -> Served {
     let Some(asked) = call.command.data.first() else {
         return refusal(Completion::BAD_LENGTH);
     };
-    let active = slots
-        .iter_mut()
-        .find(|slot| slot.id == call.session)
-        .map(|slot| &mut slot.stage);
+    let active = slots.iter_mut().find(|slot| slot.id == call.session).map(|slot| &mut slot.stage);
     let Some(Stage::Active(active)) = active else {
         return refusal(Completion::NO_PRIVILEGE);
     };
@@ -126,9 +113,7 @@ fn session_info<T>(identity: &Identity, slots: &[Slot<T>], call: &Call) -> Serve
         .collect();
     let position = match *call.command.data {
         [0] | [] => active.iter().position(|(slot, _)| slot.id == call.session),
-        [0xff, a, b, c, d] => active
-            .iter()
-            .position(|(slot, _)| slot.id == u32::from_le_bytes([a, b, c, d])),
+        [0xff, a, b, c, d] => active.iter().position(|(slot, _)| slot.id == u32::from_le_bytes([a, b, c, d])),
         [0xfe, handle] => usize::from(handle).checked_sub(1),
         [index, ..] => usize::from(index).checked_sub(1),
     };

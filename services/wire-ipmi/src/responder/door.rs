@@ -77,11 +77,7 @@ fn open<T: Copy + Add<Duration, Output = T>>(
 ) -> Result<Vec<u8>, Malformed> {
     let request = OpenRequest::decode(bytes)?;
     let answer = |granted| {
-        let response = OpenResponse {
-            tag: request.tag,
-            console: Some(request.console),
-            granted,
-        };
+        let response = OpenResponse { tag: request.tag, console: Some(request.console), granted };
         rmcp::plain(payload::OPEN_RESPONSE, &response.encode())
     };
     let Some(suite) = Suite::of(request.algorithms).filter(|suite| identity.suites.contains(suite)) else {
@@ -91,24 +87,11 @@ fn open<T: Copy + Add<Duration, Output = T>>(
         return Ok(answer(Err(Status::NO_RESOURCES)));
     }
     // Privilege 0 asks for the highest there is.
-    let privilege = Privilege::of(request.privilege & 0x0f)
-        .unwrap_or(Privilege::Administrator)
-        .number();
+    let privilege = Privilege::of(request.privilege & 0x0f).unwrap_or(Privilege::Administrator).number();
     let id = free_id(entropy, slots);
-    let datagram = answer(Ok(Grant {
-        bmc: id,
-        privilege,
-        algorithms: request.algorithms,
-    }));
+    let datagram = answer(Ok(Grant { bmc: id, privilege, algorithms: request.algorithms }));
     let last = (bytes.to_vec(), datagram.clone());
-    slots.push(Slot {
-        id,
-        console: request.console,
-        deadline: now + HANDSHAKE,
-        stage: Stage::Opened,
-        suite,
-        last,
-    });
+    slots.push(Slot { id, console: request.console, deadline: now + HANDSHAKE, stage: Stage::Opened, suite, last });
     Ok(datagram)
 }
 
@@ -131,11 +114,7 @@ fn greet<T>(
 ) -> Result<Vec<u8>, Malformed> {
     let message = Rakp1::decode(bytes)?;
     let refuse = |console, status| {
-        let reply = Reply::<Rakp2> {
-            tag: message.tag,
-            console,
-            body: Err(status),
-        };
+        let reply = Reply::<Rakp2> { tag: message.tag, console, body: Err(status) };
         rmcp::plain(payload::RAKP_2, &reply.encode())
     };
     let Some(slot) = slots.iter_mut().find(|slot| slot.id == message.bmc) else {
@@ -164,25 +143,10 @@ fn greet<T>(
         name: message.name,
     };
     let code = transcript.bmc_proof(&user.password).octets().to_vec();
-    let body = Rakp2 {
-        nonce: transcript.bmc_nonce,
-        guid: identity.guid,
-        code,
-    };
-    let datagram = rmcp::plain(
-        payload::RAKP_2,
-        &Reply {
-            tag: message.tag,
-            console,
-            body: Ok(body),
-        }
-        .encode(),
-    );
+    let body = Rakp2 { nonce: transcript.bmc_nonce, guid: identity.guid, code };
+    let datagram = rmcp::plain(payload::RAKP_2, &Reply { tag: message.tag, console, body: Ok(body) }.encode());
     slot.last = (bytes.to_vec(), datagram.clone());
-    slot.stage = Stage::Proving {
-        transcript,
-        user: user.clone(),
-    };
+    slot.stage = Stage::Proving { transcript, user: user.clone() };
     Ok(datagram)
 }
 
@@ -194,15 +158,7 @@ fn admit<T: Copy + Add<Duration, Output = T>>(
 ) -> Result<Option<Vec<u8>>, Malformed> {
     let message = Rakp3::decode(bytes)?;
     let answer = |console, body| {
-        Some(rmcp::plain(
-            payload::RAKP_4,
-            &Reply::<Rakp4> {
-                tag: message.tag,
-                console,
-                body,
-            }
-            .encode(),
-        ))
+        Some(rmcp::plain(payload::RAKP_4, &Reply::<Rakp4> { tag: message.tag, console, body }.encode()))
     };
     let Some(slot) = slots.iter_mut().find(|slot| slot.id == message.bmc) else {
         return Ok(answer(None, Err(Status::INVALID_SESSION)));
@@ -217,18 +173,13 @@ fn admit<T: Copy + Add<Duration, Output = T>>(
         return Ok(None);
     };
     let proof = transcript.console_proof(&user.password);
-    if !cipher::equal(
-        proof.octets(),
-        code.get(..transcript.suite.digest()).unwrap_or_default(),
-    ) {
+    if !cipher::equal(proof.octets(), code.get(..transcript.suite.digest()).unwrap_or_default()) {
         slots.retain(|slot| slot.id != message.bmc);
         return Ok(answer(console, Err(Status::INVALID_CHECK)));
     }
     let key: Digest = transcript.key(identity.bmc_key.as_ref().unwrap_or(&user.password));
     let check = transcript.key_proof(&key).check(transcript.suite).to_vec();
-    let limit = Privilege::of(transcript.role & 0x0f)
-        .unwrap_or(user.privilege)
-        .min(user.privilege);
+    let limit = Privilege::of(transcript.role & 0x0f).unwrap_or(user.privilege).min(user.privilege);
     let active = Active {
         keys: Keys::derive(transcript.suite, &key),
         window: Window::default(),

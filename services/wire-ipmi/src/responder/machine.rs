@@ -91,13 +91,7 @@ impl Machine {
         }
         match (*netfn, *command) {
             (netfn::APP, app::GET_DEVICE_ID) => device_id(),
-            (netfn::CHASSIS, chassis::GET_STATUS) => answer(
-                Status {
-                    power: self.power,
-                    faults: 0,
-                }
-                .encode(),
-            ),
+            (netfn::CHASSIS, chassis::GET_STATUS) => answer(Status { power: self.power, faults: 0 }.encode()),
             (netfn::CHASSIS, chassis::CONTROL) => self.control(data),
             (netfn::CHASSIS, chassis::IDENTIFY) => changed(Change::Identify(Identify::of(data))),
             (netfn::CHASSIS, chassis::SET_BOOT_OPTIONS) => self.set_boot(data),
@@ -161,27 +155,15 @@ impl Machine {
 }
 
 fn answer(data: impl Into<Vec<u8>>) -> Answer {
-    Answer {
-        completion: Completion::OK,
-        data: data.into(),
-        change: None,
-    }
+    Answer { completion: Completion::OK, data: data.into(), change: None }
 }
 
 const fn refusal(completion: Completion) -> Answer {
-    Answer {
-        completion,
-        data: Vec::new(),
-        change: None,
-    }
+    Answer { completion, data: Vec::new(), change: None }
 }
 
 const fn changed(change: Change) -> Answer {
-    Answer {
-        completion: Completion::OK,
-        data: Vec::new(),
-        change: Some(change),
-    }
+    Answer { completion: Completion::OK, data: Vec::new(), change: Some(change) }
 }
 
 /// Table 20-2: IPMI 2.0, a chassis device, no maker.

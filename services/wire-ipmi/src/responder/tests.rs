@@ -4,31 +4,19 @@ use super::*;
 use crate::rmcp;
 
 fn responder(slots: usize) -> Responder<u8, Duration> {
-    let identity = Identity {
-        guid: [1; 16],
-        users: vec![],
-        bmc_key: None,
-        suites: vec![Suite::Three],
-        slots,
-    };
+    let identity = Identity { guid: [1; 16], users: vec![], bmc_key: None, suites: vec![Suite::Three], slots };
     Responder::new(identity, [3; 32])
 }
 
 fn open(tag: u8) -> Vec<u8> {
-    let request = crate::rakp::OpenRequest {
-        tag,
-        privilege: 4,
-        console: u32::from(tag),
-        algorithms: Suite::Three.algorithms(),
-    };
+    let request =
+        crate::rakp::OpenRequest { tag, privilege: 4, console: u32::from(tag), algorithms: Suite::Three.algorithms() };
     rmcp::plain(payload::OPEN_REQUEST, &request.encode())
 }
 
 fn status(responder: &mut Responder<u8, Duration>, bytes: &[u8], now: Duration) -> u8 {
     responder.receive(now, 0, bytes).unwrap();
-    let Some(Output::Send { bytes, .. }) = responder.poll() else {
-        panic!("no answer")
-    };
+    let Some(Output::Send { bytes, .. }) = responder.poll() else { panic!("no answer") };
     bytes[17]
 }
 
@@ -44,24 +32,15 @@ fn slots_are_bounded_a_repetition_takes_none_and_half_open_ones_expire() {
 #[test]
 fn a_ping_is_answered_with_its_tag() {
     let mut responder = responder(1);
-    responder
-        .receive(Duration::ZERO, 9, &rmcp::presence_ping(0x42))
-        .unwrap();
-    let Some(Output::Send { to: 9, bytes }) = responder.poll() else {
-        panic!("no answer")
-    };
+    responder.receive(Duration::ZERO, 9, &rmcp::presence_ping(0x42)).unwrap();
+    let Some(Output::Send { to: 9, bytes }) = responder.poll() else { panic!("no answer") };
     assert_eq!((bytes[8], bytes[9], bytes.len()), (0x40, 0x42, 28));
 }
 
 #[test]
 fn a_weaker_suite_is_refused() {
     let mut responder = responder(1);
-    let request = crate::rakp::OpenRequest {
-        tag: 1,
-        privilege: 4,
-        console: 1,
-        algorithms: [1, 1, 0],
-    };
+    let request = crate::rakp::OpenRequest { tag: 1, privilege: 4, console: 1, algorithms: [1, 1, 0] };
     let bytes = rmcp::plain(payload::OPEN_REQUEST, &request.encode());
     assert_eq!(status(&mut responder, &bytes, Duration::ZERO), 0x11);
 }

@@ -59,15 +59,7 @@ pub(super) struct Exchange<T> {
 
 impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Exchange<T> {
     pub(super) fn new(keys: Keys, bmc: u32) -> Self {
-        Self {
-            keys,
-            bmc,
-            window: Window::default(),
-            sequence: 0,
-            next: 0,
-            flights: Vec::new(),
-            forged: 0,
-        }
+        Self { keys, bmc, window: Window::default(), sequence: 0, next: 0, flights: Vec::new(), forged: 0 }
     }
 
     pub(super) const fn bmc(&self) -> u32 {
@@ -84,16 +76,11 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Exchange<T> {
     }
 
     pub(super) fn knows(&self, ticket: Ticket) -> bool {
-        self.flights
-            .iter()
-            .any(|flight| flight.errand == Errand::Caller(ticket) && flight.deadline.is_some())
+        self.flights.iter().any(|flight| flight.errand == Errand::Caller(ticket) && flight.deadline.is_some())
     }
 
     pub(super) fn deadline(&self) -> Option<T> {
-        self.flights
-            .iter()
-            .filter_map(|flight| flight.deadline)
-            .reduce(|a, b| if b < a { b } else { a })
+        self.flights.iter().filter_map(|flight| flight.deadline).reduce(|a, b| if b < a { b } else { a })
     }
 
     /// Sends a command for the first time.
@@ -128,11 +115,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Exchange<T> {
         for _ in 0..NUMBERS {
             self.next = self.next.wrapping_add(1) % NUMBERS;
             let number = self.next;
-            if !self
-                .flights
-                .iter()
-                .any(|flight| flight.number == number && flight.deadline.is_some())
-            {
+            if !self.flights.iter().any(|flight| flight.number == number && flight.deadline.is_some()) {
                 break;
             }
         }
@@ -172,10 +155,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Exchange<T> {
 
     /// One expired try, if there is any; ask until there is none.
     pub(super) fn expire(&mut self, entropy: &mut Entropy, now: T) -> Option<Expired> {
-        let flight = self
-            .flights
-            .iter_mut()
-            .find(|flight| flight.deadline.is_some_and(|deadline| deadline <= now))?;
+        let flight = self.flights.iter_mut().find(|flight| flight.deadline.is_some_and(|deadline| deadline <= now))?;
         if flight.left == 0 {
             flight.deadline = None;
             return Some(Expired::GivenUp(flight.errand));
@@ -191,12 +171,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Exchange<T> {
     /// Sends nothing more for this ticket.
     pub(super) fn withdraw(&mut self, ticket: Ticket) -> Withdrawn {
         let errand = Errand::Caller(ticket);
-        let Some(flight) = self
-            .flights
-            .iter_mut()
-            .rev()
-            .find(|f| f.errand == errand && f.deadline.is_some())
-        else {
+        let Some(flight) = self.flights.iter_mut().rev().find(|f| f.errand == errand && f.deadline.is_some()) else {
             return Withdrawn::Unknown;
         };
         flight.deadline = None;

@@ -202,11 +202,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
     /// RAKP 3 with a status, so that the BMC need not keep the half-open session (IPMI 2.0 Table 13-13).
     fn turn_away(&self) -> Option<Vec<u8>> {
         let bmc = self.bmc()?;
-        let message = Rakp3 {
-            tag: self.tag.wrapping_add(1),
-            bmc,
-            code: Err(Status::INVALID_CHECK),
-        };
+        let message = Rakp3 { tag: self.tag.wrapping_add(1), bmc, code: Err(Status::INVALID_CHECK) };
         Some(rmcp::plain(payload::RAKP_3, &message.encode()))
     }
 
@@ -221,11 +217,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
             console: config.console,
             algorithms: self.suite.algorithms(),
         };
-        self.advance(
-            now,
-            Step::Opening,
-            rmcp::plain(payload::OPEN_REQUEST, &request.encode()),
-        )
+        self.advance(now, Step::Opening, rmcp::plain(payload::OPEN_REQUEST, &request.encode()))
     }
 
     /// Each message has a tag of its own, so that an answer to an earlier one is not taken for this one's.
@@ -301,18 +293,8 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
             name: config.name.clone(),
         };
         let tag = self.next_tag();
-        let message = Rakp1 {
-            tag,
-            bmc,
-            nonce: draft.console_nonce,
-            role: draft.role,
-            name: draft.name.clone(),
-        };
-        self.advance(
-            now,
-            Step::Proving(draft),
-            rmcp::plain(payload::RAKP_1, &message.encode()),
-        )
+        let message = Rakp1 { tag, bmc, nonce: draft.console_nonce, role: draft.role, name: draft.name.clone() };
+        self.advance(now, Step::Proving(draft), rmcp::plain(payload::RAKP_1, &message.encode()))
     }
 
     fn proven(&mut self, config: &Config, now: T, draft: Transcript, bytes: &[u8]) -> Result<Progress, Malformed> {
@@ -322,11 +304,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
             Ok(proof) => proof,
             Err(status) => return Ok(self.refused(config, now, status)),
         };
-        let transcript = Transcript {
-            bmc_nonce: proof.nonce,
-            guid: proof.guid,
-            ..draft
-        };
+        let transcript = Transcript { bmc_nonce: proof.nonce, guid: proof.guid, ..draft };
         // Octets behind the code are tolerated.
         let code = proof.code.get(..self.suite.digest()).unwrap_or_default();
         if !cipher::equal(transcript.bmc_proof(&config.password).octets(), code) {
@@ -335,17 +313,9 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         self.learn(config);
         let key = transcript.key(config.bmc_key.as_ref().unwrap_or(&config.password));
         let code = transcript.console_proof(&config.password).octets().to_vec();
-        let message = Rakp3 {
-            tag: self.next_tag(),
-            bmc: transcript.bmc,
-            code: Ok(code),
-        };
+        let message = Rakp3 { tag: self.next_tag(), bmc: transcript.bmc, code: Ok(code) };
         let datagram = rmcp::plain(payload::RAKP_3, &message.encode());
-        Ok(Progress::Send(self.advance(
-            now,
-            Step::Keying(transcript, key),
-            datagram,
-        )))
+        Ok(Progress::Send(self.advance(now, Step::Keying(transcript, key), datagram)))
     }
 
     fn keyed(
@@ -368,12 +338,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         }
         self.learn(config);
         let keys = Keys::derive(self.suite, key);
-        Ok(Progress::Done(Established {
-            keys,
-            suite: self.suite,
-            bmc: transcript.bmc,
-            guid: transcript.guid,
-        }))
+        Ok(Progress::Done(Established { keys, suite: self.suite, bmc: transcript.bmc, guid: transcript.guid }))
     }
 
     fn expected(&self, config: &Config, tag: u8, console: Option<u32>) -> Result<(), Malformed> {

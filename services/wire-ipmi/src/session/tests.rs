@@ -20,13 +20,7 @@ fn opened(told: &Output) -> bool {
 #[test]
 fn a_session_lives_under_either_suite() {
     for suite in [Suite::Three, Suite::Seventeen] {
-        let mut bed = Bed::new(
-            Config {
-                suites: Suites::Only(suite),
-                ..config()
-            },
-            identity(),
-        );
+        let mut bed = Bed::new(Config { suites: Suites::Only(suite), ..config() }, identity());
         bed.live();
         assert!(matches!(bed.told.first(), Some(Output::Opened { suite: used, .. }) if *used == suite));
         assert_eq!(bed.told.last(), Some(&Output::Closed));
@@ -36,53 +30,21 @@ fn a_session_lives_under_either_suite() {
 
 #[test]
 fn suite_3_is_taken_where_17_is_refused_and_nothing_weaker() {
-    let mut bed = Bed::new(
-        config(),
-        Identity {
-            suites: vec![Suite::Three],
-            ..identity()
-        },
-    );
+    let mut bed = Bed::new(config(), Identity { suites: vec![Suite::Three], ..identity() });
     bed.live();
-    assert!(matches!(
-        bed.told.first(),
-        Some(Output::Opened {
-            suite: Suite::Three,
-            ..
-        })
-    ));
+    assert!(matches!(bed.told.first(), Some(Output::Opened { suite: Suite::Three, .. })));
 
-    let mut bed = Bed::new(
-        config(),
-        Identity {
-            suites: vec![],
-            ..identity()
-        },
-    );
+    let mut bed = Bed::new(config(), Identity { suites: vec![], ..identity() });
     assert_eq!(bed.failure(), Reason::NoSuite);
 }
 
 #[test]
 fn the_bmcs_own_key_is_used_where_both_know_it() {
     let key = Secret::new(b"kg");
-    let mut bed = Bed::new(
-        Config {
-            bmc_key: key.clone(),
-            ..config()
-        },
-        Identity {
-            bmc_key: key.clone(),
-            ..identity()
-        },
-    );
+    let mut bed =
+        Bed::new(Config { bmc_key: key.clone(), ..config() }, Identity { bmc_key: key.clone(), ..identity() });
     bed.live();
-    let mut bed = Bed::new(
-        config(),
-        Identity {
-            bmc_key: key,
-            ..identity()
-        },
-    );
+    let mut bed = Bed::new(config(), Identity { bmc_key: key, ..identity() });
     assert_eq!(bed.failure(), Reason::WrongKey);
 }
 
@@ -100,10 +62,7 @@ fn a_wrong_password_and_an_unknown_user_fail_within_a_second() {
 #[test]
 fn a_user_who_may_less_is_told_so() {
     let mut identity = identity();
-    identity
-        .users
-        .iter_mut()
-        .for_each(|user| user.privilege = Privilege::Operator);
+    identity.users.iter_mut().for_each(|user| user.privilege = Privilege::Operator);
     assert_eq!(Bed::new(config(), identity).failure(), Reason::NoPrivilege);
 }
 
@@ -139,10 +98,7 @@ fn a_deaf_bmc_is_given_up() {
 
 #[test]
 fn a_forged_rakp_2_or_4_fails_quickly() {
-    for (kind, reason) in [
-        (payload::RAKP_2, Reason::WrongPassword),
-        (payload::RAKP_4, Reason::WrongKey),
-    ] {
+    for (kind, reason) in [(payload::RAKP_2, Reason::WrongPassword), (payload::RAKP_4, Reason::WrongKey)] {
         let mut bed = Bed::good().faulty(move |side, bytes| {
             let mut bytes = bytes.to_vec();
             if side == Side::ToConsole && bytes[5] == kind {
@@ -179,14 +135,7 @@ fn duplicates_both_ways_late_answers_and_bad_copies_ahead_are_survived() {
     Bed::good().faulty(twice).live();
 
     let late = move |side, bytes: &[u8]| {
-        vec![(
-            if side == Side::ToConsole {
-                millis(1_200)
-            } else {
-                millis(1)
-            },
-            bytes.to_vec(),
-        )]
+        vec![(if side == Side::ToConsole { millis(1_200) } else { millis(1) }, bytes.to_vec())]
     };
     Bed::good().faulty(late).live();
 
@@ -232,35 +181,18 @@ fn a_command_sent_once_is_never_sent_again_and_its_late_answer_counts() {
     bed.until(opened);
     let before = bed.sent.len();
     let slow = |side, bytes: &[u8]| {
-        vec![(
-            Duration::from_millis(if side == Side::ToConsole { 1_500 } else { 1 }),
-            bytes.to_vec(),
-        )]
+        vec![(Duration::from_millis(if side == Side::ToConsole { 1_500 } else { 1 }), bytes.to_vec())]
     };
     bed = bed.faulty(slow);
     let retry = Retry::once(Duration::from_secs(1));
     bed.machine.set_power(Power::On);
-    bed.session
-        .request(bed.now, Ticket(9), Control::Reset.command(), Effect::Mutates, retry)
-        .unwrap();
+    bed.session.request(bed.now, Ticket(9), Control::Reset.command(), Effect::Mutates, retry).unwrap();
     bed.until(|told| matches!(told, Output::Answer { .. }));
-    let resets = bed
-        .sent
-        .split_off(before)
-        .into_iter()
-        .filter(|(_, guard)| *guard == Guard::Mutating(Ticket(9)));
+    let resets = bed.sent.split_off(before).into_iter().filter(|(_, guard)| *guard == Guard::Mutating(Ticket(9)));
     assert_eq!(resets.count(), 1);
     assert_eq!(bed.done, [Control::Reset.command()]);
-    let answer = Output::Answer {
-        ticket: Ticket(9),
-        completion: Completion::OK,
-        data: vec![],
-    };
-    assert!(
-        bed.told.ends_with(&[Output::Lost { ticket: Ticket(9) }, answer]),
-        "{:?}",
-        bed.told
-    );
+    let answer = Output::Answer { ticket: Ticket(9), completion: Completion::OK, data: vec![] };
+    assert!(bed.told.ends_with(&[Output::Lost { ticket: Ticket(9) }, answer]), "{:?}", bed.told);
 }
 
 #[test]
@@ -274,11 +206,7 @@ fn every_datagram_of_a_mutating_request_is_marked_and_none_follows_its_cancel() 
     bed.now = end;
     assert_eq!(bed.session.cancel(bed.now, Ticket(5)), Withdrawn::HandedOut(3));
     while bed.step(end + Duration::from_secs(30)) {}
-    let marked: Vec<_> = bed
-        .sent
-        .iter()
-        .filter(|(_, guard)| *guard == Guard::Mutating(Ticket(5)))
-        .collect();
+    let marked: Vec<_> = bed.sent.iter().filter(|(_, guard)| *guard == Guard::Mutating(Ticket(5))).collect();
     assert_eq!(marked.len(), 3, "{marked:?}");
 }
 
@@ -309,13 +237,7 @@ fn a_session_closed_by_another_is_noticed_and_executes_nothing() {
     let completions: Vec<Completion> = other
         .told
         .iter()
-        .filter_map(|told| {
-            if let Output::Answer { completion, .. } = told {
-                Some(*completion)
-            } else {
-                None
-            }
-        })
+        .filter_map(|told| if let Output::Answer { completion, .. } = told { Some(*completion) } else { None })
         .collect();
     assert_eq!(completions, [Completion::OK, Completion::NO_SUCH_SESSION]);
     assert!(completions.into_iter().all(app::closes));
@@ -342,10 +264,7 @@ fn a_second_answer_to_a_repeated_request_is_not_taken_for_the_next_ones() {
     bed.until(opened);
     // Longer than one try: the BMC answers two, and the second answer comes before that of the next request.
     bed = bed.faulty(|side, bytes: &[u8]| {
-        vec![(
-            Duration::from_millis(if side == Side::ToConsole { 700 } else { 1 }),
-            bytes.to_vec(),
-        )]
+        vec![(Duration::from_millis(if side == Side::ToConsole { 700 } else { 1 }), bytes.to_vec())]
     });
     bed.ask(1, chassis::get_status(), Effect::Reads);
     bed.until(|told| matches!(told, Output::Answer { ticket: Ticket(1), .. }));
@@ -365,10 +284,7 @@ fn an_answer_replayed_when_its_request_number_comes_round_again_is_dropped() {
             return at_once(side, bytes);
         }
         let replayed = first.get_or_insert_with(|| bytes.to_vec()).clone();
-        vec![
-            (Duration::from_millis(1), replayed),
-            (Duration::from_millis(2), bytes.to_vec()),
-        ]
+        vec![(Duration::from_millis(1), replayed), (Duration::from_millis(2), bytes.to_vec())]
     });
     for ticket in 0..130 {
         bed.ask(ticket, chassis::get_status(), Effect::Reads);
@@ -389,19 +305,9 @@ fn an_idle_session_is_kept_alive_for_an_hour() {
 
 #[test]
 fn a_pipeline_answers_each_request_with_its_own_answer() {
-    let mut bed = Bed::new(
-        Config {
-            pipeline: MAX_PIPELINE,
-            ..config()
-        },
-        identity(),
-    );
+    let mut bed = Bed::new(Config { pipeline: MAX_PIPELINE, ..config() }, identity());
     for ticket in 0..40 {
-        let command = if ticket % 2 == 0 {
-            chassis::get_status()
-        } else {
-            app::get_device_id()
-        };
+        let command = if ticket % 2 == 0 { chassis::get_status() } else { app::get_device_id() };
         bed.ask(ticket, command, Effect::Reads);
     }
     bed.until(|told| matches!(told, Output::Answer { ticket: Ticket(39), .. }));
@@ -420,10 +326,7 @@ fn nothing_secret_is_printed() {
     bed.until(opened);
     let password = format!("{:?}", b"labpass");
     let text = format!("{:?} {:?}", bed.session, bed.responder);
-    assert!(
-        !text.contains("labpass") && !text.contains(password.trim_matches(['[', ']'])),
-        "{text}"
-    );
+    assert!(!text.contains("labpass") && !text.contains(password.trim_matches(['[', ']'])), "{text}");
 }
 
 /// A small generator, so that a failing seed is a failing test.

@@ -61,16 +61,8 @@ fn file(size: usize) -> Vec<u8> {
 fn a_file_arrives_whole_with_and_without_options() {
     for wish in [
         Wish::default(),
-        Wish {
-            block_size: Some(1432),
-            size: Some(0),
-            ..Wish::default()
-        },
-        Wish {
-            block_size: Some(1468),
-            window: Some(16),
-            ..Wish::default()
-        },
+        Wish { block_size: Some(1432), size: Some(0), ..Wish::default() },
+        Wish { block_size: Some(1468), window: Some(16), ..Wish::default() },
     ] {
         for size in [0, 1, 512, 100_000] {
             let file = file(size);
@@ -109,20 +101,14 @@ fn a_deaf_server_is_given_up() {
 
 #[test]
 fn a_gap_is_reported_at_once_and_so_is_a_repeated_block() {
-    let wish = Wish {
-        window: Some(4),
-        ..Wish::default()
-    };
+    let wish = Wish { window: Some(4), ..Wish::default() };
     let mut fetch = Fetch::new("f", wish, MOST, Duration::ZERO);
     let mut hear = |packet: Packet<'_>| {
         fetch.receive(Duration::ZERO, &packet.encode()).unwrap();
         std::iter::from_fn(|| fetch.poll()).last()
     };
     let said = |block| Some(Fetched::Send(Packet::Ack(block).encode()));
-    let block = |number| Packet::Data {
-        block: number,
-        payload: vec![0; 512].into(),
-    };
+    let block = |number| Packet::Data { block: number, payload: vec![0; 512].into() };
     assert_eq!(hear(Packet::OptionAck(wish.list())), said(0));
     assert_eq!(hear(block(1)), None);
     assert_eq!(hear(block(3)), said(1));

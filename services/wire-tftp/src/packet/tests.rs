@@ -6,10 +6,7 @@ use super::*;
 fn the_read_requests_of_real_firmware_are_understood() {
     // Seen on a bridge, QEMU 7.2: iPXE 1.0.0+git-20190125, then OVMF 2022.11 asking for the size and for the file.
     for (bytes, options) in [
-        (
-            &b"\0\x01snponly.efi\0octet\0blksize\x001432\0tsize\x000\0"[..],
-            vec![("blksize", "1432"), ("tsize", "0")],
-        ),
+        (&b"\0\x01snponly.efi\0octet\0blksize\x001432\0tsize\x000\0"[..], vec![("blksize", "1432"), ("tsize", "0")]),
         (
             b"\0\x01snponly.efi\0octet\0tsize\x000\0blksize\x001468\0windowsize\x004\0",
             vec![("tsize", "0"), ("blksize", "1468"), ("windowsize", "4")],
@@ -21,11 +18,7 @@ fn the_read_requests_of_real_firmware_are_understood() {
     ] {
         let asked = request(bytes).unwrap();
         assert_eq!(asked.file, "snponly.efi");
-        let asked: Vec<_> = asked
-            .options
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let asked: Vec<_> = asked.options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(asked, options);
     }
 }
@@ -43,15 +36,7 @@ fn writing_mail_and_netascii_are_refused_with_an_error() {
 
 #[test]
 fn a_stray_packet_at_the_door_is_met_with_silence() {
-    for bytes in [
-        &b"\0\x05\0\x01no\0"[..],
-        b"\0\x04\0\x01",
-        b"\0\x03\0\x01x",
-        b"\0\x06",
-        b"",
-        b"\0",
-        b"\xff\xff",
-    ] {
+    for bytes in [&b"\0\x05\0\x01no\0"[..], b"\0\x04\0\x01", b"\0\x03\0\x01x", b"\0\x06", b"", b"\0", b"\xff\xff"] {
         assert_eq!(request(bytes), Err(None), "{bytes:?}");
     }
 }
@@ -77,22 +62,13 @@ fn a_broken_or_oversized_request_is_refused() {
 
 #[test]
 fn padding_after_a_request_does_not_spoil_it() {
-    assert_eq!(
-        request(b"\0\x01x\0octet\0blksize\x001024\0\0\0\0\0")
-            .unwrap()
-            .options
-            .len(),
-        1
-    );
+    assert_eq!(request(b"\0\x01x\0octet\0blksize\x001024\0\0\0\0\0").unwrap().options.len(), 1);
     assert!(request(b"\0\x01x\0octet\0\0\0").unwrap().options.is_empty());
 }
 
 #[test]
 fn a_text_with_a_nul_cannot_forge_a_field() {
-    let packet = Packet::Error {
-        code: ErrorCode::NotDefined,
-        message: "a\0b".into(),
-    };
+    let packet = Packet::Error { code: ErrorCode::NotDefined, message: "a\0b".into() };
     assert_eq!(packet.encode(), b"\0\x05\0\0a\0");
 }
 
@@ -112,15 +88,11 @@ fn packet() -> impl Strategy<Value = Packet<'static>> {
     prop_oneof![
         asked().prop_map(Packet::Read),
         asked().prop_map(Packet::Write),
-        (any::<u16>(), prop::collection::vec(any::<u8>(), 0..600)).prop_map(|(block, bytes)| Packet::Data {
-            block,
-            payload: bytes.into()
-        }),
+        (any::<u16>(), prop::collection::vec(any::<u8>(), 0..600))
+            .prop_map(|(block, bytes)| Packet::Data { block, payload: bytes.into() }),
         any::<u16>().prop_map(Packet::Ack),
-        (any::<u16>(), word()).prop_map(|(code, message)| Packet::Error {
-            code: ErrorCode::from_number(code),
-            message
-        }),
+        (any::<u16>(), word())
+            .prop_map(|(code, message)| Packet::Error { code: ErrorCode::from_number(code), message }),
         prop::collection::vec((word(), word()), 0..4).prop_map(Packet::OptionAck),
     ]
 }

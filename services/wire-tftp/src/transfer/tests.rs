@@ -5,15 +5,8 @@ use super::*;
 const ZERO: Duration = Duration::ZERO;
 
 fn asked(options: &[(&str, &str)]) -> Request {
-    let options = options
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    Request {
-        file: "f".into(),
-        mode: "octet".into(),
-        options,
-    }
+    let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Request { file: "f".into(), mode: "octet".into(), options }
 }
 
 fn transfer(size: usize, options: &[(&str, &str)]) -> Transfer<Arc<[u8]>, Duration> {
@@ -54,12 +47,7 @@ fn without_options_the_first_packet_is_block_one() {
     let outcome = outcome.unwrap();
     assert!(sent.is_empty());
     assert_eq!(
-        (
-            outcome.end,
-            outcome.bytes_sent,
-            outcome.bytes_acknowledged,
-            outcome.last_acknowledged
-        ),
+        (outcome.end, outcome.bytes_sent, outcome.bytes_acknowledged, outcome.last_acknowledged),
         (End::Delivered, 1000, 1000, 2)
     );
     assert_eq!(transfer.deadline(), None);
@@ -81,20 +69,14 @@ fn a_file_that_fills_its_blocks_ends_with_an_empty_one() {
 #[test]
 fn options_are_answered_by_an_oack_which_is_repeated_when_lost() {
     let mut transfer = transfer(5000, &[("blksize", "1428"), ("tsize", "0")]);
-    let Some(Output::Send(bytes)) = transfer.poll() else {
-        panic!("no OACK")
-    };
+    let Some(Output::Send(bytes)) = transfer.poll() else { panic!("no OACK") };
     let said = Packet::OptionAck(vec![("tsize".into(), "5000".into()), ("blksize".into(), "1428".into())]);
     assert_eq!(Packet::decode(&bytes), Ok(said));
     assert_eq!(drain(&mut transfer).0, []);
     transfer.expire(transfer.deadline().unwrap());
     assert_eq!(drain(&mut transfer).0, [0]);
     assert_eq!(ack(&mut transfer, ZERO, 0), [1]);
-    assert_eq!(
-        ack(&mut transfer, ZERO, 0),
-        [],
-        "a doubled ACK of the OACK does not double block 1"
-    );
+    assert_eq!(ack(&mut transfer, ZERO, 0), [], "a doubled ACK of the OACK does not double block 1");
 }
 
 #[test]
@@ -104,11 +86,7 @@ fn a_size_probe_is_a_quiet_end() {
     transfer
         .receive(
             ZERO,
-            &Packet::Error {
-                code: ErrorCode::OptionsRefused,
-                message: "User aborted the transfer".into(),
-            }
-            .encode(),
+            &Packet::Error { code: ErrorCode::OptionsRefused, message: "User aborted the transfer".into() }.encode(),
         )
         .unwrap();
     let outcome = drain(&mut transfer).1.unwrap();
@@ -144,10 +122,7 @@ fn a_silent_client_is_given_up_after_six_tries() {
     // `give_up` looks at the first round too.
     transfer.next = 2;
     let outcome = give_up(&mut transfer);
-    assert_eq!(
-        (outcome.end, outcome.last_acknowledged, outcome.bytes_acknowledged),
-        (End::Lost, 1, 512)
-    );
+    assert_eq!((outcome.end, outcome.last_acknowledged, outcome.bytes_acknowledged), (End::Lost, 1, 512));
     assert!(!outcome.is_probe());
 }
 
@@ -190,11 +165,7 @@ fn a_doubled_ack_never_doubles_the_blocks() {
     assert_eq!(ack(&mut transfer, ZERO, 1), []);
     assert_eq!(ack(&mut transfer, ZERO, 2), [3]);
     assert_eq!(ack(&mut transfer, ZERO, 1), []);
-    assert_eq!(
-        ack(&mut transfer, ZERO, 9),
-        [],
-        "nor does an ACK of what was never sent"
-    );
+    assert_eq!(ack(&mut transfer, ZERO, 9), [], "nor does an ACK of what was never sent");
 }
 
 #[test]
@@ -233,10 +204,7 @@ fn block_numbers_go_on_at_zero() {
         sent = {
             let (numbers, outcome) = drain(&mut transfer);
             if let Some(outcome) = outcome {
-                assert_eq!(
-                    (outcome.end, outcome.last_acknowledged),
-                    (End::Delivered, blocks as u64)
-                );
+                assert_eq!((outcome.end, outcome.last_acknowledged), (End::Delivered, blocks as u64));
             }
             numbers
         };
@@ -261,10 +229,7 @@ fn a_client_that_leaves_in_the_middle_is_no_probe() {
     drain(&mut transfer);
     ack(&mut transfer, ZERO, 0);
     ack(&mut transfer, ZERO, 1);
-    let full = Packet::Error {
-        code: ErrorCode::DiskFull,
-        message: "no memory".into(),
-    };
+    let full = Packet::Error { code: ErrorCode::DiskFull, message: "no memory".into() };
     transfer.receive(ZERO, &full.encode()).unwrap();
     let outcome = drain(&mut transfer).1.unwrap();
     assert!(!outcome.is_probe());

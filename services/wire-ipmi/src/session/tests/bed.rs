@@ -9,10 +9,7 @@ use crate::responder::{self, Identity, Responder, User};
 use crate::{Privilege, Secret, Suite};
 
 pub(super) const CONSOLE: u32 = 0x0403_0201;
-pub(super) const RETRY: Retry = Retry {
-    timeout: Duration::from_millis(500),
-    tries: 10,
-};
+pub(super) const RETRY: Retry = Retry { timeout: Duration::from_millis(500), tries: 10 };
 
 /// What the wire does with a datagram: the copies that arrive, each after a delay.
 pub(super) type Fault<'f> = Box<dyn FnMut(Side, &[u8]) -> Vec<(Duration, Vec<u8>)> + 'f>;
@@ -47,13 +44,7 @@ pub(super) fn identity() -> Identity {
         password: Secret::new(b"labpass").unwrap(),
         privilege: Privilege::Administrator,
     };
-    Identity {
-        guid: [7; 16],
-        users: vec![user],
-        bmc_key: None,
-        suites: vec![Suite::Three, Suite::Seventeen],
-        slots: 4,
-    }
+    Identity { guid: [7; 16], users: vec![user], bmc_key: None, suites: vec![Suite::Three, Suite::Seventeen], slots: 4 }
 }
 
 pub(super) fn at_once(_: Side, bytes: &[u8]) -> Vec<(Duration, Vec<u8>)> {
@@ -86,8 +77,7 @@ impl<'f> Bed<'f> {
 
     pub(super) fn carry(&mut self, side: Side, bytes: &[u8]) {
         let copies = (self.fault)(side, bytes);
-        self.wire
-            .extend(copies.into_iter().map(|(delay, bytes)| (self.now + delay, side, bytes)));
+        self.wire.extend(copies.into_iter().map(|(delay, bytes)| (self.now + delay, side, bytes)));
     }
 
     pub(super) fn settle(&mut self) {
@@ -109,8 +99,7 @@ impl<'f> Bed<'f> {
                 responder::Output::Send { bytes, .. } => self.carry(Side::ToConsole, &bytes),
                 responder::Output::Command(call) => {
                     let answer = self.machine.answer(&call);
-                    self.done
-                        .extend((call.command.netfn == 0).then(|| call.command.clone()));
+                    self.done.extend((call.command.netfn == 0).then(|| call.command.clone()));
                     self.responder.respond(call.id, answer.completion, &answer.data);
                 }
                 responder::Output::Served { .. } => {}
@@ -121,12 +110,7 @@ impl<'f> Bed<'f> {
     /// Moves on to the next datagram or deadline; false when there is none before `end`.
     pub(super) fn step(&mut self, end: Duration) -> bool {
         self.settle();
-        let next = self
-            .wire
-            .iter()
-            .map(|(at, ..)| *at)
-            .chain(self.session.deadline())
-            .min();
+        let next = self.wire.iter().map(|(at, ..)| *at).chain(self.session.deadline()).min();
         let Some(next) = next.filter(|next| *next <= end) else {
             return false;
         };
@@ -148,20 +132,13 @@ impl<'f> Bed<'f> {
     /// Until the session said something for which `found` holds, for at most two minutes.
     pub(super) fn until(&mut self, found: impl Fn(&Output) -> bool) -> Duration {
         while !self.told.iter().any(&found) {
-            assert!(
-                self.step(Duration::from_secs(120)),
-                "at {:?}: {:?}",
-                self.now,
-                self.told
-            );
+            assert!(self.step(Duration::from_secs(120)), "at {:?}: {:?}", self.now, self.told);
         }
         self.now
     }
 
     pub(super) fn ask(&mut self, ticket: u64, command: Command, effect: Effect) {
-        self.session
-            .request(self.now, Ticket(ticket), command, effect, RETRY)
-            .unwrap();
+        self.session.request(self.now, Ticket(ticket), command, effect, RETRY).unwrap();
     }
 
     pub(super) fn failure(&mut self) -> Reason {
@@ -177,9 +154,7 @@ impl<'f> Bed<'f> {
         self.ask(1, Control::On.command(), Effect::Mutates);
         self.ask(2, chassis::get_status(), Effect::Reads);
         self.until(|told| matches!(told, Output::Answer { ticket: Ticket(2), .. }));
-        let Some(Output::Answer { data, .. }) = self.told.last() else {
-            panic!("{:?}", self.told)
-        };
+        let Some(Output::Answer { data, .. }) = self.told.last() else { panic!("{:?}", self.told) };
         assert_eq!(chassis::Status::decode(data).unwrap().power, Power::On);
         self.session.close(self.now);
         self.until(|told| matches!(told, Output::Closed | Output::Failed(Reason::Silent)));

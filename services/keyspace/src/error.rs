@@ -1,0 +1,60 @@
+//! What can go wrong with the store.
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No member of etcd answered in time; whether a write was done is not known.
+    #[error("etcd does not answer ({doing}); check that its members run and that service.etcd names them")]
+    Unavailable {
+        /// What was being done.
+        doing: &'static str,
+        /// Why, where the client says so.
+        source: Option<Box<etcd_client::Error>>,
+    },
+    /// etcd answered that it will not.
+    #[error("etcd refused ({doing})")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// Its words.
+        source: Box<etcd_client::Error>,
+    },
+    /// Something that the write expected is not so: somebody else wrote first. Read again.
+    #[error("somebody else wrote first")]
+    Conflict,
+    /// A value can not be read as what its key says.
+    #[error("the value of {key} can not be read; another release wrote it, or it is damaged")]
+    Value {
+        /// The key.
+        key: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A change is larger than etcd takes.
+    #[error("a change of {operations} operations and {octets} octets is larger than the store takes")]
+    TooLarge {
+        /// Its operations.
+        operations: usize,
+        /// Its octets.
+        octets: usize,
+    },
+    /// The sealing key or something sealed with it can not be used.
+    #[error("{0}")]
+    Seal(String),
+    /// A file of ours can not be used.
+    #[error("cannot use {path}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Whether the store as a whole is away, so that it is an island's error rather than this write's.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}

@@ -1,0 +1,137 @@
+//! Secrets in the store: sealed with XChaCha20-Poly1305 under a key that the store never sees.
+//!
+//! A sealed value is bound to its place (what it belongs to, which field), so that one record's secret can not be
+//! passed off as another's.
+
+use std::{fmt, fs, path::Path};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chacha20poly1305::{
+    KeyInit as _, XChaCha20Poly1305, XNonce,
+    aead::{Aead as _, Payload},
+};
+use domain::secret::Secret;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::Error;
+
+/// Octets of a key.
+const KEY: usize = 32;
+/// Octets of a nonce; random ones of this size do not repeat (draft-irtf-cfrg-xchacha).
+const NONCE: usize = 24;
+
+/// Something sealed, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// Which key: the beginning of its fingerprint, so that a changed key is noticed and named.
+    key: String,
+    /// Nonce and sealed octets, base64.
+    sealed: String,
+}
+
+/// Seals and opens. Clones share the key.
+#[derive(Clone)]
+pub struct Sealer {
+    cipher: XChaCha20Poly1305,
+    name: String,
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer").field("key", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Sealer {
+    /// Reads the key's file: 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        let text = fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        let text = Zeroizing::new(text);
+        let digits = text.trim();
+        let mut key = Zeroizing::new([0_u8; KEY]);
+        let wrong = || Error::Seal(format!("{} must hold {} hexadecimal digits", path.display(), KEY * 2));
+        if digits.len() != KEY * 2 {
+            return Err(wrong());
+        }
+        for (octet, pair) in key.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
+            *octet = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+        }
+        Self::new(&key)
+    }
+
+    /// Takes a key.
+    ///
+    /// # Errors
+    /// None that can be provoked; the cipher's interface has one.
+    pub fn new(key: &[u8; KEY]) -> Result<Self, Error> {
+        let cipher =
+            XChaCha20Poly1305::new_from_slice(key).map_err(|_| Error::Seal("a key of the wrong size".to_owned()))?;
+        // What the key makes of nothing under a nonce that is never used for anything else names it.
+        let name = cipher
+            .encrypt(&XNonce::from([0_u8; NONCE]), Payload { msg: b"", aad: b"ironmesh key name" })
+            .map_err(|_| Error::Seal("the key can not be named".to_owned()))?;
+        let name = STANDARD.encode(name.get(..6).unwrap_or_default());
+        Ok(Self { cipher, name })
+    }
+
+    /// Seals for a place, such as `<node>/bmc-password`.
+    ///
+    /// # Errors
+    /// The operating system gives no randomness.
+    pub fn seal(&self, place: &str, secret: &[u8]) -> Result<Sealed, Error> {
+        let mut nonce = [0_u8; NONCE];
+        getrandom::fill(&mut nonce).map_err(|error| Error::Seal(format!("no randomness: {error}")))?;
+        let sealed = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), Payload { msg: secret, aad: place.as_bytes() })
+            .map_err(|_| Error::Seal(format!("cannot seal {place}")))?;
+        let mut all = nonce.to_vec();
+        all.extend(sealed);
+        Ok(Sealed { key: self.name.clone(), sealed: STANDARD.encode(all) })
+    }
+
+    /// Opens what was sealed for this place.
+    ///
+    /// # Errors
+    /// It was sealed with another key, for another place, or is damaged.
+    pub fn open(&self, place: &str, sealed: &Sealed) -> Result<Secret, Error> {
+        if sealed.key != self.name {
+            let why =
+                format!("{place} was sealed with another key ({}); service.sealing_key has {}", sealed.key, self.name);
+            return Err(Error::Seal(why));
+        }
+        let damaged = || Error::Seal(format!("{place} is damaged, or was sealed for another place"));
+        let all = STANDARD.decode(&sealed.sealed).map_err(|_| damaged())?;
+        let (nonce, sealed) = all.split_first_chunk::<NONCE>().ok_or_else(damaged)?;
+        self.cipher
+            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: place.as_bytes() })
+            .map(Secret::new)
+            .map_err(|_| damaged())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_in_its_place_alone() {
+        let sealer = Sealer::new(&[7; KEY]).unwrap();
+        let sealed = sealer.seal("n1/bmc-password", b"labpass").unwrap();
+        assert_eq!(sealer.open("n1/bmc-password", &sealed).unwrap().expose(), b"labpass");
+        assert!(sealer.open("n2/bmc-password", &sealed).is_err());
+        let other = Sealer::new(&[8; KEY]).unwrap();
+        assert!(other.open("n1/bmc-password", &sealed).unwrap_err().to_string().contains("another key"));
+    }
+
+    #[test]
+    fn the_same_secret_never_looks_the_same() {
+        let sealer = Sealer::new(&[7; KEY]).unwrap();
+        assert_ne!(sealer.seal("p", b"x").unwrap(), sealer.seal("p", b"x").unwrap());
+    }
+}

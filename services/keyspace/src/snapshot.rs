@@ -1,0 +1,63 @@
+//! The view on disk: what a service begins with when it starts while etcd is away. Secrets in it are still sealed.
+
+use std::{fs, io::Write as _, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, store::Pair};
+
+/// A view at a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Everything up to it is in here.
+    pub revision: i64,
+    /// All pairs.
+    pub pairs: Vec<Pair>,
+}
+
+/// Writes it, whole or not at all.
+///
+/// # Errors
+/// [`Error::File`]
+pub fn save(file: &Path, snapshot: &Snapshot) -> Result<(), Error> {
+    let wrong = |source| Error::File { path: file.to_owned(), source };
+    let json = serde_json::to_vec(snapshot).map_err(|error| wrong(error.into()))?;
+    let packed = zstd::bulk::compress(&json, 0).map_err(wrong)?;
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(wrong)?;
+    }
+    let new = file.with_extension("new");
+    let mut out = fs::File::create(&new).map_err(wrong)?;
+    out.write_all(&packed).and_then(|()| out.sync_all()).map_err(wrong)?;
+    fs::rename(&new, file).map_err(wrong)
+}
+
+/// Reads it; none where there is none.
+///
+/// # Errors
+/// [`Error::File`]: it is there and can not be used.
+pub fn load(file: &Path) -> Result<Option<Snapshot>, Error> {
+    let wrong = |source| Error::File { path: file.to_owned(), source };
+    if !file.exists() {
+        return Ok(None);
+    }
+    let packed = fs::read(file).map_err(wrong)?;
+    let json = zstd::stream::decode_all(packed.as_slice()).map_err(wrong)?;
+    serde_json::from_slice(&json).map(Some).map_err(|error| wrong(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_reads_back_as_it_was_saved_and_none_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("deep/view.zst");
+        assert_eq!(load(&file).unwrap(), None);
+        let pairs = vec![Pair { path: "/a".to_owned(), value: b"{}".to_vec(), revision: 3, created: 2 }];
+        let snapshot = Snapshot { revision: 9, pairs };
+        save(&file, &snapshot).unwrap();
+        assert_eq!(load(&file).unwrap(), Some(snapshot));
+    }
+}

@@ -1,0 +1,389 @@
+//! Reading and conditional writing, over etcd.
+
+use std::{future::Future, time::Duration};
+
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, Identity, PutOptions, TlsOptions, Txn, TxnOp,
+    TxnOpResponse,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Error, Key, Prefix};
+
+/// How long one request may take; a client-wide limit would end campaigns and streams too.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a read is tried; a write whose outcome is unknown is never repeated here.
+const READS: u32 = 2;
+/// etcd cuts connections that ask more often than every 5 s whether the other side lives.
+const PING: Duration = Duration::from_secs(6);
+/// The most operations of one change; etcd takes 128.
+const MOST_OPERATIONS: usize = 120;
+/// The most octets of one change; etcd takes 1.5 MiB.
+const MOST_OCTETS: usize = 1 << 20;
+
+/// A value with what conditional writes need to know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revised<V> {
+    /// The value.
+    pub value: V,
+    /// The revision at which it was last written.
+    pub revision: i64,
+    /// The revision at which it came to be.
+    pub created: i64,
+}
+
+/// A pair as etcd has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Pair {
+    /// The key's path.
+    pub path: String,
+    /// JSON, usually.
+    pub value: Vec<u8>,
+    /// The revision at which it was last written.
+    pub revision: i64,
+    /// The revision at which it came to be.
+    pub created: i64,
+}
+
+impl Pair {
+    /// Reads the value as what its key says.
+    ///
+    /// # Errors
+    /// [`Error::Value`]
+    pub fn read<V: DeserializeOwned>(&self) -> Result<Revised<V>, Error> {
+        let value =
+            serde_json::from_slice(&self.value).map_err(|source| Error::Value { key: self.path.clone(), source })?;
+        Ok(Revised { value, revision: self.revision, created: self.created })
+    }
+
+    pub(crate) fn from_etcd(pair: &etcd_client::KeyValue) -> Self {
+        Self {
+            path: String::from_utf8_lossy(pair.key()).into_owned(),
+            value: pair.value().to_vec(),
+            revision: pair.mod_revision(),
+            created: pair.create_revision(),
+        }
+    }
+}
+
+/// What a write expects to find. There is no way to write without saying so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing there.
+    Absent,
+    /// What was read at this revision.
+    Revision(i64),
+}
+
+impl Expect {
+    /// What was read, or nothing.
+    #[must_use]
+    pub fn same<V>(read: Option<&Revised<V>>) -> Self {
+        read.map_or(Self::Absent, |read| Self::Revision(read.revision))
+    }
+}
+
+/// Writes that happen together or not at all.
+#[derive(Debug, Default, Clone)]
+pub struct Change {
+    compares: Vec<Compare>,
+    operations: Vec<TxnOp>,
+    octets: usize,
+}
+
+impl Change {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only if the key is as expected; it is not written.
+    #[must_use]
+    pub fn expect<V>(mut self, key: &Key<V>, expect: Expect) -> Self {
+        let revision = match expect {
+            Expect::Absent => 0,
+            Expect::Revision(revision) => revision,
+        };
+        self.compares.push(Compare::mod_revision(key.path(), CompareOp::Equal, revision));
+        self
+    }
+
+    /// Only if the key came to be at this revision and is still there.
+    #[must_use]
+    pub fn expect_created<V>(mut self, key: &Key<V>, created: i64) -> Self {
+        self.compares.push(Compare::create_revision(key.path(), CompareOp::Equal, created));
+        self
+    }
+
+    /// Writes the value.
+    ///
+    /// # Errors
+    /// The value can not be written as JSON.
+    pub fn put<V: Serialize>(self, key: &Key<V>, value: &V, expect: Expect) -> Result<Self, Error> {
+        self.put_with(key, value, expect, None)
+    }
+
+    /// Writes the value under a lease.
+    ///
+    /// # Errors
+    /// The value can not be written as JSON.
+    pub fn put_leased<V: Serialize>(self, key: &Key<V>, value: &V, expect: Expect, lease: i64) -> Result<Self, Error> {
+        self.put_with(key, value, expect, Some(PutOptions::new().with_lease(lease)))
+    }
+
+    fn put_with<V: Serialize>(
+        self,
+        key: &Key<V>,
+        value: &V,
+        expect: Expect,
+        options: Option<PutOptions>,
+    ) -> Result<Self, Error> {
+        let json = serde_json::to_vec(value).map_err(|source| Error::Value { key: key.path().to_owned(), source })?;
+        Ok(self.expect(key, expect).push(TxnOp::put(key.path(), json.clone(), options), json.len()))
+    }
+
+    /// Writes the value packed with zstd: for bulky ones.
+    ///
+    /// # Errors
+    /// The value can not be written as JSON.
+    pub fn put_packed<V: Serialize>(self, key: &Key<V>, value: &V, expect: Expect) -> Result<Self, Error> {
+        let wrong = |source| Error::Value { key: key.path().to_owned(), source };
+        let json = serde_json::to_vec(value).map_err(wrong)?;
+        let packed = zstd::bulk::compress(&json, 0).map_err(|why| wrong(serde::ser::Error::custom(why)))?;
+        let octets = packed.len();
+        Ok(self.expect(key, expect).push(TxnOp::put(key.path(), packed, None), octets))
+    }
+
+    /// Deletes the key.
+    #[must_use]
+    pub fn delete<V>(self, key: &Key<V>, expect: Expect) -> Self {
+        let operation = TxnOp::delete(key.path(), None);
+        self.expect(key, expect).push(operation, 0)
+    }
+
+    /// Deletes the key if it is there, whatever its value: only for what nobody else writes while the rest of this
+    /// change's expectations hold.
+    #[must_use]
+    pub fn clear<V>(self, key: &Key<V>) -> Self {
+        self.push(TxnOp::delete(key.path(), None), 0)
+    }
+
+    fn push(mut self, operation: TxnOp, octets: usize) -> Self {
+        self.operations.push(operation);
+        self.octets = self.octets.saturating_add(octets);
+        self
+    }
+}
+
+/// How etcd is reached. Clones share the connection.
+#[derive(Clone)]
+pub struct Store {
+    client: Client,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+/// The certificates that etcd is spoken to with (PEM).
+#[derive(Debug, Clone, Copy)]
+pub struct Pem<'a> {
+    /// The CA.
+    pub ca: &'a [u8],
+    /// The own certificate.
+    pub certificate: &'a [u8],
+    /// Its key.
+    pub key: &'a [u8],
+}
+
+impl Store {
+    /// Prepares to reach these members. Does not need them to be there.
+    ///
+    /// # Errors
+    /// An address can not be read, or the certificates can not be used.
+    pub async fn connect(members: &[String], pem: Pem<'_>) -> Result<Self, Error> {
+        let tls = TlsOptions::new()
+            .ca_certificate(Certificate::from_pem(pem.ca))
+            .identity(Identity::from_pem(pem.certificate, pem.key));
+        let options = ConnectOptions::new()
+            .with_tls(tls)
+            .with_connect_timeout(PATIENCE)
+            .with_keep_alive(PING, PING)
+            .with_keep_alive_while_idle(true);
+        let client = Client::connect(members, Some(options))
+            .await
+            .map_err(|source| Error::Unavailable { doing: "connecting", source: Some(Box::new(source)) })?;
+        Ok(Self { client })
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], or the value is not what its key says.
+    pub async fn get<V: DeserializeOwned>(&self, key: &Key<V>) -> Result<Option<Revised<V>>, Error> {
+        self.get_pair(key.path()).await?.map(|pair| pair.read()).transpose()
+    }
+
+    /// The value of a key that was written with [`Change::put_packed`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], or the value is not what its key says.
+    pub async fn get_packed<V: DeserializeOwned>(&self, key: &Key<V>) -> Result<Option<Revised<V>>, Error> {
+        let Some(mut pair) = self.get_pair(key.path()).await? else { return Ok(None) };
+        pair.value = zstd::stream::decode_all(pair.value.as_slice())
+            .map_err(|source| Error::Value { key: pair.path.clone(), source: serde::de::Error::custom(source) })?;
+        pair.read().map(Some)
+    }
+
+    async fn get_pair(&self, path: &str) -> Result<Option<Pair>, Error> {
+        let response = self.read("reading", || {
+            let mut client = self.client();
+            async move { client.get(path, None).await }
+        });
+        Ok(response.await?.kvs().first().map(Pair::from_etcd))
+    }
+
+    /// Everything under a prefix, and the revision that it stood at.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]
+    pub async fn list_pairs(&self, prefix: &str) -> Result<(Vec<Pair>, i64), Error> {
+        let response = self.read("listing", || {
+            let mut client = self.client();
+            async move { client.get(prefix, Some(GetOptions::new().with_prefix())).await }
+        });
+        let response = response.await?;
+        let revision = response.header().map_or(0, etcd_client::ResponseHeader::revision);
+        Ok((response.kvs().iter().map(Pair::from_etcd).collect(), revision))
+    }
+
+    /// All values under a prefix.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], or a value is not what its key says.
+    pub async fn list<V: DeserializeOwned>(&self, prefix: &Prefix<V>) -> Result<Vec<(String, Revised<V>)>, Error> {
+        let (pairs, _) = self.list_pairs(prefix.path()).await?;
+        pairs.into_iter().map(|pair| Ok((pair.path.clone(), pair.read()?))).collect()
+    }
+
+    /// Makes a change, and says at which revision.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`]: an expectation did not hold and nothing was written. [`Error::Unavailable`]: no answer, and
+    /// it is not known whether it was written; read before trying again.
+    pub async fn commit(&self, change: Change) -> Result<i64, Error> {
+        let Change { compares, operations, octets } = change;
+        if operations.len() > MOST_OPERATIONS || octets > MOST_OCTETS {
+            return Err(Error::TooLarge { operations: operations.len(), octets });
+        }
+        let mut client = self.client();
+        let response = within("writing", client.txn(Txn::new().when(compares).and_then(operations))).await?;
+        if !response.succeeded() {
+            return Err(Error::Conflict);
+        }
+        Ok(response.header().map_or(0, etcd_client::ResponseHeader::revision))
+    }
+
+    /// Makes a change, and where its expectations do not hold says what the first of these keys is instead.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub async fn commit_or_read<V: DeserializeOwned>(
+        &self,
+        change: Change,
+        otherwise: &Key<V>,
+    ) -> Result<Result<i64, Option<Revised<V>>>, Error> {
+        let mut client = self.client();
+        let txn =
+            Txn::new().when(change.compares).and_then(change.operations).or_else([TxnOp::get(otherwise.path(), None)]);
+        let response = within("writing", client.txn(txn)).await?;
+        if response.succeeded() {
+            return Ok(Ok(response.header().map_or(0, etcd_client::ResponseHeader::revision)));
+        }
+        let found = response.op_responses().into_iter().find_map(|answer| {
+            if let TxnOpResponse::Get(got) = answer { got.kvs().first().map(Pair::from_etcd) } else { None }
+        });
+        Ok(Err(found.map(|pair| pair.read()).transpose()?))
+    }
+
+    /// A lease of this many seconds.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]
+    pub async fn grant(&self, seconds: i64) -> Result<i64, Error> {
+        let mut client = self.client();
+        Ok(within("asking for a lease", client.lease_grant(seconds, None)).await?.id())
+    }
+
+    /// Gives a lease back, with all keys under it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; it runs out by itself then.
+    pub async fn revoke(&self, lease: i64) -> Result<(), Error> {
+        let mut client = self.client();
+        within("giving a lease back", client.lease_revoke(lease)).await.map(drop)
+    }
+
+    /// Prolongs a lease once, on a stream of its own, within `patience`. Says whether the lease still is.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]
+    pub async fn keep_alive(&self, lease: i64, patience: Duration) -> Result<bool, Error> {
+        const DOING: &str = "keeping a lease alive";
+        let mut client = self.client();
+        let once = async move {
+            let (mut keeper, mut stream) = client.lease_keep_alive(lease).await?;
+            keeper.keep_alive().await?;
+            stream.message().await
+        };
+        match tokio::time::timeout(patience, once).await {
+            Err(_) => Err(Error::Unavailable { doing: DOING, source: None }),
+            Ok(Err(etcd_client::Error::GRpcStatus(status))) if status.code() == tonic::Code::NotFound => Ok(false),
+            Ok(Err(source)) => Err(Error::Unavailable { doing: DOING, source: Some(Box::new(source)) }),
+            Ok(Ok(answer)) => Ok(answer.is_some_and(|answer| answer.ttl() > 0)),
+        }
+    }
+
+    async fn read<T, F>(&self, doing: &'static str, once: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match within(doing, once()).await {
+                Err(Error::Unavailable { .. }) if tries < READS => {}
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+async fn within<T>(
+    doing: &'static str,
+    request: impl Future<Output = Result<T, etcd_client::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(PATIENCE, request).await {
+        Err(_) => Err(Error::Unavailable { doing, source: None }),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(judge(doing, source)),
+    }
+}
+
+fn judge(doing: &'static str, source: etcd_client::Error) -> Error {
+    use tonic::Code;
+    let answered = if let etcd_client::Error::GRpcStatus(status) = &source { Some(status.code()) } else { None };
+    let away = answered.is_none_or(|code| {
+        [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown, Code::ResourceExhausted]
+            .contains(&code)
+    });
+    let source = Box::new(source);
+    if away { Error::Unavailable { doing, source: Some(source) } } else { Error::Refused { doing, source } }
+}

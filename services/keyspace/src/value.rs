@@ -1,0 +1,24 @@
+//! What is stored, one file per thing. Values are JSON, readable by `etcdctl`; fields are added, never repurposed.
+
+mod boot;
+mod mesh;
+mod node;
+mod rack;
+mod seen;
+
+pub use boot::{BootDecision, BootFile, Work};
+pub use mesh::{Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, Session};
+pub use node::{Bmc, ConfigDrive, Deployment, History, Holder, Intent, Life, Operation, PastBoot, Port};
+pub use rack::{Network, Rack, UnknownMac};
+pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Settled};
+
+use serde::{Deserialize, Serialize};
+
+/// Which of several claims and instances a record came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// When.
+    pub at: domain::time::Timestamp,
+    /// By which instance.
+    pub by: domain::id::InstanceId,
+}

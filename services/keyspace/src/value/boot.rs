@@ -1,0 +1,67 @@
+//! What a node boots when it asks, and what its agent does then.
+
+use domain::{
+    generation::{Generation, Token},
+    image::{Digest, Encoding},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::seal::Sealed;
+
+/// What a node boots from the network. While there is none it is told to boot from its disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootDecision {
+    /// The boot that it is for.
+    pub generation: Generation,
+    /// The claim under which it was minted.
+    pub token: Token,
+    /// When.
+    pub minted_at: Timestamp,
+    /// The agent's kernel.
+    pub kernel: BootFile,
+    /// The agent's ramdisk.
+    pub ramdisk: BootFile,
+    /// Added to the kernel's command line. Never a secret.
+    pub arguments: String,
+    /// Over TFTP rather than HTTP.
+    #[serde(default)]
+    pub by_tftp: bool,
+    /// 32 random octets, sealed: what the agent proves itself with, once.
+    pub boot_token: Sealed,
+    /// The SHA-256 (hexadecimal) of what the deployed system phones home with.
+    pub life_key_hash: String,
+    /// What the agent is to do.
+    pub work: Work,
+}
+
+/// A file by what it must hash to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootFile {
+    /// The registered image's name, for messages.
+    pub name: String,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// What an agent is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum Work {
+    /// Write an image.
+    Write {
+        /// The image's name, for messages.
+        name: String,
+        /// What the packed file must hash to.
+        digest: Digest,
+        /// How it is packed.
+        encoding: Encoding,
+        /// Octets once unpacked, where they are known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unpacked_size: Option<u64>,
+        /// The config drive's files as JSON, sealed.
+        config_drive: Sealed,
+    },
+    /// Make the disks forget.
+    Wipe,
+}

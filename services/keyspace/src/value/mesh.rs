@@ -1,0 +1,127 @@
+//! What ownership rests on (DESIGN §5).
+
+use domain::{
+    generation::{Order, Token},
+    id::InstanceId,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// Which store this is. A lower revision under the same incarnation is a restored backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// Drawn once.
+    pub id: uuid::Uuid,
+}
+
+/// A running instance of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Where it answers gRPC, as `host:port`.
+    pub endpoint: String,
+    /// Where machines reach it, where that is another address: `host:port`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub data_endpoint: String,
+    /// Its weight in the ring.
+    pub weight: u32,
+    /// It was asked to stop and hands over.
+    #[serde(default)]
+    pub stopping: bool,
+    /// Since when it runs.
+    pub since: Timestamp,
+}
+
+/// The leader of a service in a rack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Election {
+    /// The leader.
+    pub instance: InstanceId,
+}
+
+/// The ring that an instance has made its own: it does nothing any more on nodes that this ring does not give it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// The ring's mod-revision.
+    pub epoch: i64,
+}
+
+/// An instance that is proven dead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dead {
+    /// Who proved it, and how.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Who owns a node for a service. Its mod-revision is the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The owner.
+    pub instance: InstanceId,
+    /// Since when.
+    pub since: Timestamp,
+    /// A person took it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Broken>,
+}
+
+/// Who broke a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Broken {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub since: Timestamp,
+}
+
+/// What a service does or did to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Journal {
+    /// The highest instruction that was obeyed.
+    pub highest: Order,
+    /// BMC sessions that were opened and are not known to be closed.
+    pub sessions: Vec<Session>,
+    /// The last act; outstanding while it has no outcome.
+    pub entry: Option<JournalEntry>,
+}
+
+/// A BMC session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The BMC's id of it (IPMI 2.0 §13.18: the managed system session id).
+    pub id: u32,
+    /// The claim that it belongs to.
+    pub token: Token,
+}
+
+/// One act: it arms one command and its retransmissions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// The instruction that it serves.
+    pub order: Order,
+    /// The owner's claim.
+    pub token: Token,
+    /// The BMC session that it goes through.
+    pub session: u32,
+    /// The command, in words.
+    pub command: String,
+    /// When it was journalled.
+    pub at: Timestamp,
+    /// How it ended; none: not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// How an act ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The BMC said yes.
+    Done,
+    /// The BMC said no; its completion code and our words.
+    Refused(String),
+    /// No answer came: it may have been carried out.
+    Unknown,
+}

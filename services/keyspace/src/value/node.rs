@@ -1,0 +1,143 @@
+//! What is wanted of a node, and where its life is.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use domain::{
+    failure::Failure,
+    generation::Generation,
+    id::{ImageId, NodeId, OperationId, PortId},
+    net::BmcAddr,
+    plan::Waiting,
+    power::BootMode,
+    provision::{Phase, State},
+    time::Timestamp,
+    timeline,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::seal::Sealed;
+
+/// Who holds something that only one may have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// What holds it: `node`, `rack`, `image`.
+    pub kind: String,
+    /// Its id.
+    pub id: uuid::Uuid,
+    /// Its name when it took hold; for messages.
+    pub name: String,
+}
+
+/// What people asked of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Its name, unique within the datacenter.
+    pub name: String,
+    /// When it was enrolled.
+    pub enrolled_at: Timestamp,
+    /// How its BMC is reached.
+    pub bmc: Bmc,
+    /// The firmware interface that it boots with.
+    pub boot_mode: BootMode,
+    /// What is or is to be deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Deployment>,
+    /// Seconds that a deployed system may take to show life; none: it need not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_for_life_seconds: Option<u32>,
+    /// Boot files go over TFTP rather than HTTP.
+    #[serde(default)]
+    pub boot_files_by_tftp: bool,
+    /// The generation from which `power` wants something, and what, where a person asked for it outside an operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<domain::power::PowerTarget>,
+}
+
+/// How a BMC is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bmc {
+    /// Where.
+    pub address: BmcAddr,
+    /// The user.
+    pub user: String,
+    /// The password, sealed.
+    pub password: Sealed,
+}
+
+/// What is brought up on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// The image.
+    pub image: ImageId,
+    /// What people added to the config drive, sealed: user data often holds secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_drive: Option<Sealed>,
+}
+
+/// The files of a config drive by their path.
+pub type ConfigDrive = BTreeMap<String, Vec<u8>>;
+
+/// Where a node's life is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// The state.
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// What instructions carry.
+    pub generation: Generation,
+    /// Boots of the running operation that came to nothing.
+    #[serde(default)]
+    pub boots_lost: u32,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+    /// The last failure; none after a success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// An accepted request and the work it causes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its id.
+    pub id: OperationId,
+    /// The kind of work.
+    pub phase: Phase,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// Why it failed, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// A NIC of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Its id.
+    pub id: PortId,
+    /// Its node.
+    pub node: NodeId,
+    /// The address reserved for it on the rack's provisioning network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+}
+
+/// Past boots of a node, the latest last.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct History {
+    /// The boots.
+    pub boots: Vec<PastBoot>,
+}
+
+/// One past boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastBoot {
+    /// Its generation.
+    pub generation: Generation,
+    /// What was seen of it.
+    pub entries: Vec<timeline::Entry>,
+}

@@ -1,0 +1,95 @@
+//! What the leaves saw. Nothing here has a lease: what was seen outlives who saw it.
+
+use domain::{
+    failure::Failure, generation::Generation, hardware::Hardware, id::InstanceId, power::Power, time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// A node's power.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PowerSeen {
+    /// As last read.
+    pub power: Power,
+    /// When it was read.
+    pub seen_at: Timestamp,
+    /// By whom.
+    pub seen_by: InstanceId,
+    /// The last instruction that came to an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
+}
+
+/// How an instruction ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// Whose.
+    pub generation: Generation,
+    /// When.
+    pub at: Timestamp,
+    /// Why it failed, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// A node's boot from the network. Written once per boot, and once for the first sign of life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PxeSeen {
+    /// The boot.
+    pub generation: Generation,
+    /// The first exchange of this boot: from here on its boot token may be served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange_at: Option<Timestamp>,
+    /// The deployed system's first sign of life, where it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life_at: Option<Timestamp>,
+    /// When this was written.
+    pub seen_at: Timestamp,
+    /// By whom.
+    pub seen_by: InstanceId,
+}
+
+/// A node's agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSeen {
+    /// The boot.
+    pub generation: Generation,
+    /// The SHA-256 (hexadecimal) of the public key that the boot token is bound to.
+    pub key: String,
+    /// Since when.
+    pub bound_at: Timestamp,
+    /// How its work stands.
+    pub work: AgentWork,
+    /// When this was written.
+    pub seen_at: Timestamp,
+    /// By whom.
+    pub seen_by: InstanceId,
+}
+
+/// How an agent's work stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum AgentWork {
+    /// It is at it.
+    Underway,
+    /// It is done.
+    Done {
+        /// When.
+        at: Timestamp,
+    },
+    /// It can not.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// What a node is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// The last report.
+    pub hardware: Hardware,
+    /// When.
+    pub seen_at: Timestamp,
+    /// By whom.
+    pub seen_by: InstanceId,
+}
