@@ -1,1 +1,25 @@
-//! Who may act: membership, leadership, rings, claims, permits and the journal.
+//! Who may act: membership, leadership, rings, claims, permits and the journal (DESIGN §5).
+//!
+//! The rules are pure and stand in `domain::ring`; here they meet etcd and a clock. One loop ([`Mesh::live`]) keeps the
+//! lease alive, applies rings and does the leader's work, and never waits for work in flight: a process that hangs
+//! loses its lease. Work on a node runs under a [`Stake`], which says when the node is lost; a changing act also needs
+//! a [`Claim`], and each datagram of it a [`Permit`].
+
+mod claim;
+mod error;
+mod island;
+mod journal;
+mod leader;
+mod member;
+mod permit;
+mod proof;
+mod stake;
+
+pub use claim::Claim;
+pub use error::Error;
+pub use island::Island;
+pub use journal::Ledger;
+pub use member::{Mesh, Setting};
+pub use permit::{Fence, Permit, boottime};
+pub use proof::{Busy, Lock, publish as publish_dead};
+pub use stake::Stake;

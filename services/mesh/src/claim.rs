@@ -1,0 +1,110 @@
+//! Claims: the owner under the ring becomes the owner in the store, by a write that only one can make.
+
+use domain::{
+    generation::Token,
+    id::{InstanceId, NodeId},
+    ring::handover::may_claim,
+};
+use keyspace::{
+    Change, Expect,
+    key::{self},
+    store::Revised,
+    value,
+};
+use service_kit::clock;
+
+use crate::{Error, Mesh, Stake, boottime, leader, member::Standing};
+
+/// A claim that was held when it was answered. Whether it still is, is for each fenced write to find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    pub(crate) node: NodeId,
+    pub(crate) instance: InstanceId,
+    /// The revision of the member key's coming to be.
+    member_created: i64,
+    revision: i64,
+}
+
+impl Claim {
+    /// What instructions to leaves carry.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        Token::from_number(u64::try_from(self.revision).unwrap_or(0))
+    }
+
+    /// The node.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The holder.
+    #[must_use]
+    pub const fn instance(&self) -> InstanceId {
+        self.instance
+    }
+}
+
+impl Mesh {
+    /// Claims a node, or keeps the claim that this instance has.
+    ///
+    /// # Errors
+    /// [`Error::HandingOver`] while the last holder has not let go; [`Error::Store`] with a conflict where somebody else
+    /// was quicker. *Not* safe to drop half-way: the claim may be written all the same, which a later call finds.
+    pub async fn claim(&self, stake: &Stake) -> Result<Claim, Error> {
+        let node = stake.node();
+        self.check_island()?;
+        let (standing, ring) = self.standing().zip(self.ring()).ok_or(Error::HandingOver { node })?;
+        let setting = &self.inner.setting;
+        let key = key::claim(setting.scope, setting.service, node);
+        let read: Option<Revised<value::Claim>> = self.inner.view.get(&key);
+        if let Some(held) = &read
+            && held.value.instance == standing.instance
+            && held.value.broken.is_none()
+        {
+            return Ok(held_by(standing, node, held.revision));
+        }
+        let gone = leader::gone(&self.inner, boottime());
+        let acknowledged = |instance| {
+            self.inner.view.get(&key::ack(setting.scope, setting.service, instance)).map(|ack| ack.value.epoch)
+        };
+        let holder = read.as_ref().map(|read| read.value.instance);
+        if !may_claim(standing.instance, holder, &ring.value, ring.revision, acknowledged, &gone) {
+            return Err(Error::HandingOver { node });
+        }
+        let claim = value::Claim { instance: standing.instance, since: clock::now(), broken: None };
+        let change = Change::new()
+            .expect_created(&key::member(setting.scope, setting.service, standing.instance), standing.created)
+            .expect(&key::ring(setting.scope, setting.service), Expect::Revision(ring.revision))
+            .put(&key, &claim, Expect::same(read.as_ref()))?;
+        let revision = self.inner.store.commit(change).await?;
+        metrics::counter!("mesh_claims_total").increment(1);
+        self.inner.view.reaches(revision).await;
+        Ok(held_by(standing, node, revision))
+    }
+
+    /// Begins a fenced write: it happens only while this instance is a member and holds the claim. Everything that it
+    /// writes adds its own expectation.
+    #[must_use]
+    pub fn fenced(&self, claim: &Claim) -> Change {
+        let setting = &self.inner.setting;
+        Change::new()
+            .expect_created(&key::member(setting.scope, setting.service, claim.instance), claim.member_created)
+            .expect(&key::claim(setting.scope, setting.service, claim.node), Expect::Revision(claim.revision))
+    }
+
+    /// Commits a fenced write, and waits until this process's own view has it.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: with a conflict, something was not as expected; read again.
+    pub async fn commit(&self, change: Change) -> Result<i64, Error> {
+        self.check_island()?;
+        let revision = self.inner.store.commit(change).await?;
+        self.inner.view.reaches(revision).await;
+        Ok(revision)
+    }
+}
+
+const fn held_by(standing: Standing, node: NodeId, revision: i64) -> Claim {
+    Claim { node, instance: standing.instance, member_created: standing.created, revision }
+}

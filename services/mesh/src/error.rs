@@ -1,0 +1,88 @@
+//! Why somebody may not act.
+
+use domain::{
+    id::{InstanceId, NodeId},
+    time::Timestamp,
+};
+use service_kit::status::{Failure, Kind};
+
+/// Why this instance may not act on a node now.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another instance owns the node.
+    #[error("node {node} belongs to another instance, at {endpoint}")]
+    NotOwner {
+        /// The node.
+        node: NodeId,
+        /// The owner.
+        instance: InstanceId,
+        /// Where it answers services.
+        endpoint: String,
+        /// Where it answers machines; empty where that is the same.
+        data_endpoint: String,
+    },
+    /// Nobody owns the node yet, or its last owner has not let go.
+    #[error("node {node} is being handed over; try again in a moment")]
+    HandingOver {
+        /// The node.
+        node: NodeId,
+    },
+    /// This instance is cut off from etcd and changes nothing.
+    #[error("the rack is an island since {since}: etcd is away, and nothing may change until it is back")]
+    Island {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// A newer instruction was obeyed before.
+    #[error("a newer instruction about node {node} was obeyed before")]
+    Outdated {
+        /// The node.
+        node: NodeId,
+    },
+    /// The store did not do it.
+    #[error("the store did not do it")]
+    Store(#[source] keyspace::Error),
+}
+
+impl From<keyspace::Error> for Error {
+    fn from(error: keyspace::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failure for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotOwner { .. } => Kind::NotOwner,
+            Self::HandingOver { .. } => Kind::Unavailable,
+            Self::Island { .. } => Kind::Island,
+            Self::Outdated { .. } => Kind::NotNow,
+            Self::Store(keyspace::Error::Conflict) => Kind::Conflict,
+            Self::Store(error) if error.is_away() => Kind::Unavailable,
+            Self::Store(_) => Kind::Internal,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NotOwner { .. } => "NOT_OWNER",
+            Self::HandingOver { .. } => "HANDING_OVER",
+            Self::Island { .. } => "ISLAND",
+            Self::Outdated { .. } => "OUTDATED",
+            Self::Store(keyspace::Error::Conflict) => "CONFLICT",
+            Self::Store(error) if error.is_away() => "STORE_AWAY",
+            Self::Store(_) => "STORE",
+        }
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::NotOwner { instance, endpoint, data_endpoint, .. } => {
+                let (inside, outside) = (endpoint.clone(), data_endpoint.clone());
+                vec![("instance", instance.to_string()), ("endpoint", inside), ("data_endpoint", outside)]
+            }
+            Self::Island { since } => vec![("since", since.to_string())],
+            Self::HandingOver { .. } | Self::Outdated { .. } | Self::Store(_) => vec![],
+        }
+    }
+}

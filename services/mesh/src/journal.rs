@@ -1,0 +1,123 @@
+//! The journal: an entry before each act, its outcome after, and which BMC sessions may still be open.
+
+use std::sync::Arc;
+
+use domain::generation::Order;
+use keyspace::{
+    Expect,
+    key::{self},
+    value::{Journal, JournalEntry, Outcome, Session},
+};
+use service_kit::clock;
+
+use crate::{Claim, Error, Mesh, Permit, boottime};
+
+/// One node's journal in its owner's hand.
+#[derive(Debug)]
+pub struct Ledger {
+    mesh: Mesh,
+    claim: Claim,
+    journal: Journal,
+    expect: Expect,
+}
+
+impl Ledger {
+    /// Reads the journal from the store itself: what a predecessor wrote last must not be missed.
+    ///
+    /// # Errors
+    /// [`Error::Store`]
+    pub async fn read(mesh: &Mesh, claim: Claim) -> Result<Self, Error> {
+        let setting = &mesh.inner.setting;
+        let read = mesh.store().get(&key::journal(setting.scope, setting.service, claim.node)).await?;
+        let expect = Expect::same(read.as_ref());
+        let journal = read.map(|read| read.value).unwrap_or_default();
+        Ok(Self { mesh: mesh.clone(), claim, journal, expect })
+    }
+
+    /// What it says.
+    #[must_use]
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The claim that it is written under.
+    #[must_use]
+    pub const fn claim(&self) -> Claim {
+        self.claim
+    }
+
+    /// Takes an instruction: refuses one that is older than the highest obeyed.
+    ///
+    /// # Errors
+    /// [`Error::Outdated`]
+    pub fn obey(&mut self, order: Order) -> Result<(), Error> {
+        if !order.obeys(self.journal.highest) {
+            return Err(Error::Outdated { node: self.claim.node });
+        }
+        self.journal.highest = order;
+        Ok(())
+    }
+
+    /// Writes that a session was opened, before anything is sent through it.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the claim is lost, most likely.
+    pub async fn opened(&mut self, session: u32) -> Result<(), Error> {
+        self.journal.sessions.push(Session { id: session, token: self.claim.token() });
+        self.write().await
+    }
+
+    /// Forgets sessions that are confirmed to be closed, or were waited for. Written with the next write.
+    pub fn closed(&mut self, session: u32) {
+        self.journal.sessions.retain(|open| open.id != session);
+    }
+
+    /// Journals one command; what it returns is the right to send it through this session for A.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: nothing may be sent.
+    pub async fn arm(&mut self, order: Order, session: u32, command: &str) -> Result<Permit, Error> {
+        let armed = boottime();
+        self.journal.entry = Some(JournalEntry {
+            order,
+            token: self.claim.token(),
+            session,
+            command: command.to_owned(),
+            at: clock::now(),
+            outcome: None,
+        });
+        self.write().await?;
+        Ok(Permit::new(armed, session, Arc::clone(&self.mesh.inner.fence)))
+    }
+
+    /// Notes how the armed command ended. Written with the next write.
+    pub fn ended(&mut self, outcome: Outcome) {
+        if let Some(entry) = &mut self.journal.entry {
+            entry.outcome = Some(outcome);
+        }
+    }
+
+    /// Writes what was noted, together with a change of the caller's.
+    ///
+    /// # Errors
+    /// [`Error::Store`]
+    pub async fn write_with(
+        &mut self,
+        add: impl FnOnce(keyspace::Change) -> Result<keyspace::Change, keyspace::Error>,
+    ) -> Result<(), Error> {
+        let setting = &self.mesh.inner.setting;
+        let key = key::journal(setting.scope, setting.service, self.claim.node);
+        let change = self.mesh.fenced(&self.claim).put(&key, &self.journal, self.expect)?;
+        let revision = self.mesh.commit(add(change)?).await?;
+        self.expect = Expect::Revision(revision);
+        Ok(())
+    }
+
+    /// Writes what was noted.
+    ///
+    /// # Errors
+    /// [`Error::Store`]
+    pub async fn write(&mut self) -> Result<(), Error> {
+        self.write_with(Ok).await
+    }
+}

@@ -1,0 +1,133 @@
+//! The leader's work: the only writer of the ring. A leader is needed to change a ring, never to act.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::PoisonError,
+    time::Duration,
+};
+
+use domain::{
+    id::InstanceId,
+    ring::{
+        Ring,
+        handover::{Presence, next_ring},
+    },
+};
+use keyspace::{
+    Change, Expect,
+    key::{self, Scope},
+    value::Election,
+};
+
+use crate::{
+    boottime,
+    member::{Inner, Standing},
+};
+
+/// Stands for election where nobody leads; writes the next ring and tidies up where this instance leads.
+pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspace::Error> {
+    let (scope, service) = (inner.setting.scope, inner.setting.service);
+    let election = key::election(scope, service);
+    let gone = gone(inner, boottime());
+    let Some(leader) = inner.view.get(&election) else {
+        let member = key::member(scope, service, standing.instance);
+        let change = Change::new().expect_created(&member, standing.created).put_leased(
+            &election,
+            &Election { instance: standing.instance },
+            Expect::Absent,
+            standing.lease,
+        )?;
+        return match inner.store.commit(change).await {
+            Ok(revision) => {
+                tracing::info!(instance = %standing.instance, %service, "leads");
+                inner.view.reaches(revision).await;
+                Ok(())
+            }
+            Err(keyspace::Error::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        };
+    };
+    if leader.value.instance != standing.instance {
+        return Ok(());
+    }
+    let ring = inner.view.get(&key::ring(scope, service));
+    let present = present(inner);
+    let acknowledged = |instance| inner.view.get(&key::ack(scope, service, instance)).map(|ack| ack.value.epoch);
+    let current = ring.as_ref().map(|ring| (&ring.value, ring.revision));
+    if let Some(next) = next_ring(current, &present, acknowledged, &gone) {
+        let change = Change::new().expect(&election, Expect::Revision(leader.revision)).put(
+            &key::ring(scope, service),
+            &next,
+            Expect::same(ring.as_ref()),
+        )?;
+        let revision = inner.store.commit(change).await?;
+        tracing::info!(%service, members = next.members.len(), leaving = next.leaving.len(), "wrote a ring");
+        metrics::counter!("mesh_rings_total").increment(1);
+        inner.view.reaches(revision).await;
+        return Ok(());
+    }
+    tidy(inner, ring.as_ref().map(|ring| &ring.value), &present).await
+}
+
+fn present(inner: &Inner) -> BTreeMap<InstanceId, Presence> {
+    let prefix = key::members(inner.setting.scope, inner.setting.service);
+    inner
+        .view
+        .list(&prefix)
+        .into_iter()
+        .filter_map(|(path, member)| {
+            let seen = Presence { weight: member.value.weight, stopping: member.value.stopping };
+            Some((key::last(&path)?, seen))
+        })
+        .collect()
+}
+
+/// Who is gone, as this process has seen it: missing for W, or proven dead.
+pub(crate) fn gone(inner: &Inner, now: Duration) -> BTreeSet<InstanceId> {
+    let (scope, service) = (inner.setting.scope, inner.setting.service);
+    let Some(ring) = inner.view.get(&key::ring(scope, service)) else { return BTreeSet::new() };
+    let present = present(inner);
+    let mut absences = inner.absences.lock().unwrap_or_else(PoisonError::into_inner);
+    absences.look(now, &ring.value, |instance| present.contains_key(&instance));
+    let mut gone = absences.gone(now, inner.setting.times.wait);
+    gone.extend(dead(inner, scope));
+    gone
+}
+
+fn dead(inner: &Inner, scope: Scope) -> impl Iterator<Item = InstanceId> {
+    inner.view.list(&key::deads(scope)).into_iter().filter_map(|(path, _)| key::last(&path))
+}
+
+/// Deletes acknowledgements and proofs of death of instances that no ring, member or claim names.
+async fn tidy(
+    inner: &Inner,
+    ring: Option<&Ring>,
+    present: &BTreeMap<InstanceId, Presence>,
+) -> Result<(), keyspace::Error> {
+    let (scope, service) = (inner.setting.scope, inner.setting.service);
+    let acks: BTreeSet<InstanceId> =
+        inner.view.list(&key::acks(scope, service)).iter().filter_map(|(path, _)| key::last(path)).collect();
+    let stale: BTreeSet<InstanceId> = acks
+        .iter()
+        .copied()
+        .filter(|instance| !present.contains_key(instance) && !ring.is_some_and(|ring| ring.names(*instance)))
+        .collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let claimed: BTreeSet<InstanceId> =
+        inner.view.list(&key::claims(scope, service)).iter().map(|(_, claim)| claim.value.instance).collect();
+    let mut change = Change::new();
+    let mut some = false;
+    for instance in stale.difference(&claimed).take(32) {
+        let ack = key::ack(scope, service, *instance);
+        if let Some(seen) = inner.view.get(&ack) {
+            change = change.delete(&ack, Expect::Revision(seen.revision)).clear(&key::dead(scope, *instance));
+            some = true;
+        }
+    }
+    if some {
+        inner.store.commit(change).await?;
+    }
+    Ok(())
+}

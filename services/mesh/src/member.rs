@@ -1,0 +1,363 @@
+//! Being there: a lease, a member key, and the loop that keeps both.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use domain::{
+    id::{InstanceId, NodeId},
+    ring::{Ring, fence::Times, handover::Absences},
+    service::Service,
+    time::Timestamp,
+};
+use keyspace::{
+    Change, Expect, Store, View,
+    key::{self, Scope},
+    store::Revised,
+    value::{Ack, Member},
+};
+use service_kit::{Host, clock};
+use tokio::sync::watch;
+
+use crate::{Error, Fence, Island, Lock, Stake, boottime, leader, proof, stake::Stakes};
+
+/// How long one keep-alive may take (DESIGN §5).
+const ANSWER: Duration = Duration::from_millis(700);
+/// How often the loop looks when nothing wakes it.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What an instance says of itself.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Its service.
+    pub service: Service,
+    /// Where it belongs.
+    pub scope: Scope,
+    /// Where it answers gRPC.
+    pub endpoint: String,
+    /// Where machines reach it; empty: nowhere else.
+    pub data_endpoint: String,
+    /// The safety's times.
+    pub times: Times,
+}
+
+/// This process as an instance of the mesh. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Mesh {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) setting: Setting,
+    pub(crate) store: Store,
+    pub(crate) view: View,
+    pub(crate) fence: Arc<Fence>,
+    pub(crate) stakes: Stakes,
+    pub(crate) standing: watch::Sender<Option<Standing>>,
+    pub(crate) absences: Mutex<Absences<Duration>>,
+    away: Mutex<Option<Timestamp>>,
+}
+
+/// A membership that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) instance: InstanceId,
+    pub(crate) lease: i64,
+    /// The revision at which the member key came to be.
+    pub(crate) created: i64,
+    /// The highest ring that was acknowledged.
+    pub(crate) acknowledged: i64,
+    /// Its member key says that it is stopping.
+    stopping: bool,
+}
+
+impl Mesh {
+    /// Prepares; nothing is written before [`Self::live`].
+    #[must_use]
+    pub fn new(setting: Setting, store: Store, view: View) -> Self {
+        let fence = Fence::new(setting.times);
+        Self {
+            inner: Arc::new(Inner {
+                setting,
+                store,
+                view,
+                fence,
+                stakes: Stakes::default(),
+                standing: watch::Sender::new(None),
+                absences: Mutex::default(),
+                away: Mutex::new(Some(clock::now())),
+            }),
+        }
+    }
+
+    /// The view that ownership is read from.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.inner.view
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Whose nodes are meant.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        self.inner.setting.scope
+    }
+
+    /// The present instance; none before it has joined, and while it is cut off.
+    #[must_use]
+    pub fn instance(&self) -> Option<InstanceId> {
+        self.standing().map(|standing| standing.instance)
+    }
+
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        *self.inner.standing.borrow()
+    }
+
+    /// Waits until it has joined. Safe to drop at any await and call again.
+    pub async fn joined(&self) {
+        // The sender lives as long as this.
+        let _ = self.inner.standing.subscribe().wait_for(Option::is_some).await;
+    }
+
+    pub(crate) fn ring(&self) -> Option<Revised<Ring>> {
+        self.inner.view.get(&key::ring(self.inner.setting.scope, self.inner.setting.service))
+    }
+
+    /// Whether the ring gives this node to this instance.
+    #[must_use]
+    pub fn owns(&self, node: NodeId) -> bool {
+        self.rank(node) == Some(0)
+    }
+
+    /// How many instances stand before this one for the node; 0: it is the owner.
+    #[must_use]
+    pub fn rank(&self, node: NodeId) -> Option<usize> {
+        self.ring()?.value.rank(node, self.instance()?)
+    }
+
+    /// A stake in a node that this instance owns.
+    ///
+    /// # Errors
+    /// [`Error::NotOwner`], [`Error::HandingOver`], [`Error::Island`]
+    pub fn stake(&self, node: NodeId) -> Result<Stake, Error> {
+        self.check_island()?;
+        // The stake comes first and the ring is looked at after: a ring that was applied in between has either seen
+        // this stake and ends it, or is the one that is looked at.
+        let stake = self.inner.stakes.take(node).ok_or(Error::HandingOver { node })?;
+        let (ring, me) = (self.ring().ok_or(Error::HandingOver { node })?, self.instance());
+        let owner = ring.value.owner(node).ok_or(Error::HandingOver { node })?;
+        if Some(owner) == me {
+            return Ok(stake);
+        }
+        let setting = &self.inner.setting;
+        let member = self.inner.view.get(&key::member(setting.scope, setting.service, owner));
+        let member = member.ok_or(Error::HandingOver { node })?.value;
+        Err(Error::NotOwner { node, instance: owner, endpoint: member.endpoint, data_endpoint: member.data_endpoint })
+    }
+
+    /// Whether etcd is away, and since when.
+    #[must_use]
+    pub fn island(&self) -> Option<Island> {
+        let mut away = self.inner.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.inner.fence.is_up() {
+            *away = None;
+        } else if away.is_none() {
+            *away = Some(clock::now());
+        }
+        away.map(|since| Island { since })
+    }
+
+    /// # Errors
+    /// [`Error::Island`]
+    pub fn check_island(&self) -> Result<(), Error> {
+        self.island().map_or(Ok(()), |Island { since }| Err(Error::Island { since }))
+    }
+
+    /// Keeps this process a member until the host stops, then hands over. Run it as a vital task.
+    pub async fn live(self, host: Host, mut lock: Lock) {
+        let mut beat = Beat { next: boottime(), left: None };
+        let mut news = self.inner.view.subscribe();
+        loop {
+            match self.standing() {
+                None => self.join(&mut lock).await,
+                Some(standing) => self.turn(standing, &mut beat, &host).await,
+            }
+            if host.is_stopping() && self.may_leave(&mut beat) {
+                break;
+            }
+            tokio::select! {
+                _ = news.next() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+        if let Some(standing) = self.standing() {
+            self.inner.fence.give_up();
+            if let Err(error) = self.inner.store.revoke(standing.lease).await {
+                tracing::debug!(error = %service_kit::status::chain(&error), "the lease runs out by itself");
+            }
+        }
+    }
+
+    async fn join(&self, lock: &mut Lock) {
+        let setting = &self.inner.setting;
+        if self.inner.stakes.end(|_| false) > 0 {
+            return;
+        }
+        let instance = InstanceId::new(uuid::Uuid::new_v4());
+        match self.try_join(instance).await {
+            Ok(standing) => {
+                tracing::info!(instance = %instance, service = %setting.service, "joined");
+                if let Some(before) = lock.note(instance) {
+                    proof::publish_before(&self.inner.store, setting.scope, before).await;
+                }
+                self.inner.standing.send_replace(Some(standing));
+            }
+            Err(error) => {
+                tracing::warn!(error = %service_kit::status::chain(&error), "cannot join");
+                tokio::time::sleep(TICK).await;
+            }
+        }
+    }
+
+    async fn try_join(&self, instance: InstanceId) -> Result<Standing, keyspace::Error> {
+        let (inner, setting) = (&self.inner, &self.inner.setting);
+        let seconds = i64::try_from(setting.times.lease.as_secs()).unwrap_or(i64::MAX);
+        let sent = boottime();
+        let lease = inner.store.grant(seconds).await?;
+        let created = inner.store.commit(Change::new().put_leased(
+            &key::member(setting.scope, setting.service, instance),
+            &self.member(false),
+            Expect::Absent,
+            lease,
+        )?);
+        let created = created.await?;
+        inner.fence.keep(sent);
+        inner.view.reaches(created).await;
+        Ok(Standing { instance, lease, created, acknowledged: 0, stopping: false })
+    }
+
+    fn member(&self, stopping: bool) -> Member {
+        let setting = &self.inner.setting;
+        Member {
+            endpoint: setting.endpoint.clone(),
+            data_endpoint: setting.data_endpoint.clone(),
+            weight: 1,
+            stopping,
+            since: clock::now(),
+        }
+    }
+
+    /// One round of a member: keep the lease, apply the ring, lead where that is ours.
+    async fn turn(&self, standing: Standing, beat: &mut Beat, host: &Host) {
+        if !self.keep(standing, beat).await {
+            return;
+        }
+        if host.is_stopping() && !standing.stopping {
+            self.say_stopping(standing).await;
+        }
+        self.apply_ring().await;
+        if let Err(error) = leader::lead(&self.inner, standing).await {
+            tracing::debug!(error = %service_kit::status::chain(&error), "cannot lead now");
+        }
+    }
+
+    /// Keeps the lease; false: the membership is over.
+    async fn keep(&self, standing: Standing, beat: &mut Beat) -> bool {
+        let (inner, now) = (&self.inner, boottime());
+        let member = key::member(inner.setting.scope, inner.setting.service, standing.instance);
+        let mut lost = inner.fence.is_up();
+        if !lost && now >= beat.next {
+            beat.next = now + inner.setting.times.keep_alive;
+            match inner.store.keep_alive(standing.lease, ANSWER).await {
+                Ok(true) => inner.fence.keep(now),
+                Ok(false) => lost = true,
+                Err(error) => {
+                    beat.next = boottime();
+                    tracing::warn!(error = %service_kit::status::chain(&error), "a keep-alive was not answered");
+                }
+            }
+        }
+        // A key can vanish although its lease is kept: etcd's own bugs, a revoke by hand.
+        if !lost && inner.view.get(&member).is_none_or(|seen| seen.created != standing.created) {
+            tracing::warn!(instance = %standing.instance, "the member key is gone");
+            lost = true;
+        }
+        if lost {
+            tracing::warn!(instance = %standing.instance, "fenced: ending all work, then joining anew");
+            metrics::counter!("mesh_fenced_total").increment(1);
+            inner.fence.give_up();
+            inner.stakes.end(|_| false);
+            inner.standing.send_replace(None);
+        }
+        !lost
+    }
+
+    async fn say_stopping(&self, standing: Standing) {
+        let (inner, setting) = (&self.inner, &self.inner.setting);
+        let member = key::member(setting.scope, setting.service, standing.instance);
+        let Some(seen) = inner.view.get(&member) else { return };
+        let change =
+            Change::new().put_leased(&member, &self.member(true), Expect::Revision(seen.revision), standing.lease);
+        let outcome = match change {
+            Ok(change) => inner.store.commit(change).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(_) => self.update(|standing| standing.stopping = true),
+            Err(error) => tracing::warn!(error = %service_kit::status::chain(&error), "cannot say that it stops"),
+        }
+    }
+
+    async fn apply_ring(&self) {
+        let (Some(ring), Some(standing)) = (self.ring(), self.standing()) else { return };
+        let (inner, setting) = (&self.inner, &self.inner.setting);
+        let still = inner.stakes.end(|node| ring.value.owner(node) == Some(standing.instance));
+        if still > 0 || standing.acknowledged >= ring.revision {
+            return;
+        }
+        let ack = key::ack(setting.scope, setting.service, standing.instance);
+        let expect = Expect::same(inner.view.get(&ack).as_ref());
+        let member = key::member(setting.scope, setting.service, standing.instance);
+        let change =
+            Change::new().expect_created(&member, standing.created).put(&ack, &Ack { epoch: ring.revision }, expect);
+        let outcome = match change {
+            Ok(change) => inner.store.commit(change).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(_) => self.update(|standing| standing.acknowledged = ring.revision),
+            Err(error) => tracing::debug!(error = %service_kit::status::chain(&error), "cannot acknowledge the ring"),
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Standing)) {
+        self.inner.standing.send_modify(|standing| {
+            if let Some(standing) = standing {
+                change(standing);
+            }
+        });
+    }
+
+    /// Whether a stopping process may end: it handed over, or has waited long enough for that.
+    fn may_leave(&self, beat: &mut Beat) -> bool {
+        let left = *beat.left.get_or_insert_with(boottime);
+        let patience = self.inner.setting.times.wait + self.inner.setting.times.lease;
+        let Some(standing) = self.standing() else { return true };
+        let handed_over = self.ring().is_none_or(|ring| {
+            !ring.value.members.contains_key(&standing.instance) && standing.acknowledged >= ring.revision
+        });
+        handed_over || boottime() >= left + patience
+    }
+}
+
+struct Beat {
+    next: Duration,
+    left: Option<Duration>,
+}

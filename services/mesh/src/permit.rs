@@ -1,0 +1,110 @@
+//! The fence clock, and what a mutating datagram asks for before it leaves.
+//!
+//! CLOCK_BOOTTIME runs on while a process is stopped, so a thread that wakes late knows that it is late. A paused
+//! virtual machine's does not; then the wall clock has moved against it, and that fences too.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use domain::ring::fence::Times;
+
+/// A wall clock that moved further than this against BOOTTIME since the last keep-alive fences.
+const WALL_DRIFT: i64 = 1000;
+
+/// Time since the machine booted, suspend included.
+#[must_use]
+pub fn boottime() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// When the last keep-alive that succeeded was sent. Shared by everybody who must stop when it is long ago.
+#[derive(Debug)]
+pub struct Fence {
+    times: Times,
+    /// Nanoseconds of BOOTTIME; 0: never, or given up.
+    alive: AtomicU64,
+    /// Milliseconds that wall time was ahead of BOOTTIME then.
+    wall: AtomicI64,
+}
+
+impl Fence {
+    pub(crate) fn new(times: Times) -> Arc<Self> {
+        Arc::new(Self { times, alive: AtomicU64::new(0), wall: AtomicI64::new(0) })
+    }
+
+    pub(crate) fn keep(&self, sent: Duration) {
+        self.wall.store(wall_ahead(), Ordering::Relaxed);
+        self.alive.store(u64::try_from(sent.as_nanos()).unwrap_or(0), Ordering::Release);
+    }
+
+    pub(crate) fn give_up(&self) {
+        self.alive.store(0, Ordering::Release);
+    }
+
+    /// Whether this process must not act.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        let alive = self.alive.load(Ordering::Acquire);
+        alive == 0 || self.times.is_fenced(Duration::from_nanos(alive), boottime()) || self.wall_moved()
+    }
+
+    fn wall_moved(&self) -> bool {
+        wall_ahead().abs_diff(self.wall.load(Ordering::Relaxed)) > WALL_DRIFT.unsigned_abs()
+    }
+
+    fn may_send(&self, armed: Duration) -> bool {
+        let alive = self.alive.load(Ordering::Acquire);
+        alive != 0 && self.times.may_send(armed, Duration::from_nanos(alive), boottime()) && !self.wall_moved()
+    }
+}
+
+fn wall_ahead() -> i64 {
+    let up = i64::try_from(boottime().as_millis()).unwrap_or(i64::MAX);
+    service_kit::clock::now().millis().saturating_sub(up)
+}
+
+/// The right to send one journalled command, and its retransmissions, through one BMC session for A. It can not be
+/// cloned, and whoever sends asks it before each datagram.
+#[derive(Debug)]
+pub struct Permit {
+    armed: Duration,
+    session: u32,
+    fence: Arc<Fence>,
+}
+
+impl Permit {
+    pub(crate) const fn new(armed: Duration, session: u32, fence: Arc<Fence>) -> Self {
+        Self { armed, session, fence }
+    }
+
+    /// Whether a datagram of this session may leave now.
+    #[must_use]
+    pub fn allows(&self, session: u32) -> bool {
+        session == self.session && self.fence.may_send(self.armed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_holds_for_its_session_while_its_owner_is_alive() {
+        let fence = Fence::new(Times::default());
+        let permit = Permit::new(boottime(), 7, Arc::clone(&fence));
+        assert!(!permit.allows(7), "nobody kept the lease alive yet");
+        fence.keep(boottime());
+        assert!(permit.allows(7) && !permit.allows(8));
+        fence.keep(boottime().saturating_sub(Duration::from_secs(3)));
+        assert!(!permit.allows(7) && fence.is_up());
+        fence.keep(boottime());
+        let late = Permit::new(boottime().saturating_sub(Duration::from_secs(1)), 7, fence);
+        assert!(!late.allows(7), "armed too long ago");
+    }
+}

@@ -1,0 +1,123 @@
+//! Proof that an instance is dead: nothing needs to be waited for then.
+//!
+//! Two things prove it, both on one kernel: a parent reaped the process (`ironmesh up`), or a successor holds the lock
+//! of the data folder under the same boot. A deleted pod, a lapsed network lock, a host that does not answer prove
+//! nothing.
+
+use std::{
+    fs,
+    io::{self, Read as _, Seek as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use domain::id::InstanceId;
+use keyspace::{
+    Change, Expect, Store,
+    key::{self, Scope},
+    value::Dead,
+};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use service_kit::clock;
+
+/// The data folder can not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Busy {
+    /// Another process has it.
+    #[error("another process works in {0}; give each replica a service.data of its own, or end the other one")]
+    Taken(PathBuf),
+    /// It can not be used.
+    #[error("cannot use the data folder {path}")]
+    Unusable {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The lock of a data folder, and who had it last.
+#[derive(Debug)]
+pub struct Lock {
+    file: fs::File,
+    last: Option<Note>,
+    boot: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    instance: InstanceId,
+    boot: String,
+}
+
+impl Lock {
+    /// Takes the folder's lock, which the kernel gives back when the process ends, however it ends.
+    ///
+    /// # Errors
+    /// [`Busy`]
+    pub fn take(folder: &Path) -> Result<Self, Busy> {
+        let unusable = |source| Busy::Unusable { path: folder.to_owned(), source };
+        fs::create_dir_all(folder).map_err(unusable)?;
+        let path = folder.join("lock");
+        let mut file =
+            fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| Busy::Taken(folder.to_owned()))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(unusable)?;
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        Ok(Self { file, last: serde_json::from_str(&text).ok(), boot })
+    }
+
+    /// Notes the present instance; returns the one before, where this kernel proves that it has ended: all its workers
+    /// are gone, with its process or, in this very process, by the caller's word.
+    pub(crate) fn note(&mut self, instance: InstanceId) -> Option<InstanceId> {
+        let note = Note { instance, boot: self.boot.clone() };
+        let before = self.last.replace(note.clone());
+        let text = serde_json::to_vec(&note).unwrap_or_default();
+        let written = self
+            .file
+            .rewind()
+            .and_then(|()| self.file.set_len(0))
+            .and_then(|()| self.file.write_all(&text))
+            .and_then(|()| self.file.sync_all());
+        if let Err(error) = written {
+            tracing::warn!(%error, "cannot note the instance in the data folder");
+        }
+        before.filter(|before| !self.boot.is_empty() && before.boot == self.boot).map(|before| before.instance)
+    }
+}
+
+/// Publishes that an instance is proven dead.
+///
+/// # Errors
+/// [`keyspace::Error`]; that it was published before is none.
+pub async fn publish(store: &Store, scope: Scope, instance: InstanceId, by: &str) -> Result<(), keyspace::Error> {
+    let dead = Dead { by: by.to_owned(), at: clock::now() };
+    match store.commit(Change::new().put(&key::dead(scope, instance), &dead, Expect::Absent)?).await {
+        Ok(_) | Err(keyspace::Error::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) async fn publish_before(store: &Store, scope: Scope, before: InstanceId) {
+    if let Err(error) = publish(store, scope, before, "its successor holds the lock of its data folder").await {
+        tracing::warn!(error = %service_kit::status::chain(&error), "cannot publish a proof of death");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_process_and_remembers_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = |n| InstanceId::new(uuid::Uuid::from_u128(n));
+        let mut lock = Lock::take(folder.path()).unwrap();
+        assert_eq!(lock.note(id(1)), None);
+        assert!(matches!(Lock::take(folder.path()), Err(Busy::Taken(_))));
+        drop(lock);
+        let mut lock = Lock::take(folder.path()).unwrap();
+        assert_eq!(lock.note(id(2)), Some(id(1)));
+    }
+}

@@ -1,0 +1,108 @@
+//! Work on nodes: who is at it, and who must stop when a node is lost.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use domain::id::NodeId;
+use tokio_util::sync::CancellationToken;
+
+/// The workers of this process, by node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stakes {
+    by_node: Arc<Mutex<HashMap<NodeId, Held>>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    workers: usize,
+    stop: CancellationToken,
+}
+
+/// Held by a worker while it works on a node. When the node is lost it is cancelled, and the node is handed over only
+/// once it was dropped.
+#[derive(Debug)]
+pub struct Stake {
+    node: NodeId,
+    stop: CancellationToken,
+    stakes: Stakes,
+}
+
+impl Stake {
+    /// The node.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Resolves when the worker must end. Safe to drop at any await and call again.
+    pub async fn lost(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Whether the worker must end.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+}
+
+impl Drop for Stake {
+    fn drop(&mut self) {
+        let mut by_node = self.stakes.lock();
+        if let Some(held) = by_node.get_mut(&self.node) {
+            held.workers -= 1;
+            if held.workers == 0 {
+                by_node.remove(&self.node);
+            }
+        }
+    }
+}
+
+impl Stakes {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, Held>> {
+        self.by_node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stake in a node; none while an earlier one is still being ended.
+    pub(crate) fn take(&self, node: NodeId) -> Option<Stake> {
+        let mut by_node = self.lock();
+        let held = by_node.entry(node).or_insert_with(|| Held { workers: 0, stop: CancellationToken::new() });
+        if held.stop.is_cancelled() {
+            return None;
+        }
+        held.workers += 1;
+        Some(Stake { node, stop: held.stop.clone(), stakes: self.clone() })
+    }
+
+    /// Ends the work on every node that is not `mine`, and says how many nodes still have workers that must end.
+    pub(crate) fn end(&self, mine: impl Fn(NodeId) -> bool) -> usize {
+        let by_node = self.lock();
+        let lost: Vec<_> = by_node.iter().filter(|(node, _)| !mine(**node)).map(|(_, held)| held).collect();
+        for held in &lost {
+            held.stop.cancel();
+        }
+        lost.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_let_go_only_when_its_last_worker_has_ended() {
+        let (stakes, node) = (Stakes::default(), NodeId::new(uuid::Uuid::from_u128(1)));
+        let (first, second) = (stakes.take(node).unwrap(), stakes.take(node).unwrap());
+        assert_eq!(stakes.end(|_| true), 0);
+        assert_eq!(stakes.end(|_| false), 1);
+        assert!(first.is_lost() && second.is_lost());
+        assert!(stakes.take(node).is_none(), "no new work while the old one ends");
+        drop(first);
+        assert_eq!(stakes.end(|_| false), 1);
+        drop(second);
+        assert_eq!(stakes.end(|_| false), 0);
+        assert!(stakes.take(node).is_some());
+    }
+}
