@@ -5,6 +5,7 @@
 //! loses its lease. Work on a node runs under a [`Stake`], which says when the node is lost; a changing act also needs
 //! a [`Claim`], and each datagram of it a [`Permit`].
 
+mod begin;
 mod claim;
 mod error;
 mod island;
@@ -15,6 +16,7 @@ mod permit;
 mod proof;
 mod stake;
 
+pub use begin::{Begun, CannotBegin, begin};
 pub use claim::Claim;
 pub use error::Error;
 pub use island::Island;

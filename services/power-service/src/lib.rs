@@ -1,1 +1,48 @@
 //! Turns nodes on and off.
+//!
+//! An instruction (`EnsurePower`) names a target that is absolute. The node's owner claims it, closes the BMC sessions
+//! of those before, reads, and then brings power to the target one journalled command at a time (DESIGN §5). What it
+//! read and how the instruction ended is the node's power record in the store.
+//!
+//! [`control`] decides, [`work`] carries out, [`bmc`] is the seam and [`ipmi`] its hand.
+
+mod api;
+mod bmc;
+mod config;
+mod control;
+mod error;
+mod ipmi;
+mod metrics;
+mod work;
+
+pub use config::{Config, Power};
+pub use error::Error;
+
+use domain::service::Service;
+use proto::power::v1::power_service_server::PowerServiceServer;
+use service_kit::{
+    Kit,
+    serve::{Rule, schedulers},
+};
+use tonic::service::Routes;
+
+/// Who may call what.
+const RULES: &[Rule] = &[Rule { path: "/ironmesh.power.v1.PowerService/", allows: schedulers }];
+
+/// Runs until the kit's host stops.
+///
+/// # Errors
+/// It can not begin.
+pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
+    metrics::describe();
+    let bound = kit.bind().await?;
+    let begun = Box::pin(mesh::begin(&kit, Service::Power, bound.endpoint.clone(), String::new())).await?;
+    let ipmi = ipmi::Ipmi::bind(config.power.bind, kit.host.clone()).await?;
+    let timeline = service_kit::timeline::Timeline::new(format!("power-service at {}", bound.endpoint));
+    let work = work::Work::new(begun.clone(), ipmi, config.power, timeline.clone(), kit.host.clone())?;
+    let api = api::Api { work, timeline };
+    let routes = Routes::new(PowerServiceServer::new(api));
+    let _health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    kit.host.stopping().await;
+    Ok(())
+}

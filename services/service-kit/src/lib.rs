@@ -10,6 +10,7 @@
 //! | [`serve`], [`client`] | the two ends of every gRPC call |
 //! | [`status`] | where an error becomes a gRPC status |
 //! | [`socket`] | UDP that knows when and where a datagram arrived |
+//! | [`timeline`] | what one replica saw of boots, for whoever watches |
 //! | [`clock`] | wall time, one door |
 
 pub mod client;
@@ -22,6 +23,7 @@ pub mod serve;
 pub mod socket;
 pub mod status;
 pub mod telemetry;
+pub mod timeline;
 pub mod tls;
 
 pub use host::Host;

@@ -1,0 +1,138 @@
+//! How every service becomes a part of the mesh: folder, key, store, view, rack, membership.
+
+use std::{path::PathBuf, time::Duration};
+
+use domain::{id::RackId, ring::fence::Times, service::Service};
+use keyspace::{
+    Store, View,
+    key::{self, ROOT, Scope},
+    seal::Sealer,
+    store::Pem,
+    view,
+};
+use service_kit::Kit;
+use tokio::time::Instant;
+
+use crate::{Busy, Lock, Mesh, Setting};
+
+/// How long a service waits for etcd when it starts and has no view on disk.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it tries.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Why a service can not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotBegin {
+    /// Its folder is taken or unusable.
+    #[error(transparent)]
+    Folder(#[from] Busy),
+    /// The store is away, and there is no view on disk; or the sealing key can not be used.
+    #[error("cannot begin")]
+    Store(#[from] keyspace::Error),
+    /// Its configuration names a rack that there is not.
+    #[error("there is no rack named {0:?}; make it with: ironmesh rack create {0}, or name another in service.rack")]
+    NoRack(String),
+}
+
+/// A service's part of the mesh.
+#[derive(Debug, Clone)]
+pub struct Begun {
+    /// Ownership.
+    pub mesh: Mesh,
+    /// Opens and seals secrets.
+    pub sealer: Sealer,
+    /// The rack that it serves; none for a scheduler.
+    pub rack: Option<RackId>,
+}
+
+impl Begun {
+    /// The rack of a leaf.
+    ///
+    /// # Errors
+    /// [`CannotBegin::NoRack`]: only a scheduler has none.
+    pub fn rack(&self) -> Result<RackId, CannotBegin> {
+        self.rack.ok_or_else(|| CannotBegin::NoRack(String::new()))
+    }
+}
+
+/// Joins the mesh; the view is followed and the membership kept as vital tasks of the kit's host.
+///
+/// # Errors
+/// [`CannotBegin`]
+pub async fn begin(kit: &Kit, service: Service, endpoint: String, data_endpoint: String) -> Result<Begun, CannotBegin> {
+    let common = &kit.common;
+    let lock = Lock::take(&common.data)?;
+    let sealer = Sealer::from_file(&common.sealing_key)?;
+    let [ca, certificate, own_key] = kit.tls.pem();
+    let pem = Pem { ca: &ca, certificate: &certificate, key: &own_key };
+    let store = Store::connect(&common.etcd, pem).await?;
+    let (scope, prefixes) = if service == Service::Scheduler {
+        (Scope::Datacenter, vec![ROOT.to_owned()])
+    } else {
+        let rack = find_rack(&store, &common.rack, common.data.join("rack")).await?;
+        (Scope::Rack(rack), vec![Scope::Rack(rack).root(), Scope::Datacenter.root()])
+    };
+    let file = common.data.join("view.zst");
+    let view = Box::pin(open(&store, &prefixes, &file)).await?;
+    let setting = Setting { service, scope, endpoint, data_endpoint, times: Times::default() };
+    let mesh = Mesh::new(setting, store.clone(), view.clone());
+    kit.host.spawn_vital("view", {
+        let host = kit.host.clone();
+        async move {
+            tokio::select! {
+                () = view.follow(store, prefixes, Some(file)) => {}
+                () = host.stopping() => {
+                    // The view goes on while others hand over.
+                    tokio::time::sleep(Duration::from_secs(9)).await;
+                }
+            }
+        }
+    });
+    kit.host.spawn_vital("membership", mesh.clone().live(kit.host.clone(), lock));
+    let rack = match scope {
+        Scope::Rack(rack) => Some(rack),
+        Scope::Datacenter => None,
+    };
+    Ok(Begun { mesh, sealer, rack })
+}
+
+async fn open(store: &Store, prefixes: &[String], file: &std::path::Path) -> Result<View, keyspace::Error> {
+    let begun = Instant::now();
+    loop {
+        match Box::pin(view::open(store, prefixes, file)).await {
+            Err(error) if error.is_away() && begun.elapsed() < PATIENCE => {
+                tracing::warn!(error = %service_kit::status::chain(&error), "waiting for etcd");
+                tokio::time::sleep(AGAIN).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The rack of this name; an island reads it from where it was noted when it was last found.
+async fn find_rack(store: &Store, name: &str, note: PathBuf) -> Result<RackId, CannotBegin> {
+    let begun = Instant::now();
+    loop {
+        match store.get(&key::rack_name(name)).await {
+            Ok(Some(holder)) => {
+                let rack = RackId::new(holder.value.id);
+                if let Err(error) = std::fs::write(&note, rack.to_string()) {
+                    tracing::warn!(%error, "cannot note the rack's id");
+                }
+                return Ok(rack);
+            }
+            Ok(None) => return Err(CannotBegin::NoRack(name.to_owned())),
+            Err(error) => {
+                let noted = std::fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok());
+                if let Some(rack) = noted {
+                    return Ok(rack);
+                }
+                if begun.elapsed() > PATIENCE {
+                    return Err(error.into());
+                }
+                tracing::warn!(error = %service_kit::status::chain(&error), "waiting for etcd");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! An owner's work at a BMC: the turn of `domain::ring::turn`, then one journalled command at a time.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use domain::{
+    failure::{Cause, Failure},
+    generation::Order,
+    id::{NodeId, RackId},
+    power::{Power, PowerTarget},
+    ring::turn::{Need, Turn},
+    timeline::Mark,
+};
+use keyspace::{
+    Expect, key,
+    value::{Intent, Outcome, PowerSeen, Settled},
+};
+use mesh::{Begun, Claim, Ledger, Mesh, Stake, boottime};
+use service_kit::{Host, clock, timeline::Timeline};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    Error,
+    bmc::{Bmc, BmcError, Reply},
+    config,
+    control::{Course, Next},
+    ipmi::{Ipmi, IpmiSession, Login},
+    metrics,
+};
+
+/// Between two looks at power that does not follow yet.
+const LOOK: Duration = Duration::from_millis(500);
+/// Between two tries of something that may pass.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The instructions under way. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Work {
+    begun: Begun,
+    rack: RackId,
+    ipmi: Ipmi,
+    limits: Arc<config::Power>,
+    timeline: Timeline,
+    host: Host,
+    running: Arc<Mutex<HashMap<NodeId, Order>>>,
+}
+
+/// Why an instruction did not come to its end here.
+enum Stopped {
+    /// It failed for good.
+    Failed(Failure),
+    /// This process may not go on; whoever may will.
+    Elsewhere(mesh::Error),
+    /// It may work in a moment.
+    Again(BmcError),
+}
+
+impl From<mesh::Error> for Stopped {
+    fn from(error: mesh::Error) -> Self {
+        Self::Elsewhere(error)
+    }
+}
+
+impl Work {
+    pub(crate) fn new(
+        begun: Begun,
+        ipmi: Ipmi,
+        limits: config::Power,
+        timeline: Timeline,
+        host: Host,
+    ) -> Result<Self, Error> {
+        let rack = begun.rack()?;
+        Ok(Self { begun, rack, ipmi, limits: Arc::new(limits), timeline, host, running: Arc::default() })
+    }
+
+    fn mesh(&self) -> &Mesh {
+        &self.begun.mesh
+    }
+
+    fn intent(&self, node: NodeId) -> Result<Intent, Error> {
+        let read = self.mesh().view().get(&key::intent(self.rack, node));
+        read.map(|read| read.value).ok_or(Error::UnknownNode(node))
+    }
+
+    fn login(&self, node: NodeId) -> Result<Login, Error> {
+        let bmc = self.intent(node)?.bmc;
+        let password = self
+            .begun
+            .sealer
+            .open(&format!("{node}/bmc-password"), &bmc.password)
+            .map_err(|source| Error::Sealed { node, source })?;
+        Ok(Login { address: bmc.address, user: bmc.user, password })
+    }
+
+    /// Asks a BMC who it is and how power stands.
+    pub(crate) async fn ask(&self, node: NodeId) -> Result<(Power, String), Error> {
+        let stake = self.mesh().stake(node)?;
+        let login = self.login(node)?;
+        let asking = async {
+            let mut bmc = self.ipmi.open(&login, &self.limits).await?;
+            let read = match bmc.power().await {
+                Ok(power) => bmc.describe().await.map(|words| (power, words)),
+                Err(error) => Err(error),
+            };
+            bmc.close().await;
+            read
+        };
+        let (power, words) = tokio::select! {
+            read = asking => read.map_err(|error| Error::bmc(node, &error))?,
+            () = stake.lost() => return Err(mesh::Error::HandingOver { node }.into()),
+        };
+        self.note_power(&stake, power).await;
+        Ok((power, words))
+    }
+
+    /// Writes what was read, where it is news.
+    async fn note_power(&self, stake: &Stake, power: Power) {
+        let key = key::power(self.rack, stake.node());
+        let read = self.mesh().view().get(&key);
+        if read.as_ref().is_some_and(|read| read.value.power == power) {
+            return;
+        }
+        let settled = read.as_ref().and_then(|read| read.value.settled.clone());
+        let noted = async {
+            let claim = self.mesh().claim(stake).await?;
+            let seen = seen(power, claim, settled);
+            let change = self.mesh().fenced(&claim).put(&key, &seen, Expect::same(read.as_ref()))?;
+            self.mesh().commit(change).await.map(drop)
+        };
+        if let Err(error) = noted.await {
+            tracing::debug!(error = %service_kit::status::chain(&error), "cannot note power");
+        }
+    }
+
+    /// Begins an instruction, or finds it under way or done.
+    pub(crate) fn ensure(&self, node: NodeId, order: Order, target: PowerTarget) -> Result<(), Error> {
+        let stake = self.mesh().stake(node)?;
+        self.intent(node)?;
+        if self.is_settled(node, order) {
+            return Ok(());
+        }
+        {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            match running.get(&node) {
+                Some(at) if order.generation < at.generation => return Err(Error::Outdated(node)),
+                // One instruction at a time: a newer one is asked for again, and begins when this one has ended.
+                Some(_) => return Ok(()),
+                None => running.insert(node, order),
+            };
+        }
+        let work = self.clone();
+        self.host.spawn(async move {
+            work.carry_out(stake, order, target).await;
+            work.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        });
+        Ok(())
+    }
+
+    fn is_settled(&self, node: NodeId, order: Order) -> bool {
+        let read = self.mesh().view().get(&key::power(self.rack, node));
+        read.and_then(|read| read.value.settled).is_some_and(|settled| settled.generation >= order.generation)
+    }
+
+    async fn carry_out(&self, stake: Stake, order: Order, target: PowerTarget) {
+        let node = stake.node();
+        let begun = Instant::now();
+        loop {
+            let outcome = tokio::select! {
+                outcome = self.attempt(&stake, order, target) => outcome,
+                () = stake.lost() => Err(Stopped::Elsewhere(mesh::Error::HandingOver { node })),
+            };
+            let again = match outcome {
+                Ok(()) => return metrics::instruction("reached"),
+                Err(Stopped::Failed(failure)) => Some(failure),
+                Err(Stopped::Elsewhere(error)) => {
+                    tracing::info!(node = %node, error = %service_kit::status::chain(&error), "leaving an instruction");
+                    return metrics::instruction("left");
+                }
+                Err(Stopped::Again(error)) if begun.elapsed() < self.limits.instruction => {
+                    tracing::info!(node = %node, %error, "trying again");
+                    sleep(AGAIN).await;
+                    None
+                }
+                Err(Stopped::Again(error)) => Some(failure(error.cause(), error.to_string())),
+            };
+            if let Some(failure) = again {
+                metrics::instruction("failed");
+                if let Err(error) = self.settle_failed(&stake, order, failure).await {
+                    tracing::warn!(node = %node, error = %service_kit::status::chain(&error), "cannot note a failure");
+                }
+                return;
+            }
+        }
+    }
+
+    async fn settle_failed(&self, stake: &Stake, order: Order, failure: Failure) -> Result<(), mesh::Error> {
+        tracing::warn!(node = %stake.node(), cause = failure.cause.word(), text = failure.text, "an instruction failed");
+        let claim = self.mesh().claim(stake).await?;
+        let key = key::power(self.rack, stake.node());
+        let read = self.mesh().view().get(&key);
+        let power = read.as_ref().map_or(Power::Off, |read| read.value.power);
+        let settled = Settled { generation: order.generation, at: clock::now(), failure: Some(failure) };
+        let seen = seen(power, claim, Some(settled));
+        let change = self.mesh().fenced(&claim).put(&key, &seen, Expect::same(read.as_ref()))?;
+        self.mesh().commit(change).await.map(drop)
+    }
+
+    /// One owner's turn: claim, close, wait, read, then act.
+    async fn attempt(&self, stake: &Stake, order: Order, target: PowerTarget) -> Result<(), Stopped> {
+        let node = stake.node();
+        let login = self.login(node).map_err(|error| Stopped::Failed(failure(Cause::BmcPassword, chain(&error))))?;
+        let mut turn = Turn::new(domain::ring::fence::Times::default().settle);
+        let claim = self.mesh().claim(stake).await?;
+        turn.claimed(claim.token(), boottime());
+        let mut ledger = Ledger::read(self.mesh(), claim).await?;
+        ledger.obey(order)?;
+        turn.sessions(ledger.journal().sessions.iter().map(|session| session.id).collect::<Vec<_>>());
+        let bmc = self.ipmi.open(&login, &self.limits).await;
+        let mut bmc = bmc.map_err(judge)?;
+        // The session is in the journal before anything is sent through it.
+        ledger.opened(bmc.session()).await?;
+        turn.logged_in(bmc.session());
+        let outcome = self.in_session(&mut bmc, &mut turn, &mut ledger, order, target).await;
+        let own = bmc.session();
+        if bmc.close().await {
+            ledger.closed(own);
+        }
+        let power = match outcome {
+            Ok(power) => power,
+            Err(stopped) => {
+                // What is known of sessions is written, so that the next turn need not close them again.
+                ledger.write().await?;
+                return Err(stopped);
+            }
+        };
+        self.settle(&mut ledger, order, power).await?;
+        Ok(())
+    }
+
+    async fn settle(&self, ledger: &mut Ledger, order: Order, power: Power) -> Result<(), mesh::Error> {
+        let claim = ledger.claim();
+        let key = key::power(self.rack, claim.node());
+        let read = self.mesh().view().get(&key);
+        let settled = Settled { generation: order.generation, at: clock::now(), failure: None };
+        let seen = seen(power, claim, Some(settled));
+        ledger.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await
+    }
+
+    async fn in_session(
+        &self,
+        bmc: &mut IpmiSession,
+        turn: &mut Turn<u32, Duration>,
+        ledger: &mut Ledger,
+        order: Order,
+        target: PowerTarget,
+    ) -> Result<Power, Stopped> {
+        let mut power = loop {
+            match turn.need(boottime()) {
+                Need::Close(session) => {
+                    let confirmed = bmc.close_other(session).await.map_err(judge)?;
+                    turn.closed(session, confirmed);
+                    ledger.closed(session);
+                }
+                Need::Settle(until) => sleep(until.saturating_sub(boottime())).await,
+                Need::Read | Need::Act => break bmc.power().await.map_err(judge)?,
+                Need::Claim | Need::Sessions | Need::Login => return Err(Stopped::Again(BmcError::NotPermitted)),
+            }
+        };
+        turn.read();
+        let steps = match target {
+            PowerTarget::Booted { boot: Some(boot) } => bmc.boot_steps(boot),
+            PowerTarget::Booted { boot: None } | PowerTarget::On | PowerTarget::Off | PowerTarget::SoftOff => 0,
+        };
+        let mut course = Course::new(target, steps);
+        loop {
+            match course.next(power, &self.limits) {
+                Next::Reached => return Ok(power),
+                Next::Stuck(cause, text) => return Err(Stopped::Failed(failure(cause, text))),
+                Next::Look => {
+                    sleep(LOOK).await;
+                    course.waited(LOOK);
+                    power = self.look(bmc, ledger.claim(), order, power).await?;
+                }
+                Next::Send(command) => {
+                    let permit = ledger.arm(order, bmc.session(), &command.words()).await?;
+                    match bmc.command(command, &permit).await {
+                        Ok(Reply::Done) => ledger.ended(Outcome::Done),
+                        Ok(Reply::Refused(why)) => {
+                            ledger.ended(Outcome::Refused(why.clone()));
+                            return Err(Stopped::Failed(failure(Cause::BmcRefused, format!("the BMC refused: {why}"))));
+                        }
+                        Err(error) => {
+                            ledger.ended(Outcome::Unknown);
+                            return Err(judge(error));
+                        }
+                    }
+                    course.sent(command);
+                    power = self.look(bmc, ledger.claim(), order, power).await?;
+                }
+            }
+        }
+    }
+
+    async fn look(&self, bmc: &mut IpmiSession, claim: Claim, order: Order, before: Power) -> Result<Power, Stopped> {
+        let power = bmc.power().await.map_err(judge)?;
+        if power != before {
+            let mark = if power == Power::On { Mark::PowerOn } else { Mark::PowerOff };
+            self.timeline.note(claim.node(), order.generation, mark, "");
+        }
+        Ok(power)
+    }
+}
+
+fn seen(power: Power, claim: Claim, settled: Option<Settled>) -> PowerSeen {
+    PowerSeen { power, seen_at: clock::now(), seen_by: claim.instance(), settled }
+}
+
+fn failure(cause: Cause, text: String) -> Failure {
+    Failure { cause, text, at: clock::now() }
+}
+
+fn judge(error: BmcError) -> Stopped {
+    if error.may_pass() { Stopped::Again(error) } else { Stopped::Failed(failure(error.cause(), error.to_string())) }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    service_kit::status::chain(error)
+}
