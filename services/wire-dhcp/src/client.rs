@@ -9,7 +9,7 @@ use crate::options::{Options, code};
 const MAX_TEXT: usize = 128;
 
 /// What a client wants (RFC 2131 §3.1, option 53).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// 1: who can give me an address?
     Discover,

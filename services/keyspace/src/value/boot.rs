@@ -29,8 +29,6 @@ pub struct BootDecision {
     pub by_tftp: bool,
     /// 32 random octets, sealed: what the agent proves itself with, once.
     pub boot_token: Sealed,
-    /// The SHA-256 (hexadecimal) of what the deployed system phones home with.
-    pub life_key_hash: String,
     /// What the agent is to do.
     pub work: Work,
 }

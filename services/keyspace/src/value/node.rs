@@ -89,6 +89,9 @@ pub struct Life {
     /// Boots of the running operation that came to nothing.
     #[serde(default)]
     pub boots_lost: u32,
+    /// The SHA-256 (hexadecimal) of what the deployed system phones home with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub life_key_hash: String,
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,

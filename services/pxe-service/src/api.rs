@@ -1,0 +1,85 @@
+//! The gRPC face: decode, one call, encode.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{generation::Order, id::NodeId};
+use futures::{StreamExt as _, stream::BoxStream};
+use keyspace::value::BootFile;
+use mesh::Ledger;
+use proto::{
+    common::v1::NodeTimelineEntry,
+    convert::{required, text},
+    pxe::v1::{
+        EnsureBootRequest, EnsureBootResponse, WatchTimelineRequest, WatchTimelineResponse,
+        pxe_service_server::PxeService,
+    },
+};
+use service_kit::timeline::Timeline;
+use tonic::{Request, Response, Status};
+
+use crate::{Error, rack::Doors};
+
+/// How long one call waits for a boot file that is being fetched.
+const FETCH: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) doors: Arc<Doors>,
+    pub(crate) timeline: Timeline,
+}
+
+impl Api {
+    async fn ensure(&self, node: NodeId, order: Order) -> Result<(), Error> {
+        let rack = &self.doors.rack;
+        let stake = rack.mesh.stake(node)?;
+        let decision = rack
+            .decision(node)
+            .filter(|decision| decision.generation == order.generation)
+            .ok_or(Error::NotYetSeen(node))?;
+        self.have(&decision.kernel).await?;
+        self.have(&decision.ramdisk).await?;
+        let claim = rack.mesh.claim(&stake).await?;
+        let mut ledger = Ledger::read(&rack.mesh, claim).await?;
+        let before = ledger.journal().highest;
+        ledger.obey(order)?;
+        if before != order {
+            ledger.write().await?;
+        }
+        Ok(())
+    }
+
+    async fn have(&self, file: &BootFile) -> Result<(), Error> {
+        match tokio::time::timeout(FETCH, self.doors.files.get(file)).await {
+            Ok(outcome) => outcome.map(drop),
+            Err(_) => Err(Error::Fetching(file.name.clone())),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl PxeService for Api {
+    async fn ensure_boot(&self, request: Request<EnsureBootRequest>) -> Result<Response<EnsureBootResponse>, Status> {
+        let request = request.into_inner();
+        let node = text("node", &request.node).map_err(Error::from)?;
+        let order = required("order", request.order).map_err(Error::from)?;
+        self.ensure(node, order.into()).await?;
+        Ok(Response::new(EnsureBootResponse {}))
+    }
+
+    type WatchTimelineStream = BoxStream<'static, Result<WatchTimelineResponse, Status>>;
+
+    async fn watch_timeline(
+        &self,
+        _: Request<WatchTimelineRequest>,
+    ) -> Result<Response<Self::WatchTimelineStream>, Status> {
+        let entries = self.timeline.watch().map(|seen| {
+            let entry = NodeTimelineEntry {
+                node: seen.node.to_string(),
+                generation: seen.generation.number(),
+                entry: Some(seen.entry.into()),
+            };
+            Ok(WatchTimelineResponse { entry: Some(entry) })
+        });
+        Ok(Response::new(entries.boxed()))
+    }
+}
