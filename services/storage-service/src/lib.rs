@@ -1,1 +1,44 @@
-//! Images and boot files, pulled once and handed out by digest.
+//! Images and boot files: pulled once into the rack's cache, verified, and handed out by digest over HTTP with ranges.
+//!
+//! [`image`] pulls, [`http`] hands out. What is in the cache is there on an island too.
+
+mod api;
+mod config;
+mod error;
+mod http;
+mod image;
+mod metrics;
+mod range;
+
+pub use config::{Config, Storage};
+pub use error::Error;
+
+use domain::service::Service;
+use proto::storage::v1::storage_service_server::StorageServiceServer;
+use service_kit::{
+    Kit,
+    serve::{self, Rule, schedulers},
+};
+use tonic::service::Routes;
+
+/// Who may call what.
+const RULES: &[Rule] = &[Rule { path: "/ironmesh.storage.v1.StorageService/", allows: schedulers }];
+
+/// Runs until the kit's host stops.
+///
+/// # Errors
+/// It can not begin.
+pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
+    metrics::describe();
+    let bound = kit.bind().await?;
+    let files = serve::bind("storage.http", config.storage.http).await?;
+    let address = files.local_addr().map_err(|source| Error::Folder { path: "storage.http".into(), source })?;
+    service_kit::run::note_address(&kit.common.data, "http", Some(address));
+    let _begun = Box::pin(mesh::begin(&kit, Service::Storage, bound.endpoint.clone(), address.to_string())).await?;
+    let cache = image::Cache::open(kit.common.data.join("images"), config.storage.files_from, kit.host.clone())?;
+    kit.host.spawn_vital("files", http::serve(kit.host.clone(), files, cache.clone()));
+    let routes = Routes::new(StorageServiceServer::new(api::Api { cache }));
+    let _health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    kit.host.stopping().await;
+    Ok(())
+}
