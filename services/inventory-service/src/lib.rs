@@ -1,1 +1,74 @@
-//! Knows what every node is; the agents' door.
+//! Knows what every node is, and is the agents' door: the only service that a ramdisk can talk to.
+//!
+//! An agent proves itself once, with the boot token that came with its boot, and is known by its TLS key from then on
+//! ([`agent`]). What it reports is kept ([`report`]); its progress is hot and goes to whoever watches ([`census`]).
+
+mod agent;
+mod api;
+mod census;
+mod config;
+mod door;
+mod error;
+mod metrics;
+mod report;
+
+pub use config::{Config, Inventory};
+pub use error::Error;
+
+use domain::service::Service;
+use proto::{
+    agent::v1::agent_service_server::AgentServiceServer,
+    inventory::v1::inventory_service_server::InventoryServiceServer,
+};
+use service_kit::{
+    Kit,
+    serve::{self, Door, Rule, schedulers},
+    timeline::Timeline,
+    tls::Identity,
+};
+use tonic::service::Routes;
+
+/// Who may call what at the inner door.
+const RULES: &[Rule] = &[Rule { path: "/ironmesh.inventory.v1.InventoryService/", allows: schedulers }];
+/// At the agents' door anybody may knock; the boot token opens.
+const AGENT_RULES: &[Rule] = &[Rule { path: "/ironmesh.agent.v1.AgentService/", allows: anybody }];
+
+fn anybody(_: Option<&Identity>, _: &str) -> bool {
+    true
+}
+
+/// Runs until the kit's host stops.
+///
+/// # Errors
+/// It can not begin.
+pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
+    metrics::describe();
+    let bound = kit.bind().await?;
+    let outer = serve::bind("inventory.agents", config.inventory.agents).await?;
+    let address = outer.local_addr().unwrap_or(config.inventory.agents);
+    service_kit::run::note_address(&kit.common.data, "agents", Some(address));
+    let begun = Box::pin(mesh::begin(&kit, Service::Inventory, bound.endpoint.clone(), address.to_string())).await?;
+    let timeline = Timeline::new(format!("inventory-service at {}", address.ip()));
+    let census = census::Census::default();
+    let agents = agent::Agents {
+        rack: begun.rack()?,
+        mesh: begun.mesh.clone(),
+        sealer: begun.sealer.clone(),
+        timeline: timeline.clone(),
+        census: census.clone(),
+        host: kit.host.clone(),
+    };
+    let tls = kit.tls.clone();
+    let door = Door {
+        name: "agents",
+        tls: std::sync::Arc::new(move || tls.server_for_machines()),
+        routes: Routes::new(AgentServiceServer::new(door::Outer { agents: agents.clone() })).prepare(),
+        rules: AGENT_RULES.into(),
+        rack: kit.common.rack.as_str().into(),
+    };
+    kit.host.spawn_vital("agents", serve::accept(kit.host.clone(), outer, door));
+    let routes = Routes::new(InventoryServiceServer::new(api::Api { agents, timeline, census }));
+    let _health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    kit.host.stopping().await;
+    Ok(())
+}

@@ -83,6 +83,17 @@ impl Mesh {
         Ok(held_by(standing, node, revision))
     }
 
+    /// Begins a write that happens only while this instance is a member: what any replica may write for a person.
+    ///
+    /// # Errors
+    /// [`Error::Island`]
+    pub fn as_member(&self) -> Result<Change, Error> {
+        let standing = self.standing().ok_or_else(|| Error::Island { since: clock::now() })?;
+        let setting = &self.inner.setting;
+        let member = key::member(setting.scope, setting.service, standing.instance);
+        Ok(Change::new().expect_created(&member, standing.created))
+    }
+
     /// Begins a fenced write: it happens only while this instance is a member and holds the claim. Everything that it
     /// writes adds its own expectation.
     #[must_use]

@@ -64,7 +64,7 @@ pub const COMMON_RULES: &[Rule] = &[
     Rule { path: "/grpc.reflection.", allows: anybody_known },
 ];
 
-/// The SHA-256 of the caller's public key, where the caller showed a certificate that is not of our CA: an agent's.
+/// The certificate (DER) that the caller showed and proved to have the key of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerCertificate(pub Vec<u8>);
 

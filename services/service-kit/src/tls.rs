@@ -14,9 +14,13 @@ use std::{
 use arc_swap::ArcSwap;
 use domain::service::Service;
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
-    server::WebPkiClientVerifier,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
 };
 use x509_parser::{
     extensions::{GeneralName, ParsedExtension},
@@ -147,6 +151,7 @@ pub struct Tls {
 #[derive(Debug)]
 struct Loaded {
     server: Arc<ServerConfig>,
+    for_machines: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     raw: [Vec<u8>; 3],
 }
@@ -173,6 +178,13 @@ impl Tls {
     #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().server)
+    }
+
+    /// What a door for machines accepts connections with: callers must show a certificate and prove that they have its
+    /// key, and it may be anybody's. Who they are is for the service to find out.
+    #[must_use]
+    pub fn server_for_machines(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().for_machines)
     }
 
     /// What we call others with.
@@ -225,12 +237,61 @@ impl Loaded {
             .with_single_cert(chain.clone(), key.clone_key())
             .map_err(|why| mismatch(&why))?;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut for_machines = ServerConfig::builder()
+            .with_client_cert_verifier(Arc::new(AnyKey))
+            .with_single_cert(chain.clone(), key.clone_key())
+            .map_err(|why| mismatch(&why))?;
+        for_machines.alpn_protocols = vec![b"h2".to_vec()];
         let mut client = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .map_err(|why| mismatch(&why))?;
         client.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { server: Arc::new(server), client: Arc::new(client), raw })
+        let (server, for_machines) = (Arc::new(server), Arc::new(for_machines));
+        Ok(Self { server, for_machines, client: Arc::new(client), raw })
+    }
+}
+
+/// Accepts any certificate whose key the caller proves to have.
+#[derive(Debug)]
+struct AnyKey;
+
+impl ClientCertVerifier for AnyKey {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -1,0 +1,227 @@
+//! Agents: who they are, what they are told, what comes of it.
+
+use domain::{
+    failure::{Cause, Failure},
+    generation::Generation,
+    hardware::Hardware,
+    id::{NodeId, RackId},
+    service::Service,
+    timeline::{Entry, Mark},
+};
+use keyspace::{
+    Expect, key,
+    key::Scope,
+    seal::Sealer,
+    store::Revised,
+    value::{AgentSeen, AgentWork, BootDecision, ConfigDrive, Work},
+};
+use mesh::{Mesh, Stake};
+use proto::agent::v1 as wire;
+use service_kit::{Host, clock, timeline::Timeline};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::{Error, census::Census, metrics, report};
+
+/// Who an agent says that it is, on every call.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) node: NodeId,
+    pub(crate) generation: Generation,
+    /// The SHA-256 (hexadecimal) of its public key, which its TLS connection proved.
+    pub(crate) key: String,
+}
+
+/// The SHA-256 (hexadecimal) of a certificate's public key.
+pub(crate) fn key_of(certificate: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(hex::encode(Sha256::digest(certificate.public_key().raw)))
+}
+
+/// The agents of this rack. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Agents {
+    pub(crate) rack: RackId,
+    pub(crate) mesh: Mesh,
+    pub(crate) sealer: Sealer,
+    pub(crate) timeline: Timeline,
+    pub(crate) census: Census,
+    pub(crate) host: Host,
+}
+
+impl Agents {
+    fn decision(&self, caller: &Caller) -> Option<Revised<BootDecision>> {
+        let read = self.mesh.view().get(&key::boot(self.rack, caller.node))?;
+        (read.value.generation == caller.generation).then_some(read)
+    }
+
+    fn seen(&self, node: NodeId) -> Option<Revised<AgentSeen>> {
+        self.mesh.view().get(&key::agent(self.rack, node))
+    }
+
+    /// Binds the boot token to the caller's key; a repetition with the same key is answered alike.
+    pub(crate) async fn hello(&self, caller: &Caller, token: &[u8]) -> Result<(), Error> {
+        let node = caller.node;
+        let stake = self.mesh.stake(node)?;
+        let decision = self.decision(caller).ok_or(Error::BootToken(node))?;
+        let place = format!("{node}/boot-token");
+        let expected =
+            self.sealer.open(&place, &decision.value.boot_token).map_err(|source| Error::Sealed { node, source })?;
+        if !bool::from(expected.expose().ct_eq(token)) {
+            metrics::hello("wrong token");
+            return Err(Error::BootToken(node));
+        }
+        let known = self.seen(node);
+        if let Some(bound) = known.as_ref().filter(|known| known.value.generation == caller.generation) {
+            if bound.value.key == caller.key {
+                return Ok(());
+            }
+            metrics::hello("two machines");
+            let text = "two machines asked as this node: a second key came with a token that is bound".to_owned();
+            self.timeline.note(node, caller.generation, Mark::AgentRefused, &*text);
+            let failure = Failure { cause: Cause::TwoMachines, text, at: clock::now() };
+            self.write(&stake, caller, Some(bound), AgentWork::Failed { failure }).await?;
+            return Err(Error::TwoMachines(node));
+        }
+        let claim = self.mesh.claim(&stake).await?;
+        let seen = AgentSeen {
+            generation: caller.generation,
+            key: caller.key.clone(),
+            bound_at: clock::now(),
+            work: AgentWork::Underway,
+            seen_at: clock::now(),
+            seen_by: claim.instance(),
+        };
+        let key = key::agent(self.rack, node);
+        let change = self
+            .mesh
+            .fenced(&claim)
+            .expect(&key::boot(self.rack, node), Expect::Revision(decision.revision))
+            .put(&key, &seen, Expect::same(known.as_ref()))
+            .map_err(mesh::Error::from)?;
+        self.mesh.commit(change).await?;
+        metrics::hello("bound");
+        self.timeline.note(node, caller.generation, Mark::AgentHello, "");
+        self.census.heard(node);
+        Ok(())
+    }
+
+    /// The agent's record, where the caller is the one that is bound.
+    fn bound(&self, caller: &Caller) -> Result<Revised<AgentSeen>, Error> {
+        self.seen(caller.node)
+            .filter(|seen| seen.value.generation == caller.generation && seen.value.key == caller.key)
+            .ok_or(Error::NotBound(caller.node))
+    }
+
+    /// Keeps what the machine says it is made of.
+    pub(crate) async fn report(&self, caller: &Caller, hardware: Hardware) -> Result<(), Error> {
+        let stake = self.mesh.stake(caller.node)?;
+        self.bound(caller)?;
+        self.census.heard(caller.node);
+        let words = report::words(&hardware);
+        let claim = self.mesh.claim(&stake).await?;
+        let key = key::inventory(self.rack, caller.node);
+        let known = self.mesh.view().get(&key);
+        if let Some(inventory) = report::merge(known.as_ref(), hardware, clock::now(), claim.instance()) {
+            let change = self.mesh.fenced(&claim).put(&key, &inventory, Expect::same(known.as_ref()));
+            self.mesh.commit(change.map_err(mesh::Error::from)?).await?;
+        }
+        self.timeline.note(caller.node, caller.generation, Mark::AgentReport, words);
+        Ok(())
+    }
+
+    /// Opens the work of a bound agent: the stake it is done under, and what the agent is told.
+    pub(crate) fn begin(&self, caller: &Caller) -> Result<(Stake, wire::WorkResponse), Error> {
+        let stake = self.mesh.stake(caller.node)?;
+        let bound = self.bound(caller)?;
+        let instruction = if bound.value.work == AgentWork::Underway {
+            self.instruction(caller)?
+        } else {
+            wire::work_response::Instruction::Rest(wire::work_response::Rest {})
+        };
+        Ok((stake, wire::WorkResponse { instruction: Some(instruction) }))
+    }
+
+    fn instruction(&self, caller: &Caller) -> Result<wire::work_response::Instruction, Error> {
+        let node = caller.node;
+        let decision = self.decision(caller).ok_or(Error::BootToken(node))?.value;
+        let Work::Write { name, digest, encoding, unpacked_size, config_drive } = decision.work else {
+            return Ok(wire::work_response::Instruction::Wipe(wire::Wipe {}));
+        };
+        let sealed = |source| Error::Sealed { node, source };
+        let opened = self.sealer.open(&format!("{node}/config-drive"), &config_drive).map_err(sealed)?;
+        let files: ConfigDrive = serde_json::from_slice(opened.expose())
+            .map_err(|source| sealed(keyspace::Error::Value { key: "config drive".to_owned(), source }))?;
+        let members = self.mesh.view().list(&key::members(Scope::Rack(self.rack), Service::Storage));
+        let urls = members.iter().map(|(_, member)| format!("http://{}/files/{digest}", member.value.data_endpoint));
+        Ok(wire::work_response::Instruction::Write(wire::Write {
+            image_name: name,
+            digest: digest.to_string(),
+            urls: urls.collect(),
+            encoding: wire::Encoding::from(encoding).into(),
+            unpacked_size: unpacked_size.unwrap_or(0),
+            disk: String::new(),
+            config_drive: files.into_iter().collect(),
+        }))
+    }
+
+    /// Takes one piece of news; true: it is the outcome and is stored, the agent may rest.
+    pub(crate) async fn news(&self, stake: &Stake, caller: &Caller, news: News) -> Result<bool, Error> {
+        self.census.heard(caller.node);
+        let work = match news {
+            News::Heartbeat => return Ok(false),
+            News::Entry(entry) => {
+                self.note(caller, entry);
+                return Ok(false);
+            }
+            News::Finished => AgentWork::Done { at: clock::now() },
+            News::Failed(failure) => {
+                self.timeline.note(caller.node, caller.generation, Mark::AgentFailed, &*failure.text);
+                AgentWork::Failed { failure: Failure { at: clock::now(), ..failure } }
+            }
+        };
+        let bound = self.bound(caller)?;
+        if bound.value.work == AgentWork::Underway {
+            self.write(stake, caller, Some(&bound), work).await?;
+        }
+        Ok(true)
+    }
+
+    fn note(&self, caller: &Caller, entry: Entry) {
+        // Only what an agent can know is taken from one.
+        if matches!(entry.mark, Mark::ImageProgress | Mark::ImageWritten | Mark::ConfigDriveWritten | Mark::Wiped) {
+            let subject: String = entry.subject.chars().filter(|c| !c.is_control()).take(200).collect();
+            self.timeline.note_amount(caller.node, caller.generation, entry.mark, subject, entry.amount);
+        }
+    }
+
+    async fn write(
+        &self,
+        stake: &Stake,
+        caller: &Caller,
+        known: Option<&Revised<AgentSeen>>,
+        work: AgentWork,
+    ) -> Result<(), Error> {
+        let Some(known) = known else { return Err(Error::NotBound(caller.node)) };
+        let claim = self.mesh.claim(stake).await?;
+        let seen = AgentSeen { work, seen_at: clock::now(), seen_by: claim.instance(), ..known.value.clone() };
+        let key = key::agent(self.rack, caller.node);
+        let change = self.mesh.fenced(&claim).put(&key, &seen, Expect::Revision(known.revision));
+        self.mesh.commit(change.map_err(mesh::Error::from)?).await?;
+        Ok(())
+    }
+}
+
+/// What an agent has to say.
+#[derive(Debug, Clone)]
+pub(crate) enum News {
+    /// That it lives.
+    Heartbeat,
+    /// Something for the timeline.
+    Entry(Entry),
+    /// That all is done.
+    Finished,
+    /// That it can not be done.
+    Failed(Failure),
+}

@@ -1,0 +1,117 @@
+//! The outer gRPC face, for agents: decode, one call, encode.
+
+use futures::{StreamExt as _, stream::BoxStream};
+use proto::{
+    agent::v1::{
+        HelloRequest, HelloResponse, ReportRequest, ReportResponse, WorkRequest, WorkResponse,
+        agent_service_server::AgentService, work_request, work_response,
+    },
+    convert::{Invalid, required, text},
+};
+use service_kit::serve::PeerCertificate;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Extensions, Request, Response, Status, Streaming};
+
+use crate::{
+    Error,
+    agent::{Agents, Caller, News, key_of},
+};
+
+/// Instructions that wait to be sent to one agent.
+const WAITING: usize = 4;
+
+pub(crate) struct Outer {
+    pub(crate) agents: Agents,
+}
+
+fn caller(extensions: &Extensions, node: &str, generation: u64) -> Result<Caller, Error> {
+    let certificate = extensions.get::<PeerCertificate>().ok_or(Error::NoCertificate)?;
+    Ok(Caller {
+        node: text("node", node)?,
+        generation: domain::generation::Generation::from_number(generation),
+        key: key_of(&certificate.0).ok_or(Error::NoCertificate)?,
+    })
+}
+
+fn news(request: WorkRequest) -> Result<News, Invalid> {
+    Ok(match required("news", request.news)? {
+        work_request::News::Heartbeat(_) => News::Heartbeat,
+        work_request::News::Entry(entry) => News::Entry(entry.try_into()?),
+        work_request::News::Finished(_) => News::Finished,
+        work_request::News::Failed(failure) => News::Failed(failure.try_into()?),
+    })
+}
+
+#[tonic::async_trait]
+impl AgentService for Outer {
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        let (_, extensions, hello) = request.into_parts();
+        let caller = caller(&extensions, &hello.node, hello.generation)?;
+        self.agents.hello(&caller, &hello.boot_token).await?;
+        Ok(Response::new(HelloResponse {}))
+    }
+
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
+        let (_, extensions, report) = request.into_parts();
+        let caller = caller(&extensions, &report.node, report.generation)?;
+        let hardware = required("hardware", report.hardware).map_err(Error::from)?;
+        self.agents.report(&caller, hardware.try_into().map_err(Error::from)?).await?;
+        Ok(Response::new(ReportResponse {}))
+    }
+
+    type WorkStream = BoxStream<'static, Result<WorkResponse, Status>>;
+
+    async fn work(&self, request: Request<Streaming<WorkRequest>>) -> Result<Response<Self::WorkStream>, Status> {
+        let (_, extensions, mut incoming) = request.into_parts();
+        let first = incoming.message().await?.ok_or_else(|| Error::from(Invalid::Missing("news")))?;
+        let caller = caller(&extensions, &first.node, first.generation)?;
+        let (stake, instruction) = self.agents.begin(&caller)?;
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let agents = self.agents.clone();
+        self.agents.host.spawn(async move {
+            let talk = talk(&agents, &stake, &caller, first, instruction, &mut incoming, &sender);
+            let outcome = tokio::select! {
+                outcome = talk => outcome,
+                () = stake.lost() => Err(mesh::Error::HandingOver { node: caller.node }.into()),
+                () = agents.host.stopping() => Err(mesh::Error::HandingOver { node: caller.node }.into()),
+            };
+            if let Err(error) = outcome {
+                // The agent may be gone; it calls again if it is not.
+                let _ = sender.send(Err(error.into())).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver).boxed()))
+    }
+}
+
+async fn talk(
+    agents: &Agents,
+    stake: &mesh::Stake,
+    caller: &Caller,
+    first: WorkRequest,
+    instruction: WorkResponse,
+    incoming: &mut Streaming<WorkRequest>,
+    sender: &mpsc::Sender<Result<WorkResponse, Status>>,
+) -> Result<(), Error> {
+    if sender.send(Ok(instruction)).await.is_err() {
+        return Ok(());
+    }
+    let mut next = Some(first);
+    while let Some(said) = next {
+        if agents.news(stake, caller, news(said)?).await? {
+            let rest = work_response::Instruction::Rest(work_response::Rest {});
+            if sender.send(Ok(WorkResponse { instruction: Some(rest) })).await.is_err() {
+                return Ok(());
+            }
+        }
+        next = match incoming.message().await {
+            Ok(said) => said,
+            Err(status) => {
+                tracing::info!(node = %caller.node, %status, "an agent's stream ended");
+                None
+            }
+        };
+    }
+    Ok(())
+}
