@@ -1,1 +1,63 @@
-//! The public API, and the life of every node.
+//! Decides, and sees it through: the public API, and the life of every node.
+//!
+//! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
+//! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
+//! leaf. [`hot`] holds what the leaves stream; [`registry`] reads and changes records; [`grpc`] is the face.
+
+mod config;
+mod effect;
+mod error;
+mod grpc;
+mod hot;
+mod lines;
+mod metrics;
+mod record;
+mod registry;
+mod work;
+
+pub use config::{Config, Scheduler};
+pub use error::Error;
+
+use std::sync::Arc;
+
+use domain::service::Service;
+use proto::api::v1::{
+    event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
+    node_service_server::NodeServiceServer, operation_service_server::OperationServiceServer,
+    rack_service_server::RackServiceServer,
+};
+use service_kit::{
+    Kit,
+    serve::{Rule, operators},
+};
+use tonic::service::Routes;
+
+/// Who may call what.
+const RULES: &[Rule] = &[Rule { path: "/ironmesh.api.v1.", allows: operators }];
+
+/// Runs until the kit's host stops.
+///
+/// # Errors
+/// It can not begin.
+pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
+    metrics::describe();
+    let bound = kit.bind().await?;
+    let begun = Box::pin(mesh::begin(&kit, Service::Scheduler, bound.endpoint.clone(), String::new())).await?;
+    let shared = Arc::new(grpc::Shared {
+        registry: registry::Registry::new(begun.mesh.clone(), begun.sealer.clone()),
+        hot: hot::Hot::default(),
+        lines: lines::Lines::new(kit.tls.clone(), begun.mesh.view().clone()),
+        limits: config.scheduler.limits(),
+        host: kit.host.clone(),
+    });
+    kit.host.spawn_vital("listening to leaves", hot::listen(Arc::clone(&shared)));
+    kit.host.spawn_vital("work", work::run(Arc::clone(&shared)));
+    let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&shared)))
+        .add_service(ImageServiceServer::from_arc(Arc::clone(&shared)))
+        .add_service(RackServiceServer::from_arc(Arc::clone(&shared)))
+        .add_service(OperationServiceServer::from_arc(Arc::clone(&shared)))
+        .add_service(EventServiceServer::from_arc(shared));
+    let _health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    kit.host.stopping().await;
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! The configuration of a scheduler-service.
+
+use std::time::Duration;
+
+use domain::plan::Limits;
+use serde::{Deserialize, Serialize};
+use service_kit::config::{Common, Config as Configured};
+
+/// The whole file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What every service is told.
+    pub service: Common,
+    /// What this one is told.
+    pub scheduler: Scheduler,
+}
+
+/// The `[scheduler]` table: how long each thing may take before it counts as failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scheduler {
+    /// A BMC's first answer.
+    #[serde(with = "humantime_serde")]
+    pub verify: Duration,
+    /// Image and boot files in the rack's cache.
+    #[serde(with = "humantime_serde")]
+    pub prepare: Duration,
+    /// A power target reached.
+    #[serde(with = "humantime_serde")]
+    pub power: Duration,
+    /// A boot without anything new on its timeline.
+    #[serde(with = "humantime_serde")]
+    pub boot: Duration,
+    /// An agent without a sign of itself.
+    #[serde(with = "humantime_serde")]
+    pub agent: Duration,
+    /// Boots tried before giving up.
+    pub boots: u32,
+}
+
+impl Default for Scheduler {
+    fn default() -> Self {
+        let Limits { verify, prepare, power, boot, agent, boots } = Limits::default();
+        Self { verify, prepare, power, boot, agent, boots }
+    }
+}
+
+impl Scheduler {
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits {
+            verify: self.verify,
+            prepare: self.prepare,
+            power: self.power,
+            boot: self.boot,
+            agent: self.agent,
+            boots: self.boots,
+        }
+    }
+}
+
+impl Configured for Config {
+    fn common(&self) -> &Common {
+        &self.service
+    }
+
+    fn problems(&self) -> Vec<String> {
+        if self.scheduler.boots == 0 { vec!["scheduler.boots: must be at least 1".to_owned()] } else { Vec::new() }
+    }
+}

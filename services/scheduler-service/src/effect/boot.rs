@@ -1,0 +1,136 @@
+//! The boot decision: minted by the node's owner, answered by the pxe-service.
+
+use domain::{
+    failure::{Cause, Failure},
+    plan::Progress,
+    provision::State,
+    service::Service,
+};
+use keyspace::{
+    Expect, key,
+    value::{BootDecision, BootFile, ConfigDrive, Life, Work},
+};
+use mesh::Claim;
+use proto::pxe::v1::{EnsureBootRequest, pxe_service_client::PxeServiceClient};
+use service_kit::{clock, status};
+use sha2::{Digest as _, Sha256};
+
+use super::{images, order};
+use crate::{Error, grpc::Shared, registry::Record};
+
+/// Octets of a boot token.
+const TOKEN: usize = 32;
+/// Octets of the key that a deployed system phones home with.
+const LIFE_KEY: usize = 16;
+
+/// Why no decision was minted.
+pub(crate) enum NotMinted {
+    /// It can not be.
+    Never(Failure),
+    /// It may be in a moment.
+    NotNow(Error),
+}
+
+impl<E: Into<Error>> From<E> for NotMinted {
+    fn from(error: E) -> Self {
+        Self::NotNow(error.into())
+    }
+}
+
+/// Mints the decision of the present generation, with its token sealed, by a fenced write.
+pub(crate) async fn mint(shared: &Shared, record: &Record, claim: Claim) -> Result<(), NotMinted> {
+    let [kernel, ramdisk] = images::agent_images(shared, record).map_err(NotMinted::Never)?;
+    let (node, registry) = (record.node, &shared.registry);
+    let mut boot_token = [0; TOKEN];
+    getrandom::fill(&mut boot_token)?;
+    let mut life_key = [0; LIFE_KEY];
+    getrandom::fill(&mut life_key)?;
+    let life_key = hex::encode(life_key);
+    let work = work(shared, record, &life_key)?;
+    let rack = registry.rack(record.rack).map(|rack| rack.value.kernel_arguments).unwrap_or_default();
+    let decision = BootDecision {
+        generation: record.life.value.generation,
+        token: claim.token(),
+        minted_at: clock::now(),
+        kernel: BootFile { name: kernel.name, digest: kernel.digest },
+        ramdisk: BootFile { name: ramdisk.name, digest: ramdisk.digest },
+        arguments: rack,
+        by_tftp: record.intent.value.boot_files_by_tftp,
+        boot_token: registry
+            .sealer
+            .seal(&format!("{node}/boot-token"), &boot_token)
+            .map_err(|source| Error::Sealed { node, source })?,
+        work,
+    };
+    let life = Life { life_key_hash: hex::encode(Sha256::digest(life_key.as_bytes())), ..record.life.value.clone() };
+    let change = registry
+        .mesh
+        .fenced(&claim)
+        .put(&key::life(record.rack, node), &life, Expect::Revision(record.life.revision))?
+        .put(&key::boot(record.rack, node), &decision, Expect::same(record.boot.as_ref()))?;
+    registry.mesh.commit(change).await?;
+    Ok(())
+}
+
+fn work(shared: &Shared, record: &Record, life_key: &str) -> Result<Work, NotMinted> {
+    let intent = &record.intent.value;
+    let (State::Deploying { .. }, Some(deployment)) = (record.life.value.state, &intent.deployment) else {
+        return Ok(Work::Wipe);
+    };
+    let (node, registry) = (record.node, &shared.registry);
+    let image = images::find(shared, Some(deployment.image), "the image").map_err(NotMinted::Never)?;
+    let sealed = |source| Error::Sealed { node, source };
+    let mut files = ConfigDrive::new();
+    if let Some(config_drive) = &deployment.config_drive {
+        let opened = registry.sealer.open(&format!("{node}/config-drive"), config_drive).map_err(sealed)?;
+        files = serde_json::from_slice(opened.expose())
+            .map_err(|source| sealed(keyspace::Error::Value { key: "config drive".to_owned(), source }))?;
+    }
+    let phone_home = shared
+        .lines
+        .replicas(record.rack, Service::Pxe)
+        .first()
+        .map(|replica| format!("http://{}/life/{node}/{life_key}", replica.member.data_endpoint));
+    files.entry("openstack/latest/meta_data.json".to_owned()).or_insert_with(|| {
+        let data = serde_json::json!({
+            "uuid": node,
+            "name": intent.name,
+            "hostname": intent.name,
+            "phone_home": phone_home,
+        });
+        data.to_string().into_bytes()
+    });
+    let json = serde_json::to_vec(&files)
+        .map_err(|source| sealed(keyspace::Error::Value { key: "config drive".to_owned(), source }))?;
+    let config_drive = registry.sealer.seal(&format!("{node}/config-drive"), &json).map_err(sealed)?;
+    Ok(Work::Write {
+        name: image.name,
+        digest: image.digest,
+        encoding: image.encoding,
+        unpacked_size: image.unpacked_size,
+        config_drive,
+    })
+}
+
+/// Has the pxe-service answer by the decision.
+pub(crate) async fn ensure(shared: &Shared, record: &Record, claim: Claim) -> Progress {
+    let line = match shared.lines.to_owner(record.rack, Service::Pxe, record.node) {
+        Ok(line) => line,
+        Err(error) => {
+            tracing::info!(node = %record.node, %error, "no pxe-service");
+            return Progress::Underway;
+        }
+    };
+    let request = EnsureBootRequest { node: record.node.to_string(), order: Some(order(record, claim).into()) };
+    match PxeServiceClient::new(line).ensure_boot(request).await {
+        Ok(_) => Progress::Done(clock::now()),
+        Err(status) if status::reason(&status).as_deref() == Some("BOOT_FILE") => {
+            let text = status.message().to_owned();
+            Progress::Failed(Failure { cause: Cause::RamdiskMissing, text, at: clock::now() })
+        }
+        Err(status) => {
+            tracing::info!(node = %record.node, %status, "the pxe-service is not ready");
+            Progress::Underway
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Everything that can go wrong in a scheduler-service, and what a caller can do about it.
+
+use domain::{id::NodeId, provision::Refused};
+use service_kit::{
+    serve::CannotBind,
+    status::{Failure, Kind, status},
+};
+
+/// Why it did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request can not be read.
+    #[error("the request is not right")]
+    Request(#[from] proto::convert::Invalid),
+    /// The thing named does not exist.
+    #[error("there is no {kind} {name:?}; see: ironmesh {kind} list")]
+    Missing {
+        /// What kind of thing.
+        kind: &'static str,
+        /// How it was named.
+        name: String,
+    },
+    /// Somebody else has it.
+    #[error("{what} {value} is taken by {kind} {holder}")]
+    Taken {
+        /// What is taken.
+        what: &'static str,
+        /// Which.
+        value: String,
+        /// What has it.
+        kind: String,
+        /// Its name.
+        holder: String,
+    },
+    /// The node's life does not move that way.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Not while it is in use.
+    #[error("{0}")]
+    InUse(String),
+    /// An operation runs.
+    #[error("node {name} is busy ({state}); wait for it, or abort it with: ironmesh node abort {name}")]
+    Busy {
+        /// The node.
+        name: String,
+        /// Its state.
+        state: String,
+    },
+    /// The rack has no address left.
+    #[error("rack {rack:?} has no free address between {first} and {last}; widen its range: ironmesh rack set …")]
+    NoAddress {
+        /// The rack.
+        rack: String,
+        /// The first of its range.
+        first: std::net::Ipv4Addr,
+        /// The last.
+        last: std::net::Ipv4Addr,
+    },
+    /// This instance may not act.
+    #[error(transparent)]
+    Mesh(#[from] mesh::Error),
+    /// The store did not do it.
+    #[error("the store did not do it")]
+    Store(#[from] keyspace::Error),
+    /// A secret can not be sealed or opened.
+    #[error("a secret of node {node} can not be used")]
+    Sealed {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        source: keyspace::Error,
+    },
+    /// No randomness.
+    #[error("the operating system gives no randomness")]
+    Random(#[from] getrandom::Error),
+    /// A leaf did not do it.
+    #[error("{0}")]
+    Leaf(String),
+    /// It can not begin.
+    #[error(transparent)]
+    Begin(#[from] mesh::CannotBegin),
+    /// It can not listen.
+    #[error(transparent)]
+    Bind(#[from] CannotBind),
+}
+
+impl Failure for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Request(_) => Kind::Invalid,
+            Self::Missing { .. } => Kind::Missing,
+            Self::Taken { .. } => Kind::Taken,
+            Self::Refused(_) | Self::InUse(_) | Self::Busy { .. } | Self::NoAddress { .. } => Kind::NotNow,
+            Self::Mesh(error) => error.kind(),
+            Self::Store(keyspace::Error::Conflict) => Kind::Conflict,
+            Self::Store(error) if error.is_away() => Kind::Unavailable,
+            Self::Leaf(_) => Kind::Unavailable,
+            Self::Store(_) | Self::Sealed { .. } | Self::Random(_) | Self::Begin(_) | Self::Bind(_) => Kind::Internal,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "REQUEST",
+            Self::Missing { .. } => "MISSING",
+            Self::Taken { .. } => "TAKEN",
+            Self::Refused(_) => "REFUSED",
+            Self::InUse(_) => "IN_USE",
+            Self::Busy { .. } => "BUSY",
+            Self::NoAddress { .. } => "NO_ADDRESS",
+            Self::Mesh(error) => error.reason(),
+            Self::Store(keyspace::Error::Conflict) => "CONFLICT",
+            Self::Store(error) if error.is_away() => "STORE_AWAY",
+            Self::Store(_) => "STORE",
+            Self::Sealed { .. } => "SEALED",
+            Self::Random(_) => "RANDOM",
+            Self::Leaf(_) => "LEAF",
+            Self::Begin(_) | Self::Bind(_) => "BEGIN",
+        }
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        if let Self::Mesh(error) = self { error.facts() } else { Vec::new() }
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        status("scheduler-service", &error)
+    }
+}

@@ -1,0 +1,23 @@
+//! The public gRPC API: decode, one call, encode.
+
+mod events;
+mod images;
+mod nodes;
+mod operations;
+mod racks;
+mod show;
+
+use domain::plan::Limits;
+use service_kit::Host;
+
+use crate::{hot::Hot, lines::Lines, registry::Registry};
+
+/// What the API and the work share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) registry: Registry,
+    pub(crate) hot: Hot,
+    pub(crate) lines: Lines,
+    pub(crate) limits: Limits,
+    pub(crate) host: Host,
+}

@@ -1,0 +1,122 @@
+//! Images.
+
+use domain::{
+    id::ImageId,
+    image::{Digest, Image},
+};
+use keyspace::{Expect, key, value::Holder};
+use proto::{
+    api::v1::{
+        CreateImageRequest, CreateImageResponse, DeleteImageRequest, DeleteImageResponse, GetImageRequest,
+        GetImageResponse, Image as WireImage, ListImagesRequest, ListImagesResponse,
+        image_service_server::ImageService,
+    },
+    convert::{Invalid, encoding, encoding_word, purpose, purpose_word, text},
+};
+use tonic::{Request, Response, Status};
+
+use super::Shared;
+use crate::Error;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn shown(image: Image) -> WireImage {
+    WireImage {
+        id: image.id.to_string(),
+        name: image.name,
+        url: image.url,
+        digest: image.digest.to_string(),
+        encoding: encoding_word(image.encoding).to_owned(),
+        purpose: purpose_word(image.purpose).to_owned(),
+        unpacked_size: image.unpacked_size.unwrap_or(0),
+    }
+}
+
+fn decode(request: CreateImageRequest) -> Result<Image, Invalid> {
+    if request.name.is_empty() || request.name.len() > 255 {
+        return Err(Invalid::wrong("name", "must have 1 to 255 characters"));
+    }
+    if !["http://", "https://", "file://"].iter().any(|scheme| request.url.starts_with(scheme)) {
+        return Err(Invalid::wrong("url", format!("{:?} must begin with http://, https:// or file://", request.url)));
+    }
+    Ok(Image {
+        id: ImageId::new(uuid::Uuid::new_v4()),
+        name: request.name,
+        url: request.url,
+        digest: text::<Digest>("digest", &request.digest)?,
+        encoding: encoding(&request.encoding)?,
+        purpose: purpose(&request.purpose)?,
+        unpacked_size: (request.unpacked_size > 0).then_some(request.unpacked_size),
+    })
+}
+
+impl Shared {
+    async fn create(&self, image: &Image) -> Result<(), Error> {
+        let holder = Holder { kind: "image".to_owned(), id: image.id.uuid(), name: image.name.clone() };
+        let name = key::image_name(&image.name);
+        let taken = || Error::Taken {
+            what: "the name",
+            value: image.name.clone(),
+            kind: "image".to_owned(),
+            holder: image.name.clone(),
+        };
+        let change = self.registry.mesh.as_member()?.put(&name, &holder, Expect::Absent)?.put(
+            &key::image(image.id),
+            image,
+            Expect::Absent,
+        )?;
+        match self.registry.mesh.commit(change).await {
+            Err(mesh::Error::Store(keyspace::Error::Conflict)) => Err(taken()),
+            outcome => outcome.map(drop).map_err(Into::into),
+        }
+    }
+
+    async fn forget_image(&self, name: &str) -> Result<(), Error> {
+        let image = self.registry.image_named(name)?;
+        let id = image.value.id;
+        let racks = self.registry.view().list(&key::racks());
+        let rack = racks.iter().find(|(_, rack)| [rack.value.kernel, rack.value.ramdisk].contains(&Some(id)));
+        if let Some((_, rack)) = rack {
+            let text = format!("image {} is what the agent of rack {:?} boots", image.value.name, rack.value.name);
+            return Err(Error::InUse(text));
+        }
+        for (node, rack) in self.registry.nodes(None) {
+            let intent = self.registry.view().get(&key::intent(rack, node)).map(|intent| intent.value);
+            if let Some(intent) = intent.filter(|intent| intent.deployment.as_ref().is_some_and(|d| d.image == id)) {
+                return Err(Error::InUse(format!("image {} runs on node {}", image.value.name, intent.name)));
+            }
+        }
+        let change = self
+            .registry
+            .mesh
+            .as_member()?
+            .delete(&key::image(id), Expect::Revision(image.revision))
+            .clear(&key::image_name(&image.value.name));
+        self.registry.mesh.commit(change).await?;
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl ImageService for Shared {
+    async fn create_image(&self, request: Request<CreateImageRequest>) -> Answer<CreateImageResponse> {
+        let image = decode(request.into_inner()).map_err(Error::from)?;
+        self.create(&image).await?;
+        Ok(Response::new(CreateImageResponse { image: Some(shown(image)) }))
+    }
+
+    async fn get_image(&self, request: Request<GetImageRequest>) -> Answer<GetImageResponse> {
+        let image = self.registry.image_named(&request.into_inner().image)?;
+        Ok(Response::new(GetImageResponse { image: Some(shown(image.value)) }))
+    }
+
+    async fn list_images(&self, _: Request<ListImagesRequest>) -> Answer<ListImagesResponse> {
+        let images = self.registry.view().list(&key::images()).into_iter();
+        Ok(Response::new(ListImagesResponse { images: images.map(|(_, image)| shown(image.value)).collect() }))
+    }
+
+    async fn delete_image(&self, request: Request<DeleteImageRequest>) -> Answer<DeleteImageResponse> {
+        self.forget_image(&request.into_inner().image).await?;
+        Ok(Response::new(DeleteImageResponse {}))
+    }
+}

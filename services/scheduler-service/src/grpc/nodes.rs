@@ -1,0 +1,305 @@
+//! Nodes.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use domain::{
+    net::{BmcAddr, MacAddr},
+    power::BootMode,
+    provision::{Event, Verb},
+    secret::Secret,
+};
+use futures::{StreamExt as _, stream::BoxStream};
+use keyspace::{
+    key,
+    value::{ConfigDrive, Deployment, Intent},
+    view::News,
+};
+use proto::{
+    api::v1::{
+        Boot, CreateNodeRequest, CreateNodeResponse, DeleteNodeRequest, DeleteNodeResponse, EnsureNodePowerRequest,
+        EnsureNodePowerResponse, GetNodeRequest, GetNodeResponse, GetNodeTimelineRequest, GetNodeTimelineResponse,
+        ListNodesRequest, ListNodesResponse, Node, ProvisionNodeRequest, ProvisionNodeResponse, UpdateNodeRequest,
+        UpdateNodeResponse, WatchNodeRequest, WatchNodeResponse, node_service_server::NodeService,
+    },
+    convert::{Invalid, required, text},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{Shared, show};
+use crate::{
+    Error, record,
+    registry::{NewNode, NodeChange, Record},
+    work::pass::{aborted, without_power},
+};
+
+/// Nodes on one page.
+const PAGE: u32 = 1000;
+/// Octets of a config drive that come with a request; more is given as a URL.
+const CONFIG_DRIVE: usize = 512 << 10;
+/// The longest name; it becomes a host name (RFC 1123 §2.1).
+const LONGEST_NAME: usize = 63;
+/// How often a watcher is told at most.
+const PACE: Duration = Duration::from_millis(200);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl Shared {
+    fn shown(&self, name: &str) -> Result<Node, Error> {
+        Ok(show::node(self, &self.registry.named(name)?))
+    }
+
+    async fn provision(&self, request: ProvisionNodeRequest) -> Result<Node, Error> {
+        let record = self.registry.named(&request.node)?;
+        let verb: Verb = text("verb", &request.verb)?;
+        let mut intent = without_power(&record.intent.value);
+        if let Verb::Deploy | Verb::Rebuild = verb {
+            intent.deployment = Some(self.deployment(&record, &request)?);
+        }
+        let failure = (verb == Verb::Abort).then(|| aborted(record.life.value.state));
+        let changed = (intent != record.intent.value).then_some(&intent);
+        self.registry.accept(&record, Event::Asked(verb), failure, changed).await?;
+        let node = self.shown(&request.node)?;
+        let state = node.observed.as_ref().map(|observed| observed.state.clone()).unwrap_or_default();
+        self.hot.tell(Some(record.node), "STATE", state);
+        Ok(node)
+    }
+
+    fn deployment(&self, record: &Record, request: &ProvisionNodeRequest) -> Result<Deployment, Error> {
+        let before = record.intent.value.deployment.as_ref();
+        let image = match (request.image.is_empty(), before) {
+            (true, Some(before)) => before.image,
+            (true, None) => return Err(Invalid::Missing("image").into()),
+            (false, _) => self.registry.image_named(&request.image)?.value.id,
+        };
+        let size: usize = request.config_drive.values().map(Vec::len).sum();
+        if size > CONFIG_DRIVE {
+            return Err(Invalid::wrong("config_drive", format!("{size} octets; at most {CONFIG_DRIVE}")).into());
+        }
+        if request.config_drive.is_empty() {
+            return Ok(Deployment { image, config_drive: None });
+        }
+        let files: ConfigDrive = request.config_drive.clone().into_iter().collect::<BTreeMap<_, _>>();
+        let (node, sealed) = (record.node, |source| Error::Sealed { node: record.node, source });
+        let json = serde_json::to_vec(&files)
+            .map_err(|source| sealed(keyspace::Error::Value { key: "config drive".to_owned(), source }))?;
+        let config_drive = self.registry.sealer.seal(&format!("{node}/config-drive"), &json).map_err(sealed)?;
+        Ok(Deployment { image, config_drive: Some(config_drive) })
+    }
+
+    async fn power(&self, request: EnsureNodePowerRequest) -> Result<u64, Error> {
+        let record = self.registry.named(&request.node)?;
+        let target = required("target", request.target)?.try_into()?;
+        let state = record.life.value.state;
+        if state.is_busy() {
+            let Intent { name, .. } = record.intent.value;
+            return Err(Error::Busy { name, state: state.to_string() });
+        }
+        Ok(self.registry.accept_power(&record, target).await?.number())
+    }
+
+    async fn timeline(&self, name: &str) -> Result<GetNodeTimelineResponse, Error> {
+        let record = self.registry.named(name)?;
+        let boots = record::boots(&self.registry, &self.hot, record.node).await?;
+        let observed = show::node(self, &record).observed.unwrap_or_default();
+        let failure = observed.last_failure.map(|failure| failure.text).unwrap_or_default();
+        Ok(GetNodeTimelineResponse {
+            boots: boots
+                .into_iter()
+                .map(|boot| Boot {
+                    generation: boot.generation.number(),
+                    entries: boot.entries.into_iter().map(Into::into).collect(),
+                })
+                .collect(),
+            diagnosis: if failure.is_empty() { observed.diagnosis } else { failure },
+            next_step: observed.next_step,
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for Shared {
+    async fn create_node(&self, request: Request<CreateNodeRequest>) -> Answer<CreateNodeResponse> {
+        let request = request.into_inner();
+        let rack = self.registry.rack_named(&request.rack)?;
+        let node = self.registry.create(&rack, new_node(request).map_err(Error::from)?).await?;
+        let shown = self.shown(&node.to_string())?;
+        self.hot.tell(Some(node), "ENROLLED", shown.name.clone());
+        Ok(Response::new(CreateNodeResponse { node: Some(shown) }))
+    }
+
+    async fn get_node(&self, request: Request<GetNodeRequest>) -> Answer<GetNodeResponse> {
+        let node = self.shown(&request.into_inner().node)?;
+        Ok(Response::new(GetNodeResponse { node: Some(node) }))
+    }
+
+    async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Answer<ListNodesResponse> {
+        let request = request.into_inner();
+        let only = request.rack.map(|rack| self.registry.rack_named(&rack)).transpose()?;
+        let size = if request.page_size == 0 { PAGE } else { request.page_size.min(PAGE) };
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let nodes = self.registry.nodes(only.map(|rack| rack.value.id));
+        let after = nodes.into_iter().skip_while(|(node, _)| node.to_string() <= request.after);
+        let mut page: Vec<_> = after.take(size.saturating_add(1)).collect();
+        let more = page.len() > size;
+        page.truncate(size);
+        let next_after = page.last().filter(|_| more).map(|(node, _)| node.to_string()).unwrap_or_default();
+        let records = page.into_iter().filter_map(|(node, rack)| self.registry.record(rack, node));
+        let nodes = records.map(|record| show::node(self, &record)).collect();
+        Ok(Response::new(ListNodesResponse { nodes, next_after }))
+    }
+
+    async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Answer<UpdateNodeResponse> {
+        let request = request.into_inner();
+        let record = self.registry.named(&request.node)?;
+        self.registry.update(&record, node_change(request).map_err(Error::from)?).await?;
+        let node = self.shown(&record.node.to_string())?;
+        Ok(Response::new(UpdateNodeResponse { node: Some(node) }))
+    }
+
+    async fn delete_node(&self, request: Request<DeleteNodeRequest>) -> Answer<DeleteNodeResponse> {
+        let record = self.registry.named(&request.into_inner().node)?;
+        self.registry.remove(&record).await?;
+        self.hot.forget(record.node);
+        self.hot.tell(Some(record.node), "DELETED", record.intent.value.name);
+        Ok(Response::new(DeleteNodeResponse {}))
+    }
+
+    async fn provision_node(&self, request: Request<ProvisionNodeRequest>) -> Answer<ProvisionNodeResponse> {
+        let node = self.provision(request.into_inner()).await?;
+        Ok(Response::new(ProvisionNodeResponse { node: Some(node) }))
+    }
+
+    async fn ensure_node_power(&self, request: Request<EnsureNodePowerRequest>) -> Answer<EnsureNodePowerResponse> {
+        let generation = self.power(request.into_inner()).await?;
+        Ok(Response::new(EnsureNodePowerResponse { generation }))
+    }
+
+    async fn get_node_timeline(&self, request: Request<GetNodeTimelineRequest>) -> Answer<GetNodeTimelineResponse> {
+        Ok(Response::new(self.timeline(&request.into_inner().node).await?))
+    }
+
+    type WatchNodeStream = BoxStream<'static, Result<WatchNodeResponse, Status>>;
+
+    async fn watch_node(&self, request: Request<WatchNodeRequest>) -> Answer<Self::WatchNodeStream> {
+        let record = self.registry.named(&request.into_inner().node)?;
+        let (sender, receiver) = mpsc::channel(4);
+        let watcher = Watcher { view: self.registry.view().subscribe(), hot: self.hot.touched() };
+        let shared = Arc::new(self.watched());
+        self.host.spawn(watch(shared, record.node, watcher, sender));
+        Ok(Response::new(ReceiverStream::new(receiver).boxed()))
+    }
+}
+
+impl Shared {
+    /// A handle for a stream that outlives the call.
+    fn watched(&self) -> Self {
+        Self {
+            registry: self.registry.clone(),
+            hot: self.hot.clone(),
+            lines: self.lines.clone(),
+            limits: self.limits,
+            host: self.host.clone(),
+        }
+    }
+}
+
+struct Watcher {
+    view: keyspace::view::Subscription,
+    hot: tokio::sync::broadcast::Receiver<domain::id::NodeId>,
+}
+
+/// Sends the node whenever it is another than the one sent last, until nobody listens.
+async fn watch(
+    shared: Arc<Shared>,
+    node: domain::id::NodeId,
+    mut watcher: Watcher,
+    sender: mpsc::Sender<Result<WatchNodeResponse, Status>>,
+) {
+    let mut last = None;
+    loop {
+        let shown = match shared.shown(&node.to_string()) {
+            Ok(shown) => shown,
+            Err(error) => {
+                // It was deleted: that ends the stream, and whoever listened knows why.
+                let _ = sender.send(Err(error.into())).await;
+                return;
+            }
+        };
+        if last.as_ref() != Some(&shown) {
+            last = Some(shown.clone());
+            if sender.send(Ok(WatchNodeResponse { node: Some(shown) })).await.is_err() {
+                return;
+            }
+        }
+        loop {
+            let is_mine = tokio::select! {
+                () = sender.closed() => return,
+                () = shared.host.stopping() => return,
+                news = watcher.view.next() => match news {
+                    Some(News::Path(path)) => key::node_of(&path).is_some_and(|(_, of)| of == node),
+                    Some(News::Everything) => true,
+                    None => return,
+                },
+                touched = watcher.hot.recv() => touched.map_or(true, |of| of == node),
+            };
+            if is_mine {
+                break;
+            }
+        }
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+fn new_node(request: CreateNodeRequest) -> Result<NewNode, Invalid> {
+    let boot_mode = request.boot_mode().try_into().unwrap_or_default();
+    Ok(NewNode {
+        name: name(&request.name)?,
+        bmc: text::<BmcAddr>("bmc_address", &request.bmc_address)?,
+        user: request.bmc_user,
+        password: Secret::new(request.bmc_password.into_bytes()),
+        boot_mode,
+        macs: macs("macs", &request.macs)?,
+        wait_for_life_seconds: (request.wait_for_life_seconds > 0).then_some(request.wait_for_life_seconds),
+        boot_files_by_tftp: request.boot_files_by_tftp,
+    })
+}
+
+fn node_change(request: UpdateNodeRequest) -> Result<NodeChange, Invalid> {
+    let boot_mode: Option<BootMode> = request.boot_mode().try_into().ok();
+    Ok(NodeChange {
+        boot_mode,
+        name: request.name.as_deref().map(name).transpose()?,
+        bmc: request.bmc_address.map(|address| text("bmc_address", &address)).transpose()?,
+        user: request.bmc_user,
+        password: request.bmc_password.map(|password| Secret::new(password.into_bytes())),
+        add_macs: macs("add_macs", &request.add_macs)?,
+        remove_macs: macs("remove_macs", &request.remove_macs)?,
+        wait_for_life_seconds: request.wait_for_life_seconds,
+        boot_files_by_tftp: request.boot_files_by_tftp,
+    })
+}
+
+fn macs(field: &'static str, all: &[String]) -> Result<Vec<MacAddr>, Invalid> {
+    let macs = all.iter().map(|mac| text::<MacAddr>(field, mac));
+    macs.map(|mac| {
+        let mac = mac?;
+        if mac.is_unicast() { Ok(mac) } else { Err(Invalid::wrong(field, format!("{mac} is not the MAC of one NIC"))) }
+    })
+    .collect()
+}
+
+fn name(text: &str) -> Result<String, Invalid> {
+    let fits = !text.is_empty()
+        && text.len() <= LONGEST_NAME
+        && !text.starts_with('-')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
+    let is_id = text.parse::<domain::id::NodeId>().is_ok();
+    if fits && !is_id {
+        return Ok(text.to_owned());
+    }
+    let why =
+        format!("{text:?} must have 1 to {LONGEST_NAME} letters, digits, '-', '.', '_', '~', and not look like an id");
+    Err(Invalid::wrong("name", why))
+}

@@ -1,0 +1,199 @@
+//! Racks.
+
+use std::net::Ipv4Addr;
+
+use domain::{id::RackId, net::Subnet, ring::Ring, service::Service};
+use keyspace::{
+    Expect, key,
+    key::Scope,
+    store::Revised,
+    value::{Holder, Network, Rack},
+};
+use proto::{
+    api::v1::{
+        CreateRackRequest, CreateRackResponse, GetRackRequest, GetRackResponse, ListRacksRequest, ListRacksResponse,
+        Rack as WireRack, Replica as WireReplica, UnknownMac, UpdateRackRequest, UpdateRackResponse,
+        rack_service_server::RackService,
+    },
+    convert::{Invalid, text},
+};
+use service_kit::config::is_rack_name;
+use tonic::{Request, Response, Status};
+
+use super::Shared;
+use crate::Error;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl Shared {
+    fn shown_rack(&self, rack: &Rack) -> WireRack {
+        let image = |id| self.registry.image(id).map(|image| image.value.name);
+        let network = rack.network.as_ref();
+        let or_empty = |address: Option<Ipv4Addr>| address.map(|address| address.to_string()).unwrap_or_default();
+        WireRack {
+            id: rack.id.to_string(),
+            name: rack.name.clone(),
+            subnet: network.map(|network| network.subnet.to_string()).unwrap_or_default(),
+            first_address: or_empty(network.map(|network| network.first)),
+            last_address: or_empty(network.map(|network| network.last)),
+            router: or_empty(network.and_then(|network| network.router)),
+            server_identifier: or_empty(network.map(|network| network.server_identifier)),
+            kernel: rack.kernel.and_then(image).unwrap_or_default(),
+            ramdisk: rack.ramdisk.and_then(image).unwrap_or_default(),
+            kernel_arguments: rack.kernel_arguments.clone(),
+            replicas: self.replicas_of(rack.id),
+            unknown_macs: self.unknown_macs(rack.id),
+        }
+    }
+
+    fn replicas_of(&self, rack: RackId) -> Vec<WireReplica> {
+        let nodes = self.registry.nodes(Some(rack));
+        let mut shown = Vec::new();
+        for service in Service::ALL {
+            let scope = if service == Service::Scheduler { Scope::Datacenter } else { Scope::Rack(rack) };
+            let ring: Option<Revised<Ring>> = self.registry.view().get(&key::ring(scope, service));
+            let leader = self.registry.view().get(&key::election(scope, service));
+            for (path, member) in self.registry.view().list(&key::members(scope, service)) {
+                let Some(instance) = key::last(&path) else { continue };
+                let owned =
+                    |(node, _): &&(_, _)| ring.as_ref().is_some_and(|ring| ring.value.owner(*node) == Some(instance));
+                shown.push(WireReplica {
+                    service: service.to_string(),
+                    instance: instance.to_string(),
+                    endpoint: member.value.endpoint,
+                    leader: leader.as_ref().is_some_and(|leader| leader.value.instance == instance),
+                    stopping: member.value.stopping,
+                    owns: u32::try_from(nodes.iter().filter(owned).count()).unwrap_or(u32::MAX),
+                });
+            }
+        }
+        shown
+    }
+
+    fn unknown_macs(&self, rack: RackId) -> Vec<UnknownMac> {
+        let mut macs = self.registry.view().list(&key::unknowns(rack));
+        macs.sort_by_key(|(_, unknown)| std::cmp::Reverse(unknown.value.seen_at));
+        let shown = macs.into_iter().filter_map(|(path, unknown)| {
+            Some(UnknownMac {
+                mac: path.rsplit('/').next()?.to_owned(),
+                seen_at_ms: unknown.value.seen_at.millis(),
+                firmware: unknown.value.firmware,
+            })
+        });
+        shown.collect()
+    }
+
+    async fn make_rack(&self, wire: WireRack) -> Result<Rack, Error> {
+        if !is_rack_name(&wire.name) {
+            let why = format!("{:?} must be lower-case letters, digits and dashes", wire.name);
+            return Err(Invalid::wrong("name", why).into());
+        }
+        let rack = Rack {
+            id: RackId::new(uuid::Uuid::new_v4()),
+            network: network(&wire)?,
+            kernel: self.image_id(&wire.kernel)?,
+            ramdisk: self.image_id(&wire.ramdisk)?,
+            kernel_arguments: wire.kernel_arguments,
+            name: wire.name,
+        };
+        let holder = Holder { kind: "rack".to_owned(), id: rack.id.uuid(), name: rack.name.clone() };
+        let change = self.registry.mesh.as_member()?.put(&key::rack_name(&rack.name), &holder, Expect::Absent)?.put(
+            &key::rack(rack.id),
+            &rack,
+            Expect::Absent,
+        )?;
+        match self.registry.mesh.commit(change).await {
+            Err(mesh::Error::Store(keyspace::Error::Conflict)) => {
+                let (value, holder) = (rack.name.clone(), rack.name);
+                Err(Error::Taken { what: "the name", value, kind: "rack".to_owned(), holder })
+            }
+            outcome => outcome.map(|_| rack).map_err(Into::into),
+        }
+    }
+
+    fn image_id(&self, name: &str) -> Result<Option<domain::id::ImageId>, Error> {
+        if name.is_empty() { Ok(None) } else { Ok(Some(self.registry.image_named(name)?.value.id)) }
+    }
+
+    async fn change_rack(&self, request: UpdateRackRequest) -> Result<Rack, Error> {
+        let read = self.registry.rack_named(&request.rack)?;
+        let mut rack = read.value.clone();
+        if let Some(kernel) = &request.kernel {
+            rack.kernel = self.image_id(kernel)?;
+        }
+        if let Some(ramdisk) = &request.ramdisk {
+            rack.ramdisk = self.image_id(ramdisk)?;
+        }
+        rack.kernel_arguments = request.kernel_arguments.unwrap_or(rack.kernel_arguments);
+        let mut wire = self.shown_rack(&rack);
+        let touches = [
+            (&request.subnet, &mut wire.subnet),
+            (&request.first_address, &mut wire.first_address),
+            (&request.last_address, &mut wire.last_address),
+            (&request.router, &mut wire.router),
+            (&request.server_identifier, &mut wire.server_identifier),
+        ];
+        for (new, old) in touches {
+            if let Some(new) = new {
+                old.clone_from(new);
+            }
+        }
+        rack.network = network(&wire)?;
+        let change =
+            self.registry.mesh.as_member()?.put(&key::rack(rack.id), &rack, Expect::Revision(read.revision))?;
+        self.registry.mesh.commit(change).await?;
+        Ok(rack)
+    }
+}
+
+/// The provisioning network that a message describes; none where its subnet is empty.
+fn network(wire: &WireRack) -> Result<Option<Network>, Invalid> {
+    if wire.subnet.is_empty() {
+        return Ok(None);
+    }
+    let subnet: Subnet = text("subnet", &wire.subnet)?;
+    let inside = |field: &'static str, value: &str| {
+        let address: Ipv4Addr = text(field, value)?;
+        if subnet.contains(address) {
+            Ok(address)
+        } else {
+            Err(Invalid::wrong(field, format!("{address} is not in {subnet}")))
+        }
+    };
+    let (first, last) = (inside("first_address", &wire.first_address)?, inside("last_address", &wire.last_address)?);
+    if first > last {
+        return Err(Invalid::wrong("last_address", format!("{last} comes before {first}")));
+    }
+    Ok(Some(Network {
+        subnet,
+        first,
+        last,
+        router: if wire.router.is_empty() { None } else { Some(inside("router", &wire.router)?) },
+        name_servers: Vec::new(),
+        server_identifier: inside("server_identifier", &wire.server_identifier)?,
+    }))
+}
+
+#[tonic::async_trait]
+impl RackService for Shared {
+    async fn create_rack(&self, request: Request<CreateRackRequest>) -> Answer<CreateRackResponse> {
+        let wire = request.into_inner().rack.ok_or_else(|| Error::from(Invalid::Missing("rack")))?;
+        let rack = self.make_rack(wire).await?;
+        Ok(Response::new(CreateRackResponse { rack: Some(self.shown_rack(&rack)) }))
+    }
+
+    async fn get_rack(&self, request: Request<GetRackRequest>) -> Answer<GetRackResponse> {
+        let rack = self.registry.rack_named(&request.into_inner().rack)?;
+        Ok(Response::new(GetRackResponse { rack: Some(self.shown_rack(&rack.value)) }))
+    }
+
+    async fn list_racks(&self, _: Request<ListRacksRequest>) -> Answer<ListRacksResponse> {
+        let racks = self.registry.view().list(&key::racks()).into_iter();
+        Ok(Response::new(ListRacksResponse { racks: racks.map(|(_, rack)| self.shown_rack(&rack.value)).collect() }))
+    }
+
+    async fn update_rack(&self, request: Request<UpdateRackRequest>) -> Answer<UpdateRackResponse> {
+        let rack = self.change_rack(request.into_inner()).await?;
+        Ok(Response::new(UpdateRackResponse { rack: Some(self.shown_rack(&rack)) }))
+    }
+}

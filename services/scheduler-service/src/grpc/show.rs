@@ -1,0 +1,90 @@
+//! Records as the public API shows them.
+
+use domain::{
+    failure::Failure,
+    plan::{Plan, Waiting, plan},
+    timeline,
+};
+use proto::api::v1 as wire;
+use service_kit::clock;
+
+use super::Shared;
+use crate::{registry::Record, work::seen};
+
+/// A node.
+pub(super) fn node(shared: &Shared, record: &Record) -> wire::Node {
+    let rack = shared.registry.rack(record.rack).map(|rack| rack.value.name).unwrap_or_default();
+    wire::Node {
+        id: record.node.to_string(),
+        name: record.intent.value.name.clone(),
+        rack,
+        intent: Some(intent(shared, record)),
+        observed: Some(observed(shared, record)),
+        generation: record.life.value.generation.number(),
+        revision: u64::try_from(record.life.revision.max(record.intent.revision)).unwrap_or(0),
+    }
+}
+
+fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
+    let intent = &record.intent.value;
+    let image = intent.deployment.as_ref().and_then(|deployment| shared.registry.image(deployment.image));
+    wire::NodeIntent {
+        bmc_address: intent.bmc.address.to_string(),
+        bmc_user: intent.bmc.user.clone(),
+        boot_mode: proto::common::v1::BootMode::from(intent.boot_mode).into(),
+        image: image.map(|image| image.value.name).unwrap_or_default(),
+        wait_for_life_seconds: intent.wait_for_life_seconds.unwrap_or(0),
+        boot_files_by_tftp: intent.boot_files_by_tftp,
+        ports: record
+            .ports
+            .iter()
+            .map(|(mac, port)| wire::Port {
+                id: port.value.id.to_string(),
+                mac: mac.to_string(),
+                address: port.value.address.map(|address| address.to_string()).unwrap_or_default(),
+            })
+            .collect(),
+    }
+}
+
+fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
+    let life = &record.life.value;
+    let entries = shared.hot.boot(record.node, life.generation);
+    let diagnosis = life.state.is_busy().then(|| timeline::diagnose(&entries)).flatten();
+    let failure = life.failure.clone().or_else(|| power_failure(record));
+    let power = record.power.as_ref();
+    let operation = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
+    wire::NodeObserved {
+        state: life.state.to_string(),
+        state_since_ms: life.since.millis(),
+        power: power.map_or(0, |power| proto::common::v1::Power::from(power.power).into()),
+        power_seen_at_ms: power.map_or(0, |power| power.seen_at.millis()),
+        waiting: waiting(shared, record).map(|waiting| wire::Waiting {
+            thing: waiting.thing.words().to_owned(),
+            since_ms: waiting.since.millis(),
+            until_ms: waiting.until.millis(),
+        }),
+        next_step: failure.as_ref().map(|failure| failure.cause.next_step().to_owned()).unwrap_or_default(),
+        last_failure: failure.map(Into::into),
+        diagnosis: diagnosis.map(|(_, text)| text).unwrap_or_default(),
+        operation: operation.map(|operation| operation.value.id.to_string()).unwrap_or_default(),
+        last_entry: entries.last().cloned().map(Into::into),
+        hardware: record.inventory.clone().map(|inventory| inventory.hardware.into()),
+        verbs: life.state.verbs().iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// A power instruction outside an operation that failed.
+fn power_failure(record: &Record) -> Option<Failure> {
+    let settled = record.power.as_ref()?.settled.as_ref()?;
+    settled.failure.clone().filter(|_| settled.generation == record.life.value.generation)
+}
+
+/// What the node waits for, by the same plan that the owner's passes make.
+pub(super) fn waiting(shared: &Shared, record: &Record) -> Option<Waiting> {
+    let (wanted, seen) = (seen::wanted(record), seen::seen(record, &shared.hot));
+    match plan(&wanted, &seen, &shared.limits, clock::now()) {
+        Plan::Wait(waiting) | Plan::Act(_, waiting) => Some(waiting),
+        Plan::Rest | Plan::Step(..) => None,
+    }
+}

@@ -1,0 +1,96 @@
+//! Lines to leaves: to a node's owner, or to every replica of a rack's service.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use domain::{
+    id::{InstanceId, NodeId, RackId},
+    ring::Ring,
+    service::Service,
+};
+use keyspace::{View, key, key::Scope, store::Revised, value::Member};
+use service_kit::{
+    client::{self, Line},
+    tls::Tls,
+};
+
+use crate::Error;
+
+/// How long one call of a leaf may take.
+const DEADLINE: Duration = Duration::from_secs(15);
+/// Lines kept; endpoints that are no more go with the rest.
+const MOST: usize = 4096;
+
+/// The lines. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Lines {
+    tls: Tls,
+    view: View,
+    open: Arc<Mutex<HashMap<(String, Service), Line>>>,
+}
+
+/// A replica of a leaf.
+#[derive(Debug, Clone)]
+pub(crate) struct Replica {
+    pub(crate) instance: InstanceId,
+    pub(crate) member: Member,
+}
+
+impl Lines {
+    pub(crate) fn new(tls: Tls, view: View) -> Self {
+        Self { tls, view, open: Arc::default() }
+    }
+
+    /// The replicas of a rack's service.
+    pub(crate) fn replicas(&self, rack: RackId, service: Service) -> Vec<Replica> {
+        let members: Vec<(String, Revised<Member>)> = self.view.list(&key::members(Scope::Rack(rack), service));
+        members
+            .into_iter()
+            .filter_map(|(path, member)| Some(Replica { instance: key::last(&path)?, member: member.value }))
+            .collect()
+    }
+
+    /// A line to the node's owner in a service of its rack.
+    pub(crate) fn to_owner(&self, rack: RackId, service: Service, node: NodeId) -> Result<Line, Error> {
+        let nobody = || Error::Leaf(format!("no {service} of the rack answers; see: ironmesh rack show"));
+        let ring: Revised<Ring> = self.view.get(&key::ring(Scope::Rack(rack), service)).ok_or_else(nobody)?;
+        let owner = ring.value.owner(node).ok_or_else(nobody)?;
+        let member = self.view.get(&key::member(Scope::Rack(rack), service, owner)).ok_or_else(nobody)?;
+        self.to(rack, service, &member.value.endpoint, Some(DEADLINE))
+    }
+
+    /// A line to a replica; `deadline`: `None` for streams.
+    pub(crate) fn to(
+        &self,
+        rack: RackId,
+        service: Service,
+        endpoint: &str,
+        deadline: Option<Duration>,
+    ) -> Result<Line, Error> {
+        let name = self.rack_name(rack);
+        let make = || {
+            client::line(&self.tls, endpoint, service, &name, deadline).map_err(|error| Error::Leaf(error.to_string()))
+        };
+        if deadline.is_none() {
+            return make();
+        }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= MOST {
+            open.clear();
+        }
+        let wanted = (endpoint.to_owned(), service);
+        if let Some(line) = open.get(&wanted) {
+            return Ok(line.clone());
+        }
+        let line = make()?;
+        open.insert(wanted, line.clone());
+        Ok(line)
+    }
+
+    fn rack_name(&self, rack: RackId) -> String {
+        self.view.get(&key::rack(rack)).map(|rack| rack.value.name).unwrap_or_default()
+    }
+}

@@ -1,0 +1,32 @@
+//! Every metric of the scheduler-service.
+
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use tokio::time::Instant;
+
+const PASSES: &str = "scheduler_passes_total";
+const FOUND_LATE: &str = "scheduler_found_late_total";
+const STEPS: &str = "scheduler_steps_total";
+const EFFECT: &str = "scheduler_effect_seconds";
+
+pub(crate) fn describe() {
+    describe_counter!(PASSES, "Passes over nodes");
+    describe_counter!(FOUND_LATE, "Work that the slow timer found and the watch had missed: a bug of ours");
+    describe_counter!(STEPS, "Moves of nodes' lives, by what moved them");
+    describe_histogram!(EFFECT, Unit::Seconds, "One act on the outside");
+}
+
+pub(crate) fn pass() {
+    counter!(PASSES).increment(1);
+}
+
+pub(crate) fn found_late() {
+    counter!(FOUND_LATE).increment(1);
+}
+
+pub(crate) fn step(event: &'static str) {
+    counter!(STEPS, "event" => event).increment(1);
+}
+
+pub(crate) fn effect(since: Instant) {
+    histogram!(EFFECT).record(since.elapsed().as_secs_f64());
+}

@@ -1,0 +1,337 @@
+//! Records of nodes: read from the view, changed by one conditional transaction.
+
+mod node;
+mod ports;
+
+use domain::{
+    failure::Failure,
+    generation::Generation,
+    id::{ImageId, NodeId, OperationId, RackId},
+    image::Image,
+    net::MacAddr,
+    provision::{self, Effect, Event, State},
+    time::Timestamp,
+};
+use keyspace::{
+    Change, Expect, View, key,
+    seal::Sealer,
+    store::Revised,
+    value::{AgentSeen, BootDecision, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
+};
+use mesh::Mesh;
+use service_kit::clock;
+
+use crate::{Error, metrics};
+
+pub(crate) use node::{NewNode, NodeChange};
+
+/// The records. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Registry {
+    pub(crate) mesh: Mesh,
+    pub(crate) sealer: Sealer,
+}
+
+/// Everything that the store has about a node.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) rack: RackId,
+    pub(crate) node: NodeId,
+    pub(crate) intent: Revised<Intent>,
+    pub(crate) life: Revised<Life>,
+    pub(crate) operation: Option<Revised<Operation>>,
+    pub(crate) boot: Option<Revised<BootDecision>>,
+    pub(crate) power: Option<PowerSeen>,
+    pub(crate) pxe: Option<PxeSeen>,
+    pub(crate) agent: Option<AgentSeen>,
+    pub(crate) inventory: Option<Inventory>,
+    pub(crate) ports: Vec<(MacAddr, Revised<Port>)>,
+}
+
+/// What a move of a life makes of the records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) life: Life,
+    pub(crate) operation: Option<Operation>,
+    pub(crate) forget_deployment: bool,
+    pub(crate) revoke_boot: bool,
+}
+
+/// Carries a step's effects out on the records. `id` names the operation, where one begins.
+pub(crate) fn transition(
+    life: &Life,
+    operation: Option<&Operation>,
+    event: Event,
+    failure: Option<Failure>,
+    id: OperationId,
+    now: Timestamp,
+) -> Result<Moved, provision::Refused> {
+    let (state, effects) = provision::step(life.state, event)?;
+    let mut moved = Moved {
+        life: Life { state, since: now, waiting: None, ..life.clone() },
+        operation: operation.cloned(),
+        forget_deployment: false,
+        revoke_boot: false,
+    };
+    for effect in effects {
+        match effect {
+            Effect::Open(phase) => {
+                moved.operation = Some(Operation { id, phase, since: now, ended: None, failure: None });
+                moved.life.failure = None;
+                moved.life.boots_lost = 0;
+            }
+            Effect::Close => {
+                moved.life.failure = None;
+                end(&mut moved.operation, now, None);
+            }
+            Effect::Fail => {
+                moved.life.failure.clone_from(&failure);
+                end(&mut moved.operation, now, failure.clone());
+            }
+            Effect::NewGeneration => moved.life.generation = moved.life.generation.next(),
+            Effect::RevokeBoot => moved.revoke_boot = true,
+            Effect::ForgetDeployment => moved.forget_deployment = true,
+        }
+    }
+    match event {
+        Event::Again => moved.life.boots_lost += 1,
+        Event::Called => moved.life.boots_lost = 0,
+        Event::Asked(_) | Event::Answered | Event::Prepared | Event::Worked | Event::Finished | Event::GaveUp => {}
+    }
+    Ok(moved)
+}
+
+fn end(operation: &mut Option<Operation>, now: Timestamp, failure: Option<Failure>) {
+    if let Some(operation) = operation {
+        operation.ended = Some(now);
+        operation.failure = failure;
+    }
+}
+
+impl Registry {
+    pub(crate) const fn new(mesh: Mesh, sealer: Sealer) -> Self {
+        Self { mesh, sealer }
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        self.mesh.view()
+    }
+
+    /// The rack and id of a node that is named by its id or name.
+    pub(crate) fn find(&self, name: &str) -> Result<(RackId, NodeId), Error> {
+        let missing = || Error::Missing { kind: "node", name: name.to_owned() };
+        let node = match name.parse::<NodeId>() {
+            Ok(node) => node,
+            Err(_) => NodeId::new(self.view().get(&key::node_name(name)).ok_or_else(missing)?.value.id),
+        };
+        let rack = self.rack_of(node).ok_or_else(missing)?;
+        Ok((rack, node))
+    }
+
+    /// The rack that a node is in.
+    pub(crate) fn rack_of(&self, node: NodeId) -> Option<RackId> {
+        let racks = self.view().list(&key::racks()).into_iter().map(|(_, rack)| rack.value.id);
+        racks.into_iter().find(|rack| self.view().get(&key::life(*rack, node)).is_some())
+    }
+
+    /// Everything about a node.
+    pub(crate) fn record(&self, rack: RackId, node: NodeId) -> Option<Record> {
+        let view = self.view();
+        let ports = view.list(&key::ports(rack)).into_iter();
+        Some(Record {
+            rack,
+            node,
+            intent: view.get(&key::intent(rack, node))?,
+            life: view.get(&key::life(rack, node))?,
+            operation: view.get(&key::operation(rack, node)),
+            boot: view.get(&key::boot(rack, node)),
+            power: view.get(&key::power(rack, node)).map(|read| read.value),
+            pxe: view.get(&key::pxe(rack, node)).map(|read| read.value),
+            agent: view.get(&key::agent(rack, node)).map(|read| read.value),
+            inventory: view.get(&key::inventory(rack, node)).map(|read| read.value),
+            ports: ports
+                .filter(|(_, port)| port.value.node == node)
+                .filter_map(|(path, port)| Some((key::last(&path)?, port)))
+                .collect(),
+        })
+    }
+
+    /// The record of a node by name.
+    pub(crate) fn named(&self, name: &str) -> Result<Record, Error> {
+        let (rack, node) = self.find(name)?;
+        self.record(rack, node).ok_or_else(|| Error::Missing { kind: "node", name: name.to_owned() })
+    }
+
+    /// All nodes of a rack, or of all racks, in the order of their ids.
+    pub(crate) fn nodes(&self, only: Option<RackId>) -> Vec<(NodeId, RackId)> {
+        let mut nodes = Vec::new();
+        for (_, rack) in self.view().list(&key::racks()) {
+            let rack = rack.value.id;
+            if only.is_none_or(|only| only == rack) {
+                let paths = self.view().paths(&key::node_prefix(rack));
+                let lives = paths.iter().filter(|path| path.ends_with("/life"));
+                nodes.extend(lives.filter_map(|path| Some((key::node_of(path)?.1, rack))));
+            }
+        }
+        nodes.sort_unstable();
+        nodes
+    }
+
+    pub(crate) fn rack(&self, rack: RackId) -> Option<Revised<Rack>> {
+        self.view().get(&key::rack(rack))
+    }
+
+    /// A rack by its id or name; the empty name is that of the rack named "".
+    pub(crate) fn rack_named(&self, name: &str) -> Result<Revised<Rack>, Error> {
+        let missing = || Error::Missing { kind: "rack", name: name.to_owned() };
+        let id = match name.parse::<RackId>() {
+            Ok(rack) => rack,
+            Err(_) => RackId::new(self.view().get(&key::rack_name(name)).ok_or_else(missing)?.value.id),
+        };
+        self.rack(id).ok_or_else(missing)
+    }
+
+    /// An image by its id or name.
+    pub(crate) fn image_named(&self, name: &str) -> Result<Revised<Image>, Error> {
+        let missing = || Error::Missing { kind: "image", name: name.to_owned() };
+        let id = match name.parse::<ImageId>() {
+            Ok(image) => image,
+            Err(_) => ImageId::new(self.view().get(&key::image_name(name)).ok_or_else(missing)?.value.id),
+        };
+        self.image(id).ok_or_else(missing)
+    }
+
+    pub(crate) fn image(&self, image: ImageId) -> Option<Revised<Image>> {
+        self.view().get(&key::image(image))
+    }
+
+    /// Adds a move of a life to a change that already says under which right it is made.
+    pub(crate) fn add_move(
+        &self,
+        change: Change,
+        record: &Record,
+        moved: &Moved,
+        intent: Option<&Intent>,
+    ) -> Result<Change, keyspace::Error> {
+        let (rack, node) = (record.rack, record.node);
+        let mut change = change.put(&key::life(rack, node), &moved.life, Expect::Revision(record.life.revision))?;
+        let intent = match (intent, moved.forget_deployment) {
+            (Some(intent), _) => Some(intent.clone()),
+            (None, true) => Some(Intent { deployment: None, ..record.intent.value.clone() }),
+            (None, false) => None,
+        };
+        if let Some(intent) = intent {
+            change = change.put(&key::intent(rack, node), &intent, Expect::Revision(record.intent.revision))?;
+        }
+        let before = record.operation.as_ref();
+        if let Some(operation) =
+            moved.operation.as_ref().filter(|now| before.is_none_or(|before| before.value != **now))
+        {
+            change = change.put(&key::operation(rack, node), operation, Expect::same(before))?;
+        }
+        if moved.revoke_boot && record.boot.is_some() {
+            change = change.delete(&key::boot(rack, node), Expect::same(record.boot.as_ref()));
+        }
+        Ok(change)
+    }
+
+    /// Accepts what a person asks of a node's life.
+    pub(crate) async fn accept(
+        &self,
+        record: &Record,
+        event: Event,
+        failure: Option<Failure>,
+        intent: Option<&Intent>,
+    ) -> Result<(), Error> {
+        let moved = self.moved(record, event, failure)?;
+        let change = self.add_move(self.mesh.as_member()?, record, &moved, intent)?;
+        self.mesh.commit(change).await?;
+        metrics::step("asked");
+        Ok(())
+    }
+
+    pub(crate) fn moved(
+        &self,
+        record: &Record,
+        event: Event,
+        failure: Option<Failure>,
+    ) -> Result<Moved, provision::Refused> {
+        let id = OperationId::new(uuid::Uuid::new_v4());
+        let operation = record.operation.as_ref().map(|read| &read.value);
+        transition(&record.life.value, operation, event, failure, id, clock::now())
+    }
+
+    /// A new generation for an instruction outside an operation, with what it wants of power.
+    pub(crate) async fn accept_power(
+        &self,
+        record: &Record,
+        target: domain::power::PowerTarget,
+    ) -> Result<Generation, Error> {
+        let life = Life { generation: record.life.value.generation.next(), ..record.life.value.clone() };
+        let intent = Intent { power: Some(target), ..record.intent.value.clone() };
+        let change = self
+            .mesh
+            .as_member()?
+            .put(&key::life(record.rack, record.node), &life, Expect::Revision(record.life.revision))?
+            .put(&key::intent(record.rack, record.node), &intent, Expect::Revision(record.intent.revision))?;
+        self.mesh.commit(change).await?;
+        Ok(life.generation)
+    }
+}
+
+/// A new life, for a node that is enrolled.
+pub(crate) fn newborn(now: Timestamp) -> Life {
+    Life {
+        state: State::Enroll,
+        since: now,
+        generation: Generation::default(),
+        boots_lost: 0,
+        life_key_hash: String::new(),
+        waiting: None,
+        failure: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{
+        failure::Cause,
+        provision::{Phase, Stage, Verb},
+    };
+
+    use super::*;
+
+    fn id() -> OperationId {
+        OperationId::new(uuid::Uuid::from_u128(9))
+    }
+
+    fn life(state: State) -> Life {
+        Life { state, ..newborn(Timestamp::from_millis(0)) }
+    }
+
+    #[test]
+    fn a_deploy_opens_an_operation_and_its_failure_ends_it_with_the_cause() {
+        let now = Timestamp::from_millis(5);
+        let asked = Event::Asked(Verb::Deploy);
+        let moved = transition(&life(State::Available), None, asked, None, id(), now).unwrap();
+        assert_eq!(moved.life.generation.number(), 1);
+        assert!(moved.operation.as_ref().is_some_and(|operation| operation.ended.is_none()));
+        let failure = Failure { cause: Cause::NoDisk, text: "none".to_owned(), at: now };
+        let failed =
+            transition(&moved.life, moved.operation.as_ref(), Event::GaveUp, Some(failure.clone()), id(), now).unwrap();
+        assert_eq!(failed.life.state, State::Failed { during: Phase::Deploy });
+        assert_eq!(failed.life.failure, Some(failure.clone()));
+        assert_eq!(failed.operation.unwrap().failure, Some(failure));
+        assert!(failed.revoke_boot);
+    }
+
+    #[test]
+    fn lost_boots_are_counted_until_the_agent_calls() {
+        let now = Timestamp::from_millis(5);
+        let boot = life(State::Deploying { stage: Stage::Boot });
+        let again = transition(&boot, None, Event::Again, None, id(), now).unwrap().life;
+        assert_eq!((again.boots_lost, again.generation.number()), (1, 1));
+        let called = transition(&again, None, Event::Called, None, id(), now).unwrap().life;
+        assert_eq!(called.boots_lost, 0);
+    }
+}

@@ -1,0 +1,220 @@
+//! Enrolling, changing and removing nodes. Uniqueness is a key, made in the record's own transaction.
+
+use domain::{
+    id::NodeId,
+    net::{BmcAddr, MacAddr},
+    power::BootMode,
+    secret::Secret,
+    service::Service,
+};
+use keyspace::{
+    Change, Expect, key,
+    key::Scope,
+    store::Revised,
+    value::{Bmc, Holder, Intent, Rack},
+};
+use service_kit::clock;
+
+use super::{Record, Registry, newborn, ports};
+use crate::Error;
+
+/// How often a write is tried that others' writes can get in the way of.
+const TRIES: u32 = 5;
+
+/// A machine to be enrolled.
+#[derive(Debug, Clone)]
+pub(crate) struct NewNode {
+    pub(crate) name: String,
+    pub(crate) bmc: BmcAddr,
+    pub(crate) user: String,
+    pub(crate) password: Secret,
+    pub(crate) boot_mode: BootMode,
+    pub(crate) macs: Vec<MacAddr>,
+    pub(crate) wait_for_life_seconds: Option<u32>,
+    pub(crate) boot_files_by_tftp: bool,
+}
+
+/// What is to be changed about a node; what is none stays.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NodeChange {
+    pub(crate) name: Option<String>,
+    pub(crate) bmc: Option<BmcAddr>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) boot_mode: Option<BootMode>,
+    pub(crate) add_macs: Vec<MacAddr>,
+    pub(crate) remove_macs: Vec<MacAddr>,
+    pub(crate) wait_for_life_seconds: Option<u32>,
+    pub(crate) boot_files_by_tftp: Option<bool>,
+}
+
+impl Registry {
+    /// Enrols a machine.
+    pub(crate) async fn create(&self, rack: &Revised<Rack>, new: NewNode) -> Result<NodeId, Error> {
+        let node = NodeId::new(uuid::Uuid::new_v4());
+        for _ in 0..TRIES {
+            self.check_free(&new.name, Some(&new.bmc), &new.macs)?;
+            match self.mesh.commit(self.creation(rack, node, &new)?).await {
+                Ok(_) => return Ok(node),
+                // Somebody took a name, an address or a MAC since we looked: look again.
+                Err(mesh::Error::Store(keyspace::Error::Conflict)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(keyspace::Error::Conflict.into())
+    }
+
+    fn creation(&self, rack: &Revised<Rack>, node: NodeId, new: &NewNode) -> Result<Change, Error> {
+        let password = self.seal_password(node, &new.password)?;
+        let intent = Intent {
+            name: new.name.clone(),
+            enrolled_at: clock::now(),
+            bmc: Bmc { address: new.bmc.clone(), user: new.user.clone(), password },
+            boot_mode: new.boot_mode,
+            deployment: None,
+            wait_for_life_seconds: new.wait_for_life_seconds,
+            boot_files_by_tftp: new.boot_files_by_tftp,
+            power: None,
+        };
+        let holder = holder(node, &new.name);
+        let id = rack.value.id;
+        let change = self
+            .mesh
+            .as_member()?
+            .expect(&key::rack(id), Expect::Revision(rack.revision))
+            .put(&key::node_name(&new.name), &holder, Expect::Absent)?
+            .put(&key::bmc(&new.bmc), &holder, Expect::Absent)?
+            .put(&key::intent(id, node), &intent, Expect::Absent)?
+            .put(&key::life(id, node), &newborn(clock::now()), Expect::Absent)?;
+        ports::add(change, self.view(), &rack.value, node, &holder, &new.macs)
+    }
+
+    fn seal_password(&self, node: NodeId, password: &Secret) -> Result<keyspace::seal::Sealed, Error> {
+        self.sealer
+            .seal(&format!("{node}/bmc-password"), password.expose())
+            .map_err(|source| Error::Sealed { node, source })
+    }
+
+    /// Names the holder of what is taken.
+    fn check_free(&self, name: &str, bmc: Option<&BmcAddr>, macs: &[MacAddr]) -> Result<(), Error> {
+        let taken = |what: &'static str, value: String, holder: Revised<Holder>| Error::Taken {
+            what,
+            value,
+            kind: holder.value.kind,
+            holder: holder.value.name,
+        };
+        if let Some(holder) = self.view().get(&key::node_name(name)) {
+            return Err(taken("the name", name.to_owned(), holder));
+        }
+        if let Some(bmc) = bmc
+            && let Some(holder) = self.view().get(&key::bmc(bmc))
+        {
+            return Err(taken("the BMC", bmc.to_string(), holder));
+        }
+        for mac in macs {
+            if let Some(holder) = self.view().get(&key::mac(*mac)) {
+                return Err(taken("the MAC", mac.to_string(), holder));
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes a node.
+    pub(crate) async fn update(&self, record: &Record, wanted: NodeChange) -> Result<(), Error> {
+        let old = &record.intent.value;
+        let name = wanted.name.filter(|name| *name != old.name);
+        let bmc = wanted.bmc.filter(|bmc| *bmc != old.bmc.address);
+        if record.life.value.state.is_busy() && (bmc.is_some() || !wanted.remove_macs.is_empty()) {
+            return Err(Error::Busy { name: old.name.clone(), state: record.life.value.state.to_string() });
+        }
+        self.check_free(name.as_deref().unwrap_or_default(), bmc.as_ref(), &wanted.add_macs)?;
+        let mut intent = old.clone();
+        let node = record.node;
+        let mut change = self.mesh.as_member()?;
+        let new_name = name.clone().unwrap_or_else(|| old.name.clone());
+        let holder = holder(node, &new_name);
+        if let Some(name) = name {
+            change = change.clear(&key::node_name(&old.name)).put(&key::node_name(&name), &holder, Expect::Absent)?;
+            intent.name = name;
+        }
+        if let Some(bmc) = bmc {
+            change = change.clear(&key::bmc(&old.bmc.address)).put(&key::bmc(&bmc), &holder, Expect::Absent)?;
+            intent.bmc.address = bmc;
+        }
+        if let Some(password) = &wanted.password {
+            intent.bmc.password = self.seal_password(node, password)?;
+        }
+        intent.bmc.user = wanted.user.unwrap_or(intent.bmc.user);
+        intent.boot_mode = wanted.boot_mode.unwrap_or(intent.boot_mode);
+        intent.boot_files_by_tftp = wanted.boot_files_by_tftp.unwrap_or(intent.boot_files_by_tftp);
+        if let Some(seconds) = wanted.wait_for_life_seconds {
+            intent.wait_for_life_seconds = (seconds > 0).then_some(seconds);
+        }
+        for mac in &wanted.remove_macs {
+            let port = record.ports.iter().find(|(known, _)| known == mac);
+            let (_, port) =
+                port.ok_or_else(|| Error::Missing { kind: "port", name: format!("{mac} of node {}", old.name) })?;
+            change = remove_port(change, record, *mac, port);
+        }
+        let rack =
+            self.rack(record.rack).ok_or_else(|| Error::Missing { kind: "rack", name: record.rack.to_string() })?;
+        change = ports::add(change, self.view(), &rack.value, node, &holder, &wanted.add_macs)?;
+        let key = key::intent(record.rack, node);
+        self.mesh.commit(change.put(&key, &intent, Expect::Revision(record.intent.revision))?).await?;
+        Ok(())
+    }
+
+    /// Forgets a node: its records, its unique keys, its claims and journals, in one transaction.
+    pub(crate) async fn remove(&self, record: &Record) -> Result<(), Error> {
+        let intent = &record.intent.value;
+        let state = record.life.value.state;
+        if !state.may_be_removed() {
+            let text = format!(
+                "node {} is {state} and can not be deleted; undeploy it or bring it to manageable first",
+                intent.name
+            );
+            return Err(Error::InUse(text));
+        }
+        let (rack, node) = (record.rack, record.node);
+        let mut change = self
+            .mesh
+            .as_member()?
+            .delete(&key::life(rack, node), Expect::Revision(record.life.revision))
+            .delete(&key::intent(rack, node), Expect::Revision(record.intent.revision))
+            .clear(&key::operation(rack, node))
+            .clear(&key::boot(rack, node))
+            .clear(&key::power(rack, node))
+            .clear(&key::pxe(rack, node))
+            .clear(&key::agent(rack, node))
+            .clear(&key::inventory(rack, node))
+            .clear(&key::history(node))
+            .clear(&key::node_name(&intent.name))
+            .clear(&key::bmc(&intent.bmc.address));
+        for (mac, port) in &record.ports {
+            change = remove_port(change, record, *mac, port);
+        }
+        for service in Service::ALL {
+            let scope = if service == Service::Scheduler { Scope::Datacenter } else { Scope::Rack(rack) };
+            let claim = key::claim(scope, service, node);
+            // Whoever still works on it finds its claim gone at the next write, and stops.
+            if let Some(held) = self.view().get(&claim) {
+                change = change.delete(&claim, Expect::Revision(held.revision));
+            }
+            change = change.clear(&key::journal(scope, service, node));
+        }
+        self.mesh.commit(change).await?;
+        Ok(())
+    }
+}
+
+fn remove_port(change: Change, record: &Record, mac: MacAddr, port: &Revised<keyspace::value::Port>) -> Change {
+    let change = change.clear(&key::mac(mac)).delete(&key::port(record.rack, mac), Expect::Revision(port.revision));
+    match port.value.address {
+        Some(address) => change.clear(&key::address(record.rack, address)),
+        None => change,
+    }
+}
+
+fn holder(node: NodeId, name: &str) -> Holder {
+    Holder { kind: "node".to_owned(), id: node.uuid(), name: name.to_owned() }
+}

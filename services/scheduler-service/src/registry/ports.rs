@@ -1,0 +1,56 @@
+//! MACs and the addresses reserved for them.
+
+use std::{collections::HashSet, net::Ipv4Addr};
+
+use domain::{
+    id::{NodeId, PortId, RackId},
+    net::MacAddr,
+};
+use keyspace::{
+    Change, Expect, View, key,
+    value::{Holder, Network, Port, Rack},
+};
+
+use crate::Error;
+
+/// The addresses of a rack that nobody has, in order.
+pub(super) fn free_addresses(view: &View, rack: RackId, network: &Network) -> impl Iterator<Item = Ipv4Addr> + use<> {
+    let prefix = format!("{}{rack}/address/", key::ROOT);
+    let taken: HashSet<Ipv4Addr> = view.paths(&prefix).iter().filter_map(|path| key::last(path)).collect();
+    let (first, last) = (network.first.to_bits(), network.last.to_bits());
+    let others = [Some(network.server_identifier), network.router];
+    (first..=last)
+        .map(Ipv4Addr::from_bits)
+        .filter(move |address| !taken.contains(address) && !others.contains(&Some(*address)))
+}
+
+/// Adds ports with their addresses and the keys that keep them unique.
+pub(super) fn add(
+    mut change: Change,
+    view: &View,
+    rack: &Rack,
+    node: NodeId,
+    holder: &Holder,
+    macs: &[MacAddr],
+) -> Result<Change, Error> {
+    let mut free = rack.network.as_ref().map(|network| (network, free_addresses(view, rack.id, network)));
+    for mac in macs {
+        let address = match &mut free {
+            None => None,
+            Some((network, free)) => Some(free.next().ok_or_else(|| Error::NoAddress {
+                rack: rack.name.clone(),
+                first: network.first,
+                last: network.last,
+            })?),
+        };
+        let port = Port { id: PortId::new(uuid::Uuid::new_v4()), node, address };
+        change = change
+            .put(&key::mac(*mac), holder, Expect::Absent)?
+            .put(&key::port(rack.id, *mac), &port, Expect::Absent)?
+            .clear(&key::unknown(rack.id, *mac));
+        if let Some(address) = address {
+            change = change.put(&key::address(rack.id, address), holder, Expect::Absent)?;
+        }
+    }
+    Ok(change)
+}

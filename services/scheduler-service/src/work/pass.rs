@@ -1,0 +1,182 @@
+//! One pass over one node: mine? → read → plan → at most one effect.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    failure::{Cause, Failure},
+    id::NodeId,
+    plan::{Act, Plan, Progress, plan},
+    power::PowerTarget,
+    provision::{Event, State},
+};
+use keyspace::value::Intent;
+use mesh::{Claim, Stake};
+use service_kit::clock;
+use tokio::time::Instant;
+
+use super::{Next, SOON, seen};
+use crate::{Error, effect, grpc::Shared, metrics, record, registry::Record};
+
+/// Moves of a life that one pass may make; more is left to the next one.
+const MOST_STEPS: u32 = 8;
+/// How soon a node is looked at again that another replica owns or is being handed over.
+const LATER: Duration = Duration::from_secs(1);
+
+/// Whether the node is to be worked on by this replica at all.
+pub(super) fn is_wanted(shared: &Shared, node: NodeId) -> bool {
+    let Some(record) = read(shared, node) else { return false };
+    shared.registry.mesh.owns(node) && (record.life.value.state.is_busy() || wants_power(&record).is_some())
+}
+
+fn read(shared: &Shared, node: NodeId) -> Option<Record> {
+    shared.registry.record(shared.registry.rack_of(node)?, node)
+}
+
+/// What a person wants of the power of a node that rests.
+fn wants_power(record: &Record) -> Option<PowerTarget> {
+    let target = record.intent.value.power?;
+    let settled = seen::power_target(record, record.life.value.generation);
+    (!record.life.value.state.is_busy() && matches!(settled, Progress::Unknown)).then_some(target)
+}
+
+/// One pass. It takes the node's id alone and reads the truth again.
+pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
+    let Some(record) = read(shared, node) else { return Next::Changed };
+    let busy = record.life.value.state.is_busy();
+    if !busy && wants_power(&record).is_none() {
+        return Next::Changed;
+    }
+    let stake = match shared.registry.mesh.stake(node) {
+        Ok(stake) => stake,
+        Err(error) => {
+            tracing::debug!(%node, error = %service_kit::status::chain(&error), "not now");
+            return Next::Within(LATER);
+        }
+    };
+    let work = work(shared, &stake, node);
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        () = stake.lost() => return Next::Within(LATER),
+    };
+    outcome.unwrap_or_else(|error| {
+        tracing::info!(%node, error = %service_kit::status::chain(&error), "a pass came to nothing; the next one tries again");
+        Next::Within(SOON)
+    })
+}
+
+async fn work(shared: &Arc<Shared>, stake: &Stake, node: NodeId) -> Result<Next, Error> {
+    let claim = shared.registry.mesh.claim(stake).await?;
+    for _ in 0..MOST_STEPS {
+        let Some(record) = read(shared, node) else { return Ok(Next::Changed) };
+        if let Some(target) = wants_power(&record) {
+            effect::power::ensure(shared, &record, claim, target).await?;
+            return Ok(Next::Within(SOON));
+        }
+        let (wanted, seen) = (seen::wanted(&record), seen::seen(&record, &shared.hot));
+        let now = clock::now();
+        match plan(&wanted, &seen, &shared.limits, now) {
+            Plan::Rest => return Ok(Next::Changed),
+            Plan::Wait(waiting) => return Ok(Next::Within(waiting.until.since(now) + Duration::from_millis(10))),
+            Plan::Step(event, failure) => step(shared, claim, &record, event, failure).await?,
+            Plan::Act(act, _) => {
+                if !self::act(shared, claim, &record, act).await? {
+                    return Ok(Next::Within(SOON));
+                }
+            }
+        }
+    }
+    Ok(Next::Within(Duration::ZERO))
+}
+
+/// One act; true: its outcome is known, and the plan can go on.
+async fn act(shared: &Arc<Shared>, claim: Claim, record: &Record, act: Act) -> Result<bool, Error> {
+    let begun = Instant::now();
+    let (node, generation) = (record.node, record.life.value.generation);
+    let outcome = match act {
+        Act::AskBmc => {
+            let answer = effect::power::ask(shared, record).await?;
+            let known = answer != Progress::Underway;
+            shared.hot.answered(node, generation, |answered| answered.bmc = answer);
+            Ok(known)
+        }
+        Act::Mint => match effect::boot::mint(shared, record, claim).await {
+            Ok(()) => Ok(true),
+            Err(effect::boot::NotMinted::Never(failure)) => {
+                step(shared, claim, record, Event::GaveUp, Some(failure)).await.map(|()| true)
+            }
+            Err(effect::boot::NotMinted::NotNow(error)) => Err(error),
+        },
+        Act::EnsureImages => {
+            let answer = effect::images::ensure(shared, record).await;
+            let known = answer != Progress::Underway;
+            shared.hot.answered(node, generation, |answered| answered.images = answer);
+            Ok(known)
+        }
+        Act::EnsureBoot => {
+            let answer = effect::boot::ensure(shared, record, claim).await;
+            let known = answer != Progress::Underway;
+            shared.hot.answered(node, generation, |answered| answered.boot = answer);
+            Ok(known)
+        }
+        Act::EnsurePower(target) => effect::power::ensure(shared, record, claim, target).await.map(|()| false),
+    };
+    metrics::effect(begun);
+    outcome
+}
+
+/// Moves the life, by a fenced write.
+async fn step(
+    shared: &Arc<Shared>,
+    claim: Claim,
+    record: &Record,
+    event: Event,
+    failure: Option<Failure>,
+) -> Result<(), Error> {
+    let registry = &shared.registry;
+    let moved = registry.moved(record, event, failure)?;
+    let change = registry.add_move(registry.mesh.fenced(&claim), record, &moved, None)?;
+    registry.mesh.commit(change).await?;
+    metrics::step(word(event));
+    let (state, before) = (moved.life.state, record.life.value.state);
+    if state.ironic_name() != before.ironic_name() {
+        tracing::info!(node = %record.node, %state, "moved");
+        shared.hot.tell(Some(record.node), "STATE", state.to_string());
+    }
+    if let Some(failure) = &moved.life.failure {
+        let text = format!("{}: {}; {}", failure.cause.word(), failure.text, failure.cause.next_step());
+        tracing::warn!(node = %record.node, cause = failure.cause.word(), text = failure.text, "failed");
+        shared.hot.tell(Some(record.node), "FAILURE", text);
+    }
+    if !state.is_busy() {
+        let (inner, node) = (Arc::clone(shared), record.node);
+        shared.host.spawn(async move {
+            if let Err(error) = record::keep(&inner.registry, &inner.hot, node).await {
+                tracing::warn!(%node, error = %service_kit::status::chain(&error), "cannot keep the timeline");
+            }
+        });
+    }
+    Ok(())
+}
+
+const fn word(event: Event) -> &'static str {
+    match event {
+        Event::Asked(_) => "asked",
+        Event::Answered => "answered",
+        Event::Prepared => "prepared",
+        Event::Called => "called",
+        Event::Worked => "worked",
+        Event::Finished => "finished",
+        Event::Again => "again",
+        Event::GaveUp => "gave up",
+    }
+}
+
+/// A failure for an abort that a person asked for.
+pub(crate) fn aborted(state: State) -> Failure {
+    Failure { cause: Cause::Aborted, text: format!("aborted by a person while {state}"), at: clock::now() }
+}
+
+/// Clears what a person wanted of power, before an operation takes it over.
+pub(crate) fn without_power(intent: &Intent) -> Intent {
+    Intent { power: None, ..intent.clone() }
+}

@@ -1,0 +1,57 @@
+//! Node ids and when they are due; an id that is there is not repeated.
+
+use std::collections::{HashMap, HashSet};
+
+use domain::id::NodeId;
+use tokio::time::Instant;
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    due: HashMap<NodeId, Instant>,
+}
+
+impl Queue {
+    /// Puts a node on; of two times the earlier one counts.
+    pub(super) fn put(&mut self, node: NodeId, at: Instant) {
+        let due = self.due.entry(node).or_insert(at);
+        *due = at.min(*due);
+    }
+
+    pub(super) fn has(&self, node: NodeId) -> bool {
+        self.due.contains_key(&node)
+    }
+
+    /// Takes a node that is due and is not worked on.
+    pub(super) fn due(&mut self, now: Instant, running: &HashSet<NodeId>) -> Option<NodeId> {
+        let node = *self.due.iter().find(|(node, at)| **at <= now && !running.contains(*node))?.0;
+        self.due.remove(&node);
+        Some(node)
+    }
+
+    /// When the next one is due.
+    pub(super) fn deadline(&self, latest: Instant) -> Instant {
+        self.due.values().min().map_or(latest, |first| (*first).min(latest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_taken_once_when_it_is_due_and_not_while_it_is_worked_on() {
+        let node = NodeId::new(uuid::Uuid::from_u128(1));
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        queue.put(node, now + Duration::from_secs(5));
+        queue.put(node, now + Duration::from_secs(1));
+        queue.put(node, now + Duration::from_secs(3));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(queue.due(now, &HashSet::new()), None);
+        assert_eq!(queue.due(later, &HashSet::from([node])), None);
+        assert_eq!(queue.due(later, &HashSet::new()), Some(node));
+        assert_eq!(queue.due(later, &HashSet::new()), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! What the plan is told: what is wanted of a node and what was seen, for its present generation.
+
+use domain::{
+    generation::Generation,
+    plan::{Progress, Seen, Wanted},
+    timeline,
+};
+use keyspace::value::AgentWork;
+
+use crate::{
+    hot::{Hot, OfNode},
+    registry::Record,
+};
+
+/// What is wanted.
+pub(crate) fn wanted(record: &Record) -> Wanted {
+    let (life, intent) = (&record.life.value, &record.intent.value);
+    Wanted {
+        state: life.state,
+        since: life.since,
+        generation: life.generation,
+        boots_lost: life.boots_lost,
+        boot_mode: intent.boot_mode,
+        wait_for_life: intent.wait_for_life_seconds.map(|seconds| std::time::Duration::from_secs(seconds.into())),
+    }
+}
+
+/// What was seen.
+pub(crate) fn seen(record: &Record, hot: &Hot) -> Seen {
+    let generation = record.life.value.generation;
+    let OfNode { heard, answered, .. } = hot.of(record.node);
+    let answered = answered.filter(|(known, _)| *known == generation).map(|(_, answered)| answered).unwrap_or_default();
+    let entries = hot.boot(record.node, generation);
+    let agent = record.agent.as_ref().filter(|agent| agent.generation == generation);
+    let pxe = record.pxe.as_ref().filter(|pxe| pxe.generation == generation);
+    Seen {
+        bmc: answered.bmc,
+        power: record.power.as_ref().map(|power| power.power),
+        power_target: power_target(record, generation),
+        minted: record.boot.as_ref().is_some_and(|boot| boot.value.generation == generation),
+        images: answered.images,
+        boot: answered.boot,
+        agent_bound: agent.map(|agent| agent.bound_at),
+        work: match agent.map(|agent| &agent.work) {
+            None => Progress::Unknown,
+            Some(AgentWork::Underway) => Progress::Underway,
+            Some(AgentWork::Done { at }) => Progress::Done(*at),
+            Some(AgentWork::Failed { failure }) => Progress::Failed(failure.clone()),
+        },
+        agent_heard: heard,
+        last_mark: entries.last().map(|entry| entry.at),
+        life: pxe.and_then(|pxe| pxe.life_at),
+        diagnosis: timeline::diagnose(&entries),
+    }
+}
+
+/// How the power instruction of a generation stands.
+pub(crate) fn power_target(record: &Record, generation: Generation) -> Progress {
+    let settled = record.power.as_ref().and_then(|power| power.settled.as_ref());
+    match settled.filter(|settled| settled.generation == generation) {
+        None => Progress::Unknown,
+        Some(settled) => settled.failure.clone().map_or(Progress::Done(settled.at), Progress::Failed),
+    }
+}
