@@ -122,7 +122,7 @@ impl Rack {
     /// Something could not be ended.
     pub fn down(&self) -> Result<()> {
         for node in &self.nodes {
-            for record in ["qemu.record", "ipmi_sim.record", "socat.record"] {
+            for record in ["reset.record", "qemu.record", "ipmi_sim.record", "socat.record"] {
                 if let Some(daemon) = Daemon::recorded(&node.machine.path(record))? {
                     daemon.end()?;
                 }

@@ -8,9 +8,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use integration_tests::rack::console::Console;
+use integration_tests::rack::daemon::Daemon;
+use integration_tests::rack::fault::{self, Cable, Traffic};
 use integration_tests::rack::machine::Firmware;
 use integration_tests::rack::namespace::Namespace;
-use integration_tests::rack::{Node, Plan, Rack};
+use integration_tests::rack::{Node, Plan, Rack, down_by_tag, wait};
 
 /// Ten times what firmware needs on two idle cores.
 const FIRMWARE: Duration = Duration::from_secs(60);
@@ -37,12 +39,21 @@ impl Guarded {
     }
 
     fn ipmitool(&self, words: &str) -> String {
+        self.try_ipmitool(&self.node().bmc.password, words).unwrap()
+    }
+
+    fn try_ipmitool(&self, password: &str, words: &str) -> anyhow::Result<String> {
         let bmc = &self.node().bmc;
         let host = bmc.address.to_string();
-        let mut command =
-            vec!["ipmitool", "-I", "lanplus", "-C", "3", "-H", &host, "-U", &bmc.user, "-P", &bmc.password];
+        let mut command = vec!["ipmitool", "-I", "lanplus", "-C", "3", "-H", &host, "-U", &bmc.user, "-P", password];
         command.extend(words.split(' '));
-        self.0.services().run(&command).unwrap()
+        self.0.services().run(&command)
+    }
+
+    /// Whether a program on the node's cable can do this with the services.
+    fn node_can(&self, words: &str) -> bool {
+        let words: Vec<&str> = words.split(' ').collect();
+        Namespace::named(&self.node().namespace).run(&words).is_ok()
     }
 }
 
@@ -108,6 +119,66 @@ fn a_boot_device_set_by_ipmitool_changes_what_the_machine_boots() {
     rack.ipmitool("chassis bootdev disk");
     rack.ipmitool("power cycle");
     console.wait_for("hello from the disk", FIRMWARE).unwrap();
+}
+
+#[test]
+fn a_fault_breaks_what_it_names_until_it_is_mended() {
+    let state = tempfile::tempdir().unwrap();
+    let rack = Guarded::up("tfault", state.path());
+    let node = rack.node();
+    Namespace::named(&node.namespace).ip("addr add 10.77.1.50/24 dev br0").unwrap();
+    for port in [80, 81] {
+        let mut web = rack.0.services().command("socat");
+        web.args([&format!("TCP-LISTEN:{port},fork,reuseaddr"), "OPEN:/dev/null"]);
+        Daemon::spawn(web, &state.path().join("web.log"), &state.path().join("web.record")).unwrap();
+    }
+    let [fetch, other] = [80, 81].map(|port| format!("socat -u OPEN:/dev/null TCP:10.77.1.1:{port},connect-timeout=1"));
+    let both = || Ok((rack.node_can(&fetch) && rack.node_can(&other)).then_some(()));
+    wait::until("the web servers", FIRMWARE, both).unwrap();
+
+    fault::lose(&rack.0, node, Traffic::Tcp(80)).unwrap();
+    assert!(!rack.node_can(&fetch));
+    assert!(rack.node_can(&other));
+    fault::lose(&rack.0, node, Traffic::Udp(69)).unwrap();
+    fault::lose(&rack.0, node, Traffic::AnyUdp).unwrap();
+    fault::mend(&rack.0, node).unwrap();
+    assert!(rack.node_can(&fetch));
+
+    fault::cable(&rack.0, node, Cable::Out).unwrap();
+    assert!(!rack.node_can(&other));
+    fault::cable(&rack.0, node, Cable::In).unwrap();
+    wait::until("the cable", FIRMWARE, both).unwrap();
+}
+
+#[test]
+fn a_bmc_goes_deaf_and_changes_its_password_while_its_machine_runs_on() {
+    let state = tempfile::tempdir().unwrap();
+    let rack = Guarded::up("tbmc", state.path());
+    let bmc = rack.0.bmc(rack.node());
+    let machine = &rack.node().machine;
+    rack.ipmitool("power on");
+    let qemu = machine.running().unwrap();
+
+    fault::deafen(&bmc).unwrap();
+    rack.try_ipmitool("labpass", "-N 1 -R 1 power status").unwrap_err();
+    fault::heal(&bmc).unwrap();
+    rack.ipmitool("power status");
+
+    fault::change_password(&bmc, "changed").unwrap();
+    rack.try_ipmitool("labpass", "power status").unwrap_err();
+    assert_eq!(rack.try_ipmitool("changed", "power status").unwrap().trim(), "Chassis Power is on");
+    assert_eq!(machine.running().unwrap(), qemu);
+}
+
+#[test]
+fn what_a_crash_left_is_taken_down_by_the_tag_alone() {
+    let state = tempfile::tempdir().unwrap();
+    let rack = Guarded::up("tcrash", state.path());
+    std::fs::remove_file(state.path().join("rack.json")).unwrap();
+    std::fs::remove_file(rack.node().machine.path("ipmi_sim.record")).unwrap();
+    down_by_tag("tcrash").unwrap();
+    assert_eq!(programs_of(state.path()), Vec::<String>::new());
+    assert_eq!(Namespace::with_prefix("im-tcrash-").unwrap(), []);
 }
 
 /// A boot sector: writes a text to the first serial port, and halts.

@@ -5,12 +5,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use super::daemon::Daemon;
 use super::machine::{BootDevice, Machine, bootindexes};
 use super::qmp::Qmp;
 
@@ -40,6 +41,9 @@ pub enum Act {
     Stop,
     /// Tell QEMU this order. The firmware reads it at the *next* reset of the machine.
     Order(BootDevice),
+    /// The same, unless a [`Act::ResetOnce`] is not over: that ends by telling QEMU what is remembered, and holds the
+    /// monitor for so long that the BMC would seem deaf.
+    OrderSoon(BootDevice),
     /// Write down what the next start or reset boots from.
     Remember(BootDevice),
     /// Reset, and once the firmware has read the order, withdraw it; without keeping the BMC waiting.
@@ -64,7 +68,7 @@ pub fn decide(ask: Ask, running: bool, boot: BootDevice) -> Result<Vec<Act>> {
         (Ask::Shutdown, true) => vec![Act::PressButton],
         (Ask::Reset | Ask::Shutdown, false) => bail!("the machine is off"),
         (Ask::Boot(device), false) => vec![Act::Remember(device)],
-        (Ask::Boot(device), true) => vec![Act::Remember(device), Act::Order(device)],
+        (Ask::Boot(device), true) => vec![Act::Remember(device), Act::OrderSoon(device)],
     })
 }
 
@@ -146,16 +150,26 @@ impl Chassis<'_> {
                 Some(qemu) => qemu.end(),
                 None => Ok(()),
             },
-            Act::Order(first) => order(&mut self.monitor()?, first),
+            Act::Order(first) => {
+                // A reset that is not over is overtaken by what comes now.
+                self.resetting()?.map_or(Ok(()), |reset| reset.end())?;
+                order(&mut self.monitor()?, first)
+            }
+            Act::OrderSoon(_) if self.resetting()?.is_some() => Ok(()),
+            Act::OrderSoon(first) => order(&mut self.monitor()?, first),
             Act::Remember(device) => Ok(fs::write(self.machine.path("boot"), word_of(device))?),
             Act::ResetOnce => {
                 let mut command = Command::new("setsid");
                 command.arg(self.program).arg("chassis").arg(&self.machine.directory).arg("reset-once");
-                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-                command.spawn().map(drop).context("running ourselves")
+                Daemon::spawn(command, &self.machine.path("reset.log"), &self.machine.path("reset.record")).map(drop)
             }
             Act::PressButton => self.monitor()?.execute("system_powerdown", json!({})).map(drop),
         }
+    }
+
+    /// The [`Act::ResetOnce`] that is not over.
+    fn resetting(&self) -> Result<Option<Daemon>> {
+        Ok(Daemon::recorded(&self.machine.path("reset.record"))?.filter(Daemon::alive))
     }
 
     fn reset_once(&self) -> Result<()> {

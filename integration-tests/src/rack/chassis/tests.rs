@@ -37,3 +37,9 @@ fn several_parameters_may_come_in_one_call() {
     asks(&words("boot")).unwrap_err();
     asks(&words("boot floppy")).unwrap_err();
 }
+
+#[test]
+fn a_boot_device_asked_for_during_a_reset_does_not_wait_for_its_end() {
+    let acts = decide(Ask::Boot(BootDevice::Network), true, BootDevice::Unsaid).unwrap();
+    assert_eq!(acts, [Act::Remember(BootDevice::Network), Act::OrderSoon(BootDevice::Network)]);
+}
