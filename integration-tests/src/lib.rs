@@ -1,1 +1,3 @@
 //! A virtual rack: real firmware, simulated machines, and the tests that use them.
+
+pub mod rack;

@@ -1,0 +1,163 @@
+//! A machine's BMC: OpenIPMI's `ipmi_sim` on UDP 623, with the machine's serial port behind its serial-over-LAN.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use super::daemon::Daemon;
+use super::machine::Machine;
+use super::namespace::Namespace;
+use super::wait;
+
+/// Where a BMC answers, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// On the BMC network.
+    pub address: Ipv4Addr,
+    /// UDP.
+    pub port: u16,
+    /// An administrator.
+    pub user: String,
+    /// His password.
+    pub password: String,
+}
+
+/// One BMC.
+#[derive(Debug)]
+pub struct Bmc<'m> {
+    machine: &'m Machine,
+    access: &'m Access,
+    namespace: Namespace,
+    /// The program that `ipmi_sim` runs for power and boot device: `virtual-rack`.
+    program: PathBuf,
+}
+
+/// `ipmi_sim` and `socat` need a tenth of it on an idle host.
+const START: Duration = Duration::from_secs(10);
+
+impl<'m> Bmc<'m> {
+    /// The BMC of `machine` in the machine's namespace.
+    pub fn of(machine: &'m Machine, access: &'m Access, namespace: Namespace, program: &Path) -> Self {
+        Self { machine, access, namespace, program: program.to_owned() }
+    }
+
+    /// Runs it and returns when it answers.
+    ///
+    /// # Errors
+    /// A program is missing, or does not start: its log says why.
+    pub fn start(&self) -> Result<()> {
+        fs::write(self.file("bmc.emu"), EMULATION)?;
+        fs::write(self.file("lan.conf"), self.configuration(&self.access.password))?;
+        self.lay_serial_line()?;
+        self.run()
+    }
+
+    /// Ends it, as if it had lost its power; the machine runs on.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn stop(&self) -> Result<()> {
+        for record in ["ipmi_sim.record", "socat.record"] {
+            if let Some(daemon) = Daemon::recorded(&self.file(record))? {
+                daemon.end()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts it again with another password. `Access` still holds the one that was right before.
+    ///
+    /// # Errors
+    /// It does not end, or not start.
+    pub fn restart_with_password(&self, password: &str) -> Result<()> {
+        if let Some(daemon) = Daemon::recorded(&self.file("ipmi_sim.record"))? {
+            daemon.end()?;
+        }
+        fs::write(self.file("lan.conf"), self.configuration(password))?;
+        self.run()
+    }
+
+    /// Sends its simulator a signal: STOP makes it deaf, CONT heals it.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Daemon::recorded(&self.file("ipmi_sim.record"))?.context("the BMC never ran")?.signal(signal)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.machine.path(name)
+    }
+
+    /// The BMC's end of the serial line. Its name must be the host's only one: `ipmi_sim` locks it by its name
+    /// alone, in /var/lock.
+    fn serial_end(&self) -> PathBuf {
+        self.file(&format!("{}-com1", self.namespace.name()))
+    }
+
+    /// A null modem that stays while the machine comes and goes. (Over TCP `ipmi_sim` would come back ten seconds
+    /// after the machine, too late for its firmware's words.)
+    fn lay_serial_line(&self) -> Result<()> {
+        let [ours, machines] = [self.serial_end(), self.file("com1.qemu")];
+        let mut command = self.namespace.command("setsid");
+        command.args(["socat", "-d"]);
+        command.args([&ours, &machines].map(|link| format!("PTY,link={},raw,echo=0", link.display())));
+        let socat = Daemon::spawn(command, &self.file("socat.log"), &self.file("socat.record"))?;
+        wait::until("the serial line", START, || {
+            ensure!(socat.alive(), "socat ended: see {}", self.file("socat.log").display());
+            Ok((ours.exists() && machines.exists()).then_some(()))
+        })
+    }
+
+    fn run(&self) -> Result<()> {
+        let mut command = self.namespace.command("setsid");
+        command.args(["ipmi_sim", "-n", "-c"]).arg(self.file("lan.conf"));
+        command.arg("-f").arg(self.file("bmc.emu")).arg("-s").arg(self.file("ipmi_sim"));
+        let bmc = Daemon::spawn(command, &self.file("ipmi_sim.log"), &self.file("ipmi_sim.record"))?;
+        wait::until("the BMC to answer", START, || {
+            ensure!(bmc.alive(), "ipmi_sim ended: see {}", self.file("ipmi_sim.log").display());
+            Ok(bound(bmc, self.access.port).then_some(()))
+        })
+    }
+
+    /// `ipmi_sim`'s configuration (ipmi_lan(5)).
+    fn configuration(&self, password: &str) -> String {
+        let Access { address, port, user, .. } = self.access;
+        let levels = ["callback", "user", "operator", "admin"];
+        let auths = levels.map(|level| format!("    allowed_auths_{level} none md2 md5 straight\n")).concat();
+        format!(
+            "name \"{name}\"\nset_working_mc 0x20\n  startlan 1\n    addr {address} {port}\n    priv_limit admin\n{auths}    \
+             guid {guid}\n  endlan\n  chassis_control \"{program} chassis {directory}\"\n  \
+             serial 15 127.0.0.1 9002 codec VM\n  sol \"{serial}\" 115200 history=65536\n  \
+             user 1 false \"\" \"\" user 10 none md2 md5 straight\n  \
+             user 2 true \"{user}\" \"{password}\" admin 10 none md2 md5 straight\n",
+            name = self.machine.name,
+            guid = self.machine.uuid.replace('-', ""),
+            program = self.program.display(),
+            directory = self.machine.directory.display(),
+            serial = self.serial_end().display(),
+        )
+    }
+}
+
+/// Whether `daemon` has the UDP port. Its /proc shows the sockets of its own namespace.
+fn bound(daemon: Daemon, port: u16) -> bool {
+    let local = format!(":{port:04X}");
+    let sockets = fs::read_to_string(format!("/proc/{}/net/udp", daemon.pid())).unwrap_or_default();
+    sockets.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|address| address.ends_with(&local))
+}
+
+/// The simulated management controller (ipmi_sim_cmd(5)): a watchdog, which must be sensor 0, and an event log.
+const EMULATION: &str = "\
+mc_setbmc 0x20
+mc_add 0x20 0x20 no-device-sdrs 0x01 2 10 0x9f 0x1291 0xf02 persist_sdr
+sel_enable 0x20 1000 0x0a
+sensor_add 0x20 0 0 35 0x6f event-only
+sensor_set_event_support 0x20 0 0 enable scanning per-state 000000000001111 000000000000000 000000000001111 000000000000000
+mc_enable 0x20
+";

@@ -1,0 +1,224 @@
+//! What a machine's BMC does when its power, its reset line or its boot device is asked for.
+//!
+//! `ipmi_sim` runs a program for it (ipmi_lan(5), `chassis_control`): `get power boot` is answered with lines
+//! `power:1`, `boot:pxe`; `set power 1 boot pxe …` is carried out.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use super::daemon::Daemon;
+use super::machine::{BootDevice, Machine, bootindexes};
+use super::qmp::Qmp;
+
+/// What `ipmi_sim` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// `set power 1`
+    On,
+    /// `set power 0`
+    Off,
+    /// `set reset 1`
+    Reset,
+    /// `set shutdown 1`
+    Shutdown,
+    /// `set boot …`
+    Boot(BootDevice),
+    /// `set identify SECONDS FORCED`: there is no lamp.
+    Identify,
+}
+
+/// What is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Run QEMU with this order.
+    Start(BootDevice),
+    /// End QEMU.
+    Stop,
+    /// Tell QEMU this order. The firmware reads it at the *next* reset of the machine.
+    Order(BootDevice),
+    /// The same, unless a [`Act::ResetOnce`] is not over: that ends by telling QEMU what is remembered, and holds the
+    /// monitor for so long that the BMC would seem deaf.
+    OrderSoon(BootDevice),
+    /// Write down what the next start or reset boots from.
+    Remember(BootDevice),
+    /// Reset, and once the firmware has read the order, withdraw it; without keeping the BMC waiting.
+    ResetOnce,
+    /// What the power button of a running machine does.
+    PressButton,
+}
+
+/// Decides what one question needs. A boot device holds for one start or one reset (IPMI 2.0 Table 28-14,
+/// parameter 5: not persistent).
+///
+/// # Errors
+/// A machine that is off can be neither reset nor asked to shut down.
+pub fn decide(ask: Ask, running: bool, boot: BootDevice) -> Result<Vec<Act>> {
+    Ok(match (ask, running) {
+        (Ask::On, true) | (Ask::Off, false) | (Ask::Identify, _) => vec![],
+        (Ask::On, false) => {
+            vec![Act::Start(boot), Act::Remember(BootDevice::Unsaid), Act::Order(BootDevice::Unsaid)]
+        }
+        (Ask::Off, true) => vec![Act::Stop],
+        (Ask::Reset, true) => vec![Act::Order(boot), Act::Remember(BootDevice::Unsaid), Act::ResetOnce],
+        (Ask::Shutdown, true) => vec![Act::PressButton],
+        (Ask::Reset | Ask::Shutdown, false) => bail!("the machine is off"),
+        (Ask::Boot(device), false) => vec![Act::Remember(device)],
+        (Ask::Boot(device), true) => vec![Act::Remember(device), Act::OrderSoon(device)],
+    })
+}
+
+/// Reads the words after `set`.
+///
+/// # Errors
+/// Words that this chassis does not know: the BMC answers its client with an error.
+pub fn asks(words: &[String]) -> Result<Vec<Ask>> {
+    let mut words = words.iter().map(String::as_str);
+    let mut asks = Vec::new();
+    while let Some(parameter) = words.next() {
+        let value = words.next().with_context(|| format!("{parameter} without a value"))?;
+        asks.push(match (parameter, value) {
+            ("power", "1") => Ask::On,
+            ("power", "0") => Ask::Off,
+            ("reset", _) => Ask::Reset,
+            ("shutdown", _) => Ask::Shutdown,
+            ("boot", device) => Ask::Boot(device_of(device)?),
+            ("identify", _) => {
+                words.next();
+                Ask::Identify
+            }
+            other => bail!("unknown: {other:?}"),
+        });
+    }
+    Ok(asks)
+}
+
+/// `chassis NODEDIR WORDS…`, with `program` to run for what must not keep the BMC waiting. Returns what `ipmi_sim`
+/// is to read.
+///
+/// # Errors
+/// The machine cannot do it, or the words are not known.
+pub fn run(program: &Path, directory: &Path, words: &[String]) -> Result<String> {
+    let chassis = Chassis { machine: Machine::load(directory)?, program };
+    match words.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
+        Some(("get", parameters)) => chassis.tell(parameters),
+        Some(("set", words)) => {
+            for ask in asks(words)? {
+                for act in decide(ask, chassis.machine.running()?.is_some(), chassis.boot()?)? {
+                    chassis.carry_out(act).with_context(|| format!("{act:?}"))?;
+                }
+            }
+            Ok(String::new())
+        }
+        Some(("reset-once", [])) => chassis.reset_once().map(|()| String::new()),
+        _ => bail!("chassis: get or set, not {words:?}"),
+    }
+}
+
+struct Chassis<'p> {
+    machine: Machine,
+    program: &'p Path,
+}
+
+/// SeaBIOS answers a warm reset with a second, real one; the order may be withdrawn only when that has passed too.
+const RESETS_SETTLE: Duration = Duration::from_millis(1500);
+
+/// A reset is an event within milliseconds, even on a loaded host.
+const RESET_COMES: Duration = Duration::from_secs(10);
+
+impl Chassis<'_> {
+    fn tell(&self, parameters: &[String]) -> Result<String> {
+        let mut told = String::new();
+        for parameter in parameters {
+            told += &match parameter.as_str() {
+                "power" => format!("power:{}\n", u8::from(self.machine.running()?.is_some())),
+                "boot" => format!("boot:{}\n", word_of(self.boot()?)),
+                other => bail!("unknown: {other:?}"),
+            };
+        }
+        Ok(told)
+    }
+
+    fn carry_out(&self, act: Act) -> Result<()> {
+        match act {
+            Act::Start(first) => self.machine.power_on(first),
+            Act::Stop => match self.machine.running()? {
+                Some(qemu) => qemu.end(),
+                None => Ok(()),
+            },
+            Act::Order(first) => {
+                // A reset that is not over is overtaken by what comes now.
+                self.resetting()?.map_or(Ok(()), |reset| reset.end())?;
+                order(&mut self.monitor()?, first)
+            }
+            Act::OrderSoon(_) if self.resetting()?.is_some() => Ok(()),
+            Act::OrderSoon(first) => order(&mut self.monitor()?, first),
+            Act::Remember(device) => Ok(fs::write(self.machine.path("boot"), word_of(device))?),
+            Act::ResetOnce => {
+                let mut command = Command::new("setsid");
+                command.arg(self.program).arg("chassis").arg(&self.machine.directory).arg("reset-once");
+                Daemon::spawn(command, &self.machine.path("reset.log"), &self.machine.path("reset.record")).map(drop)
+            }
+            Act::PressButton => self.monitor()?.execute("system_powerdown", json!({})).map(drop),
+        }
+    }
+
+    /// The [`Act::ResetOnce`] that is not over.
+    fn resetting(&self) -> Result<Option<Daemon>> {
+        Ok(Daemon::recorded(&self.machine.path("reset.record"))?.filter(Daemon::alive))
+    }
+
+    fn reset_once(&self) -> Result<()> {
+        let mut monitor = self.monitor()?;
+        monitor.execute("system_reset", json!({}))?;
+        monitor.settle("RESET", RESET_COMES, RESETS_SETTLE)?;
+        // Someone may have asked for another device meanwhile.
+        order(&mut monitor, self.boot()?)
+    }
+
+    fn monitor(&self) -> Result<Qmp> {
+        Qmp::connect(&self.machine.path("qmp.sock"))
+    }
+
+    fn boot(&self) -> Result<BootDevice> {
+        device_of(&fs::read_to_string(self.machine.path("boot")).unwrap_or_else(|_| "none".to_owned()))
+    }
+}
+
+/// Changes the order of a running machine's devices.
+fn order(monitor: &mut Qmp, first: BootDevice) -> Result<()> {
+    /// No place in the order.
+    const NONE: i16 = -1;
+    let (disk, network) = bootindexes(first);
+    // QEMU refuses a place that is taken, even by the device itself.
+    for (device, index) in [("nic0", NONE), ("vd0", NONE), ("vd0", disk), ("nic0", network)] {
+        let path = format!("/machine/peripheral/{device}");
+        monitor.execute("qom-set", json!({ "path": path, "property": "bootindex", "value": index }))?;
+    }
+    Ok(())
+}
+
+/// `ipmitool chassis bootdev disk` arrives as `default`.
+fn device_of(word: &str) -> Result<BootDevice> {
+    match word {
+        "none" => Ok(BootDevice::Unsaid),
+        "default" => Ok(BootDevice::Disk),
+        "pxe" => Ok(BootDevice::Network),
+        other => bail!("no such boot device: {other:?}"),
+    }
+}
+
+fn word_of(device: BootDevice) -> &'static str {
+    match device {
+        BootDevice::Unsaid => "none",
+        BootDevice::Disk => "default",
+        BootDevice::Network => "pxe",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! A child that outlives the program that ran it, remembered in a file so that a later program can end it.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use super::wait;
+
+/// After this long a daemon that ignores SIGTERM gets SIGKILL. A stopped QEMU is one that ignores it.
+const GRACE: Duration = Duration::from_millis(2500);
+
+/// A kill that has not worked after this long never will (the kernel holds the daemon).
+const DEATH: Duration = Duration::from_secs(5);
+
+/// One running program, known by its pid and the moment it began: a pid alone may name a stranger by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    pid: Pid,
+    /// In clock ticks since the boot (proc(5), /proc/pid/stat field 22).
+    began: u64,
+}
+
+impl Daemon {
+    /// Runs `command` with its output appended to `log` and its identity written to `record`.
+    ///
+    /// # Errors
+    /// The program cannot be run, or the files cannot be written.
+    pub fn spawn(mut command: Command, log: &Path, record: &Path) -> Result<Self> {
+        let output =
+            fs::File::options().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = command.spawn().with_context(|| format!("running {command:?}"))?;
+        let daemon = Self::of(i32::try_from(child.id())?)?;
+        daemon.remember(record)?;
+        Ok(daemon)
+    }
+
+    /// The program that has this pid now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(pid: i32) -> Result<Self> {
+        let began = began(pid).with_context(|| format!("no running program has pid {pid}"))?;
+        Ok(Self { pid: Pid::from_raw(pid).context("0 is no pid")?, began })
+    }
+
+    /// Writes who this is, for [`Daemon::recorded`].
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn remember(&self, record: &Path) -> Result<()> {
+        let text = format!("{} {}\n", self.pid.as_raw_nonzero(), self.began);
+        fs::write(record, text).with_context(|| record.display().to_string())
+    }
+
+    /// Who was last remembered in `record`; he may be dead.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not one of ours. That there is none is no error.
+    pub fn recorded(record: &Path) -> Result<Option<Self>> {
+        let text = match fs::read_to_string(record) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| record.display().to_string())?,
+        };
+        let (pid, began) = text.trim().split_once(' ').with_context(|| format!("{}: {text:?}", record.display()))?;
+        Ok(Pid::from_raw(pid.parse()?).zip(began.parse().ok()).map(|(pid, began)| Self { pid, began }))
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Whether it runs. A zombie does not.
+    pub fn alive(&self) -> bool {
+        began(self.pid()) == Some(self.began)
+    }
+
+    /// Sends a signal, to it and no one else.
+    ///
+    /// # Errors
+    /// It does not run any more, or is not ours to signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        ensure!(self.alive(), "pid {} is no longer what it was", self.pid());
+        kill_process(self.pid, signal).with_context(|| format!("signalling pid {}", self.pid()))
+    }
+
+    /// Ends it, gently first. That it has ended already is well.
+    ///
+    /// # Errors
+    /// It survived even SIGKILL.
+    pub fn end(&self) -> Result<()> {
+        for (signal, patience) in [(Signal::TERM, GRACE), (Signal::KILL, DEATH)] {
+            if self.alive() {
+                match kill_process(self.pid, signal) {
+                    Ok(()) | Err(Errno::SRCH) => {}
+                    Err(error) => return Err(error).context("ending a daemon"),
+                }
+            }
+            let gone = wait::until("an end", patience, || Ok((self.reap() || !self.alive()).then_some(())));
+            if gone.is_ok() {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("pid {} survived SIGKILL", self.pid())
+    }
+
+    /// Takes its exit status if it is a child of ours; otherwise nothing happens.
+    fn reap(&self) -> bool {
+        matches!(waitpid(Some(self.pid), WaitOptions::NOHANG), Ok(Some(_)))
+    }
+}
+
+/// When the program with this pid began; `None` if there is none or it is a zombie.
+fn began(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // proc(5): the name, field 2, is in parentheses and may hold spaces; what follows the last one starts at field 3.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let began = fields.nth(18)?;
+    if matches!(state, "Z" | "X") { None } else { began.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_is_ended_by_what_its_record_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("record");
+        let mut command = Command::new("sleep");
+        command.arg("1000");
+        Daemon::spawn(command, &folder.path().join("log"), &record).unwrap();
+        let daemon = Daemon::recorded(&record).unwrap().unwrap();
+        assert!(daemon.alive());
+        daemon.end().unwrap();
+        assert!(!daemon.alive());
+        daemon.end().unwrap();
+    }
+
+    #[test]
+    fn a_pid_that_now_names_a_stranger_is_left_alone() {
+        let own = Daemon::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let stranger = Daemon { began: own.began + 1, ..own };
+        assert!(!stranger.alive());
+        stranger.signal(Signal::KILL).unwrap_err();
+        stranger.end().unwrap();
+    }
+}

@@ -1,0 +1,93 @@
+//! What a rack is to be made of, and the names and addresses that follow from it.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::bmc::Access;
+use super::machine::{Firmware, Machine};
+use super::{Node, Rack, Services, prefix};
+
+/// What [`Rack::up`] is to bring up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// A few lower-case letters and digits; no other rack of this host may have it.
+    pub tag: String,
+    /// Where its files go. QEMU's monitor socket lies in it: its path may have about 80 characters.
+    pub state: PathBuf,
+    /// The program `virtual-rack`.
+    pub program: PathBuf,
+    /// The machines.
+    pub nodes: Vec<Firmware>,
+    /// Of each machine, in MiB; `None` for what its firmware needs.
+    pub memory_mib: Option<u32>,
+    /// Of each machine's disk, in MiB.
+    pub disk_mib: u32,
+}
+
+/// BMC addresses are 10.77.2.11 and up to .99; the machines' own, which DHCP gives, are no matter of the rack.
+const NODES_MOST: usize = 89;
+
+/// `sun_path` of unix(7) has 108 octets, the last of them 0.
+const SOCKET_PATH_MOST: usize = 107;
+
+impl Plan {
+    /// Names and addresses for all of it.
+    ///
+    /// # Errors
+    /// A tag, path or number of nodes that cannot be.
+    pub(super) fn rack(&self) -> Result<Rack> {
+        let letters = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+        ensure!((1..=8).contains(&self.tag.len()) && self.tag.chars().all(letters), "a tag is 1 to 8 of a-z, 0-9");
+        ensure!((1..=NODES_MOST).contains(&self.nodes.len()), "a rack has 1 to {NODES_MOST} nodes");
+        let state = std::path::absolute(&self.state)?;
+        for path in [&state, &self.program] {
+            ensure!(plain(path), "{}: only A-Z, a-z, 0-9 and . _ - / may be in this path", path.display());
+        }
+        let nodes: Vec<Node> =
+            (1..).zip(&self.nodes).map(|(number, firmware)| self.node(&state, number, *firmware)).collect();
+        let longest = nodes.last().context("no nodes")?.machine.path("qmp.sock");
+        ensure!(longest.as_os_str().len() <= SOCKET_PATH_MOST, "{}: too long for a socket", longest.display());
+        let services = Services {
+            namespace: format!("{}svc", prefix(&self.tag)),
+            interface: "prov".to_owned(),
+            addresses: vec![Ipv4Addr::new(10, 77, 1, 1), Ipv4Addr::new(10, 77, 1, 2)],
+            address_v6: Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, 1),
+            prefix: 24,
+            oob_interface: "oob".to_owned(),
+            oob_address: Ipv4Addr::new(10, 77, 2, 1),
+        };
+        Ok(Rack { tag: self.tag.clone(), state, program: self.program.clone(), services, nodes })
+    }
+
+    fn node(&self, state: &Path, number: u8, firmware: Firmware) -> Node {
+        let name = format!("n{number}");
+        let machine = Machine {
+            firmware,
+            mac: format!("52:54:00:01:00:{number:02x}"),
+            uuid: format!("4c4c4544-0001-4c41-8042-5254000100{number:02x}"),
+            memory_mib: self.memory_mib.unwrap_or_else(|| firmware.memory_mib()),
+            disk_mib: self.disk_mib,
+            directory: state.join(&name),
+            name,
+        };
+        Node {
+            namespace: format!("{}{}", prefix(&self.tag), machine.name),
+            console: machine.console(),
+            bmc: Access {
+                address: Ipv4Addr::new(10, 77, 2, 10 + number),
+                port: 623,
+                user: "admin".to_owned(),
+                password: "labpass".to_owned(),
+            },
+            machine,
+        }
+    }
+}
+
+/// Whether a path needs no quoting for a shell, QEMU's option lists and `ipmi_sim`'s configuration alike.
+fn plain(path: &Path) -> bool {
+    let plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"._-/".contains(octet);
+    path.as_os_str().as_encoded_bytes().iter().all(plain)
+}

@@ -1,0 +1,94 @@
+//! A tiny client of QEMU's monitor (the QMP specification in QEMU's documentation, `docs/interop/qmp-spec`).
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+/// QEMU answers at once, unless another client holds the monitor: it serves one at a time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A monitor that has told us who it is.
+#[derive(Debug)]
+pub struct Qmp {
+    stream: BufReader<UnixStream>,
+    /// What has arrived of the next line.
+    line: Vec<u8>,
+    /// Names of the events that came while something else was awaited.
+    events: Vec<String>,
+}
+
+impl Qmp {
+    /// Takes the monitor at `socket`.
+    ///
+    /// # Errors
+    /// Nobody listens there, or someone else keeps the monitor for too long.
+    pub fn connect(socket: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut qmp = Self { stream: BufReader::new(stream), line: Vec::new(), events: Vec::new() };
+        let greeting = qmp.read(PATIENCE)?.context("the monitor did not greet")?;
+        if greeting.get("QMP").is_none() {
+            bail!("not a monitor: {greeting}");
+        }
+        qmp.execute("qmp_capabilities", json!({}))?;
+        Ok(qmp)
+    }
+
+    /// Runs one command and returns its answer.
+    ///
+    /// # Errors
+    /// QEMU refused it, or did not answer.
+    pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        let request = json!({ "execute": command, "arguments": arguments });
+        self.stream.get_mut().write_all(format!("{request}\n").as_bytes())?;
+        loop {
+            let message = self.read(PATIENCE)?.with_context(|| format!("no answer to {command}"))?;
+            if let Some(event) = message.get("event").and_then(Value::as_str) {
+                self.events.push(event.to_owned());
+            } else if let Some(error) = message.get("error") {
+                bail!("{command}: {error}");
+            } else {
+                return Ok(message.get("return").cloned().unwrap_or_default());
+            }
+        }
+    }
+
+    /// Waits until `event` has come, and then until it has not come again for `quiet`.
+    ///
+    /// # Errors
+    /// It did not come within `patience`, or the monitor closed.
+    pub fn settle(&mut self, event: &str, patience: Duration, quiet: Duration) -> Result<()> {
+        while !self.events.iter().any(|seen| seen == event) {
+            self.next(patience)?.with_context(|| format!("no {event} within {patience:?}"))?;
+        }
+        while self.next(quiet)?.is_some() {}
+        self.events.clear();
+        Ok(())
+    }
+
+    /// Notes the next event; `None` if none came in time.
+    fn next(&mut self, patience: Duration) -> Result<Option<()>> {
+        let Some(message) = self.read(patience)? else { return Ok(None) };
+        self.events.extend(message.get("event").and_then(Value::as_str).map(str::to_owned));
+        Ok(Some(()))
+    }
+
+    /// One message; `None` if no whole one came in time. What has come of it is kept.
+    fn read(&mut self, patience: Duration) -> Result<Option<Value>> {
+        self.stream.get_ref().set_read_timeout(Some(patience))?;
+        match self.stream.read_until(b'\n', &mut self.line) {
+            Ok(_) if self.line.ends_with(b"\n") => {
+                let message = serde_json::from_slice(&self.line).context("what the monitor said")?;
+                self.line.clear();
+                Ok(Some(message))
+            }
+            Ok(_) => bail!("the monitor closed"),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
+            Err(error) => Err(error).context("reading from the monitor"),
+        }
+    }
+}

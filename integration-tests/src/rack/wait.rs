@@ -1,0 +1,40 @@
+//! Waiting for a state, never for a duration: every wait is bounded and says what it waited for.
+#![expect(
+    clippy::disallowed_types,
+    reason = "the rack is real processes, seen from code without tokio or a paused clock"
+)]
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Looks until there is something to return.
+///
+/// # Errors
+/// What `look` failed with, or that `patience` is over; `thing` names what was waited for.
+pub fn until<T>(thing: &str, patience: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if begun.elapsed() > patience {
+            bail!("waited {patience:?} in vain for {thing}");
+        }
+        sleep(PAUSE);
+    }
+}
+
+/// What it took to get `T`.
+///
+/// # Errors
+/// Those of `work`.
+pub fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
+    let begun = Instant::now();
+    let done = work()?;
+    Ok((done, begun.elapsed()))
+}
