@@ -1,2 +1,43 @@
-//! The one binary.
-fn main() {}
+//! The one binary: the command line, every service by its name, and a whole rack from one command.
+
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use service_kit::run::{Arguments, run_with};
+
+/// Turns racks of powered-off metal into verified, running operating systems.
+#[derive(Debug, Parser)]
+#[command(name = "ironmesh", version, max_term_width = 100, propagate_version = true)]
+struct Ironmesh {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs one whole rack: etcd, every service, certificates and all, from one command.
+    Up(up::Options),
+    /// Runs a power-service.
+    PowerService(Arguments),
+    /// Runs a pxe-service.
+    PxeService(Arguments),
+    /// Runs a storage-service.
+    StorageService(Arguments),
+    /// Runs an inventory-service.
+    InventoryService(Arguments),
+    /// Runs a scheduler-service.
+    SchedulerService(Arguments),
+}
+
+fn main() -> ExitCode {
+    match Ironmesh::parse().command {
+        Command::Up(options) => up::run(options),
+        Command::PowerService(arguments) => run_with("power-service", &arguments, power_service::run),
+        Command::PxeService(arguments) => run_with("pxe-service", &arguments, pxe_service::run),
+        Command::StorageService(arguments) => run_with("storage-service", &arguments, storage_service::run),
+        Command::InventoryService(arguments) => run_with("inventory-service", &arguments, inventory_service::run),
+        Command::SchedulerService(arguments) => run_with("scheduler-service", &arguments, scheduler_service::run),
+    }
+}

@@ -25,6 +25,9 @@ use crate::{
 /// How long work in flight may take to end after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How often a process that stops with its parent looks whether that is there.
+const LOOK_FOR_PARENT: Duration = Duration::from_millis(500);
+
 /// What every service's command line has.
 #[derive(Debug, Clone, Parser)]
 pub struct Arguments {
@@ -37,6 +40,9 @@ pub struct Arguments {
     /// Prints the configuration as it takes effect, and exits.
     #[arg(long)]
     pub print_config: bool,
+    /// Stops in order when the process that started it has ended, however that ended.
+    #[arg(long)]
+    pub with_parent: bool,
 }
 
 /// What a service is given to work with.
@@ -83,10 +89,10 @@ where
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error),
     };
-    runtime.block_on(live(name, config, service))
+    runtime.block_on(live(name, config, arguments.with_parent, service))
 }
 
-async fn live<C, F, E>(name: &'static str, config: C, service: fn(C, Kit) -> F) -> ExitCode
+async fn live<C, F, E>(name: &'static str, config: C, with_parent: bool, service: fn(C, Kit) -> F) -> ExitCode
 where
     C: Config,
     F: Future<Output = Result<(), E>> + Send + 'static,
@@ -103,6 +109,9 @@ where
     };
     kit.host.spawn(stop_on_signal(kit.host.clone()));
     kit.host.spawn(kit.tls.clone().follow(kit.host.clone()));
+    if with_parent {
+        kit.host.spawn(stop_with_parent(kit.host.clone()));
+    }
     if let Err(error) = kit.spawn_monitor(&telemetry).await {
         return refuse(&error);
     }
@@ -213,6 +222,18 @@ async fn stop_on_signal(host: Host) {
         _ = terminate.recv() => tracing::info!("asked to stop"),
         _ = interrupt.recv() => tracing::info!("interrupted"),
     }
+    host.stop();
+}
+
+async fn stop_with_parent(host: Host) {
+    let parent = rustix::process::getppid();
+    while rustix::process::getppid() == parent {
+        tokio::select! {
+            () = host.stopping() => return,
+            () = tokio::time::sleep(LOOK_FOR_PARENT) => {}
+        }
+    }
+    tracing::warn!("the process that started this one has ended: stopping");
     host.stop();
 }
 

@@ -1,0 +1,238 @@
+//! A rack from one command: an etcd of its own, a private CA, and every service as a child process of this one,
+//! started again with back-off when it ends. A child that was reaped is proven dead, and is said to be.
+
+mod certs;
+mod child;
+mod etcd;
+mod plan;
+
+use std::{net::Ipv4Addr, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use domain::{id::RackId, net::Subnet, service::Service};
+use keyspace::{
+    Change, Expect, Store, key,
+    store::Pem,
+    value::{Holder, Incarnation, Network, Rack},
+};
+use service_kit::{Host, status};
+use tokio::time::Instant;
+
+/// How long all services may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long children may take to stop: they hand over first.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Runs one whole rack: etcd, every service, certificates and all, from one command.
+///
+/// Without --network everything binds loopback and needs no privileges: the API, power and images work, and machines
+/// are not booted. With it, machines on that network are booted; this needs root, or CAP_NET_BIND_SERVICE and
+/// CAP_NET_RAW.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// The folder that everything is kept in; made where there is none.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The rack's name: lower-case letters, digits, dashes.
+    #[arg(long, default_value = "", value_name = "NAME")]
+    pub(crate) rack: String,
+    /// Replicas of every rack service.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub(crate) replicas: u8,
+    /// The interface on the provisioning network.
+    #[arg(long, value_name = "DEVICE", requires_all = ["address", "range"])]
+    pub(crate) network: Option<String>,
+    /// An address on that interface; one for each replica.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Vec<Ipv4Addr>,
+    /// The length of the network's prefix.
+    #[arg(long, default_value_t = 24, value_name = "BITS")]
+    pub(crate) prefix: u8,
+    /// The addresses that machines may have, as FIRST-LAST.
+    #[arg(long, value_name = "FIRST-LAST")]
+    pub(crate) range: Option<String>,
+    /// The router that machines are told of.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) router: Option<Ipv4Addr>,
+    /// A folder that images registered by file: URLs may lie in; may be given more than once.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) files_from: Vec<PathBuf>,
+    /// Where traces go (OTLP), as http://collector:4317.
+    #[arg(long, default_value = "", value_name = "URL")]
+    pub(crate) otlp: String,
+    /// What is logged, as an EnvFilter.
+    #[arg(long, default_value = "info", value_name = "FILTER")]
+    pub(crate) log: String,
+}
+
+/// Runs until it is asked to stop.
+pub(crate) fn run(options: Options) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(up(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    say(&format!("error: {error:#}"));
+    ExitCode::FAILURE
+}
+
+#[expect(clippy::print_stderr, reason = "this is for who typed the command")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+async fn up(mut options: Options) -> Result<()> {
+    std::fs::create_dir_all(&options.data).with_context(|| format!("cannot make {}", options.data.display()))?;
+    options.data = options.data.canonicalize().context("cannot use the data folder")?;
+    let _lock = mesh::Lock::take(&options.data.join("up")).context("is another `ironmesh up` running here?")?;
+    check(&options)?;
+    let certs = certs::prepare(&options.data, &options.rack).context("cannot prepare certificates")?;
+    let host = Host::default();
+    host.spawn(child::stop_on_signal(host.clone()));
+    say("starting etcd");
+    let etcd = etcd::start(&options.data, &certs).await?;
+    let outcome = Box::pin(with_etcd(&options, &certs, &etcd, &host)).await;
+    host.stop();
+    let drained = host.drain(GRACE).await;
+    etcd.stop().await;
+    say("stopped");
+    drained.context("some services did not stop in time")?;
+    outcome
+}
+
+async fn with_etcd(options: &Options, certs: &certs::Certs, etcd: &etcd::Etcd, host: &Host) -> Result<()> {
+    let pem = certs.up.read()?;
+    let pem = Pem { ca: &pem[0], certificate: &pem[1], key: &pem[2] };
+    let store = Store::connect(std::slice::from_ref(&etcd.endpoint), pem).await.context("cannot prepare to reach etcd")?;
+    tokio::select! {
+        outcome = prepare(options, &store) => outcome?,
+        () = host.stopping() => return Ok(()),
+    };
+    let rack = find_rack(&store, &options.rack).await?;
+    let children = plan::children(options, certs, &etcd.endpoint)?;
+    for child in &children {
+        child.write_config()?;
+        host.spawn(child.clone().keep(host.clone(), store.clone(), rack));
+    }
+    tokio::select! {
+        outcome = ready(options, &children, certs) => outcome?,
+        () = host.stopping() => return Ok(()),
+    }
+    host.stopping().await;
+    say("stopping: each service hands over first");
+    Ok(())
+}
+
+fn check(options: &Options) -> Result<()> {
+    if !service_kit::config::is_rack_name(&options.rack) {
+        bail!("--rack {:?}: must be lower-case letters, digits and dashes", options.rack);
+    }
+    if options.network.is_some() && options.address.len() != usize::from(options.replicas) {
+        let (have, want) = (options.address.len(), options.replicas);
+        bail!("--address: give one for each of the {want} replicas, there are {have}");
+    }
+    Ok(())
+}
+
+fn network(options: &Options) -> Result<Option<Network>> {
+    let (Some(range), Some(first_replica)) = (&options.range, options.address.first()) else { return Ok(None) };
+    let wrong = || format!("--range {range:?}: must be FIRST-LAST, such as 10.77.1.100-10.77.1.199");
+    let (first, last) = range.split_once('-').with_context(wrong)?;
+    let subnet = Subnet::around(*first_replica, options.prefix).context("--prefix: at most 30")?;
+    let (first, last): (Ipv4Addr, Ipv4Addr) = (first.parse().with_context(wrong)?, last.parse().with_context(wrong)?);
+    if !subnet.contains(first) || !subnet.contains(last) || first > last {
+        bail!("--range {range:?}: must lie in {subnet}");
+    }
+    Ok(Some(Network {
+        subnet,
+        first,
+        last,
+        router: options.router,
+        name_servers: Vec::new(),
+        server_identifier: *first_replica,
+    }))
+}
+
+/// Waits for etcd, and makes what must be there before the first service: the incarnation and the rack.
+async fn prepare(options: &Options, store: &Store) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match store.get(&key::incarnation()).await {
+            Ok(_) => break,
+            Err(error) if begun.elapsed() < PATIENCE => {
+                tracing::debug!(error = %status::chain(&error), "etcd is not there yet");
+                tokio::time::sleep(LOOK).await;
+            }
+            Err(error) => return Err(error).context("etcd does not come up; see etcd.log in the data folder"),
+        }
+    }
+    let incarnation = Incarnation { id: uuid::Uuid::new_v4() };
+    unless_there(store.commit(Change::new().put(&key::incarnation(), &incarnation, Expect::Absent)?).await)?;
+    let id = RackId::new(uuid::Uuid::new_v4());
+    let name = options.rack.clone();
+    let rack = Rack {
+        id,
+        name: name.clone(),
+        network: network(options)?,
+        kernel: None,
+        ramdisk: None,
+        kernel_arguments: "console=ttyS0".to_owned(),
+    };
+    let holder = Holder { kind: "rack".to_owned(), id: id.uuid(), name };
+    let change = Change::new().put(&key::rack_name(&options.rack), &holder, Expect::Absent)?.put(
+        &key::rack(id),
+        &rack,
+        Expect::Absent,
+    )?;
+    unless_there(store.commit(change).await)
+}
+
+fn unless_there(outcome: Result<i64, keyspace::Error>) -> Result<()> {
+    match outcome {
+        Ok(_) | Err(keyspace::Error::Conflict) => Ok(()),
+        Err(error) => Err(error).context("cannot prepare the store"),
+    }
+}
+
+async fn find_rack(store: &Store, name: &str) -> Result<RackId> {
+    let holder = store.get(&key::rack_name(name)).await?.context("the rack is not in the store")?;
+    Ok(RackId::new(holder.value.id))
+}
+
+/// Waits until every service answers, then says what there is.
+async fn ready(options: &Options, children: &[child::Child], certs: &certs::Certs) -> Result<()> {
+    let begun = Instant::now();
+    for child in children {
+        while !child.is_ready() {
+            if begun.elapsed() > PATIENCE {
+                bail!("{} does not come up; see {}", child.name, child.log().display());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    let scheduler = children.iter().find(|child| child.service == Service::Scheduler);
+    let endpoint = scheduler.and_then(child::Child::endpoint).context("the scheduler-service has no address")?;
+    let client = options.data.join("client.toml");
+    let text = format!(
+        "endpoint = {endpoint:?}\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n",
+        certs.operator.ca.display().to_string(),
+        certs.operator.certificate.display().to_string(),
+        certs.operator.key.display().to_string(),
+    );
+    std::fs::write(&client, text).with_context(|| format!("cannot write {}", client.display()))?;
+    say(&format!(
+        "ready: {} services, the API at {endpoint}\nuse it with: ironmesh --context {} node list",
+        children.len(),
+        client.display()
+    ));
+    Ok(())
+}
