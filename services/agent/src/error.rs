@@ -40,6 +40,12 @@ pub enum Error {
     /// The boot file's CA, or the key made here, can not be used.
     #[error("cannot prepare TLS: {0}")]
     Tls(String),
+    /// The operating system gives us no threads.
+    #[error("cannot begin")]
+    Runtime {
+        /// Why.
+        source: io::Error,
+    },
     /// The inventory-service will not have us; asking again would not help.
     #[error("refused by the inventory-service ({reason}): {message}")]
     Refused {
