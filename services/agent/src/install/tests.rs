@@ -1,0 +1,234 @@
+use std::{
+    fs,
+    io::Cursor,
+    process::{Command, Stdio},
+};
+
+use domain::failure::Cause;
+use proptest::prelude::*;
+use sha2::{Digest as _, Sha256, Sha512};
+
+use super::*;
+
+const MIB: usize = 1 << 20;
+
+impl Device for Cursor<Vec<u8>> {
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn digest(octets: &[u8]) -> Digest {
+    format!("sha256:{}", hex::encode(Sha256::digest(octets))).parse().unwrap()
+}
+
+fn image(packed: &[u8], encoding: Encoding) -> Image {
+    Image { digest: digest(packed), encoding, unpacked_size: None }
+}
+
+/// A disk that held something before.
+fn disk(octets: usize) -> Target<Cursor<Vec<u8>>> {
+    Target::new("vda (serial S1)".to_owned(), Cursor::new(vec![0xee; octets])).unwrap()
+}
+
+fn content(octets: usize) -> Vec<u8> {
+    (0..octets).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect()
+}
+
+fn packed_by(tool: &str, arguments: &[&str], octets: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    fs::write(&path, octets).unwrap();
+    let input = File::open(&path).unwrap();
+    let done = Command::new(tool).args(arguments).stdin(input).stderr(Stdio::inherit()).output().unwrap();
+    assert!(done.status.success());
+    done.stdout
+}
+
+fn blank(target: &Target<Cursor<Vec<u8>>>) -> bool {
+    let octets = target.device.get_ref();
+    let edge = (4 * MIB).min(octets.len());
+    octets[..edge].iter().chain(&octets[octets.len() - edge..]).all(|octet| *octet == 0)
+}
+
+#[test]
+fn what_gzip_and_zstd_pack_is_on_the_disk_octet_by_octet() {
+    let plain = content(5 * MIB + 12_345);
+    for (encoding, packed) in [
+        (Encoding::Plain, plain.clone()),
+        (Encoding::Gzip, packed_by("gzip", &["-1"], &plain)),
+        (Encoding::Zstd, packed_by("zstd", &["-q", "-3"], &plain)),
+        (Encoding::Zstd, packed_by("zstd", &["-q", "--long=27"], &plain)),
+        (Encoding::Gzip, [packed_by("gzip", &[], &plain[..MIB]), packed_by("gzip", &[], &plain[MIB..])].concat()),
+        (Encoding::Zstd, [packed_by("zstd", &[], &plain[..MIB]), packed_by("zstd", &[], &plain[MIB..])].concat()),
+    ] {
+        let mut target = disk(16 * MIB);
+        let written = write_image(&packed[..], &image(&packed, encoding), &mut target).unwrap();
+        assert_eq!(written, plain.len() as u64, "{encoding:?}");
+        assert!(target.device.get_ref().starts_with(&plain), "{encoding:?}");
+    }
+}
+
+#[test]
+fn an_image_is_proved_by_sha512_too() {
+    let plain = content(1000);
+    let wanted = Image {
+        digest: format!("sha512:{}", hex::encode(Sha512::digest(&plain))).parse().unwrap(),
+        ..image(&plain, Encoding::Plain)
+    };
+    assert_eq!(write_image(&plain[..], &wanted, &mut disk(MIB)).unwrap(), 1000);
+}
+
+#[test]
+fn an_image_that_does_not_fit_is_refused_before_anything_is_written() {
+    let plain = content(MIB);
+    let large = Image { unpacked_size: Some(17 * MIB as u64), ..image(&plain, Encoding::Plain) };
+    let mut target = disk(16 * MIB);
+    let trouble = write_image(&plain[..], &large, &mut target).unwrap_err();
+    assert_eq!(trouble.cause(), Cause::ImageTooLarge);
+    assert!(target.device.get_ref().iter().all(|octet| *octet == 0xee));
+}
+
+#[test]
+fn an_image_that_turns_out_too_large_leaves_a_disk_that_boots_nothing() {
+    let packed = packed_by("gzip", &[], &content(17 * MIB));
+    let mut target = disk(16 * MIB);
+    let trouble = write_image(&packed[..], &image(&packed, Encoding::Gzip), &mut target).unwrap_err();
+    assert_eq!(trouble.cause(), Cause::ImageTooLarge);
+    assert!(blank(&target));
+    let whole = content(16 * MIB);
+    assert!(write_image(&whole[..], &image(&whole, Encoding::Plain), &mut disk(16 * MIB)).is_ok(), "exactly fits");
+}
+
+#[test]
+fn another_image_than_the_registered_one_leaves_a_disk_that_boots_nothing() {
+    let plain = content(9 * MIB);
+    let mut target = disk(9 * MIB);
+    let trouble = write_image(&plain[1..], &image(&plain, Encoding::Plain), &mut target).unwrap_err();
+    assert_eq!(trouble.cause(), Cause::ImageDigest);
+    assert!(trouble.to_string().contains(&digest(&plain[1..]).to_string()), "{trouble}");
+    assert!(blank(&target));
+}
+
+#[test]
+fn damaged_packing_is_told_from_another_image() {
+    let packed = packed_by("zstd", &["-q"], &content(3 * MIB));
+    let mut bad = packed.clone();
+    let middle = bad.len() / 2;
+    bad[middle..middle + 64].fill(0);
+    let trouble = write_image(&bad[..], &image(&bad, Encoding::Zstd), &mut disk(9 * MIB)).unwrap_err();
+    assert_eq!(trouble.cause(), Cause::ImageCorrupt, "its digest is right");
+    let trouble = write_image(&bad[..], &image(&packed, Encoding::Zstd), &mut disk(9 * MIB)).unwrap_err();
+    assert_eq!(trouble.cause(), Cause::ImageDigest);
+    let trouble = write_image(&packed[..], &image(&packed, Encoding::Gzip), &mut disk(9 * MIB)).unwrap_err();
+    assert_eq!(trouble.cause(), Cause::ImageCorrupt);
+    let trouble = write_image(&[][..], &image(&[], Encoding::Plain), &mut disk(9 * MIB)).unwrap_err();
+    assert_eq!(trouble.cause(), Cause::ImageCorrupt, "nothing is no image");
+}
+
+/// A disk that takes so many writes and then none.
+#[derive(Debug)]
+struct Dying {
+    disk: Cursor<Vec<u8>>,
+    writes: usize,
+}
+
+impl Read for Dying {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.disk.read(buffer)
+    }
+}
+
+impl Seek for Dying {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.disk.seek(to)
+    }
+}
+
+impl Write for Dying {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.writes = self.writes.checked_sub(1).ok_or_else(|| io::Error::from_raw_os_error(5))?;
+        self.disk.write(octets)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Device for Dying {
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_dies_is_named_with_what_it_answered() {
+    let plain = content(9 * MIB);
+    for writes in 0..17 {
+        let device = Dying { disk: Cursor::new(vec![0; 16 * MIB]), writes };
+        let mut target = Target::new("vda (serial S1)".to_owned(), device).unwrap();
+        let trouble = write_image(&plain[..], &image(&plain, Encoding::Plain), &mut target).unwrap_err();
+        let text = service_kit::status::chain(&trouble);
+        assert_eq!(trouble.cause(), Cause::DiskError, "{writes}");
+        assert!(text.contains("disk vda (serial S1): Input/output error"), "{text}");
+    }
+}
+
+/// A stream that comes in pieces and breaks.
+struct Broken<'p> {
+    rest: &'p [u8],
+    piece: usize,
+}
+
+impl Read for Broken<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() {
+            return Err(io::Error::other(Trouble::Stopped));
+        }
+        let got = self.piece.min(buffer.len()).min(self.rest.len());
+        buffer[..got].copy_from_slice(&self.rest[..got]);
+        self.rest = &self.rest[got..];
+        Ok(got)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_stream_that_breaks_anywhere_is_not_taken_for_the_whole(
+        at in 0_usize..30_000, piece in 1_usize..70_000, encoding in prop::sample::select(vec![Encoding::Plain, Encoding::Gzip, Encoding::Zstd]),
+    ) {
+        let packed = pack(encoding, &content(40_000));
+        let stream = Broken { rest: &packed[..at.min(packed.len() - 1)], piece };
+        let mut target = disk(9 * MIB);
+        let trouble = write_image(stream, &image(&packed, encoding), &mut target).unwrap_err();
+        prop_assert!(matches!(trouble, Trouble::Stopped), "{trouble:?}");
+        prop_assert!(blank(&target));
+    }
+
+    #[test]
+    fn any_octets_under_any_encoding_end_in_an_image_or_in_a_named_trouble(
+        octets in prop::collection::vec(any::<u8>(), 0..2000), magic in 0..3, encoding in prop::sample::select(vec![Encoding::Gzip, Encoding::Zstd]),
+    ) {
+        let head: &[u8] = match magic { 0 => &[0x1f, 0x8b, 8], 1 => &[0x28, 0xb5, 0x2f, 0xfd], _ => &[] };
+        let packed = [head, &octets].concat();
+        let mut target = disk(9 * MIB);
+        if let Err(trouble) = write_image(&packed[..], &image(&packed, encoding), &mut target) {
+            prop_assert!(matches!(trouble.cause(), Cause::ImageCorrupt | Cause::ImageTooLarge), "{trouble:?}");
+            prop_assert!(blank(&target));
+        }
+    }
+}
+
+fn pack(encoding: Encoding, octets: &[u8]) -> Vec<u8> {
+    match encoding {
+        Encoding::Plain => octets.to_vec(),
+        Encoding::Gzip => {
+            let mut packed = Vec::new();
+            flate2::read::GzEncoder::new(octets, flate2::Compression::fast()).read_to_end(&mut packed).unwrap();
+            packed
+        }
+        Encoding::Zstd => zstd::encode_all(octets, 1).unwrap(),
+    }
+}

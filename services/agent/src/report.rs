@@ -1,0 +1,135 @@
+//! What the machine is made of, as the kernel shows it.
+
+use std::fs;
+
+use domain::{
+    hardware::{Hardware, Nic},
+    net::MacAddr,
+    power::BootMode,
+};
+
+use crate::{
+    disks,
+    machine::{Machine, text},
+};
+
+/// Ethernet, in sysfs (Linux, include/uapi/linux/if_arp.h, `ARPHRD_ETHER`).
+const ETHERNET: &str = "1";
+/// What iPXE's `BOOTIF=01-${mac:hexhyp}` begins with: the hardware type of Ethernet (RFC 1700, "Hardware Type").
+const BOOTIF: &str = "BOOTIF=01-";
+
+/// Reads what the machine is made of; what can not be read is left empty.
+#[must_use]
+pub fn report(machine: &Machine) -> Hardware {
+    let dmi = |file: &str| text(&machine.path("sys/class/dmi/id").join(file));
+    let cpuinfo = whole(machine, "proc/cpuinfo");
+    let processors = cpuinfo.lines().filter(|line| value(line, "processor").is_some()).count();
+    let uefi = machine.path("sys/firmware/efi").exists();
+    Hardware {
+        manufacturer: dmi("sys_vendor"),
+        product: dmi("product_name"),
+        serial: dmi("product_serial"),
+        uuid: dmi("product_uuid").to_lowercase(),
+        cpu_model: first(&cpuinfo, "model name").to_owned(),
+        cpu_arch: rustix::system::uname().machine().to_string_lossy().into_owned(),
+        cpu_count: u32::try_from(processors).unwrap_or(u32::MAX),
+        memory_bytes: memory(&whole(machine, "proc/meminfo")),
+        boot_mode: if uefi { BootMode::Uefi } else { BootMode::Bios },
+        disks: disks::fit(disks::scan(machine)),
+        nics: nics(machine),
+    }
+}
+
+fn whole(machine: &Machine, file: &str) -> String {
+    fs::read_to_string(machine.path(file)).unwrap_or_default()
+}
+
+fn value<'t>(line: &'t str, name: &str) -> Option<&'t str> {
+    let (key, value) = line.split_once(':')?;
+    (key.trim() == name).then_some(value.trim())
+}
+
+fn first<'t>(text: &'t str, name: &str) -> &'t str {
+    text.lines().find_map(|line| value(line, name)).unwrap_or_default()
+}
+
+/// proc_meminfo(5): "MemTotal: 2034816 kB", where kB are 1024 octets.
+fn memory(meminfo: &str) -> u64 {
+    let kib = first(meminfo, "MemTotal").trim_end_matches("kB").trim();
+    kib.parse::<u64>().unwrap_or(0).saturating_mul(1024)
+}
+
+fn nics(machine: &Machine) -> Vec<Nic> {
+    let booted_from = boot_nic(&whole(machine, "proc/cmdline"));
+    let mut nics: Vec<Nic> = fs::read_dir(machine.path("sys/class/net"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let read = |file: &str| text(&entry.path().join(file));
+            let mac: MacAddr = (read("type") == ETHERNET).then(|| read("address"))?.parse().ok()?;
+            Some(Nic {
+                name: entry.file_name().into_string().ok()?,
+                mac,
+                // Can not be read while the NIC is down: then it sees none.
+                carrier: read("carrier") == "1",
+                booted_from: booted_from == Some(mac),
+            })
+        })
+        .collect();
+    nics.sort_by(|a, b| a.name.cmp(&b.name));
+    nics
+}
+
+fn boot_nic(command_line: &str) -> Option<MacAddr> {
+    let word = command_line.split_whitespace().find_map(|word| word.strip_prefix(BOOTIF))?;
+    word.replace('-', ":").to_lowercase().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::hardware::Disk;
+
+    use super::*;
+    use crate::machine::lay_out;
+
+    #[test]
+    fn a_machine_is_reported_as_it_was_made() {
+        let hardware = Hardware {
+            manufacturer: "LabVendor".to_owned(),
+            product: "VirtualRack".to_owned(),
+            serial: "SN-n11".to_owned(),
+            uuid: "4c4c4544-0001-4c01-8042-525400000001".to_owned(),
+            cpu_model: "QEMU Virtual CPU version 2.5+".to_owned(),
+            cpu_arch: rustix::system::uname().machine().to_string_lossy().into_owned(),
+            cpu_count: 2,
+            memory_bytes: 256 << 20,
+            boot_mode: BootMode::Uefi,
+            disks: vec![Disk {
+                name: "vda".to_owned(),
+                size_bytes: 1 << 20,
+                serial: "disk-n11".to_owned(),
+                model: String::new(),
+                rotational: true,
+            }],
+            nics: vec![
+                Nic { name: "eth0".to_owned(), mac: mac("52:54:00:01:00:01"), carrier: true, booted_from: false },
+                Nic { name: "eth1".to_owned(), mac: mac("52:54:00:01:00:02"), carrier: false, booted_from: true },
+            ],
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let machine = lay_out(folder.path(), &hardware).unwrap();
+        assert_eq!(report(&machine), hardware);
+    }
+
+    #[test]
+    fn a_machine_that_shows_nothing_is_reported_as_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let hardware = report(&Machine::at(folder.path()));
+        assert_eq!((hardware.cpu_count, hardware.disks.len(), hardware.nics.len()), (0, 0, 0));
+    }
+
+    fn mac(text: &str) -> MacAddr {
+        text.parse().unwrap()
+    }
+}

@@ -1,0 +1,130 @@
+//! A packed stream: hashed as it comes, and unpacked.
+
+use std::io::{self, BufReader, Read};
+
+use domain::image::{Algorithm, Digest, Encoding};
+use flate2::bufread::MultiGzDecoder;
+use sha2::{Digest as _, Sha256, Sha512};
+
+/// Largest window of a zstd frame, as a power of two: 128 MiB, which is what `zstd --long` makes. A frame that wants
+/// more could take all of a small machine's memory.
+const WINDOW_LOG: u32 = 27;
+/// Octets read at once.
+const READ: usize = 128 << 10;
+
+/// Passes a stream on and hashes it. Remembers why the stream broke, since decoders bury that.
+#[derive(Debug)]
+pub(crate) struct Hashing<R> {
+    inner: R,
+    hash: Hash,
+    broken: Option<io::Error>,
+}
+
+#[derive(Debug)]
+enum Hash {
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
+
+impl<R: Read> Hashing<R> {
+    pub(crate) fn new(inner: R, algorithm: Algorithm) -> Self {
+        let hash = match algorithm {
+            Algorithm::Sha256 => Hash::Sha256(Sha256::new()),
+            Algorithm::Sha512 => Hash::Sha512(Sha512::new()),
+        };
+        Self { inner, hash, broken: None }
+    }
+
+    /// Why the stream itself broke; `None` where it did not.
+    pub(crate) fn broken(&mut self) -> Option<io::Error> {
+        self.broken.take()
+    }
+
+    /// Reads what the decoder left: the digest is over everything.
+    pub(crate) fn drain(&mut self) {
+        let mut rest = vec![0; READ];
+        while self.broken.is_none() && matches!(self.read(&mut rest), Ok(1..)) {}
+    }
+
+    /// What was read hashes to this, written as a [`Digest`] is.
+    pub(crate) fn digest(self) -> String {
+        match self.hash {
+            Hash::Sha256(hash) => format!("sha256:{}", hex::encode(hash.finalize())),
+            Hash::Sha512(hash) => format!("sha512:{}", hex::encode(hash.finalize())),
+        }
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.broken.is_some() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let got = match self.inner.read(buffer) {
+            Ok(got) => got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Err(error) => {
+                self.broken = Some(error);
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+        };
+        let seen = buffer.get(..got).unwrap_or_default();
+        match &mut self.hash {
+            Hash::Sha256(hash) => hash.update(seen),
+            Hash::Sha512(hash) => hash.update(seen),
+        }
+        Ok(got)
+    }
+}
+
+/// Whether what was read is what was registered.
+pub(crate) fn is(found: &str, wanted: &Digest) -> bool {
+    found == wanted.to_string()
+}
+
+/// What a packed stream unpacks to. Several members or frames after one another are one stream (RFC 1952 §2.2,
+/// RFC 8878 §3.1).
+pub(crate) enum Unpacked<R: Read> {
+    Plain(R),
+    Gzip(MultiGzDecoder<BufReader<R>>),
+    Zstd(zstd::stream::read::Decoder<'static, BufReader<R>>),
+}
+
+impl<R: Read> Unpacked<R> {
+    pub(crate) fn new(packed: R, encoding: Encoding) -> io::Result<Self> {
+        let buffered = |packed| BufReader::with_capacity(READ, packed);
+        Ok(match encoding {
+            Encoding::Plain => Self::Plain(packed),
+            Encoding::Gzip => Self::Gzip(MultiGzDecoder::new(buffered(packed))),
+            Encoding::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered(packed))?;
+                decoder.window_log_max(WINDOW_LOG)?;
+                Self::Zstd(decoder)
+            }
+        })
+    }
+
+    /// Fills the block as far as there is something to fill it with.
+    pub(crate) fn fill(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.read(rest) {
+                Ok(0) => break,
+                Ok(got) => filled = filled.saturating_add(got),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Gzip(stream) => stream.read(buffer),
+            Self::Zstd(stream) => stream.read(buffer),
+        }
+    }
+}
