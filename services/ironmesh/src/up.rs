@@ -112,7 +112,8 @@ async fn up(mut options: Options) -> Result<()> {
 async fn with_etcd(options: &Options, certs: &certs::Certs, etcd: &etcd::Etcd, host: &Host) -> Result<()> {
     let pem = certs.up.read()?;
     let pem = Pem { ca: &pem[0], certificate: &pem[1], key: &pem[2] };
-    let store = Store::connect(std::slice::from_ref(&etcd.endpoint), pem).await.context("cannot prepare to reach etcd")?;
+    let store =
+        Store::connect(std::slice::from_ref(&etcd.endpoint), pem).await.context("cannot prepare to reach etcd")?;
     tokio::select! {
         outcome = prepare(options, &store) => outcome?,
         () = host.stopping() => return Ok(()),
