@@ -42,7 +42,7 @@ pub enum News {
 /// How fresh the view is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
-    /// Everything up to this revision is in it; 0: nothing yet.
+    /// Everything up to this revision under its first prefix is in it; 0: nothing yet.
     pub revision: i64,
     /// When etcd last said something, on tokio's clock; none: only the disk did.
     pub heard: Option<Instant>,
@@ -71,7 +71,7 @@ impl View {
     #[must_use]
     pub fn from_snapshot(snapshot: Snapshot) -> Self {
         let view = Self::default();
-        view.replace(snapshot.pairs, snapshot.revision, None);
+        view.replace(snapshot.pairs, snapshot.revision, snapshot.revision, None);
         view
     }
 
@@ -118,7 +118,7 @@ impl View {
         *self.freshness.borrow()
     }
 
-    /// Waits until everything up to a revision is in it. Safe to drop at any await and call again.
+    /// Waits until everything up to a revision under its first prefix is in it. Safe to drop at any await and call again.
     pub async fn reaches(&self, revision: i64) {
         let mut freshness = self.freshness.subscribe();
         // The sender lives as long as this view.
@@ -159,11 +159,11 @@ impl View {
     fn apply(&self, seen: Seen) {
         let now = Some(Instant::now());
         match seen {
-            Seen::Everything { pairs, revision } => self.replace(pairs, revision, now),
+            Seen::Everything { pairs, lowest, revision } => self.replace(pairs, lowest, revision, now),
             Seen::Nothing => self.fresh(0, now),
             Seen::Changes { changes, revision } => {
                 let paths = self.change(changes);
-                self.fresh(revision, now);
+                self.fresh(revision.unwrap_or(0), now);
                 for path in paths {
                     // Nobody listens: nobody needs to know.
                     let _ = self.news.send(News::Path(path.into()));
@@ -192,12 +192,12 @@ impl View {
         paths
     }
 
-    fn replace(&self, new: Vec<Pair>, revision: i64, heard: Option<Instant>) {
+    fn replace(&self, new: Vec<Pair>, lowest: i64, revision: i64, heard: Option<Instant>) {
         let mut new: HashMap<_, _> = new.into_iter().map(|pair| (pair.path.clone(), pair)).collect();
         {
             let mut pairs = self.pairs.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             // What was written after the list's revision was seen before and is newer than the list.
-            pairs.retain(|path, pair| pair.revision > revision || new.contains_key(path));
+            pairs.retain(|path, pair| pair.revision > lowest || new.contains_key(path));
             for (path, pair) in new.drain() {
                 if pairs.get(&path).is_none_or(|known| known.revision < pair.revision) {
                     pairs.insert(path, pair);
@@ -280,20 +280,28 @@ mod tests {
     #[tokio::test]
     async fn a_change_that_is_older_than_what_is_known_is_not_taken() {
         let view = View::default();
-        view.apply(Seen::Everything { pairs: vec![pair("/a", 5)], revision: 5 });
-        view.apply(Seen::Changes { changes: vec![Err(("/a".to_owned(), 4))], revision: 6 });
+        view.apply(Seen::Everything { pairs: vec![pair("/a", 5)], lowest: 5, revision: 5 });
+        view.apply(Seen::Changes { changes: vec![Err(("/a".to_owned(), 4))], revision: Some(6) });
         assert_eq!(paths(&view), ["/a"]);
-        view.apply(Seen::Changes { changes: vec![Err(("/a".to_owned(), 7)), Ok(pair("/b", 7))], revision: 7 });
+        view.apply(Seen::Changes { changes: vec![Err(("/a".to_owned(), 7)), Ok(pair("/b", 7))], revision: Some(7) });
         assert_eq!(paths(&view), ["/b"]);
         assert_eq!(view.freshness().revision, 7);
     }
 
     #[tokio::test]
+    async fn changes_under_another_prefix_do_not_count_as_having_seen_the_first_one() {
+        let view = View::default();
+        view.apply(Seen::Everything { pairs: vec![], lowest: 5, revision: 5 });
+        view.apply(Seen::Changes { changes: vec![Ok(pair("/other", 9))], revision: None });
+        assert_eq!((paths(&view), view.freshness().revision), (vec!["/other".to_owned()], 5));
+    }
+
+    #[tokio::test]
     async fn a_list_drops_what_is_gone_and_tells_that_anything_may_have_changed() {
         let view = View::default();
-        view.apply(Seen::Everything { pairs: vec![pair("/a", 5), pair("/b", 5)], revision: 5 });
+        view.apply(Seen::Everything { pairs: vec![pair("/a", 5), pair("/b", 5)], lowest: 5, revision: 5 });
         let mut news = view.subscribe();
-        view.apply(Seen::Everything { pairs: vec![pair("/b", 5), pair("/c", 8)], revision: 8 });
+        view.apply(Seen::Everything { pairs: vec![pair("/b", 5), pair("/c", 8)], lowest: 8, revision: 8 });
         assert_eq!(paths(&view), ["/b", "/c"]);
         assert_eq!(news.next().await, Some(News::Everything));
     }

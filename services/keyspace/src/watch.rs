@@ -18,21 +18,25 @@ pub enum Seen {
     Everything {
         /// All pairs.
         pairs: Vec<Pair>,
-        /// The revision.
+        /// What was written later than this was not seen under every prefix.
+        lowest: i64,
+        /// The revision at which the first prefix was listed.
         revision: i64,
     },
     /// All changes of some revisions, in order.
     Changes {
         /// Each a new pair, or the path of one that was deleted and when.
         changes: Vec<Result<Pair, (String, i64)>>,
-        /// The last revision that is wholly seen.
-        revision: i64,
+        /// The last revision that is wholly seen, where these are changes under the first prefix. Watchers of one
+        /// stream are not in step: what another prefix has seen says nothing about the first one.
+        revision: Option<i64>,
     },
     /// Nothing changed, and etcd is there.
     Nothing,
 }
 
-/// Follows everything under a few prefixes.
+/// Follows everything under a few prefixes. The first one is the one whose revisions count: it holds what the follower
+/// itself writes.
 pub struct Watch {
     store: Store,
     prefixes: Vec<String>,
@@ -104,7 +108,8 @@ impl Watch {
             if let Some(revision) = mine.and_then(|mine| revisions.get_mut(mine)) {
                 *revision = last.max(*revision);
             }
-            return Ok(Seen::Changes { changes, revision: last });
+            let revision = (mine == Some(0)).then_some(last);
+            return Ok(Seen::Changes { changes, revision });
         }
     }
 
@@ -116,8 +121,9 @@ impl Watch {
             all.extend(pairs);
         }
         let lowest = revisions.iter().copied().min().unwrap_or(0);
+        let revision = revisions.first().copied().unwrap_or(0);
         self.revisions = Some(revisions);
-        Ok(Seen::Everything { pairs: all, revision: lowest })
+        Ok(Seen::Everything { pairs: all, lowest, revision })
     }
 }
 
