@@ -9,7 +9,6 @@
 //! All of a rack is in its state directory and in namespaces named `im-TAG-…`; the host's own network has no part
 //! in it. Several racks with different tags run side by side.
 
-pub mod advertisement;
 pub mod bmc;
 pub mod chassis;
 pub mod console;

@@ -4,6 +4,7 @@
 //! its own view of it, also while etcd is away. [`boot`] decides who gets what; [`dhcp`], [`tftp`] and [`http`] are the
 //! three doors; [`files`] has what goes through them; [`seen`] keeps the timeline and writes what must be remembered.
 
+mod advertise;
 mod api;
 mod boot;
 mod config;
@@ -63,6 +64,9 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     if !doors.pxe.device.is_empty() {
         let tftp = tftp::Tftp::bind(&doors)?;
         kit.host.spawn_vital("tftp", tftp.serve(kit.host.clone(), Arc::clone(&doors)));
+        if let Some(advertiser) = advertise::Advertiser::bind(&doors)? {
+            kit.host.spawn_vital("advertisements", advertiser.serve(kit.host.clone()));
+        }
         let dhcp = dhcp::Dhcp::bind(&doors)?;
         kit.host.spawn_vital("dhcp", dhcp.serve(kit.host.clone(), Arc::clone(&doors)));
     }
