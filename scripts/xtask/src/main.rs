@@ -1,2 +1,24 @@
-//! The house rules as code.
-fn main() {}
+//! The house rules as code: `cargo xtask arrows|ci|size`.
+
+mod arrows;
+mod ci;
+mod size;
+
+use anyhow::{Result, bail};
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["arrows"] => arrows::check(),
+        ["size"] => size::report(),
+        ["ci"] => ci::run(ci::Extent::Usual),
+        ["ci", "--all"] => ci::run(ci::Extent::All),
+        _ => bail!("usage: cargo xtask arrows | size | ci [--all]"),
+    }
+}
+
+/// Prints one line of progress.
+#[expect(clippy::print_stdout, reason = "a tool for people speaks here")]
+fn say(text: &str) {
+    println!("{text}");
+}

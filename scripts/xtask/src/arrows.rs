@@ -1,0 +1,150 @@
+//! Which crate may use which. This table is the architecture; services/ARCHITECTURE.md says why.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail};
+use cargo_metadata::{Metadata, MetadataCommand, Package};
+
+use crate::say;
+
+/// A crate, and which of ours it may use: normally, for tests, for its build, under whatever name.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("wire-dhcp", &[]),
+    ("wire-tftp", &[]),
+    ("wire-ipmi", &[]),
+    ("proto", &["domain"]),
+    ("keyspace", &["domain"]),
+    ("service-kit", &["domain"]),
+    ("mesh", &["domain", "keyspace", "service-kit"]),
+    ("power-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ipmi"]),
+    ("pxe-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-dhcp", "wire-tftp"]),
+    ("storage-service", &["domain", "proto", "keyspace", "mesh", "service-kit"]),
+    ("inventory-service", &["domain", "proto", "keyspace", "mesh", "service-kit"]),
+    ("scheduler-service", &["domain", "proto", "keyspace", "mesh", "service-kit"]),
+    ("agent", &["domain", "proto", "service-kit"]),
+    ("cli", &["domain", "proto", "service-kit"]),
+    (
+        "ironmesh",
+        &[
+            "domain",
+            "keyspace",
+            "mesh",
+            "service-kit",
+            "cli",
+            "power-service",
+            "pxe-service",
+            "storage-service",
+            "inventory-service",
+            "scheduler-service",
+        ],
+    ),
+    (
+        "integration-tests",
+        &[
+            "domain",
+            "proto",
+            "keyspace",
+            "mesh",
+            "service-kit",
+            "wire-dhcp",
+            "wire-tftp",
+            "wire-ipmi",
+            "cli",
+            "agent",
+            "power-service",
+            "pxe-service",
+            "storage-service",
+            "inventory-service",
+            "scheduler-service",
+        ],
+    ),
+    ("xtask", &[]),
+];
+
+/// Crates that decide and do nothing.
+const PURE: &[&str] = &["domain", "wire-dhcp", "wire-tftp", "wire-ipmi"];
+/// What no pure crate may use itself.
+const IMPURE: &[&str] = &["tokio", "tonic", "etcd-client", "rand", "getrandom", "socket2", "rustix", "nix", "reqwest"];
+/// Who may touch etcd.
+const ETCD: &[&str] = &["keyspace", "integration-tests"];
+
+/// Checks every edge of the workspace.
+pub(crate) fn check() -> Result<()> {
+    let metadata = MetadataCommand::new().no_deps().exec().context("cannot read the workspace")?;
+    let wrongs = wrongs(&metadata);
+    if !wrongs.is_empty() {
+        bail!("{}", wrongs.join("\n"));
+    }
+    say(&format!("arrows: {} crates, as the table has them", metadata.packages.len()));
+    Ok(())
+}
+
+fn wrongs(metadata: &Metadata) -> Vec<String> {
+    let table: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
+    let mut wrongs = Vec::new();
+    for package in &metadata.packages {
+        match table.get(package.name.as_str()) {
+            None => wrongs.push(format!("{} has no row in the table of arrows", package.name)),
+            Some(allowed) => wrongs.extend(edges(package, allowed, &table)),
+        }
+        wrongs.extend(lints(package));
+    }
+    wrongs
+}
+
+fn edges(package: &Package, allowed: &[&str], table: &BTreeMap<&str, &[&str]>) -> Vec<String> {
+    let user = package.name.as_str();
+    // `name` is the package's own name, whatever it is renamed to here.
+    let used = package.dependencies.iter().map(|dependency| dependency.name.as_str());
+    used.filter(|used| {
+        let ours = table.contains_key(used) && !allowed.contains(used);
+        let impure = PURE.contains(&user) && IMPURE.contains(used);
+        let etcd = *used == "etcd-client" && !ETCD.contains(&user);
+        ours || impure || etcd
+    })
+    .map(|used| format!("{user} must not use {used}"))
+    .collect()
+}
+
+/// Every crate is held to the workspace's lints.
+fn lints(package: &Package) -> Option<String> {
+    let manifest = std::fs::read_to_string(&package.manifest_path).unwrap_or_default();
+    let inherits = manifest.contains("[lints]\nworkspace = true");
+    (!inherits).then(|| format!("{} does not say `lints.workspace = true`", package.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str, dependency: &str) -> Package {
+        let manifest = format!("{}/Cargo.toml", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_value(serde_json::json!({
+            "name": name, "version": "0.1.0", "id": name, "targets": [], "features": {}, "manifest_path": manifest,
+            "dependencies": [dependency_of(dependency)],
+        }))
+        .unwrap()
+    }
+
+    fn dependency_of(name: &str) -> serde_json::Value {
+        serde_json::json!({
+            "name": name, "req": "*", "kind": "dev", "optional": false, "uses_default_features": true,
+            "features": [], "rename": "innocent",
+        })
+    }
+
+    fn found(name: &str, dependency: &str) -> Vec<String> {
+        let table: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
+        edges(&package(name, dependency), table.get(name).copied().unwrap_or_default(), &table)
+    }
+
+    #[test]
+    fn a_forbidden_edge_is_found_in_dev_dependencies_and_under_another_name() {
+        assert_eq!(found("wire-tftp", "tokio"), ["wire-tftp must not use tokio"]);
+        assert_eq!(found("power-service", "pxe-service"), ["power-service must not use pxe-service"]);
+        assert_eq!(found("cli", "keyspace"), ["cli must not use keyspace"]);
+        assert_eq!(found("mesh", "etcd-client"), ["mesh must not use etcd-client"]);
+        assert_eq!(found("mesh", "keyspace"), [] as [String; 0]);
+    }
+}

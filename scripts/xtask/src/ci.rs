@@ -1,0 +1,45 @@
+//! Everything that a change must pass, on a laptop as anywhere.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{arrows, say, size};
+
+/// How much is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What every change must pass.
+    Usual,
+    /// What takes longer, too.
+    All,
+}
+
+/// Runs it.
+pub(crate) fn run(extent: Extent) -> Result<()> {
+    step("fmt", &["fmt", "--all", "--check"], &[])?;
+    arrows::check()?;
+    size::report()?;
+    step("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"], &[])?;
+    let docs = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"];
+    step("doc", &docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
+    let mut tests = vec!["nextest", "run", "--workspace", "--locked", "--profile", "ci"];
+    if extent == Extent::All {
+        tests.extend(["--run-ignored", "all"]);
+    }
+    step("nextest", &tests, &[])?;
+    step("doctests", &["test", "--workspace", "--doc", "--locked", "--quiet"], &[])
+}
+
+fn step(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    say(&format!("== {name}"));
+    let status = Command::new("cargo")
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .status()
+        .with_context(|| format!("cannot run cargo {name}"))?;
+    if !status.success() {
+        bail!("{name} failed");
+    }
+    Ok(())
+}
