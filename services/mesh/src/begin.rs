@@ -12,6 +12,7 @@ use keyspace::{
 };
 use service_kit::Kit;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::{Busy, Lock, Mesh, Setting};
 
@@ -76,19 +77,23 @@ pub async fn begin(kit: &Kit, service: Service, endpoint: String, data_endpoint:
     let view = Box::pin(open(&store, &prefixes, &file)).await?;
     let setting = Setting { service, scope, endpoint, data_endpoint, times: Times::default() };
     let mesh = Mesh::new(setting, store.clone(), view.clone());
-    kit.host.spawn_vital("view", {
-        let host = kit.host.clone();
+    let left = CancellationToken::new();
+    // The view goes on until this instance has handed over.
+    let follow = {
+        let left = left.clone();
         async move {
             tokio::select! {
                 () = view.follow(store, prefixes, Some(file)) => {}
-                () = host.stopping() => {
-                    // The view goes on while others hand over.
-                    tokio::time::sleep(Duration::from_secs(9)).await;
-                }
+                () = left.cancelled() => {}
             }
         }
+    };
+    kit.host.spawn_vital("view", follow);
+    let (member, host) = (mesh.clone(), kit.host.clone());
+    kit.host.spawn_vital("membership", async move {
+        member.live(host, lock).await;
+        left.cancel();
     });
-    kit.host.spawn_vital("membership", mesh.clone().live(kit.host.clone(), lock));
     let rack = match scope {
         Scope::Rack(rack) => Some(rack),
         Scope::Datacenter => None,

@@ -28,6 +28,8 @@ use crate::{Host, telemetry, tls::Identity};
 
 /// How long a handshake may take; a stranger who says nothing holds a socket no longer.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long calls in flight may take to end when the process stops.
+const LAST_CALLS: Duration = Duration::from_secs(2);
 /// Connections of one listener; beyond it callers wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 4096;
 
@@ -144,7 +146,8 @@ async fn connection(
         ended = serving.as_mut() => return ended,
         () = host.stopping() => serving.as_mut().graceful_shutdown(),
     }
-    serving.await
+    // Streams have no end of their own: whoever watches calls another replica.
+    tokio::time::timeout(LAST_CALLS, serving).await.unwrap_or(Ok(()))
 }
 
 /// Lets through whom the rules let, in a span that belongs to the caller's trace.
