@@ -1,0 +1,66 @@
+//! The lines to the API's services: one for questions, which have a deadline, and one for streams, which have none.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use domain::service::Service;
+use proto::api::v1::{
+    event_service_client::EventServiceClient, image_service_client::ImageServiceClient,
+    node_service_client::NodeServiceClient, operation_service_client::OperationServiceClient,
+    rack_service_client::RackServiceClient,
+};
+use service_kit::{
+    client::{Line, line},
+    tls::Tls,
+};
+
+use crate::{context::Context, error::Error};
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The rack that a scheduler-service's certificate names: it serves all of them.
+const NO_RACK: &str = "";
+/// Octets of an answer: a page of 1,000 nodes with their hardware has about 4 KiB each.
+const LARGEST_ANSWER: usize = 64 << 20;
+
+/// The public API.
+pub(crate) struct Api {
+    /// Whom it calls.
+    pub(crate) endpoint: String,
+    answers: Line,
+    streams: Line,
+}
+
+impl Api {
+    pub(crate) fn new(context: &Context) -> Result<Self, Error> {
+        let tls = Tls::load(context.files()).map_err(|error| anyhow!(error))?;
+        let line = |deadline| {
+            line(&tls, &context.endpoint, Service::Scheduler, NO_RACK, deadline).map_err(|error| anyhow!(error))
+        };
+        Ok(Self { endpoint: context.endpoint.clone(), answers: line(Some(ANSWER))?, streams: line(None)? })
+    }
+
+    pub(crate) fn nodes(&self) -> NodeServiceClient<Line> {
+        NodeServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    pub(crate) fn node_streams(&self) -> NodeServiceClient<Line> {
+        NodeServiceClient::new(self.streams.clone())
+    }
+
+    pub(crate) fn images(&self) -> ImageServiceClient<Line> {
+        ImageServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    pub(crate) fn racks(&self) -> RackServiceClient<Line> {
+        RackServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    pub(crate) fn operations(&self) -> OperationServiceClient<Line> {
+        OperationServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    pub(crate) fn event_streams(&self) -> EventServiceClient<Line> {
+        EventServiceClient::new(self.streams.clone())
+    }
+}

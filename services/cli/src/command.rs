@@ -1,0 +1,16 @@
+//! One file per noun: decode arguments, one call, show the answer.
+
+pub mod event;
+pub mod image;
+pub mod node;
+pub mod operation;
+pub mod rack;
+
+use tonic::Status;
+
+use crate::error::Error;
+
+/// Takes the part of an answer without which it says nothing.
+fn answered<T>(part: Option<T>) -> Result<T, Error> {
+    part.ok_or_else(|| Error::Call(Status::internal("the scheduler-service's answer is empty; is it a newer one?")))
+}

@@ -1,0 +1,66 @@
+//! What happens, as it happens.
+
+use std::time::Duration;
+
+use clap::Args;
+use proto::api::v1::{Event, WatchEventsRequest};
+use tokio::time::timeout;
+
+use crate::{
+    Format,
+    call::Api,
+    error::Error,
+    json,
+    output::Screen,
+    words::{clean, second},
+};
+
+/// Silence after which the remembered events are over. They come at once, and nothing marks their end.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// See what happens: states, boots, failures.
+///
+/// Shows the newest events that are still remembered, oldest first; with --follow, also those that come. With JSON each
+/// event is one line.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  ironmesh events --last 20\n  ironmesh events --follow --last 0 -o json | jq .text"
+)]
+pub struct Events {
+    /// Go on with what happens from now on, until interrupted.
+    #[arg(short, long)]
+    follow: bool,
+    /// How many remembered events come first; at most 1000.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    last: u32,
+}
+
+pub(crate) async fn run(screen: &Screen, api: &Api, events: Events) -> Result<(), Error> {
+    let request = WatchEventsRequest { remembered: events.last };
+    let mut stream = api.event_streams().watch_events(request).await?.into_inner();
+    let mut left = events.last;
+    while events.follow || left > 0 {
+        let next = if events.follow {
+            stream.message().await?
+        } else {
+            match timeout(QUIET, stream.message()).await {
+                Ok(message) => message?,
+                Err(_) => None,
+            }
+        };
+        let Some(message) = next else { break };
+        left = left.saturating_sub(1);
+        if let Some(event) = message.event {
+            match screen.format {
+                Format::Table => screen.line(&line(&event))?,
+                Format::Json => screen.json_line(&json::event(&event))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn line(event: &Event) -> String {
+    let node = if event.node_name.is_empty() { &event.node } else { &event.node_name };
+    format!("{}  {:<14} {:<9} {}", second(event.at_ms), clean(node), event.kind, event.text.replace('\n', " "))
+}

@@ -1,0 +1,117 @@
+//! Nodes: the machines under management.
+
+pub mod enrol;
+mod follow;
+pub mod power;
+pub mod provision;
+pub mod show;
+pub mod timeline;
+mod verdict;
+
+use clap::{Args, Subcommand};
+use proto::api::v1::DeleteNodeRequest;
+use serde_json::json;
+
+use self::{
+    enrol::{Create, Set},
+    power::Power,
+    provision::{Deploy, Plain},
+    show::List,
+    timeline::Timeline,
+};
+use crate::{call::Api, error::Error, output::Screen};
+
+/// What can be asked of nodes.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Enrol a machine.
+    ///
+    /// The BMC is called over IPMI; its password is read from a file or from standard input, never from the command line,
+    /// and kept sealed. The MACs are those of the NICs that it boots from. Next: ironmesh node manage.
+    #[command(
+        after_help = "Examples:\n  ironmesh node create n1 --bmc 10.77.2.11 --bmc-user admin --bmc-password-file ./bmc.password \\\n      \
+                            --mac 52:54:00:00:00:01\n  pass bmc/n2 | ironmesh node create n2 --rack r1 --bmc bmc-n2.example:623 \
+                            --bmc-user admin \\\n      --bmc-password-stdin --mac 52:54:00:00:00:02 --boot-mode uefi"
+    )]
+    Create(Create),
+    /// List nodes: where each is in its life, and what it waits for or why it failed.
+    #[command(after_help = "Examples:\n  ironmesh node list --rack r1\n  ironmesh node list -o json | jq -r '.[] | \
+                            select(.observed.state == \"active\") | .name'")]
+    List(List),
+    /// Show a node: what is wanted, what was seen, what it waits for, what can be asked of it.
+    #[command(after_help = "Example:\n  ironmesh node show n1")]
+    Show(Named),
+    /// Change a node; what is not named stays.
+    #[command(
+        after_help = "Examples:\n  ironmesh node set n1 --bmc-user root --bmc-password-file ./new.password\n  ironmesh node \
+                            set n1 --add-mac 52:54:00:00:00:09 --boot-mode uefi"
+    )]
+    Set(Set),
+    /// Forget a machine that is not in use.
+    #[command(after_help = "Example:\n  ironmesh node undeploy n1 --wait && ironmesh node delete n1")]
+    Delete(Named),
+    /// Switch a node on or off.
+    ///
+    /// `cycle` means: on, and booted after this was asked; it may be asked twice and is done once. Waits until the BMC
+    /// confirms, unless told not to.
+    #[command(after_help = "Examples:\n  ironmesh node power n1 on\n  ironmesh node power n1 cycle --timeout 5m")]
+    Power(Power),
+    /// Check the BMC of an enrolled node; or take an available one out of use.
+    #[command(after_help = "Example:\n  ironmesh node manage n1 n2 n3 --wait")]
+    Manage(Plain),
+    /// Put a manageable node into use: it may then be deployed.
+    #[command(after_help = "Example:\n  ironmesh node provide n1 --wait")]
+    Provide(Plain),
+    /// Bring an image up on a node.
+    ///
+    /// The machine boots the agent from the network, which writes the image and the config drive to its disk, verified;
+    /// then it boots from the disk. Several nodes are driven at once.
+    #[command(
+        after_help = "Examples:\n  ironmesh node deploy n1 --image debian-12 --wait\n  ironmesh node deploy n1 n2 n3 --image \
+                            debian-12 --user-data ./cloud-init.yaml \\\n      --config-drive-file \
+                            openstack/latest/vendor_data.json=./vendor.json --wait --timeout 20m"
+    )]
+    Deploy(Deploy),
+    /// Bring an image up again on a node that has one: the same, unless another is named.
+    #[command(after_help = "Example:\n  ironmesh node rebuild n1 --wait")]
+    Rebuild(Deploy),
+    /// Take a deployment down and make the disks forget.
+    #[command(after_help = "Example:\n  ironmesh node undeploy n1 --wait")]
+    Undeploy(Plain),
+    /// Stop what is running on a node.
+    #[command(after_help = "Example:\n  ironmesh node abort n1")]
+    Abort(Plain),
+    /// Draw a node's last boot: what was seen when, where the time went, and where it stopped.
+    #[command(after_help = "Example:\n  ironmesh node timeline n1 --all")]
+    Timeline(Timeline),
+}
+
+/// Which node.
+#[derive(Debug, Clone, Args)]
+pub struct Named {
+    /// Its name or id.
+    node: String,
+}
+
+pub(crate) async fn run(screen: &Screen, api: &Api, command: NodeCommand) -> Result<(), Error> {
+    match command {
+        NodeCommand::Create(create) => enrol::create(screen, api, create).await,
+        NodeCommand::List(list) => show::list(screen, api, list).await,
+        NodeCommand::Show(Named { node }) => show::one(screen, api, node).await,
+        NodeCommand::Set(set) => enrol::set(screen, api, set).await,
+        NodeCommand::Delete(Named { node }) => delete(screen, api, node).await,
+        NodeCommand::Power(power) => power::run(screen, api, power).await,
+        NodeCommand::Manage(plain) => provision::plain(screen, api, "manage", plain).await,
+        NodeCommand::Provide(plain) => provision::plain(screen, api, "provide", plain).await,
+        NodeCommand::Deploy(deploy) => provision::deploy(screen, api, "deploy", deploy).await,
+        NodeCommand::Rebuild(deploy) => provision::deploy(screen, api, "rebuild", deploy).await,
+        NodeCommand::Undeploy(plain) => provision::plain(screen, api, "undeploy", plain).await,
+        NodeCommand::Abort(plain) => provision::plain(screen, api, "abort", plain).await,
+        NodeCommand::Timeline(timeline) => timeline::run(screen, api, timeline).await,
+    }
+}
+
+async fn delete(screen: &Screen, api: &Api, node: String) -> Result<(), Error> {
+    api.nodes().delete_node(DeleteNodeRequest { node: node.clone() }).await?;
+    screen.show(|| format!("{node}: forgotten"), || json!({ "node": node, "deleted": true }))
+}

@@ -1,0 +1,174 @@
+//! Watching nodes until they are where they were asked to be, and showing how far they are.
+
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use proto::api::v1::{Node, NodeObserved, WatchNodeRequest};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{
+    show::parts,
+    verdict::{Goal, Missed, Verdict},
+};
+use crate::{
+    call::Api,
+    draw,
+    error::{Error, is_unreachable},
+    output::Screen,
+    words::clean,
+};
+
+/// Between two tries to reach a scheduler-service that went away.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often a spinner turns.
+const TURN: Duration = Duration::from_millis(120);
+/// Without bars, progress is told in steps of this many per cent.
+const STEP: u64 = 10;
+
+/// How watching a node ended.
+pub(super) enum Ended {
+    Reached(Node),
+    Missed(Node, Missed),
+    /// It goes on without us.
+    Late(Option<Node>),
+}
+
+/// Watches one node until the goal is decided or the time is up.
+///
+/// Survives a scheduler-service that goes away and comes back. Safe to drop at any await.
+pub(super) async fn follow(
+    api: &Api,
+    node: &str,
+    goal: &Goal,
+    until: Instant,
+    row: &mut Row<'_>,
+) -> Result<Ended, Error> {
+    let mut last = None;
+    let watching = async {
+        loop {
+            match watch(api, node, goal, row, &mut last).await {
+                Ok(ended) => return Ok(ended),
+                Err(Error::Call(status)) if is_unreachable(&status) => {
+                    row.say("the scheduler-service went away; trying to reach it again");
+                    sleep(AGAIN).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    let ended = timeout_at(until, watching).await;
+    ended.unwrap_or(Ok(None)).map(|ended| ended.unwrap_or(Ended::Late(last)))
+}
+
+/// Until the goal is decided; an orderly end of the stream is a replica that stops.
+async fn watch(
+    api: &Api,
+    node: &str,
+    goal: &Goal,
+    row: &mut Row<'_>,
+    last: &mut Option<Node>,
+) -> Result<Option<Ended>, Error> {
+    let request = WatchNodeRequest { node: node.to_owned() };
+    let mut stream = api.node_streams().watch_node(request).await?.into_inner();
+    while let Some(message) = stream.message().await? {
+        let Some(node) = message.node else { continue };
+        match goal.judge(&node) {
+            Verdict::Reached => return Ok(Some(Ended::Reached(node))),
+            Verdict::Missed(missed) => return Ok(Some(Ended::Missed(node, missed))),
+            Verdict::Underway => row.show(&node),
+        }
+        *last = Some(node);
+    }
+    Err(Error::Call(tonic::Status::unavailable("the stream ended")))
+}
+
+/// One row per node: bars on a terminal, lines elsewhere.
+pub(super) struct Board<'a> {
+    screen: &'a Screen,
+    bars: Option<MultiProgress>,
+    longest: usize,
+}
+
+/// One node's row.
+pub(super) struct Row<'a> {
+    screen: &'a Screen,
+    bar: Option<ProgressBar>,
+    name: String,
+    said: String,
+}
+
+impl<'a> Board<'a> {
+    pub(super) fn new(screen: &'a Screen, names: &[String]) -> Self {
+        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        Self { screen, bars: screen.has_bars.then(MultiProgress::new), longest }
+    }
+
+    pub(super) fn row(&self, name: &str) -> Row<'a> {
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(ProgressBar::new(100));
+            bar.set_prefix(format!("{name:<width$}", width = self.longest));
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {bar:20} {elapsed:>4} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(TURN);
+            bar
+        });
+        Row { screen: self.screen, bar, name: name.to_owned(), said: String::new() }
+    }
+}
+
+impl Row<'_> {
+    fn show(&mut self, node: &Node) {
+        let (_, observed) = parts(node);
+        let per_cent = per_cent(&observed);
+        let words = words(&observed);
+        match (&self.bar, per_cent) {
+            (Some(bar), _) => {
+                bar.set_position(per_cent.unwrap_or(0));
+                bar.set_message(clean(&words));
+            }
+            (None, None) => self.say(&words),
+            (None, Some(per_cent)) => self.say(&format!("{words} ({} %)", per_cent - per_cent % STEP)),
+        }
+    }
+
+    /// Says something about the node, unless it was the last thing said.
+    fn say(&mut self, words: &str) {
+        let words = clean(words);
+        if self.said == words {
+            return;
+        }
+        match &self.bar {
+            Some(bar) => bar.set_message(words.clone()),
+            None => self.screen.note(&format!("{}: {words}", self.name)),
+        }
+        self.said = words;
+    }
+
+    pub(super) fn end(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// How far the image is, where that is what goes on.
+fn per_cent(observed: &NodeObserved) -> Option<u64> {
+    let amount = observed.last_entry.as_ref()?.amount?;
+    (amount.total > 0).then(|| amount.done.saturating_mul(100) / amount.total)
+}
+
+/// Where a node is, what it waits for, and what was seen of it last.
+fn words(observed: &NodeObserved) -> String {
+    let mut words = observed.state.clone();
+    if let Some(waiting) = &observed.waiting {
+        words.push_str(&format!(", waits for {}", waiting.thing));
+    }
+    if let Some(entry) = &observed.last_entry {
+        words.push_str(&format!("; {}", draw::what(entry)));
+    }
+    if !observed.diagnosis.is_empty() {
+        words.push_str(&format!("; {}", observed.diagnosis));
+    }
+    words
+}

@@ -1,0 +1,238 @@
+//! Moves of nodes' lives: asked of several at once, and watched where that is wanted.
+
+use std::{collections::HashMap, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use futures::future::join_all;
+use proto::api::v1::{Node, ProvisionNodeRequest};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    super::answered,
+    follow::{Board, Ended, follow},
+    show::parts,
+    verdict::{Goal, Missed, rests},
+};
+use crate::{
+    Format,
+    call::Api,
+    error::Error,
+    json,
+    output::Screen,
+    words::{clean, duration, length},
+};
+
+/// Where cloud-init looks for what the user wants (OpenStack's metadata layout).
+const USER_DATA: &str = "openstack/latest/user_data";
+/// What the API takes as a config drive.
+const LARGEST_DRIVE: u64 = 512 << 10;
+
+/// A move that needs no more than names.
+#[derive(Debug, Clone, Args)]
+pub struct Plain {
+    /// Names or ids of nodes.
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+    #[command(flatten)]
+    waits: Waits,
+}
+
+/// Bringing an image up.
+#[derive(Debug, Clone, Args)]
+pub struct Deploy {
+    /// Names or ids of nodes.
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+    /// The image's name or id; left out: the one that the node has.
+    #[arg(long)]
+    image: Option<String>,
+    /// What cloud-init is told: becomes openstack/latest/user_data in the config drive.
+    #[arg(long, value_name = "FILE")]
+    user_data: Option<PathBuf>,
+    /// A file in the config drive; may be repeated. All together have at most 512 KiB.
+    #[arg(long, value_name = "PATH_IN_DRIVE=FILE", value_parser = drive_file)]
+    config_drive_file: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    waits: Waits,
+}
+
+/// Whether and how long to wait.
+#[derive(Debug, Clone, Args)]
+pub struct Waits {
+    /// Wait until the nodes are there, and show how far they are.
+    #[arg(short, long)]
+    wait: bool,
+    /// How long to wait at most; the nodes go on without us.
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration, requires = "wait")]
+    timeout: Duration,
+}
+
+fn drive_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((path, file)) if !path.is_empty() && !file.is_empty() => Ok((path.to_owned(), PathBuf::from(file))),
+        _ => Err("write it as PATH_IN_DRIVE=FILE, such as openstack/latest/vendor_data.json=./vendor.json".to_owned()),
+    }
+}
+
+pub(super) async fn plain(screen: &Screen, api: &Api, verb: &'static str, plain: Plain) -> Result<(), Error> {
+    let request = ProvisionNodeRequest { verb: verb.to_owned(), ..Default::default() };
+    all(screen, api, plain.nodes, &request, &plain.waits).await
+}
+
+pub(super) async fn deploy(screen: &Screen, api: &Api, verb: &'static str, deploy: Deploy) -> Result<(), Error> {
+    let config_drive = config_drive(deploy.user_data, deploy.config_drive_file)?;
+    let image = deploy.image.unwrap_or_default();
+    let request = ProvisionNodeRequest { verb: verb.to_owned(), image, config_drive, ..Default::default() };
+    all(screen, api, deploy.nodes, &request, &deploy.waits).await
+}
+
+fn config_drive(user: Option<PathBuf>, files: Vec<(String, PathBuf)>) -> anyhow::Result<HashMap<String, Vec<u8>>> {
+    let user = user.map(|file| (USER_DATA.to_owned(), file));
+    let (mut drive, mut octets) = (HashMap::new(), 0_u64);
+    for (path, file) in user.into_iter().chain(files) {
+        let told = || format!("cannot read {} for the config drive", file.display());
+        octets = octets.saturating_add(file.metadata().with_context(told)?.len());
+        if octets > LARGEST_DRIVE {
+            bail!(
+                "the config drive's files have more than {LARGEST_DRIVE} octets; fetch the rest from the running system"
+            );
+        }
+        if drive.insert(path.clone(), std::fs::read(&file).with_context(told)?).is_some() {
+            bail!("{path} is given twice for the config drive");
+        }
+    }
+    Ok(drive)
+}
+
+/// What became of one node.
+enum Outcome {
+    /// Asked; nobody waits.
+    Accepted(Node),
+    Reached(Node),
+    Missed(Node, Missed),
+    Late(Option<Node>),
+    Refused(Error),
+}
+
+async fn all(
+    screen: &Screen,
+    api: &Api,
+    names: Vec<String>,
+    request: &ProvisionNodeRequest,
+    waits: &Waits,
+) -> Result<(), Error> {
+    let begun = Instant::now();
+    // All are asked before the first is watched: streams would use up the connection's share of calls.
+    let asked = join_all(names.iter().map(|name| ask(api, name, request))).await;
+    let board = waits.wait.then(|| Board::new(screen, &names));
+    let watched = names.iter().zip(asked).map(|(name, asked)| async {
+        let node = match (asked, &board) {
+            (Err(error), _) => return Outcome::Refused(error),
+            (Ok(node), None) => return Outcome::Accepted(node),
+            (Ok(node), Some(_)) => node,
+        };
+        let goal = Goal::Life { rests: rests(&request.verb), revision: node.revision };
+        let Some(mut row) = board.as_ref().map(|board| board.row(name)) else { return Outcome::Accepted(node) };
+        let ended = follow(api, &node.id, &goal, begun + waits.timeout, &mut row).await;
+        row.end();
+        match ended {
+            Ok(Ended::Reached(node)) => Outcome::Reached(node),
+            Ok(Ended::Missed(node, missed)) => Outcome::Missed(node, missed),
+            Ok(Ended::Late(last)) => Outcome::Late(last),
+            Err(error) => Outcome::Refused(error),
+        }
+    });
+    let outcomes: Vec<_> = names.iter().cloned().zip(join_all(watched).await).collect();
+    finish(screen, api, outcomes, begun, waits)
+}
+
+async fn ask(api: &Api, name: &str, request: &ProvisionNodeRequest) -> Result<Node, Error> {
+    let request = ProvisionNodeRequest { node: name.to_owned(), ..request.clone() };
+    answered(api.nodes().provision_node(request).await?.into_inner().node)
+}
+
+/// A line per node, and one exit code for all.
+fn finish(
+    screen: &Screen,
+    api: &Api,
+    outcomes: Vec<(String, Outcome)>,
+    begun: Instant,
+    waits: &Waits,
+) -> Result<(), Error> {
+    let took = begun.elapsed();
+    match screen.format {
+        Format::Json => {
+            screen.show(String::new, || {
+                outcomes.iter().map(|(name, outcome)| json_of(name, outcome)).collect::<Value>()
+            })?;
+        }
+        Format::Table => {
+            for (name, outcome) in &outcomes {
+                match words_of(name, outcome, took, waits, &api.endpoint) {
+                    Ok(line) => screen.line(&line)?,
+                    Err(lines) => screen.note(&clean(&lines)),
+                }
+            }
+        }
+    }
+    let failed = outcomes.into_iter().filter(|(_, outcome)| !outcome.is_good());
+    let mut failed: Vec<_> = failed.map(|(_, outcome)| outcome).collect();
+    match (failed.pop(), failed.is_empty()) {
+        (None, _) => Ok(()),
+        // The only one that failed tells by its code whether anybody was reached; it was told already.
+        (Some(Outcome::Refused(Error::Call(status))), true) if crate::error::is_unreachable(&status) => {
+            Err(Error::Unreachable)
+        }
+        _ => Err(Error::Told),
+    }
+}
+
+impl Outcome {
+    fn is_good(&self) -> bool {
+        match self {
+            Self::Accepted(_) | Self::Reached(_) => true,
+            Self::Missed(..) | Self::Late(_) | Self::Refused(_) => false,
+        }
+    }
+}
+
+fn state(node: &Node) -> String {
+    parts(node).1.state
+}
+
+/// A line for standard output where it went well, lines for standard error where it did not.
+fn words_of(name: &str, outcome: &Outcome, took: Duration, waits: &Waits, endpoint: &str) -> Result<String, String> {
+    match outcome {
+        Outcome::Accepted(node) => Ok(format!("{name}: {}", state(node))),
+        Outcome::Reached(node) => Ok(format!("{name}: {} after {}", state(node), length(took))),
+        Outcome::Missed(node, Missed { cause, text, next }) => {
+            let cause = if cause.is_empty() { String::new() } else { format!("{cause}: ") };
+            Err(format!(
+                "{name}: {}: {cause}{text}\n  next: {next}\n  boot: ironmesh node timeline {name}",
+                state(node)
+            ))
+        }
+        Outcome::Late(node) => {
+            let state = node.as_ref().map_or_else(|| "not seen".to_owned(), state);
+            let within = length(waits.timeout);
+            Err(format!("{name}: still {state} after {within}; it goes on: ironmesh node show {name}"))
+        }
+        Outcome::Refused(error) => Err(format!("{name}: {}", error.told(endpoint).unwrap_or_default())),
+    }
+}
+
+fn json_of(name: &str, outcome: &Outcome) -> Value {
+    let (word, node, error) = match outcome {
+        Outcome::Accepted(node) => ("accepted", Some(node), Value::Null),
+        Outcome::Reached(node) => ("reached", Some(node), Value::Null),
+        Outcome::Missed(node, missed) => {
+            let error = json!({ "cause": missed.cause, "text": missed.text, "next_step": missed.next });
+            ("failed", Some(node), error)
+        }
+        Outcome::Late(node) => ("late", node.as_ref(), Value::Null),
+        Outcome::Refused(error) => ("refused", None, error.json()),
+    };
+    json!({ "name": name, "outcome": word, "error": error, "node": node.map(json::node) })
+}

@@ -1,0 +1,188 @@
+//! Nodes, drawn.
+
+use clap::Args;
+use proto::{
+    api::v1::{GetNodeRequest, ListNodesRequest, Node, NodeIntent, NodeObserved},
+    common::v1::{BootMode, Hardware, Power},
+};
+use serde_json::Value;
+
+use super::super::answered;
+use crate::{
+    call::Api,
+    draw,
+    error::Error,
+    json,
+    output::Screen,
+    table,
+    words::{self, ago, length, moment, size},
+};
+
+/// Which nodes.
+#[derive(Debug, Clone, Args)]
+pub struct List {
+    /// Only those of this rack.
+    #[arg(long)]
+    rack: Option<String>,
+}
+
+pub(super) async fn list(screen: &Screen, api: &Api, list: List) -> Result<(), Error> {
+    let (mut nodes, mut after) = (Vec::new(), String::new());
+    loop {
+        let request = ListNodesRequest { page_size: 0, after, rack: list.rack.clone() };
+        let page = api.nodes().list_nodes(request).await?.into_inner();
+        nodes.extend(page.nodes);
+        after = page.next_after;
+        if after.is_empty() {
+            break;
+        }
+    }
+    nodes.sort_by(|a, b| (&a.rack, &a.name).cmp(&(&b.rack, &b.name)));
+    let heading = ["NODE", "RACK", "STATE", "SINCE", "POWER", "IMAGE", "BMC", "WAITS FOR, OR FAILED"];
+    screen.show(
+        || table::list(screen, &heading, nodes.iter().map(|node| row(screen, node))),
+        || nodes.iter().map(json::node).collect::<Value>(),
+    )
+}
+
+fn row(screen: &Screen, node: &Node) -> Vec<String> {
+    let (intent, observed) = parts(node);
+    vec![
+        node.name.clone(),
+        words::rack(&node.rack),
+        observed.state.clone(),
+        ago(screen.now(), observed.state_since_ms),
+        power(observed.power()).to_owned(),
+        intent.image.clone(),
+        intent.bmc_address.clone(),
+        note(&observed),
+    ]
+}
+
+/// What a node waits for, or why it failed.
+fn note(observed: &NodeObserved) -> String {
+    if let Some(waiting) = &observed.waiting {
+        return if observed.diagnosis.is_empty() {
+            waiting.thing.clone()
+        } else {
+            format!("{} ({})", waiting.thing, observed.diagnosis)
+        };
+    }
+    observed.last_failure.as_ref().map(|failure| failure.cause.clone()).unwrap_or_default()
+}
+
+/// A node's parts; an absent one is empty.
+pub(super) fn parts(node: &Node) -> (NodeIntent, NodeObserved) {
+    (node.intent.clone().unwrap_or_default(), node.observed.clone().unwrap_or_default())
+}
+
+/// Power in a word; empty where it was never read.
+pub(super) fn power(power: Power) -> &'static str {
+    match power {
+        Power::Unspecified => "",
+        Power::On => "on",
+        Power::Off => "off",
+    }
+}
+
+fn boot_mode(mode: BootMode) -> &'static str {
+    match mode {
+        BootMode::Unspecified => "",
+        BootMode::Bios => "bios",
+        BootMode::Uefi => "uefi",
+    }
+}
+
+pub(super) async fn one(screen: &Screen, api: &Api, node: String) -> Result<(), Error> {
+    shown(screen, &answered(api.nodes().get_node(GetNodeRequest { node }).await?.into_inner().node)?)
+}
+
+/// Writes one node.
+pub(super) fn shown(screen: &Screen, node: &Node) -> Result<(), Error> {
+    screen.show(|| drawn(screen, node), || json::node(node))
+}
+
+fn drawn(screen: &Screen, node: &Node) -> String {
+    let (intent, observed) = parts(node);
+    let mut facts = vec![
+        ("node", node.name.clone()),
+        ("id", node.id.clone()),
+        ("rack", words::rack(&node.rack)),
+        ("generation", node.generation.to_string()),
+    ];
+    facts.extend(wanted(&intent));
+    facts.extend(seen(screen, &observed));
+    facts.extend(observed.hardware.iter().flat_map(machine));
+    table::facts(screen, facts)
+}
+
+fn wanted(intent: &NodeIntent) -> Vec<(&'static str, String)> {
+    let ports = intent.ports.iter();
+    let ports = ports.map(|port| format!("{} {}", port.mac, port.address).trim_end().to_owned());
+    let life = match intent.wait_for_life_seconds {
+        0 => String::new(),
+        seconds => length(std::time::Duration::from_secs(seconds.into())),
+    };
+    vec![
+        ("bmc", format!("{} as {}", intent.bmc_address, intent.bmc_user)),
+        ("boot mode", boot_mode(intent.boot_mode()).to_owned()),
+        ("boot files", if intent.boot_files_by_tftp { "by TFTP".to_owned() } else { String::new() }),
+        ("wait for life", life),
+        ("ports", ports.collect::<Vec<_>>().join("\n")),
+        ("image", intent.image.clone()),
+    ]
+}
+
+fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)> {
+    let now = screen.now();
+    let since = ago(now, observed.state_since_ms);
+    let power = match power(observed.power()) {
+        "" => String::new(),
+        word => format!("{word}, seen {}", ago(now, observed.power_seen_at_ms)),
+    };
+    let waits = observed.waiting.as_ref().map(|waiting| {
+        let until = domain::time::Timestamp::from_millis(waiting.until_ms).since(now);
+        format!("{}, since {}, for another {}", waiting.thing, ago(now, waiting.since_ms), length(until))
+    });
+    let failure = observed
+        .last_failure
+        .as_ref()
+        .map(|failure| format!("{}: {}\n{}", failure.cause, failure.text, moment(now, failure.at_ms)));
+    let entry = observed.last_entry.as_ref();
+    let entry = entry.map(|entry| format!("{}, {}", draw::sentence(entry), ago(now, entry.at_ms)));
+    vec![
+        ("state", format!("{} (since {since})", observed.state)),
+        ("power", power),
+        ("waits for", waits.unwrap_or_default()),
+        ("last seen", entry.unwrap_or_default()),
+        ("diagnosis", observed.diagnosis.clone()),
+        ("failed", failure.unwrap_or_default()),
+        ("next step", observed.next_step.clone()),
+        ("operation", observed.operation.clone()),
+        ("can be asked to", observed.verbs.join(", ")),
+    ]
+}
+
+fn machine(hardware: &Hardware) -> Vec<(&'static str, String)> {
+    let disks = hardware.disks.iter().map(|disk| {
+        let kind = if disk.rotational { "rotating" } else { "" };
+        words_of(&[&disk.name, &size(disk.size_bytes), &disk.model, &disk.serial, kind])
+    });
+    let nics = hardware.nics.iter().map(|nic| {
+        let carrier = if nic.carrier { "up" } else { "no carrier" };
+        words_of(&[&nic.name, &nic.mac, carrier, if nic.booted_from { "booted from" } else { "" }])
+    });
+    vec![
+        ("machine", words_of(&[&hardware.manufacturer, &hardware.product, &hardware.serial])),
+        ("uuid", hardware.uuid.clone()),
+        ("cpu", words_of(&[&hardware.cpu_count.to_string(), "x", &hardware.cpu_model, &hardware.cpu_arch])),
+        ("memory", size(hardware.memory_bytes)),
+        ("booted with", boot_mode(hardware.boot_mode()).to_owned()),
+        ("disks", disks.collect::<Vec<_>>().join("\n")),
+        ("nics", nics.collect::<Vec<_>>().join("\n")),
+    ]
+}
+
+fn words_of(words: &[&str]) -> String {
+    words.iter().copied().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,60 @@
+//! A node's boots, drawn.
+
+use clap::Args;
+use proto::api::v1::{GetNodeTimelineRequest, GetNodeTimelineResponse};
+use serde_json::json;
+
+use crate::{
+    call::Api,
+    draw::{self, Story},
+    error::Error,
+    json,
+    output::Screen,
+    words::clean,
+};
+
+/// Which boots.
+#[derive(Debug, Clone, Args)]
+pub struct Timeline {
+    /// Its name or id.
+    node: String,
+    /// All boots that are remembered, the last one last.
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) async fn run(screen: &Screen, api: &Api, timeline: Timeline) -> Result<(), Error> {
+    let request = GetNodeTimelineRequest { node: timeline.node.clone() };
+    let mut answer = api.nodes().get_node_timeline(request).await?.into_inner();
+    let mut stories = draw::stories(std::mem::take(&mut answer.boots));
+    let left_out = if timeline.all { 0 } else { stories.len().saturating_sub(1) };
+    let shown = stories.split_off(left_out);
+    screen.show(
+        || drawn(screen.width(), &timeline.node, &shown, left_out, &answer),
+        || {
+            let boots = shown.iter().flat_map(|story| &story.boots);
+            json!({
+                "boots": boots.map(json::boot).collect::<Vec<_>>(),
+                "diagnosis": (!answer.diagnosis.is_empty()).then_some(&answer.diagnosis),
+                "next_step": (!answer.next_step.is_empty()).then_some(&answer.next_step),
+            })
+        },
+    )
+}
+
+fn drawn(width: usize, node: &str, stories: &[Story], left_out: usize, answer: &GetNodeTimelineResponse) -> String {
+    let mut parts: Vec<_> = stories.iter().map(|story| draw::story(width, node, story)).collect();
+    if parts.is_empty() {
+        parts.push(format!("Nothing was seen of a boot of {node}.\n"));
+    }
+    if left_out > 0 {
+        parts.push(format!("Remembered from before: {left_out}; see all with --all.\n"));
+    }
+    if !answer.diagnosis.is_empty() {
+        parts.push(draw::paragraph(width, "diagnosis: ", &clean(&answer.diagnosis)));
+    }
+    if !answer.next_step.is_empty() {
+        parts.push(draw::paragraph(width, "next step: ", &clean(&answer.next_step)));
+    }
+    parts.join("\n")
+}

@@ -1,0 +1,133 @@
+//! Whether what was asked of a node has come true: pure, from the node as it is now.
+
+use proto::{
+    api::v1::Node,
+    common::v1::{Failure, Power},
+};
+
+use super::show::parts;
+
+/// How a node stands with what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is on its way.
+    Underway,
+    /// It is there.
+    Reached,
+    /// It came to rest elsewhere.
+    Missed(Missed),
+}
+
+/// Why it is not there, and what next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Missed {
+    pub(super) cause: String,
+    pub(super) text: String,
+    pub(super) next: String,
+}
+
+/// What was asked, as far as it can be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// A move of its life: the state that it is to rest in, and the revision that the request left it at.
+    Life { rests: &'static str, revision: u64 },
+    /// Its power.
+    Power { generation: u64, wanted: Power, seen_before_ms: i64, failed_before_ms: i64 },
+}
+
+/// Where a verb ends; empty where it may end anywhere.
+pub(super) fn rests(verb: &str) -> &'static str {
+    match verb {
+        "manage" => "manageable",
+        "provide" | "undeploy" => "available",
+        "deploy" | "rebuild" => "active",
+        _ => "",
+    }
+}
+
+impl Goal {
+    pub(super) fn judge(&self, node: &Node) -> Verdict {
+        match self {
+            Self::Life { rests, revision } => life(node, rests, *revision),
+            Self::Power { generation, wanted, seen_before_ms, failed_before_ms } => {
+                power(node, *generation, *wanted, *seen_before_ms, *failed_before_ms)
+            }
+        }
+    }
+}
+
+fn life(node: &Node, rests: &str, revision: u64) -> Verdict {
+    let (_, observed) = parts(node);
+    // A replica that lags shows the node as it was before the request.
+    if node.revision < revision || !observed.operation.is_empty() {
+        return Verdict::Underway;
+    }
+    if rests.is_empty() || observed.state == rests {
+        return Verdict::Reached;
+    }
+    Verdict::Missed(missed(observed.last_failure, observed.next_step, || {
+        format!("it came to rest in state {}; somebody else may have asked for that", observed.state)
+    }))
+}
+
+/// Every settled instruction is a new reading of power, so the reading's time tells it from what was there before.
+fn power(node: &Node, generation: u64, wanted: Power, seen_before_ms: i64, failed_before_ms: i64) -> Verdict {
+    let (_, observed) = parts(node);
+    if node.generation > generation {
+        return Verdict::Missed(missed(None, String::new(), || "something newer was asked of it meanwhile".to_owned()));
+    }
+    if node.generation < generation || observed.power_seen_at_ms == seen_before_ms {
+        return Verdict::Underway;
+    }
+    if let Some(failure) = observed.last_failure.clone().filter(|failure| failure.at_ms != failed_before_ms) {
+        return Verdict::Missed(missed(Some(failure), observed.next_step, String::new));
+    }
+    if observed.power() == wanted { Verdict::Reached } else { Verdict::Underway }
+}
+
+fn missed(failure: Option<Failure>, next: String, otherwise: impl FnOnce() -> String) -> Missed {
+    match failure {
+        Some(failure) => Missed { cause: failure.cause, text: failure.text, next },
+        None => Missed { cause: String::new(), text: otherwise(), next: "ironmesh node show says more".to_owned() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::api::v1::NodeObserved;
+
+    use super::*;
+
+    fn node(revision: u64, state: &str, operation: &str) -> Node {
+        let observed = NodeObserved { state: state.to_owned(), operation: operation.to_owned(), ..Default::default() };
+        Node { revision, generation: revision, observed: Some(observed), ..Default::default() }
+    }
+
+    #[test]
+    fn a_life_is_judged_once_its_operation_has_ended() {
+        let goal = Goal::Life { rests: rests("deploy"), revision: 5 };
+        assert_eq!(goal.judge(&node(5, "deploying", "op")), Verdict::Underway);
+        assert_eq!(goal.judge(&node(9, "active", "")), Verdict::Reached);
+        let Verdict::Missed(missed) = goal.judge(&node(9, "manageable", "")) else { panic!("it rests elsewhere") };
+        assert!(missed.text.contains("manageable"));
+    }
+
+    #[test]
+    fn a_replica_that_lags_decides_nothing() {
+        let goal = Goal::Life { rests: rests("rebuild"), revision: 5 };
+        assert_eq!(goal.judge(&node(4, "active", "")), Verdict::Underway);
+    }
+
+    #[test]
+    fn power_that_was_right_before_is_right_only_when_it_was_read_again() {
+        let goal = Goal::Power { generation: 5, wanted: Power::On, seen_before_ms: 70, failed_before_ms: 0 };
+        let mut seen = node(5, "active", "");
+        let observed = seen.observed.as_mut().unwrap();
+        (observed.power, observed.power_seen_at_ms) = (Power::On.into(), 70);
+        assert_eq!(goal.judge(&seen), Verdict::Underway);
+        seen.observed.as_mut().unwrap().power_seen_at_ms = 80;
+        assert_eq!(goal.judge(&seen), Verdict::Reached);
+        seen.observed.as_mut().unwrap().last_failure = Some(Failure { at_ms: 80, ..Default::default() });
+        assert!(matches!(goal.judge(&seen), Verdict::Missed(_)));
+    }
+}

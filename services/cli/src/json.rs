@@ -1,0 +1,183 @@
+//! Answers for programs: complete, snake_case, stable. Times are RFC 3339; what is not known is null.
+
+use domain::time::Timestamp;
+use proto::{
+    api::v1::{Boot, Event, Image, Node, NodeIntent, NodeObserved, Operation, Rack},
+    common::v1::{BootMode, Failure, Hardware, Power, TimelineEntry},
+};
+use serde_json::{Value, json};
+
+fn time(at_ms: i64) -> Value {
+    if at_ms == 0 { Value::Null } else { Value::String(Timestamp::from_millis(at_ms).to_string()) }
+}
+
+fn text(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { Value::String(text.to_owned()) }
+}
+
+fn list<T>(items: &[T], shown: impl Fn(&T) -> Value) -> Value {
+    items.iter().map(shown).collect()
+}
+
+fn boot_mode(mode: BootMode) -> Value {
+    match mode {
+        BootMode::Unspecified => Value::Null,
+        BootMode::Bios => json!("bios"),
+        BootMode::Uefi => json!("uefi"),
+    }
+}
+
+fn power(power: Power) -> Value {
+    match power {
+        Power::Unspecified => Value::Null,
+        Power::On => json!("on"),
+        Power::Off => json!("off"),
+    }
+}
+
+/// A node.
+pub(crate) fn node(node: &Node) -> Value {
+    json!({
+        "id": node.id,
+        "name": node.name,
+        "rack": node.rack,
+        "generation": node.generation,
+        "revision": node.revision,
+        "intent": node.intent.as_ref().map(intent),
+        "observed": node.observed.as_ref().map(observed),
+    })
+}
+
+fn intent(intent: &NodeIntent) -> Value {
+    json!({
+        "bmc_address": intent.bmc_address,
+        "bmc_user": intent.bmc_user,
+        "boot_mode": boot_mode(intent.boot_mode()),
+        "image": text(&intent.image),
+        "wait_for_life_seconds": intent.wait_for_life_seconds,
+        "boot_files_by_tftp": intent.boot_files_by_tftp,
+        "ports": list(&intent.ports, |port| json!({
+            "id": port.id, "mac": port.mac, "address": text(&port.address),
+        })),
+    })
+}
+
+fn observed(observed: &NodeObserved) -> Value {
+    json!({
+        "state": observed.state,
+        "state_since": time(observed.state_since_ms),
+        "power": power(observed.power()),
+        "power_seen_at": time(observed.power_seen_at_ms),
+        "waiting": observed.waiting.as_ref().map(|waiting| json!({
+            "thing": waiting.thing, "since": time(waiting.since_ms), "until": time(waiting.until_ms),
+        })),
+        "last_failure": observed.last_failure.as_ref().map(failure),
+        "next_step": text(&observed.next_step),
+        "diagnosis": text(&observed.diagnosis),
+        "operation": text(&observed.operation),
+        "last_entry": observed.last_entry.as_ref().map(entry),
+        "hardware": observed.hardware.as_ref().map(hardware),
+        "verbs": observed.verbs,
+    })
+}
+
+/// A failure.
+pub(crate) fn failure(failure: &Failure) -> Value {
+    json!({ "cause": failure.cause, "text": failure.text, "at": time(failure.at_ms) })
+}
+
+fn hardware(hardware: &Hardware) -> Value {
+    json!({
+        "manufacturer": hardware.manufacturer,
+        "product": hardware.product,
+        "serial": hardware.serial,
+        "uuid": hardware.uuid,
+        "cpu_model": hardware.cpu_model,
+        "cpu_arch": hardware.cpu_arch,
+        "cpu_count": hardware.cpu_count,
+        "memory_bytes": hardware.memory_bytes,
+        "boot_mode": boot_mode(hardware.boot_mode()),
+        "disks": list(&hardware.disks, |disk| json!({
+            "name": disk.name, "size_bytes": disk.size_bytes, "serial": disk.serial, "model": disk.model,
+            "rotational": disk.rotational,
+        })),
+        "nics": list(&hardware.nics, |nic| json!({
+            "name": nic.name, "mac": nic.mac, "carrier": nic.carrier, "booted_from": nic.booted_from,
+        })),
+    })
+}
+
+fn entry(entry: &TimelineEntry) -> Value {
+    json!({
+        "at": time(entry.at_ms),
+        "by": entry.by,
+        "mark": entry.mark,
+        "subject": entry.subject,
+        "amount": entry.amount.map(|amount| json!({ "done": amount.done, "total": amount.total })),
+    })
+}
+
+/// A boot.
+pub(crate) fn boot(boot: &Boot) -> Value {
+    json!({ "generation": boot.generation, "entries": list(&boot.entries, entry) })
+}
+
+/// An image.
+pub(crate) fn image(image: &Image) -> Value {
+    json!({
+        "id": image.id,
+        "name": image.name,
+        "url": image.url,
+        "digest": image.digest,
+        "encoding": image.encoding,
+        "purpose": image.purpose,
+        "unpacked_size": (image.unpacked_size > 0).then_some(image.unpacked_size),
+    })
+}
+
+/// A rack.
+pub(crate) fn rack(rack: &Rack) -> Value {
+    json!({
+        "id": rack.id,
+        "name": rack.name,
+        "subnet": text(&rack.subnet),
+        "first_address": text(&rack.first_address),
+        "last_address": text(&rack.last_address),
+        "router": text(&rack.router),
+        "server_identifier": text(&rack.server_identifier),
+        "kernel": text(&rack.kernel),
+        "ramdisk": text(&rack.ramdisk),
+        "kernel_arguments": rack.kernel_arguments,
+        "replicas": list(&rack.replicas, |replica| json!({
+            "service": replica.service, "instance": replica.instance, "endpoint": replica.endpoint,
+            "leader": replica.leader, "stopping": replica.stopping, "owns": replica.owns,
+        })),
+        "unknown_macs": list(&rack.unknown_macs, |unknown| json!({
+            "mac": unknown.mac, "seen_at": time(unknown.seen_at_ms), "firmware": unknown.firmware,
+        })),
+    })
+}
+
+/// An operation.
+pub(crate) fn operation(operation: &Operation) -> Value {
+    json!({
+        "id": operation.id,
+        "node": operation.node,
+        "node_name": operation.node_name,
+        "phase": operation.phase,
+        "since": time(operation.since_ms),
+        "ended": time(operation.ended_ms),
+        "failure": operation.failure.as_ref().map(failure),
+    })
+}
+
+/// An event.
+pub(crate) fn event(event: &Event) -> Value {
+    json!({
+        "at": time(event.at_ms),
+        "node": text(&event.node),
+        "node_name": text(&event.node_name),
+        "kind": event.kind,
+        "text": event.text,
+    })
+}

@@ -1,0 +1,134 @@
+//! The only way out: everything that the command line says passes here.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use domain::time::Timestamp;
+use serde_json::Value;
+
+use crate::{Format, error::Error, table, words::clean};
+
+/// Columns where nobody says how many there are.
+const PLAIN_WIDTH: u16 = 120;
+
+/// Where answers and remarks go, and what they look like there.
+#[derive(Debug, Clone)]
+pub(crate) struct Screen {
+    pub(crate) format: Format,
+    /// Columns, where a terminal has an edge.
+    pub(crate) edge: Option<u16>,
+    /// Whether colours mean anything where answers go.
+    pub(crate) is_coloured: bool,
+    /// Whether bars can be drawn where remarks go.
+    pub(crate) has_bars: bool,
+    sink: Sink,
+}
+
+#[derive(Debug, Clone)]
+enum Sink {
+    Process,
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests read what was said"))]
+    Memory(Arc<Mutex<Said>>, Timestamp),
+}
+
+/// What was said, for tests.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) answers: String,
+    pub(crate) remarks: String,
+}
+
+impl Screen {
+    /// Standard output for answers, standard error for remarks.
+    pub(crate) fn of_process(format: Format) -> Self {
+        let is_terminal = std::io::stdout().is_terminal();
+        Self {
+            format,
+            edge: if is_terminal { table::terminal_width() } else { None },
+            is_coloured: is_terminal && std::env::var_os("NO_COLOR").is_none(),
+            has_bars: std::io::stderr().is_terminal(),
+            sink: Sink::Process,
+        }
+    }
+
+    /// Columns to draw in.
+    pub(crate) fn width(&self) -> usize {
+        usize::from(self.edge.unwrap_or(PLAIN_WIDTH))
+    }
+
+    /// The time that ages are told by.
+    pub(crate) fn now(&self) -> Timestamp {
+        match &self.sink {
+            Sink::Process => service_kit::clock::now(),
+            Sink::Memory(_, now) => *now,
+        }
+    }
+
+    /// Writes one answer in the form that was asked for.
+    pub(crate) fn show(&self, table: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> Result<(), Error> {
+        match self.format {
+            Format::Table => {
+                let mut text = table();
+                if !text.is_empty() && !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                self.raw(text.as_bytes())
+            }
+            Format::Json => {
+                let text = format!("{:#}\n", json());
+                self.raw(text.as_bytes())
+            }
+        }
+    }
+
+    /// Writes one line of JSON, for answers that go on.
+    pub(crate) fn json_line(&self, json: &Value) -> Result<(), Error> {
+        self.raw(format!("{json}\n").as_bytes())
+    }
+
+    /// Writes one line of an answer.
+    pub(crate) fn line(&self, text: &str) -> Result<(), Error> {
+        self.raw(format!("{}\n", clean(text)).as_bytes())
+    }
+
+    /// Writes an answer as it is.
+    pub(crate) fn raw(&self, text: &[u8]) -> Result<(), Error> {
+        match &self.sink {
+            Sink::Process => {
+                let mut out = std::io::stdout().lock();
+                out.write_all(text).and_then(|()| out.flush()).map_err(|_| Error::Closed)
+            }
+            Sink::Memory(said, _) => {
+                let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                said.answers.push_str(&String::from_utf8_lossy(text));
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes a remark beside the answer; that nobody reads it is no error.
+    pub(crate) fn note(&self, text: &str) {
+        match &self.sink {
+            Sink::Process => {
+                let _ = writeln!(std::io::stderr().lock(), "{text}");
+            }
+            Sink::Memory(said, _) => {
+                let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                said.remarks.push_str(text);
+                said.remarks.push('\n');
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Screen {
+    /// A screen that remembers, `width` columns wide, at a fixed time.
+    pub(crate) fn in_memory(format: Format, width: u16, now: Timestamp) -> (Self, Arc<Mutex<Said>>) {
+        let said = Arc::<Mutex<Said>>::default();
+        let sink = Sink::Memory(Arc::clone(&said), now);
+        (Self { format, edge: Some(width), is_coloured: false, has_bars: false, sink }, said)
+    }
+}

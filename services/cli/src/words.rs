@@ -1,0 +1,136 @@
+//! Times, sizes and other values as people write and read them.
+
+use std::time::Duration;
+
+use domain::time::Timestamp;
+
+/// A text without characters that would command the terminal: firmware and agents choose some of what we show.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// Something to look at in an empty cell.
+pub(crate) fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// The name of a rack, which may be empty.
+pub(crate) fn rack(name: &str) -> String {
+    if name.is_empty() { "(default)".to_owned() } else { name.to_owned() }
+}
+
+/// A length of time to one or two figures.
+pub(crate) fn length(length: Duration) -> String {
+    let seconds = length.as_secs();
+    match seconds {
+        0..60 => format!("{:.1} s", length.as_secs_f64()),
+        60..3600 => format!("{} m {:02} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {:02} m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {:02} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// How long ago; empty where it never was.
+pub(crate) fn ago(now: Timestamp, at_ms: i64) -> String {
+    if at_ms == 0 {
+        return String::new();
+    }
+    let seconds = now.since(Timestamp::from_millis(at_ms)).as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} m ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+/// A moment with its age; empty where it never was.
+pub(crate) fn moment(now: Timestamp, at_ms: i64) -> String {
+    if at_ms == 0 { String::new() } else { format!("{} ({})", second(at_ms), ago(now, at_ms)) }
+}
+
+/// A moment to the second, in UTC.
+pub(crate) fn second(at_ms: i64) -> String {
+    let text = Timestamp::from_millis(at_ms.div_euclid(1000).saturating_mul(1000)).to_string();
+    text.replace(".000Z", "Z").replace('T', " ")
+}
+
+/// Octets, in the largest unit that they fill; empty where there are none.
+pub(crate) fn size(octets: u64) -> String {
+    const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = UNITS.iter().find(|(_, bits)| octets >> bits > 0);
+    match unit {
+        _ if octets == 0 => String::new(),
+        None => format!("{octets} B"),
+        Some((name, bits)) => {
+            let tenths = (u128::from(octets) * 10) >> bits;
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
+    }
+}
+
+/// Reads a length of time such as `10m` or `1h 30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    humantime_serde::re::humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write it as 90s, 10m or 1h30m"))
+}
+
+/// Reads a length of time in whole seconds.
+pub(crate) fn seconds(text: &str) -> Result<u32, String> {
+    u32::try_from(duration(text)?.as_secs()).map_err(|_| "that is longer than a century".to_owned())
+}
+
+/// Reads a size such as `512`, `24MiB` or `2 GiB`.
+pub(crate) fn octets(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is not a size such as 25165824, 24MiB or 2GiB");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let bits = match unit.trim() {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << bits).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_back_and_read_well() {
+        assert_eq!(octets("24MiB"), Ok(24 << 20));
+        assert_eq!(octets("2 GiB"), Ok(2 << 30));
+        assert_eq!(size(24 << 20), "24.0 MiB");
+        assert_eq!(size(1536 << 20), "1.5 GiB");
+        assert_eq!(size(0), "");
+        for wrong in ["", "MiB", "12XB", "99999999999TiB", "-1"] {
+            assert!(octets(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        let now = Timestamp::from_millis(1_000_000_000);
+        assert_eq!(ago(now, 999_995_000), "5 s ago");
+        assert_eq!(ago(now, 999_000_000), "16 m ago");
+        assert_eq!(ago(now, 900_000_000), "27 h ago");
+        assert_eq!(ago(now, 0), "");
+    }
+
+    #[test]
+    fn what_firmware_says_can_not_command_the_terminal() {
+        assert_eq!(clean("PXE\u{1b}[2J\u{7}"), "PXE\u{fffd}[2J\u{fffd}");
+    }
+
+    #[test]
+    fn a_length_of_time_reads_as_people_write_it() {
+        assert_eq!(seconds("10m"), Ok(600));
+        assert_eq!(seconds("0s"), Ok(0));
+        assert!(duration("soon").is_err());
+    }
+}
