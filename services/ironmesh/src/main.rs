@@ -4,19 +4,25 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use service_kit::run::{Arguments, run_with};
 
 /// Turns racks of powered-off metal into verified, running operating systems.
 #[derive(Debug, Parser)]
 #[command(name = "ironmesh", version, max_term_width = 100, propagate_version = true)]
 struct Ironmesh {
+    #[command(flatten)]
+    global: cli::Global,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Ask(cli::Command),
+    /// Writes the completions of a shell.
+    Completion(cli::Completion),
     /// Runs one whole rack: etcd, every service, certificates and all, from one command.
     Up(up::Options),
     /// Runs a power-service.
@@ -32,12 +38,32 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Ironmesh::parse().command {
+    let Ironmesh { global, command } = Ironmesh::parse();
+    match command {
+        Command::Ask(command) => ask(global, command),
+        Command::Completion(completion) => cli::completion(&completion, &mut Ironmesh::command()),
         Command::Up(options) => up::run(options),
         Command::PowerService(arguments) => run_with("power-service", &arguments, power_service::run),
         Command::PxeService(arguments) => run_with("pxe-service", &arguments, pxe_service::run),
         Command::StorageService(arguments) => run_with("storage-service", &arguments, storage_service::run),
         Command::InventoryService(arguments) => run_with("inventory-service", &arguments, inventory_service::run),
         Command::SchedulerService(arguments) => run_with("scheduler-service", &arguments, scheduler_service::run),
+    }
+}
+
+fn ask(global: cli::Global, command: cli::Command) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(cli::run(global, command)),
+        Err(error) => up::fail(&error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_holds_together() {
+        Ironmesh::command().debug_assert();
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
     }
 }
 
-fn fail(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
     say(&format!("error: {error:#}"));
     ExitCode::FAILURE
 }

@@ -80,10 +80,10 @@ impl Dhcp {
             return metrics::dhcp("unknown");
         };
         let repeated = self.is_repeated(&request, mac);
-        self.note_asked(doors, &request, &known, repeated);
         if doors.rack.mesh.rank(known.node) != Some(0) && !repeated {
             return metrics::dhcp("left to its owner");
         }
+        note_asked(doors, &request, &known, repeated);
         let http = doors.http.to_string();
         let file = boot::boot_file(request.client, mac, known.decision.as_ref(), &http);
         let reservation = Reservation {
@@ -121,13 +121,14 @@ impl Dhcp {
         let before = self.asked.insert((mac, request.xid, request.verb), now);
         before.is_some_and(|at| now.duration_since(at) < REPETITION)
     }
+}
 
-    fn note_asked(&self, doors: &Doors, request: &Request, known: &Known, repeated: bool) {
-        let Some(decision) = &known.decision else { return };
-        if request.verb == Verb::Discover && request.client != Client::System && !repeated {
-            let words = boot::words(request.client);
-            doors.timeline.note(known.node, decision.generation, Mark::DhcpDiscover, words);
-        }
+/// Only who answers notes that it was asked: one machine's question is one entry, however many replicas heard it.
+fn note_asked(doors: &Doors, request: &Request, known: &Known, repeated: bool) {
+    let Some(decision) = &known.decision else { return };
+    if request.verb == Verb::Discover && request.client != Client::System && !repeated {
+        let words = boot::words(request.client);
+        doors.timeline.note(known.node, decision.generation, Mark::DhcpDiscover, words);
     }
 }
 

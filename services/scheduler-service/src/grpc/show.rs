@@ -11,6 +11,9 @@ use service_kit::clock;
 use super::Shared;
 use crate::{registry::Record, work::seen};
 
+/// The part of a boot's deadline after which silence is remarked on.
+const QUIET: u32 = 4;
+
 /// A node.
 pub(super) fn node(shared: &Shared, record: &Record) -> wire::Node {
     let rack = shared.registry.rack(record.rack).map(|rack| rack.value.name).unwrap_or_default();
@@ -50,7 +53,7 @@ fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
 fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
     let life = &record.life.value;
     let entries = shared.hot.boot(record.node, life.generation);
-    let diagnosis = life.state.is_busy().then(|| timeline::diagnose(&entries)).flatten();
+    let diagnosis = looks_stopped(shared, record, &entries).then(|| timeline::diagnose(&entries)).flatten();
     let failure = life.failure.clone().or_else(|| power_failure(record));
     let power = record.power.as_ref();
     let operation = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
@@ -72,6 +75,12 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
         hardware: record.inventory.clone().map(|inventory| inventory.hardware.into()),
         verbs: life.state.verbs().iter().map(ToString::to_string).collect(),
     }
+}
+
+/// Whether a boot that runs has been quiet for so long that it may have stopped: a healthy one gets no diagnosis.
+fn looks_stopped(shared: &Shared, record: &Record, entries: &[timeline::Entry]) -> bool {
+    let quiet = entries.last().map(|last| clock::now().since(last.at));
+    record.life.value.state.is_busy() && quiet.is_some_and(|quiet| quiet > shared.limits.boot / QUIET)
 }
 
 /// A power instruction outside an operation that failed.
