@@ -23,6 +23,8 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     step("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"], &[])?;
     let docs = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"];
     step("doc", &docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
+    // The tests of whole racks run the binary that is shipped.
+    step("build", &["build", "--locked", "--quiet", "--package", "ironmesh"], &[])?;
     let mut tests = vec!["nextest", "run", "--workspace", "--locked", "--profile", "ci"];
     if extent == Extent::All {
         tests.extend(["--run-ignored", "all"]);
