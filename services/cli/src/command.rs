@@ -12,5 +12,5 @@ use crate::error::Error;
 
 /// Takes the part of an answer without which it says nothing.
 fn answered<T>(part: Option<T>) -> Result<T, Error> {
-    part.ok_or_else(|| Error::Call(Status::internal("the scheduler-service's answer is empty; is it a newer one?")))
+    part.ok_or_else(|| Error::Call(Status::data_loss("the scheduler-service's answer is empty; is it a newer one?")))
 }

@@ -73,8 +73,9 @@ fn nowhere(why: &str) -> anyhow::Error {
     )
 }
 
+/// A variable that is set to something.
 #[expect(clippy::disallowed_methods, reason = "the command line's one door to the environment")]
-fn environment(name: &str) -> Option<String> {
+pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

@@ -15,7 +15,7 @@ const BAR: std::ops::RangeInclusive<usize> = 10..=32;
 /// Columns below which it is not said who saw a thing.
 const WIDE: usize = 100;
 /// Columns for who saw it.
-const BY: usize = 30;
+const BY: usize = 24;
 /// The narrowest text; a terminal that is narrower wraps by itself.
 const TEXT: usize = 20;
 /// Steps that took at least this share of the time, in per cent, are named below the picture.
@@ -71,8 +71,9 @@ pub(crate) fn sentence(entry: &TimelineEntry) -> String {
 
 /// One row: a thing that was seen, perhaps several times in a row.
 struct Row {
-    at_ms: i64,
     before_ms: i64,
+    first_ms: i64,
+    last_ms: i64,
     text: String,
     by: String,
     times: usize,
@@ -83,15 +84,17 @@ fn rows<'a>(entries: impl IntoIterator<Item = &'a TimelineEntry>) -> Vec<Row> {
     sorted.sort_by_key(|entry| entry.at_ms);
     let mut rows: Vec<Row> = Vec::new();
     for entry in sorted {
-        let (text, by) = (sentence(entry), clean(&entry.by));
+        // "pxe-service at 10.77.1.2" says as much as "pxe 10.77.1.2".
+        let (text, by) = (sentence(entry), clean(&entry.by).replace("-service at ", " "));
         match rows.last_mut() {
             Some(row) if row.text == text && row.by == by => {
-                row.at_ms = entry.at_ms;
+                row.last_ms = entry.at_ms;
                 row.times += 1;
             }
             last => {
-                let before_ms = last.map_or(entry.at_ms, |row| row.at_ms);
-                rows.push(Row { at_ms: entry.at_ms, before_ms, text, by, times: 1 });
+                let at_ms = entry.at_ms;
+                let before_ms = last.map_or(at_ms, |row| row.last_ms);
+                rows.push(Row { before_ms, first_ms: at_ms, last_ms: at_ms, text, by, times: 1 });
             }
         }
     }
@@ -106,11 +109,12 @@ fn between(from_ms: i64, to_ms: i64) -> std::time::Duration {
 pub(crate) fn story(width: usize, node: &str, story: &Story) -> String {
     let rows = rows(story.boots.iter().flat_map(|boot| &boot.entries));
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return String::new() };
-    let (begin, end) = (first.before_ms, last.at_ms);
+    let (begin, end) = (first.before_ms, last.last_ms);
     let generations: Vec<_> = story.boots.iter().map(|boot| boot.generation.to_string()).collect();
     let mut text = format!(
-        "{node}, generation {}, from {}: {}\n\n",
-        generations.join(" and "),
+        "{node}, {} {}, from {}: {}\n\n",
+        if generations.len() > 1 { "generations" } else { "generation" },
+        generations.join(", "),
         second(begin),
         length(between(begin, end))
     );
@@ -140,10 +144,13 @@ impl Columns {
     }
 
     fn draw(&self, text: &mut String, row: &Row, begin: i64, end: i64) {
-        let offset = format!("+{}", length(between(begin, row.at_ms)));
-        let gap = between(row.before_ms, row.at_ms);
+        let offset = format!("+{}", length(between(begin, row.first_ms)));
+        let gap = between(row.before_ms, row.first_ms);
         let gap = if gap.as_millis() < 50 { String::new() } else { length(gap) };
-        let bar = bar(self.bar, row.before_ms - begin, row.at_ms - begin, end - begin);
+        let bar = {
+            let at = |ms: i64| ms.saturating_sub(begin);
+            bar(self.bar, at(row.before_ms), at(row.last_ms), at(end))
+        };
         let said = if row.times > 1 { format!("{} ({} times)", row.text, row.times) } else { row.text.clone() };
         let mut lines = wrapped(&said, self.text).into_iter();
         let said = lines.next().unwrap_or_default();
@@ -181,13 +188,13 @@ fn bar(width: usize, from: i64, to: i64, whole: i64) -> String {
 fn notable(rows: &[Row], begin: i64, end: i64) -> Option<String> {
     let whole = between(begin, end).as_millis();
     let share = |row: &&Row| {
-        let gap = between(row.before_ms, row.at_ms).as_millis();
+        let gap = between(row.before_ms, row.first_ms).as_millis();
         u64::try_from((gap * 100).checked_div(whole).unwrap_or(0)).unwrap_or(0)
     };
     let mut longest: Vec<_> = rows.iter().filter(|row| share(row) >= NOTABLE).collect();
-    longest.sort_by_key(|row| std::cmp::Reverse(between(row.before_ms, row.at_ms)));
+    longest.sort_by_key(|row| std::cmp::Reverse(between(row.before_ms, row.first_ms)));
     let named = longest.into_iter().take(NAMED).map(|row| {
-        let gap = length(between(row.before_ms, row.at_ms));
+        let gap = length(between(row.before_ms, row.first_ms));
         format!("{gap} ({} %) until \u{201c}{}\u{201d}", share(&row), row.text)
     });
     let named: Vec<_> = named.collect();
@@ -247,3 +254,6 @@ fn shortened(text: &str, width: usize) -> String {
     short.push('…');
     short
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::{error::Error as _, process::ExitCode};
 
 use serde_json::{Value, json};
-use service_kit::status::{chain, reason};
+use service_kit::status::reason;
 use tonic::{Code, Status};
 
 use crate::words::clean;
@@ -69,13 +69,37 @@ impl Error {
 
 /// Whether nobody answered: what a service of ours says itself carries a reason.
 pub(crate) fn is_unreachable(status: &Status) -> bool {
-    let silent = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown);
-    silent && reason(status).is_none()
+    let is_transport = match status.code() {
+        // A connection that ends under a call is Internal as far as tonic is concerned.
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal => true,
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::DataLoss
+        | Code::Unauthenticated => false,
+    };
+    is_transport && reason(status).is_none()
+}
+
+/// The innermost cause: what is around it only says that a call failed.
+fn root(status: &Status) -> String {
+    let mut innermost = status.source();
+    while let Some(deeper) = innermost.and_then(|cause| cause.source()) {
+        innermost = Some(deeper);
+    }
+    innermost.map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
 
 fn of_status(status: &Status, endpoint: &str) -> String {
     if is_unreachable(status) {
-        let why = status.source().map_or_else(|| status.message().to_owned(), chain);
+        let why = root(status);
         return format!(
             "error: cannot reach the scheduler-service at {endpoint}: {}\nnext: see that it runs there (ironmesh up \
              starts a whole rack), or name another context with --context FILE",

@@ -8,7 +8,7 @@ use std::{
 use domain::time::Timestamp;
 use serde_json::Value;
 
-use crate::{Format, error::Error, table, words::clean};
+use crate::{Format, context::environment, error::Error, table, words::clean};
 
 /// Columns where nobody says how many there are.
 const PLAIN_WIDTH: u16 = 120;
@@ -47,7 +47,7 @@ impl Screen {
         Self {
             format,
             edge: if is_terminal { table::terminal_width() } else { None },
-            is_coloured: is_terminal && std::env::var_os("NO_COLOR").is_none(),
+            is_coloured: is_terminal && environment("NO_COLOR").is_none(),
             has_bars: std::io::stderr().is_terminal(),
             sink: Sink::Process,
         }

@@ -19,7 +19,7 @@ pub(crate) fn list(screen: &Screen, heading: &[&str], rows: impl IntoIterator<It
     for row in rows {
         table.add_row(row.iter().map(|text| cell(text)));
     }
-    table.trim_fmt()
+    drawn(table)
 }
 
 /// What is known of one thing: a name and a value per line; empty values are left out.
@@ -29,6 +29,13 @@ pub(crate) fn facts(screen: &Screen, facts: impl IntoIterator<Item = (&'static s
         if !value.is_empty() {
             table.add_row([Cell::new(name), cell(&value)]);
         }
+    }
+    drawn(table)
+}
+
+fn drawn(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
     }
     table.trim_fmt()
 }

@@ -1,6 +1,13 @@
 //! The whole command line against a scheduler-service of canned answers, over real gRPC and mutual TLS.
 
+mod fake;
+
+use std::path::Path;
+
 use clap::{CommandFactory as _, Parser};
+use domain::time::Timestamp;
+use fake::{Fake, NOW};
+use serde_json::Value;
 
 use super::*;
 
@@ -13,7 +20,198 @@ struct Tree {
     command: Command,
 }
 
+/// What a command said and how it ended.
+struct Ended {
+    code: String,
+    answers: String,
+    remarks: String,
+}
+
+async fn at(context: &Path, words: &str) -> Ended {
+    let words = ["ironmesh", "--context", context.to_str().unwrap()].into_iter().chain(words.split(' '));
+    let tree = Tree::try_parse_from(words).unwrap();
+    let (screen, said) = Screen::in_memory(tree.global.output, 110, Timestamp::from_millis(NOW));
+    let code = Box::pin(attempt(&screen, &tree.global, tree.command)).await;
+    let said = std::mem::take(&mut *said.lock().unwrap());
+    Ended { code: format!("{code:?}"), answers: said.answers, remarks: said.remarks }
+}
+
+fn code(code: u8) -> String {
+    format!("{:?}", ExitCode::from(code))
+}
+
+/// Compares with what was approved; `UPDATE=1` approves what is there now.
+pub(crate) fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/golden").join(name);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let approved = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(approved == text, "{name} is another:\n{text}\napproved was:\n{approved}");
+}
+
 #[test]
 fn the_command_tree_holds_together() {
     Tree::command().debug_assert();
+}
+
+#[test]
+fn every_command_says_what_it_is_for_and_gives_an_example() {
+    fn walk(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        assert!(command.get_about().is_some(), "{path} says nothing about itself");
+        assert!(command.has_subcommands() || command.get_after_help().is_some(), "{path} gives no example");
+        command.get_subcommands().for_each(|inner| walk(inner, &path));
+    }
+    Tree::command().get_subcommands().for_each(|command| walk(command, "ironmesh"));
+}
+
+#[test]
+fn a_password_on_the_command_line_is_refused() {
+    let words = "ironmesh node create n1 --bmc 10.0.0.5 --bmc-user a --mac 52:54:00:00:00:01 --bmc-password x";
+    assert!(Tree::try_parse_from(words.split(' ')).is_err());
+}
+
+#[tokio::test]
+async fn nodes_are_listed_as_was_approved() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node list").await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    golden("node-list.txt", &ended.answers);
+}
+
+#[tokio::test]
+async fn a_failed_node_shows_why_and_what_next() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node show n2").await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    golden("node-show.txt", &ended.answers);
+}
+
+#[tokio::test]
+async fn a_rack_shows_who_serves_it() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "rack show r1").await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    golden("rack-show.txt", &ended.answers);
+}
+
+#[tokio::test]
+async fn a_timeline_is_drawn_with_its_diagnosis() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node timeline n2").await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    golden("node-timeline.txt", &ended.answers);
+}
+
+#[tokio::test]
+async fn json_is_complete_and_reads_back() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node show n2 -o json").await;
+    let node: Value = serde_json::from_str(&ended.answers).unwrap();
+    assert_eq!(node.pointer("/observed/last_failure/cause").unwrap(), "IMAGE_DIGEST");
+    assert_eq!(node.pointer("/observed/power").unwrap(), "on");
+    assert_eq!(node.pointer("/intent/ports/0/mac").unwrap(), "52:54:00:00:00:02");
+    assert_eq!(node.pointer("/observed/waiting").unwrap(), &Value::Null);
+    let ended = at(&fake.context, "-o json node list").await;
+    assert_eq!(serde_json::from_str::<Value>(&ended.answers).unwrap().as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_deploy_is_watched_to_its_end_though_the_replica_stops_meanwhile() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node deploy n1 --image debian --wait").await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    assert!(ended.answers.starts_with("n1: active after "), "{}", ended.answers);
+    let seen = "n1: deploying; writing the image: debian to vda (40 %); waits for its agent to do the work\n";
+    assert!(ended.remarks.contains(seen), "{}", ended.remarks);
+    assert!(ended.remarks.contains("trying to reach it again"), "{}", ended.remarks);
+}
+
+#[tokio::test]
+async fn of_several_deploys_each_ends_with_a_line_and_one_failure_is_a_failure() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node deploy n1 n2 n9 --image debian --wait").await;
+    assert_eq!(ended.code, code(1));
+    assert!(ended.answers.starts_with("n1: active after "), "{}", ended.answers);
+    assert!(ended.remarks.contains("n2: deploy failed: IMAGE_DIGEST: the image hashes to"), "{}", ended.remarks);
+    assert!(ended.remarks.contains("\n  next: compute the digest again"), "{}", ended.remarks);
+    assert!(ended.remarks.contains("n9: error: there is no node \"n9\""), "{}", ended.remarks);
+}
+
+#[tokio::test]
+async fn a_deploy_that_outlasts_its_timeout_is_said_to_go_on() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node deploy slow --image debian --wait --timeout 300ms -o json").await;
+    assert_eq!(ended.code, code(1));
+    let outcomes: Value = serde_json::from_str(&ended.answers).unwrap();
+    assert_eq!(outcomes.pointer("/0/outcome").unwrap(), "late");
+    assert_eq!(outcomes.pointer("/0/node/observed/state").unwrap(), "deploying");
+}
+
+#[tokio::test]
+async fn power_is_waited_for_until_it_was_read_again() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node power n1 off").await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    assert!(ended.answers.starts_with("n1: off after "), "{}", ended.answers);
+}
+
+#[tokio::test]
+async fn an_image_is_registered_by_its_file_with_the_digest_computed() {
+    let fake = Fake::serve().await;
+    let file = fake.folder.path().join("disk.raw");
+    std::fs::write(&file, b"abc").unwrap();
+    let ended = at(&fake.context, &format!("-o json image create d --file {}", file.display())).await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    let image: Value = serde_json::from_str(&ended.answers).unwrap();
+    // FIPS 180-4's own example.
+    let digest = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(image.pointer("/digest").unwrap(), digest);
+    assert_eq!(image.pointer("/unpacked_size").unwrap(), 3);
+    assert!(image.pointer("/url").unwrap().as_str().unwrap().starts_with("file:///"));
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_its_reason() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node show n9").await;
+    assert_eq!(ended.code, code(1));
+    assert_eq!(ended.remarks, "error: there is no node \"n9\"; see: ironmesh node list\nreason: MISSING\n");
+}
+
+#[tokio::test]
+async fn the_remembered_events_end_by_themselves() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "events --last 5").await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    assert_eq!(ended.answers, "2026-01-31 12:00:00Z  n1             STATE     active\n");
+}
+
+#[tokio::test]
+async fn nobody_at_the_endpoint_is_told_with_the_next_step() {
+    let fake = Fake::serve().await;
+    let text = std::fs::read_to_string(&fake.context).unwrap().replace(&fake.endpoint, "127.0.0.1:1");
+    std::fs::write(&fake.context, text).unwrap();
+    let ended = at(&fake.context, "node list").await;
+    assert_eq!(ended.code, code(2));
+    assert!(
+        ended.remarks.starts_with("error: cannot reach the scheduler-service at 127.0.0.1:1: "),
+        "{}",
+        ended.remarks
+    );
+    assert!(ended.remarks.contains("refused") && ended.remarks.contains("\nnext: "), "{}", ended.remarks);
+    let ended = at(&fake.context, "node manage n1 n2").await;
+    assert_eq!(ended.code, code(2), "{}", ended.remarks);
+}
+
+#[tokio::test]
+async fn a_missing_context_is_told_with_the_next_step() {
+    let ended = at(Path::new("/nowhere/client.toml"), "node list").await;
+    assert_eq!(ended.code, code(2));
+    assert!(
+        ended.remarks.contains("/nowhere/client.toml") && ended.remarks.contains("ironmesh up"),
+        "{}",
+        ended.remarks
+    );
 }

@@ -31,7 +31,7 @@ pub struct Events {
     #[arg(short, long)]
     follow: bool,
     /// How many remembered events come first; at most 1000.
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(..=1000))]
     last: u32,
 }
 

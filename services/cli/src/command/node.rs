@@ -2,6 +2,7 @@
 
 pub mod enrol;
 mod follow;
+mod outcome;
 pub mod power;
 pub mod provision;
 pub mod show;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use proto::api::v1::{Node, NodeObserved, WatchNodeRequest};
 use tokio::time::{Instant, sleep, timeout_at};
+use tonic::{Code, Status};
 
 use super::{
     show::parts,
@@ -48,7 +49,7 @@ pub(super) async fn follow(
         loop {
             match watch(api, node, goal, row, &mut last).await {
                 Ok(ended) => return Ok(ended),
-                Err(Error::Call(status)) if is_unreachable(&status) => {
+                Err(Error::Call(status)) if is_unreachable(&status) || status.code() == Code::Unavailable => {
                     row.say("the scheduler-service went away; trying to reach it again");
                     sleep(AGAIN).await;
                 }
@@ -79,7 +80,7 @@ async fn watch(
         }
         *last = Some(node);
     }
-    Err(Error::Call(tonic::Status::unavailable("the stream ended")))
+    Err(Error::Call(Status::unavailable("the stream ended")))
 }
 
 /// One row per node: bars on a terminal, lines elsewhere.
@@ -121,14 +122,15 @@ impl Row<'_> {
     fn show(&mut self, node: &Node) {
         let (_, observed) = parts(node);
         let per_cent = per_cent(&observed);
-        let words = words(&observed);
-        match (&self.bar, per_cent) {
-            (Some(bar), _) => {
+        match &self.bar {
+            Some(bar) => {
                 bar.set_position(per_cent.unwrap_or(0));
-                bar.set_message(clean(&words));
+                bar.set_message(words(&observed, ""));
             }
-            (None, None) => self.say(&words),
-            (None, Some(per_cent)) => self.say(&format!("{words} ({} %)", per_cent - per_cent % STEP)),
+            None => {
+                let step = per_cent.map(|per_cent| format!(" ({} %)", per_cent - per_cent % STEP));
+                self.say(&words(&observed, &step.unwrap_or_default()));
+            }
         }
     }
 
@@ -158,17 +160,17 @@ fn per_cent(observed: &NodeObserved) -> Option<u64> {
     (amount.total > 0).then(|| amount.done.saturating_mul(100) / amount.total)
 }
 
-/// Where a node is, what it waits for, and what was seen of it last.
-fn words(observed: &NodeObserved) -> String {
+/// Where a node is, what was seen of it last and how far it came, and what it waits for.
+fn words(observed: &NodeObserved, how_far: &str) -> String {
     let mut words = observed.state.clone();
-    if let Some(waiting) = &observed.waiting {
-        words.push_str(&format!(", waits for {}", waiting.thing));
-    }
     if let Some(entry) = &observed.last_entry {
-        words.push_str(&format!("; {}", draw::what(entry)));
+        words.push_str(&format!("; {}{how_far}", draw::what(entry)));
+    }
+    if let Some(waiting) = &observed.waiting {
+        words.push_str(&format!("; waits for {}", waiting.thing));
     }
     if !observed.diagnosis.is_empty() {
         words.push_str(&format!("; {}", observed.diagnosis));
     }
-    words
+    clean(&words)
 }

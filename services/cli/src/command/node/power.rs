@@ -7,22 +7,16 @@ use proto::{
     api::v1::{EnsureNodePowerRequest, GetNodeRequest, Node},
     common::v1::{self as wire, power_target},
 };
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
     super::answered,
-    follow::{Board, Ended, follow},
+    follow::{Board, follow},
+    outcome::{Outcome, Telling},
     show::{parts, power},
-    verdict::{Goal, Missed},
+    verdict::Goal,
 };
-use crate::{
-    call::Api,
-    error::Error,
-    json,
-    output::Screen,
-    words::{clean, duration, length},
-};
+use crate::{call::Api, error::Error, output::Screen, words::duration};
 
 /// Power for a node.
 #[derive(Debug, Clone, Args)]
@@ -78,19 +72,25 @@ pub(super) async fn run(screen: &Screen, api: &Api, asked: Power) -> Result<(), 
     let before = answered(api.nodes().get_node(request).await?.into_inner().node)?;
     let request = EnsureNodePowerRequest { node: before.id.clone(), target: Some(asked.target.wire()) };
     let generation = api.nodes().ensure_node_power(request).await?.into_inner().generation;
-    let name = before.name.clone();
-    if asked.no_wait {
-        return screen.show(
-            || format!("{name}: asked"),
-            || json!({ "name": name, "outcome": "accepted", "generation": generation }),
-        );
+    let (name, begun) = (before.name.clone(), Instant::now());
+    let outcome = if asked.no_wait {
+        Outcome::Accepted(before)
+    } else {
+        let goal = goal(&before, generation, asked.target);
+        let mut row = Board::new(screen, std::slice::from_ref(&name)).row(&name);
+        let ended = follow(api, &before.id, &goal, begun + asked.timeout, &mut row).await;
+        row.end();
+        Outcome::of(ended, begun.elapsed())
+    };
+    let telling = Telling { api, state: word, timeout: asked.timeout };
+    telling.tell(screen, &[(name, outcome)])
+}
+
+fn word(node: &Node) -> String {
+    match power(parts(node).1.power()) {
+        "" => "power not known".to_owned(),
+        word => word.to_owned(),
     }
-    let goal = goal(&before, generation, asked.target);
-    let begun = Instant::now();
-    let mut row = Board::new(screen, std::slice::from_ref(&name)).row(&name);
-    let ended = follow(api, &before.id, &goal, begun + asked.timeout, &mut row).await;
-    row.end();
-    told(screen, &name, ended?, begun.elapsed())
 }
 
 fn goal(before: &Node, generation: u64, target: Target) -> Goal {
@@ -100,25 +100,5 @@ fn goal(before: &Node, generation: u64, target: Target) -> Goal {
         wanted: target.power(),
         seen_before_ms: observed.power_seen_at_ms,
         failed_before_ms: observed.last_failure.map_or(0, |failure| failure.at_ms),
-    }
-}
-
-fn told(screen: &Screen, name: &str, ended: Ended, took: Duration) -> Result<(), Error> {
-    match ended {
-        Ended::Reached(node) => screen.show(
-            || format!("{name}: {} after {}", power(parts(&node).1.power()), length(took)),
-            || json!({ "name": name, "outcome": "reached", "node": json::node(&node) }),
-        ),
-        Ended::Missed(_, Missed { cause, text, next }) => {
-            screen.note(&clean(&format!("{name}: {cause}: {text}\n  next: {next}")));
-            Err(Error::Told)
-        }
-        Ended::Late(_) => {
-            screen.note(&format!(
-                "{name}: the BMC had not confirmed it after {}; it goes on: ironmesh node show {name}",
-                length(took)
-            ));
-            Err(Error::Told)
-        }
     }
 }

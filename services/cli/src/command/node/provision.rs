@@ -6,23 +6,16 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use futures::future::join_all;
 use proto::api::v1::{Node, ProvisionNodeRequest};
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
     super::answered,
-    follow::{Board, Ended, follow},
+    follow::{Board, follow},
+    outcome::{Outcome, Telling},
     show::parts,
-    verdict::{Goal, Missed, rests},
+    verdict::{Goal, rests},
 };
-use crate::{
-    Format,
-    call::Api,
-    error::Error,
-    json,
-    output::Screen,
-    words::{clean, duration, length},
-};
+use crate::{call::Api, error::Error, output::Screen, words::duration};
 
 /// Where cloud-init looks for what the user wants (OpenStack's metadata layout).
 const USER_DATA: &str = "openstack/latest/user_data";
@@ -106,16 +99,6 @@ fn config_drive(user: Option<PathBuf>, files: Vec<(String, PathBuf)>) -> anyhow:
     Ok(drive)
 }
 
-/// What became of one node.
-enum Outcome {
-    /// Asked; nobody waits.
-    Accepted(Node),
-    Reached(Node),
-    Missed(Node, Missed),
-    Late(Option<Node>),
-    Refused(Error),
-}
-
 async fn all(
     screen: &Screen,
     api: &Api,
@@ -137,102 +120,14 @@ async fn all(
         let Some(mut row) = board.as_ref().map(|board| board.row(name)) else { return Outcome::Accepted(node) };
         let ended = follow(api, &node.id, &goal, begun + waits.timeout, &mut row).await;
         row.end();
-        match ended {
-            Ok(Ended::Reached(node)) => Outcome::Reached(node),
-            Ok(Ended::Missed(node, missed)) => Outcome::Missed(node, missed),
-            Ok(Ended::Late(last)) => Outcome::Late(last),
-            Err(error) => Outcome::Refused(error),
-        }
+        Outcome::of(ended, begun.elapsed())
     });
     let outcomes: Vec<_> = names.iter().cloned().zip(join_all(watched).await).collect();
-    finish(screen, api, outcomes, begun, waits)
+    let telling = Telling { api, state: |node| parts(node).1.state, timeout: waits.timeout };
+    telling.tell(screen, &outcomes)
 }
 
 async fn ask(api: &Api, name: &str, request: &ProvisionNodeRequest) -> Result<Node, Error> {
     let request = ProvisionNodeRequest { node: name.to_owned(), ..request.clone() };
     answered(api.nodes().provision_node(request).await?.into_inner().node)
-}
-
-/// A line per node, and one exit code for all.
-fn finish(
-    screen: &Screen,
-    api: &Api,
-    outcomes: Vec<(String, Outcome)>,
-    begun: Instant,
-    waits: &Waits,
-) -> Result<(), Error> {
-    let took = begun.elapsed();
-    match screen.format {
-        Format::Json => {
-            screen.show(String::new, || {
-                outcomes.iter().map(|(name, outcome)| json_of(name, outcome)).collect::<Value>()
-            })?;
-        }
-        Format::Table => {
-            for (name, outcome) in &outcomes {
-                match words_of(name, outcome, took, waits, &api.endpoint) {
-                    Ok(line) => screen.line(&line)?,
-                    Err(lines) => screen.note(&clean(&lines)),
-                }
-            }
-        }
-    }
-    let failed = outcomes.into_iter().filter(|(_, outcome)| !outcome.is_good());
-    let mut failed: Vec<_> = failed.map(|(_, outcome)| outcome).collect();
-    match (failed.pop(), failed.is_empty()) {
-        (None, _) => Ok(()),
-        // The only one that failed tells by its code whether anybody was reached; it was told already.
-        (Some(Outcome::Refused(Error::Call(status))), true) if crate::error::is_unreachable(&status) => {
-            Err(Error::Unreachable)
-        }
-        _ => Err(Error::Told),
-    }
-}
-
-impl Outcome {
-    fn is_good(&self) -> bool {
-        match self {
-            Self::Accepted(_) | Self::Reached(_) => true,
-            Self::Missed(..) | Self::Late(_) | Self::Refused(_) => false,
-        }
-    }
-}
-
-fn state(node: &Node) -> String {
-    parts(node).1.state
-}
-
-/// A line for standard output where it went well, lines for standard error where it did not.
-fn words_of(name: &str, outcome: &Outcome, took: Duration, waits: &Waits, endpoint: &str) -> Result<String, String> {
-    match outcome {
-        Outcome::Accepted(node) => Ok(format!("{name}: {}", state(node))),
-        Outcome::Reached(node) => Ok(format!("{name}: {} after {}", state(node), length(took))),
-        Outcome::Missed(node, Missed { cause, text, next }) => {
-            let cause = if cause.is_empty() { String::new() } else { format!("{cause}: ") };
-            Err(format!(
-                "{name}: {}: {cause}{text}\n  next: {next}\n  boot: ironmesh node timeline {name}",
-                state(node)
-            ))
-        }
-        Outcome::Late(node) => {
-            let state = node.as_ref().map_or_else(|| "not seen".to_owned(), state);
-            let within = length(waits.timeout);
-            Err(format!("{name}: still {state} after {within}; it goes on: ironmesh node show {name}"))
-        }
-        Outcome::Refused(error) => Err(format!("{name}: {}", error.told(endpoint).unwrap_or_default())),
-    }
-}
-
-fn json_of(name: &str, outcome: &Outcome) -> Value {
-    let (word, node, error) = match outcome {
-        Outcome::Accepted(node) => ("accepted", Some(node), Value::Null),
-        Outcome::Reached(node) => ("reached", Some(node), Value::Null),
-        Outcome::Missed(node, missed) => {
-            let error = json!({ "cause": missed.cause, "text": missed.text, "next_step": missed.next });
-            ("failed", Some(node), error)
-        }
-        Outcome::Late(node) => ("late", node.as_ref(), Value::Null),
-        Outcome::Refused(error) => ("refused", None, error.json()),
-    };
-    json!({ "name": name, "outcome": word, "error": error, "node": node.map(json::node) })
 }

@@ -135,7 +135,7 @@ fn wanted(intent: &NodeIntent) -> Vec<(&'static str, String)> {
 
 fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)> {
     let now = screen.now();
-    let since = ago(now, observed.state_since_ms);
+    let since = now.since(domain::time::Timestamp::from_millis(observed.state_since_ms));
     let power = match power(observed.power()) {
         "" => String::new(),
         word => format!("{word}, seen {}", ago(now, observed.power_seen_at_ms)),
@@ -151,7 +151,7 @@ fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)>
     let entry = observed.last_entry.as_ref();
     let entry = entry.map(|entry| format!("{}, {}", draw::sentence(entry), ago(now, entry.at_ms)));
     vec![
-        ("state", format!("{} (since {since})", observed.state)),
+        ("state", format!("{}, for {}", observed.state, length(since))),
         ("power", power),
         ("waits for", waits.unwrap_or_default()),
         ("last seen", entry.unwrap_or_default()),

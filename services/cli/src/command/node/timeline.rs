@@ -48,13 +48,11 @@ fn drawn(width: usize, node: &str, stories: &[Story], left_out: usize, answer: &
         parts.push(format!("Nothing was seen of a boot of {node}.\n"));
     }
     if left_out > 0 {
-        parts.push(format!("Remembered from before: {left_out}; see all with --all.\n"));
+        parts.push(format!("Earlier boots: {left_out}; see them with --all.\n"));
     }
-    if !answer.diagnosis.is_empty() {
-        parts.push(draw::paragraph(width, "diagnosis: ", &clean(&answer.diagnosis)));
-    }
-    if !answer.next_step.is_empty() {
-        parts.push(draw::paragraph(width, "next step: ", &clean(&answer.next_step)));
-    }
+    let said = [("diagnosis: ", &answer.diagnosis), ("next step: ", &answer.next_step)];
+    let said = said.iter().filter(|(_, words)| !words.is_empty());
+    let said: String = said.map(|(heading, words)| draw::paragraph(width, heading, &clean(words))).collect();
+    parts.extend((!said.is_empty()).then_some(said));
     parts.join("\n")
 }

@@ -1,0 +1,415 @@
+//! A scheduler-service that gives canned answers behind a real door.
+
+use std::{
+    fs,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use domain::service::Service;
+use futures::{Stream, StreamExt as _, stream};
+use proto::{
+    api::v1::*,
+    common::v1::{Amount, BootMode, Disk, Failure, Hardware, Nic, Power, TimelineEntry},
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use service_kit::{
+    Host,
+    serve::{Door, Rule, accept, operators},
+    status::{Failure as Fails, Kind, status},
+    tls::{Files, Identity, Tls, dns_name},
+};
+use tempfile::TempDir;
+use tonic::{Request, Response, Status, service::Routes};
+
+use proto::api::v1::{
+    event_service_server::{EventService, EventServiceServer},
+    image_service_server::{ImageService, ImageServiceServer},
+    node_service_server::{NodeService, NodeServiceServer},
+    rack_service_server::{RackService, RackServiceServer},
+};
+
+/// The time in all canned answers: 2026-01-31T12:01:00Z.
+pub(super) const NOW: i64 = 1_769_860_860_000;
+const BEGIN: i64 = NOW - 60_000;
+const RULES: &[Rule] = &[Rule { path: "/ironmesh.api.v1.", allows: operators }];
+
+/// The service, and a context file for it. Ends when dropped.
+pub(super) struct Fake {
+    pub(super) folder: TempDir,
+    pub(super) context: PathBuf,
+    pub(super) endpoint: String,
+    host: Host,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.host.stop();
+    }
+}
+
+impl Fake {
+    pub(super) async fn serve() -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let ca = Authority::new();
+        fs::write(path("ca.pem"), &ca.pem).unwrap();
+        let service = Identity::Service { service: Service::Scheduler, rack: String::new() };
+        let people = Identity::Operator("test".to_owned());
+        for (name, identity, dns) in
+            [("service", service, Some(dns_name(Service::Scheduler, ""))), ("me", people, None)]
+        {
+            let (certificate, key) = ca.issue(&identity, dns);
+            fs::write(path(&format!("{name}.pem")), certificate).unwrap();
+            fs::write(path(&format!("{name}.key")), key).unwrap();
+        }
+        let files = Files { ca: path("ca.pem"), certificate: path("service.pem"), key: path("service.key") };
+        let tls = Tls::load(files).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap().to_string();
+        let text = format!("endpoint = \"{endpoint}\"\nca = \"ca.pem\"\ncertificate = \"me.pem\"\nkey = \"me.key\"\n");
+        fs::write(path("client.toml"), text).unwrap();
+        let canned = Arc::new(Canned::default());
+        let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&canned)))
+            .add_service(ImageServiceServer::from_arc(Arc::clone(&canned)))
+            .add_service(EventServiceServer::from_arc(Arc::clone(&canned)))
+            .add_service(RackServiceServer::from_arc(canned));
+        let host = Host::default();
+        let tls = Arc::new(move || tls.server());
+        let door = Door { name: "fake", tls, routes, rules: RULES.into(), rack: "".into() };
+        host.spawn(accept(host.clone(), listener, door));
+        Self { context: path("client.toml"), folder, endpoint, host }
+    }
+}
+
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    fn issue(&self, identity: &Identity, dns: Option<String>) -> (String, String) {
+        let mut params = CertificateParams::new(dns.into_iter().collect::<Vec<_>>()).unwrap();
+        params.subject_alt_names.push(SanType::URI(identity.uri().try_into().unwrap()));
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+/// An error of the fake, with a reason as the real one has.
+#[derive(Debug)]
+struct Missing(String);
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "there is no node {:?}; see: ironmesh node list", self.0)
+    }
+}
+impl std::error::Error for Missing {}
+impl Fails for Missing {
+    fn kind(&self) -> Kind {
+        Kind::Missing
+    }
+    fn reason(&self) -> &'static str {
+        "MISSING"
+    }
+}
+
+fn entry(at: i64, by: &str, mark: &str, subject: &str) -> TimelineEntry {
+    TimelineEntry {
+        at_ms: BEGIN + at,
+        by: by.to_owned(),
+        mark: mark.to_owned(),
+        subject: subject.to_owned(),
+        amount: None,
+    }
+}
+
+fn node(name: &str, number: u8) -> Node {
+    let intent = NodeIntent {
+        bmc_address: format!("10.77.2.{number}:623"),
+        bmc_user: "admin".to_owned(),
+        boot_mode: BootMode::Uefi.into(),
+        image: "debian".to_owned(),
+        ports: vec![Port {
+            id: format!("00000000-0000-4000-8000-0000000001{number:02}"),
+            mac: format!("52:54:00:00:00:{number:02x}"),
+            address: format!("10.77.1.{}", 100 + number),
+        }],
+        ..Default::default()
+    };
+    let observed = NodeObserved {
+        state: "active".to_owned(),
+        state_since_ms: BEGIN,
+        power: Power::On.into(),
+        power_seen_at_ms: BEGIN,
+        verbs: vec!["rebuild".to_owned(), "undeploy".to_owned()],
+        ..Default::default()
+    };
+    Node {
+        id: format!("00000000-0000-4000-8000-0000000000{number:02}"),
+        name: name.to_owned(),
+        rack: "r1".to_owned(),
+        intent: Some(intent),
+        observed: Some(observed),
+        generation: 7,
+        revision: 100,
+    }
+}
+
+fn failed(mut node: Node) -> Node {
+    if let Some(observed) = &mut node.observed {
+        observed.state = "deploy failed".to_owned();
+        observed.last_failure = Some(Failure {
+            cause: "IMAGE_DIGEST".to_owned(),
+            text: "the image hashes to sha256:9f86d081, not to sha256:ba7816bf".to_owned(),
+            at_ms: BEGIN + 42_000,
+        });
+        observed.next_step = "compute the digest again and register the image anew: ironmesh image create …".to_owned();
+        observed.verbs = vec!["deploy".to_owned(), "undeploy".to_owned()];
+        observed.hardware = Some(hardware());
+    }
+    node.revision = 120;
+    node
+}
+
+fn hardware() -> Hardware {
+    let disk = Disk { name: "vda".to_owned(), size_bytes: 4 << 30, model: "QEMU".to_owned(), ..Default::default() };
+    let nic = Nic { name: "eth0".to_owned(), mac: "52:54:00:00:00:02".to_owned(), carrier: true, booted_from: true };
+    Hardware {
+        manufacturer: "QEMU".to_owned(),
+        product: "Standard PC\u{1b}[2J".to_owned(),
+        cpu_model: "QEMU Virtual CPU".to_owned(),
+        cpu_arch: "x86_64".to_owned(),
+        cpu_count: 2,
+        memory_bytes: 768 << 20,
+        boot_mode: BootMode::Uefi.into(),
+        disks: vec![disk],
+        nics: vec![nic],
+        ..Default::default()
+    }
+}
+
+fn deploying(mut node: Node, done: u64) -> Node {
+    if let Some(observed) = &mut node.observed {
+        observed.state = "deploying".to_owned();
+        observed.operation = "00000000-0000-4000-8000-000000000900".to_owned();
+        observed.waiting =
+            Some(Waiting { thing: "its agent to do the work".to_owned(), since_ms: BEGIN, until_ms: NOW });
+        let mut entry = entry(0, "inventory-service", "IMAGE_PROGRESS", "debian to vda");
+        entry.amount = Some(Amount { done, total: 100 });
+        observed.last_entry = Some(entry);
+    }
+    node.revision = 110;
+    node
+}
+
+fn boots() -> Vec<Boot> {
+    let (pxe, power) = ("pxe-service at 10.77.1.2", "power-service at 10.77.2.2:7001");
+    let agent = "inventory-service at 10.77.1.4";
+    let before = Boot { generation: 3, entries: vec![entry(-90_000, power, "POWER_ON", "")] };
+    let mut progress = entry(41_000, agent, "IMAGE_PROGRESS", "debian to vda");
+    progress.amount = Some(Amount { done: 30, total: 120 });
+    let entries = vec![
+        entry(0, power, "POWER_OFF", ""),
+        entry(1_200, power, "POWER_ON", ""),
+        entry(9_700, pxe, "DHCP_DISCOVER", "PXE (UEFI x86-64)"),
+        entry(10_700, pxe, "DHCP_DISCOVER", "PXE (UEFI x86-64)"),
+        entry(10_710, pxe, "DHCP_ACK", "10.77.1.102 PXE (UEFI x86-64)"),
+        entry(10_800, pxe, "LOADER_SENT", "snponly.efi"),
+        entry(13_100, pxe, "SCRIPT_SENT", ""),
+        entry(15_000, pxe, "RAMDISK_SENT", "ramdisk"),
+        entry(24_400, agent, "AGENT_HELLO", ""),
+        progress,
+        entry(42_000, agent, "AGENT_FAILED", "the image hashes to sha256:9f86d081, not to sha256:ba7816bf"),
+        entry(42_100, agent, "SOMETHING_NEW", "of a later release"),
+    ];
+    vec![before, Boot { generation: 7, entries }]
+}
+
+#[derive(Debug, Default)]
+struct Canned {
+    watched: AtomicU32,
+    powered: AtomicU32,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Coming<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Canned {
+    fn named(name: &str) -> Result<Node, Status> {
+        let known = [node("n1", 1), failed(node("n2", 2)), node("slow", 3)];
+        let found = known.into_iter().find(|node| [&node.name, &node.id].iter().any(|known| *known == name));
+        found.ok_or_else(|| status("scheduler-service", &Missing(name.to_owned())))
+    }
+}
+
+fn not_here<T>() -> Answer<T> {
+    Err(Status::unimplemented("not in the fake"))
+}
+
+#[tonic::async_trait]
+impl NodeService for Canned {
+    async fn create_node(&self, _: Request<CreateNodeRequest>) -> Answer<CreateNodeResponse> {
+        not_here()
+    }
+
+    async fn get_node(&self, request: Request<GetNodeRequest>) -> Answer<GetNodeResponse> {
+        Ok(Response::new(GetNodeResponse { node: Some(Self::named(&request.into_inner().node)?) }))
+    }
+
+    async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Answer<ListNodesResponse> {
+        // One node a page, so that pages are followed.
+        let (name, next_after) = if request.into_inner().after.is_empty() { ("n2", "n2") } else { ("n1", "") };
+        let nodes = vec![Self::named(name)?];
+        Ok(Response::new(ListNodesResponse { nodes, next_after: next_after.to_owned() }))
+    }
+
+    async fn update_node(&self, _: Request<UpdateNodeRequest>) -> Answer<UpdateNodeResponse> {
+        not_here()
+    }
+
+    async fn delete_node(&self, _: Request<DeleteNodeRequest>) -> Answer<DeleteNodeResponse> {
+        not_here()
+    }
+
+    async fn provision_node(&self, request: Request<ProvisionNodeRequest>) -> Answer<ProvisionNodeResponse> {
+        let node = deploying(Self::named(&request.into_inner().node)?, 0);
+        Ok(Response::new(ProvisionNodeResponse { node: Some(node) }))
+    }
+
+    async fn ensure_node_power(&self, _: Request<EnsureNodePowerRequest>) -> Answer<EnsureNodePowerResponse> {
+        self.powered.store(1, Ordering::Relaxed);
+        Ok(Response::new(EnsureNodePowerResponse { generation: 8 }))
+    }
+
+    async fn get_node_timeline(&self, _: Request<GetNodeTimelineRequest>) -> Answer<GetNodeTimelineResponse> {
+        let observed = failed(node("n2", 2)).observed.unwrap_or_default();
+        let diagnosis = observed.last_failure.unwrap_or_default().text;
+        Ok(Response::new(GetNodeTimelineResponse { boots: boots(), diagnosis, next_step: observed.next_step }))
+    }
+
+    type WatchNodeStream = Coming<WatchNodeResponse>;
+
+    async fn watch_node(&self, request: Request<WatchNodeRequest>) -> Answer<Self::WatchNodeStream> {
+        let at_rest = Self::named(&request.into_inner().node)?;
+        let shown = |node| Ok(WatchNodeResponse { node: Some(node) });
+        if self.powered.load(Ordering::Relaxed) > 0 {
+            let mut off = Node { generation: 8, ..at_rest.clone() };
+            if let Some(observed) = &mut off.observed {
+                (observed.power, observed.power_seen_at_ms) = (Power::Off.into(), NOW);
+            }
+            return Ok(Response::new(stream::iter([shown(at_rest), shown(off)]).boxed()));
+        }
+        let underway = deploying(at_rest.clone(), 41);
+        let coming: Coming<_> = match at_rest.name.as_str() {
+            "slow" => stream::iter([shown(underway)]).chain(stream::pending()).boxed(),
+            // The first replica shows the node as it was before the request, then stops.
+            "n1" if self.watched.fetch_add(1, Ordering::Relaxed) == 0 => {
+                stream::iter([shown(at_rest), shown(underway)]).boxed()
+            }
+            "n1" => stream::iter([shown(Node { revision: 130, ..at_rest })]).boxed(),
+            _ => stream::iter([shown(underway), shown(at_rest)])
+                .then(async |shown| {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    shown
+                })
+                .boxed(),
+        };
+        Ok(Response::new(coming))
+    }
+}
+
+#[tonic::async_trait]
+impl ImageService for Canned {
+    async fn create_image(&self, request: Request<CreateImageRequest>) -> Answer<CreateImageResponse> {
+        let CreateImageRequest { name, url, digest, encoding, purpose, unpacked_size } = request.into_inner();
+        let image = Image { id: "id".to_owned(), name, url, digest, encoding, purpose, unpacked_size };
+        Ok(Response::new(CreateImageResponse { image: Some(image) }))
+    }
+
+    async fn get_image(&self, _: Request<GetImageRequest>) -> Answer<GetImageResponse> {
+        not_here()
+    }
+
+    async fn list_images(&self, _: Request<ListImagesRequest>) -> Answer<ListImagesResponse> {
+        not_here()
+    }
+
+    async fn delete_image(&self, _: Request<DeleteImageRequest>) -> Answer<DeleteImageResponse> {
+        not_here()
+    }
+}
+
+#[tonic::async_trait]
+impl RackService for Canned {
+    async fn create_rack(&self, _: Request<CreateRackRequest>) -> Answer<CreateRackResponse> {
+        not_here()
+    }
+
+    async fn get_rack(&self, _: Request<GetRackRequest>) -> Answer<GetRackResponse> {
+        let replica = |service: &str, port, leader, stopping| Replica {
+            service: service.to_owned(),
+            instance: "3f2a77aa-0000-4000-8000-000000000001".to_owned(),
+            endpoint: format!("10.77.2.2:{port}"),
+            leader,
+            stopping,
+            owns: 2,
+        };
+        let rack = Rack {
+            id: "00000000-0000-4000-8000-000000000500".to_owned(),
+            name: "r1".to_owned(),
+            subnet: "10.77.1.0/24".to_owned(),
+            first_address: "10.77.1.100".to_owned(),
+            last_address: "10.77.1.199".to_owned(),
+            server_identifier: "10.77.1.1".to_owned(),
+            kernel: "agent-kernel".to_owned(),
+            ramdisk: "agent-ramdisk".to_owned(),
+            replicas: vec![replica("power-service", 7001, true, false), replica("pxe-service", 7002, false, true)],
+            unknown_macs: vec![UnknownMac {
+                mac: "52:54:00:00:00:77".to_owned(),
+                seen_at_ms: BEGIN,
+                firmware: "PXE (BIOS)".to_owned(),
+            }],
+            ..Default::default()
+        };
+        Ok(Response::new(GetRackResponse { rack: Some(rack) }))
+    }
+
+    async fn list_racks(&self, _: Request<ListRacksRequest>) -> Answer<ListRacksResponse> {
+        not_here()
+    }
+
+    async fn update_rack(&self, _: Request<UpdateRackRequest>) -> Answer<UpdateRackResponse> {
+        not_here()
+    }
+}
+
+#[tonic::async_trait]
+impl EventService for Canned {
+    type WatchEventsStream = Coming<WatchEventsResponse>;
+
+    async fn watch_events(&self, _: Request<WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        let event = Event {
+            at_ms: BEGIN,
+            node_name: "n1".to_owned(),
+            kind: "STATE".to_owned(),
+            text: "active".to_owned(),
+            ..Default::default()
+        };
+        let remembered = stream::iter([Ok(WatchEventsResponse { event: Some(event) })]);
+        Ok(Response::new(remembered.chain(stream::pending()).boxed()))
+    }
+}
