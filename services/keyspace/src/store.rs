@@ -213,7 +213,8 @@ impl Store {
             .with_connect_timeout(PATIENCE)
             .with_keep_alive(PING, PING)
             .with_keep_alive_while_idle(true);
-        let client = Client::connect(members, Some(options))
+        // The client's own future is some 18 KiB.
+        let client = Box::pin(Client::connect(members, Some(options)))
             .await
             .map_err(|source| Error::Unavailable { doing: "connecting", source: Some(Box::new(source)) })?;
         Ok(Self { client })
