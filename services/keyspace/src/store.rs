@@ -371,7 +371,8 @@ async fn within<T>(
     doing: &'static str,
     request: impl Future<Output = Result<T, etcd_client::Error>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(PATIENCE, request).await {
+    // The client's futures are some 18 KiB each; everything above would carry them.
+    match tokio::time::timeout(PATIENCE, Box::pin(request)).await {
         Err(_) => Err(Error::Unavailable { doing, source: None }),
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(source)) => Err(judge(doing, source)),
