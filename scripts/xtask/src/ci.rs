@@ -21,6 +21,7 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     arrows::check()?;
     size::report()?;
     step("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"], &[])?;
+    step("deny", &["deny", "--offline", "--log-level", "error", "check", "bans", "licenses", "sources"], &[])?;
     let docs = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"];
     step("doc", &docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
     // The tests of whole racks run the binary that is shipped.
