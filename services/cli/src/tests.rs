@@ -1,12 +1,14 @@
 //! The whole command line against a scheduler-service of canned answers, over real gRPC and mutual TLS.
 
+mod canned;
 mod fake;
 
 use std::path::Path;
 
+use canned::NOW;
 use clap::{CommandFactory as _, Parser};
 use domain::time::Timestamp;
-use fake::{Fake, NOW};
+use fake::Fake;
 use serde_json::Value;
 
 use super::*;

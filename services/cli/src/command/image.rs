@@ -70,7 +70,7 @@ pub struct Create {
     /// A file that the storage-service can read under the same path.
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     file: Option<PathBuf>,
-    /// What its content hashes to, as sha256:<hex> or sha512:<hex>.
+    /// What its content hashes to, as sha256:HEX or sha512:HEX.
     #[arg(long)]
     digest: Option<Digest>,
     /// How it is packed; it is unpacked while it is written.

@@ -1,0 +1,123 @@
+//! What the canned answers are made of.
+
+use proto::{
+    api::v1::{Boot, Node, NodeIntent, NodeObserved, Port, Waiting},
+    common::v1::{Amount, BootMode, Disk, Failure, Hardware, Nic, Power, TimelineEntry},
+};
+
+/// The time in all canned answers: 2026-01-31T12:01:00Z.
+pub(super) const NOW: i64 = 1_769_860_860_000;
+/// When what they tell of began.
+pub(super) const BEGIN: i64 = NOW - 60_000;
+
+fn entry(at: i64, by: &str, mark: &str, subject: &str) -> TimelineEntry {
+    TimelineEntry {
+        at_ms: BEGIN + at,
+        by: by.to_owned(),
+        mark: mark.to_owned(),
+        subject: subject.to_owned(),
+        amount: None,
+    }
+}
+
+pub(super) fn node(name: &str, number: u8) -> Node {
+    let intent = NodeIntent {
+        bmc_address: format!("10.77.2.{number}:623"),
+        bmc_user: "admin".to_owned(),
+        boot_mode: BootMode::Uefi.into(),
+        image: "debian".to_owned(),
+        ports: vec![Port {
+            id: format!("00000000-0000-4000-8000-0000000001{number:02}"),
+            mac: format!("52:54:00:00:00:{number:02x}"),
+            address: format!("10.77.1.{}", 100 + number),
+        }],
+        ..Default::default()
+    };
+    let observed = NodeObserved {
+        state: "active".to_owned(),
+        state_since_ms: BEGIN,
+        power: Power::On.into(),
+        power_seen_at_ms: BEGIN,
+        verbs: vec!["rebuild".to_owned(), "undeploy".to_owned()],
+        ..Default::default()
+    };
+    Node {
+        id: format!("00000000-0000-4000-8000-0000000000{number:02}"),
+        name: name.to_owned(),
+        rack: "r1".to_owned(),
+        intent: Some(intent),
+        observed: Some(observed),
+        generation: 7,
+        revision: 100,
+    }
+}
+
+pub(super) fn failed(mut node: Node) -> Node {
+    if let Some(observed) = &mut node.observed {
+        observed.state = "deploy failed".to_owned();
+        observed.last_failure = Some(Failure {
+            cause: "IMAGE_DIGEST".to_owned(),
+            text: "the image hashes to sha256:9f86d081, not to sha256:ba7816bf".to_owned(),
+            at_ms: BEGIN + 42_000,
+        });
+        observed.next_step = "compute the digest again and register the image anew: ironmesh image create …".to_owned();
+        observed.verbs = vec!["deploy".to_owned(), "undeploy".to_owned()];
+        observed.hardware = Some(hardware());
+    }
+    node.revision = 120;
+    node
+}
+
+fn hardware() -> Hardware {
+    let disk = Disk { name: "vda".to_owned(), size_bytes: 4 << 30, model: "QEMU".to_owned(), ..Default::default() };
+    let nic = Nic { name: "eth0".to_owned(), mac: "52:54:00:00:00:02".to_owned(), carrier: true, booted_from: true };
+    Hardware {
+        manufacturer: "QEMU".to_owned(),
+        product: "Standard PC\u{1b}[2J".to_owned(),
+        cpu_model: "QEMU Virtual CPU".to_owned(),
+        cpu_arch: "x86_64".to_owned(),
+        cpu_count: 2,
+        memory_bytes: 768 << 20,
+        boot_mode: BootMode::Uefi.into(),
+        disks: vec![disk],
+        nics: vec![nic],
+        ..Default::default()
+    }
+}
+
+pub(super) fn deploying(mut node: Node, done: u64) -> Node {
+    if let Some(observed) = &mut node.observed {
+        observed.state = "deploying".to_owned();
+        observed.operation = "00000000-0000-4000-8000-000000000900".to_owned();
+        observed.waiting =
+            Some(Waiting { thing: "its agent to do the work".to_owned(), since_ms: BEGIN, until_ms: NOW });
+        let mut entry = entry(0, "inventory-service", "IMAGE_PROGRESS", "debian to vda");
+        entry.amount = Some(Amount { done, total: 100 });
+        observed.last_entry = Some(entry);
+    }
+    node.revision = 110;
+    node
+}
+
+pub(super) fn boots() -> Vec<Boot> {
+    let (pxe, power) = ("pxe-service at 10.77.1.2", "power-service at 10.77.2.2:7001");
+    let agent = "inventory-service at 10.77.1.4";
+    let before = Boot { generation: 3, entries: vec![entry(-90_000, power, "POWER_ON", "")] };
+    let mut progress = entry(41_000, agent, "IMAGE_PROGRESS", "debian to vda");
+    progress.amount = Some(Amount { done: 30, total: 120 });
+    let entries = vec![
+        entry(0, power, "POWER_OFF", ""),
+        entry(1_200, power, "POWER_ON", ""),
+        entry(9_700, pxe, "DHCP_DISCOVER", "PXE (UEFI x86-64)"),
+        entry(10_700, pxe, "DHCP_DISCOVER", "PXE (UEFI x86-64)"),
+        entry(10_710, pxe, "DHCP_ACK", "10.77.1.102 PXE (UEFI x86-64)"),
+        entry(10_800, pxe, "LOADER_SENT", "snponly.efi"),
+        entry(13_100, pxe, "SCRIPT_SENT", ""),
+        entry(15_000, pxe, "RAMDISK_SENT", "ramdisk"),
+        entry(24_400, agent, "AGENT_HELLO", ""),
+        progress,
+        entry(42_000, agent, "AGENT_FAILED", "the image hashes to sha256:9f86d081, not to sha256:ba7816bf"),
+        entry(42_100, agent, "SOMETHING_NEW", "of a later release"),
+    ];
+    vec![before, Boot { generation: 7, entries }]
+}
