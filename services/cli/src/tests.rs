@@ -152,9 +152,9 @@ async fn a_deploy_that_outlasts_its_timeout_is_said_to_go_on() {
 }
 
 #[tokio::test]
-async fn power_is_waited_for_until_it_was_read_again() {
+async fn power_is_waited_for_until_its_instruction_has_ended() {
     let fake = Fake::serve().await;
-    let ended = at(&fake.context, "node power n1 off").await;
+    let ended = at(&fake.context, "node power n1 off --timeout 20s").await;
     assert_eq!(ended.code, code(0), "{}", ended.remarks);
     assert!(ended.answers.starts_with("n1: off after "), "{}", ended.answers);
 }

@@ -194,6 +194,7 @@ impl NodeService for Canned {
             let mut off = Node { generation: 8, ..at_rest.clone() };
             if let Some(observed) = &mut off.observed {
                 (observed.power, observed.power_seen_at_ms) = (Power::Off.into(), NOW);
+                observed.power_settled_generation = 8;
             }
             return Ok(Response::new(stream::iter([shown(at_rest), shown(off)]).boxed()));
         }

@@ -56,6 +56,7 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
     let diagnosis = looks_stopped(shared, record, &entries).then(|| timeline::diagnose(&entries)).flatten();
     let failure = life.failure.clone().or_else(|| power_failure(record));
     let power = record.power.as_ref();
+    let settled = power.and_then(|power| power.settled.as_ref());
     let operation = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
     wire::NodeObserved {
         state: life.state.to_string(),
@@ -73,6 +74,8 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
         operation: operation.map(|operation| operation.value.id.to_string()).unwrap_or_default(),
         last_entry: entries.last().cloned().map(Into::into),
         hardware: record.inventory.clone().map(|inventory| inventory.hardware.into()),
+        power_settled_generation: settled.map_or(0, |settled| settled.generation.number()),
+        power_failure: settled.and_then(|settled| settled.failure.clone()).map(Into::into),
         verbs: life.state.verbs().iter().map(ToString::to_string).collect(),
     }
 }

@@ -58,13 +58,6 @@ impl Target {
         };
         wire::PowerTarget { target: Some(target) }
     }
-
-    fn power(self) -> wire::Power {
-        match self {
-            Self::On | Self::Cycle => wire::Power::On,
-            Self::Off | Self::SoftOff => wire::Power::Off,
-        }
-    }
 }
 
 pub(super) async fn run(screen: &Screen, api: &Api, asked: Power) -> Result<(), Error> {
@@ -76,7 +69,7 @@ pub(super) async fn run(screen: &Screen, api: &Api, asked: Power) -> Result<(), 
     let outcome = if asked.no_wait {
         Outcome::Accepted(before)
     } else {
-        let goal = goal(&before, generation, asked.target);
+        let goal = Goal::Power { generation };
         let mut row = Board::new(screen, std::slice::from_ref(&name)).row(&name);
         let ended = follow(api, &before.id, &goal, begun + asked.timeout, &mut row).await;
         row.end();
@@ -90,15 +83,5 @@ fn word(node: &Node) -> String {
     match power(parts(node).1.power()) {
         "" => "power not known".to_owned(),
         word => word.to_owned(),
-    }
-}
-
-fn goal(before: &Node, generation: u64, target: Target) -> Goal {
-    let (_, observed) = parts(before);
-    Goal::Power {
-        generation,
-        wanted: target.power(),
-        seen_before_ms: observed.power_seen_at_ms,
-        failed_before_ms: observed.last_failure.map_or(0, |failure| failure.at_ms),
     }
 }

@@ -1,9 +1,7 @@
 //! Whether what was asked of a node has come true: pure, from the node as it is now.
 
-use proto::{
-    api::v1::Node,
-    common::v1::{Failure, Power},
-};
+use domain::failure::Cause;
+use proto::{api::v1::Node, common::v1::Failure};
 
 use super::show::parts;
 
@@ -32,7 +30,7 @@ pub(super) enum Goal {
     /// A move of its life: the state that it is to rest in, and the revision that the request left it at.
     Life { rests: &'static str, revision: u64 },
     /// Its power.
-    Power { generation: u64, wanted: Power, seen_before_ms: i64, failed_before_ms: i64 },
+    Power { generation: u64 },
 }
 
 /// Where a verb ends; empty where it may end anywhere.
@@ -49,9 +47,7 @@ impl Goal {
     pub(super) fn judge(&self, node: &Node) -> Verdict {
         match self {
             Self::Life { rests, revision } => life(node, rests, *revision),
-            Self::Power { generation, wanted, seen_before_ms, failed_before_ms } => {
-                power(node, *generation, *wanted, *seen_before_ms, *failed_before_ms)
-            }
+            Self::Power { generation } => power(node, *generation),
         }
     }
 }
@@ -70,19 +66,22 @@ fn life(node: &Node, rests: &str, revision: u64) -> Verdict {
     }))
 }
 
-/// Every settled instruction is a new reading of power, so the reading's time tells it from what was there before.
-fn power(node: &Node, generation: u64, wanted: Power, seen_before_ms: i64, failed_before_ms: i64) -> Verdict {
+fn power(node: &Node, generation: u64) -> Verdict {
     let (_, observed) = parts(node);
     if node.generation > generation {
         return Verdict::Missed(missed(None, String::new(), || "something newer was asked of it meanwhile".to_owned()));
     }
-    if node.generation < generation || observed.power_seen_at_ms == seen_before_ms {
+    if observed.power_settled_generation < generation {
         return Verdict::Underway;
     }
-    if let Some(failure) = observed.last_failure.clone().filter(|failure| failure.at_ms != failed_before_ms) {
-        return Verdict::Missed(missed(Some(failure), observed.next_step, String::new));
+    match observed.power_failure {
+        None => Verdict::Reached,
+        Some(failure) => {
+            let cause = Cause::ALL.iter().find(|cause| cause.word() == failure.cause);
+            let next = cause.map(|cause| cause.next_step().to_owned()).unwrap_or_default();
+            Verdict::Missed(missed(Some(failure), next, String::new))
+        }
     }
-    if observed.power() == wanted { Verdict::Reached } else { Verdict::Underway }
 }
 
 fn missed(failure: Option<Failure>, next: String, otherwise: impl FnOnce() -> String) -> Missed {
@@ -119,15 +118,15 @@ mod tests {
     }
 
     #[test]
-    fn power_that_was_right_before_is_right_only_when_it_was_read_again() {
-        let goal = Goal::Power { generation: 5, wanted: Power::On, seen_before_ms: 70, failed_before_ms: 0 };
+    fn power_is_reached_when_the_instruction_has_ended_well() {
+        let goal = Goal::Power { generation: 5 };
         let mut seen = node(5, "active", "");
-        let observed = seen.observed.as_mut().unwrap();
-        (observed.power, observed.power_seen_at_ms) = (Power::On.into(), 70);
         assert_eq!(goal.judge(&seen), Verdict::Underway);
-        seen.observed.as_mut().unwrap().power_seen_at_ms = 80;
+        seen.observed.as_mut().unwrap().power_settled_generation = 5;
         assert_eq!(goal.judge(&seen), Verdict::Reached);
-        seen.observed.as_mut().unwrap().last_failure = Some(Failure { at_ms: 80, ..Default::default() });
-        assert!(matches!(goal.judge(&seen), Verdict::Missed(_)));
+        let failure = Failure { cause: "BMC_SILENT".to_owned(), ..Default::default() };
+        seen.observed.as_mut().unwrap().power_failure = Some(failure);
+        let Verdict::Missed(missed) = goal.judge(&seen) else { panic!("it failed") };
+        assert!(missed.next.contains("BMC"), "{missed:?}");
     }
 }
