@@ -1,3 +1,6 @@
 //! A virtual rack: real firmware, simulated machines, and the tests that use them.
 
+pub mod lab;
+pub mod machine;
+pub mod mesh;
 pub mod rack;
