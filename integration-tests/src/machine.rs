@@ -44,6 +44,8 @@ pub const USER: &str = "admin";
 pub const PASSWORD: &str = "labpass";
 /// How long a boot may take to let go when power is cut.
 const GRACE: Duration = Duration::from_secs(5);
+/// Between two looks at what it said.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a machine is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,7 @@ pub struct Machine {
     /// Where its BMC answers, on UDP port 623.
     pub bmc_address: Ipv4Addr,
     shared: Arc<Shared>,
+    button: mpsc::UnboundedSender<Turn>,
     host: Host,
     threads: Vec<JoinHandle<Result<()>>>,
 }
@@ -137,11 +140,35 @@ impl Machine {
         });
         let (host, (turns, turned)) = (Host::default(), mpsc::unbounded_channel());
         let [for_bmc, for_machine] = [(); 2].map(|()| (Arc::clone(&shared), host.clone()));
+        let button = turns.clone();
         let bmc = bmcs.inhabit(&format!("{name}-bmc"), async move || {
             bmc::serve(for_bmc.0, bmc_address, turns, for_bmc.1).await
         })?;
         let machine = nic.inhabit(&name, async move || live(for_machine.0, turned, for_machine.1).await)?;
-        Ok(Self { name, mac, bmc_address, shared, host, threads: vec![bmc, machine] })
+        Ok(Self { name, mac, bmc_address, shared, button, host, threads: vec![bmc, machine] })
+    }
+
+    /// Presses its power button: it comes on, and its BMC was not asked.
+    ///
+    /// # Errors
+    /// Its thread has ended.
+    pub fn press_power(&self) -> Result<()> {
+        held(&self.shared.board).set_power(Power::On);
+        self.button.send(Turn::On).context("the machine has ended")
+    }
+
+    /// Waits until it has said something with these words in it.
+    ///
+    /// # Errors
+    /// It has not, when `patience` is over.
+    pub async fn says(&self, words: &str, patience: Duration) -> Result<()> {
+        let said = async {
+            while !self.console().iter().any(|line| line.contains(words)) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let waited = tokio::time::timeout(patience, said).await;
+        waited.with_context(|| format!("{} never said {words:?}: {:#?}", self.name, self.console()))
     }
 
     /// What is wrong with it.

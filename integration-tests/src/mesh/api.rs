@@ -35,6 +35,19 @@ struct Client {
     key: PathBuf,
 }
 
+/// How an operation failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Where the node rests.
+    pub state: String,
+    /// The word for programs.
+    pub cause: String,
+    /// In words.
+    pub text: String,
+    /// What is to be done.
+    pub next_step: String,
+}
+
 /// The API's clients, and the few calls that every test makes.
 #[derive(Clone, Debug)]
 pub struct Api {
@@ -138,6 +151,25 @@ impl Api {
             let rests = observed.operation.is_empty() && observed.last_failure.is_some();
             if rests || begun.elapsed() > patience {
                 bail!("{name} is {:?} and not {state:?} after {:?}: {observed:#?}", observed.state, begun.elapsed());
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Waits for a node's operation to fail: the state that it rests in, and why.
+    ///
+    /// # Errors
+    /// It did not fail, or not before `patience` is over.
+    pub async fn fails(&mut self, name: &str, patience: Duration) -> Result<Failed> {
+        let begun = Instant::now();
+        loop {
+            let observed = self.node(name).await?.observed.unwrap_or_default();
+            if let (Some(failure), true) = (&observed.last_failure, observed.operation.is_empty()) {
+                let (cause, text) = (failure.cause.clone(), failure.text.clone());
+                return Ok(Failed { state: observed.state, cause, text, next_step: observed.next_step });
+            }
+            if begun.elapsed() > patience {
+                bail!("{name} did not fail within {patience:?}: {observed:#?}");
             }
             sleep(LOOK).await;
         }
