@@ -102,7 +102,8 @@ impl Mesh {
     /// # Errors
     /// ip(8) cannot be run.
     pub fn pids(&self) -> Result<Vec<i32>> {
-        self.place.pids()
+        // Called from inside, ip(8) lists itself: whoever is gone by now does not count.
+        Ok(self.place.pids()?.into_iter().filter(|pid| Daemon::of(*pid).is_ok()).collect())
     }
 
     /// Ends it as an operator would, by SIGTERM, and sees that nothing is left.

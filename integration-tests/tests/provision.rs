@@ -2,6 +2,8 @@
 //! Needs root and the packages of `scripts/test`; `ironmesh` must be built.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
+use std::collections::BTreeSet;
+
 use integration_tests::lab::{IMAGE, Lab, PATIENCE, holds_image, image};
 use integration_tests::machine::{Spec, disk, is_blank};
 use integration_tests::mesh::{Options, enrolment};
@@ -93,6 +95,32 @@ fn a_second_node_with_the_same_name_mac_or_bmc_is_refused_and_the_holder_is_name
         }
         // What was refused has left nothing behind that would be in its way now.
         api.nodes.create_node(stranger).await?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn machines_enrolled_at_the_same_time_each_get_an_address_of_their_own() {
+    const MACHINES: u8 = 12;
+    let lab = Lab::up("tenrol", &[], Options::default()).unwrap();
+    lab.run(async |api, _| {
+        let all = (1..=MACHINES).map(|number| {
+            let mut api = api.clone();
+            async move {
+                let node = CreateNodeRequest {
+                    name: format!("node-{number}"),
+                    bmc_address: format!("10.77.2.{number}"),
+                    macs: vec![format!("52:54:00:03:00:{number:02x}")],
+                    ..CreateNodeRequest::default()
+                };
+                let node = api.nodes.create_node(node).await?.into_inner().node.unwrap_or_default();
+                anyhow::Ok(node.intent.unwrap_or_default().ports.into_iter().map(|port| port.address))
+            }
+        });
+        let given = futures::future::try_join_all(all).await?;
+        let given: BTreeSet<String> = given.into_iter().flatten().collect();
+        assert_eq!(given.len(), usize::from(MACHINES), "{given:?}");
         Ok(())
     })
     .unwrap();
