@@ -1,4 +1,7 @@
 //! A virtual rack: real firmware, simulated machines, and the tests that use them.
 
 pub mod etcd;
+pub mod lab;
+pub mod machine;
+pub mod mesh;
 pub mod rack;

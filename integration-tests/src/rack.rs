@@ -16,7 +16,7 @@ pub mod daemon;
 pub mod fault;
 pub mod machine;
 pub mod namespace;
-mod plan;
+pub(crate) mod plan;
 pub mod qmp;
 pub mod wait;
 
@@ -138,7 +138,7 @@ impl Rack {
 
     /// The namespace of the rack's switch, with the bridges `br-prov` and `br-oob`.
     pub fn switch(&self) -> Namespace {
-        Namespace::named(&format!("{}tor", prefix(&self.tag)))
+        switch(&self.tag)
     }
 
     /// A node's BMC.
@@ -147,19 +147,8 @@ impl Rack {
     }
 
     fn build(&self) -> Result<()> {
-        let [switch, services] = [self.switch(), self.services()];
-        switch.create()?;
-        switch.bridge("br-prov")?;
-        switch.bridge("br-oob")?;
-        services.create()?;
-        let Services { interface, oob_interface, prefix, oob_address, address_v6, .. } = &self.services;
-        services.cable(interface, &switch, "p-svc", "br-prov")?;
-        services.cable(oob_interface, &switch, "o-svc", "br-oob")?;
-        for address in &self.services.addresses {
-            services.ip(&format!("addr add {address}/{prefix} dev {interface}"))?;
-        }
-        services.ip(&format!("addr add {address_v6}/64 dev {interface} nodad"))?;
-        services.ip(&format!("addr add {oob_address}/{prefix} dev {oob_interface}"))?;
+        let switch = self.switch();
+        self.services.build(&switch)?;
         self.nodes.iter().try_for_each(|node| self.build_node(node, &switch))
     }
 
@@ -180,6 +169,26 @@ impl Rack {
     }
 }
 
+impl Services {
+    /// Makes their namespace and the rack's switch, and the cables between the two.
+    pub(crate) fn build(&self, switch: &Namespace) -> Result<()> {
+        let own = Namespace::named(&self.namespace);
+        switch.create()?;
+        switch.bridge("br-prov")?;
+        switch.bridge("br-oob")?;
+        own.create()?;
+        let Self { interface, oob_interface, prefix, oob_address, address_v6, .. } = self;
+        own.cable(interface, switch, "p-svc", "br-prov")?;
+        own.cable(oob_interface, switch, "o-svc", "br-oob")?;
+        for address in &self.addresses {
+            own.ip(&format!("addr add {address}/{prefix} dev {interface}"))?;
+        }
+        own.ip(&format!("addr add {address_v6}/64 dev {interface} nodad"))?;
+        own.ip(&format!("addr add {oob_address}/{prefix} dev {oob_interface}"))?;
+        Ok(())
+    }
+}
+
 /// Takes down whatever a rack of this tag has left, without its state directory.
 ///
 /// # Errors
@@ -190,6 +199,12 @@ pub fn down_by_tag(tag: &str) -> Result<()> {
 
 const FILE: &str = "rack.json";
 
-fn prefix(tag: &str) -> String {
+/// What the names of a rack's namespaces begin with.
+pub(crate) fn prefix(tag: &str) -> String {
     format!("im-{tag}-")
+}
+
+/// The namespace of a rack's switch.
+pub(crate) fn switch(tag: &str) -> Namespace {
+    Namespace::named(&format!("{}tor", prefix(tag)))
 }

@@ -1,8 +1,15 @@
 //! Network namespaces, and the cables between them.
 
+use std::fs::File;
+use std::panic::resume_unwind;
+use std::path::Path;
 use std::process::Command;
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, bail};
+
+use rustix::fd::AsFd as _;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::daemon::Daemon;
 
@@ -53,6 +60,14 @@ impl Namespace {
         Ok(Self::with_prefix(&self.name)?.contains(self))
     }
 
+    /// The pids of whatever runs in it.
+    ///
+    /// # Errors
+    /// ip(8) cannot be run, or there is no such namespace.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        run("ip", &["netns", "pids", &self.name])?.split_whitespace().map(|pid| Ok(pid.parse()?)).collect()
+    }
+
     /// Ends whatever runs in it, and removes it with its interfaces. That it is gone already is well.
     ///
     /// # Errors
@@ -61,9 +76,9 @@ impl Namespace {
         if !self.exists()? {
             return Ok(());
         }
-        for pid in run("ip", &["netns", "pids", &self.name])?.split_whitespace() {
+        for pid in self.pids()? {
             // One that ended meanwhile is what we want.
-            if let Ok(daemon) = Daemon::of(pid.parse()?) {
+            if let Ok(daemon) = Daemon::of(pid) {
                 daemon.end()?;
             }
         }
@@ -95,6 +110,39 @@ impl Namespace {
         let mut all = vec!["netns", "exec", &self.name];
         all.extend(words);
         run("ip", &all)
+    }
+
+    /// Does `work` on a thread that is inside, and so has every socket of it there; with a tokio runtime of its own.
+    /// A panic of it is one of the caller.
+    ///
+    /// # Errors
+    /// It does not exist, or we are not root.
+    pub fn enter<T: Send>(&self, work: impl AsyncFnOnce() -> T + Send) -> Result<T> {
+        let done = thread::scope(|scope| scope.spawn(|| self.inside(work)).join());
+        done.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Begins `work` on such a thread, and leaves it there.
+    ///
+    /// # Errors
+    /// There are too many threads.
+    pub fn inhabit(
+        &self,
+        name: &str,
+        work: impl AsyncFnOnce() -> Result<()> + Send + 'static,
+    ) -> Result<JoinHandle<Result<()>>> {
+        let own = self.clone();
+        thread::Builder::new().name(name.to_owned()).spawn(move || own.inside(work)?).context("no thread to be had")
+    }
+
+    fn inside<T>(&self, work: impl AsyncFnOnce() -> T) -> Result<T> {
+        let path = Path::new("/run/netns").join(&self.name);
+        let place = File::open(&path).with_context(|| path.display().to_string())?;
+        // Threads that the runtime begins are inside too: a thread inherits its maker's namespaces (clone(2)).
+        move_into_link_name_space(place.as_fd(), Some(LinkNameSpaceType::Network))
+            .with_context(|| format!("entering {}", path.display()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(runtime.block_on(work()))
     }
 
     /// Makes a bridge in it that forwards at once.

@@ -32,14 +32,35 @@ const NODES_MOST: usize = 89;
 /// `sun_path` of unix(7) has 108 octets, the last of them 0.
 const SOCKET_PATH_MOST: usize = 107;
 
+impl Services {
+    /// The services' place in a rack of this tag.
+    pub(crate) fn usual(tag: &str) -> Self {
+        Self {
+            namespace: format!("{}svc", prefix(tag)),
+            interface: "prov".to_owned(),
+            addresses: vec![Ipv4Addr::new(10, 77, 1, 1), Ipv4Addr::new(10, 77, 1, 2)],
+            address_v6: Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, 1),
+            prefix: 24,
+            oob_interface: "oob".to_owned(),
+            oob_address: Ipv4Addr::new(10, 77, 2, 1),
+        }
+    }
+}
+
+/// Whether a rack can have this tag: interfaces and namespaces are named by it.
+pub(crate) fn check_tag(tag: &str) -> Result<()> {
+    let letters = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    ensure!((1..=8).contains(&tag.len()) && tag.chars().all(letters), "a tag is 1 to 8 of a-z, 0-9");
+    Ok(())
+}
+
 impl Plan {
     /// Names and addresses for all of it.
     ///
     /// # Errors
     /// A tag, path or number of nodes that cannot be.
     pub(super) fn rack(&self) -> Result<Rack> {
-        let letters = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-        ensure!((1..=8).contains(&self.tag.len()) && self.tag.chars().all(letters), "a tag is 1 to 8 of a-z, 0-9");
+        check_tag(&self.tag)?;
         ensure!((1..=NODES_MOST).contains(&self.nodes.len()), "a rack has 1 to {NODES_MOST} nodes");
         let state = std::path::absolute(&self.state)?;
         for path in [&state, &self.program] {
@@ -49,15 +70,7 @@ impl Plan {
             (1..).zip(&self.nodes).map(|(number, firmware)| self.node(&state, number, *firmware)).collect();
         let longest = nodes.last().context("no nodes")?.machine.path("qmp.sock");
         ensure!(longest.as_os_str().len() <= SOCKET_PATH_MOST, "{}: too long for a socket", longest.display());
-        let services = Services {
-            namespace: format!("{}svc", prefix(&self.tag)),
-            interface: "prov".to_owned(),
-            addresses: vec![Ipv4Addr::new(10, 77, 1, 1), Ipv4Addr::new(10, 77, 1, 2)],
-            address_v6: Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, 1),
-            prefix: 24,
-            oob_interface: "oob".to_owned(),
-            oob_address: Ipv4Addr::new(10, 77, 2, 1),
-        };
+        let services = Services::usual(&self.tag);
         Ok(Rack { tag: self.tag.clone(), state, program: self.program.clone(), services, nodes })
     }
 

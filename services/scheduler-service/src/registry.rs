@@ -3,6 +3,8 @@
 mod node;
 mod ports;
 
+use std::sync::Arc;
+
 use domain::{
     failure::Failure,
     generation::Generation,
@@ -30,6 +32,8 @@ pub(crate) use node::{NewNode, NodeChange};
 pub(crate) struct Registry {
     pub(crate) mesh: Mesh,
     pub(crate) sealer: Sealer,
+    /// Held while a machine is enrolled: all take the lowest free address, and would get in each other's way.
+    enrolling: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Everything that the store has about a node.
@@ -109,8 +113,8 @@ fn end(operation: &mut Option<Operation>, now: Timestamp, failure: Option<Failur
 }
 
 impl Registry {
-    pub(crate) const fn new(mesh: Mesh, sealer: Sealer) -> Self {
-        Self { mesh, sealer }
+    pub(crate) fn new(mesh: Mesh, sealer: Sealer) -> Self {
+        Self { mesh, sealer, enrolling: Arc::default() }
     }
 
     pub(crate) fn view(&self) -> &View {

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use domain::service::Service;
 use service_kit::config::{Common, print};
 
@@ -22,10 +22,10 @@ pub(crate) fn children(options: &Options, certs: &Certs, etcd: &str) -> Result<V
     for number in 1..=options.replicas {
         let address = options.address.get(usize::from(number) - 1).copied().filter(|_| options.network.is_some());
         for service in [Service::Power, Service::Pxe, Service::Storage, Service::Inventory] {
-            children.push(child(options, certs, etcd, service, number, address));
+            children.push(child(options, certs, etcd, service, number, address)?);
         }
     }
-    children.push(child(options, certs, etcd, Service::Scheduler, 1, None));
+    children.push(child(options, certs, etcd, Service::Scheduler, 1, None)?);
     Ok(children)
 }
 
@@ -36,7 +36,7 @@ fn child(
     service: Service,
     number: u8,
     address: Option<Ipv4Addr>,
-) -> Child {
+) -> Result<Child> {
     let name = format!("{service}-{number}");
     let data = options.data.join(&name);
     let common = common(options, certs, etcd, service, &data);
@@ -67,9 +67,30 @@ fn child(
             let inventory = inventory_service::Inventory { agents: at(AGENTS) };
             print(&inventory_service::Config { service: common, inventory })
         }
-        Service::Scheduler => print(&scheduler_service::Config { service: common, ..Default::default() }),
+        Service::Scheduler => {
+            let scheduler = scheduler(&options.scheduler).context("--scheduler")?;
+            print(&scheduler_service::Config { service: common, scheduler })
+        }
     };
-    Child { name, service, data, config }
+    Ok(Child { name, service, data, config })
+}
+
+/// Reads `KEY=VALUE`; a value of digits alone is a number.
+pub(crate) fn setting(text: &str) -> Result<(String, serde_json::Value)> {
+    let (key, value) = text.split_once('=').context("must be KEY=VALUE, such as boot=4s")?;
+    let value = value.parse::<u32>().map_or_else(|_| value.into(), Into::into);
+    Ok((key.to_owned(), value))
+}
+
+/// The scheduler-service's table with what was set otherwise; a key that it does not have is named with those it has.
+fn scheduler(settings: &[(String, serde_json::Value)]) -> Result<scheduler_service::Scheduler> {
+    let mut table = serde_json::to_value(scheduler_service::Scheduler::default())?;
+    for (key, value) in settings {
+        if let Some(table) = table.as_object_mut() {
+            table.insert(key.clone(), value.clone());
+        }
+    }
+    Ok(serde_json::from_value(table)?)
 }
 
 fn common(options: &Options, certs: &Certs, etcd: &str, service: Service, data: &Path) -> Common {
@@ -85,5 +106,23 @@ fn common(options: &Options, certs: &Certs, etcd: &str, service: Service, data: 
         log: options.log.clone(),
         otlp: options.otlp.clone(),
         ..Common::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_key_of_the_scheduler_can_be_set_and_a_wrong_one_is_named() {
+        let set = |texts: &[&str]| scheduler(&texts.iter().map(|text| setting(text).unwrap()).collect::<Vec<_>>());
+        let table = set(&["boot=4s", "boots=1"]).unwrap();
+        assert_eq!((table.boot, table.boots), (Duration::from_secs(4), 1));
+        let default = scheduler_service::Scheduler::default();
+        assert_eq!(table.agent, default.agent);
+        assert!(set(&["boost=4s"]).unwrap_err().to_string().contains("`boost`"));
+        setting("boot").unwrap_err();
     }
 }

@@ -1,5 +1,7 @@
 //! Enrolling, changing and removing nodes. Uniqueness is a key, made in the record's own transaction.
 
+use std::time::Duration;
+
 use domain::{
     id::NodeId,
     net::{BmcAddr, MacAddr},
@@ -14,12 +16,15 @@ use keyspace::{
     value::{Bmc, Holder, Intent, Rack},
 };
 use service_kit::clock;
+use tokio::time::timeout;
 
 use super::{Record, Registry, newborn, ports};
 use crate::Error;
 
 /// How often a write is tried that others' writes can get in the way of.
 const TRIES: u32 = 5;
+/// How long another replica's write may take to be seen here.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A machine to be enrolled.
 #[derive(Debug, Clone)]
@@ -52,12 +57,14 @@ impl Registry {
     /// Enrols a machine.
     pub(crate) async fn create(&self, rack: &Revised<Rack>, new: NewNode) -> Result<NodeId, Error> {
         let node = NodeId::new(uuid::Uuid::new_v4());
+        let _alone = self.enrolling.lock().await;
         for _ in 0..TRIES {
+            let mut news = self.view().subscribe();
             self.check_free(&new.name, Some(&new.bmc), &new.macs)?;
             match self.mesh.commit(self.creation(rack, node, &new)?).await {
                 Ok(_) => return Ok(node),
-                // Somebody took a name, an address or a MAC since we looked: look again.
-                Err(mesh::Error::Store(keyspace::Error::Conflict)) => {}
+                // Another replica took a name, an address or a MAC since we looked: look again, once we can see it.
+                Err(mesh::Error::Store(keyspace::Error::Conflict)) => drop(timeout(LOOK, news.next()).await),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -1,0 +1,140 @@
+//! A rack of simulated machines with a mesh, and images to deploy: what most tests begin with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use crate::machine::{Machine, SimulatedRack, Spec};
+use crate::mesh::{Api, Mesh, Options};
+
+/// How long one move of a node's life may take in a test: ten times what it takes on an idle host.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The name of the image that is deployed.
+pub const IMAGE: &str = "small";
+/// Octets of that image.
+const IMAGE_SIZE: usize = 8 << 20;
+
+/// All of it. It is taken down when it is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    // In this order they end.
+    mesh: Mesh,
+    rack: SimulatedRack,
+    folder: TempDir,
+}
+
+impl Lab {
+    /// Brings up machines that are off and unknown, and a mesh that knows the images `kernel`, `ramdisk` and [`IMAGE`].
+    ///
+    /// # Errors
+    /// Not root, or a program is missing.
+    pub fn up(tag: &str, machines: &[Spec], options: Options) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("ironmesh-").tempdir()?;
+        let images = folder.path().join("images");
+        fs::create_dir(&images)?;
+        let rack = SimulatedRack::up(tag, &folder.path().join("rack"), machines)?;
+        let options = Options { files_from: vec![images.clone()], ..options };
+        let mesh = Mesh::up(&rack.services, &folder.path().join("mesh"), &options)?;
+        let lab = Self { mesh, rack, folder };
+        lab.run(async |mut api, lab| {
+            for (name, purpose, content) in [
+                ("kernel", "kernel", b"a kernel that nobody runs".repeat(4096)),
+                ("ramdisk", "ramdisk", b"a ramdisk that nobody unpacks".repeat(4096)),
+                (IMAGE, "disk", image()),
+            ] {
+                let (url, digest) = lab.file(name, &content)?;
+                api.register(name, purpose, &url, &digest).await?;
+            }
+            api.boots_from("kernel", "ramdisk").await?;
+            Ok(())
+        })?;
+        Ok(lab)
+    }
+
+    /// Does something inside the services' namespace with the mesh's API. Should it fail, what the machines did is told.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn run<T: Send>(&self, work: impl AsyncFnOnce(Api, &Self) -> Result<T> + Send) -> Result<T> {
+        let done = self.rack.place().enter(async || work(self.mesh.api()?, self).await)?;
+        if done.is_err() {
+            for machine in self.rack.machines() {
+                eprintln!("{}:\n  {}", machine.name, machine.console().join("\n  "));
+            }
+        }
+        done
+    }
+
+    /// Writes a file that an image may be registered by: its URL and its digest.
+    ///
+    /// # Errors
+    /// It can not be written.
+    pub fn file(&self, name: &str, content: &[u8]) -> Result<(String, String)> {
+        let path = self.folder.path().join("images").join(name);
+        fs::write(&path, content).with_context(|| path.display().to_string())?;
+        let digest = format!("sha256:{}", hex::encode(Sha256::digest(content)));
+        Ok((format!("file://{}", path.display()), digest))
+    }
+
+    /// The mesh.
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// The mesh's folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("mesh")
+    }
+
+    /// The rack.
+    pub fn rack(&self) -> &SimulatedRack {
+        &self.rack
+    }
+
+    /// The machine of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn machine(&self, name: &str) -> Result<&Machine> {
+        self.rack.machine(name)
+    }
+
+    /// Ends everything, and sees that nothing of the mesh is left.
+    ///
+    /// # Errors
+    /// Something is.
+    pub fn down(self) -> Result<()> {
+        self.mesh.down()
+    }
+}
+
+/// A disk image with an MBR, one partition and content that tells every part of it from every other.
+pub fn image() -> Vec<u8> {
+    let mut image = vec![0; IMAGE_SIZE];
+    let mut random = 1_u32;
+    for (sector, octets) in image.chunks_exact_mut(512).enumerate().skip(2048) {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        octets.fill(random.to_be_bytes()[0]);
+        octets.iter_mut().zip(sector.to_be_bytes()).for_each(|(octet, own)| *octet = own);
+    }
+    // One Linux partition from sector 2048 to the end (type 0x83), and what makes it a boot sector.
+    let sectors = u32::try_from(IMAGE_SIZE / 512 - 2048).unwrap_or(0);
+    let entry = [&[0x80, 0, 0, 0, 0x83, 0, 0, 0][..], &2048_u32.to_le_bytes(), &sectors.to_le_bytes()].concat();
+    image.iter_mut().skip(446).zip(entry).for_each(|(octet, own)| *octet = own);
+    image.iter_mut().skip(510).zip([0x55, 0xaa]).for_each(|(octet, own)| *octet = own);
+    image
+}
+
+/// Whether a disk begins with the image, save for the partition table, which the config drive changes.
+///
+/// # Errors
+/// It can not be read.
+pub fn holds_image(disk: &Path, image: &[u8]) -> Result<bool> {
+    let content = fs::read(disk).with_context(|| disk.display().to_string())?;
+    let parts = |octets: &[u8]| Some((octets.get(..446)?.to_vec(), octets.get(512..image.len())?.to_vec()));
+    Ok(parts(&content).is_some() && parts(&content) == parts(image))
+}

@@ -1,0 +1,328 @@
+//! A simulated machine: no QEMU, but every packet that a real one would send, and our own agent over a disk made of a
+//! file.
+//!
+//! Its BMC is wire-ipmi's responder over UDP. Power starts a boot: DHCP as PXE firmware, the loader by TFTP, DHCP as
+//! iPXE, the script, the files it names, the agent with the boot file that came in them; or the system on the disk,
+//! which asks for its address and phones home. Power off ends all of it wherever it is. What is wrong with it is said
+//! by [`Faults`].
+
+pub mod bmc;
+pub mod cpio;
+pub mod dhcp;
+pub mod disk;
+pub mod fault;
+mod firmware;
+mod rack;
+pub mod script;
+pub mod tftp;
+
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{fmt, fs};
+
+use anyhow::{Context as _, Result};
+use domain::hardware::{Disk, Hardware, Nic};
+use domain::net::MacAddr;
+use domain::power::BootMode;
+use service_kit::{Host, clock};
+use tokio::sync::{mpsc, watch};
+use wire_ipmi::chassis::{Power, boot::Choice};
+
+pub use self::bmc::Mutation;
+use self::bmc::Turn;
+pub use self::fault::Faults;
+pub use self::rack::SimulatedRack;
+use crate::rack::namespace::Namespace;
+
+/// Who may log in at a BMC.
+pub const USER: &str = "admin";
+/// His password, until it is changed.
+pub const PASSWORD: &str = "labpass";
+/// How long a boot may take to let go when power is cut.
+const GRACE: Duration = Duration::from_secs(5);
+/// Between two looks at what it said.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What a machine is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Octets of each disk.
+    pub disks: Vec<u64>,
+    /// The password of its BMC; at most 20 octets.
+    pub password: String,
+    /// What is wrong with it from the beginning.
+    pub faults: Faults,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self { disks: vec![64 << 20], password: PASSWORD.to_owned(), faults: Faults::default() }
+    }
+}
+
+/// One machine, with its BMC. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Machine {
+    /// As `n1`.
+    pub name: String,
+    /// Of its NIC.
+    pub mac: MacAddr,
+    /// Where its BMC answers, on UDP port 623.
+    pub bmc_address: Ipv4Addr,
+    shared: Arc<Shared>,
+    button: mpsc::UnboundedSender<Turn>,
+    host: Host,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+/// What the BMC's thread, the machine's thread and the test have in common.
+struct Shared {
+    folder: PathBuf,
+    nic: Namespace,
+    mac: MacAddr,
+    uuid: [u8; 16],
+    hardware: agent::machine::Machine,
+    board: Mutex<wire_ipmi::responder::machine::Machine>,
+    faults: Mutex<Faults>,
+    password: watch::Sender<String>,
+    mutations: Mutex<Vec<Mutation>>,
+    tokens: Mutex<Vec<Vec<u8>>>,
+    console: Mutex<Vec<String>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// A panic while it was held is told by whoever panicked.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Machine {
+    /// Machine number `number` of a rack, with a NIC in a namespace of its own and its BMC in that of all BMCs.
+    fn build(
+        number: u8,
+        spec: &Spec,
+        folder: PathBuf,
+        nic: Namespace,
+        bmcs: &Namespace,
+        switch: &Namespace,
+    ) -> Result<Self> {
+        let name = format!("n{number}");
+        let mac = MacAddr::new([0x52, 0x54, 0, 2, 0, number]);
+        let bmc_address = Ipv4Addr::new(10, 77, 2, 10 + number);
+        nic.create()?;
+        nic.cable(firmware::NIC, switch, &format!("p-{name}"), "br-prov")?;
+        nic.ip(&format!("link set {} address {mac}", firmware::NIC))?;
+        bmcs.ip(&format!("addr add {bmc_address}/24 dev bmc0"))?;
+        let mut uuid = [0x44; 16];
+        uuid[15] = number;
+        let hardware = agent::machine::lay_out(&folder, &hardware(&name, mac, uuid, &spec.disks))?;
+        let shared = Arc::new(Shared {
+            folder,
+            nic: nic.clone(),
+            mac,
+            uuid,
+            hardware,
+            board: Mutex::default(),
+            faults: Mutex::new(spec.faults),
+            password: watch::Sender::new(spec.password.clone()),
+            mutations: Mutex::default(),
+            tokens: Mutex::default(),
+            console: Mutex::default(),
+        });
+        let (host, (turns, turned)) = (Host::default(), mpsc::unbounded_channel());
+        let [for_bmc, for_machine] = [(); 2].map(|()| (Arc::clone(&shared), host.clone()));
+        let button = turns.clone();
+        let bmc = bmcs.inhabit(&format!("{name}-bmc"), async move || {
+            bmc::serve(for_bmc.0, bmc_address, turns, for_bmc.1).await
+        })?;
+        let machine = nic.inhabit(&name, async move || live(for_machine.0, turned, for_machine.1).await)?;
+        Ok(Self { name, mac, bmc_address, shared, button, host, threads: vec![bmc, machine] })
+    }
+
+    /// Presses its power button: it comes on, and its BMC was not asked.
+    ///
+    /// # Errors
+    /// Its thread has ended.
+    pub fn press_power(&self) -> Result<()> {
+        held(&self.shared.board).set_power(Power::On);
+        self.button.send(Turn::On).context("the machine has ended")
+    }
+
+    /// Waits until it has said something with these words in it.
+    ///
+    /// # Errors
+    /// It has not, when `patience` is over.
+    pub async fn says(&self, words: &str, patience: Duration) -> Result<()> {
+        let said = async {
+            while !self.console().iter().any(|line| line.contains(words)) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let waited = tokio::time::timeout(patience, said).await;
+        waited.with_context(|| format!("{} never said {words:?}: {:#?}", self.name, self.console()))
+    }
+
+    /// What is wrong with it.
+    pub fn faults(&self) -> Faults {
+        self.shared.faults()
+    }
+
+    /// Breaks or mends it.
+    pub fn set_faults(&self, faults: Faults) {
+        *held(&self.shared.faults) = faults;
+    }
+
+    /// The password of its BMC.
+    pub fn password(&self) -> String {
+        self.shared.password.borrow().clone()
+    }
+
+    /// Gives its BMC another password; its sessions end.
+    pub fn set_password(&self, password: &str) {
+        self.shared.password.send_replace(password.to_owned());
+    }
+
+    /// Whether it has power.
+    pub fn power(&self) -> Power {
+        held(&self.shared.board).power()
+    }
+
+    /// Every command that changed it, in order; also in `bmc.log` in its folder.
+    pub fn mutations(&self) -> Vec<Mutation> {
+        held(&self.shared.mutations).clone()
+    }
+
+    /// The boot tokens that it was ever given, the last one last.
+    pub fn tokens(&self) -> Vec<Vec<u8>> {
+        held(&self.shared.tokens).clone()
+    }
+
+    /// What it did, line by line; also in `console.log` in its folder.
+    pub fn console(&self) -> Vec<String> {
+        held(&self.shared.console).clone()
+    }
+
+    /// Its first disk, a sparse file.
+    pub fn disk(&self) -> PathBuf {
+        self.shared.disk()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.host.stop();
+        for thread in self.threads.drain(..) {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => eprintln!("{}: {error:#}", self.name),
+                Err(_) => eprintln!("{}: a thread panicked", self.name),
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn faults(&self) -> Faults {
+        *held(&self.faults)
+    }
+
+    fn disk(&self) -> PathBuf {
+        self.hardware.disks.join("vda")
+    }
+
+    fn say(&self, words: String) {
+        let line = format!("{} {words}", clock::now());
+        let log = fs::File::options().create(true).append(true).open(self.folder.join("console.log"));
+        // The lines in memory are those that count.
+        drop(log.and_then(|mut log| writeln!(log, "{line}")));
+        held(&self.console).push(line);
+    }
+
+    async fn forget_address(&self) -> Result<()> {
+        self.ip(format!("addr flush dev {}", firmware::NIC)).await
+    }
+
+    /// Runs ip(8) on the NIC's namespace.
+    async fn ip(&self, words: String) -> Result<()> {
+        let nic = self.nic.clone();
+        tokio::task::spawn_blocking(move || nic.ip(&words)).await.context("ip(8)")?.map(drop)
+    }
+}
+
+/// Boots and stops, as its BMC says, until the host stops.
+async fn live(shared: Arc<Shared>, mut turns: mpsc::UnboundedReceiver<Turn>, host: Host) -> Result<()> {
+    service_kit::tls::install_provider();
+    let mut running: Option<Host> = None;
+    loop {
+        let turn = tokio::select! {
+            () = host.stopping() => None,
+            turn = turns.recv() => turn,
+        };
+        if let Some(boot) = running.take() {
+            boot.drain(GRACE).await.context("a boot does not end")?;
+            shared.forget_address().await?;
+            shared.say("power off".to_owned());
+        }
+        match turn {
+            None => return Ok(()),
+            Some(Turn::Off) => {}
+            Some(Turn::On) => {
+                let choice = held(&shared.board).take_boot();
+                running = Some(start(&shared, choice));
+            }
+        }
+    }
+}
+
+fn start(shared: &Arc<Shared>, choice: Option<Choice>) -> Host {
+    let host = Host::default();
+    let (shared, stop) = (Arc::clone(shared), host.clone());
+    host.spawn(async move {
+        tokio::select! {
+            () = stop.stopping() => {}
+            () = firmware::boot(shared, choice) => {}
+        }
+    });
+    host
+}
+
+fn hardware(name: &str, mac: MacAddr, uuid: [u8; 16], disks: &[u64]) -> Hardware {
+    let disk = |(letter, size): (char, &u64)| Disk {
+        name: format!("vd{letter}"),
+        size_bytes: *size,
+        serial: format!("{name}-{letter}"),
+        model: "file".to_owned(),
+        rotational: false,
+    };
+    Hardware {
+        manufacturer: "Ironmesh".to_owned(),
+        product: "simulated machine".to_owned(),
+        serial: name.to_owned(),
+        uuid: uuid::Uuid::from_bytes(uuid).to_string(),
+        cpu_model: "none".to_owned(),
+        cpu_arch: "x86_64".to_owned(),
+        cpu_count: 2,
+        memory_bytes: 1 << 30,
+        boot_mode: BootMode::Bios,
+        disks: ('a'..='z').zip(disks).map(disk).collect(),
+        nics: vec![Nic { name: firmware::NIC.to_owned(), mac, carrier: true, booted_from: true }],
+    }
+}
+
+/// Whether a file holds nothing but zeros.
+///
+/// # Errors
+/// It can not be read.
+pub fn is_blank(disk: &Path) -> Result<bool> {
+    let content = fs::read(disk).with_context(|| disk.display().to_string())?;
+    Ok(content.iter().all(|octet| *octet == 0))
+}

@@ -1,0 +1,139 @@
+//! A simulated machine's BMC: our own responder over UDP, which writes down who changed what.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use domain::time::Timestamp;
+use service_kit::{Host, clock};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use wire_ipmi::chassis::{Control, Power};
+use wire_ipmi::responder::machine::Change;
+use wire_ipmi::responder::{Call, Identity, Output, Responder, User};
+use wire_ipmi::{MAX_DATAGRAM, Privilege, Secret, Suite};
+
+use super::{Shared, fault};
+
+/// IPMI's port (RMCP, ASF 2.0 §3.2.3).
+pub const PORT: u16 = 623;
+/// Sessions at once; as few as a cheap BMC has.
+const SLOTS: usize = 4;
+
+/// Power came or went, by the BMC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    On,
+    Off,
+}
+
+/// A command that changed the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mutation {
+    /// When.
+    pub at: Timestamp,
+    /// The BMC's id of the session that it came in.
+    pub session: u32,
+    /// From where.
+    pub change: Change,
+}
+
+/// Answers until the host stops.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    address: Ipv4Addr,
+    turns: mpsc::UnboundedSender<Turn>,
+    host: Host,
+) -> Result<()> {
+    let socket = UdpSocket::bind((address, PORT)).await.with_context(|| format!("a BMC at {address}"))?;
+    let mut password = shared.password.subscribe();
+    let mut buffer = [0; MAX_DATAGRAM];
+    loop {
+        let identity = identity(&password.borrow_and_update())?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)?;
+        let mut responder: Responder<SocketAddr, Instant> = Responder::new(identity, seed);
+        loop {
+            let (size, from) = tokio::select! {
+                () = host.stopping() => return Ok(()),
+                _ = password.changed() => break,
+                got = socket.recv_from(&mut buffer) => got?,
+            };
+            if shared.faults().bmc == fault::Bmc::Deaf {
+                continue;
+            }
+            let _malformed = responder.receive(Instant::now(), from, buffer.get(..size).unwrap_or_default());
+            answer(&shared, &socket, &mut responder, &turns).await?;
+        }
+    }
+}
+
+fn identity(password: &str) -> Result<Identity> {
+    let password = Secret::new(password.as_bytes()).context("the password is too long for a BMC")?;
+    Ok(Identity {
+        guid: *b"simulated bmc 01",
+        users: vec![User { name: super::USER.into(), password, privilege: Privilege::Administrator }],
+        bmc_key: None,
+        suites: vec![Suite::Three, Suite::Seventeen],
+        slots: SLOTS,
+    })
+}
+
+async fn answer(
+    shared: &Shared,
+    socket: &UdpSocket,
+    responder: &mut Responder<SocketAddr, Instant>,
+    turns: &mpsc::UnboundedSender<Turn>,
+) -> Result<()> {
+    while let Some(output) = responder.poll() {
+        match output {
+            Output::Send { to, bytes } => drop(socket.send_to(&bytes, to).await?),
+            Output::Command(call) => {
+                let (answer, turn) = shared.command(&call);
+                responder.respond(call.id, answer.completion, &answer.data);
+                for turn in turn {
+                    // The machine's thread has ended: so has the rack.
+                    let _ended = turns.send(turn);
+                }
+            }
+            Output::Served { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+impl Shared {
+    /// Carries a command out, and says what it means for power.
+    fn command(&self, call: &Call) -> (wire_ipmi::responder::machine::Answer, Vec<Turn>) {
+        let mut board = super::held(&self.board);
+        let before = board.power();
+        let answer = board.answer(call);
+        let Some(change) = answer.change else { return (answer, vec![]) };
+        if change == Change::Power(Control::Soft) {
+            board.set_power(Power::Off);
+        }
+        let turns = match (change, before, board.power()) {
+            (Change::Power(Control::Cycle | Control::Reset), Power::On, _) => vec![Turn::Off, Turn::On],
+            (_, Power::Off, Power::On) => vec![Turn::On],
+            (_, Power::On, Power::Off) => vec![Turn::Off],
+            _ => vec![],
+        };
+        drop(board);
+        self.log(Mutation { at: clock::now(), session: call.session, change });
+        (answer, turns)
+    }
+
+    fn log(&self, mutation: Mutation) {
+        let mut mutations = super::held(&self.mutations);
+        mutations.push(mutation);
+        let mut text = String::new();
+        for Mutation { at, session, change } in &*mutations {
+            // Writing to memory does not fail.
+            let _ = writeln!(text, "{at} {session:08x} {change:?}");
+        }
+        drop(fs::write(self.folder.join("bmc.log"), text));
+    }
+}

@@ -1,0 +1,167 @@
+//! What a machine does when it gets power: the way from the first DHCP packet to an agent, or to the system on its disk.
+
+use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::config::BootFile;
+use anyhow::{Context as _, Result, bail, ensure};
+use service_kit::Host;
+use tokio::time::sleep;
+use wire_dhcp::{Answer, Ask, Client, Mac, Machine as Kind};
+use wire_ipmi::chassis::boot::{Choice, Device};
+
+use super::dhcp::{self, Offers};
+use super::{Shared, cpio, disk, fault, script, tftp};
+
+/// The machine's only NIC.
+pub(super) const NIC: &str = "eth0";
+/// A power-on self-test; real ones take minutes.
+const SELF_TEST: Duration = Duration::from_millis(100);
+/// Between two tries of a script (which says 3 s; everything is faster here).
+const AGAIN: Duration = Duration::from_millis(300);
+/// Between two looks at the disk.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// One boot, from power on. It returns when there is nothing more to come of it, though the power stays on.
+pub(super) async fn boot(shared: Arc<Shared>, choice: Option<Choice>) {
+    shared.say(format!("power on, told to boot {:?}", choice.map(|choice| choice.device)));
+    sleep(SELF_TEST).await;
+    let booted = match choice {
+        Some(Choice { device: Device::Disk, .. }) => system(&shared).await,
+        // The network card comes first in the firmware's own order.
+        Some(_) | None => network(&shared).await,
+    };
+    match booted {
+        Ok(()) => shared.say("there it stays".to_owned()),
+        Err(error) => shared.say(format!("it stopped: {error:#}")),
+    }
+}
+
+async fn network(shared: &Shared) -> Result<()> {
+    let fault = shared.faults().boot;
+    if fault == fault::Boot::NoDhcp {
+        bail!("PXE-E61: media test failure, check cable");
+    }
+    let offers = if fault == fault::Boot::IgnoresOffers { Offers::Ignore } else { Offers::Take };
+    let Some(given) = address(shared, Client::Pxe(Kind::Bios), offers).await? else {
+        bail!("PXE-E51: no DHCP offers were received");
+    };
+    let Some(loader) = given.file else {
+        shared.say("nobody offers a boot file: booting from the disk".to_owned());
+        return system(shared).await;
+    };
+    tftp::probe(given.next_server, &loader).await?;
+    let silent_after = if let fault::Boot::TftpSilentAfter(blocks) = fault { Some(blocks) } else { None };
+    let size = tftp::fetch(given.next_server, &loader, silent_after).await?.len();
+    shared.say(format!("loader {loader}: {size} octets"));
+    ipxe(shared, fault).await
+}
+
+async fn ipxe(shared: &Shared, fault: fault::Boot) -> Result<()> {
+    let given = address(shared, Client::Ipxe(Kind::Bios), Offers::Take).await?.context("iPXE got no address")?;
+    let url = given.file.context("iPXE was named no script")?;
+    let text = String::from_utf8(file(&url).await?)?;
+    ensure!(text.starts_with("#!ipxe"), "{url} is no script");
+    shared.say(format!("script from {url}"));
+    if fault == fault::Boot::StopsAfterScript {
+        bail!("Connection timed out (https://ipxe.org/4c0a6092)");
+    }
+    let tries = script::tries(&text);
+    loop {
+        for files in &tries {
+            match fetched(shared, files).await {
+                Ok(token) => return agent(shared, token).await,
+                Err(error) => shared.say(format!("{error:#}")),
+            }
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Fetches all files of one try, and returns the boot file that came with them.
+async fn fetched(shared: &Shared, files: &[script::File]) -> Result<BootFile> {
+    let mut boot = None;
+    for script::File { name, url } in files {
+        let content = file(url).await?;
+        shared.say(format!("{name} from {url}: {} octets", content.len()));
+        if let Some(text) = cpio::member(&content, "etc/ironmesh/boot.json") {
+            boot = Some(serde_json::from_slice(text).context("boot.json")?);
+        }
+    }
+    boot.context("no ramdisk has a boot.json")
+}
+
+async fn file(url: &str) -> Result<Vec<u8>> {
+    if let Some(rest) = url.strip_prefix("tftp://") {
+        let (server, path) = rest.split_once('/').with_context(|| url.to_owned())?;
+        return tftp::fetch(server.parse()?, path, None).await;
+    }
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let answer = client.get(url).send().await?.error_for_status()?;
+    Ok(answer.bytes().await?.to_vec())
+}
+
+async fn agent(shared: &Shared, boot: BootFile) -> Result<()> {
+    super::held(&shared.tokens).push(boot.boot_token.expose().to_vec());
+    let fault = shared.faults().agent;
+    if fault == fault::Agent::NeverStarts {
+        bail!("Kernel panic - not syncing: VFS: Unable to mount root fs");
+    }
+    shared.say(format!("the agent starts: node {}, generation {}", boot.node, boot.generation));
+    let host = Host::default();
+    let mut agent = pin!(agent::run(boot, shared.hardware.clone(), host.clone()));
+    tokio::select! {
+        ended = &mut agent => ended.context("the agent ended")?,
+        () = touched(shared), if fault != fault::Agent::Well => {
+            shared.say(format!("the agent is at work: {fault:?}"));
+            match fault {
+                fault::Agent::DiesAtWork => host.stop(),
+                // It stays where it is: its connection stands, and nobody looks at it.
+                fault::Agent::Well | fault::Agent::NeverStarts | fault::Agent::MuteAtWork => {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Until the disk is written to.
+async fn touched(shared: &Shared) {
+    let written = || std::fs::metadata(shared.disk()).map(|disk| (disk.mtime(), disk.mtime_nsec())).ok();
+    let before = written();
+    while written() == before {
+        sleep(LOOK).await;
+    }
+}
+
+/// The deployed system: it finds its config drive, asks for its address and phones home.
+async fn system(shared: &Shared) -> Result<()> {
+    let path = shared.disk();
+    ensure!(path.exists() && disk::boots(&path)?, "no bootable device");
+    shared.say("booting from the disk".to_owned());
+    let home = disk::phone_home(&path)?;
+    address(shared, Client::System, Offers::Take).await?.context("the system got no address")?;
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    client.post(&home).send().await?.error_for_status()?;
+    shared.say(format!("phoned home to {}", home.rsplit_once('/').map_or("", |(public, _)| public)));
+    Ok(())
+}
+
+/// Has no address, asks for one and takes it.
+async fn address(shared: &Shared, client: Client, offers: Offers) -> Result<Option<Answer>> {
+    shared.forget_address().await?;
+    let mut xid = [0; 4];
+    getrandom::fill(&mut xid)?;
+    let mac = Mac(shared.mac.octets());
+    let uuid = (client != Client::System).then_some(shared.uuid);
+    let mut ask = Ask { client, mac, xid: u32::from_be_bytes(xid), secs: 0, uuid, relay: None };
+    let Some(given) = dhcp::lease(NIC, &mut ask, offers).await? else { return Ok(None) };
+    let prefix = given.netmask.map_or(24, |mask: Ipv4Addr| mask.to_bits().leading_ones());
+    shared.ip(format!("addr add {}/{prefix} dev {NIC}", given.address)).await?;
+    shared.say(format!("{client:?} has {}, file {:?}", given.address, given.file));
+    Ok(Some(given))
+}

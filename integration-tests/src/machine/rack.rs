@@ -1,0 +1,75 @@
+//! A rack of simulated machines: the same switch and the same place for services as [`crate::rack`] has.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::{Machine, Spec};
+use crate::rack::namespace::Namespace;
+use crate::rack::{Services, down_by_tag, plan::check_tag, prefix, switch};
+
+/// The most machines that the addresses suffice for.
+const MOST: usize = 89;
+
+/// A rack of simulated machines. It is taken down when it is dropped.
+#[derive(Debug)]
+pub struct SimulatedRack {
+    tag: String,
+    /// Where the services are to run.
+    pub services: Services,
+    machines: Vec<Machine>,
+}
+
+impl SimulatedRack {
+    /// Brings up machines that are off, named `n1` and so on. What an earlier rack of this tag left is taken down first.
+    ///
+    /// # Errors
+    /// Not root, or a program is missing.
+    pub fn up(tag: &str, state: &Path, machines: &[Spec]) -> Result<Self> {
+        check_tag(tag)?;
+        anyhow::ensure!(machines.len() <= MOST, "a rack has at most {MOST} machines");
+        down_by_tag(tag)?;
+        let mut rack = Self { tag: tag.to_owned(), services: Services::usual(tag), machines: vec![] };
+        let switch = switch(tag);
+        rack.services.build(&switch)?;
+        let bmcs = Namespace::named(&format!("{}bmc", prefix(tag)));
+        bmcs.create()?;
+        bmcs.cable("bmc0", &switch, "o-bmc", "br-oob")?;
+        for (number, spec) in (1..).zip(machines) {
+            let folder = state.join(format!("n{number}"));
+            fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+            let nic = Namespace::named(&format!("{}n{number}", prefix(tag)));
+            rack.machines.push(Machine::build(number, spec, folder, nic, &bmcs, &switch)?);
+        }
+        Ok(rack)
+    }
+
+    /// The services' namespace.
+    pub fn place(&self) -> Namespace {
+        Namespace::named(&self.services.namespace)
+    }
+
+    /// All machines, `n1` first.
+    pub fn machines(&self) -> &[Machine] {
+        &self.machines
+    }
+
+    /// The machine of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn machine(&self, name: &str) -> Result<&Machine> {
+        self.machines.iter().find(|machine| machine.name == name).with_context(|| format!("no machine {name}"))
+    }
+}
+
+impl Drop for SimulatedRack {
+    fn drop(&mut self) {
+        // Their threads are in the namespaces: first those.
+        self.machines.clear();
+        if let Err(error) = down_by_tag(&self.tag) {
+            eprintln!("the rack stays up: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Reading the script that iPXE is given: which files each try wants.
+
+/// A file that the script has fetched, and the name that it gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// `vmlinuz`, `token.cpio`, `initrd.img`.
+    pub name: String,
+    /// Where it is, over http: or tftp:.
+    pub url: String,
+}
+
+/// The script's tries, in order: each is the files between one label and the next. A label without any is no try.
+pub fn tries(script: &str) -> Vec<Vec<File>> {
+    let mut tries = vec![vec![]];
+    for line in script.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match *words.as_slice() {
+            [label] if label.starts_with(':') => tries.push(vec![]),
+            ["kernel" | "initrd", "--name", name, url, ..] => {
+                let file = File { name: name.to_owned(), url: url.to_owned() };
+                tries.last_mut().into_iter().for_each(|files| files.push(file.clone()));
+            }
+            _ => {}
+        }
+    }
+    tries.retain(|files| !files.is_empty());
+    tries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_label_of_a_script_is_a_try() {
+        let script = "#!ipxe\n:again\n:from0\nimgfree\nkernel --name vmlinuz http://a/k initrd=x || goto from1\n\
+                      initrd --name x http://a/x || goto from1\nboot || goto from1\n\
+                      :from1\nkernel --name vmlinuz tftp://b/k || goto from2\n:from2\nsleep 3\ngoto again\n";
+        let names: Vec<Vec<String>> =
+            tries(script).into_iter().map(|files| files.into_iter().map(|file| file.url).collect()).collect();
+        assert_eq!(names, [vec!["http://a/k", "http://a/x"], vec!["tftp://b/k"]]);
+    }
+}

@@ -1,0 +1,72 @@
+//! Reading a file by TFTP, as firmware does.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Result, bail};
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, sleep_until};
+use wire_tftp::{Fetch, FetchEnd, Fetched, Wish};
+
+/// No boot file is larger.
+const LARGEST: usize = 256 << 20;
+/// Octets of a block, as PXE firmware asks for.
+const BLOCK: u16 = 1432;
+const PORT: u16 = 69;
+
+/// Asks for a file's size and hangs up, as PXE firmware does before it fetches.
+///
+/// # Errors
+/// The server is silent or has no such file.
+pub async fn probe(server: Ipv4Addr, file: &str) -> Result<()> {
+    let mut fetch = Fetch::probe(file, Instant::now());
+    match drive(server, &mut fetch, None).await? {
+        FetchEnd::Probed => Ok(()),
+        end => bail!("tftp://{server}/{file}: {end:?}"),
+    }
+}
+
+/// Fetches a file. After `silent_after` datagrams of the server it says nothing more and never returns.
+///
+/// # Errors
+/// The server is silent or has no such file.
+pub async fn fetch(server: Ipv4Addr, file: &str, silent_after: Option<u32>) -> Result<Vec<u8>> {
+    let wish = Wish { block_size: Some(BLOCK), size: Some(0), ..Wish::default() };
+    let mut fetch = Fetch::new(file, wish, LARGEST, Instant::now());
+    match drive(server, &mut fetch, silent_after).await? {
+        FetchEnd::Complete => Ok(fetch.content().to_vec()),
+        end => bail!("tftp://{server}/{file}: {end:?}"),
+    }
+}
+
+async fn drive(server: Ipv4Addr, fetch: &mut Fetch<Instant>, silent_after: Option<u32>) -> Result<FetchEnd> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    let mut peer = SocketAddr::from((server, PORT));
+    let (mut buffer, mut heard) = ([0; 2048], 0_u32);
+    loop {
+        while let Some(fetched) = fetch.poll() {
+            match fetched {
+                Fetched::Send(bytes) => drop(socket.send_to(&bytes, peer).await?),
+                Fetched::Done(end) => return Ok(end),
+            }
+        }
+        let deadline = fetch.deadline().unwrap_or_else(Instant::now);
+        tokio::select! {
+            () = sleep_until(deadline) => fetch.expire(Instant::now()),
+            got = socket.recv_from(&mut buffer) => {
+                let (size, from) = got?;
+                // The first answer comes from the port that the transfer has from here on (RFC 1350 §4).
+                if peer.port() == PORT && from.ip() == peer.ip() {
+                    peer = from;
+                }
+                if from != peer {
+                    continue;
+                }
+                if silent_after.is_some_and(|most| heard >= most) {
+                    std::future::pending::<()>().await;
+                }
+                heard += 1;
+                let _malformed = fetch.receive(Instant::now(), buffer.get(..size).unwrap_or_default());
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The whole mesh as an operator runs it: the binary `ironmesh up`, in a rack's namespace for services.
+
+mod api;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
+
+pub use self::api::{Api, Failed, enrolment};
+use crate::rack::Services;
+use crate::rack::daemon::Daemon;
+use crate::rack::namespace::Namespace;
+use crate::rack::wait;
+
+/// `ironmesh up` gives its services a minute.
+const START: Duration = Duration::from_secs(75);
+/// It gives its services 15 s and etcd 10 s.
+const STOP: Duration = Duration::from_secs(30);
+
+/// How a mesh is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Replicas of every rack service: 1 or 2, as many as there are addresses.
+    pub replicas: u8,
+    /// Folders that images may lie in.
+    pub files_from: Vec<PathBuf>,
+    /// Keys of the scheduler's own table, such as `boot=4s`.
+    pub scheduler: Vec<String>,
+    /// What is logged.
+    pub log: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { replicas: 1, files_from: vec![], scheduler: vec![], log: "info".to_owned() }
+    }
+}
+
+/// A running mesh. It is taken down when it is dropped.
+#[derive(Debug)]
+pub struct Mesh {
+    data: PathBuf,
+    place: Namespace,
+    up: Daemon,
+}
+
+impl Mesh {
+    /// Brings it up, and returns when it says that it is ready.
+    ///
+    /// # Errors
+    /// The program is not built, or does not come up: then what it said.
+    pub fn up(services: &Services, data: &Path, options: &Options) -> Result<Self> {
+        fs::create_dir_all(data).with_context(|| data.display().to_string())?;
+        let place = Namespace::named(&services.namespace);
+        let mut command = place.command(&program()?.display().to_string());
+        command.args(["up", "--data"]).arg(data).args(["--replicas", &options.replicas.to_string()]);
+        command.args(["--network", &services.interface, "--range", "10.77.1.100-10.77.1.199", "--log", &options.log]);
+        for address in services.addresses.iter().take(options.replicas.into()) {
+            command.args(["--address", &address.to_string()]);
+        }
+        for folder in &options.files_from {
+            command.arg("--files-from").arg(folder);
+        }
+        for setting in &options.scheduler {
+            command.args(["--scheduler", setting]);
+        }
+        let up = Daemon::spawn(command, &data.join("up.log"), &data.join("up.record"))?;
+        let mesh = Self { data: data.to_owned(), place, up };
+        wait::until("the mesh to be ready", START, || {
+            let said = mesh.log("up")?;
+            ensure!(mesh.up.alive(), "ironmesh up ended: {said}");
+            Ok(said.lines().any(|line| line.starts_with("ready")).then_some(()))
+        })?;
+        Ok(mesh)
+    }
+
+    /// Its API. To be called, and used, inside the services' namespace: the scheduler listens on its loopback.
+    ///
+    /// # Errors
+    /// The certificates can not be read.
+    pub fn api(&self) -> Result<Api> {
+        Api::open(&self.data.join("client.toml"))
+    }
+
+    /// What `up` or a service such as `power-service-1` has logged.
+    ///
+    /// # Errors
+    /// It can not be read.
+    pub fn log(&self, name: &str) -> Result<String> {
+        let path = match name {
+            "up" | "etcd" => self.data.join(format!("{name}.log")),
+            service => self.data.join(service).join("log"),
+        };
+        fs::read_to_string(&path).with_context(|| path.display().to_string())
+    }
+
+    /// The pids of all that runs of it.
+    ///
+    /// # Errors
+    /// ip(8) cannot be run.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        // Called from inside, ip(8) lists itself: whoever is gone by now does not count.
+        Ok(self.place.pids()?.into_iter().filter(|pid| Daemon::of(*pid).is_ok()).collect())
+    }
+
+    /// Ends it as an operator would, by SIGTERM, and sees that nothing is left.
+    ///
+    /// # Errors
+    /// It does not end in time, or leaves something running.
+    pub fn down(&self) -> Result<()> {
+        if self.up.alive() {
+            self.up.signal(Signal::TERM)?;
+        }
+        wait::until("the mesh to end", STOP, || Ok((!self.up.alive()).then_some(())))?;
+        self.up.end()?;
+        let left = self.pids()?;
+        ensure!(left.is_empty(), "the mesh left running: {left:?}");
+        Ok(())
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        if self.up.alive() {
+            // After a failed test nobody waits for it to end in order: its children end with it.
+            drop(self.up.signal(Signal::KILL));
+            drop(self.up.end());
+        }
+    }
+}
+
+/// The binary beside the test's own.
+fn program() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let profile = own.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent);
+    let program = profile.or_else(|| own.parent()).context("this program is nowhere")?.join("ironmesh");
+    if !program.exists() {
+        bail!("{} is not there: cargo build -p ironmesh", program.display());
+    }
+    Ok(program)
+}

@@ -1,0 +1,178 @@
+//! Machines, BMCs and images that are not as they should be: the node rests in the right state, and says why and what
+//! to do. Needs root and the packages of `scripts/test`; `ironmesh` must be built.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
+use anyhow::Result;
+use integration_tests::lab::{IMAGE, Lab, PATIENCE};
+use integration_tests::machine::fault::{Agent, Bmc, Boot};
+use integration_tests::machine::{Faults, Spec, is_blank};
+use integration_tests::mesh::{Api, Failed, Options, enrolment};
+use proto::api::v1::{CreateNodeRequest, UpdateNodeRequest};
+
+/// Limits of a scheduler that gives up soon.
+fn hasty() -> Options {
+    let scheduler = ["verify=8s", "boot=8s", "boots=1", "agent=6s"].map(str::to_owned).into();
+    Options { scheduler, ..Options::default() }
+}
+
+fn broken(faults: Faults) -> Spec {
+    Spec { faults, ..Spec::default() }
+}
+
+/// It rests in this state because of this, and says what to do.
+#[track_caller]
+fn assert_failed(failed: &Failed, state: &str, cause: &str) {
+    assert_eq!((failed.state.as_str(), failed.cause.as_str()), (state, cause), "{failed:#?}");
+    assert!(failed.text.len() > 10 && failed.next_step.len() > 20, "{failed:#?}");
+}
+
+/// All machines, ready for use.
+async fn provide_all(api: &Api, lab: &Lab) -> Result<()> {
+    let lives = lab.rack().machines().iter().map(|machine| {
+        let mut api = api.clone();
+        async move {
+            api.enrol(machine).await?;
+            api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await?;
+            api.bring(&machine.name, "provide", "", "available", PATIENCE).await
+        }
+    });
+    futures::future::try_join_all(lives).await.map(drop)
+}
+
+#[test]
+fn each_place_where_a_boot_stops_is_named_and_a_healthy_one_beside_it_is_not_blamed() {
+    let boot = |boot| broken(Faults { boot, ..Faults::default() });
+    let places = [
+        (boot(Boot::NoDhcp), "NO_DHCP"),
+        (boot(Boot::IgnoresOffers), "DHCP_NOT_TAKEN"),
+        (boot(Boot::TftpSilentAfter(5)), "TFTP_BLOCKED"),
+        (boot(Boot::StopsAfterScript), "HTTP_BLOCKED"),
+        (broken(Faults { agent: Agent::NeverStarts, ..Faults::default() }), "AGENT_MUTE"),
+    ];
+    let specs: Vec<Spec> = places.iter().map(|(spec, _)| spec.clone()).chain([Spec::default()]).collect();
+    let lab = Lab::up("tplaces", &specs, hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        provide_all(&api, lab).await?;
+        for machine in lab.rack().machines() {
+            api.ask(&machine.name, "deploy", IMAGE).await?;
+        }
+        let healthy = api.reach("n6", "active", PATIENCE).await?.observed.unwrap();
+        assert_eq!((healthy.diagnosis.as_str(), healthy.last_failure), ("", None));
+        for (machine, (_, cause)) in lab.rack().machines().iter().zip(&places) {
+            assert_failed(&api.fails(&machine.name, PATIENCE).await?, "deploy failed", cause);
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_bmc_that_is_deaf_or_knows_another_password_is_told_apart() {
+    let deaf = broken(Faults { bmc: Bmc::Deaf, ..Faults::default() });
+    let lab = Lab::up("tbmcs", &[deaf, Spec::default()], hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        let [deaf, other] = [lab.machine("n1")?, lab.machine("n2")?];
+        api.enrol(deaf).await?;
+        let wrong = CreateNodeRequest { bmc_password: "wrong".to_owned(), ..enrolment(other) };
+        api.nodes.create_node(wrong).await?;
+        for node in ["n1", "n2"] {
+            api.ask(node, "manage", "").await?;
+        }
+        assert_failed(&api.fails("n2", PATIENCE).await?, "enroll", "BMC_PASSWORD");
+        assert_failed(&api.fails("n1", PATIENCE).await?, "enroll", "BMC_SILENT");
+
+        // What the next step says is what helps.
+        deaf.set_faults(Faults::default());
+        let right = UpdateNodeRequest {
+            node: "n2".to_owned(),
+            bmc_password: Some(other.password()),
+            ..UpdateNodeRequest::default()
+        };
+        api.nodes.update_node(right).await?;
+        for node in ["n1", "n2"] {
+            let node = api.bring(node, "manage", "", "manageable", PATIENCE).await?;
+            assert_eq!(node.observed.unwrap().last_failure, None);
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_password_that_was_changed_at_the_bmc_fails_the_deployment_until_it_is_set() {
+    let lab = Lab::up("tpass", &[Spec::default()], hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        provide_all(&api, lab).await?;
+        lab.machine("n1")?.set_password("another");
+        api.ask("n1", "deploy", IMAGE).await?;
+        assert_failed(&api.fails("n1", PATIENCE).await?, "deploy failed", "BMC_PASSWORD");
+
+        let bmc_password = Some("another".to_owned());
+        let node = "n1".to_owned();
+        api.nodes.update_node(UpdateNodeRequest { node, bmc_password, ..UpdateNodeRequest::default() }).await?;
+        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_agent_that_dies_or_falls_silent_at_work_is_lost() {
+    let lab = Lab::up("tlost", &[Spec::default(), Spec::default()], hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        provide_all(&api, lab).await?;
+        for (node, agent) in [("n1", Agent::DiesAtWork), ("n2", Agent::MuteAtWork)] {
+            lab.machine(node)?.set_faults(Faults { agent, ..Faults::default() });
+            api.ask(node, "deploy", IMAGE).await?;
+        }
+        for node in ["n1", "n2"] {
+            assert_failed(&api.fails(node, PATIENCE).await?, "deploy failed", "AGENT_LOST");
+        }
+        // An agent that is well the next time makes it good.
+        for node in ["n1", "n2"] {
+            lab.machine(node)?.set_faults(Faults::default());
+            api.bring(node, "deploy", IMAGE, "active", PATIENCE).await?;
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_machine_without_a_disk_and_one_with_too_small_a_disk_say_so() {
+    let disks = |disks: &[u64]| Spec { disks: disks.to_vec(), ..Spec::default() };
+    let lab = Lab::up("tdisks", &[disks(&[]), disks(&[4 << 20])], hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        provide_all(&api, lab).await?;
+        for node in ["n1", "n2"] {
+            api.ask(node, "deploy", IMAGE).await?;
+        }
+        assert_failed(&api.fails("n1", PATIENCE).await?, "deploy failed", "NO_DISK");
+        assert_failed(&api.fails("n2", PATIENCE).await?, "deploy failed", "IMAGE_TOO_LARGE");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_image_that_is_another_or_nowhere_is_not_written() {
+    let lab = Lab::up("timages", &[Spec::default(), Spec::default()], hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        provide_all(&api, lab).await?;
+        let (url, _) = lab.file("one", b"one")?;
+        let (nowhere, digest) = lab.file("other", b"other")?;
+        api.register("another", "disk", &url, &digest).await?;
+        let unlike = format!("sha256:{}", "0".repeat(64));
+        api.register("nowhere", "disk", &format!("{nowhere}-gone"), &unlike).await?;
+        for (node, image) in [("n1", "another"), ("n2", "nowhere")] {
+            api.ask(node, "deploy", image).await?;
+        }
+        assert_failed(&api.fails("n1", PATIENCE).await?, "deploy failed", "IMAGE_DIGEST");
+        assert_failed(&api.fails("n2", PATIENCE).await?, "deploy failed", "IMAGE_UNREACHABLE");
+        for machine in lab.rack().machines() {
+            assert!(is_blank(&machine.disk())?);
+        }
+        Ok(())
+    })
+    .unwrap();
+}
