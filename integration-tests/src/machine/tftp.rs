@@ -21,7 +21,9 @@ pub async fn probe(server: Ipv4Addr, file: &str) -> Result<()> {
     let mut fetch = Fetch::probe(file, Instant::now());
     match drive(server, &mut fetch, None).await? {
         FetchEnd::Probed => Ok(()),
-        end => bail!("tftp://{server}/{file}: {end:?}"),
+        end @ (FetchEnd::Complete | FetchEnd::Refused(_) | FetchEnd::Unfit | FetchEnd::Lost) => {
+            bail!("tftp://{server}/{file}: {end:?}")
+        }
     }
 }
 
@@ -34,7 +36,9 @@ pub async fn fetch(server: Ipv4Addr, file: &str, silent_after: Option<u32>) -> R
     let mut fetch = Fetch::new(file, wish, LARGEST, Instant::now());
     match drive(server, &mut fetch, silent_after).await? {
         FetchEnd::Complete => Ok(fetch.content().to_vec()),
-        end => bail!("tftp://{server}/{file}: {end:?}"),
+        end @ (FetchEnd::Probed | FetchEnd::Refused(_) | FetchEnd::Unfit | FetchEnd::Lost) => {
+            bail!("tftp://{server}/{file}: {end:?}")
+        }
     }
 }
 
