@@ -1,6 +1,5 @@
 //! Secrets that have names of their own are looked for wherever they might leak to. Needs root and the packages of
 //! `scripts/test`; `ironmesh` must be built.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
