@@ -1,6 +1,5 @@
 //! Machines, BMCs and images that are not as they should be: the node rests in the right state, and says why and what
 //! to do. Needs root and the packages of `scripts/test`; `ironmesh` must be built.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
 use anyhow::Result;
 use integration_tests::lab::{IMAGE, Lab, PATIENCE};

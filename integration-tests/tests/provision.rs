@@ -1,6 +1,5 @@
 //! The life of machines, from enrolled to active and back: the whole mesh as one runs it, and simulated machines.
 //! Needs root and the packages of `scripts/test`; `ironmesh` must be built.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
 use std::collections::BTreeSet;
 

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 use wire_tftp::{Fetch, FetchEnd, Fetched, Wish};
@@ -19,12 +19,9 @@ const PORT: u16 = 69;
 /// The server is silent or has no such file.
 pub async fn probe(server: Ipv4Addr, file: &str) -> Result<()> {
     let mut fetch = Fetch::probe(file, Instant::now());
-    match drive(server, &mut fetch, None).await? {
-        FetchEnd::Probed => Ok(()),
-        end @ (FetchEnd::Complete | FetchEnd::Refused(_) | FetchEnd::Unfit | FetchEnd::Lost) => {
-            bail!("tftp://{server}/{file}: {end:?}")
-        }
-    }
+    let end = drive(server, &mut fetch, None).await?;
+    ensure!(end == FetchEnd::Probed, "tftp://{server}/{file}: {end:?}");
+    Ok(())
 }
 
 /// Fetches a file. After `silent_after` datagrams of the server it says nothing more and never returns.
@@ -34,12 +31,9 @@ pub async fn probe(server: Ipv4Addr, file: &str) -> Result<()> {
 pub async fn fetch(server: Ipv4Addr, file: &str, silent_after: Option<u32>) -> Result<Vec<u8>> {
     let wish = Wish { block_size: Some(BLOCK), size: Some(0), ..Wish::default() };
     let mut fetch = Fetch::new(file, wish, LARGEST, Instant::now());
-    match drive(server, &mut fetch, silent_after).await? {
-        FetchEnd::Complete => Ok(fetch.content().to_vec()),
-        end @ (FetchEnd::Probed | FetchEnd::Refused(_) | FetchEnd::Unfit | FetchEnd::Lost) => {
-            bail!("tftp://{server}/{file}: {end:?}")
-        }
-    }
+    let end = drive(server, &mut fetch, silent_after).await?;
+    ensure!(end == FetchEnd::Complete, "tftp://{server}/{file}: {end:?}");
+    Ok(fetch.content().to_vec())
 }
 
 async fn drive(server: Ipv4Addr, fetch: &mut Fetch<Instant>, silent_after: Option<u32>) -> Result<FetchEnd> {
