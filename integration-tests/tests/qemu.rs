@@ -1,7 +1,6 @@
 //! Real firmware: QEMU machines with SeaBIOS and OVMF behind `ipmi_sim` BMCs, network-booted, written and brought up by
 //! the whole mesh as an operator runs it; and foreign clients that look at it. Needs root, what `scripts/test` installs
 //! and builds (target/test), and the `ironmesh` binary.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
 use std::{
     fs,
