@@ -175,3 +175,22 @@ fn an_image_that_is_another_or_nowhere_is_not_written() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_rack_without_its_ramdisk_boots_nobody_and_says_what_is_missing() {
+    let lab = Lab::up("tnoram", &[Spec::default()], hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        provide_all(&api, lab).await?;
+        api.boots_from("kernel", "").await?;
+        api.ask("n1", "deploy", IMAGE).await?;
+        let failed = api.fails("n1", PATIENCE).await?;
+        assert_failed(&failed, "deploy failed", "RAMDISK_MISSING");
+        assert!(failed.text.contains("ramdisk"), "{failed:?}");
+        assert_eq!(lab.machine("n1")?.mutations().len(), 0, "nothing was switched on for a boot that can not be");
+        // With the ramdisk back the same request goes through.
+        api.boots_from("kernel", "ramdisk").await?;
+        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        Ok(())
+    })
+    .unwrap();
+}
