@@ -1,4 +1,4 @@
-# Sourced by ramdisk and image: Debian packages, unpacked into a cache; kernel modules; initramfs archives.
+# Sourced by ramdisk, image and image-debian: Debian packages, unpacked into a cache; kernel modules; initramfs archives.
 # shellcheck shell=bash
 
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
@@ -14,7 +14,7 @@ fail() { say "$*"; exit 1; }
 need() { # tool...: says which Debian packages are missing
   local tool missing=()
   for tool; do PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$tool"); done
-  [ ${#missing[@]} = 0 ] || fail "missing: ${missing[*]} (Debian: apt-get install cpio kmod mtools dosfstools gdisk syslinux syslinux-common systemd-boot-efi gzip)"
+  [ ${#missing[@]} = 0 ] || fail "missing: ${missing[*]} (Debian: apt-get install cpio kmod mtools dosfstools gdisk syslinux syslinux-common systemd-boot-efi gzip e2fsprogs mmdebstrap)"
 }
 PATH=$PATH:/usr/sbin:/sbin
 
