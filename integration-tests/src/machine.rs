@@ -124,7 +124,9 @@ impl Machine {
         bmcs.ip(&format!("addr add {bmc_address}/24 dev bmc0"))?;
         let mut uuid = [0x44; 16];
         uuid[15] = number;
-        let hardware = agent::machine::lay_out(&folder, &hardware(&name, mac, uuid, &spec.disks))?;
+        let mut hardware = agent::machine::lay_out(&folder, &hardware(&name, mac, uuid, &spec.disks))?;
+        // A test that waits for it to give up does not wait for minutes.
+        hardware.patience.idle = Duration::from_secs(5);
         let shared = Arc::new(Shared {
             folder,
             nic: nic.clone(),
@@ -155,6 +157,25 @@ impl Machine {
     pub fn press_power(&self) -> Result<()> {
         held(&self.shared.board).set_power(Power::On);
         self.button.send(Turn::On).context("the machine has ended")
+    }
+
+    /// Pulls its power: it is off at once, and its BMC was not asked.
+    ///
+    /// # Errors
+    /// Its thread has ended.
+    pub fn cut_power(&self) -> Result<()> {
+        held(&self.shared.board).set_power(Power::Off);
+        self.button.send(Turn::Off).context("the machine has ended")
+    }
+
+    /// Loses everything that it sends to this TCP port, until its rack is taken down.
+    ///
+    /// # Errors
+    /// What nft(8) says.
+    pub fn lose_tcp(&self, port: u16) -> Result<()> {
+        let chain = "add table ip lose; add chain ip lose out { type filter hook output priority 0; }";
+        let rule = format!("add rule ip lose out tcp dport {port} drop");
+        self.shared.nic.run(&["nft", &format!("{chain}; {rule}")]).map(drop)
     }
 
     /// Waits until it has said something with these words in it.

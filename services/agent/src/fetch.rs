@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes};
 use reqwest::{Client, Response, StatusCode, header};
 use tokio::{
     sync::mpsc,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::error::Trouble;
@@ -17,22 +17,22 @@ pub(crate) const WAITING: usize = 16;
 const PROGRESS: u64 = 1 << 20;
 
 /// How long we try.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
-    /// Tries after one another without progress; with the pauses, about two minutes.
-    pub(crate) tries: u32,
-    /// The pause after the first of them; it doubles.
-    pub(crate) pause: Duration,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Without progress for this long, and no try is under way any more: the image's servers are gone.
+    pub idle: Duration,
+    /// The pause after the first try without progress; it doubles.
+    pub pause: Duration,
     /// The longest pause.
-    pub(crate) longest: Duration,
-    /// A server that says nothing for this long is gone.
-    pub(crate) silence: Duration,
+    pub longest: Duration,
+    /// A server that says nothing for this long is left for the next one.
+    pub silence: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            tries: 30,
+            idle: Duration::from_secs(120),
             pause: Duration::from_millis(200),
             longest: Duration::from_secs(5),
             silence: Duration::from_secs(15),
@@ -99,7 +99,7 @@ enum Broken {
 impl Transfer {
     async fn run(&mut self, client: &Client, urls: &[String], patience: Patience, far: Far<'_>) -> Result<(), Trouble> {
         let mut turn: VecDeque<&String> = urls.iter().collect();
-        let (mut tries, mut mark) = (0, 0);
+        let (mut tries, mut mark, mut since) = (0_u32, 0, Instant::now());
         loop {
             let url = turn.front().map(|url| (*url).clone()).unwrap_or_default();
             let broken = match self.once(client, &url, patience.silence, far).await {
@@ -107,10 +107,10 @@ impl Transfer {
                 Err(broken) => broken,
             };
             if self.at >= mark + PROGRESS {
-                (tries, mark) = (0, self.at);
+                (tries, mark, since) = (0, self.at, Instant::now());
             }
-            tries += 1;
-            if tries >= patience.tries {
+            tries = tries.saturating_add(1);
+            if since.elapsed() >= patience.idle {
                 let why = service_kit::status::chain(&broken);
                 return Err(Trouble::ServerGone { at: self.at, tries, url, why });
             }

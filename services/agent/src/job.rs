@@ -19,7 +19,7 @@ use crate::{
     config_drive::write_config_drive,
     disks,
     error::Trouble,
-    fetch::{Patience, Piece, Stream, WAITING, fetch},
+    fetch::{Piece, Stream, WAITING, fetch},
     install::{Image, Target, write_image},
     machine::Machine,
     wipe::wipe,
@@ -85,7 +85,7 @@ async fn write_all(
         }
     };
     let urls = order.urls.clone();
-    let (machine, drive) = (machine.clone(), order.config_drive.clone());
+    let (machine, drive, patience) = (machine.clone(), order.config_drive.clone(), machine.patience);
     let name = disk.name.clone();
     let written = notes.clone();
     let writer = task::spawn_blocking(move || {
@@ -101,7 +101,7 @@ async fn write_all(
             id,
         )
     });
-    fetch(client, &urls, Patience::default(), pieces, &mut far).await;
+    fetch(client, &urls, patience, pieces, &mut far).await;
     if writer.await.map_err(ended)?? {
         note(notes, Mark::ConfigDriveWritten, name, None);
     }

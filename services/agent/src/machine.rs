@@ -11,6 +11,8 @@ use std::{
 #[cfg(any(test, feature = "testing"))]
 pub use fake::lay_out;
 
+pub use crate::fetch::Patience;
+
 /// Longest text that is read of a fact; what is longer is nonsense.
 const LONGEST_FACT: usize = 4096;
 
@@ -23,6 +25,8 @@ pub struct Machine {
     pub disks: PathBuf,
     /// Whether somebody reads what the agent says.
     pub console: Console,
+    /// How long it tries for an image.
+    pub patience: Patience,
 }
 
 /// Where the agent's words go.
@@ -38,13 +42,13 @@ impl Machine {
     /// The machine that this process runs on.
     #[must_use]
     pub fn here() -> Self {
-        Self { root: "/".into(), disks: "/dev".into(), console: Console::Stderr }
+        Self { root: "/".into(), disks: "/dev".into(), console: Console::Stderr, patience: Patience::default() }
     }
 
     /// A machine made of files: facts in `root/sys` and `root/proc`, disks in `root/dev`.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), disks: root.join("dev"), console: Console::Mute }
+        Self { root: root.to_owned(), disks: root.join("dev"), console: Console::Mute, patience: Patience::default() }
     }
 
     /// Says something on the machine's console.
