@@ -27,15 +27,15 @@ pub struct Options {
     pub replicas: u8,
     /// Folders that images may lie in.
     pub files_from: Vec<PathBuf>,
-    /// Keys of the scheduler's own table, such as `boot=4s`.
-    pub scheduler: Vec<String>,
+    /// Keys of the services' own tables, such as `scheduler.boot=4s`.
+    pub set: Vec<String>,
     /// What is logged.
     pub log: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replicas: 1, files_from: vec![], scheduler: vec![], log: "info".to_owned() }
+        Self { replicas: 1, files_from: vec![], set: vec![], log: "info".to_owned() }
     }
 }
 
@@ -64,8 +64,8 @@ impl Mesh {
         for folder in &options.files_from {
             command.arg("--files-from").arg(folder);
         }
-        for setting in &options.scheduler {
-            command.args(["--scheduler", setting]);
+        for setting in &options.set {
+            command.args(["--set", setting]);
         }
         let up = Daemon::spawn(command, &data.join("up.log"), &data.join("up.record"))?;
         let mesh = Self { data: data.to_owned(), place, up };

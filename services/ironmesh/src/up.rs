@@ -66,10 +66,10 @@ pub(crate) struct Options {
     /// What is logged, as an EnvFilter.
     #[arg(long, default_value = "info", value_name = "FILTER")]
     pub(crate) log: String,
-    /// A key of the scheduler-service's own table, such as boot=4s or boots=1; may be given more than once. For tests,
-    /// which can not wait as long as operators.
-    #[arg(long, hide = true, value_name = "KEY=VALUE", value_parser = plan::setting)]
-    pub(crate) scheduler: Vec<(String, serde_json::Value)>,
+    /// A key of a service's own table, such as power.poll=30s or scheduler.boots=1; may be given more than once. The
+    /// keys are those of the files in deploy/config.
+    #[arg(long, value_name = "TABLE.KEY=VALUE", value_parser = plan::setting)]
+    pub(crate) set: Vec<plan::Setting>,
 }
 
 /// Runs until it is asked to stop.

@@ -5,9 +5,10 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
-use service_kit::config::{Common, print};
+use serde::{Serialize, de::DeserializeOwned};
+use service_kit::config::{Common, Config as Configured, print};
 
 use super::{Options, certs::Certs, child::Child};
 
@@ -47,7 +48,7 @@ fn child(
         Service::Power => {
             let power =
                 power_service::Power { bind: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), ..Default::default() };
-            print(&power_service::Config { service: common, power })
+            told(&power_service::Config { service: common, power }, &options.set)?
         }
         Service::Pxe => {
             let pxe = pxe_service::Pxe {
@@ -56,41 +57,49 @@ fn child(
                 http_port: at(BOOT_FILES).port(),
                 ..Default::default()
             };
-            print(&pxe_service::Config { service: common, pxe })
+            told(&pxe_service::Config { service: common, pxe }, &options.set)?
         }
         Service::Storage => {
             let files_from = options.files_from.clone();
             let storage = storage_service::Storage { http: at(IMAGES), files_from };
-            print(&storage_service::Config { service: common, storage })
+            told(&storage_service::Config { service: common, storage }, &options.set)?
         }
         Service::Inventory => {
             let inventory = inventory_service::Inventory { agents: at(AGENTS) };
-            print(&inventory_service::Config { service: common, inventory })
+            told(&inventory_service::Config { service: common, inventory }, &options.set)?
         }
-        Service::Scheduler => {
-            let scheduler = scheduler(&options.scheduler).context("--scheduler")?;
-            print(&scheduler_service::Config { service: common, scheduler })
-        }
+        Service::Scheduler => told(&scheduler_service::Config { service: common, ..Default::default() }, &options.set)?,
     };
     Ok(Child { name, service, data, config })
 }
 
-/// Reads `KEY=VALUE`; a value of digits alone is a number.
-pub(crate) fn setting(text: &str) -> Result<(String, serde_json::Value)> {
-    let (key, value) = text.split_once('=').context("must be KEY=VALUE, such as boot=4s")?;
-    let value = value.parse::<u32>().map_or_else(|_| value.into(), Into::into);
-    Ok((key.to_owned(), value))
+/// A key of a service's own table, set otherwise than by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    table: String,
+    key: String,
+    value: serde_json::Value,
 }
 
-/// The scheduler-service's table with what was set otherwise; a key that it does not have is named with those it has.
-fn scheduler(settings: &[(String, serde_json::Value)]) -> Result<scheduler_service::Scheduler> {
-    let mut table = serde_json::to_value(scheduler_service::Scheduler::default())?;
-    for (key, value) in settings {
-        if let Some(table) = table.as_object_mut() {
+/// Reads `TABLE.KEY=VALUE`; a value of digits alone is a number.
+pub(crate) fn setting(text: &str) -> Result<Setting> {
+    let words = text.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));
+    let ((table, key), value) = words.context("must be TABLE.KEY=VALUE, such as power.poll=30s")?;
+    let tables = ["power", "pxe", "storage", "inventory", "scheduler"];
+    ensure!(tables.contains(&table), "no service has a table [{table}]; there are {}", tables.join(", "));
+    let value = value.parse::<u32>().map_or_else(|_| value.into(), Into::into);
+    Ok(Setting { table: table.to_owned(), key: key.to_owned(), value })
+}
+
+/// A configuration as text, with what was set otherwise; a key that its table does not have is named with those it has.
+fn told<C: Configured + Serialize + DeserializeOwned>(config: &C, settings: &[Setting]) -> Result<String> {
+    let mut whole = serde_json::to_value(config)?;
+    for Setting { table, key, value } in settings {
+        if let Some(table) = whole.get_mut(table).and_then(serde_json::Value::as_object_mut) {
             table.insert(key.clone(), value.clone());
         }
     }
-    Ok(serde_json::from_value(table)?)
+    Ok(print(&serde_json::from_value::<C>(whole).context("--set")?))
 }
 
 fn common(options: &Options, certs: &Certs, etcd: &str, service: Service, data: &Path) -> Common {
@@ -111,18 +120,20 @@ fn common(options: &Options, certs: &Certs, etcd: &str, service: Service, data: 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn a_key_of_the_scheduler_can_be_set_and_a_wrong_one_is_named() {
-        let set = |texts: &[&str]| scheduler(&texts.iter().map(|text| setting(text).unwrap()).collect::<Vec<_>>());
-        let table = set(&["boot=4s", "boots=1"]).unwrap();
-        assert_eq!((table.boot, table.boots), (Duration::from_secs(4), 1));
-        let default = scheduler_service::Scheduler::default();
-        assert_eq!(table.agent, default.agent);
-        assert!(set(&["boost=4s"]).unwrap_err().to_string().contains("`boost`"));
-        setting("boot").unwrap_err();
+    fn a_key_of_a_service_can_be_set_and_a_wrong_one_is_named() {
+        let told = |texts: &[&str]| {
+            let settings: Vec<_> = texts.iter().map(|text| setting(text).unwrap()).collect();
+            told(&scheduler_service::Config::default(), &settings)
+        };
+        let text = told(&["scheduler.boot=4s", "scheduler.boots=1", "power.poll=1s"]).unwrap();
+        assert!(text.contains("boot = \"4s\"") && text.contains("boots = 1") && !text.contains("poll"), "{text}");
+        let wrong = told(&["scheduler.boost=4s"]).unwrap_err();
+        assert!(format!("{wrong:#}").contains("`boost`"), "{wrong:#}");
+        for text in ["boot=4s", "power.poll", "sheduler.boot=4s"] {
+            setting(text).unwrap_err();
+        }
     }
 }
