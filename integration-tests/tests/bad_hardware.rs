@@ -10,8 +10,9 @@ use proto::api::v1::{CreateNodeRequest, UpdateNodeRequest};
 
 /// Limits of a scheduler that gives up soon.
 fn hasty() -> Options {
-    let scheduler = ["verify=8s", "boot=8s", "boots=1", "agent=6s"].map(str::to_owned).into();
-    Options { scheduler, ..Options::default() }
+    let limits =
+        ["scheduler.verify=8s", "scheduler.boot=8s", "scheduler.boots=1", "scheduler.agent=6s", "power.poll=1s"];
+    Options { set: limits.map(str::to_owned).into(), ..Options::default() }
 }
 
 fn broken(faults: Faults) -> Spec {
@@ -190,6 +191,75 @@ fn a_rack_without_its_ramdisk_boots_nobody_and_says_what_is_missing() {
         // With the ramdisk back the same request goes through.
         api.boots_from("kernel", "ramdisk").await?;
         api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn power_that_is_lost_at_work_or_while_booting_is_told_from_an_agent_that_is_lost() {
+    let mute = broken(Faults { agent: Agent::MuteAtWork, ..Faults::default() });
+    let deaf = broken(Faults { boot: Boot::IgnoresOffers, ..Faults::default() });
+    let lab = Lab::up("tplug", &[mute, deaf], hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        provide_all(&api, lab).await?;
+        for (node, says) in [("n1", "the agent is at work"), ("n2", "power on")] {
+            api.ask(node, "deploy", IMAGE).await?;
+            lab.machine(node)?.says(says, PATIENCE).await?;
+            lab.machine(node)?.cut_power()?;
+        }
+        for node in ["n1", "n2"] {
+            assert_failed(&api.fails(node, PATIENCE).await?, "deploy failed", "POWER_LOST");
+            let marks = api.marks(node).await?;
+            assert!(marks.iter().any(|(mark, by)| mark == "POWER_OFF" && by.contains("another hand")), "{marks:?}");
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn power_changed_by_hand_on_a_node_at_rest_is_noticed_and_so_is_a_bmc_that_falls_silent() {
+    let lab = Lab::up("thand", &[Spec::default(), Spec::default()], hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        provide_all(&api, lab).await?;
+        let on = i32::from(proto::common::v1::Power::On);
+        lab.machine("n1")?.press_power()?;
+        api.sees("n1", "power on", PATIENCE, |observed| observed.power == on).await?;
+
+        lab.machine("n2")?.set_faults(Faults { bmc: Bmc::Deaf, ..Faults::default() });
+        let seen = api.sees("n2", "trouble", PATIENCE, |observed| observed.last_failure.is_some()).await?;
+        assert_eq!((seen.state.as_str(), seen.last_failure.unwrap().cause.as_str()), ("available", "BMC_SILENT"));
+        lab.machine("n2")?.set_faults(Faults::default());
+        api.sees("n2", "no trouble", PATIENCE, |observed| observed.last_failure.is_none()).await?;
+        // Looking changed nothing.
+        assert_eq!((lab.machine("n1")?.mutations().len(), lab.machine("n2")?.mutations().len()), (0, 0));
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_system_without_a_sign_of_life_two_machines_and_a_lost_image_server_are_named() {
+    let agent = |agent| broken(Faults { agent, ..Faults::default() });
+    let dead = broken(Faults { boot: Boot::DeadSystem, ..Faults::default() });
+    let lab = Lab::up("tlife", &[dead, agent(Agent::CalledByTwo), Spec::default()], hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        let patient = CreateNodeRequest { wait_for_life_seconds: 4, ..enrolment(lab.machine("n1")?) };
+        api.nodes.create_node(patient).await?;
+        for node in ["n2", "n3"] {
+            api.enrol(lab.machine(node)?).await?;
+        }
+        lab.machine("n3")?.lose_tcp(8081)?;
+        for node in ["n1", "n2", "n3"] {
+            api.bring(node, "manage", "", "manageable", PATIENCE).await?;
+            api.bring(node, "provide", "", "available", PATIENCE).await?;
+            api.ask(node, "deploy", IMAGE).await?;
+        }
+        assert_failed(&api.fails("n1", PATIENCE).await?, "deploy failed", "NO_LIFE");
+        assert_failed(&api.fails("n2", PATIENCE).await?, "deploy failed", "TWO_MACHINES");
+        assert_failed(&api.fails("n3", PATIENCE * 2).await?, "deploy failed", "IMAGE_SERVER_GONE");
+        assert!(is_blank(&lab.machine("n3")?.disk())?);
         Ok(())
     })
     .unwrap();

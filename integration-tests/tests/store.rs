@@ -167,5 +167,6 @@ fn seen(claim: &mesh::Claim) -> keyspace::value::PowerSeen {
         seen_at: domain::time::Timestamp::default(),
         seen_by: claim.instance(),
         settled: None,
+        trouble: None,
     }
 }

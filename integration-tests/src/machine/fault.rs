@@ -35,6 +35,8 @@ pub enum Boot {
     TftpSilentAfter(u32),
     /// It takes its script, and nothing that the script names.
     StopsAfterScript,
+    /// What was written to its disk does not come up.
+    DeadSystem,
 }
 
 /// What is wrong with an agent.
@@ -49,4 +51,6 @@ pub enum Agent {
     DiesAtWork,
     /// Its connection stands and it says nothing any more, as soon as it has touched a disk.
     MuteAtWork,
+    /// As soon as it has touched a disk, a second machine calls with the same boot token.
+    CalledByTwo,
 }

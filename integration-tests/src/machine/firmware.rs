@@ -112,13 +112,17 @@ async fn agent(shared: &Shared, boot: BootFile) -> Result<()> {
     }
     shared.say(format!("the agent starts: node {}, generation {}", boot.node, boot.generation));
     let host = Host::default();
-    let mut agent = pin!(agent::run(boot, shared.hardware.clone(), host.clone()));
+    let mut agent = pin!(agent::run(boot.clone(), shared.hardware.clone(), host.clone()));
     tokio::select! {
         ended = &mut agent => ended.context("the agent ended")?,
         () = touched(shared), if fault != fault::Agent::Well => {
             shared.say(format!("the agent is at work: {fault:?}"));
             match fault {
                 fault::Agent::DiesAtWork => host.stop(),
+                // A key of its own, made at its start, is what tells it from the first.
+                fault::Agent::CalledByTwo => {
+                    agent::run(boot, shared.hardware.clone(), host.clone()).await.context("the second agent ended")?;
+                }
                 // It stays where it is: its connection stands, and nobody looks at it.
                 fault::Agent::Well | fault::Agent::NeverStarts | fault::Agent::MuteAtWork => {
                     std::future::pending::<()>().await;
@@ -142,6 +146,7 @@ async fn touched(shared: &Shared) {
 async fn system(shared: &Shared) -> Result<()> {
     let path = shared.disk();
     ensure!(path.exists() && disk::boots(&path)?, "no bootable device");
+    ensure!(shared.faults().boot != fault::Boot::DeadSystem, "Kernel panic - not syncing: no init found");
     shared.say("booting from the disk".to_owned());
     let home = disk::phone_home(&path)?;
     address(shared, Client::System, Offers::Take).await?.context("the system got no address")?;

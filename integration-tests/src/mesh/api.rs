@@ -10,8 +10,8 @@ use proto::api::v1::node_service_client::NodeServiceClient;
 use proto::api::v1::operation_service_client::OperationServiceClient;
 use proto::api::v1::rack_service_client::RackServiceClient;
 use proto::api::v1::{
-    CreateImageRequest, CreateNodeRequest, GetNodeRequest, GetNodeTimelineRequest, Node, ProvisionNodeRequest, Rack,
-    UpdateRackRequest,
+    CreateImageRequest, CreateNodeRequest, GetNodeRequest, GetNodeTimelineRequest, Node, NodeObserved,
+    ProvisionNodeRequest, Rack, UpdateRackRequest,
 };
 use serde::Deserialize;
 use service_kit::client::{Line, line};
@@ -151,6 +151,30 @@ impl Api {
             let rests = observed.operation.is_empty() && observed.last_failure.is_some();
             if rests || begun.elapsed() > patience {
                 bail!("{name} is {:?} and not {state:?} after {:?}: {observed:#?}", observed.state, begun.elapsed());
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Waits for something to be seen of a node; `what` names it.
+    ///
+    /// # Errors
+    /// It was not seen before `patience` is over: then what was.
+    pub async fn sees(
+        &mut self,
+        name: &str,
+        what: &str,
+        patience: Duration,
+        is_so: impl Fn(&NodeObserved) -> bool + Send,
+    ) -> Result<NodeObserved> {
+        let begun = Instant::now();
+        loop {
+            let observed = self.node(name).await?.observed.unwrap_or_default();
+            if is_so(&observed) {
+                return Ok(observed);
+            }
+            if begun.elapsed() > patience {
+                bail!("{what} was not seen of {name} within {patience:?}: {observed:#?}");
             }
             sleep(LOOK).await;
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     failure::{Cause, Failure},
     generation::Generation,
-    power::{Boot, BootDevice, BootMode, Persistence, Power, PowerTarget},
+    power::{Boot, BootDevice, BootMode, Persistence, PowerTarget},
     provision::{Event, Stage, State},
     time::Timestamp,
 };
@@ -44,6 +44,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// The part of an agent's deadline for which a machine that was read off is left to show that it lives.
+const QUIET: u32 = 4;
 
 /// What is wanted of the node now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +84,8 @@ pub enum Progress {
 pub struct Seen {
     /// The BMC's answer to being asked.
     pub bmc: Progress,
-    /// Power as last read, whatever the generation.
-    pub power: Option<Power>,
+    /// Power was last read off, at this time, whatever the generation.
+    pub off_at: Option<Timestamp>,
     /// The power instruction.
     pub power_target: Progress,
     /// The boot decision is minted.
@@ -247,17 +250,22 @@ impl Moment<'_> {
             Err(plan) => return plan,
         };
         let progress = self.seen.last_mark.map_or(on, |mark| mark.max(on));
-        let waiting = self.waiting(Thing::Agent, progress, self.limits.boot);
+        let lost_at = self.power_lost_at(progress);
+        let mut waiting = self.waiting(Thing::Agent, progress, self.limits.boot);
+        waiting.until = lost_at.map_or(waiting.until, |lost| lost.min(waiting.until));
         if self.now < waiting.until {
             return Plan::Wait(waiting);
         }
         if self.wanted.boots_lost + 1 < self.limits.boots {
             return Plan::Step(Event::Again, None);
         }
-        let (cause, text) =
+        let (cause, text) = if lost_at.is_some_and(|lost| lost <= self.now) {
+            (Cause::PowerLost, "the machine lost its power while it booted".to_owned())
+        } else {
             self.seen.diagnosis.clone().unwrap_or_else(|| {
                 (Cause::Deadline, "the machine was told to boot and its agent never called".to_owned())
-            });
+            })
+        };
         self.give_up(cause, format!("{text} (after {} boots)", self.limits.boots))
     }
 
@@ -267,14 +275,16 @@ impl Moment<'_> {
             Progress::Failed(failure) => return Plan::Step(Event::GaveUp, Some(failure.clone())),
             Progress::Unknown | Progress::Underway => {}
         }
-        if self.seen.power == Some(Power::Off) {
-            return self.give_up(Cause::PowerLost, "the machine lost its power while its agent was at work".to_owned());
-        }
         // Life counts from the stage's beginning too: a scheduler that has just taken over has heard nothing yet.
         let heard = self.seen.agent_heard.map_or(self.wanted.since, |heard| heard.max(self.wanted.since));
-        let waiting = self.waiting(Thing::Work, heard, self.limits.agent);
+        let lost_at = self.power_lost_at(heard);
+        let mut waiting = self.waiting(Thing::Work, heard, self.limits.agent);
+        waiting.until = lost_at.map_or(waiting.until, |lost| lost.min(waiting.until));
         if self.now < waiting.until {
             return Plan::Wait(waiting);
+        }
+        if lost_at.is_some_and(|lost| lost <= self.now) {
+            return self.give_up(Cause::PowerLost, "the machine lost its power while its agent was at work".to_owned());
         }
         let text = format!("the agent was last heard {} s ago, at {heard}", self.now.since(heard).as_secs());
         self.give_up(Cause::AgentLost, text)
@@ -298,6 +308,12 @@ impl Moment<'_> {
         }
         let text = format!("the deployed system gave no sign of life within {} s", patience.as_secs());
         self.give_up(Cause::NoLife, text)
+    }
+
+    /// From when on a machine that was read off counts as one that lost its power. A sign of life since then says that
+    /// the BMC is wrong, and firmware may be off for a moment of its own.
+    fn power_lost_at(&self, alive: Timestamp) -> Option<Timestamp> {
+        Some(self.seen.off_at?.max(alive).plus(self.limits.agent / QUIET))
     }
 
     fn power(&self, target: PowerTarget) -> Plan {

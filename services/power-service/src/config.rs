@@ -35,6 +35,9 @@ pub struct Power {
     /// How long a machine may take to shut down when it is asked to.
     #[serde(with = "humantime_serde")]
     pub soft_off: Duration,
+    /// How often each node's power is read without being asked for; 0: never.
+    #[serde(with = "humantime_serde")]
+    pub poll: Duration,
 }
 
 impl Default for Power {
@@ -46,6 +49,7 @@ impl Default for Power {
             instruction: Duration::from_secs(120),
             settle: Duration::from_secs(30),
             soft_off: Duration::from_secs(60),
+            poll: Duration::from_secs(60),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! of those before, reads, and then brings power to the target one journalled command at a time (DESIGN §5). What it
 //! read and how the instruction ended is the node's power record in the store.
 //!
-//! [`control`] decides, [`work`] carries out, [`bmc`] is the seam and [`ipmi`] its hand.
+//! [`control`] decides, [`work`] carries out, [`bmc`] is the seam and [`ipmi`] its hand. [`poll`] looks at power unasked.
 
 mod api;
 mod bmc;
@@ -13,6 +13,7 @@ mod control;
 mod error;
 mod ipmi;
 mod metrics;
+mod poll;
 mod work;
 
 pub use config::{Config, Power};
@@ -39,7 +40,11 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let begun = Box::pin(mesh::begin(&kit, Service::Power, bound.endpoint.clone(), String::new())).await?;
     let ipmi = ipmi::Ipmi::bind(config.power.bind, kit.host.clone()).await?;
     let timeline = service_kit::timeline::Timeline::new(format!("power-service at {}", bound.endpoint));
+    let every = config.power.poll;
     let work = work::Work::new(begun.clone(), ipmi, config.power, timeline.clone(), kit.host.clone())?;
+    if !every.is_zero() {
+        kit.host.spawn(poll::poll(work.clone(), every, kit.host.clone()));
+    }
     let api = api::Api { work, timeline };
     let routes = Routes::new(PowerServiceServer::new(api));
     let _health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;

@@ -16,6 +16,7 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
+    store::Revised,
     value::{Intent, Outcome, PowerSeen, Settled},
 };
 use mesh::{Begun, Claim, Ledger, Mesh, Stake, boottime};
@@ -116,18 +117,77 @@ impl Work {
         Ok((power, words))
     }
 
-    /// Writes what was read, where it is news.
-    async fn note_power(&self, stake: &Stake, power: Power) {
-        let key = key::power(self.rack, stake.node());
+    /// The nodes that this instance owns, that were verified and that no instruction is at work on.
+    pub(crate) fn idle_nodes(&self) -> Vec<NodeId> {
+        let view = self.mesh().view();
+        let paths = view.paths(&key::node_prefix(self.rack));
+        let nodes = paths.iter().filter(|path| path.ends_with("/life")).filter_map(|path| key::node_of(path));
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = nodes.map(|(_, node)| node).filter(|node| !running.contains_key(node) && self.mesh().owns(*node));
+        let is_known =
+            |node: &NodeId| view.get(&key::life(self.rack, *node)).is_some_and(|life| life.value.state.is_verified());
+        idle.filter(is_known).collect()
+    }
+
+    /// Reads a node's power, and writes it where it is news. What is in the way of the read itself, such as an
+    /// instruction that begins, is no fault of the BMC.
+    pub(crate) async fn look_at(&self, node: NodeId) -> Result<(), BmcError> {
+        let Ok(stake) = self.mesh().stake(node) else { return Ok(()) };
+        let Ok(login) = self.login(node) else { return Ok(()) };
+        let looking = async {
+            let mut bmc = self.ipmi.open(&login, &self.limits).await?;
+            let power = bmc.power().await;
+            bmc.close().await;
+            power
+        };
+        let power = tokio::select! {
+            power = looking => power?,
+            () = stake.lost() => return Ok(()),
+        };
+        if !self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&node) {
+            self.note_power(&stake, power).await;
+        }
+        Ok(())
+    }
+
+    /// Writes that the BMC of a node is of no use.
+    pub(crate) async fn note_trouble(&self, node: NodeId, error: &BmcError) {
+        let Ok(stake) = self.mesh().stake(node) else { return };
+        let key = key::power(self.rack, node);
         let read = self.mesh().view().get(&key);
-        if read.as_ref().is_some_and(|read| read.value.power == power) {
+        let Some(before) = read.as_ref().map(|read| &read.value) else { return };
+        let trouble = failure(error.cause(), error.to_string());
+        if before.trouble.as_ref().is_some_and(|known| known.cause == trouble.cause) {
             return;
         }
-        let settled = read.as_ref().and_then(|read| read.value.settled.clone());
+        tracing::warn!(node = %node, cause = trouble.cause.word(), text = trouble.text, "a BMC is of no use");
+        let seen = PowerSeen { trouble: Some(trouble), ..before.clone() };
+        self.note(&stake, read.as_ref(), |_| seen).await;
+    }
+
+    /// Writes what was read, where it is news.
+    async fn note_power(&self, stake: &Stake, power: Power) {
+        let node = stake.node();
+        let read = self.mesh().view().get(&key::power(self.rack, node));
+        let before = read.as_ref().map(|read| &read.value);
+        if before.is_some_and(|before| before.power == power && before.trouble.is_none()) {
+            return;
+        }
+        if before.is_some_and(|before| before.power != power)
+            && let Some(life) = self.mesh().view().get(&key::life(self.rack, node))
+        {
+            let mark = if power == Power::On { Mark::PowerOn } else { Mark::PowerOff };
+            self.timeline.note(node, life.value.generation, mark, "by another hand than ours");
+        }
+        let settled = before.and_then(|before| before.settled.clone());
+        self.note(stake, read.as_ref(), |claim| seen(power, claim, settled)).await;
+    }
+
+    async fn note(&self, stake: &Stake, read: Option<&Revised<PowerSeen>>, seen: impl FnOnce(Claim) -> PowerSeen) {
         let noted = async {
             let claim = self.mesh().claim(stake).await?;
-            let seen = seen(power, claim, settled);
-            let change = self.mesh().fenced(&claim).put(&key, &seen, Expect::same(read.as_ref()))?;
+            let key = key::power(self.rack, stake.node());
+            let change = self.mesh().fenced(&claim).put(&key, &seen(claim), Expect::same(read))?;
             self.mesh().commit(change).await.map(drop)
         };
         if let Err(error) = noted.await {
@@ -315,7 +375,7 @@ impl Work {
 }
 
 fn seen(power: Power, claim: Claim, settled: Option<Settled>) -> PowerSeen {
-    PowerSeen { power, seen_at: clock::now(), seen_by: claim.instance(), settled }
+    PowerSeen { power, seen_at: clock::now(), seen_by: claim.instance(), settled, trouble: None }
 }
 
 fn failure(cause: Cause, text: String) -> Failure {

@@ -124,3 +124,39 @@ fn what_rests_is_left_alone() {
         assert_eq!(plan(&wanted(state), &Seen::default(), &Limits::default(), at(0)), Plan::Rest);
     }
 }
+
+#[test]
+fn a_machine_that_was_read_off_at_work_lost_its_power_unless_its_agent_is_still_heard() {
+    let wanted = wanted(deploying(Stage::Work));
+    let seen = |off: Option<i64>, heard| Seen {
+        off_at: off.map(at),
+        agent_bound: Some(at(0)),
+        agent_heard: Some(at(heard)),
+        ..Seen::default()
+    };
+    let limits = Limits::default();
+    let lost = plan(&wanted, &seen(Some(40), 41), &limits, at(71));
+    assert!(matches!(&lost, Plan::Step(Event::GaveUp, Some(why)) if why.cause == Cause::PowerLost), "{lost:?}");
+    // A BMC that says off while the agent goes on is wrong, and one that says nothing proves nothing.
+    for (seen, now) in [(seen(Some(40), 60), 71), (seen(None, 41), 160)] {
+        assert!(matches!(plan(&wanted, &seen, &limits, at(now)), Plan::Wait(_)), "{seen:?}");
+    }
+    let Plan::Wait(waiting) = plan(&wanted, &seen(Some(40), 41), &limits, at(50)) else { panic!("it waits") };
+    assert_eq!(waiting.until, at(71), "it is looked at again when it counts as lost");
+}
+
+#[test]
+fn a_machine_that_lost_its_power_while_it_booted_is_booted_again_and_in_the_end_said_to_have_lost_it() {
+    let seen = Seen {
+        power_target: Progress::Done(at(0)),
+        off_at: Some(at(10)),
+        diagnosis: Some((Cause::NoDhcp, "no DHCP".to_owned())),
+        ..Seen::default()
+    };
+    let first = wanted(deploying(Stage::Boot));
+    assert!(matches!(plan(&first, &seen, &Limits::default(), at(39)), Plan::Wait(_)));
+    assert_eq!(plan(&first, &seen, &Limits::default(), at(40)), Plan::Step(Event::Again, None));
+    let last = Wanted { boots_lost: 2, ..first };
+    let lost = plan(&last, &seen, &Limits::default(), at(40));
+    assert!(matches!(&lost, Plan::Step(Event::GaveUp, Some(why)) if why.cause == Cause::PowerLost), "{lost:?}");
+}

@@ -165,6 +165,12 @@ impl State {
         }
     }
 
+    /// Whether its BMC has ever answered to the credentials that are kept.
+    #[must_use]
+    pub const fn is_verified(self) -> bool {
+        !matches!(self, Self::Enroll | Self::Verifying | Self::Failed { during: Phase::Verify })
+    }
+
     /// What a person may ask for here.
     #[must_use]
     pub fn verbs(self) -> Vec<Verb> {

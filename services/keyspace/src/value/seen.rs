@@ -17,6 +17,9 @@ pub struct PowerSeen {
     /// The last instruction that came to an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
+    /// Why its BMC is of no use at present, since when. What was read before it still stands above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Failure>,
 }
 
 /// How an instruction ended.

@@ -54,7 +54,7 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
     let life = &record.life.value;
     let entries = shared.hot.boot(record.node, life.generation);
     let diagnosis = looks_stopped(shared, record, &entries).then(|| timeline::diagnose(&entries)).flatten();
-    let failure = life.failure.clone().or_else(|| power_failure(record));
+    let failure = life.failure.clone().or_else(|| power_failure(record)).or_else(|| trouble(record));
     let power = record.power.as_ref();
     let settled = power.and_then(|power| power.settled.as_ref());
     let operation = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
@@ -90,6 +90,11 @@ fn looks_stopped(shared: &Shared, record: &Record, entries: &[timeline::Entry]) 
 fn power_failure(record: &Record) -> Option<Failure> {
     let settled = record.power.as_ref()?.settled.as_ref()?;
     settled.failure.clone().filter(|_| settled.generation == record.life.value.generation)
+}
+
+/// What regular looks at power came to where the BMC is of no use. While an operation runs its own outcome counts.
+fn trouble(record: &Record) -> Option<Failure> {
+    record.power.as_ref()?.trouble.clone().filter(|_| !record.life.value.state.is_busy())
 }
 
 /// What the node waits for, by the same plan that the owner's passes make.

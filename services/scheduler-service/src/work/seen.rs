@@ -3,6 +3,7 @@
 use domain::{
     generation::Generation,
     plan::{Progress, Seen, Wanted},
+    power::Power,
     timeline,
 };
 use keyspace::value::AgentWork;
@@ -35,7 +36,7 @@ pub(crate) fn seen(record: &Record, hot: &Hot) -> Seen {
     let pxe = record.pxe.as_ref().filter(|pxe| pxe.generation == generation);
     Seen {
         bmc: answered.bmc,
-        power: record.power.as_ref().map(|power| power.power),
+        off_at: record.power.as_ref().filter(|power| power.power == Power::Off).map(|power| power.seen_at),
         power_target: power_target(record, generation),
         minted: record.boot.as_ref().is_some_and(|boot| boot.value.generation == generation),
         images: answered.images,
