@@ -27,7 +27,7 @@
 //! | `{r}/journal/{s}/{node}` | [`Journal`] | the claiming service | no |
 //! | `{r}/member/{s}/{instance}` | [`Member`] | itself | its own |
 //! | `{r}/election/{s}` | [`Election`] | the leader | the leader's |
-//! | `{r}/ring/{s}` | [`Ring`] | the leader | no |
+//! | `{r}/ring/{s}` | [`StoredRing`] | the leader | no |
 //! | `{r}/ack/{s}/{instance}` | [`Ack`] | itself | no: the leader deletes stale ones |
 //! | `{r}/dead/{instance}` | [`Dead`] | `ironmesh up`, or its successor | no: the leader deletes stale ones |
 
@@ -37,13 +37,12 @@ use domain::{
     id::{ImageId, InstanceId, NodeId, RackId},
     image::Image,
     net::{BmcAddr, MacAddr},
-    ring::Ring,
     service::Service,
 };
 
 use crate::value::{
     Ack, AgentSeen, BootDecision, Claim, Dead, Election, History, Holder, Incarnation, Intent, Inventory, Journal,
-    Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, UnknownMac,
+    Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, StoredRing, UnknownMac,
 };
 
 /// What every key begins with.
@@ -190,7 +189,7 @@ keys! {
     /// The leader of a service.
     election(scope: Scope, service: Service) -> Election = "{scope}/election/{service}";
     /// The ring of a service.
-    ring(scope: Scope, service: Service) -> Ring = "{scope}/ring/{service}";
+    ring(scope: Scope, service: Service) -> StoredRing = "{scope}/ring/{service}";
     /// The ring that an instance has made its own.
     ack(scope: Scope, service: Service, instance: InstanceId) -> Ack = "{scope}/ack/{service}/{instance}";
     /// An instance that is proven dead.

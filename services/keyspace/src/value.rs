@@ -7,7 +7,9 @@ mod rack;
 mod seen;
 
 pub use boot::{BootDecision, BootFile, Work};
-pub use mesh::{Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, Session};
+pub use mesh::{
+    Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, Session, StoredRing,
+};
 pub use node::{Bmc, ConfigDrive, Deployment, History, Holder, Intent, Life, Operation, PastBoot, Port};
 pub use rack::{Network, Rack, UnknownMac};
 pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Settled};

@@ -118,6 +118,12 @@ impl View {
         *self.freshness.borrow()
     }
 
+    /// How fresh it is, now and whenever that changes.
+    #[must_use]
+    pub fn follow_freshness(&self) -> watch::Receiver<Freshness> {
+        self.freshness.subscribe()
+    }
+
     /// Waits until everything up to a revision under its first prefix is in it. Safe to drop at any await and call again.
     pub async fn reaches(&self, revision: i64) {
         let mut freshness = self.freshness.subscribe();

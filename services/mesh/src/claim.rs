@@ -69,8 +69,15 @@ impl Mesh {
             self.inner.view.get(&key::ack(setting.scope, setting.service, instance)).map(|ack| ack.value.epoch)
         };
         let holder = read.as_ref().map(|read| read.value.instance);
-        if !may_claim(standing.instance, holder, &ring.value, ring.revision, acknowledged, &gone) {
+        if !may_claim(standing.instance, holder, &ring.value.ring, ring.revision, acknowledged, &gone) {
             return Err(Error::HandingOver { node });
+        }
+        if let Some(broken) = read.as_ref().filter(|_| holder == Some(standing.instance)) {
+            // A person broke our own claim: first all work under it ends, and what it has sent arrives.
+            if !stake.begins_after(broken.revision) {
+                return Err(Error::HandingOver { node });
+            }
+            tokio::time::sleep(setting.times.settle).await;
         }
         let claim = value::Claim { instance: standing.instance, since: clock::now(), broken: None };
         let change = Change::new()

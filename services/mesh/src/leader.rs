@@ -16,8 +16,9 @@ use domain::{
 use keyspace::{
     Change, Expect,
     key::{self, Scope},
-    value::Election,
+    value::{Election, StoredRing},
 };
+use service_kit::clock;
 
 use crate::{
     boottime,
@@ -53,20 +54,21 @@ pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspa
     let ring = inner.view.get(&key::ring(scope, service));
     let present = present(inner);
     let acknowledged = |instance| inner.view.get(&key::ack(scope, service, instance)).map(|ack| ack.value.epoch);
-    let current = ring.as_ref().map(|ring| (&ring.value, ring.revision));
+    let current = ring.as_ref().map(|ring| (&ring.value.ring, ring.revision));
     if let Some(next) = next_ring(current, &present, acknowledged, &gone) {
+        let (members, leaving) = (next.members.len(), next.leaving.len());
         let change = Change::new().expect(&election, Expect::Revision(leader.revision)).put(
             &key::ring(scope, service),
-            &next,
+            &StoredRing::after(ring.as_ref().map(|ring| &ring.value), next, clock::now()),
             Expect::same(ring.as_ref()),
         )?;
         let revision = inner.store.commit(change).await?;
-        tracing::info!(%service, members = next.members.len(), leaving = next.leaving.len(), "wrote a ring");
+        tracing::info!(%service, members, leaving, "wrote a ring");
         metrics::counter!("mesh_rings_total").increment(1);
         inner.view.reaches(revision).await;
         return Ok(());
     }
-    tidy(inner, ring.as_ref().map(|ring| &ring.value), &present).await
+    tidy(inner, ring.as_ref().map(|ring| &ring.value.ring), &present).await
 }
 
 fn present(inner: &Inner) -> BTreeMap<InstanceId, Presence> {
@@ -88,7 +90,7 @@ pub(crate) fn gone(inner: &Inner, now: Duration) -> BTreeSet<InstanceId> {
     let Some(ring) = inner.view.get(&key::ring(scope, service)) else { return BTreeSet::new() };
     let present = present(inner);
     let mut absences = inner.absences.lock().unwrap_or_else(PoisonError::into_inner);
-    absences.look(now, &ring.value, |instance| present.contains_key(&instance));
+    absences.look(now, &ring.value.ring, |instance| present.contains_key(&instance));
     let mut gone = absences.gone(now, inner.setting.times.wait);
     gone.extend(dead(inner, scope));
     gone

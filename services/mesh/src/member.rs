@@ -7,7 +7,7 @@ use std::{
 
 use domain::{
     id::{InstanceId, NodeId},
-    ring::{Ring, fence::Times, handover::Absences},
+    ring::{fence::Times, handover::Absences},
     service::Service,
     time::Timestamp,
 };
@@ -15,7 +15,7 @@ use keyspace::{
     Change, Expect, Store, View,
     key::{self, Scope},
     store::Revised,
-    value::{Ack, Member},
+    value::{Ack, Member, StoredRing},
 };
 use service_kit::{Host, clock};
 use tokio::sync::watch;
@@ -126,7 +126,7 @@ impl Mesh {
         let _ = self.inner.standing.subscribe().wait_for(Option::is_some).await;
     }
 
-    pub(crate) fn ring(&self) -> Option<Revised<Ring>> {
+    pub(crate) fn ring(&self) -> Option<Revised<StoredRing>> {
         self.inner.view.get(&key::ring(self.inner.setting.scope, self.inner.setting.service))
     }
 
@@ -139,7 +139,7 @@ impl Mesh {
     /// How many instances stand before this one for the node; 0: it is the owner.
     #[must_use]
     pub fn rank(&self, node: NodeId) -> Option<usize> {
-        self.ring()?.value.rank(node, self.instance()?)
+        self.ring()?.value.ring.rank(node, self.instance()?)
     }
 
     /// A stake in a node that this instance owns.
@@ -152,7 +152,7 @@ impl Mesh {
         // this stake and ends it, or is the one that is looked at.
         let stake = self.inner.stakes.take(node).ok_or(Error::HandingOver { node })?;
         let (ring, me) = (self.ring().ok_or(Error::HandingOver { node })?, self.instance());
-        let owner = ring.value.owner(node).ok_or(Error::HandingOver { node })?;
+        let owner = ring.value.ring.owner(node).ok_or(Error::HandingOver { node })?;
         if Some(owner) == me {
             return Ok(stake);
         }
@@ -318,7 +318,11 @@ impl Mesh {
     async fn apply_ring(&self) {
         let (Some(ring), Some(standing)) = (self.ring(), self.standing()) else { return };
         let (inner, setting) = (&self.inner, &self.inner.setting);
-        let still = inner.stakes.end(|node| ring.value.owner(node) == Some(standing.instance));
+        let still = inner.stakes.end(|node| ring.value.ring.owner(node) == Some(standing.instance));
+        inner.stakes.end_broken(|node| {
+            let claim = inner.view.get(&key::claim(setting.scope, setting.service, node))?;
+            claim.value.broken.is_some().then_some(claim.revision)
+        });
         if still > 0 || standing.acknowledged >= ring.revision {
             return;
         }
@@ -351,7 +355,7 @@ impl Mesh {
         let patience = self.inner.setting.times.wait + self.inner.setting.times.lease;
         let Some(standing) = self.standing() else { return true };
         let handed_over = self.ring().is_none_or(|ring| {
-            !ring.value.members.contains_key(&standing.instance) && standing.acknowledged >= ring.revision
+            !ring.value.ring.members.contains_key(&standing.instance) && standing.acknowledged >= ring.revision
         });
         handed_over || boottime() >= left + patience
     }

@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stakes {
     by_node: Arc<Mutex<HashMap<NodeId, Held>>>,
+    /// The revisions of broken claims whose work was ended.
+    broken: Arc<Mutex<HashMap<NodeId, i64>>>,
 }
 
 #[derive(Debug)]
@@ -26,6 +28,8 @@ struct Held {
 pub struct Stake {
     node: NodeId,
     stop: CancellationToken,
+    /// The revision of the broken claim whose work had ended before this stake was taken.
+    after_break: Option<i64>,
     stakes: Stakes,
 }
 
@@ -39,6 +43,11 @@ impl Stake {
     /// Resolves when the worker must end. Safe to drop at any await and call again.
     pub async fn lost(&self) {
         self.stop.cancelled().await;
+    }
+
+    /// Whether everything that went on under the broken claim of this revision had ended before this work began.
+    pub(crate) fn begins_after(&self, broken: i64) -> bool {
+        self.after_break == Some(broken)
     }
 
     /// Whether the worker must end.
@@ -73,7 +82,23 @@ impl Stakes {
             return None;
         }
         held.workers += 1;
-        Some(Stake { node, stop: held.stop.clone(), stakes: self.clone() })
+        let after_break = self.broken.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied();
+        Some(Stake { node, stop: held.stop.clone(), after_break, stakes: self.clone() })
+    }
+
+    /// Ends the work on nodes whose claim a person broke; `broken` gives the revision of such a claim. Work that begins
+    /// after that may claim the node again.
+    pub(crate) fn end_broken(&self, broken: impl Fn(NodeId) -> Option<i64>) {
+        let by_node = self.lock();
+        let mut known = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|node, revision| broken(*node) == Some(*revision));
+        for (node, held) in by_node.iter() {
+            if let Some(revision) = broken(*node)
+                && known.insert(*node, revision) != Some(revision)
+            {
+                held.stop.cancel();
+            }
+        }
     }
 
     /// Ends the work on every node that is not `mine`, and says how many nodes still have workers that must end.
@@ -90,6 +115,22 @@ impl Stakes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broken_claims_work_ends_once_and_what_begins_after_it_goes_on() {
+        let (stakes, node) = (Stakes::default(), NodeId::new(uuid::Uuid::from_u128(1)));
+        let before = stakes.take(node).unwrap();
+        stakes.end_broken(|_| None);
+        assert!(!before.is_lost());
+        stakes.end_broken(|_| Some(7));
+        assert!(before.is_lost() && !before.begins_after(7));
+        drop(before);
+        let after = stakes.take(node).unwrap();
+        stakes.end_broken(|_| Some(7));
+        assert!(!after.is_lost() && after.begins_after(7) && !after.begins_after(8));
+        stakes.end_broken(|_| Some(8));
+        assert!(after.is_lost(), "broken again");
+    }
 
     #[test]
     fn a_node_is_let_go_only_when_its_last_worker_has_ended() {

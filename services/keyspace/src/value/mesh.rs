@@ -1,8 +1,11 @@
 //! What ownership rests on (DESIGN §5).
 
+use std::collections::BTreeMap;
+
 use domain::{
     generation::{Order, Token},
     id::InstanceId,
+    ring::Ring,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -36,6 +39,30 @@ pub struct Member {
 pub struct Election {
     /// The leader.
     pub instance: InstanceId,
+}
+
+/// A ring, and when it became what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredRing {
+    /// The ring.
+    #[serde(flatten)]
+    pub ring: Ring,
+    /// When it was written.
+    #[serde(default)]
+    pub since: Timestamp,
+    /// Since when each of those who are leaving is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left: BTreeMap<InstanceId, Timestamp>,
+}
+
+impl StoredRing {
+    /// What is written at `now` after `before`.
+    #[must_use]
+    pub fn after(before: Option<&Self>, ring: Ring, now: Timestamp) -> Self {
+        let since = |instance| before.and_then(|before| before.left.get(instance).copied()).unwrap_or(now);
+        let left = ring.leaving.iter().map(|instance| (*instance, since(instance))).collect();
+        Self { ring, since: now, left }
+    }
 }
 
 /// The ring that an instance has made its own: it does nothing any more on nodes that this ring does not give it.
