@@ -14,6 +14,8 @@ const FILES: &[&str] = &[
     "ironmesh/api/v1/rack_service.proto",
     "ironmesh/api/v1/event_service.proto",
     "ironmesh/api/v1/operation_service.proto",
+    "ironmesh/api/v1/lock_service.proto",
+    "ironmesh/scheduler/v1/scheduler_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -25,6 +25,8 @@ const STOP: Duration = Duration::from_secs(30);
 pub struct Options {
     /// Replicas of every rack service: 1 or 2, as many as there are addresses.
     pub replicas: u8,
+    /// Scheduler-services.
+    pub schedulers: u8,
     /// Folders that images may lie in.
     pub files_from: Vec<PathBuf>,
     /// Keys of the services' own tables, such as `scheduler.boot=4s`.
@@ -35,7 +37,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replicas: 1, files_from: vec![], set: vec![], log: "info".to_owned() }
+        Self { replicas: 1, schedulers: 1, files_from: vec![], set: vec![], log: "info".to_owned() }
     }
 }
 
@@ -57,6 +59,7 @@ impl Mesh {
         let place = Namespace::named(&services.namespace);
         let mut command = place.command(&program()?.display().to_string());
         command.args(["up", "--data"]).arg(data).args(["--replicas", &options.replicas.to_string()]);
+        command.args(["--schedulers", &options.schedulers.to_string()]);
         command.args(["--network", &services.interface, "--range", "10.77.1.100-10.77.1.199", "--log", &options.log]);
         for address in services.addresses.iter().take(options.replicas.into()) {
             command.args(["--address", &address.to_string()]);

@@ -31,5 +31,6 @@ packages! {
     storage: "ironmesh.storage.v1", "The storage-service's contract.";
     inventory: "ironmesh.inventory.v1", "The inventory-service's contract.";
     agent: "ironmesh.agent.v1", "The agents' door.";
+    scheduler: "ironmesh.scheduler.v1", "What schedulers tell each other.";
     api: "ironmesh.api.v1", "The public API.";
 }

@@ -6,8 +6,8 @@ use anyhow::anyhow;
 use domain::service::Service;
 use proto::api::v1::{
     event_service_client::EventServiceClient, image_service_client::ImageServiceClient,
-    node_service_client::NodeServiceClient, operation_service_client::OperationServiceClient,
-    rack_service_client::RackServiceClient,
+    lock_service_client::LockServiceClient, node_service_client::NodeServiceClient,
+    operation_service_client::OperationServiceClient, rack_service_client::RackServiceClient,
 };
 use service_kit::{
     client::{Line, line},
@@ -58,6 +58,10 @@ impl Api {
 
     pub(crate) fn operations(&self) -> OperationServiceClient<Line> {
         OperationServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    pub(crate) fn locks(&self) -> LockServiceClient<Line> {
+        LockServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
     pub(crate) fn event_streams(&self) -> EventServiceClient<Line> {

@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod image;
+pub mod lock;
 pub mod node;
 pub mod operation;
 pub mod rack;

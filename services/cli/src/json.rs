@@ -2,7 +2,7 @@
 
 use domain::time::Timestamp;
 use proto::{
-    api::v1::{Boot, Event, Image, Node, NodeIntent, NodeObserved, Operation, Rack},
+    api::v1::{Boot, Event, Image, Lock, Node, NodeIntent, NodeObserved, Operation, Rack},
     common::v1::{BootMode, Failure, Hardware, Power, TimelineEntry},
 };
 use serde_json::{Value, json};
@@ -45,6 +45,10 @@ pub(crate) fn node(node: &Node) -> Value {
         "revision": node.revision,
         "intent": node.intent.as_ref().map(intent),
         "observed": node.observed.as_ref().map(observed),
+        "owners": list(&node.owners, |owner| json!({
+            "service": owner.service, "instance": owner.instance, "endpoint": text(&owner.endpoint),
+            "claimed_by": text(&owner.claimed_by), "token": (owner.token > 0).then_some(owner.token),
+        })),
     })
 }
 
@@ -151,6 +155,13 @@ pub(crate) fn rack(rack: &Rack) -> Value {
         "replicas": list(&rack.replicas, |replica| json!({
             "service": replica.service, "instance": replica.instance, "endpoint": replica.endpoint,
             "leader": replica.leader, "stopping": replica.stopping, "owns": replica.owns,
+            "since": time(replica.since_ms), "acknowledged": replica.acknowledged,
+        })),
+        "rings": list(&rack.rings, |ring| json!({
+            "service": ring.service, "epoch": ring.epoch, "since": time(ring.since_ms), "leader": text(&ring.leader),
+            "leaving": list(&ring.leaving, |leaving| json!({
+                "instance": leaving.instance, "since": time(leaving.since_ms), "present": leaving.present,
+            })),
         })),
         "unknown_macs": list(&rack.unknown_macs, |unknown| json!({
             "mac": unknown.mac, "seen_at": time(unknown.seen_at_ms), "firmware": unknown.firmware,
@@ -168,6 +179,24 @@ pub(crate) fn operation(operation: &Operation) -> Value {
         "since": time(operation.since_ms),
         "ended": time(operation.ended_ms),
         "failure": operation.failure.as_ref().map(failure),
+    })
+}
+
+/// A lock.
+pub(crate) fn lock(lock: &Lock) -> Value {
+    json!({
+        "node": lock.node,
+        "node_name": lock.node_name,
+        "rack": lock.rack,
+        "service": lock.service,
+        "holder": lock.holder,
+        "endpoint": text(&lock.endpoint),
+        "purpose": lock.purpose,
+        "since": time(lock.since_ms),
+        "deadline": time(lock.deadline_ms),
+        "token": lock.token,
+        "broken_by": text(&lock.broken_by),
+        "broken_at": time(lock.broken_at_ms),
     })
 }
 

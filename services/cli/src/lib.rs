@@ -6,7 +6,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `context` | whom to call, and with which certificate |
-//! | `call` | the lines to the API's five services |
+//! | `call` | the lines to the API's services |
 //! | `command` | one file per noun: decode arguments, one call, show the answer |
 //! | `draw` | a boot as a picture |
 //! | `output`, `table`, `words`, `json` | the only way out |
@@ -28,7 +28,10 @@ use clap_complete::Shell;
 
 use crate::{
     call::Api,
-    command::{event::Events, image::ImageCommand, node::NodeCommand, operation::OperationCommand, rack::RackCommand},
+    command::{
+        event::Events, image::ImageCommand, lock::LockCommand, node::NodeCommand, operation::OperationCommand,
+        rack::RackCommand,
+    },
     error::Error,
     output::Screen,
 };
@@ -74,6 +77,9 @@ pub enum Command {
     /// See accepted requests and the work that they cause.
     #[command(subcommand)]
     Operation(OperationCommand),
+    /// See who is at work on which node, and take a node from somebody who hangs.
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// See what happens: states, boots, failures.
     Events(Events),
 }
@@ -117,6 +123,7 @@ async fn dispatch(screen: &Screen, api: &Api, command: Command) -> Result<(), Er
         Command::Image(command) => command::image::run(screen, api, command).await,
         Command::Rack(command) => command::rack::run(screen, api, command).await,
         Command::Operation(command) => command::operation::run(screen, api, command).await,
+        Command::Lock(command) => command::lock::run(screen, api, command).await,
         Command::Events(events) => command::event::run(screen, api, events).await,
     }
 }

@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// Replicas of every rack service.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) replicas: u8,
+    /// Scheduler-services, each with the whole API.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub(crate) schedulers: u8,
     /// The interface on the provisioning network.
     #[arg(long, value_name = "DEVICE", requires_all = ["address", "range"])]
     pub(crate) network: Option<String>,

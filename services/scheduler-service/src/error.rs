@@ -1,6 +1,12 @@
 //! Everything that can go wrong in a scheduler-service, and what a caller can do about it.
 
-use domain::{id::NodeId, provision::Refused};
+use std::time::Duration;
+
+use domain::{
+    id::{InstanceId, NodeId},
+    provision::Refused,
+    service::Service,
+};
 use service_kit::{
     serve::CannotBind,
     status::{Failure, Kind, status},
@@ -46,6 +52,28 @@ pub enum Error {
         /// Its state.
         state: String,
     },
+    /// The lock is another one than was seen.
+    #[error("the {service}'s lock of node {node} is not the one that was seen; look again: ironmesh lock list {node}")]
+    LockChanged {
+        /// The node.
+        node: String,
+        /// Whose lock.
+        service: Service,
+    },
+    /// The change is made, and one replica does not say that it has it.
+    #[error(
+        "the change is made, but the scheduler at {endpoint} did not say for {} s that it has it: what is read through \
+         it may be older; see: ironmesh rack show",
+        waited.as_secs()
+    )]
+    NotEverywhere {
+        /// The replica.
+        instance: InstanceId,
+        /// Where it answers.
+        endpoint: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// The rack has no address left.
     #[error("rack {rack:?} has no free address between {first} and {last}; widen its range: ironmesh rack set …")]
     NoAddress {
@@ -90,11 +118,15 @@ impl Failure for Error {
             Self::Request(_) => Kind::Invalid,
             Self::Missing { .. } => Kind::Missing,
             Self::Taken { .. } => Kind::Taken,
-            Self::Refused(_) | Self::InUse(_) | Self::Busy { .. } | Self::NoAddress { .. } => Kind::NotNow,
+            Self::Refused(_)
+            | Self::InUse(_)
+            | Self::Busy { .. }
+            | Self::NoAddress { .. }
+            | Self::LockChanged { .. } => Kind::NotNow,
             Self::Mesh(error) => error.kind(),
             Self::Store(keyspace::Error::Conflict) => Kind::Conflict,
             Self::Store(error) if error.is_away() => Kind::Unavailable,
-            Self::Leaf(_) => Kind::Unavailable,
+            Self::Leaf(_) | Self::NotEverywhere { .. } => Kind::Unavailable,
             Self::Store(_) | Self::Sealed { .. } | Self::Random(_) | Self::Begin(_) | Self::Bind(_) => Kind::Internal,
         }
     }
@@ -108,6 +140,8 @@ impl Failure for Error {
             Self::InUse(_) => "IN_USE",
             Self::Busy { .. } => "BUSY",
             Self::NoAddress { .. } => "NO_ADDRESS",
+            Self::LockChanged { .. } => "LOCK_CHANGED",
+            Self::NotEverywhere { .. } => "NOT_EVERYWHERE",
             Self::Mesh(error) => error.reason(),
             Self::Store(keyspace::Error::Conflict) => "CONFLICT",
             Self::Store(error) if error.is_away() => "STORE_AWAY",

@@ -2,8 +2,10 @@
 
 mod events;
 mod images;
+mod locks;
 mod nodes;
 mod operations;
+mod peers;
 mod racks;
 mod show;
 

@@ -11,8 +11,10 @@ mod grpc;
 mod hot;
 mod lines;
 mod metrics;
+mod peers;
 mod record;
 mod registry;
+mod stale;
 mod work;
 
 pub use config::{Config, Scheduler};
@@ -23,17 +25,21 @@ use std::sync::Arc;
 use domain::service::Service;
 use proto::api::v1::{
     event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
-    node_service_server::NodeServiceServer, operation_service_server::OperationServiceServer,
-    rack_service_server::RackServiceServer,
+    lock_service_server::LockServiceServer, node_service_server::NodeServiceServer,
+    operation_service_server::OperationServiceServer, rack_service_server::RackServiceServer,
 };
+use proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
 use service_kit::{
     Kit,
-    serve::{Rule, operators},
+    serve::{Rule, operators, schedulers},
 };
 use tonic::service::Routes;
 
 /// Who may call what.
-const RULES: &[Rule] = &[Rule { path: "/ironmesh.api.v1.", allows: operators }];
+const RULES: &[Rule] = &[
+    Rule { path: "/ironmesh.api.v1.", allows: operators },
+    Rule { path: "/ironmesh.scheduler.v1.", allows: schedulers },
+];
 
 /// Runs until the kit's host stops.
 ///
@@ -51,12 +57,16 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         host: kit.host.clone(),
     });
     kit.host.spawn_vital("listening to leaves", hot::listen(Arc::clone(&shared)));
+    kit.host.spawn_vital("listening to the other schedulers", peers::listen(Arc::clone(&shared)));
     kit.host.spawn_vital("work", work::run(Arc::clone(&shared)));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(ImageServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(RackServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(OperationServiceServer::from_arc(Arc::clone(&shared)))
-        .add_service(EventServiceServer::from_arc(shared));
+        .add_service(LockServiceServer::from_arc(Arc::clone(&shared)))
+        .add_service(SchedulerServiceServer::from_arc(Arc::clone(&shared)))
+        .add_service(EventServiceServer::from_arc(Arc::clone(&shared)));
+    let routes = stale::marked(routes, begun.mesh);
     let _health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.stopping().await;
     Ok(())

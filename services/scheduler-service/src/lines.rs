@@ -8,10 +8,14 @@ use std::{
 
 use domain::{
     id::{InstanceId, NodeId, RackId},
-    ring::Ring,
     service::Service,
 };
-use keyspace::{View, key, key::Scope, store::Revised, value::Member};
+use keyspace::{
+    View, key,
+    key::Scope,
+    store::Revised,
+    value::{Member, StoredRing},
+};
 use service_kit::{
     client::{self, Line},
     tls::Tls,
@@ -56,8 +60,8 @@ impl Lines {
     /// A line to the node's owner in a service of its rack.
     pub(crate) fn to_owner(&self, rack: RackId, service: Service, node: NodeId) -> Result<Line, Error> {
         let nobody = || Error::Leaf(format!("no {service} of the rack answers; see: ironmesh rack show"));
-        let ring: Revised<Ring> = self.view.get(&key::ring(Scope::Rack(rack), service)).ok_or_else(nobody)?;
-        let owner = ring.value.owner(node).ok_or_else(nobody)?;
+        let ring: Revised<StoredRing> = self.view.get(&key::ring(Scope::Rack(rack), service)).ok_or_else(nobody)?;
+        let owner = ring.value.ring.owner(node).ok_or_else(nobody)?;
         let member = self.view.get(&key::member(Scope::Rack(rack), service, owner)).ok_or_else(nobody)?;
         self.to(rack, service, &member.value.endpoint, Some(DEADLINE))
     }
@@ -88,6 +92,11 @@ impl Lines {
         let line = make()?;
         open.insert(wanted, line.clone());
         Ok(line)
+    }
+
+    /// A line for streams to another scheduler.
+    pub(crate) fn to_scheduler(&self, endpoint: &str) -> Result<Line, Error> {
+        client::line(&self.tls, endpoint, Service::Scheduler, "", None).map_err(|error| Error::Leaf(error.to_string()))
     }
 
     fn rack_name(&self, rack: RackId) -> String {

@@ -6,12 +6,18 @@ use tokio::time::Instant;
 const PASSES: &str = "scheduler_passes_total";
 const FOUND_LATE: &str = "scheduler_found_late_total";
 const STEPS: &str = "scheduler_steps_total";
+const EVERYWHERE: &str = "scheduler_everywhere_seconds";
 const EFFECT: &str = "scheduler_effect_seconds";
 
 pub(crate) fn describe() {
     describe_counter!(PASSES, "Passes over nodes");
     describe_counter!(FOUND_LATE, "Work that the slow timer found and the watch had missed: a bug of ours");
     describe_counter!(STEPS, "Moves of nodes' lives, by what moved them");
+    describe_histogram!(
+        EVERYWHERE,
+        Unit::Seconds,
+        "From a change in the store to its being readable through every replica"
+    );
     describe_histogram!(EFFECT, Unit::Seconds, "One act on the outside");
 }
 
@@ -25,6 +31,10 @@ pub(crate) fn found_late() {
 
 pub(crate) fn step(event: &'static str) {
     counter!(STEPS, "event" => event).increment(1);
+}
+
+pub(crate) fn everywhere(since: Instant) {
+    histogram!(EVERYWHERE).record(since.elapsed().as_secs_f64());
 }
 
 pub(crate) fn effect(since: Instant) {

@@ -23,7 +23,7 @@ use keyspace::{
 use mesh::Mesh;
 use service_kit::clock;
 
-use crate::{Error, metrics};
+use crate::{Error, metrics, peers::Peers};
 
 pub(crate) use node::{NewNode, NodeChange};
 
@@ -32,6 +32,7 @@ pub(crate) use node::{NewNode, NodeChange};
 pub(crate) struct Registry {
     pub(crate) mesh: Mesh,
     pub(crate) sealer: Sealer,
+    pub(crate) peers: Peers,
     /// Held while a machine is enrolled: all take the lowest free address, and would get in each other's way.
     enrolling: Arc<tokio::sync::Mutex<()>>,
 }
@@ -114,7 +115,13 @@ fn end(operation: &mut Option<Operation>, now: Timestamp, failure: Option<Failur
 
 impl Registry {
     pub(crate) fn new(mesh: Mesh, sealer: Sealer) -> Self {
-        Self { mesh, sealer, enrolling: Arc::default() }
+        Self { mesh, sealer, peers: Peers::default(), enrolling: Arc::default() }
+    }
+
+    /// Commits what a person asked for, and waits until it can be read through any replica.
+    pub(crate) async fn commit(&self, change: Change) -> Result<(), Error> {
+        let revision = self.mesh.commit(change).await?;
+        self.peers.have(&self.mesh, revision).await
     }
 
     pub(crate) fn view(&self) -> &View {
@@ -249,7 +256,7 @@ impl Registry {
     ) -> Result<(), Error> {
         let moved = self.moved(record, event, failure)?;
         let change = self.add_move(self.mesh.as_member()?, record, &moved, intent)?;
-        self.mesh.commit(change).await?;
+        self.commit(change).await?;
         metrics::step("asked");
         Ok(())
     }
@@ -278,7 +285,7 @@ impl Registry {
             .as_member()?
             .put(&key::life(record.rack, record.node), &life, Expect::Revision(record.life.revision))?
             .put(&key::intent(record.rack, record.node), &intent, Expect::Revision(record.intent.revision))?;
-        self.mesh.commit(change).await?;
+        self.commit(change).await?;
         Ok(life.generation)
     }
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use clap::{Args, Subcommand};
 use domain::net::Subnet;
-use proto::api::v1::{CreateRackRequest, GetRackRequest, ListRacksRequest, Rack, UpdateRackRequest};
+use proto::api::v1::{CreateRackRequest, GetRackRequest, ListRacksRequest, Rack, Replica, UpdateRackRequest};
 use serde_json::Value;
 
 use super::answered;
@@ -213,6 +213,7 @@ fn drawn(screen: &Screen, rack: &Rack) -> String {
     } else {
         text.push_str("\n\n");
         text.push_str(&replicas(screen, rack));
+        text.push_str(&leaving(screen, rack));
     }
     if !rack.unknown_macs.is_empty() {
         let rows = rack.unknown_macs.iter();
@@ -221,6 +222,31 @@ fn drawn(screen: &Screen, rack: &Rack) -> String {
         text.push_str(&table::list(screen, &["MAC", "SEEN", "FIRMWARE"], rows));
     }
     text
+}
+
+/// What keeps a replica from having its share of the nodes, in a word.
+fn state(rack: &Rack, replica: &Replica) -> String {
+    let ring = rack.rings.iter().find(|ring| ring.service == replica.service);
+    let behind = ring.is_some_and(|ring| replica.acknowledged < ring.epoch);
+    if replica.stopping {
+        "stopping".to_owned()
+    } else if behind {
+        "letting go".to_owned()
+    } else {
+        String::new()
+    }
+}
+
+/// Who has nodes no more and has not let go of all of them.
+fn leaving(screen: &Screen, rack: &Rack) -> String {
+    let all = rack.rings.iter().flat_map(|ring| ring.leaving.iter().map(move |leaving| (ring, leaving)));
+    let lines = all.map(|(ring, leaving)| {
+        let how = if leaving.present { "it still has its lease" } else { "its lease is gone" };
+        let instance: String = leaving.instance.chars().take(8).collect();
+        format!("\n{} {instance} is leaving since {}: {how}.", ring.service, ago(screen.now(), leaving.since_ms))
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 fn replicas(screen: &Screen, rack: &Rack) -> String {
@@ -232,7 +258,7 @@ fn replicas(screen: &Screen, rack: &Rack) -> String {
             replica.endpoint.clone(),
             word(replica.leader, "yes"),
             replica.owns.to_string(),
-            word(replica.stopping, "stopping"),
+            state(rack, replica),
         ]
     });
     table::list(screen, &["SERVICE", "INSTANCE", "ENDPOINT", "LEADER", "OWNS", "STATE"], rows)

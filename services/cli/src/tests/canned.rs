@@ -1,7 +1,7 @@
 //! What the canned answers are made of.
 
 use proto::{
-    api::v1::{Boot, Node, NodeIntent, NodeObserved, Port, Waiting},
+    api::v1::{Boot, Node, NodeIntent, NodeObserved, Owner, Port, Waiting},
     common::v1::{Amount, BootMode, Disk, Failure, Hardware, Nic, Power, TimelineEntry},
 };
 
@@ -49,6 +49,13 @@ pub(super) fn node(name: &str, number: u8) -> Node {
         observed: Some(observed),
         generation: 7,
         revision: 100,
+        owners: vec![Owner {
+            service: "power-service".to_owned(),
+            instance: "3f2a77aa-0000-4000-8000-000000000001".to_owned(),
+            endpoint: "10.77.2.2:7001".to_owned(),
+            claimed_by: "3f2a77aa-0000-4000-8000-000000000001".to_owned(),
+            token: 99,
+        }],
     }
 }
 

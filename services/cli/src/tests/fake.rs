@@ -252,6 +252,8 @@ impl RackService for Canned {
             leader,
             stopping,
             owns: 2,
+            since_ms: BEGIN,
+            acknowledged: 40,
         };
         let rack = Rack {
             id: "00000000-0000-4000-8000-000000000500".to_owned(),
@@ -263,6 +265,17 @@ impl RackService for Canned {
             kernel: "agent-kernel".to_owned(),
             ramdisk: "agent-ramdisk".to_owned(),
             replicas: vec![replica("power-service", 7001, true, false), replica("pxe-service", 7002, false, true)],
+            rings: vec![Ring {
+                service: "power-service".to_owned(),
+                epoch: 41,
+                since_ms: BEGIN,
+                leader: "3f2a77aa-0000-4000-8000-000000000001".to_owned(),
+                leaving: vec![Leaving {
+                    instance: "5b00aa11-0000-4000-8000-000000000002".to_owned(),
+                    since_ms: BEGIN,
+                    present: false,
+                }],
+            }],
             unknown_macs: vec![UnknownMac {
                 mac: "52:54:00:00:00:77".to_owned(),
                 seen_at_ms: BEGIN,

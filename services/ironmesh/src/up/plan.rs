@@ -17,7 +17,7 @@ const BOOT_FILES: u16 = 8080;
 const IMAGES: u16 = 8081;
 const AGENTS: u16 = 8443;
 
-/// All children: one scheduler-service, and each rack service as often as asked for.
+/// All children: the scheduler-services, and each rack service as often as asked for.
 pub(crate) fn children(options: &Options, certs: &Certs, etcd: &str) -> Result<Vec<Child>> {
     let mut children = Vec::new();
     for number in 1..=options.replicas {
@@ -26,7 +26,9 @@ pub(crate) fn children(options: &Options, certs: &Certs, etcd: &str) -> Result<V
             children.push(child(options, certs, etcd, service, number, address)?);
         }
     }
-    children.push(child(options, certs, etcd, Service::Scheduler, 1, None)?);
+    for number in 1..=options.schedulers {
+        children.push(child(options, certs, etcd, Service::Scheduler, number, None)?);
+    }
     Ok(children)
 }
 

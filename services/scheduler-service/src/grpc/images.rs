@@ -65,9 +65,9 @@ impl Shared {
             image,
             Expect::Absent,
         )?;
-        match self.registry.mesh.commit(change).await {
-            Err(mesh::Error::Store(keyspace::Error::Conflict)) => Err(taken()),
-            outcome => outcome.map(drop).map_err(Into::into),
+        match self.registry.commit(change).await {
+            Err(Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => Err(taken()),
+            outcome => outcome,
         }
     }
 
@@ -92,8 +92,7 @@ impl Shared {
             .as_member()?
             .delete(&key::image(id), Expect::Revision(image.revision))
             .clear(&key::image_name(&image.value.name));
-        self.registry.mesh.commit(change).await?;
-        Ok(())
+        self.registry.commit(change).await
     }
 }
 

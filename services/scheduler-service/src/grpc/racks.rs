@@ -2,25 +2,24 @@
 
 use std::net::Ipv4Addr;
 
-use domain::{id::RackId, net::Subnet, ring::Ring, service::Service};
+use domain::{id::RackId, net::Subnet, service::Service};
 use keyspace::{
     Expect, key,
-    key::Scope,
     store::Revised,
-    value::{Holder, Network, Rack},
+    value::{Holder, Network, Rack, StoredRing},
 };
 use proto::{
     api::v1::{
-        CreateRackRequest, CreateRackResponse, GetRackRequest, GetRackResponse, ListRacksRequest, ListRacksResponse,
-        Rack as WireRack, Replica as WireReplica, UnknownMac, UpdateRackRequest, UpdateRackResponse,
-        rack_service_server::RackService,
+        CreateRackRequest, CreateRackResponse, GetRackRequest, GetRackResponse, Leaving, ListRacksRequest,
+        ListRacksResponse, Rack as WireRack, Replica as WireReplica, Ring as WireRing, UnknownMac, UpdateRackRequest,
+        UpdateRackResponse, rack_service_server::RackService,
     },
     convert::{Invalid, text},
 };
 use service_kit::config::is_rack_name;
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::{Shared, locks::scope};
 use crate::Error;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -42,6 +41,7 @@ impl Shared {
             ramdisk: rack.ramdisk.and_then(image).unwrap_or_default(),
             kernel_arguments: rack.kernel_arguments.clone(),
             replicas: self.replicas_of(rack.id),
+            rings: self.rings_of(rack.id),
             unknown_macs: self.unknown_macs(rack.id),
         }
     }
@@ -50,13 +50,14 @@ impl Shared {
         let nodes = self.registry.nodes(Some(rack));
         let mut shown = Vec::new();
         for service in Service::ALL {
-            let scope = if service == Service::Scheduler { Scope::Datacenter } else { Scope::Rack(rack) };
-            let ring: Option<Revised<Ring>> = self.registry.view().get(&key::ring(scope, service));
+            let scope = scope(service, rack);
+            let ring: Option<Revised<StoredRing>> = self.registry.view().get(&key::ring(scope, service));
             let leader = self.registry.view().get(&key::election(scope, service));
             for (path, member) in self.registry.view().list(&key::members(scope, service)) {
                 let Some(instance) = key::last(&path) else { continue };
-                let owned =
-                    |(node, _): &&(_, _)| ring.as_ref().is_some_and(|ring| ring.value.owner(*node) == Some(instance));
+                let owned = |(node, _): &&(_, _)| {
+                    ring.as_ref().is_some_and(|ring| ring.value.ring.owner(*node) == Some(instance))
+                };
                 shown.push(WireReplica {
                     service: service.to_string(),
                     instance: instance.to_string(),
@@ -64,10 +65,38 @@ impl Shared {
                     leader: leader.as_ref().is_some_and(|leader| leader.value.instance == instance),
                     stopping: member.value.stopping,
                     owns: u32::try_from(nodes.iter().filter(owned).count()).unwrap_or(u32::MAX),
+                    since_ms: member.value.since.millis(),
+                    acknowledged: self
+                        .registry
+                        .view()
+                        .get(&key::ack(scope, service, instance))
+                        .map_or(0, |ack| ack.value.epoch),
                 });
             }
         }
         shown
+    }
+
+    fn rings_of(&self, rack: RackId) -> Vec<WireRing> {
+        let view = self.registry.view();
+        let shown = Service::ALL.into_iter().filter_map(|service| {
+            let scope = scope(service, rack);
+            let ring = view.get(&key::ring(scope, service))?;
+            let leader = view.get(&key::election(scope, service));
+            let leaving = ring.value.left.iter().map(|(instance, since)| Leaving {
+                instance: instance.to_string(),
+                since_ms: since.millis(),
+                present: view.get(&key::member(scope, service, *instance)).is_some(),
+            });
+            Some(WireRing {
+                service: service.to_string(),
+                epoch: ring.revision,
+                since_ms: ring.value.since.millis(),
+                leader: leader.map(|leader| leader.value.instance.to_string()).unwrap_or_default(),
+                leaving: leaving.collect(),
+            })
+        });
+        shown.collect()
     }
 
     fn unknown_macs(&self, rack: RackId) -> Vec<UnknownMac> {
@@ -102,12 +131,12 @@ impl Shared {
             &rack,
             Expect::Absent,
         )?;
-        match self.registry.mesh.commit(change).await {
-            Err(mesh::Error::Store(keyspace::Error::Conflict)) => {
+        match self.registry.commit(change).await {
+            Err(Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => {
                 let (value, holder) = (rack.name.clone(), rack.name);
                 Err(Error::Taken { what: "the name", value, kind: "rack".to_owned(), holder })
             }
-            outcome => outcome.map(|_| rack).map_err(Into::into),
+            outcome => outcome.map(|()| rack),
         }
     }
 
@@ -141,7 +170,7 @@ impl Shared {
         rack.network = network(&wire)?;
         let change =
             self.registry.mesh.as_member()?.put(&key::rack(rack.id), &rack, Expect::Revision(read.revision))?;
-        self.registry.mesh.commit(change).await?;
+        self.registry.commit(change).await?;
         Ok(rack)
     }
 }

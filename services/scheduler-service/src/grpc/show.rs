@@ -3,12 +3,14 @@
 use domain::{
     failure::Failure,
     plan::{Plan, Waiting, plan},
+    service::Service,
     timeline,
 };
+use keyspace::key;
 use proto::api::v1 as wire;
 use service_kit::clock;
 
-use super::Shared;
+use super::{Shared, locks::scope};
 use crate::{registry::Record, work::seen};
 
 /// The part of a boot's deadline after which silence is remarked on.
@@ -25,7 +27,26 @@ pub(super) fn node(shared: &Shared, record: &Record) -> wire::Node {
         observed: Some(observed(shared, record)),
         generation: record.life.value.generation.number(),
         revision: u64::try_from(record.life.revision.max(record.intent.revision)).unwrap_or(0),
+        owners: owners(shared, record),
     }
+}
+
+/// Who looks after it, by service.
+fn owners(shared: &Shared, record: &Record) -> Vec<wire::Owner> {
+    let view = shared.registry.view();
+    let owners = Service::ALL.into_iter().filter_map(|service| {
+        let scope = scope(service, record.rack);
+        let owner = view.get(&key::ring(scope, service))?.value.ring.owner(record.node)?;
+        let claim = view.get(&key::claim(scope, service, record.node));
+        Some(wire::Owner {
+            service: service.to_string(),
+            instance: owner.to_string(),
+            endpoint: view.get(&key::member(scope, service, owner)).map(|it| it.value.endpoint).unwrap_or_default(),
+            claimed_by: claim.as_ref().map(|claim| claim.value.instance.to_string()).unwrap_or_default(),
+            token: claim.and_then(|claim| u64::try_from(claim.revision).ok()).unwrap_or(0),
+        })
+    });
+    owners.collect()
 }
 
 fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {

@@ -61,11 +61,13 @@ impl Registry {
         for _ in 0..TRIES {
             let mut news = self.view().subscribe();
             self.check_free(&new.name, Some(&new.bmc), &new.macs)?;
-            match self.mesh.commit(self.creation(rack, node, &new)?).await {
-                Ok(_) => return Ok(node),
+            match self.commit(self.creation(rack, node, &new)?).await {
+                Ok(()) => return Ok(node),
                 // Another replica took a name, an address or a MAC since we looked: look again, once we can see it.
-                Err(mesh::Error::Store(keyspace::Error::Conflict)) => drop(timeout(LOOK, news.next()).await),
-                Err(error) => return Err(error.into()),
+                Err(Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => {
+                    drop(timeout(LOOK, news.next()).await)
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(keyspace::Error::Conflict.into())
@@ -128,9 +130,27 @@ impl Registry {
 
     /// Changes a node.
     pub(crate) async fn update(&self, record: &Record, wanted: NodeChange) -> Result<(), Error> {
+        let key = key::intent(record.rack, record.node);
+        for _ in 0..TRIES {
+            let mut news = self.view().subscribe();
+            match self.commit(self.changed(record, &wanted)?).await {
+                // Another replica took an address or a MAC since we looked, unless somebody changed this very node.
+                Err(Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => {
+                    drop(timeout(LOOK, news.next()).await)
+                }
+                outcome => return outcome,
+            }
+            if self.view().get(&key).is_none_or(|intent| intent.revision != record.intent.revision) {
+                break;
+            }
+        }
+        Err(keyspace::Error::Conflict.into())
+    }
+
+    fn changed(&self, record: &Record, wanted: &NodeChange) -> Result<Change, Error> {
         let old = &record.intent.value;
-        let name = wanted.name.filter(|name| *name != old.name);
-        let bmc = wanted.bmc.filter(|bmc| *bmc != old.bmc.address);
+        let name = wanted.name.clone().filter(|name| *name != old.name);
+        let bmc = wanted.bmc.clone().filter(|bmc| *bmc != old.bmc.address);
         if record.life.value.state.is_busy() && (bmc.is_some() || !wanted.remove_macs.is_empty()) {
             return Err(Error::Busy { name: old.name.clone(), state: record.life.value.state.to_string() });
         }
@@ -151,7 +171,7 @@ impl Registry {
         if let Some(password) = &wanted.password {
             intent.bmc.password = self.seal_password(node, password)?;
         }
-        intent.bmc.user = wanted.user.unwrap_or(intent.bmc.user);
+        intent.bmc.user = wanted.user.clone().unwrap_or(intent.bmc.user);
         intent.boot_mode = wanted.boot_mode.unwrap_or(intent.boot_mode);
         intent.boot_files_by_tftp = wanted.boot_files_by_tftp.unwrap_or(intent.boot_files_by_tftp);
         if let Some(seconds) = wanted.wait_for_life_seconds {
@@ -167,8 +187,7 @@ impl Registry {
             self.rack(record.rack).ok_or_else(|| Error::Missing { kind: "rack", name: record.rack.to_string() })?;
         change = ports::add(change, self.view(), &rack.value, node, &holder, &wanted.add_macs)?;
         let key = key::intent(record.rack, node);
-        self.mesh.commit(change.put(&key, &intent, Expect::Revision(record.intent.revision))?).await?;
-        Ok(())
+        Ok(change.put(&key, &intent, Expect::Revision(record.intent.revision))?)
     }
 
     /// Forgets a node: its records, its unique keys, its claims and journals, in one transaction.
@@ -209,8 +228,7 @@ impl Registry {
             }
             change = change.clear(&key::journal(scope, service, node));
         }
-        self.mesh.commit(change).await?;
-        Ok(())
+        self.commit(change).await
     }
 }
 

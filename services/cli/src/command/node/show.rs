@@ -2,7 +2,7 @@
 
 use clap::Args;
 use proto::{
-    api::v1::{GetNodeRequest, ListNodesRequest, Node, NodeIntent, NodeObserved},
+    api::v1::{GetNodeRequest, ListNodesRequest, Node, NodeIntent, NodeObserved, Owner},
     common::v1::{BootMode, Hardware, Power},
 };
 use serde_json::Value;
@@ -112,6 +112,7 @@ fn drawn(screen: &Screen, node: &Node) -> String {
     ];
     facts.extend(wanted(&intent));
     facts.extend(seen(screen, &observed));
+    facts.push(("owners", node.owners.iter().map(owner).collect::<Vec<_>>().join("\n")));
     facts.extend(observed.hardware.iter().flat_map(machine));
     table::facts(screen, facts)
 }
@@ -161,6 +162,17 @@ fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)>
         ("operation", observed.operation.clone()),
         ("can be asked to", observed.verbs.join(", ")),
     ]
+}
+
+/// Who looks after it for one service, and whether that has claimed it yet.
+fn owner(owner: &Owner) -> String {
+    let instance: String = owner.instance.chars().take(8).collect();
+    let claim = match owner.claimed_by.as_str() {
+        "" => "not claimed".to_owned(),
+        holder if holder == owner.instance => format!("token {}", owner.token),
+        holder => format!("still claimed by {}", holder.chars().take(8).collect::<String>()),
+    };
+    words_of(&[&owner.service, &instance, "at", &owner.endpoint, "-", &claim])
 }
 
 fn machine(hardware: &Hardware) -> Vec<(&'static str, String)> {

@@ -1,0 +1,94 @@
+//! Locks: who is at work on which node.
+
+use clap::{Args, Subcommand};
+use domain::time::Timestamp;
+use proto::api::v1::{BreakLockRequest, ListLocksRequest, Lock};
+use serde_json::Value;
+
+use crate::{
+    call::Api,
+    error::Error,
+    json,
+    output::Screen,
+    table,
+    words::{ago, length, or_dash},
+};
+
+/// What can be asked of locks.
+#[derive(Debug, Subcommand)]
+pub enum LockCommand {
+    /// List locks, oldest first.
+    ///
+    /// A lock is what runs on a node under its owner's claim: the scheduler's operation, or a command to the BMC whose
+    /// outcome is not known yet.
+    #[command(after_help = "Example:\n  ironmesh lock list n1")]
+    List(List),
+    /// Take a node from the holder of a lock.
+    ///
+    /// Its work is ended and nothing that it began can write any more; the owner that the ring names claims the node anew
+    /// and goes on from what is stored. For work that hangs: what merely takes long ends at its deadline by itself.
+    #[command(after_help = "Example:\n  ironmesh lock break n1 power-service --token 1234")]
+    Break(Break),
+}
+
+/// Which locks.
+#[derive(Debug, Clone, Args)]
+pub struct List {
+    /// The node's name or id; left out: all nodes.
+    #[arg(default_value = "", hide_default_value = true)]
+    node: String,
+}
+
+/// Which lock.
+#[derive(Debug, Clone, Args)]
+pub struct Break {
+    /// The node's name or id.
+    node: String,
+    /// The service that works on it, as `lock list` names it.
+    service: String,
+    /// The token that `lock list` shows: a lock that has passed on meanwhile is left alone.
+    #[arg(long)]
+    token: u64,
+}
+
+pub(crate) async fn run(screen: &Screen, api: &Api, command: LockCommand) -> Result<(), Error> {
+    match command {
+        LockCommand::List(List { node }) => {
+            let locks = api.locks().list_locks(ListLocksRequest { node }).await?.into_inner().locks;
+            let heading =
+                ["NODE", "SERVICE", "PURPOSE", "SINCE", "GIVES UP", "HOLDER", "ENDPOINT", "TOKEN", "BROKEN BY"];
+            screen.show(
+                || table::list(screen, &heading, locks.iter().map(|lock| row(screen.now(), lock))),
+                || locks.iter().map(json::lock).collect::<Value>(),
+            )
+        }
+        LockCommand::Break(Break { node, service, token }) => {
+            let request = BreakLockRequest { node: node.clone(), service: service.clone(), token };
+            api.locks().break_lock(request).await?;
+            screen.note(&format!("broke the {service}'s lock of node {node}; its owner goes on from what is stored"));
+            Ok(())
+        }
+    }
+}
+
+fn row(now: Timestamp, lock: &Lock) -> Vec<String> {
+    let left = Timestamp::from_millis(lock.deadline_ms);
+    let deadline = if lock.deadline_ms == 0 {
+        String::new()
+    } else if left > now {
+        format!("in {}", length(left.since(now)))
+    } else {
+        format!("overdue {}", length(now.since(left)))
+    };
+    vec![
+        lock.node_name.clone(),
+        lock.service.clone(),
+        lock.purpose.clone(),
+        ago(now, lock.since_ms),
+        deadline,
+        lock.holder.chars().take(8).collect(),
+        or_dash(&lock.endpoint),
+        lock.token.to_string(),
+        lock.broken_by.clone(),
+    ]
+}

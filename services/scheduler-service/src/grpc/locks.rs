@@ -1,0 +1,132 @@
+//! Locks: claims under which something runs.
+
+use domain::{
+    id::{NodeId, RackId},
+    service::Service,
+    time::Timestamp,
+};
+use keyspace::{
+    Expect, key,
+    key::Scope,
+    store::Revised,
+    value::{Broken, Claim},
+};
+use proto::{
+    api::v1::{
+        BreakLockRequest, BreakLockResponse, ListLocksRequest, ListLocksResponse, Lock as WireLock,
+        lock_service_server::LockService,
+    },
+    convert::text,
+};
+use service_kit::{clock, tls::Identity};
+use tonic::{Request, Response, Status};
+
+use super::{Shared, show};
+use crate::{Error, registry::Record};
+
+/// What runs under a claim.
+#[derive(Debug)]
+struct Running {
+    purpose: String,
+    since: Timestamp,
+    deadline: Option<Timestamp>,
+}
+
+/// Where a service's claims of a rack's nodes are.
+pub(super) const fn scope(service: Service, rack: RackId) -> Scope {
+    match service {
+        Service::Scheduler => Scope::Datacenter,
+        Service::Power | Service::Pxe | Service::Storage | Service::Inventory => Scope::Rack(rack),
+    }
+}
+
+impl Shared {
+    fn locks_of(&self, record: &Record) -> Vec<WireLock> {
+        let locks = Service::ALL.into_iter().filter_map(|service| {
+            let claim = self.claim(service, record.rack, record.node)?;
+            let running = self.running(service, record)?;
+            Some(self.shown_lock(record, service, &claim, running))
+        });
+        locks.collect()
+    }
+
+    fn claim(&self, service: Service, rack: RackId, node: NodeId) -> Option<Revised<Claim>> {
+        self.registry.view().get(&key::claim(scope(service, rack), service, node))
+    }
+
+    /// What a service does to a node: the scheduler's operation, or a leaf's command without an outcome.
+    fn running(&self, service: Service, record: &Record) -> Option<Running> {
+        if service == Service::Scheduler {
+            let operation = record.operation.as_ref().filter(|operation| operation.value.ended.is_none())?;
+            let deadline = show::waiting(self, record).map(|waiting| waiting.until);
+            let purpose = operation.value.phase.to_string();
+            return Some(Running { purpose, since: operation.value.since, deadline });
+        }
+        let journal = self.registry.view().get(&key::journal(scope(service, record.rack), service, record.node))?;
+        let entry = journal.value.entry.filter(|entry| entry.outcome.is_none())?;
+        let deadline = Some(entry.at.plus(self.limits.power));
+        Some(Running { purpose: entry.command, since: entry.at, deadline })
+    }
+
+    fn shown_lock(&self, record: &Record, service: Service, claim: &Revised<Claim>, running: Running) -> WireLock {
+        let holder = claim.value.instance;
+        let member = self.registry.view().get(&key::member(scope(service, record.rack), service, holder));
+        let broken = claim.value.broken.as_ref();
+        WireLock {
+            node: record.node.to_string(),
+            node_name: record.intent.value.name.clone(),
+            rack: self.registry.rack(record.rack).map(|rack| rack.value.name).unwrap_or_default(),
+            service: service.to_string(),
+            holder: holder.to_string(),
+            endpoint: member.map(|member| member.value.endpoint).unwrap_or_default(),
+            purpose: running.purpose,
+            since_ms: running.since.millis(),
+            deadline_ms: running.deadline.map_or(0, Timestamp::millis),
+            token: u64::try_from(claim.revision).unwrap_or(0),
+            broken_by: broken.map(|broken| broken.by.clone()).unwrap_or_default(),
+            broken_at_ms: broken.map_or(0, |broken| broken.since.millis()),
+        }
+    }
+
+    async fn break_lock(&self, request: BreakLockRequest, by: String) -> Result<(), Error> {
+        let service: Service = text("service", &request.service)?;
+        let record = self.registry.named(&request.node)?;
+        let name = &record.intent.value.name;
+        let claim = self.claim(service, record.rack, record.node);
+        let seen = claim.filter(|claim| u64::try_from(claim.revision).is_ok_and(|token| token == request.token));
+        let changed = || Error::LockChanged { node: name.clone(), service };
+        let claim = seen.ok_or_else(changed)?;
+        let key = key::claim(scope(service, record.rack), service, record.node);
+        let broken = Claim { broken: Some(Broken { by: by.clone(), since: clock::now() }), ..claim.value };
+        let change = self.registry.mesh.as_member()?.put(&key, &broken, Expect::Revision(claim.revision))?;
+        match self.registry.commit(change).await {
+            Err(Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => return Err(changed()),
+            outcome => outcome?,
+        }
+        tracing::warn!(node = %record.node, %service, by, "a lock was broken");
+        self.hot.tell(Some(record.node), "LOCK", format!("{by} broke the {service}'s lock"));
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl LockService for Shared {
+    async fn list_locks(&self, request: Request<ListLocksRequest>) -> Result<Response<ListLocksResponse>, Status> {
+        let node = request.into_inner().node;
+        let records: Vec<Record> = if node.is_empty() {
+            let nodes = self.registry.nodes(None).into_iter();
+            nodes.filter_map(|(node, rack)| self.registry.record(rack, node)).collect()
+        } else {
+            vec![self.registry.named(&node)?]
+        };
+        let mut locks: Vec<_> = records.iter().flat_map(|record| self.locks_of(record)).collect();
+        locks.sort_by_key(|lock| lock.since_ms);
+        Ok(Response::new(ListLocksResponse { locks }))
+    }
+
+    async fn break_lock(&self, request: Request<BreakLockRequest>) -> Result<Response<BreakLockResponse>, Status> {
+        let by = request.extensions().get::<Identity>().map(Identity::to_string).unwrap_or_default();
+        Self::break_lock(self, request.into_inner(), by).await?;
+        Ok(Response::new(BreakLockResponse {}))
+    }
+}
