@@ -85,7 +85,17 @@ impl Mesh {
     /// # Errors
     /// The certificates can not be read.
     pub fn api(&self) -> Result<Api> {
-        Api::open(&self.data.join("client.toml"))
+        Api::open(&self.data.join("client.toml"), None)
+    }
+
+    /// The API of one replica of the scheduler-service.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    pub fn api_of(&self, number: u8) -> Result<Api> {
+        let file = self.data.join(format!("scheduler-service-{number}/grpc.address"));
+        let endpoint = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        Api::open(&self.data.join("client.toml"), Some(endpoint.trim()))
     }
 
     /// What `up` or a service such as `power-service-1` has logged.
@@ -107,6 +117,20 @@ impl Mesh {
     pub fn pids(&self) -> Result<Vec<i32>> {
         // Called from inside, ip(8) lists itself: whoever is gone by now does not count.
         Ok(self.place.pids()?.into_iter().filter(|pid| Daemon::of(*pid).is_ok()).collect())
+    }
+
+    /// The process of a service such as `power-service-1`, to be killed or stopped.
+    ///
+    /// # Errors
+    /// It does not run now.
+    pub fn service(&self, name: &str) -> Result<Daemon> {
+        let config = self.data.join(name).join("config.toml");
+        let is_it = |pid: &i32| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split(|octet| *octet == 0).any(|word| word == config.as_os_str().as_encoded_bytes())
+        };
+        let pid = self.place.pids()?.into_iter().find(is_it).with_context(|| format!("{name} does not run"))?;
+        Daemon::of(pid)
     }
 
     /// Ends it as an operator would, by SIGTERM, and sees that nothing is left.

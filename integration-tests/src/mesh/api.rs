@@ -62,12 +62,13 @@ pub struct Api {
 }
 
 impl Api {
-    pub(super) fn open(file: &Path) -> Result<Self> {
+    /// Opens all replicas' API by `client.toml`, or, where it is named, that of one `endpoint` alone.
+    pub(super) fn open(file: &Path, endpoint: Option<&str>) -> Result<Self> {
         install_provider();
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        let Client { endpoint, ca, certificate, key } = toml::from_str(&text)?;
-        let tls = Tls::load(Files { ca, certificate, key })?;
-        let line = line(&tls, &endpoint, Service::Scheduler, "", Some(CALL))?;
+        let client: Client = toml::from_str(&text)?;
+        let tls = Tls::load(Files { ca: client.ca, certificate: client.certificate, key: client.key })?;
+        let line = line(&tls, endpoint.unwrap_or(&client.endpoint), Service::Scheduler, "", Some(CALL))?;
         Ok(Self {
             nodes: NodeServiceClient::new(line.clone()),
             images: ImageServiceClient::new(line.clone()),

@@ -17,7 +17,7 @@ const BESIDE_HOME: &str = ".config/ironmesh/client.toml";
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Context {
-    /// The scheduler-service, as `host:port`.
+    /// The scheduler-service, as `host:port`; several replicas with commas between them.
     pub(crate) endpoint: String,
     ca: PathBuf,
     certificate: PathBuf,

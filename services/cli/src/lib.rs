@@ -42,8 +42,8 @@ pub struct Global {
     /// The file that says whom to call and with which certificate [default: $IRONMESH_CONTEXT, else
     /// ~/.config/ironmesh/client.toml].
     ///
-    /// `ironmesh up --data DIR` writes it to DIR/client.toml. It is TOML with the keys endpoint (host:port), ca,
-    /// certificate and key; paths that are not absolute count from the file's folder.
+    /// `ironmesh up --data DIR` writes it to DIR/client.toml. It is TOML with the keys endpoint (host:port, or several with
+    /// commas between them), ca, certificate and key; paths that are not absolute count from the file's folder.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Connection and output")]
     pub context: Option<PathBuf>,
     /// How answers are written: a table for people, or JSON for programs.

@@ -227,8 +227,9 @@ async fn ready(options: &Options, children: &[child::Child], certs: &certs::Cert
             tokio::time::sleep(LOOK).await;
         }
     }
-    let scheduler = children.iter().find(|child| child.service == Service::Scheduler);
-    let endpoint = scheduler.and_then(child::Child::endpoint).context("the scheduler-service has no address")?;
+    let schedulers = children.iter().filter(|child| child.service == Service::Scheduler);
+    let endpoints: Option<Vec<_>> = schedulers.map(child::Child::endpoint).collect();
+    let endpoint = endpoints.context("the scheduler-service has no address")?.join(",");
     let client = options.data.join("client.toml");
     let text = format!(
         "endpoint = {endpoint:?}\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n",

@@ -6,8 +6,8 @@ use std::{io, time::Duration};
 use domain::service::Service;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
     Request, Status,
     service::{Interceptor, interceptor::InterceptedService},
@@ -45,10 +45,11 @@ impl Interceptor for Caller {
 
 /// An endpoint that can not be called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} can not be called: it must be host:port")]
+#[error("{0:?} can not be called: it must be host:port, or several with commas between them")]
 pub struct NotAnEndpoint(String);
 
 /// A line to a rack's service at `endpoint` (`host:port`), connected when it is first used and again when it breaks.
+/// Where any of several replicas will do, `endpoint` names them with commas in between: the first that answers is taken.
 ///
 /// `deadline` holds for each call; `None` for streams.
 ///
@@ -68,21 +69,35 @@ pub fn line(
 }
 
 fn channel(tls: Tls, endpoint: &str, name: ServerName<'static>) -> Option<Channel> {
-    let address = endpoint.to_owned();
+    let addresses: Vec<String> = endpoint.split(',').map(|address| address.trim().to_owned()).collect();
+    let first = addresses.first()?.clone();
+    let patience = CONNECT / u32::try_from(addresses.len()).ok()?;
     // The scheme is http as far as tonic is concerned: TLS is ours, so that certificates may change.
     let connector = tower::service_fn(move |_: http::Uri| {
-        let (tls, address, name) = (tls.clone(), address.clone(), name.clone());
+        let (tls, addresses, name) = (tls.clone(), addresses.clone(), name.clone());
         async move {
-            let stream = TcpStream::connect(&address).await?;
-            stream.set_nodelay(true)?;
-            Ok::<_, io::Error>(TokioIo::new(TlsConnector::from(tls.client()).connect(name, stream).await?))
+            let mut outcome = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
+            for address in &addresses {
+                outcome = match timeout(patience, connect(&tls, address, name.clone())).await {
+                    Ok(Ok(stream)) => return Ok(TokioIo::new(stream)),
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+                };
+            }
+            outcome
         }
     });
-    let endpoint = Endpoint::from_shared(format!("http://{endpoint}"))
+    let endpoint = Endpoint::from_shared(format!("http://{first}"))
         .ok()?
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true);
     Some(endpoint.connect_with_connector_lazy(connector))
+}
+
+async fn connect(tls: &Tls, address: &str, name: ServerName<'static>) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    TlsConnector::from(tls.client()).connect(name, stream).await
 }

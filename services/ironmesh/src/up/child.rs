@@ -1,6 +1,6 @@
 //! One service as a child process: started, watched, started again with back-off, and proven dead when it was reaped.
 
-use std::{fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{fs, net::TcpListener, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result};
 use domain::{
@@ -43,9 +43,11 @@ impl Child {
         self.data.join("log")
     }
 
-    /// Writes its configuration, and forgets what an earlier run left.
+    /// Writes its configuration, and forgets what an earlier run left, save where that answered: who knows it there goes
+    /// on knowing it.
     pub(crate) fn write_config(&self) -> Result<()> {
         fs::create_dir_all(&self.data)?;
+        let config = self.endpoint().map_or_else(|| Ok(self.config.clone()), |at| listening_at(&self.config, &at))?;
         for stale in ["grpc.address", "monitor.address", "http.address", "agents.address"] {
             let path = self.data.join(stale);
             if path.exists() {
@@ -53,7 +55,7 @@ impl Child {
             }
         }
         let file = self.config_file();
-        fs::write(&file, &self.config).with_context(|| format!("cannot write {}", file.display()))
+        fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// Where it answers gRPC, once it does.
@@ -90,6 +92,9 @@ impl Child {
             tokio::select! {
                 () = host.stopping() => return,
                 () = tokio::time::sleep(pause) => {}
+            }
+            if let Err(error) = self.write_config() {
+                tracing::error!(name = self.name, error = format!("{error:#}"), "cannot be configured anew");
             }
             pause = LONGEST.min(pause * 2);
         }
@@ -133,6 +138,16 @@ impl Child {
             tracing::warn!(error = %service_kit::status::chain(&error), "cannot publish a proof of death");
         }
     }
+}
+
+/// A configuration that listens at a port that was chosen before, where that is free still.
+fn listening_at(config: &str, endpoint: &str) -> Result<String> {
+    let mut table: toml::Table = config.parse()?;
+    let is_free = TcpListener::bind(endpoint).is_ok();
+    if let Some(service) = table.get_mut("service").and_then(toml::Value::as_table_mut).filter(|_| is_free) {
+        service.insert("listen".to_owned(), endpoint.into());
+    }
+    Ok(toml::to_string(&table)?)
 }
 
 /// Stops the host when the process is asked to stop.
