@@ -1,5 +1,6 @@
 //! A virtual rack: real firmware, simulated machines, and the tests that use them.
 
+pub mod check;
 pub mod etcd;
 pub mod lab;
 pub mod machine;
