@@ -2,7 +2,9 @@
 
 pub mod check;
 pub mod etcd;
+pub mod fault;
 pub mod lab;
 pub mod machine;
 pub mod mesh;
 pub mod rack;
+pub mod record;

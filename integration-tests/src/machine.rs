@@ -29,13 +29,14 @@ use domain::hardware::{Disk, Hardware, Nic};
 use domain::net::MacAddr;
 use domain::power::BootMode;
 use service_kit::{Host, clock};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use wire_ipmi::chassis::{Power, boot::Choice};
 
-pub use self::bmc::Mutation;
-use self::bmc::Turn;
+pub use self::bmc::{Caught, Mutation};
+use self::bmc::{Trap, Turn};
 pub use self::fault::Faults;
 pub use self::rack::SimulatedRack;
+use crate::check::Deed;
 use crate::rack::namespace::Namespace;
 
 /// Who may log in at a BMC.
@@ -90,6 +91,8 @@ struct Shared {
     faults: Mutex<Faults>,
     password: watch::Sender<String>,
     mutations: Mutex<Vec<Mutation>>,
+    deeds: Mutex<Vec<Deed>>,
+    trap: Mutex<Option<Trap>>,
     tokens: Mutex<Vec<Vec<u8>>>,
     console: Mutex<Vec<String>>,
 }
@@ -137,6 +140,8 @@ impl Machine {
             faults: Mutex::new(spec.faults),
             password: watch::Sender::new(spec.password.clone()),
             mutations: Mutex::default(),
+            deeds: Mutex::default(),
+            trap: Mutex::default(),
             tokens: Mutex::default(),
             console: Mutex::default(),
         });
@@ -220,6 +225,19 @@ impl Machine {
     /// Every command that changed it, in order; also in `bmc.log` in its folder.
     pub fn mutations(&self) -> Vec<Mutation> {
         held(&self.shared.mutations).clone()
+    }
+
+    /// What its BMC did, in order, as the checker wants it.
+    pub fn deeds(&self) -> Vec<Deed> {
+        held(&self.shared.deeds).clone()
+    }
+
+    /// Lets its BMC carry out one more command that changes it and keep the answer to itself until the trap is released.
+    pub fn trap(&self) -> Caught {
+        let (caught, was_caught) = oneshot::channel();
+        let (release, released) = oneshot::channel();
+        *held(&self.shared.trap) = Some(Trap { caught, released });
+        Caught { was_caught, release }
     }
 
     /// The boot tokens that it was ever given, the last one last.

@@ -9,14 +9,15 @@ use anyhow::{Context as _, Result};
 use domain::time::Timestamp;
 use service_kit::{Host, clock};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use wire_ipmi::chassis::{Control, Power};
+use wire_ipmi::chassis::{self, Control, Power};
 use wire_ipmi::responder::machine::Change;
 use wire_ipmi::responder::{Call, Identity, Output, Responder, User};
 use wire_ipmi::{MAX_DATAGRAM, Privilege, Secret, Suite};
 
 use super::{Shared, fault};
+use crate::check::{self, Deed, What};
 
 /// IPMI's port (RMCP, ASF 2.0 §3.2.3).
 pub const PORT: u16 = 623;
@@ -28,6 +29,28 @@ const SLOTS: usize = 4;
 pub(super) enum Turn {
     On,
     Off,
+}
+
+/// A trap that waits for a command that changes the machine.
+pub(super) struct Trap {
+    pub(super) caught: oneshot::Sender<()>,
+    pub(super) released: oneshot::Receiver<()>,
+}
+
+/// The other end of a trap; its BMC answers nobody between the catch and the release, which is dropping this, too.
+#[derive(Debug)]
+pub struct Caught {
+    /// Resolves when a command was carried out and its answer is held back.
+    pub was_caught: oneshot::Receiver<()>,
+    pub(super) release: oneshot::Sender<()>,
+}
+
+impl Caught {
+    /// Lets the BMC answer.
+    pub fn release(self) {
+        // Its BMC has ended with its rack.
+        let _ended = self.release.send(());
+    }
 }
 
 /// A command that changed the machine.
@@ -93,6 +116,13 @@ async fn answer(
             Output::Send { to, bytes } => drop(socket.send_to(&bytes, to).await?),
             Output::Command(call) => {
                 let (answer, turn) = shared.command(&call);
+                let trap = answer.change.and_then(|_| super::held(&shared.trap).take());
+                if let Some(trap) = trap {
+                    shared.say("the BMC holds an answer back".to_owned());
+                    let _nobody = trap.caught.send(());
+                    // Whoever set the trap has let it go either way.
+                    let _dropped = trap.released.await;
+                }
                 responder.respond(call.id, answer.completion, &answer.data);
                 for turn in turn {
                     // The machine's thread has ended: so has the rack.
@@ -111,7 +141,12 @@ impl Shared {
         let mut board = super::held(&self.board);
         let before = board.power();
         let answer = board.answer(call);
-        let Some(change) = answer.change else { return (answer, vec![]) };
+        let Some(change) = answer.change else {
+            if call.command == chassis::get_status() {
+                super::held(&self.deeds).push(Deed { at: clock::now(), session: call.session, what: What::Read });
+            }
+            return (answer, vec![]);
+        };
         if change == Change::Power(Control::Soft) {
             board.set_power(Power::Off);
         }
@@ -127,6 +162,7 @@ impl Shared {
     }
 
     fn log(&self, mutation: Mutation) {
+        super::held(&self.deeds).push(check::done(&mutation));
         let mut mutations = super::held(&self.mutations);
         mutations.push(mutation);
         let mut text = String::new();

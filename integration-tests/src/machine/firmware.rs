@@ -20,6 +20,8 @@ use super::{Shared, cpio, disk, fault, script, tftp};
 pub(super) const NIC: &str = "eth0";
 /// A power-on self-test; real ones take minutes.
 const SELF_TEST: Duration = Duration::from_millis(100);
+/// A server that says nothing for this long is left for the next one.
+const SILENCE: Duration = Duration::from_secs(3);
 /// Between two tries of a script (which says 3 s; everything is faster here).
 const AGAIN: Duration = Duration::from_millis(300);
 /// Between two looks at the disk.
@@ -99,7 +101,7 @@ async fn file(url: &str) -> Result<Vec<u8>> {
         let (server, path) = rest.split_once('/').with_context(|| url.to_owned())?;
         return tftp::fetch(server.parse()?, path, None).await;
     }
-    let client = reqwest::Client::builder().no_proxy().build()?;
+    let client = reqwest::Client::builder().no_proxy().connect_timeout(SILENCE).read_timeout(SILENCE).build()?;
     let answer = client.get(url).send().await?.error_for_status()?;
     Ok(answer.bytes().await?.to_vec())
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use service_kit::client::{Line, line};
 use service_kit::tls::{Files, Tls, install_provider};
 use tokio::time::{Instant, sleep};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::machine::{Machine, USER};
 
@@ -118,13 +118,22 @@ impl Api {
         self.nodes.create_node(enrolment(machine)).await.map(drop)
     }
 
-    /// A node as it is now.
+    /// A node as it is now. A replica that ends under the call is left for another one.
     ///
     /// # Errors
     /// The API's.
     pub async fn node(&mut self, node: &str) -> Result<Node> {
-        let answer = self.nodes.get_node(GetNodeRequest { node: node.to_owned() }).await?;
-        answer.into_inner().node.context("an answer without a node")
+        let begun = Instant::now();
+        loop {
+            match self.nodes.get_node(GetNodeRequest { node: node.to_owned() }).await {
+                Ok(answer) => return answer.into_inner().node.context("an answer without a node"),
+                // The second is tonic's word for a connection that is reset.
+                Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown) && begun.elapsed() < CALL => {
+                    sleep(LOOK).await;
+                }
+                Err(status) => return Err(status.into()),
+            }
+        }
     }
 
     /// Asks for a move of a node's life; `image` for `deploy`.

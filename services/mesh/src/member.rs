@@ -215,7 +215,7 @@ impl Mesh {
             Ok(standing) => {
                 tracing::info!(instance = %instance, service = %setting.service, "joined");
                 if let Some(before) = lock.note(instance) {
-                    proof::publish_before(&self.inner.store, setting.scope, before).await;
+                    proof::publish_before(&self.inner.store, (setting.scope, setting.service), before).await;
                 }
                 self.inner.standing.send_replace(Some(standing));
             }

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::id::InstanceId;
+use domain::{id::InstanceId, service::Service};
 use keyspace::{
     Change, Expect, Store,
     key::{self, Scope},
@@ -87,20 +87,39 @@ impl Lock {
     }
 }
 
-/// Publishes that an instance is proven dead.
+/// Publishes that an instance is proven dead, and takes away what its lease would keep for a while: its place among the
+/// members and, where it led, the leadership.
 ///
 /// # Errors
 /// [`keyspace::Error`]; that it was published before is none.
-pub async fn publish(store: &Store, scope: Scope, instance: InstanceId, by: &str) -> Result<(), keyspace::Error> {
+pub async fn publish(
+    store: &Store,
+    (scope, service): (Scope, Service),
+    instance: InstanceId,
+    by: &str,
+) -> Result<(), keyspace::Error> {
     let dead = Dead { by: by.to_owned(), at: clock::now() };
-    match store.commit(Change::new().put(&key::dead(scope, instance), &dead, Expect::Absent)?).await {
+    let change = Change::new().put(&key::dead(scope, instance), &dead, Expect::Absent)?;
+    unless_known(store.commit(change.clear(&key::member(scope, service, instance))).await)?;
+    let election = key::election(scope, service);
+    match store.get(&election).await? {
+        Some(leader) if leader.value.instance == instance => {
+            let change = Change::new().delete(&election, Expect::Revision(leader.revision));
+            unless_known(store.commit(change).await)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn unless_known(outcome: Result<i64, keyspace::Error>) -> Result<(), keyspace::Error> {
+    match outcome {
         Ok(_) | Err(keyspace::Error::Conflict) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-pub(crate) async fn publish_before(store: &Store, scope: Scope, before: InstanceId) {
-    if let Err(error) = publish(store, scope, before, "its successor holds the lock of its data folder").await {
+pub(crate) async fn publish_before(store: &Store, whose: (Scope, Service), before: InstanceId) {
+    if let Err(error) = publish(store, whose, before, "its successor holds the lock of its data folder").await {
         tracing::warn!(error = %service_kit::status::chain(&error), "cannot publish a proof of death");
     }
 }

@@ -317,15 +317,24 @@ impl Work {
         order: Order,
         target: PowerTarget,
     ) -> Result<Power, Stopped> {
+        let mut unconfirmed = Vec::new();
         let mut power = loop {
             match turn.need(boottime()) {
                 Need::Close(session) => {
                     let confirmed = bmc.close_other(session).await.map_err(judge)?;
                     turn.closed(session, confirmed);
-                    ledger.closed(session);
+                    if confirmed {
+                        ledger.closed(session);
+                    } else {
+                        unconfirmed.push(session);
+                    }
                 }
                 Need::Settle(until) => sleep(until.saturating_sub(boottime())).await,
-                Need::Read | Need::Act => break bmc.power().await.map_err(judge)?,
+                Need::Read | Need::Act => {
+                    // Nobody needs to know them any more: what came through them has arrived.
+                    unconfirmed.drain(..).for_each(|session| ledger.closed(session));
+                    break bmc.power().await.map_err(judge)?;
+                }
                 Need::Claim | Need::Sessions | Need::Login => return Err(Stopped::Again(BmcError::NotPermitted)),
             }
         };

@@ -1,0 +1,317 @@
+//! Faults at the moments that matter: a node's owner is killed, or stopped for longer than it may own anything, at a
+//! point of a deploy that a seed draws from those that can be seen from outside.
+
+use std::{fmt, fs, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use domain::{
+    id::{InstanceId, NodeId},
+    service::Service,
+};
+use keyspace::value::{Journal, StoredRing};
+use rustix::process::Signal;
+use service_kit::Host;
+use tokio::time::Instant;
+
+use crate::{
+    check::{self, End, History},
+    lab::{Lab, holds_image},
+    mesh::Api,
+    rack::daemon::Daemon,
+    record::{Recorder, Write},
+};
+
+/// How long a stopped process stays stopped: longer than T + W, after which it owns nothing (DESIGN §5).
+const STOPPED: Duration = Duration::from_millis(8500);
+/// How long the drawn point may take to come.
+const COMING: Duration = Duration::from_secs(60);
+
+/// What happens to the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL; its parent starts it again, and proves that it is dead.
+    Kill,
+    /// SIGSTOP for longer than T + W, then SIGCONT.
+    Stop,
+}
+
+/// A moment of a deploy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// The n-th write since the deploy was asked for to the key of the node that ends like this.
+    Written(&'static str, usize),
+    /// The n-th journal entry is in the store and has no outcome.
+    Journalled(usize),
+    /// The BMC has carried a command out and has not answered.
+    Unanswered,
+    /// The machine has said this.
+    Said(&'static str),
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Written(key, number) => write!(f, "write {number} of {key}"),
+            Self::Journalled(number) => write!(f, "journal entry {number}"),
+            Self::Unanswered => f.write_str("a command without its answer"),
+            Self::Said(words) => write!(f, "the machine says {words:?}"),
+        }
+    }
+}
+
+/// The points of a deploy at which a service has something to do.
+#[must_use]
+pub const fn points(service: Service) -> &'static [Point] {
+    match service {
+        Service::Power => &[
+            Point::Written("/boot", 1),
+            Point::Journalled(1),
+            Point::Journalled(2),
+            Point::Journalled(3),
+            Point::Journalled(4),
+            Point::Unanswered,
+        ],
+        Service::Pxe => &[
+            Point::Written("/boot", 1),
+            Point::Said("power on"),
+            Point::Said("has 10.77.1."),
+            Point::Said("loader"),
+            Point::Said("script from"),
+            Point::Said("vmlinuz from"),
+        ],
+        Service::Storage => {
+            &[Point::Written("/boot", 1), Point::Said("vmlinuz from"), Point::Said("the agent starts"), AGENT_CALLED]
+        }
+        Service::Inventory => &[Point::Said("the agent starts"), AGENT_CALLED, Point::Written("/inventory", 1)],
+        Service::Scheduler => &[
+            Point::Written("/operation", 1),
+            Point::Written("/life", 1),
+            Point::Written("/boot", 1),
+            Point::Written("/life", 2),
+            Point::Written("/power", 1),
+            AGENT_CALLED,
+            Point::Written("/life", 3),
+            Point::Written("/life", 4),
+        ],
+    }
+}
+
+const AGENT_CALLED: Point = Point::Written("/agent", 1);
+
+/// A number from the environment, to see a case again; else the usual one.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "a test is told by its environment and by nothing else")]
+pub fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// Prints a line of what was measured.
+#[expect(clippy::print_stdout, reason = "a test's report, for who asks for its output")]
+pub fn tell(line: impl fmt::Display) {
+    println!("{line}");
+}
+
+/// The next number of a sequence that a seed begins (splitmix64, Steele, Lea and Flood 2014).
+pub const fn draw(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *seed;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// One of these, drawn.
+pub fn pick<'a, T>(seed: &mut u64, from: &'a [T]) -> Option<&'a T> {
+    let count = u64::try_from(from.len()).ok().filter(|count| *count > 0)?;
+    from.get(usize::try_from(draw(seed) % count).ok()?)
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Where it hit.
+    pub point: Point,
+    /// The node whose owner was hit.
+    pub node: String,
+    /// The process that was hit.
+    pub victim: String,
+    /// It had an act under way.
+    pub outstanding: bool,
+    /// From the fault to the ring that does not name the victim any more: its nodes may be claimed.
+    pub takeover: Option<Duration>,
+    /// From asking to the last node's being active.
+    pub took: Duration,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.outstanding { "at work" } else { "idle" };
+        write!(f, "{} ({state}) at {} of {}", self.victim, self.point, self.node)?;
+        if let Some(takeover) = self.takeover {
+            write!(f, ", out of the ring after {:.1} s", takeover.as_secs_f64())?;
+        }
+        write!(f, ", all active after {:.1} s", self.took.as_secs_f64())
+    }
+}
+
+/// Deploys every machine of a lab, whose nodes are available, and hits one owner on the way.
+///
+/// # Errors
+/// A node does not become active, its disk is not the image, or the checker finds something.
+pub async fn deploy_through(
+    api: &mut Api,
+    lab: &Lab,
+    recorder: &Recorder,
+    (service, fault, mut seed): (Service, Fault, u64),
+    (image, content): (&str, &[u8]),
+    patience: Duration,
+) -> Result<Outcome> {
+    let nodes: Vec<String> = lab.rack().machines().iter().map(|machine| machine.name.clone()).collect();
+    let node = pick(&mut seed, &nodes).context("no machine")?.clone();
+    let point = *pick(&mut seed, points(service)).context("no point")?;
+    let (from, begun) = (recorder.len(), Instant::now());
+    let trap = (point == Point::Unanswered).then(|| lab.machine(&node).map(crate::machine::Machine::trap));
+    let mut trap = trap.transpose()?;
+    for node in &nodes {
+        api.ask(node, "deploy", image).await?;
+    }
+    let id: NodeId = api.node(&node).await?.id.parse().map_err(|_| anyhow::anyhow!("{node} has no id"))?;
+    match point {
+        Point::Unanswered => {
+            let caught = trap.as_mut().context("no trap")?;
+            tokio::time::timeout(COMING, &mut caught.was_caught).await.context("no command")?.context("no BMC")?;
+        }
+        Point::Said(words) => lab.machine(&node)?.says(words, COMING).await?,
+        Point::Journalled(number) => {
+            nth(recorder, from, number, |write| is_open(write, service, id)).await?;
+        }
+        Point::Written(key, number) => {
+            nth(recorder, from, number, |write| {
+                write.path.ends_with(&format!("{id}{key}")) || write.path.ends_with(&format!("{key}{id}"))
+            })
+            .await?;
+        }
+    }
+    let (victim, instance) = owner(api, lab, service, &node).await?;
+    let process = lab.mesh().service(&victim)?;
+    let hit = recorder.len();
+    let struck = Instant::now();
+    strike(fault, process)?;
+    let outstanding = service != Service::Power || trap.is_some() || is_at_work(recorder, service, id);
+    drop(trap);
+    for node in &nodes {
+        api.reach(node, "active", patience).await?;
+    }
+    let took = begun.elapsed();
+    let takeover = takeover(recorder, hit, service, instance, struck);
+    let outcome = Outcome { point, node, victim, outstanding, takeover, took };
+    judge(api, lab, recorder, content).await.with_context(|| outcome.to_string())?;
+    Ok(outcome)
+}
+
+/// Kills it, or stops it and lets it go on later.
+fn strike(fault: Fault, process: Daemon) -> Result<()> {
+    match fault {
+        Fault::Kill => process.signal(Signal::KILL),
+        Fault::Stop => {
+            process.signal(Signal::STOP)?;
+            // It outlives nobody: it ends with the runtime of the lab's namespace.
+            Host::default().spawn(async move {
+                tokio::time::sleep(STOPPED).await;
+                // It has ended with its rack, or it goes on.
+                drop(process.signal(Signal::CONT));
+            });
+            Ok(())
+        }
+    }
+}
+
+async fn nth(recorder: &Recorder, from: usize, number: usize, is_it: impl Fn(&Write) -> bool) -> Result<()> {
+    let mut from = from;
+    for round in 1..=number {
+        let write = recorder.hears(&format!("write {round}"), from, COMING, &is_it).await?;
+        let passed =
+            recorder.since(from).iter().position(|seen| seen.revision == write.revision && seen.path == write.path);
+        from += passed.unwrap_or(0) + 1;
+    }
+    Ok(())
+}
+
+/// Whether this is a journal of the node with an entry whose outcome is not known.
+fn is_open(write: &Write, service: Service, node: NodeId) -> bool {
+    write.path.ends_with(&format!("/journal/{service}/{node}"))
+        && write.read::<Journal>().and_then(|journal| journal.entry).is_some_and(|entry| entry.outcome.is_none())
+}
+
+fn is_at_work(recorder: &Recorder, service: Service, node: NodeId) -> bool {
+    let journal = recorder.journal(service, node).pop().and_then(|last| last.value);
+    journal.is_some_and(|journal| {
+        !journal.sessions.is_empty() || journal.entry.is_some_and(|entry| entry.outcome.is_none())
+    })
+}
+
+/// The process that owns a node for a service, by its name, and its instance.
+///
+/// # Errors
+/// Nobody does.
+pub async fn owner(api: &mut Api, lab: &Lab, service: Service, node: &str) -> Result<(String, InstanceId)> {
+    let owners = api.node(node).await?.owners;
+    let owner = owners.iter().find(|owner| owner.service == service.name()).context("nobody owns it")?;
+    for number in 1..=9 {
+        let name = format!("{service}-{number}");
+        let at = fs::read_to_string(lab.data().join(&name).join("grpc.address")).unwrap_or_default();
+        if at.trim() == owner.endpoint {
+            let instance = owner.instance.parse().map_err(|_| anyhow::anyhow!("{name} has no instance"))?;
+            return Ok((name, instance));
+        }
+    }
+    anyhow::bail!("no process answers at {}", owner.endpoint)
+}
+
+fn takeover(
+    recorder: &Recorder,
+    hit: usize,
+    service: Service,
+    victim: InstanceId,
+    struck: Instant,
+) -> Option<Duration> {
+    let taken = recorder.since(hit).into_iter().find(|write| {
+        write.path.ends_with(&format!("/ring/{service}"))
+            && write.read::<StoredRing>().is_some_and(|stored| !stored.ring.names(victim))
+    });
+    taken.map(|write| write.at.saturating_duration_since(struck))
+}
+
+/// Nothing was lost, and nobody acted twice.
+///
+/// # Errors
+/// Names what the checker found.
+pub async fn judge(api: &mut Api, lab: &Lab, recorder: &Recorder, content: &[u8]) -> Result<()> {
+    let mut histories = Vec::new();
+    for machine in lab.rack().machines() {
+        let node = api.node(&machine.name).await?;
+        let id: NodeId = node.id.parse().map_err(|_| anyhow::anyhow!("{} has no id", machine.name))?;
+        let observed = node.observed.unwrap_or_default();
+        histories.push(History {
+            node: id,
+            bmc: machine.deeds(),
+            claims: recorder.claims(Service::Power, id),
+            journal: recorder.journal(Service::Power, id),
+            end: Some(End {
+                asked: domain::generation::Generation::from_number(node.generation),
+                ended: domain::generation::Generation::from_number(observed.power_settled_generation),
+                failure: None,
+                wanted: domain::power::Power::On,
+                is: match machine.power() {
+                    wire_ipmi::chassis::Power::On => domain::power::Power::On,
+                    wire_ipmi::chassis::Power::Off => domain::power::Power::Off,
+                },
+            }),
+        });
+        ensure!(holds_image(&machine.disk(), content)?, "the disk of {} is not the image", machine.name);
+    }
+    let violations = check::check(&histories);
+    let words: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    ensure!(violations.is_empty(), "the checker found: {words:#?}");
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! A witness that takes no part: every revision of every key, written down by a watch from before a run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use domain::{id::NodeId, service::Service};
+use keyspace::{
+    Store,
+    key::ROOT,
+    store::{Pair, Pem},
+    value::{Claim, Journal},
+    watch::{Seen, Watch},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use service_kit::Host;
+use tokio::{sync::watch, time::Instant};
+
+use crate::check::Revision;
+
+/// Before etcd is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// One write.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// When it was heard of.
+    pub at: Instant,
+    /// The key.
+    pub path: String,
+    /// Of the write.
+    pub revision: i64,
+    /// The value; none: deleted.
+    pub value: Option<Vec<u8>>,
+}
+
+impl Write {
+    /// The value, where it is one of these.
+    #[must_use]
+    pub fn read<V: DeserializeOwned>(&self) -> Option<V> {
+        serde_json::from_slice(self.value.as_deref()?).ok()
+    }
+}
+
+/// Everything that was written since it began. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Recorder {
+    writes: Arc<Mutex<Vec<Write>>>,
+    count: watch::Receiver<usize>,
+    store: Store,
+    host: Host,
+}
+
+/// A service's configuration, as far as it says how to reach etcd.
+#[derive(Debug, Deserialize)]
+struct Config {
+    service: Reach,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reach {
+    etcd: Vec<String>,
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// A store of one's own, reached as a service in `data` reaches it.
+///
+/// # Errors
+/// The service has no configuration there.
+pub async fn store(data: &Path, service: &str) -> Result<Store> {
+    let file = data.join(service).join("config.toml");
+    let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let Config { service: reach } = toml::from_str(&text)?;
+    let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
+    let (ca, certificate, key) = (read(&reach.ca)?, read(&reach.certificate)?, read(&reach.key)?);
+    Ok(Store::connect(&reach.etcd, Pem { ca: &ca, certificate: &certificate, key: &key }).await?)
+}
+
+impl Recorder {
+    /// Begins, with what is there already.
+    ///
+    /// # Errors
+    /// The store can not be reached.
+    pub async fn begin(data: &Path) -> Result<Self> {
+        let store = store(data, "power-service-1").await?;
+        let mut watch = Watch::new(store.clone(), vec![ROOT.to_owned()]);
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let (counted, count) = watch::channel(0);
+        note(&writes, watch.next().await?, &counted);
+        let heard = Arc::clone(&writes);
+        let host = Host::default();
+        let stopping = host.clone();
+        host.spawn(async move {
+            let listening = async {
+                loop {
+                    match watch.next().await {
+                        Ok(seen) => note(&heard, seen, &counted),
+                        Err(_) => tokio::time::sleep(AGAIN).await,
+                    }
+                }
+            };
+            tokio::select! {
+                () = stopping.stopping() => {}
+                () = listening => {}
+            }
+        });
+        Ok(Self { writes, count, store, host })
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Write>> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many writes were heard of: where to go on from.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether nothing was ever written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// All writes from number `from` on.
+    #[must_use]
+    pub fn since(&self, from: usize) -> Vec<Write> {
+        self.lock().get(from..).map(<[_]>::to_vec).unwrap_or_default()
+    }
+
+    /// Waits for a write from number `from` on.
+    ///
+    /// # Errors
+    /// There was none when `patience` was over.
+    pub async fn hears(
+        &self,
+        what: &str,
+        from: usize,
+        patience: Duration,
+        is_it: impl Fn(&Write) -> bool,
+    ) -> Result<Write> {
+        let (mut count, mut from, end) = (self.count.clone(), from, Instant::now() + patience);
+        loop {
+            count.mark_unchanged();
+            {
+                let writes = self.lock();
+                if let Some(write) = writes.iter().skip(from).find(|write| is_it(write)) {
+                    return Ok(write.clone());
+                }
+                from = writes.len();
+            }
+            if tokio::time::timeout_at(end, count.changed()).await.is_err() {
+                bail!("{what}: nothing of it was written within {patience:?}");
+            }
+        }
+    }
+
+    /// Every revision of a node's claim.
+    #[must_use]
+    pub fn claims(&self, service: Service, node: NodeId) -> Vec<Revision<Claim>> {
+        self.revisions(&format!("/claim/{service}/{node}"), |_: &Claim| None)
+    }
+
+    /// Every revision of a node's journal.
+    #[must_use]
+    pub fn journal(&self, service: Service, node: NodeId) -> Vec<Revision<Journal>> {
+        // An entry's time is read before it is written; one that has its outcome was written before.
+        let begun =
+            |journal: &Journal| journal.entry.as_ref().filter(|entry| entry.outcome.is_none()).map(|entry| entry.at);
+        self.revisions(&format!("/journal/{service}/{node}"), begun)
+    }
+
+    fn revisions<V: DeserializeOwned>(
+        &self,
+        suffix: &str,
+        not_before: impl Fn(&V) -> Option<domain::time::Timestamp>,
+    ) -> Vec<Revision<V>> {
+        let writes = self.lock();
+        let of_key = writes.iter().filter(|write| write.path.ends_with(suffix));
+        let revisions = of_key.map(|write| {
+            let value: Option<V> = write.read();
+            Revision { revision: write.revision, not_before: value.as_ref().and_then(&not_before), value }
+        });
+        revisions.collect()
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.host.stop();
+    }
+}
+
+fn note(writes: &Mutex<Vec<Write>>, seen: Seen, counted: &watch::Sender<usize>) {
+    let at = Instant::now();
+    let written = |pair: Pair| Write { at, path: pair.path, revision: pair.revision, value: Some(pair.value) };
+    let new: Vec<Write> = match seen {
+        Seen::Everything { pairs, .. } => pairs.into_iter().map(written).collect(),
+        Seen::Changes { changes, .. } => changes
+            .into_iter()
+            .map(|change| match change {
+                Ok(pair) => written(pair),
+                Err((path, revision)) => Write { at, path, revision, value: None },
+            })
+            .collect(),
+        Seen::Nothing => return,
+    };
+    let mut writes = writes.lock().unwrap_or_else(PoisonError::into_inner);
+    writes.extend(new);
+    counted.send_replace(writes.len());
+}
