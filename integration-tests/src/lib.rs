@@ -6,5 +6,6 @@ pub mod fault;
 pub mod lab;
 pub mod machine;
 pub mod mesh;
+pub mod proxy;
 pub mod rack;
 pub mod record;

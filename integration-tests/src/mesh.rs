@@ -95,7 +95,25 @@ impl Mesh {
     pub fn api_of(&self, number: u8) -> Result<Api> {
         let file = self.data.join(format!("scheduler-service-{number}/grpc.address"));
         let endpoint = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        Api::open(&self.data.join("client.toml"), Some(endpoint.trim()))
+        self.api_at(endpoint.trim())
+    }
+
+    /// The API of whoever answers there.
+    ///
+    /// # Errors
+    /// The certificates can not be read.
+    pub fn api_at(&self, endpoint: &str) -> Result<Api> {
+        Api::open(&self.data.join("client.toml"), Some(endpoint))
+    }
+
+    /// Starts one more service beside those of `up`, by the `config.toml` in its folder. It ends with the mesh.
+    ///
+    /// # Errors
+    /// The program is not built.
+    pub fn start(&self, service: &str, folder: &Path) -> Result<Daemon> {
+        let mut command = self.place.command(&program()?.display().to_string());
+        command.arg(service).arg("--config").arg(folder.join("config.toml"));
+        Daemon::spawn(command, &folder.join("log"), &folder.join("record"))
     }
 
     /// What `up` or a service such as `power-service-1` has logged.

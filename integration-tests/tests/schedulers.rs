@@ -1,20 +1,23 @@
 //! Several schedulers: what is written through one is read through every other one at once.
 
-use std::time::{Duration, Instant};
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use integration_tests::fault::{number, tell};
 use integration_tests::lab::{IMAGE, Lab, PATIENCE};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::{Api, Options};
+use integration_tests::proxy::Proxy;
 use proto::api::v1::{GetNodeRequest, UpdateNodeRequest};
 use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
 
 fn two() -> Options {
     Options { schedulers: 2, ..Options::default() }
 }
 
 /// Writes a number into the node through one and reads it through the other, in turns; how long a write took.
-async fn in_turns(apis: &mut [Api; 2], rounds: u32) -> Result<Vec<Duration>> {
+async fn in_turns(apis: &mut [Api; 2], rounds: u64) -> Result<Vec<Duration>> {
     let mut took = Vec::new();
     for number in 1..=rounds {
         let user = format!("user-{number}");
@@ -33,20 +36,84 @@ async fn in_turns(apis: &mut [Api; 2], rounds: u32) -> Result<Vec<Duration>> {
     Ok(took)
 }
 
-#[test]
-fn what_is_written_through_one_scheduler_is_read_through_the_other_at_once() {
-    let lab = Lab::up("ttwo", &[Spec::default()], two()).unwrap();
+fn median(sorted: &[Duration]) -> Duration {
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+fn none_is_stale(tag: &str, rounds: u64) -> Result<()> {
+    let lab = Lab::up(tag, &[Spec::default()], two())?;
     lab.run(async |mut api, lab| {
         api.enrol(lab.machine("n1")?).await?;
-        let mut apis = [lab.mesh().api_of(1)?, lab.mesh().api_of(2)?];
-        let rounds = 1000;
         let begun = Instant::now();
-        let took = in_turns(&mut apis, rounds).await?;
-        let median = took.get(took.len() / 2).copied().unwrap_or_default();
-        println!("{rounds} writes and reads in {:?}, the median write in {median:?}", begun.elapsed());
+        let took = in_turns(&mut [lab.mesh().api_of(1)?, lab.mesh().api_of(2)?], rounds).await?;
+        let median = median(&took);
+        tell(format_args!("{rounds} writes and reads in {:?}, the median write in {median:?}", begun.elapsed()));
         Ok(())
     })
-    .unwrap();
+}
+
+#[test]
+fn what_is_written_through_one_scheduler_is_read_through_the_other_at_once() {
+    none_is_stale("ttwo", 500).unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/test --all"]
+fn ten_thousand_writes_through_one_scheduler_are_read_through_the_other_at_once() {
+    none_is_stale("tmany", number("IRONMESH_ROUNDS", 10_000)).unwrap();
+}
+
+#[test]
+fn a_write_waits_for_a_scheduler_whose_watch_is_held_back() {
+    held_back("theld", 10).unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/test --all"]
+fn two_hundred_writes_wait_for_a_scheduler_whose_watch_is_held_back() {
+    held_back("theldl", 200).unwrap();
+}
+
+fn held_back(tag: &str, rounds: u64) -> Result<()> {
+    const HELD_BACK: Duration = Duration::from_millis(500);
+    let lab = Lab::up(tag, &[Spec::default()], two())?;
+    lab.run(async |mut api, lab| {
+        api.enrol(lab.machine("n1")?).await?;
+        // A third one, that hears of everything half a second late.
+        let config = fs::read_to_string(lab.data().join("scheduler-service-2/config.toml"))?;
+        let mut config: toml::Table = config.parse()?;
+        let service = config.get_mut("service").and_then(toml::Value::as_table_mut).context("no table")?;
+        let etcd = service.get("etcd").and_then(|etcd| etcd.get(0)?.as_str()).context("no etcd")?.to_owned();
+        let proxy = Proxy::begin(&etcd, HELD_BACK).await?;
+        let data = lab.data().join("late");
+        service.insert("etcd".to_owned(), vec![proxy.url()].into());
+        service.insert("data".to_owned(), data.display().to_string().into());
+        service.insert("listen".to_owned(), "127.0.0.1:0".into());
+        fs::create_dir(&data)?;
+        fs::write(data.join("config.toml"), toml::to_string(&config)?)?;
+        let late = lab.mesh().start("scheduler-service", &data)?;
+        let mut third = loop {
+            match fs::read_to_string(data.join("grpc.address")) {
+                Ok(endpoint) => break lab.mesh().api_at(endpoint.trim())?,
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        };
+        let begun = Instant::now();
+        while third.rack().await.is_ok_and(|rack| schedulers(&rack) < 3) {
+            ensure!(begun.elapsed() < PATIENCE, "it does not join");
+            sleep(Duration::from_millis(50)).await;
+        }
+        let took = in_turns(&mut [lab.mesh().api_of(1)?, third], rounds).await?;
+        late.end()?;
+        // It is what a write waits for: without that the test would have held nothing back.
+        ensure!(median(&took) >= HELD_BACK, "a write took {:?}", median(&took));
+        tell(format_args!("the median write took {:?}", median(&took)));
+        Ok(())
+    })
+}
+
+fn schedulers(rack: &proto::api::v1::Rack) -> usize {
+    rack.replicas.iter().filter(|replica| replica.service == "scheduler-service").count()
 }
 
 #[test]

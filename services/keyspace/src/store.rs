@@ -339,16 +339,14 @@ impl Store {
     pub async fn keep_alive(&self, lease: i64, patience: Duration) -> Result<bool, Error> {
         const DOING: &str = "keeping a lease alive";
         let mut client = self.client();
-        let once = async move {
-            let (mut keeper, mut stream) = client.lease_keep_alive(lease).await?;
-            keeper.keep_alive().await?;
-            stream.message().await
-        };
-        match tokio::time::timeout(patience, once).await {
+        // The client opens a stream with a first keep-alive, and returns when that is answered: one way there and back.
+        match tokio::time::timeout(patience, Box::pin(client.lease_keep_alive(lease))).await {
             Err(_) => Err(Error::Unavailable { doing: DOING, source: None }),
+            // Its word for an answer without time to live: the lease is no more.
+            Ok(Err(etcd_client::Error::LeaseKeepAliveError(why))) if why == "lease not found" => Ok(false),
             Ok(Err(etcd_client::Error::GRpcStatus(status))) if status.code() == tonic::Code::NotFound => Ok(false),
             Ok(Err(source)) => Err(Error::Unavailable { doing: DOING, source: Some(Box::new(source)) }),
-            Ok(Ok(answer)) => Ok(answer.is_some_and(|answer| answer.ttl() > 0)),
+            Ok(Ok(_)) => Ok(true),
         }
     }
 
