@@ -118,6 +118,11 @@ where
     let host = kit.host.clone();
     let outcome = service(config, kit).await;
     let code = match outcome {
+        // It was asked to stop before it had begun: it did.
+        Err(error) if host.is_stopping() && !host.is_broken() => {
+            tracing::info!(error = %status::chain(&error), "stopped");
+            ExitCode::SUCCESS
+        }
         Err(error) => refuse(&error),
         Ok(()) if host.is_broken() => ExitCode::from(3),
         Ok(()) => ExitCode::SUCCESS,
