@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it tries.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// Between two tries of certificates that changed.
+const RENEW: Duration = Duration::from_secs(2);
+
 /// Why a service can not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotBegin {
@@ -106,6 +109,7 @@ pub async fn begin(kit: &Kit, service: Service, endpoint: String, data_endpoint:
         }
     };
     kit.host.spawn_vital("view", follow);
+    kit.host.spawn(renew(kit.clone(), mesh.store().clone()));
     let (member, host) = (mesh.clone(), kit.host.clone());
     kit.host.spawn_vital("membership", async move {
         member.live(host, lock).await;
@@ -145,6 +149,28 @@ impl<'k> Wait<'k> {
             () = self.kit.host.stopping() => Err(CannotBegin::Stopped(members)),
             () = tokio::time::sleep(AGAIN) => Ok(()),
         }
+    }
+}
+
+/// Has etcd asked with the certificates that are in use. Where it does not know them yet, those before go on.
+async fn renew(kit: Kit, store: Store) {
+    let mut changes = kit.tls.changes();
+    let renewing = async {
+        while changes.changed().await.is_ok() {
+            loop {
+                let [ca, certificate, key] = kit.tls.pem();
+                let pem = Pem { ca: &ca, certificate: &certificate, key: &key };
+                let Err(error) = store.reconnect(&kit.common.etcd, pem).await else { break };
+                let error = status::chain(&error);
+                tracing::warn!(error, "etcd does not take the certificates that changed; keeping to those before");
+                tokio::time::sleep(RENEW).await;
+            }
+            tracing::info!("etcd takes the certificates that changed");
+        }
+    };
+    tokio::select! {
+        () = kit.host.stopping() => {}
+        () = renewing => {}
     }
 }
 
