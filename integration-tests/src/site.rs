@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use domain::service::Service;
 use rustix::process::{Pid, Signal, kill_process};
 use service_kit::client::{Line, line};
+use service_kit::health::CHANGES;
 use service_kit::tls::{Files, Identity, Tls};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -150,13 +151,15 @@ impl Site {
         Ok(Running { service, data: self.data(service), log, child })
     }
 
-    /// Configures and starts a service as it is shipped, and makes the rack first where there is none.
+    /// Configures and starts a service as it is shipped, and waits until it serves changes, too.
     ///
     /// # Errors
     /// It does not come up.
     pub async fn run(&self, service: Service) -> Result<Running> {
         let mut running = self.start(service, &self.configure(service, &[])?)?;
-        running.is_healthy(&self.operator()?).await?;
+        for name in ["", CHANGES] {
+            running.is(ServingStatus::Serving, name, &self.operator()?).await?;
+        }
         Ok(running)
     }
 
@@ -230,16 +233,16 @@ impl Running {
         Ok(line(tls, &endpoint, self.service, "", Some(CALL))?)
     }
 
-    /// Waits until its gRPC health says that it serves.
+    /// Waits until its gRPC health says this of a name.
     ///
     /// # Errors
     /// It ended, or does not in time: then what it logged.
-    pub async fn is_healthy(&mut self, tls: &Tls) -> Result<()> {
+    pub async fn is(&mut self, wanted: ServingStatus, name: &str, tls: &Tls) -> Result<()> {
         let line = self.line(tls).await?;
-        self.until("health", START, async |_| {
-            let asked = HealthClient::new(line.clone()).check(HealthCheckRequest::default()).await;
-            let status = asked.map(|answer| answer.into_inner().status());
-            Ok(matches!(status, Ok(ServingStatus::Serving)).then_some(()))
+        let asked = HealthCheckRequest { service: name.to_owned() };
+        self.until(&format!("health {wanted:?} of {name:?}"), START, async |_| {
+            let answer = HealthClient::new(line.clone()).check(asked.clone()).await;
+            Ok(answer.is_ok_and(|answer| answer.into_inner().status() == wanted).then_some(()))
         })
         .await
     }

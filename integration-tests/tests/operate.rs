@@ -20,6 +20,7 @@ use proto::common::v1::BootMode;
 use proto::power::v1::{GetPowerRequest, power_service_client::PowerServiceClient};
 use service_kit::Host;
 use service_kit::client::line;
+use service_kit::health::CHANGES;
 use service_kit::tls::{self, Files, Identity, Tls};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -28,6 +29,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tonic::{Code, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
 
 /// How long a service may take to stop.
 const STOP: Duration = Duration::from_secs(5);
@@ -104,7 +106,15 @@ async fn a_service_that_waits_for_etcd_begins_when_it_comes_and_stops_when_asked
     power.stop()?;
     assert_eq!(power.ended(STOP).await?.code(), Some(0), "{}", power.log()?);
     site.etcd.begin().await?;
-    scheduler.is_healthy(&operator).await?;
+    for name in ["", CHANGES] {
+        scheduler.is(ServingStatus::Serving, name, &operator).await?;
+    }
+    // Away again, it answers still, and says that nothing can be changed.
+    site.etcd.kill()?;
+    scheduler.is(ServingStatus::NotServing, CHANGES, &operator).await?;
+    scheduler.is(ServingStatus::Serving, "", &operator).await?;
+    site.etcd.begin().await?;
+    scheduler.is(ServingStatus::Serving, CHANGES, &operator).await?;
     scheduler.stop()?;
     assert_eq!(scheduler.ended(STOP).await?.code(), Some(0), "{}", scheduler.log()?);
     Ok(())
