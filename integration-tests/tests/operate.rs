@@ -303,6 +303,45 @@ fn one_request_is_one_trace_from_the_scheduler_to_the_leaves() {
     .unwrap();
 }
 
+#[tokio::test]
+async fn a_foreign_client_finds_the_api_by_reflection_calls_it_and_sees_health() -> Result<()> {
+    let site = Site::lit().await?;
+    let ann = site.issue("ann", &Identity::Operator("ann".to_owned()))?;
+    let operator = Tls::load(ann.clone())?;
+    let mut scheduler = found(&site, &operator).await?;
+    let mut api = site.api(&mut scheduler, &operator).await?;
+    api.nodes.create_node(enrolment(1)).await?;
+    let id = api.node("n1").await?.id;
+
+    let made = site.path("made");
+    fs::create_dir(&made)?;
+    let mut protoc = Command::new("protoc");
+    protoc.args(["--proto_path", "/usr/share/grpc-proto"]).arg("--python_out").arg(&made);
+    let files = ["reflection/v1/reflection.proto", "reflection/v1alpha/reflection.proto", "health/v1/health.proto"];
+    let output = protoc.args(files.map(|file| format!("grpc/{file}"))).output().await?;
+    ensure!(output.status.success(), "scripts/test installs grpc-proto: {output:?}");
+
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/reflect.py");
+    let mut client = Command::new("/usr/bin/python3");
+    client.arg(script).arg(&made);
+    client.args([scheduler.address("grpc").await?, tls::dns_name(Service::Scheduler, "")]);
+    client.args([&ann.ca, &ann.certificate, &ann.key]);
+    client.args(["ironmesh.api.v1.NodeService", "GetNode", "{\"node\": \"n1\"}"]).kill_on_drop(true);
+    let output = timeout(START, client.output()).await.context("the client does not end")??;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seen: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    for version in ["v1", "v1alpha"] {
+        let services = seen[version]["services"].to_string();
+        for one in ["Node", "Image", "Rack", "Operation", "Event"] {
+            assert!(services.contains(&format!("\"ironmesh.api.v1.{one}Service\"")), "{services}");
+        }
+        assert!(services.contains("\"grpc.health.v1.Health\""), "{services}");
+        assert_eq!(seen[version]["answer"]["node"]["id"], id, "{seen}");
+    }
+    assert_eq!(seen["health"], serde_json::json!({"": "SERVING", "changes": "SERVING"}));
+    Ok(())
+}
+
 /// What the binary prints when it ends by itself with an error.
 async fn refused(words: &[&str], last: &Path) -> Result<String> {
     let mut command = Command::new(program()?);
