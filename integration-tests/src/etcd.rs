@@ -10,8 +10,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use keyspace::{Store, store::Pem};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use tokio::time::Instant;
+
+use crate::authority::Authority;
 
 /// How long etcd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +24,7 @@ pub struct Etcd {
     client: u16,
     peer: u16,
     child: Option<Child>,
+    authority: Authority,
 }
 
 impl Etcd {
@@ -31,13 +33,38 @@ impl Etcd {
     /// # Errors
     /// It does not come up.
     pub async fn start(folder: &Path) -> Result<Self> {
-        certificates(folder)?;
-        let mut etcd = Self { folder: folder.to_owned(), client: free_port()?, peer: free_port()?, child: None };
+        let mut etcd = Self::prepare(folder)?;
         etcd.begin().await?;
         Ok(etcd)
     }
 
-    /// Starts it again after [`Self::kill`], at the same address with the same data.
+    /// Prepares one in this folder: it has an address, at which nobody answers before [`Self::begin`].
+    ///
+    /// # Errors
+    /// There is no free port, or the folder can not be written to.
+    pub fn prepare(folder: &Path) -> Result<Self> {
+        let authority = Authority::new()?;
+        authority.issue_for_loopback(folder)?;
+        Ok(Self { folder: folder.to_owned(), client: free_port()?, peer: free_port()?, child: None, authority })
+    }
+
+    /// Gives it certificates of another authority, for when it is started again.
+    ///
+    /// # Errors
+    /// The folder can not be written to.
+    pub fn obey(&mut self, authority: Authority) -> Result<()> {
+        authority.issue_for_loopback(&self.folder)?;
+        self.authority = authority;
+        Ok(())
+    }
+
+    /// Whose certificates it takes.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Starts it, or again after [`Self::kill`], at the same address with the same data.
     ///
     /// # Errors
     /// It does not come up.
@@ -139,20 +166,4 @@ fn say(error: &anyhow::Error) {
 
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-/// A CA and one certificate for everybody: who may do what is not what these tests are about.
-fn certificates(folder: &Path) -> Result<()> {
-    let ca_key = KeyPair::generate()?;
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    fs::write(folder.join("ca.pem"), ca.self_signed(&ca_key)?.pem())?;
-    let issuer = Issuer::new(ca, ca_key);
-    let key = KeyPair::generate()?;
-    let mut own = CertificateParams::default();
-    own.subject_alt_names = vec![SanType::IpAddress(Ipv4Addr::LOCALHOST.into())];
-    own.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    fs::write(folder.join("own.pem"), own.signed_by(&key, &issuer)?.pem())?;
-    fs::write(folder.join("own.key"), key.serialize_pem())?;
-    Ok(())
 }

@@ -1,6 +1,8 @@
 //! A virtual rack: real firmware, simulated machines, and the tests that use them.
 
+pub mod authority;
 pub mod check;
+pub mod collector;
 pub mod etcd;
 pub mod fault;
 pub mod lab;
@@ -9,3 +11,4 @@ pub mod mesh;
 pub mod proxy;
 pub mod rack;
 pub mod record;
+pub mod site;

@@ -33,11 +33,20 @@ pub struct Options {
     pub set: Vec<String>,
     /// What is logged.
     pub log: String,
+    /// Where traces go; empty: nowhere.
+    pub otlp: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replicas: 1, schedulers: 1, files_from: vec![], set: vec![], log: "info".to_owned() }
+        Self {
+            replicas: 1,
+            schedulers: 1,
+            files_from: vec![],
+            set: vec![],
+            log: "info".to_owned(),
+            otlp: String::new(),
+        }
     }
 }
 
@@ -67,6 +76,7 @@ impl Mesh {
         for folder in &options.files_from {
             command.arg("--files-from").arg(folder);
         }
+        command.args(["--otlp", &options.otlp]);
         for setting in &options.set {
             command.args(["--set", setting]);
         }
@@ -181,7 +191,10 @@ impl Drop for Mesh {
 }
 
 /// The binary beside the test's own.
-fn program() -> Result<PathBuf> {
+///
+/// # Errors
+/// It is not built.
+pub fn program() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let profile = own.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent);
     let program = profile.or_else(|| own.parent()).context("this program is nowhere")?.join("ironmesh");

@@ -2,18 +2,30 @@
 //! `scripts/test`; `ironmesh` must be built.
 
 use std::fs;
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use integration_tests::collector::{Collector, Sent};
 use integration_tests::lab::{IMAGE, Lab, PATIENCE};
 use integration_tests::machine::{Spec, disk};
 use integration_tests::mesh::{Api, Options};
-use proto::api::v1::{GetNodeTimelineRequest, ListImagesRequest, ListNodesRequest, ListOperationsRequest};
+use integration_tests::rack::wait;
+use proto::api::v1::{
+    GetNodeTimelineRequest, ListImagesRequest, ListNodesRequest, ListOperationsRequest, WatchEventsRequest,
+};
+use service_kit::Host;
 
 /// A password whose every way to be written differs.
 const PASSWORD: &str = "canary/+? 1f7e&%pw";
+
+/// How a frame of zstd begins (RFC 8878 §3.1.1).
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Octets of one frame that are looked at.
+const MOST_UNPACKED: u64 = 64 << 20;
 
 /// A secret, in each way that it may be written.
 struct Canary {
@@ -31,9 +43,9 @@ impl Canary {
             octet => format!("%{octet:02X}"),
         };
         ways.push(secret.iter().map(quoted).collect::<String>().into_bytes());
-        // As Rust shows octets, and as JSON writes them.
-        ways.push(format!("{secret:?}").into_bytes());
-        ways.push(format!("{secret:?}").replace(' ', "").into_bytes());
+        // As Rust shows octets, and as JSON writes them: among others, perhaps.
+        let octets = secret.iter().map(u8::to_string).collect::<Vec<_>>();
+        ways.extend([octets.join(", "), octets.join(",")].map(String::into_bytes));
         // In base64 of something longer it may begin at any of three places: what is between is the same.
         for before in [1, 2] {
             let shifted = STANDARD_NO_PAD.encode([&vec![0; before], secret].concat());
@@ -71,13 +83,41 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// What is in every frame of zstd among the octets; of one that is cut off, what comes before the cut.
+fn unpacked(octets: &[u8]) -> Vec<u8> {
+    let mut content = vec![];
+    for begin in (0..octets.len()).filter(|begin| octets.get(*begin..).is_some_and(|rest| rest.starts_with(&ZSTD))) {
+        if let Ok(decoder) = zstd::Decoder::new(octets.get(begin..).unwrap_or_default()) {
+            // What only looks like a frame ends in an error, soon.
+            let _ = decoder.single_frame().take(MOST_UNPACKED).read_to_end(&mut content);
+        }
+    }
+    content
+}
+
 /// Where any of the secrets is.
 fn leaks(canaries: &[Canary], places: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<String> {
     let mut leaks = vec![];
     for (place, octets) in places {
-        leaks.extend(canaries.iter().filter(|one| one.is_in(&octets)).map(|one| format!("{} in {place}", one.name)));
+        for (place, octets) in [(format!("{place}, unpacked"), unpacked(&octets)), (place, octets)] {
+            leaks
+                .extend(canaries.iter().filter(|one| one.is_in(&octets)).map(|one| format!("{} in {place}", one.name)));
+        }
     }
     leaks
+}
+
+/// All events of a node up to its being active, as they are streamed.
+async fn events(api: &mut Api) -> Result<String> {
+    let mut said = String::new();
+    let mut stream = api.events.watch_events(WatchEventsRequest { remembered: 1000 }).await?.into_inner();
+    while let Some(event) = stream.message().await?.and_then(|answer| answer.event) {
+        said += &format!("{event:?}");
+        if event.kind == "STATE" && event.text == "active" {
+            return Ok(said);
+        }
+    }
+    anyhow::bail!("no node became active: {said}")
 }
 
 /// All that the API says.
@@ -106,9 +146,12 @@ async fn monitors(data: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 fn secrets_are_nowhere_to_be_seen() {
     let spec = Spec { password: PASSWORD.to_owned(), ..Spec::default() };
     // Whatever is told at the most talkative level, too.
-    let options = Options { log: "trace".to_owned(), ..Options::default() };
+    let collector = SocketAddr::from((Ipv4Addr::LOCALHOST, 4317));
+    let options = Options { log: "trace".to_owned(), otlp: format!("http://{collector}"), ..Options::default() };
     let lab = Lab::up("tcanary", &[spec], options).unwrap();
     lab.run(async |mut api, lab| {
+        let host = Host::default();
+        let traces = Collector::listen(collector, &host).await?;
         let machine = lab.machine("n1")?;
         api.enrol(machine).await?;
         api.bring("n1", "manage", "", "manageable", PATIENCE).await?;
@@ -123,7 +166,30 @@ fn secrets_are_nowhere_to_be_seen() {
         let (_, life_key) = home.rsplit_once('/').unwrap();
         canaries.push(Canary::new("the key to phone home with", life_key.as_bytes()));
 
+        // The boots are kept when an operation ends, with what the leaves had told by then: all of the first with the next.
+        api.bring("n1", "undeploy", "", "available", PATIENCE).await?;
+        let tokens = machine.tokens();
+        assert_eq!(tokens.len(), 2);
+        canaries.extend(tokens.iter().skip(1).map(|token| Canary::new("a later boot token", token)));
+
         let mut places = vec![("the API's answers".to_owned(), answers(&mut api).await?.into_bytes())];
+        places.push(("the events".to_owned(), events(&mut api).await?.into_bytes()));
+        let is_last = |sent: &Sent| sent.service == "power-service" && sent.attribute("path").ends_with("/EnsurePower");
+        // The last work is to switch the machine on, and off: to be written, from its disk, to be wiped.
+        let worked = |spans: &[Sent]| {
+            let of_node = spans.iter().any(|sent| sent.attribute("node") == node.id);
+            (of_node && spans.iter().filter(|sent| is_last(sent)).count() >= 4).then_some(())
+        };
+        traces.until("the traces of the work", PATIENCE, worked).await?;
+        places.push(("the traces".to_owned(), traces.octets()));
+        // What is packed comes later: the boots that are remembered, and every few seconds each service's view.
+        let packed = [("etcd/member/snap/db", "IMAGE_WRITTEN"), ("power-service-1/view.zst", &node.id)];
+        for (file, word) in packed {
+            let (path, word) = (lab.data().join(file), Canary::new("a word", word.as_bytes()));
+            wait::until(file, PATIENCE, || {
+                Ok(fs::read(&path).is_ok_and(|octets| word.is_in(&unpacked(&octets))).then_some(()))
+            })?;
+        }
         places.extend(monitors(&lab.data()).await?);
         for file in files(&lab.data())? {
             let mut content = fs::read(&file).with_context(|| file.display().to_string())?;
@@ -143,11 +209,12 @@ fn secrets_are_nowhere_to_be_seen() {
         // What is no secret is found by the same search: in the store, in logs and in the API's answers.
         let public = Canary::new("the node's id", node.id.as_bytes());
         let found = leaks(&[public], places.clone());
-        for place in ["snap/db", "pxe-service-1/log", "answers"] {
+        for place in ["snap/db", "pxe-service-1/log", "answers", "events", "traces", "view.zst, unpacked"] {
             assert!(found.iter().any(|found| found.contains(place)), "{place}: {found:?}");
         }
         // No place is exempt: passwords and tokens are sealed in etcd, and the certificates' keys are other secrets.
         assert_eq!(leaks(&canaries, places), Vec::<String>::new());
+        host.stop();
         Ok(())
     })
     .unwrap();
@@ -165,9 +232,15 @@ fn a_secret_is_found_in_whatever_way_it_is_written() {
         STANDARD.encode(format!("  {inside}")),
         hex::encode(&inside),
         "x=canary%2F%2B%3F%201f7e%26%25pw&y".to_owned(),
-        format!("{:?}", PASSWORD.as_bytes()),
+        format!("{:?}", inside.as_bytes()),
+        serde_json::to_string(inside.as_bytes()).unwrap(),
     ] {
         assert_eq!(leaks(&canary, [("here".to_owned(), written.clone().into_bytes())]).len(), 1, "{written}");
+    }
+    let packed = zstd::encode_all(inside.as_bytes(), 3).unwrap();
+    for before in [&b""[..], b"before", &ZSTD] {
+        let places = [("here".to_owned(), [before, &packed, b"after"].concat())];
+        assert!(leaks(&canary, places).contains(&"it in here, unpacked".to_owned()));
     }
     assert!(leaks(&canary, [("here".to_owned(), b"canary".to_vec())]).is_empty());
 }

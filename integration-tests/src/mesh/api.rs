@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use domain::service::Service;
+use proto::api::v1::event_service_client::EventServiceClient;
 use proto::api::v1::image_service_client::ImageServiceClient;
 use proto::api::v1::node_service_client::NodeServiceClient;
 use proto::api::v1::operation_service_client::OperationServiceClient;
@@ -59,6 +60,8 @@ pub struct Api {
     pub racks: RackServiceClient<Line>,
     /// Operations.
     pub operations: OperationServiceClient<Line>,
+    /// Events.
+    pub events: EventServiceClient<Line>,
 }
 
 impl Api {
@@ -68,13 +71,19 @@ impl Api {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
         let client: Client = toml::from_str(&text)?;
         let tls = Tls::load(Files { ca: client.ca, certificate: client.certificate, key: client.key })?;
-        let line = line(&tls, endpoint.unwrap_or(&client.endpoint), Service::Scheduler, "", Some(CALL))?;
-        Ok(Self {
+        Ok(Self::over(line(&tls, endpoint.unwrap_or(&client.endpoint), Service::Scheduler, "", Some(CALL))?))
+    }
+
+    /// The API of the scheduler-service that this line leads to.
+    #[must_use]
+    pub fn over(line: Line) -> Self {
+        Self {
             nodes: NodeServiceClient::new(line.clone()),
             images: ImageServiceClient::new(line.clone()),
             racks: RackServiceClient::new(line.clone()),
-            operations: OperationServiceClient::new(line),
-        })
+            operations: OperationServiceClient::new(line.clone()),
+            events: EventServiceClient::new(line),
+        }
     }
 
     /// Registers a file as an image under its digest, `sha256:…`.

@@ -97,9 +97,29 @@ fn root(status: &Status) -> String {
     innermost.map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
 
+/// Somebody is there, and one end does not take the other's certificate. h2 keeps nothing but the words of rustls.
+fn of_certificates(why: &str, endpoint: &str) -> Option<String> {
+    let why = clean(why);
+    if why.starts_with("received fatal alert") {
+        return Some(format!(
+            "error: the scheduler-service at {endpoint} does not take this context's certificate: {why}\nnext: use one \
+             that is valid now and that the site's own CA signed: --context FILE"
+        ));
+    }
+    why.starts_with("invalid peer certificate").then(|| {
+        format!(
+            "error: this context's CA does not vouch for what answers at {endpoint}: {why}\nnext: see that endpoint and ca \
+             in the context are of one site, or name another with --context FILE"
+        )
+    })
+}
+
 fn of_status(status: &Status, endpoint: &str) -> String {
     if is_unreachable(status) {
         let why = root(status);
+        if let Some(text) = of_certificates(&why, endpoint) {
+            return text;
+        }
         return format!(
             "error: cannot reach the scheduler-service at {endpoint}: {}\nnext: see that it runs there (ironmesh up \
              starts a whole rack), or name another context with --context FILE",

@@ -48,6 +48,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let address = outer.local_addr().unwrap_or(config.inventory.agents);
     service_kit::run::note_address(&kit.common.data, "agents", Some(address));
     let begun = Box::pin(mesh::begin(&kit, Service::Inventory, bound.endpoint.clone(), address.to_string())).await?;
+    let membership = begun.mesh.clone();
     let timeline = Timeline::new(format!("inventory-service at {}", address.ip()));
     let census = census::Census::default();
     let agents = agent::Agents {
@@ -68,7 +69,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     };
     kit.host.spawn_vital("agents", serve::accept(kit.host.clone(), outer, door));
     let routes = Routes::new(InventoryServiceServer::new(api::Api { agents, timeline, census }));
-    let _health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    kit.host.spawn(membership.tell(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
 }

@@ -100,7 +100,8 @@ fn say(text: &str) {
 async fn up(mut options: Options) -> Result<()> {
     std::fs::create_dir_all(&options.data).with_context(|| format!("cannot make {}", options.data.display()))?;
     options.data = options.data.canonicalize().context("cannot use the data folder")?;
-    let _lock = mesh::Lock::take(&options.data.join("up")).context("is another `ironmesh up` running here?")?;
+    let _lock = mesh::Lock::take(&options.data.join("up"))
+        .with_context(|| format!("cannot run a rack in {}", options.data.display()))?;
     check(&options)?;
     let certs = certs::prepare(&options.data, &options.rack).context("cannot prepare certificates")?;
     let host = Host::default();

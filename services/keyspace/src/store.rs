@@ -1,14 +1,15 @@
 //! Reading and conditional writing, over etcd.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, Identity, PutOptions, TlsOptions, Txn, TxnOp,
     TxnOpResponse,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, Key, Prefix};
+use crate::{Error, Key, Prefix, key::ROOT};
 
 /// How long one request may take; a client-wide limit would end campaigns and streams too.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -179,7 +180,7 @@ impl Change {
 /// How etcd is reached. Clones share the connection.
 #[derive(Clone)]
 pub struct Store {
-    client: Client,
+    client: Arc<ArcSwap<Client>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -205,6 +206,21 @@ impl Store {
     /// # Errors
     /// An address can not be read, or the certificates can not be used.
     pub async fn connect(members: &[String], pem: Pem<'_>) -> Result<Self, Error> {
+        Ok(Self { client: Arc::new(ArcSwap::from_pointee(Self::prepare(members, pem).await?)) })
+    }
+
+    /// Reaches these members with these certificates from now on, for all clones. What is under way goes on as it began.
+    ///
+    /// # Errors
+    /// As [`Self::connect`], or nobody answers to these certificates; what was used before stays in use.
+    pub async fn reconnect(&self, members: &[String], pem: Pem<'_>) -> Result<(), Error> {
+        let mut client = Self::prepare(members, pem).await?;
+        within("trying other certificates", client.get(ROOT, None)).await?;
+        self.client.store(Arc::new(client));
+        Ok(())
+    }
+
+    async fn prepare(members: &[String], pem: Pem<'_>) -> Result<Client, Error> {
         let tls = TlsOptions::new()
             .ca_certificate(Certificate::from_pem(pem.ca))
             .identity(Identity::from_pem(pem.certificate, pem.key));
@@ -214,14 +230,13 @@ impl Store {
             .with_keep_alive(PING, PING)
             .with_keep_alive_while_idle(true);
         // The client's own future is some 18 KiB.
-        let client = Box::pin(Client::connect(members, Some(options)))
+        Box::pin(Client::connect(members, Some(options)))
             .await
-            .map_err(|source| Error::Unavailable { doing: "connecting", source: Some(Box::new(source)) })?;
-        Ok(Self { client })
+            .map_err(|source| Error::Unavailable { doing: "connecting", source: Some(Box::new(source)) })
     }
 
     pub(crate) fn client(&self) -> Client {
-        self.client.clone()
+        Client::clone(&self.client.load())
     }
 
     /// The value of a key.

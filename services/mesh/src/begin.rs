@@ -1,6 +1,9 @@
 //! How every service becomes a part of the mesh: folder, key, store, view, rack, membership.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use domain::{id::RackId, ring::fence::Times, service::Service};
 use keyspace::{
@@ -10,7 +13,7 @@ use keyspace::{
     store::Pem,
     view,
 };
-use service_kit::Kit;
+use service_kit::{Kit, status};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,17 +24,33 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it tries.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// Between two tries of certificates that changed.
+const RENEW: Duration = Duration::from_secs(2);
+
 /// Why a service can not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotBegin {
     /// Its folder is taken or unusable.
     #[error(transparent)]
     Folder(#[from] Busy),
-    /// The store is away, and there is no view on disk; or the sealing key can not be used.
+    /// The store is away, and there is no view on disk.
+    #[error("etcd has not answered at {members} for {waited:?}; start it, or name its members in service.etcd")]
+    NoEtcd {
+        /// Where it was looked for.
+        members: String,
+        /// For how long.
+        waited: Duration,
+        /// What the last try came to.
+        source: keyspace::Error,
+    },
+    /// It was asked to stop before it had begun.
+    #[error("asked to stop while waiting for etcd at {0}")]
+    Stopped(String),
+    /// The store refused; or the sealing key can not be used.
     #[error("cannot begin")]
     Store(#[from] keyspace::Error),
     /// Its configuration names a rack that there is not.
-    #[error("there is no rack named {0:?}; make it with: ironmesh rack create {0}, or name another in service.rack")]
+    #[error("there is no rack named {0:?}; make it with: ironmesh rack create {0:?}, or name another in service.rack")]
     NoRack(String),
 }
 
@@ -67,14 +86,15 @@ pub async fn begin(kit: &Kit, service: Service, endpoint: String, data_endpoint:
     let [ca, certificate, own_key] = kit.tls.pem();
     let pem = Pem { ca: &ca, certificate: &certificate, key: &own_key };
     let store = Store::connect(&common.etcd, pem).await?;
+    let wait = Wait::new(kit);
     let (scope, prefixes) = if service == Service::Scheduler {
         (Scope::Datacenter, vec![ROOT.to_owned()])
     } else {
-        let rack = find_rack(&store, &common.rack, common.data.join("rack")).await?;
+        let rack = find_rack(&wait, &store, &common.rack, common.data.join("rack")).await?;
         (Scope::Rack(rack), vec![Scope::Rack(rack).root(), Scope::Datacenter.root()])
     };
     let file = common.data.join("view.zst");
-    let view = Box::pin(open(&store, &prefixes, &file)).await?;
+    let view = Box::pin(open(&wait, &store, &prefixes, &file)).await?;
     let setting = Setting { service, scope, endpoint, data_endpoint, times: Times::default() };
     let mesh = Mesh::new(setting, store.clone(), view.clone());
     let left = CancellationToken::new();
@@ -89,6 +109,7 @@ pub async fn begin(kit: &Kit, service: Service, endpoint: String, data_endpoint:
         }
     };
     kit.host.spawn_vital("view", follow);
+    kit.host.spawn(renew(kit.clone(), mesh.store().clone()));
     let (member, host) = (mesh.clone(), kit.host.clone());
     kit.host.spawn_vital("membership", async move {
         member.live(host, lock).await;
@@ -101,22 +122,69 @@ pub async fn begin(kit: &Kit, service: Service, endpoint: String, data_endpoint:
     Ok(Begun { mesh, sealer, rack })
 }
 
-async fn open(store: &Store, prefixes: &[String], file: &std::path::Path) -> Result<View, keyspace::Error> {
-    let begun = Instant::now();
+/// Waiting for etcd, said so that whoever reads the log knows where and what to do.
+struct Wait<'k> {
+    kit: &'k Kit,
+    begun: Instant,
+}
+
+impl<'k> Wait<'k> {
+    fn new(kit: &'k Kit) -> Self {
+        Self { kit, begun: Instant::now() }
+    }
+
+    /// Waits for the next try, where there is to be one.
+    async fn again(&self, source: keyspace::Error) -> Result<(), CannotBegin> {
+        let members = self.kit.common.etcd.join(", ");
+        if !source.is_away() {
+            return Err(source.into());
+        }
+        if self.begun.elapsed() > PATIENCE {
+            return Err(CannotBegin::NoEtcd { members, waited: PATIENCE, source });
+        }
+        let left = PATIENCE.saturating_sub(self.begun.elapsed()).as_secs();
+        let error = status::chain(&source);
+        tracing::warn!(members, error, "waiting for etcd; giving up in {left} s");
+        tokio::select! {
+            () = self.kit.host.stopping() => Err(CannotBegin::Stopped(members)),
+            () = tokio::time::sleep(AGAIN) => Ok(()),
+        }
+    }
+}
+
+/// Has etcd asked with the certificates that are in use. Where it does not know them yet, those before go on.
+async fn renew(kit: Kit, store: Store) {
+    let mut changes = kit.tls.changes();
+    let renewing = async {
+        while changes.changed().await.is_ok() {
+            loop {
+                let [ca, certificate, key] = kit.tls.pem();
+                let pem = Pem { ca: &ca, certificate: &certificate, key: &key };
+                let Err(error) = store.reconnect(&kit.common.etcd, pem).await else { break };
+                let error = status::chain(&error);
+                tracing::warn!(error, "etcd does not take the certificates that changed; keeping to those before");
+                tokio::time::sleep(RENEW).await;
+            }
+            tracing::info!("etcd takes the certificates that changed");
+        }
+    };
+    tokio::select! {
+        () = kit.host.stopping() => {}
+        () = renewing => {}
+    }
+}
+
+async fn open(wait: &Wait<'_>, store: &Store, prefixes: &[String], file: &Path) -> Result<View, CannotBegin> {
     loop {
         match Box::pin(view::open(store, prefixes, file)).await {
-            Err(error) if error.is_away() && begun.elapsed() < PATIENCE => {
-                tracing::warn!(error = %service_kit::status::chain(&error), "waiting for etcd");
-                tokio::time::sleep(AGAIN).await;
-            }
-            outcome => return outcome,
+            Ok(view) => return Ok(view),
+            Err(error) => wait.again(error).await?,
         }
     }
 }
 
 /// The rack of this name; an island reads it from where it was noted when it was last found.
-async fn find_rack(store: &Store, name: &str, note: PathBuf) -> Result<RackId, CannotBegin> {
-    let begun = Instant::now();
+async fn find_rack(wait: &Wait<'_>, store: &Store, name: &str, note: PathBuf) -> Result<RackId, CannotBegin> {
     loop {
         match store.get(&key::rack_name(name)).await {
             Ok(Some(holder)) => {
@@ -129,14 +197,10 @@ async fn find_rack(store: &Store, name: &str, note: PathBuf) -> Result<RackId, C
             Ok(None) => return Err(CannotBegin::NoRack(name.to_owned())),
             Err(error) => {
                 let noted = std::fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok());
-                if let Some(rack) = noted {
-                    return Ok(rack);
+                match noted {
+                    Some(rack) => return Ok(rack),
+                    None => wait.again(error).await?,
                 }
-                if begun.elapsed() > PATIENCE {
-                    return Err(error.into());
-                }
-                tracing::warn!(error = %service_kit::status::chain(&error), "waiting for etcd");
-                tokio::time::sleep(AGAIN).await;
             }
         }
     }

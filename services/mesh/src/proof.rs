@@ -24,8 +24,13 @@ use service_kit::clock;
 #[derive(Debug, thiserror::Error)]
 pub enum Busy {
     /// Another process has it.
-    #[error("another process works in {0}; give each replica a service.data of its own, or end the other one")]
-    Taken(PathBuf),
+    #[error("{holder} works in {path}; give each replica a data folder of its own, or end the other one")]
+    Taken {
+        /// The folder.
+        path: PathBuf,
+        /// Who has it, as far as he said.
+        holder: String,
+    },
     /// It can not be used.
     #[error("cannot use the data folder {path}")]
     Unusable {
@@ -34,6 +39,18 @@ pub enum Busy {
         /// Why.
         source: io::Error,
     },
+}
+
+/// Where whoever has the lock says who he is: for people, it proves nothing.
+const PID: &str = "lock.pid";
+
+/// Who has the folder: his pid, and where this machine knows it, his command line.
+fn holder(folder: &Path) -> String {
+    let Ok(pid) = fs::read_to_string(folder.join(PID)) else { return "another process".to_owned() };
+    let pid = pid.trim();
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    if command.is_empty() { format!("process {pid}") } else { format!("process {pid} ({})", command.trim()) }
 }
 
 /// The lock of a data folder, and who had it last.
@@ -61,7 +78,9 @@ impl Lock {
         let path = folder.join("lock");
         let mut file =
             fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| Busy::Taken(folder.to_owned()))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| Busy::Taken { path: folder.to_owned(), holder: holder(folder) })?;
+        fs::write(folder.join(PID), format!("{}\n", std::process::id())).map_err(unusable)?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(unusable)?;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
@@ -134,7 +153,8 @@ mod tests {
         let id = |n| InstanceId::new(uuid::Uuid::from_u128(n));
         let mut lock = Lock::take(folder.path()).unwrap();
         assert_eq!(lock.note(id(1)), None);
-        assert!(matches!(Lock::take(folder.path()), Err(Busy::Taken(_))));
+        let pid = format!("process {} (", std::process::id());
+        assert!(matches!(Lock::take(folder.path()), Err(Busy::Taken { holder, .. }) if holder.contains(&pid)));
         drop(lock);
         let mut lock = Lock::take(folder.path()).unwrap();
         assert_eq!(lock.note(id(2)), Some(id(1)));

@@ -38,6 +38,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     metrics::describe();
     let bound = kit.bind().await?;
     let begun = Box::pin(mesh::begin(&kit, Service::Power, bound.endpoint.clone(), String::new())).await?;
+    let membership = begun.mesh.clone();
     let ipmi = ipmi::Ipmi::bind(config.power.bind, kit.host.clone()).await?;
     let timeline = service_kit::timeline::Timeline::new(format!("power-service at {}", bound.endpoint));
     let every = config.power.poll;
@@ -47,7 +48,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     }
     let api = api::Api { work, timeline };
     let routes = Routes::new(PowerServiceServer::new(api));
-    let _health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    kit.host.spawn(membership.tell(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
 }

@@ -46,6 +46,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let http_address = pages.local_addr().map_err(|source| Error::Socket { what: "pxe.http", source })?;
     service_kit::run::note_address(&kit.common.data, "http", Some(http_address));
     let begun = Box::pin(mesh::begin(&kit, Service::Pxe, bound.endpoint.clone(), http_address.to_string())).await?;
+    let membership = begun.mesh.clone();
     let timeline = Timeline::new(format!("pxe-service at {}", pxe.address));
     let rack = rack::Rack::new(&begun)?;
     let files = files::Files::new(rack.clone(), pxe.loaders.clone(), kit.common.data.join("boot-files"))?;
@@ -71,7 +72,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         kit.host.spawn_vital("dhcp", dhcp.serve(kit.host.clone(), Arc::clone(&doors)));
     }
     let routes = Routes::new(PxeServiceServer::new(api::Api { doors, timeline }));
-    let _health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    kit.host.spawn(membership.tell(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
 }

@@ -66,8 +66,9 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         .add_service(LockServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(SchedulerServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(EventServiceServer::from_arc(Arc::clone(&shared)));
-    let routes = stale::marked(routes, begun.mesh);
-    let _health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    let routes = stale::marked(routes, begun.mesh.clone());
+    let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    kit.host.spawn(begun.mesh.tell(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
 }

@@ -21,7 +21,7 @@ use keyspace::{
     value::{AgentSeen, BootDecision, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
 };
 use mesh::Mesh;
-use service_kit::clock;
+use service_kit::{clock, telemetry};
 
 use crate::{Error, metrics, peers::Peers};
 
@@ -81,7 +81,8 @@ pub(crate) fn transition(
     for effect in effects {
         match effect {
             Effect::Open(phase) => {
-                moved.operation = Some(Operation { id, phase, since: now, ended: None, failure: None });
+                let trace = String::new();
+                moved.operation = Some(Operation { id, phase, since: now, ended: None, failure: None, trace });
                 moved.life.failure = None;
                 moved.life.boots_lost = 0;
             }
@@ -254,7 +255,11 @@ impl Registry {
         failure: Option<Failure>,
         intent: Option<&Intent>,
     ) -> Result<(), Error> {
-        let moved = self.moved(record, event, failure)?;
+        let mut moved = self.moved(record, event, failure)?;
+        let before = record.operation.as_ref().map(|read| read.value.id);
+        if let Some(operation) = moved.operation.as_mut().filter(|operation| Some(operation.id) != before) {
+            operation.trace = telemetry::present();
+        }
         let change = self.add_move(self.mesh.as_member()?, record, &moved, intent)?;
         self.commit(change).await?;
         metrics::step("asked");

@@ -7,6 +7,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use toml::{
+    Table, Value,
+    de::{DeTable, DeValue},
+};
 
 /// What every service is told: the `[service]` table of its file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +82,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// It is not TOML, or names a key that there is not.
+    /// It is not TOML.
     #[error("the configuration {path} is not right: {why}")]
     Parse {
         /// The file.
@@ -86,7 +90,7 @@ pub enum Error {
         /// Where and why; the parser's words.
         why: String,
     },
-    /// Its values do not fit.
+    /// It names keys that there are not, or its values do not fit.
     #[error("the configuration {path} is not right:\n  {}", .problems.join("\n  "))]
     Check {
         /// The file.
@@ -102,11 +106,71 @@ pub enum Error {
 /// All problems at once, each naming the key.
 pub fn load<C: Config>(path: &Path) -> Result<C, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    let config: C =
-        toml::from_str(&text).map_err(|why| Error::Parse { path: path.to_owned(), why: why.to_string() })?;
-    let mut problems = common_problems(config.common());
+    let not_toml = |why: String| Error::Parse { path: path.to_owned(), why };
+    let (file, wrong) = DeTable::parse_recoverable(&text);
+    if !wrong.is_empty() {
+        return Err(not_toml(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
+    }
+    let values = toml::from_str(&text).map_err(|why| not_toml(why.to_string()))?;
+    let mut reading = Reading::<C>::new(&text).map_err(|why| not_toml(why.to_string()))?;
+    reading.take(&mut Vec::new(), file.get_ref(), &values);
+    let Reading { config, mut problems, .. } = reading;
+    problems.extend(common_problems(config.common()));
     problems.extend(config.problems());
     if problems.is_empty() { Ok(config) } else { Err(Error::Check { path: path.to_owned(), problems }) }
+}
+
+/// A configuration to which a file's keys are added one by one, so that one that is wrong hides no other.
+struct Reading<'t, C> {
+    text: &'t str,
+    /// What holds so far: the defaults, and the keys that were right.
+    table: Table,
+    config: C,
+    problems: Vec<String>,
+}
+
+impl<'t, C: Config> Reading<'t, C> {
+    fn new(text: &'t str) -> Result<Self, toml::ser::Error> {
+        let config = C::default();
+        Ok(Self { text, table: Table::try_from(&config)?, config, problems: Vec::new() })
+    }
+
+    /// Takes what is at `path`: `spans` and `values` are the same table, once with places and once with values.
+    fn take(&mut self, path: &mut Vec<String>, spans: &DeTable<'_>, values: &Table) {
+        for (key, span) in spans {
+            let Some(value) = values.get(key.get_ref().as_ref()) else { continue };
+            path.push(key.get_ref().clone().into_owned());
+            let is_table = matches!(at(&mut self.table, path), Some(Value::Table(_)));
+            if let (true, DeValue::Table(spans), Value::Table(values)) = (is_table, span.get_ref(), value) {
+                self.take(path, spans, values);
+            } else {
+                self.put(path, key.span().start, value);
+            }
+            path.pop();
+        }
+    }
+
+    fn put(&mut self, path: &[String], place: usize, value: &Value) {
+        let mut table = self.table.clone();
+        let Some((last, above)) = path.split_last() else { return };
+        let folder =
+            if above.is_empty() { Some(&mut table) } else { at(&mut table, above).and_then(Value::as_table_mut) };
+        if let Some(folder) = folder {
+            folder.insert(last.clone(), value.clone());
+        }
+        match C::deserialize(table.clone()) {
+            Ok(config) => (self.table, self.config) = (table, config),
+            Err(why) => {
+                let line = 1 + self.text.bytes().take(place).filter(|byte| *byte == b'\n').count();
+                self.problems.push(format!("{} (line {line}): {}", path.join("."), why.message()));
+            }
+        }
+    }
+}
+
+fn at<'t>(table: &'t mut Table, path: &[String]) -> Option<&'t mut Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(table.get_mut(first)?, |value, key| value.get_mut(key))
 }
 
 /// The effective configuration, as a file would have it.
@@ -180,6 +244,19 @@ mod tests {
     fn an_unknown_key_is_named_with_its_line() {
         let error = load_text("siez = 1\n").unwrap_err().to_string();
         assert!(error.contains("siez") && error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn keys_that_can_not_be_read_hide_nothing_that_is_wrong_with_others() {
+        let text = "size = \"x\"\n[service]\nlisten = \"here\"\nrak = 1\nrack = \"R 1\"\n[sevice]\n";
+        let error = load_text(text).unwrap_err().to_string();
+        let parts =
+            ["size (line 1): ", "service.listen (line 3): ", "service.rak (line 4): ", "R 1", "sevice (line 6): "];
+        for part in parts {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let error = load_text("[service\nsize = = 1\n").unwrap_err().to_string();
+        assert!(error.contains("line 1") && error.contains("line 2"), "{error}");
     }
 
     #[test]

@@ -118,6 +118,11 @@ where
     let host = kit.host.clone();
     let outcome = service(config, kit).await;
     let code = match outcome {
+        // It was asked to stop before it had begun: it did.
+        Err(error) if host.is_stopping() && !host.is_broken() => {
+            tracing::info!(error = %status::chain(&error), "stopped");
+            ExitCode::SUCCESS
+        }
         Err(error) => refuse(&error),
         Ok(()) if host.is_broken() => ExitCode::from(3),
         Ok(()) => ExitCode::SUCCESS,
@@ -172,12 +177,17 @@ impl Kit {
         let health = Health::new(reporter);
         health.serving(Serving::Yes).await;
         let mut routes = routes.add_service(health_server);
-        match tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(descriptors)
-            .build_v1()
-        {
-            Ok(reflection) => routes = routes.add_service(reflection),
-            Err(error) => tracing::error!(%error, "no reflection: the descriptors can not be read"),
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(descriptors)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // Most clients in the field still ask by the protocol's first name.
+        match (reflection().build_v1(), reflection().build_v1alpha()) {
+            (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "no reflection: the descriptors can not be read");
+            }
         }
         let tls = self.tls.clone();
         let door = Door {

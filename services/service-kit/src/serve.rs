@@ -19,7 +19,10 @@ use hyper_util::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 use tokio_rustls::TlsAcceptor;
 use tonic::{Status, body::Body, service::Routes};
 use tracing::Instrument as _;
@@ -30,6 +33,9 @@ use crate::{Host, telemetry, tls::Identity};
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long calls in flight may take to end when the process stops.
 const LAST_CALLS: Duration = Duration::from_secs(2);
+/// How long, and for how many reads, a refused caller is listened to so that he hears why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const MOST_UNREAD: u32 = 16;
 /// Connections of one listener; beyond it callers wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 4096;
 
@@ -127,9 +133,19 @@ async fn connection(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let acceptor = TlsAcceptor::from((door.tls)());
-    let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let peer = stream.peer_addr()?;
+    let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream).into_fallible());
+    let stream = match shaken.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            // Whoever only tried the port has broken no rule of TLS.
+            if error.kind() == io::ErrorKind::InvalidData {
+                tracing::warn!(name = door.name, %peer, %error, "refused a connection");
+            }
+            turn_away(stream).await;
+            return Err(error.into());
+        }
+    };
     let certificate =
         stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|certificate| certificate.to_vec());
     let guard = Guard {
@@ -148,6 +164,23 @@ async fn connection(
     }
     // Streams have no end of their own: whoever watches calls another replica.
     tokio::time::timeout(LAST_CALLS, serving).await.unwrap_or(Ok(()))
+}
+
+/// Lets the caller read why he is refused: what he has sent meanwhile and nobody reads would make the kernel reset the
+/// connection, and the alert be lost with it.
+async fn turn_away(mut stream: TcpStream) {
+    let mut rest = [0; 4096];
+    let read_out = async {
+        stream.shutdown().await?;
+        for _ in 0..MOST_UNREAD {
+            if stream.read(&mut rest).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    // He is refused already: that he did not listen changes nothing.
+    let _ = tokio::time::timeout(LAST_WORDS, read_out).await;
 }
 
 /// Lets through whom the rules let, in a span that belongs to the caller's trace.

@@ -1,5 +1,7 @@
 //! Logs, traces and metrics. Fields carry the facts; traces cross gRPC as W3C Trace Context.
 
+use std::collections::HashMap;
+
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use opentelemetry::{
     KeyValue, global,
@@ -107,4 +109,25 @@ impl Injector for Metadata<'_> {
 pub fn hand_on(metadata: &mut tonic::metadata::MetadataMap) {
     let context = Span::current().context();
     global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut Metadata(metadata)));
+}
+
+/// The header that names a trace (W3C Trace Context §3.2).
+const TRACEPARENT: &str = "traceparent";
+
+/// The present trace, to be kept with work that is done later, perhaps by another process; empty: there is none.
+#[must_use]
+pub fn present() -> String {
+    let mut headers = HashMap::new();
+    let context = Span::current().context();
+    global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut headers));
+    headers.remove(TRACEPARENT).unwrap_or_default()
+}
+
+/// Makes the span a child of a trace that was kept.
+pub fn go_on(span: &Span, kept: &str) {
+    let headers = HashMap::from([(TRACEPARENT.to_owned(), kept.to_owned())]);
+    let parent = global::get_text_map_propagator(|propagator| propagator.extract(&headers));
+    if let Err(error) = span.set_parent(parent) {
+        tracing::trace!(%error, "a span without a parent");
+    }
 }

@@ -22,6 +22,7 @@ use rustls::{
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
+use tokio::sync::watch;
 use x509_parser::{
     extensions::{GeneralName, ParsedExtension},
     prelude::{FromDer as _, X509Certificate},
@@ -146,6 +147,7 @@ pub struct Files {
 pub struct Tls {
     files: Files,
     current: Arc<ArcSwap<Loaded>>,
+    changes: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -171,7 +173,7 @@ impl Tls {
     pub fn load(files: Files) -> Result<Self, Error> {
         install_provider();
         let loaded = Loaded::read(&files)?;
-        Ok(Self { files, current: Arc::new(ArcSwap::from_pointee(loaded)) })
+        Ok(Self { files, current: Arc::new(ArcSwap::from_pointee(loaded)), changes: watch::Sender::default() })
     }
 
     /// What a server of ours accepts connections with: callers must show a certificate of our CA.
@@ -199,6 +201,12 @@ impl Tls {
         self.current.load().raw.clone()
     }
 
+    /// How often they have changed, for those who hand them on.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// Looks at the files now and then, and uses them for new connections when they have changed.
     pub async fn follow(self, host: Host) {
         loop {
@@ -210,6 +218,7 @@ impl Tls {
                 Ok(loaded) if loaded.raw != self.current.load().raw => {
                     tracing::info!(certificate = %self.files.certificate.display(), "certificates changed");
                     self.current.store(Arc::new(loaded));
+                    self.changes.send_modify(|changes| *changes += 1);
                 }
                 Ok(_) => {}
                 // Files that are being replaced one by one do not go together for a moment.

@@ -34,11 +34,13 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let files = serve::bind("storage.http", config.storage.http).await?;
     let address = files.local_addr().map_err(|source| Error::Folder { path: "storage.http".into(), source })?;
     service_kit::run::note_address(&kit.common.data, "http", Some(address));
-    let _begun = Box::pin(mesh::begin(&kit, Service::Storage, bound.endpoint.clone(), address.to_string())).await?;
+    let begun = Box::pin(mesh::begin(&kit, Service::Storage, bound.endpoint.clone(), address.to_string())).await?;
+    let membership = begun.mesh.clone();
     let cache = image::Cache::open(kit.common.data.join("images"), config.storage.files_from, kit.host.clone())?;
     kit.host.spawn_vital("files", http::serve(kit.host.clone(), files, cache.clone()));
     let routes = Routes::new(StorageServiceServer::new(api::Api { cache }));
-    let _health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    kit.host.spawn(membership.tell(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
 }

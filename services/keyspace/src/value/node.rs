@@ -115,6 +115,9 @@ pub struct Operation {
     /// Why it failed, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// The trace of the request (W3C Trace Context's `traceparent`), which the work goes on in; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trace: String,
 }
 
 /// A NIC of a node.

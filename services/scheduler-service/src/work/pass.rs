@@ -11,8 +11,9 @@ use domain::{
 };
 use keyspace::value::Intent;
 use mesh::{Claim, Stake};
-use service_kit::clock;
+use service_kit::{clock, telemetry};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{Next, SOON, seen};
 use crate::{Error, effect, grpc::Shared, metrics, record, registry::Record};
@@ -53,7 +54,11 @@ pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
             return Next::Within(LATER);
         }
     };
-    let work = work(shared, &stake, node);
+    let span = tracing::info_span!("pass", %node);
+    if let Some(operation) = record.operation.as_ref().filter(|operation| operation.value.ended.is_none()) {
+        telemetry::go_on(&span, &operation.value.trace);
+    }
+    let work = work(shared, &stake, node).instrument(span);
     let outcome = tokio::select! {
         outcome = work => outcome,
         () = stake.lost() => return Next::Within(LATER),

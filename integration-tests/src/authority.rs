@@ -1,0 +1,72 @@
+//! A private CA of a test, and certificates of it for whoever needs one.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use service_kit::tls::{Files, Identity, dns_name};
+
+/// The CA.
+#[derive(Debug)]
+pub struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new one, which nobody trusts yet.
+    ///
+    /// # Errors
+    /// No key can be made.
+    pub fn new() -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        // Of two that had one name, the wrong one would be tried.
+        params.distinguished_name.push(DnType::CommonName, format!("CA {}", uuid::Uuid::new_v4()));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Self { pem, issuer: Issuer::new(params, key) })
+    }
+
+    /// Its own certificate (PEM).
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Writes a certificate of somebody, with its key and this CA, into a folder.
+    ///
+    /// # Errors
+    /// The folder can not be written to.
+    pub fn issue(&self, folder: &Path, bearer: &Identity) -> Result<Files> {
+        let mut names = vec![SanType::URI(bearer.uri().try_into()?)];
+        if let Identity::Service { service, rack } = bearer {
+            names.push(SanType::DnsName(dns_name(*service, rack).try_into()?));
+        }
+        self.write(folder, names)
+    }
+
+    /// The same for whoever answers at 127.0.0.1, such as etcd.
+    ///
+    /// # Errors
+    /// The folder can not be written to.
+    pub fn issue_for_loopback(&self, folder: &Path) -> Result<Files> {
+        self.write(folder, vec![SanType::IpAddress(Ipv4Addr::LOCALHOST.into())])
+    }
+
+    fn write(&self, folder: &Path, names: Vec<SanType>) -> Result<Files> {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let path = |name: &str| folder.join(name);
+        let files = Files { ca: path("ca.pem"), certificate: path("own.pem"), key: path("own.key") };
+        fs::write(&files.ca, &self.pem)?;
+        fs::write(&files.certificate, params.signed_by(&key, &self.issuer)?.pem())?;
+        fs::write(&files.key, key.serialize_pem())?;
+        Ok(files)
+    }
+}

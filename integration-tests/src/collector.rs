@@ -1,0 +1,132 @@
+//! A collector of traces (OTLP over gRPC) that keeps what it is sent.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use service_kit::Host;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+use tonic::transport::server::{Server, TcpIncoming};
+use tonic::{Request, Response, Status};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// One span, and who sent it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// As `power-service`.
+    pub service: String,
+    /// The span.
+    pub span: Span,
+}
+
+impl Sent {
+    /// An attribute that is text; empty where there is none.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> String {
+        text(&self.span.attributes, name)
+    }
+}
+
+fn text(attributes: &[KeyValue], name: &str) -> String {
+    let value = attributes.iter().find(|one| one.key == name).and_then(|one| one.value.as_ref()?.value.as_ref());
+    if let Some(any_value::Value::StringValue(text)) = value { text.clone() } else { String::new() }
+}
+
+/// The collector. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Collector {
+    kept: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
+}
+
+impl Collector {
+    /// Collects at this address until the host stops.
+    ///
+    /// # Errors
+    /// It is taken.
+    pub async fn listen(address: SocketAddr, host: &Host) -> Result<Self> {
+        let collector = Self::default();
+        let listener = TcpListener::bind(address).await.with_context(|| format!("a collector at {address}"))?;
+        let (stop, service) = (host.clone(), TraceServiceServer::new(collector.clone()));
+        host.spawn(async move {
+            let serving = Server::builder().add_service(service);
+            let ended =
+                serving.serve_with_incoming_shutdown(TcpIncoming::from(listener), async move { stop.stopping().await });
+            if let Err(error) = ended.await {
+                eprintln!("the collector ended: {error}");
+            }
+        });
+        Ok(collector)
+    }
+
+    fn requests(&self) -> Vec<ExportTraceServiceRequest> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All that was sent, as it was on the wire.
+    #[must_use]
+    pub fn octets(&self) -> Vec<u8> {
+        self.requests().iter().flat_map(ExportTraceServiceRequest::encode_to_vec).collect()
+    }
+
+    /// All spans that were sent.
+    #[must_use]
+    pub fn spans(&self) -> Vec<Sent> {
+        let resources = self.requests().into_iter().flat_map(|request| request.resource_spans);
+        resources
+            .flat_map(|of| {
+                let attributes = of.resource.unwrap_or_default().attributes;
+                let service = text(&attributes, "service.name");
+                let spans = of.scope_spans.into_iter().flat_map(|scope| scope.spans);
+                spans.map(move |span| Sent { service: service.clone(), span }).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// Waits until the spans are such that there is something to return.
+    ///
+    /// # Errors
+    /// They are not when `patience` is over: then who had sent what.
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        patience: Duration,
+        look: impl Fn(&[Sent]) -> Option<T> + Send,
+    ) -> Result<T> {
+        let begun = Instant::now();
+        loop {
+            let spans = self.spans();
+            if let Some(found) = look(&spans) {
+                return Ok(found);
+            }
+            if begun.elapsed() > patience {
+                let one = |sent: &Sent| {
+                    let trace: String = sent.span.trace_id.iter().map(|octet| format!("{octet:02x}")).collect();
+                    format!("{} {} {} {}", sent.service, trace, sent.span.name, sent.attribute("path"))
+                };
+                let seen = spans.iter().map(one).collect::<Vec<_>>().join("\n  ");
+                anyhow::bail!("waited {patience:?} in vain for {what} among:\n  {seen}");
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(request.into_inner());
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}

@@ -1,0 +1,290 @@
+//! A site whose services are started one by one, as one does who writes configuration files: a real etcd, a private CA,
+//! and the binary `ironmesh`. What `ironmesh up` does for a first run is done by hand here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use domain::service::Service;
+use rustix::process::{Pid, Signal, kill_process};
+use service_kit::client::{Line, line};
+use service_kit::health::CHANGES;
+use service_kit::tls::{Files, Identity, Tls};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::etcd::Etcd;
+use crate::mesh::{Api, program};
+
+/// How long a service may take to come up.
+pub const START: Duration = Duration::from_secs(20);
+/// How long one call may take.
+const CALL: Duration = Duration::from_secs(5);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The site. Everything of it ends when it is dropped.
+#[derive(Debug)]
+pub struct Site {
+    /// Its store.
+    pub etcd: Etcd,
+    folder: TempDir,
+}
+
+impl Site {
+    /// A site whose etcd has an address and does not run yet.
+    ///
+    /// # Errors
+    /// No folder can be made.
+    pub fn dark() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("ironmesh-site-").tempdir()?;
+        let etcd = folder.path().join("etcd");
+        fs::create_dir(&etcd)?;
+        fs::write(folder.path().join("sealing.key"), format!("{}\n", "5a".repeat(32)))?;
+        Ok(Self { etcd: Etcd::prepare(&etcd)?, folder })
+    }
+
+    /// A site whose etcd runs, and is empty.
+    ///
+    /// # Errors
+    /// etcd does not come up.
+    pub async fn lit() -> Result<Self> {
+        let mut site = Self::dark()?;
+        site.etcd.begin().await?;
+        Ok(site)
+    }
+
+    /// A file or folder of it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The identity of one of its services: its rack is the one whose name is empty.
+    #[must_use]
+    pub fn identity(service: Service) -> Identity {
+        Identity::Service { service, rack: String::new() }
+    }
+
+    /// A certificate of the site's CA, in a folder of this name; one that is there is replaced.
+    ///
+    /// # Errors
+    /// It can not be written.
+    pub fn issue(&self, name: &str, bearer: &Identity) -> Result<Files> {
+        self.etcd.authority().issue(&self.path(name), bearer)
+    }
+
+    /// What somebody calls with who has these files.
+    ///
+    /// # Errors
+    /// They do not go together.
+    pub fn tls(files: &Files) -> Result<Tls> {
+        Ok(Tls::load(files.clone())?)
+    }
+
+    /// An operator of the site.
+    ///
+    /// # Errors
+    /// His certificate can not be written.
+    pub fn operator(&self) -> Result<Tls> {
+        Self::tls(&self.issue("ann", &Identity::Operator("ann".to_owned()))?)
+    }
+
+    /// Writes the configuration of a service as it is shipped, save for where this site's things are; what `keys` says
+    /// replaces what is shipped, too.
+    ///
+    /// # Errors
+    /// The shipped file has no such key.
+    pub fn configure(&self, service: Service, keys: &[(&str, &str)]) -> Result<PathBuf> {
+        let files = self.issue(service.name(), &Self::identity(service))?;
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/config/{service}.toml"));
+        let mut text = fs::read_to_string(&shipped).with_context(|| shipped.display().to_string())?;
+        let quoted = |path: &Path| format!("{:?}", path.display().to_string());
+        let own = [
+            ("etcd", format!("[{:?}]", self.etcd.endpoint())),
+            ("data", quoted(&self.data(service))),
+            ("ca", quoted(&files.ca)),
+            ("certificate", quoted(&files.certificate)),
+            ("key", quoted(&files.key)),
+            ("sealing_key", quoted(&self.path("sealing.key"))),
+        ];
+        let keys = keys.iter().map(|(key, value)| (*key, (*value).to_owned()));
+        for (key, value) in own.into_iter().chain(keys) {
+            let begins = format!("{key} = ");
+            ensure!(text.lines().filter(|line| line.starts_with(&begins)).count() == 1, "{service}.toml: {key}");
+            let replaced =
+                |line: &str| if line.starts_with(&begins) { format!("{begins}{value}\n") } else { format!("{line}\n") };
+            text = text.lines().map(replaced).collect();
+        }
+        let path = self.path(&format!("{service}.toml"));
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// The folder of a service.
+    #[must_use]
+    pub fn data(&self, service: Service) -> PathBuf {
+        self.path(&format!("{service}.data"))
+    }
+
+    /// Starts a service from a configuration that was written by [`Self::configure`].
+    ///
+    /// # Errors
+    /// The program is not built.
+    pub fn start(&self, service: Service, config: &Path) -> Result<Running> {
+        let log = self.path(&format!("{service}.log"));
+        let output = fs::File::create(&log)?;
+        let child = Command::new(program()?)
+            .args([service.name(), "--config"])
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Running { service, data: self.data(service), log, child })
+    }
+
+    /// Configures and starts a service as it is shipped, and waits until it serves changes, too.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub async fn run(&self, service: Service) -> Result<Running> {
+        let mut running = self.start(service, &self.configure(service, &[])?)?;
+        for name in ["", CHANGES] {
+            running.is(ServingStatus::Serving, name, &self.operator()?).await?;
+        }
+        Ok(running)
+    }
+
+    /// The API, as somebody with this certificate calls it.
+    ///
+    /// # Errors
+    /// The service has no address.
+    pub async fn api(&self, scheduler: &mut Running, tls: &Tls) -> Result<Api> {
+        Ok(Api::over(scheduler.line(tls).await?))
+    }
+
+    /// Runs the command line with these certificates.
+    ///
+    /// # Errors
+    /// It can not be run.
+    pub async fn ironmesh(&self, endpoint: &str, files: &Files, words: &[&str]) -> Result<Output> {
+        let Files { ca, certificate, key } = files;
+        let context = self.path("client.toml");
+        let text = format!("endpoint = {endpoint:?}\nca = {ca:?}\ncertificate = {certificate:?}\nkey = {key:?}\n");
+        fs::write(&context, text)?;
+        let mut command = Command::new(program()?);
+        command.arg("--context").arg(&context).args(words).stdin(Stdio::null()).kill_on_drop(true);
+        Ok(tokio::time::timeout(CALL * 2, command.output()).await.context("the command line does not end")??)
+    }
+}
+
+/// A service that was started; killed when it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    service: Service,
+    data: PathBuf,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Running {
+    /// What it has logged.
+    ///
+    /// # Errors
+    /// It can not be read.
+    pub fn log(&self) -> Result<String> {
+        fs::read_to_string(&self.log).with_context(|| self.log.display().to_string())
+    }
+
+    /// Waits until it has logged these words.
+    ///
+    /// # Errors
+    /// It ended, or has not when `patience` is over.
+    pub async fn says(&mut self, words: &str, patience: Duration) -> Result<String> {
+        self.until(words, patience, async |running| Ok(running.log()?.contains(words).then_some(()))).await?;
+        self.log()
+    }
+
+    /// Where it answers `grpc` or `monitor`; waits until it does.
+    ///
+    /// # Errors
+    /// It ended, or does not in time.
+    pub async fn address(&mut self, what: &str) -> Result<String> {
+        let file = self.data.join(format!("{what}.address"));
+        let read =
+            || fs::read_to_string(&file).ok().filter(|text| text.ends_with('\n')).map(|text| text.trim().to_owned());
+        self.until(what, START, async |_| Ok(read())).await
+    }
+
+    /// A line to it.
+    ///
+    /// # Errors
+    /// It has no address.
+    pub async fn line(&mut self, tls: &Tls) -> Result<Line> {
+        let endpoint = self.address("grpc").await?;
+        Ok(line(tls, &endpoint, self.service, "", Some(CALL))?)
+    }
+
+    /// Waits until its gRPC health says this of a name.
+    ///
+    /// # Errors
+    /// It ended, or does not in time: then what it logged.
+    pub async fn is(&mut self, wanted: ServingStatus, name: &str, tls: &Tls) -> Result<()> {
+        let line = self.line(tls).await?;
+        let asked = HealthCheckRequest { service: name.to_owned() };
+        self.until(&format!("health {wanted:?} of {name:?}"), START, async |_| {
+            let answer = HealthClient::new(line.clone()).check(asked.clone()).await;
+            Ok(answer.is_ok_and(|answer| answer.into_inner().status() == wanted).then_some(()))
+        })
+        .await
+    }
+
+    async fn until<T>(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        mut look: impl AsyncFnMut(&Self) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = look(self).await? {
+                return Ok(found);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the {} ended ({status}) before {what}: {}", self.service, self.log()?);
+            }
+            if begun.elapsed() > patience {
+                bail!("waited {patience:?} in vain for {what} of the {}: {}", self.service, self.log()?);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Asks it to stop (SIGTERM).
+    ///
+    /// # Errors
+    /// It has ended already.
+    pub fn stop(&self) -> Result<()> {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).context("it has ended")?;
+        Ok(kill_process(pid, Signal::TERM)?)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// It runs still when `patience` is over: then what it logged.
+    pub async fn ended(&mut self, patience: Duration) -> Result<ExitStatus> {
+        match tokio::time::timeout(patience, self.child.wait()).await {
+            Ok(ended) => Ok(ended?),
+            Err(_) => bail!("the {} runs still after {patience:?}: {}", self.service, self.log()?),
+        }
+    }
+}
