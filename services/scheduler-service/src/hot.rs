@@ -16,7 +16,11 @@ use domain::{
     timeline::{Entry, LONGEST, Mark},
 };
 use futures::StreamExt as _;
-use keyspace::{key, value::Rack};
+use keyspace::{
+    key,
+    value::Rack,
+    view::{News, Subscription},
+};
 use proto::{
     common::v1::NodeTimelineEntry,
     inventory::v1::{
@@ -57,6 +61,8 @@ pub(crate) struct OfNode {
     pub(crate) heard: Option<Timestamp>,
     /// What leaves answered for this generation.
     pub(crate) answered: Option<(Generation, Answered)>,
+    /// Entries came since its boots were kept.
+    is_unkept: bool,
 }
 
 /// What leaves answered to the acts of one generation.
@@ -151,6 +157,11 @@ impl Hot {
         }
     }
 
+    /// Whether entries came since this was last asked.
+    pub(crate) fn take_unkept(&self, node: NodeId) -> bool {
+        self.lock().get_mut(&node).is_some_and(|of_node| std::mem::take(&mut of_node.is_unkept))
+    }
+
     /// Forgets a node that is no more.
     pub(crate) fn forget(&self, node: NodeId) {
         self.lock().remove(&node);
@@ -204,6 +215,7 @@ impl Hot {
         }
         let at = entries.iter().take_while(|known| known.at <= entry.at).count();
         entries.insert(at, entry);
+        of_node.is_unkept = true;
         true
     }
 }
@@ -212,6 +224,7 @@ impl Hot {
 pub(crate) async fn listen(shared: Arc<Shared>) {
     let mut known: HashSet<(InstanceId, Service)> = HashSet::new();
     let gone = Arc::new(Mutex::new(Vec::<(InstanceId, Service)>::new()));
+    let mut news = shared.registry.view().subscribe();
     loop {
         for ended in gone.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             known.remove(&ended);
@@ -228,7 +241,17 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
         }
         tokio::select! {
             () = shared.host.stopping() => return,
+            () = of_members(&mut news) => {}
             () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Waits for news of members.
+async fn of_members(news: &mut Subscription) {
+    while let Some(News::Path(path)) = news.next().await {
+        if path.contains("/member/") {
+            return;
         }
     }
 }

@@ -87,7 +87,9 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
     let followed: Arc<Mutex<HashSet<InstanceId>>> = Arc::default();
     let mut news = shared.registry.view().subscribe();
     loop {
-        for (instance, member) in others(&shared.registry.mesh) {
+        // Before it has joined it does not know which of them it is itself.
+        let is_member = shared.registry.mesh.instance().is_some();
+        for (instance, member) in others(&shared.registry.mesh).into_iter().filter(|_| is_member) {
             if followed.lock().unwrap_or_else(PoisonError::into_inner).insert(instance) {
                 let (inner, followed) = (Arc::clone(&shared), Arc::clone(&followed));
                 shared.host.spawn(async move {

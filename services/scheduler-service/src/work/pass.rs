@@ -45,6 +45,10 @@ pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
     let Some(record) = read(shared, node) else { return Next::Changed };
     let busy = record.life.value.state.is_busy();
     if !busy && wants_power(&record).is_none() {
+        // What the leaves tell of an operation may come after its end.
+        if shared.registry.mesh.owns(node) && shared.hot.take_unkept(node) {
+            keep(shared, node, LATER);
+        }
         return Next::Changed;
     }
     let stake = match shared.registry.mesh.stake(node) {
@@ -153,14 +157,20 @@ async fn step(
         shared.hot.tell(Some(record.node), "FAILURE", text);
     }
     if !state.is_busy() {
-        let (inner, node) = (Arc::clone(shared), record.node);
-        shared.host.spawn(async move {
-            if let Err(error) = record::keep(&inner.registry, &inner.hot, node).await {
-                tracing::warn!(%node, error = %service_kit::status::chain(&error), "cannot keep the timeline");
-            }
-        });
+        keep(shared, record.node, Duration::ZERO);
     }
     Ok(())
+}
+
+/// Stores a node's boots, after a pause in which more may be heard of them.
+fn keep(shared: &Arc<Shared>, node: NodeId, pause: Duration) {
+    let inner = Arc::clone(shared);
+    shared.host.spawn(async move {
+        tokio::time::sleep(pause).await;
+        if let Err(error) = record::keep(&inner.registry, &inner.hot, node).await {
+            tracing::warn!(%node, error = %service_kit::status::chain(&error), "cannot keep the timeline");
+        }
+    });
 }
 
 const fn word(event: Event) -> &'static str {
