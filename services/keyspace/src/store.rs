@@ -338,6 +338,16 @@ impl Store {
         Ok(within("asking for a lease", client.lease_grant(seconds, None)).await?.id())
     }
 
+    /// The lease that a key is under; 0 or none: it is under no lease, or not there.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]
+    pub async fn lease_of<V>(&self, key: &Key<V>) -> Result<Option<i64>, Error> {
+        let mut client = self.client();
+        let answer = within("reading a lease", client.get(key.path(), None)).await?;
+        Ok(answer.kvs().first().map(etcd_client::KeyValue::lease))
+    }
+
     /// Gives a lease back, with all keys under it.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use domain::{
     id::InstanceId,
     ring::{
         Ring,
-        handover::{Presence, next_ring},
+        handover::{Debts, Presence, next_ring},
     },
 };
 use keyspace::{
@@ -24,6 +24,9 @@ use crate::{
     boottime,
     member::{Inner, Standing},
 };
+
+/// How long an instance may take to let go of the nodes that a ring takes from it (DESIGN §5).
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// Stands for election where nobody leads; writes the next ring and tidies up where this instance leads.
 pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspace::Error> {
@@ -49,6 +52,8 @@ pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspa
         };
     };
     if leader.value.instance != standing.instance {
+        // Whoever leads next counts anew.
+        *inner.debts.lock().unwrap_or_else(PoisonError::into_inner) = Debts::default();
         return Ok(());
     }
     let ring = inner.view.get(&key::ring(scope, service));
@@ -68,7 +73,37 @@ pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspa
         inner.view.reaches(revision).await;
         return Ok(());
     }
+    if let Some(ring) = &ring {
+        evict(inner, &ring.value.ring, ring.revision, acknowledged).await?;
+    }
     tidy(inner, ring.as_ref().map(|ring| &ring.value.ring), &present).await
+}
+
+/// Takes the lease from whoever has not let go in time: it hangs, and what it has must pass on.
+async fn evict(
+    inner: &Inner,
+    ring: &Ring,
+    epoch: i64,
+    acknowledged: impl Fn(InstanceId) -> Option<i64>,
+) -> Result<(), keyspace::Error> {
+    let (scope, service, now) = (inner.setting.scope, inner.setting.service, boottime());
+    let overdue = {
+        let mut debts = inner.debts.lock().unwrap_or_else(PoisonError::into_inner);
+        debts.look(now, ring, epoch, acknowledged);
+        debts.overdue(now, LETTING_GO)
+    };
+    for instance in overdue {
+        let member = key::member(scope, service, instance);
+        if inner.view.get(&member).is_none() {
+            continue;
+        }
+        if let Some(lease) = inner.store.lease_of(&member).await?.filter(|lease| *lease != 0) {
+            tracing::warn!(%instance, %service, epoch, "has not let go of its nodes for 5 s: its lease is revoked");
+            metrics::counter!("mesh_evicted_total").increment(1);
+            inner.store.revoke(lease).await?;
+        }
+    }
+    Ok(())
 }
 
 fn present(inner: &Inner) -> BTreeMap<InstanceId, Presence> {

@@ -7,7 +7,10 @@ use std::{
 
 use domain::{
     id::{InstanceId, NodeId},
-    ring::{fence::Times, handover::Absences},
+    ring::{
+        fence::Times,
+        handover::{Absences, Debts},
+    },
     service::Service,
     time::Timestamp,
 };
@@ -57,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) stakes: Stakes,
     pub(crate) standing: watch::Sender<Option<Standing>>,
     pub(crate) absences: Mutex<Absences<Duration>>,
+    pub(crate) debts: Mutex<Debts<Duration>>,
     away: Mutex<Option<Timestamp>>,
 }
 
@@ -87,6 +91,7 @@ impl Mesh {
                 stakes: Stakes::default(),
                 standing: watch::Sender::new(None),
                 absences: Mutex::default(),
+                debts: Mutex::default(),
                 away: Mutex::new(Some(clock::now())),
             }),
         }

@@ -59,6 +59,38 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Absences<T> {
     }
 }
 
+/// Who owes an acknowledgement, since when on the leader's own clock.
+#[derive(Debug, Clone)]
+pub struct Debts<T> {
+    /// The first ring that each owes, and when that was seen first.
+    since: BTreeMap<InstanceId, (i64, T)>,
+}
+
+impl<T> Default for Debts<T> {
+    fn default() -> Self {
+        Self { since: BTreeMap::new() }
+    }
+}
+
+impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Debts<T> {
+    /// Takes note of one look at the store. A later ring does not restart the count of whoever owes an earlier one.
+    pub fn look(&mut self, now: T, ring: &Ring, epoch: i64, acknowledged: impl Fn(InstanceId) -> Option<i64>) {
+        let owes = |instance, epoch| acknowledged(instance).is_none_or(|ack| ack < epoch);
+        self.since.retain(|instance, (first, _)| ring.names(*instance) && owes(*instance, *first));
+        for instance in ring.members.keys().chain(&ring.leaving) {
+            if owes(*instance, epoch) {
+                self.since.entry(*instance).or_insert((epoch, now));
+            }
+        }
+    }
+
+    /// Who has owed an acknowledgement for `patience`: whatever keeps it from letting go, it hangs.
+    pub fn overdue(&self, now: T, patience: Duration) -> Vec<InstanceId> {
+        let overdue = self.since.iter().filter(|(_, (_, since))| now >= *since + patience);
+        overdue.map(|(instance, _)| *instance).collect()
+    }
+}
+
 /// Whether the owner under a ring may claim a node that `holder` claimed before.
 ///
 /// `epoch` is the ring's; `acknowledged` gives the highest epoch that an instance acknowledged.
@@ -167,6 +199,26 @@ mod tests {
         assert!(may_claim(id(1), Some(id(3)), &now, 9, |_| Some(9), &nobody));
         assert!(may_claim(id(1), Some(id(3)), &now, 9, silent, &BTreeSet::from([id(3)])));
         assert!(may_claim(id(1), Some(id(4)), &now, 9, silent, &nobody), "in no ring any more");
+    }
+
+    #[test]
+    fn who_owes_an_acknowledgement_is_overdue_by_the_first_ring_that_it_owes() {
+        let (ring, at) = (ring(&[1, 2], &[3]), Duration::from_secs);
+        let patience = at(5);
+        let acks = |acks: &'static [(u128, i64)]| {
+            move |instance| acks.iter().find(|(n, _)| id(*n) == instance).map(|(_, epoch)| *epoch)
+        };
+        let mut debts = Debts::default();
+        debts.look(at(0), &ring, 7, acks(&[(1, 7), (2, 6)]));
+        debts.look(at(3), &ring, 8, acks(&[(1, 7), (2, 6)]));
+        assert!(debts.overdue(at(4), patience).is_empty());
+        assert_eq!(debts.overdue(at(5), patience), [id(2), id(3)], "the second ring restarts nothing");
+        // Two has paid what it owed first, and owes the later one since it was seen to.
+        debts.look(at(6), &ring, 8, acks(&[(1, 8), (2, 7), (3, 8)]));
+        assert!(debts.overdue(at(10), patience).is_empty());
+        assert_eq!(debts.overdue(at(11), patience), [id(2)]);
+        debts.look(at(11), &ring, 8, acks(&[(1, 8), (2, 8), (3, 8)]));
+        assert!(debts.overdue(at(99), patience).is_empty());
     }
 
     #[test]

@@ -1,30 +1,40 @@
-//! An etcd of one's own: the same etcd, never an imitation; TLS both ways, on loopback.
+//! An etcd of one's own: the same etcd, never an imitation; TLS both ways, on loopback. Should it end, it is started again.
 
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use service_kit::Host;
 use tokio::process::{Child, Command};
 
 use super::certs::Certs;
 
 /// How long etcd may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// Before an etcd that ended is started again.
+const AGAIN: Duration = Duration::from_millis(500);
 /// What a store may grow to (DESIGN §4).
 const QUOTA: u64 = 8 << 30;
 
 /// A running etcd.
 #[derive(Debug)]
 pub(crate) struct Etcd {
-    child: tokio::sync::Mutex<Child>,
+    host: Host,
     /// `https://127.0.0.1:port`.
     pub(crate) endpoint: String,
+}
+
+/// How it is started.
+#[derive(Debug)]
+struct Start {
+    data: PathBuf,
+    arguments: Vec<String>,
 }
 
 /// Starts it, in the data folder.
@@ -35,7 +45,6 @@ pub(crate) async fn start(data: &Path, certs: &Certs) -> Result<Etcd> {
     let (client, peer) = (free_port()?, free_port()?);
     let endpoint = format!("https://127.0.0.1:{client}");
     let peers = format!("https://127.0.0.1:{peer}");
-    let log = fs::OpenOptions::new().create(true).append(true).open(data.join("etcd.log"))?;
     let path = |path: &Path| path.display().to_string();
     let (ca, certificate, key) = (path(&certs.etcd.ca), path(&certs.etcd.certificate), path(&certs.etcd.key));
     let arguments = [
@@ -56,21 +65,64 @@ pub(crate) async fn start(data: &Path, certs: &Certs) -> Result<Etcd> {
         ("auto-compaction-retention", "5m".to_owned()),
         ("quota-backend-bytes", QUOTA.to_string()),
     ];
-    let mut command = Command::new("etcd");
-    for (name, value) in arguments {
-        command.arg(format!("--{name}={value}"));
+    let arguments = arguments.map(|(name, value)| format!("--{name}={value}")).into_iter();
+    let switches = ["--client-cert-auth", "--peer-client-cert-auth"].map(str::to_owned);
+    let start = Start { data: data.to_owned(), arguments: arguments.chain(switches).collect() };
+    let child = start.spawn()?;
+    let host = Host::default();
+    host.spawn(start.keep(child, host.clone()));
+    Ok(Etcd { host, endpoint })
+}
+
+impl Start {
+    fn spawn(&self) -> Result<Child> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.data.join("etcd.log"))?;
+        let child = Command::new("etcd")
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start etcd; Debian's package etcd-server has it")?;
+        if let Some(pid) = child.id() {
+            fs::write(self.data.join("etcd.pid"), pid.to_string())?;
+        }
+        Ok(child)
     }
-    command.args(["--client-cert-auth", "--peer-client-cert-auth"]);
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .context("cannot start etcd; Debian's package etcd-server has it")?;
-    if let Some(pid) = child.id() {
-        fs::write(data.join("etcd.pid"), pid.to_string())?;
+
+    /// Keeps it running until the host stops, then stops it in order.
+    async fn keep(self, child: Child, host: Host) {
+        let mut child = Some(child);
+        loop {
+            if let Some(mut running) = child.take() {
+                tokio::select! {
+                    ended = running.wait() => {
+                        tracing::warn!(?ended, "etcd ended");
+                        super::say(&format!("etcd ended; starting it again (its log: {})", self.data.join("etcd.log").display()));
+                    }
+                    () = host.stopping() => return end(running).await,
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = host.stopping() => return,
+            }
+            match self.spawn() {
+                Ok(running) => child = Some(running),
+                Err(error) => tracing::error!(error = format!("{error:#}"), "etcd can not be started again"),
+            }
+        }
     }
-    Ok(Etcd { child: tokio::sync::Mutex::new(child), endpoint })
+}
+
+async fn end(mut child: Child) {
+    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+        let asked = kill_process(pid, Signal::TERM);
+        if asked.is_err() || tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+            // It did not listen: the lock of its folder must not outlive us.
+            let _ = child.kill().await;
+        }
+    }
 }
 
 /// Ends an etcd that an earlier run left behind in this very folder.
@@ -103,13 +155,9 @@ fn free_port() -> Result<u16> {
 impl Etcd {
     /// Stops it.
     pub(crate) async fn stop(&self) {
-        let mut child = self.child.lock().await;
-        if let Some(pid) = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
-            let asked = kill_process(pid, Signal::TERM);
-            if asked.is_err() || tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-                // It did not listen: the lock of its folder must not outlive us.
-                let _ = child.kill().await;
-            }
+        // It is killed when it does not listen.
+        if let Err(error) = self.host.drain(GRACE * 2).await {
+            tracing::warn!(%error, "etcd does not stop");
         }
     }
 }

@@ -1,0 +1,238 @@
+//! Membership, rings and claims: real members in one process, over a real etcd.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use domain::{
+    id::{NodeId, RackId},
+    ring::fence::Times,
+    service::Service,
+    time::Timestamp,
+};
+use integration_tests::etcd::Etcd;
+use integration_tests::fault::tell;
+use keyspace::{
+    Change, Error, Expect, View, key,
+    key::Scope,
+    value::{self, Broken},
+};
+use mesh::{Claim, Lock, Mesh, Setting, Stake};
+use service_kit::Host;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// How long anything may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for a state, bounded.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.with_context(|| format!("waited in vain for {what}"))
+}
+
+struct Member {
+    mesh: Mesh,
+    host: Host,
+}
+
+async fn member(etcd: &Etcd, folder: &Path, rack: RackId) -> Result<Member> {
+    let (store, view, host) = (etcd.store().await?, View::default(), Host::default());
+    let scope = Scope::Rack(rack);
+    let (followed, inner) = (view.clone(), store.clone());
+    host.spawn(async move { followed.follow(inner, vec![scope.root()], None).await });
+    let setting = Setting {
+        service: Service::Power,
+        scope,
+        endpoint: folder.display().to_string(),
+        data_endpoint: String::new(),
+        times: Times::default(),
+    };
+    let mesh = Mesh::new(setting, store, view);
+    host.spawn(mesh.clone().live(host.clone(), Lock::take(folder)?));
+    mesh.joined().await;
+    Ok(Member { mesh, host })
+}
+
+fn nodes() -> impl Iterator<Item = NodeId> {
+    (1..=100).map(|number| NodeId::new(Uuid::from_u128(number)))
+}
+
+#[tokio::test]
+async fn two_members_share_nodes_and_one_that_stops_hands_over_at_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let etcd = Etcd::start(folder.path()).await?;
+    let rack = RackId::new(Uuid::from_u128(7));
+    let first = member(&etcd, &folder.path().join("first"), rack).await?;
+    let second = member(&etcd, &folder.path().join("second"), rack).await?;
+    let owned = |member: &Member| nodes().filter(|node| member.mesh.owns(*node)).count();
+    until("each node to have one owner", || {
+        let both = nodes().filter(|node| first.mesh.owns(*node) && second.mesh.owns(*node)).count();
+        owned(&first) + owned(&second) == 100 && both == 0 && owned(&second) > 20
+    })
+    .await?;
+    let node = nodes().find(|node| second.mesh.owns(*node)).context("a node of the second")?;
+    let refused = first.mesh.stake(node).err().context("the first is not the owner")?;
+    assert!(matches!(&refused, mesh::Error::NotOwner { endpoint, .. } if endpoint.ends_with("second")), "{refused}");
+    let stake = second.mesh.stake(node)?;
+    let claim = second.mesh.claim(&stake).await?;
+    assert_eq!(second.mesh.claim(&stake).await?.token(), claim.token(), "a claim is kept");
+    second.host.stop();
+    stake.lost().await;
+    assert!(!first.mesh.owns(node) || first.mesh.stake(node).is_ok());
+    drop(stake);
+    until("the first to own everything", || owned(&first) == 100).await?;
+    let stake = first.mesh.stake(node)?;
+    let taken = async {
+        loop {
+            match first.mesh.claim(&stake).await {
+                Ok(claim) => return claim,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    // Nothing waits for a lease or W to run out: the second one acknowledged.
+    let later = tokio::time::timeout(Duration::from_secs(3), taken).await.context("the claim did not pass on")?;
+    assert!(later.token() > claim.token());
+    let late = second.mesh.fenced(&claim).put(&key::power(rack, node), &seen(&claim), Expect::Absent)?;
+    let written = second.mesh.store().commit(late).await;
+    assert!(matches!(written, Err(Error::Conflict)), "the predecessor's writes are fenced: {written:?}");
+    first.host.stop();
+    Ok(())
+}
+
+/// The claim of a node, once its last holder has let it go.
+async fn claimed(member: &Member, stake: &Stake) -> Result<Claim> {
+    let taken = async {
+        loop {
+            match member.mesh.claim(stake).await {
+                Ok(claim) => return claim,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.context("the claim did not pass on")
+}
+
+#[tokio::test]
+async fn a_member_that_does_not_let_go_loses_its_lease_and_what_it_had_passes_on() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let etcd = Etcd::start(folder.path()).await?;
+    let rack = RackId::new(Uuid::from_u128(7));
+    let first = member(&etcd, &folder.path().join("first"), rack).await?;
+    until("the first to own everything", || nodes().all(|node| first.mesh.owns(node))).await?;
+    // Work that hangs: it has a stake in every node, and never looks up.
+    let hung: Vec<Stake> = nodes().map(|node| first.mesh.stake(node)).collect::<Result<_, _>>()?;
+    let before = first.mesh.instance().context("no instance")?;
+    let claims: Vec<Claim> = futures::future::try_join_all(hung.iter().map(|stake| first.mesh.claim(stake))).await?;
+    let second = member(&etcd, &folder.path().join("second"), rack).await?;
+    until("the second to own a node", || nodes().any(|node| second.mesh.owns(node))).await?;
+    let node = nodes().find(|node| second.mesh.owns(*node)).context("a node of the second")?;
+    let stake = second.mesh.stake(node)?;
+    let refused = second.mesh.claim(&stake).await;
+    ensure!(matches!(refused, Err(mesh::Error::HandingOver { .. })), "the first has not let go: {refused:?}");
+    let claim = claimed(&second, &stake).await?;
+    let old = claims.iter().find(|claim| claim.node() == node).context("it was claimed before")?;
+    assert!(claim.token() > old.token());
+    let late = first.mesh.fenced(old).put(&key::power(rack, node), &seen(old), Expect::Absent)?;
+    let written = first.mesh.store().commit(late).await;
+    assert!(matches!(written, Err(Error::Conflict)), "who lost its lease writes nothing: {written:?}");
+    assert_eq!(first.mesh.instance(), None, "it is nobody while its work hangs");
+    drop(hung);
+    until("the first to be somebody else", || first.mesh.instance().is_some_and(|now| now != before)).await?;
+    for member in [first, second] {
+        member.host.stop();
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_broken_claim_ends_the_work_under_it_and_is_taken_anew() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let etcd = Etcd::start(folder.path()).await?;
+    let rack = RackId::new(Uuid::from_u128(7));
+    let only = member(&etcd, &folder.path().join("only"), rack).await?;
+    let node = NodeId::new(Uuid::from_u128(1));
+    until("it to own the node", || only.mesh.owns(node)).await?;
+    let stake = only.mesh.stake(node)?;
+    let claim = only.mesh.claim(&stake).await?;
+    let key = key::claim(Scope::Rack(rack), Service::Power, node);
+    let read = only.mesh.store().get(&key).await?.context("no claim")?;
+    let by = Broken { by: "a person".to_owned(), since: Timestamp::from_millis(1) };
+    let broken = value::Claim { broken: Some(by), ..read.value };
+    only.mesh.store().commit(Change::new().put(&key, &broken, Expect::Revision(read.revision))?).await?;
+    tokio::time::timeout(PATIENCE, stake.lost()).await.context("its work goes on")?;
+    let written = only.mesh.fenced(&claim).put(&key::power(rack, node), &seen(&claim), Expect::Absent)?;
+    assert!(matches!(only.mesh.store().commit(written).await, Err(Error::Conflict)));
+    assert!(only.mesh.claim(&stake).await.is_err(), "not while the old work is not ended");
+    drop(stake);
+    let stake = only.mesh.stake(node)?;
+    assert!(claimed(&only, &stake).await?.token() > claim.token());
+    only.host.stop();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replica_that_comes_or_goes_moves_its_share_of_ten_thousand_nodes_and_stops_nothing_else() -> Result<()> {
+    const NODES: usize = 10_000;
+    let folder = tempfile::tempdir()?;
+    let etcd = Etcd::start(folder.path()).await?;
+    let rack = RackId::new(Uuid::from_u128(7));
+    let all: Vec<NodeId> = (1..=NODES as u128).map(|number| NodeId::new(Uuid::from_u128(number))).collect();
+    let mut members = vec![];
+    for name in ["a", "b", "c", "d"] {
+        members.push(member(&etcd, &folder.path().join(name), rack).await?);
+    }
+    let owned = |members: &[Member]| -> Vec<usize> {
+        members.iter().map(|member| all.iter().filter(|node| member.mesh.owns(**node)).count()).collect()
+    };
+    until("four to share all nodes", || {
+        owned(&members).iter().sum::<usize>() == NODES && owned(&members).iter().all(|count| *count > 2000)
+    })
+    .await?;
+    // Somebody is at work on every node.
+    let mut stakes = vec![];
+    for member in &members {
+        for node in all.iter().filter(|node| member.mesh.owns(**node)) {
+            stakes.push(member.mesh.stake(*node)?);
+        }
+    }
+    ensure!(stakes.len() == NODES);
+    let lost = |stakes: &[Stake]| stakes.iter().filter(|stake| stake.is_lost()).count();
+
+    let begun = Instant::now();
+    let fifth = member(&etcd, &folder.path().join("e"), rack).await?;
+    until("the fifth to have a share", || all.iter().any(|node| fifth.mesh.owns(*node))).await?;
+    let share = all.iter().filter(|node| fifth.mesh.owns(**node)).count();
+    until("the work on its share to be ended", || lost(&stakes) >= share).await?;
+    tell(format_args!("the fifth of five has {share} of {NODES} nodes, after {:?}", begun.elapsed()));
+    ensure!(share.abs_diff(NODES / 5) < NODES / 20, "{share} is no fifth");
+    ensure!(stakes.iter().all(|stake| stake.is_lost() == fifth.mesh.owns(stake.node())), "other work was ended");
+    stakes.retain(|stake| !stake.is_lost());
+    let node = *all.iter().find(|node| fifth.mesh.owns(**node)).context("a node of the fifth")?;
+    claimed(&fifth, &fifth.mesh.stake(node)?).await?;
+    tell(format_args!("and claims after {:?}", begun.elapsed()));
+
+    let begun = Instant::now();
+    fifth.host.stop();
+    until("the four to have all nodes again", || owned(&members).iter().sum::<usize>() == NODES).await?;
+    tell(format_args!("it stopped: the others have its nodes after {:?}", begun.elapsed()));
+    ensure!(lost(&stakes) == 0, "its going ended the work on {} nodes that are not its own", lost(&stakes));
+    for member in members {
+        member.host.stop();
+    }
+    Ok(())
+}
+
+fn seen(claim: &Claim) -> value::PowerSeen {
+    value::PowerSeen {
+        power: domain::power::Power::On,
+        seen_at: Timestamp::default(),
+        seen_by: claim.instance(),
+        settled: None,
+        trouble: None,
+    }
+}

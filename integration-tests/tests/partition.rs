@@ -1,0 +1,203 @@
+//! etcd is gone, slow to come back, or out of reach for some: what is decided goes on, what is new is refused, and
+//! nobody acts twice.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use domain::id::NodeId;
+use domain::service::Service;
+use integration_tests::fault::{judge, number, owner, tell};
+use integration_tests::lab::{IMAGE, Lab, PATIENCE, image};
+use integration_tests::machine::Spec;
+use integration_tests::mesh::{Api, Options};
+use integration_tests::proxy::Proxy;
+use integration_tests::rack::daemon::Daemon;
+use integration_tests::record::Recorder;
+use keyspace::value::Journal;
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
+use tonic::Code;
+
+/// How long all nodes together may take.
+const ACTIVE: Duration = Duration::from_secs(120);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+fn pairs() -> Options {
+    let limits = ["scheduler.boot=20s", "scheduler.agent=30s", "scheduler.boots=5"];
+    Options { replicas: 2, set: limits.map(str::to_owned).into(), ..Options::default() }
+}
+
+async fn available(api: &mut Api, lab: &Lab) -> Result<()> {
+    for machine in lab.rack().machines() {
+        api.enrol(machine).await?;
+        api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await?;
+        api.bring(&machine.name, "provide", "", "available", PATIENCE).await?;
+    }
+    Ok(())
+}
+
+async fn all_active(api: &mut Api, lab: &Lab, recorder: &Recorder) -> Result<()> {
+    for machine in lab.rack().machines() {
+        api.reach(&machine.name, "active", ACTIVE).await?;
+    }
+    judge(api, lab, recorder, &image()).await
+}
+
+fn etcd(lab: &Lab) -> Result<Daemon> {
+    let pid = fs::read_to_string(lab.data().join("etcd.pid"))?;
+    Daemon::of(pid.trim().parse()?)
+}
+
+#[test]
+fn a_deploy_goes_on_although_etcd_is_killed_in_the_middle_of_it() {
+    let lab = Lab::up("tetcdk", &vec![Spec::default(); 3], pairs()).unwrap();
+    lab.run(async |mut api, lab| {
+        let recorder = Recorder::begin(&lab.data()).await?;
+        available(&mut api, lab).await?;
+        for machine in lab.rack().machines() {
+            api.ask(&machine.name, "deploy", IMAGE).await?;
+        }
+        lab.machine("n1")?.says("script from", PATIENCE).await?;
+        etcd(lab)?.signal(Signal::KILL)?;
+        all_active(&mut api, lab, &recorder).await
+    })
+    .unwrap();
+}
+
+/// Deploys, takes etcd away for so long once power is on, restarts a pxe- and a storage-service meanwhile.
+fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
+    let lab = Lab::up(tag, &vec![Spec::default(); 2], pairs())?;
+    lab.run(async |mut api, lab| {
+        let recorder = Recorder::begin(&lab.data()).await?;
+        available(&mut api, lab).await?;
+        for machine in lab.rack().machines() {
+            api.ask(&machine.name, "deploy", IMAGE).await?;
+        }
+        let (pxe, _) = owner(&mut api, lab, Service::Pxe, "n1").await?;
+        let (storage, _) = owner(&mut api, lab, Service::Storage, "n1").await?;
+        for machine in lab.rack().machines() {
+            machine.says("power on", PATIENCE).await?;
+        }
+        let etcd = etcd(lab)?;
+        etcd.signal(Signal::STOP)?;
+        let begun = Instant::now();
+        for name in [&pxe, &storage] {
+            lab.mesh().service(name)?.signal(Signal::KILL)?;
+        }
+        // All that is decided goes on: the machines reach their agents.
+        for machine in lab.rack().machines() {
+            machine.says("the agent starts", away).await?;
+        }
+        tell(format_args!("the agents started {:?} after etcd had gone", begun.elapsed()));
+        // What is new is refused, as soon as the scheduler knows.
+        let refused = loop {
+            match api.ask("n2", "undeploy", "").await {
+                Err(status) if status.message().contains("island") => break status,
+                _ if begun.elapsed() > away => anyhow::bail!("nobody says that it is an island"),
+                _ => sleep(LOOK).await,
+            }
+        };
+        assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+        assert!(lab.machine("n1")?.console().iter().all(|line| !line.contains("phoned home")));
+        tokio::time::sleep_until(begun + away).await;
+        etcd.signal(Signal::CONT)?;
+        all_active(&mut api, lab, &recorder).await?;
+        tell(format_args!("all active {:?} after etcd was back", begun.elapsed().saturating_sub(away)));
+        // The restarted ones are members again.
+        until_members(&mut api, 9).await
+    })
+}
+
+async fn until_members(api: &mut Api, count: usize) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let members = api.rack().await?.replicas.len();
+        if members == count {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < PATIENCE, "{members} members, not {count}");
+        sleep(LOOK).await;
+    }
+}
+
+#[test]
+fn what_is_decided_goes_on_without_etcd_and_what_is_new_is_refused() {
+    goes_on_without_etcd("taway", Duration::from_secs(15)).unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/test --all"]
+fn what_is_decided_goes_on_through_a_minute_without_etcd() {
+    goes_on_without_etcd("tawayl", Duration::from_secs(number("IRONMESH_SECONDS", 60))).unwrap();
+}
+
+/// Starts one more replica of a service, which reaches etcd over the proxy alone.
+fn beside(lab: &Lab, service: Service, proxy: &Proxy) -> Result<(Daemon, PathBuf)> {
+    let config = fs::read_to_string(lab.data().join(format!("{service}-1/config.toml")))?;
+    let mut config: toml::Table = config.parse()?;
+    let table = config.get_mut("service").and_then(toml::Value::as_table_mut).context("no table")?;
+    let data = lab.data().join(format!("{service}-3"));
+    table.insert("etcd".to_owned(), vec![proxy.url()].into());
+    table.insert("data".to_owned(), data.display().to_string().into());
+    table.insert("listen".to_owned(), "127.0.0.1:0".into());
+    fs::create_dir(&data)?;
+    fs::write(data.join("config.toml"), toml::to_string(&config)?)?;
+    Ok((lab.mesh().start(service.name(), &data)?, data))
+}
+
+fn etcd_url(data: &Path) -> Result<String> {
+    let config: toml::Table = fs::read_to_string(data.join("power-service-1/config.toml"))?.parse()?;
+    let url = config.get("service").and_then(|service| service.get("etcd")?.get(0)?.as_str());
+    url.map(str::to_owned).context("no etcd")
+}
+
+#[test]
+fn owners_that_are_cut_off_from_etcd_fence_and_others_act_and_nobody_acts_twice() {
+    let lab = Lab::up("tcut", &vec![Spec::default(); 4], pairs()).unwrap();
+    lab.run(async |mut api, lab| {
+        let recorder = Recorder::begin(&lab.data()).await?;
+        let proxy = Proxy::begin(&etcd_url(&lab.data())?, Duration::ZERO).await?;
+        let cut_off = [beside(lab, Service::Power, &proxy)?, beside(lab, Service::Scheduler, &proxy)?];
+        until_members(&mut api, 11).await?;
+        available(&mut api, lab).await?;
+        let mut victims = vec![];
+        for machine in lab.rack().machines() {
+            if owner(&mut api, lab, Service::Power, &machine.name).await?.0 == "power-service-3" {
+                victims
+                    .push(api.node(&machine.name).await?.id.parse::<NodeId>().map_err(|_| anyhow::anyhow!("no id"))?);
+            }
+        }
+        let from = recorder.len();
+        for machine in lab.rack().machines() {
+            api.ask(&machine.name, "deploy", IMAGE).await?;
+        }
+        if !victims.is_empty() {
+            // In the middle of a command.
+            recorder
+                .hears("a journal entry of the cut off owner", from, PATIENCE, |write| {
+                    victims.iter().any(|node| write.path.ends_with(&format!("/journal/power-service/{node}")))
+                        && write.read::<Journal>().and_then(|journal| journal.entry).is_some()
+                })
+                .await?;
+        }
+        proxy.cut();
+        let begun = Instant::now();
+        all_active(&mut api, lab, &recorder).await?;
+        tell(format_args!(
+            "{} nodes of a cut off owner; all active {:?} after the cut",
+            victims.len(),
+            begun.elapsed()
+        ));
+        proxy.heal();
+        until_members(&mut api, 11).await?;
+        judge(&mut api, lab, &recorder, &image()).await?;
+        for (process, _) in cut_off {
+            process.end()?;
+        }
+        Ok(())
+    })
+    .unwrap();
+}
