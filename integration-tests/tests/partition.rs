@@ -10,12 +10,14 @@ use domain::id::NodeId;
 use domain::service::Service;
 use integration_tests::fault::{judge, number, owner, tell};
 use integration_tests::lab::{IMAGE, Lab, PATIENCE, image};
-use integration_tests::machine::Spec;
+use integration_tests::machine::fault::Boot;
+use integration_tests::machine::{Faults, Spec};
 use integration_tests::mesh::{Api, Options};
 use integration_tests::proxy::Proxy;
 use integration_tests::rack::daemon::Daemon;
 use integration_tests::record::Recorder;
 use keyspace::value::Journal;
+use proto::api::v1::{NodeObserved, UpdateNodeRequest};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
@@ -69,7 +71,9 @@ fn a_deploy_goes_on_although_etcd_is_killed_in_the_middle_of_it() {
 
 /// Deploys, takes etcd away for so long once power is on, restarts a pxe- and a storage-service meanwhile.
 fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
-    let lab = Lab::up(tag, &vec![Spec::default(); 2], pairs())?;
+    let slow = Faults { boot: Boot::SlowSelfTest, ..Faults::default() };
+    let spec = Spec { faults: slow, ..Spec::default() };
+    let lab = Lab::up(tag, &[spec.clone(), spec], pairs())?;
     lab.run(async |mut api, lab| {
         let recorder = Recorder::begin(&lab.data()).await?;
         available(&mut api, lab).await?;
@@ -78,8 +82,11 @@ fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
         }
         let (pxe, _) = owner(&mut api, lab, Service::Pxe, "n1").await?;
         let (storage, _) = owner(&mut api, lab, Service::Storage, "n1").await?;
+        // Power is on, and that is known.
         for machine in lab.rack().machines() {
-            machine.says("power on", PATIENCE).await?;
+            let generation = api.node(&machine.name).await?.generation;
+            let is_on = |observed: &NodeObserved| observed.power_settled_generation == generation;
+            api.sees(&machine.name, "its power on", PATIENCE, is_on).await?;
         }
         let etcd = etcd(lab)?;
         etcd.signal(Signal::STOP)?;
@@ -94,7 +101,9 @@ fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
         tell(format_args!("the agents started {:?} after etcd had gone", begun.elapsed()));
         // What is new is refused, as soon as the scheduler knows.
         let refused = loop {
-            match api.ask("n2", "undeploy", "").await {
+            let rename =
+                UpdateNodeRequest { node: "n2".to_owned(), bmc_user: Some("other".to_owned()), ..Default::default() };
+            match api.nodes.update_node(rename).await {
                 Err(status) if status.message().contains("island") => break status,
                 _ if begun.elapsed() > away => anyhow::bail!("nobody says that it is an island"),
                 _ => sleep(LOOK).await,

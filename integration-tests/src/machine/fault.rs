@@ -35,6 +35,8 @@ pub enum Boot {
     TftpSilentAfter(u32),
     /// It takes its script, and nothing that the script names.
     StopsAfterScript,
+    /// Its self-test takes seconds, as a real one takes minutes.
+    SlowSelfTest,
     /// What was written to its disk does not come up.
     DeadSystem,
 }

@@ -20,6 +20,8 @@ use super::{Shared, cpio, disk, fault, script, tftp};
 pub(super) const NIC: &str = "eth0";
 /// A power-on self-test; real ones take minutes.
 const SELF_TEST: Duration = Duration::from_millis(100);
+/// One that takes long enough for everything else to come to rest.
+const SLOW_SELF_TEST: Duration = Duration::from_secs(3);
 /// A server that says nothing for this long is left for the next one.
 const SILENCE: Duration = Duration::from_secs(3);
 /// Between two tries of a script (which says 3 s; everything is faster here).
@@ -30,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(2);
 /// One boot, from power on. It returns when there is nothing more to come of it, though the power stays on.
 pub(super) async fn boot(shared: Arc<Shared>, choice: Option<Choice>) {
     shared.say(format!("power on, told to boot {:?}", choice.map(|choice| choice.device)));
-    sleep(SELF_TEST).await;
+    sleep(if shared.faults().boot == fault::Boot::SlowSelfTest { SLOW_SELF_TEST } else { SELF_TEST }).await;
     let booted = match choice {
         Some(Choice { device: Device::Disk, .. }) => system(&shared).await,
         // The network card comes first in the firmware's own order.

@@ -10,7 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use domain::{image::Digest, service::Service};
-use keyspace::value::BootFile;
+use keyspace::{
+    key,
+    value::{BootDecision, BootFile},
+    view::News,
+};
+use service_kit::Host;
 use sha2::{Digest as _, Sha256, Sha512};
 use tokio::sync::Mutex;
 
@@ -20,6 +25,8 @@ use crate::{Error, rack::Rack};
 const LARGEST: u64 = 1 << 30;
 /// How long one replica of the storage-service may be silent.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long it may take to begin with its answer.
+const BEGIN: Duration = Duration::from_secs(2);
 /// Octets of boot files kept in memory.
 const MEMORY: usize = 512 << 20;
 
@@ -43,6 +50,36 @@ impl Files {
             .build()
             .map_err(|error| Error::BootFile { name: "HTTP".to_owned(), why: error.to_string() })?;
         Ok(Self { rack, loaders, folder, client, held: Arc::default() })
+    }
+
+    /// Has the files of every boot that is decided, before a machine asks for them: any replica may be the one that is
+    /// asked, also when the storage-service is away by then.
+    pub(crate) async fn prepare(self, host: Host) {
+        let mut news = self.rack.view().subscribe();
+        let mut due = self.decided();
+        loop {
+            for decision in due.drain(..) {
+                for file in [&decision.kernel, &decision.ramdisk] {
+                    if let Err(error) = self.get(file).await {
+                        // Whoever asks is told, and it is tried again then.
+                        tracing::debug!(error = %service_kit::status::chain(&error), "cannot have a boot file yet");
+                    }
+                }
+            }
+            tokio::select! {
+                () = host.stopping() => return,
+                news = news.next() => match news {
+                    Some(News::Path(path)) => due.extend(self.rack.decision_at(&path)),
+                    Some(News::Everything) => due = self.decided(),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn decided(&self) -> Vec<BootDecision> {
+        let paths = self.rack.view().paths(&key::node_prefix(self.rack.id));
+        paths.iter().filter_map(|path| self.rack.decision_at(path)).collect()
     }
 
     /// A loader by its name.
@@ -92,7 +129,10 @@ impl Files {
 
     async fn fetch_from(&self, endpoint: &str, digest: &Digest) -> Result<Bytes, String> {
         let url = format!("http://{endpoint}/files/{digest}");
-        let response = self.client.get(&url).send().await.map_err(|error| error.to_string())?;
+        // What is asked for is in its cache, or it would not be booted: one that does not begin at once hangs.
+        let asking = tokio::time::timeout(BEGIN, self.client.get(&url).send());
+        let silent = |_| format!("did not begin to answer within {} s", BEGIN.as_secs());
+        let response = asking.await.map_err(silent)?.map_err(|error| error.to_string())?;
         if !response.status().is_success() {
             return Err(format!("answered {}", response.status()));
         }

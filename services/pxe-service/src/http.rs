@@ -117,8 +117,7 @@ fn token(doors: &Doors, known: &Known) -> Result<Bytes, NotServed> {
     if !known.is_powered {
         return Err(not_now("the machine was not switched on by us for this boot"));
     }
-    let exchanged = doors.rack.seen(known.node);
-    if !exchanged.is_some_and(|seen| seen.value.generation == decision.generation && seen.value.exchange_at.is_some()) {
+    if !doors.seen.has_exchanged(known.node, decision.generation) {
         return Err(not_now("no exchange of this boot was seen yet"));
     }
     if is_bound(doors, known) {

@@ -61,6 +61,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         http: http_address,
         pxe,
     });
+    kit.host.spawn_vital("boot files", doors.files.clone().prepare(kit.host.clone()));
     kit.host.spawn_vital("http", http::serve(kit.host.clone(), pages, Arc::clone(&doors)));
     if !doors.pxe.device.is_empty() {
         let tftp = tftp::Tftp::bind(&doors)?;

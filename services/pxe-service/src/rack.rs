@@ -80,6 +80,12 @@ impl Rack {
         self.view().get(&key::boot(self.id, node)).map(|read| read.value)
     }
 
+    /// The decision whose path this is.
+    pub(crate) fn decision_at(&self, path: &str) -> Option<BootDecision> {
+        let (rack, node) = path.ends_with("/boot").then(|| key::node_of(path))??;
+        if rack == self.id { self.decision(node) } else { None }
+    }
+
     pub(crate) fn seen(&self, node: NodeId) -> Option<Revised<PxeSeen>> {
         self.view().get(&key::pxe(self.id, node))
     }
