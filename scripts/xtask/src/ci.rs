@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{arrows, say, size};
+use crate::{arrows, calls, say, size};
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub(crate) enum Extent {
 pub(crate) fn run(extent: Extent) -> Result<()> {
     step("fmt", &["fmt", "--all", "--check"], &[])?;
     arrows::check()?;
+    calls::check(false)?;
     size::report()?;
     step("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"], &[])?;
     step("deny", &["deny", "--offline", "--log-level", "error", "check", "bans", "licenses", "sources"], &[])?;

@@ -1,6 +1,7 @@
-//! The house rules as code: `cargo xtask arrows|ci|size`.
+//! The house rules as code: `cargo xtask arrows|calls|ci|size`.
 
 mod arrows;
+mod calls;
 mod ci;
 mod size;
 
@@ -10,10 +11,12 @@ fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["arrows"] => arrows::check(),
+        ["calls"] => calls::check(false),
+        ["calls", "--approve"] => calls::check(true),
         ["size"] => size::report(),
         ["ci"] => ci::run(ci::Extent::Usual),
         ["ci", "--all"] => ci::run(ci::Extent::All),
-        _ => bail!("usage: cargo xtask arrows | size | ci [--all]"),
+        _ => bail!("usage: cargo xtask arrows | calls [--approve] | size | ci [--all]"),
     }
 }
 
