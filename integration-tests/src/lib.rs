@@ -8,6 +8,7 @@ pub mod fault;
 pub mod lab;
 pub mod machine;
 pub mod mesh;
+pub mod model;
 pub mod proxy;
 pub mod rack;
 pub mod record;

@@ -1,0 +1,138 @@
+//! Which rules are in force: all of them, or all but one.
+
+use std::time::Duration;
+
+use domain::ring::fence::Times;
+
+/// A rule left out or bent, to see the checker catch it. Nothing of it is in shipped code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    /// Who is missing is gone at once: no W.
+    GoneAtOnce,
+    /// W is counted from the last look at which the instance was there.
+    EarlierSight,
+    /// W is counted from a clock that was read before the view was.
+    ClockBeforeView,
+    /// The owner under the ring before is asked to let go, instead of the holder that the claim names.
+    LastOwnerAsked,
+    /// A claim is written whatever the claim is by then.
+    BlindClaim,
+    /// Whoever has a stake may claim, whether or not the ring of now gives it the node.
+    AnybodyClaims,
+    /// A fenced write expects the ring's epoch, not the claim.
+    FencedByEpoch,
+    /// A ring is acknowledged before the work on lost nodes has ended.
+    EarlyAck,
+    /// A process keeps its instance id when its membership is lost, and over a restart.
+    SameIdentity,
+    /// The journal entry is written after the command was sent.
+    JournalAfterSend,
+    /// A retransmission asks for no permit.
+    FreeRepeats,
+    /// A new leader does not know who is still leaving.
+    LeavingForgotten,
+    /// A close that is not confirmed is not waited for: no D.
+    NoSettle,
+    /// The sessions of those before are not closed.
+    NothingClosed,
+    /// With A off: F is counted from the keep-alive's answer.
+    FenceFromAnswer,
+    /// With F off: A is counted from the journal's answer.
+    ArmFromAnswer,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::GoneAtOnce,
+        Self::EarlierSight,
+        Self::ClockBeforeView,
+        Self::LastOwnerAsked,
+        Self::BlindClaim,
+        Self::AnybodyClaims,
+        Self::FencedByEpoch,
+        Self::EarlyAck,
+        Self::SameIdentity,
+        Self::JournalAfterSend,
+        Self::FreeRepeats,
+        Self::LeavingForgotten,
+        Self::NoSettle,
+        Self::NothingClosed,
+        Self::FenceFromAnswer,
+        Self::ArmFromAnswer,
+    ];
+}
+
+/// Which of the two fences are up. Each must do alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fences {
+    /// A and F.
+    Both,
+    /// A: F never comes.
+    ArmOnly,
+    /// F: an entry arms for ever.
+    FenceOnly,
+}
+
+/// The rules of one world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// What is left out.
+    pub mutant: Option<Mutant>,
+    /// Which fences are up.
+    pub fences: Fences,
+}
+
+impl Rules {
+    /// All rules.
+    #[must_use]
+    pub const fn sound() -> Self {
+        Self { mutant: None, fences: Fences::Both }
+    }
+
+    /// All rules, one fence.
+    #[must_use]
+    pub const fn with(fences: Fences) -> Self {
+        Self { mutant: None, fences }
+    }
+
+    /// All but one.
+    #[must_use]
+    pub const fn without(mutant: Mutant) -> Self {
+        let fences = match mutant {
+            Mutant::FenceFromAnswer => Fences::FenceOnly,
+            Mutant::ArmFromAnswer => Fences::ArmOnly,
+            Mutant::GoneAtOnce
+            | Mutant::EarlierSight
+            | Mutant::ClockBeforeView
+            | Mutant::LastOwnerAsked
+            | Mutant::BlindClaim
+            | Mutant::AnybodyClaims
+            | Mutant::FencedByEpoch
+            | Mutant::EarlyAck
+            | Mutant::SameIdentity
+            | Mutant::JournalAfterSend
+            | Mutant::FreeRepeats
+            | Mutant::LeavingForgotten
+            | Mutant::NoSettle
+            | Mutant::NothingClosed => Fences::Both,
+        };
+        Self { mutant: Some(mutant), fences }
+    }
+
+    pub(crate) fn is(self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    pub(crate) fn times(self) -> Times {
+        const NEVER: Duration = Duration::from_secs(3600);
+        let sound = Times::default();
+        Times {
+            arm: if self.fences == Fences::FenceOnly { NEVER } else { sound.arm },
+            fence: if self.fences == Fences::ArmOnly { NEVER } else { sound.fence },
+            settle: if self.is(Mutant::NoSettle) { Duration::ZERO } else { sound.settle },
+            wait: if self.is(Mutant::GoneAtOnce) { Duration::ZERO } else { sound.wait },
+            ..sound
+        }
+    }
+}
