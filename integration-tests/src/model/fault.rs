@@ -63,10 +63,12 @@ pub(crate) enum Kind {
     Freeze(Duration),
     /// Killed, and started again after this.
     Kill(Duration),
-    /// SIGTERM, and started again this long after it ended.
-    Stop(Duration),
+    /// SIGTERM, and started again when it has ended.
+    Stop,
     /// Its lease vanishes early.
     Revoke,
+    /// The same, for whoever is cut off already.
+    RevokeCut,
     /// Its member key vanishes, its lease does not.
     Vanish,
     /// Nothing passes between it and etcd; what was sent may arrive afterwards.
@@ -79,6 +81,8 @@ pub(crate) enum Kind {
     Stall(Duration),
     /// All watches bring nothing.
     StallAll(Duration),
+    /// All watches but its own bring nothing.
+    StallOthers(Duration),
     /// A place that is empty is taken by a new process.
     Join,
     /// A person breaks the claims that it holds.
@@ -96,6 +100,10 @@ pub(crate) enum Whom {
     Leader,
     /// Somebody else.
     Other,
+    /// Who was started last.
+    Newest,
+    /// Somebody else, with an act outstanding where there is one.
+    Acting,
 }
 
 /// One fault.
@@ -127,12 +135,14 @@ pub(crate) fn plan(chance: &Chance, limits: Limits) -> Vec<Strike> {
     let mut strikes = Vec::new();
     let mut from = chance.millis(900, 3000);
     for _ in 0..=chance.below(3) {
-        strikes.push(strike(chance, limits, from));
+        let strike = if chance.percent(60) { story(chance, from) } else { strike(chance, limits, from) };
+        strikes.push(strike);
         from += chance.millis(500, 5000);
     }
     strikes
 }
 
+/// Faults that have nothing to do with each other but their time.
 fn strike(chance: &Chance, limits: Limits, from: Duration) -> Strike {
     let point = if chance.percent(75) {
         chance.one(&ACTING, Point::BeforeSend)
@@ -156,6 +166,102 @@ fn strike(chance: &Chance, limits: Limits, from: Duration) -> Strike {
     Strike { from, point, blows }
 }
 
+/// Faults that belong together, as they did in somebody's outage; their times are drawn.
+fn story(chance: &Chance, from: Duration) -> Strike {
+    let acting = chance.one(&ACTING, Point::BeforeSend);
+    let (point, blows) = match chance.below(7) {
+        0 => (acting, unseen_loss(chance)),
+        1 => (chance.one(&[Point::BeforeLook, acting], acting), sleeping_observer(chance)),
+        2 => (acting, leaders_end(chance)),
+        3 => (acting, two_rings(chance)),
+        4 => (acting, two_joins(chance)),
+        5 => (Point::BeforeJournal, back_again(chance)),
+        _ => (Point::AfterKeepAlive, late_answer(chance)),
+    };
+    let blows = blows.into_iter().map(|(delay, kind, whom)| Blow { delay, kind, whom }).collect();
+    Strike { from, point, blows }
+}
+
+type Blows = Vec<(Duration, Kind, Whom)>;
+
+/// A lease vanishes, and its owner neither sees it nor can ask.
+fn unseen_loss(chance: &Chance) -> Blows {
+    let blind = if chance.percent(50) { Kind::Stall } else { Kind::Cut };
+    let time = chance.millis(500, 5000);
+    let mut blows =
+        vec![(chance.millis(0, 400), blind(time), Whom::Victim), (chance.millis(0, 400), Kind::Revoke, Whom::Victim)];
+    if chance.percent(40) {
+        blows.push((Duration::ZERO, Kind::Deaf(time), Whom::Victim));
+    }
+    blows
+}
+
+/// Somebody sleeps, and wakes just after an owner's lease has vanished.
+fn sleeping_observer(chance: &Chance) -> Blows {
+    let sleep = chance.millis(2500, 7000);
+    let late = sleep.saturating_sub(chance.millis(0, 1200));
+    let sleeper = if chance.percent(50) { Whom::Victim } else { Whom::Other };
+    vec![
+        (Duration::ZERO, Kind::Pause(sleep), sleeper),
+        (late, Kind::Deaf(chance.millis(500, 3500)), Whom::Acting),
+        (late, Kind::Cut(chance.millis(2000, 5000)), Whom::Acting),
+        (late, Kind::RevokeCut, Whom::Acting),
+    ]
+}
+
+/// An owner is on its way out, unseen by itself, when the leader goes too.
+fn leaders_end(chance: &Chance) -> Blows {
+    let mut blows = unseen_loss(chance);
+    let leader = if chance.percent(60) { Kind::Revoke } else { Kind::Stop };
+    blows.push((chance.millis(20, 1500), leader, Whom::Leader));
+    blows
+}
+
+/// An owner is asked to stop and does not see the rings that follow.
+fn two_rings(chance: &Chance) -> Blows {
+    let mut blows = vec![
+        (chance.millis(30, 200), Kind::Stall(chance.millis(2000, 7000)), Whom::Victim),
+        (Duration::ZERO, Kind::Stop, Whom::Victim),
+    ];
+    let then = chance.millis(200, 2500);
+    blows.push((then, if chance.percent(50) { Kind::Join } else { Kind::Stop }, Whom::Other));
+    if chance.percent(50) {
+        blows.push((chance.millis(0, 2500), Kind::Deaf(chance.millis(500, 3500)), Whom::Victim));
+    }
+    blows
+}
+
+/// Two processes join one after the other, and the first one's line is slow.
+fn two_joins(chance: &Chance) -> Blows {
+    let first = chance.millis(0, 300);
+    vec![
+        (Duration::ZERO, Kind::Stall(chance.millis(100, 1500)), Whom::Victim),
+        (Duration::ZERO, Kind::Deaf(chance.millis(500, 3500)), Whom::Victim),
+        (first, Kind::Join, Whom::Victim),
+        (first + chance.millis(50, 300), Kind::Slow(chance.millis(1000, 5000)), Whom::Newest),
+        (first + chance.millis(300, 1500), Kind::Join, Whom::Victim),
+    ]
+}
+
+/// A lease vanishes, and nobody sees that its owner comes back.
+fn back_again(chance: &Chance) -> Blows {
+    let blind = chance.millis(3600, 4600);
+    let (owner, others) = (chance.millis(0, 30), chance.millis(60, 150));
+    vec![
+        (owner, Kind::Stall(blind + chance.millis(200, 3000)), Whom::Victim),
+        (owner + chance.millis(10, 30), Kind::Revoke, Whom::Victim),
+        (others, Kind::StallOthers(blind), Whom::Victim),
+    ]
+}
+
+/// The answer to a keep-alive is read long after it came.
+fn late_answer(chance: &Chance) -> Blows {
+    vec![
+        (Duration::ZERO, Kind::Pause(chance.millis(4000, 9000)), Whom::Victim),
+        (chance.millis(0, 300), Kind::Revoke, Whom::Victim),
+    ]
+}
+
 fn kind(chance: &Chance, limits: Limits) -> Kind {
     // Short ones end within A, F or W; long ones do not.
     let time = match chance.below(4) {
@@ -168,7 +274,7 @@ fn kind(chance: &Chance, limits: Limits) -> Kind {
         3 | 4 if limits.all_close => Kind::Freeze(time),
         3 | 4 => Kind::Pause(time),
         5 => Kind::Kill(time),
-        6 | 7 => Kind::Stop(chance.millis(100, 3000)),
+        6 | 7 => Kind::Stop,
         8..11 => Kind::Revoke,
         // Only A tells of it where the watch is late.
         11 if limits.fences != Fences::FenceOnly => Kind::Vanish,

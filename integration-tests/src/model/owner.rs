@@ -57,7 +57,9 @@ impl Process {
         if rules.is(Mutant::LastOwnerAsked) {
             holder = self.former.borrow().as_ref().and_then(|former| former.owner(node));
         }
-        let is_owner = rules.is(Mutant::AnybodyClaims) || ring.owner(node) == Some(standing.instance);
+        // Under a ring only its owner claims. Where that is not asked, the claim's own condition is all that is left.
+        let anybody = rules.is(Mutant::AnybodyClaims) || rules.is(Mutant::BlindClaim);
+        let is_owner = anybody || ring.owner(node) == Some(standing.instance);
         let acknowledged = |instance| self.view.borrow().acknowledged(instance);
         if !is_owner || !may_claim(standing.instance, holder, &ring, epoch, acknowledged, &gone) {
             self.world.tally.borrow_mut().refused += 1;

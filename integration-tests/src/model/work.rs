@@ -110,6 +110,9 @@ impl Line {
         let mailbox = Rc::new(Mailbox::default());
         for sent in 0..tries {
             if let Some(permit) = permit {
+                if world.sim.chance.percent(world.sluggish) {
+                    process.sleep(world.sim.chance.millis(1, 950)).await;
+                }
                 process.point(if sent == 0 { Point::BeforeSend } else { Point::BeforeRepeat }).await;
                 let is_free = sent > 0 && world.rules.is(Mutant::FreeRepeats);
                 if !is_free && !permit.allows(process, self.session) {

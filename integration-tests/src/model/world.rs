@@ -30,13 +30,15 @@ use super::{
 use crate::check::{End, History, Revision};
 
 /// When faults end, and all that was broken is mended.
-const HEALED: Duration = Duration::from_secs(16);
+const HEALED: Duration = Duration::from_secs(14);
 /// When everything that was asked must have come to its end.
 const OVER: Duration = Duration::from_secs(90);
 /// How much longer than T etcd may keep a lease.
 const LATE: u64 = 500;
-/// Processes at the beginning; there is one more place.
+/// Processes at the beginning.
 const PROCESSES: usize = 3;
+/// Where they may run.
+const PLACES: usize = 5;
 
 /// A place where a process of the service may run: its folder and its line to etcd.
 #[derive(Default)]
@@ -58,7 +60,6 @@ struct Asked {
     generation: Generation,
     target: Target,
     wanted: Power,
-    left: usize,
 }
 
 /// How datagrams fare.
@@ -89,6 +90,9 @@ pub(crate) struct World {
     weather: Cell<Weather>,
     loss: Cell<usize>,
     deaf_until: Cell<Duration>,
+    newest: Cell<usize>,
+    /// How often, of a hundred times, a worker is slow between two steps.
+    pub(crate) sluggish: usize,
     healed: Cell<bool>,
 }
 
@@ -101,12 +105,13 @@ impl World {
         let bmcs = nodes.iter().map(|node| (*node, Bmc::new(all_close || chance.percent(35), 4 + chance.below(3))));
         let bmcs = bmcs.collect();
         let place = |_| Place { provable: chance.percent(50), ..Place::default() };
-        let places = (0..=PROCESSES).map(place).collect();
-        let asked = |left| Asked { generation: Generation::default(), target: Target::Off, wanted: Power::Off, left };
-        let asked = nodes.iter().map(|node| (*node, asked(3 + chance.below(5)))).collect();
+        let places = (0..PLACES).map(place).collect();
+        let nothing = Asked { generation: Generation::default(), target: Target::Off, wanted: Power::Off };
+        let asked = nodes.iter().map(|node| (*node, nothing)).collect();
         let weather = chance.one(&[Weather::Calm, Weather::Mixed, Weather::Edge, Weather::Edge], Weather::Calm);
         let loss = chance.one(&[0, 5, 20], 0);
         let answer = Duration::from_millis(if chance.percent(70) { 820 } else { 1000 });
+        let sluggish = chance.one(&[0, 30, 60], 0);
         let plan = fault::plan(chance, Limits { all_close, fences: rules.fences });
         Rc::new(Self {
             rules,
@@ -125,6 +130,8 @@ impl World {
             weather: Cell::new(weather),
             loss: Cell::new(loss),
             deaf_until: Cell::default(),
+            newest: Cell::new(0),
+            sluggish,
             healed: Cell::new(false),
             sim,
         })
@@ -368,7 +375,7 @@ impl World {
             let mut all = self.asked.borrow_mut();
             let Some(asked) = all.get_mut(&node) else { return };
             if ended >= asked.generation {
-                if asked.left == 0 || !self.sim.chance.percent(50) {
+                if self.healed.get() || self.sim.chance.percent(30) {
                     return;
                 }
                 self.ask_anew(node, asked);
@@ -394,7 +401,6 @@ impl World {
 
     fn ask_anew(&self, node: NodeId, asked: &mut Asked) {
         let chance = &self.sim.chance;
-        asked.left -= 1;
         asked.generation = asked.generation.next();
         asked.target = match chance.below(10) {
             0..3 => Target::On,
@@ -424,7 +430,7 @@ impl World {
 
     fn is_idle(&self) -> bool {
         let asked = self.asked.borrow();
-        let all_ended = asked.iter().all(|(node, asked)| asked.left == 0 && self.ended_of(*node).0 >= asked.generation);
+        let all_ended = asked.iter().all(|(node, asked)| self.ended_of(*node).0 >= asked.generation);
         // A command that is late would still come.
         let is_busy =
             |place: &Place| place.process.as_ref().is_some_and(|process| !process.running.borrow().is_empty());
@@ -464,10 +470,15 @@ impl World {
         let number = match blow.whom {
             Whom::Victim => victim,
             Whom::Leader => self.leader().unwrap_or(victim),
-            Whom::Other => (victim + 1 + self.sim.chance.below(PROCESSES)) % (PROCESSES + 1),
+            Whom::Other => self.other(victim, |_| true),
+            Whom::Newest => self.newest.get(),
+            Whom::Acting => self.other(victim, |process| process.outstanding.get() > 0),
         };
         if blow.kind == Kind::Join {
-            (0..=PROCESSES).for_each(|place| self.start(place));
+            if let Some(empty) = (0..PLACES).find(|place| self.process(*place).is_none()) {
+                self.newest.set(empty);
+                self.start(empty);
+            }
             return;
         }
         let Some(process) = self.process(number) else { return };
@@ -479,6 +490,19 @@ impl World {
         }
         process.tell(|| format!("FAULT {:?}{}", blow.kind, if hits { ", with an act outstanding" } else { "" }));
         self.fall(&process, number, blow.kind);
+    }
+
+    /// A process elsewhere, of this kind where there is one.
+    fn other(&self, than: usize, is_such: impl Fn(&Process) -> bool) -> usize {
+        let places = self.places.borrow();
+        let others = || {
+            let running =
+                places.iter().enumerate().filter_map(|(number, place)| Some((number, place.process.as_ref()?)));
+            running.filter(|(number, _)| *number != than)
+        };
+        let such: Vec<_> = others().filter(|(_, process)| is_such(process)).map(|(number, _)| number).collect();
+        let any: Vec<_> = others().map(|(number, _)| number).collect();
+        self.sim.chance.one(if such.is_empty() { &any } else { &such }, than)
     }
 
     fn leader(&self) -> Option<usize> {
@@ -502,13 +526,13 @@ impl World {
                 self.tally.borrow_mut().killed += 1;
                 self.start_later(number, time);
             }
-            Kind::Stop(_) => {
+            Kind::Stop => {
                 process.stopping.set(true);
                 process.news.ring();
             }
-            Kind::Revoke | Kind::Vanish => {
+            Kind::Revoke | Kind::RevokeCut | Kind::Vanish => {
                 let Some(standing) = process.standing.get() else { return };
-                if kind == Kind::Revoke {
+                if kind != Kind::Vanish {
                     self.etcd.borrow_mut().end_lease(now, standing.lease);
                 } else {
                     self.etcd.borrow_mut().lose(now, Key::Member(standing.instance));
@@ -522,8 +546,12 @@ impl World {
             Kind::Slow(time) => self.line(number, |place| place.slow_until = now + time),
             Kind::LoseAnswers(count) => self.line(number, |place| place.lose += count),
             Kind::Stall(time) => self.line(number, |place| place.stall_until = now + time),
+            Kind::StallOthers(time) => {
+                let others = (0..PLACES).filter(|other| *other != number);
+                others.for_each(|number| self.line(number, |place| place.stall_until = now + time));
+            }
             Kind::StallAll(time) => {
-                (0..=PROCESSES).for_each(|number| self.line(number, |place| place.stall_until = now + time));
+                (0..PLACES).for_each(|number| self.line(number, |place| place.stall_until = now + time));
             }
             Kind::Break => self.break_claims(process),
             Kind::Deaf(time) => self.deaf_until.set(now + time),
@@ -574,7 +602,7 @@ impl World {
         self.weather.set(Weather::Calm);
         self.loss.set(0);
         self.deaf_until.set(Duration::ZERO);
-        for number in 0..=PROCESSES {
+        for number in 0..PLACES {
             self.line(number, |place| {
                 (place.cut_until, place.slow_until) = (Duration::ZERO, Duration::ZERO);
                 (place.stall_until, place.lose) = (Duration::ZERO, 0);
