@@ -19,7 +19,8 @@ fn token(claim: i64) -> Token {
 
 fn claim(revision: i64) -> Revision<Claim> {
     let instance = InstanceId::new(Uuid::from_u128(revision.unsigned_abs().into()));
-    let value = Some(Claim { instance, since: Timestamp::default(), broken: None });
+    let after = (revision == SECOND).then_some(FIRST);
+    let value = Some(Claim { instance, since: Timestamp::default(), after, broken: None });
     Revision { revision, not_before: None, value }
 }
 
@@ -106,6 +107,19 @@ fn a_clean_history_passes_and_survives_json() {
 }
 
 #[test]
+fn a_claim_takes_the_place_of_the_one_that_its_writer_has_read() {
+    let wrong = one(|history| {
+        if let Some(claim) = &mut history.claims[1].value {
+            claim.after = None;
+        }
+    });
+    assert!(
+        matches!(wrong, Violation::ClaimUnread { revision: SECOND, read: None, was: Some(FIRST), .. }),
+        "{wrong:?}"
+    );
+}
+
+#[test]
 fn an_outcome_that_is_noted_is_no_new_entry() {
     let noted = broken(|history| {
         let mut done = history.journal[3].clone();
@@ -120,8 +134,8 @@ fn an_outcome_that_is_noted_is_no_new_entry() {
 
 #[test]
 fn revisions_that_do_not_grow_are_told() {
-    let wrong = one(|history| history.claims.swap(0, 1));
-    assert!(matches!(wrong, Violation::Disordered { before: SECOND, revision: FIRST, .. }), "{wrong}");
+    let wrong = broken(|history| history.claims.swap(0, 1));
+    assert!(matches!(wrong[0], Violation::Disordered { before: SECOND, revision: FIRST, .. }), "{wrong:?}");
 }
 
 #[test]

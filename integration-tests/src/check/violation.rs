@@ -21,6 +21,17 @@ pub enum Violation {
         /// The one that is not later.
         revision: i64,
     },
+    /// A claim took the place of another one than its writer had read.
+    ClaimUnread {
+        /// The node.
+        node: NodeId,
+        /// The claim's revision.
+        revision: i64,
+        /// What its writer had read; none: that there was no claim.
+        read: Option<i64>,
+        /// What there was.
+        was: Option<i64>,
+    },
     /// A journal was written with a token that no claim has.
     NoSuchClaim {
         /// The node.
@@ -201,6 +212,15 @@ impl fmt::Display for Violation {
         match self {
             Self::Disordered { node, before, revision } => {
                 write!(f, "node {node}: revision {revision} follows {before}")
+            }
+            Self::ClaimUnread { node, revision, read, was } => {
+                let words =
+                    |revision: &Option<i64>| revision.map_or("none".to_owned(), |revision| revision.to_string());
+                let (read, was) = (words(read), words(was));
+                write!(
+                    f,
+                    "node {node}: the claim at revision {revision} took the place of {was}, but its writer had read {read}"
+                )
             }
             Self::NoSuchClaim { node, revision, token } => {
                 write!(f, "node {node}: the journal at revision {revision} has token {token}, which no claim has")

@@ -19,6 +19,7 @@ pub(super) fn judge(history: &History) -> Vec<Violation> {
             wrong.push(Violation::Disordered { node: history.node, before, revision });
         }
     }
+    judge_claims(history, &mut wrong);
     let book = Book::read(history, &mut wrong);
     let mut walk = Walk { node: history.node, book: &book, last: None, read: None, done: BTreeMap::new() };
     for deed in &history.bmc {
@@ -26,6 +27,20 @@ pub(super) fn judge(history: &History) -> Vec<Violation> {
     }
     judge_end(history, &mut wrong);
     wrong
+}
+
+/// Each claim takes the place of the one that its writer has read. A broken one is its holder's, with a mark.
+fn judge_claims(history: &History, wrong: &mut Vec<Violation>) {
+    let mut was = None;
+    for claim in &history.claims {
+        if let Some(value) = claim.value.as_ref().filter(|value| value.broken.is_none())
+            && value.after != was
+        {
+            let (node, revision, read) = (history.node, claim.revision, value.after);
+            wrong.push(Violation::ClaimUnread { node, revision, read, was });
+        }
+        was = claim.value.as_ref().map(|_| claim.revision);
+    }
 }
 
 /// A session, as the journal names it.

@@ -10,7 +10,7 @@ use domain::{
     id::{InstanceId, NodeId},
     ring::Ring,
 };
-use keyspace::value::{Ack, Claim, Dead, Election, Journal, Member, PowerSeen};
+use keyspace::value::{Ack, Claim, Election, Journal, Member, PowerSeen};
 
 /// The keys of one service in one rack (`keyspace::key`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ pub(crate) enum Value {
     Election(Election),
     Ring(Ring),
     Ack(Ack),
-    Dead(Dead),
+    Dead,
     Claim(Claim),
     Journal(Journal),
     Power(PowerSeen),

@@ -13,6 +13,8 @@ pub(crate) enum Point {
     BeforeRing,
     /// Between the clock's reading and the view's.
     BeforeLook,
+    /// A worker has its stake and no claim.
+    Staked,
     BeforeClaim,
     AfterClaim,
     BeforeLogin,
@@ -40,7 +42,8 @@ const ACTING: [Point; 7] = [
     Point::BeforeOutcome,
 ];
 /// The others.
-const BETWEEN: [Point; 11] = [
+const BETWEEN: [Point; 12] = [
+    Point::Staked,
     Point::BeforeKeepAlive,
     Point::AfterKeepAlive,
     Point::BeforeAck,
@@ -89,6 +92,8 @@ pub(crate) enum Kind {
     Break,
     /// BMCs answer nothing.
     Deaf(Duration),
+    /// BMCs do what they are told and do not say so.
+    Mute(Duration),
 }
 
 /// Whom it hits.
@@ -133,7 +138,7 @@ pub(crate) struct Limits {
 /// The faults of one schedule.
 pub(crate) fn plan(chance: &Chance, limits: Limits) -> Vec<Strike> {
     let mut strikes = Vec::new();
-    let mut from = chance.millis(900, 3000);
+    let mut from = chance.millis(200, 3000);
     for _ in 0..=chance.below(3) {
         let strike = if chance.percent(60) { story(chance, from) } else { strike(chance, limits, from) };
         strikes.push(strike);
@@ -144,7 +149,7 @@ pub(crate) fn plan(chance: &Chance, limits: Limits) -> Vec<Strike> {
 
 /// Faults that have nothing to do with each other but their time.
 fn strike(chance: &Chance, limits: Limits, from: Duration) -> Strike {
-    let point = if chance.percent(75) {
+    let point = if chance.percent(85) {
         chance.one(&ACTING, Point::BeforeSend)
     } else {
         chance.one(&BETWEEN, Point::BeforeLook)
@@ -169,13 +174,14 @@ fn strike(chance: &Chance, limits: Limits, from: Duration) -> Strike {
 /// Faults that belong together, as they did in somebody's outage; their times are drawn.
 fn story(chance: &Chance, from: Duration) -> Strike {
     let acting = chance.one(&ACTING, Point::BeforeSend);
-    let (point, blows) = match chance.below(7) {
+    let (point, blows) = match chance.below(8) {
         0 => (acting, unseen_loss(chance)),
         1 => (chance.one(&[Point::BeforeLook, acting], acting), sleeping_observer(chance)),
         2 => (acting, leaders_end(chance)),
         3 => (acting, two_rings(chance)),
         4 => (acting, two_joins(chance)),
         5 => (Point::BeforeJournal, back_again(chance)),
+        6 => (Point::Staked, late_claim(chance)),
         _ => (Point::AfterKeepAlive, late_answer(chance)),
     };
     let blows = blows.into_iter().map(|(delay, kind, whom)| Blow { delay, kind, whom }).collect();
@@ -191,7 +197,7 @@ fn unseen_loss(chance: &Chance) -> Blows {
     let mut blows =
         vec![(chance.millis(0, 400), blind(time), Whom::Victim), (chance.millis(0, 400), Kind::Revoke, Whom::Victim)];
     if chance.percent(40) {
-        blows.push((Duration::ZERO, Kind::Deaf(time), Whom::Victim));
+        blows.push((Duration::ZERO, Kind::Mute(time), Whom::Victim));
     }
     blows
 }
@@ -203,7 +209,7 @@ fn sleeping_observer(chance: &Chance) -> Blows {
     let sleeper = if chance.percent(50) { Whom::Victim } else { Whom::Other };
     vec![
         (Duration::ZERO, Kind::Pause(sleep), sleeper),
-        (late, Kind::Deaf(chance.millis(500, 3500)), Whom::Acting),
+        (late, Kind::Mute(chance.millis(500, 3500)), Whom::Acting),
         (late, Kind::Cut(chance.millis(2000, 5000)), Whom::Acting),
         (late, Kind::RevokeCut, Whom::Acting),
     ]
@@ -226,7 +232,7 @@ fn two_rings(chance: &Chance) -> Blows {
     let then = chance.millis(200, 2500);
     blows.push((then, if chance.percent(50) { Kind::Join } else { Kind::Stop }, Whom::Other));
     if chance.percent(50) {
-        blows.push((chance.millis(0, 2500), Kind::Deaf(chance.millis(500, 3500)), Whom::Victim));
+        blows.push((chance.millis(0, 2500), Kind::Mute(chance.millis(500, 3500)), Whom::Victim));
     }
     blows
 }
@@ -236,7 +242,7 @@ fn two_joins(chance: &Chance) -> Blows {
     let first = chance.millis(0, 300);
     vec![
         (Duration::ZERO, Kind::Stall(chance.millis(100, 1500)), Whom::Victim),
-        (Duration::ZERO, Kind::Deaf(chance.millis(500, 3500)), Whom::Victim),
+        (Duration::ZERO, Kind::Mute(chance.millis(500, 3500)), Whom::Victim),
         (first, Kind::Join, Whom::Victim),
         (first + chance.millis(50, 300), Kind::Slow(chance.millis(1000, 5000)), Whom::Newest),
         (first + chance.millis(300, 1500), Kind::Join, Whom::Victim),
@@ -251,6 +257,16 @@ fn back_again(chance: &Chance) -> Blows {
         (owner, Kind::Stall(blind + chance.millis(200, 3000)), Whom::Victim),
         (owner + chance.millis(10, 30), Kind::Revoke, Whom::Victim),
         (others, Kind::StallOthers(blind), Whom::Victim),
+    ]
+}
+
+/// Somebody who wants to claim sleeps meanwhile, and the node passes to another.
+fn late_claim(chance: &Chance) -> Blows {
+    let sleep = chance.millis(600, 2900);
+    vec![
+        (Duration::ZERO, Kind::Pause(sleep), Whom::Victim),
+        (chance.millis(0, 1000), Kind::Join, Whom::Victim),
+        (Duration::ZERO, Kind::Mute(sleep + chance.millis(300, 1500)), Whom::Victim),
     ]
 }
 
@@ -286,7 +302,7 @@ fn kind(chance: &Chance, limits: Limits) -> Kind {
         17 => Kind::Join,
         // A broken claim is fenced by A alone.
         18 if limits.fences != Fences::FenceOnly => Kind::Break,
-        18 => Kind::Join,
+        18 => Kind::Mute(time),
         _ => Kind::Deaf(chance.millis(200, 3000)),
     }
 }

@@ -9,7 +9,7 @@ use domain::{
         handover::{Presence, next_ring},
     },
 };
-use keyspace::value::{Ack, Dead, Election, Member};
+use keyspace::value::{Ack, Election, Member};
 
 use super::{
     bmc::stamp,
@@ -77,10 +77,15 @@ impl Process {
     }
 
     async fn publish_dead(&self, before: InstanceId) {
-        let dead = Dead { by: self.name.clone(), at: stamp(self.world.sim.now()) };
         let key = Key::Dead(before);
         self.tell(|| format!("says that {} is dead", self.world.name_of(before)));
-        let _away = self.commit(vec![Expect::Revision(key, 0)], vec![Write::Put(key, Value::Dead(dead))]).await;
+        let writes = vec![Write::Put(key, Value::Dead), Write::Delete(Key::Member(before))];
+        let _away = self.commit(vec![Expect::Revision(key, 0)], writes).await;
+        let led = self.view.borrow().led_by(before);
+        if let Some(revision) = led {
+            let taken = vec![Write::Delete(Key::Election)];
+            let _away = self.commit(vec![Expect::Revision(Key::Election, revision)], taken).await;
+        }
     }
 
     async fn try_join(&self, instance: InstanceId) -> Result<Standing, Failed> {
@@ -257,12 +262,11 @@ impl Process {
 
     /// Who is gone, as this process has seen it.
     pub(crate) async fn gone(&self) -> BTreeSet<InstanceId> {
-        let early = self.clock();
         self.point(Point::BeforeLook).await;
         let view = self.view.borrow();
         let Some((ring, _)) = view.ring() else { return BTreeSet::new() };
         // Read after the view: whoever is missing is missing by now, and perhaps not before.
-        let now = if self.world.rules.is(Mutant::ClockBeforeView) { early } else { self.clock() };
+        let now = self.clock();
         let since = if self.world.rules.is(Mutant::EarlierSight) { self.looked.get() } else { now };
         self.looked.set(now);
         let mut absences = self.absences.borrow_mut();

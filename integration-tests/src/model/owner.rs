@@ -58,7 +58,7 @@ impl Process {
             holder = self.former.borrow().as_ref().and_then(|former| former.owner(node));
         }
         // Under a ring only its owner claims. Where that is not asked, the claim's own condition is all that is left.
-        let anybody = rules.is(Mutant::AnybodyClaims) || rules.is(Mutant::BlindClaim);
+        let anybody = rules.is(Mutant::BlindClaim);
         let is_owner = anybody || ring.owner(node) == Some(standing.instance);
         let acknowledged = |instance| self.view.borrow().acknowledged(instance);
         if !is_owner || !may_claim(standing.instance, holder, &ring, epoch, acknowledged, &gone) {
@@ -72,11 +72,16 @@ impl Process {
         if !rules.is(Mutant::BlindClaim) {
             expects.push(Expect::Revision(key, read.as_ref().map_or(0, |(_, revision)| *revision)));
         }
-        let claim = Claim { instance: standing.instance, since: stamp(self.world.sim.now()), broken: None };
+        let after = read.as_ref().map(|(_, revision)| *revision);
+        let claim = Claim { instance: standing.instance, since: stamp(self.world.sim.now()), after, broken: None };
         let revision = self.commit(expects, vec![Write::Put(key, Value::Claim(claim))]).await.inspect_err(|_| {
             self.world.tally.borrow_mut().refused += 1;
         })?;
-        self.tell(|| format!("claims {}: token {revision}", self.world.node_name(node)));
+        let stolen = if ring.owner(node) == Some(standing.instance) { "" } else { ", which is not its own" };
+        self.tell(|| format!("claims {}{stolen}: token {revision}", self.world.node_name(node)));
+        if !stolen.is_empty() {
+            eprintln!("STOLEN from {holder:?}");
+        }
         if read.is_some_and(|(claim, _)| claim.instance != standing.instance) {
             self.world.tally.borrow_mut().takeovers += 1;
         }

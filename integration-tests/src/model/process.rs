@@ -68,6 +68,22 @@ impl View {
         if let Value::Ring(ring) = &pair.value { Some((ring, pair.revision)) } else { None }
     }
 
+    /// The election's revision, where this instance leads.
+    pub(crate) fn led_by(&self, instance: InstanceId) -> Option<i64> {
+        let pair = self.pairs.get(&Key::Election)?;
+        match &pair.value {
+            Value::Election(election) if election.instance == instance => Some(pair.revision),
+            Value::Election(_)
+            | Value::Member(_)
+            | Value::Ring(_)
+            | Value::Ack(_)
+            | Value::Dead
+            | Value::Claim(_)
+            | Value::Journal(_)
+            | Value::Power(_) => None,
+        }
+    }
+
     pub(crate) fn claim(&self, node: NodeId) -> Option<(&Claim, i64)> {
         let pair = self.pairs.get(&Key::Claim(node))?;
         if let Value::Claim(claim) = &pair.value { Some((claim, pair.revision)) } else { None }

@@ -11,14 +11,10 @@ pub enum Mutant {
     GoneAtOnce,
     /// W is counted from the last look at which the instance was there.
     EarlierSight,
-    /// W is counted from a clock that was read before the view was.
-    ClockBeforeView,
     /// The owner under the ring before is asked to let go, instead of the holder that the claim names.
     LastOwnerAsked,
     /// A claim is written whatever the claim is by then.
     BlindClaim,
-    /// Whoever has a stake may claim, whether or not the ring of now gives it the node.
-    AnybodyClaims,
     /// A fenced write expects the ring's epoch, not the claim.
     FencedByEpoch,
     /// A ring is acknowledged before the work on lost nodes has ended.
@@ -43,13 +39,11 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 14] = [
         Self::GoneAtOnce,
         Self::EarlierSight,
-        Self::ClockBeforeView,
         Self::LastOwnerAsked,
         Self::BlindClaim,
-        Self::AnybodyClaims,
         Self::FencedByEpoch,
         Self::EarlyAck,
         Self::SameIdentity,
@@ -103,10 +97,8 @@ impl Rules {
             // These bend what F rests on; A, which is up in every service, would hide most of it.
             Mutant::FenceFromAnswer
             | Mutant::EarlierSight
-            | Mutant::ClockBeforeView
             | Mutant::LastOwnerAsked
             | Mutant::BlindClaim
-            | Mutant::AnybodyClaims
             | Mutant::SameIdentity
             | Mutant::LeavingForgotten => Fences::FenceOnly,
             Mutant::ArmFromAnswer => Fences::ArmOnly,

@@ -209,6 +209,7 @@ impl Process {
     /// One owner's turn: claim, close, wait, read, then act.
     async fn attempt(self: &Rc<Self>, stake: &Stake, order: Order, target: Target) -> Result<(), Stopped> {
         let mut turn = Turn::new(self.world.times.settle);
+        self.point(Point::Staked).await;
         let held = self.claim(stake).await?;
         turn.claimed(held.token(), self.clock());
         let mut ledger = Ledger::read(self, held).await?;
@@ -360,7 +361,7 @@ impl Process {
     /// Reads the power of an idle node now and then, and notes what is news (`power_service::poll`).
     pub(crate) async fn poll(self: Rc<Self>) {
         loop {
-            let rest = self.world.sim.chance.millis(1500, 6000);
+            let rest = self.world.sim.chance.millis(100, 4000);
             self.sleep(rest).await;
             for node in self.world.nodes() {
                 if !self.running.borrow().contains_key(&node)
@@ -383,6 +384,7 @@ impl Process {
             return;
         }
         let settled = self.view.borrow().power(node).and_then(|(seen, _)| seen.settled.clone());
+        self.point(Point::Staked).await;
         let Ok(held) = self.claim(stake).await else { return };
         let seen = self.seen(power, held, settled);
         let mut expects = self.fenced(held);

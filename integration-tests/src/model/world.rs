@@ -90,6 +90,7 @@ pub(crate) struct World {
     weather: Cell<Weather>,
     loss: Cell<usize>,
     deaf_until: Cell<Duration>,
+    mute_until: Cell<Duration>,
     newest: Cell<usize>,
     /// How often, of a hundred times, a worker is slow between two steps.
     pub(crate) sluggish: usize,
@@ -130,6 +131,7 @@ impl World {
             weather: Cell::new(weather),
             loss: Cell::new(loss),
             deaf_until: Cell::default(),
+            mute_until: Cell::default(),
             newest: Cell::new(0),
             sluggish,
             healed: Cell::new(false),
@@ -342,7 +344,8 @@ impl World {
             let node = self.node_name(node);
             self.sim.tell(&node, || format!("BMC: {ask:?} in {session:08x}: {told:?}"));
         }
-        let is_deaf = now < self.deaf_until.get() || self.sim.chance.percent(self.loss.get());
+        let is_mute = matches!(ask, Ask::Command(_)) && now < self.mute_until.get();
+        let is_deaf = is_mute || now < self.deaf_until.get() || self.sim.chance.percent(self.loss.get());
         if let (Some(told), false) = (told, is_deaf) {
             self.sim.after(self.bmc_delay(), move || mailbox.put(told));
         }
@@ -423,7 +426,7 @@ impl World {
             Some(Value::Power(seen)) => seen
                 .settled
                 .as_ref()
-                .map_or((Generation::default(), None), |settled| (settled.generation, settled.failure.clone())),
+                .map_or_else(|| (Generation::default(), None), |settled| (settled.generation, settled.failure.clone())),
             _ => (Generation::default(), None),
         }
     }
@@ -555,6 +558,7 @@ impl World {
             }
             Kind::Break => self.break_claims(process),
             Kind::Deaf(time) => self.deaf_until.set(now + time),
+            Kind::Mute(time) => self.mute_until.set(now + time),
             Kind::Join => {}
         }
     }
@@ -602,6 +606,7 @@ impl World {
         self.weather.set(Weather::Calm);
         self.loss.set(0);
         self.deaf_until.set(Duration::ZERO);
+        self.mute_until.set(Duration::ZERO);
         for number in 0..PLACES {
             self.line(number, |place| {
                 (place.cut_until, place.slow_until) = (Duration::ZERO, Duration::ZERO);

@@ -13,7 +13,7 @@ use keyspace::{
 };
 use service_kit::clock;
 
-use crate::{Error, Mesh, Stake, boottime, leader, member::Standing};
+use crate::{Error, Mesh, Stake, leader, member::Standing};
 
 /// A claim that was held when it was answered. Whether it still is, is for each fenced write to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,11 @@ impl Mesh {
         {
             return Ok(held_by(standing, node, held.revision));
         }
-        let gone = leader::gone(&self.inner, boottime());
+        // The stake may be from a ring before this one: what that gave is lost then, whoever has let it go.
+        if ring.value.ring.owner(node) != Some(standing.instance) {
+            return Err(Error::HandingOver { node });
+        }
+        let gone = leader::gone(&self.inner);
         let acknowledged = |instance| {
             self.inner.view.get(&key::ack(setting.scope, setting.service, instance)).map(|ack| ack.value.epoch)
         };
@@ -79,7 +83,8 @@ impl Mesh {
             }
             tokio::time::sleep(setting.times.settle).await;
         }
-        let claim = value::Claim { instance: standing.instance, since: clock::now(), broken: None };
+        let after = read.as_ref().map(|read| read.revision);
+        let claim = value::Claim { instance: standing.instance, since: clock::now(), after, broken: None };
         let change = Change::new()
             .expect_created(&key::member(setting.scope, setting.service, standing.instance), standing.created)
             .expect(&key::ring(setting.scope, setting.service), Expect::Revision(ring.revision))

@@ -32,7 +32,7 @@ const LETTING_GO: Duration = Duration::from_secs(5);
 pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspace::Error> {
     let (scope, service) = (inner.setting.scope, inner.setting.service);
     let election = key::election(scope, service);
-    let gone = gone(inner, boottime());
+    let gone = gone(inner);
     let Some(leader) = inner.view.get(&election) else {
         let member = key::member(scope, service, standing.instance);
         let change = Change::new().expect_created(&member, standing.created).put_leased(
@@ -120,10 +120,12 @@ fn present(inner: &Inner) -> BTreeMap<InstanceId, Presence> {
 }
 
 /// Who is gone, as this process has seen it: missing for W, or proven dead.
-pub(crate) fn gone(inner: &Inner, now: Duration) -> BTreeSet<InstanceId> {
+pub(crate) fn gone(inner: &Inner) -> BTreeSet<InstanceId> {
     let (scope, service) = (inner.setting.scope, inner.setting.service);
     let Some(ring) = inner.view.get(&key::ring(scope, service)) else { return BTreeSet::new() };
     let present = present(inner);
+    // Read after the view: whoever is missing is missing by now, and perhaps was not before.
+    let now = boottime();
     let mut absences = inner.absences.lock().unwrap_or_else(PoisonError::into_inner);
     absences.look(now, &ring.value.ring, |instance| present.contains_key(&instance));
     let mut gone = absences.gone(now, inner.setting.times.wait);

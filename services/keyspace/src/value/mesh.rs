@@ -88,6 +88,9 @@ pub struct Claim {
     pub instance: InstanceId,
     /// Since when.
     pub since: Timestamp,
+    /// The revision of the claim that it took the place of, as its writer had read it; none: there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
     /// A person took it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<Broken>,
