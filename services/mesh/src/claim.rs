@@ -91,6 +91,9 @@ impl Mesh {
             .put(&key, &claim, Expect::same(read.as_ref()))?;
         let revision = self.inner.store.commit(change).await?;
         metrics::counter!("mesh_claims_total").increment(1);
+        if holder.is_some_and(|holder| holder != standing.instance) {
+            metrics::counter!("mesh_takeovers_total").increment(1);
+        }
         self.inner.view.reaches(revision).await;
         Ok(held_by(standing, node, revision))
     }

@@ -52,6 +52,8 @@ impl Ledger {
     /// [`Error::Outdated`]
     pub fn obey(&mut self, order: Order) -> Result<(), Error> {
         if !order.obeys(self.journal.highest) {
+            metrics::counter!("mesh_tokens_refused_total").increment(1);
+            tracing::warn!(node = %self.claim.node, ?order, highest = ?self.journal.highest, "refused an old instruction");
             return Err(Error::Outdated { node: self.claim.node });
         }
         self.journal.highest = order;

@@ -86,7 +86,11 @@ impl Permit {
     /// Whether a datagram of this session may leave now.
     #[must_use]
     pub fn allows(&self, session: u32) -> bool {
-        session == self.session && self.fence.may_send(self.armed)
+        let allows = session == self.session && self.fence.may_send(self.armed);
+        if !allows {
+            metrics::counter!("mesh_permits_refused_total").increment(1);
+        }
+        allows
     }
 }
 
