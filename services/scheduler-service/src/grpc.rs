@@ -9,6 +9,8 @@ mod peers;
 mod racks;
 mod show;
 
+pub(crate) use show::waiting;
+
 use domain::plan::Limits;
 use service_kit::Host;
 

@@ -2,7 +2,8 @@
 //!
 //! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
 //! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
-//! leaf. [`hot`] holds what the leaves stream; [`registry`] reads and changes records; [`grpc`] is the face.
+//! leaf. [`hot`] holds what the leaves stream; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
+//! records; [`grpc`] is the face.
 
 mod config;
 mod effect;
@@ -15,6 +16,7 @@ mod peers;
 mod record;
 mod registry;
 mod stale;
+mod witness;
 mod work;
 
 pub use config::{Config, Scheduler};
@@ -58,6 +60,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     });
     kit.host.spawn_vital("listening to leaves", hot::listen(Arc::clone(&shared)));
     kit.host.spawn_vital("listening to the other schedulers", peers::listen(Arc::clone(&shared)));
+    kit.host.spawn_vital("events of the mesh", witness::tell(Arc::clone(&shared)));
     kit.host.spawn_vital("work", work::run(Arc::clone(&shared)));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(ImageServiceServer::from_arc(Arc::clone(&shared)))

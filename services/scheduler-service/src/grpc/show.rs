@@ -119,7 +119,7 @@ fn trouble(record: &Record) -> Option<Failure> {
 }
 
 /// What the node waits for, by the same plan that the owner's passes make.
-pub(super) fn waiting(shared: &Shared, record: &Record) -> Option<Waiting> {
+pub(crate) fn waiting(shared: &Shared, record: &Record) -> Option<Waiting> {
     let (wanted, seen) = (seen::wanted(record), seen::seen(record, &shared.hot));
     match plan(&wanted, &seen, &shared.limits, clock::now()) {
         Plan::Wait(waiting) | Plan::Act(_, waiting) => Some(waiting),
