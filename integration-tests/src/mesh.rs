@@ -73,6 +73,9 @@ impl Mesh {
         for address in services.addresses.iter().take(options.replicas.into()) {
             command.args(["--address", &address.to_string()]);
         }
+        if options.replicas > 1 {
+            command.args(["--server-identifier", &services.server_identifier.to_string()]);
+        }
         for folder in &options.files_from {
             command.arg("--files-from").arg(folder);
         }

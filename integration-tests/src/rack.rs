@@ -57,6 +57,8 @@ pub struct Services {
     pub interface: String,
     /// Its addresses: one for each of two replicas.
     pub addresses: Vec<Ipv4Addr>,
+    /// The DHCP server identifier of several replicas: none of their own addresses.
+    pub server_identifier: Ipv4Addr,
     /// Its IPv6 address.
     pub address_v6: Ipv6Addr,
     /// In bits: of the network of `addresses` and that of `oob_address`.

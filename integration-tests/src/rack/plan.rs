@@ -39,6 +39,7 @@ impl Services {
             namespace: format!("{}svc", prefix(tag)),
             interface: "prov".to_owned(),
             addresses: vec![Ipv4Addr::new(10, 77, 1, 1), Ipv4Addr::new(10, 77, 1, 2)],
+            server_identifier: Ipv4Addr::new(10, 77, 1, 3),
             address_v6: Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, 1),
             prefix: 24,
             oob_interface: "oob".to_owned(),

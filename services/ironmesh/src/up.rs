@@ -29,8 +29,8 @@ const GRACE: Duration = Duration::from_secs(15);
 /// Runs one whole rack: etcd, every service, certificates and all, from one command.
 ///
 /// Without --network everything binds loopback and needs no privileges: the API, power and images work, and machines
-/// are not booted. With it, machines on that network are booted; this needs root, or CAP_NET_BIND_SERVICE and
-/// CAP_NET_RAW.
+/// are not booted. With it, machines on that network are booted; this needs root, or CAP_NET_BIND_SERVICE,
+/// CAP_NET_RAW and CAP_NET_ADMIN.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
     /// The folder that everything is kept in; made where there is none.
@@ -57,6 +57,11 @@ pub(crate) struct Options {
     /// The addresses that machines may have, as FIRST-LAST.
     #[arg(long, value_name = "FIRST-LAST")]
     pub(crate) range: Option<String>,
+    /// The DHCP server identifier: an address on that interface that nothing else has. The leader of the pxe-services
+    /// holds it, so that machines renew their leases with whoever is there (RFC 2132 §9.7). Without it the first
+    /// replica's own address is taken, and while that one is away machines renew late, by broadcast.
+    #[arg(long, value_name = "ADDRESS", requires = "network")]
+    pub(crate) server_identifier: Option<Ipv4Addr>,
     /// The router that machines are told of.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) router: Option<Ipv4Addr>,
@@ -161,13 +166,18 @@ fn network(options: &Options) -> Result<Option<Network>> {
     if !subnet.contains(first) || !subnet.contains(last) || first > last {
         bail!("--range {range:?}: must lie in {subnet}");
     }
+    if let Some(identifier) = options.server_identifier
+        && !subnet.contains(identifier)
+    {
+        bail!("--server-identifier {identifier}: must lie in {subnet}");
+    }
     Ok(Some(Network {
         subnet,
         first,
         last,
         router: options.router,
         name_servers: Vec::new(),
-        server_identifier: *first_replica,
+        server_identifier: options.server_identifier.unwrap_or(*first_replica),
     }))
 }
 

@@ -147,6 +147,14 @@ impl Mesh {
         self.ring()?.value.ring.rank(node, self.instance()?)
     }
 
+    /// Whether this instance is its ring's leader, as far as it can know: false as soon as its lease may have run out.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        let setting = &self.inner.setting;
+        let leader = self.inner.view.get(&key::election(setting.scope, setting.service));
+        !self.inner.fence.is_up() && leader.is_some_and(|leader| Some(leader.value.instance) == self.instance())
+    }
+
     /// A stake in a node that this instance owns.
     ///
     /// # Errors

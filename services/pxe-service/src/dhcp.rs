@@ -1,5 +1,5 @@
 //! DHCP on the provisioning network: every replica answers alike; the node's owner answers first, the others answer a
-//! machine that repeats itself.
+//! machine that repeats itself. A renewal, which only one replica hears, is answered by whoever hears it.
 
 use std::{
     collections::HashMap,
@@ -80,7 +80,8 @@ impl Dhcp {
             return metrics::dhcp("unknown");
         };
         let repeated = self.is_repeated(&request, mac);
-        if doors.rack.mesh.rank(known.node) != Some(0) && !repeated {
+        // A renewal is addressed to us alone: no other replica hears it.
+        if doors.rack.mesh.rank(known.node) != Some(0) && !repeated && !arrival.is_unicast {
             return metrics::dhcp("left to its owner");
         }
         note_asked(doors, &request, &known, repeated);
@@ -97,14 +98,14 @@ impl Dhcp {
         };
         let replica = Replica { server_identifier: network.server_identifier, address: doors.pxe.address };
         let Some(reply) = answer(&request, &reservation, &replica) else { return metrics::dhcp("not for us") };
-        self.send(doors, &reply, arrival.interface).await;
+        self.send(doors, &reply, &arrival).await;
         note_answered(doors, &request, &known, &reply);
     }
 
-    async fn send(&self, doors: &Doors, reply: &Reply, interface: u32) {
-        if let Err(error) =
-            self.socket.send(&reply.bytes, reply.destination.socket(), doors.pxe.address, interface).await
-        {
+    async fn send(&self, doors: &Doors, reply: &Reply, arrival: &Arrival) {
+        let source = if arrival.is_unicast { arrival.to } else { doors.pxe.address };
+        let sent = self.socket.send(&reply.bytes, reply.destination.socket(), source, arrival.interface);
+        if let Err(error) = sent.await {
             tracing::warn!(%error, "cannot answer DHCP");
         }
     }

@@ -2,10 +2,13 @@
 //!
 //! What a machine boots was decided by its scheduler owner and stands in the store; every replica answers alike from
 //! its own view of it, also while etcd is away. [`boot`] decides who gets what; [`dhcp`], [`tftp`] and [`http`] are the
-//! three doors; [`files`] has what goes through them; [`seen`] keeps the timeline and writes what must be remembered.
+//! three doors; [`files`] has what goes through them; [`seen`] keeps the timeline and writes what must be remembered;
+//! [`address`] holds the rack's server identifier where this replica leads.
 
+mod address;
 mod advertise;
 mod api;
+mod arp;
 mod boot;
 mod config;
 mod dhcp;
@@ -69,6 +72,9 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         if let Some(advertiser) = advertise::Advertiser::bind(&doors)? {
             kit.host.spawn_vital("advertisements", advertiser.serve(kit.host.clone()));
         }
+        let keeper =
+            address::Keeper::open(&kit.host, &doors).map_err(|source| Error::Socket { what: "ARP", source })?;
+        kit.host.spawn_vital("server identifier", keeper.serve(kit.host.clone(), Arc::clone(&doors)));
         let dhcp = dhcp::Dhcp::bind(&doors)?;
         kit.host.spawn_vital("dhcp", dhcp.serve(kit.host.clone(), Arc::clone(&doors)));
     }

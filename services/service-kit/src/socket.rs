@@ -26,6 +26,8 @@ pub struct Arrival {
     pub from: SocketAddrV4,
     /// The local address that it was sent to; a broadcast's is the interface's own.
     pub to: Ipv4Addr,
+    /// It was sent to that address, and not to everybody.
+    pub is_unicast: bool,
     /// The interface that it came through.
     pub interface: u32,
     /// How long it waited in the kernel, where the kernel says so.
@@ -83,12 +85,14 @@ impl Datagrams {
             size: message.bytes,
             from: SocketAddrV4::new(from.ip(), from.port()),
             to: Ipv4Addr::UNSPECIFIED,
+            is_unicast: false,
             interface: 0,
             waited: None,
         };
         for part in message.cmsgs()? {
             if let ControlMessageOwned::Ipv4PacketInfo(place) = part {
                 arrival.to = Ipv4Addr::from_bits(u32::from_be(place.ipi_spec_dst.s_addr));
+                arrival.is_unicast = place.ipi_addr.s_addr == place.ipi_spec_dst.s_addr;
                 arrival.interface = u32::try_from(place.ipi_ifindex).unwrap_or(0);
             } else if let ControlMessageOwned::ScmTimestampns(at) = part {
                 let now = crate::clock::now().millis();
@@ -135,7 +139,7 @@ mod tests {
         client.send(b"hello").await.unwrap();
         let mut buffer = [0; 64];
         let arrival = server.receive(&mut buffer).await.unwrap();
-        assert_eq!((arrival.size, arrival.to), (5, asked));
+        assert_eq!((arrival.size, arrival.to, arrival.is_unicast), (5, asked, true));
         assert!(arrival.waited.is_some_and(|waited| waited < Duration::from_secs(5)));
         server.send(b"hi", arrival.from, arrival.to, 0).await.unwrap();
         // The client is connected: an answer from another address would never reach it.

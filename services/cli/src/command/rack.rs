@@ -90,7 +90,8 @@ pub struct Network {
     /// The way out of the network, told to machines.
     #[arg(long, value_name = "ADDRESS")]
     router: Option<Ipv4Addr>,
-    /// The DHCP server identifier, one for all replicas of the pxe-service (RFC 2132 §9.7).
+    /// The DHCP server identifier, one for all replicas of the pxe-service (RFC 2132 §9.7): an address that nothing else
+    /// has, which the leader of them holds.
     #[arg(long, value_name = "ADDRESS")]
     server_identifier: Option<Ipv4Addr>,
 }

@@ -1,0 +1,93 @@
+//! DHCP against two replicas, asked by a client that systems come with: busybox's udhcpc.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::Result;
+use integration_tests::lab::{Lab, PATIENCE};
+use integration_tests::machine::Spec;
+use integration_tests::mesh::Options;
+use integration_tests::rack::daemon::Daemon;
+use integration_tests::rack::namespace::Namespace;
+use integration_tests::rack::wait;
+use rustix::process::Signal;
+
+const REPLICAS: [&str; 2] = ["pxe-service-1", "pxe-service-2"];
+const IDENTIFIER: &str = "10.77.1.3";
+const TAKEN: &str = "has the server identifier";
+
+/// How often these words stand in the logs of the pxe-services.
+fn said(lab: &Lab, words: &str) -> Result<usize> {
+    let count = |name: &&str| Ok(lab.mesh().log(name)?.matches(words).count());
+    REPLICAS.iter().map(count).sum()
+}
+
+fn is_held(lab: &Lab) -> Result<bool> {
+    Ok(lab.rack().place().ip("-4 address show dev prov")?.contains(&format!(" {IDENTIFIER}/32 ")))
+}
+
+/// The replica that has the identifier: who said so last.
+fn holder(lab: &Lab) -> Result<&'static str> {
+    let [first, _] = REPLICAS;
+    Ok(if lab.mesh().log(first)?.contains(TAKEN) { first } else { REPLICAS[1] })
+}
+
+/// udhcpc on a machine's NIC, which does with a lease what a system would.
+fn client(nic: &Namespace, folder: &Path) -> Result<Daemon> {
+    let script = folder.join("lease.sh");
+    fs::write(&script, "#!/bin/sh\n[ -z \"$ip\" ] || ip address replace \"$ip/$mask\" dev \"$interface\"\n")?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    let mut command = nic.command("busybox");
+    command.args(["udhcpc", "-f", "-i", "eth0", "-s"]).arg(&script);
+    Daemon::spawn(command, &folder.join("udhcpc.log"), &folder.join("udhcpc.record"))
+}
+
+#[test]
+fn a_lease_is_renewed_with_whoever_leads() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = Lab::up("tdhcp", &[Spec::default()], Options { replicas: 2, ..Options::default() })?;
+    lab.run(async |mut api, lab| Ok(api.enrol(lab.machine("n1")?).await?))?;
+    wait::until("a leader with the identifier", PATIENCE, || Ok(is_held(&lab)?.then_some(())))?;
+
+    let client = client(&Namespace::named("im-tdhcp-n1"), folder.path())?;
+    let log = || Ok::<_, anyhow::Error>(fs::read_to_string(folder.path().join("udhcpc.log"))?);
+    let leases = |count| {
+        let from = format!("obtained from {IDENTIFIER}");
+        let so_many = || Ok((log()?.matches(&from).count() == count).then_some(()));
+        wait::until(&format!("lease number {count}"), PATIENCE, so_many)
+    };
+    leases(1)?;
+    client.signal(Signal::USR1)?;
+    leases(2)?;
+
+    let took = said(&lab, TAKEN)?;
+    lab.mesh().service(holder(&lab)?)?.signal(Signal::KILL)?;
+    wait::until("the next leader", PATIENCE, || Ok((said(&lab, TAKEN)? > took).then_some(())))?;
+    client.signal(Signal::USR1)?;
+    leases(3)?;
+    assert_eq!(log()?.matches(&format!("sending renew to server {IDENTIFIER}")).count(), 2, "{}", log()?);
+    assert!(!log()?.contains("broadcasting renew"), "{}", log()?);
+    client.end()?;
+    lab.down()
+}
+
+#[test]
+fn a_stopped_leader_has_no_identifier_and_one_that_another_host_has_is_left_to_it() -> Result<()> {
+    let lab = Lab::up("tident", &[Spec::default()], Options { replicas: 2, ..Options::default() })?;
+    wait::until("a leader with the identifier", PATIENCE, || Ok(is_held(&lab)?.then_some(())))?;
+    let replicas = REPLICAS.map(|name| lab.mesh().service(name));
+    let all = |signal| replicas.iter().flatten().try_for_each(|replica| replica.signal(signal));
+    all(Signal::STOP)?;
+    wait::until("nobody to have it", PATIENCE, || Ok((!is_held(&lab)?).then_some(())))?;
+
+    let stranger = Namespace::named("im-tident-n1");
+    stranger.ip(&format!("address add {IDENTIFIER}/24 dev eth0"))?;
+    all(Signal::CONT)?;
+    let words = format!("{IDENTIFIER} is in use by {}", lab.machine("n1")?.mac);
+    wait::until("somebody to say who has it", PATIENCE, || Ok((said(&lab, &words)? > 0).then_some(())))?;
+    assert!(!is_held(&lab)?);
+    stranger.ip(&format!("address del {IDENTIFIER}/24 dev eth0"))?;
+    wait::until("a leader with the identifier again", PATIENCE, || Ok(is_held(&lab)?.then_some(())))?;
+    lab.down()
+}
