@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use wire_ipmi::chassis::{Control, Power};
 use wire_ipmi::responder::machine::{Change, Machine};
-use wire_ipmi::responder::{Identity, Output, Responder, User};
+use wire_ipmi::responder::{Closing, Identity, Output, Responder, User};
 use wire_ipmi::{MAX_DATAGRAM, Privilege, Secret, Suite};
 
 fn identity() -> Option<Identity> {
@@ -24,6 +24,7 @@ fn identity() -> Option<Identity> {
         bmc_key: None,
         suites: vec![Suite::Three, Suite::Seventeen],
         slots: 8,
+        closing: Closing::Any,
     })
 }
 

@@ -54,6 +54,18 @@ pub struct Identity {
     pub suites: Vec<Suite>,
     /// How many sessions it can have, half-open ones included; at most [`MAX_SLOTS`].
     pub slots: usize,
+    /// Which sessions may be closed through one.
+    pub closing: Closing,
+}
+
+/// Which sessions *Close Session* ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Closing {
+    /// An administrator's ends any (IPMI 2.0 §22.19).
+    #[default]
+    Any,
+    /// Each ends its own alone: BMCs that refuse the id of another one are met in the field.
+    Own,
 }
 
 /// A command that was received and may be answered once.

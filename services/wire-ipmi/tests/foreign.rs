@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use wire_ipmi::chassis::boot::{Choice, Device, Firmware, Persistence};
 use wire_ipmi::chassis::{self, Control, Power};
 use wire_ipmi::responder::machine::Machine;
-use wire_ipmi::responder::{self, Call, Identity, Responder, User};
+use wire_ipmi::responder::{self, Call, Closing, Identity, Responder, User};
 use wire_ipmi::{
     Command, Completion, Config, Effect, MAX_DATAGRAM, Output, Privilege, Reason, Retry, Secret, Session, Suite,
     Suites, Ticket, app,
@@ -71,6 +71,7 @@ fn serve(socket: &UdpSocket, machine: &Mutex<Machine>, log: &Mutex<Vec<Call>>, s
         bmc_key: None,
         suites: vec![Suite::Three, Suite::Seventeen],
         slots: 8,
+        closing: Closing::Any,
     };
     let mut responder = Responder::new(identity, [5; 32]);
     let mut buffer = [0; MAX_DATAGRAM];

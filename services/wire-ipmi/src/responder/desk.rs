@@ -1,7 +1,7 @@
 //! The commands about sessions and the channel, which the responder answers itself (IPMI 2.0 §22.13 to §22.20).
 
 use super::door::{Slot, Stage};
-use super::{Call, Identity};
+use super::{Call, Closing, Identity};
 use crate::app::number;
 use crate::cipher::Suite;
 use crate::message::{Command, Completion, netfn};
@@ -53,7 +53,7 @@ pub(super) fn serve<T>(identity: &Identity, slots: &mut [Slot<T>], call: &Call) 
     }
     match command.command {
         number::SET_SESSION_PRIVILEGE => Some(set_privilege(slots, call)),
-        number::CLOSE_SESSION => Some(close(slots, call)),
+        number::CLOSE_SESSION => Some(close(identity, slots, call)),
         number::GET_SESSION_INFO => Some(session_info(identity, slots, call)),
         number::GET_CHANNEL_AUTHENTICATION | number::GET_CHANNEL_SUITES | number::GET_SYSTEM_GUID => {
             let (completion, data) = public(identity, command);
@@ -89,11 +89,12 @@ fn set_privilege<T>(slots: &mut [Slot<T>], call: &Call) -> Served {
 
 /// *Close Session* (§22.19): one's own, or as an administrator anybody's. By handle (id 0) it is not offered, as with
 /// `ipmi_sim`.
-fn close<T>(slots: &[Slot<T>], call: &Call) -> Served {
+fn close<T>(identity: &Identity, slots: &[Slot<T>], call: &Call) -> Served {
     let Some(id) = call.command.data.first_chunk().copied().map(u32::from_le_bytes) else {
         return refusal(Completion::BAD_LENGTH);
     };
-    if id != call.session && call.privilege < Privilege::Administrator {
+    let may_close_any = identity.closing == Closing::Any && call.privilege >= Privilege::Administrator;
+    if id != call.session && !may_close_any {
         return refusal(Completion::NO_PRIVILEGE);
     }
     match slots.iter().find(|slot| slot.id == id) {

@@ -4,7 +4,14 @@ use super::*;
 use crate::rmcp;
 
 fn responder(slots: usize) -> Responder<u8, Duration> {
-    let identity = Identity { guid: [1; 16], users: vec![], bmc_key: None, suites: vec![Suite::Three], slots };
+    let identity = Identity {
+        guid: [1; 16],
+        users: vec![],
+        bmc_key: None,
+        suites: vec![Suite::Three],
+        slots,
+        closing: Closing::Any,
+    };
     Responder::new(identity, [3; 32])
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::*;
 use crate::chassis::{self, Control, Power};
 use crate::responder::machine::Machine;
-use crate::responder::{self, Identity, Responder, User};
+use crate::responder::{self, Closing, Identity, Responder, User};
 use crate::{Privilege, Secret, Suite};
 
 pub(super) const CONSOLE: u32 = 0x0403_0201;
@@ -44,7 +44,14 @@ pub(super) fn identity() -> Identity {
         password: Secret::new(b"labpass").unwrap(),
         privilege: Privilege::Administrator,
     };
-    Identity { guid: [7; 16], users: vec![user], bmc_key: None, suites: vec![Suite::Three, Suite::Seventeen], slots: 4 }
+    Identity {
+        guid: [7; 16],
+        users: vec![user],
+        bmc_key: None,
+        suites: vec![Suite::Three, Suite::Seventeen],
+        slots: 4,
+        closing: Closing::Any,
+    }
 }
 
 pub(super) fn at_once(_: Side, bytes: &[u8]) -> Vec<(Duration, Vec<u8>)> {
