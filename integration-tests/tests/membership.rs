@@ -5,7 +5,6 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use domain::{
     id::{NodeId, RackId},
-    ring::fence::Times,
     service::Service,
     time::Timestamp,
 };
@@ -16,7 +15,7 @@ use keyspace::{
     key::Scope,
     value::{self, Broken},
 };
-use mesh::{Claim, Lock, Mesh, Setting, Stake};
+use mesh::{Claim, Footing, Lock, Mesh, Setting, Stake};
 use service_kit::Host;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -49,7 +48,7 @@ async fn member(etcd: &Etcd, folder: &Path, rack: RackId) -> Result<Member> {
         scope,
         endpoint: folder.display().to_string(),
         data_endpoint: String::new(),
-        times: Times::default(),
+        footing: Footing::default(),
     };
     let mesh = Mesh::new(setting, store, view);
     host.spawn(mesh.clone().live(host.clone(), Lock::take(folder)?));

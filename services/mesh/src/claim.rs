@@ -81,7 +81,7 @@ impl Mesh {
             if !stake.begins_after(broken.revision) {
                 return Err(Error::HandingOver { node });
             }
-            tokio::time::sleep(setting.times.settle).await;
+            tokio::time::sleep(setting.footing.times.settle).await;
         }
         let after = read.as_ref().map(|read| read.revision);
         let claim = value::Claim { instance: standing.instance, since: clock::now(), after, broken: None };

@@ -10,7 +10,7 @@ use keyspace::{
 };
 use service_kit::clock;
 
-use crate::{Claim, Error, Mesh, Permit, boottime};
+use crate::{Claim, Error, Mesh, Permit, Predecessors};
 
 /// One node's journal in its owner's hand.
 #[derive(Debug)]
@@ -38,6 +38,15 @@ impl Ledger {
     #[must_use]
     pub const fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// The BMC sessions that may still be open, which are to be closed before anything is changed.
+    #[must_use]
+    pub fn to_close(&self) -> Vec<u32> {
+        match self.mesh.inner.setting.footing.predecessors {
+            Predecessors::Closed => self.journal.sessions.iter().map(|session| session.id).collect(),
+            Predecessors::LeftOpen => Vec::new(),
+        }
     }
 
     /// The claim that it is written under.
@@ -79,7 +88,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`]: nothing may be sent.
     pub async fn arm(&mut self, order: Order, session: u32, command: &str) -> Result<Permit, Error> {
-        let armed = boottime();
+        let armed = self.mesh.now();
         self.journal.entry = Some(JournalEntry {
             order,
             token: self.claim.token(),

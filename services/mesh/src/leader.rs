@@ -20,10 +20,7 @@ use keyspace::{
 };
 use service_kit::clock;
 
-use crate::{
-    boottime,
-    member::{Inner, Standing},
-};
+use crate::member::{Inner, Standing};
 
 /// How long an instance may take to let go of the nodes that a ring takes from it (DESIGN §5).
 const LETTING_GO: Duration = Duration::from_secs(5);
@@ -86,7 +83,7 @@ async fn evict(
     epoch: i64,
     acknowledged: impl Fn(InstanceId) -> Option<i64>,
 ) -> Result<(), keyspace::Error> {
-    let (scope, service, now) = (inner.setting.scope, inner.setting.service, boottime());
+    let (scope, service, now) = (inner.setting.scope, inner.setting.service, inner.now());
     let overdue = {
         let mut debts = inner.debts.lock().unwrap_or_else(PoisonError::into_inner);
         debts.look(now, ring, epoch, acknowledged);
@@ -125,10 +122,10 @@ pub(crate) fn gone(inner: &Inner) -> BTreeSet<InstanceId> {
     let Some(ring) = inner.view.get(&key::ring(scope, service)) else { return BTreeSet::new() };
     let present = present(inner);
     // Read after the view: whoever is missing is missing by now, and perhaps was not before.
-    let now = boottime();
+    let now = inner.now();
     let mut absences = inner.absences.lock().unwrap_or_else(PoisonError::into_inner);
     absences.look(now, &ring.value.ring, |instance| present.contains_key(&instance));
-    let mut gone = absences.gone(now, inner.setting.times.wait);
+    let mut gone = absences.gone(now, inner.setting.footing.times.wait);
     gone.extend(dead(inner, scope));
     gone
 }

@@ -8,6 +8,7 @@
 mod begin;
 mod claim;
 mod error;
+mod footing;
 mod island;
 mod journal;
 mod leader;
@@ -16,12 +17,13 @@ mod permit;
 mod proof;
 mod stake;
 
-pub use begin::{Begun, CannotBegin, begin};
+pub use begin::{Begun, CannotBegin, begin, begin_on};
 pub use claim::Claim;
 pub use error::Error;
+pub use footing::{Clock, Footing, Predecessors, Reading, boottime};
 pub use island::Island;
 pub use journal::Ledger;
 pub use member::{Mesh, Setting};
-pub use permit::{Fence, Permit, boottime};
+pub use permit::{Fence, Permit};
 pub use proof::{Busy, Lock, publish as publish_dead};
 pub use stake::Stake;

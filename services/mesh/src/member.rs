@@ -23,7 +23,7 @@ use keyspace::{
 use service_kit::{Host, clock};
 use tokio::sync::watch;
 
-use crate::{Error, Fence, Island, Lock, Stake, boottime, leader, proof, stake::Stakes};
+use crate::{Error, Fence, Footing, Island, Lock, Stake, leader, proof, stake::Stakes};
 
 /// How long one keep-alive may take (DESIGN §5).
 const ANSWER: Duration = Duration::from_millis(700);
@@ -41,8 +41,8 @@ pub struct Setting {
     pub endpoint: String,
     /// Where machines reach it; empty: nowhere else.
     pub data_endpoint: String,
-    /// The safety's times.
-    pub times: Times,
+    /// What its safety stands on.
+    pub footing: Footing,
 }
 
 /// This process as an instance of the mesh. Clones are the same.
@@ -64,6 +64,12 @@ pub(crate) struct Inner {
     away: Mutex<Option<Timestamp>>,
 }
 
+impl Inner {
+    pub(crate) fn now(&self) -> Duration {
+        self.setting.footing.clock.now()
+    }
+}
+
 /// A membership that holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
@@ -81,7 +87,7 @@ impl Mesh {
     /// Prepares; nothing is written before [`Self::live`].
     #[must_use]
     pub fn new(setting: Setting, store: Store, view: View) -> Self {
-        let fence = Fence::new(setting.times);
+        let fence = Fence::new(&setting.footing);
         Self {
             inner: Arc::new(Inner {
                 setting,
@@ -119,6 +125,18 @@ impl Mesh {
     #[must_use]
     pub fn instance(&self) -> Option<InstanceId> {
         self.standing().map(|standing| standing.instance)
+    }
+
+    /// The time on the clock that fences.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.inner.now()
+    }
+
+    /// The safety's times.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        self.inner.setting.footing.times
     }
 
     pub(crate) fn standing(&self) -> Option<Standing> {
@@ -195,7 +213,7 @@ impl Mesh {
 
     /// Keeps this process a member until the host stops, then hands over. Run it as a vital task.
     pub async fn live(self, host: Host, mut lock: Lock) {
-        let mut beat = Beat { next: boottime(), left: None };
+        let mut beat = Beat { next: self.now(), left: None };
         let mut news = self.inner.view.subscribe();
         loop {
             match self.standing() {
@@ -241,8 +259,8 @@ impl Mesh {
 
     async fn try_join(&self, instance: InstanceId) -> Result<Standing, keyspace::Error> {
         let (inner, setting) = (&self.inner, &self.inner.setting);
-        let seconds = i64::try_from(setting.times.lease.as_secs()).unwrap_or(i64::MAX);
-        let sent = boottime();
+        let seconds = i64::try_from(setting.footing.times.lease.as_secs()).unwrap_or(i64::MAX);
+        let sent = self.now();
         let lease = inner.store.grant(seconds).await?;
         let created = inner.store.commit(Change::new().put_leased(
             &key::member(setting.scope, setting.service, instance),
@@ -283,16 +301,16 @@ impl Mesh {
 
     /// Keeps the lease; false: the membership is over.
     async fn keep(&self, standing: Standing, beat: &mut Beat) -> bool {
-        let (inner, now) = (&self.inner, boottime());
+        let (inner, now) = (&self.inner, self.now());
         let member = key::member(inner.setting.scope, inner.setting.service, standing.instance);
         let mut lost = inner.fence.is_up();
         if !lost && now >= beat.next {
-            beat.next = now + inner.setting.times.keep_alive;
+            beat.next = now + inner.setting.footing.times.keep_alive;
             match inner.store.keep_alive(standing.lease, ANSWER).await {
                 Ok(true) => inner.fence.keep(now),
                 Ok(false) => lost = true,
                 Err(error) => {
-                    beat.next = boottime();
+                    beat.next = self.now();
                     tracing::warn!(error = %service_kit::status::chain(&error), "a keep-alive was not answered");
                 }
             }
@@ -364,13 +382,13 @@ impl Mesh {
 
     /// Whether a stopping process may end: it handed over, or has waited long enough for that.
     fn may_leave(&self, beat: &mut Beat) -> bool {
-        let left = *beat.left.get_or_insert_with(boottime);
-        let patience = self.inner.setting.times.wait + self.inner.setting.times.lease;
+        let left = *beat.left.get_or_insert_with(|| self.now());
+        let patience = self.times().wait + self.times().lease;
         let Some(standing) = self.standing() else { return true };
         let handed_over = self.ring().is_none_or(|ring| {
             !ring.value.ring.members.contains_key(&standing.instance) && standing.acknowledged >= ring.revision
         });
-        handed_over || boottime() >= left + patience
+        handed_over || self.now() >= left + patience
     }
 }
 

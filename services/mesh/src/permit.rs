@@ -13,20 +13,16 @@ use std::{
 
 use domain::ring::fence::Times;
 
+use crate::footing::{Clock, Footing, Reading};
+
 /// A wall clock that moved further than this against BOOTTIME since the last keep-alive fences.
 const WALL_DRIFT: i64 = 1000;
-
-/// Time since the machine booted, suspend included.
-#[must_use]
-pub fn boottime() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
-}
 
 /// When the last keep-alive that succeeded was sent. Shared by everybody who must stop when it is long ago.
 #[derive(Debug)]
 pub struct Fence {
     times: Times,
+    clock: Clock,
     /// Nanoseconds of BOOTTIME; 0: never, or given up.
     alive: AtomicU64,
     /// Milliseconds that wall time was ahead of BOOTTIME then.
@@ -34,12 +30,13 @@ pub struct Fence {
 }
 
 impl Fence {
-    pub(crate) fn new(times: Times) -> Arc<Self> {
-        Arc::new(Self { times, alive: AtomicU64::new(0), wall: AtomicI64::new(0) })
+    pub(crate) fn new(footing: &Footing) -> Arc<Self> {
+        let (times, clock) = (footing.times, footing.clock.clone());
+        Arc::new(Self { times, clock, alive: AtomicU64::new(0), wall: AtomicI64::new(0) })
     }
 
     pub(crate) fn keep(&self, sent: Duration) {
-        self.wall.store(wall_ahead(), Ordering::Relaxed);
+        self.wall.store(wall_ahead(self.clock.read()), Ordering::Relaxed);
         self.alive.store(u64::try_from(sent.as_nanos()).unwrap_or(0), Ordering::Release);
     }
 
@@ -50,23 +47,23 @@ impl Fence {
     /// Whether this process must not act.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        let alive = self.alive.load(Ordering::Acquire);
-        alive == 0 || self.times.is_fenced(Duration::from_nanos(alive), boottime()) || self.wall_moved()
+        let (alive, now) = (self.alive.load(Ordering::Acquire), self.clock.read());
+        alive == 0 || self.times.is_fenced(Duration::from_nanos(alive), now.boot) || self.wall_moved(now)
     }
 
-    fn wall_moved(&self) -> bool {
-        wall_ahead().abs_diff(self.wall.load(Ordering::Relaxed)) > WALL_DRIFT.unsigned_abs()
+    fn wall_moved(&self, now: Reading) -> bool {
+        wall_ahead(now).abs_diff(self.wall.load(Ordering::Relaxed)) > WALL_DRIFT.unsigned_abs()
     }
 
     fn may_send(&self, armed: Duration) -> bool {
-        let alive = self.alive.load(Ordering::Acquire);
-        alive != 0 && self.times.may_send(armed, Duration::from_nanos(alive), boottime()) && !self.wall_moved()
+        let (alive, now) = (self.alive.load(Ordering::Acquire), self.clock.read());
+        alive != 0 && self.times.may_send(armed, Duration::from_nanos(alive), now.boot) && !self.wall_moved(now)
     }
 }
 
-fn wall_ahead() -> i64 {
-    let up = i64::try_from(boottime().as_millis()).unwrap_or(i64::MAX);
-    service_kit::clock::now().millis().saturating_sub(up)
+fn wall_ahead(now: Reading) -> i64 {
+    let up = i64::try_from(now.boot.as_millis()).unwrap_or(i64::MAX);
+    now.wall.millis().saturating_sub(up)
 }
 
 /// The right to send one journalled command, and its retransmissions, through one BMC session for A. It can not be
@@ -97,10 +94,11 @@ impl Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::footing::boottime;
 
     #[test]
     fn a_permit_holds_for_its_session_while_its_owner_is_alive() {
-        let fence = Fence::new(Times::default());
+        let fence = Fence::new(&Footing::default());
         let permit = Permit::new(boottime(), 7, Arc::clone(&fence));
         assert!(!permit.allows(7), "nobody kept the lease alive yet");
         fence.keep(boottime());

@@ -20,6 +20,7 @@ pub use config::{Config, Power};
 pub use error::Error;
 
 use domain::service::Service;
+use mesh::Footing;
 use proto::power::v1::power_service_server::PowerServiceServer;
 use service_kit::{
     Kit,
@@ -35,9 +36,18 @@ const RULES: &[Rule] = &[Rule { path: "/ironmesh.power.v1.PowerService/", allows
 /// # Errors
 /// It can not begin.
 pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
+    run_on(config, kit, Footing::default()).await
+}
+
+/// Runs as [`run`] does, on a footing of one's own.
+///
+/// # Errors
+/// It can not begin.
+pub async fn run_on(config: Config, kit: Kit, footing: Footing) -> Result<(), Error> {
     metrics::describe();
     let bound = kit.bind().await?;
-    let begun = Box::pin(mesh::begin(&kit, Service::Power, bound.endpoint.clone(), String::new())).await?;
+    let places = (bound.endpoint.clone(), String::new());
+    let begun = Box::pin(mesh::begin_on(&kit, Service::Power, places, footing)).await?;
     let membership = begun.mesh.clone();
     let ipmi = ipmi::Ipmi::bind(config.power.bind, kit.host.clone()).await?;
     let timeline = service_kit::timeline::Timeline::new(format!("power-service at {}", bound.endpoint));

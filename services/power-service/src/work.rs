@@ -19,7 +19,7 @@ use keyspace::{
     store::Revised,
     value::{Intent, Outcome, PowerSeen, Settled},
 };
-use mesh::{Begun, Claim, Ledger, Mesh, Stake, boottime};
+use mesh::{Begun, Claim, Ledger, Mesh, Stake};
 use service_kit::{Host, clock, timeline::Timeline};
 use tokio::time::{Instant, sleep};
 
@@ -272,12 +272,12 @@ impl Work {
     async fn attempt(&self, stake: &Stake, order: Order, target: PowerTarget) -> Result<(), Stopped> {
         let node = stake.node();
         let login = self.login(node).map_err(|error| Stopped::Failed(failure(Cause::BmcPassword, chain(&error))))?;
-        let mut turn = Turn::new(domain::ring::fence::Times::default().settle);
+        let mut turn = Turn::new(self.mesh().times().settle);
         let claim = self.mesh().claim(stake).await?;
-        turn.claimed(claim.token(), boottime());
+        turn.claimed(claim.token(), self.mesh().now());
         let mut ledger = Ledger::read(self.mesh(), claim).await?;
         ledger.obey(order)?;
-        turn.sessions(ledger.journal().sessions.iter().map(|session| session.id).collect::<Vec<_>>());
+        turn.sessions(ledger.to_close());
         let bmc = self.ipmi.open(&login, &self.limits).await;
         let mut bmc = bmc.map_err(judge)?;
         // The session is in the journal before anything is sent through it.
@@ -319,7 +319,7 @@ impl Work {
     ) -> Result<Power, Stopped> {
         let mut unconfirmed = Vec::new();
         let mut power = loop {
-            match turn.need(boottime()) {
+            match turn.need(self.mesh().now()) {
                 Need::Close(session) => {
                     let confirmed = bmc.close_other(session).await.map_err(judge)?;
                     turn.closed(session, confirmed);
@@ -329,7 +329,7 @@ impl Work {
                         unconfirmed.push(session);
                     }
                 }
-                Need::Settle(until) => sleep(until.saturating_sub(boottime())).await,
+                Need::Settle(until) => sleep(until.saturating_sub(self.mesh().now())).await,
                 Need::Read | Need::Act => {
                     // Nobody needs to know them any more: what came through them has arrived.
                     unconfirmed.drain(..).for_each(|session| ledger.closed(session));

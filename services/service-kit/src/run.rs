@@ -59,7 +59,7 @@ pub struct Kit {
 }
 
 /// Runs a service by the arguments of the process.
-pub fn run<C, F, E>(name: &'static str, service: fn(C, Kit) -> F) -> ExitCode
+pub fn run<C, F, E>(name: &'static str, service: impl FnOnce(C, Kit) -> F) -> ExitCode
 where
     C: Config,
     F: Future<Output = Result<(), E>> + Send + 'static,
@@ -69,7 +69,7 @@ where
 }
 
 /// Runs a service by these arguments.
-pub fn run_with<C, F, E>(name: &'static str, arguments: &Arguments, service: fn(C, Kit) -> F) -> ExitCode
+pub fn run_with<C, F, E>(name: &'static str, arguments: &Arguments, service: impl FnOnce(C, Kit) -> F) -> ExitCode
 where
     C: Config,
     F: Future<Output = Result<(), E>> + Send + 'static,
@@ -92,7 +92,7 @@ where
     runtime.block_on(live(name, config, arguments.with_parent, service))
 }
 
-async fn live<C, F, E>(name: &'static str, config: C, with_parent: bool, service: fn(C, Kit) -> F) -> ExitCode
+async fn live<C, F, E>(name: &'static str, config: C, with_parent: bool, service: impl FnOnce(C, Kit) -> F) -> ExitCode
 where
     C: Config,
     F: Future<Output = Result<(), E>> + Send + 'static,
