@@ -282,11 +282,11 @@ fn takeover(
     taken.map(|write| write.at.saturating_duration_since(struck))
 }
 
-/// Nothing was lost, and nobody acted twice.
+/// What the checker is to be given of every machine.
 ///
 /// # Errors
-/// Names what the checker found.
-pub async fn judge(api: &mut Api, lab: &Lab, recorder: &Recorder, content: &[u8]) -> Result<()> {
+/// The API's.
+pub async fn histories(api: &mut Api, lab: &Lab, recorder: &Recorder) -> Result<Vec<History>> {
     let mut histories = Vec::new();
     for machine in lab.rack().machines() {
         let node = api.node(&machine.name).await?;
@@ -308,8 +308,19 @@ pub async fn judge(api: &mut Api, lab: &Lab, recorder: &Recorder, content: &[u8]
                 },
             }),
         });
+    }
+    Ok(histories)
+}
+
+/// Nothing was lost, and nobody acted twice.
+///
+/// # Errors
+/// Names what the checker found.
+pub async fn judge(api: &mut Api, lab: &Lab, recorder: &Recorder, content: &[u8]) -> Result<()> {
+    for machine in lab.rack().machines() {
         ensure!(holds_image(&machine.disk(), content)?, "the disk of {} is not the image", machine.name);
     }
+    let histories = histories(api, lab, recorder).await?;
     let violations = check::check(&histories);
     let words: Vec<String> = violations.iter().map(ToString::to_string).collect();
     ensure!(violations.is_empty(), "the checker found: {words:#?}");

@@ -1,6 +1,7 @@
 //! A virtual rack: real firmware, simulated machines, and the tests that use them.
 
 pub mod authority;
+pub mod beside;
 pub mod check;
 pub mod collector;
 pub mod etcd;

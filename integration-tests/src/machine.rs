@@ -33,7 +33,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use wire_ipmi::chassis::{Power, boot::Choice};
 
 pub use self::bmc::{Caught, Mutation};
-use self::bmc::{Trap, Turn};
+use self::bmc::{Loss, Trap, Turn};
 pub use self::fault::Faults;
 pub use self::rack::SimulatedRack;
 use crate::check::Deed;
@@ -93,6 +93,7 @@ struct Shared {
     mutations: Mutex<Vec<Mutation>>,
     deeds: Mutex<Vec<Deed>>,
     trap: Mutex<Option<Trap>>,
+    loss: Mutex<Option<Loss>>,
     tokens: Mutex<Vec<Vec<u8>>>,
     console: Mutex<Vec<String>>,
 }
@@ -142,6 +143,7 @@ impl Machine {
             mutations: Mutex::default(),
             deeds: Mutex::default(),
             trap: Mutex::default(),
+            loss: Mutex::default(),
             tokens: Mutex::default(),
             console: Mutex::default(),
         });
@@ -238,6 +240,19 @@ impl Machine {
         let (release, released) = oneshot::channel();
         *held(&self.shared.trap) = Some(Trap { caught, released });
         Caught { was_caught, release }
+    }
+
+    /// Loses the next command that is to change it, and what else comes through that session, on the way to its BMC,
+    /// until [`Self::find_commands`]. Resolves with the BMC's id of the session when the first one was lost.
+    pub fn lose_commands(&self) -> oneshot::Receiver<u32> {
+        let (begun, has_begun) = oneshot::channel();
+        *held(&self.shared.loss) = Some(Loss { begun: Some(begun), session: None });
+        has_begun
+    }
+
+    /// From now on everything arrives.
+    pub fn find_commands(&self) {
+        *held(&self.shared.loss) = None;
     }
 
     /// The boot tokens that it was ever given, the last one last.

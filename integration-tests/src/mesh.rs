@@ -119,13 +119,15 @@ impl Mesh {
         Api::open(&self.data.join("client.toml"), Some(endpoint))
     }
 
-    /// Starts one more service beside those of `up`, by the `config.toml` in its folder. It ends with the mesh.
+    /// Starts one more service beside those of `up`, a program with its words, by the `config.toml` in its folder. It
+    /// ends with the mesh.
     ///
     /// # Errors
-    /// The program is not built.
-    pub fn start(&self, service: &str, folder: &Path) -> Result<Daemon> {
-        let mut command = self.place.command(&program()?.display().to_string());
-        command.arg(service).arg("--config").arg(folder.join("config.toml"));
+    /// The program is not there.
+    pub fn start(&self, words: &[String], folder: &Path) -> Result<Daemon> {
+        let (program, words) = words.split_first().context("no program")?;
+        let mut command = self.place.command(program);
+        command.args(words).arg("--config").arg(folder.join("config.toml"));
         Daemon::spawn(command, &folder.join("log"), &folder.join("record"))
     }
 

@@ -2,18 +2,17 @@
 //! nobody acts twice.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use domain::id::NodeId;
 use domain::service::Service;
+use integration_tests::beside::{Beside, until_members};
 use integration_tests::fault::{judge, number, owner, tell};
 use integration_tests::lab::{IMAGE, Lab, PATIENCE, image};
 use integration_tests::machine::fault::Boot;
 use integration_tests::machine::{Faults, Spec};
 use integration_tests::mesh::{Api, Options};
-use integration_tests::proxy::Proxy;
 use integration_tests::rack::daemon::Daemon;
 use integration_tests::record::Recorder;
 use keyspace::value::Journal;
@@ -120,18 +119,6 @@ fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
     })
 }
 
-async fn until_members(api: &mut Api, count: usize) -> Result<()> {
-    let begun = Instant::now();
-    loop {
-        let members = api.rack().await?.replicas.len();
-        if members == count {
-            return Ok(());
-        }
-        ensure!(begun.elapsed() < PATIENCE, "{members} members, not {count}");
-        sleep(LOOK).await;
-    }
-}
-
 #[test]
 fn what_is_decided_goes_on_without_etcd_and_what_is_new_is_refused() {
     goes_on_without_etcd("taway", Duration::from_secs(15)).unwrap();
@@ -143,33 +130,15 @@ fn what_is_decided_goes_on_through_a_minute_without_etcd() {
     goes_on_without_etcd("tawayl", Duration::from_secs(number("IRONMESH_SECONDS", 60))).unwrap();
 }
 
-/// Starts one more replica of a service, which reaches etcd over the proxy alone.
-fn beside(lab: &Lab, service: Service, proxy: &Proxy) -> Result<(Daemon, PathBuf)> {
-    let config = fs::read_to_string(lab.data().join(format!("{service}-1/config.toml")))?;
-    let mut config: toml::Table = config.parse()?;
-    let table = config.get_mut("service").and_then(toml::Value::as_table_mut).context("no table")?;
-    let data = lab.data().join(format!("{service}-3"));
-    table.insert("etcd".to_owned(), vec![proxy.url()].into());
-    table.insert("data".to_owned(), data.display().to_string().into());
-    table.insert("listen".to_owned(), "127.0.0.1:0".into());
-    fs::create_dir(&data)?;
-    fs::write(data.join("config.toml"), toml::to_string(&config)?)?;
-    Ok((lab.mesh().start(service.name(), &data)?, data))
-}
-
-fn etcd_url(data: &Path) -> Result<String> {
-    let config: toml::Table = fs::read_to_string(data.join("power-service-1/config.toml"))?.parse()?;
-    let url = config.get("service").and_then(|service| service.get("etcd")?.get(0)?.as_str());
-    url.map(str::to_owned).context("no etcd")
-}
-
 #[test]
 fn owners_that_are_cut_off_from_etcd_fence_and_others_act_and_nobody_acts_twice() {
     let lab = Lab::up("tcut", &vec![Spec::default(); 4], pairs()).unwrap();
     lab.run(async |mut api, lab| {
         let recorder = Recorder::begin(&lab.data()).await?;
-        let proxy = Proxy::begin(&etcd_url(&lab.data())?, Duration::ZERO).await?;
-        let cut_off = [beside(lab, Service::Power, &proxy)?, beside(lab, Service::Scheduler, &proxy)?];
+        let cut_off = [
+            Beside::start(lab, Service::Power, 3, Duration::ZERO).await?,
+            Beside::start(lab, Service::Scheduler, 3, Duration::ZERO).await?,
+        ];
         until_members(&mut api, 11).await?;
         available(&mut api, lab).await?;
         let mut victims = vec![];
@@ -192,7 +161,7 @@ fn owners_that_are_cut_off_from_etcd_fence_and_others_act_and_nobody_acts_twice(
                 })
                 .await?;
         }
-        proxy.cut();
+        cut_off.iter().for_each(|replica| replica.network.cut());
         let begun = Instant::now();
         all_active(&mut api, lab, &recorder).await?;
         tell(format_args!(
@@ -200,13 +169,9 @@ fn owners_that_are_cut_off_from_etcd_fence_and_others_act_and_nobody_acts_twice(
             victims.len(),
             begun.elapsed()
         ));
-        proxy.heal();
+        cut_off.iter().for_each(|replica| replica.network.heal());
         until_members(&mut api, 11).await?;
-        judge(&mut api, lab, &recorder, &image()).await?;
-        for (process, _) in cut_off {
-            process.end()?;
-        }
-        Ok(())
+        judge(&mut api, lab, &recorder, &image()).await
     })
     .unwrap();
 }

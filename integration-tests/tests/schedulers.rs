@@ -3,11 +3,12 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use domain::service::Service;
+use integration_tests::beside::Beside;
 use integration_tests::fault::{number, tell};
 use integration_tests::lab::{IMAGE, Lab, PATIENCE};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::{Api, Options};
-use integration_tests::proxy::Proxy;
 use proto::api::v1::{GetNodeRequest, UpdateNodeRequest};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
@@ -80,20 +81,9 @@ fn held_back(tag: &str, rounds: u64) -> Result<()> {
     lab.run(async |mut api, lab| {
         api.enrol(lab.machine("n1")?).await?;
         // A third one, that hears of everything half a second late.
-        let config = fs::read_to_string(lab.data().join("scheduler-service-2/config.toml"))?;
-        let mut config: toml::Table = config.parse()?;
-        let service = config.get_mut("service").and_then(toml::Value::as_table_mut).context("no table")?;
-        let etcd = service.get("etcd").and_then(|etcd| etcd.get(0)?.as_str()).context("no etcd")?.to_owned();
-        let proxy = Proxy::begin(&etcd, HELD_BACK).await?;
-        let data = lab.data().join("late");
-        service.insert("etcd".to_owned(), vec![proxy.url()].into());
-        service.insert("data".to_owned(), data.display().to_string().into());
-        service.insert("listen".to_owned(), "127.0.0.1:0".into());
-        fs::create_dir(&data)?;
-        fs::write(data.join("config.toml"), toml::to_string(&config)?)?;
-        let late = lab.mesh().start("scheduler-service", &data)?;
+        let late = Beside::start(lab, Service::Scheduler, 3, HELD_BACK).await?;
         let mut third = loop {
-            match fs::read_to_string(data.join("grpc.address")) {
+            match fs::read_to_string(late.folder().join("grpc.address")) {
                 Ok(endpoint) => break lab.mesh().api_at(endpoint.trim())?,
                 Err(_) => sleep(Duration::from_millis(50)).await,
             }
@@ -104,7 +94,7 @@ fn held_back(tag: &str, rounds: u64) -> Result<()> {
             sleep(Duration::from_millis(50)).await;
         }
         let took = in_turns(&mut [lab.mesh().api_of(1)?, third], rounds).await?;
-        late.end()?;
+        drop(late);
         // It is what a write waits for: without that the test would have held nothing back.
         ensure!(median(&took) >= HELD_BACK, "a write took {:?}", median(&took));
         tell(format_args!("the median write took {:?}", median(&took)));

@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use wire_ipmi::chassis::{self, Control, Power};
 use wire_ipmi::responder::machine::Change;
-use wire_ipmi::responder::{Call, Identity, Output, Responder, User};
-use wire_ipmi::{MAX_DATAGRAM, Privilege, Secret, Suite};
+use wire_ipmi::responder::{Call, Closing, Identity, Output, Responder, User};
+use wire_ipmi::{MAX_DATAGRAM, Privilege, Secret, Suite, netfn};
 
 use super::{Shared, fault};
 use crate::check::{self, Deed, What};
@@ -35,6 +35,27 @@ pub(super) enum Turn {
 pub(super) struct Trap {
     pub(super) caught: oneshot::Sender<()>,
     pub(super) released: oneshot::Receiver<()>,
+}
+
+/// Commands that change the machine and are lost on the way: the first one and its session's later ones.
+pub(super) struct Loss {
+    pub(super) begun: Option<oneshot::Sender<u32>>,
+    pub(super) session: Option<u32>,
+}
+
+impl Loss {
+    /// Whether this one is lost.
+    fn takes(&mut self, call: &Call) -> bool {
+        let changes = call.command.netfn == netfn::CHASSIS && call.command != chassis::get_status();
+        if !changes || self.session.is_some_and(|session| session != call.session) {
+            return false;
+        }
+        self.session = Some(call.session);
+        if let Some(begun) = self.begun.take() {
+            let _nobody = begun.send(call.session);
+        }
+        true
+    }
 }
 
 /// The other end of a trap; its BMC answers nobody between the catch and the release, which is dropping this, too.
@@ -75,7 +96,7 @@ pub(super) async fn serve(
     let mut password = shared.password.subscribe();
     let mut buffer = [0; MAX_DATAGRAM];
     loop {
-        let identity = identity(&password.borrow_and_update())?;
+        let identity = identity(&password.borrow_and_update(), shared.faults().bmc)?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let mut responder: Responder<SocketAddr, Instant> = Responder::new(identity, seed);
@@ -94,7 +115,7 @@ pub(super) async fn serve(
     }
 }
 
-fn identity(password: &str) -> Result<Identity> {
+fn identity(password: &str, fault: fault::Bmc) -> Result<Identity> {
     let password = Secret::new(password.as_bytes()).context("the password is too long for a BMC")?;
     Ok(Identity {
         guid: *b"simulated bmc 01",
@@ -102,6 +123,7 @@ fn identity(password: &str) -> Result<Identity> {
         bmc_key: None,
         suites: vec![Suite::Three, Suite::Seventeen],
         slots: SLOTS,
+        closing: if fault == fault::Bmc::ClosesOwnAlone { Closing::Own } else { Closing::Any },
     })
 }
 
@@ -114,6 +136,9 @@ async fn answer(
     while let Some(output) = responder.poll() {
         match output {
             Output::Send { to, bytes } => drop(socket.send_to(&bytes, to).await?),
+            Output::Command(call) if super::held(&shared.loss).as_mut().is_some_and(|loss| loss.takes(&call)) => {
+                shared.say(format!("a command of session {:08x} is lost", call.session));
+            }
             Output::Command(call) => {
                 let (answer, turn) = shared.command(&call);
                 let trap = answer.change.and_then(|_| super::held(&shared.trap).take());

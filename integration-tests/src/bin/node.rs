@@ -1,0 +1,98 @@
+//! A power-service on a footing that its command line chooses: the library that is shipped, with a rule left out, so
+//! that a test sees the safety fail and the checker see that. Nothing of it is in a program that is shipped.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use domain::ring::fence::Times;
+use domain::time::Timestamp;
+use mesh::{Clock, Footing, Predecessors, Reading, boottime};
+use service_kit::clock;
+use service_kit::run::{Arguments, run_with};
+
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(3600);
+/// Between two looks at the time by a clock that stands still with its process.
+const TICK: Duration = Duration::from_millis(1);
+/// The most that such a clock goes on between two looks; a busy machine is not a stopped one.
+const STEP: Duration = Duration::from_millis(50);
+
+/// A power-service that lacks what it is told to.
+#[derive(Debug, Parser)]
+struct Bent {
+    #[command(flatten)]
+    arguments: Arguments,
+    /// What the fence reads.
+    #[arg(long, value_enum, default_value_t = Kind::Real)]
+    clock: Kind,
+    /// Whether an entry of the journal arms for A and a keep-alive for F, or both for ever.
+    #[arg(long, value_enum, default_value_t = Permits::Checked)]
+    permits: Permits,
+    /// What becomes of the BMC sessions of those before.
+    #[arg(long, value_enum, default_value_t = Sessions::Closed)]
+    sessions: Sessions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// CLOCK_BOOTTIME, which goes on while the process is stopped.
+    Real,
+    /// One that stands still while it is stopped, as in a virtual machine that is paused.
+    Frozen,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Permits {
+    Checked,
+    Unchecked,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sessions {
+    Closed,
+    LeftOpen,
+}
+
+fn main() -> ExitCode {
+    let bent = Bent::parse();
+    let footing = Footing {
+        times: match bent.permits {
+            Permits::Checked => Times::default(),
+            Permits::Unchecked => Times { arm: NEVER, fence: NEVER, ..Times::default() },
+        },
+        clock: match bent.clock {
+            Kind::Real => Clock::default(),
+            Kind::Frozen => frozen(),
+        },
+        predecessors: match bent.sessions {
+            Sessions::Closed => Predecessors::Closed,
+            Sessions::LeftOpen => Predecessors::LeftOpen,
+        },
+    };
+    run_with("power-service", &bent.arguments, move |config, kit| power_service::run_on(config, kit, footing))
+}
+
+/// A clock that a thread of this process drives, and that stands still whenever that thread does.
+fn frozen() -> Clock {
+    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let begun = Reading { boot: boottime(), wall: clock::now() };
+    let gone = Arc::new(AtomicU64::new(0));
+    let driven = Arc::clone(&gone);
+    std::thread::spawn(move || {
+        let mut last = begun.boot;
+        loop {
+            std::thread::sleep(TICK);
+            let now = boottime();
+            driven.fetch_add(nanoseconds(now.saturating_sub(last).min(STEP)), Ordering::Relaxed);
+            last = now;
+        }
+    });
+    Clock::new(move || {
+        let gone = Duration::from_nanos(gone.load(Ordering::Relaxed));
+        let wall = i64::try_from(gone.as_millis()).unwrap_or(i64::MAX);
+        Reading { boot: begun.boot + gone, wall: Timestamp::from_millis(begun.wall.millis().saturating_add(wall)) }
+    })
+}
