@@ -3,20 +3,20 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, Identity, PutOptions, TlsOptions, Txn, TxnOp,
-    TxnOpResponse,
-};
+use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
 use serde::{Serialize, de::DeserializeOwned};
+
+mod reach;
+
+pub(crate) use reach::Line;
+use reach::Reach;
 
 use crate::{Error, Key, Prefix, key::ROOT};
 
 /// How long one request may take; a client-wide limit would end campaigns and streams too.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a read is tried; a write whose outcome is unknown is never repeated here.
+/// How often a read is tried, each time of the member whose turn it is then; a write whose outcome is unknown is never repeated here.
 const READS: u32 = 2;
-/// etcd cuts connections that ask more often than every 5 s whether the other side lives.
-const PING: Duration = Duration::from_secs(6);
 /// The most operations of one change; etcd takes 128.
 const MOST_OPERATIONS: usize = 120;
 /// The most octets of one change; etcd takes 1.5 MiB.
@@ -180,7 +180,7 @@ impl Change {
 /// How etcd is reached. Clones share the connection.
 #[derive(Clone)]
 pub struct Store {
-    client: Arc<ArcSwap<Client>>,
+    reach: Arc<ArcSwap<Reach>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -206,7 +206,7 @@ impl Store {
     /// # Errors
     /// An address can not be read, or the certificates can not be used.
     pub async fn connect(members: &[String], pem: Pem<'_>) -> Result<Self, Error> {
-        Ok(Self { client: Arc::new(ArcSwap::from_pointee(Self::prepare(members, pem).await?)) })
+        Ok(Self { reach: Arc::new(ArcSwap::from_pointee(Reach::prepare(members, pem).await?)) })
     }
 
     /// Reaches these members with these certificates from now on, for all clones. What is under way goes on as it began.
@@ -214,29 +214,28 @@ impl Store {
     /// # Errors
     /// As [`Self::connect`], or nobody answers to these certificates; what was used before stays in use.
     pub async fn reconnect(&self, members: &[String], pem: Pem<'_>) -> Result<(), Error> {
-        let mut client = Self::prepare(members, pem).await?;
-        within("trying other certificates", client.get(ROOT, None)).await?;
-        self.client.store(Arc::new(client));
+        let reach = Arc::new(Reach::prepare(members, pem).await?);
+        for left in (0..members.len()).rev() {
+            let trying = async |mut client: Client| client.get(ROOT, None).await;
+            match reach.ask("trying other certificates", PATIENCE, trying).await {
+                Err(error) if error.is_away() && left > 0 => {}
+                outcome => {
+                    outcome?;
+                    break;
+                }
+            }
+        }
+        self.reach.store(reach);
         Ok(())
     }
 
-    async fn prepare(members: &[String], pem: Pem<'_>) -> Result<Client, Error> {
-        let tls = TlsOptions::new()
-            .ca_certificate(Certificate::from_pem(pem.ca))
-            .identity(Identity::from_pem(pem.certificate, pem.key));
-        let options = ConnectOptions::new()
-            .with_tls(tls)
-            .with_connect_timeout(PATIENCE)
-            .with_keep_alive(PING, PING)
-            .with_keep_alive_while_idle(true);
-        // The client's own future is some 18 KiB.
-        Box::pin(Client::connect(members, Some(options)))
-            .await
-            .map_err(|source| Error::Unavailable { doing: "connecting", source: Some(Box::new(source)) })
+    fn reach(&self) -> Arc<Reach> {
+        self.reach.load_full()
     }
 
-    pub(crate) fn client(&self) -> Client {
-        Client::clone(&self.client.load())
+    /// The member whose turn it is, for a stream.
+    pub(crate) fn line(&self) -> Result<Line, Error> {
+        self.reach().line()
     }
 
     /// The value of a key.
@@ -259,10 +258,7 @@ impl Store {
     }
 
     async fn get_pair(&self, path: &str) -> Result<Option<Pair>, Error> {
-        let response = self.read("reading", || {
-            let mut client = self.client();
-            async move { client.get(path, None).await }
-        });
+        let response = self.read("reading", async |mut client: Client| client.get(path, None).await);
         Ok(response.await?.kvs().first().map(Pair::from_etcd))
     }
 
@@ -271,10 +267,8 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn list_pairs(&self, prefix: &str) -> Result<(Vec<Pair>, i64), Error> {
-        let response = self.read("listing", || {
-            let mut client = self.client();
-            async move { client.get(prefix, Some(GetOptions::new().with_prefix())).await }
-        });
+        let all = || Some(GetOptions::new().with_prefix());
+        let response = self.read("listing", async |mut client: Client| client.get(prefix, all()).await);
         let response = response.await?;
         let revision = response.header().map_or(0, etcd_client::ResponseHeader::revision);
         Ok((response.kvs().iter().map(Pair::from_etcd).collect(), revision))
@@ -299,8 +293,8 @@ impl Store {
         if operations.len() > MOST_OPERATIONS || octets > MOST_OCTETS {
             return Err(Error::TooLarge { operations: operations.len(), octets });
         }
-        let mut client = self.client();
-        let response = within("writing", client.txn(Txn::new().when(compares).and_then(operations))).await?;
+        let txn = Txn::new().when(compares).and_then(operations);
+        let response = self.ask("writing", async |mut client| client.txn(txn).await).await?;
         if !response.succeeded() {
             return Err(Error::Conflict);
         }
@@ -316,10 +310,9 @@ impl Store {
         change: Change,
         otherwise: &Key<V>,
     ) -> Result<Result<i64, Option<Revised<V>>>, Error> {
-        let mut client = self.client();
         let txn =
             Txn::new().when(change.compares).and_then(change.operations).or_else([TxnOp::get(otherwise.path(), None)]);
-        let response = within("writing", client.txn(txn)).await?;
+        let response = self.ask("writing", async |mut client| client.txn(txn).await).await?;
         if response.succeeded() {
             return Ok(Ok(response.header().map_or(0, etcd_client::ResponseHeader::revision)));
         }
@@ -334,8 +327,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn grant(&self, seconds: i64) -> Result<i64, Error> {
-        let mut client = self.client();
-        Ok(within("asking for a lease", client.lease_grant(seconds, None)).await?.id())
+        Ok(self.ask("asking for a lease", async |mut client| client.lease_grant(seconds, None).await).await?.id())
     }
 
     /// The lease that a key is under; 0 or none: it is under no lease, or not there.
@@ -343,8 +335,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn lease_of<V>(&self, key: &Key<V>) -> Result<Option<i64>, Error> {
-        let mut client = self.client();
-        let answer = within("reading a lease", client.get(key.path(), None)).await?;
+        let answer = self.ask("reading a lease", async |mut client| client.get(key.path(), None).await).await?;
         Ok(answer.kvs().first().map(etcd_client::KeyValue::lease))
     }
 
@@ -353,8 +344,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`]; it runs out by itself then.
     pub async fn revoke(&self, lease: i64) -> Result<(), Error> {
-        let mut client = self.client();
-        within("giving a lease back", client.lease_revoke(lease)).await.map(drop)
+        self.ask("giving a lease back", async |mut client| client.lease_revoke(lease).await).await.map(drop)
     }
 
     /// Prolongs a lease once, on a stream of its own, within `patience`. Says whether the lease still is.
@@ -362,43 +352,35 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn keep_alive(&self, lease: i64, patience: Duration) -> Result<bool, Error> {
-        const DOING: &str = "keeping a lease alive";
-        let mut client = self.client();
         // The client opens a stream with a first keep-alive, and returns when that is answered: one way there and back.
-        match tokio::time::timeout(patience, Box::pin(client.lease_keep_alive(lease))).await {
-            Err(_) => Err(Error::Unavailable { doing: DOING, source: None }),
+        let keeping = async |mut client: Client| match client.lease_keep_alive(lease).await {
             // Its word for an answer without time to live: the lease is no more.
-            Ok(Err(etcd_client::Error::LeaseKeepAliveError(why))) if why == "lease not found" => Ok(false),
-            Ok(Err(etcd_client::Error::GRpcStatus(status))) if status.code() == tonic::Code::NotFound => Ok(false),
-            Ok(Err(source)) => Err(Error::Unavailable { doing: DOING, source: Some(Box::new(source)) }),
-            Ok(Ok(_)) => Ok(true),
-        }
+            Err(etcd_client::Error::LeaseKeepAliveError(why)) if why == "lease not found" => Ok(false),
+            Err(etcd_client::Error::GRpcStatus(status)) if status.code() == tonic::Code::NotFound => Ok(false),
+            outcome => outcome.map(|_| true),
+        };
+        self.reach().ask("keeping a lease alive", patience, keeping).await
     }
 
-    async fn read<T, F>(&self, doing: &'static str, once: impl Fn() -> F) -> Result<T, Error>
+    async fn ask<T, F>(&self, doing: &'static str, request: impl FnOnce(Client) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        self.reach().ask(doing, PATIENCE, request).await
+    }
+
+    async fn read<T, F>(&self, doing: &'static str, once: impl Fn(Client) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         let mut tries = 0;
         loop {
             tries += 1;
-            match within(doing, once()).await {
+            match self.ask(doing, &once).await {
                 Err(Error::Unavailable { .. }) if tries < READS => {}
                 outcome => return outcome,
             }
         }
-    }
-}
-
-async fn within<T>(
-    doing: &'static str,
-    request: impl Future<Output = Result<T, etcd_client::Error>>,
-) -> Result<T, Error> {
-    // The client's futures are some 18 KiB each; everything above would carry them.
-    match tokio::time::timeout(PATIENCE, Box::pin(request)).await {
-        Err(_) => Err(Error::Unavailable { doing, source: None }),
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(judge(doing, source)),
     }
 }
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
 
-use crate::{Error, Store, store::Pair};
+use crate::{
+    Error, Store,
+    store::{Line, Pair},
+};
 
 /// How long the stream may be silent before it is asked whether it lives.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -47,6 +50,8 @@ pub struct Watch {
 
 struct Live {
     stream: WatchStream,
+    /// The member that it comes from.
+    line: Line,
     /// etcd's ids of our watchers, in the order of the prefixes.
     ids: Vec<i64>,
 }
@@ -74,19 +79,23 @@ impl Watch {
     /// [`Error::Unavailable`]
     pub async fn next(&mut self) -> Result<Seen, Error> {
         let outcome = self.step().await;
-        if outcome.is_err() {
-            self.live = None;
+        if outcome.is_err()
+            && let Some(live) = self.live.take()
+        {
+            live.line.hangs();
         }
         outcome
     }
 
     async fn step(&mut self) -> Result<Seen, Error> {
         let Some(revisions) = &mut self.revisions else { return self.list().await };
-        let live = match &mut self.live {
-            Some(live) => live,
-            none => none.insert(open(&self.store, &self.prefixes, revisions).await?),
-        };
         loop {
+            // One that is cut off from the others answers whoever asks whether it lives, and never hears of a change:
+            // what requests find of it holds for the watch, too.
+            let live = match &mut self.live {
+                Some(live) if !live.line.is_left() => live,
+                other => other.insert(open(&self.store, &self.prefixes, revisions).await?),
+            };
             let message = live.message().await?;
             if message.canceled() {
                 // Compacted past what we had seen, or the server gave up: list again.
@@ -142,7 +151,18 @@ impl Live {
 }
 
 async fn open(store: &Store, prefixes: &[String], revisions: &[i64]) -> Result<Live, Error> {
-    let mut client = store.client();
+    let line = store.line()?;
+    match stream(&line, prefixes, revisions).await {
+        Ok(stream) => Ok(Live { stream, line, ids: Vec::new() }),
+        Err(error) => {
+            line.hangs();
+            Err(error)
+        }
+    }
+}
+
+async fn stream(line: &Line, prefixes: &[String], revisions: &[i64]) -> Result<WatchStream, Error> {
+    let mut client = line.client.clone();
     let mut opened: Option<WatchStream> = None;
     for (prefix, revision) in prefixes.iter().zip(revisions) {
         let options = Some(WatchOptions::new().with_prefix().with_start_revision(revision + 1));
@@ -154,7 +174,7 @@ async fn open(store: &Store, prefixes: &[String], revisions: &[i64]) -> Result<L
             opened = Some(opening.await.map_err(|_| away(None))?.map_err(|why| away(Some(why)))?);
         }
     }
-    opened.map(|stream| Live { stream, ids: Vec::new() }).ok_or_else(|| away(None))
+    opened.ok_or_else(|| away(None))
 }
 
 const fn revision_of(change: &Result<Pair, (String, i64)>) -> i64 {
