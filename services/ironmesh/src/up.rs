@@ -39,6 +39,11 @@ pub(crate) struct Options {
     /// The rack's name: lower-case letters, digits, dashes.
     #[arg(long, default_value = "", value_name = "NAME")]
     pub(crate) rack: String,
+    /// A member of an etcd that is there already, as https://10.0.0.1:2379, instead of one of its own; may be given more
+    /// than once. Its members must trust the CA in certs/ca.pem of the data folder and have certificates of it: put
+    /// ca.pem and ca.key there before the first start, or use the ones that it makes.
+    #[arg(long, value_name = "URL", value_parser = etcd::member)]
+    pub(crate) etcd: Vec<String>,
     /// Replicas of every rack service.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) replicas: u8,
@@ -111,28 +116,34 @@ async fn up(mut options: Options) -> Result<()> {
     let certs = certs::prepare(&options.data, &options.rack).context("cannot prepare certificates")?;
     let host = Host::default();
     host.spawn(child::stop_on_signal(host.clone()));
-    say("starting etcd");
-    let etcd = etcd::start(&options.data, &certs).await?;
-    let outcome = Box::pin(with_etcd(&options, &certs, &etcd, &host)).await;
+    let own = if options.etcd.is_empty() {
+        say("starting etcd");
+        Some(etcd::start(&options.data, &certs).await?)
+    } else {
+        None
+    };
+    let members = own.as_ref().map_or_else(|| options.etcd.clone(), |own| vec![own.endpoint.clone()]);
+    let outcome = Box::pin(with_etcd(&options, &certs, &members, &host)).await;
     host.stop();
     let drained = host.drain(GRACE).await;
-    etcd.stop().await;
+    if let Some(own) = own {
+        own.stop().await;
+    }
     say("stopped");
     drained.context("some services did not stop in time")?;
     outcome
 }
 
-async fn with_etcd(options: &Options, certs: &certs::Certs, etcd: &etcd::Etcd, host: &Host) -> Result<()> {
+async fn with_etcd(options: &Options, certs: &certs::Certs, members: &[String], host: &Host) -> Result<()> {
     let pem = certs.up.read()?;
     let pem = Pem { ca: &pem[0], certificate: &pem[1], key: &pem[2] };
-    let store =
-        Store::connect(std::slice::from_ref(&etcd.endpoint), pem).await.context("cannot prepare to reach etcd")?;
+    let store = Store::connect(members, pem).await.context("cannot prepare to reach etcd")?;
     tokio::select! {
         outcome = prepare(options, &store) => outcome?,
         () = host.stopping() => return Ok(()),
     };
     let rack = find_rack(&store, &options.rack).await?;
-    let children = plan::children(options, certs, &etcd.endpoint)?;
+    let children = plan::children(options, certs, members)?;
     for child in &children {
         child.write_config()?;
         host.spawn(child.clone().keep(host.clone(), store.clone(), rack));
@@ -191,7 +202,10 @@ async fn prepare(options: &Options, store: &Store) -> Result<()> {
                 tracing::debug!(error = %status::chain(&error), "etcd is not there yet");
                 tokio::time::sleep(LOOK).await;
             }
-            Err(error) => return Err(error).context("etcd does not come up; see etcd.log in the data folder"),
+            Err(error) if options.etcd.is_empty() => {
+                return Err(error).context("etcd does not come up; see etcd.log in the data folder");
+            }
+            Err(error) => return Err(error).context(format!("etcd does not answer at {}", options.etcd.join(", "))),
         }
     }
     let incarnation = Incarnation { id: uuid::Uuid::new_v4() };

@@ -152,6 +152,13 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
+/// Reads a member's URL.
+pub(crate) fn member(text: &str) -> Result<String> {
+    let rest = text.strip_prefix("https://").filter(|rest| !rest.is_empty() && !rest.contains('/'));
+    rest.with_context(|| format!("{text:?}: must be https://HOST:PORT; everything between us is encrypted"))?;
+    Ok(text.to_owned())
+}
+
 impl Etcd {
     /// Stops it.
     pub(crate) async fn stop(&self) {

@@ -18,7 +18,7 @@ const IMAGES: u16 = 8081;
 const AGENTS: u16 = 8443;
 
 /// All children: the scheduler-services, and each rack service as often as asked for.
-pub(crate) fn children(options: &Options, certs: &Certs, etcd: &str) -> Result<Vec<Child>> {
+pub(crate) fn children(options: &Options, certs: &Certs, etcd: &[String]) -> Result<Vec<Child>> {
     let mut children = Vec::new();
     for number in 1..=options.replicas {
         let address = options.address.get(usize::from(number) - 1).copied().filter(|_| options.network.is_some());
@@ -35,7 +35,7 @@ pub(crate) fn children(options: &Options, certs: &Certs, etcd: &str) -> Result<V
 fn child(
     options: &Options,
     certs: &Certs,
-    etcd: &str,
+    etcd: &[String],
     service: Service,
     number: u8,
     address: Option<Ipv4Addr>,
@@ -104,11 +104,11 @@ fn told<C: Configured + Serialize + DeserializeOwned>(config: &C, settings: &[Se
     Ok(print(&serde_json::from_value::<C>(whole).context("--set")?))
 }
 
-fn common(options: &Options, certs: &Certs, etcd: &str, service: Service, data: &Path) -> Common {
+fn common(options: &Options, certs: &Certs, etcd: &[String], service: Service, data: &Path) -> Common {
     let files = certs.of(service);
     Common {
         rack: if service == Service::Scheduler { String::new() } else { options.rack.clone() },
-        etcd: vec![etcd.to_owned()],
+        etcd: etcd.to_vec(),
         data: data.to_owned(),
         ca: files.ca,
         certificate: files.certificate,
