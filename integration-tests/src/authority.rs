@@ -12,6 +12,7 @@ use service_kit::tls::{Files, Identity, dns_name};
 #[derive(Debug)]
 pub struct Authority {
     pem: String,
+    key: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -27,7 +28,18 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, format!("CA {}", uuid::Uuid::new_v4()));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key)?.pem();
-        Ok(Self { pem, issuer: Issuer::new(params, key) })
+        Ok(Self { pem, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
+    }
+
+    /// Writes itself where `ironmesh up` takes its CA from, with its key.
+    ///
+    /// # Errors
+    /// The folder can not be written to.
+    pub fn hand_over(&self, data: &Path) -> Result<()> {
+        let folder = data.join("certs");
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        fs::write(folder.join("ca.pem"), &self.pem)?;
+        Ok(fs::write(folder.join("ca.key"), &self.key)?)
     }
 
     /// Its own certificate (PEM).
@@ -53,7 +65,15 @@ impl Authority {
     /// # Errors
     /// The folder can not be written to.
     pub fn issue_for_loopback(&self, folder: &Path) -> Result<Files> {
-        self.write(folder, vec![SanType::IpAddress(Ipv4Addr::LOCALHOST.into())])
+        self.issue_for(folder, Ipv4Addr::LOCALHOST)
+    }
+
+    /// The same for whoever answers at this address.
+    ///
+    /// # Errors
+    /// The folder can not be written to.
+    pub fn issue_for(&self, folder: &Path, address: Ipv4Addr) -> Result<Files> {
+        self.write(folder, vec![SanType::IpAddress(address.into())])
     }
 
     fn write(&self, folder: &Path, names: Vec<SanType>) -> Result<Files> {

@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use crate::authority::Authority;
+use crate::cluster::Cluster;
 use crate::machine::{Machine, SimulatedRack, Spec};
 use crate::mesh::{Api, Mesh, Options};
 
@@ -23,6 +25,7 @@ const IMAGE_SIZE: usize = 8 << 20;
 pub struct Lab {
     // In this order they end.
     mesh: Mesh,
+    cluster: Option<Cluster>,
     rack: SimulatedRack,
     folder: TempDir,
 }
@@ -34,12 +37,30 @@ impl Lab {
     /// Not root, or a program is missing.
     pub fn up(tag: &str, machines: &[Spec], options: Options) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("ironmesh-").tempdir()?;
+        let rack = SimulatedRack::up(tag, &folder.path().join("rack"), machines)?;
+        Self::over(folder, rack, None, options)
+    }
+
+    /// The same over an etcd of three members.
+    ///
+    /// # Errors
+    /// As [`Self::up`].
+    pub fn up_over_cluster(tag: &str, machines: &[Spec], options: Options) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("ironmesh-").tempdir()?;
+        let rack = SimulatedRack::up(tag, &folder.path().join("rack"), machines)?;
+        let authority = Authority::new()?;
+        authority.hand_over(&folder.path().join("mesh"))?;
+        let cluster = Cluster::up(tag, &folder.path().join("etcd"), &authority)?;
+        let options = Options { etcd: cluster.urls(), ..options };
+        Self::over(folder, rack, Some(cluster), options)
+    }
+
+    fn over(folder: TempDir, rack: SimulatedRack, cluster: Option<Cluster>, options: Options) -> Result<Self> {
         let images = folder.path().join("images");
         fs::create_dir(&images)?;
-        let rack = SimulatedRack::up(tag, &folder.path().join("rack"), machines)?;
-        let options = Options { files_from: vec![images.clone()], ..options };
+        let options = Options { files_from: vec![images], ..options };
         let mesh = Mesh::up(&rack.services, &folder.path().join("mesh"), &options)?;
-        let lab = Self { mesh, rack, folder };
+        let lab = Self { mesh, cluster, rack, folder };
         lab.run(async |mut api, lab| {
             for (name, purpose, content) in [
                 ("kernel", "kernel", b"a kernel that nobody runs".repeat(4096)),
@@ -83,6 +104,14 @@ impl Lab {
     /// The mesh.
     pub fn mesh(&self) -> &Mesh {
         &self.mesh
+    }
+
+    /// Its etcd, where that has several members.
+    ///
+    /// # Errors
+    /// It has none of its own.
+    pub fn cluster(&self) -> Result<&Cluster> {
+        self.cluster.as_ref().context("etcd is that of ironmesh up")
     }
 
     /// The mesh's folder.

@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod beside;
 pub mod check;
+pub mod cluster;
 pub mod collector;
 pub mod etcd;
 pub mod fault;

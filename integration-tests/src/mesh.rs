@@ -35,6 +35,8 @@ pub struct Options {
     pub log: String,
     /// Where traces go; empty: nowhere.
     pub otlp: String,
+    /// The members of an etcd; none: one of its own.
+    pub etcd: Vec<String>,
 }
 
 impl Default for Options {
@@ -46,6 +48,7 @@ impl Default for Options {
             set: vec![],
             log: "info".to_owned(),
             otlp: String::new(),
+            etcd: vec![],
         }
     }
 }
@@ -78,6 +81,9 @@ impl Mesh {
         }
         for folder in &options.files_from {
             command.arg("--files-from").arg(folder);
+        }
+        for member in &options.etcd {
+            command.args(["--etcd", member]);
         }
         command.args(["--otlp", &options.otlp]);
         for setting in &options.set {
