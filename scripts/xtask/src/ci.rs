@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{arrows, calls, say, size};
+use crate::{arrows, calls, proto, say, size};
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,7 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     step("fmt", &["fmt", "--all", "--check"], &[])?;
     arrows::check()?;
     calls::check(false)?;
+    proto::check(false)?;
     size::report()?;
     step("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"], &[])?;
     step("deny", &["deny", "--offline", "--log-level", "error", "check", "bans", "licenses", "sources"], &[])?;

@@ -1,8 +1,9 @@
-//! The house rules as code: `cargo xtask arrows|calls|ci|size`.
+//! The house rules as code: `cargo xtask arrows|calls|ci|proto|size`.
 
 mod arrows;
 mod calls;
 mod ci;
+mod proto;
 mod size;
 
 use anyhow::{Result, bail};
@@ -13,10 +14,12 @@ fn main() -> Result<()> {
         ["arrows"] => arrows::check(),
         ["calls"] => calls::check(false),
         ["calls", "--approve"] => calls::check(true),
+        ["proto"] => proto::check(false),
+        ["proto", "--approve"] => proto::check(true),
         ["size"] => size::report(),
         ["ci"] => ci::run(ci::Extent::Usual),
         ["ci", "--all"] => ci::run(ci::Extent::All),
-        _ => bail!("usage: cargo xtask arrows | calls [--approve] | size | ci [--all]"),
+        _ => bail!("usage: cargo xtask arrows | calls [--approve] | proto [--approve] | size | ci [--all]"),
     }
 }
 
