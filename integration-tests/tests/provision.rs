@@ -3,9 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use integration_tests::check::What;
+use integration_tests::fault::tell;
 use integration_tests::lab::{IMAGE, Lab, PATIENCE, holds_image, image};
 use integration_tests::machine::{Spec, disk, is_blank};
 use integration_tests::mesh::{Options, enrolment};
+use integration_tests::rack::wait;
+use integration_tests::record::Recorder;
 use proto::api::v1::CreateNodeRequest;
 use tonic::Code;
 use wire_ipmi::chassis::{Control, Power};
@@ -36,6 +40,40 @@ fn a_machine_goes_from_enrolled_to_active_and_back_to_available() {
     })
     .unwrap();
     lab.down().unwrap();
+}
+
+/// What a deploy may write (DESIGN §4).
+const DEPLOY_WRITES: usize = 40;
+/// Looks at an idle node's power, each of which could write.
+const LOOKS: usize = 4;
+
+#[test]
+fn a_deploy_writes_at_most_forty_keys_and_an_idle_node_none() {
+    let options = Options { set: vec!["power.poll=200ms".to_owned()], ..Options::default() };
+    let lab = Lab::up("twrites", &[Spec::default()], options).unwrap();
+    lab.run(async |mut api, lab| {
+        let recorder = Recorder::begin(&lab.data()).await?;
+        let machine = lab.machine("n1")?;
+        api.enrol(machine).await?;
+        api.bring("n1", "manage", "", "manageable", PATIENCE).await?;
+        let node = api.bring("n1", "provide", "", "available", PATIENCE).await?;
+        let about = |from: usize| {
+            let writes = recorder.since(from).into_iter();
+            writes.filter(|write| write.path.contains(&node.id)).map(|write| write.path).collect::<Vec<_>>()
+        };
+        let from = recorder.len();
+        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        let written = about(from);
+        tell(format_args!("a deploy wrote {} keys", written.len()));
+        assert!(written.len() <= DEPLOY_WRITES, "{}: {written:#?}", written.len());
+
+        let reads = || machine.deeds().iter().filter(|deed| deed.what == What::Read).count();
+        let (from, before) = (recorder.len(), reads());
+        wait::until("looks at its power", PATIENCE, || Ok((reads() >= before + LOOKS).then_some(())))?;
+        assert_eq!(about(from), [] as [String; 0]);
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

@@ -62,6 +62,16 @@ impl SimulatedRack {
     pub fn machine(&self, name: &str) -> Result<&Machine> {
         self.machines.iter().find(|machine| machine.name == name).with_context(|| format!("no machine {name}"))
     }
+
+    /// Lets no more than `rate` (tc(8), such as `16mbit`) through to a machine's NIC.
+    ///
+    /// # Errors
+    /// What tc(8) says.
+    pub fn slow_down(&self, name: &str, rate: &str) -> Result<()> {
+        let port = format!("p-{name}");
+        let shape = ["tc", "qdisc", "replace", "dev", &port, "root", "tbf", "rate", rate];
+        switch(&self.tag).run(&[&shape[..], &["burst", "64k", "latency", "100ms"]].concat()).map(drop)
+    }
 }
 
 impl Drop for SimulatedRack {
