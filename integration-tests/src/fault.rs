@@ -170,7 +170,7 @@ pub async fn deploy_through(
     let node = pick(&mut seed, &nodes).context("no machine")?.clone();
     let point = *pick(&mut seed, points(service)).context("no point")?;
     let (from, begun) = (recorder.len(), Instant::now());
-    let trap = (point == Point::Unanswered).then(|| lab.machine(&node).map(crate::machine::Machine::trap));
+    let trap = (point == Point::Unanswered).then(|| lab.machine(&node).map(|machine| machine.trap(1)));
     let mut trap = trap.transpose()?;
     for node in &nodes {
         api.ask(node, "deploy", image).await?;

@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod beside;
+pub mod bmc;
 pub mod check;
 pub mod cluster;
 pub mod collector;

@@ -6,7 +6,7 @@
 //! which asks for its address and phones home. Power off ends all of it wherever it is. What is wrong with it is said
 //! by [`Faults`].
 
-pub mod bmc;
+mod chassis;
 pub mod cpio;
 pub mod dhcp;
 pub mod disk;
@@ -29,20 +29,16 @@ use domain::hardware::{Disk, Hardware, Nic};
 use domain::net::MacAddr;
 use domain::power::BootMode;
 use service_kit::{Host, clock};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use wire_ipmi::chassis::{Power, boot::Choice};
 
-pub use self::bmc::{Caught, Mutation};
-use self::bmc::{Loss, Trap, Turn};
+use self::chassis::{Chassis, Turn};
 pub use self::fault::Faults;
 pub use self::rack::SimulatedRack;
+use crate::bmc::{Bmc, Caught, Mutation, PASSWORD};
 use crate::check::Deed;
 use crate::rack::namespace::Namespace;
 
-/// Who may log in at a BMC.
-pub const USER: &str = "admin";
-/// His password, until it is changed.
-pub const PASSWORD: &str = "labpass";
 /// How long a boot may take to let go when power is cut.
 const GRACE: Duration = Duration::from_secs(5);
 /// Between two looks at what it said.
@@ -89,11 +85,7 @@ struct Shared {
     hardware: agent::machine::Machine,
     board: Mutex<wire_ipmi::responder::machine::Machine>,
     faults: Mutex<Faults>,
-    password: watch::Sender<String>,
-    mutations: Mutex<Vec<Mutation>>,
-    deeds: Mutex<Vec<Deed>>,
-    trap: Mutex<Option<Trap>>,
-    loss: Mutex<Option<Loss>>,
+    bmc: Bmc,
     tokens: Mutex<Vec<Vec<u8>>>,
     console: Mutex<Vec<String>>,
 }
@@ -132,6 +124,7 @@ impl Machine {
         // A test that waits for it to give up does not wait for minutes.
         hardware.patience.idle = Duration::from_secs(5);
         let shared = Arc::new(Shared {
+            bmc: Bmc::new(&spec.password, folder.join("bmc.log")),
             folder,
             nic: nic.clone(),
             mac,
@@ -139,11 +132,6 @@ impl Machine {
             hardware,
             board: Mutex::default(),
             faults: Mutex::new(spec.faults),
-            password: watch::Sender::new(spec.password.clone()),
-            mutations: Mutex::default(),
-            deeds: Mutex::default(),
-            trap: Mutex::default(),
-            loss: Mutex::default(),
             tokens: Mutex::default(),
             console: Mutex::default(),
         });
@@ -151,7 +139,8 @@ impl Machine {
         let [for_bmc, for_machine] = [(); 2].map(|()| (Arc::clone(&shared), host.clone()));
         let button = turns.clone();
         let bmc = bmcs.inhabit(&format!("{name}-bmc"), async move || {
-            bmc::serve(for_bmc.0, bmc_address, turns, for_bmc.1).await
+            let (shared, host) = for_bmc;
+            shared.bmc.serve(Chassis { shared: Arc::clone(&shared), turns }, bmc_address, host).await
         })?;
         let machine = nic.inhabit(&name, async move || live(for_machine.0, turned, for_machine.1).await)?;
         Ok(Self { name, mac, bmc_address, shared, button, host, threads: vec![bmc, machine] })
@@ -211,12 +200,12 @@ impl Machine {
 
     /// The password of its BMC.
     pub fn password(&self) -> String {
-        self.shared.password.borrow().clone()
+        self.shared.bmc.password()
     }
 
     /// Gives its BMC another password; its sessions end.
     pub fn set_password(&self, password: &str) {
-        self.shared.password.send_replace(password.to_owned());
+        self.shared.bmc.set_password(password);
     }
 
     /// Whether it has power.
@@ -226,33 +215,29 @@ impl Machine {
 
     /// Every command that changed it, in order; also in `bmc.log` in its folder.
     pub fn mutations(&self) -> Vec<Mutation> {
-        held(&self.shared.mutations).clone()
+        self.shared.bmc.mutations()
     }
 
     /// What its BMC did, in order, as the checker wants it.
     pub fn deeds(&self) -> Vec<Deed> {
-        held(&self.shared.deeds).clone()
+        self.shared.bmc.deeds()
     }
 
-    /// Lets its BMC carry out one more command that changes it and keep the answer to itself until the trap is released.
-    pub fn trap(&self) -> Caught {
-        let (caught, was_caught) = oneshot::channel();
-        let (release, released) = oneshot::channel();
-        *held(&self.shared.trap) = Some(Trap { caught, released });
-        Caught { was_caught, release }
+    /// Lets its BMC carry out the `number`-th command from now on that changes it, and keep the answer to itself until
+    /// the trap is released.
+    pub fn trap(&self, number: usize) -> Caught {
+        self.shared.bmc.trap(number)
     }
 
     /// Loses the next command that is to change it, and what else comes through that session, on the way to its BMC,
     /// until [`Self::find_commands`]. Resolves with the BMC's id of the session when the first one was lost.
     pub fn lose_commands(&self) -> oneshot::Receiver<u32> {
-        let (begun, has_begun) = oneshot::channel();
-        *held(&self.shared.loss) = Some(Loss { begun: Some(begun), session: None });
-        has_begun
+        self.shared.bmc.lose_commands()
     }
 
     /// From now on everything arrives.
     pub fn find_commands(&self) {
-        *held(&self.shared.loss) = None;
+        self.shared.bmc.find_commands();
     }
 
     /// The boot tokens that it was ever given, the last one last.

@@ -1,4 +1,4 @@
-//! The log of a simulated machine's BMC, as the checker wants it.
+//! The log of a BMC of ours, as the checker wants it.
 
 use domain::time::Timestamp;
 use wire_ipmi::{
@@ -10,9 +10,9 @@ use wire_ipmi::{
 };
 
 use super::{Deed, What};
-use crate::machine::Mutation;
+use crate::bmc::Mutation;
 
-/// A command that a simulated BMC carried out.
+/// A command that a BMC of ours carried out.
 #[must_use]
 pub fn done(mutation: &Mutation) -> Deed {
     let Mutation { at, session, change } = mutation;

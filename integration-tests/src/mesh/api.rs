@@ -20,7 +20,8 @@ use service_kit::tls::{Files, Tls, install_provider};
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
 
-use crate::machine::{Machine, USER};
+use crate::bmc::USER;
+use crate::machine::Machine;
 
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(10);

@@ -1,0 +1,278 @@
+//! A BMC of our own: wire-ipmi's responder over UDP, which writes down who changed what.
+//!
+//! It belongs to a machine of any kind; what the machine does about a command is its [`Chassis`]'s affair.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Result};
+use domain::time::Timestamp;
+use service_kit::{Host, clock};
+use tokio::net::UdpSocket;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use wire_ipmi::chassis;
+use wire_ipmi::responder::machine::{Answer, Change};
+use wire_ipmi::responder::{Call, Closing, Identity, Output, Responder, User};
+use wire_ipmi::{MAX_DATAGRAM, Privilege, Secret, Suite, netfn};
+
+use crate::check::{self, Deed, What};
+use crate::machine::fault;
+
+/// IPMI's port (RMCP, ASF 2.0 §3.2.3).
+pub const PORT: u16 = 623;
+/// Who may log in.
+pub const USER: &str = "admin";
+/// His password, until it is changed.
+pub const PASSWORD: &str = "labpass";
+/// Sessions at once; as few as a cheap BMC has.
+const SLOTS: usize = 4;
+
+/// What a BMC commands: power, boot device, and whether it lives at all.
+pub(crate) trait Chassis {
+    /// Carries a command out. The BMC takes its next one only when this is over.
+    async fn carry_out(&mut self, call: &Call) -> Answer;
+
+    /// What is wrong with its BMC at present.
+    fn fault(&self) -> fault::Bmc {
+        fault::Bmc::Well
+    }
+
+    /// Hears what its BMC does that is not to be seen from outside.
+    fn hears(&self, words: String) {
+        drop(words);
+    }
+}
+
+/// What a BMC and whoever tests with it have in common.
+#[derive(Debug)]
+pub struct Bmc {
+    password: watch::Sender<String>,
+    mutations: Mutex<Vec<Mutation>>,
+    deeds: Mutex<Vec<Deed>>,
+    trap: Mutex<Option<Trap>>,
+    loss: Mutex<Option<Loss>>,
+    log: PathBuf,
+}
+
+/// A trap that waits for a command that changes the machine.
+#[derive(Debug)]
+struct Trap {
+    /// Commands that pass before it closes.
+    pass: usize,
+    caught: oneshot::Sender<()>,
+    released: oneshot::Receiver<()>,
+}
+
+/// Commands that change the machine and are lost on the way: the first one and its session's later ones.
+#[derive(Debug)]
+struct Loss {
+    begun: Option<oneshot::Sender<u32>>,
+    session: Option<u32>,
+}
+
+impl Loss {
+    /// Whether this one is lost.
+    fn takes(&mut self, call: &Call) -> bool {
+        let changes = call.command.netfn == netfn::CHASSIS && call.command != chassis::get_status();
+        if !changes || self.session.is_some_and(|session| session != call.session) {
+            return false;
+        }
+        self.session = Some(call.session);
+        if let Some(begun) = self.begun.take() {
+            let _nobody = begun.send(call.session);
+        }
+        true
+    }
+}
+
+/// The other end of a trap; its BMC answers nobody between the catch and the release, which is dropping this, too.
+#[derive(Debug)]
+pub struct Caught {
+    /// Resolves when a command was carried out and its answer is held back.
+    pub was_caught: oneshot::Receiver<()>,
+    release: oneshot::Sender<()>,
+}
+
+impl Caught {
+    /// Lets the BMC answer.
+    pub fn release(self) {
+        // Its BMC has ended with its rack.
+        let _ended = self.release.send(());
+    }
+}
+
+/// A command that changed the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mutation {
+    /// When.
+    pub at: Timestamp,
+    /// The BMC's id of the session that it came in.
+    pub session: u32,
+    /// From where.
+    pub change: Change,
+}
+
+/// A panic while it was held is told by whoever panicked.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Bmc {
+    /// One that nobody has spoken to, and that writes `log`.
+    pub(crate) fn new(password: &str, log: PathBuf) -> Self {
+        Self {
+            password: watch::Sender::new(password.to_owned()),
+            mutations: Mutex::default(),
+            deeds: Mutex::default(),
+            trap: Mutex::default(),
+            loss: Mutex::default(),
+            log,
+        }
+    }
+
+    /// The password of its only user.
+    pub fn password(&self) -> String {
+        self.password.borrow().clone()
+    }
+
+    /// Gives it another password; its sessions end.
+    pub fn set_password(&self, password: &str) {
+        self.password.send_replace(password.to_owned());
+    }
+
+    /// Every command that changed the machine, in order; also in its log.
+    pub fn mutations(&self) -> Vec<Mutation> {
+        held(&self.mutations).clone()
+    }
+
+    /// What it did, in order, as the checker wants it.
+    pub fn deeds(&self) -> Vec<Deed> {
+        held(&self.deeds).clone()
+    }
+
+    /// Lets it carry out the `number`-th command from now on that changes the machine, and keep the answer to itself
+    /// until the trap is released.
+    pub fn trap(&self, number: usize) -> Caught {
+        let (caught, was_caught) = oneshot::channel();
+        let (release, released) = oneshot::channel();
+        *held(&self.trap) = Some(Trap { pass: number.saturating_sub(1), caught, released });
+        Caught { was_caught, release }
+    }
+
+    /// Loses the next command that is to change the machine, and what else comes through that session, on the way, until
+    /// [`Self::find_commands`]. Resolves with the BMC's id of the session when the first one was lost.
+    pub fn lose_commands(&self) -> oneshot::Receiver<u32> {
+        let (begun, has_begun) = oneshot::channel();
+        *held(&self.loss) = Some(Loss { begun: Some(begun), session: None });
+        has_begun
+    }
+
+    /// From now on everything arrives.
+    pub fn find_commands(&self) {
+        *held(&self.loss) = None;
+    }
+
+    /// Answers for the machine until the host stops.
+    pub(crate) async fn serve(&self, mut chassis: impl Chassis, address: Ipv4Addr, host: Host) -> Result<()> {
+        let socket = UdpSocket::bind((address, PORT)).await.with_context(|| format!("a BMC at {address}"))?;
+        let mut password = self.password.subscribe();
+        let mut buffer = [0; MAX_DATAGRAM];
+        loop {
+            let identity = identity(&password.borrow_and_update(), chassis.fault())?;
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed)?;
+            let mut responder: Responder<SocketAddr, Instant> = Responder::new(identity, seed);
+            loop {
+                let (size, from) = tokio::select! {
+                    () = host.stopping() => return Ok(()),
+                    _ = password.changed() => break,
+                    got = socket.recv_from(&mut buffer) => got?,
+                };
+                if chassis.fault() == fault::Bmc::Deaf {
+                    continue;
+                }
+                let _malformed = responder.receive(Instant::now(), from, buffer.get(..size).unwrap_or_default());
+                self.answer(&mut chassis, &socket, &mut responder).await?;
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        chassis: &mut impl Chassis,
+        socket: &UdpSocket,
+        responder: &mut Responder<SocketAddr, Instant>,
+    ) -> Result<()> {
+        while let Some(output) = responder.poll() {
+            match output {
+                Output::Send { to, bytes } => drop(socket.send_to(&bytes, to).await?),
+                Output::Command(call) if held(&self.loss).as_mut().is_some_and(|loss| loss.takes(&call)) => {
+                    chassis.hears(format!("a command of session {:08x} is lost", call.session));
+                }
+                Output::Command(call) => {
+                    let at = clock::now();
+                    let answer = chassis.carry_out(&call).await;
+                    self.note(at, &call, answer.change);
+                    if let Some(trap) = answer.change.and_then(|_| self.sprung()) {
+                        chassis.hears("the BMC holds an answer back".to_owned());
+                        let _nobody = trap.caught.send(());
+                        // Whoever set the trap has let it go either way.
+                        let _dropped = trap.released.await;
+                    }
+                    responder.respond(call.id, answer.completion, &answer.data);
+                }
+                Output::Served { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The trap, if it closes on this command.
+    fn sprung(&self) -> Option<Trap> {
+        let mut trap = held(&self.trap);
+        match &mut *trap {
+            Some(Trap { pass: pass @ 1.., .. }) => {
+                *pass -= 1;
+                None
+            }
+            set => set.take(),
+        }
+    }
+
+    /// Writes down what was done about a command that came in at that time.
+    fn note(&self, at: Timestamp, call: &Call, change: Option<Change>) {
+        let Some(change) = change else {
+            if call.command == chassis::get_status() {
+                held(&self.deeds).push(Deed { at, session: call.session, what: What::Read });
+            }
+            return;
+        };
+        let mutation = Mutation { at, session: call.session, change };
+        held(&self.deeds).push(check::done(&mutation));
+        let mut mutations = held(&self.mutations);
+        mutations.push(mutation);
+        let mut text = String::new();
+        for Mutation { at, session, change } in &*mutations {
+            // Writing to memory does not fail.
+            let _ = writeln!(text, "{at} {session:08x} {change:?}");
+        }
+        // The lines in memory are those that count.
+        drop(fs::write(&self.log, text));
+    }
+}
+
+fn identity(password: &str, fault: fault::Bmc) -> Result<Identity> {
+    let password = Secret::new(password.as_bytes()).context("the password is too long for a BMC")?;
+    Ok(Identity {
+        guid: *b"simulated bmc 01",
+        users: vec![User { name: USER.into(), password, privilege: Privilege::Administrator }],
+        bmc_key: None,
+        suites: vec![Suite::Three, Suite::Seventeen],
+        slots: SLOTS,
+        closing: if fault == fault::Bmc::ClosesOwnAlone { Closing::Own } else { Closing::Any },
+    })
+}
