@@ -18,6 +18,7 @@ pub mod machine;
 pub mod namespace;
 pub(crate) mod plan;
 pub mod qmp;
+pub mod responder;
 pub mod wait;
 
 use std::fs;
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use self::bmc::{Access, Bmc};
 use self::daemon::Daemon;
-use self::machine::Machine;
+use self::machine::{Behind, Machine};
 use self::namespace::Namespace;
 pub use self::plan::Plan;
 
@@ -143,7 +144,7 @@ impl Rack {
         switch(&self.tag)
     }
 
-    /// A node's BMC.
+    /// A node's BMC, where it is `ipmi_sim`.
     pub fn bmc<'n>(&self, node: &'n Node) -> Bmc<'n> {
         Bmc::of(&node.machine, &node.bmc, Namespace::named(&node.namespace), &self.program)
     }
@@ -167,7 +168,10 @@ impl Rack {
         own.ip(&format!("addr add {}/{} dev bmc0", node.bmc.address, self.services.prefix))?;
         own.ip(&format!("route add default via {}", self.services.oob_address))?;
         node.machine.create()?;
-        self.bmc(node).start()
+        match node.machine.behind {
+            Behind::IpmiSim => self.bmc(node).start(),
+            Behind::Responder => Ok(()),
+        }
     }
 }
 

@@ -12,7 +12,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use integration_tests::{
     mesh::{Api, Mesh, Options},
-    rack::{Node, Plan, Rack, console::Console, machine::Firmware},
+    rack::{
+        Node, Plan, Rack,
+        console::Console,
+        machine::{Behind, Firmware},
+    },
 };
 use proto::{
     api::v1::{CreateNodeRequest, ProvisionNodeRequest},
@@ -88,6 +92,7 @@ impl World {
             state: folder.path().join("rack"),
             program: env!("CARGO_BIN_EXE_virtual-rack").into(),
             nodes: nodes.to_vec(),
+            behind: Behind::IpmiSim,
             memory_mib,
             disk_mib,
         };

@@ -1,17 +1,20 @@
 //! The virtual rack itself, with real firmware and a real IPMI client. Needs root and the packages of `scripts/test`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use integration_tests::check::words;
 use integration_tests::rack::console::Console;
 use integration_tests::rack::daemon::Daemon;
 use integration_tests::rack::fault::{self, Cable, Traffic};
-use integration_tests::rack::machine::Firmware;
+use integration_tests::rack::machine::{Behind, Firmware};
 use integration_tests::rack::namespace::Namespace;
+use integration_tests::rack::responder::Responder;
 use integration_tests::rack::{Node, Plan, Rack, down_by_tag, wait};
 
 /// Ten times what firmware needs on two idle cores.
@@ -21,13 +24,18 @@ const FIRMWARE: Duration = Duration::from_secs(60);
 struct Guarded(Rack);
 
 impl Guarded {
-    /// A rack with one BIOS node, off.
+    /// A rack with one BIOS node behind `ipmi_sim`, off.
     fn up(tag: &str, state: &Path) -> Self {
+        Self::of(tag, state, Behind::IpmiSim)
+    }
+
+    fn of(tag: &str, state: &Path, behind: Behind) -> Self {
         let plan = Plan {
             tag: tag.to_owned(),
             state: state.to_owned(),
             program: env!("CARGO_BIN_EXE_virtual-rack").into(),
             nodes: vec![Firmware::Bios],
+            behind,
             memory_mib: Some(128),
             disk_mib: 64,
         };
@@ -97,7 +105,29 @@ fn a_virtual_rack_comes_up_and_leaves_nothing_behind() {
 #[test]
 fn a_boot_device_set_by_ipmitool_changes_what_the_machine_boots() {
     let state = tempfile::tempdir().unwrap();
-    let rack = Guarded::up("tboot", state.path());
+    boots_what_ipmitool_says(&Guarded::up("tboot", state.path()));
+}
+
+#[test]
+fn a_bmc_of_ours_makes_a_machine_boot_what_ipmitool_says_and_logs_who_said_it() {
+    let state = tempfile::tempdir().unwrap();
+    let rack = Guarded::of("town", state.path(), Behind::Responder);
+    let ours = Responder::begin(rack.node(), Path::new(env!("CARGO_BIN_EXE_virtual-rack"))).unwrap();
+    boots_what_ipmitool_says(&rack);
+    rack.ipmitool("power off");
+    assert_eq!(rack.ipmitool("power status").trim(), "Chassis Power is off");
+    rack.try_ipmitool("labpass", "power cycle").unwrap_err();
+
+    let commands = ours.bmc().mutations();
+    let once = |device: &str| format!("boot {device} Once bios");
+    let told = [once("Pxe"), "power on".into(), "reset".into(), once("Pxe"), "reset".into(), once("Disk")];
+    let told: Vec<String> = told.into_iter().chain(["cycle".into(), "power off".into()]).collect();
+    assert_eq!(commands.iter().map(|command| words(command.change)).collect::<Vec<_>>(), told);
+    let sessions: BTreeSet<u32> = commands.iter().map(|command| command.session).collect();
+    assert_eq!(sessions.len(), commands.len(), "each call of ipmitool is a session of its own");
+}
+
+fn boots_what_ipmitool_says(rack: &Guarded) {
     let disk = File::options().write(true).open(rack.node().machine.path("disk.img")).unwrap();
     disk.write_all_at(SAYS_HELLO, 0).unwrap();
     // What makes it a boot sector.

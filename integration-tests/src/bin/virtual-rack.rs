@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use integration_tests::rack::machine::Behind;
 use integration_tests::rack::{Plan, Rack, chassis, down_by_tag};
 
 const USAGE: &str = "\
@@ -87,6 +88,7 @@ fn up(options: &Options) -> Result<()> {
         state: options.state()?.to_owned(),
         program: std::env::current_exe()?,
         nodes: nodes.split(',').map(str::parse).collect::<Result<_>>()?,
+        behind: Behind::IpmiSim,
         memory_mib: options.memory_mib,
         disk_mib: options.disk_mib.unwrap_or(DISK_MIB),
     })?;

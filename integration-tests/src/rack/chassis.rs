@@ -1,10 +1,10 @@
 //! What a machine's BMC does when its power, its reset line or its boot device is asked for.
 //!
-//! `ipmi_sim` runs a program for it (ipmi_lan(5), `chassis_control`): `get power boot` is answered with lines
+//! A BMC of ours calls it. `ipmi_sim` runs a program for it (ipmi_lan(5), `chassis_control`): `get power boot` is answered with lines
 //! `power:1`, `boot:pxe`; `set power 1 boot pxe …` is carried out.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::daemon::Daemon;
 use super::machine::{BootDevice, Machine, bootindexes};
 use super::qmp::Qmp;
 
-/// What `ipmi_sim` asks for.
+/// What a BMC asks for; in `ipmi_sim`'s words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// `set power 1`
@@ -103,15 +103,11 @@ pub fn asks(words: &[String]) -> Result<Vec<Ask>> {
 /// # Errors
 /// The machine cannot do it, or the words are not known.
 pub fn run(program: &Path, directory: &Path, words: &[String]) -> Result<String> {
-    let chassis = Chassis { machine: Machine::load(directory)?, program };
+    let chassis = Chassis::of(Machine::load(directory)?, program);
     match words.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
         Some(("get", parameters)) => chassis.tell(parameters),
         Some(("set", words)) => {
-            for ask in asks(words)? {
-                for act in decide(ask, chassis.machine.running()?.is_some(), chassis.boot()?)? {
-                    chassis.carry_out(act).with_context(|| format!("{act:?}"))?;
-                }
-            }
+            asks(words)?.into_iter().try_for_each(|ask| chassis.ask(ask))?;
             Ok(String::new())
         }
         Some(("reset-once", [])) => chassis.reset_once().map(|()| String::new()),
@@ -119,9 +115,11 @@ pub fn run(program: &Path, directory: &Path, words: &[String]) -> Result<String>
     }
 }
 
-struct Chassis<'p> {
+/// A machine, as its BMC has it.
+#[derive(Clone, Debug)]
+pub struct Chassis {
     machine: Machine,
-    program: &'p Path,
+    program: PathBuf,
 }
 
 /// SeaBIOS answers a warm reset with a second, real one; the order may be withdrawn only when that has passed too.
@@ -130,12 +128,37 @@ const RESETS_SETTLE: Duration = Duration::from_millis(1500);
 /// A reset is an event within milliseconds, even on a loaded host.
 const RESET_COMES: Duration = Duration::from_secs(10);
 
-impl Chassis<'_> {
+impl Chassis {
+    /// Of this machine, with `program`, which is `virtual-rack`, to run for what must not keep the BMC waiting.
+    pub fn of(machine: Machine, program: &Path) -> Self {
+        Self { machine, program: program.to_owned() }
+    }
+
+    /// Whether the machine has power.
+    ///
+    /// # Errors
+    /// The record of its QEMU can not be read.
+    pub fn is_on(&self) -> Result<bool> {
+        Ok(self.machine.running()?.is_some())
+    }
+
+    /// Does what is asked, and returns when it is done. It takes as long as QEMU takes to start or to end. Call it inside
+    /// the machine's namespace.
+    ///
+    /// # Errors
+    /// The machine can not do it.
+    pub fn ask(&self, ask: Ask) -> Result<()> {
+        for act in decide(ask, self.is_on()?, self.boot()?)? {
+            self.carry_out(act).with_context(|| format!("{act:?}"))?;
+        }
+        Ok(())
+    }
+
     fn tell(&self, parameters: &[String]) -> Result<String> {
         let mut told = String::new();
         for parameter in parameters {
             told += &match parameter.as_str() {
-                "power" => format!("power:{}\n", u8::from(self.machine.running()?.is_some())),
+                "power" => format!("power:{}\n", u8::from(self.is_on()?)),
                 "boot" => format!("boot:{}\n", word_of(self.boot()?)),
                 other => bail!("unknown: {other:?}"),
             };
@@ -160,7 +183,7 @@ impl Chassis<'_> {
             Act::Remember(device) => Ok(fs::write(self.machine.path("boot"), word_of(device))?),
             Act::ResetOnce => {
                 let mut command = Command::new("setsid");
-                command.arg(self.program).arg("chassis").arg(&self.machine.directory).arg("reset-once");
+                command.arg(&self.program).arg("chassis").arg(&self.machine.directory).arg("reset-once");
                 Daemon::spawn(command, &self.machine.path("reset.log"), &self.machine.path("reset.record")).map(drop)
             }
             Act::PressButton => self.monitor()?.execute("system_powerdown", json!({})).map(drop),

@@ -53,6 +53,17 @@ pub enum BootDevice {
     Network,
 }
 
+/// What a machine is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Behind {
+    /// OpenIPMI's `ipmi_sim`, a process, which has the serial line and the in-band interface too.
+    #[default]
+    IpmiSim,
+    /// [`crate::bmc::Bmc`], which lives in the test's process and logs what it does.
+    Responder,
+}
+
 /// Everything that decides how one machine runs; kept as `machine.json` in its directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
@@ -60,6 +71,8 @@ pub struct Machine {
     pub name: String,
     /// BIOS or UEFI.
     pub firmware: Firmware,
+    /// Its BMC's kind.
+    pub behind: Behind,
     /// Of its one network card.
     pub mac: String,
     /// As SMBIOS and the BMC tell it.
@@ -159,10 +172,8 @@ impl Machine {
             format!("-device virtio-net-pci,id=nic0,netdev=net0,mac={mac},bootindex={network}{rom}"),
             format!("-drive if=none,id=disk0,file={},format=raw,cache=unsafe,discard=unmap", file("disk.img")),
             format!("-device virtio-blk-pci,id=vd0,drive=disk0,serial=disk-{name},bootindex={disk}"),
-            format!("-chardev serial,id=ser0,path={},logfile={},logappend=on", file("com1.qemu"), file("console.log")),
+            self.serial_line(),
             "-device isa-serial,chardev=ser0".to_owned(),
-            "-chardev socket,id=ipmi0,host=127.0.0.1,port=9002,reconnect=2".to_owned(),
-            "-device ipmi-bmc-extern,id=bmc0,chardev=ipmi0 -device isa-ipmi-kcs,bmc=bmc0".to_owned(),
             format!("-qmp unix:{},server=on,wait=off -pidfile {}", file("qmp.sock"), file("qemu.pid")),
         ];
         if self.firmware == Firmware::Uefi {
@@ -171,6 +182,19 @@ impl Machine {
         }
         // No path holds a blank: `Plan` refuses them.
         words.iter().flat_map(|words| words.split(' ')).map(str::to_owned).collect()
+    }
+
+    /// What its serial port leads to, and the way to its BMC from inside where that has one.
+    fn serial_line(&self) -> String {
+        let [line, console] = [self.path("com1.qemu"), self.console()].map(|path| path.display().to_string());
+        match self.behind {
+            Behind::IpmiSim => format!(
+                "-chardev serial,id=ser0,path={line},logfile={console},logappend=on \
+                 -chardev socket,id=ipmi0,host=127.0.0.1,port=9002,reconnect=2 \
+                 -device ipmi-bmc-extern,id=bmc0,chardev=ipmi0 -device isa-ipmi-kcs,bmc=bmc0"
+            ),
+            Behind::Responder => format!("-chardev file,id=ser0,path={console},append=on"),
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use super::bmc::Access;
-use super::machine::{Firmware, Machine};
+use super::machine::{Behind, Firmware, Machine};
 use super::{Node, Rack, Services, prefix};
+use crate::bmc::{PASSWORD, PORT, USER};
 
 /// What [`Rack::up`] is to bring up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,10 @@ pub struct Plan {
     pub program: PathBuf,
     /// The machines.
     pub nodes: Vec<Firmware>,
+    /// What they are behind. [`Behind::Responder`]: of BMCs it makes the addresses, and [`Responder`] the rest.
+    ///
+    /// [`Responder`]: super::responder::Responder
+    pub behind: Behind,
     /// Of each machine, in MiB; `None` for what its firmware needs.
     pub memory_mib: Option<u32>,
     /// Of each machine's disk, in MiB.
@@ -79,6 +84,7 @@ impl Plan {
         let name = format!("n{number}");
         let machine = Machine {
             firmware,
+            behind: self.behind,
             mac: format!("52:54:00:01:00:{number:02x}"),
             uuid: format!("4c4c4544-0001-4c41-8042-5254000100{number:02x}"),
             memory_mib: self.memory_mib.unwrap_or_else(|| firmware.memory_mib()),
@@ -91,9 +97,9 @@ impl Plan {
             console: machine.console(),
             bmc: Access {
                 address: Ipv4Addr::new(10, 77, 2, 10 + number),
-                port: 623,
-                user: "admin".to_owned(),
-                password: "labpass".to_owned(),
+                port: PORT,
+                user: USER.to_owned(),
+                password: PASSWORD.to_owned(),
             },
             machine,
         }
