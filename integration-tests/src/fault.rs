@@ -1,6 +1,9 @@
 //! Faults at the moments that matter: a node's owner is killed, or stopped for longer than it may own anything, at a
 //! point of a deploy that a seed draws from those that can be seen from outside.
 
+mod point;
+mod world;
+
 use std::{fmt, fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,9 +16,12 @@ use rustix::process::Signal;
 use service_kit::Host;
 use tokio::time::Instant;
 
+pub use self::{
+    point::{Point, firmware_points, points},
+    world::{Subject, World},
+};
 use crate::{
     check::{self, End, History},
-    lab::{Lab, holds_image},
     mesh::Api,
     rack::daemon::Daemon,
     record::{Recorder, Write},
@@ -23,8 +29,8 @@ use crate::{
 
 /// How long a stopped process stays stopped: longer than T + W, after which it owns nothing (DESIGN §5).
 const STOPPED: Duration = Duration::from_millis(8500);
-/// How long the drawn point may take to come.
-const COMING: Duration = Duration::from_secs(60);
+/// How long the drawn point may take to come: real firmware on a busy host takes minutes.
+const COMING: Duration = Duration::from_secs(180);
 
 /// What happens to the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,69 +40,6 @@ pub enum Fault {
     /// SIGSTOP for longer than T + W, then SIGCONT.
     Stop,
 }
-
-/// A moment of a deploy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Point {
-    /// The n-th write since the deploy was asked for to the key of the node that ends like this.
-    Written(&'static str, usize),
-    /// The n-th journal entry is in the store and has no outcome.
-    Journalled(usize),
-    /// The BMC has carried a command out and has not answered.
-    Unanswered,
-    /// The machine has said this.
-    Said(&'static str),
-}
-
-impl fmt::Display for Point {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Written(key, number) => write!(f, "write {number} of {key}"),
-            Self::Journalled(number) => write!(f, "journal entry {number}"),
-            Self::Unanswered => f.write_str("a command without its answer"),
-            Self::Said(words) => write!(f, "the machine says {words:?}"),
-        }
-    }
-}
-
-/// The points of a deploy at which a service has something to do.
-#[must_use]
-pub const fn points(service: Service) -> &'static [Point] {
-    match service {
-        Service::Power => &[
-            Point::Written("/boot", 1),
-            Point::Journalled(1),
-            Point::Journalled(2),
-            Point::Journalled(3),
-            Point::Journalled(4),
-            Point::Unanswered,
-        ],
-        Service::Pxe => &[
-            Point::Written("/boot", 1),
-            Point::Said("power on"),
-            Point::Said("has 10.77.1."),
-            Point::Said("loader"),
-            Point::Said("script from"),
-            Point::Said("vmlinuz from"),
-        ],
-        Service::Storage => {
-            &[Point::Written("/boot", 1), Point::Said("vmlinuz from"), Point::Said("the agent starts"), AGENT_CALLED]
-        }
-        Service::Inventory => &[Point::Said("the agent starts"), AGENT_CALLED, Point::Written("/inventory", 1)],
-        Service::Scheduler => &[
-            Point::Written("/operation", 1),
-            Point::Written("/life", 1),
-            Point::Written("/boot", 1),
-            Point::Written("/life", 2),
-            Point::Written("/power", 1),
-            AGENT_CALLED,
-            Point::Written("/life", 3),
-            Point::Written("/life", 4),
-        ],
-    }
-}
-
-const AGENT_CALLED: Point = Point::Written("/agent", 1);
 
 /// A number from the environment, to see a case again; else the usual one.
 #[must_use]
@@ -160,28 +103,27 @@ impl fmt::Display for Outcome {
 /// A node does not become active, its disk is not the image, or the checker finds something.
 pub async fn deploy_through(
     api: &mut Api,
-    lab: &Lab,
+    lab: &impl World,
     recorder: &Recorder,
     (service, fault, mut seed): (Service, Fault, u64),
     (image, content): (&str, &[u8]),
     patience: Duration,
 ) -> Result<Outcome> {
-    let nodes: Vec<String> = lab.rack().machines().iter().map(|machine| machine.name.clone()).collect();
-    let node = pick(&mut seed, &nodes).context("no machine")?.clone();
-    let point = *pick(&mut seed, points(service)).context("no point")?;
+    let machine = pick(&mut seed, lab.machines()).context("no machine")?;
+    let point = *pick(&mut seed, &machine.points(service)).context("no point")?;
+    let node = machine.name().to_owned();
     let (from, begun) = (recorder.len(), Instant::now());
-    let trap = (point == Point::Unanswered).then(|| lab.machine(&node).map(|machine| machine.trap(1)));
-    let mut trap = trap.transpose()?;
-    for node in &nodes {
-        api.ask(node, "deploy", image).await?;
+    let mut trap = if let Point::Unanswered(number) = point { Some(machine.trap(number)?) } else { None };
+    for machine in lab.machines() {
+        api.ask(machine.name(), "deploy", image).await?;
     }
     let id: NodeId = api.node(&node).await?.id.parse().map_err(|_| anyhow::anyhow!("{node} has no id"))?;
     match point {
-        Point::Unanswered => {
+        Point::Unanswered(_) => {
             let caught = trap.as_mut().context("no trap")?;
             tokio::time::timeout(COMING, &mut caught.was_caught).await.context("no command")?.context("no BMC")?;
         }
-        Point::Said(words) => lab.machine(&node)?.says(words, COMING).await?,
+        Point::Said(words) => machine.says(words, COMING).await?,
         Point::Journalled(number) => {
             nth(recorder, from, number, |write| is_open(write, service, id)).await?;
         }
@@ -199,8 +141,8 @@ pub async fn deploy_through(
     strike(fault, process)?;
     let outstanding = service != Service::Power || trap.is_some() || is_at_work(recorder, service, id);
     drop(trap);
-    for node in &nodes {
-        api.reach(node, "active", patience).await?;
+    for machine in lab.machines() {
+        api.reach(machine.name(), "active", patience).await?;
     }
     let took = begun.elapsed();
     let takeover = takeover(recorder, hit, service, instance, struck);
@@ -254,7 +196,7 @@ fn is_at_work(recorder: &Recorder, service: Service, node: NodeId) -> bool {
 ///
 /// # Errors
 /// Nobody does.
-pub async fn owner(api: &mut Api, lab: &Lab, service: Service, node: &str) -> Result<(String, InstanceId)> {
+pub async fn owner(api: &mut Api, lab: &impl World, service: Service, node: &str) -> Result<(String, InstanceId)> {
     let owners = api.node(node).await?.owners;
     let owner = owners.iter().find(|owner| owner.service == service.name()).context("nobody owns it")?;
     for number in 1..=9 {
@@ -286,11 +228,11 @@ fn takeover(
 ///
 /// # Errors
 /// The API's.
-pub async fn histories(api: &mut Api, lab: &Lab, recorder: &Recorder) -> Result<Vec<History>> {
+pub async fn histories(api: &mut Api, lab: &impl World, recorder: &Recorder) -> Result<Vec<History>> {
     let mut histories = Vec::new();
-    for machine in lab.rack().machines() {
-        let node = api.node(&machine.name).await?;
-        let id: NodeId = node.id.parse().map_err(|_| anyhow::anyhow!("{} has no id", machine.name))?;
+    for machine in lab.machines() {
+        let node = api.node(machine.name()).await?;
+        let id: NodeId = node.id.parse().map_err(|_| anyhow::anyhow!("{} has no id", machine.name()))?;
         let observed = node.observed.unwrap_or_default();
         histories.push(History {
             node: id,
@@ -302,10 +244,7 @@ pub async fn histories(api: &mut Api, lab: &Lab, recorder: &Recorder) -> Result<
                 ended: domain::generation::Generation::from_number(observed.power_settled_generation),
                 failure: None,
                 wanted: domain::power::Power::On,
-                is: match machine.power() {
-                    wire_ipmi::chassis::Power::On => domain::power::Power::On,
-                    wire_ipmi::chassis::Power::Off => domain::power::Power::Off,
-                },
+                is: machine.power()?,
             }),
         });
     }
@@ -316,9 +255,9 @@ pub async fn histories(api: &mut Api, lab: &Lab, recorder: &Recorder) -> Result<
 ///
 /// # Errors
 /// Names what the checker found.
-pub async fn judge(api: &mut Api, lab: &Lab, recorder: &Recorder, content: &[u8]) -> Result<()> {
-    for machine in lab.rack().machines() {
-        ensure!(holds_image(&machine.disk(), content)?, "the disk of {} is not the image", machine.name);
+pub async fn judge(api: &mut Api, lab: &impl World, recorder: &Recorder, content: &[u8]) -> Result<()> {
+    for machine in lab.machines() {
+        machine.runs(content).await.with_context(|| machine.name().to_owned())?;
     }
     let histories = histories(api, lab, recorder).await?;
     let violations = check::check(&histories);
