@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod collector;
 pub mod etcd;
 pub mod fault;
+pub mod firmware;
 pub mod lab;
 pub mod machine;
 pub mod mesh;

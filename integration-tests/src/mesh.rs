@@ -201,16 +201,24 @@ impl Drop for Mesh {
     }
 }
 
-/// The binary beside the test's own.
+/// The binary `ironmesh` beside the test's own.
 ///
 /// # Errors
 /// It is not built.
 pub fn program() -> Result<PathBuf> {
+    beside("ironmesh")
+}
+
+/// A binary of ours beside the test's own.
+///
+/// # Errors
+/// It is not built.
+pub fn beside(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let profile = own.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent);
-    let program = profile.or_else(|| own.parent()).context("this program is nowhere")?.join("ironmesh");
+    let program = profile.or_else(|| own.parent()).context("this program is nowhere")?.join(name);
     if !program.exists() {
-        bail!("{} is not there: cargo build -p ironmesh", program.display());
+        bail!("{} is not there: cargo build --bin {name}", program.display());
     }
     Ok(program)
 }

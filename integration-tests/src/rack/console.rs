@@ -44,11 +44,17 @@ impl Console {
     /// `patience` is over: the error shows the last lines seen.
     pub fn wait_for(&mut self, text: &str, patience: Duration) -> Result<String> {
         let thing = format!("{text:?} in {}", self.log.display());
-        let found = wait::until(&thing, patience, || {
-            self.follow()?;
-            Ok(self.take(text))
-        });
+        let found = wait::until(&thing, patience, || self.look_for(text));
         found.with_context(|| format!("last seen:\n{}", self.last_lines()))
+    }
+
+    /// The line that holds `text`, if it is written by now. The next look begins after it.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn look_for(&mut self, text: &str) -> Result<Option<String>> {
+        self.follow()?;
+        Ok(self.take(text))
     }
 
     /// The line that holds `text`, if one does; drops it and all before.
@@ -74,7 +80,8 @@ impl Console {
         Ok(())
     }
 
-    fn last_lines(&self) -> String {
+    /// The last lines read and not found, for a failure to show.
+    pub fn last_lines(&self) -> String {
         let lines: Vec<&str> = self.text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default().join("\n")
     }

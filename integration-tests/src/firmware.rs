@@ -1,0 +1,299 @@
+//! A rack of QEMU machines with real firmware and a mesh over it: what tests over real firmware begin with.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use domain::{power::Power, service::Service};
+use proto::{
+    api::v1::{CreateImageRequest, CreateNodeRequest},
+    common::v1::BootMode,
+};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    bmc::Caught,
+    check::Deed,
+    fault::{Point, Subject, World, firmware_points},
+    mesh::{Api, Mesh, Options, beside},
+    rack::{
+        Node, Plan, Rack,
+        chassis::Chassis,
+        console::Console,
+        machine::{Behind, Firmware},
+        responder::Responder,
+    },
+};
+
+/// How long a machine may take for what it does, busy with others (LAB: UEFI alone 53 s; ten times that is enough).
+pub const PATIENCE: Duration = Duration::from_secs(600);
+/// The name of the image that is deployed.
+pub const IMAGE: &str = "image";
+/// What a deployed system says on its console when it is up.
+pub const UP: &str = "IRONMESH-OS up";
+/// How long it may take from active, when it has called home, to saying so.
+const SPEAKS: Duration = Duration::from_secs(60);
+/// Between two looks at a console.
+const LOOK: Duration = Duration::from_millis(20);
+/// Where the image's only partition begins, and the second partition table that ends it, in octets: a config drive
+/// changes both tables (UEFI 2.10 §5.3).
+const PARTITION: usize = 1 << 20;
+const SECOND_TABLE: usize = 33 * 512;
+
+/// All of it. It is taken down when it is dropped.
+#[derive(Debug)]
+pub struct FirmwareLab {
+    // In this order they end.
+    mesh: Mesh,
+    machines: Vec<Machine>,
+    rack: Guard,
+    folder: TempDir,
+}
+
+/// A rack that is taken down however the test ends.
+#[derive(Debug)]
+struct Guard(Rack);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.down() {
+            eprintln!("cannot take the rack down: {error:#}");
+        }
+    }
+}
+
+/// One machine, as tests see it.
+#[derive(Debug)]
+pub struct Machine {
+    node: Node,
+    /// Its BMC, where it is ours.
+    bmc: Option<Responder>,
+    chassis: Chassis,
+}
+
+/// What the machines of a lab are to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machines {
+    /// Their firmware, `n1` first.
+    pub firmware: Vec<Firmware>,
+    /// Their BMCs.
+    pub behind: Behind,
+    /// Of each, in MiB; `None` for what its firmware needs.
+    pub memory_mib: Option<u32>,
+    /// Of each one's disk, in MiB.
+    pub disk_mib: u32,
+}
+
+impl Machines {
+    /// As small as the small image lets them be.
+    #[must_use]
+    pub fn small(firmware: &[Firmware], behind: Behind) -> Self {
+        Self { firmware: firmware.to_vec(), behind, memory_mib: None, disk_mib: 128 }
+    }
+}
+
+impl FirmwareLab {
+    /// Brings up machines that are off, and a mesh over them.
+    ///
+    /// # Errors
+    /// Not root, or a program is missing.
+    pub fn up(tag: &str, machines: Machines, options: Options) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("im-").tempdir()?;
+        let Machines { firmware: nodes, behind, memory_mib, disk_mib } = machines;
+        let (state, program) = (folder.path().join("rack"), beside("virtual-rack")?);
+        let plan = Plan { tag: tag.to_owned(), state, program, nodes, behind, memory_mib, disk_mib };
+        let rack = Guard(Rack::up(&plan)?);
+        let machines = rack.0.nodes.iter().map(|node| Machine::begin(node, &plan.program)).collect::<Result<_>>()?;
+        let images = built("ramdisk")?.parent().context("a folder")?.to_owned();
+        let options = Options { files_from: vec![images], ..options };
+        let mesh = Mesh::up(&rack.0.services, &folder.path().join("mesh"), &options)?;
+        Ok(Self { mesh, machines, rack, folder })
+    }
+
+    /// Does something inside the services' namespace with the mesh's API.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn run<T: Send>(&self, work: impl AsyncFnOnce(Api, &Self) -> Result<T> + Send) -> Result<T> {
+        self.rack.0.services().enter(async || work(self.mesh.api()?, self).await)?
+    }
+
+    /// Registers the ramdisk and this file as [`IMAGE`], and brings all machines to available.
+    ///
+    /// # Errors
+    /// The API's, or a machine does not come there.
+    pub async fn make_available(&self, api: &mut Api, image: &Path) -> Result<()> {
+        register(api, "kernel", "kernel", &built("ramdisk/vmlinuz")?).await?;
+        register(api, "ramdisk", "ramdisk", &built("ramdisk/initrd.img")?).await?;
+        register(api, IMAGE, "disk", image).await?;
+        api.boots_from("kernel", "ramdisk").await?;
+        let lives = self.machines.iter().map(|machine| {
+            let mut api = api.clone();
+            async move {
+                api.nodes.create_node(enrolment(&machine.node)).await?;
+                api.bring(machine.name(), "manage", "", "manageable", PATIENCE).await?;
+                api.bring(machine.name(), "provide", "", "available", PATIENCE).await
+            }
+        });
+        futures::future::try_join_all(lives).await.map(drop)
+    }
+
+    /// The rack.
+    pub fn rack(&self) -> &Rack {
+        &self.rack.0
+    }
+
+    /// Ends everything, and sees that nothing of the mesh is left.
+    ///
+    /// # Errors
+    /// Something is.
+    pub fn down(self) -> Result<()> {
+        self.mesh.down()
+    }
+}
+
+impl World for FirmwareLab {
+    type Machine = Machine;
+
+    fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("mesh")
+    }
+
+    fn machines(&self) -> &[Machine] {
+        &self.machines
+    }
+}
+
+impl Machine {
+    fn begin(node: &Node, program: &Path) -> Result<Self> {
+        let bmc = match node.machine.behind {
+            Behind::IpmiSim => None,
+            Behind::Responder => Some(Responder::begin(node, program)?),
+        };
+        Ok(Self { node: node.clone(), bmc, chassis: Chassis::of(node.machine.clone(), program) })
+    }
+
+    /// The first line with these words in it, when it has come.
+    async fn heard(&self, words: &str, patience: Duration) -> Result<String> {
+        let (mut console, begun) = (Console::open(&self.node.console), Instant::now());
+        loop {
+            if let Some(line) = console.look_for(words)? {
+                return Ok(line);
+            }
+            if begun.elapsed() > patience {
+                let last = console.last_lines();
+                bail!("{} did not say {words:?} within {patience:?}; it said last:\n{last}", self.name());
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+impl Subject for Machine {
+    fn name(&self) -> &str {
+        &self.node.machine.name
+    }
+
+    fn points(&self, service: Service) -> Vec<Point> {
+        let can = |point: &&Point| self.bmc.is_some() || !matches!(point, Point::Unanswered(_));
+        firmware_points(service).iter().filter(can).copied().collect()
+    }
+
+    fn deeds(&self) -> Vec<Deed> {
+        self.bmc.as_ref().map_or_else(Vec::new, |bmc| bmc.bmc().deeds())
+    }
+
+    fn trap(&self, number: usize) -> Result<Caught> {
+        Ok(self.bmc.as_ref().context("ipmi_sim keeps no answer back")?.bmc().trap(number))
+    }
+
+    fn power(&self) -> Result<Power> {
+        Ok(if self.chassis.is_on()? { Power::On } else { Power::Off })
+    }
+
+    async fn says(&self, words: &str, patience: Duration) -> Result<()> {
+        self.heard(words, patience).await.map(drop)
+    }
+
+    async fn runs(&self, image: &[u8]) -> Result<()> {
+        let disk = self.node.machine.path("disk.img");
+        ensure!(holds_partition(&disk, image)?, "the disk is not the image");
+        let firmware = match self.node.machine.firmware {
+            Firmware::Bios => "bios",
+            Firmware::Uefi => "uefi",
+        };
+        let line = self.heard(UP, SPEAKS).await?;
+        let itself = format!(" fw={firmware} host={} ", self.name());
+        ensure!(line.contains(&itself), "the system is not what was deployed, {itself:?}: {line}");
+        Ok(())
+    }
+}
+
+/// A file that scripts/test builds.
+///
+/// # Errors
+/// It is not there.
+pub fn built(name: &str) -> Result<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test").join(name);
+    path.canonicalize().with_context(|| format!("{} is not there; scripts/test builds it", path.display()))
+}
+
+/// What an image of ours is, unpacked.
+///
+/// # Errors
+/// gzip(1) can not unpack it.
+pub fn unpacked(image: &Path) -> Result<Vec<u8>> {
+    let output = Command::new("gzip").arg("-dc").arg(image).output()?;
+    ensure!(output.status.success(), "{}: {}", image.display(), String::from_utf8_lossy(&output.stderr));
+    Ok(output.stdout)
+}
+
+/// Whether a disk begins with the image's boot code, and has its partition.
+fn holds_partition(disk: &Path, image: &[u8]) -> Result<bool> {
+    let content = fs::read(disk).with_context(|| disk.display().to_string())?;
+    let end = image.len().saturating_sub(SECOND_TABLE);
+    let parts = |octets: &[u8]| Some((octets.get(..446)?.to_vec(), octets.get(PARTITION..end)?.to_vec()));
+    Ok(parts(&content).is_some() && parts(&content) == parts(image))
+}
+
+async fn register(api: &mut Api, name: &str, purpose: &str, file: &Path) -> Result<()> {
+    let sum = Command::new("sha256sum").arg(file).output()?;
+    let sum = String::from_utf8(sum.stdout)?;
+    let digest = format!("sha256:{}", sum.split_whitespace().next().context("no digest")?);
+    let request = CreateImageRequest {
+        name: name.to_owned(),
+        url: format!("file://{}", file.display()),
+        digest,
+        encoding: if purpose == "disk" { "gzip".to_owned() } else { String::new() },
+        purpose: purpose.to_owned(),
+        unpacked_size: 0,
+    };
+    api.images.create_image(request).await?;
+    Ok(())
+}
+
+fn enrolment(node: &Node) -> CreateNodeRequest {
+    let boot_mode = match node.machine.firmware {
+        Firmware::Bios => BootMode::Bios,
+        Firmware::Uefi => BootMode::Uefi,
+    };
+    CreateNodeRequest {
+        name: node.machine.name.clone(),
+        bmc_address: format!("{}:{}", node.bmc.address, node.bmc.port),
+        bmc_user: node.bmc.user.clone(),
+        bmc_password: node.bmc.password.clone(),
+        boot_mode: boot_mode.into(),
+        macs: vec![node.machine.mac.clone()],
+        wait_for_life_seconds: 300,
+        ..Default::default()
+    }
+}
