@@ -7,13 +7,14 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use domain::time::Timestamp;
 use service_kit::{Host, clock};
 use tokio::net::UdpSocket;
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use wire_ipmi::chassis;
 use wire_ipmi::responder::machine::{Answer, Change};
 use wire_ipmi::responder::{Call, Closing, Identity, Output, Responder, User};
@@ -30,6 +31,9 @@ pub const USER: &str = "admin";
 pub const PASSWORD: &str = "labpass";
 /// Sessions at once; as few as a cheap BMC has.
 const SLOTS: usize = 4;
+
+/// How long a slow one takes: longer than an entry of the journal arms (DESIGN §5), and than one answer is waited for.
+const SLOW: Duration = Duration::from_millis(2500);
 
 /// What a BMC commands: power, boot device, and whether it lives at all.
 pub(crate) trait Chassis {
@@ -217,6 +221,9 @@ impl Bmc {
                     let at = clock::now();
                     let answer = chassis.carry_out(&call).await;
                     self.note(at, &call, answer.change);
+                    if chassis.fault() == fault::Bmc::Slow && answer.change.is_some() {
+                        sleep(SLOW).await;
+                    }
                     if let Some(trap) = answer.change.and_then(|_| self.sprung()) {
                         chassis.hears("the BMC holds an answer back".to_owned());
                         let _nobody = trap.caught.send(());

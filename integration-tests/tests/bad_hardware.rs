@@ -2,6 +2,7 @@
 //! to do. Needs root and the packages of `scripts/test`; `ironmesh` must be built.
 
 use anyhow::Result;
+use integration_tests::check::words;
 use integration_tests::lab::{IMAGE, Lab, PATIENCE};
 use integration_tests::machine::fault::{Agent, Bmc, Boot};
 use integration_tests::machine::{Faults, Spec, is_blank};
@@ -93,6 +94,22 @@ fn a_bmc_that_is_deaf_or_knows_another_password_is_told_apart() {
             let node = api.bring(node, "manage", "", "manageable", PATIENCE).await?;
             assert_eq!(node.observed.unwrap().last_failure, None);
         }
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_bmc_that_takes_seconds_over_a_command_is_waited_for_and_told_nothing_twice() {
+    let slow = broken(Faults { bmc: Bmc::Slow, ..Faults::default() });
+    let lab = Lab::up("tslow", &[slow], Options::default()).unwrap();
+    lab.run(async |mut api, lab| {
+        provide_all(&api, lab).await?;
+        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        let told = lab.machine("n1")?.mutations();
+        let told: Vec<String> = told.into_iter().map(|mutation| words(mutation.change)).collect();
+        let once = ["boot Pxe Once bios", "power on", "power off", "boot Disk Persistent bios", "power on"];
+        assert_eq!(told, once);
         Ok(())
     })
     .unwrap();

@@ -19,6 +19,8 @@ pub enum Bmc {
     Well,
     /// It answers to nothing.
     Deaf,
+    /// It takes seconds over each command that changes its machine.
+    Slow,
     /// It closes nobody's session but that of who asks. Seen when it starts, and when its password is changed.
     ClosesOwnAlone,
 }

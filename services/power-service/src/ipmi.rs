@@ -223,11 +223,12 @@ impl IpmiSession {
                         if permit.is_some_and(|permit| permit.allows(self.bmc_session)) {
                             sent = true;
                             self.send(&bytes).await;
-                        } else {
+                        } else if !sent {
                             self.session.cancel(Instant::now(), ticket);
-                            let address = self.address.clone();
-                            return Err(if sent { BmcError::Unknown(address) } else { BmcError::NotPermitted });
+                            return Err(BmcError::NotPermitted);
                         }
+                        // Else it is not repeated any more, and its answer is waited for as long as that of a read: a
+                        // slow BMC that was given up after A would be told all of it again, and again be too slow.
                     }
                     Output::Opened { bmc_session, .. } => {
                         self.bmc_session = bmc_session;
