@@ -75,6 +75,9 @@ pub struct Revision<V> {
     /// It was certainly not written before this. None where nothing is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// It was certainly written by then. None where nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
     /// The value; none: deleted.
     pub value: Option<V>,
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use domain::{id::NodeId, service::Service};
+use domain::{id::NodeId, service::Service, time::Timestamp};
 use keyspace::{
     Store,
     key::ROOT,
@@ -17,7 +17,7 @@ use keyspace::{
     watch::{Seen, Watch},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use service_kit::Host;
+use service_kit::{Host, clock};
 use tokio::{sync::watch, time::Instant};
 
 use crate::check::Revision;
@@ -30,6 +30,8 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub struct Write {
     /// When it was heard of.
     pub at: Instant,
+    /// The same by the wall clock.
+    pub heard: Timestamp,
     /// The key.
     pub path: String,
     /// Of the write.
@@ -186,13 +188,14 @@ impl Recorder {
     fn revisions<V: DeserializeOwned>(
         &self,
         suffix: &str,
-        not_before: impl Fn(&V) -> Option<domain::time::Timestamp>,
+        not_before: impl Fn(&V) -> Option<Timestamp>,
     ) -> Vec<Revision<V>> {
         let writes = self.lock();
         let of_key = writes.iter().filter(|write| write.path.ends_with(suffix));
         let revisions = of_key.map(|write| {
             let value: Option<V> = write.read();
-            Revision { revision: write.revision, not_before: value.as_ref().and_then(&not_before), value }
+            let not_before = value.as_ref().and_then(&not_before);
+            Revision { revision: write.revision, not_before, not_after: Some(write.heard), value }
         });
         revisions.collect()
     }
@@ -205,15 +208,15 @@ impl Drop for Recorder {
 }
 
 fn note(writes: &Mutex<Vec<Write>>, seen: Seen, counted: &watch::Sender<usize>) {
-    let at = Instant::now();
-    let written = |pair: Pair| Write { at, path: pair.path, revision: pair.revision, value: Some(pair.value) };
+    let (at, heard) = (Instant::now(), clock::now());
+    let written = |pair: Pair| Write { at, heard, path: pair.path, revision: pair.revision, value: Some(pair.value) };
     let new: Vec<Write> = match seen {
         Seen::Everything { pairs, .. } => pairs.into_iter().map(written).collect(),
         Seen::Changes { changes, .. } => changes
             .into_iter()
             .map(|change| match change {
                 Ok(pair) => written(pair),
-                Err((path, revision)) => Write { at, path, revision, value: None },
+                Err((path, revision)) => Write { at, heard, path, revision, value: None },
             })
             .collect(),
         Seen::Nothing => return,

@@ -48,7 +48,7 @@ struct Named {
     token: Token,
     /// The first revision that names it: later sessions have greater ones.
     opened: i64,
-    /// The first later revision that does not.
+    /// The first later revision that does not, and by when it was written.
     forgotten: Option<(i64, Option<Timestamp>)>,
 }
 
@@ -86,7 +86,7 @@ impl Book {
         for (id, named) in &mut self.sessions {
             let is_named = journal.sessions.iter().any(|session| session.id == *id);
             if !is_named && named.forgotten.is_none() {
-                named.forgotten = Some((revision.revision, revision.not_before));
+                named.forgotten = Some((revision.revision, revision.not_after));
             }
         }
         for session in &journal.sessions {

@@ -626,16 +626,16 @@ impl World {
         let etcd = self.etcd.borrow();
         let (mut claims, mut journal) = (Vec::new(), Vec::new());
         for change in &etcd.history {
-            let not_before = Some(stamp(change.at));
+            let at = Some(stamp(change.at));
             for (key, pair) in &change.pairs {
                 let revision = change.revision;
                 let value = pair.as_ref().map(|pair| &pair.value);
                 if *key == Key::Claim(node) {
                     let value = if let Some(Value::Claim(claim)) = value { Some(claim.clone()) } else { None };
-                    claims.push(Revision { revision, not_before, value });
+                    claims.push(Revision { revision, not_before: at, not_after: at, value });
                 } else if *key == Key::Journal(node) {
                     let value = if let Some(Value::Journal(journal)) = value { Some(journal.clone()) } else { None };
-                    journal.push(Revision { revision, not_before, value });
+                    journal.push(Revision { revision, not_before: at, not_after: at, value });
                 }
             }
         }
