@@ -2,8 +2,10 @@
 //!
 //! It belongs to a machine of any kind; what the machine does about a command is its [`Chassis`]'s affair.
 
-use std::fmt::Write as _;
+mod script;
+
 use std::fs;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,8 +20,9 @@ use tokio::time::{Instant, sleep};
 use wire_ipmi::chassis;
 use wire_ipmi::responder::machine::{Answer, Change};
 use wire_ipmi::responder::{Call, Closing, Identity, Output, Responder, User};
-use wire_ipmi::{MAX_DATAGRAM, Privilege, Secret, Suite, netfn};
+use wire_ipmi::{Completion, MAX_DATAGRAM, Privilege, Secret, Suite, netfn};
 
+pub use self::script::{Habit, Script};
 use crate::check::{self, Deed, What};
 use crate::machine::fault;
 
@@ -59,6 +62,7 @@ pub struct Bmc {
     deeds: Mutex<Vec<Deed>>,
     trap: Mutex<Option<Trap>>,
     loss: Mutex<Option<Loss>>,
+    script: Mutex<Script>,
     log: PathBuf,
 }
 
@@ -134,6 +138,7 @@ impl Bmc {
             deeds: Mutex::default(),
             trap: Mutex::default(),
             loss: Mutex::default(),
+            script: Mutex::default(),
             log,
         }
     }
@@ -175,6 +180,16 @@ impl Bmc {
         has_begun
     }
 
+    /// Goes wrong by this script from now on.
+    pub fn follow(&self, script: Script) {
+        *held(&self.script) = script;
+    }
+
+    /// Whether all that its script has has gone wrong.
+    pub fn is_through(&self) -> bool {
+        held(&self.script).is_over()
+    }
+
     /// From now on everything arrives.
     pub fn find_commands(&self) {
         *held(&self.loss) = None;
@@ -189,6 +204,8 @@ impl Bmc {
             let identity = identity(&password.borrow_and_update(), chassis.fault())?;
             let mut seed = [0; 32];
             getrandom::fill(&mut seed)?;
+            let full = Identity { slots: 0, ..identity.clone() };
+            let mut full: Responder<SocketAddr, Instant> = Responder::new(full, seed);
             let mut responder: Responder<SocketAddr, Instant> = Responder::new(identity, seed);
             loop {
                 let (size, from) = tokio::select! {
@@ -196,11 +213,13 @@ impl Bmc {
                     _ = password.changed() => break,
                     got = socket.recv_from(&mut buffer) => got?,
                 };
-                if chassis.fault() == fault::Bmc::Deaf {
+                if chassis.fault() == fault::Bmc::Deaf || held(&self.script).is_deaf() {
                     continue;
                 }
-                let _malformed = responder.receive(Instant::now(), from, buffer.get(..size).unwrap_or_default());
-                self.answer(&mut chassis, &socket, &mut responder).await?;
+                let datagram = buffer.get(..size).unwrap_or_default();
+                let whose = if held(&self.script).is_full(datagram) { &mut full } else { &mut responder };
+                let _malformed = whose.receive(Instant::now(), from, datagram);
+                self.answer(&mut chassis, &socket, whose).await?;
             }
         }
     }
@@ -213,29 +232,43 @@ impl Bmc {
     ) -> Result<()> {
         while let Some(output) = responder.poll() {
             match output {
-                Output::Send { to, bytes } => drop(socket.send_to(&bytes, to).await?),
+                Output::Send { to, bytes } => {
+                    let leaving = held(&self.script).send(bytes);
+                    for bytes in leaving {
+                        socket.send_to(&bytes, to).await?;
+                    }
+                }
                 Output::Command(call) if held(&self.loss).as_mut().is_some_and(|loss| loss.takes(&call)) => {
                     chassis.hears(format!("a command of session {:08x} is lost", call.session));
                 }
-                Output::Command(call) => {
-                    let at = clock::now();
-                    let answer = chassis.carry_out(&call).await;
-                    self.note(at, &call, answer.change);
-                    if chassis.fault() == fault::Bmc::Slow && answer.change.is_some() {
-                        sleep(SLOW).await;
-                    }
-                    if let Some(trap) = answer.change.and_then(|_| self.sprung()) {
-                        chassis.hears("the BMC holds an answer back".to_owned());
-                        let _nobody = trap.caught.send(());
-                        // Whoever set the trap has let it go either way.
-                        let _dropped = trap.released.await;
-                    }
-                    responder.respond(call.id, answer.completion, &answer.data);
-                }
+                Output::Command(call) => self.obey(chassis, responder, &call).await,
                 Output::Served { .. } => {}
             }
         }
         Ok(())
+    }
+
+    /// Carries a command out and answers it, as far as nothing is wrong with this BMC.
+    async fn obey(&self, chassis: &mut impl Chassis, responder: &mut Responder<SocketAddr, Instant>, call: &Call) {
+        if held(&self.script).lies(&call.command) {
+            return responder.respond(call.id, Completion::OK, &[]);
+        }
+        let at = clock::now();
+        let answer = chassis.carry_out(call).await;
+        self.note(at, call, answer.change);
+        let changed = answer.change.is_some();
+        if changed && held(&self.script).reboots() {
+            return responder.reboot();
+        }
+        let delay = held(&self.script).delay();
+        sleep(if changed && chassis.fault() == fault::Bmc::Slow { SLOW } else { delay }).await;
+        if let Some(trap) = answer.change.and_then(|_| self.sprung()) {
+            chassis.hears("the BMC holds an answer back".to_owned());
+            let _nobody = trap.caught.send(());
+            // Whoever set the trap has let it go either way.
+            let _dropped = trap.released.await;
+        }
+        responder.respond(call.id, answer.completion, &answer.data);
     }
 
     /// The trap, if it closes on this command.
@@ -260,15 +293,11 @@ impl Bmc {
         };
         let mutation = Mutation { at, session: call.session, change };
         held(&self.deeds).push(check::done(&mutation));
-        let mut mutations = held(&self.mutations);
-        mutations.push(mutation);
-        let mut text = String::new();
-        for Mutation { at, session, change } in &*mutations {
-            // Writing to memory does not fail.
-            let _ = writeln!(text, "{at} {session:08x} {change:?}");
-        }
+        let line = format!("{at} {:08x} {change:?}\n", call.session);
+        held(&self.mutations).push(mutation);
+        let log = fs::File::options().create(true).append(true).open(&self.log);
         // The lines in memory are those that count.
-        drop(fs::write(&self.log, text));
+        drop(log.and_then(|mut log| log.write_all(line.as_bytes())));
     }
 }
 

@@ -8,10 +8,13 @@ use std::{fmt, fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use domain::{
+    generation::Generation,
     id::{InstanceId, NodeId},
+    power::Power,
     service::Service,
 };
 use keyspace::value::{Journal, StoredRing};
+use proto::api::v1::Node;
 use rustix::process::Signal;
 use service_kit::Host;
 use tokio::time::Instant;
@@ -21,7 +24,7 @@ pub use self::{
     world::{Subject, World},
 };
 use crate::{
-    check::{self, End, History},
+    check::{self, Deed, End, History},
     mesh::Api,
     rack::daemon::Daemon,
     record::{Recorder, Write},
@@ -232,23 +235,31 @@ pub async fn histories(api: &mut Api, lab: &impl World, recorder: &Recorder) -> 
     let mut histories = Vec::new();
     for machine in lab.machines() {
         let node = api.node(machine.name()).await?;
-        let id: NodeId = node.id.parse().map_err(|_| anyhow::anyhow!("{} has no id", machine.name()))?;
-        let observed = node.observed.unwrap_or_default();
-        histories.push(History {
-            node: id,
-            bmc: machine.deeds(),
-            claims: recorder.claims(Service::Power, id),
-            journal: recorder.journal(Service::Power, id),
-            end: Some(End {
-                asked: domain::generation::Generation::from_number(node.generation),
-                ended: domain::generation::Generation::from_number(observed.power_settled_generation),
-                failure: None,
-                wanted: domain::power::Power::On,
-                is: machine.power()?,
-            }),
-        });
+        histories.push(history(&node, recorder, machine.deeds(), (Power::On, machine.power()?))?);
     }
     Ok(histories)
+}
+
+/// What the checker is to be given of one node: what its BMC did, and where power was wanted and is.
+///
+/// # Errors
+/// It has no id.
+pub fn history(node: &Node, recorder: &Recorder, bmc: Vec<Deed>, (wanted, is): (Power, Power)) -> Result<History> {
+    let id: NodeId = node.id.parse().map_err(|_| anyhow::anyhow!("{} has no id", node.id))?;
+    let ended = node.observed.as_ref().map_or(0, |observed| observed.power_settled_generation);
+    Ok(History {
+        node: id,
+        bmc,
+        claims: recorder.claims(Service::Power, id),
+        journal: recorder.journal(Service::Power, id),
+        end: Some(End {
+            asked: Generation::from_number(node.generation),
+            ended: Generation::from_number(ended),
+            failure: None,
+            wanted,
+            is,
+        }),
+    })
 }
 
 /// Nothing was lost, and nobody acted twice.

@@ -9,6 +9,7 @@ pub mod collector;
 pub mod etcd;
 pub mod fault;
 pub mod firmware;
+pub mod fleet;
 pub mod lab;
 pub mod machine;
 pub mod mesh;

@@ -67,18 +67,30 @@ impl Mesh {
     /// # Errors
     /// The program is not built, or does not come up: then what it said.
     pub fn up(services: &Services, data: &Path, options: &Options) -> Result<Self> {
-        fs::create_dir_all(data).with_context(|| data.display().to_string())?;
-        let place = Namespace::named(&services.namespace);
-        let mut command = place.command(&program()?.display().to_string());
-        command.args(["up", "--data"]).arg(data).args(["--replicas", &options.replicas.to_string()]);
-        command.args(["--schedulers", &options.schedulers.to_string()]);
-        command.args(["--network", &services.interface, "--range", "10.77.1.100-10.77.1.199", "--log", &options.log]);
+        let mut words =
+            ["--network", &services.interface, "--range", "10.77.1.100-10.77.1.199"].map(str::to_owned).to_vec();
         for address in services.addresses.iter().take(options.replicas.into()) {
-            command.args(["--address", &address.to_string()]);
+            words.extend(["--address".to_owned(), address.to_string()]);
         }
         if options.replicas > 1 {
-            command.args(["--server-identifier", &services.server_identifier.to_string()]);
+            words.extend(["--server-identifier".to_owned(), services.server_identifier.to_string()]);
         }
+        Self::begin(Namespace::named(&services.namespace), data, &words, options)
+    }
+
+    /// The same without a provisioning network: everything binds loopback, and machines are not booted.
+    ///
+    /// # Errors
+    /// As [`Self::up`].
+    pub fn up_on_loopback(place: &Namespace, data: &Path, options: &Options) -> Result<Self> {
+        Self::begin(place.clone(), data, &[], options)
+    }
+
+    fn begin(place: Namespace, data: &Path, words: &[String], options: &Options) -> Result<Self> {
+        fs::create_dir_all(data).with_context(|| data.display().to_string())?;
+        let mut command = place.command(&program()?.display().to_string());
+        command.args(["up", "--data"]).arg(data).args(["--replicas", &options.replicas.to_string()]);
+        command.args(["--schedulers", &options.schedulers.to_string(), "--log", &options.log]).args(words);
         for folder in &options.files_from {
             command.arg("--files-from").arg(folder);
         }

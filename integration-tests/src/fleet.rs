@@ -1,0 +1,195 @@
+//! Hundreds of machines in one process: a BMC each, on a loopback address of its own, and power and nothing else behind
+//! it. They do not boot; what is simulated is what a power-service has to do with.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result, ensure};
+use proto::api::v1::CreateNodeRequest;
+use service_kit::Host;
+use tempfile::TempDir;
+use wire_ipmi::chassis::{Control, Power};
+use wire_ipmi::responder::Call;
+use wire_ipmi::responder::machine::{Answer, Change, Machine as Board};
+
+use crate::bmc::{self, Bmc, PASSWORD, USER};
+use crate::check::{Deed, What};
+use crate::mesh::{Api, Mesh, Options};
+use crate::rack::namespace::Namespace;
+use crate::rack::{down_by_tag, prefix};
+
+/// The most machines that the addresses suffice for.
+const MOST: usize = 4000;
+/// Machines of one block of addresses: 127.9.0.1 to 127.9.0.250, then 127.9.1.1.
+const BLOCK: usize = 250;
+
+/// Machines and a mesh over them, in a namespace of their own. It is taken down when it is dropped.
+#[derive(Debug)]
+pub struct Fleet {
+    // In this order they end.
+    mesh: Mesh,
+    machines: Vec<Machine>,
+    host: Host,
+    thread: Option<JoinHandle<Result<()>>>,
+    place: Namespace,
+    tag: String,
+    folder: TempDir,
+}
+
+/// One machine.
+#[derive(Debug)]
+pub struct Machine {
+    /// As `n1`.
+    pub name: String,
+    /// Where its BMC answers.
+    pub address: Ipv4Addr,
+    /// Its BMC.
+    pub bmc: Arc<Bmc>,
+    board: Arc<Mutex<Board>>,
+}
+
+/// What a BMC commands here.
+struct Chassis(Arc<Mutex<Board>>);
+
+impl bmc::Chassis for Chassis {
+    async fn carry_out(&mut self, call: &Call) -> Answer {
+        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = board.answer(call);
+        // Its system heeds the button at once.
+        if answer.change == Some(Change::Power(Control::Soft)) {
+            board.set_power(Power::Off);
+        }
+        answer
+    }
+}
+
+impl Fleet {
+    /// Brings up so many machines, which are off, and a mesh that does not know them.
+    ///
+    /// # Errors
+    /// Not root, or a program is missing.
+    pub fn up(tag: &str, count: usize, options: &Options) -> Result<Self> {
+        ensure!(count <= MOST, "a fleet has at most {MOST} machines");
+        let folder = tempfile::Builder::new().prefix("ironmesh-").tempdir()?;
+        down_by_tag(tag)?;
+        let place = Namespace::named(&format!("{}svc", prefix(tag)));
+        place.create()?;
+        let machines: Vec<_> = (0..count).map(|number| Machine::new(number, folder.path())).collect();
+        let host = Host::default();
+        let served: Vec<_> =
+            machines.iter().map(|machine| (machine.address, machine.bmc.clone(), machine.board.clone())).collect();
+        let inner = host.clone();
+        let thread = place.inhabit("fleet", async move || {
+            for (address, bmc, board) in served {
+                let host = inner.clone();
+                inner.spawn(async move {
+                    if let Err(error) = bmc.serve(Chassis(board), address, host).await {
+                        eprintln!("the BMC at {address}: {error:#}");
+                    }
+                });
+            }
+            inner.stopping().await;
+            Ok(())
+        })?;
+        let mesh = Mesh::up_on_loopback(&place, &folder.path().join("mesh"), options)?;
+        Ok(Self { mesh, machines, host, thread: Some(thread), place, tag: tag.to_owned(), folder })
+    }
+
+    /// Does something where the mesh is, with its API.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn run<T: Send>(&self, work: impl AsyncFnOnce(Api, &Self) -> Result<T> + Send) -> Result<T> {
+        self.place.enter(async || work(self.mesh.api()?, self).await)?
+    }
+
+    /// All machines, `n1` first.
+    #[must_use]
+    pub fn machines(&self) -> &[Machine] {
+        &self.machines
+    }
+
+    /// The mesh.
+    #[must_use]
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// The mesh's folder.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("mesh")
+    }
+
+    /// Writes every command of every BMC with its session and time to one file: what is looked at when something is odd.
+    ///
+    /// # Errors
+    /// It can not be written.
+    pub fn log(&self) -> Result<PathBuf> {
+        let mut text = String::new();
+        for machine in &self.machines {
+            for Deed { at, session, what } in machine.bmc.deeds() {
+                let words = match what {
+                    What::Login => "login".to_owned(),
+                    What::Close => "close".to_owned(),
+                    What::Read => "read".to_owned(),
+                    What::Command { words, .. } => words,
+                };
+                // Writing to memory does not fail.
+                let _ = writeln!(text, "{at} {} {session:08x} {words}", machine.name);
+            }
+        }
+        let path = self.folder.path().join("fleet.log");
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.host.stop();
+        match self.thread.take().map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => eprintln!("the fleet: {error:#}"),
+            Some(Err(_)) => eprintln!("the fleet panicked"),
+        }
+        if let Err(error) = down_by_tag(&self.tag) {
+            eprintln!("the fleet stays up: {error:#}");
+        }
+    }
+}
+
+impl Machine {
+    fn new(number: usize, folder: &Path) -> Self {
+        let octet = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
+        let address = Ipv4Addr::new(127, 9, octet(number / BLOCK), octet(number % BLOCK + 1));
+        let name = format!("n{}", number + 1);
+        let bmc = Bmc::new(PASSWORD, folder.join(format!("{name}.log")));
+        Self { name, address, bmc: Arc::new(bmc), board: Arc::default() }
+    }
+
+    /// Whether it has power.
+    #[must_use]
+    pub fn power(&self) -> Power {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner).power()
+    }
+
+    /// What enrols it under its own name.
+    #[must_use]
+    pub fn enrolment(&self) -> CreateNodeRequest {
+        let [.., block, number] = self.address.octets();
+        CreateNodeRequest {
+            name: self.name.clone(),
+            bmc_address: self.address.to_string(),
+            bmc_user: USER.to_owned(),
+            bmc_password: self.bmc.password(),
+            boot_mode: proto::common::v1::BootMode::Bios.into(),
+            macs: vec![format!("52:54:00:09:{block:02x}:{number:02x}")],
+            ..Default::default()
+        }
+    }
+}
