@@ -1,16 +1,17 @@
 //! Reading and conditional writing, over etcd.
 
+mod change;
+mod reach;
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{Client, GetOptions, Txn, TxnOp, TxnOpResponse};
 use serde::{Serialize, de::DeserializeOwned};
 
-mod reach;
-
-pub(crate) use reach::Line;
-use reach::Reach;
-
+pub use self::change::{Change, Expect};
+pub(crate) use self::reach::Line;
+use self::reach::Reach;
 use crate::{Error, Key, Prefix, key::ROOT};
 
 /// How long one request may take; a client-wide limit would end campaigns and streams too.
@@ -64,116 +65,6 @@ impl Pair {
             revision: pair.mod_revision(),
             created: pair.create_revision(),
         }
-    }
-}
-
-/// What a write expects to find. There is no way to write without saying so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
-    /// Nothing there.
-    Absent,
-    /// What was read at this revision.
-    Revision(i64),
-}
-
-impl Expect {
-    /// What was read, or nothing.
-    #[must_use]
-    pub fn same<V>(read: Option<&Revised<V>>) -> Self {
-        read.map_or(Self::Absent, |read| Self::Revision(read.revision))
-    }
-}
-
-/// Writes that happen together or not at all.
-#[derive(Debug, Default, Clone)]
-pub struct Change {
-    compares: Vec<Compare>,
-    operations: Vec<TxnOp>,
-    octets: usize,
-}
-
-impl Change {
-    /// Nothing yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Only if the key is as expected; it is not written.
-    #[must_use]
-    pub fn expect<V>(mut self, key: &Key<V>, expect: Expect) -> Self {
-        let revision = match expect {
-            Expect::Absent => 0,
-            Expect::Revision(revision) => revision,
-        };
-        self.compares.push(Compare::mod_revision(key.path(), CompareOp::Equal, revision));
-        self
-    }
-
-    /// Only if the key came to be at this revision and is still there.
-    #[must_use]
-    pub fn expect_created<V>(mut self, key: &Key<V>, created: i64) -> Self {
-        self.compares.push(Compare::create_revision(key.path(), CompareOp::Equal, created));
-        self
-    }
-
-    /// Writes the value.
-    ///
-    /// # Errors
-    /// The value can not be written as JSON.
-    pub fn put<V: Serialize>(self, key: &Key<V>, value: &V, expect: Expect) -> Result<Self, Error> {
-        self.put_with(key, value, expect, None)
-    }
-
-    /// Writes the value under a lease.
-    ///
-    /// # Errors
-    /// The value can not be written as JSON.
-    pub fn put_leased<V: Serialize>(self, key: &Key<V>, value: &V, expect: Expect, lease: i64) -> Result<Self, Error> {
-        self.put_with(key, value, expect, Some(PutOptions::new().with_lease(lease)))
-    }
-
-    fn put_with<V: Serialize>(
-        self,
-        key: &Key<V>,
-        value: &V,
-        expect: Expect,
-        options: Option<PutOptions>,
-    ) -> Result<Self, Error> {
-        let json = serde_json::to_vec(value).map_err(|source| Error::Value { key: key.path().to_owned(), source })?;
-        Ok(self.expect(key, expect).push(TxnOp::put(key.path(), json.clone(), options), json.len()))
-    }
-
-    /// Writes the value packed with zstd: for bulky ones.
-    ///
-    /// # Errors
-    /// The value can not be written as JSON.
-    pub fn put_packed<V: Serialize>(self, key: &Key<V>, value: &V, expect: Expect) -> Result<Self, Error> {
-        let wrong = |source| Error::Value { key: key.path().to_owned(), source };
-        let json = serde_json::to_vec(value).map_err(wrong)?;
-        let packed = zstd::bulk::compress(&json, 0).map_err(|why| wrong(serde::ser::Error::custom(why)))?;
-        let octets = packed.len();
-        Ok(self.expect(key, expect).push(TxnOp::put(key.path(), packed, None), octets))
-    }
-
-    /// Deletes the key.
-    #[must_use]
-    pub fn delete<V>(self, key: &Key<V>, expect: Expect) -> Self {
-        let operation = TxnOp::delete(key.path(), None);
-        self.expect(key, expect).push(operation, 0)
-    }
-
-    /// Deletes the key if it is there, whatever its value: only for what nobody else writes while the rest of this
-    /// change's expectations hold.
-    #[must_use]
-    pub fn clear<V>(self, key: &Key<V>) -> Self {
-        self.push(TxnOp::delete(key.path(), None), 0)
-    }
-
-    fn push(mut self, operation: TxnOp, octets: usize) -> Self {
-        self.operations.push(operation);
-        self.octets = self.octets.saturating_add(octets);
-        self
     }
 }
 
