@@ -230,7 +230,7 @@ impl Walk<'_> {
         {
             wrong.push(Violation::SessionForgotten { node, session, revision, command, at });
         }
-        debug_assert!(token.number() > 0, "a claim has a revision");
+        debug_assert!(token.revision() > 0, "a claim has a revision");
     }
 
     /// The earliest entry for this command that is not older than the one that was mapped last; else the latest.

@@ -2,7 +2,7 @@
 
 use domain::{
     failure::{Cause, Failure},
-    generation::{Generation, Order, Token},
+    generation::{Generation, Incarnation, Order, Token},
     time::Timestamp,
     timeline::{Amount, Entry, Mark},
 };
@@ -12,13 +12,15 @@ use crate::common::v1 as wire;
 
 impl From<Order> for wire::Order {
     fn from(order: Order) -> Self {
-        Self { token: order.token.number(), generation: order.generation.number() }
+        let incarnation = order.token.incarnation().number();
+        Self { token: order.token.revision(), generation: order.generation.number(), incarnation }
     }
 }
 
 impl From<wire::Order> for Order {
     fn from(order: wire::Order) -> Self {
-        Self { token: Token::from_number(order.token), generation: Generation::from_number(order.generation) }
+        let token = Token::new(Incarnation::from_number(order.incarnation), order.token);
+        Self { token, generation: Generation::from_number(order.generation) }
     }
 }
 

@@ -35,28 +35,110 @@ impl fmt::Display for Generation {
     }
 }
 
-/// What a claim is worth: the revision at which etcd stored it. A later claim has a greater token.
+/// Which life of a store: one more with each restored backup that was adopted. The first is zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Token(u64);
+pub struct Incarnation(u64);
 
-impl Token {
-    /// As read from the store or a message.
+impl Incarnation {
+    /// As read from a record or a message.
     #[must_use]
     pub const fn from_number(number: u64) -> Self {
         Self(number)
     }
 
-    /// As written to a message.
+    /// As written to a record or a message.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0
+    }
+
+    /// The next one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// Whether it is the first one.
+    #[must_use]
+    pub const fn is_first(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a claim is worth: the revision at which etcd stored it, in one incarnation of the store. A later claim has a
+/// greater token, also after the store went back to a backup and its revisions began again.
+///
+/// As JSON it is a number in the first incarnation, which is what values of before incarnations have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(from = "StoredToken", into = "StoredToken")]
+pub struct Token {
+    // The order of the fields is the order of tokens.
+    incarnation: Incarnation,
+    revision: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredToken {
+    First(u64),
+    Later { incarnation: Incarnation, revision: u64 },
+}
+
+impl From<StoredToken> for Token {
+    fn from(stored: StoredToken) -> Self {
+        match stored {
+            StoredToken::First(revision) => Self::from_number(revision),
+            StoredToken::Later { incarnation, revision } => Self { incarnation, revision },
+        }
+    }
+}
+
+impl From<Token> for StoredToken {
+    fn from(Token { incarnation, revision }: Token) -> Self {
+        if incarnation.is_first() { Self::First(revision) } else { Self::Later { incarnation, revision } }
+    }
+}
+
+impl Token {
+    /// Of a claim that was stored at this revision.
+    #[must_use]
+    pub const fn new(incarnation: Incarnation, revision: u64) -> Self {
+        Self { incarnation, revision }
+    }
+
+    /// Of the store's first incarnation.
+    #[must_use]
+    pub const fn from_number(revision: u64) -> Self {
+        Self::new(Incarnation(0), revision)
+    }
+
+    /// The store's incarnation.
+    #[must_use]
+    pub const fn incarnation(self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The claim's revision.
+    #[must_use]
+    pub const fn revision(self) -> u64 {
+        self.revision
     }
 }
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        if self.incarnation.is_first() {
+            self.revision.fmt(f)
+        } else {
+            write!(f, "{}:{}", self.incarnation, self.revision)
+        }
     }
 }
 
@@ -72,10 +154,18 @@ pub struct Order {
 impl Order {
     /// Whether an instruction with this order may still be obeyed after `highest` was.
     ///
-    /// A token or a generation that is less than the highest one seen is refused; equal ones repeat.
+    /// A token or a generation that is less than the highest one seen is refused; equal ones repeat. Generations are
+    /// compared within one incarnation of the store: a backup that was adopted counts on from what it held.
     #[must_use]
     pub fn obeys(self, highest: Self) -> bool {
-        self.token >= highest.token && self.generation >= highest.generation
+        let is_later = self.token.incarnation > highest.token.incarnation;
+        self.token >= highest.token && (is_later || self.generation >= highest.generation)
+    }
+
+    /// Whether it is an instruction of before `other`: by the store's incarnation, then by its number.
+    #[must_use]
+    pub fn is_before(self, other: Self) -> bool {
+        (self.token.incarnation, self.generation) < (other.token.incarnation, other.generation)
     }
 }
 
@@ -84,7 +174,11 @@ mod tests {
     use super::*;
 
     fn order(token: u64, generation: u64) -> Order {
-        Order { token: Token(token), generation: Generation(generation) }
+        Order { token: Token::from_number(token), generation: Generation(generation) }
+    }
+
+    fn adopted(token: u64, generation: u64) -> Order {
+        Order { token: Token::new(Incarnation(1), token), generation: Generation(generation) }
     }
 
     #[test]
@@ -93,5 +187,24 @@ mod tests {
         assert!(order(8, 3).obeys(order(7, 3)));
         assert!(!order(6, 4).obeys(order(7, 3)));
         assert!(!order(8, 2).obeys(order(7, 3)));
+    }
+
+    #[test]
+    fn after_a_backup_was_adopted_its_instructions_count_and_none_of_before_does() {
+        assert!(adopted(2, 1).obeys(order(7, 3)));
+        assert!(!order(9, 9).obeys(adopted(2, 1)));
+        assert!(!adopted(2, 1).obeys(adopted(2, 2)));
+        assert!(order(7, 3).is_before(adopted(2, 1)) && !adopted(2, 1).is_before(order(7, 3)));
+    }
+
+    #[test]
+    fn a_token_of_the_first_incarnation_is_a_number_as_it_always_was() {
+        let read = |text: &str| serde_json::from_str::<Token>(text).unwrap();
+        for (token, text) in
+            [(Token::from_number(12), "12"), (Token::new(Incarnation(2), 12), r#"{"incarnation":2,"revision":12}"#)]
+        {
+            assert_eq!((serde_json::to_string(&token).unwrap(), read(text)), (text.to_owned(), token));
+        }
+        assert_eq!(Token::new(Incarnation(2), 12).to_string(), "2:12");
     }
 }

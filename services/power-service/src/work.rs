@@ -205,7 +205,7 @@ impl Work {
         {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
             match running.get(&node) {
-                Some(at) if order.generation < at.generation => return Err(Error::Outdated(node)),
+                Some(at) if order.is_before(*at) => return Err(Error::Outdated(node)),
                 // One instruction at a time: a newer one is asked for again, and begins when this one has ended.
                 Some(_) => return Ok(()),
                 None => running.insert(node, order),
