@@ -42,7 +42,7 @@ async fn member(etcd: &Etcd, folder: &Path, rack: RackId) -> Result<Member> {
     let (store, view, host) = (etcd.store().await?, View::default(), Host::default());
     let scope = Scope::Rack(rack);
     let (followed, inner) = (view.clone(), store.clone());
-    host.spawn(async move { followed.follow(inner, vec![scope.root()], None).await });
+    host.spawn(async move { followed.follow(inner, vec![scope.root()], None, std::future::pending()).await });
     let setting = Setting {
         service: Service::Power,
         scope,

@@ -69,7 +69,7 @@ async fn a_watch_has_no_gap_after_a_restart_of_etcd_and_after_compaction() -> Re
     put(&store, 1, Expect::Absent).await?;
     let (view, host) = (View::default(), Host::default());
     let (followed, inner) = (view.clone(), etcd.store().await?);
-    host.spawn(async move { followed.follow(inner, vec![key::ROOT.to_owned()], None).await });
+    host.spawn(async move { followed.follow(inner, vec![key::ROOT.to_owned()], None, std::future::pending()).await });
     let count = |view: &View| view.list(&key::images()).len();
     until("the first image", || count(&view) == 1).await?;
     etcd.kill()?;

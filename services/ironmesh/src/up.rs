@@ -208,7 +208,7 @@ async fn prepare(options: &Options, store: &Store) -> Result<()> {
             Err(error) => return Err(error).context(format!("etcd does not answer at {}", options.etcd.join(", "))),
         }
     }
-    let incarnation = Incarnation { id: uuid::Uuid::new_v4() };
+    let incarnation = Incarnation { id: uuid::Uuid::new_v4(), ..Incarnation::default() };
     unless_there(store.commit(Change::new().put(&key::incarnation(), &incarnation, Expect::Absent)?).await)?;
     let id = RackId::new(uuid::Uuid::new_v4());
     let name = options.rack.clone();

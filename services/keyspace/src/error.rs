@@ -1,5 +1,7 @@
 //! What can go wrong with the store.
 
+use crate::value::WentBack;
+
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -10,6 +12,18 @@ pub enum Error {
         doing: &'static str,
         /// Why, where the client says so.
         source: Option<Box<etcd_client::Error>>,
+    },
+    /// The store is not the one that was known: a backup was restored.
+    #[error(
+        "the store is a restored backup: revision {} was seen and is not in it, it is at {}; look at it, then bring \
+         changes back with: ironmesh store adopt", .0.known, .0.found
+    )]
+    WentBack(WentBack),
+    /// etcd has no space left.
+    #[error("etcd is out of space ({doing}); how to free some says: ironmesh store check")]
+    Full {
+        /// What was being done.
+        doing: &'static str,
     },
     /// etcd answered that it will not.
     #[error("etcd refused ({doing})")]
@@ -52,9 +66,24 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the store as a whole is away, so that it is an island's error rather than this write's.
+    /// Whether the store as a whole is away, or can not be changed, so that it is an island's error rather than this
+    /// write's.
     #[must_use]
     pub const fn is_away(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::WentBack(_) | Self::Full { .. })
+    }
+
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "STORE_AWAY",
+            Self::WentBack(_) => "STORE_RESTORED",
+            Self::Full { .. } => "STORE_FULL",
+            Self::Conflict => "CONFLICT",
+            Self::Refused { .. } | Self::Value { .. } | Self::TooLarge { .. } | Self::Seal(_) | Self::File { .. } => {
+                "STORE"
+            }
+        }
     }
 }

@@ -3,7 +3,10 @@
 //! A key's path is spelled in [`key`] or nowhere; its type decides the type of its value. There are no blind writes:
 //! every write says what it expects to find. Futures are returned, never spawned: the caller owns them.
 
+pub mod care;
+pub mod family;
 pub mod key;
+pub mod lineage;
 pub mod seal;
 pub mod snapshot;
 pub mod store;
@@ -15,6 +18,7 @@ mod error;
 
 pub use error::Error;
 pub use key::{Key, Prefix};
+pub use lineage::{Known, Trouble};
 pub use store::{Change, Expect, Store};
 pub use view::View;
 

@@ -4,15 +4,31 @@ use std::{fs, io::Write as _, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, store::Pair};
+use domain::generation::Incarnation;
+
+use crate::{Error, Known, store::Pair};
+
+/// The file beside the view that says what is known of the store.
+const KNOWN: &str = "store.json";
 
 /// A view at a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Everything up to it is in here.
     pub revision: i64,
+    /// The store's incarnation that it is of.
+    #[serde(default)]
+    pub incarnation: Incarnation,
     /// All pairs.
     pub pairs: Vec<Pair>,
+}
+
+impl Snapshot {
+    /// The last write that is in it.
+    #[must_use]
+    pub fn last(&self) -> Option<&Pair> {
+        self.pairs.iter().max_by_key(|pair| pair.revision)
+    }
 }
 
 /// Writes it, whole or not at all.
@@ -22,13 +38,41 @@ pub struct Snapshot {
 pub fn save(file: &Path, snapshot: &Snapshot) -> Result<(), Error> {
     let wrong = |source| Error::File { path: file.to_owned(), source };
     let json = serde_json::to_vec(snapshot).map_err(|error| wrong(error.into()))?;
-    let packed = zstd::bulk::compress(&json, 0).map_err(wrong)?;
+    write(file, &zstd::bulk::compress(&json, 0).map_err(wrong)?)
+}
+
+/// Notes what is known of the store in a service's folder, whole or not at all.
+///
+/// # Errors
+/// [`Error::File`]
+pub fn note(folder: &Path, known: &Known) -> Result<(), Error> {
+    let file = folder.join(KNOWN);
+    let json = serde_json::to_vec(known).map_err(|error| Error::File { path: file.clone(), source: error.into() })?;
+    write(&file, &json)
+}
+
+/// What was noted in a service's folder; none where nothing was.
+///
+/// # Errors
+/// [`Error::File`]: it is there and can not be used.
+pub fn noted(folder: &Path) -> Result<Option<Known>, Error> {
+    let file = folder.join(KNOWN);
+    let wrong = |source| Error::File { path: file.clone(), source };
+    if !file.exists() {
+        return Ok(None);
+    }
+    let json = fs::read(&file).map_err(wrong)?;
+    serde_json::from_slice(&json).map(Some).map_err(|error| wrong(error.into()))
+}
+
+fn write(file: &Path, content: &[u8]) -> Result<(), Error> {
+    let wrong = |source| Error::File { path: file.to_owned(), source };
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).map_err(wrong)?;
     }
     let new = file.with_extension("new");
     let mut out = fs::File::create(&new).map_err(wrong)?;
-    out.write_all(&packed).and_then(|()| out.sync_all()).map_err(wrong)?;
+    out.write_all(content).and_then(|()| out.sync_all()).map_err(wrong)?;
     fs::rename(&new, file).map_err(wrong)
 }
 
@@ -56,7 +100,7 @@ mod tests {
         let file = folder.path().join("deep/view.zst");
         assert_eq!(load(&file).unwrap(), None);
         let pairs = vec![Pair { path: "/a".to_owned(), value: b"{}".to_vec(), revision: 3, created: 2 }];
-        let snapshot = Snapshot { revision: 9, pairs };
+        let snapshot = Snapshot { revision: 9, incarnation: Incarnation::from_number(1), pairs };
         save(&file, &snapshot).unwrap();
         assert_eq!(load(&file).unwrap(), Some(snapshot));
     }

@@ -1,18 +1,27 @@
 //! Reading and conditional writing, over etcd.
 
 mod change;
+mod look;
+mod pair;
 mod reach;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use etcd_client::{Client, GetOptions, Txn, TxnOp, TxnOpResponse};
-use serde::{Serialize, de::DeserializeOwned};
+use etcd_client::{Client, GetOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse, TxnResponse};
+use serde::de::DeserializeOwned;
 
-pub use self::change::{Change, Expect};
 pub(crate) use self::reach::Line;
 use self::reach::Reach;
-use crate::{Error, Key, Prefix, key::ROOT};
+pub use self::{
+    change::{Change, Expect},
+    pair::{Pair, Revised},
+};
+use crate::{
+    Error, Key, Prefix,
+    key::ROOT,
+    lineage::{Guard, Known, Trouble},
+};
 
 /// How long one request may take; a client-wide limit would end campaigns and streams too.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,55 +32,16 @@ const MOST_OPERATIONS: usize = 120;
 /// The most octets of one change; etcd takes 1.5 MiB.
 const MOST_OCTETS: usize = 1 << 20;
 
-/// A value with what conditional writes need to know of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revised<V> {
-    /// The value.
-    pub value: V,
-    /// The revision at which it was last written.
-    pub revision: i64,
-    /// The revision at which it came to be.
-    pub created: i64,
-}
-
-/// A pair as etcd has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct Pair {
-    /// The key's path.
-    pub path: String,
-    /// JSON, usually.
-    pub value: Vec<u8>,
-    /// The revision at which it was last written.
-    pub revision: i64,
-    /// The revision at which it came to be.
-    pub created: i64,
-}
-
-impl Pair {
-    /// Reads the value as what its key says.
-    ///
-    /// # Errors
-    /// [`Error::Value`]
-    pub fn read<V: DeserializeOwned>(&self) -> Result<Revised<V>, Error> {
-        let value =
-            serde_json::from_slice(&self.value).map_err(|source| Error::Value { key: self.path.clone(), source })?;
-        Ok(Revised { value, revision: self.revision, created: self.created })
-    }
-
-    pub(crate) fn from_etcd(pair: &etcd_client::KeyValue) -> Self {
-        Self {
-            path: String::from_utf8_lossy(pair.key()).into_owned(),
-            value: pair.value().to_vec(),
-            revision: pair.mod_revision(),
-            created: pair.create_revision(),
-        }
-    }
-}
+/// Keys of one page of a list.
+const PAGE: i64 = 1000;
+/// The largest page that is taken; the gRPC library's own limit of 4 MiB is less than a list may be.
+const LARGEST_PAGE: usize = 1 << 30;
 
 /// How etcd is reached. Clones share the connection.
 #[derive(Clone)]
 pub struct Store {
     reach: Arc<ArcSwap<Reach>>,
+    pub(crate) guard: Arc<Guard>,
 }
 
 impl std::fmt::Debug for Store {
@@ -97,7 +67,8 @@ impl Store {
     /// # Errors
     /// An address can not be read, or the certificates can not be used.
     pub async fn connect(members: &[String], pem: Pem<'_>) -> Result<Self, Error> {
-        Ok(Self { reach: Arc::new(ArcSwap::from_pointee(Reach::prepare(members, pem).await?)) })
+        let reach = Reach::prepare(members, pem).await?;
+        Ok(Self { reach: Arc::new(ArcSwap::from_pointee(reach)), guard: Arc::default() })
     }
 
     /// Reaches these members with these certificates from now on, for all clones. What is under way goes on as it began.
@@ -120,7 +91,7 @@ impl Store {
         Ok(())
     }
 
-    fn reach(&self) -> Arc<Reach> {
+    pub(crate) fn reach(&self) -> Arc<Reach> {
         self.reach.load_full()
     }
 
@@ -148,9 +119,11 @@ impl Store {
         pair.read().map(Some)
     }
 
-    async fn get_pair(&self, path: &str) -> Result<Option<Pair>, Error> {
-        let response = self.read("reading", async |mut client: Client| client.get(path, None).await);
-        Ok(response.await?.kvs().first().map(Pair::from_etcd))
+    pub(crate) async fn get_pair(&self, path: &str) -> Result<Option<Pair>, Error> {
+        let least = self.guard.highest();
+        let response = self.read("reading", async |mut client: Client| client.get(path, None).await).await?;
+        self.answered(response.header(), least)?;
+        Ok(response.kvs().first().map(Pair::from_etcd))
     }
 
     /// Everything under a prefix, and the revision that it stood at.
@@ -158,11 +131,26 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn list_pairs(&self, prefix: &str) -> Result<(Vec<Pair>, i64), Error> {
-        let all = || Some(GetOptions::new().with_prefix());
-        let response = self.read("listing", async |mut client: Client| client.get(prefix, all()).await);
-        let response = response.await?;
-        let revision = response.header().map_or(0, etcd_client::ResponseHeader::revision);
-        Ok((response.kvs().iter().map(Pair::from_etcd).collect(), revision))
+        let (mut pairs, mut at, mut from) = (Vec::new(), None, prefix.as_bytes().to_vec());
+        let end = GetOptions::new().with_range(end_of(prefix)).with_limit(PAGE);
+        loop {
+            let least = self.guard.highest();
+            // Every page is of the revision of the first one.
+            let options = at.map_or_else(|| end.clone(), |revision| end.clone().with_revision(revision));
+            let page = async |client: Client| {
+                let mut client = client.kv_client().max_decoding_message_size(LARGEST_PAGE);
+                client.get(from.clone(), Some(options.clone())).await
+            };
+            let response = self.read("listing", page).await?;
+            let revision = self.answered(response.header(), least)?;
+            let revision = *at.get_or_insert(revision);
+            pairs.extend(response.kvs().iter().map(Pair::from_etcd));
+            match response.kvs().last() {
+                // The next key is the smallest one after the last.
+                Some(last) if response.more() => from = [last.key(), &[0]].concat(),
+                Some(_) | None => return Ok((pairs, revision)),
+            }
+        }
     }
 
     /// All values under a prefix.
@@ -184,12 +172,66 @@ impl Store {
         if operations.len() > MOST_OPERATIONS || octets > MOST_OCTETS {
             return Err(Error::TooLarge { operations: operations.len(), octets });
         }
-        let txn = Txn::new().when(compares).and_then(operations);
-        let response = self.ask("writing", async |mut client| client.txn(txn).await).await?;
+        let (response, revision) = self.write(Txn::new().when(compares).and_then(operations)).await?;
         if !response.succeeded() {
             return Err(Error::Conflict);
         }
-        Ok(response.header().map_or(0, etcd_client::ResponseHeader::revision))
+        Ok(revision)
+    }
+
+    /// A write that was done in a store that went back counts as not done: nobody acts on it.
+    async fn write(&self, transaction: Txn) -> Result<(TxnResponse, i64), Error> {
+        self.look_first().await?;
+        let least = self.guard.highest();
+        let response = match self.ask("writing", async |mut client| client.txn(transaction).await).await {
+            Err(error @ Error::Full { .. }) => {
+                self.guard.is_full();
+                return Err(error);
+            }
+            outcome => outcome?,
+        };
+        // What was written is newer than all that was seen when it was asked for.
+        let least = if response.succeeded() { least.saturating_add(1) } else { least };
+        let revision = self.answered(response.header(), least)?;
+        if response.succeeded() {
+            self.guard.has_space();
+        }
+        Ok((response, revision))
+    }
+
+    /// Nothing is written to a store that went back, and nothing to one that may have.
+    async fn look_first(&self) -> Result<(), Error> {
+        self.guard.check()?;
+        if self.guard.is_doubted() { Box::pin(self.look()).await.map(drop) } else { Ok(()) }
+    }
+
+    fn answered(&self, header: Option<&ResponseHeader>, least: i64) -> Result<i64, Error> {
+        let Some(header) = header else { return Ok(0) };
+        self.guard.answered(header.cluster_id(), header.revision(), least)?;
+        Ok(header.revision())
+    }
+
+    /// What is wrong with the store although it answers.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.guard.trouble()
+    }
+
+    /// Whether an answer belied what was known.
+    pub(crate) fn went_back(&self) -> bool {
+        matches!(self.trouble(), Some(Trouble::WentBack(_)))
+    }
+
+    /// What is known of the store; none before it was first read or [`Self::expect`]ed.
+    #[must_use]
+    pub fn known(&self) -> Option<Known> {
+        self.guard.known()
+    }
+
+    /// Begins with what was known of the store when it was last seen: an answer that belies it is
+    /// [`Error::WentBack`].
+    pub fn expect(&self, known: Known) {
+        self.guard.begin(known);
     }
 
     /// Makes a change, and where its expectations do not hold says what the first of these keys is instead.
@@ -203,9 +245,9 @@ impl Store {
     ) -> Result<Result<i64, Option<Revised<V>>>, Error> {
         let txn =
             Txn::new().when(change.compares).and_then(change.operations).or_else([TxnOp::get(otherwise.path(), None)]);
-        let response = self.ask("writing", async |mut client| client.txn(txn).await).await?;
+        let (response, revision) = self.write(txn).await?;
         if response.succeeded() {
-            return Ok(Ok(response.header().map_or(0, etcd_client::ResponseHeader::revision)));
+            return Ok(Ok(revision));
         }
         let found = response.op_responses().into_iter().find_map(|answer| {
             if let TxnOpResponse::Get(got) = answer { got.kvs().first().map(Pair::from_etcd) } else { None }
@@ -218,7 +260,14 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn grant(&self, seconds: i64) -> Result<i64, Error> {
-        Ok(self.ask("asking for a lease", async |mut client| client.lease_grant(seconds, None).await).await?.id())
+        self.look_first().await?;
+        match self.ask("asking for a lease", async |mut client| client.lease_grant(seconds, None).await).await {
+            Err(error @ Error::Full { .. }) => {
+                self.guard.is_full();
+                Err(error)
+            }
+            granted => Ok(granted?.id()),
+        }
     }
 
     /// The lease that a key is under; 0 or none: it is under no lease, or not there.
@@ -253,7 +302,7 @@ impl Store {
         self.reach().ask("keeping a lease alive", patience, keeping).await
     }
 
-    async fn ask<T, F>(&self, doing: &'static str, request: impl FnOnce(Client) -> F) -> Result<T, Error>
+    pub(crate) async fn ask<T, F>(&self, doing: &'static str, request: impl FnOnce(Client) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
@@ -275,8 +324,26 @@ impl Store {
     }
 }
 
+/// The smallest key that does not begin with this prefix, which ends with a slash or another character below 255.
+fn end_of(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last = last.saturating_add(1);
+    }
+    end
+}
+
+/// etcd's words for its alarm NOSPACE, and for a write that would raise it.
+const NO_SPACE: &str = "database space exceeded";
+
 fn judge(doing: &'static str, source: etcd_client::Error) -> Error {
     use tonic::Code;
+    if let etcd_client::Error::GRpcStatus(status) = &source
+        && status.code() == Code::ResourceExhausted
+        && status.message().contains(NO_SPACE)
+    {
+        return Error::Full { doing };
+    }
     let answered = if let etcd_client::Error::GRpcStatus(status) = &source { Some(status.code()) } else { None };
     let away = answered.is_none_or(|code| {
         [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown, Code::ResourceExhausted]

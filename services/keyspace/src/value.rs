@@ -9,6 +9,7 @@ mod seen;
 pub use boot::{BootDecision, BootFile, Work};
 pub use mesh::{
     Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, Session, StoredRing,
+    WentBack,
 };
 pub use node::{Bmc, ConfigDrive, Deployment, History, Holder, Intent, Life, Operation, PastBoot, Port};
 pub use rack::{Network, Rack, UnknownMac};

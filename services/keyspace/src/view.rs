@@ -1,7 +1,10 @@
 //! A watch-fed copy of a part of the store, in memory: reads come from here.
 //!
 //! It never goes back: a change is taken only when it is newer than what is known of its key. What it was last told,
-//! and when, is known to whoever must decide whether it is fresh enough.
+//! and when, is known to whoever must decide whether it is fresh enough. A store that went back is not followed; once
+//! somebody adopted it, the view is built anew.
+
+mod disk;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,8 +19,9 @@ use tokio::{
     time::Instant,
 };
 
+use self::disk::Disk;
 use crate::{
-    Error, Key, Prefix, Store,
+    Error, Key, Prefix, Store, key,
     snapshot::{self, Snapshot},
     store::{Pair, Revised},
     watch::{Seen, Watch},
@@ -27,8 +31,8 @@ use crate::{
 const LAG: usize = 4096;
 /// How long after etcd went away it is tried again.
 const AGAIN: Duration = Duration::from_millis(300);
-/// How often the copy on disk is renewed, when something changed.
-const SAVE: Duration = Duration::from_secs(5);
+/// How often a store that went back is looked at, whether it was adopted.
+const ADOPTED: Duration = Duration::from_secs(1);
 
 /// What happened to the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct Freshness {
     pub revision: i64,
     /// When etcd last said something, on tokio's clock; none: only the disk did.
     pub heard: Option<Instant>,
+    /// How often it was built anew from a store that went back and was adopted: revisions of before count for nothing.
+    pub anew: u32,
 }
 
 /// The copy. Clones are the same.
@@ -61,7 +67,7 @@ impl Default for View {
         Self {
             pairs: Arc::default(),
             news: broadcast::Sender::new(LAG),
-            freshness: Arc::new(watch::Sender::new(Freshness { revision: 0, heard: None })),
+            freshness: Arc::new(watch::Sender::new(Freshness { revision: 0, heard: None, anew: 0 })),
         }
     }
 }
@@ -124,48 +130,67 @@ impl View {
         self.freshness.subscribe()
     }
 
-    /// Waits until everything up to a revision under its first prefix is in it. Safe to drop at any await and call again.
+    /// Waits until everything up to a revision under its first prefix is in it, or will never be: the view was built
+    /// anew. Safe to drop at any await and call again.
     pub async fn reaches(&self, revision: i64) {
         let mut freshness = self.freshness.subscribe();
+        let anew = freshness.borrow().anew;
         // The sender lives as long as this view.
-        let _ = freshness.wait_for(|freshness| freshness.revision >= revision).await;
+        let _ = freshness.wait_for(|freshness| freshness.revision >= revision || freshness.anew != anew).await;
     }
 
-    /// Keeps the copy up with the store until the future is dropped; saves it to `file` now and then.
-    pub async fn follow(&self, store: Store, prefixes: Vec<String>, file: Option<std::path::PathBuf>) {
-        let mut watch = Watch::new(store, prefixes);
-        let (mut saved, mut saved_at) = (0, Instant::now());
-        loop {
-            match watch.next().await {
-                Ok(seen) => self.apply(seen),
-                Err(error) => {
-                    tracing::warn!(error = %crate::error_chain(&error), "the store is away");
-                    tokio::time::sleep(AGAIN).await;
+    /// Keeps the copy up with the store until `end`; saves it to `file`, and what is known of the store beside it, now
+    /// and then and at the end. After a crash what is known on disk is up to 5 s older than what was seen: a store
+    /// that went back no further than that may then pass for the one that was known.
+    pub async fn follow(
+        &self,
+        store: Store,
+        prefixes: Vec<String>,
+        file: Option<std::path::PathBuf>,
+        end: impl Future<Output = ()>,
+    ) {
+        let mut watch = Watch::new(store.clone(), prefixes);
+        let mut told = String::new();
+        let mut disk = Disk::new(file);
+        let following = async {
+            loop {
+                match watch.next().await {
+                    Ok(seen) => {
+                        let anew = matches!(seen, Seen::Anew { .. });
+                        self.apply(seen);
+                        disk.keep(self, &store, anew);
+                    }
+                    Err(error) => {
+                        let text = crate::error_chain(&error);
+                        let is_lasting = matches!(error, Error::WentBack(_));
+                        if !is_lasting || text != told {
+                            tracing::warn!(error = text, "the store can not be followed");
+                        }
+                        told = text;
+                        tokio::time::sleep(if is_lasting { ADOPTED } else { AGAIN }).await;
+                    }
                 }
             }
-            let revision = self.freshness().revision;
-            if let Some(file) = &file
-                && revision > saved
-                && saved_at.elapsed() >= SAVE
-            {
-                (saved, saved_at) = (revision, Instant::now());
-                if let Err(error) = snapshot::save(file, &self.snapshot()) {
-                    tracing::warn!(%error, "cannot keep the view on disk");
-                }
-            }
+        };
+        tokio::select! {
+            () = following => {}
+            () = end => {}
         }
+        disk.keep(self, &store, true);
     }
 
     /// All of it.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { revision: self.freshness().revision, pairs: self.read().values().cloned().collect() }
+        let incarnation = self.get(&key::incarnation()).map(|read| read.value.number).unwrap_or_default();
+        Snapshot { revision: self.freshness().revision, incarnation, pairs: self.read().values().cloned().collect() }
     }
 
     fn apply(&self, seen: Seen) {
         let now = Some(Instant::now());
         match seen {
             Seen::Everything { pairs, lowest, revision } => self.replace(pairs, lowest, revision, now),
+            Seen::Anew { pairs, revision } => self.build_anew(pairs, revision, now),
             Seen::Nothing => self.fresh(0, now),
             Seen::Changes { changes, revision } => {
                 let paths = self.change(changes);
@@ -176,6 +201,16 @@ impl View {
                 }
             }
         }
+    }
+
+    fn build_anew(&self, new: Vec<Pair>, revision: i64, heard: Option<Instant>) {
+        tracing::warn!(revision, "the store went back and was adopted: building the view anew");
+        *self.pairs.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            new.into_iter().map(|pair| (pair.path.clone(), pair)).collect();
+        self.freshness.send_modify(|freshness| {
+            *freshness = Freshness { revision, heard, anew: freshness.anew.saturating_add(1) };
+        });
+        let _ = self.news.send(News::Everything);
     }
 
     fn change(&self, changes: Vec<Result<Pair, (String, i64)>>) -> Vec<String> {
@@ -249,25 +284,35 @@ impl Subscription {
     }
 }
 
-/// A view of some prefixes that is first read, from the store or, where that is away, from disk.
+/// A view of some prefixes that is first read, from the store or, where that is away or went back, from disk.
 ///
 /// # Errors
 /// The store is away and nothing is on disk.
 pub async fn open(store: &Store, prefixes: &[String], file: &std::path::Path) -> Result<View, Error> {
+    let snapshot = snapshot::load(file).unwrap_or_default();
+    let incarnation = store.known().map(|known| known.incarnation.number);
+    let last = snapshot.as_ref().filter(|snapshot| Some(snapshot.incarnation) == incarnation).and_then(Snapshot::last);
+    if let Some(last) = last {
+        store.guard.saw(last);
+    }
     let mut watch = Watch::new(store.clone(), prefixes.to_vec());
     match watch.next().await {
+        Ok(Seen::Anew { pairs, revision }) => {
+            let view = View::default();
+            view.replace(pairs, revision, revision, Some(Instant::now()));
+            Ok(view)
+        }
         Ok(seen) => {
             let view = View::default();
             view.apply(seen);
             Ok(view)
         }
-        Err(away) => match snapshot::load(file) {
-            Ok(Some(snapshot)) => {
-                tracing::warn!(revision = snapshot.revision, "the store is away: beginning with the view on disk");
-                Ok(View::from_snapshot(snapshot))
-            }
-            Ok(None) | Err(_) => Err(away),
-        },
+        Err(away) => {
+            let Some(snapshot) = snapshot else { return Err(away) };
+            let (error, revision) = (crate::error_chain(&away), snapshot.revision);
+            tracing::warn!(error, revision, "beginning with the view on disk");
+            Ok(View::from_snapshot(snapshot))
+        }
     }
 }
 
@@ -300,6 +345,20 @@ mod tests {
         view.apply(Seen::Everything { pairs: vec![], lowest: 5, revision: 5 });
         view.apply(Seen::Changes { changes: vec![Ok(pair("/other", 9))], revision: None });
         assert_eq!((paths(&view), view.freshness().revision), (vec!["/other".to_owned()], 5));
+    }
+
+    #[tokio::test]
+    async fn a_view_that_is_built_anew_forgets_what_was_newer_and_nobody_waits_for_it() {
+        let view = View::default();
+        view.apply(Seen::Everything { pairs: vec![pair("/a", 5), pair("/b", 9)], lowest: 9, revision: 9 });
+        let mut news = view.subscribe();
+        let waiting = view.reaches(20);
+        let building = async { view.apply(Seen::Anew { pairs: vec![pair("/a", 3)], revision: 4 }) };
+        tokio::join!(waiting, building);
+        assert_eq!((paths(&view), view.freshness().revision), (vec!["/a".to_owned()], 4));
+        assert_eq!(news.next().await, Some(News::Everything));
+        view.apply(Seen::Changes { changes: vec![Ok(pair("/c", 5))], revision: Some(5) });
+        assert_eq!(paths(&view), ["/a", "/c"]);
     }
 
     #[tokio::test]

@@ -5,8 +5,9 @@ use std::time::Duration;
 use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
 
 use crate::{
-    Error, Store,
+    Error, Store, key,
     store::{Line, Pair},
+    value::Incarnation,
 };
 
 /// How long the stream may be silent before it is asked whether it lives.
@@ -23,6 +24,13 @@ pub enum Seen {
         pairs: Vec<Pair>,
         /// What was written later than this was not seen under every prefix.
         lowest: i64,
+        /// The revision at which the first prefix was listed.
+        revision: i64,
+    },
+    /// All there is in a store that went back and was adopted: what was known before counts for nothing.
+    Anew {
+        /// All pairs.
+        pairs: Vec<Pair>,
         /// The revision at which the first prefix was listed.
         revision: i64,
     },
@@ -46,6 +54,8 @@ pub struct Watch {
     /// Per prefix, the last revision that is wholly seen; none: list first.
     revisions: Option<Vec<i64>>,
     live: Option<Live>,
+    /// The store was adopted, and nobody was told yet.
+    anew: bool,
 }
 
 struct Live {
@@ -69,32 +79,36 @@ impl Watch {
     /// Follows these prefixes, from a list on.
     #[must_use]
     pub fn new(store: Store, prefixes: Vec<String>) -> Self {
-        Self { store, prefixes, revisions: None, live: None }
+        Self { store, prefixes, revisions: None, live: None, anew: false }
     }
 
     /// The next thing seen. An error means that etcd is away for now; call again after a pause, and nothing is missed.
     /// *Not* safe to drop half-way: what was received would be lost; run it in a task of its own.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]
+    /// [`Error::Unavailable`]; [`Error::WentBack`]: not before the store is adopted.
     pub async fn next(&mut self) -> Result<Seen, Error> {
         let outcome = self.step().await;
-        if outcome.is_err()
-            && let Some(live) = self.live.take()
-        {
-            live.line.hangs();
+        if outcome.is_err() {
+            self.store.guard.doubt();
+            if let Some(live) = self.live.take() {
+                live.line.hangs();
+            }
         }
         outcome
     }
 
     async fn step(&mut self) -> Result<Seen, Error> {
-        let Some(revisions) = &mut self.revisions else { return self.list().await };
         loop {
             // One that is cut off from the others answers whoever asks whether it lives, and never hears of a change:
             // what requests find of it holds for the watch, too.
+            if self.live.as_ref().is_none_or(|live| live.line.is_left()) || self.store.went_back() {
+                self.look().await?;
+            }
+            let Some(revisions) = &mut self.revisions else { return self.list().await };
             let live = match &mut self.live {
-                Some(live) if !live.line.is_left() => live,
-                other => other.insert(open(&self.store, &self.prefixes, revisions).await?),
+                Some(live) => live,
+                none => none.insert(open(&self.store, &self.prefixes, revisions).await?),
             };
             let message = live.message().await?;
             if message.canceled() {
@@ -107,7 +121,15 @@ impl Watch {
                 live.ids.push(message.watch_id());
                 continue;
             }
+            if let Some(header) = message.header() {
+                self.store.guard.heard(header.revision());
+            }
             let changes: Vec<_> = message.events().iter().filter_map(change).collect();
+            if changes.iter().flatten().any(|pair| is_adopted(&self.store, pair)) {
+                self.look().await?;
+                return self.list().await;
+            }
+            changes.iter().flatten().for_each(|pair| self.store.guard.saw(pair));
             let Some(last) = changes.iter().map(revision_of).max() else {
                 // The header's revision is no promise: before etcd 3.4.25 and 3.5.8 an answer to a progress request
                 // overtakes events (etcd issue 15220).
@@ -122,6 +144,18 @@ impl Watch {
         }
     }
 
+    /// Looks, before a stream is opened, whether the store is the one that was known: one that went back would be silent
+    /// until its revisions are where those of before were.
+    async fn look(&mut self) -> Result<(), Error> {
+        self.live = None;
+        self.store.look().await?;
+        // A write may have looked before.
+        if self.store.guard.begins_anew() {
+            (self.revisions, self.anew) = (None, true);
+        }
+        Ok(())
+    }
+
     async fn list(&mut self) -> Result<Seen, Error> {
         let (mut all, mut revisions) = (Vec::new(), Vec::new());
         for prefix in &self.prefixes {
@@ -132,6 +166,12 @@ impl Watch {
         let lowest = revisions.iter().copied().min().unwrap_or(0);
         let revision = revisions.first().copied().unwrap_or(0);
         self.revisions = Some(revisions);
+        if let Some(last) = all.iter().max_by_key(|pair| pair.revision) {
+            self.store.guard.saw(last);
+        }
+        if std::mem::take(&mut self.anew) {
+            return Ok(Seen::Anew { pairs: all, revision });
+        }
         Ok(Seen::Everything { pairs: all, lowest, revision })
     }
 }
@@ -175,6 +215,14 @@ async fn stream(line: &Line, prefixes: &[String], revisions: &[i64]) -> Result<W
         }
     }
     opened.ok_or_else(|| away(None))
+}
+
+/// Whether this is the incarnation's key, of another life of the store than the one that is known.
+fn is_adopted(store: &Store, pair: &Pair) -> bool {
+    pair.path == key::incarnation().path()
+        && pair
+            .read::<Incarnation>()
+            .is_ok_and(|read| store.known().is_some_and(|known| read.value.number > known.incarnation.number))
 }
 
 const fn revision_of(change: &Result<Pair, (String, i64)>) -> i64 {

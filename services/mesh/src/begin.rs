@@ -10,6 +10,7 @@ use keyspace::{
     Store, View,
     key::{self, ROOT, Scope},
     seal::Sealer,
+    snapshot,
     store::Pem,
     view,
 };
@@ -99,6 +100,12 @@ pub async fn begin_on(
     let [ca, certificate, own_key] = kit.tls.pem();
     let pem = Pem { ca: &ca, certificate: &certificate, key: &own_key };
     let store = Store::connect(&common.etcd, pem).await?;
+    // Before anything is read: what is read from a store that went back may be older than what is known here.
+    match snapshot::noted(&common.data) {
+        Ok(Some(known)) => store.expect(known),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(error = %status::chain(&error), "what was known of the store is lost"),
+    }
     let wait = Wait::new(kit);
     let (scope, prefixes) = if service == Service::Scheduler {
         (Scope::Datacenter, vec![ROOT.to_owned()])
@@ -112,16 +119,8 @@ pub async fn begin_on(
     let mesh = Mesh::new(setting, store.clone(), view.clone());
     let left = CancellationToken::new();
     // The view goes on until this instance has handed over.
-    let follow = {
-        let left = left.clone();
-        async move {
-            tokio::select! {
-                () = view.follow(store, prefixes, Some(file)) => {}
-                () = left.cancelled() => {}
-            }
-        }
-    };
-    kit.host.spawn_vital("view", follow);
+    let end = left.clone().cancelled_owned();
+    kit.host.spawn_vital("view", async move { view.follow(store, prefixes, Some(file), end).await });
     kit.host.spawn(renew(kit.clone(), mesh.store().clone()));
     let (member, host) = (mesh.clone(), kit.host.clone());
     kit.host.spawn_vital("membership", async move {
@@ -149,7 +148,7 @@ impl<'k> Wait<'k> {
     /// Waits for the next try, where there is to be one.
     async fn again(&self, source: keyspace::Error) -> Result<(), CannotBegin> {
         let members = self.kit.common.etcd.join(", ");
-        if !source.is_away() {
+        if !source.is_away() || matches!(source, keyspace::Error::WentBack(_)) {
             return Err(source.into());
         }
         if self.begun.elapsed() > PATIENCE {

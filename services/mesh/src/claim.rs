@@ -19,9 +19,8 @@ use crate::{Error, Mesh, Stake, leader, member::Standing};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     pub(crate) node: NodeId,
-    pub(crate) instance: InstanceId,
-    /// The revision of the member key's coming to be.
-    member_created: i64,
+    /// The membership that it was made under.
+    standing: Standing,
     revision: i64,
 }
 
@@ -29,7 +28,7 @@ impl Claim {
     /// What instructions to leaves carry.
     #[must_use]
     pub fn token(&self) -> Token {
-        Token::from_number(u64::try_from(self.revision).unwrap_or(0))
+        Token::new(self.standing.root.number, u64::try_from(self.revision).unwrap_or(0))
     }
 
     /// The node.
@@ -41,7 +40,7 @@ impl Claim {
     /// The holder.
     #[must_use]
     pub const fn instance(&self) -> InstanceId {
-        self.instance
+        self.standing.instance
     }
 }
 
@@ -85,11 +84,11 @@ impl Mesh {
         }
         let after = read.as_ref().map(|read| read.revision);
         let claim = value::Claim { instance: standing.instance, since: clock::now(), after, broken: None };
-        let change = Change::new()
-            .expect_created(&key::member(setting.scope, setting.service, standing.instance), standing.created)
+        let change = standing
+            .change(setting)
             .expect(&key::ring(setting.scope, setting.service), Expect::Revision(ring.revision))
             .put(&key, &claim, Expect::same(read.as_ref()))?;
-        let revision = self.inner.store.commit(change).await?;
+        let revision = self.inner.store.commit(change).await.map_err(|error| self.not_written(error))?;
         metrics::counter!("mesh_claims_total").increment(1);
         if holder.is_some_and(|holder| holder != standing.instance) {
             metrics::counter!("mesh_takeovers_total").increment(1);
@@ -103,10 +102,8 @@ impl Mesh {
     /// # Errors
     /// [`Error::Island`]
     pub fn as_member(&self) -> Result<Change, Error> {
-        let standing = self.standing().ok_or_else(|| Error::Island { since: clock::now() })?;
-        let setting = &self.inner.setting;
-        let member = key::member(setting.scope, setting.service, standing.instance);
-        Ok(Change::new().expect_created(&member, standing.created))
+        let standing = self.standing().ok_or_else(|| self.no_member())?;
+        Ok(standing.change(&self.inner.setting))
     }
 
     /// Begins a fenced write: it happens only while this instance is a member and holds the claim. Everything that it
@@ -114,8 +111,9 @@ impl Mesh {
     #[must_use]
     pub fn fenced(&self, claim: &Claim) -> Change {
         let setting = &self.inner.setting;
-        Change::new()
-            .expect_created(&key::member(setting.scope, setting.service, claim.instance), claim.member_created)
+        claim
+            .standing
+            .change(setting)
             .expect(&key::claim(setting.scope, setting.service, claim.node), Expect::Revision(claim.revision))
     }
 
@@ -125,12 +123,12 @@ impl Mesh {
     /// [`Error::Store`]: with a conflict, something was not as expected; read again.
     pub async fn commit(&self, change: Change) -> Result<i64, Error> {
         self.check_island()?;
-        let revision = self.inner.store.commit(change).await?;
+        let revision = self.inner.store.commit(change).await.map_err(|error| self.not_written(error))?;
         self.inner.view.reaches(revision).await;
         Ok(revision)
     }
 }
 
 const fn held_by(standing: Standing, node: NodeId, revision: i64) -> Claim {
-    Claim { node, instance: standing.instance, member_created: standing.created, revision }
+    Claim { node, standing, revision }
 }

@@ -6,6 +6,8 @@ use domain::{
 };
 use service_kit::status::{Failure, Kind};
 
+use crate::Why;
+
 /// Why this instance may not act on a node now.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -27,11 +29,13 @@ pub enum Error {
         /// The node.
         node: NodeId,
     },
-    /// This instance is cut off from etcd and changes nothing.
-    #[error("the rack is an island since {since}: etcd is away, and nothing may change until it is back")]
+    /// This instance has no store that it may change.
+    #[error("the rack is an island since {since}: {why}")]
     Island {
         /// Since when.
         since: Timestamp,
+        /// Why.
+        why: Why,
     },
     /// A newer instruction was obeyed before.
     #[error("a newer instruction about node {node} was obeyed before")]
@@ -58,6 +62,7 @@ impl Failure for Error {
             Self::Island { .. } => Kind::Island,
             Self::Outdated { .. } => Kind::NotNow,
             Self::Store(keyspace::Error::Conflict) => Kind::Conflict,
+            Self::Store(keyspace::Error::WentBack(_) | keyspace::Error::Full { .. }) => Kind::Island,
             Self::Store(error) if error.is_away() => Kind::Unavailable,
             Self::Store(_) => Kind::Internal,
         }
@@ -69,9 +74,8 @@ impl Failure for Error {
             Self::HandingOver { .. } => "HANDING_OVER",
             Self::Island { .. } => "ISLAND",
             Self::Outdated { .. } => "OUTDATED",
-            Self::Store(keyspace::Error::Conflict) => "CONFLICT",
-            Self::Store(error) if error.is_away() => "STORE_AWAY",
-            Self::Store(_) => "STORE",
+            Self::Store(keyspace::Error::WentBack(_) | keyspace::Error::Full { .. }) => "ISLAND",
+            Self::Store(error) => error.reason(),
         }
     }
 
@@ -81,7 +85,8 @@ impl Failure for Error {
                 let (inside, outside) = (endpoint.clone(), data_endpoint.clone());
                 vec![("instance", instance.to_string()), ("endpoint", inside), ("data_endpoint", outside)]
             }
-            Self::Island { since } => vec![("since", since.to_string())],
+            Self::Island { since, why } => vec![("since", since.to_string()), ("why", why.word().to_owned())],
+            Self::Store(error) if error.is_away() => vec![("why", error.reason().to_owned())],
             Self::HandingOver { .. } | Self::Outdated { .. } | Self::Store(_) => vec![],
         }
     }

@@ -55,12 +55,14 @@ impl Ledger {
         self.claim
     }
 
-    /// Takes an instruction: refuses one that is older than the highest obeyed.
+    /// Takes an instruction: refuses one that is older than the highest obeyed, and one of before the store was adopted,
+    /// whose higher ones a restored backup may have forgotten.
     ///
     /// # Errors
     /// [`Error::Outdated`]
     pub fn obey(&mut self, order: Order) -> Result<(), Error> {
-        if !order.obeys(self.journal.highest) {
+        let is_of_before = order.token.incarnation() < self.claim.token().incarnation();
+        if is_of_before || !order.obeys(self.journal.highest) {
             metrics::counter!("mesh_tokens_refused_total").increment(1);
             tracing::warn!(node = %self.claim.node, ?order, highest = ?self.journal.highest, "refused an old instruction");
             return Err(Error::Outdated { node: self.claim.node });

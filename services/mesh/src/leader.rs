@@ -14,7 +14,7 @@ use domain::{
     },
 };
 use keyspace::{
-    Change, Expect,
+    Expect,
     key::{self, Scope},
     value::{Election, StoredRing},
 };
@@ -31,8 +31,7 @@ pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspa
     let election = key::election(scope, service);
     let gone = gone(inner);
     let Some(leader) = inner.view.get(&election) else {
-        let member = key::member(scope, service, standing.instance);
-        let change = Change::new().expect_created(&member, standing.created).put_leased(
+        let change = standing.change(&inner.setting).put_leased(
             &election,
             &Election { instance: standing.instance },
             Expect::Absent,
@@ -59,7 +58,7 @@ pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspa
     let current = ring.as_ref().map(|ring| (&ring.value.ring, ring.revision));
     if let Some(next) = next_ring(current, &present, acknowledged, &gone) {
         let (members, leaving) = (next.members.len(), next.leaving.len());
-        let change = Change::new().expect(&election, Expect::Revision(leader.revision)).put(
+        let change = standing.root.change().expect(&election, Expect::Revision(leader.revision)).put(
             &key::ring(scope, service),
             &StoredRing::after(ring.as_ref().map(|ring| &ring.value), next, clock::now()),
             Expect::same(ring.as_ref()),
@@ -73,7 +72,7 @@ pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspa
     if let Some(ring) = &ring {
         evict(inner, &ring.value.ring, ring.revision, acknowledged).await?;
     }
-    tidy(inner, ring.as_ref().map(|ring| &ring.value.ring), &present).await
+    tidy(inner, standing, ring.as_ref().map(|ring| &ring.value.ring), &present).await
 }
 
 /// Takes the lease from whoever has not let go in time: it hangs, and what it has must pass on.
@@ -137,6 +136,7 @@ fn dead(inner: &Inner, scope: Scope) -> impl Iterator<Item = InstanceId> {
 /// Deletes acknowledgements and proofs of death of instances that no ring, member or claim names.
 async fn tidy(
     inner: &Inner,
+    standing: Standing,
     ring: Option<&Ring>,
     present: &BTreeMap<InstanceId, Presence>,
 ) -> Result<(), keyspace::Error> {
@@ -153,7 +153,7 @@ async fn tidy(
     }
     let claimed: BTreeSet<InstanceId> =
         inner.view.list(&key::claims(scope, service)).iter().map(|(_, claim)| claim.value.instance).collect();
-    let mut change = Change::new();
+    let mut change = standing.root.change();
     let mut some = false;
     for instance in stale.difference(&claimed).take(32) {
         let ack = key::ack(scope, service, *instance);

@@ -15,13 +15,14 @@ mod leader;
 mod member;
 mod permit;
 mod proof;
+mod root;
 mod stake;
 
 pub use begin::{Begun, CannotBegin, begin, begin_on};
 pub use claim::Claim;
 pub use error::Error;
 pub use footing::{Clock, Footing, Predecessors, Reading, boottime};
-pub use island::Island;
+pub use island::{Island, Why};
 pub use journal::Ledger;
 pub use member::{Mesh, Setting};
 pub use permit::{Fence, Permit};

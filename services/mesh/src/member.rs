@@ -15,7 +15,7 @@ use domain::{
     time::Timestamp,
 };
 use keyspace::{
-    Change, Expect, Store, View,
+    Expect, Store, View,
     key::{self, Scope},
     store::Revised,
     value::{Ack, Member, StoredRing},
@@ -23,10 +23,10 @@ use keyspace::{
 use service_kit::{Host, clock};
 use tokio::sync::watch;
 
-use crate::{Error, Fence, Footing, Island, Lock, Stake, leader, proof, stake::Stakes};
+use crate::{Error, Fence, Footing, Lock, Stake, Why, leader, proof, root::Root, stake::Stakes};
 
 /// How long one keep-alive may take (DESIGN §5).
-const ANSWER: Duration = Duration::from_millis(700);
+pub(crate) const ANSWER: Duration = Duration::from_millis(700);
 /// How often the loop looks when nothing wakes it.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -61,7 +61,7 @@ pub(crate) struct Inner {
     pub(crate) standing: watch::Sender<Option<Standing>>,
     pub(crate) absences: Mutex<Absences<Duration>>,
     pub(crate) debts: Mutex<Debts<Duration>>,
-    away: Mutex<Option<Timestamp>>,
+    pub(crate) away: Mutex<Option<Timestamp>>,
 }
 
 impl Inner {
@@ -77,6 +77,8 @@ pub(crate) struct Standing {
     pub(crate) lease: i64,
     /// The revision at which the member key came to be.
     pub(crate) created: i64,
+    /// The life of the store that it is in.
+    pub(crate) root: Root,
     /// The highest ring that was acknowledged.
     pub(crate) acknowledged: i64,
     /// Its member key says that it is stopping.
@@ -193,29 +195,12 @@ impl Mesh {
         Err(Error::NotOwner { node, instance: owner, endpoint: member.endpoint, data_endpoint: member.data_endpoint })
     }
 
-    /// Whether etcd is away, and since when.
-    #[must_use]
-    pub fn island(&self) -> Option<Island> {
-        let mut away = self.inner.away.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.inner.fence.is_up() {
-            *away = None;
-        } else if away.is_none() {
-            *away = Some(clock::now());
-        }
-        away.map(|since| Island { since })
-    }
-
-    /// # Errors
-    /// [`Error::Island`]
-    pub fn check_island(&self) -> Result<(), Error> {
-        self.island().map_or(Ok(()), |Island { since }| Err(Error::Island { since }))
-    }
-
     /// Keeps this process a member until the host stops, then hands over. Run it as a vital task.
     pub async fn live(self, host: Host, mut lock: Lock) {
-        let mut beat = Beat { next: self.now(), left: None };
+        let mut beat = Beat { next: self.now(), space: self.now(), left: None };
         let mut news = self.inner.view.subscribe();
         loop {
+            self.look_for_space(&mut beat.space).await;
             match self.standing() {
                 None => self.join(&mut lock).await,
                 Some(standing) => self.turn(standing, &mut beat, &host).await,
@@ -238,9 +223,11 @@ impl Mesh {
 
     async fn join(&self, lock: &mut Lock) {
         let setting = &self.inner.setting;
-        if self.inner.stakes.end(|_| false) > 0 {
+        // What is wrong with the store must be put right first: nobody becomes a member of a restored backup.
+        if self.inner.stakes.end(|_| false) > 0 || self.trouble().is_some() {
             return;
         }
+        self.forget();
         let instance = InstanceId::new(uuid::Uuid::new_v4());
         match self.try_join(instance).await {
             Ok(standing) => {
@@ -262,7 +249,8 @@ impl Mesh {
         let seconds = i64::try_from(setting.footing.times.lease.as_secs()).unwrap_or(i64::MAX);
         let sent = self.now();
         let lease = inner.store.grant(seconds).await?;
-        let created = inner.store.commit(Change::new().put_leased(
+        let root = Root::of(&inner.view);
+        let created = inner.store.commit(root.change().put_leased(
             &key::member(setting.scope, setting.service, instance),
             &self.member(false),
             Expect::Absent,
@@ -271,7 +259,7 @@ impl Mesh {
         let created = created.await?;
         inner.fence.keep(sent);
         inner.view.reaches(created).await;
-        Ok(Standing { instance, lease, created, acknowledged: 0, stopping: false })
+        Ok(Standing { instance, lease, created, root, acknowledged: 0, stopping: false })
     }
 
     fn member(&self, stopping: bool) -> Member {
@@ -283,6 +271,12 @@ impl Mesh {
             stopping,
             since: clock::now(),
         }
+    }
+
+    /// What was counted of others, in whatever life of the store, is counted anew.
+    fn forget(&self) {
+        *self.inner.absences.lock().unwrap_or_else(PoisonError::into_inner) = Absences::default();
+        *self.inner.debts.lock().unwrap_or_else(PoisonError::into_inner) = Debts::default();
     }
 
     /// One round of a member: keep the lease, apply the ring, lead where that is ours.
@@ -320,6 +314,10 @@ impl Mesh {
             tracing::warn!(instance = %standing.instance, "the member key is gone");
             lost = true;
         }
+        if !lost && (Root::of(&inner.view) != standing.root || matches!(self.trouble(), Some(Why::WentBack(_)))) {
+            tracing::warn!(instance = %standing.instance, "the store is in another life than this membership");
+            lost = true;
+        }
         if lost {
             tracing::warn!(instance = %standing.instance, "fenced: ending all work, then joining anew");
             metrics::counter!("mesh_fenced_total").increment(1);
@@ -334,8 +332,12 @@ impl Mesh {
         let (inner, setting) = (&self.inner, &self.inner.setting);
         let member = key::member(setting.scope, setting.service, standing.instance);
         let Some(seen) = inner.view.get(&member) else { return };
-        let change =
-            Change::new().put_leased(&member, &self.member(true), Expect::Revision(seen.revision), standing.lease);
+        let change = standing.root.change().put_leased(
+            &member,
+            &self.member(true),
+            Expect::Revision(seen.revision),
+            standing.lease,
+        );
         let outcome = match change {
             Ok(change) => inner.store.commit(change).await,
             Err(error) => Err(error),
@@ -359,9 +361,7 @@ impl Mesh {
         }
         let ack = key::ack(setting.scope, setting.service, standing.instance);
         let expect = Expect::same(inner.view.get(&ack).as_ref());
-        let member = key::member(setting.scope, setting.service, standing.instance);
-        let change =
-            Change::new().expect_created(&member, standing.created).put(&ack, &Ack { epoch: ring.revision }, expect);
+        let change = standing.change(setting).put(&ack, &Ack { epoch: ring.revision }, expect);
         let outcome = match change {
             Ok(change) => inner.store.commit(change).await,
             Err(error) => Err(error),
@@ -394,5 +394,7 @@ impl Mesh {
 
 struct Beat {
     next: Duration,
+    /// When it is looked next whether a full store has space again.
+    space: Duration,
     left: Option<Duration>,
 }

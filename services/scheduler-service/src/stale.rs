@@ -23,7 +23,7 @@ async fn mark(State(mesh): State<Mesh>, mut response: Response) -> Response {
 
 /// Since when this replica's reads may be old: it is no member, or etcd has been silent for F.
 fn stale(mesh: &Mesh) -> Option<Timestamp> {
-    if let Some(Island { since }) = mesh.island() {
+    if let Some(Island { since, .. }) = mesh.island() {
         return Some(since);
     }
     let now = clock::now();

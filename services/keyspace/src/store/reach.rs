@@ -21,7 +21,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 const PING: Duration = Duration::from_secs(6);
 
 /// All members that were named, and whose turn it is.
-pub(super) struct Reach {
+pub(crate) struct Reach {
     members: Vec<Client>,
     turn: Turn,
 }
@@ -76,7 +76,7 @@ impl Reach {
     }
 
     /// Asks one request of the member whose turn it is.
-    pub(super) async fn ask<T, F>(
+    pub(crate) async fn ask<T, F>(
         self: &Arc<Self>,
         doing: &'static str,
         patience: Duration,
@@ -92,7 +92,7 @@ impl Reach {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(source)) => Err(judge(doing, source)),
         };
-        if outcome.as_ref().is_err_and(Error::is_away) {
+        if matches!(outcome, Err(Error::Unavailable { .. })) {
             line.hangs();
         }
         outcome

@@ -3,18 +3,34 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    generation::{Order, Token},
+    generation::{self, Order, Token},
     id::InstanceId,
     ring::Ring,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-/// Which store this is. A lower revision under the same incarnation is a restored backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Which store this is, and in which of its lives. A lower revision under the same incarnation is a restored backup.
+/// Where there is none, it is the first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Incarnation {
     /// Drawn once.
     pub id: uuid::Uuid,
+    /// One more with each backup that was adopted.
+    #[serde(default)]
+    pub number: generation::Incarnation,
+    /// Somebody knew more than this store holds: nobody changes anything in it before it is adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub went_back: Option<WentBack>,
+}
+
+/// A store that is not what was known of it: a restored backup, or another store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WentBack {
+    /// The revision that was known.
+    pub known: i64,
+    /// The one that it was at when that was noticed.
+    pub found: i64,
 }
 
 /// A running instance of a service.
