@@ -25,6 +25,8 @@ pub struct Etcd {
     peer: u16,
     child: Option<Child>,
     authority: Authority,
+    /// What it is started with beside what every one is.
+    options: Vec<String>,
 }
 
 impl Etcd {
@@ -45,7 +47,14 @@ impl Etcd {
     pub fn prepare(folder: &Path) -> Result<Self> {
         let authority = Authority::new()?;
         authority.issue_for_loopback(folder)?;
-        Ok(Self { folder: folder.to_owned(), client: free_port()?, peer: free_port()?, child: None, authority })
+        Ok(Self {
+            folder: folder.to_owned(),
+            client: free_port()?,
+            peer: free_port()?,
+            child: None,
+            authority,
+            options: vec![],
+        })
     }
 
     /// Gives it certificates of another authority, for when it is started again.
@@ -55,6 +64,43 @@ impl Etcd {
     pub fn obey(&mut self, authority: Authority) -> Result<()> {
         authority.issue_for_loopback(&self.folder)?;
         self.authority = authority;
+        Ok(())
+    }
+
+    /// Has it started with one more option, such as `--quota-backend-bytes=8388608`.
+    #[must_use]
+    pub fn with(mut self, option: &str) -> Self {
+        self.options.push(option.to_owned());
+        self
+    }
+
+    /// Keeps a copy of what it holds.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn keep(&self, copy: &Path) -> Result<()> {
+        self.ctl(&["snapshot", "save", &copy.display().to_string()]).map(drop)
+    }
+
+    /// Kills it, and puts a copy of [`Self::keep`] in the place of what it holds, as etcd's guide says: the cluster's id
+    /// stays what it was. [`Self::begin`] starts it.
+    ///
+    /// # Errors
+    /// The copy can not be used.
+    pub fn put_back(&mut self, copy: &Path) -> Result<()> {
+        self.kill()?;
+        fs::remove_dir_all(self.folder.join("data"))?;
+        let (data, peer) = (self.folder.join("data"), format!("https://127.0.0.1:{}", self.peer));
+        let output = Command::new("etcdctl")
+            .env("ETCDCTL_API", "3")
+            .args(["snapshot", "restore", "--name=default", &format!("--initial-cluster=default={peer}")])
+            .arg(format!("--initial-advertise-peer-urls={peer}"))
+            .arg(format!("--data-dir={}", data.display()))
+            .arg(copy)
+            .output()?;
+        if !output.status.success() {
+            bail!("etcdctl snapshot restore: {}", String::from_utf8_lossy(&output.stderr));
+        }
         Ok(())
     }
 
@@ -86,6 +132,7 @@ impl Etcd {
             format!("--initial-cluster=default={peer}"),
             "--client-cert-auth".to_owned(),
         ]);
+        command.args(&self.options);
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
         self.child = Some(child.context("cannot start etcd")?);
         let begun = Instant::now();

@@ -27,6 +27,7 @@ pub struct Lab {
     mesh: Mesh,
     cluster: Option<Cluster>,
     rack: SimulatedRack,
+    options: Options,
     folder: TempDir,
 }
 
@@ -60,7 +61,7 @@ impl Lab {
         fs::create_dir(&images)?;
         let options = Options { files_from: vec![images], ..options };
         let mesh = Mesh::up(&rack.services, &folder.path().join("mesh"), &options)?;
-        let lab = Self { mesh, cluster, rack, folder };
+        let lab = Self { mesh, cluster, rack, options, folder };
         lab.run(async |mut api, lab| {
             for (name, purpose, content) in [
                 ("kernel", "kernel", b"a kernel that nobody runs".repeat(4096)),
@@ -99,6 +100,17 @@ impl Lab {
         fs::write(&path, content).with_context(|| path.display().to_string())?;
         let digest = format!("sha256:{}", hex::encode(Sha256::digest(content)));
         Ok((format!("file://{}", path.display()), digest))
+    }
+
+    /// Ends the mesh in order, does something to its folder, and brings it up again.
+    ///
+    /// # Errors
+    /// It does not end, or not come up again; or those of `meanwhile`.
+    pub fn again(&mut self, meanwhile: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.mesh.down()?;
+        meanwhile(&self.data())?;
+        self.mesh = Mesh::up(&self.rack.services, &self.data(), &self.options)?;
+        Ok(())
     }
 
     /// The mesh.

@@ -60,6 +60,28 @@ impl Site {
         Ok(site)
     }
 
+    /// A site whose etcd was started with one more option, and is empty.
+    ///
+    /// # Errors
+    /// etcd does not come up.
+    pub async fn lit_with(option: &str) -> Result<Self> {
+        let Self { etcd, folder } = Self::dark()?;
+        let mut site = Self { etcd: etcd.with(option), folder };
+        site.etcd.begin().await?;
+        Ok(site)
+    }
+
+    /// Runs `ironmesh store` with these words, as who has the configuration of this service.
+    ///
+    /// # Errors
+    /// It can not be run.
+    pub async fn store(&self, verb: &str, service: Service, words: &[&str]) -> Result<Output> {
+        let mut command = Command::new(program()?);
+        command.args(["store", verb, "--config"]).arg(self.path(&format!("{service}.toml"))).args(words);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        Ok(tokio::time::timeout(START, command.output()).await.context("the command line does not end")??)
+    }
+
     /// A file or folder of it.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {

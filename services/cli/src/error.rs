@@ -130,7 +130,9 @@ fn of_status(status: &Status, endpoint: &str) -> String {
     if let Some(reason) = reason(status) {
         text.push_str(&format!("\nreason: {}", clean(&reason)));
     }
-    if let Some(next) = next_step(status.code()) {
+    // An island says itself what is to be done.
+    let is_island = reason(status).as_deref() == Some("ISLAND");
+    if let Some(next) = next_step(status.code()).filter(|_| !is_island) {
         text.push_str(&format!("\nnext: {next}"));
     }
     text

@@ -1,5 +1,6 @@
 //! The one binary: the command line, every service by its name, and a whole rack from one command.
 
+mod store;
 mod up;
 
 use std::process::ExitCode;
@@ -25,6 +26,11 @@ enum Command {
     Completion(cli::Completion),
     /// Runs one whole rack: etcd, every service, certificates and all, from one command.
     Up(up::Options),
+    /// Look after the store as a whole: copies of it, its health, a restored backup.
+    ///
+    /// Asks etcd itself, and no service: it works also while the mesh does not.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Runs a power-service.
     PowerService(Arguments),
     /// Runs a pxe-service.
@@ -43,6 +49,7 @@ fn main() -> ExitCode {
         Command::Ask(command) => ask(global, command),
         Command::Completion(completion) => cli::completion(&completion, &mut Ironmesh::command()),
         Command::Up(options) => up::run(options),
+        Command::Store(command) => store::run(global.output, command),
         Command::PowerService(arguments) => run_with("power-service", &arguments, power_service::run),
         Command::PxeService(arguments) => run_with("pxe-service", &arguments, pxe_service::run),
         Command::StorageService(arguments) => run_with("storage-service", &arguments, storage_service::run),

@@ -5,8 +5,14 @@ mod certs;
 mod child;
 mod etcd;
 mod plan;
+mod room;
 
-use std::{net::Ipv4Addr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -103,7 +109,7 @@ pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
 }
 
 #[expect(clippy::print_stderr, reason = "this is for who typed the command")]
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     eprintln!("{text}");
 }
 
@@ -143,6 +149,9 @@ async fn with_etcd(options: &Options, certs: &certs::Certs, members: &[String], 
         () = host.stopping() => return Ok(()),
     };
     let rack = find_rack(&store, &options.rack).await?;
+    if options.etcd.is_empty() {
+        host.spawn(room::keep(store.clone(), host.clone()));
+    }
     let children = plan::children(options, certs, members)?;
     for child in &children {
         child.write_config()?;
@@ -208,8 +217,7 @@ async fn prepare(options: &Options, store: &Store) -> Result<()> {
             Err(error) => return Err(error).context(format!("etcd does not answer at {}", options.etcd.join(", "))),
         }
     }
-    let incarnation = Incarnation { id: uuid::Uuid::new_v4(), ..Incarnation::default() };
-    unless_there(store.commit(Change::new().put(&key::incarnation(), &incarnation, Expect::Absent)?).await)?;
+    begin_incarnation(&options.data, store).await?;
     let id = RackId::new(uuid::Uuid::new_v4());
     let name = options.rack.clone();
     let rack = Rack {
@@ -227,6 +235,34 @@ async fn prepare(options: &Options, store: &Store) -> Result<()> {
         Expect::Absent,
     )?;
     unless_there(store.commit(change).await)
+}
+
+/// A new store gets its incarnation; one that was restored says so, before any service reads it.
+async fn begin_incarnation(data: &Path, store: &Store) -> Result<()> {
+    if let Some(how) = crate::store::restored(data)? {
+        unless_there(store.say_went_back(how).await.map(|()| how.found))?;
+        say(&format!(
+            "the store is a restored backup: look at it, then ironmesh store adopt --data {}",
+            data.display()
+        ));
+        return crate::store::restore_was_said(data);
+    }
+    let is_new = store.get(&key::incarnation()).await?.is_none();
+    if let Some(known) = crate::store::notes(data)?.first().filter(|_| is_new) {
+        bail!(
+            "the store in {} is empty, and services there have known one at revision {}; bring a copy back with \
+             ironmesh store restore, or begin anew in an empty folder",
+            data.display(),
+            known.revision
+        );
+    }
+    let incarnation = Incarnation { id: uuid::Uuid::new_v4(), ..Incarnation::default() };
+    unless_there(store.commit(Change::new().put(&key::incarnation(), &incarnation, Expect::Absent)?).await)
+}
+
+/// Ends an etcd that an `ironmesh up` left behind in this folder.
+pub(crate) async fn end_leftover_etcd(data: &Path) -> Result<()> {
+    etcd::end_leftover(data).await
 }
 
 fn unless_there(outcome: Result<i64, keyspace::Error>) -> Result<()> {

@@ -14,13 +14,12 @@ use service_kit::Host;
 use tokio::process::{Child, Command};
 
 use super::certs::Certs;
+use crate::store::QUOTA;
 
 /// How long etcd may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
 /// Before an etcd that ended is started again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// What a store may grow to (DESIGN §4).
-const QUOTA: u64 = 8 << 30;
 
 /// A running etcd.
 #[derive(Debug)]
@@ -126,7 +125,7 @@ async fn end(mut child: Child) {
 }
 
 /// Ends an etcd that an earlier run left behind in this very folder.
-async fn end_leftover(data: &Path) -> Result<()> {
+pub(super) async fn end_leftover(data: &Path) -> Result<()> {
     let Ok(pid) = fs::read_to_string(data.join("etcd.pid")) else { return Ok(()) };
     let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) else { return Ok(()) };
     let ours = format!("--data-dir={}", data.join("etcd").display());

@@ -1,0 +1,20 @@
+//! One value, readable.
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
+use keyspace::{family, key::ROOT};
+
+use super::Cat;
+
+pub(super) async fn run(command: &Cat) -> Result<()> {
+    let store = command.reach.store().await?;
+    let path = if command.key.starts_with('/') { command.key.clone() } else { format!("{ROOT}{}", command.key) };
+    let pair = store.pair(&path).await.context("cannot read the store")?;
+    let pair = pair.with_context(|| format!("there is no key {path}"))?;
+    let text = family::unpacked(&pair.value).with_context(|| format!("the value of {path} can not be unpacked"))?;
+    let json = serde_json::from_slice::<serde_json::Value>(&text);
+    let text = json.map_or(text, |json| format!("{json:#}").into_bytes());
+    let mut out = std::io::stdout().lock();
+    out.write_all(&text).and_then(|()| out.write_all(b"\n")).context("nobody reads the answer")
+}

@@ -1,0 +1,124 @@
+//! Asking every member of etcd how it is, and reading all that it holds.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result};
+use keyspace::key::ROOT;
+use reqwest::{Certificate, Client, Identity};
+
+use super::{
+    Access, Reach,
+    judge::{Contents, Facts, Member, judge},
+    show,
+};
+
+/// How long a member may take to show its metrics.
+const METRICS: Duration = Duration::from_secs(3);
+/// The metric that says what a member may grow to (etcd 3.4 and later).
+const QUOTA: &str = "etcd_server_quota_backend_bytes";
+
+pub(super) async fn run(format: cli::Format, reach: &Reach) -> Result<ExitCode> {
+    let access = reach.access()?;
+    let facts = gather(&access).await?;
+    let findings = judge(&facts);
+    show::all(format, &facts, &findings);
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn gather(access: &Access) -> Result<Facts> {
+    let store = access.store(&access.common.etcd).await?;
+    let standing = store.standing().await.context("cannot read the store")?;
+    let (pairs, _) = store.list_pairs(ROOT).await.context("cannot read the store")?;
+    let mut urls = access.common.etcd.clone();
+    for member in store.cluster_members().await.context("cannot list etcd's members")? {
+        if !member.urls.iter().any(|url| urls.contains(url)) {
+            urls.extend(member.urls.into_iter().take(1));
+        }
+    }
+    let http = http(access)?;
+    let mut members = Vec::new();
+    for url in urls {
+        members.push(member(access, &http, url).await);
+    }
+    Ok(Facts {
+        members,
+        revision: standing.revision,
+        compacted: store.compacted(standing.revision).await.context("cannot look for the oldest revision")?,
+        incarnation: standing.incarnation,
+        alarms: store.alarms().await.context("cannot ask for alarms")?,
+        contents: Contents::of(&pairs),
+        etcdctl: etcdctl(access),
+    })
+}
+
+async fn member(access: &Access, http: &Client, url: String) -> Member {
+    let asked = async {
+        let state = access.store(std::slice::from_ref(&url)).await?.member_state().await?;
+        anyhow::Ok(state)
+    };
+    let state = match asked.await {
+        Ok(state) => state,
+        Err(error) => return Member { url, trouble: Some(format!("{error:#}")), ..Member::default() },
+    };
+    Member {
+        quota: quota(http, &url).await,
+        url,
+        trouble: None,
+        version: state.version,
+        cluster: state.cluster,
+        leads: state.leader == state.id,
+        is_led: state.leader != 0,
+        size: state.size,
+        in_use: state.in_use,
+    }
+}
+
+fn http(access: &Access) -> Result<Client> {
+    let [ca, certificate, key] = &access.pem;
+    let client = Client::builder()
+        .no_proxy()
+        .timeout(METRICS)
+        .tls_certs_only(Certificate::from_pem_bundle(ca).context("the CA can not be used")?)
+        .identity(
+            Identity::from_pem(&[&certificate[..], &key[..]].concat()).context("the certificate can not be used")?,
+        );
+    client.build().context("cannot prepare to ask for metrics")
+}
+
+/// What a member may grow to. Where metrics are not to be had it is not known, which is no fault.
+async fn quota(http: &Client, url: &str) -> Option<u64> {
+    let answer = http.get(format!("{url}/metrics")).send().await.ok()?;
+    quota_in(&answer.text().await.ok()?)
+}
+
+fn quota_in(metrics: &str) -> Option<u64> {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(QUOTA)?.strip_prefix(' '))?;
+    let octets: f64 = line.trim().parse().ok()?;
+    // As text without fraction or exponent.
+    format!("{octets:.0}").parse().ok()
+}
+
+fn etcdctl(access: &Access) -> String {
+    let common = &access.common;
+    format!(
+        "ETCDCTL_API=3 etcdctl --endpoints={} --cacert={} --cert={} --key={}",
+        common.etcd.join(","),
+        common.ca.display(),
+        common.certificate.display(),
+        common.key.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quota_is_read_from_etcds_metrics() {
+        let metrics = "# HELP etcd_server_quota_backend_bytes Current backend storage quota size in bytes.\n\
+                       # TYPE etcd_server_quota_backend_bytes gauge\n\
+                       etcd_server_quota_backend_bytes 2.147483648e+09\n";
+        assert_eq!(quota_in(metrics), Some(2 << 30));
+        assert_eq!(quota_in("something else"), None);
+    }
+}
