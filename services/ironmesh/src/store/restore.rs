@@ -51,7 +51,9 @@ pub(super) async fn run(command: &Restore) -> Result<()> {
     if had {
         answer(&format!("the store that was there is {}", aside.display()));
     } else {
-        answer("there was no store: an etcd that ironmesh up --etcd names is restored with its own tools, then adopted");
+        answer(
+            "there was no store: an etcd that ironmesh up --etcd names is restored with its own tools, then adopted",
+        );
     }
     if !data.join("certs/sealing.key").exists() {
         answer(&format!(
