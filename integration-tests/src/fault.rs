@@ -232,6 +232,7 @@ fn takeover(
 /// # Errors
 /// The API's.
 pub async fn histories(api: &mut Api, lab: &impl World, recorder: &Recorder) -> Result<Vec<History>> {
+    recorder.catches_up().await?;
     let mut histories = Vec::new();
     for machine in lab.machines() {
         let node = api.node(machine.name()).await?;

@@ -25,6 +25,9 @@ use crate::check::Revision;
 /// Before etcd is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// How long it may take to hear of what is there.
+const CATCHING_UP: Duration = Duration::from_secs(20);
+
 /// One write.
 #[derive(Debug, Clone)]
 pub struct Write {
@@ -168,6 +171,16 @@ impl Recorder {
                 bail!("{what}: nothing of it was written within {patience:?}");
             }
         }
+    }
+
+    /// Waits until it has heard of all that is in the store by now: its own watch may hang where a member of etcd does.
+    ///
+    /// # Errors
+    /// The store does not answer, or it has not heard in time.
+    pub async fn catches_up(&self) -> Result<()> {
+        let (pairs, _) = self.store.list_pairs(ROOT).await?;
+        let newest = pairs.iter().map(|pair| pair.revision).max().unwrap_or(0);
+        self.hears("what is in the store", 0, CATCHING_UP, |write| write.revision >= newest).await.map(drop)
     }
 
     /// Every revision of a node's claim.

@@ -91,6 +91,7 @@ fn spoil(fleet: &Fleet, seed: &mut u64) -> usize {
 
 /// Whether all stand as wanted, and the checker finds nothing.
 async fn judge(api: &mut Api, fleet: &Fleet, recorder: &Recorder) -> Result<()> {
+    recorder.catches_up().await?;
     let mut histories = vec![];
     for machine in fleet.machines() {
         let node = api.node(&machine.name).await?;
