@@ -1,4 +1,4 @@
-//! DHCP against two replicas, asked by a client that systems come with: busybox's udhcpc.
+//! DHCP against two replicas, asked by a client that systems come with: ISC's dhclient.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -33,14 +33,32 @@ fn holder(lab: &Lab) -> Result<&'static str> {
     Ok(if lab.mesh().log(first)?.contains(TAKEN) { first } else { REPLICAS[1] })
 }
 
-/// udhcpc on a machine's NIC, which does with a lease what a system would.
+/// dhclient on a machine's NIC, which does with a lease what a system would, and renews it every few seconds.
 fn client(nic: &Namespace, folder: &Path) -> Result<Daemon> {
-    let script = folder.join("lease.sh");
-    fs::write(&script, "#!/bin/sh\n[ -z \"$ip\" ] || ip address replace \"$ip/$mask\" dev \"$interface\"\n")?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-    let mut command = nic.command("busybox");
-    command.args(["udhcpc", "-f", "-i", "eth0", "-s"]).arg(&script);
-    Daemon::spawn(command, &folder.join("udhcpc.log"), &folder.join("udhcpc.record"))
+    let file = |name: &str| folder.join(name).display().to_string();
+    fs::write(
+        file("script"),
+        "#!/bin/sh\n[ -z \"$new_ip_address\" ] || ip address replace \"$new_ip_address/24\" dev \"$interface\"\n",
+    )?;
+    fs::set_permissions(file("script"), fs::Permissions::from_mode(0o755))?;
+    fs::write(file("conf"), "supersede dhcp-renewal-time 2;\nsupersede dhcp-rebinding-time 3000;\n")?;
+    let mut command = nic.command("dhclient");
+    for (option, name) in [("-sf", "script"), ("-cf", "conf"), ("-lf", "leases"), ("-pf", "pid")] {
+        command.args([option, &file(name)]);
+    }
+    command.args(["-4", "-d", "eth0"]);
+    Daemon::spawn(command, &folder.join("log"), &folder.join("record"))
+}
+
+/// Waits for so many answers to renewals, none of which was asked for by broadcast.
+fn renewals(folder: &Path, count: usize) -> Result<()> {
+    let renewed = format!("DHCPACK of 10.77.1.100 from {IDENTIFIER}");
+    wait::until(&format!("renewal number {count}"), PATIENCE, || {
+        let said = fs::read_to_string(folder.join("log"))?;
+        let Some((_, since)) = said.split_once("bound to ") else { return Ok(None) };
+        anyhow::ensure!(!since.contains("to 255.255.255.255"), "it gave its server up: {said}");
+        Ok((since.matches(&renewed).count() >= count).then_some(()))
+    })
 }
 
 #[test]
@@ -51,23 +69,12 @@ fn a_lease_is_renewed_with_whoever_leads() -> Result<()> {
     wait::until("a leader with the identifier", PATIENCE, || Ok(is_held(&lab)?.then_some(())))?;
 
     let client = client(&Namespace::named("im-tdhcp-n1"), folder.path())?;
-    let log = || Ok::<_, anyhow::Error>(fs::read_to_string(folder.path().join("udhcpc.log"))?);
-    let leases = |count| {
-        let from = format!("obtained from {IDENTIFIER}");
-        let so_many = || Ok((log()?.matches(&from).count() == count).then_some(()));
-        wait::until(&format!("lease number {count}"), PATIENCE, so_many)
-    };
-    leases(1)?;
-    client.signal(Signal::USR1)?;
-    leases(2)?;
-
+    renewals(folder.path(), 1)?;
     let took = said(&lab, TAKEN)?;
     lab.mesh().service(holder(&lab)?)?.signal(Signal::KILL)?;
     wait::until("the next leader", PATIENCE, || Ok((said(&lab, TAKEN)? > took).then_some(())))?;
-    client.signal(Signal::USR1)?;
-    leases(3)?;
-    assert_eq!(log()?.matches(&format!("sending renew to server {IDENTIFIER}")).count(), 2, "{}", log()?);
-    assert!(!log()?.contains("broadcasting renew"), "{}", log()?);
+    let before = fs::read_to_string(folder.path().join("log"))?.matches("DHCPACK").count();
+    renewals(folder.path(), before + 1)?;
     client.end()?;
     lab.down()
 }
