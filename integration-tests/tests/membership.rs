@@ -174,7 +174,8 @@ async fn a_broken_claim_ends_the_work_under_it_and_is_taken_anew() -> Result<()>
     Ok(())
 }
 
-#[tokio::test]
+// Ten thousand looks at a time must not keep the members from their leases.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_comes_or_goes_moves_its_share_of_ten_thousand_nodes_and_stops_nothing_else() -> Result<()> {
     const NODES: usize = 10_000;
     let folder = tempfile::tempdir()?;
