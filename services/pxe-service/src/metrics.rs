@@ -13,6 +13,7 @@ pub(crate) fn describe() {
 }
 
 pub(crate) fn dhcp(outcome: &'static str) {
+    tracing::trace!(outcome, "a DHCP message");
     counter!(DHCP, "outcome" => outcome).increment(1);
 }
 
