@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire-dhcp", &[]),
     ("wire-tftp", &[]),
     ("wire-ipmi", &[]),
+    ("wire-ironic", &[]),
     ("proto", &["domain"]),
     ("keyspace", &["domain"]),
     ("service-kit", &["domain"]),
@@ -20,8 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("power-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ipmi"]),
     ("pxe-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-dhcp", "wire-tftp"]),
     ("storage-service", &["domain", "proto", "keyspace", "mesh", "service-kit"]),
-    ("inventory-service", &["domain", "proto", "keyspace", "mesh", "service-kit"]),
-    ("scheduler-service", &["domain", "proto", "keyspace", "mesh", "service-kit"]),
+    ("inventory-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic"]),
+    ("scheduler-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic"]),
     ("agent", &["domain", "proto", "service-kit"]),
     ("cli", &["domain", "proto", "service-kit"]),
     (
@@ -63,7 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that decide and do nothing.
-const PURE: &[&str] = &["domain", "wire-dhcp", "wire-tftp", "wire-ipmi"];
+const PURE: &[&str] = &["domain", "wire-dhcp", "wire-tftp", "wire-ipmi", "wire-ironic"];
 /// What no pure crate may use itself.
 const IMPURE: &[&str] = &["tokio", "tonic", "etcd-client", "rand", "getrandom", "socket2", "rustix", "nix", "reqwest"];
 /// Who may touch etcd.

@@ -1,0 +1,85 @@
+//! Where things are: every resource says so itself, once with the version in the path and once without.
+
+use serde_json::{Value, json};
+
+use crate::version::Version;
+
+/// The two links of a path below `/v1`, such as `nodes/<uuid>`. `base` is scheme and host.
+#[must_use]
+pub fn resource(base: &str, path: &str) -> Value {
+    json!([
+        {"href": format!("{base}/v1/{path}"), "rel": "self"},
+        {"href": format!("{base}/{path}"), "rel": "bookmark"},
+    ])
+}
+
+/// A list of links that a resource shows beside its own, and the version that brought it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sub {
+    /// Its name, in the resource and in the path.
+    pub name: &'static str,
+    /// The version that brought it.
+    pub since: u16,
+}
+
+/// What a node links to. Shown with the whole node, never with `fields`.
+pub const NODE: &[Sub] = &[sub("ports", 1), sub("states", 14), sub("portgroups", 24), sub("volume", 32)];
+/// What a port group links to.
+pub const PORTGROUP: &[Sub] = &[sub("ports", 24)];
+/// What a driver links to.
+pub const DRIVER: &[Sub] = &[sub("properties", 14)];
+/// What a chassis links to; see [`chassis_nodes`] for its odd shape.
+pub const CHASSIS: &[Sub] = &[sub("nodes", 1)];
+/// What the collection `volume` links to.
+pub const VOLUME: &[Sub] = &[sub("connectors", 32), sub("targets", 32)];
+
+const fn sub(name: &'static str, since: u16) -> Sub {
+    Sub { name, since }
+}
+
+/// The link lists of one resource, by name, for a request of this version; `path` is such as `nodes/<uuid>`.
+pub fn below<'a>(
+    subs: &'static [Sub],
+    version: Version,
+    base: &'a str,
+    path: &'a str,
+) -> impl Iterator<Item = (&'static str, Value)> + 'a {
+    let shown = subs.iter().filter(move |sub| version.has(sub.since));
+    shown.map(move |sub| (sub.name, resource(base, &format!("{path}/{}", sub.name))))
+}
+
+/// The nodes of a chassis are a list of links in a list: so the protocol has it, and clients skip it.
+#[must_use]
+pub fn chassis_nodes(base: &str, uuid: &str) -> Value {
+    json!([resource(base, &format!("chassis/{uuid}/nodes"))])
+}
+
+/// The `Location` of a new resource, or of the states that an accepted verb will change.
+#[must_use]
+pub fn location(base: &str, path: &str) -> String {
+    format!("{base}/v1/{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_has_a_twin_without_the_version() {
+        assert_eq!(
+            resource("http://h", "nodes/1"),
+            json!([{"href": "http://h/v1/nodes/1", "rel": "self"}, {"href": "http://h/nodes/1", "rel": "bookmark"}])
+        );
+    }
+
+    #[test]
+    fn an_old_request_sees_fewer_links() {
+        let names = |minor| {
+            let version = Version::new(minor).unwrap();
+            below(NODE, version, "http://h", "nodes/1").map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(1), ["ports"]);
+        assert_eq!(names(24), ["ports", "states", "portgroups"]);
+        assert_eq!(names(115), ["ports", "states", "portgroups", "volume"]);
+    }
+}

@@ -1,0 +1,177 @@
+//! Which microversion a request speaks, and what both sides say about versions.
+
+mod document;
+
+pub use document::{Collection, collections, root, v1};
+
+use crate::error::{Class, Error};
+
+/// The header of this protocol alone.
+pub const HEADER: &str = "X-OpenStack-Ironic-API-Version";
+/// The header of all of OpenStack; it wins over [`HEADER`], and is never sent back.
+pub const SHARED_HEADER: &str = "OpenStack-API-Version";
+/// The oldest version, in every answer from a known path.
+pub const MINIMUM_HEADER: &str = "X-OpenStack-Ironic-API-Minimum-Version";
+/// The newest version, in every answer from a known path.
+pub const MAXIMUM_HEADER: &str = "X-OpenStack-Ironic-API-Maximum-Version";
+
+/// A microversion: `1.N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(u16);
+
+impl Version {
+    /// The oldest.
+    pub const MIN: Self = Self(1);
+    /// The newest.
+    pub const MAX: Self = Self(115);
+
+    /// `1.minor`, if there is such a version.
+    #[must_use]
+    pub const fn new(minor: u16) -> Option<Self> {
+        if minor >= Self::MIN.0 && minor <= Self::MAX.0 { Some(Self(minor)) } else { None }
+    }
+
+    /// The number after the point.
+    #[must_use]
+    pub const fn minor(self) -> u16 {
+        self.0
+    }
+
+    /// Whether this version has what came with `1.minor`.
+    #[must_use]
+    pub const fn has(self, minor: u16) -> bool {
+        self.0 >= minor
+    }
+
+    /// Every version, oldest first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (Self::MIN.0..=Self::MAX.0).map(Self)
+    }
+
+    /// The headers of every answer to a request of this version.
+    #[must_use]
+    pub fn headers(self) -> [(&'static str, String); 3] {
+        let [minimum, maximum] = range_headers();
+        [minimum, maximum, (HEADER, self.to_string())]
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "1.{}", self.0)
+    }
+}
+
+/// A request whose version we do not speak.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct Refused {
+    /// What the client is told.
+    pub error: Error,
+    /// Clients read the range from the headers of the refusal; one that we could not read gets none.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// The version that a request asks for.
+///
+/// `own` and `shared` are the values of [`HEADER`] and [`SHARED_HEADER`]. Without either it is the oldest, and never
+/// the newest: scripts of 2015 live by that.
+///
+/// # Errors
+/// 406, in the router's form, with the headers that go along.
+pub fn negotiate(own: Option<&str>, shared: Option<&str>) -> Result<Version, Refused> {
+    let asked = shared.and_then(ours).or(own).map_or("", str::trim);
+    if asked.is_empty() {
+        return Ok(Version::MIN);
+    }
+    if asked.eq_ignore_ascii_case("latest") {
+        return Ok(Version::MAX);
+    }
+    let Some((major, minor)) = numbers(asked) else {
+        let error = Class::NotAcceptable.routed(format!("Invalid value for {HEADER} header"));
+        return Err(Refused { error, headers: Vec::new() });
+    };
+    let known = (major == 1).then_some(minor).and_then(|minor| Version::new(u16::try_from(minor).ok()?));
+    known.ok_or_else(|| out_of_range(major, minor))
+}
+
+/// What the shared header says of us. Other services' entries are skipped.
+fn ours(shared: &str) -> Option<&str> {
+    shared.split(',').find_map(|entry| {
+        let (service, version) = entry.trim().split_once(char::is_whitespace)?;
+        (service == "baremetal").then(|| version.trim())
+    })
+}
+
+/// Exactly two numbers.
+fn numbers(asked: &str) -> Option<(u64, u64)> {
+    let (major, minor) = asked.split_once('.')?;
+    Some((number(major)?, number(minor)?))
+}
+
+fn number(digits: &str) -> Option<u64> {
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+fn out_of_range(major: u64, minor: u64) -> Refused {
+    let range = format!("The supported version range is: [{}, {}].", Version::MIN, Version::MAX);
+    let text = if major == 1 {
+        format!("Version {major}.{minor} was requested but the minor version is not supported by this service. {range}")
+    } else {
+        format!(
+            "Mutually exclusive versions requested. Version {major}.{minor} requested but not supported by this \
+             service. {range}"
+        )
+    };
+    Refused { error: Class::NotAcceptable.routed(text), headers: range_headers().to_vec() }
+}
+
+fn range_headers() -> [(&'static str, String); 2] {
+    [(MINIMUM_HEADER, Version::MIN.to_string()), (MAXIMUM_HEADER, Version::MAX.to_string())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minor(own: Option<&str>, shared: Option<&str>) -> Option<u16> {
+        negotiate(own, shared).ok().map(Version::minor)
+    }
+
+    #[test]
+    fn silence_is_the_oldest_version() {
+        assert_eq!(minor(None, None), Some(1));
+        assert_eq!(minor(Some(""), None), Some(1));
+        assert_eq!(minor(None, Some("compute 2.1")), Some(1));
+    }
+
+    #[test]
+    fn the_shared_header_wins() {
+        assert_eq!(minor(Some("1.20"), Some("compute 2.1, baremetal 1.60")), Some(60));
+        assert_eq!(minor(Some("1.20"), Some("compute 2.1")), Some(20));
+    }
+
+    #[test]
+    fn latest_is_the_newest_in_any_case() {
+        assert_eq!(minor(Some("LaTeSt"), None), Some(115));
+    }
+
+    #[test]
+    fn only_a_readable_version_is_told_the_range() {
+        for (asked, headers) in [("1.0", 2), ("1.116", 2), ("2.1", 2), ("abc", 0), ("1", 0), ("1.10.1", 0), ("1.-1", 0)]
+        {
+            let refused = negotiate(Some(asked), None).unwrap_err();
+            assert_eq!((refused.error.status, refused.headers.len()), (406, headers), "{asked}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_headers_are_a_version_or_a_406(own in ".*", shared in ".*") {
+            if let Err(refused) = negotiate(Some(&own), Some(&shared)) {
+                proptest::prop_assert_eq!(refused.error.status, 406);
+            }
+        }
+    }
+}
