@@ -2,5 +2,10 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod error;
+pub mod fields;
+#[cfg(test)]
+mod golden;
 pub mod links;
+mod python;
+pub mod query;
 pub mod version;

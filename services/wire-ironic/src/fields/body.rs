@@ -1,0 +1,151 @@
+//! What a new or a changed resource may say.
+
+use serde_json::{Map, Value};
+
+use super::{Field, Kind, Post, Resource, name};
+use crate::error::{Class, Error, text};
+use crate::python;
+use crate::query;
+use crate::version::Version;
+
+/// Checks the body of a POST against its resource's table, in the order in which the protocol does: what is required,
+/// what is unknown, types, words for booleans and UUIDs, and at last what the version does not have.
+///
+/// Gives the resource as it is stored: words for booleans are booleans, null objects are empty.
+///
+/// # Errors
+/// 400 for a body that no version takes, 406 for one that only a newer one does.
+pub fn check_post(resource: &Resource, version: Version, body: &Value) -> Result<Map<String, Value>, Error> {
+    let members = as_object(resource.word, body)?;
+    let takes = |field: &&Field| field.post != Post::No && !unknown_before(resource, version, field);
+    let taken: Vec<&Field> = resource.fields.iter().filter(takes).collect();
+    check_unknown(resource.word, members, |name| taken.iter().any(|field| field.name == name))?;
+    check_required(resource, resource.word, members)?;
+    let stored = check_values(resource, resource.word, members)?;
+    check_versions(resource, version, members)?;
+    Ok(stored)
+}
+
+/// Checks a resource that a PATCH has changed, as the protocol does: as if it were new. What PATCH can not set is left
+/// as it is.
+///
+/// # Errors
+/// 400, in the words that a patch is refused with.
+pub fn check_whole(resource: &Resource, whole: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
+    check_required(resource, "patch", whole)?;
+    let settable: Map<String, Value> = whole
+        .iter()
+        .filter(|(name, _)| resource.field(name).is_some_and(|field| field.patch))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let stored = check_values(resource, "patch", &settable)?;
+    let mut whole = whole.clone();
+    whole.extend(stored);
+    Ok(whole)
+}
+
+fn as_object<'a>(word: &str, body: &'a Value) -> Result<&'a Map<String, Value>, Error> {
+    body.as_object().ok_or_else(|| refusal(word, &format!("{} is not of type 'object'", python::quoted(body))))
+}
+
+/// The schema of these is chosen by the version, so that a newer field is one that nobody knows.
+fn unknown_before(resource: &Resource, version: Version, field: &Field) -> bool {
+    matches!((resource.path, field.name), ("runbooks", "description") | ("allocations", "node"))
+        && !version.has(field.since)
+}
+
+pub(crate) fn refusal(word: &str, what: &str) -> Error {
+    let of = if word.is_empty() { String::new() } else { format!(" for {word}") };
+    Class::Invalid.says(format!("Schema error{of}: {what}"))
+}
+
+fn check_unknown(word: &str, members: &Map<String, Value>, known: impl Fn(&str) -> bool) -> Result<(), Error> {
+    let unknown: Vec<&String> = members.keys().filter(|name| !known(name)).collect();
+    let was = if unknown.len() == 1 { "was" } else { "were" };
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let unknown = python::listed(&unknown);
+    Err(refusal(word, &format!("Additional properties are not allowed ({unknown} {was} unexpected)")))
+}
+
+fn check_required(resource: &Resource, word: &str, members: &Map<String, Value>) -> Result<(), Error> {
+    let missing = resource.fields.iter().find(|field| field.post == Post::Must && !members.contains_key(field.name));
+    if let Some(field) = missing {
+        return Err(refusal(word, &format!("'{}' is a required property", field.name)));
+    }
+    if resource.path == "ports" {
+        return check_one_node(word, members);
+    }
+    let named = has_value(members, "resource_class") || has_value(members, "node");
+    if resource.path == "allocations" && word != "patch" && !named {
+        return Err(Class::Invalid.says("The resource_class field is mandatory when not backfilling"));
+    }
+    Ok(())
+}
+
+fn has_value(members: &Map<String, Value>, name: &str) -> bool {
+    members.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty())
+}
+
+/// A port is one node's, named one way.
+fn check_one_node(word: &str, members: &Map<String, Value>) -> Result<(), Error> {
+    let named = ["node_uuid", "node_ident"].into_iter().filter(|name| members.contains_key(*name)).count();
+    match named {
+        1 => Ok(()),
+        0 => Err(refusal(word, "'node_uuid' is a required property")),
+        _ => Err(refusal(word, "only one of 'node_ident' and 'node_uuid' may be given")),
+    }
+}
+
+fn check_values(resource: &Resource, word: &str, members: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
+    for (name, value) in members {
+        if let Some(field) = resource.field(name) {
+            check_type(word, field, value)?;
+        }
+    }
+    let stored = members.iter().map(|(name, value)| {
+        let stored = resource.field(name).map_or_else(|| Ok(value.clone()), |field| stored(field, value));
+        stored.map(|value| (name.clone(), value))
+    });
+    stored.collect()
+}
+
+fn check_type(word: &str, field: &Field, value: &Value) -> Result<(), Error> {
+    if !field.kind.takes(value) {
+        let types = python::listed(field.kind.types());
+        return Err(refusal(word, &format!("{} is not of type {types}", python::quoted(value))));
+    }
+    let length = value.as_str().map(|text| text.chars().count());
+    if field.longest > 0 && length.is_some_and(|length| length > field.longest) {
+        return Err(refusal(word, &format!("{} is too long", python::quoted(value))));
+    }
+    let empty_list = field.kind == Kind::Steps && value.as_array().is_some_and(Vec::is_empty);
+    if empty_list || (field.name == "instance_name" && length == Some(0)) {
+        return Err(refusal(word, &format!("{} should be non-empty", python::quoted(value))));
+    }
+    if field.name == "priority" && value.as_i64().is_some_and(|number| number < 0) {
+        return Err(refusal(word, &format!("{} is less than the minimum of 0", python::quoted(value))));
+    }
+    Ok(())
+}
+
+/// The value as it is stored; words for booleans, UUIDs and addresses are looked at here.
+fn stored(field: &Field, value: &Value) -> Result<Value, Error> {
+    let named_uuid = field.kind == Kind::Uuid || field.name == "node_uuid";
+    match (field.kind, value) {
+        (Kind::Flag, Value::String(word)) => query::boolean(field.name, word).map(Value::from),
+        (Kind::Object, Value::Null) => Ok(Value::Object(Map::new())),
+        (_, Value::String(text)) if named_uuid && !name::is_uuid(text) => {
+            Err(Class::Invalid.says(format!("Expected UUID for {}: {text}", field.name)))
+        }
+        (_, Value::String(text)) if field.name == "address" => query::mac("address", text).map(Value::from),
+        _ => Ok(value.clone()),
+    }
+}
+
+/// What is null is let through, as what is left out.
+fn check_versions(resource: &Resource, version: Version, members: &Map<String, Value>) -> Result<(), Error> {
+    let newer = |name: &String| resource.field(name).is_some_and(|field| !version.has(field.since));
+    if members.keys().any(newer) { Err(text::not_acceptable()) } else { Ok(()) }
+}

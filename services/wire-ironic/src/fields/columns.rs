@@ -1,0 +1,153 @@
+//! Which fields a request wants to see, and by which a list may be sorted.
+
+use super::{Resource, Sort, Unknown};
+use crate::error::{Class, Error, text};
+use crate::python;
+use crate::version::Version;
+
+/// The version from which `fields` is understood.
+const SUBSETS: u16 = 8;
+/// The version from which `detail` is understood.
+const DETAIL: u16 = 43;
+
+/// What of a resource is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Columns {
+    /// All that the version has, with its link lists.
+    All,
+    /// These, and the resource's own links.
+    These(Vec<&'static str>),
+}
+
+impl Columns {
+    /// Whether a field is shown.
+    #[must_use]
+    pub fn show(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(names) => names.contains(&name),
+        }
+    }
+}
+
+/// What a list of this resource shows.
+///
+/// `fields` is the query's, still with commas; `detail` the query's, as a boolean.
+///
+/// # Errors
+/// 406 for what the version does not have, 400 for what no version has.
+pub fn columns(
+    resource: &Resource,
+    version: Version,
+    fields: Option<&str>,
+    detail: Option<bool>,
+) -> Result<Columns, Error> {
+    let fields = fields.map(split);
+    if let Some(fields) = &fields {
+        check_versions(resource, version, fields)?;
+    }
+    check_detail(resource, version, fields.is_some(), detail)?;
+    match fields {
+        Some(fields) => check_names(resource, &fields),
+        None if detail == Some(true) => Ok(Columns::All),
+        None => Ok(Columns::These(defaults(resource, version).collect())),
+    }
+}
+
+fn defaults(resource: &Resource, version: Version) -> impl Iterator<Item = &'static str> {
+    resource.fields.iter().filter(move |field| field.column && version.has(field.since)).map(|field| field.name)
+}
+
+/// Commas, spaces around them, any case.
+fn split(fields: &str) -> Vec<String> {
+    let names = fields.split(',').map(|name| name.trim().to_ascii_lowercase());
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+fn check_versions(resource: &Resource, version: Version, names: &[String]) -> Result<(), Error> {
+    let since = if resource.path == "drivers" { 77 } else { SUBSETS };
+    let newer = |name: &String| resource.field(name).is_some_and(|field| !version.has(field.since));
+    if !version.has(since) || names.iter().any(newer) {
+        return Err(text::not_acceptable());
+    }
+    Ok(())
+}
+
+fn check_detail(resource: &Resource, version: Version, fields: bool, detail: Option<bool>) -> Result<(), Error> {
+    let Some(detail) = detail else { return Ok(()) };
+    if resource.path == "drivers" {
+        if !version.has(30) {
+            return Err(text::needs_version(30));
+        }
+    } else if !version.has(DETAIL) && !resource.path.starts_with("volume/") {
+        let detail = if detail { "True" } else { "False" };
+        return Err(Class::Invalid.says(format!("Invalid query parameter ?detail={detail} received.")));
+    }
+    if fields && detail {
+        return Err(Class::Invalid.says(if resource.path.starts_with("volume/") {
+            "Can't fetch a subset of fields with 'detail' set"
+        } else {
+            "Can not specify ?detail=True and fields in the same request."
+        }));
+    }
+    Ok(())
+}
+
+fn check_names(resource: &Resource, names: &[String]) -> Result<Columns, Error> {
+    let mut found: Vec<&'static str> = Vec::new();
+    let mut unknown = Vec::new();
+    for name in names {
+        match resource.field(name).filter(|field| !field.hidden) {
+            Some(field) if found.contains(&field.name) => {}
+            Some(field) => found.push(field.name),
+            None if name == "links" && resource.unknown != Unknown::One => {}
+            None => unknown.push(name.as_str()),
+        }
+    }
+    match unknown.first() {
+        None => Ok(Columns::These(found)),
+        Some(first) => Err(Class::Invalid.says(unknown_text(resource, first, &unknown))),
+    }
+}
+
+fn unknown_text(resource: &Resource, first: &str, all: &[&str]) -> String {
+    match resource.unknown {
+        Unknown::One => format!("Field {first} is not a valid field."),
+        Unknown::All => format!("Field(s) \"{}\" are not valid", all.join(", ")),
+        Unknown::Listed => {
+            let mut known: Vec<&str> = resource.fields.iter().map(|field| field.name).collect();
+            known.push("links");
+            known.extend(match resource.path {
+                "chassis" => Some("nodes"),
+                "portgroups" => Some("ports"),
+                "drivers" => Some("properties"),
+                _ => None,
+            });
+            known.sort_unstable();
+            format!("Schema error: {} is not one of [{}]", python::quoted_text(first), python::listed(&known))
+        }
+    }
+}
+
+/// Lets a list be sorted by `key`; `id`, the order of creation, always is fine.
+///
+/// # Errors
+/// 406 for a field that the version does not have, 400 for one that does not sort.
+pub fn sort_key(resource: &Resource, version: Version, key: &str) -> Result<(), Error> {
+    if key == "id" {
+        return Ok(());
+    }
+    let field = resource.field(key);
+    if field.is_some_and(|field| !version.has(field.since)) {
+        return Err(text::not_acceptable());
+    }
+    match field.map_or(Sort::No, |field| field.sort) {
+        Sort::Yes => Ok(()),
+        Sort::Known => Err(unsortable(key)),
+        Sort::No => Err(unsortable(&format!("\"{key}\""))),
+    }
+}
+
+fn unsortable(key: &str) -> Error {
+    Class::Invalid.says(format!("The sort_key value {key} is an invalid field for sorting"))
+}

@@ -1,0 +1,94 @@
+//! Secrets that are taken and never shown again.
+
+use serde_json::Value;
+
+/// What stands where a secret was. Written back, it is stored as it is: clients know not to.
+pub const MASK: &str = "******";
+
+/// A key that contains one of these, in any case, has a secret for its value. Source: what the protocol's own servers
+/// mask; clients rely on all other values coming back unchanged.
+const WORDS: &[&str] = &[
+    "adminpass",
+    "admin_pass",
+    "password",
+    "new_pass",
+    "secret",
+    "sys_pswd",
+    "token",
+    "configdrive",
+    "encrypted_key",
+    "private_key",
+    "fernetkey",
+    "sslkey",
+    "passphrase",
+    "cephclusterfsid",
+    "octaviaheartbeatkey",
+    "rabbitcookie",
+    "cephmanilaclientkey",
+    "pacemakerremoteauthkey",
+    "designaterndckey",
+    "cephadminkey",
+    "heatauthencryptionkey",
+    "cephclientkey",
+    "keystonecredential",
+    "barbicansimplecryptokek",
+    "cephrgwkey",
+    "swifthashsuffix",
+    "migrationsshkey",
+    "cephmdskey",
+    "cephmonkey",
+];
+
+/// Keys that are masked when they are exactly this.
+const EXACTLY: &[&str] = &["snmp_auth_key", "snmp_priv_key", "image_url"];
+
+/// The value with every secret in it masked, at any depth.
+#[must_use]
+pub fn masked(value: Value) -> Value {
+    match value {
+        Value::Object(members) => Value::Object(
+            members
+                .into_iter()
+                .map(|(key, value)| {
+                    let value = if hides(&key, &value) { Value::from(MASK) } else { masked(value) };
+                    (key, value)
+                })
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.into_iter().map(masked).collect()),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => other,
+    }
+}
+
+/// An object under a secret's key is looked into, but for a config drive: its parts have harmless names.
+fn hides(key: &str, value: &Value) -> bool {
+    let key = key.to_ascii_lowercase();
+    if value.is_object() {
+        return key == "configdrive" && value.as_object().is_some_and(|members| !members.is_empty());
+    }
+    let empty = value.is_null() || value.as_str().is_some_and(str::is_empty);
+    WORDS.iter().any(|word| key.contains(word)) || (EXACTLY.contains(&key.as_str()) && !empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn secrets_are_masked_at_any_depth_and_nothing_else_is() {
+        let value = json!({
+            "ipmi_password": "p", "IPMI_PASSWORD": null, "x_pass": "seen", "ipmi_hex_kg_key": "seen",
+            "nested": {"a": [{"auth_token": "t"}]}, "snmp_auth_key": "k", "snmp_priv_key": "", "image_url": "u",
+            "configdrive": {"user_data": "u"}, "token": {"kind": "seen", "secret": 1},
+        });
+        assert_eq!(
+            masked(value),
+            json!({
+                "ipmi_password": MASK, "IPMI_PASSWORD": MASK, "x_pass": "seen", "ipmi_hex_kg_key": "seen",
+                "nested": {"a": [{"auth_token": MASK}]}, "snmp_auth_key": MASK, "snmp_priv_key": "", "image_url": MASK,
+                "configdrive": MASK, "token": {"kind": "seen", "secret": MASK},
+            })
+        );
+    }
+}

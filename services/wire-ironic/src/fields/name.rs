@@ -1,0 +1,120 @@
+//! What may be a name.
+
+use crate::error::{Class, Error};
+use crate::version::Version;
+
+/// Paths below `/v1/nodes` that no node may have for a name, in the order in which the refusal lists them.
+pub const NODE_RESERVED: &[&str] = &["maintenance", "management", "states", "vendor_passthru", "detail", "validate"];
+/// The longest name.
+const LONGEST: usize = 255;
+/// The version from which names are more than host names.
+const UNRESERVED: u16 = 10;
+/// The version from which nodes have names.
+const NAMES: u16 = 5;
+
+/// Whether this is a UUID as the protocol takes it: with or without hyphens, in any case.
+#[must_use]
+pub fn is_uuid(text: &str) -> bool {
+    let text = text.trim_start_matches("urn:").trim_start_matches("uuid:");
+    let digits: String = text.chars().filter(|character| !matches!(character, '-' | '{' | '}')).collect();
+    digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether a node may be called so by a request of this version; the reserved words apart.
+fn is_name(version: Version, name: &str) -> bool {
+    let characters = if version.has(UNRESERVED) { unreserved(name) } else { host(name) };
+    characters && name.len() <= LONGEST && !is_uuid(name)
+}
+
+/// RFC 3986 §2.3.
+fn unreserved(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+}
+
+/// RFC 1123 §2.1: labels of letters, digits and hyphens, the latter not at their ends.
+fn host(name: &str) -> bool {
+    name.split('.').all(|label| {
+        let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
+    })
+}
+
+/// Checks the name that a new node brings.
+///
+/// # Errors
+/// 400 with the text for a new node.
+pub fn check_new_name(version: Version, name: &str) -> Result<(), Error> {
+    check_reserved(name)?;
+    check(version, name, || format!("Cannot create node with invalid name '{name}'"))
+}
+
+/// Checks the name that a node shall have from now on. `node` is what the request calls it.
+///
+/// # Errors
+/// 400 with the text for a change.
+pub fn check_patched_name(version: Version, node: &str, name: &str) -> Result<(), Error> {
+    check_reserved(name)?;
+    check(version, name, || format!("Node {node}: Cannot change name to invalid name '{name}'"))
+}
+
+fn check(version: Version, name: &str, refusal: impl FnOnce() -> String) -> Result<(), Error> {
+    if is_name(version, name) { Ok(()) } else { Err(Class::Invalid.says(refusal())) }
+}
+
+fn check_reserved(name: &str) -> Result<(), Error> {
+    if !NODE_RESERVED.contains(&name) {
+        return Ok(());
+    }
+    let words = NODE_RESERVED.join(", ");
+    Err(Class::Invalid.says(format!(
+        "The word \"{name}\" is reserved and can not be used as a node name. Reserved words are: {words}."
+    )))
+}
+
+/// Whether what stands in a path can be a node for a request of this version: a UUID, or from 5 on a name.
+///
+/// What is neither is refused with [`crate::error::text::bad_identifier`]; a name in an older request is not found.
+#[must_use]
+pub fn identifies(version: Version, ident: &str) -> bool {
+    is_uuid(ident) || (version.has(NAMES) && unreserved(ident))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes(minor: u16, name: &str) -> bool {
+        check_new_name(Version::new(minor).unwrap(), name).is_ok()
+    }
+
+    #[test]
+    fn names_were_host_names_before_10() {
+        for (name, before, since) in [
+            ("node-1.rack", true, true),
+            ("under_score", false, true),
+            ("tilde~", false, true),
+            ("-x", false, true),
+            ("a..b", false, true),
+            ("", false, false),
+            ("bad name", false, false),
+            ("states", false, false),
+            ("11111111-1111-4111-8111-000000000001", false, false),
+        ] {
+            assert_eq!((takes(9, name), takes(10, name)), (before, since), "{name}");
+        }
+        assert!(takes(115, &"x".repeat(255)) && !takes(115, &"x".repeat(256)));
+    }
+
+    #[test]
+    fn a_uuid_is_one_without_its_hyphens_too() {
+        assert!(is_uuid("11111111111141118111000000000001") && is_uuid("ABCDEF01-1111-4111-8111-000000000001"));
+        assert!(!is_uuid("11111111-1111-4111-8111-00000000000"));
+    }
+
+    #[test]
+    fn before_5_only_a_uuid_is_a_node() {
+        let old = Version::new(4).unwrap();
+        assert!(!identifies(old, "node-1") && identifies(Version::MAX, "node-1"));
+        assert!(identifies(old, "11111111-1111-4111-8111-000000000001"));
+    }
+}

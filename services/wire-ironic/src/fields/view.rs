@@ -1,0 +1,67 @@
+//! A resource as a version sees it.
+
+use serde_json::{Map, Value};
+
+use super::{Columns, Initial, Kind, Resource, mask};
+use crate::version::Version;
+
+/// What of a whole resource a request sees: newer fields are left out, values of newer words are put into older ones,
+/// secrets are masked.
+///
+/// `whole` may lack fields, which then are what they are initially. Links are not fields: [`crate::links`] has them.
+#[must_use]
+pub fn view(
+    resource: &Resource,
+    version: Version,
+    columns: &Columns,
+    whole: &Map<String, Value>,
+) -> Map<String, Value> {
+    let shown =
+        resource.fields.iter().filter(|field| version.has(field.since) && !field.hidden && columns.show(field.name));
+    shown
+        .map(|field| {
+            let value = whole.get(field.name).cloned();
+            let value = match value {
+                Some(Value::Null) if field.kind == Kind::Object => initial(field.initial),
+                Some(value) if field.masked => mask::masked(value),
+                Some(value) => value,
+                None => initial(field.initial),
+            };
+            (field.name.to_owned(), renamed(resource, version, field.name, value))
+        })
+        .collect()
+}
+
+/// What the tables alone can say; a fresh UUID and a driver's preference they can not.
+fn initial(initial: Initial) -> Value {
+    match initial {
+        Initial::Null | Initial::Fresh | Initial::Driver => Value::Null,
+        Initial::Empty => Value::Object(Map::new()),
+        Initial::Nothing => Value::Array(Vec::new()),
+        Initial::False => Value::Bool(false),
+        Initial::True => Value::Bool(true),
+        Initial::Text(text) => Value::from(text),
+        Initial::Number(number) => Value::from(number),
+    }
+}
+
+fn renamed(resource: &Resource, version: Version, name: &str, value: Value) -> Value {
+    if resource.path != "nodes" || name != "provision_state" {
+        return value;
+    }
+    match value.as_str() {
+        Some(state) => provision_state(version, state).map_or(Value::Null, Value::from),
+        None => value,
+    }
+}
+
+/// What a version calls a provision state: before 2 an available node had none, before 39 nobody waited for an
+/// inspection.
+#[must_use]
+pub fn provision_state(version: Version, state: &str) -> Option<&str> {
+    match state {
+        "available" if !version.has(2) => None,
+        "inspect wait" if !version.has(39) => Some("inspecting"),
+        state => Some(state),
+    }
+}

@@ -1,0 +1,13 @@
+//! Texts that the tables must print; `UPDATE=1` writes them anew.
+
+use std::path::Path;
+
+/// Compares with the golden file, or writes it.
+pub(crate) fn check(name: &str, printed: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/golden").join(name);
+    if option_env!("UPDATE").is_some() {
+        std::fs::write(&path, printed).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(printed, golden, "{name} differs; look at it, then UPDATE=1");
+}
