@@ -24,11 +24,15 @@ mod view;
 mod volume_connector;
 mod volume_target;
 
+pub(crate) use body::refusal;
 pub use body::{check_post, check_whole};
 pub use columns::{Columns, columns, sort_key};
 pub use kind::Kind;
 pub use mask::{MASK, masked};
 pub use name::{NODE_RESERVED, check_new_name, check_patched_name, identifies, is_uuid};
+#[cfg(test)]
+pub(crate) use tests::any_json;
+pub(crate) use view::initial;
 pub use view::{provision_state, view};
 
 /// What a field is when nobody has set it.

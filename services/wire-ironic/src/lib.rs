@@ -5,7 +5,9 @@ pub mod error;
 pub mod fields;
 #[cfg(test)]
 mod golden;
+pub mod limits;
 pub mod links;
+pub mod patch;
 mod python;
 pub mod query;
 pub mod version;

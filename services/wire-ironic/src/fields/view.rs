@@ -33,7 +33,7 @@ pub fn view(
 }
 
 /// What the tables alone can say; a fresh UUID and a driver's preference they can not.
-fn initial(initial: Initial) -> Value {
+pub(crate) fn initial(initial: Initial) -> Value {
     match initial {
         Initial::Null | Initial::Fresh | Initial::Driver => Value::Null,
         Initial::Empty => Value::Object(Map::new()),

@@ -1,0 +1,173 @@
+//! JSON Patch as the protocol takes it: three of RFC 6902's six operations, on fields that the table allows, all or
+//! nothing.
+//!
+//! [`parse`] reads a list of operations and checks it against the table, [`apply`] makes them. What a node's state
+//! forbids is in [`node`].
+
+mod apply;
+pub mod node;
+#[cfg(test)]
+mod tests;
+
+pub use apply::apply;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Class, Error, text};
+use crate::fields::Resource;
+use crate::python;
+use crate::version::Version;
+
+/// What is done at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Sets, or inserts into a list.
+    Add,
+    /// Sets what is there.
+    Replace,
+    /// Takes away; a field of the resource itself is as new again.
+    Remove,
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Op {
+    /// What is done.
+    pub verb: Verb,
+    /// Where: the field, and the way into it. Never empty.
+    path: Vec<String>,
+    /// What is put there; [`Value::Null`] for a removal.
+    pub value: Value,
+    /// The operation as refusals quote it.
+    quoted: String,
+}
+
+/// The version from which keys with `~` and `/` can be named, as RFC 6901 §3 writes them.
+const ESCAPES: u16 = 98;
+const WORDS: [(&str, Verb); 3] = [("add", Verb::Add), ("replace", Verb::Replace), ("remove", Verb::Remove)];
+
+impl Op {
+    /// The field of the resource that this changes.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        self.path.first().map_or("", String::as_str)
+    }
+
+    /// The way into the field; empty if the operation is about the whole field.
+    #[must_use]
+    pub fn inside(&self) -> &[String] {
+        self.path.get(1..).unwrap_or_default()
+    }
+
+    fn refused(&self, reason: &str) -> Error {
+        refused(&self.quoted, reason)
+    }
+}
+
+fn refused(quoted: &str, reason: &str) -> Error {
+    Class::Invalid.says(format!("Couldn't apply patch '{quoted}'. Reason: {reason}"))
+}
+
+/// Reads a list of operations and checks it against the resource's table. An empty list is fine.
+///
+/// # Errors
+/// 400 for what no version takes, 406 for setting a field that only a newer one has. Removing such a field is let
+/// through.
+pub fn parse(resource: &Resource, version: Version, body: &Value) -> Result<Vec<Op>, Error> {
+    let Some(items) = body.as_array() else {
+        return Err(schema(&format!("{} is not of type 'array'", python::quoted(body))));
+    };
+    let ops: Vec<Op> = items.iter().map(|item| operation(version, item)).collect::<Result<_, _>>()?;
+    for op in &ops {
+        check_field(resource, op)?;
+    }
+    for op in &ops {
+        let newer = resource.field(op.field()).is_some_and(|field| !version.has(field.since));
+        if newer && op.verb != Verb::Remove {
+            return Err(text::not_acceptable());
+        }
+    }
+    Ok(ops)
+}
+
+fn schema(what: &str) -> Error {
+    crate::fields::refusal("patch", what)
+}
+
+fn operation(version: Version, item: &Value) -> Result<Op, Error> {
+    let members =
+        item.as_object().ok_or_else(|| schema(&format!("{} is not of type 'object'", python::quoted(item))))?;
+    check_members(members)?;
+    let verb = verb(members)?;
+    let quoted = python::quoted(item);
+    let path = path(version, members.get("path").unwrap_or(&Value::Null))?;
+    let value = match (verb, members.get("value")) {
+        (Verb::Remove, _) => Value::Null,
+        (Verb::Add | Verb::Replace, Some(value)) => value.clone(),
+        (Verb::Add | Verb::Replace, None) => {
+            return Err(refused(&quoted, "The operation does not contain a 'value' member"));
+        }
+    };
+    Ok(Op { verb, path, value, quoted })
+}
+
+fn check_members(members: &Map<String, Value>) -> Result<(), Error> {
+    let unknown: Vec<&String> =
+        members.keys().filter(|name| !matches!(name.as_str(), "op" | "path" | "value")).collect();
+    if !unknown.is_empty() {
+        let was = if unknown.len() == 1 { "was" } else { "were" };
+        let unknown = python::listed(&unknown);
+        return Err(schema(&format!("Additional properties are not allowed ({unknown} {was} unexpected)")));
+    }
+    match ["path", "op"].into_iter().find(|name| !members.contains_key(*name)) {
+        Some(missing) => Err(schema(&format!("'{missing}' is a required property"))),
+        None => Ok(()),
+    }
+}
+
+fn verb(members: &Map<String, Value>) -> Result<Verb, Error> {
+    let word = members.get("op").unwrap_or(&Value::Null);
+    let found = WORDS.iter().find(|(name, _)| word.as_str() == Some(*name));
+    let words = python::listed(&WORDS.map(|(name, _)| name));
+    found.map(|(_, verb)| *verb).ok_or_else(|| schema(&format!("{} is not one of [{words}]", python::quoted(word))))
+}
+
+/// A path that begins with a slash and has nothing in it but words, hyphens and, in time, escapes.
+fn path(version: Version, path: &Value) -> Result<Vec<String>, Error> {
+    let quoted = python::quoted(path);
+    let Some(text) = path.as_str() else {
+        return Err(schema(&format!("{quoted} is not of type 'string'")));
+    };
+    let tokens = text.strip_prefix('/').and_then(|rest| {
+        rest.split('/').map(|token| unescaped(version.has(ESCAPES), token)).collect::<Option<Vec<String>>>()
+    });
+    tokens.ok_or_else(|| schema(&format!(r"{quoted} does not match '^(/[\\w-]+)+$'")))
+}
+
+/// One step of a path, or nothing if it has what a step must not have.
+fn unescaped(escapes: bool, token: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = token.chars();
+    while let Some(character) = rest.next() {
+        match character {
+            '~' if escapes => out.push(match rest.next()? {
+                '0' => '~',
+                '1' => '/',
+                _ => return None,
+            }),
+            '-' | '_' => out.push(character),
+            character if character.is_alphanumeric() => out.push(character),
+            _ => return None,
+        }
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+fn check_field(resource: &Resource, op: &Op) -> Result<(), Error> {
+    if resource.patchable.contains(&op.field()) {
+        return Ok(());
+    }
+    let path: String = op.path.iter().flat_map(|token| ["/", token.as_str()]).collect();
+    let words = resource.patchable.join(", ");
+    Err(Class::Invalid.says(format!("Cannot patch {path}. Only the following can be updated: {words}")))
+}

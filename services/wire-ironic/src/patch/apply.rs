@@ -1,0 +1,129 @@
+//! Making the operations of a patch: RFC 6902 §4 inside of a field, the table's own rule for a field itself.
+
+use serde_json::{Map, Value};
+
+use super::{Op, Verb};
+use crate::error::Error;
+use crate::fields::{self, Post, Resource};
+
+/// Applies the operations one after the other and checks what came out of them, as if it were new.
+///
+/// `whole` is the resource as it is stored. What is given back is all of it, or else nothing has happened. An interface
+/// that was removed is null: the driver's default is put there by whoever knows the driver.
+///
+/// # Errors
+/// 400 with the operation that could not be made, or with what is wrong in the result.
+pub fn apply(resource: &Resource, whole: &Map<String, Value>, ops: &[Op]) -> Result<Map<String, Value>, Error> {
+    let mut changed = whole.clone();
+    for op in ops {
+        if op.inside().is_empty() {
+            field(resource, &mut changed, op);
+        } else {
+            let root = changed.entry(op.field().to_owned()).or_insert_with(|| default(resource, op.field()));
+            inside(root, op.inside(), op).map_err(|reason| op.refused(&reason))?;
+        }
+    }
+    let touched = ops.iter().any(|op| resource.field(op.field()).is_some());
+    if touched { fields::check_whole(resource, &changed) } else { Ok(changed) }
+}
+
+fn default(resource: &Resource, name: &str) -> Value {
+    resource.field(name).map_or(Value::Null, |field| fields::initial(field.initial))
+}
+
+/// An operation on a field of the resource itself, which is there even if nobody ever set it.
+fn field(resource: &Resource, whole: &mut Map<String, Value>, op: &Op) {
+    let required = resource.field(op.field()).is_some_and(|field| field.post == Post::Must);
+    if op.verb != Verb::Remove {
+        // A port is moved to another node by either of two names for it.
+        match (resource.path, op.field()) {
+            ("ports", "node_ident") => drop(whole.remove("node_uuid")),
+            ("ports", "node_uuid") => drop(whole.remove("node_ident")),
+            _ => {}
+        }
+        whole.insert(op.field().to_owned(), op.value.clone());
+    } else if required || (resource.path == "ports" && op.field() == "node_uuid") {
+        // The check of the whole says what is missing.
+        whole.remove(op.field());
+    } else {
+        whole.insert(op.field().to_owned(), default(resource, op.field()));
+    }
+}
+
+/// Walks to the container that the last step is about.
+fn inside(value: &mut Value, path: &[String], op: &Op) -> Result<(), String> {
+    let Some((token, rest)) = path.split_first() else { return Ok(()) };
+    if rest.is_empty() {
+        return last(value, token, op);
+    }
+    match value {
+        Value::Object(members) => match members.get_mut(token) {
+            Some(next) => inside(next, rest, op),
+            None => Err(format!("member '{token}' not found")),
+        },
+        Value::Array(items) => {
+            let place = place(token)?;
+            match items.get_mut(place) {
+                Some(next) => inside(next, rest, op),
+                None => Err(format!("index '{token}' is out of bounds")),
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Err(no_container(token)),
+    }
+}
+
+fn last(value: &mut Value, token: &str, op: &Op) -> Result<(), String> {
+    match value {
+        Value::Object(members) => member(members, token, op),
+        Value::Array(items) => item(items, token, op),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Err(no_container(token)),
+    }
+}
+
+fn member(members: &mut Map<String, Value>, token: &str, op: &Op) -> Result<(), String> {
+    match op.verb {
+        Verb::Add => drop(members.insert(token.to_owned(), op.value.clone())),
+        Verb::Replace => match members.get_mut(token) {
+            Some(old) => *old = op.value.clone(),
+            None => return Err(format!("can't replace a non-existent object '{token}'")),
+        },
+        Verb::Remove => {
+            if members.remove(token).is_none() {
+                return Err(format!("can't remove a non-existent object '{token}'"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn item(items: &mut Vec<Value>, token: &str, op: &Op) -> Result<(), String> {
+    match (op.verb, token) {
+        (Verb::Add, "-") => items.push(op.value.clone()),
+        (Verb::Replace, "-") => return Err("'path' with '-' can't be applied to 'replace' operation".to_owned()),
+        (Verb::Remove, "-") => return Err("invalid array index '-'".to_owned()),
+        (Verb::Add, token) => match place(token)? {
+            place if place <= items.len() => items.insert(place, op.value.clone()),
+            _ => return Err("can't insert outside of list".to_owned()),
+        },
+        (Verb::Replace, token) => match items.get_mut(place(token)?) {
+            Some(old) => *old = op.value.clone(),
+            None => return Err("can't replace outside of list".to_owned()),
+        },
+        (Verb::Remove, token) => match place(token)? {
+            place if place < items.len() => drop(items.remove(place)),
+            _ => return Err(format!("can't remove a non-existent object '{token}'")),
+        },
+    }
+    Ok(())
+}
+
+/// RFC 6901 §4: digits without a leading zero.
+fn place(token: &str) -> Result<usize, String> {
+    let plain = token == "0" || (!token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit()));
+    let place = plain.then(|| token.parse().ok()).flatten();
+    place.ok_or_else(|| format!("'{token}' is not a valid sequence index"))
+}
+
+fn no_container(token: &str) -> String {
+    format!("Cannot apply token '{token}' to what is neither an object nor a list")
+}

@@ -1,0 +1,177 @@
+//! What a node's state forbids a patch to change, and what follows from a change.
+
+use serde_json::{Map, Value};
+
+use super::{Op, Verb};
+use crate::error::{Class, Error, text};
+use crate::version::Version;
+
+/// States in which a node that is on its way somewhere may be changed all the same.
+pub const CHANGEABLE: &[&str] = &[
+    "deploy failed",
+    "clean failed",
+    "inspect failed",
+    "adopt failed",
+    "rescue failed",
+    "unrescue failed",
+    "service failed",
+    "error",
+    "inspecting",
+    "inspect wait",
+    "verifying",
+    "service hold",
+];
+/// States in which interfaces, and a resource class that is set, may be changed; in the order of the refusal.
+pub const REARRANGEABLE: &[&str] = &["enroll", "inspecting", "inspect wait", "manageable", "available"];
+/// The version from which a node that is being inspected is left alone.
+const INSPECT_WAIT: u16 = 39;
+/// The version from which `reset_interfaces` is known.
+const RESET: u16 = 45;
+
+/// Checks the query parameter `reset_interfaces` of a patch.
+///
+/// # Errors
+/// 406 before its time, 400 if the driver is not changed.
+pub fn check_reset(version: Version, reset: Option<bool>, ops: &[Op]) -> Result<(), Error> {
+    if reset.is_some() && !version.has(RESET) {
+        return Err(text::not_acceptable());
+    }
+    let driver = ops.iter().any(|op| op.verb != Verb::Remove && op.field() == "driver");
+    if reset == Some(true) && !driver {
+        return Err(
+            Class::Invalid.says("The reset_interfaces parameter can only be used when changing the node's driver.")
+        );
+    }
+    Ok(())
+}
+
+/// Whether a node can be changed at all where it is. `ident` is what the request calls it.
+///
+/// # Errors
+/// 409.
+pub fn check_before(version: Version, ident: &str, node: &Map<String, Value>, ops: &[Op]) -> Result<(), Error> {
+    let state = word(node, "provision_state");
+    if is(node, "maintenance") && gives_up_instance(ops) {
+        return Ok(());
+    }
+    if !word(node, "target_provision_state").is_empty() && !CHANGEABLE.contains(&state) {
+        return Err(text::in_transition(ident));
+    }
+    if state == "inspecting" && version.has(INSPECT_WAIT) {
+        return Err(text::being_inspected(word(node, "uuid"), state));
+    }
+    Ok(())
+}
+
+/// A lone removal of `instance_uuid`: how a node is taken back from whoever left it in the middle.
+fn gives_up_instance(ops: &[Op]) -> bool {
+    match ops {
+        [op] => op.verb == Verb::Remove && op.field() == "instance_uuid" && op.inside().is_empty(),
+        _ => false,
+    }
+}
+
+/// Checks what a patch made of a node against what the node was, and draws the consequences: a flag that is cleared
+/// clears its reason.
+///
+/// # Errors
+/// 409 for what the state forbids, 400 for a reason without its flag.
+pub fn check_after(
+    ident: &str,
+    before: &Map<String, Value>,
+    mut after: Map<String, Value>,
+) -> Result<Map<String, Value>, Error> {
+    if changed(before, &after, "driver") && is(before, "console_enabled") {
+        return Err(Class::Conflict.says(format!(
+            "Node {ident} can not update the driver while the console is enabled. Please stop the console first."
+        )));
+    }
+    if changed(before, &after, "maintenance") && !is(&after, "maintenance") {
+        after.insert("maintenance_reason".to_owned(), Value::Null);
+        after.insert("fault".to_owned(), Value::Null);
+    }
+    flag(before, &mut after, "protected", &["active", "rescue"])?;
+    flag(before, &mut after, "retired", &[])?;
+    check_interfaces(before, &after)?;
+    check_instance(before, &after)?;
+    Ok(after)
+}
+
+/// A flag with a reason. `only` are the states in which it may be set; none for all but available.
+fn flag(before: &Map<String, Value>, after: &mut Map<String, Value>, name: &str, only: &[&str]) -> Result<(), Error> {
+    let (uuid, state) = (word(before, "uuid"), word(before, "provision_state"));
+    let reason = format!("{name}_reason");
+    if changed(before, after, name) {
+        if !is(after, name) {
+            after.insert(reason.clone(), Value::Null);
+        } else if !only.is_empty() && !only.contains(&state) {
+            return Err(Class::Conflict.says(format!(
+                "Node {uuid} can only be made protected in provision states 'active' or 'rescue', the current state is \
+                 '{state}'"
+            )));
+        } else if only.is_empty() && state == "available" {
+            return Err(Class::Conflict.says(format!(
+                "Node {uuid} can not have 'retired' set in provision state 'available', the current state is '{state}'"
+            )));
+        }
+    }
+    if changed(before, after, &reason) && !word(after, &reason).is_empty() && !is(after, name) {
+        return Err(Class::Invalid.says(format!("The {reason} field can only be set when {name} is True")));
+    }
+    Ok(())
+}
+
+fn check_interfaces(before: &Map<String, Value>, after: &Map<String, Value>) -> Result<(), Error> {
+    let (uuid, state) = (word(before, "uuid"), word(before, "provision_state"));
+    if REARRANGEABLE.contains(&state) {
+        return Ok(());
+    }
+    let states = REARRANGEABLE.join(", ");
+    let interface = after.keys().find(|name| name.ends_with("_interface") && changed(before, after, name));
+    if let Some(interface) = interface.filter(|_| !is(after, "maintenance")) {
+        return Err(Class::Conflict.says(format!(
+            "Node {uuid} can not have {interface} updated unless it is in one of allowed ({states}) states or in \
+             maintenance mode. Current state is '{state}'."
+        )));
+    }
+    if changed(before, after, "resource_class") && !word(before, "resource_class").is_empty() {
+        return Err(Class::Conflict.says(format!(
+            "Node {uuid} can not have resource_class updated unless it is in one of allowed ({states}) states. \
+             Current state is '{state}'."
+        )));
+    }
+    Ok(())
+}
+
+fn check_instance(before: &Map<String, Value>, after: &Map<String, Value>) -> Result<(), Error> {
+    let (uuid, state) = (word(before, "uuid"), word(before, "provision_state"));
+    let instance = word(before, "instance_uuid");
+    if instance.is_empty() || !changed(before, after, "instance_uuid") {
+        return Ok(());
+    }
+    if !word(after, "instance_uuid").is_empty() {
+        return Err(text::associated(uuid, instance));
+    }
+    let allocated = !word(before, "allocation_uuid").is_empty();
+    if allocated && !is(before, "maintenance") && !REARRANGEABLE.contains(&state) {
+        let states = REARRANGEABLE.join(", ");
+        return Err(Class::Conflict.says(format!(
+            "Node {uuid} with an allocation can not have instance_uuid removed unless it is in one of allowed \
+             ({states}) states or in maintenance mode. Current state is '{state}'."
+        )));
+    }
+    Ok(())
+}
+
+fn changed(before: &Map<String, Value>, after: &Map<String, Value>, name: &str) -> bool {
+    let value = |node: &Map<String, Value>| node.get(name).cloned().unwrap_or(Value::Null);
+    value(before) != value(after)
+}
+
+fn word<'a>(node: &'a Map<String, Value>, name: &str) -> &'a str {
+    node.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn is(node: &Map<String, Value>, name: &str) -> bool {
+    node.get(name).and_then(Value::as_bool).unwrap_or_default()
+}
