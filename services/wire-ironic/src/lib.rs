@@ -7,6 +7,7 @@ pub mod fields;
 mod golden;
 pub mod limits;
 pub mod links;
+pub mod page;
 pub mod patch;
 mod python;
 pub mod query;
