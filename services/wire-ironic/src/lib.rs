@@ -11,4 +11,5 @@ pub mod page;
 pub mod patch;
 mod python;
 pub mod query;
+pub mod verb;
 pub mod version;

@@ -1,0 +1,284 @@
+//! The body of `states/provision`.
+
+use serde_json::{Map, Value};
+
+use super::{Step, Steps, Verb};
+use crate::error::{Class, Error, text};
+use crate::python;
+use crate::query;
+use crate::version::Version;
+
+const ARGUMENTS: &[&str] = &[
+    "target",
+    "configdrive",
+    "clean_steps",
+    "deploy_steps",
+    "rescue_password",
+    "disable_ramdisk",
+    "service_steps",
+    "runbook",
+];
+/// Since when a rebuild takes a config drive, a config drive is made from its parts, and these may be a vendor's.
+const REBUILD_DRIVE: u16 = 35;
+const DRIVE_PARTS: u16 = 56;
+const VENDOR_DATA: u16 = 59;
+/// Since when a deployment takes steps.
+const DEPLOY_STEPS: u16 = 69;
+/// Since when cleaning and servicing can do without a ramdisk.
+const CLEAN_WITHOUT: u16 = 70;
+const SERVICE_WITHOUT: u16 = 108;
+/// Since when there are runbooks.
+const RUNBOOKS: u16 = 92;
+
+/// What an instance finds when it boots first.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ConfigDrive {
+    /// Where it is.
+    Url(String),
+    /// An ISO, zipped, in base64.
+    Packed(String),
+    /// What it is made from: `meta_data`, `network_data`, `user_data`, `vendor_data`.
+    Parts(Map<String, Value>),
+}
+
+/// A request to `states/provision`, with nothing checked but what JSON its arguments are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Provision {
+    /// The word for the verb; perhaps one that nobody knows.
+    pub target: String,
+    configdrive: Value,
+    clean_steps: Vec<Value>,
+    deploy_steps: Vec<Value>,
+    service_steps: Vec<Value>,
+    rescue_password: Option<String>,
+    disable_ramdisk: Option<bool>,
+    /// The runbook whose steps are made, by UUID or name.
+    pub runbook: Option<String>,
+}
+
+/// What a verb is told, once all is checked.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Arguments {
+    /// For active and rebuild.
+    pub configdrive: Option<ConfigDrive>,
+    /// For clean, service, active and rebuild; empty if a runbook brings them.
+    pub steps: Vec<Step>,
+    /// For rescue.
+    pub rescue_password: Option<String>,
+    /// For clean and service.
+    pub without_ramdisk: bool,
+}
+
+impl Provision {
+    /// Reads a body; arguments in the query have been put into it.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Error> {
+        query::unexpected(body.keys().map(String::as_str).filter(|name| !ARGUMENTS.contains(name)))?;
+        let target = optional_text(body, "target")?.ok_or_else(|| query::missing("target"))?;
+        let configdrive = body.get("configdrive").cloned().unwrap_or(Value::Null);
+        if !(configdrive.is_null() || configdrive.is_object() || configdrive.is_string()) {
+            return Err(expected("<class 'NoneType'>, <class 'dict'>, <class 'str'>", "configdrive", &configdrive));
+        }
+        let steps = |kind: Steps| optional_list(body, kind.argument());
+        Ok(Self {
+            target,
+            configdrive,
+            clean_steps: steps(Steps::Clean)?,
+            deploy_steps: steps(Steps::Deploy)?,
+            service_steps: steps(Steps::Service)?,
+            rescue_password: optional_text(body, "rescue_password")?,
+            disable_ramdisk: optional_flag(body, "disable_ramdisk")?,
+            runbook: optional_text(body, "runbook")?.filter(|runbook| !runbook.is_empty()),
+        })
+    }
+
+    /// Checks what comes with the verb, once the state has taken it; `state` is where the node is.
+    ///
+    /// # Errors
+    /// 400, or 406 for what is newer than the request.
+    pub fn check(&self, version: Version, verb: Verb, state: &str) -> Result<Arguments, Error> {
+        let configdrive = self.drive(version)?;
+        if self.runbook.is_some() {
+            self.check_runbook(version, verb)?;
+        }
+        self.check_ramdisk(version, verb)?;
+        only(!self.clean_steps.is_empty() && verb != Verb::Clean, "clean_steps", "clean")?;
+        self.check_deploy_steps(version)?;
+        only(self.rescue_password.is_some() && verb != Verb::Rescue, "rescue_password", "rescue")?;
+        only(!self.service_steps.is_empty() && verb != Verb::Service, "service_steps", "service")?;
+        verb.check_late(version, state)?;
+        Ok(Arguments {
+            configdrive,
+            steps: self.steps(verb)?,
+            rescue_password: self.password(verb)?,
+            without_ramdisk: self.disable_ramdisk.unwrap_or_default(),
+        })
+    }
+
+    fn drive(&self, version: Version) -> Result<Option<ConfigDrive>, Error> {
+        let empty = match &self.configdrive {
+            Value::String(text) => text.is_empty(),
+            Value::Object(parts) => parts.is_empty(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => true,
+        };
+        if empty {
+            return Ok(None);
+        }
+        let rebuild = version.has(REBUILD_DRIVE);
+        let takes = self.target == "active" || (rebuild && self.target == "rebuild");
+        if !takes {
+            let targets = if rebuild { "active, rebuild" } else { "active" };
+            return Err(Class::Invalid
+                .says(format!("Adding a config drive is only supported when setting provision state to {targets}")));
+        }
+        match self.configdrive.as_object() {
+            Some(parts) => parts_of_drive(version, parts).map(Some),
+            None => packed_drive(self.configdrive.as_str().unwrap_or_default()).map(Some),
+        }
+    }
+
+    fn check_runbook(&self, version: Version, verb: Verb) -> Result<(), Error> {
+        if !version.has(RUNBOOKS) {
+            return Err(text::not_acceptable());
+        }
+        if !matches!(verb, Verb::Clean | Verb::Service) {
+            return Err(Class::Invalid.says(
+                "\"runbooks\" is only valid when setting target provision state to any of ['clean', 'service']",
+            ));
+        }
+        if !self.clean_steps.is_empty() || !self.service_steps.is_empty() {
+            return Err(Class::Invalid.says("runbook and steps can not be given together"));
+        }
+        Ok(())
+    }
+
+    fn check_ramdisk(&self, version: Version, verb: Verb) -> Result<(), Error> {
+        if self.disable_ramdisk.is_none() {
+            return Ok(());
+        }
+        let since = match verb.steps() {
+            Some(Steps::Clean) => CLEAN_WITHOUT,
+            Some(Steps::Service) => SERVICE_WITHOUT,
+            Some(Steps::Deploy) | None => {
+                return Err(Class::Invalid.says("disable_ramdisk is supported only with manual cleaning or servicing"));
+            }
+        };
+        if version.has(since) {
+            return Ok(());
+        }
+        Err(Class::NotAcceptable.says("disable_ramdisk is not acceptable in this API version"))
+    }
+
+    fn check_deploy_steps(&self, version: Version) -> Result<(), Error> {
+        if self.deploy_steps.is_empty() {
+            return Ok(());
+        }
+        if !version.has(DEPLOY_STEPS) {
+            return Err(text::needs_version(DEPLOY_STEPS));
+        }
+        if matches!(self.target.as_str(), "active" | "rebuild") {
+            return Ok(());
+        }
+        Err(Class::Invalid
+            .says("\"deploy_steps\" is only valid when setting target provision state to active or rebuild"))
+    }
+
+    fn steps(&self, verb: Verb) -> Result<Vec<Step>, Error> {
+        let (kind, list) = match verb.steps() {
+            Some(Steps::Clean) => (Steps::Clean, &self.clean_steps),
+            Some(Steps::Service) => (Steps::Service, &self.service_steps),
+            Some(Steps::Deploy) => return Steps::Deploy.read(&self.deploy_steps),
+            None => return Ok(Vec::new()),
+        };
+        if list.is_empty() && self.runbook.is_none() {
+            let (argument, target) = (kind.argument(), &self.target);
+            return Err(Class::Invalid
+                .says(format!("\"{argument}\" is required when setting target provision state to {target}")));
+        }
+        kind.read(list)
+    }
+
+    fn password(&self, verb: Verb) -> Result<Option<String>, Error> {
+        let empty = self.rescue_password.as_deref().is_none_or(|password| password.trim().is_empty());
+        if verb == Verb::Rescue && empty {
+            return Err(Class::Invalid
+                .says("A non-empty \"rescue_password\" is required when setting target provision state to rescue"));
+        }
+        Ok(self.rescue_password.clone())
+    }
+}
+
+fn only(misplaced: bool, argument: &str, target: &str) -> Result<(), Error> {
+    if !misplaced {
+        return Ok(());
+    }
+    Err(Class::Invalid.says(format!("\"{argument}\" is only valid when setting target provision state to {target}")))
+}
+
+fn parts_of_drive(version: Version, parts: &Map<String, Value>) -> Result<ConfigDrive, Error> {
+    for (name, value) in parts {
+        let fits = match name.as_str() {
+            "meta_data" | "network_data" | "vendor_data" => value.is_object(),
+            "user_data" => !value.is_boolean() && !value.is_number(),
+            _ => {
+                let name = python::quoted_text(name);
+                return Err(Class::Invalid.says(format!(
+                    "Invalid configdrive format: Additional properties are not allowed ({name} was unexpected)"
+                )));
+            }
+        };
+        if !fits {
+            return Err(Class::Invalid.says(format!("Invalid configdrive format: {name} has a wrong type")));
+        }
+    }
+    let since = |what, minor| format!("Providing {what} is only supported starting with API version 1.{minor}");
+    if !version.has(DRIVE_PARTS) {
+        return Err(Class::Invalid.says(since("a JSON object for configdrive", DRIVE_PARTS)));
+    }
+    if parts.contains_key("vendor_data") && !version.has(VENDOR_DATA) {
+        return Err(Class::Invalid.says(since("vendor_data in configdrive", VENDOR_DATA)));
+    }
+    Ok(ConfigDrive::Parts(parts.clone()))
+}
+
+/// A colon is not of base64, so that an address can be told from a drive.
+fn packed_drive(text: &str) -> Result<ConfigDrive, Error> {
+    if text.contains("://") {
+        return Ok(ConfigDrive::Url(text.to_owned()));
+    }
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=\n\r\t ".contains(&byte)) {
+        return Ok(ConfigDrive::Packed(text.to_owned()));
+    }
+    Err(Class::Invalid.says("Invalid configdrive format: it is neither a JSON, nor a URL, nor a base64 string"))
+}
+
+fn expected(types: &str, name: &str, value: &Value) -> Error {
+    Class::Invalid.says(format!("Expected types {types} for {name}: {}", python::quoted(value)))
+}
+
+fn optional_text(body: &Map<String, Value>, name: &str) -> Result<Option<String>, Error> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => Err(Class::Invalid.says(format!("Expected string for {name}: {}", python::quoted(other)))),
+    }
+}
+
+fn optional_flag(body: &Map<String, Value>, name: &str) -> Result<Option<bool>, Error> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(Value::String(word)) => query::boolean(name, word).map(Some),
+        Some(other) => query::boolean(name, &python::quoted(other)).map(Some),
+    }
+}
+
+fn optional_list(body: &Map<String, Value>, name: &str) -> Result<Vec<Value>, Error> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(list)) => Ok(list.clone()),
+        Some(other) => Err(expected("<class 'NoneType'>, <class 'list'>", name, other)),
+    }
+}

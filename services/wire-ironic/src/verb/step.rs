@@ -1,0 +1,145 @@
+//! The steps that a verb or a template brings.
+
+use serde_json::{Map, Value};
+
+use crate::error::{Class, Error};
+use crate::python;
+
+/// What steps are for; it decides what a step must say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Steps {
+    /// `clean_steps`: made in the order given.
+    Clean,
+    /// `service_steps`: the same.
+    Service,
+    /// `deploy_steps`: each with its priority.
+    Deploy,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The interface whose step it is.
+    pub interface: String,
+    /// Its name there.
+    pub step: String,
+    /// What it is told.
+    pub args: Map<String, Value>,
+    /// Its place among the others, for deploy steps; 0 leaves it out.
+    pub priority: Option<u64>,
+    /// Whether it is made on the children of the node.
+    pub on_children: bool,
+    /// On which of them, if not on all.
+    pub children: Vec<Value>,
+}
+
+/// Interfaces, highest first: who goes first where priorities are equal.
+const INTERFACES: &[&str] = &["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
+const NETWORK: &str = "network";
+
+impl Steps {
+    /// The argument that they come in.
+    #[must_use]
+    pub const fn argument(self) -> &'static str {
+        match self {
+            Self::Clean => "clean_steps",
+            Self::Service => "service_steps",
+            Self::Deploy => "deploy_steps",
+        }
+    }
+
+    /// The interfaces that have steps of this kind.
+    pub fn interfaces(self) -> impl Iterator<Item = &'static str> {
+        INTERFACES.iter().copied().chain((self == Self::Service).then_some(NETWORK))
+    }
+
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Clean | Self::Service => {
+                &["interface", "step", "args", "order", "execute_on_child_nodes", "limit_child_node_execution"]
+            }
+            Self::Deploy => &["interface", "step", "args", "priority"],
+        }
+    }
+
+    const fn required(self) -> &'static [&'static str] {
+        match self {
+            Self::Clean | Self::Service => &["interface", "step"],
+            Self::Deploy => &["interface", "step", "args", "priority"],
+        }
+    }
+
+    /// Reads a list of steps.
+    ///
+    /// # Errors
+    /// 400 with what is wrong in the first one that is.
+    pub fn read(self, list: &[Value]) -> Result<Vec<Step>, Error> {
+        list.iter().map(|value| self.step(value).map_err(|what| self.refused(&what))).collect()
+    }
+
+    fn refused(self, what: &str) -> Error {
+        Class::Invalid.says(format!("Invalid {}: {what}", self.argument()))
+    }
+
+    fn step(self, value: &Value) -> Result<Step, String> {
+        let members = value.as_object().ok_or_else(|| wrong(value, "object"))?;
+        self.check_keys(members)?;
+        let interface = text(members, "interface")?;
+        let known: Vec<&str> = self.interfaces().collect();
+        if !known.contains(&interface.as_str()) {
+            return Err(format!("{} is not one of [{}]", python::quoted_text(&interface), python::listed(&known)));
+        }
+        let step = text(members, "step")?;
+        if step.is_empty() {
+            return Err("'' should be non-empty".to_owned());
+        }
+        Ok(Step {
+            interface,
+            step,
+            args: members.get("args").map_or_else(|| Ok(Map::new()), object)?,
+            priority: members.get("priority").map(number).transpose()?,
+            on_children: members.get("execute_on_child_nodes").map_or(Ok(false), flag)?,
+            children: members.get("limit_child_node_execution").map_or_else(|| Ok(Vec::new()), array)?,
+        })
+    }
+
+    fn check_keys(self, members: &Map<String, Value>) -> Result<(), String> {
+        let unknown: Vec<&String> = members.keys().filter(|key| !self.keys().contains(&key.as_str())).collect();
+        if !unknown.is_empty() {
+            let was = if unknown.len() == 1 { "was" } else { "were" };
+            let unknown = python::listed(&unknown);
+            return Err(format!("Additional properties are not allowed ({unknown} {was} unexpected)"));
+        }
+        match self.required().iter().find(|key| !members.contains_key(**key)) {
+            Some(missing) => Err(format!("'{missing}' is a required property")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn wrong(value: &Value, kind: &str) -> String {
+    format!("{} is not of type '{kind}'", python::quoted(value))
+}
+
+fn text(members: &Map<String, Value>, key: &str) -> Result<String, String> {
+    let value = members.get(key).unwrap_or(&Value::Null);
+    value.as_str().map(str::to_owned).ok_or_else(|| wrong(value, "string"))
+}
+
+fn object(value: &Value) -> Result<Map<String, Value>, String> {
+    value.as_object().cloned().ok_or_else(|| wrong(value, "object"))
+}
+
+fn array(value: &Value) -> Result<Vec<Value>, String> {
+    value.as_array().cloned().ok_or_else(|| wrong(value, "array"))
+}
+
+fn flag(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| wrong(value, "boolean"))
+}
+
+/// A number that is not negative, or a text of digits.
+fn number(value: &Value) -> Result<u64, String> {
+    let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+    number.ok_or_else(|| format!("{} is not valid under any of the given schemas", python::quoted(value)))
+}
