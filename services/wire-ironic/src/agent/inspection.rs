@@ -1,0 +1,119 @@
+//! `POST /v1/continue_inspection`: what an agent found in the machine that it runs on.
+
+use serde_json::{Map, Value};
+
+use crate::error::{Class, Error};
+use crate::fields::{is_uuid, refusal};
+use crate::python;
+use crate::query;
+use crate::version::{Collection, Version};
+
+/// Since when the path is one of its own; before, the oldest version alone has it, for agents that send none.
+const OWN: u16 = 84;
+
+/// What the answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Callback {
+    /// `{"uuid": …}`: the agent has no further use for us.
+    Uuid,
+    /// The answer of a lookup, with a token: the agent may go on.
+    Lookup,
+}
+
+/// What an agent reports.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The node, if the boot said which.
+    pub node_uuid: Option<String>,
+    /// The addresses of its cards, in lower case.
+    pub addresses: Vec<String>,
+    /// The addresses of its BMC.
+    pub bmc_addresses: Vec<String>,
+    /// The inventory, as it came; stored and shown as it is.
+    pub inventory: Value,
+    /// What the ramdisk says went wrong; the inspection fails with it.
+    pub error: Option<String>,
+    /// All else that came; with what hooks add it is shown as `plugin_data`.
+    pub rest: Map<String, Value>,
+    /// What the answer is.
+    pub answer: Callback,
+}
+
+impl Report {
+    /// Reads a body and the query's `node_uuid`.
+    ///
+    /// # Errors
+    /// 404 for a version that does not have the path, 400 for a report that says too little.
+    pub fn read(version: Version, node_uuid: Option<&str>, mut body: Map<String, Value>) -> Result<Self, Error> {
+        check_inventory(&body)?;
+        if let Some(uuid) = node_uuid.filter(|uuid| !is_uuid(uuid)) {
+            return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {uuid}")));
+        }
+        check_version(version, node_uuid.is_some())?;
+        let inventory = body.remove("inventory").unwrap_or_default();
+        let addresses = addresses(&inventory);
+        let text = |name| inventory.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let bmc_addresses: Vec<String> =
+            [text("bmc_address"), text("bmc_v6address")].into_iter().flatten().map(str::to_owned).collect();
+        if addresses.is_empty() && bmc_addresses.is_empty() && node_uuid.is_none() {
+            return Err(Class::Invalid.says("No lookup information provided"));
+        }
+        let error = body.get("error").filter(|error| !error.is_null());
+        let error = error.map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned));
+        let answer = if version.has(OWN) { Callback::Lookup } else { Callback::Uuid };
+        Ok(Self {
+            node_uuid: node_uuid.map(str::to_owned),
+            addresses,
+            bmc_addresses,
+            inventory,
+            error,
+            rest: body,
+            answer,
+        })
+    }
+}
+
+fn check_version(version: Version, by_uuid: bool) -> Result<(), Error> {
+    let Some(collection) = Collection::named("continue_inspection") else { return Ok(()) };
+    if by_uuid && !version.has(OWN) {
+        return Err(Class::NotFound.says(format!("API version 1.{OWN} or newer is required")));
+    }
+    collection.check(version, false)
+}
+
+fn addresses(inventory: &Value) -> Vec<String> {
+    let interfaces = inventory.get("interfaces").and_then(Value::as_array).into_iter().flatten();
+    let written = interfaces.filter_map(|interface| interface.get("mac_address")?.as_str());
+    written.filter_map(|address| query::mac("mac_address", address).ok()).collect()
+}
+
+fn check_inventory(body: &Map<String, Value>) -> Result<(), Error> {
+    let fails = |what: String| Err(refusal("data", &what));
+    let wrong = |value: &Value, types: &str| format!("{} is not of type {types}", python::quoted(value));
+    let Some(inventory) = body.get("inventory") else {
+        return fails("'inventory' is a required property".to_owned());
+    };
+    let Some(members) = inventory.as_object() else { return fails(wrong(inventory, "'object'")) };
+    let Some(interfaces) = members.get("interfaces") else {
+        return fails("'interfaces' is a required property".to_owned());
+    };
+    let Some(list) = interfaces.as_array() else { return fails(wrong(interfaces, "'array'")) };
+    if list.is_empty() {
+        return fails("[] should be non-empty".to_owned());
+    }
+    for interface in list {
+        match interface.as_object().map(|members| members.get("mac_address")) {
+            None => return fails(wrong(interface, "'object'")),
+            Some(None) => return fails("'mac_address' is a required property".to_owned()),
+            Some(Some(address)) if !address.is_string() => return fails(wrong(address, "'string'")),
+            Some(Some(_)) => {}
+        }
+    }
+    let bmc = ["bmc_address", "bmc_v6address"].into_iter().filter_map(|name| members.get(name));
+    for address in bmc {
+        if !address.is_string() && !address.is_null() {
+            return fails(wrong(address, "'string', 'null'"));
+        }
+    }
+    Ok(())
+}
