@@ -13,7 +13,7 @@ pub enum Form {
     /// From a resource: `error_message` is a string with `faultcode`, `faultstring` and `debuginfo` in it.
     Fault,
     /// From before any resource, such as an unknown path: `error_message` is a string with `code`, `title` and
-    /// `description` in it.
+    /// `description` in it. No version headers go along, but with the refusal of a version.
     Router,
     /// From the limits on a body, and from the agent: `faultcode` and `faultstring` at the top.
     Flat,

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod links;
 pub mod page;
 pub mod patch;
+pub mod path;
 mod python;
 pub mod query;
 pub mod verb;

@@ -25,7 +25,7 @@ pub struct Sub {
 /// What a node links to. Shown with the whole node, never with `fields`.
 pub const NODE: &[Sub] = &[sub("ports", 1), sub("states", 14), sub("portgroups", 24), sub("volume", 32)];
 /// What a port group links to.
-pub const PORTGROUP: &[Sub] = &[sub("ports", 24)];
+pub const PORTGROUP: &[Sub] = &[sub("ports", 23)];
 /// What a driver links to.
 pub const DRIVER: &[Sub] = &[sub("properties", 14)];
 /// What a chassis links to; see [`chassis_nodes`] for its odd shape.

@@ -44,6 +44,8 @@ pub struct Op {
 
 /// The version from which keys with `~` and `/` can be named, as RFC 6901 §3 writes them.
 const ESCAPES: u16 = 98;
+/// The version from which an allocation can be changed.
+const ALLOCATIONS: u16 = 57;
 const WORDS: [(&str, Verb); 3] = [("add", Verb::Add), ("replace", Verb::Replace), ("remove", Verb::Remove)];
 
 impl Op {
@@ -74,6 +76,9 @@ fn refused(quoted: &str, reason: &str) -> Error {
 /// 400 for what no version takes, 406 for setting a field that only a newer one has. Removing such a field is let
 /// through.
 pub fn parse(resource: &Resource, version: Version, body: &Value) -> Result<Vec<Op>, Error> {
+    if resource.path == "allocations" && !version.has(ALLOCATIONS) {
+        return Err(Class::MethodNotAllowed.says("The API version does not allow updating allocations"));
+    }
     let Some(items) = body.as_array() else {
         return Err(schema(&format!("{} is not of type 'array'", python::quoted(body))));
     };

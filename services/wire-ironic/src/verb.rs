@@ -123,6 +123,14 @@ impl Verb {
         if matches!(word, "active" | "rebuild") { Err(text::in_maintenance("provisioning", node)) } else { Ok(()) }
     }
 
+    /// What a protected node does not take; asked last.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn check_protected(self, node: &str) -> Result<(), Error> {
+        if matches!(self, Self::Deleted | Self::Rebuild) { Err(text::protected(node)) } else { Ok(()) }
+    }
+
     /// The kind of steps that come with it.
     #[must_use]
     pub const fn steps(self) -> Option<Steps> {

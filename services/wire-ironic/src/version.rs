@@ -14,6 +14,8 @@ pub const SHARED_HEADER: &str = "OpenStack-API-Version";
 pub const MINIMUM_HEADER: &str = "X-OpenStack-Ironic-API-Minimum-Version";
 /// The newest version, in every answer from a known path.
 pub const MAXIMUM_HEADER: &str = "X-OpenStack-Ironic-API-Maximum-Version";
+/// From this version on `.json` at the end of a path is a part of a name.
+const SUFFIX_ENDS: u16 = 91;
 
 /// A microversion: `1.N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +97,17 @@ pub fn negotiate(own: Option<&str>, shared: Option<&str>) -> Result<Version, Ref
     known.ok_or_else(|| out_of_range(major, minor))
 }
 
+/// The path without the suffix `.json`, which requests before 91 may put at its end.
+///
+/// `named` is the version if the request names one: without, the suffix stays.
+#[must_use]
+pub fn without_suffix(named: Option<Version>, path: &str) -> &str {
+    match named {
+        Some(version) if !version.has(SUFFIX_ENDS) => path.strip_suffix(".json").unwrap_or(path),
+        Some(_) | None => path,
+    }
+}
+
 /// What the shared header says of us. Other services' entries are skipped.
 fn ours(shared: &str) -> Option<&str> {
     shared.split(',').find_map(|entry| {
@@ -164,6 +177,13 @@ mod tests {
             let refused = negotiate(Some(asked), None).unwrap_err();
             assert_eq!((refused.error.status, refused.headers.len()), (406, headers), "{asked}");
         }
+    }
+
+    #[test]
+    fn a_suffix_is_a_part_of_the_name_from_91() {
+        assert_eq!(without_suffix(Version::new(90), "nodes/n.json"), "nodes/n");
+        assert_eq!(without_suffix(Version::new(91), "nodes/n.json"), "nodes/n.json");
+        assert_eq!(without_suffix(None, "nodes/n.json"), "nodes/n.json");
     }
 
     proptest::proptest! {

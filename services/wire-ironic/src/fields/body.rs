@@ -8,6 +8,9 @@ use crate::python;
 use crate::query;
 use crate::version::Version;
 
+/// Since when the name of a runbook need not be a trait.
+const RUNBOOK_NAMES: u16 = 112;
+
 /// Checks the body of a POST against its resource's table, in the order in which the protocol does: what is required,
 /// what is unknown, types, words for booleans and UUIDs, and at last what the version does not have.
 ///
@@ -22,6 +25,7 @@ pub fn check_post(resource: &Resource, version: Version, body: &Value) -> Result
     check_unknown(resource.word, members, |name| taken.iter().any(|field| field.name == name))?;
     check_required(resource, resource.word, members)?;
     let stored = check_values(resource, resource.word, members)?;
+    check_names(resource, version, members)?;
     check_versions(resource, version, members)?;
     Ok(stored)
 }
@@ -144,7 +148,40 @@ fn stored(field: &Field, value: &Value) -> Result<Value, Error> {
     }
 }
 
-/// What is null is let through, as what is left out.
+/// Where a port is plugged in: a switch and its port, a smart card and its port, or a word that nobody manages it.
+fn check_link(link: &Map<String, Value>) -> Result<(), Error> {
+    let has = |name: &str| link.contains_key(name);
+    let unmanaged = link.get("network_type").and_then(Value::as_str) == Some("unmanaged");
+    if link.is_empty() || unmanaged || (has("port_id") && (has("switch_id") || has("hostname"))) {
+        return Ok(());
+    }
+    let missing = if has("port_id") { "switch_id" } else { "port_id" };
+    let link = python::quoted(&Value::Object(link.clone()));
+    let what = format!("{link} is not valid under any of the given schemas");
+    Err(refusal("local_link_connection", &format!("{what}. Possible root cause: '{missing}' is a required property")))
+}
+
+/// Names of what is no node, and traits.
+fn check_names(resource: &Resource, version: Version, members: &Map<String, Value>) -> Result<(), Error> {
+    let traits = members.get("traits").and_then(Value::as_array).into_iter().flatten();
+    for item in traits {
+        name::check_trait(resource.word, item.as_str().unwrap_or_default())?;
+    }
+    if members.get("physical_network").and_then(Value::as_str) == Some("") {
+        return Err(Class::Invalid.says("A non-empty value is required when setting physical_network"));
+    }
+    let link = members.get("local_link_connection").and_then(Value::as_object);
+    link.map_or(Ok(()), check_link)?;
+    let Some(text) = members.get("name").and_then(Value::as_str) else { return Ok(()) };
+    match resource.path {
+        "deploy_templates" => name::check_trait(resource.word, text),
+        "runbooks" if !version.has(RUNBOOK_NAMES) => name::check_trait(resource.word, text),
+        "portgroups" | "runbooks" => name::check_logical(resource.word, text),
+        "allocations" => name::check_logical("allocation", text),
+        _ => Ok(()),
+    }
+}
+
 fn check_versions(resource: &Resource, version: Version, members: &Map<String, Value>) -> Result<(), Error> {
     let newer = |name: &String| resource.field(name).is_some_and(|field| !version.has(field.since));
     if members.keys().any(newer) { Err(text::not_acceptable()) } else { Ok(()) }

@@ -1,10 +1,15 @@
 //! What may be a name.
 
+use serde_json::Value;
+
 use crate::error::{Class, Error};
+use crate::python;
 use crate::version::Version;
 
 /// Paths below `/v1/nodes` that no node may have for a name, in the order in which the refusal lists them.
 pub const NODE_RESERVED: &[&str] = &["maintenance", "management", "states", "vendor_passthru", "detail", "validate"];
+/// What the names of traits begin with: our own, and those of the package `os-traits`.
+const FAMILIES: &[&str] = &["CUSTOM_", "HW_", "COMPUTE_", "STORAGE_", "MISC_", "OWNER_"];
 /// The longest name.
 const LONGEST: usize = 255;
 /// The version from which names are more than host names.
@@ -52,9 +57,48 @@ pub fn check_new_name(version: Version, name: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// 400 with the text for a change.
-pub fn check_patched_name(version: Version, node: &str, name: &str) -> Result<(), Error> {
-    check_reserved(name)?;
-    check(version, name, || format!("Node {node}: Cannot change name to invalid name '{name}'"))
+pub fn check_patched_name(version: Version, node: &str, name: &Value) -> Result<(), Error> {
+    let refusal = |name: &str| format!("Node {node}: Cannot change name to invalid name '{name}'");
+    match name.as_str() {
+        Some(name) => {
+            check_reserved(name)?;
+            check(version, name, || refusal(name))
+        }
+        None if name.is_null() => Ok(()),
+        None => Err(Class::Invalid.says(refusal(&python::quoted(name)))),
+    }
+}
+
+/// Checks what must be a trait: one of our own, or of the families that are the same everywhere.
+///
+/// # Errors
+/// 400; `word` is what the refusal calls the resource.
+pub(super) fn check_trait(word: &str, text: &str) -> Result<(), Error> {
+    let plain = |rest: &str| {
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    if FAMILIES.iter().any(|family| text.strip_prefix(family).is_some_and(plain)) {
+        return Ok(());
+    }
+    let quoted = python::quoted_text(text);
+    Err(super::refusal(
+        word,
+        &format!(
+            "{quoted} is not valid under any of the given schemas. Possible root cause: {quoted} does not match \
+             '^CUSTOM_[A-Z0-9_]+$'"
+        ),
+    ))
+}
+
+/// Checks the name of what is neither a node nor a trait.
+///
+/// # Errors
+/// 400; `what` is what the refusal calls the resource.
+pub(super) fn check_logical(what: &str, name: &str) -> Result<(), Error> {
+    if unreserved(name) && name.len() <= LONGEST && !is_uuid(name) {
+        return Ok(());
+    }
+    Err(Class::Invalid.says(format!("Cannot create {what} with invalid name '{name}'")))
 }
 
 fn check(version: Version, name: &str, refusal: impl FnOnce() -> String) -> Result<(), Error> {

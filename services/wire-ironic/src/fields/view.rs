@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Columns, Initial, Kind, Resource, mask};
+use super::{Columns, Initial, Kind, NODE, Resource, mask};
 use crate::version::Version;
 
 /// What of a whole resource a request sees: newer fields are left out, values of newer words are put into older ones,
@@ -30,6 +30,27 @@ pub fn view(
             (field.name.to_owned(), renamed(resource, version, field.name, value))
         })
         .collect()
+}
+
+/// What `/v1/nodes/<node>/states` shows.
+const STATES: &[&str] = &[
+    "boot_mode",
+    "console_enabled",
+    "last_error",
+    "power_state",
+    "provision_state",
+    "provision_updated_at",
+    "raid_config",
+    "secure_boot",
+    "target_power_state",
+    "target_provision_state",
+    "target_raid_config",
+];
+
+/// The states of a whole node, as a version sees them.
+#[must_use]
+pub fn node_states(version: Version, whole: &Map<String, Value>) -> Map<String, Value> {
+    view(&NODE, version, &Columns::These(STATES.to_vec()), whole)
 }
 
 /// What the tables alone can say; a fresh UUID and a driver's preference they can not.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Op, Verb};
 use crate::error::{Class, Error, text};
+use crate::python;
 use crate::version::Version;
 
 /// States in which a node that is on its way somewhere may be changed all the same.
@@ -95,6 +96,35 @@ pub fn check_after(
     check_interfaces(before, &after)?;
     check_instance(before, &after)?;
     Ok(after)
+}
+
+/// States that a node is deleted from. In maintenance it is deleted from any.
+pub const DELETABLE: &[&str] = &["manageable", "enroll", "adopt failed", "available"];
+
+/// Whether a node can be deleted where it is.
+///
+/// # Errors
+/// 409, or 403 for a protected one.
+pub fn check_delete(node: &Map<String, Value>) -> Result<(), Error> {
+    let (uuid, state) = (word(node, "uuid"), word(node, "provision_state"));
+    let instance = word(node, "instance_uuid");
+    if is(node, "maintenance") && !is(node, "protected") {
+        return Ok(());
+    }
+    if !instance.is_empty() && !is(node, "maintenance") {
+        return Err(text::associated(uuid, instance));
+    }
+    if is(node, "protected") {
+        return Err(text::protected(uuid));
+    }
+    if DELETABLE.contains(&state) {
+        return Ok(());
+    }
+    let states = python::listed(DELETABLE);
+    Err(Class::Conflict.says(format!(
+        "Can not delete node \"{uuid}\" while it is in provision state \"{state}\". Valid provision states to perform \
+         deletion are: \"({states})\", or set the node into maintenance mode"
+    )))
 }
 
 /// A flag with a reason. `only` are the states in which it may be set; none for all but available.

@@ -113,6 +113,16 @@ fn an_active_node_keeps_interfaces_class_and_instance() {
     assert!(change(&before, &set("/instance_uuid", UUID)).is_ok());
 }
 
+#[test]
+fn a_node_is_deleted_from_rest_or_in_maintenance() {
+    let delete = |name, more| node::check_delete(&state(name, more)).map_err(|error| error.status);
+    assert_eq!((delete("enroll", json!({})), delete("available", json!({}))), (Ok(()), Ok(())));
+    assert_eq!(delete("clean failed", json!({})), Err(409));
+    assert_eq!(delete("clean failed", json!({"maintenance": true})), Ok(()));
+    assert_eq!(delete("enroll", json!({"instance_uuid": UUID})), Err(409));
+    assert_eq!(delete("active", json!({"protected": true, "maintenance": true})), Err(403));
+}
+
 const UUID: &str = "11111111-1111-4111-8111-000000000001";
 
 fn any_op() -> impl Strategy<Value = Value> {
