@@ -1,7 +1,7 @@
 //! JSON Patch as the protocol takes it: three of RFC 6902's six operations, on fields that the table allows, all or
 //! nothing.
 //!
-//! [`parse`] reads a list of operations and checks it against the table, [`apply`] makes them. What a node's state
+//! [`parse`] reads a list of operations and checks it against the table, [`apply()`] makes them. What a node's state
 //! forbids is in [`node`].
 
 mod apply;
