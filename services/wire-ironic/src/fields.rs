@@ -33,7 +33,7 @@ pub use name::{NODE_RESERVED, check_new_name, check_patched_name, identifies, is
 #[cfg(test)]
 pub(crate) use tests::any_json;
 pub(crate) use view::initial;
-pub use view::{node_states, provision_state, view};
+pub use view::{first_state, node_states, provision_state, view};
 
 /// What a field is when nobody has set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

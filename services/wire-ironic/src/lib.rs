@@ -27,6 +27,7 @@ pub mod error;
 pub mod fields;
 #[cfg(test)]
 mod golden;
+pub mod history;
 pub mod limits;
 pub mod links;
 pub mod page;

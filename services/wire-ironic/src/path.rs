@@ -119,6 +119,14 @@ static ROUTES: &[Route] = &[
 const ONE: &[(&str, u16, u16)] = &[("GET", 200, 1), ("PATCH", 200, 1), ("DELETE", 204, 1)];
 const PASSTHRU: &[(&str, u16, u16)] = &[("GET", 200, 1), ("POST", 200, 1), ("PUT", 200, 1), ("DELETE", 200, 1)];
 
+/// The methods and paths that a version brought.
+pub fn since(minor: u16) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let rows = ROUTES.iter().flat_map(|route| route.methods.iter().map(move |row| (route.path, row)));
+    let collection = |path: &str| path.split('/').next().and_then(Collection::named).map_or(1, |found| found.since);
+    let new = rows.filter(move |(path, (_, _, since))| collection(path).max(*since) == minor);
+    new.map(|(path, (method, ..))| (*method, path))
+}
+
 /// A request that has found its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {

@@ -8,6 +8,8 @@ use crate::python;
 use crate::query;
 use crate::version::Version;
 
+/// Since when a port may be on a switch that nobody manages.
+const NETWORK_TYPE: u16 = 64;
 /// Since when the name of a runbook need not be a trait.
 const RUNBOOK_NAMES: u16 = 112;
 
@@ -184,5 +186,9 @@ fn check_names(resource: &Resource, version: Version, members: &Map<String, Valu
 
 fn check_versions(resource: &Resource, version: Version, members: &Map<String, Value>) -> Result<(), Error> {
     let newer = |name: &String| resource.field(name).is_some_and(|field| !version.has(field.since));
-    if members.keys().any(newer) { Err(text::not_acceptable()) } else { Ok(()) }
+    let unmanaged = members.get("local_link_connection").is_some_and(|link| link.get("network_type").is_some());
+    if members.keys().any(newer) || (unmanaged && !version.has(NETWORK_TYPE)) {
+        return Err(text::not_acceptable());
+    }
+    Ok(())
 }

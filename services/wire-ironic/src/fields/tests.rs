@@ -66,6 +66,19 @@ fn an_old_request_reads_old_words() {
 }
 
 #[test]
+fn a_node_began_available_before_11() {
+    assert_eq!((first_state(version(10)), first_state(version(11))), ("available", "enroll"));
+}
+
+#[test]
+fn a_switch_that_nobody_manages_is_known_from_64() {
+    let port = json!({"address": "52:54:00:aa:bb:01", "node_uuid": "11111111-1111-4111-8111-000000000001",
+        "local_link_connection": {"network_type": "unmanaged"}});
+    assert!(check_post(&PORT, version(64), &port).is_ok());
+    assert_eq!(check_post(&PORT, version(63), &port).unwrap_err().status, 406);
+}
+
+#[test]
 fn words_for_booleans_are_stored_as_booleans() {
     let body = json!({"driver": "fake-hardware", "maintenance": "Yes", "extra": null});
     let stored = check_post(&NODE, Version::MAX, &body).unwrap();

@@ -32,6 +32,12 @@ pub fn view(
         .collect()
 }
 
+/// Where a new node begins; clients of old expect one that can be deployed at once.
+#[must_use]
+pub const fn first_state(version: Version) -> &'static str {
+    if version.has(11) { "enroll" } else { "available" }
+}
+
 /// What `/v1/nodes/<node>/states` shows.
 const STATES: &[&str] = &[
     "boot_mode",
