@@ -22,6 +22,7 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod agent;
+mod argument;
 pub mod difference;
 pub mod error;
 pub mod fields;

@@ -14,7 +14,7 @@ pub use apply::apply;
 use serde_json::{Map, Value};
 
 use crate::error::{Class, Error, text};
-use crate::fields::Resource;
+use crate::fields::{self, Resource};
 use crate::python;
 use crate::version::Version;
 
@@ -30,7 +30,7 @@ pub enum Verb {
 }
 
 /// One operation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Op {
     /// What is done.
     pub verb: Verb,
@@ -40,6 +40,12 @@ pub struct Op {
     pub value: Value,
     /// The operation as refusals quote it.
     quoted: String,
+}
+
+impl std::fmt::Debug for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Op").field("verb", &self.verb).field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// The version from which keys with `~` and `/` can be named, as RFC 6901 §3 writes them.
@@ -96,7 +102,7 @@ pub fn parse(resource: &Resource, version: Version, body: &Value) -> Result<Vec<
 }
 
 fn schema(what: &str) -> Error {
-    crate::fields::refusal("patch", what)
+    fields::refusal("patch", what)
 }
 
 fn operation(version: Version, item: &Value) -> Result<Op, Error> {
@@ -104,8 +110,8 @@ fn operation(version: Version, item: &Value) -> Result<Op, Error> {
         item.as_object().ok_or_else(|| schema(&format!("{} is not of type 'object'", python::quoted(item))))?;
     check_members(members)?;
     let verb = verb(members)?;
-    let quoted = python::quoted(item);
     let path = path(version, members.get("path").unwrap_or(&Value::Null))?;
+    let quoted = python::quoted(&without_secrets(members, &path));
     let value = match (verb, members.get("value")) {
         (Verb::Remove, _) => Value::Null,
         (Verb::Add | Verb::Replace, Some(value)) => value.clone(),
@@ -114,6 +120,17 @@ fn operation(version: Version, item: &Value) -> Result<Op, Error> {
         }
     };
     Ok(Op { verb, path, value, quoted })
+}
+
+/// The operation as a refusal may show it: who reads a log need not be who set a password.
+fn without_secrets(members: &Map<String, Value>, path: &[String]) -> Value {
+    let mut shown = members.clone();
+    let key = path.last().cloned().unwrap_or_default();
+    if let Some(value) = shown.get_mut("value") {
+        let masked = fields::masked(Value::Object(Map::from_iter([(key.clone(), value.take())])));
+        *value = masked.get(&key).cloned().unwrap_or_default();
+    }
+    Value::Object(shown)
 }
 
 fn check_members(members: &Map<String, Value>) -> Result<(), Error> {

@@ -27,12 +27,18 @@ impl Kind {
 }
 
 /// One command.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Command {
     /// Its name, with the extension's before the point.
     pub name: String,
     /// What it is told.
     pub params: Map<String, Value>,
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Command").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Command {

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::argument;
 use crate::error::{Class, Error};
-use crate::python;
 use crate::query;
 use crate::version::{Collection, Version};
 
@@ -57,12 +57,12 @@ impl Heartbeat {
         if let Some(collection) = Collection::named("heartbeat") {
             collection.check(version, false)?;
         }
-        query::unexpected(body.keys().map(String::as_str).filter(|name| !ARGUMENTS.contains(name)))?;
-        let callback_url = text(body, "callback_url")?.ok_or_else(|| query::missing("callback_url"))?;
-        let agent_version = text(body, "agent_version")?;
-        let agent_verify_ca = text(body, "agent_verify_ca")?;
-        let status = text(body, "agent_status")?;
-        let agent_status_message = text(body, "agent_status_message")?;
+        argument::only(body, ARGUMENTS)?;
+        let callback_url = argument::text(body, "callback_url")?.ok_or_else(|| query::missing("callback_url"))?;
+        let agent_version = argument::text(body, "agent_version")?;
+        let agent_verify_ca = argument::text(body, "agent_verify_ca")?;
+        let status = argument::text(body, "agent_status")?;
+        let agent_status_message = argument::text(body, "agent_status_message")?;
         if given(&agent_version) && !version.has(AGENT_VERSION) {
             return Err(Class::Invalid.says("Field \"agent_version\" not recognised"));
         }
@@ -73,7 +73,7 @@ impl Heartbeat {
             return Err(Class::Invalid.says("Field \"agent_verify_ca\" not recognised in this version"));
         }
         check_url(&callback_url, known)?;
-        let agent_token = text(body, "agent_token")?
+        let agent_token = argument::text(body, "agent_token")?
             .ok_or_else(|| Class::Invalid.says("Agent token is required for heartbeat processing."))?;
         let agent_status = status.as_deref().map(phase).transpose()?;
         Ok(Self { callback_url, agent_token, agent_version, agent_verify_ca, agent_status, agent_status_message })
@@ -111,14 +111,6 @@ impl Heartbeat {
 
 fn given(text: &Option<String>) -> bool {
     text.as_deref().is_some_and(|text| !text.is_empty())
-}
-
-fn text(body: &Map<String, Value>, name: &str) -> Result<Option<String>, Error> {
-    match body.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(Class::Invalid.says(format!("Expected string for {name}: {}", python::quoted(other)))),
-    }
 }
 
 /// The address of an agent does not change while it lives: another one is another agent.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::argument;
 use crate::error::{Class, Error, text};
 use crate::python;
 use crate::query;
@@ -94,11 +95,9 @@ impl Power {
     /// # Errors
     /// 400 for a wrong request or a node that is being cleaned, 406 for an older one, 409 for a node that stays on.
     pub fn read(version: Version, body: &Map<String, Value>, node: Seen<'_>) -> Result<Self, Error> {
-        query::unexpected(body.keys().map(String::as_str).filter(|name| !matches!(*name, "target" | "timeout")))?;
-        let word = body.get("target").ok_or_else(|| query::missing("target"))?;
-        let word = word
-            .as_str()
-            .ok_or_else(|| Class::Invalid.says(format!("Expected string for target: {}", python::quoted(word))))?;
+        argument::only(body, &["target", "timeout"])?;
+        let word = argument::text(body, "target")?.ok_or_else(|| query::missing("target"))?;
+        let word = word.as_str();
         let timeout = body.get("timeout").filter(|value| !value.is_null()).map(seconds).transpose()?;
         let target = Target::ALL.into_iter().find(|target| target.word() == word);
         let soft = target.is_some_and(|target| !version.has(target.since()));

@@ -1,8 +1,11 @@
 //! The body of `states/provision`.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use super::{Step, Steps, Verb};
+use crate::argument;
 use crate::error::{Class, Error, text};
 use crate::python;
 use crate::query;
@@ -30,8 +33,8 @@ const SERVICE_WITHOUT: u16 = 108;
 /// Since when there are runbooks.
 const RUNBOOKS: u16 = 92;
 
-/// What an instance finds when it boots first.
-#[derive(Debug, Clone, PartialEq)]
+/// What an instance finds when it boots first. It may hold secrets, and shows none.
+#[derive(Clone, PartialEq)]
 pub enum ConfigDrive {
     /// Where it is.
     Url(String),
@@ -42,7 +45,7 @@ pub enum ConfigDrive {
 }
 
 /// A request to `states/provision`, with nothing checked but what JSON its arguments are.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Provision {
     /// The word for the verb; perhaps one that nobody knows.
     pub target: String,
@@ -57,7 +60,7 @@ pub struct Provision {
 }
 
 /// What a verb is told, once all is checked.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct Arguments {
     /// For active and rebuild.
     pub configdrive: Option<ConfigDrive>,
@@ -69,28 +72,58 @@ pub struct Arguments {
     pub without_ramdisk: bool,
 }
 
+impl fmt::Debug for ConfigDrive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Url(_) => "Url",
+            Self::Packed(_) => "Packed",
+            Self::Parts(_) => "Parts",
+        })
+    }
+}
+
+impl fmt::Debug for Provision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provision").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.steps.iter().map(|step| (&step.interface, &step.step)).collect();
+        f.debug_struct("Arguments")
+            .field("configdrive", &self.configdrive)
+            .field("steps", &names)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Provision {
     /// Reads a body; arguments in the query have been put into it.
     ///
     /// # Errors
     /// 400.
     pub fn read(body: &Map<String, Value>) -> Result<Self, Error> {
-        query::unexpected(body.keys().map(String::as_str).filter(|name| !ARGUMENTS.contains(name)))?;
-        let target = optional_text(body, "target")?.ok_or_else(|| query::missing("target"))?;
+        argument::only(body, ARGUMENTS)?;
+        let target = argument::text(body, "target")?.ok_or_else(|| query::missing("target"))?;
         let configdrive = body.get("configdrive").cloned().unwrap_or(Value::Null);
         if !(configdrive.is_null() || configdrive.is_object() || configdrive.is_string()) {
-            return Err(expected("<class 'NoneType'>, <class 'dict'>, <class 'str'>", "configdrive", &configdrive));
+            return Err(argument::expected(
+                "<class 'NoneType'>, <class 'dict'>, <class 'str'>",
+                "configdrive",
+                &configdrive,
+            ));
         }
-        let steps = |kind: Steps| optional_list(body, kind.argument());
+        let steps = |kind: Steps| argument::list(body, kind.argument());
         Ok(Self {
             target,
             configdrive,
             clean_steps: steps(Steps::Clean)?,
             deploy_steps: steps(Steps::Deploy)?,
             service_steps: steps(Steps::Service)?,
-            rescue_password: optional_text(body, "rescue_password")?,
-            disable_ramdisk: optional_flag(body, "disable_ramdisk")?,
-            runbook: optional_text(body, "runbook")?.filter(|runbook| !runbook.is_empty()),
+            rescue_password: argument::text(body, "rescue_password")?,
+            disable_ramdisk: argument::flag(body, "disable_ramdisk")?,
+            runbook: argument::text(body, "runbook")?.filter(|runbook| !runbook.is_empty()),
         })
     }
 
@@ -252,33 +285,4 @@ fn packed_drive(text: &str) -> Result<ConfigDrive, Error> {
         return Ok(ConfigDrive::Packed(text.to_owned()));
     }
     Err(Class::Invalid.says("Invalid configdrive format: it is neither a JSON, nor a URL, nor a base64 string"))
-}
-
-fn expected(types: &str, name: &str, value: &Value) -> Error {
-    Class::Invalid.says(format!("Expected types {types} for {name}: {}", python::quoted(value)))
-}
-
-fn optional_text(body: &Map<String, Value>, name: &str) -> Result<Option<String>, Error> {
-    match body.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(Class::Invalid.says(format!("Expected string for {name}: {}", python::quoted(other)))),
-    }
-}
-
-fn optional_flag(body: &Map<String, Value>, name: &str) -> Result<Option<bool>, Error> {
-    match body.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(flag)) => Ok(Some(*flag)),
-        Some(Value::String(word)) => query::boolean(name, word).map(Some),
-        Some(other) => query::boolean(name, &python::quoted(other)).map(Some),
-    }
-}
-
-fn optional_list(body: &Map<String, Value>, name: &str) -> Result<Vec<Value>, Error> {
-    match body.get(name) {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(list)) => Ok(list.clone()),
-        Some(other) => Err(expected("<class 'NoneType'>, <class 'list'>", name, other)),
-    }
 }

@@ -17,7 +17,7 @@ pub enum Steps {
 }
 
 /// One step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Step {
     /// The interface whose step it is.
     pub interface: String,
@@ -31,6 +31,12 @@ pub struct Step {
     pub on_children: bool,
     /// On which of them, if not on all.
     pub children: Vec<Value>,
+}
+
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Step").field("interface", &self.interface).field("step", &self.step).finish_non_exhaustive()
+    }
 }
 
 /// Interfaces, highest first: who goes first where priorities are equal.
