@@ -65,15 +65,16 @@ pub static DIFFERENCES: &[Difference] = &[
         why: "the status is the same, and no client is known to read these",
     },
     Difference {
-        name: "newer-is-406",
-        ironic: "a field that is newer than the request is sometimes 400, sometimes let through and not shown",
-        ours: "always 406 where it is set or asked for",
+        name: "newer-is-refused",
+        ironic: "a field, an argument or a path that is newer than the request is sometimes 400, sometimes let through",
+        ours: "always 406 where it is set or asked for, 404 for the path",
         why: "the client learns that a newer version would do",
     },
     Difference {
         name: "no-such-path",
-        ironic: "an unknown path below a node is taken for `fields` of the node, and is 400",
-        ours: "404",
+        ironic: "an unknown path below a node is taken for `fields` of the node, a method that a list does not know for \
+                 one of a node, and both are 400",
+        ours: "404 and 405",
         why: "an accident of its router",
     },
     Difference {

@@ -15,14 +15,15 @@
 //! Left out on purpose: whether a state takes a verb and where it leads (the domain's), policies of who may do what
 //! (a face's, before any of this), what drivers and interfaces there are (whoever has them says so), the operators of
 //! inspection rules and the merging of steps by priority (nothing runs them yet), notifications, and the API of
-//! ironic-inspector on a port of its own. Bodies of the small calls below a node (console, boot mode, vifs, virtual
-//! media, RAID, indicators) have their paths and statuses here, and no types yet.
+//! ironic-inspector on a port of its own. The bodies of RAID, of
+//! indicators and of events have paths and statuses here, and no types yet.
 //!
 //! [differ]: difference::DIFFERENCES
 #![deny(clippy::indexing_slicing)]
 
 pub mod agent;
 mod argument;
+pub mod call;
 pub mod difference;
 pub mod error;
 pub mod fields;

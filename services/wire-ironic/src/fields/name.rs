@@ -73,7 +73,7 @@ pub fn check_patched_name(version: Version, node: &str, name: &Value) -> Result<
 ///
 /// # Errors
 /// 400; `word` is what the refusal calls the resource.
-pub(super) fn check_trait(word: &str, text: &str) -> Result<(), Error> {
+pub(crate) fn check_trait(word: &str, text: &str) -> Result<(), Error> {
     let plain = |rest: &str| {
         !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
     };

@@ -59,13 +59,21 @@ pub(super) const DIFFERENT: &[(&str, &str)] = &[
     (r#"1.115 GET /v1/drivers?fields=bogus"#, "one-wording"),
     (r#"1.115 GET /v1/inspection_rules?sort_key=actions"#, "one-wording"),
     (r#"1.115 GET /v1/chassis?sort_dir=up"#, "one-wording"),
-    (r#"1.17 GET /v1/ports?fields=internal_info"#, "newer-is-406"),
+    (r#"1.17 GET /v1/ports?fields=internal_info"#, "newer-is-refused"),
     (
         r#"1.99 PATCH /v1/ports/22222222-2222-4222-8222-000000000001 [{"op":"replace","path":"/vendor","value":"v"}]"#,
-        "newer-is-406",
+        "newer-is-refused",
     ),
-    (r#"1.59 GET /v1/allocations?fields=owner"#, "newer-is-406"),
+    (r#"1.59 GET /v1/allocations?fields=owner"#, "newer-is-refused"),
     (r#"1.115 GET /v1/nodes/node-1/bogus"#, "no-such-path"),
+    (
+        r#"1.66 POST /v1/nodes/node-1/vifs {"id":"v","port_uuid":"22222222-2222-4222-8222-000000000001"}"#,
+        "newer-is-refused",
+    ),
+    (r#"1.62 GET /v1/nodes/node-1/management/indicators"#, "newer-is-refused"),
+    (r#"1.28 PUT /v1/nodes/node-1/management/inject_nmi {}"#, "one-wording"),
+    (r#"1.111 GET /v1/runbooks/77777777-7777-4777-8777-000000000001/traits"#, "one-wording"),
+    (r#"1.115 PATCH /v1/nodes"#, "no-such-path"),
 ];
 
 /// Lines whose answer no table here knows, and who does.
@@ -118,9 +126,6 @@ pub(super) const BEYOND: &[(&str, &str)] = &[
         "the token of the node",
     ),
     (r#"1.115 GET /v1/nodes/node-1/inventory"#, "what there is"),
-    (r#"1.115 PUT /v1/nodes/node-1/states/boot_mode {"target":"bogus"}"#, "not ruled here yet"),
-    (r#"1.115 PUT /v1/nodes/node-1/states/secure_boot {"target":"maybe"}"#, "not ruled here yet"),
-    (r#"1.115 PUT /v1/nodes/node-1/traits {"traits":["bad"]}"#, "not ruled here yet"),
     (
         r#"1.115 POST /v1/deploy_templates {"name":"CUSTOM_U","steps":[{"interface":"deploy","step":"erase","args":{},"priority":10},{"interface":"deploy","step":"erase","args":{},"priority":20}]}"#,
         "not ruled here yet",

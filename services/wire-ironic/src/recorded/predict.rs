@@ -10,7 +10,7 @@ use crate::fields::{self, Columns, NODE, RESOURCES, Resource};
 use crate::query::{self, Shape};
 use crate::verb::{Power, Provision, Seen, Verb};
 use crate::version::{self, Collection, Refused, Version, negotiate};
-use crate::{limits, links, page, patch, path};
+use crate::{call, limits, links, page, patch, path};
 
 type Whole = BTreeMap<String, Map<String, Value>>;
 const BASE: &str = "http://ironic.test";
@@ -120,6 +120,10 @@ fn routed(ask: &Ask, version: Version, whole: &Whole) -> Result<Says, Error> {
         }
         ("GET", ["nodes", ident, "states"]) => Ok(before(&NODE, ident, whole)
             .map_or(Says::Nothing, |node| Says::Body(200, Value::Object(fields::node_states(version, node))))),
+        ("GET", _) if segments.len() > 2 && first(&segments) == "nodes" => Ok(Says::Status(found.success)),
+        (_, ["nodes", _, rest @ ..]) if !rest.is_empty() && small(ask, version, rest)? => {
+            Ok(Says::Status(found.success))
+        }
         ("PUT", ["nodes", ident, "states", "provision"]) => provision(ask, version, ident, whole),
         ("PUT", ["nodes", ident, "states", "power"]) => power(ask, version, ident, whole),
         (_, segments) => {
@@ -127,6 +131,29 @@ fn routed(ask: &Ask, version: Version, whole: &Whole) -> Result<Says, Error> {
             Ok(if matches!(says, Says::Nothing) { Says::Status(found.success) } else { says })
         }
     }
+}
+
+fn first<'a>(segments: &[&'a str]) -> &'a str {
+    segments.first().copied().unwrap_or_default()
+}
+
+/// Whether a small call is one that has a rule, which then is checked.
+fn small(ask: &Ask, version: Version, rest: &[&str]) -> Result<bool, Error> {
+    let body = &ask.object();
+    match (ask.method.as_str(), rest) {
+        ("PUT", ["maintenance"]) => call::maintenance(body).map(drop),
+        ("PUT", ["states", "console"]) => call::console(body).map(drop),
+        ("PUT", ["states", "boot_mode"]) => call::boot_mode(body).map(drop),
+        ("PUT", ["states", "secure_boot"]) => call::secure_boot(body).map(drop),
+        ("PUT", ["management", "boot_device"]) => call::boot_device(body).map(drop),
+        ("PUT", ["traits"]) => call::traits("n", body).map(drop),
+        ("PUT", ["traits", text]) => call::one_trait("n", text, 1),
+        ("POST", ["vifs"]) => call::vif(version, body).map(drop),
+        ("POST", ["vmedia"]) => call::media(body).map(drop),
+        ("DELETE", ["vmedia"]) => call::media_types(&ask.pairs).map(drop),
+        _ => return Ok(false),
+    }
+    .map(|()| true)
 }
 
 fn resource(ask: &Ask, version: Version, segments: &[&str], whole: &Whole) -> Result<Says, Error> {

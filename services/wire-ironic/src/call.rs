@@ -1,0 +1,278 @@
+//! The small calls below a node: what their bodies may say.
+
+use serde_json::{Map, Value, json};
+
+use crate::argument;
+use crate::error::{Class, Error, text};
+use crate::fields::{check_trait, refusal};
+use crate::python;
+use crate::query;
+use crate::version::Version;
+
+/// The most traits of a node.
+pub const MOST_TRAITS: usize = 50;
+/// Since when a vif can be told its port.
+const VIF_PORT: u16 = 67;
+/// What virtual drives there are, how a BMC gets an image, and from where.
+const DEVICE_TYPES: &[&str] = &["disk", "cdrom", "floppy"];
+const SOURCES: &[&str] = &["http", "local", "swift"];
+const SCHEMES: &[&str] = &["http", "https", "file"];
+
+/// `PUT maintenance`: why.
+///
+/// # Errors
+/// 400.
+pub fn maintenance(body: &Map<String, Value>) -> Result<Option<String>, Error> {
+    argument::only(body, &["reason"])?;
+    argument::text(body, "reason")
+}
+
+/// `PUT states/console`: on or off.
+///
+/// # Errors
+/// 400.
+pub fn console(body: &Map<String, Value>) -> Result<bool, Error> {
+    argument::only(body, &["enabled"])?;
+    argument::flag(body, "enabled")?.ok_or_else(|| query::missing("enabled"))
+}
+
+/// How a machine boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BootMode {
+    /// `bios`.
+    Bios,
+    /// `uefi`.
+    Uefi,
+}
+
+/// `PUT states/boot_mode`.
+///
+/// # Errors
+/// 400.
+pub fn boot_mode(body: &Map<String, Value>) -> Result<BootMode, Error> {
+    argument::only(body, &["target"])?;
+    let target = argument::text(body, "target")?.ok_or_else(|| query::missing("target"))?;
+    match target.as_str() {
+        "bios" => Ok(BootMode::Bios),
+        "uefi" => Ok(BootMode::Uefi),
+        _ => Err(Class::Invalid
+            .says(format!("Invalid boot mode {target} requested for node. Allowed boot modes are: bios, uefi"))),
+    }
+}
+
+/// `PUT states/secure_boot`: on or off.
+///
+/// # Errors
+/// 400.
+pub fn secure_boot(body: &Map<String, Value>) -> Result<bool, Error> {
+    argument::only(body, &["target"])?;
+    argument::flag(body, "target")?.ok_or_else(|| query::missing("target"))
+}
+
+/// `PUT management/boot_device`: from what, and whether for good.
+///
+/// # Errors
+/// 400; which devices there are, the hardware says.
+pub fn boot_device(body: &Map<String, Value>) -> Result<(String, bool), Error> {
+    argument::only(body, &["boot_device", "persistent"])?;
+    let device = argument::text(body, "boot_device")?.ok_or_else(|| query::missing("boot_device"))?;
+    Ok((device, argument::flag(body, "persistent")?.unwrap_or_default()))
+}
+
+/// `PUT traits`: all of them from now on, without doubles and in order. `node` is for the refusal.
+///
+/// # Errors
+/// 400.
+pub fn traits(node: &str, body: &Map<String, Value>) -> Result<Vec<String>, Error> {
+    let unknown: Vec<&String> = body.keys().filter(|name| *name != "traits").collect();
+    if !unknown.is_empty() {
+        let unknown = python::listed(&unknown);
+        return Err(refusal("body", &format!("Additional properties are not allowed ({unknown} was unexpected)")));
+    }
+    if !body.contains_key("traits") {
+        return Err(Class::Invalid.says(
+            "A single node trait may be added via PUT /v1/nodes/<node identifier>/traits/<trait> with no body, or all \
+             node traits may be replaced via PUT /v1/nodes/<node identifier>/traits with the list of traits specified \
+             in the request body.",
+        ));
+    }
+    let mut traits = Vec::new();
+    for item in argument::list(body, "traits")? {
+        let text = item.as_str().unwrap_or_default();
+        check_trait("body", text)?;
+        traits.push(text.to_owned());
+    }
+    traits.sort_unstable();
+    traits.dedup();
+    check_number(node, traits.len())?;
+    Ok(traits)
+}
+
+/// `PUT traits/<trait>`: one more; `has` is how many the node will have then.
+///
+/// # Errors
+/// 400.
+pub fn one_trait(node: &str, text: &str, has: usize) -> Result<(), Error> {
+    check_trait("trait", text)?;
+    check_number(node, has)
+}
+
+fn check_number(node: &str, number: usize) -> Result<(), Error> {
+    if number <= MOST_TRAITS {
+        return Ok(());
+    }
+    Err(Class::Invalid.says(format!(
+        "Could not modify traits for node {node} as it would exceed the maximum number of traits per node ({number} vs. \
+         {MOST_TRAITS})"
+    )))
+}
+
+/// A network that is plugged into a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vif {
+    /// Its name there.
+    pub id: String,
+    /// Into which port or port group, by UUID; else a free one is found.
+    pub into: Option<Into>,
+    /// What else came with it; kept for the network.
+    pub other: Map<String, Value>,
+}
+
+/// What a vif is plugged into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Into {
+    /// A port.
+    Port(String),
+    /// A port group.
+    Portgroup(String),
+}
+
+/// `POST vifs`.
+///
+/// # Errors
+/// 400, or 406 for a port before its time.
+pub fn vif(version: Version, body: &Map<String, Value>) -> Result<Vif, Error> {
+    let id = argument::text(body, "id")?.ok_or_else(|| refusal("vif", "'id' is a required property"))?;
+    let into = match (argument::text(body, "port_uuid")?, argument::text(body, "portgroup_uuid")?) {
+        (None, None) => None,
+        _ if !version.has(VIF_PORT) => return Err(text::not_acceptable()),
+        (Some(port), None) => Some(Into::Port(port)),
+        (None, Some(portgroup)) => Some(Into::Portgroup(portgroup)),
+        (Some(_), Some(_)) => {
+            return Err(Class::Invalid.says("Cannot specify both port_uuid and portgroup_uuid"));
+        }
+    };
+    let known = |name: &str| matches!(name, "id" | "port_uuid" | "portgroup_uuid");
+    let other = body.iter().filter(|(name, _)| !known(name)).map(|(name, value)| (name.clone(), value.clone()));
+    Ok(Vif { id, into, other: other.collect() })
+}
+
+/// An image that is put into a virtual drive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// `cdrom`, `disk` or `floppy`.
+    pub device_type: String,
+    /// Where the image is.
+    pub image_url: String,
+    /// How the BMC gets it: `local`, `http` or `swift`.
+    pub source: String,
+}
+
+/// `POST vmedia`.
+///
+/// # Errors
+/// 400.
+pub fn media(body: &Map<String, Value>) -> Result<Media, Error> {
+    let required = |name: &str| {
+        argument::text(body, name)?.ok_or_else(|| refusal("vmedia", &format!("'{name}' is a required property")))
+    };
+    let (device_type, image_url) = (required("device_type")?, required("image_url")?);
+    let source = argument::text(body, "image_download_source")?.unwrap_or_else(|| "local".to_owned());
+    one_of(&device_type, DEVICE_TYPES)?;
+    one_of(&source, SOURCES)?;
+    let scheme = image_url.split_once("://").map_or("", |(scheme, _)| scheme);
+    if !SCHEMES.contains(&scheme) {
+        return Err(Class::Invalid.says(format!("Unsupported or missing URL scheme: {scheme}")));
+    }
+    Ok(Media { device_type, image_url, source })
+}
+
+/// `DELETE vmedia`: from which drives, or from all.
+///
+/// # Errors
+/// 400.
+pub fn media_types(pairs: &[(String, String)]) -> Result<Vec<String>, Error> {
+    query::unexpected(pairs.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "device_types"))?;
+    let types: Vec<String> =
+        pairs.iter().flat_map(|(_, value)| value.split(',')).map(|word| word.trim().to_owned()).collect();
+    let wrong: Vec<&str> = types.iter().map(String::as_str).filter(|word| !DEVICE_TYPES.contains(word)).collect();
+    if wrong.is_empty() {
+        return Ok(types);
+    }
+    let (wrong, valid) = (wrong.join(", "), DEVICE_TYPES.join(", "));
+    Err(Class::Invalid.says(format!("Invalid device type(s) {wrong} (valid are {valid})")))
+}
+
+fn one_of(word: &str, words: &[&str]) -> Result<(), Error> {
+    if words.contains(&word) {
+        return Ok(());
+    }
+    let words = python::listed(words);
+    Err(refusal("vmedia", &format!("{} is not one of [{words}]", python::quoted_text(word))))
+}
+
+/// The answer of `validate`: each interface is fit, or why not.
+#[must_use]
+pub fn validation<'a>(interfaces: impl Iterator<Item = (&'a str, Result<(), String>)>) -> Value {
+    let shown = interfaces.map(|(name, result)| {
+        let value = match result {
+            Ok(()) => json!({"result": true}),
+            Err(reason) => json!({"result": false, "reason": reason}),
+        };
+        (name.to_owned(), value)
+    });
+    Value::Object(shown.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap()
+    }
+
+    #[test]
+    fn traits_are_stored_in_order_and_once() {
+        let body = object(json!({"traits": ["HW_CPU_X86_VMX", "CUSTOM_B", "CUSTOM_A", "CUSTOM_B"]}));
+        assert_eq!(traits("n", &body).unwrap(), ["CUSTOM_A", "CUSTOM_B", "HW_CPU_X86_VMX"]);
+        let many: Vec<String> = (0..51).map(|number| format!("CUSTOM_{number}")).collect();
+        assert_eq!(traits("n", &object(json!({"traits": many}))).unwrap_err().status, 400);
+        assert_eq!(traits("n", &object(json!({"traits": [5]}))).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn a_vif_is_told_its_port_from_67() {
+        let body = object(json!({"id": "v", "port_uuid": "11111111-1111-4111-8111-000000000001", "more": 1}));
+        assert_eq!(vif(Version::new(66).unwrap(), &body).unwrap_err().status, 406);
+        let vif = vif(Version::MAX, &body).unwrap();
+        assert!(matches!(vif.into, Some(Into::Port(_))) && vif.other.contains_key("more"));
+    }
+
+    #[test]
+    fn media_come_by_addresses_that_a_bmc_can_use() {
+        let ask = |url: &str| media(&object(json!({"device_type": "cdrom", "image_url": url})));
+        assert_eq!(ask("https://h/i.iso").unwrap().source, "local");
+        assert!(ask("gopher://h/i.iso").is_err() && ask("i.iso").is_err());
+        assert!(media_types(&[("device_types".to_owned(), "cdrom,tape".to_owned())]).is_err());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let none = Map::new();
+        assert_eq!(console(&none).unwrap_err().text, "Missing mandatory parameter: enabled");
+        assert_eq!(secure_boot(&none).unwrap_err().text, "Missing mandatory parameter: target");
+        assert_eq!(maintenance(&none).unwrap(), None);
+        assert_eq!(boot_device(&object(json!({"boot_device": "pxe"}))).unwrap(), ("pxe".to_owned(), false));
+    }
+}
