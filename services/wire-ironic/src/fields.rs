@@ -18,6 +18,7 @@ mod node;
 mod port;
 mod portgroup;
 mod runbook;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod view;

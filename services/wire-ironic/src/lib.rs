@@ -12,11 +12,11 @@
 //! service answered to five hundred requests is in `golden/recorded.jsonl`, and the tests say of each whether the
 //! tables predict it, [differ] on purpose, or can not know.
 //!
-//! Left out on purpose: whether a state takes a verb and where it leads (the domain's), policies of who may do what
-//! (a face's, before any of this), what drivers and interfaces there are (whoever has them says so), the operators of
-//! inspection rules and the merging of steps by priority (nothing runs them yet), notifications, and the API of
-//! ironic-inspector on a port of its own. The bodies of RAID, of
-//! indicators and of events have paths and statuses here, and no types yet.
+//! Left out on purpose: whether a state takes a verb and where it leads (the domain's), policies of who may do what (a
+//! face's, before any of this), what drivers and interfaces there are (whoever has them says so), what the operators of
+//! inspection rules mean and the merging of steps by priority (nothing runs them yet), notifications, and the API of
+//! ironic-inspector on a port of its own. The bodies of RAID, of indicators and of events have paths and statuses here,
+//! and no types yet.
 //!
 //! [differ]: difference::DIFFERENCES
 #![deny(clippy::indexing_slicing)]

@@ -81,7 +81,7 @@ fn the_tables_predict_what_a_real_ironic_answers() {
     }
     wrongs.extend(excused.iter().map(|ask| format!("{ask}\n     was never asked")));
     assert!(wrongs.is_empty(), "{} wrong:\n{}", wrongs.len(), wrongs.join("\n"));
-    assert!(predicted > 490, "{predicted}");
+    assert!(predicted > 500, "{predicted}");
 }
 
 #[test]

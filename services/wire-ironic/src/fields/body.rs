@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Field, Kind, Post, Resource, name};
+use super::{Field, Kind, Post, Resource, name, steps};
 use crate::error::{Class, Error, text};
 use crate::python;
 use crate::query;
@@ -26,8 +26,10 @@ pub fn check_post(resource: &Resource, version: Version, body: &Value) -> Result
     let taken: Vec<&Field> = resource.fields.iter().filter(takes).collect();
     check_unknown(resource.word, members, |name| taken.iter().any(|field| field.name == name))?;
     check_required(resource, resource.word, members)?;
-    let stored = check_values(resource, resource.word, members)?;
+    let mut stored = check_values(resource, resource.word, members)?;
+    steps::write(resource, &mut stored);
     check_names(resource, version, members)?;
+    steps::check(resource, resource.word, members)?;
     check_versions(resource, version, members)?;
     Ok(stored)
 }
@@ -45,8 +47,10 @@ pub fn check_whole(resource: &Resource, whole: &Map<String, Value>) -> Result<Ma
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     let stored = check_values(resource, "patch", &settable)?;
+    steps::check(resource, "patch", &settable)?;
     let mut whole = whole.clone();
     whole.extend(stored);
+    steps::write(resource, &mut whole);
     Ok(whole)
 }
 

@@ -126,9 +126,4 @@ pub(super) const BEYOND: &[(&str, &str)] = &[
         "the token of the node",
     ),
     (r#"1.115 GET /v1/nodes/node-1/inventory"#, "what there is"),
-    (
-        r#"1.115 POST /v1/deploy_templates {"name":"CUSTOM_U","steps":[{"interface":"deploy","step":"erase","args":{},"priority":10},{"interface":"deploy","step":"erase","args":{},"priority":20}]}"#,
-        "not ruled here yet",
-    ),
-    (r#"1.115 POST /v1/inspection_rules {"actions":[{"op":"bogus","args":[]}]}"#, "not ruled here yet"),
 ];

@@ -194,7 +194,7 @@ impl Provision {
         let since = match verb.steps() {
             Some(Steps::Clean) => CLEAN_WITHOUT,
             Some(Steps::Service) => SERVICE_WITHOUT,
-            Some(Steps::Deploy) | None => {
+            Some(Steps::Deploy | Steps::Runbook) | None => {
                 return Err(Class::Invalid.says("disable_ramdisk is supported only with manual cleaning or servicing"));
             }
         };
@@ -223,7 +223,7 @@ impl Provision {
             Some(Steps::Clean) => (Steps::Clean, &self.clean_steps),
             Some(Steps::Service) => (Steps::Service, &self.service_steps),
             Some(Steps::Deploy) => return Steps::Deploy.read(&self.deploy_steps),
-            None => return Ok(Vec::new()),
+            Some(Steps::Runbook) | None => return Ok(Vec::new()),
         };
         if list.is_empty() && self.runbook.is_none() {
             let (argument, target) = (kind.argument(), &self.target);

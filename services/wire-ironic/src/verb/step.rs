@@ -12,8 +12,10 @@ pub enum Steps {
     Clean,
     /// `service_steps`: the same.
     Service,
-    /// `deploy_steps`: each with its priority.
+    /// `deploy_steps`, and the steps of a template: each with its priority.
     Deploy,
+    /// The steps of a runbook: each with its place.
+    Runbook,
 }
 
 /// One step.
@@ -25,7 +27,7 @@ pub struct Step {
     pub step: String,
     /// What it is told.
     pub args: Map<String, Value>,
-    /// Its place among the others, for deploy steps; 0 leaves it out.
+    /// Its place among the others; of a deploy step, 0 leaves it out.
     pub priority: Option<u64>,
     /// Whether it is made on the children of the node.
     pub on_children: bool,
@@ -51,6 +53,7 @@ impl Steps {
             Self::Clean => "clean_steps",
             Self::Service => "service_steps",
             Self::Deploy => "deploy_steps",
+            Self::Runbook => "steps",
         }
     }
 
@@ -65,6 +68,7 @@ impl Steps {
                 &["interface", "step", "args", "order", "execute_on_child_nodes", "limit_child_node_execution"]
             }
             Self::Deploy => &["interface", "step", "args", "priority"],
+            Self::Runbook => &["interface", "step", "args", "order"],
         }
     }
 
@@ -72,6 +76,7 @@ impl Steps {
         match self {
             Self::Clean | Self::Service => &["interface", "step"],
             Self::Deploy => &["interface", "step", "args", "priority"],
+            Self::Runbook => &["interface", "step", "order"],
         }
     }
 
@@ -80,11 +85,12 @@ impl Steps {
     /// # Errors
     /// 400 with what is wrong in the first one that is.
     pub fn read(self, list: &[Value]) -> Result<Vec<Step>, Error> {
-        list.iter().map(|value| self.step(value).map_err(|what| self.refused(&what))).collect()
+        self.check(list).map_err(|what| Class::Invalid.says(format!("Invalid {}: {what}", self.argument())))
     }
 
-    fn refused(self, what: &str) -> Error {
-        Class::Invalid.says(format!("Invalid {}: {what}", self.argument()))
+    /// The same, for a refusal that names something else.
+    pub(crate) fn check(self, list: &[Value]) -> Result<Vec<Step>, String> {
+        list.iter().map(|value| self.step(value)).collect()
     }
 
     fn step(self, value: &Value) -> Result<Step, String> {
@@ -103,7 +109,7 @@ impl Steps {
             interface,
             step,
             args: members.get("args").map_or_else(|| Ok(Map::new()), object)?,
-            priority: members.get("priority").map(number).transpose()?,
+            priority: members.get("priority").or_else(|| members.get("order")).map(number).transpose()?,
             on_children: members.get("execute_on_child_nodes").map_or(Ok(false), flag)?,
             children: members.get("limit_child_node_execution").map_or_else(|| Ok(Vec::new()), array)?,
         })
@@ -146,6 +152,9 @@ fn flag(value: &Value) -> Result<bool, String> {
 
 /// A number that is not negative, or a text of digits.
 fn number(value: &Value) -> Result<u64, String> {
+    if value.as_i64().is_some_and(i64::is_negative) {
+        return Err(format!("{value} is less than the minimum of 0"));
+    }
     let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
     number.ok_or_else(|| format!("{} is not valid under any of the given schemas", python::quoted(value)))
 }

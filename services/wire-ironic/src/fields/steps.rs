@@ -1,0 +1,100 @@
+//! What stands in the lists of templates, runbooks and inspection rules.
+
+use serde_json::{Map, Value};
+
+use super::{Resource, refusal};
+use crate::error::{Class, Error};
+use crate::python;
+use crate::verb::{Step, Steps};
+
+/// What an inspection rule can do, in the order of the refusal.
+const ACTIONS: &[&str] = &[
+    "fail",
+    "log",
+    "set-attribute",
+    "extend-attribute",
+    "del-attribute",
+    "set-capability",
+    "unset-capability",
+    "add-trait",
+    "remove-trait",
+    "set-plugin-data",
+    "extend-plugin-data",
+    "unset-plugin-data",
+    "set-port-attribute",
+    "extend-port-attribute",
+    "del-port-attribute",
+    "api-call",
+];
+/// What an inspection rule can ask; with `!` before it, the contrary.
+const OPERATORS: &[&str] =
+    &["eq", "lt", "gt", "is-empty", "in-net", "matches", "contains", "one-of", "is-none", "is-true", "is-false"];
+
+/// Checks the lists of a resource that has any; `word` is what the refusal calls it.
+///
+/// # Errors
+/// 400 with what is wrong in the first element that is.
+pub(super) fn check(resource: &Resource, word: &str, members: &Map<String, Value>) -> Result<(), Error> {
+    let list = |name: &str| members.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let read = |kind: Steps| {
+        let steps = kind.check(list("steps")).map_err(|what| refusal(word, &what))?;
+        check_doubles(&steps)
+    };
+    match resource.path {
+        "deploy_templates" => read(Steps::Deploy),
+        "runbooks" => read(Steps::Runbook),
+        "inspection_rules" => {
+            let contrary: Vec<String> = OPERATORS.iter().map(|word| format!("!{word}")).collect();
+            let operators: Vec<&str> = OPERATORS.iter().copied().chain(contrary.iter().map(String::as_str)).collect();
+            list("actions").iter().try_for_each(|item| check_rule(word, item, ACTIONS))?;
+            list("conditions").iter().try_for_each(|item| check_rule(word, item, &operators))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Steps as they are stored: places are numbers, and what a step is told is there, if only as nothing.
+pub(super) fn write(resource: &Resource, members: &mut Map<String, Value>) {
+    if !matches!(resource.path, "deploy_templates" | "runbooks") {
+        return;
+    }
+    let steps = members.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten();
+    for step in steps.filter_map(Value::as_object_mut) {
+        step.entry("args").or_insert_with(|| Value::Object(Map::new()));
+        for name in ["order", "priority"] {
+            let number = step.get(name).and_then(Value::as_str).and_then(|text| text.parse::<u64>().ok());
+            if let Some(number) = number {
+                step.insert(name.to_owned(), Value::from(number));
+            }
+        }
+    }
+}
+
+/// A step of an interface can be there once.
+fn check_doubles(steps: &[Step]) -> Result<(), Error> {
+    let double = steps.iter().enumerate().find(|(index, step)| {
+        steps.iter().take(*index).any(|other| (&other.interface, &other.step) == (&step.interface, &step.step))
+    });
+    let Some((_, step)) = double else { return Ok(()) };
+    let (interface, step) = (&step.interface, &step.step);
+    Err(Class::Invalid.says(format!(
+        "Deploy template invalid: Duplicate deploy steps. A template cannot have multiple deploy steps with the same \
+         interface and step. Duplicates: interface: {interface}, step: {step}."
+    )))
+}
+
+/// An operator and what it is told; what else there is, the operator knows.
+fn check_rule(word: &str, item: &Value, known: &[&str]) -> Result<(), Error> {
+    let wrong =
+        |value: &Value, types: &str| refusal(word, &format!("{} is not of type {types}", python::quoted(value)));
+    let Some(members) = item.as_object() else { return Err(wrong(item, "'object'")) };
+    if let Some(missing) = ["op", "args"].into_iter().find(|name| !members.contains_key(*name)) {
+        return Err(refusal(word, &format!("'{missing}' is a required property")));
+    }
+    let op = members.get("op").unwrap_or(&Value::Null);
+    if !op.as_str().is_some_and(|op| known.contains(&op)) {
+        return Err(refusal(word, &format!("{} is not one of [{}]", python::quoted(op), python::listed(known))));
+    }
+    let args = members.get("args").unwrap_or(&Value::Null);
+    if args.is_array() || args.is_object() { Ok(()) } else { Err(wrong(args, "'array', 'object'")) }
+}
