@@ -91,11 +91,28 @@ pub fn check_after(
         after.insert("maintenance_reason".to_owned(), Value::Null);
         after.insert("fault".to_owned(), Value::Null);
     }
+    if changed(before, &after, "conductor_group") {
+        let group = word(&after, "conductor_group").to_lowercase();
+        after.insert("conductor_group".to_owned(), Value::from(group));
+    }
+    if changed(before, &after, "instance_info") {
+        name_instance(&mut after);
+    }
     flag(before, &mut after, "protected", &["active", "rescue"])?;
     flag(before, &mut after, "retired", &[])?;
     check_interfaces(before, &after)?;
     check_instance(before, &after)?;
     Ok(after)
+}
+
+/// An instance without a name gets the one that its information shows, where clients of old put it. A new node does not:
+/// so it was answered.
+fn name_instance(node: &mut Map<String, Value>) {
+    let shown = node.get("instance_info").and_then(|info| info.get("display_name")).and_then(Value::as_str);
+    let shown = shown.filter(|name| !name.is_empty()).map(Value::from);
+    if let Some(name) = shown.filter(|_| word(node, "instance_name").is_empty()) {
+        node.insert("instance_name".to_owned(), name);
+    }
 }
 
 /// States that a node is deleted from. In maintenance it is deleted from any.

@@ -122,6 +122,17 @@ fn an_active_node_keeps_interfaces_class_and_instance() {
 }
 
 #[test]
+fn what_follows_from_a_change_is_changed_too() {
+    let ops = json!([{"op": "add", "path": "/conductor_group", "value": "GROUP"},
+        {"op": "add", "path": "/instance_info/display_name", "value": "shown"}]);
+    let after = change(&state("available", json!({"instance_info": {}})), &ops).unwrap();
+    assert_eq!(after.get("conductor_group"), Some(&json!("group")));
+    assert_eq!(after.get("instance_name"), Some(&json!("shown")));
+    let named = state("available", json!({"instance_info": {}, "instance_name": "own"}));
+    assert_eq!(change(&named, &ops).unwrap().get("instance_name"), Some(&json!("own")));
+}
+
+#[test]
 fn a_node_is_deleted_from_rest_or_in_maintenance() {
     let delete = |name, more| node::check_delete(&state(name, more)).map_err(|error| error.status);
     assert_eq!((delete("enroll", json!({})), delete("available", json!({}))), (Ok(()), Ok(())));

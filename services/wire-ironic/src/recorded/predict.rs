@@ -241,8 +241,9 @@ fn one(ask: &Ask, resource: &'static Resource, version: Version, ident: &str, wh
 }
 
 fn post(ask: &Ask, resource: &'static Resource, version: Version) -> Result<Says, Error> {
-    let stored = fields::check_post(resource, version, &ask.body())?;
+    let mut stored = fields::check_post(resource, version, &ask.body())?;
     if resource.path == "nodes" {
+        stored.insert("provision_state".to_owned(), Value::from(fields::first_state(version)));
         stored.get("name").and_then(Value::as_str).map_or(Ok(()), |name| fields::check_new_name(version, name))?;
     }
     let columns = Columns::These(stored.keys().filter_map(|name| Some(resource.field(name)?.name)).collect());
