@@ -265,9 +265,13 @@ async fn life(State(doors): State<Arc<Doors>>, UrlPath((node, key)): UrlPath<(St
     let Ok(node) = node.parse::<NodeId>() else { return refused };
     let life = doors.rack.view().get(&keyspace::key::life(doors.rack.id, node));
     let Some(life) = life.map(|read| read.value) else { return refused };
-    if hex::encode(Sha256::digest(key.as_bytes())) != life.life_key_hash {
+    let key_hash = hex::encode(Sha256::digest(key.as_bytes()));
+    if key_hash != life.life_key_hash {
         return refused;
     }
-    doors.seen.lives(node, life.generation, "phoned home");
-    (StatusCode::OK, "welcome\n").into_response()
+    if doors.seen.calls(node, key_hash).await {
+        return (StatusCode::OK, "welcome\n").into_response();
+    }
+    let later = [(header::RETRY_AFTER, "5")];
+    (StatusCode::SERVICE_UNAVAILABLE, later, "nobody can note that now; call again\n").into_response()
 }

@@ -7,23 +7,21 @@ use std::{
     time::Duration,
 };
 
-use domain::{
-    generation::Generation,
-    id::{InstanceId, NodeId},
-    net::MacAddr,
-    timeline::Mark,
-};
+use domain::{generation::Generation, id::NodeId, net::MacAddr, timeline::Mark};
 use keyspace::{
     Change, Expect, key,
     value::{PxeSeen, UnknownMac},
 };
 use service_kit::{Host, clock, timeline::Timeline};
+use tokio::sync::oneshot;
 
 use crate::rack::Rack;
 
 /// Unknown MACs that are kept; the oldest make room.
 const UNKNOWN: usize = 64;
 
+/// How long a system that phones home waits for its call to be noted.
+const NOTED: Duration = Duration::from_secs(3);
 /// Before a write is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Tries of a write; with the pauses, some hours, which is longer than any boot waits.
@@ -75,6 +73,26 @@ impl Watcher {
         seen.is_some_and(|seen| seen.value.generation == generation && seen.value.exchange_at.is_some())
     }
 
+    /// The deployed system whose key hashes to this says that it lives. Which boot that is, and whether the key is still
+    /// the node's, is read from the store: this replica may have been stopped, and its view be one of before. True: it
+    /// is noted; otherwise it is tried on, for as long as this replica lives.
+    pub(crate) async fn calls(&self, node: NodeId, key_hash: String) -> bool {
+        let (noted, was_noted) = oneshot::channel();
+        let (watcher, host) = (self.clone(), self.host.clone());
+        self.host.spawn(async move {
+            let generation = tokio::select! {
+                () = host.stopping() => return,
+                generation = note_call(&watcher.rack, node, &key_hash) => generation,
+            };
+            if let Some(generation) = generation {
+                watcher.timeline.note(node, generation, Mark::FirstLife, "phoned home");
+            }
+            // Whoever called has given up waiting.
+            let _gone = noted.send(());
+        });
+        tokio::time::timeout(NOTED, was_noted).await.is_ok_and(|noted| noted.is_ok())
+    }
+
     /// A deployed system was seen alive. True: it is news.
     pub(crate) fn lives(&self, node: NodeId, generation: Generation, how: &str) -> bool {
         let known = self.rack.seen(node);
@@ -83,15 +101,11 @@ impl Watcher {
             return false;
         }
         self.timeline.note(node, generation, Mark::FirstLife, how);
-        self.write(node, move |seen| {
-            let exchange_at = seen.exchange_at.filter(|_| seen.generation == generation);
-            *seen = PxeSeen { generation, exchange_at, life_at: Some(clock::now()), ..seen.clone() };
-        });
+        self.write(node, move |seen| lived(seen, generation));
         true
     }
 
-    /// Writes in the background, as soon as etcd is there; a conflict is looked at again, since another replica may have
-    /// seen the other half.
+    /// Writes in the background, as soon as etcd is there.
     fn write(&self, node: NodeId, change: impl Fn(&mut PxeSeen) + Send + Sync + 'static) {
         let (rack, host) = (self.rack.clone(), self.host.clone());
         self.host.spawn(async move {
@@ -131,30 +145,58 @@ impl Watcher {
     }
 }
 
+/// Writes what was seen, as soon as that is possible.
 async fn write(rack: &Rack, node: NodeId, change: impl Fn(&mut PxeSeen)) {
     for tries in 1..=TRIES {
-        let outcome = match rack.mesh.instance() {
-            Some(instance) => attempt(rack, node, instance, &change).await,
-            // Nobody, until etcd is there.
-            None => Err(keyspace::Error::Conflict),
-        };
-        match outcome {
-            Ok(()) => return,
-            Err(error) if tries == TRIES || !(error.is_away() || matches!(error, keyspace::Error::Conflict)) => {
-                let error = service_kit::status::chain(&error);
-                return tracing::warn!(%node, error, "cannot write what was seen");
-            }
-            Err(_) => tokio::time::sleep(AGAIN).await,
+        match attempt(rack, node, &change).await {
+            Err(error) if may_pass(node, &error, tries) => tokio::time::sleep(AGAIN).await,
+            Ok(_) | Err(_) => return,
         }
     }
 }
 
-async fn attempt(
-    rack: &Rack,
-    node: NodeId,
-    instance: InstanceId,
-    change: impl Fn(&mut PxeSeen),
-) -> Result<(), keyspace::Error> {
+/// Notes that a deployed system called, as soon as that is possible.
+async fn note_call(rack: &Rack, node: NodeId, key_hash: &str) -> Option<Generation> {
+    for tries in 1..=TRIES {
+        match try_note_call(rack, node, key_hash).await {
+            Ok(noted) => return noted,
+            Err(error) if may_pass(node, &error, tries) => tokio::time::sleep(AGAIN).await,
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// Whether it is tried again: etcd is away, or another replica has seen the other half meanwhile. Else it is told.
+fn may_pass(node: NodeId, error: &keyspace::Error, tries: u32) -> bool {
+    let may_pass = tries < TRIES && (error.is_away() || matches!(error, keyspace::Error::Conflict));
+    if !may_pass {
+        tracing::warn!(%node, error = %service_kit::status::chain(error), "cannot write what was seen");
+    }
+    may_pass
+}
+
+/// Notes that a deployed system called; the boot that it belongs to, where the key is the node's and that is news.
+async fn try_note_call(rack: &Rack, node: NodeId, key_hash: &str) -> Result<Option<Generation>, keyspace::Error> {
+    let life = rack.mesh.store().get(&key::life(rack.id, node)).await?;
+    let Some(life) = life.map(|read| read.value).filter(|life| life.life_key_hash == key_hash) else { return Ok(None) };
+    let generation = life.generation;
+    let is_news = attempt(rack, node, |seen| lived(seen, generation)).await?;
+    Ok(is_news.then_some(generation))
+}
+
+/// The system of this boot lives, since now where that was not known.
+fn lived(seen: &mut PxeSeen, generation: Generation) {
+    let is_same = seen.generation == generation;
+    let exchange_at = seen.exchange_at.filter(|_| is_same);
+    let life_at = seen.life_at.filter(|_| is_same).or_else(|| Some(clock::now()));
+    *seen = PxeSeen { generation, exchange_at, life_at, ..seen.clone() };
+}
+
+/// Writes once; true: it was news.
+async fn attempt(rack: &Rack, node: NodeId, change: impl Fn(&mut PxeSeen)) -> Result<bool, keyspace::Error> {
+    // Nobody, until etcd is there.
+    let instance = rack.mesh.instance().ok_or(keyspace::Error::Conflict)?;
     let key = key::pxe(rack.id, node);
     let read = rack.mesh.store().get(&key).await?;
     let nothing = || PxeSeen {
@@ -167,11 +209,30 @@ async fn attempt(
     let before = read.as_ref().map(|read| read.value.clone());
     let mut seen = before.clone().unwrap_or_else(nothing);
     change(&mut seen);
-    if before.as_ref().is_some_and(|before| seen.generation < before.generation) {
-        // It is about an earlier boot than what was seen meanwhile.
-        return Ok(());
+    // It is known, or about an earlier boot than what was seen meanwhile.
+    if before.is_some_and(|before| seen == before || seen.generation < before.generation) {
+        return Ok(false);
     }
     (seen.seen_at, seen.seen_by) = (clock::now(), instance);
     let change = Change::new().put(&key, &seen, Expect::same(read.as_ref()))?;
-    rack.mesh.store().commit(change).await.map(drop)
+    rack.mesh.store().commit(change).await?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_sign_of_life_of_a_boot_stays_and_nothing_of_another_boot_does() {
+        let at = |millis| Some(domain::time::Timestamp::from_millis(millis));
+        let (two, three) = (Generation::from_number(2), Generation::from_number(3));
+        let seen_by = "00000000-0000-0000-0000-000000000001".parse().unwrap();
+        let mut seen = PxeSeen { generation: two, exchange_at: at(5), life_at: None, seen_at: clock::now(), seen_by };
+        lived(&mut seen, three);
+        assert_eq!((seen.generation, seen.exchange_at), (three, None));
+        seen.life_at = at(7);
+        lived(&mut seen, three);
+        assert_eq!(seen.life_at, at(7));
+    }
 }
