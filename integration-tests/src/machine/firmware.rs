@@ -19,6 +19,9 @@ use super::{Shared, cpio, disk, fault, script, tftp};
 /// The machine's only NIC.
 pub(super) const NIC: &str = "eth0";
 /// A power-on self-test; real ones take minutes.
+/// How often a system calls home, as often as the small image does, and the pause between two calls.
+const CALLS: u32 = 30;
+const CALL_AGAIN: Duration = Duration::from_secs(1);
 const SELF_TEST: Duration = Duration::from_millis(100);
 /// One that takes long enough for everything else to come to rest.
 const SLOW_SELF_TEST: Duration = Duration::from_secs(3);
@@ -155,7 +158,13 @@ async fn system(shared: &Shared) -> Result<()> {
     let home = disk::phone_home(&path)?;
     address(shared, Client::System, Offers::Take).await?.context("the system got no address")?;
     let client = reqwest::Client::builder().no_proxy().build()?;
-    client.post(&home).send().await?.error_for_status()?;
+    let mut calls = 1;
+    while let Err(error) = client.post(&home).send().await.and_then(reqwest::Response::error_for_status) {
+        ensure!(calls < CALLS, "nobody at home: {error}");
+        shared.say(format!("calls home again: {}", error.without_url()));
+        calls += 1;
+        sleep(CALL_AGAIN).await;
+    }
     shared.say(format!("phoned home to {}", home.rsplit_once('/').map_or("", |(public, _)| public)));
     Ok(())
 }
