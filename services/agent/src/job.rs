@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
-    hardware::Disk,
+    hardware::{Disk, Hardware},
     timeline::{Amount, Entry, Mark},
 };
 use proto::{agent::v1 as wire, convert};
@@ -22,6 +22,7 @@ use crate::{
     fetch::{Piece, Stream, WAITING, fetch},
     install::{Image, Target, write_image},
     machine::Machine,
+    report::report,
     wipe::wipe,
 };
 
@@ -41,6 +42,8 @@ pub(crate) enum Job {
     Write(wire::Write),
     /// The disks blank.
     Wipe,
+    /// Nothing but what was reported.
+    Inspect,
 }
 
 /// Does it. Entries go to `notes`.
@@ -59,6 +62,11 @@ pub(crate) async fn run(
             let machine = machine.clone();
             let wiped = task::spawn_blocking(move || wipe(&machine)).await.map_err(ended)??;
             note(notes, Mark::Wiped, if wiped.is_empty() { "no disks".to_owned() } else { wiped.join(", ") }, None);
+            Ok(())
+        }
+        Job::Inspect => {
+            let Hardware { disks, nics, .. } = report(machine);
+            note(notes, Mark::Inspected, format!("{} disks, {} NICs", disks.len(), nics.len()), None);
             Ok(())
         }
     }
@@ -201,6 +209,22 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_inspection_notes_what_there_is_and_leaves_the_disk_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk { name: "vda".to_owned(), size_bytes: 1 << 20, ..Disk::default() };
+        let hardware = Hardware { disks: vec![disk], ..Hardware::default() };
+        let machine = crate::machine::lay_out(folder.path(), &hardware).unwrap();
+        let content = b"somebody's".repeat(100);
+        std::fs::write(machine.disks.join("vda"), &content).unwrap();
+        service_kit::tls::install_provider();
+        let (notes, mut noted) = mpsc::unbounded_channel();
+        run(Job::Inspect, [0; 16], &machine, &Client::new(), &notes).await.unwrap();
+        let entry = noted.recv().await.unwrap();
+        assert_eq!((entry.mark, entry.subject.as_str()), (Mark::Inspected, "1 disks, 0 NICs"));
+        assert_eq!(std::fs::read(machine.disks.join("vda")).unwrap(), content);
+    }
 
     #[test]
     fn progress_is_told_once_a_second_and_every_twentieth() {

@@ -1,4 +1,5 @@
-//! Runs from memory on the node: reports what it is made of, writes an image to its disk, wipes its disks.
+//! Runs from memory on the node: reports what it is made of, writes an image to its disk, wipes its disks. Where it is
+//! asked to inspect, the report is all.
 //!
 //! | module | what it does |
 //! |---|---|

@@ -41,6 +41,7 @@ impl Shift {
         let job = match instruction {
             Instruction::Write(write) => Job::Write(write),
             Instruction::Wipe(wire::Wipe {}) => Job::Wipe,
+            Instruction::Inspect(wire::Inspect {}) => Job::Inspect,
             Instruction::Rest(_) => {
                 // Said before there was an outcome, it means that nothing is wanted.
                 self.stage = Stage::Resting;

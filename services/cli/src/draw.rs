@@ -42,7 +42,7 @@ pub(crate) fn stories(boots: Vec<Boot>) -> Vec<Story> {
 }
 
 fn has_worked(boot: &Boot) -> bool {
-    let done = [Mark::ImageWritten, Mark::ConfigDriveWritten, Mark::Wiped].map(Mark::word);
+    let done = [Mark::ImageWritten, Mark::ConfigDriveWritten, Mark::Wiped, Mark::Inspected].map(Mark::word);
     boot.entries.iter().any(|entry| done.contains(&entry.mark.as_str()))
 }
 

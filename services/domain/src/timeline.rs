@@ -102,6 +102,8 @@ marks! {
     ConfigDriveWritten, "CONFIG_DRIVE_WRITTEN", "config drive written";
     /// The disks were made to forget.
     Wiped, "WIPED", "disks wiped";
+    /// The agent's report was all that was wanted of it.
+    Inspected, "INSPECTED", "machine inspected";
     /// The agent says that it can not go on.
     AgentFailed, "AGENT_FAILED", "agent failed";
     /// The deployed system was seen alive.

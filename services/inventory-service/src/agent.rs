@@ -123,7 +123,9 @@ impl Agents {
         let claim = self.mesh.claim(&stake).await?;
         let key = key::inventory(self.rack, caller.node);
         let known = self.mesh.view().get(&key);
-        if let Some(inventory) = report::merge(known.as_ref(), hardware, clock::now(), claim.instance()) {
+        let inspects = self.decision(caller).is_some_and(|decision| decision.value.work == Work::Inspect);
+        let inspection = inspects.then_some(caller.generation);
+        if let Some(inventory) = report::merge(known.as_ref(), hardware, inspection, clock::now(), claim.instance()) {
             let change = self.mesh.fenced(&claim).put(&key, &inventory, Expect::same(known.as_ref()));
             self.mesh.commit(change.map_err(mesh::Error::from)?).await?;
         }
@@ -146,8 +148,12 @@ impl Agents {
     fn instruction(&self, caller: &Caller) -> Result<wire::work_response::Instruction, Error> {
         let node = caller.node;
         let decision = self.decision(caller).ok_or(Error::BootToken(node))?.value;
-        let Work::Write { name, digest, encoding, unpacked_size, config_drive } = decision.work else {
-            return Ok(wire::work_response::Instruction::Wipe(wire::Wipe {}));
+        let (name, digest, encoding, unpacked_size, config_drive) = match decision.work {
+            Work::Wipe => return Ok(wire::work_response::Instruction::Wipe(wire::Wipe {})),
+            Work::Inspect => return Ok(wire::work_response::Instruction::Inspect(wire::Inspect {})),
+            Work::Write { name, digest, encoding, unpacked_size, config_drive } => {
+                (name, digest, encoding, unpacked_size, config_drive)
+            }
         };
         let sealed = |source| Error::Sealed { node, source };
         let opened = self.sealer.open(&format!("{node}/config-drive"), &config_drive).map_err(sealed)?;
@@ -190,7 +196,8 @@ impl Agents {
 
     fn note(&self, caller: &Caller, entry: Entry) {
         // Only what an agent can know is taken from one.
-        if matches!(entry.mark, Mark::ImageProgress | Mark::ImageWritten | Mark::ConfigDriveWritten | Mark::Wiped) {
+        let known = [Mark::ImageProgress, Mark::ImageWritten, Mark::ConfigDriveWritten, Mark::Wiped, Mark::Inspected];
+        if known.contains(&entry.mark) {
             let subject: String = entry.subject.chars().filter(|c| !c.is_control()).take(200).collect();
             self.timeline.note_amount(caller.node, caller.generation, entry.mark, subject, entry.amount);
         }

@@ -1,19 +1,23 @@
 //! What an agent says, merged with what we knew.
 
-use domain::{hardware::Hardware, id::InstanceId, time::Timestamp};
+use domain::{generation::Generation, hardware::Hardware, id::InstanceId, time::Timestamp};
 use keyspace::{store::Revised, value::Inventory};
 
-/// The record to write, or none where nothing is new: an unchanged machine costs no write.
+/// The record to write, or none where nothing is new: an unchanged machine costs no write, unless it is inspected, which
+/// is noted once with its boot.
 pub(crate) fn merge(
     known: Option<&Revised<Inventory>>,
     hardware: Hardware,
+    inspection: Option<Generation>,
     seen_at: Timestamp,
     seen_by: InstanceId,
 ) -> Option<Inventory> {
-    if known.is_some_and(|known| known.value.hardware == hardware) {
+    let before = known.and_then(|known| known.value.inspection);
+    let inspection = inspection.or(before);
+    if known.is_some_and(|known| known.value.hardware == hardware) && inspection == before {
         return None;
     }
-    Some(Inventory { hardware, seen_at, seen_by })
+    Some(Inventory { hardware, seen_at, seen_by, inspection })
 }
 
 /// In words for the timeline.
@@ -36,14 +40,34 @@ pub(crate) fn words(hardware: &Hardware) -> String {
 mod tests {
     use super::*;
 
+    const AT: Timestamp = Timestamp::from_millis(1);
+
+    fn by() -> InstanceId {
+        "00000000-0000-0000-0000-000000000001".parse().unwrap()
+    }
+
+    fn known(hardware: Hardware, inspection: Option<u64>) -> Revised<Inventory> {
+        let value = merge(None, hardware, inspection.map(Generation::from_number), AT, by()).unwrap();
+        Revised { value, revision: 3, created: 3 }
+    }
+
     #[test]
     fn an_unchanged_machine_costs_no_write() {
-        let at = Timestamp::from_millis(1);
-        let by = InstanceId::new("00000000-0000-0000-0000-000000000001".parse::<InstanceId>().unwrap().uuid());
         let hardware = Hardware { serial: "SN1".to_owned(), ..Hardware::default() };
-        let value = merge(None, hardware.clone(), at, by).unwrap();
-        let known = Revised { value, revision: 3, created: 3 };
-        assert_eq!(merge(Some(&known), hardware, at, by), None);
-        assert!(merge(Some(&known), Hardware::default(), at, by).is_some());
+        let known = known(hardware.clone(), None);
+        assert_eq!(merge(Some(&known), hardware, None, AT, by()), None);
+        assert!(merge(Some(&known), Hardware::default(), None, AT, by()).is_some());
+    }
+
+    #[test]
+    fn an_inspection_is_noted_once_and_outlives_reports_of_other_boots() {
+        let (hardware, second) = (Hardware::default(), Some(Generation::from_number(2)));
+        let known = known(hardware.clone(), Some(1));
+        let noted = merge(Some(&known), hardware.clone(), second, AT, by()).unwrap();
+        assert_eq!(noted.inspection, second);
+        let known = Revised { value: noted, revision: 4, created: 3 };
+        assert_eq!(merge(Some(&known), hardware, second, AT, by()), None);
+        let changed = Hardware { serial: "SN2".to_owned(), ..Hardware::default() };
+        assert_eq!(merge(Some(&known), changed, None, AT, by()).unwrap().inspection, second);
     }
 }

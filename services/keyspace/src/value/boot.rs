@@ -62,4 +62,6 @@ pub enum Work {
     },
     /// Make the disks forget.
     Wipe,
+    /// Say what the machine is made of, and nothing else.
+    Inspect,
 }

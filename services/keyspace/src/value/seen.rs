@@ -95,4 +95,7 @@ pub struct Inventory {
     pub seen_at: Timestamp,
     /// By whom.
     pub seen_by: InstanceId,
+    /// The boot of the last inspection that reported; none: no inspection did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspection: Option<Generation>,
 }
