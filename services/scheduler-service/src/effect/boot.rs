@@ -8,7 +8,7 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
-    value::{BootDecision, BootFile, ConfigDrive, Life, Work},
+    value::{BootDecision, BootFile, ConfigDrive, Deployment, Life, Work},
 };
 use mesh::Claim;
 use proto::pxe::v1::{EnsureBootRequest, pxe_service_client::PxeServiceClient};
@@ -72,11 +72,21 @@ pub(crate) async fn mint(shared: &Shared, record: &Record, claim: Claim) -> Resu
     Ok(())
 }
 
+/// What the agent is to do. Disks are wiped where that is what the state says, and never because nothing else fits.
 fn work(shared: &Shared, record: &Record, life_key: &str) -> Result<Work, NotMinted> {
+    match (record.life.value.state, &record.intent.value.deployment) {
+        (State::Deploying { .. }, Some(deployment)) => write(shared, record, deployment, life_key),
+        (State::Cleaning { .. }, _) => Ok(Work::Wipe),
+        (State::Inspecting { .. }, _) => Ok(Work::Inspect),
+        (state, _) => {
+            let text = format!("nothing is known that an agent could do for a node that is {state}");
+            Err(NotMinted::Never(Failure { cause: Cause::Deadline, text, at: clock::now() }))
+        }
+    }
+}
+
+fn write(shared: &Shared, record: &Record, deployment: &Deployment, life_key: &str) -> Result<Work, NotMinted> {
     let intent = &record.intent.value;
-    let (State::Deploying { .. }, Some(deployment)) = (record.life.value.state, &intent.deployment) else {
-        return Ok(Work::Wipe);
-    };
     let (node, registry) = (record.node, &shared.registry);
     let image = images::find(shared, Some(deployment.image), "the image").map_err(NotMinted::Never)?;
     let sealed = |source| Error::Sealed { node, source };
