@@ -76,6 +76,9 @@ impl Dhcp {
             return metrics::dhcp("relayed");
         }
         let Some(known) = doors.rack.known(mac) else {
+            if doors.rack.has_port(mac) {
+                return metrics::dhcp("no address");
+            }
             doors.seen.unknown(mac, boot::words(request.client));
             return metrics::dhcp("unknown");
         };

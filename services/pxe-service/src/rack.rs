@@ -76,6 +76,11 @@ impl Rack {
         })
     }
 
+    /// Whether a node has this MAC, be it without an address.
+    pub(crate) fn has_port(&self, mac: MacAddr) -> bool {
+        self.view().get(&key::port(self.id, mac)).is_some()
+    }
+
     pub(crate) fn decision(&self, node: NodeId) -> Option<BootDecision> {
         self.view().get(&key::boot(self.id, node)).map(|read| read.value)
     }
