@@ -41,7 +41,7 @@ causes! {
     /// The machine did not take power although the BMC accepted the command.
     PowerStuck, "POWER_STUCK", "look at the machine: power supply, front panel lock; then repeat the command";
     /// The machine lost its power while work was going on.
-    PowerLost, "POWER_LOST", "find out who switched it off (ironmesh node timeline), then: ironmesh node deploy NODE …";
+    PowerLost, "POWER_LOST", "find out who switched it off (ironmesh node timeline), then repeat the command";
     /// No DHCP packet of the machine was seen.
     NoDhcp, "NO_DHCP", "check the cable, the switch port's VLAN and that the port's MAC is right (ironmesh node show), and that the firmware may boot from the network";
     /// DHCP was offered and not taken.
@@ -58,6 +58,8 @@ causes! {
     AgentLost, "AGENT_LOST", "look at the machine's console for a crash of the agent or the kernel; check the link";
     /// The agent ended with an error of its own.
     AgentCrashed, "AGENT_CRASHED", "look at the machine's console and the agent's last words in ironmesh node timeline";
+    /// The agent called and did not say what the machine is made of.
+    NoReport, "NO_REPORT", "look at the machine's console for why the agent does not report; register the ramdisk of this release where the rack has an older one";
     /// Two machines asked with the same boot token.
     TwoMachines, "TWO_MACHINES", "find the second machine that boots with this node's MAC; nothing was written";
     /// The image's content is not what was registered.

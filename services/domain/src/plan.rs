@@ -24,7 +24,7 @@ pub struct Limits {
     pub prepare: Duration,
     /// A power target reached.
     pub power: Duration,
-    /// A boot without anything new on its timeline.
+    /// A boot without anything new on its timeline, and the report of an inspection.
     pub boot: Duration,
     /// An agent without a sign of itself.
     pub agent: Duration,
@@ -98,6 +98,8 @@ pub struct Seen {
     pub agent_bound: Option<Timestamp>,
     /// The agent's work.
     pub work: Progress,
+    /// The agent said what the machine is made of.
+    pub reported: bool,
     /// The agent's last sign of itself.
     pub agent_heard: Option<Timestamp>,
     /// The last thing on the running timeline.
@@ -192,16 +194,15 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
             at.reach(&seen.bmc, Act::AskBmc, Thing::Bmc, limits.verify, Cause::BmcSilent, Event::Answered)
         }
         State::Deleting => at.power(PowerTarget::Off),
-        State::Deploying { stage } | State::Cleaning { stage } => match stage {
+        State::Deploying { stage } | State::Cleaning { stage } | State::Inspecting { stage } => match stage {
             Stage::Prepare => at.prepare(),
             Stage::Boot => at.boot(),
             Stage::Work => at.work(),
-            Stage::Finish if matches!(wanted.state, State::Cleaning { .. }) => at.power(PowerTarget::Off),
-            Stage::Finish => at.boot_from_disk(),
+            Stage::Finish if matches!(wanted.state, State::Deploying { .. }) => at.boot_from_disk(),
+            Stage::Finish => at.power(PowerTarget::Off),
         },
         State::Enroll
         | State::Manageable
-        | State::Inspecting { .. }
         | State::Available
         | State::DeployHold
         | State::Active
@@ -271,6 +272,10 @@ impl Moment<'_> {
 
     fn work(&self) -> Plan {
         match &self.seen.work {
+            Progress::Done(_) if self.inspects() && !self.seen.reported => {
+                let text = "the agent says that it is done, and never said what the machine is made of".to_owned();
+                return self.give_up(Cause::NoReport, text);
+            }
             Progress::Done(_) => return Plan::Step(Event::Worked, None),
             Progress::Failed(failure) => return Plan::Step(Event::GaveUp, Some(failure.clone())),
             Progress::Unknown | Progress::Underway => {}
@@ -279,15 +284,28 @@ impl Moment<'_> {
         let heard = self.seen.agent_heard.map_or(self.wanted.since, |heard| heard.max(self.wanted.since));
         let lost_at = self.power_lost_at(heard);
         let mut waiting = self.waiting(Thing::Work, heard, self.limits.agent);
-        waiting.until = lost_at.map_or(waiting.until, |lost| lost.min(waiting.until));
+        let report_by = self.inspects().then(|| self.wanted.since.plus(self.limits.boot));
+        for sooner in [lost_at, report_by].into_iter().flatten() {
+            waiting.until = waiting.until.min(sooner);
+        }
         if self.now < waiting.until {
             return Plan::Wait(waiting);
         }
         if lost_at.is_some_and(|lost| lost <= self.now) {
             return self.give_up(Cause::PowerLost, "the machine lost its power while its agent was at work".to_owned());
         }
+        if self.now < heard.plus(self.limits.agent) {
+            let text = format!("the agent is heard and gave no report within {} s", self.limits.boot.as_secs());
+            return self.give_up(Cause::NoReport, text);
+        }
         let text = format!("the agent was last heard {} s ago, at {heard}", self.now.since(heard).as_secs());
         self.give_up(Cause::AgentLost, text)
+    }
+
+    /// A report is a matter of seconds: an agent that is heard and gives none is not waited for without end, as one is
+    /// that writes a disk.
+    fn inspects(&self) -> bool {
+        matches!(self.wanted.state, State::Inspecting { .. })
     }
 
     fn boot_from_disk(&self) -> Plan {

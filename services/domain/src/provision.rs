@@ -7,6 +7,7 @@
 
 mod clean;
 mod deploy;
+pub mod inspect;
 mod state;
 mod verb;
 
@@ -49,6 +50,8 @@ pub enum Effect {
     RevokeBoot,
     /// What was deployed is forgotten.
     ForgetDeployment,
+    /// What the machine reported becomes what is known of the node.
+    TakeFacts,
 }
 
 /// The life does not move that way.
@@ -108,7 +111,8 @@ pub fn step(state: State, event: Event) -> Step {
         (S::Available, E::Asked(Verb::Manage)) => Ok((S::Manageable, vec![])),
         (state, E::Asked(verb)) if !verb.is_built() => Err(Refused::NotBuilt { state, verb }),
         (state, event) => {
-            deploy::step(state, event).or_else(|| clean::step(state, event)).unwrap_or(Err(match event {
+            let rooms = [deploy::step, clean::step, inspect::step];
+            rooms.iter().find_map(|room| room(state, event)).unwrap_or(Err(match event {
                 E::Asked(verb) => Refused::NotHere { state, verb },
                 E::Answered | E::Prepared | E::Called | E::Worked | E::Finished | E::Again | E::GaveUp => {
                     Refused::Meaningless { state, event }

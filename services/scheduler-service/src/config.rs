@@ -29,7 +29,7 @@ pub struct Scheduler {
     /// A power target reached.
     #[serde(with = "humantime_serde")]
     pub power: Duration,
-    /// A boot without anything new on its timeline.
+    /// A boot without anything new on its timeline, and the report of an inspection.
     #[serde(with = "humantime_serde")]
     pub boot: Duration,
     /// An agent without a sign of itself.

@@ -52,6 +52,16 @@ pub enum Error {
         /// Its state.
         state: String,
     },
+    /// It has no NIC that it could boot from the network with.
+    #[error("node {name} has {lacks} and can not boot from the network to be inspected; {next}")]
+    NoMac {
+        /// The node.
+        name: String,
+        /// What it has not.
+        lacks: &'static str,
+        /// What gives it that.
+        next: String,
+    },
     /// The lock is another one than was seen.
     #[error("the {service}'s lock of node {node} is not the one that was seen; look again: ironmesh lock list {node}")]
     LockChanged {
@@ -121,6 +131,7 @@ impl Failure for Error {
             Self::Refused(_)
             | Self::InUse(_)
             | Self::Busy { .. }
+            | Self::NoMac { .. }
             | Self::NoAddress { .. }
             | Self::LockChanged { .. } => Kind::NotNow,
             Self::Mesh(error) => error.kind(),
@@ -140,6 +151,7 @@ impl Failure for Error {
             Self::Refused(_) => "REFUSED",
             Self::InUse(_) => "IN_USE",
             Self::Busy { .. } => "BUSY",
+            Self::NoMac { .. } => "NO_MAC",
             Self::NoAddress { .. } => "NO_ADDRESS",
             Self::LockChanged { .. } => "LOCK_CHANGED",
             Self::NotEverywhere { .. } => "NOT_EVERYWHERE",

@@ -1,5 +1,6 @@
 //! Records of nodes: read from the view, changed by one conditional transaction.
 
+mod facts;
 mod node;
 mod ports;
 
@@ -11,14 +12,14 @@ use domain::{
     id::{ImageId, NodeId, OperationId, RackId},
     image::Image,
     net::MacAddr,
-    provision::{self, Effect, Event, State},
+    provision::{self, Effect, Event, Phase, State},
     time::Timestamp,
 };
 use keyspace::{
     Change, Expect, View, key,
     seal::Sealer,
     store::Revised,
-    value::{AgentSeen, BootDecision, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
+    value::{AgentSeen, BootDecision, Inspection, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
 };
 use mesh::Mesh;
 use service_kit::{clock, telemetry};
@@ -60,6 +61,10 @@ pub(crate) struct Moved {
     pub(crate) operation: Option<Operation>,
     pub(crate) forget_deployment: bool,
     pub(crate) revoke_boot: bool,
+    /// What the machine reported is to become what is known of it.
+    pub(crate) take_facts: bool,
+    /// MACs that become ports of the node.
+    pub(crate) ports: Vec<MacAddr>,
 }
 
 /// Carries a step's effects out on the records. `id` names the operation, where one begins.
@@ -77,6 +82,8 @@ pub(crate) fn transition(
         operation: operation.cloned(),
         forget_deployment: false,
         revoke_boot: false,
+        take_facts: false,
+        ports: Vec::new(),
     };
     for effect in effects {
         match effect {
@@ -85,6 +92,9 @@ pub(crate) fn transition(
                 moved.operation = Some(Operation { id, phase, since: now, ended: None, failure: None, trace });
                 moved.life.failure = None;
                 moved.life.boots_lost = 0;
+                if phase == Phase::Inspect {
+                    moved.life.inspection = Some(begun(life.inspection.as_ref(), now));
+                }
             }
             Effect::Close => {
                 moved.life.failure = None;
@@ -97,6 +107,12 @@ pub(crate) fn transition(
             Effect::NewGeneration => moved.life.generation = moved.life.generation.next(),
             Effect::RevokeBoot => moved.revoke_boot = true,
             Effect::ForgetDeployment => moved.forget_deployment = true,
+            Effect::TakeFacts => {
+                moved.take_facts = true;
+                if let Some(inspection) = &mut moved.life.inspection {
+                    inspection.finished_at = Some(now);
+                }
+            }
         }
     }
     match event {
@@ -105,6 +121,12 @@ pub(crate) fn transition(
         Event::Asked(_) | Event::Answered | Event::Prepared | Event::Worked | Event::Finished | Event::GaveUp => {}
     }
     Ok(moved)
+}
+
+/// An inspection that begins; what the one before found stands until this one has found something.
+fn begun(before: Option<&Inspection>, now: Timestamp) -> Inspection {
+    let remarks = before.map(|before| before.remarks.clone()).unwrap_or_default();
+    Inspection { started_at: now, finished_at: before.and_then(|before| before.finished_at), remarks }
 }
 
 fn end(operation: &mut Option<Operation>, now: Timestamp, failure: Option<Failure>) {
@@ -244,7 +266,8 @@ impl Registry {
         if moved.revoke_boot && record.boot.is_some() {
             change = change.delete(&key::boot(rack, node), Expect::same(record.boot.as_ref()));
         }
-        Ok(change)
+        let holder = node::holder(node, &record.intent.value.name);
+        ports::find(change, rack, node, &holder, &moved.ports)
     }
 
     /// Accepts what a person asks of a node's life.
@@ -274,7 +297,11 @@ impl Registry {
     ) -> Result<Moved, provision::Refused> {
         let id = OperationId::new(uuid::Uuid::new_v4());
         let operation = record.operation.as_ref().map(|read| &read.value);
-        transition(&record.life.value, operation, event, failure, id, clock::now())
+        let mut moved = transition(&record.life.value, operation, event, failure, id, clock::now())?;
+        if moved.take_facts {
+            self.take_facts(record, &mut moved);
+        }
+        Ok(moved)
     }
 
     /// A new generation for an instruction outside an operation, with what it wants of power.
@@ -305,6 +332,7 @@ pub(crate) fn newborn(now: Timestamp) -> Life {
         life_key_hash: String::new(),
         waiting: None,
         failure: None,
+        inspection: None,
     }
 }
 
@@ -339,6 +367,21 @@ mod tests {
         assert_eq!(failed.life.failure, Some(failure.clone()));
         assert_eq!(failed.operation.unwrap().failure, Some(failure));
         assert!(failed.revoke_boot);
+    }
+
+    #[test]
+    fn an_inspection_notes_when_it_began_and_when_the_last_good_one_ended() {
+        let at = Timestamp::from_millis;
+        let asked = Event::Asked(Verb::Inspect);
+        let begun = transition(&life(State::Manageable), None, asked, None, id(), at(1)).unwrap().life;
+        assert_eq!(begun.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(1), None)));
+        let last = Life { state: State::Inspecting { stage: Stage::Finish }, ..begun };
+        let ended = transition(&last, None, Event::Finished, None, id(), at(2)).unwrap();
+        assert!(ended.take_facts);
+        let again = transition(&ended.life, None, asked, None, id(), at(3)).unwrap().life;
+        assert_eq!(again.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(3), Some(at(2)))));
+        let failed = transition(&again, None, Event::GaveUp, None, id(), at(4)).unwrap();
+        assert_eq!((failed.life.inspection, failed.take_facts), (again.inspection, false));
     }
 
     #[test]

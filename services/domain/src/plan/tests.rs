@@ -20,10 +20,10 @@ fn deploying(stage: Stage) -> State {
     State::Deploying { stage }
 }
 
-#[test]
-fn a_deploy_goes_from_available_to_active_by_the_plan_alone() {
-    let (mut state, _) = provision::step(State::Available, Event::Asked(provision::Verb::Deploy)).unwrap();
-    let mut seen = Seen::default();
+/// Where a life that a verb begins comes to rest by the plan alone, and by which acts, where everything goes well.
+fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
+    let (mut state, _) = provision::step(from, Event::Asked(verb)).unwrap();
+    let mut seen = Seen { reported: true, ..Seen::default() };
     let mut acts = Vec::new();
     for second in 0..40 {
         match plan(&wanted(state), &seen, &Limits::default(), at(second)) {
@@ -37,12 +37,13 @@ fn a_deploy_goes_from_available_to_active_by_the_plan_alone() {
             },
             Plan::Act(act, _) => {
                 acts.push(act);
+                let done = Progress::Done(at(second));
                 match act {
                     Act::Mint => seen.minted = true,
-                    Act::EnsureImages => seen.images = Progress::Done(at(second)),
-                    Act::EnsureBoot => seen.boot = Progress::Done(at(second)),
-                    Act::EnsurePower(_) => seen.power_target = Progress::Done(at(second)),
-                    Act::AskBmc => panic!("the BMC is known"),
+                    Act::EnsureImages => seen.images = done,
+                    Act::EnsureBoot => seen.boot = done,
+                    Act::EnsurePower(_) => seen.power_target = done,
+                    Act::AskBmc => seen.bmc = done,
                 }
             }
             Plan::Step(event, failure) => {
@@ -55,20 +56,50 @@ fn a_deploy_goes_from_available_to_active_by_the_plan_alone() {
             }
         }
     }
+    (state, acts)
+}
+
+fn booted(device: BootDevice, persistence: Persistence) -> Act {
+    Act::EnsurePower(PowerTarget::Booted { boot: Some(Boot { device, persistence, mode: BootMode::Bios }) })
+}
+
+#[test]
+fn a_deploy_goes_from_available_to_active_by_the_plan_alone() {
+    let (state, acts) = goes(State::Available, provision::Verb::Deploy);
     assert_eq!(state, State::Active);
-    let booted = |device, persistence| {
-        Act::EnsurePower(PowerTarget::Booted { boot: Some(Boot { device, persistence, mode: BootMode::Bios }) })
+    let network = booted(BootDevice::Pxe, Persistence::Once);
+    let disk = booted(BootDevice::Disk, Persistence::Persistent);
+    assert_eq!(acts, [Act::Mint, Act::EnsureImages, Act::EnsureBoot, network, disk]);
+}
+
+#[test]
+fn an_inspection_boots_the_agent_and_ends_manageable_with_power_off() {
+    for from in [State::Manageable, State::Failed { during: Phase::Inspect }] {
+        let (state, acts) = goes(from, provision::Verb::Inspect);
+        assert_eq!(state, State::Manageable);
+        let network = booted(BootDevice::Pxe, Persistence::Once);
+        let off = Act::EnsurePower(PowerTarget::Off);
+        assert_eq!(acts, [Act::Mint, Act::EnsureImages, Act::EnsureBoot, network, off]);
+    }
+}
+
+#[test]
+fn an_inspection_without_a_report_fails_also_where_its_agent_is_heard_for_ever() {
+    let limits = Limits::default();
+    let wanted = wanted(State::Inspecting { stage: Stage::Work });
+    let failed = |seen: &Seen, now| match plan(&wanted, seen, &limits, now) {
+        Plan::Step(Event::GaveUp, Some(failure)) => Some(failure.cause),
+        Plan::Rest | Plan::Wait(_) | Plan::Act(..) | Plan::Step(..) => None,
     };
-    assert_eq!(
-        acts,
-        [
-            Act::Mint,
-            Act::EnsureImages,
-            Act::EnsureBoot,
-            booted(BootDevice::Pxe, Persistence::Once),
-            booted(BootDevice::Disk, Persistence::Persistent)
-        ]
-    );
+    let late = at(0).plus(limits.boot);
+    let mut seen = Seen { agent_bound: Some(at(0)), agent_heard: Some(at(299)), ..Seen::default() };
+    assert_eq!((failed(&seen, at(299)), failed(&seen, late)), (None, Some(Cause::NoReport)));
+    seen.agent_heard = Some(at(10));
+    assert_eq!(failed(&seen, at(10).plus(limits.agent)), Some(Cause::AgentLost));
+    seen.work = Progress::Done(at(11));
+    assert_eq!(failed(&seen, at(12)), Some(Cause::NoReport), "it says that it is done");
+    seen.reported = true;
+    assert_eq!(plan(&wanted, &seen, &limits, at(12)), Plan::Step(Event::Worked, None));
 }
 
 #[test]
@@ -112,9 +143,20 @@ fn no_busy_state_waits_without_an_end() {
         deploying(Stage::Work),
         deploying(Stage::Finish),
         State::Cleaning { stage: Stage::Finish },
+        State::Inspecting { stage: Stage::Prepare },
+        State::Inspecting { stage: Stage::Work },
+        State::Inspecting { stage: Stage::Finish },
     ] {
         let seen = Seen { minted: true, ..Seen::default() };
         assert!(matches!(plan(&wanted(state), &seen, &limits, never), Plan::Step(Event::GaveUp, Some(_))), "{state:?}");
+    }
+    // A boot ends by its power, and then by its agent.
+    for stage in [deploying(Stage::Boot), State::Inspecting { stage: Stage::Boot }] {
+        let last = Wanted { boots_lost: limits.boots, ..wanted(stage) };
+        for power_target in [Progress::Unknown, Progress::Done(at(1))] {
+            let seen = Seen { minted: true, power_target, ..Seen::default() };
+            assert!(matches!(plan(&last, &seen, &limits, never), Plan::Step(Event::GaveUp, Some(_))), "{stage:?}");
+        }
     }
 }
 

@@ -58,14 +58,14 @@ impl Verb {
     #[must_use]
     pub const fn is_built(self) -> bool {
         match self {
-            Self::Manage | Self::Provide | Self::Deploy | Self::Rebuild | Self::Undeploy | Self::Abort => true,
-            Self::Clean
+            Self::Manage
+            | Self::Provide
+            | Self::Deploy
+            | Self::Rebuild
+            | Self::Undeploy
             | Self::Inspect
-            | Self::Adopt
-            | Self::Rescue
-            | Self::Unrescue
-            | Self::Service
-            | Self::Unhold => false,
+            | Self::Abort => true,
+            Self::Clean | Self::Adopt | Self::Rescue | Self::Unrescue | Self::Service | Self::Unhold => false,
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Nodes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use domain::{
     net::{BmcAddr, MacAddr},
     power::BootMode,
-    provision::{Event, Verb},
+    provision::{self, Event, Verb},
     secret::Secret,
 };
 use futures::{StreamExt as _, stream::BoxStream};
@@ -53,9 +53,16 @@ impl Shared {
     async fn provision(&self, request: ProvisionNodeRequest) -> Result<Node, Error> {
         let record = self.registry.named(&request.node)?;
         let verb: Verb = text("verb", &request.verb)?;
+        // First what no other request could make good.
+        provision::step(record.life.value.state, Event::Asked(verb))?;
         let mut intent = without_power(&record.intent.value);
         if let Verb::Deploy | Verb::Rebuild = verb {
             intent.deployment = Some(self.deployment(&record, &request)?);
+        }
+        let name = &record.intent.value.name;
+        let addresses = record.ports.iter().map(|(_, port)| port.value.address);
+        if let (Verb::Inspect, Some((lacks, next))) = (verb, lacks_to_boot(name, addresses)) {
+            return Err(Error::NoMac { name: name.clone(), lacks, next });
         }
         let failure = (verb == Verb::Abort).then(|| aborted(record.life.value.state));
         let changed = (intent != record.intent.value).then_some(&intent);
@@ -252,6 +259,24 @@ async fn watch(
     }
 }
 
+/// What a node with ports of these addresses lacks for the pxe-service to answer it, and what gives it that.
+fn lacks_to_boot(name: &str, addresses: impl Iterator<Item = Option<Ipv4Addr>>) -> Option<(&'static str, String)> {
+    let addresses: Vec<_> = addresses.collect();
+    if addresses.iter().any(Option::is_some) {
+        return None;
+    }
+    let add = format!("ironmesh node set {name} --add-mac MAC");
+    Some(if addresses.is_empty() {
+        ("no MAC", format!("add that of a NIC that it boots from: {add}"))
+    } else {
+        let next = format!(
+            "give its rack a network, where it has none (ironmesh rack set), and name the MAC that it boots from anew: \
+             ironmesh node set {name} --remove-mac MAC, then {add}"
+        );
+        ("no MAC with an address on its rack's network", next)
+    })
+}
+
 fn new_node(request: CreateNodeRequest) -> Result<NewNode, Invalid> {
     let boot_mode = request.boot_mode().try_into().unwrap_or_default();
     Ok(NewNode {
@@ -302,4 +327,19 @@ fn name(text: &str) -> Result<String, Invalid> {
     let why =
         format!("{text:?} must have 1 to {LONGEST_NAME} letters, digits, '-', '.', '_', '~', and not look like an id");
     Err(Invalid::wrong("name", why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_boots_by_a_port_with_an_address_and_without_one_is_told_what_to_do() {
+        let address = Some(Ipv4Addr::LOCALHOST);
+        assert_eq!(lacks_to_boot("n1", [None, address].into_iter()), None);
+        let (lacks, next) = lacks_to_boot("n1", [].into_iter()).unwrap();
+        assert!(lacks == "no MAC" && next.ends_with("ironmesh node set n1 --add-mac MAC"), "{next}");
+        let (lacks, next) = lacks_to_boot("n1", [None].into_iter()).unwrap();
+        assert!(lacks.contains("address") && next.contains("rack set") && next.contains("--remove-mac"), "{next}");
+    }
 }

@@ -4,6 +4,7 @@ use domain::{
     failure::Failure,
     plan::{Plan, Waiting, plan},
     service::Service,
+    time::Timestamp,
     timeline,
 };
 use keyspace::key;
@@ -79,6 +80,7 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
     let power = record.power.as_ref();
     let settled = power.and_then(|power| power.settled.as_ref());
     let operation = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
+    let inspection = life.inspection.as_ref();
     wire::NodeObserved {
         state: life.state.to_string(),
         state_since_ms: life.since.millis(),
@@ -98,6 +100,9 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
         power_settled_generation: settled.map_or(0, |settled| settled.generation.number()),
         power_failure: settled.and_then(|settled| settled.failure.clone()).map(Into::into),
         verbs: life.state.verbs().iter().map(ToString::to_string).collect(),
+        inspection_started_at_ms: inspection.map_or(0, |inspection| inspection.started_at.millis()),
+        inspection_finished_at_ms: inspection.and_then(|it| it.finished_at).map_or(0, Timestamp::millis),
+        inspection_remarks: inspection.map(|inspection| inspection.remarks.clone()).unwrap_or_default(),
     }
 }
 

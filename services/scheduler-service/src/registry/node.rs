@@ -240,6 +240,6 @@ fn remove_port(change: Change, record: &Record, mac: MacAddr, port: &Revised<key
     }
 }
 
-fn holder(node: NodeId, name: &str) -> Holder {
+pub(super) fn holder(node: NodeId, name: &str) -> Holder {
     Holder { kind: "node".to_owned(), id: node.uuid(), name: name.to_owned() }
 }

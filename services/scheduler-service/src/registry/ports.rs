@@ -43,14 +43,40 @@ pub(super) fn add(
                 last: network.last,
             })?),
         };
-        let port = Port { id: PortId::new(uuid::Uuid::new_v4()), node, address };
-        change = change
-            .put(&key::mac(*mac), holder, Expect::Absent)?
-            .put(&key::port(rack.id, *mac), &port, Expect::Absent)?
-            .clear(&key::unknown(rack.id, *mac));
+        change = put(change, rack.id, node, holder, *mac, address)?;
         if let Some(address) = address {
             change = change.put(&key::address(rack.id, address), holder, Expect::Absent)?;
         }
     }
     Ok(change)
+}
+
+/// Adds ports that an inspection found. They have no address: those are for NICs that somebody says are on the
+/// provisioning network, and a machine has many that are not.
+pub(super) fn find(
+    mut change: Change,
+    rack: RackId,
+    node: NodeId,
+    holder: &Holder,
+    macs: &[MacAddr],
+) -> Result<Change, keyspace::Error> {
+    for mac in macs {
+        change = put(change, rack, node, holder, *mac, None)?;
+    }
+    Ok(change)
+}
+
+fn put(
+    change: Change,
+    rack: RackId,
+    node: NodeId,
+    holder: &Holder,
+    mac: MacAddr,
+    address: Option<Ipv4Addr>,
+) -> Result<Change, keyspace::Error> {
+    let port = Port { id: PortId::new(uuid::Uuid::new_v4()), node, address };
+    Ok(change
+        .put(&key::mac(mac), holder, Expect::Absent)?
+        .put(&key::port(rack, mac), &port, Expect::Absent)?
+        .clear(&key::unknown(rack, mac)))
 }

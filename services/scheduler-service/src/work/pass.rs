@@ -16,7 +16,12 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::{Next, SOON, seen};
-use crate::{Error, effect, grpc::Shared, metrics, record, registry::Record};
+use crate::{
+    Error, effect,
+    grpc::Shared,
+    metrics, record,
+    registry::{Moved, Record},
+};
 
 /// Moves of a life that one pass may make; more is left to the next one.
 const MOST_STEPS: u32 = 8;
@@ -156,10 +161,24 @@ async fn step(
         tracing::warn!(node = %record.node, cause = failure.cause.word(), text = failure.text, "failed");
         shared.hot.tell(Some(record.node), "FAILURE", text);
     }
+    if moved.take_facts {
+        tell_found(shared, record.node, &moved);
+    }
     if !state.is_busy() {
         keep(shared, record.node, Duration::ZERO);
     }
     Ok(())
+}
+
+/// Tells what an inspection came to.
+fn tell_found(shared: &Shared, node: NodeId, moved: &Moved) {
+    for mac in &moved.ports {
+        shared.hot.tell(Some(node), "PORT", format!("{mac} was found and is its port from now on"));
+    }
+    for remark in moved.life.inspection.iter().flat_map(|inspection| &inspection.remarks) {
+        tracing::warn!(%node, remark, "inspected");
+        shared.hot.tell(Some(node), "REMARK", remark.clone());
+    }
 }
 
 /// Stores a node's boots, after a pause in which more may be heard of them.

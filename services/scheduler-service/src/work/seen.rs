@@ -48,6 +48,7 @@ pub(crate) fn seen(record: &Record, hot: &Hot) -> Seen {
             Some(AgentWork::Done { at }) => Progress::Done(*at),
             Some(AgentWork::Failed { failure }) => Progress::Failed(failure.clone()),
         },
+        reported: record.inventory.as_ref().is_some_and(|inventory| inventory.inspection == Some(generation)),
         agent_heard: heard,
         last_mark: entries.last().map(|entry| entry.at),
         life: pxe.and_then(|pxe| pxe.life_at),

@@ -1,0 +1,27 @@
+//! What an inspection reported becomes what is known of its node.
+
+use domain::{
+    net::MacAddr,
+    provision::inspect::{Known, found},
+};
+use keyspace::key;
+
+use super::{Moved, Record, Registry};
+
+impl Registry {
+    /// Adds to a move what the report makes of the node, by what is known at this moment. Should somebody else take one
+    /// of the MACs before it is stored, the store refuses all of it, and the next pass looks again.
+    pub(super) fn take_facts(&self, record: &Record, moved: &mut Moved) {
+        let ports: Vec<MacAddr> = record.ports.iter().map(|(mac, _)| *mac).collect();
+        let known = Known { boot_mode: record.intent.value.boot_mode, ports: &ports };
+        let hardware = record.inventory.as_ref().map(|inventory| inventory.hardware.clone()).unwrap_or_default();
+        let found = found(&hardware, known, |mac| {
+            let holder = self.view().get(&key::mac(mac))?.value;
+            Some(format!("{} {}", holder.kind, holder.name))
+        });
+        moved.ports = found.ports;
+        if let Some(inspection) = &mut moved.life.inspection {
+            inspection.remarks = found.remarks;
+        }
+    }
+}
