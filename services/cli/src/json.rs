@@ -82,6 +82,9 @@ fn observed(observed: &NodeObserved) -> Value {
         "last_entry": observed.last_entry.as_ref().map(entry),
         "hardware": observed.hardware.as_ref().map(hardware),
         "verbs": observed.verbs,
+        "inspection_started_at": time(observed.inspection_started_at_ms),
+        "inspection_finished_at": time(observed.inspection_finished_at_ms),
+        "inspection_remarks": observed.inspection_remarks,
     })
 }
 

@@ -152,6 +152,21 @@ async fn a_deploy_that_outlasts_its_timeout_is_said_to_go_on() {
 }
 
 #[tokio::test]
+async fn an_inspection_is_watched_to_its_end_and_shows_what_it_found() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node inspect m1 --wait").await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    assert!(ended.answers.starts_with("m1: manageable after "), "{}", ended.answers);
+    assert!(ended.remarks.contains("m1: inspect wait; waits for its agent to call\n"), "{}", ended.remarks);
+    let ended = at(&fake.context, "node show m1").await;
+    golden("node-show-inspected.txt", &ended.answers);
+    let ended = at(&fake.context, "node show m1 -o json").await;
+    let node: Value = serde_json::from_str(&ended.answers).unwrap();
+    assert_eq!(node.pointer("/observed/inspection_finished_at").unwrap(), "2026-01-31T12:00:42.000Z");
+    assert!(node.pointer("/observed/inspection_remarks/0").unwrap().as_str().unwrap().contains("node n2"));
+}
+
+#[tokio::test]
 async fn power_is_waited_for_until_its_instruction_has_ended() {
     let fake = Fake::serve().await;
     let ended = at(&fake.context, "node power n1 off --timeout 20s").await;

@@ -63,6 +63,18 @@ pub enum NodeCommand {
     /// Put a manageable node into use: it may then be deployed.
     #[command(after_help = "Example:\n  ironmesh node provide n1 --wait")]
     Provide(Plain),
+    /// Find out what manageable nodes are made of.
+    ///
+    /// Each machine is restarted and boots the agent from the network, which reports processor, memory, disks and NICs and
+    /// touches no disk; then it is switched off. What was found is in ironmesh node show. MACs that no node has become
+    /// ports of the node, without an address on the provisioning network (--remove-mac and --add-mac give one); a MAC that
+    /// another node has stays there, and is remarked on. After a failure it may be asked for again, or the node be taken
+    /// back with ironmesh node manage.
+    #[command(
+        after_help = "Examples:\n  ironmesh node inspect n1 --wait\n  ironmesh node inspect n1 n2 n3 --wait --timeout \
+                            20m && ironmesh node show n1"
+    )]
+    Inspect(Plain),
     /// Bring an image up on a node.
     ///
     /// The machine boots the agent from the network, which writes the image and the config drive to its disk, verified;
@@ -104,6 +116,7 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: NodeCommand) -> Res
         NodeCommand::Power(power) => power::run(screen, api, power).await,
         NodeCommand::Manage(plain) => provision::plain(screen, api, "manage", plain).await,
         NodeCommand::Provide(plain) => provision::plain(screen, api, "provide", plain).await,
+        NodeCommand::Inspect(plain) => provision::plain(screen, api, "inspect", plain).await,
         NodeCommand::Deploy(deploy) => provision::deploy(screen, api, "deploy", deploy).await,
         NodeCommand::Rebuild(deploy) => provision::deploy(screen, api, "rebuild", deploy).await,
         NodeCommand::Undeploy(plain) => provision::plain(screen, api, "undeploy", plain).await,

@@ -24,7 +24,7 @@ use service_kit::{
 use tempfile::TempDir;
 use tonic::{Request, Response, Status, service::Routes};
 
-use super::canned::{BEGIN, NOW, boots, deploying, failed, node};
+use super::canned::{BEGIN, NOW, boots, busy, deploying, failed, inspected, manageable, node};
 
 use proto::api::v1::{
     event_service_server::{EventService, EventServiceServer},
@@ -134,7 +134,7 @@ type Coming<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Canned {
     fn named(name: &str) -> Result<Node, Status> {
-        let known = [node("n1", 1), failed(node("n2", 2)), node("slow", 3)];
+        let known = [node("n1", 1), failed(node("n2", 2)), node("slow", 3), manageable(node("m1", 4))];
         let found = known.into_iter().find(|node| [&node.name, &node.id].iter().any(|known| *known == name));
         found.ok_or_else(|| status("scheduler-service", &Missing(name.to_owned())))
     }
@@ -151,7 +151,9 @@ impl NodeService for Canned {
     }
 
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Answer<GetNodeResponse> {
-        Ok(Response::new(GetNodeResponse { node: Some(Self::named(&request.into_inner().node)?) }))
+        let node = Self::named(&request.into_inner().node)?;
+        let node = if node.name == "m1" { inspected(node) } else { node };
+        Ok(Response::new(GetNodeResponse { node: Some(node) }))
     }
 
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Answer<ListNodesResponse> {
@@ -170,7 +172,12 @@ impl NodeService for Canned {
     }
 
     async fn provision_node(&self, request: Request<ProvisionNodeRequest>) -> Answer<ProvisionNodeResponse> {
-        let node = deploying(Self::named(&request.into_inner().node)?, 0);
+        let request = request.into_inner();
+        let node = Self::named(&request.node)?;
+        let node = match request.verb.as_str() {
+            "inspect" => busy(node, "inspecting"),
+            _ => deploying(node, 0),
+        };
         Ok(Response::new(ProvisionNodeResponse { node: Some(node) }))
     }
 
@@ -197,6 +204,10 @@ impl NodeService for Canned {
                 observed.power_settled_generation = 8;
             }
             return Ok(Response::new(stream::iter([shown(at_rest), shown(off)]).boxed()));
+        }
+        if at_rest.name == "m1" {
+            let (underway, done) = (busy(at_rest.clone(), "inspect wait"), inspected(at_rest));
+            return Ok(Response::new(stream::iter([shown(underway), shown(done)]).boxed()));
         }
         let underway = deploying(at_rest.clone(), 41);
         let coming: Coming<_> = match at_rest.name.as_str() {

@@ -161,7 +161,20 @@ fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)>
         ("next step", observed.next_step.clone()),
         ("operation", observed.operation.clone()),
         ("can be asked to", observed.verbs.join(", ")),
+        ("inspected", inspected(screen, observed)),
+        ("remarks", observed.inspection_remarks.join("\n")),
     ]
+}
+
+/// When what it is made of was last found out, and whether a later try came to nothing or is under way.
+fn inspected(screen: &Screen, observed: &NodeObserved) -> String {
+    let (began, ended) = (observed.inspection_started_at_ms, observed.inspection_finished_at_ms);
+    let mut words = if ended > 0 { ago(screen.now(), ended) } else { String::new() };
+    if began > ended {
+        let separator = if words.is_empty() { "" } else { "; " };
+        words.push_str(&format!("{separator}last tried {}", ago(screen.now(), began)));
+    }
+    words
 }
 
 /// Who looks after it for one service, and whether that has claimed it yet.

@@ -36,7 +36,7 @@ pub(super) enum Goal {
 /// Where a verb ends; empty where it may end anywhere.
 pub(super) fn rests(verb: &str) -> &'static str {
     match verb {
-        "manage" => "manageable",
+        "manage" | "inspect" => "manageable",
         "provide" | "undeploy" => "available",
         "deploy" | "rebuild" => "active",
         _ => "",
