@@ -49,6 +49,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Spec {
     /// Octets of each disk.
     pub disks: Vec<u64>,
+    /// MACs of NICs that it has beside the one that is cabled.
+    pub more_nics: Vec<MacAddr>,
     /// The password of its BMC; at most 20 octets.
     pub password: String,
     /// What is wrong with it from the beginning.
@@ -57,7 +59,7 @@ pub struct Spec {
 
 impl Default for Spec {
     fn default() -> Self {
-        Self { disks: vec![64 << 20], password: PASSWORD.to_owned(), faults: Faults::default() }
+        Self { disks: vec![64 << 20], more_nics: vec![], password: PASSWORD.to_owned(), faults: Faults::default() }
     }
 }
 
@@ -120,7 +122,7 @@ impl Machine {
         bmcs.ip(&format!("addr add {bmc_address}/24 dev bmc0"))?;
         let mut uuid = [0x44; 16];
         uuid[15] = number;
-        let mut hardware = agent::machine::lay_out(&folder, &hardware(&name, mac, uuid, &spec.disks))?;
+        let mut hardware = agent::machine::lay_out(&folder, &hardware(&name, mac, uuid, spec))?;
         // A test that waits for it to give up does not wait for minutes.
         hardware.patience.idle = Duration::from_secs(5);
         let shared = Arc::new(Shared {
@@ -334,7 +336,7 @@ fn start(shared: &Arc<Shared>, choice: Option<Choice>) -> Host {
     host
 }
 
-fn hardware(name: &str, mac: MacAddr, uuid: [u8; 16], disks: &[u64]) -> Hardware {
+fn hardware(name: &str, mac: MacAddr, uuid: [u8; 16], spec: &Spec) -> Hardware {
     let disk = |(letter, size): (char, &u64)| Disk {
         name: format!("vd{letter}"),
         size_bytes: *size,
@@ -342,6 +344,9 @@ fn hardware(name: &str, mac: MacAddr, uuid: [u8; 16], disks: &[u64]) -> Hardware
         model: "file".to_owned(),
         rotational: false,
     };
+    let own = Nic { name: firmware::NIC.to_owned(), mac, carrier: true, booted_from: true };
+    let more = (1..).zip(&spec.more_nics);
+    let more = more.map(|(n, mac)| Nic { name: format!("eth{n}"), mac: *mac, carrier: false, booted_from: false });
     Hardware {
         manufacturer: "Ironmesh".to_owned(),
         product: "simulated machine".to_owned(),
@@ -352,8 +357,8 @@ fn hardware(name: &str, mac: MacAddr, uuid: [u8; 16], disks: &[u64]) -> Hardware
         cpu_count: 2,
         memory_bytes: 1 << 30,
         boot_mode: BootMode::Bios,
-        disks: ('a'..='z').zip(disks).map(disk).collect(),
-        nics: vec![Nic { name: firmware::NIC.to_owned(), mac, carrier: true, booted_from: true }],
+        disks: ('a'..='z').zip(&spec.disks).map(disk).collect(),
+        nics: std::iter::once(own).chain(more).collect(),
     }
 }
 

@@ -1,0 +1,177 @@
+//! Machines that are taken in: what each is made of is found out. Needs root and the packages of `scripts/test`;
+//! `ironmesh` must be built.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use domain::service::Service;
+use integration_tests::check::{self, words};
+use integration_tests::fault::{history, owner};
+use integration_tests::lab::{IMAGE, Lab, PATIENCE, image};
+use integration_tests::machine::fault::{Agent, Boot};
+use integration_tests::machine::{Faults, Machine, Spec};
+use integration_tests::mesh::{Api, Options, enrolment};
+use integration_tests::record::Recorder;
+use proto::api::v1::CreateNodeRequest;
+use rustix::process::Signal;
+use tonic::Code;
+use wire_ipmi::chassis::Power;
+
+/// Limits of a scheduler that gives up soon.
+fn hasty() -> Options {
+    let limits = ["scheduler.verify=8s", "scheduler.boot=8s", "scheduler.boots=1", "scheduler.agent=6s"];
+    Options { set: limits.map(str::to_owned).into(), ..Options::default() }
+}
+
+fn with(faults: Faults) -> Spec {
+    Spec { faults, ..Spec::default() }
+}
+
+async fn manage(api: &mut Api, machine: &Machine) -> Result<()> {
+    api.enrol(machine).await?;
+    api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await.map(drop)
+}
+
+/// Puts a system on a machine's disk that the mesh knows nothing of: all octets of it.
+fn occupy(machine: &Machine) -> Result<Vec<u8>> {
+    let mut disk = fs::read(machine.disk())?;
+    disk.iter_mut().zip(image()).for_each(|(octet, own)| *octet = own);
+    fs::write(machine.disk(), &disk)?;
+    Ok(disk)
+}
+
+/// Every command that changed a machine, in the BMC's words.
+fn told(machine: &Machine) -> Vec<String> {
+    machine.mutations().into_iter().map(|mutation| words(mutation.change)).collect()
+}
+
+#[test]
+fn an_inspection_finds_what_a_machine_is_leaves_its_disk_alone_and_switches_it_off() {
+    // The NICs of its neighbours: one is a node, one is not.
+    let [taken, free] = ["52:54:00:02:00:02", "52:54:00:02:00:03"].map(|mac| mac.parse().unwrap());
+    let first = Spec { more_nics: vec![taken, free], ..Spec::default() };
+    let lab = Lab::up("tinspect", &[first, Spec::default(), Spec::default()], Options::default()).unwrap();
+    lab.run(async |mut api, lab| {
+        let machine = lab.machine("n1")?;
+        for node in ["n1", "n2"] {
+            manage(&mut api, lab.machine(node)?).await?;
+        }
+        let disk = occupy(machine)?;
+        let node = api.bring("n1", "inspect", "", "manageable", PATIENCE).await?;
+        assert_eq!(machine.power(), Power::Off);
+        assert!(fs::read(machine.disk())? == disk, "its disk is another");
+        assert_eq!(told(machine), ["boot Pxe Once bios", "power on", "power off"]);
+
+        let observed = node.observed.unwrap();
+        let found = observed.hardware.unwrap();
+        assert_eq!(
+            (found.serial.as_str(), found.cpu_arch.as_str(), found.cpu_count),
+            ("n1", std::env::consts::ARCH, 2)
+        );
+        assert_eq!((found.memory_bytes, found.disks[0].size_bytes, found.nics.len()), (1 << 30, 64 << 20, 3));
+        let ports = node.intent.unwrap().ports;
+        let ports: Vec<(&str, bool)> = ports.iter().map(|port| (&*port.mac, port.address.is_empty())).collect();
+        assert_eq!(ports, [("52:54:00:02:00:01", false), ("52:54:00:02:00:03", true)]);
+        assert_eq!(observed.inspection_remarks, ["eth1 has the MAC 52:54:00:02:00:02 of node n2, where it stays"]);
+        assert!(observed.inspection_finished_at_ms > observed.inspection_started_at_ms);
+        let marks = api.marks("n1").await?;
+        let has = |wanted| marks.iter().any(|(mark, _)| mark == wanted);
+        assert!(has("AGENT_REPORT") && has("INSPECTED") && !has("WIPED"), "{marks:?}");
+        // A port that was found is answered by nobody, and is no stranger.
+        lab.machine("n3")?.press_power()?;
+        // What it found is in the way of nothing: the machine can be used, and what another node has is its own.
+        api.bring("n1", "provide", "", "available", PATIENCE).await?;
+        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        let node = api.bring("n2", "inspect", "", "manageable", PATIENCE).await?;
+        assert_eq!(node.observed.unwrap().inspection_remarks, [] as [&str; 0]);
+        lab.machine("n3")?.says("PXE-E51", PATIENCE).await?;
+        assert_eq!(api.rack().await?.unknown_macs, []);
+        Ok(())
+    })
+    .unwrap();
+    lab.down().unwrap();
+}
+
+#[test]
+fn an_inspection_that_stops_names_the_place_and_is_made_good_by_another_one() {
+    let cable = Faults { boot: Boot::NoDhcp, ..Faults::default() };
+    let mute = Faults { agent: Agent::NeverStarts, ..Faults::default() };
+    let lab = Lab::up("tinsfail", &[with(cable), with(mute)], hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        for machine in lab.rack().machines() {
+            manage(&mut api, machine).await?;
+            api.ask(&machine.name, "inspect", "").await?;
+        }
+        for (node, cause) in [("n1", "NO_DHCP"), ("n2", "AGENT_MUTE")] {
+            let failed = api.fails(node, PATIENCE).await?;
+            assert_eq!((&*failed.state, &*failed.cause), ("inspect failed", cause), "{failed:?}");
+            assert!(failed.text.len() > 10 && failed.next_step.len() > 20, "{failed:#?}");
+            lab.machine(node)?.set_faults(Faults::default());
+        }
+        let node = api.bring("n1", "inspect", "", "manageable", PATIENCE).await?;
+        assert_eq!(node.observed.unwrap().last_failure, None);
+        // Who does not want to know goes back without.
+        api.ask("n2", "manage", "").await?;
+        let observed = api.sees("n2", "manageable", PATIENCE, |observed| observed.state == "manageable").await?;
+        assert!(observed.inspection_started_at_ms > 0 && observed.inspection_finished_at_ms == 0, "{observed:?}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_inspection_is_aborted_in_its_middle_and_one_that_can_not_be_is_refused_at_once() {
+    let waits = Faults { boot: Boot::IgnoresOffers, ..Faults::default() };
+    let lab = Lab::up("tinsabrt", &[with(waits), Spec::default()], Options::default()).unwrap();
+    lab.run(async |mut api, lab| {
+        let machine = lab.machine("n1")?;
+        manage(&mut api, machine).await?;
+        api.bring("n1", "inspect", "", "inspect wait", PATIENCE).await?;
+        machine.says("told to boot", PATIENCE).await?;
+        api.ask("n1", "abort", "").await?;
+        let failed = api.fails("n1", PATIENCE).await?;
+        assert_eq!((&*failed.state, &*failed.cause), ("inspect failed", "ABORTED"));
+        machine.set_faults(Faults::default());
+        api.bring("n1", "inspect", "", "manageable", PATIENCE).await?;
+        assert_eq!(machine.power(), Power::Off);
+
+        let without = CreateNodeRequest { macs: vec![], ..enrolment(lab.machine("n2")?) };
+        api.nodes.create_node(without).await?;
+        let refused = api.ask("n2", "inspect", "").await.unwrap_err();
+        assert!(refused.message().contains("from here it can: manage"), "{refused}");
+        api.bring("n2", "manage", "", "manageable", PATIENCE).await?;
+        let refused = api.ask("n2", "inspect", "").await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert!(refused.message().contains("has no MAC") && refused.message().contains("--add-mac"), "{refused}");
+        assert_eq!(told(lab.machine("n2")?), [] as [&str; 0]);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_inspection_goes_on_although_the_scheduler_that_drives_it_is_killed() {
+    let slow = Faults { boot: Boot::SlowSelfTest, ..Faults::default() };
+    let lab = Lab::up("tinskill", &[with(slow)], Options { schedulers: 2, ..Options::default() }).unwrap();
+    lab.run(async |mut api, lab| {
+        let recorder = Recorder::begin(&lab.data()).await?;
+        let machine = lab.machine("n1")?;
+        manage(&mut api, machine).await?;
+        api.ask("n1", "inspect", "").await?;
+        machine.says("told to boot", PATIENCE).await?;
+        let (victim, _) = owner(&mut api, lab, Service::Scheduler, "n1").await?;
+        lab.mesh().service(&victim)?.signal(Signal::KILL)?;
+        let node = api.reach("n1", "manageable", PATIENCE).await?;
+        let observed = node.observed.as_ref().context("nothing was observed")?;
+        ensure!(observed.inspection_finished_at_ms > 0 && observed.hardware.is_some(), "{observed:#?}");
+        let starts = machine.console().iter().filter(|line| line.contains("the agent starts")).count();
+        assert_eq!((starts, machine.power()), (1, Power::Off));
+        recorder.catches_up().await?;
+        let off = domain::power::Power::Off;
+        let history = history(&node, &recorder, machine.deeds(), (off, off))?;
+        let violations: Vec<String> = check::check(&[history]).iter().map(ToString::to_string).collect();
+        assert_eq!(violations, [] as [&str; 0]);
+        Ok(())
+    })
+    .unwrap();
+}
