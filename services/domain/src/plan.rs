@@ -190,7 +190,8 @@ pub enum Plan {
 pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Plan {
     let at = Moment { wanted, seen, limits, now };
     match wanted.state {
-        State::Verifying => {
+        // A machine that is taken over runs its system: its BMC is asked, and told nothing.
+        State::Verifying | State::Adopting => {
             at.reach(&seen.bmc, Act::AskBmc, Thing::Bmc, limits.verify, Cause::BmcSilent, Event::Answered)
         }
         State::Deleting => at.power(PowerTarget::Off),
@@ -207,7 +208,6 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
         | State::DeployHold
         | State::Active
         | State::CleanHold
-        | State::Adopting
         | State::Rescuing { .. }
         | State::Rescue
         | State::Unrescuing { .. }

@@ -5,6 +5,7 @@
 //! the new state. Work on the outside is never an effect of a step: [`crate::plan`] derives it again from what is
 //! stored, so a crash loses nothing.
 
+mod adopt;
 mod clean;
 mod deploy;
 pub mod inspect;
@@ -111,7 +112,7 @@ pub fn step(state: State, event: Event) -> Step {
         (S::Available, E::Asked(Verb::Manage)) => Ok((S::Manageable, vec![])),
         (state, E::Asked(verb)) if !verb.is_built() => Err(Refused::NotBuilt { state, verb }),
         (state, event) => {
-            let rooms = [deploy::step, clean::step, inspect::step];
+            let rooms = [deploy::step, clean::step, inspect::step, adopt::step];
             rooms.iter().find_map(|room| room(state, event)).unwrap_or(Err(match event {
                 E::Asked(verb) => Refused::NotHere { state, verb },
                 E::Answered | E::Prepared | E::Called | E::Worked | E::Finished | E::Again | E::GaveUp => {

@@ -249,11 +249,9 @@ impl Registry {
     ) -> Result<Change, keyspace::Error> {
         let (rack, node) = (record.rack, record.node);
         let mut change = change.put(&key::life(rack, node), &moved.life, Expect::Revision(record.life.revision))?;
-        let intent = match (intent, moved.forget_deployment) {
-            (Some(intent), _) => Some(intent.clone()),
-            (None, true) => Some(Intent { deployment: None, ..record.intent.value.clone() }),
-            (None, false) => None,
-        };
+        let forgets = moved.forget_deployment;
+        let intent = intent.or_else(|| forgets.then_some(&record.intent.value)).cloned();
+        let intent = intent.map(|intent| if forgets { Intent { deployment: None, ..intent } } else { intent });
         if let Some(intent) = intent {
             change = change.put(&key::intent(rack, node), &intent, Expect::Revision(record.intent.revision))?;
         }

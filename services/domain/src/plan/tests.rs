@@ -84,6 +84,13 @@ fn an_inspection_boots_the_agent_and_ends_manageable_with_power_off() {
 }
 
 #[test]
+fn an_adoption_asks_the_bmc_and_does_nothing_else() {
+    for from in [State::Manageable, State::Failed { during: Phase::Adopt }] {
+        assert_eq!(goes(from, provision::Verb::Adopt), (State::Active, vec![Act::AskBmc]));
+    }
+}
+
+#[test]
 fn an_inspection_without_a_report_fails_also_where_its_agent_is_heard_for_ever() {
     let limits = Limits::default();
     let wanted = wanted(State::Inspecting { stage: Stage::Work });
@@ -139,6 +146,7 @@ fn no_busy_state_waits_without_an_end() {
     for state in [
         State::Verifying,
         State::Deleting,
+        State::Adopting,
         deploying(Stage::Prepare),
         deploying(Stage::Work),
         deploying(Stage::Finish),

@@ -82,5 +82,8 @@ fn a_refusal_names_what_can_be_asked_instead() {
     let refused = step(State::Enroll, Event::Asked(Verb::Deploy)).unwrap_err();
     assert_eq!(refused.to_string(), "a node in state enroll can not deploy; from here it can: manage");
     let refused = step(State::Manageable, Event::Asked(Verb::Clean)).unwrap_err();
-    assert_eq!(refused.to_string(), "clean is not built yet; from state manageable a node can: provide, inspect");
+    assert_eq!(
+        refused.to_string(),
+        "clean is not built yet; from state manageable a node can: provide, inspect, adopt"
+    );
 }

@@ -64,8 +64,9 @@ impl Verb {
             | Self::Rebuild
             | Self::Undeploy
             | Self::Inspect
-            | Self::Abort => true,
-            Self::Clean | Self::Adopt | Self::Rescue | Self::Unrescue | Self::Service | Self::Unhold => false,
+            | Self::Abort
+            | Self::Adopt => true,
+            Self::Clean | Self::Rescue | Self::Unrescue | Self::Service | Self::Unhold => false,
         }
     }
 }

@@ -56,7 +56,8 @@ impl Shared {
         // First what no other request could make good.
         provision::step(record.life.value.state, Event::Asked(verb))?;
         let mut intent = without_power(&record.intent.value);
-        if let Verb::Deploy | Verb::Rebuild = verb {
+        let names_image = !request.image.is_empty() || !request.config_drive.is_empty();
+        if matches!(verb, Verb::Deploy | Verb::Rebuild) || verb == Verb::Adopt && names_image {
             intent.deployment = Some(self.deployment(&record, &request)?);
         }
         let name = &record.intent.value.name;
