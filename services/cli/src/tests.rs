@@ -167,6 +167,19 @@ async fn an_inspection_is_watched_to_its_end_and_shows_what_it_found() {
 }
 
 #[tokio::test]
+async fn an_adoption_names_the_image_that_runs_there_and_ends_active() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node adopt m1 --image debian --wait -o json").await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    let outcomes: Value = serde_json::from_str(&ended.answers).unwrap();
+    assert_eq!(outcomes.pointer("/0/outcome").unwrap(), "reached");
+    assert_eq!(outcomes.pointer("/0/node/observed/state").unwrap(), "active");
+    assert_eq!(outcomes.pointer("/0/node/intent/image").unwrap(), "debian");
+    let ended = at(&fake.context, "node adopt m1 n9").await;
+    assert_eq!((ended.code, ended.answers.as_str()), (code(1), "m1: adopting\n"));
+}
+
+#[tokio::test]
 async fn power_is_waited_for_until_its_instruction_has_ended() {
     let fake = Fake::serve().await;
     let ended = at(&fake.context, "node power n1 off --timeout 20s").await;

@@ -16,7 +16,7 @@ use serde_json::json;
 use self::{
     enrol::{Create, Set},
     power::Power,
-    provision::{Deploy, Plain},
+    provision::{Adopt, Deploy, Plain},
     show::List,
     timeline::Timeline,
 };
@@ -75,6 +75,15 @@ pub enum NodeCommand {
                             20m && ironmesh node show n1"
     )]
     Inspect(Plain),
+    /// Take over machines that already run their systems.
+    ///
+    /// A manageable node becomes active as it is: its BMC is asked whether it answers and how power stands, and is told
+    /// nothing; nothing is booted, written or wiped. From then on it is a node like any other: an undeploy wipes its disks,
+    /// a rebuild brings its image up again.
+    #[command(
+        after_help = "Examples:\n  ironmesh node adopt n1 --wait\n  ironmesh node adopt n1 n2 n3 --image debian-12 --wait"
+    )]
+    Adopt(Adopt),
     /// Bring an image up on a node.
     ///
     /// The machine boots the agent from the network, which writes the image and the config drive to its disk, verified;
@@ -117,6 +126,7 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: NodeCommand) -> Res
         NodeCommand::Manage(plain) => provision::plain(screen, api, "manage", plain).await,
         NodeCommand::Provide(plain) => provision::plain(screen, api, "provide", plain).await,
         NodeCommand::Inspect(plain) => provision::plain(screen, api, "inspect", plain).await,
+        NodeCommand::Adopt(adopt) => provision::adopt(screen, api, adopt).await,
         NodeCommand::Deploy(deploy) => provision::deploy(screen, api, "deploy", deploy).await,
         NodeCommand::Rebuild(deploy) => provision::deploy(screen, api, "rebuild", deploy).await,
         NodeCommand::Undeploy(plain) => provision::plain(screen, api, "undeploy", plain).await,

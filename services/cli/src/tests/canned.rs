@@ -110,7 +110,7 @@ pub(super) fn manageable(mut node: Node) -> Node {
     node.intent.get_or_insert_default().image = String::new();
     let observed = node.observed.get_or_insert_default();
     observed.state = "manageable".to_owned();
-    observed.verbs = vec!["provide".to_owned(), "inspect".to_owned()];
+    observed.verbs = vec!["provide".to_owned(), "inspect".to_owned(), "adopt".to_owned()];
     node
 }
 
@@ -119,7 +119,7 @@ pub(super) fn busy(mut node: Node, state: &str) -> Node {
     let observed = node.observed.get_or_insert_default();
     observed.state = state.to_owned();
     observed.operation = "00000000-0000-4000-8000-000000000901".to_owned();
-    let thing = "its agent to call";
+    let thing = if state == "adopting" { "an answer of its BMC" } else { "its agent to call" };
     observed.waiting = Some(Waiting { thing: thing.to_owned(), since_ms: BEGIN, until_ms: NOW });
     observed.inspection_started_at_ms = BEGIN;
     node.revision = 110;
@@ -131,6 +131,13 @@ pub(super) fn inspected(mut node: Node) -> Node {
     observed.hardware = Some(hardware());
     (observed.inspection_started_at_ms, observed.inspection_finished_at_ms) = (BEGIN, BEGIN + 42_000);
     observed.inspection_remarks = vec!["eth1 has the MAC 52:54:00:00:00:02 of node n2, where it stays".to_owned()];
+    node.revision = 120;
+    node
+}
+
+pub(super) fn adopted(mut node: Node, image: &str) -> Node {
+    node.intent.get_or_insert_default().image = image.to_owned();
+    node.observed.get_or_insert_default().state = "active".to_owned();
     node.revision = 120;
     node
 }

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -24,7 +24,7 @@ use service_kit::{
 use tempfile::TempDir;
 use tonic::{Request, Response, Status, service::Routes};
 
-use super::canned::{BEGIN, NOW, boots, busy, deploying, failed, inspected, manageable, node};
+use super::canned::{BEGIN, NOW, adopted, boots, busy, deploying, failed, inspected, manageable, node};
 
 use proto::api::v1::{
     event_service_server::{EventService, EventServiceServer},
@@ -127,6 +127,8 @@ impl Fails for Missing {
 struct Canned {
     watched: AtomicU32,
     powered: AtomicU32,
+    /// The last move that was asked for.
+    asked: Mutex<ProvisionNodeRequest>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -176,8 +178,10 @@ impl NodeService for Canned {
         let node = Self::named(&request.node)?;
         let node = match request.verb.as_str() {
             "inspect" => busy(node, "inspecting"),
+            "adopt" => busy(node, "adopting"),
             _ => deploying(node, 0),
         };
+        *self.asked.lock().unwrap() = request;
         Ok(Response::new(ProvisionNodeResponse { node: Some(node) }))
     }
 
@@ -206,7 +210,11 @@ impl NodeService for Canned {
             return Ok(Response::new(stream::iter([shown(at_rest), shown(off)]).boxed()));
         }
         if at_rest.name == "m1" {
-            let (underway, done) = (busy(at_rest.clone(), "inspect wait"), inspected(at_rest));
+            let asked = self.asked.lock().unwrap().clone();
+            let (underway, done) = match asked.verb.as_str() {
+                "adopt" => (busy(at_rest.clone(), "adopting"), adopted(at_rest, &asked.image)),
+                _ => (busy(at_rest.clone(), "inspect wait"), inspected(at_rest)),
+            };
             return Ok(Response::new(stream::iter([shown(underway), shown(done)]).boxed()));
         }
         let underway = deploying(at_rest.clone(), 41);

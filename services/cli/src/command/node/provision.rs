@@ -51,6 +51,19 @@ pub struct Deploy {
     waits: Waits,
 }
 
+/// Taking a running machine over.
+#[derive(Debug, Clone, Args)]
+pub struct Adopt {
+    /// Names or ids of nodes.
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+    /// The name or id of the image that runs there, for a later rebuild; left out: nobody knows it.
+    #[arg(long)]
+    image: Option<String>,
+    #[command(flatten)]
+    waits: Waits,
+}
+
 /// Whether and how long to wait.
 #[derive(Debug, Clone, Args)]
 pub struct Waits {
@@ -79,6 +92,12 @@ pub(super) async fn deploy(screen: &Screen, api: &Api, verb: &'static str, deplo
     let image = deploy.image.unwrap_or_default();
     let request = ProvisionNodeRequest { verb: verb.to_owned(), image, config_drive, ..Default::default() };
     all(screen, api, deploy.nodes, &request, &deploy.waits).await
+}
+
+pub(super) async fn adopt(screen: &Screen, api: &Api, adopt: Adopt) -> Result<(), Error> {
+    let (verb, image) = ("adopt".to_owned(), adopt.image.unwrap_or_default());
+    let request = ProvisionNodeRequest { verb, image, ..Default::default() };
+    all(screen, api, adopt.nodes, &request, &adopt.waits).await
 }
 
 fn config_drive(user: Option<PathBuf>, files: Vec<(String, PathBuf)>) -> anyhow::Result<HashMap<String, Vec<u8>>> {

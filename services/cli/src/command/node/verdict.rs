@@ -38,7 +38,7 @@ pub(super) fn rests(verb: &str) -> &'static str {
     match verb {
         "manage" | "inspect" => "manageable",
         "provide" | "undeploy" => "available",
-        "deploy" | "rebuild" => "active",
+        "deploy" | "rebuild" | "adopt" => "active",
         _ => "",
     }
 }
