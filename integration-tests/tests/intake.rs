@@ -1,5 +1,5 @@
-//! Machines that are taken in: what each is made of is found out. Needs root and the packages of `scripts/test`;
-//! `ironmesh` must be built.
+//! Machines that are taken in: what each is made of is found out, and one that runs already is taken over as it is. Needs
+//! root and the packages of `scripts/test`; `ironmesh` must be built.
 
 use std::fs;
 
@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
 use integration_tests::check::{self, words};
 use integration_tests::fault::{history, owner};
-use integration_tests::lab::{IMAGE, Lab, PATIENCE, image};
-use integration_tests::machine::fault::{Agent, Boot};
-use integration_tests::machine::{Faults, Machine, Spec};
+use integration_tests::lab::{IMAGE, Lab, PATIENCE, holds_image, image};
+use integration_tests::machine::fault::{Agent, Bmc, Boot};
+use integration_tests::machine::{Faults, Machine, Spec, is_blank};
 use integration_tests::mesh::{Api, Options, enrolment};
 use integration_tests::record::Recorder;
 use proto::api::v1::CreateNodeRequest;
@@ -171,6 +171,63 @@ fn an_inspection_goes_on_although_the_scheduler_that_drives_it_is_killed() {
         let history = history(&node, &recorder, machine.deeds(), (off, off))?;
         let violations: Vec<String> = check::check(&[history]).iter().map(ToString::to_string).collect();
         assert_eq!(violations, [] as [&str; 0]);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_running_machine_is_adopted_as_it_is_and_an_undeploy_cleans_it() {
+    let lab = Lab::up("tadopt", &[Spec::default()], Options::default()).unwrap();
+    lab.run(async |mut api, lab| {
+        let machine = lab.machine("n1")?;
+        let disk = occupy(machine)?;
+        manage(&mut api, machine).await?;
+        machine.press_power()?;
+        machine.says("booting from the disk", PATIENCE).await?;
+        let node = api.bring("n1", "adopt", IMAGE, "active", PATIENCE).await?;
+        assert_eq!(node.intent.unwrap().image, IMAGE);
+        let observed = node.observed.unwrap();
+        assert_eq!(observed.power, i32::from(proto::common::v1::Power::On));
+        assert_eq!((machine.power(), observed.last_failure), (Power::On, None));
+        assert!(fs::read(machine.disk())? == disk, "its disk is another");
+        assert_eq!(told(machine), [] as [&str; 0], "its BMC was told something");
+
+        let node = api.bring("n1", "undeploy", "", "available", PATIENCE).await?;
+        assert_eq!((node.intent.unwrap().image.as_str(), machine.power()), ("", Power::Off));
+        assert!(is_blank(&machine.disk())?);
+        Ok(())
+    })
+    .unwrap();
+    lab.down().unwrap();
+}
+
+#[test]
+fn an_adoption_that_its_bmc_does_not_answer_fails_and_the_next_one_has_the_image_still() {
+    let lab = Lab::up("tadopted", &[Spec::default(), Spec::default()], hasty()).unwrap();
+    lab.run(async |mut api, lab| {
+        for machine in lab.rack().machines() {
+            manage(&mut api, machine).await?;
+            let refused = api.ask(&machine.name, "adopt", "nowhere").await.unwrap_err();
+            assert_eq!(refused.code(), Code::NotFound, "{refused}");
+            machine.set_faults(Faults { bmc: Bmc::Deaf, ..Faults::default() });
+            api.ask(&machine.name, "adopt", IMAGE).await?;
+        }
+        for machine in lab.rack().machines() {
+            let failed = api.fails(&machine.name, PATIENCE).await?;
+            assert_eq!((&*failed.state, &*failed.cause), ("adopt failed", "BMC_SILENT"), "{failed:?}");
+            assert!(failed.next_step.contains("repeat the command"), "{failed:?}");
+            machine.set_faults(Faults::default());
+        }
+        let node = api.bring("n1", "adopt", "", "active", PATIENCE).await?;
+        assert_eq!(node.intent.unwrap().image, IMAGE);
+        // With the image known, it can be brought up again.
+        api.bring("n1", "rebuild", "", "active", PATIENCE).await?;
+        assert!(holds_image(&lab.machine("n1")?.disk(), &image())?);
+        // A node that is taken back is said to run nothing.
+        api.ask("n2", "manage", "").await?;
+        let node = api.node("n2").await?;
+        assert_eq!((&*node.observed.unwrap().state, &*node.intent.unwrap().image), ("manageable", ""));
         Ok(())
     })
     .unwrap();
