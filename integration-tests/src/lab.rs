@@ -113,6 +113,19 @@ impl Lab {
         Ok(())
     }
 
+    /// Enrols all machines, and brings each to where it may be deployed.
+    ///
+    /// # Errors
+    /// The API's, or one does not come there in time.
+    pub async fn make_available(&self, api: &mut Api) -> Result<()> {
+        for machine in self.rack.machines() {
+            api.enrol(machine).await?;
+            api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await?;
+            api.bring(&machine.name, "provide", "", "available", PATIENCE).await?;
+        }
+        Ok(())
+    }
+
     /// The mesh.
     pub fn mesh(&self) -> &Mesh {
         &self.mesh

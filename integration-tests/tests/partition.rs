@@ -31,15 +31,6 @@ fn pairs() -> Options {
     Options { replicas: 2, set: limits.map(str::to_owned).into(), ..Options::default() }
 }
 
-async fn available(api: &mut Api, lab: &Lab) -> Result<()> {
-    for machine in lab.rack().machines() {
-        api.enrol(machine).await?;
-        api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await?;
-        api.bring(&machine.name, "provide", "", "available", PATIENCE).await?;
-    }
-    Ok(())
-}
-
 async fn all_active(api: &mut Api, lab: &Lab, recorder: &Recorder) -> Result<()> {
     for machine in lab.rack().machines() {
         api.reach(&machine.name, "active", ACTIVE).await?;
@@ -57,7 +48,7 @@ fn a_deploy_goes_on_although_etcd_is_killed_in_the_middle_of_it() {
     let lab = Lab::up("tetcdk", &vec![Spec::default(); 3], pairs()).unwrap();
     lab.run(async |mut api, lab| {
         let recorder = Recorder::begin(&lab.data()).await?;
-        available(&mut api, lab).await?;
+        lab.make_available(&mut api).await?;
         for machine in lab.rack().machines() {
             api.ask(&machine.name, "deploy", IMAGE).await?;
         }
@@ -75,7 +66,7 @@ fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
     let lab = Lab::up(tag, &[spec.clone(), spec], pairs())?;
     lab.run(async |mut api, lab| {
         let recorder = Recorder::begin(&lab.data()).await?;
-        available(&mut api, lab).await?;
+        lab.make_available(&mut api).await?;
         for machine in lab.rack().machines() {
             api.ask(&machine.name, "deploy", IMAGE).await?;
         }
@@ -140,7 +131,7 @@ fn owners_that_are_cut_off_from_etcd_fence_and_others_act_and_nobody_acts_twice(
             Beside::start(lab, Service::Scheduler, 3, Duration::ZERO).await?,
         ];
         until_members(&mut api, 11).await?;
-        available(&mut api, lab).await?;
+        lab.make_available(&mut api).await?;
         let mut victims = vec![];
         for machine in lab.rack().machines() {
             if owner(&mut api, lab, Service::Power, &machine.name).await?.0 == "power-service-3" {

@@ -68,15 +68,6 @@ fn moves(writes: &[Write], before: &[Write]) -> Moves {
     Moves { left, claims: passed.len(), most: passed.values().copied().max().unwrap_or(0) }
 }
 
-async fn available(api: &mut Api, lab: &Lab) -> Result<()> {
-    for machine in lab.rack().machines() {
-        api.enrol(machine).await?;
-        api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await?;
-        api.bring(&machine.name, "provide", "", "available", PATIENCE).await?;
-    }
-    Ok(())
-}
-
 async fn deploy(api: &mut Api, lab: &Lab) -> Result<()> {
     for machine in lab.rack().machines() {
         api.ask(&machine.name, "deploy", IMAGE).await?;
@@ -89,7 +80,7 @@ fn loses(tag: &str, whom: Whom, blow: Blow) -> Result<Moves> {
     let lab = Lab::up_over_cluster(tag, &vec![Spec::default(); MACHINES], pairs())?;
     lab.run(async |mut api, lab| {
         let recorder = Recorder::begin(&lab.data()).await?;
-        available(&mut api, lab).await?;
+        lab.make_available(&mut api).await?;
         deploy(&mut api, lab).await?;
         let cluster = lab.cluster()?;
         let victim = match whom {
@@ -161,7 +152,7 @@ fn a_lease_that_is_revoked_by_hand_costs_a_takeover_and_no_operation() -> Result
     let lab = Lab::up_over_cluster("tqrv", &vec![Spec::default(); MACHINES], pairs())?;
     lab.run(async |mut api, lab| {
         let recorder = Recorder::begin(&lab.data()).await?;
-        available(&mut api, lab).await?;
+        lab.make_available(&mut api).await?;
         deploy(&mut api, lab).await?;
         let (name, instance) = owner(&mut api, lab, Service::Power, "n1").await?;
         let rack = Scope::Rack(api.rack().await?.id.parse().map_err(|_| anyhow::anyhow!("no rack id"))?);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use domain::service::Service;
 use integration_tests::fault::{Fault, Outcome, deploy_through, number, tell};
-use integration_tests::lab::{IMAGE, Lab, PATIENCE, image};
+use integration_tests::lab::{IMAGE, Lab, image};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::Options;
 use integration_tests::record::Recorder;
@@ -32,11 +32,7 @@ fn survives(service: Service, fault: Fault, seed: u64) -> Result<Outcome> {
     let lab = Lab::up(&tag(service, fault, seed), &vec![Spec::default(); MACHINES], pairs())?;
     lab.run(async |mut api, lab| {
         let recorder = Recorder::begin(&lab.data()).await?;
-        for machine in lab.rack().machines() {
-            api.enrol(machine).await?;
-            api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await?;
-            api.bring(&machine.name, "provide", "", "available", PATIENCE).await?;
-        }
+        lab.make_available(&mut api).await?;
         deploy_through(&mut api, lab, &recorder, (service, fault, drawn), (IMAGE, &image()), ACTIVE).await
     })
 }
