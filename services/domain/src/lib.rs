@@ -12,6 +12,7 @@
 //! | [`timeline`] | one boot as a story, and where it stopped |
 //! | [`ring`] | who owns a node, who may claim it, who is gone; the arithmetic of fences |
 
+pub mod driver;
 pub mod failure;
 pub mod generation;
 pub mod hardware;

@@ -48,6 +48,19 @@ impl Default for Limits {
 /// The part of an agent's deadline for which a machine that was read off is left to show that it lives.
 const QUIET: u32 = 4;
 
+/// Who does the work on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hands {
+    /// An agent that the machine boots.
+    #[default]
+    Agent,
+    /// Nobody: the machine is not there, and its work is done by waiting.
+    Fake {
+        /// How long the work of one stage takes.
+        takes: Duration,
+    },
+}
+
 /// What is wanted of the node now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -59,6 +72,8 @@ pub struct Wanted {
     pub generation: Generation,
     /// The boot attempts of this operation that came to nothing.
     pub boots_lost: u32,
+    /// Who does the work.
+    pub hands: Hands,
     /// Its firmware interface.
     pub boot_mode: BootMode,
     /// How long a deployed system may take to show life; `None`: it need not.
@@ -196,6 +211,9 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
         }
         State::Deleting => at.power(PowerTarget::Off),
         State::Deploying { stage } | State::Cleaning { stage } | State::Inspecting { stage } => match stage {
+            Stage::Prepare | Stage::Boot | Stage::Work if matches!(wanted.hands, Hands::Fake { .. }) => {
+                at.pretend(stage)
+            }
             Stage::Prepare => at.prepare(),
             Stage::Boot => at.boot(),
             Stage::Work => at.work(),
@@ -225,6 +243,18 @@ struct Moment<'a> {
 }
 
 impl Moment<'_> {
+    /// What a machine that is not there does of itself.
+    fn pretend(&self, stage: Stage) -> Plan {
+        let Hands::Fake { takes } = self.wanted.hands else { return Plan::Rest };
+        let waiting = self.waiting(Thing::Work, self.wanted.since, takes);
+        match stage {
+            Stage::Prepare => Plan::Step(Event::Prepared, None),
+            Stage::Boot => Plan::Step(Event::Called, None),
+            Stage::Work | Stage::Finish if self.now < waiting.until => Plan::Wait(waiting),
+            Stage::Work | Stage::Finish => Plan::Step(Event::Worked, None),
+        }
+    }
+
     fn prepare(&self) -> Plan {
         let (seen, limit) = (self.seen, self.limits.prepare);
         if seen.agent_bound.is_some() {

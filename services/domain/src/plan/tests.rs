@@ -7,6 +7,7 @@ fn wanted(state: State) -> Wanted {
         since: Timestamp::from_millis(0),
         generation: Generation::from_number(1),
         boots_lost: 0,
+        hands: Hands::Agent,
         boot_mode: BootMode::Bios,
         wait_for_life: None,
     }

@@ -140,6 +140,33 @@ impl State {
         }
     }
 
+    /// Where the work that is going on, or that failed, was to lead: Ironic's word for `target_provision_state`.
+    #[must_use]
+    pub const fn target(self) -> Option<&'static str> {
+        match self {
+            Self::Verifying | Self::Inspecting { .. } | Self::Failed { during: Phase::Inspect } => Some("manageable"),
+            Self::Deleting | Self::Cleaning { .. } | Self::CleanHold | Self::Failed { during: Phase::Clean } => {
+                Some("available")
+            }
+            Self::Rescuing { .. } | Self::Failed { during: Phase::Rescue } => Some("rescue"),
+            Self::Deploying { .. }
+            | Self::DeployHold
+            | Self::Adopting
+            | Self::Unrescuing { .. }
+            | Self::Servicing { .. }
+            | Self::ServiceHold
+            | Self::Failed { during: Phase::Deploy | Phase::Adopt | Phase::Unrescue | Phase::Service } => {
+                Some("active")
+            }
+            Self::Enroll
+            | Self::Manageable
+            | Self::Available
+            | Self::Active
+            | Self::Rescue
+            | Self::Failed { during: Phase::Verify | Phase::Delete } => None,
+        }
+    }
+
     /// Whether an operation runs here.
     #[must_use]
     pub const fn is_busy(self) -> bool {

@@ -1,0 +1,204 @@
+//! What kind of machine a node is: Ironic's hardware types, their interfaces, and what each can be done by.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A hardware type. Persisted; add variants, never repurpose one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    /// A machine that is not there: everything about it is done by waiting.
+    FakeHardware,
+    /// A machine with a BMC that speaks IPMI 2.0.
+    #[default]
+    Ipmi,
+    /// A machine whose power is switched by hand.
+    ManualManagement,
+    /// A machine with a BMC that speaks Redfish.
+    Redfish,
+}
+
+/// One of the things that a machine is asked for, each by an implementation of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Interface {
+    /// Settings of its firmware.
+    Bios,
+    /// How it is brought to boot what it shall.
+    Boot,
+    /// Its console.
+    Console,
+    /// How an image gets onto it.
+    Deploy,
+    /// Versions of its firmware.
+    Firmware,
+    /// How it is found out what it is.
+    Inspect,
+    /// Boot device and boot mode.
+    Management,
+    /// Networks of its tenants.
+    Network,
+    /// On and off.
+    Power,
+    /// Its RAID controllers.
+    Raid,
+    /// How a rescue system gets onto it.
+    Rescue,
+    /// Its volumes on the network.
+    Storage,
+    /// What its vendor has beyond all that.
+    Vendor,
+}
+
+/// The implementations of one interface by one driver, the preferred one first.
+struct Row(Interface, &'static [&'static str]);
+
+/// What is built. A name that stands here is served; what is not served does not stand here.
+static FAKE: &[Row] = &[
+    Row(Interface::Bios, &["fake", "no-bios"]),
+    Row(Interface::Boot, &["fake"]),
+    Row(Interface::Console, &["fake", "no-console"]),
+    Row(Interface::Deploy, &["fake"]),
+    Row(Interface::Firmware, &["fake", "no-firmware"]),
+    Row(Interface::Inspect, &["fake", "no-inspect"]),
+    Row(Interface::Management, &["fake"]),
+    Row(Interface::Network, &["noop"]),
+    Row(Interface::Power, &["fake"]),
+    Row(Interface::Raid, &["fake", "no-raid"]),
+    Row(Interface::Rescue, &["fake", "no-rescue"]),
+    Row(Interface::Storage, &["noop", "fake"]),
+    Row(Interface::Vendor, &["fake", "no-vendor"]),
+];
+static IPMI: &[Row] = &[
+    Row(Interface::Bios, &["no-bios"]),
+    Row(Interface::Boot, &["ipxe"]),
+    Row(Interface::Console, &["no-console"]),
+    Row(Interface::Deploy, &["direct"]),
+    Row(Interface::Firmware, &["no-firmware"]),
+    Row(Interface::Inspect, &["agent", "no-inspect"]),
+    Row(Interface::Management, &["ipmitool"]),
+    Row(Interface::Network, &["noop"]),
+    Row(Interface::Power, &["ipmitool"]),
+    Row(Interface::Raid, &["no-raid"]),
+    Row(Interface::Rescue, &["no-rescue"]),
+    Row(Interface::Storage, &["noop"]),
+    Row(Interface::Vendor, &["no-vendor"]),
+];
+
+impl Driver {
+    /// Those that nodes can have, by name.
+    pub const SERVED: &'static [Self] = &[Self::FakeHardware, Self::Ipmi];
+    const ALL: &'static [Self] = &[Self::FakeHardware, Self::Ipmi, Self::ManualManagement, Self::Redfish];
+
+    const fn rows(self) -> &'static [Row] {
+        match self {
+            Self::FakeHardware => FAKE,
+            Self::Ipmi => IPMI,
+            Self::ManualManagement | Self::Redfish => &[],
+        }
+    }
+
+    /// What it does an interface by, the preferred one first.
+    #[must_use]
+    pub fn implementations(self, interface: Interface) -> &'static [&'static str] {
+        let row = self.rows().iter().find(|Row(of, _)| *of == interface);
+        row.map_or(&[], |Row(_, implementations)| implementations)
+    }
+
+    /// What it does an interface by where nobody says otherwise.
+    #[must_use]
+    pub fn default_implementation(self, interface: Interface) -> Option<&'static str> {
+        self.implementations(interface).first().copied()
+    }
+
+    /// Whether it can do an interface by this.
+    #[must_use]
+    pub fn supports(self, interface: Interface, implementation: &str) -> bool {
+        self.implementations(interface).contains(&implementation)
+    }
+}
+
+impl Interface {
+    /// All of them, by name.
+    pub const ALL: &'static [Self] = &[
+        Self::Bios,
+        Self::Boot,
+        Self::Console,
+        Self::Deploy,
+        Self::Firmware,
+        Self::Inspect,
+        Self::Management,
+        Self::Network,
+        Self::Power,
+        Self::Raid,
+        Self::Rescue,
+        Self::Storage,
+        Self::Vendor,
+    ];
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::FakeHardware => "fake-hardware",
+            Self::Ipmi => "ipmi",
+            Self::ManualManagement => "manual-management",
+            Self::Redfish => "redfish",
+        })
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Bios => "bios",
+            Self::Boot => "boot",
+            Self::Console => "console",
+            Self::Deploy => "deploy",
+            Self::Firmware => "firmware",
+            Self::Inspect => "inspect",
+            Self::Management => "management",
+            Self::Network => "network",
+            Self::Power => "power",
+            Self::Raid => "raid",
+            Self::Rescue => "rescue",
+            Self::Storage => "storage",
+            Self::Vendor => "vendor",
+        })
+    }
+}
+
+/// The text is not the name of a hardware type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a hardware type")]
+pub struct NotADriver(String);
+
+impl FromStr for Driver {
+    type Err = NotADriver;
+    fn from_str(text: &str) -> Result<Self, NotADriver> {
+        Self::ALL.iter().copied().find(|one| one.to_string() == text).ok_or_else(|| NotADriver(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_served_driver_does_every_interface_by_something() {
+        for driver in Driver::SERVED {
+            for interface in Interface::ALL {
+                assert!(driver.default_implementation(*interface).is_some(), "{driver} {interface}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_driver_is_read_as_it_is_written() {
+        for driver in Driver::ALL {
+            assert_eq!(driver.to_string().parse(), Ok(*driver));
+            assert_eq!(serde_json::to_string(driver).unwrap(), format!("\"{driver}\""));
+        }
+        assert!("nope".parse::<Driver>().is_err());
+    }
+}
