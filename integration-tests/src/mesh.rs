@@ -97,7 +97,7 @@ impl Mesh {
         for member in &options.etcd {
             command.args(["--etcd", member]);
         }
-        command.args(["--otlp", &options.otlp]);
+        command.args(["--otlp", &options.otlp, "--rest", "127.0.0.1:0"]);
         for setting in &options.set {
             command.args(["--set", setting]);
         }
@@ -117,6 +117,16 @@ impl Mesh {
     /// The certificates can not be read.
     pub fn api(&self) -> Result<Api> {
         Api::open(&self.data.join("client.toml"), None)
+    }
+
+    /// Where a replica of the scheduler-service answers Ironic's REST API: `http://address:port`.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    pub fn rest(&self, number: u8) -> Result<String> {
+        let file = self.data.join(format!("scheduler-service-{number}/rest.address"));
+        let address = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        Ok(format!("http://{}", address.trim()))
     }
 
     /// The API of one replica of the scheduler-service.

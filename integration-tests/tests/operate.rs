@@ -406,7 +406,12 @@ async fn a_data_folder_that_another_up_works_in_is_refused_with_its_name_and_who
     let data = folder.path().join("rack");
     let log = fs::File::create(folder.path().join("log"))?;
     let mut first = Command::new(program()?);
-    first.args(["up", "--data"]).arg(&data).stdin(Stdio::null()).stderr(log).kill_on_drop(true);
+    first
+        .args(["up", "--rest", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .stdin(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true);
     let mut first = first.spawn()?;
     let pid = first.id().context("it ended")?;
     let said = || fs::read_to_string(folder.path().join("log"));

@@ -8,7 +8,7 @@ mod plan;
 mod room;
 
 use std::{
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -56,6 +56,10 @@ pub(crate) struct Options {
     /// Scheduler-services, each with the whole API.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) schedulers: u8,
+    /// Where the first scheduler-service answers Ironic's REST API; port 0 takes any free one. Further ones take a free
+    /// port of the same host. Nobody is asked who he is there, so it is loopback.
+    #[arg(long, default_value = "127.0.0.1:6385", value_name = "ADDRESS:PORT")]
+    pub(crate) rest: SocketAddr,
     /// The interface on the provisioning network.
     #[arg(long, value_name = "DEVICE", requires_all = ["address", "range"])]
     pub(crate) network: Option<String>,
@@ -299,9 +303,13 @@ async fn ready(options: &Options, children: &[child::Child], certs: &certs::Cert
         certs.operator.key.display().to_string(),
     );
     std::fs::write(&client, text).with_context(|| format!("cannot write {}", client.display()))?;
+    let schedulers = children.iter().filter(|child| child.service == Service::Scheduler);
+    let rest = schedulers.filter_map(|child| std::fs::read_to_string(child.data.join("rest.address")).ok());
+    let rest: Vec<_> = rest.map(|address| format!("http://{}", address.trim())).collect();
     say(&format!(
-        "ready: {} services, the API at {endpoint}\nuse it with: ironmesh --context {} node list",
+        "ready: {} services, the API at {endpoint}, Ironic's at {}\nuse it with: ironmesh --context {} node list",
         children.len(),
+        rest.join(", "),
         client.display()
     ));
     Ok(())

@@ -11,8 +11,10 @@
 //! | `dc/mac/{mac}` | [`Holder`] | scheduler-service | no |
 //! | `dc/bmc/{address}` | [`Holder`] | scheduler-service | no |
 //! | `dc/image/{image}` | [`Image`] | scheduler-service | no |
+//! | `dc/sheet/{collection}/{id}` | [`Sheet`], its secrets sealed | scheduler-service | no |
 //! | `dc/history/{node}` | [`History`], zstd | scheduler-service | no |
 //! | `{r}/node/{node}/intent` | [`Intent`] | scheduler-service | no |
+//! | `{r}/node/{node}/sheet` | [`Sheet`], its secrets sealed | scheduler-service | no |
 //! | `{r}/node/{node}/life` | [`Life`] | scheduler-service | no |
 //! | `{r}/node/{node}/boot` | [`BootDecision`], its token sealed | scheduler-service | no |
 //! | `{r}/node/{node}/operation` | [`Operation`] | scheduler-service | no |
@@ -42,7 +44,7 @@ use domain::{
 
 use crate::value::{
     Ack, AgentSeen, BootDecision, Claim, Dead, Election, History, Holder, Incarnation, Intent, Inventory, Journal,
-    Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, StoredRing, UnknownMac,
+    Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Sheet, StoredRing, UnknownMac,
 };
 
 /// What every key begins with.
@@ -160,6 +162,12 @@ keys! {
     history(node: NodeId) -> History = "dc/history/{node}";
     /// What people asked of a node.
     intent(rack: RackId, node: NodeId) -> Intent = "{rack}/node/{node}/intent";
+    /// What Ironic's clients keep at a node.
+    sheet(rack: RackId, node: NodeId) -> Sheet = "{rack}/node/{node}/sheet";
+    /// What Ironic's clients keep in a collection of theirs that no service acts on by itself.
+    sheet_of(collection: &str, id: uuid::Uuid) -> Sheet = "dc/sheet/{collection}/{id}";
+    /// Who has a name within a kind of things.
+    name(kind: &str, name: &str) -> Holder = "dc/name/{kind}/{name}";
     /// Where a node's life is.
     life(rack: RackId, node: NodeId) -> Life = "{rack}/node/{node}/life";
     /// What a node boots, if it asks.
@@ -206,6 +214,12 @@ pub fn racks() -> Prefix<Rack> {
 #[must_use]
 pub fn images() -> Prefix<Image> {
     Prefix::at(format!("{ROOT}dc/image/"))
+}
+
+/// All sheets of a collection.
+#[must_use]
+pub fn sheets(collection: &str) -> Prefix<Sheet> {
+    Prefix::at(format!("{ROOT}dc/sheet/{collection}/"))
 }
 
 /// All ports of a rack.

@@ -5,6 +5,7 @@ mod mesh;
 mod node;
 mod rack;
 mod seen;
+mod sheet;
 
 pub use boot::{BootDecision, BootFile, Work};
 pub use mesh::{
@@ -14,6 +15,7 @@ pub use mesh::{
 pub use node::{Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, Life, Operation, PastBoot, Port};
 pub use rack::{Network, Rack, UnknownMac};
 pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Settled};
+pub use sheet::Sheet;
 
 use serde::{Deserialize, Serialize};
 

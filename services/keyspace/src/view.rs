@@ -193,12 +193,12 @@ impl View {
             Seen::Anew { pairs, revision } => self.build_anew(pairs, revision, now),
             Seen::Nothing => self.fresh(0, now),
             Seen::Changes { changes, revision } => {
-                let paths = self.change(changes);
-                self.fresh(revision.unwrap_or(0), now);
-                for path in paths {
+                for path in self.change(changes) {
                     // Nobody listens: nobody needs to know.
                     let _ = self.news.send(News::Path(path.into()));
                 }
+                // Last: whoever waited for the revision has been told of all that came with it.
+                self.fresh(revision.unwrap_or(0), now);
             }
         }
     }
@@ -245,8 +245,8 @@ impl View {
                 }
             }
         }
-        self.fresh(revision, heard);
         let _ = self.news.send(News::Everything);
+        self.fresh(revision, heard);
     }
 
     fn fresh(&self, revision: i64, heard: Option<Instant>) {
@@ -274,6 +274,15 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// What has been told and was not taken yet; none: nothing more for now.
+    pub fn take(&mut self) -> Option<News> {
+        match self.news.try_recv() {
+            Ok(news) => Some(news),
+            Err(broadcast::error::TryRecvError::Lagged(_)) => Some(News::Everything),
+            Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => None,
+        }
+    }
+
     /// The next news; none when the view is no more. Safe to drop at any await and call again.
     pub async fn next(&mut self) -> Option<News> {
         match self.news.recv().await {

@@ -38,6 +38,9 @@ pub struct Power {
     /// How often each node's power is read without being asked for; 0: never.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
+    /// How long one command to a BMC of `fake-hardware` takes.
+    #[serde(with = "humantime_serde")]
+    pub fake: Duration,
 }
 
 impl Default for Power {
@@ -50,6 +53,7 @@ impl Default for Power {
             settle: Duration::from_secs(30),
             soft_off: Duration::from_secs(60),
             poll: Duration::from_secs(60),
+            fake: Duration::ZERO,
         }
     }
 }
@@ -63,6 +67,9 @@ impl Configured for Config {
         let mut problems = Vec::new();
         if self.power.tries == 0 {
             problems.push("power.tries: must be at least 1".to_owned());
+        }
+        if self.power.fake >= self.power.instruction {
+            problems.push("power.fake: must be shorter than power.instruction".to_owned());
         }
         if self.power.instruction <= self.power.settle {
             problems.push("power.instruction: must be longer than power.settle".to_owned());

@@ -4,16 +4,19 @@
 //! of those before, reads, and then brings power to the target one journalled command at a time (DESIGN §5). What it
 //! read and how the instruction ended is the node's power record in the store.
 //!
-//! [`control`] decides, [`work`] carries out, [`bmc`] is the seam and [`ipmi`] its hand. [`poll`] looks at power unasked.
+//! [`control`] decides, [`work`] carries out, [`bmc`] is the seam, [`ipmi`] and [`fake`] its hands, [`session`] either of
+//! them. [`poll`] looks at power unasked.
 
 mod api;
 mod bmc;
 mod config;
 mod control;
 mod error;
+mod fake;
 mod ipmi;
 mod metrics;
 mod poll;
+mod session;
 mod work;
 
 pub use config::{Config, Power};

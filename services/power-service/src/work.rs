@@ -7,6 +7,7 @@ use std::{
 };
 
 use domain::{
+    driver::Driver,
     failure::{Cause, Failure},
     generation::Order,
     id::{NodeId, RackId},
@@ -28,8 +29,9 @@ use crate::{
     bmc::{Bmc, BmcError, Reply},
     config,
     control::{Course, Next},
-    ipmi::{Ipmi, IpmiSession, Login},
+    ipmi::{Ipmi, Login},
     metrics,
+    session::{Reach, Session},
 };
 
 /// Between two looks at power that does not follow yet.
@@ -86,22 +88,33 @@ impl Work {
         read.map(|read| read.value).ok_or(Error::UnknownNode(node))
     }
 
-    fn login(&self, node: NodeId) -> Result<Login, Error> {
-        let bmc = self.intent(node)?.bmc;
-        let password = self
-            .begun
-            .sealer
-            .open(&format!("{node}/bmc-password"), &bmc.password)
-            .map_err(|source| Error::Sealed { node, source })?;
-        Ok(Login { address: bmc.address, user: bmc.user, password })
+    fn reach(&self, node: NodeId) -> Result<Reach, Error> {
+        let Intent { driver, bmc, .. } = self.intent(node)?;
+        match (driver, bmc) {
+            (Driver::Ipmi, Some(bmc)) => {
+                let password = self
+                    .begun
+                    .sealer
+                    .open(&format!("{node}/bmc-password"), &bmc.password)
+                    .map_err(|source| Error::Sealed { node, source })?;
+                Ok(Reach::Ipmi(Login { address: bmc.address, user: bmc.user, password }))
+            }
+            (Driver::Ipmi, None) => Ok(Reach::No(driver, "nobody said where its BMC is (driver_info/ipmi_address)")),
+            (Driver::FakeHardware, _) => {
+                let heard = self.mesh().view().get(&key::power(self.rack, node));
+                Ok(Reach::Fake(heard.map_or(Power::Off, |heard| heard.value.power)))
+            }
+            (Driver::Redfish, _) => Ok(Reach::No(driver, "Redfish is not spoken yet")),
+            (Driver::ManualManagement, _) => Ok(Reach::No(driver, "its power is switched by hand")),
+        }
     }
 
     /// Asks a BMC who it is and how power stands.
     pub(crate) async fn ask(&self, node: NodeId) -> Result<(Power, String), Error> {
         let stake = self.mesh().stake(node)?;
-        let login = self.login(node)?;
+        let reach = self.reach(node)?;
         let asking = async {
-            let mut bmc = self.ipmi.open(&login, &self.limits).await?;
+            let mut bmc = reach.open(&self.ipmi, &self.limits).await?;
             let read = match bmc.power().await {
                 Ok(power) => bmc.describe().await.map(|words| (power, words)),
                 Err(error) => Err(error),
@@ -126,16 +139,18 @@ impl Work {
         let idle = nodes.map(|(_, node)| node).filter(|node| !running.contains_key(node) && self.mesh().owns(*node));
         let is_known =
             |node: &NodeId| view.get(&key::life(self.rack, *node)).is_some_and(|life| life.value.state.is_verified());
-        idle.filter(is_known).collect()
+        // What is not there changes by no other hand than ours.
+        let has_bmc = |node: &NodeId| self.intent(*node).is_ok_and(|intent| intent.bmc.is_some());
+        idle.filter(is_known).filter(has_bmc).collect()
     }
 
     /// Reads a node's power, and writes it where it is news. What is in the way of the read itself, such as an
     /// instruction that begins, is no fault of the BMC.
     pub(crate) async fn look_at(&self, node: NodeId) -> Result<(), BmcError> {
         let Ok(stake) = self.mesh().stake(node) else { return Ok(()) };
-        let Ok(login) = self.login(node) else { return Ok(()) };
+        let Ok(reach) = self.reach(node) else { return Ok(()) };
         let looking = async {
-            let mut bmc = self.ipmi.open(&login, &self.limits).await?;
+            let mut bmc = reach.open(&self.ipmi, &self.limits).await?;
             let power = bmc.power().await;
             bmc.close().await;
             power
@@ -271,14 +286,14 @@ impl Work {
     /// One owner's turn: claim, close, wait, read, then act.
     async fn attempt(&self, stake: &Stake, order: Order, target: PowerTarget) -> Result<(), Stopped> {
         let node = stake.node();
-        let login = self.login(node).map_err(|error| Stopped::Failed(failure(Cause::BmcPassword, chain(&error))))?;
+        let reach = self.reach(node).map_err(|error| Stopped::Failed(failure(Cause::BmcPassword, chain(&error))))?;
         let mut turn = Turn::new(self.mesh().times().settle);
         let claim = self.mesh().claim(stake).await?;
         turn.claimed(claim.token(), self.mesh().now());
         let mut ledger = Ledger::read(self.mesh(), claim).await?;
         ledger.obey(order)?;
         turn.sessions(ledger.to_close());
-        let bmc = self.ipmi.open(&login, &self.limits).await;
+        let bmc = reach.open(&self.ipmi, &self.limits).await;
         let mut bmc = bmc.map_err(judge)?;
         // The session is in the journal before anything is sent through it.
         ledger.opened(bmc.session()).await?;
@@ -311,7 +326,7 @@ impl Work {
 
     async fn in_session(
         &self,
-        bmc: &mut IpmiSession,
+        bmc: &mut Session,
         turn: &mut Turn<u32, Duration>,
         ledger: &mut Ledger,
         order: Order,
@@ -373,7 +388,7 @@ impl Work {
         }
     }
 
-    async fn look(&self, bmc: &mut IpmiSession, claim: Claim, order: Order, before: Power) -> Result<Power, Stopped> {
+    async fn look(&self, bmc: &mut Session, claim: Claim, order: Order, before: Power) -> Result<Power, Stopped> {
         let power = bmc.power().await.map_err(judge)?;
         if power != before {
             let mark = if power == Power::On { Mark::PowerOn } else { Mark::PowerOff };

@@ -1,10 +1,16 @@
 //! The configuration of a scheduler-service.
 
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use domain::plan::Limits;
 use serde::{Deserialize, Serialize};
 use service_kit::config::{Common, Config as Configured};
+
+/// Ironic's own port.
+const REST_PORT: u16 = 6385;
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,12 +43,15 @@ pub struct Scheduler {
     pub agent: Duration,
     /// Boots tried before giving up.
     pub boots: u32,
+    /// Where it answers Ironic's REST API, over plain HTTP; port 0 takes any free one.
+    pub rest: SocketAddr,
 }
 
 impl Default for Scheduler {
     fn default() -> Self {
         let Limits { verify, prepare, power, boot, agent, boots } = Limits::default();
-        Self { verify, prepare, power, boot, agent, boots }
+        let rest = SocketAddr::from((Ipv4Addr::LOCALHOST, REST_PORT));
+        Self { verify, prepare, power, boot, agent, boots, rest }
     }
 }
 

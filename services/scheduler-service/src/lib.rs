@@ -3,7 +3,7 @@
 //! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
 //! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
 //! leaf. [`hot`] holds what the leaves stream; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
-//! records; [`grpc`] is the face.
+//! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients.
 
 mod config;
 mod effect;
@@ -15,6 +15,7 @@ mod metrics;
 mod peers;
 mod record;
 mod registry;
+mod rest;
 mod stale;
 mod witness;
 mod work;
@@ -33,7 +34,7 @@ use proto::api::v1::{
 use proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
 use service_kit::{
     Kit,
-    serve::{Rule, operators, schedulers},
+    serve::{self, Rule, operators, schedulers},
 };
 use tonic::service::Routes;
 
@@ -62,6 +63,9 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_vital("listening to the other schedulers", peers::listen(Arc::clone(&shared)));
     kit.host.spawn_vital("events of the mesh", witness::tell(Arc::clone(&shared)));
     kit.host.spawn_vital("work", work::run(Arc::clone(&shared)));
+    let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
+    service_kit::run::note_address(&kit.common.data, "rest", rest.local_addr().ok());
+    kit.host.spawn_vital("the REST API", rest::serve(kit.host.clone(), rest, Arc::clone(&shared)));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(ImageServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(RackServiceServer::from_arc(Arc::clone(&shared)))

@@ -2,7 +2,9 @@
 
 mod facts;
 mod node;
+mod port;
 mod ports;
+mod sheet;
 
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ use service_kit::{clock, telemetry};
 use crate::{Error, metrics, peers::Peers};
 
 pub(crate) use node::{NewNode, NodeChange};
+pub(crate) use port::{PortChange, StoredPort};
+pub(crate) use sheet::Held;
 
 /// The records. Clones are the same.
 #[derive(Debug, Clone)]
@@ -254,6 +258,11 @@ impl Registry {
         let intent = intent.map(|intent| if forgets { Intent { deployment: None, ..intent } } else { intent });
         if let Some(intent) = intent {
             change = change.put(&key::intent(rack, node), &intent, Expect::Revision(record.intent.revision))?;
+        }
+        if forgets && let Some(read) = self.view().get(&key::sheet(rack, node)) {
+            change = self.give_up_instance(change, node, sheet::instance(Some(&read.value)));
+            let sheet = sheet::without_instance(&read.value);
+            change = change.put(&key::sheet(rack, node), &sheet, Expect::Revision(read.revision))?;
         }
         let before = record.operation.as_ref();
         if let Some(operation) =

@@ -29,7 +29,7 @@ pub(crate) use body::refusal;
 pub use body::{check_post, check_whole};
 pub use columns::{Columns, columns, sort_key};
 pub use kind::Kind;
-pub use mask::{MASK, masked};
+pub use mask::{MASK, is_secret, masked};
 pub(crate) use name::check_trait;
 pub use name::{NODE_RESERVED, check_new_name, check_patched_name, identifies, is_uuid};
 #[cfg(test)]

@@ -70,7 +70,12 @@ fn child(
             let inventory = inventory_service::Inventory { agents: at(AGENTS) };
             told(&inventory_service::Config { service: common, inventory }, &options.set)?
         }
-        Service::Scheduler => told(&scheduler_service::Config { service: common, ..Default::default() }, &options.set)?,
+        Service::Scheduler => {
+            // One address is one replica's; the others take a free port.
+            let rest = if number == 1 { options.rest } else { SocketAddr::new(options.rest.ip(), 0) };
+            let scheduler = scheduler_service::Scheduler { rest, ..Default::default() };
+            told(&scheduler_service::Config { service: common, scheduler }, &options.set)?
+        }
     };
     Ok(Child { name, service, data, config })
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use domain::{
+    driver::Driver,
     failure::Failure,
     generation::Generation,
     id::{ImageId, NodeId, OperationId, PortId},
@@ -15,6 +16,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Sheet;
 use crate::seal::Sealed;
 
 /// Who holds something that only one may have.
@@ -31,12 +33,17 @@ pub struct Holder {
 /// What people asked of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// Its name, unique within the datacenter.
+    /// Its name, unique within the datacenter; empty: it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// When it was enrolled.
     pub enrolled_at: Timestamp,
-    /// How its BMC is reached.
-    pub bmc: Bmc,
+    /// What kind of machine it is.
+    #[serde(default)]
+    pub driver: Driver,
+    /// How its BMC is reached; none: it has none, or nobody said yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<Bmc>,
     /// The firmware interface that it boots with.
     pub boot_mode: BootMode,
     /// What is or is to be deployed.
@@ -146,6 +153,9 @@ pub struct Port {
     /// The address reserved for it on the rack's provisioning network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
+    /// What Ironic's clients keep at it; none: nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sheet: Option<Sheet>,
 }
 
 /// Past boots of a node, the latest last.

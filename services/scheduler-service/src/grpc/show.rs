@@ -54,8 +54,8 @@ fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
     let intent = &record.intent.value;
     let image = intent.deployment.as_ref().and_then(|deployment| shared.registry.image(deployment.image));
     wire::NodeIntent {
-        bmc_address: intent.bmc.address.to_string(),
-        bmc_user: intent.bmc.user.clone(),
+        bmc_address: intent.bmc.as_ref().map(|bmc| bmc.address.to_string()).unwrap_or_default(),
+        bmc_user: intent.bmc.as_ref().map(|bmc| bmc.user.clone()).unwrap_or_default(),
         boot_mode: proto::common::v1::BootMode::from(intent.boot_mode).into(),
         image: image.map(|image| image.value.name).unwrap_or_default(),
         wait_for_life_seconds: intent.wait_for_life_seconds.unwrap_or(0),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::{
+    driver::Driver,
     id::NodeId,
     net::{BmcAddr, MacAddr},
     power::BootMode,
@@ -18,7 +19,7 @@ use keyspace::{
 use service_kit::clock;
 use tokio::time::timeout;
 
-use super::{Record, Registry, newborn, ports};
+use super::{Record, Registry, newborn, ports, sheet};
 use crate::Error;
 
 /// How often a write is tried that others' writes can get in the way of.
@@ -78,7 +79,8 @@ impl Registry {
         let intent = Intent {
             name: new.name.clone(),
             enrolled_at: clock::now(),
-            bmc: Bmc { address: new.bmc.clone(), user: new.user.clone(), password },
+            driver: Driver::Ipmi,
+            bmc: Some(Bmc { address: new.bmc.clone(), user: new.user.clone(), password }),
             boot_mode: new.boot_mode,
             deployment: None,
             wait_for_life_seconds: new.wait_for_life_seconds,
@@ -98,7 +100,7 @@ impl Registry {
         ports::add(change, self.view(), &rack.value, node, &holder, &new.macs)
     }
 
-    fn seal_password(&self, node: NodeId, password: &Secret) -> Result<keyspace::seal::Sealed, Error> {
+    pub(crate) fn seal_password(&self, node: NodeId, password: &Secret) -> Result<keyspace::seal::Sealed, Error> {
         self.sealer
             .seal(&format!("{node}/bmc-password"), password.expose())
             .map_err(|source| Error::Sealed { node, source })
@@ -150,7 +152,8 @@ impl Registry {
     fn changed(&self, record: &Record, wanted: &NodeChange) -> Result<Change, Error> {
         let old = &record.intent.value;
         let name = wanted.name.clone().filter(|name| *name != old.name);
-        let bmc = wanted.bmc.clone().filter(|bmc| *bmc != old.bmc.address);
+        let address = old.bmc.as_ref().map(|bmc| &bmc.address);
+        let bmc = wanted.bmc.clone().filter(|bmc| Some(bmc) != address);
         if record.life.value.state.is_busy() && (bmc.is_some() || !wanted.remove_macs.is_empty()) {
             return Err(Error::Busy { name: old.name.clone(), state: record.life.value.state.to_string() });
         }
@@ -164,14 +167,13 @@ impl Registry {
             change = change.clear(&key::node_name(&old.name)).put(&key::node_name(&name), &holder, Expect::Absent)?;
             intent.name = name;
         }
-        if let Some(bmc) = bmc {
-            change = change.clear(&key::bmc(&old.bmc.address)).put(&key::bmc(&bmc), &holder, Expect::Absent)?;
-            intent.bmc.address = bmc;
+        if let Some(bmc) = &bmc {
+            if let Some(before) = address {
+                change = self.give_up_bmc(change, before, &holder);
+            }
+            change = change.put(&key::bmc(bmc), &holder, Expect::Absent)?;
         }
-        if let Some(password) = &wanted.password {
-            intent.bmc.password = self.seal_password(node, password)?;
-        }
-        intent.bmc.user = wanted.user.clone().unwrap_or(intent.bmc.user);
+        intent.bmc = self.changed_bmc(node, old.bmc.as_ref(), bmc, wanted)?;
         intent.boot_mode = wanted.boot_mode.unwrap_or(intent.boot_mode);
         intent.boot_files_by_tftp = wanted.boot_files_by_tftp.unwrap_or(intent.boot_files_by_tftp);
         if let Some(seconds) = wanted.wait_for_life_seconds {
@@ -186,8 +188,29 @@ impl Registry {
         let rack =
             self.rack(record.rack).ok_or_else(|| Error::Missing { kind: "rack", name: record.rack.to_string() })?;
         change = ports::add(change, self.view(), &rack.value, node, &holder, &wanted.add_macs)?;
+        if let Some(read) = self.view().get(&key::sheet(record.rack, node)) {
+            let sheet = sheet::with_bmc(&read.value, intent.bmc.as_ref());
+            change = change.put(&key::sheet(record.rack, node), &sheet, Expect::Revision(read.revision))?;
+        }
         let key = key::intent(record.rack, node);
         Ok(change.put(&key, &intent, Expect::Revision(record.intent.revision))?)
+    }
+
+    fn changed_bmc(
+        &self,
+        node: NodeId,
+        old: Option<&Bmc>,
+        address: Option<BmcAddr>,
+        wanted: &NodeChange,
+    ) -> Result<Option<Bmc>, Error> {
+        let Some(address) = address.or_else(|| old.map(|bmc| bmc.address.clone())) else { return Ok(None) };
+        let password = match (&wanted.password, old) {
+            (Some(password), _) => self.seal_password(node, password)?,
+            (None, Some(old)) => old.password.clone(),
+            (None, None) => self.seal_password(node, &Secret::new(Vec::new()))?,
+        };
+        let user = wanted.user.clone().or_else(|| old.map(|bmc| bmc.user.clone())).unwrap_or_default();
+        Ok(Some(Bmc { address, user, password }))
     }
 
     /// Forgets a node: its records, its unique keys, its claims and journals, in one transaction.
@@ -201,6 +224,12 @@ impl Registry {
             );
             return Err(Error::InUse(text));
         }
+        self.remove_anyhow(record).await
+    }
+
+    /// The same from wherever its life is; whoever asks has seen that it may be.
+    pub(crate) async fn remove_anyhow(&self, record: &Record) -> Result<(), Error> {
+        let intent = &record.intent.value;
         let (rack, node) = (record.rack, record.node);
         let mut change = self
             .mesh
@@ -213,9 +242,17 @@ impl Registry {
             .clear(&key::pxe(rack, node))
             .clear(&key::agent(rack, node))
             .clear(&key::inventory(rack, node))
-            .clear(&key::history(node))
-            .clear(&key::node_name(&intent.name))
-            .clear(&key::bmc(&intent.bmc.address));
+            .clear(&key::history(node));
+        if !intent.name.is_empty() {
+            change = change.clear(&key::node_name(&intent.name));
+        }
+        if let Some(bmc) = &intent.bmc {
+            change = self.give_up_bmc(change, &bmc.address, &holder(node, &intent.name));
+        }
+        if let Some(read) = self.view().get(&key::sheet(rack, node)) {
+            change = self.give_up_instance(change, node, sheet::instance(Some(&read.value)));
+            change = change.delete(&key::sheet(rack, node), Expect::Revision(read.revision));
+        }
         for (mac, port) in &record.ports {
             change = remove_port(change, record, *mac, port);
         }

@@ -1,12 +1,15 @@
 //! What the plan is told: what is wanted of a node and what was seen, for its present generation.
 
+use std::time::Duration;
+
 use domain::{
+    driver::Driver,
     generation::Generation,
-    plan::{Progress, Seen, Wanted},
+    plan::{Hands, Progress, Seen, Wanted},
     power::Power,
     timeline,
 };
-use keyspace::value::AgentWork;
+use keyspace::value::{AgentWork, PowerSeen};
 
 use crate::{
     hot::{Hot, OfNode},
@@ -21,8 +24,12 @@ pub(crate) fn wanted(record: &Record) -> Wanted {
         since: life.since,
         generation: life.generation,
         boots_lost: life.boots_lost,
+        hands: match intent.driver {
+            Driver::FakeHardware => Hands::Fake { takes: Duration::ZERO },
+            Driver::Ipmi | Driver::Redfish | Driver::ManualManagement => Hands::Agent,
+        },
         boot_mode: intent.boot_mode,
-        wait_for_life: intent.wait_for_life_seconds.map(|seconds| std::time::Duration::from_secs(seconds.into())),
+        wait_for_life: intent.wait_for_life_seconds.map(|seconds| Duration::from_secs(seconds.into())),
     }
 }
 
@@ -58,7 +65,12 @@ pub(crate) fn seen(record: &Record, hot: &Hot) -> Seen {
 
 /// How the power instruction of a generation stands.
 pub(crate) fn power_target(record: &Record, generation: Generation) -> Progress {
-    let settled = record.power.as_ref().and_then(|power| power.settled.as_ref());
+    settled(record.power.as_ref(), generation)
+}
+
+/// The same, of what was seen of power.
+pub(crate) fn settled(power: Option<&PowerSeen>, generation: Generation) -> Progress {
+    let settled = power.and_then(|power| power.settled.as_ref());
     match settled.filter(|settled| settled.generation == generation) {
         None => Progress::Unknown,
         Some(settled) => settled.failure.clone().map_or(Progress::Done(settled.at), Progress::Failed),

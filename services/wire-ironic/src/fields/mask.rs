@@ -60,6 +60,12 @@ pub fn masked(value: Value) -> Value {
     }
 }
 
+/// Whether the value of a key is a secret, which is stored as such and shown as [`MASK`].
+#[must_use]
+pub fn is_secret(key: &str, value: &Value) -> bool {
+    hides(key, value) && !value.is_null()
+}
+
 /// An object under a secret's key is looked into, but for a config drive: its parts have harmless names.
 fn hides(key: &str, value: &Value) -> bool {
     let key = key.to_ascii_lowercase();

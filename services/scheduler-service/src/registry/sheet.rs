@@ -1,0 +1,206 @@
+//! Records as Ironic's clients write them: the sheet, and with it in one transaction what our services act by.
+
+use std::time::Duration;
+
+use domain::{
+    id::{NodeId, RackId},
+    net::BmcAddr,
+};
+use keyspace::{
+    Change, Expect, key,
+    store::Revised,
+    value::{Bmc, Holder, Intent, Life, Rack, Sheet},
+};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{Registry, node::holder};
+use crate::Error;
+
+/// A node, as far as a client's request is about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) rack: RackId,
+    pub(crate) node: NodeId,
+    pub(crate) intent: Revised<Intent>,
+    pub(crate) life: Revised<Life>,
+    pub(crate) sheet: Option<Revised<Sheet>>,
+}
+
+/// How long another replica's write may take to be seen here.
+const LOOK: Duration = Duration::from_millis(200);
+/// The kind of the key that keeps an Ironic instance on one node.
+const INSTANCE: &str = "instance";
+
+impl Registry {
+    /// The node of an id, for a change.
+    pub(crate) fn held(&self, node: NodeId) -> Option<Held> {
+        let (rack, view) = (self.rack_of(node)?, self.view());
+        Some(Held {
+            rack,
+            node,
+            intent: view.get(&key::intent(rack, node))?,
+            life: view.get(&key::life(rack, node))?,
+            sheet: view.get(&key::sheet(rack, node)),
+        })
+    }
+
+    /// Enrols a node with what a client says of it.
+    pub(crate) async fn create_with(
+        &self,
+        rack: &Revised<Rack>,
+        node: NodeId,
+        intent: &Intent,
+        life: &Life,
+        sheet: &Sheet,
+    ) -> Result<(), Error> {
+        let id = rack.value.id;
+        let of = holder(node, &intent.name);
+        let mut change = self
+            .mesh
+            .as_member()?
+            .expect(&key::rack(id), Expect::Revision(rack.revision))
+            .put(&key::intent(id, node), intent, Expect::Absent)?
+            .put(&key::life(id, node), life, Expect::Absent)?
+            .put(&key::sheet(id, node), sheet, Expect::Absent)?;
+        if !intent.name.is_empty() {
+            change = change.put(&key::node_name(&intent.name), &of, Expect::Absent)?;
+        }
+        if let Some(instance) = instance(Some(sheet)) {
+            change = change.put(&key::name(INSTANCE, instance), &of, Expect::Absent)?;
+        }
+        self.commit(self.take_bmc(change, None, intent, &of)?).await
+    }
+
+    /// Changes what a client said of a node.
+    pub(crate) async fn change_with(&self, held: &Held, intent: &Intent, sheet: &Sheet) -> Result<(), Error> {
+        let change = self.add_sheet(self.mesh.as_member()?, held, intent, sheet)?;
+        self.commit(change).await
+    }
+
+    /// Waits a moment for the view to show what somebody else wrote about a node.
+    pub(crate) async fn seen_anew(&self, held: &Held) {
+        let mut news = self.view().subscribe();
+        let is_old = || {
+            let now = self.held(held.node);
+            now.is_some_and(|now| {
+                let revisions = |held: &Held| {
+                    (held.intent.revision, held.life.revision, held.sheet.as_ref().map(|sheet| sheet.revision))
+                };
+                revisions(&now) == revisions(held)
+            })
+        };
+        let waiting = async { while is_old() && news.next().await.is_some() {} };
+        drop(timeout(LOOK, waiting).await);
+    }
+
+    /// The same, as a part of a larger change.
+    pub(crate) fn add_sheet(
+        &self,
+        mut change: Change,
+        held: &Held,
+        intent: &Intent,
+        sheet: &Sheet,
+    ) -> Result<Change, Error> {
+        let (rack, node, before) = (held.rack, held.node, &held.intent.value);
+        let of = holder(node, &intent.name);
+        if intent.name != before.name {
+            if !before.name.is_empty() {
+                change = change.clear(&key::node_name(&before.name));
+            }
+            if !intent.name.is_empty() {
+                change = change.put(&key::node_name(&intent.name), &of, Expect::Absent)?;
+            }
+        }
+        let old = instance(held.sheet.as_ref().map(|sheet| &sheet.value));
+        let new = instance(Some(sheet));
+        if old != new {
+            change = self.give_up_instance(change, node, old);
+            if let Some(new) = new {
+                change = change.put(&key::name(INSTANCE, new), &of, Expect::Absent)?;
+            }
+        }
+        if intent != before {
+            change = self.take_bmc(change, Some(before), intent, &of)?.put(
+                &key::intent(rack, node),
+                intent,
+                Expect::Revision(held.intent.revision),
+            )?;
+        } else {
+            change = change.expect(&key::intent(rack, node), Expect::Revision(held.intent.revision));
+        }
+        Ok(change.put(&key::sheet(rack, node), sheet, Expect::same(held.sheet.as_ref()))?)
+    }
+
+    /// An Ironic instance is on this node no more.
+    pub(crate) fn give_up_instance(&self, change: Change, node: NodeId, instance: Option<&str>) -> Change {
+        let Some(key) = instance.map(|instance| key::name(INSTANCE, instance)) else { return change };
+        match self.view().get(&key).filter(|held| held.value.id == node.uuid()) {
+            Some(held) => change.delete(&key, Expect::Revision(held.revision)),
+            None => change,
+        }
+    }
+
+    /// Who has an Ironic instance.
+    pub(crate) fn instance_holder(&self, instance: &str) -> Option<Holder> {
+        self.view().get(&key::name(INSTANCE, instance)).map(|held| held.value)
+    }
+
+    /// Holds the key of a BMC that nobody else has, and gives up the one of before. Two nodes on one BMC are fine by
+    /// Ironic's clients: the second holds no key.
+    fn take_bmc(
+        &self,
+        mut change: Change,
+        before: Option<&Intent>,
+        now: &Intent,
+        of: &Holder,
+    ) -> Result<Change, Error> {
+        let address = |intent: &Intent| intent.bmc.as_ref().map(|bmc| bmc.address.clone());
+        let (old, new) = (before.and_then(address), address(now));
+        if old == new {
+            return Ok(change);
+        }
+        if let Some(old) = old {
+            change = self.give_up_bmc(change, &old, of);
+        }
+        if let Some(new) = new.filter(|new| self.view().get(&key::bmc(new)).is_none()) {
+            change = change.put(&key::bmc(&new), of, Expect::Absent)?;
+        }
+        Ok(change)
+    }
+
+    /// Gives up the key of a BMC, where it is this node's.
+    pub(super) fn give_up_bmc(&self, change: Change, address: &BmcAddr, of: &Holder) -> Change {
+        let key = key::bmc(address);
+        match self.view().get(&key).filter(|held| held.value.id == of.id) {
+            Some(held) => change.delete(&key, Expect::Revision(held.revision)),
+            None => change,
+        }
+    }
+}
+
+/// The Ironic instance that a sheet names.
+pub(crate) fn instance(sheet: Option<&Sheet>) -> Option<&str> {
+    sheet?.fields.get("instance_uuid").and_then(Value::as_str).filter(|instance| !instance.is_empty())
+}
+
+/// The sheet of a node whose BMC was changed by other means than a client of Ironic's.
+pub(super) fn with_bmc(sheet: &Sheet, bmc: Option<&Bmc>) -> Sheet {
+    let mut sheet = sheet.clone();
+    if let (Some(bmc), Some(Value::Object(info))) = (bmc, sheet.fields.get_mut("driver_info")) {
+        info.insert("ipmi_address".to_owned(), Value::from(bmc.address.host.as_str()));
+        info.insert("ipmi_port".to_owned(), Value::from(bmc.address.port));
+        info.insert("ipmi_username".to_owned(), Value::from(bmc.user.as_str()));
+        info.insert("ipmi_password".to_owned(), json!({"sealed": bmc.password}));
+    }
+    sheet
+}
+
+/// What is forgotten of a node whose deployment is taken down: whose it was, and what for.
+pub(crate) fn without_instance(sheet: &Sheet) -> Sheet {
+    let mut sheet = sheet.clone();
+    for name in ["instance_info", "instance_uuid", "instance_name", "allocation_uuid"] {
+        sheet.fields.remove(name);
+    }
+    sheet
+}

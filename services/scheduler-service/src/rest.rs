@@ -1,0 +1,126 @@
+//! Ironic's REST API v1, unchanged for its clients: the thin half.
+//!
+//! What is a rule of the protocol stands in `wire_ironic`; here a request is read, the one call that it is about is
+//! made, and the answer written. Reads come from the [`shelf`], which the view feeds; writes are one transaction each.
+
+mod agents;
+mod allocations;
+mod answer;
+mod ask;
+mod below;
+mod document;
+mod drivers;
+mod fault;
+mod kinds;
+mod list;
+mod nodes;
+mod place;
+mod ports;
+mod secret;
+mod sheets;
+mod shelf;
+mod states;
+mod validate;
+mod vendor;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Router, body::Body, extract::State, http::Request, response::Response};
+use serde_json::{Value, json};
+use service_kit::Host;
+use tokio::net::TcpListener;
+use wire_ironic::{
+    error::{Error, text},
+    links, path,
+    query::Shape,
+    version,
+};
+
+use self::{
+    answer::{Answer, response},
+    ask::{Ask, Read},
+    shelf::Shelf,
+};
+use crate::grpc::Shared;
+
+/// The face.
+#[derive(Debug)]
+pub(crate) struct Face {
+    shared: Arc<Shared>,
+    shelf: Shelf,
+}
+
+/// Answers until the host stops.
+pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>) {
+    let shelf = Shelf::new(shared.registry.view().clone());
+    let face = Arc::new(Face { shared, shelf });
+    host.spawn(allocations::sweep(host.clone(), Arc::clone(&face)));
+    let routes = Router::new().fallback(handle).with_state(face);
+    let stop = host.clone();
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the REST API is not answered any more");
+    }
+}
+
+async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Response {
+    let (edge, read) = ask::read(request).await;
+    let answer = match read {
+        Read::Refused(error) => Err(error),
+        Read::Root(base) => Ok(Answer::shows(version::root(&base))),
+        Read::Options => Ok(Answer::nothing()),
+        Read::Ask(ask) => face.answer(&ask).await,
+    };
+    response(&edge, answer)
+}
+
+impl Face {
+    async fn answer(&self, ask: &Ask) -> Result<Answer, Error> {
+        if ask.path.is_empty() && ask.method == "GET" {
+            return Ok(Answer::shows(version::v1(&ask.base, ask.version)));
+        }
+        path::find(ask.version, &ask.method, &ask.path)?;
+        let steps = ask.steps();
+        match (ask.method.as_str(), steps.as_slice()) {
+            ("GET", ["nodes"]) => self.list_nodes(ask, Shape::Plain),
+            ("GET", ["nodes", "detail"]) => self.list_nodes(ask, Shape::Detail),
+            ("POST", ["nodes"]) => self.create_node(ask).await,
+            ("GET", ["nodes", ident]) => self.show_node(ask, ident),
+            ("PATCH", ["nodes", ident]) => self.patch_node(ask, ident).await,
+            ("DELETE", ["nodes", ident]) => self.delete_node(ask, ident).await,
+            (_, ["nodes", ident, below @ ..]) => self.below_node(ask, ident, below).await,
+            (_, ["ports", rest @ ..]) => self.ports(ask, rest).await,
+            (_, ["drivers", _, "vendor_passthru"]) => self.driver_vendor(ask),
+            ("GET", ["drivers", rest @ ..]) => self.drivers(ask, rest),
+            ("GET", ["conductors", rest @ ..]) => self.conductors(ask, rest),
+            (_, ["lookup" | "continue_inspection"] | ["heartbeat", _]) => self.agents(ask, &steps),
+            ("GET", ["shards"]) => Ok(self.shards()),
+            ("GET", ["volume"]) => Ok(Answer::shows(volume(ask))),
+            (_, steps) => match kinds::of(steps) {
+                Some((kind, depth)) => self.sheets(ask, kind, steps.get(depth..).unwrap_or_default()).await,
+                None => Err(text::no_such_path()),
+            },
+        }
+    }
+
+    /// How many nodes each shard has.
+    fn shards(&self) -> Answer {
+        let mut counts = BTreeMap::<String, usize>::new();
+        for node in self.shelf.all() {
+            let shard = node.whole.get("shard").and_then(Value::as_str).unwrap_or("None");
+            *counts.entry(shard.to_owned()).or_default() += 1;
+        }
+        let mut shards: Vec<_> = counts.into_iter().collect();
+        shards.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let shards: Vec<Value> =
+            shards.into_iter().map(|(name, count)| json!({"name": name, "count": count})).collect();
+        Answer::shows(json!({"shards": shards}))
+    }
+}
+
+/// The document of `volume`.
+fn volume(ask: &Ask) -> Value {
+    let below = links::below(links::VOLUME, ask.version, &ask.base, "volume");
+    let own = ("links".to_owned(), links::resource(&ask.base, "volume/"));
+    Value::Object([own].into_iter().chain(below.map(|(name, value)| (name.to_owned(), value))).collect())
+}

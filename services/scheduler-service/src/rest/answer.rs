@@ -1,0 +1,89 @@
+//! What goes back to a client: a status, perhaps JSON, and the headers that every answer has.
+
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use serde_json::Value;
+use wire_ironic::error::{Error, Form};
+
+use super::ask::Edge;
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: u16,
+    body: Option<Value>,
+    location: Option<String>,
+}
+
+impl Answer {
+    /// 200.
+    pub(super) const fn shows(body: Value) -> Self {
+        Self { status: 200, body: Some(body), location: None }
+    }
+
+    /// 200 without a body.
+    pub(super) const fn nothing() -> Self {
+        Self { status: 200, body: None, location: None }
+    }
+
+    /// 201, and where the new resource is.
+    pub(super) const fn created(body: Value, location: String) -> Self {
+        Self { status: 201, body: Some(body), location: Some(location) }
+    }
+
+    /// 202, and where it can be seen what comes of it.
+    pub(super) const fn accepted(location: Option<String>) -> Self {
+        Self { status: 202, body: None, location }
+    }
+
+    /// 204.
+    pub(super) const fn done() -> Self {
+        Self { status: 204, body: None, location: None }
+    }
+
+    /// The same, with a place.
+    pub(super) fn at(self, location: String) -> Self {
+        Self { location: Some(location), ..self }
+    }
+}
+
+/// The answer as it goes out. What has no body has no type: clients tell by it that there is nothing to read.
+pub(super) fn response(edge: &Edge, answer: Result<Answer, Error>) -> Response {
+    let (answer, versions) = match answer {
+        Ok(answer) => (answer, edge.versions.as_slice()),
+        Err(error) => {
+            // The router says nothing of versions, unless it refuses one.
+            let says = error.form != Form::Router || error.status == 406;
+            let body = Some(error.body());
+            let answer = Answer { status: error.status, body, location: None };
+            (answer, if says { edge.versions.as_slice() } else { &[] })
+        }
+    };
+    let json = answer.body.map(|body| serde_json::to_vec(&body).unwrap_or_default());
+    let has_body = json.is_some();
+    let mut response = Response::new(json.map_or_else(Body::empty, Body::from));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    if has_body {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    if answer.status == 503 {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    if let Some(location) = answer.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        headers.insert(header::LOCATION, location);
+    }
+    for (name, value) in versions {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            headers.insert(name, value);
+        }
+    }
+    if let Ok(id) = HeaderValue::from_str(&format!("req-{}", uuid::Uuid::new_v4())) {
+        headers.insert("x-openstack-request-id", id.clone());
+        headers.insert("openstack-request-id", id);
+    }
+    response
+}

@@ -1,0 +1,147 @@
+//! A request, read as far as it can be without knowing a node.
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::Query,
+    http::{HeaderMap, Request, header},
+};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+use wire_ironic::{
+    error::{Class, Error, text},
+    limits,
+    version::{self, Collection, Version, negotiate},
+};
+
+/// A request.
+#[derive(Debug)]
+pub(super) struct Ask {
+    /// The version that it speaks.
+    pub(super) version: Version,
+    /// Its method.
+    pub(super) method: String,
+    /// Its path below `/v1`, without slashes at its ends.
+    pub(super) path: String,
+    /// What stands behind the question mark, in order.
+    pub(super) pairs: Vec<(String, String)>,
+    /// Its body; null: none.
+    pub(super) body: Value,
+    /// Scheme and host that links begin with.
+    pub(super) base: String,
+}
+
+/// What is known of a request even if it is refused.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Edge {
+    /// The headers that say which versions there are.
+    pub(super) versions: Vec<(&'static str, String)>,
+}
+
+/// What came of reading.
+pub(super) enum Read {
+    /// It can be asked.
+    Ask(Ask),
+    /// The document at `/`.
+    Root(String),
+    /// What every path answers to this method.
+    Options,
+    /// No more than this.
+    Refused(Error),
+}
+
+/// Reads a request.
+pub(super) async fn read(request: Request<Body>) -> (Edge, Read) {
+    let (parts, body) = request.into_parts();
+    let raw = parts.uri.path();
+    let decoded = percent_decode_str(raw).decode_utf8_lossy();
+    let path = decoded.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(&decoded);
+    let Ok(octets) = to_bytes(body, limits::body_limit(path)).await else {
+        return (Edge::default(), Read::Refused(limits::too_large()));
+    };
+    if let Err(error) = limits::check_levels(&octets) {
+        return (Edge::default(), Read::Refused(error));
+    }
+    match parts.method.as_str() {
+        "HEAD" => return (Edge::default(), Read::Refused(text::method_not_allowed())),
+        "OPTIONS" => return (Edge::default(), Read::Options),
+        _ => {}
+    }
+    let base = base(&parts.headers);
+    let (own, shared) = (word(&parts.headers, version::HEADER), word(&parts.headers, version::SHARED_HEADER));
+    let version = match negotiate(own, shared) {
+        Ok(version) => version,
+        Err(refused) => return (Edge { versions: refused.headers }, Read::Refused(refused.error)),
+    };
+    let versions = Edge { versions: version.headers().to_vec() };
+    if raw == "/" {
+        return (versions, Read::Root(base));
+    }
+    let path = path.trim_matches('/');
+    let named = own.or(shared).map(|_| version);
+    let path = version::without_suffix(named, path).to_owned();
+    let first = path.split('/').next().unwrap_or_default();
+    let edge = if path.is_empty() || Collection::named(first).is_some() { versions } else { Edge::default() };
+    if !takes_json(&parts.headers) {
+        return (edge, Read::Refused(Class::NotAcceptable.routed("")));
+    }
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|Query(pairs)| pairs).unwrap_or_default();
+    let body = match octets.iter().all(u8::is_ascii_whitespace) {
+        true => Value::Null,
+        false => match serde_json::from_slice(&octets) {
+            Ok(body) => body,
+            Err(_) => return (edge, Read::Refused(text::malformed_json())),
+        },
+    };
+    let method = parts.method.as_str().to_owned();
+    (edge, Read::Ask(Ask { version, method, path, pairs, body, base }))
+}
+
+fn word<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn base(headers: &HeaderMap) -> String {
+    let scheme = word(headers, "x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or("http");
+    format!("{scheme}://{}", word(headers, header::HOST.as_str()).unwrap_or("localhost"))
+}
+
+/// Whether the client takes what we have: only one that wants nothing but HTML does not.
+fn takes_json(headers: &HeaderMap) -> bool {
+    let accepts = word(headers, header::ACCEPT.as_str()).unwrap_or("*/*");
+    accepts.split(',').map(|one| one.split(';').next().unwrap_or_default().trim()).any(|one| one != "text/html")
+}
+
+impl Ask {
+    /// The steps of the path.
+    pub(super) fn steps(&self) -> Vec<&str> {
+        self.path.split('/').collect()
+    }
+
+    /// The value of a parameter; of several the last.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Refuses parameters other than these.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Error> {
+        wire_ironic::query::unexpected(
+            self.pairs.iter().map(|(name, _)| name.as_str()).filter(|name| !known.contains(name)),
+        )
+    }
+
+    /// The arguments of a call: those of the body, and those behind the question mark, which count where the body has
+    /// none.
+    pub(super) fn arguments(&self) -> Result<Map<String, Value>, Error> {
+        let mut arguments = match &self.body {
+            Value::Null => Map::new(),
+            Value::Object(members) => members.clone(),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                return Err(Class::Invalid.says("The body of this call must be a JSON object"));
+            }
+        };
+        for (name, value) in &self.pairs {
+            arguments.entry(name.clone()).or_insert_with(|| Value::from(value.as_str()));
+        }
+        Ok(arguments)
+    }
+}

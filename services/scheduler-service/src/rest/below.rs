@@ -1,0 +1,208 @@
+//! What stands below a node.
+
+use domain::driver::Driver;
+use serde_json::{Map, Value, json};
+use wire_ironic::{
+    call,
+    error::{Class, Error, text},
+    query::Shape,
+};
+
+use super::{Ask, Face, answer::Answer, kinds, nodes::one, shelf::Shown};
+
+impl Face {
+    pub(super) async fn below_node(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
+        match (ask.method.as_str(), below) {
+            ("GET", ["states"]) => self.node_states(ask, ident),
+            ("PUT", ["states", "provision"]) => self.provision(ask, ident).await,
+            ("PUT", ["states", "power"]) => self.power(ask, ident).await,
+            ("GET", ["states", "console"]) => self.console(ask, ident),
+            ("PUT" | "DELETE", ["maintenance"]) => self.maintenance(ask, ident).await,
+            ("GET", ["validate"]) => self.validate(ask, ident),
+            ("GET", ["traits"]) => Ok(Answer::shows(one("traits", json!(traits(&self.node(ask, ident)?.whole))))),
+            (_, ["traits", rest @ ..]) => self.change_traits(ask, ident, rest).await,
+            ("GET", ["ports"]) => {
+                let node = self.node(ask, ident)?.node.to_string();
+                self.list_ports_of(ask, "node", &node)
+            }
+            ("GET", ["portgroups"]) => self.sheets_of(ask, ident, kinds::PORTGROUP_KIND),
+            ("GET", ["volume", "connectors"]) => self.sheets_of(ask, ident, kinds::CONNECTOR_KIND),
+            ("GET", ["volume", "targets"]) => self.sheets_of(ask, ident, kinds::TARGET_KIND),
+            ("GET" | "DELETE", ["allocation"]) => self.allocation(ask, ident).await,
+            ("GET", ["children"]) => self.children(ask, ident),
+            ("GET", ["bios"]) => self.empty(ask, ident, "bios"),
+            ("GET", ["firmware"]) => self.empty(ask, ident, "firmware"),
+            ("GET", ["vifs"]) => self.empty(ask, ident, "vifs"),
+            ("GET", ["history"]) => self.empty(ask, ident, "history"),
+            ("GET", ["management", "boot_device"]) => {
+                self.fake(ask, ident, "get_boot_device")?;
+                Ok(Answer::shows(json!({"boot_device": "pxe", "persistent": false})))
+            }
+            ("GET", ["management", "boot_device", "supported"]) => {
+                self.fake(ask, ident, "get_supported_boot_devices")?;
+                Ok(Answer::shows(json!({"supported_boot_devices": ["pxe"]})))
+            }
+            ("PUT", ["management", "boot_device"]) => {
+                let (device, _) = call::boot_device(&ask.arguments()?)?;
+                self.fake(ask, ident, "set_boot_device")?;
+                if device != "pxe" {
+                    return Err(Class::Invalid.says(format!("Invalid boot device {device} specified.")));
+                }
+                Ok(Answer::done())
+            }
+            (_, ["vendor_passthru", name]) => self.vendor(ask, ident, name),
+            ("GET", ["inventory"]) => {
+                let node = self.node(ask, ident)?.node;
+                Err(Class::NotFound.says(format!("Node inventory record for node {node} could not be found.")))
+            }
+            // Nobody's networks are plugged in here: there is nothing to do.
+            ("POST", ["vifs"]) => {
+                call::vif(ask.version, &ask.arguments()?)?;
+                self.node(ask, ident).map(|_| Answer::done())
+            }
+            ("DELETE", ["vifs", _]) => self.node(ask, ident).map(|_| Answer::done()),
+            _ => self.unsupported(ask, ident, below),
+        }
+    }
+
+    /// What no driver of ours does yet. A request that is wrong in itself hears that first.
+    fn unsupported(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
+        let arguments = || ask.arguments();
+        match (ask.method.as_str(), below) {
+            ("PUT", ["states", "console"]) => drop(call::console(&arguments()?)?),
+            ("PUT", ["states", "boot_mode"]) => drop(call::boot_mode(&arguments()?)?),
+            ("PUT", ["states", "secure_boot"]) => drop(call::secure_boot(&arguments()?)?),
+            ("POST", ["vmedia"]) => drop(call::media(&arguments()?)?),
+            ("DELETE", ["vmedia"]) => drop(call::media_types(&ask.pairs)?),
+            _ => {}
+        }
+        let node = self.node(ask, ident)?;
+        let class = if below == ["states", "raid"] { Class::NotFound } else { Class::Invalid };
+        Err(text::unsupported(&driver(&node).to_string(), &below.join(" "), class))
+    }
+
+    /// A node of `fake-hardware`; of others we can not do this yet.
+    fn fake(&self, ask: &Ask, ident: &str, what: &str) -> Result<(), Error> {
+        let node = self.node(ask, ident)?;
+        match driver(&node) {
+            Driver::FakeHardware => Ok(()),
+            other @ (Driver::Ipmi | Driver::ManualManagement | Driver::Redfish) => {
+                Err(text::unsupported(&other.to_string(), what, Class::Invalid))
+            }
+        }
+    }
+
+    /// A list of which no node has anything yet.
+    fn empty(&self, ask: &Ask, ident: &str, name: &str) -> Result<Answer, Error> {
+        self.node(ask, ident)?;
+        Ok(Answer::shows(one(name, json!([]))))
+    }
+
+    /// The part of a collection that is a node's.
+    fn sheets_of(&self, ask: &Ask, ident: &str, kind: kinds::Kind) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?.node.to_string();
+        let mut pairs = ask.pairs.clone();
+        pairs.push(("node".to_owned(), node));
+        self.list_sheets(ask, kind, Shape::Plain, &pairs)
+    }
+
+    async fn allocation(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        let allocation = node.whole.get("allocation_uuid").and_then(Value::as_str);
+        let missing = || Class::NotFound.says(format!("Allocation for node {} could not be found.", node.node));
+        let (id, sheet) = self.sheet(kinds::ALLOCATION_KIND, allocation.ok_or_else(missing)?)?;
+        if ask.method == "DELETE" {
+            return self.delete_allocation(id, &sheet).await;
+        }
+        Ok(Answer::shows(self.whole_sheet(ask, kinds::ALLOCATION_KIND, id, &sheet.value)))
+    }
+
+    fn console(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        let enabled = node.whole.get("console_enabled").and_then(Value::as_bool).unwrap_or_default();
+        Ok(Answer::shows(
+            json!({"console_enabled": enabled, "console_info": if enabled { json!({}) } else { json!(null) }}),
+        ))
+    }
+
+    async fn maintenance(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let on = ask.method == "PUT";
+        let reason = call::maintenance(&ask.arguments()?)?;
+        let node = self.node(ask, ident)?.node;
+        self.change_node(ident, node, |before| {
+            let mut after = before.clone();
+            after.insert("maintenance".to_owned(), json!(on));
+            after.insert("maintenance_reason".to_owned(), json!(reason.clone().filter(|_| on)));
+            if !on {
+                after.insert("fault".to_owned(), Value::Null);
+            }
+            Ok(after)
+        })
+        .await?;
+        Ok(Answer::accepted(None))
+    }
+
+    async fn change_traits(&self, ask: &Ask, ident: &str, rest: &[&str]) -> Result<Answer, Error> {
+        let shown = self.node(ask, ident)?;
+        let (node, uuid) = (shown.node, shown.node.to_string());
+        let body = ask.arguments()?;
+        let change = |before: &Map<String, Value>| {
+            let mut now = traits(before);
+            match (ask.method.as_str(), rest) {
+                ("PUT", []) => now = call::traits(&uuid, &body)?,
+                ("PUT", [name]) => {
+                    let has = now.len() + usize::from(!now.iter().any(|one| one == name));
+                    call::one_trait(&uuid, name, has)?;
+                    now.push((*name).to_owned());
+                }
+                ("DELETE", [name]) => {
+                    let at = now.iter().position(|one| one == name);
+                    now.remove(
+                        at.ok_or_else(|| Class::NotFound.says(format!("Node {uuid} doesn't have a trait '{name}'")))?,
+                    );
+                }
+                _ => now.clear(),
+            }
+            now.sort_unstable();
+            now.dedup();
+            let mut after = before.clone();
+            after.insert("traits".to_owned(), json!(now));
+            Ok(after)
+        };
+        self.change_node(ident, node, change).await?;
+        let done = Answer::done();
+        Ok(match (ask.method.as_str(), rest) {
+            ("PUT", [name]) => {
+                done.at(wire_ironic::links::location(&ask.base, &format!("nodes/{ident}/traits/{name}")))
+            }
+            _ => done,
+        })
+    }
+
+    fn children(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let uuid = self.node(ask, ident)?.node.to_string();
+        let all = self.shelf.all();
+        let of = |node: &&std::sync::Arc<Shown>| {
+            node.whole.get("parent_node").and_then(Value::as_str) == Some(uuid.as_str())
+        };
+        let children: Vec<String> = all.iter().filter(of).map(|node| node.node.to_string()).collect();
+        let href = format!("{}/v1/nodes?parent_node={uuid}", ask.base);
+        Ok(Answer::shows(json!({"children": children, "links": {"href": href, "rel": "children"}})))
+    }
+
+    fn validate(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        Ok(Answer::shows(call::validation(super::validate::interfaces(&node.whole, driver(&node)).into_iter())))
+    }
+}
+
+/// The driver of a node on the shelf.
+pub(super) fn driver(node: &Shown) -> Driver {
+    let word = node.whole.get("driver").and_then(Value::as_str).unwrap_or_default();
+    word.parse().unwrap_or_default()
+}
+
+fn traits(node: &Map<String, Value>) -> Vec<String> {
+    let traits = node.get("traits").and_then(Value::as_array).cloned().unwrap_or_default();
+    traits.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}

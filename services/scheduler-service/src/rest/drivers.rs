@@ -1,0 +1,135 @@
+//! Hardware types, and who serves them.
+
+use domain::{
+    driver::{Driver, Interface},
+    service::Service,
+    time::Timestamp,
+};
+use keyspace::{key, key::Scope};
+use serde_json::{Map, Value, json};
+use wire_ironic::{
+    error::{Class, Error, text},
+    fields::{self, CONDUCTOR, Columns, DRIVER},
+    query::{self, Operand, Shape},
+};
+
+use super::{Ask, Face, answer::Answer, document::time, list};
+
+impl Face {
+    pub(super) fn drivers(&self, ask: &Ask, rest: &[&str]) -> Result<Answer, Error> {
+        match rest {
+            [] => self.list_drivers(ask),
+            [name] => {
+                let driver = driver(name)?;
+                let columns = match ask.parameter("fields") {
+                    Some(asked) => fields::columns(&DRIVER, ask.version, Some(asked), None)?,
+                    None => Columns::All,
+                };
+                ask.only(&["fields"])?;
+                Ok(Answer::shows(Value::Object(self.driver(ask, driver, &columns))))
+            }
+            [name, "properties"] => Ok(Answer::shows(properties(driver(name)?))),
+            [name, "vendor_passthru", "methods"] => driver(name).map(|_| Answer::shows(json!({}))),
+            [name, "raid", "logical_disk_properties"] => {
+                Err(text::unsupported(&driver(name)?.to_string(), "raid", Class::NotFound))
+            }
+            [name, ..] => Err(text::unsupported(&driver(name)?.to_string(), &rest.join(" "), Class::Invalid)),
+        }
+    }
+
+    fn list_drivers(&self, ask: &Ask) -> Result<Answer, Error> {
+        let list = query::list(&DRIVER, ask.version, Shape::Plain, &ask.pairs)?;
+        let classic = list.filters.iter().any(|(_, operand)| *operand == Operand::Text("classic".to_owned()));
+        let all = Driver::SERVED.iter().filter(|_| !classic);
+        let shown: Vec<Value> = all.map(|one| Value::Object(self.driver(ask, *one, &list.columns))).collect();
+        Ok(Answer::shows(json!({"drivers": shown})))
+    }
+
+    fn driver(&self, ask: &Ask, driver: Driver, columns: &Columns) -> Map<String, Value> {
+        let hosts: Vec<Value> = self.all_conductors().iter().filter_map(|one| one.get("hostname").cloned()).collect();
+        let mut whole = Map::from_iter([
+            ("name".to_owned(), json!(driver.to_string())),
+            ("hosts".to_owned(), Value::Array(hosts)),
+            ("type".to_owned(), json!("dynamic")),
+        ]);
+        for interface in Interface::ALL.iter().copied() {
+            let enabled = driver.implementations(interface);
+            whole.insert(format!("default_{interface}_interface"), json!(driver.default_implementation(interface)));
+            whole.insert(format!("enabled_{interface}_interfaces"), json!(enabled));
+        }
+        list::shown(&DRIVER, ask.version, &ask.base, columns, &whole)
+    }
+
+    pub(super) fn conductors(&self, ask: &Ask, rest: &[&str]) -> Result<Answer, Error> {
+        let all = self.all_conductors();
+        let [hostname] = rest else {
+            let list = query::list(&CONDUCTOR, ask.version, Shape::Plain, &ask.pairs)?;
+            let all = all.iter().collect();
+            return list::page(&CONDUCTOR, ask.version, &ask.base, &list, all).map(Answer::shows);
+        };
+        ask.only(&["fields"])?;
+        let columns = match ask.parameter("fields") {
+            Some(asked) => fields::columns(&CONDUCTOR, ask.version, Some(asked), None)?,
+            None => Columns::All,
+        };
+        let one = all.iter().find(|one| one.get("hostname") == Some(&json!(hostname)));
+        let one = one.ok_or_else(|| text::not_found("Conductor", hostname))?;
+        Ok(Answer::shows(Value::Object(list::shown(&CONDUCTOR, ask.version, &ask.base, &columns, one))))
+    }
+
+    /// Who looks after nodes, rack by rack: the power-services, by where they answer.
+    fn all_conductors(&self) -> Vec<Map<String, Value>> {
+        let view = self.shared.registry.view();
+        let mut all = Vec::new();
+        for (_, rack) in view.list(&key::racks()) {
+            let members = view.list(&key::members(Scope::Rack(rack.value.id), Service::Power));
+            all.extend(members.into_iter().map(|(_, member)| {
+                let member = member.value;
+                conductor(&member.endpoint, &rack.value.name, member.since, !member.stopping)
+            }));
+        }
+        all.sort_by_key(|one| one.get("hostname").map(ToString::to_string));
+        all
+    }
+}
+
+fn conductor(endpoint: &str, rack: &str, since: Timestamp, alive: bool) -> Map<String, Value> {
+    let drivers: Vec<String> = Driver::SERVED.iter().map(ToString::to_string).collect();
+    Map::from_iter([
+        ("hostname".to_owned(), json!(endpoint)),
+        ("conductor_group".to_owned(), json!(rack)),
+        ("alive".to_owned(), json!(alive)),
+        ("drivers".to_owned(), json!(drivers)),
+        ("created_at".to_owned(), time(Some(since))),
+        ("updated_at".to_owned(), time(Some(since))),
+    ])
+}
+
+fn driver(name: &str) -> Result<Driver, Error> {
+    let driver = name.parse().ok().filter(|driver| Driver::SERVED.contains(driver));
+    let missing = || format!("Could not find the following driver(s) or hardware type(s): {name}.");
+    driver.ok_or_else(|| Class::NotFound.says(missing()))
+}
+
+/// What `driver_info` may say to a driver, and what it means.
+fn properties(driver: Driver) -> Value {
+    let common = json!({
+        "deploy_kernel": "The agent's kernel; the rack's is taken where it is not given.",
+        "deploy_ramdisk": "The agent's ramdisk; the rack's is taken where it is not given.",
+    });
+    let own = match driver {
+        Driver::Ipmi => json!({
+            "ipmi_address": "IP address or host name of the BMC. Required.",
+            "ipmi_port": "UDP port of the BMC's RMCP; 623 where it is not given.",
+            "ipmi_username": "User at the BMC; none where it is not given.",
+            "ipmi_password": "Password of that user.",
+        }),
+        Driver::FakeHardware => {
+            json!({"B1": "Anything. Nothing depends on it.", "B2": "Anything. Nothing depends on it."})
+        }
+        Driver::Redfish | Driver::ManualManagement => json!({}),
+    };
+    let mut all = common.as_object().cloned().unwrap_or_default();
+    all.extend(own.as_object().cloned().unwrap_or_default());
+    Value::Object(all)
+}

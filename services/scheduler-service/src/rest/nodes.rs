@@ -1,0 +1,438 @@
+//! Nodes: lists, one, new ones, changes, and their end.
+
+use std::sync::Arc;
+
+use domain::{
+    driver::{Driver, Interface},
+    id::NodeId,
+    power::BootMode,
+};
+use keyspace::{
+    store::Revised,
+    value::{Bmc, Intent, Rack, Sheet},
+};
+use serde_json::{Map, Value, json};
+use service_kit::clock;
+use wire_ironic::{
+    error::{Class, Error, text},
+    fields::{self, Columns, NODE},
+    links, patch, query,
+    query::{List, Shape},
+};
+
+use super::{
+    Ask, Face,
+    answer::Answer,
+    document::{self, interface_field},
+    fault::fault,
+    list, secret,
+    shelf::{Shown, parts},
+};
+use crate::registry::{Held, newborn};
+
+/// How often a change is tried that others' changes can get in the way of.
+const TRIES: u32 = 5;
+/// Fields that stand elsewhere than in the sheet.
+const ELSEWHERE: &[&str] = &["uuid", "name", "driver", "conductor_group", "created_at", "updated_at"];
+
+impl Face {
+    /// The node that a request names, as its version may name it.
+    pub(super) fn node(&self, ask: &Ask, ident: &str) -> Result<Arc<Shown>, Error> {
+        if !fields::identifies(wire_ironic::version::Version::MAX, ident) {
+            return Err(text::bad_identifier("node", ident));
+        }
+        let missing = || text::not_found("Node", ident);
+        if !fields::identifies(ask.version, ident) {
+            return Err(missing());
+        }
+        self.find(ident).ok_or_else(missing)
+    }
+
+    /// The node of this id or name.
+    pub(super) fn find(&self, ident: &str) -> Option<Arc<Shown>> {
+        self.shelf.get(self.shared.registry.find(ident).ok()?.1)
+    }
+
+    pub(super) fn list_nodes(&self, ask: &Ask, shape: Shape) -> Result<Answer, Error> {
+        let list = query::list(&NODE, ask.version, shape, &ask.pairs)?;
+        let all = self.shelf.all();
+        self.check_filters(&list)?;
+        let parent = self.parent(&list);
+        let matching = all.iter().map(|shown| &shown.whole).filter(|node| wanted(node, &list, parent.as_deref()));
+        list::page(&NODE, ask.version, &ask.base, &list, matching.collect()).map(Answer::shows)
+    }
+
+    pub(super) fn list_nodes_of(&self, ask: &Ask, filter: &str, ident: &str) -> Result<Answer, Error> {
+        let mut pairs = ask.pairs.clone();
+        pairs.push((filter.to_owned(), ident.to_owned()));
+        let list = query::list(&NODE, ask.version, Shape::Plain, &pairs)?;
+        let all = self.shelf.all();
+        let matching = all.iter().map(|shown| &shown.whole).filter(|node| wanted(node, &list, None));
+        list::page(&NODE, ask.version, &ask.base, &list, matching.collect()).map(Answer::shows)
+    }
+
+    /// Filters that name something which is not there.
+    fn check_filters(&self, list: &List) -> Result<(), Error> {
+        let chassis = list.filters.iter().find(|(filter, _)| filter.name == "chassis_uuid");
+        match chassis.map(|(_, operand)| operand.written()) {
+            Some(uuid) if !self.has_sheet("chassis", &uuid) => Err(text::not_found("Chassis", &uuid)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The id of the parent that a list is about, however it is named.
+    fn parent(&self, list: &List) -> Option<String> {
+        let (_, operand) = list.filters.iter().find(|(filter, _)| filter.name == "parent_node")?;
+        let ident = operand.written();
+        Some(self.find(&ident).map_or(ident, |node| node.node.to_string()))
+    }
+
+    /// Whether there is a resource of this id in a collection that is kept in sheets.
+    pub(super) fn has_sheet(&self, collection: &str, uuid: &str) -> bool {
+        let Ok(id) = uuid.parse::<uuid::Uuid>() else { return false };
+        self.shared.registry.view().get(&keyspace::key::sheet_of(collection, id)).is_some()
+    }
+
+    pub(super) fn show_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        ask.only(&["fields"])?;
+        let columns = match ask.parameter("fields") {
+            Some(asked) => fields::columns(&NODE, ask.version, Some(asked), None)?,
+            None => Columns::All,
+        };
+        let node = self.node(ask, ident)?;
+        Ok(Answer::shows(Value::Object(list::shown(&NODE, ask.version, &ask.base, &columns, &node.whole))))
+    }
+
+    /// What goes back after a change: all of the node.
+    pub(super) fn whole_node(&self, ask: &Ask, node: NodeId) -> Result<Value, Error> {
+        let shown = self.shelf.get(node).ok_or_else(|| text::not_found("Node", &node.to_string()))?;
+        Ok(Value::Object(list::shown(&NODE, ask.version, &ask.base, &Columns::All, &shown.whole)))
+    }
+
+    pub(super) async fn create_node(&self, ask: &Ask) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let mut said = fields::check_post(&NODE, ask.version, &ask.body)?;
+        let name = said.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if !name.is_empty() {
+            fields::check_new_name(ask.version, &name)?;
+        }
+        let driver = driver(&said)?;
+        let rack = self.rack_for(&said, driver)?;
+        check_interfaces(driver, &said)?;
+        self.check_references(&said)?;
+        let node = match said.get("uuid").and_then(Value::as_str) {
+            Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
+            None => NodeId::new(uuid::Uuid::new_v4()),
+        };
+        self.check_free(node, &name, &said)?;
+        said.retain(|field, value| !ELSEWHERE.contains(&field.as_str()) && !value.is_null());
+        let registry = &self.shared.registry;
+        let internal = |error: keyspace::Error| fault(&node.to_string(), &error.into());
+        secret::seal(&NODE, &node.to_string(), &mut said, &registry.sealer).map_err(internal)?;
+        let mut intent = Intent {
+            name,
+            enrolled_at: clock::now(),
+            driver,
+            bmc: None,
+            boot_mode: boot_mode(&said).unwrap_or_default(),
+            deployment: None,
+            wait_for_life_seconds: None,
+            boot_files_by_tftp: false,
+            power: None,
+        };
+        intent.bmc = self.bmc(node, &intent, &said)?;
+        let mut life = newborn(intent.enrolled_at);
+        if fields::first_state(ask.version) == "available" {
+            life.state = domain::provision::State::Available;
+        }
+        let sheet = Sheet { fields: said, created_at: intent.enrolled_at, updated_at: None };
+        let made = registry.create_with(&rack, node, &intent, &life, &sheet).await;
+        made.map_err(|error| fault(&node.to_string(), &error))?;
+        self.shared.hot.tell(Some(node), "ENROLLED", intent.name);
+        let body = self.whole_node(ask, node)?;
+        Ok(Answer::created(body, links::location(&ask.base, &format!("nodes/{node}"))))
+    }
+
+    /// The rack of the conductor group that a node names.
+    fn rack_for(&self, said: &Map<String, Value>, driver: Driver) -> Result<Revised<Rack>, Error> {
+        let group = said.get("conductor_group").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+        let rack = self.shared.registry.rack_named(&group);
+        rack.map_err(|_| text::no_valid_host(&driver.to_string(), &group))
+    }
+
+    /// What a node says of others must be there.
+    fn check_references(&self, said: &Map<String, Value>) -> Result<(), Error> {
+        let named = |name: &str| said.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        if let Some(chassis) = named("chassis_uuid").filter(|uuid| !self.has_sheet("chassis", uuid)) {
+            return Err(Class::Invalid.says(format!("Chassis {chassis} could not be found.")));
+        }
+        match named("parent_node").filter(|parent| self.find(parent).is_none()) {
+            Some(parent) => Err(Class::Invalid.says(format!("Node {parent} could not be found."))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_free(&self, node: NodeId, name: &str, said: &Map<String, Value>) -> Result<(), Error> {
+        let registry = &self.shared.registry;
+        if registry.held(node).is_some() {
+            return Err(text::already_exists(&format!("A node with UUID {node}")));
+        }
+        if !name.is_empty() && registry.view().get(&keyspace::key::node_name(name)).is_some() {
+            return Err(text::already_exists(&format!("A node with name {name}")));
+        }
+        self.check_instance(node, said)
+    }
+
+    /// An Ironic instance is on one node.
+    fn check_instance(&self, node: NodeId, said: &Map<String, Value>) -> Result<(), Error> {
+        let Some(instance) = said.get("instance_uuid").and_then(Value::as_str) else { return Ok(()) };
+        match self.shared.registry.instance_holder(instance).filter(|holder| holder.id != node.uuid()) {
+            Some(holder) => Err(text::associated(&holder.id.to_string(), instance)),
+            None => Ok(()),
+        }
+    }
+
+    /// How the BMC is reached by what clients said; nothing where that does not say it yet.
+    fn bmc(&self, node: NodeId, before: &Intent, said: &Map<String, Value>) -> Result<Option<Bmc>, Error> {
+        let info = said.get("driver_info").and_then(Value::as_object);
+        let Some(info) = info.filter(|_| before.driver == Driver::Ipmi) else { return Ok(None) };
+        let Some(address) = address(info) else { return Ok(None) };
+        let user = info.get("ipmi_username").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let internal = |error| fault(&node.to_string(), &crate::Error::Sealed { node, source: error });
+        // Where the sealed password is the one that is in use, it was never said anew.
+        let stored = info.get("ipmi_password").and_then(|value| value.get("sealed")).cloned();
+        let known = before.bmc.as_ref().map(|bmc| &bmc.password);
+        let same = known.filter(|known| stored.is_some() && serde_json::to_value(known).ok() == stored);
+        let password = match same {
+            Some(same) => same.clone(),
+            None => {
+                let sealer = &self.shared.registry.sealer;
+                let opened = secret::open(&node.to_string(), "driver_info", "ipmi_password", said, sealer);
+                let password = opened.map_err(internal)?.unwrap_or_else(|| domain::secret::Secret::new(Vec::new()));
+                self.shared.registry.seal_password(node, &password).map_err(|error| fault(&node.to_string(), &error))?
+            }
+        };
+        Ok(Some(Bmc { address, user, password }))
+    }
+
+    pub(super) async fn patch_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        ask.only(&["reset_interfaces"])?;
+        let ops = patch::parse(&NODE, ask.version, &ask.body)?;
+        let node = self.node(ask, ident)?.node;
+        let reset =
+            ask.parameter("reset_interfaces").map(|word| query::boolean("reset_interfaces", word)).transpose()?;
+        patch::node::check_reset(ask.version, reset, &ops)?;
+        let reset = reset.unwrap_or_default();
+        self.change_node(ident, node, |before| {
+            patch::node::check_before(ask.version, ident, before, &ops)?;
+            for op in ops.iter().filter(|op| op.field() == "name" && op.inside().is_empty()) {
+                if op.verb != patch::Verb::Remove {
+                    fields::check_patched_name(ask.version, ident, &op.value)?;
+                }
+            }
+            let mut after = patch::apply(&NODE, before, &ops)?;
+            if reset {
+                let touched = |field: &str| ops.iter().any(|op| op.field() == field);
+                let fields = Interface::ALL.iter().map(|interface| interface_field(*interface));
+                fields.filter(|field| !touched(field)).for_each(|field| drop(after.insert(field, Value::Null)));
+            }
+            patch::node::check_after(ident, before, after)
+        })
+        .await?;
+        self.whole_node(ask, node).map(Answer::shows)
+    }
+
+    /// Changes a node by a pure function of all of it, until nobody else got in between.
+    pub(super) async fn change_node(
+        &self,
+        ident: &str,
+        node: NodeId,
+        change: impl Fn(&Map<String, Value>) -> Result<Map<String, Value>, Error>,
+    ) -> Result<(), Error> {
+        let registry = &self.shared.registry;
+        let mut tries = TRIES;
+        loop {
+            let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
+            let parts = parts(registry.view(), held.rack, node).ok_or_else(|| text::not_found("Node", ident))?;
+            let before = document::whole(&parts);
+            let after = change(&before)?;
+            let (intent, sheet) = self.changed(&held, &before, after)?;
+            match registry.change_with(&held, &intent, &sheet).await {
+                Ok(()) => return Ok(()),
+                Err(crate::Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) if tries > 1 => {
+                    tries -= 1;
+                    registry.seen_anew(&held).await;
+                }
+                Err(error) => return Err(fault(ident, &error)),
+            }
+        }
+    }
+
+    /// The records of a node that has become this.
+    fn changed(
+        &self,
+        held: &Held,
+        before: &Map<String, Value>,
+        mut after: Map<String, Value>,
+    ) -> Result<(Intent, Sheet), Error> {
+        let (node, old) = (held.node, &held.intent.value);
+        let driver = driver(&after)?;
+        check_interfaces(driver, &after)?;
+        self.check_moves(before, &after, driver)?;
+        self.check_references(&after)?;
+        self.check_instance(node, &after)?;
+        let name = after.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let holder = self.shared.registry.view().get(&keyspace::key::node_name(&name));
+        if !name.is_empty() && holder.is_some_and(|holder| holder.value.id != node.uuid()) {
+            return Err(text::already_exists(&format!("A node with name {name}")));
+        }
+        let fresh = |error: keyspace::Error| fault(&node.to_string(), &error.into());
+        secret::seal(&NODE, &node.to_string(), &mut after, &self.shared.registry.sealer).map_err(fresh)?;
+        let mut intent = Intent { name, driver, ..old.clone() };
+        intent.boot_mode = boot_mode(&after).unwrap_or(intent.boot_mode);
+        if before.get("driver_info") != after.get("driver_info") || driver != old.driver {
+            intent.bmc = self.bmc(node, &Intent { bmc: old.bmc.clone(), ..intent.clone() }, &after)?;
+        }
+        let mut sheet = held.sheet.as_ref().map(|sheet| sheet.value.clone()).unwrap_or_default();
+        // Of another driver nothing is what the new one prefers by itself: it was said, or it was kept.
+        let is_kept = |field: &str| driver != old.driver && field.ends_with("_interface");
+        for (field, value) in &after {
+            if ELSEWHERE.contains(&field.as_str()) || (before.get(field) == Some(value) && !is_kept(field)) {
+                continue;
+            }
+            if value.is_null() {
+                sheet.fields.remove(field)
+            } else {
+                sheet.fields.insert(field.clone(), value.clone())
+            };
+        }
+        sheet.updated_at = Some(clock::now());
+        Ok((intent, sheet))
+    }
+
+    /// A node goes to another rack by its conductor group.
+    fn check_moves(
+        &self,
+        before: &Map<String, Value>,
+        after: &Map<String, Value>,
+        driver: Driver,
+    ) -> Result<(), Error> {
+        if before.get("conductor_group") == after.get("conductor_group") {
+            return Ok(());
+        }
+        let rack = self.rack_for(after, driver)?.value.name;
+        Err(Class::Conflict.says(format!(
+            "Moving a node to another rack is not built yet: delete it here and enrol it in the conductor group \
+             \"{rack}\""
+        )))
+    }
+
+    pub(super) async fn delete_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let node = self.node(ask, ident)?;
+        patch::node::check_delete(&node.whole)?;
+        let registry = &self.shared.registry;
+        let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
+        registry.remove_anyhow(&record).await.map_err(|error| fault(ident, &error))?;
+        self.shared.hot.forget(node.node);
+        self.shared.hot.tell(Some(node.node), "DELETED", record.intent.value.name);
+        Ok(Answer::done())
+    }
+}
+
+/// Whether a node is one that a list is about.
+fn wanted(node: &Map<String, Value>, list: &List, parent: Option<&str>) -> bool {
+    let mut with_children = false;
+    for (filter, operand) in &list.filters {
+        let fits = match filter.name {
+            "associated" => list::has(node, "instance_uuid") == matches!(operand, query::Operand::Flag(true)),
+            "sharded" => list::has(node, "shard") == matches!(operand, query::Operand::Flag(true)),
+            "description_contains" => list::contains(node, "description", operand),
+            "project" => list::matches(node, "owner", operand) || list::matches(node, "lessee", operand),
+            "include_children" => {
+                with_children |= matches!(operand, query::Operand::Flag(true));
+                true
+            }
+            "parent_node" => {
+                with_children = true;
+                node.get("parent_node").and_then(Value::as_str) == parent
+            }
+            field => list::matches(node, field, operand),
+        };
+        if !fits {
+            return false;
+        }
+    }
+    with_children || !list::has(node, "parent_node")
+}
+
+/// The driver that a node names.
+fn driver(said: &Map<String, Value>) -> Result<Driver, Error> {
+    let word = said.get("driver").and_then(Value::as_str).unwrap_or_default();
+    let group = said.get("conductor_group").and_then(Value::as_str).unwrap_or_default();
+    let driver = word.parse().ok().filter(|driver| Driver::SERVED.contains(driver));
+    driver.ok_or_else(|| text::no_valid_host(word, group))
+}
+
+/// Every interface that is named must be one that the driver has.
+fn check_interfaces(driver: Driver, said: &Map<String, Value>) -> Result<(), Error> {
+    for interface in Interface::ALL.iter().copied() {
+        let Some(name) = said.get(&interface_field(interface)).and_then(Value::as_str) else { continue };
+        if driver.supports(interface, name) {
+            continue;
+        }
+        let known = Driver::SERVED.iter().any(|driver| driver.supports(interface, name));
+        return Err(Class::Invalid.says(if known {
+            format!("{interface} interface implementation '{name}' is not supported by hardware type {driver}.")
+        } else {
+            let valid: Vec<String> = implementations(interface).into_iter().map(|name| format!("'{name}'")).collect();
+            format!(
+                "Could not find the following interface in the 'ironic.hardware.interfaces.{interface}' entrypoint: \
+                 {name}. Valid interfaces are [{}].",
+                valid.join(", ")
+            )
+        }));
+    }
+    Ok(())
+}
+
+/// Every implementation of an interface that any driver has.
+fn implementations(interface: Interface) -> Vec<&'static str> {
+    let mut all: Vec<_> =
+        Driver::SERVED.iter().flat_map(|driver| driver.implementations(interface).iter().copied()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The firmware that a node's properties ask for.
+fn boot_mode(said: &Map<String, Value>) -> Option<BootMode> {
+    let capabilities = said.get("properties")?.get("capabilities")?.as_str()?;
+    let words = capabilities.split(',').filter_map(|pair| pair.trim().split_once(':'));
+    words.filter(|(key, _)| *key == "boot_mode").find_map(|(_, mode)| match mode {
+        "uefi" => Some(BootMode::Uefi),
+        "bios" => Some(BootMode::Bios),
+        _ => None,
+    })
+}
+
+/// Where a BMC is, by its driver's words.
+fn address(info: &Map<String, Value>) -> Option<domain::net::BmcAddr> {
+    let host = info.get("ipmi_address").and_then(Value::as_str).filter(|host| !host.is_empty())?;
+    let port = match info.get("ipmi_port") {
+        Some(Value::Number(port)) => port.to_string(),
+        Some(Value::String(port)) => port.clone(),
+        _ => domain::net::IPMI_PORT.to_string(),
+    };
+    format!("{host}:{port}").parse().ok()
+}
+
+/// Whether a node in this state can be rearranged.
+pub(super) fn is_rearrangeable(state: &str) -> bool {
+    patch::node::REARRANGEABLE.contains(&state) && state != "available"
+}
+
+/// For a body that is made of one member.
+pub(super) fn one(name: &str, value: Value) -> Value {
+    json!({name: value})
+}

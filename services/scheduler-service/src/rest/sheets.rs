@@ -1,0 +1,351 @@
+//! Collections that are kept in sheets: chassis, port groups, templates, runbooks, rules, volumes, allocations.
+
+use domain::id::NodeId;
+use keyspace::{
+    Expect, key,
+    store::Revised,
+    value::{Holder, Sheet},
+};
+use serde_json::{Map, Value, json};
+use service_kit::clock;
+use uuid::Uuid;
+use wire_ironic::{
+    error::{Class, Error, text},
+    fields::{self, Columns},
+    links, patch,
+    query::{self, List, Operand, Shape},
+};
+
+use super::{
+    Ask, Face,
+    answer::Answer,
+    document::time,
+    fault::fault,
+    kinds::{Kind, Unique, unique},
+    list, secret,
+};
+
+/// One of a collection, as it is stored.
+pub(super) type Stored = (Uuid, Revised<Sheet>);
+
+impl Face {
+    /// Whatever is asked of a collection that is kept in sheets; `rest` is the path behind its name.
+    pub(super) async fn sheets(&self, ask: &Ask, kind: Kind, rest: &[&str]) -> Result<Answer, Error> {
+        match (ask.method.as_str(), rest) {
+            ("GET", []) => self.list_sheets(ask, kind, Shape::Plain, &ask.pairs),
+            ("GET", ["detail"]) if !kind.is_named || kind.collection == "portgroup" => {
+                self.list_sheets(ask, kind, Shape::Detail, &ask.pairs)
+            }
+            ("POST", []) => self.create_sheet(ask, kind).await,
+            ("GET", [ident]) => self.show_sheet(ask, kind, ident),
+            ("PATCH", [ident]) => self.patch_sheet(ask, kind, ident).await,
+            ("DELETE", []) => self.delete_sheets(ask, kind).await,
+            ("DELETE", [ident]) => self.delete_sheet(ask, kind, ident).await,
+            ("GET", [ident, "nodes"]) => {
+                let chassis = self.sheet(kind, ident)?.0;
+                self.list_nodes_of(ask, "chassis_uuid", &chassis.to_string())
+            }
+            ("GET", [ident, "ports"]) => {
+                let group = self.sheet(kind, ident)?.0;
+                self.list_ports_of(ask, "portgroup", &group.to_string())
+            }
+            (_, [ident, "traits", more @ ..]) => self.runbook_traits(ask, kind, ident, more).await,
+            _ => Err(text::no_such_path()),
+        }
+    }
+
+    /// One of a collection, by its id or, where it has one, its name.
+    pub(super) fn sheet(&self, kind: Kind, ident: &str) -> Result<Stored, Error> {
+        let missing = || text::not_found(kind.word, ident);
+        let view = self.shared.registry.view();
+        let id = match ident.parse::<Uuid>() {
+            Ok(id) => id,
+            Err(_) if kind.is_named => view.get(&key::name(kind.collection, ident)).ok_or_else(missing)?.value.id,
+            Err(_) => return Err(Class::Invalid.says(format!("Expected UUID for uuid: {ident}"))),
+        };
+        Ok((id, view.get(&key::sheet_of(kind.collection, id)).ok_or_else(missing)?))
+    }
+
+    /// All of a collection, whole, in the order of their creation.
+    pub(super) fn all_sheets(&self, kind: Kind) -> Vec<Map<String, Value>> {
+        let mut all = self.shared.registry.view().list(&key::sheets(kind.collection));
+        all.sort_by_key(|(_, sheet)| sheet.value.created_at);
+        all.into_iter().filter_map(|(path, sheet)| Some(whole(key::last(&path)?, &sheet.value))).collect()
+    }
+
+    pub(super) fn list_sheets(
+        &self,
+        ask: &Ask,
+        kind: Kind,
+        shape: Shape,
+        pairs: &[(String, String)],
+    ) -> Result<Answer, Error> {
+        let list = query::list(kind.resource, ask.version, shape, pairs)?;
+        let node = self.node_of(&list, kind.collection == "allocation")?;
+        let all = self.all_sheets(kind);
+        let matching = all.iter().filter(|one| wanted(one, &list, node.as_deref()));
+        list::page(kind.resource, ask.version, &ask.base, &list, matching.collect()).map(Answer::shows)
+    }
+
+    /// The id of the node that a list is about. Some lists refuse one that is not there.
+    pub(super) fn node_of(&self, list: &List, is_strict: bool) -> Result<Option<String>, Error> {
+        let filter = list.filters.iter().find(|(filter, _)| matches!(filter.name, "node" | "node_uuid"));
+        let Some((_, operand)) = filter else { return Ok(None) };
+        let ident = operand.written();
+        match self.find(&ident) {
+            Some(node) => Ok(Some(node.node.to_string())),
+            None if is_strict => Err(Class::Invalid.says(format!("Node {ident} could not be found."))),
+            None => Err(text::not_found("Node", &ident)),
+        }
+    }
+
+    fn show_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
+        ask.only(&["fields"])?;
+        let columns = match ask.parameter("fields") {
+            Some(asked) => fields::columns(kind.resource, ask.version, Some(asked), None)?,
+            None => Columns::All,
+        };
+        let (id, sheet) = self.sheet(kind, ident)?;
+        let shown = list::shown(kind.resource, ask.version, &ask.base, &columns, &whole(id, &sheet.value));
+        Ok(Answer::shows(Value::Object(shown)))
+    }
+
+    /// What goes back after a change.
+    pub(super) fn whole_sheet(&self, ask: &Ask, kind: Kind, id: Uuid, sheet: &Sheet) -> Value {
+        Value::Object(list::shown(kind.resource, ask.version, &ask.base, &Columns::All, &whole(id, sheet)))
+    }
+
+    async fn create_sheet(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let mut said = fields::check_post(kind.resource, ask.version, &ask.body)?;
+        let id = match said.get("uuid").and_then(Value::as_str) {
+            Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
+            None => Uuid::new_v4(),
+        };
+        if kind.collection == "allocation" {
+            return self.create_allocation(ask, id, said).await;
+        }
+        self.check_node(&mut said)?;
+        let registry = &self.shared.registry;
+        if registry.view().get(&key::sheet_of(kind.collection, id)).is_some() {
+            return Err(text::already_exists(&format!("{} with UUID {id}", kind.article)));
+        }
+        let sheet = self.fresh(kind, id, said)?;
+        self.store_new(kind, id, &sheet).await?;
+        let path = format!("{}/{id}", kind.resource.path);
+        Ok(Answer::created(self.whole_sheet(ask, kind, id, &sheet), links::location(&ask.base, &path)))
+    }
+
+    /// A sheet that is new, its secrets sealed.
+    pub(super) fn fresh(&self, kind: Kind, id: Uuid, mut said: Map<String, Value>) -> Result<Sheet, Error> {
+        said.retain(|field, value| field != "uuid" && !value.is_null());
+        self.seal(kind, id, &mut said)?;
+        Ok(Sheet { fields: said, created_at: clock::now(), updated_at: None })
+    }
+
+    fn seal(&self, kind: Kind, id: Uuid, said: &mut Map<String, Value>) -> Result<(), Error> {
+        let sealed = secret::seal(kind.resource, &id.to_string(), said, &self.shared.registry.sealer);
+        sealed.map_err(|error| fault(&id.to_string(), &error.into()))
+    }
+
+    /// Stores a new sheet with all that only it may have.
+    pub(super) async fn store_new(&self, kind: Kind, id: Uuid, sheet: &Sheet) -> Result<(), Error> {
+        let registry = &self.shared.registry;
+        let internal = |error: crate::Error| fault(&id.to_string(), &error);
+        let all = unique(kind, &sheet.fields);
+        self.check_unique(id, &all)?;
+        let change = registry.mesh.as_member().map_err(|error| internal(error.into()))?;
+        let mut change = change
+            .put(&key::sheet_of(kind.collection, id), sheet, Expect::Absent)
+            .map_err(|error| internal(error.into()))?;
+        for one in &all {
+            let holder = Holder { kind: kind.collection.to_owned(), id, name: one.value.clone() };
+            change = change
+                .put(&key::name(&one.kind, &one.value), &holder, Expect::Absent)
+                .map_err(|error| internal(error.into()))?;
+        }
+        registry.commit(change).await.map_err(internal)
+    }
+
+    fn check_unique(&self, id: Uuid, all: &[Unique]) -> Result<(), Error> {
+        let view = self.shared.registry.view();
+        let taken =
+            |one: &&Unique| view.get(&key::name(&one.kind, &one.value)).is_some_and(|holder| holder.value.id != id);
+        match all.iter().find(taken) {
+            Some(one) => Err(text::already_exists(&one.says)),
+            None => Ok(()),
+        }
+    }
+
+    /// The node that a resource is of must be there; it is kept by its id.
+    pub(super) fn check_node(&self, said: &mut Map<String, Value>) -> Result<Option<NodeId>, Error> {
+        let Some(ident) = said.get("node_uuid").and_then(Value::as_str) else { return Ok(None) };
+        if !fields::is_uuid(ident) {
+            return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {ident}")));
+        }
+        let missing = || Class::Invalid.says(format!("Node {ident} could not be found."));
+        let node = self.find(ident).ok_or_else(missing)?.node;
+        said.insert("node_uuid".to_owned(), json!(node.to_string()));
+        Ok(Some(node))
+    }
+
+    async fn patch_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let ops = patch::parse(kind.resource, ask.version, &ask.body)?;
+        let (id, before) = self.sheet(kind, ident)?;
+        self.check_volume_change(kind, &before.value)?;
+        let mut fields = before.value.fields.clone();
+        fields.insert("uuid".to_owned(), json!(id.to_string()));
+        let mut after = patch::apply(kind.resource, &fields, &ops)?;
+        self.check_node(&mut after)?;
+        if after.remove("uuid") != Some(json!(id.to_string())) {
+            return Err(Class::Invalid.says("Changing the UUID of a resource is not possible"));
+        }
+        let sheet = self.change_sheet(kind, id, &before, after).await?;
+        Ok(Answer::shows(self.whole_sheet(ask, kind, id, &sheet)))
+    }
+
+    /// Stores what one of a collection has become.
+    pub(super) async fn change_sheet(
+        &self,
+        kind: Kind,
+        id: Uuid,
+        before: &Revised<Sheet>,
+        mut after: Map<String, Value>,
+    ) -> Result<Sheet, Error> {
+        let registry = &self.shared.registry;
+        let internal = |error: crate::Error| fault(&id.to_string(), &error);
+        after.retain(|_, value| !value.is_null());
+        self.seal(kind, id, &mut after)?;
+        let sheet = Sheet { fields: after, created_at: before.value.created_at, updated_at: Some(clock::now()) };
+        let (old, new) = (unique(kind, &before.value.fields), unique(kind, &sheet.fields));
+        self.check_unique(id, &new)?;
+        let change = registry.mesh.as_member().map_err(|error| internal(error.into()))?;
+        let mut change = change
+            .put(&key::sheet_of(kind.collection, id), &sheet, Expect::Revision(before.revision))
+            .map_err(|error| internal(error.into()))?;
+        for gone in old.iter().filter(|one| !new.contains(one)) {
+            change = change.clear(&key::name(&gone.kind, &gone.value));
+        }
+        for one in new.iter().filter(|one| !old.contains(one)) {
+            let holder = Holder { kind: kind.collection.to_owned(), id, name: one.value.clone() };
+            change = change
+                .put(&key::name(&one.kind, &one.value), &holder, Expect::Absent)
+                .map_err(|error| internal(error.into()))?;
+        }
+        registry.commit(change).await.map_err(internal)?;
+        Ok(sheet)
+    }
+
+    async fn delete_sheets(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        for (path, sheet) in self.shared.registry.view().list(&key::sheets(kind.collection)) {
+            if let Some(id) = key::last(&path) {
+                self.delete(kind, id, &sheet).await?;
+            }
+        }
+        Ok(Answer::done())
+    }
+
+    async fn delete_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let (id, sheet) = self.sheet(kind, ident)?;
+        self.check_unused(kind, id)?;
+        self.check_volume_change(kind, &sheet.value)?;
+        if kind.collection == "allocation" {
+            return self.delete_allocation(id, &sheet).await;
+        }
+        self.delete(kind, id, &sheet).await.map(|()| Answer::done())
+    }
+
+    async fn delete(&self, kind: Kind, id: Uuid, sheet: &Revised<Sheet>) -> Result<(), Error> {
+        let registry = &self.shared.registry;
+        let internal = |error: crate::Error| fault(&id.to_string(), &error);
+        let mut change = registry
+            .mesh
+            .as_member()
+            .map_err(|error| internal(error.into()))?
+            .delete(&key::sheet_of(kind.collection, id), Expect::Revision(sheet.revision));
+        for one in unique(kind, &sheet.value.fields) {
+            change = change.clear(&key::name(&one.kind, &one.value));
+        }
+        registry.commit(change).await.map_err(internal)
+    }
+
+    /// What others are in can not go.
+    fn check_unused(&self, kind: Kind, id: Uuid) -> Result<(), Error> {
+        let id = id.to_string();
+        match kind.collection {
+            "chassis" if self.shelf.all().iter().any(|node| is(&node.whole, "chassis_uuid", &id)) => {
+                Err(Class::Invalid.says(format!("Chassis {id} contains nodes.")))
+            }
+            "portgroup" if self.all_ports().iter().any(|port| is(port, "portgroup_uuid", &id)) => {
+                Err(Class::Invalid.says(format!("Portgroup {id} is not empty: it has ports.")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Volumes are changed while their machine is off.
+    fn check_volume_change(&self, kind: Kind, sheet: &Sheet) -> Result<(), Error> {
+        let node =
+            sheet.fields.get("node_uuid").and_then(Value::as_str).filter(|_| kind.resource.path.starts_with("volume"));
+        let Some(node) = node.and_then(|node| self.find(node)) else { return Ok(()) };
+        let power = node.whole.get("power_state").and_then(Value::as_str);
+        let state = node.whole.get("provision_state").and_then(Value::as_str).unwrap_or_default();
+        if power == Some("power off") || matches!(state, "enroll" | "manageable" | "adopt failed") {
+            return Ok(());
+        }
+        Err(Class::Invalid.says(format!(
+            "Node {} must be powered off for a change of its volumes, and is {}",
+            node.node,
+            power.unwrap_or("of unknown power")
+        )))
+    }
+
+    async fn runbook_traits(&self, ask: &Ask, kind: Kind, ident: &str, more: &[&str]) -> Result<Answer, Error> {
+        let (id, before) = self.sheet(kind, ident)?;
+        let has = before.value.fields.get("traits").and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut traits: Vec<String> = has.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        match (ask.method.as_str(), more) {
+            ("GET", []) => return Ok(Answer::shows(json!({"traits": traits}))),
+            ("PUT", []) => traits = wire_ironic::call::traits(ident, &ask.arguments()?)?,
+            ("PUT", [name]) => {
+                wire_ironic::call::one_trait(ident, name, traits.len() + 1)?;
+                traits.push((*name).to_owned());
+            }
+            ("DELETE", []) => traits.clear(),
+            ("DELETE", [name]) => traits.retain(|one| one != name),
+            _ => return Err(text::method_not_allowed()),
+        }
+        traits.sort_unstable();
+        traits.dedup();
+        let mut after = before.value.fields.clone();
+        after.insert("traits".to_owned(), json!(traits));
+        self.change_sheet(kind, id, &before, after).await.map(|_| Answer::done())
+    }
+}
+
+/// A resource whole, secrets masked.
+pub(super) fn whole(id: Uuid, sheet: &Sheet) -> Map<String, Value> {
+    let mut whole = sheet.fields.clone();
+    secret::hide(&mut whole);
+    whole.insert("uuid".to_owned(), json!(id.to_string()));
+    whole.insert("created_at".to_owned(), time(Some(sheet.created_at)));
+    whole.insert("updated_at".to_owned(), time(sheet.updated_at));
+    whole
+}
+
+pub(super) fn is(whole: &Map<String, Value>, field: &str, text: &str) -> bool {
+    whole.get(field).and_then(Value::as_str) == Some(text)
+}
+
+/// Whether a resource is one that a list is about. `node` is the id of the node that the list names.
+fn wanted(one: &Map<String, Value>, list: &List, node: Option<&str>) -> bool {
+    list.filters.iter().all(|(filter, operand)| match (filter.name, operand) {
+        ("node" | "node_uuid", _) => node.is_some_and(|node| is(one, "node_uuid", node)),
+        // Filters that need more than the resource itself say nothing here.
+        ("conductor_groups" | "shard" | "project", _) => true,
+        (name, Operand::Text(_) | Operand::Flag(_) | Operand::Words(_)) => list::matches(one, name, operand),
+    })
+}

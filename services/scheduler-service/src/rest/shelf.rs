@@ -1,0 +1,146 @@
+//! Every node as clients see it, ready to be read: fed by the view, so that a read costs no store and no parsing.
+//!
+//! A reader first takes what the view told since the last one. So whoever wrote something and waited until the view had
+//! it reads it here.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use domain::{
+    id::{NodeId, RackId},
+    service::Service,
+    time::Timestamp,
+};
+use keyspace::{
+    View, key,
+    key::Scope,
+    view::{News, Subscription},
+};
+use serde_json::{Map, Value};
+
+use super::{
+    document::{Parts, whole},
+    secret,
+};
+
+/// A node on the shelf.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) rack: RackId,
+    pub(crate) node: NodeId,
+    /// All of it at the newest version, secrets masked.
+    pub(crate) whole: Map<String, Value>,
+}
+
+/// Nodes in the order of their creation.
+type Order = (Timestamp, NodeId);
+
+#[derive(Debug)]
+struct Inner {
+    news: Subscription,
+    /// Nothing was read yet.
+    is_new: bool,
+    nodes: BTreeMap<Order, Arc<Shown>>,
+    order: HashMap<NodeId, Order>,
+}
+
+/// The shelf.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    view: View,
+    inner: Mutex<Inner>,
+}
+
+impl Shelf {
+    pub(crate) fn new(view: View) -> Self {
+        let inner = Inner { news: view.subscribe(), is_new: true, nodes: BTreeMap::new(), order: HashMap::new() };
+        Self { view, inner: Mutex::new(inner) }
+    }
+
+    /// The node of this id.
+    pub(crate) fn get(&self, node: NodeId) -> Option<Arc<Shown>> {
+        self.with(|inner| inner.nodes.get(inner.order.get(&node)?).cloned())
+    }
+
+    /// All nodes, in the order of their creation.
+    pub(crate) fn all(&self) -> Vec<Arc<Shown>> {
+        self.with(|inner| inner.nodes.values().cloned().collect())
+    }
+
+    /// Does something with what is there by now. No lock outlives it.
+    fn with<T>(&self, read: impl FnOnce(&Inner) -> T) -> T {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        self.catch_up(&mut inner);
+        read(&inner)
+    }
+
+    fn catch_up(&self, inner: &mut Inner) {
+        let (mut changed, mut all) = (HashSet::new(), std::mem::take(&mut inner.is_new));
+        while let Some(news) = inner.news.take() {
+            match news {
+                News::Everything => all = true,
+                News::Path(path) => match key::node_of(&path) {
+                    Some(of) => drop(changed.insert(of)),
+                    // Names of racks, and who looks after a node.
+                    None => all |= touches_all(&path),
+                },
+            }
+        }
+        if all {
+            self.put_all(inner);
+        } else {
+            changed.into_iter().for_each(|(rack, node)| self.put(inner, rack, node));
+        }
+    }
+
+    fn put_all(&self, inner: &mut Inner) {
+        inner.nodes.clear();
+        inner.order.clear();
+        for (_, rack) in self.view.list(&key::racks()) {
+            let rack = rack.value.id;
+            let paths = self.view.paths(&key::node_prefix(rack));
+            let intents = paths.iter().filter(|path| path.ends_with("/intent"));
+            for (rack, node) in intents.filter_map(|path| key::node_of(path)) {
+                self.put(inner, rack, node);
+            }
+        }
+    }
+
+    fn put(&self, inner: &mut Inner, rack: RackId, node: NodeId) {
+        let before = inner.order.remove(&node).and_then(|order| inner.nodes.remove(&order));
+        let Some(parts) = parts(&self.view, rack, node) else {
+            // Another rack has it by now, where it was moved.
+            if let Some(before) = before.filter(|before| before.rack != rack) {
+                self.put(inner, before.rack, node);
+            }
+            return;
+        };
+        let order = (parts.intent.enrolled_at, node);
+        let mut whole = whole(&parts);
+        secret::hide(&mut whole);
+        inner.order.insert(node, order);
+        inner.nodes.insert(order, Arc::new(Shown { rack, node, whole }));
+    }
+}
+
+fn touches_all(path: &str) -> bool {
+    path.starts_with(key::racks().path()) || path.ends_with("/ring/power-service")
+}
+
+/// What the store has about a node.
+pub(crate) fn parts(view: &View, rack: RackId, node: NodeId) -> Option<Parts> {
+    let scope = Scope::Rack(rack);
+    let owner = view.get(&key::ring(scope, Service::Power)).and_then(|ring| ring.value.ring.owner(node));
+    let member = owner.and_then(|owner| view.get(&key::member(scope, Service::Power, owner)));
+    Some(Parts {
+        node,
+        rack: view.get(&key::rack(rack)).map(|rack| rack.value.name).unwrap_or_default(),
+        intent: view.get(&key::intent(rack, node))?.value,
+        life: view.get(&key::life(rack, node))?.value,
+        power: view.get(&key::power(rack, node)).map(|read| read.value),
+        sheet: view.get(&key::sheet(rack, node)).map(|read| read.value),
+        conductor: member.map(|member| member.value.endpoint),
+    })
+}

@@ -1,0 +1,95 @@
+//! What vendors have beyond the rest: of `fake-hardware` four methods that say whether their argument is theirs.
+
+use domain::driver::Driver;
+use serde_json::{Map, Value, json};
+use wire_ironic::{
+    error::{Class, Error},
+    query,
+};
+
+use super::{Ask, Face, answer::Answer, below::driver};
+
+/// A method of `fake-hardware`.
+struct Method {
+    name: &'static str,
+    /// What its argument must be for the answer to be yes; none: it takes anything.
+    bar: Option<&'static str>,
+    description: &'static str,
+    is_awaited: bool,
+    is_exclusive: bool,
+}
+
+static METHODS: &[Method] = &[
+    Method {
+        name: "second_method",
+        bar: Some("kazoo"),
+        description: "Test if the value of bar is kazoo",
+        is_awaited: false,
+        is_exclusive: true,
+    },
+    Method {
+        name: "third_method_sync",
+        bar: Some("meow"),
+        description: "Test if the value of bar is meow",
+        is_awaited: true,
+        is_exclusive: true,
+    },
+    Method {
+        name: "fourth_method_shared_lock",
+        bar: Some("woof"),
+        description: "Test if the value of bar is woof",
+        is_awaited: false,
+        is_exclusive: false,
+    },
+    Method {
+        name: "log_passthrough",
+        bar: None,
+        description: "Test pass-through to wait.",
+        is_awaited: false,
+        is_exclusive: true,
+    },
+];
+
+impl Face {
+    pub(super) fn vendor(&self, ask: &Ask, ident: &str, name: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        let methods = if driver(&node) == Driver::FakeHardware { METHODS } else { &[] };
+        if name == "methods" {
+            return Ok(Answer::shows(shown(methods)));
+        }
+        let missing = || Class::Invalid.says(format!("No handler for method {name}"));
+        let method = methods.iter().find(|method| method.name == name).ok_or_else(missing)?;
+        if ask.method != "POST" {
+            let refusal = format!("The method {name} does not support HTTP {}", ask.method);
+            return Err(Class::Invalid.says(refusal));
+        }
+        let arguments = ask.arguments()?;
+        let bar = arguments.get("bar").and_then(Value::as_str);
+        if method.bar.is_some() && bar.is_none() {
+            return Err(Class::Invalid.says(format!("Parameter 'bar' not passed to method '{name}'.")));
+        }
+        if method.is_awaited {
+            return Ok(Answer::shows(Value::Bool(bar == method.bar)));
+        }
+        Ok(Answer::accepted(None))
+    }
+
+    /// Methods of a driver itself; none has any.
+    pub(super) fn driver_vendor(&self, ask: &Ask) -> Result<Answer, Error> {
+        match ask.parameter("method") {
+            Some(name) => Err(Class::Invalid.says(format!("No handler for method {name}"))),
+            None => Err(query::missing("method")),
+        }
+    }
+}
+
+fn shown(methods: &[Method]) -> Value {
+    let one = |method: &Method| {
+        let value = json!({
+            "http_methods": ["POST"], "async": !method.is_awaited, "description": method.description,
+            "attach": false, "require_exclusive_lock": method.is_exclusive,
+        });
+        (method.name.to_owned(), value)
+    };
+    Value::Object(methods.iter().map(one).collect::<Map<_, _>>())
+}
