@@ -58,6 +58,8 @@ causes! {
     AgentLost, "AGENT_LOST", "look at the machine's console for a crash of the agent or the kernel; check the link";
     /// The agent ended with an error of its own.
     AgentCrashed, "AGENT_CRASHED", "look at the machine's console and the agent's last words in ironmesh node timeline";
+    /// A step was asked for that nobody can make.
+    UnknownStep, "UNKNOWN_STEP", "see which steps the node's driver has, and repeat the command without this one";
     /// The agent called and did not say what the machine is made of.
     NoReport, "NO_REPORT", "look at the machine's console for why the agent does not report; register the ramdisk of this release where the rack has an older one";
     /// Two machines asked with the same boot token.

@@ -25,5 +25,6 @@ pub mod provision;
 pub mod ring;
 pub mod secret;
 pub mod service;
+pub mod step;
 pub mod time;
 pub mod timeline;

@@ -210,14 +210,19 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
             at.reach(&seen.bmc, Act::AskBmc, Thing::Bmc, limits.verify, Cause::BmcSilent, Event::Answered)
         }
         State::Deleting => at.power(PowerTarget::Off),
-        State::Deploying { stage } | State::Cleaning { stage } | State::Inspecting { stage } => match stage {
+        State::Deploying { stage }
+        | State::Cleaning { stage, .. }
+        | State::Inspecting { stage }
+        | State::Rescuing { stage }
+        | State::Servicing { stage }
+        | State::Unrescuing { stage } => match stage {
             Stage::Prepare | Stage::Boot | Stage::Work if matches!(wanted.hands, Hands::Fake { .. }) => {
                 at.pretend(stage)
             }
             Stage::Prepare => at.prepare(),
             Stage::Boot => at.boot(),
             Stage::Work => at.work(),
-            Stage::Finish if matches!(wanted.state, State::Deploying { .. }) => at.boot_from_disk(),
+            Stage::Finish if wanted.state.ends_in_use() => at.boot_from_disk(),
             Stage::Finish => at.power(PowerTarget::Off),
         },
         State::Enroll
@@ -226,10 +231,7 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
         | State::DeployHold
         | State::Active
         | State::CleanHold
-        | State::Rescuing { .. }
         | State::Rescue
-        | State::Unrescuing { .. }
-        | State::Servicing { .. }
         | State::ServiceHold
         | State::Failed { .. } => Plan::Rest,
     }
@@ -250,6 +252,7 @@ impl Moment<'_> {
         match stage {
             Stage::Prepare => Plan::Step(Event::Prepared, None),
             Stage::Boot => Plan::Step(Event::Called, None),
+            Stage::Work if matches!(self.seen.work, Progress::Failed(_)) => self.work(),
             Stage::Work | Stage::Finish if self.now < waiting.until => Plan::Wait(waiting),
             Stage::Work | Stage::Finish => Plan::Step(Event::Worked, None),
         }
@@ -257,6 +260,9 @@ impl Moment<'_> {
 
     fn prepare(&self) -> Plan {
         let (seen, limit) = (self.seen, self.limits.prepare);
+        if let Progress::Failed(failure) = &seen.work {
+            return Plan::Step(Event::GaveUp, Some(failure.clone()));
+        }
         if seen.agent_bound.is_some() {
             return Plan::Step(Event::Called, None);
         }
@@ -344,7 +350,8 @@ impl Moment<'_> {
             Ok(at) => at,
             Err(plan) => return plan,
         };
-        let Some(patience) = self.wanted.wait_for_life else {
+        let deploys = matches!(self.wanted.state, State::Deploying { .. });
+        let Some(patience) = self.wanted.wait_for_life.filter(|_| deploys) else {
             return Plan::Step(Event::Finished, None);
         };
         if self.seen.life.is_some() {

@@ -9,11 +9,24 @@ mod adopt;
 mod clean;
 mod deploy;
 pub mod inspect;
+mod rescue;
+mod service;
 mod state;
 mod verb;
 
 pub use state::{Phase, Stage, State};
 pub use verb::{NotAVerb, Verb};
+
+/// What else decides where a life goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Given {
+    /// A machine is cleaned before it may be used.
+    pub cleans_before_use: bool,
+    /// A machine is cleaned after it was used.
+    pub cleans_after_use: bool,
+    /// It is to be used no more.
+    pub retired: bool,
+}
 
 /// What moves a life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,14 +79,9 @@ pub enum Refused {
         /// What was asked.
         verb: Verb,
     },
-    /// Ironic has this; Ironmesh does not yet.
-    #[error("{verb} is not built yet; from state {state} a node can: {}", list(.state.verbs()))]
-    NotBuilt {
-        /// Where the node is.
-        state: State,
-        /// What was asked.
-        verb: Verb,
-    },
+    /// It is to be used no more.
+    #[error("the node is retired and can not be made available; clear that first (PATCH /retired to false)")]
+    Retired,
     /// An observation that came too late or too early, and changes nothing.
     #[error("{event:?} means nothing in state {state}")]
     Meaningless {
@@ -98,7 +106,7 @@ pub type Step = Result<(State, Vec<Effect>), Refused>;
 ///
 /// # Errors
 /// [`Refused`] says why nothing changed, and for a person's request what could be asked instead.
-pub fn step(state: State, event: Event) -> Step {
+pub fn step(state: State, event: Event, given: Given) -> Step {
     use Effect as F;
     use Event as E;
     use State as S;
@@ -108,12 +116,12 @@ pub fn step(state: State, event: Event) -> Step {
         // As Ironic has it: a node whose BMC does not answer is enrolled again, and its last error says why.
         (S::Verifying, E::GaveUp) => Ok((S::Enroll, vec![F::Fail])),
         (S::Verifying, E::Asked(Verb::Abort)) => Ok((S::Enroll, vec![F::Fail])),
-        (S::Manageable, E::Asked(Verb::Provide)) => Ok((S::Available, vec![])),
+        (S::Manageable, E::Asked(Verb::Provide)) if given.retired => Err(Refused::Retired),
         (S::Available, E::Asked(Verb::Manage)) => Ok((S::Manageable, vec![])),
-        (state, E::Asked(verb)) if !verb.is_built() => Err(Refused::NotBuilt { state, verb }),
         (state, event) => {
-            let rooms = [deploy::step, clean::step, inspect::step, adopt::step];
-            rooms.iter().find_map(|room| room(state, event)).unwrap_or(Err(match event {
+            let rooms = [deploy::step, inspect::step, adopt::step, rescue::step, service::step];
+            let room = rooms.iter().find_map(|room| room(state, event));
+            room.or_else(|| clean::step(state, event, given)).unwrap_or(Err(match event {
                 E::Asked(verb) => Refused::NotHere { state, verb },
                 E::Answered | E::Prepared | E::Called | E::Worked | E::Finished | E::Again | E::GaveUp => {
                     Refused::Meaningless { state, event }

@@ -14,7 +14,8 @@ use domain::{
     id::{ImageId, NodeId, OperationId, RackId},
     image::Image,
     net::MacAddr,
-    provision::{self, Effect, Event, Phase, State},
+    provision::{self, Effect, Event, Given, Phase, State},
+    step::Step,
     time::Timestamp,
 };
 use keyspace::{
@@ -75,12 +76,12 @@ pub(crate) struct Moved {
 pub(crate) fn transition(
     life: &Life,
     operation: Option<&Operation>,
-    event: Event,
+    (event, given): (Event, Given),
     failure: Option<Failure>,
     id: OperationId,
     now: Timestamp,
 ) -> Result<Moved, provision::Refused> {
-    let (state, effects) = provision::step(life.state, event)?;
+    let (state, effects) = provision::step(life.state, event, given)?;
     let mut moved = Moved {
         life: Life { state, since: now, waiting: None, ..life.clone() },
         operation: operation.cloned(),
@@ -93,7 +94,8 @@ pub(crate) fn transition(
         match effect {
             Effect::Open(phase) => {
                 let trace = String::new();
-                moved.operation = Some(Operation { id, phase, since: now, ended: None, failure: None, trace });
+                let steps = Vec::new();
+                moved.operation = Some(Operation { id, phase, since: now, steps, ended: None, failure: None, trace });
                 moved.life.failure = None;
                 moved.life.boots_lost = 0;
                 if phase == Phase::Inspect {
@@ -277,11 +279,11 @@ impl Registry {
         ports::find(change, rack, node, &holder, &moved.ports)
     }
 
-    /// Accepts what a person asks of a node's life.
+    /// Accepts what a person asks of a node's life, with the steps that he names.
     pub(crate) async fn accept(
         &self,
         record: &Record,
-        event: Event,
+        (event, steps): (Event, Vec<Step>),
         failure: Option<Failure>,
         intent: Option<&Intent>,
     ) -> Result<(), Error> {
@@ -289,6 +291,7 @@ impl Registry {
         let before = record.operation.as_ref().map(|read| read.value.id);
         if let Some(operation) = moved.operation.as_mut().filter(|operation| Some(operation.id) != before) {
             operation.trace = telemetry::present();
+            operation.steps = steps;
         }
         let change = self.add_move(self.mesh.as_member()?, record, &moved, intent)?;
         self.commit(change).await?;
@@ -304,11 +307,18 @@ impl Registry {
     ) -> Result<Moved, provision::Refused> {
         let id = OperationId::new(uuid::Uuid::new_v4());
         let operation = record.operation.as_ref().map(|read| &read.value);
-        let mut moved = transition(&record.life.value, operation, event, failure, id, clock::now())?;
+        let mut moved =
+            transition(&record.life.value, operation, (event, self.given(record)), failure, id, clock::now())?;
         if moved.take_facts {
             self.take_facts(record, &mut moved);
         }
         Ok(moved)
+    }
+
+    /// What else decides where a node's life goes.
+    pub(crate) fn given(&self, record: &Record) -> Given {
+        let sheet = self.view().get(&key::sheet(record.rack, record.node)).map(|read| read.value);
+        sheet::given(sheet.as_ref())
     }
 
     /// A new generation for an instruction outside an operation, with what it wants of power.
@@ -363,13 +373,20 @@ mod tests {
     #[test]
     fn a_deploy_opens_an_operation_and_its_failure_ends_it_with_the_cause() {
         let now = Timestamp::from_millis(5);
-        let asked = Event::Asked(Verb::Deploy);
+        let asked = (Event::Asked(Verb::Deploy), Given::default());
         let moved = transition(&life(State::Available), None, asked, None, id(), now).unwrap();
         assert_eq!(moved.life.generation.number(), 1);
         assert!(moved.operation.as_ref().is_some_and(|operation| operation.ended.is_none()));
         let failure = Failure { cause: Cause::NoDisk, text: "none".to_owned(), at: now };
-        let failed =
-            transition(&moved.life, moved.operation.as_ref(), Event::GaveUp, Some(failure.clone()), id(), now).unwrap();
+        let failed = transition(
+            &moved.life,
+            moved.operation.as_ref(),
+            (Event::GaveUp, Given::default()),
+            Some(failure.clone()),
+            id(),
+            now,
+        )
+        .unwrap();
         assert_eq!(failed.life.state, State::Failed { during: Phase::Deploy });
         assert_eq!(failed.life.failure, Some(failure.clone()));
         assert_eq!(failed.operation.unwrap().failure, Some(failure));
@@ -379,15 +396,15 @@ mod tests {
     #[test]
     fn an_inspection_notes_when_it_began_and_when_the_last_good_one_ended() {
         let at = Timestamp::from_millis;
-        let asked = Event::Asked(Verb::Inspect);
+        let asked = (Event::Asked(Verb::Inspect), Given::default());
         let begun = transition(&life(State::Manageable), None, asked, None, id(), at(1)).unwrap().life;
         assert_eq!(begun.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(1), None)));
         let last = Life { state: State::Inspecting { stage: Stage::Finish }, ..begun };
-        let ended = transition(&last, None, Event::Finished, None, id(), at(2)).unwrap();
+        let ended = transition(&last, None, (Event::Finished, Given::default()), None, id(), at(2)).unwrap();
         assert!(ended.take_facts);
         let again = transition(&ended.life, None, asked, None, id(), at(3)).unwrap().life;
         assert_eq!(again.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(3), Some(at(2)))));
-        let failed = transition(&again, None, Event::GaveUp, None, id(), at(4)).unwrap();
+        let failed = transition(&again, None, (Event::GaveUp, Given::default()), None, id(), at(4)).unwrap();
         assert_eq!((failed.life.inspection, failed.take_facts), (again.inspection, false));
     }
 
@@ -395,9 +412,9 @@ mod tests {
     fn lost_boots_are_counted_until_the_agent_calls() {
         let now = Timestamp::from_millis(5);
         let boot = life(State::Deploying { stage: Stage::Boot });
-        let again = transition(&boot, None, Event::Again, None, id(), now).unwrap().life;
+        let again = transition(&boot, None, (Event::Again, Given::default()), None, id(), now).unwrap().life;
         assert_eq!((again.boots_lost, again.generation.number()), (1, 1));
-        let called = transition(&again, None, Event::Called, None, id(), now).unwrap().life;
+        let called = transition(&again, None, (Event::Called, Given::default()), None, id(), now).unwrap().life;
         assert_eq!(called.boots_lost, 0);
     }
 }

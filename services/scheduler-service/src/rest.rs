@@ -22,6 +22,7 @@ mod shelf;
 mod states;
 mod validate;
 mod vendor;
+mod verb;
 
 use std::{collections::BTreeMap, sync::Arc};
 

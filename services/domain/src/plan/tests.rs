@@ -23,7 +23,8 @@ fn deploying(stage: Stage) -> State {
 
 /// Where a life that a verb begins comes to rest by the plan alone, and by which acts, where everything goes well.
 fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
-    let (mut state, _) = provision::step(from, Event::Asked(verb)).unwrap();
+    let given = provision::Given { cleans_after_use: true, ..provision::Given::default() };
+    let (mut state, _) = provision::step(from, Event::Asked(verb), given).unwrap();
     let mut seen = Seen { reported: true, ..Seen::default() };
     let mut acts = Vec::new();
     for second in 0..40 {
@@ -49,7 +50,7 @@ fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
             }
             Plan::Step(event, failure) => {
                 assert_eq!(failure, None);
-                let (next, effects) = provision::step(state, event).unwrap();
+                let (next, effects) = provision::step(state, event, given).unwrap();
                 if effects.contains(&provision::Effect::NewGeneration) {
                     seen.power_target = Progress::Unknown;
                 }
@@ -151,7 +152,7 @@ fn no_busy_state_waits_without_an_end() {
         deploying(Stage::Prepare),
         deploying(Stage::Work),
         deploying(Stage::Finish),
-        State::Cleaning { stage: Stage::Finish },
+        State::Cleaning { stage: Stage::Finish, manual: false },
         State::Inspecting { stage: Stage::Prepare },
         State::Inspecting { stage: Stage::Work },
         State::Inspecting { stage: Stage::Finish },
@@ -210,4 +211,42 @@ fn a_machine_that_lost_its_power_while_it_booted_is_booted_again_and_in_the_end_
     let last = Wanted { boots_lost: 2, ..first };
     let lost = plan(&last, &seen, &Limits::default(), at(40));
     assert!(matches!(&lost, Plan::Step(Event::GaveUp, Some(why)) if why.cause == Cause::PowerLost), "{lost:?}");
+}
+
+/// Every state in which an operation runs.
+fn busy() -> Vec<State> {
+    let mut all = vec![State::Verifying, State::Deleting, State::Adopting];
+    for stage in [Stage::Prepare, Stage::Boot, Stage::Work, Stage::Finish] {
+        all.extend([
+            State::Inspecting { stage },
+            State::Deploying { stage },
+            State::Cleaning { stage, manual: false },
+            State::Cleaning { stage, manual: true },
+            State::Rescuing { stage },
+            State::Servicing { stage },
+        ]);
+    }
+    all.push(State::Unrescuing { stage: Stage::Finish });
+    all
+}
+
+#[test]
+fn no_busy_state_rests_and_each_has_a_deadline_that_ends_it_whoever_does_the_work() {
+    let limits = Limits { boots: 1, ..Limits::default() };
+    for state in busy() {
+        for hands in [Hands::Agent, Hands::Fake { takes: Duration::from_secs(5) }] {
+            let wanted = Wanted { hands, ..wanted(state) };
+            assert_ne!(plan(&wanted, &Seen::default(), &limits, wanted.since), Plan::Rest, "{state:?} {hands:?}");
+            let late = wanted.since.plus(Duration::from_secs(24 * 3600));
+            // Power that was reached long ago, and nothing since: what is waited for is the next thing.
+            let seen = Seen { power_target: Progress::Done(wanted.since), minted: true, ..Seen::default() };
+            for seen in [Seen::default(), seen] {
+                let ends = plan(&wanted, &seen, &limits, late);
+                assert!(
+                    matches!(ends, Plan::Step(..)) || matches!(ends, Plan::Act(Act::Mint, _)),
+                    "{state:?} {ends:?}"
+                );
+            }
+        }
+    }
 }

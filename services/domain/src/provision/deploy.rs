@@ -6,7 +6,7 @@ use super::{Effect as F, Event as E, Phase, Stage, State as S, Step, Verb};
 pub(super) fn step(state: S, event: E) -> Option<Step> {
     Some(Ok(match (state, event) {
         (S::Available, E::Asked(Verb::Deploy))
-        | (S::Active | S::Failed { during: Phase::Deploy }, E::Asked(Verb::Rebuild))
+        | (S::Active | S::Failed { during: Phase::Deploy | Phase::Delete }, E::Asked(Verb::Rebuild))
         | (S::Failed { during: Phase::Deploy }, E::Asked(Verb::Deploy)) => {
             (at(Stage::Prepare), vec![F::Open(Phase::Deploy), F::NewGeneration, F::RevokeBoot])
         }
@@ -16,6 +16,11 @@ pub(super) fn step(state: S, event: E) -> Option<Step> {
         (S::Deploying { stage: Stage::Prepare | Stage::Boot }, E::Called) => (at(Stage::Work), vec![]),
         (S::Deploying { stage: Stage::Boot }, E::Again) => (at(Stage::Prepare), vec![F::NewGeneration, F::RevokeBoot]),
         (S::Deploying { stage: Stage::Work }, E::Worked) => (at(Stage::Finish), vec![F::NewGeneration, F::RevokeBoot]),
+        // What held the work lets it go on; the agent is still there.
+        (S::DeployHold, E::Asked(Verb::Unhold)) => (at(Stage::Work), vec![]),
+        (S::DeployHold, E::Asked(Verb::Abort)) => {
+            (S::Failed { during: Phase::Deploy }, vec![F::Fail, F::NewGeneration, F::RevokeBoot])
+        }
         (S::Deploying { stage: Stage::Finish }, E::Finished) => (S::Active, vec![F::Close]),
         (S::Deploying { .. }, E::GaveUp) | (S::Deploying { .. }, E::Asked(Verb::Abort)) => {
             (S::Failed { during: Phase::Deploy }, vec![F::Fail, F::NewGeneration, F::RevokeBoot])

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, Verb, step};
+use super::{Event, Given, Verb, step};
 
 /// How far work that boots the agent has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub enum Phase {
     Delete,
     /// Making the disks forget.
     Clean,
+    /// Cleaning by steps that a person named.
+    ManualClean,
     /// Taking over a running machine.
     Adopt,
     /// Booting a rescue system.
@@ -78,6 +80,9 @@ pub enum State {
     Cleaning {
         /// How far.
         stage: Stage,
+        /// A person named the steps: it ends where it began, and not in use.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        manual: bool,
     },
     /// Held between clean steps.
     CleanHold,
@@ -125,7 +130,7 @@ impl State {
             Self::DeployHold => "deploy hold",
             Self::Active => "active",
             Self::Deleting => "deleting",
-            Self::Cleaning { stage: Stage::Boot } => "clean wait",
+            Self::Cleaning { stage: Stage::Boot, .. } => "clean wait",
             Self::Cleaning { .. } => "cleaning",
             Self::CleanHold => "clean hold",
             Self::Adopting => "adopting",
@@ -145,9 +150,11 @@ impl State {
     pub const fn target(self) -> Option<&'static str> {
         match self {
             Self::Verifying | Self::Inspecting { .. } | Self::Failed { during: Phase::Inspect } => Some("manageable"),
-            Self::Deleting | Self::Cleaning { .. } | Self::CleanHold | Self::Failed { during: Phase::Clean } => {
-                Some("available")
-            }
+            Self::Cleaning { manual: true, .. } | Self::Failed { during: Phase::ManualClean } => Some("manageable"),
+            Self::Deleting
+            | Self::Cleaning { manual: false, .. }
+            | Self::CleanHold
+            | Self::Failed { during: Phase::Clean } => Some("available"),
             Self::Rescuing { .. } | Self::Failed { during: Phase::Rescue } => Some("rescue"),
             Self::Deploying { .. }
             | Self::DeployHold
@@ -192,6 +199,12 @@ impl State {
         }
     }
 
+    /// Whether the work that is going on ends with the deployed system running.
+    #[must_use]
+    pub const fn ends_in_use(self) -> bool {
+        matches!(self, Self::Deploying { .. } | Self::Servicing { .. } | Self::Unrescuing { .. })
+    }
+
     /// Whether its BMC has ever answered to the credentials that are kept.
     #[must_use]
     pub const fn is_verified(self) -> bool {
@@ -201,7 +214,8 @@ impl State {
     /// What a person may ask for here.
     #[must_use]
     pub fn verbs(self) -> Vec<Verb> {
-        Verb::ALL.iter().copied().filter(|verb| step(self, Event::Asked(*verb)).is_ok()).collect()
+        let given = Given::default();
+        Verb::ALL.iter().copied().filter(|verb| step(self, Event::Asked(*verb), given).is_ok()).collect()
     }
 
     /// Whether the node may be deleted from the registry.
@@ -221,7 +235,7 @@ impl Phase {
             Self::Inspect => "inspect failed",
             Self::Deploy => "deploy failed",
             Self::Delete => "error",
-            Self::Clean => "clean failed",
+            Self::Clean | Self::ManualClean => "clean failed",
             Self::Adopt => "adopt failed",
             Self::Rescue => "rescue failed",
             Self::Unrescue => "unrescue failed",
@@ -243,7 +257,7 @@ impl fmt::Display for Phase {
             Self::Inspect => "inspect",
             Self::Deploy => "deploy",
             Self::Delete => "undeploy",
-            Self::Clean => "clean",
+            Self::Clean | Self::ManualClean => "clean",
             Self::Adopt => "adopt",
             Self::Rescue => "rescue",
             Self::Unrescue => "unrescue",

@@ -53,22 +53,6 @@ impl Verb {
         Self::Service,
         Self::Unhold,
     ];
-
-    /// Whether any arrow of this verb is built.
-    #[must_use]
-    pub const fn is_built(self) -> bool {
-        match self {
-            Self::Manage
-            | Self::Provide
-            | Self::Deploy
-            | Self::Rebuild
-            | Self::Undeploy
-            | Self::Inspect
-            | Self::Abort
-            | Self::Adopt => true,
-            Self::Clean | Self::Rescue | Self::Unrescue | Self::Service | Self::Unhold => false,
-        }
-    }
 }
 
 impl fmt::Display for Verb {

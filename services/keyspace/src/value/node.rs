@@ -11,6 +11,7 @@ use domain::{
     plan::Waiting,
     power::BootMode,
     provision::{Phase, State},
+    step::Step,
     time::Timestamp,
     timeline,
 };
@@ -132,6 +133,9 @@ pub struct Operation {
     pub phase: Phase,
     /// Since when.
     pub since: Timestamp,
+    /// The steps that a person named, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use domain::{
+    driver::Driver,
     net::{BmcAddr, MacAddr},
     power::BootMode,
     provision::{self, Event, Verb},
@@ -54,7 +55,8 @@ impl Shared {
         let record = self.registry.named(&request.node)?;
         let verb: Verb = text("verb", &request.verb)?;
         // First what no other request could make good.
-        provision::step(record.life.value.state, Event::Asked(verb))?;
+        provision::step(record.life.value.state, Event::Asked(verb), self.registry.given(&record))?;
+        check_driver(verb, record.intent.value.driver)?;
         let mut intent = without_power(&record.intent.value);
         let names_image = !request.image.is_empty() || !request.config_drive.is_empty();
         if matches!(verb, Verb::Deploy | Verb::Rebuild) || verb == Verb::Adopt && names_image {
@@ -67,7 +69,7 @@ impl Shared {
         }
         let failure = (verb == Verb::Abort).then(|| aborted(record.life.value.state));
         let changed = (intent != record.intent.value).then_some(&intent);
-        self.registry.accept(&record, Event::Asked(verb), failure, changed).await?;
+        self.registry.accept(&record, (Event::Asked(verb), Vec::new()), failure, changed).await?;
         let node = self.shown(&request.node)?;
         let state = node.observed.as_ref().map(|observed| observed.state.clone()).unwrap_or_default();
         self.hot.tell(Some(record.node), "STATE", state);
@@ -258,6 +260,12 @@ async fn watch(
         }
         tokio::time::sleep(PACE).await;
     }
+}
+
+/// What the driver has nothing for is refused before it begins.
+fn check_driver(verb: Verb, driver: Driver) -> Result<(), Error> {
+    let nobody = matches!(verb, Verb::Rescue | Verb::Service) && driver != Driver::FakeHardware;
+    if nobody { Err(Error::InUse(format!("the driver {driver} does not support {verb}"))) } else { Ok(()) }
 }
 
 /// What a node with ports of these addresses lacks for the pxe-service to answer it, and what gives it that.

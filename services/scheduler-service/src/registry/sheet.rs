@@ -5,6 +5,7 @@ use std::time::Duration;
 use domain::{
     id::{NodeId, RackId},
     net::BmcAddr,
+    provision::Given,
 };
 use keyspace::{
     Change, Expect, key,
@@ -194,6 +195,18 @@ pub(super) fn with_bmc(sheet: &Sheet, bmc: Option<&Bmc>) -> Sheet {
         info.insert("ipmi_password".to_owned(), json!({"sealed": bmc.password}));
     }
     sheet
+}
+
+/// What people decided of cleaning and of use. Where nobody did, a machine that is new to us is not wiped, and one that
+/// was in use is.
+pub(super) fn given(sheet: Option<&Sheet>) -> Given {
+    let flag = |name: &str| sheet.and_then(|sheet| sheet.fields.get(name)).and_then(Value::as_bool);
+    let cleans = flag("automated_clean");
+    Given {
+        cleans_before_use: cleans.unwrap_or(false),
+        cleans_after_use: cleans.unwrap_or(true),
+        retired: flag("retired").unwrap_or(false),
+    }
 }
 
 /// What is forgotten of a node whose deployment is taken down: whose it was, and what for.

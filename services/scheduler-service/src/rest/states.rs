@@ -1,48 +1,27 @@
 //! What is asked of a node's life and of its power.
 
-use domain::{
-    power::PowerTarget,
-    provision::{self, Event, State, Verb as Move},
-};
-use serde_json::{Map, Value, json};
+use domain::{power::PowerTarget, provision::Event, step::Step};
+use serde_json::{Value, json};
 use wire_ironic::{
-    error::{Class, Error, text},
+    error::{Error, text},
     fields, links,
-    verb::{Arguments, ConfigDrive, Power, Provision, Seen, Target, Verb},
+    verb::{ConfigDrive, Power, Provision, Seen, Target, Verb},
 };
 
-use super::{Ask, Face, answer::Answer, fault::fault, shelf::Shown};
+use super::{
+    Ask, Face,
+    answer::Answer,
+    fault::fault,
+    kinds::RUNBOOK_KIND,
+    shelf::Shown,
+    verb::{arguments, asked, is, verb, word},
+};
 use crate::work::pass::{aborted, without_power};
 
+/// Since when a runbook can be named.
+const RUNBOOKS: u16 = 92;
 /// How often a verb is tried that others' changes can get in the way of.
 const TRIES: u32 = 3;
-
-/// What the domain calls a verb of the protocol.
-const fn asked(verb: Verb) -> Move {
-    match verb {
-        Verb::Active => Move::Deploy,
-        Verb::Rebuild => Move::Rebuild,
-        Verb::Deleted => Move::Undeploy,
-        Verb::Manage => Move::Manage,
-        Verb::Provide => Move::Provide,
-        Verb::Inspect => Move::Inspect,
-        Verb::Abort => Move::Abort,
-        Verb::Clean => Move::Clean,
-        Verb::Adopt => Move::Adopt,
-        Verb::Rescue => Move::Rescue,
-        Verb::Unrescue => Move::Unrescue,
-        Verb::Unhold => Move::Unhold,
-        Verb::Service => Move::Service,
-    }
-}
-
-fn word<'a>(node: &'a Map<String, Value>, name: &str) -> &'a str {
-    node.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn is(node: &Map<String, Value>, name: &str) -> bool {
-    node.get(name).and_then(Value::as_bool).unwrap_or_default()
-}
 
 impl Face {
     pub(super) fn node_states(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
@@ -79,8 +58,14 @@ impl Face {
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
         let shown = self.shelf.get(node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
         let state = record.life.value.state;
-        let (verb, arguments) = check(ask, request, &shown.whole, state)?;
-        let event = Event::Asked(asked(verb));
+        let verb = verb(ask, request, &shown.whole, state, registry.given(&record))?;
+        let runbook = self.runbook(ask, request)?;
+        let arguments = arguments(ask, request, verb, &shown.whole, state)?;
+        let steps = match runbook {
+            Some(steps) => steps,
+            None => arguments.steps.iter().map(named).collect(),
+        };
+        let event = (Event::Asked(asked(verb)), steps);
         let intent = without_power(&record.intent.value);
         let failure = (verb == Verb::Abort).then(|| aborted(state));
         let changed = (intent != record.intent.value).then_some(&intent);
@@ -103,6 +88,18 @@ impl Face {
             self.shared.hot.tell(Some(node.node), "STATE", state);
         }
         Ok(accepted)
+    }
+
+    /// The steps of the runbook that a request names.
+    fn runbook(&self, ask: &Ask, request: &Provision) -> Result<Option<Vec<Step>>, Error> {
+        let Some(ident) = request.runbook.as_deref().filter(|_| ask.version.has(RUNBOOKS)) else { return Ok(None) };
+        let fields = self.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
+        let steps = fields.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
+        let named = |step: &Value| {
+            let word = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            Step { interface: word("interface"), step: word("step") }
+        };
+        Ok(Some(steps.iter().map(named).collect()))
     }
 
     pub(super) async fn power(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
@@ -134,29 +131,9 @@ fn is_conflict(error: &crate::Error) -> bool {
     matches!(error, crate::Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict)))
 }
 
-/// Everything that is checked of a verb, in the protocol's order.
-fn check(ask: &Ask, request: &Provision, node: &Map<String, Value>, state: State) -> Result<(Verb, Arguments), Error> {
-    let uuid = word(node, "uuid");
-    Verb::check_version(ask.version, &request.target)?;
-    if is(node, "maintenance") {
-        Verb::check_maintenance(&request.target, uuid)?;
-    }
-    let shown = state.ironic_name();
-    let wrong = || text::wrong_state(&request.target, uuid, Some(shown));
-    let verb = Verb::read(&request.target).ok_or_else(wrong)?;
-    provision::step(state, Event::Asked(asked(verb))).map_err(|_| wrong())?;
-    let arguments = request.check(ask.version, verb, shown)?;
-    if let Some(operation) = verb.in_maintenance().filter(|_| is(node, "maintenance")) {
-        return Err(text::in_maintenance(operation, uuid));
-    }
-    if is(node, "protected") {
-        verb.check_protected(uuid)?;
-    }
-    if verb == Verb::Provide && is(node, "retired") {
-        let refusal = format!("Node {uuid} can not be made available because it is retired.");
-        return Err(Class::Invalid.says(refusal));
-    }
-    Ok((verb, arguments))
+/// A step as the domain knows it.
+fn named(step: &wire_ironic::verb::Step) -> Step {
+    Step { interface: step.interface.clone(), step: step.step.clone() }
 }
 
 /// A config drive as a node keeps it.

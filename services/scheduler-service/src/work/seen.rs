@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use domain::{
     driver::Driver,
+    failure::{Cause, Failure},
     generation::Generation,
     plan::{Hands, Progress, Seen, Wanted},
     power::Power,
-    timeline,
+    step, timeline,
 };
 use keyspace::value::{AgentWork, PowerSeen};
 
@@ -49,17 +50,30 @@ pub(crate) fn seen(record: &Record, hot: &Hot) -> Seen {
         images: answered.images,
         boot: answered.boot,
         agent_bound: agent.map(|agent| agent.bound_at),
-        work: match agent.map(|agent| &agent.work) {
-            None => Progress::Unknown,
-            Some(AgentWork::Underway) => Progress::Underway,
-            Some(AgentWork::Done { at }) => Progress::Done(*at),
-            Some(AgentWork::Failed { failure }) => Progress::Failed(failure.clone()),
-        },
+        work: work(record),
         reported: record.inventory.as_ref().is_some_and(|inventory| inventory.inspection == Some(generation)),
         agent_heard: heard,
         last_mark: entries.last().map(|entry| entry.at),
         life: pxe.and_then(|pxe| pxe.life_at),
         diagnosis: timeline::diagnose(&entries),
+    }
+}
+
+/// How the work stands: a machine's agent says so, and of a step that nobody can make it is known before.
+fn work(record: &Record) -> Progress {
+    let running = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
+    let steps = running.map(|operation| operation.value.steps.as_slice()).unwrap_or_default();
+    if let Some(step) = step::unknown(steps, record.intent.value.driver) {
+        let (name, driver) = (format!("{}.{}", step.interface, step.step), record.intent.value.driver);
+        let text = format!("the driver {driver} does not support the step {name}");
+        return Progress::Failed(Failure { cause: Cause::UnknownStep, text, at: record.life.value.since });
+    }
+    let agent = record.agent.as_ref().filter(|agent| agent.generation == record.life.value.generation);
+    match agent.map(|agent| &agent.work) {
+        None => Progress::Unknown,
+        Some(AgentWork::Underway) => Progress::Underway,
+        Some(AgentWork::Done { at }) => Progress::Done(*at),
+        Some(AgentWork::Failed { failure }) => Progress::Failed(failure.clone()),
     }
 }
 

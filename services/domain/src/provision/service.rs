@@ -1,0 +1,31 @@
+//! The arrows of working on a machine that is in use.
+
+use super::{Effect as F, Event as E, Phase, Stage, State as S, Step, Verb};
+
+/// The arrow, where servicing has one.
+pub(super) fn step(state: S, event: E) -> Option<Step> {
+    Some(Ok(match (state, event) {
+        (S::Active | S::ServiceHold | S::Failed { during: Phase::Service }, E::Asked(Verb::Service)) => {
+            (at(Stage::Prepare), vec![F::Open(Phase::Service), F::NewGeneration, F::RevokeBoot])
+        }
+        (S::Servicing { stage: Stage::Prepare }, E::Prepared) => (at(Stage::Boot), vec![]),
+        (S::Servicing { stage: Stage::Prepare | Stage::Boot }, E::Called) => (at(Stage::Work), vec![]),
+        (S::Servicing { stage: Stage::Boot }, E::Again) => (at(Stage::Prepare), vec![F::NewGeneration, F::RevokeBoot]),
+        (S::Servicing { stage: Stage::Work }, E::Worked) => (at(Stage::Finish), vec![F::NewGeneration, F::RevokeBoot]),
+        (S::Servicing { stage: Stage::Finish }, E::Finished) => (S::Active, vec![F::Close]),
+        (S::ServiceHold, E::Asked(Verb::Unhold)) => (at(Stage::Work), vec![]),
+        // The machine is in use, and goes back to it.
+        (S::Servicing { stage: Stage::Boot | Stage::Work } | S::ServiceHold, E::Asked(Verb::Abort)) => {
+            (at(Stage::Finish), vec![F::NewGeneration, F::RevokeBoot])
+        }
+        (S::Failed { during: Phase::Service }, E::Asked(Verb::Abort)) => (S::Active, vec![]),
+        (S::Servicing { .. }, E::GaveUp) => {
+            (S::Failed { during: Phase::Service }, vec![F::Fail, F::NewGeneration, F::RevokeBoot])
+        }
+        _ => return None,
+    }))
+}
+
+fn at(stage: Stage) -> S {
+    S::Servicing { stage }
+}
