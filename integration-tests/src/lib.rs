@@ -10,6 +10,7 @@ pub mod etcd;
 pub mod fault;
 pub mod firmware;
 pub mod fleet;
+pub mod ironic;
 pub mod lab;
 pub mod machine;
 pub mod mesh;

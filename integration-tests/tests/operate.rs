@@ -407,8 +407,9 @@ async fn a_data_folder_that_another_up_works_in_is_refused_with_its_name_and_who
     let log = fs::File::create(folder.path().join("log"))?;
     let mut first = Command::new(program()?);
     first
-        .args(["up", "--rest", "127.0.0.1:0", "--data"])
+        .args(["up", "--data"])
         .arg(&data)
+        .args(["--rest", "127.0.0.1:0"])
         .stdin(Stdio::null())
         .stderr(log)
         .kill_on_drop(true);

@@ -125,7 +125,7 @@ fn a_restored_backup_stops_changes_until_it_is_adopted_and_no_old_token_is_obeye
         ensure!(refused.message().contains("ironmesh store adopt"), "{refused:?}");
         let check = ironmesh(&["store", "check"], &data).err().context("nothing is wrong")?.to_string();
         ensure!(check.contains("restored backup"), "{check}");
-        let deeds = lab.machine("n1")?.console().len();
+        let deeds = lab.machine("n1")?.deeds().len();
         ironmesh(&["store", "adopt"], &data)?;
         until("the node as the backup has it", async || {
             let state = api.node("n1").await?.observed.unwrap_or_default().state;
@@ -137,7 +137,7 @@ fn a_restored_backup_stops_changes_until_it_is_adopted_and_no_old_token_is_obeye
             Ok(lab.mesh().log("power-service-1")?.contains("refused an old instruction").then_some(()))
         })
         .await?;
-        ensure!(lab.machine("n1")?.console().len() == deeds, "the machine was touched");
+        ensure!(lab.machine("n1")?.deeds().len() == deeds, "the machine was touched");
         until("changes", async || Ok(api.ask("n1", "deploy", IMAGE).await.ok())).await?;
         api.reach("n1", "active", PATIENCE).await?;
         // Now the journal's highest instruction is of after, and an old one is refused all the same.

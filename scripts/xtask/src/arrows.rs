@@ -51,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "wire-dhcp",
             "wire-tftp",
             "wire-ipmi",
+            "wire-ironic",
             "cli",
             "agent",
             "power-service",

@@ -251,6 +251,7 @@ impl Moment<'_> {
         let waiting = self.waiting(Thing::Work, self.wanted.since, takes);
         match stage {
             Stage::Prepare => Plan::Step(Event::Prepared, None),
+            Stage::Boot if self.now < waiting.until => Plan::Wait(waiting),
             Stage::Boot => Plan::Step(Event::Called, None),
             Stage::Work if matches!(self.seen.work, Progress::Failed(_)) => self.work(),
             Stage::Work | Stage::Finish if self.now < waiting.until => Plan::Wait(waiting),

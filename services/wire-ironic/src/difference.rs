@@ -102,6 +102,30 @@ pub static DIFFERENCES: &[Difference] = &[
         why: "an accident of its state machine",
     },
     Difference {
+        name: "what-is-served",
+        ironic: "drivers and implementations are those of its configuration",
+        ours: "those that are built",
+        why: "what stands there must work",
+    },
+    Difference {
+        name: "owners-are-conductors",
+        ironic: "a conductor has the name of its host",
+        ours: "it is a power-service of a rack, by where it answers",
+        why: "several of one rack may run on one host",
+    },
+    Difference {
+        name: "power-is-known",
+        ironic: "the power of fake hardware is null until somebody changes it",
+        ours: "it is off once the node was verified",
+        why: "clients that wait for a known power wait for ever",
+    },
+    Difference {
+        name: "stock-agent",
+        ironic: "lookup and heartbeat are answered to the agent of a node that waits for it",
+        ours: "no node waits for one yet: 404",
+        why: "not built",
+    },
+    Difference {
         name: "reserved-steps-run",
         ironic: "hold, wait, power_on, power_off and reboot vanish from lists of steps",
         ours: "they are run",

@@ -1,0 +1,267 @@
+//! What a real Ironic answered, asked again of ours.
+//!
+//! `services/wire-ironic/record/requests.txt` is played line by line, and each answer compared with the one in
+//! `golden/recorded.jsonl`. What is different on purpose, or not built, stands in a list with the name of its reason.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use domain::{
+    id::NodeId,
+    provision::{Stage, State},
+    time::Timestamp,
+};
+use keyspace::{Change, Expect, Store, key};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep};
+
+/// How long a node may take to come to a state.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The node that states are given to by hand.
+const BY_HAND: &str = "11111111-1111-4111-8111-000000000001";
+/// Far from now: 2100.
+const LATE: Timestamp = Timestamp::from_millis(4_102_444_800_000);
+/// Ids that the requests name; all others are fresh.
+const NAMED: [&str; 9] = ["1111", "2222", "3333", "4444", "5555", "6666", "7777", "8888", "9999"];
+/// Headers that are compared.
+const HEADERS: [&str; 5] = [
+    "content-type",
+    "location",
+    "x-openstack-ironic-api-version",
+    "x-openstack-ironic-api-minimum-version",
+    "x-openstack-ironic-api-maximum-version",
+];
+/// Fields that say when, or who is at it right now.
+const OF_THE_MOMENT: [&str; 5] =
+    ["created_at", "updated_at", "provision_updated_at", "reservation", "driver_internal_info"];
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Answer {
+    /// The request, as its line has it.
+    pub ask: String,
+    /// What the request's headers were.
+    pub sent: BTreeMap<String, String>,
+    /// The status.
+    pub status: u16,
+    /// The headers that were kept.
+    pub headers: BTreeMap<String, String>,
+    /// The body; null: none.
+    pub body: Value,
+}
+
+fn wire_ironic(path: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../services/wire-ironic").join(path);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// What the real one answered.
+///
+/// # Errors
+/// The recording can not be read.
+pub fn recorded() -> Result<Vec<Answer>> {
+    let text = wire_ironic("src/golden/recorded.jsonl")?;
+    text.lines().skip(1).map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+}
+
+/// Plays the requests against a service.
+#[derive(Debug)]
+pub struct Player {
+    client: reqwest::Client,
+    address: String,
+    store: Store,
+}
+
+impl Player {
+    /// One that asks at `address` (`http://host:port`), and gives states by hand in this store.
+    ///
+    /// # Errors
+    /// There is no client.
+    pub fn new(address: String, store: Store) -> Result<Self> {
+        Ok(Self { client: reqwest::Client::builder().no_proxy().build()?, address, store })
+    }
+
+    /// Plays all of it; the answers to the requests of `recorded`, in its order.
+    ///
+    /// # Errors
+    /// The service does not answer, or a node does not come where it is waited for.
+    pub async fn play(&self, recorded: &[Answer]) -> Result<Vec<Answer>> {
+        let (text, mut answers, mut next) = (wire_ironic("record/requests.txt")?, Vec::new(), recorded.iter());
+        for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+            if let Some(change) = line.strip_prefix("sql ") {
+                self.by_hand(change).await.with_context(|| line.to_owned())?;
+            } else if let Some((what, state)) = line.split_once(' ').filter(|(what, _)| what.starts_with("wait")) {
+                self.wait(what, state).await.with_context(|| line.to_owned())?;
+            } else {
+                let record = next.next().filter(|record| record.ask == line);
+                let record = record.with_context(|| format!("it was never recorded: {line}"))?;
+                answers.push(self.ask(record).await.with_context(|| line.to_owned())?);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Asks what was asked then.
+    async fn ask(&self, record: &Answer) -> Result<Answer> {
+        let mut words = record.ask.splitn(4, ' ').skip(1);
+        let (method, path) = words.next().zip(words.next()).context("no request")?;
+        let url = format!("{}{path}", self.address);
+        let mut request = self.client.request(method.parse()?, url).header("host", "ironic.test");
+        for (name, value) in &record.sent {
+            request = request.header(name, value);
+        }
+        if let Some(body) = words.next() {
+            request = request.header("content-type", "application/json").body(body.to_owned());
+        }
+        let answer = request.send().await?;
+        let kept = HEADERS.iter().filter_map(|name| {
+            let value = answer.headers().get(*name)?.to_str().ok()?;
+            Some(((*name).to_owned(), value.to_owned()))
+        });
+        let (status, headers) = (answer.status().as_u16(), kept.collect());
+        let text = answer.text().await?;
+        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(json!(text)) };
+        Ok(Answer { ask: record.ask.clone(), sent: record.sent.clone(), status, headers, body })
+    }
+
+    async fn whole(&self, path: &str) -> Result<Value> {
+        let request = self.client.get(format!("{}{path}", self.address));
+        let answer = request.header("X-OpenStack-Ironic-API-Version", "1.115").send().await?.error_for_status()?;
+        Ok(serde_json::from_str(&answer.text().await?)?)
+    }
+
+    async fn wait(&self, what: &str, state: &str) -> Result<()> {
+        let (path, field) = match what {
+            "wait" => ("/v1/nodes/node-1", "provision_state"),
+            _ => ("/v1/allocations/alloc-1", "state"),
+        };
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let now = self.whole(path).await?;
+            if now[field] == state {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "{path} is {} and not {state}: {}", now[field], now["last_error"]);
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Puts the node where no request brings it quickly.
+    async fn by_hand(&self, change: &str) -> Result<()> {
+        let word = |name: &str| {
+            let rest = change.split_once(&format!("{name}="))?.1;
+            Some(rest.split([',', ' ']).next().unwrap_or(rest).trim_matches('\''))
+        };
+        let quoted = change.split_once("provision_state='").and_then(|(_, rest)| rest.split_once('\''));
+        let state = match quoted.map(|(state, _)| state) {
+            Some("inspect wait") => State::Inspecting { stage: Stage::Boot },
+            Some("inspecting") => State::Inspecting { stage: Stage::Work },
+            Some("clean wait") => State::Cleaning { stage: Stage::Boot, manual: false },
+            Some("active") => State::Active,
+            Some("available") => State::Available,
+            Some("manageable") => State::Manageable,
+            other => bail!("no state {other:?}"),
+        };
+        let node: NodeId = BY_HAND.parse().map_err(|_| anyhow::anyhow!("no id"))?;
+        let racks = self.store.list(&key::racks()).await?;
+        let rack = racks.first().context("no rack")?.1.value.id;
+        let life = self.store.get(&key::life(rack, node)).await?.context("no life")?;
+        let mut value = life.value.clone();
+        (value.state, value.failure) = (state, None);
+        // What the node's owner waits for began late: it leaves the node where it is.
+        value.since = LATE;
+        let mut all = Change::new().put(&key::life(rack, node), &value, Expect::Revision(life.revision))?;
+        if let Some(instance) = word("instance_uuid") {
+            let sheet = self.store.get(&key::sheet(rack, node)).await?.context("no sheet")?;
+            let mut value = sheet.value.clone();
+            match instance {
+                "NULL" => drop(value.fields.remove("instance_uuid")),
+                instance => drop(value.fields.insert("instance_uuid".to_owned(), json!(instance))),
+            }
+            all = all.put(&key::sheet(rack, node), &value, Expect::Revision(sheet.revision))?;
+        }
+        self.store.commit(all).await?;
+        // Nothing says from outside when the view has it but what it shows.
+        let until = Instant::now() + PATIENCE;
+        let shown = format!("/v1/nodes/{BY_HAND}");
+        while self.whole(&shown).await?["provision_state"] != state.ironic_name() {
+            ensure!(Instant::now() < until, "it is not shown as {state}");
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+}
+
+/// How ours differs from the real one's, or nothing. Ids and hosts that nobody named are as good as any other.
+#[must_use]
+pub fn unlike(real: &Answer, ours: &Answer) -> Option<String> {
+    let mut words = Vec::new();
+    if real.status != ours.status {
+        words.push(format!("status {} and not {}", ours.status, real.status));
+    }
+    let headers = |answer: &Answer| -> BTreeMap<String, String> {
+        answer.headers.iter().map(|(name, value)| (name.clone(), unnamed(value))).collect()
+    };
+    if headers(real) != headers(ours) {
+        words.push(format!("headers {:?} and not {:?}", ours.headers, real.headers));
+    }
+    let (real, ours) = (plain(&inside(&real.body)), plain(&inside(&ours.body)));
+    if real != ours {
+        let names: BTreeSet<&String> =
+            [&real, &ours].iter().filter_map(|body| body.as_object()).flat_map(Map::keys).collect();
+        let differs = names.into_iter().filter(|name| real.get(*name) != ours.get(*name));
+        let told: Vec<String> =
+            differs.map(|name| format!("{name} {:?} and not {:?}", ours.get(name), real.get(name))).collect();
+        words.push(if told.is_empty() { format!("{ours} and not {real}") } else { told.join("; ") });
+    }
+    (!words.is_empty()).then(|| words.join("\n     "))
+}
+
+/// The words inside of a body, whatever its form.
+fn inside(body: &Value) -> Value {
+    let text = body.get("error_message").and_then(Value::as_str);
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| body.clone())
+}
+
+fn plain(body: &Value) -> Value {
+    match body {
+        Value::Object(members) => {
+            let kept = members.iter().filter(|(name, _)| !OF_THE_MOMENT.contains(&name.as_str()));
+            Value::Object(kept.map(|(name, value)| (name.clone(), plain(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(plain).collect()),
+        Value::String(text) => json!(unnamed(text)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => body.clone(),
+    }
+}
+
+/// A text with ids and hosts of nobody's choosing taken out, and the fields of a link in one order.
+fn unnamed(text: &str) -> String {
+    let parts = text.split(['/', '=']).map(|part| {
+        let is_fresh =
+            part.len() == 36 && uuid::Uuid::try_parse(part).is_ok() && !NAMED.iter().any(|of| part.starts_with(of));
+        let is_host = part.starts_with("127.0.0.1:") || part == "conductor-a";
+        if is_fresh {
+            "an id".to_owned()
+        } else if is_host {
+            "a host".to_owned()
+        } else {
+            part.to_owned()
+        }
+    });
+    let mut parts: Vec<String> = parts.collect();
+    for part in parts.iter_mut().filter(|part| part.contains(',')) {
+        let (fields, rest) = part.split_once('&').map_or((part.as_str(), None), |(fields, rest)| (fields, Some(rest)));
+        let mut fields: Vec<&str> = fields.split(',').collect();
+        fields.sort_unstable();
+        let sorted = fields.join(",");
+        *part = rest.map_or_else(|| sorted.clone(), |rest| format!("{sorted}&{rest}"));
+    }
+    parts.join("/")
+}
