@@ -126,7 +126,8 @@ impl Player {
         });
         let (status, headers) = (answer.status().as_u16(), kept.collect());
         let text = answer.text().await?;
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(json!(text)) };
+        let body =
+            if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or_else(|_| json!(text)) };
         Ok(Answer { ask: record.ask.clone(), sent: record.sent.clone(), status, headers, body })
     }
 

@@ -228,7 +228,6 @@ impl Drop for Mesh {
 ///
 /// # Errors
 /// It is not built.
-#[expect(clippy::disallowed_methods, reason = "a test is told by its environment and by nothing else")]
 pub fn program() -> Result<PathBuf> {
     match std::env::var_os("IRONMESH_PROGRAM") {
         Some(named) => {
