@@ -107,6 +107,12 @@ impl Fleet {
         self.place.enter(async || work(self.mesh.api()?, self).await)?
     }
 
+    /// Where the mesh is.
+    #[must_use]
+    pub fn place(&self) -> &Namespace {
+        &self.place
+    }
+
     /// All machines, `n1` first.
     #[must_use]
     pub fn machines(&self) -> &[Machine] {

@@ -136,7 +136,9 @@ impl Site {
             ("key", quoted(&files.key)),
             ("sealing_key", quoted(&self.path("sealing.key"))),
         ];
-        let keys = keys.iter().map(|(key, value)| (*key, (*value).to_owned()));
+        // The one port that is the same in every site.
+        let rest = (service == Service::Scheduler).then(|| ("rest", "\"127.0.0.1:0\"".to_owned()));
+        let keys = keys.iter().map(|(key, value)| (*key, (*value).to_owned())).chain(rest);
         for (key, value) in own.into_iter().chain(keys) {
             let begins = format!("{key} = ");
             ensure!(text.lines().filter(|line| line.starts_with(&begins)).count() == 1, "{service}.toml: {key}");

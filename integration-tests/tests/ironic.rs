@@ -4,17 +4,26 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use integration_tests::{
+    bmc::USER,
     fault::tell,
     fleet::Fleet,
     ironic::{Player, recorded, unlike},
+    lab::{Lab, holds_image, image},
+    machine::Spec,
     mesh::Options,
+    rack::{namespace::Namespace, wait},
     record::store,
 };
 use wire_ironic::difference::DIFFERENCES;
+
+/// How long one call of the stock command line, or a move of a node's life, may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The list of what is answered otherwise: `reason<TAB>request`, a line each.
 fn list() -> PathBuf {
@@ -53,4 +62,176 @@ fn what_a_real_ironic_was_asked_is_answered_alike_but_for_a_written_list() {
             Ok(())
         })
         .unwrap();
+}
+
+/// A program of those clients that scripts/test installs from the package registry.
+fn client(name: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin").join(name);
+    ensure!(path.exists(), "{} is not there; scripts/test installs it", path.display());
+    Ok(path.display().to_string())
+}
+
+/// Ironic's stock command line, where a mesh is.
+struct Baremetal {
+    place: Namespace,
+    program: String,
+    endpoint: String,
+    calls: AtomicUsize,
+}
+
+impl Baremetal {
+    fn new(place: Namespace, endpoint: String) -> Result<Self> {
+        Ok(Self { place, program: client("baremetal")?, endpoint, calls: AtomicUsize::new(0) })
+    }
+
+    /// Runs it with words that have no spaces in them, and gives what it printed.
+    fn run(&self, words: &str) -> Result<String> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut command = self.place.command(&self.program);
+        command.args(words.split_whitespace()).envs([("OS_AUTH_TYPE", "none"), ("OS_ENDPOINT", &self.endpoint)]);
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let wrong = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        ensure!(output.status.success(), "baremetal {words}: {wrong}");
+        Ok(said)
+    }
+
+    /// What it refuses, in its own words.
+    fn refused(&self, words: &str) -> Result<String> {
+        match self.run(words) {
+            Ok(said) => bail!("baremetal {words} was not refused: {said}"),
+            Err(error) => Ok(error.to_string()),
+        }
+    }
+
+    /// One field of a node.
+    fn field(&self, node: &str, field: &str) -> Result<String> {
+        self.run(&format!("node show {node} -f value -c {field}"))
+    }
+
+    /// Waits until a field of a node is this.
+    fn until(&self, node: &str, field: &str, wanted: &str) -> Result<()> {
+        wait::until(&format!("{field} of {node} to be {wanted}"), PATIENCE, || {
+            Ok((self.field(node, field)? == wanted).then_some(()))
+        })
+    }
+}
+
+#[test]
+fn the_stock_command_line_takes_a_machine_and_one_that_is_not_there_through_their_lives() {
+    let options = Options { set: vec!["scheduler.boot=20s".to_owned()], ..Options::default() };
+    let lab = Lab::up("bmcli", &[Spec::default()], options).unwrap();
+    life_by_command_line(&lab).unwrap();
+}
+
+fn life_by_command_line(lab: &Lab) -> Result<()> {
+    let bm = Baremetal::new(Namespace::named(&lab.rack().services.namespace), lab.mesh().rest(1)?)?;
+    let machine = lab.machine("n1")?;
+    let (url, digest) = lab.file("cli", &image())?;
+    let checksum = digest.strip_prefix("sha256:").context("no SHA-256")?;
+    let (bmc, mac, password) = (machine.bmc_address, machine.mac, machine.password());
+    ensure!(bm.run("driver list -f value -c name")? == "fake-hardware\nipmi");
+    bm.run(&format!(
+        "node create --driver ipmi --name n1 --driver-info ipmi_address={bmc} --driver-info ipmi_username={USER} \
+         --driver-info ipmi_password={password} --property capabilities=boot_mode:bios"
+    ))?;
+    ensure!(!bm.run("node show n1")?.contains(&password), "the password is shown");
+    let uuid = bm.field("n1", "uuid")?;
+    bm.run(&format!("port create {mac} --node {uuid}"))?;
+    ensure!(bm.run("port list -f value -c address")? == mac.to_string());
+    let early = bm.refused("node deploy n1")?;
+    ensure!(early.contains("can not be performed on node"), "{early}");
+    bm.run("node manage n1 --wait 30")?;
+    bm.run("node inspect n1")?;
+    bm.until("n1", "provision_state", "manageable")?;
+    ensure!(bm.run("node inventory save n1")?.contains(&mac.to_string()), "the inventory has not its NIC");
+    bm.run("node provide n1")?;
+    bm.until("n1", "provision_state", "available")?;
+    let nothing = bm.refused("node deploy n1")?;
+    ensure!(nothing.contains("image_source"), "{nothing}");
+    bm.run(&format!(
+        "node set n1 --instance-info image_source={url} --instance-info image_checksum={checksum} --resource-class big"
+    ))?;
+    bm.run("node deploy n1 --config-drive {\"meta_data\":{\"hostname\":\"first\"}}")?;
+    bm.until("n1", "provision_state", "active")?;
+    ensure!(holds_image(&machine.disk(), &image())?, "the disk is not the image");
+    bm.run("node power off n1")?;
+    bm.until("n1", "power_state", "power off")?;
+    bm.run("node undeploy n1")?;
+    bm.until("n1", "provision_state", "available")?;
+    ensure!(bm.field("n1", "instance_info")? == "{}", "what was deployed is still known");
+    bm.run("node maintenance set n1 --reason drill")?;
+    ensure!(bm.field("n1", "maintenance_reason")? == "drill");
+    bm.run("node maintenance unset n1")?;
+    without_a_machine(&bm)?;
+    bm.run("node delete n1")?;
+    ensure!(bm.run("node list -f value -c Name")?.is_empty());
+    tell(format_args!("{} calls of the stock command line", bm.calls.load(Ordering::Relaxed)));
+    Ok(())
+}
+
+/// The life of a node of `fake-hardware`, with what the machine's has not.
+fn without_a_machine(bm: &Baremetal) -> Result<()> {
+    bm.run("node create --driver fake-hardware --name f1 --resource-class small")?;
+    bm.run("node manage f1")?;
+    bm.until("f1", "provision_state", "manageable")?;
+    bm.run("node clean f1 --clean-steps [{\"interface\":\"deploy\",\"step\":\"erase_devices\"}]")?;
+    bm.until("f1", "provision_state", "manageable")?;
+    bm.run("node clean f1 --clean-steps [{\"interface\":\"raid\",\"step\":\"nobody_knows\"}]")?;
+    bm.until("f1", "provision_state", "clean failed")?;
+    ensure!(bm.field("f1", "last_error")?.contains("raid.nobody_knows"));
+    bm.run("node manage f1")?;
+    bm.run("node provide f1")?;
+    bm.until("f1", "provision_state", "available")?;
+    bm.run("node add trait f1 CUSTOM_GPU")?;
+    ensure!(
+        bm.run("allocation create --resource-class small --trait CUSTOM_GPU --name a1 --wait -f value -c state")?
+            == "active"
+    );
+    let none = bm.run("allocation create --resource-class small --trait CUSTOM_GPU --name a2 -f value -c uuid")?;
+    ensure!(bm.run(&format!("allocation show {none} -f value -c last_error"))?.contains("no available nodes"));
+    bm.run("node deploy f1")?;
+    bm.until("f1", "provision_state", "active")?;
+    bm.run("node rescue f1 --rescue-password secret")?;
+    bm.until("f1", "provision_state", "rescue")?;
+    bm.run("node unrescue f1")?;
+    bm.until("f1", "provision_state", "active")?;
+    bm.run("node undeploy f1")?;
+    bm.until("f1", "provision_state", "available")?;
+    bm.run("node delete f1")?;
+    bm.run(&format!("allocation delete {none}")).map(drop)
+}
+
+#[test]
+fn the_sdks_own_functional_tests_pass() {
+    let fleet = Fleet::up("sdk", 0, &Options::default()).unwrap();
+    sdk(&fleet).unwrap();
+}
+
+fn sdk(fleet: &Fleet) -> Result<()> {
+    let endpoint = fleet.mesh().rest(1)?;
+    let clouds = fleet.data().join("clouds.yaml");
+    let mut text = "clouds:\n".to_owned();
+    for name in ["devstack", "devstack-admin", "devstack-system-admin", "devstack-alt"] {
+        text.push_str(&format!(
+            "  {name}:\n    auth_type: none\n    auth: {{endpoint: \"{endpoint}\"}}\n    baremetal_endpoint_override: \
+             {endpoint}\n    region_name: one\n    has_compute: false\n    has_image: false\n    has_network: false\n"
+        ));
+    }
+    fs::write(&clouds, text)?;
+    let python = client("python")?;
+    let site = "import openstack.tests.functional.baremetal as b; print(b.__path__[0])";
+    let output = std::process::Command::new(&python).args(["-c", site]).output()?;
+    let tests = String::from_utf8(output.stdout)?.trim().to_owned();
+    let top = tests.strip_suffix("/openstack/tests/functional/baremetal").context("no tests of the SDK")?;
+    let mut command = fleet.place().command(&python);
+    command.args(["-m", "testtools.run", "discover", "-s", &tests, "-t", top]);
+    command.env("OS_CLIENT_CONFIG_FILE", &clouds).env("OS_TEST_TIMEOUT", "60");
+    let output = command.output()?;
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let ran = said.lines().find(|line| line.starts_with("Ran ")).unwrap_or("nothing").to_owned();
+    ensure!(output.status.success(), "{said}");
+    ensure!(ran.starts_with("Ran 96 tests"), "{ran}");
+    tell(ran);
+    Ok(())
 }

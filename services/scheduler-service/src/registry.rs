@@ -1,6 +1,7 @@
 //! Records of nodes: read from the view, changed by one conditional transaction.
 
 mod facts;
+mod image;
 mod node;
 mod port;
 mod ports;

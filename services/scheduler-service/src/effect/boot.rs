@@ -76,13 +76,21 @@ pub(crate) async fn mint(shared: &Shared, record: &Record, claim: Claim) -> Resu
 fn work(shared: &Shared, record: &Record, life_key: &str) -> Result<Work, NotMinted> {
     match (record.life.value.state, &record.intent.value.deployment) {
         (State::Deploying { .. }, Some(deployment)) => write(shared, record, deployment, life_key),
-        (State::Cleaning { .. }, _) => Ok(Work::Wipe),
+        (State::Cleaning { manual: false, .. }, _) => Ok(Work::Wipe),
+        // Nobody's disks are wiped by a cleaning whose steps do not say so.
+        (State::Cleaning { manual: true, .. }, _) if erases(record) => Ok(Work::Wipe),
         (State::Inspecting { .. }, _) => Ok(Work::Inspect),
         (state, _) => {
             let text = format!("nothing is known that an agent could do for a node that is {state}");
             Err(NotMinted::Never(Failure { cause: Cause::Deadline, text, at: clock::now() }))
         }
     }
+}
+
+/// Whether the steps that a person named make the disks forget.
+fn erases(record: &Record) -> bool {
+    let steps = record.operation.as_ref().map(|operation| operation.value.steps.as_slice()).unwrap_or_default();
+    steps.iter().any(|step| step.interface == "deploy" && step.step.starts_with("erase_devices"))
 }
 
 fn write(shared: &Shared, record: &Record, deployment: &Deployment, life_key: &str) -> Result<Work, NotMinted> {

@@ -4,7 +4,7 @@ use domain::{
     id::ImageId,
     image::{Digest, Image},
 };
-use keyspace::{Expect, key, value::Holder};
+use keyspace::{Expect, key};
 use proto::{
     api::v1::{
         CreateImageRequest, CreateImageResponse, DeleteImageRequest, DeleteImageResponse, GetImageRequest,
@@ -51,26 +51,6 @@ fn decode(request: CreateImageRequest) -> Result<Image, Invalid> {
 }
 
 impl Shared {
-    async fn create(&self, image: &Image) -> Result<(), Error> {
-        let holder = Holder { kind: "image".to_owned(), id: image.id.uuid(), name: image.name.clone() };
-        let name = key::image_name(&image.name);
-        let taken = || Error::Taken {
-            what: "the name",
-            value: image.name.clone(),
-            kind: "image".to_owned(),
-            holder: image.name.clone(),
-        };
-        let change = self.registry.mesh.as_member()?.put(&name, &holder, Expect::Absent)?.put(
-            &key::image(image.id),
-            image,
-            Expect::Absent,
-        )?;
-        match self.registry.commit(change).await {
-            Err(Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => Err(taken()),
-            outcome => outcome,
-        }
-    }
-
     async fn forget_image(&self, name: &str) -> Result<(), Error> {
         let image = self.registry.image_named(name)?;
         let id = image.value.id;
@@ -100,7 +80,7 @@ impl Shared {
 impl ImageService for Shared {
     async fn create_image(&self, request: Request<CreateImageRequest>) -> Answer<CreateImageResponse> {
         let image = decode(request.into_inner()).map_err(Error::from)?;
-        self.create(&image).await?;
+        self.registry.create_image(&image).await?;
         Ok(Response::new(CreateImageResponse { image: Some(shown(image)) }))
     }
 

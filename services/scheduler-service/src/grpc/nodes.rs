@@ -264,8 +264,30 @@ async fn watch(
 
 /// What the driver has nothing for is refused before it begins.
 fn check_driver(verb: Verb, driver: Driver) -> Result<(), Error> {
-    let nobody = matches!(verb, Verb::Rescue | Verb::Service) && driver != Driver::FakeHardware;
-    if nobody { Err(Error::InUse(format!("the driver {driver} does not support {verb}"))) } else { Ok(()) }
+    let fake = driver == Driver::FakeHardware;
+    match verb {
+        Verb::Rescue | Verb::Service if !fake => {
+            Err(Error::InUse(format!("the driver {driver} does not support {verb}")))
+        }
+        Verb::Clean if !fake => Err(Error::InUse(
+            "cleaning by hand needs its steps named; for now that is done over Ironic's API: \
+             baremetal node clean NODE --clean-steps …"
+                .to_owned(),
+        )),
+        Verb::Manage
+        | Verb::Provide
+        | Verb::Deploy
+        | Verb::Rebuild
+        | Verb::Undeploy
+        | Verb::Clean
+        | Verb::Inspect
+        | Verb::Abort
+        | Verb::Adopt
+        | Verb::Rescue
+        | Verb::Unrescue
+        | Verb::Service
+        | Verb::Unhold => Ok(()),
+    }
 }
 
 /// What a node with ports of these addresses lacks for the pxe-service to answer it, and what gives it that.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::{
+    failure::Failure,
     id::{NodeId, RackId},
     net::BmcAddr,
     provision::Given,
@@ -77,6 +78,13 @@ impl Registry {
     pub(crate) async fn change_with(&self, held: &Held, intent: &Intent, sheet: &Sheet) -> Result<(), Error> {
         let change = self.add_sheet(self.mesh.as_member()?, held, intent, sheet)?;
         self.commit(change).await
+    }
+
+    /// Notes that something went wrong that no operation was about.
+    pub(crate) async fn note_failure(&self, held: &Held, failure: Failure) -> Result<(), Error> {
+        let life = Life { failure: Some(failure), ..held.life.value.clone() };
+        let key = key::life(held.rack, held.node);
+        self.commit(self.mesh.as_member()?.put(&key, &life, Expect::Revision(held.life.revision))?).await
     }
 
     /// Waits a moment for the view to show what somebody else wrote about a node.

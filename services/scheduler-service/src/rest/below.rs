@@ -1,14 +1,18 @@
 //! What stands below a node.
 
-use domain::driver::Driver;
+use domain::{
+    driver::Driver,
+    failure::{Cause, Failure},
+};
 use serde_json::{Map, Value, json};
+use service_kit::clock;
 use wire_ironic::{
     call,
     error::{Class, Error, text},
     query::Shape,
 };
 
-use super::{Ask, Face, answer::Answer, kinds, nodes::one, shelf::Shown};
+use super::{Ask, Face, answer::Answer, fault::fault, hardware, kinds, nodes::one, shelf::Shown};
 
 impl Face {
     pub(super) async fn below_node(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
@@ -51,16 +55,19 @@ impl Face {
                 Ok(Answer::done())
             }
             (_, ["vendor_passthru", name]) => self.vendor(ask, ident, name),
-            ("GET", ["inventory"]) => {
-                let node = self.node(ask, ident)?.node;
-                Err(Class::NotFound.says(format!("Node inventory record for node {node} could not be found.")))
-            }
+            ("GET", ["inventory"]) => self.inventory(ask, ident),
             // Nobody's networks are plugged in here: there is nothing to do.
             ("POST", ["vifs"]) => {
                 call::vif(ask.version, &ask.arguments()?)?;
                 self.node(ask, ident).map(|_| Answer::done())
             }
             ("DELETE", ["vifs", _]) => self.node(ask, ident).map(|_| Answer::done()),
+            ("POST", ["vmedia"]) => self.insert_media(ask, ident).await,
+            // What was never put in is out.
+            ("DELETE", ["vmedia"]) => {
+                call::media_types(&ask.pairs)?;
+                self.node(ask, ident).map(|_| Answer::done())
+            }
             _ => self.unsupported(ask, ident, below),
         }
     }
@@ -72,8 +79,6 @@ impl Face {
             ("PUT", ["states", "console"]) => drop(call::console(&arguments()?)?),
             ("PUT", ["states", "boot_mode"]) => drop(call::boot_mode(&arguments()?)?),
             ("PUT", ["states", "secure_boot"]) => drop(call::secure_boot(&arguments()?)?),
-            ("POST", ["vmedia"]) => drop(call::media(&arguments()?)?),
-            ("DELETE", ["vmedia"]) => drop(call::media_types(&ask.pairs)?),
             _ => {}
         }
         let node = self.node(ask, ident)?;
@@ -96,6 +101,28 @@ impl Face {
     fn empty(&self, ask: &Ask, ident: &str, name: &str) -> Result<Answer, Error> {
         self.node(ask, ident)?;
         Ok(Answer::shows(one(name, json!([]))))
+    }
+
+    /// Nothing has a virtual drive yet. As with Ironic's fake hardware that is seen afterwards, in the node's error.
+    async fn insert_media(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let media = call::media(&ask.arguments()?)?;
+        self.fake(ask, ident, "attach_virtual_media")?;
+        let (node, registry) = (self.node(ask, ident)?.node, &self.shared.registry);
+        let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
+        let text = format!("Could not attach device {}: there is no drive to put it into", media.device_type);
+        let failure = Failure { cause: Cause::BmcRefused, text, at: clock::now() };
+        registry.note_failure(&held, failure).await.map_err(|error| fault(ident, &error))?;
+        Ok(Answer::done())
+    }
+
+    /// What the machine last said that it is made of.
+    fn inventory(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        let key = keyspace::key::inventory(node.rack, node.node);
+        let missing =
+            || Class::NotFound.says(format!("Node inventory record for node {} could not be found.", node.node));
+        let read = self.shared.registry.view().get(&key).ok_or_else(missing)?;
+        Ok(Answer::shows(json!({"inventory": hardware::shown(&read.value.hardware), "plugin_data": {}})))
     }
 
     /// The part of a collection that is a node's.

@@ -1,9 +1,9 @@
 //! What is asked of a node's life and of its power.
 
-use domain::{power::PowerTarget, provision::Event, step::Step};
+use domain::{driver::Driver, power::PowerTarget, provision::Event, step::Step};
 use serde_json::{Value, json};
 use wire_ironic::{
-    error::{Error, text},
+    error::{Class, Error, text},
     fields, links,
     verb::{ConfigDrive, Power, Provision, Seen, Target, Verb},
 };
@@ -16,7 +16,10 @@ use super::{
     shelf::Shown,
     verb::{arguments, asked, is, verb, word},
 };
-use crate::work::pass::{aborted, without_power};
+use crate::{
+    registry::Record,
+    work::pass::{aborted, without_power},
+};
 
 /// Since when a runbook can be named.
 const RUNBOOKS: u16 = 92;
@@ -66,7 +69,12 @@ impl Face {
             None => arguments.steps.iter().map(named).collect(),
         };
         let event = (Event::Asked(asked(verb)), steps);
-        let intent = without_power(&record.intent.value);
+        let mut intent = without_power(&record.intent.value);
+        check_boots(verb, &record)?;
+        if matches!(verb, Verb::Active | Verb::Rebuild) {
+            let deployment = self.deployment(&record, &shown.whole, arguments.configdrive.as_ref()).await?;
+            intent.deployment = deployment.or(intent.deployment);
+        }
         let failure = (verb == Verb::Abort).then(|| aborted(state));
         let changed = (intent != record.intent.value).then_some(&intent);
         let drive = arguments.configdrive.as_ref().map(drive);
@@ -129,6 +137,20 @@ impl Face {
 
 fn is_conflict(error: &crate::Error) -> bool {
     matches!(error, crate::Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict)))
+}
+
+/// A machine that boots from the network needs a NIC that it may boot from.
+fn check_boots(verb: Verb, record: &Record) -> Result<(), Error> {
+    let boots = matches!(verb, Verb::Active | Verb::Rebuild | Verb::Inspect | Verb::Clean);
+    let has_port = record.ports.iter().any(|(_, port)| port.value.address.is_some());
+    if !boots || has_port || record.intent.value.driver == Driver::FakeHardware {
+        return Ok(());
+    }
+    Err(Class::Invalid.says(format!(
+        "Failed to validate deploy or power info for node {node}: Node {node} does not have any port associated with it \
+         that has an address on its rack's network",
+        node = record.node
+    )))
 }
 
 /// A step as the domain knows it.
