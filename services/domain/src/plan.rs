@@ -3,9 +3,11 @@
 //! A pass calls [`plan`] and carries out at most one act. Nothing is remembered between passes that is not in the
 //! records, so whoever makes the next pass, after whatever crash, comes to the same remaining work.
 
+mod thing;
+
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+pub use self::thing::{Thing, Waiting};
 
 use crate::{
     failure::{Cause, Failure},
@@ -123,53 +125,6 @@ pub struct Seen {
     pub life: Option<Timestamp>,
     /// What the timeline says about where a boot stopped.
     pub diagnosis: Option<(Cause, String)>,
-}
-
-/// What a node that is not moving waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Thing {
-    /// An answer of its BMC.
-    Bmc,
-    /// Images in the rack's cache.
-    Images,
-    /// The pxe-service's readiness.
-    BootFiles,
-    /// Power at its target.
-    Power,
-    /// The agent's first call.
-    Agent,
-    /// The agent's work.
-    Work,
-    /// The deployed system's first sign of life.
-    Life,
-}
-
-impl Thing {
-    /// In words for `node show`.
-    #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Bmc => "an answer of its BMC",
-            Self::Images => "the image to be in the rack's cache",
-            Self::BootFiles => "the pxe-service to have its boot files",
-            Self::Power => "its power to reach what was asked",
-            Self::Agent => "its agent to call",
-            Self::Work => "its agent to do the work",
-            Self::Life => "the deployed system's first sign of life",
-        }
-    }
-}
-
-/// Why nothing can be done now, and when that is looked at again at the latest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waiting {
-    /// For what.
-    pub thing: Thing,
-    /// Since when.
-    pub since: Timestamp,
-    /// Until when; then it has failed, or is tried again.
-    pub until: Timestamp,
 }
 
 /// One thing to do on the outside. Every act may be repeated.

@@ -266,6 +266,13 @@ pub fn node_of(path: &str) -> Option<(RackId, NodeId)> {
     Some((rack.parse().ok()?, node.parse().ok()?))
 }
 
+/// Whose port a path is, where it is one.
+#[must_use]
+pub fn port_of(path: &str) -> Option<(RackId, MacAddr)> {
+    let (rack, rest) = path.strip_prefix(ROOT)?.split_once('/')?;
+    Some((rack.parse().ok()?, rest.strip_prefix("port/")?.parse().ok()?))
+}
+
 /// The nodes of a rack, as the paths of their intents have them.
 #[must_use]
 pub fn node_prefix(rack: RackId) -> String {
@@ -295,6 +302,9 @@ mod tests {
         );
         assert_eq!(node_of(key.path()), Some((rack, node)));
         assert_eq!(node_of(rack_name("r1").path()), None);
+        let mac = "52:54:00:00:00:01".parse().unwrap();
+        assert_eq!(port_of(port(rack, mac).path()), Some((rack, mac)));
+        assert_eq!(port_of(key.path()), None);
         assert_eq!(last::<NodeId>(claim(Scope::Rack(rack), Service::Power, node).path()), Some(node));
     }
 }

@@ -2,11 +2,14 @@
 
 use domain::{
     driver::Driver,
+    id::NodeId,
     power::{Boot, Power},
 };
+use keyspace::{seal::Sealer, value::Intent};
 use mesh::Permit;
 
 use crate::{
+    Error,
     bmc::{Bmc, BmcError, Command, Reply},
     config,
     fake::FakeSession,
@@ -32,6 +35,25 @@ pub(crate) enum Session {
 }
 
 impl Reach {
+    /// How a node's BMC is reached. `heard` is how its power was last heard of.
+    ///
+    /// # Errors
+    /// Its password can not be opened.
+    pub(crate) fn of(node: NodeId, intent: Intent, heard: Option<Power>, sealer: &Sealer) -> Result<Self, Error> {
+        let Intent { driver, bmc, .. } = intent;
+        Ok(match (driver, bmc) {
+            (Driver::Ipmi, Some(bmc)) => {
+                let opened = sealer.open(&format!("{node}/bmc-password"), &bmc.password);
+                let password = opened.map_err(|source| Error::Sealed { node, source })?;
+                Self::Ipmi(Login { address: bmc.address, user: bmc.user, password })
+            }
+            (Driver::Ipmi, None) => Self::No(driver, "nobody said where its BMC is (driver_info/ipmi_address)"),
+            (Driver::FakeHardware, _) => Self::Fake(heard.unwrap_or(Power::Off)),
+            (Driver::Redfish, _) => Self::No(driver, "Redfish is not spoken yet"),
+            (Driver::ManualManagement, _) => Self::No(driver, "its power is switched by hand"),
+        })
+    }
+
     /// Logs in.
     ///
     /// # Errors

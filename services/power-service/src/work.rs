@@ -7,7 +7,6 @@ use std::{
 };
 
 use domain::{
-    driver::Driver,
     failure::{Cause, Failure},
     generation::Order,
     id::{NodeId, RackId},
@@ -29,7 +28,7 @@ use crate::{
     bmc::{Bmc, BmcError, Reply},
     config,
     control::{Course, Next},
-    ipmi::{Ipmi, Login},
+    ipmi::Ipmi,
     metrics,
     session::{Reach, Session},
 };
@@ -89,24 +88,8 @@ impl Work {
     }
 
     fn reach(&self, node: NodeId) -> Result<Reach, Error> {
-        let Intent { driver, bmc, .. } = self.intent(node)?;
-        match (driver, bmc) {
-            (Driver::Ipmi, Some(bmc)) => {
-                let password = self
-                    .begun
-                    .sealer
-                    .open(&format!("{node}/bmc-password"), &bmc.password)
-                    .map_err(|source| Error::Sealed { node, source })?;
-                Ok(Reach::Ipmi(Login { address: bmc.address, user: bmc.user, password }))
-            }
-            (Driver::Ipmi, None) => Ok(Reach::No(driver, "nobody said where its BMC is (driver_info/ipmi_address)")),
-            (Driver::FakeHardware, _) => {
-                let heard = self.mesh().view().get(&key::power(self.rack, node));
-                Ok(Reach::Fake(heard.map_or(Power::Off, |heard| heard.value.power)))
-            }
-            (Driver::Redfish, _) => Ok(Reach::No(driver, "Redfish is not spoken yet")),
-            (Driver::ManualManagement, _) => Ok(Reach::No(driver, "its power is switched by hand")),
-        }
+        let heard = self.mesh().view().get(&key::power(self.rack, node)).map(|heard| heard.value.power);
+        Reach::of(node, self.intent(node)?, heard, &self.begun.sealer)
     }
 
     /// Asks a BMC who it is and how power stands.

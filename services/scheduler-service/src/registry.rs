@@ -2,10 +2,12 @@
 
 mod facts;
 mod image;
+mod index;
 mod node;
 mod port;
 mod ports;
 mod sheet;
+mod transition;
 
 use std::sync::Arc;
 
@@ -15,15 +17,14 @@ use domain::{
     id::{ImageId, NodeId, OperationId, RackId},
     image::Image,
     net::MacAddr,
-    provision::{self, Effect, Event, Given, Phase, State},
+    provision::{self, Event, Given},
     step::Step,
-    time::Timestamp,
 };
 use keyspace::{
     Change, Expect, View, key,
     seal::Sealer,
     store::Revised,
-    value::{AgentSeen, BootDecision, Inspection, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
+    value::{AgentSeen, BootDecision, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
 };
 use mesh::Mesh;
 use service_kit::{clock, telemetry};
@@ -33,6 +34,8 @@ use crate::{Error, metrics, peers::Peers};
 pub(crate) use node::{NewNode, NodeChange};
 pub(crate) use port::{PortChange, StoredPort};
 pub(crate) use sheet::Held;
+use transition::transition;
+pub(crate) use transition::{Moved, newborn};
 
 /// The records. Clones are the same.
 #[derive(Debug, Clone)]
@@ -40,6 +43,8 @@ pub(crate) struct Registry {
     pub(crate) mesh: Mesh,
     pub(crate) sealer: Sealer,
     pub(crate) peers: Peers,
+    /// Which ports are whose.
+    index: Arc<index::Ports>,
     /// Held while a machine is enrolled: all take the lowest free address, and would get in each other's way.
     enrolling: Arc<tokio::sync::Mutex<()>>,
 }
@@ -60,92 +65,10 @@ pub(crate) struct Record {
     pub(crate) ports: Vec<(MacAddr, Revised<Port>)>,
 }
 
-/// What a move of a life makes of the records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Moved {
-    pub(crate) life: Life,
-    pub(crate) operation: Option<Operation>,
-    pub(crate) forget_deployment: bool,
-    pub(crate) revoke_boot: bool,
-    /// What the machine reported is to become what is known of it.
-    pub(crate) take_facts: bool,
-    /// MACs that become ports of the node.
-    pub(crate) ports: Vec<MacAddr>,
-}
-
-/// Carries a step's effects out on the records. `id` names the operation, where one begins.
-pub(crate) fn transition(
-    life: &Life,
-    operation: Option<&Operation>,
-    (event, given): (Event, Given),
-    failure: Option<Failure>,
-    id: OperationId,
-    now: Timestamp,
-) -> Result<Moved, provision::Refused> {
-    let (state, effects) = provision::step(life.state, event, given)?;
-    let mut moved = Moved {
-        life: Life { state, since: now, waiting: None, ..life.clone() },
-        operation: operation.cloned(),
-        forget_deployment: false,
-        revoke_boot: false,
-        take_facts: false,
-        ports: Vec::new(),
-    };
-    for effect in effects {
-        match effect {
-            Effect::Open(phase) => {
-                let trace = String::new();
-                let steps = Vec::new();
-                moved.operation = Some(Operation { id, phase, since: now, steps, ended: None, failure: None, trace });
-                moved.life.failure = None;
-                moved.life.boots_lost = 0;
-                if phase == Phase::Inspect {
-                    moved.life.inspection = Some(begun(life.inspection.as_ref(), now));
-                }
-            }
-            Effect::Close => {
-                moved.life.failure = None;
-                end(&mut moved.operation, now, None);
-            }
-            Effect::Fail => {
-                moved.life.failure.clone_from(&failure);
-                end(&mut moved.operation, now, failure.clone());
-            }
-            Effect::NewGeneration => moved.life.generation = moved.life.generation.next(),
-            Effect::RevokeBoot => moved.revoke_boot = true,
-            Effect::ForgetDeployment => moved.forget_deployment = true,
-            Effect::TakeFacts => {
-                moved.take_facts = true;
-                if let Some(inspection) = &mut moved.life.inspection {
-                    inspection.finished_at = Some(now);
-                }
-            }
-        }
-    }
-    match event {
-        Event::Again => moved.life.boots_lost += 1,
-        Event::Called => moved.life.boots_lost = 0,
-        Event::Asked(_) | Event::Answered | Event::Prepared | Event::Worked | Event::Finished | Event::GaveUp => {}
-    }
-    Ok(moved)
-}
-
-/// An inspection that begins; what the one before found stands until this one has found something.
-fn begun(before: Option<&Inspection>, now: Timestamp) -> Inspection {
-    let remarks = before.map(|before| before.remarks.clone()).unwrap_or_default();
-    Inspection { started_at: now, finished_at: before.and_then(|before| before.finished_at), remarks }
-}
-
-fn end(operation: &mut Option<Operation>, now: Timestamp, failure: Option<Failure>) {
-    if let Some(operation) = operation {
-        operation.ended = Some(now);
-        operation.failure = failure;
-    }
-}
-
 impl Registry {
     pub(crate) fn new(mesh: Mesh, sealer: Sealer) -> Self {
-        Self { mesh, sealer, peers: Peers::default(), enrolling: Arc::default() }
+        let index = Arc::new(index::Ports::new(mesh.view().clone()));
+        Self { mesh, sealer, peers: Peers::default(), index, enrolling: Arc::default() }
     }
 
     /// Commits what a person asked for, and waits until it can be read through any replica.
@@ -178,7 +101,7 @@ impl Registry {
     /// Everything about a node.
     pub(crate) fn record(&self, rack: RackId, node: NodeId) -> Option<Record> {
         let view = self.view();
-        let ports = view.list(&key::ports(rack)).into_iter();
+        let ports = self.index.of(node).into_iter();
         Some(Record {
             rack,
             node,
@@ -190,10 +113,7 @@ impl Registry {
             pxe: view.get(&key::pxe(rack, node)).map(|read| read.value),
             agent: view.get(&key::agent(rack, node)).map(|read| read.value),
             inventory: view.get(&key::inventory(rack, node)).map(|read| read.value),
-            ports: ports
-                .filter(|(_, port)| port.value.node == node)
-                .filter_map(|(path, port)| Some((key::last(&path)?, port)))
-                .collect(),
+            ports: ports.filter(|((of, _), _)| *of == rack).map(|((_, mac), port)| (mac, port)).collect(),
         })
     }
 
@@ -337,85 +257,5 @@ impl Registry {
             .put(&key::intent(record.rack, record.node), &intent, Expect::Revision(record.intent.revision))?;
         self.commit(change).await?;
         Ok(life.generation)
-    }
-}
-
-/// A new life, for a node that is enrolled.
-pub(crate) fn newborn(now: Timestamp) -> Life {
-    Life {
-        state: State::Enroll,
-        since: now,
-        generation: Generation::default(),
-        boots_lost: 0,
-        life_key_hash: String::new(),
-        waiting: None,
-        failure: None,
-        inspection: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use domain::{
-        failure::Cause,
-        provision::{Phase, Stage, Verb},
-    };
-
-    use super::*;
-
-    fn id() -> OperationId {
-        OperationId::new(uuid::Uuid::from_u128(9))
-    }
-
-    fn life(state: State) -> Life {
-        Life { state, ..newborn(Timestamp::from_millis(0)) }
-    }
-
-    #[test]
-    fn a_deploy_opens_an_operation_and_its_failure_ends_it_with_the_cause() {
-        let now = Timestamp::from_millis(5);
-        let asked = (Event::Asked(Verb::Deploy), Given::default());
-        let moved = transition(&life(State::Available), None, asked, None, id(), now).unwrap();
-        assert_eq!(moved.life.generation.number(), 1);
-        assert!(moved.operation.as_ref().is_some_and(|operation| operation.ended.is_none()));
-        let failure = Failure { cause: Cause::NoDisk, text: "none".to_owned(), at: now };
-        let failed = transition(
-            &moved.life,
-            moved.operation.as_ref(),
-            (Event::GaveUp, Given::default()),
-            Some(failure.clone()),
-            id(),
-            now,
-        )
-        .unwrap();
-        assert_eq!(failed.life.state, State::Failed { during: Phase::Deploy });
-        assert_eq!(failed.life.failure, Some(failure.clone()));
-        assert_eq!(failed.operation.unwrap().failure, Some(failure));
-        assert!(failed.revoke_boot);
-    }
-
-    #[test]
-    fn an_inspection_notes_when_it_began_and_when_the_last_good_one_ended() {
-        let at = Timestamp::from_millis;
-        let asked = (Event::Asked(Verb::Inspect), Given::default());
-        let begun = transition(&life(State::Manageable), None, asked, None, id(), at(1)).unwrap().life;
-        assert_eq!(begun.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(1), None)));
-        let last = Life { state: State::Inspecting { stage: Stage::Finish }, ..begun };
-        let ended = transition(&last, None, (Event::Finished, Given::default()), None, id(), at(2)).unwrap();
-        assert!(ended.take_facts);
-        let again = transition(&ended.life, None, asked, None, id(), at(3)).unwrap().life;
-        assert_eq!(again.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(3), Some(at(2)))));
-        let failed = transition(&again, None, (Event::GaveUp, Given::default()), None, id(), at(4)).unwrap();
-        assert_eq!((failed.life.inspection, failed.take_facts), (again.inspection, false));
-    }
-
-    #[test]
-    fn lost_boots_are_counted_until_the_agent_calls() {
-        let now = Timestamp::from_millis(5);
-        let boot = life(State::Deploying { stage: Stage::Boot });
-        let again = transition(&boot, None, (Event::Again, Given::default()), None, id(), now).unwrap().life;
-        assert_eq!((again.boots_lost, again.generation.number()), (1, 1));
-        let called = transition(&again, None, (Event::Called, Given::default()), None, id(), now).unwrap().life;
-        assert_eq!(called.boots_lost, 0);
     }
 }

@@ -18,6 +18,7 @@ mod list;
 mod nodes;
 mod place;
 mod ports;
+mod said;
 mod secret;
 mod sheets;
 mod shelf;

@@ -36,12 +36,8 @@ pub(crate) struct PortChange {
 impl Registry {
     /// All ports of all racks, in the order of their creation.
     pub(crate) fn ports(&self) -> Vec<StoredPort> {
-        let racks = self.view().list(&key::racks()).into_iter().map(|(_, rack)| rack.value.id);
-        let of = |rack: RackId| {
-            let ports = self.view().list(&key::ports(rack)).into_iter();
-            ports.filter_map(move |(path, port)| Some(StoredPort { rack, mac: key::last(&path)?, port }))
-        };
-        let mut all: Vec<_> = racks.flat_map(of).collect();
+        let all = self.index.all().into_iter();
+        let mut all: Vec<_> = all.map(|((rack, mac), port)| StoredPort { rack, mac, port }).collect();
         all.sort_by_key(|one| {
             let sheet = one.port.value.sheet.as_ref();
             (sheet.map(|sheet| sheet.created_at).unwrap_or_default(), one.port.value.id)

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use domain::{
     driver::{Driver, Interface},
     id::NodeId,
-    power::BootMode,
 };
 use keyspace::{
     store::Revised,
@@ -25,7 +24,9 @@ use super::{
     answer::Answer,
     document::{self, interface_field},
     fault::fault,
-    list, secret,
+    list,
+    said::{address, boot_mode, check_interfaces, driver},
+    secret,
     shelf::{Shown, parts},
 };
 use crate::registry::{Held, newborn};
@@ -364,67 +365,6 @@ fn wanted(node: &Map<String, Value>, list: &List, parent: Option<&str>) -> bool 
         }
     }
     with_children || !list::has(node, "parent_node")
-}
-
-/// The driver that a node names.
-fn driver(said: &Map<String, Value>) -> Result<Driver, Error> {
-    let word = said.get("driver").and_then(Value::as_str).unwrap_or_default();
-    let group = said.get("conductor_group").and_then(Value::as_str).unwrap_or_default();
-    let driver = word.parse().ok().filter(|driver| Driver::SERVED.contains(driver));
-    driver.ok_or_else(|| text::no_valid_host(word, group))
-}
-
-/// Every interface that is named must be one that the driver has.
-fn check_interfaces(driver: Driver, said: &Map<String, Value>) -> Result<(), Error> {
-    for interface in Interface::ALL.iter().copied() {
-        let Some(name) = said.get(&interface_field(interface)).and_then(Value::as_str) else { continue };
-        if driver.supports(interface, name) {
-            continue;
-        }
-        let known = Driver::SERVED.iter().any(|driver| driver.supports(interface, name));
-        return Err(Class::Invalid.says(if known {
-            format!("{interface} interface implementation '{name}' is not supported by hardware type {driver}.")
-        } else {
-            let valid: Vec<String> = implementations(interface).into_iter().map(|name| format!("'{name}'")).collect();
-            format!(
-                "Could not find the following interface in the 'ironic.hardware.interfaces.{interface}' entrypoint: \
-                 {name}. Valid interfaces are [{}].",
-                valid.join(", ")
-            )
-        }));
-    }
-    Ok(())
-}
-
-/// Every implementation of an interface that any driver has.
-fn implementations(interface: Interface) -> Vec<&'static str> {
-    let mut all: Vec<_> =
-        Driver::SERVED.iter().flat_map(|driver| driver.implementations(interface).iter().copied()).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
-/// The firmware that a node's properties ask for.
-fn boot_mode(said: &Map<String, Value>) -> Option<BootMode> {
-    let capabilities = said.get("properties")?.get("capabilities")?.as_str()?;
-    let words = capabilities.split(',').filter_map(|pair| pair.trim().split_once(':'));
-    words.filter(|(key, _)| *key == "boot_mode").find_map(|(_, mode)| match mode {
-        "uefi" => Some(BootMode::Uefi),
-        "bios" => Some(BootMode::Bios),
-        _ => None,
-    })
-}
-
-/// Where a BMC is, by its driver's words.
-fn address(info: &Map<String, Value>) -> Option<domain::net::BmcAddr> {
-    let host = info.get("ipmi_address").and_then(Value::as_str).filter(|host| !host.is_empty())?;
-    let port = match info.get("ipmi_port") {
-        Some(Value::Number(port)) => port.to_string(),
-        Some(Value::String(port)) => port.clone(),
-        _ => domain::net::IPMI_PORT.to_string(),
-    };
-    format!("{host}:{port}").parse().ok()
 }
 
 /// Whether a node in this state can be rearranged.
