@@ -1,0 +1,273 @@
+//! Measures two services that answer Ironic's REST API, one beside the other: requests per second, latency, and the
+//! processors' time that they cost the client and the server. `scripts/bench api` starts both and calls this.
+//!
+//! Each measurement is made in turn at both, several times, and the median counts: machines are noisy.
+
+use std::{
+    fs,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use futures::future::join_all;
+use integration_tests::fault::tell;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// Compares two services that answer Ironic's REST API.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Ours, as http://127.0.0.1:6385.
+    #[arg(long)]
+    ours: String,
+    /// The pids of ours, with etcd's.
+    #[arg(long, value_delimiter = ',')]
+    our_pids: Vec<u32>,
+    /// The peer's; without it ours is measured alone.
+    #[arg(long)]
+    peer: Option<String>,
+    /// The pids of the peer's.
+    #[arg(long, value_delimiter = ',')]
+    peer_pids: Vec<u32>,
+    /// Nodes that there are.
+    #[arg(long, default_value_t = 1000)]
+    nodes: usize,
+    /// Clients at the same time.
+    #[arg(long, default_value_t = 16)]
+    clients: usize,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// How often each is made.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
+/// One of the services.
+#[derive(Debug, Clone)]
+struct Service {
+    url: String,
+    pids: Vec<u32>,
+    client: reqwest::Client,
+    nodes: Arc<Vec<String>>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Get,
+    List,
+    Create,
+    Patch,
+    Power,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [Self::Get, Self::List, Self::Create, Self::Patch, Self::Power];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Get => "get one",
+            Self::List => "list 1000",
+            Self::Create => "create",
+            Self::Patch => "PATCH",
+            Self::Power => "power",
+        }
+    }
+}
+
+/// What came of one measurement.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    per_second: f64,
+    median: Duration,
+    late: Duration,
+    /// Processor time of the server and of this client for one request.
+    server: Duration,
+    client: Duration,
+}
+
+/// Processor time of a process and of what it has waited for (proc(5), `stat`: utime, stime, cutime, cstime, in
+/// hundredths of a second).
+fn spent(pid: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = after.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
+    Duration::from_millis(ticks * 10)
+}
+
+impl Service {
+    fn new(url: String, pids: Vec<u32>) -> Result<Self> {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Self { url, pids, client, nodes: Arc::default() })
+    }
+
+    fn ask(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}/v1/{path}", self.url));
+        let request = request.header("X-OpenStack-Ironic-API-Version", "1.109");
+        match body {
+            Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+            None => request,
+        }
+    }
+
+    async fn create(&self) -> Result<String> {
+        let body = json!({"driver": "fake-hardware", "resource_class": "baremetal", "extra": {"a": 1}});
+        let answer = self.ask(reqwest::Method::POST, "nodes", Some(body)).send().await?.error_for_status()?;
+        let node: Value = serde_json::from_str(&answer.text().await?)?;
+        Ok(node["uuid"].as_str().context("no uuid")?.to_owned())
+    }
+
+    /// Enrols nodes until there are so many.
+    async fn fill(&mut self, count: usize, clients: usize) -> Result<()> {
+        let left = Arc::new(AtomicUsize::new(count));
+        let one = async || {
+            let mut made = Vec::new();
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                made.push(self.create().await?);
+            }
+            anyhow::Ok(made)
+        };
+        let made = join_all((0..clients).map(|_| one())).await;
+        let mut nodes = Vec::new();
+        for made in made {
+            nodes.extend(made?);
+        }
+        self.nodes = Arc::new(nodes);
+        Ok(())
+    }
+
+    async fn once(&self, kind: Kind, number: usize) -> Result<()> {
+        use reqwest::Method;
+        let node = self.nodes.get(number % self.nodes.len()).context("no nodes")?;
+        let request = match kind {
+            Kind::Create => return self.create().await.map(drop),
+            Kind::Get => self.ask(Method::GET, &format!("nodes/{node}"), None),
+            Kind::List => self.ask(Method::GET, "nodes?limit=1000", None),
+            Kind::Patch => {
+                let body = json!([{"op": "add", "path": "/extra/n", "value": number}]);
+                self.ask(Method::PATCH, &format!("nodes/{node}"), Some(body))
+            }
+            Kind::Power => {
+                let target = if (number / self.nodes.len()).is_multiple_of(2) { "power on" } else { "power off" };
+                self.ask(Method::PUT, &format!("nodes/{node}/states/power"), Some(json!({"target": target})))
+            }
+        };
+        let answer = request.send().await?;
+        // A node that is still at the power change before is locked: a client of Ironic's asks again.
+        let status = answer.status();
+        ensure!(status.is_success() || status.as_u16() == 409, "{kind:?}: {status}: {}", answer.text().await?);
+        answer.bytes().await?;
+        Ok(())
+    }
+
+    async fn measure(&self, kind: Kind, clients: usize, seconds: u64) -> Result<Measured> {
+        let (begun, next) = (Instant::now(), AtomicUsize::new(0));
+        let until = begun + Duration::from_secs(seconds);
+        let (server, own) = (self.spent(), spent(std::process::id()));
+        let one = async || {
+            let mut took = Vec::new();
+            while Instant::now() < until {
+                let at = Instant::now();
+                self.once(kind, next.fetch_add(1, Ordering::Relaxed)).await?;
+                took.push(at.elapsed());
+            }
+            anyhow::Ok(took)
+        };
+        let mut all = Vec::new();
+        for took in join_all((0..clients).map(|_| one())).await {
+            all.extend(took?);
+        }
+        let elapsed = begun.elapsed();
+        let (server, own) = (self.spent().saturating_sub(server), spent(std::process::id()).saturating_sub(own));
+        all.sort_unstable();
+        let count = u32::try_from(all.len()).unwrap_or(u32::MAX).max(1);
+        let at = |part: usize| all.get(all.len() * part / 100).copied().unwrap_or_default();
+        Ok(Measured {
+            per_second: f64::from(count) / elapsed.as_secs_f64(),
+            median: at(50),
+            late: at(99),
+            server: server / count,
+            client: own / count,
+        })
+    }
+
+    fn spent(&self) -> Duration {
+        self.pids.iter().map(|pid| spent(*pid)).sum()
+    }
+}
+
+/// The one in the middle, by requests per second.
+fn middle(mut all: Vec<Measured>) -> Option<Measured> {
+    all.sort_by(|one, other| one.per_second.total_cmp(&other.per_second));
+    all.get(all.len() / 2).copied()
+}
+
+fn row(name: &str, clients: usize, measured: &Measured) -> String {
+    let Measured { per_second, median, late, server, client } = measured;
+    let millis = |time: &Duration| time.as_secs_f64() * 1000.0;
+    format!(
+        "  {name:<6} {clients:>3} clients {per_second:>9.0}/s  p50 {:>8.2} ms  p99 {:>8.2} ms  server {:>7.3} ms  \
+         client {:>6.3} ms of CPU each",
+        millis(median),
+        millis(late),
+        millis(server),
+        millis(client)
+    )
+}
+
+async fn compare(options: &Options) -> Result<()> {
+    let mut services = vec![("ours", Service::new(options.ours.clone(), options.our_pids.clone())?)];
+    if let Some(peer) = &options.peer {
+        services.push(("peer", Service::new(peer.clone(), options.peer_pids.clone())?));
+    }
+    for (name, service) in &mut services {
+        let begun = Instant::now();
+        service.fill(options.nodes, options.clients).await?;
+        tell(format_args!("{name}: {} nodes enrolled in {:.1} s", options.nodes, begun.elapsed().as_secs_f64()));
+    }
+    for kind in Kind::ALL {
+        for clients in [options.clients, 1] {
+            let mut all: Vec<Vec<Measured>> = services.iter().map(|_| Vec::new()).collect();
+            for _ in 0..options.rounds {
+                for ((_, service), measured) in services.iter().zip(&mut all) {
+                    measured.push(service.measure(kind, clients, options.seconds).await?);
+                }
+            }
+            tell(kind.word());
+            let middles: Vec<Measured> = all.into_iter().filter_map(middle).collect();
+            for ((name, _), measured) in services.iter().zip(&middles) {
+                tell(row(name, clients, measured));
+            }
+            if let [ours, peer] = middles.as_slice() {
+                let ratio = |one: Duration, other: Duration| one.as_secs_f64() / other.as_secs_f64().max(1e-9);
+                tell(format_args!(
+                    "  {:.1} times its requests per second, {:.3} of its latency, {:.3} of its CPU",
+                    ours.per_second / peer.per_second,
+                    ratio(ours.median, peer.median),
+                    ratio(ours.server, peer.server)
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(compare(&options)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
