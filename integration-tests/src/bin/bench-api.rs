@@ -198,6 +198,18 @@ impl Service {
         })
     }
 
+    /// Memory that is its own (`Pss` of proc(5)), in MiB: of the service, and of etcd where it has one.
+    fn memory(&self) -> (u64, u64) {
+        let of = |pid: &u32| {
+            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
+            line.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or_default() / 1024
+        };
+        let is_etcd = |pid: &&u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "etcd\n");
+        let (etcd, own): (Vec<&u32>, Vec<&u32>) = self.pids.iter().partition(is_etcd);
+        (own.into_iter().map(of).sum(), etcd.into_iter().map(of).sum())
+    }
+
     fn spent(&self) -> Duration {
         self.pids.iter().map(|pid| spent(*pid)).sum()
     }
@@ -230,7 +242,11 @@ async fn compare(options: &Options) -> Result<()> {
     for (name, service) in &mut services {
         let begun = Instant::now();
         service.fill(options.nodes, options.clients).await?;
-        tell(format_args!("{name}: {} nodes enrolled in {:.1} s", options.nodes, begun.elapsed().as_secs_f64()));
+        let (took, (own, etcd)) = (begun.elapsed().as_secs_f64(), service.memory());
+        tell(format_args!(
+            "{name}: {} nodes enrolled in {took:.1} s; memory {own} MiB, etcd {etcd} MiB",
+            options.nodes
+        ));
     }
     for kind in Kind::ALL {
         for clients in [options.clients, 1] {
@@ -261,6 +277,7 @@ async fn compare(options: &Options) -> Result<()> {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    service_kit::tls::install_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(compare(&options)));
     match done {
