@@ -76,19 +76,27 @@ struct Baremetal {
     place: Namespace,
     program: String,
     endpoint: String,
+    /// The name and the password that it says; none: it says nothing of itself.
+    who: Option<(&'static str, &'static str)>,
     calls: AtomicUsize,
 }
 
 impl Baremetal {
     fn new(place: Namespace, endpoint: String) -> Result<Self> {
-        Ok(Self { place, program: client("baremetal")?, endpoint, calls: AtomicUsize::new(0) })
+        Ok(Self { place, program: client("baremetal")?, endpoint, who: None, calls: AtomicUsize::new(0) })
     }
 
     /// Runs it with words that have no spaces in them, and gives what it printed.
     fn run(&self, words: &str) -> Result<String> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let mut command = self.place.command(&self.program);
-        command.args(words.split_whitespace()).envs([("OS_AUTH_TYPE", "none"), ("OS_ENDPOINT", &self.endpoint)]);
+        command.args(words.split_whitespace()).env("OS_ENDPOINT", &self.endpoint);
+        match self.who {
+            None => command.env("OS_AUTH_TYPE", "none"),
+            Some((name, password)) => {
+                command.envs([("OS_AUTH_TYPE", "http_basic"), ("OS_USERNAME", name), ("OS_PASSWORD", password)])
+            }
+        };
         let output = command.output()?;
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         let wrong = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -200,6 +208,27 @@ fn without_a_machine(bm: &Baremetal) -> Result<()> {
     bm.until("f1", "provision_state", "available")?;
     bm.run("node delete f1")?;
     bm.run(&format!("allocation delete {none}")).map(drop)
+}
+
+#[test]
+fn only_who_is_in_the_file_of_users_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users");
+    // The hash is libxcrypt's, as htpasswd would have it.
+    let hash = r#"import crypt; print("ann:" + crypt.crypt("right", crypt.mksalt(crypt.METHOD_BLOWFISH)))"#;
+    let made = std::process::Command::new("/usr/bin/python3").args(["-W", "ignore", "-c", hash]).output().unwrap();
+    fs::write(&file, made.stdout).unwrap();
+    let options = Options { set: vec![format!("scheduler.rest_users={}", file.display())], ..Options::default() };
+    let fleet = Fleet::up("users", 0, &options).unwrap();
+    let as_who = |who| {
+        let endpoint = fleet.mesh().rest(1)?;
+        anyhow::Ok(Baremetal { who, ..Baremetal::new(fleet.place().clone(), endpoint)? })
+    };
+    assert!(as_who(Some(("ann", "right"))).unwrap().run("driver list -f value -c name").unwrap().contains("ipmi"));
+    for who in [None, Some(("ann", "wrong")), Some(("bob", "right"))] {
+        let refused = as_who(who).unwrap().refused("node list").unwrap();
+        assert!(refused.contains("401"), "{who:?}: {refused}");
+    }
 }
 
 #[test]

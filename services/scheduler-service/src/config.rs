@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -45,13 +46,16 @@ pub struct Scheduler {
     pub boots: u32,
     /// Where it answers Ironic's REST API, over plain HTTP; port 0 takes any free one.
     pub rest: SocketAddr,
+    /// Who may ask there: a file of `name:hash` lines, the hash bcrypt's; empty: whoever comes, and then from loopback
+    /// alone.
+    pub rest_users: PathBuf,
 }
 
 impl Default for Scheduler {
     fn default() -> Self {
         let Limits { verify, prepare, power, boot, agent, boots } = Limits::default();
         let rest = SocketAddr::from((Ipv4Addr::LOCALHOST, REST_PORT));
-        Self { verify, prepare, power, boot, agent, boots, rest }
+        Self { verify, prepare, power, boot, agent, boots, rest, rest_users: PathBuf::new() }
     }
 }
 
@@ -74,6 +78,17 @@ impl Configured for Config {
     }
 
     fn problems(&self) -> Vec<String> {
-        if self.scheduler.boots == 0 { vec!["scheduler.boots: must be at least 1".to_owned()] } else { Vec::new() }
+        let mut problems = Vec::new();
+        if self.scheduler.boots == 0 {
+            problems.push("scheduler.boots: must be at least 1".to_owned());
+        }
+        if self.scheduler.rest_users.as_os_str().is_empty() && !self.scheduler.rest.ip().is_loopback() {
+            problems.push(format!(
+                "scheduler.rest: {} is not loopback, and nobody is asked who he is; name the users in \
+                 scheduler.rest_users (htpasswd -cB FILE NAME makes such a file)",
+                self.scheduler.rest
+            ));
+        }
+        problems
     }
 }

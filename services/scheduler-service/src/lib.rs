@@ -65,7 +65,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_vital("work", work::run(Arc::clone(&shared)));
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::note_address(&kit.common.data, "rest", rest.local_addr().ok());
-    kit.host.spawn_vital("the REST API", rest::serve(kit.host.clone(), rest, Arc::clone(&shared)));
+    let auth = rest::Auth::open(&config.scheduler.rest_users).map_err(Error::Users)?;
+    kit.host.spawn_vital("the REST API", rest::serve(kit.host.clone(), rest, Arc::clone(&shared), auth));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(ImageServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(RackServiceServer::from_arc(Arc::clone(&shared)))

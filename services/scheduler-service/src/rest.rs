@@ -7,6 +7,7 @@ mod agents;
 mod allocations;
 mod answer;
 mod ask;
+mod auth;
 mod below;
 mod deploy;
 mod document;
@@ -40,6 +41,7 @@ use wire_ironic::{
     version,
 };
 
+pub(crate) use self::auth::Auth;
 use self::{
     answer::{Answer, response},
     ask::{Ask, Read},
@@ -51,13 +53,14 @@ use crate::grpc::Shared;
 #[derive(Debug)]
 pub(crate) struct Face {
     shared: Arc<Shared>,
+    auth: Arc<Auth>,
     shelf: Shelf,
 }
 
 /// Answers until the host stops.
-pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>, auth: Auth) {
     let shelf = Shelf::new(shared.registry.view().clone());
-    let face = Arc::new(Face { shared, shelf });
+    let face = Arc::new(Face { shared, auth: Arc::new(auth), shelf });
     host.spawn(allocations::sweep(host.clone(), Arc::clone(&face)));
     let routes = Router::new().fallback(handle).with_state(face);
     let stop = host.clone();
@@ -68,6 +71,11 @@ pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>
 }
 
 async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Response {
+    let path = request.uri().path();
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    if let Err(denied) = face.auth.check(path, request.headers()).await {
+        return answer::denied(&denied);
+    }
     let (edge, read) = ask::read(request).await;
     let answer = match read {
         Read::Refused(error) => Err(error),

@@ -8,7 +8,7 @@ use axum::{
 use serde_json::Value;
 use wire_ironic::error::{Error, Form};
 
-use super::ask::Edge;
+use super::{ask::Edge, auth::Denied};
 
 /// An answer.
 #[derive(Debug)]
@@ -48,6 +48,15 @@ impl Answer {
     pub(super) fn at(self, location: String) -> Self {
         Self { location: Some(location), ..self }
     }
+}
+
+/// The refusal of who did not say who he is.
+pub(super) fn denied(denied: &Denied) -> Response {
+    let mut response = Response::new(Body::from(denied.body.to_string()));
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(denied.challenge));
+    response
 }
 
 /// The answer as it goes out. What has no body has no type: clients tell by it that there is nothing to read.
