@@ -21,6 +21,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::mesh::Mesh;
+
 /// How long a node may take to come to a state.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The node that states are given to by hand.
@@ -265,4 +267,89 @@ fn unnamed(text: &str) -> String {
         *part = rest.map_or_else(|| sorted.clone(), |rest| format!("{sorted}&{rest}"));
     }
     parts.join("/")
+}
+
+/// Ironic's REST API at a mesh whose scheduler may be killed: it is looked up anew for every request.
+#[derive(Debug)]
+pub struct Rest<'m> {
+    mesh: &'m Mesh,
+    client: reqwest::Client,
+}
+
+impl<'m> Rest<'m> {
+    /// One for the first scheduler.
+    ///
+    /// # Errors
+    /// There is no client.
+    pub fn new(mesh: &'m Mesh) -> Result<Self> {
+        Ok(Self { mesh, client: reqwest::Client::builder().no_proxy().build()? })
+    }
+
+    async fn once(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
+        let url = format!("{}/v1/{path}", self.mesh.rest(1)?);
+        let request = self.client.request(method.parse()?, url).header("X-OpenStack-Ironic-API-Version", "1.115");
+        let request = match body {
+            Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+            None => request,
+        };
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await?;
+        Ok((status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? }))
+    }
+
+    /// Asks until somebody answers and is free to do it; what is wrong in itself is told at once.
+    ///
+    /// # Errors
+    /// It is refused, or nobody answers in time.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.once(method, path, body.as_ref()).await {
+                Ok((status, answer)) if status < 400 => return Ok(answer),
+                Ok((status, answer)) if !matches!(status, 409 | 503) || Instant::now() > until => {
+                    bail!("{method} {path}: {status}: {answer}")
+                }
+                Err(error) if Instant::now() > until => return Err(error.context(format!("{method} {path}"))),
+                Ok(_) | Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// Asks for a move of a node's life until it is taken.
+    ///
+    /// # Errors
+    /// It is refused, or nobody takes it in time.
+    pub async fn provision(&self, node: &str, target: &str) -> Result<()> {
+        let path = format!("nodes/{node}/states/provision");
+        self.ask("PUT", &path, Some(json!({"target": target}))).await.map(drop)
+    }
+
+    /// Asks for a move of a node's life once: a scheduler that dies may have taken it and not have said so.
+    pub async fn move_once(&self, node: &str, target: &str) -> bool {
+        let body = json!({"target": target});
+        let answer = self.once("PUT", &format!("nodes/{node}/states/provision"), Some(&body)).await;
+        answer.is_ok_and(|(status, _)| status == 202)
+    }
+
+    /// Waits until a node is in a state and nobody is at it.
+    ///
+    /// # Errors
+    /// It does not come there in time: then what it says.
+    pub async fn reach(&self, node: &str, state: &str) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let now = self.ask("GET", &format!("nodes/{node}"), None).await?;
+            if now["provision_state"] == state && now["reservation"].is_null() {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < until,
+                "{node} is {} and not {state}; its error: {}",
+                now["provision_state"],
+                now["last_error"]
+            );
+            sleep(Duration::from_millis(30)).await;
+        }
+    }
 }

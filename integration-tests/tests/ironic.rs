@@ -13,13 +13,15 @@ use integration_tests::{
     bmc::USER,
     fault::tell,
     fleet::Fleet,
-    ironic::{Player, recorded, unlike},
+    ironic::{Player, Rest, recorded, unlike},
     lab::{Lab, holds_image, image},
     machine::Spec,
     mesh::Options,
     rack::{namespace::Namespace, wait},
-    record::store,
+    record::{Recorder, Write, store},
 };
+use rustix::process::Signal;
+use serde_json::json;
 use wire_ironic::difference::DIFFERENCES;
 
 /// How long one call of the stock command line, or a move of a node's life, may take.
@@ -263,4 +265,74 @@ fn sdk(fleet: &Fleet) -> Result<()> {
     ensure!(ran.starts_with("Ran 96 tests"), "{ran}");
     tell(ran);
     Ok(())
+}
+
+/// Kills the only scheduler after the n-th write about a node since it was asked for something, for each of these n, and
+/// sees that the node comes where it was to.
+fn through_every_write(every: usize) -> Result<()> {
+    let fleet = Fleet::up("nth", 0, &Options::default())?;
+    fleet.run(async |_, fleet| {
+        let rest = Rest::new(fleet.mesh())?;
+        let recorder = Recorder::begin(&fleet.data()).await?;
+        let body = json!({"driver": "fake-hardware", "name": "f1"});
+        let node = rest.ask("POST", "nodes", Some(body)).await?;
+        let uuid = node["uuid"].as_str().context("no uuid")?.to_owned();
+        for (target, state) in [("manage", "manageable"), ("provide", "available")] {
+            rest.provision("f1", target).await?;
+            rest.reach("f1", state).await?;
+        }
+        let mut killed = 0;
+        for (target, from, state) in [("active", "available", "active"), ("deleted", "active", "available")] {
+            let mut number = 0;
+            loop {
+                rest.reach("f1", from).await?;
+                recorder.catches_up().await?;
+                let begun = recorder.len();
+                let about = |write: &Write| write.path.contains(&uuid);
+                let asking = rest.move_once("f1", target);
+                let killing = async {
+                    let mut from = begun;
+                    for round in 0..=number {
+                        let patience = Duration::from_secs(3);
+                        if recorder.hears(&format!("write {round}"), from, patience, about).await.is_err() {
+                            return Ok(false);
+                        }
+                        let at = recorder.since(from).iter().position(about).unwrap_or_default();
+                        from += at + 1;
+                    }
+                    fleet.mesh().service("scheduler-service-1")?.signal(Signal::KILL)?;
+                    anyhow::Ok(true)
+                };
+                let (_, hit) = tokio::join!(asking, killing);
+                // What was taken goes on; what was not is asked again.
+                let now = rest.ask("GET", "nodes/f1", None).await?;
+                if now["provision_state"] == from {
+                    rest.provision("f1", target).await?;
+                }
+                rest.reach("f1", state).await.with_context(|| format!("{target}, killed after write {number}"))?;
+                if !hit? {
+                    break;
+                }
+                killed += 1;
+                number += every;
+                // And back to where it began.
+                let back = if target == "active" { "deleted" } else { "active" };
+                rest.provision("f1", back).await?;
+            }
+        }
+        ensure!(killed > 2, "the scheduler was killed {killed} times");
+        tell(format_args!("the scheduler was killed after {killed} writes"));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_deploy_and_its_end_come_through_whichever_of_their_writes_the_scheduler_dies_after() {
+    through_every_write(5).unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/test --all"]
+fn a_deploy_and_its_end_come_through_every_one_of_their_writes_that_the_scheduler_dies_after() {
+    through_every_write(1).unwrap();
 }

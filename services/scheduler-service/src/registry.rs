@@ -184,6 +184,7 @@ impl Registry {
         }
         if forgets && let Some(read) = self.view().get(&key::sheet(rack, node)) {
             change = self.give_up_instance(change, node, sheet::instance(Some(&read.value)));
+            change = self.end_allocation(change, &read.value);
             let sheet = sheet::without_instance(&read.value);
             change = change.put(&key::sheet(rack, node), &sheet, Expect::Revision(read.revision))?;
         }

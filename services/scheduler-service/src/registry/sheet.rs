@@ -31,6 +31,8 @@ pub(crate) struct Held {
 
 /// How long another replica's write may take to be seen here.
 const LOOK: Duration = Duration::from_millis(200);
+/// The collection of allocations.
+pub(crate) const ALLOCATION: &str = "allocation";
 /// The kind of the key that keeps an Ironic instance on one node.
 const INSTANCE: &str = "instance";
 
@@ -146,6 +148,18 @@ impl Registry {
         let Some(key) = instance.map(|instance| key::name(INSTANCE, instance)) else { return change };
         match self.view().get(&key).filter(|held| held.value.id == node.uuid()) {
             Some(held) => change.delete(&key, Expect::Revision(held.revision)),
+            None => change,
+        }
+    }
+
+    /// The allocation that a node was given to is over, with its name.
+    pub(super) fn end_allocation(&self, change: Change, sheet: &Sheet) -> Change {
+        let id = sheet.fields.get("allocation_uuid").and_then(Value::as_str).and_then(|id| id.parse().ok());
+        let Some(key) = id.map(|id| key::sheet_of(ALLOCATION, id)) else { return change };
+        let Some(read) = self.view().get(&key) else { return change };
+        let change = change.delete(&key, Expect::Revision(read.revision));
+        match read.value.fields.get("name").and_then(Value::as_str) {
+            Some(name) => change.clear(&key::name(ALLOCATION, name)),
             None => change,
         }
     }

@@ -335,6 +335,7 @@ impl Face {
         let registry = &self.shared.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         registry.remove_anyhow(&record).await.map_err(|error| fault(ident, &error))?;
+        self.delete_sheets_of(&node.node.to_string()).await?;
         self.shared.hot.forget(node.node);
         self.shared.hot.tell(Some(node.node), "DELETED", record.intent.value.name);
         Ok(Answer::done())

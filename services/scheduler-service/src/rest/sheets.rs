@@ -21,7 +21,7 @@ use super::{
     answer::Answer,
     document::time,
     fault::fault,
-    kinds::{Kind, Unique, unique},
+    kinds::{CONNECTOR_KIND, Kind, PORTGROUP_KIND, TARGET_KIND, Unique, unique},
     list, secret,
 };
 
@@ -256,6 +256,19 @@ impl Face {
             return self.delete_allocation(id, &sheet).await;
         }
         self.delete(kind, id, &sheet).await.map(|()| Answer::done())
+    }
+
+    /// What was a node's goes with it. One that is left over, as we died in between, is of a node that is not there: it can
+    /// be deleted by its own id.
+    pub(super) async fn delete_sheets_of(&self, node: &str) -> Result<(), Error> {
+        for kind in [PORTGROUP_KIND, CONNECTOR_KIND, TARGET_KIND] {
+            for (path, sheet) in self.shared.registry.view().list(&key::sheets(kind.collection)) {
+                if let Some(id) = key::last(&path).filter(|_| is(&sheet.value.fields, "node_uuid", node)) {
+                    self.delete(kind, id, &sheet).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn delete(&self, kind: Kind, id: Uuid, sheet: &Revised<Sheet>) -> Result<(), Error> {

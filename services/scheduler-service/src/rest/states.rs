@@ -124,6 +124,11 @@ impl Face {
         if record.life.value.state.is_busy() {
             return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
         }
+        if power.target == Target::SoftReboot && record.intent.value.driver != Driver::FakeHardware {
+            let driver = record.intent.value.driver;
+            let refusal = format!("The driver {driver} does not support the power state, soft rebooting");
+            return Err(Class::Invalid.says(refusal));
+        }
         let target = match power.target {
             Target::On => PowerTarget::On,
             Target::Off => PowerTarget::Off,
