@@ -146,6 +146,7 @@ fn life_by_command_line(lab: &Lab) -> Result<()> {
          --driver-info ipmi_password={password} --property capabilities=boot_mode:bios"
     ))?;
     ensure!(!bm.run("node show n1")?.contains(&password), "the password is shown");
+    lab.run(async |_, lab| is_nowhere_in_the_store(lab, &password).await)?;
     let uuid = bm.field("n1", "uuid")?;
     bm.run(&format!("port create {mac} --node {uuid}"))?;
     ensure!(bm.run("port list -f value -c address")? == mac.to_string());
@@ -178,6 +179,20 @@ fn life_by_command_line(lab: &Lab) -> Result<()> {
     ensure!(bm.run("node list -f value -c Name")?.is_empty());
     tell(format_args!("{} calls of the stock command line", bm.calls.load(Ordering::Relaxed)));
     Ok(())
+}
+
+/// No value in the store has these words in it.
+async fn is_nowhere_in_the_store(lab: &Lab, words: &str) -> Result<()> {
+    let recorder = Recorder::begin(&lab.data()).await?;
+    recorder.catches_up().await?;
+    let all = recorder.since(0);
+    ensure!(all.iter().any(|write| write.path.ends_with("/sheet")), "the node is not there");
+    let has =
+        |write: &&Write| write.value.as_deref().is_some_and(|value| String::from_utf8_lossy(value).contains(words));
+    match all.iter().find(has) {
+        Some(write) => bail!("it stands in {}", write.path),
+        None => Ok(()),
+    }
 }
 
 /// The life of a node of `fake-hardware`, with what the machine's has not.

@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 use service_kit::Host;
 use tokio::net::TcpListener;
 use wire_ironic::{
-    error::{Error, text},
+    error::{Class, Error, text},
     links, path,
     query::Shape,
     version,
@@ -92,6 +92,9 @@ impl Face {
             return Ok(Answer::shows(version::v1(&ask.base, ask.version)));
         }
         path::find(ask.version, &ask.method, &ask.path)?;
+        if secret::is_forged(&ask.body) {
+            return Err(Class::Invalid.says("A value must not have the shape of a sealed one: {\"sealed\": …}"));
+        }
         let steps = ask.steps();
         match (ask.method.as_str(), steps.as_slice()) {
             ("GET", ["nodes"]) => self.list_nodes(ask, Shape::Plain),

@@ -52,6 +52,16 @@ fn sealed(value: &Value) -> Option<Sealed> {
     serde_json::from_value(members.get(SEALED)?.clone()).ok()
 }
 
+/// Whether somebody sent what looks like a value that we sealed: it was not.
+pub(super) fn is_forged(value: &Value) -> bool {
+    sealed(value).is_some()
+        || match value {
+            Value::Object(members) => members.values().any(is_forged),
+            Value::Array(items) => items.iter().any(is_forged),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+}
+
 /// The same with masks where sealed values stand.
 pub(crate) fn hide(fields: &mut Map<String, Value>) {
     fields.values_mut().for_each(hide_in);
@@ -117,6 +127,7 @@ mod tests {
         let before = fields.clone();
         seal(&NODE, "n", &mut fields, &sealer()).unwrap();
         assert_eq!(fields, before, "what is sealed stays as it is");
+        assert!(is_forged(&fields["driver_info"]) && !is_forged(&fields["extra"]));
         hide(&mut fields);
         assert_eq!(fields["driver_info"]["ipmi_password"], json!(MASK));
         assert_eq!(fields["driver_info"]["deep"]["list"][0]["auth_token"], json!(MASK));
