@@ -118,7 +118,9 @@ fn a_bmc_of_ours_makes_a_machine_boot_what_ipmitool_says_and_logs_who_said_it() 
     assert_eq!(rack.ipmitool("power status").trim(), "Chassis Power is off");
     rack.try_ipmitool("labpass", "power cycle").unwrap_err();
 
-    let commands = ours.bmc().mutations();
+    let mut commands = ours.bmc().mutations();
+    // ipmitool says it again, in the same session, where QEMU takes long to start.
+    commands.dedup_by(|again, first| again.session == first.session && again.change == first.change);
     let once = |device: &str| format!("boot {device} Once bios");
     let told = [once("Pxe"), "power on".into(), "reset".into(), once("Pxe"), "reset".into(), once("Disk")];
     let told: Vec<String> = told.into_iter().chain(["cycle".into(), "power off".into()]).collect();
