@@ -5,6 +5,9 @@
 //! somebody adopted it, the view is built anew.
 
 mod disk;
+mod feed;
+
+pub use feed::{Feed, Subscription, Touches};
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -263,32 +266,6 @@ fn read<V: DeserializeOwned>(pair: &Pair) -> Option<Revised<V>> {
         Err(error) => {
             tracing::error!(error = %crate::error_chain(&error), "a value in the store can not be read");
             None
-        }
-    }
-}
-
-/// What changes, for one reader.
-#[derive(Debug)]
-pub struct Subscription {
-    news: broadcast::Receiver<News>,
-}
-
-impl Subscription {
-    /// What has been told and was not taken yet; none: nothing more for now.
-    pub fn take(&mut self) -> Option<News> {
-        match self.news.try_recv() {
-            Ok(news) => Some(news),
-            Err(broadcast::error::TryRecvError::Lagged(_)) => Some(News::Everything),
-            Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => None,
-        }
-    }
-
-    /// The next news; none when the view is no more. Safe to drop at any await and call again.
-    pub async fn next(&mut self) -> Option<News> {
-        match self.news.recv().await {
-            Ok(news) => Some(news),
-            Err(broadcast::error::RecvError::Lagged(_)) => Some(News::Everything),
-            Err(broadcast::error::RecvError::Closed) => None,
         }
     }
 }

@@ -125,6 +125,13 @@ pub enum Error {
     Bind(#[from] CannotBind),
 }
 
+impl Error {
+    /// Whether somebody else wrote first: read again, then try again.
+    pub(crate) const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Mesh(mesh::Error::Store(keyspace::Error::Conflict)))
+    }
+}
+
 impl Failure for Error {
     fn kind(&self) -> Kind {
         match self {

@@ -1,7 +1,8 @@
 //! Where things are: every resource says so itself, once with the version in the path and once without.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::fields::{self, Columns, Resource};
 use crate::version::Version;
 
 /// The two links of a path below `/v1`, such as `nodes/<uuid>`. `base` is scheme and host.
@@ -46,6 +47,34 @@ pub fn below<'a>(
 ) -> impl Iterator<Item = (&'static str, Value)> + 'a {
     let shown = subs.iter().filter(move |sub| version.has(sub.since));
     shown.map(move |sub| (sub.name, resource(base, &format!("{path}/{}", sub.name))))
+}
+
+/// A resource as a request sees it ([`fields::view`]), with its links.
+#[must_use]
+pub fn shown(
+    resource: &Resource,
+    version: Version,
+    base: &str,
+    columns: &Columns,
+    whole: &Map<String, Value>,
+) -> Map<String, Value> {
+    let mut view = fields::view(resource, version, columns, whole);
+    let key = whole.get(resource.key).and_then(Value::as_str).unwrap_or_default();
+    let path = format!("{}/{key}", resource.path);
+    view.insert("links".to_owned(), self::resource(base, &path));
+    let subs = match resource.path {
+        "nodes" => NODE,
+        "portgroups" => PORTGROUP,
+        "drivers" => DRIVER,
+        _ => &[],
+    };
+    if *columns == Columns::All || (resource.path == "drivers" && columns.show("hosts")) {
+        view.extend(below(subs, version, base, &path).map(|(name, value)| (name.to_owned(), value)));
+    }
+    if *columns == Columns::All && resource.path == "chassis" {
+        view.insert("nodes".to_owned(), chassis_nodes(base, key));
+    }
+    view
 }
 
 /// The nodes of a chassis are a list of links in a list: so the protocol has it, and clients skip it.

@@ -100,7 +100,7 @@ impl Shared {
         let broken = Claim { broken: Some(Broken { by: by.clone(), since: clock::now() }), ..claim.value };
         let change = self.registry.mesh.as_member()?.put(&key, &broken, Expect::Revision(claim.revision))?;
         match self.registry.commit(change).await {
-            Err(Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => return Err(changed()),
+            Err(error) if error.is_conflict() => return Err(changed()),
             outcome => outcome?,
         }
         tracing::warn!(node = %record.node, %service, by, "a lock was broken");

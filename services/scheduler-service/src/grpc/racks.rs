@@ -132,7 +132,7 @@ impl Shared {
             Expect::Absent,
         )?;
         match self.registry.commit(change).await {
-            Err(Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => {
+            Err(error) if error.is_conflict() => {
                 let (value, holder) = (rack.name.clone(), rack.name);
                 Err(Error::Taken { what: "the name", value, kind: "rack".to_owned(), holder })
             }

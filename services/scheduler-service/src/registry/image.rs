@@ -23,7 +23,7 @@ impl Registry {
             Expect::Absent,
         )?;
         match self.commit(change).await {
-            Err(Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => Err(taken()),
+            Err(error) if error.is_conflict() => Err(taken()),
             outcome => outcome,
         }
     }

@@ -13,7 +13,7 @@ use keyspace::{
     View, key,
     store::Revised,
     value::Port,
-    view::{News, Subscription},
+    view::{Feed, Touches},
 };
 
 /// Where a port is kept.
@@ -21,9 +21,7 @@ type Place = (RackId, MacAddr);
 
 #[derive(Debug)]
 struct Inner {
-    news: Subscription,
-    /// Nothing was read yet.
-    is_new: bool,
+    feed: Feed,
     ports: BTreeMap<Place, Revised<Port>>,
     of_node: HashMap<NodeId, BTreeSet<Place>>,
 }
@@ -37,7 +35,7 @@ pub(crate) struct Ports {
 
 impl Ports {
     pub(crate) fn new(view: View) -> Self {
-        let inner = Inner { news: view.subscribe(), is_new: true, ports: BTreeMap::new(), of_node: HashMap::new() };
+        let inner = Inner { feed: Feed::new(&view), ports: BTreeMap::new(), of_node: HashMap::new() };
         Self { view, inner: Mutex::new(inner) }
     }
 
@@ -61,26 +59,13 @@ impl Ports {
     }
 
     fn catch_up(&self, inner: &mut Inner) {
-        let mut all = std::mem::take(&mut inner.is_new);
-        let mut changed = BTreeSet::new();
-        while let Some(news) = inner.news.take() {
-            match news {
-                News::Everything => all = true,
-                News::Path(path) => match key::port_of(&path) {
-                    Some(place) => drop(changed.insert(place)),
-                    // Another rack has ports of its own.
-                    None => all |= path.starts_with(key::racks().path()),
-                },
-            }
-        }
-        if all {
+        let changed = inner.feed.take(touches).unwrap_or_else(|| {
             inner.ports.clear();
             inner.of_node.clear();
-            for (_, rack) in self.view.list(&key::racks()) {
-                let rack = rack.value.id;
-                changed.extend(self.view.paths(key::ports(rack).path()).iter().filter_map(|path| key::port_of(path)));
-            }
-        }
+            let racks = self.view.list(&key::racks()).into_iter().map(|(_, rack)| rack.value.id);
+            let paths = racks.flat_map(|rack| self.view.paths(key::ports(rack).path()));
+            paths.filter_map(|path| key::port_of(&path)).collect()
+        });
         changed.into_iter().for_each(|place| self.put(inner, place));
     }
 
@@ -97,5 +82,14 @@ impl Ports {
             inner.of_node.entry(port.value.node).or_default().insert(place);
             inner.ports.insert(place, port);
         }
+    }
+}
+
+/// Another rack has ports of its own.
+fn touches(path: &str) -> Touches<Place> {
+    match key::port_of(path) {
+        Some(place) => Touches::One(place),
+        None if path.starts_with(key::racks().path()) => Touches::All,
+        None => Touches::Nothing,
     }
 }

@@ -65,9 +65,7 @@ impl Registry {
             match self.commit(self.creation(rack, node, &new)?).await {
                 Ok(()) => return Ok(node),
                 // Another replica took a name, an address or a MAC since we looked: look again, once we can see it.
-                Err(Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => {
-                    drop(timeout(LOOK, news.next()).await)
-                }
+                Err(error) if error.is_conflict() => drop(timeout(LOOK, news.next()).await),
                 Err(error) => return Err(error),
             }
         }
@@ -137,9 +135,7 @@ impl Registry {
             let mut news = self.view().subscribe();
             match self.commit(self.changed(record, &wanted)?).await {
                 // Another replica took an address or a MAC since we looked, unless somebody changed this very node.
-                Err(Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => {
-                    drop(timeout(LOOK, news.next()).await)
-                }
+                Err(error) if error.is_conflict() => drop(timeout(LOOK, news.next()).await),
                 outcome => return outcome,
             }
             if self.view().get(&key).is_none_or(|intent| intent.revision != record.intent.revision) {

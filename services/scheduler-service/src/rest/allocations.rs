@@ -113,7 +113,7 @@ impl Face {
             };
             match outcome {
                 Ok(()) => return,
-                Err(crate::Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) => {
+                Err(error) if error.is_conflict() => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err(error) => {

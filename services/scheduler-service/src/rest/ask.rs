@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use wire_ironic::{
     error::{Class, Error, text},
+    fields::{self, Columns, Resource},
     limits,
     version::{self, Collection, Version, negotiate},
 };
@@ -120,6 +121,14 @@ impl Ask {
     /// The value of a parameter; of several the last.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         self.pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// What of one resource is to be shown: all of it, unless `fields` says otherwise.
+    pub(super) fn columns(&self, resource: &Resource) -> Result<Columns, Error> {
+        match self.parameter("fields") {
+            Some(asked) => fields::columns(resource, self.version, Some(asked), None),
+            None => Ok(Columns::All),
+        }
     }
 
     /// Refuses parameters other than these.

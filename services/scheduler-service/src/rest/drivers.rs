@@ -9,7 +9,8 @@ use keyspace::{key, key::Scope};
 use serde_json::{Map, Value, json};
 use wire_ironic::{
     error::{Class, Error, text},
-    fields::{self, CONDUCTOR, Columns, DRIVER},
+    fields::{CONDUCTOR, Columns, DRIVER},
+    links,
     query::{self, Operand, Shape},
 };
 
@@ -21,10 +22,7 @@ impl Face {
             [] => self.list_drivers(ask),
             [name] => {
                 let driver = driver(name)?;
-                let columns = match ask.parameter("fields") {
-                    Some(asked) => fields::columns(&DRIVER, ask.version, Some(asked), None)?,
-                    None => Columns::All,
-                };
+                let columns = ask.columns(&DRIVER)?;
                 ask.only(&["fields"])?;
                 Ok(Answer::shows(Value::Object(self.driver(ask, driver, &columns))))
             }
@@ -57,7 +55,7 @@ impl Face {
             whole.insert(format!("default_{interface}_interface"), json!(driver.default_implementation(interface)));
             whole.insert(format!("enabled_{interface}_interfaces"), json!(enabled));
         }
-        list::shown(&DRIVER, ask.version, &ask.base, columns, &whole)
+        links::shown(&DRIVER, ask.version, &ask.base, columns, &whole)
     }
 
     pub(super) fn conductors(&self, ask: &Ask, rest: &[&str]) -> Result<Answer, Error> {
@@ -68,13 +66,10 @@ impl Face {
             return list::page(&CONDUCTOR, ask.version, &ask.base, &list, all).map(Answer::shows);
         };
         ask.only(&["fields"])?;
-        let columns = match ask.parameter("fields") {
-            Some(asked) => fields::columns(&CONDUCTOR, ask.version, Some(asked), None)?,
-            None => Columns::All,
-        };
+        let columns = ask.columns(&CONDUCTOR)?;
         let one = all.iter().find(|one| one.get("hostname") == Some(&json!(hostname)));
         let one = one.ok_or_else(|| text::not_found("Conductor", hostname))?;
-        Ok(Answer::shows(Value::Object(list::shown(&CONDUCTOR, ask.version, &ask.base, &columns, one))))
+        Ok(Answer::shows(Value::Object(links::shown(&CONDUCTOR, ask.version, &ask.base, &columns, one))))
     }
 
     /// Who looks after nodes, rack by rack: the power-services, by where they answer.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value, json};
 use wire_ironic::{
     error::{Error, text},
-    fields::{self, Columns, Resource},
+    fields::Resource,
     links,
     page::{self, Direction},
     query::{List, Operand},
@@ -43,8 +43,10 @@ pub(super) fn page(
     let page: Vec<&Whole> = items.into_iter().skip(from).take(list.page.limit).collect();
     let last = page.last().and_then(|last| last.get(resource.key)).and_then(Value::as_str).unwrap_or_default();
     let next = page::next(resource, list, base, page.len(), last);
-    let shown: Vec<Value> =
-        page.into_iter().map(|item| Value::Object(shown(resource, version, base, &list.columns, item))).collect();
+    let shown: Vec<Value> = page
+        .into_iter()
+        .map(|item| Value::Object(links::shown(resource, version, base, &list.columns, item)))
+        .collect();
     let mut body = Map::from_iter([(resource.plural.to_owned(), Value::Array(shown))]);
     if let Some(next) = next {
         body.insert("next".to_owned(), json!(next));
@@ -68,33 +70,6 @@ fn word(resource: &Resource) -> &'static str {
         "volume/targets" => "Volume target",
         _ => "Resource",
     }
-}
-
-/// A resource as a request sees it, with its links.
-pub(super) fn shown(
-    resource: &'static Resource,
-    version: Version,
-    base: &str,
-    columns: &Columns,
-    whole: &Whole,
-) -> Whole {
-    let mut view = fields::view(resource, version, columns, whole);
-    let key = whole.get(resource.key).and_then(Value::as_str).unwrap_or_default();
-    let path = format!("{}/{key}", resource.path);
-    view.insert("links".to_owned(), links::resource(base, &path));
-    let subs = match resource.path {
-        "nodes" => links::NODE,
-        "portgroups" => links::PORTGROUP,
-        "drivers" => links::DRIVER,
-        _ => &[],
-    };
-    if *columns == Columns::All || (resource.path == "drivers" && columns.show("hosts")) {
-        view.extend(links::below(subs, version, base, &path).map(|(name, value)| (name.to_owned(), value)));
-    }
-    if *columns == Columns::All && resource.path == "chassis" {
-        view.insert("nodes".to_owned(), links::chassis_nodes(base, key));
-    }
-    view
 }
 
 fn value<'a>(item: &'a Whole, key: &str) -> &'a Value {

@@ -96,18 +96,15 @@ impl Face {
 
     pub(super) fn show_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         ask.only(&["fields"])?;
-        let columns = match ask.parameter("fields") {
-            Some(asked) => fields::columns(&NODE, ask.version, Some(asked), None)?,
-            None => Columns::All,
-        };
+        let columns = ask.columns(&NODE)?;
         let node = self.node(ask, ident)?;
-        Ok(Answer::shows(Value::Object(list::shown(&NODE, ask.version, &ask.base, &columns, &node.whole))))
+        Ok(Answer::shows(Value::Object(links::shown(&NODE, ask.version, &ask.base, &columns, &node.whole))))
     }
 
     /// What goes back after a change: all of the node.
     pub(super) fn whole_node(&self, ask: &Ask, node: NodeId) -> Result<Value, Error> {
         let shown = self.shelf.get(node).ok_or_else(|| text::not_found("Node", &node.to_string()))?;
-        Ok(Value::Object(list::shown(&NODE, ask.version, &ask.base, &Columns::All, &shown.whole)))
+        Ok(Value::Object(links::shown(&NODE, ask.version, &ask.base, &Columns::All, &shown.whole)))
     }
 
     pub(super) async fn create_node(&self, ask: &Ask) -> Result<Answer, Error> {
@@ -260,7 +257,7 @@ impl Face {
             let (intent, sheet) = self.changed(&held, &before, after)?;
             match registry.change_with(&held, &intent, &sheet).await {
                 Ok(()) => return Ok(()),
-                Err(crate::Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict))) if tries > 1 => {
+                Err(error) if error.is_conflict() && tries > 1 => {
                     tries -= 1;
                     registry.seen_anew(&held).await;
                 }

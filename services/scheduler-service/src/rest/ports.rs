@@ -33,12 +33,9 @@ impl Face {
             ("POST", []) => self.create_port(ask).await,
             ("GET", [ident]) => {
                 ask.only(&["fields"])?;
-                let columns = match ask.parameter("fields") {
-                    Some(asked) => fields::columns(&PORT, ask.version, Some(asked), None)?,
-                    None => Columns::All,
-                };
+                let columns = ask.columns(&PORT)?;
                 let port = whole(&self.port(ask, ident)?);
-                Ok(Answer::shows(Value::Object(list::shown(&PORT, ask.version, &ask.base, &columns, &port))))
+                Ok(Answer::shows(Value::Object(links::shown(&PORT, ask.version, &ask.base, &columns, &port))))
             }
             ("PATCH", [ident]) => self.patch_port(ask, ident).await,
             ("DELETE", [ident]) => {
@@ -122,7 +119,7 @@ impl Face {
 
     fn shown_port(&self, ask: &Ask, id: &str) -> Result<Value, Error> {
         let port = whole(&self.port(ask, id)?);
-        Ok(Value::Object(list::shown(&PORT, ask.version, &ask.base, &Columns::All, &port)))
+        Ok(Value::Object(links::shown(&PORT, ask.version, &ask.base, &Columns::All, &port)))
     }
 
     /// The node that a port says it is of, by either of two names for it.

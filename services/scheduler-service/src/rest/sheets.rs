@@ -101,18 +101,15 @@ impl Face {
 
     fn show_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
         ask.only(&["fields"])?;
-        let columns = match ask.parameter("fields") {
-            Some(asked) => fields::columns(kind.resource, ask.version, Some(asked), None)?,
-            None => Columns::All,
-        };
+        let columns = ask.columns(kind.resource)?;
         let (id, sheet) = self.sheet(kind, ident)?;
-        let shown = list::shown(kind.resource, ask.version, &ask.base, &columns, &whole(id, &sheet.value));
+        let shown = links::shown(kind.resource, ask.version, &ask.base, &columns, &whole(id, &sheet.value));
         Ok(Answer::shows(Value::Object(shown)))
     }
 
     /// What goes back after a change.
     pub(super) fn whole_sheet(&self, ask: &Ask, kind: Kind, id: Uuid, sheet: &Sheet) -> Value {
-        Value::Object(list::shown(kind.resource, ask.version, &ask.base, &Columns::All, &whole(id, sheet)))
+        Value::Object(links::shown(kind.resource, ask.version, &ask.base, &Columns::All, &whole(id, sheet)))
     }
 
     async fn create_sheet(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {

@@ -4,7 +4,7 @@
 //! it reads it here.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -16,7 +16,7 @@ use domain::{
 use keyspace::{
     View, key,
     key::Scope,
-    view::{News, Subscription},
+    view::{Feed, Touches},
 };
 use serde_json::{Map, Value};
 
@@ -39,9 +39,7 @@ type Order = (Timestamp, NodeId);
 
 #[derive(Debug)]
 struct Inner {
-    news: Subscription,
-    /// Nothing was read yet.
-    is_new: bool,
+    feed: Feed,
     nodes: BTreeMap<Order, Arc<Shown>>,
     order: HashMap<NodeId, Order>,
 }
@@ -55,7 +53,7 @@ pub(crate) struct Shelf {
 
 impl Shelf {
     pub(crate) fn new(view: View) -> Self {
-        let inner = Inner { news: view.subscribe(), is_new: true, nodes: BTreeMap::new(), order: HashMap::new() };
+        let inner = Inner { feed: Feed::new(&view), nodes: BTreeMap::new(), order: HashMap::new() };
         Self { view, inner: Mutex::new(inner) }
     }
 
@@ -77,21 +75,9 @@ impl Shelf {
     }
 
     fn catch_up(&self, inner: &mut Inner) {
-        let (mut changed, mut all) = (HashSet::new(), std::mem::take(&mut inner.is_new));
-        while let Some(news) = inner.news.take() {
-            match news {
-                News::Everything => all = true,
-                News::Path(path) => match key::node_of(&path) {
-                    Some(of) => drop(changed.insert(of)),
-                    // Names of racks, and who looks after a node.
-                    None => all |= touches_all(&path),
-                },
-            }
-        }
-        if all {
-            self.put_all(inner);
-        } else {
-            changed.into_iter().for_each(|(rack, node)| self.put(inner, rack, node));
+        match inner.feed.take(touches) {
+            None => self.put_all(inner),
+            Some(changed) => changed.into_iter().for_each(|(rack, node)| self.put(inner, rack, node)),
         }
     }
 
@@ -125,8 +111,14 @@ impl Shelf {
     }
 }
 
-fn touches_all(path: &str) -> bool {
-    path.starts_with(key::racks().path()) || path.ends_with("/ring/power-service")
+/// Names of racks, and who looks after nodes, are all nodes'.
+fn touches(path: &str) -> Touches<(RackId, NodeId)> {
+    let is_all = || path.starts_with(key::racks().path()) || path.ends_with("/ring/power-service");
+    match key::node_of(path) {
+        Some(of) => Touches::One(of),
+        None if is_all() => Touches::All,
+        None => Touches::Nothing,
+    }
 }
 
 /// What the store has about a node.

@@ -39,7 +39,7 @@ impl Face {
         loop {
             match self.try_provision(ask, &request, &node).await? {
                 Ok(()) => break,
-                Err(error) if tries <= 1 || !is_conflict(&error) => return Err(fault(ident, &error)),
+                Err(error) if tries <= 1 || !error.is_conflict() => return Err(fault(ident, &error)),
                 Err(_) => tries -= 1,
             }
             if let Some(held) = self.shared.registry.held(node.node) {
@@ -138,10 +138,6 @@ impl Face {
         registry.accept_power(&record, target).await.map_err(|error| fault(ident, &error))?;
         Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states")))))
     }
-}
-
-fn is_conflict(error: &crate::Error) -> bool {
-    matches!(error, crate::Error::Mesh(mesh::Error::Store(keyspace::Error::Conflict)))
 }
 
 /// A machine that boots from the network needs a NIC that it may boot from.

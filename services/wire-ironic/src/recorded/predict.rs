@@ -185,7 +185,7 @@ fn list(ask: &Ask, resource: &'static Resource, version: Version, shape: Shape, 
     let list = query::list(resource, version, shape, &ask.pairs)?;
     let key = |item: &Map<String, Value>| item.get(resource.key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let items = whole.iter().filter(|(of, _)| of.starts_with(&format!("{}/", resource.path)));
-    let views = items.map(|(_, item)| (key(item), shown(resource, version, &list.columns, item)));
+    let views = items.map(|(_, item)| (key(item), links::shown(resource, version, BASE, &list.columns, item)));
     let next = page::next(resource, &list, BASE, list.page.limit, "LAST");
     let body = json!({"plural": resource.plural, "items": views.collect::<BTreeMap<_, _>>(), "limit": list.page.limit,
         "next": next, "keys": keys(resource, version, &list.columns)});
@@ -193,32 +193,10 @@ fn list(ask: &Ask, resource: &'static Resource, version: Version, shape: Shape, 
 }
 
 fn keys(resource: &Resource, version: Version, columns: &Columns) -> Vec<String> {
-    shown(resource, version, columns, &Map::from_iter([(resource.key.to_owned(), json!("x"))]))
+    links::shown(resource, version, BASE, columns, &Map::from_iter([(resource.key.to_owned(), json!("x"))]))
         .keys()
         .cloned()
         .collect()
-}
-
-/// A view with its links.
-fn shown(resource: &Resource, version: Version, columns: &Columns, whole: &Map<String, Value>) -> Map<String, Value> {
-    let mut view = fields::view(resource, version, columns, whole);
-    let key = whole.get(resource.key).and_then(Value::as_str).unwrap_or_default();
-    let path = format!("{}/{key}", resource.path);
-    view.insert("links".to_owned(), links::resource(BASE, &path));
-    let subs = match resource.path {
-        "nodes" => links::NODE,
-        "portgroups" => links::PORTGROUP,
-        "drivers" => links::DRIVER,
-        _ => &[],
-    };
-    let always = resource.path == "drivers" && columns.show("hosts");
-    if *columns == Columns::All || always {
-        view.extend(links::below(subs, version, BASE, &path).map(|(name, value)| (name.to_owned(), value)));
-    }
-    if *columns == Columns::All && resource.path == "chassis" {
-        view.insert("nodes".to_owned(), links::chassis_nodes(BASE, key));
-    }
-    view
 }
 
 fn one(ask: &Ask, resource: &'static Resource, version: Version, ident: &str, whole: &Whole) -> Result<Says, Error> {
@@ -237,7 +215,7 @@ fn one(ask: &Ask, resource: &'static Resource, version: Version, ident: &str, wh
         format!("{}{}", resource.word.get(..1).unwrap_or("c").to_uppercase(), resource.word.get(1..).unwrap_or(""));
     let kind = if resource.path == "conductors" { "Conductor" } else { &kind };
     let before = before.ok_or_else(|| crate::error::text::not_found(kind, ident))?;
-    Ok(Says::Body(200, Value::Object(shown(resource, version, &columns, before))))
+    Ok(Says::Body(200, Value::Object(links::shown(resource, version, BASE, &columns, before))))
 }
 
 fn post(ask: &Ask, resource: &'static Resource, version: Version) -> Result<Says, Error> {
