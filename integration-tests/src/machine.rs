@@ -35,7 +35,7 @@ use wire_ipmi::chassis::{Power, boot::Choice};
 use self::chassis::{Chassis, Turn};
 pub use self::fault::Faults;
 pub use self::rack::SimulatedRack;
-use crate::bmc::{Bmc, Caught, Mutation, PASSWORD};
+use crate::bmc::{Bmc, Caught, Mutation, PASSWORD, Script};
 use crate::check::Deed;
 use crate::rack::namespace::Namespace;
 
@@ -164,6 +164,11 @@ impl Machine {
     pub fn cut_power(&self) -> Result<()> {
         held(&self.shared.board).set_power(Power::Off);
         self.button.send(Turn::Off).context("the machine has ended")
+    }
+
+    /// Has its BMC go wrong by this script from now on.
+    pub fn spoil_bmc(&self, script: Script) {
+        self.shared.bmc.follow(script);
     }
 
     /// Loses everything that it sends to this TCP port, until its rack is taken down.
