@@ -4,6 +4,7 @@
 //! that its heartbeat names.
 
 mod command;
+mod course;
 mod heartbeat;
 mod inspection;
 mod inventory;
@@ -12,6 +13,7 @@ mod lookup;
 mod tests;
 
 pub use command::{Command, Commands, ImageInfo, Kind, Outcome, Status, StepsFound, commands_url};
+pub use course::{Next, Task, next};
 pub use heartbeat::{Heartbeat, Heed, Phase, heed};
 pub use inspection::{Callback, Report};
 pub use inventory::{Boot, Cpu, Disk, Firmware, Interface, Inventory, Memory, SystemVendor};

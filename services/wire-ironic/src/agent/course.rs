@@ -1,0 +1,278 @@
+//! What the agent is told next: from the work and from all that it was told so far, which it remembers itself. Whoever
+//! asks, after whatever crash, comes to the same.
+
+use serde_json::{Map, Value, json};
+
+use super::command::{Command, Commands, ImageInfo, Kind, Outcome, Status, StepsFound};
+
+/// How often the agent may find in the middle of the work that it has other steps than it said.
+const MISMATCHES: usize = 5;
+/// The interfaces whose steps come first among those that are equally urgent.
+/// Source: the ranks in Ironic's `conductor/steps.py`.
+const RANKS: &[&str] = &["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
+
+/// The work.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Task<'a> {
+    /// Clean by the agent's own list: the steps with a priority, the most urgent first. One at least must erase.
+    Clean,
+    /// Clean by these steps, as `(interface, step)`, in this order.
+    Steps(&'a [(String, String)]),
+    /// Write this image to the disk.
+    Write(&'a ImageInfo),
+}
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Tell it this.
+    Send(Command),
+    /// It is at it; the name of the step.
+    Wait(String),
+    /// All is done.
+    Done,
+    /// It can not be done, for this reason.
+    Failed(String),
+}
+
+/// What the agent is told next. `node` and `ports` are handed to it with every command.
+#[must_use]
+pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Next {
+    let kind = match task {
+        Task::Clean | Task::Steps(_) => Kind::Clean,
+        Task::Write(_) => Kind::Deploy,
+    };
+    let word = kind.word();
+    let (asking, making) = (format!("get_{word}_steps"), format!("execute_{word}_step"));
+    let asked = said.commands.iter().rposition(|outcome| outcome.command_name == asking);
+    let Some(asked) = asked else { return Next::Send(Command::get_steps(kind, node, ports)) };
+    let (before, since) = said.commands.split_at(asked);
+    let Some((found, since)) = since.split_first() else { return Next::Send(Command::get_steps(kind, node, ports)) };
+    let found = match found.command_status {
+        Status::Running => return Next::Wait(asking),
+        Status::Succeeded => found.command_result.clone().and_then(|result| serde_json::from_value(result).ok()),
+        Status::Failed | Status::VersionMismatch => return Next::Failed(refused(found)),
+    };
+    let Some(found): Option<StepsFound> = found else {
+        return Next::Failed(format!("the agent's answer to {asking} can not be read"));
+    };
+    let steps = match chosen(task, &found) {
+        Ok(steps) => steps,
+        Err(why) => return Next::Failed(why),
+    };
+    let made: Vec<_> = since.iter().filter(|outcome| outcome.command_name == making).collect();
+    let mut done = 0;
+    for outcome in made {
+        match outcome.command_status {
+            Status::Succeeded => done += 1,
+            Status::Running => return Next::Wait(steps.get(done).map(name).unwrap_or_default()),
+            Status::Failed => return Next::Failed(refused(outcome)),
+            Status::VersionMismatch => {
+                let asked = before.iter().filter(|outcome| outcome.command_name == asking).count();
+                if asked < MISMATCHES {
+                    return Next::Send(Command::get_steps(kind, node, ports));
+                }
+                return Next::Failed("the agent has other steps each time that it is asked".to_owned());
+            }
+        }
+    }
+    match steps.get(done) {
+        // What was written may still be in its memory when power goes.
+        None if matches!(task, Task::Write(_)) => match said.latest("sync").map(|sync| sync.command_status) {
+            None => Next::Send(Command::bare("standby.sync")),
+            Some(Status::Running) => Next::Wait("standby.sync".to_owned()),
+            Some(Status::Succeeded | Status::Failed | Status::VersionMismatch) => Next::Done,
+        },
+        None => Next::Done,
+        Some(step) => Next::Send(Command::execute_step(kind, step, node, ports, &found.hardware_manager_version)),
+    }
+}
+
+/// The steps that the work is made of, as the agent wants them.
+fn chosen(task: &Task<'_>, found: &StepsFound) -> Result<Vec<Value>, String> {
+    let has: Vec<&Value> = found.steps.values().filter_map(Value::as_array).flatten().collect();
+    let find = |interface: &str, step: &str| {
+        let mine = has.iter().copied().find(|one| text(one, "interface") == interface && text(one, "step") == step);
+        mine.cloned().ok_or_else(|| format!("the agent has no step {interface}.{step}; it has {}", names(&has)))
+    };
+    let steps = match task {
+        Task::Clean => {
+            let mut steps: Vec<Value> = has.iter().copied().filter(|one| priority(one) > 0).cloned().collect();
+            steps.sort_by_key(|one| (std::cmp::Reverse(priority(one)), rank(one)));
+            if !steps.iter().any(|one| text(one, "step").starts_with("erase_devices")) {
+                return Err(format!("none of the agent's steps with a priority erases disks: {}", names(&has)));
+            }
+            steps
+        }
+        Task::Steps(named) => {
+            named.iter().map(|(interface, step)| find(interface, step)).collect::<Result<Vec<_>, _>>()?
+        }
+        Task::Write(image) => {
+            let mut step = find("deploy", "write_image")?;
+            if let Some(members) = step.as_object_mut() {
+                members.insert("args".to_owned(), json!({"image_info": image, "configdrive": image.configdrive}));
+            }
+            vec![step]
+        }
+    };
+    if let Some(step) = steps.iter().find(|step| step.get("reboot_requested") == Some(&Value::Bool(true))) {
+        return Err(format!("the step {} asks for a reboot after it, which is not done yet", name(step)));
+    }
+    Ok(steps)
+}
+
+fn text<'a>(step: &'a Value, member: &str) -> &'a str {
+    step.get(member).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn priority(step: &Value) -> i64 {
+    step.get("priority").and_then(Value::as_i64).unwrap_or(0)
+}
+
+fn rank(step: &Value) -> usize {
+    RANKS.iter().position(|rank| *rank == text(step, "interface")).unwrap_or(RANKS.len())
+}
+
+fn name(step: &Value) -> String {
+    format!("{}.{}", text(step, "interface"), text(step, "step"))
+}
+
+fn names(steps: &[&Value]) -> String {
+    steps.iter().map(|step| name(step)).collect::<Vec<_>>().join(", ")
+}
+
+/// What a command that was not done says about it.
+fn refused(outcome: &Outcome) -> String {
+    let empty = Map::new();
+    let error = outcome.command_error.as_ref().and_then(Value::as_object).unwrap_or(&empty);
+    let said = ["details", "message"].into_iter().find_map(|member| error.get(member)?.as_str());
+    let said: String = said.unwrap_or("it gives no reason").chars().filter(|c| !c.is_control()).take(500).collect();
+    format!("the agent could not do {}: {said}", outcome.command_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(name: &str, status: Status, result: Value) -> Outcome {
+        Outcome {
+            id: "1".to_owned(),
+            command_name: name.to_owned(),
+            command_status: status,
+            command_error: Some(json!({"message": "no", "details": "the disk is gone"})),
+            command_result: Some(result),
+        }
+    }
+
+    fn steps() -> Outcome {
+        let step = |name: &str, priority: i64| json!({"interface": "deploy", "step": name, "priority": priority});
+        let steps = json!({"A": [step("erase_devices", 10), step("erase_devices_metadata", 99), step("burnin_cpu", 0)],
+                           "B": [{"interface": "raid", "step": "check", "priority": 99}]});
+        outcome(
+            "get_clean_steps",
+            Status::Succeeded,
+            json!({"clean_steps": steps, "hardware_manager_version": {"A": "1"}}),
+        )
+    }
+
+    fn after(task: &Task<'_>, commands: Vec<Outcome>) -> Next {
+        next(task, &Commands { commands }, &json!({"uuid": "n"}), &json!([]))
+    }
+
+    fn sent(next: Next) -> String {
+        let Next::Send(command) = next else { panic!("{next:?}") };
+        let step = command.params.get("step").map(name).unwrap_or_default();
+        format!("{} {step}", command.name)
+    }
+
+    fn made(status: Status) -> Outcome {
+        outcome("execute_clean_step", status, Value::Null)
+    }
+
+    #[test]
+    fn a_cleaning_asks_for_the_steps_and_makes_them_the_most_urgent_first() {
+        let mut said = vec![];
+        let mut told = vec![];
+        while let next @ Next::Send(_) = after(&Task::Clean, said.clone()) {
+            told.push(sent(next));
+            said.push(if said.is_empty() { steps() } else { made(Status::Succeeded) });
+        }
+        assert_eq!(after(&Task::Clean, said), Next::Done);
+        let wanted = [
+            "clean.get_clean_steps ",
+            "clean.execute_clean_step deploy.erase_devices_metadata",
+            "clean.execute_clean_step raid.check",
+            "clean.execute_clean_step deploy.erase_devices",
+        ];
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn a_step_that_runs_is_waited_for_and_one_that_failed_ends_the_work_with_its_reason() {
+        let running = after(&Task::Clean, vec![steps(), made(Status::Running)]);
+        assert_eq!(running, Next::Wait("deploy.erase_devices_metadata".to_owned()));
+        let Next::Failed(why) = after(&Task::Clean, vec![steps(), made(Status::Failed)]) else { panic!() };
+        assert!(why.contains("the disk is gone"), "{why}");
+    }
+
+    #[test]
+    fn steps_that_changed_are_asked_for_anew_but_not_for_ever() {
+        let mut said = vec![steps(), made(Status::VersionMismatch)];
+        assert_eq!(sent(after(&Task::Clean, said.clone())), "clean.get_clean_steps ");
+        for _ in 0..MISMATCHES {
+            said.extend([steps(), made(Status::VersionMismatch)]);
+        }
+        assert!(matches!(after(&Task::Clean, said), Next::Failed(_)));
+    }
+
+    #[test]
+    fn named_steps_are_made_as_named_and_one_that_the_agent_has_not_is_named() {
+        let named = |interface: &str, step: &str| [(interface.to_owned(), step.to_owned())];
+        let burnin = named("deploy", "burnin_cpu");
+        let task = Task::Steps(&burnin);
+        assert_eq!(sent(after(&task, vec![steps()])), "clean.execute_clean_step deploy.burnin_cpu");
+        assert_eq!(after(&task, vec![steps(), made(Status::Succeeded)]), Next::Done);
+        let Next::Failed(why) = after(&Task::Steps(&named("bios", "x")), vec![steps()]) else { panic!() };
+        assert!(why.contains("bios.x") && why.contains("deploy.burnin_cpu"), "{why}");
+    }
+
+    #[test]
+    fn a_cleaning_that_erases_nothing_is_none() {
+        let none = json!({"clean_steps": {"A": [{"interface": "raid", "step": "check", "priority": 1}]},
+                          "hardware_manager_version": {}});
+        let said = vec![outcome("get_clean_steps", Status::Succeeded, none)];
+        assert!(matches!(after(&Task::Clean, said), Next::Failed(why) if why.contains("erases")));
+    }
+
+    #[test]
+    fn an_image_is_an_argument_of_the_step_that_writes_it() {
+        let image = ImageInfo {
+            id: "debian".to_owned(),
+            urls: vec!["http://s/f".to_owned()],
+            checksum: None,
+            os_hash_algo: Some("sha256".to_owned()),
+            os_hash_value: Some("ab".to_owned()),
+            disk_format: "raw".to_owned(),
+            container_format: "bare".to_owned(),
+            stream_raw_images: true,
+            node_uuid: "n".to_owned(),
+            configdrive: Some("H4sI".to_owned()),
+            proxies: None,
+            other: Map::new(),
+        };
+        let has = json!({"deploy_steps": {"A": [{"interface": "deploy", "step": "write_image", "priority": 0}]},
+                         "hardware_manager_version": {"A": "1"}});
+        let mut said = vec![outcome("get_deploy_steps", Status::Succeeded, has)];
+        let Next::Send(command) = after(&Task::Write(&image), said.clone()) else { panic!() };
+        assert_eq!(command.name, "deploy.execute_deploy_step");
+        let params = Value::Object(command.params);
+        let at = |pointer: &str| params.pointer(pointer).cloned().unwrap_or_default();
+        assert_eq!(at("/step/args/image_info/urls/0"), "http://s/f");
+        assert_eq!(at("/step/args/configdrive"), "H4sI");
+        assert_eq!(at("/deploy_version"), json!({"A": "1"}));
+        said.push(outcome("execute_deploy_step", Status::Succeeded, Value::Null));
+        assert_eq!(after(&Task::Write(&image), said.clone()), Next::Send(Command::bare("standby.sync")));
+        said.push(outcome("sync", Status::Succeeded, Value::Null));
+        assert_eq!(after(&Task::Write(&image), said), Next::Done);
+    }
+}
