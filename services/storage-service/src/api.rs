@@ -5,15 +5,15 @@ use proto::{
     common::v1::Amount,
     convert::{Invalid, text},
     storage::v1::{
-        CachedImage, EnsureImageRequest, EnsureImageResponse, ImageState, ListImagesRequest, ListImagesResponse,
-        storage_service_server::StorageService,
+        CachedImage, EnsureImageRequest, EnsureImageResponse, ImageState, LearnImageRequest, LearnImageResponse,
+        ListImagesRequest, ListImagesResponse, storage_service_server::StorageService,
     },
 };
 use tonic::{Request, Response, Status};
 
 use crate::{
     Error,
-    image::{Cache, Pull},
+    image::{Cache, Learning, Pull},
 };
 
 #[derive(Debug)]
@@ -38,6 +38,19 @@ impl StorageService for Api {
             Pull::Failed { failure, .. } => (ImageState::Failed, None, Some(failure.into())),
         };
         Ok(Response::new(EnsureImageResponse { state: state.into(), amount, failure }))
+    }
+
+    async fn learn_image(&self, request: Request<LearnImageRequest>) -> Result<Response<LearnImageResponse>, Status> {
+        let LearnImageRequest { url, name } = request.into_inner();
+        if url.is_empty() {
+            return Err(Error::from(Invalid::Missing("url")).into());
+        }
+        let (state, digest, failure) = match self.cache.learn(&url, &name) {
+            Learning::Underway { .. } => (ImageState::Underway, String::new(), None),
+            Learning::Known { digest, .. } => (ImageState::Done, digest.to_string(), None),
+            Learning::Failed { failure, .. } => (ImageState::Failed, String::new(), Some(failure.into())),
+        };
+        Ok(Response::new(LearnImageResponse { state: state.into(), digest, failure }))
     }
 
     async fn list_images(&self, _: Request<ListImagesRequest>) -> Result<Response<ListImagesResponse>, Status> {

@@ -1,5 +1,8 @@
 //! The cache: pull once, verify, keep under the digest's name.
 
+mod learn;
+mod source;
+
 use std::{
     collections::HashMap,
     fs,
@@ -12,11 +15,12 @@ use domain::{
     failure::{Cause, Failure},
     image::{Algorithm, Digest},
 };
-use futures::StreamExt as _;
 use service_kit::{Host, clock};
 use sha2::{Digest as _, Sha256, Sha512};
-use tokio::{io::AsyncWriteExt as _, time::Instant};
+use tokio::time::Instant;
 
+pub(crate) use self::learn::Learning;
+use self::source::Fetched;
 use crate::{Error, metrics};
 
 /// How long the source of an image may be silent.
@@ -46,6 +50,7 @@ pub(crate) struct Cache {
     files_from: Arc<[PathBuf]>,
     client: reqwest::Client,
     pulls: Arc<Mutex<HashMap<Digest, Pull>>>,
+    learned: Arc<Mutex<HashMap<String, Learning>>>,
     host: Host,
 }
 
@@ -67,7 +72,8 @@ impl Cache {
             .read_timeout(SILENCE)
             .build()
             .map_err(Error::Http)?;
-        Ok(Self { folder, files_from: files_from.into(), client, pulls: Arc::new(Mutex::new(pulls)), host })
+        let pulls = Arc::new(Mutex::new(pulls));
+        Ok(Self { folder, files_from: files_from.into(), client, pulls, learned: Arc::default(), host })
     }
 
     /// Where a file is, if it is.
@@ -138,63 +144,16 @@ impl Cache {
     }
 
     async fn copy(&self, digest: &Digest, url: &str, name: &str, part: &Path) -> Result<u64, (Cause, String)> {
-        let away = |why: String| (Cause::ImageUnreachable, format!("image {name} can not be had from {url}: {why}"));
-        let disk =
-            |error: std::io::Error| (Cause::DiskError, format!("cannot write image {name} to the cache: {error}"));
-        let mut out = tokio::fs::File::create(part).await.map_err(disk)?;
-        let (mut hasher, mut done) = (Hasher::new(digest.algorithm), 0_u64);
-        let (total, mut source) = self.source(url).await.map_err(away)?;
-        while let Some(piece) = source.next().await {
-            let piece = piece.map_err(away)?;
-            hasher.update(&piece);
-            out.write_all(&piece).await.map_err(disk)?;
-            done += u64::try_from(piece.len()).unwrap_or(0);
-            self.set(digest, Pull::Underway { done, total });
-        }
-        if total > 0 && done != total {
-            return Err(away(format!("it ended after {done} of {total} octets")));
-        }
-        out.sync_all().await.map_err(disk)?;
-        let found = hasher.finish();
-        if found != digest.hex() {
-            let text = format!("image {name} from {url} hashes to {found}, registered is {}", digest.hex());
+        let progress = |done, total| self.set(digest, Pull::Underway { done, total });
+        let fetched = self.fetch(url, name, digest.algorithm, part, None, progress).await?;
+        let Some(Fetched { size, hex, .. }) = fetched else { return Ok(0) };
+        if hex != digest.hex() {
+            let text = format!("image {name} from {url} hashes to {hex}, registered is {}", digest.hex());
             return Err((Cause::ImageDigest, text));
         }
-        Ok(done)
-    }
-
-    async fn source(&self, url: &str) -> Result<(u64, Source), String> {
-        if let Some(path) = url.strip_prefix("file://") {
-            let path = self.allowed(Path::new(path))?;
-            let file = tokio::fs::File::open(&path).await.map_err(|error| error.to_string())?;
-            let size = file.metadata().await.map_err(|error| error.to_string())?.len();
-            let pieces = tokio_util::io::ReaderStream::with_capacity(file, 1 << 20);
-            return Ok((size, pieces.map(|piece| piece.map_err(|error| error.to_string())).boxed()));
-        }
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err("it must begin with http://, https:// or file://".to_owned());
-        }
-        let response = self.client.get(url).send().await.map_err(|error| service_kit::status::chain(&error))?;
-        if !response.status().is_success() {
-            return Err(format!("the server answered {}", response.status()));
-        }
-        let size = response.content_length().unwrap_or(0);
-        let pieces = response.bytes_stream();
-        Ok((size, pieces.map(|piece| piece.map_err(|error| service_kit::status::chain(&error))).boxed()))
-    }
-
-    /// A file that may be pulled: links are followed first, so that none leads out.
-    fn allowed(&self, path: &Path) -> Result<PathBuf, String> {
-        let real = fs::canonicalize(path).map_err(|error| error.to_string())?;
-        let inside = self.files_from.iter().filter_map(|folder| fs::canonicalize(folder).ok());
-        if inside.into_iter().any(|folder| real.starts_with(folder)) {
-            return Ok(real);
-        }
-        Err("it lies in no folder that storage.files_from names".to_owned())
+        Ok(size)
     }
 }
-
-type Source = futures::stream::BoxStream<'static, Result<bytes::Bytes, String>>;
 
 enum Hasher {
     Sha256(Sha256),
@@ -284,6 +243,11 @@ mod tests {
         let link = folder.path().join("images/link");
         std::os::unix::fs::symlink(folder.path().join("secret"), &link).unwrap();
         let cache = cache(folder.path());
-        assert!(cache.source(&format!("file://{}", link.display())).await.is_err_and(|why| why.contains("files_from")));
+        assert!(
+            cache
+                .source(&format!("file://{}", link.display()), None)
+                .await
+                .is_err_and(|why| why.contains("files_from"))
+        );
     }
 }

@@ -34,7 +34,12 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let files = serve::bind("storage.http", config.storage.http).await?;
     let address = files.local_addr().map_err(|source| Error::Folder { path: "storage.http".into(), source })?;
     service_kit::run::note_address(&kit.common.data, "http", Some(address));
-    let begun = Box::pin(mesh::begin(&kit, Service::Storage, bound.endpoint.clone(), address.to_string())).await?;
+    let places = mesh::Places {
+        endpoint: bound.endpoint.clone(),
+        data_endpoint: address.to_string(),
+        ..mesh::Places::default()
+    };
+    let begun = Box::pin(mesh::begin(&kit, Service::Storage, places)).await?;
     let membership = begun.mesh.clone();
     let cache = image::Cache::open(kit.common.data.join("images"), config.storage.files_from, kit.host.clone())?;
     kit.host.spawn_vital("files", http::serve(kit.host.clone(), files, cache.clone()));
