@@ -272,8 +272,17 @@ fn unnamed(text: &str) -> String {
 /// Ironic's REST API at a mesh whose scheduler may be killed: it is looked up anew for every request.
 #[derive(Debug)]
 pub struct Rest<'m> {
-    mesh: &'m Mesh,
+    face: Face<'m>,
     client: reqwest::Client,
+}
+
+/// Whom it asks.
+#[derive(Debug)]
+enum Face<'m> {
+    /// The first scheduler, wherever that answers now.
+    Scheduler(&'m Mesh),
+    /// Who answers here, as `http://host:port`.
+    At(String),
 }
 
 impl<'m> Rest<'m> {
@@ -282,11 +291,23 @@ impl<'m> Rest<'m> {
     /// # Errors
     /// There is no client.
     pub fn new(mesh: &'m Mesh) -> Result<Self> {
-        Ok(Self { mesh, client: reqwest::Client::builder().no_proxy().build()? })
+        Ok(Self { face: Face::Scheduler(mesh), client: reqwest::Client::builder().no_proxy().build()? })
+    }
+
+    /// One for who answers at `address` (`http://host:port`).
+    ///
+    /// # Errors
+    /// There is no client.
+    pub fn at(address: &str) -> Result<Self> {
+        Ok(Self { face: Face::At(address.to_owned()), client: reqwest::Client::builder().no_proxy().build()? })
     }
 
     async fn once(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
-        let url = format!("{}/v1/{path}", self.mesh.rest(1)?);
+        let base = match &self.face {
+            Face::Scheduler(mesh) => mesh.rest(1)?,
+            Face::At(address) => address.clone(),
+        };
+        let url = format!("{base}/v1/{path}");
         let request = self.client.request(method.parse()?, url).header("X-OpenStack-Ironic-API-Version", "1.115");
         let request = match body {
             Some(body) => request.header("content-type", "application/json").body(body.to_string()),
@@ -316,6 +337,14 @@ impl<'m> Rest<'m> {
         }
     }
 
+    /// The status of an answer, whatever it is.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub async fn status(&self, method: &str, path: &str, body: Option<Value>) -> Result<u16> {
+        self.once(method, path, body.as_ref()).await.map(|(status, _)| status)
+    }
+
     /// Asks for a move of a node's life until it is taken.
     ///
     /// # Errors
@@ -337,7 +366,15 @@ impl<'m> Rest<'m> {
     /// # Errors
     /// It does not come there in time: then what it says.
     pub async fn reach(&self, node: &str, state: &str) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
+        self.reach_within(node, state, PATIENCE).await
+    }
+
+    /// The same, where it may take as long as this.
+    ///
+    /// # Errors
+    /// It does not come there in time: then what it says.
+    pub async fn reach_within(&self, node: &str, state: &str, patience: Duration) -> Result<()> {
+        let until = Instant::now() + patience;
         loop {
             let now = self.ask("GET", &format!("nodes/{node}"), None).await?;
             if now["provision_state"] == state && now["reservation"].is_null() {

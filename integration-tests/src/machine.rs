@@ -12,6 +12,7 @@ pub mod dhcp;
 pub mod disk;
 pub mod fault;
 mod firmware;
+mod ironic;
 mod rack;
 pub mod script;
 pub mod tftp;
@@ -55,11 +56,19 @@ pub struct Spec {
     pub password: String,
     /// What is wrong with it from the beginning.
     pub faults: Faults,
+    /// The program that is its agent where it boots one that speaks Ironic's protocol.
+    pub ironic_agent: Option<PathBuf>,
 }
 
 impl Default for Spec {
     fn default() -> Self {
-        Self { disks: vec![64 << 20], more_nics: vec![], password: PASSWORD.to_owned(), faults: Faults::default() }
+        Self {
+            disks: vec![64 << 20],
+            more_nics: vec![],
+            password: PASSWORD.to_owned(),
+            faults: Faults::default(),
+            ironic_agent: None,
+        }
     }
 }
 
@@ -85,6 +94,7 @@ struct Shared {
     mac: MacAddr,
     uuid: [u8; 16],
     hardware: agent::machine::Machine,
+    ironic_agent: Option<PathBuf>,
     board: Mutex<wire_ipmi::responder::machine::Machine>,
     faults: Mutex<Faults>,
     bmc: Bmc,
@@ -132,6 +142,7 @@ impl Machine {
             mac,
             uuid,
             hardware,
+            ironic_agent: spec.ironic_agent.clone(),
             board: Mutex::default(),
             faults: Mutex::new(spec.faults),
             tokens: Mutex::default(),
@@ -255,6 +266,11 @@ impl Machine {
     /// What it did, line by line; also in `console.log` in its folder.
     pub fn console(&self) -> Vec<String> {
         held(&self.shared.console).clone()
+    }
+
+    /// What its agent logged, where that is `ironic-python-agent`.
+    pub fn agent_log(&self) -> String {
+        fs::read_to_string(ironic::log(&self.shared)).unwrap_or_default()
     }
 
     /// Its first disk, a sparse file.

@@ -119,6 +119,16 @@ impl Mesh {
         Api::open(&self.data.join("client.toml"), None)
     }
 
+    /// Where a replica of the inventory-service answers agents that speak Ironic's protocol: `http://address:port`.
+    ///
+    /// # Errors
+    /// It has not said so yet.
+    pub fn ironic_door(&self, number: u8) -> Result<String> {
+        let file = self.data.join(format!("inventory-service-{number}/ironic.address"));
+        let address = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        Ok(format!("http://{}", address.trim()))
+    }
+
     /// Where a replica of the scheduler-service answers Ironic's REST API: `http://address:port`.
     ///
     /// # Errors

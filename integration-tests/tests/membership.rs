@@ -15,7 +15,7 @@ use keyspace::{
     key::Scope,
     value::{self, Broken},
 };
-use mesh::{Claim, Footing, Lock, Mesh, Setting, Stake};
+use mesh::{Claim, Footing, Lock, Mesh, Places, Setting, Stake};
 use service_kit::Host;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -46,8 +46,7 @@ async fn member(etcd: &Etcd, folder: &Path, rack: RackId) -> Result<Member> {
     let setting = Setting {
         service: Service::Power,
         scope,
-        endpoint: folder.display().to_string(),
-        data_endpoint: String::new(),
+        places: Places { endpoint: folder.display().to_string(), ..Places::default() },
         footing: Footing::default(),
     };
     let mesh = Mesh::new(setting, store, view);

@@ -14,7 +14,7 @@ use wire_dhcp::{Answer, Ask, Client, Mac, Machine as Kind};
 use wire_ipmi::chassis::boot::{Choice, Device};
 
 use super::dhcp::{self, Offers};
-use super::{Shared, cpio, disk, fault, script, tftp};
+use super::{Shared, cpio, disk, fault, ironic, script, tftp};
 
 /// The machine's only NIC.
 pub(super) const NIC: &str = "eth0";
@@ -80,7 +80,11 @@ async fn ipxe(shared: &Shared, fault: fault::Boot) -> Result<()> {
     loop {
         for files in &tries {
             match fetched(shared, files).await {
-                Ok(token) => return agent(shared, token).await,
+                Ok(Agent::Ours(boot)) => return agent(shared, *boot).await,
+                Ok(Agent::Ironic(booted)) => {
+                    let program = shared.ironic_agent.as_deref().context("it has no agent for this ramdisk")?;
+                    return ironic::run(shared, program, &booted).await;
+                }
                 Err(error) => shared.say(format!("{error:#}")),
             }
         }
@@ -88,17 +92,28 @@ async fn ipxe(shared: &Shared, fault: fault::Boot) -> Result<()> {
     }
 }
 
-/// Fetches all files of one try, and returns the boot file that came with them.
-async fn fetched(shared: &Shared, files: &[script::File]) -> Result<BootFile> {
+/// Whose agent is in a ramdisk, with what it is told.
+enum Agent {
+    Ours(Box<BootFile>),
+    Ironic(ironic::Booted),
+}
+
+/// Fetches all files of one try, and returns what the agent is told by them.
+async fn fetched(shared: &Shared, files: &[script::File]) -> Result<Agent> {
     let mut boot = None;
-    for script::File { name, url } in files {
+    let arguments = files.iter().map(|file| file.arguments.as_str()).find(|arguments| !arguments.is_empty());
+    for script::File { name, url, .. } in files {
         let content = file(url).await?;
         shared.say(format!("{name} from {url}: {} octets", content.len()));
         if let Some(text) = cpio::member(&content, "etc/ironmesh/boot.json") {
-            boot = Some(serde_json::from_slice(text).context("boot.json")?);
+            boot = Some(Agent::Ours(serde_json::from_slice(text).context("boot.json")?));
+        }
+        if let Some(token) = cpio::member(&content, "etc/ironic-python-agent.d/ironmesh.conf") {
+            let arguments = arguments.unwrap_or_default().to_owned();
+            boot = Some(Agent::Ironic(ironic::Booted { arguments, token: token.to_vec() }));
         }
     }
-    boot.context("no ramdisk has a boot.json")
+    boot.context("no ramdisk has anything for an agent")
 }
 
 async fn file(url: &str) -> Result<Vec<u8>> {

@@ -7,6 +7,8 @@ pub struct File {
     pub name: String,
     /// Where it is, over http: or tftp:.
     pub url: String,
+    /// What it is started with, where it is a kernel.
+    pub arguments: String,
 }
 
 /// The script's tries, in order: each is the files between one label and the next. A label without any is no try.
@@ -16,8 +18,9 @@ pub fn tries(script: &str) -> Vec<Vec<File>> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match *words.as_slice() {
             [label] if label.starts_with(':') => tries.push(vec![]),
-            ["kernel" | "initrd", "--name", name, url, ..] => {
-                let file = File { name: name.to_owned(), url: url.to_owned() };
+            ["kernel" | "initrd", "--name", name, url, ref rest @ ..] => {
+                let arguments = rest.split(|word| *word == "||").next().unwrap_or_default().join(" ");
+                let file = File { name: name.to_owned(), url: url.to_owned(), arguments };
                 tries.last_mut().into_iter().for_each(|files| files.push(file.clone()));
             }
             _ => {}

@@ -103,7 +103,14 @@ impl Process {
 
     fn member(&self, stopping: bool) -> Member {
         let since = stamp(self.world.sim.now());
-        Member { endpoint: String::new(), data_endpoint: String::new(), weight: 1, stopping, since }
+        Member {
+            endpoint: String::new(),
+            data_endpoint: String::new(),
+            ironic_endpoint: String::new(),
+            weight: 1,
+            stopping,
+            since,
+        }
     }
 
     async fn turn(&self, standing: Standing, beat: &mut Beat) {

@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire-tftp", &[]),
     ("wire-ipmi", &[]),
     ("wire-ironic", &[]),
+    ("wire-config-drive", &[]),
     ("proto", &["domain"]),
     ("keyspace", &["domain"]),
     ("service-kit", &["domain"]),
@@ -21,9 +22,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("power-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ipmi"]),
     ("pxe-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-dhcp", "wire-tftp"]),
     ("storage-service", &["domain", "proto", "keyspace", "mesh", "service-kit"]),
-    ("inventory-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic"]),
+    ("inventory-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic", "wire-config-drive"]),
     ("scheduler-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic"]),
-    ("agent", &["domain", "proto", "service-kit"]),
+    ("agent", &["domain", "proto", "service-kit", "wire-config-drive"]),
     ("cli", &["domain", "proto", "service-kit"]),
     (
         "ironmesh",
@@ -65,7 +66,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that decide and do nothing.
-const PURE: &[&str] = &["domain", "wire-dhcp", "wire-tftp", "wire-ipmi", "wire-ironic"];
+const PURE: &[&str] = &["domain", "wire-dhcp", "wire-tftp", "wire-ipmi", "wire-ironic", "wire-config-drive"];
 /// What no pure crate may use itself.
 const IMPURE: &[&str] = &["tokio", "tonic", "etcd-client", "rand", "getrandom", "socket2", "rustix", "nix", "reqwest"];
 /// Who may touch etcd.

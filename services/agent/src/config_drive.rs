@@ -3,7 +3,6 @@
 
 mod gpt;
 mod mbr;
-mod volume;
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +10,7 @@ use std::{
 };
 
 use domain::failure::Cause;
-pub(crate) use volume::volume;
+use wire_config_drive::{Unmade, volume};
 
 use crate::{
     error::Trouble,
@@ -41,12 +40,9 @@ pub enum Unplaceable {
         /// Octets of the config drive.
         wanted: u64,
     },
-    /// A file has a name that we do not write.
-    #[error("{0:?} is not a name for a file of a config drive")]
-    Name(String),
     /// The files can not be put into a volume.
-    #[error("its files make no volume")]
-    Volume(#[source] io::Error),
+    #[error(transparent)]
+    Volume(#[from] Unmade),
 }
 
 impl Unplaceable {
@@ -55,8 +51,8 @@ impl Unplaceable {
     pub const fn cause(&self) -> Cause {
         match self {
             Self::NoTable | Self::Damaged(_) => Cause::ImageCorrupt,
-            Self::NoEntry | Self::NoRoom { .. } => Cause::ImageTooLarge,
-            Self::Name(_) | Self::Volume(_) => Cause::AgentCrashed,
+            Self::NoEntry | Self::NoRoom { .. } | Self::Volume(Unmade::TooLarge { .. }) => Cause::ImageTooLarge,
+            Self::Volume(Unmade::Name(_) | Unmade::Volume(_)) => Cause::AgentCrashed,
         }
     }
 }
@@ -89,7 +85,7 @@ pub fn write_config_drive(
 ) -> Result<(), Trouble> {
     let unplaceable = |disk: &str, source| Trouble::ConfigDrive { disk: disk.to_owned(), source };
     let table = read_table(&mut target.device).map_err(target.trouble("read"))?;
-    let volume = volume(files, id, table.sector()).map_err(|source| unplaceable(&target.title, source))?;
+    let volume = volume(files, id, table.sector()).map_err(|source| unplaceable(&target.title, source.into()))?;
     let placed =
         table.place(target.size, volume.len() as u64, id).map_err(|source| unplaceable(&target.title, source))?;
     // The table comes last: whoever sees the partition sees what is in it.

@@ -24,6 +24,15 @@ impl Algorithm {
             Self::Sha512 => 64,
         }
     }
+
+    /// Its name.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
 }
 
 /// What a file's content must hash to. Written as `sha256:<hex>`.
@@ -56,11 +65,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.algorithm {
-            Algorithm::Sha256 => "sha256",
-            Algorithm::Sha512 => "sha512",
-        };
-        write!(f, "{word}:{}", self.hex)
+        write!(f, "{}:{}", self.algorithm.word(), self.hex)
     }
 }
 impl FromStr for Digest {

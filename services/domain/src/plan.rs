@@ -223,7 +223,12 @@ impl Moment<'_> {
             return Plan::Step(Event::Called, None);
         }
         if !seen.minted {
-            return Plan::Act(Act::Mint, self.waiting(Thing::BootFiles, self.wanted.since, limit));
+            let waiting = self.waiting(Thing::BootFiles, self.wanted.since, limit);
+            if self.now < waiting.until {
+                return Plan::Act(Act::Mint, waiting);
+            }
+            let text = format!("what to boot could not be decided within {} s", limit.as_secs());
+            return self.give_up(Cause::RamdiskMissing, text);
         }
         let images =
             self.reach(&seen.images, Act::EnsureImages, Thing::Images, limit, Cause::ImageUnreachable, Event::Prepared);

@@ -5,19 +5,26 @@ use futures::{StreamExt as _, stream, stream::BoxStream};
 use keyspace::key;
 use proto::{
     common::v1::NodeTimelineEntry,
-    convert::text,
+    convert::{Invalid, text},
     inventory::v1::{
-        GetInventoryRequest, GetInventoryResponse, Heartbeat, WatchAgentsRequest, WatchAgentsResponse,
-        inventory_service_server::InventoryService, watch_agents_response::Sign,
+        AnswerAgentRequest, AnswerAgentResponse, GetInventoryRequest, GetInventoryResponse, Heartbeat,
+        WatchAgentsRequest, WatchAgentsResponse, inventory_service_server::InventoryService,
+        watch_agents_response::Sign,
     },
 };
+use serde_json::Value;
 use service_kit::timeline::Timeline;
 use tonic::{Request, Response, Status};
+use wire_ironic::version::Version;
 
-use crate::{Error, agent::Agents, census::Census};
+use crate::{
+    Error,
+    census::Census,
+    ironic::{Asked, Ironic, Said, Unsaid},
+};
 
 pub(crate) struct Api {
-    pub(crate) agents: Agents,
+    pub(crate) ironic: Ironic,
     pub(crate) timeline: Timeline,
     pub(crate) census: Census,
 }
@@ -29,10 +36,33 @@ impl InventoryService for Api {
         request: Request<GetInventoryRequest>,
     ) -> Result<Response<GetInventoryResponse>, Status> {
         let node: NodeId = text("node", &request.into_inner().node).map_err(Error::from)?;
-        let read = self.agents.mesh.view().get(&key::inventory(self.agents.rack, node));
+        let read = self.ironic.agents.mesh.view().get(&key::inventory(self.ironic.agents.rack, node));
         let inventory = read.ok_or(Error::NoReport(node))?.value;
         let seen_at_ms = inventory.seen_at.millis();
         Ok(Response::new(GetInventoryResponse { hardware: Some(inventory.hardware.into()), seen_at_ms }))
+    }
+
+    async fn answer_agent(
+        &self,
+        request: Request<AnswerAgentRequest>,
+    ) -> Result<Response<AnswerAgentResponse>, Status> {
+        let AnswerAgentRequest { minor_version, path, pairs, body, base } = request.into_inner();
+        let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
+        let version = u16::try_from(minor_version).ok().and_then(Version::new);
+        let asked = Asked {
+            version: version.ok_or_else(|| Error::from(Invalid::Missing("minor_version")))?,
+            path,
+            pairs: pairs.into_iter().map(|pair| (pair.name, pair.value)).collect(),
+            body: body.map_err(|_| Error::from(Invalid::Missing("body")))?,
+            base,
+        };
+        let Said { status, body } = match self.ironic.answer(&asked).await {
+            Ok(said) => said,
+            Err(Unsaid::Refused(error)) => Said { status: error.status, body: Some(error.body()) },
+            Err(Unsaid::Elsewhere(_)) => return Err(Status::unavailable("another replica owns the node")),
+        };
+        let body = body.map(|body| body.to_string().into_bytes());
+        Ok(Response::new(AnswerAgentResponse { status: status.into(), body }))
     }
 
     type WatchAgentsStream = BoxStream<'static, Result<WatchAgentsResponse, Status>>;

@@ -21,11 +21,14 @@ pub struct Config {
 pub struct Inventory {
     /// Where agents are answered: an address on the provisioning network.
     pub agents: SocketAddr,
+    /// Where agents that speak Ironic's protocol are answered, over HTTP: an address on the provisioning network.
+    pub ironic: SocketAddr,
 }
 
 impl Default for Inventory {
     fn default() -> Self {
-        Self { agents: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { agents: any, ironic: any }
     }
 }
 

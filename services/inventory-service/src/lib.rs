@@ -1,7 +1,7 @@
 //! Knows what every node is, and is the agents' door: the only service that a ramdisk can talk to.
 //!
 //! An agent proves itself once, with the boot token that came with its boot, and is known by its TLS key from then on
-//! ([`agent`]). What it reports is kept ([`report`]); its progress is hot and goes to whoever watches ([`census`]).
+//! ([`agent`]); one that speaks Ironic's protocol has a door of its own ([`ironic`]). What an agent reports is kept ([`report`]); its progress is hot and goes to whoever watches ([`census`]).
 
 mod agent;
 mod api;
@@ -9,6 +9,7 @@ mod census;
 mod config;
 mod door;
 mod error;
+mod ironic;
 mod metrics;
 mod report;
 
@@ -47,7 +48,15 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let outer = serve::bind("inventory.agents", config.inventory.agents).await?;
     let address = outer.local_addr().unwrap_or(config.inventory.agents);
     service_kit::run::note_address(&kit.common.data, "agents", Some(address));
-    let begun = Box::pin(mesh::begin(&kit, Service::Inventory, bound.endpoint.clone(), address.to_string())).await?;
+    let ironics = serve::bind("inventory.ironic", config.inventory.ironic).await?;
+    let ironic_address = ironics.local_addr().unwrap_or(config.inventory.ironic);
+    service_kit::run::note_address(&kit.common.data, "ironic", Some(ironic_address));
+    let places = mesh::Places {
+        endpoint: bound.endpoint.clone(),
+        data_endpoint: address.to_string(),
+        ironic_endpoint: ironic_address.to_string(),
+    };
+    let begun = Box::pin(mesh::begin(&kit, Service::Inventory, places)).await?;
     let membership = begun.mesh.clone();
     let timeline = Timeline::new(format!("inventory-service at {}", address.ip()));
     let census = census::Census::default();
@@ -68,7 +77,9 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         rack: kit.common.rack.as_str().into(),
     };
     kit.host.spawn_vital("agents", serve::accept(kit.host.clone(), outer, door));
-    let routes = Routes::new(InventoryServiceServer::new(api::Api { agents, timeline, census }));
+    let ironic = ironic::Ironic::new(agents);
+    kit.host.spawn_vital("ironic", ironic::door::serve(kit.host.clone(), ironics, ironic.clone()));
+    let routes = Routes::new(InventoryServiceServer::new(api::Api { ironic, timeline, census }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(membership.tell(health, kit.host.clone()));
     kit.host.stopping().await;

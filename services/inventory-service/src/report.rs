@@ -17,7 +17,7 @@ pub(crate) fn merge(
     if known.is_some_and(|known| known.value.hardware == hardware) && inspection == before {
         return None;
     }
-    Some(Inventory { hardware, seen_at, seen_by, inspection })
+    Some(Inventory { hardware, seen_at, seen_by, inspection, reported: None })
 }
 
 /// In words for the timeline.

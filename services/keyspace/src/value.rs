@@ -7,14 +7,16 @@ mod rack;
 mod seen;
 mod sheet;
 
-pub use boot::{BootDecision, BootFile, Work};
+pub use boot::{BootDecision, BootFile, Protocol, Work};
 pub use mesh::{
     Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, Session, StoredRing,
     WentBack,
 };
-pub use node::{Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, Life, Operation, PastBoot, Port};
+pub use node::{
+    Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, IronicRamdisk, Life, Operation, PastBoot, Port,
+};
 pub use rack::{Network, Rack, UnknownMac};
-pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Settled};
+pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Reported, Settled};
 pub use sheet::Sheet;
 
 use serde::{Deserialize, Serialize};

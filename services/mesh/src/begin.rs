@@ -18,7 +18,7 @@ use service_kit::{Kit, status};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Busy, Footing, Lock, Mesh, Setting};
+use crate::{Busy, Footing, Lock, Mesh, Places, Setting};
 
 /// How long a service waits for etcd when it starts and has no view on disk.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,20 +80,15 @@ impl Begun {
 ///
 /// # Errors
 /// [`CannotBegin`]
-pub async fn begin(kit: &Kit, service: Service, endpoint: String, data_endpoint: String) -> Result<Begun, CannotBegin> {
-    begin_on(kit, service, (endpoint, data_endpoint), Footing::default()).await
+pub async fn begin(kit: &Kit, service: Service, places: Places) -> Result<Begun, CannotBegin> {
+    begin_on(kit, service, places, Footing::default()).await
 }
 
 /// Joins the mesh as [`begin`] does, on a footing of one's own.
 ///
 /// # Errors
 /// [`CannotBegin`]
-pub async fn begin_on(
-    kit: &Kit,
-    service: Service,
-    (endpoint, data_endpoint): (String, String),
-    footing: Footing,
-) -> Result<Begun, CannotBegin> {
+pub async fn begin_on(kit: &Kit, service: Service, places: Places, footing: Footing) -> Result<Begun, CannotBegin> {
     let common = &kit.common;
     let lock = Lock::take(&common.data)?;
     let sealer = Sealer::from_file(&common.sealing_key)?;
@@ -115,7 +110,7 @@ pub async fn begin_on(
     };
     let file = common.data.join("view.zst");
     let view = Box::pin(open(&wait, &store, &prefixes, &file)).await?;
-    let setting = Setting { service, scope, endpoint, data_endpoint, footing };
+    let setting = Setting { service, scope, places, footing };
     let mesh = Mesh::new(setting, store.clone(), view.clone());
     let left = CancellationToken::new();
     // The view goes on until this instance has handed over.

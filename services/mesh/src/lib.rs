@@ -24,7 +24,7 @@ pub use error::Error;
 pub use footing::{Clock, Footing, Predecessors, Reading, boottime};
 pub use island::{Island, Why};
 pub use journal::Ledger;
-pub use member::{Mesh, Setting};
+pub use member::{Mesh, Places, Setting};
 pub use permit::{Fence, Permit};
 pub use proof::{Busy, Lock, publish as publish_dead};
 pub use stake::Stake;

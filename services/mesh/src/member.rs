@@ -30,6 +30,17 @@ pub(crate) const ANSWER: Duration = Duration::from_millis(700);
 /// How often the loop looks when nothing wakes it.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Where an instance is reached, each as `host:port`; empty: not.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// By gRPC, from within the mesh.
+    pub endpoint: String,
+    /// By machines.
+    pub data_endpoint: String,
+    /// By agents that speak Ironic's protocol.
+    pub ironic_endpoint: String,
+}
+
 /// What an instance says of itself.
 #[derive(Debug, Clone)]
 pub struct Setting {
@@ -37,10 +48,8 @@ pub struct Setting {
     pub service: Service,
     /// Where it belongs.
     pub scope: Scope,
-    /// Where it answers gRPC.
-    pub endpoint: String,
-    /// Where machines reach it; empty: nowhere else.
-    pub data_endpoint: String,
+    /// Where it is reached.
+    pub places: Places,
     /// What its safety stands on.
     pub footing: Footing,
 }
@@ -263,14 +272,8 @@ impl Mesh {
     }
 
     fn member(&self, stopping: bool) -> Member {
-        let setting = &self.inner.setting;
-        Member {
-            endpoint: setting.endpoint.clone(),
-            data_endpoint: setting.data_endpoint.clone(),
-            weight: 1,
-            stopping,
-            since: clock::now(),
-        }
+        let Places { endpoint, data_endpoint, ironic_endpoint } = self.inner.setting.places.clone();
+        Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, stopping, since: clock::now() }
     }
 
     /// What was counted of others, in whatever life of the store, is counted anew.

@@ -23,7 +23,7 @@ pub use config::{Config, Power};
 pub use error::Error;
 
 use domain::service::Service;
-use mesh::Footing;
+use mesh::{Footing, Places};
 use proto::power::v1::power_service_server::PowerServiceServer;
 use service_kit::{
     Kit,
@@ -49,7 +49,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
 pub async fn run_on(config: Config, kit: Kit, footing: Footing) -> Result<(), Error> {
     metrics::describe();
     let bound = kit.bind().await?;
-    let places = (bound.endpoint.clone(), String::new());
+    let places = Places { endpoint: bound.endpoint.clone(), ..Places::default() };
     let begun = Box::pin(mesh::begin_on(&kit, Service::Power, places, footing)).await?;
     let membership = begun.mesh.clone();
     let ipmi = ipmi::Ipmi::bind(config.power.bind, kit.host.clone()).await?;

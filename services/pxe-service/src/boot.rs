@@ -1,7 +1,7 @@
 //! Who gets what: loader, script, kernel, ramdisk, token.
 
 use domain::net::MacAddr;
-use keyspace::value::BootDecision;
+use keyspace::value::{BootDecision, Protocol, Work};
 use wire_dhcp::{Client, Machine};
 
 /// What a machine can ask for by name, over HTTP or TFTP.
@@ -94,8 +94,11 @@ pub(crate) struct Replica {
 }
 
 /// The script: each replica in turn, this one first, then all again; a replica that dies in the middle costs a retry.
-pub(crate) fn script(mac: MacAddr, decision: &BootDecision, replicas: &[Replica]) -> String {
+///
+/// `ironic` are the doors for agents that speak Ironic's protocol, as `host:port`; such an agent is told of them.
+pub(crate) fn script(mac: MacAddr, decision: &BootDecision, replicas: &[Replica], ironic: &[String]) -> String {
     use std::fmt::Write as _;
+    let arguments = arguments(decision, ironic);
     let bootif = mac.to_string().replace(':', "-");
     let mut script = String::from("#!ipxe\necho Ironmesh: booting the agent\n:again\n");
     for (number, replica) in replicas.iter().enumerate() {
@@ -112,7 +115,7 @@ pub(crate) fn script(mac: MacAddr, decision: &BootDecision, replicas: &[Replica]
             "imgfree".to_owned(),
             format!(
                 "kernel --name vmlinuz {base}/vmlinuz initrd=token.cpio initrd=initrd.img {} BOOTIF=01-{bootif} || goto from{}",
-                decision.arguments,
+                arguments,
                 number + 1
             ),
             format!("initrd --name token.cpio {base}/token.cpio || goto from{}", number + 1),
@@ -129,6 +132,29 @@ pub(crate) fn script(mac: MacAddr, decision: &BootDecision, replicas: &[Replica]
         replicas.len()
     );
     script
+}
+
+/// The kernel's arguments. An agent that speaks Ironic's protocol takes its own from there (ironic-python-agent's
+/// `config.py`): where it is answered, and that its report is all that is wanted where that is so.
+fn arguments(decision: &BootDecision, ironic: &[String]) -> String {
+    if decision.protocol == Protocol::Ironmesh {
+        return decision.arguments.clone();
+    }
+    let urls: Vec<String> = ironic.iter().map(|door| format!("http://{door}")).collect();
+    let own = match &decision.work {
+        Work::Inspect => {
+            let callbacks: Vec<_> = urls.iter().map(|url| format!("{url}/v1/continue_inspection")).collect();
+            format!("ipa-inspection-callback-url={}", callbacks.join(","))
+        }
+        Work::Wipe | Work::Write { .. } => format!("ipa-api-url={}", urls.join(",")),
+    };
+    format!("{} {own}", decision.arguments).trim().to_owned()
+}
+
+/// What an agent that speaks Ironic's protocol reads its token from, where its ramdisk has it look there
+/// (`--config-dir /etc/ironic-python-agent.d`, as diskimage-builder's does).
+pub(crate) fn ironic_file(token: &[u8]) -> String {
+    format!("[DEFAULT]\nagent_token = {}\n", hex::encode(token))
 }
 
 /// A cpio archive (newc, kernel `Documentation/driver-api/early-userspace/buffer-format.rst`) with one file that only
@@ -165,6 +191,12 @@ fn member(out: &mut Vec<u8>, number: u32, name: &str, mode: u32, content: &[u8])
 
 #[cfg(test)]
 mod tests {
+    use domain::{
+        generation::{Generation, Token},
+        time::Timestamp,
+    };
+    use keyspace::value::BootFile;
+
     use super::*;
 
     fn mac() -> MacAddr {
@@ -178,6 +210,37 @@ mod tests {
         for wrong in ["", "../etc/passwd", "boot/52:54:00:01:00:01/../vmlinuz", "boot//vmlinuz", "ipxe.iso"] {
             assert_eq!(path(wrong), None, "{wrong}");
         }
+    }
+
+    fn decision(protocol: Protocol, work: Work) -> BootDecision {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let file = |name: &str| BootFile { name: name.to_owned(), digest: digest.parse().unwrap() };
+        BootDecision {
+            generation: Generation::from_number(1),
+            token: Token::default(),
+            minted_at: Timestamp::default(),
+            kernel: file("k"),
+            ramdisk: file("r"),
+            arguments: "console=ttyS0".to_owned(),
+            by_tftp: false,
+            boot_token: serde_json::from_str(r#"{"key": "k", "sealed": ""}"#).unwrap(),
+            work,
+            protocol,
+            steps: vec![],
+        }
+    }
+
+    #[test]
+    fn an_agent_that_speaks_ironics_protocol_is_told_every_door() {
+        let doors = ["10.0.0.1:6386".to_owned(), "10.0.0.2:6386".to_owned()];
+        let of = |protocol, work| arguments(&decision(protocol, work), &doors);
+        assert_eq!(of(Protocol::Ironmesh, Work::Wipe), "console=ttyS0");
+        let both = "console=ttyS0 ipa-api-url=http://10.0.0.1:6386,http://10.0.0.2:6386";
+        assert_eq!(of(Protocol::Ironic, Work::Wipe), both);
+        let callback = "http://10.0.0.1:6386/v1/continue_inspection,http://10.0.0.2:6386/v1/continue_inspection";
+        let inspects = format!("console=ttyS0 ipa-inspection-callback-url={callback}");
+        assert_eq!(of(Protocol::Ironic, Work::Inspect), inspects);
+        assert_eq!(ironic_file(&[0xab; 2]), "[DEFAULT]\nagent_token = abab\n");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use domain::{
     timeline::{Amount, Mark},
 };
 use futures::Stream;
+use keyspace::value::Protocol;
 use service_kit::Host;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -38,6 +39,8 @@ use crate::{
 const PIECE: usize = 64 << 10;
 /// Where the agent looks for its boot file.
 const BOOT_FILE: &str = "etc/ironmesh/boot.json";
+/// Where an agent that speaks Ironic's protocol may look for its token.
+const IRONIC_FILE: &str = "etc/ironic-python-agent.d/ironmesh.conf";
 
 /// Answers until the host stops.
 pub(crate) async fn serve(host: Host, listener: TcpListener, doors: Arc<Doors>) {
@@ -94,7 +97,9 @@ async fn own(doors: &Doors, known: &Known, wanted: Wanted, path: &Path) -> Resul
     };
     let boot = Some((known.node, decision.generation));
     let content = match wanted {
-        Wanted::Script => Bytes::from(boot::script(known.mac, decision, &replicas(doors))),
+        Wanted::Script => {
+            Bytes::from(boot::script(known.mac, decision, &replicas(doors), &doors.rack.ironic_endpoints()))
+        }
         Wanted::Kernel => doors.files.get(&decision.kernel).await.map_err(|error| missing(doors, boot, &error))?,
         Wanted::Ramdisk => doors.files.get(&decision.ramdisk).await.map_err(|error| missing(doors, boot, &error))?,
         Wanted::Token => token(doors, known)?,
@@ -127,6 +132,9 @@ fn token(doors: &Doors, known: &Known) -> Result<Bytes, NotServed> {
     }
     let place = format!("{}/boot-token", known.node);
     let token = doors.sealer.open(&place, &decision.boot_token).map_err(|error| not_now(&error.to_string()))?;
+    if decision.protocol == Protocol::Ironic {
+        return Ok(Bytes::from(boot::archive(IRONIC_FILE, boot::ironic_file(token.expose()).as_bytes())));
+    }
     let json = serde_json::json!({
         "node": known.node,
         "generation": decision.generation,

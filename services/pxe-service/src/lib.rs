@@ -48,7 +48,12 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let pages = serve::bind("pxe.http", pxe.http_address()).await?;
     let http_address = pages.local_addr().map_err(|source| Error::Socket { what: "pxe.http", source })?;
     service_kit::run::note_address(&kit.common.data, "http", Some(http_address));
-    let begun = Box::pin(mesh::begin(&kit, Service::Pxe, bound.endpoint.clone(), http_address.to_string())).await?;
+    let places = mesh::Places {
+        endpoint: bound.endpoint.clone(),
+        data_endpoint: http_address.to_string(),
+        ..mesh::Places::default()
+    };
+    let begun = Box::pin(mesh::begin(&kit, Service::Pxe, places)).await?;
     let membership = begun.mesh.clone();
     let timeline = Timeline::new(format!("pxe-service at {}", pxe.address));
     let rack = rack::Rack::new(&begun)?;

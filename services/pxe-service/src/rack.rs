@@ -100,6 +100,13 @@ impl Rack {
         let members = self.view().list(&key::members(Scope::Rack(self.id), service));
         members.into_iter().map(|(_, member): (_, Revised<value::Member>)| member.value.data_endpoint).collect()
     }
+
+    /// Where this rack's agents that speak Ironic's protocol are answered.
+    pub(crate) fn ironic_endpoints(&self) -> Vec<String> {
+        let members = self.view().list(&key::members(Scope::Rack(self.id), Service::Inventory));
+        let doors = members.into_iter().map(|(_, member): (_, Revised<value::Member>)| member.value.ironic_endpoint);
+        doors.filter(|door| !door.is_empty()).collect()
+    }
 }
 
 /// What all three doors share.

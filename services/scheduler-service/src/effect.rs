@@ -2,6 +2,7 @@
 
 pub(crate) mod boot;
 pub(crate) mod images;
+mod learned;
 pub(crate) mod power;
 
 use domain::generation::Order;

@@ -51,7 +51,8 @@ const RULES: &[Rule] = &[
 pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     metrics::describe();
     let bound = kit.bind().await?;
-    let begun = Box::pin(mesh::begin(&kit, Service::Scheduler, bound.endpoint.clone(), String::new())).await?;
+    let places = mesh::Places { endpoint: bound.endpoint.clone(), ..mesh::Places::default() };
+    let begun = Box::pin(mesh::begin(&kit, Service::Scheduler, places)).await?;
     let shared = Arc::new(grpc::Shared {
         registry: registry::Registry::new(begun.mesh.clone(), begun.sealer.clone()),
         hot: hot::Hot::default(),

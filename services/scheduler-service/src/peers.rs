@@ -150,7 +150,14 @@ mod tests {
 
     fn member(stopping: bool) -> Member {
         let endpoint = "127.0.0.1:1".to_owned();
-        Member { endpoint, data_endpoint: String::new(), weight: 1, stopping, since: Timestamp::default() }
+        Member {
+            endpoint,
+            data_endpoint: String::new(),
+            ironic_endpoint: String::new(),
+            weight: 1,
+            stopping,
+            since: Timestamp::default(),
+        }
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Face {
             (_, ["drivers", _, "vendor_passthru"]) => self.driver_vendor(ask),
             ("GET", ["drivers", rest @ ..]) => self.drivers(ask, rest),
             ("GET", ["conductors", rest @ ..]) => self.conductors(ask, rest),
-            (_, ["lookup" | "continue_inspection"] | ["heartbeat", _]) => self.agents(ask, &steps),
+            (_, ["lookup" | "continue_inspection"] | ["heartbeat", _]) => self.agents(ask, &steps).await,
             ("GET", ["shards"]) => Ok(self.shards()),
             ("GET", ["volume"]) => Ok(Answer::shows(volume(ask))),
             (_, steps) => match kinds::of(steps) {

@@ -12,10 +12,12 @@ use service_kit::config::{Common, Config as Configured, print};
 
 use super::{Options, certs::Certs, child::Child};
 
-/// The port of boot files on each replica's address; of images; of the agents' door.
+/// The port of boot files on each replica's address; of images; of the agents' door; of the one for agents that speak
+/// Ironic's protocol.
 const BOOT_FILES: u16 = 8080;
 const IMAGES: u16 = 8081;
 const AGENTS: u16 = 8443;
+const IRONIC_AGENTS: u16 = 6386;
 
 /// All children: the scheduler-services, and each rack service as often as asked for.
 pub(crate) fn children(options: &Options, certs: &Certs, etcd: &[String]) -> Result<Vec<Child>> {
@@ -67,7 +69,7 @@ fn child(
             told(&storage_service::Config { service: common, storage }, &options.set)?
         }
         Service::Inventory => {
-            let inventory = inventory_service::Inventory { agents: at(AGENTS) };
+            let inventory = inventory_service::Inventory { agents: at(AGENTS), ironic: at(IRONIC_AGENTS) };
             told(&inventory_service::Config { service: common, inventory }, &options.set)?
         }
         Service::Scheduler => {

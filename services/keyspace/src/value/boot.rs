@@ -3,6 +3,7 @@
 use domain::{
     generation::{Generation, Token},
     image::{Digest, Encoding},
+    step::Step,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,31 @@ pub struct BootDecision {
     pub boot_token: Sealed,
     /// What the agent is to do.
     pub work: Work,
+    /// Whose protocol the agent speaks.
+    #[serde(default, skip_serializing_if = "Protocol::is_ours")]
+    pub protocol: Protocol,
+    /// The clean steps that a person named, as Ironic writes them, for an agent that has steps; none: its own list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+}
+
+/// Whose protocol an agent speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// Ours: it proves itself by a key, and has a stream.
+    #[default]
+    Ironmesh,
+    /// Ironic's: it looks itself up, beats, and is called.
+    Ironic,
+}
+
+impl Protocol {
+    /// Whether it is the one that needs no word in the store.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        *self == Self::Ironmesh
+    }
 }
 
 /// A file by what it must hash to.

@@ -41,6 +41,9 @@ pub struct Member {
     /// Where machines reach it, where that is another address: `host:port`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub data_endpoint: String,
+    /// Where agents that speak Ironic's protocol reach it, as `host:port`; empty: nowhere.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ironic_endpoint: String,
     /// Its weight in the ring.
     pub weight: u32,
     /// It was asked to stop and hands over.

@@ -56,9 +56,24 @@ pub struct Intent {
     /// Boot files go over TFTP rather than HTTP.
     #[serde(default)]
     pub boot_files_by_tftp: bool,
+    /// The ramdisk of an agent that speaks Ironic's protocol, which it boots; none: the rack's own agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ironic_ramdisk: Option<IronicRamdisk>,
     /// The generation from which `power` wants something, and what, where a person asked for it outside an operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<domain::power::PowerTarget>,
+}
+
+/// A ramdisk with an agent that speaks Ironic's protocol, as `driver_info` names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IronicRamdisk {
+    /// Its kernel: a registered image's name or id, or where it is.
+    pub kernel: String,
+    /// The ramdisk, alike.
+    pub ramdisk: String,
+    /// The kernel's arguments in place of the rack's, which `%default%` in it stands for; none: the rack's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
 }
 
 /// How a BMC is reached.

@@ -98,4 +98,16 @@ pub struct Inventory {
     /// The boot of the last inspection that reported; none: no inspection did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspection: Option<Generation>,
+    /// The report in the words of an agent that speaks Ironic's protocol; none: our own agent reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<Reported>,
+}
+
+/// A report as an agent that speaks Ironic's protocol made it; at most 256 KiB each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// Its `inventory`.
+    pub inventory: serde_json::Value,
+    /// All else that it sent.
+    pub plugin_data: serde_json::Value,
 }

@@ -5,17 +5,18 @@ use domain::{
     plan::Progress,
     provision::State,
     service::Service,
+    step::Step,
 };
 use keyspace::{
     Expect, key,
-    value::{BootDecision, BootFile, ConfigDrive, Deployment, Life, Work},
+    value::{BootDecision, BootFile, ConfigDrive, Deployment, Life, Protocol, Work},
 };
 use mesh::Claim;
 use proto::pxe::v1::{EnsureBootRequest, pxe_service_client::PxeServiceClient};
 use service_kit::{clock, status};
 use sha2::{Digest as _, Sha256};
 
-use super::{images, order};
+use super::{images, learned, order};
 use crate::{Error, grpc::Shared, registry::Record};
 
 /// Octets of a boot token.
@@ -39,7 +40,11 @@ impl<E: Into<Error>> From<E> for NotMinted {
 
 /// Mints the decision of the present generation, with its token sealed, by a fenced write.
 pub(crate) async fn mint(shared: &Shared, record: &Record, claim: Claim) -> Result<(), NotMinted> {
-    let [kernel, ramdisk] = images::agent_images(shared, record).map_err(NotMinted::Never)?;
+    let named = record.intent.value.ironic_ramdisk.as_ref();
+    let [kernel, ramdisk] = match named {
+        Some(named) => learned::images(shared, record, named).await?,
+        None => images::agent_images(shared, record).map_err(NotMinted::Never)?,
+    };
     let (node, registry) = (record.node, &shared.registry);
     let mut boot_token = [0; TOKEN];
     getrandom::fill(&mut boot_token)?;
@@ -48,19 +53,22 @@ pub(crate) async fn mint(shared: &Shared, record: &Record, claim: Claim) -> Resu
     let life_key = hex::encode(life_key);
     let work = work(shared, record, &life_key)?;
     let rack = registry.rack(record.rack).map(|rack| rack.value.kernel_arguments).unwrap_or_default();
+    let own = named.and_then(|named| named.arguments.as_deref());
     let decision = BootDecision {
         generation: record.life.value.generation,
         token: claim.token(),
         minted_at: clock::now(),
         kernel: BootFile { name: kernel.name, digest: kernel.digest },
         ramdisk: BootFile { name: ramdisk.name, digest: ramdisk.digest },
-        arguments: rack,
+        arguments: own.map_or_else(|| rack.clone(), |own| own.replace("%default%", &rack)),
         by_tftp: record.intent.value.boot_files_by_tftp,
         boot_token: registry
             .sealer
             .seal(&format!("{node}/boot-token"), &boot_token)
             .map_err(|source| Error::Sealed { node, source })?,
         work,
+        protocol: if named.is_some() { Protocol::Ironic } else { Protocol::Ironmesh },
+        steps: if named.is_some() { steps(record).to_vec() } else { Vec::new() },
     };
     let life = Life { life_key_hash: hex::encode(Sha256::digest(life_key.as_bytes())), ..record.life.value.clone() };
     let change = registry
@@ -79,6 +87,12 @@ fn work(shared: &Shared, record: &Record, life_key: &str) -> Result<Work, NotMin
         (State::Cleaning { manual: false, .. }, _) => Ok(Work::Wipe),
         // Nobody's disks are wiped by a cleaning whose steps do not say so.
         (State::Cleaning { manual: true, .. }, _) if erases(record) => Ok(Work::Wipe),
+        // An agent with steps of its own makes those that are named, and says of any other that it has none.
+        (State::Cleaning { manual: true, .. }, _)
+            if record.intent.value.ironic_ramdisk.is_some() && !steps(record).is_empty() =>
+        {
+            Ok(Work::Wipe)
+        }
         (State::Inspecting { .. }, _) => Ok(Work::Inspect),
         (state, _) => {
             let text = format!("nothing is known that an agent could do for a node that is {state}");
@@ -87,10 +101,14 @@ fn work(shared: &Shared, record: &Record, life_key: &str) -> Result<Work, NotMin
     }
 }
 
-/// Whether the steps that a person named make the disks forget.
+/// The steps that a person named.
+fn steps(record: &Record) -> &[Step] {
+    record.operation.as_ref().map(|operation| operation.value.steps.as_slice()).unwrap_or_default()
+}
+
+/// Whether they make the disks forget.
 fn erases(record: &Record) -> bool {
-    let steps = record.operation.as_ref().map(|operation| operation.value.steps.as_slice()).unwrap_or_default();
-    steps.iter().any(|step| step.interface == "deploy" && step.step.starts_with("erase_devices"))
+    steps(record).iter().any(|step| step.interface == "deploy" && step.step.starts_with("erase_devices"))
 }
 
 fn write(shared: &Shared, record: &Record, deployment: &Deployment, life_key: &str) -> Result<Work, NotMinted> {

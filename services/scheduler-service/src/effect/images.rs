@@ -3,14 +3,16 @@
 use domain::{
     failure::{Cause, Failure},
     id::ImageId,
-    image::Image,
+    image::{Image, Purpose},
     plan::Progress,
     provision::State,
     service::Service,
 };
+use keyspace::value::{BootFile, Protocol};
 use proto::storage::v1::{EnsureImageRequest, ImageState, storage_service_client::StorageServiceClient};
 use service_kit::clock;
 
+use super::learned;
 use crate::{grpc::Shared, registry::Record};
 
 /// How the images of a node's present work stand.
@@ -67,11 +69,23 @@ async fn one(shared: &Shared, record: &Record, endpoint: &str, image: &Image) ->
 
 /// The images that the work needs: kernel, ramdisk, and what is deployed.
 fn wanted(shared: &Shared, record: &Record) -> Result<Vec<Image>, Failure> {
-    let mut images = agent_images(shared, record)?.to_vec();
+    let mut images = match decided(record) {
+        Some(images) => images.to_vec(),
+        None => agent_images(shared, record)?.to_vec(),
+    };
     if let (State::Deploying { .. }, Some(deployment)) = (record.life.value.state, &record.intent.value.deployment) {
         images.push(find(shared, Some(deployment.image), "the image")?);
     }
     Ok(images)
+}
+
+/// Kernel and ramdisk that a node names by where they are, as they were when its boot was decided.
+fn decided(record: &Record) -> Option<[Image; 2]> {
+    let named = record.intent.value.ironic_ramdisk.as_ref()?;
+    let decision = &record.boot.as_ref().filter(|boot| boot.value.protocol == Protocol::Ironic)?.value;
+    let image = |file: &BootFile, url: &str, purpose| learned::image(url, file.digest.clone(), purpose);
+    let kernel = image(&decision.kernel, &named.kernel, Purpose::Kernel);
+    Some([kernel, image(&decision.ramdisk, &named.ramdisk, Purpose::Ramdisk)])
 }
 
 /// The kernel and the ramdisk of the rack's agent.

@@ -83,6 +83,7 @@ impl Registry {
             deployment: None,
             wait_for_life_seconds: new.wait_for_life_seconds,
             boot_files_by_tftp: new.boot_files_by_tftp,
+            ironic_ramdisk: None,
             power: None,
         };
         let holder = holder(node, &new.name);

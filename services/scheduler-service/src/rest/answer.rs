@@ -39,6 +39,11 @@ impl Answer {
         Self { status: 202, body: None, location }
     }
 
+    /// What another service answered.
+    pub(super) const fn relayed(status: u16, body: Option<Value>) -> Self {
+        Self { status, body, location: None }
+    }
+
     /// 204.
     pub(super) const fn done() -> Self {
         Self { status: 204, body: None, location: None }

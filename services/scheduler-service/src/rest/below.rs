@@ -122,7 +122,11 @@ impl Face {
         let missing =
             || Class::NotFound.says(format!("Node inventory record for node {} could not be found.", node.node));
         let read = self.shared.registry.view().get(&key).ok_or_else(missing)?;
-        Ok(Answer::shows(json!({"inventory": hardware::shown(&read.value.hardware), "plugin_data": {}})))
+        let (inventory, plugin_data) = match read.value.reported {
+            Some(reported) => (reported.inventory, reported.plugin_data),
+            None => (hardware::shown(&read.value.hardware), json!({})),
+        };
+        Ok(Answer::shows(json!({"inventory": inventory, "plugin_data": plugin_data})))
     }
 
     /// The part of a collection that is a node's.

@@ -109,8 +109,11 @@ fn driver(name: &str) -> Result<Driver, Error> {
 /// What `driver_info` may say to a driver, and what it means.
 fn properties(driver: Driver) -> Value {
     let common = json!({
-        "deploy_kernel": "The agent's kernel; the rack's is taken where it is not given.",
-        "deploy_ramdisk": "The agent's ramdisk; the rack's is taken where it is not given.",
+        "deploy_kernel": "Kernel of an agent that speaks Ironic's protocol: a registered image, or a URL. With it goes \
+                          deploy_ramdisk; without both the rack's own agent is booted.",
+        "deploy_ramdisk": "Ramdisk of that agent: a registered image, or a URL.",
+        "kernel_append_params": "Its kernel's arguments, in which %default% stands for the rack's; the rack's where it \
+                                 is not given.",
     });
     let own = match driver {
         Driver::Ipmi => json!({

@@ -25,7 +25,7 @@ use super::{
     document::{self, interface_field},
     fault::fault,
     list,
-    said::{address, boot_mode, check_interfaces, driver},
+    said::{address, boot_mode, check_interfaces, driver, ironic_ramdisk},
     secret,
     shelf::{Shown, parts},
 };
@@ -136,6 +136,7 @@ impl Face {
             deployment: None,
             wait_for_life_seconds: None,
             boot_files_by_tftp: false,
+            ironic_ramdisk: ironic_ramdisk(driver, &said),
             power: None,
         };
         intent.bmc = self.bmc(node, &intent, &said)?;
@@ -291,6 +292,7 @@ impl Face {
         if before.get("driver_info") != after.get("driver_info") || driver != old.driver {
             intent.bmc = self.bmc(node, &Intent { bmc: old.bmc.clone(), ..intent.clone() }, &after)?;
         }
+        intent.ironic_ramdisk = ironic_ramdisk(driver, &after);
         let mut sheet = held.sheet.as_ref().map(|sheet| sheet.value.clone()).unwrap_or_default();
         // Of another driver nothing is what the new one prefers by itself: it was said, or it was kept.
         let is_kept = |field: &str| driver != old.driver && field.ends_with("_interface");

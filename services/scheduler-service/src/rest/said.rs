@@ -4,6 +4,7 @@ use domain::{
     driver::{Driver, Interface},
     power::BootMode,
 };
+use keyspace::value::IronicRamdisk;
 use serde_json::{Map, Value};
 use wire_ironic::error::{Class, Error, text};
 
@@ -59,6 +60,19 @@ pub(super) fn boot_mode(said: &Map<String, Value>) -> Option<BootMode> {
     })
 }
 
+/// The ramdisk that a node of a driver with agents names, where it names all of it. Its arguments may stand at the
+/// instance too, and count there first.
+pub(super) fn ironic_ramdisk(driver: Driver, said: &Map<String, Value>) -> Option<IronicRamdisk> {
+    let of = |field: &str, name: &str| said.get(field)?.get(name)?.as_str().filter(|text| !text.is_empty());
+    let (kernel, ramdisk) = (of("driver_info", "deploy_kernel")?, of("driver_info", "deploy_ramdisk")?);
+    let arguments = ["instance_info", "driver_info"].into_iter().find_map(|field| of(field, "kernel_append_params"));
+    (driver != Driver::FakeHardware).then(|| IronicRamdisk {
+        kernel: kernel.to_owned(),
+        ramdisk: ramdisk.to_owned(),
+        arguments: arguments.map(str::to_owned),
+    })
+}
+
 /// Where a BMC is, by its driver's words.
 pub(super) fn address(info: &Map<String, Value>) -> Option<domain::net::BmcAddr> {
     let host = info.get("ipmi_address").and_then(Value::as_str).filter(|host| !host.is_empty())?;
@@ -96,6 +110,18 @@ mod tests {
         assert_eq!(at(json!({"ipmi_address": "bmc", "ipmi_port": 1623})).as_deref(), Some("bmc:1623"));
         assert_eq!(at(json!({"ipmi_address": "no host", "ipmi_port": 1})), None);
         assert_eq!(at(json!({})), None);
+    }
+
+    #[test]
+    fn a_ramdisk_is_named_by_both_its_parts_or_not_at_all() {
+        let of = |info: Value| ironic_ramdisk(Driver::Ipmi, &said(json!({"driver_info": info})));
+        let whole =
+            json!({"deploy_kernel": "http://h/k", "deploy_ramdisk": "ipa", "kernel_append_params": "%default% x"});
+        let named = of(whole.clone()).unwrap();
+        assert_eq!((named.kernel.as_str(), named.ramdisk.as_str()), ("http://h/k", "ipa"));
+        assert_eq!(named.arguments.as_deref(), Some("%default% x"));
+        assert_eq!(of(json!({"deploy_kernel": "http://h/k", "deploy_ramdisk": ""})), None);
+        assert_eq!(ironic_ramdisk(Driver::FakeHardware, &said(json!({"driver_info": whole}))), None);
     }
 
     #[test]

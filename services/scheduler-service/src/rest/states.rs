@@ -64,6 +64,7 @@ impl Face {
         let verb = verb(ask, request, &shown.whole, state, registry.given(&record))?;
         let runbook = self.runbook(ask, request)?;
         let arguments = arguments(ask, request, verb, &shown.whole, state)?;
+        check_step_arguments(&record, &arguments.steps)?;
         let steps = match runbook {
             Some(steps) => steps,
             None => arguments.steps.iter().map(named).collect(),
@@ -152,6 +153,19 @@ fn check_boots(verb: Verb, record: &Record) -> Result<(), Error> {
          that has an address on its rack's network",
         node = record.node
     )))
+}
+
+/// An agent that has steps of its own is not handed their arguments yet, and a step without them is another step.
+fn check_step_arguments(record: &Record, steps: &[wire_ironic::verb::Step]) -> Result<(), Error> {
+    let mut with_arguments = steps.iter().filter(|step| !step.args.is_empty());
+    match with_arguments.next().filter(|_| record.intent.value.ironic_ramdisk.is_some()) {
+        None => Ok(()),
+        Some(step) => Err(Class::Invalid.says(format!(
+            "The step {}.{} has arguments, which the agent in deploy_ramdisk is not handed: name it without them, or \
+             take deploy_kernel and deploy_ramdisk out of driver_info",
+            step.interface, step.step
+        ))),
+    }
 }
 
 /// A step as the domain knows it.

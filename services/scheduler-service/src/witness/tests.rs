@@ -17,8 +17,8 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn member(endpoint: &str, stopping: bool) -> Option<Member> {
-    let (endpoint, data_endpoint) = (endpoint.to_owned(), String::new());
-    Some(Member { endpoint, data_endpoint, weight: 1, stopping, since: at(0) })
+    let (endpoint, data_endpoint, ironic_endpoint) = (endpoint.to_owned(), String::new(), String::new());
+    Some(Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, stopping, since: at(0) })
 }
 
 fn claim(holder: u128) -> Option<Claim> {

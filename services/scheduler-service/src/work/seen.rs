@@ -63,7 +63,9 @@ pub(crate) fn seen(record: &Record, hot: &Hot) -> Seen {
 fn work(record: &Record) -> Progress {
     let running = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
     let steps = running.map(|operation| operation.value.steps.as_slice()).unwrap_or_default();
-    if let Some(step) = step::unknown(steps, record.intent.value.driver) {
+    // An agent that has steps of its own says itself which it has not.
+    let asked = if record.intent.value.ironic_ramdisk.is_some() { &[] } else { steps };
+    if let Some(step) = step::unknown(asked, record.intent.value.driver) {
         let (name, driver) = (format!("{}.{}", step.interface, step.step), record.intent.value.driver);
         let text = format!("the driver {driver} does not support the step {name}");
         return Progress::Failed(Failure { cause: Cause::UnknownStep, text, at: record.life.value.since });

@@ -1,0 +1,153 @@
+//! The stock agent, `ironic-python-agent` from the package index, unchanged: it is booted by us, looks itself up, beats,
+//! and is told what to do. Its machine is simulated; its disk is a loop device.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use integration_tests::bmc::USER;
+use integration_tests::ironic::Rest;
+use integration_tests::lab::{Lab, image};
+use integration_tests::machine::{Machine, Spec, disk::config_drive};
+use integration_tests::mesh::Options;
+use serde_json::{Value, json};
+
+/// How long a boot of the agent with its work may take; most of it is Python's start.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Octets of the disk: the agent makes a partition of 64 MiB for a config drive, whatever that needs.
+const DISK: u64 = 160 << 20;
+
+fn agent() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/ironic-python-agent")
+}
+
+#[test]
+fn a_stock_agent_inspects_cleans_and_deploys_its_machine_and_is_told_the_truth() {
+    let spec = Spec { ironic_agent: Some(agent()), disks: vec![DISK], ..Spec::default() };
+    // Of two replicas one owns the node; the other sends the agent there.
+    let lab = Lab::up("ipa", &[spec], Options { replicas: 2, ..Options::default() }).unwrap();
+    lab.run(async |_, lab| {
+        let told = life(lab).await;
+        if told.is_err() {
+            eprintln!("{}", lab.machine("n1")?.agent_log());
+        }
+        told
+    })
+    .unwrap();
+    lab.down().unwrap();
+}
+
+async fn life(lab: &Lab) -> Result<()> {
+    let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
+    enrol(lab, machine, &rest).await?;
+    rest.provision("n1", "manage").await?;
+    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    let nothing = rest.status("GET", &format!("lookup?addresses={}", machine.mac), None).await?;
+    ensure!(nothing == 404, "a node that waits for no agent was found: {nothing}");
+
+    rest.provision("n1", "inspect").await?;
+    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    let said = rest.ask("GET", "nodes/n1/inventory", None).await?;
+    let nic = &said["inventory"]["interfaces"][0];
+    ensure!(nic["mac_address"] == machine.mac.to_string(), "{said}");
+    ensure!(said["inventory"]["disks"][0]["serial"] == "LAB1", "{said}");
+    ensure!(said["plugin_data"].is_object(), "{said}");
+
+    fs::write(machine.disk(), vec![0xa5; usize::try_from(DISK)?])?;
+    let steps = json!({"target": "clean", "clean_steps": [{"interface": "deploy", "step": "erase_devices_metadata"}]});
+    rest.ask("PUT", "nodes/n1/states/provision", Some(steps)).await?;
+    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    let octets = fs::read(machine.disk())?;
+    ensure!(octets.iter().take(512).all(|octet| *octet == 0), "what names the disk's partitions is still there");
+    ensure!(octets[32 << 20] == 0xa5, "more was wiped than the step says");
+
+    refusals(&rest).await?;
+    rest.provision("n1", "manage").await?;
+    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    rest.provision("n1", "provide").await?;
+    rest.reach_within("n1", "available", PATIENCE).await?;
+    let (url, digest) = lab.file("os.raw", &image())?;
+    let image = json!([
+        {"op": "add", "path": "/instance_info/image_source", "value": url},
+        {"op": "add", "path": "/instance_info/image_checksum", "value": digest.trim_start_matches("sha256:")},
+    ]);
+    rest.ask("PATCH", "nodes/n1", Some(image)).await?;
+    let drive = json!({"target": "active", "configdrive": {"meta_data": {"hostname": "first"}}});
+    rest.ask("PUT", "nodes/n1/states/provision", Some(drive)).await?;
+    rest.reach_within("n1", "active", PATIENCE).await?;
+    let (octets, image) = (fs::read(machine.disk())?, self::image());
+    // The first sector has a new signature and one partition more.
+    ensure!(octets.get(512..image.len()) == image.get(512..), "the disk is not the image");
+    let drive = config_drive(&machine.disk())?;
+    ensure!(drive.windows(5).any(|octets| octets == b"first"), "the config drive does not say who the machine is");
+    Ok(())
+}
+
+async fn refusals(rest: &Rest<'_>) -> Result<()> {
+    let steps = json!({"target": "clean", "clean_steps": [{"interface": "bios", "step": "nobody_has_it"}]});
+    rest.ask("PUT", "nodes/n1/states/provision", Some(steps)).await?;
+    rest.reach_within("n1", "clean failed", PATIENCE).await?;
+    let failed = rest.ask("GET", "nodes/n1", None).await?;
+    let why = failed["last_error"].as_str().unwrap_or_default();
+    ensure!(why.contains("bios.nobody_has_it") && why.contains("erase_devices_metadata"), "{why}");
+    Ok(())
+}
+
+async fn enrol(lab: &Lab, machine: &Machine, rest: &Rest<'_>) -> Result<()> {
+    let (kernel, _) = lab.file("ipa.kernel", b"a kernel of somebody else")?;
+    let (ramdisk, _) = lab.file("ipa.initramfs", b"a ramdisk with the stock agent")?;
+    let node = json!({"name": "n1", "driver": "ipmi", "driver_info": {
+        "ipmi_address": machine.bmc_address, "ipmi_username": USER, "ipmi_password": machine.password(),
+        "deploy_kernel": kernel, "deploy_ramdisk": ramdisk, "kernel_append_params": "quiet %default%",
+    }});
+    let node: Value = rest.ask("POST", "nodes", Some(node)).await?;
+    let port = json!({"address": machine.mac.to_string(), "node_uuid": node["uuid"]});
+    rest.ask("POST", "ports", Some(port)).await.map(drop)
+}
+
+#[test]
+fn a_token_is_given_once_and_who_has_another_or_calls_from_elsewhere_is_refused() {
+    // Its ramdisk brings no agent: the test is the agent.
+    let lab = Lab::up("ipatok", &[Spec::default()], Options::default()).unwrap();
+    lab.run(async |_, lab| {
+        let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
+        enrol(lab, machine, &rest).await?;
+        rest.provision("n1", "manage").await?;
+        rest.reach_within("n1", "manageable", PATIENCE).await?;
+        let steps = json!({"target": "clean", "clean_steps": [{"interface": "deploy", "step": "erase_devices"}]});
+        rest.ask("PUT", "nodes/n1/states/provision", Some(steps)).await?;
+        rest.reach_within("n1", "clean wait", PATIENCE).await?;
+
+        // At the door in the rack, and through the scheduler, they are one and the same.
+        let door = Rest::at(&lab.mesh().ironic_door(1)?)?;
+        let lookup = format!("lookup?addresses=52:54:00:99:00:01,{}", machine.mac);
+        let found = door.ask("GET", &lookup, None).await?;
+        let node = found["node"]["uuid"].as_str().unwrap_or_default().to_owned();
+        let token = found["config"]["agent_token"].as_str().unwrap_or_default().to_owned();
+        ensure!(token.len() == 64 && !found.to_string().contains(&machine.password()), "{found}");
+        let again = rest.ask("GET", &lookup, None).await?;
+        ensure!(again["config"]["agent_token"] == "******", "the token was given twice");
+        ensure!(rest.status("GET", "lookup?addresses=52:54:00:99:00:01", None).await? == 404);
+
+        let url = "https://10.77.1.100:9999";
+        for (token, url, why) in [
+            ("0".repeat(64), url, "another token"),
+            (token.clone(), "https://10.77.9.9:9999", "another machine's address"),
+            (token.clone(), "https://metadata.internal", "a name"),
+        ] {
+            let beat = json!({"agent_token": token, "callback_url": url, "agent_version": "13.0.0"});
+            for face in [&door, &rest] {
+                let status = face.status("POST", &format!("heartbeat/{node}"), Some(beat.clone())).await?;
+                ensure!(status == 400, "{why} was answered with {status}");
+            }
+        }
+        let beat = json!({"agent_token": token, "callback_url": url, "agent_version": "13.0.0"});
+        ensure!(rest.status("POST", &format!("heartbeat/{node}"), Some(beat)).await? == 202);
+        Ok(())
+    })
+    .unwrap();
+}

@@ -1,0 +1,103 @@
+//! The HTTP face: read, one call, write.
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Query, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header},
+    response::Response,
+};
+use serde_json::Value;
+use service_kit::Host;
+use tokio::net::TcpListener;
+use wire_ironic::{
+    error::{Error as Wire, text},
+    limits,
+    version::{self, Version, negotiate},
+};
+
+use super::{Asked, Ironic, Said, Unsaid};
+
+/// Answers until the host stops.
+pub(crate) async fn serve(host: Host, listener: TcpListener, ironic: Ironic) {
+    let routes = Router::new().fallback(handle).with_state(ironic);
+    let stop = host.clone();
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "agents that speak Ironic's protocol are not answered any more");
+    }
+}
+
+async fn handle(State(ironic): State<Ironic>, request: Request<Body>) -> Response {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let (version, answer) = match read(request).await {
+        Ok(Read::Document(document)) => (None, Ok(Said { status: 200, body: Some(document) })),
+        Ok(Read::Call(asked)) => (Some(asked.version), ironic.answer(&asked).await),
+        Err(refused) => (None, Err(Unsaid::Refused(refused))),
+    };
+    match answer {
+        Ok(said) => response(said.status, said.body.as_ref(), version),
+        Err(Unsaid::Refused(error)) => response(error.status, Some(&error.body()), version),
+        // The agent asks there with the same words (RFC 9110 §15.4.8).
+        Err(Unsaid::Elsewhere(endpoint)) => {
+            let mut response = response(307, None, version);
+            if let Ok(place) = HeaderValue::from_str(&format!("http://{endpoint}{path}")) {
+                response.headers_mut().insert(header::LOCATION, place);
+            }
+            response
+        }
+    }
+}
+
+enum Read {
+    /// A version document.
+    Document(Value),
+    /// A call of an agent.
+    Call(Asked),
+}
+
+async fn read(request: Request<Body>) -> Result<Read, Wire> {
+    let (parts, body) = request.into_parts();
+    let raw = parts.uri.path();
+    let path = raw.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(raw);
+    let octets = to_bytes(body, limits::body_limit(path)).await.map_err(|_| limits::too_large())?;
+    limits::check_levels(&octets)?;
+    let base = format!("http://{}", word(&parts.headers, header::HOST.as_str()).unwrap_or("localhost"));
+    let (own, shared) = (word(&parts.headers, version::HEADER), word(&parts.headers, version::SHARED_HEADER));
+    let version = negotiate(own, shared).map_err(|refused| refused.error)?;
+    let path = path.trim_matches('/').to_owned();
+    if raw == "/" {
+        return Ok(Read::Document(version::root(&base)));
+    }
+    if path.is_empty() {
+        return Ok(Read::Document(version::v1(&base, version)));
+    }
+    wire_ironic::path::find(version, parts.method.as_str(), &path)?;
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|Query(pairs)| pairs).unwrap_or_default();
+    let body = match octets.iter().all(u8::is_ascii_whitespace) {
+        true => Value::Null,
+        false => serde_json::from_slice(&octets).map_err(|_| text::malformed_json())?,
+    };
+    Ok(Read::Call(Asked { version, path, pairs, body, base }))
+}
+
+fn word<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn response(status: u16, body: Option<&Value>, version: Option<Version>) -> Response {
+    let json = body.map(|body| serde_json::to_vec(body).unwrap_or_default());
+    let has_body = json.is_some();
+    let mut response = Response::new(json.map_or_else(Body::empty, Body::from));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    if has_body {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    for (name, value) in version.into_iter().flat_map(Version::headers) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}

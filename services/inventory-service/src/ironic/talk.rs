@@ -1,0 +1,212 @@
+//! The conversation with an agent: what it did so far is asked, what comes next is told, until the work is done.
+//!
+//! Nothing of it is kept here: an agent remembers all that it was told, so that the next owner of the node goes on where
+//! this one stopped as soon as it has heard a heartbeat.
+
+use std::{io::Write as _, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use domain::{
+    failure::{Cause, Failure},
+    image::Encoding,
+    timeline::Mark,
+};
+use flate2::{Compression, write::GzEncoder};
+use keyspace::{
+    key,
+    key::Scope,
+    seal::Sealed,
+    value::{ConfigDrive, Work},
+};
+use mesh::Stake;
+use serde_json::{Value, json};
+use service_kit::clock;
+use tokio::time::sleep;
+use wire_ironic::agent::{ImageInfo, Next, Task, next};
+
+use super::{Booting, Ironic, line::Line};
+use crate::agent::{Caller, News};
+
+/// Between two looks at a step that runs.
+const LOOK: Duration = Duration::from_secs(2);
+/// Octets of a sector of the config drive's volume.
+const SECTOR: u16 = 512;
+/// Looks in a row without an answer, after which the agent must be heard by itself again.
+const DEAF: u32 = 5;
+
+/// Where an agent is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// Its address.
+    pub(crate) url: String,
+    /// The certificate that it answers with, as PEM; none: it answers without TLS.
+    pub(crate) certificate: Option<String>,
+}
+
+impl Ironic {
+    /// Begins to talk with an agent, or goes on doing so.
+    pub(super) fn talk(&self, stake: Stake, booting: Booting, peer: Peer) {
+        {
+            let mut talks = self.talks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if talks.contains_key(&booting.node) {
+                return;
+            }
+            talks.insert(booting.node, peer.clone());
+        }
+        let ironic = self.clone();
+        self.agents.host.spawn(async move {
+            let node = booting.node;
+            let stopping = ironic.agents.host.clone();
+            let outcome = tokio::select! {
+                outcome = ironic.carry_on(&stake, &booting, &peer) => outcome,
+                () = stake.lost() => Ok(()),
+                () = stopping.stopping() => Ok(()),
+            };
+            if let Err(why) = outcome {
+                tracing::info!(%node, why, "the talk with an agent broke off; its next heartbeat takes it up");
+            }
+            ironic.talks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&node);
+        });
+    }
+
+    async fn carry_on(&self, stake: &Stake, booting: &Booting, peer: &Peer) -> Result<(), String> {
+        let words = |error: &dyn std::error::Error| service_kit::status::chain(error);
+        let token = self.token(booting).map_err(|_| "its token can not be opened".to_owned())?;
+        let caller = Self::caller(booting, &token);
+        let line = Line::new(peer, token).map_err(|error| words(&error))?;
+        let errand = match self.errand(booting) {
+            Ok(errand) => errand,
+            Err(failure) => return self.end(stake, &caller, News::Failed(failure)).await,
+        };
+        let (node, mut deaf, mut noted) = (self.shown(booting.node), 0, String::new());
+        loop {
+            let said = match line.commands().await {
+                Ok(said) => said,
+                Err(error) if deaf >= DEAF => return Err(words(&error)),
+                Err(error) => {
+                    tracing::debug!(node = %booting.node, error = %words(&error), "asking again");
+                    deaf += 1;
+                    sleep(LOOK).await;
+                    continue;
+                }
+            };
+            deaf = 0;
+            self.agents.census.heard(booting.node);
+            match next(&errand.task(), &said, &node, &self.ports(booting)) {
+                Next::Send(command) => line.tell(&command).await.map_err(|error| words(&error))?,
+                Next::Wait(step) => {
+                    self.note(booting, errand.mark(), &mut noted, step);
+                    sleep(LOOK).await;
+                }
+                Next::Done => {
+                    self.note(booting, errand.mark(), &mut noted, "done".to_owned());
+                    return self.end(stake, &caller, News::Finished).await;
+                }
+                Next::Failed(text) => {
+                    let failure = Failure { cause: Cause::AgentCrashed, text, at: clock::now() };
+                    return self.end(stake, &caller, News::Failed(failure)).await;
+                }
+            }
+        }
+    }
+
+    async fn end(&self, stake: &Stake, caller: &Caller, news: News) -> Result<(), String> {
+        let ended = self.agents.news(stake, caller, news).await;
+        ended.map(drop).map_err(|error| service_kit::status::chain(&error))
+    }
+
+    fn note(&self, booting: &Booting, mark: Mark, noted: &mut String, step: String) {
+        if *noted != step {
+            self.agents.timeline.note(booting.node, booting.generation(), mark, step.as_str());
+            *noted = step;
+        }
+    }
+
+    /// The node's ports as the agent is told of them.
+    fn ports(&self, booting: &Booting) -> Value {
+        let ports = self.agents.mesh.view().list(&key::ports(self.agents.rack)).into_iter();
+        let own = ports.filter(|(_, port)| port.value.node == booting.node);
+        let macs = own.filter_map(|(path, _)| path.rsplit('/').next().map(str::to_owned));
+        macs.map(|address| json!({"address": address, "node_uuid": booting.node})).collect()
+    }
+
+    /// The config drive as the agent wants it: a volume, packed, in base64.
+    fn config_drive(&self, booting: &Booting, sealed: &Sealed) -> Result<String, Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure {
+            cause: Cause::AgentCrashed,
+            text: format!("the config drive can not be made: {error}"),
+            at: clock::now(),
+        };
+        let opened = self.agents.sealer.open(&format!("{}/config-drive", booting.node), sealed);
+        let opened = opened.map_err(|error| failed(&error))?;
+        let files: ConfigDrive = serde_json::from_slice(opened.expose()).map_err(|error| failed(&error))?;
+        let id = booting.node.uuid().into_bytes();
+        let volume = wire_config_drive::volume(&files, id, SECTOR).map_err(|error| failed(&error))?;
+        let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+        packed.write_all(&volume).map_err(|error| failed(&error))?;
+        Ok(STANDARD.encode(packed.finish().map_err(|error| failed(&error))?))
+    }
+
+    /// What the agent is to do, in its own terms.
+    fn errand(&self, booting: &Booting) -> Result<Errand, Failure> {
+        let decision = &booting.decision.value;
+        let named = &decision.steps;
+        match &decision.work {
+            Work::Wipe if named.is_empty() => Ok(Errand::Clean),
+            Work::Wipe => {
+                Ok(Errand::Steps(named.iter().map(|step| (step.interface.clone(), step.step.clone())).collect()))
+            }
+            Work::Inspect => {
+                let text = "a ramdisk that is to inspect sent a heartbeat instead of its report".to_owned();
+                Err(Failure { cause: Cause::NoReport, text, at: clock::now() })
+            }
+            Work::Write { name, digest, encoding, config_drive, .. } => {
+                if *encoding != Encoding::Plain {
+                    let text = format!("image {name} is packed, and the stock agent unpacks nothing: register it raw");
+                    return Err(Failure { cause: Cause::ImageCorrupt, text, at: clock::now() });
+                }
+                let members = key::members(Scope::Rack(self.agents.rack), domain::service::Service::Storage);
+                let members = self.agents.mesh.view().list(&members).into_iter();
+                let urls = members.map(|(_, member)| format!("http://{}/files/{digest}", member.value.data_endpoint));
+                Ok(Errand::Write(Box::new(ImageInfo {
+                    id: name.clone(),
+                    urls: urls.collect(),
+                    checksum: None,
+                    os_hash_algo: Some(digest.algorithm.word().to_owned()),
+                    os_hash_value: Some(digest.hex().to_owned()),
+                    disk_format: "raw".to_owned(),
+                    container_format: "bare".to_owned(),
+                    stream_raw_images: true,
+                    node_uuid: booting.node.to_string(),
+                    configdrive: Some(self.config_drive(booting, config_drive)?),
+                    proxies: None,
+                    other: serde_json::Map::new(),
+                })))
+            }
+        }
+    }
+}
+
+/// The work, held.
+enum Errand {
+    Clean,
+    Steps(Vec<(String, String)>),
+    Write(Box<ImageInfo>),
+}
+
+impl Errand {
+    fn task(&self) -> Task<'_> {
+        match self {
+            Self::Clean => Task::Clean,
+            Self::Steps(named) => Task::Steps(named),
+            Self::Write(image) => Task::Write(image),
+        }
+    }
+
+    const fn mark(&self) -> Mark {
+        match self {
+            Self::Clean | Self::Steps(_) => Mark::Wiped,
+            Self::Write(_) => Mark::ImageProgress,
+        }
+    }
+}
