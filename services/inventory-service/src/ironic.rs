@@ -168,17 +168,19 @@ impl Ironic {
         let known = self.peer(node).map(|peer| peer.url);
         let beat = Heartbeat::read(asked.version, asked.body.as_object().unwrap_or(&empty), known.as_deref())?;
         beat.check_version()?;
-        let Some(booting) = self.of(node) else {
-            // It may have failed, or be done: the agent need not know.
-            let known = self.agents.mesh.view().get(&key::life(self.agents.rack, node)).is_some();
-            let missing = || text::not_found("Node", &node.to_string());
-            return known.then_some(Said { status: 202, body: None }).ok_or_else(missing).map_err(Unsaid::Refused);
-        };
-        let stake = self.stake(&booting)?;
+        if self.agents.mesh.view().get(&key::life(self.agents.rack, node)).is_none() {
+            return Err(text::not_found("Node", &node.to_string()).into());
+        }
+        let booting = self.decided(node).ok_or_else(Heartbeat::wrong_token)?;
         if !bool::from(self.token(&booting)?.as_bytes().ct_eq(beat.agent_token.as_bytes())) {
             metrics::hello("wrong token");
             return Err(Heartbeat::wrong_token().into());
         }
+        if !self.is_present(&booting) {
+            // Its work has failed, or is done: it need not know.
+            return Ok(Said { status: 202, body: None });
+        }
+        let stake = self.stake(&booting)?;
         self.bind(&stake, &booting).await?;
         self.agents.census.heard(node);
         if self.agents.mesh.view().get(&key::agent(self.agents.rack, node)).is_some_and(|agent| {
@@ -214,11 +216,20 @@ impl Ironic {
     }
 
     fn of(&self, node: NodeId) -> Option<Booting> {
-        let (view, rack) = (self.agents.mesh.view(), self.agents.rack);
-        let decision = view.get(&key::boot(rack, node)).filter(|read| read.value.protocol == Protocol::Ironic)?;
-        let life = view.get(&key::life(rack, node))?.value;
-        let is_present = life.generation == decision.value.generation && life.state.is_busy();
-        is_present.then_some(Booting { node, decision })
+        self.decided(node).filter(|booting| self.is_present(booting))
+    }
+
+    /// The last boot of a node, where its agent speaks Ironic's protocol.
+    fn decided(&self, node: NodeId) -> Option<Booting> {
+        let decision = self.agents.mesh.view().get(&key::boot(self.agents.rack, node));
+        let decision = decision.filter(|read| read.value.protocol == Protocol::Ironic)?;
+        Some(Booting { node, decision })
+    }
+
+    /// Whether somebody still waits for what a boot is to bring.
+    fn is_present(&self, booting: &Booting) -> bool {
+        let life = self.agents.mesh.view().get(&key::life(self.agents.rack, booting.node));
+        life.is_some_and(|life| life.value.generation == booting.generation() && life.value.state.is_busy())
     }
 
     fn stake(&self, booting: &Booting) -> Result<Stake, Unsaid> {

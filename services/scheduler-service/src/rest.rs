@@ -37,7 +37,7 @@ use tokio::net::TcpListener;
 use wire_ironic::{
     error::{Class, Error, text},
     links, path,
-    query::Shape,
+    query::{self, Shape},
     version,
 };
 
@@ -100,6 +100,8 @@ impl Face {
             ("GET", ["nodes"]) => self.list_nodes(ask, Shape::Plain),
             ("GET", ["nodes", "detail"]) => self.list_nodes(ask, Shape::Detail),
             ("POST", ["nodes"]) => self.create_node(ask).await,
+            ("GET", ["nodes", "states"]) => Err(query::missing("node_ident")),
+            ("GET", ["nodes", "states", "console", ident]) => self.below_node(ask, ident, &["states", "console"]).await,
             ("GET", ["nodes", ident]) => self.show_node(ask, ident),
             ("PATCH", ["nodes", ident]) => self.patch_node(ask, ident).await,
             ("DELETE", ["nodes", ident]) => self.delete_node(ask, ident).await,
@@ -108,7 +110,7 @@ impl Face {
             (_, ["drivers", _, "vendor_passthru"]) => self.driver_vendor(ask),
             ("GET", ["drivers", rest @ ..]) => self.drivers(ask, rest),
             ("GET", ["conductors", rest @ ..]) => self.conductors(ask, rest),
-            (_, ["lookup" | "continue_inspection"] | ["heartbeat", _]) => self.agents(ask, &steps).await,
+            (_, ["lookup" | "continue_inspection" | "heartbeat"] | ["heartbeat", _]) => self.agents(ask, &steps).await,
             ("GET", ["shards"]) => Ok(self.shards()),
             ("GET", ["volume"]) => Ok(Answer::shows(volume(ask))),
             (_, steps) => match kinds::of(steps) {

@@ -37,6 +37,7 @@ pub mod patch;
 pub mod path;
 mod python;
 pub mod query;
+pub mod raid;
 #[cfg(test)]
 mod recorded;
 pub mod verb;

@@ -12,6 +12,8 @@ enum Older {
     NotAcceptable,
     /// 404, and which version would do.
     Endpoint,
+    /// 406 for a read; what would write finds no such method, or nothing to take away.
+    Written,
 }
 
 /// A path and what it takes.
@@ -40,6 +42,7 @@ const fn told(path: &'static str, methods: &'static [(&'static str, u16, u16)]) 
 static ROUTES: &[Route] = &[
     row("nodes", &[("GET", 200, 1), ("POST", 201, 1)]),
     row("nodes/detail", &[("GET", 200, 1)]),
+    row("nodes/states/console/*", &[("GET", 200, 1)]),
     row("nodes/*", &[("GET", 200, 1), ("PATCH", 200, 1), ("DELETE", 204, 1)]),
     row("nodes/*/validate", &[("GET", 200, 1)]),
     row("nodes/*/states", &[("GET", 200, 1)]),
@@ -55,8 +58,12 @@ static ROUTES: &[Route] = &[
     row("nodes/*/management/inject_nmi", &[("PUT", 204, 29)]),
     row("nodes/*/management/indicators", &[("GET", 200, 63)]),
     row("nodes/*/management/indicators/*", &[("GET", 200, 63), ("PUT", 204, 63)]),
-    strict("nodes/*/traits", &[("GET", 200, 37), ("PUT", 204, 37), ("DELETE", 204, 37)]),
-    strict("nodes/*/traits/*", &[("PUT", 204, 37), ("DELETE", 204, 37)]),
+    Route {
+        path: "nodes/*/traits",
+        methods: &[("GET", 200, 37), ("PUT", 204, 37), ("DELETE", 204, 37)],
+        older: Older::Written,
+    },
+    Route { path: "nodes/*/traits/*", methods: &[("PUT", 204, 37), ("DELETE", 204, 37)], older: Older::Written },
     row("nodes/*/vifs", &[("GET", 200, 28), ("POST", 204, 28)]),
     row("nodes/*/vifs/*", &[("DELETE", 204, 28)]),
     row("nodes/*/vmedia", &[("POST", 204, 89), ("DELETE", 204, 89), ("GET", 200, 93)]),
@@ -69,7 +76,9 @@ static ROUTES: &[Route] = &[
     row("nodes/*/children", &[("GET", 200, 83)]),
     row("nodes/*/allocation", &[("GET", 200, 52), ("DELETE", 204, 52)]),
     row("nodes/*/ports", &[("GET", 200, 1)]),
+    row("nodes/*/ports/detail", &[("GET", 200, 1)]),
     row("nodes/*/portgroups", &[("GET", 200, 24)]),
+    row("nodes/*/portgroups/detail", &[("GET", 200, 24)]),
     row("nodes/*/volume", &[("GET", 200, 32)]),
     row("nodes/*/volume/connectors", &[("GET", 200, 32)]),
     row("nodes/*/volume/targets", &[("GET", 200, 32)]),
@@ -113,6 +122,7 @@ static ROUTES: &[Route] = &[
     row("shards", &[("GET", 200, 82)]),
     row("events", &[("POST", 204, 54)]),
     row("lookup", &[("GET", 200, 1)]),
+    row("heartbeat", &[("POST", 202, 1)]),
     row("heartbeat/*", &[("POST", 202, 1)]),
     row("continue_inspection", &[("POST", 202, 1)]),
 ];
@@ -144,9 +154,14 @@ pub struct Found {
 pub fn find(version: Version, method: &str, path: &str) -> Result<Found, Error> {
     let steps: Vec<&str> = path.split('/').collect();
     let route = ROUTES.iter().find(|route| fits(route.path, &steps)).ok_or_else(text::no_such_path)?;
+    // A path of which nothing is there yet is not there itself.
+    let is_there = route.older != Older::Missing || route.methods.iter().any(|(_, _, since)| version.has(*since));
+    let unknown = || if is_there { text::method_not_allowed() } else { text::no_such_path() };
     let row = route.methods.iter().find(|(name, ..)| *name == method);
-    let (_, success, since) = *row.ok_or_else(text::method_not_allowed)?;
-    if let Some(collection) = steps.first().and_then(|name| Collection::named(name)) {
+    let (_, success, since) = *row.ok_or_else(unknown)?;
+    // That no node is named is said to every version.
+    let collection = steps.first().and_then(|name| Collection::named(name)).filter(|_| route.path != "heartbeat");
+    if let Some(collection) = collection {
         collection.check(version, method == "GET")?;
     }
     if version.has(since) {
@@ -155,6 +170,9 @@ pub fn find(version: Version, method: &str, path: &str) -> Result<Found, Error> 
     Err(match route.older {
         Older::Missing => text::no_such_path(),
         Older::NotAcceptable => text::not_acceptable(),
+        Older::Written if method == "PUT" => text::method_not_allowed(),
+        Older::Written if method == "DELETE" => text::resource_not_found(),
+        Older::Written => text::not_acceptable(),
         Older::Endpoint => {
             Class::NotFound.says(format!("This endpoint is supported starting with the API version 1.{since}"))
         }
@@ -189,5 +207,8 @@ mod tests {
         assert_eq!(find(Version::MAX, "POST", "nodes/n/states/power").unwrap_err(), text::method_not_allowed());
         assert_eq!(find(Version::MAX, "GET", "nodes/n/bogus").unwrap_err(), text::no_such_path());
         assert_eq!(find(Version::MIN, "GET", "nodes/n/traits").unwrap_err(), text::not_acceptable());
+        assert_eq!(find(Version::MIN, "PUT", "nodes/n/traits/CUSTOM_A").unwrap_err(), text::method_not_allowed());
+        assert_eq!(find(Version::MIN, "DELETE", "nodes/n/traits").unwrap_err(), text::resource_not_found());
+        assert_eq!(find(Version::MIN, "PUT", "nodes/n/vmedia").unwrap_err(), text::no_such_path());
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use wire_ironic::{
     agent::{Heartbeat, Lookup, Report},
     error::{Class, Error, text},
+    query,
 };
 
 use super::{Ask, Face, answer::Answer, fault::fault};
@@ -18,10 +19,15 @@ impl Face {
                 let lookup = Lookup::read(ask.version, &ask.pairs)?;
                 self.named_or_cabled(lookup.node_uuid.as_deref(), &lookup.addresses)
             }
-            ["heartbeat", ident] => {
-                Heartbeat::read(ask.version, &ask.arguments()?, None)?;
-                let node = self.find(ident).ok_or_else(|| text::not_found("Node", ident))?.node;
-                return self.forward(ask, &format!("heartbeat/{node}"), node).await;
+            ["heartbeat", rest @ ..] => {
+                let mut arguments = ask.arguments()?;
+                // The node may be named by an argument as well as by the path.
+                let named = arguments.remove("node_ident").and_then(|ident| ident.as_str().map(str::to_owned));
+                let named = rest.first().map(|ident| (*ident).to_owned()).or(named);
+                let ident = named.ok_or_else(|| query::missing("node_ident"))?;
+                Heartbeat::read(ask.version, &arguments, None)?;
+                let node = self.find(&ident).ok_or_else(|| text::not_found("Node", &ident))?.node;
+                return self.forward(ask, &format!("heartbeat/{node}"), Value::Object(arguments), node).await;
             }
             _ => {
                 let body = ask.body.as_object().cloned().unwrap_or_default();
@@ -30,7 +36,7 @@ impl Face {
             }
         };
         let node = found.ok_or_else(text::resource_not_found)?;
-        self.forward(ask, &ask.path, node).await
+        self.forward(ask, &ask.path, ask.body.clone(), node).await
     }
 
     /// The node of this id, or the one that a NIC with one of these addresses is in.
@@ -46,7 +52,7 @@ impl Face {
         ports.next().map(|port| port.value.node)
     }
 
-    async fn forward(&self, ask: &Ask, path: &str, node: NodeId) -> Result<Answer, Error> {
+    async fn forward(&self, ask: &Ask, path: &str, body: Value, node: NodeId) -> Result<Answer, Error> {
         let shared = &self.shared;
         let rack = shared.registry.rack_of(node).ok_or_else(text::resource_not_found)?;
         let owner = shared.lines.to_owner(rack, Service::Inventory, node);
@@ -55,7 +61,7 @@ impl Face {
             minor_version: ask.version.minor().into(),
             path: path.to_owned(),
             pairs: ask.pairs.iter().map(|(name, value)| Pair { name: name.clone(), value: value.clone() }).collect(),
-            body: if ask.body.is_null() { Vec::new() } else { ask.body.to_string().into_bytes() },
+            body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },
             base: ask.base.clone(),
         };
         let mut client =

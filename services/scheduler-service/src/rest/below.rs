@@ -1,7 +1,9 @@
 //! What stands below a node.
 
+use std::sync::Arc;
+
 use domain::{
-    driver::Driver,
+    driver::{Driver, Interface},
     failure::{Cause, Failure},
 };
 use serde_json::{Map, Value, json};
@@ -9,10 +11,13 @@ use service_kit::clock;
 use wire_ironic::{
     call,
     error::{Class, Error, text},
+    links,
     query::Shape,
 };
 
-use super::{Ask, Face, answer::Answer, fault::fault, hardware, kinds, nodes::one, shelf::Shown};
+use super::{
+    Ask, Face, answer::Answer, document::interface_field, fault::fault, hardware, kinds, nodes::one, shelf::Shown,
+};
 
 impl Face {
     pub(super) async fn below_node(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
@@ -21,17 +26,19 @@ impl Face {
             ("PUT", ["states", "provision"]) => self.provision(ask, ident).await,
             ("PUT", ["states", "power"]) => self.power(ask, ident).await,
             ("GET", ["states", "console"]) => self.console(ask, ident),
+            ("PUT", ["states", "console"]) => self.set_console(ask, ident).await,
+            ("PUT", ["states", "raid"]) => self.set_raid(ask, ident).await,
             ("PUT" | "DELETE", ["maintenance"]) => self.maintenance(ask, ident).await,
             ("GET", ["validate"]) => self.validate(ask, ident),
             ("GET", ["traits"]) => Ok(Answer::shows(one("traits", json!(traits(&self.node(ask, ident)?.whole))))),
             (_, ["traits", rest @ ..]) => self.change_traits(ask, ident, rest).await,
-            ("GET", ["ports"]) => {
+            ("GET", ["ports", rest @ ..]) => {
                 let node = self.node(ask, ident)?.node.to_string();
-                self.list_ports_of(ask, "node", &node)
+                self.list_ports_of(ask, shape(rest), "node", &node)
             }
-            ("GET", ["portgroups"]) => self.sheets_of(ask, ident, kinds::PORTGROUP_KIND),
-            ("GET", ["volume", "connectors"]) => self.sheets_of(ask, ident, kinds::CONNECTOR_KIND),
-            ("GET", ["volume", "targets"]) => self.sheets_of(ask, ident, kinds::TARGET_KIND),
+            ("GET", ["portgroups", rest @ ..]) => self.sheets_of(ask, ident, kinds::PORTGROUP_KIND, shape(rest)),
+            ("GET", ["volume", "connectors"]) => self.sheets_of(ask, ident, kinds::CONNECTOR_KIND, Shape::Plain),
+            ("GET", ["volume", "targets"]) => self.sheets_of(ask, ident, kinds::TARGET_KIND, Shape::Plain),
             ("GET" | "DELETE", ["allocation"]) => self.allocation(ask, ident).await,
             ("GET", ["children"]) => self.children(ask, ident),
             ("GET", ["bios"]) => self.empty(ask, ident, "bios"),
@@ -76,14 +83,12 @@ impl Face {
     fn unsupported(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
         let arguments = || ask.arguments();
         match (ask.method.as_str(), below) {
-            ("PUT", ["states", "console"]) => drop(call::console(&arguments()?)?),
             ("PUT", ["states", "boot_mode"]) => drop(call::boot_mode(&arguments()?)?),
             ("PUT", ["states", "secure_boot"]) => drop(call::secure_boot(&arguments()?)?),
             _ => {}
         }
         let node = self.node(ask, ident)?;
-        let class = if below == ["states", "raid"] { Class::NotFound } else { Class::Invalid };
-        Err(text::unsupported(&driver(&node).to_string(), &below.join(" "), class))
+        Err(text::unsupported(&driver(&node).to_string(), &below.join(" "), Class::Invalid))
     }
 
     /// A node of `fake-hardware`; of others we can not do this yet.
@@ -130,17 +135,19 @@ impl Face {
     }
 
     /// The part of a collection that is a node's.
-    fn sheets_of(&self, ask: &Ask, ident: &str, kind: kinds::Kind) -> Result<Answer, Error> {
+    fn sheets_of(&self, ask: &Ask, ident: &str, kind: kinds::Kind, shape: Shape) -> Result<Answer, Error> {
         let node = self.node(ask, ident)?.node.to_string();
         let mut pairs = ask.pairs.clone();
         pairs.push(("node".to_owned(), node));
-        self.list_sheets(ask, kind, Shape::Plain, &pairs)
+        self.list_sheets(ask, kind, shape, &pairs)
     }
 
     async fn allocation(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        let node = self.node(ask, ident)?;
+        // That there is no such node is the caller's mistake here, by the protocol.
+        let unknown = |error: Error| if error.status == 404 { Class::Invalid.says(error.text) } else { error };
+        let node = self.node(ask, ident).map_err(unknown)?;
         let allocation = node.whole.get("allocation_uuid").and_then(Value::as_str);
-        let missing = || Class::NotFound.says(format!("Allocation for node {} could not be found.", node.node));
+        let missing = || Class::NotFound.says(format!("Allocation for node {ident} was not found"));
         let (id, sheet) = self.sheet(kinds::ALLOCATION_KIND, allocation.ok_or_else(missing)?)?;
         if ask.method == "DELETE" {
             return self.delete_allocation(id, &sheet).await;
@@ -154,6 +161,41 @@ impl Face {
         Ok(Answer::shows(
             json!({"console_enabled": enabled, "console_info": if enabled { json!({}) } else { json!(null) }}),
         ))
+    }
+
+    /// The console of a machine that is not there is on where somebody says so. Others have none yet.
+    async fn set_console(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let enabled = call::console(&ask.arguments()?)?;
+        let node = self.does_by(ask, ident, Interface::Console, Class::Invalid)?.node;
+        let change = |before: &Map<String, Value>| {
+            let mut after = before.clone();
+            after.insert("console_enabled".to_owned(), json!(enabled));
+            Ok(after)
+        };
+        self.change_node(ident, node, change).await?;
+        Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states/console")))))
+    }
+
+    /// Says how the disks shall stand together; a step of a cleaning makes it so.
+    async fn set_raid(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.does_by(ask, ident, Interface::Raid, Class::NotFound)?.node;
+        let target = wire_ironic::raid::target(&ask.body)?;
+        let change = |before: &Map<String, Value>| {
+            let mut after = before.clone();
+            after.insert("target_raid_config".to_owned(), Value::Object(target.clone()));
+            Ok(after)
+        };
+        self.change_node(ident, node, change).await.map(|_| Answer::done())
+    }
+
+    /// A node that has something for an interface.
+    fn does_by(&self, ask: &Ask, ident: &str, interface: Interface, class: Class) -> Result<Arc<Shown>, Error> {
+        let node = self.node(ask, ident)?;
+        let chosen = node.whole.get(&interface_field(interface)).and_then(Value::as_str).unwrap_or_default();
+        if chosen.starts_with("no-") {
+            return Err(text::unsupported(&driver(&node).to_string(), &interface.to_string(), class));
+        }
+        Ok(node)
     }
 
     async fn maintenance(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
@@ -203,9 +245,7 @@ impl Face {
         self.change_node(ident, node, change).await?;
         let done = Answer::done();
         Ok(match (ask.method.as_str(), rest) {
-            ("PUT", [name]) => {
-                done.at(wire_ironic::links::location(&ask.base, &format!("nodes/{ident}/traits/{name}")))
-            }
+            ("PUT", [name]) => done.at(links::location(&ask.base, &format!("nodes/{ident}/traits/{name}"))),
             _ => done,
         })
     }
@@ -213,9 +253,7 @@ impl Face {
     fn children(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let uuid = self.node(ask, ident)?.node.to_string();
         let all = self.shelf.all();
-        let of = |node: &&std::sync::Arc<Shown>| {
-            node.whole.get("parent_node").and_then(Value::as_str) == Some(uuid.as_str())
-        };
+        let of = |node: &&Arc<Shown>| node.whole.get("parent_node").and_then(Value::as_str) == Some(uuid.as_str());
         let children: Vec<String> = all.iter().filter(of).map(|node| node.node.to_string()).collect();
         let href = format!("{}/v1/nodes?parent_node={uuid}", ask.base);
         Ok(Answer::shows(json!({"children": children, "links": {"href": href, "rel": "children"}})))
@@ -225,6 +263,11 @@ impl Face {
         let node = self.node(ask, ident)?;
         Ok(Answer::shows(call::validation(super::validate::interfaces(&node.whole, driver(&node)).into_iter())))
     }
+}
+
+/// How much of each is shown by a list that stands below a node.
+fn shape(rest: &[&str]) -> Shape {
+    if rest == ["detail"] { Shape::Detail } else { Shape::Plain }
 }
 
 /// The driver of a node on the shelf.

@@ -29,7 +29,11 @@ impl Face {
             [name, "properties"] => Ok(Answer::shows(properties(driver(name)?))),
             [name, "vendor_passthru", "methods"] => driver(name).map(|_| Answer::shows(json!({}))),
             [name, "raid", "logical_disk_properties"] => {
-                Err(text::unsupported(&driver(name)?.to_string(), "raid", Class::NotFound))
+                let driver = driver(name)?;
+                if !driver.supports(Interface::Raid, "fake") {
+                    return Err(text::unsupported(&driver.to_string(), "raid", Class::NotFound));
+                }
+                Ok(Answer::shows(wire_ironic::raid::properties()))
             }
             [name, ..] => Err(text::unsupported(&driver(name)?.to_string(), &rest.join(" "), Class::Invalid)),
         }

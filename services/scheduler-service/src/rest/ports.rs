@@ -40,6 +40,9 @@ impl Face {
             ("PATCH", [ident]) => self.patch_port(ask, ident).await,
             ("DELETE", [ident]) => {
                 ask.only(&[])?;
+                if !fields::is_uuid(ident) {
+                    return Err(text::bad_port("UUID", "port_uuid", ident));
+                }
                 let port = self.port(ask, ident)?;
                 let deleted = self.shared.registry.delete_port(&port).await;
                 deleted.map_err(|error| fault(ident, &error)).map(|()| Answer::done())
@@ -50,6 +53,9 @@ impl Face {
 
     /// The port of this id, or from 88 on of this name.
     fn port(&self, ask: &Ask, ident: &str) -> Result<StoredPort, Error> {
+        if !fields::identifies(wire_ironic::version::Version::MAX, ident) {
+            return Err(text::bad_port("UUID or name", "port_ident", ident));
+        }
         let all = self.shared.registry.ports();
         let by_name = |port: &StoredPort| ask.version.has(88) && named(port) == Some(ident);
         let is_it = |port: &StoredPort| port.port.value.id.to_string() == ident.to_lowercase() || by_name(port);
@@ -61,10 +67,10 @@ impl Face {
         self.shared.registry.ports().iter().map(whole).collect()
     }
 
-    pub(super) fn list_ports_of(&self, ask: &Ask, filter: &str, ident: &str) -> Result<Answer, Error> {
+    pub(super) fn list_ports_of(&self, ask: &Ask, shape: Shape, filter: &str, ident: &str) -> Result<Answer, Error> {
         let mut pairs = ask.pairs.clone();
         pairs.push((filter.to_owned(), ident.to_owned()));
-        self.list_ports(ask, Shape::Plain, &pairs)
+        self.list_ports(ask, shape, &pairs)
     }
 
     fn list_ports(&self, ask: &Ask, shape: Shape, pairs: &[(String, String)]) -> Result<Answer, Error> {
@@ -140,6 +146,7 @@ impl Face {
             if !is(&found.1.value.fields, "node_uuid", &node.node.to_string()) {
                 return Err(Class::Invalid.says(format!("Portgroup {group} belongs to another node than the port.")));
             }
+            self.check_network(said, group, own)?;
         }
         let name = said.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
         let Some(name) = name else { return Ok(()) };
@@ -148,6 +155,25 @@ impl Face {
             Some(_) => Err(text::already_exists(&format!("A port with name {name}"))),
             None => Ok(()),
         }
+    }
+
+    /// The ports of a group are all on one physical network.
+    fn check_network(&self, said: &Map<String, Value>, group: &str, own: Option<PortId>) -> Result<(), Error> {
+        let network = said.get("physical_network").and_then(Value::as_str);
+        let own = own.map(|own| own.to_string());
+        let others = self.all_ports();
+        let mut others = others.iter().filter(|port| is(port, "portgroup_uuid", group));
+        let other = others.find(|port| own.as_deref() != port.get("uuid").and_then(Value::as_str));
+        let Some(other) = other else { return Ok(()) };
+        let theirs = other.get("physical_network").and_then(Value::as_str);
+        if theirs == network {
+            return Ok(());
+        }
+        let (network, theirs) = (network.unwrap_or("None"), theirs.unwrap_or("None"));
+        Err(Class::Conflict.says(format!(
+            "Port with physical network {network} cannot become a member of port group {group} which has ports in \
+             physical network {theirs}."
+        )))
     }
 
     async fn patch_port(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
@@ -159,6 +185,12 @@ impl Face {
         let after = patch::apply(&PORT, &old, &ops)?;
         let node = self.owner_of(&after)?;
         let mac = address(&after)?;
+        let network = |of: &Map<String, Value>| of.get("physical_network").cloned().unwrap_or_default();
+        let stays = old.get("portgroup_uuid").is_some_and(|group| group.is_string());
+        if stays && old.get("portgroup_uuid") == after.get("portgroup_uuid") && network(&old) != network(&after) {
+            let refusal = "physical_network cannot be changed while the port belongs to a portgroup.";
+            return Err(Class::Invalid.says(refusal));
+        }
         self.check_port(&after, &node, Some(id))?;
         self.check_wiring(&old, &after, &before)?;
         let taken = self.shared.registry.view().get(&key::mac(mac)).is_some();

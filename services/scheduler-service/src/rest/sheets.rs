@@ -1,5 +1,7 @@
 //! Collections that are kept in sheets: chassis, port groups, templates, runbooks, rules, volumes, allocations.
 
+use std::{sync::Arc, time::Duration};
+
 use domain::id::NodeId;
 use keyspace::{
     Expect, key,
@@ -8,6 +10,7 @@ use keyspace::{
 };
 use serde_json::{Map, Value, json};
 use service_kit::clock;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 use wire_ironic::{
     error::{Class, Error, text},
@@ -23,7 +26,12 @@ use super::{
     fault::fault,
     kinds::{CONNECTOR_KIND, Kind, PORTGROUP_KIND, TARGET_KIND, Unique, unique},
     list, secret,
+    shelf::Shown,
 };
+
+/// How long a change of volumes waits for power that was told to go elsewhere, and how often it looks.
+const POWER_PATIENCE: Duration = Duration::from_secs(3);
+const POWER_LOOK: Duration = Duration::from_millis(50);
 
 /// One of a collection, as it is stored.
 pub(super) type Stored = (Uuid, Revised<Sheet>);
@@ -47,7 +55,7 @@ impl Face {
             }
             ("GET", [ident, "ports"]) => {
                 let group = self.sheet(kind, ident)?.0;
-                self.list_ports_of(ask, "portgroup", &group.to_string())
+                self.list_ports_of(ask, Shape::Plain, "portgroup", &group.to_string())
             }
             (_, [ident, "traits", more @ ..]) => self.runbook_traits(ask, kind, ident, more).await,
             _ => Err(text::no_such_path()),
@@ -190,7 +198,7 @@ impl Face {
         ask.only(&[])?;
         let ops = patch::parse(kind.resource, ask.version, &ask.body)?;
         let (id, before) = self.sheet(kind, ident)?;
-        self.check_volume_change(kind, &before.value)?;
+        self.check_volume_change(kind, &before.value, false).await?;
         let mut fields = before.value.fields.clone();
         fields.insert("uuid".to_owned(), json!(id.to_string()));
         let mut after = patch::apply(kind.resource, &fields, &ops)?;
@@ -248,7 +256,7 @@ impl Face {
         ask.only(&[])?;
         let (id, sheet) = self.sheet(kind, ident)?;
         self.check_unused(kind, id)?;
-        self.check_volume_change(kind, &sheet.value)?;
+        self.check_volume_change(kind, &sheet.value, true).await?;
         if kind.collection == "allocation" {
             return self.delete_allocation(id, &sheet).await;
         }
@@ -296,21 +304,40 @@ impl Face {
         }
     }
 
-    /// Volumes are changed while their machine is off.
-    fn check_volume_change(&self, kind: Kind, sheet: &Sheet) -> Result<(), Error> {
+    /// Volumes are changed while their machine is off; those of a machine that nobody uses yet may go at any time.
+    async fn check_volume_change(&self, kind: Kind, sheet: &Sheet, deletes: bool) -> Result<(), Error> {
         let node =
             sheet.fields.get("node_uuid").and_then(Value::as_str).filter(|_| kind.resource.path.starts_with("volume"));
         let Some(node) = node.and_then(|node| self.find(node)) else { return Ok(()) };
+        let node = self.settled(node).await?;
         let power = node.whole.get("power_state").and_then(Value::as_str);
         let state = node.whole.get("provision_state").and_then(Value::as_str).unwrap_or_default();
-        if power == Some("power off") || matches!(state, "enroll" | "manageable" | "adopt failed") {
+        let is_unused = matches!(state, "enroll" | "manageable" | "adopt failed");
+        if power == Some("power off") || (deletes && is_unused) {
             return Ok(());
         }
-        Err(Class::Invalid.says(format!(
-            "Node {} must be powered off for a change of its volumes, and is {}",
-            node.node,
-            power.unwrap_or("of unknown power")
-        )))
+        let what = if deletes { "deletion" } else { "update" };
+        let action = format!("{} {what}", kind.word.to_lowercase());
+        Err(text::wrong_state(&action, &node.node.to_string(), power))
+    }
+
+    /// A node whose power is where it was last told to be; what was asked for a moment ago is waited for.
+    async fn settled(&self, node: Arc<Shown>) -> Result<Arc<Shown>, Error> {
+        let until = Instant::now() + POWER_PATIENCE;
+        let is_settling = |node: &Shown| node.whole.get("target_power_state").is_some_and(|target| !target.is_null());
+        let mut now = Some(node);
+        while let Some(node) = now {
+            if !is_settling(&node) {
+                return Ok(node);
+            }
+            if Instant::now() > until {
+                let holder = node.whole.get("conductor").and_then(Value::as_str).unwrap_or_default();
+                return Err(text::locked(&node.node.to_string(), holder));
+            }
+            sleep(POWER_LOOK).await;
+            now = self.shelf.get(node.node);
+        }
+        Err(Class::NotFound.says("The node of the volume was deleted meanwhile"))
     }
 
     async fn runbook_traits(&self, ask: &Ask, kind: Kind, ident: &str, more: &[&str]) -> Result<Answer, Error> {
@@ -343,6 +370,11 @@ pub(super) fn whole(id: Uuid, sheet: &Sheet) -> Map<String, Value> {
     whole.insert("uuid".to_owned(), json!(id.to_string()));
     whole.insert("created_at".to_owned(), time(Some(sheet.created_at)));
     whole.insert("updated_at".to_owned(), time(sheet.updated_at));
+    // A rule that is sensitive is obeyed and not shown.
+    if whole.get("sensitive") == Some(&Value::Bool(true)) {
+        whole.insert("conditions".to_owned(), Value::Null);
+        whole.insert("actions".to_owned(), Value::Null);
+    }
     whole
 }
 

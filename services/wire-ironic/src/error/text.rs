@@ -47,6 +47,12 @@ pub fn bad_identifier(of: &str, ident: &str) -> Error {
     Class::Invalid.routed(format!("Expected UUID or name for {of}: {ident}"))
 }
 
+/// The same of a port, by a name for where it stood.
+#[must_use]
+pub fn bad_port(kind: &str, of: &str, ident: &str) -> Error {
+    Class::Invalid.says(format!("Expected {kind} for {of}: {ident}"))
+}
+
 /// Another change is under way.
 #[must_use]
 pub fn locked(node: &str, holder: &str) -> Error {

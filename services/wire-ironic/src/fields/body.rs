@@ -10,6 +10,8 @@ use crate::version::Version;
 
 /// Since when a port may be on a switch that nobody manages.
 const NETWORK_TYPE: u16 = 64;
+/// The highest priority of an inspection rule.
+const MOST_PRIORITY: i64 = 9999;
 /// Since when the name of a runbook need not be a trait.
 const RUNBOOK_NAMES: u16 = 112;
 
@@ -29,6 +31,7 @@ pub fn check_post(resource: &Resource, version: Version, body: &Value) -> Result
     let mut stored = check_values(resource, resource.word, members)?;
     steps::write(resource, &mut stored);
     check_names(resource, version, members)?;
+    check_priority(resource, members)?;
     steps::check(resource, resource.word, members)?;
     check_versions(resource, version, members)?;
     Ok(stored)
@@ -47,6 +50,8 @@ pub fn check_whole(resource: &Resource, whole: &Map<String, Value>) -> Result<Ma
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     let stored = check_values(resource, "patch", &settable)?;
+    check_patched_name(resource, &settable)?;
+    check_priority(resource, &settable)?;
     steps::check(resource, "patch", &settable)?;
     let mut whole = whole.clone();
     whole.extend(stored);
@@ -151,6 +156,25 @@ fn stored(field: &Field, value: &Value) -> Result<Value, Error> {
         }
         (_, Value::String(text)) if field.name == "address" => query::mac("address", text).map(Value::from),
         _ => Ok(value.clone()),
+    }
+}
+
+/// Above are the priorities of rules that come with a server.
+fn check_priority(resource: &Resource, members: &Map<String, Value>) -> Result<(), Error> {
+    let priority = members.get("priority").and_then(Value::as_i64);
+    if resource.path != "inspection_rules" || priority.is_none_or(|priority| priority <= MOST_PRIORITY) {
+        return Ok(());
+    }
+    Err(Class::Invalid.says(format!("Priority must be between 0 and {MOST_PRIORITY} for user-defined rules.")))
+}
+
+/// What is named by a trait stays so; what is named otherwise has a name.
+fn check_patched_name(resource: &Resource, members: &Map<String, Value>) -> Result<(), Error> {
+    let Some(text) = members.get("name").and_then(Value::as_str) else { return Ok(()) };
+    match resource.path {
+        "deploy_templates" => name::check_trait("patch", text),
+        "runbooks" if text.is_empty() => Err(refusal("patch", "'' should be non-empty")),
+        _ => Ok(()),
     }
 }
 

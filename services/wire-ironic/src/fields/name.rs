@@ -77,10 +77,16 @@ pub(crate) fn check_trait(word: &str, text: &str) -> Result<(), Error> {
     let plain = |rest: &str| {
         !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
     };
+    let quoted = python::quoted_text(text);
+    if text.len() > LONGEST {
+        return Err(super::refusal(word, &format!("{quoted} is too long")));
+    }
     if FAMILIES.iter().any(|family| text.strip_prefix(family).is_some_and(plain)) {
         return Ok(());
     }
-    let quoted = python::quoted_text(text);
+    if text.is_empty() && word == "patch" {
+        return Err(super::refusal(word, "'' should be non-empty"));
+    }
     Err(super::refusal(
         word,
         &format!(

@@ -1,0 +1,186 @@
+//! How a machine's disks shall stand together: `PUT states/raid`, and what a driver says about it.
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Class, Error};
+use crate::python;
+
+const LEVELS: &[&str] = &["JBOD", "0", "1", "2", "5", "6", "1+0", "5+0", "6+0"];
+
+/// What a logical disk may say.
+enum Says {
+    /// A text.
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Yes or no.
+    Flag,
+    /// A size in GiB, or all that is left.
+    Size,
+    /// A number of disks.
+    Count,
+    /// Disks, by name or by what they are like.
+    Disks,
+}
+
+/// The members of a logical disk. Source: the JSON schema that the protocol's servers ship for RAID.
+const MEMBERS: &[(&str, Says, &str)] = &[
+    ("raid_level", Says::Word(LEVELS), "RAID level: JBOD, 0, 1, 2, 5, 6, 1+0, 5+0 or 6+0. Required."),
+    ("size_gb", Says::Size, "Size in GiB, or MAX for all that is left. Required."),
+    ("volume_name", Says::Text, "Name of the volume; one is made where none is given."),
+    ("is_root_volume", Says::Flag, "Whether the system is put there; no by default."),
+    ("share_physical_disks", Says::Flag, "Whether other logical disks may have the same physical ones; no by default."),
+    ("disk_type", Says::Word(&["hdd", "ssd"]), "hdd or ssd; any by default."),
+    ("interface_type", Says::Word(&["sata", "scsi", "sas"]), "sata, scsi or sas; any by default."),
+    ("number_of_physical_disks", Says::Count, "Physical disks to take; as few as the level needs by default."),
+    ("controller", Says::Text, "The RAID controller; one is chosen where none is given."),
+    ("physical_disks", Says::Disks, "The physical disks; they are chosen where none are given."),
+];
+const REQUIRED: [&str; 2] = ["raid_level", "size_gb"];
+
+/// `GET drivers/*/raid/logical_disk_properties`: what a logical disk may say, and what it means.
+#[must_use]
+pub fn properties() -> Value {
+    MEMBERS.iter().map(|(name, _, meaning)| ((*name).to_owned(), json!(meaning))).collect::<Map<_, _>>().into()
+}
+
+/// `PUT states/raid`: what is wanted. No body, and one that is empty, want nothing.
+///
+/// # Errors
+/// 400.
+pub fn target(body: &Value) -> Result<Map<String, Value>, Error> {
+    let members = match body {
+        Value::Null => return Ok(Map::new()),
+        Value::Object(members) => members,
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            let quoted = python::quoted(body);
+            return Err(Class::Invalid.says(format!("Expected types <class 'dict'> for target_raid_config: {quoted}")));
+        }
+    };
+    if members.is_empty() {
+        return Ok(Map::new());
+    }
+    check(members).map_err(|what| Class::Invalid.says(format!("RAID config validation error: {what}")))?;
+    let disks = members.get("logical_disks").and_then(Value::as_array).into_iter().flatten();
+    let roots = disks.filter(|disk| disk.get("is_root_volume") == Some(&Value::Bool(true))).count();
+    if roots > 1 {
+        return Err(Class::Invalid
+            .says(format!("Raid config cannot have more than one root volume. {roots} root volumes were specified")));
+    }
+    Ok(members.clone())
+}
+
+fn check(members: &Map<String, Value>) -> Result<(), String> {
+    let disks = members.get("logical_disks").ok_or_else(|| required("logical_disks"))?;
+    only(members, |name| name == "logical_disks")?;
+    let disks = disks.as_array().ok_or_else(|| no_type(disks, "'array'"))?;
+    if disks.is_empty() {
+        return Err("[] should be non-empty".to_owned());
+    }
+    disks.iter().try_for_each(check_disk)
+}
+
+fn check_disk(disk: &Value) -> Result<(), String> {
+    let members = disk.as_object().ok_or_else(|| no_type(disk, "'object'"))?;
+    for (name, says, _) in MEMBERS {
+        if let Some(value) = members.get(*name) {
+            check_member(says, value)?;
+        }
+    }
+    if let Some(missing) = REQUIRED.iter().find(|name| !members.contains_key(**name)) {
+        return Err(required(missing));
+    }
+    only(members, |name| MEMBERS.iter().any(|(known, ..)| *known == name))?;
+    if members.contains_key("physical_disks") && !members.contains_key("controller") {
+        return Err("'controller' is a dependency of 'physical_disks'".to_owned());
+    }
+    Ok(())
+}
+
+fn check_member(says: &Says, value: &Value) -> Result<(), String> {
+    let one_of = |words: &[&str]| format!("{} is not one of [{}]", python::quoted(value), python::listed(words));
+    match says {
+        Says::Text if value.is_string() => Ok(()),
+        Says::Text => Err(no_type(value, "'string'")),
+        Says::Word(words) if value.as_str().is_some_and(|word| words.contains(&word)) => Ok(()),
+        Says::Word(_) if !value.is_string() => Err(no_type(value, "'string'")),
+        Says::Word(words) => Err(one_of(words)),
+        Says::Flag if value.is_boolean() => Ok(()),
+        Says::Flag => Err(no_type(value, "'boolean'")),
+        Says::Size if value.as_str() == Some("MAX") || value.is_u64() => Ok(()),
+        Says::Size if value.is_i64() => Err(format!("{value} is less than the minimum of 0")),
+        Says::Size => Err(one_of(&["MAX"])),
+        Says::Count if value.as_u64().is_some_and(|count| count > 0) => Ok(()),
+        Says::Count if value.is_i64() => Err(format!("{value} is less than or equal to the minimum of 0")),
+        Says::Count => Err(no_type(value, "'integer'")),
+        Says::Disks => {
+            let disks = value.as_array().ok_or_else(|| no_type(value, "'array'"))?;
+            let named = disks.iter().all(Value::is_string);
+            let described = disks.len() >= 2 && disks.iter().all(Value::is_object);
+            let wrong = || format!("{} is not valid under any of the given schemas", python::quoted(value));
+            if named || described { Ok(()) } else { Err(wrong()) }
+        }
+    }
+}
+
+fn only(members: &Map<String, Value>, known: impl Fn(&str) -> bool) -> Result<(), String> {
+    let unknown: Vec<&String> = members.keys().filter(|name| !known(name)).collect();
+    let was = if unknown.len() == 1 { "was" } else { "were" };
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(format!("Additional properties are not allowed ({} {was} unexpected)", python::listed(&unknown)))
+}
+
+fn required(name: &str) -> String {
+    format!("'{name}' is a required property")
+}
+
+fn no_type(value: &Value, types: &str) -> String {
+    format!("{} is not of type {types}", python::quoted(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: &Value) -> String {
+        target(body).unwrap_err().text
+    }
+
+    #[test]
+    fn nothing_is_wanted_by_nothing() {
+        assert_eq!(target(&Value::Null), Ok(Map::new()));
+        assert_eq!(target(&json!({})), Ok(Map::new()));
+    }
+
+    #[test]
+    fn a_logical_disk_says_its_size_and_level_and_nothing_unknown() {
+        let with = |more: Value| {
+            let mut disk = json!({"size_gb": 100, "raid_level": "1"}).as_object().cloned().unwrap();
+            disk.extend(more.as_object().cloned().unwrap());
+            json!({"logical_disks": [disk]})
+        };
+        assert!(target(&with(json!({"size_gb": "MAX", "is_root_volume": true, "controller": "c"}))).is_ok());
+        for (more, why) in [
+            (json!({"size_gb": "x"}), "'x' is not one of ['MAX']"),
+            (json!({"size_gb": -1}), "-1 is less than the minimum of 0"),
+            (json!({"raid_level": "7"}), "'7' is not one of ['JBOD', '0', '1', '2', '5', '6', '1+0', '5+0', '6+0']"),
+            (json!({"bogus": 1}), "Additional properties are not allowed ('bogus' was unexpected)"),
+            (json!({"disk_type": "xx"}), "'xx' is not one of ['hdd', 'ssd']"),
+            (json!({"physical_disks": ["a"]}), "'controller' is a dependency of 'physical_disks'"),
+        ] {
+            assert_eq!(refused(&with(more)), format!("RAID config validation error: {why}"));
+        }
+        assert!(refused(&json!([])).starts_with("Expected types <class 'dict'>"));
+        assert!(refused(&json!({"logical_disks": []})).ends_with("[] should be non-empty"));
+        assert!(refused(&json!({"x": 1})).contains("'logical_disks' is a required property"));
+    }
+
+    #[test]
+    fn one_disk_is_the_root_at_most() {
+        let root = json!({"size_gb": 5, "raid_level": "1", "is_root_volume": true});
+        let two = json!({"logical_disks": [root, root]});
+        assert!(refused(&two).starts_with("Raid config cannot have more than one root volume. 2 "));
+    }
+}
