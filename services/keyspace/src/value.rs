@@ -12,7 +12,10 @@ pub use mesh::{
     Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, Session, StoredRing,
     WentBack,
 };
-pub use node::{Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, Life, Operation, PastBoot, Port};
+pub use node::{
+    Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, Life, Login, Operation, PastBoot, Port, Redfish,
+    Transport, Trust,
+};
 pub use rack::{Network, Rack, UnknownMac};
 pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Settled};
 pub use sheet::Sheet;

@@ -134,10 +134,13 @@ pub struct Journal {
 }
 
 /// A BMC session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The BMC's id of it (IPMI 2.0 §13.18: the managed system session id).
+    /// The BMC's id of it (IPMI 2.0 §13.18: the managed system session id); a number of ours where the BMC has none.
     pub id: u32,
+    /// What it is closed by, where the BMC names its sessions by paths (DSP0266 §13.3.4); empty: by its id, or not at all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
     /// The claim that it belongs to.
     pub token: Token,
 }

@@ -210,7 +210,7 @@ impl Face {
                 self.shared.registry.seal_password(node, &password).map_err(|error| fault(&node.to_string(), &error))?
             }
         };
-        Ok(Some(Bmc { address, user, password }))
+        Ok(Some(Bmc { address, user, password, redfish: None }))
     }
 
     pub(super) async fn patch_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
