@@ -155,6 +155,9 @@ impl RedfishSession {
         tracing::debug!(bmc = %self.address, %trouble, "a Redfish service is of no use");
         match trouble {
             Trouble::Unsent(_) | Trouble::Unanswered(_) => BmcError::Silent(self.address.to_string()),
+            Trouble::Distrusted(why) => {
+                self.refused(format!("TLS with it fails, see driver_info/redfish_verify_ca: {why}"))
+            }
             Trouble::Forbidden => BmcError::NotPermitted,
         }
     }
@@ -170,7 +173,7 @@ impl RedfishSession {
         let answer = loop {
             tries -= 1;
             match self.line.ask(self.request(message)?, || true).await {
-                Err(_) if tries > 0 => {}
+                Err(Trouble::Unsent(_) | Trouble::Unanswered(_)) if tries > 0 => {}
                 answer => break answer,
             }
         };
@@ -235,7 +238,7 @@ impl RedfishSession {
                 self.owes = true;
                 BmcError::Unknown(self.address.to_string())
             }
-            Trouble::Unsent(_) | Trouble::Forbidden => self.trouble(&trouble),
+            Trouble::Unsent(_) | Trouble::Distrusted(_) | Trouble::Forbidden => self.trouble(&trouble),
         })
     }
 }

@@ -64,6 +64,9 @@ pub(super) enum Trouble {
     /// The request did not leave.
     #[error("cannot be reached: {0}")]
     Unsent(String),
+    /// Nothing leaves: there is no TLS with it, or none that is believed, and there will not be.
+    #[error("cannot be spoken to over TLS: {0}")]
+    Distrusted(String),
     /// It must not leave any more.
     #[error("the request was not permitted any more")]
     Forbidden,
@@ -99,8 +102,8 @@ impl Line {
         }
         self.open = None;
         let opened = timeout(CONNECT, Open::to(&self.place)).await;
-        let opened = opened.unwrap_or_else(|_| Err(format!("no connection in {} s", CONNECT.as_secs())));
-        self.open = Some(opened.map_err(Trouble::Unsent)?);
+        let late = |_| Err(Trouble::Unsent(format!("no connection in {} s", CONNECT.as_secs())));
+        self.open = Some(opened.unwrap_or_else(late)?);
         Ok(())
     }
 
@@ -125,23 +128,22 @@ impl Line {
 }
 
 impl Open {
-    async fn to(place: &Place) -> Result<Self, String> {
-        let words = |error: &dyn std::error::Error| service_kit::status::chain(error);
+    async fn to(place: &Place) -> Result<Self, Trouble> {
         let BmcAddr { host, port } = &place.address;
-        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| words(&error))?;
-        stream.set_nodelay(true).map_err(|error| words(&error))?;
+        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| unsent(&error))?;
+        stream.set_nodelay(true).map_err(|error| unsent(&error))?;
         let limited = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(place.unacknowledged));
-        limited.map_err(|error| words(&error))?;
+        limited.map_err(|error| unsent(&error))?;
         let Some(tls) = &place.tls else { return Self::over(stream).await };
-        let name = ServerName::try_from(host.clone()).map_err(|error| words(&error))?;
+        let name = ServerName::try_from(host.clone()).map_err(|error| unsent(&error))?;
         let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
-        Self::over(stream.map_err(|error| words(&error))?).await
+        Self::over(stream.map_err(|error| untold(&error))?).await
     }
 
-    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self, String> {
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self, Trouble> {
         let mut http = http1::Builder::new();
         let shaken = http.max_buf_size(LARGEST_HEAD).handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = shaken.map_err(|error| service_kit::status::chain(&error))?;
+        let (sender, connection) = shaken.map_err(|error| unsent(&error))?;
         let mut connection: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(connection.map(drop));
         // Its first turn makes it ready to be written to.
         let _ = connection.as_mut().now_or_never();
@@ -172,6 +174,24 @@ impl Open {
                 }
             }
         }
+    }
+}
+
+fn unsent(error: &dyn std::error::Error) -> Trouble {
+    Trouble::Unsent(service_kit::status::chain(error))
+}
+
+/// What a failed handshake means: some will fail for ever, others were cut short.
+fn untold(error: &std::io::Error) -> Trouble {
+    let tls = error.get_ref().and_then(|error| error.downcast_ref());
+    match tls {
+        Some(
+            rustls::Error::InvalidCertificate(_)
+            | rustls::Error::NoCertificatesPresented
+            | rustls::Error::PeerIncompatible(_)
+            | rustls::Error::InvalidMessage(_),
+        ) => Trouble::Distrusted(service_kit::status::chain(error)),
+        _ => unsent(error),
     }
 }
 
