@@ -68,7 +68,9 @@ impl Reach {
             }
             (Driver::Ipmi, None) => Self::No(driver, "nobody said where its BMC is (driver_info/ipmi_address)"),
             (Driver::FakeHardware, _) => Self::Fake(heard.unwrap_or(Power::Off)),
-            (Driver::Redfish, None) => Self::No(driver, "nobody said where its BMC is (driver_info/redfish_address)"),
+            (Driver::Redfish, None) => {
+                Self::No(driver, "nobody said rightly where its BMC is (driver_info/redfish_address)")
+            }
             (Driver::ManualManagement, _) => Self::No(driver, "its power is switched by hand"),
         })
     }

@@ -93,6 +93,18 @@ pub struct Redfish {
     pub login: Login,
 }
 
+impl Redfish {
+    /// Its root, as a URL.
+    #[must_use]
+    pub fn url(&self, address: &BmcAddr) -> String {
+        let scheme = match self.transport {
+            Transport::Https => "https",
+            Transport::Http => "http",
+        };
+        format!("{scheme}://{address}{}", self.root)
+    }
+}
+
 /// What a Redfish service is spoken to over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
