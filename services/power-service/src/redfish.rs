@@ -129,7 +129,7 @@ impl RedfishSession {
             (Verdict::Done, _) => {}
             (other, _) => return Err(other.error(&self.address.to_string())),
         }
-        let token = answer.token.as_deref().and_then(Proof::session);
+        let token = answer.token.map(Proof::Session);
         self.proof = token.ok_or_else(|| self.refused("it opened a session without a token".to_owned()))?;
         let own = answer.body.get("@odata.id").and_then(serde_json::Value::as_str);
         self.path = answer.location.as_deref().or(own).and_then(read::path).unwrap_or_default();
@@ -196,6 +196,9 @@ impl RedfishSession {
 
     async fn get(&mut self, path: &str) -> Result<Answer, BmcError> {
         let answer = self.ask(&Message::get(path)).await?;
+        if verdict(&answer) == Verdict::Missing {
+            return Err(self.refused(format!("it has no {path}, see driver_info/redfish_system_id")));
+        }
         self.good(answer)
     }
 

@@ -15,7 +15,7 @@ use hyper::{
     Request, Response,
     body::{Body as _, Incoming},
     client::conn::http1::{self, SendRequest},
-    header::{ETAG, LOCATION},
+    header::{ETAG, HeaderName, HeaderValue, LOCATION},
 };
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -27,6 +27,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+/// The header that a session is given and used by (DSP0266 §13.3.4).
+pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 /// How long connecting may take, TLS included: BMCs are slow at it.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long an answer may take.
@@ -52,8 +54,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) etag: Option<String>,
     pub(super) location: Option<String>,
-    /// What a new session is used by. A secret.
-    pub(super) token: Option<String>,
+    /// What a new session is used by. It is not printed.
+    pub(super) token: Option<HeaderValue>,
     /// Null where it has none, or what it has is no JSON.
     pub(super) body: Value,
 }
@@ -207,11 +209,13 @@ async fn read(response: Response<Incoming>) -> Result<Answer, String> {
         }
         whole.extend_from_slice(&octets);
     }
+    let mut token = head.headers.get(TOKEN).cloned();
+    token.iter_mut().for_each(|token| token.set_sensitive(true));
     Ok(Answer {
         status: head.status.as_u16(),
         etag: text(ETAG.as_str()),
         location: text(LOCATION.as_str()),
-        token: text("x-auth-token"),
+        token,
         body: serde_json::from_slice(&whole).unwrap_or_default(),
     })
 }

@@ -168,3 +168,59 @@ impl ServerCertVerifier for Anybody {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+    use rustls::{
+        ServerConfig,
+        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    };
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+
+    /// A certificate of a BMC: it has signed itself, as an authority, for a name that nobody uses.
+    struct Bmc {
+        pem: String,
+        acceptor: TlsAcceptor,
+    }
+
+    impl Bmc {
+        fn new() -> Self {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(vec!["factory.example".to_owned()]).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let certificate = params.self_signed(&key).unwrap();
+            let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+            let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+            let builder = builder.unwrap().with_no_client_auth();
+            let config = builder.with_single_cert(vec![certificate.der().clone()], der).unwrap();
+            Self { pem: certificate.pem(), acceptor: Arc::new(config).into() }
+        }
+
+        async fn is_believed(&self, verifier: Arc<dyn ServerCertVerifier>) -> bool {
+            let (ours, theirs) = tokio::io::duplex(16 << 10);
+            let name = ServerName::try_from("10.0.0.5").unwrap();
+            let connector = TlsConnector::from(checked_by(verifier).unwrap());
+            let (ours, _) = futures::join!(connector.connect(name, ours), self.acceptor.accept(theirs));
+            ours.is_ok()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_certificate_that_was_named_is_believed_and_no_other() {
+        let (bmc, other) = (Bmc::new(), Bmc::new());
+        let named = Arc::new(Named::of(bmc.pem.as_bytes()).unwrap());
+        assert!(bmc.is_believed(named.clone()).await);
+        assert!(!other.is_believed(named).await);
+        assert!(other.is_believed(Arc::new(Anybody(provider()))).await);
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_says_so() {
+        assert_eq!(Named::of(b"nothing").unwrap_err(), "no certificate in it");
+        let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+        assert!(Named::of(broken.as_bytes()).is_err());
+    }
+}
