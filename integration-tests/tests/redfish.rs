@@ -1,5 +1,5 @@
-//! A node of driver `redfish` at a Redfish service of other people's making: `sushy-emulator` of OpenStack's
-//! sushy-tools, over HTTPS and with users, and without a machine behind it.
+//! Nodes of driver `redfish`: at a service of other people's making, `sushy-emulator` of OpenStack's sushy-tools, over
+//! HTTPS and with users, without a machine behind it; and at one of ours that has sessions.
 
 use std::{
     fs,
@@ -12,12 +12,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 use integration_tests::{
     authority::Authority,
     fault::tell,
+    fleet::Fleet,
     ironic::Rest,
     lab::Lab,
     mesh::Options,
     rack::{daemon::Daemon, namespace::Namespace},
     record::Recorder,
+    redfish::{self, Service},
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -27,6 +30,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const PORT: u16 = 8443;
 const USER: &str = "admin";
 const PASSWORD: &str = "r3df1sh-pw";
+/// The emulator's systems; the node is the second.
+const SYSTEMS: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
 
 /// The emulator. It ends when it is dropped.
 struct Emulator {
@@ -53,7 +58,16 @@ impl Emulator {
         let config = folder.join("config.py");
         // What it knows of its system it would else find again in the next run.
         let (users, state) = (users.display().to_string(), folder.display().to_string());
-        fs::write(&config, format!("SUSHY_EMULATOR_AUTH_FILE = {users:?}\nSUSHY_EMULATOR_STATE_DIR = {state:?}\n"))?;
+        let systems = SYSTEMS.map(|uuid| {
+            format!(
+                "{{'uuid': '{uuid}', 'name': '{uuid}', 'power_state': 'Off', 'external_notifier': False, 'nics': []}}"
+            )
+        });
+        let settings = format!(
+            "SUSHY_EMULATOR_AUTH_FILE = {users:?}\nSUSHY_EMULATOR_STATE_DIR = {state:?}\nSUSHY_EMULATOR_FAKE_SYSTEMS = [{}]\n",
+            systems.join(", ")
+        );
+        fs::write(&config, settings)?;
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/sushy-emulator");
         ensure!(program.exists(), "{} is not there; scripts/test installs it", program.display());
         let mut command = place.command(&program.display().to_string());
@@ -74,15 +88,12 @@ impl Emulator {
         Ok(serde_json::from_str(&answer.text().await?)?)
     }
 
-    /// Waits until it answers; its only system.
-    async fn system(&self) -> Result<String> {
+    /// Waits until it answers.
+    async fn answers(&self) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.get("/redfish/v1/Systems").await {
-                Ok(systems) => {
-                    let member = systems.pointer("/Members/0/@odata.id").and_then(Value::as_str);
-                    return member.map(str::to_owned).context("it has no system");
-                }
+                Ok(_) => return Ok(()),
                 Err(error) if Instant::now() > until || !self.process.alive() => {
                     bail!("{error:#}: {}", fs::read_to_string(&self.log)?)
                 }
@@ -144,7 +155,8 @@ fn a_node_lives_at_a_redfish_service_over_https() {
 
 async fn life(lab: &Lab, emulator: &Emulator) -> Result<()> {
     let rest = Rest::new(lab.mesh())?;
-    let system = emulator.system().await?;
+    let [_, system] = SYSTEMS.map(|uuid| format!("/redfish/v1/Systems/{uuid}"));
+    emulator.answers().await?;
     let node = rest.ask("POST", "nodes", Some(json!({"driver": "redfish", "name": "n1"}))).await?;
     ensure!(node["power_interface"] == "redfish" && node["management_interface"] == "redfish", "{node}");
     let uuid = node["uuid"].as_str().context("no uuid")?.to_owned();
@@ -153,6 +165,8 @@ async fn life(lab: &Lab, emulator: &Emulator) -> Result<()> {
     ensure!(valid["power"]["reason"] == lacks.as_str(), "{valid}");
     wrong_is_said(&rest, emulator).await?;
     set(&rest, "redfish_password", json!(PASSWORD)).await?;
+    fails(&rest, &format!("redfish_system_id to one of {}", SYSTEMS.join(", "))).await?;
+    set(&rest, "redfish_system_id", json!(SYSTEMS[1])).await?;
     rest.provision("n1", "manage").await?;
     node_is(&rest, "provision_state", "manageable").await?;
     node_is(&rest, "power_state", "power off").await?;
@@ -242,5 +256,49 @@ async fn is_nowhere_in_the_store(lab: &Lab) -> Result<()> {
         let text = write.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         ensure!(!text.contains(PASSWORD), "it stands in {}", write.path);
     }
+    Ok(())
+}
+
+#[test]
+fn a_session_of_a_power_service_that_died_in_a_command_is_closed_by_the_next_one() {
+    let fleet = Fleet::up("redk", 0, &Options::default()).unwrap();
+    fleet
+        .run(async |_, fleet| {
+            let service = Service::bind().await?;
+            tokio::select! {
+                ended = service.serve() => ended,
+                done = dies_in_a_command(fleet, &service) => done,
+            }
+        })
+        .unwrap();
+}
+
+async fn dies_in_a_command(fleet: &Fleet, service: &Service) -> Result<()> {
+    let rest = Rest::new(fleet.mesh())?;
+    let info = json!({
+        "redfish_address": format!("http://{}", service.address()?), "redfish_username": redfish::USER,
+        "redfish_password": redfish::PASSWORD,
+    });
+    rest.ask("POST", "nodes", Some(json!({"driver": "redfish", "name": "n1", "driver_info": info}))).await?;
+    rest.provision("n1", "manage").await?;
+    node_is(&rest, "provision_state", "manageable").await?;
+    ensure!(service.open() == 0, "a session was left open: {:?}", service.log());
+    service.is_deaf(true);
+    rest.ask("PUT", "nodes/n1/states/power", Some(json!({"target": "power on"}))).await?;
+    let is_told = |log: &[String]| log.iter().any(|line| line.ends_with(" on"));
+    until("a command", async || Ok((!is_told(&service.log())).then(|| format!("{:?}", service.log())))).await?;
+    fleet.mesh().service("power-service-1")?.signal(Signal::KILL)?;
+    service.is_deaf(false);
+    node_is(&rest, "power_state", "power on").await?;
+    ensure!(service.is_on(), "it is off");
+    until("all sessions to be closed", async || Ok((service.open() > 0).then(|| format!("{:?}", service.log()))))
+        .await?;
+    let log = service.log();
+    let session = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let on: Vec<usize> = (0..log.len()).filter(|at| log[*at].ends_with(" on")).collect();
+    let [first, second] = on[..] else { bail!("not told twice: {log:?}") };
+    let (dead, next) = (session(&log[first]), session(&log[second]));
+    ensure!(dead != next && log[first..second].contains(&format!("{next} closes {dead}")), "{log:?}");
+    tell(log.join(", "));
     Ok(())
 }
