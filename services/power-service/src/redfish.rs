@@ -214,18 +214,28 @@ impl RedfishSession {
         Ok(matches!(verdict(&answer), Verdict::Done | Verdict::Missing))
     }
 
-    /// Sends what changes something, as long as it may leave; at most once for each version that it is said to change.
-    async fn send(&mut self, message: &Message, may_leave: impl Fn() -> bool) -> Result<Reply, BmcError> {
-        let answer = self.send_once(message, &may_leave).await?;
-        let answer = match (verdict(&answer), message.of_any_version()) {
-            // Nothing was carried out, and we have just read it.
-            (Verdict::Stale, Some(message)) => self.send_once(&message, &may_leave).await?,
-            _ => answer,
+    /// Sends what changes something, as long as it may leave. What was refused is sent once more with less in it.
+    async fn send(
+        &mut self,
+        mut message: Message,
+        system: &System,
+        may_leave: impl Fn() -> bool,
+    ) -> Result<Reply, BmcError> {
+        let verdict = loop {
+            let verdict = verdict(&self.send_once(&message, &may_leave).await?);
+            match message.plainer(&verdict, system) {
+                Some(plainer) => message = plainer,
+                None => break verdict,
+            }
         };
-        match verdict(&answer) {
+        match verdict {
             Verdict::Done => Ok(Reply::Done),
             Verdict::Refused(why) => Ok(Reply::Refused(why)),
             Verdict::Missing => Ok(Reply::Refused(format!("it knows no {}", message.path))),
+            Verdict::Lost => {
+                self.owes = true;
+                Err(BmcError::Unknown(self.address.to_string()))
+            }
             verdict @ (Verdict::Unknown | Verdict::Stale | Verdict::Busy(_) | Verdict::NoSlot) => {
                 Err(verdict.error(&self.address.to_string()))
             }
@@ -270,10 +280,10 @@ impl Bmc for RedfishSession {
     }
 
     async fn command(&mut self, command: Command, permit: &Permit) -> Result<Reply, BmcError> {
-        let Some(system) = &self.read else { return Err(self.refused("its system was never read".to_owned())) };
+        let system = self.read.clone().ok_or_else(|| self.refused("its system was never read".to_owned()))?;
         let id = self.id;
-        match Message::command(command, system) {
-            Ok(message) => self.send(&message, || permit.allows(id)).await,
+        match Message::command(command, &system) {
+            Ok(message) => self.send(message, &system, || permit.allows(id)).await,
             Err(why) => Ok(Reply::Refused(why)),
         }
     }

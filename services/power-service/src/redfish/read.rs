@@ -29,6 +29,8 @@ pub(super) enum Verdict {
     Stale,
     /// Not now.
     Busy(String),
+    /// Whoever stands before the service can not say what came of it.
+    Lost,
     /// No room for another session.
     NoSlot,
     /// No; its words.
@@ -41,10 +43,14 @@ pub(super) fn verdict(answer: &Answer) -> Verdict {
     match answer.status {
         200..=299 => Verdict::Done,
         _ if says("SessionLimitExceeded") => Verdict::NoSlot,
+        // HPE's iLO says it with status 400.
+        _ if says("UnauthorizedLoginAttempt") => Verdict::Unknown,
         401 => Verdict::Unknown,
         404 | 410 => Verdict::Missing,
         412 | 428 => Verdict::Stale,
-        429 | 503 => Verdict::Busy(words(answer)),
+        // A machine that has just gone off may not go on yet (RFC 9110 §15.5.10: the state of the resource is in the way).
+        409 | 429 | 503 => Verdict::Busy(words(answer)),
+        502 | 504 => Verdict::Lost,
         300..=399 => Verdict::Refused(redirected(answer)),
         _ => Verdict::Refused(words(answer)),
     }
@@ -60,6 +66,7 @@ impl Verdict {
             Self::NoSlot => BmcError::NoSlot(address),
             Self::Busy(why) => BmcError::Busy { address, why },
             Self::Stale => BmcError::Busy { address, why: "it was changed by somebody else meanwhile".to_owned() },
+            Self::Lost => BmcError::Silent(address),
             Self::Missing => refused("it has no such resource"),
             Self::Refused(why) => refused(&why),
             Self::Done => refused("its answer can not be read"),
@@ -230,10 +237,13 @@ mod tests {
             "@Message.ExtendedInfo": [{"MessageId": "Base.1.0.X", "Message": "The lid of the chassis is open."}]}});
         let words = "The lid of the chassis is open. (status 400)".to_owned();
         assert_eq!(verdict(&answer(400, said)), Verdict::Refused(words));
-        assert_eq!(verdict(&answer(409, json!("nothing"))), Verdict::Refused("status 409".to_owned()));
+        assert_eq!(verdict(&answer(400, json!("nothing"))), Verdict::Refused("status 400".to_owned()));
+        assert_eq!(verdict(&answer(409, Value::Null)), Verdict::Busy("status 409".to_owned()));
         let full = json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "Base.1.0.SessionLimitExceeded"}]}});
         assert_eq!(verdict(&answer(503, full)), Verdict::NoSlot);
         assert_eq!(verdict(&answer(401, Value::Null)), Verdict::Unknown);
+        let login = json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "iLO.2.8.UnauthorizedLoginAttempt"}]}});
+        assert_eq!(verdict(&answer(400, login)), Verdict::Unknown);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     line::TOKEN,
-    read::{System, link},
+    read::{System, Verdict, link},
 };
 use crate::bmc::Command;
 
@@ -112,9 +112,28 @@ impl Message {
         }
     }
 
-    /// The same without saying which version is meant: some refuse versions that they gave themselves.
-    pub(super) fn of_any_version(&self) -> Option<Self> {
-        self.if_match.is_some().then(|| Self { if_match: None, ..self.clone() })
+    /// The same with less of what some services refuse, where this verdict may be about that; it was not carried out.
+    ///
+    /// Versions are refused that a service gave itself; and a boot mode, although it is the one that is set.
+    pub(super) fn plainer(&self, verdict: &Verdict, system: &System) -> Option<Self> {
+        const MODE: &str = "/Boot/BootSourceOverrideMode";
+        let mode = self.body.pointer(MODE).filter(|mode| system.body.pointer(MODE) == Some(mode));
+        match verdict {
+            Verdict::Stale if self.if_match.is_some() => Some(Self { if_match: None, ..self.clone() }),
+            Verdict::Refused(_) if mode.is_some() => {
+                let mut plainer = self.clone();
+                plainer.body.get_mut("Boot")?.as_object_mut()?.remove("BootSourceOverrideMode");
+                Some(plainer)
+            }
+            Verdict::Stale
+            | Verdict::Refused(_)
+            | Verdict::Done
+            | Verdict::Unknown
+            | Verdict::Missing
+            | Verdict::Busy(_)
+            | Verdict::Lost
+            | Verdict::NoSlot => None,
+        }
     }
 
     /// The whole request.
@@ -211,11 +230,16 @@ mod tests {
         let boot = |body| Message::command(Command::Boot(BOOT, 0), &system(body));
         let plain = boot(json!({})).unwrap();
         let order = json!({"BootSourceOverrideTarget": "Hdd", "BootSourceOverrideEnabled": "Continuous"});
-        assert_eq!((plain.method, plain.body, plain.if_match), ("PATCH", json!({"Boot": order}), None));
+        assert_eq!((plain.method, plain.body, plain.if_match), ("PATCH", json!({"Boot": &order}), None));
         let moded = boot(json!({"@odata.etag": "W/\"1\"", "Boot": {"BootSourceOverrideMode": "UEFI"}})).unwrap();
         assert_eq!(moded.body["Boot"]["BootSourceOverrideMode"], "Legacy");
         assert_eq!(moded.if_match.as_deref(), Some("W/\"1\""));
-        assert_eq!(moded.of_any_version().unwrap().if_match, None);
+        let says_uefi = system(json!({"Boot": {"BootSourceOverrideMode": "UEFI"}}));
+        assert_eq!(moded.plainer(&Verdict::Stale, &says_uefi).unwrap().if_match, None);
+        let refused = Verdict::Refused(String::new());
+        assert_eq!(moded.plainer(&refused, &says_uefi), None, "another mode is wanted");
+        let says_legacy = system(json!({"Boot": {"BootSourceOverrideMode": "Legacy"}}));
+        assert_eq!(moded.plainer(&refused, &says_legacy).unwrap().body, json!({"Boot": order}));
         let takes = json!({"Boot": {"BootSourceOverrideTarget@Redfish.AllowableValues": ["None", "Pxe"]}});
         assert!(boot(takes).unwrap_err().contains("BootSourceOverrideTarget of Hdd"));
     }

@@ -185,9 +185,10 @@ async fn read(opened: Result<RedfishSession, BmcError>) -> RedfishSession {
 }
 
 async fn tell(bmc: &mut RedfishSession, command: Command, may_leave: bool) -> Result<Reply, BmcError> {
-    let message = Message::command(command, bmc.read.as_ref().unwrap()).unwrap();
+    let system = bmc.read.clone().unwrap();
+    let message = Message::command(command, &system).unwrap();
     bmc.prepare().await.unwrap();
-    bmc.send(&message, || may_leave).await
+    bmc.send(message, &system, || may_leave).await
 }
 
 fn by_password(more: Vec<Says>) -> Vec<Says> {
