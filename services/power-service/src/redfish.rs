@@ -1,6 +1,6 @@
 //! Redfish over HTTPS: the same seam, one connection a session.
 //!
-//! [`say`] and [`read`] decide what is sent and what an answer means, [`line`] carries it, [`trust`] knows whose
+//! [`say`] and [`read`] decide what is sent and what an answer means, [`mod@line`] carries it, [`trust`] knows whose
 //! certificates count. Left out: settings resources beside the system (`@Redfish.Settings`), action infos, and TLS below
 //! 1.2 or without forward secrecy, which rustls has not: such a BMC is spoken to over IPMI.
 
