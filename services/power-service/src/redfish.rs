@@ -33,9 +33,6 @@ use crate::{
     metrics,
 };
 
-/// How often a read is tried: a connection that was kept may have been closed by the other end.
-const TRIES: u32 = 2;
-
 /// What all sessions share. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Redfish {
@@ -166,14 +163,14 @@ impl RedfishSession {
         message.request(&self.address, &self.proof).map_err(|why| self.refused(why))
     }
 
-    /// Asks what changes nothing, or nothing but a session.
+    /// Asks what changes nothing, or nothing but a session; a second time where a connection that was kept turns out to
+    /// be none.
     async fn ask(&mut self, message: &Message) -> Result<Answer, BmcError> {
         let begun = Instant::now();
-        let mut tries = TRIES;
+        let mut was_kept = self.line.is_kept();
         let answer = loop {
-            tries -= 1;
             match self.line.ask(self.request(message)?, || true).await {
-                Err(Trouble::Unsent(_) | Trouble::Unanswered(_)) if tries > 0 => {}
+                Err(Trouble::Unsent(_) | Trouble::Unanswered(_)) if was_kept => was_kept = false,
                 answer => break answer,
             }
         };

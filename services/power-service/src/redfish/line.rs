@@ -30,7 +30,7 @@ use tokio_rustls::TlsConnector;
 /// The header that a session is given and used by (DSP0266 §13.3.4).
 pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 /// How long connecting may take, TLS included: BMCs are slow at it.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
 /// Octets of an answer's body; a system of a large machine has some 30 KiB.
@@ -92,6 +92,11 @@ struct Open {
 impl Line {
     pub(super) const fn new(place: Place) -> Self {
         Self { place, open: None }
+    }
+
+    /// Whether there is a connection of before.
+    pub(super) const fn is_kept(&self) -> bool {
+        self.open.is_some()
     }
 
     /// Connects, unless there is a connection that stands.

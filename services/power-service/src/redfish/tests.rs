@@ -262,3 +262,23 @@ async fn an_answer_without_end_is_given_up() {
     let (_, answer) = join!(serve(&listener, vec![huge]), ask);
     assert!(matches!(&answer, Err(Trouble::Unanswered(why)) if why.contains("octets")), "{answer:?}");
 }
+
+#[tokio::test]
+async fn a_read_is_asked_again_where_the_kept_connection_was_none() {
+    let script = by_password(vec![Says(0, "", Value::Null, Breaks), system(Closes)]);
+    let (asked, power) = at(value::Login::Basic, script, async |opened| opened.unwrap().power().await).await;
+    assert_eq!(power, Ok(Power::Off));
+    assert_eq!(asked[2], asked[3]);
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_silent() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address: BmcAddr = listener.local_addr().unwrap().to_string().parse().unwrap();
+    drop(listener);
+    let password = Secret::new(Vec::new());
+    let redfish = value::Redfish { transport: value::Transport::Http, ..value::Redfish::default() };
+    let login = Login { address: address.clone(), user: String::new(), password, redfish };
+    let opened = Redfish::new(D).open(&login).await.map(drop);
+    assert_eq!(opened, Err(BmcError::Silent(address.to_string())));
+}
