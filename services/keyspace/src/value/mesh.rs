@@ -174,3 +174,19 @@ pub enum Outcome {
     /// No answer came: it may have been carried out.
     Unknown,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_of_before_there_were_paths_is_read_and_written_as_it_was() {
+        let session = Session { id: 7, path: String::new(), token: Token::default() };
+        let text = serde_json::to_string(&session).unwrap();
+        assert!(!text.contains("path"), "{text}");
+        assert_eq!(serde_json::from_str::<Session>(&text).unwrap(), session);
+        let named = Session { path: "/redfish/v1/SessionService/Sessions/7".to_owned(), ..session };
+        let text = serde_json::to_string(&named).unwrap();
+        assert_eq!(serde_json::from_str::<Session>(&text).unwrap(), named);
+    }
+}

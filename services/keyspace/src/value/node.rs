@@ -247,3 +247,18 @@ pub struct PastBoot {
     /// What was seen of it.
     pub entries: Vec<timeline::Entry>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_redfish_service_is_spoken_to_is_readable_and_what_is_not_said_is_the_default() {
+        let all = Redfish { system: "1".to_owned(), trust: Trust::File("/ca.pem".to_owned()), ..Redfish::default() };
+        let text = serde_json::to_string(&all).unwrap();
+        assert_eq!(text, r#"{"transport":"https","system":"1","trust":{"file":"/ca.pem"},"login":"auto"}"#);
+        assert_eq!(serde_json::from_str::<Redfish>(&text).unwrap(), all);
+        assert_eq!(serde_json::from_str::<Redfish>("{}").unwrap(), Redfish::default());
+        assert_eq!(all.url(&"bmc:443".parse().unwrap()), "https://bmc:443");
+    }
+}
