@@ -18,4 +18,5 @@ pub mod model;
 pub mod proxy;
 pub mod rack;
 pub mod record;
+pub mod redfish;
 pub mod site;

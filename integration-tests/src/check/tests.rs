@@ -34,7 +34,8 @@ fn command(at: i64, session: u32, words: &str) -> Deed {
 
 /// The journal at one revision, written at that many milliseconds; its entry was armed at the revision that it names.
 fn journal(revision: i64, sessions: &[(u32, i64)], entry: Option<(i64, i64, u32, &str)>) -> Revision<Journal> {
-    let sessions = sessions.iter().map(|(id, claim)| Session { id: *id, token: token(*claim) }).collect();
+    let sessions =
+        sessions.iter().map(|(id, claim)| Session { id: *id, path: String::new(), token: token(*claim) }).collect();
     let order = |claim| Order { token: token(1), generation: Generation::from_number(u64::from(claim == SECOND) + 1) };
     let entry = entry.map(|(armed, claim, session, command)| JournalEntry {
         order: order(claim),

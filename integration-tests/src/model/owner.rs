@@ -169,7 +169,7 @@ impl Ledger {
     }
 
     pub(crate) async fn opened(&mut self, session: u32) -> Result<(), Failed> {
-        self.journal.sessions.push(Session { id: session, token: self.held.token() });
+        self.journal.sessions.push(Session { id: session, path: String::new(), token: self.held.token() });
         self.write().await
     }
 

@@ -84,17 +84,33 @@ static IPMI: &[Row] = &[
     Row(Interface::Storage, &["noop"]),
     Row(Interface::Vendor, &["no-vendor"]),
 ];
+static REDFISH: &[Row] = &[
+    Row(Interface::Bios, &["no-bios"]),
+    Row(Interface::Boot, &["ipxe"]),
+    Row(Interface::Console, &["no-console"]),
+    Row(Interface::Deploy, &["direct"]),
+    Row(Interface::Firmware, &["no-firmware"]),
+    Row(Interface::Inspect, &["agent", "no-inspect"]),
+    Row(Interface::Management, &["redfish"]),
+    Row(Interface::Network, &["noop"]),
+    Row(Interface::Power, &["redfish"]),
+    Row(Interface::Raid, &["no-raid"]),
+    Row(Interface::Rescue, &["no-rescue"]),
+    Row(Interface::Storage, &["noop"]),
+    Row(Interface::Vendor, &["no-vendor"]),
+];
 
 impl Driver {
     /// Those that nodes can have, by name.
-    pub const SERVED: &'static [Self] = &[Self::FakeHardware, Self::Ipmi];
+    pub const SERVED: &'static [Self] = &[Self::FakeHardware, Self::Ipmi, Self::Redfish];
     const ALL: &'static [Self] = &[Self::FakeHardware, Self::Ipmi, Self::ManualManagement, Self::Redfish];
 
     const fn rows(self) -> &'static [Row] {
         match self {
             Self::FakeHardware => FAKE,
             Self::Ipmi => IPMI,
-            Self::ManualManagement | Self::Redfish => &[],
+            Self::Redfish => REDFISH,
+            Self::ManualManagement => &[],
         }
     }
 

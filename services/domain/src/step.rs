@@ -31,8 +31,8 @@ const fn known(driver: Driver) -> &'static [&'static str] {
             "raid.delete_configuration",
             "vendor.log_passthrough",
         ],
-        Driver::Ipmi => &["deploy.erase_devices", "deploy.erase_devices_metadata"],
-        Driver::ManualManagement | Driver::Redfish => &[],
+        Driver::Ipmi | Driver::Redfish => &["deploy.erase_devices", "deploy.erase_devices_metadata"],
+        Driver::ManualManagement => &[],
     }
 }
 
@@ -64,6 +64,6 @@ mod tests {
         let steps = [step("deploy", "erase_devices"), step("power", "reboot"), step("raid", "erase_devices")];
         assert_eq!(unknown(&steps[..2], Driver::Ipmi), None);
         assert_eq!(unknown(&steps, Driver::Ipmi), Some(&steps[2]));
-        assert_eq!(unknown(&steps[..1], Driver::Redfish), Some(&steps[0]));
+        assert_eq!(unknown(&steps[..1], Driver::ManualManagement), Some(&steps[0]));
     }
 }

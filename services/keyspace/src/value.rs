@@ -13,7 +13,8 @@ pub use mesh::{
     WentBack,
 };
 pub use node::{
-    Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, IronicRamdisk, Life, Operation, PastBoot, Port,
+    Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, IronicRamdisk, Life, Login, Operation, PastBoot,
+    Port, Redfish, Transport, Trust,
 };
 pub use rack::{Network, Rack, UnknownMac};
 pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Reported, Settled};

@@ -71,12 +71,21 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes that a session was opened, before anything is sent through it.
+    /// What a session that may still be open is closed by, where that is not its id.
+    #[must_use]
+    pub fn path(&self, session: u32) -> &str {
+        let named = self.journal.sessions.iter().find(|open| open.id == session);
+        named.map_or("", |open| open.path.as_str())
+    }
+
+    /// Writes that a session was opened, before anything is sent through it. `path`: what it is closed by, where that is
+    /// not its id.
     ///
     /// # Errors
     /// [`Error::Store`]: the claim is lost, most likely.
-    pub async fn opened(&mut self, session: u32) -> Result<(), Error> {
-        self.journal.sessions.push(Session { id: session, token: self.claim.token() });
+    pub async fn opened(&mut self, session: u32, path: &str) -> Result<(), Error> {
+        let session = Session { id: session, path: path.to_owned(), token: self.claim.token() };
+        self.journal.sessions.push(session);
         self.write().await
     }
 

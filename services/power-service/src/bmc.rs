@@ -54,6 +54,14 @@ pub(crate) enum BmcError {
     /// No room.
     #[error("the BMC at {0} has no free session slot")]
     NoSlot(String),
+    /// It may do it in a moment.
+    #[error("the BMC at {address} can not do it now: {why}")]
+    Busy {
+        /// Where.
+        address: String,
+        /// Its words, or ours about it.
+        why: String,
+    },
     /// It answers what we can not use.
     #[error("the BMC at {address} refuses: {why}")]
     Refused {
@@ -76,14 +84,14 @@ impl BmcError {
             Self::Silent(_) | Self::Unknown(_) | Self::NotPermitted => Cause::BmcSilent,
             Self::Password(_) => Cause::BmcPassword,
             Self::NoSlot(_) => Cause::BmcNoSession,
-            Self::Refused { .. } => Cause::BmcRefused,
+            Self::Refused { .. } | Self::Busy { .. } => Cause::BmcRefused,
         }
     }
 
     /// Whether trying again soon may help.
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
-            Self::Silent(_) | Self::NoSlot(_) | Self::NotPermitted | Self::Unknown(_) => true,
+            Self::Silent(_) | Self::NoSlot(_) | Self::NotPermitted | Self::Unknown(_) | Self::Busy { .. } => true,
             Self::Password(_) | Self::Refused { .. } => false,
         }
     }
@@ -91,18 +99,26 @@ impl BmcError {
 
 /// A session with a BMC.
 pub(crate) trait Bmc: Send {
-    /// The BMC's own id of the session.
+    /// The BMC's own id of the session; a number of ours where it has none.
     fn session(&self) -> u32;
+    /// What a successor closes the session by, where that is not its id.
+    fn path(&self) -> &str {
+        ""
+    }
     /// Reads whether power is on. Changes nothing.
     fn power(&mut self) -> impl Future<Output = Result<Power, BmcError>> + Send;
     /// Says what the BMC is, in words. Changes nothing.
     fn describe(&mut self) -> impl Future<Output = Result<String, BmcError>> + Send;
+    /// Does what a command needs and needs no permit, before a permit's time runs. Changes nothing.
+    fn prepare(&mut self) -> impl Future<Output = Result<(), BmcError>> + Send {
+        async { Ok(()) }
+    }
     /// Sends one command, as long as the permit allows.
     fn command(&mut self, command: Command, permit: &Permit) -> impl Future<Output = Result<Reply, BmcError>> + Send;
     /// How many steps setting this boot order takes.
     fn boot_steps(&self, boot: Boot) -> usize;
-    /// Closes another session; true: it is confirmed to be closed.
-    fn close_other(&mut self, session: u32) -> impl Future<Output = Result<bool, BmcError>> + Send;
+    /// Closes another session, by its path where it has one; true: it is confirmed to be closed.
+    fn close_other(&mut self, session: u32, path: &str) -> impl Future<Output = Result<bool, BmcError>> + Send;
     /// Closes this one; true: confirmed.
     fn close(self) -> impl Future<Output = bool> + Send;
 }

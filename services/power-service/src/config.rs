@@ -19,12 +19,12 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Power {
-    /// Where BMCs are spoken to from.
+    /// Where BMCs are spoken to from over IPMI.
     pub bind: SocketAddrV4,
-    /// How long a BMC may take for one answer before it is asked again.
+    /// How long a BMC may take for one answer over IPMI before it is asked again.
     #[serde(with = "humantime_serde")]
     pub answer: Duration,
-    /// How often a read is tried.
+    /// How often a read over IPMI is tried.
     pub tries: u8,
     /// How long one instruction may take.
     #[serde(with = "humantime_serde")]

@@ -56,7 +56,7 @@ impl Bmc for FakeSession {
     }
 
     /// Nobody else has one: what was sent through it was done when it was answered.
-    async fn close_other(&mut self, _: u32) -> Result<bool, BmcError> {
+    async fn close_other(&mut self, _: u32, _: &str) -> Result<bool, BmcError> {
         Ok(true)
     }
 

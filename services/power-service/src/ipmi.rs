@@ -333,7 +333,7 @@ impl Bmc for IpmiSession {
         choice(order).steps().len()
     }
 
-    async fn close_other(&mut self, session: u32) -> Result<bool, BmcError> {
+    async fn close_other(&mut self, session: u32, _: &str) -> Result<bool, BmcError> {
         let (completion, _) = self.ask(app::close_session(session)).await?;
         Ok(app::closes(completion))
     }

@@ -4,8 +4,8 @@
 //! of those before, reads, and then brings power to the target one journalled command at a time (DESIGN §5). What it
 //! read and how the instruction ended is the node's power record in the store.
 //!
-//! [`control`] decides, [`work`] carries out, [`bmc`] is the seam, [`ipmi`] and [`fake`] its hands, [`session`] either of
-//! them. [`poll`] looks at power unasked.
+//! [`control`] decides, [`work`] carries out, [`bmc`] is the seam, [`ipmi`], [`redfish`] and [`fake`] its hands, [`session`] any
+//! of them. [`poll`] looks at power unasked.
 
 mod api;
 mod bmc;
@@ -16,6 +16,7 @@ mod fake;
 mod ipmi;
 mod metrics;
 mod poll;
+mod redfish;
 mod session;
 mod work;
 
@@ -53,9 +54,10 @@ pub async fn run_on(config: Config, kit: Kit, footing: Footing) -> Result<(), Er
     let begun = Box::pin(mesh::begin_on(&kit, Service::Power, places, footing)).await?;
     let membership = begun.mesh.clone();
     let ipmi = ipmi::Ipmi::bind(config.power.bind, kit.host.clone()).await?;
+    let hands = session::Hands { ipmi, redfish: redfish::Redfish::new(membership.times().settle) };
     let timeline = service_kit::timeline::Timeline::new(format!("power-service at {}", bound.endpoint));
     let every = config.power.poll;
-    let work = work::Work::new(begun.clone(), ipmi, config.power, timeline.clone(), kit.host.clone())?;
+    let work = work::Work::new(begun.clone(), hands, config.power, timeline.clone(), kit.host.clone())?;
     if !every.is_zero() {
         kit.host.spawn(poll::poll(work.clone(), every, kit.host.clone()));
     }

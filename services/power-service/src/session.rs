@@ -13,13 +13,23 @@ use crate::{
     bmc::{Bmc, BmcError, Command, Reply},
     config,
     fake::FakeSession,
-    ipmi::{Ipmi, IpmiSession, Login},
+    ipmi::{self, Ipmi, IpmiSession},
+    redfish::{self, Redfish, RedfishSession},
 };
+
+/// What BMCs are spoken to with. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Hands {
+    pub(crate) ipmi: Ipmi,
+    pub(crate) redfish: Redfish,
+}
 
 /// What is needed to reach a node's BMC.
 pub(crate) enum Reach {
     /// Over IPMI.
-    Ipmi(Login),
+    Ipmi(ipmi::Login),
+    /// Over Redfish.
+    Redfish(redfish::Login),
     /// There is none; its power is as it was last heard of.
     Fake(Power),
     /// Nobody said how, or we can not.
@@ -30,6 +40,8 @@ pub(crate) enum Reach {
 pub(crate) enum Session {
     /// Over IPMI.
     Ipmi(Box<IpmiSession>),
+    /// Over Redfish.
+    Redfish(Box<RedfishSession>),
     /// With nothing.
     Fake(FakeSession),
 }
@@ -41,15 +53,24 @@ impl Reach {
     /// Its password can not be opened.
     pub(crate) fn of(node: NodeId, intent: Intent, heard: Option<Power>, sealer: &Sealer) -> Result<Self, Error> {
         let Intent { driver, bmc, .. } = intent;
+        let open = |sealed| {
+            let opened = sealer.open(&format!("{node}/bmc-password"), sealed);
+            opened.map_err(|source| Error::Sealed { node, source })
+        };
         Ok(match (driver, bmc) {
             (Driver::Ipmi, Some(bmc)) => {
-                let opened = sealer.open(&format!("{node}/bmc-password"), &bmc.password);
-                let password = opened.map_err(|source| Error::Sealed { node, source })?;
-                Self::Ipmi(Login { address: bmc.address, user: bmc.user, password })
+                let password = open(&bmc.password)?;
+                Self::Ipmi(ipmi::Login { address: bmc.address, user: bmc.user, password })
+            }
+            (Driver::Redfish, Some(bmc)) => {
+                let (password, redfish) = (open(&bmc.password)?, bmc.redfish.unwrap_or_default());
+                Self::Redfish(redfish::Login { address: bmc.address, user: bmc.user, password, redfish })
             }
             (Driver::Ipmi, None) => Self::No(driver, "nobody said where its BMC is (driver_info/ipmi_address)"),
             (Driver::FakeHardware, _) => Self::Fake(heard.unwrap_or(Power::Off)),
-            (Driver::Redfish, _) => Self::No(driver, "Redfish is not spoken yet"),
+            (Driver::Redfish, None) => {
+                Self::No(driver, "nobody said rightly where its BMC is (driver_info/redfish_address)")
+            }
             (Driver::ManualManagement, _) => Self::No(driver, "its power is switched by hand"),
         })
     }
@@ -58,9 +79,10 @@ impl Reach {
     ///
     /// # Errors
     /// The BMC's, or that there is none to reach.
-    pub(crate) async fn open(&self, ipmi: &Ipmi, limits: &config::Power) -> Result<Session, BmcError> {
+    pub(crate) async fn open(&self, hands: &Hands, limits: &config::Power) -> Result<Session, BmcError> {
         match self {
-            Self::Ipmi(login) => ipmi.open(login, limits).await.map(Box::new).map(Session::Ipmi),
+            Self::Ipmi(login) => hands.ipmi.open(login, limits).await.map(Box::new).map(Session::Ipmi),
+            Self::Redfish(login) => hands.redfish.open(login).await.map(Box::new).map(Session::Redfish),
             Self::Fake(power) => FakeSession::open(*power, limits.fake).map(Session::Fake),
             Self::No(driver, why) => Err(BmcError::Refused { address: driver.to_string(), why: (*why).to_owned() }),
         }
@@ -71,13 +93,23 @@ impl Bmc for Session {
     fn session(&self) -> u32 {
         match self {
             Self::Ipmi(session) => session.session(),
+            Self::Redfish(session) => session.session(),
             Self::Fake(session) => session.session(),
+        }
+    }
+
+    fn path(&self) -> &str {
+        match self {
+            Self::Ipmi(session) => session.path(),
+            Self::Redfish(session) => session.path(),
+            Self::Fake(session) => session.path(),
         }
     }
 
     async fn power(&mut self) -> Result<Power, BmcError> {
         match self {
             Self::Ipmi(session) => session.power().await,
+            Self::Redfish(session) => session.power().await,
             Self::Fake(session) => session.power().await,
         }
     }
@@ -85,13 +117,23 @@ impl Bmc for Session {
     async fn describe(&mut self) -> Result<String, BmcError> {
         match self {
             Self::Ipmi(session) => session.describe().await,
+            Self::Redfish(session) => session.describe().await,
             Self::Fake(session) => session.describe().await,
+        }
+    }
+
+    async fn prepare(&mut self) -> Result<(), BmcError> {
+        match self {
+            Self::Ipmi(session) => session.prepare().await,
+            Self::Redfish(session) => session.prepare().await,
+            Self::Fake(session) => session.prepare().await,
         }
     }
 
     async fn command(&mut self, command: Command, permit: &Permit) -> Result<Reply, BmcError> {
         match self {
             Self::Ipmi(session) => session.command(command, permit).await,
+            Self::Redfish(session) => session.command(command, permit).await,
             Self::Fake(session) => session.command(command, permit).await,
         }
     }
@@ -99,20 +141,23 @@ impl Bmc for Session {
     fn boot_steps(&self, boot: Boot) -> usize {
         match self {
             Self::Ipmi(session) => session.boot_steps(boot),
+            Self::Redfish(session) => session.boot_steps(boot),
             Self::Fake(session) => session.boot_steps(boot),
         }
     }
 
-    async fn close_other(&mut self, session: u32) -> Result<bool, BmcError> {
+    async fn close_other(&mut self, session: u32, path: &str) -> Result<bool, BmcError> {
         match self {
-            Self::Ipmi(own) => own.close_other(session).await,
-            Self::Fake(own) => own.close_other(session).await,
+            Self::Ipmi(own) => own.close_other(session, path).await,
+            Self::Redfish(own) => own.close_other(session, path).await,
+            Self::Fake(own) => own.close_other(session, path).await,
         }
     }
 
     async fn close(self) -> bool {
         match self {
             Self::Ipmi(session) => session.close().await,
+            Self::Redfish(session) => session.close().await,
             Self::Fake(session) => session.close().await,
         }
     }

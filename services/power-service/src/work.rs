@@ -28,9 +28,8 @@ use crate::{
     bmc::{Bmc, BmcError, Reply},
     config,
     control::{Course, Next},
-    ipmi::Ipmi,
     metrics,
-    session::{Reach, Session},
+    session::{Hands, Reach, Session},
 };
 
 /// Between two looks at power that does not follow yet.
@@ -43,7 +42,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Work {
     begun: Begun,
     rack: RackId,
-    ipmi: Ipmi,
+    hands: Hands,
     limits: Arc<config::Power>,
     timeline: Timeline,
     host: Host,
@@ -69,13 +68,13 @@ impl From<mesh::Error> for Stopped {
 impl Work {
     pub(crate) fn new(
         begun: Begun,
-        ipmi: Ipmi,
+        hands: Hands,
         limits: config::Power,
         timeline: Timeline,
         host: Host,
     ) -> Result<Self, Error> {
         let rack = begun.rack()?;
-        Ok(Self { begun, rack, ipmi, limits: Arc::new(limits), timeline, host, running: Arc::default() })
+        Ok(Self { begun, rack, hands, limits: Arc::new(limits), timeline, host, running: Arc::default() })
     }
 
     fn mesh(&self) -> &Mesh {
@@ -97,7 +96,7 @@ impl Work {
         let stake = self.mesh().stake(node)?;
         let reach = self.reach(node)?;
         let asking = async {
-            let mut bmc = reach.open(&self.ipmi, &self.limits).await?;
+            let mut bmc = reach.open(&self.hands, &self.limits).await?;
             let read = match bmc.power().await {
                 Ok(power) => bmc.describe().await.map(|words| (power, words)),
                 Err(error) => Err(error),
@@ -133,7 +132,7 @@ impl Work {
         let Ok(stake) = self.mesh().stake(node) else { return Ok(()) };
         let Ok(reach) = self.reach(node) else { return Ok(()) };
         let looking = async {
-            let mut bmc = reach.open(&self.ipmi, &self.limits).await?;
+            let mut bmc = reach.open(&self.hands, &self.limits).await?;
             let power = bmc.power().await;
             bmc.close().await;
             power
@@ -276,10 +275,10 @@ impl Work {
         let mut ledger = Ledger::read(self.mesh(), claim).await?;
         ledger.obey(order)?;
         turn.sessions(ledger.to_close());
-        let bmc = reach.open(&self.ipmi, &self.limits).await;
+        let bmc = reach.open(&self.hands, &self.limits).await;
         let mut bmc = bmc.map_err(judge)?;
         // The session is in the journal before anything is sent through it.
-        ledger.opened(bmc.session()).await?;
+        ledger.opened(bmc.session(), bmc.path()).await?;
         turn.logged_in(bmc.session());
         let outcome = self.in_session(&mut bmc, &mut turn, &mut ledger, order, target).await;
         let own = bmc.session();
@@ -319,7 +318,7 @@ impl Work {
         let mut power = loop {
             match turn.need(self.mesh().now()) {
                 Need::Close(session) => {
-                    let confirmed = bmc.close_other(session).await.map_err(judge)?;
+                    let confirmed = bmc.close_other(session, ledger.path(session)).await.map_err(judge)?;
                     turn.closed(session, confirmed);
                     if confirmed {
                         ledger.closed(session);
@@ -352,6 +351,7 @@ impl Work {
                     power = self.look(bmc, ledger.claim(), order, power).await?;
                 }
                 Next::Send(command) => {
+                    bmc.prepare().await.map_err(judge)?;
                     let permit = ledger.arm(order, bmc.session(), &command.words()).await?;
                     match bmc.command(command, &permit).await {
                         Ok(Reply::Done) => ledger.ended(Outcome::Done),

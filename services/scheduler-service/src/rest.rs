@@ -19,6 +19,7 @@ mod list;
 mod nodes;
 mod place;
 mod ports;
+mod redfish;
 mod said;
 mod secret;
 mod sheets;

@@ -137,10 +137,13 @@ pub struct Journal {
 }
 
 /// A BMC session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The BMC's id of it (IPMI 2.0 §13.18: the managed system session id).
+    /// The BMC's id of it (IPMI 2.0 §13.18: the managed system session id); a number of ours where the BMC has none.
     pub id: u32,
+    /// What it is closed by, where the BMC names its sessions by paths (DSP0266 §13.3.4); empty: by its id, or not at all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
     /// The claim that it belongs to.
     pub token: Token,
 }
@@ -173,4 +176,20 @@ pub enum Outcome {
     Refused(String),
     /// No answer came: it may have been carried out.
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_of_before_there_were_paths_is_read_and_written_as_it_was() {
+        let session = Session { id: 7, path: String::new(), token: Token::default() };
+        let text = serde_json::to_string(&session).unwrap();
+        assert!(!text.contains("path"), "{text}");
+        assert_eq!(serde_json::from_str::<Session>(&text).unwrap(), session);
+        let named = Session { path: "/redfish/v1/SessionService/Sessions/7".to_owned(), ..session };
+        let text = serde_json::to_string(&named).unwrap();
+        assert_eq!(serde_json::from_str::<Session>(&text).unwrap(), named);
+    }
 }

@@ -85,6 +85,76 @@ pub struct Bmc {
     pub user: String,
     /// The password, sealed.
     pub password: Sealed,
+    /// What more is said of one that speaks Redfish; of another, nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redfish: Option<Redfish>,
+}
+
+/// How a Redfish service is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Redfish {
+    /// Whether it is spoken to in clear.
+    pub transport: Transport,
+    /// The path of its root, without a slash at its end; empty: `/redfish/v1`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub root: String,
+    /// The system's path, or its id; empty: the only one that there is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub system: String,
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// How one says who one is.
+    pub login: Login,
+}
+
+impl Redfish {
+    /// Its root, as a URL.
+    #[must_use]
+    pub fn url(&self, address: &BmcAddr) -> String {
+        let scheme = match self.transport {
+            Transport::Https => "https",
+            Transport::Http => "http",
+        };
+        format!("{scheme}://{address}{}", self.root)
+    }
+}
+
+/// What a Redfish service is spoken to over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// HTTP over TLS.
+    #[default]
+    Https,
+    /// HTTP in clear: whoever listens reads the password.
+    Http,
+}
+
+/// Whose certificates are believed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// Those of the authorities that the power-service's host knows.
+    #[default]
+    Host,
+    /// Those in this PEM file on the power-service's host, and what they vouch for.
+    File(String),
+    /// Anybody's: whoever is in between reads the password.
+    Anybody,
+}
+
+/// How one says to a Redfish service who one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Login {
+    /// By a session where the service has them, else by password.
+    #[default]
+    Auto,
+    /// By a session.
+    Session,
+    /// By password, with each request.
+    Basic,
 }
 
 /// What is brought up on a node.
@@ -191,4 +261,19 @@ pub struct PastBoot {
     pub generation: Generation,
     /// What was seen of it.
     pub entries: Vec<timeline::Entry>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_redfish_service_is_spoken_to_is_readable_and_what_is_not_said_is_the_default() {
+        let all = Redfish { system: "1".to_owned(), trust: Trust::File("/ca.pem".to_owned()), ..Redfish::default() };
+        let text = serde_json::to_string(&all).unwrap();
+        assert_eq!(text, r#"{"transport":"https","system":"1","trust":{"file":"/ca.pem"},"login":"auto"}"#);
+        assert_eq!(serde_json::from_str::<Redfish>(&text).unwrap(), all);
+        assert_eq!(serde_json::from_str::<Redfish>("{}").unwrap(), Redfish::default());
+        assert_eq!(all.url(&"bmc:443".parse().unwrap()), "https://bmc:443");
+    }
 }

@@ -78,7 +78,7 @@ impl Registry {
             name: new.name.clone(),
             enrolled_at: clock::now(),
             driver: Driver::Ipmi,
-            bmc: Some(Bmc { address: new.bmc.clone(), user: new.user.clone(), password }),
+            bmc: Some(Bmc { address: new.bmc.clone(), user: new.user.clone(), password, redfish: None }),
             boot_mode: new.boot_mode,
             deployment: None,
             wait_for_life_seconds: new.wait_for_life_seconds,
@@ -207,7 +207,8 @@ impl Registry {
             (None, None) => self.seal_password(node, &Secret::new(Vec::new()))?,
         };
         let user = wanted.user.clone().or_else(|| old.map(|bmc| bmc.user.clone())).unwrap_or_default();
-        Ok(Some(Bmc { address, user, password }))
+        let redfish = old.and_then(|bmc| bmc.redfish.clone());
+        Ok(Some(Bmc { address, user, password, redfish }))
     }
 
     /// Forgets a node: its records, its unique keys, its claims and journals, in one transaction.

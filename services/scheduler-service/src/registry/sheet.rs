@@ -210,7 +210,12 @@ pub(crate) fn instance(sheet: Option<&Sheet>) -> Option<&str> {
 /// The sheet of a node whose BMC was changed by other means than a client of Ironic's.
 pub(super) fn with_bmc(sheet: &Sheet, bmc: Option<&Bmc>) -> Sheet {
     let mut sheet = sheet.clone();
-    if let (Some(bmc), Some(Value::Object(info))) = (bmc, sheet.fields.get_mut("driver_info")) {
+    let (Some(bmc), Some(Value::Object(info))) = (bmc, sheet.fields.get_mut("driver_info")) else { return sheet };
+    if let Some(redfish) = &bmc.redfish {
+        info.insert("redfish_address".to_owned(), Value::from(redfish.url(&bmc.address)));
+        info.insert("redfish_username".to_owned(), Value::from(bmc.user.as_str()));
+        info.insert("redfish_password".to_owned(), json!({"sealed": bmc.password}));
+    } else {
         info.insert("ipmi_address".to_owned(), Value::from(bmc.address.host.as_str()));
         info.insert("ipmi_port".to_owned(), Value::from(bmc.address.port));
         info.insert("ipmi_username".to_owned(), Value::from(bmc.user.as_str()));

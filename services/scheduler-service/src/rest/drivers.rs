@@ -129,7 +129,21 @@ fn properties(driver: Driver) -> Value {
         Driver::FakeHardware => {
             json!({"B1": "Anything. Nothing depends on it.", "B2": "Anything. Nothing depends on it."})
         }
-        Driver::Redfish | Driver::ManualManagement => json!({}),
+        Driver::Redfish => json!({
+            "redfish_address": "Where the BMC is: https://bmc.example, http:// for one in clear, with a port where it is \
+                                not the usual one and with a path where its service's root is not /redfish/v1. https \
+                                where no scheme is given. Required.",
+            "redfish_system_id": "The system's path, such as /redfish/v1/Systems/1, or its id. Required where the service \
+                                  has several.",
+            "redfish_username": "User at the BMC; none where it is not given.",
+            "redfish_password": "Password of that user.",
+            "redfish_verify_ca": "Whose certificates are believed: true, those of the authorities that the power-service's \
+                                  host knows; a path, those in that PEM file on that host, the BMC's own too; false, \
+                                  anybody's. true where it is not given.",
+            "redfish_auth_type": "session, basic, or auto: a session where the service has them, else basic. auto where \
+                                  it is not given.",
+        }),
+        Driver::ManualManagement => json!({}),
     };
     let mut all = common.as_object().cloned().unwrap_or_default();
     all.extend(own.as_object().cloned().unwrap_or_default());

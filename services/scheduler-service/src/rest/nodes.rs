@@ -25,7 +25,7 @@ use super::{
     document::{self, interface_field},
     fault::fault,
     list,
-    said::{address, boot_mode, check_interfaces, driver, ironic_ramdisk},
+    said::{Reached, boot_mode, check_interfaces, driver, ironic_ramdisk, reached},
     secret,
     shelf::{Shown, parts},
 };
@@ -193,25 +193,26 @@ impl Face {
 
     /// How the BMC is reached by what clients said; nothing where that does not say it yet.
     fn bmc(&self, node: NodeId, before: &Intent, said: &Map<String, Value>) -> Result<Option<Bmc>, Error> {
-        let info = said.get("driver_info").and_then(Value::as_object);
-        let Some(info) = info.filter(|_| before.driver == Driver::Ipmi) else { return Ok(None) };
-        let Some(address) = address(info) else { return Ok(None) };
-        let user = info.get("ipmi_username").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let Some(info) = said.get("driver_info").and_then(Value::as_object) else { return Ok(None) };
+        let Some(Reached { address, redfish, user, password: key }) = reached(before.driver, info) else {
+            return Ok(None);
+        };
+        let user = info.get(user).and_then(Value::as_str).unwrap_or_default().to_owned();
         let internal = |error| fault(&node.to_string(), &crate::Error::Sealed { node, source: error });
         // Where the sealed password is the one that is in use, it was never said anew.
-        let stored = info.get("ipmi_password").and_then(|value| value.get("sealed")).cloned();
+        let stored = info.get(key).and_then(|value| value.get("sealed")).cloned();
         let known = before.bmc.as_ref().map(|bmc| &bmc.password);
         let same = known.filter(|known| stored.is_some() && serde_json::to_value(known).ok() == stored);
         let password = match same {
             Some(same) => same.clone(),
             None => {
                 let sealer = &self.shared.registry.sealer;
-                let opened = secret::open(&node.to_string(), "driver_info", "ipmi_password", said, sealer);
+                let opened = secret::open(&node.to_string(), "driver_info", key, said, sealer);
                 let password = opened.map_err(internal)?.unwrap_or_else(|| domain::secret::Secret::new(Vec::new()));
                 self.shared.registry.seal_password(node, &password).map_err(|error| fault(&node.to_string(), &error))?
             }
         };
-        Ok(Some(Bmc { address, user, password }))
+        Ok(Some(Bmc { address, user, password, redfish }))
     }
 
     pub(super) async fn patch_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {

@@ -2,13 +2,14 @@
 
 use domain::{
     driver::{Driver, Interface},
+    net::BmcAddr,
     power::BootMode,
 };
-use keyspace::value::IronicRamdisk;
+use keyspace::value::{IronicRamdisk, Redfish};
 use serde_json::{Map, Value};
 use wire_ironic::error::{Class, Error, text};
 
-use super::document::interface_field;
+use super::{document::interface_field, redfish};
 
 /// The driver that a node names.
 pub(super) fn driver(said: &Map<String, Value>) -> Result<Driver, Error> {
@@ -73,8 +74,30 @@ pub(super) fn ironic_ramdisk(driver: Driver, said: &Map<String, Value>) -> Optio
     })
 }
 
-/// Where a BMC is, by its driver's words.
-pub(super) fn address(info: &Map<String, Value>) -> Option<domain::net::BmcAddr> {
+/// How a BMC is reached, and under which words its user and its password stand.
+pub(super) struct Reached {
+    pub(super) address: BmcAddr,
+    pub(super) redfish: Option<Redfish>,
+    pub(super) user: &'static str,
+    pub(super) password: &'static str,
+}
+
+/// How a BMC is reached, by its driver's words; nothing where they do not say it.
+pub(super) fn reached(driver: Driver, info: &Map<String, Value>) -> Option<Reached> {
+    match driver {
+        Driver::Ipmi => {
+            Some(Reached { address: address(info)?, redfish: None, user: "ipmi_username", password: "ipmi_password" })
+        }
+        Driver::Redfish => {
+            let (address, redfish) = redfish::place(info).ok().flatten()?;
+            Some(Reached { address, redfish: Some(redfish), user: "redfish_username", password: "redfish_password" })
+        }
+        Driver::FakeHardware | Driver::ManualManagement => None,
+    }
+}
+
+/// Where a BMC that speaks IPMI is.
+fn address(info: &Map<String, Value>) -> Option<BmcAddr> {
     let host = info.get("ipmi_address").and_then(Value::as_str).filter(|host| !host.is_empty())?;
     let port = match info.get("ipmi_port") {
         Some(Value::Number(port)) => port.to_string(),

@@ -3,7 +3,7 @@
 use domain::driver::{Driver, Interface};
 use serde_json::{Map, Value};
 
-use super::document::interface_field;
+use super::{document::interface_field, redfish};
 
 /// The interfaces that the protocol's answer names; vendor calls are not among them.
 const NAMED: &[(&str, Interface)] = &[
@@ -34,6 +34,7 @@ fn one(node: &Map<String, Value>, driver: Driver, interface: Interface) -> Resul
     match (driver, interface, chosen) {
         (_, _, "fake") => Ok(()),
         (Driver::Ipmi, Interface::Power | Interface::Management, _) => ipmi(node),
+        (Driver::Redfish, Interface::Power | Interface::Management, _) => redfish::validate(node),
         (_, Interface::Deploy, "direct" | "autodetect" | "ramdisk") => image(node),
         _ => Ok(()),
     }

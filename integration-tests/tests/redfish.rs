@@ -1,0 +1,304 @@
+//! Nodes of driver `redfish`: at a service of other people's making, `sushy-emulator` of OpenStack's sushy-tools, over
+//! HTTPS and with users, without a machine behind it; and at one of ours that has sessions.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use integration_tests::{
+    authority::Authority,
+    fault::tell,
+    fleet::Fleet,
+    ironic::Rest,
+    lab::Lab,
+    mesh::Options,
+    rack::{daemon::Daemon, namespace::Namespace},
+    record::Recorder,
+    redfish::{self, Service},
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+/// The emulator lets power follow after up to 11 s.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(100);
+const PORT: u16 = 8443;
+const USER: &str = "admin";
+const PASSWORD: &str = "r3df1sh-pw";
+/// The emulator's systems; the node is the second.
+const SYSTEMS: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
+
+/// The emulator. It ends when it is dropped.
+struct Emulator {
+    process: Daemon,
+    log: PathBuf,
+    ca: PathBuf,
+    client: reqwest::Client,
+}
+
+impl Emulator {
+    /// Starts it where the services are; its certificate is of an authority that nobody knows.
+    fn start(place: &Namespace, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let authority = Authority::new()?;
+        let files = authority.issue_for_loopback(folder)?;
+        let users = folder.join("users");
+        // The hash is libxcrypt's, as htpasswd would have it.
+        let hash = format!(
+            r#"import crypt; print("{USER}:" + crypt.crypt("{PASSWORD}", crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))"#
+        );
+        let made = Command::new("/usr/bin/python3").args(["-W", "ignore", "-c", &hash]).output()?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        fs::write(&users, made.stdout)?;
+        let config = folder.join("config.py");
+        // What it knows of its system it would else find again in the next run.
+        let (users, state) = (users.display().to_string(), folder.display().to_string());
+        let systems = SYSTEMS.map(|uuid| {
+            format!(
+                "{{'uuid': '{uuid}', 'name': '{uuid}', 'power_state': 'Off', 'external_notifier': False, 'nics': []}}"
+            )
+        });
+        let settings = format!(
+            "SUSHY_EMULATOR_AUTH_FILE = {users:?}\nSUSHY_EMULATOR_STATE_DIR = {state:?}\nSUSHY_EMULATOR_FAKE_SYSTEMS = [{}]\n",
+            systems.join(", ")
+        );
+        fs::write(&config, settings)?;
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/sushy-emulator");
+        ensure!(program.exists(), "{} is not there; scripts/test installs it", program.display());
+        let mut command = place.command(&program.display().to_string());
+        command.args(["--fake", "--interface", "127.0.0.1", "--port", &PORT.to_string()]);
+        command.arg("--config").arg(&config);
+        command.arg("--ssl-certificate").arg(&files.certificate).arg("--ssl-key").arg(&files.key);
+        let log = folder.join("log");
+        let process = Daemon::spawn(command, &log, &folder.join("record"))?;
+        service_kit::tls::install_provider();
+        let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes())?;
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build()?;
+        Ok(Self { process, log, ca: files.ca, client })
+    }
+
+    async fn get(&self, path: &str) -> Result<Value> {
+        let request = self.client.get(format!("https://127.0.0.1:{PORT}{path}")).basic_auth(USER, Some(PASSWORD));
+        let answer = request.send().await?.error_for_status()?;
+        Ok(serde_json::from_str(&answer.text().await?)?)
+    }
+
+    /// Waits until it answers.
+    async fn answers(&self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.get("/redfish/v1/Systems").await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > until || !self.process.alive() => {
+                    bail!("{error:#}: {}", fs::read_to_string(&self.log)?)
+                }
+                Err(_) => sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// Requests that it was asked, of this method, as its log has them.
+    fn asked(&self, method: &str) -> Result<Vec<String>> {
+        let log = fs::read_to_string(&self.log)?;
+        let request = |line: &str| {
+            // The quote before it is followed by a colour, for most answers.
+            let (_, path) = line.split_once(&format!("{method} /"))?;
+            Some(format!("/{}", path.split(' ').next()?))
+        };
+        Ok(log.lines().filter_map(request).collect())
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        drop(self.process.end());
+    }
+}
+
+/// Waits until what is looked at is so.
+async fn until(what: &str, mut look: impl AsyncFnMut() -> Result<Option<String>>) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match look().await? {
+            None => return Ok(()),
+            Some(is) if Instant::now() > until => bail!("waited in vain for {what}; it is {is}"),
+            Some(_) => sleep(LOOK).await,
+        }
+    }
+}
+
+/// Waits until a field of the node is this.
+async fn node_is(rest: &Rest<'_>, field: &str, wanted: &str) -> Result<()> {
+    until(&format!("{field} {wanted}"), async || {
+        let node = rest.ask("GET", "nodes/n1", None).await?;
+        let is = node[field].as_str().unwrap_or_default();
+        Ok((is != wanted).then(|| format!("{is:?}, and the node's error {}", node["last_error"])))
+    })
+    .await
+}
+
+#[test]
+fn a_node_lives_at_a_redfish_service_over_https() {
+    let options = Options { set: vec!["scheduler.boot=20s".to_owned()], ..Options::default() };
+    let lab = Lab::up("redf", &[], options).unwrap();
+    let place = Namespace::named(&lab.rack().services.namespace);
+    let emulator = Emulator::start(&place, &lab.data().join("sushy")).unwrap();
+    lab.run(async |_, lab| life(lab, &emulator).await).unwrap();
+    drop(emulator);
+    lab.down().unwrap();
+}
+
+async fn life(lab: &Lab, emulator: &Emulator) -> Result<()> {
+    let rest = Rest::new(lab.mesh())?;
+    let [_, system] = SYSTEMS.map(|uuid| format!("/redfish/v1/Systems/{uuid}"));
+    emulator.answers().await?;
+    let node = rest.ask("POST", "nodes", Some(json!({"driver": "redfish", "name": "n1"}))).await?;
+    ensure!(node["power_interface"] == "redfish" && node["management_interface"] == "redfish", "{node}");
+    let uuid = node["uuid"].as_str().context("no uuid")?.to_owned();
+    let valid = rest.ask("GET", "nodes/n1/validate", None).await?;
+    let lacks = format!("Missing the following Redfish properties in node {uuid} driver_info: ['redfish_address']");
+    ensure!(valid["power"]["reason"] == lacks.as_str(), "{valid}");
+    wrong_is_said(&rest, emulator).await?;
+    set(&rest, "redfish_password", json!(PASSWORD)).await?;
+    fails(&rest, &format!("redfish_system_id to one of {}", SYSTEMS.join(", "))).await?;
+    set(&rest, "redfish_system_id", json!(SYSTEMS[1])).await?;
+    rest.provision("n1", "manage").await?;
+    node_is(&rest, "provision_state", "manageable").await?;
+    node_is(&rest, "power_state", "power off").await?;
+    let shown = rest.ask("GET", "nodes/n1", None).await?;
+    ensure!(shown["driver_info"]["redfish_password"] == "******", "{shown}");
+    power(&rest, emulator, &system).await?;
+    boots(lab, &rest, emulator, &system).await?;
+    is_nowhere_in_the_store(lab).await
+}
+
+/// What is wrong about the BMC is in the node's error, and nothing was sent to the system.
+async fn wrong_is_said(rest: &Rest<'_>, emulator: &Emulator) -> Result<()> {
+    let info = json!({
+        "redfish_address": format!("https://127.0.0.1:{PORT}"), "redfish_username": USER, "redfish_password": "wrong",
+    });
+    let change = json!([{"op": "add", "path": "/driver_info", "value": info}]);
+    rest.ask("PATCH", "nodes/n1", Some(change)).await?;
+    let valid = rest.ask("GET", "nodes/n1/validate", None).await?;
+    ensure!(valid["power"]["result"] == true && valid["management"]["result"] == true, "{valid}");
+    fails(rest, "redfish_verify_ca").await.context("a certificate of nobody's")?;
+    set(rest, "redfish_verify_ca", json!(emulator.ca)).await?;
+    fails(rest, "refuses the user or the password").await?;
+    ensure!(emulator.asked("POST")?.is_empty() && emulator.asked("PATCH")?.is_empty(), "it was told something");
+    Ok(())
+}
+
+async fn set(rest: &Rest<'_>, key: &str, value: Value) -> Result<()> {
+    let change = json!([{"op": "add", "path": format!("/driver_info/{key}"), "value": value}]);
+    rest.ask("PATCH", "nodes/n1", Some(change)).await.map(drop)
+}
+
+/// The node is asked to be managed and is not, for this reason.
+async fn fails(rest: &Rest<'_>, why: &str) -> Result<()> {
+    rest.provision("n1", "manage").await?;
+    until(why, async || {
+        let node = rest.ask("GET", "nodes/n1", None).await?;
+        let error = node["last_error"].as_str().unwrap_or_default().to_owned();
+        Ok((node["provision_state"] != "enroll" || !error.contains(why)).then_some(error))
+    })
+    .await
+}
+
+async fn power(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()> {
+    for (target, is, there) in [
+        ("power on", "power on", "On"),
+        ("power off", "power off", "Off"),
+        ("power on", "power on", "On"),
+        ("soft power off", "power off", "Off"),
+    ] {
+        rest.ask("PUT", "nodes/n1/states/power", Some(json!({"target": target}))).await?;
+        node_is(rest, "power_state", is).await.context(target)?;
+        let power = &emulator.get(system).await?["PowerState"];
+        ensure!(power == there, "{target}: the emulator says {power}");
+        tell(target);
+    }
+    let asked = emulator.asked("POST")?;
+    ensure!(asked.len() == 4, "each command once: {asked:?}");
+    Ok(())
+}
+
+/// A machine that is to be inspected boots from the network: so the service is told before power is.
+async fn boots(lab: &Lab, rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()> {
+    ensure!(emulator.get(system).await?["Boot"]["BootSourceOverrideTarget"] == "Hdd");
+    let node = rest.ask("GET", "nodes/n1", None).await?;
+    let port = json!({"node_uuid": node["uuid"], "address": "52:54:00:00:00:77"});
+    rest.ask("POST", "ports", Some(port)).await?;
+    rest.provision("n1", "inspect").await?;
+    until("a system that boots from the network", async || {
+        let now = emulator.get(system).await?;
+        let is_so = now["Boot"]["BootSourceOverrideTarget"] == "Pxe" && now["PowerState"] == "On";
+        Ok((!is_so).then(|| format!("{} {}", now["PowerState"], now["Boot"])))
+    })
+    .await?;
+    ensure!(emulator.asked("PATCH")? == [system], "the boot order was not set once");
+    ensure!(lab.mesh().service("power-service-1")?.alive());
+    tell("boots from the network");
+    Ok(())
+}
+
+/// No value in the store has the password in it.
+async fn is_nowhere_in_the_store(lab: &Lab) -> Result<()> {
+    let recorder = Recorder::begin(&lab.data()).await?;
+    recorder.catches_up().await?;
+    let all = recorder.since(0);
+    ensure!(all.iter().any(|write| write.path.ends_with("/sheet")), "the node is not there");
+    for write in all {
+        let text = write.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        ensure!(!text.contains(PASSWORD), "it stands in {}", write.path);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_session_of_a_power_service_that_died_in_a_command_is_closed_by_the_next_one() {
+    let fleet = Fleet::up("redk", 0, &Options::default()).unwrap();
+    fleet
+        .run(async |_, fleet| {
+            let service = Service::bind().await?;
+            tokio::select! {
+                ended = service.serve() => ended,
+                done = dies_in_a_command(fleet, &service) => done,
+            }
+        })
+        .unwrap();
+}
+
+async fn dies_in_a_command(fleet: &Fleet, service: &Service) -> Result<()> {
+    let rest = Rest::new(fleet.mesh())?;
+    let info = json!({
+        "redfish_address": format!("http://{}", service.address()?), "redfish_username": redfish::USER,
+        "redfish_password": redfish::PASSWORD,
+    });
+    rest.ask("POST", "nodes", Some(json!({"driver": "redfish", "name": "n1", "driver_info": info}))).await?;
+    rest.provision("n1", "manage").await?;
+    node_is(&rest, "provision_state", "manageable").await?;
+    ensure!(service.open() == 0, "a session was left open: {:?}", service.log());
+    service.is_deaf(true);
+    rest.ask("PUT", "nodes/n1/states/power", Some(json!({"target": "power on"}))).await?;
+    let is_told = |log: &[String]| log.iter().any(|line| line.ends_with(" on"));
+    until("a command", async || Ok((!is_told(&service.log())).then(|| format!("{:?}", service.log())))).await?;
+    fleet.mesh().service("power-service-1")?.signal(Signal::KILL)?;
+    service.is_deaf(false);
+    node_is(&rest, "power_state", "power on").await?;
+    ensure!(service.is_on(), "it is off");
+    until("all sessions to be closed", async || Ok((service.open() > 0).then(|| format!("{:?}", service.log()))))
+        .await?;
+    let log = service.log();
+    let session = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let on: Vec<usize> = (0..log.len()).filter(|at| log[*at].ends_with(" on")).collect();
+    let [first, second] = on[..] else { bail!("not told twice: {log:?}") };
+    let (dead, next) = (session(&log[first]), session(&log[second]));
+    ensure!(dead != next && log[first..second].contains(&format!("{next} closes {dead}")), "{log:?}");
+    tell(log.join(", "));
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! How a BMC that speaks Redfish is reached, by its driver's words. Pure.
+
+use domain::net::BmcAddr;
+use keyspace::value::{Login, Redfish, Transport, Trust};
+use serde_json::{Map, Value};
+
+/// The root of a service where nobody says another (DSP0266 §6.3).
+const ROOT: &str = "/redfish/v1";
+/// Characters of a path.
+const LONGEST_PATH: usize = 1024;
+
+/// Where a service is and how it is spoken to; nothing where nobody said it.
+///
+/// # Errors
+/// Which of the words is wrong, as the protocol's own servers say it, up to the node's name.
+pub(super) fn place(info: &Map<String, Value>) -> Result<Option<(BmcAddr, Redfish)>, Wrong> {
+    let said = match info.get("redfish_address") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+        Some(said) => said,
+    };
+    let wrong =
+        || Wrong::new(format!("Invalid Redfish address {} set in driver_info/redfish_address", plain(said)), "");
+    let (transport, address, root) = said.as_str().and_then(address).ok_or_else(wrong)?;
+    let (system, trust, login) = (system(info)?, trust(info)?, login(info)?);
+    Ok(Some((address, Redfish { transport, root, system, trust, login })))
+}
+
+/// What is wrong with what was said: the words before and after the node's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wrong {
+    what: String,
+    hint: &'static str,
+}
+
+impl Wrong {
+    const fn new(what: String, hint: &'static str) -> Self {
+        Self { what, hint }
+    }
+
+    fn of(&self, node: &str) -> String {
+        format!("{} on node {node}{}", self.what, self.hint)
+    }
+}
+
+/// Whether a node has what is needed to reach its BMC.
+pub(super) fn validate(node: &Map<String, Value>) -> Result<(), String> {
+    let uuid = node.get("uuid").and_then(Value::as_str).unwrap_or_default();
+    let empty = Map::new();
+    let info = node.get("driver_info").and_then(Value::as_object).unwrap_or(&empty);
+    match place(info) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => {
+            Err(format!("Missing the following Redfish properties in node {uuid} driver_info: ['redfish_address']"))
+        }
+        Err(wrong) => Err(wrong.of(uuid)),
+    }
+}
+
+fn address(text: &str) -> Option<(Transport, BmcAddr, String)> {
+    let (scheme, rest) = text.trim().split_once("://").unwrap_or_else(|| ("https", text.trim()));
+    let (transport, port) = match scheme.to_ascii_lowercase().as_str() {
+        "https" => (Transport::Https, 443),
+        "http" => (Transport::Http, 80),
+        _ => return None,
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let address = if authority.contains(':') { authority.parse() } else { format!("{authority}:{port}").parse() };
+    let root = path.trim_end_matches('/');
+    let root = if root == ROOT { "" } else { root };
+    is_path(root).then_some((transport, address.ok()?, root.to_owned()))
+}
+
+fn is_path(text: &str) -> bool {
+    let is_plain = |octet: u8| octet.is_ascii_graphic() && !matches!(octet, b'?' | b'#');
+    text.len() <= LONGEST_PATH && !text.starts_with("//") && text.bytes().all(is_plain)
+}
+
+fn system(info: &Map<String, Value>) -> Result<String, Wrong> {
+    match info.get("redfish_system_id") {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(text)) if is_path(text) => Ok(text.clone()),
+        Some(other) => Err(Wrong::new(
+            format!("Invalid value \"{}\" set in driver_info/redfish_system_id", plain(other)),
+            ". The value should be a path (string) to the resource that the driver will interact with. For example: \
+             \"/redfish/v1/Systems/1\"",
+        )),
+    }
+}
+
+fn trust(info: &Map<String, Value>) -> Result<Trust, Wrong> {
+    let of = |believes: bool| if believes { Trust::Host } else { Trust::Anybody };
+    match info.get("redfish_verify_ca") {
+        None | Some(Value::Null) => Ok(Trust::default()),
+        Some(Value::Bool(believes)) => Ok(of(*believes)),
+        Some(Value::String(path)) if path.starts_with('/') && path.len() <= LONGEST_PATH => {
+            Ok(Trust::File(path.clone()))
+        }
+        Some(other) => match word(other).as_str() {
+            "true" | "1" | "t" | "on" | "y" | "yes" => Ok(of(true)),
+            "false" | "0" | "f" | "off" | "n" | "no" => Ok(of(false)),
+            _ => Err(Wrong::new(
+                format!("Invalid value type {} set in driver_info/redfish_verify_ca", plain(other)),
+                ". The value should be a Boolean or the path of a PEM file on the power-service's host",
+            )),
+        },
+    }
+}
+
+fn login(info: &Map<String, Value>) -> Result<Login, Wrong> {
+    let Some(said) = info.get("redfish_auth_type").filter(|said| !said.is_null()) else { return Ok(Login::Auto) };
+    match word(said).as_str() {
+        "auto" => Ok(Login::Auto),
+        "session" => Ok(Login::Session),
+        "basic" => Ok(Login::Basic),
+        _ => Err(Wrong::new(
+            format!("Invalid value \"{}\" set in driver_info/redfish_auth_type", plain(said)),
+            ". The value should be one of ['auto', 'basic', 'session'].",
+        )),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn word(value: &Value) -> String {
+    plain(value).trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(info: Value) -> Result<Option<(BmcAddr, Redfish)>, Wrong> {
+        place(&info.as_object().cloned().unwrap())
+    }
+
+    fn at(address: &str) -> Option<(String, Redfish)> {
+        let place = of(json!({"redfish_address": address})).ok()??;
+        Some((place.0.to_string(), place.1))
+    }
+
+    #[test]
+    fn an_address_may_leave_out_the_scheme_the_port_and_the_root() {
+        let (plain, tls) = (Redfish { transport: Transport::Http, ..Redfish::default() }, Redfish::default());
+        let rooted = Redfish { root: "/rack7/redfish/v1".to_owned(), ..Redfish::default() };
+        assert_eq!(at("bmc7"), Some(("bmc7:443".to_owned(), tls.clone())));
+        assert_eq!(at(" https://10.0.0.5:8443/redfish/v1/ "), Some(("10.0.0.5:8443".to_owned(), tls.clone())));
+        assert_eq!(at("HTTP://BMC7/"), Some(("bmc7:80".to_owned(), plain)));
+        assert_eq!(at("bmc7/rack7/redfish/v1"), Some(("bmc7:443".to_owned(), rooted)));
+        for wrong in ["ftp://bmc", "https://", "https://user@bmc", "bmc:port", "bmc/a b", "bmc/x?y", "bmc//x"] {
+            assert_eq!(at(wrong), None, "{wrong}");
+        }
+        assert_eq!(of(json!({})), Ok(None));
+        assert!(of(json!({"redfish_address": 7})).is_err());
+    }
+
+    #[test]
+    fn what_more_is_said_is_read_in_every_form_that_clients_use() {
+        let of = |more: Value| {
+            let mut info = json!({"redfish_address": "bmc"});
+            info.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+            of(info).map(|place| place.unwrap().1)
+        };
+        assert_eq!(of(json!({"redfish_verify_ca": "False"})).unwrap().trust, Trust::Anybody);
+        assert_eq!(of(json!({"redfish_verify_ca": true})).unwrap().trust, Trust::Host);
+        assert_eq!(
+            of(json!({"redfish_verify_ca": "/etc/ca.pem"})).unwrap().trust,
+            Trust::File("/etc/ca.pem".to_owned())
+        );
+        assert!(
+            of(json!({"redfish_verify_ca": "ca.pem"})).unwrap_err().of("n").contains("redfish_verify_ca on node n")
+        );
+        assert_eq!(of(json!({"redfish_auth_type": "session"})).unwrap().login, Login::Session);
+        assert!(
+            of(json!({"redfish_auth_type": "magic"})).unwrap_err().of("n").contains("['auto', 'basic', 'session']")
+        );
+        assert_eq!(of(json!({"redfish_system_id": "/redfish/v1/Systems/1"})).unwrap().system, "/redfish/v1/Systems/1");
+        assert!(of(json!({"redfish_system_id": 1})).unwrap_err().of("n").contains("redfish_system_id on node n"));
+    }
+
+    #[test]
+    fn a_node_lacks_an_address_in_the_protocols_words() {
+        let node = json!({"uuid": "u", "driver_info": {}}).as_object().cloned().unwrap();
+        let why = "Missing the following Redfish properties in node u driver_info: ['redfish_address']";
+        assert_eq!(validate(&node).unwrap_err(), why);
+    }
+
+    #[test]
+    fn a_place_is_written_as_it_is_read() {
+        let place = |text: &str| of(json!({"redfish_address": text})).unwrap().unwrap();
+        for text in ["https://bmc:8443/rack7", "http://bmc:80"] {
+            let (address, redfish) = place(text);
+            assert_eq!(redfish.url(&address), text);
+        }
+    }
+}
