@@ -7,7 +7,6 @@ mod agents;
 mod allocations;
 mod answer;
 mod ask;
-mod auth;
 mod below;
 mod deploy;
 mod document;
@@ -41,26 +40,25 @@ use wire_ironic::{
     version,
 };
 
-pub(crate) use self::auth::Auth;
 use self::{
     answer::{Answer, response},
     ask::{Ask, Read},
     shelf::Shelf,
 };
-use crate::grpc::Shared;
+use crate::{auth::Auth, grpc::Shared};
 
 /// The face.
 #[derive(Debug)]
 pub(crate) struct Face {
     shared: Arc<Shared>,
-    auth: Arc<Auth>,
+    auth: Auth,
     shelf: Shelf,
 }
 
 /// Answers until the host stops.
 pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>, auth: Auth) {
     let shelf = Shelf::new(shared.registry.view().clone());
-    let face = Arc::new(Face { shared, auth: Arc::new(auth), shelf });
+    let face = Arc::new(Face { shared, auth, shelf });
     host.spawn(allocations::sweep(host.clone(), Arc::clone(&face)));
     let routes = Router::new().fallback(handle).with_state(face);
     let stop = host.clone();
@@ -73,8 +71,15 @@ pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>
 async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Response {
     let path = request.uri().path();
     let path = path.strip_prefix("/v1").unwrap_or(path);
-    if let Err(denied) = face.auth.check(path, request.headers()).await {
-        return answer::denied(&denied);
+    let who = match face.auth.check(path, request.headers()).await {
+        Ok(who) => who,
+        Err(denied) => return answer::denied(&denied),
+    };
+    if !who.may_everything() && !crate::auth::is_public(path) {
+        return response(
+            &ask::Edge::default(),
+            Err(Class::Forbidden.says("Only an admin of the system may ask here yet")),
+        );
     }
     let (edge, read) = ask::read(request).await;
     let answer = match read {

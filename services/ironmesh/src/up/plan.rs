@@ -104,8 +104,11 @@ pub(crate) fn setting(text: &str) -> Result<Setting> {
 fn told<C: Configured + Serialize + DeserializeOwned>(config: &C, settings: &[Setting]) -> Result<String> {
     let mut whole = serde_json::to_value(config)?;
     for Setting { table, key, value } in settings {
-        if let Some(table) = whole.get_mut(table).and_then(serde_json::Value::as_object_mut) {
-            table.insert(key.clone(), value.clone());
+        let (above, key) = key.rsplit_once('.').unwrap_or(("", key));
+        let tables = std::iter::once(table.as_str()).chain(above.split('.').filter(|step| !step.is_empty()));
+        let table = tables.fold(Some(&mut whole), |value, step| value?.get_mut(step));
+        if let Some(table) = table.and_then(serde_json::Value::as_object_mut) {
+            table.insert(key.to_owned(), value.clone());
         }
     }
     Ok(print(&serde_json::from_value::<C>(whole).context("--set")?))
@@ -139,6 +142,8 @@ mod tests {
         };
         let text = told(&["scheduler.boot=4s", "scheduler.boots=1", "power.poll=1s"]).unwrap();
         assert!(text.contains("boot = \"4s\"") && text.contains("boots = 1") && !text.contains("poll"), "{text}");
+        let text = told(&["scheduler.rest_jwt.project=tenant"]).unwrap();
+        assert!(text.contains("project = \"tenant\""), "{text}");
         let wrong = told(&["scheduler.boost=4s"]).unwrap_err();
         assert!(format!("{wrong:#}").contains("`boost`"), "{wrong:#}");
         for text in ["boot=4s", "power.poll", "sheduler.boot=4s"] {

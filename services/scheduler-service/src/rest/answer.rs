@@ -6,9 +6,10 @@ use axum::{
     response::Response,
 };
 use serde_json::Value;
-use wire_ironic::error::{Error, Form};
+use wire_ironic::error::{Class, Error, Form};
 
-use super::{ask::Edge, auth::Denied};
+use super::ask::Edge;
+use crate::auth::Denied;
 
 /// An answer.
 #[derive(Debug)]
@@ -55,12 +56,18 @@ impl Answer {
     }
 }
 
-/// The refusal of who did not say who he is.
+/// The refusal of who did not say who he is, or whose word can not be looked into now.
 pub(super) fn denied(denied: &Denied) -> Response {
-    let mut response = Response::new(Body::from(denied.body.to_string()));
+    let (body, challenges) = match denied {
+        Denied::Unknown { body, challenges } => (body, challenges),
+        Denied::Away(why) => return response(&Edge::default(), Err(Class::Unavailable.says(why.as_str()))),
+    };
+    let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(denied.challenge));
+    for challenge in challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok()) {
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    }
     response
 }
 
