@@ -160,7 +160,7 @@ async fn json(mut answer: reqwest::Response) -> Result<Value, String> {
 }
 
 /// What everybody may ask for: where things are, and what agents say, who have tokens of their own.
-pub(crate) fn is_public(path: &str) -> bool {
+fn is_public(path: &str) -> bool {
     let path = path.trim_matches('/');
     let first = path.split('/').next().unwrap_or_default();
     path.is_empty() || matches!(path, "lookup" | "continue_inspection") || first == "heartbeat"

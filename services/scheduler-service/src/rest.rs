@@ -12,6 +12,7 @@ mod deploy;
 mod document;
 mod drivers;
 mod fault;
+mod gate;
 mod hardware;
 mod kinds;
 mod list;
@@ -75,31 +76,31 @@ async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Respon
         Ok(who) => who,
         Err(denied) => return answer::denied(&denied),
     };
-    if !who.may_everything() && !crate::auth::is_public(path) {
-        return response(
-            &ask::Edge::default(),
-            Err(Class::Forbidden.says("Only an admin of the system may ask here yet")),
-        );
-    }
-    let (edge, read) = ask::read(request).await;
+    let (edge, read) = ask::read(request, who).await;
     let answer = match read {
         Read::Refused(error) => Err(error),
         Read::Root(base) => Ok(Answer::shows(version::root(&base))),
         Read::Options => Ok(Answer::nothing()),
-        Read::Ask(ask) => face.answer(&ask).await,
+        Read::Ask(ask) => face.answer(ask).await,
     };
     response(&edge, answer)
 }
 
 impl Face {
-    async fn answer(&self, ask: &Ask) -> Result<Answer, Error> {
+    async fn answer(&self, mut ask: Ask) -> Result<Answer, Error> {
         if ask.path.is_empty() && ask.method == "GET" {
             return Ok(Answer::shows(version::v1(&ask.base, ask.version)));
         }
-        path::find(ask.version, &ask.method, &ask.path)?;
+        let found = path::find(ask.version, &ask.method, &ask.path)?;
         if secret::is_forged(&ask.body) {
             return Err(Class::Invalid.says("A value must not have the shape of a sealed one: {\"sealed\": …}"));
         }
+        self.admit(&mut ask, found.route.path)?;
+        self.call(&ask).await
+    }
+
+    /// Makes the one call that an admitted request is about.
+    async fn call(&self, ask: &Ask) -> Result<Answer, Error> {
         let steps = ask.steps();
         match (ask.method.as_str(), steps.as_slice()) {
             ("GET", ["nodes"]) => self.list_nodes(ask, Shape::Plain),

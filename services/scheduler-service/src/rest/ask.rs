@@ -1,10 +1,13 @@
 //! A request, read as far as it can be without knowing a node.
 
+use std::sync::Arc;
+
 use axum::{
     body::{Body, to_bytes},
     extract::Query,
     http::{HeaderMap, Request, header},
 };
+use domain::policy::Who;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use wire_ironic::{
@@ -29,6 +32,10 @@ pub(super) struct Ask {
     pub(super) body: Value,
     /// Scheme and host that links begin with.
     pub(super) base: String,
+    /// Who sent it.
+    pub(super) who: Arc<Who>,
+    /// The project that must own what it makes.
+    pub(super) owner: Option<String>,
 }
 
 /// What is known of a request even if it is refused.
@@ -51,7 +58,7 @@ pub(super) enum Read {
 }
 
 /// Reads a request.
-pub(super) async fn read(request: Request<Body>) -> (Edge, Read) {
+pub(super) async fn read(request: Request<Body>, who: Arc<Who>) -> (Edge, Read) {
     let (parts, body) = request.into_parts();
     let raw = parts.uri.path();
     let decoded = percent_decode_str(raw).decode_utf8_lossy();
@@ -94,7 +101,7 @@ pub(super) async fn read(request: Request<Body>) -> (Edge, Read) {
         },
     };
     let method = parts.method.as_str().to_owned();
-    (edge, Read::Ask(Ask { version, method, path, pairs, body, base }))
+    (edge, Read::Ask(Ask { version, method, path, pairs, body, base, who, owner: None }))
 }
 
 fn word<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -128,6 +135,13 @@ impl Ask {
         match self.parameter("fields") {
             Some(asked) => fields::columns(resource, self.version, Some(asked), None),
             None => Ok(Columns::All),
+        }
+    }
+
+    /// Has what is made belong to whom it must belong to.
+    pub(super) fn own(&self, said: &mut Map<String, Value>) {
+        if let Some(owner) = &self.owner {
+            said.insert("owner".to_owned(), Value::from(owner.as_str()));
         }
     }
 

@@ -12,7 +12,7 @@ use wire_ironic::{
     query::Shape,
 };
 
-use super::{Ask, Face, answer::Answer, fault::fault, hardware, kinds, nodes::one, shelf::Shown};
+use super::{Ask, Face, answer::Answer, fault::fault, gate::Lens, hardware, kinds, nodes::one, shelf::Shown};
 
 impl Face {
     pub(super) async fn below_node(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
@@ -140,7 +140,7 @@ impl Face {
     async fn allocation(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let node = self.node(ask, ident)?;
         let allocation = node.whole.get("allocation_uuid").and_then(Value::as_str);
-        let missing = || Class::NotFound.says(format!("Allocation for node {} could not be found.", node.node));
+        let missing = || text::no_allocation(&node.node.to_string());
         let (id, sheet) = self.sheet(kinds::ALLOCATION_KIND, allocation.ok_or_else(missing)?)?;
         if ask.method == "DELETE" {
             return self.delete_allocation(id, &sheet).await;
@@ -216,7 +216,9 @@ impl Face {
         let of = |node: &&std::sync::Arc<Shown>| {
             node.whole.get("parent_node").and_then(Value::as_str) == Some(uuid.as_str())
         };
-        let children: Vec<String> = all.iter().filter(of).map(|node| node.node.to_string()).collect();
+        let lens = Lens::nodes(ask);
+        let seen = all.iter().filter(of).filter(|node| lens.sees(&node.whole));
+        let children: Vec<String> = seen.map(|node| node.node.to_string()).collect();
         let href = format!("{}/v1/nodes?parent_node={uuid}", ask.base);
         Ok(Answer::shows(json!({"children": children, "links": {"href": href, "rel": "children"}})))
     }
