@@ -3,8 +3,10 @@
 //! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
 //! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
 //! leaf. [`hot`] holds what the leaves stream; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
-//! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`].
+//! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`audit`] tells who changed
+//! what.
 
+mod audit;
 mod auth;
 mod config;
 mod effect;
@@ -76,7 +78,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         .add_service(LockServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(SchedulerServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(EventServiceServer::from_arc(Arc::clone(&shared)));
-    let routes = stale::marked(routes, begun.mesh.clone());
+    let routes = stale::marked(audit::recorded(routes), begun.mesh.clone());
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(begun.mesh.tell(health, kit.host.clone()));
     kit.host.stopping().await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::{Body, to_bytes},
     extract::Query,
-    http::{HeaderMap, Request, header},
+    http::{HeaderMap, header, request::Parts},
 };
 use domain::policy::Who;
 use percent_encoding::percent_decode_str;
@@ -58,8 +58,7 @@ pub(super) enum Read {
 }
 
 /// Reads a request.
-pub(super) async fn read(request: Request<Body>, who: Arc<Who>) -> (Edge, Read) {
-    let (parts, body) = request.into_parts();
+pub(super) async fn read(parts: Parts, body: Body, who: Arc<Who>) -> (Edge, Read) {
     let raw = parts.uri.path();
     let decoded = percent_decode_str(raw).decode_utf8_lossy();
     let path = decoded.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(&decoded);

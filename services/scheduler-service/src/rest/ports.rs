@@ -212,7 +212,7 @@ fn named(port: &StoredPort) -> Option<&str> {
 }
 
 /// A port whole.
-fn whole(stored: &StoredPort) -> Map<String, Value> {
+pub(super) fn whole(stored: &StoredPort) -> Map<String, Value> {
     let Revised { value: Port { id, node, sheet, .. }, .. } = &stored.port;
     let mut whole = sheet.as_ref().map(|sheet| sheet.fields.clone()).unwrap_or_default();
     whole.insert("uuid".to_owned(), json!(id.to_string()));
