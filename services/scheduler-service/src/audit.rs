@@ -1,7 +1,7 @@
 //! One record of everything that somebody changed, or tried to: who, from where, what, and what came of it.
 //!
-//! Records are events of the log with the target `audit`, at the level `info`: `service.log = "warn,audit=info"` shows them
-//! and little else. Secrets are masked; that one was changed is said.
+//! Records are events of the log with the target and the message `audit`, at the level `info`: `service.log =
+//! "warn,audit=info"` shows them and little else. Secrets are masked; that one was changed is said.
 
 use std::net::IpAddr;
 
@@ -67,6 +67,7 @@ impl Record<'_> {
         let Self { origin, who, method, path, resource, status, changes } = self;
         tracing::info!(
             target: TARGET,
+            api = "rest",
             who = who.map(|who| who.name.as_str()).unwrap_or_default(),
             project = who.and_then(|who| who.project()).unwrap_or_default(),
             from = origin.peer.map(tracing::field::display),
@@ -74,7 +75,7 @@ impl Record<'_> {
             method, path, resource, status,
             request = origin.request,
             changes = changes.to_string(),
-            "changed over REST"
+            "audit"
         );
     }
 }
@@ -123,7 +124,7 @@ async fn record(request: Request, next: Next) -> Response {
     let answer = next.run(request).await;
     // A refusal stands in the headers; what succeeds says so in trailers (gRPC over HTTP/2, "Responses").
     let status = answer.headers().get("grpc-status").and_then(|status| status.to_str().ok()).unwrap_or("0");
-    tracing::info!(target: TARGET, who, service, call, status, "changed over gRPC");
+    tracing::info!(target: TARGET, api = "grpc", who, service, call, status, "audit");
     answer
 }
 
