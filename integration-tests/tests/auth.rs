@@ -1,8 +1,10 @@
 //! Who may do what at the REST API, by the tokens of a real Keystone and in the words of the stock clients.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -21,6 +23,9 @@ const SCOPES: &[&str] = &["system", "owner", "lessee", "stranger", "service"];
 const ROLES: &[&str] = &["admin", "manager", "member", "reader", "service"];
 /// How long an answer of Keystone's is believed here.
 const SEEN: Duration = Duration::from_secs(3);
+/// What tokens of an OpenID provider say of it and of us.
+const ISSUER: &str = "https://id.example";
+const AUDIENCE: &str = "ironmesh";
 /// Calls of the matrix. Whoever is let through hears of what is wrong with them, or changes nothing by them.
 const CALLS: &[(&str, &str, &str)] = &[
     ("GET", "nodes/n1", ""),
@@ -335,5 +340,49 @@ async fn revocation(fleet: &Fleet, keystone: &Keystone, people: &People) -> Resu
     ensure!(away.status() == 503 && away.headers().contains_key("retry-after"), "{away:?}");
     let public = client.get(nodes.trim_end_matches("/nodes")).send().await?;
     ensure!(public.status() == 200, "{public:?}");
+    Ok(())
+}
+
+/// Keys and tokens of an OpenID provider, made by PyJWT.
+fn issued(keys: &Path) -> Result<BTreeMap<String, String>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(folder.join("../target/keystone/bin/python"));
+    let output = command.arg(folder.join("clients/issuer.py")).arg(keys).args([ISSUER, AUDIENCE]).output();
+    let output = output.context("target/keystone is not there; scripts/test installs it")?;
+    ensure!(output.status.success(), "issuer.py: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).context("issuer.py")
+}
+
+#[test]
+fn tokens_that_an_openid_provider_signed_let_in_by_their_claims_and_forged_ones_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    let tokens = issued(&keys).unwrap();
+    let set = |key: &str, value: &str| format!("scheduler.rest_jwt.{key}={value}");
+    let set = vec![set("keys", &keys.display().to_string()), set("issuer", ISSUER), set("audience", AUDIENCE)];
+    let fleet = Fleet::up("openid", 0, &Options { set, ..Options::default() }).unwrap();
+    fleet.run(async |_, fleet| by_claims(&format!("{}/v1/nodes", fleet.mesh().rest(1)?), &tokens).await).unwrap();
+}
+
+async fn by_claims(nodes: &str, tokens: &BTreeMap<String, String>) -> Result<()> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let bearer = |name: &str| format!("Bearer {}", tokens.get(name).map(String::as_str).unwrap_or_default());
+    let version = ("x-openstack-ironic-api-version", "1.115");
+    let node = json!({"driver": "fake-hardware", "name": "n1", "owner": "p1"}).to_string();
+    let made = client.post(nodes).header("authorization", bearer("admin")).header(version.0, version.1).body(node);
+    let made = made.send().await?;
+    ensure!(made.status() == 201, "{}", made.text().await?);
+    for (name, status, has) in
+        [("admin", 200, true), ("member", 200, true), ("stranger", 200, false), ("nowhere", 403, false)]
+    {
+        let answer = client.get(nodes).header("authorization", bearer(name)).send().await?;
+        let (seen, text) = (answer.status(), answer.text().await?);
+        ensure!(seen == status && text.contains("\"uuid\"") == has, "{name}: {seen} {text}");
+    }
+    for name in ["expired", "early", "elsewhere", "unsigned", "shared", "changed", "none of them"] {
+        let answer = client.get(nodes).header("authorization", bearer(name)).send().await?;
+        let challenge = answer.headers().get("www-authenticate").and_then(|value| value.to_str().ok());
+        ensure!(answer.status() == 401 && challenge == Some("Bearer realm=\"Baremetal API\""), "{name}: {answer:?}");
+    }
     Ok(())
 }

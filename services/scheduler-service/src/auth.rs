@@ -16,7 +16,9 @@ use self::{basic::Users, jwt::Issuer, keystone::Keystone};
 use crate::config::Scheduler;
 
 /// How long a request may wait until it is known who asks.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long one call of whoever knows may take: less, so that the first who waits for one that hangs can tell the others.
+const CALL: Duration = Duration::from_secs(4);
 /// The longest token that is looked at, in bytes: Keystone's are 200, signed ones with many claims some thousands.
 const LONGEST: usize = 16 << 10;
 /// The longest answer about a token, or with keys, in bytes.
@@ -137,7 +139,7 @@ async fn within(asked: impl Future<Output = Result<Arc<Who>, Refusal>>) -> Resul
 
 /// A client for those who know who asks. `ca`: whom it believes; empty: whom the operating system does.
 fn client(ca: &Path) -> Result<Client, String> {
-    let mut builder = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(DEADLINE);
+    let mut builder = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(CALL);
     if !ca.as_os_str().is_empty() {
         let unusable = |why: String| format!("{}: {why}", ca.display());
         let pem = fs::read(ca).map_err(|error| unusable(error.to_string()))?;

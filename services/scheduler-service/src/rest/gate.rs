@@ -11,7 +11,11 @@ use std::sync::Arc;
 
 use domain::policy::{Rule, SEE_ALLOCATION, SEE_NODE, Who, Whose, rule};
 use serde_json::{Map, Value};
-use wire_ironic::error::{Class, Error, text};
+use wire_ironic::{
+    error::{Class, Error, text},
+    fields::{NODE, PORT, Resource},
+    patch,
+};
 
 use self::calls::{About, Need};
 pub(super) use self::lens::Lens;
@@ -67,20 +71,12 @@ impl Face {
             About::Port => {
                 let missing = || text::not_found("Port", ident);
                 let node = self.shelf.get(self.port(ask, ident)?.port.value.node);
-                self.check_part(ask, rule, node, missing)?;
+                self.check_part(ask, rule, &PORT, node, missing)?;
             }
             About::Portgroup => self.check_sheet_part(ask, rule, PORTGROUP_KIND, ident)?,
             About::Connector => self.check_sheet_part(ask, rule, CONNECTOR_KIND, ident)?,
             About::Target => self.check_sheet_part(ask, rule, TARGET_KIND, ident)?,
-            About::NodeOfBody => {
-                let named = |name: &str| ask.body.get(name).and_then(Value::as_str);
-                let node = named("node_uuid").or_else(|| named("node_ident"));
-                if let Some(node) = node.and_then(|ident| self.find_for(ask, ident)) {
-                    may(&ask.who, rule, Some(whose(&node.whole)))?;
-                } else if ask.who.project().is_none() {
-                    may(&ask.who, rule, None)?;
-                }
-            }
+            About::NodeOfBody => self.check_node_of_body(ask, rule)?,
             About::Allocation => self.check_allocation(ask, rule, ident)?,
             About::Runbook => {
                 let fields = self.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
@@ -117,7 +113,7 @@ impl Face {
             may(&ask.who, rule, whose)?;
             return self.check_runbook_use(ask);
         }
-        let ops = wire_ironic::patch::parse(&wire_ironic::fields::NODE, ask.version, &ask.body)?;
+        let ops = patch::parse(&NODE, ask.version, &ask.body)?;
         for rule in fields::rules(rule, &ops) {
             may(&ask.who, rule, whose)?;
         }
@@ -128,6 +124,18 @@ impl Face {
             return Err(Class::Conflict.says(refusal));
         }
         Ok(())
+    }
+
+    /// What is made is a node's. One that the caller must not know of is not there, and what is no node's is the system's.
+    fn check_node_of_body(&self, ask: &Ask, rule: Rule) -> Result<(), Error> {
+        let named = |name: &str| ask.body.get(name).and_then(Value::as_str);
+        let Some(ident) = named("node_uuid").or_else(|| named("node_ident")) else {
+            return may(&ask.who, rule, None);
+        };
+        match self.find_for(ask, ident) {
+            Some(node) => may(&ask.who, rule, Some(whose(&node.whole))),
+            None => Err(Class::Invalid.says(format!("Node {ident} could not be found."))),
+        }
     }
 
     /// A project's new node is below one of its own; of others' it must not learn.
@@ -172,7 +180,7 @@ impl Face {
     fn check_sheet_part(&self, ask: &Ask, rule: Rule, kind: Kind, ident: &str) -> Result<(), Error> {
         let fields = self.sheet(kind, ident)?.1.value.fields;
         let node = fields.get("node_uuid").and_then(Value::as_str).and_then(|node| self.find(node));
-        self.check_part(ask, rule, node, || text::not_found(kind.word, ident))
+        self.check_part(ask, rule, kind.resource, node, || text::not_found(kind.word, ident))
     }
 
     /// A call about what is a node's. Where it moves to another node, it needs the rule there too.
@@ -180,6 +188,7 @@ impl Face {
         &self,
         ask: &Ask,
         rule: Rule,
+        resource: &Resource,
         node: Option<Arc<Shown>>,
         missing: impl Fn() -> Error,
     ) -> Result<(), Error> {
@@ -188,9 +197,12 @@ impl Face {
             return Err(missing());
         }
         may(&ask.who, rule, Some(whose))?;
-        let ops = ask.body.as_array().filter(|_| ask.method == "PATCH").map(Vec::as_slice).unwrap_or_default();
-        let is_move = |op: &&Value| op.get("path").and_then(Value::as_str).is_some_and(fields::names_node);
-        let to = ops.iter().filter(is_move).filter_map(|op| self.find_for(ask, op.get("value")?.as_str()?));
+        if ask.method != "PATCH" {
+            return Ok(());
+        }
+        let ops = patch::parse(resource, ask.version, &ask.body)?;
+        let to =
+            ops.iter().filter(|op| op.field() == "node_uuid").filter_map(|op| self.find_for(ask, op.value.as_str()?));
         to.into_iter().try_for_each(|node| may(&ask.who, rule, Some(self::whose(&node.whole))))
     }
 }
@@ -204,7 +216,7 @@ fn check_runbook(ask: &Ask, rule: Rule, sheet: &Map<String, Value>) -> Result<()
     if ask.method != "PATCH" || ask.path.contains("/traits") {
         return may(&ask.who, rule, whose);
     }
-    let ops = wire_ironic::patch::parse(RUNBOOK_KIND.resource, ask.version, &ask.body)?;
+    let ops = patch::parse(RUNBOOK_KIND.resource, ask.version, &ask.body)?;
     fields::runbook_rules(rule, &ops).into_iter().try_for_each(|rule| may(&ask.who, rule, whose))
 }
 

@@ -82,11 +82,6 @@ pub(super) fn runbook_rules(any: Rule, ops: &[Op]) -> Vec<Rule> {
     if ops.is_empty() { vec![any] } else { ops.iter().map(of).collect() }
 }
 
-/// Whether a pointer of a change is to the node that something is of.
-pub(super) fn names_node(pointer: &str) -> bool {
-    pointer.trim_matches('/') == "node_uuid"
-}
-
 /// Whether a value is one of the protocol's words for yes.
 pub(super) fn is_yes(value: &Value) -> bool {
     flag(value) == Some(true)
