@@ -37,6 +37,8 @@ impl Face {
         let after = place.filter(|_| answer.is_ok()).and_then(|place| self.thing(ask, place));
         let changes = match &answer {
             Ok(_) => audit::changes(before.as_ref().map(|(_, whole)| whole), after.as_ref().map(|(_, whole)| whole)),
+            // What is wrong with a request may quote it, and with it what should be sealed.
+            Err(error) if error.status == 400 => Value::Null,
             Err(error) => Value::from(error.text.as_str()),
         };
         let status = answer.as_ref().map_or_else(|error| error.status, Answer::status);
