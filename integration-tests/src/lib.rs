@@ -11,6 +11,7 @@ pub mod fault;
 pub mod firmware;
 pub mod fleet;
 pub mod ironic;
+pub mod keystone;
 pub mod lab;
 pub mod machine;
 pub mod mesh;

@@ -9,6 +9,7 @@
 //! | [`power`], [`image`], [`hardware`] | what a machine is, runs and is made of |
 //! | [`provision`] | `step(state, event)`: the only way a node's life moves |
 //! | [`plan`] | what is left to do for a node, from what is wanted and what was seen |
+//! | [`policy`] | who may do what: role × rule, owner and lessee |
 //! | [`timeline`] | one boot as a story, and where it stopped |
 //! | [`ring`] | who owns a node, who may claim it, who is gone; the arithmetic of fences |
 
@@ -20,6 +21,7 @@ pub mod id;
 pub mod image;
 pub mod net;
 pub mod plan;
+pub mod policy;
 pub mod power;
 pub mod provision;
 pub mod ring;

@@ -57,8 +57,8 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) schedulers: u8,
     /// Where the first scheduler-service answers Ironic's REST API; port 0 takes any free one. Further ones take a free
-    /// port of the same host. Unless --set scheduler.rest_users=FILE names users, nobody is asked who he is there, and it
-    /// must be loopback.
+    /// port of the same host. Unless --set scheduler.rest_users=FILE names users, or scheduler.rest_keystone.url or
+    /// scheduler.rest_jwt.keys who knows them, nobody is asked who he is there, and it must be loopback.
     #[arg(long, default_value = "127.0.0.1:6385", value_name = "ADDRESS:PORT")]
     pub(crate) rest: SocketAddr,
     /// The interface on the provisioning network.

@@ -12,6 +12,8 @@ use service_kit::config::{Common, Config as Configured};
 
 /// Ironic's own port.
 const REST_PORT: u16 = 6385;
+/// How long a token of Keystone's is believed: as long as Keystone's own middleware believes one.
+const SEEN: Duration = Duration::from_secs(300);
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,20 +48,148 @@ pub struct Scheduler {
     pub boots: u32,
     /// Where it answers Ironic's REST API, over plain HTTP; port 0 takes any free one.
     pub rest: SocketAddr,
-    /// Who may ask there: a file of `name:hash` lines, the hash bcrypt's; empty: whoever comes, and then from loopback
-    /// alone.
+    /// Who may ask there: a file of `name:hash` lines, the hash bcrypt's; where nothing below is
+    /// named either, whoever comes, and then from loopback alone.
     pub rest_users: PathBuf,
+    /// The same by tokens of OpenStack's Keystone.
+    pub rest_keystone: Keystone,
+    /// The same by access tokens of an OpenID provider.
+    pub rest_jwt: Jwt,
+}
+
+/// The `[scheduler.rest_keystone]` table: the Keystone whose tokens are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keystone {
+    /// Where it is, as `https://keystone:5000`; empty: there is none.
+    pub url: String,
+    /// Who we are there: a user with the role `service`, in this project.
+    pub user: String,
+    /// A file with his password.
+    pub password: PathBuf,
+    /// The project.
+    pub project: String,
+    /// The domain of both.
+    pub domain: String,
+    /// Whom its certificate must come from (PEM); empty: from one whom the operating system believes.
+    pub ca: PathBuf,
+    /// How long a token is believed after Keystone was asked after it: one that is revoked is taken as long as that.
+    #[serde(with = "humantime_serde")]
+    pub seen: Duration,
+    /// The project whose services, by their role `service`, count as members of the system.
+    pub services: String,
+}
+
+/// The `[scheduler.rest_jwt]` table: the OpenID provider whose access tokens are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Jwt {
+    /// Its keys (JWKS): an `https://` address, or a file; empty: there is none.
+    pub keys: String,
+    /// What a token must have in `iss`.
+    pub issuer: String,
+    /// What a token must have in `aud`.
+    pub audience: String,
+    /// The claim with the roles: a list, or a text with spaces between them.
+    pub roles: String,
+    /// The claim with the project's id.
+    pub project: String,
+    /// The claim that is `"all"` or true where the roles count for the whole fleet.
+    pub system: String,
+    /// Whom the certificate of the address must come from (PEM); empty: from one whom the operating system believes.
+    pub ca: PathBuf,
+}
+
+impl Default for Keystone {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            user: "ironmesh".to_owned(),
+            password: PathBuf::new(),
+            project: "service".to_owned(),
+            domain: "Default".to_owned(),
+            ca: PathBuf::new(),
+            seen: SEEN,
+            services: "service".to_owned(),
+        }
+    }
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Self {
+            keys: String::new(),
+            issuer: String::new(),
+            audience: String::new(),
+            roles: "roles".to_owned(),
+            project: "project_id".to_owned(),
+            system: "system_scope".to_owned(),
+            ca: PathBuf::new(),
+        }
+    }
+}
+
+impl Keystone {
+    pub(crate) const fn is_on(&self) -> bool {
+        !self.url.is_empty()
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let Self { url, password, .. } = self;
+        let mut problems = Vec::new();
+        if self.is_on() && !url.starts_with("https://") && !url.starts_with("http://") {
+            problems.push(format!("scheduler.rest_keystone.url: {url} must begin with https:// or http://"));
+        }
+        if self.is_on() && password.as_os_str().is_empty() {
+            problems.push("scheduler.rest_keystone.password: must name a file with our user's password".to_owned());
+        }
+        problems
+    }
+}
+
+impl Jwt {
+    pub(crate) const fn is_on(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let must = [("issuer", &self.issuer), ("audience", &self.audience)];
+        for (key, _) in must.iter().filter(|(_, value)| self.is_on() && value.is_empty()) {
+            problems.push(format!("scheduler.rest_jwt.{key}: must say which tokens are for us"));
+        }
+        if self.keys.starts_with("http://") {
+            problems.push("scheduler.rest_jwt.keys: must be an https:// address, or a file".to_owned());
+        }
+        problems
+    }
 }
 
 impl Default for Scheduler {
     fn default() -> Self {
         let Limits { verify, prepare, power, boot, agent, boots } = Limits::default();
         let rest = SocketAddr::from((Ipv4Addr::LOCALHOST, REST_PORT));
-        Self { verify, prepare, power, boot, agent, boots, rest, rest_users: PathBuf::new() }
+        Self {
+            verify,
+            prepare,
+            power,
+            boot,
+            agent,
+            boots,
+            rest,
+            rest_users: PathBuf::new(),
+            rest_keystone: Keystone::default(),
+            rest_jwt: Jwt::default(),
+        }
     }
 }
 
 impl Scheduler {
+    /// Whether whoever comes is asked who he is.
+    fn asks_who(&self) -> bool {
+        !self.rest_users.as_os_str().is_empty() || self.rest_keystone.is_on() || self.rest_jwt.is_on()
+    }
+
     pub(crate) const fn limits(&self) -> Limits {
         Limits {
             verify: self.verify,
@@ -82,10 +212,13 @@ impl Configured for Config {
         if self.scheduler.boots == 0 {
             problems.push("scheduler.boots: must be at least 1".to_owned());
         }
-        if self.scheduler.rest_users.as_os_str().is_empty() && !self.scheduler.rest.ip().is_loopback() {
+        problems.extend(self.scheduler.rest_keystone.problems());
+        problems.extend(self.scheduler.rest_jwt.problems());
+        if !self.scheduler.asks_who() && !self.scheduler.rest.ip().is_loopback() {
             problems.push(format!(
                 "scheduler.rest: {} is not loopback, and nobody is asked who he is; name the users in \
-                 scheduler.rest_users (htpasswd -cB FILE NAME makes such a file)",
+                 scheduler.rest_users (htpasswd -cB FILE NAME makes such a file), a Keystone in \
+                 scheduler.rest_keystone.url, or an OpenID provider's keys in scheduler.rest_jwt.keys",
                 self.scheduler.rest
             ));
         }

@@ -117,9 +117,9 @@ pub enum Error {
     /// It can not begin.
     #[error(transparent)]
     Begin(#[from] mesh::CannotBegin),
-    /// The users of the REST API can not be read.
-    #[error("scheduler.rest_users: {0}")]
-    Users(String),
+    /// Who may ask at the REST API can not be told.
+    #[error("{0}")]
+    Auth(String),
     /// It can not listen.
     #[error(transparent)]
     Bind(#[from] CannotBind),
@@ -149,12 +149,9 @@ impl Failure for Error {
             Self::Store(keyspace::Error::WentBack(_) | keyspace::Error::Full { .. }) => Kind::Island,
             Self::Store(error) if error.is_away() => Kind::Unavailable,
             Self::Leaf(_) | Self::NotEverywhere { .. } => Kind::Unavailable,
-            Self::Store(_)
-            | Self::Sealed { .. }
-            | Self::Random(_)
-            | Self::Begin(_)
-            | Self::Bind(_)
-            | Self::Users(_) => Kind::Internal,
+            Self::Store(_) | Self::Sealed { .. } | Self::Random(_) | Self::Begin(_) | Self::Bind(_) | Self::Auth(_) => {
+                Kind::Internal
+            }
         }
     }
 
@@ -175,7 +172,7 @@ impl Failure for Error {
             Self::Sealed { .. } => "SEALED",
             Self::Random(_) => "RANDOM",
             Self::Leaf(_) => "LEAF",
-            Self::Begin(_) | Self::Bind(_) | Self::Users(_) => "BEGIN",
+            Self::Begin(_) | Self::Bind(_) | Self::Auth(_) => "BEGIN",
         }
     }
 

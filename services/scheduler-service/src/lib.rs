@@ -3,8 +3,11 @@
 //! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
 //! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
 //! leaf. [`hot`] holds what the leaves stream; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
-//! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients.
+//! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`audit`] tells who changed
+//! what.
 
+mod audit;
+mod auth;
 mod config;
 mod effect;
 mod error;
@@ -20,7 +23,7 @@ mod stale;
 mod witness;
 mod work;
 
-pub use config::{Config, Scheduler};
+pub use config::{Config, Jwt, Keystone, Scheduler};
 pub use error::Error;
 
 use std::sync::Arc;
@@ -66,7 +69,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_vital("work", work::run(Arc::clone(&shared)));
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::note_address(&kit.common.data, "rest", rest.local_addr().ok());
-    let auth = rest::Auth::open(&config.scheduler.rest_users).map_err(Error::Users)?;
+    let auth = auth::Auth::open(&config.scheduler).map_err(Error::Auth)?;
     kit.host.spawn_vital("the REST API", rest::serve(kit.host.clone(), rest, Arc::clone(&shared), auth));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(ImageServiceServer::from_arc(Arc::clone(&shared)))
@@ -75,7 +78,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         .add_service(LockServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(SchedulerServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(EventServiceServer::from_arc(Arc::clone(&shared)));
-    let routes = stale::marked(routes, begun.mesh.clone());
+    let routes = stale::marked(audit::recorded(routes), begun.mesh.clone());
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(begun.mesh.tell(health, kit.host.clone()));
     kit.host.stopping().await;

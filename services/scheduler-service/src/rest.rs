@@ -7,12 +7,12 @@ mod agents;
 mod allocations;
 mod answer;
 mod ask;
-mod auth;
 mod below;
 mod deploy;
 mod document;
 mod drivers;
 mod fault;
+mod gate;
 mod hardware;
 mod kinds;
 mod list;
@@ -25,11 +25,12 @@ mod secret;
 mod sheets;
 mod shelf;
 mod states;
+mod trail;
 mod validate;
 mod vendor;
 mod verb;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use axum::{Router, body::Body, extract::State, http::Request, response::Response};
 use serde_json::{Value, json};
@@ -42,28 +43,28 @@ use wire_ironic::{
     version,
 };
 
-pub(crate) use self::auth::Auth;
+pub(crate) use self::secret::hide;
 use self::{
     answer::{Answer, response},
     ask::{Ask, Read},
     shelf::Shelf,
 };
-use crate::grpc::Shared;
+use crate::{auth::Auth, grpc::Shared};
 
 /// The face.
 #[derive(Debug)]
 pub(crate) struct Face {
     shared: Arc<Shared>,
-    auth: Arc<Auth>,
+    auth: Auth,
     shelf: Shelf,
 }
 
 /// Answers until the host stops.
 pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>, auth: Auth) {
     let shelf = Shelf::new(shared.registry.view().clone());
-    let face = Arc::new(Face { shared, auth: Arc::new(auth), shelf });
+    let face = Arc::new(Face { shared, auth, shelf });
     host.spawn(allocations::sweep(host.clone(), Arc::clone(&face)));
-    let routes = Router::new().fallback(handle).with_state(face);
+    let routes = Router::new().fallback(handle).with_state(face).into_make_service_with_connect_info::<SocketAddr>();
     let stop = host.clone();
     let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });
     if let Err(error) = serving.await {
@@ -72,30 +73,43 @@ pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>
 }
 
 async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Response {
-    let path = request.uri().path();
+    let (parts, body) = request.into_parts();
+    let origin = trail::origin(&parts);
+    let path = parts.uri.path();
     let path = path.strip_prefix("/v1").unwrap_or(path);
-    if let Err(denied) = face.auth.check(path, request.headers()).await {
-        return answer::denied(&denied);
-    }
-    let (edge, read) = ask::read(request).await;
+    let who = match face.auth.check(path, &parts.headers).await {
+        Ok(who) => who,
+        Err(denied) => {
+            let response = answer::denied(&denied, &origin.request);
+            trail::refused(&parts, &origin, response.status().as_u16());
+            return response;
+        }
+    };
+    let (edge, read) = ask::read(parts, body, who).await;
     let answer = match read {
         Read::Refused(error) => Err(error),
         Read::Root(base) => Ok(Answer::shows(version::root(&base))),
         Read::Options => Ok(Answer::nothing()),
-        Read::Ask(ask) => face.answer(&ask).await,
+        Read::Ask(mut ask) => face.answer_and_record(&mut ask, &origin).await,
     };
-    response(&edge, answer)
+    response(&edge, answer, &origin.request)
 }
 
 impl Face {
-    async fn answer(&self, ask: &Ask) -> Result<Answer, Error> {
+    async fn answer(&self, ask: &mut Ask) -> Result<Answer, Error> {
         if ask.path.is_empty() && ask.method == "GET" {
             return Ok(Answer::shows(version::v1(&ask.base, ask.version)));
         }
-        path::find(ask.version, &ask.method, &ask.path)?;
+        let found = path::find(ask.version, &ask.method, &ask.path)?;
         if secret::is_forged(&ask.body) {
             return Err(Class::Invalid.says("A value must not have the shape of a sealed one: {\"sealed\": …}"));
         }
+        self.admit(ask, found.route.path)?;
+        self.call(ask).await
+    }
+
+    /// Makes the one call that an admitted request is about.
+    async fn call(&self, ask: &Ask) -> Result<Answer, Error> {
         let steps = ask.steps();
         match (ask.method.as_str(), steps.as_slice()) {
             ("GET", ["nodes"]) => self.list_nodes(ask, Shape::Plain),

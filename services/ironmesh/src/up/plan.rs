@@ -104,8 +104,13 @@ pub(crate) fn setting(text: &str) -> Result<Setting> {
 fn told<C: Configured + Serialize + DeserializeOwned>(config: &C, settings: &[Setting]) -> Result<String> {
     let mut whole = serde_json::to_value(config)?;
     for Setting { table, key, value } in settings {
-        if let Some(table) = whole.get_mut(table).and_then(serde_json::Value::as_object_mut) {
-            table.insert(key.clone(), value.clone());
+        // A key of a table within this one, unless there is no such table: then it is named as wrong.
+        let (above, last) = key.rsplit_once('.').unwrap_or(("", key));
+        let place = format!("/{table}/{}", above.replace('.', "/"));
+        let is_within = !above.is_empty() && whole.pointer(&place).is_some();
+        let (place, last) = if is_within { (place, last) } else { (format!("/{table}"), key.as_str()) };
+        if let Some(table) = whole.pointer_mut(&place).and_then(serde_json::Value::as_object_mut) {
+            table.insert(last.to_owned(), value.clone());
         }
     }
     Ok(print(&serde_json::from_value::<C>(whole).context("--set")?))
@@ -139,8 +144,11 @@ mod tests {
         };
         let text = told(&["scheduler.boot=4s", "scheduler.boots=1", "power.poll=1s"]).unwrap();
         assert!(text.contains("boot = \"4s\"") && text.contains("boots = 1") && !text.contains("poll"), "{text}");
+        let text = told(&["scheduler.rest_jwt.project=tenant"]).unwrap();
+        assert!(text.contains("project = \"tenant\""), "{text}");
         let wrong = told(&["scheduler.boost=4s"]).unwrap_err();
         assert!(format!("{wrong:#}").contains("`boost`"), "{wrong:#}");
+        told(&["scheduler.rest_jet.project=tenant"]).unwrap_err();
         for text in ["boot=4s", "power.poll", "sheduler.boot=4s"] {
             setting(text).unwrap_err();
         }

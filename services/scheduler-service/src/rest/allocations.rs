@@ -39,7 +39,7 @@ impl Face {
             return Err(Class::Invalid.says("The resource_class field is mandatory when not backfilling"));
         }
         let mut said = said;
-        self.resolve_candidates(&mut said)?;
+        self.resolve_candidates(ask, &mut said)?;
         said.insert("state".to_owned(), json!("allocating"));
         if let Some(node) = backfill {
             return self.backfill(ask, id, said, &node).await;
@@ -52,11 +52,11 @@ impl Face {
     }
 
     /// Candidates are kept by their ids.
-    fn resolve_candidates(&self, said: &mut Map<String, Value>) -> Result<(), Error> {
+    fn resolve_candidates(&self, ask: &Ask, said: &mut Map<String, Value>) -> Result<(), Error> {
         let Some(Value::Array(named)) = said.get("candidate_nodes").cloned() else { return Ok(()) };
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for ident in named.iter().filter_map(Value::as_str) {
-            match self.find(ident) {
+            match self.find_for(ask, ident) {
                 Some(node) => found.push(json!(node.node.to_string())),
                 None => missing.push(ident.to_owned()),
             }
@@ -71,7 +71,7 @@ impl Face {
     /// An allocation for a node that is in use already.
     async fn backfill(&self, ask: &Ask, id: Uuid, mut said: Map<String, Value>, ident: &str) -> Result<Answer, Error> {
         let missing = || Class::Invalid.says(format!("Node {ident} could not be found."));
-        let node = self.find(ident).ok_or_else(missing)?;
+        let node = self.find_for(ask, ident).ok_or_else(missing)?;
         let word = |name: &str| node.whole.get(name).and_then(Value::as_str).unwrap_or_default();
         if word("provision_state") != "active" {
             let state = word("provision_state");

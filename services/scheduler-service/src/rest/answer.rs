@@ -6,9 +6,10 @@ use axum::{
     response::Response,
 };
 use serde_json::Value;
-use wire_ironic::error::{Error, Form};
+use wire_ironic::error::{Class, Error, Form};
 
-use super::{ask::Edge, auth::Denied};
+use super::ask::Edge;
+use crate::auth::Denied;
 
 /// An answer.
 #[derive(Debug)]
@@ -49,23 +50,40 @@ impl Answer {
         Self { status: 204, body: None, location: None }
     }
 
+    /// Its status.
+    pub(super) const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Where what it made is.
+    pub(super) fn place(&self) -> Option<&str> {
+        self.location.as_deref().filter(|_| self.status == 201)
+    }
+
     /// The same, with a place.
     pub(super) fn at(self, location: String) -> Self {
         Self { location: Some(location), ..self }
     }
 }
 
-/// The refusal of who did not say who he is.
-pub(super) fn denied(denied: &Denied) -> Response {
-    let mut response = Response::new(Body::from(denied.body.to_string()));
+/// The refusal of who did not say who he is, or whose word can not be looked into now.
+pub(super) fn denied(denied: &Denied, request: &str) -> Response {
+    let (body, challenges) = match denied {
+        Denied::Unknown { body, challenges } => (body, challenges),
+        Denied::Away(why) => return response(&Edge::default(), Err(Class::Unavailable.says(why.as_str())), request),
+    };
+    let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(denied.challenge));
+    for challenge in challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok()) {
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    }
+    name(&mut response, request);
     response
 }
 
 /// The answer as it goes out. What has no body has no type: clients tell by it that there is nothing to read.
-pub(super) fn response(edge: &Edge, answer: Result<Answer, Error>) -> Response {
+pub(super) fn response(edge: &Edge, answer: Result<Answer, Error>, request: &str) -> Response {
     let (answer, versions) = match answer {
         Ok(answer) => (answer, edge.versions.as_slice()),
         Err(error) => {
@@ -95,9 +113,14 @@ pub(super) fn response(edge: &Edge, answer: Result<Answer, Error>) -> Response {
             headers.insert(name, value);
         }
     }
-    if let Ok(id) = HeaderValue::from_str(&format!("req-{}", uuid::Uuid::new_v4())) {
-        headers.insert("x-openstack-request-id", id.clone());
-        headers.insert("openstack-request-id", id);
-    }
+    name(&mut response, request);
     response
+}
+
+/// Every answer says what its request is called in the log.
+fn name(response: &mut Response, request: &str) {
+    if let Ok(id) = HeaderValue::from_str(request) {
+        response.headers_mut().insert("x-openstack-request-id", id.clone());
+        response.headers_mut().insert("openstack-request-id", id);
+    }
 }

@@ -1,10 +1,13 @@
 //! A request, read as far as it can be without knowing a node.
 
+use std::sync::Arc;
+
 use axum::{
     body::{Body, to_bytes},
     extract::Query,
-    http::{HeaderMap, Request, header},
+    http::{HeaderMap, header, request::Parts},
 };
+use domain::policy::Who;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use wire_ironic::{
@@ -29,6 +32,10 @@ pub(super) struct Ask {
     pub(super) body: Value,
     /// Scheme and host that links begin with.
     pub(super) base: String,
+    /// Who sent it.
+    pub(super) who: Arc<Who>,
+    /// The project that must own what it makes.
+    pub(super) owner: Option<String>,
 }
 
 /// What is known of a request even if it is refused.
@@ -51,8 +58,7 @@ pub(super) enum Read {
 }
 
 /// Reads a request.
-pub(super) async fn read(request: Request<Body>) -> (Edge, Read) {
-    let (parts, body) = request.into_parts();
+pub(super) async fn read(parts: Parts, body: Body, who: Arc<Who>) -> (Edge, Read) {
     let raw = parts.uri.path();
     let decoded = percent_decode_str(raw).decode_utf8_lossy();
     let path = decoded.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(&decoded);
@@ -94,7 +100,7 @@ pub(super) async fn read(request: Request<Body>) -> (Edge, Read) {
         },
     };
     let method = parts.method.as_str().to_owned();
-    (edge, Read::Ask(Ask { version, method, path, pairs, body, base }))
+    (edge, Read::Ask(Ask { version, method, path, pairs, body, base, who, owner: None }))
 }
 
 fn word<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -128,6 +134,13 @@ impl Ask {
         match self.parameter("fields") {
             Some(asked) => fields::columns(resource, self.version, Some(asked), None),
             None => Ok(Columns::All),
+        }
+    }
+
+    /// Has what is made belong to whom it must belong to.
+    pub(super) fn own(&self, said: &mut Map<String, Value>) {
+        if let Some(owner) = &self.owner {
+            said.insert("owner".to_owned(), Value::from(owner.as_str()));
         }
     }
 

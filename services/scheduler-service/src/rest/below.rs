@@ -16,7 +16,8 @@ use wire_ironic::{
 };
 
 use super::{
-    Ask, Face, answer::Answer, document::interface_field, fault::fault, hardware, kinds, nodes::one, shelf::Shown,
+    Ask, Face, answer::Answer, document::interface_field, fault::fault, gate::Lens, hardware, kinds, nodes::one,
+    shelf::Shown,
 };
 
 impl Face {
@@ -147,7 +148,7 @@ impl Face {
         let unknown = |error: Error| if error.status == 404 { Class::Invalid.says(error.text) } else { error };
         let node = self.node(ask, ident).map_err(unknown)?;
         let allocation = node.whole.get("allocation_uuid").and_then(Value::as_str);
-        let missing = || Class::NotFound.says(format!("Allocation for node {ident} was not found"));
+        let missing = || text::no_allocation(ident);
         let (id, sheet) = self.sheet(kinds::ALLOCATION_KIND, allocation.ok_or_else(missing)?)?;
         if ask.method == "DELETE" {
             return self.delete_allocation(id, &sheet).await;
@@ -254,7 +255,9 @@ impl Face {
         let uuid = self.node(ask, ident)?.node.to_string();
         let all = self.shelf.all();
         let of = |node: &&Arc<Shown>| node.whole.get("parent_node").and_then(Value::as_str) == Some(uuid.as_str());
-        let children: Vec<String> = all.iter().filter(of).map(|node| node.node.to_string()).collect();
+        let lens = Lens::nodes(ask);
+        let seen = all.iter().filter(of).filter(|node| lens.sees(&node.whole));
+        let children: Vec<String> = seen.map(|node| node.node.to_string()).collect();
         let href = format!("{}/v1/nodes?parent_node={uuid}", ask.base);
         Ok(Answer::shows(json!({"children": children, "links": {"href": href, "rel": "children"}})))
     }

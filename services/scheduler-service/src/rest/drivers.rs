@@ -14,7 +14,7 @@ use wire_ironic::{
     query::{self, Operand, Shape},
 };
 
-use super::{Ask, Face, answer::Answer, document::time, list};
+use super::{Ask, Face, answer::Answer, document::time, gate::Lens, list};
 
 impl Face {
     pub(super) fn drivers(&self, ask: &Ask, rest: &[&str]) -> Result<Answer, Error> {
@@ -67,7 +67,7 @@ impl Face {
         let [hostname] = rest else {
             let list = query::list(&CONDUCTOR, ask.version, Shape::Plain, &ask.pairs)?;
             let all = all.iter().collect();
-            return list::page(&CONDUCTOR, ask.version, &ask.base, &list, all).map(Answer::shows);
+            return list::page(&CONDUCTOR, ask, &list, all, Lens::Clear).map(Answer::shows);
         };
         ask.only(&["fields"])?;
         let columns = ask.columns(&CONDUCTOR)?;

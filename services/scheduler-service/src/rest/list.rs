@@ -9,23 +9,26 @@ use wire_ironic::{
     links,
     page::{self, Direction},
     query::{List, Operand},
-    version::Version,
 };
+
+use super::{Ask, gate::Lens};
 
 /// One resource, whole.
 pub(super) type Whole = Map<String, Value>;
 
-/// The page of a list. `items` are in the order of their creation and match already.
+/// The page of a list, as far as the lens shows it. `items` are in the order of their creation and match already.
 ///
 /// # Errors
 /// 404 for a marker that is not there.
 pub(super) fn page(
     resource: &'static Resource,
-    version: Version,
-    base: &str,
+    ask: &Ask,
     list: &List,
     mut items: Vec<&Whole>,
+    lens: Lens<'_>,
 ) -> Result<Value, Error> {
+    let (version, base) = (ask.version, ask.base.as_str());
+    items.retain(|item| lens.sees(item));
     let (key, direction) = (list.page.sort_key.as_str(), list.page.direction);
     if key != "id" {
         items.sort_by(|one, other| compare(value(one, key), value(other, key)));
@@ -45,7 +48,7 @@ pub(super) fn page(
     let next = page::next(resource, list, base, page.len(), last);
     let shown: Vec<Value> = page
         .into_iter()
-        .map(|item| Value::Object(links::shown(resource, version, base, &list.columns, item)))
+        .map(|item| Value::Object(links::shown(resource, version, base, &list.columns, &lens.shown(item))))
         .collect();
     let mut body = Map::from_iter([(resource.plural.to_owned(), Value::Array(shown))]);
     if let Some(next) = next {
@@ -117,9 +120,13 @@ pub(super) fn contains(item: &Whole, field: &str, operand: &Operand) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use domain::policy::Who;
     use wire_ironic::{
         fields::NODE,
         query::{self, Shape},
+        version::Version,
     };
 
     use super::*;
@@ -134,7 +141,17 @@ mod tests {
         let pairs: Vec<_> = pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
         let list = query::list(&NODE, Version::MAX, Shape::Plain, &pairs)?;
         let nodes = nodes();
-        let body = page(&NODE, Version::MAX, "http://h", &list, nodes.iter().collect())?;
+        let ask = Ask {
+            version: Version::MAX,
+            method: "GET".to_owned(),
+            path: "nodes".to_owned(),
+            pairs,
+            body: Value::Null,
+            base: "http://h".to_owned(),
+            who: Arc::new(Who::everything("ann")),
+            owner: None,
+        };
+        let body = page(&NODE, &ask, &list, nodes.iter().collect(), Lens::Clear)?;
         let names = body["nodes"].as_array().unwrap().iter().map(|node| node["name"].to_string());
         Ok((names.collect(), body.get("next").and_then(Value::as_str).map(str::to_owned)))
     }

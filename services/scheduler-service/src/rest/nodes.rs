@@ -24,6 +24,7 @@ use super::{
     answer::Answer,
     document::{self, interface_field},
     fault::fault,
+    gate::Lens,
     list,
     said::{Reached, boot_mode, check_interfaces, driver, ironic_ramdisk, reached},
     secret,
@@ -46,7 +47,7 @@ impl Face {
         if !fields::identifies(ask.version, ident) {
             return Err(missing());
         }
-        self.find(ident).ok_or_else(missing)
+        self.find_for(ask, ident).ok_or_else(missing)
     }
 
     /// The node of this id or name.
@@ -58,9 +59,9 @@ impl Face {
         let list = query::list(&NODE, ask.version, shape, &ask.pairs)?;
         let all = self.shelf.all();
         self.check_filters(&list)?;
-        let parent = self.parent(&list);
+        let (parent, lens) = (self.parent(ask, &list), Lens::nodes(ask));
         let matching = all.iter().map(|shown| &shown.whole).filter(|node| wanted(node, &list, parent.as_deref()));
-        list::page(&NODE, ask.version, &ask.base, &list, matching.collect()).map(Answer::shows)
+        list::page(&NODE, ask, &list, matching.collect(), lens).map(Answer::shows)
     }
 
     pub(super) fn list_nodes_of(&self, ask: &Ask, filter: &str, ident: &str) -> Result<Answer, Error> {
@@ -69,7 +70,7 @@ impl Face {
         let list = query::list(&NODE, ask.version, Shape::Plain, &pairs)?;
         let all = self.shelf.all();
         let matching = all.iter().map(|shown| &shown.whole).filter(|node| wanted(node, &list, None));
-        list::page(&NODE, ask.version, &ask.base, &list, matching.collect()).map(Answer::shows)
+        list::page(&NODE, ask, &list, matching.collect(), Lens::nodes(ask)).map(Answer::shows)
     }
 
     /// Filters that name something which is not there.
@@ -82,10 +83,10 @@ impl Face {
     }
 
     /// The id of the parent that a list is about, however it is named.
-    fn parent(&self, list: &List) -> Option<String> {
+    fn parent(&self, ask: &Ask, list: &List) -> Option<String> {
         let (_, operand) = list.filters.iter().find(|(filter, _)| filter.name == "parent_node")?;
         let ident = operand.written();
-        Some(self.find(&ident).map_or(ident, |node| node.node.to_string()))
+        Some(self.find_for(ask, &ident).map_or(ident, |node| node.node.to_string()))
     }
 
     /// Whether there is a resource of this id in a collection that is kept in sheets.
@@ -98,18 +99,21 @@ impl Face {
         ask.only(&["fields"])?;
         let columns = ask.columns(&NODE)?;
         let node = self.node(ask, ident)?;
-        Ok(Answer::shows(Value::Object(links::shown(&NODE, ask.version, &ask.base, &columns, &node.whole))))
+        let seen = Lens::nodes(ask).shown(&node.whole);
+        Ok(Answer::shows(Value::Object(links::shown(&NODE, ask.version, &ask.base, &columns, &seen))))
     }
 
     /// What goes back after a change: all of the node.
     pub(super) fn whole_node(&self, ask: &Ask, node: NodeId) -> Result<Value, Error> {
         let shown = self.shelf.get(node).ok_or_else(|| text::not_found("Node", &node.to_string()))?;
-        Ok(Value::Object(links::shown(&NODE, ask.version, &ask.base, &Columns::All, &shown.whole)))
+        let seen = Lens::nodes(ask).shown(&shown.whole);
+        Ok(Value::Object(links::shown(&NODE, ask.version, &ask.base, &Columns::All, &seen)))
     }
 
     pub(super) async fn create_node(&self, ask: &Ask) -> Result<Answer, Error> {
         ask.only(&[])?;
         let mut said = fields::check_post(&NODE, ask.version, &ask.body)?;
+        ask.own(&mut said);
         let name = said.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         if !name.is_empty() {
             fields::check_new_name(ask.version, &name)?;

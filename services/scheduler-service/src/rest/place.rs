@@ -12,7 +12,7 @@ pub(super) struct Wish {
     pub(super) traits: Vec<String>,
     /// One of these, by their ids; empty: any.
     pub(super) candidates: Vec<String>,
-    /// Of this owner; none: of nobody's.
+    /// Of this owner, or lent to him; none: anybody's.
     pub(super) owner: Option<String>,
     /// Best one of this name.
     pub(super) name: Option<String>,
@@ -48,7 +48,7 @@ pub(super) fn choose<'a>(wish: &Wish, nodes: impl Iterator<Item = &'a Map<String
             && text(node, "instance_uuid").is_none()
             && !node.get("maintenance").and_then(Value::as_bool).unwrap_or_default()
             && text(node, "resource_class").as_deref() == Some(wish.class.as_str())
-            && (wish.owner.is_none() || text(node, "owner") == wish.owner)
+            && (wish.owner.is_none() || text(node, "owner") == wish.owner || text(node, "lessee") == wish.owner)
     };
     let candidate = |node: &&Map<String, Value>| {
         wish.candidates.is_empty() || text(node, "uuid").is_some_and(|uuid| wish.candidates.contains(&uuid))

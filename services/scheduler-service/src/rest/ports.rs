@@ -16,7 +16,8 @@ use wire_ironic::{
 };
 
 use super::{
-    Ask, Face, answer::Answer, document::time, fault::fault, list, nodes::is_rearrangeable, sheets::is, shelf::Shown,
+    Ask, Face, answer::Answer, document::time, fault::fault, gate::Lens, list, nodes::is_rearrangeable, sheets::is,
+    shelf::Shown,
 };
 use crate::registry::{PortChange, StoredPort};
 
@@ -52,7 +53,7 @@ impl Face {
     }
 
     /// The port of this id, or from 88 on of this name.
-    fn port(&self, ask: &Ask, ident: &str) -> Result<StoredPort, Error> {
+    pub(super) fn port(&self, ask: &Ask, ident: &str) -> Result<StoredPort, Error> {
         if !fields::identifies(wire_ironic::version::Version::MAX, ident) {
             return Err(text::bad_port("UUID or name", "port_ident", ident));
         }
@@ -75,10 +76,10 @@ impl Face {
 
     fn list_ports(&self, ask: &Ask, shape: Shape, pairs: &[(String, String)]) -> Result<Answer, Error> {
         let list = query::list(&PORT, ask.version, shape, pairs)?;
-        let node = self.node_of(&list, false)?;
+        let node = self.node_of(ask, &list, false)?;
         let all = self.all_ports();
         let matching = all.iter().filter(|port| self.wanted(port, &list, node.as_deref()));
-        list::page(&PORT, ask.version, &ask.base, &list, matching.collect()).map(Answer::shows)
+        list::page(&PORT, ask, &list, matching.collect(), Lens::of(self, ask, "ports")).map(Answer::shows)
     }
 
     fn wanted(&self, port: &Map<String, Value>, list: &List, node: Option<&str>) -> bool {
@@ -102,7 +103,7 @@ impl Face {
     async fn create_port(&self, ask: &Ask) -> Result<Answer, Error> {
         ask.only(&[])?;
         let said = fields::check_post(&PORT, ask.version, &ask.body)?;
-        let node = self.owner_of(&said)?;
+        let node = self.owner_of(ask, &said)?;
         let mac = address(&said)?;
         self.check_port(&said, &node, None)?;
         let id = match said.get("uuid").and_then(Value::as_str) {
@@ -129,13 +130,13 @@ impl Face {
     }
 
     /// The node that a port says it is of, by either of two names for it.
-    fn owner_of(&self, said: &Map<String, Value>) -> Result<std::sync::Arc<Shown>, Error> {
+    fn owner_of(&self, ask: &Ask, said: &Map<String, Value>) -> Result<std::sync::Arc<Shown>, Error> {
         let uuid = said.get("node_uuid").and_then(Value::as_str);
         if let Some(uuid) = uuid.filter(|uuid| !fields::is_uuid(uuid)) {
             return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {uuid}")));
         }
         let ident = uuid.or_else(|| said.get("node_ident").and_then(Value::as_str)).unwrap_or_default();
-        self.find(ident).ok_or_else(|| Class::Invalid.says(format!("Node {ident} could not be found.")))
+        self.find_for(ask, ident).ok_or_else(|| Class::Invalid.says(format!("Node {ident} could not be found.")))
     }
 
     /// What a port says of others must be there, and its name be free.
@@ -183,7 +184,7 @@ impl Face {
         let id = before.port.value.id;
         let old = whole(&before);
         let after = patch::apply(&PORT, &old, &ops)?;
-        let node = self.owner_of(&after)?;
+        let node = self.owner_of(ask, &after)?;
         let mac = address(&after)?;
         let network = |of: &Map<String, Value>| of.get("physical_network").cloned().unwrap_or_default();
         let stays = old.get("portgroup_uuid").is_some_and(|group| group.is_string());
@@ -243,7 +244,7 @@ fn named(port: &StoredPort) -> Option<&str> {
 }
 
 /// A port whole.
-fn whole(stored: &StoredPort) -> Map<String, Value> {
+pub(super) fn whole(stored: &StoredPort) -> Map<String, Value> {
     let Revised { value: Port { id, node, sheet, .. }, .. } = &stored.port;
     let mut whole = sheet.as_ref().map(|sheet| sheet.fields.clone()).unwrap_or_default();
     whole.insert("uuid".to_owned(), json!(id.to_string()));

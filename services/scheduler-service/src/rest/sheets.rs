@@ -24,6 +24,7 @@ use super::{
     answer::Answer,
     document::time,
     fault::fault,
+    gate::Lens,
     kinds::{CONNECTOR_KIND, Kind, PORTGROUP_KIND, TARGET_KIND, Unique, unique},
     list, secret,
     shelf::Shown,
@@ -89,18 +90,19 @@ impl Face {
         pairs: &[(String, String)],
     ) -> Result<Answer, Error> {
         let list = query::list(kind.resource, ask.version, shape, pairs)?;
-        let node = self.node_of(&list, kind.collection == "allocation")?;
+        let node = self.node_of(ask, &list, kind.collection == "allocation")?;
         let all = self.all_sheets(kind);
         let matching = all.iter().filter(|one| wanted(one, &list, node.as_deref()));
-        list::page(kind.resource, ask.version, &ask.base, &list, matching.collect()).map(Answer::shows)
+        let lens = Lens::of(self, ask, kind.resource.path);
+        list::page(kind.resource, ask, &list, matching.collect(), lens).map(Answer::shows)
     }
 
     /// The id of the node that a list is about. Some lists refuse one that is not there.
-    pub(super) fn node_of(&self, list: &List, is_strict: bool) -> Result<Option<String>, Error> {
+    pub(super) fn node_of(&self, ask: &Ask, list: &List, is_strict: bool) -> Result<Option<String>, Error> {
         let filter = list.filters.iter().find(|(filter, _)| matches!(filter.name, "node" | "node_uuid"));
         let Some((_, operand)) = filter else { return Ok(None) };
         let ident = operand.written();
-        match self.find(&ident) {
+        match self.find_for(ask, &ident) {
             Some(node) => Ok(Some(node.node.to_string())),
             None if is_strict => Err(Class::Invalid.says(format!("Node {ident} could not be found."))),
             None => Err(text::not_found("Node", &ident)),
@@ -111,18 +113,22 @@ impl Face {
         ask.only(&["fields"])?;
         let columns = ask.columns(kind.resource)?;
         let (id, sheet) = self.sheet(kind, ident)?;
-        let shown = links::shown(kind.resource, ask.version, &ask.base, &columns, &whole(id, &sheet.value));
-        Ok(Answer::shows(Value::Object(shown)))
+        let whole = whole(id, &sheet.value);
+        let seen = Lens::of(self, ask, kind.resource.path).shown(&whole);
+        Ok(Answer::shows(Value::Object(links::shown(kind.resource, ask.version, &ask.base, &columns, &seen))))
     }
 
     /// What goes back after a change.
     pub(super) fn whole_sheet(&self, ask: &Ask, kind: Kind, id: Uuid, sheet: &Sheet) -> Value {
-        Value::Object(links::shown(kind.resource, ask.version, &ask.base, &Columns::All, &whole(id, sheet)))
+        let whole = whole(id, sheet);
+        let seen = Lens::of(self, ask, kind.resource.path).shown(&whole);
+        Value::Object(links::shown(kind.resource, ask.version, &ask.base, &Columns::All, &seen))
     }
 
     async fn create_sheet(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
         ask.only(&[])?;
         let mut said = fields::check_post(kind.resource, ask.version, &ask.body)?;
+        ask.own(&mut said);
         let id = match said.get("uuid").and_then(Value::as_str) {
             Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
             None => Uuid::new_v4(),
@@ -130,7 +136,7 @@ impl Face {
         if kind.collection == "allocation" {
             return self.create_allocation(ask, id, said).await;
         }
-        self.check_node(&mut said)?;
+        self.check_node(ask, &mut said)?;
         let registry = &self.shared.registry;
         if registry.view().get(&key::sheet_of(kind.collection, id)).is_some() {
             return Err(text::already_exists(&format!("{} with UUID {id}", kind.article)));
@@ -183,13 +189,13 @@ impl Face {
     }
 
     /// The node that a resource is of must be there; it is kept by its id.
-    pub(super) fn check_node(&self, said: &mut Map<String, Value>) -> Result<Option<NodeId>, Error> {
+    pub(super) fn check_node(&self, ask: &Ask, said: &mut Map<String, Value>) -> Result<Option<NodeId>, Error> {
         let Some(ident) = said.get("node_uuid").and_then(Value::as_str) else { return Ok(None) };
         if !fields::is_uuid(ident) {
             return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {ident}")));
         }
         let missing = || Class::Invalid.says(format!("Node {ident} could not be found."));
-        let node = self.find(ident).ok_or_else(missing)?.node;
+        let node = self.find_for(ask, ident).ok_or_else(missing)?.node;
         said.insert("node_uuid".to_owned(), json!(node.to_string()));
         Ok(Some(node))
     }
@@ -202,7 +208,7 @@ impl Face {
         let mut fields = before.value.fields.clone();
         fields.insert("uuid".to_owned(), json!(id.to_string()));
         let mut after = patch::apply(kind.resource, &fields, &ops)?;
-        self.check_node(&mut after)?;
+        self.check_node(ask, &mut after)?;
         if after.remove("uuid") != Some(json!(id.to_string())) {
             return Err(Class::Invalid.says("Changing the UUID of a resource is not possible"));
         }

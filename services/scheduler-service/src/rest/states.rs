@@ -12,6 +12,7 @@ use super::{
     Ask, Face,
     answer::Answer,
     fault::fault,
+    gate::Lens,
     kinds::RUNBOOK_KIND,
     shelf::Shown,
     verb::{arguments, asked, is, verb, word},
@@ -29,7 +30,7 @@ const TRIES: u32 = 3;
 impl Face {
     pub(super) fn node_states(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let node = self.node(ask, ident)?;
-        Ok(Answer::shows(Value::Object(fields::node_states(ask.version, &node.whole))))
+        Ok(Answer::shows(Value::Object(fields::node_states(ask.version, &Lens::nodes(ask).shown(&node.whole)))))
     }
 
     pub(super) async fn provision(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {

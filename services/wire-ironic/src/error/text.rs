@@ -23,6 +23,18 @@ pub fn not_found(kind: &str, ident: &str) -> Error {
     Class::NotFound.says(format!("{kind} {ident} could not be found."))
 }
 
+/// No allocation is on a node, or none that may be seen.
+#[must_use]
+pub fn no_allocation(node: &str) -> Error {
+    Class::NotFound.says(format!("Allocation for node {node} was not found"))
+}
+
+/// Known, and not allowed; `rule` is the policy's name.
+#[must_use]
+pub fn denied(rule: &str) -> Error {
+    Class::Forbidden.says(format!("Access was denied to the following resource: {rule}"))
+}
+
 /// Not there, and nobody shall learn more; lookups by an agent end so.
 #[must_use]
 pub fn resource_not_found() -> Error {

@@ -1,4 +1,4 @@
-//! Who asks: nobody is asked, or a name and a password of a file (RFC 7617), as Ironic's `http_basic`.
+//! A name and a password of a file (RFC 7617), as Ironic's `http_basic`: whoever stands there may everything.
 
 use std::{
     collections::HashMap,
@@ -8,38 +8,21 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{HeaderMap, header};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use domain::secret::Secret;
-use serde_json::{Value, json};
+use domain::{policy::Who, secret::Secret};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
+
+use super::Refusal;
 
 /// How often the file is looked at, whether it is another one.
 const LOOK: Duration = Duration::from_secs(2);
 /// Credentials that are remembered as right; beyond it all are forgotten. A check costs tens of milliseconds.
 const REMEMBERED: usize = 1024;
 
-/// What is refused without credentials, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Denied {
-    pub(super) body: Value,
-    /// What the client may answer with.
-    pub(super) challenge: &'static str,
-}
-
-/// Who is asked for.
-#[derive(Debug)]
-pub(crate) enum Auth {
-    /// Nobody.
-    Nobody,
-    /// Whoever stands in a file.
-    Users(Users),
-}
-
 /// The users of a file: `name:hash` a line, the hash bcrypt's.
 #[derive(Debug)]
-pub(crate) struct Users {
+pub(super) struct Users {
     file: PathBuf,
     known: Mutex<Known>,
 }
@@ -53,43 +36,31 @@ struct Known {
     right: HashMap<[u8; 32], String>,
 }
 
-impl Auth {
-    /// Reads the file; none: nobody is asked.
+impl Users {
+    /// Reads the file.
     ///
     /// # Errors
     /// It can not be read, or has a line that is none.
-    pub(crate) fn open(file: &Path) -> Result<Self, String> {
-        if file.as_os_str().is_empty() {
-            return Ok(Self::Nobody);
-        }
+    pub(super) fn open(file: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let hashes = Arc::new(parse(&text).map_err(|line| {
             format!("{}, line {line}: must be NAME:HASH, the hash made with htpasswd -nB NAME", file.display())
         })?);
         let known = Known { looked: Instant::now(), text, hashes, right: HashMap::new() };
-        Ok(Self::Users(Users { file: file.to_owned(), known: Mutex::new(known) }))
+        Ok(Self { file: file.to_owned(), known: Mutex::new(known) })
     }
 
-    /// Lets a request through. `path` is what it asks for, without `/v1`.
+    /// Who has these credentials, coded as the header has them.
     ///
     /// # Errors
-    /// The refusal.
-    pub(super) async fn check(self: &Arc<Self>, path: &str, headers: &HeaderMap) -> Result<(), Denied> {
-        let Self::Users(users) = self.as_ref() else { return Ok(()) };
-        if is_public(path) {
-            return Ok(());
-        }
-        let denied = |message: &str| Denied {
-            body: json!({"error": {"message": message, "code": 401}}),
-            challenge: "Basic realm=\"Baremetal API\"",
-        };
-        let Some((name, password)) = credentials(headers) else {
-            return Err(denied("Authorization required"));
-        };
+    /// Nobody has.
+    pub(super) async fn who(&self, coded: &str) -> Result<Arc<Who>, Refusal> {
+        let denied = |message: &str| Refusal::Unknown(message.to_owned());
+        let (name, password) = credentials(coded).ok_or_else(|| denied("Authorization required"))?;
         let key = key(&name, &password);
-        let (hashes, is_known) = users.look(&key);
+        let (hashes, is_known) = self.look(&key);
         if is_known {
-            return Ok(());
+            return Ok(Arc::new(Who::everything(name)));
         }
         let hash = hashes.get(&name).cloned();
         let right = tokio::task::spawn_blocking(move || {
@@ -98,17 +69,11 @@ impl Auth {
             let matches = bcrypt::verify(password.expose(), hash.as_deref().unwrap_or(of_nobody)).unwrap_or(false);
             hash.filter(|_| matches)
         });
-        match right.await.ok().flatten() {
-            Some(hash) => {
-                users.remember(key, hash);
-                Ok(())
-            }
-            None => Err(denied("Incorrect username or password")),
-        }
+        let hash = right.await.ok().flatten().ok_or_else(|| denied("Incorrect username or password"))?;
+        self.remember(key, hash);
+        Ok(Arc::new(Who::everything(name)))
     }
-}
 
-impl Users {
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,29 +138,18 @@ fn parse(text: &str) -> Result<HashMap<String, String>, usize> {
         .collect()
 }
 
-fn credentials(headers: &HeaderMap) -> Option<(String, Secret)> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, coded) = value.split_once(' ')?;
-    let decoded = BASE64_STANDARD.decode(coded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
-    let text = String::from_utf8(decoded).ok()?;
+fn credentials(coded: &str) -> Option<(String, Secret)> {
+    let text = String::from_utf8(BASE64_STANDARD.decode(coded.trim()).ok()?).ok()?;
     let (name, password) = text.split_once(':')?;
     Some((name.to_owned(), Secret::new(password.as_bytes().to_vec())))
-}
-
-/// What everybody may ask for: where things are, and what agents say, who have tokens of their own.
-fn is_public(path: &str) -> bool {
-    let path = path.trim_matches('/');
-    let first = path.split('/').next().unwrap_or_default();
-    path.is_empty() || matches!(path, "lookup" | "continue_inspection") || first == "heartbeat"
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(text: &str) -> HeaderMap {
-        let value = format!("Basic {}", BASE64_STANDARD.encode(text));
-        HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())])
+    async fn is_let_in(users: &Users, credentials: &str) -> bool {
+        users.who(&BASE64_STANDARD.encode(credentials)).await.is_ok_and(|who| who.may_everything())
     }
 
     #[tokio::test]
@@ -204,17 +158,14 @@ mod tests {
         let file = folder.path().join("users");
         let hash = bcrypt::hash("right", 4).unwrap().replace("$2b$", "$2y$");
         fs::write(&file, format!("# people\nann:{hash}\n")).unwrap();
-        let auth = Arc::new(Auth::open(&file).unwrap());
+        let users = Users::open(&file).unwrap();
         for _ in 0..2 {
-            assert_eq!(auth.check("nodes", &headers("ann:right")).await, Ok(()));
+            assert!(is_let_in(&users, "ann:right").await);
         }
         for wrong in ["ann:wrong", "bob:right", "ann", ":", ""] {
-            assert!(auth.check("nodes", &headers(wrong)).await.is_err(), "{wrong}");
+            assert!(!is_let_in(&users, wrong).await, "{wrong}");
         }
-        assert!(auth.check("nodes", &HeaderMap::new()).await.is_err());
-        for open in ["/", "/lookup", "/heartbeat/x", "continue_inspection"] {
-            assert_eq!(auth.check(open, &HeaderMap::new()).await, Ok(()), "{open}");
-        }
+        assert!(users.who("*").await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -223,14 +174,14 @@ mod tests {
         let file = folder.path().join("users");
         let hash = bcrypt::hash("right", 4).unwrap();
         fs::write(&file, format!("ann:{hash}\n")).unwrap();
-        let auth = Arc::new(Auth::open(&file).unwrap());
-        assert_eq!(auth.check("nodes", &headers("ann:right")).await, Ok(()));
+        let users = Users::open(&file).unwrap();
+        assert!(is_let_in(&users, "ann:right").await);
         fs::write(&file, "ann:plain\n").unwrap();
         tokio::time::advance(LOOK * 2).await;
-        assert_eq!(auth.check("nodes", &headers("ann:right")).await, Ok(()));
+        assert!(is_let_in(&users, "ann:right").await);
         fs::write(&file, format!("bob:{}\n", bcrypt::hash("other", 4).unwrap())).unwrap();
         tokio::time::advance(LOOK * 2).await;
-        assert!(auth.check("nodes", &headers("ann:right")).await.is_err());
+        assert!(!is_let_in(&users, "ann:right").await);
     }
 
     #[test]

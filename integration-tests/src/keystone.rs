@@ -1,0 +1,132 @@
+//! OpenStack's Keystone, the real one, as scripts/test installs it from the package registry: where a mesh is, with people
+//! of every role in every scope.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+use crate::rack::{daemon::Daemon, namespace::Namespace, wait};
+
+/// The password of everybody.
+pub const PASSWORD: &str = "opensesame";
+/// Where it answers, in a namespace of its own.
+const PORT: u16 = 5000;
+/// How long it may take until it does: it fills a database first.
+const START: Duration = Duration::from_secs(90);
+
+/// A running Keystone. It is ended when it is dropped.
+#[derive(Debug)]
+pub struct Keystone {
+    place: Namespace,
+    folder: PathBuf,
+    daemon: Daemon,
+}
+
+/// Who is there.
+#[derive(Debug, Clone, Deserialize)]
+pub struct People {
+    /// The ids of projects: owner, lessee, stranger, service.
+    pub projects: BTreeMap<String, String>,
+    /// Tokens by scope (system, or a project) and role (admin, manager, member, reader, service).
+    pub tokens: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl People {
+    /// A token.
+    ///
+    /// # Errors
+    /// There is no such role or scope.
+    pub fn token(&self, scope: &str, role: &str) -> Result<&str> {
+        let token = self.tokens.get(scope).and_then(|roles| roles.get(role));
+        token.map(String::as_str).with_context(|| format!("no {role} of {scope}"))
+    }
+}
+
+/// A program or a file beside the build.
+fn beside(path: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    ensure!(path.exists(), "{} is not there; scripts/test installs it", path.display());
+    Ok(path.display().to_string())
+}
+
+impl Keystone {
+    /// Where a scheduler-service finds it.
+    #[must_use]
+    pub fn url() -> String {
+        format!("http://127.0.0.1:{PORT}/v3")
+    }
+
+    /// Brings it up, and returns when it answers.
+    ///
+    /// # Errors
+    /// It is not installed, or does not come up: then what it said.
+    pub fn up(place: &Namespace, folder: &Path) -> Result<Self> {
+        let mut command = place.command(&beside("../target/keystone/bin/python")?);
+        command.arg(beside("clients/identity.py")?).arg(folder.join("keystone"));
+        command.args([&PORT.to_string(), PASSWORD]);
+        let log = folder.join("keystone.log");
+        let daemon = Daemon::spawn(command, &log, &folder.join("keystone.record"))?;
+        let keystone = Self { place: place.clone(), folder: folder.to_owned(), daemon };
+        wait::until("Keystone to answer", START, || {
+            ensure!(keystone.daemon.alive(), "Keystone ended: {}", fs::read_to_string(&log)?);
+            let look = ["/usr/bin/python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 5000), 1)"];
+            Ok(keystone.place.run(&look).is_ok().then_some(()))
+        })?;
+        Ok(keystone)
+    }
+
+    /// Gives it its people, and tells it where the bare-metal API is.
+    ///
+    /// # Errors
+    /// The SDK's words.
+    pub fn people(&self, baremetal: &str) -> Result<People> {
+        let mut command = self.place.command(&beside("../target/clients/bin/python")?);
+        command.arg(beside("clients/people.py")?).args([&Self::url(), PASSWORD, baremetal]);
+        let output = command.output()?;
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "people.py: {wrong}");
+        serde_json::from_slice(&output.stdout).context("people.py")
+    }
+
+    /// The environment of a client: one of the people, in the scope of a project.
+    pub fn as_who(&self, command: &mut Command, role: &str, project: &str) {
+        command.envs([
+            ("OS_AUTH_TYPE", "password"),
+            ("OS_AUTH_URL", &Self::url()),
+            ("OS_USERNAME", &format!("a-{role}")),
+            ("OS_PASSWORD", PASSWORD),
+            ("OS_PROJECT_NAME", project),
+            ("OS_USER_DOMAIN_ID", "default"),
+            ("OS_PROJECT_DOMAIN_ID", "default"),
+        ]);
+    }
+
+    /// The folder with its log.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn end(&self) -> Result<()> {
+        self.daemon.end()
+    }
+}
+
+impl Drop for Keystone {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("Keystone: {error:#}");
+        }
+    }
+}

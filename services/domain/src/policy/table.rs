@@ -1,0 +1,244 @@
+//! The table of rules: who may, by scope. The names, and what they allow by default, are those of Ironic's release
+//! 39.0.0 (`oslopolicy-sample-generator --namespace ironic.api` prints them).
+//!
+//! A node's creation and deletion by its own project's admins are on, as they are there by default
+//! (`[api] project_admin_can_manage_own_nodes`), and are one rule with those by the system's admins. Otherwise the table
+//! says of every caller of the golden matrix what oslo.policy makes of that release's rules, but for one thing: the
+//! services' own project may read chassis and drivers and change chassis, as every member of the system.
+
+use super::Role;
+
+/// Which callers with the role of a service count, beside those of the services' own project, who are members of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Services {
+    /// None.
+    None,
+    /// Those with it in the system's scope.
+    OfSystem,
+    /// These and those of the owner's project.
+    OfOwner,
+    /// All.
+    Anywhere,
+}
+
+/// What must be seen before anything may be denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// The node.
+    Node,
+    /// The allocation.
+    Allocation,
+    /// Nothing: that it is there is no secret.
+    Open,
+}
+
+/// A row: the least role that it takes in each scope; `None`: no role is enough.
+#[derive(Debug)]
+pub(super) struct Row {
+    name: &'static str,
+    /// In the system's scope.
+    pub(super) system: Option<Role>,
+    /// In the project that owns the thing.
+    pub(super) owner: Option<Role>,
+    /// In the project that the thing is lent to.
+    pub(super) lessee: Option<Role>,
+    /// In any scope.
+    pub(super) anyone: Option<Role>,
+    pub(super) services: Services,
+    pub(super) sight: Sight,
+}
+
+/// A rule of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule(&'static Row);
+
+impl Rule {
+    /// Its name, as clients are told it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    pub(super) const fn row(self) -> &'static Row {
+        self.0
+    }
+}
+
+/// The rule of a name that is in the table; for constants, where an unknown name does not compile.
+///
+/// # Panics
+/// The name is in no row.
+#[must_use]
+pub const fn rule(name: &str) -> Rule {
+    let mut rows: &'static [Row] = ROWS;
+    while let [row, rest @ ..] = rows {
+        if is_same(row.name.as_bytes(), name.as_bytes()) {
+            return Rule(row);
+        }
+        rows = rest;
+    }
+    panic!("no rule has this name")
+}
+
+const fn is_same(mut one: &[u8], mut other: &[u8]) -> bool {
+    loop {
+        match (one, other) {
+            ([], []) => return true,
+            ([a, more @ ..], [b, others @ ..]) if *a == *b => (one, other) = (more, others),
+            _ => return false,
+        }
+    }
+}
+
+/// Every rule, for whoever shows or tests them all.
+pub fn all() -> impl Iterator<Item = Rule> {
+    ROWS.iter().map(Rule)
+}
+
+const R: Option<Role> = Some(Role::Reader);
+const M: Option<Role> = Some(Role::Member);
+const G: Option<Role> = Some(Role::Manager);
+const A: Option<Role> = Some(Role::Admin);
+const NO: Option<Role> = None;
+
+type Least = Option<Role>;
+
+/// About a node: the least roles of the system, of its owner and of its lessee.
+const fn node(name: &'static str, system: Least, owner: Least, lessee: Least, services: Services) -> Row {
+    Row { name, system, owner, lessee, anyone: NO, services, sight: Sight::Node }
+}
+
+/// About an allocation: the least roles of the system and of its owner.
+const fn allocation(name: &'static str, system: Least, owner: Least, services: Services) -> Row {
+    Row { name, system, owner, lessee: NO, anyone: NO, services, sight: Sight::Allocation }
+}
+
+/// About what nobody hides: the least roles of the system, of its owner and of anyone.
+const fn open(name: &'static str, system: Least, owner: Least, anyone: Least, services: Services) -> Row {
+    Row { name, system, owner, lessee: NO, anyone, services, sight: Sight::Open }
+}
+
+use Services::{Anywhere, None as Nobody, OfOwner, OfSystem};
+
+/// The table.
+static ROWS: &[Row] = &[
+    // Nodes: the least role of the system, of the owner's project, of the lessee's; services.
+    node("baremetal:node:get", R, R, R, OfOwner),
+    node("baremetal:node:get_states", R, R, R, OfOwner),
+    node("baremetal:node:get_indicator_state", R, R, R, OfOwner),
+    node("baremetal:node:vif:list", R, R, R, OfOwner),
+    node("baremetal:node:traits:list", R, R, R, OfOwner),
+    node("baremetal:node:bios:get", R, R, R, OfOwner),
+    node("baremetal:node:firmware:get", R, R, R, OfOwner),
+    node("baremetal:node:vmedia:get", R, R, R, OfOwner),
+    node("baremetal:node:get:last_error", R, R, NO, OfOwner),
+    node("baremetal:node:get:reservation", R, R, NO, OfOwner),
+    node("baremetal:node:get:driver_internal_info", R, R, NO, OfOwner),
+    node("baremetal:node:get:driver_info", R, R, NO, OfOwner),
+    node("baremetal:node:history:get", R, R, NO, OfOwner),
+    node("baremetal:node:inventory:get", R, R, NO, OfOwner),
+    node("baremetal:node:set_power_state", M, M, M, OfSystem),
+    node("baremetal:node:set_boot_mode", M, M, M, OfSystem),
+    node("baremetal:node:set_secure_boot", M, M, M, OfSystem),
+    node("baremetal:node:vmedia:attach", M, M, M, OfSystem),
+    node("baremetal:node:vmedia:detach", M, M, M, OfSystem),
+    node("baremetal:node:update", M, M, M, OfSystem),
+    node("baremetal:node:update_extra", M, M, M, OfSystem),
+    node("baremetal:node:set_provision_state", M, M, G, OfOwner),
+    node("baremetal:node:set_provision_state:clean_steps", M, M, G, OfOwner),
+    node("baremetal:node:set_provision_state:service_steps", M, M, G, OfOwner),
+    node("baremetal:node:validate", M, M, G, OfOwner),
+    node("baremetal:node:set_maintenance", M, M, G, OfOwner),
+    node("baremetal:node:clear_maintenance", M, M, G, OfOwner),
+    node("baremetal:node:vif:attach", M, M, G, OfOwner),
+    node("baremetal:node:vif:detach", M, M, G, OfOwner),
+    node("baremetal:node:update_instance_info", M, M, G, OfOwner),
+    node("baremetal:node:update:driver_info", M, M, NO, OfOwner),
+    node("baremetal:node:update:properties", M, M, NO, OfOwner),
+    node("baremetal:node:update:instance_uuid", M, M, NO, OfOwner),
+    node("baremetal:node:update:lessee", M, M, NO, OfOwner),
+    node("baremetal:node:update:name", M, M, NO, OfOwner),
+    node("baremetal:node:update:retired", M, M, NO, OfOwner),
+    node("baremetal:node:update:network_data", M, M, NO, OfOwner),
+    node("baremetal:node:get_console", M, M, NO, OfOwner),
+    node("baremetal:node:set_console_state", M, M, NO, OfOwner),
+    node("baremetal:node:set_raid_state", M, M, NO, OfOwner),
+    node("baremetal:node:set_indicator_state", M, M, NO, OfOwner),
+    node("baremetal:node:update:driver_interfaces", M, G, NO, OfOwner),
+    node("baremetal:node:get_boot_device", M, G, NO, OfOwner),
+    node("baremetal:node:set_boot_device", M, G, NO, OfOwner),
+    node("baremetal:node:inject_nmi", M, G, NO, OfOwner),
+    node("baremetal:node:traits:set", M, G, NO, OfOwner),
+    node("baremetal:node:traits:delete", M, G, NO, OfOwner),
+    node("baremetal:node:update:owner", M, NO, NO, Nobody),
+    node("baremetal:node:update:conductor_group", M, NO, NO, Nobody),
+    node("baremetal:node:update:parent_node", M, NO, NO, Nobody),
+    node("baremetal:node:update:chassis_uuid", A, NO, NO, Nobody),
+    node("baremetal:node:update:shard", A, NO, NO, Nobody),
+    node("baremetal:node:update:disable_power_off", A, NO, NO, Nobody),
+    node("baremetal:node:disable_cleaning", A, NO, NO, Nobody),
+    node("baremetal:node:update_owner_provisioned", A, NO, NO, Nobody),
+    node("baremetal:node:vendor_passthru", A, NO, NO, Nobody),
+    node("baremetal:node:delete:self_owned_node", A, A, NO, Nobody),
+    // What is a node's: ports, port groups, volumes.
+    node("baremetal:port:get", R, R, R, OfOwner),
+    node("baremetal:portgroup:get", R, R, R, OfOwner),
+    node("baremetal:volume:get", R, R, R, OfOwner),
+    node("baremetal:port:create", A, G, NO, OfOwner),
+    node("baremetal:port:delete", A, G, NO, OfOwner),
+    node("baremetal:portgroup:create", A, G, NO, OfOwner),
+    node("baremetal:portgroup:delete", A, G, NO, OfOwner),
+    node("baremetal:port:update", M, G, NO, OfOwner),
+    node("baremetal:portgroup:update", M, G, NO, OfOwner),
+    node("baremetal:volume:create", M, G, G, OfOwner),
+    node("baremetal:volume:delete", M, G, G, OfOwner),
+    node("baremetal:volume:update", M, M, G, OfOwner),
+    // Allocations: the system, the owner; services.
+    allocation("baremetal:allocation:get", R, R, OfSystem),
+    allocation("baremetal:allocation:update", M, M, Nobody),
+    allocation("baremetal:allocation:delete", M, M, Nobody),
+    // What nobody hides: the system, the owner, anyone; services.
+    open("baremetal:allocation:create", M, NO, M, Nobody),
+    open("baremetal:allocation:create_restricted", M, NO, NO, Nobody),
+    open("baremetal:node:create", A, NO, A, Anywhere),
+    open("baremetal:node:list", NO, NO, R, Anywhere),
+    open("baremetal:node:list_all", R, NO, NO, OfSystem),
+    open("baremetal:port:list", NO, NO, R, Anywhere),
+    open("baremetal:port:list_all", R, NO, NO, OfSystem),
+    open("baremetal:portgroup:list", NO, NO, R, Anywhere),
+    open("baremetal:portgroup:list_all", R, NO, NO, OfSystem),
+    open("baremetal:volume:list", NO, NO, R, Anywhere),
+    open("baremetal:volume:list_all", R, NO, NO, OfSystem),
+    open("baremetal:allocation:list", NO, NO, R, Anywhere),
+    open("baremetal:allocation:list_all", R, NO, NO, OfSystem),
+    open("baremetal:runbook:list", NO, NO, R, Anywhere),
+    open("baremetal:runbook:list_all", R, NO, NO, OfSystem),
+    open("baremetal:volume:view_target_properties", R, NO, A, OfSystem),
+    open("baremetal:runbook:get", R, R, NO, Anywhere),
+    open("baremetal:runbook:create", M, NO, G, Anywhere),
+    open("baremetal:runbook:update", M, G, NO, Anywhere),
+    open("baremetal:runbook:delete", M, G, NO, Anywhere),
+    open("baremetal:runbook:use", M, G, NO, Anywhere),
+    open("baremetal:runbook:update:owner", M, NO, NO, Nobody),
+    open("baremetal:runbook:update:public", M, NO, NO, Nobody),
+    open("baremetal:chassis:get", R, NO, NO, OfSystem),
+    open("baremetal:driver:get", R, NO, NO, OfSystem),
+    open("baremetal:driver:get_properties", R, NO, NO, OfSystem),
+    open("baremetal:driver:get_raid_logical_disk_properties", R, NO, NO, OfSystem),
+    open("baremetal:conductor:get", R, NO, NO, OfSystem),
+    open("baremetal:shards:get", R, NO, NO, OfSystem),
+    open("baremetal:deploy_template:get", R, NO, NO, OfSystem),
+    open("baremetal:inspection_rule:get", R, NO, NO, OfSystem),
+    open("baremetal:inspection_rule:list_all", R, NO, NO, OfSystem),
+    open("baremetal:chassis:update", M, NO, NO, Nobody),
+    open("baremetal:chassis:create", A, NO, NO, Nobody),
+    open("baremetal:chassis:delete", A, NO, NO, Nobody),
+    open("baremetal:driver:vendor_passthru", A, NO, NO, Nobody),
+    open("baremetal:events:post", A, NO, NO, Nobody),
+    open("baremetal:deploy_template:create", A, NO, NO, Nobody),
+    open("baremetal:deploy_template:update", A, NO, NO, Nobody),
+    open("baremetal:deploy_template:delete", A, NO, NO, Nobody),
+    open("baremetal:inspection_rule:create", A, NO, NO, Nobody),
+    open("baremetal:inspection_rule:update", A, NO, NO, Nobody),
+    open("baremetal:inspection_rule:delete", A, NO, NO, Nobody),
+];

@@ -1,0 +1,118 @@
+//! The matrix of callers and rules, and what it must never say.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use super::*;
+
+const OWNER: &str = "owner";
+const LESSEE: &str = "lessee";
+
+fn who(roles: Roles, scope: Scope) -> Who {
+    Who { name: "somebody".to_owned(), roles, scope }
+}
+
+fn of(project: &str, word: &str) -> Who {
+    who(Roles::named([word]), Scope::Project { id: project.to_owned(), is_services: project == "services" })
+}
+
+fn in_system(word: &str) -> Who {
+    who(Roles::named([word]), Scope::System)
+}
+
+const fn thing() -> Option<Whose<'static>> {
+    Some(Whose { owner: Some(OWNER), lessee: Some(LESSEE) })
+}
+
+/// The columns of the matrix.
+fn callers() -> Vec<(&'static str, Vec<Who>)> {
+    let words = ["admin", "manager", "member", "reader", "service"];
+    let project = |name: &'static str| (name, words.iter().map(|word| of(name, word)).collect());
+    let mut all = vec![("system", words.iter().map(|word| in_system(word)).collect())];
+    all.extend([OWNER, LESSEE, "stranger", "services"].map(project));
+    all
+}
+
+#[test]
+fn who_may_do_what_is_as_the_golden_matrix_says() {
+    let mut out =
+        String::from("# + allowed, - denied, . not there for him; each of: admin manager member reader service\n");
+    let heads: Vec<_> = callers().iter().map(|(name, _)| format!("{name:8}")).collect();
+    writeln!(out, "{:50} {}", "#", heads.join(" ").trim_end()).unwrap();
+    for rule in all() {
+        let sign = |who: &Who| match who.ask(rule, thing()) {
+            Verdict::Allowed => '+',
+            Verdict::Denied => '-',
+            Verdict::Hidden => '.',
+        };
+        let columns: Vec<String> =
+            callers().iter().map(|(_, all)| format!("{:8}", all.iter().map(sign).collect::<String>())).collect();
+        writeln!(out, "{:50} {}", rule.name(), columns.join(" ").trim_end()).unwrap();
+    }
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/policy/golden/matrix.txt");
+    if option_env!("UPDATE").is_some() {
+        fs::write(&golden, &out).unwrap();
+    }
+    assert_eq!(out, fs::read_to_string(&golden).unwrap(), "UPDATE=1 rewrites the matrix; read its diff");
+}
+
+#[test]
+fn a_role_that_includes_another_may_whatever_that_one_may() {
+    let ranks = ["reader", "member", "manager", "admin"];
+    for rule in all() {
+        for (less, more) in ranks.iter().zip(ranks.iter().skip(1)) {
+            for scope in [None, Some(OWNER), Some(LESSEE), Some("stranger")] {
+                let caller = |word: &str| scope.map_or_else(|| in_system(word), |project| of(project, word));
+                let (may, may_too) = (caller(less).may(rule, thing()), caller(more).may(rule, thing()));
+                assert!(!may || may_too, "{} of {scope:?}: {less} and not {more}", rule.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_admin_of_the_system_may_everything_and_nobody_else_may() {
+    for rule in all() {
+        assert_eq!(Who::everything("root").ask(rule, thing()), Verdict::Allowed, "{}", rule.name());
+    }
+    let others = callers().into_iter().flat_map(|(_, all)| all).filter(|who| *who != in_system("admin"));
+    for other in others {
+        assert!(!other.may_everything(), "{other:?}");
+        assert!(all().any(|rule| !other.may(rule, thing())), "{other:?}");
+    }
+}
+
+#[test]
+fn a_stranger_does_not_learn_that_a_node_is_there() {
+    for rule in all().filter(|rule| rule.row().sight == Sight::Node) {
+        assert_eq!(of("stranger", "admin").ask(rule, thing()), Verdict::Hidden, "{}", rule.name());
+        assert_eq!(of("stranger", "admin").ask(rule, Some(Whose::default())), Verdict::Hidden, "{}", rule.name());
+    }
+}
+
+#[test]
+fn a_scope_that_is_none_and_roles_that_are_none_may_nothing() {
+    let nowhere = who(Roles::named(["admin", "service"]), Scope::None);
+    let nobody = of(OWNER, "dancer");
+    assert!(nobody.roles.are_none());
+    for rule in all() {
+        assert!(!nowhere.may(rule, thing()), "{}", rule.name());
+        assert!(!nobody.may(rule, thing()), "{}", rule.name());
+    }
+}
+
+#[test]
+fn a_project_without_an_id_owns_nothing_that_has_no_owner() {
+    let nameless = of("", "admin");
+    for whose in [Whose::default(), Whose { owner: Some(""), lessee: Some("") }] {
+        assert!(!nameless.may(SEE_NODE, Some(whose)));
+    }
+}
+
+#[test]
+fn every_rule_has_a_name_of_its_own() {
+    let mut names: Vec<_> = all().map(Rule::name).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}

@@ -1,0 +1,101 @@
+//! What a proven token says of its bearer, by the names that its provider has for that. Pure.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use domain::policy::{Roles, Scope, Who};
+use serde_json::Value;
+
+/// The names of claims. One with dots in it that the token has not as a whole is a path: `realm_access.roles`.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) roles: String,
+    pub(super) project: String,
+    pub(super) system: String,
+}
+
+impl Names {
+    /// The bearer.
+    pub(super) fn who(&self, claims: &Value) -> Result<Who, String> {
+        let word = |name: &str| claims.get(name).and_then(Value::as_str).filter(|word| !word.is_empty());
+        let name = word("preferred_username").or_else(|| word("client_id")).or_else(|| word("sub"));
+        let name = name.ok_or("it has no sub, which says whose it is")?.to_owned();
+        Ok(Who { name, roles: roles(claim(claims, &self.roles)), scope: self.scope(claims) })
+    }
+
+    fn scope(&self, claims: &Value) -> Scope {
+        match claim(claims, &self.system) {
+            Some(Value::Bool(true)) => return Scope::System,
+            Some(Value::String(word)) if word == "all" => return Scope::System,
+            _ => {}
+        }
+        match claim(claims, &self.project).and_then(Value::as_str).filter(|id| !id.is_empty()) {
+            Some(id) => Scope::Project { id: id.to_owned(), is_services: false },
+            None => Scope::None,
+        }
+    }
+}
+
+fn claim<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
+    let whole = claims.get(name).filter(|_| !name.is_empty());
+    whole.or_else(|| name.split('.').try_fold(claims, |value, step| value.get(step)))
+}
+
+/// Roles in a list, or in one text with spaces between them.
+fn roles(claim: Option<&Value>) -> Roles {
+    match claim {
+        Some(Value::Array(words)) => Roles::named(words.iter().filter_map(Value::as_str)),
+        Some(Value::String(words)) => Roles::named(words.split_whitespace()),
+        _ => Roles::default(),
+    }
+}
+
+/// Whether the header of a token calls something critical.
+pub(super) fn is_critical(token: &str) -> bool {
+    let header = token.split('.').next().and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    let header: Option<Value> = header.and_then(|text| serde_json::from_slice(&text).ok());
+    header.is_none_or(|header| header.get("crit").is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn names() -> Names {
+        let word = str::to_owned;
+        Names { roles: word("realm_access.roles"), project: word("https://lab/project"), system: word("system_scope") }
+    }
+
+    #[test]
+    fn a_claim_is_found_by_its_name_or_by_a_path_to_it() {
+        let claims = json!({"sub": "u1", "realm_access": {"roles": ["Member", "dancer"]}, "https://lab/project": "p1"});
+        let who = names().who(&claims).unwrap();
+        assert_eq!((who.name.as_str(), who.roles), ("u1", Roles::named(["member"])));
+        assert_eq!(who.scope, Scope::Project { id: "p1".to_owned(), is_services: false });
+    }
+
+    #[test]
+    fn without_a_project_he_counts_nowhere_unless_it_says_everywhere() {
+        let scope = |more: Value| {
+            let mut claims = json!({"sub": "u1"});
+            claims.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+            names().who(&claims).unwrap().scope
+        };
+        assert_eq!(scope(json!({})), Scope::None);
+        assert_eq!(scope(json!({"system_scope": "some"})), Scope::None);
+        assert_eq!(scope(json!({"system_scope": "all"})), Scope::System);
+        assert_eq!(scope(json!({"system_scope": true})), Scope::System);
+    }
+
+    #[test]
+    fn a_token_that_does_not_say_whose_it_is_is_nobodys() {
+        assert!(names().who(&json!({"realm_access": {"roles": ["admin"]}})).is_err());
+    }
+
+    #[test]
+    fn roles_may_be_one_text() {
+        let names = Names { roles: "scope".to_owned(), ..names() };
+        let who = names.who(&json!({"sub": "u1", "scope": "openid admin"})).unwrap();
+        assert_eq!(who.roles, Roles::named(["admin"]));
+    }
+}

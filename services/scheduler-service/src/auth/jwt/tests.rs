@@ -1,0 +1,210 @@
+//! Tokens as a provider signs them, and as others do.
+
+use std::{fs, path::Path};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use domain::policy::{Roles, Scope};
+use ring::{
+    rand::SystemRandom,
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+        RsaPublicKeyComponents,
+    },
+};
+use serde_json::json;
+use service_kit::clock;
+
+use super::*;
+
+/// Made for this test alone: `openssl genpkey -algorithm RSA`.
+const RSA: &[u8] = include_bytes!("golden/rsa.pk8");
+
+fn coded(bytes: impl AsRef<[u8]>) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A provider's key pair.
+enum Pair {
+    Rsa(RsaKeyPair),
+    Curve(EcdsaKeyPair),
+    Edwards(Ed25519KeyPair),
+}
+
+impl Pair {
+    fn rsa() -> Self {
+        Self::Rsa(RsaKeyPair::from_pkcs8(RSA).unwrap())
+    }
+
+    fn curve() -> Self {
+        let (kind, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+        let key = EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap();
+        Self::Curve(EcdsaKeyPair::from_pkcs8(kind, key.as_ref(), &random).unwrap())
+    }
+
+    fn edwards() -> Self {
+        let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        Self::Edwards(Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap())
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Rsa(_) => "RS256",
+            Self::Curve(_) => "ES256",
+            Self::Edwards(_) => "EdDSA",
+        }
+    }
+
+    fn jwk(&self, id: &str) -> Value {
+        let mut jwk = match self {
+            Self::Rsa(pair) => {
+                let RsaPublicKeyComponents { n, e } = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
+                json!({"kty": "RSA", "n": coded(n), "e": coded(e)})
+            }
+            Self::Curve(pair) => {
+                let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+                json!({"kty": "EC", "crv": "P-256", "x": coded(x), "y": coded(y)})
+            }
+            Self::Edwards(pair) => json!({"kty": "OKP", "crv": "Ed25519", "x": coded(pair.public_key())}),
+        };
+        jwk["kid"] = json!(id);
+        jwk
+    }
+
+    fn sign(&self, header: &Value, claims: &Value) -> String {
+        let text = format!("{}.{}", coded(header.to_string()), coded(claims.to_string()));
+        let random = SystemRandom::new();
+        let signature = match self {
+            Self::Rsa(pair) => {
+                let mut signature = vec![0; pair.public().modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &random, text.as_bytes(), &mut signature).unwrap();
+                signature
+            }
+            Self::Curve(pair) => pair.sign(&random, text.as_bytes()).unwrap().as_ref().to_vec(),
+            Self::Edwards(pair) => pair.sign(text.as_bytes()).as_ref().to_vec(),
+        };
+        format!("{text}.{}", coded(signature))
+    }
+
+    /// A token that is right but for what is said otherwise.
+    fn token(&self, more: &Value) -> String {
+        self.sign(&json!({"alg": self.name(), "kid": self.name()}), &claims(more))
+    }
+}
+
+/// In seconds, from now on.
+fn at(seconds: i64) -> i64 {
+    clock::now().millis() / 1000 + seconds
+}
+
+fn claims(more: &Value) -> Value {
+    let mut claims = json!({
+        "iss": "https://id", "aud": ["other", "ironmesh"], "exp": at(300), "sub": "u1", "preferred_username": "ann",
+        "roles": ["member"], "project_id": "p1",
+    });
+    claims.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+    claims
+}
+
+fn publish(folder: &Path, pairs: &[&Pair]) {
+    let keys: Vec<Value> = pairs.iter().map(|pair| pair.jwk(pair.name())).collect();
+    fs::write(folder.join("keys"), json!({"keys": keys}).to_string()).unwrap();
+}
+
+fn issuer(folder: &Path) -> Issuer {
+    let config = config::Jwt {
+        keys: folder.join("keys").display().to_string(),
+        issuer: "https://id".to_owned(),
+        audience: "ironmesh".to_owned(),
+        ..config::Jwt::default()
+    };
+    Issuer::open(&config).unwrap()
+}
+
+#[tokio::test]
+async fn a_token_signed_with_any_of_the_three_algorithms_says_who_and_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = [Pair::rsa(), Pair::curve(), Pair::edwards()];
+    publish(folder.path(), &pairs.each_ref());
+    let issuer = issuer(folder.path());
+    for pair in &pairs {
+        let who = issuer.who(&pair.token(&json!({}))).await.unwrap();
+        assert_eq!((who.name.as_str(), who.roles), ("ann", Roles::named(["member"])), "{}", pair.name());
+        assert_eq!(who.scope, Scope::Project { id: "p1".to_owned(), is_services: false });
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_another_time_place_or_provider_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Pair::edwards();
+    publish(folder.path(), &[&pair]);
+    let issuer = issuer(folder.path());
+    let wrong = [
+        json!({"exp": at(-60)}),
+        json!({"exp": null}),
+        json!({"exp": "never"}),
+        json!({"nbf": at(60)}),
+        json!({"nbf": "soon"}),
+        json!({"iss": "https://other"}),
+        json!({"iss": null}),
+        json!({"aud": "other"}),
+        json!({"aud": null}),
+        json!({"sub": null, "preferred_username": null}),
+    ];
+    for wrong in wrong {
+        assert!(matches!(issuer.who(&pair.token(&wrong)).await, Err(Refusal::Unknown(_))), "{wrong}");
+    }
+    assert!(issuer.who(&pair.token(&json!({"exp": at(-5)}))).await.is_ok(), "clocks differ");
+}
+
+#[tokio::test]
+async fn what_is_not_signed_or_with_what_everybody_knows_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Pair::rsa();
+    publish(folder.path(), &[&pair]);
+    let issuer = issuer(folder.path());
+    let right = pair.token(&json!({}));
+    let (text, signature) = right.rsplit_once('.').unwrap();
+    let claims = text.split_once('.').unwrap().1;
+    for algorithm in ["none", "None", "HS256", "HS512", "RS512", "PS256", "ES256"] {
+        let header = coded(json!({"alg": algorithm, "kid": "RS256"}).to_string());
+        for signature in ["", signature] {
+            assert!(issuer.who(&format!("{header}.{claims}.{signature}")).await.is_err(), "{algorithm}");
+        }
+    }
+    let critical = json!({"alg": "RS256", "kid": "RS256", "crit": ["exp"]});
+    assert!(issuer.who(&pair.sign(&critical, &tests::claims(&json!({})))).await.is_err());
+    for wrong in ["", ".", "..", "a.b.c", text, &format!("{text}.{}", coded([0; 256]))] {
+        assert!(matches!(issuer.who(wrong).await, Err(Refusal::Unknown(_))), "{wrong}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_is_seen_and_one_that_was_taken_back_is_not_taken_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (Pair::curve(), Pair::edwards());
+    publish(folder.path(), &[&old]);
+    let issuer = issuer(folder.path());
+    assert!(issuer.who(&new.token(&json!({}))).await.is_err());
+    publish(folder.path(), &[&new]);
+    tokio::time::advance(std::time::Duration::from_secs(5)).await;
+    assert!(issuer.who(&new.token(&json!({}))).await.is_ok());
+    assert!(issuer.who(&old.token(&json!({}))).await.is_err());
+    fs::write(folder.path().join("keys"), "{}").unwrap();
+    tokio::time::advance(std::time::Duration::from_secs(5)).await;
+    assert!(issuer.who(&new.token(&json!({}))).await.is_ok(), "a file that is wrong changes nothing");
+    tokio::time::advance(std::time::Duration::from_secs(3601)).await;
+    assert!(matches!(issuer.who(&new.token(&json!({}))).await, Err(Refusal::Away(_))), "but not for ever");
+}
+
+#[test]
+fn a_file_without_a_key_that_is_of_use_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for keys in
+        [json!([]), json!([{"kty": "oct", "k": "AAAA"}]), json!([{"kty": "EC", "crv": "P-384", "x": "AA", "y": "AA"}])]
+    {
+        fs::write(folder.path().join("keys"), json!({"keys": keys}).to_string()).unwrap();
+        let config = config::Jwt { keys: folder.path().join("keys").display().to_string(), ..config::Jwt::default() };
+        assert!(Issuer::open(&config).unwrap_err().contains("has no key for"), "{keys}");
+    }
+}
