@@ -9,6 +9,7 @@ const FILES: &[&str] = &[
     "ironmesh/storage/v1/storage_service.proto",
     "ironmesh/inventory/v1/inventory_service.proto",
     "ironmesh/agent/v1/agent_service.proto",
+    "ironmesh/api/v1/node_selector.proto",
     "ironmesh/api/v1/node_service.proto",
     "ironmesh/api/v1/image_service.proto",
     "ironmesh/api/v1/rack_service.proto",

@@ -63,6 +63,12 @@ fn intent(intent: &NodeIntent) -> Value {
         "ports": list(&intent.ports, |port| json!({
             "id": port.id, "mac": port.mac, "address": text(&port.address),
         })),
+        "driver": text(&intent.driver),
+        "resource_class": text(&intent.resource_class),
+        "traits": intent.traits,
+        "owner": text(&intent.owner),
+        "maintenance": intent.maintenance,
+        "maintenance_reason": text(&intent.maintenance_reason),
     })
 }
 

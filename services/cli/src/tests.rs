@@ -30,7 +30,11 @@ struct Ended {
 }
 
 async fn at(context: &Path, words: &str) -> Ended {
-    let words = ["ironmesh", "--context", context.to_str().unwrap()].into_iter().chain(words.split(' '));
+    of(context, &words.split(' ').collect::<Vec<_>>()).await
+}
+
+async fn of(context: &Path, words: &[&str]) -> Ended {
+    let words = ["ironmesh", "--context", context.to_str().unwrap()].into_iter().chain(words.iter().copied());
     let tree = Tree::try_parse_from(words).unwrap();
     let (screen, said) = Screen::in_memory(tree.global.output, 110, Timestamp::from_millis(NOW));
     let code = Box::pin(attempt(&screen, &tree.global, tree.command)).await;
@@ -80,6 +84,23 @@ async fn nodes_are_listed_as_was_approved() {
     let ended = at(&fake.context, "node list").await;
     assert_eq!(ended.code, code(0), "{}", ended.remarks);
     golden("node-list.txt", &ended.answers);
+}
+
+#[tokio::test]
+async fn nodes_are_watched_though_the_replica_stops_meanwhile_with_a_line_for_each_change() {
+    let fake = Fake::serve().await;
+    let words = ["node", "list", "--watch", "--state", "active", "--state", "deploy failed"];
+    let ended = of(&fake.context, &words).await;
+    assert_eq!(ended.code, code(1));
+    golden("node-watch.txt", &ended.answers);
+    assert!(ended.remarks.starts_with("the scheduler-service went away; "), "{}", ended.remarks);
+    assert!(ended.remarks.contains("the end of the test"), "{}", ended.remarks);
+    let ended = of(&fake.context, &[&words[..], &["-o", "json"]].concat()).await;
+    let lines = ended.answers.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let events: Vec<_> = lines.map(|line| (line["event"].clone(), line["revision"].clone())).collect();
+    let expected =
+        [("begin", 0), ("node", 0), ("node", 0), ("settled", 120), ("node", 120), ("gone", 120), ("settled", 130)];
+    assert_eq!(events, expected.map(|(event, revision)| (Value::from(event), Value::from(revision))));
 }
 
 #[tokio::test]

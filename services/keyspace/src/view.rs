@@ -12,7 +12,10 @@ pub use feed::{Feed, Subscription, Touches};
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
-    sync::{Arc, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, RwLock, RwLockReadGuard,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,6 +66,8 @@ pub struct View {
     pairs: Arc<RwLock<BTreeMap<String, Pair>>>,
     news: broadcast::Sender<News>,
     freshness: Arc<watch::Sender<Freshness>>,
+    /// The highest revision of anything that was taken.
+    newest: Arc<AtomicI64>,
 }
 
 impl Default for View {
@@ -71,6 +76,7 @@ impl Default for View {
             pairs: Arc::default(),
             news: broadcast::Sender::new(LAG),
             freshness: Arc::new(watch::Sender::new(Freshness { revision: 0, heard: None, anew: 0 })),
+            newest: Arc::default(),
         }
     }
 }
@@ -119,6 +125,13 @@ impl View {
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
         Subscription { news: self.news.subscribe() }
+    }
+
+    /// No change that was told by now is of a later revision. What it counts to may not be in the view as a whole yet:
+    /// that is [`Freshness::revision`].
+    #[must_use]
+    pub fn newest(&self) -> i64 {
+        self.newest.load(Ordering::Acquire)
     }
 
     /// How fresh it is.
@@ -210,6 +223,7 @@ impl View {
         tracing::warn!(revision, "the store went back and was adopted: building the view anew");
         *self.pairs.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
             new.into_iter().map(|pair| (pair.path.clone(), pair)).collect();
+        self.newest.store(revision, Ordering::Release);
         self.freshness.send_modify(|freshness| {
             *freshness = Freshness { revision, heard, anew: freshness.anew.saturating_add(1) };
         });
@@ -227,6 +241,7 @@ impl View {
             if pairs.get(path).is_some_and(|known| known.revision >= revision) {
                 continue;
             }
+            self.newest.fetch_max(revision, Ordering::AcqRel);
             paths.push(path.clone());
             match change {
                 Ok(pair) => pairs.insert(pair.path.clone(), pair),
@@ -238,6 +253,7 @@ impl View {
 
     fn replace(&self, new: Vec<Pair>, lowest: i64, revision: i64, heard: Option<Instant>) {
         let mut new: HashMap<_, _> = new.into_iter().map(|pair| (pair.path.clone(), pair)).collect();
+        self.newest.fetch_max(revision, Ordering::AcqRel);
         {
             let mut pairs = self.pairs.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             // What was written after the list's revision was seen before and is newer than the list.
@@ -322,7 +338,7 @@ mod tests {
         assert_eq!(paths(&view), ["/a"]);
         view.apply(Seen::Changes { changes: vec![Err(("/a".to_owned(), 7)), Ok(pair("/b", 7))], revision: Some(7) });
         assert_eq!(paths(&view), ["/b"]);
-        assert_eq!(view.freshness().revision, 7);
+        assert_eq!((view.freshness().revision, view.newest()), (7, 7));
     }
 
     #[tokio::test]

@@ -114,6 +114,9 @@ pub enum Error {
     /// A leaf did not do it.
     #[error("{0}")]
     Leaf(String),
+    /// This replica ends.
+    #[error("this scheduler stops; ask another one, which goes on from the last revision that was told")]
+    Stopping,
     /// It can not begin.
     #[error(transparent)]
     Begin(#[from] mesh::CannotBegin),
@@ -148,7 +151,7 @@ impl Failure for Error {
             Self::Store(keyspace::Error::Conflict) => Kind::Conflict,
             Self::Store(keyspace::Error::WentBack(_) | keyspace::Error::Full { .. }) => Kind::Island,
             Self::Store(error) if error.is_away() => Kind::Unavailable,
-            Self::Leaf(_) | Self::NotEverywhere { .. } => Kind::Unavailable,
+            Self::Leaf(_) | Self::NotEverywhere { .. } | Self::Stopping => Kind::Unavailable,
             Self::Store(_) | Self::Sealed { .. } | Self::Random(_) | Self::Begin(_) | Self::Bind(_) | Self::Auth(_) => {
                 Kind::Internal
             }
@@ -172,6 +175,7 @@ impl Failure for Error {
             Self::Sealed { .. } => "SEALED",
             Self::Random(_) => "RANDOM",
             Self::Leaf(_) => "LEAF",
+            Self::Stopping => "STOPPING",
             Self::Begin(_) | Self::Bind(_) | Self::Auth(_) => "BEGIN",
         }
     }

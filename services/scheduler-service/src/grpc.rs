@@ -8,19 +8,23 @@ mod operations;
 mod peers;
 mod racks;
 mod show;
+mod watch;
 
 pub(crate) use show::waiting;
+
+use std::sync::Arc;
 
 use domain::plan::Limits;
 use service_kit::Host;
 
-use crate::{hot::Hot, lines::Lines, registry::Registry};
+use crate::{board::Board, hot::Hot, lines::Lines, registry::Registry};
 
 /// What the API and the work share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) hot: Hot,
+    pub(crate) board: Arc<Board>,
     pub(crate) lines: Lines,
     pub(crate) limits: Limits,
     pub(crate) host: Host,

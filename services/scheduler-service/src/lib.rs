@@ -2,12 +2,13 @@
 //!
 //! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
 //! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
-//! leaf. [`hot`] holds what the leaves stream; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
+//! leaf. [`hot`] holds what the leaves stream; [`board`] knows what changed of nodes; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
 //! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`audit`] tells who changed
 //! what.
 
 mod audit;
 mod auth;
+mod board;
 mod config;
 mod effect;
 mod error;
@@ -19,6 +20,7 @@ mod peers;
 mod record;
 mod registry;
 mod rest;
+mod select;
 mod stale;
 mod witness;
 mod work;
@@ -59,6 +61,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let shared = Arc::new(grpc::Shared {
         registry: registry::Registry::new(begun.mesh.clone(), begun.sealer.clone()),
         hot: hot::Hot::default(),
+        board: Arc::new(board::Board::new(begun.mesh.view().clone())),
         lines: lines::Lines::new(kit.tls.clone(), begun.mesh.view().clone()),
         limits: config.scheduler.limits(),
         host: kit.host.clone(),
@@ -67,6 +70,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_vital("listening to the other schedulers", peers::listen(Arc::clone(&shared)));
     kit.host.spawn_vital("events of the mesh", witness::tell(Arc::clone(&shared)));
     kit.host.spawn_vital("work", work::run(Arc::clone(&shared)));
+    kit.host.spawn_vital("what nodes become", Arc::clone(&shared.board).keep(kit.host.clone()));
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::note_address(&kit.common.data, "rest", rest.local_addr().ok());
     let auth = auth::Auth::open(&config.scheduler).map_err(Error::Auth)?;

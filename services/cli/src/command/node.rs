@@ -1,6 +1,7 @@
 //! Nodes: the machines under management.
 
 pub mod enrol;
+pub mod filter;
 mod follow;
 mod outcome;
 pub mod power;
@@ -8,6 +9,7 @@ pub mod provision;
 pub mod show;
 pub mod timeline;
 mod verdict;
+mod watch;
 
 use clap::{Args, Subcommand};
 use proto::api::v1::DeleteNodeRequest;
@@ -36,8 +38,11 @@ pub enum NodeCommand {
     )]
     Create(Create),
     /// List nodes: where each is in its life, and what it waits for or why it failed.
-    #[command(after_help = "Examples:\n  ironmesh node list --rack r1\n  ironmesh node list -o json | jq -r '.[] | \
-                            select(.observed.state == \"active\") | .name'")]
+    #[command(
+        after_help = "Examples:\n  ironmesh node list --rack r1 --state available --trait CUSTOM_GPU\n  ironmesh node list \
+                            --name 'r1-*' --watch\n  ironmesh node list -o json | jq -r '.[] | \
+                            select(.observed.state == \"active\") | .name'"
+    )]
     List(List),
     /// Show a node: what is wanted, what was seen, what it waits for, what can be asked of it.
     #[command(after_help = "Example:\n  ironmesh node show n1")]

@@ -31,6 +31,7 @@ use proto::api::v1::{
     image_service_server::{ImageService, ImageServiceServer},
     node_service_server::{NodeService, NodeServiceServer},
     rack_service_server::{RackService, RackServiceServer},
+    watch_nodes_response::News,
 };
 
 const RULES: &[Rule] = &[Rule { path: "/ironmesh.api.v1.", allows: operators }];
@@ -233,6 +234,34 @@ impl NodeService for Canned {
                 .boxed(),
         };
         Ok(Response::new(coming))
+    }
+
+    type WatchNodesStream = Coming<WatchNodesResponse>;
+
+    /// One that stops after the first change, and another that goes on from there and says why it ends.
+    async fn watch_nodes(&self, request: Request<WatchNodesRequest>) -> Answer<Self::WatchNodesStream> {
+        let request = request.into_inner();
+        let said = |revision, news| Ok(WatchNodesResponse { revision, incarnation: 1, news: Some(news) });
+        let settled = || News::Settled(watch_nodes_response::Settled {});
+        let mut coming = if request.since_revision == 0 {
+            let states = request.selector.unwrap_or_default().states;
+            assert_eq!(states, ["active", "deploy failed"], "what was asked for");
+            vec![
+                said(0, News::Begin(watch_nodes_response::Begin {})),
+                said(0, News::Node(node("n1", 1))),
+                said(0, News::Node(failed(node("n2", 2)))),
+                said(120, settled()),
+                said(120, News::Node(deploying(node("n1", 1), 41))),
+            ]
+        } else {
+            assert_eq!((request.since_revision, request.since_incarnation), (120, 1), "where it goes on");
+            vec![said(120, News::Gone(node("n2", 2).id)), said(130, settled())]
+        };
+        coming.push(Err(match request.since_revision {
+            0 => Status::unavailable("it stops"),
+            _ => Status::failed_precondition("the end of the test"),
+        }));
+        Ok(Response::new(stream::iter(coming).boxed()))
     }
 }
 

@@ -20,7 +20,7 @@ use proto::{
         Boot, CreateNodeRequest, CreateNodeResponse, DeleteNodeRequest, DeleteNodeResponse, EnsureNodePowerRequest,
         EnsureNodePowerResponse, GetNodeRequest, GetNodeResponse, GetNodeTimelineRequest, GetNodeTimelineResponse,
         ListNodesRequest, ListNodesResponse, Node, ProvisionNodeRequest, ProvisionNodeResponse, UpdateNodeRequest,
-        UpdateNodeResponse, WatchNodeRequest, WatchNodeResponse, node_service_server::NodeService,
+        UpdateNodeResponse, WatchNodeRequest, WatchNodeResponse, WatchNodesRequest, node_service_server::NodeService,
     },
     convert::{Invalid, required, text},
 };
@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, show};
+use super::{Shared, show, watch::Stream};
 use crate::{
     Error, record,
     registry::{NewNode, NodeChange, Record},
@@ -150,13 +150,15 @@ impl NodeService for Shared {
         let size = if request.page_size == 0 { PAGE } else { request.page_size.min(PAGE) };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let nodes = self.registry.nodes(only.map(|rack| rack.value.id));
+        let selector = self.selector(request.selector)?;
         let after = nodes.into_iter().skip_while(|(node, _)| node.to_string() <= request.after);
-        let mut page: Vec<_> = after.take(size.saturating_add(1)).collect();
+        let records = after.filter_map(|(node, rack)| self.registry.record(rack, node));
+        let selected = records.filter(|record| selector.is_empty() || selector.selects(&show::facts(self, record)));
+        let mut page: Vec<_> = selected.take(size.saturating_add(1)).collect();
         let more = page.len() > size;
         page.truncate(size);
-        let next_after = page.last().filter(|_| more).map(|(node, _)| node.to_string()).unwrap_or_default();
-        let records = page.into_iter().filter_map(|(node, rack)| self.registry.record(rack, node));
-        let nodes = records.map(|record| show::node(self, &record)).collect();
+        let next_after = page.last().filter(|_| more).map(|record| record.node.to_string()).unwrap_or_default();
+        let nodes = page.iter().map(|record| show::node(self, record)).collect();
         Ok(Response::new(ListNodesResponse { nodes, next_after }))
     }
 
@@ -200,14 +202,21 @@ impl NodeService for Shared {
         self.host.spawn(watch(shared, record.node, watcher, sender));
         Ok(Response::new(ReceiverStream::new(receiver).boxed()))
     }
+
+    type WatchNodesStream = Stream;
+
+    async fn watch_nodes(&self, request: Request<WatchNodesRequest>) -> Answer<Self::WatchNodesStream> {
+        Ok(self.watch_all(request.into_inner())?)
+    }
 }
 
 impl Shared {
     /// A handle for a stream that outlives the call.
-    fn watched(&self) -> Self {
+    pub(super) fn watched(&self) -> Self {
         Self {
             registry: self.registry.clone(),
             hot: self.hot.clone(),
+            board: Arc::clone(&self.board),
             lines: self.lines.clone(),
             limits: self.limits,
             host: self.host.clone(),

@@ -12,7 +12,11 @@ use proto::api::v1 as wire;
 use service_kit::clock;
 
 use super::{Shared, locks::scope};
-use crate::{registry::Record, work::seen};
+use crate::{
+    registry::Record,
+    select::{Facts, Said},
+    work::seen,
+};
 
 /// The part of a boot's deadline after which silence is remarked on.
 const QUIET: u32 = 4;
@@ -53,6 +57,7 @@ fn owners(shared: &Shared, record: &Record) -> Vec<wire::Owner> {
 fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
     let intent = &record.intent.value;
     let image = intent.deployment.as_ref().and_then(|deployment| shared.registry.image(deployment.image));
+    let said = said(shared, record);
     wire::NodeIntent {
         bmc_address: intent.bmc.as_ref().map(|bmc| bmc.address.to_string()).unwrap_or_default(),
         bmc_user: intent.bmc.as_ref().map(|bmc| bmc.user.clone()).unwrap_or_default(),
@@ -69,14 +74,45 @@ fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
                 address: port.value.address.map(|address| address.to_string()).unwrap_or_default(),
             })
             .collect(),
+        driver: intent.driver.to_string(),
+        resource_class: said.resource_class,
+        traits: said.traits,
+        owner: said.owner,
+        maintenance: said.maintenance,
+        maintenance_reason: said.maintenance_reason,
     }
+}
+
+/// What Ironic's clients said of it that nodes are chosen by.
+fn said(shared: &Shared, record: &Record) -> Said {
+    let sheet = shared.registry.view().get(&key::sheet(record.rack, record.node));
+    sheet.map(|read| Said::of(&read.value)).unwrap_or_default()
+}
+
+/// What a node is chosen by.
+pub(super) fn facts(shared: &Shared, record: &Record) -> Facts {
+    Facts {
+        id: record.node.to_string(),
+        name: record.intent.value.name.clone(),
+        rack: record.rack,
+        state: record.life.value.state.ironic_name(),
+        driver: record.intent.value.driver,
+        failed: failure(record).is_some(),
+        said: said(shared, record),
+    }
+}
+
+/// The last thing that went wrong and was not made good since.
+fn failure(record: &Record) -> Option<Failure> {
+    let failure = record.life.value.failure.clone();
+    failure.or_else(|| power_failure(record)).or_else(|| trouble(record))
 }
 
 fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
     let life = &record.life.value;
     let entries = shared.hot.boot(record.node, life.generation);
     let diagnosis = looks_stopped(shared, record, &entries).then(|| timeline::diagnose(&entries)).flatten();
-    let failure = life.failure.clone().or_else(|| power_failure(record)).or_else(|| trouble(record));
+    let failure = failure(record);
     let power = record.power.as_ref();
     let settled = power.and_then(|power| power.settled.as_ref());
     let operation = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());

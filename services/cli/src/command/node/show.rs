@@ -7,7 +7,7 @@ use proto::{
 };
 use serde_json::Value;
 
-use super::super::answered;
+use super::{super::answered, filter::Filter, watch};
 use crate::{
     call::Api,
     draw,
@@ -21,15 +21,22 @@ use crate::{
 /// Which nodes.
 #[derive(Debug, Clone, Args)]
 pub struct List {
-    /// Only those of this rack.
-    #[arg(long)]
-    rack: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Go on with what they become, until interrupted: on a terminal as a table that is drawn anew, elsewhere with a line
+    /// for each change.
+    #[arg(short, long)]
+    watch: bool,
 }
 
 pub(super) async fn list(screen: &Screen, api: &Api, list: List) -> Result<(), Error> {
+    let selector = list.filter.wire();
+    if list.watch {
+        return watch::run(screen, api, selector).await;
+    }
     let (mut nodes, mut after) = (Vec::new(), String::new());
     loop {
-        let request = ListNodesRequest { page_size: 0, after, rack: list.rack.clone() };
+        let request = ListNodesRequest { page_size: 0, after, rack: None, selector: selector.clone() };
         let page = api.nodes().list_nodes(request).await?.into_inner();
         nodes.extend(page.nodes);
         after = page.next_after;
@@ -37,12 +44,20 @@ pub(super) async fn list(screen: &Screen, api: &Api, list: List) -> Result<(), E
             break;
         }
     }
+    let nodes = by_place(nodes);
+    screen.show(|| table_of(screen, &nodes), || nodes.iter().map(json::node).collect::<Value>())
+}
+
+/// In the order in which people look for them.
+pub(super) fn by_place(mut nodes: Vec<Node>) -> Vec<Node> {
     nodes.sort_by(|a, b| (&a.rack, &a.name).cmp(&(&b.rack, &b.name)));
+    nodes
+}
+
+/// A line for each node.
+pub(super) fn table_of(screen: &Screen, nodes: &[Node]) -> String {
     let heading = ["NODE", "RACK", "STATE", "SINCE", "POWER", "IMAGE", "BMC", "WAITS FOR, OR FAILED"];
-    screen.show(
-        || table::list(screen, &heading, nodes.iter().map(|node| row(screen, node))),
-        || nodes.iter().map(json::node).collect::<Value>(),
-    )
+    table::list(screen, &heading, nodes.iter().map(|node| row(screen, node)))
 }
 
 fn row(screen: &Screen, node: &Node) -> Vec<String> {
@@ -60,7 +75,7 @@ fn row(screen: &Screen, node: &Node) -> Vec<String> {
 }
 
 /// What a node waits for, or why it failed.
-fn note(observed: &NodeObserved) -> String {
+pub(super) fn note(observed: &NodeObserved) -> String {
     if let Some(waiting) = &observed.waiting {
         return if observed.diagnosis.is_empty() {
             waiting.thing.clone()
@@ -131,7 +146,21 @@ fn wanted(intent: &NodeIntent) -> Vec<(&'static str, String)> {
         ("wait for life", life),
         ("ports", ports.collect::<Vec<_>>().join("\n")),
         ("image", intent.image.clone()),
+        ("driver", intent.driver.clone()),
+        ("class", intent.resource_class.clone()),
+        ("traits", intent.traits.join(", ")),
+        ("owner", intent.owner.clone()),
+        ("maintenance", maintenance(intent)),
     ]
+}
+
+/// Why somebody works on it by hand; empty: nobody does.
+fn maintenance(intent: &NodeIntent) -> String {
+    match (intent.maintenance, intent.maintenance_reason.as_str()) {
+        (false, _) => String::new(),
+        (true, "") => "yes".to_owned(),
+        (true, reason) => reason.to_owned(),
+    }
 }
 
 fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)> {

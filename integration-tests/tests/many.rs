@@ -1,0 +1,158 @@
+//! Many nodes over the public API: watched by whoever wants to know what they become.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use integration_tests::{
+    fleet::Fleet,
+    ironic::Rest,
+    mesh::{Api, Options},
+};
+use proto::api::v1::{
+    DeleteNodeRequest, ListNodesRequest, Node, NodeSelector, WatchNodesRequest, WatchNodesResponse,
+    watch_nodes_response::News,
+};
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::time::timeout;
+use tonic::Streaming;
+
+/// How long one step may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn two() -> Options {
+    Options { schedulers: 2, ..Options::default() }
+}
+
+/// Enrols machines that are not there: `f1`, `f2` and so on.
+async fn fakes(fleet: &Fleet, count: usize) -> Result<()> {
+    let rest = Rest::new(fleet.mesh())?;
+    for number in 1..=count {
+        let class = if number % 2 == 0 { "even" } else { "odd" };
+        let node = json!({"driver": "fake-hardware", "name": format!("f{number}"), "resource_class": class});
+        rest.ask("POST", "nodes", Some(node)).await?;
+    }
+    Ok(())
+}
+
+/// A watcher, and what he knows.
+struct Watcher {
+    stream: Streaming<WatchNodesResponse>,
+    states: BTreeMap<String, String>,
+    names: BTreeMap<String, String>,
+    began: usize,
+    revision: u64,
+    incarnation: u64,
+}
+
+impl Watcher {
+    async fn at(api: &Api, revision: u64, incarnation: u64, selector: NodeSelector) -> Result<Self> {
+        let request =
+            WatchNodesRequest { selector: Some(selector), since_revision: revision, since_incarnation: incarnation };
+        let stream = api.nodes.clone().watch_nodes(request).await?.into_inner();
+        let (states, names) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { stream, states, names, began: 0, revision, incarnation })
+    }
+
+    /// Goes on at another one, with what is known.
+    async fn move_to(&mut self, api: &Api) -> Result<()> {
+        let new = Self::at(api, self.revision, self.incarnation, NodeSelector::default()).await?;
+        (self.stream, self.began) = (new.stream, 0);
+        Ok(())
+    }
+
+    /// Hears until what is known is so.
+    async fn until(&mut self, what: &str, is_so: impl Fn(&BTreeMap<String, String>) -> bool) -> Result<()> {
+        let hearing = async {
+            while !is_so(&self.states) || self.revision == 0 {
+                let Some(message) = self.stream.message().await? else { bail!("the stream ended") };
+                self.take(message);
+            }
+            Ok(())
+        };
+        let ended = timeout(PATIENCE, hearing).await;
+        ended.with_context(|| format!("{what} was not told: {:?}", self.states))?
+    }
+
+    fn take(&mut self, message: WatchNodesResponse) {
+        (self.revision, self.incarnation) = (message.revision, message.incarnation);
+        match message.news {
+            Some(News::Begin(_)) => {
+                self.began += 1;
+                self.states.clear();
+            }
+            Some(News::Node(Node { id, name, observed, .. })) => {
+                self.states.insert(name.clone(), observed.unwrap_or_default().state);
+                self.names.insert(id, name);
+            }
+            Some(News::Gone(id)) => drop(self.names.get(&id).and_then(|name| self.states.remove(name))),
+            Some(News::Settled(_)) | None => {}
+        }
+    }
+}
+
+fn is(states: &BTreeMap<String, String>, name: &str, state: &str) -> bool {
+    states.get(name).is_some_and(|is| is == state)
+}
+
+#[test]
+fn a_watch_whose_scheduler_is_killed_goes_on_at_the_other_one_without_a_gap() {
+    let fleet = Fleet::up("wtwo", 0, &two()).unwrap();
+    let watched = fleet.run(async |mut api, fleet| {
+        fakes(fleet, 3).await?;
+        let mut second = fleet.mesh().api_of(2)?;
+        let mut watcher = Watcher::at(&fleet.mesh().api_of(1)?, 0, 0, NodeSelector::default()).await?;
+        watcher.until("all nodes", |states| states.len() == 3).await?;
+        api.ask("f1", "manage", "").await?;
+        watcher.until("what f1 became", |states| is(states, "f1", "manageable")).await?;
+        fleet.mesh().service("scheduler-service-1")?.signal(Signal::KILL)?;
+        while let Ok(Some(message)) = watcher.stream.message().await {
+            watcher.take(message);
+        }
+        // Nobody watches meanwhile.
+        second.bring("f2", "manage", "", "manageable", PATIENCE).await?;
+        second.nodes.delete_node(DeleteNodeRequest { node: "f3".to_owned() }).await?;
+        watcher.move_to(&second).await?;
+        let is_so = |states: &BTreeMap<_, _>| is(states, "f2", "manageable") && !states.contains_key("f3");
+        watcher.until("what happened meanwhile", is_so).await?;
+        ensure!(watcher.began == 0, "it began again");
+        ensure!(is(&watcher.states, "f1", "manageable"), "{:?}", watcher.states);
+        // What changed since the beginning of all things nobody remembers.
+        watcher.revision = 1;
+        watcher.states.clear();
+        watcher.move_to(&second).await?;
+        watcher.until("all nodes again", |states| states.len() == 2).await?;
+        ensure!(watcher.began > 0, "it did not begin again");
+        Ok(())
+    });
+    watched.unwrap();
+}
+
+#[test]
+fn nodes_are_listed_and_watched_by_what_they_are() {
+    let fleet = Fleet::up("wsel", 0, &Options::default()).unwrap();
+    let selected = fleet.run(async |mut api, fleet| {
+        fakes(fleet, 4).await?;
+        let even = NodeSelector { resource_classes: vec!["even".to_owned()], ..Default::default() };
+        let enrolled = NodeSelector { states: vec!["enroll".to_owned()], ..even.clone() };
+        let request = ListNodesRequest { selector: Some(even.clone()), page_size: 1, ..Default::default() };
+        let page = api.nodes.list_nodes(request.clone()).await?.into_inner();
+        let rest = ListNodesRequest { after: page.next_after, page_size: 0, ..request };
+        let rest = api.nodes.list_nodes(rest).await?.into_inner();
+        let mut names: Vec<_> = [page.nodes, rest.nodes].concat().into_iter().map(|node| node.name).collect();
+        names.sort();
+        ensure!(names == ["f2", "f4"] && rest.next_after.is_empty(), "{names:?}");
+        let mut watcher = Watcher::at(&api, 0, 0, enrolled).await?;
+        watcher.until("the even ones", |states| states.len() == 2).await?;
+        // One that is selected no more is gone.
+        for node in ["f1", "f2"] {
+            api.ask(node, "manage", "").await?;
+        }
+        watcher.until("that f2 went", |states| states.keys().eq(["f4"])).await?;
+        let wrong = NodeSelector { racks: vec!["nowhere".to_owned()], ..Default::default() };
+        let refused = Watcher::at(&api, 0, 0, wrong).await.err().context("a rack that is none was taken")?;
+        ensure!(format!("{refused:#}").contains("nowhere"), "{refused:#}");
+        Ok(())
+    });
+    selected.unwrap();
+}

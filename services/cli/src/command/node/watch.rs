@@ -1,0 +1,124 @@
+//! What nodes become, as it happens: a table that is drawn anew on a terminal, a line for each change elsewhere.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proto::api::v1::{Node, NodeSelector, WatchNodesRequest, WatchNodesResponse, watch_nodes_response::News};
+use serde_json::json;
+use tokio::time::sleep;
+use tonic::Code;
+
+use super::show::{by_place, note, parts, power, table_of};
+use crate::{
+    Format,
+    call::Api,
+    error::{Error, is_unreachable},
+    json,
+    output::Screen,
+    words::{clean, second},
+};
+
+/// Between two tries to reach a scheduler-service that went away.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Puts the cursor at home and clears the screen (ECMA-48 §8.3.21, §8.3.39).
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// Watches until it is interrupted. Survives a scheduler-service that goes away: another one goes on from there.
+pub(super) async fn run(screen: &Screen, api: &Api, selector: Option<NodeSelector>) -> Result<(), Error> {
+    let mut seen = Seen::default();
+    loop {
+        match follow(screen, api, selector.clone(), &mut seen).await {
+            Err(Error::Call(status)) if is_unreachable(&status) || status.code() == Code::Unavailable => {}
+            Err(error) => return Err(error),
+            Ok(()) => {}
+        }
+        if !is_live(screen) {
+            screen.note("the scheduler-service went away; trying to reach one again");
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Until the stream ends.
+async fn follow(screen: &Screen, api: &Api, selector: Option<NodeSelector>, seen: &mut Seen) -> Result<(), Error> {
+    let request = WatchNodesRequest { selector, since_revision: seen.revision, since_incarnation: seen.incarnation };
+    let mut stream = api.node_streams().watch_nodes(request).await?.into_inner();
+    while let Some(message) = stream.message().await? {
+        let is_whole = message.revision > 0;
+        match screen.format {
+            Format::Json => screen.json_line(&told(&message))?,
+            Format::Table if is_live(screen) => {}
+            Format::Table => {
+                if let Some(line) = seen.line(screen, &message) {
+                    screen.line(&line)?;
+                }
+            }
+        }
+        seen.take(message);
+        if is_whole && screen.format == Format::Table && is_live(screen) {
+            let nodes = by_place(seen.nodes.values().cloned().collect());
+            let count = nodes.len();
+            screen.raw(format!("{CLEAR}{}\n{count} nodes; ends with ^C\n", table_of(screen, &nodes)).as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn is_live(screen: &Screen) -> bool {
+    screen.has_bars && screen.edge.is_some()
+}
+
+/// What was told so far.
+#[derive(Debug, Default)]
+struct Seen {
+    nodes: BTreeMap<String, Node>,
+    revision: u64,
+    incarnation: u64,
+}
+
+impl Seen {
+    fn take(&mut self, message: WatchNodesResponse) {
+        (self.revision, self.incarnation) = (message.revision, message.incarnation);
+        match message.news {
+            Some(News::Begin(_)) => self.nodes.clear(),
+            Some(News::Node(node)) => drop(self.nodes.insert(node.id.clone(), node)),
+            Some(News::Gone(node)) => drop(self.nodes.remove(&node)),
+            Some(News::Settled(_)) | None => {}
+        }
+    }
+
+    /// The line that tells of a message which was not taken yet; none where it tells nothing that a line shows.
+    fn line(&self, screen: &Screen, message: &WatchNodesResponse) -> Option<String> {
+        let at = second(screen.now().millis());
+        match message.news.as_ref()? {
+            News::Node(node) => {
+                let before = self.nodes.get(&node.id).map(words);
+                let now = words(node);
+                (before.as_ref() != Some(&now)).then(|| format!("{at}  {:<14} {now}", clean(&node.name)))
+            }
+            News::Gone(id) => {
+                let name = self.nodes.get(id).map_or(id, |node| &node.name);
+                Some(format!("{at}  {:<14} gone", clean(name)))
+            }
+            News::Begin(_) | News::Settled(_) => None,
+        }
+    }
+}
+
+fn words(node: &Node) -> String {
+    let (intent, observed) = parts(node);
+    let power = power(observed.power());
+    let words = [observed.state.as_str(), power, intent.image.as_str(), &note(&observed)].map(str::to_owned);
+    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// A message for programs.
+fn told(message: &WatchNodesResponse) -> serde_json::Value {
+    let (revision, incarnation) = (message.revision, message.incarnation);
+    let (event, node, id) = match &message.news {
+        Some(News::Begin(_)) => ("begin", None, None),
+        Some(News::Node(node)) => ("node", Some(json::node(node)), Some(&node.id)),
+        Some(News::Gone(id)) => ("gone", None, Some(id)),
+        Some(News::Settled(_)) | None => ("settled", None, None),
+    };
+    json!({ "event": event, "id": id, "node": node, "revision": revision, "incarnation": incarnation })
+}
