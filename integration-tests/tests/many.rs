@@ -1,4 +1,4 @@
-//! Many nodes over the public API: watched by whoever wants to know what they become.
+//! Many nodes over the public API: watched by whoever wants to know what they become, and asked once.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,13 +9,13 @@ use integration_tests::{
     mesh::{Api, Options},
 };
 use proto::api::v1::{
-    DeleteNodeRequest, ListNodesRequest, Node, NodeSelector, WatchNodesRequest, WatchNodesResponse,
-    watch_nodes_response::News,
+    DeleteNodeRequest, ListNodesRequest, Node, NodeSelector, ProvisionNodeRequest, WatchNodesRequest,
+    WatchNodesResponse, watch_nodes_response::News,
 };
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::timeout;
-use tonic::Streaming;
+use tonic::{Code, Request, Status, Streaming};
 
 /// How long one step may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -155,4 +155,40 @@ fn nodes_are_listed_and_watched_by_what_they_are() {
         Ok(())
     });
     selected.unwrap();
+}
+
+/// Asks under the id of a request.
+async fn ask_as(api: &Api, id: &str, node: &str, verb: &str) -> Result<Node, Status> {
+    let mut request =
+        Request::new(ProvisionNodeRequest { node: node.to_owned(), verb: verb.to_owned(), ..Default::default() });
+    let id = id.parse().map_err(|_| Status::internal("no header"))?;
+    request.metadata_mut().insert("ironmesh-request-id", id);
+    let answer = api.nodes.clone().provision_node(request).await?.into_inner();
+    answer.node.ok_or_else(|| Status::internal("an answer without a node"))
+}
+
+#[test]
+fn a_request_that_is_sent_again_through_any_scheduler_is_carried_out_once() {
+    let fleet = Fleet::up("once", 0, &two()).unwrap();
+    let asked = fleet.run(async |mut api, fleet| {
+        fakes(fleet, 2).await?;
+        let (first, second) = (fleet.mesh().api_of(1)?, fleet.mesh().api_of(2)?);
+        let id = "00000000-0000-4000-8000-000000000001";
+        // At the same time, and later.
+        let all = (0..8).map(|number| ask_as(if number % 2 == 0 { &first } else { &second }, id, "f1", "manage"));
+        let answers = futures::future::join_all(all).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        api.reach("f1", "manageable", PATIENCE).await?;
+        let begun = answers.first().context("no answer")?.generation;
+        ensure!(answers.iter().all(|node| node.generation == begun), "{answers:#?}");
+        ensure!(api.node("f1").await?.generation == begun, "it was carried out twice");
+        let again = ask_as(&second, id, "f1", "manage").await?;
+        ensure!(again == ask_as(&first, id, "f1", "manage").await?, "two answers");
+        ensure!(again.observed.is_some_and(|observed| observed.state == "verifying"), "not the first answer");
+        let refused = ask_as(&first, id, "f2", "manage").await.err().context("another request was taken")?;
+        ensure!(refused.code() == Code::InvalidArgument && refused.message().contains("another request"), "{refused}");
+        let wrong = ask_as(&first, "seven", "f2", "manage").await.err().context("an id that is none was taken")?;
+        ensure!(wrong.code() == Code::InvalidArgument, "{wrong}");
+        Ok(())
+    });
+    asked.unwrap();
 }

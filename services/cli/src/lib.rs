@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `context` | whom to call, and with which certificate |
 //! | `call` | the lines to the API's services |
+//! | `once` | what changes something is sent until it is answered, and carried out once |
 //! | `command` | one file per noun: decode arguments, one call, show the answer |
 //! | `draw` | a boot as a picture |
 //! | `output`, `table`, `words`, `json` | the only way out |
@@ -17,6 +18,7 @@ mod context;
 mod draw;
 mod error;
 mod json;
+mod once;
 mod output;
 mod table;
 mod words;

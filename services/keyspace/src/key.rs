@@ -13,6 +13,7 @@
 //! | `dc/image/{image}` | [`Image`] | scheduler-service | no |
 //! | `dc/sheet/{collection}/{id}` | [`Sheet`], its secrets sealed | scheduler-service | no |
 //! | `dc/history/{node}` | [`History`], zstd | scheduler-service | no |
+//! | `dc/request/{request}` | [`Request`] | scheduler-service | no: the leader deletes old ones |
 //! | `{r}/node/{node}/intent` | [`Intent`] | scheduler-service | no |
 //! | `{r}/node/{node}/sheet` | [`Sheet`], its secrets sealed | scheduler-service | no |
 //! | `{r}/node/{node}/life` | [`Life`] | scheduler-service | no |
@@ -44,7 +45,7 @@ use domain::{
 
 use crate::value::{
     Ack, AgentSeen, BootDecision, Claim, Dead, Election, History, Holder, Incarnation, Intent, Inventory, Journal,
-    Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Sheet, StoredRing, UnknownMac,
+    Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sheet, StoredRing, UnknownMac,
 };
 
 /// What every key begins with.
@@ -160,6 +161,8 @@ keys! {
     image(image: ImageId) -> Image = "dc/image/{image}";
     /// Past boots of a node.
     history(node: NodeId) -> History = "dc/history/{node}";
+    /// That a request was carried out, by the id that its sender gave it.
+    request(id: uuid::Uuid) -> Request = "dc/request/{id}";
     /// What people asked of a node.
     intent(rack: RackId, node: NodeId) -> Intent = "{rack}/node/{node}/intent";
     /// What Ironic's clients keep at a node.
@@ -220,6 +223,12 @@ pub fn images() -> Prefix<Image> {
 #[must_use]
 pub fn sheets(collection: &str) -> Prefix<Sheet> {
     Prefix::at(format!("{ROOT}dc/sheet/{collection}/"))
+}
+
+/// All requests that were carried out and are remembered.
+#[must_use]
+pub fn requests() -> Prefix<Request> {
+    Prefix::at(format!("{ROOT}dc/request/"))
 }
 
 /// All ports of a rack.

@@ -4,6 +4,7 @@ mod boot;
 mod mesh;
 mod node;
 mod rack;
+mod request;
 mod seen;
 mod sheet;
 
@@ -17,6 +18,7 @@ pub use node::{
     Port, Redfish, Transport, Trust,
 };
 pub use rack::{Network, Rack, UnknownMac};
+pub use request::Request;
 pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Reported, Settled};
 pub use sheet::Sheet;
 

@@ -2,7 +2,8 @@
 //!
 //! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
 //! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
-//! leaf. [`hot`] holds what the leaves stream; [`board`] knows what changed of nodes; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
+//! leaf. [`hot`] holds what the leaves stream; [`board`] knows what changed of nodes; [`once`] keeps requests from being
+//! carried out twice; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
 //! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`audit`] tells who changed
 //! what.
 
@@ -16,6 +17,7 @@ mod grpc;
 mod hot;
 mod lines;
 mod metrics;
+mod once;
 mod peers;
 mod record;
 mod registry;
@@ -71,6 +73,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_vital("events of the mesh", witness::tell(Arc::clone(&shared)));
     kit.host.spawn_vital("work", work::run(Arc::clone(&shared)));
     kit.host.spawn_vital("what nodes become", Arc::clone(&shared.board).keep(kit.host.clone()));
+    kit.host.spawn_vital("forgetting requests", once::sweep(Arc::clone(&shared)));
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::note_address(&kit.common.data, "rest", rest.local_addr().ok());
     let auth = auth::Auth::open(&config.scheduler).map_err(Error::Auth)?;

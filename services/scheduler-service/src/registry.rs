@@ -29,7 +29,7 @@ use keyspace::{
 use mesh::Mesh;
 use service_kit::{clock, telemetry};
 
-use crate::{Error, metrics, peers::Peers};
+use crate::{Error, metrics, once, peers::Peers};
 
 pub(crate) use node::{NewNode, NodeChange};
 pub(crate) use port::{PortChange, StoredPort};
@@ -73,7 +73,7 @@ impl Registry {
 
     /// Commits what a person asked for, and waits until it can be read through any replica.
     pub(crate) async fn commit(&self, change: Change) -> Result<(), Error> {
-        let revision = self.mesh.commit(change).await?;
+        let revision = self.mesh.commit(once::marked(change)?).await?;
         self.peers.have(&self.mesh, revision).await
     }
 
@@ -214,6 +214,7 @@ impl Registry {
         if let Some(operation) = moved.operation.as_mut().filter(|operation| Some(operation.id) != before) {
             operation.trace = telemetry::present();
             operation.steps = steps;
+            once::begins(Some(operation.id));
         }
         let change = self.add_move(self.mesh.as_member()?, record, &moved, intent)?;
         self.commit(change).await?;

@@ -19,6 +19,7 @@ use crate::{
     call::Api,
     error::Error,
     json,
+    once::once,
     output::Screen,
     table,
     words::{octets, size},
@@ -114,14 +115,18 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: ImageCommand) -> Re
     match command {
         ImageCommand::Create(create) => {
             let request = request(screen, create).await?;
-            show(screen, &answered(api.images().create_image(request).await?.into_inner().image)?)
+            show(
+                screen,
+                &answered(once(request, async |request| api.images().create_image(request).await).await?.image)?,
+            )
         }
         ImageCommand::List => list(screen, &api.images().list_images(ListImagesRequest {}).await?.into_inner().images),
         ImageCommand::Show(Named { image }) => {
             show(screen, &answered(api.images().get_image(GetImageRequest { image }).await?.into_inner().image)?)
         }
         ImageCommand::Delete(Named { image }) => {
-            api.images().delete_image(DeleteImageRequest { image: image.clone() }).await?;
+            once(DeleteImageRequest { image: image.clone() }, async |request| api.images().delete_image(request).await)
+                .await?;
             screen.show(|| format!("{image}: forgotten"), || json!({ "image": image, "deleted": true }))
         }
     }

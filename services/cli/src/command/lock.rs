@@ -9,6 +9,7 @@ use crate::{
     call::Api,
     error::Error,
     json,
+    once::once,
     output::Screen,
     table,
     words::{ago, length, or_dash},
@@ -64,7 +65,7 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: LockCommand) -> Res
         }
         LockCommand::Break(Break { node, service, token }) => {
             let request = BreakLockRequest { node: node.clone(), service: service.clone(), token };
-            api.locks().break_lock(request).await?;
+            once(request, async |request| api.locks().break_lock(request).await).await?;
             screen.note(&format!("broke the {service}'s lock of node {node}; its owner goes on from what is stored"));
             Ok(())
         }

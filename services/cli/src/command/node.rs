@@ -22,7 +22,7 @@ use self::{
     show::List,
     timeline::Timeline,
 };
-use crate::{call::Api, error::Error, output::Screen};
+use crate::{call::Api, error::Error, once::once, output::Screen};
 
 /// What can be asked of nodes.
 #[derive(Debug, Subcommand)]
@@ -141,6 +141,6 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: NodeCommand) -> Res
 }
 
 async fn delete(screen: &Screen, api: &Api, node: String) -> Result<(), Error> {
-    api.nodes().delete_node(DeleteNodeRequest { node: node.clone() }).await?;
+    once(DeleteNodeRequest { node: node.clone() }, async |request| api.nodes().delete_node(request).await).await?;
     screen.show(|| format!("{node}: forgotten"), || json!({ "node": node, "deleted": true }))
 }

@@ -12,6 +12,7 @@ use crate::{
     call::Api,
     error::Error,
     json,
+    once::once,
     output::Screen,
     table,
     words::{self, ago},
@@ -114,7 +115,7 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: RackCommand) -> Res
     match command {
         RackCommand::Create(create) => {
             let request = CreateRackRequest { rack: Some(new(create)) };
-            show(screen, &answered(api.racks().create_rack(request).await?.into_inner().rack)?)
+            show(screen, &answered(once(request, async |request| api.racks().create_rack(request).await).await?.rack)?)
         }
         RackCommand::List => {
             let racks = api.racks().list_racks(ListRacksRequest {}).await?.into_inner().racks;
@@ -123,9 +124,10 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: RackCommand) -> Res
         RackCommand::Show(Named { rack }) => {
             show(screen, &answered(api.racks().get_rack(GetRackRequest { rack }).await?.into_inner().rack)?)
         }
-        RackCommand::Set(set) => {
-            show(screen, &answered(api.racks().update_rack(change(set)).await?.into_inner().rack)?)
-        }
+        RackCommand::Set(set) => show(
+            screen,
+            &answered(once(change(set), async |request| api.racks().update_rack(request).await).await?.rack)?,
+        ),
     }
 }
 

@@ -16,7 +16,7 @@ use proto::{
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use crate::Error;
+use crate::{Error, once::Asked};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -79,9 +79,17 @@ impl Shared {
 #[tonic::async_trait]
 impl ImageService for Shared {
     async fn create_image(&self, request: Request<CreateImageRequest>) -> Answer<CreateImageResponse> {
+        let asked = Asked::read(request.metadata(), "CreateImage", request.get_ref())?;
         let image = decode(request.into_inner()).map_err(Error::from)?;
-        self.registry.create_image(&image).await?;
-        Ok(Response::new(CreateImageResponse { image: Some(shown(image)) }))
+        let change = async {
+            self.registry.create_image(&image).await?;
+            Ok(CreateImageResponse { image: Some(shown(image.clone())) })
+        };
+        let anew = || {
+            let image = self.registry.image_named(&image.name)?;
+            Ok(CreateImageResponse { image: Some(shown(image.value)) })
+        };
+        Ok(Response::new(self.once(asked, change, anew).await?))
     }
 
     async fn get_image(&self, request: Request<GetImageRequest>) -> Answer<GetImageResponse> {
@@ -95,7 +103,9 @@ impl ImageService for Shared {
     }
 
     async fn delete_image(&self, request: Request<DeleteImageRequest>) -> Answer<DeleteImageResponse> {
-        self.forget_image(&request.into_inner().image).await?;
-        Ok(Response::new(DeleteImageResponse {}))
+        let asked = Asked::read(request.metadata(), "DeleteImage", request.get_ref())?;
+        let name = request.into_inner().image;
+        let change = async { self.forget_image(&name).await.map(|()| DeleteImageResponse {}) };
+        Ok(Response::new(self.once(asked, change, || Ok(DeleteImageResponse {})).await?))
     }
 }

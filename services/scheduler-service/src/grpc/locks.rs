@@ -22,7 +22,7 @@ use service_kit::{clock, tls::Identity};
 use tonic::{Request, Response, Status};
 
 use super::{Shared, show};
-use crate::{Error, registry::Record};
+use crate::{Error, once::Asked, registry::Record};
 
 /// What runs under a claim.
 #[derive(Debug)]
@@ -126,7 +126,8 @@ impl LockService for Shared {
 
     async fn break_lock(&self, request: Request<BreakLockRequest>) -> Result<Response<BreakLockResponse>, Status> {
         let by = request.extensions().get::<Identity>().map(Identity::to_string).unwrap_or_default();
-        Self::break_lock(self, request.into_inner(), by).await?;
-        Ok(Response::new(BreakLockResponse {}))
+        let asked = Asked::read(request.metadata(), "BreakLock", request.get_ref())?;
+        let change = async { Self::break_lock(self, request.into_inner(), by).await.map(|()| BreakLockResponse {}) };
+        Ok(Response::new(self.once(asked, change, || Ok(BreakLockResponse {})).await?))
     }
 }

@@ -1,6 +1,11 @@
 //! Nodes.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::Duration,
+};
 
 use domain::{
     driver::Driver,
@@ -30,7 +35,9 @@ use tonic::{Request, Response, Status};
 
 use super::{Shared, show, watch::Stream};
 use crate::{
-    Error, record,
+    Error,
+    once::Asked,
+    record,
     registry::{NewNode, NodeChange, Record},
     work::pass::{aborted, without_power},
 };
@@ -49,6 +56,28 @@ type Answer<T> = Result<Response<T>, Status>;
 impl Shared {
     fn shown(&self, name: &str) -> Result<Node, Error> {
         Ok(show::node(self, &self.registry.named(name)?))
+    }
+
+    async fn create(&self, request: CreateNodeRequest) -> Result<CreateNodeResponse, Error> {
+        let rack = self.registry.rack_named(&request.rack)?;
+        let node = self.registry.create(&rack, new_node(request)?).await?;
+        let shown = self.shown(&node.to_string())?;
+        self.hot.tell(Some(node), "ENROLLED", shown.name.clone());
+        Ok(CreateNodeResponse { node: Some(shown) })
+    }
+
+    async fn update(&self, request: UpdateNodeRequest) -> Result<UpdateNodeResponse, Error> {
+        let record = self.registry.named(&request.node)?;
+        self.registry.update(&record, node_change(request)?).await?;
+        Ok(UpdateNodeResponse { node: Some(self.shown(&record.node.to_string())?) })
+    }
+
+    async fn delete(&self, name: String) -> Result<DeleteNodeResponse, Error> {
+        let record = self.registry.named(&name)?;
+        self.registry.remove(&record).await?;
+        self.hot.forget(record.node);
+        self.hot.tell(Some(record.node), "DELETED", record.intent.value.name);
+        Ok(DeleteNodeResponse {})
     }
 
     async fn provision(&self, request: ProvisionNodeRequest) -> Result<Node, Error> {
@@ -131,12 +160,11 @@ impl Shared {
 #[tonic::async_trait]
 impl NodeService for Shared {
     async fn create_node(&self, request: Request<CreateNodeRequest>) -> Answer<CreateNodeResponse> {
+        let asked = Asked::read(request.metadata(), "CreateNode", request.get_ref())?;
         let request = request.into_inner();
-        let rack = self.registry.rack_named(&request.rack)?;
-        let node = self.registry.create(&rack, new_node(request).map_err(Error::from)?).await?;
-        let shown = self.shown(&node.to_string())?;
-        self.hot.tell(Some(node), "ENROLLED", shown.name.clone());
-        Ok(Response::new(CreateNodeResponse { node: Some(shown) }))
+        let name = request.name.clone();
+        let anew = || Ok(CreateNodeResponse { node: Some(self.shown(&name)?) });
+        Ok(Response::new(self.once(asked, self.create(request), anew).await?))
     }
 
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Answer<GetNodeResponse> {
@@ -163,29 +191,37 @@ impl NodeService for Shared {
     }
 
     async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Answer<UpdateNodeResponse> {
+        let asked = Asked::read(request.metadata(), "UpdateNode", request.get_ref())?;
         let request = request.into_inner();
-        let record = self.registry.named(&request.node)?;
-        self.registry.update(&record, node_change(request).map_err(Error::from)?).await?;
-        let node = self.shown(&record.node.to_string())?;
-        Ok(Response::new(UpdateNodeResponse { node: Some(node) }))
+        let name = request.name.clone().unwrap_or_else(|| request.node.clone());
+        let anew = || Ok(UpdateNodeResponse { node: Some(self.shown(&name)?) });
+        Ok(Response::new(self.once(asked, self.update(request), anew).await?))
     }
 
     async fn delete_node(&self, request: Request<DeleteNodeRequest>) -> Answer<DeleteNodeResponse> {
-        let record = self.registry.named(&request.into_inner().node)?;
-        self.registry.remove(&record).await?;
-        self.hot.forget(record.node);
-        self.hot.tell(Some(record.node), "DELETED", record.intent.value.name);
-        Ok(Response::new(DeleteNodeResponse {}))
+        let asked = Asked::read(request.metadata(), "DeleteNode", request.get_ref())?;
+        let delete = self.delete(request.into_inner().node);
+        Ok(Response::new(self.once(asked, delete, || Ok(DeleteNodeResponse {})).await?))
     }
 
     async fn provision_node(&self, request: Request<ProvisionNodeRequest>) -> Answer<ProvisionNodeResponse> {
-        let node = self.provision(request.into_inner()).await?;
-        Ok(Response::new(ProvisionNodeResponse { node: Some(node) }))
+        let without = ProvisionNodeRequest { config_drive: HashMap::new(), ..request.get_ref().clone() };
+        let files = &request.get_ref().config_drive;
+        let asked = Asked::read_with(request.metadata(), "ProvisionNode", &without, files)?;
+        let request = request.into_inner();
+        let change = async { Ok(ProvisionNodeResponse { node: Some(self.provision(request).await?) }) };
+        let anew = || Ok(ProvisionNodeResponse { node: Some(self.shown(&without.node)?) });
+        Ok(Response::new(self.once(asked, change, anew).await?))
     }
 
     async fn ensure_node_power(&self, request: Request<EnsureNodePowerRequest>) -> Answer<EnsureNodePowerResponse> {
-        let generation = self.power(request.into_inner()).await?;
-        Ok(Response::new(EnsureNodePowerResponse { generation }))
+        let asked = Asked::read(request.metadata(), "EnsureNodePower", request.get_ref())?;
+        let request = request.into_inner();
+        let name = request.node.clone();
+        let change = async { Ok(EnsureNodePowerResponse { generation: self.power(request).await? }) };
+        // Of all instructions up to the last one it is settled when that is.
+        let anew = || Ok(EnsureNodePowerResponse { generation: self.shown(&name)?.generation });
+        Ok(Response::new(self.once(asked, change, anew).await?))
     }
 
     async fn get_node_timeline(&self, request: Request<GetNodeTimelineRequest>) -> Answer<GetNodeTimelineResponse> {

@@ -20,7 +20,7 @@ use service_kit::config::is_rack_name;
 use tonic::{Request, Response, Status};
 
 use super::{Shared, locks::scope};
-use crate::Error;
+use crate::{Error, once::Asked};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -206,9 +206,13 @@ fn network(wire: &WireRack) -> Result<Option<Network>, Invalid> {
 #[tonic::async_trait]
 impl RackService for Shared {
     async fn create_rack(&self, request: Request<CreateRackRequest>) -> Answer<CreateRackResponse> {
+        let asked = Asked::read(request.metadata(), "CreateRack", request.get_ref())?;
         let wire = request.into_inner().rack.ok_or_else(|| Error::from(Invalid::Missing("rack")))?;
-        let rack = self.make_rack(wire).await?;
-        Ok(Response::new(CreateRackResponse { rack: Some(self.shown_rack(&rack)) }))
+        let name = wire.name.clone();
+        let answer = |rack| CreateRackResponse { rack: Some(self.shown_rack(&rack)) };
+        let change = async { self.make_rack(wire).await.map(answer) };
+        let anew = || Ok(answer(self.registry.rack_named(&name)?.value));
+        Ok(Response::new(self.once(asked, change, anew).await?))
     }
 
     async fn get_rack(&self, request: Request<GetRackRequest>) -> Answer<GetRackResponse> {
@@ -222,7 +226,12 @@ impl RackService for Shared {
     }
 
     async fn update_rack(&self, request: Request<UpdateRackRequest>) -> Answer<UpdateRackResponse> {
-        let rack = self.change_rack(request.into_inner()).await?;
-        Ok(Response::new(UpdateRackResponse { rack: Some(self.shown_rack(&rack)) }))
+        let asked = Asked::read(request.metadata(), "UpdateRack", request.get_ref())?;
+        let request = request.into_inner();
+        let name = request.rack.clone();
+        let answer = |rack| UpdateRackResponse { rack: Some(self.shown_rack(&rack)) };
+        let change = async { self.change_rack(request).await.map(answer) };
+        let anew = || Ok(answer(self.registry.rack_named(&name)?.value));
+        Ok(Response::new(self.once(asked, change, anew).await?))
     }
 }

@@ -14,7 +14,7 @@ use proto::{
 };
 
 use super::{super::answered, show};
-use crate::{call::Api, error::Error, output::Screen, words::seconds};
+use crate::{call::Api, error::Error, once::once, output::Screen, words::seconds};
 
 /// A password is at most 20 octets (IPMI 2.0 §22.30); a file that is larger holds something else.
 const LARGEST_PASSWORD: u64 = 1024;
@@ -159,7 +159,7 @@ pub(super) async fn create(screen: &Screen, api: &Api, create: Create) -> Result
         wait_for_life_seconds: create.traits.wait_for_life.unwrap_or(0),
         boot_files_by_tftp: create.traits.tftp.unwrap_or(false),
     };
-    let node = answered(api.nodes().create_node(request).await?.into_inner().node)?;
+    let node = answered(once(request, async |request| api.nodes().create_node(request).await).await?.node)?;
     show::shown(screen, &node)
 }
 
@@ -176,6 +176,6 @@ pub(super) async fn set(screen: &Screen, api: &Api, set: Set) -> Result<(), Erro
         wait_for_life_seconds: set.traits.wait_for_life,
         boot_files_by_tftp: set.traits.tftp,
     };
-    let node = answered(api.nodes().update_node(request).await?.into_inner().node)?;
+    let node = answered(once(request, async |request| api.nodes().update_node(request).await).await?.node)?;
     show::shown(screen, &node)
 }

@@ -16,7 +16,7 @@ use super::{
     show::{parts, power},
     verdict::Goal,
 };
-use crate::{call::Api, error::Error, output::Screen, words::duration};
+use crate::{call::Api, error::Error, once::once, output::Screen, words::duration};
 
 /// Power for a node.
 #[derive(Debug, Clone, Args)]
@@ -64,7 +64,7 @@ pub(super) async fn run(screen: &Screen, api: &Api, asked: Power) -> Result<(), 
     let request = GetNodeRequest { node: asked.node.clone() };
     let before = answered(api.nodes().get_node(request).await?.into_inner().node)?;
     let request = EnsureNodePowerRequest { node: before.id.clone(), target: Some(asked.target.wire()) };
-    let generation = api.nodes().ensure_node_power(request).await?.into_inner().generation;
+    let generation = once(request, async |request| api.nodes().ensure_node_power(request).await).await?.generation;
     let (name, begun) = (before.name.clone(), Instant::now());
     let outcome = if asked.no_wait {
         Outcome::Accepted(before)

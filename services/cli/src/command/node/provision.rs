@@ -15,7 +15,7 @@ use super::{
     show::parts,
     verdict::{Goal, rests},
 };
-use crate::{call::Api, error::Error, output::Screen, words::duration};
+use crate::{call::Api, error::Error, once::once, output::Screen, words::duration};
 
 /// Where cloud-init looks for what the user wants (OpenStack's metadata layout).
 const USER_DATA: &str = "openstack/latest/user_data";
@@ -148,5 +148,5 @@ async fn all(
 
 async fn ask(api: &Api, name: &str, request: &ProvisionNodeRequest) -> Result<Node, Error> {
     let request = ProvisionNodeRequest { node: name.to_owned(), ..request.clone() };
-    answered(api.nodes().provision_node(request).await?.into_inner().node)
+    answered(once(request, async |request| api.nodes().provision_node(request).await).await?.node)
 }

@@ -1,0 +1,103 @@
+//! Requests that change something: each has an id of its own, and one that broke off is sent again under the same id, so
+//! that it is carried out once.
+
+use std::{error::Error as _, io, time::Duration};
+
+use service_kit::status::reason;
+use tokio::time::{Instant, sleep};
+use tonic::{Code, Request, Response, Status, metadata::AsciiMetadataValue};
+use uuid::Uuid;
+
+use crate::error::is_unreachable;
+
+/// The metadata that names a request.
+const HEADER: &str = "ironmesh-request-id";
+/// How long a request that broke off is sent again: longer than a scheduler-service that died has its lease.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Sends a request until it is answered. Safe to drop at any await: it may have been carried out then.
+///
+/// # Errors
+/// What it was answered with; or nobody could be reached at all.
+pub(crate) async fn once<Q: Clone, A>(
+    message: Q,
+    call: impl AsyncFn(Request<Q>) -> Result<Response<A>, Status>,
+) -> Result<A, Status> {
+    let (id, begun, mut was_reached) = (name(), Instant::now(), false);
+    loop {
+        let mut request = Request::new(message.clone());
+        if let Some(id) = &id {
+            request.metadata_mut().insert(HEADER, id.clone());
+        }
+        let status = match call(request).await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) => status,
+        };
+        was_reached |= !is_refused(&status);
+        // Without an id it might be carried out twice.
+        if id.is_none() || !was_reached || !may_be_repeated(&status) || begun.elapsed() > PATIENCE {
+            return Err(status);
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+fn name() -> Option<AsciiMetadataValue> {
+    Uuid::new_v4().to_string().parse().ok()
+}
+
+/// Whether it broke off, or may be taken by another replica or in a moment. An island is one for longer.
+fn may_be_repeated(status: &Status) -> bool {
+    let is_island = reason(status).as_deref() == Some("ISLAND");
+    is_unreachable(status) || status.code() == Code::Unavailable && !is_island
+}
+
+/// Whether nobody is there at all.
+fn is_refused(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    fn sent(request: &Request<&'static str>) -> String {
+        request.metadata().get(HEADER).unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_broke_off_is_sent_again_under_the_same_id() {
+        let ids = RefCell::new(Vec::new());
+        let answer = once("do it", async |request| {
+            ids.borrow_mut().push(sent(&request));
+            if ids.borrow().len() < 3 { Err(Status::unavailable("it stops")) } else { Ok(Response::new(7)) }
+        });
+        assert_eq!(answer.await.unwrap(), 7);
+        let ids = ids.borrow();
+        assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_refused_is_not_sent_again_and_two_requests_are_two() {
+        let ids = RefCell::new(Vec::new());
+        for _ in 0..2 {
+            let answer = once("do it", async |request| {
+                ids.borrow_mut().push(sent(&request));
+                Err::<Response<()>, _>(Status::failed_precondition("not now"))
+            });
+            assert_eq!(answer.await.unwrap_err().code(), Code::FailedPrecondition);
+        }
+        assert!(ids.borrow().len() == 2 && ids.borrow()[0] != ids.borrow()[1]);
+    }
+}
