@@ -201,6 +201,36 @@ async fn an_adoption_names_the_image_that_runs_there_and_ends_active() {
 }
 
 #[tokio::test]
+async fn a_nodes_boots_are_listed_a_line_each() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node history n2").await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    golden("node-history.txt", &ended.answers);
+}
+
+#[tokio::test]
+async fn cleaning_and_rescue_say_their_steps_and_their_password() {
+    let fake = Fake::serve().await;
+    let ended = at(&fake.context, "node clean m1 --step deploy.erase_devices --step raid.delete_configuration").await;
+    assert_eq!((ended.code, ended.answers.as_str()), (code(0), "m1: cleaning\n"), "{}", ended.remarks);
+    let asked = fake.asked();
+    let steps: Vec<_> = asked.steps.iter().map(|step| format!("{}.{}", step.interface, step.step)).collect();
+    assert_eq!(steps, ["deploy.erase_devices", "raid.delete_configuration"]);
+    let file = fake.folder.path().join("password");
+    std::fs::write(&file, "open sesame\n").unwrap();
+    let ended = at(&fake.context, &format!("node rescue n1 --password-file {}", file.display())).await;
+    assert_eq!(ended.code, code(0), "{}", ended.remarks);
+    assert_eq!((fake.asked().verb.as_str(), fake.asked().rescue_password.as_str()), ("rescue", "open sesame"));
+}
+
+#[test]
+fn a_rescue_without_a_password_and_a_step_without_an_interface_are_refused() {
+    for words in ["node rescue n1", "node clean n1", "node clean n1 --step erase_devices"] {
+        assert!(Tree::try_parse_from(["ironmesh"].into_iter().chain(words.split(' '))).is_err(), "{words}");
+    }
+}
+
+#[tokio::test]
 async fn power_is_waited_for_until_its_instruction_has_ended() {
     let fake = Fake::serve().await;
     let ended = at(&fake.context, "node power n1 off --timeout 20s").await;

@@ -53,7 +53,7 @@ pub enum Error {
         state: String,
     },
     /// It has no NIC that it could boot from the network with.
-    #[error("node {name} has {lacks} and can not boot from the network to be inspected; {next}")]
+    #[error("node {name} has {lacks} and can not boot from the network for that; {next}")]
     NoMac {
         /// The node.
         name: String,

@@ -3,6 +3,7 @@
 mod events;
 mod images;
 mod locks;
+mod moves;
 mod nodes;
 mod operations;
 mod peers;

@@ -53,7 +53,8 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// As the sender of a call named it; none: he did not.
+    /// As the sender of a call named it; none: he did not. The message is without its secrets: what is stored would let them
+    /// be guessed.
     pub(crate) fn read(metadata: &MetadataMap, call: &str, message: &impl Message) -> Result<Option<Self>, Error> {
         Self::read_with(metadata, call, message, &HashMap::new())
     }

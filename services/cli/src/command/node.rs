@@ -3,9 +3,11 @@
 pub mod enrol;
 pub mod filter;
 mod follow;
+pub mod history;
 mod outcome;
 pub mod power;
 pub mod provision;
+mod secret;
 pub mod show;
 pub mod timeline;
 mod verdict;
@@ -16,9 +18,9 @@ use proto::api::v1::DeleteNodeRequest;
 use serde_json::json;
 
 use self::{
-    enrol::{Create, Set},
+    enrol::{Create, Maintenance, Set},
     power::Power,
-    provision::{Adopt, Deploy, Plain},
+    provision::{Adopt, Deploy, Plain, Rescue, Stepped},
     show::List,
     timeline::Timeline,
 };
@@ -105,9 +107,37 @@ pub enum NodeCommand {
     /// Take a deployment down and make the disks forget.
     #[command(after_help = "Example:\n  ironmesh node undeploy n1 --wait")]
     Undeploy(Plain),
+    /// Clean manageable nodes by steps that are named.
+    ///
+    /// Nothing but the steps is done: without deploy.erase_devices no disk is wiped. Ends manageable, as it began.
+    #[command(after_help = "Example:\n  ironmesh node clean n1 --step deploy.erase_devices_metadata --wait")]
+    Clean(Stepped),
+    /// Make steps on nodes that are in use, and bring them back to it.
+    #[command(after_help = "Example:\n  ironmesh node service n1 --step firmware.update --wait")]
+    Service(Stepped),
+    /// Boot a rescue system on nodes in use.
+    ///
+    /// The password that its user logs in with is read from a file or from standard input, never from the command line.
+    #[command(after_help = "Example:\n  ironmesh node rescue n1 --password-file ./rescue.password --wait")]
+    Rescue(Rescue),
+    /// Go back from the rescue system to the deployed one.
+    #[command(after_help = "Example:\n  ironmesh node unrescue n1 --wait")]
+    Unrescue(Plain),
+    /// Go on from a hold between two steps.
+    #[command(after_help = "Example:\n  ironmesh node unhold n1")]
+    Unhold(Plain),
+    /// Say that somebody works on machines by hand, or that nobody does any more.
+    #[command(
+        after_help = "Examples:\n  ironmesh node maintenance on n1 n2 --reason \"new fans\"\n  ironmesh node maintenance off \
+                            n1 n2"
+    )]
+    Maintenance(Maintenance),
     /// Stop what is running on a node.
     #[command(after_help = "Example:\n  ironmesh node abort n1")]
     Abort(Plain),
+    /// List a node's boots that are remembered: when each began, how long it took and what was seen last.
+    #[command(after_help = "Example:\n  ironmesh node history n1")]
+    History(Named),
     /// Draw a node's last boot: what was seen when, where the time went, and where it stopped.
     #[command(after_help = "Example:\n  ironmesh node timeline n1 --all")]
     Timeline(Timeline),
@@ -135,7 +165,14 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: NodeCommand) -> Res
         NodeCommand::Deploy(deploy) => provision::deploy(screen, api, "deploy", deploy).await,
         NodeCommand::Rebuild(deploy) => provision::deploy(screen, api, "rebuild", deploy).await,
         NodeCommand::Undeploy(plain) => provision::plain(screen, api, "undeploy", plain).await,
+        NodeCommand::Clean(stepped) => provision::stepped(screen, api, "clean", stepped).await,
+        NodeCommand::Service(stepped) => provision::stepped(screen, api, "service", stepped).await,
+        NodeCommand::Rescue(rescue) => provision::rescue(screen, api, rescue).await,
+        NodeCommand::Unrescue(plain) => provision::plain(screen, api, "unrescue", plain).await,
+        NodeCommand::Unhold(plain) => provision::plain(screen, api, "unhold", plain).await,
+        NodeCommand::Maintenance(maintenance) => enrol::maintain(screen, api, maintenance).await,
         NodeCommand::Abort(plain) => provision::plain(screen, api, "abort", plain).await,
+        NodeCommand::History(Named { node }) => history::run(screen, api, node).await,
         NodeCommand::Timeline(timeline) => timeline::run(screen, api, timeline).await,
     }
 }

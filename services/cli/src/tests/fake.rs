@@ -41,6 +41,7 @@ pub(super) struct Fake {
     pub(super) folder: TempDir,
     pub(super) context: PathBuf,
     pub(super) endpoint: String,
+    canned: Arc<Canned>,
     host: Host,
 }
 
@@ -75,12 +76,17 @@ impl Fake {
         let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&canned)))
             .add_service(ImageServiceServer::from_arc(Arc::clone(&canned)))
             .add_service(EventServiceServer::from_arc(Arc::clone(&canned)))
-            .add_service(RackServiceServer::from_arc(canned));
+            .add_service(RackServiceServer::from_arc(Arc::clone(&canned)));
         let host = Host::default();
         let tls = Arc::new(move || tls.server());
         let door = Door { name: "fake", tls, routes, rules: RULES.into(), rack: "".into() };
         host.spawn(accept(host.clone(), listener, door));
-        Self { context: path("client.toml"), folder, endpoint, host }
+        Self { context: path("client.toml"), folder, endpoint, canned, host }
+    }
+
+    /// The last move of a life that was asked for.
+    pub(super) fn asked(&self) -> ProvisionNodeRequest {
+        self.canned.asked.lock().unwrap().clone()
     }
 }
 
@@ -180,6 +186,7 @@ impl NodeService for Canned {
         let node = match request.verb.as_str() {
             "inspect" => busy(node, "inspecting"),
             "adopt" => busy(node, "adopting"),
+            "clean" => busy(node, "cleaning"),
             _ => deploying(node, 0),
         };
         *self.asked.lock().unwrap() = request;

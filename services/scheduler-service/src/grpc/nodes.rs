@@ -1,11 +1,6 @@
 //! Nodes.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::Ipv4Addr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{
     driver::Driver,
@@ -33,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, show, watch::Stream};
+use super::{Shared, moves, show, watch::Stream};
 use crate::{
     Error,
     once::Asked,
@@ -85,7 +80,10 @@ impl Shared {
         let verb: Verb = text("verb", &request.verb)?;
         // First what no other request could make good.
         provision::step(record.life.value.state, Event::Asked(verb), self.registry.given(&record))?;
-        check_driver(verb, record.intent.value.driver)?;
+        let driver = record.intent.value.driver;
+        moves::check_driver(verb, driver)?;
+        moves::check_password(verb, &request.rescue_password)?;
+        let steps = moves::steps(verb, &request, driver)?;
         let mut intent = without_power(&record.intent.value);
         let names_image = !request.image.is_empty() || !request.config_drive.is_empty();
         if matches!(verb, Verb::Deploy | Verb::Rebuild) || verb == Verb::Adopt && names_image {
@@ -93,12 +91,13 @@ impl Shared {
         }
         let name = &record.intent.value.name;
         let addresses = record.ports.iter().map(|(_, port)| port.value.address);
-        if let (Verb::Inspect, Some((lacks, next))) = (verb, lacks_to_boot(name, addresses)) {
+        let boots = matches!(verb, Verb::Inspect | Verb::Clean) && driver != Driver::FakeHardware;
+        if let Some((lacks, next)) = moves::lacks_to_boot(name, addresses).filter(|_| boots) {
             return Err(Error::NoMac { name: name.clone(), lacks, next });
         }
         let failure = (verb == Verb::Abort).then(|| aborted(record.life.value.state));
         let changed = (intent != record.intent.value).then_some(&intent);
-        self.registry.accept(&record, (Event::Asked(verb), Vec::new()), failure, changed).await?;
+        self.registry.accept(&record, (Event::Asked(verb), steps), failure, changed).await?;
         let node = self.shown(&request.node)?;
         let state = node.observed.as_ref().map(|observed| observed.state.clone()).unwrap_or_default();
         self.hot.tell(Some(record.node), "STATE", state);
@@ -160,7 +159,8 @@ impl Shared {
 #[tonic::async_trait]
 impl NodeService for Shared {
     async fn create_node(&self, request: Request<CreateNodeRequest>) -> Answer<CreateNodeResponse> {
-        let asked = Asked::read(request.metadata(), "CreateNode", request.get_ref())?;
+        let public = CreateNodeRequest { bmc_password: String::new(), ..request.get_ref().clone() };
+        let asked = Asked::read(request.metadata(), "CreateNode", &public)?;
         let request = request.into_inner();
         let name = request.name.clone();
         let anew = || Ok(CreateNodeResponse { node: Some(self.shown(&name)?) });
@@ -191,7 +191,8 @@ impl NodeService for Shared {
     }
 
     async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Answer<UpdateNodeResponse> {
-        let asked = Asked::read(request.metadata(), "UpdateNode", request.get_ref())?;
+        let public = UpdateNodeRequest { bmc_password: None, ..request.get_ref().clone() };
+        let asked = Asked::read(request.metadata(), "UpdateNode", &public)?;
         let request = request.into_inner();
         let name = request.name.clone().unwrap_or_else(|| request.node.clone());
         let anew = || Ok(UpdateNodeResponse { node: Some(self.shown(&name)?) });
@@ -205,12 +206,13 @@ impl NodeService for Shared {
     }
 
     async fn provision_node(&self, request: Request<ProvisionNodeRequest>) -> Answer<ProvisionNodeResponse> {
-        let without = ProvisionNodeRequest { config_drive: HashMap::new(), ..request.get_ref().clone() };
-        let files = &request.get_ref().config_drive;
-        let asked = Asked::read_with(request.metadata(), "ProvisionNode", &without, files)?;
+        let mut public = request.get_ref().clone();
+        public.rescue_password.clear();
+        let files = std::mem::take(&mut public.config_drive);
+        let asked = Asked::read_with(request.metadata(), "ProvisionNode", &public, &files)?;
         let request = request.into_inner();
         let change = async { Ok(ProvisionNodeResponse { node: Some(self.provision(request).await?) }) };
-        let anew = || Ok(ProvisionNodeResponse { node: Some(self.shown(&without.node)?) });
+        let anew = || Ok(ProvisionNodeResponse { node: Some(self.shown(&public.node)?) });
         Ok(Response::new(self.once(asked, change, anew).await?))
     }
 
@@ -307,52 +309,6 @@ async fn watch(
     }
 }
 
-/// What the driver has nothing for is refused before it begins.
-fn check_driver(verb: Verb, driver: Driver) -> Result<(), Error> {
-    let fake = driver == Driver::FakeHardware;
-    match verb {
-        Verb::Rescue | Verb::Service if !fake => {
-            Err(Error::InUse(format!("the driver {driver} does not support {verb}")))
-        }
-        Verb::Clean if !fake => Err(Error::InUse(
-            "cleaning by hand needs its steps named; for now that is done over Ironic's API: \
-             baremetal node clean NODE --clean-steps …"
-                .to_owned(),
-        )),
-        Verb::Manage
-        | Verb::Provide
-        | Verb::Deploy
-        | Verb::Rebuild
-        | Verb::Undeploy
-        | Verb::Clean
-        | Verb::Inspect
-        | Verb::Abort
-        | Verb::Adopt
-        | Verb::Rescue
-        | Verb::Unrescue
-        | Verb::Service
-        | Verb::Unhold => Ok(()),
-    }
-}
-
-/// What a node with ports of these addresses lacks for the pxe-service to answer it, and what gives it that.
-fn lacks_to_boot(name: &str, addresses: impl Iterator<Item = Option<Ipv4Addr>>) -> Option<(&'static str, String)> {
-    let addresses: Vec<_> = addresses.collect();
-    if addresses.iter().any(Option::is_some) {
-        return None;
-    }
-    let add = format!("ironmesh node set {name} --add-mac MAC");
-    Some(if addresses.is_empty() {
-        ("no MAC", format!("add that of a NIC that it boots from: {add}"))
-    } else {
-        let next = format!(
-            "give its rack a network, where it has none (ironmesh rack set), and name the MAC that it boots from anew: \
-             ironmesh node set {name} --remove-mac MAC, then {add}"
-        );
-        ("no MAC with an address on its rack's network", next)
-    })
-}
-
 fn new_node(request: CreateNodeRequest) -> Result<NewNode, Invalid> {
     let boot_mode = request.boot_mode().try_into().unwrap_or_default();
     Ok(NewNode {
@@ -379,6 +335,7 @@ fn node_change(request: UpdateNodeRequest) -> Result<NodeChange, Invalid> {
         remove_macs: macs("remove_macs", &request.remove_macs)?,
         wait_for_life_seconds: request.wait_for_life_seconds,
         boot_files_by_tftp: request.boot_files_by_tftp,
+        maintenance: request.maintenance.map(|is_on| (is_on, request.maintenance_reason)),
     })
 }
 
@@ -403,19 +360,4 @@ fn name(text: &str) -> Result<String, Invalid> {
     let why =
         format!("{text:?} must have 1 to {LONGEST_NAME} letters, digits, '-', '.', '_', '~', and not look like an id");
     Err(Invalid::wrong("name", why))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_boots_by_a_port_with_an_address_and_without_one_is_told_what_to_do() {
-        let address = Some(Ipv4Addr::LOCALHOST);
-        assert_eq!(lacks_to_boot("n1", [None, address].into_iter()), None);
-        let (lacks, next) = lacks_to_boot("n1", [].into_iter()).unwrap();
-        assert!(lacks == "no MAC" && next.ends_with("ironmesh node set n1 --add-mac MAC"), "{next}");
-        let (lacks, next) = lacks_to_boot("n1", [None].into_iter()).unwrap();
-        assert!(lacks.contains("address") && next.contains("rack set") && next.contains("--remove-mac"), "{next}");
-    }
 }

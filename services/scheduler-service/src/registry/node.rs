@@ -52,6 +52,8 @@ pub(crate) struct NodeChange {
     pub(crate) remove_macs: Vec<MacAddr>,
     pub(crate) wait_for_life_seconds: Option<u32>,
     pub(crate) boot_files_by_tftp: Option<bool>,
+    /// That somebody works on the machine by hand, and why; or that nobody does.
+    pub(crate) maintenance: Option<(bool, String)>,
 }
 
 impl Registry {
@@ -185,9 +187,14 @@ impl Registry {
         let rack =
             self.rack(record.rack).ok_or_else(|| Error::Missing { kind: "rack", name: record.rack.to_string() })?;
         change = ports::add(change, self.view(), &rack.value, node, &holder, &wanted.add_macs)?;
-        if let Some(read) = self.view().get(&key::sheet(record.rack, node)) {
-            let sheet = sheet::with_bmc(&read.value, intent.bmc.as_ref());
-            change = change.put(&key::sheet(record.rack, node), &sheet, Expect::Revision(read.revision))?;
+        let read = self.view().get(&key::sheet(record.rack, node));
+        if read.is_some() || wanted.maintenance.is_some() {
+            let before = read.as_ref().map(|read| read.value.clone()).unwrap_or_default();
+            let mut sheet = sheet::with_bmc(&before, intent.bmc.as_ref());
+            if let Some((is_on, reason)) = &wanted.maintenance {
+                sheet::maintain(&mut sheet, *is_on, reason);
+            }
+            change = change.put(&key::sheet(record.rack, node), &sheet, Expect::same(read.as_ref()))?;
         }
         let key = key::intent(record.rack, node);
         Ok(change.put(&key, &intent, Expect::Revision(record.intent.revision))?)

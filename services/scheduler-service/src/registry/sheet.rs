@@ -224,6 +224,13 @@ pub(super) fn with_bmc(sheet: &Sheet, bmc: Option<&Bmc>) -> Sheet {
     sheet
 }
 
+/// Notes that somebody works on the machine by hand, or that nobody does.
+pub(super) fn maintain(sheet: &mut Sheet, is_on: bool, reason: &str) {
+    let reason = if is_on && !reason.is_empty() { json!(reason) } else { Value::Null };
+    sheet.fields.insert("maintenance".to_owned(), json!(is_on));
+    sheet.fields.insert("maintenance_reason".to_owned(), reason);
+}
+
 /// What people decided of cleaning and of use. Where nobody did, a machine that is new to us is not wiped, and one that
 /// was in use is.
 pub(super) fn given(sheet: Option<&Sheet>) -> Given {

@@ -1,11 +1,7 @@
 //! Enrolling machines and changing what is known of them.
 
-use std::{
-    io::{IsTerminal as _, Read as _},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use domain::net::{BmcAddr, MacAddr};
 use proto::{
@@ -13,8 +9,15 @@ use proto::{
     common::v1 as wire,
 };
 
-use super::{super::answered, show};
-use crate::{call::Api, error::Error, once::once, output::Screen, words::seconds};
+use super::{super::answered, secret::Source, show};
+use crate::{
+    call::Api,
+    error::Error,
+    json,
+    once::once,
+    output::Screen,
+    words::{clean, seconds},
+};
 
 /// A password is at most 20 octets (IPMI 2.0 §22.30); a file that is larger holds something else.
 const LARGEST_PASSWORD: u64 = 1024;
@@ -114,27 +117,8 @@ impl Traits {
 
 impl Password {
     fn read(&self) -> anyhow::Result<Option<String>> {
-        let text = match (&self.bmc_password_file, self.bmc_password_stdin) {
-            (Some(file), _) => {
-                let told = || format!("cannot read the BMC's password from {}", file.display());
-                let mut text = String::new();
-                let opened = std::fs::File::open(file).with_context(told)?;
-                opened.take(LARGEST_PASSWORD).read_to_string(&mut text).with_context(told)?;
-                text
-            }
-            (None, true) if std::io::stdin().is_terminal() => {
-                bail!("a terminal would show the password; pipe it in, or write it to a file for --bmc-password-file")
-            }
-            (None, true) => {
-                let mut text = String::new();
-                let input = std::io::stdin().lock().take(LARGEST_PASSWORD).read_to_string(&mut text);
-                input.context("cannot read the BMC's password from standard input")?;
-                text
-            }
-            (None, false) => return Ok(None),
-        };
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        Ok(Some(text.strip_suffix('\r').unwrap_or(text).to_owned()))
+        let source = Source { what: "the BMC's password", option: "--bmc-password-file", most: LARGEST_PASSWORD };
+        source.read(self.bmc_password_file.as_deref(), self.bmc_password_stdin)
     }
 }
 
@@ -175,7 +159,48 @@ pub(super) async fn set(screen: &Screen, api: &Api, set: Set) -> Result<(), Erro
         remove_macs: macs(&set.remove_mac),
         wait_for_life_seconds: set.traits.wait_for_life,
         boot_files_by_tftp: set.traits.tftp,
+        ..Default::default()
     };
     let node = answered(once(request, async |request| api.nodes().update_node(request).await).await?.node)?;
     show::shown(screen, &node)
+}
+
+/// Whether somebody works on machines by hand.
+#[derive(Debug, Clone, Args)]
+pub struct Maintenance {
+    /// on, or off.
+    #[arg(value_enum)]
+    is: Switch,
+    /// Names or ids of nodes.
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+    /// Why, for others to read.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Somebody does.
+    On,
+    /// Nobody does.
+    Off,
+}
+
+pub(super) async fn maintain(screen: &Screen, api: &Api, asked: Maintenance) -> Result<(), Error> {
+    let is_on = asked.is == Switch::On;
+    if !is_on && asked.reason.is_some() {
+        return Err(Error::Usage(anyhow::anyhow!("--reason is for maintenance that begins; leave it out with off")));
+    }
+    let maintenance_reason = asked.reason.unwrap_or_default();
+    let mut nodes = Vec::new();
+    for node in asked.nodes {
+        let (maintenance, maintenance_reason) = (Some(is_on), maintenance_reason.clone());
+        let request = UpdateNodeRequest { node, maintenance, maintenance_reason, ..Default::default() };
+        nodes.push(answered(once(request, async |request| api.nodes().update_node(request).await).await?.node)?);
+    }
+    let word = if is_on { "in maintenance" } else { "in maintenance no more" };
+    let lines = || nodes.iter().map(|node| format!("{}: {word}\n", clean(&node.name))).collect();
+    screen.show(lines, || nodes.iter().map(json::node).collect())
 }

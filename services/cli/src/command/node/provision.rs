@@ -3,15 +3,16 @@
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use futures::future::join_all;
-use proto::api::v1::{Node, ProvisionNodeRequest};
+use proto::api::v1::{Node, ProvisionNodeRequest, Step};
 use tokio::time::Instant;
 
 use super::{
     super::answered,
     follow::{Board, follow},
     outcome::{Outcome, Telling},
+    secret::Source,
     show::parts,
     verdict::{Goal, rests},
 };
@@ -19,6 +20,8 @@ use crate::{call::Api, error::Error, once::once, output::Screen, words::duration
 
 /// Where cloud-init looks for what the user wants (OpenStack's metadata layout).
 const USER_DATA: &str = "openstack/latest/user_data";
+/// A file that is larger holds something else.
+const LARGEST_PASSWORD: u64 = 1024;
 /// What the API takes as a config drive.
 const LARGEST_DRIVE: u64 = 512 << 10;
 
@@ -64,6 +67,36 @@ pub struct Adopt {
     waits: Waits,
 }
 
+/// Steps on a machine.
+#[derive(Debug, Clone, Args)]
+pub struct Stepped {
+    /// Names or ids of nodes.
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+    /// A step, as deploy.erase_devices; may be repeated, and the order counts.
+    #[arg(long = "step", required = true, value_name = "INTERFACE.STEP", value_parser = step)]
+    steps: Vec<Step>,
+    #[command(flatten)]
+    waits: Waits,
+}
+
+/// Booting a rescue system.
+#[derive(Debug, Clone, Args)]
+#[command(group = ArgGroup::new("password").required(true).args(["password_file", "password_stdin"]))]
+pub struct Rescue {
+    /// Names or ids of nodes.
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+    /// A file with the password; one line feed at its end does not count.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Read the password from standard input.
+    #[arg(long)]
+    password_stdin: bool,
+    #[command(flatten)]
+    waits: Waits,
+}
+
 /// Whether and how long to wait.
 #[derive(Debug, Clone, Args)]
 pub struct Waits {
@@ -85,6 +118,28 @@ fn drive_file(text: &str) -> Result<(String, PathBuf), String> {
 pub(super) async fn plain(screen: &Screen, api: &Api, verb: &'static str, plain: Plain) -> Result<(), Error> {
     let request = ProvisionNodeRequest { verb: verb.to_owned(), ..Default::default() };
     all(screen, api, plain.nodes, &request, &plain.waits).await
+}
+
+fn step(text: &str) -> Result<Step, String> {
+    match text.split_once('.') {
+        Some((interface, step)) if !interface.is_empty() && !step.is_empty() => {
+            Ok(Step { interface: interface.to_owned(), step: step.to_owned() })
+        }
+        _ => Err("write it as INTERFACE.STEP, such as deploy.erase_devices".to_owned()),
+    }
+}
+
+pub(super) async fn stepped(screen: &Screen, api: &Api, verb: &'static str, stepped: Stepped) -> Result<(), Error> {
+    let request = ProvisionNodeRequest { verb: verb.to_owned(), steps: stepped.steps, ..Default::default() };
+    all(screen, api, stepped.nodes, &request, &stepped.waits).await
+}
+
+pub(super) async fn rescue(screen: &Screen, api: &Api, rescue: Rescue) -> Result<(), Error> {
+    let source = Source { what: "the rescue password", option: "--password-file", most: LARGEST_PASSWORD };
+    let password = source.read(rescue.password_file.as_deref(), rescue.password_stdin)?;
+    let rescue_password = password.unwrap_or_default();
+    let request = ProvisionNodeRequest { verb: "rescue".to_owned(), rescue_password, ..Default::default() };
+    all(screen, api, rescue.nodes, &request, &rescue.waits).await
 }
 
 pub(super) async fn deploy(screen: &Screen, api: &Api, verb: &'static str, deploy: Deploy) -> Result<(), Error> {

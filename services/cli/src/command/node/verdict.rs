@@ -36,9 +36,10 @@ pub(super) enum Goal {
 /// Where a verb ends; empty where it may end anywhere.
 pub(super) fn rests(verb: &str) -> &'static str {
     match verb {
-        "manage" | "inspect" => "manageable",
+        "manage" | "inspect" | "clean" => "manageable",
         "provide" | "undeploy" => "available",
-        "deploy" | "rebuild" | "adopt" => "active",
+        "deploy" | "rebuild" | "adopt" | "service" | "unrescue" => "active",
+        "rescue" => "rescue",
         _ => "",
     }
 }
