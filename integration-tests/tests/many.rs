@@ -1,4 +1,4 @@
-//! Many nodes over the public API: watched by whoever wants to know what they become, and asked once.
+//! Many nodes over the public API: watched by whoever wants to know what they become, asked once and asked in bulk.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,12 +9,12 @@ use integration_tests::{
     mesh::{Api, Options},
 };
 use proto::api::v1::{
-    DeleteNodeRequest, ListNodesRequest, Node, NodeSelector, ProvisionNodeRequest, WatchNodesRequest,
-    WatchNodesResponse, watch_nodes_response::News,
+    BulkLimits, BulkState, CreateBulkRequest, DeleteNodeRequest, GetBulkRequest, ListNodesRequest, Node, NodeSelector,
+    ProvisionNodeRequest, WatchNodesRequest, WatchNodesResponse, watch_nodes_response::News,
 };
 use rustix::process::Signal;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Request, Status, Streaming};
 
 /// How long one step may take.
@@ -191,4 +191,78 @@ fn a_request_that_is_sent_again_through_any_scheduler_is_carried_out_once() {
         Ok(())
     });
     asked.unwrap();
+}
+
+/// Carries a bulk to its end, through whichever scheduler lives.
+async fn bulk_ends(apis: &[&Api], id: &str) -> Result<proto::api::v1::Bulk> {
+    let ended = async {
+        loop {
+            for api in apis {
+                let request = GetBulkRequest { bulk: id.to_owned() };
+                let bulk = api.bulks.clone().get_bulk(request).await.ok().and_then(|answer| answer.into_inner().bulk);
+                if let Some(bulk) = bulk.filter(|bulk| bulk.ended_ms > 0 || bulk.state() == BulkState::Paused) {
+                    return bulk;
+                }
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE * 3, ended).await.context("the bulk does not end")
+}
+
+#[test]
+fn a_bulk_whose_leader_is_killed_in_the_middle_deploys_each_node_once() {
+    const NODES: usize = 20;
+    let fleet = Fleet::up("bulk", 0, &two()).unwrap();
+    let carried = fleet.run(async |mut api, fleet| {
+        fakes(fleet, NODES).await?;
+        let begin = |verb: &str, image: &str, canary| CreateBulkRequest {
+            verb: verb.to_owned(),
+            image: image.to_owned(),
+            limits: Some(BulkLimits { at_once: 4, max_failures: Some(0), canary, pause_after_canary: false }),
+            ..Default::default()
+        };
+        api.register("disk", "disk", "file:///nowhere/disk", &format!("sha256:{}", "0".repeat(64))).await?;
+        for verb in ["manage", "provide"] {
+            let bulk = api.bulks.create_bulk(begin(verb, "", 0)).await?.into_inner().bulk.context("no bulk")?;
+            let ended = bulk_ends(&[&api], &bulk.id).await?;
+            ensure!(ended.done == 20 && ended.state() == BulkState::Done, "{ended:#?}");
+        }
+        let before = api.node("f1").await?.generation;
+        let bulk = api.bulks.create_bulk(begin("deploy", "disk", 2)).await?.into_inner().bulk.context("no bulk")?;
+        let (first, second) = (fleet.mesh().api_of(1)?, fleet.mesh().api_of(2)?);
+        let request = GetBulkRequest { bulk: bulk.id.clone() };
+        let begun = Instant::now();
+        loop {
+            let now = api.bulks.get_bulk(request.clone()).await?.into_inner().bulk.context("no bulk")?;
+            ensure!(now.running <= 4 && now.ended_ms == 0 && begun.elapsed() < PATIENCE, "{now:#?}");
+            if now.done > 2 {
+                break;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        let leads = |rack: proto::api::v1::Rack| {
+            let mut schedulers = rack.replicas.into_iter().filter(|replica| replica.service == "scheduler-service");
+            schedulers.find(|replica| replica.leader).map(|replica| replica.endpoint)
+        };
+        let leader = leads(api.rack().await?).context("nobody leads")?;
+        let is_first = std::fs::read_to_string(fleet.data().join("scheduler-service-1/grpc.address"))?.trim() == leader;
+        let name = if is_first { "scheduler-service-1" } else { "scheduler-service-2" };
+        fleet.mesh().service(name)?.signal(Signal::KILL)?;
+        let other = if is_first { &second } else { &first };
+        let ended = bulk_ends(&[other], &bulk.id).await?;
+        ensure!(ended.done == 20 && ended.failed == 0 && ended.state() == BulkState::Done, "{ended:#?}");
+        let mut operations: Vec<_> = ended.nodes.iter().map(|one| one.operation.clone()).collect();
+        operations.sort();
+        operations.dedup();
+        ensure!(operations.len() == NODES, "{operations:?}");
+        let request = ListNodesRequest::default();
+        let nodes = other.nodes.clone().list_nodes(request).await?.into_inner().nodes;
+        // A deploy takes the same instructions of each: a second one would show.
+        let once = nodes.first().context("no nodes")?.generation;
+        ensure!(once > before && nodes.iter().all(|node| node.generation == once), "{nodes:#?}");
+        ensure!(nodes.iter().all(|node| node.observed.as_ref().is_some_and(|seen| seen.state == "active")));
+        Ok(())
+    });
+    carried.unwrap();
 }

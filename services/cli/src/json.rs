@@ -2,7 +2,7 @@
 
 use domain::time::Timestamp;
 use proto::{
-    api::v1::{Boot, Event, Image, Lock, Node, NodeIntent, NodeObserved, Operation, Rack},
+    api::v1::{Boot, Bulk, BulkState, Event, Image, Lock, Node, NodeIntent, NodeObserved, Operation, Rack},
     common::v1::{BootMode, Failure, Hardware, Power, TimelineEntry},
 };
 use serde_json::{Value, json};
@@ -188,6 +188,36 @@ pub(crate) fn operation(operation: &Operation) -> Value {
         "since": time(operation.since_ms),
         "ended": time(operation.ended_ms),
         "failure": operation.failure.as_ref().map(failure),
+    })
+}
+
+/// A bulk.
+pub(crate) fn bulk(bulk: &Bulk) -> Value {
+    let limits = bulk.limits.unwrap_or_default();
+    json!({
+        "id": bulk.id,
+        "verb": bulk.verb,
+        "image": text(&bulk.image),
+        "state": match bulk.state() {
+            BulkState::Unspecified => Value::Null,
+            BulkState::Running => json!("running"),
+            BulkState::Paused => json!("paused"),
+            BulkState::Canceled => json!("canceled"),
+            BulkState::Done => json!("done"),
+        },
+        "reason": text(&bulk.reason),
+        "since": time(bulk.since_ms),
+        "ended": time(bulk.ended_ms),
+        "limits": {
+            "at_once": limits.at_once, "max_failures": limits.max_failures, "canary": limits.canary,
+            "pause_after_canary": limits.pause_after_canary,
+        },
+        "waiting": bulk.waiting, "running": bulk.running, "done": bulk.done, "failed": bulk.failed,
+        "skipped": bulk.skipped,
+        "nodes": list(&bulk.nodes, |one| json!({
+            "node": one.node, "node_name": one.node_name, "progress": one.progress, "failure": text(&one.failure),
+            "operation": text(&one.operation),
+        })),
     })
 }
 

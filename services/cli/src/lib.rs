@@ -31,8 +31,8 @@ use clap_complete::Shell;
 use crate::{
     call::Api,
     command::{
-        event::Events, image::ImageCommand, lock::LockCommand, node::NodeCommand, operation::OperationCommand,
-        rack::RackCommand,
+        bulk::BulkCommand, event::Events, image::ImageCommand, lock::LockCommand, node::NodeCommand,
+        operation::OperationCommand, rack::RackCommand,
     },
     error::Error,
     output::Screen,
@@ -76,6 +76,9 @@ pub enum Command {
     /// Look after racks: their provisioning network, what their machines boot, who serves them.
     #[command(subcommand)]
     Rack(RackCommand),
+    /// Ask one thing of many nodes, some at a time.
+    #[command(subcommand)]
+    Bulk(BulkCommand),
     /// See accepted requests and the work that they cause.
     #[command(subcommand)]
     Operation(OperationCommand),
@@ -122,6 +125,7 @@ async fn attempt(screen: &Screen, global: &Global, command: Command) -> ExitCode
 async fn dispatch(screen: &Screen, api: &Api, command: Command) -> Result<(), Error> {
     match command {
         Command::Node(command) => command::node::run(screen, api, command).await,
+        Command::Bulk(command) => command::bulk::run(screen, api, command).await,
         Command::Image(command) => command::image::run(screen, api, command).await,
         Command::Rack(command) => command::rack::run(screen, api, command).await,
         Command::Operation(command) => command::operation::run(screen, api, command).await,

@@ -223,6 +223,20 @@ async fn cleaning_and_rescue_say_their_steps_and_their_password() {
     assert_eq!((fake.asked().verb.as_str(), fake.asked().rescue_password.as_str()), ("rescue", "open sesame"));
 }
 
+#[tokio::test]
+async fn a_bulk_is_waited_for_and_one_failure_is_a_failure() {
+    let fake = Fake::serve().await;
+    let words = "bulk start deploy --image debian --resource-class big --count 2 --canary 1 --wait";
+    let ended = at(&fake.context, words).await;
+    assert_eq!(ended.code, code(1), "{}", ended.remarks);
+    golden("bulk-start.txt", &ended.answers);
+    let expected = "bulk 00000000-0000-4000-8000-000000000700 asks deploy of 2 nodes\n\
+                    running: 0 done, 0 failed, 1 running, 1 waiting\n\
+                    running: 1 done, 0 failed, 1 running, 0 waiting\n\
+                    done: 1 done, 1 failed, 0 running, 0 waiting\n";
+    assert_eq!(ended.remarks, expected);
+}
+
 #[test]
 fn a_rescue_without_a_password_and_a_step_without_an_interface_are_refused() {
     for words in ["node rescue n1", "node clean n1", "node clean n1 --step erase_devices"] {

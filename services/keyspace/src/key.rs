@@ -14,6 +14,7 @@
 //! | `dc/sheet/{collection}/{id}` | [`Sheet`], its secrets sealed | scheduler-service | no |
 //! | `dc/history/{node}` | [`History`], zstd | scheduler-service | no |
 //! | `dc/request/{request}` | [`Request`] | scheduler-service | no: the leader deletes old ones |
+//! | `dc/bulk/{bulk}` | [`Bulk`] | scheduler-service | no: deleted a day after it ended |
 //! | `{r}/node/{node}/intent` | [`Intent`] | scheduler-service | no |
 //! | `{r}/node/{node}/sheet` | [`Sheet`], its secrets sealed | scheduler-service | no |
 //! | `{r}/node/{node}/life` | [`Life`] | scheduler-service | no |
@@ -44,8 +45,8 @@ use domain::{
 };
 
 use crate::value::{
-    Ack, AgentSeen, BootDecision, Claim, Dead, Election, History, Holder, Incarnation, Intent, Inventory, Journal,
-    Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sheet, StoredRing, UnknownMac,
+    Ack, AgentSeen, BootDecision, Bulk, Claim, Dead, Election, History, Holder, Incarnation, Intent, Inventory,
+    Journal, Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sheet, StoredRing, UnknownMac,
 };
 
 /// What every key begins with.
@@ -163,6 +164,8 @@ keys! {
     history(node: NodeId) -> History = "dc/history/{node}";
     /// That a request was carried out, by the id that its sender gave it.
     request(id: uuid::Uuid) -> Request = "dc/request/{id}";
+    /// One move asked of many nodes.
+    bulk(id: uuid::Uuid) -> Bulk = "dc/bulk/{id}";
     /// What people asked of a node.
     intent(rack: RackId, node: NodeId) -> Intent = "{rack}/node/{node}/intent";
     /// What Ironic's clients keep at a node.
@@ -229,6 +232,12 @@ pub fn sheets(collection: &str) -> Prefix<Sheet> {
 #[must_use]
 pub fn requests() -> Prefix<Request> {
     Prefix::at(format!("{ROOT}dc/request/"))
+}
+
+/// All bulks that are remembered.
+#[must_use]
+pub fn bulks() -> Prefix<Bulk> {
+    Prefix::at(format!("{ROOT}dc/bulk/"))
 }
 
 /// All ports of a rack.

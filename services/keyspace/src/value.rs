@@ -1,6 +1,7 @@
 //! What is stored, one file per thing. Values are JSON, readable by `etcdctl`; fields are added, never repurposed.
 
 mod boot;
+mod bulk;
 mod mesh;
 mod node;
 mod rack;
@@ -9,6 +10,7 @@ mod seen;
 mod sheet;
 
 pub use boot::{BootDecision, BootFile, Protocol, Work};
+pub use bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState};
 pub use mesh::{
     Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, Session, StoredRing,
     WentBack,

@@ -1,5 +1,6 @@
 //! The public gRPC API: decode, one call, encode.
 
+mod bulks;
 mod events;
 mod images;
 mod locks;

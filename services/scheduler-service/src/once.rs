@@ -53,6 +53,19 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// A request that a scheduler makes by itself, of a name that is its own.
+    pub(crate) fn by_name(space: Uuid, name: &Uuid) -> Self {
+        let named: [u8; 32] = Sha256::new().chain_update(space).chain_update(name).finalize().into();
+        let mut id = [0; 16];
+        id.iter_mut().zip(named).for_each(|(to, from)| *to = from);
+        Self { id: uuid::Builder::from_random_bytes(id).into_uuid(), digest: hex::encode(named) }
+    }
+
+    /// The id.
+    pub(crate) const fn id(&self) -> Uuid {
+        self.id
+    }
+
     /// As the sender of a call named it; none: he did not. The message is without its secrets: what is stored would let them
     /// be guessed.
     pub(crate) fn read(metadata: &MetadataMap, call: &str, message: &impl Message) -> Result<Option<Self>, Error> {
@@ -142,6 +155,8 @@ impl Shared {
                 self.keep(&asked, &answer).await;
                 Ok(answer)
             }
+            // It was carried out by this very call.
+            Err(error @ Error::NotEverywhere { .. }) => Err(error),
             // The same request may have been carried out meanwhile, and be what came in its own way.
             Err(error) => {
                 let known = match asked.known(&self.registry) {
@@ -290,5 +305,12 @@ mod tests {
         assert_eq!(old(vec![request(1, 3000), request(2, 100)], now), [(Uuid::from_u128(2), 7)]);
         let many = (0..=u128::try_from(MOST).unwrap()).map(|number| request(number, 3000)).collect();
         assert_eq!(old(many, now), [(Uuid::from_u128(0), 7)]);
+    }
+
+    #[test]
+    fn requests_of_one_name_are_one() {
+        let (space, name) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(Asked::by_name(space, &name), Asked::by_name(space, &name));
+        assert_ne!(Asked::by_name(space, &name).id, Asked::by_name(name, &space).id);
     }
 }

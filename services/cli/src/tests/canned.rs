@@ -1,7 +1,7 @@
 //! What the canned answers are made of.
 
 use proto::{
-    api::v1::{Boot, Node, NodeIntent, NodeObserved, Owner, Port, Waiting},
+    api::v1::{Boot, Bulk, BulkNode, BulkState, Node, NodeIntent, NodeObserved, Owner, Port, Waiting},
     common::v1::{Amount, BootMode, Disk, Failure, Hardware, Nic, Power, TimelineEntry},
 };
 
@@ -163,4 +163,33 @@ pub(super) fn boots() -> Vec<Boot> {
         entry(42_100, agent, "SOMETHING_NEW", "of a later release"),
     ];
     vec![before, Boot { generation: 7, entries }]
+}
+
+/// A deploy of two nodes, of which so many have ended; the second fails.
+pub(super) fn bulk(ended: u32, state: BulkState) -> Bulk {
+    let one = |name: &str, progress: &str, failure: &str| BulkNode {
+        node_name: name.to_owned(),
+        progress: progress.to_owned(),
+        failure: failure.to_owned(),
+        ..Default::default()
+    };
+    let nodes = match ended {
+        0 => [one("n1", "running", ""), one("n2", "waiting", "")],
+        1 => [one("n1", "done", ""), one("n2", "running", "")],
+        _ => [one("n1", "done", ""), one("n2", "failed", "IMAGE_DIGEST: the image hashes to another")],
+    };
+    Bulk {
+        id: "00000000-0000-4000-8000-000000000700".to_owned(),
+        verb: "deploy".to_owned(),
+        image: "debian".to_owned(),
+        state: state.into(),
+        since_ms: BEGIN,
+        ended_ms: if ended > 1 { NOW } else { 0 },
+        waiting: u32::from(ended == 0),
+        running: u32::from(ended < 2),
+        done: ended.min(1),
+        failed: u32::from(ended > 1),
+        nodes: nodes.into(),
+        ..Default::default()
+    }
 }

@@ -24,9 +24,10 @@ use service_kit::{
 use tempfile::TempDir;
 use tonic::{Request, Response, Status, service::Routes};
 
-use super::canned::{BEGIN, NOW, adopted, boots, busy, deploying, failed, inspected, manageable, node};
+use super::canned::{BEGIN, NOW, adopted, boots, bulk, busy, deploying, failed, inspected, manageable, node};
 
 use proto::api::v1::{
+    bulk_service_server::{BulkService, BulkServiceServer},
     event_service_server::{EventService, EventServiceServer},
     image_service_server::{ImageService, ImageServiceServer},
     node_service_server::{NodeService, NodeServiceServer},
@@ -75,6 +76,7 @@ impl Fake {
         let canned = Arc::new(Canned::default());
         let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&canned)))
             .add_service(ImageServiceServer::from_arc(Arc::clone(&canned)))
+            .add_service(BulkServiceServer::from_arc(Arc::clone(&canned)))
             .add_service(EventServiceServer::from_arc(Arc::clone(&canned)))
             .add_service(RackServiceServer::from_arc(Arc::clone(&canned)));
         let host = Host::default();
@@ -269,6 +271,36 @@ impl NodeService for Canned {
             _ => Status::failed_precondition("the end of the test"),
         }));
         Ok(Response::new(stream::iter(coming).boxed()))
+    }
+}
+
+#[tonic::async_trait]
+impl BulkService for Canned {
+    async fn create_bulk(&self, request: Request<CreateBulkRequest>) -> Answer<CreateBulkResponse> {
+        assert!(request.metadata().get("ironmesh-request-id").is_some(), "it names no request");
+        let CreateBulkRequest { selector, verb, image, count, limits } = request.into_inner();
+        let classes = selector.unwrap_or_default().resource_classes;
+        assert_eq!((verb.as_str(), image.as_str(), count, classes), ("deploy", "debian", 2, vec!["big".to_owned()]));
+        assert_eq!(limits.unwrap_or_default().canary, 1);
+        Ok(Response::new(CreateBulkResponse { bulk: Some(bulk(0, BulkState::Running)) }))
+    }
+
+    /// It has ended when it is asked for the third time.
+    async fn get_bulk(&self, _: Request<GetBulkRequest>) -> Answer<GetBulkResponse> {
+        let shown = match self.watched.fetch_add(1, Ordering::Relaxed) {
+            0 => bulk(0, BulkState::Running),
+            1 => bulk(1, BulkState::Running),
+            _ => bulk(2, BulkState::Done),
+        };
+        Ok(Response::new(GetBulkResponse { bulk: Some(shown) }))
+    }
+
+    async fn list_bulks(&self, _: Request<ListBulksRequest>) -> Answer<ListBulksResponse> {
+        not_here()
+    }
+
+    async fn update_bulk(&self, _: Request<UpdateBulkRequest>) -> Answer<UpdateBulkResponse> {
+        not_here()
     }
 }
 

@@ -75,7 +75,7 @@ impl Shared {
         Ok(DeleteNodeResponse {})
     }
 
-    async fn provision(&self, request: ProvisionNodeRequest) -> Result<Node, Error> {
+    pub(crate) async fn provision(&self, request: ProvisionNodeRequest) -> Result<Node, Error> {
         let record = self.registry.named(&request.node)?;
         let verb: Verb = text("verb", &request.verb)?;
         // First what no other request could make good.

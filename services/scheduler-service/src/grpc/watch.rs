@@ -14,7 +14,7 @@ use proto::api::v1::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
@@ -30,6 +30,8 @@ use crate::{
 const PACE: Duration = Duration::from_millis(200);
 /// How often he is told how far he is where nothing of his changes, so that he can go on from there.
 const PROGRESS: Duration = Duration::from_secs(10);
+/// How long the last message may take.
+const LAST: Duration = Duration::from_secs(1);
 /// Messages that wait for a slow reader.
 const WAITING: usize = 16;
 
@@ -93,7 +95,8 @@ impl Watcher {
         loop {
             tokio::select! {
                 () = host.stopping() => {
-                    let _ = self.sender.send(Err(Error::Stopping.into())).await;
+                    // Who reads too slowly to hear it sees the stream end.
+                    let _ = timeout(LAST, self.sender.send(Err(Error::Stopping.into()))).await;
                     return Ok(());
                 }
                 outcome = self.turn() => outcome?,

@@ -1,0 +1,219 @@
+//! Bulks.
+
+use domain::provision::{self, Event, Verb};
+use keyspace::{
+    Expect, key,
+    store::Revised,
+    value::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState},
+};
+use proto::{
+    api::v1::{
+        Bulk as WireBulk, BulkLimits as WireLimits, BulkNode as WireNode, BulkState as WireState, CreateBulkRequest,
+        CreateBulkResponse, GetBulkRequest, GetBulkResponse, ListBulksRequest, ListBulksResponse, UpdateBulkRequest,
+        UpdateBulkResponse, bulk_service_server::BulkService,
+    },
+    convert::{Invalid, text},
+};
+use service_kit::clock;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{Shared, moves, show};
+use crate::{
+    Error,
+    bulk::{Count, steer, takes},
+    once::Asked,
+    registry::Record,
+};
+
+/// Nodes of one bulk: its record stays far below what a transaction may have.
+const MOST: usize = 2000;
+/// Nodes at the same time where nobody says how many.
+const AT_ONCE: u32 = 10;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl Shared {
+    async fn create_bulk(&self, id: Uuid, request: CreateBulkRequest) -> Result<WireBulk, Error> {
+        let verb: Verb = text("verb", &request.verb)?;
+        if !takes(verb) {
+            let why = format!("{verb} can not be asked of many at once; ask it of each node");
+            return Err(Invalid::wrong("verb", why).into());
+        }
+        let image = match (verb, request.image.as_str()) {
+            (Verb::Deploy, "") => return Err(Invalid::Missing("image").into()),
+            (_, "") => None,
+            (Verb::Deploy | Verb::Rebuild | Verb::Adopt, name) => Some(self.registry.image_named(name)?.value.id),
+            (_, _) => return Err(Invalid::wrong("image", format!("{verb} takes none")).into()),
+        };
+        let nodes = self.of_bulk(&request, verb)?;
+        let limits = limits(request.limits.unwrap_or_default());
+        let (state, reason, since) = (BulkState::Running, String::new(), clock::now());
+        let (ended, canaries_passed, forgiven) = (None, false, 0);
+        let bulk = Bulk { verb, image, limits, state, reason, since, ended, canaries_passed, forgiven, nodes };
+        let change = self.registry.mesh.as_member()?.put(&key::bulk(id), &bulk, Expect::Absent)?;
+        self.registry.commit(change).await?;
+        Ok(self.shown_bulk(id, &bulk, true))
+    }
+
+    /// The nodes that are asked: those selected of which it can be asked now.
+    fn of_bulk(&self, request: &CreateBulkRequest, verb: Verb) -> Result<Vec<BulkNode>, Error> {
+        let with_maintenance = request.selector.as_ref().is_some_and(|wire| wire.maintenance.is_some());
+        let selector = self.selector(request.selector.clone())?;
+        let fits = |record: &Record| {
+            let facts = show::facts(self, record);
+            let asked = Event::Asked(verb);
+            selector.selects(&facts)
+                && (with_maintenance || !facts.said.maintenance)
+                && provision::step(record.life.value.state, asked, self.registry.given(record)).is_ok()
+                && moves::check_driver(verb, record.intent.value.driver).is_ok()
+        };
+        let count = if request.count == 0 { MOST } else { usize::try_from(request.count).unwrap_or(MOST).min(MOST) };
+        let all = self.registry.nodes(None).into_iter();
+        let fit = all.filter_map(|(node, rack)| self.registry.record(rack, node)).filter(fits);
+        let nodes: Vec<_> = fit
+            .take(count.saturating_add(1))
+            .map(|record| BulkNode { node: record.node, progress: BulkProgress::Waiting })
+            .collect();
+        match nodes.len() {
+            0 => Err(Error::InUse(format!("of no selected node can {verb} be asked now; see: ironmesh node list"))),
+            many if many > count && request.count == 0 => {
+                Err(Invalid::wrong("selector", format!("it means more than {MOST} nodes; say a count")).into())
+            }
+            _ => Ok(nodes.into_iter().take(count).collect()),
+        }
+    }
+
+    fn bulk(&self, id: &str) -> Result<(Uuid, Revised<Bulk>), Error> {
+        let missing = || Error::Missing { kind: "bulk", name: id.to_owned() };
+        let uuid = Uuid::try_parse(id).map_err(|_| missing())?;
+        Ok((uuid, self.registry.view().get(&key::bulk(uuid)).ok_or_else(missing)?))
+    }
+
+    async fn steer_bulk(&self, request: UpdateBulkRequest) -> Result<WireBulk, Error> {
+        let wanted = match request.state() {
+            WireState::Running => BulkState::Running,
+            WireState::Paused => BulkState::Paused,
+            WireState::Canceled => BulkState::Canceled,
+            WireState::Done | WireState::Unspecified => {
+                return Err(Invalid::wrong("state", "must be running, paused or canceled".to_owned()).into());
+            }
+        };
+        let (id, read) = self.bulk(&request.bulk)?;
+        if read.value.ended.is_some() {
+            return Err(Error::InUse(format!("bulk {id} has ended")));
+        }
+        let mut bulk = read.value.clone();
+        steer(&mut bulk, wanted);
+        let change = self.registry.mesh.as_member()?.put(&key::bulk(id), &bulk, Expect::Revision(read.revision))?;
+        self.registry.commit(change).await?;
+        Ok(self.shown_bulk(id, &bulk, true))
+    }
+
+    fn shown_bulk(&self, id: Uuid, bulk: &Bulk, with_nodes: bool) -> WireBulk {
+        let count = Count::of(bulk.nodes.iter().map(|one| &one.progress));
+        let image = bulk.image.and_then(|image| self.registry.image(image));
+        let nodes = bulk.nodes.iter().filter(|_| with_nodes).map(|one| self.shown_one(one));
+        WireBulk {
+            id: id.to_string(),
+            verb: bulk.verb.to_string(),
+            image: image.map(|image| image.value.name).unwrap_or_default(),
+            limits: Some(WireLimits {
+                at_once: bulk.limits.at_once,
+                max_failures: Some(bulk.limits.max_failures),
+                canary: bulk.limits.canary,
+                pause_after_canary: bulk.limits.pause_after_canary,
+            }),
+            state: shown_state(bulk.state).into(),
+            reason: bulk.reason.clone(),
+            since_ms: bulk.since.millis(),
+            ended_ms: bulk.ended.map_or(0, domain::time::Timestamp::millis),
+            waiting: count.waiting,
+            running: count.running,
+            done: count.done,
+            failed: count.failed,
+            skipped: count.skipped,
+            nodes: nodes.collect(),
+        }
+    }
+
+    fn shown_one(&self, one: &BulkNode) -> WireNode {
+        let rack = self.registry.rack_of(one.node);
+        let intent = rack.and_then(|rack| self.registry.view().get(&key::intent(rack, one.node)));
+        let (progress, operation, failure) = match &one.progress {
+            BulkProgress::Waiting => ("waiting", None, ""),
+            BulkProgress::Running { operation } => ("running", Some(*operation), ""),
+            BulkProgress::Done { operation } => ("done", *operation, ""),
+            BulkProgress::Failed { operation, text } => ("failed", *operation, text.as_str()),
+            BulkProgress::Skipped => ("skipped", None, ""),
+        };
+        WireNode {
+            node: one.node.to_string(),
+            node_name: intent.map(|intent| intent.value.name).unwrap_or_default(),
+            progress: progress.to_owned(),
+            failure: failure.to_owned(),
+            operation: operation.map(|operation| operation.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+const fn shown_state(state: BulkState) -> WireState {
+    match state {
+        BulkState::Running => WireState::Running,
+        BulkState::Paused => WireState::Paused,
+        BulkState::Canceled => WireState::Canceled,
+        BulkState::Done => WireState::Done,
+    }
+}
+
+fn limits(wire: WireLimits) -> BulkLimits {
+    BulkLimits {
+        at_once: if wire.at_once == 0 { AT_ONCE } else { wire.at_once },
+        max_failures: wire.max_failures.unwrap_or(0),
+        canary: wire.canary,
+        pause_after_canary: wire.pause_after_canary,
+    }
+}
+
+#[tonic::async_trait]
+impl BulkService for Shared {
+    async fn create_bulk(&self, request: Request<CreateBulkRequest>) -> Answer<CreateBulkResponse> {
+        let asked = Asked::read(request.metadata(), "CreateBulk", request.get_ref())?;
+        // Under the id of the request it is found again, also where the answer is lost.
+        let id = asked.as_ref().map_or_else(Uuid::new_v4, Asked::id);
+        let request = request.into_inner();
+        let change = async {
+            let bulk = Self::create_bulk(self, id, request).await?;
+            Ok(CreateBulkResponse { bulk: Some(bulk) })
+        };
+        let anew = || {
+            let (id, read) = self.bulk(&id.to_string())?;
+            Ok(CreateBulkResponse { bulk: Some(self.shown_bulk(id, &read.value, true)) })
+        };
+        Ok(Response::new(self.once(asked, change, anew).await?))
+    }
+
+    async fn get_bulk(&self, request: Request<GetBulkRequest>) -> Answer<GetBulkResponse> {
+        let (id, read) = self.bulk(&request.into_inner().bulk)?;
+        Ok(Response::new(GetBulkResponse { bulk: Some(self.shown_bulk(id, &read.value, true)) }))
+    }
+
+    async fn list_bulks(&self, _: Request<ListBulksRequest>) -> Answer<ListBulksResponse> {
+        let mut all = self.registry.view().list(&key::bulks());
+        all.sort_by_key(|(_, read)| read.value.since);
+        let shown = all.iter().filter_map(|(path, read)| Some(self.shown_bulk(key::last(path)?, &read.value, false)));
+        Ok(Response::new(ListBulksResponse { bulks: shown.collect() }))
+    }
+
+    async fn update_bulk(&self, request: Request<UpdateBulkRequest>) -> Answer<UpdateBulkResponse> {
+        let asked = Asked::read(request.metadata(), "UpdateBulk", request.get_ref())?;
+        let request = request.into_inner();
+        let id = request.bulk.clone();
+        let change = async { Ok(UpdateBulkResponse { bulk: Some(self.steer_bulk(request).await?) }) };
+        let anew = || {
+            let (id, read) = self.bulk(&id)?;
+            Ok(UpdateBulkResponse { bulk: Some(self.shown_bulk(id, &read.value, true)) })
+        };
+        Ok(Response::new(self.once(asked, change, anew).await?))
+    }
+}
