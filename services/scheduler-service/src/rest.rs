@@ -8,9 +8,11 @@ mod allocations;
 mod answer;
 mod ask;
 mod below;
+mod condition;
 mod deploy;
 mod document;
 mod drivers;
+mod events;
 mod fault;
 mod gate;
 mod hardware;
@@ -57,12 +59,13 @@ pub(crate) struct Face {
     shared: Arc<Shared>,
     auth: Auth,
     shelf: Shelf,
+    host: Host,
 }
 
 /// Answers until the host stops.
 pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>, auth: Auth) {
     let shelf = Shelf::new(shared.registry.view().clone());
-    let face = Arc::new(Face { shared, auth, shelf });
+    let face = Arc::new(Face { shared, auth, shelf, host: host.clone() });
     host.spawn(allocations::sweep(host.clone(), Arc::clone(&face)));
     let routes = Router::new().fallback(handle).with_state(face).into_make_service_with_connect_info::<SocketAddr>();
     let stop = host.clone();
@@ -90,12 +93,24 @@ async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Respon
         Read::Refused(error) => Err(error),
         Read::Root(base) => Ok(Answer::shows(version::root(&base))),
         Read::Options => Ok(Answer::nothing()),
+        Read::Ask(ask) if ask.follows.is_some() && ask.is("GET", "nodes") => match face.follow(ask) {
+            Ok(stream) => return answer::stream(stream, &edge, &origin.request),
+            Err(error) => Err(error),
+        },
         Read::Ask(mut ask) => face.answer_and_record(&mut ask, &origin).await,
     };
     response(&edge, answer, &origin.request)
 }
 
 impl Face {
+    /// Opens a stream of events.
+    fn follow(self: &Arc<Self>, mut ask: Ask) -> Result<Response, Error> {
+        let found = path::find(ask.version, &ask.method, &ask.path)?;
+        self.admit(&mut ask, found.route.path)?;
+        let since = ask.follows.flatten();
+        self.follow_nodes(ask, self.host.clone(), since)
+    }
+
     async fn answer(&self, ask: &mut Ask) -> Result<Answer, Error> {
         if ask.path.is_empty() && ask.method == "GET" {
             return Ok(Answer::shows(version::v1(&ask.base, ask.version)));

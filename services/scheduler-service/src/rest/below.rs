@@ -173,7 +173,7 @@ impl Face {
             after.insert("console_enabled".to_owned(), json!(enabled));
             Ok(after)
         };
-        self.change_node(ident, node, change).await?;
+        self.change_node(&ask.condition, ident, node, change).await?;
         Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states/console")))))
     }
 
@@ -186,7 +186,7 @@ impl Face {
             after.insert("target_raid_config".to_owned(), Value::Object(target.clone()));
             Ok(after)
         };
-        self.change_node(ident, node, change).await.map(|_| Answer::done())
+        self.change_node(&ask.condition, ident, node, change).await.map(|_| Answer::done())
     }
 
     /// A node that has something for an interface.
@@ -203,7 +203,7 @@ impl Face {
         let on = ask.method == "PUT";
         let reason = call::maintenance(&ask.arguments()?)?;
         let node = self.node(ask, ident)?.node;
-        self.change_node(ident, node, |before| {
+        self.change_node(&ask.condition, ident, node, |before| {
             let mut after = before.clone();
             after.insert("maintenance".to_owned(), json!(on));
             after.insert("maintenance_reason".to_owned(), json!(reason.clone().filter(|_| on)));
@@ -243,7 +243,7 @@ impl Face {
             after.insert("traits".to_owned(), json!(now));
             Ok(after)
         };
-        self.change_node(ident, node, change).await?;
+        self.change_node(&ask.condition, ident, node, change).await?;
         let done = Answer::done();
         Ok(match (ask.method.as_str(), rest) {
             ("PUT", [name]) => done.at(links::location(&ask.base, &format!("nodes/{ident}/traits/{name}"))),

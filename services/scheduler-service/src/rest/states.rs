@@ -11,6 +11,7 @@ use wire_ironic::{
 use super::{
     Ask, Face,
     answer::Answer,
+    condition::Condition,
     fault::fault,
     gate::Lens,
     kinds::RUNBOOK_KIND,
@@ -61,6 +62,7 @@ impl Face {
         let registry = &self.shared.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
         let shown = self.shelf.get(node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
+        self.check_since(ask, &uuid, &shown, &record)?;
         let state = record.life.value.state;
         let verb = verb(ask, request, &shown.whole, state, registry.given(&record))?;
         let runbook = self.runbook(ask, request)?;
@@ -81,7 +83,7 @@ impl Face {
         let changed = (intent != record.intent.value).then_some(&intent);
         let drive = arguments.configdrive.as_ref().map(drive);
         if let Some(drive) = drive {
-            self.change_node(&uuid, node.node, |before| {
+            self.change_node(&Condition::default(), &uuid, node.node, |before| {
                 let mut after = before.clone();
                 if let Some(Value::Object(info)) = after.get_mut("instance_info") {
                     info.insert("configdrive".to_owned(), drive.clone());
@@ -123,6 +125,7 @@ impl Face {
         let power = Power::read(ask.version, &ask.arguments()?, seen)?;
         let registry = &self.shared.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
+        self.check_since(ask, ident, &node, &record)?;
         if record.life.value.state.is_busy() {
             return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
         }
