@@ -166,6 +166,8 @@ fn life_by_command_line(lab: &Lab) -> Result<()> {
     bm.run("node deploy n1 --config-drive {\"meta_data\":{\"hostname\":\"first\"}}")?;
     bm.until("n1", "provision_state", "active")?;
     ensure!(holds_image(&machine.disk(), &image())?, "the disk is not the image");
+    let history = bm.run("node history list n1 --long -f value -c Event")?;
+    ensure!(history.contains("agent called") && history.contains("image written"), "{history}");
     bm.run("node power off n1")?;
     bm.until("n1", "power_state", "power off")?;
     bm.run("node undeploy n1")?;

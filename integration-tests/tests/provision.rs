@@ -64,7 +64,7 @@ fn without_retries(writes: Vec<Write>) -> Vec<Write> {
             continue;
         };
         let of_order = tries.entry(journal.highest.generation).or_default();
-        let opened = journal.sessions.iter().fold(false, |opened, session| known.insert(session.id) || opened);
+        let opened = journal.sessions.iter().filter(|session| known.insert(session.id)).count() > 0;
         if opened || of_order.is_empty() {
             of_order.push(Vec::new());
         }

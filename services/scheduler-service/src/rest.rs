@@ -16,6 +16,7 @@ mod events;
 mod fault;
 mod gate;
 mod hardware;
+mod history;
 mod kinds;
 mod list;
 mod nodes;

@@ -61,6 +61,14 @@ pub(crate) fn number(text: &str) -> Result<i64, Error> {
     Ok(text.trim().parse().unwrap_or(large))
 }
 
+/// The items of a page whose `limit` is this text, or which has none.
+///
+/// # Errors
+/// 400.
+pub fn most(text: Option<&str>) -> Result<usize, Error> {
+    limit(text.map(number).transpose()?)
+}
+
 pub(crate) fn limit(asked: Option<i64>) -> Result<usize, Error> {
     match asked {
         None => Ok(MOST),

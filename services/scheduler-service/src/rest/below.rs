@@ -45,7 +45,7 @@ impl Face {
             ("GET", ["bios"]) => self.empty(ask, ident, "bios"),
             ("GET", ["firmware"]) => self.empty(ask, ident, "firmware"),
             ("GET", ["vifs"]) => self.empty(ask, ident, "vifs"),
-            ("GET", ["history"]) => self.empty(ask, ident, "history"),
+            ("GET", ["history", rest @ ..]) => self.history(ask, ident, rest).await,
             ("GET", ["management", "boot_device"]) => {
                 self.fake(ask, ident, "get_boot_device")?;
                 Ok(Answer::shows(json!({"boot_device": "pxe", "persistent": false})))
