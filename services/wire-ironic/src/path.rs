@@ -129,6 +129,11 @@ static ROUTES: &[Route] = &[
 const ONE: &[(&str, u16, u16)] = &[("GET", 200, 1), ("PATCH", 200, 1), ("DELETE", 204, 1)];
 const PASSTHRU: &[(&str, u16, u16)] = &[("GET", 200, 1), ("POST", 200, 1), ("PUT", 200, 1), ("DELETE", 200, 1)];
 
+/// The whole table.
+pub(crate) const fn routes() -> &'static [Route] {
+    ROUTES
+}
+
 /// The methods and paths that a version brought.
 pub fn since(minor: u16) -> impl Iterator<Item = (&'static str, &'static str)> {
     let rows = ROUTES.iter().flat_map(|route| route.methods.iter().map(move |row| (route.path, row)));

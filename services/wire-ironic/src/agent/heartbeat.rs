@@ -7,7 +7,7 @@ use crate::error::{Class, Error};
 use crate::query;
 use crate::version::{Collection, Version};
 
-const ARGUMENTS: &[&str] =
+pub(crate) const ARGUMENTS: &[&str] =
     &["callback_url", "agent_version", "agent_token", "agent_verify_ca", "agent_status", "agent_status_message"];
 /// Since when an agent says its version, its certificate, and how a foreign installer fares.
 const AGENT_VERSION: u16 = 36;
