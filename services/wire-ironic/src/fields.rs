@@ -211,6 +211,11 @@ impl Resource {
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
     }
+
+    /// Whether `fields` may name the links, which are shown in any case.
+    pub(crate) fn takes_links(&self) -> bool {
+        self.unknown != Unknown::One
+    }
 }
 
 pub use allocation::ALLOCATION;

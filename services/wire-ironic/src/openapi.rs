@@ -55,7 +55,7 @@ pub fn document() -> Value {
         "paths": paths(),
         "components": {
             "schemas": schemas(),
-            "responses": refusal::components(),
+            "responses": Class::ALL.into_iter().map(refusal::component).collect::<Map<_, _>>(),
             "parameters": {"Version": parameter::version()},
             "headers": answer::headers(),
             "securitySchemes": {

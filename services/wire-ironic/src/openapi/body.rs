@@ -78,9 +78,11 @@ fn provision(steps: impl Fn(Steps) -> Value) -> Value {
     object(&members, &["target"])
 }
 
-/// What else comes with it is kept for the network.
+/// What else comes with it is kept for the network. It is plugged into one thing.
 fn vif() -> Value {
+    let both = json!({"port_uuid": {"type": "string"}, "portgroup_uuid": {"type": "string"}});
     json!({
+        "not": {"properties": both, "required": ["port_uuid", "portgroup_uuid"]},
         "type": "object",
         "properties": {"id": {"type": "string"}, "port_uuid": text(), "portgroup_uuid": text()},
         "required": ["id"],
@@ -104,8 +106,9 @@ fn media() -> Value {
 fn heartbeat(names: bool) -> Value {
     let mut members: serde_json::Map<String, Value> =
         agent::HEARTBEAT_ARGUMENTS.iter().map(|name| ((*name).to_owned(), text())).collect();
-    let required = |name: &str| matches!(name, "callback_url" | "agent_token");
-    members.iter_mut().filter(|(name, _)| required(name)).for_each(|(_, schema)| *schema = json!({"type": "string"}));
+    members.insert("agent_token".to_owned(), json!({"type": "string"}));
+    members.insert("callback_url".to_owned(), json!({"type": "string", "pattern": "^([Hh][Tt][Tt][Pp][Ss]?:.*)?$"}));
+    members.insert("agent_status".to_owned(), json!({"anyOf": [{"type": "null"}, one_of(agent::PHASES)]}));
     let mut all = vec!["callback_url", "agent_token"];
     if names {
         members.insert("node_ident".to_owned(), json!({"type": "string"}));

@@ -6,7 +6,7 @@ use super::answer::{exactly, response};
 use super::refusal;
 use super::{PATH, word};
 use crate::error::Class;
-use crate::version::collections;
+use crate::version::{Version, collections};
 
 /// Their paths.
 pub(super) fn paths() -> [(String, Value); 3] {
@@ -68,8 +68,12 @@ fn v1() -> Value {
         ("media_types", exactly(&json!({"base": text, "type": text}))),
         ("version", version()),
     ];
+    // A request that names no version is shown what the oldest has.
+    let oldest = collections().iter().filter(|collection| Version::MIN.has(collection.since));
+    let oldest = oldest.map(|collection| collection.name);
+    let required: Vec<&str> = own.iter().map(|(name, _)| *name).chain(oldest).collect();
     let collections = collections().iter().map(|collection| (collection.name, links()));
     let members: Map<String, Value> =
-        own.into_iter().chain(collections).map(|(name, schema)| (name.to_owned(), schema)).collect();
-    exactly(&Value::Object(members))
+        own.iter().cloned().chain(collections).map(|(name, schema)| (name.to_owned(), schema)).collect();
+    word::object(&Value::Object(members), &required)
 }

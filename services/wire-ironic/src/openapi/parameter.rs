@@ -24,22 +24,25 @@ pub(super) fn version() -> Value {
 /// All parameters of a call.
 pub(super) fn parameters(method: &str, path: &str) -> Value {
     let version = json!({"$ref": "#/components/parameters/Version"});
-    let of_path =
-        stars(path).map(|(name, schema)| json!({"name": name, "in": "path", "required": true, "schema": schema}));
+    let of_path = stars(method, path)
+        .map(|(name, schema)| json!({"name": name, "in": "path", "required": true, "schema": schema}));
     Value::Array([version].into_iter().chain(of_path).chain(query(method, path)).collect())
 }
 
 /// The name and the schema of each star.
-fn stars(path: &str) -> impl Iterator<Item = (&str, Value)> {
+fn stars<'a>(method: &'a str, path: &'a str) -> impl Iterator<Item = (&'a str, Value)> {
     let steps: Vec<&str> = path.split('/').collect();
     let before = path.split('/').zip(steps.into_iter().skip(1)).filter(|(_, step)| *step == "*");
-    before.map(move |(before, _)| (place::name(before), star(path, place::name(before))))
+    before.map(move |(before, _)| (place::name(before), star(method, path, place::name(before))))
 }
 
-fn star(path: &str, name: &str) -> Value {
+fn star(method: &str, path: &str, name: &str) -> Value {
     match (name, place(path)) {
+        // To be deleted a port is named by its UUID.
+        ("port", _) if method == "DELETE" => word::uuid(),
         ("node", _) | ("port", Place::One(_)) => word::logical_name(),
-        ("trait", _) => word::trait_name(),
+        // What no runbook has can be taken from it all the same.
+        ("trait", _) if method == "PUT" => word::trait_name(),
         // What has no name is named by its UUID alone.
         (_, Place::One(resource)) if resource.key == "uuid" && resource.field("name").is_none() => word::uuid(),
         ("chassis", _) => word::uuid(),
@@ -87,10 +90,11 @@ fn marker(resource: &Resource) -> Value {
     if crate::page::is_marked_by_name(resource) { json!({"type": "string"}) } else { word::uuid() }
 }
 
-/// Which fields are shown, with commas between them.
+/// Which fields are shown, with commas between them. Empty names are passed over.
 fn fields(resource: &Resource) -> Value {
     let shown = resource.fields.iter().filter(|field| !field.hidden && Version::MAX.has(field.since));
-    let names: Vec<&str> = shown.map(|field| field.name).collect();
+    let links = resource.takes_links().then_some("links");
+    let names: Vec<&str> = shown.map(|field| field.name).chain(links).chain([""]).collect();
     listed("fields", &word::one_of(&names))
 }
 
@@ -99,7 +103,7 @@ fn filter(filter: &'static Filter) -> Value {
         Reads::Text | Reads::Ident => behind(filter.name, &json!({"type": "string"})),
         Reads::Uuid => behind(filter.name, &word::uuid()),
         Reads::Flag => behind(filter.name, &word::flag_word()),
-        Reads::Words => listed(filter.name, &json!({"type": "string", "minLength": 1})),
+        Reads::Words => listed(filter.name, &json!({"type": "string"})),
         Reads::Mac => behind(filter.name, &word::mac()),
         Reads::State => behind(filter.name, &word::one_of(query::STATES)),
         Reads::Fault => behind(filter.name, &word::one_of(query::FAULTS)),

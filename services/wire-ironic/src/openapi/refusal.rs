@@ -6,6 +6,8 @@ use super::answer;
 use super::place::{self, Place, place};
 use super::word;
 use crate::error::{Class, Form, title};
+use crate::path::find;
+use crate::version::Version;
 
 /// What a class is called among the components.
 fn name(class: Class) -> String {
@@ -14,7 +16,9 @@ fn name(class: Class) -> String {
 
 /// The refusals of a call, by status.
 pub(super) fn responses(method: &str, path: &str) -> Map<String, Value> {
-    let can = Class::ALL.into_iter().filter(|class| can_be(*class, method, path));
+    // A request that names no version is of the oldest, which may not have the call.
+    let old = find(Version::MIN, method, &path.replace('*', "x")).err().map(|error| error.status);
+    let can = Class::ALL.into_iter().filter(|class| can_be(*class, method, path) || old == Some(class.status()));
     can.map(reference).collect()
 }
 
@@ -32,7 +36,7 @@ fn can_be(class: Class, method: &str, path: &str) -> bool {
         Class::Unauthenticated | Class::Forbidden => !public,
         // What a path, a filter, a marker or a body names.
         Class::NotFound => !reads || path.contains('*') || public || matches!(place(path), Place::List(..)),
-        // What is described here is there.
+        // What is described here is there, in the version that is described.
         Class::MethodNotAllowed => false,
         Class::Conflict => !reads,
         Class::TooLarge => super::body::body(method, path).is_some(),
@@ -41,17 +45,16 @@ fn can_be(class: Class, method: &str, path: &str) -> bool {
     }
 }
 
-/// The responses that calls refer to, by name.
-pub(super) fn components() -> Map<String, Value> {
-    Class::ALL.into_iter().filter(|class| *class != Class::MethodNotAllowed).map(component).collect()
-}
-
 /// The response of a class, with its name.
-fn component(class: Class) -> (String, Value) {
+pub(super) fn component(class: Class) -> (String, Value) {
     let mut headers = answer::request_ids();
     match class {
         Class::Unauthenticated => {
             headers.insert("WWW-Authenticate".to_owned(), json!({"schema": {"type": "string"}, "required": true}));
+        }
+        Class::MethodNotAllowed => {
+            headers.insert("Allow".to_owned(), json!({"schema": {"type": "string"}, "required": true}));
+            headers.extend(answer::versions());
         }
         Class::Unavailable => {
             headers.insert("Retry-After".to_owned(), json!({"schema": {"type": "integer"}, "required": true}));
@@ -59,7 +62,6 @@ fn component(class: Class) -> (String, Value) {
         Class::Invalid
         | Class::Forbidden
         | Class::NotFound
-        | Class::MethodNotAllowed
         | Class::NotAcceptable
         | Class::Conflict
         | Class::TooLarge
