@@ -59,7 +59,7 @@ pub(super) fn logical_name() -> Value {
     json!({"type": "string", "pattern": "^[A-Za-z0-9._~-]+$", "maxLength": LONGEST_NAME})
 }
 
-/// An object with these members and, unless `open`, no others.
+/// An object with these members and no others.
 pub(super) fn object(members: &Value, required: &[&str]) -> Value {
     json!({"type": "object", "properties": members, "required": required, "additionalProperties": false})
 }
