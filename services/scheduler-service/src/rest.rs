@@ -10,6 +10,7 @@ mod ask;
 mod below;
 mod condition;
 mod deploy;
+mod description;
 mod document;
 mod drivers;
 mod events;
@@ -79,6 +80,9 @@ pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>
 async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let origin = trail::origin(&parts);
+    if let Some(response) = description::answer(&parts, &origin.request) {
+        return response;
+    }
     let path = parts.uri.path();
     let path = path.strip_prefix("/v1").unwrap_or(path);
     let who = match face.auth.check(path, &parts.headers).await {
@@ -89,6 +93,7 @@ async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Respon
             return response;
         }
     };
+    let place = description::Place::of(&parts);
     let (edge, read) = ask::read(parts, body, who).await;
     let answer = match read {
         Read::Refused(error) => Err(error),
@@ -100,7 +105,9 @@ async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Respon
         },
         Read::Ask(mut ask) => face.answer_and_record(&mut ask, &origin).await,
     };
-    response(&edge, answer, &origin.request)
+    let mut response = response(&edge, answer, &origin.request);
+    place.name(&mut response);
+    response
 }
 
 impl Face {
@@ -113,8 +120,9 @@ impl Face {
     }
 
     async fn answer(&self, ask: &mut Ask) -> Result<Answer, Error> {
-        if ask.path.is_empty() && ask.method == "GET" {
-            return Ok(Answer::shows(version::v1(&ask.base, ask.version)));
+        if ask.path.is_empty() {
+            let shown = || Answer::shows(version::v1(&ask.base, ask.version));
+            return (ask.method == "GET").then(shown).ok_or_else(text::method_not_allowed);
         }
         let found = path::find(ask.version, &ask.method, &ask.path)?;
         if secret::is_forged(&ask.body) {
@@ -139,11 +147,11 @@ impl Face {
             (_, ["nodes", ident, below @ ..]) => self.below_node(ask, ident, below).await,
             (_, ["ports", rest @ ..]) => self.ports(ask, rest).await,
             (_, ["drivers", _, "vendor_passthru"]) => self.driver_vendor(ask),
-            ("GET", ["drivers", rest @ ..]) => self.drivers(ask, rest),
+            (_, ["drivers", rest @ ..]) => self.drivers(ask, rest),
             ("GET", ["conductors", rest @ ..]) => self.conductors(ask, rest),
             (_, ["lookup" | "continue_inspection" | "heartbeat"] | ["heartbeat", _]) => self.agents(ask, &steps).await,
             ("GET", ["shards"]) => Ok(self.shards()),
-            ("GET", ["volume"]) => Ok(Answer::shows(volume(ask))),
+            ("GET", ["volume"]) => Ok(Answer::shows(volume(ask, "volume"))),
             (_, steps) => match kinds::of(steps) {
                 Some((kind, depth)) => self.sheets(ask, kind, steps.get(depth..).unwrap_or_default()).await,
                 None => Err(text::no_such_path()),
@@ -166,9 +174,9 @@ impl Face {
     }
 }
 
-/// The document of `volume`.
-fn volume(ask: &Ask) -> Value {
-    let below = links::below(links::VOLUME, ask.version, &ask.base, "volume");
-    let own = ("links".to_owned(), links::resource(&ask.base, "volume/"));
+/// The document of `volume`, or of the volumes of one node; `path` is where they are.
+fn volume(ask: &Ask, path: &str) -> Value {
+    let below = links::below(links::VOLUME, ask.version, &ask.base, path);
+    let own = ("links".to_owned(), links::resource(&ask.base, &format!("{path}/")));
     Value::Object([own].into_iter().chain(below.map(|(name, value)| (name.to_owned(), value))).collect())
 }

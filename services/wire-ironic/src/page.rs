@@ -77,9 +77,13 @@ pub(crate) fn limit(asked: Option<i64>) -> Result<usize, Error> {
     }
 }
 
+/// Whether a marker need not be a UUID.
+pub(crate) fn is_marked_by_name(resource: &Resource) -> bool {
+    matches!(resource.path, "conductors" | "deploy_templates" | "runbooks" | "inspection_rules")
+}
+
 pub(crate) fn marker(resource: &Resource, marker: &str) -> Result<String, Error> {
-    let named = matches!(resource.path, "conductors" | "deploy_templates" | "runbooks" | "inspection_rules");
-    if named || is_uuid(marker) {
+    if is_marked_by_name(resource) || is_uuid(marker) {
         return Ok(marker.to_owned());
     }
     Err(Class::Invalid.says(format!("Expected UUID for marker: {marker}")))

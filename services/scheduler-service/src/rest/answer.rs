@@ -143,7 +143,7 @@ fn finish(response: &mut Response, versions: &[(&'static str, String)], request:
 }
 
 /// Every answer says what its request is called in the log.
-fn name(response: &mut Response, request: &str) {
+pub(super) fn name(response: &mut Response, request: &str) {
     if let Ok(id) = HeaderValue::from_str(request) {
         response.headers_mut().insert("x-openstack-request-id", id.clone());
         response.headers_mut().insert("openstack-request-id", id);

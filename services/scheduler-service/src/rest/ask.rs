@@ -6,7 +6,7 @@ use super::condition::Condition;
 use axum::{
     body::{Body, to_bytes},
     extract::Query,
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, Method, header, request::Parts},
 };
 use domain::policy::Who;
 use percent_encoding::percent_decode_str;
@@ -86,7 +86,9 @@ pub(super) async fn read(parts: Parts, body: Body, who: Arc<Who>) -> (Edge, Read
     };
     let versions = Edge { versions: version.headers().to_vec() };
     if raw == "/" {
-        return (versions, Read::Root(base));
+        let read =
+            if parts.method == Method::GET { Read::Root(base) } else { Read::Refused(text::method_not_allowed()) };
+        return (versions, read);
     }
     let path = path.trim_matches('/');
     let named = own.or(shared).map(|_| version);

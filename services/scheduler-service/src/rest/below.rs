@@ -38,10 +38,22 @@ impl Face {
                 self.list_ports_of(ask, shape(rest), "node", &node)
             }
             ("GET", ["portgroups", rest @ ..]) => self.sheets_of(ask, ident, kinds::PORTGROUP_KIND, shape(rest)),
+            ("GET", ["volume"]) => {
+                self.node(ask, ident)?;
+                Ok(Answer::shows(super::volume(ask, &format!("nodes/{ident}/volume"))))
+            }
             ("GET", ["volume", "connectors"]) => self.sheets_of(ask, ident, kinds::CONNECTOR_KIND, Shape::Plain),
             ("GET", ["volume", "targets"]) => self.sheets_of(ask, ident, kinds::TARGET_KIND, Shape::Plain),
             ("GET" | "DELETE", ["allocation"]) => self.allocation(ask, ident).await,
             ("GET", ["children"]) => self.children(ask, ident),
+            ("GET", ["bios", name]) => {
+                let node = self.node(ask, ident)?.node;
+                Err(Class::NotFound.says(format!("Node {node} doesn't have a BIOS setting '{name}'")))
+            }
+            ("GET", ["history", id]) => {
+                self.node(ask, ident)?;
+                Err(Class::NotFound.says(format!("Node history record {id} could not be found.")))
+            }
             ("GET", ["bios"]) => self.empty(ask, ident, "bios"),
             ("GET", ["firmware"]) => self.empty(ask, ident, "firmware"),
             ("GET", ["vifs"]) => self.empty(ask, ident, "vifs"),
