@@ -10,7 +10,7 @@ PACKAGES_RACK="etcd-server etcd-client qemu-system-x86 seabios ovmf ipxe ipxe-qe
 PACKAGES_IMAGE="cpio kmod gzip zstd mtools dosfstools gdisk fdisk util-linux syslinux syslinux-common syslinux-utils systemd-boot-efi"
 PACKAGES_DEBIAN="mmdebstrap e2fsprogs"
 PACKAGES_TEST="freeipmi-tools isc-dhcp-client curl procps python3-grpcio grpc-proto \
-udev dmidecode lshw parted ethtool pciutils hdparm bsdextrautils"
+udev dmidecode lshw parted ethtool pciutils hdparm bsdextrautils genisoimage"
 
 ensure_packages() {
     local missing=() name

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use domain::service::Service;
 use rustix::process::{Pid, Signal, kill_process};
 use service_kit::client::{Line, line};
@@ -141,10 +141,12 @@ impl Site {
         let keys = keys.iter().map(|(key, value)| (*key, (*value).to_owned())).chain(rest);
         for (key, value) in own.into_iter().chain(keys) {
             let begins = format!("{key} = ");
-            ensure!(text.lines().filter(|line| line.starts_with(&begins)).count() == 1, "{service}.toml: {key}");
+            // Tables within a table come behind its own keys, and may have keys of the same name.
+            let at = text.lines().position(|line| line.starts_with(&begins));
+            let at = at.with_context(|| format!("{service}.toml: {key}"))?;
             let replaced =
-                |line: &str| if line.starts_with(&begins) { format!("{begins}{value}\n") } else { format!("{line}\n") };
-            text = text.lines().map(replaced).collect();
+                |(number, line)| if number == at { format!("{begins}{value}\n") } else { format!("{line}\n") };
+            text = text.lines().enumerate().map(replaced).collect();
         }
         let path = self.path(&format!("{service}.toml"));
         fs::write(&path, text)?;

@@ -15,7 +15,7 @@ use integration_tests::{
     fleet::Fleet,
     ironic::{Player, Rest, recorded, unlike},
     lab::{Lab, holds_image, image},
-    machine::Spec,
+    machine::{Machine, Spec, disk},
     mesh::Options,
     rack::{namespace::Namespace, wait},
     record::{Recorder, Write, store},
@@ -166,6 +166,9 @@ fn life_by_command_line(lab: &Lab) -> Result<()> {
     bm.run("node deploy n1 --config-drive {\"meta_data\":{\"hostname\":\"first\"}}")?;
     bm.until("n1", "provision_state", "active")?;
     ensure!(holds_image(&machine.disk(), &image())?, "the disk is not the image");
+    let history = bm.run("node history list n1 --long -f value -c Event")?;
+    ensure!(history.contains("agent called") && history.contains("image written"), "{history}");
+    rebuild_with_a_packed_drive(&bm, machine)?;
     bm.run("node power off n1")?;
     bm.until("n1", "power_state", "power off")?;
     bm.run("node undeploy n1")?;
@@ -178,6 +181,20 @@ fn life_by_command_line(lab: &Lab) -> Result<()> {
     bm.run("node delete n1")?;
     ensure!(bm.run("node list -f value -c Name")?.is_empty());
     tell(format_args!("{} calls of the stock command line", bm.calls.load(Ordering::Relaxed)));
+    Ok(())
+}
+
+/// The client makes an ISO of a folder by genisoimage(1), packs it, and we put it on the disk as it is.
+fn rebuild_with_a_packed_drive(bm: &Baremetal, machine: &Machine) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let latest = folder.path().join("openstack/latest");
+    fs::create_dir_all(&latest)?;
+    fs::write(latest.join("meta_data.json"), r#"{"hostname": "packed-by-the-client"}"#)?;
+    bm.run(&format!("node rebuild n1 --config-drive {}", folder.path().display()))?;
+    bm.until("n1", "provision_state", "active")?;
+    let drive = disk::config_drive(&machine.disk())?;
+    let has = |words: &[u8]| drive.windows(words.len()).any(|octets| octets == words);
+    ensure!(has(b"CD001") && has(b"packed-by-the-client"), "the config drive is not the one that the client made");
     Ok(())
 }
 

@@ -47,11 +47,11 @@ fn a_machine_goes_from_enrolled_to_active_and_back_to_available() {
 
 /// What a deploy may write, retries not counted (DESIGN §4).
 const DEPLOY_WRITES: usize = 40;
-/// Leaves out what was written by tries at a BMC that another followed, of the same instruction (each begins with one
-/// session more), and that a BMC was of no use for a while.
+/// Leaves out what was written by tries at a BMC that another followed, of the same instruction (each has a session
+/// of its own), and that a BMC was of no use for a while.
 fn without_retries(writes: Vec<Write>) -> Vec<Write> {
     let mut tries: BTreeMap<Generation, Vec<Vec<usize>>> = BTreeMap::new();
-    let (mut open, mut settled) = (0, None);
+    let (mut known, mut settled) = (BTreeSet::new(), None);
     let mut retried = BTreeSet::new();
     for (number, write) in writes.iter().enumerate() {
         if let Some(seen) = write.read::<PowerSeen>().filter(|_| write.path.ends_with("/power")) {
@@ -64,10 +64,10 @@ fn without_retries(writes: Vec<Write>) -> Vec<Write> {
             continue;
         };
         let of_order = tries.entry(journal.highest.generation).or_default();
-        if journal.sessions.len() > open || of_order.is_empty() {
+        let opened = journal.sessions.iter().filter(|session| known.insert(session.id)).count() > 0;
+        if opened || of_order.is_empty() {
             of_order.push(Vec::new());
         }
-        open = journal.sessions.len();
         of_order.last_mut().into_iter().for_each(|last| last.push(number));
     }
     retried.extend(tries.values().filter_map(|tries| tries.split_last()).flat_map(|(_, before)| before.concat()));

@@ -82,6 +82,9 @@ impl Kind {
     }
 }
 
+/// Changes a second beside which pages are read.
+const CHANGES: u32 = 100;
+
 /// What came of one measurement.
 #[derive(Debug, Clone, Copy)]
 struct Measured {
@@ -198,6 +201,25 @@ impl Service {
         })
     }
 
+    /// Pages of a list at one client, while nodes are changed at a steady rate; how many changes that came to.
+    async fn measure_beside_changes(&self, seconds: u64) -> Result<(Measured, usize)> {
+        let changes = AtomicUsize::new(0);
+        let changing = async {
+            let mut beat = tokio::time::interval(Duration::from_secs(1) / CHANGES);
+            beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                beat.tick().await;
+                self.once(Kind::Patch, changes.fetch_add(1, Ordering::Relaxed)).await?;
+            }
+        };
+        tokio::select! {
+            measured = self.measure(Kind::List, 1, seconds) => {
+                measured.map(|measured| (measured, changes.load(Ordering::Relaxed)))
+            }
+            failed = changing => failed,
+        }
+    }
+
     /// Memory that is its own (`Pss` of proc(5)), in MiB: of the service, and of etcd where it has one.
     fn memory(&self) -> (u64, u64) {
         let of = |pid: &u32| {
@@ -271,6 +293,13 @@ async fn compare(options: &Options) -> Result<()> {
                 ));
             }
         }
+    }
+    let seconds = options.seconds * 3;
+    for (name, service) in &services {
+        let (measured, changes) = service.measure_beside_changes(seconds).await?;
+        let per_second = changes as u64 / seconds;
+        tell(format_args!("list 1000 beside {per_second} PATCHes a second"));
+        tell(row(name, 1, &measured));
     }
     Ok(())
 }

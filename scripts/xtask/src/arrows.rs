@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pxe-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-dhcp", "wire-tftp"]),
     ("storage-service", &["domain", "proto", "keyspace", "mesh", "service-kit"]),
     ("inventory-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic", "wire-config-drive"]),
-    ("scheduler-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic"]),
+    ("scheduler-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic", "wire-config-drive"]),
     ("agent", &["domain", "proto", "service-kit", "wire-config-drive"]),
     ("cli", &["domain", "proto", "service-kit"]),
     (

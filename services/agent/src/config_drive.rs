@@ -52,7 +52,7 @@ impl Unplaceable {
         match self {
             Self::NoTable | Self::Damaged(_) => Cause::ImageCorrupt,
             Self::NoEntry | Self::NoRoom { .. } | Self::Volume(Unmade::TooLarge { .. }) => Cause::ImageTooLarge,
-            Self::Volume(Unmade::Name(_) | Unmade::Volume(_)) => Cause::AgentCrashed,
+            Self::Volume(Unmade::Name(_) | Unmade::Volume(_) | Unmade::Zip(_) | Unmade::Strange) => Cause::AgentCrashed,
         }
     }
 }

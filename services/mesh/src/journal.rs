@@ -78,15 +78,12 @@ impl Ledger {
         named.map_or("", |open| open.path.as_str())
     }
 
-    /// Writes that a session was opened, before anything is sent through it. `path`: what it is closed by, where that is
-    /// not its id.
-    ///
-    /// # Errors
-    /// [`Error::Store`]: the claim is lost, most likely.
-    pub async fn opened(&mut self, session: u32, path: &str) -> Result<(), Error> {
+    /// Notes that a session was opened. Written with the next write, which is that of the first command at the latest: in
+    /// the journal is whoever may have changed something, and who only reads harms nobody. `path`: what it is closed by,
+    /// where that is not its number.
+    pub fn opened(&mut self, session: u32, path: &str) {
         let session = Session { id: session, path: path.to_owned(), token: self.claim.token() };
         self.journal.sessions.push(session);
-        self.write().await
     }
 
     /// Forgets sessions that are confirmed to be closed, or were waited for. Written with the next write.

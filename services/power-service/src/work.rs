@@ -277,8 +277,7 @@ impl Work {
         turn.sessions(ledger.to_close());
         let bmc = reach.open(&self.hands, &self.limits).await;
         let mut bmc = bmc.map_err(judge)?;
-        // The session is in the journal before anything is sent through it.
-        ledger.opened(bmc.session(), bmc.path()).await?;
+        ledger.opened(bmc.session(), bmc.path());
         turn.logged_in(bmc.session());
         let outcome = self.in_session(&mut bmc, &mut turn, &mut ledger, order, target).await;
         let own = bmc.session();

@@ -8,12 +8,16 @@ mod allocations;
 mod answer;
 mod ask;
 mod below;
+mod condition;
 mod deploy;
+mod description;
 mod document;
 mod drivers;
+mod events;
 mod fault;
 mod gate;
 mod hardware;
+mod history;
 mod kinds;
 mod list;
 mod nodes;
@@ -57,12 +61,13 @@ pub(crate) struct Face {
     shared: Arc<Shared>,
     auth: Auth,
     shelf: Shelf,
+    host: Host,
 }
 
 /// Answers until the host stops.
 pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>, auth: Auth) {
     let shelf = Shelf::new(shared.registry.view().clone());
-    let face = Arc::new(Face { shared, auth, shelf });
+    let face = Arc::new(Face { shared, auth, shelf, host: host.clone() });
     host.spawn(allocations::sweep(host.clone(), Arc::clone(&face)));
     let routes = Router::new().fallback(handle).with_state(face).into_make_service_with_connect_info::<SocketAddr>();
     let stop = host.clone();
@@ -75,6 +80,9 @@ pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>
 async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let origin = trail::origin(&parts);
+    if let Some(response) = description::answer(&parts, &origin.request) {
+        return response;
+    }
     let path = parts.uri.path();
     let path = path.strip_prefix("/v1").unwrap_or(path);
     let who = match face.auth.check(path, &parts.headers).await {
@@ -85,20 +93,36 @@ async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Respon
             return response;
         }
     };
+    let place = description::Place::of(&parts);
     let (edge, read) = ask::read(parts, body, who).await;
     let answer = match read {
         Read::Refused(error) => Err(error),
         Read::Root(base) => Ok(Answer::shows(version::root(&base))),
         Read::Options => Ok(Answer::nothing()),
+        Read::Ask(ask) if ask.follows.is_some() && ask.is("GET", "nodes") => match face.follow(ask) {
+            Ok(stream) => return answer::stream(stream, &edge, &origin.request),
+            Err(error) => Err(error),
+        },
         Read::Ask(mut ask) => face.answer_and_record(&mut ask, &origin).await,
     };
-    response(&edge, answer, &origin.request)
+    let mut response = response(&edge, answer, &origin.request);
+    place.name(&mut response);
+    response
 }
 
 impl Face {
+    /// Opens a stream of events.
+    fn follow(self: &Arc<Self>, mut ask: Ask) -> Result<Response, Error> {
+        let found = path::find(ask.version, &ask.method, &ask.path)?;
+        self.admit(&mut ask, found.route.path)?;
+        let since = ask.follows.flatten();
+        self.follow_nodes(ask, self.host.clone(), since)
+    }
+
     async fn answer(&self, ask: &mut Ask) -> Result<Answer, Error> {
-        if ask.path.is_empty() && ask.method == "GET" {
-            return Ok(Answer::shows(version::v1(&ask.base, ask.version)));
+        if ask.path.is_empty() {
+            let shown = || Answer::shows(version::v1(&ask.base, ask.version));
+            return (ask.method == "GET").then(shown).ok_or_else(text::method_not_allowed);
         }
         let found = path::find(ask.version, &ask.method, &ask.path)?;
         if secret::is_forged(&ask.body) {
@@ -123,11 +147,11 @@ impl Face {
             (_, ["nodes", ident, below @ ..]) => self.below_node(ask, ident, below).await,
             (_, ["ports", rest @ ..]) => self.ports(ask, rest).await,
             (_, ["drivers", _, "vendor_passthru"]) => self.driver_vendor(ask),
-            ("GET", ["drivers", rest @ ..]) => self.drivers(ask, rest),
+            (_, ["drivers", rest @ ..]) => self.drivers(ask, rest),
             ("GET", ["conductors", rest @ ..]) => self.conductors(ask, rest),
             (_, ["lookup" | "continue_inspection" | "heartbeat"] | ["heartbeat", _]) => self.agents(ask, &steps).await,
             ("GET", ["shards"]) => Ok(self.shards()),
-            ("GET", ["volume"]) => Ok(Answer::shows(volume(ask))),
+            ("GET", ["volume"]) => Ok(Answer::shows(volume(ask, "volume"))),
             (_, steps) => match kinds::of(steps) {
                 Some((kind, depth)) => self.sheets(ask, kind, steps.get(depth..).unwrap_or_default()).await,
                 None => Err(text::no_such_path()),
@@ -150,9 +174,9 @@ impl Face {
     }
 }
 
-/// The document of `volume`.
-fn volume(ask: &Ask) -> Value {
-    let below = links::below(links::VOLUME, ask.version, &ask.base, "volume");
-    let own = ("links".to_owned(), links::resource(&ask.base, "volume/"));
+/// The document of `volume`, or of the volumes of one node; `path` is where they are.
+fn volume(ask: &Ask, path: &str) -> Value {
+    let below = links::below(links::VOLUME, ask.version, &ask.base, path);
+    let own = ("links".to_owned(), links::resource(&ask.base, &format!("{path}/")));
     Value::Object([own].into_iter().chain(below.map(|(name, value)| (name.to_owned(), value))).collect())
 }

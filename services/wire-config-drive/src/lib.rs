@@ -1,12 +1,13 @@
 //! A config drive's content, as cloud-init's ConfigDrive datasource finds it: a FAT volume in memory, labelled
-//! `config-2`. Whoever deploys a machine puts it on its disk, or hands it to who does.
+//! `config-2`, made of files; or a volume that somebody else made. Whoever deploys a machine puts it on its disk, or hands it to who does.
 
 use std::{
     collections::BTreeMap,
-    io::{self, Cursor, Write as _},
+    io::{self, Cursor, Read as _, Write as _},
 };
 
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
+use flate2::read::GzDecoder;
 
 /// The label that cloud-init looks for, as FAT holds labels: 11 octets.
 const LABEL: [u8; 11] = *b"config-2   ";
@@ -18,6 +19,15 @@ const EACH: u64 = 12 << 10;
 const FRAME: u64 = 256 << 10;
 /// Octets of all files: what OpenStack allows a config drive to have.
 const MOST: u64 = 64 << 20;
+
+/// The one name under which a volume stands that somebody else made, zipped, in place of files. No file has it.
+pub const PACKED: &str = ":packed";
+/// Where a volume of ISO 9660 says that it is one (ECMA-119 §8.1), and how.
+const ISO_AT: usize = 32_769;
+const ISO: &[u8] = b"CD001";
+/// Where a volume of FAT says it, and how.
+const FAT_AT: usize = 510;
+const FAT: &[u8] = &[0x55, 0xaa];
 
 /// Why files make no volume.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +41,12 @@ pub enum Unmade {
     /// A file has a name that we do not write.
     #[error("{0:?} is not a name for a file of a config drive")]
     Name(String),
+    /// What somebody packed can not be unpacked.
+    #[error("the packed config drive can not be unpacked: it must be a volume in gzip")]
+    Zip(#[source] io::Error),
+    /// What somebody packed is nothing that is found by its label.
+    #[error("the packed config drive is neither an ISO 9660 nor a FAT volume")]
+    Strange,
     /// The file system can not hold them.
     #[error("its files make no volume")]
     Volume(#[source] io::Error),
@@ -42,6 +58,9 @@ pub enum Unmade {
 /// # Errors
 /// [`Unmade`]
 pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> Result<Vec<u8>, Unmade> {
+    if let Some(packed) = files.get(PACKED) {
+        return unpack(packed);
+    }
     let octets: u64 =
         files.iter().map(|(path, file)| file.len() as u64 + EACH * (1 + path.split('/').count() as u64)).sum();
     if octets > MOST {
@@ -59,6 +78,26 @@ pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> R
     Ok(volume.into_inner())
 }
 
+/// Unpacks a volume that somebody else made: gzip (RFC 1952) around ISO 9660 or FAT, of 64 MiB at most. What is given back
+/// is a multiple of 1 MiB.
+///
+/// # Errors
+/// [`Unmade`]
+pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, Unmade> {
+    let mut volume = Vec::new();
+    GzDecoder::new(packed).take(MOST + 1).read_to_end(&mut volume).map_err(Unmade::Zip)?;
+    let octets = volume.len() as u64;
+    if octets > MOST {
+        return Err(Unmade::TooLarge { octets });
+    }
+    let has = |at: usize, sign: &[u8]| volume.get(at..at + sign.len()) == Some(sign);
+    if !has(ISO_AT, ISO) && !has(FAT_AT, FAT) {
+        return Err(Unmade::Strange);
+    }
+    volume.resize(usize::try_from(octets.next_multiple_of(STEP)).unwrap_or(usize::MAX), 0);
+    Ok(volume)
+}
+
 fn fill(volume: &mut Cursor<Vec<u8>>, files: &BTreeMap<String, Vec<u8>>) -> Result<(), Unmade> {
     let volume = FileSystem::new(volume, FsOptions::new()).map_err(Unmade::Volume)?;
     for (path, content) in files {
@@ -74,4 +113,37 @@ fn fill(volume: &mut Cursor<Vec<u8>>, files: &BTreeMap<String, Vec<u8>>) -> Resu
         file.truncate().and_then(|()| file.write_all(content)).map_err(Unmade::Volume)?;
     }
     volume.unmount().map_err(Unmade::Volume)
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+
+    fn packed(volume: &[u8]) -> Vec<u8> {
+        let mut zip = GzEncoder::new(Vec::new(), Compression::fast());
+        zip.write_all(volume).unwrap();
+        zip.finish().unwrap()
+    }
+
+    #[test]
+    fn a_volume_of_somebody_else_is_taken_as_it_is() {
+        let mut iso = vec![0; 400_000];
+        iso[ISO_AT..ISO_AT + 5].copy_from_slice(ISO);
+        let files = BTreeMap::from([(PACKED.to_owned(), packed(&iso)), ("openstack/x".to_owned(), vec![1])]);
+        let volume = volume(&files, [7; 16], 512).unwrap();
+        assert_eq!((volume.len(), &volume[..iso.len()]), (1 << 20, iso.as_slice()));
+        let own = super::volume(&BTreeMap::from([("a".to_owned(), vec![1])]), [7; 16], 512).unwrap();
+        assert_eq!(unpack(&packed(&own)).unwrap(), own);
+    }
+
+    #[test]
+    fn what_is_no_volume_or_too_large_or_cut_off_is_said() {
+        assert!(matches!(unpack(b"no zip"), Err(Unmade::Zip(_))));
+        assert!(matches!(unpack(&packed(&[0; 100])), Err(Unmade::Strange)));
+        assert!(matches!(unpack(&packed(&vec![0; 65 << 20])), Err(Unmade::TooLarge { .. })));
+        let whole = packed(&vec![3; 100_000]);
+        assert!(matches!(unpack(&whole[..whole.len() / 2]), Err(Unmade::Zip(_))));
+    }
 }

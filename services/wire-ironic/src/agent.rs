@@ -14,6 +14,7 @@ mod tests;
 
 pub use command::{Command, Commands, ImageInfo, Kind, Outcome, Status, StepsFound, commands_url};
 pub use course::{Next, Task, next};
+pub(crate) use heartbeat::{ARGUMENTS as HEARTBEAT_ARGUMENTS, PHASES};
 pub use heartbeat::{Heartbeat, Heed, Phase, heed};
 pub use inspection::{Callback, Report};
 pub use inventory::{Boot, Cpu, Disk, Firmware, Interface, Inventory, Memory, SystemVendor};

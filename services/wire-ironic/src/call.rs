@@ -14,9 +14,11 @@ pub const MOST_TRAITS: usize = 50;
 /// Since when a vif can be told its port.
 const VIF_PORT: u16 = 67;
 /// What virtual drives there are, how a BMC gets an image, and from where.
-const DEVICE_TYPES: &[&str] = &["disk", "cdrom", "floppy"];
-const SOURCES: &[&str] = &["http", "local", "swift"];
-const SCHEMES: &[&str] = &["http", "https", "file"];
+pub(crate) const DEVICE_TYPES: &[&str] = &["disk", "cdrom", "floppy"];
+pub(crate) const SOURCES: &[&str] = &["http", "local", "swift"];
+pub(crate) const SCHEMES: &[&str] = &["http", "https", "file"];
+/// The words for how a machine boots.
+pub(crate) const BOOT_MODES: &[&str] = &["bios", "uefi"];
 
 /// `PUT maintenance`: why.
 ///
@@ -55,8 +57,11 @@ pub fn boot_mode(body: &Map<String, Value>) -> Result<BootMode, Error> {
     match target.as_str() {
         "bios" => Ok(BootMode::Bios),
         "uefi" => Ok(BootMode::Uefi),
-        _ => Err(Class::Invalid
-            .says(format!("Invalid boot mode {target} requested for node. Allowed boot modes are: bios, uefi"))),
+        _ => {
+            let allowed = BOOT_MODES.join(", ");
+            let refusal = format!("Invalid boot mode {target} requested for node. Allowed boot modes are: {allowed}");
+            Err(Class::Invalid.says(refusal))
+        }
     }
 }
 

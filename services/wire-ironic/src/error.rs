@@ -48,6 +48,8 @@ pub enum Class {
     NotAcceptable,
     /// Change the thing's state first, or come again: locked, associated, exists already, wrong power state.
     Conflict,
+    /// It is not as the request demands (RFC 9110 §13.1.1); Ironic has no such condition.
+    PreconditionFailed,
     /// The body is longer than the path takes.
     TooLarge,
     /// Ours, or the hardware's in a call that waits for it.
@@ -58,7 +60,7 @@ pub enum Class {
 
 impl Class {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Invalid,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -66,6 +68,7 @@ impl Class {
         Self::MethodNotAllowed,
         Self::NotAcceptable,
         Self::Conflict,
+        Self::PreconditionFailed,
         Self::TooLarge,
         Self::Server,
         Self::Unavailable,
@@ -82,6 +85,7 @@ impl Class {
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
             Self::Conflict => 409,
+            Self::PreconditionFailed => 412,
             Self::TooLarge => 413,
             Self::Server => 500,
             Self::Unavailable => 503,
@@ -137,6 +141,7 @@ pub const fn title(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         406 => "Not Acceptable",
         409 => "Conflict",
+        412 => "Precondition Failed",
         413 => "Request Entity Too Large",
         503 => "Service Unavailable",
         _ => "Internal Server Error",

@@ -25,16 +25,17 @@ mod view;
 mod volume_connector;
 mod volume_target;
 
-pub(crate) use body::refusal;
+pub(crate) use body::{MOST_PRIORITY, refusal};
 pub use body::{check_post, check_whole};
 pub use columns::{Columns, columns, sort_key};
 pub use kind::Kind;
 pub use mask::{MASK, is_secret, masked};
-pub(crate) use name::check_trait;
+pub(crate) use name::{FAMILIES, LONGEST as LONGEST_NAME, check_trait};
 pub use name::{NODE_RESERVED, check_new_name, check_patched_name, identifies, is_uuid};
+pub(crate) use steps::{conditions_of_rules, rules};
 #[cfg(test)]
 pub(crate) use tests::any_json;
-pub(crate) use view::initial;
+pub(crate) use view::{STATES as NODE_STATES, initial};
 pub use view::{first_state, node_states, provision_state, view};
 
 /// What a field is when nobody has set it.
@@ -209,6 +210,11 @@ impl Resource {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Whether `fields` may name the links, which are shown in any case.
+    pub(crate) fn takes_links(&self) -> bool {
+        self.unknown != Unknown::One
     }
 }
 

@@ -10,7 +10,8 @@
 //! `test`, `move` and `copy`, RFC 6901 pointers with escapes from 98); the verbs of `states/provision` and
 //! `states/power` with all that may come with them; masking of secrets; the protocol of the stock agent. What a real
 //! service answered to five hundred requests is in `golden/recorded.jsonl`, and the tests say of each whether the
-//! tables predict it, [differ] on purpose, or can not know.
+//! tables predict it, [differ] on purpose, or can not know. [`openapi`] describes all of it for
+//! machines.
 //!
 //! Left out on purpose: whether a state takes a verb and where it leads (the domain's), policies of who may do what (a
 //! face's, before any of this), what drivers and interfaces there are (whoever has them says so), what the operators of
@@ -32,6 +33,7 @@ mod golden;
 pub mod history;
 pub mod limits;
 pub mod links;
+pub mod openapi;
 pub mod page;
 pub mod patch;
 pub mod path;

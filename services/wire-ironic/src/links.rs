@@ -34,6 +34,16 @@ pub const CHASSIS: &[Sub] = &[sub("nodes", 1)];
 /// What the collection `volume` links to.
 pub const VOLUME: &[Sub] = &[sub("connectors", 32), sub("targets", 32)];
 
+/// What a resource links to below itself, in lists of links like its own.
+pub(crate) fn subs(resource: &Resource) -> &'static [Sub] {
+    match resource.path {
+        "nodes" => NODE,
+        "portgroups" => PORTGROUP,
+        "drivers" => DRIVER,
+        _ => &[],
+    }
+}
+
 const fn sub(name: &'static str, since: u16) -> Sub {
     Sub { name, since }
 }
@@ -62,14 +72,8 @@ pub fn shown(
     let key = whole.get(resource.key).and_then(Value::as_str).unwrap_or_default();
     let path = format!("{}/{key}", resource.path);
     view.insert("links".to_owned(), self::resource(base, &path));
-    let subs = match resource.path {
-        "nodes" => NODE,
-        "portgroups" => PORTGROUP,
-        "drivers" => DRIVER,
-        _ => &[],
-    };
     if *columns == Columns::All || (resource.path == "drivers" && columns.show("hosts")) {
-        view.extend(below(subs, version, base, &path).map(|(name, value)| (name.to_owned(), value)));
+        view.extend(below(subs(resource), version, base, &path).map(|(name, value)| (name.to_owned(), value)));
     }
     if *columns == Columns::All && resource.path == "chassis" {
         view.insert("nodes".to_owned(), chassis_nodes(base, key));

@@ -61,6 +61,14 @@ pub(crate) fn number(text: &str) -> Result<i64, Error> {
     Ok(text.trim().parse().unwrap_or(large))
 }
 
+/// The items of a page whose `limit` is this text, or which has none.
+///
+/// # Errors
+/// 400.
+pub fn most(text: Option<&str>) -> Result<usize, Error> {
+    limit(text.map(number).transpose()?)
+}
+
 pub(crate) fn limit(asked: Option<i64>) -> Result<usize, Error> {
     match asked {
         None => Ok(MOST),
@@ -69,9 +77,13 @@ pub(crate) fn limit(asked: Option<i64>) -> Result<usize, Error> {
     }
 }
 
+/// Whether a marker need not be a UUID.
+pub(crate) fn is_marked_by_name(resource: &Resource) -> bool {
+    matches!(resource.path, "conductors" | "deploy_templates" | "runbooks" | "inspection_rules")
+}
+
 pub(crate) fn marker(resource: &Resource, marker: &str) -> Result<String, Error> {
-    let named = matches!(resource.path, "conductors" | "deploy_templates" | "runbooks" | "inspection_rules");
-    if named || is_uuid(marker) {
+    if is_marked_by_name(resource) || is_uuid(marker) {
         return Ok(marker.to_owned());
     }
     Err(Class::Invalid.says(format!("Expected UUID for marker: {marker}")))

@@ -129,6 +129,11 @@ static ROUTES: &[Route] = &[
 const ONE: &[(&str, u16, u16)] = &[("GET", 200, 1), ("PATCH", 200, 1), ("DELETE", 204, 1)];
 const PASSTHRU: &[(&str, u16, u16)] = &[("GET", 200, 1), ("POST", 200, 1), ("PUT", 200, 1), ("DELETE", 200, 1)];
 
+/// The whole table.
+pub(crate) const fn routes() -> &'static [Route] {
+    ROUTES
+}
+
 /// The methods and paths that a version brought.
 pub fn since(minor: u16) -> impl Iterator<Item = (&'static str, &'static str)> {
     let rows = ROUTES.iter().flat_map(|route| route.methods.iter().map(move |row| (route.path, row)));
@@ -179,6 +184,13 @@ pub fn find(version: Version, method: &str, path: &str) -> Result<Found, Error> 
     })
 }
 
+/// The methods that a path takes, in any version; none where there is no such path. `path` is as for [`find`].
+pub fn methods(path: &str) -> impl Iterator<Item = &'static str> {
+    let steps: Vec<&str> = path.split('/').collect();
+    let route = ROUTES.iter().find(|route| fits(route.path, &steps));
+    route.into_iter().flat_map(|route| route.methods).map(|(method, ..)| *method)
+}
+
 fn fits(route: &str, steps: &[&str]) -> bool {
     let mut route = route.split('/');
     let same = steps.iter().all(|step| route.next().is_some_and(|word| word == "*" || word == *step));
@@ -209,6 +221,8 @@ mod tests {
         assert_eq!(find(Version::MIN, "GET", "nodes/n/traits").unwrap_err(), text::not_acceptable());
         assert_eq!(find(Version::MIN, "PUT", "nodes/n/traits/CUSTOM_A").unwrap_err(), text::method_not_allowed());
         assert_eq!(find(Version::MIN, "DELETE", "nodes/n/traits").unwrap_err(), text::resource_not_found());
+        assert_eq!(methods("nodes/n/traits").collect::<Vec<_>>(), ["GET", "PUT", "DELETE"]);
+        assert_eq!(methods("nodes/n/bogus").count(), 0);
         assert_eq!(find(Version::MIN, "PUT", "nodes/n/vmedia").unwrap_err(), text::no_such_path());
     }
 }

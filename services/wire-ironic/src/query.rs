@@ -5,7 +5,9 @@ mod filter;
 mod tests;
 mod value;
 
+pub(crate) use filter::{DRIVER_TYPES, FAULTS, STATES};
 pub use filter::{Filter, Reads, filters};
+pub(crate) use value::WORDS;
 pub use value::{Operand, boolean, mac};
 
 use crate::error::{Class, Error, text};
@@ -72,7 +74,7 @@ pub fn list(resource: &Resource, version: Version, shape: Shape, pairs: &[(Strin
 }
 
 /// Whether a resource's lists know a parameter that is not a filter.
-fn knows(resource: &Resource, shape: Shape, name: &str) -> bool {
+pub(crate) fn knows(resource: &Resource, shape: Shape, name: &str) -> bool {
     match name {
         "fields" => shape == Shape::Plain,
         "detail" => shape == Shape::Plain && resource.path != "allocations",

@@ -44,6 +44,53 @@ pub fn properties() -> Value {
     MEMBERS.iter().map(|(name, _, meaning)| ((*name).to_owned(), json!(meaning))).collect::<Map<_, _>>().into()
 }
 
+/// The JSON Schema of what [`properties`] shows.
+pub(crate) fn properties_schema() -> Value {
+    let names: Vec<&str> = MEMBERS.iter().map(|(name, ..)| *name).collect();
+    json!({"type": "object", "additionalProperties": {"type": "string"}, "required": names})
+}
+
+/// The JSON Schema of what [`target`] takes.
+pub(crate) fn schema() -> Value {
+    let members: Map<String, Value> =
+        MEMBERS.iter().map(|(name, says, meaning)| ((*name).to_owned(), says.schema(meaning))).collect();
+    let disk = json!({
+        "type": "object",
+        "properties": members,
+        "required": REQUIRED,
+        "dependentRequired": {"physical_disks": ["controller"]},
+        "additionalProperties": false,
+    });
+    let disks = json!({"type": "array", "minItems": 1, "items": disk});
+    let wanted = json!({
+        "type": "object",
+        "properties": {"logical_disks": disks},
+        "required": ["logical_disks"],
+        "additionalProperties": false,
+    });
+    json!({"anyOf": [{"type": "object", "maxProperties": 0}, wanted]})
+}
+
+impl Says {
+    fn schema(&self, meaning: &str) -> Value {
+        let mut schema = match self {
+            Self::Text => json!({"type": "string"}),
+            Self::Word(words) => json!({"type": "string", "enum": words}),
+            Self::Flag => json!({"type": "boolean"}),
+            Self::Size => json!({"anyOf": [{"const": "MAX"}, {"type": "integer", "minimum": 0}]}),
+            Self::Count => json!({"type": "integer", "minimum": 1}),
+            Self::Disks => json!({"anyOf": [
+                {"type": "array", "items": {"type": "string"}},
+                {"type": "array", "items": {"type": "object"}, "minItems": 2},
+            ]}),
+        };
+        if let Some(schema) = schema.as_object_mut() {
+            schema.insert("description".to_owned(), json!(meaning));
+        }
+        schema
+    }
+}
+
 /// `PUT states/raid`: what is wanted. No body, and one that is empty, want nothing.
 ///
 /// # Errors

@@ -87,7 +87,7 @@ impl Face {
         }
         let sheet = self.fresh(ALLOCATION_KIND, id, said)?;
         self.store_new(ALLOCATION_KIND, id, &sheet).await?;
-        self.change_node(ident, node.node, |before| {
+        self.change_node(&ask.condition, ident, node.node, |before| {
             let mut after = before.clone();
             after.insert("allocation_uuid".to_owned(), json!(id.to_string()));
             after.insert("instance_uuid".to_owned(), json!(id.to_string()));

@@ -17,37 +17,49 @@ pub(super) struct Answer {
     status: u16,
     body: Option<Value>,
     location: Option<String>,
+    /// The entity tag of what is shown.
+    tag: Option<String>,
 }
 
 impl Answer {
     /// 200.
     pub(super) const fn shows(body: Value) -> Self {
-        Self { status: 200, body: Some(body), location: None }
+        Self { status: 200, body: Some(body), location: None, tag: None }
     }
 
     /// 200 without a body.
     pub(super) const fn nothing() -> Self {
-        Self { status: 200, body: None, location: None }
+        Self { status: 200, body: None, location: None, tag: None }
     }
 
     /// 201, and where the new resource is.
     pub(super) const fn created(body: Value, location: String) -> Self {
-        Self { status: 201, body: Some(body), location: Some(location) }
+        Self { status: 201, body: Some(body), location: Some(location), tag: None }
     }
 
     /// 202, and where it can be seen what comes of it.
     pub(super) const fn accepted(location: Option<String>) -> Self {
-        Self { status: 202, body: None, location }
+        Self { status: 202, body: None, location, tag: None }
     }
 
     /// What another service answered.
     pub(super) const fn relayed(status: u16, body: Option<Value>) -> Self {
-        Self { status, body, location: None }
+        Self { status, body, location: None, tag: None }
+    }
+
+    /// 304: the client has what it asks for (RFC 9110 §15.4.5).
+    pub(super) const fn unchanged() -> Self {
+        Self { status: 304, body: None, location: None, tag: None }
+    }
+
+    /// The same, with the entity tag of what is shown.
+    pub(super) fn tagged(self, tag: String) -> Self {
+        Self { tag: Some(tag), ..self }
     }
 
     /// 204.
     pub(super) const fn done() -> Self {
-        Self { status: 204, body: None, location: None }
+        Self { status: 204, body: None, location: None, tag: None }
     }
 
     /// Its status.
@@ -90,7 +102,7 @@ pub(super) fn response(edge: &Edge, answer: Result<Answer, Error>, request: &str
             // The router says nothing of versions, unless it refuses one.
             let says = error.form != Form::Router || error.status == 406;
             let body = Some(error.body());
-            let answer = Answer { status: error.status, body, location: None };
+            let answer = Answer { status: error.status, body, location: None, tag: None };
             (answer, if says { edge.versions.as_slice() } else { &[] })
         }
     };
@@ -108,17 +120,30 @@ pub(super) fn response(edge: &Edge, answer: Result<Answer, Error>, request: &str
     if let Some(location) = answer.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         headers.insert(header::LOCATION, location);
     }
-    for (name, value) in versions {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
-            headers.insert(name, value);
-        }
+    if let Some(tag) = answer.tag.and_then(|tag| HeaderValue::from_str(&tag).ok()) {
+        headers.insert(header::ETAG, tag);
     }
-    name(&mut response, request);
+    finish(&mut response, versions, request);
     response
 }
 
+/// A stream of events as it goes out.
+pub(super) fn stream(mut response: Response, edge: &Edge, request: &str) -> Response {
+    finish(&mut response, &edge.versions, request);
+    response
+}
+
+fn finish(response: &mut Response, versions: &[(&'static str, String)], request: &str) {
+    for (name, value) in versions {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    name(response, request);
+}
+
 /// Every answer says what its request is called in the log.
-fn name(response: &mut Response, request: &str) {
+pub(super) fn name(response: &mut Response, request: &str) {
     if let Ok(id) = HeaderValue::from_str(request) {
         response.headers_mut().insert("x-openstack-request-id", id.clone());
         response.headers_mut().insert("openstack-request-id", id);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::condition::Condition;
 use axum::{
     body::{Body, to_bytes},
     extract::Query,
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, Method, header, request::Parts},
 };
 use domain::policy::Who;
 use percent_encoding::percent_decode_str;
@@ -36,6 +37,10 @@ pub(super) struct Ask {
     pub(super) who: Arc<Who>,
     /// The project that must own what it makes.
     pub(super) owner: Option<String>,
+    /// What must be, or must not be, the present state of what it is about.
+    pub(super) condition: Condition,
+    /// It wants to be told of changes, from behind this revision of the store on where that is given.
+    pub(super) follows: Option<Option<i64>>,
 }
 
 /// What is known of a request even if it is refused.
@@ -81,7 +86,9 @@ pub(super) async fn read(parts: Parts, body: Body, who: Arc<Who>) -> (Edge, Read
     };
     let versions = Edge { versions: version.headers().to_vec() };
     if raw == "/" {
-        return (versions, Read::Root(base));
+        let read =
+            if parts.method == Method::GET { Read::Root(base) } else { Read::Refused(text::method_not_allowed()) };
+        return (versions, read);
     }
     let path = path.trim_matches('/');
     let named = own.or(shared).map(|_| version);
@@ -100,7 +107,8 @@ pub(super) async fn read(parts: Parts, body: Body, who: Arc<Who>) -> (Edge, Read
         },
     };
     let method = parts.method.as_str().to_owned();
-    (edge, Read::Ask(Ask { version, method, path, pairs, body, base, who, owner: None }))
+    let (condition, follows) = (Condition::of(&parts.headers), follows(&parts.headers));
+    (edge, Read::Ask(Ask { version, method, path, pairs, body, base, who, owner: None, condition, follows }))
 }
 
 fn word<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -118,7 +126,19 @@ fn takes_json(headers: &HeaderMap) -> bool {
     accepts.split(',').map(|one| one.split(';').next().unwrap_or_default().trim()).any(|one| one != "text/html")
 }
 
+/// Whether the client wants a stream of events (WHATWG HTML §9.2), and which one it had last.
+fn follows(headers: &HeaderMap) -> Option<Option<i64>> {
+    let accepts = word(headers, header::ACCEPT.as_str())?.split(',');
+    let mut kinds = accepts.map(|one| one.split(';').next().unwrap_or_default().trim());
+    kinds.any(|kind| kind == "text/event-stream").then(|| word(headers, "last-event-id")?.parse().ok())
+}
+
 impl Ask {
+    /// Whether it is this call.
+    pub(super) fn is(&self, method: &str, path: &str) -> bool {
+        self.method == method && self.path == path
+    }
+
     /// The steps of the path.
     pub(super) fn steps(&self) -> Vec<&str> {
         self.path.split('/').collect()

@@ -38,14 +38,26 @@ impl Face {
                 self.list_ports_of(ask, shape(rest), "node", &node)
             }
             ("GET", ["portgroups", rest @ ..]) => self.sheets_of(ask, ident, kinds::PORTGROUP_KIND, shape(rest)),
+            ("GET", ["volume"]) => {
+                self.node(ask, ident)?;
+                Ok(Answer::shows(super::volume(ask, &format!("nodes/{ident}/volume"))))
+            }
             ("GET", ["volume", "connectors"]) => self.sheets_of(ask, ident, kinds::CONNECTOR_KIND, Shape::Plain),
             ("GET", ["volume", "targets"]) => self.sheets_of(ask, ident, kinds::TARGET_KIND, Shape::Plain),
             ("GET" | "DELETE", ["allocation"]) => self.allocation(ask, ident).await,
             ("GET", ["children"]) => self.children(ask, ident),
+            ("GET", ["bios", name]) => {
+                let node = self.node(ask, ident)?.node;
+                Err(Class::NotFound.says(format!("Node {node} doesn't have a BIOS setting '{name}'")))
+            }
+            ("GET", ["history", id]) => {
+                self.node(ask, ident)?;
+                Err(Class::NotFound.says(format!("Node history record {id} could not be found.")))
+            }
             ("GET", ["bios"]) => self.empty(ask, ident, "bios"),
             ("GET", ["firmware"]) => self.empty(ask, ident, "firmware"),
             ("GET", ["vifs"]) => self.empty(ask, ident, "vifs"),
-            ("GET", ["history"]) => self.empty(ask, ident, "history"),
+            ("GET", ["history", rest @ ..]) => self.history(ask, ident, rest).await,
             ("GET", ["management", "boot_device"]) => {
                 self.fake(ask, ident, "get_boot_device")?;
                 Ok(Answer::shows(json!({"boot_device": "pxe", "persistent": false})))
@@ -173,7 +185,7 @@ impl Face {
             after.insert("console_enabled".to_owned(), json!(enabled));
             Ok(after)
         };
-        self.change_node(ident, node, change).await?;
+        self.change_node(&ask.condition, ident, node, change).await?;
         Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states/console")))))
     }
 
@@ -186,7 +198,7 @@ impl Face {
             after.insert("target_raid_config".to_owned(), Value::Object(target.clone()));
             Ok(after)
         };
-        self.change_node(ident, node, change).await.map(|_| Answer::done())
+        self.change_node(&ask.condition, ident, node, change).await.map(|_| Answer::done())
     }
 
     /// A node that has something for an interface.
@@ -203,7 +215,7 @@ impl Face {
         let on = ask.method == "PUT";
         let reason = call::maintenance(&ask.arguments()?)?;
         let node = self.node(ask, ident)?.node;
-        self.change_node(ident, node, |before| {
+        self.change_node(&ask.condition, ident, node, |before| {
             let mut after = before.clone();
             after.insert("maintenance".to_owned(), json!(on));
             after.insert("maintenance_reason".to_owned(), json!(reason.clone().filter(|_| on)));
@@ -243,7 +255,7 @@ impl Face {
             after.insert("traits".to_owned(), json!(now));
             Ok(after)
         };
-        self.change_node(ident, node, change).await?;
+        self.change_node(&ask.condition, ident, node, change).await?;
         let done = Answer::done();
         Ok(match (ask.method.as_str(), rest) {
             ("PUT", [name]) => done.at(links::location(&ask.base, &format!("nodes/{ident}/traits/{name}"))),

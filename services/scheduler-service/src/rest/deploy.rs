@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{
     driver::Driver,
     id::{ImageId, NodeId},
@@ -16,6 +17,9 @@ use wire_ironic::{
 
 use super::{Face, fault::fault};
 use crate::registry::Record;
+
+/// Octets of a packed config drive: sealed and written as text it must still go into one write of the store.
+const MOST_PACKED: usize = 128 << 10;
 
 /// An image as `instance_info` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,12 +127,18 @@ fn source(info: &Map<String, Value>) -> Result<Source, String> {
     Ok(Source::Url(source.to_owned(), digest))
 }
 
-/// The files of a config drive that comes in its parts.
+/// The files of a config drive that comes in its parts; or the volume that it is.
 fn files(node: NodeId, whole: &Map<String, Value>, drive: &ConfigDrive) -> Result<Files, String> {
-    let ConfigDrive::Parts(parts) = drive else {
-        return Err("a config drive that is packed, or somewhere else, is not taken yet: give its parts, meta_data, \
-                    network_data, user_data and vendor_data, as JSON (from version 1.56)"
-            .to_owned());
+    let parts = match drive {
+        ConfigDrive::Parts(parts) => parts,
+        ConfigDrive::Packed(text) => return packed(text),
+        ConfigDrive::Url(_) => {
+            return Err(
+                "a config drive that is somewhere else is not fetched yet: give it packed (gzip, in base64), or \
+                        its parts, meta_data, network_data, user_data and vendor_data, as JSON (from version 1.56)"
+                    .to_owned(),
+            );
+        }
     };
     let mut files = BTreeMap::new();
     let mut put = |name: &str, content: Vec<u8>| files.insert(format!("openstack/latest/{name}"), content);
@@ -153,6 +163,21 @@ fn files(node: NodeId, whole: &Map<String, Value>, drive: &ConfigDrive) -> Resul
         Some(other) => drop(put("user_data", other.to_string().into_bytes())),
     }
     Ok(files)
+}
+
+/// A volume that a client made: checked now, so that a deploy does not find out when the disk is written.
+fn packed(text: &str) -> Result<Files, String> {
+    let text: String = text.split_whitespace().collect();
+    let octets = STANDARD.decode(text).map_err(|error| format!("the packed config drive is not base64: {error}"))?;
+    if octets.len() > MOST_PACKED {
+        let (has, most) = (octets.len() >> 10, MOST_PACKED >> 10);
+        return Err(format!(
+            "the packed config drive has {has} KiB, and {most} KiB are kept at most: leave out what the \
+                            system can fetch when it runs"
+        ));
+    }
+    wire_config_drive::unpack(&octets).map_err(|error| service_kit::status::chain(&error))?;
+    Ok(BTreeMap::from([(wire_config_drive::PACKED.to_owned(), octets)]))
 }
 
 #[cfg(test)]
@@ -196,6 +221,9 @@ mod tests {
         assert_eq!((meta["hostname"].as_str(), meta["name"].as_str()), (Some("other"), Some("n1")));
         assert_eq!(files["openstack/latest/user_data"], b"#!/bin/sh");
         assert!(files.contains_key("openstack/latest/network_data.json"));
-        assert!(super::files(node, whole.as_object().unwrap(), &ConfigDrive::Packed("aaaa".to_owned())).is_err());
+        let refused = |drive| super::files(node, whole.as_object().unwrap(), &drive).unwrap_err();
+        assert!(refused(ConfigDrive::Packed("aaaa".to_owned())).contains("gzip"));
+        assert!(refused(ConfigDrive::Packed("not*base64".to_owned())).contains("base64"));
+        assert!(refused(ConfigDrive::Url("http://h/drive".to_owned())).contains("not fetched yet"));
     }
 }

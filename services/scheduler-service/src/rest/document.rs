@@ -26,6 +26,8 @@ pub(crate) struct Parts {
     pub(crate) sheet: Option<Sheet>,
     /// Who looks after it.
     pub(crate) conductor: Option<String>,
+    /// The store's revision of the last change of anything of this.
+    pub(crate) revision: i64,
 }
 
 /// The field of a node that names the implementation of an interface.

@@ -28,6 +28,10 @@ impl Face {
             }
             [name, "properties"] => Ok(Answer::shows(properties(driver(name)?))),
             [name, "vendor_passthru", "methods"] => driver(name).map(|_| Answer::shows(json!({}))),
+            [name, "vendor_passthru", method] => {
+                driver(name)?;
+                Err(Class::Invalid.says(format!("No handler for method {method}")))
+            }
             [name, "raid", "logical_disk_properties"] => {
                 let driver = driver(name)?;
                 if !driver.supports(Interface::Raid, "fake") {

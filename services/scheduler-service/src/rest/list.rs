@@ -150,6 +150,8 @@ mod tests {
             base: "http://h".to_owned(),
             who: Arc::new(Who::everything("ann")),
             owner: None,
+            condition: crate::rest::condition::Condition::default(),
+            follows: None,
         };
         let body = page(&NODE, &ask, &list, nodes.iter().collect(), Lens::Clear)?;
         let names = body["nodes"].as_array().unwrap().iter().map(|node| node["name"].to_string());

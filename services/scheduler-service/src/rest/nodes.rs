@@ -22,6 +22,7 @@ use wire_ironic::{
 use super::{
     Ask, Face,
     answer::Answer,
+    condition::{self, Condition},
     document::{self, interface_field},
     fault::fault,
     gate::Lens,
@@ -30,7 +31,7 @@ use super::{
     secret,
     shelf::{Shown, parts},
 };
-use crate::registry::{Held, newborn};
+use crate::registry::{Held, Record, newborn};
 
 /// How often a change is tried that others' changes can get in the way of.
 const TRIES: u32 = 5;
@@ -74,7 +75,7 @@ impl Face {
     }
 
     /// Filters that name something which is not there.
-    fn check_filters(&self, list: &List) -> Result<(), Error> {
+    pub(super) fn check_filters(&self, list: &List) -> Result<(), Error> {
         let chassis = list.filters.iter().find(|(filter, _)| filter.name == "chassis_uuid");
         match chassis.map(|(_, operand)| operand.written()) {
             Some(uuid) if !self.has_sheet("chassis", &uuid) => Err(text::not_found("Chassis", &uuid)),
@@ -83,7 +84,7 @@ impl Face {
     }
 
     /// The id of the parent that a list is about, however it is named.
-    fn parent(&self, ask: &Ask, list: &List) -> Option<String> {
+    pub(super) fn parent(&self, ask: &Ask, list: &List) -> Option<String> {
         let (_, operand) = list.filters.iter().find(|(filter, _)| filter.name == "parent_node")?;
         let ident = operand.written();
         Some(self.find_for(ask, &ident).map_or(ident, |node| node.node.to_string()))
@@ -99,15 +100,21 @@ impl Face {
         ask.only(&["fields"])?;
         let columns = ask.columns(&NODE)?;
         let node = self.node(ask, ident)?;
+        let tag = condition::tag(node.revision, ask.version);
+        if ask.condition.has(&tag) {
+            return Ok(Answer::unchanged().tagged(tag));
+        }
         let seen = Lens::nodes(ask).shown(&node.whole);
-        Ok(Answer::shows(Value::Object(links::shown(&NODE, ask.version, &ask.base, &columns, &seen))))
+        let shown = links::shown(&NODE, ask.version, &ask.base, &columns, &seen);
+        Ok(Answer::shows(Value::Object(shown)).tagged(tag))
     }
 
-    /// What goes back after a change: all of the node.
-    pub(super) fn whole_node(&self, ask: &Ask, node: NodeId) -> Result<Value, Error> {
+    /// What goes back after a change: all of the node, and its entity tag.
+    pub(super) fn whole_node(&self, ask: &Ask, node: NodeId) -> Result<(Value, String), Error> {
         let shown = self.shelf.get(node).ok_or_else(|| text::not_found("Node", &node.to_string()))?;
         let seen = Lens::nodes(ask).shown(&shown.whole);
-        Ok(Value::Object(links::shown(&NODE, ask.version, &ask.base, &Columns::All, &seen)))
+        let whole = links::shown(&NODE, ask.version, &ask.base, &Columns::All, &seen);
+        Ok((Value::Object(whole), condition::tag(shown.revision, ask.version)))
     }
 
     pub(super) async fn create_node(&self, ask: &Ask) -> Result<Answer, Error> {
@@ -152,8 +159,8 @@ impl Face {
         let made = registry.create_with(&rack, node, &intent, &life, &sheet).await;
         made.map_err(|error| fault(&node.to_string(), &error))?;
         self.shared.hot.tell(Some(node), "ENROLLED", intent.name);
-        let body = self.whole_node(ask, node)?;
-        Ok(Answer::created(body, links::location(&ask.base, &format!("nodes/{node}"))))
+        let (body, tag) = self.whole_node(ask, node)?;
+        Ok(Answer::created(body, links::location(&ask.base, &format!("nodes/{node}"))).tagged(tag))
     }
 
     /// The rack of the conductor group that a node names.
@@ -227,7 +234,7 @@ impl Face {
             ask.parameter("reset_interfaces").map(|word| query::boolean("reset_interfaces", word)).transpose()?;
         patch::node::check_reset(ask.version, reset, &ops)?;
         let reset = reset.unwrap_or_default();
-        self.change_node(ident, node, |before| {
+        self.change_node(&ask.condition, ident, node, |before| {
             patch::node::check_before(ask.version, ident, before, &ops)?;
             for op in ops.iter().filter(|op| op.field() == "name" && op.inside().is_empty()) {
                 if op.verb != patch::Verb::Remove {
@@ -243,12 +250,15 @@ impl Face {
             patch::node::check_after(ident, before, after)
         })
         .await?;
-        self.whole_node(ask, node).map(Answer::shows)
+        let (shown, tag) = self.whole_node(ask, node)?;
+        Ok(Answer::shows(shown).tagged(tag))
     }
 
-    /// Changes a node by a pure function of all of it, until nobody else got in between.
+    /// Changes a node by a pure function of all of it, until nobody else got in between. Where the request has a condition
+    /// it is one of each try.
     pub(super) async fn change_node(
         &self,
+        condition: &Condition,
         ident: &str,
         node: NodeId,
         change: impl Fn(&Map<String, Value>) -> Result<Map<String, Value>, Error>,
@@ -258,6 +268,7 @@ impl Face {
         loop {
             let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
             let parts = parts(registry.view(), held.rack, node).ok_or_else(|| text::not_found("Node", ident))?;
+            condition.check(ident, parts.revision)?;
             let before = document::whole(&parts);
             let after = change(&before)?;
             let (intent, sheet) = self.changed(&held, &before, after)?;
@@ -270,6 +281,14 @@ impl Face {
                 Err(error) => return Err(fault(ident, &error)),
             }
         }
+    }
+
+    /// A condition that held of what was shown holds of the records too, if none of them has changed since; what is done
+    /// with them is conditional on their revisions.
+    pub(super) fn check_since(&self, ask: &Ask, ident: &str, shown: &Shown, record: &Record) -> Result<(), Error> {
+        ask.condition.check(ident, shown.revision)?;
+        let changed = [record.life.revision, record.intent.revision].into_iter().find(|one| *one > shown.revision);
+        changed.map_or(Ok(()), |revision| ask.condition.check(ident, revision))
     }
 
     /// The records of a node that has become this.
@@ -338,6 +357,7 @@ impl Face {
         patch::node::check_delete(&node.whole)?;
         let registry = &self.shared.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
+        self.check_since(ask, ident, &node, &record)?;
         registry.remove_anyhow(&record).await.map_err(|error| fault(ident, &error))?;
         self.delete_sheets_of(&node.node.to_string()).await?;
         self.shared.hot.forget(node.node);
@@ -347,7 +367,7 @@ impl Face {
 }
 
 /// Whether a node is one that a list is about.
-fn wanted(node: &Map<String, Value>, list: &List, parent: Option<&str>) -> bool {
+pub(super) fn wanted(node: &Map<String, Value>, list: &List, parent: Option<&str>) -> bool {
     let mut with_children = false;
     for (filter, operand) in &list.filters {
         let fits = match filter.name {

@@ -303,9 +303,10 @@ impl Face {
             "chassis" if self.shelf.all().iter().any(|node| is(&node.whole, "chassis_uuid", &id)) => {
                 Err(Class::Invalid.says(format!("Chassis {id} contains nodes.")))
             }
-            "portgroup" if self.all_ports().iter().any(|port| is(port, "portgroup_uuid", &id)) => {
-                Err(Class::Invalid.says(format!("Portgroup {id} is not empty: it has ports.")))
-            }
+            "portgroup" if self.all_ports().iter().any(|port| is(port, "portgroup_uuid", &id)) => Err(Class::Invalid
+                .says(format!(
+                    "Portgroup {id} contains ports: it can not be deleted before they are, or are in no group."
+                ))),
             _ => Ok(()),
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Shown {
     pub(crate) node: NodeId,
     /// All of it at the newest version, secrets masked.
     pub(crate) whole: Map<String, Value>,
+    /// The store's revision of its last change.
+    pub(crate) revision: i64,
 }
 
 /// Nodes in the order of their creation.
@@ -107,7 +109,7 @@ impl Shelf {
         let mut whole = whole(&parts);
         secret::hide(&mut whole);
         inner.order.insert(node, order);
-        inner.nodes.insert(order, Arc::new(Shown { rack, node, whole }));
+        inner.nodes.insert(order, Arc::new(Shown { rack, node, whole, revision: parts.revision }));
     }
 }
 
@@ -124,15 +126,28 @@ fn touches(path: &str) -> Touches<(RackId, NodeId)> {
 /// What the store has about a node.
 pub(crate) fn parts(view: &View, rack: RackId, node: NodeId) -> Option<Parts> {
     let scope = Scope::Rack(rack);
-    let owner = view.get(&key::ring(scope, Service::Power)).and_then(|ring| ring.value.ring.owner(node));
+    let ring = view.get(&key::ring(scope, Service::Power));
+    let owner = ring.as_ref().and_then(|ring| ring.value.ring.owner(node));
     let member = owner.and_then(|owner| view.get(&key::member(scope, Service::Power, owner)));
+    let (own, intent) = (view.get(&key::rack(rack)), view.get(&key::intent(rack, node))?);
+    let (life, power) = (view.get(&key::life(rack, node))?, view.get(&key::power(rack, node)));
+    let sheet = view.get(&key::sheet(rack, node));
+    let others = [
+        own.as_ref().map(|read| read.revision),
+        ring.as_ref().map(|read| read.revision),
+        member.as_ref().map(|read| read.revision),
+        power.as_ref().map(|read| read.revision),
+        sheet.as_ref().map(|read| read.revision),
+    ];
+    let revision = others.into_iter().flatten().fold(intent.revision.max(life.revision), i64::max);
     Some(Parts {
         node,
-        rack: view.get(&key::rack(rack)).map(|rack| rack.value.name).unwrap_or_default(),
-        intent: view.get(&key::intent(rack, node))?.value,
-        life: view.get(&key::life(rack, node))?.value,
-        power: view.get(&key::power(rack, node)).map(|read| read.value),
-        sheet: view.get(&key::sheet(rack, node)).map(|read| read.value),
+        rack: own.map(|read| read.value.name).unwrap_or_default(),
+        intent: intent.value,
+        life: life.value,
+        power: power.map(|read| read.value),
+        sheet: sheet.map(|read| read.value),
         conductor: member.map(|member| member.value.endpoint),
+        revision,
     })
 }

@@ -1,7 +1,7 @@
 //! What is asked of a node's life and of its power.
 
 use domain::{driver::Driver, power::PowerTarget, provision::Event, step::Step};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use wire_ironic::{
     error::{Class, Error, text},
     fields, links,
@@ -11,6 +11,7 @@ use wire_ironic::{
 use super::{
     Ask, Face,
     answer::Answer,
+    condition::Condition,
     fault::fault,
     gate::Lens,
     kinds::RUNBOOK_KIND,
@@ -24,6 +25,8 @@ use crate::{
 
 /// Since when a runbook can be named.
 const RUNBOOKS: u16 = 92;
+/// Since when a runbook has traits of its own.
+const RUNBOOK_TRAITS: u16 = 112;
 /// How often a verb is tried that others' changes can get in the way of.
 const TRIES: u32 = 3;
 
@@ -61,9 +64,10 @@ impl Face {
         let registry = &self.shared.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
         let shown = self.shelf.get(node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
+        self.check_since(ask, &uuid, &shown, &record)?;
         let state = record.life.value.state;
         let verb = verb(ask, request, &shown.whole, state, registry.given(&record))?;
-        let runbook = self.runbook(ask, request)?;
+        let runbook = self.runbook(ask, request, &shown)?;
         let arguments = arguments(ask, request, verb, &shown.whole, state)?;
         check_step_arguments(&record, &arguments.steps)?;
         let steps = match runbook {
@@ -81,7 +85,7 @@ impl Face {
         let changed = (intent != record.intent.value).then_some(&intent);
         let drive = arguments.configdrive.as_ref().map(drive);
         if let Some(drive) = drive {
-            self.change_node(&uuid, node.node, |before| {
+            self.change_node(&Condition::default(), &uuid, node.node, |before| {
                 let mut after = before.clone();
                 if let Some(Value::Object(info)) = after.get_mut("instance_info") {
                     info.insert("configdrive".to_owned(), drive.clone());
@@ -100,10 +104,11 @@ impl Face {
         Ok(accepted)
     }
 
-    /// The steps of the runbook that a request names.
-    fn runbook(&self, ask: &Ask, request: &Provision) -> Result<Option<Vec<Step>>, Error> {
+    /// The steps of the runbook that a request names, where that was approved for the node.
+    fn runbook(&self, ask: &Ask, request: &Provision, node: &Shown) -> Result<Option<Vec<Step>>, Error> {
         let Some(ident) = request.runbook.as_deref().filter(|_| ask.version.has(RUNBOOKS)) else { return Ok(None) };
         let fields = self.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
+        check_approved(ask, &fields, node)?;
         let steps = fields.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
         let named = |step: &Value| {
             let word = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -123,6 +128,7 @@ impl Face {
         let power = Power::read(ask.version, &ask.arguments()?, seen)?;
         let registry = &self.shared.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
+        self.check_since(ask, ident, &node, &record)?;
         if record.life.value.state.is_busy() {
             return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
         }
@@ -153,6 +159,30 @@ fn check_boots(verb: Verb, record: &Record) -> Result<(), Error> {
         "Failed to validate deploy or power info for node {node}: Node {node} does not have any port associated with it \
          that has an address on its rack's network",
         node = record.node
+    )))
+}
+
+/// A runbook is approved for a node by a trait that both have; in older versions, by the trait that is its name.
+fn check_approved(ask: &Ask, runbook: &Map<String, Value>, node: &Shown) -> Result<(), Error> {
+    let name = runbook.get("name").and_then(Value::as_str).unwrap_or_default();
+    let traits = |of: &Map<String, Value>| {
+        let list = of.get("traits").and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let approving = if ask.version.has(RUNBOOK_TRAITS) { traits(runbook) } else { vec![name.to_owned()] };
+    if approving.is_empty() {
+        return Err(Class::Invalid.says(format!(
+            "Runbook {name} has no traits configured: who may change it adds those of the nodes that it is for"
+        )));
+    }
+    let own = traits(&node.whole);
+    if approving.iter().any(|one| own.contains(one)) {
+        return Ok(());
+    }
+    Err(Class::Invalid.says(format!(
+        "This runbook has not been approved for use on this node {}: it has none of the traits {}, of which one is needed",
+        node.node,
+        approving.join(", ")
     )))
 }
 

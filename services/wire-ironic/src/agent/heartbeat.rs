@@ -7,12 +7,15 @@ use crate::error::{Class, Error};
 use crate::query;
 use crate::version::{Collection, Version};
 
-const ARGUMENTS: &[&str] =
+pub(crate) const ARGUMENTS: &[&str] =
     &["callback_url", "agent_version", "agent_token", "agent_verify_ca", "agent_status", "agent_status_message"];
 /// Since when an agent says its version, its certificate, and how a foreign installer fares.
 const AGENT_VERSION: u16 = 36;
 const VERIFY_CA: u16 = 68;
 const STATUS: u16 = 72;
+
+/// The words for how a foreign installer fares.
+pub(crate) const PHASES: &[&str] = &["start", "end", "error"];
 
 /// How a foreign installer fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,7 +133,10 @@ fn phase(word: &str) -> Result<Phase, Error> {
         "start" => Ok(Phase::Start),
         "end" => Ok(Phase::End),
         "error" => Ok(Phase::Error),
-        _ => Err(Class::Invalid.says("Agent status is invalid. Valid states are start,end,error.")),
+        _ => {
+            let words = PHASES.join(",");
+            Err(Class::Invalid.says(format!("Agent status is invalid. Valid states are {words}.")))
+        }
     }
 }
 

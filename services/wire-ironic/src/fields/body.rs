@@ -11,7 +11,7 @@ use crate::version::Version;
 /// Since when a port may be on a switch that nobody manages.
 const NETWORK_TYPE: u16 = 64;
 /// The highest priority of an inspection rule.
-const MOST_PRIORITY: i64 = 9999;
+pub(crate) const MOST_PRIORITY: i64 = 9999;
 /// Since when the name of a runbook need not be a trait.
 const RUNBOOK_NAMES: u16 = 112;
 

@@ -100,7 +100,7 @@ fn check_names(resource: &Resource, names: &[String]) -> Result<Columns, Error> 
         match resource.field(name).filter(|field| !field.hidden) {
             Some(field) if found.contains(&field.name) => {}
             Some(field) => found.push(field.name),
-            None if name == "links" && resource.unknown != Unknown::One => {}
+            None if name == "links" && resource.takes_links() => {}
             None => unknown.push(name.as_str()),
         }
     }

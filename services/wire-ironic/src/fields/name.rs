@@ -9,9 +9,9 @@ use crate::version::Version;
 /// Paths below `/v1/nodes` that no node may have for a name, in the order in which the refusal lists them.
 pub const NODE_RESERVED: &[&str] = &["maintenance", "management", "states", "vendor_passthru", "detail", "validate"];
 /// What the names of traits begin with: our own, and those of the package `os-traits`.
-const FAMILIES: &[&str] = &["CUSTOM_", "HW_", "COMPUTE_", "STORAGE_", "MISC_", "OWNER_"];
+pub(crate) const FAMILIES: &[&str] = &["CUSTOM_", "HW_", "COMPUTE_", "STORAGE_", "MISC_", "OWNER_"];
 /// The longest name.
-const LONGEST: usize = 255;
+pub(crate) const LONGEST: usize = 255;
 /// The version from which names are more than host names.
 const UNRESERVED: u16 = 10;
 /// The version from which nodes have names.

@@ -1,6 +1,6 @@
 //! What stands in the lists of templates, runbooks and inspection rules.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Resource, refusal};
 use crate::error::{Class, Error};
@@ -44,13 +44,38 @@ pub(super) fn check(resource: &Resource, word: &str, members: &Map<String, Value
         "deploy_templates" => read(Steps::Deploy),
         "runbooks" => read(Steps::Runbook),
         "inspection_rules" => {
-            let contrary: Vec<String> = OPERATORS.iter().map(|word| format!("!{word}")).collect();
-            let operators: Vec<&str> = OPERATORS.iter().copied().chain(contrary.iter().map(String::as_str)).collect();
+            let operators = operators();
+            let operators: Vec<&str> = operators.iter().map(String::as_str).collect();
             list("actions").iter().try_for_each(|item| check_rule(word, item, ACTIONS))?;
             list("conditions").iter().try_for_each(|item| check_rule(word, item, &operators))
         }
         _ => Ok(()),
     }
+}
+
+/// What a condition can ask, and the contrary of each.
+fn operators() -> Vec<String> {
+    let contrary = OPERATORS.iter().map(|word| format!("!{word}"));
+    OPERATORS.iter().map(|word| (*word).to_owned()).chain(contrary).collect()
+}
+
+/// The JSON Schema of a rule's actions.
+pub(crate) fn rules() -> Value {
+    json!({"type": "array", "minItems": 1, "items": rule(ACTIONS)})
+}
+
+/// The JSON Schema of a rule's conditions.
+pub(crate) fn conditions_of_rules() -> Value {
+    json!({"type": ["array", "null"], "items": rule(&operators())})
+}
+
+/// The JSON Schema of what [`check_rule`] takes.
+fn rule(known: &[impl serde::Serialize]) -> Value {
+    json!({
+        "type": "object",
+        "properties": {"op": {"type": "string", "enum": known}, "args": {"type": ["array", "object"]}},
+        "required": ["op", "args"],
+    })
 }
 
 /// Steps as they are stored: places are numbers, and what a step is told is there, if only as nothing.

@@ -39,7 +39,7 @@ pub const fn first_state(version: Version) -> &'static str {
 }
 
 /// What `/v1/nodes/<node>/states` shows.
-const STATES: &[&str] = &[
+pub(crate) const STATES: &[&str] = &[
     "boot_mode",
     "console_enabled",
     "last_error",

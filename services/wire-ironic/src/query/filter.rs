@@ -125,7 +125,7 @@ pub fn filters(resource: &Resource) -> &'static [Filter] {
 }
 
 /// All provision states.
-const STATES: &[&str] = &[
+pub(crate) const STATES: &[&str] = &[
     "active",
     "adopt failed",
     "adopting",
@@ -159,7 +159,9 @@ const STATES: &[&str] = &[
     "wait call-back",
 ];
 /// All faults, in the order of the refusal.
-const FAULTS: &[&str] = &["power failure", "clean failure", "rescue abort failure", "service failure"];
+pub(crate) const FAULTS: &[&str] = &["power failure", "clean failure", "rescue abort failure", "service failure"];
+/// All kinds of drivers.
+pub(crate) const DRIVER_TYPES: &[&str] = &["classic", "dynamic"];
 
 impl Filter {
     /// Lets a value through that the version takes and that there is.
@@ -184,7 +186,7 @@ impl Filter {
                 let faults = python::listed(FAULTS);
                 format!("Unrecognized fault \"{word}\" is specified, allowed faults are ({faults})")
             }),
-            Reads::Type => (word != "classic" && word != "dynamic")
+            Reads::Type => (!DRIVER_TYPES.contains(&word))
                 .then(|| "\"type\" filter must be one of \"classic\" or \"dynamic\", if specified.".to_owned()),
             Reads::Text | Reads::Uuid | Reads::Ident | Reads::Flag | Reads::Words | Reads::Mac => None,
         };

@@ -43,7 +43,7 @@ pub(super) fn read(filter: &Filter, value: &str) -> Result<Operand, Error> {
 }
 
 /// The words for a boolean, as refusals list them.
-const WORDS: [&str; 12] = ["0", "1", "f", "false", "n", "no", "off", "on", "t", "true", "y", "yes"];
+pub(crate) const WORDS: [&str; 12] = ["0", "1", "f", "false", "n", "no", "off", "on", "t", "true", "y", "yes"];
 const TRUE: [&str; 6] = ["1", "on", "t", "true", "y", "yes"];
 
 /// Reads a word for a boolean, in any case.

@@ -1,6 +1,6 @@
 //! The steps that a verb or a template brings.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Class, Error};
 use crate::python;
@@ -78,6 +78,21 @@ impl Steps {
             Self::Deploy => &["interface", "step", "args", "priority"],
             Self::Runbook => &["interface", "step", "order"],
         }
+    }
+
+    /// The JSON Schema of one step.
+    pub(crate) fn schema(self) -> Value {
+        let interfaces: Vec<&str> = self.interfaces().collect();
+        let of = |key: &str| match key {
+            "interface" => json!({"type": "string", "enum": interfaces}),
+            "step" => json!({"type": "string", "minLength": 1}),
+            "args" => json!({"type": "object"}),
+            "execute_on_child_nodes" => json!({"type": "boolean"}),
+            "limit_child_node_execution" => json!({"type": "array"}),
+            _ => json!({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]{1,9}$"}]}),
+        };
+        let members: Map<String, Value> = self.keys().iter().map(|key| ((*key).to_owned(), of(key))).collect();
+        json!({"type": "object", "properties": members, "required": self.required(), "additionalProperties": false})
     }
 
     /// Reads a list of steps.

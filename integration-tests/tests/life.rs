@@ -1,0 +1,185 @@
+//! Whatever is asked of nodes, in whatever order, and whoever is killed meanwhile: every move of every life is one that
+//! the table has, and in the end nobody is stuck.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use domain::provision::{Event, Given, State, Verb, step};
+use integration_tests::{
+    fault::{draw, tell},
+    fleet::Fleet,
+    ironic::Rest,
+    mesh::Options,
+    record::{Recorder, Write},
+};
+use keyspace::value::Life;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+/// Nodes that are asked for things side by side.
+const NODES: usize = 6;
+/// How long all may take to come to rest when nobody asks for anything any more; a killed service is started again after
+/// a pause that grows.
+const REST: Duration = Duration::from_secs(60);
+/// What can be asked, as Ironic's clients say it.
+const ASKS: &[&str] = &[
+    "manage", "provide", "inspect", "active", "rebuild", "deleted", "abort", "clean", "adopt", "rescue", "unrescue",
+    "service", "unhold",
+];
+/// Who may die.
+const MORTALS: [&str; 2] = ["scheduler-service-1", "power-service-1"];
+
+#[test]
+fn no_order_of_verbs_and_no_death_leads_a_node_astray_or_leaves_it_stuck() {
+    lives(0x5eed, 300, 3).unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/test --all"]
+fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray() {
+    for seed in 1..=5 {
+        lives(seed, 2000, 12).unwrap();
+    }
+}
+
+/// Asks for `asks` things drawn by `seed`, and kills somebody `deaths` times in between.
+fn lives(mut seed: u64, asks: usize, deaths: usize) -> Result<()> {
+    let fleet = Fleet::up("lives", 0, &Options::default())?;
+    fleet.run(async |_, fleet| {
+        let (rest, recorder) = (Rest::new(fleet.mesh())?, Recorder::begin(&fleet.data()).await?);
+        for number in 0..NODES {
+            let node = json!({"driver": "fake-hardware", "name": format!("f{number}")});
+            rest.ask("POST", "nodes", Some(node)).await?;
+        }
+        let (may, mut taken, mut refused) = (table().1, 0, 0);
+        for ask in 0..asks {
+            if deaths > 0 && ask % (asks / deaths) == asks / deaths / 2 {
+                let mortal = MORTALS[usize::try_from(draw(&mut seed))? % MORTALS.len()];
+                // Who has just died may not be back yet.
+                if let Ok(service) = fleet.mesh().service(mortal) {
+                    service.signal(Signal::KILL)?;
+                }
+            }
+            let node = usize::try_from(draw(&mut seed))? % NODES;
+            let target = target(&rest, &may, node, &mut seed).await;
+            let body = body(&target, &mut seed);
+            match rest.status("PUT", &format!("nodes/f{node}/states/provision"), Some(body)).await {
+                Ok(202) => taken += 1,
+                Ok(400 | 409 | 503) => refused += 1,
+                Ok(status) => anyhow::bail!("{target} was answered with {status}"),
+                // It died, and is started again.
+                Err(_) => sleep(Duration::from_millis(200)).await,
+            }
+        }
+        at_rest(&rest).await?;
+        recorder.catches_up().await?;
+        let moves = check(&recorder.since(0))?;
+        tell(format_args!("{taken} verbs taken, {refused} refused, {moves} moves, each of the table"));
+        ensure!(
+            taken * 6 > asks && refused > 0 && moves > taken,
+            "next to nothing happened: {taken} taken, {moves} moves"
+        );
+        Ok(())
+    })
+}
+
+/// What is asked of a node: two times in three something that it can be asked for where it is.
+async fn target(rest: &Rest<'_>, may: &BTreeMap<String, Vec<String>>, node: usize, seed: &mut u64) -> String {
+    let any = |all: &[String], seed: &mut u64| {
+        let at = usize::try_from(draw(seed)).unwrap_or_default() % all.len().max(1);
+        all.get(at).cloned()
+    };
+    let state = rest.ask("GET", &format!("nodes/f{node}?fields=provision_state"), None).await.unwrap_or_default();
+    let fits =
+        state["provision_state"].as_str().and_then(|state| may.get(state)).filter(|_| !draw(seed).is_multiple_of(3));
+    let all: Vec<String> = ASKS.iter().map(|ask| (*ask).to_owned()).collect();
+    fits.and_then(|fits| any(fits, seed)).or_else(|| any(&all, seed)).unwrap_or_default()
+}
+
+fn body(target: &str, seed: &mut u64) -> Value {
+    // One in three can not be made: it fails.
+    let step = if draw(seed).is_multiple_of(3) { "nobody_knows" } else { "erase_devices" };
+    let steps = json!([{"interface": "deploy", "step": step}]);
+    match target {
+        "clean" => json!({"target": target, "clean_steps": steps}),
+        "service" => json!({"target": target, "service_steps": steps}),
+        "rescue" => json!({"target": target, "rescue_password": "secret"}),
+        _ => json!({"target": target}),
+    }
+}
+
+/// Waits until nobody is at work.
+async fn at_rest(rest: &Rest<'_>) -> Result<()> {
+    let until = Instant::now() + REST;
+    loop {
+        let all = rest.ask("GET", "nodes?fields=name,provision_state,target_provision_state,reservation", None).await?;
+        let all = all["nodes"].as_array().context("no nodes")?.clone();
+        let busy: Vec<_> = all.iter().filter(|node| !node["target_provision_state"].is_null()).collect();
+        let moves: Vec<_> = busy.iter().filter(|node| !is_failed(node)).collect();
+        if moves.is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "stuck: {moves:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A failed node still has the state in view that it was to come to.
+fn is_failed(node: &Value) -> bool {
+    node["provision_state"].as_str().is_some_and(|state| state.ends_with("failed") || state == "error")
+}
+
+/// How often a life moved; each time as the table has it.
+fn check(writes: &[Write]) -> Result<usize> {
+    let edges = table().0;
+    let mut moves = 0;
+    let paths: BTreeSet<&str> =
+        writes.iter().map(|write| write.path.as_str()).filter(|path| path.ends_with("/life")).collect();
+    ensure!(paths.len() == NODES, "{} lives", paths.len());
+    for path in paths {
+        let mut before = State::Enroll;
+        for life in writes.iter().filter(|write| write.path == path).filter_map(Write::read::<Life>) {
+            let now = life.state;
+            ensure!(now == before || edges.contains(&edge(before, now)), "{path} went from {before} to {now}");
+            moves += usize::from(now != before);
+            before = now;
+        }
+    }
+    Ok(moves)
+}
+
+fn edge(from: State, to: State) -> String {
+    format!("{from:?} -> {to:?}")
+}
+
+/// Every move that the table has, from where every life begins; and what may be asked in each of Ironic's states.
+fn table() -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
+    let events =
+        [Event::Answered, Event::Prepared, Event::Called, Event::Worked, Event::Finished, Event::Again, Event::GaveUp];
+    let events: Vec<Event> = events.into_iter().chain(Verb::ALL.iter().copied().map(Event::Asked)).collect();
+    let givens = (0..8).map(|bits| Given {
+        cleans_before_use: bits & 1 > 0,
+        cleans_after_use: bits & 2 > 0,
+        retired: bits & 4 > 0,
+    });
+    let givens: Vec<Given> = givens.collect();
+    let (mut edges, mut known, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![State::Enroll]);
+    let mut may = BTreeMap::<String, Vec<String>>::new();
+    while let Some(from) = open.pop() {
+        if !known.insert(format!("{from:?}")) {
+            continue;
+        }
+        may.entry(from.ironic_name().to_owned()).or_default().extend(from.verbs().iter().map(Verb::to_string));
+        for event in &events {
+            for (to, _) in givens.iter().filter_map(|given| step(from, *event, *given).ok()) {
+                edges.insert(edge(from, to));
+                open.push(to);
+            }
+        }
+    }
+    (edges, may)
+}

@@ -1,0 +1,79 @@
+//! The documents by which a client finds its way, and the description itself. Nobody needs credentials for them.
+
+use serde_json::{Map, Value, json};
+
+use super::answer::{exactly, response};
+use super::refusal;
+use super::{PATH, word};
+use crate::error::Class;
+use crate::version::{Version, collections};
+
+/// Their paths.
+pub(super) fn paths() -> [(String, Value); 3] {
+    [
+        ("/".to_owned(), document("get_root", "The versions that there are.", &root())),
+        ("/v1".to_owned(), document("get_v1", "What there is in this version.", &v1())),
+        (PATH.to_owned(), document("get_description", "This document.", &json!({"type": "object"}))),
+    ]
+}
+
+fn document(name: &str, description: &str, schema: &Value) -> Value {
+    let mut responses = Map::from_iter([("200".to_owned(), response(200, Some(schema.clone())))]);
+    if name != "get_description" {
+        responses.extend([Class::Invalid, Class::NotAcceptable].map(refusal::reference));
+        let link = json!({"schema": {"type": "string"}, "required": true});
+        if let Some(headers) = responses.get_mut("200").and_then(|response| response.get_mut("headers")) {
+            headers.as_object_mut().map(|headers| headers.insert("Link".to_owned(), link));
+        }
+    }
+    let version = json!({"$ref": "#/components/parameters/Version"});
+    let parameters = if name == "get_v1" { vec![version] } else { vec![] };
+    json!({"get": {
+        "operationId": name,
+        "tags": ["documents"],
+        "description": description,
+        "parameters": parameters,
+        "responses": responses,
+        "security": [],
+    }})
+}
+
+fn version() -> Value {
+    let text = json!({"type": "string"});
+    exactly(&json!({"id": text, "links": links(), "status": text, "min_version": text, "version": text}))
+}
+
+/// Links that may say what kind of document is there.
+fn links() -> Value {
+    let text = json!({"type": "string"});
+    let link = word::object(&json!({"href": text, "rel": text, "type": text}), &["href", "rel"]);
+    json!({"type": "array", "items": link})
+}
+
+fn root() -> Value {
+    let text = json!({"type": "string"});
+    exactly(&json!({
+        "name": text,
+        "description": text,
+        "default_version": version(),
+        "versions": {"type": "array", "items": version()},
+    }))
+}
+
+fn v1() -> Value {
+    let text = json!({"type": "string"});
+    let own = [
+        ("id", text.clone()),
+        ("links", links()),
+        ("media_types", exactly(&json!({"base": text, "type": text}))),
+        ("version", version()),
+    ];
+    // A request that names no version is shown what the oldest has.
+    let oldest = collections().iter().filter(|collection| Version::MIN.has(collection.since));
+    let oldest = oldest.map(|collection| collection.name);
+    let required: Vec<&str> = own.iter().map(|(name, _)| *name).chain(oldest).collect();
+    let collections = collections().iter().map(|collection| (collection.name, links()));
+    let members: Map<String, Value> =
+        own.iter().cloned().chain(collections).map(|(name, schema)| (name.to_owned(), schema)).collect();
+    word::object(&Value::Object(members), &required)
+}

@@ -1,0 +1,65 @@
+//! Schemas of the words that bodies and queries are made of.
+
+use serde_json::{Value, json};
+
+use crate::fields::{self, LONGEST_NAME};
+use crate::query::WORDS;
+
+/// One of these.
+pub(super) fn one_of(words: &[&str]) -> Value {
+    json!({"type": "string", "enum": words})
+}
+
+/// A text, or nothing.
+pub(super) fn text() -> Value {
+    json!({"type": ["string", "null"]})
+}
+
+/// A word for a boolean, in any case.
+pub(super) fn flag_word() -> Value {
+    let any_case = |word: &&str| {
+        let letters = word.chars().map(|letter| match letter.is_ascii_alphabetic() {
+            true => format!("[{letter}{}]", letter.to_ascii_uppercase()),
+            false => letter.to_string(),
+        });
+        letters.collect::<String>()
+    };
+    let words: Vec<String> = WORDS.iter().map(any_case).collect();
+    json!({"type": "string", "pattern": format!("^({})$", words.join("|"))})
+}
+
+/// A boolean, a word for one, or nothing: in the field of a resource.
+pub(super) fn flag() -> Value {
+    json!({"anyOf": [{"type": ["boolean", "null"]}, flag_word()]})
+}
+
+/// The same as the argument of a call, where a number may be the word.
+pub(super) fn argument_flag() -> Value {
+    json!({"anyOf": [{"type": "boolean"}, {"type": "integer", "enum": [0, 1]}, flag_word()]})
+}
+
+/// A UUID.
+pub(super) fn uuid() -> Value {
+    json!({"type": "string", "format": "uuid"})
+}
+
+/// A MAC address.
+pub(super) fn mac() -> Value {
+    json!({"type": "string", "pattern": "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$"})
+}
+
+/// A trait.
+pub(super) fn trait_name() -> Value {
+    let families = fields::FAMILIES.join("|");
+    json!({"type": "string", "pattern": format!("^({families})[A-Z0-9_]+$"), "maxLength": LONGEST_NAME})
+}
+
+/// A name of what is neither a trait nor a host; a UUID is none.
+pub(super) fn logical_name() -> Value {
+    json!({"type": "string", "pattern": "^[A-Za-z0-9._~-]+$", "maxLength": LONGEST_NAME})
+}
+
+/// An object with these members and no others.
+pub(super) fn object(members: &Value, required: &[&str]) -> Value {
+    json!({"type": "object", "properties": members, "required": required, "additionalProperties": false})
+}
