@@ -26,6 +26,7 @@ async fn deploy(api: &mut Api, lab: &FirmwareLab, image: &Path, drive: &HashMap<
             verb: "deploy".to_owned(),
             image: IMAGE.to_owned(),
             config_drive: drive.clone(),
+            ..ProvisionNodeRequest::default()
         };
         api.nodes.provision_node(request).await?;
     }
