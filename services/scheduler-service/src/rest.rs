@@ -21,6 +21,7 @@ mod history;
 mod kinds;
 mod list;
 mod nodes;
+mod pages;
 mod place;
 mod ports;
 mod redfish;

@@ -35,7 +35,7 @@ pub use name::{NODE_RESERVED, check_new_name, check_patched_name, identifies, is
 pub(crate) use steps::{conditions_of_rules, rules};
 #[cfg(test)]
 pub(crate) use tests::any_json;
-pub(crate) use view::{STATES as NODE_STATES, initial};
+pub(crate) use view::{STATES as NODE_STATES, initial, seen, shown};
 pub use view::{first_state, node_states, provision_state, view};
 
 /// What a field is when nobody has set it.

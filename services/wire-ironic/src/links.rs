@@ -1,9 +1,14 @@
 //! Where things are: every resource says so itself, once with the version in the path and once without.
 
+mod frame;
+
+pub use frame::{Frame, Framed};
 use serde_json::{Map, Value, json};
 
-use crate::fields::{self, Columns, Resource};
-use crate::version::Version;
+use crate::{
+    fields::{Columns, Resource},
+    version::Version,
+};
 
 /// The two links of a path below `/v1`, such as `nodes/<uuid>`. `base` is scheme and host.
 #[must_use]
@@ -59,26 +64,20 @@ pub fn below<'a>(
     shown.map(move |sub| (sub.name, resource(base, &format!("{path}/{}", sub.name))))
 }
 
-/// A resource as a request sees it ([`fields::view`]), with its links.
+/// A resource as a request sees it, with its links.
 #[must_use]
 pub fn shown(
-    resource: &Resource,
+    resource: &'static Resource,
     version: Version,
     base: &str,
     columns: &Columns,
     whole: &Map<String, Value>,
 ) -> Map<String, Value> {
-    let mut view = fields::view(resource, version, columns, whole);
-    let key = whole.get(resource.key).and_then(Value::as_str).unwrap_or_default();
-    let path = format!("{}/{key}", resource.path);
-    view.insert("links".to_owned(), self::resource(base, &path));
-    if *columns == Columns::All || (resource.path == "drivers" && columns.show("hosts")) {
-        view.extend(below(subs(resource), version, base, &path).map(|(name, value)| (name.to_owned(), value)));
+    match serde_json::to_value(Frame::new(resource, version, base, columns).around(whole)) {
+        Ok(Value::Object(shown)) => shown,
+        // A map with keys of text is always an object.
+        Ok(_) | Err(_) => Map::new(),
     }
-    if *columns == Columns::All && resource.path == "chassis" {
-        view.insert("nodes".to_owned(), chassis_nodes(base, key));
-    }
-    view
 }
 
 /// The nodes of a chassis are a list of links in a list: so the protocol has it, and clients skip it.

@@ -8,14 +8,23 @@ use axum::{
 use serde_json::Value;
 use wire_ironic::error::{Class, Error, Form};
 
-use super::ask::Edge;
+use super::{ask::Edge, pages::Page};
 use crate::auth::Denied;
+
+/// What is in an answer.
+#[derive(Debug)]
+enum Said {
+    Nothing,
+    Json(Value),
+    /// Written as it goes out.
+    Page(Box<Page>),
+}
 
 /// An answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     status: u16,
-    body: Option<Value>,
+    body: Said,
     location: Option<String>,
     /// The entity tag of what is shown.
     tag: Option<String>,
@@ -24,32 +33,38 @@ pub(super) struct Answer {
 impl Answer {
     /// 200.
     pub(super) const fn shows(body: Value) -> Self {
-        Self { status: 200, body: Some(body), location: None, tag: None }
+        Self { status: 200, body: Said::Json(body), location: None, tag: None }
+    }
+
+    /// 200 with a page of a list.
+    pub(super) fn page(page: Page) -> Self {
+        Self { status: 200, body: Said::Page(Box::new(page)), location: None, tag: None }
     }
 
     /// 200 without a body.
     pub(super) const fn nothing() -> Self {
-        Self { status: 200, body: None, location: None, tag: None }
+        Self { status: 200, body: Said::Nothing, location: None, tag: None }
     }
 
     /// 201, and where the new resource is.
     pub(super) const fn created(body: Value, location: String) -> Self {
-        Self { status: 201, body: Some(body), location: Some(location), tag: None }
+        Self { status: 201, body: Said::Json(body), location: Some(location), tag: None }
     }
 
     /// 202, and where it can be seen what comes of it.
     pub(super) const fn accepted(location: Option<String>) -> Self {
-        Self { status: 202, body: None, location, tag: None }
+        Self { status: 202, body: Said::Nothing, location, tag: None }
     }
 
     /// What another service answered.
-    pub(super) const fn relayed(status: u16, body: Option<Value>) -> Self {
+    pub(super) fn relayed(status: u16, body: Option<Value>) -> Self {
+        let body = body.map_or(Said::Nothing, Said::Json);
         Self { status, body, location: None, tag: None }
     }
 
     /// 304: the client has what it asks for (RFC 9110 §15.4.5).
     pub(super) const fn unchanged() -> Self {
-        Self { status: 304, body: None, location: None, tag: None }
+        Self { status: 304, body: Said::Nothing, location: None, tag: None }
     }
 
     /// The same, with the entity tag of what is shown.
@@ -59,7 +74,7 @@ impl Answer {
 
     /// 204.
     pub(super) const fn done() -> Self {
-        Self { status: 204, body: None, location: None, tag: None }
+        Self { status: 204, body: Said::Nothing, location: None, tag: None }
     }
 
     /// Its status.
@@ -101,14 +116,17 @@ pub(super) fn response(edge: &Edge, answer: Result<Answer, Error>, request: &str
         Err(error) => {
             // The router says nothing of versions, unless it refuses one.
             let says = error.form != Form::Router || error.status == 406;
-            let body = Some(error.body());
+            let body = Said::Json(error.body());
             let answer = Answer { status: error.status, body, location: None, tag: None };
             (answer, if says { edge.versions.as_slice() } else { &[] })
         }
     };
-    let json = answer.body.map(|body| serde_json::to_vec(&body).unwrap_or_default());
-    let has_body = json.is_some();
-    let mut response = Response::new(json.map_or_else(Body::empty, Body::from));
+    let has_body = !matches!(answer.body, Said::Nothing);
+    let mut response = Response::new(match answer.body {
+        Said::Nothing => Body::empty(),
+        Said::Json(body) => Body::from(serde_json::to_vec(&body).unwrap_or_default()),
+        Said::Page(page) => page.body(),
+    });
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     if has_body {

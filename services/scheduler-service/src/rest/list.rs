@@ -27,34 +27,47 @@ pub(super) fn page(
     mut items: Vec<&Whole>,
     lens: Lens<'_>,
 ) -> Result<Value, Error> {
-    let (version, base) = (ask.version, ask.base.as_str());
     items.retain(|item| lens.sees(item));
-    let (key, direction) = (list.page.sort_key.as_str(), list.page.direction);
-    if key != "id" {
-        items.sort_by(|one, other| compare(value(one, key), value(other, key)));
-    }
-    if direction == Direction::Down {
-        items.reverse();
-    }
-    let from = match &list.page.marker {
-        None => 0,
-        Some(marker) => {
-            let at = items.iter().position(|item| is(item, resource.key, marker));
-            at.ok_or_else(|| text::not_found(word(resource), marker))? + 1
-        }
-    };
-    let page: Vec<&Whole> = items.into_iter().skip(from).take(list.page.limit).collect();
+    let page = chosen(resource, list, items, |item| item)?;
     let last = page.last().and_then(|last| last.get(resource.key)).and_then(Value::as_str).unwrap_or_default();
-    let next = page::next(resource, list, base, page.len(), last);
+    let next = page::next(resource, list, &ask.base, page.len(), last);
     let shown: Vec<Value> = page
         .into_iter()
-        .map(|item| Value::Object(links::shown(resource, version, base, &list.columns, &lens.shown(item))))
+        .map(|item| links::shown(resource, ask.version, &ask.base, &list.columns, &lens.shown(item)))
+        .map(Value::Object)
         .collect();
     let mut body = Map::from_iter([(resource.plural.to_owned(), Value::Array(shown))]);
     if let Some(next) = next {
         body.insert("next".to_owned(), json!(next));
     }
     Ok(Value::Object(body))
+}
+
+/// The members of a page, in their order; `whole` says what is of a member.
+///
+/// # Errors
+/// 404 for a marker that is not there.
+pub(super) fn chosen<T>(
+    resource: &Resource,
+    list: &List,
+    mut items: Vec<T>,
+    whole: fn(&T) -> &Whole,
+) -> Result<Vec<T>, Error> {
+    let key = list.page.sort_key.as_str();
+    if key != "id" {
+        items.sort_by(|one, other| compare(value(whole(one), key), value(whole(other), key)));
+    }
+    if list.page.direction == Direction::Down {
+        items.reverse();
+    }
+    let from = match &list.page.marker {
+        None => 0,
+        Some(marker) => {
+            let at = items.iter().position(|item| is(whole(item), resource.key, marker));
+            at.ok_or_else(|| text::not_found(word(resource), marker))? + 1
+        }
+    };
+    Ok(items.into_iter().skip(from).take(list.page.limit).collect())
 }
 
 /// The word that opens a sentence about one of these.

@@ -27,6 +27,7 @@ use super::{
     fault::fault,
     gate::Lens,
     list,
+    pages::Page,
     said::{Reached, boot_mode, check_interfaces, driver, ironic_ramdisk, reached},
     secret,
     shelf::{Shown, parts},
@@ -58,20 +59,35 @@ impl Face {
 
     pub(super) fn list_nodes(&self, ask: &Ask, shape: Shape) -> Result<Answer, Error> {
         let list = query::list(&NODE, ask.version, shape, &ask.pairs)?;
-        let all = self.shelf.all();
         self.check_filters(&list)?;
-        let (parent, lens) = (self.parent(ask, &list), Lens::nodes(ask));
-        let matching = all.iter().map(|shown| &shown.whole).filter(|node| wanted(node, &list, parent.as_deref()));
-        list::page(&NODE, ask, &list, matching.collect(), lens).map(Answer::shows)
+        let parent = self.parent(ask, &list);
+        self.page_of_nodes(ask, list, parent.as_deref())
     }
 
     pub(super) fn list_nodes_of(&self, ask: &Ask, filter: &str, ident: &str) -> Result<Answer, Error> {
         let mut pairs = ask.pairs.clone();
         pairs.push((filter.to_owned(), ident.to_owned()));
-        let list = query::list(&NODE, ask.version, Shape::Plain, &pairs)?;
-        let all = self.shelf.all();
-        let matching = all.iter().map(|shown| &shown.whole).filter(|node| wanted(node, &list, None));
-        list::page(&NODE, ask, &list, matching.collect(), Lens::nodes(ask)).map(Answer::shows)
+        self.page_of_nodes(ask, query::list(&NODE, ask.version, Shape::Plain, &pairs)?, None)
+    }
+
+    fn page_of_nodes(&self, ask: &Ask, list: List, parent: Option<&str>) -> Result<Answer, Error> {
+        let lens = Lens::nodes(ask);
+        let is_of = |node: &Shown| wanted(&node.whole, &list, parent) && lens.sees(&node.whole);
+        let marker = list.page.marker.as_deref();
+        let missing = || text::not_found("Node", marker.unwrap_or_default());
+        let behind = marker.map(|marker| {
+            let node = marker.parse().ok().and_then(|node| self.shelf.get(node));
+            node.filter(|node| lens.sees(&node.whole)).map(|node| node.node).ok_or_else(missing)
+        });
+        let behind = behind.transpose()?;
+        let page = if list.page.sort_key == "id" {
+            self.shelf.next(behind, list.page.direction, list.page.limit, is_of).ok_or_else(missing)?
+        } else {
+            // A marker says where the page begins, whatever has become of it since.
+            let all = self.shelf.those(|node| is_of(node) || Some(node.node) == behind);
+            list::chosen(&NODE, &list, all, |node| &node.whole)?
+        };
+        Ok(Answer::page(Page::new(ask, &list, page)))
     }
 
     /// Filters that name something which is not there.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Bound,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -19,6 +20,7 @@ use keyspace::{
     view::{Feed, Touches},
 };
 use serde_json::{Map, Value};
+use wire_ironic::page::Direction;
 
 use super::{
     document::{Parts, whole},
@@ -67,6 +69,37 @@ impl Shelf {
     /// All nodes, in the order of their creation.
     pub(crate) fn all(&self) -> Vec<Arc<Shown>> {
         self.with(|inner| inner.nodes.values().cloned().collect())
+    }
+
+    /// Those that are wanted, in the order of their creation.
+    pub(crate) fn those(&self, wanted: impl Fn(&Shown) -> bool) -> Vec<Arc<Shown>> {
+        self.with(|inner| inner.nodes.values().filter(|node| wanted(node)).cloned().collect())
+    }
+
+    /// The first of those that are wanted, in the order of their creation or against it, from behind a node on. None:
+    /// that node is not there.
+    pub(crate) fn next(
+        &self,
+        behind: Option<NodeId>,
+        direction: Direction,
+        most: usize,
+        wanted: impl Fn(&Shown) -> bool,
+    ) -> Option<Vec<Arc<Shown>>> {
+        self.with(|inner| {
+            let behind = match behind {
+                Some(node) => Bound::Excluded(*inner.order.get(&node)?),
+                None => Bound::Unbounded,
+            };
+            let (up, down) = ((behind, Bound::Unbounded), (Bound::Unbounded, behind));
+            let wanted = |node: &&Arc<Shown>| wanted(node);
+            Some(match direction {
+                Direction::Up => inner.nodes.range(up).map(|(_, node)| node).filter(wanted).take(most).cloned().collect(),
+                Direction::Down => {
+                    let all = inner.nodes.range(down).rev().map(|(_, node)| node);
+                    all.filter(wanted).take(most).cloned().collect()
+                }
+            })
+        })
     }
 
     /// Does something with what is there by now. No lock outlives it.

@@ -1,8 +1,10 @@
 //! A resource as a version sees it.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
-use super::{Columns, Initial, Kind, NODE, Resource, mask};
+use super::{Columns, Field, Initial, Kind, NODE, Resource, mask};
 use crate::version::Version;
 
 /// What of a whole resource a request sees: newer fields are left out, values of newer words are put into older ones,
@@ -16,20 +18,34 @@ pub fn view(
     columns: &Columns,
     whole: &Map<String, Value>,
 ) -> Map<String, Value> {
-    let shown =
-        resource.fields.iter().filter(|field| version.has(field.since) && !field.hidden && columns.show(field.name));
-    shown
-        .map(|field| {
-            let value = whole.get(field.name).cloned();
-            let value = match value {
-                Some(Value::Null) if field.kind == Kind::Object => initial(field.initial),
-                Some(value) if field.masked => mask::masked(value),
-                Some(value) => value,
-                None => initial(field.initial),
-            };
-            (field.name.to_owned(), renamed(resource, version, field.name, value))
-        })
+    shown(resource, version, columns)
+        .map(|field| (field.name.to_owned(), seen(resource, version, field, whole.get(field.name)).into_owned()))
         .collect()
+}
+
+/// The fields that a request sees, in the order of the table.
+pub(crate) fn shown<'a>(
+    resource: &'a Resource,
+    version: Version,
+    columns: &'a Columns,
+) -> impl Iterator<Item = &'static Field> + 'a {
+    resource.fields.iter().filter(move |field| version.has(field.since) && !field.hidden && columns.show(field.name))
+}
+
+/// The value of a field as a version sees it.
+pub(crate) fn seen<'a>(
+    resource: &Resource,
+    version: Version,
+    field: &Field,
+    value: Option<&'a Value>,
+) -> Cow<'a, Value> {
+    let value = match value {
+        Some(Value::Null) if field.kind == Kind::Object => Cow::Owned(initial(field.initial)),
+        Some(value) if field.masked => Cow::Owned(mask::masked(value.clone())),
+        Some(value) => Cow::Borrowed(value),
+        None => Cow::Owned(initial(field.initial)),
+    };
+    renamed(resource, version, field.name, value)
 }
 
 /// Where a new node begins; clients of old expect one that can be deployed at once.
@@ -72,13 +88,14 @@ pub(crate) fn initial(initial: Initial) -> Value {
     }
 }
 
-fn renamed(resource: &Resource, version: Version, name: &str, value: Value) -> Value {
+fn renamed<'a>(resource: &Resource, version: Version, name: &str, value: Cow<'a, Value>) -> Cow<'a, Value> {
     if resource.path != "nodes" || name != "provision_state" {
         return value;
     }
-    match value.as_str() {
-        Some(state) => provision_state(version, state).map_or(Value::Null, Value::from),
-        None => value,
+    let Some(state) = value.as_str() else { return value };
+    match provision_state(version, state) {
+        Some(same) if same == state => value,
+        other => Cow::Owned(other.map_or(Value::Null, Value::from)),
     }
 }
 

@@ -192,7 +192,7 @@ fn list(ask: &Ask, resource: &'static Resource, version: Version, shape: Shape, 
     Ok(Says::Body(200, json!({"list": body})))
 }
 
-fn keys(resource: &Resource, version: Version, columns: &Columns) -> Vec<String> {
+fn keys(resource: &'static Resource, version: Version, columns: &Columns) -> Vec<String> {
     links::shown(resource, version, BASE, columns, &Map::from_iter([(resource.key.to_owned(), json!("x"))]))
         .keys()
         .cloned()

@@ -85,7 +85,12 @@ pub(in crate::rest) enum Parts {
 impl<'a> Lens<'a> {
     /// The lens for nodes.
     pub(in crate::rest) fn nodes(ask: &'a Ask) -> Self {
-        if ask.who.may(ALL_NODES, None) { Self::Clear } else { Self::Nodes(&ask.who) }
+        Self::of_nodes(&ask.who)
+    }
+
+    /// The same, of somebody.
+    pub(in crate::rest) fn of_nodes(who: &'a Who) -> Self {
+        if who.may(ALL_NODES, None) { Self::Clear } else { Self::Nodes(who) }
     }
 
     /// The lens for a collection; `path` is its resource's.
