@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use futures::future::join_all;
+use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use integration_tests::fault::tell;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -47,6 +47,18 @@ struct Options {
     /// How often each is made.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Nodes that are brought through a life at the same time; 0: none.
+    #[arg(long, default_value_t = 200)]
+    lives: usize,
+    /// Only these are measured: get, list, create, patch, power, lives, pages.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+impl Options {
+    fn wants(&self, what: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == what)
+    }
 }
 
 /// One of the services.
@@ -71,6 +83,16 @@ enum Kind {
 impl Kind {
     const ALL: [Self; 5] = [Self::Get, Self::List, Self::Create, Self::Patch, Self::Power];
 
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Create => "create",
+            Self::Patch => "patch",
+            Self::Power => "power",
+        }
+    }
+
     const fn word(self) -> &'static str {
         match self {
             Self::Get => "get one",
@@ -82,6 +104,10 @@ impl Kind {
     }
 }
 
+/// Between two looks at a node that is waited for.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long all the lives may take.
+const PATIENCE: Duration = Duration::from_secs(900);
 /// Changes a second beside which pages are read.
 const CHANGES: u32 = 100;
 
@@ -201,15 +227,59 @@ impl Service {
         })
     }
 
+    /// Brings nodes from enroll to active and back by their verbs, all at the same time; how long that took.
+    async fn live(&self, count: usize) -> Result<Duration> {
+        use reqwest::Method;
+        let mut nodes = Vec::new();
+        for _ in 0..count {
+            nodes.push(self.create().await?);
+        }
+        let begun = Instant::now();
+        // A boot of the fake takes what is written in it, and nothing is cleaned, in either.
+        let life = [("manage", "manageable"), ("provide", "available"), ("active", "active"), ("deleted", "available")];
+        let one = async |node: &String| {
+            for (target, state) in life {
+                let path = format!("nodes/{node}/states/provision");
+                let answer = self.ask(Method::PUT, &path, Some(json!({"target": target}))).send().await?;
+                ensure!(answer.status() == 202, "{target}: {}", answer.text().await?);
+                loop {
+                    let shown = self.ask(Method::GET, &format!("nodes/{node}?fields=provision_state"), None);
+                    let answer: Value = serde_json::from_str(&shown.send().await?.text().await?)?;
+                    if answer["provision_state"] == state {
+                        break;
+                    }
+                    ensure!(begun.elapsed() < PATIENCE, "{node} is not {state}: {answer}");
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+            anyhow::Ok(())
+        };
+        for ended in join_all(nodes.iter().map(one)).await {
+            ended?;
+        }
+        let took = begun.elapsed();
+        for node in &nodes {
+            self.ask(Method::DELETE, &format!("nodes/{node}"), None).send().await?;
+        }
+        Ok(took)
+    }
+
     /// Pages of a list at one client, while nodes are changed at a steady rate; how many changes that came to.
     async fn measure_beside_changes(&self, seconds: u64) -> Result<(Measured, usize)> {
-        let changes = AtomicUsize::new(0);
+        let (begun, changes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let changing = async {
             let mut beat = tokio::time::interval(Duration::from_secs(1) / CHANGES);
             beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let mut under_way = FuturesUnordered::new();
             loop {
-                beat.tick().await;
-                self.once(Kind::Patch, changes.fetch_add(1, Ordering::Relaxed)).await?;
+                // One that is late keeps no other from its time.
+                tokio::select! {
+                    _ = beat.tick() => under_way.push(self.once(Kind::Patch, begun.fetch_add(1, Ordering::Relaxed))),
+                    Some(ended) = under_way.next() => {
+                        ended?;
+                        changes.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
             }
         };
         tokio::select! {
@@ -270,36 +340,59 @@ async fn compare(options: &Options) -> Result<()> {
             options.nodes
         ));
     }
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().filter(|kind| options.wants(kind.key())) {
         for clients in [options.clients, 1] {
-            let mut all: Vec<Vec<Measured>> = services.iter().map(|_| Vec::new()).collect();
-            for _ in 0..options.rounds {
-                for ((_, service), measured) in services.iter().zip(&mut all) {
-                    measured.push(service.measure(kind, clients, options.seconds).await?);
-                }
-            }
-            tell(kind.word());
-            let middles: Vec<Measured> = all.into_iter().filter_map(middle).collect();
-            for ((name, _), measured) in services.iter().zip(&middles) {
-                tell(row(name, clients, measured));
-            }
-            if let [ours, peer] = middles.as_slice() {
-                let ratio = |one: Duration, other: Duration| one.as_secs_f64() / other.as_secs_f64().max(1e-9);
-                tell(format_args!(
-                    "  {:.1} times its requests per second, {:.3} of its latency, {:.3} of its CPU",
-                    ours.per_second / peer.per_second,
-                    ratio(ours.median, peer.median),
-                    ratio(ours.server, peer.server)
-                ));
-            }
+            compare_kind(options, &services, kind, clients).await?;
+        }
+    }
+    if options.lives > 0 && options.wants("lives") {
+        let mut took = Vec::new();
+        for (name, service) in &services {
+            took.push(service.live(options.lives).await?.as_secs_f64());
+            let seconds = took.last().copied().unwrap_or_default();
+            tell(format_args!("{name}: {} nodes through manage, provide, active, deleted: {seconds:.1} s", options.lives));
+        }
+        if let [ours, peer] = took.as_slice() {
+            tell(format_args!("  {:.3} of its time", ours / peer));
         }
     }
     let seconds = options.seconds * 3;
-    for (name, service) in &services {
+    for (name, service) in services.iter().filter(|_| options.wants("pages")) {
         let (measured, changes) = service.measure_beside_changes(seconds).await?;
         let per_second = changes as u64 / seconds;
-        tell(format_args!("list 1000 beside {per_second} PATCHes a second"));
+        let (own, etcd) = service.memory();
+        tell(format_args!("list 1000 beside {per_second} PATCHes a second; memory {own} MiB, etcd {etcd} MiB"));
         tell(row(name, 1, &measured));
+    }
+    Ok(())
+}
+
+/// Measures one kind of request at all services in turn.
+async fn compare_kind(
+    options: &Options,
+    services: &[(&'static str, Service)],
+    kind: Kind,
+    clients: usize,
+) -> Result<()> {
+    let mut all: Vec<Vec<Measured>> = services.iter().map(|_| Vec::new()).collect();
+    for _ in 0..options.rounds {
+        for ((_, service), measured) in services.iter().zip(&mut all) {
+            measured.push(service.measure(kind, clients, options.seconds).await?);
+        }
+    }
+    tell(kind.word());
+    let middles: Vec<Measured> = all.into_iter().filter_map(middle).collect();
+    for ((name, _), measured) in services.iter().zip(&middles) {
+        tell(row(name, clients, measured));
+    }
+    if let [ours, peer] = middles.as_slice() {
+        let ratio = |one: Duration, other: Duration| one.as_secs_f64() / other.as_secs_f64().max(1e-9);
+        tell(format_args!(
+            "  {:.1} times its requests per second, {:.3} of its latency, {:.3} of its CPU",
+            ours.per_second / peer.per_second,
+            ratio(ours.median, peer.median),
+            ratio(ours.server, peer.server)
+        ));
     }
     Ok(())
 }
