@@ -1,6 +1,6 @@
 //! Node ids and when they are due; an id that is there is not repeated.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use domain::id::NodeId;
 use tokio::time::Instant;
@@ -8,29 +8,40 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     due: HashMap<NodeId, Instant>,
+    /// The same by time: a fleet waits here, and is looked through at each change of any node.
+    order: BTreeSet<(Instant, NodeId)>,
 }
 
 impl Queue {
     /// Puts a node on; of two times the earlier one counts.
     pub(super) fn put(&mut self, node: NodeId, at: Instant) {
-        let due = self.due.entry(node).or_insert(at);
-        *due = at.min(*due);
+        match self.due.get_mut(&node) {
+            Some(due) if *due <= at => return,
+            Some(due) => {
+                self.order.remove(&(*due, node));
+                *due = at;
+            }
+            None => drop(self.due.insert(node, at)),
+        }
+        self.order.insert((at, node));
     }
 
     pub(super) fn has(&self, node: NodeId) -> bool {
         self.due.contains_key(&node)
     }
 
-    /// Takes a node that is due and is not worked on.
+    /// Takes the first node that is due and is not worked on.
     pub(super) fn due(&mut self, now: Instant, running: &HashSet<NodeId>) -> Option<NodeId> {
-        let node = *self.due.iter().find(|(node, at)| **at <= now && !running.contains(*node))?.0;
-        self.due.remove(&node);
-        Some(node)
+        let mut due = self.order.iter().take_while(|(at, _)| *at <= now);
+        let first = *due.find(|(_, node)| !running.contains(node))?;
+        self.order.remove(&first);
+        self.due.remove(&first.1);
+        Some(first.1)
     }
 
     /// When the next one is due.
     pub(super) fn deadline(&self, latest: Instant) -> Instant {
-        self.due.values().min().map_or(latest, |first| (*first).min(latest))
+        self.order.first().map_or(latest, |(first, _)| (*first).min(latest))
     }
 }
 
@@ -51,7 +62,9 @@ mod tests {
         let later = now + Duration::from_secs(1);
         assert_eq!(queue.due(now, &HashSet::new()), None);
         assert_eq!(queue.due(later, &HashSet::from([node])), None);
+        assert_eq!(queue.deadline(now + Duration::from_secs(9)), later);
         assert_eq!(queue.due(later, &HashSet::new()), Some(node));
         assert_eq!(queue.due(later, &HashSet::new()), None);
+        assert_eq!(queue.deadline(later), later);
     }
 }
