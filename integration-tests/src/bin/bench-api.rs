@@ -350,7 +350,10 @@ async fn compare(options: &Options) -> Result<()> {
         for (name, service) in &services {
             took.push(service.live(options.lives).await?.as_secs_f64());
             let seconds = took.last().copied().unwrap_or_default();
-            tell(format_args!("{name}: {} nodes through manage, provide, active, deleted: {seconds:.1} s", options.lives));
+            tell(format_args!(
+                "{name}: {} nodes through manage, provide, active, deleted: {seconds:.1} s",
+                options.lives
+            ));
         }
         if let [ours, peer] = took.as_slice() {
             tell(format_args!("  {:.3} of its time", ours / peer));

@@ -10,13 +10,14 @@
 //! | `once` | what changes something is sent until it is answered, and carried out once |
 //! | `command` | one file per noun: decode arguments, one call, show the answer |
 //! | `draw` | a boot as a picture |
-//! | `output`, `table`, `words`, `json` | the only way out |
+//! | `output`, `table`, `words`, `json`, `form` | the only way out |
 
 mod call;
 pub mod command;
 mod context;
 mod draw;
 mod error;
+mod form;
 mod json;
 mod once;
 mod output;
@@ -48,7 +49,7 @@ pub struct Global {
     /// commas between them), ca, certificate and key; paths that are not absolute count from the file's folder.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Connection and output")]
     pub context: Option<PathBuf>,
-    /// How answers are written: a table for people, or JSON for programs.
+    /// How answers are written: a table for people, JSON or YAML for programs, or names alone.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, help_heading = "Connection and output")]
     pub output: Format,
 }
@@ -60,6 +61,10 @@ pub enum Format {
     Table,
     /// For programs: complete, snake_case, stable; times in RFC 3339.
     Json,
+    /// The same as YAML.
+    Yaml,
+    /// The name of each thing on a line, or its id where it has none.
+    Name,
 }
 
 /// What a person can ask for.
@@ -132,6 +137,12 @@ async fn dispatch(screen: &Screen, api: &Api, command: Command) -> Result<(), Er
         Command::Lock(command) => command::lock::run(screen, api, command).await,
         Command::Events(events) => command::event::run(screen, api, events).await,
     }
+}
+
+/// An answer for programs as text; nothing for a table.
+#[must_use]
+pub fn written(format: Format, answer: &serde_json::Value) -> String {
+    form::written(format, answer).unwrap_or_default()
 }
 
 /// Writes a shell's completions of the whole `tree` to standard output.

@@ -8,7 +8,7 @@ use std::{
 use domain::time::Timestamp;
 use serde_json::Value;
 
-use crate::{Format, context::environment, error::Error, table, words::clean};
+use crate::{Format, context::environment, error::Error, form, table, words::clean};
 
 /// Columns where nobody says how many there are.
 const PLAIN_WIDTH: u16 = 120;
@@ -68,24 +68,19 @@ impl Screen {
 
     /// Writes one answer in the form that was asked for.
     pub(crate) fn show(&self, table: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> Result<(), Error> {
-        match self.format {
-            Format::Table => {
-                let mut text = table();
-                if !text.is_empty() && !text.ends_with('\n') {
-                    text.push('\n');
-                }
-                self.raw(text.as_bytes())
-            }
-            Format::Json => {
-                let text = format!("{:#}\n", json());
-                self.raw(text.as_bytes())
-            }
+        if self.format != Format::Table {
+            return self.raw(form::written(self.format, &json()).unwrap_or_default().as_bytes());
         }
+        let mut text = table();
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        self.raw(text.as_bytes())
     }
 
-    /// Writes one line of JSON, for answers that go on.
-    pub(crate) fn json_line(&self, json: &Value) -> Result<(), Error> {
-        self.raw(format!("{json}\n").as_bytes())
+    /// Writes one of the answers that go on, for programs.
+    pub(crate) fn piece(&self, json: &Value) -> Result<(), Error> {
+        self.raw(form::piece(self.format, json).unwrap_or_default().as_bytes())
     }
 
     /// Writes one line of an answer.

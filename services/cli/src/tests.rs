@@ -224,6 +224,32 @@ async fn cleaning_and_rescue_say_their_steps_and_their_password() {
 }
 
 #[tokio::test]
+async fn a_deploy_without_names_is_a_bulk_of_those_that_are_meant() {
+    let fake = Fake::serve().await;
+    let words = "node deploy --image debian --resource-class big --count 2 --canary 1 --wait";
+    let ended = at(&fake.context, words).await;
+    assert_eq!((ended.code, ended.answers.contains("debian")), (code(1), true), "{}", ended.remarks);
+    assert!(ended.remarks.contains("asks deploy of 2 nodes"), "{}", ended.remarks);
+    for wrong in ["node deploy --image debian", "node deploy n1 --count 2 --image debian"] {
+        let ended = at(&fake.context, wrong).await;
+        assert_eq!(ended.code, code(2));
+        assert!(ended.remarks.contains("name the nodes, or say by a filter"), "{}", ended.remarks);
+    }
+}
+
+#[tokio::test]
+async fn nodes_are_named_line_by_line_for_a_shell_and_written_as_yaml() {
+    let fake = Fake::serve().await;
+    let names = at(&fake.context, "node list -o name").await.answers;
+    let all: Value = serde_json::from_str(&at(&fake.context, "node list -o json").await.answers).unwrap();
+    let expected: Vec<_> = all.as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
+    assert!(expected.len() > 1);
+    assert_eq!(names.lines().collect::<Vec<_>>(), expected);
+    let yaml = at(&fake.context, "node list -o yaml").await.answers;
+    assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), all);
+}
+
+#[tokio::test]
 async fn a_bulk_is_waited_for_and_one_failure_is_a_failure() {
     let fake = Fake::serve().await;
     let words = "bulk start deploy --image debian --resource-class big --count 2 --canary 1 --wait";

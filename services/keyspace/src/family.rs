@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::{key::ROOT, value};
+use crate::{key::ROOT, seal::Sealed, value};
 
 /// Keys that a store may have for 10,000 nodes.
 pub const MOST_KEYS: u64 = 400_000;
@@ -73,6 +73,7 @@ const FAMILIES: &[Family] = &[
     family("history", Group::History, packed::<value::History>),
     family("request", Group::Mesh, json::<value::Request>),
     family("bulk", Group::Mesh, json::<value::Bulk>),
+    family("bulk-drive", Group::Mesh, json::<Sealed>),
     family("node/intent", Group::State, json::<value::Intent>),
     family("node/life", Group::State, json::<value::Life>),
     family("node/boot", Group::State, json::<value::BootDecision>),
@@ -154,6 +155,7 @@ mod tests {
             (key::history(node).path(), "history"),
             (key::request(Uuid::from_u128(5)).path(), "request"),
             (key::bulk(Uuid::from_u128(6)).path(), "bulk"),
+            (key::bulk_drive(Uuid::from_u128(6)).path(), "bulk-drive"),
             (key::intent(rack, node).path(), "node/intent"),
             (key::life(rack, node).path(), "node/life"),
             (key::boot(rack, node).path(), "node/boot"),

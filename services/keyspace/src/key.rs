@@ -15,6 +15,7 @@
 //! | `dc/history/{node}` | [`History`], zstd | scheduler-service | no |
 //! | `dc/request/{request}` | [`Request`] | scheduler-service | no: the leader deletes old ones |
 //! | `dc/bulk/{bulk}` | [`Bulk`] | scheduler-service | no: deleted a day after it ended |
+//! | `dc/bulk-drive/{bulk}` | sealed | scheduler-service | no: deleted when the bulk has ended |
 //! | `{r}/node/{node}/intent` | [`Intent`] | scheduler-service | no |
 //! | `{r}/node/{node}/sheet` | [`Sheet`], its secrets sealed | scheduler-service | no |
 //! | `{r}/node/{node}/life` | [`Life`] | scheduler-service | no |
@@ -44,9 +45,12 @@ use domain::{
     service::Service,
 };
 
-use crate::value::{
-    Ack, AgentSeen, BootDecision, Bulk, Claim, Dead, Election, History, Holder, Incarnation, Intent, Inventory,
-    Journal, Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sheet, StoredRing, UnknownMac,
+use crate::{
+    seal::Sealed,
+    value::{
+        Ack, AgentSeen, BootDecision, Bulk, Claim, Dead, Election, History, Holder, Incarnation, Intent, Inventory,
+        Journal, Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sheet, StoredRing, UnknownMac,
+    },
 };
 
 /// What every key begins with.
@@ -166,6 +170,8 @@ keys! {
     request(id: uuid::Uuid) -> Request = "dc/request/{id}";
     /// One move asked of many nodes.
     bulk(id: uuid::Uuid) -> Bulk = "dc/bulk/{id}";
+    /// The config drive of a bulk's nodes.
+    bulk_drive(id: uuid::Uuid) -> Sealed = "dc/bulk-drive/{id}";
     /// What people asked of a node.
     intent(rack: RackId, node: NodeId) -> Intent = "{rack}/node/{node}/intent";
     /// What Ironic's clients keep at a node.

@@ -7,14 +7,14 @@ mod plan;
 
 pub(crate) use plan::Count;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{id::NodeId, provision::Verb};
 use futures::future::join_all;
 use keyspace::{
     Expect, key,
     store::Revised,
-    value::{Bulk, BulkNode, BulkProgress, BulkState},
+    value::{Bulk, BulkNode, BulkProgress, BulkState, ConfigDrive},
 };
 use proto::api::v1::ProvisionNodeRequest;
 use service_kit::{
@@ -74,10 +74,28 @@ async fn round(shared: &Shared, id: Uuid, read: Revised<Bulk>) -> Result<(), Err
         }
     }
     if bulk != read.value {
-        let change = registry.mesh.as_member()?.put(&key::bulk(id), &bulk, Expect::Revision(read.revision))?;
+        let mut change = registry.mesh.as_member()?.put(&key::bulk(id), &bulk, Expect::Revision(read.revision))?;
+        if bulk.ended.is_some() {
+            change = change.clear(&key::bulk_drive(id));
+        }
         registry.mesh.commit(change).await?;
     }
     Ok(())
+}
+
+/// What the config drive of a bulk is sealed for.
+pub(crate) fn drive_place(bulk: Uuid) -> String {
+    format!("bulk/{bulk}/config-drive")
+}
+
+/// The files of a bulk's config drive.
+fn drive(registry: &Registry, bulk: Uuid) -> Result<HashMap<String, Vec<u8>>, Error> {
+    let Some(sealed) = registry.view().get(&key::bulk_drive(bulk)) else { return Ok(HashMap::new()) };
+    let place = drive_place(bulk);
+    let opened = registry.sealer.open(&place, &sealed.value)?;
+    let wrong = |source| keyspace::Error::Value { key: place.clone(), source };
+    let files: ConfigDrive = serde_json::from_slice(opened.expose()).map_err(wrong)?;
+    Ok(files.into_iter().collect())
 }
 
 /// The request that a bulk makes of a node.
@@ -110,10 +128,14 @@ fn seen(registry: &Registry, bulk: Uuid, one: &BulkNode) -> Option<BulkProgress>
 /// Asks a node; why it can not be asked, where that is so for good.
 async fn ask(shared: &Shared, id: Uuid, node: NodeId, bulk: &Bulk) -> Option<String> {
     let image = bulk.image.map(|image| image.to_string()).unwrap_or_default();
-    let message =
-        ProvisionNodeRequest { node: node.to_string(), verb: bulk.verb.to_string(), image, ..Default::default() };
     let asked = request(id, node);
-    let error = Box::pin(asked.clone().scope(shared.provision(message))).await.err()?;
+    let asking = async {
+        let config_drive = drive(&shared.registry, id)?;
+        let (node, verb) = (node.to_string(), bulk.verb.to_string());
+        let message = ProvisionNodeRequest { node, verb, image, config_drive, ..Default::default() };
+        shared.provision(message).await
+    };
+    let error = Box::pin(asked.clone().scope(asking)).await.err()?;
     // Another one may have asked it, which is what comes in the way.
     if asked.known(&shared.registry).is_some() {
         return None;

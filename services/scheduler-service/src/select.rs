@@ -15,6 +15,8 @@ pub(crate) struct Said {
     pub(crate) traits: Vec<String>,
     pub(crate) owner: String,
     pub(crate) maintenance: bool,
+    /// It has an instance: an allocation's, or one that a client named.
+    pub(crate) is_allocated: bool,
     pub(crate) maintenance_reason: String,
 }
 
@@ -25,6 +27,7 @@ impl Said {
         Self {
             resource_class: text("resource_class"),
             traits: traits.filter_map(Value::as_str).map(str::to_owned).collect(),
+            is_allocated: !text("instance_uuid").is_empty(),
             owner: text("owner"),
             maintenance: sheet.fields.get("maintenance").and_then(Value::as_bool).unwrap_or_default(),
             maintenance_reason: text("maintenance_reason"),

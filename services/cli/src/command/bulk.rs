@@ -1,29 +1,21 @@
 //! One move asked of many nodes, some at a time.
 
-use std::time::Duration;
+mod board;
+
+use std::{collections::HashMap, path::PathBuf};
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use proto::api::v1::{
     Bulk, BulkLimits, BulkState, CreateBulkRequest, GetBulkRequest, ListBulksRequest, UpdateBulkRequest,
 };
 use serde_json::Value;
-use tokio::time::sleep;
-use tonic::Code;
+use tokio::time::Instant;
 
-use super::{answered, node::filter::Filter};
-use crate::{
-    call::Api,
-    error::{Error, is_unreachable},
-    json,
-    once::once,
-    output::Screen,
-    table,
-    words::ago,
+use super::{
+    answered,
+    node::{filter::Filter, provision::config_drive},
 };
-
-/// Between two looks at one that is waited for.
-const LOOK: Duration = Duration::from_millis(500);
+use crate::{call::Api, error::Error, json, once::once, output::Screen, table, words::ago};
 
 /// What can be asked of bulks.
 #[derive(Debug, Subcommand)]
@@ -74,24 +66,56 @@ pub struct Start {
     image: Option<String>,
     #[command(flatten)]
     filter: Filter,
-    /// At most so many nodes; left out: all that are selected.
-    #[arg(long, value_name = "N")]
-    count: Option<u32>,
-    /// So many at the same time.
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    at_once: u32,
-    /// Pause with more failures than this.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    max_failures: u32,
-    /// Ask so many first, and the others when these are done.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    canary: u32,
-    /// Pause when these are done, until it is continued.
-    #[arg(long, requires = "canary")]
-    pause_after_canary: bool,
+    /// What cloud-init is told, for deploy and rebuild: becomes openstack/latest/user_data in each config drive.
+    #[arg(long, value_name = "FILE")]
+    user_data: Option<PathBuf>,
+    #[command(flatten)]
+    limits: Limits,
     /// Wait until it pauses or has ended, and show how far it is.
     #[arg(short, long)]
     wait: bool,
+}
+
+/// How many, and how many at a time.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Limits {
+    /// At most so many nodes; left out: all that are selected.
+    #[arg(long, value_name = "N", help_heading = "How many at a time")]
+    count: Option<u32>,
+    /// So many at the same time [default: 10].
+    #[arg(long, value_name = "N", help_heading = "How many at a time")]
+    at_once: Option<u32>,
+    /// Pause with more failures than this [default: 0].
+    #[arg(long, value_name = "N", help_heading = "How many at a time")]
+    max_failures: Option<u32>,
+    /// Ask so many first, and the others when these are done.
+    #[arg(long, value_name = "N", help_heading = "How many at a time")]
+    canary: Option<u32>,
+    /// Pause when these are done, until it is continued.
+    #[arg(long, requires = "canary", help_heading = "How many at a time")]
+    pause_after_canary: bool,
+}
+
+impl Limits {
+    /// Whether anything is said.
+    pub(in crate::command) fn is_said(&self) -> bool {
+        self.count.is_some() || self.at_once.is_some() || self.max_failures.is_some() || self.canary.is_some()
+    }
+}
+
+/// Whether it is waited for, and how long at most.
+pub(in crate::command) enum Waiting {
+    No,
+    Until(Option<Instant>),
+}
+
+/// What is asked of whom.
+pub(in crate::command) struct Wanted {
+    pub(in crate::command) verb: String,
+    pub(in crate::command) image: String,
+    pub(in crate::command) filter: Filter,
+    pub(in crate::command) limits: Limits,
+    pub(in crate::command) config_drive: HashMap<String, Vec<u8>>,
 }
 
 pub(crate) async fn run(screen: &Screen, api: &Api, command: BulkCommand) -> Result<(), Error> {
@@ -106,7 +130,7 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: BulkCommand) -> Res
             )
         }
         BulkCommand::Show(Named { bulk }) => shown(screen, &get(api, bulk).await?),
-        BulkCommand::Wait(Named { bulk }) => wait(screen, api, bulk).await,
+        BulkCommand::Wait(Named { bulk }) => board::wait(screen, api, bulk, None).await,
         BulkCommand::Pause(named) => steer(screen, api, named, BulkState::Paused).await,
         BulkCommand::Continue(named) => steer(screen, api, named, BulkState::Running).await,
         BulkCommand::Cancel(named) => steer(screen, api, named, BulkState::Canceled).await,
@@ -114,25 +138,37 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: BulkCommand) -> Res
 }
 
 async fn start(screen: &Screen, api: &Api, asked: Start) -> Result<(), Error> {
-    let limits = BulkLimits {
-        at_once: asked.at_once,
-        max_failures: Some(asked.max_failures),
-        canary: asked.canary,
-        pause_after_canary: asked.pause_after_canary,
-    };
+    let Start { verb, image, filter, limits, user_data, wait } = asked;
+    let config_drive = config_drive(user_data, Vec::new())?;
+    let wanted = Wanted { verb, image: image.unwrap_or_default(), filter, limits, config_drive };
+    begin(screen, api, wanted, if wait { Waiting::Until(None) } else { Waiting::No }).await
+}
+
+/// Begins one, and shows how far it is until it is over where that is waited for.
+pub(in crate::command) async fn begin(
+    screen: &Screen,
+    api: &Api,
+    wanted: Wanted,
+    waiting: Waiting,
+) -> Result<(), Error> {
+    let Wanted { verb, image, filter, limits, config_drive } = wanted;
     let request = CreateBulkRequest {
-        selector: asked.filter.wire(),
-        verb: asked.verb,
-        image: asked.image.unwrap_or_default(),
-        count: asked.count.unwrap_or(0),
-        limits: Some(limits),
+        selector: filter.wire(),
+        verb,
+        image,
+        count: limits.count.unwrap_or(0),
+        limits: Some(BulkLimits {
+            at_once: limits.at_once.unwrap_or(0),
+            max_failures: limits.max_failures,
+            canary: limits.canary.unwrap_or(0),
+            pause_after_canary: limits.pause_after_canary,
+        }),
+        config_drive,
     };
     let bulk = answered(once(request, async |request| api.bulks().create_bulk(request).await).await?.bulk)?;
-    if !asked.wait {
-        return shown(screen, &bulk);
-    }
+    let Waiting::Until(until) = waiting else { return shown(screen, &bulk) };
     screen.note(&format!("bulk {} asks {} of {} nodes", bulk.id, bulk.verb, bulk.nodes.len()));
-    wait(screen, api, bulk.id).await
+    board::wait(screen, api, bulk.id, until).await
 }
 
 async fn get(api: &Api, bulk: String) -> Result<Bulk, Error> {
@@ -142,53 +178,6 @@ async fn get(api: &Api, bulk: String) -> Result<Bulk, Error> {
 async fn steer(screen: &Screen, api: &Api, named: Named, state: BulkState) -> Result<(), Error> {
     let request = UpdateBulkRequest { bulk: named.bulk, state: state.into() };
     shown(screen, &answered(once(request, async |request| api.bulks().update_bulk(request).await).await?.bulk)?)
-}
-
-/// Shows how far it is until it pauses or has ended; one that did not end well is an error.
-async fn wait(screen: &Screen, api: &Api, id: String) -> Result<(), Error> {
-    let (bar, mut said) = (screen.has_bars.then(bar), String::new());
-    let bulk = loop {
-        let bulk = match get(api, id.clone()).await {
-            Ok(bulk) => bulk,
-            // It goes on with another scheduler.
-            Err(Error::Call(status)) if is_unreachable(&status) || status.code() == Code::Unavailable => {
-                sleep(LOOK).await;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let words = words(&bulk);
-        match &bar {
-            Some(bar) => {
-                bar.set_length(bulk.nodes.len().try_into().unwrap_or(u64::MAX));
-                bar.set_position(u64::from(bulk.done).saturating_add(u64::from(bulk.failed)));
-                bar.set_message(words);
-            }
-            None if words != said => {
-                screen.note(&words);
-                said = words;
-            }
-            None => {}
-        }
-        if bulk.ended_ms > 0 || bulk.state() == BulkState::Paused && bulk.running == 0 {
-            break bulk;
-        }
-        sleep(LOOK).await;
-    };
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
-    shown(screen, &bulk)?;
-    if bulk.state() == BulkState::Done && bulk.failed == 0 { Ok(()) } else { Err(Error::Told) }
-}
-
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} {elapsed:>4} {wide_msg}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
 }
 
 fn words(bulk: &Bulk) -> String {

@@ -53,7 +53,7 @@ pub(crate) async fn run(screen: &Screen, api: &Api, events: Events) -> Result<()
         if let Some(event) = message.event {
             match screen.format {
                 Format::Table => screen.line(&line(&event))?,
-                Format::Json => screen.json_line(&json::event(&event))?,
+                Format::Json | Format::Yaml | Format::Name => screen.piece(&json::event(&event))?,
             }
         }
     }

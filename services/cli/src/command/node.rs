@@ -2,7 +2,7 @@
 
 pub mod enrol;
 pub mod filter;
-mod follow;
+pub(in crate::command) mod follow;
 pub mod history;
 mod outcome;
 pub mod power;
@@ -94,11 +94,13 @@ pub enum NodeCommand {
     /// Bring an image up on a node.
     ///
     /// The machine boots the agent from the network, which writes the image and the config drive to its disk, verified;
-    /// then it boots from the disk. Several nodes are driven at once.
+    /// then it boots from the disk. Several nodes are driven at once. Without names those of the filter of which it can be asked
+    /// now are a bulk (ironmesh bulk --help): the mesh drives them, some at a time, also without this command.
     #[command(
         after_help = "Examples:\n  ironmesh node deploy n1 --image debian-12 --wait\n  ironmesh node deploy n1 n2 n3 --image \
                             debian-12 --user-data ./cloud-init.yaml \\\n      --config-drive-file \
-                            openstack/latest/vendor_data.json=./vendor.json --wait --timeout 20m"
+                            openstack/latest/vendor_data.json=./vendor.json --wait --timeout 20m\n  ironmesh node deploy \
+                            --image debian-12 --count 20 --trait CUSTOM_GPU --canary 2 --wait"
     )]
     Deploy(Deploy),
     /// Bring an image up again on a node that has one: the same, unless another is named.

@@ -278,7 +278,7 @@ impl NodeService for Canned {
 impl BulkService for Canned {
     async fn create_bulk(&self, request: Request<CreateBulkRequest>) -> Answer<CreateBulkResponse> {
         assert!(request.metadata().get("ironmesh-request-id").is_some(), "it names no request");
-        let CreateBulkRequest { selector, verb, image, count, limits } = request.into_inner();
+        let CreateBulkRequest { selector, verb, image, count, limits, config_drive: _ } = request.into_inner();
         let classes = selector.unwrap_or_default().resource_classes;
         assert_eq!((verb.as_str(), image.as_str(), count, classes), ("deploy", "debian", 2, vec!["big".to_owned()]));
         assert_eq!(limits.unwrap_or_default().canary, 1);

@@ -14,7 +14,7 @@ use super::{
 pub(super) fn all(format: cli::Format, facts: &Facts, findings: &[Finding]) {
     match format {
         cli::Format::Table => answer(table(facts, findings).trim_end()),
-        cli::Format::Json => answer(&format!("{:#}", json(facts, findings))),
+        format => answer(cli::written(format, &json(facts, findings)).trim_end()),
     }
 }
 

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{Shared, moves, show};
 use crate::{
     Error,
-    bulk::{Count, steer, takes},
+    bulk::{Count, drive_place, steer, takes},
     once::Asked,
     registry::Record,
 };
@@ -51,13 +51,22 @@ impl Shared {
         let (state, reason, since) = (BulkState::Running, String::new(), clock::now());
         let (ended, canaries_passed, forgiven) = (None, false, 0);
         let bulk = Bulk { verb, image, limits, state, reason, since, ended, canaries_passed, forgiven, nodes };
-        let change = self.registry.mesh.as_member()?.put(&key::bulk(id), &bulk, Expect::Absent)?;
+        let mut change = self.registry.mesh.as_member()?.put(&key::bulk(id), &bulk, Expect::Absent)?;
+        if !request.config_drive.is_empty() {
+            if !matches!(verb, Verb::Deploy | Verb::Rebuild) {
+                return Err(Invalid::wrong("config_drive", format!("{verb} takes none")).into());
+            }
+            let sealed = self.sealed_drive(&drive_place(id), request.config_drive)?;
+            change = change.put(&key::bulk_drive(id), &sealed, Expect::Absent)?;
+        }
         self.registry.commit(change).await?;
         Ok(self.shown_bulk(id, &bulk, true))
     }
 
     /// The nodes that are asked: those selected of which it can be asked now.
     fn of_bulk(&self, request: &CreateBulkRequest, verb: Verb) -> Result<Vec<BulkNode>, Error> {
+        // One that is allocated is somebody's: he names it.
+        let with_allocated = request.selector.as_ref().is_some_and(|wire| !wire.nodes.is_empty());
         let with_maintenance = request.selector.as_ref().is_some_and(|wire| wire.maintenance.is_some());
         let selector = self.selector(request.selector.clone())?;
         let fits = |record: &Record| {
@@ -65,6 +74,7 @@ impl Shared {
             let asked = Event::Asked(verb);
             selector.selects(&facts)
                 && (with_maintenance || !facts.said.maintenance)
+                && (with_allocated || verb != Verb::Deploy || !facts.said.is_allocated)
                 && provision::step(record.life.value.state, asked, self.registry.given(record)).is_ok()
                 && moves::check_driver(verb, record.intent.value.driver).is_ok()
         };
@@ -178,7 +188,9 @@ fn limits(wire: WireLimits) -> BulkLimits {
 #[tonic::async_trait]
 impl BulkService for Shared {
     async fn create_bulk(&self, request: Request<CreateBulkRequest>) -> Answer<CreateBulkResponse> {
-        let asked = Asked::read(request.metadata(), "CreateBulk", request.get_ref())?;
+        let mut public = request.get_ref().clone();
+        let files = std::mem::take(&mut public.config_drive);
+        let asked = Asked::read_with(request.metadata(), "CreateBulk", &public, &files)?;
         // Under the id of the request it is found again, also where the answer is lost.
         let id = asked.as_ref().map_or_else(Uuid::new_v4, Asked::id);
         let request = request.into_inner();

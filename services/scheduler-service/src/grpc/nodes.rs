@@ -1,6 +1,10 @@
 //! Nodes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use domain::{
     driver::Driver,
@@ -12,6 +16,7 @@ use domain::{
 use futures::{StreamExt as _, stream::BoxStream};
 use keyspace::{
     key,
+    seal::Sealed,
     value::{ConfigDrive, Deployment, Intent},
     view::News,
 };
@@ -111,19 +116,23 @@ impl Shared {
             (true, None) => return Err(Invalid::Missing("image").into()),
             (false, _) => self.registry.image_named(&request.image)?.value.id,
         };
-        let size: usize = request.config_drive.values().map(Vec::len).sum();
-        if size > CONFIG_DRIVE {
-            return Err(Invalid::wrong("config_drive", format!("{size} octets; at most {CONFIG_DRIVE}")).into());
-        }
         if request.config_drive.is_empty() {
             return Ok(Deployment { image, config_drive: None });
         }
-        let files: ConfigDrive = request.config_drive.clone().into_iter().collect::<BTreeMap<_, _>>();
-        let (node, sealed) = (record.node, |source| Error::Sealed { node: record.node, source });
-        let json = serde_json::to_vec(&files)
-            .map_err(|source| sealed(keyspace::Error::Value { key: "config drive".to_owned(), source }))?;
-        let config_drive = self.registry.sealer.seal(&format!("{node}/config-drive"), &json).map_err(sealed)?;
+        let config_drive = self.sealed_drive(&format!("{}/config-drive", record.node), request.config_drive.clone())?;
         Ok(Deployment { image, config_drive: Some(config_drive) })
+    }
+
+    /// The files of a config drive, sealed for a place.
+    pub(super) fn sealed_drive(&self, place: &str, files: HashMap<String, Vec<u8>>) -> Result<Sealed, Error> {
+        let size: usize = files.values().map(Vec::len).sum();
+        if size > CONFIG_DRIVE {
+            return Err(Invalid::wrong("config_drive", format!("{size} octets; at most {CONFIG_DRIVE}")).into());
+        }
+        let files: ConfigDrive = files.into_iter().collect::<BTreeMap<_, _>>();
+        let wrong = |source| keyspace::Error::Value { key: place.to_owned(), source };
+        let json = serde_json::to_vec(&files).map_err(wrong)?;
+        Ok(self.registry.sealer.seal(place, &json)?)
     }
 
     async fn power(&self, request: EnsureNodePowerRequest) -> Result<u64, Error> {

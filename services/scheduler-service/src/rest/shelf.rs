@@ -93,7 +93,9 @@ impl Shelf {
             let (up, down) = ((behind, Bound::Unbounded), (Bound::Unbounded, behind));
             let wanted = |node: &&Arc<Shown>| wanted(node);
             Some(match direction {
-                Direction::Up => inner.nodes.range(up).map(|(_, node)| node).filter(wanted).take(most).cloned().collect(),
+                Direction::Up => {
+                    inner.nodes.range(up).map(|(_, node)| node).filter(wanted).take(most).cloned().collect()
+                }
                 Direction::Down => {
                     let all = inner.nodes.range(down).rev().map(|(_, node)| node);
                     all.filter(wanted).take(most).cloned().collect()

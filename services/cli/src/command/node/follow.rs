@@ -125,11 +125,11 @@ impl Row<'_> {
         match &self.bar {
             Some(bar) => {
                 bar.set_position(per_cent.unwrap_or(0));
-                bar.set_message(words(&observed, ""));
+                bar.set_message(standing(&observed, ""));
             }
             None => {
                 let step = per_cent.map(|per_cent| format!(" ({} %)", per_cent - per_cent % STEP));
-                self.say(&words(&observed, &step.unwrap_or_default()));
+                self.say(&standing(&observed, &step.unwrap_or_default()));
             }
         }
     }
@@ -155,13 +155,13 @@ impl Row<'_> {
 }
 
 /// How far the image is, where that is what goes on.
-fn per_cent(observed: &NodeObserved) -> Option<u64> {
+pub(in crate::command) fn per_cent(observed: &NodeObserved) -> Option<u64> {
     let amount = observed.last_entry.as_ref()?.amount?;
     (amount.total > 0).then(|| amount.done.saturating_mul(100) / amount.total)
 }
 
 /// Where a node is, what was seen of it last and how far it came, and what it waits for.
-fn words(observed: &NodeObserved, how_far: &str) -> String {
+pub(in crate::command) fn standing(observed: &NodeObserved, how_far: &str) -> String {
     let mut words = observed.state.clone();
     if let Some(entry) = &observed.last_entry {
         words.push_str(&format!("; {}{how_far}", draw::what(entry)));

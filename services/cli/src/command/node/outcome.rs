@@ -78,7 +78,7 @@ impl Telling<'_> {
     /// Tells each outcome, the good ones on standard output; an error where one was not good.
     pub(super) fn tell(&self, screen: &Screen, outcomes: &[(String, Outcome)]) -> Result<(), Error> {
         match screen.format {
-            Format::Json => {
+            Format::Json | Format::Yaml | Format::Name => {
                 screen.show(String::new, || outcomes.iter().map(|(name, outcome)| outcome.json(name)).collect())?
             }
             Format::Table => {

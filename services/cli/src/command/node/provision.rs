@@ -2,14 +2,18 @@
 
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{ArgGroup, Args};
 use futures::future::join_all;
 use proto::api::v1::{Node, ProvisionNodeRequest, Step};
 use tokio::time::Instant;
 
 use super::{
-    super::answered,
+    super::{
+        answered,
+        bulk::{Limits, Waiting, Wanted, begin},
+    },
+    filter::Filter,
     follow::{Board, follow},
     outcome::{Outcome, Telling},
     secret::Source,
@@ -38,9 +42,13 @@ pub struct Plain {
 /// Bringing an image up.
 #[derive(Debug, Clone, Args)]
 pub struct Deploy {
-    /// Names or ids of nodes.
-    #[arg(required = true, value_name = "NODE")]
+    /// Names or ids of nodes; left out: those of the filter of which it can be asked now.
+    #[arg(value_name = "NODE")]
     nodes: Vec<String>,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    limits: Limits,
     /// The image's name or id; left out: the one that the node has.
     #[arg(long)]
     image: Option<String>,
@@ -145,6 +153,20 @@ pub(super) async fn rescue(screen: &Screen, api: &Api, rescue: Rescue) -> Result
 pub(super) async fn deploy(screen: &Screen, api: &Api, verb: &'static str, deploy: Deploy) -> Result<(), Error> {
     let config_drive = config_drive(deploy.user_data, deploy.config_drive_file)?;
     let image = deploy.image.unwrap_or_default();
+    let is_filtered = deploy.filter.clone().wire().is_some() || deploy.limits.is_said();
+    if is_filtered && !deploy.nodes.is_empty() {
+        return Err(anyhow!("name the nodes, or say by a filter or a count which they are; not both").into());
+    }
+    if is_filtered {
+        let wanted =
+            Wanted { verb: verb.to_owned(), image, filter: deploy.filter, limits: deploy.limits, config_drive };
+        let until = Instant::now() + deploy.waits.timeout;
+        let waiting = if deploy.waits.wait { Waiting::Until(Some(until)) } else { Waiting::No };
+        return begin(screen, api, wanted, waiting).await;
+    }
+    if deploy.nodes.is_empty() {
+        return Err(anyhow!("name the nodes, or say by a filter or a count which they are: --state available").into());
+    }
     let request = ProvisionNodeRequest { verb: verb.to_owned(), image, config_drive, ..Default::default() };
     all(screen, api, deploy.nodes, &request, &deploy.waits).await
 }
@@ -155,7 +177,10 @@ pub(super) async fn adopt(screen: &Screen, api: &Api, adopt: Adopt) -> Result<()
     all(screen, api, adopt.nodes, &request, &adopt.waits).await
 }
 
-fn config_drive(user: Option<PathBuf>, files: Vec<(String, PathBuf)>) -> anyhow::Result<HashMap<String, Vec<u8>>> {
+pub(in crate::command) fn config_drive(
+    user: Option<PathBuf>,
+    files: Vec<(String, PathBuf)>,
+) -> anyhow::Result<HashMap<String, Vec<u8>>> {
     let user = user.map(|file| (USER_DATA.to_owned(), file));
     let (mut drive, mut octets) = (HashMap::new(), 0_u64);
     for (path, file) in user.into_iter().chain(files) {

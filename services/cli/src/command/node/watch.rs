@@ -45,7 +45,7 @@ async fn follow(screen: &Screen, api: &Api, selector: Option<NodeSelector>, seen
     while let Some(message) = stream.message().await? {
         let is_whole = message.revision > 0;
         match screen.format {
-            Format::Json => screen.json_line(&told(&message))?,
+            Format::Json | Format::Yaml | Format::Name => screen.piece(&told(&message))?,
             Format::Table if is_live(screen) => {}
             Format::Table => {
                 if let Some(line) = seen.line(screen, &message) {

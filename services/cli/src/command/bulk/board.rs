@@ -1,0 +1,129 @@
+//! How far a bulk is, while it goes on: a bar for all of it and a row for each node that is at it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use proto::api::v1::{Bulk, BulkState, ListNodesRequest, Node, NodeSelector};
+use tokio::time::{Instant, sleep};
+use tonic::Code;
+
+use super::{get, shown, words};
+use crate::{
+    call::Api,
+    command::node::follow::{per_cent, standing},
+    error::{Error, is_unreachable},
+    output::Screen,
+};
+
+/// Between two looks at one that is waited for.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often a spinner turns.
+const TURN: Duration = Duration::from_millis(120);
+/// Rows of nodes: more scroll off a terminal.
+const ROWS: usize = 20;
+
+/// Shows how far it is until it pauses or has ended, or the time is up; one that did not end well is an error.
+pub(super) async fn wait(screen: &Screen, api: &Api, id: String, until: Option<Instant>) -> Result<(), Error> {
+    let mut board = Board::new(screen);
+    let bulk = loop {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            board.end();
+            screen.note(&format!("the bulk goes on without us: ironmesh bulk show {id}"));
+            return Err(Error::Told);
+        }
+        let bulk = match get(api, id.clone()).await {
+            Ok(bulk) => bulk,
+            // It goes on with another scheduler.
+            Err(Error::Call(status)) if is_unreachable(&status) || status.code() == Code::Unavailable => {
+                sleep(LOOK).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        board.show(&bulk, &running(screen, api, &bulk).await);
+        if bulk.ended_ms > 0 || bulk.state() == BulkState::Paused && bulk.running == 0 {
+            break bulk;
+        }
+        sleep(LOOK).await;
+    };
+    board.end();
+    shown(screen, &bulk)?;
+    if bulk.state() == BulkState::Done && bulk.failed == 0 { Ok(()) } else { Err(Error::Told) }
+}
+
+/// The nodes that are at it; none where rows can not be drawn, or nobody says.
+async fn running(screen: &Screen, api: &Api, bulk: &Bulk) -> Vec<Node> {
+    let running = bulk.nodes.iter().filter(|one| one.progress == "running").take(ROWS);
+    let nodes: Vec<String> = running.map(|one| one.node.clone()).collect();
+    if nodes.is_empty() || !screen.has_bars {
+        return Vec::new();
+    }
+    let selector = Some(NodeSelector { nodes, ..Default::default() });
+    let request = ListNodesRequest { selector, ..Default::default() };
+    api.nodes().list_nodes(request).await.map(|answer| answer.into_inner().nodes).unwrap_or_default()
+}
+
+/// Bars on a terminal, a line for each change elsewhere.
+struct Board<'a> {
+    screen: &'a Screen,
+    bars: Option<(MultiProgress, ProgressBar)>,
+    rows: BTreeMap<String, ProgressBar>,
+    said: String,
+}
+
+impl<'a> Board<'a> {
+    fn new(screen: &'a Screen) -> Self {
+        let bars = screen.has_bars.then(|| {
+            let (all, bar) = (MultiProgress::new(), ProgressBar::new(0));
+            let bar = drawn(all.add(bar), "{spinner} {bar:30} {pos}/{len} {elapsed:>4} {wide_msg}");
+            (all, bar)
+        });
+        Self { screen, bars, rows: BTreeMap::new(), said: String::new() }
+    }
+
+    fn show(&mut self, bulk: &Bulk, running: &[Node]) {
+        let words = words(bulk);
+        let Some((all, bar)) = &self.bars else {
+            if words != self.said {
+                self.screen.note(&words);
+                self.said = words;
+            }
+            return;
+        };
+        bar.set_length(bulk.nodes.len().try_into().unwrap_or(u64::MAX));
+        bar.set_position(u64::from(bulk.done).saturating_add(u64::from(bulk.failed)));
+        bar.set_message(words);
+        self.rows.retain(|id, row| {
+            let stays = running.iter().any(|node| node.id == *id);
+            if !stays {
+                row.finish_and_clear();
+            }
+            stays
+        });
+        for node in running {
+            let observed = node.observed.clone().unwrap_or_default();
+            let row = self.rows.entry(node.id.clone()).or_insert_with(|| {
+                let row = all.add(ProgressBar::new(100));
+                row.set_prefix(crate::words::clean(&node.name));
+                drawn(row, "  {spinner} {prefix:20} {bar:20} {elapsed:>4} {wide_msg}")
+            });
+            row.set_position(per_cent(&observed).unwrap_or(0));
+            row.set_message(standing(&observed, ""));
+        }
+    }
+
+    fn end(self) {
+        self.rows.into_values().for_each(|row| row.finish_and_clear());
+        if let Some((_, bar)) = self.bars {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn drawn(bar: ProgressBar, template: &str) -> ProgressBar {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TURN);
+    bar
+}
