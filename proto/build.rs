@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     "ironmesh/agent/v1/agent_service.proto",
     "ironmesh/api/v1/node_selector.proto",
     "ironmesh/api/v1/node_service.proto",
+    "ironmesh/api/v1/allocation_service.proto",
     "ironmesh/api/v1/bulk_service.proto",
     "ironmesh/api/v1/image_service.proto",
     "ironmesh/api/v1/rack_service.proto",

@@ -131,6 +131,24 @@ impl Fleet {
         self.folder.path().join("mesh")
     }
 
+    /// The name of the scheduler-service that leads, such as `scheduler-service-1`.
+    ///
+    /// # Errors
+    /// The API's; nobody leads.
+    pub async fn leading_scheduler(&self, api: &mut Api) -> Result<String> {
+        let replicas = api.rack().await?.replicas.into_iter();
+        let mut leading = replicas.filter(|replica| replica.service == "scheduler-service" && replica.leader);
+        let endpoint = leading.next().context("nobody leads")?.endpoint;
+        for number in 1..=2 {
+            let name = format!("scheduler-service-{number}");
+            let address = fs::read_to_string(self.data().join(&name).join("grpc.address")).unwrap_or_default();
+            if address.trim() == endpoint {
+                return Ok(name);
+            }
+        }
+        anyhow::bail!("who leads at {endpoint} is none of ours")
+    }
+
     /// Writes every command of every BMC with its session and time to one file: what is looked at when something is odd.
     ///
     /// # Errors

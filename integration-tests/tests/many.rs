@@ -241,15 +241,9 @@ fn a_bulk_whose_leader_is_killed_in_the_middle_deploys_each_node_once() {
             }
             sleep(Duration::from_millis(20)).await;
         }
-        let leads = |rack: proto::api::v1::Rack| {
-            let mut schedulers = rack.replicas.into_iter().filter(|replica| replica.service == "scheduler-service");
-            schedulers.find(|replica| replica.leader).map(|replica| replica.endpoint)
-        };
-        let leader = leads(api.rack().await?).context("nobody leads")?;
-        let is_first = std::fs::read_to_string(fleet.data().join("scheduler-service-1/grpc.address"))?.trim() == leader;
-        let name = if is_first { "scheduler-service-1" } else { "scheduler-service-2" };
-        fleet.mesh().service(name)?.signal(Signal::KILL)?;
-        let other = if is_first { &second } else { &first };
+        let name = fleet.leading_scheduler(&mut api).await?;
+        fleet.mesh().service(&name)?.signal(Signal::KILL)?;
+        let other = if name.ends_with('1') { &second } else { &first };
         let ended = bulk_ends(&[other], &bulk.id).await?;
         ensure!(ended.done == 20 && ended.failed == 0 && ended.state() == BulkState::Done, "{ended:#?}");
         let mut operations: Vec<_> = ended.nodes.iter().map(|one| one.operation.clone()).collect();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use domain::service::Service;
+use proto::api::v1::allocation_service_client::AllocationServiceClient;
 use proto::api::v1::bulk_service_client::BulkServiceClient;
 use proto::api::v1::event_service_client::EventServiceClient;
 use proto::api::v1::image_service_client::ImageServiceClient;
@@ -62,6 +63,8 @@ pub struct Api {
     pub racks: RackServiceClient<Line>,
     /// Operations.
     pub operations: OperationServiceClient<Line>,
+    /// Allocations.
+    pub allocations: AllocationServiceClient<Line>,
     /// Bulks.
     pub bulks: BulkServiceClient<Line>,
     /// Events.
@@ -86,6 +89,7 @@ impl Api {
             images: ImageServiceClient::new(line.clone()),
             racks: RackServiceClient::new(line.clone()),
             operations: OperationServiceClient::new(line.clone()),
+            allocations: AllocationServiceClient::new(line.clone()),
             bulks: BulkServiceClient::new(line.clone()),
             events: EventServiceClient::new(line),
         }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::anyhow;
 use domain::service::Service;
 use proto::api::v1::{
-    bulk_service_client::BulkServiceClient, event_service_client::EventServiceClient,
-    image_service_client::ImageServiceClient, lock_service_client::LockServiceClient,
-    node_service_client::NodeServiceClient, operation_service_client::OperationServiceClient,
-    rack_service_client::RackServiceClient,
+    allocation_service_client::AllocationServiceClient, bulk_service_client::BulkServiceClient,
+    event_service_client::EventServiceClient, image_service_client::ImageServiceClient,
+    lock_service_client::LockServiceClient, node_service_client::NodeServiceClient,
+    operation_service_client::OperationServiceClient, rack_service_client::RackServiceClient,
 };
 use service_kit::{
     client::{Line, line},
@@ -47,6 +47,10 @@ impl Api {
 
     pub(crate) fn node_streams(&self) -> NodeServiceClient<Line> {
         NodeServiceClient::new(self.streams.clone())
+    }
+
+    pub(crate) fn allocations(&self) -> AllocationServiceClient<Line> {
+        AllocationServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
     pub(crate) fn bulks(&self) -> BulkServiceClient<Line> {

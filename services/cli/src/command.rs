@@ -1,5 +1,6 @@
 //! One file per noun: decode arguments, one call, show the answer.
 
+pub mod allocation;
 pub mod bulk;
 pub mod event;
 pub mod image;

@@ -31,7 +31,9 @@ pub(crate) fn piece(format: Format, answer: &Value) -> Option<String> {
 fn names(answer: &Value) -> String {
     match answer {
         Value::Array(all) => all.iter().map(names).collect(),
-        one => name(one).map(|name| format!("{}\n", crate::words::clean(name))).unwrap_or_default(),
+        one @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+            name(one).map(|name| format!("{}\n", crate::words::clean(name))).unwrap_or_default()
+        }
     }
 }
 

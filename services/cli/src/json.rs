@@ -2,7 +2,10 @@
 
 use domain::time::Timestamp;
 use proto::{
-    api::v1::{Boot, Bulk, BulkState, Event, Image, Lock, Node, NodeIntent, NodeObserved, Operation, Rack},
+    api::v1::{
+        Allocation, Boot, Bulk, BulkState, Event, Image, Lock, Node, NodeIntent, NodeObserved, Operation,
+        PlacementApart, PlacementOrder, PlanAllocationResponse, Rack, Wish,
+    },
     common::v1::{BootMode, Failure, Hardware, Power, TimelineEntry},
 };
 use serde_json::{Value, json};
@@ -33,6 +36,59 @@ fn power(power: Power) -> Value {
         Power::On => json!("on"),
         Power::Off => json!("off"),
     }
+}
+
+/// An allocation.
+pub(crate) fn allocation(one: &Allocation) -> Value {
+    json!({
+        "id": one.id,
+        "name": text(&one.name),
+        "wish": one.wish.as_ref().map(wish),
+        "state": one.state,
+        "node": text(&one.node),
+        "node_name": text(&one.node_name),
+        "rack": if one.node.is_empty() { Value::Null } else { json!(one.rack) },
+        "reason": text(&one.reason),
+        "since": time(one.since_ms),
+        "queue_until": time(one.queue_until_ms),
+        "place_in_queue": (one.place_in_queue > 0).then_some(one.place_in_queue),
+    })
+}
+
+fn wish(wish: &Wish) -> Value {
+    let order = match wish.order() {
+        PlacementOrder::Unspecified => Value::Null,
+        PlacementOrder::Spread => json!("spread"),
+        PlacementOrder::Pack => json!("pack"),
+    };
+    let apart = match wish.apart() {
+        PlacementApart::Unspecified => Value::Null,
+        PlacementApart::Rack => json!("rack"),
+        PlacementApart::PowerDomain => json!("power-domain"),
+    };
+    json!({
+        "resource_class": wish.resource_class,
+        "traits": wish.traits,
+        "capabilities": wish.capabilities,
+        "candidates": wish.candidates,
+        "owner": text(&wish.owner),
+        "order": order,
+        "group": text(&wish.group),
+        "apart": apart,
+    })
+}
+
+/// What would come of a wish.
+pub(crate) fn plan(plan: &PlanAllocationResponse) -> Value {
+    json!({
+        "node": text(&plan.node),
+        "refusal": text(&plan.refusal),
+        "fitting": plan.fitting,
+        "reasons": list(&plan.reasons, |one| json!({ "why_not": one.why_not, "nodes": one.nodes })),
+        "verdicts": list(&plan.verdicts, |one| json!({
+            "node": one.node, "node_name": text(&one.node_name), "rack": one.rack, "why_not": text(&one.why_not),
+        })),
+    })
 }
 
 /// A node.

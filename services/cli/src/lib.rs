@@ -32,8 +32,14 @@ use clap_complete::Shell;
 use crate::{
     call::Api,
     command::{
-        bulk::BulkCommand, event::Events, image::ImageCommand, lock::LockCommand, node::NodeCommand,
-        operation::OperationCommand, rack::RackCommand,
+        allocation::{Allocate, AllocationCommand},
+        bulk::BulkCommand,
+        event::Events,
+        image::ImageCommand,
+        lock::LockCommand,
+        node::NodeCommand,
+        operation::OperationCommand,
+        rack::RackCommand,
     },
     error::Error,
     output::Screen,
@@ -84,6 +90,17 @@ pub enum Command {
     /// Ask one thing of many nodes, some at a time.
     #[command(subcommand)]
     Bulk(BulkCommand),
+    /// Find a node for somebody who wants one, now or when one becomes free.
+    ///
+    /// The node's instance is the allocation then, and nobody else is given it. What deploys it is ironmesh node deploy.
+    #[command(
+        after_help = "Examples:\n  ironmesh allocate db --resource-class big --trait CUSTOM_NVME --count 3 --group db --apart \
+                      rack --queue 2h\n  ironmesh allocate --resource-class big --trait CUSTOM_NVME --dry-run"
+    )]
+    Allocate(Box<Allocate>),
+    /// See allocations, and give their nodes back.
+    #[command(subcommand)]
+    Allocation(AllocationCommand),
     /// See accepted requests and the work that they cause.
     #[command(subcommand)]
     Operation(OperationCommand),
@@ -130,6 +147,8 @@ async fn attempt(screen: &Screen, global: &Global, command: Command) -> ExitCode
 async fn dispatch(screen: &Screen, api: &Api, command: Command) -> Result<(), Error> {
     match command {
         Command::Node(command) => command::node::run(screen, api, command).await,
+        Command::Allocate(asked) => command::allocation::allocate(screen, api, *asked).await,
+        Command::Allocation(command) => command::allocation::run(screen, api, command).await,
         Command::Bulk(command) => command::bulk::run(screen, api, command).await,
         Command::Image(command) => command::image::run(screen, api, command).await,
         Command::Rack(command) => command::rack::run(screen, api, command).await,

@@ -1,5 +1,6 @@
 //! The public gRPC API: decode, one call, encode.
 
+mod allocations;
 mod bulks;
 mod events;
 mod images;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use domain::plan::Limits;
 use service_kit::Host;
 
-use crate::{board::Board, hot::Hot, lines::Lines, registry::Registry};
+use crate::{board::Board, hot::Hot, lines::Lines, registry::Registry, rest::Shelf};
 
 /// What the API and the work share.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) hot: Hot,
     pub(crate) board: Arc<Board>,
+    pub(crate) shelf: Arc<Shelf>,
     pub(crate) lines: Lines,
     pub(crate) limits: Limits,
     pub(crate) host: Host,

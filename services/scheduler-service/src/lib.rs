@@ -2,11 +2,12 @@
 //!
 //! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
 //! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
-//! leaf. [`hot`] holds what the leaves stream; [`board`] knows what changed of nodes; [`bulk`] asks many nodes; [`once`] keeps requests from being
-//! carried out twice; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
+//! leaf. [`hot`] holds what the leaves stream; [`board`] knows what changed of nodes; [`bulk`] asks many nodes; [`allocation`]
+//! finds one for whoever wants one; [`once`] keeps requests from being carried out twice; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
 //! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`audit`] tells who changed
 //! what.
 
+mod allocation;
 mod audit;
 mod auth;
 mod board;
@@ -35,10 +36,10 @@ use std::sync::Arc;
 
 use domain::service::Service;
 use proto::api::v1::{
-    bulk_service_server::BulkServiceServer, event_service_server::EventServiceServer,
-    image_service_server::ImageServiceServer, lock_service_server::LockServiceServer,
-    node_service_server::NodeServiceServer, operation_service_server::OperationServiceServer,
-    rack_service_server::RackServiceServer,
+    allocation_service_server::AllocationServiceServer, bulk_service_server::BulkServiceServer,
+    event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
+    lock_service_server::LockServiceServer, node_service_server::NodeServiceServer,
+    operation_service_server::OperationServiceServer, rack_service_server::RackServiceServer,
 };
 use proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
 use service_kit::{
@@ -66,6 +67,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         registry: registry::Registry::new(begun.mesh.clone(), begun.sealer.clone()),
         hot: hot::Hot::default(),
         board: Arc::new(board::Board::new(begun.mesh.view().clone())),
+        shelf: Arc::new(rest::Shelf::new(begun.mesh.view().clone())),
         lines: lines::Lines::new(kit.tls.clone(), begun.mesh.view().clone()),
         limits: config.scheduler.limits(),
         host: kit.host.clone(),
@@ -75,6 +77,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_vital("events of the mesh", witness::tell(Arc::clone(&shared)));
     kit.host.spawn_vital("work", work::run(Arc::clone(&shared)));
     kit.host.spawn_vital("what nodes become", Arc::clone(&shared.board).keep(kit.host.clone()));
+    kit.host.spawn_vital("allocations", allocation::sweep(Arc::clone(&shared)));
     kit.host.spawn_vital("bulks", bulk::carry(Arc::clone(&shared)));
     kit.host.spawn_vital("forgetting requests", once::sweep(Arc::clone(&shared)));
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
@@ -82,6 +85,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let auth = auth::Auth::open(&config.scheduler).map_err(Error::Auth)?;
     kit.host.spawn_vital("the REST API", rest::serve(kit.host.clone(), rest, Arc::clone(&shared), auth));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&shared)))
+        .add_service(AllocationServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(BulkServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(ImageServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(RackServiceServer::from_arc(Arc::clone(&shared)))

@@ -22,7 +22,6 @@ mod kinds;
 mod list;
 mod nodes;
 mod pages;
-mod place;
 mod ports;
 mod redfish;
 mod said;
@@ -48,11 +47,13 @@ use wire_ironic::{
     version,
 };
 
-pub(crate) use self::secret::hide;
 use self::{
     answer::{Answer, response},
     ask::{Ask, Read},
-    shelf::Shelf,
+};
+pub(crate) use self::{
+    secret::hide,
+    shelf::{Shelf, Shown},
 };
 use crate::{auth::Auth, grpc::Shared};
 
@@ -61,15 +62,14 @@ use crate::{auth::Auth, grpc::Shared};
 pub(crate) struct Face {
     shared: Arc<Shared>,
     auth: Auth,
-    shelf: Shelf,
+    shelf: Arc<Shelf>,
     host: Host,
 }
 
 /// Answers until the host stops.
 pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>, auth: Auth) {
-    let shelf = Shelf::new(shared.registry.view().clone());
+    let shelf = Arc::clone(&shared.shelf);
     let face = Arc::new(Face { shared, auth, shelf, host: host.clone() });
-    host.spawn(allocations::sweep(host.clone(), Arc::clone(&face)));
     let routes = Router::new().fallback(handle).with_state(face).into_make_service_with_connect_info::<SocketAddr>();
     let stop = host.clone();
     let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });

@@ -102,10 +102,10 @@ pub enum NodeCommand {
                             openstack/latest/vendor_data.json=./vendor.json --wait --timeout 20m\n  ironmesh node deploy \
                             --image debian-12 --count 20 --trait CUSTOM_GPU --canary 2 --wait"
     )]
-    Deploy(Deploy),
+    Deploy(Box<Deploy>),
     /// Bring an image up again on a node that has one: the same, unless another is named.
     #[command(after_help = "Example:\n  ironmesh node rebuild n1 --wait")]
-    Rebuild(Deploy),
+    Rebuild(Box<Deploy>),
     /// Take a deployment down and make the disks forget.
     #[command(after_help = "Example:\n  ironmesh node undeploy n1 --wait")]
     Undeploy(Plain),
@@ -164,8 +164,8 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: NodeCommand) -> Res
         NodeCommand::Provide(plain) => provision::plain(screen, api, "provide", plain).await,
         NodeCommand::Inspect(plain) => provision::plain(screen, api, "inspect", plain).await,
         NodeCommand::Adopt(adopt) => provision::adopt(screen, api, adopt).await,
-        NodeCommand::Deploy(deploy) => provision::deploy(screen, api, "deploy", deploy).await,
-        NodeCommand::Rebuild(deploy) => provision::deploy(screen, api, "rebuild", deploy).await,
+        NodeCommand::Deploy(deploy) => provision::deploy(screen, api, "deploy", *deploy).await,
+        NodeCommand::Rebuild(deploy) => provision::deploy(screen, api, "rebuild", *deploy).await,
         NodeCommand::Undeploy(plain) => provision::plain(screen, api, "undeploy", plain).await,
         NodeCommand::Clean(stepped) => provision::stepped(screen, api, "clean", stepped).await,
         NodeCommand::Service(stepped) => provision::stepped(screen, api, "service", stepped).await,

@@ -264,6 +264,7 @@ impl Shared {
             registry: self.registry.clone(),
             hot: self.hot.clone(),
             board: Arc::clone(&self.board),
+            shelf: Arc::clone(&self.shelf),
             lines: self.lines.clone(),
             limits: self.limits,
             host: self.host.clone(),

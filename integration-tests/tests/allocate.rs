@@ -1,0 +1,173 @@
+//! Allocations over the public API: who waits gets what becomes free, and a group is kept apart.
+
+use std::{process::Stdio, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use futures::future::join_all;
+use integration_tests::{
+    fleet::Fleet,
+    ironic::Rest,
+    mesh::{self, Api, Options},
+};
+use proto::api::v1::{
+    Allocation, CreateAllocationRequest, DeleteAllocationRequest, GetAllocationRequest, PlacementApart,
+    PlanAllocationRequest, Wish,
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+/// How long one step may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+fn two() -> Options {
+    Options { schedulers: 2, ..Options::default() }
+}
+
+/// Makes machines that are not there available: `f1`, `f2` and so on, two in each power domain.
+async fn available(fleet: &Fleet, count: usize) -> Result<()> {
+    let rest = Rest::new(fleet.mesh())?;
+    for number in 1..=count {
+        let (name, domain) = (format!("f{number}"), format!("p{}", number.div_ceil(2)));
+        let node = json!({
+            "driver": "fake-hardware", "name": name, "resource_class": "small", "properties": {"power_domain": domain},
+        });
+        rest.ask("POST", "nodes", Some(node)).await?;
+        for (verb, state) in [("manage", "manageable"), ("provide", "available")] {
+            rest.provision(&name, verb).await?;
+            rest.reach(&name, state).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn allocate(api: &Api, name: &str, wish: Wish, queue: Duration) -> Result<Allocation> {
+    let queue_ms = queue.as_millis().try_into()?;
+    let request = CreateAllocationRequest { name: name.to_owned(), wish: Some(wish), queue_ms };
+    let answer = api.allocations.clone().create_allocation(request).await?.into_inner();
+    answer.allocation.context("no allocation")
+}
+
+async fn get(api: &Api, name: &str) -> Result<Allocation> {
+    let request = GetAllocationRequest { allocation: name.to_owned() };
+    api.allocations.clone().get_allocation(request).await?.into_inner().allocation.context("no allocation")
+}
+
+async fn give_back(api: &Api, name: &str) -> Result<()> {
+    let request = DeleteAllocationRequest { allocation: name.to_owned() };
+    Ok(api.allocations.clone().delete_allocation(request).await.map(drop)?)
+}
+
+async fn gets_a_node(api: &Api, name: &str) -> Result<Allocation> {
+    let waiting = async {
+        loop {
+            match get(api, name).await {
+                Ok(one) if one.state == "active" => return one,
+                Ok(_) | Err(_) => sleep(LOOK).await,
+            }
+        }
+    };
+    timeout(PATIENCE, waiting).await.with_context(|| format!("{name} gets no node"))
+}
+
+fn small() -> Wish {
+    Wish { resource_class: "small".to_owned(), ..Wish::default() }
+}
+
+#[test]
+fn who_waits_longest_gets_what_becomes_free_though_the_leader_is_killed() {
+    let fleet = Fleet::up("aqueue", 0, &two()).unwrap();
+    let waited = fleet.run(async |mut api, fleet| {
+        available(fleet, 1).await?;
+        let held = allocate(&api, "held", small(), Duration::ZERO).await?;
+        ensure!(held.state == "active" && held.node_name == "f1", "{held:#?}");
+        let long = Duration::from_secs(3600);
+        let (first, second) =
+            (allocate(&api, "first", small(), long).await?, allocate(&api, "second", small(), long).await?);
+        ensure!((first.state.as_str(), first.place_in_queue) == ("allocating", 1), "{first:#?}");
+        ensure!(second.place_in_queue == 2 && second.reason.contains("no available nodes"), "{second:#?}");
+        // Who does not wait is refused at once, as Ironic refuses it.
+        let rest = Rest::new(fleet.mesh())?;
+        let refused = rest.ask("POST", "allocations", Some(json!({"resource_class": "small", "name": "now"}))).await?;
+        ensure!(refused["state"] == "allocating" && refused.get("placement").is_none(), "{refused}");
+        let refused = rest.ask("GET", "allocations/now", None).await?;
+        ensure!(refused["state"] == "error", "{refused}");
+        let name = fleet.leading_scheduler(&mut api).await?;
+        let other = fleet.mesh().api_of(if name.ends_with('1') { 2 } else { 1 })?;
+        fleet.mesh().service(&name)?.signal(Signal::KILL)?;
+        give_back(&other, "held").await?;
+        let first = gets_a_node(&other, "first").await?;
+        ensure!(first.node_name == "f1" && first.place_in_queue == 0, "{first:#?}");
+        let second = get(&other, "second").await?;
+        ensure!((second.state.as_str(), second.place_in_queue) == ("allocating", 1), "{second:#?}");
+        let short = allocate(&other, "short", small(), Duration::from_millis(300)).await?;
+        ensure!(short.place_in_queue == 2, "{short:#?}");
+        give_back(&other, "first").await?;
+        gets_a_node(&other, "second").await?;
+        let failing = async {
+            while get(&other, "short").await?.state != "error" {
+                sleep(LOOK).await;
+            }
+            anyhow::Ok(())
+        };
+        timeout(PATIENCE, failing).await.context("it waits for ever")?
+    });
+    waited.unwrap();
+}
+
+#[test]
+fn a_group_is_kept_apart_though_all_are_asked_for_at_once() {
+    let fleet = Fleet::up("aapart", 0, &two()).unwrap();
+    let kept = fleet.run(async |api, fleet| {
+        available(fleet, 4).await?;
+        let (first, second) = (fleet.mesh().api_of(1)?, fleet.mesh().api_of(2)?);
+        let wish = Wish { group: "db".to_owned(), apart: PlacementApart::PowerDomain.into(), ..small() };
+        let asked = (0..6).map(|number| {
+            let (api, wish) = (if number % 2 == 0 { &first } else { &second }, wish.clone());
+            async move { allocate(api, &format!("db-{number}"), wish, Duration::ZERO).await }
+        });
+        let all = join_all(asked).await.into_iter().collect::<Result<Vec<_>>>()?;
+        let mut nodes = Vec::new();
+        for one in &all {
+            let now = get(&api, &one.name).await?;
+            match now.state.as_str() {
+                "active" => nodes.push(now.node_name),
+                "error" => ensure!(now.reason.contains("apart from those of the group db"), "{now:#?}"),
+                other => ensure!(false, "{other}: {now:#?}"),
+            }
+        }
+        let domain = |name: &String| name.trim_start_matches('f').parse::<usize>().map(|number| number.div_ceil(2));
+        let mut domains = nodes.iter().map(domain).collect::<Result<Vec<_>, _>>()?;
+        domains.sort_unstable();
+        ensure!(domains == [1, 2], "{nodes:?}");
+        let request = PlanAllocationRequest { wish: Some(wish.clone()), ..Default::default() };
+        let plan = api.allocations.clone().plan_allocation(request).await?.into_inner();
+        ensure!(plan.node.is_empty() && plan.fitting == 0 && plan.verdicts.len() == 4, "{plan:#?}");
+        let whys: Vec<_> = plan.reasons.iter().map(|one| (one.nodes, one.why_not.as_str())).collect();
+        ensure!(whys.first() == Some(&(2, "it has an instance")), "{whys:?}");
+        ensure!(whys.iter().any(|(_, why)| why.contains("in its power domain, p1")), "{whys:?}");
+        // The same from the command line; one that is not of the group fits.
+        let dry = |words: &[&str]| {
+            let context = fleet.data().join("client.toml");
+            let mut command = std::process::Command::new(mesh::program()?);
+            command.arg("--context").arg(context).args(["allocate", "--resource-class", "small", "--dry-run"]);
+            let ended = command.args(words).args(["-o", "json"]).stdin(Stdio::null()).output()?;
+            let plan: Value = serde_json::from_slice(&ended.stdout)?;
+            anyhow::Ok((ended.status.code(), plan))
+        };
+        let (code, plan) = dry(&["--group", "db", "--apart", "power-domain"])?;
+        ensure!(code == Some(1) && plan["node"].is_null() && plan["fitting"] == 0, "{plan}");
+        let (code, plan) = dry(&[])?;
+        ensure!(code == Some(0) && plan["fitting"] == 2 && plan["node"].is_string(), "{plan}");
+        // The group is free of them again when they are given back.
+        for one in &all {
+            give_back(&api, &one.name).await?;
+        }
+        let again = allocate(&api, "db", wish, Duration::ZERO).await?;
+        ensure!(again.state == "active", "{again:#?}");
+        Ok(())
+    });
+    kept.unwrap();
+}

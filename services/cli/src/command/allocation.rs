@@ -1,0 +1,276 @@
+//! Allocations: a node for whoever wants one.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::{Args, Subcommand, ValueEnum};
+use futures::future::join_all;
+use proto::api::v1::{
+    Allocation, CreateAllocationRequest, DeleteAllocationRequest, GetAllocationRequest, ListAllocationsRequest,
+    PlacementApart, PlacementOrder, PlanAllocationRequest, PlanAllocationResponse, Wish,
+};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::answered;
+use crate::{
+    call::Api,
+    error::Error,
+    json,
+    once::once,
+    output::Screen,
+    table,
+    words::{self, ago, duration, or_dash},
+};
+
+/// Between two looks at one that waits.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What can be asked of allocations.
+#[derive(Debug, Subcommand)]
+pub enum AllocationCommand {
+    /// List allocations, oldest first: the node of each, or what it waits for.
+    #[command(after_help = "Example:\n  ironmesh allocation list -o name")]
+    List,
+    /// Show an allocation.
+    #[command(after_help = "Example:\n  ironmesh allocation show db-1")]
+    Show(Named),
+    /// Give an allocation's node back, or leave the queue. The node must not be active.
+    #[command(after_help = "Example:\n  ironmesh node undeploy n7 --wait && ironmesh allocation delete db-1")]
+    Delete(Named),
+}
+
+/// Which allocation.
+#[derive(Debug, Clone, Args)]
+pub struct Named {
+    /// Its name or id.
+    allocation: String,
+}
+
+/// Finding a node.
+#[derive(Debug, Clone, Args)]
+pub struct Allocate {
+    /// A name for the allocation; with a count: db becomes db-1, db-2 and so on. A node of that name is taken where it fits.
+    #[arg(default_value = "", hide_default_value = true)]
+    name: String,
+    /// Nodes of this class.
+    #[arg(long, value_name = "CLASS", help_heading = "Which node")]
+    resource_class: String,
+    /// With this trait; may be repeated.
+    #[arg(long = "trait", value_name = "TRAIT", help_heading = "Which node")]
+    traits: Vec<String>,
+    /// With this capability (properties.capabilities); may be repeated.
+    #[arg(long, value_name = "NAME:VALUE", value_parser = capability, help_heading = "Which node")]
+    capability: Vec<(String, String)>,
+    /// One of these nodes, by name or id; may be repeated.
+    #[arg(long, value_name = "NODE", help_heading = "Which node")]
+    candidate: Vec<String>,
+    /// Of this project, or lent to it.
+    #[arg(long, value_name = "PROJECT", help_heading = "Which node")]
+    owner: Option<String>,
+    /// Take it from the rack with the fewest nodes of the group (without one: with the fewest in use), or with the most.
+    #[arg(long, value_enum, help_heading = "Where")]
+    order: Option<Order>,
+    /// Allocations that are placed with a view to each other.
+    #[arg(long, value_name = "NAME", help_heading = "Where")]
+    group: Option<String>,
+    /// What no two nodes of the group may have in common.
+    #[arg(long, value_enum, requires = "group", help_heading = "Where")]
+    apart: Option<Apart>,
+    /// So many allocations.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    count: u32,
+    /// Stand in the queue for so long where no node fits, and wait here until it has one; left out: it fails at once.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    queue: Option<Duration>,
+    /// Only stand in the queue, and do not wait here.
+    #[arg(long, requires = "queue")]
+    no_wait: bool,
+    /// Allocate nothing: say which node it would be, and why not another.
+    #[arg(long, conflicts_with_all = ["count", "queue"])]
+    dry_run: bool,
+}
+
+/// Which rack is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// The one with the fewest.
+    Spread,
+    /// The one with the most.
+    Pack,
+}
+
+/// What is kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Apart {
+    /// The rack.
+    Rack,
+    /// What properties.power_domain says.
+    PowerDomain,
+}
+
+fn capability(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME:VALUE, such as boot_mode:uefi".to_owned()),
+    }
+}
+
+impl Allocate {
+    fn wish(&self) -> Wish {
+        let order = match self.order {
+            None => PlacementOrder::Unspecified,
+            Some(Order::Spread) => PlacementOrder::Spread,
+            Some(Order::Pack) => PlacementOrder::Pack,
+        };
+        let apart = match self.apart {
+            None => PlacementApart::Unspecified,
+            Some(Apart::Rack) => PlacementApart::Rack,
+            Some(Apart::PowerDomain) => PlacementApart::PowerDomain,
+        };
+        Wish {
+            resource_class: self.resource_class.clone(),
+            traits: self.traits.clone(),
+            capabilities: self.capability.iter().cloned().collect(),
+            candidates: self.candidate.clone(),
+            owner: self.owner.clone().unwrap_or_default(),
+            order: order.into(),
+            group: self.group.clone().unwrap_or_default(),
+            apart: apart.into(),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let number = |number| if self.name.is_empty() { String::new() } else { format!("{}-{number}", self.name) };
+        if self.count == 1 { vec![self.name.clone()] } else { (1..=self.count).map(number).collect() }
+    }
+}
+
+pub(crate) async fn allocate(screen: &Screen, api: &Api, asked: Allocate) -> Result<(), Error> {
+    if asked.dry_run {
+        let request = PlanAllocationRequest { name: asked.name.clone(), wish: Some(asked.wish()) };
+        let plan = api.allocations().plan_allocation(request).await?.into_inner();
+        screen.show(|| planned(screen, &plan), || json::plan(&plan))?;
+        return if plan.node.is_empty() { Err(Error::Told) } else { Ok(()) };
+    }
+    let queue_ms = asked.queue.map_or(0, |queue| i64::try_from(queue.as_millis()).unwrap_or(i64::MAX));
+    let one = async |name: String| {
+        let request = CreateAllocationRequest { name, wish: Some(asked.wish()), queue_ms };
+        let answer = once(request, async |request| api.allocations().create_allocation(request).await).await?;
+        answered(answer.allocation)
+    };
+    let made = join_all(asked.names().into_iter().map(one)).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let made = match asked.queue.filter(|_| !asked.no_wait) {
+        Some(queue) => wait(screen, api, made, Instant::now() + queue + LOOK).await?,
+        None => made,
+    };
+    screen.show(|| table_of(screen, &made), || made.iter().map(json::allocation).collect::<Value>())?;
+    // One that stands in the queue is what was asked for.
+    if made.iter().any(|one| one.state == "error") { Err(Error::Told) } else { Ok(()) }
+}
+
+/// Until each has its node or has failed.
+async fn wait(screen: &Screen, api: &Api, mut all: Vec<Allocation>, until: Instant) -> Result<Vec<Allocation>, Error> {
+    let mut said = String::new();
+    loop {
+        let waiting: Vec<_> = all.iter().filter(|one| one.state == "allocating").collect();
+        let Some(first) = waiting.first() else { return Ok(all) };
+        let (place, reason) = (first.place_in_queue, &first.reason);
+        let words = format!("{} of {} wait, the first at place {place}: {reason}", waiting.len(), all.len());
+        if words != said {
+            screen.note(&words);
+            said = words;
+        }
+        if Instant::now() >= until {
+            return Err(anyhow!("they still wait; see: ironmesh allocation list").into());
+        }
+        sleep(LOOK).await;
+        for one in all.iter_mut().filter(|one| one.state == "allocating") {
+            *one = get(api, one.id.clone()).await?;
+        }
+    }
+}
+
+async fn get(api: &Api, allocation: String) -> Result<Allocation, Error> {
+    answered(api.allocations().get_allocation(GetAllocationRequest { allocation }).await?.into_inner().allocation)
+}
+
+pub(crate) async fn run(screen: &Screen, api: &Api, command: AllocationCommand) -> Result<(), Error> {
+    match command {
+        AllocationCommand::List => {
+            let answer = api.allocations().list_allocations(ListAllocationsRequest {}).await?.into_inner();
+            let all = answer.allocations;
+            screen.show(|| table_of(screen, &all), || all.iter().map(json::allocation).collect::<Value>())
+        }
+        AllocationCommand::Show(Named { allocation }) => {
+            let one = get(api, allocation).await?;
+            screen.show(|| shown(screen, &one), || json::allocation(&one))
+        }
+        AllocationCommand::Delete(Named { allocation }) => {
+            let request = DeleteAllocationRequest { allocation: allocation.clone() };
+            once(request, async |request| api.allocations().delete_allocation(request).await).await?;
+            let told = serde_json::json!({ "allocation": allocation, "deleted": true });
+            screen.show(|| format!("{allocation}: given back"), || told)
+        }
+    }
+}
+
+fn table_of(screen: &Screen, all: &[Allocation]) -> String {
+    let heading = ["ALLOCATION", "CLASS", "STATE", "NODE", "RACK", "SINCE", "WAITS FOR, OR FAILED"];
+    let row = |one: &Allocation| {
+        let name = if one.name.is_empty() { one.id.clone() } else { one.name.clone() };
+        let wish = one.wish.clone().unwrap_or_default();
+        vec![
+            name,
+            wish.resource_class,
+            standing(one),
+            one.node_name.clone(),
+            if one.node.is_empty() { String::new() } else { words::rack(&one.rack) },
+            ago(screen.now(), one.since_ms),
+            one.reason.clone(),
+        ]
+    };
+    table::list(screen, &heading, all.iter().map(row))
+}
+
+fn standing(one: &Allocation) -> String {
+    match one.place_in_queue {
+        0 => one.state.clone(),
+        place => format!("waits, place {place}"),
+    }
+}
+
+fn shown(screen: &Screen, one: &Allocation) -> String {
+    let wish = one.wish.clone().unwrap_or_default();
+    let capabilities: Vec<_> = wish.capabilities.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+    let facts = vec![
+        ("allocation", one.id.clone()),
+        ("name", one.name.clone()),
+        ("stands", standing(one)),
+        ("because", one.reason.clone()),
+        ("node", one.node_name.clone()),
+        ("node id", one.node.clone()),
+        ("rack", if one.node.is_empty() { String::new() } else { words::rack(&one.rack) }),
+        ("wants", wish.resource_class),
+        ("traits", wish.traits.join(", ")),
+        ("capabilities", capabilities.join(", ")),
+        ("group", wish.group),
+        ("owner", wish.owner),
+        ("since", words::moment(screen.now(), one.since_ms)),
+        ("waits until", if one.queue_until_ms == 0 { String::new() } else { words::second(one.queue_until_ms) }),
+    ];
+    table::facts(screen, facts)
+}
+
+fn planned(screen: &Screen, plan: &PlanAllocationResponse) -> String {
+    let node = plan.verdicts.iter().find(|verdict| verdict.node == plan.node);
+    let named = node.map(|node| or_dash(&node.node_name));
+    let facts = vec![
+        ("it would be", named.map(|name| format!("{name} ({})", plan.node)).unwrap_or_default()),
+        ("it would be none", plan.refusal.clone()),
+        ("nodes that fit", plan.fitting.to_string()),
+    ];
+    let reasons = plan.reasons.iter().map(|one| vec![one.nodes.to_string(), one.why_not.clone()]);
+    let reasons = table::list(screen, &["NODES", "WHY NOT"], reasons);
+    format!("{}\n\n{reasons}", table::facts(screen, facts))
+}
