@@ -115,7 +115,7 @@ impl Site {
     /// # Errors
     /// His certificate can not be written.
     pub fn operator(&self) -> Result<Tls> {
-        Self::tls(&self.issue("ann", &Identity::Operator("ann".to_owned()))?)
+        Self::tls(&self.issue("ann", &Identity::admin("ann"))?)
     }
 
     /// Writes the configuration of a service as it is shipped, save for where this site's things are; what `keys` says

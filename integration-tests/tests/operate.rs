@@ -132,7 +132,7 @@ async fn shown(endpoint: &str, caller: &Tls) -> Result<Vec<u8>> {
 #[tokio::test]
 async fn who_has_no_certificate_or_a_strangers_or_the_wrong_role_is_refused_and_told_what_to_do() -> Result<()> {
     let site = Site::lit().await?;
-    let ann = site.issue("ann", &Identity::Operator("ann".to_owned()))?;
+    let ann = site.issue("ann", &Identity::admin("ann"))?;
     let mut scheduler = found(&site, &Tls::load(ann.clone())?).await?;
     let mut power = site.run(Service::Power).await?;
     let endpoint = scheduler.address("grpc").await?;
@@ -142,7 +142,7 @@ async fn who_has_no_certificate_or_a_strangers_or_the_wrong_role_is_refused_and_
     assert!(served.status.success(), "{served:?}");
 
     // Signed by nobody that the scheduler-service knows, though he knows the scheduler-service.
-    let bob = Authority::new()?.issue(&site.path("bob"), &Identity::Operator("bob".to_owned()))?;
+    let bob = Authority::new()?.issue(&site.path("bob"), &Identity::admin("bob"))?;
     let told = told(&site.ironmesh(&endpoint, &Files { ca: ann.ca.clone(), ..bob.clone() }, &list).await?)?;
     assert!(told.contains("does not take this context's certificate"), "{told}");
     assert!(told.contains(&endpoint) && told.contains("next: ") && told.contains("--context"), "{told}");
@@ -155,6 +155,15 @@ async fn who_has_no_certificate_or_a_strangers_or_the_wrong_role_is_refused_and_
     let told = self::told(&site.ironmesh(&endpoint, &role, &list).await?)?;
     assert!(told.contains("power-service of rack \"\" may not call /ironmesh.api.v1.NodeService/ListNodes"), "{told}");
     assert!(told.contains("next: use a context whose certificate is an operator's"), "{told}");
+
+    // A reader sees, and changes nothing.
+    let reader = Identity::Operator { name: "eve".to_owned(), role: tls::Role::Reader };
+    let reader = site.issue("eve", &reader)?;
+    assert!(site.ironmesh(&endpoint, &reader, &list).await?.status.success());
+    let told = self::told(&site.ironmesh(&endpoint, &reader, &["node", "delete", "n1"]).await?)?;
+    assert!(told.contains("operator eve (reader) may not call /ironmesh.api.v1.NodeService/DeleteNode"), "{told}");
+    assert!(told.contains("another role is needed") && told.contains("ironmesh certificate"), "{told}");
+
     let ask = GetPowerRequest { node: "00000000-0000-0000-0000-000000000001".to_owned() };
     let refused = PowerServiceClient::new(power.line(&Tls::load(ann.clone())?).await?).get_power(ask.clone()).await;
     let refused = refused.err().context("an operator may not")?;
@@ -231,7 +240,7 @@ async fn enrols(
 #[tokio::test]
 async fn certificates_and_the_ca_are_replaced_while_it_runs_and_an_open_stream_goes_on() -> Result<()> {
     let mut site = Site::lit().await?;
-    let before = Tls::load(site.issue("before", &Identity::Operator("ann".to_owned()))?)?;
+    let before = Tls::load(site.issue("before", &Identity::admin("ann"))?)?;
     let mut scheduler = found(&site, &before).await?;
     let endpoint = scheduler.address("grpc").await?;
     let line = line(&before, &endpoint, Service::Scheduler, "", None)?;
@@ -254,7 +263,7 @@ async fn certificates_and_the_ca_are_replaced_while_it_runs_and_an_open_stream_g
     // Another CA, for everybody; etcd comes last, and is started again for it.
     site.etcd.obey(Authority::new()?)?;
     site.issue(Service::Scheduler.name(), &Site::identity(Service::Scheduler))?;
-    let after = Tls::load(site.issue("after", &Identity::Operator("ann".to_owned()))?)?;
+    let after = Tls::load(site.issue("after", &Identity::admin("ann"))?)?;
     enrols(3, &mut scheduler, &after, &mut events).await?;
     let refused = shown(&endpoint, &before).await.err().context("the old CA is trusted still")?;
     assert!(format!("{refused:#}").contains("UnknownIssuer"), "{refused:#}");
@@ -306,7 +315,7 @@ fn one_request_is_one_trace_from_the_scheduler_to_the_leaves() {
 #[tokio::test]
 async fn a_foreign_client_finds_the_api_by_reflection_calls_it_and_sees_health() -> Result<()> {
     let site = Site::lit().await?;
-    let ann = site.issue("ann", &Identity::Operator("ann".to_owned()))?;
+    let ann = site.issue("ann", &Identity::admin("ann"))?;
     let operator = Tls::load(ann.clone())?;
     let mut scheduler = found(&site, &operator).await?;
     let mut api = site.api(&mut scheduler, &operator).await?;

@@ -143,7 +143,9 @@ fn next_step(code: Code) -> Option<&'static str> {
     match code {
         Code::Unavailable => Some("the same command may work in a moment; see who serves the rack: ironmesh rack show"),
         Code::Aborted => Some("somebody else changed it at the same time; look again, then repeat the command"),
-        Code::PermissionDenied => Some("use a context whose certificate is an operator's: --context FILE"),
+        Code::PermissionDenied => Some(
+            "use a context whose certificate is an operator's who may do it: --context FILE (ironmesh certificate makes one)",
+        ),
         Code::Unimplemented => {
             Some("the scheduler-service there is older than this program; bring both to one version")
         }

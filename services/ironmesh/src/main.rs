@@ -26,6 +26,8 @@ enum Command {
     Completion(cli::Completion),
     /// Runs one whole rack: etcd, every service, certificates and all, from one command.
     Up(up::Options),
+    /// Makes a certificate and a context for somebody who is to ask the mesh for things, and says where the context is.
+    Certificate(up::Certificate),
     /// Look after the store as a whole: copies of it, its health, a restored backup.
     ///
     /// Asks etcd itself, and no service: it works also while the mesh does not.
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Ask(command) => ask(global, command),
         Command::Completion(completion) => cli::completion(&completion, &mut Ironmesh::command()),
         Command::Up(options) => up::run(options),
+        Command::Certificate(wanted) => up::certify(&wanted),
         Command::Store(command) => store::run(global.output, command),
         Command::PowerService(arguments) => run_with("power-service", &arguments, power_service::run),
         Command::PxeService(arguments) => run_with("pxe-service", &arguments, pxe_service::run),

@@ -191,6 +191,6 @@ fn service_folders(data: &Path) -> Result<Vec<PathBuf>> {
 }
 
 #[expect(clippy::print_stdout, reason = "this is what was asked for")]
-fn answer(text: &str) {
+pub(crate) fn answer(text: &str) {
     println!("{text}");
 }

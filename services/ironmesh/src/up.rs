@@ -22,7 +22,7 @@ use keyspace::{
     store::Pem,
     value::{Holder, Incarnation, Network, Rack},
 };
-use service_kit::{Host, status};
+use service_kit::{Host, status, tls::Role};
 use tokio::time::Instant;
 
 /// How long all services may take to answer.
@@ -97,6 +97,31 @@ pub(crate) struct Options {
 }
 
 /// Runs until it is asked to stop.
+/// A certificate for somebody.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ironmesh certificate ann --role reader --data /var/lib/ironmesh")]
+pub(crate) struct Certificate {
+    /// Who is to bear it.
+    name: String,
+    /// What he may do: reader sees everything, member uses nodes, service looks after nodes and images, admin may all.
+    #[arg(long)]
+    role: Role,
+    /// The folder of `ironmesh up`, with its private CA.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+/// Makes it.
+pub(crate) fn certify(wanted: &Certificate) -> ExitCode {
+    match certs::certify(&wanted.data, &wanted.name, wanted.role) {
+        Ok(context) => {
+            crate::store::answer(&context.display().to_string());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
 pub(crate) fn run(options: Options) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -22,7 +22,7 @@ const ALWAYS: &[&str] = &["updated_at", "created_at", "links", "provision_update
 /// Methods that change nothing.
 const READS: &[&str] = &["GET", "HEAD", "OPTIONS"];
 /// Calls of the gRPC API that change nothing begin so.
-const READING_CALLS: &[&str] = &["Get", "List", "Watch"];
+const READING_CALLS: &[&str] = &["Get", "List", "Plan", "Watch"];
 
 /// Where a request came from, and what it is called.
 #[derive(Debug, Clone)]
@@ -117,8 +117,8 @@ async fn record(request: Request, next: Next) -> Response {
     let (service, call) = request.uri().path().trim_start_matches('/').split_once('/').unwrap_or_default();
     let is_read = READING_CALLS.iter().any(|read| call.starts_with(read));
     let who = match request.extensions().get::<Identity>() {
-        Some(Identity::Operator(name)) if !is_read && is_on() => name.clone(),
-        Some(Identity::Operator(_) | Identity::Service { .. }) | None => return next.run(request).await,
+        Some(Identity::Operator { name, .. }) if !is_read && is_on() => name.clone(),
+        Some(Identity::Operator { .. } | Identity::Service { .. }) | None => return next.run(request).await,
     };
     let (service, call) = (service.to_owned(), call.to_owned());
     let answer = next.run(request).await;

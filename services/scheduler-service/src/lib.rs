@@ -4,9 +4,10 @@
 //! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
 //! leaf. [`hot`] holds what the leaves stream; [`board`] knows what changed of nodes; [`bulk`] asks many nodes; [`allocation`]
 //! finds one for whoever wants one; [`once`] keeps requests from being carried out twice; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
-//! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`audit`] tells who changed
+//! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`access`] says who may call what over gRPC; [`audit`] tells who changed
 //! what.
 
+mod access;
 mod allocation;
 mod audit;
 mod auth;
@@ -42,17 +43,8 @@ use proto::api::v1::{
     operation_service_server::OperationServiceServer, rack_service_server::RackServiceServer,
 };
 use proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
-use service_kit::{
-    Kit,
-    serve::{self, Rule, operators, schedulers},
-};
+use service_kit::{Kit, serve};
 use tonic::service::Routes;
-
-/// Who may call what.
-const RULES: &[Rule] = &[
-    Rule { path: "/ironmesh.api.v1.", allows: operators },
-    Rule { path: "/ironmesh.scheduler.v1.", allows: schedulers },
-];
 
 /// Runs until the kit's host stops.
 ///
@@ -94,7 +86,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         .add_service(SchedulerServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(EventServiceServer::from_arc(Arc::clone(&shared)));
     let routes = stale::marked(audit::recorded(routes), begun.mesh.clone());
-    let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
+    let health = kit.serve(bound, routes, access::RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(begun.mesh.tell(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())

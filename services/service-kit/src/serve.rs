@@ -27,7 +27,10 @@ use tokio_rustls::TlsAcceptor;
 use tonic::{Status, body::Body, service::Routes};
 use tracing::Instrument as _;
 
-use crate::{Host, telemetry, tls::Identity};
+use crate::{
+    Host, telemetry,
+    tls::{Identity, Role},
+};
 
 /// How long a handshake may take; a stranger who says nothing holds a socket no longer.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -54,10 +57,32 @@ pub fn schedulers(caller: Option<&Identity>, _: &str) -> bool {
     matches!(caller, Some(Identity::Service { service: domain::service::Service::Scheduler, .. }))
 }
 
-/// People.
+/// People, whatever their role.
 #[must_use]
 pub fn operators(caller: Option<&Identity>, _: &str) -> bool {
-    matches!(caller, Some(Identity::Operator(_)))
+    has(caller, Role::Reader)
+}
+
+/// People who may at least use nodes.
+#[must_use]
+pub fn members(caller: Option<&Identity>, _: &str) -> bool {
+    has(caller, Role::Member)
+}
+
+/// People who may at least look after nodes.
+#[must_use]
+pub fn keepers(caller: Option<&Identity>, _: &str) -> bool {
+    has(caller, Role::Service)
+}
+
+/// People who may do everything.
+#[must_use]
+pub fn admins(caller: Option<&Identity>, _: &str) -> bool {
+    has(caller, Role::Admin)
+}
+
+fn has(caller: Option<&Identity>, least: Role) -> bool {
+    matches!(caller, Some(Identity::Operator { role, .. }) if *role >= least)
 }
 
 /// Anybody whose certificate our CA signed.
@@ -209,7 +234,7 @@ impl tower::Service<http::Request<hyper::body::Incoming>> for Guard {
         if !allowed {
             let who = self.caller.as_ref().map_or_else(|| "a caller without a name".to_owned(), Identity::to_string);
             tracing::warn!(path, caller = who, "refused a caller");
-            let status = Status::permission_denied(format!("{who} may not call {path}"));
+            let status = Status::permission_denied(format!("{who} may not call {path}: another role is needed"));
             return Box::pin(async move { Ok(status.into_http()) });
         }
         let mut request = request.map(Body::new);

@@ -74,25 +74,77 @@ pub enum Identity {
         rack: String,
     },
     /// A person, or a program that acts for one.
-    Operator(String),
+    Operator {
+        /// Who.
+        name: String,
+        /// What he may do.
+        role: Role,
+    },
+}
+
+/// What an operator may do; each may what those before may. The words are those of OpenStack's roles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// See everything.
+    Reader,
+    /// Use nodes: allocate, deploy, switch power.
+    Member,
+    /// Look after nodes and images for others: enrol, change, forget.
+    Service,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// All, the least first.
+    pub const ALL: [Self; 4] = [Self::Reader, Self::Member, Self::Service, Self::Admin];
+
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Member => "member",
+            Self::Service => "service",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let role = Self::ALL.into_iter().find(|role| role.word() == word);
+        role.ok_or_else(|| format!("{word:?} is no role; there are reader, member, service and admin"))
+    }
 }
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Service { service, rack } => write!(f, "{service} of rack {rack:?}"),
-            Self::Operator(name) => write!(f, "operator {name}"),
+            Self::Operator { name, role: Role::Admin } => write!(f, "operator {name}"),
+            Self::Operator { name, role } => write!(f, "operator {name} ({})", role.word()),
         }
     }
 }
 
 impl Identity {
+    /// An operator who may do everything.
+    #[must_use]
+    pub fn admin(name: &str) -> Self {
+        Self::Operator { name: name.to_owned(), role: Role::Admin }
+    }
+
     /// The URI that a certificate carries.
     #[must_use]
     pub fn uri(&self) -> String {
         match self {
             Self::Service { service, rack } => format!("{URI_PREFIX}{}/{service}", dns_label(rack)),
-            Self::Operator(name) => format!("{URI_PREFIX}operator/{name}"),
+            // As certificates of before roles have it: they were made for who may do everything.
+            Self::Operator { name, role: Role::Admin } => format!("{URI_PREFIX}operator/{name}"),
+            Self::Operator { name, role } => format!("{URI_PREFIX}operator/{name}/{}", role.word()),
         }
     }
 
@@ -101,7 +153,11 @@ impl Identity {
     pub fn from_uri(uri: &str) -> Option<Self> {
         let (first, second) = uri.strip_prefix(URI_PREFIX)?.split_once('/')?;
         if first == "operator" {
-            return (!second.is_empty()).then(|| Self::Operator(second.to_owned()));
+            let (name, role) = match second.split_once('/') {
+                None => (second, Role::Admin),
+                Some((name, role)) => (name, role.parse().ok()?),
+            };
+            return (!name.is_empty()).then(|| Self::Operator { name: name.to_owned(), role });
         }
         let rack = if first == NAMELESS_RACK { String::new() } else { first.to_owned() };
         Some(Self::Service { service: second.parse().ok()?, rack })
@@ -332,12 +388,18 @@ mod tests {
         for identity in [
             Identity::Service { service: Service::Power, rack: "r1".to_owned() },
             Identity::Service { service: Service::Scheduler, rack: String::new() },
-            Identity::Operator("ann".to_owned()),
+            Identity::Operator { name: "ann".to_owned(), role: Role::Admin },
+            Identity::Operator { name: "ann".to_owned(), role: Role::Reader },
         ] {
             assert_eq!(Identity::from_uri(&identity.uri()), Some(identity));
         }
-        for wrong in ["spiffe://elsewhere/r1/power-service", "spiffe://ironmesh/r1/cook", "spiffe://ironmesh/operator/"]
-        {
+        for wrong in [
+            "spiffe://elsewhere/r1/power-service",
+            "spiffe://ironmesh/r1/cook",
+            "spiffe://ironmesh/operator/",
+            "spiffe://ironmesh/operator/ann/king",
+            "spiffe://ironmesh/operator//reader",
+        ] {
             assert_eq!(Identity::from_uri(wrong), None, "{wrong}");
         }
     }

@@ -59,7 +59,7 @@ impl Fake {
         let ca = Authority::new();
         fs::write(path("ca.pem"), &ca.pem).unwrap();
         let service = Identity::Service { service: Service::Scheduler, rack: String::new() };
-        let people = Identity::Operator("test".to_owned());
+        let people = Identity::admin("test");
         for (name, identity, dns) in
             [("service", service, Some(dns_name(Service::Scheduler, ""))), ("me", people, None)]
         {

@@ -14,7 +14,9 @@ use super::{
 pub(super) fn all(format: cli::Format, facts: &Facts, findings: &[Finding]) {
     match format {
         cli::Format::Table => answer(table(facts, findings).trim_end()),
-        format => answer(cli::written(format, &json(facts, findings)).trim_end()),
+        format @ (cli::Format::Json | cli::Format::Yaml | cli::Format::Name) => {
+            answer(cli::written(format, &json(facts, findings)).trim_end())
+        }
     }
 }
 

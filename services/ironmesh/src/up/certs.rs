@@ -7,13 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
 };
-use service_kit::tls::{Files, Identity, dns_name};
+use service_kit::tls::{Files, Identity, Role, dns_name};
 
 /// All that a rack needs.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
         let identity = Identity::Service { service, rack: rack.to_owned() };
         ca.issue(&certs.of(service), &[san_uri(&identity)?, san_dns(&dns_name(service, rack))?])?;
     }
-    let operator = |name: &str| san_uri(&Identity::Operator(name.to_owned()));
+    let operator = |name: &str| san_uri(&Identity::admin(name));
     ca.issue(&certs.operator, &[operator("admin")?])?;
     ca.issue(&certs.up.0, &[operator("up")?])?;
     let loopback = SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
@@ -79,6 +79,37 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
         write_secret(&certs.sealing_key, format!("{}\n", hex::encode(key)).as_bytes())?;
     }
     Ok(certs)
+}
+
+/// Makes a certificate for somebody, of the private CA of a data folder, and a context to use it with: where that is.
+pub(super) fn certify(data: &Path, name: &str, role: Role) -> Result<PathBuf> {
+    ensure!(
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c)),
+        "{name:?} must be letters, digits and -_.@"
+    );
+    let folder = data.join("certs");
+    let client = data.join("client.toml");
+    ensure!(
+        folder.join("ca.key").exists() && client.exists(),
+        "{} has no private CA of ours; name the folder that `ironmesh up --data` made, or have your own CA sign a \
+         certificate whose URI is {:?}",
+        data.display(),
+        Identity::Operator { name: name.to_owned(), role }.uri()
+    );
+    let own = format!("operator-{name}-{}", role.word());
+    let issued = files(&folder, &own);
+    ensure!(
+        !issued.certificate.exists(),
+        "{} is there already; remove it to have another",
+        issued.certificate.display()
+    );
+    Ca::load_or_make(&folder)?.issue(&issued, &[san_uri(&Identity::Operator { name: name.to_owned(), role })?])?;
+    let mut context: toml::Table = fs::read_to_string(&client)?.parse().context("client.toml can not be read")?;
+    context.insert("certificate".to_owned(), format!("certs/{own}.pem").into());
+    context.insert("key".to_owned(), format!("certs/{own}.key").into());
+    let file = data.join(format!("{own}.toml"));
+    fs::write(&file, context.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
 }
 
 fn files(folder: &Path, name: &str) -> Files {
@@ -156,5 +187,21 @@ mod tests {
         assert_eq!(fs::read(again.of(Service::Power).certificate).unwrap(), before);
         service_kit::tls::Tls::load(power).unwrap();
         service_kit::tls::Tls::load(certs.operator).unwrap();
+    }
+
+    #[test]
+    fn somebody_is_given_a_certificate_of_a_role_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = certify(folder.path(), "ann", Role::Reader).unwrap_err().to_string();
+        assert!(refused.contains("spiffe://ironmesh/operator/ann/reader"), "{refused}");
+        prepare(folder.path(), "r1").unwrap();
+        fs::write(folder.path().join("client.toml"), "endpoint = \"h:1\"\nca = \"certs/ca.pem\"\n").unwrap();
+        let context = certify(folder.path(), "ann", Role::Reader).unwrap();
+        let text = fs::read_to_string(context).unwrap();
+        assert!(text.contains("h:1") && text.contains("certs/operator-ann-reader.key"), "{text}");
+        service_kit::tls::Tls::load(files(&folder.path().join("certs"), "operator-ann-reader")).unwrap();
+        for wrong in ["ann", "", "a/b"] {
+            assert!(certify(folder.path(), wrong, Role::Reader).is_err(), "{wrong}");
+        }
     }
 }
