@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use integration_tests::{
+    authority::Authority,
     bmc::USER,
     fault::tell,
     fleet::Fleet,
@@ -80,12 +81,14 @@ struct Baremetal {
     endpoint: String,
     /// The name and the password that it says; none: it says nothing of itself.
     who: Option<(&'static str, &'static str)>,
+    /// Whose certificates it takes; none: those of its system.
+    ca: Option<PathBuf>,
     calls: AtomicUsize,
 }
 
 impl Baremetal {
     fn new(place: Namespace, endpoint: String) -> Result<Self> {
-        Ok(Self { place, program: client("baremetal")?, endpoint, who: None, calls: AtomicUsize::new(0) })
+        Ok(Self { place, program: client("baremetal")?, endpoint, who: None, ca: None, calls: AtomicUsize::new(0) })
     }
 
     /// Runs it with words that have no spaces in them, and gives what it printed.
@@ -99,6 +102,7 @@ impl Baremetal {
                 command.envs([("OS_AUTH_TYPE", "http_basic"), ("OS_USERNAME", name), ("OS_PASSWORD", password)])
             }
         };
+        command.envs(self.ca.iter().map(|ca| ("OS_CACERT", ca)));
         let output = command.output()?;
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         let wrong = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -263,6 +267,42 @@ fn only_who_is_in_the_file_of_users_is_answered() {
         let refused = as_who(who).unwrap().refused("node list").unwrap();
         assert!(refused.contains("401"), "{who:?}: {refused}");
     }
+}
+
+#[test]
+fn the_stock_client_speaks_https_and_a_certificate_is_replaced_while_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (first, second) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let shown = |ca: &Authority, name: &str| {
+        let files = ca.issue_for_loopback(&file(name))?;
+        fs::copy(files.certificate, file("shown.pem"))?;
+        fs::copy(files.key, file("shown.key"))?;
+        anyhow::Ok(files.ca)
+    };
+    let old = shown(&first, "first").unwrap();
+    let set = [("certificate", "shown.pem"), ("key", "shown.key")];
+    let set = set.map(|(key, name)| format!("scheduler.rest_tls.{key}={}", file(name).display())).to_vec();
+    let fleet = Fleet::up("https", 0, &Options { set, ..Options::default() }).unwrap();
+    let endpoint = fleet.mesh().rest(1).unwrap().replace("http://", "https://");
+    let believing = |ca: &PathBuf| {
+        let place = fleet.place().clone();
+        anyhow::Ok(Baremetal { ca: Some(ca.clone()), ..Baremetal::new(place, endpoint.clone())? })
+    };
+    let bm = believing(&old).unwrap();
+    bm.run("node create --driver fake-hardware --name n1").unwrap();
+    assert!(bm.run("node list -f value -c Name").unwrap().contains("n1"));
+    // Links lead back to where the client came in.
+    let mut curl = fleet.place().command("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--cacert"]).arg(&old).arg(format!("{endpoint}/v1/nodes/n1"));
+    curl.args(["--header", "X-OpenStack-Ironic-API-Version: 1.109"]);
+    let ended = curl.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(said.contains(&format!("{endpoint}/v1/nodes/")), "{ended:?}");
+    let new = shown(&second, "second").unwrap();
+    let taken = || Ok(believing(&new)?.run("node list").ok());
+    wait::until("the new certificate to be shown", Duration::from_secs(60), taken).unwrap();
+    assert!(bm.refused("node list").unwrap().to_lowercase().contains("certificate"));
 }
 
 #[test]

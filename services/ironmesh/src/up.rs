@@ -331,7 +331,9 @@ async fn ready(options: &Options, children: &[child::Child], certs: &certs::Cert
     std::fs::write(&client, text).with_context(|| format!("cannot write {}", client.display()))?;
     let schedulers = children.iter().filter(|child| child.service == Service::Scheduler);
     let rest = schedulers.filter_map(|child| std::fs::read_to_string(child.data.join("rest.address")).ok());
-    let rest: Vec<_> = rest.map(|address| format!("http://{}", address.trim())).collect();
+    let is_https = options.set.iter().any(|setting| setting.is("scheduler", "rest_tls.certificate"));
+    let scheme = if is_https { "https" } else { "http" };
+    let rest: Vec<_> = rest.map(|address| format!("{scheme}://{}", address.trim())).collect();
     say(&format!(
         "ready: {} services, the API at {endpoint}, Ironic's at {}\nuse it with: ironmesh --context {} node list",
         children.len(),

@@ -46,8 +46,10 @@ pub struct Scheduler {
     pub agent: Duration,
     /// Boots tried before giving up.
     pub boots: u32,
-    /// Where it answers Ironic's REST API, over plain HTTP; port 0 takes any free one.
+    /// Where it answers Ironic's REST API; port 0 takes any free one.
     pub rest: SocketAddr,
+    /// What it shows there over HTTPS; without it it answers plain HTTP.
+    pub rest_tls: RestTls,
     /// Who may ask there: a file of `name:hash` lines, the hash bcrypt's; where nothing below is
     /// named either, whoever comes, and then from loopback alone.
     pub rest_users: PathBuf,
@@ -55,6 +57,28 @@ pub struct Scheduler {
     pub rest_keystone: Keystone,
     /// The same by access tokens of an OpenID provider.
     pub rest_jwt: Jwt,
+}
+
+/// The `[scheduler.rest_tls]` table: the certificate of the REST API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestTls {
+    /// The certificate, leaf first (PEM); empty: there is none, and no key either.
+    pub certificate: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
+}
+
+impl RestTls {
+    /// Whether HTTPS is spoken.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.certificate.as_os_str().is_empty()
+    }
+
+    fn problems(&self) -> Option<String> {
+        let is_whole = self.is_on() != self.key.as_os_str().is_empty();
+        (!is_whole).then(|| "scheduler.rest_tls: certificate and key go together; name both, or neither".to_owned())
+    }
 }
 
 /// The `[scheduler.rest_keystone]` table: the Keystone whose tokens are taken.
@@ -177,6 +201,7 @@ impl Default for Scheduler {
             agent,
             boots,
             rest,
+            rest_tls: RestTls::default(),
             rest_users: PathBuf::new(),
             rest_keystone: Keystone::default(),
             rest_jwt: Jwt::default(),
@@ -212,6 +237,7 @@ impl Configured for Config {
         if self.scheduler.boots == 0 {
             problems.push("scheduler.boots: must be at least 1".to_owned());
         }
+        problems.extend(self.scheduler.rest_tls.problems());
         problems.extend(self.scheduler.rest_keystone.problems());
         problems.extend(self.scheduler.rest_jwt.problems());
         if !self.scheduler.asks_who() && !self.scheduler.rest.ip().is_loopback() {

@@ -30,7 +30,7 @@ mod stale;
 mod witness;
 mod work;
 
-pub use config::{Config, Jwt, Keystone, Scheduler};
+pub use config::{Config, Jwt, Keystone, RestTls, Scheduler};
 pub use error::Error;
 
 use std::sync::Arc;
@@ -75,7 +75,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::note_address(&kit.common.data, "rest", rest.local_addr().ok());
     let auth = auth::Auth::open(&config.scheduler).map_err(Error::Auth)?;
-    kit.host.spawn_vital("the REST API", rest::serve(kit.host.clone(), rest, Arc::clone(&shared), auth));
+    let door = rest::Door::open(rest, &config.scheduler).map_err(Error::Auth)?;
+    kit.host.spawn_vital("the REST API", rest::serve(kit.host.clone(), door, Arc::clone(&shared), auth));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(AllocationServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(BulkServiceServer::from_arc(Arc::clone(&shared)))

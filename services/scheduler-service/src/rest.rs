@@ -12,6 +12,7 @@ mod condition;
 mod deploy;
 mod description;
 mod document;
+mod door;
 mod drivers;
 mod events;
 mod fault;
@@ -34,12 +35,11 @@ mod validate;
 mod vendor;
 mod verb;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Router, body::Body, extract::State, http::Request, response::Response};
 use serde_json::{Value, json};
 use service_kit::Host;
-use tokio::net::TcpListener;
 use wire_ironic::{
     error::{Class, Error, text},
     links, path,
@@ -52,6 +52,7 @@ use self::{
     ask::{Ask, Read},
 };
 pub(crate) use self::{
+    door::Door,
     secret::hide,
     shelf::{Shelf, Shown},
 };
@@ -64,16 +65,15 @@ pub(crate) struct Face {
     auth: Auth,
     shelf: Arc<Shelf>,
     host: Host,
+    /// What links begin with.
+    scheme: &'static str,
 }
 
 /// Answers until the host stops.
-pub(crate) async fn serve(host: Host, listener: TcpListener, shared: Arc<Shared>, auth: Auth) {
+pub(crate) async fn serve(host: Host, door: Door, shared: Arc<Shared>, auth: Auth) {
     let shelf = Arc::clone(&shared.shelf);
-    let face = Arc::new(Face { shared, auth, shelf, host: host.clone() });
-    let routes = Router::new().fallback(handle).with_state(face).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = host.clone();
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });
-    if let Err(error) = serving.await {
+    let face = Arc::new(Face { shared, auth, shelf, host: host.clone(), scheme: door.scheme() });
+    if let Err(error) = door.serve(host, Router::new().fallback(handle).with_state(face)).await {
         tracing::error!(%error, "the REST API is not answered any more");
     }
 }
@@ -95,7 +95,7 @@ async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Respon
         }
     };
     let place = description::Place::of(&parts);
-    let (edge, read) = ask::read(parts, body, who).await;
+    let (edge, read) = ask::read(parts, body, who, face.scheme).await;
     let answer = match read {
         Read::Refused(error) => Err(error),
         Read::Root(base) => Ok(Answer::shows(version::root(&base))),

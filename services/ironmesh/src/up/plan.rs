@@ -90,6 +90,13 @@ pub(crate) struct Setting {
     value: serde_json::Value,
 }
 
+impl Setting {
+    /// Whether it is this key's.
+    pub(super) fn is(&self, table: &str, key: &str) -> bool {
+        self.table == table && self.key == key
+    }
+}
+
 /// Reads `TABLE.KEY=VALUE`; a value of digits alone is a number.
 pub(crate) fn setting(text: &str) -> Result<Setting> {
     let words = text.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));

@@ -6,7 +6,7 @@ use super::condition::Condition;
 use axum::{
     body::{Body, to_bytes},
     extract::Query,
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{HeaderMap, Method, header, request::Parts, uri::Authority},
 };
 use domain::policy::Who;
 use percent_encoding::percent_decode_str;
@@ -63,7 +63,7 @@ pub(super) enum Read {
 }
 
 /// Reads a request.
-pub(super) async fn read(parts: Parts, body: Body, who: Arc<Who>) -> (Edge, Read) {
+pub(super) async fn read(parts: Parts, body: Body, who: Arc<Who>, scheme: &str) -> (Edge, Read) {
     let raw = parts.uri.path();
     let decoded = percent_decode_str(raw).decode_utf8_lossy();
     let path = decoded.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(&decoded);
@@ -78,7 +78,7 @@ pub(super) async fn read(parts: Parts, body: Body, who: Arc<Who>) -> (Edge, Read
         "OPTIONS" => return (Edge::default(), Read::Options),
         _ => {}
     }
-    let base = base(&parts.headers);
+    let base = base(&parts, scheme);
     let (own, shared) = (word(&parts.headers, version::HEADER), word(&parts.headers, version::SHARED_HEADER));
     let version = match negotiate(own, shared) {
         Ok(version) => version,
@@ -115,9 +115,12 @@ fn word<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn base(headers: &HeaderMap) -> String {
-    let scheme = word(headers, "x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or("http");
-    format!("{scheme}://{}", word(headers, header::HOST.as_str()).unwrap_or("localhost"))
+/// What links begin with: `scheme`, unless a proxy says that it speaks HTTPS. Over HTTP/2 the host stands in the request's
+/// own line (RFC 9113 §8.3.1).
+fn base(parts: &Parts, scheme: &str) -> String {
+    let scheme = word(&parts.headers, "x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or(scheme);
+    let host = parts.uri.authority().map(Authority::as_str).or_else(|| word(&parts.headers, header::HOST.as_str()));
+    format!("{scheme}://{}", host.unwrap_or("localhost"))
 }
 
 /// Whether the client takes what we have: only one that wants nothing but HTML does not.
