@@ -173,6 +173,7 @@ async fn life(lab: &Lab, emulator: &Emulator) -> Result<()> {
     let shown = rest.ask("GET", "nodes/n1", None).await?;
     ensure!(shown["driver_info"]["redfish_password"] == "******", "{shown}");
     power(&rest, emulator, &system).await?;
+    boot_device(&rest, emulator, &system).await?;
     boots(lab, &rest, emulator, &system).await?;
     is_nowhere_in_the_store(lab).await
 }
@@ -214,22 +215,56 @@ async fn power(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()>
         ("power on", "power on", "On"),
         ("power off", "power off", "Off"),
         ("power on", "power on", "On"),
+        ("soft rebooting", "power on", "On"),
         ("soft power off", "power off", "Off"),
     ] {
-        rest.ask("PUT", "nodes/n1/states/power", Some(json!({"target": target}))).await?;
+        rest.ask("PUT", "nodes/n1/states/power", Some(json!({"target": target, "timeout": 40}))).await?;
+        until(&format!("{target} to end"), async || {
+            let node = rest.ask("GET", "nodes/n1", None).await?;
+            Ok((!node["target_power_state"].is_null()).then(|| node.to_string()))
+        })
+        .await?;
         node_is(rest, "power_state", is).await.context(target)?;
         let power = &emulator.get(system).await?["PowerState"];
         ensure!(power == there, "{target}: the emulator says {power}");
         tell(target);
     }
     let asked = emulator.asked("POST")?;
-    ensure!(asked.len() == 4, "each command once: {asked:?}");
+    // A reboot is two.
+    ensure!(asked.len() == 6, "each command once: {asked:?}");
+    Ok(())
+}
+
+/// What the service is told to boot from is what it says, and what is asked for is read at it.
+async fn boot_device(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()> {
+    let path = "nodes/n1/management/boot_device";
+    let supported = rest.ask("GET", &format!("{path}/supported"), None).await?;
+    ensure!(supported["supported_boot_devices"] == json!(["pxe", "disk", "cdrom", "bios", "uefihttp"]), "{supported}");
+    // Of what boots over HTTP the emulator makes a boot by PXE, where nobody says from which address.
+    for (device, target, read) in
+        [("uefihttp", "Pxe", "pxe"), ("cdrom", "Cd", "cdrom"), ("pxe", "Pxe", "pxe"), ("disk", "Hdd", "disk")]
+    {
+        rest.ask("PUT", path, Some(json!({"boot_device": device, "persistent": true}))).await?;
+        let is = &emulator.get(system).await?["Boot"]["BootSourceOverrideTarget"];
+        ensure!(is == target, "{device}: the emulator says {is}");
+        // The emulator says of all that they are for good.
+        let shown = rest.ask("GET", path, None).await?;
+        ensure!(shown == json!({"boot_device": read, "persistent": true}), "{shown}");
+        tell(format_args!("boot device {device}"));
+    }
+    let before = emulator.asked("PATCH")?.len();
+    // A device that this system does not offer, and one that Redfish does not know.
+    let why = rest.ask("PUT", path, Some(json!({"boot_device": "bios"}))).await.unwrap_err().to_string();
+    ensure!(why.contains(" 500: ") && why.contains("takes no BootSourceOverrideTarget of BiosSetup"), "{why}");
+    ensure!(rest.status("PUT", path, Some(json!({"boot_device": "safe"}))).await? == 400);
+    ensure!(emulator.asked("PATCH")?.len() == before, "it was told all the same");
     Ok(())
 }
 
 /// A machine that is to be inspected boots from the network: so the service is told before power is.
 async fn boots(lab: &Lab, rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()> {
     ensure!(emulator.get(system).await?["Boot"]["BootSourceOverrideTarget"] == "Hdd");
+    let told = emulator.asked("PATCH")?.len();
     let node = rest.ask("GET", "nodes/n1", None).await?;
     let port = json!({"node_uuid": node["uuid"], "address": "52:54:00:00:00:77"});
     rest.ask("POST", "ports", Some(port)).await?;
@@ -240,7 +275,7 @@ async fn boots(lab: &Lab, rest: &Rest<'_>, emulator: &Emulator, system: &str) ->
         Ok((!is_so).then(|| format!("{} {}", now["PowerState"], now["Boot"])))
     })
     .await?;
-    ensure!(emulator.asked("PATCH")? == [system], "the boot order was not set once");
+    ensure!(emulator.asked("PATCH")?.len() == told + 1, "the boot order was not set once");
     ensure!(lab.mesh().service("power-service-1")?.alive());
     tell("boots from the network");
     Ok(())

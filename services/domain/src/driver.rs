@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::power::BootDevice;
+
 /// A hardware type. Persisted; add variants, never repurpose one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -134,6 +136,18 @@ impl Driver {
     }
 }
 
+/// What a machine can be told to boot from, by what its management is done by.
+#[must_use]
+pub fn boot_devices(management: &str) -> &'static [BootDevice] {
+    use BootDevice::{Bios, Cdrom, Disk, Pxe, Safe, UefiHttp};
+    match management {
+        "fake" => &[Pxe],
+        "ipmitool" => &[Pxe, Disk, Cdrom, Bios, Safe],
+        "redfish" => &[Pxe, Disk, Cdrom, Bios, UefiHttp],
+        _ => &[],
+    }
+}
+
 impl Interface {
     /// All of them, by name.
     pub const ALL: &'static [Self] = &[
@@ -206,6 +220,14 @@ mod tests {
             for interface in Interface::ALL {
                 assert!(driver.default_implementation(*interface).is_some(), "{driver} {interface}");
             }
+        }
+    }
+
+    #[test]
+    fn a_machine_of_every_served_driver_can_be_told_to_boot_from_the_network() {
+        let managements = Driver::SERVED.iter().flat_map(|driver| driver.implementations(Interface::Management));
+        for management in managements {
+            assert!(boot_devices(management).contains(&BootDevice::Pxe), "{management}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use domain::{
     failure::Cause,
-    power::{Boot, Power},
+    power::{Boot, BootDevice, Persistence, Power},
 };
 use mesh::Permit;
 
@@ -31,6 +31,15 @@ impl Command {
             }
         }
     }
+}
+
+/// What a BMC tells its machine to boot from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BootOrder {
+    /// What is tried first; none: nothing in particular, or what has no name here.
+    pub(crate) device: Option<BootDevice>,
+    /// For how long; none: it does not say.
+    pub(crate) persistence: Option<Persistence>,
 }
 
 /// What a BMC says to a command.
@@ -109,6 +118,8 @@ pub(crate) trait Bmc: Send {
     fn power(&mut self) -> impl Future<Output = Result<Power, BmcError>> + Send;
     /// Says what the BMC is, in words. Changes nothing.
     fn describe(&mut self) -> impl Future<Output = Result<String, BmcError>> + Send;
+    /// Reads what the machine is told to boot from. Changes nothing.
+    fn boot_order(&mut self) -> impl Future<Output = Result<BootOrder, BmcError>> + Send;
     /// Does what a command needs and needs no permit, before a permit's time runs. Changes nothing.
     fn prepare(&mut self) -> impl Future<Output = Result<(), BmcError>> + Send {
         async { Ok(()) }

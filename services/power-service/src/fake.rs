@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use domain::power::{Boot, Power};
+use domain::power::{Boot, BootDevice, Persistence, Power};
 use mesh::Permit;
 use tokio::time::sleep;
 
-use crate::bmc::{Bmc, BmcError, Command, Reply};
+use crate::bmc::{Bmc, BmcError, BootOrder, Command, Reply};
 
 /// A session with a BMC that is not there.
 #[derive(Debug)]
@@ -36,6 +36,11 @@ impl Bmc for FakeSession {
 
     async fn describe(&mut self) -> Result<String, BmcError> {
         Ok("fake-hardware".to_owned())
+    }
+
+    /// A machine that is not there boots from the network, once, whatever it was told: as Ironic's does.
+    async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
+        Ok(BootOrder { device: Some(BootDevice::Pxe), persistence: Some(Persistence::Once) })
     }
 
     async fn command(&mut self, command: Command, permit: &Permit) -> Result<Reply, BmcError> {

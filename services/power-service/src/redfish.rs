@@ -29,7 +29,7 @@ use self::{
     say::{Message, Proof, Way},
 };
 use crate::{
-    bmc::{Bmc, BmcError, Command, Reply},
+    bmc::{Bmc, BmcError, BootOrder, Command, Reply},
     metrics,
 };
 
@@ -269,6 +269,10 @@ impl Bmc for RedfishSession {
 
     async fn describe(&mut self) -> Result<String, BmcError> {
         Ok(self.system().await?.words())
+    }
+
+    async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
+        Ok(self.system().await?.boot_order())
     }
 
     /// Connects: what does it itself after each answer would lose the permit's time by it.

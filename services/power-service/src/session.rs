@@ -10,7 +10,7 @@ use mesh::Permit;
 
 use crate::{
     Error,
-    bmc::{Bmc, BmcError, Command, Reply},
+    bmc::{Bmc, BmcError, BootOrder, Command, Reply},
     config,
     fake::FakeSession,
     ipmi::{self, Ipmi, IpmiSession},
@@ -119,6 +119,14 @@ impl Bmc for Session {
             Self::Ipmi(session) => session.describe().await,
             Self::Redfish(session) => session.describe().await,
             Self::Fake(session) => session.describe().await,
+        }
+    }
+
+    async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
+        match self {
+            Self::Ipmi(session) => session.boot_order().await,
+            Self::Redfish(session) => session.boot_order().await,
+            Self::Fake(session) => session.boot_order().await,
         }
     }
 

@@ -20,6 +20,7 @@ mod hardware;
 mod history;
 mod kinds;
 mod list;
+mod management;
 mod nodes;
 mod place;
 mod ports;

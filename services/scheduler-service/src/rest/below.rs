@@ -58,22 +58,7 @@ impl Face {
             ("GET", ["firmware"]) => self.empty(ask, ident, "firmware"),
             ("GET", ["vifs"]) => self.empty(ask, ident, "vifs"),
             ("GET", ["history", rest @ ..]) => self.history(ask, ident, rest).await,
-            ("GET", ["management", "boot_device"]) => {
-                self.fake(ask, ident, "get_boot_device")?;
-                Ok(Answer::shows(json!({"boot_device": "pxe", "persistent": false})))
-            }
-            ("GET", ["management", "boot_device", "supported"]) => {
-                self.fake(ask, ident, "get_supported_boot_devices")?;
-                Ok(Answer::shows(json!({"supported_boot_devices": ["pxe"]})))
-            }
-            ("PUT", ["management", "boot_device"]) => {
-                let (device, _) = call::boot_device(&ask.arguments()?)?;
-                self.fake(ask, ident, "set_boot_device")?;
-                if device != "pxe" {
-                    return Err(Class::Invalid.says(format!("Invalid boot device {device} specified.")));
-                }
-                Ok(Answer::done())
-            }
+            (method, ["management", "boot_device", rest @ ..]) => self.boot_device(ask, ident, method, rest).await,
             (_, ["vendor_passthru", name]) => self.vendor(ask, ident, name),
             ("GET", ["inventory"]) => self.inventory(ask, ident),
             // Nobody's networks are plugged in here: there is nothing to do.

@@ -90,17 +90,35 @@ fn driver_info(intent: &Intent) -> Value {
 fn last_error(parts: &Parts) -> Option<Failure> {
     let power = parts.power.as_ref().and_then(|power| power.settled.as_ref());
     let failed = power.filter(|settled| settled.generation == parts.life.generation);
-    parts.life.failure.clone().or_else(|| failed.and_then(|settled| settled.failure.clone()))
+    let of_power = || {
+        let failure = failed?.failure.clone()?;
+        let text = match parts.intent.power.and_then(power_words) {
+            Some((state, word)) => format!("Failed to change power state to '{state}' by '{word}': {}", failure.text),
+            None => failure.text,
+        };
+        Some(Failure { text, ..failure })
+    };
+    parts.life.failure.clone().or_else(of_power)
 }
 
 /// Where power is to be brought, while it is not there. Of an operation's own doing nothing is shown.
 fn target_power(parts: &Parts) -> Option<&'static str> {
     let target = parts.intent.power.filter(|_| !parts.life.state.is_busy())?;
     let underway = matches!(settled(parts.power.as_ref(), parts.life.generation), Progress::Unknown);
-    underway.then_some(match target {
-        PowerTarget::On | PowerTarget::Booted { .. } => "power on",
-        PowerTarget::Off | PowerTarget::SoftOff => "power off",
-    })
+    let (state, _) = power_words(target).filter(|_| underway)?;
+    Some(state)
+}
+
+/// Where power is brought to, and by which of the protocol's words; none: it stays where it is.
+const fn power_words(target: PowerTarget) -> Option<(&'static str, &'static str)> {
+    match target {
+        PowerTarget::On => Some(("power on", "power on")),
+        PowerTarget::Off => Some(("power off", "power off")),
+        PowerTarget::SoftOff { .. } => Some(("power off", "soft power off")),
+        PowerTarget::Booted { .. } => Some(("power on", "rebooting")),
+        PowerTarget::SoftBooted { .. } => Some(("power on", "soft rebooting")),
+        PowerTarget::BootOrder { .. } => None,
+    }
 }
 
 /// The word for a power state.
