@@ -30,13 +30,32 @@ const LOOK: Duration = Duration::from_millis(100);
 const PORT: u16 = 8443;
 const USER: &str = "admin";
 const PASSWORD: &str = "r3df1sh-pw";
+/// A firmware's own, which no service should show.
+const BIOS_PASSWORD: &str = "b10s-pw";
 /// The emulator's systems; the node is the second.
 const SYSTEMS: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
+
+/// The emulator's machines that are not there have no firmware settings: these have those of a file. All else, their
+/// resource and its registry too, is the emulator's own.
+const LAUNCHER: &str = r#"
+import json, sys
+from sushy_tools.emulator import main
+from sushy_tools.emulator.resources.systems import fakedriver
+path = sys.argv.pop(1)
+def get_bios(self, identity):
+    self._get(identity)
+    with open(path) as file:
+        return json.load(file)
+fakedriver.FakeDriver.get_bios = get_bios
+sys.exit(main.main())
+"#;
 
 /// The emulator. It ends when it is dropped.
 struct Emulator {
     process: Daemon,
     log: PathBuf,
+    /// What its machines' firmware is set to.
+    bios: PathBuf,
     ca: PathBuf,
     client: reqwest::Client,
 }
@@ -70,16 +89,20 @@ impl Emulator {
         fs::write(&config, settings)?;
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/sushy-emulator");
         ensure!(program.exists(), "{} is not there; scripts/test installs it", program.display());
-        let mut command = place.command(&program.display().to_string());
+        let launcher = folder.join("launcher.py");
+        fs::write(&launcher, LAUNCHER)?;
+        let mut command = place.command(&program.with_file_name("python3").display().to_string());
+        command.arg(&launcher).arg(folder.join("bios.json"));
         command.args(["--fake", "--interface", "127.0.0.1", "--port", &PORT.to_string()]);
         command.arg("--config").arg(&config);
         command.arg("--ssl-certificate").arg(&files.certificate).arg("--ssl-key").arg(&files.key);
-        let log = folder.join("log");
+        let (log, bios) = (folder.join("log"), folder.join("bios.json"));
+        fs::write(&bios, json!({"BootMode": "Uefi", "NumCores": "10", "SysPassword": BIOS_PASSWORD}).to_string())?;
         let process = Daemon::spawn(command, &log, &folder.join("record"))?;
         service_kit::tls::install_provider();
         let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes())?;
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build()?;
-        Ok(Self { process, log, ca: files.ca, client })
+        Ok(Self { process, log, bios, ca: files.ca, client })
     }
 
     async fn get(&self, path: &str) -> Result<Value> {
@@ -172,9 +195,12 @@ async fn life(lab: &Lab, emulator: &Emulator) -> Result<()> {
     node_is(&rest, "power_state", "power off").await?;
     let shown = rest.ask("GET", "nodes/n1", None).await?;
     ensure!(shown["driver_info"]["redfish_password"] == "******", "{shown}");
+    firmware(&rest).await?;
     power(&rest, emulator, &system).await?;
     boot_device(&rest, emulator, &system).await?;
+    change_firmware(emulator, &system).await?;
     boots(lab, &rest, emulator, &system).await?;
+    firmware_anew(&rest).await?;
     is_nowhere_in_the_store(lab).await
 }
 
@@ -235,6 +261,55 @@ async fn power(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()>
     Ok(())
 }
 
+/// What the firmware is set to is known when the node is managed.
+async fn firmware(rest: &Rest<'_>) -> Result<()> {
+    let node = rest.ask("GET", "nodes/n1", None).await?;
+    ensure!(node["bios_interface"] == "redfish", "{}", node["bios_interface"]);
+    let states = rest.ask("GET", "nodes/n1/states", None).await?;
+    ensure!(states["boot_mode"] == "uefi" && states["secure_boot"] == false, "{states}");
+    let listed = rest.ask("GET", "nodes/n1/bios", None).await?;
+    let list = listed["bios"].as_array().context("no list")?.iter();
+    let values: Vec<_> = list.map(|setting| (setting["name"].clone(), setting["value"].clone())).collect();
+    let known =
+        [(json!("BootMode"), json!("Uefi")), (json!("NumCores"), json!("10")), (json!("SysPassword"), Value::Null)];
+    ensure!(values == known, "{listed}");
+    ensure!(listed["bios"][0].get("read_only").is_none() && listed["bios"][0]["updated_at"].is_null(), "{listed}");
+    let detail = rest.ask("GET", "nodes/n1/bios?detail=true", None).await?;
+    ensure!(detail["bios"][0]["allowable_values"] == json!(["Bios", "Uefi"]), "{detail}");
+    let one = rest.ask("GET", "nodes/n1/bios/BootMode", None).await?;
+    let mode = &one["BootMode"];
+    ensure!(mode["value"] == "Uefi" && mode["attribute_type"] == "Enumeration" && mode["read_only"] == false, "{one}");
+    ensure!(mode["links"][0]["href"].as_str().is_some_and(|href| href.ends_with("/bios/BootMode")), "{one}");
+    ensure!(rest.status("GET", "nodes/n1/bios/Nothing", None).await? == 404);
+    ensure!(rest.status("GET", "nodes/n1/bios?fields=name&detail=true", None).await? == 400);
+    tell("firmware read");
+    Ok(())
+}
+
+/// Somebody changes it at the machine.
+async fn change_firmware(emulator: &Emulator, system: &str) -> Result<()> {
+    let secure = emulator.client.patch(format!("https://127.0.0.1:{PORT}{system}/SecureBoot"));
+    let secure = secure.basic_auth(USER, Some(PASSWORD)).header("content-type", "application/json");
+    secure.body(json!({"SecureBootEnable": true}).to_string()).send().await?.error_for_status()?;
+    fs::write(&emulator.bios, json!({"BootMode": "Bios", "NumCores": "10"}).to_string())?;
+    Ok(())
+}
+
+/// What was changed at the machine is seen when it is inspected, cleaned or deployed: when it boots a ramdisk.
+async fn firmware_anew(rest: &Rest<'_>) -> Result<()> {
+    until("the firmware as it is now", async || {
+        let states = rest.ask("GET", "nodes/n1/states", None).await?;
+        let one = rest.ask("GET", "nodes/n1/bios/BootMode", None).await?;
+        let mode = &one["BootMode"];
+        let is_so = states["secure_boot"] == true && mode["value"] == "Bios" && !mode["updated_at"].is_null();
+        Ok((!is_so).then(|| format!("{states} {one}")))
+    })
+    .await?;
+    ensure!(rest.status("GET", "nodes/n1/bios/SysPassword", None).await? == 404, "it is gone, and is still there");
+    tell("firmware read anew");
+    Ok(())
+}
+
 /// What the service is told to boot from is what it says, and what is asked for is read at it.
 async fn boot_device(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()> {
     let path = "nodes/n1/management/boot_device";
@@ -254,7 +329,8 @@ async fn boot_device(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Resu
     }
     let before = emulator.asked("PATCH")?.len();
     // A device that this system does not offer, and one that Redfish does not know.
-    let why = rest.ask("PUT", path, Some(json!({"boot_device": "bios"}))).await.unwrap_err().to_string();
+    let refused = rest.ask("PUT", path, Some(json!({"boot_device": "bios"}))).await;
+    let why = refused.err().context("it was taken")?.to_string();
     ensure!(why.contains(" 500: ") && why.contains("takes no BootSourceOverrideTarget of BiosSetup"), "{why}");
     ensure!(rest.status("PUT", path, Some(json!({"boot_device": "safe"}))).await? == 400);
     ensure!(emulator.asked("PATCH")?.len() == before, "it was told all the same");
@@ -290,6 +366,8 @@ async fn is_nowhere_in_the_store(lab: &Lab) -> Result<()> {
     for write in all {
         let text = write.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         ensure!(!text.contains(PASSWORD), "it stands in {}", write.path);
+        let unpacked = write.value.as_deref().map(keyspace::family::unpacked).transpose()?.unwrap_or_default();
+        ensure!(!String::from_utf8_lossy(&unpacked).contains(BIOS_PASSWORD), "it stands in {}", write.path);
     }
     Ok(())
 }

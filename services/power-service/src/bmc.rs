@@ -1,9 +1,12 @@
 //! The seam: what we ask of any BMC. Whatever changes something asks for a [`Permit`].
 
+use std::collections::BTreeMap;
+
 use domain::{
     failure::Cause,
-    power::{Boot, BootDevice, Persistence, Power},
+    power::{Boot, BootDevice, BootMode, Persistence, Power},
 };
+use keyspace::value::BiosSetting;
 use mesh::Permit;
 
 /// A command that changes something. Each is absolute: twice is as good as once.
@@ -40,6 +43,17 @@ pub(crate) struct BootOrder {
     pub(crate) device: Option<BootDevice>,
     /// For how long; none: it does not say.
     pub(crate) persistence: Option<Persistence>,
+}
+
+/// What a machine's firmware is set to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Firmware {
+    /// The interface that it boots with, where the BMC says it.
+    pub(crate) boot_mode: Option<BootMode>,
+    /// Whether it boots signed systems alone, where the BMC says it.
+    pub(crate) secure_boot: Option<bool>,
+    /// Its settings; none: they could not be read.
+    pub(crate) settings: Option<BTreeMap<String, BiosSetting>>,
 }
 
 /// What a BMC says to a command.
@@ -120,6 +134,10 @@ pub(crate) trait Bmc: Send {
     fn describe(&mut self) -> impl Future<Output = Result<String, BmcError>> + Send;
     /// Reads what the machine is told to boot from. Changes nothing.
     fn boot_order(&mut self) -> impl Future<Output = Result<BootOrder, BmcError>> + Send;
+    /// Reads what the machine's firmware is set to, as far as it can; none: this kind of BMC does not say. Changes nothing.
+    fn firmware(&mut self) -> impl Future<Output = Result<Option<Firmware>, BmcError>> + Send {
+        async { Ok(None) }
+    }
     /// Does what a command needs and needs no permit, before a permit's time runs. Changes nothing.
     fn prepare(&mut self) -> impl Future<Output = Result<(), BmcError>> + Send {
         async { Ok(()) }

@@ -1,5 +1,6 @@
-//! The hand for machines that are not there (`fake-hardware`): a BMC that obeys at once, and whose power is what the
-//! store last heard of it. Everything around it, claim, journal and permit, is as for any other.
+//! The hand for machines that are not there (`fake-hardware`), and for those that a person switches
+//! (`manual-management`): a BMC that obeys at once, and whose power is what the store last heard of it. Everything around
+//! it, claim, journal and permit, is as for any other.
 
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ impl Bmc for FakeSession {
     }
 
     async fn describe(&mut self) -> Result<String, BmcError> {
-        Ok("fake-hardware".to_owned())
+        Ok("no BMC".to_owned())
     }
 
     /// A machine that is not there boots from the network, once, whatever it was told: as Ironic's does.

@@ -10,7 +10,7 @@ use domain::{
     failure::{Cause, Failure},
     generation::Order,
     id::{NodeId, RackId},
-    power::{Power, PowerTarget},
+    power::{BootDevice, Power, PowerTarget},
     ring::turn::{Need, Turn},
     timeline::Mark,
 };
@@ -133,7 +133,13 @@ impl Work {
                 () = stake.lost() => Err(Stopped::Elsewhere(mesh::Error::HandingOver { node })),
             };
             let again = match outcome {
-                Ok(()) => return metrics::instruction("reached"),
+                Ok(()) => {
+                    // A machine that boots from the network once is about to be looked at or worked on.
+                    if matches!(target, PowerTarget::Booted { boot: Some(boot) } if boot.device == BootDevice::Pxe) {
+                        drop(self.learn_firmware(node));
+                    }
+                    return metrics::instruction("reached");
+                }
                 Err(Stopped::Failed(failure)) => Some(failure),
                 Err(Stopped::Elsewhere(error)) => {
                     tracing::info!(node = %node, error = %service_kit::status::chain(&error), "leaving an instruction");

@@ -8,6 +8,7 @@ mod allocations;
 mod answer;
 mod ask;
 mod below;
+mod bios;
 mod condition;
 mod deploy;
 mod description;

@@ -1,10 +1,16 @@
 //! What is read of a BMC, asked for or not: power, what it boots from. Nothing here changes anything at it.
 
-use std::sync::PoisonError;
+use std::{sync::PoisonError, time::Duration};
 
 use domain::{id::NodeId, power::Power, timeline::Mark};
-use keyspace::{Expect, key, store::Revised, value::PowerSeen};
+use keyspace::{
+    Expect, key,
+    store::Revised,
+    value::{Bios, FirmwareSeen, PowerSeen},
+};
 use mesh::{Claim, Stake};
+use service_kit::clock;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{Work, failure, seen};
 use crate::{
@@ -12,6 +18,13 @@ use crate::{
     bmc::{Bmc as _, BmcError, BootOrder},
     session::Session,
 };
+
+/// How long a read may take that a caller waits for; less than he does (scheduler-service, `lines`).
+const READ: Duration = Duration::from_secs(12);
+/// How long one may take that nobody waits for: a firmware has a dozen resources, and a BMC may need seconds for each.
+const LONG: Duration = Duration::from_secs(180);
+/// How long whoever asks a BMC who it is waits for what its firmware is set to.
+const FIRMWARE: Duration = Duration::from_secs(2);
 
 impl Work {
     /// Asks a BMC who it is and how power stands.
@@ -24,7 +37,58 @@ impl Work {
             })
             .await?;
         self.note_power(&stake, power).await;
+        // Late is as good as not at all: it is stored when it is known.
+        drop(timeout(FIRMWARE, self.learn_firmware(node)).await);
         Ok((power, words))
+    }
+
+    /// Reads in the background what the firmware is set to; what is in its way is no fault of the machine. Resolves when
+    /// that has an end.
+    pub(super) fn learn_firmware(&self, node: NodeId) -> oneshot::Receiver<()> {
+        let (ended, is_ended) = oneshot::channel();
+        if self.reach(node).is_ok_and(|reach| reach.tells_firmware()) {
+            let work = self.clone();
+            self.host.spawn(async move {
+                if let Err(error) = work.firmware(node).await {
+                    let error = service_kit::status::chain(&error);
+                    tracing::info!(node = %node, error, "cannot read what the firmware is set to");
+                }
+                drop(ended);
+            });
+        }
+        is_ended
+    }
+
+    /// Reads what the firmware is set to, and writes what is news.
+    async fn firmware(&self, node: NodeId) -> Result<(), Error> {
+        let stake = self.mesh().stake(node)?;
+        let read = self.read_for(&stake, LONG, async |bmc| bmc.firmware().await).await?;
+        let Some(firmware) = read else { return Ok(()) };
+        let claim = self.mesh().claim(&stake).await?;
+        let (rack, now) = (self.rack, clock::now());
+        let mut change = self.mesh().fenced(&claim);
+        let before = self.mesh().view().get(&key::firmware(rack, node));
+        let (boot_mode, secure_boot) = (firmware.boot_mode, firmware.secure_boot);
+        let is_known = |seen: &FirmwareSeen| (seen.boot_mode, seen.secure_boot) == (boot_mode, secure_boot);
+        let mut is_news = false;
+        if !before.as_ref().is_some_and(|before| is_known(&before.value)) {
+            let seen = FirmwareSeen { boot_mode, secure_boot, seen_at: now, seen_by: claim.instance() };
+            change = change.put(&key::firmware(rack, node), &seen, Expect::same(before.as_ref())).map_err(store)?;
+            is_news = true;
+        }
+        if let Some(settings) = firmware.settings {
+            let key = key::bios(rack, node);
+            let before = self.mesh().store().get_packed(&key).await.map_err(store)?;
+            let bios = Bios::read(before.as_ref().map(|read| &read.value), settings, now);
+            if before.as_ref().is_none_or(|before| before.value != bios) {
+                change = change.put_packed(&key, &bios, Expect::same(before.as_ref())).map_err(store)?;
+                is_news = true;
+            }
+        }
+        if is_news {
+            self.mesh().commit(change).await?;
+        }
+        Ok(())
     }
 
     /// Asks a BMC what it tells the machine to boot from.
@@ -33,14 +97,26 @@ impl Work {
         self.read(&stake, async |bmc| bmc.boot_order().await).await
     }
 
-    /// Reads something in a session of its own, which is closed whatever came of it.
+    /// Reads something while a caller waits, in a session of its own.
     async fn read<T>(
         &self,
         stake: &Stake,
         read: impl AsyncFnOnce(&mut Session) -> Result<T, BmcError>,
     ) -> Result<T, Error> {
+        self.read_for(stake, READ, read).await
+    }
+
+    /// Reads something in a session of its own, which is closed whatever came of it; one that takes longer than this is
+    /// left to the BMC, and counts as silent.
+    async fn read_for<T>(
+        &self,
+        stake: &Stake,
+        most: Duration,
+        read: impl AsyncFnOnce(&mut Session) -> Result<T, BmcError>,
+    ) -> Result<T, Error> {
         let node = stake.node();
         let reach = self.reach(node)?;
+        let silent = BmcError::Silent(reach.address());
         let reading = async {
             let mut bmc = reach.open(&self.hands, &self.limits).await?;
             let read = read(&mut bmc).await;
@@ -48,7 +124,9 @@ impl Work {
             read
         };
         tokio::select! {
-            read = reading => read.map_err(|error| Error::bmc(node, &error)),
+            read = timeout(most, reading) => {
+                read.unwrap_or(Err(silent)).map_err(|error| Error::bmc(node, &error))
+            }
             () = stake.lost() => Err(mesh::Error::HandingOver { node }.into()),
         }
     }
@@ -132,4 +210,9 @@ impl Work {
             tracing::debug!(error = %service_kit::status::chain(&error), "cannot note power");
         }
     }
+}
+
+/// What the store did not do.
+const fn store(source: keyspace::Error) -> Error {
+    Error::Mesh(mesh::Error::Store(source))
 }

@@ -46,15 +46,11 @@ impl Face {
             ("GET", ["volume", "targets"]) => self.sheets_of(ask, ident, kinds::TARGET_KIND, Shape::Plain),
             ("GET" | "DELETE", ["allocation"]) => self.allocation(ask, ident).await,
             ("GET", ["children"]) => self.children(ask, ident),
-            ("GET", ["bios", name]) => {
-                let node = self.node(ask, ident)?.node;
-                Err(Class::NotFound.says(format!("Node {node} doesn't have a BIOS setting '{name}'")))
-            }
             ("GET", ["history", id]) => {
                 self.node(ask, ident)?;
                 Err(Class::NotFound.says(format!("Node history record {id} could not be found.")))
             }
-            ("GET", ["bios"]) => self.empty(ask, ident, "bios"),
+            ("GET", ["bios", rest @ ..]) => self.bios(ask, ident, rest).await,
             ("GET", ["firmware"]) => self.empty(ask, ident, "firmware"),
             ("GET", ["vifs"]) => self.empty(ask, ident, "vifs"),
             ("GET", ["history", rest @ ..]) => self.history(ask, ident, rest).await,

@@ -9,7 +9,7 @@ use domain::{
     provision::{Stage, State},
     time::Timestamp,
 };
-use keyspace::value::{Intent, Life, PowerSeen, Sheet};
+use keyspace::value::{FirmwareSeen, Intent, Life, PowerSeen, Sheet};
 use serde_json::{Map, Value, json};
 
 use crate::work::seen::settled;
@@ -24,6 +24,7 @@ pub(crate) struct Parts {
     pub(crate) life: Life,
     pub(crate) power: Option<PowerSeen>,
     pub(crate) sheet: Option<Sheet>,
+    pub(crate) firmware: Option<FirmwareSeen>,
     /// Who looks after it.
     pub(crate) conductor: Option<String>,
     /// The store's revision of the last change of anything of this.
@@ -50,6 +51,10 @@ pub(crate) fn whole(parts: &Parts) -> Map<String, Value> {
     put("reservation", if is_locked(life.state) { json!(parts.conductor) } else { Value::Null });
     let inspection = life.inspection.as_ref();
     put("inspection_started_at", time(inspection.map(|inspection| inspection.started_at)));
+    if let Some(firmware) = &parts.firmware {
+        put("boot_mode", json!(firmware.boot_mode.map(|mode| mode.to_string())));
+        put("secure_boot", json!(firmware.secure_boot));
+    }
     put("inspection_finished_at", time(inspection.and_then(|inspection| inspection.finished_at)));
     whole
 }

@@ -57,6 +57,8 @@ impl Face {
         let order = match management(&node) {
             // A machine that is not there boots from the network, whatever it was told.
             "fake" => BootOrder { device: Some(BootDevice::Pxe), is_persistent: Some(false) },
+            // One that a person has set up does so for good, and goes on to its disk where nobody has anything for it.
+            "noop" => BootOrder { device: Some(BootDevice::Pxe), is_persistent: Some(true) },
             _ => {
                 check_free(&node)?;
                 validate::management(&node.whole, driver(&node))?;
@@ -71,7 +73,7 @@ impl Face {
     async fn set_boot_device(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let (named, persistent) = call::boot_device(&ask.arguments()?)?;
         let node = self.node(ask, ident)?;
-        let is_there = management(&node) != "fake";
+        let is_there = !matches!(management(&node), "fake" | "noop");
         if is_there {
             check_free(&node)?;
             validate::management(&node.whole, driver(&node))?;
