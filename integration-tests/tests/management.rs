@@ -9,6 +9,8 @@ use integration_tests::{
     fault::tell,
     fleet::{Fleet, Machine},
     ironic::Rest,
+    lab::{Lab, PATIENCE as LONG, holds_image, image},
+    machine::Spec,
     mesh::Options,
 };
 use serde_json::{Value, json};
@@ -214,4 +216,78 @@ async fn soft_power(bed: &Bed<'_>) -> Result<()> {
     let newer = bed.rest.status("PUT", "nodes/n1/states/power", Some(json!({"target": "soft off"}))).await?;
     ensure!(newer == 400, "{newer}");
     Ok(())
+}
+
+#[test]
+fn a_system_that_hangs_is_interrupted_once_and_one_that_is_off_is_not() {
+    let fleet = Fleet::up("mnmi", 1, &Options::default()).unwrap();
+    fleet.run(async |_, fleet| interrupt(&Bed::new(fleet).await?).await).unwrap();
+}
+
+async fn interrupt(bed: &Bed<'_>) -> Result<()> {
+    let path = "nodes/n1/management/inject_nmi";
+    let why = bed.refused("PUT", path, None).await?;
+    ensure!(why.contains(" 500: ") && why.contains("the machine is off"), "{why}");
+    ensure!(bed.told(0).is_empty(), "{:?}", bed.told(0));
+    bed.power("power on", None).await?;
+    let begun = bed.machine().bmc.mutations().len();
+    bed.baremetal("node inject nmi n1")?.map_err(anyhow::Error::msg)?;
+    ensure!(bed.told(begun) == [Control::Diagnostic], "{:?}", bed.told(begun));
+    // The BMC does it and dies: whether it did, nobody can tell, and it is not told again.
+    bed.machine().bmc.follow(Script::new([Habit::Reboots(1)]));
+    let why = bed.refused("PUT", path, None).await?;
+    ensure!(why.contains(" 500: ") && why.contains("sent once"), "{why}");
+    ensure!(bed.told(begun) == [Control::Diagnostic; 2], "{:?}", bed.told(begun));
+    bed.is("power_state", "power on").await?;
+    tell(why);
+    Ok(())
+}
+
+#[test]
+fn a_machine_that_a_person_switches_is_deployed_once_somebody_presses_its_button() {
+    let lab = Lab::up("mhand", &[Spec::default()], Options::default()).unwrap();
+    lab.run(async |_, lab| by_hand(lab).await).unwrap();
+    lab.down().unwrap();
+}
+
+async fn by_hand(lab: &Lab) -> Result<()> {
+    let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
+    let node = rest.ask("POST", "nodes", Some(json!({"driver": "manual-management", "name": "n1"}))).await?;
+    for (interface, by) in [("power", "fake"), ("management", "noop"), ("deploy", "direct"), ("boot", "ipxe")] {
+        ensure!(node[format!("{interface}_interface")] == by, "{interface}: {node}");
+    }
+    let port = json!({"address": machine.mac.to_string(), "node_uuid": node["uuid"]});
+    rest.ask("POST", "ports", Some(port)).await?;
+    ensure!(rest.status("PATCH", "nodes/n1", Some(power_by("ipmitool"))).await? == 400, "it has no BMC");
+    ensure!(rest.status("PATCH", "nodes/n1", Some(power_by("agent"))).await? == 400, "it is not built");
+    rest.provision("n1", "manage").await?;
+    rest.reach_within("n1", "manageable", LONG).await?;
+    let device = "nodes/n1/management/boot_device";
+    ensure!(rest.ask("GET", device, None).await? == json!({"boot_device": "pxe", "persistent": true}));
+    rest.ask("PUT", device, Some(json!({"boot_device": "disk"}))).await?;
+    ensure!(rest.status("PUT", device, Some(json!({"boot_device": "cdrom"}))).await? == 400);
+    ensure!(rest.status("PUT", "nodes/n1/management/inject_nmi", None).await? == 400);
+    let valid = rest.ask("GET", "nodes/n1/validate", None).await?;
+    ensure!(valid["power"]["result"] == true && valid["management"]["result"] == true, "{valid}");
+
+    rest.provision("n1", "provide").await?;
+    rest.reach_within("n1", "available", LONG).await?;
+    let (url, digest) = lab.file("os.raw", &image())?;
+    let image = json!([
+        {"op": "add", "path": "/instance_info/image_source", "value": url},
+        {"op": "add", "path": "/instance_info/image_checksum", "value": digest.trim_start_matches("sha256:")},
+    ]);
+    rest.ask("PATCH", "nodes/n1", Some(image)).await?;
+    rest.provision("n1", "active").await?;
+    rest.reach_within("n1", "wait call-back", LONG).await?;
+    ensure!(machine.power() == Power::Off, "somebody was faster than its operator");
+    machine.press_power()?;
+    rest.reach_within("n1", "active", LONG).await?;
+    ensure!(holds_image(&machine.disk(), &self::image())?, "the image is not on its disk");
+    ensure!(machine.mutations().is_empty(), "its BMC was told something");
+    Ok(())
+}
+
+fn power_by(interface: &str) -> Value {
+    json!([{"op": "replace", "path": "/power_interface", "value": interface}])
 }

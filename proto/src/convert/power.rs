@@ -106,6 +106,7 @@ impl From<PowerTarget> for wire::PowerTarget {
             PowerTarget::BootOrder { boot } => {
                 Target::BootOrder(wire::power_target::BootOrder { boot: Some(boot.into()) })
             }
+            PowerTarget::Interrupted => Target::Interrupted(wire::power_target::Interrupted {}),
         };
         Self { target: Some(target) }
     }
@@ -121,6 +122,7 @@ impl TryFrom<wire::PowerTarget> for PowerTarget {
             Target::SoftOff(soft) => Self::SoftOff { by: Some(text("target.by", &soft.by)?) },
             Target::Booted(booted) => Self::Booted { boot: booted.boot.map(Boot::try_from).transpose()? },
             Target::SoftBooted(soft) => Self::SoftBooted { by: text("target.by", &soft.by)? },
+            Target::Interrupted(_) => Self::Interrupted,
             Target::BootOrder(order) => Self::BootOrder { boot: required("target.boot", order.boot)?.try_into()? },
         })
     }
@@ -142,6 +144,7 @@ mod tests {
             PowerTarget::SoftOff { by: None },
             PowerTarget::SoftOff { by: Some(by) },
             PowerTarget::SoftBooted { by },
+            PowerTarget::Interrupted,
             PowerTarget::Booted { boot: None },
             PowerTarget::Booted { boot: Some(boot(BootDevice::Disk)) },
         ];

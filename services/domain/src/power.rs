@@ -102,7 +102,8 @@ pub struct Boot {
     pub mode: BootMode,
 }
 
-/// Where power is wanted. Every target is absolute: asking twice is asking once.
+/// Where power is wanted. Every target is absolute: asking twice is asking once. What is not so at a BMC, an interrupt, is
+/// sent once for each instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "target")]
 pub enum PowerTarget {
@@ -133,6 +134,8 @@ pub enum PowerTarget {
         /// Which.
         boot: Boot,
     },
+    /// As it is. What is wanted is that its system is interrupted once (NMI), so that it says where it stands.
+    Interrupted,
 }
 
 impl PowerTarget {
@@ -142,7 +145,7 @@ impl PowerTarget {
         match self {
             Self::Booted { boot } => boot,
             Self::BootOrder { boot } => Some(boot),
-            Self::On | Self::Off | Self::SoftOff { .. } | Self::SoftBooted { .. } => None,
+            Self::On | Self::Off | Self::SoftOff { .. } | Self::SoftBooted { .. } | Self::Interrupted => None,
         }
     }
 
@@ -152,7 +155,7 @@ impl PowerTarget {
         match self {
             Self::SoftOff { by } => by,
             Self::SoftBooted { by } => Some(by),
-            Self::On | Self::Off | Self::Booted { .. } | Self::BootOrder { .. } => None,
+            Self::On | Self::Off | Self::Booted { .. } | Self::BootOrder { .. } | Self::Interrupted => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use domain::{
 use keyspace::value::BiosSetting;
 use mesh::Permit;
 
-/// A command that changes something. Each is absolute: twice is as good as once.
+/// A command that changes something. Each is absolute, twice as good as once, but for an interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Main power on.
@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Off,
     /// The operating system is asked to shut down.
     SoftOff,
+    /// The operating system is interrupted (NMI). Sent once for an instruction, whatever became of it.
+    Interrupt,
     /// One of the steps that set a boot order, by its number.
     Boot(Boot, usize),
 }
@@ -29,6 +31,7 @@ impl Command {
             Self::On => "power on".to_owned(),
             Self::Off => "power off".to_owned(),
             Self::SoftOff => "soft off".to_owned(),
+            Self::Interrupt => "nmi".to_owned(),
             Self::Boot(boot, step) => {
                 format!("boot {:?} {:?} {}, step {step}", boot.device, boot.persistence, boot.mode)
             }

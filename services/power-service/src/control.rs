@@ -31,6 +31,7 @@ pub(crate) struct Course {
     /// Commands that went through since this began.
     off_sent: bool,
     soft_sent: bool,
+    interrupt_sent: bool,
     seen_off: bool,
     boot_done: usize,
     on_sent: bool,
@@ -46,6 +47,7 @@ impl Course {
             boot_steps,
             off_sent: false,
             soft_sent: false,
+            interrupt_sent: false,
             seen_off: false,
             boot_done: 0,
             on_sent: false,
@@ -60,6 +62,7 @@ impl Course {
             Command::On => self.on_sent = true,
             Command::Off => self.off_sent = true,
             Command::SoftOff => self.soft_sent = true,
+            Command::Interrupt => self.interrupt_sent = true,
             Command::Boot(_, step) => self.boot_done = step + 1,
         }
     }
@@ -90,6 +93,12 @@ impl Course {
                 Next::Send(Command::Boot(boot, self.boot_done))
             }
             PowerTarget::BootOrder { .. } => Next::Reached,
+            PowerTarget::Interrupted if self.interrupt_sent => Next::Reached,
+            PowerTarget::Interrupted if power == Power::Off => {
+                let text = "the machine is off: nothing runs that could be interrupted";
+                Next::Stuck(Cause::PowerStuck, text.to_owned())
+            }
+            PowerTarget::Interrupted => Next::Send(Command::Interrupt),
         }
     }
 
@@ -179,7 +188,7 @@ mod tests {
                     match command {
                         Command::On => *power = Power::On,
                         Command::Off => *power = Power::Off,
-                        Command::SoftOff | Command::Boot(..) => {}
+                        Command::SoftOff | Command::Interrupt | Command::Boot(..) => {}
                     }
                 }
                 Next::Look => {
@@ -240,6 +249,13 @@ mod tests {
             let steps = [Command::Boot(BOOT, 0), Command::Boot(BOOT, 1)];
             assert_eq!(play(PowerTarget::BootOrder { boot: BOOT }, power), steps);
         }
+    }
+
+    #[test]
+    fn what_runs_is_interrupted_once_and_what_is_off_is_not() {
+        assert_eq!(play(PowerTarget::Interrupted, Power::On), [Command::Interrupt]);
+        let (sent, ended) = course(PowerTarget::Interrupted, &mut Power::Off, None);
+        assert!(sent.is_empty() && matches!(ended, Next::Stuck(..)), "{sent:?} {ended:?}");
     }
 
     #[test]

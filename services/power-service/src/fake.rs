@@ -52,7 +52,7 @@ impl Bmc for FakeSession {
         match command {
             Command::On => self.power = Power::On,
             Command::Off | Command::SoftOff => self.power = Power::Off,
-            Command::Boot(..) => {}
+            Command::Interrupt | Command::Boot(..) => {}
         }
         Ok(Reply::Done)
     }

@@ -334,6 +334,7 @@ impl Bmc for IpmiSession {
             Command::On => (chassis::Control::On.command(), Box::new(Completion::is_ok)),
             Command::Off => (chassis::Control::Off.command(), Box::new(Completion::is_ok)),
             Command::SoftOff => (chassis::Control::Soft.command(), Box::new(Completion::is_ok)),
+            Command::Interrupt => (chassis::Control::Diagnostic.command(), Box::new(Completion::is_ok)),
             Command::Boot(order, number) => {
                 let Some(choice) = order::choice(order) else {
                     return Ok(Reply::Refused(format!("IPMI has no boot device {}", order.device)));
@@ -342,7 +343,9 @@ impl Bmc for IpmiSession {
                 (step.command.clone(), Box::new(move |completion| step.passes(completion)))
             }
         };
-        let (completion, _) = self.request(wire, Effect::Mutates, self.retry, Some(permit)).await?;
+        // IPMI 2.0 §28.3: what is not absolute leaves in one datagram, and never again.
+        let retry = if command == Command::Interrupt { Retry::once(self.retry.timeout) } else { self.retry };
+        let (completion, _) = self.request(wire, Effect::Mutates, retry, Some(permit)).await?;
         if passes(completion) {
             return Ok(Reply::Done);
         }

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     Error,
-    bmc::{Bmc, BmcError, Reply},
+    bmc::{Bmc, BmcError, Command, Reply},
     config,
     control::{Course, Next},
     metrics,
@@ -38,8 +38,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Between two tries of something that may pass.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a BMC may be of no use to a boot order that somebody waits for.
-const BOOT_ORDER: Duration = Duration::from_secs(20);
+/// How long a BMC may be of no use to an instruction that somebody waits for.
+const WAITED_FOR: Duration = Duration::from_secs(20);
 
 /// The instructions under way. Clones are the same.
 #[derive(Clone)]
@@ -162,10 +162,11 @@ impl Work {
         }
     }
 
-    /// How long an instruction is tried for where something is in its way that may pass. A person waits for a boot order.
+    /// How long an instruction is tried for where something is in its way that may pass. A person waits for a boot order, or an
+    /// interrupt.
     fn patience(&self, target: PowerTarget) -> Duration {
         match target {
-            PowerTarget::BootOrder { .. } => self.limits.instruction.min(BOOT_ORDER),
+            PowerTarget::BootOrder { .. } | PowerTarget::Interrupted => self.limits.instruction.min(WAITED_FOR),
             PowerTarget::On
             | PowerTarget::Off
             | PowerTarget::SoftOff { .. }
@@ -270,6 +271,11 @@ impl Work {
                     course.waited(LOOK);
                     power = self.look(bmc, ledger.claim(), order, power).await?;
                 }
+                Next::Send(Command::Interrupt) if has_interrupted(ledger, order) => {
+                    let text = "the interrupt was sent once, and nobody knows what came of it: look at the console, and \
+                                ask again where nothing did";
+                    return Err(Stopped::Failed(failure(Cause::BmcSilent, text.to_owned())));
+                }
                 Next::Send(command) => {
                     bmc.prepare().await.map_err(judge)?;
                     let permit = ledger.arm(order, bmc.session(), &command.words()).await?;
@@ -299,6 +305,12 @@ impl Work {
         }
         Ok(power)
     }
+}
+
+/// Whether this instruction's interrupt may be at the BMC already, from a try before.
+fn has_interrupted(ledger: &Ledger, order: Order) -> bool {
+    let entry = ledger.journal().entry.as_ref();
+    entry.is_some_and(|entry| entry.order.generation == order.generation && entry.command == Command::Interrupt.words())
 }
 
 fn seen(power: Power, claim: Claim, settled: Option<Settled>) -> PowerSeen {

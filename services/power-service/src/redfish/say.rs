@@ -108,6 +108,7 @@ impl Message {
             Command::On => reset(system, &["On", "ForceOn"]),
             Command::Off => reset(system, &["ForceOff"]),
             Command::SoftOff => reset(system, &["GracefulShutdown"]),
+            Command::Interrupt => reset(system, &["Nmi"]),
             Command::Boot(order, _) => boot(system, order),
         }
     }

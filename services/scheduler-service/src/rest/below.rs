@@ -55,6 +55,7 @@ impl Face {
             ("GET", ["vifs"]) => self.empty(ask, ident, "vifs"),
             ("GET", ["history", rest @ ..]) => self.history(ask, ident, rest).await,
             (method, ["management", "boot_device", rest @ ..]) => self.boot_device(ask, ident, method, rest).await,
+            ("PUT", ["management", "inject_nmi"]) => self.inject_nmi(ask, ident, below).await,
             (_, ["vendor_passthru", name]) => self.vendor(ask, ident, name),
             ("GET", ["inventory"]) => self.inventory(ask, ident),
             // Nobody's networks are plugged in here: there is nothing to do.
@@ -74,7 +75,7 @@ impl Face {
     }
 
     /// What no driver of ours does yet. A request that is wrong in itself hears that first.
-    fn unsupported(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
+    pub(super) fn unsupported(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
         let arguments = || ask.arguments();
         match (ask.method.as_str(), below) {
             ("PUT", ["states", "boot_mode"]) => drop(call::boot_mode(&arguments()?)?),

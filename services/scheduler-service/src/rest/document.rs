@@ -122,7 +122,7 @@ const fn power_words(target: PowerTarget) -> Option<(&'static str, &'static str)
         PowerTarget::SoftOff { .. } => Some(("power off", "soft power off")),
         PowerTarget::Booted { .. } => Some(("power on", "rebooting")),
         PowerTarget::SoftBooted { .. } => Some(("power on", "soft rebooting")),
-        PowerTarget::BootOrder { .. } => None,
+        PowerTarget::BootOrder { .. } | PowerTarget::Interrupted => None,
     }
 }
 

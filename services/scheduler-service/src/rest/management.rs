@@ -1,7 +1,7 @@
-//! What a machine boots from: its BMC is asked, and told, while the client waits.
+//! What a machine boots from, and what interrupts it: its BMC is asked, and told, while the client waits.
 //!
-//! It is told as its power is: the boot order is what is wanted of the node from a generation on, and its power-service
-//! brings it there with claim, journal and permit. Who asks waits for the end of it.
+//! It is told as its power is: what is wanted of the node is so from a generation on, and its power-service brings it there
+//! with claim, journal and permit. Who asks waits for the end of it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use domain::{
     failure::{Cause, Failure},
     generation::Generation,
     plan::Progress,
-    power::{Boot, BootDevice, Persistence, PowerTarget},
+    power::{Boot, BootDevice, BootMode, Persistence, PowerTarget},
 };
 use keyspace::{key, view::News};
 use serde_json::{Value, json};
@@ -83,26 +83,47 @@ impl Face {
         if !is_there {
             return Ok(Answer::done());
         }
+        let persistence = if persistent { Persistence::Persistent } else { Persistence::Once };
+        self.instruct(ask, ident, &node, |mode| PowerTarget::BootOrder { boot: Boot { device, persistence, mode } })
+            .await
+    }
+
+    /// Interrupts what runs, once.
+    pub(super) async fn inject_nmi(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        if matches!(management(&node), "fake" | "noop") {
+            return self.unsupported(ask, ident, below);
+        }
+        check_free(&node)?;
+        validate::management(&node.whole, driver(&node))?;
+        self.instruct(ask, ident, &node, |_| PowerTarget::Interrupted).await
+    }
+
+    /// Wants something of a node's BMC, by its firmware interface, and waits until it is told.
+    async fn instruct(
+        &self,
+        ask: &Ask,
+        ident: &str,
+        node: &Shown,
+        target: impl FnOnce(BootMode) -> PowerTarget,
+    ) -> Result<Answer, Error> {
         let registry = &self.shared.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
-        self.check_since(ask, ident, &node, &record)?;
+        self.check_since(ask, ident, node, &record)?;
         if record.life.value.state.is_busy() || is_told(&record) {
             return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
         }
-        let persistence = if persistent { Persistence::Persistent } else { Persistence::Once };
-        let boot = Boot { device, persistence, mode: record.intent.value.boot_mode };
-        let accepted = registry.accept_power(&record, PowerTarget::BootOrder { boot }).await;
+        let accepted = registry.accept_power(&record, target(record.intent.value.boot_mode)).await;
         let generation = accepted.map_err(|error| fault(ident, &error))?;
-        let Ok(ended) = timeout(PATIENCE, self.ends(&node, generation)).await else {
+        let Ok(ended) = timeout(PATIENCE, self.ends(node, generation)).await else {
             return Err(text::busy(&format!(
-                "The BMC of node {} was not told to boot from {device} within {} s, and may be yet; ask it what it \
-                 boots from",
+                "The BMC of node {} was not told within {} s, and may be yet; look at the node again",
                 node.node,
                 PATIENCE.as_secs()
             )));
         };
         match ended {
-            Progress::Failed(failure) => Err(failed(&node, &failure)),
+            Progress::Failed(failure) => Err(failed(node, &failure)),
             Progress::Done(_) => Ok(Answer::done()),
             // A later instruction has taken its place.
             Progress::Unknown | Progress::Underway => Err(text::locked(&node.node.to_string(), "another request")),
