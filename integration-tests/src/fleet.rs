@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -50,17 +51,21 @@ pub struct Machine {
     /// Its BMC.
     pub bmc: Arc<Bmc>,
     board: Arc<Mutex<Board>>,
+    heeds: Arc<AtomicBool>,
 }
 
 /// What a BMC commands here.
-struct Chassis(Arc<Mutex<Board>>);
+struct Chassis {
+    board: Arc<Mutex<Board>>,
+    heeds: Arc<AtomicBool>,
+}
 
 impl bmc::Chassis for Chassis {
     async fn carry_out(&mut self, call: &Call) -> Answer {
-        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = board.answer(call);
-        // Its system heeds the button at once.
-        if answer.change == Some(Change::Power(Control::Soft)) {
+        // Its system heeds the button at once, or not at all.
+        if answer.change == Some(Change::Power(Control::Soft)) && self.heeds.load(Ordering::Relaxed) {
             board.set_power(Power::Off);
         }
         answer
@@ -80,14 +85,15 @@ impl Fleet {
         place.create()?;
         let machines: Vec<_> = (0..count).map(|number| Machine::new(number, folder.path())).collect();
         let host = Host::default();
+        let chassis = |of: &Machine| Chassis { board: of.board.clone(), heeds: of.heeds.clone() };
         let served: Vec<_> =
-            machines.iter().map(|machine| (machine.address, machine.bmc.clone(), machine.board.clone())).collect();
+            machines.iter().map(|machine| (machine.address, machine.bmc.clone(), chassis(machine))).collect();
         let inner = host.clone();
         let thread = place.inhabit("fleet", async move || {
-            for (address, bmc, board) in served {
+            for (address, bmc, chassis) in served {
                 let host = inner.clone();
                 inner.spawn(async move {
-                    if let Err(error) = bmc.serve(Chassis(board), address, host).await {
+                    if let Err(error) = bmc.serve(chassis, address, host).await {
                         eprintln!("the BMC at {address}: {error:#}");
                     }
                 });
@@ -193,7 +199,12 @@ impl Machine {
         let address = Ipv4Addr::new(127, 9, octet(number / BLOCK), octet(number % BLOCK + 1));
         let name = format!("n{}", number + 1);
         let bmc = Bmc::new(PASSWORD, folder.join(format!("{name}.log")));
-        Self { name, address, bmc: Arc::new(bmc), board: Arc::default() }
+        Self { name, address, bmc: Arc::new(bmc), board: Arc::default(), heeds: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// Whether its system shuts down from now on when it is asked to.
+    pub fn heeds(&self, heeds: bool) {
+        self.heeds.store(heeds, Ordering::Relaxed);
     }
 
     /// Whether it has power.

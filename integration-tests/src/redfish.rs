@@ -1,6 +1,8 @@
 //! A BMC that speaks Redfish, with sessions: what `sushy-emulator` has not. In clear, with one system, and it can fall
 //! silent in the middle of a command.
 
+pub mod emulator;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 

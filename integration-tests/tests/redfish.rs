@@ -1,24 +1,21 @@
 //! Nodes of driver `redfish`: at a service of other people's making, `sushy-emulator` of OpenStack's sushy-tools, over
 //! HTTPS and with users, without a machine behind it; and at one of ours that has sessions.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use integration_tests::{
-    authority::Authority,
     fault::tell,
     fleet::Fleet,
     ironic::Rest,
     lab::Lab,
     mesh::Options,
-    rack::{daemon::Daemon, namespace::Namespace},
+    rack::namespace::Namespace,
     record::Recorder,
-    redfish::{self, Service},
+    redfish::{
+        self, Service,
+        emulator::{BIOS_PASSWORD, Emulator, PASSWORD, PORT, SYSTEMS, USER},
+    },
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -27,98 +24,6 @@ use tokio::time::{Instant, sleep};
 /// The emulator lets power follow after up to 11 s.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
-const PORT: u16 = 8443;
-const USER: &str = "admin";
-const PASSWORD: &str = "r3df1sh-pw";
-/// The emulator's systems; the node is the second.
-const SYSTEMS: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
-
-/// The emulator. It ends when it is dropped.
-struct Emulator {
-    process: Daemon,
-    log: PathBuf,
-    ca: PathBuf,
-    client: reqwest::Client,
-}
-
-impl Emulator {
-    /// Starts it where the services are; its certificate is of an authority that nobody knows.
-    fn start(place: &Namespace, folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder)?;
-        let authority = Authority::new()?;
-        let files = authority.issue_for_loopback(folder)?;
-        let users = folder.join("users");
-        // The hash is libxcrypt's, as htpasswd would have it.
-        let hash = format!(
-            r#"import crypt; print("{USER}:" + crypt.crypt("{PASSWORD}", crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))"#
-        );
-        let made = Command::new("/usr/bin/python3").args(["-W", "ignore", "-c", &hash]).output()?;
-        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        fs::write(&users, made.stdout)?;
-        let config = folder.join("config.py");
-        // What it knows of its system it would else find again in the next run.
-        let (users, state) = (users.display().to_string(), folder.display().to_string());
-        let systems = SYSTEMS.map(|uuid| {
-            format!(
-                "{{'uuid': '{uuid}', 'name': '{uuid}', 'power_state': 'Off', 'external_notifier': False, 'nics': []}}"
-            )
-        });
-        let settings = format!(
-            "SUSHY_EMULATOR_AUTH_FILE = {users:?}\nSUSHY_EMULATOR_STATE_DIR = {state:?}\nSUSHY_EMULATOR_FAKE_SYSTEMS = [{}]\n",
-            systems.join(", ")
-        );
-        fs::write(&config, settings)?;
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/sushy-emulator");
-        ensure!(program.exists(), "{} is not there; scripts/test installs it", program.display());
-        let mut command = place.command(&program.display().to_string());
-        command.args(["--fake", "--interface", "127.0.0.1", "--port", &PORT.to_string()]);
-        command.arg("--config").arg(&config);
-        command.arg("--ssl-certificate").arg(&files.certificate).arg("--ssl-key").arg(&files.key);
-        let log = folder.join("log");
-        let process = Daemon::spawn(command, &log, &folder.join("record"))?;
-        service_kit::tls::install_provider();
-        let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes())?;
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build()?;
-        Ok(Self { process, log, ca: files.ca, client })
-    }
-
-    async fn get(&self, path: &str) -> Result<Value> {
-        let request = self.client.get(format!("https://127.0.0.1:{PORT}{path}")).basic_auth(USER, Some(PASSWORD));
-        let answer = request.send().await?.error_for_status()?;
-        Ok(serde_json::from_str(&answer.text().await?)?)
-    }
-
-    /// Waits until it answers.
-    async fn answers(&self) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match self.get("/redfish/v1/Systems").await {
-                Ok(_) => return Ok(()),
-                Err(error) if Instant::now() > until || !self.process.alive() => {
-                    bail!("{error:#}: {}", fs::read_to_string(&self.log)?)
-                }
-                Err(_) => sleep(LOOK).await,
-            }
-        }
-    }
-
-    /// Requests that it was asked, of this method, as its log has them.
-    fn asked(&self, method: &str) -> Result<Vec<String>> {
-        let log = fs::read_to_string(&self.log)?;
-        let request = |line: &str| {
-            // The quote before it is followed by a colour, for most answers.
-            let (_, path) = line.split_once(&format!("{method} /"))?;
-            Some(format!("/{}", path.split(' ').next()?))
-        };
-        Ok(log.lines().filter_map(request).collect())
-    }
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        drop(self.process.end());
-    }
-}
 
 /// Waits until what is looked at is so.
 async fn until(what: &str, mut look: impl AsyncFnMut() -> Result<Option<String>>) -> Result<()> {
@@ -172,8 +77,12 @@ async fn life(lab: &Lab, emulator: &Emulator) -> Result<()> {
     node_is(&rest, "power_state", "power off").await?;
     let shown = rest.ask("GET", "nodes/n1", None).await?;
     ensure!(shown["driver_info"]["redfish_password"] == "******", "{shown}");
+    firmware(&rest).await?;
     power(&rest, emulator, &system).await?;
+    boot_device(&rest, emulator, &system).await?;
+    change_firmware(emulator, &system).await?;
     boots(lab, &rest, emulator, &system).await?;
+    firmware_anew(&rest).await?;
     is_nowhere_in_the_store(lab).await
 }
 
@@ -214,22 +123,106 @@ async fn power(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()>
         ("power on", "power on", "On"),
         ("power off", "power off", "Off"),
         ("power on", "power on", "On"),
+        ("soft rebooting", "power on", "On"),
         ("soft power off", "power off", "Off"),
     ] {
-        rest.ask("PUT", "nodes/n1/states/power", Some(json!({"target": target}))).await?;
+        rest.ask("PUT", "nodes/n1/states/power", Some(json!({"target": target, "timeout": 40}))).await?;
+        until(&format!("{target} to end"), async || {
+            let node = rest.ask("GET", "nodes/n1", None).await?;
+            Ok((!node["target_power_state"].is_null()).then(|| node.to_string()))
+        })
+        .await?;
         node_is(rest, "power_state", is).await.context(target)?;
         let power = &emulator.get(system).await?["PowerState"];
         ensure!(power == there, "{target}: the emulator says {power}");
         tell(target);
     }
     let asked = emulator.asked("POST")?;
-    ensure!(asked.len() == 4, "each command once: {asked:?}");
+    // A reboot is two.
+    ensure!(asked.len() == 6, "each command once: {asked:?}");
+    Ok(())
+}
+
+/// What the firmware is set to is known when the node is managed.
+async fn firmware(rest: &Rest<'_>) -> Result<()> {
+    let node = rest.ask("GET", "nodes/n1", None).await?;
+    ensure!(node["bios_interface"] == "redfish", "{}", node["bios_interface"]);
+    let states = rest.ask("GET", "nodes/n1/states", None).await?;
+    ensure!(states["boot_mode"] == "uefi" && states["secure_boot"] == false, "{states}");
+    let listed = rest.ask("GET", "nodes/n1/bios", None).await?;
+    let list = listed["bios"].as_array().context("no list")?.iter();
+    let values: Vec<_> = list.map(|setting| (setting["name"].clone(), setting["value"].clone())).collect();
+    let known =
+        [(json!("BootMode"), json!("Uefi")), (json!("NumCores"), json!("10")), (json!("SysPassword"), Value::Null)];
+    ensure!(values == known, "{listed}");
+    ensure!(listed["bios"][0].get("read_only").is_none() && listed["bios"][0]["updated_at"].is_null(), "{listed}");
+    let detail = rest.ask("GET", "nodes/n1/bios?detail=true", None).await?;
+    ensure!(detail["bios"][0]["allowable_values"] == json!(["Bios", "Uefi"]), "{detail}");
+    let one = rest.ask("GET", "nodes/n1/bios/BootMode", None).await?;
+    let mode = &one["BootMode"];
+    ensure!(mode["value"] == "Uefi" && mode["attribute_type"] == "Enumeration" && mode["read_only"] == false, "{one}");
+    ensure!(mode["links"][0]["href"].as_str().is_some_and(|href| href.ends_with("/bios/BootMode")), "{one}");
+    ensure!(rest.status("GET", "nodes/n1/bios/Nothing", None).await? == 404);
+    ensure!(rest.status("GET", "nodes/n1/bios?fields=name&detail=true", None).await? == 400);
+    tell("firmware read");
+    Ok(())
+}
+
+/// Somebody changes it at the machine.
+async fn change_firmware(emulator: &Emulator, system: &str) -> Result<()> {
+    let secure = emulator.client.patch(format!("https://127.0.0.1:{PORT}{system}/SecureBoot"));
+    let secure = secure.basic_auth(USER, Some(PASSWORD)).header("content-type", "application/json");
+    secure.body(json!({"SecureBootEnable": true}).to_string()).send().await?.error_for_status()?;
+    fs::write(&emulator.bios, json!({"BootMode": "Bios", "NumCores": "10"}).to_string())?;
+    Ok(())
+}
+
+/// What was changed at the machine is seen when it is inspected, cleaned or deployed: when it boots a ramdisk.
+async fn firmware_anew(rest: &Rest<'_>) -> Result<()> {
+    until("the firmware as it is now", async || {
+        let states = rest.ask("GET", "nodes/n1/states", None).await?;
+        let one = rest.ask("GET", "nodes/n1/bios/BootMode", None).await?;
+        let mode = &one["BootMode"];
+        let is_so = states["secure_boot"] == true && mode["value"] == "Bios" && !mode["updated_at"].is_null();
+        Ok((!is_so).then(|| format!("{states} {one}")))
+    })
+    .await?;
+    ensure!(rest.status("GET", "nodes/n1/bios/SysPassword", None).await? == 404, "it is gone, and is still there");
+    tell("firmware read anew");
+    Ok(())
+}
+
+/// What the service is told to boot from is what it says, and what is asked for is read at it.
+async fn boot_device(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()> {
+    let path = "nodes/n1/management/boot_device";
+    let supported = rest.ask("GET", &format!("{path}/supported"), None).await?;
+    ensure!(supported["supported_boot_devices"] == json!(["pxe", "disk", "cdrom", "bios", "uefihttp"]), "{supported}");
+    // Of what boots over HTTP the emulator makes a boot by PXE, where nobody says from which address.
+    for (device, target, read) in
+        [("uefihttp", "Pxe", "pxe"), ("cdrom", "Cd", "cdrom"), ("pxe", "Pxe", "pxe"), ("disk", "Hdd", "disk")]
+    {
+        rest.ask("PUT", path, Some(json!({"boot_device": device, "persistent": true}))).await?;
+        let is = &emulator.get(system).await?["Boot"]["BootSourceOverrideTarget"];
+        ensure!(is == target, "{device}: the emulator says {is}");
+        // The emulator says of all that they are for good.
+        let shown = rest.ask("GET", path, None).await?;
+        ensure!(shown == json!({"boot_device": read, "persistent": true}), "{shown}");
+        tell(format_args!("boot device {device}"));
+    }
+    let before = emulator.asked("PATCH")?.len();
+    // A device that this system does not offer, and one that Redfish does not know.
+    let refused = rest.ask("PUT", path, Some(json!({"boot_device": "bios"}))).await;
+    let why = refused.err().context("it was taken")?.to_string();
+    ensure!(why.contains(" 500: ") && why.contains("takes no BootSourceOverrideTarget of BiosSetup"), "{why}");
+    ensure!(rest.status("PUT", path, Some(json!({"boot_device": "safe"}))).await? == 400);
+    ensure!(emulator.asked("PATCH")?.len() == before, "it was told all the same");
     Ok(())
 }
 
 /// A machine that is to be inspected boots from the network: so the service is told before power is.
 async fn boots(lab: &Lab, rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()> {
     ensure!(emulator.get(system).await?["Boot"]["BootSourceOverrideTarget"] == "Hdd");
+    let told = emulator.asked("PATCH")?.len();
     let node = rest.ask("GET", "nodes/n1", None).await?;
     let port = json!({"node_uuid": node["uuid"], "address": "52:54:00:00:00:77"});
     rest.ask("POST", "ports", Some(port)).await?;
@@ -240,7 +233,7 @@ async fn boots(lab: &Lab, rest: &Rest<'_>, emulator: &Emulator, system: &str) ->
         Ok((!is_so).then(|| format!("{} {}", now["PowerState"], now["Boot"])))
     })
     .await?;
-    ensure!(emulator.asked("PATCH")? == [system], "the boot order was not set once");
+    ensure!(emulator.asked("PATCH")?.len() == told + 1, "the boot order was not set once");
     ensure!(lab.mesh().service("power-service-1")?.alive());
     tell("boots from the network");
     Ok(())
@@ -255,6 +248,8 @@ async fn is_nowhere_in_the_store(lab: &Lab) -> Result<()> {
     for write in all {
         let text = write.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         ensure!(!text.contains(PASSWORD), "it stands in {}", write.path);
+        let unpacked = write.value.as_deref().map(keyspace::family::unpacked).transpose()?.unwrap_or_default();
+        ensure!(!String::from_utf8_lossy(&unpacked).contains(BIOS_PASSWORD), "it stands in {}", write.path);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use domain::power::{Boot, BootDevice, BootMode, Persistence, Power, PowerTarget};
 
-use super::{Invalid, required};
+use super::{Invalid, required, text};
 use crate::common::v1::{self as wire, power_target::Target};
 
 impl From<Power> for wire::Power {
@@ -45,16 +45,38 @@ impl TryFrom<wire::BootMode> for BootMode {
     }
 }
 
+impl From<BootDevice> for wire::BootDevice {
+    fn from(device: BootDevice) -> Self {
+        match device {
+            BootDevice::Pxe => Self::Pxe,
+            BootDevice::Disk => Self::Disk,
+            BootDevice::Cdrom => Self::Cdrom,
+            BootDevice::Bios => Self::Bios,
+            BootDevice::Safe => Self::Safe,
+            BootDevice::UefiHttp => Self::UefiHttp,
+        }
+    }
+}
+
+impl TryFrom<wire::BootDevice> for BootDevice {
+    type Error = Invalid;
+    fn try_from(device: wire::BootDevice) -> Result<Self, Invalid> {
+        match device {
+            wire::BootDevice::Unspecified => Err(Invalid::Missing("boot.device")),
+            wire::BootDevice::Pxe => Ok(Self::Pxe),
+            wire::BootDevice::Disk => Ok(Self::Disk),
+            wire::BootDevice::Cdrom => Ok(Self::Cdrom),
+            wire::BootDevice::Bios => Ok(Self::Bios),
+            wire::BootDevice::Safe => Ok(Self::Safe),
+            wire::BootDevice::UefiHttp => Ok(Self::UefiHttp),
+        }
+    }
+}
+
 impl From<Boot> for wire::Boot {
     fn from(boot: Boot) -> Self {
-        let device = match boot.device {
-            BootDevice::Pxe => wire::BootDevice::Pxe,
-            BootDevice::Disk => wire::BootDevice::Disk,
-            BootDevice::Cdrom => wire::BootDevice::Cdrom,
-            BootDevice::Bios => wire::BootDevice::Bios,
-        };
         Self {
-            device: device.into(),
+            device: wire::BootDevice::from(boot.device).into(),
             persistent: boot.persistence == Persistence::Persistent,
             mode: wire::BootMode::from(boot.mode).into(),
         }
@@ -64,13 +86,7 @@ impl From<Boot> for wire::Boot {
 impl TryFrom<wire::Boot> for Boot {
     type Error = Invalid;
     fn try_from(boot: wire::Boot) -> Result<Self, Invalid> {
-        let device = match boot.device() {
-            wire::BootDevice::Unspecified => return Err(Invalid::Missing("boot.device")),
-            wire::BootDevice::Pxe => BootDevice::Pxe,
-            wire::BootDevice::Disk => BootDevice::Disk,
-            wire::BootDevice::Cdrom => BootDevice::Cdrom,
-            wire::BootDevice::Bios => BootDevice::Bios,
-        };
+        let device = boot.device().try_into()?;
         let persistence = if boot.persistent { Persistence::Persistent } else { Persistence::Once };
         Ok(Self { device, persistence, mode: boot.mode().try_into()? })
     }
@@ -81,8 +97,16 @@ impl From<PowerTarget> for wire::PowerTarget {
         let target = match target {
             PowerTarget::On => Target::On(wire::power_target::On {}),
             PowerTarget::Off => Target::Off(wire::power_target::Off {}),
-            PowerTarget::SoftOff => Target::SoftOff(wire::power_target::SoftOff {}),
+            PowerTarget::SoftOff { by } => {
+                let by = by.map(|by| by.to_string()).unwrap_or_default();
+                Target::SoftOff(wire::power_target::SoftOff { by })
+            }
             PowerTarget::Booted { boot } => Target::Booted(wire::power_target::Booted { boot: boot.map(Into::into) }),
+            PowerTarget::SoftBooted { by } => Target::SoftBooted(wire::power_target::SoftBooted { by: by.to_string() }),
+            PowerTarget::BootOrder { boot } => {
+                Target::BootOrder(wire::power_target::BootOrder { boot: Some(boot.into()) })
+            }
+            PowerTarget::Interrupted => Target::Interrupted(wire::power_target::Interrupted {}),
         };
         Self { target: Some(target) }
     }
@@ -94,26 +118,38 @@ impl TryFrom<wire::PowerTarget> for PowerTarget {
         Ok(match required("target", target.target)? {
             Target::On(_) => Self::On,
             Target::Off(_) => Self::Off,
-            Target::SoftOff(_) => Self::SoftOff,
+            Target::SoftOff(soft) if soft.by.is_empty() => Self::SoftOff { by: None },
+            Target::SoftOff(soft) => Self::SoftOff { by: Some(text("target.by", &soft.by)?) },
             Target::Booted(booted) => Self::Booted { boot: booted.boot.map(Boot::try_from).transpose()? },
+            Target::SoftBooted(soft) => Self::SoftBooted { by: text("target.by", &soft.by)? },
+            Target::Interrupted(_) => Self::Interrupted,
+            Target::BootOrder(order) => Self::BootOrder { boot: required("target.boot", order.boot)?.try_into()? },
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::time::Timestamp;
+
     use super::*;
 
     #[test]
     fn every_target_reads_back_as_it_was_written() {
-        let boot = Boot { device: BootDevice::Disk, persistence: Persistence::Persistent, mode: BootMode::Bios };
-        for target in [
+        let boot = |device| Boot { device, persistence: Persistence::Persistent, mode: BootMode::Bios };
+        let by = Timestamp::from_millis(1_795_305_600_123);
+        let plain = [
             PowerTarget::On,
             PowerTarget::Off,
-            PowerTarget::SoftOff,
+            PowerTarget::SoftOff { by: None },
+            PowerTarget::SoftOff { by: Some(by) },
+            PowerTarget::SoftBooted { by },
+            PowerTarget::Interrupted,
             PowerTarget::Booted { boot: None },
-            PowerTarget::Booted { boot: Some(boot) },
-        ] {
+            PowerTarget::Booted { boot: Some(boot(BootDevice::Disk)) },
+        ];
+        let orders = BootDevice::ALL.map(|device| PowerTarget::BootOrder { boot: boot(device) });
+        for target in plain.into_iter().chain(orders) {
             assert_eq!(PowerTarget::try_from(wire::PowerTarget::from(target)), Ok(target));
         }
     }
@@ -123,5 +159,8 @@ mod tests {
         let boot = wire::Boot { device: 0, persistent: false, mode: 1 };
         assert_eq!(Boot::try_from(boot), Err(Invalid::Missing("boot.device")));
         assert_eq!(PowerTarget::try_from(wire::PowerTarget { target: None }), Err(Invalid::Missing("target")));
+        let order = Target::BootOrder(wire::power_target::BootOrder { boot: None });
+        let order = wire::PowerTarget { target: Some(order) };
+        assert_eq!(PowerTarget::try_from(order), Err(Invalid::Missing("target.boot")));
     }
 }

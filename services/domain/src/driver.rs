@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::power::BootDevice;
+
 /// A hardware type. Persisted; add variants, never repurpose one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -13,7 +15,7 @@ pub enum Driver {
     /// A machine with a BMC that speaks IPMI 2.0.
     #[default]
     Ipmi,
-    /// A machine whose power is switched by hand.
+    /// A machine whose power is switched by hand, and whose boot order is set by hand once: the network first.
     ManualManagement,
     /// A machine with a BMC that speaks Redfish.
     Redfish,
@@ -84,8 +86,24 @@ static IPMI: &[Row] = &[
     Row(Interface::Storage, &["noop"]),
     Row(Interface::Vendor, &["no-vendor"]),
 ];
-static REDFISH: &[Row] = &[
+static MANUAL: &[Row] = &[
     Row(Interface::Bios, &["no-bios"]),
+    Row(Interface::Boot, &["ipxe"]),
+    Row(Interface::Console, &["no-console"]),
+    Row(Interface::Deploy, &["direct"]),
+    Row(Interface::Firmware, &["no-firmware"]),
+    Row(Interface::Inspect, &["agent", "no-inspect"]),
+    // Whoever switches the machine has set its boot order too, or makes as if.
+    Row(Interface::Management, &["noop", "fake"]),
+    Row(Interface::Network, &["noop"]),
+    Row(Interface::Power, &["fake"]),
+    Row(Interface::Raid, &["no-raid"]),
+    Row(Interface::Rescue, &["no-rescue"]),
+    Row(Interface::Storage, &["noop"]),
+    Row(Interface::Vendor, &["no-vendor"]),
+];
+static REDFISH: &[Row] = &[
+    Row(Interface::Bios, &["redfish", "no-bios"]),
     Row(Interface::Boot, &["ipxe"]),
     Row(Interface::Console, &["no-console"]),
     Row(Interface::Deploy, &["direct"]),
@@ -102,15 +120,14 @@ static REDFISH: &[Row] = &[
 
 impl Driver {
     /// Those that nodes can have, by name.
-    pub const SERVED: &'static [Self] = &[Self::FakeHardware, Self::Ipmi, Self::Redfish];
-    const ALL: &'static [Self] = &[Self::FakeHardware, Self::Ipmi, Self::ManualManagement, Self::Redfish];
+    pub const SERVED: &'static [Self] = &[Self::FakeHardware, Self::Ipmi, Self::ManualManagement, Self::Redfish];
 
     const fn rows(self) -> &'static [Row] {
         match self {
             Self::FakeHardware => FAKE,
             Self::Ipmi => IPMI,
             Self::Redfish => REDFISH,
-            Self::ManualManagement => &[],
+            Self::ManualManagement => MANUAL,
         }
     }
 
@@ -131,6 +148,19 @@ impl Driver {
     #[must_use]
     pub fn supports(self, interface: Interface, implementation: &str) -> bool {
         self.implementations(interface).contains(&implementation)
+    }
+}
+
+/// What a machine can be told to boot from, by what its management is done by.
+#[must_use]
+pub fn boot_devices(management: &str) -> &'static [BootDevice] {
+    use BootDevice::{Bios, Cdrom, Disk, Pxe, Safe, UefiHttp};
+    match management {
+        "fake" => &[Pxe],
+        "ipmitool" => &[Pxe, Disk, Cdrom, Bios, Safe],
+        "noop" => &[Pxe, Disk],
+        "redfish" => &[Pxe, Disk, Cdrom, Bios, UefiHttp],
+        _ => &[],
     }
 }
 
@@ -192,7 +222,7 @@ pub struct NotADriver(String);
 impl FromStr for Driver {
     type Err = NotADriver;
     fn from_str(text: &str) -> Result<Self, NotADriver> {
-        Self::ALL.iter().copied().find(|one| one.to_string() == text).ok_or_else(|| NotADriver(text.to_owned()))
+        Self::SERVED.iter().copied().find(|one| one.to_string() == text).ok_or_else(|| NotADriver(text.to_owned()))
     }
 }
 
@@ -210,8 +240,16 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_of_every_served_driver_can_be_told_to_boot_from_the_network() {
+        let managements = Driver::SERVED.iter().flat_map(|driver| driver.implementations(Interface::Management));
+        for management in managements {
+            assert!(boot_devices(management).contains(&BootDevice::Pxe), "{management}");
+        }
+    }
+
+    #[test]
     fn a_driver_is_read_as_it_is_written() {
-        for driver in Driver::ALL {
+        for driver in Driver::SERVED {
             assert_eq!(driver.to_string().parse(), Ok(*driver));
             assert_eq!(serde_json::to_string(driver).unwrap(), format!("\"{driver}\""));
         }

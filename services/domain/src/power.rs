@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::Timestamp;
+
 /// Whether a node's main power is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -35,6 +37,28 @@ pub enum BootDevice {
     Cdrom,
     /// The firmware's set-up.
     Bios,
+    /// The local disk, in what its firmware calls safe mode.
+    Safe,
+    /// The network, by UEFI's own HTTP client.
+    UefiHttp,
+}
+
+impl BootDevice {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Pxe, Self::Disk, Self::Cdrom, Self::Bios, Self::Safe, Self::UefiHttp];
+}
+
+impl fmt::Display for BootDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pxe => "pxe",
+            Self::Disk => "disk",
+            Self::Cdrom => "cdrom",
+            Self::Bios => "bios",
+            Self::Safe => "safe",
+            Self::UefiHttp => "uefihttp",
+        })
+    }
 }
 
 /// Which firmware interface the machine boots with.
@@ -78,7 +102,8 @@ pub struct Boot {
     pub mode: BootMode,
 }
 
-/// Where power is wanted. Every target is absolute: asking twice is asking once.
+/// Where power is wanted. Every target is absolute: asking twice is asking once. What is not so at a BMC, an interrupt, is
+/// sent once for each instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "target")]
 pub enum PowerTarget {
@@ -86,11 +111,68 @@ pub enum PowerTarget {
     On,
     /// Off.
     Off,
-    /// Asked to shut down by ACPI, then off.
-    SoftOff,
+    /// Asked to shut down by ACPI, and off.
+    SoftOff {
+        /// Until when it must have gone off by itself, or the instruction has failed; none: it is switched off where it
+        /// does not within the rack's own time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Timestamp>,
+    },
     /// On, and booted after this instruction was given: off, seen off, boot order, on.
     Booted {
         /// The boot order set while it is off, where one is wanted.
         boot: Option<Boot>,
     },
+    /// On, and booted after this instruction was given, by its system's own will: asked to shut down by ACPI, seen off,
+    /// on.
+    SoftBooted {
+        /// Until when it must have gone off by itself, or the instruction has failed.
+        by: Timestamp,
+    },
+    /// As it is. What is wanted is a boot order, for a boot that somebody else will ask for.
+    BootOrder {
+        /// Which.
+        boot: Boot,
+    },
+    /// As it is. What is wanted is that its system is interrupted once (NMI), so that it says where it stands.
+    Interrupted,
+}
+
+impl PowerTarget {
+    /// The boot order that it takes to get there.
+    #[must_use]
+    pub const fn boot(self) -> Option<Boot> {
+        match self {
+            Self::Booted { boot } => boot,
+            Self::BootOrder { boot } => Some(boot),
+            Self::On | Self::Off | Self::SoftOff { .. } | Self::SoftBooted { .. } | Self::Interrupted => None,
+        }
+    }
+
+    /// Until when the machine's own system has time for its part; none: it has none, or the rack's own time counts.
+    #[must_use]
+    pub const fn by(self) -> Option<Timestamp> {
+        match self {
+            Self::SoftOff { by } => by,
+            Self::SoftBooted { by } => Some(by),
+            Self::On | Self::Off | Self::Booted { .. } | Self::BootOrder { .. } | Self::Interrupted => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_readable_and_one_that_was_stored_before_it_had_a_deadline_is_still_read() {
+        let written = |target: PowerTarget| serde_json::to_string(&target).unwrap();
+        assert_eq!(written(PowerTarget::SoftOff { by: None }), r#"{"target":"soft-off"}"#);
+        assert_eq!(
+            written(PowerTarget::SoftBooted { by: Timestamp::from_millis(0) }),
+            r#"{"target":"soft-booted","by":"1970-01-01T00:00:00.000Z"}"#
+        );
+        let read: PowerTarget = serde_json::from_str(r#"{"target":"soft-off"}"#).unwrap();
+        assert_eq!(read, PowerTarget::SoftOff { by: None });
+    }
 }

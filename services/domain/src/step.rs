@@ -31,8 +31,9 @@ const fn known(driver: Driver) -> &'static [&'static str] {
             "raid.delete_configuration",
             "vendor.log_passthrough",
         ],
-        Driver::Ipmi | Driver::Redfish => &["deploy.erase_devices", "deploy.erase_devices_metadata"],
-        Driver::ManualManagement => &[],
+        Driver::Ipmi | Driver::ManualManagement | Driver::Redfish => {
+            &["deploy.erase_devices", "deploy.erase_devices_metadata"]
+        }
     }
 }
 
@@ -64,6 +65,6 @@ mod tests {
         let steps = [step("deploy", "erase_devices"), step("power", "reboot"), step("raid", "erase_devices")];
         assert_eq!(unknown(&steps[..2], Driver::Ipmi), None);
         assert_eq!(unknown(&steps, Driver::Ipmi), Some(&steps[2]));
-        assert_eq!(unknown(&steps[..1], Driver::ManualManagement), Some(&steps[0]));
+        assert_eq!(unknown(&[step("bios", "factory_reset")], Driver::FakeHardware), None);
     }
 }

@@ -25,6 +25,8 @@
 //! | `{r}/node/{node}/pxe` | [`PxeSeen`] | pxe-service | no: carries `seen_at`, `seen_by` |
 //! | `{r}/node/{node}/agent` | [`AgentSeen`] | inventory-service | no: carries `seen_at`, `seen_by` |
 //! | `{r}/node/{node}/inventory` | [`Inventory`] | inventory-service | no: carries `seen_at`, `seen_by` |
+//! | `{r}/node/{node}/firmware` | [`FirmwareSeen`] | power-service | no: carries `seen_at`, `seen_by` |
+//! | `{r}/node/{node}/bios` | [`Bios`], zstd | power-service | no |
 //! | `{r}/port/{mac}` | [`Port`] | scheduler-service | no |
 //! | `{r}/address/{ip}` | [`Holder`] | scheduler-service | no |
 //! | `{r}/unknown/{mac}` | [`UnknownMac`] | pxe-service | no: the oldest beyond 64 are deleted |
@@ -48,8 +50,9 @@ use domain::{
 use crate::{
     seal::Sealed,
     value::{
-        Ack, AgentSeen, BootDecision, Bulk, Claim, Dead, Election, History, Holder, Incarnation, Intent, Inventory,
-        Journal, Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sheet, StoredRing, UnknownMac,
+        Ack, AgentSeen, Bios, BootDecision, Bulk, Claim, Dead, Election, FirmwareSeen, History, Holder, Incarnation,
+        Intent, Inventory, Journal, Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sheet, StoredRing,
+        UnknownMac,
     },
 };
 
@@ -194,6 +197,10 @@ keys! {
     agent(rack: RackId, node: NodeId) -> AgentSeen = "{rack}/node/{node}/agent";
     /// What a node is made of.
     inventory(rack: RackId, node: NodeId) -> Inventory = "{rack}/node/{node}/inventory";
+    /// How a node's firmware boots, as it was seen.
+    firmware(rack: RackId, node: NodeId) -> FirmwareSeen = "{rack}/node/{node}/firmware";
+    /// What a node's firmware is set to.
+    bios(rack: RackId, node: NodeId) -> Bios = "{rack}/node/{node}/bios";
     /// A NIC of a node.
     port(rack: RackId, mac: MacAddr) -> Port = "{rack}/port/{mac}";
     /// Who has an address on a rack's provisioning network.

@@ -2,6 +2,7 @@
 
 mod boot;
 mod bulk;
+mod firmware;
 mod mesh;
 mod node;
 mod rack;
@@ -11,6 +12,7 @@ mod sheet;
 
 pub use boot::{BootDecision, BootFile, Protocol, Work};
 pub use bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState};
+pub use firmware::{Bios, BiosSetting, FirmwareSeen};
 pub use mesh::{
     Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, Session, StoredRing,
     WentBack,

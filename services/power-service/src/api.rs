@@ -1,19 +1,22 @@
 //! The gRPC face: decode, one call, encode.
 
-use domain::{id::NodeId, power::PowerTarget};
+use domain::{
+    id::NodeId,
+    power::{Persistence, PowerTarget},
+};
 use futures::{StreamExt as _, stream::BoxStream};
 use proto::{
-    common::v1::NodeTimelineEntry,
+    common::v1::{BootDevice, NodeTimelineEntry},
     convert::{required, text},
     power::v1::{
-        EnsurePowerRequest, EnsurePowerResponse, GetPowerRequest, GetPowerResponse, WatchTimelineRequest,
-        WatchTimelineResponse, power_service_server::PowerService,
+        EnsurePowerRequest, EnsurePowerResponse, GetBootOrderRequest, GetBootOrderResponse, GetPowerRequest,
+        GetPowerResponse, WatchTimelineRequest, WatchTimelineResponse, power_service_server::PowerService,
     },
 };
 use service_kit::timeline::Timeline;
 use tonic::{Request, Response, Status};
 
-use crate::{Error, work::Work};
+use crate::{Error, bmc::BootOrder, work::Work};
 
 pub(crate) struct Api {
     pub(crate) work: Work,
@@ -36,6 +39,18 @@ impl PowerService for Api {
         let node: NodeId = text("node", &request.into_inner().node).map_err(Error::from)?;
         let (power, bmc) = self.work.ask(node).await?;
         Ok(Response::new(GetPowerResponse { power: proto::common::v1::Power::from(power).into(), bmc }))
+    }
+
+    async fn get_boot_order(
+        &self,
+        request: Request<GetBootOrderRequest>,
+    ) -> Result<Response<GetBootOrderResponse>, Status> {
+        let node: NodeId = text("node", &request.into_inner().node).map_err(Error::from)?;
+        let BootOrder { device, persistence } = self.work.boot_order(node).await?;
+        Ok(Response::new(GetBootOrderResponse {
+            device: device.map_or(BootDevice::Unspecified, Into::into).into(),
+            persistent: persistence.map(|persistence| persistence == Persistence::Persistent),
+        }))
     }
 
     type WatchTimelineStream = BoxStream<'static, Result<WatchTimelineResponse, Status>>;

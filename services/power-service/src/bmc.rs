@@ -1,12 +1,15 @@
 //! The seam: what we ask of any BMC. Whatever changes something asks for a [`Permit`].
 
+use std::collections::BTreeMap;
+
 use domain::{
     failure::Cause,
-    power::{Boot, Power},
+    power::{Boot, BootDevice, BootMode, Persistence, Power},
 };
+use keyspace::value::BiosSetting;
 use mesh::Permit;
 
-/// A command that changes something. Each is absolute: twice is as good as once.
+/// A command that changes something. Each is absolute, twice as good as once, but for an interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Main power on.
@@ -15,6 +18,8 @@ pub(crate) enum Command {
     Off,
     /// The operating system is asked to shut down.
     SoftOff,
+    /// The operating system is interrupted (NMI). Sent once for an instruction, whatever became of it.
+    Interrupt,
     /// One of the steps that set a boot order, by its number.
     Boot(Boot, usize),
 }
@@ -26,11 +31,32 @@ impl Command {
             Self::On => "power on".to_owned(),
             Self::Off => "power off".to_owned(),
             Self::SoftOff => "soft off".to_owned(),
+            Self::Interrupt => "nmi".to_owned(),
             Self::Boot(boot, step) => {
                 format!("boot {:?} {:?} {}, step {step}", boot.device, boot.persistence, boot.mode)
             }
         }
     }
+}
+
+/// What a BMC tells its machine to boot from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BootOrder {
+    /// What is tried first; none: nothing in particular, or what has no name here.
+    pub(crate) device: Option<BootDevice>,
+    /// For how long; none: it does not say.
+    pub(crate) persistence: Option<Persistence>,
+}
+
+/// What a machine's firmware is set to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Firmware {
+    /// The interface that it boots with, where the BMC says it.
+    pub(crate) boot_mode: Option<BootMode>,
+    /// Whether it boots signed systems alone, where the BMC says it.
+    pub(crate) secure_boot: Option<bool>,
+    /// Its settings; none: they could not be read.
+    pub(crate) settings: Option<BTreeMap<String, BiosSetting>>,
 }
 
 /// What a BMC says to a command.
@@ -109,6 +135,12 @@ pub(crate) trait Bmc: Send {
     fn power(&mut self) -> impl Future<Output = Result<Power, BmcError>> + Send;
     /// Says what the BMC is, in words. Changes nothing.
     fn describe(&mut self) -> impl Future<Output = Result<String, BmcError>> + Send;
+    /// Reads what the machine is told to boot from. Changes nothing.
+    fn boot_order(&mut self) -> impl Future<Output = Result<BootOrder, BmcError>> + Send;
+    /// Reads what the machine's firmware is set to, as far as it can; none: this kind of BMC does not say. Changes nothing.
+    fn firmware(&mut self) -> impl Future<Output = Result<Option<Firmware>, BmcError>> + Send {
+        async { Ok(None) }
+    }
     /// Does what a command needs and needs no permit, before a permit's time runs. Changes nothing.
     fn prepare(&mut self) -> impl Future<Output = Result<(), BmcError>> + Send {
         async { Ok(()) }

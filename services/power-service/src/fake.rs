@@ -1,13 +1,14 @@
-//! The hand for machines that are not there (`fake-hardware`): a BMC that obeys at once, and whose power is what the
-//! store last heard of it. Everything around it, claim, journal and permit, is as for any other.
+//! The hand for machines that are not there (`fake-hardware`), and for those that a person switches
+//! (`manual-management`): a BMC that obeys at once, and whose power is what the store last heard of it. Everything around
+//! it, claim, journal and permit, is as for any other.
 
 use std::time::Duration;
 
-use domain::power::{Boot, Power};
+use domain::power::{Boot, BootDevice, Persistence, Power};
 use mesh::Permit;
 use tokio::time::sleep;
 
-use crate::bmc::{Bmc, BmcError, Command, Reply};
+use crate::bmc::{Bmc, BmcError, BootOrder, Command, Reply};
 
 /// A session with a BMC that is not there.
 #[derive(Debug)]
@@ -35,7 +36,12 @@ impl Bmc for FakeSession {
     }
 
     async fn describe(&mut self) -> Result<String, BmcError> {
-        Ok("fake-hardware".to_owned())
+        Ok("no BMC".to_owned())
+    }
+
+    /// A machine that is not there boots from the network, once, whatever it was told: as Ironic's does.
+    async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
+        Ok(BootOrder { device: Some(BootDevice::Pxe), persistence: Some(Persistence::Once) })
     }
 
     async fn command(&mut self, command: Command, permit: &Permit) -> Result<Reply, BmcError> {
@@ -46,7 +52,7 @@ impl Bmc for FakeSession {
         match command {
             Command::On => self.power = Power::On,
             Command::Off | Command::SoftOff => self.power = Power::Off,
-            Command::Boot(..) => {}
+            Command::Interrupt | Command::Boot(..) => {}
         }
         Ok(Reply::Done)
     }

@@ -1,5 +1,7 @@
 //! IPMI 2.0 over UDP: one socket for the rack, many sessions, each driven by who uses it.
 
+mod order;
+
 use std::{
     collections::HashMap,
     net::{SocketAddr, SocketAddrV4},
@@ -9,7 +11,7 @@ use std::{
 
 use domain::{
     net::BmcAddr,
-    power::{Boot, BootDevice, BootMode, Persistence, Power},
+    power::{Boot, Power},
     secret::Secret,
 };
 use mesh::Permit;
@@ -19,12 +21,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use wire_ipmi::{
-    Completion, Config, Effect, Guard, Output, Reason, Retry, Session, Ticket, app, chassis, chassis::boot,
+    Completion, Config, Effect, Guard, Malformed, Output, Reason, Retry, Session, Ticket, app, chassis, chassis::boot,
 };
 
 use crate::{
     Error,
-    bmc::{Bmc, BmcError, Command, Reply},
+    bmc::{Bmc, BmcError, BootOrder, Command, Reply},
     config, metrics,
 };
 
@@ -312,17 +314,38 @@ impl Bmc for IpmiSession {
         Ok(format!("manufacturer {}, product {:#06x}", id.manufacturer, id.product))
     }
 
+    /// *Get System Boot Options*, parameter 5 (IPMI 2.0 §28.13). The valid bit does not count: there are BMCs that do not
+    /// keep it and heed the choice all the same.
+    async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
+        let (completion, data) = self.ask(boot::get()).await?;
+        if !completion.is_ok() {
+            return Err(self.unreadable(&format!("its boot options (completion code {:#04x})", completion.0)));
+        }
+        match boot::choice(&data) {
+            Ok((chosen, _)) => Ok(order::order(chosen)),
+            // A device that the specification's table does not have.
+            Err(Malformed::Inconsistent) => Ok(BootOrder { device: None, persistence: None }),
+            Err(_) => Err(self.unreadable("its boot options")),
+        }
+    }
+
     async fn command(&mut self, command: Command, permit: &Permit) -> Result<Reply, BmcError> {
         let (wire, passes): (_, Box<dyn Fn(Completion) -> bool + Send>) = match command {
             Command::On => (chassis::Control::On.command(), Box::new(Completion::is_ok)),
             Command::Off => (chassis::Control::Off.command(), Box::new(Completion::is_ok)),
             Command::SoftOff => (chassis::Control::Soft.command(), Box::new(Completion::is_ok)),
+            Command::Interrupt => (chassis::Control::Diagnostic.command(), Box::new(Completion::is_ok)),
             Command::Boot(order, number) => {
-                let Some(step) = choice(order).steps().into_iter().nth(number) else { return Ok(Reply::Done) };
+                let Some(choice) = order::choice(order) else {
+                    return Ok(Reply::Refused(format!("IPMI has no boot device {}", order.device)));
+                };
+                let Some(step) = choice.steps().into_iter().nth(number) else { return Ok(Reply::Done) };
                 (step.command.clone(), Box::new(move |completion| step.passes(completion)))
             }
         };
-        let (completion, _) = self.request(wire, Effect::Mutates, self.retry, Some(permit)).await?;
+        // IPMI 2.0 §28.3: what is not absolute leaves in one datagram, and never again.
+        let retry = if command == Command::Interrupt { Retry::once(self.retry.timeout) } else { self.retry };
+        let (completion, _) = self.request(wire, Effect::Mutates, retry, Some(permit)).await?;
         if passes(completion) {
             return Ok(Reply::Done);
         }
@@ -330,7 +353,8 @@ impl Bmc for IpmiSession {
     }
 
     fn boot_steps(&self, order: Boot) -> usize {
-        choice(order).steps().len()
+        // What is no choice is refused at its first step.
+        order::choice(order).map_or(1, |choice| choice.steps().len())
     }
 
     async fn close_other(&mut self, session: u32, _: &str) -> Result<bool, BmcError> {
@@ -341,24 +365,5 @@ impl Bmc for IpmiSession {
     async fn close(mut self) -> bool {
         self.session.close(Instant::now());
         self.run(None, None).await.is_ok()
-    }
-}
-
-const fn choice(order: Boot) -> boot::Choice {
-    boot::Choice {
-        device: match order.device {
-            BootDevice::Pxe => boot::Device::Network,
-            BootDevice::Disk => boot::Device::Disk,
-            BootDevice::Cdrom => boot::Device::Cd,
-            BootDevice::Bios => boot::Device::Setup,
-        },
-        persistence: match order.persistence {
-            Persistence::Once => boot::Persistence::Once,
-            Persistence::Persistent => boot::Persistence::Always,
-        },
-        firmware: match order.mode {
-            BootMode::Bios => boot::Firmware::Bios,
-            BootMode::Uefi => boot::Firmware::Uefi,
-        },
     }
 }

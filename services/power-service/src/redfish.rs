@@ -4,6 +4,7 @@
 //! certificates count. Left out: settings resources beside the system (`@Redfish.Settings`), action infos, and TLS below
 //! 1.2 or without forward secrecy, which rustls has not: such a BMC is spoken to over IPMI.
 
+mod firmware;
 mod line;
 mod read;
 mod say;
@@ -11,7 +12,7 @@ mod say;
 mod tests;
 mod trust;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     net::BmcAddr,
@@ -19,7 +20,7 @@ use domain::{
     secret::Secret,
 };
 use hyper::Request;
-use keyspace::value;
+use keyspace::value::{self, BiosSetting};
 use mesh::Permit;
 use tokio::time::Instant;
 
@@ -29,7 +30,7 @@ use self::{
     say::{Message, Proof, Way},
 };
 use crate::{
-    bmc::{Bmc, BmcError, Command, Reply},
+    bmc::{Bmc, BmcError, BootOrder, Command, Firmware, Reply},
     metrics,
 };
 
@@ -58,6 +59,8 @@ pub(crate) struct RedfishSession {
     path: String,
     proof: Proof,
     system: String,
+    /// Where its registries are.
+    registries: String,
     /// As it was read last.
     read: Option<System>,
     /// Whether a command is out that was not answered.
@@ -85,10 +88,14 @@ impl Redfish {
             path: String::new(),
             proof: Proof::Nobody,
             system: String::new(),
+            registries: String::new(),
             read: None,
             owes: false,
         };
         let root = session.log_in(login).await?;
+        // A root that does not link them has them where the schema has (DSP0268, `MessageRegistryFileCollection`).
+        let base = if login.redfish.root.is_empty() { say::ROOT } else { &login.redfish.root };
+        session.registries = read::link(&root, "/Registries").unwrap_or_else(|| format!("{base}/Registries"));
         match session.find(&root, &login.redfish.system).await {
             Ok(system) => session.system = system,
             Err(error) => {
@@ -205,6 +212,30 @@ impl RedfishSession {
         Ok(self.read.insert(System::of(&path, answer)))
     }
 
+    /// A resource that may be missing or refused; none: it is.
+    async fn told(&mut self, path: &str) -> Result<Option<serde_json::Value>, BmcError> {
+        let answer = self.ask(&Message::get(path)).await?;
+        Ok((verdict(&answer) == Verdict::Done && answer.body.is_object()).then_some(answer.body))
+    }
+
+    /// The firmware's settings, with what a registry says of them where there is one.
+    async fn settings(&mut self, path: &str) -> Result<Option<BTreeMap<String, BiosSetting>>, BmcError> {
+        let Some(bios) = self.told(path).await? else { return Ok(None) };
+        let mut settings = firmware::settings(&bios);
+        if settings.is_empty() {
+            return Ok(Some(settings));
+        }
+        let collection = self.told(&self.registries.clone()).await?.unwrap_or_default();
+        for path in firmware::registries(&bios, &collection) {
+            let Some(place) = self.told(&path).await?.and_then(|file| firmware::location(&file)) else { continue };
+            let registry = self.told(&place).await?.unwrap_or_default();
+            if firmware::explain(&mut settings, &bios, &registry) {
+                break;
+            }
+        }
+        Ok(Some(settings))
+    }
+
     /// Whether a session is confirmed to be no more.
     async fn delete(&mut self, path: &str) -> Result<bool, BmcError> {
         let answer = self.ask(&Message::delete(path)).await?;
@@ -269,6 +300,24 @@ impl Bmc for RedfishSession {
 
     async fn describe(&mut self) -> Result<String, BmcError> {
         Ok(self.system().await?.words())
+    }
+
+    async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
+        Ok(self.system().await?.boot_order())
+    }
+
+    /// A resource that can not be read is one that says nothing: what else is known is kept.
+    async fn firmware(&mut self) -> Result<Option<Firmware>, BmcError> {
+        let system = self.system().await?.clone();
+        let secure_boot = match read::link(&system.body, "/SecureBoot") {
+            Some(path) => self.told(&path).await?.and_then(|body| firmware::secure_boot(&body)),
+            None => None,
+        };
+        let settings = match read::link(&system.body, "/Bios") {
+            Some(path) => self.settings(&path).await?,
+            None => None,
+        };
+        Ok(Some(Firmware { boot_mode: firmware::boot_mode(&system), secure_boot, settings }))
     }
 
     /// Connects: what does it itself after each answer would lose the permit's time by it.

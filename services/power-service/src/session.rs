@@ -10,7 +10,7 @@ use mesh::Permit;
 
 use crate::{
     Error,
-    bmc::{Bmc, BmcError, Command, Reply},
+    bmc::{Bmc, BmcError, BootOrder, Command, Firmware, Reply},
     config,
     fake::FakeSession,
     ipmi::{self, Ipmi, IpmiSession},
@@ -67,12 +67,27 @@ impl Reach {
                 Self::Redfish(redfish::Login { address: bmc.address, user: bmc.user, password, redfish })
             }
             (Driver::Ipmi, None) => Self::No(driver, "nobody said where its BMC is (driver_info/ipmi_address)"),
-            (Driver::FakeHardware, _) => Self::Fake(heard.unwrap_or(Power::Off)),
+            // By hand, as it was asked for: nobody can tell whether somebody did it.
+            (Driver::FakeHardware | Driver::ManualManagement, _) => Self::Fake(heard.unwrap_or(Power::Off)),
             (Driver::Redfish, None) => {
                 Self::No(driver, "nobody said rightly where its BMC is (driver_info/redfish_address)")
             }
-            (Driver::ManualManagement, _) => Self::No(driver, "its power is switched by hand"),
         })
+    }
+
+    /// Where it is, for messages.
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Self::Ipmi(login) => login.address.to_string(),
+            Self::Redfish(login) => login.address.to_string(),
+            Self::Fake(_) => "no BMC".to_owned(),
+            Self::No(driver, _) => driver.to_string(),
+        }
+    }
+
+    /// Whether its BMC says what the firmware is set to.
+    pub(crate) const fn tells_firmware(&self) -> bool {
+        matches!(self, Self::Redfish(_))
     }
 
     /// Logs in.
@@ -119,6 +134,22 @@ impl Bmc for Session {
             Self::Ipmi(session) => session.describe().await,
             Self::Redfish(session) => session.describe().await,
             Self::Fake(session) => session.describe().await,
+        }
+    }
+
+    async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
+        match self {
+            Self::Ipmi(session) => session.boot_order().await,
+            Self::Redfish(session) => session.boot_order().await,
+            Self::Fake(session) => session.boot_order().await,
+        }
+    }
+
+    async fn firmware(&mut self) -> Result<Option<Firmware>, BmcError> {
+        match self {
+            Self::Ipmi(session) => session.firmware().await,
+            Self::Redfish(session) => session.firmware().await,
+            Self::Fake(session) => session.firmware().await,
         }
     }
 

@@ -10,13 +10,12 @@ use domain::{
     failure::{Cause, Failure},
     generation::Order,
     id::{NodeId, RackId},
-    power::{Power, PowerTarget},
+    power::{BootDevice, Power, PowerTarget},
     ring::turn::{Need, Turn},
     timeline::Mark,
 };
 use keyspace::{
     Expect, key,
-    store::Revised,
     value::{Intent, Outcome, PowerSeen, Settled},
 };
 use mesh::{Begun, Claim, Ledger, Mesh, Stake};
@@ -25,17 +24,22 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     Error,
-    bmc::{Bmc, BmcError, Reply},
+    bmc::{Bmc, BmcError, Command, Reply},
     config,
     control::{Course, Next},
     metrics,
     session::{Hands, Reach, Session},
 };
 
+mod look;
+
 /// Between two looks at power that does not follow yet.
 const LOOK: Duration = Duration::from_millis(500);
 /// Between two tries of something that may pass.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a BMC may be of no use to an instruction that somebody waits for.
+const WAITED_FOR: Duration = Duration::from_secs(20);
 
 /// The instructions under way. Clones are the same.
 #[derive(Clone)]
@@ -91,107 +95,6 @@ impl Work {
         Reach::of(node, self.intent(node)?, heard, &self.begun.sealer)
     }
 
-    /// Asks a BMC who it is and how power stands.
-    pub(crate) async fn ask(&self, node: NodeId) -> Result<(Power, String), Error> {
-        let stake = self.mesh().stake(node)?;
-        let reach = self.reach(node)?;
-        let asking = async {
-            let mut bmc = reach.open(&self.hands, &self.limits).await?;
-            let read = match bmc.power().await {
-                Ok(power) => bmc.describe().await.map(|words| (power, words)),
-                Err(error) => Err(error),
-            };
-            bmc.close().await;
-            read
-        };
-        let (power, words) = tokio::select! {
-            read = asking => read.map_err(|error| Error::bmc(node, &error))?,
-            () = stake.lost() => return Err(mesh::Error::HandingOver { node }.into()),
-        };
-        self.note_power(&stake, power).await;
-        Ok((power, words))
-    }
-
-    /// The nodes that this instance owns, that were verified and that no instruction is at work on.
-    pub(crate) fn idle_nodes(&self) -> Vec<NodeId> {
-        let view = self.mesh().view();
-        let paths = view.paths(&key::node_prefix(self.rack));
-        let nodes = paths.iter().filter(|path| path.ends_with("/life")).filter_map(|path| key::node_of(path));
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = nodes.map(|(_, node)| node).filter(|node| !running.contains_key(node) && self.mesh().owns(*node));
-        let is_known =
-            |node: &NodeId| view.get(&key::life(self.rack, *node)).is_some_and(|life| life.value.state.is_verified());
-        // What is not there changes by no other hand than ours.
-        let has_bmc = |node: &NodeId| self.intent(*node).is_ok_and(|intent| intent.bmc.is_some());
-        idle.filter(is_known).filter(has_bmc).collect()
-    }
-
-    /// Reads a node's power, and writes it where it is news. What is in the way of the read itself, such as an
-    /// instruction that begins, is no fault of the BMC.
-    pub(crate) async fn look_at(&self, node: NodeId) -> Result<(), BmcError> {
-        let Ok(stake) = self.mesh().stake(node) else { return Ok(()) };
-        let Ok(reach) = self.reach(node) else { return Ok(()) };
-        let looking = async {
-            let mut bmc = reach.open(&self.hands, &self.limits).await?;
-            let power = bmc.power().await;
-            bmc.close().await;
-            power
-        };
-        let power = tokio::select! {
-            power = looking => power?,
-            () = stake.lost() => return Ok(()),
-        };
-        if !self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&node) {
-            self.note_power(&stake, power).await;
-        }
-        Ok(())
-    }
-
-    /// Writes that the BMC of a node is of no use.
-    pub(crate) async fn note_trouble(&self, node: NodeId, error: &BmcError) {
-        let Ok(stake) = self.mesh().stake(node) else { return };
-        let key = key::power(self.rack, node);
-        let read = self.mesh().view().get(&key);
-        let Some(before) = read.as_ref().map(|read| &read.value) else { return };
-        let trouble = failure(error.cause(), error.to_string());
-        if before.trouble.as_ref().is_some_and(|known| known.cause == trouble.cause) {
-            return;
-        }
-        tracing::warn!(node = %node, cause = trouble.cause.word(), text = trouble.text, "a BMC is of no use");
-        let seen = PowerSeen { trouble: Some(trouble), ..before.clone() };
-        self.note(&stake, read.as_ref(), |_| seen).await;
-    }
-
-    /// Writes what was read, where it is news.
-    async fn note_power(&self, stake: &Stake, power: Power) {
-        let node = stake.node();
-        let read = self.mesh().view().get(&key::power(self.rack, node));
-        let before = read.as_ref().map(|read| &read.value);
-        if before.is_some_and(|before| before.power == power && before.trouble.is_none()) {
-            return;
-        }
-        if before.is_some_and(|before| before.power != power)
-            && let Some(life) = self.mesh().view().get(&key::life(self.rack, node))
-        {
-            let mark = if power == Power::On { Mark::PowerOn } else { Mark::PowerOff };
-            self.timeline.note(node, life.value.generation, mark, "by another hand than ours");
-        }
-        let settled = before.and_then(|before| before.settled.clone());
-        self.note(stake, read.as_ref(), |claim| seen(power, claim, settled)).await;
-    }
-
-    async fn note(&self, stake: &Stake, read: Option<&Revised<PowerSeen>>, seen: impl FnOnce(Claim) -> PowerSeen) {
-        let noted = async {
-            let claim = self.mesh().claim(stake).await?;
-            let key = key::power(self.rack, stake.node());
-            let change = self.mesh().fenced(&claim).put(&key, &seen(claim), Expect::same(read))?;
-            self.mesh().commit(change).await.map(drop)
-        };
-        if let Err(error) = noted.await {
-            tracing::debug!(error = %service_kit::status::chain(&error), "cannot note power");
-        }
-    }
-
     /// Begins an instruction, or finds it under way or done.
     pub(crate) fn ensure(&self, node: NodeId, order: Order, target: PowerTarget) -> Result<(), Error> {
         let stake = self.mesh().stake(node)?;
@@ -223,20 +126,26 @@ impl Work {
 
     async fn carry_out(&self, stake: Stake, order: Order, target: PowerTarget) {
         let node = stake.node();
-        let begun = Instant::now();
+        let (begun, patience) = (Instant::now(), self.patience(target));
         loop {
             let outcome = tokio::select! {
                 outcome = self.attempt(&stake, order, target) => outcome,
                 () = stake.lost() => Err(Stopped::Elsewhere(mesh::Error::HandingOver { node })),
             };
             let again = match outcome {
-                Ok(()) => return metrics::instruction("reached"),
+                Ok(()) => {
+                    // A machine that boots from the network once is about to be looked at or worked on.
+                    if matches!(target, PowerTarget::Booted { boot: Some(boot) } if boot.device == BootDevice::Pxe) {
+                        drop(self.learn_firmware(node));
+                    }
+                    return metrics::instruction("reached");
+                }
                 Err(Stopped::Failed(failure)) => Some(failure),
                 Err(Stopped::Elsewhere(error)) => {
                     tracing::info!(node = %node, error = %service_kit::status::chain(&error), "leaving an instruction");
                     return metrics::instruction("left");
                 }
-                Err(Stopped::Again(error)) if begun.elapsed() < self.limits.instruction => {
+                Err(Stopped::Again(error)) if begun.elapsed() < patience => {
                     tracing::info!(node = %node, %error, "trying again");
                     sleep(AGAIN).await;
                     None
@@ -249,6 +158,22 @@ impl Work {
                     tracing::warn!(node = %node, error = %service_kit::status::chain(&error), "cannot note a failure");
                 }
                 return;
+            }
+        }
+    }
+
+    /// How long an instruction is tried for where something is in its way that may pass. A person waits for a boot order, or an
+    /// interrupt.
+    fn patience(&self, target: PowerTarget) -> Duration {
+        match target {
+            PowerTarget::BootOrder { .. } | PowerTarget::Interrupted => self.limits.instruction.min(WAITED_FOR),
+            PowerTarget::On
+            | PowerTarget::Off
+            | PowerTarget::SoftOff { .. }
+            | PowerTarget::Booted { .. }
+            | PowerTarget::SoftBooted { .. } => {
+                let own = target.by().map_or(Duration::ZERO, |by| by.since(clock::now()));
+                self.limits.instruction.max(own)
             }
         }
     }
@@ -335,19 +260,21 @@ impl Work {
             }
         };
         turn.read();
-        let steps = match target {
-            PowerTarget::Booted { boot: Some(boot) } => bmc.boot_steps(boot),
-            PowerTarget::Booted { boot: None } | PowerTarget::On | PowerTarget::Off | PowerTarget::SoftOff => 0,
-        };
+        let steps = target.boot().map_or(0, |boot| bmc.boot_steps(boot));
         let mut course = Course::new(target, steps);
         loop {
-            match course.next(power, &self.limits) {
+            match course.next(power, clock::now(), &self.limits) {
                 Next::Reached => return Ok(power),
                 Next::Stuck(cause, text) => return Err(Stopped::Failed(failure(cause, text))),
                 Next::Look => {
                     sleep(LOOK).await;
                     course.waited(LOOK);
                     power = self.look(bmc, ledger.claim(), order, power).await?;
+                }
+                Next::Send(Command::Interrupt) if has_interrupted(ledger, order) => {
+                    let text = "the interrupt was sent once, and nobody knows what came of it: look at the console, and \
+                                ask again where nothing did";
+                    return Err(Stopped::Failed(failure(Cause::BmcSilent, text.to_owned())));
                 }
                 Next::Send(command) => {
                     bmc.prepare().await.map_err(judge)?;
@@ -378,6 +305,12 @@ impl Work {
         }
         Ok(power)
     }
+}
+
+/// Whether this instruction's interrupt may be at the BMC already, from a try before.
+fn has_interrupted(ledger: &Ledger, order: Order) -> bool {
+    let entry = ledger.journal().entry.as_ref();
+    entry.is_some_and(|entry| entry.order.generation == order.generation && entry.command == Command::Interrupt.words())
 }
 
 fn seen(power: Power, claim: Claim, settled: Option<Settled>) -> PowerSeen {

@@ -3,11 +3,11 @@
 //! Read leniently: services leave out what the schema demands and add what it does not know. Source: DSP0266 1.20 (the
 //! protocol), DSP2046 (the schema of `ComputerSystem`), and what `sushy-emulator` answers.
 
-use domain::power::Power;
+use domain::power::{Persistence, Power};
 use serde_json::Value;
 
-use super::line::Answer;
-use crate::bmc::BmcError;
+use super::{line::Answer, say};
+use crate::bmc::{BmcError, BootOrder};
 
 /// Characters of a service's own words that are kept.
 const LONGEST_WORDS: usize = 300;
@@ -168,6 +168,19 @@ impl System {
         }
     }
 
+    /// What it is told to boot from. An override that is disabled holds for no boot, whatever it names.
+    pub(super) fn boot_order(&self) -> BootOrder {
+        let said = |name: &str| self.body.pointer(&format!("/Boot/{name}")).and_then(Value::as_str);
+        let target = said("BootSourceOverrideTarget");
+        let device = say::TARGETS.iter().find_map(|(word, device)| (target == Some(*word)).then_some(*device));
+        let persistence = match said("BootSourceOverrideEnabled") {
+            Some(say::ONCE) => Some(Persistence::Once),
+            Some(say::CONTINUOUS) => Some(Persistence::Persistent),
+            Some(_) | None => None,
+        };
+        BootOrder { device, persistence }
+    }
+
     /// What it is, in words.
     pub(super) fn words(&self) -> String {
         let named = ["Manufacturer", "Model", "BiosVersion"].iter();
@@ -188,6 +201,7 @@ fn short(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use domain::power::BootDevice;
     use serde_json::json;
 
     use super::*;
@@ -229,6 +243,20 @@ mod tests {
         }
         assert!(power("Purple").unwrap_err().contains("Purple"));
         assert!(system(json!({"PowerState": null})).power().is_err());
+    }
+
+    #[test]
+    fn a_boot_order_is_read_as_far_as_it_has_a_name_here() {
+        let order = |target: &str, enabled: &str| {
+            let boot = json!({"BootSourceOverrideTarget": target, "BootSourceOverrideEnabled": enabled});
+            let BootOrder { device, persistence } = system(json!({"Boot": boot})).boot_order();
+            (device, persistence)
+        };
+        assert_eq!(order("Pxe", "Once"), (Some(BootDevice::Pxe), Some(Persistence::Once)));
+        assert_eq!(order("UefiHttp", "Continuous"), (Some(BootDevice::UefiHttp), Some(Persistence::Persistent)));
+        assert_eq!(order("Hdd", "Disabled"), (Some(BootDevice::Disk), None));
+        assert_eq!(order("SDCard", "Once"), (None, Some(Persistence::Once)));
+        assert_eq!(system(json!({})).boot_order(), BootOrder { device: None, persistence: None });
     }
 
     #[test]

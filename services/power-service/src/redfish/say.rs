@@ -108,6 +108,7 @@ impl Message {
             Command::On => reset(system, &["On", "ForceOn"]),
             Command::Off => reset(system, &["ForceOff"]),
             Command::SoftOff => reset(system, &["GracefulShutdown"]),
+            Command::Interrupt => reset(system, &["Nmi"]),
             Command::Boot(order, _) => boot(system, order),
         }
     }
@@ -172,17 +173,26 @@ fn reset(system: &System, words: &[&str]) -> Result<Message, String> {
     Ok(Message { method: "POST", path, body: json!({"ResetType": word}), if_match: None })
 }
 
+/// What a system boots from, in the schema's words (DSP0268, `ComputerSystem`, `BootSourceOverrideTarget`).
+pub(super) const TARGETS: &[(&str, BootDevice)] = &[
+    ("Pxe", BootDevice::Pxe),
+    ("Hdd", BootDevice::Disk),
+    ("Cd", BootDevice::Cdrom),
+    ("BiosSetup", BootDevice::Bios),
+    ("UefiHttp", BootDevice::UefiHttp),
+];
+/// For how long it does (`BootSourceOverrideEnabled`).
+pub(super) const ONCE: &str = "Once";
+pub(super) const CONTINUOUS: &str = "Continuous";
+
 /// A boot order, in one request. The mode is said only where the system says one.
 fn boot(system: &System, order: Boot) -> Result<Message, String> {
-    let target = match order.device {
-        BootDevice::Pxe => "Pxe",
-        BootDevice::Disk => "Hdd",
-        BootDevice::Cdrom => "Cd",
-        BootDevice::Bios => "BiosSetup",
-    };
-    let holds = match order.persistence {
-        Persistence::Once => "Once",
-        Persistence::Persistent => "Continuous",
+    let (device, persistence) = (order.device, order.persistence);
+    let target = TARGETS.iter().find_map(|(word, known)| (*known == device).then_some(*word));
+    let target = target.ok_or_else(|| format!("Redfish has no boot device {device}"))?;
+    let holds = match persistence {
+        Persistence::Once => ONCE,
+        Persistence::Persistent => CONTINUOUS,
     };
     let mode = match order.mode {
         BootMode::Uefi => "UEFI",

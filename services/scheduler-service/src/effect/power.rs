@@ -2,12 +2,15 @@
 
 use domain::{
     failure::{Cause, Failure},
+    id::{NodeId, RackId},
     plan::Progress,
-    power::PowerTarget,
+    power::{BootDevice, PowerTarget},
     service::Service,
 };
 use mesh::Claim;
-use proto::power::v1::{EnsurePowerRequest, GetPowerRequest, power_service_client::PowerServiceClient};
+use proto::power::v1::{
+    EnsurePowerRequest, GetBootOrderRequest, GetPowerRequest, power_service_client::PowerServiceClient,
+};
 use service_kit::{clock, status};
 use tonic::{Code, Status};
 
@@ -35,10 +38,43 @@ pub(crate) async fn ask(shared: &Shared, record: &Record) -> Result<Progress, Er
     }
 }
 
-fn judge(status: &Status) -> Result<Progress, Error> {
+/// What a BMC tells its machine to boot from, as it says now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BootOrder {
+    /// None: nothing in particular, or what has no name here.
+    pub(crate) device: Option<BootDevice>,
+    /// None: it does not say.
+    pub(crate) is_persistent: Option<bool>,
+}
+
+/// Asks the BMC what it tells the machine to boot from; the inner error is the BMC's.
+pub(crate) async fn boot_order(
+    shared: &Shared,
+    rack: RackId,
+    node: NodeId,
+) -> Result<Result<BootOrder, Failure>, Error> {
+    let line = shared.lines.to_owner(rack, Service::Power, node)?;
+    let request = GetBootOrderRequest { node: node.to_string() };
+    match PowerServiceClient::new(line).get_boot_order(request).await {
+        Ok(answer) => {
+            let answer = answer.into_inner();
+            Ok(Ok(BootOrder { device: answer.device().try_into().ok(), is_persistent: answer.persistent }))
+        }
+        Err(status) => match cause(&status) {
+            Some(cause) => Ok(Err(Failure { cause, text: status.message().to_owned(), at: clock::now() })),
+            None => Err(refused(&status)),
+        },
+    }
+}
+
+/// What is wrong with the BMC, where that is what is wrong.
+fn cause(status: &Status) -> Option<Cause> {
     let reason = status::reason(status).unwrap_or_default();
-    let cause = Cause::ALL.iter().copied().find(|cause| cause.word() == reason);
-    match (cause, status.code()) {
+    Cause::ALL.iter().copied().find(|cause| cause.word() == reason)
+}
+
+fn judge(status: &Status) -> Result<Progress, Error> {
+    match (cause(status), status.code()) {
         (Some(cause), Code::FailedPrecondition) => {
             let text = status.message().to_owned();
             Ok(Progress::Failed(Failure { cause, text, at: clock::now() }))

@@ -247,6 +247,8 @@ impl Registry {
             .clear(&key::pxe(rack, node))
             .clear(&key::agent(rack, node))
             .clear(&key::inventory(rack, node))
+            .clear(&key::firmware(rack, node))
+            .clear(&key::bios(rack, node))
             .clear(&key::history(node));
         if !intent.name.is_empty() {
             change = change.clear(&key::node_name(&intent.name));

@@ -46,34 +46,16 @@ impl Face {
             ("GET", ["volume", "targets"]) => self.sheets_of(ask, ident, kinds::TARGET_KIND, Shape::Plain),
             ("GET" | "DELETE", ["allocation"]) => self.allocation(ask, ident).await,
             ("GET", ["children"]) => self.children(ask, ident),
-            ("GET", ["bios", name]) => {
-                let node = self.node(ask, ident)?.node;
-                Err(Class::NotFound.says(format!("Node {node} doesn't have a BIOS setting '{name}'")))
-            }
             ("GET", ["history", id]) => {
                 self.node(ask, ident)?;
                 Err(Class::NotFound.says(format!("Node history record {id} could not be found.")))
             }
-            ("GET", ["bios"]) => self.empty(ask, ident, "bios"),
+            ("GET", ["bios", rest @ ..]) => self.bios(ask, ident, rest).await,
             ("GET", ["firmware"]) => self.empty(ask, ident, "firmware"),
             ("GET", ["vifs"]) => self.empty(ask, ident, "vifs"),
             ("GET", ["history", rest @ ..]) => self.history(ask, ident, rest).await,
-            ("GET", ["management", "boot_device"]) => {
-                self.fake(ask, ident, "get_boot_device")?;
-                Ok(Answer::shows(json!({"boot_device": "pxe", "persistent": false})))
-            }
-            ("GET", ["management", "boot_device", "supported"]) => {
-                self.fake(ask, ident, "get_supported_boot_devices")?;
-                Ok(Answer::shows(json!({"supported_boot_devices": ["pxe"]})))
-            }
-            ("PUT", ["management", "boot_device"]) => {
-                let (device, _) = call::boot_device(&ask.arguments()?)?;
-                self.fake(ask, ident, "set_boot_device")?;
-                if device != "pxe" {
-                    return Err(Class::Invalid.says(format!("Invalid boot device {device} specified.")));
-                }
-                Ok(Answer::done())
-            }
+            (method, ["management", "boot_device", rest @ ..]) => self.boot_device(ask, ident, method, rest).await,
+            ("PUT", ["management", "inject_nmi"]) => self.inject_nmi(ask, ident, below).await,
             (_, ["vendor_passthru", name]) => self.vendor(ask, ident, name),
             ("GET", ["inventory"]) => self.inventory(ask, ident),
             // Nobody's networks are plugged in here: there is nothing to do.
@@ -93,7 +75,7 @@ impl Face {
     }
 
     /// What no driver of ours does yet. A request that is wrong in itself hears that first.
-    fn unsupported(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
+    pub(super) fn unsupported(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
         let arguments = || ask.arguments();
         match (ask.method.as_str(), below) {
             ("PUT", ["states", "boot_mode"]) => drop(call::boot_mode(&arguments()?)?),

@@ -9,7 +9,7 @@ use domain::{
     provision::{Stage, State},
     time::Timestamp,
 };
-use keyspace::value::{Intent, Life, PowerSeen, Sheet};
+use keyspace::value::{FirmwareSeen, Intent, Life, PowerSeen, Sheet};
 use serde_json::{Map, Value, json};
 
 use crate::work::seen::settled;
@@ -24,6 +24,7 @@ pub(crate) struct Parts {
     pub(crate) life: Life,
     pub(crate) power: Option<PowerSeen>,
     pub(crate) sheet: Option<Sheet>,
+    pub(crate) firmware: Option<FirmwareSeen>,
     /// Who looks after it.
     pub(crate) conductor: Option<String>,
     /// The store's revision of the last change of anything of this.
@@ -50,6 +51,10 @@ pub(crate) fn whole(parts: &Parts) -> Map<String, Value> {
     put("reservation", if is_locked(life.state) { json!(parts.conductor) } else { Value::Null });
     let inspection = life.inspection.as_ref();
     put("inspection_started_at", time(inspection.map(|inspection| inspection.started_at)));
+    if let Some(firmware) = &parts.firmware {
+        put("boot_mode", json!(firmware.boot_mode.map(|mode| mode.to_string())));
+        put("secure_boot", json!(firmware.secure_boot));
+    }
     put("inspection_finished_at", time(inspection.and_then(|inspection| inspection.finished_at)));
     whole
 }
@@ -90,17 +95,35 @@ fn driver_info(intent: &Intent) -> Value {
 fn last_error(parts: &Parts) -> Option<Failure> {
     let power = parts.power.as_ref().and_then(|power| power.settled.as_ref());
     let failed = power.filter(|settled| settled.generation == parts.life.generation);
-    parts.life.failure.clone().or_else(|| failed.and_then(|settled| settled.failure.clone()))
+    let of_power = || {
+        let failure = failed?.failure.clone()?;
+        let text = match parts.intent.power.and_then(power_words) {
+            Some((state, word)) => format!("Failed to change power state to '{state}' by '{word}': {}", failure.text),
+            None => failure.text,
+        };
+        Some(Failure { text, ..failure })
+    };
+    parts.life.failure.clone().or_else(of_power)
 }
 
 /// Where power is to be brought, while it is not there. Of an operation's own doing nothing is shown.
 fn target_power(parts: &Parts) -> Option<&'static str> {
     let target = parts.intent.power.filter(|_| !parts.life.state.is_busy())?;
     let underway = matches!(settled(parts.power.as_ref(), parts.life.generation), Progress::Unknown);
-    underway.then_some(match target {
-        PowerTarget::On | PowerTarget::Booted { .. } => "power on",
-        PowerTarget::Off | PowerTarget::SoftOff => "power off",
-    })
+    let (state, _) = power_words(target).filter(|_| underway)?;
+    Some(state)
+}
+
+/// Where power is brought to, and by which of the protocol's words; none: it stays where it is.
+const fn power_words(target: PowerTarget) -> Option<(&'static str, &'static str)> {
+    match target {
+        PowerTarget::On => Some(("power on", "power on")),
+        PowerTarget::Off => Some(("power off", "power off")),
+        PowerTarget::SoftOff { .. } => Some(("power off", "soft power off")),
+        PowerTarget::Booted { .. } => Some(("power on", "rebooting")),
+        PowerTarget::SoftBooted { .. } => Some(("power on", "soft rebooting")),
+        PowerTarget::BootOrder { .. } | PowerTarget::Interrupted => None,
+    }
 }
 
 /// The word for a power state.

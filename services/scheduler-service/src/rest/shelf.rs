@@ -166,13 +166,14 @@ pub(crate) fn parts(view: &View, rack: RackId, node: NodeId) -> Option<Parts> {
     let member = owner.and_then(|owner| view.get(&key::member(scope, Service::Power, owner)));
     let (own, intent) = (view.get(&key::rack(rack)), view.get(&key::intent(rack, node))?);
     let (life, power) = (view.get(&key::life(rack, node))?, view.get(&key::power(rack, node)));
-    let sheet = view.get(&key::sheet(rack, node));
+    let (sheet, firmware) = (view.get(&key::sheet(rack, node)), view.get(&key::firmware(rack, node)));
     let others = [
         own.as_ref().map(|read| read.revision),
         ring.as_ref().map(|read| read.revision),
         member.as_ref().map(|read| read.revision),
         power.as_ref().map(|read| read.revision),
         sheet.as_ref().map(|read| read.revision),
+        firmware.as_ref().map(|read| read.revision),
     ];
     let revision = others.into_iter().flatten().fold(intent.revision.max(life.revision), i64::max);
     Some(Parts {
@@ -182,6 +183,7 @@ pub(crate) fn parts(view: &View, rack: RackId, node: NodeId) -> Option<Parts> {
         life: life.value,
         power: power.map(|read| read.value),
         sheet: sheet.map(|read| read.value),
+        firmware: firmware.map(|read| read.value),
         conductor: member.map(|member| member.value.endpoint),
         revision,
     })

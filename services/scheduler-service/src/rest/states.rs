@@ -1,7 +1,10 @@
 //! What is asked of a node's life and of its power.
 
+use std::time::Duration;
+
 use domain::{driver::Driver, power::PowerTarget, provision::Event, step::Step};
 use serde_json::{Map, Value, json};
+use service_kit::clock;
 use wire_ironic::{
     error::{Class, Error, text},
     fields, links,
@@ -27,6 +30,9 @@ use crate::{
 const RUNBOOKS: u16 = 92;
 /// Since when a runbook has traits of its own.
 const RUNBOOK_TRAITS: u16 = 112;
+/// How long a system may take to shut down where the request does not say it, and at most.
+const SOFT: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often a verb is tried that others' changes can get in the way of.
 const TRIES: u32 = 3;
 
@@ -132,16 +138,21 @@ impl Face {
         if record.life.value.state.is_busy() {
             return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
         }
-        if power.target == Target::SoftReboot && record.intent.value.driver != Driver::FakeHardware {
+        // A reboot that leaves no moment off is one that no system is asked for.
+        if power.target == Target::SoftReboot && is(&node.whole, "disable_power_off") {
             let driver = record.intent.value.driver;
-            let refusal = format!("The driver {driver} does not support the power state, soft rebooting");
+            let refusal =
+                format!("The driver {driver} does not support the power state, soft rebooting, with disable_power_off");
             return Err(Class::Invalid.says(refusal));
         }
+        let patience = power.timeout.map_or(SOFT, Duration::from_secs).min(LONGEST);
+        let by = clock::now().plus(patience);
         let target = match power.target {
             Target::On => PowerTarget::On,
             Target::Off => PowerTarget::Off,
-            Target::SoftOff => PowerTarget::SoftOff,
-            Target::Reboot | Target::SoftReboot => PowerTarget::Booted { boot: None },
+            Target::Reboot => PowerTarget::Booted { boot: None },
+            Target::SoftOff => PowerTarget::SoftOff { by: Some(by) },
+            Target::SoftReboot => PowerTarget::SoftBooted { by },
         };
         registry.accept_power(&record, target).await.map_err(|error| fault(ident, &error))?;
         Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states")))))

@@ -2,6 +2,7 @@
 
 use domain::driver::{Driver, Interface};
 use serde_json::{Map, Value};
+use wire_ironic::error::{Class, Error};
 
 use super::{document::interface_field, redfish};
 
@@ -24,6 +25,14 @@ const NAMED: &[(&str, Interface)] = &[
 /// Each interface, and why it is not fit.
 pub(super) fn interfaces(node: &Map<String, Value>, driver: Driver) -> Vec<(&'static str, Result<(), String>)> {
     NAMED.iter().map(|(name, interface)| (*name, one(node, driver, *interface))).collect()
+}
+
+/// Whether a node has what its management needs.
+///
+/// # Errors
+/// What it lacks, in the protocol's words.
+pub(super) fn management(node: &Map<String, Value>, driver: Driver) -> Result<(), Error> {
+    one(node, driver, Interface::Management).map_err(|why| Class::Invalid.says(why))
 }
 
 fn one(node: &Map<String, Value>, driver: Driver, interface: Interface) -> Result<(), String> {

@@ -109,6 +109,24 @@ pub fn unsupported(driver: &str, what: &str, class: Class) -> Error {
     class.says(format!("Driver {driver} does not support {what} (disabled or not implemented)."))
 }
 
+/// A BMC that is asked over IPMI while the client waits does not do it, or does not answer.
+#[must_use]
+pub fn ipmi_failed(why: &str) -> Error {
+    Class::Server.says(format!("IPMI call failed: {why}."))
+}
+
+/// A Redfish service that is asked while the client waits refuses.
+#[must_use]
+pub fn redfish_failed(why: &str) -> Error {
+    Class::Server.says(format!("Redfish exception occurred. Error: {why}"))
+}
+
+/// A Redfish service that is asked while the client waits does not answer.
+#[must_use]
+pub fn redfish_silent(node: &str, why: &str) -> Error {
+    Class::Server.says(format!("Redfish connection failed for node {node}: {why}"))
+}
+
 /// Deletion, rebuild or tear-down of a protected node.
 #[must_use]
 pub fn protected(node: &str) -> Error {

@@ -41,7 +41,7 @@ pub enum Target {
     On,
     /// Off, at once.
     Off,
-    /// Asked to shut down by ACPI, then off.
+    /// Asked to shut down by ACPI; switched off where it does not in the rack's time.
     SoftOff,
     /// On, and booted after this was asked.
     #[value(alias = "reset", alias = "reboot")]
@@ -53,7 +53,7 @@ impl Target {
         let target = match self {
             Self::On => power_target::Target::On(power_target::On {}),
             Self::Off => power_target::Target::Off(power_target::Off {}),
-            Self::SoftOff => power_target::Target::SoftOff(power_target::SoftOff {}),
+            Self::SoftOff => power_target::Target::SoftOff(power_target::SoftOff { by: String::new() }),
             Self::Cycle => power_target::Target::Booted(power_target::Booted { boot: None }),
         };
         wire::PowerTarget { target: Some(target) }

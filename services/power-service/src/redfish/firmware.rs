@@ -1,0 +1,195 @@
+//! What a machine's firmware is set to, as its Redfish service says. Pure.
+//!
+//! Source: DSP0268, `Bios`, `AttributeRegistry`, `SecureBoot`, and what `sushy-emulator` answers.
+
+use std::collections::BTreeMap;
+
+use domain::power::BootMode;
+use keyspace::value::BiosSetting;
+use serde_json::Value;
+
+use super::read::{System, link, members, path};
+
+/// Settings of one machine that are kept; the largest have some 500.
+const MOST_SETTINGS: usize = 2000;
+/// Characters of a value, or of one that may be chosen.
+const LONGEST_VALUE: usize = 1024;
+/// Values of one setting that may be chosen.
+const MOST_VALUES: usize = 256;
+/// Registries that are looked into for the one that is meant.
+pub(super) const MOST_REGISTRIES: usize = 4;
+
+/// The firmware interface that the system boots with (`Boot.BootSourceOverrideMode`).
+pub(super) fn boot_mode(system: &System) -> Option<BootMode> {
+    match system.body.pointer("/Boot/BootSourceOverrideMode").and_then(Value::as_str) {
+        Some("UEFI") => Some(BootMode::Uefi),
+        Some("Legacy") => Some(BootMode::Bios),
+        Some(_) | None => None,
+    }
+}
+
+/// Whether the firmware is to boot signed systems alone.
+pub(super) fn secure_boot(resource: &Value) -> Option<bool> {
+    resource.get("SecureBootEnable").and_then(Value::as_bool)
+}
+
+/// The settings of a `Bios` resource; nothing is known of them but their values.
+pub(super) fn settings(bios: &Value) -> BTreeMap<String, BiosSetting> {
+    let attributes = bios.get("Attributes").and_then(Value::as_object).into_iter().flatten();
+    let one = |(name, value): (&String, &Value)| {
+        // What a service shows of a password is nobody's business, although it should be null (DSP0268, `Attributes`).
+        let is_secret = name.to_ascii_lowercase().contains("password");
+        let value = text(value).filter(|text| !is_secret || text.is_empty());
+        (name.clone(), BiosSetting { value, ..BiosSetting::default() })
+    };
+    attributes.filter(|(name, _)| name.len() <= LONGEST_VALUE).take(MOST_SETTINGS).map(one).collect()
+}
+
+/// A value as Ironic's clients read it: a text, or nothing.
+fn text(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+    };
+    Some(text.chars().take(LONGEST_VALUE).collect())
+}
+
+/// The paths of registries that may be the one that a `Bios` resource names, the likeliest first.
+pub(super) fn registries(bios: &Value, collection: &Value) -> Vec<String> {
+    const GENERAL: &str = "BiosAttributeRegistry";
+    let Some(named) = bios.get("AttributeRegistry").and_then(Value::as_str) else { return Vec::new() };
+    let rank = |path: &String| {
+        let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        match last {
+            _ if last == named => 0,
+            _ if named.starts_with(last) || last.starts_with(named) => 1,
+            _ if last.starts_with(GENERAL) => 2,
+            _ => 3,
+        }
+    };
+    let mut likely: Vec<String> = members(collection).into_iter().filter(|path| rank(path) < 3).collect();
+    likely.sort_by_key(rank);
+    likely.truncate(MOST_REGISTRIES);
+    likely
+}
+
+/// Where a registry's file itself is: in English, or in whatever language there is.
+pub(super) fn location(file: &Value) -> Option<String> {
+    let places = file.get("Location").and_then(Value::as_array)?;
+    let is_english = |place: &&Value| {
+        place.get("Language").and_then(Value::as_str).is_some_and(|language| language.starts_with("en"))
+    };
+    let place = places.iter().find(is_english).or_else(|| places.first())?;
+    // DSP0268 has a plain text there; some have a link.
+    place.get("Uri").and_then(Value::as_str).and_then(path).or_else(|| link(place, "/Uri"))
+}
+
+/// Adds what a registry knows of the settings; false: it is another one than is meant.
+pub(super) fn explain(settings: &mut BTreeMap<String, BiosSetting>, bios: &Value, registry: &Value) -> bool {
+    let named = |resource: &Value, name: &str| resource.get(name).and_then(Value::as_str).map(str::to_owned);
+    if named(registry, "Id").is_some_and(|id| Some(id) != named(bios, "AttributeRegistry")) {
+        return false;
+    }
+    let Some(entries) = registry.pointer("/RegistryEntries/Attributes").and_then(Value::as_array) else { return false };
+    for entry in entries {
+        let Some(setting) = named(entry, "AttributeName").and_then(|name| settings.get_mut(&name)) else { continue };
+        let (flag, number) = (
+            |name: &str| entry.get(name).and_then(Value::as_bool),
+            |name: &str| entry.get(name).and_then(Value::as_i64),
+        );
+        setting.attribute_type = named(entry, "Type");
+        setting.allowable_values = entry.get("Value").and_then(Value::as_array).map(|values| choices(values));
+        setting.lower_bound = number("LowerBound");
+        setting.upper_bound = number("UpperBound");
+        setting.min_length = number("MinLength");
+        setting.max_length = number("MaxLength");
+        setting.read_only = flag("ReadOnly");
+        setting.reset_required = flag("ResetRequired");
+        setting.unique = flag("IsSystemUniqueProperty");
+        if setting.attribute_type.as_deref() == Some("Password") {
+            setting.value = None;
+        }
+    }
+    true
+}
+
+/// Values that may be chosen, by their names, or by how they are shown where they have none.
+fn choices(values: &[Value]) -> Vec<String> {
+    let name = |value: &Value| {
+        let named = ["ValueName", "ValueDisplayName"].iter().find_map(|name| value.get(name).and_then(text));
+        named.filter(|name| !name.is_empty())
+    };
+    values.iter().filter_map(name).take(MOST_VALUES).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn bios(attributes: &Value) -> Value {
+        json!({"AttributeRegistry": "Reg.v1_0_0", "Attributes": attributes})
+    }
+
+    #[test]
+    fn settings_are_texts_and_no_password_is_among_them() {
+        let read = settings(&bios(&json!({
+            "BootMode": "Uefi", "Cores": 10, "Quiet": true, "SysPassword": "hunter2", "Odd": {"a": 1}, "None": null,
+        })));
+        let value = |name: &str| read[name].value.as_deref();
+        assert_eq!((value("BootMode"), value("Cores"), value("Quiet")), (Some("Uefi"), Some("10"), Some("True")));
+        assert_eq!((value("SysPassword"), value("Odd"), value("None")), (None, None, None));
+        assert!(settings(&json!({"Attributes": [1, 2]})).is_empty() && settings(&Value::Null).is_empty());
+    }
+
+    #[test]
+    fn a_registry_explains_the_settings_that_it_knows_and_another_one_explains_none() {
+        let bios = bios(&json!({"BootMode": "Uefi", "Key": "x", "Cores": 2}));
+        let mut read = settings(&bios);
+        let entries = json!([
+            {"AttributeName": "BootMode", "Type": "Enumeration", "ReadOnly": false, "ResetRequired": true,
+             "Value": [{"ValueName": "Bios"}, {"ValueDisplayName": "UEFI"}, {}, 7]},
+            {"AttributeName": "Cores", "Type": "Integer", "LowerBound": 1, "UpperBound": 64},
+            {"AttributeName": "Key", "Type": "Password", "MinLength": 8}, {"AttributeName": "Unknown"}, 3,
+        ]);
+        let registry = |id: &str| json!({"Id": id, "RegistryEntries": {"Attributes": &entries}});
+        assert!(!explain(&mut read, &bios, &registry("Other.v1_0_0")));
+        assert_eq!(read["BootMode"].attribute_type, None);
+        assert!(explain(&mut read, &bios, &registry("Reg.v1_0_0")));
+        assert_eq!(read["BootMode"].allowable_values, Some(vec!["Bios".to_owned(), "UEFI".to_owned()]));
+        assert_eq!((read["BootMode"].read_only, read["BootMode"].reset_required), (Some(false), Some(true)));
+        assert_eq!((read["Cores"].lower_bound, read["Cores"].upper_bound), (Some(1), Some(64)));
+        assert_eq!(read["Key"].value, None, "a password");
+        assert!(!explain(&mut read, &bios, &json!({"RegistryEntries": []})));
+    }
+
+    #[test]
+    fn the_registry_is_found_by_its_name_and_its_file_by_its_language() {
+        let paths = ["/r/Base.1.0", "/r/BiosAttributeRegistry.v1_0_0", "/r/Reg.v1_0_0"];
+        let collection = json!({"Members": paths.map(|path| json!({"@odata.id": path}))});
+        assert_eq!(registries(&bios(&json!({})), &collection), ["/r/Reg.v1_0_0", "/r/BiosAttributeRegistry.v1_0_0"]);
+        assert!(registries(&json!({}), &collection).is_empty());
+        let file = json!({"Location": [{"Language": "de", "Uri": "/de"}, {"Language": "en-US", "Uri": "/en"}]});
+        assert_eq!(location(&file).as_deref(), Some("/en"));
+        assert_eq!(location(&json!({"Location": [{"Uri": {"@odata.id": "/x"}}]})).as_deref(), Some("/x"));
+        assert_eq!(location(&json!({})), None);
+    }
+
+    #[test]
+    fn the_firmware_interface_is_read_in_the_schemas_words() {
+        let system = |mode: Value| System {
+            path: "/s".to_owned(),
+            etag: None,
+            body: json!({"Boot": {"BootSourceOverrideMode": mode}}),
+        };
+        assert_eq!(boot_mode(&system(json!("UEFI"))), Some(BootMode::Uefi));
+        assert_eq!(boot_mode(&system(json!("Legacy"))), Some(BootMode::Bios));
+        assert_eq!(boot_mode(&system(Value::Null)), None);
+        assert_eq!(secure_boot(&json!({"SecureBootEnable": true})), Some(true));
+        assert_eq!(secure_boot(&json!({})), None);
+    }
+}
