@@ -16,6 +16,7 @@ pub mod lab;
 pub mod machine;
 pub mod mesh;
 pub mod model;
+pub mod peer;
 pub mod proxy;
 pub mod rack;
 pub mod record;
