@@ -74,6 +74,7 @@ impl Face {
                 }
                 Ok(Answer::done())
             }
+            (_, ["management", "indicators", rest @ ..]) => self.indicators(ask, ident, rest),
             (_, ["vendor_passthru", name]) => self.vendor(ask, ident, name),
             ("GET", ["inventory"]) => self.inventory(ask, ident),
             // Nobody's networks are plugged in here: there is nothing to do.
@@ -105,7 +106,7 @@ impl Face {
     }
 
     /// A node of `fake-hardware`; of others we can not do this yet.
-    fn fake(&self, ask: &Ask, ident: &str, what: &str) -> Result<(), Error> {
+    pub(super) fn fake(&self, ask: &Ask, ident: &str, what: &str) -> Result<(), Error> {
         let node = self.node(ask, ident)?;
         match driver(&node) {
             Driver::FakeHardware => Ok(()),
