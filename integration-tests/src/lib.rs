@@ -1,6 +1,7 @@
 //! A virtual rack: real firmware, simulated machines, and the tests that use them.
 
 pub mod authority;
+pub mod baremetal;
 pub mod beside;
 pub mod bmc;
 pub mod check;

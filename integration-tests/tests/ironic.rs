@@ -1,14 +1,10 @@
 //! Ironic's clients before our face: what a real one was asked, the stock command line, and the SDK's own tests.
 
-use std::{
-    fs,
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use integration_tests::{
+    baremetal::{Baremetal, client},
     bmc::USER,
     fault::tell,
     fleet::Fleet,
@@ -16,14 +12,11 @@ use integration_tests::{
     lab::{Lab, holds_image, image},
     machine::{Machine, Spec, disk},
     mesh::Options,
-    rack::{namespace::Namespace, wait},
+    rack::namespace::Namespace,
     record::{Recorder, Write, store},
 };
 use rustix::process::Signal;
 use serde_json::json;
-
-/// How long one call of the stock command line, or a move of a node's life, may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn what_a_real_ironic_was_asked_is_answered_alike_but_for_a_written_list() {
@@ -39,67 +32,6 @@ fn what_a_real_ironic_was_asked_is_answered_alike_but_for_a_written_list() {
             Ok(())
         })
         .unwrap();
-}
-
-/// A program of those clients that scripts/test installs from the package registry.
-fn client(name: &str) -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin").join(name);
-    ensure!(path.exists(), "{} is not there; scripts/test installs it", path.display());
-    Ok(path.display().to_string())
-}
-
-/// Ironic's stock command line, where a mesh is.
-struct Baremetal {
-    place: Namespace,
-    program: String,
-    endpoint: String,
-    /// The name and the password that it says; none: it says nothing of itself.
-    who: Option<(&'static str, &'static str)>,
-    calls: AtomicUsize,
-}
-
-impl Baremetal {
-    fn new(place: Namespace, endpoint: String) -> Result<Self> {
-        Ok(Self { place, program: client("baremetal")?, endpoint, who: None, calls: AtomicUsize::new(0) })
-    }
-
-    /// Runs it with words that have no spaces in them, and gives what it printed.
-    fn run(&self, words: &str) -> Result<String> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let mut command = self.place.command(&self.program);
-        command.args(words.split_whitespace()).env("OS_ENDPOINT", &self.endpoint);
-        match self.who {
-            None => command.env("OS_AUTH_TYPE", "none"),
-            Some((name, password)) => {
-                command.envs([("OS_AUTH_TYPE", "http_basic"), ("OS_USERNAME", name), ("OS_PASSWORD", password)])
-            }
-        };
-        let output = command.output()?;
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let wrong = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        ensure!(output.status.success(), "baremetal {words}: {wrong}");
-        Ok(said)
-    }
-
-    /// What it refuses, in its own words.
-    fn refused(&self, words: &str) -> Result<String> {
-        match self.run(words) {
-            Ok(said) => bail!("baremetal {words} was not refused: {said}"),
-            Err(error) => Ok(error.to_string()),
-        }
-    }
-
-    /// One field of a node.
-    fn field(&self, node: &str, field: &str) -> Result<String> {
-        self.run(&format!("node show {node} -f value -c {field}"))
-    }
-
-    /// Waits until a field of a node is this.
-    fn until(&self, node: &str, field: &str, wanted: &str) -> Result<()> {
-        wait::until(&format!("{field} of {node} to be {wanted}"), PATIENCE, || {
-            Ok((self.field(node, field)? == wanted).then_some(()))
-        })
-    }
 }
 
 #[test]
@@ -155,7 +87,7 @@ fn life_by_command_line(lab: &Lab) -> Result<()> {
     without_a_machine(&bm)?;
     bm.run("node delete n1")?;
     ensure!(bm.run("node list -f value -c Name")?.is_empty());
-    tell(format_args!("{} calls of the stock command line", bm.calls.load(Ordering::Relaxed)));
+    tell(format_args!("{} calls of the stock command line", bm.calls()));
     Ok(())
 }
 
@@ -231,7 +163,7 @@ fn only_who_is_in_the_file_of_users_is_answered() {
     let fleet = Fleet::up("users", 0, &options).unwrap();
     let as_who = |who| {
         let endpoint = fleet.mesh().rest(1)?;
-        anyhow::Ok(Baremetal { who, ..Baremetal::new(fleet.place().clone(), endpoint)? })
+        anyhow::Ok(Baremetal::new(fleet.place().clone(), endpoint)?.as_who(who))
     };
     assert!(as_who(Some(("ann", "right"))).unwrap().run("driver list -f value -c name").unwrap().contains("ipmi"));
     for who in [None, Some(("ann", "wrong")), Some(("bob", "right"))] {
