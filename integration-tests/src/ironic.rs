@@ -20,7 +20,10 @@ use keyspace::{Change, Expect, Store, key};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
-use wire_ironic::difference::DIFFERENCES;
+use wire_ironic::{
+    difference::DIFFERENCES,
+    version::{HEADER, Version},
+};
 
 use crate::{mesh::Mesh, peer::Peer};
 
@@ -102,7 +105,8 @@ impl<'p> Player<'p> {
     /// # Errors
     /// There is no client.
     pub fn of_real(peer: &'p Peer) -> Result<Self> {
-        let client = reqwest::Client::builder().no_proxy().build()?;
+        // It hangs up on whoever pauses; what is asked at that moment would be lost.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?;
         Ok(Self { client, address: peer.address(), hand: Hand::Real(peer) })
     }
 
@@ -121,6 +125,23 @@ impl<'p> Player<'p> {
                 let record = next.next().filter(|record| record.ask == line);
                 let record = record.with_context(|| format!("it was never recorded: {line}"))?;
                 answers.push(self.ask(record).await.with_context(|| line.to_owned())?);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// What is answered to every read of these paths in every version, each as `VERSION GET PATH`.
+    ///
+    /// # Errors
+    /// The service does not answer.
+    pub async fn read_in_every_version(&self, paths: &[&str]) -> Result<Vec<Answer>> {
+        let mut answers = Vec::new();
+        for path in paths {
+            for minor in Version::MIN.minor()..=Version::MAX.minor() {
+                let ask = format!("1.{minor} GET {path}");
+                let sent = BTreeMap::from([(HEADER.to_owned(), format!("1.{minor}"))]);
+                let request = Answer { ask, sent, status: 0, headers: BTreeMap::new(), body: Value::Null };
+                answers.push(self.ask(&request).await?);
             }
         }
         Ok(answers)
@@ -228,29 +249,36 @@ impl<'p> Player<'p> {
 
 /// What is answered otherwise on purpose, or is not built: each request with the name of its reason.
 #[derive(Debug)]
-pub struct Rules(BTreeMap<String, String>);
+pub struct Rules {
+    asks: BTreeMap<String, String>,
+    /// Reads that are so in any version.
+    reads: BTreeMap<String, String>,
+}
 
 impl Rules {
-    /// Those of `golden/ironic.txt`, a line each: `reason<TAB>request`.
+    /// Those of `golden/ironic.txt`, a line each: `reason<TAB>request`; a version of `*` stands for any.
     ///
     /// # Errors
     /// A reason is none of [`DIFFERENCES`].
     pub fn written() -> Result<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/ironic.txt");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let mut rules = BTreeMap::new();
+        let mut rules = Self { asks: BTreeMap::new(), reads: BTreeMap::new() };
         for (reason, ask) in text.lines().filter_map(|line| line.split_once('\t')) {
             let known = DIFFERENCES.iter().any(|difference| difference.name == reason);
             ensure!(known, "{reason:?} is no difference of wire_ironic's: {ask}");
-            rules.insert(ask.to_owned(), reason.to_owned());
+            match ask.strip_prefix("* ") {
+                Some(read) => rules.reads.insert(read.to_owned(), reason.to_owned()),
+                None => rules.asks.insert(ask.to_owned(), reason.to_owned()),
+            };
         }
-        Ok(Self(rules))
+        Ok(rules)
     }
 
-    /// How many there are.
+    /// How many requests there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.asks.len()
     }
 
     /// How many answers of ours are like the real one's, where all others have their rule, and each rule its use.
@@ -260,15 +288,38 @@ impl Rules {
     pub fn hold(&self, real: &[Answer], ours: &[Answer]) -> Result<usize> {
         ensure!(real.len() == ours.len(), "{} answers of {}", ours.len(), real.len());
         let (mut wrong, mut alike) = (Vec::new(), 0);
-        let mut unused: BTreeSet<&str> = self.0.keys().map(String::as_str).collect();
+        let mut unused: BTreeSet<&str> = self.asks.keys().map(String::as_str).collect();
         for (real, ours) in real.iter().zip(ours) {
             match unlike(real, ours) {
                 None => alike += 1,
-                Some(how) if !self.0.contains_key(&real.ask) => wrong.push(format!("{}\n     {how}", real.ask)),
+                Some(how) if !self.asks.contains_key(&real.ask) => wrong.push(format!("{}\n     {how}", real.ask)),
                 Some(_) => drop(unused.remove(real.ask.as_str())),
             }
         }
         wrong.extend(unused.iter().map(|ask| format!("{ask}\n     is answered alike and needs no excuse")));
+        ensure!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+        Ok(alike)
+    }
+
+    /// How many of these reads are answered alike, where all others have their rule, and each rule its use.
+    ///
+    /// # Errors
+    /// They are not: then which and how.
+    pub fn hold_in_every_version(&self, real: &[Answer], ours: &[Answer]) -> Result<usize> {
+        ensure!(real.len() == ours.len(), "{} answers of {}", ours.len(), real.len());
+        let (mut wrong, mut alike) = (BTreeMap::<String, Vec<&str>>::new(), 0);
+        let mut unused: BTreeSet<&str> = self.reads.keys().map(String::as_str).collect();
+        for (real, ours) in real.iter().zip(ours) {
+            let (version, read) = real.ask.split_once(' ').context("no version")?;
+            match unlike(real, ours) {
+                None => alike += 1,
+                Some(_) if self.reads.contains_key(read) => drop(unused.remove(read)),
+                Some(how) => wrong.entry(format!("{read}\n     {how}")).or_default().push(version),
+            }
+        }
+        let mut wrong: Vec<String> =
+            wrong.into_iter().map(|(how, versions)| format!("{} {how}", versions.join(","))).collect();
+        wrong.extend(unused.iter().map(|read| format!("* {read}\n     is answered alike and needs no excuse")));
         ensure!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
         Ok(alike)
     }
@@ -279,7 +330,7 @@ impl Rules {
     /// They are not: then which and how.
     pub fn still(&self, recorded: &[Answer], now: &[Answer]) -> Result<()> {
         ensure!(recorded.len() == now.len(), "{} answers of {}", now.len(), recorded.len());
-        let pairs = recorded.iter().zip(now).filter(|(then, _)| !self.0.contains_key(&then.ask));
+        let pairs = recorded.iter().zip(now).filter(|(then, _)| !self.asks.contains_key(&then.ask));
         let wrong: Vec<String> =
             pairs.filter_map(|(then, now)| Some(format!("{}\n     {}", then.ask, unlike(then, now)?))).collect();
         ensure!(wrong.is_empty(), "{} not as recorded:\n{}", wrong.len(), wrong.join("\n"));

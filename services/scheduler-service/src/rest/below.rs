@@ -102,7 +102,8 @@ impl Face {
             _ => {}
         }
         let node = self.node(ask, ident)?;
-        Err(text::unsupported(&driver(&node).to_string(), &below.join(" "), Class::Invalid))
+        let what = if below == ["vmedia"] { "get_virtual_media".to_owned() } else { below.join(" ") };
+        Err(text::unsupported(&driver(&node).to_string(), &what, Class::Invalid))
     }
 
     /// A node of `fake-hardware`; of others we can not do this yet.
