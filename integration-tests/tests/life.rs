@@ -107,7 +107,9 @@ async fn question(rest: &Rest<'_>, may: &BTreeMap<String, Vec<String>>, seed: &m
 async fn idle(rest: &Rest<'_>, seed: &mut u64) -> Result<Option<usize>> {
     let until = Instant::now() + REST;
     while Instant::now() < until {
-        let all = rest.ask("GET", "nodes?fields=target_provision_state,provision_state,reservation", None).await?;
+        // After many deaths the scheduler is started again later than is asked for.
+        let all = rest.ask("GET", "nodes?fields=target_provision_state,provision_state,reservation", None).await;
+        let Ok(all) = all else { continue };
         let all = all["nodes"].as_array().context("no nodes")?;
         let rests = |node: &Value| node["target_provision_state"].is_null() || is_failed(node);
         let idle = all.iter().enumerate().filter(|(_, node)| rests(node) && node["reservation"].is_null());
