@@ -123,15 +123,23 @@ impl FirmwareLab {
         self.rack.0.services().enter(async || work(self.mesh.api()?, self).await)?
     }
 
+    /// Registers the ramdisk, and has machines boot it where they are worked on.
+    ///
+    /// # Errors
+    /// The API's.
+    pub async fn boots_ramdisk(&self, api: &mut Api) -> Result<()> {
+        register(api, "kernel", "kernel", &built("ramdisk/vmlinuz")?).await?;
+        register(api, "ramdisk", "ramdisk", &built("ramdisk/initrd.img")?).await?;
+        Ok(api.boots_from("kernel", "ramdisk").await?)
+    }
+
     /// Registers the ramdisk and this file as [`IMAGE`], and brings all machines to available.
     ///
     /// # Errors
     /// The API's, or a machine does not come there.
     pub async fn make_available(&self, api: &mut Api, image: &Path) -> Result<()> {
-        register(api, "kernel", "kernel", &built("ramdisk/vmlinuz")?).await?;
-        register(api, "ramdisk", "ramdisk", &built("ramdisk/initrd.img")?).await?;
+        self.boots_ramdisk(api).await?;
         register(api, IMAGE, "disk", image).await?;
-        api.boots_from("kernel", "ramdisk").await?;
         let lives = self.machines.iter().map(|machine| {
             let mut api = api.clone();
             async move {

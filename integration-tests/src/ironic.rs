@@ -20,8 +20,12 @@ use keyspace::{Change, Expect, Store, key};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
+use wire_ironic::{
+    difference::DIFFERENCES,
+    version::{HEADER, Version},
+};
 
-use crate::mesh::Mesh;
+use crate::{mesh::Mesh, peer::Peer};
 
 /// How long a node may take to come to a state.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -74,19 +78,36 @@ pub fn recorded() -> Result<Vec<Answer>> {
 
 /// Plays the requests against a service.
 #[derive(Debug)]
-pub struct Player {
+pub struct Player<'p> {
     client: reqwest::Client,
     address: String,
-    store: Store,
+    hand: Hand<'p>,
 }
 
-impl Player {
-    /// One that asks at `address` (`http://host:port`), and gives states by hand in this store.
+/// Where a node is put that no request brings there quickly.
+#[derive(Debug)]
+enum Hand<'p> {
+    Ours(Store),
+    Real(&'p Peer),
+}
+
+impl<'p> Player<'p> {
+    /// One that asks ours at `address` (`http://host:port`), and gives states by hand in this store.
     ///
     /// # Errors
     /// There is no client.
     pub fn new(address: String, store: Store) -> Result<Self> {
-        Ok(Self { client: reqwest::Client::builder().no_proxy().build()?, address, store })
+        Ok(Self { client: reqwest::Client::builder().no_proxy().build()?, address, hand: Hand::Ours(store) })
+    }
+
+    /// One that asks a real Ironic.
+    ///
+    /// # Errors
+    /// There is no client.
+    pub fn of_real(peer: &'p Peer) -> Result<Self> {
+        // It hangs up on whoever pauses; what is asked at that moment would be lost.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?;
+        Ok(Self { client, address: peer.address(), hand: Hand::Real(peer) })
     }
 
     /// Plays all of it; the answers to the requests of `recorded`, in its order.
@@ -104,6 +125,23 @@ impl Player {
                 let record = next.next().filter(|record| record.ask == line);
                 let record = record.with_context(|| format!("it was never recorded: {line}"))?;
                 answers.push(self.ask(record).await.with_context(|| line.to_owned())?);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// What is answered to every read of these paths in every version, each as `VERSION GET PATH`.
+    ///
+    /// # Errors
+    /// The service does not answer.
+    pub async fn read_in_every_version(&self, paths: &[&str]) -> Result<Vec<Answer>> {
+        let mut answers = Vec::new();
+        for path in paths {
+            for minor in Version::MIN.minor()..=Version::MAX.minor() {
+                let ask = format!("1.{minor} GET {path}");
+                let sent = BTreeMap::from([(HEADER.to_owned(), format!("1.{minor}"))]);
+                let request = Answer { ask, sent, status: 0, headers: BTreeMap::new(), body: Value::Null };
+                answers.push(self.ask(&request).await?);
             }
         }
         Ok(answers)
@@ -147,7 +185,8 @@ impl Player {
         let until = Instant::now() + PATIENCE;
         loop {
             let now = self.whole(path).await?;
-            if now[field] == state {
+            // The real one shows the state before it lets go of the node.
+            if now[field] == state && now.get("reservation").is_none_or(Value::is_null) {
                 return Ok(());
             }
             ensure!(Instant::now() < until, "{path} is {} and not {state}: {}", now[field], now["last_error"]);
@@ -157,6 +196,13 @@ impl Player {
 
     /// Puts the node where no request brings it quickly.
     async fn by_hand(&self, change: &str) -> Result<()> {
+        match &self.hand {
+            Hand::Ours(store) => self.by_our_hand(store, change).await,
+            Hand::Real(peer) => peer.sql(change),
+        }
+    }
+
+    async fn by_our_hand(&self, store: &Store, change: &str) -> Result<()> {
         let word = |name: &str| {
             let rest = change.split_once(&format!("{name}="))?.1;
             Some(rest.split([',', ' ']).next().unwrap_or(rest).trim_matches('\''))
@@ -172,16 +218,16 @@ impl Player {
             other => bail!("no state {other:?}"),
         };
         let node: NodeId = BY_HAND.parse().map_err(|_| anyhow::anyhow!("no id"))?;
-        let racks = self.store.list(&key::racks()).await?;
+        let racks = store.list(&key::racks()).await?;
         let rack = racks.first().context("no rack")?.1.value.id;
-        let life = self.store.get(&key::life(rack, node)).await?.context("no life")?;
+        let life = store.get(&key::life(rack, node)).await?.context("no life")?;
         let mut value = life.value.clone();
         (value.state, value.failure) = (state, None);
         // What the node's owner waits for began late: it leaves the node where it is.
         value.since = LATE;
         let mut all = Change::new().put(&key::life(rack, node), &value, Expect::Revision(life.revision))?;
         if let Some(instance) = word("instance_uuid") {
-            let sheet = self.store.get(&key::sheet(rack, node)).await?.context("no sheet")?;
+            let sheet = store.get(&key::sheet(rack, node)).await?.context("no sheet")?;
             let mut value = sheet.value.clone();
             match instance {
                 "NULL" => drop(value.fields.remove("instance_uuid")),
@@ -189,7 +235,7 @@ impl Player {
             }
             all = all.put(&key::sheet(rack, node), &value, Expect::Revision(sheet.revision))?;
         }
-        self.store.commit(all).await?;
+        store.commit(all).await?;
         // Nothing says from outside when the view has it but what it shows.
         let until = Instant::now() + PATIENCE;
         let shown = format!("/v1/nodes/{BY_HAND}");
@@ -197,6 +243,97 @@ impl Player {
             ensure!(Instant::now() < until, "it is not shown as {state}");
             sleep(Duration::from_millis(10)).await;
         }
+        Ok(())
+    }
+}
+
+/// What is answered otherwise on purpose, or is not built: each request with the name of its reason.
+#[derive(Debug)]
+pub struct Rules {
+    asks: BTreeMap<String, String>,
+    /// Reads that are so in any version.
+    reads: BTreeMap<String, String>,
+}
+
+impl Rules {
+    /// Those of `golden/ironic.txt`, a line each: `reason<TAB>request`; a version of `*` stands for any.
+    ///
+    /// # Errors
+    /// A reason is none of [`DIFFERENCES`].
+    pub fn written() -> Result<Self> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/ironic.txt");
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let mut rules = Self { asks: BTreeMap::new(), reads: BTreeMap::new() };
+        for (reason, ask) in text.lines().filter_map(|line| line.split_once('\t')) {
+            let known = DIFFERENCES.iter().any(|difference| difference.name == reason);
+            ensure!(known, "{reason:?} is no difference of wire_ironic's: {ask}");
+            match ask.strip_prefix("* ") {
+                Some(read) => rules.reads.insert(read.to_owned(), reason.to_owned()),
+                None => rules.asks.insert(ask.to_owned(), reason.to_owned()),
+            };
+        }
+        Ok(rules)
+    }
+
+    /// How many requests there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.asks.len()
+    }
+
+    /// How many answers of ours are like the real one's, where all others have their rule, and each rule its use.
+    ///
+    /// # Errors
+    /// They are not: then which and how.
+    pub fn hold(&self, real: &[Answer], ours: &[Answer]) -> Result<usize> {
+        ensure!(real.len() == ours.len(), "{} answers of {}", ours.len(), real.len());
+        let (mut wrong, mut alike) = (Vec::new(), 0);
+        let mut unused: BTreeSet<&str> = self.asks.keys().map(String::as_str).collect();
+        for (real, ours) in real.iter().zip(ours) {
+            match unlike(real, ours) {
+                None => alike += 1,
+                Some(how) if !self.asks.contains_key(&real.ask) => wrong.push(format!("{}\n     {how}", real.ask)),
+                Some(_) => drop(unused.remove(real.ask.as_str())),
+            }
+        }
+        wrong.extend(unused.iter().map(|ask| format!("{ask}\n     is answered alike and needs no excuse")));
+        ensure!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+        Ok(alike)
+    }
+
+    /// How many of these reads are answered alike, where all others have their rule, and each rule its use.
+    ///
+    /// # Errors
+    /// They are not: then which and how.
+    pub fn hold_in_every_version(&self, real: &[Answer], ours: &[Answer]) -> Result<usize> {
+        ensure!(real.len() == ours.len(), "{} answers of {}", ours.len(), real.len());
+        let (mut wrong, mut alike) = (BTreeMap::<String, Vec<&str>>::new(), 0);
+        let mut unused: BTreeSet<&str> = self.reads.keys().map(String::as_str).collect();
+        for (real, ours) in real.iter().zip(ours) {
+            let (version, read) = real.ask.split_once(' ').context("no version")?;
+            match unlike(real, ours) {
+                None => alike += 1,
+                Some(_) if self.reads.contains_key(read) => drop(unused.remove(read)),
+                Some(how) => wrong.entry(format!("{read}\n     {how}")).or_default().push(version),
+            }
+        }
+        let mut wrong: Vec<String> =
+            wrong.into_iter().map(|(how, versions)| format!("{} {how}", versions.join(","))).collect();
+        wrong.extend(unused.iter().map(|read| format!("* {read}\n     is answered alike and needs no excuse")));
+        ensure!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+        Ok(alike)
+    }
+
+    /// Whether answers of the real one are still what was recorded, but for those that no answer of ours is like.
+    ///
+    /// # Errors
+    /// They are not: then which and how.
+    pub fn still(&self, recorded: &[Answer], now: &[Answer]) -> Result<()> {
+        ensure!(recorded.len() == now.len(), "{} answers of {}", now.len(), recorded.len());
+        let pairs = recorded.iter().zip(now).filter(|(then, _)| !self.asks.contains_key(&then.ask));
+        let wrong: Vec<String> =
+            pairs.filter_map(|(then, now)| Some(format!("{}\n     {}", then.ask, unlike(then, now)?))).collect();
+        ensure!(wrong.is_empty(), "{} not as recorded:\n{}", wrong.len(), wrong.join("\n"));
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! A virtual rack: real firmware, simulated machines, and the tests that use them.
 
 pub mod authority;
+pub mod baremetal;
 pub mod beside;
 pub mod bmc;
 pub mod check;
@@ -16,6 +17,7 @@ pub mod lab;
 pub mod machine;
 pub mod mesh;
 pub mod model;
+pub mod peer;
 pub mod proxy;
 pub mod rack;
 pub mod record;

@@ -196,6 +196,8 @@ fn what_each_role_may_by_tokens_of_a_real_keystone_is_as_the_golden_matrix_says(
             hidden_fields(&asker).await?;
             allocations(&asker).await?;
             own_nodes(&asker).await?;
+            older_versions(&asker).await?;
+            runbooks(&asker).await?;
             records(fleet, &people)
         })
         .unwrap();
@@ -283,6 +285,33 @@ async fn own_nodes(asker: &Asker<'_>) -> Result<()> {
     );
     let (status, _) = asker.ask(admin, "DELETE", "nodes/n4", &Value::Null).await?;
     ensure!(status == 204, "{status}");
+    Ok(())
+}
+
+/// That a call came with a later version is told to who may make it; others hear what they always do.
+async fn older_versions(asker: &Asker<'_>) -> Result<()> {
+    for (who, status, words) in [
+        (("system", "admin"), 404, "starting with the API version 1.76"),
+        (("system", "reader"), 403, "baremetal:node:set_boot_mode"),
+        (("stranger", "admin"), 404, "Node n1 could not be found"),
+    ] {
+        let request = asker.client.put(format!("{}/v1/nodes/n1/states/boot_mode", asker.base));
+        let request = request.header("x-auth-token", asker.people.token(who.0, who.1)?);
+        let answer =
+            request.header("x-openstack-ironic-api-version", "1.70").body(r#"{"target": "uefi"}"#).send().await?;
+        let (seen, text) = (answer.status(), answer.text().await?);
+        ensure!(seen == status && text.contains(words), "{who:?}: {seen} {text}");
+    }
+    Ok(())
+}
+
+/// A runbook that becomes everybody's is its project's no more.
+async fn runbooks(asker: &Asker<'_>) -> Result<()> {
+    let public = json!([{"op": "replace", "path": "/public", "value": true}]);
+    let (status, refused) = asker.ask(("owner", "admin"), "PATCH", "runbooks/CUSTOM_RUN", &public).await?;
+    ensure!(status == 403, "{status} {refused}");
+    let changed = asker.must("PATCH", "runbooks/CUSTOM_RUN", public).await?;
+    ensure!(changed["public"] == true && changed["owner"].is_null(), "{changed}");
     Ok(())
 }
 

@@ -1,20 +1,15 @@
 //! Ironic's clients before our face: what a real one was asked, the stock command line, and the SDK's own tests.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use integration_tests::{
     authority::Authority,
+    baremetal::{Baremetal, client},
     bmc::USER,
     fault::tell,
     fleet::Fleet,
-    ironic::{Player, Rest, recorded, unlike},
+    ironic::{Player, Rest, Rules, recorded},
     lab::{Lab, holds_image, image},
     machine::{Machine, Spec, disk},
     mesh::Options,
@@ -23,15 +18,6 @@ use integration_tests::{
 };
 use rustix::process::Signal;
 use serde_json::json;
-use wire_ironic::difference::DIFFERENCES;
-
-/// How long one call of the stock command line, or a move of a node's life, may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The list of what is answered otherwise: `reason<TAB>request`, a line each.
-fn list() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/ironic.txt")
-}
 
 #[test]
 fn what_a_real_ironic_was_asked_is_answered_alike_but_for_a_written_list() {
@@ -41,94 +27,12 @@ fn what_a_real_ironic_was_asked_is_answered_alike_but_for_a_written_list() {
             let recorded = recorded()?;
             let store = store(&fleet.data(), "scheduler-service-1").await?;
             let answers = Player::new(fleet.mesh().rest(1)?, store)?.play(&recorded).await?;
-            ensure!(answers.len() == recorded.len(), "{} answers of {}", answers.len(), recorded.len());
-            let text = fs::read_to_string(list()).context("golden/ironic.txt")?;
-            let excused: BTreeMap<&str, &str> =
-                text.lines().filter_map(|line| line.split_once('\t')).map(|(reason, ask)| (ask, reason)).collect();
-            let (mut wrong, mut alike) = (Vec::new(), 0);
-            let mut unused: BTreeSet<&str> = excused.keys().copied().collect();
-            for (real, ours) in recorded.iter().zip(&answers) {
-                let reason = excused.get(real.ask.as_str());
-                match (unlike(real, ours), reason) {
-                    (None, _) => alike += 1,
-                    (Some(_), Some(reason)) => {
-                        let known = DIFFERENCES.iter().any(|difference| difference.name == *reason);
-                        ensure!(known, "{reason:?} is no difference of wire_ironic's: {}", real.ask);
-                        unused.remove(real.ask.as_str());
-                    }
-                    (Some(how), None) => wrong.push(format!("{}\n     {how}", real.ask)),
-                }
-            }
-            wrong.extend(unused.iter().map(|ask| format!("{ask}\n     is answered alike and needs no excuse")));
-            tell(format_args!("{alike} of {} alike, {} on purpose not", recorded.len(), excused.len()));
-            ensure!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+            let rules = Rules::written()?;
+            let alike = rules.hold(&recorded, &answers)?;
+            tell(format_args!("{alike} of {} alike, {} on purpose not", recorded.len(), rules.count()));
             Ok(())
         })
         .unwrap();
-}
-
-/// A program of those clients that scripts/test installs from the package registry.
-fn client(name: &str) -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin").join(name);
-    ensure!(path.exists(), "{} is not there; scripts/test installs it", path.display());
-    Ok(path.display().to_string())
-}
-
-/// Ironic's stock command line, where a mesh is.
-struct Baremetal {
-    place: Namespace,
-    program: String,
-    endpoint: String,
-    /// The name and the password that it says; none: it says nothing of itself.
-    who: Option<(&'static str, &'static str)>,
-    /// Whose certificates it takes; none: those of its system.
-    ca: Option<PathBuf>,
-    calls: AtomicUsize,
-}
-
-impl Baremetal {
-    fn new(place: Namespace, endpoint: String) -> Result<Self> {
-        Ok(Self { place, program: client("baremetal")?, endpoint, who: None, ca: None, calls: AtomicUsize::new(0) })
-    }
-
-    /// Runs it with words that have no spaces in them, and gives what it printed.
-    fn run(&self, words: &str) -> Result<String> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let mut command = self.place.command(&self.program);
-        command.args(words.split_whitespace()).env("OS_ENDPOINT", &self.endpoint);
-        match self.who {
-            None => command.env("OS_AUTH_TYPE", "none"),
-            Some((name, password)) => {
-                command.envs([("OS_AUTH_TYPE", "http_basic"), ("OS_USERNAME", name), ("OS_PASSWORD", password)])
-            }
-        };
-        command.envs(self.ca.iter().map(|ca| ("OS_CACERT", ca)));
-        let output = command.output()?;
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let wrong = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        ensure!(output.status.success(), "baremetal {words}: {wrong}");
-        Ok(said)
-    }
-
-    /// What it refuses, in its own words.
-    fn refused(&self, words: &str) -> Result<String> {
-        match self.run(words) {
-            Ok(said) => bail!("baremetal {words} was not refused: {said}"),
-            Err(error) => Ok(error.to_string()),
-        }
-    }
-
-    /// One field of a node.
-    fn field(&self, node: &str, field: &str) -> Result<String> {
-        self.run(&format!("node show {node} -f value -c {field}"))
-    }
-
-    /// Waits until a field of a node is this.
-    fn until(&self, node: &str, field: &str, wanted: &str) -> Result<()> {
-        wait::until(&format!("{field} of {node} to be {wanted}"), PATIENCE, || {
-            Ok((self.field(node, field)? == wanted).then_some(()))
-        })
-    }
 }
 
 #[test]
@@ -184,7 +88,7 @@ fn life_by_command_line(lab: &Lab) -> Result<()> {
     without_a_machine(&bm)?;
     bm.run("node delete n1")?;
     ensure!(bm.run("node list -f value -c Name")?.is_empty());
-    tell(format_args!("{} calls of the stock command line", bm.calls.load(Ordering::Relaxed)));
+    tell(format_args!("{} calls of the stock command line", bm.calls()));
     Ok(())
 }
 
@@ -260,7 +164,7 @@ fn only_who_is_in_the_file_of_users_is_answered() {
     let fleet = Fleet::up("users", 0, &options).unwrap();
     let as_who = |who| {
         let endpoint = fleet.mesh().rest(1)?;
-        anyhow::Ok(Baremetal { who, ..Baremetal::new(fleet.place().clone(), endpoint)? })
+        anyhow::Ok(Baremetal::new(fleet.place().clone(), endpoint)?.as_who(who))
     };
     assert!(as_who(Some(("ann", "right"))).unwrap().run("driver list -f value -c name").unwrap().contains("ipmi"));
     for who in [None, Some(("ann", "wrong")), Some(("bob", "right"))] {
@@ -287,7 +191,7 @@ fn the_stock_client_speaks_https_and_a_certificate_is_replaced_while_it_does() {
     let endpoint = fleet.mesh().rest(1).unwrap().replace("http://", "https://");
     let believing = |ca: &PathBuf| {
         let place = fleet.place().clone();
-        anyhow::Ok(Baremetal { ca: Some(ca.clone()), ..Baremetal::new(place, endpoint.clone())? })
+        anyhow::Ok(Baremetal::new(place, endpoint.clone())?.believing(ca))
     };
     let bm = believing(&old).unwrap();
     bm.run("node create --driver fake-hardware --name n1").unwrap();

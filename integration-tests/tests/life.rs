@@ -64,8 +64,7 @@ fn lives(mut seed: u64, asks: usize, deaths: usize) -> Result<()> {
                     service.signal(Signal::KILL)?;
                 }
             }
-            let node = usize::try_from(draw(&mut seed))? % NODES;
-            let target = target(&rest, &may, node, &mut seed).await;
+            let (node, target) = question(&rest, &may, &mut seed).await?;
             let body = body(&target, &mut seed);
             match rest.status("PUT", &format!("nodes/f{node}/states/provision"), Some(body)).await {
                 Ok(202) => taken += 1,
@@ -87,17 +86,40 @@ fn lives(mut seed: u64, asks: usize, deaths: usize) -> Result<()> {
     })
 }
 
-/// What is asked of a node: two times in three something that it can be asked for where it is.
-async fn target(rest: &Rest<'_>, may: &BTreeMap<String, Vec<String>>, node: usize, seed: &mut u64) -> String {
+/// What is asked of whom: one time in three anything of anybody; otherwise what a node can be asked for where it is, and
+/// every other time of those of one that nobody is at work on. However long the work takes, much is taken and much refused.
+async fn question(rest: &Rest<'_>, may: &BTreeMap<String, Vec<String>>, seed: &mut u64) -> Result<(usize, String)> {
     let any = |all: &[String], seed: &mut u64| {
         let at = usize::try_from(draw(seed)).unwrap_or_default() % all.len().max(1);
         all.get(at).cloned()
     };
+    let how = draw(seed) % 3;
+    let idle = if how == 0 { idle(rest, seed).await? } else { None };
+    let node = idle.map_or_else(|| usize::try_from(draw(seed)).map(|drawn| drawn % NODES), Ok)?;
     let state = rest.ask("GET", &format!("nodes/f{node}?fields=provision_state"), None).await.unwrap_or_default();
-    let fits =
-        state["provision_state"].as_str().and_then(|state| may.get(state)).filter(|_| !draw(seed).is_multiple_of(3));
+    let fits = state["provision_state"].as_str().and_then(|state| may.get(state)).filter(|_| how < 2);
     let all: Vec<String> = ASKS.iter().map(|ask| (*ask).to_owned()).collect();
-    fits.and_then(|fits| any(fits, seed)).or_else(|| any(&all, seed)).unwrap_or_default()
+    let target = fits.and_then(|fits| any(fits, seed)).or_else(|| any(&all, seed));
+    Ok((node, target.unwrap_or_default()))
+}
+
+/// One that nobody is at work on, once there is one; nothing where a death takes long to be made good.
+async fn idle(rest: &Rest<'_>, seed: &mut u64) -> Result<Option<usize>> {
+    let until = Instant::now() + REST;
+    while Instant::now() < until {
+        // After many deaths the scheduler is started again later than is asked for.
+        let all = rest.ask("GET", "nodes?fields=target_provision_state,provision_state,reservation", None).await;
+        let Ok(all) = all else { continue };
+        let all = all["nodes"].as_array().context("no nodes")?;
+        let rests = |node: &Value| node["target_provision_state"].is_null() || is_failed(node);
+        let idle = all.iter().enumerate().filter(|(_, node)| rests(node) && node["reservation"].is_null());
+        let idle: Vec<usize> = idle.map(|(number, _)| number).collect();
+        if !idle.is_empty() {
+            return Ok(idle.get(usize::try_from(draw(seed))? % idle.len()).copied());
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(None)
 }
 
 fn body(target: &str, seed: &mut u64) -> Value {

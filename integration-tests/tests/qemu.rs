@@ -4,18 +4,26 @@
 
 use std::{collections::HashMap, fs, path::Path, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use domain::power::Power;
 use integration_tests::{
-    fault::{Subject as _, World as _},
-    firmware::{FirmwareLab, IMAGE, Machines, PATIENCE, UP, built},
+    baremetal::Baremetal,
+    fault::{Subject as _, World as _, tell},
+    firmware::{FirmwareLab, IMAGE, Machines, PATIENCE, UP, built, unpacked},
     mesh::{Api, Options},
     rack::{
-        Rack,
+        Node, Rack,
         console::Console,
+        daemon::Daemon,
         machine::{Behind, Firmware},
+        wait,
     },
 };
 use proto::api::v1::ProvisionNodeRequest;
+use sha2::{Digest as _, Sha256};
+
+/// Where images are handed out by somebody else.
+const IMAGES: &str = "8099";
 
 /// Deploys all machines at the same time with the image of this file.
 async fn deploy(api: &mut Api, lab: &FirmwareLab, image: &Path, drive: &HashMap<String, Vec<u8>>) -> Result<()> {
@@ -74,6 +82,101 @@ fn real_firmware_brings_up_a_debian_whose_cloud_init_reads_the_config_drive() {
     let console = &lab.rack().nodes.first().unwrap().console;
     Console::open(console).wait_for("IRONMESH-USER-DATA seen", Duration::from_secs(60)).unwrap();
     lab.down().unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes, most of it firmware: scripts/test --all"]
+fn real_firmware_is_taken_from_its_enrolment_to_active_and_back_by_the_stock_command_line() {
+    let lab = up("tcli", Machines::small(&[Firmware::Bios, Firmware::Uefi], Behind::IpmiSim)).unwrap();
+    lab.run(async |mut api, lab| lab.boots_ramdisk(&mut api).await).unwrap();
+    let image = unpacked(&built("os.raw.gz").unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("os.raw"), &image).unwrap();
+    let server = served(&lab, folder.path()).unwrap();
+    let bm = Baremetal::new(lab.rack().services(), lab.mesh().rest(1).unwrap()).unwrap();
+    by_command_line(&lab, &bm, &image).unwrap();
+    server.end().unwrap();
+    lab.down().unwrap();
+}
+
+/// Has a web server of Python's hand out a folder where the services are.
+fn served(lab: &FirmwareLab, folder: &Path) -> Result<Daemon> {
+    let mut command = lab.rack().services().command("python3");
+    command.args(["-m", "http.server", "--bind", "127.0.0.1", IMAGES]).current_dir(folder);
+    let server = Daemon::spawn(command, &folder.join("log"), &folder.join("record"))?;
+    let url = format!("http://127.0.0.1:{IMAGES}/");
+    wait::until("a web server", PATIENCE, || Ok(lab.rack().services().run(&["curl", "-sf", &url]).ok()))?;
+    Ok(server)
+}
+
+fn by_command_line(lab: &FirmwareLab, bm: &Baremetal, image: &[u8]) -> Result<()> {
+    let all = |words: &str| lab.rack().nodes.iter().try_for_each(|node| bm.run(&filled(node, words)).map(drop));
+    let checksum = hex::encode(Sha256::digest(image));
+    all("node create --driver ipmi --name NAME --driver-info ipmi_address=ADDRESS --driver-info ipmi_port=PORT \
+         --driver-info ipmi_username=USER --driver-info ipmi_password=PASSWORD --property \
+         capabilities=boot_mode:FIRMWARE --resource-class virtual")?;
+    for node in &lab.rack().nodes {
+        let uuid = bm.field(&node.machine.name, "uuid")?;
+        bm.run(&filled(node, &format!("port create MAC --node {uuid}")))?;
+    }
+    all("node manage NAME --wait 600")?;
+    all("node provide NAME --wait 600")?;
+    all(&format!(
+        "node set NAME --instance-info image_source=http://127.0.0.1:{IMAGES}/os.raw \
+         --instance-info image_checksum={checksum}"
+    ))?;
+    // Both at once; then each is waited for.
+    all("node deploy NAME --config-drive {\"meta_data\":{\"hostname\":\"NAME\"}}")?;
+    for node in &lab.rack().nodes {
+        becomes(bm, &node.machine.name, "active")?;
+    }
+    lab.run(async |_, lab| {
+        for machine in lab.machines() {
+            machine.runs(image).await?;
+            ensure!(machine.power()? == Power::On, "{} is off", machine.name());
+        }
+        Ok(())
+    })?;
+    all("node undeploy NAME")?;
+    for node in &lab.rack().nodes {
+        let name = &node.machine.name;
+        becomes(bm, name, "available")?;
+        ensure!(bm.field(name, "instance_info")? == "{}", "what was deployed is still known");
+        ensure!(bm.field(name, "power_state")? == "power off", "{name} is not off");
+    }
+    ensure!(lab.machines().iter().all(|machine| machine.power().is_ok_and(|power| power == Power::Off)));
+    all("node delete NAME")?;
+    ensure!(bm.run("node list -f value -c Name")?.is_empty());
+    tell(format_args!("{} calls of the stock command line", bm.calls()));
+    Ok(())
+}
+
+/// Waits until a node is in a state, as long as firmware may take.
+fn becomes(bm: &Baremetal, node: &str, state: &str) -> Result<()> {
+    wait::until(&format!("{node} to be {state}"), PATIENCE, || {
+        let now = bm.field(node, "provision_state")?;
+        let failed = now.ends_with("failed") || now == "error";
+        ensure!(!failed, "{node} is {now}: {}", bm.field(node, "last_error")?);
+        Ok((now == state).then_some(()))
+    })
+}
+
+/// The words with what is true of a machine.
+fn filled(node: &Node, words: &str) -> String {
+    let firmware = match node.machine.firmware {
+        Firmware::Bios => "bios",
+        Firmware::Uefi => "uefi",
+    };
+    let filled = [
+        ("ADDRESS", node.bmc.address.to_string()),
+        ("PORT", node.bmc.port.to_string()),
+        ("USER", node.bmc.user.clone()),
+        ("PASSWORD", node.bmc.password.clone()),
+        ("FIRMWARE", firmware.to_owned()),
+        ("NAME", node.machine.name.clone()),
+        ("MAC", node.machine.mac.clone()),
+    ];
+    filled.iter().fold(words.to_owned(), |words, (name, value)| words.replace(name, value))
 }
 
 /// etcdctl, curl and ipmitool, each of which none of us wrote.

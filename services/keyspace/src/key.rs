@@ -51,8 +51,8 @@ use crate::{
     seal::Sealed,
     value::{
         Ack, AgentSeen, Bios, BootDecision, Bulk, Claim, Dead, Election, FirmwareSeen, History, Holder, Incarnation,
-        Intent, Inventory, Journal, Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sheet, StoredRing,
-        UnknownMac,
+        Intent, Inventory, Journal, Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sheet,
+        StoredRing, UnknownMac,
     },
 };
 

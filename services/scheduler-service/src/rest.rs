@@ -20,6 +20,7 @@ mod fault;
 mod gate;
 mod hardware;
 mod history;
+mod indicators;
 mod kinds;
 mod list;
 mod management;
@@ -132,6 +133,10 @@ impl Face {
             return Err(Class::Invalid.says("A value must not have the shape of a sealed one: {\"sealed\": …}"));
         }
         self.admit(ask, found.route.path)?;
+        if let Some(refused) = found.older() {
+            self.node(ask, ask.steps().get(1).copied().unwrap_or_default())?;
+            return Err(refused);
+        }
         self.call(ask).await
     }
 

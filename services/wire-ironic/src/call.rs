@@ -84,6 +84,15 @@ pub fn boot_device(body: &Map<String, Value>) -> Result<(String, bool), Error> {
     Ok((device, argument::flag(body, "persistent")?.unwrap_or_default()))
 }
 
+/// `PUT management/indicators/NAME`: what the lamp is to be.
+///
+/// # Errors
+/// 400; which lamps there are, the hardware says.
+pub fn indicator(body: &Map<String, Value>) -> Result<String, Error> {
+    argument::only(body, &["state"])?;
+    argument::text(body, "state")?.ok_or_else(|| query::missing("state"))
+}
+
 /// `PUT traits`: all of them from now on, without doubles and in order. `node` is for the refusal.
 ///
 /// # Errors

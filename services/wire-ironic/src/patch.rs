@@ -72,6 +72,23 @@ impl Op {
     }
 }
 
+/// What a change of a runbook does to its owner before it is made: one that becomes everybody's, or ceases to be, is nobody's.
+///
+/// # Errors
+/// 400: it is to be everybody's and have an owner.
+pub fn disown(runbook: &mut Map<String, Value>, ops: &[Op], body: &Value) -> Result<(), Error> {
+    let told = |name: &str| ops.iter().find(|op| op.field() == name && op.verb != Verb::Remove);
+    let is_yes = |value: &Value| value.as_bool().unwrap_or_default();
+    let public = told("public").map_or_else(|| runbook.get("public").is_some_and(is_yes), |op| is_yes(&op.value));
+    if told("owner").is_some() && public {
+        return Err(refused(&python::quoted(body), "There cannot be an owner for a public runbook"));
+    }
+    if told("public").is_some() {
+        runbook.insert("owner".to_owned(), Value::Null);
+    }
+    Ok(())
+}
+
 fn refused(quoted: &str, reason: &str) -> Error {
     Class::Invalid.says(format!("Couldn't apply patch '{quoted}'. Reason: {reason}"))
 }

@@ -10,7 +10,7 @@ enum Older {
     Missing,
     /// 406.
     NotAcceptable,
-    /// 404, and which version would do.
+    /// 404, and which version would do; that is said to those alone who know the node and may do it.
     Endpoint,
     /// 406 for a read; what would write finds no such method, or nothing to take away.
     Written,
@@ -149,6 +149,17 @@ pub struct Found {
     pub route: &'static Route,
     /// The status of success.
     pub success: u16,
+    /// The version that brought it, where an older request is refused by whoever answers it.
+    since: Option<u16>,
+}
+
+impl Found {
+    /// What a request of an older version hears once it is known that it may be made at all.
+    #[must_use]
+    pub fn older(&self) -> Option<Error> {
+        let since = self.since?;
+        Some(Class::NotFound.says(format!("This endpoint is supported starting with the API version 1.{since}")))
+    }
 }
 
 /// Finds the path of a request. `path` is without `/v1`, slashes at its ends and a suffix
@@ -158,7 +169,12 @@ pub struct Found {
 /// 404 or 405 as the router says it; what is newer than the request is refused in its own way.
 pub fn find(version: Version, method: &str, path: &str) -> Result<Found, Error> {
     let steps: Vec<&str> = path.split('/').collect();
-    let route = ROUTES.iter().find(|route| fits(route.path, &steps)).ok_or_else(text::no_such_path)?;
+    let nowhere = || match steps.as_slice() {
+        // The states of a node are one place, which takes nothing under a name that it does not know.
+        ["nodes", _, "states", _] if method != "GET" => text::method_not_allowed(),
+        _ => text::no_such_path(),
+    };
+    let route = ROUTES.iter().find(|route| fits(route.path, &steps)).ok_or_else(nowhere)?;
     // A path of which nothing is there yet is not there itself.
     let is_there = route.older != Older::Missing || route.methods.iter().any(|(_, _, since)| version.has(*since));
     let unknown = || if is_there { text::method_not_allowed() } else { text::no_such_path() };
@@ -170,7 +186,7 @@ pub fn find(version: Version, method: &str, path: &str) -> Result<Found, Error> 
         collection.check(version, method == "GET")?;
     }
     if version.has(since) {
-        return Ok(Found { route, success });
+        return Ok(Found { route, success, since: None });
     }
     Err(match route.older {
         Older::Missing => text::no_such_path(),
@@ -178,9 +194,7 @@ pub fn find(version: Version, method: &str, path: &str) -> Result<Found, Error> 
         Older::Written if method == "PUT" => text::method_not_allowed(),
         Older::Written if method == "DELETE" => text::resource_not_found(),
         Older::Written => text::not_acceptable(),
-        Older::Endpoint => {
-            Class::NotFound.says(format!("This endpoint is supported starting with the API version 1.{since}"))
-        }
+        Older::Endpoint => return Ok(Found { route, success, since: Some(since) }),
     })
 }
 
@@ -207,7 +221,7 @@ mod tests {
         for route in ROUTES {
             let path = route.path.replace('*', "x");
             for (method, success, since) in route.methods {
-                assert_eq!(find(Version::MAX, method, &path).unwrap(), Found { route, success: *success });
+                assert_eq!(find(Version::MAX, method, &path).unwrap(), Found { route, success: *success, since: None });
                 out.push_str(&format!("{method:6} {:42} {since:>3}  {success}\n", route.path));
             }
         }
@@ -221,6 +235,8 @@ mod tests {
         assert_eq!(find(Version::MIN, "GET", "nodes/n/traits").unwrap_err(), text::not_acceptable());
         assert_eq!(find(Version::MIN, "PUT", "nodes/n/traits/CUSTOM_A").unwrap_err(), text::method_not_allowed());
         assert_eq!(find(Version::MIN, "DELETE", "nodes/n/traits").unwrap_err(), text::resource_not_found());
+        assert_eq!(find(Version::MAX, "PUT", "nodes/n/states/bogus").unwrap_err(), text::method_not_allowed());
+        assert_eq!(find(Version::MAX, "GET", "nodes/n/states/bogus").unwrap_err(), text::no_such_path());
         assert_eq!(methods("nodes/n/traits").collect::<Vec<_>>(), ["GET", "PUT", "DELETE"]);
         assert_eq!(methods("nodes/n/bogus").count(), 0);
         assert_eq!(find(Version::MIN, "PUT", "nodes/n/vmedia").unwrap_err(), text::no_such_path());

@@ -56,6 +56,7 @@ impl Face {
             ("GET", ["history", rest @ ..]) => self.history(ask, ident, rest).await,
             (method, ["management", "boot_device", rest @ ..]) => self.boot_device(ask, ident, method, rest).await,
             ("PUT", ["management", "inject_nmi"]) => self.inject_nmi(ask, ident, below).await,
+            (_, ["management", "indicators", rest @ ..]) => self.indicators(ask, ident, rest),
             (_, ["vendor_passthru", name]) => self.vendor(ask, ident, name),
             ("GET", ["inventory"]) => self.inventory(ask, ident),
             // Nobody's networks are plugged in here: there is nothing to do.
@@ -83,11 +84,12 @@ impl Face {
             _ => {}
         }
         let node = self.node(ask, ident)?;
-        Err(text::unsupported(&driver(&node).to_string(), &below.join(" "), Class::Invalid))
+        let what = if below == ["vmedia"] { "get_virtual_media".to_owned() } else { below.join(" ") };
+        Err(text::unsupported(&driver(&node).to_string(), &what, Class::Invalid))
     }
 
     /// A node of `fake-hardware`; of others we can not do this yet.
-    fn fake(&self, ask: &Ask, ident: &str, what: &str) -> Result<(), Error> {
+    pub(super) fn fake(&self, ask: &Ask, ident: &str, what: &str) -> Result<(), Error> {
         let node = self.node(ask, ident)?;
         match driver(&node) {
             Driver::FakeHardware => Ok(()),

@@ -25,7 +25,7 @@ use super::{
     document::time,
     fault::fault,
     gate::Lens,
-    kinds::{CONNECTOR_KIND, Kind, PORTGROUP_KIND, TARGET_KIND, Unique, unique},
+    kinds::{CONNECTOR_KIND, Kind, PORTGROUP_KIND, RUNBOOK_KIND, TARGET_KIND, Unique, unique},
     list, secret,
     shelf::Shown,
 };
@@ -207,6 +207,9 @@ impl Face {
         self.check_volume_change(kind, &before.value, false).await?;
         let mut fields = before.value.fields.clone();
         fields.insert("uuid".to_owned(), json!(id.to_string()));
+        if kind.collection == RUNBOOK_KIND.collection {
+            patch::disown(&mut fields, &ops, &ask.body)?;
+        }
         let mut after = patch::apply(kind.resource, &fields, &ops)?;
         self.check_node(ask, &mut after)?;
         if after.remove("uuid") != Some(json!(id.to_string())) {

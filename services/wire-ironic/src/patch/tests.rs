@@ -1,5 +1,5 @@
 use super::*;
-use crate::fields::{NODE, PORT};
+use crate::fields::{NODE, PORT, RUNBOOK};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -71,6 +71,21 @@ fn a_port_moves_to_another_node_by_either_name() {
     let ops = parse(&PORT, Version::MAX, &json!([{"op": "add", "path": "/node_ident", "value": "n"}])).unwrap();
     let after = apply(&PORT, port.as_object().unwrap(), &ops).unwrap();
     assert_eq!((after.get("node_uuid"), after.get("node_ident")), (None, Some(&json!("n"))));
+}
+
+#[test]
+fn a_runbook_of_everybodys_is_nobodys() {
+    let runbook = |public: bool| json!({"owner": "p", "public": public}).as_object().cloned().unwrap();
+    let owner = |public: bool, ops: &Value| {
+        let (mut runbook, parsed) = (runbook(public), parse(&RUNBOOK, Version::MAX, ops).unwrap());
+        disown(&mut runbook, &parsed, ops).map(|()| runbook.get("owner").cloned()).map_err(|error| error.status)
+    };
+    let op = |name: &str, value: Value| json!({"op": "add", "path": format!("/{name}"), "value": value});
+    assert_eq!(owner(false, &json!([op("public", json!(true))])), Ok(Some(Value::Null)));
+    assert_eq!(owner(true, &json!([op("owner", json!("q"))])), Err(400));
+    assert_eq!(owner(false, &json!([op("public", json!(true)), op("owner", json!("q"))])), Err(400));
+    assert_eq!(owner(true, &json!([op("public", json!(false)), op("owner", json!("q"))])), Ok(Some(Value::Null)));
+    assert_eq!(owner(false, &json!([op("name", json!("n"))])), Ok(Some(json!("p"))));
 }
 
 fn state(state: &str, more: Value) -> Map<String, Value> {

@@ -126,4 +126,10 @@ pub(super) const BEYOND: &[(&str, &str)] = &[
         "the token of the node",
     ),
     (r#"1.115 GET /v1/nodes/node-1/inventory"#, "what there is"),
+    (r#"1.115 GET /v1/nodes/node-1/management/indicators/led"#, "what the hardware has"),
+    (r#"1.115 GET /v1/nodes/node-1/management/indicators/nope@system"#, "what the hardware has"),
+    (r#"1.115 GET /v1/nodes/node-1/management/indicators/led@nope"#, "what the hardware has"),
+    (r#"1.115 PUT /v1/nodes/node-1/management/indicators/led@system {"state":"on"}"#, "what the hardware has"),
+    (r#"1.115 PUT /v1/nodes/node-1/management/indicators/led {"state":"on"}"#, "what the hardware has"),
+    (r#"1.75 PUT /v1/nodes/nobody/states/boot_mode {"target":"uefi"}"#, "what there is"),
 ];

@@ -106,6 +106,9 @@ fn documents(ask: &Ask) -> Says {
 fn routed(ask: &Ask, version: Version, whole: &Whole) -> Result<Says, Error> {
     let segments: Vec<&str> = ask.path.split('/').collect();
     let found = path::find(version, &ask.method, &ask.path)?;
+    if let Some(refused) = found.older() {
+        return Err(refused);
+    }
     match (ask.method.as_str(), segments.as_slice()) {
         ("GET", ["lookup"]) => Lookup::read(version, &ask.pairs).map(|_| Says::Status(200)),
         ("POST", ["heartbeat", _]) => Heartbeat::read(version, &ask.object(), None).map(|_| Says::Status(202)),
@@ -146,6 +149,7 @@ fn small(ask: &Ask, version: Version, rest: &[&str]) -> Result<bool, Error> {
         ("PUT", ["states", "boot_mode"]) => call::boot_mode(body).map(drop),
         ("PUT", ["states", "secure_boot"]) => call::secure_boot(body).map(drop),
         ("PUT", ["management", "boot_device"]) => call::boot_device(body).map(drop),
+        ("PUT", ["management", "indicators", _]) => call::indicator(body).map(drop),
         ("PUT", ["traits"]) => call::traits("n", body).map(drop),
         ("PUT", ["traits", text]) => call::one_trait("n", text, 1),
         ("POST", ["vifs"]) => call::vif(version, body).map(drop),
@@ -232,7 +236,11 @@ fn change(ask: &Ask, resource: &'static Resource, version: Version, ident: &str,
     let ops = patch::parse(resource, version, &ask.body())?;
     let before = before(resource, ident, whole).ok_or_else(|| crate::error::text::not_found("Node", ident))?;
     if resource.path != "nodes" {
-        let after = patch::apply(resource, before, &ops)?;
+        let mut before = before.clone();
+        if resource.path == "runbooks" {
+            patch::disown(&mut before, &ops, &ask.body())?;
+        }
+        let after = patch::apply(resource, &before, &ops)?;
         return Ok(Says::Body(200, Value::Object(touched(resource, version, &ops, &after))));
     }
     let reset = ask.pairs.iter().find(|(name, _)| name == "reset_interfaces");

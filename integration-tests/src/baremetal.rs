@@ -1,0 +1,114 @@
+//! Ironic's stock command line, unmodified, as scripts/test installs it from the package registry.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::rack::{namespace::Namespace, wait};
+
+/// How long a move of a node's life may take where nobody boots.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program of Ironic's clients.
+///
+/// # Errors
+/// It is not installed.
+pub fn client(name: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin").join(name);
+    ensure!(path.exists(), "{} is not there; scripts/test installs it", path.display());
+    Ok(path.display().to_string())
+}
+
+/// The command line, where a mesh is.
+#[derive(Debug)]
+pub struct Baremetal {
+    place: Namespace,
+    program: String,
+    endpoint: String,
+    who: Option<(&'static str, &'static str)>,
+    /// Whose certificates it takes; none: those of its system.
+    ca: Option<PathBuf>,
+    calls: AtomicUsize,
+}
+
+impl Baremetal {
+    /// One that asks at `endpoint`, and says nothing of who it is.
+    ///
+    /// # Errors
+    /// It is not installed.
+    pub fn new(place: Namespace, endpoint: String) -> Result<Self> {
+        Ok(Self { place, program: client("baremetal")?, endpoint, who: None, ca: None, calls: AtomicUsize::new(0) })
+    }
+
+    /// The same with a name and a password.
+    #[must_use]
+    pub fn as_who(self, who: Option<(&'static str, &'static str)>) -> Self {
+        Self { who, ..self }
+    }
+
+    /// The same that takes certificates of this CA (PEM).
+    #[must_use]
+    pub fn believing(self, ca: &Path) -> Self {
+        Self { ca: Some(ca.to_owned()), ..self }
+    }
+
+    /// How often it was called.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Runs it with words that have no spaces in them, and gives what it printed.
+    ///
+    /// # Errors
+    /// What it says where it is refused.
+    pub fn run(&self, words: &str) -> Result<String> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut command = self.place.command(&self.program);
+        command.args(words.split_whitespace()).env("OS_ENDPOINT", &self.endpoint);
+        match self.who {
+            None => command.env("OS_AUTH_TYPE", "none"),
+            Some((name, password)) => {
+                command.envs([("OS_AUTH_TYPE", "http_basic"), ("OS_USERNAME", name), ("OS_PASSWORD", password)])
+            }
+        };
+        command.envs(self.ca.iter().map(|ca| ("OS_CACERT", ca)));
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let wrong = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        ensure!(output.status.success(), "baremetal {words}: {wrong}");
+        Ok(said)
+    }
+
+    /// What it refuses, in its own words.
+    ///
+    /// # Errors
+    /// It is not refused.
+    pub fn refused(&self, words: &str) -> Result<String> {
+        match self.run(words) {
+            Ok(said) => bail!("baremetal {words} was not refused: {said}"),
+            Err(error) => Ok(error.to_string()),
+        }
+    }
+
+    /// One field of a node.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn field(&self, node: &str, field: &str) -> Result<String> {
+        self.run(&format!("node show {node} -f value -c {field}"))
+    }
+
+    /// Waits until a field of a node is this.
+    ///
+    /// # Errors
+    /// It is not in time.
+    pub fn until(&self, node: &str, field: &str, wanted: &str) -> Result<()> {
+        wait::until(&format!("{field} of {node} to be {wanted}"), PATIENCE, || {
+            Ok((self.field(node, field)? == wanted).then_some(()))
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! A real Ironic 39.0.0, as scripts/test installs it from the package registry: where a mesh is, in one process with its
+//! API, with SQLite, `fake-hardware`, and nothing before its door.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::rack::{daemon::Daemon, namespace::Namespace, wait};
+
+/// Where it answers, in a namespace of its own.
+const PORT: u16 = 16385;
+/// How long it may take until it does: it makes its database first.
+const START: Duration = Duration::from_secs(90);
+/// Changes its database, as no request does quickly.
+const SQL: &str = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], 10); c.execute(sys.argv[2]); c.commit()";
+
+/// A running Ironic. It is ended when it is dropped.
+#[derive(Debug)]
+pub struct Peer {
+    place: Namespace,
+    folder: PathBuf,
+    daemon: Daemon,
+}
+
+/// A program of its own.
+fn beside(name: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ironic/bin").join(name);
+    ensure!(path.exists(), "{} is not there; scripts/test --all installs it", path.display());
+    Ok(path.display().to_string())
+}
+
+impl Peer {
+    /// Brings it up with its files in this folder, and returns when it answers.
+    ///
+    /// # Errors
+    /// It is not installed, or does not come up: then what it said.
+    pub fn up(place: &Namespace, folder: &Path) -> Result<Self> {
+        let (file, log) = (folder.join("ironic.conf"), folder.join("ironic.log"));
+        fs::write(&file, configuration(folder))?;
+        let configured = ["--config-file".to_owned(), file.display().to_string()];
+        let mut schema = place.command(&beside("ironic-dbsync")?);
+        let output = schema.args(&configured).arg("create_schema").output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut command = place.command(&beside("ironic")?);
+        command.args(&configured);
+        let daemon = Daemon::spawn(command, &log, &folder.join("ironic.record"))?;
+        let peer = Self { place: place.clone(), folder: folder.to_owned(), daemon };
+        // It answers before its conductor has registered what it can.
+        let drivers = format!("{}/v1/drivers", peer.address());
+        wait::until("Ironic to answer", START, || {
+            ensure!(peer.daemon.alive(), "Ironic ended: {}", fs::read_to_string(&log)?);
+            let said = peer.place.run(&["curl", "-s", &drivers]);
+            Ok(said.is_ok_and(|said| said.contains("fake-hardware")).then_some(()))
+        })?;
+        Ok(peer)
+    }
+
+    /// Where it answers, as `http://host:port`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{PORT}")
+    }
+
+    /// Changes its database.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn sql(&self, change: &str) -> Result<()> {
+        let database = self.folder.join("ironic.db").display().to_string();
+        self.place.run(&[&beside("python")?, "-c", SQL, &database, change]).with_context(|| change.to_owned()).map(drop)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Err(error) = self.daemon.end() {
+            eprintln!("Ironic: {error:#}");
+        }
+    }
+}
+
+/// As the one was configured whose answers are recorded.
+fn configuration(folder: &Path) -> String {
+    let mut text = format!(
+        "[DEFAULT]\nauth_strategy = noauth\nrpc_transport = none\nhost = conductor-a\nmy_ip = 127.0.0.1\n\
+         state_path = {folder}\ndefault_network_interface = noop\n\
+         enabled_hardware_types = fake-hardware,ipmi,redfish,manual-management\n",
+        folder = folder.display()
+    );
+    for (interface, enabled) in [
+        ("bios", "fake,no-bios,redfish"),
+        ("boot", "fake,pxe,ipxe,http,http-ipxe,redfish-virtual-media"),
+        ("console", "fake,no-console"),
+        ("deploy", "fake,direct,ramdisk,autodetect,bootc,noop"),
+        ("firmware", "fake,no-firmware,redfish"),
+        ("inspect", "fake,no-inspect,agent,redfish"),
+        ("management", "fake,ipmitool,redfish,noop"),
+        ("network", "noop"),
+        ("power", "fake,ipmitool,redfish,agent"),
+        ("raid", "fake,no-raid,agent,redfish"),
+        ("rescue", "fake,no-rescue,agent"),
+        ("storage", "fake,noop"),
+        ("vendor", "fake,no-vendor,ipmitool,redfish"),
+    ] {
+        text.push_str(&format!("enabled_{interface}_interfaces = {enabled}\n"));
+    }
+    text.push_str(&format!(
+        "[api]\nhost_ip = 127.0.0.1\nport = {PORT}\n[database]\nconnection = sqlite:///{}/ironic.db\n\
+         [conductor]\nautomated_clean = false\nsync_power_state_interval = -1\n",
+        folder.display()
+    ));
+    text
+}
