@@ -48,7 +48,7 @@ fn life_by_command_line(lab: &Lab) -> Result<()> {
     let (url, digest) = lab.file("cli", &image())?;
     let checksum = digest.strip_prefix("sha256:").context("no SHA-256")?;
     let (bmc, mac, password) = (machine.bmc_address, machine.mac, machine.password());
-    ensure!(bm.run("driver list -f value -c name")? == "fake-hardware\nipmi\nredfish");
+    ensure!(bm.run("driver list -f value -c name")? == "fake-hardware\nipmi\nmanual-management\nredfish");
     bm.run(&format!(
         "node create --driver ipmi --name n1 --driver-info ipmi_address={bmc} --driver-info ipmi_username={USER} \
          --driver-info ipmi_password={password} --property capabilities=boot_mode:bios"
