@@ -20,7 +20,7 @@ use keyspace::{
 };
 use mesh::{Begun, Claim, Ledger, Mesh, Stake};
 use service_kit::{Host, clock, timeline::Timeline};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     Error,
@@ -38,6 +38,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Between two tries of something that may pass.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long our own view may need to show what we wrote; one that is cut off for longer is an island soon.
+const SEEN: Duration = Duration::from_secs(5);
 /// How long a BMC may be of no use to an instruction that somebody waits for.
 const WAITED_FOR: Duration = Duration::from_secs(20);
 
@@ -138,6 +140,7 @@ impl Work {
                     if matches!(target, PowerTarget::Booted { boot: Some(boot) } if boot.device == BootDevice::Pxe) {
                         drop(self.learn_firmware(node));
                     }
+                    self.seen_settled(&stake, order).await;
                     return metrics::instruction("reached");
                 }
                 Err(Stopped::Failed(failure)) => Some(failure),
@@ -156,9 +159,25 @@ impl Work {
                 metrics::instruction("failed");
                 if let Err(error) = self.settle_failed(&stake, order, failure).await {
                     tracing::warn!(node = %node, error = %service_kit::status::chain(&error), "cannot note a failure");
+                    return;
                 }
+                self.seen_settled(&stake, order).await;
                 return;
             }
+        }
+    }
+
+    /// Waits until our own view shows that an instruction has ended. Until then it counts as under way: whoever asks for it
+    /// again would have it begun anew.
+    async fn seen_settled(&self, stake: &Stake, order: Order) {
+        let node = stake.node();
+        let mut news = self.mesh().view().subscribe();
+        let seeing = async { while !self.is_settled(node, order) && news.next().await.is_some() {} };
+        tokio::select! {
+            seen = timeout(SEEN, seeing) => if seen.is_err() {
+                tracing::warn!(node = %node, "our own view does not show that an instruction has ended");
+            },
+            () = stake.lost() => {}
         }
     }
 
@@ -227,7 +246,15 @@ impl Work {
         let read = self.mesh().view().get(&key);
         let settled = Settled { generation: order.generation, at: clock::now(), failure: None };
         let seen = seen(power, claim, Some(settled));
-        ledger.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await
+        let written = ledger.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await;
+        match written {
+            // A look at its power was noted meanwhile, or our view is behind; who has the claim now finds no other way here.
+            Err(mesh::Error::Store(keyspace::Error::Conflict)) => {
+                let read = self.mesh().store().get(&key).await.map_err(mesh::Error::Store)?;
+                ledger.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await
+            }
+            written => written,
+        }
     }
 
     async fn in_session(
