@@ -45,19 +45,20 @@ pub(crate) type Stored = (Uuid, Revised<Sheet>);
 
 /// What else is there when a node is chosen.
 #[derive(Debug, Default)]
-pub(crate) struct Surroundings {
+pub(crate) struct Surroundings<'a> {
     /// The revision of the group's key; none: there is none.
     group: Option<i64>,
     mates: Vec<Arc<Shown>>,
     used: Vec<Arc<Shown>>,
-    pub(crate) ahead: Vec<Wish>,
+    /// Those that wait longer.
+    ahead: &'a [Wish],
 }
 
-impl Surroundings {
+impl Surroundings<'_> {
     fn around(&self) -> Around<'_> {
         Around {
             mates: self.mates.iter().map(|mate| &mate.whole).collect(),
-            ahead: &self.ahead,
+            ahead: self.ahead,
             in_use: in_use(self.used.iter().map(|node| &node.whole)),
         }
     }
@@ -95,8 +96,8 @@ impl Shared {
         wishes.filter(|(_, wish)| wish.waits(now)).collect()
     }
 
-    /// What counts for an allocation beside the nodes.
-    pub(crate) fn surroundings(&self, id: Uuid, wish: &Wish) -> Surroundings {
+    /// What counts for an allocation beside the nodes, where these wait longer.
+    pub(crate) fn surroundings<'a>(&self, id: Uuid, wish: &Wish, ahead: &'a [Wish]) -> Surroundings<'a> {
         let Placement { group, order, .. } = &wish.placement;
         // Before its members: who is given a node meanwhile makes this one be tried again.
         let revision = (!group.is_empty()).then(|| self.registry.view().get(&key::name(GROUP, group)));
@@ -107,8 +108,6 @@ impl Shared {
             }
             Order::Any | Order::Spread | Order::Pack => Vec::new(),
         };
-        let queue = self.waiting_allocations();
-        let ahead = queue.into_iter().take_while(|(other, _)| *other != id).map(|(_, wish)| wish).collect();
         Surroundings { group: revision.flatten().map(|read| read.revision), mates, used, ahead }
     }
 
@@ -144,16 +143,22 @@ impl Shared {
         Ok(())
     }
 
-    /// Gives an allocation its node, or says why there is none; one that waits goes on waiting. What comes in the way is
-    /// tried again by the sweep.
+    /// Gives a new allocation its node, or says why there is none; one that waits goes on waiting.
     pub(crate) async fn place(&self, id: Uuid) {
+        let queue = self.waiting_allocations().into_iter();
+        let ahead: Vec<_> = queue.take_while(|(other, _)| *other != id).map(|(_, wish)| wish).collect();
+        self.place_behind(id, &ahead).await;
+    }
+
+    /// The same, where these wait longer. What comes in the way is tried again by the sweep.
+    async fn place_behind(&self, id: Uuid, ahead: &[Wish]) {
         for _ in 0..TRIES {
             let key = key::sheet_of(COLLECTION, id);
             let Some(before) = self.registry.view().get(&key).filter(|sheet| is_allocating(&sheet.value)) else {
                 return;
             };
             let wish = Wish::read(id, &before.value.fields);
-            let surroundings = self.surroundings(id, &wish);
+            let surroundings = self.surroundings(id, &wish, ahead);
             let outcome = match surroundings.choose(&wish, &self.shelf.those(|node| is_free(&node.whole))) {
                 Ok(node) => self.give(id, &before, &node, &wish, &surroundings).await,
                 Err(_) if wish.waits(clock::now()) => return,
@@ -176,7 +181,7 @@ impl Shared {
         before: &Revised<Sheet>,
         node: &str,
         wish: &Wish,
-        surroundings: &Surroundings,
+        surroundings: &Surroundings<'_>,
     ) -> Result<(), Error> {
         let registry = &self.registry;
         let conflict = || Error::from(mesh::Error::Store(keyspace::Error::Conflict));
@@ -287,10 +292,17 @@ pub(crate) async fn sweep(shared: Arc<Shared>) {
         }
         // Where nothing is free there is nothing to be looked at for each of them.
         let has_free = !shared.shelf.those(|node| is_free(&node.whole)).is_empty();
+        // Those that were looked at and wait on.
+        let mut ahead = Vec::new();
         for (id, sheet) in left {
-            let waits = Wish::read(id, &sheet.value.fields).waits(now);
+            let wish = Wish::read(id, &sheet.value.fields);
+            let waits = wish.waits(now);
             if if waits { has_free } else { now.since(sheet.value.created_at) > GRACE } {
-                shared.place(id).await;
+                shared.place_behind(id, &ahead).await;
+            }
+            let stored = shared.registry.view().get(&key::sheet_of(COLLECTION, id));
+            if waits && stored.is_some_and(|sheet| is_allocating(&sheet.value)) {
+                ahead.push(wish);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Allocations.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::time::Timestamp;
 use keyspace::{key, store::Revised, value::Sheet};
@@ -23,6 +23,7 @@ use crate::{
     Error,
     allocation::{Apart, COLLECTION, Order, Placement, Wish, is_allocating, is_free},
     once::Asked,
+    rest::Shown,
 };
 
 /// Verdicts in one answer.
@@ -31,6 +32,20 @@ const VERDICTS: usize = 1000;
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// Who waits, the longest first, and for what; and what is free.
+struct Queue {
+    ids: Vec<Uuid>,
+    wishes: Vec<Wish>,
+    free: Vec<Arc<Shown>>,
+}
+
+impl Queue {
+    fn of(shared: &Shared) -> Self {
+        let (ids, wishes) = shared.waiting_allocations().into_iter().unzip();
+        Self { ids, wishes, free: shared.shelf.those(|node| is_free(&node.whole)) }
+    }
+}
 
 impl Shared {
     /// Reads what is wanted.
@@ -85,11 +100,10 @@ impl Shared {
 
     fn shown_allocation(&self, named: &str) -> Result<WireAllocation, Error> {
         let (id, sheet) = self.allocation(named)?;
-        let queue: Vec<_> = self.waiting_allocations().into_iter().map(|(id, _)| id).collect();
-        Ok(self.shown_one_allocation(id, &sheet.value, &queue))
+        Ok(self.shown_one_allocation(id, &sheet.value, &Queue::of(self)))
     }
 
-    fn shown_one_allocation(&self, id: Uuid, sheet: &Sheet, queue: &[Uuid]) -> WireAllocation {
+    fn shown_one_allocation(&self, id: Uuid, sheet: &Sheet, queue: &Queue) -> WireAllocation {
         let text = |name: &str| sheet.fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let wish = Wish::read(id, &sheet.fields);
         let node = text("node_uuid").parse().ok().and_then(|node| self.shelf.get(node));
@@ -97,11 +111,11 @@ impl Shared {
             let value = node.as_ref().and_then(|node| node.whole.get(name)?.as_str());
             value.unwrap_or_default().to_owned()
         };
-        let place = queue.iter().position(|other| *other == id).and_then(|at| u32::try_from(at.saturating_add(1)).ok());
+        let at = queue.ids.iter().position(|other| *other == id);
+        let place = at.and_then(|at| u32::try_from(at.saturating_add(1)).ok());
         let reason = if is_allocating(sheet) {
-            let free = self.shelf.those(|node| is_free(&node.whole));
-            let chosen = self.surroundings(id, &wish).choose(&wish, &free);
-            chosen.err().unwrap_or_default()
+            let ahead = queue.wishes.get(..at.unwrap_or(queue.wishes.len())).unwrap_or_default();
+            self.surroundings(id, &wish, ahead).choose(&wish, &queue.free).err().unwrap_or_default()
         } else {
             text("last_error")
         };
@@ -123,7 +137,8 @@ impl Shared {
     fn plan(&self, request: PlanAllocationRequest) -> Result<PlanAllocationResponse, Error> {
         let id = Uuid::new_v4();
         let wish = self.wish(id, request.name, required("wish", request.wish)?, None)?;
-        let (surroundings, all) = (self.surroundings(id, &wish), self.shelf.all());
+        let (queue, all) = (Queue::of(self), self.shelf.all());
+        let surroundings = self.surroundings(id, &wish, &queue.wishes);
         let chosen = surroundings.choose(&wish, &all);
         let mut reasons = HashMap::<String, u32>::new();
         let mut verdicts: Vec<_> = surroundings
@@ -215,8 +230,7 @@ impl AllocationService for Shared {
     }
 
     async fn list_allocations(&self, _: Request<ListAllocationsRequest>) -> Answer<ListAllocationsResponse> {
-        let queue: Vec<_> = self.waiting_allocations().into_iter().map(|(id, _)| id).collect();
-        let all = self.allocations();
+        let (queue, all) = (Queue::of(self), self.allocations());
         let shown = all.iter().map(|(id, sheet)| self.shown_one_allocation(*id, &sheet.value, &queue));
         Ok(Response::new(ListAllocationsResponse { allocations: shown.collect() }))
     }
