@@ -73,10 +73,9 @@ pub fn shown(
     columns: &Columns,
     whole: &Map<String, Value>,
 ) -> Map<String, Value> {
-    match serde_json::to_value(Frame::new(resource, version, base, columns).around(whole)) {
-        Ok(Value::Object(shown)) => shown,
-        // A map with keys of text is always an object.
-        Ok(_) | Err(_) => Map::new(),
+    match Frame::new(resource, version, base, columns).shown(whole) {
+        Value::Object(shown) => shown,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
     }
 }
 

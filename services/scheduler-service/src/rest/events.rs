@@ -29,7 +29,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use wire_ironic::{
     error::{Class, Error},
     fields::NODE,
-    links, query,
+    links::Frame,
+    query,
     query::{List, Shape},
 };
 
@@ -126,16 +127,14 @@ impl Face {
     /// What a reader does not know yet, in pieces.
     fn changes(&self, ask: &Ask, list: &List, told: &mut Told, is_first: bool) -> Vec<Bytes> {
         let (parent, lens) = (self.parent(ask, list), Lens::nodes(ask));
-        let all = self.shelf.all();
+        let (all, frame) = (self.shelf.all(), Frame::new(&NODE, ask.version, &ask.base, &list.columns));
         let is_of = |node: &&Arc<Shown>| wanted(&node.whole, list, parent.as_deref()) && lens.sees(&node.whole);
         let (mut out, mut now) = (Pieces::default(), HashMap::with_capacity(told.nodes.len()));
         let mut latest = told.since;
         for node in all.iter().filter(is_of) {
             let known = told.nodes.get(&node.node).copied().or_else(|| is_first.then_some(told.since));
             if known.is_none_or(|known| known < node.revision) {
-                let seen = lens.shown(&node.whole);
-                let shown = links::shown(&NODE, ask.version, &ask.base, &list.columns, &seen);
-                out.event("node", node.revision, &Value::Object(shown));
+                out.event("node", node.revision, &frame.shown(&lens.shown(&node.whole)));
             }
             latest = latest.max(node.revision);
             now.insert(node.node, node.revision);

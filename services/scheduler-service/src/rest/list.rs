@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use wire_ironic::{
     error::{Error, text},
     fields::Resource,
-    links,
+    links::Frame,
     page::{self, Direction},
     query::{List, Operand},
 };
@@ -31,11 +31,8 @@ pub(super) fn page(
     let page = chosen(resource, list, items, |item| item)?;
     let last = page.last().and_then(|last| last.get(resource.key)).and_then(Value::as_str).unwrap_or_default();
     let next = page::next(resource, list, &ask.base, page.len(), last);
-    let shown: Vec<Value> = page
-        .into_iter()
-        .map(|item| links::shown(resource, ask.version, &ask.base, &list.columns, &lens.shown(item)))
-        .map(Value::Object)
-        .collect();
+    let frame = Frame::new(resource, ask.version, &ask.base, &list.columns);
+    let shown: Vec<Value> = page.into_iter().map(|item| frame.shown(&lens.shown(item))).collect();
     let mut body = Map::from_iter([(resource.plural.to_owned(), Value::Array(shown))]);
     if let Some(next) = next {
         body.insert("next".to_owned(), json!(next));

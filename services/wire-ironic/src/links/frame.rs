@@ -38,6 +38,13 @@ impl Frame {
         }
     }
 
+    /// A resource in it, as a value.
+    #[must_use]
+    pub fn shown(&self, whole: &Map<String, Value>) -> Value {
+        // A map with keys of text is always an object.
+        serde_json::to_value(self.around(whole)).unwrap_or_default()
+    }
+
     /// A resource in it; what `whole` lacks is what it is initially.
     #[must_use]
     pub const fn around<'a>(&'a self, whole: &'a Map<String, Value>) -> Framed<'a> {
