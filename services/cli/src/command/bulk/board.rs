@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar};
 use proto::api::v1::{Bulk, BulkState, ListNodesRequest, Node, NodeSelector};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
@@ -10,15 +10,13 @@ use tonic::Code;
 use super::{get, shown, words};
 use crate::{
     call::Api,
-    command::node::follow::{per_cent, standing},
+    command::node::follow::{per_cent, standing, turning},
     error::{Error, is_unreachable},
     output::Screen,
 };
 
 /// Between two looks at one that is waited for.
 const LOOK: Duration = Duration::from_millis(500);
-/// How often a spinner turns.
-const TURN: Duration = Duration::from_millis(120);
 /// Rows of nodes: more scroll off a terminal.
 const ROWS: usize = 20;
 
@@ -75,7 +73,7 @@ impl<'a> Board<'a> {
     fn new(screen: &'a Screen) -> Self {
         let bars = screen.has_bars.then(|| {
             let (all, bar) = (MultiProgress::new(), ProgressBar::new(0));
-            let bar = drawn(all.add(bar), "{spinner} {bar:30} {pos}/{len} {elapsed:>4} {wide_msg}");
+            let bar = turning(all.add(bar), "{spinner} {bar:30} {pos}/{len} {elapsed:>4} {wide_msg}");
             (all, bar)
         });
         Self { screen, bars, rows: BTreeMap::new(), said: String::new() }
@@ -105,7 +103,7 @@ impl<'a> Board<'a> {
             let row = self.rows.entry(node.id.clone()).or_insert_with(|| {
                 let row = all.add(ProgressBar::new(100));
                 row.set_prefix(crate::words::clean(&node.name));
-                drawn(row, "  {spinner} {prefix:20} {bar:20} {elapsed:>4} {wide_msg}")
+                turning(row, "  {spinner} {prefix:20} {bar:20} {elapsed:>4} {wide_msg}")
             });
             row.set_position(per_cent(&observed).unwrap_or(0));
             row.set_message(standing(&observed, ""));
@@ -118,12 +116,4 @@ impl<'a> Board<'a> {
             bar.finish_and_clear();
         }
     }
-}
-
-fn drawn(bar: ProgressBar, template: &str) -> ProgressBar {
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(TURN);
-    bar
 }

@@ -108,11 +108,7 @@ impl<'a> Board<'a> {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(100));
             bar.set_prefix(format!("{name:<width$}", width = self.longest));
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {bar:20} {elapsed:>4} {wide_msg}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(TURN);
-            bar
+            turning(bar, "{spinner} {prefix} {bar:20} {elapsed:>4} {wide_msg}")
         });
         Row { screen: self.screen, bar, name: name.to_owned(), said: String::new() }
     }
@@ -152,6 +148,15 @@ impl Row<'_> {
             bar.finish_and_clear();
         }
     }
+}
+
+/// A bar of this form whose spinner turns.
+pub(in crate::command) fn turning(bar: ProgressBar, template: &str) -> ProgressBar {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TURN);
+    bar
 }
 
 /// How far the image is, where that is what goes on.
