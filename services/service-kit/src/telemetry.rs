@@ -36,6 +36,9 @@ pub struct Telemetry {
     pub metrics: PrometheusHandle,
 }
 
+/// That somebody is there, and who: a replica that has nothing to do shows no other metric.
+const BUILD: &str = "ironmesh_build_info";
+
 /// Sets up logs on standard error, traces to `otlp` where it is not empty, and metrics.
 ///
 /// # Errors
@@ -60,6 +63,8 @@ pub fn set_up(service: &'static str, log: &str, otlp: &str) -> Result<Telemetry,
         .with_filter(EnvFilter::try_new("info,h2=off,hyper=off,tonic=off,tower=off,etcd_client=off")?);
     tracing_subscriber::registry().with(lines).with(spans).init();
     let metrics = PrometheusBuilder::new().install_recorder().map_err(|error| Error::Metrics(error.to_string()))?;
+    metrics::describe_gauge!(BUILD, "1, with the service and its version");
+    metrics::gauge!(BUILD, "service" => service, "version" => env!("CARGO_PKG_VERSION")).set(1);
     Ok(Telemetry { tracer: Some(provider), metrics })
 }
 
