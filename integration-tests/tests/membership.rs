@@ -147,6 +147,59 @@ async fn a_member_that_does_not_let_go_loses_its_lease_and_what_it_had_passes_on
     Ok(())
 }
 
+/// Claims whatever a member owns, until it is stopped.
+async fn works(mesh: Mesh) {
+    loop {
+        for node in nodes() {
+            if let Ok(stake) = mesh.stake(node) {
+                // Whoever may not claim now tries again.
+                drop(mesh.claim(&stake).await);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_were_all_cut_off_from_the_store_get_back_what_they_had_by_one_takeover_each() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut etcd = Etcd::start(folder.path()).await?;
+    let rack = RackId::new(Uuid::from_u128(7));
+    let mut members = vec![];
+    for name in ["a", "b", "c"] {
+        let member = member(&etcd, &folder.path().join(name), rack).await?;
+        member.host.spawn(works(member.mesh.clone()));
+        members.push(member);
+    }
+    let scope = Scope::Rack(rack);
+    let view = members.first().context("no member")?.mesh.view().clone();
+    // Of each node that its owner has claimed: which member that is, the claim's revision, and that of the one before.
+    let held = || -> Vec<(usize, i64, Option<i64>)> {
+        let read = nodes().filter_map(|node| {
+            let owner = members.iter().position(|member| member.mesh.owns(node))?;
+            let claim = view.get(&key::claim(scope, Service::Power, node))?;
+            let is_its = members.get(owner)?.mesh.instance() == Some(claim.value.instance);
+            is_its.then_some((owner, claim.revision, claim.value.after))
+        });
+        read.collect()
+    };
+    let settled = || held().len() == 100 && (0..3).all(|place| held().iter().any(|held| held.0 == place));
+    until("all to have a share of the claims", settled).await?;
+    let before = held();
+    etcd.kill()?;
+    until("all to be fenced", || members.iter().all(|member| member.mesh.instance().is_none())).await?;
+    etcd.begin().await?;
+    until("all claims to be theirs again", settled).await?;
+    for ((was, revision, _), (is, _, after)) in before.into_iter().zip(held()) {
+        ensure!(is == was, "a node of {was} went to {is}");
+        ensure!(after == Some(revision), "a claim passed on more than once");
+    }
+    for member in members {
+        member.host.stop();
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_broken_claim_ends_the_work_under_it_and_is_taken_anew() -> Result<()> {
     let folder = tempfile::tempdir()?;

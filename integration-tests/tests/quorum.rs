@@ -11,6 +11,7 @@ use integration_tests::fault::{judge, owner, tell};
 use integration_tests::lab::{IMAGE, Lab, PATIENCE, image};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::{Api, Options};
+use integration_tests::rack::wait;
 use integration_tests::record::{Recorder, Write};
 use keyspace::key::{self, Scope};
 use keyspace::value::{Claim, StoredRing};
@@ -103,6 +104,44 @@ fn loses(tag: &str, whom: Whom, blow: Blow) -> Result<Moves> {
     })
 }
 
+/// Stops two members until every leaf and scheduler has fenced itself, and lets them go on.
+fn loses_the_quorum(tag: &str) -> Result<Moves> {
+    let lab = Lab::up_over_cluster(tag, &vec![Spec::default(); MACHINES], pairs())?;
+    lab.run(async |mut api, lab| {
+        let recorder = Recorder::begin(&lab.data()).await?;
+        lab.make_available(&mut api).await?;
+        deploy(&mut api, lab).await?;
+        let (cluster, from) = (lab.cluster()?, recorder.len());
+        let victims = [cluster.leader()?, cluster.follower()?];
+        for victim in victims {
+            victim.suffer(Blow::Stopped)?;
+        }
+        wait::until("all to fence themselves", PATIENCE, || {
+            let fenced = services().map(|name| Ok(lab.mesh().log(&name)?.contains("fenced: ")));
+            Ok(fenced.collect::<Result<Vec<_>>>()?.into_iter().all(|fenced| fenced).then_some(()))
+        })?;
+        for victim in victims {
+            victim.recover(Blow::Stopped)?;
+        }
+        for machine in lab.rack().machines() {
+            api.reach(&machine.name, "active", ACTIVE).await?;
+        }
+        judge(&mut api, lab, &recorder, &image()).await?;
+        // Every service has to do with every node again.
+        for machine in lab.rack().machines() {
+            api.bring(&machine.name, "undeploy", "", "available", PATIENCE).await?;
+        }
+        let moves = moves(&recorder.since(from), recorder.since(0).get(..from).unwrap_or_default());
+        tell(format_args!("the quorum, stopped: {moves:?}"));
+        Ok(moves)
+    })
+}
+
+/// All services of a rack with two of each.
+fn services() -> impl Iterator<Item = String> {
+    Service::ALL.into_iter().flat_map(|service| (1..=2).map(move |number| format!("{service}-{number}")))
+}
+
 /// Losing a follower moves nothing.
 fn moves_nothing(tag: &str, blow: Blow) -> Result<()> {
     let moves = loses(tag, Whom::Follower, blow)?;
@@ -145,6 +184,13 @@ fn the_leader_of_etcd_that_hangs_costs_at_most_one_takeover() -> Result<()> {
 #[test]
 fn the_leader_of_etcd_that_only_clients_reach_costs_at_most_one_takeover() -> Result<()> {
     moves_once("tqlc", Blow::CutOff)
+}
+
+#[test]
+fn an_etcd_without_a_quorum_for_so_long_that_all_are_fenced_costs_at_most_one_takeover() -> Result<()> {
+    let moves = loses_the_quorum("tqlq")?;
+    ensure!(moves.left > 0 && moves.most <= 1, "a claim passed on more than once: {moves:?}");
+    Ok(())
 }
 
 #[test]

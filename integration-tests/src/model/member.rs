@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, collections::BTreeSet, rc::Rc, time::Duration};
 
 use domain::{
-    id::{InstanceId, NodeId},
+    id::{InstanceId, NodeId, SeatId},
     ring::{
         Ring,
         handover::{Presence, next_ring},
     },
 };
 use keyspace::value::{Ack, Election, Member};
+use uuid::Uuid;
 
 use super::{
     bmc::stamp,
@@ -62,13 +63,14 @@ impl Process {
         }
         let before = self.world.last_of(self.slot);
         let instance = before.filter(|_| keeps).unwrap_or_else(|| self.world.fresh_instance());
-        match self.try_join(instance).await {
+        let dead = before.filter(|before| *before != instance && self.world.is_provable(self.slot));
+        match self.try_join(instance, dead).await {
             Ok(standing) => {
                 self.tell(|| format!("joined as {}", self.world.name_of(instance)));
-                let before = self.world.note_last(self.slot, instance).filter(|before| *before != instance);
-                if let Some(before) = before.filter(|_| self.world.is_provable(self.slot)) {
-                    self.publish_dead(before).await;
+                if let Some(dead) = dead {
+                    self.tell(|| format!("says that {} is dead", self.world.name_of(dead)));
                 }
+                self.world.note_last(self.slot, instance);
                 self.standing.set(Some(standing));
                 self.news.ring();
             }
@@ -76,24 +78,25 @@ impl Process {
         }
     }
 
-    async fn publish_dead(&self, before: InstanceId) {
-        let key = Key::Dead(before);
-        self.tell(|| format!("says that {} is dead", self.world.name_of(before)));
-        let writes = vec![Write::Put(key, Value::Dead), Write::Delete(Key::Member(before))];
-        let _away = self.commit(vec![Expect::Revision(key, 0)], writes).await;
-        let led = self.view.borrow().led_by(before);
-        if let Some(revision) = led {
-            let taken = vec![Write::Delete(Key::Election)];
-            let _away = self.commit(vec![Expect::Revision(Key::Election, revision)], taken).await;
-        }
-    }
-
-    async fn try_join(&self, instance: InstanceId) -> Result<Standing, Failed> {
+    async fn try_join(&self, instance: InstanceId, dead: Option<InstanceId>) -> Result<Standing, Failed> {
         let sent = self.clock();
         let lease = self.grant().await?;
         let key = Key::Member(instance);
         let put = Write::Leased(key, Value::Member(self.member(false)), lease);
-        let created = self.commit(vec![Expect::Revision(key, 0)], vec![put]).await?;
+        let (mut expects, mut writes) = (vec![Expect::Revision(key, 0)], vec![put]);
+        if let Some(before) = dead {
+            let (view, dead) = (self.view.borrow(), Key::Dead(before));
+            writes.push(Write::Delete(Key::Member(before)));
+            if !view.pairs.contains_key(&dead) {
+                expects.push(Expect::Revision(dead, 0));
+                writes.push(Write::Put(dead, Value::Dead));
+            }
+            if let Some(revision) = view.led_by(before) {
+                expects.push(Expect::Revision(Key::Election, revision));
+                writes.push(Write::Delete(Key::Election));
+            }
+        }
+        let created = self.commit(expects, writes).await?;
         self.alive.set(Some(sent));
         if !self.world.rules.is(Mutant::SameIdentity) {
             self.reaches(created).await;
@@ -108,6 +111,7 @@ impl Process {
             data_endpoint: String::new(),
             ironic_endpoint: String::new(),
             weight: 1,
+            seat: Some(SeatId::new(Uuid::from_u128(u128::try_from(self.slot).unwrap_or(0)))),
             stopping,
             since,
         }
@@ -249,11 +253,13 @@ impl Process {
     }
 
     /// The ring to be written, and the one that it follows.
-    fn next_ring(&self, gone: &BTreeSet<InstanceId>) -> Option<(Ring, i64)> {
+    pub(crate) fn next_ring(&self, gone: &BTreeSet<InstanceId>) -> Option<(Ring, i64)> {
         let view = self.view.borrow();
         let present: BTreeMap<_, _> = view
             .members()
-            .map(|(instance, member)| (instance, Presence { weight: member.weight, stopping: member.stopping }))
+            .map(|(instance, member)| {
+                (instance, Presence { weight: member.weight, stopping: member.stopping, seat: member.seat })
+            })
             .collect();
         let acknowledged = |instance| view.acknowledged(instance);
         let Some((ring, epoch)) = view.ring() else {

@@ -60,8 +60,10 @@ impl Process {
         // Under a ring only its owner claims. Where that is not asked, the claim's own condition is all that is left.
         let anybody = rules.is(Mutant::BlindClaim);
         let is_owner = anybody || ring.owner(node) == Some(standing.instance);
+        let moves_on =
+            !anybody && self.next_ring(&gone).is_some_and(|(next, _)| next.owner(node) != Some(standing.instance));
         let acknowledged = |instance| self.view.borrow().acknowledged(instance);
-        if !is_owner || !may_claim(standing.instance, holder, &ring, epoch, acknowledged, &gone) {
+        if !is_owner || moves_on || !may_claim(standing.instance, holder, &ring, epoch, acknowledged, &gone) {
             self.world.tally.borrow_mut().refused += 1;
             return Err(Failed::HandingOver);
         }

@@ -68,9 +68,12 @@ impl Mesh {
             return Err(Error::HandingOver { node });
         }
         let gone = leader::gone(&self.inner);
-        let acknowledged = |instance| {
-            self.inner.view.get(&key::ack(setting.scope, setting.service, instance)).map(|ack| ack.value.epoch)
-        };
+        // What the ring to come gives to somebody else would only pass on once more.
+        let next = leader::next(&self.inner, Some(&ring), &gone);
+        if next.is_some_and(|next| next.owner(node) != Some(standing.instance)) {
+            return Err(Error::HandingOver { node });
+        }
+        let acknowledged = |instance| leader::acknowledged(&self.inner, instance);
         let holder = read.as_ref().map(|read| read.value.instance);
         if !may_claim(standing.instance, holder, &ring.value.ring, ring.revision, acknowledged, &gone) {
             return Err(Error::HandingOver { node });

@@ -16,6 +16,7 @@ use domain::{
 use keyspace::{
     Expect,
     key::{self, Scope},
+    store::Revised,
     value::{Election, StoredRing},
 };
 use service_kit::clock;
@@ -53,10 +54,7 @@ pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspa
         return Ok(());
     }
     let ring = inner.view.get(&key::ring(scope, service));
-    let present = present(inner);
-    let acknowledged = |instance| inner.view.get(&key::ack(scope, service, instance)).map(|ack| ack.value.epoch);
-    let current = ring.as_ref().map(|ring| (&ring.value.ring, ring.revision));
-    if let Some(next) = next_ring(current, &present, acknowledged, &gone) {
+    if let Some(next) = next(inner, ring.as_ref(), &gone) {
         let (members, leaving) = (next.members.len(), next.leaving.len());
         let change = standing.root.change().expect(&election, Expect::Revision(leader.revision)).put(
             &key::ring(scope, service),
@@ -70,22 +68,29 @@ pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspa
         return Ok(());
     }
     if let Some(ring) = &ring {
-        evict(inner, &ring.value.ring, ring.revision, acknowledged).await?;
+        evict(inner, &ring.value.ring, ring.revision).await?;
     }
-    tidy(inner, standing, ring.as_ref().map(|ring| &ring.value.ring), &present).await
+    tidy(inner, standing, ring.as_ref().map(|ring| &ring.value.ring)).await
+}
+
+/// The ring that is to come, whoever leads: none where this one is as it should be.
+pub(crate) fn next(inner: &Inner, ring: Option<&Revised<StoredRing>>, gone: &BTreeSet<InstanceId>) -> Option<Ring> {
+    let current = ring.map(|ring| (&ring.value.ring, ring.revision));
+    next_ring(current, &present(inner), |instance| acknowledged(inner, instance), gone)
+}
+
+/// The highest ring that an instance has acknowledged.
+pub(crate) fn acknowledged(inner: &Inner, instance: InstanceId) -> Option<i64> {
+    let setting = &inner.setting;
+    inner.view.get(&key::ack(setting.scope, setting.service, instance)).map(|ack| ack.value.epoch)
 }
 
 /// Takes the lease from whoever has not let go in time: it hangs, and what it has must pass on.
-async fn evict(
-    inner: &Inner,
-    ring: &Ring,
-    epoch: i64,
-    acknowledged: impl Fn(InstanceId) -> Option<i64>,
-) -> Result<(), keyspace::Error> {
+async fn evict(inner: &Inner, ring: &Ring, epoch: i64) -> Result<(), keyspace::Error> {
     let (scope, service, now) = (inner.setting.scope, inner.setting.service, inner.now());
     let overdue = {
         let mut debts = inner.debts.lock().unwrap_or_else(PoisonError::into_inner);
-        debts.look(now, ring, epoch, acknowledged);
+        debts.look(now, ring, epoch, |instance| acknowledged(inner, instance));
         debts.overdue(now, LETTING_GO)
     };
     for instance in overdue {
@@ -109,7 +114,8 @@ fn present(inner: &Inner) -> BTreeMap<InstanceId, Presence> {
         .list(&prefix)
         .into_iter()
         .filter_map(|(path, member)| {
-            let seen = Presence { weight: member.value.weight, stopping: member.value.stopping };
+            let seen =
+                Presence { weight: member.value.weight, stopping: member.value.stopping, seat: member.value.seat };
             Some((key::last(&path)?, seen))
         })
         .collect()
@@ -134,13 +140,9 @@ fn dead(inner: &Inner, scope: Scope) -> impl Iterator<Item = InstanceId> {
 }
 
 /// Deletes acknowledgements and proofs of death of instances that no ring, member or claim names.
-async fn tidy(
-    inner: &Inner,
-    standing: Standing,
-    ring: Option<&Ring>,
-    present: &BTreeMap<InstanceId, Presence>,
-) -> Result<(), keyspace::Error> {
+async fn tidy(inner: &Inner, standing: Standing, ring: Option<&Ring>) -> Result<(), keyspace::Error> {
     let (scope, service) = (inner.setting.scope, inner.setting.service);
+    let present = present(inner);
     let acks: BTreeSet<InstanceId> =
         inner.view.list(&key::acks(scope, service)).iter().filter_map(|(path, _)| key::last(path)).collect();
     let stale: BTreeSet<InstanceId> = acks

@@ -1,12 +1,13 @@
 //! Being there: a lease, a member key, and the loop that keeps both.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use domain::{
-    id::{InstanceId, NodeId},
+    id::{InstanceId, NodeId, SeatId},
     ring::{
         fence::Times,
         handover::{Absences, Debts},
@@ -29,6 +30,8 @@ use crate::{Error, Fence, Footing, Lock, Stake, Why, leader, proof, root::Root, 
 pub(crate) const ANSWER: Duration = Duration::from_millis(700);
 /// How often the loop looks when nothing wakes it.
 const TICK: Duration = Duration::from_millis(250);
+/// Tries to join whose outcome is not known and that are remembered; the lease of any before them has run out.
+const TRIES: usize = 16;
 
 /// Where an instance is reached, each as `host:port`; empty: not.
 #[derive(Debug, Clone, Default)]
@@ -92,6 +95,7 @@ pub(crate) struct Standing {
     pub(crate) acknowledged: i64,
     /// Its member key says that it is stopping.
     stopping: bool,
+    seat: SeatId,
 }
 
 impl Mesh {
@@ -207,11 +211,12 @@ impl Mesh {
     /// Keeps this process a member until the host stops, then hands over. Run it as a vital task.
     pub async fn live(self, host: Host, mut lock: Lock) {
         let mut beat = Beat { next: self.now(), space: self.now(), left: None };
+        let mut tried = VecDeque::new();
         let mut news = self.inner.view.subscribe();
         loop {
             self.look_for_space(&mut beat.space).await;
             match self.standing() {
-                None => self.join(&mut lock).await,
+                None => self.join(&mut lock, &mut tried).await,
                 Some(standing) => self.turn(standing, &mut beat, &host).await,
             }
             if host.is_stopping() && self.may_leave(&mut beat) {
@@ -230,7 +235,7 @@ impl Mesh {
         }
     }
 
-    async fn join(&self, lock: &mut Lock) {
+    async fn join(&self, lock: &mut Lock, tried: &mut VecDeque<InstanceId>) {
         let setting = &self.inner.setting;
         // What is wrong with the store must be put right first: nobody becomes a member of a restored backup.
         if self.inner.stakes.end(|_| false) > 0 || self.trouble().is_some() {
@@ -238,42 +243,53 @@ impl Mesh {
         }
         self.forget();
         let instance = InstanceId::new(uuid::Uuid::new_v4());
-        match self.try_join(instance).await {
+        match self.try_join(instance, lock, tried).await {
             Ok(standing) => {
                 tracing::info!(instance = %instance, service = %setting.service, "joined");
-                if let Some(before) = lock.note(instance) {
-                    proof::publish_before(&self.inner.store, (setting.scope, setting.service), before).await;
-                }
+                lock.note(instance);
+                tried.clear();
                 self.inner.standing.send_replace(Some(standing));
             }
             Err(error) => {
                 tracing::warn!(error = %service_kit::status::chain(&error), "cannot join");
+                tried.push_back(instance);
+                if tried.len() > TRIES {
+                    tried.pop_front();
+                }
                 tokio::time::sleep(TICK).await;
             }
         }
     }
 
-    async fn try_join(&self, instance: InstanceId) -> Result<Standing, keyspace::Error> {
+    async fn try_join(
+        &self,
+        instance: InstanceId,
+        lock: &Lock,
+        tried: &VecDeque<InstanceId>,
+    ) -> Result<Standing, keyspace::Error> {
         let (inner, setting) = (&self.inner, &self.inner.setting);
         let seconds = i64::try_from(setting.footing.times.lease.as_secs()).unwrap_or(i64::MAX);
         let sent = self.now();
         let lease = inner.store.grant(seconds).await?;
         let root = Root::of(&inner.view);
-        let created = inner.store.commit(root.change().put_leased(
-            &key::member(setting.scope, setting.service, instance),
-            &self.member(false),
-            Expect::Absent,
-            lease,
-        )?);
-        let created = created.await?;
+        let own = key::member(setting.scope, setting.service, instance);
+        let mut change = root.change().put_leased(&own, &self.member(lock.seat(), false), Expect::Absent, lease)?;
+        if let Some(before) = lock.before() {
+            change = proof::succeeds(change, &inner.view, (setting.scope, setting.service), before)?;
+        }
+        // What was tried and not answered may have been written all the same: a member that nobody is.
+        for tried in tried {
+            change = change.clear(&key::member(setting.scope, setting.service, *tried));
+        }
+        let created = inner.store.commit(change).await?;
         inner.fence.keep(sent);
         inner.view.reaches(created).await;
-        Ok(Standing { instance, lease, created, root, acknowledged: 0, stopping: false })
+        Ok(Standing { instance, lease, created, root, acknowledged: 0, stopping: false, seat: lock.seat() })
     }
 
-    fn member(&self, stopping: bool) -> Member {
+    fn member(&self, seat: SeatId, stopping: bool) -> Member {
         let Places { endpoint, data_endpoint, ironic_endpoint } = self.inner.setting.places.clone();
-        Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, stopping, since: clock::now() }
+        Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, seat: Some(seat), stopping, since: clock::now() }
     }
 
     /// What was counted of others, in whatever life of the store, is counted anew.
@@ -337,7 +353,7 @@ impl Mesh {
         let Some(seen) = inner.view.get(&member) else { return };
         let change = standing.root.change().put_leased(
             &member,
-            &self.member(true),
+            &self.member(standing.seat, true),
             Expect::Revision(seen.revision),
             standing.lease,
         );

@@ -10,9 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::{id::InstanceId, service::Service};
+use domain::{
+    id::{InstanceId, SeatId},
+    service::Service,
+};
 use keyspace::{
-    Change, Expect, Store,
+    Change, Expect, Store, View,
     key::{self, Scope},
     value::Dead,
 };
@@ -59,12 +62,15 @@ pub struct Lock {
     file: fs::File,
     last: Option<Note>,
     boot: String,
+    seat: SeatId,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     instance: InstanceId,
     boot: String,
+    #[serde(default)]
+    seat: Option<SeatId>,
 }
 
 impl Lock {
@@ -84,14 +90,27 @@ impl Lock {
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(unusable)?;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        Ok(Self { file, last: serde_json::from_str(&text).ok(), boot })
+        let last: Option<Note> = serde_json::from_str(&text).ok();
+        let seat = last.as_ref().and_then(|last| last.seat).unwrap_or_else(|| SeatId::new(uuid::Uuid::new_v4()));
+        Ok(Self { file, last, boot, seat })
     }
 
-    /// Notes the present instance; returns the one before, where this kernel proves that it has ended: all its workers
-    /// are gone, with its process or, in this very process, by the caller's word.
-    pub(crate) fn note(&mut self, instance: InstanceId) -> Option<InstanceId> {
-        let note = Note { instance, boot: self.boot.clone() };
-        let before = self.last.replace(note.clone());
+    /// The seat of whoever works in this folder.
+    pub(crate) const fn seat(&self) -> SeatId {
+        self.seat
+    }
+
+    /// The last instance that was noted, where this kernel proves that it has ended: all its workers are gone, with its
+    /// process or, in this very process, by the caller's word.
+    pub(crate) fn before(&self) -> Option<InstanceId> {
+        let last = self.last.as_ref().filter(|last| !self.boot.is_empty() && last.boot == self.boot);
+        last.map(|last| last.instance)
+    }
+
+    /// Notes the present instance.
+    pub(crate) fn note(&mut self, instance: InstanceId) {
+        let note = Note { instance, boot: self.boot.clone(), seat: Some(self.seat) };
+        self.last = Some(note.clone());
         let text = serde_json::to_vec(&note).unwrap_or_default();
         let written = self
             .file
@@ -102,7 +121,6 @@ impl Lock {
         if let Err(error) = written {
             tracing::warn!(%error, "cannot note the instance in the data folder");
         }
-        before.filter(|before| !self.boot.is_empty() && before.boot == self.boot).map(|before| before.instance)
     }
 }
 
@@ -137,10 +155,24 @@ fn unless_known(outcome: Result<i64, keyspace::Error>) -> Result<(), keyspace::E
     }
 }
 
-pub(crate) async fn publish_before(store: &Store, whose: (Scope, Service), before: InstanceId) {
-    if let Err(error) = publish(store, whose, before, "its successor holds the lock of its data folder").await {
-        tracing::warn!(error = %service_kit::status::chain(&error), "cannot publish a proof of death");
+/// Adds to the change by which a successor joins that the instance before it is proven dead: nobody sees the ring's place
+/// of the one without the other's.
+pub(crate) fn succeeds(
+    change: Change,
+    view: &View,
+    (scope, service): (Scope, Service),
+    before: InstanceId,
+) -> Result<Change, keyspace::Error> {
+    let (dead, election) = (key::dead(scope, before), key::election(scope, service));
+    let mut change = change.clear(&key::member(scope, service, before));
+    if view.get(&dead).is_none() {
+        let by = "its successor holds the lock of its data folder".to_owned();
+        change = change.put(&dead, &Dead { by, at: clock::now() }, Expect::Absent)?;
     }
+    Ok(match view.get(&election) {
+        Some(leader) if leader.value.instance == before => change.delete(&election, Expect::Revision(leader.revision)),
+        Some(_) | None => change,
+    })
 }
 
 #[cfg(test)]
@@ -152,11 +184,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let id = |n| InstanceId::new(uuid::Uuid::from_u128(n));
         let mut lock = Lock::take(folder.path()).unwrap();
-        assert_eq!(lock.note(id(1)), None);
+        assert_eq!(lock.before(), None);
+        let seat = lock.seat();
+        lock.note(id(1));
         let pid = format!("process {} (", std::process::id());
         assert!(matches!(Lock::take(folder.path()), Err(Busy::Taken { holder, .. }) if holder.contains(&pid)));
         drop(lock);
-        let mut lock = Lock::take(folder.path()).unwrap();
-        assert_eq!(lock.note(id(2)), Some(id(1)));
+        let lock = Lock::take(folder.path()).unwrap();
+        assert_eq!((lock.before(), lock.seat()), (Some(id(1)), seat));
     }
 }

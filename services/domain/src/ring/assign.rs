@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::id::{InstanceId, NodeId};
+use crate::id::{InstanceId, NodeId, SeatId};
 
 /// The hash that is in force; another one gets another number, so that replicas never disagree in silence.
 pub const HASH_VERSION: u32 = 1;
@@ -17,6 +18,10 @@ pub struct Ring {
     /// Who owned nodes and has neither let go of them nor gone.
     #[serde(default)]
     pub leaving: BTreeSet<InstanceId>,
+    /// The seats of members. A member's share goes by its seat, so that whoever comes back to it gets what it had; by
+    /// the instance where it has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seats: BTreeMap<InstanceId, SeatId>,
     /// [`HASH_VERSION`] of the writer.
     pub hash: u32,
 }
@@ -28,19 +33,19 @@ impl Ring {
         self.members
             .iter()
             .filter(|(_, weight)| **weight > 0)
-            .max_by(|a, b| score(*a.0, *a.1, node).total_cmp(&score(*b.0, *b.1, node)).then(a.0.cmp(b.0)))
+            .max_by(|a, b| self.score(*a.0, *a.1, node).total_cmp(&self.score(*b.0, *b.1, node)).then(a.0.cmp(b.0)))
             .map(|(instance, _)| *instance)
     }
 
     /// How many members stand before this one for the node: 0 is the owner. `None` for one who is no member.
     #[must_use]
     pub fn rank(&self, node: NodeId, instance: InstanceId) -> Option<usize> {
-        let mine = score(instance, *self.members.get(&instance)?, node);
+        let mine = self.score(instance, *self.members.get(&instance)?, node);
         Some(
             self.members
                 .iter()
                 .filter(|(other, weight)| {
-                    let theirs = score(**other, **weight, node);
+                    let theirs = self.score(**other, **weight, node);
                     theirs.total_cmp(&mine).then((*other).cmp(&instance)).is_gt()
                 })
                 .count(),
@@ -52,11 +57,16 @@ impl Ring {
     pub fn names(&self, instance: InstanceId) -> bool {
         self.members.contains_key(&instance) || self.leaving.contains(&instance)
     }
+
+    fn score(&self, instance: InstanceId, weight: u32, node: NodeId) -> f64 {
+        let place = self.seats.get(&instance).map_or_else(|| instance.uuid(), |seat| seat.uuid());
+        score(place, weight, node)
+    }
 }
 
 /// Weighted rendezvous: `-weight / ln(u)` with `u` uniform in (0, 1), so that shares follow weights.
-fn score(instance: InstanceId, weight: u32, node: NodeId) -> f64 {
-    let (a, b) = instance.uuid().as_u64_pair();
+fn score(place: Uuid, weight: u32, node: NodeId) -> f64 {
+    let (a, b) = place.as_u64_pair();
     let (c, d) = node.uuid().as_u64_pair();
     let hash = [a, b, c, d].into_iter().fold(0x9e37_79b9_7f4a_7c15, |state, word| mix(state ^ word));
     // The upper 53 bits fill a double's mantissa; half a step keeps clear of ln(0) and ln(1).
@@ -75,8 +85,6 @@ const fn mix(mut z: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
     fn instance(n: u128) -> InstanceId {
@@ -97,6 +105,18 @@ mod tests {
         let moved: Vec<_> = nodes().filter(|node| before.owner(*node) != after.owner(*node)).collect();
         assert!((1_800..=2_200).contains(&moved.len()), "{}", moved.len());
         assert!(moved.iter().all(|node| after.owner(*node) == Some(instance(5))));
+    }
+
+    #[test]
+    fn whoever_comes_back_to_a_seat_gets_what_was_had_there_and_moves_nothing_else() {
+        let seat = |n| SeatId::new(Uuid::from_u128(n));
+        let seats = |seats: &[(u128, u128)]| seats.iter().map(|(n, at)| (instance(*n), seat(*at))).collect();
+        let before = Ring { seats: seats(&[(1, 101), (2, 102), (3, 103)]), ..ring(1..=3) };
+        let after = Ring { seats: seats(&[(4, 101), (2, 102), (3, 103)]), ..ring(2..=4) };
+        let back = |was: Option<InstanceId>| if was == Some(instance(1)) { Some(instance(4)) } else { was };
+        assert!(nodes().all(|node| after.owner(node) == back(before.owner(node))));
+        assert!(nodes().take(100).all(|node| after.rank(node, instance(4)) == before.rank(node, instance(1))));
+        assert!(nodes().filter(|node| before.owner(*node) == Some(instance(1))).count() > 3_000);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{
     generation::{self, Order, Token},
-    id::InstanceId,
+    id::{InstanceId, SeatId},
     ring::Ring,
     time::Timestamp,
 };
@@ -46,6 +46,9 @@ pub struct Member {
     pub ironic_endpoint: String,
     /// Its weight in the ring.
     pub weight: u32,
+    /// Its seat in the ring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seat: Option<SeatId>,
     /// It was asked to stop and hands over.
     #[serde(default)]
     pub stopping: bool,

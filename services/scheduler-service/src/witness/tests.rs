@@ -18,7 +18,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn member(endpoint: &str, stopping: bool) -> Option<Member> {
     let (endpoint, data_endpoint, ironic_endpoint) = (endpoint.to_owned(), String::new(), String::new());
-    Some(Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, stopping, since: at(0) })
+    Some(Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, seat: None, stopping, since: at(0) })
 }
 
 fn claim(holder: u128) -> Option<Claim> {
