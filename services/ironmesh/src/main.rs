@@ -8,6 +8,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use service_kit::run::{Arguments, run_with};
 
+/// A request is many small allocations on one thread that end on another, which the system's allocator locks for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Turns racks of powered-off metal into verified, running operating systems.
 #[derive(Debug, Parser)]
 #[command(name = "ironmesh", version, max_term_width = 100, propagate_version = true)]
