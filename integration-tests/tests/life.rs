@@ -35,20 +35,42 @@ const MORTALS: [&str; 2] = ["scheduler-service-1", "power-service-1"];
 
 #[test]
 fn no_order_of_verbs_and_no_death_leads_a_node_astray_or_leaves_it_stuck() {
-    lives(0x5eed, 300, 3).unwrap();
+    lives("lives", 0x5eed, 300, 3).unwrap();
 }
 
 #[test]
 #[ignore = "takes minutes: scripts/test --all"]
-fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray() {
-    for seed in 1..=5 {
-        lives(seed, 2000, 12).unwrap();
-    }
+fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray_1() {
+    lives("lives1", 1, 2000, 12).unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/test --all"]
+fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray_2() {
+    lives("lives2", 2, 2000, 12).unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/test --all"]
+fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray_3() {
+    lives("lives3", 3, 2000, 12).unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/test --all"]
+fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray_4() {
+    lives("lives4", 4, 2000, 12).unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/test --all"]
+fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray_5() {
+    lives("lives5", 5, 2000, 12).unwrap();
 }
 
 /// Asks for `asks` things drawn by `seed`, and kills somebody `deaths` times in between.
-fn lives(mut seed: u64, asks: usize, deaths: usize) -> Result<()> {
-    let fleet = Fleet::up("lives", 0, &Options::default())?;
+fn lives(tag: &str, mut seed: u64, asks: usize, deaths: usize) -> Result<()> {
+    let fleet = Fleet::up(tag, 0, &Options::default())?;
     fleet.run(async |_, fleet| {
         let (rest, recorder) = (Rest::new(fleet.mesh())?, Recorder::begin(&fleet.data()).await?);
         for number in 0..NODES {
@@ -123,9 +145,14 @@ async fn idle(rest: &Rest<'_>, seed: &mut u64) -> Result<Option<usize>> {
 }
 
 fn body(target: &str, seed: &mut u64) -> Value {
-    // One in three can not be made: it fails.
-    let step = if draw(seed).is_multiple_of(3) { "nobody_knows" } else { "erase_devices" };
-    let steps = json!([{"interface": "deploy", "step": step}]);
+    // One in four can not be made and fails, one holds all after it, and one has the machine switched.
+    let steps: &[&str] = match draw(seed) % 4 {
+        0 => &["nobody_knows"],
+        1 => &["erase_devices", "hold", "erase_devices"],
+        2 => &["power_on", "wait", "erase_devices", "power_off"],
+        _ => &["erase_devices"],
+    };
+    let steps: Vec<Value> = steps.iter().map(|step| json!({"interface": "deploy", "step": step})).collect();
     match target {
         "clean" => json!({"target": target, "clean_steps": steps}),
         "service" => json!({"target": target, "service_steps": steps}),
@@ -150,9 +177,10 @@ async fn at_rest(rest: &Rest<'_>) -> Result<()> {
     }
 }
 
-/// A failed node still has the state in view that it was to come to.
+/// A node that failed, or that a person holds, still has the state in view that it was to come to.
 fn is_failed(node: &Value) -> bool {
-    node["provision_state"].as_str().is_some_and(|state| state.ends_with("failed") || state == "error")
+    let rests = |state: &str| state.ends_with("failed") || state.ends_with("hold") || state == "error";
+    node["provision_state"].as_str().is_some_and(rests)
 }
 
 /// How often a life moved; each time as the table has it.
@@ -180,8 +208,18 @@ fn edge(from: State, to: State) -> String {
 
 /// Every move that the table has, from where every life begins; and what may be asked in each of Ironic's states.
 fn table() -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
-    let events =
-        [Event::Answered, Event::Prepared, Event::Called, Event::Worked, Event::Finished, Event::Again, Event::GaveUp];
+    let events = [
+        Event::Answered,
+        Event::Prepared,
+        Event::Called,
+        Event::Worked,
+        Event::Made,
+        Event::Held,
+        Event::Reboots,
+        Event::Finished,
+        Event::Again,
+        Event::GaveUp,
+    ];
     let events: Vec<Event> = events.into_iter().chain(Verb::ALL.iter().copied().map(Event::Asked)).collect();
     let givens = (0..8).map(|bits| Given {
         cleans_before_use: bits & 1 > 0,

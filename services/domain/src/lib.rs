@@ -13,6 +13,7 @@
 //! | [`timeline`] | one boot as a story, and where it stopped |
 //! | [`ring`] | who owns a node, who may claim it, who is gone; the arithmetic of fences |
 
+pub mod course;
 pub mod driver;
 pub mod failure;
 pub mod generation;

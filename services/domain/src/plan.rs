@@ -4,12 +4,14 @@
 //! records, so whoever makes the next pass, after whatever crash, comes to the same remaining work.
 
 mod thing;
+mod turn;
 
 use std::time::Duration;
 
 pub use self::thing::{Thing, Waiting};
 
 use crate::{
+    course::{Course, Turn},
     failure::{Cause, Failure},
     generation::Generation,
     power::{Boot, BootDevice, BootMode, Persistence, PowerTarget},
@@ -76,6 +78,8 @@ pub struct Wanted {
     pub boots_lost: u32,
     /// Who does the work.
     pub hands: Hands,
+    /// The steps that a person named, and how many of them are made.
+    pub course: Course,
     /// Its firmware interface.
     pub boot_mode: BootMode,
     /// How long a deployed system may take to show life; `None`: it need not.
@@ -107,6 +111,8 @@ pub struct Seen {
     pub power_target: Progress,
     /// The boot decision is minted.
     pub minted: bool,
+    /// It has the steps that are next.
+    pub handed: bool,
     /// Images and boot files are in the rack's cache.
     pub images: Progress,
     /// The pxe-service answers the machine by the decision.
@@ -134,6 +140,8 @@ pub enum Act {
     AskBmc,
     /// Mint the boot decision with its token.
     Mint,
+    /// Hand the agent that is there the steps that are next.
+    Hand,
     /// Have the images in the rack's cache.
     EnsureImages,
     /// Have the pxe-service answer by the decision.
@@ -164,21 +172,24 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
         State::Verifying | State::Adopting => {
             at.reach(&seen.bmc, Act::AskBmc, Thing::Bmc, limits.verify, Cause::BmcSilent, Event::Answered)
         }
-        State::Deleting => at.power(PowerTarget::Off),
+        State::Deleting => at.power(PowerTarget::Off, Event::Finished),
         State::Deploying { stage }
         | State::Cleaning { stage, .. }
         | State::Inspecting { stage }
         | State::Rescuing { stage }
         | State::Servicing { stage }
         | State::Unrescuing { stage } => match stage {
+            Stage::Work if wanted.course.turn != Turn::Whole => at.turn(),
             Stage::Prepare | Stage::Boot | Stage::Work if matches!(wanted.hands, Hands::Fake { .. }) => {
                 at.pretend(stage)
             }
             Stage::Prepare => at.prepare(),
             Stage::Boot => at.boot(),
-            Stage::Work => at.work(),
+            Stage::Work => at.work(Event::Worked),
+            // Nothing was booted: whatever the machine did, it goes on doing.
+            Stage::Finish if wanted.course.is_beside_the_machine() => Plan::Step(Event::Finished, None),
             Stage::Finish if wanted.state.ends_in_use() => at.boot_from_disk(),
-            Stage::Finish => at.power(PowerTarget::Off),
+            Stage::Finish => at.power(PowerTarget::Off, Event::Finished),
         },
         State::Enroll
         | State::Manageable
@@ -208,7 +219,7 @@ impl Moment<'_> {
             Stage::Prepare => Plan::Step(Event::Prepared, None),
             Stage::Boot if self.now < waiting.until => Plan::Wait(waiting),
             Stage::Boot => Plan::Step(Event::Called, None),
-            Stage::Work if matches!(self.seen.work, Progress::Failed(_)) => self.work(),
+            Stage::Work if matches!(self.seen.work, Progress::Failed(_)) => self.work(Event::Worked),
             Stage::Work | Stage::Finish if self.now < waiting.until => Plan::Wait(waiting),
             Stage::Work | Stage::Finish => Plan::Step(Event::Worked, None),
         }
@@ -219,7 +230,7 @@ impl Moment<'_> {
         if let Progress::Failed(failure) = &seen.work {
             return Plan::Step(Event::GaveUp, Some(failure.clone()));
         }
-        if seen.agent_bound.is_some() {
+        if seen.agent_bound.is_some() || self.wanted.course.skips_boot() {
             return Plan::Step(Event::Called, None);
         }
         if !seen.minted {
@@ -267,13 +278,13 @@ impl Moment<'_> {
         self.give_up(cause, format!("{text} (after {} boots)", self.limits.boots))
     }
 
-    fn work(&self) -> Plan {
+    fn work(&self, then: Event) -> Plan {
         match &self.seen.work {
             Progress::Done(_) if self.inspects() && !self.seen.reported => {
                 let text = "the agent says that it is done, and never said what the machine is made of".to_owned();
                 return self.give_up(Cause::NoReport, text);
             }
-            Progress::Done(_) => return Plan::Step(Event::Worked, None),
+            Progress::Done(_) => return Plan::Step(then, None),
             Progress::Failed(failure) => return Plan::Step(Event::GaveUp, Some(failure.clone())),
             Progress::Unknown | Progress::Underway => {}
         }
@@ -332,9 +343,9 @@ impl Moment<'_> {
         Some(self.seen.off_at?.max(alive).plus(self.limits.agent / QUIET))
     }
 
-    fn power(&self, target: PowerTarget) -> Plan {
+    fn power(&self, target: PowerTarget, then: Event) -> Plan {
         match self.power_reached(target) {
-            Ok(_) => Plan::Step(Event::Finished, None),
+            Ok(_) => Plan::Step(then, None),
             Err(plan) => plan,
         }
     }

@@ -41,6 +41,12 @@ pub enum Event {
     Called,
     /// The agent did what it was told.
     Worked,
+    /// What was next of the steps that a person named is made.
+    Made,
+    /// A step holds all that comes after it.
+    Held,
+    /// The next step needs an agent, and there is none.
+    Reboots,
     /// The last thing that was wanted has been seen.
     Finished,
     /// The boot made no progress and is tried again.
@@ -62,6 +68,8 @@ pub enum Effect {
     NewGeneration,
     /// The boot decision, with its token, is void: the machine is no longer booted by us.
     RevokeBoot,
+    /// What was next of the named steps counts as made.
+    CountSteps,
     /// What was deployed is forgotten.
     ForgetDeployment,
     /// What the machine reported becomes what is known of the node.
@@ -123,9 +131,16 @@ pub fn step(state: State, event: Event, given: Given) -> Step {
             let room = rooms.iter().find_map(|room| room(state, event));
             room.or_else(|| clean::step(state, event, given)).unwrap_or(Err(match event {
                 E::Asked(verb) => Refused::NotHere { state, verb },
-                E::Answered | E::Prepared | E::Called | E::Worked | E::Finished | E::Again | E::GaveUp => {
-                    Refused::Meaningless { state, event }
-                }
+                E::Answered
+                | E::Prepared
+                | E::Called
+                | E::Worked
+                | E::Made
+                | E::Held
+                | E::Reboots
+                | E::Finished
+                | E::Again
+                | E::GaveUp => Refused::Meaningless { state, event },
             }))
         }
     }

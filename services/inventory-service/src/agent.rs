@@ -81,7 +81,7 @@ impl Agents {
             let text = "two machines asked as this node: a second key came with a token that is bound".to_owned();
             self.timeline.note(node, caller.generation, Mark::AgentRefused, &*text);
             let failure = Failure { cause: Cause::TwoMachines, text, at: clock::now() };
-            self.write(&stake, caller, Some(bound), AgentWork::Failed { failure }).await?;
+            self.write(&stake, caller, bound, (AgentWork::Failed { failure }, 0)).await?;
             return Err(Error::TwoMachines(node));
         }
         let claim = self.mesh.claim(&stake).await?;
@@ -90,6 +90,7 @@ impl Agents {
             key: caller.key.clone(),
             bound_at: clock::now(),
             work: AgentWork::Underway,
+            reaches: 0,
             seen_at: clock::now(),
             seen_by: claim.instance(),
         };
@@ -151,6 +152,8 @@ impl Agents {
         let (name, digest, encoding, unpacked_size, config_drive) = match decision.work {
             Work::Wipe => return Ok(wire::work_response::Instruction::Wipe(wire::Wipe {})),
             Work::Inspect => return Ok(wire::work_response::Instruction::Inspect(wire::Inspect {})),
+            // Our own agent has no service steps: nobody boots it for any.
+            Work::Service => return Ok(wire::work_response::Instruction::Rest(wire::work_response::Rest {})),
             Work::Write { name, digest, encoding, unpacked_size, config_drive } => {
                 (name, digest, encoding, unpacked_size, config_drive)
             }
@@ -175,21 +178,27 @@ impl Agents {
     /// Takes one piece of news; true: it is the outcome and is stored, the agent may rest.
     pub(crate) async fn news(&self, stake: &Stake, caller: &Caller, news: News) -> Result<bool, Error> {
         self.census.heard(caller.node);
+        let (decision, mut reaches) = (self.decision(caller).map(|read| read.value), 0);
         let work = match news {
             News::Heartbeat => return Ok(false),
             News::Entry(entry) => {
                 self.note(caller, entry);
                 return Ok(false);
             }
-            News::Finished => AgentWork::Done { at: clock::now() },
+            News::Finished(part) => {
+                reaches = part.unwrap_or_else(|| decision.as_ref().map_or(0, BootDecision::reaches));
+                AgentWork::Done { at: clock::now() }
+            }
             News::Failed(failure) => {
                 self.timeline.note(caller.node, caller.generation, Mark::AgentFailed, &*failure.text);
                 AgentWork::Failed { failure: Failure { at: clock::now(), ..failure } }
             }
         };
         let bound = self.bound(caller)?;
-        if bound.value.work == AgentWork::Underway {
-            self.write(stake, caller, Some(&bound), work).await?;
+        let is_at_work =
+            decision.map_or(bound.value.work == AgentWork::Underway, |decision| bound.value.is_at_work(&decision));
+        if is_at_work {
+            self.write(stake, caller, &bound, (work, reaches)).await?;
         }
         Ok(true)
     }
@@ -207,12 +216,11 @@ impl Agents {
         &self,
         stake: &Stake,
         caller: &Caller,
-        known: Option<&Revised<AgentSeen>>,
-        work: AgentWork,
+        known: &Revised<AgentSeen>,
+        (work, reaches): (AgentWork, u32),
     ) -> Result<(), Error> {
-        let Some(known) = known else { return Err(Error::NotBound(caller.node)) };
         let claim = self.mesh.claim(stake).await?;
-        let seen = AgentSeen { work, seen_at: clock::now(), seen_by: claim.instance(), ..known.value.clone() };
+        let seen = AgentSeen { work, reaches, seen_at: clock::now(), seen_by: claim.instance(), ..known.value.clone() };
         let key = key::agent(self.rack, caller.node);
         let change = self.mesh.fenced(&claim).put(&key, &seen, Expect::Revision(known.revision));
         self.mesh.commit(change.map_err(mesh::Error::from)?).await?;
@@ -227,8 +235,8 @@ pub(crate) enum News {
     Heartbeat,
     /// Something for the timeline.
     Entry(Entry),
-    /// That all is done.
-    Finished,
+    /// That all is done, and how many of the named steps are made with it; none: all that it was handed.
+    Finished(Option<u32>),
     /// That it can not be done.
     Failed(Failure),
 }

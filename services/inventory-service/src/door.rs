@@ -38,7 +38,7 @@ fn news(request: WorkRequest) -> Result<News, Invalid> {
     Ok(match required("news", request.news)? {
         work_request::News::Heartbeat(_) => News::Heartbeat,
         work_request::News::Entry(entry) => News::Entry(entry.try_into()?),
-        work_request::News::Finished(_) => News::Finished,
+        work_request::News::Finished(_) => News::Finished(None),
         work_request::News::Failed(failure) => News::Failed(failure.try_into()?),
     })
 }

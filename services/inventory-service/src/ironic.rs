@@ -184,7 +184,7 @@ impl Ironic {
         self.bind(&stake, &booting).await?;
         self.agents.census.heard(node);
         if self.agents.mesh.view().get(&key::agent(self.agents.rack, node)).is_some_and(|agent| {
-            agent.value.generation == booting.generation() && agent.value.work == AgentWork::Underway
+            agent.value.generation == booting.generation() && agent.value.is_at_work(&booting.decision.value)
         }) {
             self.check_address(node, &beat.callback_url)?;
             self.talk(stake, booting, Peer { url: beat.callback_url, certificate: beat.agent_verify_ca });
@@ -267,6 +267,7 @@ impl Ironic {
                 key: caller.key,
                 bound_at: at,
                 work: AgentWork::Underway,
+                reaches: 0,
                 seen_at: at,
                 seen_by: claim.instance(),
             };

@@ -10,7 +10,7 @@ mod request;
 mod seen;
 mod sheet;
 
-pub use boot::{BootDecision, BootFile, Protocol, Work};
+pub use boot::{BootDecision, BootFile, Part, Protocol, Work};
 pub use bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState};
 pub use firmware::{Bios, BiosSetting, FirmwareSeen};
 pub use mesh::{

@@ -146,7 +146,7 @@ fn arguments(decision: &BootDecision, ironic: &[String]) -> String {
             let callbacks: Vec<_> = urls.iter().map(|url| format!("{url}/v1/continue_inspection")).collect();
             format!("ipa-inspection-callback-url={}", callbacks.join(","))
         }
-        Work::Wipe | Work::Write { .. } => format!("ipa-api-url={}", urls.join(",")),
+        Work::Wipe | Work::Service | Work::Write { .. } => format!("ipa-api-url={}", urls.join(",")),
     };
     format!("{} {own}", decision.arguments).trim().to_owned()
 }
@@ -227,6 +227,7 @@ mod tests {
             work,
             protocol,
             steps: vec![],
+            part: None,
         }
     }
 

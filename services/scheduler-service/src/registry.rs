@@ -35,7 +35,7 @@ pub(crate) use node::{NewNode, NodeChange};
 pub(crate) use port::{PortChange, StoredPort};
 pub(crate) use sheet::Held;
 use transition::transition;
-pub(crate) use transition::{Moved, newborn};
+pub(crate) use transition::{Moved, newborn, turn};
 
 /// The records. Clones are the same.
 #[derive(Debug, Clone)]
@@ -205,7 +205,8 @@ impl Registry {
     pub(crate) async fn accept(
         &self,
         record: &Record,
-        (event, steps): (Event, Vec<Step>),
+        event: Event,
+        (steps, without_ramdisk): (Vec<Step>, bool),
         failure: Option<Failure>,
         intent: Option<&Intent>,
     ) -> Result<(), Error> {
@@ -213,7 +214,7 @@ impl Registry {
         let before = record.operation.as_ref().map(|read| read.value.id);
         if let Some(operation) = moved.operation.as_mut().filter(|operation| Some(operation.id) != before) {
             operation.trace = telemetry::present();
-            operation.steps = steps;
+            (operation.steps, operation.without_ramdisk) = (steps, without_ramdisk);
             once::begins(Some(operation.id));
         }
         let change = self.add_move(self.mesh.as_member()?, record, &moved, intent)?;

@@ -10,6 +10,7 @@ mod ask;
 mod below;
 mod bios;
 mod condition;
+mod course;
 mod deploy;
 mod description;
 mod document;

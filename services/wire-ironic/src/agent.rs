@@ -13,7 +13,7 @@ mod lookup;
 mod tests;
 
 pub use command::{Command, Commands, ImageInfo, Kind, Outcome, Status, StepsFound, commands_url};
-pub use course::{Next, Task, next};
+pub use course::{Next, Task, WRITE_IMAGE, Wish, next};
 pub(crate) use heartbeat::{ARGUMENTS as HEARTBEAT_ARGUMENTS, PHASES};
 pub use heartbeat::{Heartbeat, Heed, Phase, heed};
 pub use inspection::{Callback, Report};

@@ -1,4 +1,5 @@
 use super::*;
+use crate::course;
 use crate::provision::{self, Phase};
 
 fn wanted(state: State) -> Wanted {
@@ -8,6 +9,7 @@ fn wanted(state: State) -> Wanted {
         generation: Generation::from_number(1),
         boots_lost: 0,
         hands: Hands::Agent,
+        course: Course::default(),
         boot_mode: BootMode::Bios,
         wait_for_life: None,
     }
@@ -33,7 +35,7 @@ fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
             Plan::Wait(waiting) => match waiting.thing {
                 Thing::Agent => seen.agent_bound = Some(at(second)),
                 Thing::Work => seen.work = Progress::Done(at(second)),
-                other @ (Thing::Bmc | Thing::Images | Thing::BootFiles | Thing::Power | Thing::Life) => {
+                other @ (Thing::Bmc | Thing::Images | Thing::BootFiles | Thing::Power | Thing::Pause | Thing::Life) => {
                     panic!("waits for {other:?}")
                 }
             },
@@ -41,7 +43,7 @@ fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
                 acts.push(act);
                 let done = Progress::Done(at(second));
                 match act {
-                    Act::Mint => seen.minted = true,
+                    Act::Mint | Act::Hand => (seen.minted, seen.handed) = (true, true),
                     Act::EnsureImages => seen.images = done,
                     Act::EnsureBoot => seen.boot = done,
                     Act::EnsurePower(_) => seen.power_target = done,
@@ -72,6 +74,110 @@ fn a_deploy_goes_from_available_to_active_by_the_plan_alone() {
     let network = booted(BootDevice::Pxe, Persistence::Once);
     let disk = booted(BootDevice::Disk, Persistence::Persistent);
     assert_eq!(acts, [Act::Mint, Act::EnsureImages, Act::EnsureBoot, network, disk]);
+}
+
+/// Where manual cleaning by these steps goes by the plan alone, and by which acts. A hold is ended as soon as it is there,
+/// and the agent does all that it is handed.
+fn cleans(steps: &[&str], hands: Hands, goes_on: bool) -> (State, Vec<Act>) {
+    let step = |name: &&str| crate::step::Step {
+        interface: "deploy".to_owned(),
+        step: (*name).to_owned(),
+        args: serde_json::Map::new(),
+    };
+    let steps: Vec<_> = steps.iter().map(step).collect();
+    let given = provision::Given::default();
+    let (mut state, _) = provision::step(State::Manageable, Event::Asked(provision::Verb::Clean), given).unwrap();
+    let (mut seen, mut acts, mut made, mut since) = (Seen::default(), Vec::new(), 0, at(0));
+    for second in 0..60 {
+        let turn = course::turn(&steps, made);
+        let ramdisk = steps.iter().any(|step| step.reserved().is_none());
+        let wanted = Wanted { hands, since, course: Course { turn, ramdisk, goes_on }, ..wanted(state) };
+        let event = match plan(&wanted, &seen, &Limits::default(), at(second)) {
+            Plan::Rest if state == State::CleanHold => Event::Asked(provision::Verb::Unhold),
+            Plan::Rest => break,
+            Plan::Wait(waiting) => {
+                match waiting.thing {
+                    Thing::Agent => seen.agent_bound = Some(at(second)),
+                    Thing::Pause => seen.agent_heard = Some(at(second)),
+                    Thing::Bmc | Thing::Images | Thing::BootFiles | Thing::Power | Thing::Work | Thing::Life => {
+                        seen.work = Progress::Done(at(second));
+                    }
+                }
+                continue;
+            }
+            Plan::Act(act, _) => {
+                acts.push(act);
+                match act {
+                    Act::Mint | Act::Hand => (seen.minted, seen.handed, seen.work) = (true, true, Progress::Unknown),
+                    Act::EnsureImages => seen.images = Progress::Done(at(second)),
+                    Act::EnsureBoot => seen.boot = Progress::Done(at(second)),
+                    Act::EnsurePower(_) => seen.power_target = Progress::Done(at(second)),
+                    Act::AskBmc => panic!("{act:?}"),
+                }
+                continue;
+            }
+            Plan::Step(event, failure) => {
+                assert_eq!(failure, None, "{steps:?}");
+                event
+            }
+        };
+        let (next, effects) = provision::step(state, event, given).unwrap();
+        let mut is_new = effects.contains(&provision::Effect::NewGeneration);
+        if effects.contains(&provision::Effect::CountSteps) {
+            made += course::length(turn);
+            seen.handed = false;
+        }
+        is_new |= matches!(event, Event::Called | Event::Made | Event::Asked(provision::Verb::Unhold))
+            && matches!(course::turn(&steps, made), Turn::Power(_));
+        if is_new {
+            seen = Seen::default();
+        }
+        (state, since) = (next, at(second));
+    }
+    (state, acts)
+}
+
+#[test]
+fn steps_are_made_in_their_order_and_a_machine_is_booted_for_those_that_need_its_agent() {
+    let boot = [Act::Mint, Act::EnsureImages, Act::EnsureBoot, booted(BootDevice::Pxe, Persistence::Once)];
+    let (off, on) = (Act::EnsurePower(PowerTarget::Off), Act::EnsurePower(PowerTarget::On));
+    let after = |first: &[Act], then: &[Act]| [first, then].concat();
+    let cleans = |steps, hands, goes_on| {
+        let (state, acts) = cleans(steps, hands, goes_on);
+        assert_eq!(state, State::Manageable, "{steps:?} {acts:?}");
+        acts
+    };
+    // One agent goes on after a hold or a wait; one that does one thing in its life is booted for each.
+    let held = &["erase_devices_metadata", "hold", "wait", "erase_devices"];
+    assert_eq!(cleans(held, Hands::Agent, true), after(&boot, &[Act::Hand, off]));
+    let held = &["erase_devices_metadata", "hold", "erase_devices"];
+    assert_eq!(cleans(held, Hands::Agent, false), [&boot[..], &boot, &[off]].concat());
+    assert_eq!(cleans(&["hold", "erase_devices"], Hands::Agent, false), after(&boot, &[off]));
+    // No agent outlives its machine's power.
+    let through = &["erase_devices", "power_off", "erase_devices"];
+    assert_eq!(cleans(through, Hands::Agent, true), [&boot[..], &[off], &boot, &[off]].concat());
+    // Nothing is booted where no step needs it, and the machine stays as the steps leave it.
+    assert_eq!(cleans(&["power_off", "hold", "power_on"], Hands::Agent, true), [off, on]);
+    assert_eq!(cleans(&["hold", "wait"], Hands::Agent, true), []);
+    assert_eq!(cleans(&["erase_devices", "hold", "wait"], Hands::Fake { takes: Duration::ZERO }, false), [off]);
+}
+
+#[test]
+fn a_pause_ends_by_the_clock_or_by_the_agents_next_sign_of_life_and_never_lasts_for_ever() {
+    let course = |pause| Course { turn: Turn::Pause(pause), ramdisk: true, goes_on: true };
+    let (state, limits) = (State::Cleaning { stage: Stage::Work, manual: true }, Limits::default());
+    let planned = |pause, heard: Option<i64>, now| {
+        let seen = Seen { agent_heard: heard.map(at), ..Seen::default() };
+        plan(&Wanted { course: course(pause), since: at(10), ..wanted(state) }, &seen, &limits, at(now))
+    };
+    let seven = Some(Duration::from_secs(7));
+    assert!(matches!(planned(seven, Some(12), 16), Plan::Wait(Waiting { thing: Thing::Pause, .. })));
+    assert_eq!(planned(seven, None, 17), Plan::Step(Event::Made, None));
+    assert!(matches!(planned(None, Some(9), 16), Plan::Wait(_)), "it was heard before");
+    assert_eq!(planned(None, Some(12), 16), Plan::Step(Event::Made, None));
+    assert!(
+        matches!(planned(None, None, 10_000), Plan::Step(Event::GaveUp, Some(why)) if why.cause == Cause::AgentLost)
+    );
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub enum Thing {
     Agent,
     /// The agent's work.
     Work,
+    /// The end of a pause that a step asks for.
+    Pause,
     /// The deployed system's first sign of life.
     Life,
 }
@@ -35,6 +37,7 @@ impl Thing {
             Self::Power => "its power to reach what was asked",
             Self::Agent => "its agent to call",
             Self::Work => "its agent to do the work",
+            Self::Pause => "the end of the pause that a step asks for",
             Self::Life => "the deployed system's first sign of life",
         }
     }

@@ -16,6 +16,11 @@ pub(super) fn step(state: S, event: E) -> Option<Step> {
         (S::Deploying { stage: Stage::Prepare | Stage::Boot }, E::Called) => (at(Stage::Work), vec![]),
         (S::Deploying { stage: Stage::Boot }, E::Again) => (at(Stage::Prepare), vec![F::NewGeneration, F::RevokeBoot]),
         (S::Deploying { stage: Stage::Work }, E::Worked) => (at(Stage::Finish), vec![F::NewGeneration, F::RevokeBoot]),
+        (S::Deploying { stage: Stage::Work }, E::Made) => (at(Stage::Work), vec![F::CountSteps]),
+        (S::Deploying { stage: Stage::Work }, E::Held) => (S::DeployHold, vec![F::CountSteps]),
+        (S::Deploying { stage: Stage::Work }, E::Reboots) => {
+            (at(Stage::Prepare), vec![F::NewGeneration, F::RevokeBoot])
+        }
         // What held the work lets it go on; the agent is still there.
         (S::DeployHold, E::Asked(Verb::Unhold)) => (at(Stage::Work), vec![]),
         (S::DeployHold, E::Asked(Verb::Abort)) => {

@@ -13,6 +13,11 @@ pub(super) fn step(state: S, event: E) -> Option<Step> {
         (S::Servicing { stage: Stage::Boot }, E::Again) => (at(Stage::Prepare), vec![F::NewGeneration, F::RevokeBoot]),
         (S::Servicing { stage: Stage::Work }, E::Worked) => (at(Stage::Finish), vec![F::NewGeneration, F::RevokeBoot]),
         (S::Servicing { stage: Stage::Finish }, E::Finished) => (S::Active, vec![F::Close]),
+        (S::Servicing { stage: Stage::Work }, E::Made) => (at(Stage::Work), vec![F::CountSteps]),
+        (S::Servicing { stage: Stage::Work }, E::Held) => (S::ServiceHold, vec![F::CountSteps]),
+        (S::Servicing { stage: Stage::Work }, E::Reboots) => {
+            (at(Stage::Prepare), vec![F::NewGeneration, F::RevokeBoot])
+        }
         (S::ServiceHold, E::Asked(Verb::Unhold)) => (at(Stage::Work), vec![]),
         // The machine is in use, and goes back to it.
         (S::Servicing { stage: Stage::Boot | Stage::Work } | S::ServiceHold, E::Asked(Verb::Abort)) => {

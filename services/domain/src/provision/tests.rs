@@ -45,8 +45,18 @@ fn states() -> Vec<State> {
 }
 
 fn events() -> Vec<Event> {
-    let seen =
-        [Event::Answered, Event::Prepared, Event::Called, Event::Worked, Event::Finished, Event::Again, Event::GaveUp];
+    let seen = [
+        Event::Answered,
+        Event::Prepared,
+        Event::Called,
+        Event::Worked,
+        Event::Made,
+        Event::Held,
+        Event::Reboots,
+        Event::Finished,
+        Event::Again,
+        Event::GaveUp,
+    ];
     Verb::ALL.iter().map(|verb| Event::Asked(*verb)).chain(seen).collect()
 }
 

@@ -68,6 +68,7 @@ impl Ironic {
                 key: caller.key,
                 bound_at: at,
                 work: work.clone(),
+                reaches: 0,
                 seen_at: at,
                 seen_by: claim.instance(),
             };

@@ -9,6 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{
     failure::{Cause, Failure},
     image::Encoding,
+    step::Step,
     timeline::Mark,
 };
 use flate2::{Compression, write::GzEncoder};
@@ -22,7 +23,7 @@ use mesh::Stake;
 use serde_json::{Value, json};
 use service_kit::clock;
 use tokio::time::sleep;
-use wire_ironic::agent::{ImageInfo, Next, Task, next};
+use wire_ironic::agent::{ImageInfo, Kind, Next, Task, Wish, next};
 
 use super::{Booting, Ironic, line::Line};
 use crate::agent::{Caller, News};
@@ -100,7 +101,8 @@ impl Ironic {
                 }
                 Next::Done => {
                     self.note(booting, errand.mark(), &mut noted, "done".to_owned());
-                    return self.end(stake, &caller, News::Finished).await;
+                    let reaches = booting.decision.value.reaches();
+                    return self.end(stake, &caller, News::Finished(Some(reaches))).await;
                 }
                 Next::Failed(text) => {
                     let failure = Failure { cause: Cause::AgentCrashed, text, at: clock::now() };
@@ -152,10 +154,9 @@ impl Ironic {
         let decision = &booting.decision.value;
         let named = &decision.steps;
         match &decision.work {
-            Work::Wipe if named.is_empty() => Ok(Errand::Clean),
-            Work::Wipe => {
-                Ok(Errand::Steps(named.iter().map(|step| (step.interface.clone(), step.step.clone())).collect()))
-            }
+            Work::Wipe if named.is_empty() && decision.part.is_none() => Ok(Errand::Clean),
+            Work::Wipe => Ok(Errand::Steps(Kind::Clean, named.iter().map(wish).collect())),
+            Work::Service => Ok(Errand::Steps(Kind::Service, named.iter().map(wish).collect())),
             Work::Inspect => {
                 let text = "a ramdisk that is to inspect sent a heartbeat instead of its report".to_owned();
                 Err(Failure { cause: Cause::NoReport, text, at: clock::now() })
@@ -168,7 +169,8 @@ impl Ironic {
                 let members = key::members(Scope::Rack(self.agents.rack), domain::service::Service::Storage);
                 let members = self.agents.mesh.view().list(&members).into_iter();
                 let urls = members.map(|(_, member)| format!("http://{}/files/{digest}", member.value.data_endpoint));
-                Ok(Errand::Write(Box::new(ImageInfo {
+                let course = decision.part.map(|_| named.iter().map(wish).collect());
+                let image = Box::new(ImageInfo {
                     id: name.clone(),
                     urls: urls.collect(),
                     checksum: None,
@@ -181,7 +183,8 @@ impl Ironic {
                     configdrive: Some(self.config_drive(booting, config_drive)?),
                     proxies: None,
                     other: serde_json::Map::new(),
-                })))
+                });
+                Ok(Errand::Write(image, course))
             }
         }
     }
@@ -190,23 +193,28 @@ impl Ironic {
 /// The work, held.
 enum Errand {
     Clean,
-    Steps(Vec<(String, String)>),
-    Write(Box<ImageInfo>),
+    Steps(Kind, Vec<Wish>),
+    Write(Box<ImageInfo>, Option<Vec<Wish>>),
+}
+
+/// A step as it is asked for.
+fn wish(step: &Step) -> Wish {
+    Wish { interface: step.interface.clone(), step: step.step.clone(), args: step.args.clone() }
 }
 
 impl Errand {
     fn task(&self) -> Task<'_> {
         match self {
             Self::Clean => Task::Clean,
-            Self::Steps(named) => Task::Steps(named),
-            Self::Write(image) => Task::Write(image),
+            Self::Steps(kind, named) => Task::Steps(*kind, named),
+            Self::Write(image, named) => Task::Write(image, named.as_deref()),
         }
     }
 
     const fn mark(&self) -> Mark {
         match self {
-            Self::Clean | Self::Steps(_) => Mark::Wiped,
-            Self::Write(_) => Mark::ImageProgress,
+            Self::Clean | Self::Steps(..) => Mark::Wiped,
+            Self::Write(..) => Mark::ImageProgress,
         }
     }
 }

@@ -35,9 +35,29 @@ pub struct BootDecision {
     /// Whose protocol the agent speaks.
     #[serde(default, skip_serializing_if = "Protocol::is_ours")]
     pub protocol: Protocol,
-    /// The clean steps that a person named, as Ironic writes them, for an agent that has steps; none: its own list.
+    /// The steps that a person named, as Ironic writes them, as far as this boot's agent was handed them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
+    /// Where they stand among all that he named; none: the agent goes by its own list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+/// A part of a course of steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// How many steps were made before this boot.
+    pub from: u32,
+    /// How many are made with it.
+    pub to: u32,
+}
+
+impl BootDecision {
+    /// How many of the named steps are made once the agent has done its work.
+    #[must_use]
+    pub fn reaches(&self) -> u32 {
+        self.part.map_or(0, |part| part.to)
+    }
 }
 
 /// Whose protocol an agent speaks.
@@ -86,8 +106,10 @@ pub enum Work {
         /// The config drive's files as JSON, sealed.
         config_drive: Sealed,
     },
-    /// Make the disks forget.
+    /// Make the disks forget, or the clean steps that were named.
     Wipe,
+    /// Make the service steps that were named.
+    Service,
     /// Say what the machine is made of, and nothing else.
     Inspect,
 }

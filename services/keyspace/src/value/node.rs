@@ -221,6 +221,12 @@ pub struct Operation {
     /// The steps that a person named, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
+    /// How many of them are made.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub made: u32,
+    /// None of them is to boot a ramdisk.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_ramdisk: bool,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
@@ -261,6 +267,10 @@ pub struct PastBoot {
     pub generation: Generation,
     /// What was seen of it.
     pub entries: Vec<timeline::Entry>,
+}
+
+pub(super) fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[cfg(test)]

@@ -62,10 +62,25 @@ pub struct AgentSeen {
     pub bound_at: Timestamp,
     /// How its work stands.
     pub work: AgentWork,
+    /// How many of the named steps were made once it was done.
+    #[serde(default, skip_serializing_if = "super::node::is_zero")]
+    pub reaches: u32,
     /// When this was written.
     pub seen_at: Timestamp,
     /// By whom.
     pub seen_by: InstanceId,
+}
+
+impl AgentSeen {
+    /// Whether it is at work: what it has done is not all that this decision hands it.
+    #[must_use]
+    pub fn is_at_work(&self, decision: &super::BootDecision) -> bool {
+        match self.work {
+            AgentWork::Underway => true,
+            AgentWork::Done { .. } => self.reaches < decision.reaches(),
+            AgentWork::Failed { .. } => false,
+        }
+    }
 }
 
 /// How an agent's work stands.

@@ -1,6 +1,7 @@
 //! The boot decision: minted by the node's owner, answered by the pxe-service.
 
 use domain::{
+    course::Turn,
     failure::{Cause, Failure},
     plan::Progress,
     provision::State,
@@ -9,7 +10,7 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
-    value::{BootDecision, BootFile, ConfigDrive, Deployment, Life, Protocol, Work},
+    value::{BootDecision, BootFile, ConfigDrive, Deployment, Life, Part, Protocol, Work},
 };
 use mesh::Claim;
 use proto::pxe::v1::{EnsureBootRequest, pxe_service_client::PxeServiceClient};
@@ -17,7 +18,12 @@ use service_kit::{clock, status};
 use sha2::{Digest as _, Sha256};
 
 use super::{images, learned, order};
-use crate::{Error, grpc::Shared, registry::Record};
+use crate::{
+    Error,
+    grpc::Shared,
+    registry::{Record, turn},
+    work::seen::due,
+};
 
 /// Octets of a boot token.
 const TOKEN: usize = 32;
@@ -68,7 +74,8 @@ pub(crate) async fn mint(shared: &Shared, record: &Record, claim: Claim) -> Resu
             .map_err(|source| Error::Sealed { node, source })?,
         work,
         protocol: if named.is_some() { Protocol::Ironic } else { Protocol::Ironmesh },
-        steps: if named.is_some() { steps(record).to_vec() } else { Vec::new() },
+        steps: if named.is_some() { due_steps(record, made(record)) } else { Vec::new() },
+        part: part(record, made(record)),
     };
     let life = Life { life_key_hash: hex::encode(Sha256::digest(life_key.as_bytes())), ..record.life.value.clone() };
     let change = registry
@@ -80,19 +87,52 @@ pub(crate) async fn mint(shared: &Shared, record: &Record, claim: Claim) -> Resu
     Ok(())
 }
 
+/// Hands the agent that is there the steps that are next, by a fenced write: all that it was handed before stands, so
+/// that whoever reads it knows how far that agent is.
+pub(crate) async fn hand(shared: &Shared, record: &Record, claim: Claim) -> Result<(), Error> {
+    let Some(read) = record.boot.as_ref() else { return Ok(()) };
+    let from = read.value.part.map_or_else(|| made(record), |part| part.from);
+    let decision = BootDecision { steps: due_steps(record, from), part: part(record, from), ..read.value.clone() };
+    let change = shared.registry.mesh.fenced(&claim).put(
+        &key::boot(record.rack, record.node),
+        &decision,
+        Expect::Revision(read.revision),
+    )?;
+    shared.registry.mesh.commit(change).await?;
+    Ok(())
+}
+
+/// How many of the named steps are made.
+fn made(record: &Record) -> u32 {
+    record.operation.as_ref().map_or(0, |operation| operation.value.made)
+}
+
+/// The steps from one on that are an agent's, up to the last that is due.
+fn due_steps(record: &Record, from: u32) -> Vec<Step> {
+    let to = record.operation.as_ref().map_or(0, |operation| due(&operation.value));
+    let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let part = steps(record).get(place(from)..place(to)).unwrap_or_default();
+    part.iter().filter(|step| step.reserved().is_none()).cloned().collect()
+}
+
+/// Where what is due stands; none where no steps were named.
+fn part(record: &Record, from: u32) -> Option<Part> {
+    let operation = &record.operation.as_ref()?.value;
+    // An agent that is only to be there is handed nothing.
+    let to = if matches!(turn(Some(operation)), Turn::Work(_)) { due(operation) } else { operation.made };
+    (!operation.steps.is_empty()).then_some(Part { from, to })
+}
+
 /// What the agent is to do. Disks are wiped where that is what the state says, and never because nothing else fits.
 fn work(shared: &Shared, record: &Record, life_key: &str) -> Result<Work, NotMinted> {
     match (record.life.value.state, &record.intent.value.deployment) {
         (State::Deploying { .. }, Some(deployment)) => write(shared, record, deployment, life_key),
         (State::Cleaning { manual: false, .. }, _) => Ok(Work::Wipe),
+        // An agent with steps of its own makes those that are named, and says of any other that it has none.
+        (State::Cleaning { manual: true, .. }, _) if has_steps(record) => Ok(Work::Wipe),
+        (State::Servicing { .. }, _) if has_steps(record) => Ok(Work::Service),
         // Nobody's disks are wiped by a cleaning whose steps do not say so.
         (State::Cleaning { manual: true, .. }, _) if erases(record) => Ok(Work::Wipe),
-        // An agent with steps of its own makes those that are named, and says of any other that it has none.
-        (State::Cleaning { manual: true, .. }, _)
-            if record.intent.value.ironic_ramdisk.is_some() && !steps(record).is_empty() =>
-        {
-            Ok(Work::Wipe)
-        }
         (State::Inspecting { .. }, _) => Ok(Work::Inspect),
         (state, _) => {
             let text = format!("nothing is known that an agent could do for a node that is {state}");
@@ -106,9 +146,16 @@ fn steps(record: &Record) -> &[Step] {
     record.operation.as_ref().map(|operation| operation.value.steps.as_slice()).unwrap_or_default()
 }
 
-/// Whether they make the disks forget.
+/// Whether they are made by an agent that has steps of its own.
+fn has_steps(record: &Record) -> bool {
+    record.intent.value.ironic_ramdisk.is_some() && !steps(record).is_empty()
+}
+
+/// Whether those that are due make the disks forget.
 fn erases(record: &Record) -> bool {
-    steps(record).iter().any(|step| step.interface == "deploy" && step.step.starts_with("erase_devices"))
+    due_steps(record, made(record))
+        .iter()
+        .any(|step| step.interface == "deploy" && step.step.starts_with("erase_devices"))
 }
 
 fn write(shared: &Shared, record: &Record, deployment: &Deployment, life_key: &str) -> Result<Work, NotMinted> {

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use domain::{
     driver::Driver,
-    provision::Verb,
+    provision::{Phase, Verb},
     step::{self, Step},
 };
 use proto::{api::v1::ProvisionNodeRequest, convert::Invalid};
@@ -17,7 +17,9 @@ const MOST_STEPS: usize = 64;
 /// The steps that a request names, where its verb takes any.
 pub(super) fn steps(verb: Verb, request: &ProvisionNodeRequest, driver: Driver) -> Result<Vec<Step>, Error> {
     let named = request.steps.iter();
-    let steps: Vec<_> = named.map(|one| Step { interface: one.interface.clone(), step: one.step.clone() }).collect();
+    let steps: Vec<_> = named
+        .map(|one| Step { interface: one.interface.clone(), step: one.step.clone(), args: serde_json::Map::new() })
+        .collect();
     let takes = matches!(verb, Verb::Clean | Verb::Service);
     if !takes && !steps.is_empty() {
         return Err(Invalid::wrong("steps", format!("{verb} takes none; clean and service do")).into());
@@ -28,9 +30,9 @@ pub(super) fn steps(verb: Verb, request: &ProvisionNodeRequest, driver: Driver) 
     if steps.len() > MOST_STEPS {
         return Err(Invalid::wrong("steps", format!("{} of them; at most {MOST_STEPS}", steps.len())).into());
     }
-    match step::unknown(&steps, driver) {
+    match step::unknown(&steps, driver, Phase::ManualClean) {
         None => Ok(steps),
-        Some(Step { interface, step }) => {
+        Some(Step { interface, step, .. }) => {
             let why = format!("the driver {driver} has no step {interface}.{step}");
             Err(Invalid::wrong("steps", why).into())
         }

@@ -102,7 +102,7 @@ impl Shared {
         }
         let failure = (verb == Verb::Abort).then(|| aborted(record.life.value.state));
         let changed = (intent != record.intent.value).then_some(&intent);
-        self.registry.accept(&record, (Event::Asked(verb), steps), failure, changed).await?;
+        self.registry.accept(&record, Event::Asked(verb), (steps, false), failure, changed).await?;
         let node = self.shown(&request.node)?;
         let state = node.observed.as_ref().map(|observed| observed.state.clone()).unwrap_or_default();
         self.hot.tell(Some(record.node), "STATE", state);

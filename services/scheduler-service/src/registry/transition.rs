@@ -1,11 +1,12 @@
 //! What a move of a life makes of the records. Pure.
 
 use domain::{
+    course::{self, Turn},
     failure::Failure,
     generation::Generation,
     id::OperationId,
     net::MacAddr,
-    provision::{self, Effect, Event, Given, Phase, State},
+    provision::{self, Effect, Event, Given, Phase, State, Verb},
     time::Timestamp,
 };
 use keyspace::value::{Inspection, Life, Operation};
@@ -44,9 +45,17 @@ pub(crate) fn transition(
     for effect in effects {
         match effect {
             Effect::Open(phase) => {
-                let trace = String::new();
-                let steps = Vec::new();
-                moved.operation = Some(Operation { id, phase, since: now, steps, ended: None, failure: None, trace });
+                moved.operation = Some(Operation {
+                    id,
+                    phase,
+                    since: now,
+                    steps: Vec::new(),
+                    made: 0,
+                    without_ramdisk: false,
+                    ended: None,
+                    failure: None,
+                    trace: String::new(),
+                });
                 moved.life.failure = None;
                 moved.life.boots_lost = 0;
                 if phase == Phase::Inspect {
@@ -63,6 +72,7 @@ pub(crate) fn transition(
             }
             Effect::NewGeneration => moved.life.generation = moved.life.generation.next(),
             Effect::RevokeBoot => moved.revoke_boot = true,
+            Effect::CountSteps => count(&mut moved.operation),
             Effect::ForgetDeployment => moved.forget_deployment = true,
             Effect::TakeFacts => {
                 moved.take_facts = true;
@@ -75,9 +85,39 @@ pub(crate) fn transition(
     match event {
         Event::Again => moved.life.boots_lost += 1,
         Event::Called => moved.life.boots_lost = 0,
-        Event::Asked(_) | Event::Answered | Event::Prepared | Event::Worked | Event::Finished | Event::GaveUp => {}
+        Event::Asked(_)
+        | Event::Answered
+        | Event::Prepared
+        | Event::Worked
+        | Event::Made
+        | Event::Held
+        | Event::Reboots
+        | Event::Finished
+        | Event::GaveUp => {}
+    }
+    if matches!(event, Event::Called | Event::Made | Event::Asked(Verb::Unhold))
+        && matches!(turn(moved.operation.as_ref()), Turn::Power(_))
+    {
+        // An instruction of its own; what was booted does not outlive it.
+        moved.life.generation = moved.life.generation.next();
+        moved.revoke_boot = true;
     }
     Ok(moved)
+}
+
+/// What is next of the steps of an operation.
+pub(crate) fn turn(operation: Option<&Operation>) -> Turn {
+    operation.map_or(Turn::Whole, |operation| {
+        course::turn(&operation.steps, usize::try_from(operation.made).unwrap_or(usize::MAX))
+    })
+}
+
+/// What was next is made.
+fn count(operation: &mut Option<Operation>) {
+    let made = u32::try_from(course::length(turn(operation.as_ref()))).unwrap_or(u32::MAX);
+    if let Some(operation) = operation {
+        operation.made = operation.made.saturating_add(made);
+    }
 }
 
 /// An inspection that begins; what the one before found stands until this one has found something.
@@ -111,7 +151,7 @@ pub(crate) fn newborn(now: Timestamp) -> Life {
 mod tests {
     use domain::{
         failure::Cause,
-        provision::{Phase, Stage, Verb},
+        provision::{Phase, Stage},
     };
 
     use super::*;

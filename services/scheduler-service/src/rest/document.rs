@@ -9,7 +9,7 @@ use domain::{
     provision::{Stage, State},
     time::Timestamp,
 };
-use keyspace::value::{FirmwareSeen, Intent, Life, PowerSeen, Sheet};
+use keyspace::value::{FirmwareSeen, Intent, Life, Operation, PowerSeen, Sheet};
 use serde_json::{Map, Value, json};
 
 use crate::work::seen::settled;
@@ -25,6 +25,8 @@ pub(crate) struct Parts {
     pub(crate) power: Option<PowerSeen>,
     pub(crate) sheet: Option<Sheet>,
     pub(crate) firmware: Option<FirmwareSeen>,
+    /// What is done to it, where somebody is at work on it or holds it.
+    pub(crate) operation: Option<Operation>,
     /// Who looks after it.
     pub(crate) conductor: Option<String>,
     /// The store's revision of the last change of anything of this.
@@ -51,12 +53,50 @@ pub(crate) fn whole(parts: &Parts) -> Map<String, Value> {
     put("reservation", if is_locked(life.state) { json!(parts.conductor) } else { Value::Null });
     let inspection = life.inspection.as_ref();
     put("inspection_started_at", time(inspection.map(|inspection| inspection.started_at)));
+    if let Some((field, step)) = parts.operation.as_ref().and_then(|operation| step(life.state, operation)) {
+        put(field, step);
+    }
     if let Some(firmware) = &parts.firmware {
         put("boot_mode", json!(firmware.boot_mode.map(|mode| mode.to_string())));
         put("secure_boot", json!(firmware.secure_boot));
     }
     put("inspection_finished_at", time(inspection.and_then(|inspection| inspection.finished_at)));
     whole
+}
+
+/// The step that is made now, or that holds the others, and the field that has it.
+fn step(state: State, operation: &Operation) -> Option<(&'static str, Value)> {
+    let made = usize::try_from(operation.made).unwrap_or(usize::MAX);
+    let (field, is_made) = step_field(state)?;
+    let at = if is_made { made.saturating_sub(1) } else { made };
+    operation.steps.get(at).map(|step| (field, json!(step)))
+}
+
+/// The field of the step that is made in this state, or that holds it: then it counts as made.
+pub(crate) const fn step_field(state: State) -> Option<(&'static str, bool)> {
+    match state {
+        State::Cleaning { stage: Stage::Work, .. } => Some(("clean_step", false)),
+        State::Deploying { stage: Stage::Work } => Some(("deploy_step", false)),
+        State::Servicing { stage: Stage::Work } => Some(("service_step", false)),
+        State::CleanHold => Some(("clean_step", true)),
+        State::DeployHold => Some(("deploy_step", true)),
+        State::ServiceHold => Some(("service_step", true)),
+        State::Enroll
+        | State::Verifying
+        | State::Manageable
+        | State::Inspecting { .. }
+        | State::Available
+        | State::Deploying { .. }
+        | State::Active
+        | State::Deleting
+        | State::Cleaning { .. }
+        | State::Adopting
+        | State::Rescuing { .. }
+        | State::Rescue
+        | State::Unrescuing { .. }
+        | State::Servicing { .. }
+        | State::Failed { .. } => None,
+    }
 }
 
 /// What people said of it; what they did not say is as the driver prefers.

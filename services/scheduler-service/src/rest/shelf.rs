@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use wire_ironic::page::Direction;
 
 use super::{
-    document::{Parts, whole},
+    document::{Parts, step_field, whole},
     secret,
 };
 
@@ -167,6 +167,7 @@ pub(crate) fn parts(view: &View, rack: RackId, node: NodeId) -> Option<Parts> {
     let (own, intent) = (view.get(&key::rack(rack)), view.get(&key::intent(rack, node))?);
     let (life, power) = (view.get(&key::life(rack, node))?, view.get(&key::power(rack, node)));
     let (sheet, firmware) = (view.get(&key::sheet(rack, node)), view.get(&key::firmware(rack, node)));
+    let operation = step_field(life.value.state).and_then(|_| view.get(&key::operation(rack, node)));
     let others = [
         own.as_ref().map(|read| read.revision),
         ring.as_ref().map(|read| read.revision),
@@ -184,6 +185,7 @@ pub(crate) fn parts(view: &View, rack: RackId, node: NodeId) -> Option<Parts> {
         power: power.map(|read| read.value),
         sheet: sheet.map(|read| read.value),
         firmware: firmware.map(|read| read.value),
+        operation: operation.map(|read| read.value),
         conductor: member.map(|member| member.value.endpoint),
         revision,
     })

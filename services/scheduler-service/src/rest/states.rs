@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use domain::{driver::Driver, power::PowerTarget, provision::Event, step::Step};
-use serde_json::{Map, Value, json};
+use domain::{driver::Driver, power::PowerTarget, provision::Event};
+use serde_json::{Value, json};
 use service_kit::clock;
 use wire_ironic::{
     error::{Class, Error, text},
@@ -17,7 +17,6 @@ use super::{
     condition::Condition,
     fault::fault,
     gate::Lens,
-    kinds::RUNBOOK_KIND,
     shelf::Shown,
     verb::{arguments, asked, is, verb, word},
 };
@@ -26,10 +25,6 @@ use crate::{
     work::pass::{aborted, without_power},
 };
 
-/// Since when a runbook can be named.
-const RUNBOOKS: u16 = 92;
-/// Since when a runbook has traits of its own.
-const RUNBOOK_TRAITS: u16 = 112;
 /// How long a system may take to shut down where the request does not say it, and at most.
 const SOFT: Duration = Duration::from_secs(600);
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -73,14 +68,9 @@ impl Face {
         self.check_since(ask, &uuid, &shown, &record)?;
         let state = record.life.value.state;
         let verb = verb(ask, request, &shown.whole, state, registry.given(&record))?;
-        let runbook = self.runbook(ask, request, &shown)?;
         let arguments = arguments(ask, request, verb, &shown.whole, state)?;
-        check_step_arguments(&record, &arguments.steps)?;
-        let steps = match runbook {
-            Some(steps) => steps,
-            None => arguments.steps.iter().map(named).collect(),
-        };
-        let event = (Event::Asked(asked(verb)), steps);
+        let steps = self.course(ask, verb, request.runbook.as_deref(), &arguments, (&shown, &record))?;
+        let (event, steps) = (Event::Asked(asked(verb)), (steps, arguments.without_ramdisk));
         let mut intent = without_power(&record.intent.value);
         check_boots(verb, &record)?;
         if matches!(verb, Verb::Active | Verb::Rebuild) {
@@ -102,25 +92,12 @@ impl Face {
             })
             .await?;
         }
-        let accepted = registry.accept(&record, event, failure, changed).await;
+        let accepted = registry.accept(&record, event, steps, failure, changed).await;
         if accepted.is_ok() {
             let state = registry.held(node.node).map(|held| held.life.value.state.to_string()).unwrap_or_default();
             self.shared.hot.tell(Some(node.node), "STATE", state);
         }
         Ok(accepted)
-    }
-
-    /// The steps of the runbook that a request names, where that was approved for the node.
-    fn runbook(&self, ask: &Ask, request: &Provision, node: &Shown) -> Result<Option<Vec<Step>>, Error> {
-        let Some(ident) = request.runbook.as_deref().filter(|_| ask.version.has(RUNBOOKS)) else { return Ok(None) };
-        let fields = self.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
-        check_approved(ask, &fields, node)?;
-        let steps = fields.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
-        let named = |step: &Value| {
-            let word = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-            Step { interface: word("interface"), step: word("step") }
-        };
-        Ok(Some(steps.iter().map(named).collect()))
     }
 
     pub(super) async fn power(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
@@ -171,48 +148,6 @@ fn check_boots(verb: Verb, record: &Record) -> Result<(), Error> {
          that has an address on its rack's network",
         node = record.node
     )))
-}
-
-/// A runbook is approved for a node by a trait that both have; in older versions, by the trait that is its name.
-fn check_approved(ask: &Ask, runbook: &Map<String, Value>, node: &Shown) -> Result<(), Error> {
-    let name = runbook.get("name").and_then(Value::as_str).unwrap_or_default();
-    let traits = |of: &Map<String, Value>| {
-        let list = of.get("traits").and_then(Value::as_array).into_iter().flatten();
-        list.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let approving = if ask.version.has(RUNBOOK_TRAITS) { traits(runbook) } else { vec![name.to_owned()] };
-    if approving.is_empty() {
-        return Err(Class::Invalid.says(format!(
-            "Runbook {name} has no traits configured: who may change it adds those of the nodes that it is for"
-        )));
-    }
-    let own = traits(&node.whole);
-    if approving.iter().any(|one| own.contains(one)) {
-        return Ok(());
-    }
-    Err(Class::Invalid.says(format!(
-        "This runbook has not been approved for use on this node {}: it has none of the traits {}, of which one is needed",
-        node.node,
-        approving.join(", ")
-    )))
-}
-
-/// An agent that has steps of its own is not handed their arguments yet, and a step without them is another step.
-fn check_step_arguments(record: &Record, steps: &[wire_ironic::verb::Step]) -> Result<(), Error> {
-    let mut with_arguments = steps.iter().filter(|step| !step.args.is_empty());
-    match with_arguments.next().filter(|_| record.intent.value.ironic_ramdisk.is_some()) {
-        None => Ok(()),
-        Some(step) => Err(Class::Invalid.says(format!(
-            "The step {}.{} has arguments, which the agent in deploy_ramdisk is not handed: name it without them, or \
-             take deploy_kernel and deploy_ramdisk out of driver_info",
-            step.interface, step.step
-        ))),
-    }
-}
-
-/// A step as the domain knows it.
-fn named(step: &wire_ironic::verb::Step) -> Step {
-    Step { interface: step.interface.clone(), step: step.step.clone() }
 }
 
 /// A config drive as a node keeps it.

@@ -86,7 +86,6 @@ fn check_interface(verb: Verb, node: &Map<String, Value>) -> Result<(), Error> {
     let interface = match verb {
         Verb::Rescue => "rescue",
         Verb::Inspect => "inspect",
-        Verb::Service if word(node, "deploy_interface") != "fake" => "service",
         Verb::Active
         | Verb::Rebuild
         | Verb::Deleted
@@ -100,7 +99,7 @@ fn check_interface(verb: Verb, node: &Map<String, Value>) -> Result<(), Error> {
         | Verb::Service => return Ok(()),
     };
     let chosen = word(node, &format!("{interface}_interface"));
-    if interface != "service" && !chosen.starts_with("no-") {
+    if !chosen.starts_with("no-") {
         return Ok(());
     }
     Err(text::unsupported(word(node, "driver"), interface, Class::Invalid))

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     failure::{Cause, Failure},
     id::NodeId,
-    plan::{Act, Plan, Progress, plan},
+    plan::{Act, Plan, Progress, Thing, plan},
     power::PowerTarget,
     provision::{Event, State},
 };
@@ -90,7 +90,12 @@ async fn work(shared: &Arc<Shared>, stake: &Stake, node: NodeId) -> Result<Next,
         let now = clock::now();
         match plan(&wanted, &seen, &shared.limits, now) {
             Plan::Rest => return Ok(Next::Changed),
-            Plan::Wait(waiting) => return Ok(Next::Within(waiting.until.since(now) + Duration::from_millis(10))),
+            Plan::Wait(waiting) => {
+                let left = waiting.until.since(now) + Duration::from_millis(10);
+                // That an agent is heard wakes nobody: it is heard all the time.
+                let hears = waiting.thing == Thing::Pause;
+                return Ok(Next::Within(if hears { left.min(LATER) } else { left }));
+            }
             Plan::Step(event, failure) => step(shared, claim, &record, event, failure).await?,
             Plan::Act(act, _) => {
                 if !self::act(shared, claim, &record, act).await? {
@@ -120,6 +125,7 @@ async fn act(shared: &Arc<Shared>, claim: Claim, record: &Record, act: Act) -> R
             }
             Err(effect::boot::NotMinted::NotNow(error)) => Err(error),
         },
+        Act::Hand => effect::boot::hand(shared, record, claim).await.map(|()| true),
         Act::EnsureImages => {
             let answer = effect::images::ensure(shared, record).await;
             let known = answer != Progress::Underway;
@@ -199,6 +205,9 @@ const fn word(event: Event) -> &'static str {
         Event::Prepared => "prepared",
         Event::Called => "called",
         Event::Worked => "worked",
+        Event::Made => "made",
+        Event::Held => "held",
+        Event::Reboots => "reboots",
         Event::Finished => "finished",
         Event::Again => "again",
         Event::GaveUp => "gave up",

@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use domain::{
+    course::{self, Course},
     driver::Driver,
     failure::{Cause, Failure},
     generation::Generation,
     plan::{Hands, Progress, Seen, Wanted},
     power::Power,
+    provision::Phase,
     step, timeline,
 };
-use keyspace::value::{AgentWork, PowerSeen};
+use keyspace::value::{AgentWork, Operation, PowerSeen};
 
 use crate::{
     hot::{Hot, OfNode},
-    registry::Record,
+    registry::{Record, turn},
 };
 
 /// What is wanted.
@@ -29,8 +31,20 @@ pub(crate) fn wanted(record: &Record) -> Wanted {
             Driver::FakeHardware => Hands::Fake { takes: Duration::ZERO },
             Driver::Ipmi | Driver::Redfish | Driver::ManualManagement => Hands::Agent,
         },
+        course: course(record),
         boot_mode: intent.boot_mode,
         wait_for_life: intent.wait_for_life_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+    }
+}
+
+/// The steps that a person named, and who can make them.
+fn course(record: &Record) -> Course {
+    let running = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
+    let Some(operation) = running.map(|running| &running.value) else { return Course::default() };
+    Course {
+        turn: turn(Some(operation)),
+        ramdisk: !operation.without_ramdisk && operation.steps.iter().any(|step| step.reserved().is_none()),
+        goes_on: record.intent.value.ironic_ramdisk.is_some(),
     }
 }
 
@@ -46,6 +60,7 @@ pub(crate) fn seen(record: &Record, hot: &Hot) -> Seen {
         bmc: answered.bmc,
         off_at: record.power.as_ref().filter(|power| power.power == Power::Off).map(|power| power.seen_at),
         power_target: power_target(record, generation),
+        handed: is_handed(record),
         minted: record.boot.as_ref().is_some_and(|boot| boot.value.generation == generation),
         images: answered.images,
         boot: answered.boot,
@@ -59,13 +74,26 @@ pub(crate) fn seen(record: &Record, hot: &Hot) -> Seen {
     }
 }
 
+/// Whether the decision of this generation has the steps that are next.
+fn is_handed(record: &Record) -> bool {
+    let decision = record.boot.as_ref().filter(|boot| boot.value.generation == record.life.value.generation);
+    let due = record.operation.as_ref().map(|operation| due(&operation.value));
+    decision.is_some_and(|decision| Some(decision.value.reaches()) == due)
+}
+
+/// How many steps are made once what is next is.
+pub(crate) fn due(operation: &Operation) -> u32 {
+    operation.made.saturating_add(u32::try_from(course::length(turn(Some(operation)))).unwrap_or(u32::MAX))
+}
+
 /// How the work stands: a machine's agent says so, and of a step that nobody can make it is known before.
 fn work(record: &Record) -> Progress {
     let running = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
     let steps = running.map(|operation| operation.value.steps.as_slice()).unwrap_or_default();
     // An agent that has steps of its own says itself which it has not.
     let asked = if record.intent.value.ironic_ramdisk.is_some() { &[] } else { steps };
-    if let Some(step) = step::unknown(asked, record.intent.value.driver) {
+    let phase = running.map_or(Phase::ManualClean, |operation| operation.value.phase);
+    if let Some(step) = step::unknown(asked, record.intent.value.driver, phase) {
         let (name, driver) = (format!("{}.{}", step.interface, step.step), record.intent.value.driver);
         let text = format!("the driver {driver} does not support the step {name}");
         return Progress::Failed(Failure { cause: Cause::UnknownStep, text, at: record.life.value.since });
@@ -74,9 +102,16 @@ fn work(record: &Record) -> Progress {
     match agent.map(|agent| &agent.work) {
         None => Progress::Unknown,
         Some(AgentWork::Underway) => Progress::Underway,
+        Some(AgentWork::Done { .. }) if !is_done(record) => Progress::Underway,
         Some(AgentWork::Done { at }) => Progress::Done(*at),
         Some(AgentWork::Failed { failure }) => Progress::Failed(failure.clone()),
     }
+}
+
+/// Whether an agent that says so has done all that the decision hands it.
+fn is_done(record: &Record) -> bool {
+    let Some((agent, decision)) = record.agent.as_ref().zip(record.boot.as_ref()) else { return true };
+    !agent.is_at_work(&decision.value)
 }
 
 /// How the power instruction of a generation stands.

@@ -7,19 +7,38 @@ use super::command::{Command, Commands, ImageInfo, Kind, Outcome, Status, StepsF
 
 /// How often the agent may find in the middle of the work that it has other steps than it said.
 const MISMATCHES: usize = 5;
+/// The step that writes the image.
+pub const WRITE_IMAGE: &str = "write_image";
 /// The interfaces whose steps come first among those that are equally urgent.
 /// Source: the ranks in Ironic's `conductor/steps.py`.
 const RANKS: &[&str] = &["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
+
+/// A step that is asked for.
+#[derive(Clone, PartialEq)]
+pub struct Wish {
+    /// The interface whose step it is.
+    pub interface: String,
+    /// Its name there.
+    pub step: String,
+    /// What it is told. It may hold secrets.
+    pub args: Map<String, Value>,
+}
+
+impl std::fmt::Debug for Wish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wish").field("interface", &self.interface).field("step", &self.step).finish_non_exhaustive()
+    }
+}
 
 /// The work.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Task<'a> {
     /// Clean by the agent's own list: the steps with a priority, the most urgent first. One at least must erase.
     Clean,
-    /// Clean by these steps, as `(interface, step)`, in this order.
-    Steps(&'a [(String, String)]),
-    /// Write this image to the disk.
-    Write(&'a ImageInfo),
+    /// Clean or service by these steps, in this order.
+    Steps(Kind, &'a [Wish]),
+    /// Write this image to the disk; with steps, by them, in this order: `write_image` among them has the image.
+    Write(&'a ImageInfo, Option<&'a [Wish]>),
 }
 
 /// What comes next.
@@ -39,8 +58,9 @@ pub enum Next {
 #[must_use]
 pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Next {
     let kind = match task {
-        Task::Clean | Task::Steps(_) => Kind::Clean,
-        Task::Write(_) => Kind::Deploy,
+        Task::Clean => Kind::Clean,
+        Task::Steps(kind, _) => *kind,
+        Task::Write(..) => Kind::Deploy,
     };
     let word = kind.word();
     let (asking, making) = (format!("get_{word}_steps"), format!("execute_{word}_step"));
@@ -78,7 +98,7 @@ pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Ne
     }
     match steps.get(done) {
         // What was written may still be in its memory when power goes.
-        None if matches!(task, Task::Write(_)) => match said.latest("sync").map(|sync| sync.command_status) {
+        None if matches!(task, Task::Write(..)) => match said.latest("sync").map(|sync| sync.command_status) {
             None => Next::Send(Command::bare("standby.sync")),
             Some(Status::Running) => Next::Wait("standby.sync".to_owned()),
             Some(Status::Succeeded | Status::Failed | Status::VersionMismatch) => Next::Done,
@@ -104,21 +124,29 @@ fn chosen(task: &Task<'_>, found: &StepsFound) -> Result<Vec<Value>, String> {
             }
             steps
         }
-        Task::Steps(named) => {
-            named.iter().map(|(interface, step)| find(interface, step)).collect::<Result<Vec<_>, _>>()?
-        }
-        Task::Write(image) => {
-            let mut step = find("deploy", "write_image")?;
-            if let Some(members) = step.as_object_mut() {
-                members.insert("args".to_owned(), json!({"image_info": image, "configdrive": image.configdrive}));
-            }
-            vec![step]
+        Task::Steps(_, named) => named.iter().map(|wish| told(find, wish)).collect::<Result<Vec<_>, _>>()?,
+        Task::Write(image, named) => {
+            let args = json!({"image_info": image, "configdrive": image.configdrive});
+            let Value::Object(args) = args else { return Err("the image can not be described".to_owned()) };
+            let write = Wish { interface: "deploy".to_owned(), step: WRITE_IMAGE.to_owned(), args };
+            let named = named.unwrap_or(std::slice::from_ref(&write)).iter();
+            let named = named.map(|wish| if wish.step == WRITE_IMAGE { &write } else { wish });
+            named.map(|wish| told(find, wish)).collect::<Result<Vec<_>, _>>()?
         }
     };
     if let Some(step) = steps.iter().find(|step| step.get("reboot_requested") == Some(&Value::Bool(true))) {
         return Err(format!("the step {} asks for a reboot after it, which is not done yet", name(step)));
     }
     Ok(steps)
+}
+
+/// The agent's own step with what it is told.
+fn told(find: impl Fn(&str, &str) -> Result<Value, String>, wish: &Wish) -> Result<Value, String> {
+    let mut step = find(&wish.interface, &wish.step)?;
+    if let Some(members) = step.as_object_mut().filter(|_| !wish.args.is_empty()) {
+        members.insert("args".to_owned(), Value::Object(wish.args.clone()));
+    }
+    Ok(step)
 }
 
 fn text<'a>(step: &'a Value, member: &str) -> &'a str {
@@ -227,12 +255,18 @@ mod tests {
 
     #[test]
     fn named_steps_are_made_as_named_and_one_that_the_agent_has_not_is_named() {
-        let named = |interface: &str, step: &str| [(interface.to_owned(), step.to_owned())];
+        let named = |interface: &str, step: &str| {
+            let args = Map::from_iter([("agent_burnin_cpu_timeout".to_owned(), json!(60))]);
+            [Wish { interface: interface.to_owned(), step: step.to_owned(), args }]
+        };
         let burnin = named("deploy", "burnin_cpu");
-        let task = Task::Steps(&burnin);
-        assert_eq!(sent(after(&task, vec![steps()])), "clean.execute_clean_step deploy.burnin_cpu");
+        let task = Task::Steps(Kind::Clean, &burnin);
+        let Next::Send(command) = after(&task, vec![steps()]) else { panic!() };
+        assert_eq!(sent(Next::Send(command.clone())), "clean.execute_clean_step deploy.burnin_cpu");
+        let args = command.params.get("step").and_then(|step| step.get("args"));
+        assert_eq!(args, Some(&json!({"agent_burnin_cpu_timeout": 60})));
         assert_eq!(after(&task, vec![steps(), made(Status::Succeeded)]), Next::Done);
-        let Next::Failed(why) = after(&Task::Steps(&named("bios", "x")), vec![steps()]) else { panic!() };
+        let Next::Failed(why) = after(&Task::Steps(Kind::Clean, &named("bios", "x")), vec![steps()]) else { panic!() };
         assert!(why.contains("bios.x") && why.contains("deploy.burnin_cpu"), "{why}");
     }
 
@@ -263,16 +297,24 @@ mod tests {
         let has = json!({"deploy_steps": {"A": [{"interface": "deploy", "step": "write_image", "priority": 0}]},
                          "hardware_manager_version": {"A": "1"}});
         let mut said = vec![outcome("get_deploy_steps", Status::Succeeded, has)];
-        let Next::Send(command) = after(&Task::Write(&image), said.clone()) else { panic!() };
+        let Next::Send(command) = after(&Task::Write(&image, None), said.clone()) else { panic!() };
         assert_eq!(command.name, "deploy.execute_deploy_step");
         let params = Value::Object(command.params);
         let at = |pointer: &str| params.pointer(pointer).cloned().unwrap_or_default();
         assert_eq!(at("/step/args/image_info/urls/0"), "http://s/f");
         assert_eq!(at("/step/args/configdrive"), "H4sI");
         assert_eq!(at("/deploy_version"), json!({"A": "1"}));
+        let none = Map::new;
+        let wish = |step: &str| Wish { interface: "deploy".to_owned(), step: step.to_owned(), args: none() };
+        // Written where its place among others is.
+        let course = [wish("write_image")];
+        assert_eq!(
+            after(&Task::Write(&image, Some(&course)), said.clone()),
+            after(&Task::Write(&image, None), said.clone())
+        );
         said.push(outcome("execute_deploy_step", Status::Succeeded, Value::Null));
-        assert_eq!(after(&Task::Write(&image), said.clone()), Next::Send(Command::bare("standby.sync")));
+        assert_eq!(after(&Task::Write(&image, None), said.clone()), Next::Send(Command::bare("standby.sync")));
         said.push(outcome("sync", Status::Succeeded, Value::Null));
-        assert_eq!(after(&Task::Write(&image), said), Next::Done);
+        assert_eq!(after(&Task::Write(&image, None), said), Next::Done);
     }
 }

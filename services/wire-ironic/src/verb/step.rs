@@ -45,6 +45,11 @@ impl std::fmt::Debug for Step {
 const INTERFACES: &[&str] = &["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
 const NETWORK: &str = "network";
 
+/// The place of an interface among those whose steps are equally urgent.
+pub(super) fn rank(interface: &str) -> usize {
+    INTERFACES.iter().position(|known| *known == interface).unwrap_or(INTERFACES.len())
+}
+
 impl Steps {
     /// The argument that they come in.
     #[must_use]

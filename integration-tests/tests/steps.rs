@@ -1,0 +1,276 @@
+//! Steps that a person names, and what stands between them: holds, pauses and the machine's power.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use integration_tests::{
+    bmc::USER,
+    fleet::Fleet,
+    ironic::Rest,
+    lab::{Lab, holds_image, image},
+    machine::{Machine, Spec},
+    mesh::Options,
+};
+use serde_json::{Value, json};
+use wire_ipmi::chassis::Power;
+
+/// How long a boot of the stock agent with its work may take; most of it is Python's start.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Octets of a disk that the stock agent can put a config drive on.
+const DISK: u64 = 160 << 20;
+
+fn step(name: &str) -> Value {
+    let (interface, step) = name.split_once('.').unwrap_or(("deploy", name));
+    json!({"interface": interface, "step": step})
+}
+
+async fn ask_steps(rest: &Rest<'_>, verb: &str, steps: &[Value]) -> Result<()> {
+    let list = if verb == "active" { "deploy_steps".to_owned() } else { format!("{verb}_steps") };
+    rest.ask("PUT", "nodes/n1/states/provision", Some(json!({"target": verb, list: steps}))).await.map(drop)
+}
+
+async fn node(rest: &Rest<'_>) -> Result<Value> {
+    rest.ask("GET", "nodes/n1", None).await
+}
+
+#[test]
+fn a_course_of_steps_is_held_goes_on_waits_and_switches_the_machine() {
+    let fleet = Fleet::up("steps", 0, &Options::default()).unwrap();
+    fleet
+        .run(async |_, fleet| {
+            let rest = Rest::new(fleet.mesh())?;
+            rest.ask("POST", "nodes", Some(json!({"driver": "fake-hardware", "name": "n1"}))).await?;
+            rest.provision("n1", "manage").await?;
+            rest.reach("n1", "manageable").await?;
+            cleans(&rest).await?;
+            deploys(&rest).await?;
+            services(&rest).await
+        })
+        .unwrap();
+}
+
+async fn cleans(rest: &Rest<'_>) -> Result<()> {
+    let wait = json!({"interface": "deploy", "step": "wait", "args": {"seconds": 1}});
+    let steps =
+        [step("erase_devices"), step("hold"), step("power.power_on"), wait, step("power.power_off"), step("hold")];
+    ask_steps(rest, "clean", &steps).await?;
+    rest.reach("n1", "clean hold").await?;
+    let held = node(rest).await?;
+    ensure!(held["clean_step"] == step("hold") && held["target_provision_state"] == "available", "{held}");
+    rest.provision("n1", "unhold").await?;
+    // The machine is switched on, and the pause is a moment in which that is to be seen.
+    let on = |node: &Value| node["clean_step"]["step"] == "wait" && node["power_state"] == "power on";
+    until(rest, "the pause", on).await?;
+    rest.reach("n1", "clean hold").await?;
+    ensure!(node(rest).await?["power_state"] == "power off", "the step did not switch it off");
+    rest.provision("n1", "unhold").await?;
+    rest.reach("n1", "manageable").await?;
+    let rested = node(rest).await?;
+    ensure!(rested["clean_step"] == json!({}) && rested["last_error"].is_null(), "{rested}");
+
+    // Whoever gives up at a hold leaves a failed cleaning, and nothing after it is made.
+    ask_steps(rest, "clean", &[step("hold"), step("power.power_on")]).await?;
+    rest.reach("n1", "clean hold").await?;
+    rest.provision("n1", "abort").await?;
+    rest.reach("n1", "clean failed").await?;
+    ensure!(node(rest).await?["power_state"] == "power off");
+    rest.provision("n1", "manage").await?;
+    for wrong in [json!({"seconds": 1_000_000}), json!({"seconds": "soon"}), json!({"minutes": 1})] {
+        let steps = json!([{"interface": "deploy", "step": "wait", "args": wrong}]);
+        let body = json!({"target": "clean", "clean_steps": steps});
+        let status = rest.status("PUT", "nodes/n1/states/provision", Some(body)).await?;
+        ensure!(status == 400, "{wrong}: {status}");
+    }
+    Ok(())
+}
+
+/// A template that a trait of the instance names brings a step, and the request another.
+async fn deploys(rest: &Rest<'_>) -> Result<()> {
+    rest.provision("n1", "provide").await?;
+    rest.reach("n1", "available").await?;
+    let steps = json!([{"interface": "power", "step": "hold", "args": {}, "priority": 150}]);
+    rest.ask("POST", "deploy_templates", Some(json!({"name": "CUSTOM_CHECKED", "steps": steps}))).await?;
+    rest.ask("PUT", "nodes/n1/traits", Some(json!({"traits": ["CUSTOM_CHECKED"]}))).await?;
+    let info = json!([{"op": "add", "path": "/instance_info/traits", "value": ["CUSTOM_CHECKED"]}]);
+    rest.ask("PATCH", "nodes/n1", Some(info)).await?;
+    let last = json!({"interface": "management", "step": "hold", "args": {}, "priority": 50});
+    ask_steps(rest, "active", &[last]).await?;
+    for interface in ["power", "management"] {
+        rest.reach("n1", "deploy hold").await?;
+        let held = node(rest).await?;
+        ensure!(held["deploy_step"] == step(&format!("{interface}.hold")), "{held}");
+        rest.provision("n1", "unhold").await?;
+    }
+    rest.reach("n1", "active").await
+}
+
+/// The steps of a runbook are made by their order, and a machine in use is not touched by steps that need no ramdisk.
+async fn services(rest: &Rest<'_>) -> Result<()> {
+    let mut steps = vec![];
+    for (order, name) in [(3, "vendor.log_passthrough"), (1, "power.hold")] {
+        let (interface, step) = name.split_once('.').unwrap_or_default();
+        steps.push(json!({"interface": interface, "step": step, "args": {}, "order": order}));
+    }
+    let runbook = json!({"name": "CUSTOM_CHECKED", "steps": steps});
+    rest.ask("POST", "runbooks", Some(runbook)).await?;
+    rest.ask("PUT", "runbooks/CUSTOM_CHECKED/traits", Some(json!({"traits": ["CUSTOM_CHECKED"]}))).await?;
+    let body = json!({"target": "service", "runbook": "CUSTOM_CHECKED", "disable_ramdisk": true});
+    rest.ask("PUT", "nodes/n1/states/provision", Some(body)).await?;
+    rest.reach("n1", "service hold").await?;
+    ensure!(node(rest).await?["service_step"]["step"] == "hold");
+    rest.provision("n1", "unhold").await?;
+    rest.reach("n1", "active").await?;
+    ask_steps(rest, "service", &[step("power.hold")]).await?;
+    rest.reach("n1", "service hold").await?;
+    rest.provision("n1", "abort").await?;
+    rest.reach("n1", "active").await
+}
+
+async fn until(rest: &Rest<'_>, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<()> {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let node = node(rest).await?;
+        if is_so(&node) {
+            return Ok(());
+        }
+        ensure!(tokio::time::Instant::now() < end, "waited in vain for {what}: {node}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn enrol(machine: &Machine, rest: &Rest<'_>, more: Value) -> Result<()> {
+    let mut info = json!({
+        "ipmi_address": machine.bmc_address, "ipmi_username": USER, "ipmi_password": machine.password(),
+    });
+    let (own, more) = (info.as_object_mut().context("no object")?, more.as_object().cloned().unwrap_or_default());
+    own.extend(more);
+    let node = json!({"name": "n1", "driver": "ipmi", "driver_info": info});
+    let node: Value = rest.ask("POST", "nodes", Some(node)).await?;
+    let port = json!({"address": machine.mac.to_string(), "node_uuid": node["uuid"]});
+    rest.ask("POST", "ports", Some(port)).await?;
+    rest.provision("n1", "manage").await?;
+    rest.reach_within("n1", "manageable", PATIENCE).await
+}
+
+#[test]
+fn our_own_agent_is_booted_for_its_step_alone_and_a_deployment_is_held_before_it_and_after() {
+    let lab = Lab::up("stown", &[Spec::default()], Options::default()).unwrap();
+    lab.run(async |_, lab| {
+        let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
+        enrol(machine, &rest, json!({})).await?;
+        // A machine is switched by steps and by nothing else, and boots nothing for them.
+        ask_steps(&rest, "clean", &[step("power.power_on"), step("hold")]).await?;
+        rest.reach_within("n1", "clean hold", PATIENCE).await?;
+        ensure!(machine.power() == Power::On && machine.tokens().is_empty(), "{:?}", machine.console());
+        rest.provision("n1", "unhold").await?;
+        rest.reach_within("n1", "manageable", PATIENCE).await?;
+        ensure!(machine.power() == Power::On, "nothing said that it was to be switched off");
+
+        fs::OpenOptions::new().write(true).open(machine.disk())?.write_all(&[0xa5; 512])?;
+        ask_steps(&rest, "clean", &[step("hold"), step("erase_devices"), step("power.power_off"), step("hold")])
+            .await?;
+        rest.reach_within("n1", "clean hold", PATIENCE).await?;
+        ensure!(machine.tokens().is_empty() && first_sector(&machine.disk())? == [0xa5; 512]);
+        rest.provision("n1", "unhold").await?;
+        until(&rest, "the second hold", |node| {
+            node["provision_state"] == "clean hold" && node["power_state"] == "power off"
+        })
+        .await?;
+        ensure!(machine.tokens().len() == 1 && first_sector(&machine.disk())? == [0; 512]);
+        rest.provision("n1", "unhold").await?;
+        rest.reach_within("n1", "manageable", PATIENCE).await?;
+        refuses(&rest).await?;
+
+        rest.provision("n1", "provide").await?;
+        rest.reach_within("n1", "available", PATIENCE).await?;
+        let (url, digest) = lab.file("os.raw", &image())?;
+        let image = json!([
+            {"op": "add", "path": "/instance_info/image_source", "value": url},
+            {"op": "add", "path": "/instance_info/image_checksum", "value": digest.trim_start_matches("sha256:")},
+        ]);
+        rest.ask("PATCH", "nodes/n1", Some(image)).await?;
+        let hold = |priority: u32| json!({"interface": "power", "step": "hold", "args": {}, "priority": priority});
+        ask_steps(&rest, "active", &[hold(90), hold(10)]).await?;
+        rest.reach_within("n1", "deploy hold", PATIENCE).await?;
+        ensure!(first_sector(&machine.disk())? == [0; 512], "it was written before the hold");
+        rest.provision("n1", "unhold").await?;
+        until(&rest, "the second hold", |node| node["provision_state"] == "deploy hold").await?;
+        ensure!(holds_image(&machine.disk(), &self::image())?, "it was not written before the second hold");
+        rest.provision("n1", "unhold").await?;
+        rest.reach_within("n1", "active", PATIENCE).await?;
+        ensure!(machine.power() == Power::On);
+        Ok(())
+    })
+    .unwrap();
+    lab.down().unwrap();
+}
+
+fn first_sector(disk: &Path) -> Result<[u8; 512]> {
+    let mut sector = [0; 512];
+    fs::File::open(disk)?.read_exact(&mut sector)?;
+    Ok(sector)
+}
+
+/// What our agent can not do is refused before anything begins.
+async fn refuses(rest: &Rest<'_>) -> Result<()> {
+    let with = json!([{"interface": "deploy", "step": "erase_devices", "args": {"passes": 3}}]);
+    for body in [
+        json!({"target": "clean", "clean_steps": with}),
+        json!({"target": "service", "service_steps": [step("raid.delete_configuration")]}),
+    ] {
+        let status = rest.status("PUT", "nodes/n1/states/provision", Some(body.clone())).await?;
+        ensure!(status == 400, "{body}: {status}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stock_agent_stays_through_a_hold_and_is_handed_what_comes_after_it_with_its_arguments() {
+    let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/ironic-python-agent");
+    let spec = Spec { ironic_agent: Some(agent), disks: vec![DISK], ..Spec::default() };
+    let lab = Lab::up("stipa", &[spec], Options { replicas: 2, ..Options::default() }).unwrap();
+    lab.run(async |_, lab| {
+        let told = stock(lab).await;
+        if told.is_err() {
+            eprintln!("{}", lab.machine("n1")?.agent_log());
+        }
+        told
+    })
+    .unwrap();
+    lab.down().unwrap();
+}
+
+async fn stock(lab: &Lab) -> Result<()> {
+    let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
+    let (kernel, _) = lab.file("ipa.kernel", b"a kernel of somebody else")?;
+    let (ramdisk, _) = lab.file("ipa.initramfs", b"a ramdisk with the stock agent")?;
+    enrol(machine, &rest, json!({"deploy_kernel": kernel, "deploy_ramdisk": ramdisk})).await?;
+    let scribble = || -> Result<()> { Ok(fs::write(machine.disk(), vec![0xa5; usize::try_from(DISK)?])?) };
+    let is_erased = || -> Result<bool> { Ok(first_sector(&machine.disk())? == [0; 512]) };
+    scribble()?;
+    let steps = [step("erase_devices_metadata"), step("hold"), step("erase_devices_metadata")];
+    ask_steps(&rest, "clean", &steps).await?;
+    rest.reach_within("n1", "clean hold", PATIENCE).await?;
+    ensure!(is_erased()?, "the step before the hold was not made");
+    scribble()?;
+    rest.provision("n1", "unhold").await?;
+    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    ensure!(is_erased()?, "the step after the hold was not made");
+    let boots = machine.console().iter().filter(|line| line.contains("script from")).count();
+    ensure!(boots == 1, "it was booted {boots} times for two steps: {:?}", machine.console());
+
+    // An argument is the step's own: one that it does not know is the agent's to refuse.
+    let steps = json!([{"interface": "deploy", "step": "erase_devices_metadata", "args": {"no_such": 1}}]);
+    rest.ask("PUT", "nodes/n1/states/provision", Some(json!({"target": "clean", "clean_steps": steps}))).await?;
+    rest.reach_within("n1", "clean failed", PATIENCE).await?;
+    let why = node(&rest).await?["last_error"].to_string();
+    ensure!(why.contains("no_such"), "{why}");
+    rest.provision("n1", "manage").await?;
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Which steps a verb has made, from the request, from a runbook, from the templates that the instance's traits name.
+
+use domain::{
+    course::{LONGEST_PAUSE, Turn},
+    driver::Driver,
+    step::Step,
+};
+use serde_json::{Map, Value};
+use wire_ironic::{
+    agent::WRITE_IMAGE,
+    error::{Class, Error, text},
+    verb::{self, Arguments, Steps, Verb, deploy_course},
+};
+
+use super::{
+    Ask, Face,
+    kinds::{RUNBOOK_KIND, TEMPLATE_KIND},
+    shelf::Shown,
+};
+use crate::registry::Record;
+
+/// Since when a runbook can be named.
+const RUNBOOKS: u16 = 92;
+/// Since when a runbook has traits of its own.
+const RUNBOOK_TRAITS: u16 = 112;
+
+impl Face {
+    /// The steps that a verb has made, in their order; none: the work is what it always is.
+    pub(super) fn course(
+        &self,
+        ask: &Ask,
+        verb: Verb,
+        runbook: Option<&str>,
+        arguments: &Arguments,
+        (node, record): (&Shown, &Record),
+    ) -> Result<Vec<Step>, Error> {
+        let runbook = runbook.filter(|_| ask.version.has(RUNBOOKS));
+        let steps = match (verb, runbook) {
+            (Verb::Active | Verb::Rebuild, _) => {
+                deploy_course(own(record), self.templates(node), arguments.steps.clone())
+            }
+            (_, Some(ident)) => self.runbook(ask, ident, node)?,
+            (_, None) => arguments.steps.clone(),
+        };
+        let steps: Vec<Step> = steps.into_iter().map(named).collect();
+        check(&steps, verb, record)?;
+        Ok(steps)
+    }
+
+    /// The steps of the runbook that a request names, where that was approved for the node.
+    fn runbook(&self, ask: &Ask, ident: &str, node: &Shown) -> Result<Vec<verb::Step>, Error> {
+        let fields = self.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
+        check_approved(ask, &fields, node)?;
+        let mut steps = Steps::Runbook.read(list(&fields, "steps"))?;
+        steps.sort_by_key(|step| step.priority);
+        Ok(steps)
+    }
+
+    /// The steps of the templates that the instance's traits name, template by template.
+    fn templates(&self, node: &Shown) -> Vec<Vec<verb::Step>> {
+        let info = node.whole.get("instance_info").and_then(Value::as_object);
+        let traits = info.map(|info| list(info, "traits")).unwrap_or_default().iter().filter_map(Value::as_str);
+        let found = traits.filter_map(|name| self.sheet(TEMPLATE_KIND, name).ok());
+        // What is stored was read when it was.
+        found.filter_map(|(_, sheet)| Steps::Deploy.read(list(&sheet.value.fields, "steps")).ok()).collect()
+    }
+}
+
+fn list<'a>(of: &'a Map<String, Value>, name: &str) -> &'a [Value] {
+    of.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The step that brings an image up, among which others find their place.
+fn own(record: &Record) -> verb::Step {
+    let (step, priority) = match record.intent.value.driver {
+        Driver::FakeHardware => ("deploy", 100),
+        Driver::Ipmi | Driver::ManualManagement | Driver::Redfish => (WRITE_IMAGE, 80),
+    };
+    verb::Step {
+        interface: "deploy".to_owned(),
+        step: step.to_owned(),
+        args: Map::new(),
+        priority: Some(priority),
+        on_children: false,
+        children: Vec::new(),
+    }
+}
+
+/// A step as the domain knows it.
+fn named(step: verb::Step) -> Step {
+    Step { interface: step.interface, step: step.step, args: step.args }
+}
+
+/// What is known before anything begins to be impossible is refused.
+fn check(steps: &[Step], verb: Verb, record: &Record) -> Result<(), Error> {
+    let intent = &record.intent.value;
+    let by_our_agent = intent.driver != Driver::FakeHardware && intent.ironic_ramdisk.is_none();
+    for step in steps {
+        let name = format!("{}.{}", step.interface, step.step);
+        match step.reserved() {
+            Some(Turn::Pause(pause)) => {
+                if pause.is_none() != step.args.is_empty() || pause.is_some_and(|pause| pause > LONGEST_PAUSE) {
+                    return Err(Class::Invalid.says(format!(
+                        "The step {name} takes seconds, a number of at most {}, or nothing",
+                        LONGEST_PAUSE.as_secs()
+                    )));
+                }
+            }
+            None if by_our_agent && verb == Verb::Service => {
+                return Err(text::unsupported(&intent.driver.to_string(), "service", Class::Invalid));
+            }
+            None if by_our_agent && !step.args.is_empty() => {
+                let unexpected: Vec<&str> = step.args.keys().map(String::as_str).collect();
+                return Err(Class::Invalid
+                    .says(format!("The step {name} has these unexpected arguments: {}", unexpected.join(", "))));
+            }
+            Some(Turn::Hold | Turn::Power(_) | Turn::Whole | Turn::Work(_) | Turn::Over) | None => {}
+        }
+    }
+    Ok(())
+}
+
+/// A runbook is approved for a node by a trait that both have; in older versions, by the trait that is its name.
+fn check_approved(ask: &Ask, runbook: &Map<String, Value>, node: &Shown) -> Result<(), Error> {
+    let name = runbook.get("name").and_then(Value::as_str).unwrap_or_default();
+    let traits = |of: &Map<String, Value>| {
+        list(of, "traits").iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let approving = if ask.version.has(RUNBOOK_TRAITS) { traits(runbook) } else { vec![name.to_owned()] };
+    if approving.is_empty() {
+        return Err(Class::Invalid.says(format!(
+            "Runbook {name} has no traits configured: who may change it adds those of the nodes that it is for"
+        )));
+    }
+    let own = traits(&node.whole);
+    if approving.iter().any(|one| own.contains(one)) {
+        return Ok(());
+    }
+    Err(Class::Invalid.says(format!(
+        "This runbook has not been approved for use on this node {}: it has none of the traits {}, of which one is needed",
+        node.node,
+        approving.join(", ")
+    )))
+}

@@ -1,0 +1,70 @@
+//! In which order the steps of a deployment are made.
+
+use super::Step;
+use super::step::rank;
+
+/// Steps that are no interface's: there may be any number of them, and none stands for another.
+const RESERVED: &[&str] = &["hold", "wait", "power_on", "power_off", "reboot"];
+
+/// The steps of a deployment, the most urgent first: the driver's own, in whose place stand those that templates bring,
+/// and in theirs those of the request. A step of priority 0 is left out. Nothing is returned where nobody named any step:
+/// the driver does what it always does.
+/// Source: Ironic's `conductor/steps.py`, `_get_all_deployment_steps`.
+#[must_use]
+pub fn deploy_course(own: Step, templates: impl IntoIterator<Item = Vec<Step>>, request: Vec<Step>) -> Vec<Step> {
+    let mut course = vec![own];
+    let mut is_named = false;
+    for more in templates.into_iter().chain([request]) {
+        is_named |= !more.is_empty();
+        for step in more {
+            let is_same = |known: &&mut Step| known.interface == step.interface && known.step == step.step;
+            match course.iter_mut().find(is_same).filter(|_| !RESERVED.contains(&step.step.as_str())) {
+                Some(known) => *known = step,
+                None => course.push(step),
+            }
+        }
+    }
+    if !is_named {
+        return Vec::new();
+    }
+    course.retain(|step| step.priority.unwrap_or(0) > 0);
+    course.sort_by_key(|step| (std::cmp::Reverse(step.priority), rank(&step.interface)));
+    course
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Map;
+
+    fn step(name: &str, priority: u64) -> Step {
+        let (interface, step) = name.split_once('.').unwrap();
+        Step {
+            interface: interface.to_owned(),
+            step: step.to_owned(),
+            args: Map::new(),
+            priority: Some(priority),
+            on_children: false,
+            children: Vec::new(),
+        }
+    }
+
+    fn names(course: &[Step]) -> Vec<String> {
+        course.iter().map(|step| format!("{}.{} {}", step.interface, step.step, step.priority.unwrap_or(0))).collect()
+    }
+
+    #[test]
+    fn steps_of_the_request_stand_for_those_of_templates_and_these_for_the_drivers() {
+        let own = || step("deploy.write_image", 80);
+        let template = vec![step("raid.apply_configuration", 90), step("bios.apply_configuration", 90)];
+        let request = vec![step("raid.apply_configuration", 0), step("power.hold", 85), step("power.hold", 5)];
+        let course = deploy_course(own(), [template.clone()], request);
+        assert_eq!(
+            names(&course),
+            ["bios.apply_configuration 90", "power.hold 85", "deploy.write_image 80", "power.hold 5"]
+        );
+        // Equally urgent: by the rank of their interfaces.
+        assert_eq!(names(&deploy_course(own(), [template], vec![])).first().unwrap(), "bios.apply_configuration 90");
+        assert_eq!(deploy_course(own(), [], vec![]), []);
+    }
+}
