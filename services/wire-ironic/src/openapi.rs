@@ -86,7 +86,7 @@ fn operation(path: &str, (method, success, since): &(&'static str, u16, u16)) ->
     let mut operation = Map::from_iter([
         ("operationId".to_owned(), json!(format!("{}_{name}", method.to_lowercase()))),
         ("tags".to_owned(), json!([first])),
-        ("description".to_owned(), json!(format!("Since version 1.{since}."))),
+        ("description".to_owned(), json!(format!("Since version 1.{since}.{}", beyond(method, path)))),
         ("parameters".to_owned(), parameter::parameters(method, path)),
         ("responses".to_owned(), Value::Object(responses)),
     ]);
@@ -97,6 +97,17 @@ fn operation(path: &str, (method, success, since): &(&'static str, u16, u16)) ->
         operation.insert("security".to_owned(), json!([]));
     }
     Value::Object(operation)
+}
+
+/// What a call can beyond what Ironic's can.
+fn beyond(method: &str, path: &str) -> &'static str {
+    match (method, path) {
+        ("GET", "nodes") => {
+            " With the header `Accept: text/event-stream` the list goes on: an event for each node that is added, \
+             changed or removed, as server-sent events, from the one after `Last-Event-ID` where that is named."
+        }
+        _ => "",
+    }
 }
 
 fn schemas() -> Map<String, Value> {

@@ -11,6 +11,9 @@ use crate::query::Shape;
 use crate::raid;
 use crate::version::{HEADER, MAXIMUM_HEADER, MINIMUM_HEADER};
 
+/// The call whose answer has an entity tag (RFC 9110 section 8.8.3).
+pub(super) const TAGGED: (&str, &str) = ("GET", "nodes/*");
+
 /// The headers that several answers share.
 pub(super) fn headers() -> Value {
     let text = json!({"schema": {"type": "string"}, "required": true});
@@ -33,6 +36,17 @@ pub(super) fn versions() -> Map<String, Value> {
 /// The successes of a call, by status.
 pub(super) fn responses(method: &str, path: &str, success: u16) -> Map<String, Value> {
     let mut all = Map::from_iter([(success.to_string(), response(success, body(method, path)))]);
+    if (method, path) == TAGGED {
+        let tag = json!({"schema": {"type": "string", "pattern": "^\"[0-9]+\\.[0-9]+\"$"}, "required": true});
+        if let Some(Value::Object(headers)) = all.get_mut("200").and_then(|shown| shown.get_mut("headers")) {
+            headers.insert("ETag".to_owned(), tag.clone());
+        }
+        let mut same = response(304, None);
+        if let Some(Value::Object(headers)) = same.get_mut("headers") {
+            headers.insert("ETag".to_owned(), tag);
+        }
+        all.insert("304".to_owned(), same);
+    }
     // A method that nobody waits for.
     if path.ends_with("vendor_passthru/*") {
         all.insert("202".to_owned(), response(202, None));
@@ -52,6 +66,7 @@ pub(super) fn response(status: u16, body: Option<Value>) -> Value {
         200 => "It is so.",
         201 => "It is made.",
         202 => "It is accepted, and not done yet.",
+        304 => "It is what the client has.",
         _ => "It is done.",
     };
     let mut response =

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::answer::TAGGED;
 use super::place::{self, Place, place};
 use super::word;
 use crate::call;
@@ -26,7 +27,20 @@ pub(super) fn parameters(method: &str, path: &str) -> Value {
     let version = json!({"$ref": "#/components/parameters/Version"});
     let of_path = stars(method, path)
         .map(|(name, schema)| json!({"name": name, "in": "path", "required": true, "schema": schema}));
-    Value::Array([version].into_iter().chain(of_path).chain(query(method, path)).collect())
+    Value::Array(
+        [version].into_iter().chain(of_path).chain(query(method, path)).chain(condition(method, path)).collect(),
+    )
+}
+
+/// What Ironic has not: a change on the condition that a node is as it was read, and a node that is shown if it is not.
+fn condition(method: &str, path: &str) -> Option<Value> {
+    let tag = json!({"type": "string", "pattern": "^(\\*|(W/)?\"[0-9]+\\.[0-9]+\")$"});
+    let header = |name: &str, what: &str| json!({"name": name, "in": "header", "description": what, "schema": tag});
+    if (method, path) == TAGGED {
+        return Some(header("If-None-Match", "The ETag of the node as the client has it: where it is that, 304."));
+    }
+    let changes = method != "GET" && (path == "nodes/*" || path.starts_with("nodes/*/states"));
+    changes.then(|| header("If-Match", "The ETag of the node as it was read: where it is another by now, 412."))
 }
 
 /// The name and the schema of each star.
