@@ -3,16 +3,19 @@
 
 use std::{
     fs,
+    net::TcpStream,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use integration_tests::bmc::USER;
 use integration_tests::ironic::Rest;
 use integration_tests::lab::{Lab, image};
 use integration_tests::machine::{Machine, Spec, disk::config_drive};
 use integration_tests::mesh::Options;
+use integration_tests::rack::{daemon::Daemon, wait};
 use serde_json::{Value, json};
 
 /// How long a boot of the agent with its work may take; most of it is Python's start.
@@ -76,15 +79,40 @@ async fn life(lab: &Lab) -> Result<()> {
         {"op": "add", "path": "/instance_info/image_checksum", "value": digest.trim_start_matches("sha256:")},
     ]);
     rest.ask("PATCH", "nodes/n1", Some(image)).await?;
-    let drive = json!({"target": "active", "configdrive": {"meta_data": {"hostname": "first"}}});
+    let folder = tempfile::tempdir()?;
+    let server = serves_a_drive(folder.path())?;
+    let to = |drive: String| json!({"target": "active", "configdrive": drive});
+    for (wrong, why) in [("http://127.0.0.1:8099/none", "404"), ("http://127.0.0.1:1/drive", "fetched")] {
+        let told = rest.ask("PUT", "nodes/n1/states/provision", Some(to(wrong.to_owned()))).await;
+        let told = told.err().context("it was taken")?.to_string();
+        ensure!(told.contains("400") && told.contains(why), "{told}");
+    }
+    let drive = to("http://127.0.0.1:8099/drive".to_owned());
     rest.ask("PUT", "nodes/n1/states/provision", Some(drive)).await?;
     rest.reach_within("n1", "active", PATIENCE).await?;
+    server.end()?;
     let (octets, image) = (fs::read(machine.disk())?, self::image());
     // The first sector has a new signature and one partition more.
     ensure!(octets.get(512..image.len()) == image.get(512..), "the disk is not the image");
     let drive = config_drive(&machine.disk())?;
     ensure!(drive.windows(5).any(|octets| octets == b"first"), "the config drive does not say who the machine is");
     Ok(())
+}
+
+/// Has a web server of Python's hand out a config drive of openstacksdk's, where the services are.
+fn serves_a_drive(folder: &Path) -> Result<Daemon> {
+    const BUILD: &str = "import sys; from openstack.baremetal import configdrive; \
+                         drive = configdrive.build({'hostname': 'first', 'uuid': 'n1'}); \
+                         sys.stdout.write(drive if isinstance(drive, str) else drive.decode())";
+    let python = agent().with_file_name("python");
+    let built = Command::new(python).args(["-c", BUILD]).output()?;
+    ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    fs::write(folder.join("drive"), built.stdout)?;
+    let mut command = Command::new("python3");
+    command.args(["-m", "http.server", "--bind", "127.0.0.1", "8099"]).current_dir(folder);
+    let server = Daemon::spawn(command, &folder.join("log"), &folder.join("record"))?;
+    wait::until("a web server", PATIENCE, || Ok(TcpStream::connect("127.0.0.1:8099").ok().map(drop)))?;
+    Ok(server)
 }
 
 async fn refusals(rest: &Rest<'_>) -> Result<()> {

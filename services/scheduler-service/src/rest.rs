@@ -18,6 +18,7 @@ mod door;
 mod drivers;
 mod events;
 mod fault;
+mod fetch;
 mod gate;
 mod hardware;
 mod history;

@@ -15,7 +15,7 @@ use wire_ironic::{
     verb::ConfigDrive,
 };
 
-use super::{Face, fault::fault};
+use super::{Face, fault::fault, fetch};
 use crate::registry::Record;
 
 /// Octets of a packed config drive: sealed and written as text it must still go into one write of the store.
@@ -57,7 +57,12 @@ impl Face {
         let config_drive = match drive {
             None => None,
             Some(drive) => {
-                let files = files(record.node, node, drive).map_err(refused)?;
+                let files = match drive {
+                    ConfigDrive::Url(url) => packed(&fetch::config_drive(url).await.map_err(refused)?),
+                    ConfigDrive::Packed(text) => packed(text),
+                    ConfigDrive::Parts(parts) => Ok(files(record.node, node, parts)),
+                };
+                let files = files.map_err(refused)?;
                 let json = serde_json::to_vec(&files).map_err(|error| refused(error.to_string()))?;
                 let sealed = self.shared.registry.sealer.seal(&format!("{}/config-drive", record.node), &json);
                 Some(sealed.map_err(|error| fault(&record.node.to_string(), &error.into()))?)
@@ -127,19 +132,8 @@ fn source(info: &Map<String, Value>) -> Result<Source, String> {
     Ok(Source::Url(source.to_owned(), digest))
 }
 
-/// The files of a config drive that comes in its parts; or the volume that it is.
-fn files(node: NodeId, whole: &Map<String, Value>, drive: &ConfigDrive) -> Result<Files, String> {
-    let parts = match drive {
-        ConfigDrive::Parts(parts) => parts,
-        ConfigDrive::Packed(text) => return packed(text),
-        ConfigDrive::Url(_) => {
-            return Err(
-                "a config drive that is somewhere else is not fetched yet: give it packed (gzip, in base64), or \
-                        its parts, meta_data, network_data, user_data and vendor_data, as JSON (from version 1.56)"
-                    .to_owned(),
-            );
-        }
-    };
+/// The files of a config drive that comes in its parts.
+fn files(node: NodeId, whole: &Map<String, Value>, parts: &Map<String, Value>) -> Files {
     let mut files = BTreeMap::new();
     let mut put = |name: &str, content: Vec<u8>| files.insert(format!("openstack/latest/{name}"), content);
     let name = whole.get("name").and_then(Value::as_str).map_or_else(|| node.to_string(), str::to_owned);
@@ -162,7 +156,7 @@ fn files(node: NodeId, whole: &Map<String, Value>, drive: &ConfigDrive) -> Resul
         Some(Value::String(text)) => drop(put("user_data", text.clone().into_bytes())),
         Some(other) => drop(put("user_data", other.to_string().into_bytes())),
     }
-    Ok(files)
+    files
 }
 
 /// A volume that a client made: checked now, so that a deploy does not find out when the disk is written.
@@ -215,15 +209,12 @@ mod tests {
         let whole = json!({"name": "n1"});
         let parts =
             json!({"meta_data": {"hostname": "other"}, "user_data": "#!/bin/sh", "network_data": {"links": []}});
-        let drive = ConfigDrive::Parts(parts.as_object().cloned().unwrap());
-        let files = files(node, whole.as_object().unwrap(), &drive).unwrap();
+        let files = files(node, whole.as_object().unwrap(), parts.as_object().unwrap());
         let meta: Value = serde_json::from_slice(&files["openstack/latest/meta_data.json"]).unwrap();
         assert_eq!((meta["hostname"].as_str(), meta["name"].as_str()), (Some("other"), Some("n1")));
         assert_eq!(files["openstack/latest/user_data"], b"#!/bin/sh");
         assert!(files.contains_key("openstack/latest/network_data.json"));
-        let refused = |drive| super::files(node, whole.as_object().unwrap(), &drive).unwrap_err();
-        assert!(refused(ConfigDrive::Packed("aaaa".to_owned())).contains("gzip"));
-        assert!(refused(ConfigDrive::Packed("not*base64".to_owned())).contains("base64"));
-        assert!(refused(ConfigDrive::Url("http://h/drive".to_owned())).contains("not fetched yet"));
+        assert!(packed("aaaa").unwrap_err().contains("gzip"));
+        assert!(packed("not*base64").unwrap_err().contains("base64"));
     }
 }
