@@ -41,7 +41,9 @@ async fn node(rest: &Rest<'_>) -> Result<Value> {
 
 #[test]
 fn a_course_of_steps_is_held_goes_on_waits_and_switches_the_machine() {
-    let fleet = Fleet::up("steps", 0, &Options::default()).unwrap();
+    // Each stage takes so long that it is to be seen.
+    let slow = Options { set: vec!["scheduler.fake=300ms".to_owned()], ..Options::default() };
+    let fleet = Fleet::up("steps", 0, &slow).unwrap();
     fleet
         .run(async |_, fleet| {
             let rest = Rest::new(fleet.mesh())?;
@@ -101,6 +103,7 @@ async fn deploys(rest: &Rest<'_>) -> Result<()> {
     rest.ask("PATCH", "nodes/n1", Some(info)).await?;
     let last = json!({"interface": "management", "step": "hold", "args": {}, "priority": 50});
     ask_steps(rest, "active", &[last]).await?;
+    until(rest, "the machine to boot", |node| node["provision_state"] == "wait call-back").await?;
     for interface in ["power", "management"] {
         rest.reach("n1", "deploy hold").await?;
         let held = node(rest).await?;

@@ -34,6 +34,8 @@ pub struct Limits {
     pub agent: Duration,
     /// Boots tried before giving up.
     pub boots: u32,
+    /// How long each stage of the work on a machine that is not there takes: a boot, and what follows it.
+    pub fake: Duration,
 }
 
 impl Default for Limits {
@@ -45,6 +47,7 @@ impl Default for Limits {
             boot: Duration::from_secs(300),
             agent: Duration::from_secs(120),
             boots: 3,
+            fake: Duration::ZERO,
         }
     }
 }
@@ -59,10 +62,7 @@ pub enum Hands {
     #[default]
     Agent,
     /// Nobody: the machine is not there, and its work is done by waiting.
-    Fake {
-        /// How long the work of one stage takes.
-        takes: Duration,
-    },
+    Fake,
 }
 
 /// What is wanted of the node now.
@@ -180,9 +180,7 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
         | State::Servicing { stage }
         | State::Unrescuing { stage } => match stage {
             Stage::Work if wanted.course.turn != Turn::Whole => at.turn(),
-            Stage::Prepare | Stage::Boot | Stage::Work if matches!(wanted.hands, Hands::Fake { .. }) => {
-                at.pretend(stage)
-            }
+            Stage::Prepare | Stage::Boot | Stage::Work if wanted.hands == Hands::Fake => at.pretend(stage),
             Stage::Prepare => at.prepare(),
             Stage::Boot => at.boot(),
             Stage::Work => at.work(Event::Worked),
@@ -213,8 +211,7 @@ struct Moment<'a> {
 impl Moment<'_> {
     /// What a machine that is not there does of itself.
     fn pretend(&self, stage: Stage) -> Plan {
-        let Hands::Fake { takes } = self.wanted.hands else { return Plan::Rest };
-        let waiting = self.waiting(Thing::Work, self.wanted.since, takes);
+        let waiting = self.waiting(Thing::Work, self.wanted.since, self.limits.fake);
         match stage {
             Stage::Prepare => Plan::Step(Event::Prepared, None),
             Stage::Boot if self.now < waiting.until => Plan::Wait(waiting),

@@ -46,6 +46,9 @@ pub struct Scheduler {
     pub agent: Duration,
     /// Boots tried before giving up.
     pub boots: u32,
+    /// How long each stage of the work on a `fake-hardware` node takes.
+    #[serde(with = "humantime_serde")]
+    pub fake: Duration,
     /// Where it answers Ironic's REST API; port 0 takes any free one.
     pub rest: SocketAddr,
     /// What it shows there over HTTPS; without it it answers plain HTTP.
@@ -191,7 +194,7 @@ impl Jwt {
 
 impl Default for Scheduler {
     fn default() -> Self {
-        let Limits { verify, prepare, power, boot, agent, boots } = Limits::default();
+        let Limits { verify, prepare, power, boot, agent, boots, fake } = Limits::default();
         let rest = SocketAddr::from((Ipv4Addr::LOCALHOST, REST_PORT));
         Self {
             verify,
@@ -200,6 +203,7 @@ impl Default for Scheduler {
             boot,
             agent,
             boots,
+            fake,
             rest,
             rest_tls: RestTls::default(),
             rest_users: PathBuf::new(),
@@ -223,6 +227,7 @@ impl Scheduler {
             boot: self.boot,
             agent: self.agent,
             boots: self.boots,
+            fake: self.fake,
         }
     }
 }

@@ -159,7 +159,7 @@ fn steps_are_made_in_their_order_and_a_machine_is_booted_for_those_that_need_its
     // Nothing is booted where no step needs it, and the machine stays as the steps leave it.
     assert_eq!(cleans(&["power_off", "hold", "power_on"], Hands::Agent, true), [off, on]);
     assert_eq!(cleans(&["hold", "wait"], Hands::Agent, true), []);
-    assert_eq!(cleans(&["erase_devices", "hold", "wait"], Hands::Fake { takes: Duration::ZERO }, false), [off]);
+    assert_eq!(cleans(&["erase_devices", "hold", "wait"], Hands::Fake, false), [off]);
 }
 
 #[test]
@@ -338,12 +338,19 @@ fn busy() -> Vec<State> {
 
 #[test]
 fn no_busy_state_rests_and_each_has_a_deadline_that_ends_it_whoever_does_the_work() {
-    let limits = Limits { boots: 1, ..Limits::default() };
-    for state in busy() {
-        for hands in [Hands::Agent, Hands::Fake { takes: Duration::from_secs(5) }] {
-            let wanted = Wanted { hands, ..wanted(state) };
+    let limits = Limits { boots: 1, fake: Duration::from_secs(5), ..Limits::default() };
+    let longest = Some(course::LONGEST_PAUSE);
+    let turns =
+        [Turn::Whole, Turn::Hold, Turn::Pause(None), Turn::Pause(longest), Turn::Power(PowerTarget::Off), Turn::Over];
+    let turns = turns.into_iter().chain([Turn::Work(1)]);
+    let courses = turns.flat_map(|turn| {
+        [(false, false), (true, false), (true, true)].map(|(ramdisk, goes_on)| Course { turn, ramdisk, goes_on })
+    });
+    for (course, state) in courses.flat_map(|course| busy().into_iter().map(move |state| (course, state))) {
+        for hands in [Hands::Agent, Hands::Fake] {
+            let wanted = Wanted { hands, course, ..wanted(state) };
             assert_ne!(plan(&wanted, &Seen::default(), &limits, wanted.since), Plan::Rest, "{state:?} {hands:?}");
-            let late = wanted.since.plus(Duration::from_secs(24 * 3600));
+            let late = wanted.since.plus(Duration::from_secs(25 * 3600));
             // Power that was reached long ago, and nothing since: what is waited for is the next thing.
             let seen = Seen { power_target: Progress::Done(wanted.since), minted: true, ..Seen::default() };
             for seen in [Seen::default(), seen] {

@@ -12,7 +12,7 @@ use crate::{
 impl Moment<'_> {
     /// What is next of the steps that a person named.
     pub(super) fn turn(&self) -> Plan {
-        let (course, is_fake) = (self.wanted.course, matches!(self.wanted.hands, Hands::Fake { .. }));
+        let (course, is_fake) = (self.wanted.course, self.wanted.hands == Hands::Fake);
         if let Progress::Failed(failure) = &self.seen.work {
             return Plan::Step(Event::GaveUp, Some(failure.clone()));
         }

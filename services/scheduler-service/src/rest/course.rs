@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use wire_ironic::{
     agent::WRITE_IMAGE,
     error::{Class, Error, text},
-    verb::{self, Arguments, Steps, Verb, deploy_course},
+    verb::{self, Arguments, Provision, Steps, Verb, deploy_course},
 };
 
 use super::{
@@ -28,18 +28,16 @@ impl Face {
     /// The steps that a verb has made, in their order; none: the work is what it always is.
     pub(super) fn course(
         &self,
-        ask: &Ask,
         verb: Verb,
-        runbook: Option<&str>,
+        runbook: Option<Vec<verb::Step>>,
         arguments: &Arguments,
         (node, record): (&Shown, &Record),
     ) -> Result<Vec<Step>, Error> {
-        let runbook = runbook.filter(|_| ask.version.has(RUNBOOKS));
         let steps = match (verb, runbook) {
             (Verb::Active | Verb::Rebuild, _) => {
                 deploy_course(own(record), self.templates(node), arguments.steps.clone())
             }
-            (_, Some(ident)) => self.runbook(ask, ident, node)?,
+            (_, Some(steps)) => steps,
             (_, None) => arguments.steps.clone(),
         };
         let steps: Vec<Step> = steps.into_iter().map(named).collect();
@@ -48,12 +46,18 @@ impl Face {
     }
 
     /// The steps of the runbook that a request names, where that was approved for the node.
-    fn runbook(&self, ask: &Ask, ident: &str, node: &Shown) -> Result<Vec<verb::Step>, Error> {
+    pub(super) fn runbook(
+        &self,
+        ask: &Ask,
+        request: &Provision,
+        node: &Shown,
+    ) -> Result<Option<Vec<verb::Step>>, Error> {
+        let Some(ident) = request.runbook.as_deref().filter(|_| ask.version.has(RUNBOOKS)) else { return Ok(None) };
         let fields = self.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
         check_approved(ask, &fields, node)?;
         let mut steps = Steps::Runbook.read(list(&fields, "steps"))?;
         steps.sort_by_key(|step| step.priority);
-        Ok(steps)
+        Ok(Some(steps))
     }
 
     /// The steps of the templates that the instance's traits name, template by template.

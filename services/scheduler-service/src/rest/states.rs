@@ -68,8 +68,9 @@ impl Face {
         self.check_since(ask, &uuid, &shown, &record)?;
         let state = record.life.value.state;
         let verb = verb(ask, request, &shown.whole, state, registry.given(&record))?;
+        let runbook = self.runbook(ask, request, &shown)?;
         let arguments = arguments(ask, request, verb, &shown.whole, state)?;
-        let steps = self.course(ask, verb, request.runbook.as_deref(), &arguments, (&shown, &record))?;
+        let steps = self.course(verb, runbook, &arguments, (&shown, &record))?;
         let (event, steps) = (Event::Asked(asked(verb)), (steps, arguments.without_ramdisk));
         let mut intent = without_power(&record.intent.value);
         check_boots(verb, &record)?;

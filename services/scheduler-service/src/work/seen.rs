@@ -28,7 +28,7 @@ pub(crate) fn wanted(record: &Record) -> Wanted {
         generation: life.generation,
         boots_lost: life.boots_lost,
         hands: match intent.driver {
-            Driver::FakeHardware => Hands::Fake { takes: Duration::ZERO },
+            Driver::FakeHardware => Hands::Fake,
             Driver::Ipmi | Driver::Redfish | Driver::ManualManagement => Hands::Agent,
         },
         course: course(record),
