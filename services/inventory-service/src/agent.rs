@@ -5,6 +5,7 @@ use domain::{
     generation::Generation,
     hardware::Hardware,
     id::{NodeId, RackId},
+    image::Digest as ImageDigest,
     service::Service,
     timeline::{Entry, Mark},
 };
@@ -162,17 +163,26 @@ impl Agents {
         let opened = self.sealer.open(&format!("{node}/config-drive"), &config_drive).map_err(sealed)?;
         let files: ConfigDrive = serde_json::from_slice(opened.expose())
             .map_err(|source| sealed(keyspace::Error::Value { key: "config drive".to_owned(), source }))?;
-        let members = self.mesh.view().list(&key::members(Scope::Rack(self.rack), Service::Storage));
-        let urls = members.iter().map(|(_, member)| format!("http://{}/files/{digest}", member.value.data_endpoint));
+        let urls = self.urls(&digest);
+        if urls.is_empty() {
+            // All have just lost their leases: an agent that is told of none would give up.
+            return Err(Error::NoStorage(node));
+        }
         Ok(wire::work_response::Instruction::Write(wire::Write {
             image_name: name,
             digest: digest.to_string(),
-            urls: urls.collect(),
+            urls,
             encoding: wire::Encoding::from(encoding).into(),
             unpacked_size: unpacked_size.unwrap_or(0),
             disk: String::new(),
             config_drive: files.into_iter().collect(),
         }))
+    }
+
+    /// Where a file of this digest can be had in the rack.
+    pub(crate) fn urls(&self, digest: &ImageDigest) -> Vec<String> {
+        let members = self.mesh.view().list(&key::members(Scope::Rack(self.rack), Service::Storage)).into_iter();
+        members.map(|(_, member)| format!("http://{}/files/{digest}", member.value.data_endpoint)).collect()
     }
 
     /// Takes one piece of news; true: it is the outcome and is stored, the agent may rest.

@@ -27,6 +27,9 @@ pub enum Error {
     /// The agent did not say hello with this key.
     #[error("this agent is not bound to node {0}; say hello first")]
     NotBound(NodeId),
+    /// Nobody in the rack hands images out now.
+    #[error("no storage-service of the rack is there to hand out the image of node {0}; ask again in a moment")]
+    NoStorage(NodeId),
     /// This instance may not act.
     #[error(transparent)]
     Mesh(#[from] mesh::Error),
@@ -51,6 +54,7 @@ impl Failure for Error {
         match self {
             Self::Request(_) => Kind::Invalid,
             Self::NoReport(_) => Kind::Missing,
+            Self::NoStorage(_) => Kind::Unavailable,
             Self::NoCertificate | Self::BootToken(_) | Self::TwoMachines(_) | Self::NotBound(_) => Kind::Denied,
             Self::Mesh(error) => error.kind(),
             Self::Sealed { .. } | Self::Begin(_) | Self::Bind(_) => Kind::Internal,
@@ -61,6 +65,7 @@ impl Failure for Error {
         match self {
             Self::Request(_) => "REQUEST",
             Self::NoReport(_) => "NO_REPORT",
+            Self::NoStorage(_) => "NO_STORAGE",
             Self::NoCertificate => "NO_CERTIFICATE",
             Self::BootToken(_) => "BOOT_TOKEN",
             Self::TwoMachines(_) => "TWO_MACHINES",
@@ -78,6 +83,7 @@ impl Failure for Error {
             Self::Mesh(error) => error.facts(),
             Self::Request(_)
             | Self::NoReport(_)
+            | Self::NoStorage(_)
             | Self::NoCertificate
             | Self::BootToken(_)
             | Self::TwoMachines(_)

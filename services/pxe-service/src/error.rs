@@ -25,6 +25,14 @@ pub enum Error {
         /// Why, in words.
         why: String,
     },
+    /// Nobody who may have a boot file answers now.
+    #[error("the boot file {name} can not be fetched now: {why}; ask again in a moment")]
+    NoStorage {
+        /// Its name.
+        name: String,
+        /// Why, in words.
+        why: String,
+    },
     /// Boot files are still being fetched.
     #[error("the boot file {0} is still being fetched; ask again in a moment")]
     Fetching(String),
@@ -69,7 +77,7 @@ impl Failure for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Request(_) => Kind::Invalid,
-            Self::NotYetSeen(_) | Self::Fetching(_) => Kind::Unavailable,
+            Self::NotYetSeen(_) | Self::Fetching(_) | Self::NoStorage { .. } => Kind::Unavailable,
             Self::BootFile { .. } => Kind::NotNow,
             Self::Mesh(error) => error.kind(),
             Self::Begin(_) | Self::Bind(_) | Self::Socket { .. } | Self::Folder { .. } | Self::Sealed { .. } => {
@@ -83,6 +91,7 @@ impl Failure for Error {
             Self::Request(_) => "REQUEST",
             Self::NotYetSeen(_) => "NOT_YET_SEEN",
             Self::Fetching(_) => "FETCHING",
+            Self::NoStorage { .. } => "NO_STORAGE",
             Self::BootFile { .. } => "BOOT_FILE",
             Self::Mesh(error) => error.reason(),
             Self::Begin(_) | Self::Bind(_) | Self::Socket { .. } | Self::Folder { .. } => "BEGIN",

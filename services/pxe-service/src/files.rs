@@ -112,34 +112,36 @@ impl Files {
     }
 
     async fn fetch(&self, file: &BootFile, path: &Path) -> Result<Bytes, Error> {
-        let missing = |why: String| Error::BootFile { name: file.name.clone(), why };
-        let mut why = "the rack has no storage-service that answers".to_owned();
+        let mut failures = Vec::new();
         for endpoint in self.rack.data_endpoints(Service::Storage) {
             match self.fetch_from(&endpoint, &file.digest).await {
                 Ok(content) if is(&file.digest, &content) => {
                     self.keep(path, &content).await;
                     return Ok(content);
                 }
-                Ok(_) => why = format!("the storage-service at {endpoint} sent another content than its digest says"),
-                Err(error) => why = format!("the storage-service at {endpoint}: {error}"),
+                Ok(_) => {
+                    failures.push((endpoint, Unhad::Wrong("sent another content than its digest says".to_owned())))
+                }
+                Err(why) => failures.push((endpoint, why)),
             }
         }
-        Err(missing(why))
+        Err(lacks(&file.name, &failures))
     }
 
-    async fn fetch_from(&self, endpoint: &str, digest: &Digest) -> Result<Bytes, String> {
+    async fn fetch_from(&self, endpoint: &str, digest: &Digest) -> Result<Bytes, Unhad> {
         let url = format!("http://{endpoint}/files/{digest}");
         // What is asked for is in its cache, or it would not be booted: one that does not begin at once hangs.
         let asking = tokio::time::timeout(BEGIN, self.client.get(&url).send());
-        let silent = |_| format!("did not begin to answer within {} s", BEGIN.as_secs());
-        let response = asking.await.map_err(silent)?.map_err(|error| error.to_string())?;
+        let silent = |_| Unhad::Silent(format!("did not begin to answer within {} s", BEGIN.as_secs()));
+        let broken = |error: reqwest::Error| Unhad::Silent(service_kit::status::chain(&error));
+        let response = asking.await.map_err(silent)?.map_err(broken)?;
         if !response.status().is_success() {
-            return Err(format!("answered {}", response.status()));
+            return Err(Unhad::Wrong(format!("answered {}", response.status())));
         }
         if response.content_length().is_none_or(|size| size > LARGEST) {
-            return Err(format!("the file is larger than {LARGEST} octets"));
+            return Err(Unhad::Wrong(format!("has a file that is larger than {LARGEST} octets")));
         }
-        response.bytes().await.map_err(|error| error.to_string())
+        response.bytes().await.map_err(broken)
     }
 
     async fn keep(&self, path: &Path, content: &[u8]) {
@@ -154,10 +156,55 @@ impl Files {
     }
 }
 
+/// Why one storage-service did not hand a file out.
+#[derive(Debug)]
+enum Unhad {
+    /// It does not answer now.
+    Silent(String),
+    /// It answered, and what it has is of no use.
+    Wrong(String),
+}
+
+/// Why a file is not to be had: for good only where everybody answered and nobody has it. A rack all of whose
+/// storage-services are away, or have just lost their leases, has some again in a moment.
+fn lacks(name: &str, failures: &[(String, Unhad)]) -> Error {
+    let name = name.to_owned();
+    let words = |endpoint: &str, why: &str| format!("the storage-service at {endpoint} {why}");
+    let silent = failures.iter().find_map(|(endpoint, unhad)| match unhad {
+        Unhad::Silent(why) => Some(words(endpoint, why)),
+        Unhad::Wrong(_) => None,
+    });
+    match (silent, failures.last()) {
+        (Some(why), _) => Error::NoStorage { name, why },
+        (None, Some((endpoint, Unhad::Wrong(why) | Unhad::Silent(why)))) => {
+            Error::BootFile { name, why: words(endpoint, why) }
+        }
+        (None, None) => Error::NoStorage { name, why: "the rack has no storage-service that answers".to_owned() },
+    }
+}
+
 fn is(digest: &Digest, content: &[u8]) -> bool {
     let found = match digest.algorithm {
         domain::image::Algorithm::Sha256 => hex::encode(Sha256::digest(content)),
         domain::image::Algorithm::Sha512 => hex::encode(Sha512::digest(content)),
     };
     found == digest.hex()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_missing_for_good_only_where_every_storage_service_answered() {
+        let at = |unhad| ("10.0.0.1:80".to_owned(), unhad);
+        let (silent, wrong) =
+            (|| at(Unhad::Silent("hangs".to_owned())), || at(Unhad::Wrong("answered 404".to_owned())));
+        for now in [vec![], vec![silent()], vec![wrong(), silent()], vec![silent(), wrong()]] {
+            let error = lacks("kernel", &now);
+            assert!(matches!(error, Error::NoStorage { .. }), "{error} {now:?}");
+        }
+        let error = lacks("kernel", &[wrong(), wrong()]);
+        assert!(matches!(&error, Error::BootFile { why, .. } if why.contains("10.0.0.1:80 answered 404")), "{error}");
+    }
 }

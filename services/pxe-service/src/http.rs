@@ -135,13 +135,18 @@ fn token(doors: &Doors, known: &Known) -> Result<Bytes, NotServed> {
     if decision.protocol == Protocol::Ironic {
         return Ok(Bytes::from(boot::archive(IRONIC_FILE, boot::ironic_file(token.expose()).as_bytes())));
     }
+    let inventory = doors.rack.data_endpoints(Service::Inventory);
+    if inventory.is_empty() {
+        // The loader asks again; an agent that knew of none could call nobody.
+        return Err(not_now("no inventory-service of the rack is there"));
+    }
     let json = serde_json::json!({
         "node": known.node,
         "generation": decision.generation,
         "boot_token": base64::engine::general_purpose::STANDARD.encode(token.expose()),
         "ca": String::from_utf8_lossy(&doors.ca),
         "rack": doors.rack_name,
-        "inventory": doors.rack.data_endpoints(Service::Inventory),
+        "inventory": inventory,
     });
     Ok(Bytes::from(boot::archive(BOOT_FILE, json.to_string().as_bytes())))
 }

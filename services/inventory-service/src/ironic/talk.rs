@@ -15,7 +15,6 @@ use domain::{
 use flate2::{Compression, write::GzEncoder};
 use keyspace::{
     key,
-    key::Scope,
     seal::Sealed,
     value::{ConfigDrive, Work},
 };
@@ -76,6 +75,9 @@ impl Ironic {
         let caller = Self::caller(booting, &token);
         let line = Line::new(peer, token).map_err(|error| words(&error))?;
         let errand = match self.errand(booting) {
+            Ok(Errand::Write(image, _)) if image.urls.is_empty() => {
+                return Err("no storage-service of the rack is there to hand out the image".to_owned());
+            }
             Ok(errand) => errand,
             Err(failure) => return self.end(stake, &caller, News::Failed(failure)).await,
         };
@@ -166,13 +168,10 @@ impl Ironic {
                     let text = format!("image {name} is packed, and the stock agent unpacks nothing: register it raw");
                     return Err(Failure { cause: Cause::ImageCorrupt, text, at: clock::now() });
                 }
-                let members = key::members(Scope::Rack(self.agents.rack), domain::service::Service::Storage);
-                let members = self.agents.mesh.view().list(&members).into_iter();
-                let urls = members.map(|(_, member)| format!("http://{}/files/{digest}", member.value.data_endpoint));
                 let course = decision.part.map(|_| named.iter().map(wish).collect());
                 let image = Box::new(ImageInfo {
                     id: name.clone(),
-                    urls: urls.collect(),
+                    urls: self.agents.urls(digest),
                     checksum: None,
                     os_hash_algo: Some(digest.algorithm.word().to_owned()),
                     os_hash_value: Some(digest.hex().to_owned()),
