@@ -97,12 +97,17 @@ pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Ne
         }
     }
     match steps.get(done) {
-        // What was written may still be in its memory when power goes.
-        None if matches!(task, Task::Write(..)) => match said.latest("sync").map(|sync| sync.command_status) {
-            None => Next::Send(Command::bare("standby.sync")),
-            Some(Status::Running) => Next::Wait("standby.sync".to_owned()),
-            Some(Status::Succeeded | Status::Failed | Status::VersionMismatch) => Next::Done,
-        },
+        // What was written may still be in its memory when power goes: it syncs after the last step, however often it was
+        // handed more.
+        None if matches!(task, Task::Write(..)) && done > 0 => {
+            let last = since.iter().rposition(|outcome| outcome.command_name == making);
+            let after = since.get(last.map_or(0, |last| last + 1)..).unwrap_or_default();
+            match after.iter().find(|outcome| outcome.command_name == "sync").map(|sync| sync.command_status) {
+                None => Next::Send(Command::bare("standby.sync")),
+                Some(Status::Running) => Next::Wait("standby.sync".to_owned()),
+                Some(Status::Succeeded | Status::Failed | Status::VersionMismatch) => Next::Done,
+            }
+        }
         None => Next::Done,
         Some(step) => Next::Send(Command::execute_step(kind, step, node, ports, &found.hardware_manager_version)),
     }
@@ -315,6 +320,12 @@ mod tests {
         said.push(outcome("execute_deploy_step", Status::Succeeded, Value::Null));
         assert_eq!(after(&Task::Write(&image, None), said.clone()), Next::Send(Command::bare("standby.sync")));
         said.push(outcome("sync", Status::Succeeded, Value::Null));
-        assert_eq!(after(&Task::Write(&image, None), said), Next::Done);
+        assert_eq!(after(&Task::Write(&image, None), said.clone()), Next::Done);
+        // A step that it is handed later has a sync of its own; one that is only there has done nothing.
+        let course = [wish("write_image"), wish("write_image")];
+        said.push(outcome("execute_deploy_step", Status::Succeeded, Value::Null));
+        assert_eq!(after(&Task::Write(&image, Some(&course)), said.clone()), Next::Send(Command::bare("standby.sync")));
+        said.truncate(1);
+        assert_eq!(after(&Task::Write(&image, Some(&[])), said), Next::Done);
     }
 }
