@@ -83,6 +83,11 @@ async fn cleans(rest: &Rest<'_>) -> Result<()> {
     rest.reach("n1", "clean failed").await?;
     ensure!(node(rest).await?["power_state"] == "power off");
     rest.provision("n1", "manage").await?;
+    let told =
+        json!([{"interface": "bios", "step": "apply_configuration", "args": {"deep": [{"bios_password": "p"}]}}]);
+    let told = json!({"target": "clean", "clean_steps": told});
+    let refused = rest.ask("PUT", "nodes/n1/states/provision", Some(told)).await.err().context("it was taken")?;
+    ensure!(refused.to_string().contains("bios_password"), "{refused}");
     for wrong in [json!({"seconds": 1_000_000}), json!({"seconds": "soon"}), json!({"minutes": 1})] {
         let steps = json!([{"interface": "deploy", "step": "wait", "args": wrong}]);
         let body = json!({"target": "clean", "clean_steps": steps});

@@ -9,12 +9,14 @@ use serde_json::{Map, Value};
 use wire_ironic::{
     agent::WRITE_IMAGE,
     error::{Class, Error, text},
+    fields::is_secret,
     verb::{self, Arguments, Provision, Steps, Verb, deploy_course},
 };
 
 use super::{
     Ask, Face,
     kinds::{RUNBOOK_KIND, TEMPLATE_KIND},
+    secret::is_forged,
     shelf::Shown,
 };
 use crate::registry::Record;
@@ -101,6 +103,12 @@ fn check(steps: &[Step], verb: Verb, record: &Record) -> Result<(), Error> {
     let by_our_agent = intent.driver != Driver::FakeHardware && intent.ironic_ramdisk.is_none();
     for step in steps {
         let name = format!("{}.{}", step.interface, step.step);
+        if let Some(secret) = step.args.iter().find_map(|(key, value)| secret_in(key, value)) {
+            return Err(Class::Invalid.says(format!(
+                "The step {name} has a secret among its arguments, {secret}, and what a step is told is not sealed: give it \
+                 to the machine by its config drive"
+            )));
+        }
         match step.reserved() {
             Some(Turn::Pause(pause)) => {
                 if pause.is_none() != step.args.is_empty() || pause.is_some_and(|pause| pause > LONGEST_PAUSE) {
@@ -122,6 +130,18 @@ fn check(steps: &[Step], verb: Verb, record: &Record) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The key of the first secret in an argument, also of one that is sealed where a template or a runbook keeps it.
+fn secret_in<'a>(key: &'a str, value: &'a Value) -> Option<&'a str> {
+    if is_secret(key, value) || is_forged(value) {
+        return Some(key);
+    }
+    match value {
+        Value::Object(members) => members.iter().find_map(|(key, value)| secret_in(key, value)),
+        Value::Array(items) => items.iter().find_map(|item| secret_in(key, item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
 }
 
 /// A runbook is approved for a node by a trait that both have; in older versions, by the trait that is its name.
