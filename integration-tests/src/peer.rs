@@ -110,7 +110,7 @@ fn configuration(folder: &Path) -> String {
     }
     text.push_str(&format!(
         "[api]\nhost_ip = 127.0.0.1\nport = {PORT}\n[database]\nconnection = sqlite:///{}/ironic.db\n\
-         [conductor]\nautomated_clean = false\nsync_power_state_interval = -1\n",
+         [conductor]\nheartbeat_timeout = 3600\nautomated_clean = false\nsync_power_state_interval = -1\n",
         folder.display()
     ));
     text
