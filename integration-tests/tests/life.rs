@@ -208,19 +208,6 @@ fn edge(from: State, to: State) -> String {
 
 /// Every move that the table has, from where every life begins; and what may be asked in each of Ironic's states.
 fn table() -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
-    let events = [
-        Event::Answered,
-        Event::Prepared,
-        Event::Called,
-        Event::Worked,
-        Event::Made,
-        Event::Held,
-        Event::Reboots,
-        Event::Finished,
-        Event::Again,
-        Event::GaveUp,
-    ];
-    let events: Vec<Event> = events.into_iter().chain(Verb::ALL.iter().copied().map(Event::Asked)).collect();
     let givens = (0..8).map(|bits| Given {
         cleans_before_use: bits & 1 > 0,
         cleans_after_use: bits & 2 > 0,
@@ -234,8 +221,8 @@ fn table() -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
             continue;
         }
         may.entry(from.ironic_name().to_owned()).or_default().extend(from.verbs().iter().map(Verb::to_string));
-        for event in &events {
-            for (to, _) in givens.iter().filter_map(|given| step(from, *event, *given).ok()) {
+        for event in Event::all() {
+            for (to, _) in givens.iter().filter_map(|given| step(from, event, *given).ok()) {
                 edges.insert(edge(from, to));
                 open.push(to);
             }

@@ -41,7 +41,8 @@ impl Course {
     #[must_use]
     pub const fn skips_boot(&self) -> bool {
         match self.turn {
-            Turn::Whole | Turn::Work(_) => !self.ramdisk && !matches!(self.turn, Turn::Whole),
+            Turn::Whole => false,
+            Turn::Work(_) => !self.ramdisk,
             Turn::Hold | Turn::Pause(_) => !self.ramdisk || !self.goes_on,
             Turn::Power(_) | Turn::Over => true,
         }

@@ -55,6 +55,27 @@ pub enum Event {
     GaveUp,
 }
 
+impl Event {
+    /// All that is seen, and not asked.
+    pub const SEEN: &'static [Self] = &[
+        Self::Answered,
+        Self::Prepared,
+        Self::Called,
+        Self::Worked,
+        Self::Made,
+        Self::Held,
+        Self::Reboots,
+        Self::Finished,
+        Self::Again,
+        Self::GaveUp,
+    ];
+
+    /// Every event: what may be asked, and what may be seen.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Verb::ALL.iter().copied().map(Self::Asked).chain(Self::SEEN.iter().copied())
+    }
+}
+
 /// A change to the node's records that goes with a step, stored with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {

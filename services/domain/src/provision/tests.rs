@@ -45,19 +45,7 @@ fn states() -> Vec<State> {
 }
 
 fn events() -> Vec<Event> {
-    let seen = [
-        Event::Answered,
-        Event::Prepared,
-        Event::Called,
-        Event::Worked,
-        Event::Made,
-        Event::Held,
-        Event::Reboots,
-        Event::Finished,
-        Event::Again,
-        Event::GaveUp,
-    ];
-    Verb::ALL.iter().map(|verb| Event::Asked(*verb)).chain(seen).collect()
+    Event::all().collect()
 }
 
 #[test]
