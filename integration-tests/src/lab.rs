@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::authority::Authority;
 use crate::cluster::Cluster;
+use crate::fault::tell;
 use crate::machine::{Machine, SimulatedRack, Spec};
 use crate::mesh::{Api, Mesh, Options};
 
@@ -19,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const IMAGE: &str = "small";
 /// Octets of that image.
 const IMAGE_SIZE: usize = 8 << 20;
+/// Octets of a disk for the stock agent: it makes a partition of 64 MiB for a config drive, whatever that needs.
+pub const STOCK_DISK: u64 = 160 << 20;
 
 /// All of it. It is taken down when it is dropped.
 #[derive(Debug)]
@@ -102,6 +105,25 @@ impl Lab {
         Ok((format!("file://{}", path.display()), digest))
     }
 
+    /// Brings up one machine whose ramdisk has the stock agent, has something done with it, and takes all down. What the
+    /// agent logged is printed where that fails.
+    ///
+    /// # Errors
+    /// It does not come up, or those of `work`.
+    pub fn with_stock_agent(tag: &str, work: impl AsyncFnOnce(&Self) -> Result<()> + Send) -> Result<()> {
+        let spec = Spec { ironic_agent: Some(stock_agent()), disks: vec![STOCK_DISK], ..Spec::default() };
+        // Of two replicas one owns the node; the other sends the agent there.
+        let lab = Self::up(tag, &[spec], Options { replicas: 2, ..Options::default() })?;
+        lab.run(async |_, lab| {
+            let told = work(lab).await;
+            if told.is_err() {
+                tell(format_args!("{}", lab.machine("n1")?.agent_log()));
+            }
+            told
+        })?;
+        lab.down()
+    }
+
     /// Ends the mesh in order, does something to its folder, and brings it up again.
     ///
     /// # Errors
@@ -164,6 +186,12 @@ impl Lab {
     pub fn down(self) -> Result<()> {
         self.mesh.down()
     }
+}
+
+/// `ironic-python-agent` from the package index.
+#[must_use]
+pub fn stock_agent() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/ironic-python-agent")
 }
 
 /// A disk image with an MBR, one partition and content that tells every part of it from every other.

@@ -1,18 +1,12 @@
 //! The stock agent, `ironic-python-agent` from the package index, unchanged: it is booted by us, looks itself up, beats,
 //! and is told what to do. Its machine is simulated; its disk is a loop device.
 
-use std::{
-    fs,
-    net::TcpStream,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, net::TcpStream, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use integration_tests::bmc::USER;
 use integration_tests::ironic::Rest;
-use integration_tests::lab::{Lab, image};
+use integration_tests::lab::{Lab, STOCK_DISK, image, stock_agent};
 use integration_tests::machine::{Machine, Spec, disk::config_drive};
 use integration_tests::mesh::Options;
 use integration_tests::rack::{daemon::Daemon, wait};
@@ -21,27 +15,9 @@ use serde_json::{Value, json};
 /// How long a boot of the agent with its work may take; most of it is Python's start.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Octets of the disk: the agent makes a partition of 64 MiB for a config drive, whatever that needs.
-const DISK: u64 = 160 << 20;
-
-fn agent() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/ironic-python-agent")
-}
-
 #[test]
 fn a_stock_agent_inspects_cleans_and_deploys_its_machine_and_is_told_the_truth() {
-    let spec = Spec { ironic_agent: Some(agent()), disks: vec![DISK], ..Spec::default() };
-    // Of two replicas one owns the node; the other sends the agent there.
-    let lab = Lab::up("ipa", &[spec], Options { replicas: 2, ..Options::default() }).unwrap();
-    lab.run(async |_, lab| {
-        let told = life(lab).await;
-        if told.is_err() {
-            eprintln!("{}", lab.machine("n1")?.agent_log());
-        }
-        told
-    })
-    .unwrap();
-    lab.down().unwrap();
+    Lab::with_stock_agent("ipa", life).unwrap();
 }
 
 async fn life(lab: &Lab) -> Result<()> {
@@ -60,7 +36,7 @@ async fn life(lab: &Lab) -> Result<()> {
     ensure!(said["inventory"]["disks"][0]["serial"] == "LAB1", "{said}");
     ensure!(said["plugin_data"].is_object(), "{said}");
 
-    fs::write(machine.disk(), vec![0xa5; usize::try_from(DISK)?])?;
+    fs::write(machine.disk(), vec![0xa5; usize::try_from(STOCK_DISK)?])?;
     let steps = json!({"target": "clean", "clean_steps": [{"interface": "deploy", "step": "erase_devices_metadata"}]});
     rest.ask("PUT", "nodes/n1/states/provision", Some(steps)).await?;
     rest.reach_within("n1", "manageable", PATIENCE).await?;
@@ -104,7 +80,7 @@ fn serves_a_drive(folder: &Path) -> Result<Daemon> {
     const BUILD: &str = "import sys; from openstack.baremetal import configdrive; \
                          drive = configdrive.build({'hostname': 'first', 'uuid': 'n1'}); \
                          sys.stdout.write(drive if isinstance(drive, str) else drive.decode())";
-    let python = agent().with_file_name("python");
+    let python = stock_agent().with_file_name("python");
     let built = Command::new(python).args(["-c", BUILD]).output()?;
     ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     fs::write(folder.join("drive"), built.stdout)?;

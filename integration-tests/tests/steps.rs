@@ -1,11 +1,6 @@
 //! Steps that a person names, and what stands between them: holds, pauses and the machine's power.
 
-use std::{
-    fs,
-    io::{Read as _, Write as _},
-    path::Path,
-    time::Duration,
-};
+use std::{fs, io::Write as _, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -13,8 +8,8 @@ use integration_tests::{
     bmc::USER,
     fleet::Fleet,
     ironic::Rest,
-    lab::{Lab, holds_image, image},
-    machine::{Machine, Spec},
+    lab::{Lab, STOCK_DISK, holds_image, image},
+    machine::{Machine, Spec, disk::first_sector},
     mesh::Options,
 };
 use serde_json::{Value, json};
@@ -22,8 +17,6 @@ use wire_ipmi::chassis::Power;
 
 /// How long a boot of the stock agent with its work may take; most of it is Python's start.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Octets of a disk that the stock agent can put a config drive on.
-const DISK: u64 = 160 << 20;
 
 fn step(name: &str) -> Value {
     let (interface, step) = name.split_once('.').unwrap_or(("deploy", name));
@@ -219,12 +212,6 @@ fn our_own_agent_is_booted_for_its_step_alone_and_a_deployment_is_held_before_it
     lab.down().unwrap();
 }
 
-fn first_sector(disk: &Path) -> Result<[u8; 512]> {
-    let mut sector = [0; 512];
-    fs::File::open(disk)?.read_exact(&mut sector)?;
-    Ok(sector)
-}
-
 /// What our agent can not do is refused before anything begins.
 async fn refuses(rest: &Rest<'_>) -> Result<()> {
     let with = json!([{"interface": "deploy", "step": "erase_devices", "args": {"passes": 3}}]);
@@ -240,18 +227,7 @@ async fn refuses(rest: &Rest<'_>) -> Result<()> {
 
 #[test]
 fn a_stock_agent_stays_through_a_hold_and_is_handed_what_comes_after_it_with_its_arguments() {
-    let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/ironic-python-agent");
-    let spec = Spec { ironic_agent: Some(agent), disks: vec![DISK], ..Spec::default() };
-    let lab = Lab::up("stipa", &[spec], Options { replicas: 2, ..Options::default() }).unwrap();
-    lab.run(async |_, lab| {
-        let told = stock(lab).await;
-        if told.is_err() {
-            eprintln!("{}", lab.machine("n1")?.agent_log());
-        }
-        told
-    })
-    .unwrap();
-    lab.down().unwrap();
+    Lab::with_stock_agent("stipa", stock).unwrap();
 }
 
 async fn stock(lab: &Lab) -> Result<()> {
@@ -259,7 +235,7 @@ async fn stock(lab: &Lab) -> Result<()> {
     let (kernel, _) = lab.file("ipa.kernel", b"a kernel of somebody else")?;
     let (ramdisk, _) = lab.file("ipa.initramfs", b"a ramdisk with the stock agent")?;
     enrol(machine, &rest, json!({"deploy_kernel": kernel, "deploy_ramdisk": ramdisk})).await?;
-    let scribble = || -> Result<()> { Ok(fs::write(machine.disk(), vec![0xa5; usize::try_from(DISK)?])?) };
+    let scribble = || -> Result<()> { Ok(fs::write(machine.disk(), vec![0xa5; usize::try_from(STOCK_DISK)?])?) };
     let is_erased = || -> Result<bool> { Ok(first_sector(&machine.disk())? == [0; 512]) };
     scribble()?;
     let steps = [step("erase_devices_metadata"), step("hold"), step("erase_devices_metadata")];

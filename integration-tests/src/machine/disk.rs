@@ -51,7 +51,11 @@ pub fn config_drive(disk: &Path) -> Result<Vec<u8>> {
     Ok(drive)
 }
 
-fn first_sector(disk: &Path) -> Result<[u8; 512]> {
+/// Its first 512 octets.
+///
+/// # Errors
+/// They can not be read.
+pub fn first_sector(disk: &Path) -> Result<[u8; 512]> {
     let mut sector = [0; 512];
     File::open(disk).and_then(|disk| disk.read_exact_at(&mut sector, 0)).with_context(|| disk.display().to_string())?;
     Ok(sector)
