@@ -113,10 +113,28 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`], or the value is not what its key says.
     pub async fn get_packed<V: DeserializeOwned>(&self, key: &Key<V>) -> Result<Option<Revised<V>>, Error> {
-        let Some(mut pair) = self.get_pair(key.path()).await? else { return Ok(None) };
-        pair.value = zstd::stream::decode_all(pair.value.as_slice())
-            .map_err(|source| Error::Value { key: pair.path.clone(), source: serde::de::Error::custom(source) })?;
-        pair.read().map(Some)
+        self.get_pair(key.path()).await?.map(Pair::read_packed).transpose()
+    }
+
+    /// The values of keys that were written with [`Change::put_packed`], in the order of the keys, all as of one moment; at
+    /// most 120, and 4 MiB of them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], or a value is not what its key says.
+    pub async fn get_all_packed<'a, V: DeserializeOwned + 'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a Key<V>>,
+    ) -> Result<Vec<Option<Revised<V>>>, Error> {
+        let gets: Vec<_> = keys.into_iter().map(|key| TxnOp::get(key.path(), None)).collect();
+        let least = self.guard.highest();
+        let all = async |mut client: Client| client.txn(Txn::new().and_then(gets.clone())).await;
+        let response = self.read("reading", all).await?;
+        self.answered(response.header(), least)?;
+        let found = response.op_responses().into_iter().map(|answer| match answer {
+            TxnOpResponse::Get(got) => got.kvs().first().map(Pair::from_etcd).map(Pair::read_packed).transpose(),
+            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => Ok(None),
+        });
+        found.collect()
     }
 
     pub(crate) async fn get_pair(&self, path: &str) -> Result<Option<Pair>, Error> {

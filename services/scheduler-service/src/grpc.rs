@@ -20,13 +20,14 @@ use std::sync::Arc;
 use domain::plan::Limits;
 use service_kit::Host;
 
-use crate::{board::Board, hot::Hot, lines::Lines, registry::Registry, rest::Shelf};
+use crate::{board::Board, hot::Hot, lines::Lines, record::Unkept, registry::Registry, rest::Shelf};
 
 /// What the API and the work share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) hot: Hot,
+    pub(crate) unkept: Unkept,
     pub(crate) board: Arc<Board>,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) lines: Lines,

@@ -2,7 +2,7 @@
 //!
 //! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
 //! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
-//! leaf. [`hot`] holds what the leaves stream; [`board`] knows what changed of nodes; [`bulk`] asks many nodes; [`allocation`]
+//! leaf. [`hot`] holds what the leaves stream; [`record`] keeps it; [`board`] knows what changed of nodes; [`bulk`] asks many nodes; [`allocation`]
 //! finds one for whoever wants one; [`once`] keeps requests from being carried out twice; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
 //! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`access`] says who may call what over gRPC; [`audit`] tells who changed
 //! what.
@@ -58,6 +58,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let shared = Arc::new(grpc::Shared {
         registry: registry::Registry::new(begun.mesh.clone(), begun.sealer.clone()),
         hot: hot::Hot::default(),
+        unkept: record::Unkept::default(),
         board: Arc::new(board::Board::new(begun.mesh.view().clone())),
         shelf: Arc::new(rest::Shelf::new(begun.mesh.view().clone())),
         lines: lines::Lines::new(kit.tls.clone(), begun.mesh.view().clone()),
@@ -68,6 +69,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_vital("listening to the other schedulers", peers::listen(Arc::clone(&shared)));
     kit.host.spawn_vital("events of the mesh", witness::tell(Arc::clone(&shared)));
     kit.host.spawn_vital("work", work::run(Arc::clone(&shared)));
+    kit.host.spawn_vital("keeping timelines", record::keep(Arc::clone(&shared)));
     kit.host.spawn_vital("what nodes become", Arc::clone(&shared.board).keep(kit.host.clone()));
     kit.host.spawn_vital("allocations", allocation::sweep(Arc::clone(&shared)));
     kit.host.spawn_vital("bulks", bulk::carry(Arc::clone(&shared)));

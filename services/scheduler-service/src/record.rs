@@ -1,5 +1,11 @@
 //! Past boots: written when an operation ends, so that they outlive this process's memory.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
 use domain::{
     generation::Generation,
     id::NodeId,
@@ -10,20 +16,100 @@ use keyspace::{
     value::{History, PastBoot},
 };
 
-use crate::{Error, hot::Hot, registry::Registry};
+use tokio::sync::Notify;
+
+use crate::{Error, grpc::Shared, hot::Hot, registry::Registry};
 
 /// Entries of one node that are kept (DESIGN §4).
 const ENTRIES: usize = 300;
 
-/// Adds what is in memory to what is stored.
-pub(crate) async fn keep(registry: &Registry, hot: &Hot, node: NodeId) -> Result<(), Error> {
-    let key = key::history(node);
-    let read = registry.mesh.store().get_packed(&key).await?;
-    let mut boots = read.as_ref().map(|read| read.value.boots.clone()).unwrap_or_default();
-    merge(&mut boots, hot.of(node).boots);
-    let history = History { boots: bound(boots) };
-    let change = registry.mesh.as_member()?.put_packed(&key, &history, Expect::same(read.as_ref()))?;
-    registry.mesh.store().commit(change).await?;
+/// How long more may be heard of boots before they are kept; those of all nodes that are named meanwhile are kept together.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Before it is tried again where it failed.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Nodes whose boots are read and written at once.
+const TOGETHER: usize = 32;
+
+/// Nodes whose boots are to be kept. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unkept {
+    nodes: Arc<Mutex<BTreeSet<NodeId>>>,
+    added: Arc<Notify>,
+}
+
+impl Unkept {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a node's boots kept within a moment.
+    pub(crate) fn add(&self, node: NodeId) {
+        if self.lock().insert(node) {
+            self.added.notify_one();
+        }
+    }
+}
+
+/// Keeps boots until the host stops, and then those that are left.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    let mut pause = PAUSE;
+    while !shared.host.is_stopping() {
+        let named = async {
+            shared.unkept.added.notified().await;
+            tokio::time::sleep(pause).await;
+        };
+        tokio::select! {
+            () = shared.host.stopping() => {}
+            () = named => {}
+        }
+        pause = PAUSE;
+        let nodes: Vec<_> = std::mem::take(&mut *shared.unkept.lock()).into_iter().collect();
+        for together in nodes.chunks(TOGETHER) {
+            let outcome = match add_to_stored(&shared, together).await {
+                Err(error) if error.is_conflict() && together.len() > 1 => one_by_one(&shared, together).await,
+                outcome => outcome,
+            };
+            if let Err(error) = outcome {
+                let error = service_kit::status::chain(&error);
+                tracing::warn!(nodes = together.len(), error, "cannot keep timelines yet");
+                together.iter().for_each(|node| shared.unkept.add(*node));
+                pause = AGAIN;
+            }
+        }
+    }
+}
+
+/// Another replica kept boots of one of these nodes, or one is no more: that is no reason to keep none of the others.
+async fn one_by_one(shared: &Shared, nodes: &[NodeId]) -> Result<(), Error> {
+    for node in nodes {
+        match add_to_stored(shared, &[*node]).await {
+            Err(error) if error.is_conflict() => shared.unkept.add(*node),
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+/// Adds what is in memory of these nodes to what is stored of them, all of it or nothing.
+async fn add_to_stored(shared: &Shared, nodes: &[NodeId]) -> Result<(), Error> {
+    let registry = &shared.registry;
+    // Of a node that is no more nothing is kept.
+    let known = nodes.iter().filter_map(|node| registry.record(registry.rack_of(*node)?, *node));
+    let known: Vec<_> = known.map(|record| (key::history(record.node), record)).collect();
+    if known.is_empty() {
+        return Ok(());
+    }
+    let stored = registry.mesh.store().get_all_packed(known.iter().map(|(key, _)| key)).await?;
+    let mut change = registry.mesh.as_member()?;
+    for ((key, record), read) in known.iter().zip(stored) {
+        let mut boots = read.as_ref().map(|read| read.value.boots.clone()).unwrap_or_default();
+        merge(&mut boots, shared.hot.of(record.node).boots);
+        let history = History { boots: bound(boots) };
+        let life = key::life(record.rack, record.node);
+        change =
+            change.expect_created(&life, record.life.created).put_packed(key, &history, Expect::same(read.as_ref()))?;
+    }
+    registry.mesh.commit(change).await?;
     Ok(())
 }
 

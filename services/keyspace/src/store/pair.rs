@@ -39,6 +39,12 @@ impl Pair {
         Ok(Revised { value, revision: self.revision, created: self.created })
     }
 
+    pub(crate) fn read_packed<V: DeserializeOwned>(mut self) -> Result<Revised<V>, Error> {
+        self.value = zstd::stream::decode_all(self.value.as_slice())
+            .map_err(|source| Error::Value { key: self.path.clone(), source: serde::de::Error::custom(source) })?;
+        self.read()
+    }
+
     pub(crate) fn from_etcd(pair: &etcd_client::KeyValue) -> Self {
         Self {
             path: String::from_utf8_lossy(pair.key()).into_owned(),

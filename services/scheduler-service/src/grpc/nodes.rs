@@ -263,6 +263,7 @@ impl Shared {
         Self {
             registry: self.registry.clone(),
             hot: self.hot.clone(),
+            unkept: self.unkept.clone(),
             board: Arc::clone(&self.board),
             shelf: Arc::clone(&self.shelf),
             lines: self.lines.clone(),

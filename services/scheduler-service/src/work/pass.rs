@@ -19,7 +19,7 @@ use super::{Next, SOON, seen};
 use crate::{
     Error, effect,
     grpc::Shared,
-    metrics, record,
+    metrics,
     registry::{Moved, Record},
 };
 
@@ -52,7 +52,7 @@ pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
     if !busy && wants_power(&record).is_none() {
         // What the leaves tell of an operation may come after its end.
         if shared.registry.mesh.owns(node) && shared.hot.take_unkept(node) {
-            keep(shared, node, LATER);
+            shared.unkept.add(node);
         }
         return Next::Changed;
     }
@@ -171,7 +171,7 @@ async fn step(
         tell_found(shared, record.node, &moved);
     }
     if !state.is_busy() {
-        keep(shared, record.node, Duration::ZERO);
+        shared.unkept.add(record.node);
     }
     Ok(())
 }
@@ -185,17 +185,6 @@ fn tell_found(shared: &Shared, node: NodeId, moved: &Moved) {
         tracing::warn!(%node, remark, "inspected");
         shared.hot.tell(Some(node), "REMARK", remark.clone());
     }
-}
-
-/// Stores a node's boots, after a pause in which more may be heard of them.
-fn keep(shared: &Arc<Shared>, node: NodeId, pause: Duration) {
-    let inner = Arc::clone(shared);
-    shared.host.spawn(async move {
-        tokio::time::sleep(pause).await;
-        if let Err(error) = record::keep(&inner.registry, &inner.hot, node).await {
-            tracing::warn!(%node, error = %service_kit::status::chain(&error), "cannot keep the timeline");
-        }
-    });
 }
 
 const fn word(event: Event) -> &'static str {
