@@ -1,8 +1,14 @@
 //! The journal: an entry before each act, its outcome after, and which BMC sessions may still be open.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use domain::generation::Order;
+use domain::{
+    generation::{Order, Token},
+    id::{InstanceId, NodeId},
+};
 use keyspace::{
     Expect,
     key::{self},
@@ -11,6 +17,42 @@ use keyspace::{
 use service_kit::clock;
 
 use crate::{Claim, Error, Mesh, Permit, Predecessors};
+
+/// What this process wrote last to the journals of its nodes. As long as a claim is the same one, nobody else can have
+/// written: every write of a journal is conditional on its writer's claim, and a claim that was lost comes back as another.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    by_node: Mutex<HashMap<NodeId, Last>>,
+}
+
+#[derive(Debug)]
+struct Last {
+    by: (InstanceId, Token),
+    journal: Journal,
+    revision: i64,
+}
+
+impl Written {
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Last>> {
+        self.by_node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what was written last under this very claim. Whoever has it is alone with it until he has written.
+    fn take(&self, claim: Claim) -> Option<(Journal, i64)> {
+        let last = self.lock().remove(&claim.node)?;
+        (last.by == (claim.instance(), claim.token())).then_some((last.journal, last.revision))
+    }
+
+    fn put(&self, claim: Claim, journal: &Journal, revision: i64) {
+        let last = Last { by: (claim.instance(), claim.token()), journal: journal.clone(), revision };
+        self.lock().insert(claim.node, last);
+    }
+
+    /// Forgets all: nodes go to others, and what is kept of them would stay for ever.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+}
 
 /// One node's journal in its owner's hand.
 #[derive(Debug)]
@@ -22,12 +64,16 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads the journal from the store itself: what a predecessor wrote last must not be missed.
+    /// Reads the journal from the store itself, but for what this very claim has written last: what a predecessor wrote
+    /// must not be missed.
     ///
     /// # Errors
     /// [`Error::Store`]
     pub async fn read(mesh: &Mesh, claim: Claim) -> Result<Self, Error> {
         let setting = &mesh.inner.setting;
+        if let Some((journal, revision)) = mesh.inner.written.take(claim) {
+            return Ok(Self { mesh: mesh.clone(), claim, journal, expect: Expect::Revision(revision) });
+        }
         let read = mesh.store().get(&key::journal(setting.scope, setting.service, claim.node)).await?;
         let expect = Expect::same(read.as_ref());
         let journal = read.map(|read| read.value).unwrap_or_default();
@@ -129,6 +175,7 @@ impl Ledger {
         let change = self.mesh.fenced(&self.claim).put(&key, &self.journal, self.expect)?;
         let revision = self.mesh.commit(add(change)?).await?;
         self.expect = Expect::Revision(revision);
+        self.mesh.inner.written.put(self.claim, &self.journal, revision);
         Ok(())
     }
 

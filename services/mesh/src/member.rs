@@ -24,7 +24,7 @@ use keyspace::{
 use service_kit::{Host, clock};
 use tokio::sync::watch;
 
-use crate::{Error, Fence, Footing, Lock, Stake, Why, leader, proof, root::Root, stake::Stakes};
+use crate::{Error, Fence, Footing, Lock, Stake, Why, journal::Written, leader, proof, root::Root, stake::Stakes};
 
 /// How long one keep-alive may take (DESIGN §5).
 pub(crate) const ANSWER: Duration = Duration::from_millis(700);
@@ -70,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) view: View,
     pub(crate) fence: Arc<Fence>,
     pub(crate) stakes: Stakes,
+    pub(crate) written: Written,
     pub(crate) standing: watch::Sender<Option<Standing>>,
     pub(crate) absences: Mutex<Absences<Duration>>,
     pub(crate) debts: Mutex<Debts<Duration>>,
@@ -110,6 +111,7 @@ impl Mesh {
                 view,
                 fence,
                 stakes: Stakes::default(),
+                written: Written::default(),
                 standing: watch::Sender::new(None),
                 absences: Mutex::default(),
                 debts: Mutex::default(),
@@ -342,6 +344,7 @@ impl Mesh {
             metrics::counter!("mesh_fenced_total").increment(1);
             inner.fence.give_up();
             inner.stakes.end(|_| false);
+            inner.written.clear();
             inner.standing.send_replace(None);
         }
         !lost
@@ -386,7 +389,10 @@ impl Mesh {
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(_) => self.update(|standing| standing.acknowledged = ring.revision),
+            Ok(_) => {
+                inner.written.clear();
+                self.update(|standing| standing.acknowledged = ring.revision);
+            }
             Err(error) => tracing::debug!(error = %service_kit::status::chain(&error), "cannot acknowledge the ring"),
         }
     }
