@@ -106,7 +106,10 @@ pub async fn begin_on(kit: &Kit, service: Service, places: Places, footing: Foot
         (Scope::Datacenter, vec![ROOT.to_owned()])
     } else {
         let rack = find_rack(&wait, &store, &common.rack, common.data.join("rack")).await?;
-        (Scope::Rack(rack), vec![Scope::Rack(rack).root(), Scope::Datacenter.root()])
+        // Of what is the datacenter's a leaf needs to know in which life the store is, and what its rack is like. The rest,
+        // names, past boots and what schedulers say to each other, is most of what is written.
+        let of_datacenter = [key::incarnation().path().to_owned(), key::rack(rack).path().to_owned()];
+        (Scope::Rack(rack), [Scope::Rack(rack).root()].into_iter().chain(of_datacenter).collect())
     };
     let file = common.data.join("view.zst");
     let view = Box::pin(open(&wait, &store, &prefixes, &file)).await?;
