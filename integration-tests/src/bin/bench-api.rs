@@ -133,7 +133,8 @@ fn spent(pid: u32) -> Duration {
 
 impl Service {
     fn new(url: String, pids: Vec<u32>) -> Result<Self> {
-        let client = reqwest::Client::builder().no_proxy().build()?;
+        // Who is busy for long is waited for: by itself a connection would be given up after 30 s.
+        let client = reqwest::Client::builder().no_proxy().tcp_user_timeout(None).build()?;
         Ok(Self { url, pids, client, nodes: Arc::default() })
     }
 
