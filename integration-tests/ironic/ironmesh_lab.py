@@ -11,6 +11,18 @@ class LabHardwareManager(hardware.GenericHardwareManager):
     HARDWARE_MANAGER_NAME = 'LabHardwareManager'
     HARDWARE_MANAGER_VERSION = '1'
 
+    # What a step does is in force only after the next boot.
+    SETTINGS = {'step': 'apply_settings', 'priority': 0, 'interface': 'management', 'reboot_requested': True}
+
+    def get_clean_steps(self, node, ports):
+        return super().get_clean_steps(node, ports) + [self.SETTINGS]
+
+    def get_service_steps(self, node, ports):
+        return super().get_service_steps(node, ports) + [self.SETTINGS]
+
+    def apply_settings(self, node, ports):
+        return 'in force after a reboot'
+
     def evaluate_hardware_support(self):
         return hardware.HardwareSupport.SERVICE_PROVIDER
 

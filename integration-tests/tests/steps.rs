@@ -230,6 +230,18 @@ fn a_stock_agent_stays_through_a_hold_and_is_handed_what_comes_after_it_with_its
     Lab::with_stock_agent("stipa", stock).unwrap();
 }
 
+/// A step that wants a reboot has one before the next step, and also where it is the last one.
+async fn reboots(rest: &Rest<'_>, machine: &Machine) -> Result<()> {
+    let count = |words: &str| machine.console().iter().filter(|line| line.contains(words)).count();
+    let before = (count("script from"), count("power on, told"));
+    let settings = || step("management.apply_settings");
+    ask_steps(rest, "clean", &[settings(), step("erase_devices_metadata"), settings()]).await?;
+    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    let after = (count("script from") - before.0, count("power on, told") - before.1);
+    ensure!(after == (2, 3), "booted by us and at all: {after:?} {:#?}", machine.console());
+    Ok(())
+}
+
 async fn stock(lab: &Lab) -> Result<()> {
     let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
     let (kernel, _) = lab.file("ipa.kernel", b"a kernel of somebody else")?;
@@ -248,6 +260,8 @@ async fn stock(lab: &Lab) -> Result<()> {
     ensure!(is_erased()?, "the step after the hold was not made");
     let boots = machine.console().iter().filter(|line| line.contains("script from")).count();
     ensure!(boots == 1, "it was booted {boots} times for two steps: {:?}", machine.console());
+
+    reboots(&rest, machine).await?;
 
     // An argument is the step's own: one that it does not know is the agent's to refuse.
     let steps = json!([{"interface": "deploy", "step": "erase_devices_metadata", "args": {"no_such": 1}}]);

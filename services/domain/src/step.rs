@@ -55,6 +55,12 @@ impl Step {
         })
     }
 
+    /// The reserved one that has the machine rebooted.
+    #[must_use]
+    pub fn reboot() -> Self {
+        Self { interface: "power".to_owned(), step: "reboot".to_owned(), args: Map::new() }
+    }
+
     /// Whether a machine of this driver can be asked for it.
     #[must_use]
     pub fn is_known(&self, driver: Driver, phase: Phase) -> bool {

@@ -82,7 +82,8 @@ impl Agents {
             let text = "two machines asked as this node: a second key came with a token that is bound".to_owned();
             self.timeline.note(node, caller.generation, Mark::AgentRefused, &*text);
             let failure = Failure { cause: Cause::TwoMachines, text, at: clock::now() };
-            self.write(&stake, caller, bound, (AgentWork::Failed { failure }, 0)).await?;
+            let seen = AgentSeen { work: AgentWork::Failed { failure }, reaches: 0, ..bound.value.clone() };
+            self.write(&stake, caller, bound, seen).await?;
             return Err(Error::TwoMachines(node));
         }
         let claim = self.mesh.claim(&stake).await?;
@@ -92,6 +93,7 @@ impl Agents {
             bound_at: clock::now(),
             work: AgentWork::Underway,
             reaches: 0,
+            reboots: false,
             seen_at: clock::now(),
             seen_by: claim.instance(),
         };
@@ -188,7 +190,7 @@ impl Agents {
     /// Takes one piece of news; true: it is the outcome and is stored, the agent may rest.
     pub(crate) async fn news(&self, stake: &Stake, caller: &Caller, news: News) -> Result<bool, Error> {
         self.census.heard(caller.node);
-        let (decision, mut reaches) = (self.decision(caller).map(|read| read.value), 0);
+        let (decision, mut reaches, mut reboots) = (self.decision(caller).map(|read| read.value), 0, false);
         let work = match news {
             News::Heartbeat => return Ok(false),
             News::Entry(entry) => {
@@ -197,6 +199,10 @@ impl Agents {
             }
             News::Finished(part) => {
                 reaches = part.unwrap_or_else(|| decision.as_ref().map_or(0, BootDecision::reaches));
+                AgentWork::Done { at: clock::now() }
+            }
+            News::Reboots(made) => {
+                (reaches, reboots) = (made, true);
                 AgentWork::Done { at: clock::now() }
             }
             News::Failed(failure) => {
@@ -208,7 +214,8 @@ impl Agents {
         let is_at_work =
             decision.map_or(bound.value.work == AgentWork::Underway, |decision| bound.value.is_at_work(&decision));
         if is_at_work {
-            self.write(stake, caller, &bound, (work, reaches)).await?;
+            let seen = AgentSeen { work, reaches, reboots, ..bound.value.clone() };
+            self.write(stake, caller, &bound, seen).await?;
         }
         Ok(true)
     }
@@ -227,10 +234,10 @@ impl Agents {
         stake: &Stake,
         caller: &Caller,
         known: &Revised<AgentSeen>,
-        (work, reaches): (AgentWork, u32),
+        seen: AgentSeen,
     ) -> Result<(), Error> {
         let claim = self.mesh.claim(stake).await?;
-        let seen = AgentSeen { work, reaches, seen_at: clock::now(), seen_by: claim.instance(), ..known.value.clone() };
+        let seen = AgentSeen { seen_at: clock::now(), seen_by: claim.instance(), ..seen };
         let key = key::agent(self.rack, caller.node);
         let change = self.mesh.fenced(&claim).put(&key, &seen, Expect::Revision(known.revision));
         self.mesh.commit(change.map_err(mesh::Error::from)?).await?;
@@ -247,6 +254,8 @@ pub(crate) enum News {
     Entry(Entry),
     /// That all is done, and how many of the named steps are made with it; none: all that it was handed.
     Finished(Option<u32>),
+    /// That so many of the named steps are made, and that the last one wants the machine to be rebooted.
+    Reboots(u32),
     /// That it can not be done.
     Failed(Failure),
 }

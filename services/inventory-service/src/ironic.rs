@@ -268,6 +268,7 @@ impl Ironic {
                 bound_at: at,
                 work: AgentWork::Underway,
                 reaches: 0,
+                reboots: false,
                 seen_at: at,
                 seen_by: claim.instance(),
             };

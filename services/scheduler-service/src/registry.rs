@@ -231,8 +231,10 @@ impl Registry {
     ) -> Result<Moved, provision::Refused> {
         let id = OperationId::new(uuid::Uuid::new_v4());
         let operation = record.operation.as_ref().map(|read| &read.value);
-        let mut moved =
-            transition(&record.life.value, operation, (event, self.given(record)), failure, id, clock::now())?;
+        let generation = record.life.value.generation;
+        let agent = record.agent.as_ref().filter(|agent| agent.generation == generation && agent.reboots);
+        let (moves, rebooting) = ((event, self.given(record)), agent.map(|agent| agent.reaches));
+        let mut moved = transition(&record.life.value, operation, moves, rebooting, failure, id, clock::now())?;
         if moved.take_facts {
             self.take_facts(record, &mut moved);
         }

@@ -69,6 +69,7 @@ impl Ironic {
                 bound_at: at,
                 work: work.clone(),
                 reaches: 0,
+                reboots: false,
                 seen_at: at,
                 seen_by: claim.instance(),
             };

@@ -106,6 +106,12 @@ impl Ironic {
                     let reaches = booting.decision.value.reaches();
                     return self.end(stake, &caller, News::Finished(Some(reaches))).await;
                 }
+                Next::Reboots(made) => {
+                    self.note(booting, errand.mark(), &mut noted, "rebooting".to_owned());
+                    let from = booting.decision.value.part.map_or(0, |part| part.from);
+                    let made = from.saturating_add(u32::try_from(made).unwrap_or(u32::MAX));
+                    return self.end(stake, &caller, News::Reboots(made)).await;
+                }
                 Next::Failed(text) => {
                     let failure = Failure { cause: Cause::AgentCrashed, text, at: clock::now() };
                     return self.end(stake, &caller, News::Failed(failure)).await;

@@ -65,6 +65,9 @@ pub struct AgentSeen {
     /// How many of the named steps were made once it was done.
     #[serde(default, skip_serializing_if = "super::node::is_zero")]
     pub reaches: u32,
+    /// The last of them wants the machine to be rebooted before anything else is done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reboots: bool,
     /// When this was written.
     pub seen_at: Timestamp,
     /// By whom.
@@ -77,7 +80,7 @@ impl AgentSeen {
     pub fn is_at_work(&self, decision: &super::BootDecision) -> bool {
         match self.work {
             AgentWork::Underway => true,
-            AgentWork::Done { .. } => self.reaches < decision.reaches(),
+            AgentWork::Done { .. } => !self.reboots && self.reaches < decision.reaches(),
             AgentWork::Failed { .. } => false,
         }
     }

@@ -7,6 +7,7 @@ use domain::{
     id::OperationId,
     net::MacAddr,
     provision::{self, Effect, Event, Given, Phase, State, Verb},
+    step::Step,
     time::Timestamp,
 };
 use keyspace::value::{Inspection, Life, Operation};
@@ -24,11 +25,13 @@ pub(crate) struct Moved {
     pub(crate) ports: Vec<MacAddr>,
 }
 
-/// Carries a step's effects out on the records. `id` names the operation, where one begins.
+/// Carries a step's effects out on the records. `id` names the operation, where one begins. `rebooting`: the agent made
+/// named steps up to here, and wants its machine to be rebooted.
 pub(crate) fn transition(
     life: &Life,
     operation: Option<&Operation>,
     (event, given): (Event, Given),
+    rebooting: Option<u32>,
     failure: Option<Failure>,
     id: OperationId,
     now: Timestamp,
@@ -72,7 +75,10 @@ pub(crate) fn transition(
             }
             Effect::NewGeneration => moved.life.generation = moved.life.generation.next(),
             Effect::RevokeBoot => moved.revoke_boot = true,
-            Effect::CountSteps => count(&mut moved.operation),
+            Effect::CountSteps => match rebooting {
+                Some(made) => reboot(&mut moved, made),
+                None => count(&mut moved.operation),
+            },
             Effect::ForgetDeployment => moved.forget_deployment = true,
             Effect::TakeFacts => {
                 moved.take_facts = true;
@@ -118,6 +124,23 @@ fn count(operation: &mut Option<Operation>) {
     if let Some(operation) = operation {
         operation.made = operation.made.saturating_add(made);
     }
+}
+
+/// Steps up to here are made, and the machine is rebooted after them: by the boot of its next agent, or, where none is
+/// booted at once, by a step of its own.
+fn reboot(moved: &mut Moved, made: u32) {
+    let Some(operation) = &mut moved.operation else { return };
+    let at = usize::try_from(made).unwrap_or(usize::MAX).min(operation.steps.len());
+    operation.made = made;
+    let reboots_itself = match operation.steps.get(at).map(Step::reserved) {
+        Some(None | Some(Turn::Power(_))) => true,
+        None | Some(Some(Turn::Hold | Turn::Pause(_) | Turn::Whole | Turn::Work(_) | Turn::Over)) => false,
+    };
+    if !reboots_itself {
+        operation.steps.insert(at, Step::reboot());
+    }
+    moved.life.generation = moved.life.generation.next();
+    moved.revoke_boot = true;
 }
 
 /// An inspection that begins; what the one before found stands until this one has found something.
@@ -168,7 +191,7 @@ mod tests {
     fn a_deploy_opens_an_operation_and_its_failure_ends_it_with_the_cause() {
         let now = Timestamp::from_millis(5);
         let asked = (Event::Asked(Verb::Deploy), Given::default());
-        let moved = transition(&life(State::Available), None, asked, None, id(), now).unwrap();
+        let moved = transition(&life(State::Available), None, asked, None, None, id(), now).unwrap();
         assert_eq!(moved.life.generation.number(), 1);
         assert!(moved.operation.as_ref().is_some_and(|operation| operation.ended.is_none()));
         let failure = Failure { cause: Cause::NoDisk, text: "none".to_owned(), at: now };
@@ -176,6 +199,7 @@ mod tests {
             &moved.life,
             moved.operation.as_ref(),
             (Event::GaveUp, Given::default()),
+            None,
             Some(failure.clone()),
             id(),
             now,
@@ -191,14 +215,14 @@ mod tests {
     fn an_inspection_notes_when_it_began_and_when_the_last_good_one_ended() {
         let at = Timestamp::from_millis;
         let asked = (Event::Asked(Verb::Inspect), Given::default());
-        let begun = transition(&life(State::Manageable), None, asked, None, id(), at(1)).unwrap().life;
+        let begun = transition(&life(State::Manageable), None, asked, None, None, id(), at(1)).unwrap().life;
         assert_eq!(begun.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(1), None)));
         let last = Life { state: State::Inspecting { stage: Stage::Finish }, ..begun };
-        let ended = transition(&last, None, (Event::Finished, Given::default()), None, id(), at(2)).unwrap();
+        let ended = transition(&last, None, (Event::Finished, Given::default()), None, None, id(), at(2)).unwrap();
         assert!(ended.take_facts);
-        let again = transition(&ended.life, None, asked, None, id(), at(3)).unwrap().life;
+        let again = transition(&ended.life, None, asked, None, None, id(), at(3)).unwrap().life;
         assert_eq!(again.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(3), Some(at(2)))));
-        let failed = transition(&again, None, (Event::GaveUp, Given::default()), None, id(), at(4)).unwrap();
+        let failed = transition(&again, None, (Event::GaveUp, Given::default()), None, None, id(), at(4)).unwrap();
         assert_eq!((failed.life.inspection, failed.take_facts), (again.inspection, false));
     }
 
@@ -206,9 +230,34 @@ mod tests {
     fn lost_boots_are_counted_until_the_agent_calls() {
         let now = Timestamp::from_millis(5);
         let boot = life(State::Deploying { stage: Stage::Boot });
-        let again = transition(&boot, None, (Event::Again, Given::default()), None, id(), now).unwrap().life;
+        let again = transition(&boot, None, (Event::Again, Given::default()), None, None, id(), now).unwrap().life;
         assert_eq!((again.boots_lost, again.generation.number()), (1, 1));
-        let called = transition(&again, None, (Event::Called, Given::default()), None, id(), now).unwrap().life;
+        let called = transition(&again, None, (Event::Called, Given::default()), None, None, id(), now).unwrap().life;
         assert_eq!(called.boots_lost, 0);
+    }
+    #[test]
+    fn a_step_that_wants_a_reboot_is_followed_by_the_boot_of_the_next_agent_or_by_a_reboot_of_its_own() {
+        let step = |name: &str| Step { interface: "bios".to_owned(), step: name.to_owned(), args: Default::default() };
+        let cleaning = life(State::Cleaning { stage: Stage::Work, manual: true });
+        let after = |names: &[&str], made: u32| {
+            let asked = (Event::Asked(Verb::Clean), Given::default());
+            let opened =
+                transition(&life(State::Manageable), None, asked, None, None, id(), Timestamp::from_millis(1)).unwrap();
+            let mut operation = opened.operation.unwrap();
+            operation.steps = names.iter().map(|name| step(name)).collect();
+            let made = (Some(&operation), (Event::Made, Given::default()), Some(made));
+            let moved = transition(&cleaning, made.0, made.1, made.2, None, id(), Timestamp::from_millis(2)).unwrap();
+            assert!(moved.revoke_boot && moved.life.generation > cleaning.generation);
+            let operation = moved.operation.unwrap();
+            (operation.made, operation.steps.into_iter().map(|step| step.step).collect::<Vec<_>>())
+        };
+        assert_eq!(after(&["apply", "erase"], 1), (1, vec!["apply".to_owned(), "erase".to_owned()]));
+        for next in [vec![], vec!["hold"], vec!["wait"]] {
+            let names: Vec<_> = ["apply"].into_iter().chain(next.iter().copied()).collect();
+            let wanted: Vec<String> =
+                ["apply", "reboot"].into_iter().chain(next.iter().copied()).map(str::to_owned).collect();
+            assert_eq!(after(&names, 1), (1, wanted));
+        }
+        assert_eq!(after(&["apply", "power_off"], 1).1, ["apply", "power_off"]);
     }
 }

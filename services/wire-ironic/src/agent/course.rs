@@ -50,6 +50,8 @@ pub enum Next {
     Wait(String),
     /// All is done.
     Done,
+    /// So many steps are made, and the last of them wants its machine to be rebooted before anything else is done.
+    Reboots(usize),
     /// It can not be done, for this reason.
     Failed(String),
 }
@@ -96,7 +98,9 @@ pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Ne
             }
         }
     }
-    match steps.get(done) {
+    let rebooting = done.checked_sub(1).and_then(|last| steps.get(last)).is_some_and(reboots);
+    let rests = if rebooting { Next::Reboots(done) } else { Next::Done };
+    match steps.get(done).filter(|_| !rebooting) {
         // What was written may still be in its memory when power goes: it syncs after the last step, however often it was
         // handed more.
         None if matches!(task, Task::Write(..)) && done > 0 => {
@@ -105,12 +109,17 @@ pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Ne
             match after.iter().find(|outcome| outcome.command_name == "sync").map(|sync| sync.command_status) {
                 None => Next::Send(Command::bare("standby.sync")),
                 Some(Status::Running) => Next::Wait("standby.sync".to_owned()),
-                Some(Status::Succeeded | Status::Failed | Status::VersionMismatch) => Next::Done,
+                Some(Status::Succeeded | Status::Failed | Status::VersionMismatch) => rests,
             }
         }
-        None => Next::Done,
+        None => rests,
         Some(step) => Next::Send(Command::execute_step(kind, step, node, ports, &found.hardware_manager_version)),
     }
+}
+
+/// Whether the machine is to be rebooted after a step.
+fn reboots(step: &Value) -> bool {
+    step.get("reboot_requested") == Some(&Value::Bool(true))
 }
 
 /// The steps that the work is made of, as the agent wants them.
@@ -139,8 +148,13 @@ fn chosen(task: &Task<'_>, found: &StepsFound) -> Result<Vec<Value>, String> {
             named.map(|wish| told(find, wish)).collect::<Result<Vec<_>, _>>()?
         }
     };
-    if let Some(step) = steps.iter().find(|step| step.get("reboot_requested") == Some(&Value::Bool(true))) {
-        return Err(format!("the step {} asks for a reboot after it, which is not done yet", name(step)));
+    // Its own list is made in one boot: nothing but the agent knows it, and that forgets what it did.
+    if let Some(step) = steps.iter().find(|step| *task == Task::Clean && reboots(step)) {
+        let name = name(step);
+        return Err(format!(
+            "the step {name} asks for a reboot after it, which is made only where steps are named: turn automated_clean \
+             off and clean by steps, or set the priority of {name} to 0 in the agent"
+        ));
     }
     Ok(steps)
 }
@@ -273,6 +287,37 @@ mod tests {
         assert_eq!(after(&task, vec![steps(), made(Status::Succeeded)]), Next::Done);
         let Next::Failed(why) = after(&Task::Steps(Kind::Clean, &named("bios", "x")), vec![steps()]) else { panic!() };
         assert!(why.contains("bios.x") && why.contains("deploy.burnin_cpu"), "{why}");
+    }
+
+    #[test]
+    fn a_step_that_wants_a_reboot_ends_a_part_of_the_work_and_not_the_agents_own_list() {
+        let has = json!({"clean_steps": {"A": [
+            {"interface": "bios", "step": "apply", "priority": 5, "reboot_requested": true},
+            {"interface": "deploy", "step": "erase_devices", "priority": 9, "reboot_requested": false},
+        ]}, "hardware_manager_version": {"A": "1"}});
+        let mut said = vec![outcome("get_clean_steps", Status::Succeeded, has)];
+        let wish = |interface: &str, step: &str| Wish {
+            interface: interface.to_owned(),
+            step: step.to_owned(),
+            args: Map::new(),
+        };
+        let named = [wish("deploy", "erase_devices"), wish("bios", "apply"), wish("deploy", "erase_devices")];
+        let task = Task::Steps(Kind::Clean, &named);
+        said.push(made(Status::Succeeded));
+        assert_eq!(sent(after(&task, said.clone())), "clean.execute_clean_step bios.apply");
+        said.push(made(Status::Running));
+        assert_eq!(after(&task, said.clone()), Next::Wait("bios.apply".to_owned()));
+        said.pop();
+        said.push(made(Status::Succeeded));
+        assert_eq!(after(&task, said.clone()), Next::Reboots(2));
+        assert_eq!(
+            after(&Task::Steps(Kind::Clean, &named[..2]), said.clone()),
+            Next::Reboots(2),
+            "the last one as well"
+        );
+        said.truncate(1);
+        let Next::Failed(why) = after(&Task::Clean, said) else { panic!("it was taken") };
+        assert!(why.contains("bios.apply") && why.contains("automated_clean"), "{why}");
     }
 
     #[test]
