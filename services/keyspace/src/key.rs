@@ -50,9 +50,9 @@ use domain::{
 use crate::{
     seal::Sealed,
     value::{
-        Ack, AgentSeen, Bios, BootDecision, Bulk, Claim, Dead, Election, FirmwareSeen, History, Holder, Incarnation,
-        Intent, Inventory, Journal, Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sheet,
-        StoredRing, UnknownMac,
+        Ack, AgentSeen, Bios, BootDecision, Bulk, Claim, Dead, Delivered, Election, FirmwareSeen, History, Holder,
+        Incarnation, Intent, Inventory, Journal, Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request,
+        Sheet, StoredRing, UnknownMac,
     },
 };
 
@@ -183,6 +183,8 @@ keys! {
     sheet_of(collection: &str, id: uuid::Uuid) -> Sheet = "dc/sheet/{collection}/{id}";
     /// Who has a name within a kind of things.
     name(kind: &str, name: &str) -> Holder = "dc/name/{kind}/{name}";
+    /// How far a webhook's receiver has been told.
+    delivered(webhook: uuid::Uuid) -> Delivered = "dc/delivered/{webhook}";
     /// Where a node's life is.
     life(rack: RackId, node: NodeId) -> Life = "{rack}/node/{node}/life";
     /// What a node boots, if it asks.

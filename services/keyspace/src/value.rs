@@ -9,6 +9,7 @@ mod rack;
 mod request;
 mod seen;
 mod sheet;
+mod webhook;
 
 pub use boot::{BootDecision, BootFile, Part, Protocol, Work};
 pub use bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState};
@@ -25,6 +26,7 @@ pub use rack::{Network, Rack, UnknownMac};
 pub use request::Request;
 pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Reported, Settled};
 pub use sheet::Sheet;
+pub use webhook::Delivered;
 
 use serde::{Deserialize, Serialize};
 

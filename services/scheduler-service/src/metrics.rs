@@ -7,12 +7,14 @@ const PASSES: &str = "scheduler_passes_total";
 const FOUND_LATE: &str = "scheduler_found_late_total";
 const STEPS: &str = "scheduler_steps_total";
 const EVERYWHERE: &str = "scheduler_everywhere_seconds";
+const RECEIVERS: &str = "scheduler_webhook_events_total";
 const EFFECT: &str = "scheduler_effect_seconds";
 
 pub(crate) fn describe() {
     describe_counter!(PASSES, "Passes over nodes");
     describe_counter!(FOUND_LATE, "Work that the slow timer found and the watch had missed: a bug of ours");
     describe_counter!(STEPS, "Moves of nodes' lives, by what moved them");
+    describe_counter!(RECEIVERS, "Events of webhooks, by whether their receiver took them");
     describe_histogram!(
         EVERYWHERE,
         Unit::Seconds,
@@ -31,6 +33,14 @@ pub(crate) fn found_late() {
 
 pub(crate) fn step(event: &'static str) {
     counter!(STEPS, "event" => event).increment(1);
+}
+
+pub(crate) fn told_receiver() {
+    counter!(RECEIVERS, "outcome" => "taken").increment(1);
+}
+
+pub(crate) fn not_told_receiver() {
+    counter!(RECEIVERS, "outcome" => "not taken").increment(1);
 }
 
 pub(crate) fn everywhere(since: Instant) {

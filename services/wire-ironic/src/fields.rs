@@ -24,6 +24,7 @@ mod tests;
 mod view;
 mod volume_connector;
 mod volume_target;
+mod webhook;
 
 pub(crate) use body::{MOST_PRIORITY, refusal};
 pub use body::{check_post, check_whole};
@@ -230,9 +231,10 @@ pub use portgroup::PORTGROUP;
 pub use runbook::RUNBOOK;
 pub use volume_connector::VOLUME_CONNECTOR;
 pub use volume_target::VOLUME_TARGET;
+pub use webhook::WEBHOOK;
 
 /// Every kind of resource that has a table.
-pub static RESOURCES: [&Resource; 12] = [
+pub static RESOURCES: [&Resource; 13] = [
     &NODE,
     &PORT,
     &PORTGROUP,
@@ -245,4 +247,5 @@ pub static RESOURCES: [&Resource; 12] = [
     &INSPECTION_RULE,
     &VOLUME_CONNECTOR,
     &VOLUME_TARGET,
+    &WEBHOOK,
 ];

@@ -121,6 +121,9 @@ static ROUTES: &[Route] = &[
     row("volume/targets/*", ONE),
     row("shards", &[("GET", 200, 82)]),
     row("events", &[("POST", 204, 54)]),
+    // Ours, and of every version.
+    row("webhooks", &[("GET", 200, 1), ("POST", 201, 1)]),
+    row("webhooks/*", ONE),
     row("lookup", &[("GET", 200, 1)]),
     row("heartbeat", &[("POST", 202, 1)]),
     row("heartbeat/*", &[("POST", 202, 1)]),

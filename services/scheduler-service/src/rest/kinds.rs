@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use wire_ironic::fields::{
     ALLOCATION, CHASSIS, DEPLOY_TEMPLATE, INSPECTION_RULE, PORTGROUP, RUNBOOK, Resource, VOLUME_CONNECTOR,
-    VOLUME_TARGET,
+    VOLUME_TARGET, WEBHOOK,
 };
 
 /// A collection that is kept in sheets.
@@ -43,6 +43,8 @@ pub(super) const CONNECTOR_KIND: Kind =
 pub(super) const TARGET_KIND: Kind = kind(&VOLUME_TARGET, "volume_target", "Volume target", "A volume target", false);
 pub(super) const ALLOCATION_KIND: Kind = kind(&ALLOCATION, "allocation", "Allocation", "An allocation", true);
 
+pub(super) const WEBHOOK_KIND: Kind = kind(&WEBHOOK, "webhook", "Webhook", "A webhook", true);
+
 /// The collection of a path's first steps, and how many steps that are.
 pub(super) fn of(steps: &[&str]) -> Option<(Kind, usize)> {
     Some(match steps {
@@ -52,6 +54,7 @@ pub(super) fn of(steps: &[&str]) -> Option<(Kind, usize)> {
         ["runbooks", ..] => (RUNBOOK_KIND, 1),
         ["inspection_rules", ..] => (RULE_KIND, 1),
         ["allocations", ..] => (ALLOCATION_KIND, 1),
+        ["webhooks", ..] => (WEBHOOK_KIND, 1),
         ["volume", "connectors", ..] => (CONNECTOR_KIND, 2),
         ["volume", "targets", ..] => (TARGET_KIND, 2),
         _ => return None,

@@ -81,6 +81,7 @@ fn word(resource: &Resource) -> &'static str {
         "inspection_rules" => "Inspection rule",
         "volume/connectors" => "Volume connector",
         "volume/targets" => "Volume target",
+        "webhooks" => "Webhook",
         _ => "Resource",
     }
 }

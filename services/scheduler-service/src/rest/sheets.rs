@@ -25,7 +25,8 @@ use super::{
     document::time,
     fault::fault,
     gate::Lens,
-    kinds::{CONNECTOR_KIND, Kind, PORTGROUP_KIND, RUNBOOK_KIND, TARGET_KIND, Unique, unique},
+    hooks,
+    kinds::{CONNECTOR_KIND, Kind, PORTGROUP_KIND, RUNBOOK_KIND, TARGET_KIND, Unique, WEBHOOK_KIND, unique},
     list, secret,
     shelf::Shown,
 };
@@ -79,7 +80,9 @@ impl Face {
     pub(super) fn all_sheets(&self, kind: Kind) -> Vec<Map<String, Value>> {
         let mut all = self.shared.registry.view().list(&key::sheets(kind.collection));
         all.sort_by_key(|(_, sheet)| sheet.value.created_at);
-        all.into_iter().filter_map(|(path, sheet)| Some(whole(key::last(&path)?, &sheet.value))).collect()
+        all.into_iter()
+            .filter_map(|(path, sheet)| Some(self.seen_sheet(kind, key::last(&path)?, &sheet.value)))
+            .collect()
     }
 
     pub(super) fn list_sheets(
@@ -113,14 +116,23 @@ impl Face {
         ask.only(&["fields"])?;
         let columns = ask.columns(kind.resource)?;
         let (id, sheet) = self.sheet(kind, ident)?;
-        let whole = whole(id, &sheet.value);
+        let whole = self.seen_sheet(kind, id, &sheet.value);
         let seen = Lens::of(self, ask, kind.resource.path).shown(&whole);
         Ok(Answer::shows(Value::Object(links::shown(kind.resource, ask.version, &ask.base, &columns, &seen))))
     }
 
+    /// One of a collection whole, with what is known of it beside what clients keep.
+    fn seen_sheet(&self, kind: Kind, id: Uuid, sheet: &Sheet) -> Map<String, Value> {
+        let mut whole = whole(id, sheet);
+        if kind.collection == WEBHOOK_KIND.collection {
+            self.add_progress(id, &mut whole);
+        }
+        whole
+    }
+
     /// What goes back after a change.
     pub(super) fn whole_sheet(&self, ask: &Ask, kind: Kind, id: Uuid, sheet: &Sheet) -> Value {
-        let whole = whole(id, sheet);
+        let whole = self.seen_sheet(kind, id, sheet);
         let seen = Lens::of(self, ask, kind.resource.path).shown(&whole);
         Value::Object(links::shown(kind.resource, ask.version, &ask.base, &Columns::All, &seen))
     }
@@ -135,6 +147,10 @@ impl Face {
         };
         if kind.collection == "allocation" {
             return self.create_allocation(ask, id, said).await;
+        }
+        if kind.collection == WEBHOOK_KIND.collection {
+            hooks::check(&said)?;
+            self.check_room_for_webhook()?;
         }
         self.check_node(ask, &mut said)?;
         let registry = &self.shared.registry;
@@ -215,6 +231,9 @@ impl Face {
         if after.remove("uuid") != Some(json!(id.to_string())) {
             return Err(Class::Invalid.says("Changing the UUID of a resource is not possible"));
         }
+        if kind.collection == WEBHOOK_KIND.collection {
+            hooks::check(&after)?;
+        }
         let sheet = self.change_sheet(kind, id, &before, after).await?;
         Ok(Answer::shows(self.whole_sheet(ask, kind, id, &sheet)))
     }
@@ -293,6 +312,9 @@ impl Face {
             .as_member()
             .map_err(|error| internal(error.into()))?
             .delete(&key::sheet_of(kind.collection, id), Expect::Revision(sheet.revision));
+        if kind.collection == WEBHOOK_KIND.collection {
+            change = change.clear(&key::delivered(id));
+        }
         for one in unique(kind, &sheet.value.fields) {
             change = change.clear(&key::name(&one.kind, &one.value));
         }

@@ -174,6 +174,7 @@ fn check_patched_name(resource: &Resource, members: &Map<String, Value>) -> Resu
     match resource.path {
         "deploy_templates" => name::check_trait("patch", text),
         "runbooks" if text.is_empty() => Err(refusal("patch", "'' should be non-empty")),
+        "webhooks" => name::check_logical("patch", text),
         _ => Ok(()),
     }
 }
@@ -206,7 +207,7 @@ fn check_names(resource: &Resource, version: Version, members: &Map<String, Valu
     match resource.path {
         "deploy_templates" => name::check_trait(resource.word, text),
         "runbooks" if !version.has(RUNBOOK_NAMES) => name::check_trait(resource.word, text),
-        "portgroups" | "runbooks" => name::check_logical(resource.word, text),
+        "portgroups" | "runbooks" | "webhooks" => name::check_logical(resource.word, text),
         "allocations" => name::check_logical("allocation", text),
         _ => Ok(()),
     }

@@ -130,7 +130,7 @@ fn field_taken(resource: &Resource, field: &Field) -> Value {
 fn name_taken(resource: &Resource) -> Value {
     match resource.path {
         "deploy_templates" => word::trait_name(),
-        "runbooks" => word::logical_name(),
+        "runbooks" | "webhooks" => word::logical_name(),
         // A port may be called as one likes; a node may have no name, which is an empty one too.
         "ports" => word::text(),
         "nodes" => json!({"anyOf": [

@@ -54,6 +54,8 @@ impl About {
 /// What a call needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Need {
+    /// That he may everything.
+    Everything,
     /// Nothing: agents ask it, who have tokens of their own.
     Nothing,
     /// A rule.
@@ -207,6 +209,12 @@ static CALLS: &[(&str, &str, Need)] = &[
     ("GET", "conductors/*", needs("baremetal:conductor:get", Nothing)),
     ("GET", "shards", needs("baremetal:shards:get", Nothing)),
     ("POST", "events", needs("baremetal:events:post", Nothing)),
+    // What they are told is all nodes, and they have us call whom they name.
+    ("GET", "webhooks", Need::Everything),
+    ("POST", "webhooks", Need::Everything),
+    ("GET", "webhooks/*", Need::Everything),
+    ("PATCH", "webhooks/*", Need::Everything),
+    ("DELETE", "webhooks/*", Need::Everything),
     ("GET", "lookup", Need::Nothing),
     ("POST", "heartbeat", Need::Nothing),
     ("POST", "heartbeat/*", Need::Nothing),
