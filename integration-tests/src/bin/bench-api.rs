@@ -241,11 +241,13 @@ impl Service {
         let one = async |node: &String| {
             for (target, state) in life {
                 let path = format!("nodes/{node}/states/provision");
-                let answer = self.ask(Method::PUT, &path, Some(json!({"target": target}))).send().await?;
-                ensure!(answer.status() == 202, "{target}: {}", answer.text().await?);
+                let asking = || self.ask(Method::PUT, &path, Some(json!({"target": target})));
+                let (answer, tries) = patiently(begun, asking).await?;
+                // Whose connection broke may have been heard.
+                ensure!(answer.status() == 202 || tries > 1, "{target}: {}", answer.text().await?);
                 loop {
-                    let shown = self.ask(Method::GET, &format!("nodes/{node}?fields=provision_state"), None);
-                    let answer: Value = serde_json::from_str(&shown.send().await?.text().await?)?;
+                    let asking = || self.ask(Method::GET, &format!("nodes/{node}?fields=provision_state"), None);
+                    let answer: Value = serde_json::from_str(&patiently(begun, asking).await?.0.text().await?)?;
                     if answer["provision_state"] == state {
                         break;
                     }
@@ -399,6 +401,19 @@ async fn compare_kind(
         ));
     }
     Ok(())
+}
+
+/// An answer, and how often was asked for it: who has more connections than he can take breaks some of them.
+async fn patiently(begun: Instant, asking: impl Fn() -> reqwest::RequestBuilder) -> Result<(reqwest::Response, u32)> {
+    let mut tries = 1;
+    loop {
+        match asking().send().await {
+            Ok(answer) => return Ok((answer, tries)),
+            Err(error) if begun.elapsed() > PATIENCE => return Err(error.into()),
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+        tries += 1;
+    }
 }
 
 fn main() -> ExitCode {
