@@ -70,6 +70,8 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("GET", "shards", ""),
     ("POST", "deploy_templates", "{}"),
     ("GET", "inspection_rules", ""),
+    ("GET", "webhooks", ""),
+    ("POST", "webhooks", "{}"),
 ];
 
 /// How long a Keystone on a busy host is asked again.
