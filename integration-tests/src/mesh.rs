@@ -37,6 +37,8 @@ pub struct Options {
     pub otlp: String,
     /// The members of an etcd; none: one of its own.
     pub etcd: Vec<String>,
+    /// The rack's name.
+    pub rack: String,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             log: "info".to_owned(),
             otlp: String::new(),
             etcd: vec![],
+            rack: String::new(),
         }
     }
 }
@@ -97,7 +100,7 @@ impl Mesh {
         for member in &options.etcd {
             command.args(["--etcd", member]);
         }
-        command.args(["--otlp", &options.otlp, "--rest", "127.0.0.1:0"]);
+        command.args(["--rack", &options.rack, "--otlp", &options.otlp, "--rest", "127.0.0.1:0"]);
         for setting in &options.set {
             command.args(["--set", setting]);
         }
@@ -202,6 +205,22 @@ impl Mesh {
         };
         let pid = self.place.pids()?.into_iter().find(is_it).with_context(|| format!("{name} does not run"))?;
         Daemon::of(pid)
+    }
+
+    /// Brings up another rack beside it, in the same datacenter: over its etcd, with its CA and its sealing key.
+    ///
+    /// # Errors
+    /// As [`Self::up`].
+    pub fn with_rack(&self, rack: &str, data: &Path, options: &Options) -> Result<Self> {
+        let (from, to) = (self.data.join("certs"), data.join("certs"));
+        fs::create_dir_all(&to)?;
+        for file in ["ca.pem", "ca.key", "sealing.key"] {
+            fs::copy(from.join(file), to.join(file)).with_context(|| file.to_owned())?;
+        }
+        let config = fs::read_to_string(self.data.join("power-service-1").join("config.toml"))?;
+        let members = config.lines().find_map(|line| line.strip_prefix("etcd = ")).context("no etcd is configured")?;
+        let etcd = serde_json::from_str(members).with_context(|| members.to_owned())?;
+        Self::begin(self.place.clone(), data, &[], &Options { etcd, rack: rack.to_owned(), ..options.clone() })
     }
 
     /// Ends it as an operator would, by SIGTERM, and sees that nothing is left.

@@ -6,6 +6,7 @@ mod index;
 mod node;
 mod port;
 mod ports;
+mod rehome;
 mod sheet;
 mod transition;
 

@@ -68,8 +68,28 @@ impl Shared {
 
     async fn update(&self, request: UpdateNodeRequest) -> Result<UpdateNodeResponse, Error> {
         let record = self.registry.named(&request.node)?;
-        self.registry.update(&record, node_change(request)?).await?;
+        match request.rack.clone() {
+            Some(rack) => self.carry(&record, &rack, &request).await?,
+            None => self.registry.update(&record, node_change(request)?).await?,
+        }
         Ok(UpdateNodeResponse { node: Some(self.shown(&record.node.to_string())?) })
+    }
+
+    /// The machine was carried to another rack.
+    async fn carry(&self, record: &Record, rack: &str, request: &UpdateNodeRequest) -> Result<(), Error> {
+        let (node, rack_name) = (request.node.clone(), request.rack.clone());
+        if *request != (UpdateNodeRequest { node, rack: rack_name, ..UpdateNodeRequest::default() }) {
+            let why = "must be the only thing that a request changes: move the node first".to_owned();
+            return Err(Invalid::wrong("rack", why).into());
+        }
+        let rack = self.registry.rack_named(rack)?;
+        if rack.value.id == record.rack {
+            return Ok(());
+        }
+        let missing = || Error::Missing { kind: "node", name: request.node.clone() };
+        let held = self.registry.held(record.node).ok_or_else(missing)?;
+        let sheet = held.sheet.as_ref().map(|sheet| &sheet.value);
+        self.registry.move_with(&held, &rack, &held.intent.value, sheet).await
     }
 
     async fn delete(&self, name: String) -> Result<DeleteNodeResponse, Error> {

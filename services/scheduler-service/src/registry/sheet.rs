@@ -108,12 +108,31 @@ impl Registry {
     /// The same, as a part of a larger change.
     pub(crate) fn add_sheet(
         &self,
-        mut change: Change,
+        change: Change,
         held: &Held,
         intent: &Intent,
         sheet: &Sheet,
     ) -> Result<Change, Error> {
-        let (rack, node, before) = (held.rack, held.node, &held.intent.value);
+        let (rack, node) = (held.rack, held.node);
+        let (key, expect) = (key::intent(rack, node), Expect::Revision(held.intent.revision));
+        let change = self.add_unique(change, held, intent, Some(sheet))?;
+        let change = if *intent == held.intent.value {
+            change.expect(&key, expect)
+        } else {
+            change.put(&key, intent, expect)?
+        };
+        Ok(change.put(&key::sheet(rack, node), sheet, Expect::same(held.sheet.as_ref()))?)
+    }
+
+    /// What only one node may have: its name, its instance, its BMC.
+    pub(super) fn add_unique(
+        &self,
+        mut change: Change,
+        held: &Held,
+        intent: &Intent,
+        sheet: Option<&Sheet>,
+    ) -> Result<Change, Error> {
+        let (node, before) = (held.node, &held.intent.value);
         let of = holder(node, &intent.name);
         if intent.name != before.name {
             if !before.name.is_empty() {
@@ -124,23 +143,14 @@ impl Registry {
             }
         }
         let old = instance(held.sheet.as_ref().map(|sheet| &sheet.value));
-        let new = instance(Some(sheet));
+        let new = instance(sheet);
         if old != new {
             change = self.give_up_instance(change, node, old);
             if let Some(new) = new {
                 change = change.put(&key::name(INSTANCE, new), &of, Expect::Absent)?;
             }
         }
-        if intent != before {
-            change = self.take_bmc(change, Some(before), intent, &of)?.put(
-                &key::intent(rack, node),
-                intent,
-                Expect::Revision(held.intent.revision),
-            )?;
-        } else {
-            change = change.expect(&key::intent(rack, node), Expect::Revision(held.intent.revision));
-        }
-        Ok(change.put(&key::sheet(rack, node), sheet, Expect::same(held.sheet.as_ref()))?)
+        if intent == before { Ok(change) } else { self.take_bmc(change, Some(before), intent, &of) }
     }
 
     /// An Ironic instance is on this node no more.

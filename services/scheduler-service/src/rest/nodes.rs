@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{
     driver::{Driver, Interface},
-    id::NodeId,
+    id::{NodeId, RackId},
 };
 use keyspace::{
     store::Revised,
@@ -287,12 +287,22 @@ impl Face {
             condition.check(ident, parts.revision)?;
             let before = document::whole(&parts);
             let after = change(&before)?;
+            let rack = self.moves_to(held.rack, &before, &after)?;
             let (intent, sheet) = self.changed(&held, &before, after)?;
-            match registry.change_with(&held, &intent, &sheet).await {
+            let stored = match &rack {
+                Some(rack) => registry.move_with(&held, rack, &intent, Some(&sheet)).await,
+                None => registry.change_with(&held, &intent, &sheet).await,
+            };
+            match stored {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_conflict() && tries > 1 => {
                     tries -= 1;
                     registry.seen_anew(&held).await;
+                }
+                // Only a move waits for whoever is at work.
+                Err(crate::Error::Busy { .. }) => {
+                    let holder = before.get("conductor").and_then(Value::as_str).unwrap_or_default();
+                    return Err(text::locked(&node.to_string(), holder));
                 }
                 Err(error) => return Err(fault(ident, &error)),
             }
@@ -317,7 +327,6 @@ impl Face {
         let (node, old) = (held.node, &held.intent.value);
         let driver = driver(&after)?;
         check_interfaces(driver, &after)?;
-        self.check_moves(before, &after, driver)?;
         self.check_references(&after)?;
         self.check_instance(node, &after)?;
         let name = after.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -350,21 +359,17 @@ impl Face {
         Ok((intent, sheet))
     }
 
-    /// A node goes to another rack by its conductor group.
-    fn check_moves(
+    /// The rack that a node goes to by its conductor group; none: it stays.
+    fn moves_to(
         &self,
+        from: RackId,
         before: &Map<String, Value>,
         after: &Map<String, Value>,
-        driver: Driver,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Revised<Rack>>, Error> {
         if before.get("conductor_group") == after.get("conductor_group") {
-            return Ok(());
+            return Ok(None);
         }
-        let rack = self.rack_for(after, driver)?.value.name;
-        Err(Class::Conflict.says(format!(
-            "Moving a node to another rack is not built yet: delete it here and enrol it in the conductor group \
-             \"{rack}\""
-        )))
+        self.rack_for(after, driver(after)?).map(|rack| (rack.value.id != from).then_some(rack))
     }
 
     pub(super) async fn delete_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {

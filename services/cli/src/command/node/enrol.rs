@@ -67,6 +67,10 @@ pub struct Set {
     /// A MAC that it has no more; may be repeated.
     #[arg(long, value_name = "MAC", num_args = 1..)]
     remove_mac: Vec<MacAddr>,
+    /// The name or id of the rack that it was carried to. It keeps what it is, and its ports get addresses there; nothing
+    /// else is changed with it.
+    #[arg(long, value_name = "RACK")]
+    rack: Option<String>,
     #[command(flatten)]
     traits: Traits,
 }
@@ -159,6 +163,7 @@ pub(super) async fn set(screen: &Screen, api: &Api, set: Set) -> Result<(), Erro
         remove_macs: macs(&set.remove_mac),
         wait_for_life_seconds: set.traits.wait_for_life,
         boot_files_by_tftp: set.traits.tftp,
+        rack: set.rack,
         ..Default::default()
     };
     let node = answered(once(request, async |request| api.nodes().update_node(request).await).await?.node)?;
