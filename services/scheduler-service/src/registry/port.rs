@@ -99,7 +99,12 @@ impl Registry {
             }
         };
         let port = Port { id: new.id, node: new.node, address, sheet: Some(new.sheet.clone()) };
+        // A node that went to another rack meanwhile has its ports there.
+        let life = key::life(new.rack, new.node);
+        let missing = || Error::Missing { kind: "node", name: new.node.to_string() };
+        let born = self.view().get(&life).ok_or_else(missing)?.created;
         change = change
+            .expect_created(&life, born)
             .put(&key::mac(new.mac), &of, Expect::Absent)?
             .put(&key::port(new.rack, new.mac), &port, Expect::Absent)?
             .clear(&key::unknown(new.rack, new.mac));

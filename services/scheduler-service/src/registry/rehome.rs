@@ -5,6 +5,7 @@
 
 use domain::{
     id::{NodeId, RackId},
+    net::MacAddr,
     plan::Progress,
     service::Service,
 };
@@ -80,8 +81,16 @@ impl Registry {
         change = self.carry(change, key::operation, (from, rack), node)?;
         change = self.carry(change, key::inventory, (from, rack), node)?;
         change = self.carry(change, key::firmware, (from, rack), node)?;
-        change = self.carry_ports(change, &record, &to.value)?;
-        self.commit(self.carry_ownership(change, (from, rack), node)?).await
+        change = self.carry_ports(change, (node, &intent.name), from, &to.value, &record.ports)?;
+        self.commit(self.carry_ownership(change, (from, rack), node)?).await?;
+        // A port that came to be at the same moment was not known yet. None can come after this one was seen.
+        let left = self.index.of(node).into_iter().filter(|((of, _), _)| *of == from);
+        let left: Vec<_> = left.map(|((_, mac), port)| (mac, port)).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let change = self.carry_ports(self.mesh.as_member()?, (node, &intent.name), from, &to.value, &left)?;
+        self.commit(change).await
     }
 
     /// A value that is the same in the other rack.
@@ -97,14 +106,21 @@ impl Registry {
         Ok(gone.put(&key(to, node), &read.value, Expect::Absent)?)
     }
 
-    fn carry_ports(&self, mut change: Change, record: &Record, to: &Rack) -> Result<Change, Error> {
-        let of = super::node::holder(record.node, &record.intent.value.name);
-        let had_network = self.rack(record.rack).is_some_and(|rack| rack.value.network.is_some());
+    fn carry_ports(
+        &self,
+        mut change: Change,
+        (node, name): (NodeId, &str),
+        from: RackId,
+        to: &Rack,
+        all: &[(MacAddr, Revised<Port>)],
+    ) -> Result<Change, Error> {
+        let of = super::node::holder(node, name);
+        let had_network = self.rack(from).is_some_and(|rack| rack.value.network.is_some());
         let mut free = to.network.as_ref().map(|network| (network, ports::free_addresses(self.view(), to.id, network)));
-        for (mac, port) in &record.ports {
-            change = change.delete(&key::port(record.rack, *mac), Expect::Revision(port.revision));
+        for (mac, port) in all {
+            change = change.delete(&key::port(from, *mac), Expect::Revision(port.revision));
             if let Some(address) = port.value.address {
-                change = change.clear(&key::address(record.rack, address));
+                change = change.clear(&key::address(from, address));
             }
             // Where there was no network, none had an address that may boot.
             let boots = port.value.address.is_some() || (!had_network && may_boot(&port.value));
