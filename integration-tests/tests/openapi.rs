@@ -19,6 +19,8 @@ const PHASES: &str = "examples,coverage,fuzzing,stateful";
 /// not asked.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
                       response_headers_conformance,negative_data_rejection,unsupported_method";
+/// What a webhook signs with.
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Where its choices begin.
 const SEED: &str = "1";
 /// Requests at random for each call.
@@ -91,6 +93,7 @@ fn fill(fleet: &Fleet) -> Result<()> {
         ("runbooks", json!({"name": "CUSTOM_R", "steps": [step("\"order\": 1")?]})),
         ("inspection_rules", json!({"actions": [{"op": "fail", "args": {"msg": "m"}}]})),
         ("allocations", json!({"resource_class": "small", "name": "a1"})),
+        ("webhooks", json!({"name": "w1", "url": "http://127.0.0.1:9/", "delivery_info": {"secret": SECRET}})),
     ] {
         ask(fleet, "POST", path, &body)?;
     }
@@ -145,6 +148,7 @@ fn configuration() -> String {
         ("path.portgroup", vec!["g1".to_owned()]),
         ("path.runbook", vec!["CUSTOM_R".to_owned()]),
         ("path.deploy_template", vec!["CUSTOM_T".to_owned()]),
+        ("path.webhook", vec!["w1".to_owned()]),
         ("query.node", vec!["n1".to_owned()]),
         ("body.driver", vec!["fake-hardware".to_owned(), "redfish".to_owned()]),
         ("body.node_uuid", vec![format!("{NODE}1"), format!("{NODE}3")]),

@@ -107,6 +107,8 @@ fn field_taken(resource: &Resource, field: &Field) -> Value {
         ("inspection_rules", "conditions") => conditions_of_rules(),
         ("deploy_templates", "steps") => steps(Steps::Deploy),
         ("runbooks", "steps") => steps(Steps::Runbook),
+        ("webhooks", "url") => json!({"type": "string", "format": "uri", "pattern": "^https?://"}),
+        ("webhooks", "delivery_info") => return receiver(),
         ("inspection_rules", "priority") => {
             json!({"type": "integer", "minimum": 0, "maximum": fields::MOST_PRIORITY})
         }
@@ -140,6 +142,16 @@ fn name_taken(resource: &Resource) -> Value {
         ]}),
         _ => json!({"anyOf": [{"type": "null"}, word::logical_name()]}),
     }
+}
+
+/// What a webhook's receiver knows us by, and we it.
+fn receiver() -> Value {
+    let members = json!({
+        "secret": {"type": "string", "pattern": "^whsec_[A-Za-z0-9+/]{32,}={0,2}$"},
+        "token": {"type": "string", "pattern": "^[!-~]+$"},
+        "ca": {"type": "string"},
+    });
+    word::object(&members, &["secret"])
 }
 
 /// Where a port is plugged in.
