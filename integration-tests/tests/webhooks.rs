@@ -1,13 +1,18 @@
 //! Webhooks, told to a receiver that verifies them by the Standard Webhooks project's own library.
 
-use std::{fs, path::Path, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use integration_tests::{
     authority::Authority,
     fleet::Fleet,
     ironic::Rest,
-    mesh::{Api, Options},
+    mesh::{Api, Options, program},
     rack::daemon::Daemon,
 };
 use rustix::process::Signal;
@@ -105,7 +110,8 @@ fn what_nodes_become_is_told_to_whoever_asked_for_it_also_when_he_was_away_and_b
             tells(&rest, &receiver).await?;
             tells_whoever_was_away(&rest, &receiver).await?;
             goes_on(&mut api, fleet, &rest, &receiver).await?;
-            ends(&rest, &receiver).await
+            ends(&rest, &receiver).await?;
+            from_the_command_line(fleet, &rest, &receiver).await
         })
         .unwrap();
 }
@@ -175,6 +181,40 @@ async fn goes_on(api: &mut Api, fleet: &Fleet, rest: &Rest<'_>, receiver: &Recei
         let twin = |other: &&Value| other["id"] == event["id"] && other["data"] != event["data"];
         ensure!(all.iter().find(twin).is_none(), "one id, two things: {event}");
     }
+    Ok(())
+}
+
+/// The same over our own API.
+async fn from_the_command_line(fleet: &Fleet, rest: &Rest<'_>, receiver: &Receiver) -> Result<()> {
+    let file = |name: &str, text: &str| -> Result<String> {
+        let path = receiver.folder.join(name);
+        fs::write(&path, format!("{text}\n"))?;
+        Ok(path.display().to_string())
+    };
+    let (secret, token, ca) = (file("secret", SECRET)?, file("token", TOKEN)?, file("ca", &receiver.ca)?);
+    let ask = |words: &[&str]| -> Result<(Option<i32>, Value, String)> {
+        let mut command = std::process::Command::new(program()?);
+        command.arg("--context").arg(fleet.data().join("client.toml")).arg("webhook").args(words).args(["-o", "json"]);
+        let ended = command.stdin(Stdio::null()).output()?;
+        let said = serde_json::from_slice(&ended.stdout).unwrap_or_default();
+        Ok((ended.status.code(), said, String::from_utf8_lossy(&ended.stderr).into_owned()))
+    };
+    let url = format!("https://127.0.0.1:{PORT}/own");
+    let create = ["create", "own", &url, "--secret-file", &secret, "--token-file", &token, "--ca-file", &ca];
+    let (code, made, why) = ask(&create)?;
+    ensure!(code == Some(0) && made["enabled"] == true && made["failing_since"].is_null(), "{made} {why}");
+    ensure!(!made.to_string().contains(TOKEN), "a secret is shown: {made}");
+    let (code, _, why) = ask(&create)?;
+    ensure!(code == Some(1) && why.contains("name own is taken"), "{why}");
+    let (code, _, why) = ask(&["set", "own", "--query", "colour=red"])?;
+    ensure!(code == Some(1) && why.contains("colour"), "{why}");
+    let note = |note: &str| json!([{"op": "add", "path": "/extra/note", "value": note}]);
+    rest.ask("PATCH", "nodes/n1", Some(note("own"))).await?;
+    receiver.takes("/own", "a change", |event| event["data"]["node"]["extra"]["note"] == "own").await?;
+    let (code, off, why) = ask(&["set", "own", "--enabled", "false"])?;
+    ensure!(code == Some(0) && off["enabled"] == false, "{off} {why}");
+    ensure!(ask(&["list"])?.1[0]["name"] == "own");
+    ensure!(ask(&["delete", "own"])?.0 == Some(0) && ask(&["show", "own"])?.0 == Some(1));
     Ok(())
 }
 

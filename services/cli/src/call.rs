@@ -9,6 +9,7 @@ use proto::api::v1::{
     event_service_client::EventServiceClient, image_service_client::ImageServiceClient,
     lock_service_client::LockServiceClient, node_service_client::NodeServiceClient,
     operation_service_client::OperationServiceClient, rack_service_client::RackServiceClient,
+    webhook_service_client::WebhookServiceClient,
 };
 use service_kit::{
     client::{Line, line},
@@ -71,6 +72,10 @@ impl Api {
 
     pub(crate) fn locks(&self) -> LockServiceClient<Line> {
         LockServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    pub(crate) fn webhooks(&self) -> WebhookServiceClient<Line> {
+        WebhookServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
     pub(crate) fn event_streams(&self) -> EventServiceClient<Line> {

@@ -8,6 +8,8 @@ pub mod lock;
 pub mod node;
 pub mod operation;
 pub mod rack;
+mod secret;
+pub mod webhook;
 
 use tonic::Status;
 

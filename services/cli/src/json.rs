@@ -4,7 +4,7 @@ use domain::time::Timestamp;
 use proto::{
     api::v1::{
         Allocation, Boot, Bulk, BulkState, Event, Image, Lock, Node, NodeIntent, NodeObserved, Operation,
-        PlacementApart, PlacementOrder, PlanAllocationResponse, Rack, Wish,
+        PlacementApart, PlacementOrder, PlanAllocationResponse, Rack, Webhook, Wish,
     },
     common::v1::{BootMode, Failure, Hardware, Power, TimelineEntry},
 };
@@ -36,6 +36,21 @@ fn power(power: Power) -> Value {
         Power::On => json!("on"),
         Power::Off => json!("off"),
     }
+}
+
+/// A webhook.
+pub(crate) fn webhook(one: &Webhook) -> Value {
+    json!({
+        "id": one.id,
+        "name": one.name,
+        "url": one.url,
+        "query": text(&one.query),
+        "enabled": one.enabled,
+        "since": time(one.since_ms),
+        "delivered": time(one.delivered_ms),
+        "failing_since": time(one.failing_since_ms),
+        "reason": text(&one.reason),
+    })
 }
 
 /// An allocation.

@@ -40,6 +40,7 @@ use crate::{
         node::NodeCommand,
         operation::OperationCommand,
         rack::RackCommand,
+        webhook::WebhookCommand,
     },
     error::Error,
     output::Screen,
@@ -109,6 +110,9 @@ pub enum Command {
     Lock(LockCommand),
     /// See what happens: states, boots, failures.
     Events(Events),
+    /// Have others told of what nodes become, by requests of ours.
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
 }
 
 /// Writes the completions of a shell.
@@ -154,6 +158,7 @@ async fn dispatch(screen: &Screen, api: &Api, command: Command) -> Result<(), Er
         Command::Rack(command) => command::rack::run(screen, api, command).await,
         Command::Operation(command) => command::operation::run(screen, api, command).await,
         Command::Lock(command) => command::lock::run(screen, api, command).await,
+        Command::Webhook(command) => command::webhook::run(screen, api, command).await,
         Command::Events(events) => command::event::run(screen, api, events).await,
     }
 }

@@ -29,6 +29,7 @@ pub(crate) const RULES: &[Rule] = &[
     // What looks after them.
     of("/ironmesh.api.v1.ImageService/", keepers),
     of("/ironmesh.api.v1.NodeService/", keepers),
+    // Webhooks have us call whom they name: not even their list is everybody's.
     // Racks, and taking a node from who works on it.
     Rule { path: "/ironmesh.api.v1.", allows: admins },
     Rule { path: "/ironmesh.scheduler.v1.", allows: schedulers },

@@ -18,6 +18,9 @@ pub enum Error {
     /// The request can not be read.
     #[error("the request is not right")]
     Request(#[from] proto::convert::Invalid),
+    /// What is kept for Ironic's clients can not be kept so.
+    #[error("{}", .0.text)]
+    Kept(wire_ironic::error::Error),
     /// The thing named does not exist.
     #[error("there is no {kind} {name:?}; see: ironmesh {kind} list")]
     Missing {
@@ -128,6 +131,12 @@ pub enum Error {
     Bind(#[from] CannotBind),
 }
 
+impl From<wire_ironic::error::Error> for Error {
+    fn from(refused: wire_ironic::error::Error) -> Self {
+        Self::Kept(refused)
+    }
+}
+
 impl Error {
     /// Whether somebody else wrote first: read again, then try again.
     pub(crate) const fn is_conflict(&self) -> bool {
@@ -139,6 +148,13 @@ impl Failure for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Request(_) => Kind::Invalid,
+            Self::Kept(refused) => match refused.status {
+                400 => Kind::Invalid,
+                404 => Kind::Missing,
+                409 => Kind::NotNow,
+                503 => Kind::Unavailable,
+                _ => Kind::Internal,
+            },
             Self::Missing { .. } => Kind::Missing,
             Self::Taken { .. } => Kind::Taken,
             Self::Refused(_)
@@ -161,6 +177,7 @@ impl Failure for Error {
     fn reason(&self) -> &'static str {
         match self {
             Self::Request(_) => "REQUEST",
+            Self::Kept(_) => "KEPT",
             Self::Missing { .. } => "MISSING",
             Self::Taken { .. } => "TAKEN",
             Self::Refused(_) => "REFUSED",

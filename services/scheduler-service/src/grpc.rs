@@ -12,6 +12,7 @@ mod peers;
 mod racks;
 mod show;
 mod watch;
+mod webhooks;
 
 pub(crate) use show::waiting;
 

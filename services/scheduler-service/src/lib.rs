@@ -41,6 +41,7 @@ use proto::api::v1::{
     event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
     lock_service_server::LockServiceServer, node_service_server::NodeServiceServer,
     operation_service_server::OperationServiceServer, rack_service_server::RackServiceServer,
+    webhook_service_server::WebhookServiceServer,
 };
 use proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
 use service_kit::{Kit, serve};
@@ -87,6 +88,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         .add_service(OperationServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(LockServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(SchedulerServiceServer::from_arc(Arc::clone(&shared)))
+        .add_service(WebhookServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(EventServiceServer::from_arc(Arc::clone(&shared)));
     let routes = stale::marked(audit::recorded(routes), begun.mesh.clone());
     let health = kit.serve(bound, routes, access::RULES, proto::DESCRIPTORS).await;

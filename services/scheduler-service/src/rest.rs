@@ -24,6 +24,7 @@ mod hardware;
 mod history;
 mod hooks;
 mod indicators;
+mod keep;
 mod kinds;
 mod list;
 mod management;
@@ -59,6 +60,8 @@ use self::{
 };
 pub(crate) use self::{
     door::Door,
+    hooks::{check as check_webhook, check_room as check_room_for_webhook},
+    kinds::WEBHOOK_KIND,
     secret::hide,
     shelf::{Shelf, Shown},
 };

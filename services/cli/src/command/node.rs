@@ -7,7 +7,6 @@ pub mod history;
 mod outcome;
 pub mod power;
 pub mod provision;
-mod secret;
 pub mod show;
 pub mod timeline;
 mod verdict;

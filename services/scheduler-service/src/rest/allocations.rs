@@ -27,8 +27,8 @@ impl Face {
         if let Some(node) = backfill {
             return self.backfill(ask, id, said, &node).await;
         }
-        let sheet = self.fresh(ALLOCATION_KIND, id, said)?;
-        self.store_new(ALLOCATION_KIND, id, &sheet).await?;
+        let sheet = self.shared.fresh_sheet(ALLOCATION_KIND, id, said)?;
+        self.shared.store_sheet(ALLOCATION_KIND, id, &sheet).await?;
         let body = self.whole_sheet(ask, ALLOCATION_KIND, id, &sheet);
         self.shared.place(id).await;
         Ok(Answer::created(body, links::location(&ask.base, &format!("allocations/{id}"))))
@@ -68,8 +68,8 @@ impl Face {
         if said.get("resource_class").is_none_or(Value::is_null) {
             said.insert("resource_class".to_owned(), node.whole.get("resource_class").cloned().unwrap_or_default());
         }
-        let sheet = self.fresh(ALLOCATION_KIND, id, said)?;
-        self.store_new(ALLOCATION_KIND, id, &sheet).await?;
+        let sheet = self.shared.fresh_sheet(ALLOCATION_KIND, id, said)?;
+        self.shared.store_sheet(ALLOCATION_KIND, id, &sheet).await?;
         self.change_node(&ask.condition, ident, node.node, |before| {
             let mut after = before.clone();
             after.insert("allocation_uuid".to_owned(), json!(id.to_string()));

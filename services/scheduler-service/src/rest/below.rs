@@ -145,7 +145,7 @@ impl Face {
         let node = self.node(ask, ident).map_err(unknown)?;
         let allocation = node.whole.get("allocation_uuid").and_then(Value::as_str);
         let missing = || text::no_allocation(ident);
-        let (id, sheet) = self.sheet(kinds::ALLOCATION_KIND, allocation.ok_or_else(missing)?)?;
+        let (id, sheet) = self.shared.sheet(kinds::ALLOCATION_KIND, allocation.ok_or_else(missing)?)?;
         if ask.method == "DELETE" {
             return self.delete_allocation(id, &sheet).await;
         }

@@ -55,7 +55,7 @@ impl Face {
         node: &Shown,
     ) -> Result<Option<Vec<verb::Step>>, Error> {
         let Some(ident) = request.runbook.as_deref().filter(|_| ask.version.has(RUNBOOKS)) else { return Ok(None) };
-        let fields = self.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
+        let fields = self.shared.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
         check_approved(ask, &fields, node)?;
         let mut steps = Steps::Runbook.read(list(&fields, "steps"))?;
         steps.sort_by_key(|step| step.priority);
@@ -66,7 +66,7 @@ impl Face {
     fn templates(&self, node: &Shown) -> Vec<Vec<verb::Step>> {
         let info = node.whole.get("instance_info").and_then(Value::as_object);
         let traits = info.map(|info| list(info, "traits")).unwrap_or_default().iter().filter_map(Value::as_str);
-        let found = traits.filter_map(|name| self.sheet(TEMPLATE_KIND, name).ok());
+        let found = traits.filter_map(|name| self.shared.sheet(TEMPLATE_KIND, name).ok());
         // What is stored was read when it was.
         found.filter_map(|(_, sheet)| Steps::Deploy.read(list(&sheet.value.fields, "steps")).ok()).collect()
     }

@@ -79,7 +79,7 @@ impl Face {
             About::NodeOfBody => self.check_node_of_body(ask, rule)?,
             About::Allocation => self.check_allocation(ask, rule, ident)?,
             About::Runbook => {
-                let fields = self.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
+                let fields = self.shared.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
                 check_runbook(ask, rule, &fields)?;
             }
             About::NewNode => {
@@ -154,14 +154,14 @@ impl Face {
     fn check_runbook_use(&self, ask: &Ask) -> Result<(), Error> {
         let named = ask.body.get("runbook").and_then(Value::as_str).or_else(|| ask.parameter("runbook"));
         let Some(runbook) = named.filter(|_| ask.path.ends_with("/states/provision")) else { return Ok(()) };
-        let Ok((_, sheet)) = self.sheet(RUNBOOK_KIND, runbook) else { return Ok(()) };
+        let Ok((_, sheet)) = self.shared.sheet(RUNBOOK_KIND, runbook) else { return Ok(()) };
         may(&ask.who, USE_RUNBOOK, Some(whose(&sheet.value.fields)))
     }
 
     fn check_nodes_allocation(&self, ask: &Ask, rule: Rule, ident: &str) -> Result<(), Error> {
         let node = self.node(ask, ident)?;
         let allocation = node.whole.get("allocation_uuid").and_then(Value::as_str);
-        let Some(Ok((_, sheet))) = allocation.map(|id| self.sheet(ALLOCATION_KIND, id)) else { return Ok(()) };
+        let Some(Ok((_, sheet))) = allocation.map(|id| self.shared.sheet(ALLOCATION_KIND, id)) else { return Ok(()) };
         let whose = Some(whose(&sheet.value.fields));
         if ask.who.may(SEE_ALLOCATION, whose) {
             return may(&ask.who, rule, whose);
@@ -170,7 +170,7 @@ impl Face {
     }
 
     fn check_allocation(&self, ask: &Ask, rule: Rule, ident: &str) -> Result<(), Error> {
-        let fields = self.sheet(ALLOCATION_KIND, ident)?.1.value.fields;
+        let fields = self.shared.sheet(ALLOCATION_KIND, ident)?.1.value.fields;
         if ask.who.may(SEE_ALLOCATION, Some(whose(&fields))) {
             return may(&ask.who, rule, Some(whose(&fields)));
         }
@@ -178,7 +178,7 @@ impl Face {
     }
 
     fn check_sheet_part(&self, ask: &Ask, rule: Rule, kind: Kind, ident: &str) -> Result<(), Error> {
-        let fields = self.sheet(kind, ident)?.1.value.fields;
+        let fields = self.shared.sheet(kind, ident)?.1.value.fields;
         let node = fields.get("node_uuid").and_then(Value::as_str).and_then(|node| self.find(node));
         self.check_part(ask, rule, kind.resource, node, || text::not_found(kind.word, ident))
     }

@@ -20,7 +20,7 @@ use std::{
 use domain::id::NodeId;
 use futures::{StreamExt as _, stream};
 use keyspace::{
-    Expect, key,
+    Expect, View, key,
     store::Revised,
     value::{Delivered, Sheet},
 };
@@ -36,7 +36,7 @@ use wire_ironic::{
     version::Version,
 };
 
-pub(super) use self::target::check;
+pub(crate) use self::target::check;
 use self::{
     round::{News, Told},
     send::{NotTaken, Receiver},
@@ -90,6 +90,17 @@ pub(super) async fn carry(face: Arc<Face>) {
     }
 }
 
+/// Refuses one that is too many.
+///
+/// # Errors
+/// 409.
+pub(crate) fn check_room(view: &View) -> Result<(), Error> {
+    if view.paths(key::sheets(WEBHOOK_KIND.collection).path()).len() < MOST {
+        return Ok(());
+    }
+    Err(Class::Conflict.says(format!("There are {MOST} webhooks already, which is the most; delete one first")))
+}
+
 /// A receiver, and how far it is.
 struct Telling {
     id: Uuid,
@@ -135,16 +146,9 @@ impl Face {
         (!is_off && self.shared.registry.mesh.leads()).then_some(sheet)
     }
 
-    /// Refuses one that is too many.
-    ///
-    /// # Errors
-    /// 409.
-    pub(super) fn check_room_for_webhook(&self) -> Result<(), Error> {
-        let there = self.shared.registry.view().paths(key::sheets(WEBHOOK_KIND.collection).path()).len();
-        if there < MOST {
-            return Ok(());
-        }
-        Err(Class::Conflict.says(format!("There are {MOST} webhooks already, which is the most; delete one first")))
+    /// Whether it is to be told by this replica as it was.
+    fn is_still(&self, id: Uuid, revision: i64) -> bool {
+        self.enabled(id).is_some_and(|now| now.revision == revision)
     }
 
     /// Adds how far a webhook's receiver is to what clients keep of it.
@@ -170,7 +174,7 @@ impl Face {
             }
             let Some((_, receiver, telling)) = &mut made else { return };
             let outcome = match receiver {
-                Ok(receiver) => self.round(receiver, telling).await,
+                Ok(receiver) => self.round(receiver, telling, &|| self.is_still(id, sheet.revision)).await,
                 Err(why) => Err(NotTaken { why: format!("it can not be used: {why}"), after: None, for_good: false }),
             };
             let pause = match outcome {
@@ -186,9 +190,8 @@ impl Face {
             }
             if let Some(pause) = pause {
                 // A change of it is looked at before.
-                let is_same = || self.enabled(id).is_some_and(|now| now.revision == sheet.revision);
                 let until = Instant::now() + pause;
-                while Instant::now() < until && is_same() {
+                while Instant::now() < until && self.is_still(id, sheet.revision) {
                     sleep(PAUSE).await;
                 }
                 continue;
@@ -209,8 +212,14 @@ impl Face {
         Telling { id, told: Told::default(), at, progress, is_news: false, noted, failures: 0 }
     }
 
-    /// Tells what is new, and from then on that was told.
-    async fn round(&self, receiver: &Receiver, telling: &mut Telling) -> Result<(), NotTaken> {
+    /// Tells what is new, and from then on that was told. Where it does not go on, as another one leads by now, it tells no
+    /// more of what may be old.
+    async fn round(
+        &self,
+        receiver: &Receiver,
+        telling: &mut Telling,
+        goes_on: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<(), NotTaken> {
         let round = self.look(&receiver.target().list, telling);
         let (id, revision) = (telling.id, round.batch.revision);
         {
@@ -219,6 +228,9 @@ impl Face {
             while let Some(outcome) = sending.next().await {
                 telling.told.took(outcome?);
                 metrics::told_receiver();
+                if !goes_on() {
+                    return Ok(());
+                }
             }
         }
         if round.batch.is_all {
@@ -295,7 +307,7 @@ impl Face {
         telling.progress.error = format!("{why}, by which it wants to be told nothing more: the webhook is disabled");
         let mut fields = sheet.value.fields.clone();
         fields.insert("enabled".to_owned(), Value::Bool(false));
-        if let Err(error) = self.change_sheet(WEBHOOK_KIND, id, sheet, fields).await {
+        if let Err(error) = self.shared.change_sheet(WEBHOOK_KIND, id, sheet, fields).await {
             tracing::info!(webhook = %id, error = error.text, "it is not disabled yet");
             return sleep(PAUSE).await;
         }

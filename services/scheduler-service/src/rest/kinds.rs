@@ -8,11 +8,11 @@ use wire_ironic::fields::{
 
 /// A collection that is kept in sheets.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
+pub(crate) struct Kind {
     /// Its table.
-    pub(super) resource: &'static Resource,
+    pub(crate) resource: &'static Resource,
     /// Its name in the store.
-    pub(super) collection: &'static str,
+    pub(crate) collection: &'static str,
     /// The word that opens a sentence about one of it.
     pub(super) word: &'static str,
     /// The same in the middle of a sentence, with its article.
@@ -43,7 +43,7 @@ pub(super) const CONNECTOR_KIND: Kind =
 pub(super) const TARGET_KIND: Kind = kind(&VOLUME_TARGET, "volume_target", "Volume target", "A volume target", false);
 pub(super) const ALLOCATION_KIND: Kind = kind(&ALLOCATION, "allocation", "Allocation", "An allocation", true);
 
-pub(super) const WEBHOOK_KIND: Kind = kind(&WEBHOOK, "webhook", "Webhook", "A webhook", true);
+pub(crate) const WEBHOOK_KIND: Kind = kind(&WEBHOOK, "webhook", "Webhook", "A webhook", true);
 
 /// The collection of a path's first steps, and how many steps that are.
 pub(super) fn of(steps: &[&str]) -> Option<(Kind, usize)> {

@@ -90,7 +90,7 @@ impl Face {
         list.filters.iter().all(|(filter, operand)| match filter.name {
             "node" | "node_uuid" => node.is_some_and(|node| is(port, "node_uuid", node)),
             "portgroup" => {
-                let group = self.sheet(super::kinds::PORTGROUP_KIND, &operand.written());
+                let group = self.shared.sheet(super::kinds::PORTGROUP_KIND, &operand.written());
                 group.is_ok_and(|(id, _)| is(port, "portgroup_uuid", &id.to_string()))
             }
             "description_contains" => list::contains(port, "description", operand),
@@ -142,7 +142,7 @@ impl Face {
     /// What a port says of others must be there, and its name be free.
     fn check_port(&self, said: &Map<String, Value>, node: &Shown, own: Option<PortId>) -> Result<(), Error> {
         if let Some(group) = said.get("portgroup_uuid").and_then(Value::as_str) {
-            let found = self.sheet(super::kinds::PORTGROUP_KIND, group);
+            let found = self.shared.sheet(super::kinds::PORTGROUP_KIND, group);
             let found = found.map_err(|_| Class::Invalid.says(format!("Portgroup {group} could not be found.")))?;
             if !is(&found.1.value.fields, "node_uuid", &node.node.to_string()) {
                 return Err(Class::Invalid.says(format!("Portgroup {group} belongs to another node than the port.")));

@@ -3,13 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::id::NodeId;
-use keyspace::{
-    Expect, key,
-    store::Revised,
-    value::{Holder, Sheet},
-};
+use keyspace::{key, value::Sheet};
 use serde_json::{Map, Value, json};
-use service_kit::clock;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 use wire_ironic::{
@@ -23,10 +18,9 @@ use super::{
     Ask, Face,
     answer::Answer,
     document::time,
-    fault::fault,
     gate::Lens,
     hooks,
-    kinds::{CONNECTOR_KIND, Kind, PORTGROUP_KIND, RUNBOOK_KIND, TARGET_KIND, Unique, WEBHOOK_KIND, unique},
+    kinds::{CONNECTOR_KIND, Kind, PORTGROUP_KIND, RUNBOOK_KIND, TARGET_KIND, WEBHOOK_KIND},
     list, secret,
     shelf::Shown,
 };
@@ -34,9 +28,6 @@ use super::{
 /// How long a change of volumes waits for power that was told to go elsewhere, and how often it looks.
 const POWER_PATIENCE: Duration = Duration::from_secs(3);
 const POWER_LOOK: Duration = Duration::from_millis(50);
-
-/// One of a collection, as it is stored.
-pub(super) type Stored = (Uuid, Revised<Sheet>);
 
 impl Face {
     /// Whatever is asked of a collection that is kept in sheets; `rest` is the path behind its name.
@@ -52,28 +43,16 @@ impl Face {
             ("DELETE", []) => self.delete_sheets(ask, kind).await,
             ("DELETE", [ident]) => self.delete_sheet(ask, kind, ident).await,
             ("GET", [ident, "nodes"]) => {
-                let chassis = self.sheet(kind, ident)?.0;
+                let chassis = self.shared.sheet(kind, ident)?.0;
                 self.list_nodes_of(ask, "chassis_uuid", &chassis.to_string())
             }
             ("GET", [ident, "ports"]) => {
-                let group = self.sheet(kind, ident)?.0;
+                let group = self.shared.sheet(kind, ident)?.0;
                 self.list_ports_of(ask, Shape::Plain, "portgroup", &group.to_string())
             }
             (_, [ident, "traits", more @ ..]) => self.runbook_traits(ask, kind, ident, more).await,
             _ => Err(text::no_such_path()),
         }
-    }
-
-    /// One of a collection, by its id or, where it has one, its name.
-    pub(super) fn sheet(&self, kind: Kind, ident: &str) -> Result<Stored, Error> {
-        let missing = || text::not_found(kind.word, ident);
-        let view = self.shared.registry.view();
-        let id = match ident.parse::<Uuid>() {
-            Ok(id) => id,
-            Err(_) if kind.is_named => view.get(&key::name(kind.collection, ident)).ok_or_else(missing)?.value.id,
-            Err(_) => return Err(Class::Invalid.says(format!("Expected UUID for uuid: {ident}"))),
-        };
-        Ok((id, view.get(&key::sheet_of(kind.collection, id)).ok_or_else(missing)?))
     }
 
     /// All of a collection, whole, in the order of their creation.
@@ -115,7 +94,7 @@ impl Face {
     fn show_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
         ask.only(&["fields"])?;
         let columns = ask.columns(kind.resource)?;
-        let (id, sheet) = self.sheet(kind, ident)?;
+        let (id, sheet) = self.shared.sheet(kind, ident)?;
         let whole = self.seen_sheet(kind, id, &sheet.value);
         let seen = Lens::of(self, ask, kind.resource.path).shown(&whole);
         Ok(Answer::shows(Value::Object(links::shown(kind.resource, ask.version, &ask.base, &columns, &seen))))
@@ -150,58 +129,17 @@ impl Face {
         }
         if kind.collection == WEBHOOK_KIND.collection {
             hooks::check(&said)?;
-            self.check_room_for_webhook()?;
+            hooks::check_room(self.shared.registry.view())?;
         }
         self.check_node(ask, &mut said)?;
         let registry = &self.shared.registry;
         if registry.view().get(&key::sheet_of(kind.collection, id)).is_some() {
             return Err(text::already_exists(&format!("{} with UUID {id}", kind.article)));
         }
-        let sheet = self.fresh(kind, id, said)?;
-        self.store_new(kind, id, &sheet).await?;
+        let sheet = self.shared.fresh_sheet(kind, id, said)?;
+        self.shared.store_sheet(kind, id, &sheet).await?;
         let path = format!("{}/{id}", kind.resource.path);
         Ok(Answer::created(self.whole_sheet(ask, kind, id, &sheet), links::location(&ask.base, &path)))
-    }
-
-    /// A sheet that is new, its secrets sealed.
-    pub(super) fn fresh(&self, kind: Kind, id: Uuid, mut said: Map<String, Value>) -> Result<Sheet, Error> {
-        said.retain(|field, value| field != "uuid" && !value.is_null());
-        self.seal(kind, id, &mut said)?;
-        Ok(Sheet { fields: said, created_at: clock::now(), updated_at: None })
-    }
-
-    fn seal(&self, kind: Kind, id: Uuid, said: &mut Map<String, Value>) -> Result<(), Error> {
-        let sealed = secret::seal(kind.resource, &id.to_string(), said, &self.shared.registry.sealer);
-        sealed.map_err(|error| fault(&id.to_string(), &error.into()))
-    }
-
-    /// Stores a new sheet with all that only it may have.
-    pub(super) async fn store_new(&self, kind: Kind, id: Uuid, sheet: &Sheet) -> Result<(), Error> {
-        let registry = &self.shared.registry;
-        let internal = |error: crate::Error| fault(&id.to_string(), &error);
-        let all = unique(kind, &sheet.fields);
-        self.check_unique(id, &all)?;
-        let change = registry.mesh.as_member().map_err(|error| internal(error.into()))?;
-        let mut change = change
-            .put(&key::sheet_of(kind.collection, id), sheet, Expect::Absent)
-            .map_err(|error| internal(error.into()))?;
-        for one in &all {
-            let holder = Holder { kind: kind.collection.to_owned(), id, name: one.value.clone() };
-            change = change
-                .put(&key::name(&one.kind, &one.value), &holder, Expect::Absent)
-                .map_err(|error| internal(error.into()))?;
-        }
-        registry.commit(change).await.map_err(internal)
-    }
-
-    fn check_unique(&self, id: Uuid, all: &[Unique]) -> Result<(), Error> {
-        let view = self.shared.registry.view();
-        let taken =
-            |one: &&Unique| view.get(&key::name(&one.kind, &one.value)).is_some_and(|holder| holder.value.id != id);
-        match all.iter().find(taken) {
-            Some(one) => Err(text::already_exists(&one.says)),
-            None => Ok(()),
-        }
     }
 
     /// The node that a resource is of must be there; it is kept by its id.
@@ -219,7 +157,7 @@ impl Face {
     async fn patch_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
         ask.only(&[])?;
         let ops = patch::parse(kind.resource, ask.version, &ask.body)?;
-        let (id, before) = self.sheet(kind, ident)?;
+        let (id, before) = self.shared.sheet(kind, ident)?;
         self.check_volume_change(kind, &before.value, false).await?;
         let mut fields = before.value.fields.clone();
         fields.insert("uuid".to_owned(), json!(id.to_string()));
@@ -234,47 +172,15 @@ impl Face {
         if kind.collection == WEBHOOK_KIND.collection {
             hooks::check(&after)?;
         }
-        let sheet = self.change_sheet(kind, id, &before, after).await?;
+        let sheet = self.shared.change_sheet(kind, id, &before, after).await?;
         Ok(Answer::shows(self.whole_sheet(ask, kind, id, &sheet)))
-    }
-
-    /// Stores what one of a collection has become.
-    pub(super) async fn change_sheet(
-        &self,
-        kind: Kind,
-        id: Uuid,
-        before: &Revised<Sheet>,
-        mut after: Map<String, Value>,
-    ) -> Result<Sheet, Error> {
-        let registry = &self.shared.registry;
-        let internal = |error: crate::Error| fault(&id.to_string(), &error);
-        after.retain(|_, value| !value.is_null());
-        self.seal(kind, id, &mut after)?;
-        let sheet = Sheet { fields: after, created_at: before.value.created_at, updated_at: Some(clock::now()) };
-        let (old, new) = (unique(kind, &before.value.fields), unique(kind, &sheet.fields));
-        self.check_unique(id, &new)?;
-        let change = registry.mesh.as_member().map_err(|error| internal(error.into()))?;
-        let mut change = change
-            .put(&key::sheet_of(kind.collection, id), &sheet, Expect::Revision(before.revision))
-            .map_err(|error| internal(error.into()))?;
-        for gone in old.iter().filter(|one| !new.contains(one)) {
-            change = change.clear(&key::name(&gone.kind, &gone.value));
-        }
-        for one in new.iter().filter(|one| !old.contains(one)) {
-            let holder = Holder { kind: kind.collection.to_owned(), id, name: one.value.clone() };
-            change = change
-                .put(&key::name(&one.kind, &one.value), &holder, Expect::Absent)
-                .map_err(|error| internal(error.into()))?;
-        }
-        registry.commit(change).await.map_err(internal)?;
-        Ok(sheet)
     }
 
     async fn delete_sheets(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
         ask.only(&[])?;
         for (path, sheet) in self.shared.registry.view().list(&key::sheets(kind.collection)) {
             if let Some(id) = key::last(&path) {
-                self.delete(kind, id, &sheet).await?;
+                self.shared.delete_sheet(kind, id, &sheet).await?;
             }
         }
         Ok(Answer::done())
@@ -282,13 +188,13 @@ impl Face {
 
     async fn delete_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
         ask.only(&[])?;
-        let (id, sheet) = self.sheet(kind, ident)?;
+        let (id, sheet) = self.shared.sheet(kind, ident)?;
         self.check_unused(kind, id)?;
         self.check_volume_change(kind, &sheet.value, true).await?;
         if kind.collection == "allocation" {
             return self.delete_allocation(id, &sheet).await;
         }
-        self.delete(kind, id, &sheet).await.map(|()| Answer::done())
+        self.shared.delete_sheet(kind, id, &sheet).await.map(|()| Answer::done())
     }
 
     /// What was a node's goes with it. One that is left over, as we died in between, is of a node that is not there: it can
@@ -297,28 +203,11 @@ impl Face {
         for kind in [PORTGROUP_KIND, CONNECTOR_KIND, TARGET_KIND] {
             for (path, sheet) in self.shared.registry.view().list(&key::sheets(kind.collection)) {
                 if let Some(id) = key::last(&path).filter(|_| is(&sheet.value.fields, "node_uuid", node)) {
-                    self.delete(kind, id, &sheet).await?;
+                    self.shared.delete_sheet(kind, id, &sheet).await?;
                 }
             }
         }
         Ok(())
-    }
-
-    async fn delete(&self, kind: Kind, id: Uuid, sheet: &Revised<Sheet>) -> Result<(), Error> {
-        let registry = &self.shared.registry;
-        let internal = |error: crate::Error| fault(&id.to_string(), &error);
-        let mut change = registry
-            .mesh
-            .as_member()
-            .map_err(|error| internal(error.into()))?
-            .delete(&key::sheet_of(kind.collection, id), Expect::Revision(sheet.revision));
-        if kind.collection == WEBHOOK_KIND.collection {
-            change = change.clear(&key::delivered(id));
-        }
-        for one in unique(kind, &sheet.value.fields) {
-            change = change.clear(&key::name(&one.kind, &one.value));
-        }
-        registry.commit(change).await.map_err(internal)
     }
 
     /// What others are in can not go.
@@ -373,7 +262,7 @@ impl Face {
     }
 
     async fn runbook_traits(&self, ask: &Ask, kind: Kind, ident: &str, more: &[&str]) -> Result<Answer, Error> {
-        let (id, before) = self.sheet(kind, ident)?;
+        let (id, before) = self.shared.sheet(kind, ident)?;
         let has = before.value.fields.get("traits").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut traits: Vec<String> = has.iter().filter_map(Value::as_str).map(str::to_owned).collect();
         match (ask.method.as_str(), more) {
@@ -391,7 +280,7 @@ impl Face {
         traits.dedup();
         let mut after = before.value.fields.clone();
         after.insert("traits".to_owned(), json!(traits));
-        self.change_sheet(kind, id, &before, after).await.map(|_| Answer::done())
+        self.shared.change_sheet(kind, id, &before, after).await.map(|_| Answer::done())
     }
 }
 

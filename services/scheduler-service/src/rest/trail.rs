@@ -63,7 +63,7 @@ impl Face {
             }
             steps => {
                 let (kind, depth) = kinds::of(steps)?;
-                let (id, sheet) = self.sheet(kind, steps.get(depth)?).ok()?;
+                let (id, sheet) = self.shared.sheet(kind, steps.get(depth)?).ok()?;
                 Some((format!("{}/{id}", kind.resource.path), sheet.value.fields))
             }
         }

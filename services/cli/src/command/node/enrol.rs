@@ -9,7 +9,10 @@ use proto::{
     common::v1 as wire,
 };
 
-use super::{super::answered, secret::Source, show};
+use super::{
+    super::{answered, secret::Source},
+    show,
+};
 use crate::{
     call::Api,
     error::Error,

@@ -12,11 +12,11 @@ use super::{
     super::{
         answered,
         bulk::{Limits, Waiting, Wanted, begin},
+        secret::Source,
     },
     filter::Filter,
     follow::{Board, follow},
     outcome::{Outcome, Telling},
-    secret::Source,
     show::parts,
     verdict::{Goal, rests},
 };

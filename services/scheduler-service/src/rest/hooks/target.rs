@@ -39,7 +39,7 @@ pub(super) struct Target {
 ///
 /// # Errors
 /// 400: what is wrong and what to write instead.
-pub(in crate::rest) fn check(fields: &Map<String, Value>) -> Result<(), Error> {
+pub(crate) fn check(fields: &Map<String, Value>) -> Result<(), Error> {
     let invalid = |why: String| Class::Invalid.says(why);
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     url(text("url").unwrap_or_default()).map_err(invalid)?;

@@ -1,0 +1,198 @@
+//! Webhooks: who is told of what nodes become.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use proto::api::v1::{
+    CreateWebhookRequest, DeleteWebhookRequest, GetWebhookRequest, ListWebhooksRequest, UpdateWebhookRequest, Webhook,
+};
+use serde_json::Value;
+
+use super::{answered, secret::Source};
+use crate::{
+    call::Api,
+    error::Error,
+    json,
+    once::once,
+    output::Screen,
+    table,
+    words::{ago, moment},
+};
+
+/// Octets of a file that are read.
+const MOST: u64 = 64 << 10;
+
+/// What can be asked of webhooks.
+#[derive(Debug, Subcommand)]
+pub enum WebhookCommand {
+    /// List webhooks, oldest first, and whether their receivers take what they are told.
+    #[command(after_help = "Example:\n  ironmesh webhook list")]
+    List,
+    /// Show a webhook.
+    #[command(after_help = "Example:\n  ironmesh webhook show cmdb")]
+    Show(Named),
+    /// Have somebody told of what nodes become from now on.
+    ///
+    /// Each event is an HTTP request, signed as the Standard Webhooks specification has it. A receiver that is away is told
+    /// later, of what is then; the same may be told twice, with the same webhook-id.
+    #[command(
+        after_help = "Example:\n  (printf whsec_; openssl rand -base64 32) > secret\n  ironmesh webhook create cmdb \
+                            https://cmdb.example/hook --secret-file secret \\\n      --query 'resource_class=big&fields=uuid,name,provision_state'"
+    )]
+    Create(Create),
+    /// Change a webhook, or disable it and enable it again.
+    ///
+    /// One that is enabled again is told what is different from when it was told last.
+    #[command(after_help = "Example:\n  ironmesh webhook set cmdb --enabled false")]
+    Set(Set),
+    /// Delete a webhook.
+    #[command(after_help = "Example:\n  ironmesh webhook delete cmdb")]
+    Delete(Named),
+}
+
+/// Which webhook.
+#[derive(Debug, Clone, Args)]
+pub struct Named {
+    /// Its name or id.
+    webhook: String,
+}
+
+/// A new one.
+#[derive(Debug, Clone, Args)]
+pub struct Create {
+    /// Its name.
+    name: String,
+    /// Where events are sent to.
+    url: String,
+    /// A file with what signs: whsec_ and 24 to 64 octets in base64. It is not shown again.
+    #[arg(long, value_name = "FILE")]
+    secret_file: PathBuf,
+    #[command(flatten)]
+    more: More,
+}
+
+/// What is to be different.
+#[derive(Debug, Clone, Args)]
+pub struct Set {
+    /// Its name or id.
+    webhook: String,
+    /// Where events are sent to.
+    #[arg(long)]
+    url: Option<String>,
+    /// A file with what signs: whsec_ and 24 to 64 octets in base64. It is not shown again.
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// Whether its receiver is told anything.
+    #[arg(long)]
+    enabled: Option<bool>,
+    #[command(flatten)]
+    more: More,
+}
+
+/// What need not be said.
+#[derive(Debug, Clone, Args)]
+pub struct More {
+    /// Which nodes it is about, and which of their fields: what stands behind the question mark of the REST API's list of
+    /// nodes. Empty: all of all.
+    #[arg(long, value_name = "QUERY")]
+    query: Option<String>,
+    /// A file with a bearer token that the receiver wants. It is not shown again.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// A file with certificates (PEM) that vouch for the receiver; left out: whom the operating system believes.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+fn read(what: &'static str, option: &'static str, file: Option<&Path>) -> Result<Option<String>, Error> {
+    Ok(Source { what, option, most: MOST }.read(file, false)?)
+}
+
+impl More {
+    fn token(&self) -> Result<Option<String>, Error> {
+        read("the token", "--token-file", self.token_file.as_deref())
+    }
+
+    fn ca(&self) -> Result<Option<String>, Error> {
+        read("the certificates", "--ca-file", self.ca_file.as_deref())
+    }
+}
+
+fn secret(file: Option<&Path>) -> Result<Option<String>, Error> {
+    read("the secret", "--secret-file", file)
+}
+
+pub(crate) async fn run(screen: &Screen, api: &Api, command: WebhookCommand) -> Result<(), Error> {
+    let show = |one: Webhook| screen.show(|| shown(screen, &one), || json::webhook(&one));
+    match command {
+        WebhookCommand::List => {
+            let all = api.webhooks().list_webhooks(ListWebhooksRequest {}).await?.into_inner().webhooks;
+            screen.show(|| table_of(screen, &all), || all.iter().map(json::webhook).collect::<Value>())
+        }
+        WebhookCommand::Show(Named { webhook }) => {
+            let answer = api.webhooks().get_webhook(GetWebhookRequest { webhook }).await?.into_inner();
+            show(answered(answer.webhook)?)
+        }
+        WebhookCommand::Create(Create { name, url, secret_file, more }) => {
+            let request = CreateWebhookRequest {
+                name,
+                url,
+                query: more.query.clone().unwrap_or_default(),
+                secret: secret(Some(&secret_file))?.unwrap_or_default(),
+                token: more.token()?.unwrap_or_default(),
+                ca: more.ca()?.unwrap_or_default(),
+            };
+            let answer = once(request, async |request| api.webhooks().create_webhook(request).await).await?;
+            show(answered(answer.webhook)?)
+        }
+        WebhookCommand::Set(Set { webhook, url, secret_file, enabled, more }) => {
+            let (token, ca, secret) = (more.token()?, more.ca()?, secret(secret_file.as_deref())?);
+            let request = UpdateWebhookRequest { webhook, url, query: more.query, secret, token, ca, enabled };
+            let answer = once(request, async |request| api.webhooks().update_webhook(request).await).await?;
+            show(answered(answer.webhook)?)
+        }
+        WebhookCommand::Delete(Named { webhook }) => {
+            let request = DeleteWebhookRequest { webhook: webhook.clone() };
+            once(request, async |request| api.webhooks().delete_webhook(request).await).await?;
+            let told = serde_json::json!({ "webhook": webhook, "deleted": true });
+            screen.show(|| format!("{webhook}: deleted"), || told)
+        }
+    }
+}
+
+fn table_of(screen: &Screen, all: &[Webhook]) -> String {
+    let row = |one: &Webhook| {
+        vec![
+            one.name.clone(),
+            one.url.clone(),
+            standing(one).to_owned(),
+            ago(screen.now(), one.delivered_ms),
+            one.reason.clone(),
+        ]
+    };
+    table::list(screen, &["WEBHOOK", "RECEIVER", "STANDS", "LAST TOOK", "BECAUSE"], all.iter().map(row))
+}
+
+const fn standing(one: &Webhook) -> &'static str {
+    match (one.enabled, one.failing_since_ms) {
+        (false, _) => "disabled",
+        (true, 0) => "told",
+        (true, _) => "failing",
+    }
+}
+
+fn shown(screen: &Screen, one: &Webhook) -> String {
+    let at = |at_ms: i64| if at_ms == 0 { String::new() } else { moment(screen.now(), at_ms) };
+    let facts = vec![
+        ("webhook", one.name.clone()),
+        ("stands", standing(one).to_owned()),
+        ("because", one.reason.clone()),
+        ("failing since", at(one.failing_since_ms)),
+        ("last took", at(one.delivered_ms)),
+        ("receiver", one.url.clone()),
+        ("query", one.query.clone()),
+        ("id", one.id.clone()),
+        ("since", at(one.since_ms)),
+    ];
+    table::facts(screen, facts)
+}
