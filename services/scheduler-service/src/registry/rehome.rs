@@ -22,8 +22,8 @@ use super::{Held, Record, Registry, ports};
 use crate::{Error, work::seen::power_target};
 
 impl Registry {
-    /// Moves a node to another rack, together with a change of what is wanted of it and of what Ironic's clients say. Ports that have an address get one of
-    /// the new rack's.
+    /// Moves a node to another rack, together with a change of what is wanted of it and of what Ironic's clients say. Ports
+    /// that have an address get one of the new rack's.
     ///
     /// # Errors
     /// [`Error::Busy`]; the rack has no address for it; a conflict, where something was changed meanwhile.
