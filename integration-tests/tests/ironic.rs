@@ -245,8 +245,8 @@ fn sdk(fleet: &Fleet) -> Result<()> {
 
 /// Kills the only scheduler after the n-th write about a node since it was asked for something, for each of these n, and
 /// sees that the node comes where it was to.
-fn through_every_write(every: usize) -> Result<()> {
-    let fleet = Fleet::up("nth", 0, &Options::default())?;
+fn through_every_write(tag: &str, every: usize) -> Result<()> {
+    let fleet = Fleet::up(tag, 0, &Options::default())?;
     fleet.run(async |_, fleet| {
         let rest = Rest::new(fleet.mesh())?;
         let recorder = Recorder::begin(&fleet.data()).await?;
@@ -304,11 +304,11 @@ fn through_every_write(every: usize) -> Result<()> {
 
 #[test]
 fn a_deploy_and_its_end_come_through_whichever_of_their_writes_the_scheduler_dies_after() {
-    through_every_write(5).unwrap();
+    through_every_write("nth", 5).unwrap();
 }
 
 #[test]
 #[ignore = "takes minutes: scripts/test --all"]
 fn a_deploy_and_its_end_come_through_every_one_of_their_writes_that_the_scheduler_dies_after() {
-    through_every_write(1).unwrap();
+    through_every_write("every", 1).unwrap();
 }
