@@ -1,7 +1,7 @@
 //! Past boots: written when an operation ends, so that they outlive this process's memory.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -30,23 +30,26 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Nodes whose boots are read and written at once.
 const TOGETHER: usize = 32;
 
-/// Nodes whose boots are to be kept. Clones are the same.
+/// Boots that are to be kept, by node. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unkept {
-    nodes: Arc<Mutex<BTreeSet<NodeId>>>,
+    nodes: Arc<Mutex<BTreeMap<NodeId, Vec<PastBoot>>>>,
     added: Arc<Notify>,
 }
 
 impl Unkept {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Vec<PastBoot>>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has a node's boots kept within a moment.
-    pub(crate) fn add(&self, node: NodeId) {
-        if self.lock().insert(node) {
-            self.added.notify_one();
-        }
+    /// Has the boots of a node that are in memory now kept within a moment: by then they may have made room for others.
+    pub(crate) fn add(&self, node: NodeId, hot: &Hot) {
+        self.put(node, hot.of(node).boots);
+    }
+
+    fn put(&self, node: NodeId, boots: impl IntoIterator<Item = (Generation, Vec<Entry>)>) {
+        merge(self.lock().entry(node).or_default(), boots);
+        self.added.notify_one();
     }
 }
 
@@ -72,7 +75,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             if let Err(error) = outcome {
                 let error = service_kit::status::chain(&error);
                 tracing::warn!(nodes = together.len(), error, "cannot keep timelines yet");
-                together.iter().for_each(|node| shared.unkept.add(*node));
+                together.iter().for_each(|(node, boots)| shared.unkept.put(*node, parts(boots)));
                 pause = AGAIN;
             }
         }
@@ -80,34 +83,41 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
 }
 
 /// Another replica kept boots of one of these nodes, or one is no more: that is no reason to keep none of the others.
-async fn one_by_one(shared: &Shared, nodes: &[NodeId]) -> Result<(), Error> {
-    for node in nodes {
-        match add_to_stored(shared, &[*node]).await {
-            Err(error) if error.is_conflict() => shared.unkept.add(*node),
+async fn one_by_one(shared: &Shared, nodes: &[(NodeId, Vec<PastBoot>)]) -> Result<(), Error> {
+    for one in nodes {
+        match add_to_stored(shared, std::slice::from_ref(one)).await {
+            Err(error) if error.is_conflict() => shared.unkept.put(one.0, parts(&one.1)),
             outcome => outcome?,
         }
     }
     Ok(())
 }
 
-/// Adds what is in memory of these nodes to what is stored of them, all of it or nothing.
-async fn add_to_stored(shared: &Shared, nodes: &[NodeId]) -> Result<(), Error> {
+fn parts(boots: &[PastBoot]) -> impl Iterator<Item = (Generation, Vec<Entry>)> {
+    boots.iter().map(|boot| (boot.generation, boot.entries.clone()))
+}
+
+/// Adds these, and what is in memory of their nodes, to what is stored, all of it or nothing.
+async fn add_to_stored(shared: &Shared, nodes: &[(NodeId, Vec<PastBoot>)]) -> Result<(), Error> {
     let registry = &shared.registry;
     // Of a node that is no more nothing is kept.
-    let known = nodes.iter().filter_map(|node| registry.record(registry.rack_of(*node)?, *node));
-    let known: Vec<_> = known.map(|record| (key::history(record.node), record)).collect();
+    let known = nodes.iter().filter_map(|(node, boots)| {
+        let life = key::life(registry.rack_of(*node)?, *node);
+        let born = registry.view().get(&life)?.created;
+        Some((key::history(*node), *node, boots, life, born))
+    });
+    let known: Vec<_> = known.collect();
     if known.is_empty() {
         return Ok(());
     }
-    let stored = registry.mesh.store().get_all_packed(known.iter().map(|(key, _)| key)).await?;
+    let stored = registry.mesh.store().get_all_packed(known.iter().map(|(key, ..)| key)).await?;
     let mut change = registry.mesh.as_member()?;
-    for ((key, record), read) in known.iter().zip(stored) {
+    for ((key, node, more, life, born), read) in known.iter().zip(stored) {
         let mut boots = read.as_ref().map(|read| read.value.boots.clone()).unwrap_or_default();
-        merge(&mut boots, shared.hot.of(record.node).boots);
+        merge(&mut boots, parts(more));
+        merge(&mut boots, shared.hot.of(*node).boots);
         let history = History { boots: bound(boots) };
-        let life = key::life(record.rack, record.node);
-        change =
-            change.expect_created(&life, record.life.created).put_packed(key, &history, Expect::same(read.as_ref()))?;
+        change = change.expect_created(life, *born).put_packed(key, &history, Expect::same(read.as_ref()))?;
     }
     registry.mesh.commit(change).await?;
     Ok(())

@@ -52,7 +52,7 @@ pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
     if !busy && wants_power(&record).is_none() {
         // What the leaves tell of an operation may come after its end.
         if shared.registry.mesh.owns(node) && shared.hot.take_unkept(node) {
-            shared.unkept.add(node);
+            shared.unkept.add(node, &shared.hot);
         }
         return Next::Changed;
     }
@@ -171,7 +171,7 @@ async fn step(
         tell_found(shared, record.node, &moved);
     }
     if !state.is_busy() {
-        shared.unkept.add(record.node);
+        shared.unkept.add(record.node, &shared.hot);
     }
     Ok(())
 }
