@@ -299,6 +299,14 @@ pub fn node_of(path: &str) -> Option<(RackId, NodeId)> {
     Some((rack.parse().ok()?, node.parse().ok()?))
 }
 
+/// Whether a path says who is there, who leads, who owns what, or in which life the store is.
+#[must_use]
+pub fn is_of_mesh(path: &str) -> bool {
+    const KINDS: [&str; 7] = ["member/", "election/", "ring/", "ack/", "dead/", "claim/", "incarnation"];
+    let rest = path.strip_prefix(ROOT).and_then(|rest| rest.split_once('/')).map(|(_, rest)| rest);
+    rest.is_some_and(|rest| KINDS.iter().any(|kind| rest.starts_with(kind)))
+}
+
 /// Whose port a path is, where it is one.
 #[must_use]
 pub fn port_of(path: &str) -> Option<(RackId, MacAddr)> {
@@ -338,6 +346,15 @@ mod tests {
         let mac = "52:54:00:00:00:01".parse().unwrap();
         assert_eq!(port_of(port(rack, mac).path()), Some((rack, mac)));
         assert_eq!(port_of(key.path()), None);
+        let scope = Scope::Rack(rack);
+        for of_mesh in
+            [ring(scope, Service::Power).path(), incarnation().path(), claim(scope, Service::Power, node).path()]
+        {
+            assert!(is_of_mesh(of_mesh), "{of_mesh}");
+        }
+        for other in [key.path(), journal(scope, Service::Power, node).path(), history(node).path(), ROOT] {
+            assert!(!is_of_mesh(other), "{other}");
+        }
         assert_eq!(last::<NodeId>(claim(Scope::Rack(rack), Service::Power, node).path()), Some(node));
     }
 }

@@ -20,6 +20,7 @@ use keyspace::{
     key::{self, Scope},
     store::Revised,
     value::{Ack, Member, StoredRing},
+    view::{News, Subscription},
 };
 use service_kit::{Host, clock};
 use tokio::sync::watch;
@@ -225,7 +226,7 @@ impl Mesh {
                 break;
             }
             tokio::select! {
-                _ = news.next() => {}
+                () = of_mesh(&mut news) => {}
                 () = tokio::time::sleep(TICK) => {}
             }
         }
@@ -414,6 +415,15 @@ impl Mesh {
             !ring.value.ring.members.contains_key(&standing.instance) && standing.acknowledged >= ring.revision
         });
         handed_over || self.now() >= left + patience
+    }
+}
+
+/// Waits for news of who is there, leads and owns: a round for each change of a node would be most of what a service does.
+async fn of_mesh(news: &mut Subscription) {
+    while let Some(News::Path(path)) = news.next().await {
+        if key::is_of_mesh(&path) {
+            return;
+        }
     }
 }
 
