@@ -101,6 +101,12 @@ impl View {
         read(self.read().get(key.path())?)
     }
 
+    /// Whether there is a value, without reading it.
+    #[must_use]
+    pub fn has<V>(&self, key: &Key<V>) -> bool {
+        self.read().contains_key(key.path())
+    }
+
     /// All values under a prefix, in the order of their paths.
     #[must_use]
     pub fn list<V: DeserializeOwned>(&self, prefix: &Prefix<V>) -> Vec<(String, Revised<V>)> {

@@ -157,6 +157,11 @@ impl Hot {
         }
     }
 
+    /// Whether entries came since they were last taken.
+    pub(crate) fn is_unkept(&self, node: NodeId) -> bool {
+        self.lock().get(&node).is_some_and(|of_node| of_node.is_unkept)
+    }
+
     /// Whether entries came since this was last asked.
     pub(crate) fn take_unkept(&self, node: NodeId) -> bool {
         self.lock().get_mut(&node).is_some_and(|of_node| std::mem::take(&mut of_node.is_unkept))

@@ -46,6 +46,8 @@ pub(crate) struct Registry {
     pub(crate) peers: Peers,
     /// Which ports are whose.
     index: Arc<index::Ports>,
+    /// Where nodes are.
+    places: Arc<index::Nodes>,
     /// Held while a machine is enrolled: all take the lowest free address, and would get in each other's way.
     enrolling: Arc<tokio::sync::Mutex<()>>,
 }
@@ -69,7 +71,8 @@ pub(crate) struct Record {
 impl Registry {
     pub(crate) fn new(mesh: Mesh, sealer: Sealer) -> Self {
         let index = Arc::new(index::Ports::new(mesh.view().clone()));
-        Self { mesh, sealer, peers: Peers::default(), index, enrolling: Arc::default() }
+        let places = Arc::new(index::Nodes::new(mesh.view().clone()));
+        Self { mesh, sealer, peers: Peers::default(), index, places, enrolling: Arc::default() }
     }
 
     /// Commits what a person asked for, and waits until it can be read through any replica.
@@ -95,8 +98,7 @@ impl Registry {
 
     /// The rack that a node is in.
     pub(crate) fn rack_of(&self, node: NodeId) -> Option<RackId> {
-        let racks = self.view().list(&key::racks()).into_iter().map(|(_, rack)| rack.value.id);
-        racks.into_iter().find(|rack| self.view().get(&key::life(*rack, node)).is_some())
+        self.places.rack_of(node)
     }
 
     /// Everything about a node.

@@ -1,4 +1,5 @@
-//! Which ports are whose: fed by the view, so that a node's are found without looking at all others'.
+//! Which ports are whose, and where nodes are: fed by the view, so that a node is found without looking at all others, or at
+//! all racks.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -88,6 +89,58 @@ impl Ports {
 /// Another rack has ports of its own.
 fn touches(path: &str) -> Touches<Place> {
     match key::port_of(path) {
+        Some(place) => Touches::One(place),
+        None if path.starts_with(key::racks().path()) => Touches::All,
+        None => Touches::Nothing,
+    }
+}
+
+#[derive(Debug)]
+struct Places {
+    feed: Feed,
+    racks: HashMap<NodeId, RackId>,
+}
+
+/// The racks of all nodes. A reader first takes what the view told since the last one.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    view: View,
+    places: Mutex<Places>,
+}
+
+impl Nodes {
+    pub(crate) fn new(view: View) -> Self {
+        let places = Places { feed: Feed::new(&view), racks: HashMap::new() };
+        Self { view, places: Mutex::new(places) }
+    }
+
+    /// The rack that a node is in.
+    pub(crate) fn rack_of(&self, node: NodeId) -> Option<RackId> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = places.feed.take(lives).unwrap_or_else(|| {
+            places.racks.clear();
+            let racks = self.view.paths(key::racks().path()).into_iter().filter_map(|path| key::last(&path));
+            let paths = racks.flat_map(|rack| self.view.paths(&key::node_prefix(rack)));
+            paths.filter(|path| is_life(path)).filter_map(|path| key::node_of(&path)).collect()
+        });
+        for (rack, node) in changed {
+            if self.view.has(&key::life(rack, node)) {
+                places.racks.insert(node, rack);
+            } else if places.racks.get(&node) == Some(&rack) {
+                places.racks.remove(&node);
+            }
+        }
+        places.racks.get(&node).copied()
+    }
+}
+
+fn is_life(path: &str) -> bool {
+    path.ends_with("/life")
+}
+
+/// A node is where its life is. Another rack may have nodes already.
+fn lives(path: &str) -> Touches<(RackId, NodeId)> {
+    match key::node_of(path).filter(|_| is_life(path)) {
         Some(place) => Touches::One(place),
         None if path.starts_with(key::racks().path()) => Touches::All,
         None => Touches::Nothing,

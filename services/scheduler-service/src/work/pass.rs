@@ -9,7 +9,7 @@ use domain::{
     power::PowerTarget,
     provision::{Event, State},
 };
-use keyspace::value::Intent;
+use keyspace::{key, value::Intent};
 use mesh::{Claim, Stake};
 use service_kit::{clock, telemetry};
 use tokio::time::Instant;
@@ -30,8 +30,17 @@ const LATER: Duration = Duration::from_secs(1);
 
 /// Whether the node is to be worked on by this replica at all.
 pub(super) fn is_wanted(shared: &Shared, node: NodeId) -> bool {
-    let Some(record) = read(shared, node) else { return false };
-    shared.registry.mesh.owns(node) && (record.life.value.state.is_busy() || wants_power(&record).is_some())
+    !rests(shared, node) && shared.registry.mesh.owns(node)
+}
+
+/// Whether nothing is to be done for a node: it is not there, or rests and has the power that was asked for. Most of what is
+/// told is about such nodes, so that no more is read for it than this.
+fn rests(shared: &Shared, node: NodeId) -> bool {
+    let (Some(rack), view) = (shared.registry.rack_of(node), shared.registry.view()) else { return true };
+    let Some(life) = view.get(&key::life(rack, node)).map(|read| read.value) else { return true };
+    let wants_power = || view.get(&key::intent(rack, node)).is_some_and(|intent| intent.value.power.is_some());
+    let power = || view.get(&key::power(rack, node)).map(|power| power.value);
+    !life.state.is_busy() && (!wants_power() || seen::settled(power().as_ref(), life.generation) != Progress::Unknown)
 }
 
 fn read(shared: &Shared, node: NodeId) -> Option<Record> {
@@ -47,15 +56,13 @@ fn wants_power(record: &Record) -> Option<PowerTarget> {
 
 /// One pass. It takes the node's id alone and reads the truth again.
 pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
-    let Some(record) = read(shared, node) else { return Next::Changed };
-    let busy = record.life.value.state.is_busy();
-    if !busy && wants_power(&record).is_none() {
+    let Some(record) = (!rests(shared, node)).then(|| read(shared, node)).flatten() else {
         // What the leaves tell of an operation may come after its end.
-        if shared.registry.mesh.owns(node) && shared.hot.take_unkept(node) {
+        if shared.hot.is_unkept(node) && shared.registry.mesh.owns(node) && shared.hot.take_unkept(node) {
             shared.unkept.add(node, &shared.hot);
         }
         return Next::Changed;
-    }
+    };
     let stake = match shared.registry.mesh.stake(node) {
         Ok(stake) => stake,
         Err(error) => {
