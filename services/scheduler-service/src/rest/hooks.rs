@@ -155,8 +155,7 @@ impl Face {
     pub(super) fn add_progress(&self, id: Uuid, whole: &mut Map<String, Value>) {
         let progress = self.shared.registry.view().get(&key::delivered(id)).map(|read| read.value).unwrap_or_default();
         let text = |text: String| if text.is_empty() { Value::Null } else { Value::from(text) };
-        let revision = if progress.revision > 0 { json!(progress.revision) } else { Value::Null };
-        whole.insert("delivered_revision".to_owned(), revision);
+        whole.insert("delivered_revision".to_owned(), json!(progress.revision));
         whole.insert("delivered_at".to_owned(), time(progress.at));
         whole.insert("failing_since".to_owned(), time(progress.failing_since));
         whole.insert("last_error".to_owned(), text(progress.error));

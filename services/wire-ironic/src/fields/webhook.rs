@@ -15,7 +15,7 @@ pub static WEBHOOK: Resource = Resource {
     fields: &[
         Field::new("created_at", 1, Time),
         Field::new("delivered_at", 1, Time).column(),
-        // The store's revision up to which everything was delivered.
+        // The store's revision up to which everything was delivered; 0: nothing yet.
         Field::new("delivered_revision", 1, Integer),
         // `secret` signs, `token` is the bearer's, `ca` (PEM) vouches for the receiver.
         Field::new("delivery_info", 1, Object).must().patch().masked(),
