@@ -71,8 +71,10 @@ pub(super) async fn carry(face: Arc<Face>) {
             () = face.host.stopping() => return,
             () = sleep(LOOK) => {}
         }
-        let view = face.shared.registry.view();
-        for (path, _) in view.list(&key::sheets(WEBHOOK_KIND.collection)) {
+        if !face.shared.registry.mesh.leads() {
+            continue;
+        }
+        for path in face.shared.registry.view().paths(key::sheets(WEBHOOK_KIND.collection).path()) {
             let Some(id) = key::last(&path) else { continue };
             let mut known = running.lock().unwrap_or_else(PoisonError::into_inner);
             if face.enabled(id).is_none() || !known.insert(id) {
