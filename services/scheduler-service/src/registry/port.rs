@@ -94,8 +94,7 @@ impl Registry {
             None => None,
             Some((rack, network)) => {
                 let free = ports::free_addresses(self.view(), rack.id, network).next();
-                let none = || Error::NoAddress { rack: rack.name.clone(), first: network.first, last: network.last };
-                Some(free.ok_or_else(none)?)
+                Some(free.ok_or_else(|| ports::no_address(rack, network))?)
             }
         };
         let port = Port { id: new.id, node: new.node, address, sheet: Some(new.sheet.clone()) };

@@ -24,6 +24,11 @@ pub(super) fn free_addresses(view: &View, rack: RackId, network: &Network) -> im
         .filter(move |address| !taken.contains(address) && !others.contains(&Some(*address)))
 }
 
+/// That a rack has no address left.
+pub(super) fn no_address(rack: &Rack, network: &Network) -> Error {
+    Error::NoAddress { rack: rack.name.clone(), first: network.first, last: network.last }
+}
+
 /// Adds ports with their addresses and the keys that keep them unique.
 pub(super) fn add(
     mut change: Change,
@@ -37,11 +42,7 @@ pub(super) fn add(
     for mac in macs {
         let address = match &mut free {
             None => None,
-            Some((network, free)) => Some(free.next().ok_or_else(|| Error::NoAddress {
-                rack: rack.name.clone(),
-                first: network.first,
-                last: network.last,
-            })?),
+            Some((network, free)) => Some(free.next().ok_or_else(|| no_address(rack, network))?),
         };
         change = put(change, rack.id, node, holder, *mac, address)?;
         if let Some(address) = address {

@@ -6,7 +6,6 @@
 use domain::{
     id::{NodeId, RackId},
     net::MacAddr,
-    plan::Progress,
     service::Service,
 };
 use keyspace::{
@@ -19,7 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Held, Record, Registry, ports};
-use crate::{Error, work::seen::power_target};
+use crate::{Error, work::pass::wants_power};
 
 impl Registry {
     /// Moves a node to another rack, together with a change of what is wanted of it and of what Ironic's clients say. Ports
@@ -125,11 +124,7 @@ impl Registry {
             // Where there was no network, none had an address that may boot.
             let boots = port.value.address.is_some() || (!had_network && may_boot(&port.value));
             let address = match &mut free {
-                Some((network, free)) if boots => Some(free.next().ok_or_else(|| Error::NoAddress {
-                    rack: to.name.clone(),
-                    first: network.first,
-                    last: network.last,
-                })?),
+                Some((network, free)) if boots => Some(free.next().ok_or_else(|| ports::no_address(to, network))?),
                 Some(_) | None => None,
             };
             let moved = Port { address, ..port.value.clone() };
@@ -143,17 +138,12 @@ impl Registry {
 
     fn carry_ownership(&self, mut change: Change, (from, to): (RackId, RackId), node: NodeId) -> Result<Change, Error> {
         for service in Service::ALL.into_iter().filter(|service| *service != Service::Scheduler) {
-            let (old, new) = (Scope::Rack(from), Scope::Rack(to));
-            if let Some(claim) = self.view().get(&key::claim(old, service, node)) {
-                change = change.delete(&key::claim(old, service, node), Expect::Revision(claim.revision));
+            let claim = key::claim(Scope::Rack(from), service, node);
+            if let Some(held) = self.view().get(&claim) {
+                change = change.delete(&claim, Expect::Revision(held.revision));
             }
-            if let Some(journal) = self.view().get(&key::journal(old, service, node)) {
-                change = change.delete(&key::journal(old, service, node), Expect::Revision(journal.revision)).put(
-                    &key::journal(new, service, node),
-                    &journal.value,
-                    Expect::Absent,
-                )?;
-            }
+            let journal = |rack, node| key::journal(Scope::Rack(rack), service, node);
+            change = self.carry(change, journal, (from, to), node)?;
         }
         Ok(change)
     }
@@ -162,8 +152,7 @@ impl Registry {
 /// A node that somebody works on stays where he is.
 fn check_rests(record: &Record) -> Result<(), Error> {
     let (life, intent) = (&record.life.value, &record.intent.value);
-    let is_switched = intent.power.is_some() && power_target(record, life.generation) == Progress::Unknown;
-    if life.state.is_busy() || is_switched {
+    if life.state.is_busy() || wants_power(record).is_some() {
         return Err(Error::Busy { name: intent.name.clone(), state: life.state.to_string() });
     }
     Ok(())

@@ -235,6 +235,7 @@ mod tests {
         let called = transition(&again, None, (Event::Called, Given::default()), None, None, id(), now).unwrap().life;
         assert_eq!(called.boots_lost, 0);
     }
+
     #[test]
     fn a_step_that_wants_a_reboot_is_followed_by_the_boot_of_the_next_agent_or_by_a_reboot_of_its_own() {
         let step = |name: &str| Step { interface: "bios".to_owned(), step: name.to_owned(), args: Default::default() };

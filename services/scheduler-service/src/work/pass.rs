@@ -48,7 +48,7 @@ fn read(shared: &Shared, node: NodeId) -> Option<Record> {
 }
 
 /// What a person wants of the power of a node that rests.
-fn wants_power(record: &Record) -> Option<PowerTarget> {
+pub(crate) fn wants_power(record: &Record) -> Option<PowerTarget> {
     let target = record.intent.value.power?;
     let settled = seen::power_target(record, record.life.value.generation);
     (!record.life.value.state.is_busy() && matches!(settled, Progress::Unknown)).then_some(target)
