@@ -43,20 +43,27 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
         tokio::select! {
             () = shared.host.stopping() => return,
-            () = tokio::time::sleep_until(queue.deadline(now + SLOW)) => {}
+            () = tokio::time::sleep_until(queue.deadline(now + SLOW, &running)) => {}
             Some((node, next)) = ended.recv() => {
                 running.remove(&node);
                 if let Next::Within(pause) = next {
                     queue.put(node, Instant::now() + pause);
                 }
             }
-            Some(news) = news.next() => match news {
-                News::Path(path) => if let Some((_, node)) = key::node_of(&path) {
-                    queue.put(node, now);
-                },
-                News::Everything => all(&shared, |node| queue.put(node, now)),
+            Some(told) = news.next() => {
+                // What a transaction changed of a node is told in parts, and one pass sees all of it.
+                for told in std::iter::once(told).chain(std::iter::from_fn(|| news.take())) {
+                    match told {
+                        News::Path(path) => if let Some((_, node)) = key::node_of(&path) {
+                            queue.put(node, now);
+                        },
+                        News::Everything => all(&shared, |node| queue.put(node, now)),
+                    }
+                }
+            }
+            Ok(node) = touched.recv() => if !pass::awaits_power(&shared, node) {
+                queue.put(node, now);
             },
-            Ok(node) = touched.recv() => queue.put(node, now),
             _ = slow.tick() => all(&shared, |node| {
                 if !queue.has(node) && !running.contains(&node) && pass::is_wanted(&shared, node) {
                     metrics::found_late();

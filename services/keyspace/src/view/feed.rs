@@ -57,7 +57,7 @@ pub struct Subscription {
 
 impl Subscription {
     /// What has been told and was not taken yet; none: nothing more for now.
-    fn take(&mut self) -> Option<News> {
+    pub fn take(&mut self) -> Option<News> {
         match self.news.try_recv() {
             Ok(news) => Some(news),
             Err(broadcast::error::TryRecvError::Lagged(_)) => Some(News::Everything),

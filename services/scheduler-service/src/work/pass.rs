@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     failure::{Cause, Failure},
-    id::NodeId,
+    id::{NodeId, RackId},
     plan::{Act, Plan, Progress, Thing, plan},
     power::PowerTarget,
     provision::{Event, State},
 };
-use keyspace::{key, value::Intent};
+use keyspace::{
+    key,
+    value::{Intent, Life},
+};
 use mesh::{Claim, Stake};
 use service_kit::{clock, telemetry};
 use tokio::time::Instant;
@@ -36,11 +39,27 @@ pub(super) fn is_wanted(shared: &Shared, node: NodeId) -> bool {
 /// Whether nothing is to be done for a node: it is not there, or rests and has the power that was asked for. Most of what is
 /// told is about such nodes, so that no more is read for it than this.
 fn rests(shared: &Shared, node: NodeId) -> bool {
-    let (Some(rack), view) = (shared.registry.rack_of(node), shared.registry.view()) else { return true };
-    let Some(life) = view.get(&key::life(rack, node)).map(|read| read.value) else { return true };
-    let wants_power = || view.get(&key::intent(rack, node)).is_some_and(|intent| intent.value.power.is_some());
+    let Some((rack, life)) = life(shared, node) else { return true };
+    !life.state.is_busy() && !has_power_to_reach(shared, (rack, node), &life)
+}
+
+/// Whether a node rests but for the power that is wanted of it. That has come when its record says so, and whatever else
+/// leaves tell of it by then is no reason to ask for it once more.
+pub(super) fn awaits_power(shared: &Shared, node: NodeId) -> bool {
+    life(shared, node)
+        .is_some_and(|(rack, life)| !life.state.is_busy() && has_power_to_reach(shared, (rack, node), &life))
+}
+
+fn life(shared: &Shared, node: NodeId) -> Option<(RackId, Life)> {
+    let rack = shared.registry.rack_of(node)?;
+    Some((rack, shared.registry.view().get(&key::life(rack, node))?.value))
+}
+
+fn has_power_to_reach(shared: &Shared, (rack, node): (RackId, NodeId), life: &Life) -> bool {
+    let view = shared.registry.view();
+    let wants_power = view.get(&key::intent(rack, node)).is_some_and(|intent| intent.value.power.is_some());
     let power = || view.get(&key::power(rack, node)).map(|power| power.value);
-    !life.state.is_busy() && (!wants_power() || seen::settled(power().as_ref(), life.generation) != Progress::Unknown)
+    wants_power && seen::settled(power().as_ref(), life.generation) == Progress::Unknown
 }
 
 fn read(shared: &Shared, node: NodeId) -> Option<Record> {

@@ -39,9 +39,10 @@ impl Queue {
         Some(first.1)
     }
 
-    /// When the next one is due.
-    pub(super) fn deadline(&self, latest: Instant) -> Instant {
-        self.order.first().map_or(latest, |(first, _)| (*first).min(latest))
+    /// When the next one is due that is not worked on: for the others the end of that work is waited for.
+    pub(super) fn deadline(&self, latest: Instant, running: &HashSet<NodeId>) -> Instant {
+        let first = self.order.iter().find(|(_, node)| !running.contains(node));
+        first.map_or(latest, |(first, _)| (*first).min(latest))
     }
 }
 
@@ -62,9 +63,11 @@ mod tests {
         let later = now + Duration::from_secs(1);
         assert_eq!(queue.due(now, &HashSet::new()), None);
         assert_eq!(queue.due(later, &HashSet::from([node])), None);
-        assert_eq!(queue.deadline(now + Duration::from_secs(9)), later);
+        let latest = now + Duration::from_secs(9);
+        assert_eq!(queue.deadline(latest, &HashSet::new()), later);
+        assert_eq!(queue.deadline(latest, &HashSet::from([node])), latest);
         assert_eq!(queue.due(later, &HashSet::new()), Some(node));
         assert_eq!(queue.due(later, &HashSet::new()), None);
-        assert_eq!(queue.deadline(later), later);
+        assert_eq!(queue.deadline(latest, &HashSet::new()), latest);
     }
 }
