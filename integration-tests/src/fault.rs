@@ -184,7 +184,7 @@ async fn nth(recorder: &Recorder, from: usize, number: usize, is_it: impl Fn(&Wr
 
 /// Whether this is a journal of the node with an entry whose outcome is not known.
 fn is_open(write: &Write, service: Service, node: NodeId) -> bool {
-    write.path.ends_with(&format!("/journal/{service}/{node}"))
+    write.path.ends_with(&format!("/{service}/journal/{node}"))
         && write.read::<Journal>().and_then(|journal| journal.entry).is_some_and(|entry| entry.outcome.is_none())
 }
 
@@ -221,7 +221,7 @@ fn takeover(
     struck: Instant,
 ) -> Option<Duration> {
     let taken = recorder.since(hit).into_iter().find(|write| {
-        write.path.ends_with(&format!("/ring/{service}"))
+        write.path.ends_with(&format!("/{service}/ring"))
             && write.read::<StoredRing>().is_some_and(|stored| !stored.ring.names(victim))
     });
     taken.map(|write| write.at.saturating_duration_since(struck))

@@ -186,7 +186,7 @@ impl Recorder {
     /// Every revision of a node's claim.
     #[must_use]
     pub fn claims(&self, service: Service, node: NodeId) -> Vec<Revision<Claim>> {
-        self.revisions(&format!("/claim/{service}/{node}"), |_: &Claim| None)
+        self.revisions(&format!("/{service}/claim/{node}"), |_: &Claim| None)
     }
 
     /// Every revision of a node's journal.
@@ -195,7 +195,7 @@ impl Recorder {
         // An entry's time is read before it is written; one that has its outcome was written before.
         let begun =
             |journal: &Journal| journal.entry.as_ref().filter(|entry| entry.outcome.is_none()).map(|entry| entry.at);
-        self.revisions(&format!("/journal/{service}/{node}"), begun)
+        self.revisions(&format!("/{service}/journal/{node}"), begun)
     }
 
     fn revisions<V: DeserializeOwned>(

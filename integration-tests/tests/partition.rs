@@ -147,7 +147,7 @@ fn owners_that_are_cut_off_from_etcd_fence_and_others_act_and_nobody_acts_twice(
             // In the middle of a command.
             recorder
                 .hears("a journal entry of the cut off owner", from, PATIENCE, |write| {
-                    victims.iter().any(|node| write.path.ends_with(&format!("/journal/power-service/{node}")))
+                    victims.iter().any(|node| write.path.ends_with(&format!("/power-service/journal/{node}")))
                         && write.read::<Journal>().and_then(|journal| journal.entry).is_some()
                 })
                 .await?;

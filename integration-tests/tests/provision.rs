@@ -60,7 +60,7 @@ fn without_retries(writes: Vec<Write>) -> Vec<Write> {
             }
             settled = seen.settled;
         }
-        let Some(journal) = write.read::<Journal>().filter(|_| write.path.contains("/journal/power-service/")) else {
+        let Some(journal) = write.read::<Journal>().filter(|_| write.path.contains("/power-service/journal/")) else {
             continue;
         };
         let of_order = tries.entry(journal.highest.generation).or_default();

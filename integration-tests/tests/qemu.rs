@@ -198,7 +198,7 @@ fn foreign_clients_see_what_they_should(rack: &Rack, data: &Path) -> Result<()> 
         "--prefix",
         "/ironmesh/v1/",
     ])?;
-    assert!(seen.contains("\"state\":\"active\"") && seen.contains("/claim/power-service/"), "{seen}");
+    assert!(seen.contains("\"state\":\"active\"") && seen.contains("/power-service/claim/"), "{seen}");
     assert!(seen.contains("\"sealed\":") && !seen.contains("labpass"), "the password is sealed");
 
     let at = |service: &str, what: &str| {

@@ -49,7 +49,7 @@ fn moves(writes: &[Write], before: &[Write]) -> Moves {
     let mut holders: BTreeMap<String, InstanceId> = BTreeMap::new();
     let (mut left, mut passed) = (0, BTreeMap::<String, usize>::new());
     for (is_news, write) in before.iter().map(|write| (false, write)).chain(writes.iter().map(|write| (true, write))) {
-        if write.path.contains("/ring/")
+        if write.path.ends_with("/ring")
             && let Some(ring) = write.read::<StoredRing>()
         {
             let was = rings.insert(write.path.clone(), ring.clone());
@@ -213,7 +213,7 @@ fn a_lease_that_is_revoked_by_hand_costs_a_takeover_and_no_operation() -> Result
         }
         judge(&mut api, lab, &recorder, &image()).await?;
         // The same process is a member again, as another instance.
-        let again = |write: &Write| write.path.contains("/member/power-service/") && write.value.is_some();
+        let again = |write: &Write| write.path.contains("/power-service/member/") && write.value.is_some();
         recorder.hears("its joining anew", from, PATIENCE, again).await?;
         ensure!(lab.mesh().log(&name)?.contains("fenced: "), "{name} did not notice");
         Ok(())

@@ -271,7 +271,7 @@ async fn a_full_store_stops_changes_until_space_was_freed() -> Result<()> {
 async fn a_check_names_a_value_that_can_not_be_read_and_what_a_foreign_etcd_lacks() -> Result<()> {
     let site = Site::lit().await?;
     let _scheduler = site.run(Service::Scheduler).await?;
-    let ring = "/ironmesh/v1/dc/ring/power-service";
+    let ring = "/ironmesh/v1/dc/power-service/ring";
     site.etcd.ctl(&["put", ring, "no JSON"])?;
     let check = site.store("check", Service::Scheduler, &["--output", "json"]).await?;
     ensure!(!check.status.success());

@@ -60,7 +60,7 @@ pub const fn points(service: Service) -> &'static [Point] {
 
 /// A scheduler's own writes, and what it waits for; the same over machines of any kind.
 const SCHEDULER: &[Point] = &[
-    Point::Written("/operation", 1),
+    Point::Written("/node-operation/", 1),
     Point::Written("/life", 1),
     Point::Written("/boot", 1),
     Point::Written("/life", 2),

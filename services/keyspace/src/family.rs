@@ -2,7 +2,11 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::{key::ROOT, seal::Sealed, value};
+use crate::{
+    key::{self, ROOT},
+    seal::Sealed,
+    value,
+};
 
 /// Keys that a store may have for 10,000 nodes.
 pub const MOST_KEYS: u64 = 400_000;
@@ -77,10 +81,10 @@ const FAMILIES: &[Family] = &[
     family("sheet", Group::Mesh, json::<value::Sheet>),
     family("delivered", Group::Mesh, json::<value::Delivered>),
     family("node/intent", Group::State, json::<value::Intent>),
-    family("node/sheet", Group::Inventory, json::<value::Sheet>),
+    family("node-sheet", Group::Inventory, json::<value::Sheet>),
     family("node/life", Group::State, json::<value::Life>),
     family("node/boot", Group::State, json::<value::BootDecision>),
-    family("node/operation", Group::Names, json::<value::Operation>),
+    family("node-operation", Group::Names, json::<value::Operation>),
     family("node/power", Group::State, json::<value::PowerSeen>),
     family("node/pxe", Group::State, json::<value::PxeSeen>),
     family("node/agent", Group::State, json::<value::AgentSeen>),
@@ -102,6 +106,7 @@ const FAMILIES: &[Family] = &[
 #[must_use]
 pub fn of(path: &str) -> Option<&'static Family> {
     let (_, rest) = path.strip_prefix(ROOT)?.split_once('/')?;
+    let rest = key::past_service(rest);
     let first = rest.split('/').next()?;
     let is_it = |family: &&Family| match family.name.split_once('/') {
         Some((folder, last)) => folder == first && rest.rsplit('/').next() == Some(last),
@@ -140,7 +145,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::key::{self, Scope};
+    use crate::key::Scope;
 
     #[test]
     fn every_key_has_a_family() {
@@ -164,10 +169,10 @@ mod tests {
             (key::sheet_of("webhook", Uuid::from_u128(7)).path(), "sheet"),
             (key::delivered(Uuid::from_u128(7)).path(), "delivered"),
             (key::intent(rack, node).path(), "node/intent"),
-            (key::sheet(rack, node).path(), "node/sheet"),
+            (key::sheet(rack, node).path(), "node-sheet"),
             (key::life(rack, node).path(), "node/life"),
             (key::boot(rack, node).path(), "node/boot"),
-            (key::operation(rack, node).path(), "node/operation"),
+            (key::operation(rack, node).path(), "node-operation"),
             (key::power(rack, node).path(), "node/power"),
             (key::pxe(rack, node).path(), "node/pxe"),
             (key::agent(rack, node).path(), "node/agent"),
@@ -183,7 +188,7 @@ mod tests {
             (key::election(dc, Service::Scheduler).path(), "election"),
             (key::ring(dc, Service::Scheduler).path(), "ring"),
             (key::ack(dc, Service::Scheduler, instance).path(), "ack"),
-            (key::dead(dc, instance).path(), "dead"),
+            (key::dead(dc, Service::Scheduler, instance).path(), "dead"),
         ] {
             assert_eq!(of(path).map(|family| family.name), Some(name), "{path}");
         }

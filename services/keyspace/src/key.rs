@@ -17,26 +17,29 @@
 //! | `dc/bulk/{bulk}` | [`Bulk`] | scheduler-service | no: deleted a day after it ended |
 //! | `dc/bulk-drive/{bulk}` | sealed | scheduler-service | no: deleted when the bulk has ended |
 //! | `{r}/node/{node}/intent` | [`Intent`] | scheduler-service | no |
-//! | `{r}/node/{node}/sheet` | [`Sheet`], its secrets sealed | scheduler-service | no |
 //! | `{r}/node/{node}/life` | [`Life`] | scheduler-service | no |
 //! | `{r}/node/{node}/boot` | [`BootDecision`], its token sealed | scheduler-service | no |
-//! | `{r}/node/{node}/operation` | [`Operation`] | scheduler-service | no |
-//! | `{r}/node/{node}/power` | [`PowerSeen`] | power-service | no: carries `seen_at`, `seen_by` |
-//! | `{r}/node/{node}/pxe` | [`PxeSeen`] | pxe-service | no: carries `seen_at`, `seen_by` |
-//! | `{r}/node/{node}/agent` | [`AgentSeen`] | inventory-service | no: carries `seen_at`, `seen_by` |
-//! | `{r}/node/{node}/inventory` | [`Inventory`] | inventory-service | no: carries `seen_at`, `seen_by` |
-//! | `{r}/node/{node}/firmware` | [`FirmwareSeen`] | power-service | no: carries `seen_at`, `seen_by` |
-//! | `{r}/node/{node}/bios` | [`Bios`], zstd | power-service | no |
+//! | `{r}/node-operation/{node}` | [`Operation`] | scheduler-service | no |
+//! | `{r}/node-sheet/{node}` | [`Sheet`], its secrets sealed | scheduler-service | no |
 //! | `{r}/port/{mac}` | [`Port`] | scheduler-service | no |
 //! | `{r}/address/{ip}` | [`Holder`] | scheduler-service | no |
-//! | `{r}/unknown/{mac}` | [`UnknownMac`] | pxe-service | no: the oldest beyond 64 are deleted |
-//! | `{r}/claim/{s}/{node}` | [`Claim`] | the claiming service; its `broken` mark: scheduler-service | no |
-//! | `{r}/journal/{s}/{node}` | [`Journal`] | the claiming service | no |
-//! | `{r}/member/{s}/{instance}` | [`Member`] | itself | its own |
-//! | `{r}/election/{s}` | [`Election`] | the leader | the leader's |
-//! | `{r}/ring/{s}` | [`StoredRing`] | the leader | no |
-//! | `{r}/ack/{s}/{instance}` | [`Ack`] | itself | no: the leader deletes stale ones |
-//! | `{r}/dead/{instance}` | [`Dead`] | `ironmesh up`, or its successor | no: the leader deletes stale ones |
+//! | `{r}/power-service/node/{node}/power` | [`PowerSeen`] | power-service | no: carries `seen_at`, `seen_by` |
+//! | `{r}/power-service/node/{node}/firmware` | [`FirmwareSeen`] | power-service | no: carries `seen_at`, `seen_by` |
+//! | `{r}/power-service/node/{node}/bios` | [`Bios`], zstd | power-service | no |
+//! | `{r}/pxe-service/node/{node}/pxe` | [`PxeSeen`] | pxe-service | no: carries `seen_at`, `seen_by` |
+//! | `{r}/pxe-service/unknown/{mac}` | [`UnknownMac`] | pxe-service | no: the oldest beyond 64 are deleted |
+//! | `{r}/inventory-service/node/{node}/agent` | [`AgentSeen`] | inventory-service | no: carries `seen_at`, `seen_by` |
+//! | `{r}/inventory-service/node/{node}/inventory` | [`Inventory`] | inventory-service | no: carries `seen_at`, `seen_by` |
+//! | `{r}/{s}/claim/{node}` | [`Claim`] | the claiming service; its `broken` mark: scheduler-service | no |
+//! | `{r}/{s}/journal/{node}` | [`Journal`] | the claiming service | no |
+//! | `{r}/{s}/member/{instance}` | [`Member`] | itself | its own |
+//! | `{r}/{s}/election` | [`Election`] | the leader | the leader's |
+//! | `{r}/{s}/ring` | [`StoredRing`] | the leader | no |
+//! | `{r}/{s}/ack/{instance}` | [`Ack`] | itself | no: the leader deletes stale ones |
+//! | `{r}/{s}/dead/{instance}` | [`Dead`] | `ironmesh up`, or its successor | no: the leader deletes stale ones |
+//!
+//! What a service writes stands under its own name, so that one watch has all of it in the order of its revisions, and nobody
+//! else is woken by it who has no use for it: [`followed`] says who follows what.
 
 use std::{fmt, marker::PhantomData, net::Ipv4Addr};
 
@@ -178,7 +181,7 @@ keys! {
     /// What people asked of a node.
     intent(rack: RackId, node: NodeId) -> Intent = "{rack}/node/{node}/intent";
     /// What Ironic's clients keep at a node.
-    sheet(rack: RackId, node: NodeId) -> Sheet = "{rack}/node/{node}/sheet";
+    sheet(rack: RackId, node: NodeId) -> Sheet = "{rack}/node-sheet/{node}";
     /// What Ironic's clients keep in a collection of theirs that no service acts on by itself.
     sheet_of(collection: &str, id: uuid::Uuid) -> Sheet = "dc/sheet/{collection}/{id}";
     /// Who has a name within a kind of things.
@@ -190,39 +193,39 @@ keys! {
     /// What a node boots, if it asks.
     boot(rack: RackId, node: NodeId) -> BootDecision = "{rack}/node/{node}/boot";
     /// A node's running or last operation.
-    operation(rack: RackId, node: NodeId) -> Operation = "{rack}/node/{node}/operation";
+    operation(rack: RackId, node: NodeId) -> Operation = "{rack}/node-operation/{node}";
     /// A node's power as it was seen.
-    power(rack: RackId, node: NodeId) -> PowerSeen = "{rack}/node/{node}/power";
+    power(rack: RackId, node: NodeId) -> PowerSeen = "{rack}/power-service/node/{node}/power";
     /// A node's network boot as it was seen.
-    pxe(rack: RackId, node: NodeId) -> PxeSeen = "{rack}/node/{node}/pxe";
+    pxe(rack: RackId, node: NodeId) -> PxeSeen = "{rack}/pxe-service/node/{node}/pxe";
     /// A node's agent as it was seen.
-    agent(rack: RackId, node: NodeId) -> AgentSeen = "{rack}/node/{node}/agent";
+    agent(rack: RackId, node: NodeId) -> AgentSeen = "{rack}/inventory-service/node/{node}/agent";
     /// What a node is made of.
-    inventory(rack: RackId, node: NodeId) -> Inventory = "{rack}/node/{node}/inventory";
+    inventory(rack: RackId, node: NodeId) -> Inventory = "{rack}/inventory-service/node/{node}/inventory";
     /// How a node's firmware boots, as it was seen.
-    firmware(rack: RackId, node: NodeId) -> FirmwareSeen = "{rack}/node/{node}/firmware";
+    firmware(rack: RackId, node: NodeId) -> FirmwareSeen = "{rack}/power-service/node/{node}/firmware";
     /// What a node's firmware is set to.
-    bios(rack: RackId, node: NodeId) -> Bios = "{rack}/node/{node}/bios";
+    bios(rack: RackId, node: NodeId) -> Bios = "{rack}/power-service/node/{node}/bios";
     /// A NIC of a node.
     port(rack: RackId, mac: MacAddr) -> Port = "{rack}/port/{mac}";
     /// Who has an address on a rack's provisioning network.
     address(rack: RackId, address: Ipv4Addr) -> Holder = "{rack}/address/{address}";
     /// A MAC that asked and belongs to nobody.
-    unknown(rack: RackId, mac: MacAddr) -> UnknownMac = "{rack}/unknown/{mac}";
+    unknown(rack: RackId, mac: MacAddr) -> UnknownMac = "{rack}/pxe-service/unknown/{mac}";
     /// Who owns a node for a service.
-    claim(scope: Scope, service: Service, node: NodeId) -> Claim = "{scope}/claim/{service}/{node}";
+    claim(scope: Scope, service: Service, node: NodeId) -> Claim = "{scope}/{service}/claim/{node}";
     /// What a service does or did to a node.
-    journal(scope: Scope, service: Service, node: NodeId) -> Journal = "{scope}/journal/{service}/{node}";
+    journal(scope: Scope, service: Service, node: NodeId) -> Journal = "{scope}/{service}/journal/{node}";
     /// A running instance.
-    member(scope: Scope, service: Service, instance: InstanceId) -> Member = "{scope}/member/{service}/{instance}";
+    member(scope: Scope, service: Service, instance: InstanceId) -> Member = "{scope}/{service}/member/{instance}";
     /// The leader of a service.
-    election(scope: Scope, service: Service) -> Election = "{scope}/election/{service}";
+    election(scope: Scope, service: Service) -> Election = "{scope}/{service}/election";
     /// The ring of a service.
-    ring(scope: Scope, service: Service) -> StoredRing = "{scope}/ring/{service}";
+    ring(scope: Scope, service: Service) -> StoredRing = "{scope}/{service}/ring";
     /// The ring that an instance has made its own.
-    ack(scope: Scope, service: Service, instance: InstanceId) -> Ack = "{scope}/ack/{service}/{instance}";
+    ack(scope: Scope, service: Service, instance: InstanceId) -> Ack = "{scope}/{service}/ack/{instance}";
     /// An instance that is proven dead.
-    dead(scope: Scope, instance: InstanceId) -> Dead = "{scope}/dead/{instance}";
+    dead(scope: Scope, service: Service, instance: InstanceId) -> Dead = "{scope}/{service}/dead/{instance}";
 }
 
 /// All racks.
@@ -264,47 +267,61 @@ pub fn ports(rack: RackId) -> Prefix<Port> {
 /// The MACs that asked in a rack and belong to nobody.
 #[must_use]
 pub fn unknowns(rack: RackId) -> Prefix<UnknownMac> {
-    Prefix::at(format!("{ROOT}{rack}/unknown/"))
+    Prefix::at(format!("{ROOT}{rack}/pxe-service/unknown/"))
 }
 
 /// All instances of a service.
 #[must_use]
 pub fn members(scope: Scope, service: Service) -> Prefix<Member> {
-    Prefix::at(format!("{ROOT}{scope}/member/{service}/"))
+    Prefix::at(format!("{ROOT}{scope}/{service}/member/"))
 }
 
 /// What all instances of a service acknowledged.
 #[must_use]
 pub fn acks(scope: Scope, service: Service) -> Prefix<Ack> {
-    Prefix::at(format!("{ROOT}{scope}/ack/{service}/"))
+    Prefix::at(format!("{ROOT}{scope}/{service}/ack/"))
 }
 
-/// Who is proven dead.
+/// Who of a service is proven dead.
 #[must_use]
-pub fn deads(scope: Scope) -> Prefix<Dead> {
-    Prefix::at(format!("{ROOT}{scope}/dead/"))
+pub fn deads(scope: Scope, service: Service) -> Prefix<Dead> {
+    Prefix::at(format!("{ROOT}{scope}/{service}/dead/"))
 }
 
 /// All claims of a service.
 #[must_use]
 pub fn claims(scope: Scope, service: Service) -> Prefix<Claim> {
-    Prefix::at(format!("{ROOT}{scope}/claim/{service}/"))
+    Prefix::at(format!("{ROOT}{scope}/{service}/claim/"))
 }
 
-/// All keys of a node except claims and journals, as text: to watch, not to read.
+/// Whose a path is, where it is one of a node's, but for claims and journals: to watch, not to read.
 #[must_use]
 pub fn node_of(path: &str) -> Option<(RackId, NodeId)> {
     let (rack, rest) = path.strip_prefix(ROOT)?.split_once('/')?;
-    let node = rest.strip_prefix("node/")?.split_once('/')?.0;
+    let (kind, rest) = past_service(rest).split_once('/')?;
+    let node = match kind {
+        "node" => rest.split_once('/')?.0,
+        "node-operation" | "node-sheet" => rest,
+        _ => return None,
+    };
     Some((rack.parse().ok()?, node.parse().ok()?))
+}
+
+/// The rest of a path without the service whose it is, where it is one's.
+pub(crate) fn past_service(rest: &str) -> &str {
+    match rest.split_once('/') {
+        Some((first, rest)) if Service::ALL.iter().any(|service| service.name() == first) => rest,
+        _ => rest,
+    }
 }
 
 /// Whether a path says who is there, who leads, who owns what, or in which life the store is.
 #[must_use]
 pub fn is_of_mesh(path: &str) -> bool {
-    const KINDS: [&str; 7] = ["member/", "election/", "ring/", "ack/", "dead/", "claim/", "incarnation"];
+    const KINDS: [&str; 7] = ["member", "election", "ring", "ack", "dead", "claim", "incarnation"];
     let rest = path.strip_prefix(ROOT).and_then(|rest| rest.split_once('/')).map(|(_, rest)| rest);
-    rest.is_some_and(|rest| KINDS.iter().any(|kind| rest.starts_with(kind)))
+    let kind = rest.and_then(|rest| past_service(rest).split('/').next());
+    kind.is_some_and(|kind| KINDS.contains(&kind))
 }
 
 /// Whose port a path is, where it is one.
@@ -320,6 +337,31 @@ pub fn node_prefix(rack: RackId) -> String {
     format!("{ROOT}{rack}/node/")
 }
 
+/// What a service follows of the store, its own first: a leaf what it acts by, and nothing that only wakes it.
+#[must_use]
+pub fn followed(scope: Scope, service: Service) -> Vec<String> {
+    let Scope::Rack(rack) = scope else { return vec![ROOT.to_owned()] };
+    let of = |what: &str| format!("{ROOT}{rack}/{what}/");
+    let of_others: &[&str] = match service {
+        Service::Power => &["node"],
+        Service::Pxe => &[
+            "node",
+            "port",
+            "power-service/node",
+            "inventory-service/node",
+            "inventory-service/member",
+            "storage-service/member",
+        ],
+        Service::Inventory => &["node", "node-sheet", "port", "storage-service/member"],
+        Service::Storage | Service::Scheduler => &[],
+    };
+    let mut followed = vec![of(service.name())];
+    followed.extend(of_others.iter().map(|what| of(what)));
+    // In which life the store is, and what the rack is like.
+    followed.extend([incarnation().path, self::rack(rack).path]);
+    followed
+}
+
 /// The last part of a path, where it is an id or address.
 #[must_use]
 pub fn last<T: std::str::FromStr>(path: &str) -> Option<T> {
@@ -329,6 +371,32 @@ pub fn last<T: std::str::FromStr>(path: &str) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_leaf_writes_stands_under_what_it_follows_first() {
+        let (rack, node) = (RackId::new(uuid::Uuid::from_u128(1)), NodeId::new(uuid::Uuid::from_u128(2)));
+        let (scope, instance) = (Scope::Rack(rack), InstanceId::new(uuid::Uuid::from_u128(3)));
+        let mac = "52:54:00:00:00:01".parse().unwrap();
+        for service in Service::ALL.into_iter().filter(|service| *service != Service::Scheduler) {
+            let mut written = vec![
+                claim(scope, service, node).path,
+                journal(scope, service, node).path,
+                member(scope, service, instance).path,
+                election(scope, service).path,
+                ring(scope, service).path,
+                ack(scope, service, instance).path,
+                dead(scope, service, instance).path,
+            ];
+            written.extend(match service {
+                Service::Power => vec![power(rack, node).path, firmware(rack, node).path, bios(rack, node).path],
+                Service::Pxe => vec![pxe(rack, node).path, unknown(rack, mac).path],
+                Service::Inventory => vec![agent(rack, node).path, inventory(rack, node).path],
+                Service::Storage | Service::Scheduler => vec![],
+            });
+            let first = followed(scope, service).remove(0);
+            assert!(written.iter().all(|path| path.starts_with(&first)), "{first}: {written:?}");
+        }
+    }
 
     #[test]
     fn a_path_tells_whose_it_is() {
@@ -355,6 +423,10 @@ mod tests {
         for other in [key.path(), journal(scope, Service::Power, node).path(), history(node).path(), ROOT] {
             assert!(!is_of_mesh(other), "{other}");
         }
+        for of_node in [power(rack, node).path(), sheet(rack, node).path(), operation(rack, node).path()] {
+            assert_eq!(node_of(of_node), Some((rack, node)), "{of_node}");
+        }
+        assert_eq!(node_of(claim(scope, Service::Power, node).path()), None);
         assert_eq!(last::<NodeId>(claim(Scope::Rack(rack), Service::Power, node).path()), Some(node));
     }
 }

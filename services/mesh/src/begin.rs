@@ -8,7 +8,7 @@ use std::{
 use domain::{id::RackId, service::Service};
 use keyspace::{
     Store, View,
-    key::{self, ROOT, Scope},
+    key::{self, Scope},
     seal::Sealer,
     snapshot,
     store::Pem,
@@ -102,15 +102,12 @@ pub async fn begin_on(kit: &Kit, service: Service, places: Places, footing: Foot
         Err(error) => tracing::warn!(error = %status::chain(&error), "what was known of the store is lost"),
     }
     let wait = Wait::new(kit);
-    let (scope, prefixes) = if service == Service::Scheduler {
-        (Scope::Datacenter, vec![ROOT.to_owned()])
+    let scope = if service == Service::Scheduler {
+        Scope::Datacenter
     } else {
-        let rack = find_rack(&wait, &store, &common.rack, common.data.join("rack")).await?;
-        // Of what is the datacenter's a leaf needs to know in which life the store is, and what its rack is like. The rest,
-        // names, past boots and what schedulers say to each other, is most of what is written.
-        let of_datacenter = [key::incarnation().path().to_owned(), key::rack(rack).path().to_owned()];
-        (Scope::Rack(rack), [Scope::Rack(rack).root()].into_iter().chain(of_datacenter).collect())
+        Scope::Rack(find_rack(&wait, &store, &common.rack, common.data.join("rack")).await?)
     };
+    let prefixes = key::followed(scope, service);
     let file = common.data.join("view.zst");
     let view = Box::pin(open(&wait, &store, &prefixes, &file)).await?;
     let setting = Setting { service, scope, places, footing };

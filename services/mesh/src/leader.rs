@@ -15,7 +15,7 @@ use domain::{
 };
 use keyspace::{
     Expect,
-    key::{self, Scope},
+    key::{self},
     store::Revised,
     value::{Election, StoredRing},
 };
@@ -131,12 +131,13 @@ pub(crate) fn gone(inner: &Inner) -> BTreeSet<InstanceId> {
     let mut absences = inner.absences.lock().unwrap_or_else(PoisonError::into_inner);
     absences.look(now, &ring.value.ring, |instance| present.contains_key(&instance));
     let mut gone = absences.gone(now, inner.setting.footing.times.wait);
-    gone.extend(dead(inner, scope));
+    gone.extend(dead(inner));
     gone
 }
 
-fn dead(inner: &Inner, scope: Scope) -> impl Iterator<Item = InstanceId> {
-    inner.view.list(&key::deads(scope)).into_iter().filter_map(|(path, _)| key::last(&path))
+fn dead(inner: &Inner) -> impl Iterator<Item = InstanceId> {
+    let deads = key::deads(inner.setting.scope, inner.setting.service);
+    inner.view.list(&deads).into_iter().filter_map(|(path, _)| key::last(&path))
 }
 
 /// Deletes acknowledgements and proofs of death of instances that no ring, member or claim names.
@@ -160,7 +161,7 @@ async fn tidy(inner: &Inner, standing: Standing, ring: Option<&Ring>) -> Result<
     for instance in stale.difference(&claimed).take(32) {
         let ack = key::ack(scope, service, *instance);
         if let Some(seen) = inner.view.get(&ack) {
-            change = change.delete(&ack, Expect::Revision(seen.revision)).clear(&key::dead(scope, *instance));
+            change = change.delete(&ack, Expect::Revision(seen.revision)).clear(&key::dead(scope, service, *instance));
             some = true;
         }
     }

@@ -136,7 +136,7 @@ pub async fn publish(
     by: &str,
 ) -> Result<(), keyspace::Error> {
     let dead = Dead { by: by.to_owned(), at: clock::now() };
-    let change = Change::new().put(&key::dead(scope, instance), &dead, Expect::Absent)?;
+    let change = Change::new().put(&key::dead(scope, service, instance), &dead, Expect::Absent)?;
     unless_known(store.commit(change.clear(&key::member(scope, service, instance))).await)?;
     let election = key::election(scope, service);
     match store.get(&election).await? {
@@ -163,7 +163,7 @@ pub(crate) fn succeeds(
     (scope, service): (Scope, Service),
     before: InstanceId,
 ) -> Result<Change, keyspace::Error> {
-    let (dead, election) = (key::dead(scope, before), key::election(scope, service));
+    let (dead, election) = (key::dead(scope, service, before), key::election(scope, service));
     let mut change = change.clear(&key::member(scope, service, before));
     if view.get(&dead).is_none() {
         let by = "its successor holds the lock of its data folder".to_owned();

@@ -215,6 +215,11 @@ impl Work {
         let reach = self.reach(node).map_err(|error| Stopped::Failed(failure(Cause::BmcPassword, chain(&error))))?;
         let mut turn = Turn::new(self.mesh().times().settle);
         let claim = self.mesh().claim(stake).await?;
+        // Our view may have been behind when this was asked for; it is not by now, and whoever had the claim before may have
+        // carried it out.
+        if self.is_settled(node, order) {
+            return Ok(());
+        }
         turn.claimed(claim.token(), self.mesh().now());
         let mut ledger = Ledger::read(self.mesh(), claim).await?;
         ledger.obey(order)?;

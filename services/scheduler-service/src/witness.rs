@@ -91,14 +91,14 @@ enum About {
 /// Reads a path; `None`: it is no key of the mesh.
 fn about(path: &str) -> Option<About> {
     if let Some((_, node)) = key::node_of(path) {
-        return path.ends_with("/operation").then_some(About::Operation(node));
+        return path.contains("/node-operation/").then_some(About::Operation(node));
     }
     let mut parts = path.strip_prefix(key::ROOT)?.split('/');
     let scope = match parts.next()? {
         "dc" => Scope::Datacenter,
         rack => Scope::Rack(rack.parse().ok()?),
     };
-    let (kind, service) = (parts.next()?, parts.next()?.parse().ok()?);
+    let (service, kind) = (parts.next()?.parse().ok()?, parts.next()?);
     match (kind, parts.next()) {
         ("member", Some(instance)) => Some(About::Member(scope, service, instance.parse().ok()?)),
         ("election", None) => Some(About::Election(scope, service)),

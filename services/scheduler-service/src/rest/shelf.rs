@@ -150,7 +150,7 @@ impl Shelf {
 
 /// Names of racks, and who looks after nodes, are all nodes'.
 fn touches(path: &str) -> Touches<(RackId, NodeId)> {
-    let is_all = || path.starts_with(key::racks().path()) || path.ends_with("/ring/power-service");
+    let is_all = || path.starts_with(key::racks().path()) || path.ends_with("/power-service/ring");
     match key::node_of(path) {
         Some(of) => Touches::One(of),
         None if is_all() => Touches::All,
