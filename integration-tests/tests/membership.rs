@@ -1,6 +1,6 @@
 //! Membership, rings and claims: real members in one process, over a real etcd.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use domain::{
@@ -15,7 +15,7 @@ use keyspace::{
     key::Scope,
     value::{self, Broken},
 };
-use mesh::{Claim, Footing, Lock, Mesh, Places, Setting, Stake};
+use mesh::{Claim, Footing, Ledger, Lock, Mesh, Places, Setting, Stake};
 use service_kit::Host;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -42,7 +42,8 @@ async fn member(etcd: &Etcd, folder: &Path, rack: RackId) -> Result<Member> {
     let (store, view, host) = (etcd.store().await?, View::default(), Host::default());
     let scope = Scope::Rack(rack);
     let (followed, inner) = (view.clone(), store.clone());
-    host.spawn(async move { followed.follow(inner, vec![scope.root()], None, std::future::pending()).await });
+    let prefixes = key::followed(scope, Service::Power);
+    host.spawn(async move { followed.follow(inner, prefixes, None, std::future::pending()).await });
     let setting = Setting {
         service: Service::Power,
         scope,
@@ -98,6 +99,39 @@ async fn two_members_share_nodes_and_one_that_stops_hands_over_at_once() -> Resu
     let late = second.mesh.fenced(&claim).put(&key::power(rack, node), &seen(&claim), Expect::Absent)?;
     let written = second.mesh.store().commit(late).await;
     assert!(matches!(written, Err(Error::Conflict)), "the predecessor's writes are fenced: {written:?}");
+    first.host.stop();
+    Ok(())
+}
+
+#[tokio::test]
+async fn journals_of_many_nodes_are_written_as_one_and_one_that_may_not_be_is_refused_alone() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let etcd = Etcd::start(folder.path()).await?;
+    let rack = RackId::new(Uuid::from_u128(7));
+    let first = member(&etcd, &folder.path().join("first"), rack).await?;
+    until("it to own everything", || nodes().all(|node| first.mesh.owns(node))).await?;
+    let stakes: Vec<Stake> = nodes().take(20).map(|node| first.mesh.stake(node)).collect::<Result<_, _>>()?;
+    let claims = futures::future::try_join_all(stakes.iter().map(|stake| first.mesh.claim(stake))).await?;
+    let mut ledgers =
+        futures::future::try_join_all(claims.iter().map(|claim| Ledger::read(&first.mesh, *claim))).await?;
+    futures::future::try_join_all(ledgers.iter_mut().map(Ledger::write)).await?;
+    let keys: Vec<_> =
+        claims.iter().map(|claim| key::journal(Scope::Rack(rack), Service::Power, claim.node())).collect();
+    let mut revisions = BTreeSet::new();
+    for key in &keys {
+        revisions.insert(first.mesh.store().get(key).await?.context("no journal")?.revision);
+    }
+    ensure!(revisions.len() < keys.len() / 4, "{} transactions for {} journals", revisions.len(), keys.len());
+
+    let broken = claims.first().context("no claims")?.node();
+    let claim = key::claim(Scope::Rack(rack), Service::Power, broken);
+    first.mesh.store().commit(Change::new().clear(&claim)).await?;
+    let outcomes = futures::future::join_all(ledgers.iter_mut().map(Ledger::write)).await;
+    for (claim, outcome) in claims.iter().zip(outcomes) {
+        let is_refused = matches!(outcome, Err(mesh::Error::Store(Error::Conflict)));
+        ensure!(is_refused == (claim.node() == broken), "{}: {outcome:?}", claim.node());
+        ensure!(is_refused || outcome.is_ok(), "{}: {outcome:?}", claim.node());
+    }
     first.host.stop();
     Ok(())
 }

@@ -120,6 +120,17 @@ impl Mesh {
             .expect(&key::claim(setting.scope, setting.service, claim.node), Expect::Revision(claim.revision))
     }
 
+    /// Commits a fenced write as [`Self::commit`] does, a few milliseconds later and with those of other nodes.
+    ///
+    /// # Errors
+    /// Those of [`Self::commit`].
+    pub(crate) async fn commit_together(&self, change: Change) -> Result<i64, Error> {
+        self.check_island()?;
+        let revision = self.inner.together.commit(change).await.map_err(|error| self.not_written(error))?;
+        self.inner.view.reaches(revision).await;
+        Ok(revision)
+    }
+
     /// Commits a fenced write, and waits until this process's own view has it.
     ///
     /// # Errors

@@ -173,7 +173,7 @@ impl Ledger {
         let setting = &self.mesh.inner.setting;
         let key = key::journal(setting.scope, setting.service, self.claim.node);
         let change = self.mesh.fenced(&self.claim).put(&key, &self.journal, self.expect)?;
-        let revision = self.mesh.commit(add(change)?).await?;
+        let revision = self.mesh.commit_together(add(change)?).await?;
         self.expect = Expect::Revision(revision);
         self.mesh.inner.written.put(self.claim, &self.journal, revision);
         Ok(())

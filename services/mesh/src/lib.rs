@@ -17,6 +17,7 @@ mod permit;
 mod proof;
 mod root;
 mod stake;
+mod together;
 
 pub use begin::{Begun, CannotBegin, begin, begin_on};
 pub use claim::Claim;

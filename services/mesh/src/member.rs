@@ -24,8 +24,12 @@ use keyspace::{
 };
 use service_kit::{Host, clock};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Fence, Footing, Lock, Stake, Why, journal::Written, leader, proof, root::Root, stake::Stakes};
+use crate::{
+    Error, Fence, Footing, Lock, Stake, Why, journal::Written, leader, proof, root::Root, stake::Stakes,
+    together::Together,
+};
 
 /// How long one keep-alive may take (DESIGN §5).
 pub(crate) const ANSWER: Duration = Duration::from_millis(700);
@@ -72,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) fence: Arc<Fence>,
     pub(crate) stakes: Stakes,
     pub(crate) written: Written,
+    pub(crate) together: Together,
     pub(crate) standing: watch::Sender<Option<Standing>>,
     pub(crate) absences: Mutex<Absences<Duration>>,
     pub(crate) debts: Mutex<Debts<Duration>>,
@@ -113,6 +118,7 @@ impl Mesh {
                 fence,
                 stakes: Stakes::default(),
                 written: Written::default(),
+                together: Together::default(),
                 standing: watch::Sender::new(None),
                 absences: Mutex::default(),
                 debts: Mutex::default(),
@@ -213,6 +219,10 @@ impl Mesh {
 
     /// Keeps this process a member until the host stops, then hands over. Run it as a vital task.
     pub async fn live(self, host: Host, mut lock: Lock) {
+        let left = CancellationToken::new();
+        let _left = left.clone().drop_guard();
+        let writing = self.clone();
+        host.spawn(async move { writing.inner.together.write(&writing.inner.store, left).await });
         let mut beat = Beat { next: self.now(), space: self.now(), left: None };
         let mut tried = VecDeque::new();
         let mut news = self.inner.view.subscribe();

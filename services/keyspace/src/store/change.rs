@@ -109,6 +109,15 @@ impl Change {
         self.push(TxnOp::delete(key.path(), None), 0)
     }
 
+    /// This and another one together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.compares.extend(other.compares);
+        self.operations.extend(other.operations);
+        self.octets = self.octets.saturating_add(other.octets);
+        self
+    }
+
     fn push(mut self, operation: TxnOp, octets: usize) -> Self {
         self.operations.push(operation);
         self.octets = self.octets.saturating_add(octets);
