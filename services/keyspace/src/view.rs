@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use domain::id::{NodeId, RackId};
 use serde::de::DeserializeOwned;
 use tokio::{
     sync::{broadcast, watch},
@@ -125,6 +126,13 @@ impl View {
         let pairs = self.read();
         let from = (Bound::Included(prefix.to_owned()), Bound::Unbounded);
         pairs.range(from).map(|(path, _)| path).take_while(|path| path.starts_with(prefix)).cloned().collect()
+    }
+
+    /// The nodes of a rack, in the order of their ids.
+    #[must_use]
+    pub fn nodes(&self, rack: RackId) -> Vec<NodeId> {
+        let paths = self.paths(&key::node_prefix(rack));
+        paths.iter().filter_map(|path| key::life_of(path)).map(|(_, node)| node).collect()
     }
 
     /// What changes from here on.

@@ -113,8 +113,7 @@ impl Board {
         let mut nodes = Vec::new();
         for (_, rack) in self.view.list(&key::racks()) {
             let rack = rack.value.id;
-            let lives = self.view.paths(&key::node_prefix(rack)).into_iter().filter(|path| path.ends_with("/life"));
-            nodes.extend(lives.filter_map(|path| Some((key::node_of(&path)?.1, rack))));
+            nodes.extend(self.view.nodes(rack).into_iter().map(|node| (node, rack)));
             let ports = self.view.list(&key::ports(rack)).into_iter();
             inner.ports.extend(ports.filter_map(|(path, port)| Some((key::port_of(&path)?, port.value.node))));
         }

@@ -132,9 +132,7 @@ impl Registry {
         for (_, rack) in self.view().list(&key::racks()) {
             let rack = rack.value.id;
             if only.is_none_or(|only| only == rack) {
-                let paths = self.view().paths(&key::node_prefix(rack));
-                let lives = paths.iter().filter(|path| path.ends_with("/life"));
-                nodes.extend(lives.filter_map(|path| Some((key::node_of(path)?.1, rack))));
+                nodes.extend(self.view().nodes(rack).into_iter().map(|node| (node, rack)));
             }
         }
         nodes.sort_unstable();

@@ -134,10 +134,9 @@ impl Work {
     /// The nodes that this instance owns, that were verified and that no instruction is at work on.
     pub(crate) fn idle_nodes(&self) -> Vec<NodeId> {
         let view = self.mesh().view();
-        let paths = view.paths(&key::node_prefix(self.rack));
-        let nodes = paths.iter().filter(|path| path.ends_with("/life")).filter_map(|path| key::node_of(path));
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = nodes.map(|(_, node)| node).filter(|node| !running.contains_key(node) && self.mesh().owns(*node));
+        let idle =
+            view.nodes(self.rack).into_iter().filter(|node| !running.contains_key(node) && self.mesh().owns(*node));
         let is_known =
             |node: &NodeId| view.get(&key::life(self.rack, *node)).is_some_and(|life| life.value.state.is_verified());
         // What is not there changes by no other hand than ours.

@@ -120,8 +120,7 @@ impl Nodes {
         let changed = places.feed.take(lives).unwrap_or_else(|| {
             places.racks.clear();
             let racks = self.view.paths(key::racks().path()).into_iter().filter_map(|path| key::last(&path));
-            let paths = racks.flat_map(|rack| self.view.paths(&key::node_prefix(rack)));
-            paths.filter(|path| is_life(path)).filter_map(|path| key::node_of(&path)).collect()
+            racks.flat_map(|rack| self.view.nodes(rack).into_iter().map(move |node| (rack, node))).collect()
         });
         for (rack, node) in changed {
             if self.view.has(&key::life(rack, node)) {
@@ -134,13 +133,9 @@ impl Nodes {
     }
 }
 
-fn is_life(path: &str) -> bool {
-    path.ends_with("/life")
-}
-
-/// A node is where its life is. Another rack may have nodes already.
+/// Another rack may have nodes already.
 fn lives(path: &str) -> Touches<(RackId, NodeId)> {
-    match key::node_of(path).filter(|_| is_life(path)) {
+    match key::life_of(path) {
         Some(place) => Touches::One(place),
         None if path.starts_with(key::racks().path()) => Touches::All,
         None => Touches::Nothing,

@@ -123,9 +123,7 @@ impl Shelf {
         inner.order.clear();
         for (_, rack) in self.view.list(&key::racks()) {
             let rack = rack.value.id;
-            let paths = self.view.paths(&key::node_prefix(rack));
-            let intents = paths.iter().filter(|path| path.ends_with("/intent"));
-            for (rack, node) in intents.filter_map(|path| key::node_of(path)) {
+            for node in self.view.nodes(rack) {
                 self.put(inner, rack, node);
             }
         }
@@ -175,6 +173,7 @@ pub(crate) fn parts(view: &View, rack: RackId, node: NodeId) -> Option<Parts> {
         power.as_ref().map(|read| read.revision),
         sheet.as_ref().map(|read| read.revision),
         firmware.as_ref().map(|read| read.revision),
+        operation.as_ref().map(|read| read.revision),
     ];
     let revision = others.into_iter().flatten().fold(intent.revision.max(life.revision), i64::max);
     Some(Parts {
