@@ -9,11 +9,11 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, header};
 use domain::policy::{Roles, Scope, Who};
-use reqwest::{Certificate, Client, redirect};
+use reqwest::{Certificate, Client};
 use serde_json::{Value, json};
 
 use self::{basic::Users, jwt::Issuer, keystone::Keystone};
-use crate::config::Scheduler;
+use crate::{config::Scheduler, outward};
 
 /// How long a request may wait until it is known who asks.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -139,25 +139,19 @@ async fn within(asked: impl Future<Output = Result<Arc<Who>, Refusal>>) -> Resul
 
 /// A client for those who know who asks. `ca`: whom it believes; empty: whom the operating system does.
 fn client(ca: &Path) -> Result<Client, String> {
-    let mut builder = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(CALL);
+    let mut bundle = Vec::new();
     if !ca.as_os_str().is_empty() {
         let unusable = |why: String| format!("{}: {why}", ca.display());
         let pem = fs::read(ca).map_err(|error| unusable(error.to_string()))?;
-        let bundle = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(error.to_string()))?;
-        builder = builder.tls_certs_only(bundle);
+        bundle = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(error.to_string()))?;
     }
-    builder.build().map_err(|error| service_kit::status::chain(&error))
+    outward::client(CALL, &bundle).map_err(|error| service_kit::status::chain(&error))
 }
 
 /// The body of an answer as JSON, unless it is longer than any answer is.
-async fn json(mut answer: reqwest::Response) -> Result<Value, String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| service_kit::status::chain(&error))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > LONGEST_ANSWER {
-            return Err(format!("the answer is longer than {LONGEST_ANSWER} bytes"));
-        }
-    }
+async fn json(answer: reqwest::Response) -> Result<Value, String> {
+    let body = outward::body(answer, LONGEST_ANSWER).await.map_err(|error| service_kit::status::chain(&error))?;
+    let body = body.ok_or_else(|| format!("the answer is longer than {LONGEST_ANSWER} bytes"))?;
     serde_json::from_slice(&body).map_err(|error| format!("the answer is not JSON: {error}"))
 }
 

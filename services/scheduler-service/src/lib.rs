@@ -5,7 +5,7 @@
 //! leaf. [`hot`] holds what the leaves stream; [`record`] keeps it; [`board`] knows what changed of nodes; [`bulk`] asks many nodes; [`allocation`]
 //! finds one for whoever wants one; [`once`] keeps requests from being carried out twice; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
 //! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`access`] says who may call what over gRPC; [`audit`] tells who changed
-//! what.
+//! what, and [`outward`] asks servers that others run.
 
 mod access;
 mod allocation;
@@ -21,6 +21,7 @@ mod hot;
 mod lines;
 mod metrics;
 mod once;
+mod outward;
 mod peers;
 mod record;
 mod registry;

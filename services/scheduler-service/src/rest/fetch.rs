@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use reqwest::{Client, redirect};
+
+use crate::outward;
 
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,19 +26,12 @@ pub(super) async fn config_drive(url: &str) -> Result<String, String> {
         // The address may have a secret in it.
         format!("the config drive can not be fetched: {}", service_kit::status::chain(&error.without_url()))
     };
-    let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(PATIENCE).build();
-    let mut answer = client.map_err(failed)?.get(url).send().await.map_err(failed)?;
+    let answer = outward::client(PATIENCE, &[]).map_err(failed)?.get(url).send().await.map_err(failed)?;
     if !answer.status().is_success() {
         return Err(format!("the config drive can not be fetched: its server answers with {}", answer.status()));
     }
-    let mut octets = Vec::new();
-    while let Some(piece) = answer.chunk().await.map_err(failed)? {
-        if octets.len() + piece.len() > MOST {
-            return Err(format!("the config drive has more than {} KiB", MOST >> 10));
-        }
-        octets.extend_from_slice(&piece);
-    }
-    text(octets)
+    let octets = outward::body(answer, MOST).await.map_err(failed)?;
+    text(octets.ok_or_else(|| format!("the config drive has more than {} KiB", MOST >> 10))?)
 }
 
 /// It lies there as gzip made it, or in base64.

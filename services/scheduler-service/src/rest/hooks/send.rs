@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::time::Timestamp;
-use reqwest::{Client, StatusCode, header, redirect};
+use reqwest::{Client, StatusCode, header};
 use ring::hmac;
 use serde_json::{Value, json};
 use service_kit::{clock, status};
 
 use super::target::Target;
+use crate::outward;
 
 /// How long a receiver may take to say that it has it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,15 +36,7 @@ impl Receiver {
     /// # Errors
     /// Its certificates can not be used.
     pub(super) fn new(target: Target) -> Result<Self, String> {
-        let mut builder = Client::builder()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .timeout(PATIENCE)
-            .user_agent(concat!("ironmesh/", env!("CARGO_PKG_VERSION")));
-        if !target.ca.is_empty() {
-            builder = builder.tls_certs_only(target.ca.clone());
-        }
-        let client = builder.build().map_err(|error| status::chain(&error))?;
+        let client = outward::client(PATIENCE, &target.ca).map_err(|error| status::chain(&error))?;
         Ok(Self { client, target })
     }
 
