@@ -11,14 +11,16 @@ class LabHardwareManager(hardware.GenericHardwareManager):
     HARDWARE_MANAGER_NAME = 'LabHardwareManager'
     HARDWARE_MANAGER_VERSION = '1'
 
-    # What a step does is in force only after the next boot.
-    SETTINGS = {'step': 'apply_settings', 'priority': 0, 'interface': 'management', 'reboot_requested': True}
+    def settings(self, node):
+        # What a step does is in force only after the next boot.
+        priority = int(node['properties'].get('apply_settings_priority', 0))
+        return {'step': 'apply_settings', 'priority': priority, 'interface': 'management', 'reboot_requested': True}
 
     def get_clean_steps(self, node, ports):
-        return super().get_clean_steps(node, ports) + [self.SETTINGS]
+        return super().get_clean_steps(node, ports) + [self.settings(node)]
 
     def get_service_steps(self, node, ports):
-        return super().get_service_steps(node, ports) + [self.SETTINGS]
+        return super().get_service_steps(node, ports) + [self.settings(node)]
 
     def apply_settings(self, node, ports):
         return 'in force after a reboot'

@@ -270,5 +270,29 @@ async fn stock(lab: &Lab) -> Result<()> {
     let why = node(&rest).await?["last_error"].to_string();
     ensure!(why.contains("no_such"), "{why}");
     rest.provision("n1", "manage").await?;
+    scribble()?;
+    by_its_own_list(&rest, machine).await?;
+    ensure!(is_erased()?, "a cleaning by the agent's own list has erased nothing");
+    Ok(())
+}
+
+/// Where nobody names steps they are the agent's own, and one of them that wants a reboot has it before the next.
+async fn by_its_own_list(rest: &Rest<'_>, machine: &Machine) -> Result<()> {
+    let count = || machine.console().iter().filter(|line| line.contains("script from")).count();
+    let before = count();
+    // Between erase_devices_metadata (99) and erase_devices (10).
+    let between = json!([
+        {"op": "add", "path": "/properties/apply_settings_priority", "value": "50"},
+        {"op": "add", "path": "/automated_clean", "value": true},
+    ]);
+    rest.ask("PATCH", "nodes/n1", Some(between)).await?;
+    rest.provision("n1", "provide").await?;
+    until(rest, "the first part of the agent's list", |node| {
+        node["provision_state"] != "manageable" && node["clean_step"]["step"] == "erase_devices_metadata"
+    })
+    .await?;
+    until(rest, "the part behind the reboot", |node| node["clean_step"]["step"] == "erase_devices").await?;
+    rest.reach_within("n1", "available", PATIENCE).await?;
+    ensure!(count() - before == 2, "booted {} times for one reboot: {:#?}", count() - before, machine.console());
     Ok(())
 }

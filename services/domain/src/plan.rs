@@ -121,6 +121,8 @@ pub struct Seen {
     pub agent_bound: Option<Timestamp>,
     /// The agent's work.
     pub work: Progress,
+    /// The agent said by which steps of its own it would clean, and they are not the operation's yet.
+    pub lists: bool,
     /// The agent said what the machine is made of.
     pub reported: bool,
     /// The agent's last sign of itself.
@@ -142,6 +144,8 @@ pub enum Act {
     Mint,
     /// Hand the agent that is there the steps that are next.
     Hand,
+    /// Make the steps that the agent would clean by those of the operation.
+    TakeSteps,
     /// Have the images in the rack's cache.
     EnsureImages,
     /// Have the pxe-service answer by the decision.
@@ -183,6 +187,10 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
             Stage::Prepare | Stage::Boot | Stage::Work if wanted.hands == Hands::Fake => at.pretend(stage),
             Stage::Prepare => at.prepare(),
             Stage::Boot => at.boot(),
+            Stage::Work if seen.lists => {
+                let since = seen.agent_heard.map_or(wanted.since, |heard| heard.max(wanted.since));
+                Plan::Act(Act::TakeSteps, at.waiting(Thing::Work, since, limits.agent))
+            }
             Stage::Work => at.work(Event::Worked),
             // Nothing was booted: whatever the machine did, it goes on doing.
             Stage::Finish if wanted.course.is_beside_the_machine() => Plan::Step(Event::Finished, None),

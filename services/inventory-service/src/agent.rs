@@ -7,6 +7,7 @@ use domain::{
     id::{NodeId, RackId},
     image::Digest as ImageDigest,
     service::Service,
+    step::Step,
     timeline::{Entry, Mark},
 };
 use keyspace::{
@@ -94,6 +95,7 @@ impl Agents {
             work: AgentWork::Underway,
             reaches: 0,
             reboots: false,
+            lists: Vec::new(),
             seen_at: clock::now(),
             seen_by: claim.instance(),
         };
@@ -205,6 +207,13 @@ impl Agents {
                 (reaches, reboots) = (made, true);
                 AgentWork::Done { at: clock::now() }
             }
+            News::Lists(lists) => {
+                let bound = self.bound(caller)?;
+                if bound.value.lists != lists {
+                    self.write(stake, caller, &bound, AgentSeen { lists, ..bound.value.clone() }).await?;
+                }
+                return Ok(false);
+            }
             News::Failed(failure) => {
                 self.timeline.note(caller.node, caller.generation, Mark::AgentFailed, &*failure.text);
                 AgentWork::Failed { failure: Failure { at: clock::now(), ..failure } }
@@ -254,6 +263,8 @@ pub(crate) enum News {
     Entry(Entry),
     /// That all is done, and how many of the named steps are made with it; none: all that it was handed.
     Finished(Option<u32>),
+    /// By which steps it would clean.
+    Lists(Vec<Step>),
     /// That so many of the named steps are made, and that the last one wants the machine to be rebooted.
     Reboots(u32),
     /// That it can not be done.

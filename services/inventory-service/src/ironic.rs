@@ -269,6 +269,7 @@ impl Ironic {
                 work: AgentWork::Underway,
                 reaches: 0,
                 reboots: false,
+                lists: Vec::new(),
                 seen_at: at,
                 seen_by: claim.instance(),
             };

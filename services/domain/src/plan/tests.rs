@@ -48,6 +48,7 @@ fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
                     Act::EnsureBoot => seen.boot = done,
                     Act::EnsurePower(_) => seen.power_target = done,
                     Act::AskBmc => seen.bmc = done,
+                    Act::TakeSteps => panic!("nobody listed any"),
                 }
             }
             Plan::Step(event, failure) => {
@@ -112,7 +113,7 @@ fn cleans(steps: &[&str], hands: Hands, goes_on: bool) -> (State, Vec<Act>) {
                     Act::EnsureImages => seen.images = Progress::Done(at(second)),
                     Act::EnsureBoot => seen.boot = Progress::Done(at(second)),
                     Act::EnsurePower(_) => seen.power_target = Progress::Done(at(second)),
-                    Act::AskBmc => panic!("{act:?}"),
+                    Act::AskBmc | Act::TakeSteps => panic!("{act:?}"),
                 }
                 continue;
             }
@@ -334,6 +335,20 @@ fn busy() -> Vec<State> {
     }
     all.push(State::Unrescuing { stage: Stage::Finish });
     all
+}
+
+#[test]
+fn what_an_agent_would_clean_by_is_taken_before_its_work_is_looked_at() {
+    let cleaning = wanted(State::Cleaning { stage: Stage::Work, manual: false });
+    let mut seen = Seen { lists: true, agent_bound: Some(at(1)), work: Progress::Underway, ..Seen::default() };
+    let limits = Limits::default();
+    let late = cleaning.since.plus(limits.agent * 2);
+    assert!(matches!(plan(&cleaning, &seen, &limits, late), Plan::Act(Act::TakeSteps, _)), "a scheduler was away");
+    seen.lists = false;
+    let course = Course { turn: Turn::Work(2), ramdisk: true, goes_on: true };
+    let taken = Wanted { course, ..cleaning.clone() };
+    seen.minted = true;
+    assert!(matches!(plan(&taken, &seen, &limits, cleaning.since), Plan::Act(Act::Hand, _)));
 }
 
 #[test]

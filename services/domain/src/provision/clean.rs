@@ -43,10 +43,10 @@ pub(super) fn step(state: S, event: E, given: Given) -> Option<Step> {
             let during = if manual { Phase::ManualClean } else { Phase::Clean };
             (S::Failed { during }, vec![F::Fail, F::NewGeneration, F::RevokeBoot])
         }
-        (S::Cleaning { stage: Stage::Work, manual: true }, E::Made) => (at(Stage::Work, true), vec![F::CountSteps]),
+        (S::Cleaning { stage: Stage::Work, manual }, E::Made) => (at(Stage::Work, manual), vec![F::CountSteps]),
         (S::Cleaning { stage: Stage::Work, manual: true }, E::Held) => (S::CleanHold, vec![F::CountSteps]),
-        (S::Cleaning { stage: Stage::Work, manual: true }, E::Reboots) => {
-            (at(Stage::Prepare, true), vec![F::NewGeneration, F::RevokeBoot])
+        (S::Cleaning { stage: Stage::Work, manual }, E::Reboots) => {
+            (at(Stage::Prepare, manual), vec![F::NewGeneration, F::RevokeBoot])
         }
         (S::CleanHold, E::Asked(Verb::Unhold)) => (at(Stage::Work, true), vec![]),
         (S::CleanHold, E::Asked(Verb::Abort)) => {

@@ -70,6 +70,7 @@ impl Ironic {
                 work: work.clone(),
                 reaches: 0,
                 reboots: false,
+                lists: Vec::new(),
                 seen_at: at,
                 seen_by: claim.instance(),
             };

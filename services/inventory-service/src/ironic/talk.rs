@@ -21,7 +21,7 @@ use keyspace::{
 use mesh::Stake;
 use serde_json::{Value, json};
 use service_kit::clock;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use wire_ironic::agent::{ImageInfo, Kind, Next, Task, Wish, next};
 
 use super::{Booting, Ironic, line::Line};
@@ -31,6 +31,8 @@ use crate::agent::{Caller, News};
 const LOOK: Duration = Duration::from_secs(2);
 /// Octets of a sector of the config drive's volume.
 const SECTOR: u16 = 512;
+/// How long a scheduler may take to hand an agent the steps that it listed.
+const HANDED: Duration = Duration::from_secs(30);
 /// Looks in a row without an answer, after which the agent must be heard by itself again.
 const DEAF: u32 = 5;
 
@@ -45,7 +47,7 @@ pub(crate) struct Peer {
 
 impl Ironic {
     /// Begins to talk with an agent, or goes on doing so.
-    pub(super) fn talk(&self, stake: Stake, booting: Booting, peer: Peer) {
+    pub(super) fn talk(&self, stake: Stake, mut booting: Booting, peer: Peer) {
         {
             let mut talks = self.talks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if talks.contains_key(&booting.node) {
@@ -57,8 +59,14 @@ impl Ironic {
         self.agents.host.spawn(async move {
             let node = booting.node;
             let stopping = ironic.agents.host.clone();
-            let outcome = tokio::select! {
-                outcome = ironic.carry_on(&stake, &booting, &peer) => outcome,
+            let talking = async {
+                while let Some(handed) = ironic.carry_on(&stake, &booting, &peer).await? {
+                    booting = handed;
+                }
+                Ok(())
+            };
+            let outcome: Result<(), String> = tokio::select! {
+                outcome = talking => outcome,
                 () = stake.lost() => Ok(()),
                 () = stopping.stopping() => Ok(()),
             };
@@ -69,7 +77,8 @@ impl Ironic {
         });
     }
 
-    async fn carry_on(&self, stake: &Stake, booting: &Booting, peer: &Peer) -> Result<(), String> {
+    /// Goes on until the work is done; some: the agent was handed more of it.
+    async fn carry_on(&self, stake: &Stake, booting: &Booting, peer: &Peer) -> Result<Option<Booting>, String> {
         let words = |error: &dyn std::error::Error| service_kit::status::chain(error);
         let token = self.token(booting).map_err(|_| "its token can not be opened".to_owned())?;
         let caller = Self::caller(booting, &token);
@@ -106,6 +115,16 @@ impl Ironic {
                     let reaches = booting.decision.value.reaches();
                     return self.end(stake, &caller, News::Finished(Some(reaches))).await;
                 }
+                Next::Lists(own) => {
+                    let lists: Vec<_> = own.into_iter().map(step).collect();
+                    if let Some(step) = lists.iter().find(|step| step.reserved().is_some()) {
+                        let text = format!("the agent would clean by {}.{}, a name of ours", step.interface, step.step);
+                        let failure = Failure { cause: Cause::UnknownStep, text, at: clock::now() };
+                        return self.end(stake, &caller, News::Failed(failure)).await;
+                    }
+                    self.end(stake, &caller, News::Lists(lists)).await?;
+                    return Ok(self.handed(booting).await);
+                }
                 Next::Reboots(made) => {
                     self.note(booting, errand.mark(), &mut noted, "rebooting".to_owned());
                     let from = booting.decision.value.part.map_or(0, |part| part.from);
@@ -120,9 +139,28 @@ impl Ironic {
         }
     }
 
-    async fn end(&self, stake: &Stake, caller: &Caller, news: News) -> Result<(), String> {
+    /// Tells what this part of the talk came to.
+    async fn end(&self, stake: &Stake, caller: &Caller, news: News) -> Result<Option<Booting>, String> {
         let ended = self.agents.news(stake, caller, news).await;
-        ended.map(drop).map_err(|error| service_kit::status::chain(&error))
+        ended.map(|_| None).map_err(|error| service_kit::status::chain(&error))
+    }
+
+    /// Waits until the same boot's agent is handed steps. None: it was not in time, and its next heartbeat takes that up.
+    async fn handed(&self, booting: &Booting) -> Option<Booting> {
+        let mut news = self.agents.mesh.view().subscribe();
+        let handing = async {
+            loop {
+                let now = self.of(booting.node)?;
+                if now.generation() != booting.generation() {
+                    return None;
+                }
+                if now.decision.revision != booting.decision.revision {
+                    return Some(now);
+                }
+                news.next().await?;
+            }
+        };
+        timeout(HANDED, handing).await.ok().flatten()
     }
 
     fn note(&self, booting: &Booting, mark: Mark, noted: &mut String, step: String) {
@@ -200,6 +238,11 @@ enum Errand {
     Clean,
     Steps(Kind, Vec<Wish>),
     Write(Box<ImageInfo>, Option<Vec<Wish>>),
+}
+
+/// A step of an agent's own as it is kept.
+fn step(wish: Wish) -> Step {
+    Step { interface: wish.interface, step: wish.step, args: wish.args }
 }
 
 /// A step as it is asked for.

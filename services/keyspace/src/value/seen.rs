@@ -1,7 +1,8 @@
 //! What the leaves saw. Nothing here has a lease: what was seen outlives who saw it.
 
 use domain::{
-    failure::Failure, generation::Generation, hardware::Hardware, id::InstanceId, power::Power, time::Timestamp,
+    failure::Failure, generation::Generation, hardware::Hardware, id::InstanceId, power::Power, step::Step,
+    time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,9 @@ pub struct AgentSeen {
     /// The last of them wants the machine to be rebooted before anything else is done.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reboots: bool,
+    /// The steps that it would clean by of itself, where nobody named any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<Step>,
     /// When this was written.
     pub seen_at: Timestamp,
     /// By whom.

@@ -10,7 +10,7 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
-    value::{BootDecision, BootFile, ConfigDrive, Deployment, Life, Part, Protocol, Work},
+    value::{BootDecision, BootFile, ConfigDrive, Deployment, Life, Operation, Part, Protocol, Work},
 };
 use mesh::Claim;
 use proto::pxe::v1::{EnsureBootRequest, pxe_service_client::PxeServiceClient};
@@ -96,6 +96,20 @@ pub(crate) async fn hand(shared: &Shared, record: &Record, claim: Claim) -> Resu
     let change = shared.registry.mesh.fenced(&claim).put(
         &key::boot(record.rack, record.node),
         &decision,
+        Expect::Revision(read.revision),
+    )?;
+    shared.registry.mesh.commit(change).await?;
+    Ok(())
+}
+
+/// Makes the steps that the agent would clean by those of the operation, by a fenced write: they are a course from then on,
+/// as if a person had named them.
+pub(crate) async fn take_steps(shared: &Shared, record: &Record, claim: Claim) -> Result<(), Error> {
+    let Some((agent, read)) = record.agent.as_ref().zip(record.operation.as_ref()) else { return Ok(()) };
+    let operation = Operation { steps: agent.lists.clone(), ..read.value.clone() };
+    let change = shared.registry.mesh.fenced(&claim).put(
+        &key::operation(record.rack, record.node),
+        &operation,
         Expect::Revision(read.revision),
     )?;
     shared.registry.mesh.commit(change).await?;

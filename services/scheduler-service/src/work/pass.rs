@@ -152,6 +152,7 @@ async fn act(shared: &Arc<Shared>, claim: Claim, record: &Record, act: Act) -> R
             Err(effect::boot::NotMinted::NotNow(error)) => Err(error),
         },
         Act::Hand => effect::boot::hand(shared, record, claim).await.map(|()| true),
+        Act::TakeSteps => effect::boot::take_steps(shared, record, claim).await.map(|()| true),
         Act::EnsureImages => {
             let answer = effect::images::ensure(shared, record).await;
             let known = answer != Progress::Underway;

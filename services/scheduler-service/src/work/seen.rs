@@ -9,7 +9,7 @@ use domain::{
     generation::Generation,
     plan::{Hands, Progress, Seen, Wanted},
     power::Power,
-    provision::Phase,
+    provision::{Phase, State},
     step, timeline,
 };
 use keyspace::value::{AgentWork, Operation, PowerSeen};
@@ -66,12 +66,20 @@ pub(crate) fn seen(record: &Record, hot: &Hot) -> Seen {
         boot: answered.boot,
         agent_bound: agent.map(|agent| agent.bound_at),
         work: work(record),
+        lists: agent.is_some_and(|agent| !agent.lists.is_empty()) && lists(record),
         reported: record.inventory.as_ref().is_some_and(|inventory| inventory.inspection == Some(generation)),
         agent_heard: heard,
         last_mark: entries.last().map(|entry| entry.at),
         life: pxe.and_then(|pxe| pxe.life_at),
         diagnosis: timeline::diagnose(&entries),
     }
+}
+
+/// Whether steps that an agent would clean by are of use: nobody named any, and it was to wipe.
+fn lists(record: &Record) -> bool {
+    let operation = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
+    operation.is_some_and(|operation| operation.value.steps.is_empty())
+        && matches!(record.life.value.state, State::Cleaning { manual: false, .. })
 }
 
 /// Whether the decision of this generation has the steps that are next.

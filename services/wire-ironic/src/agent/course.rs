@@ -7,6 +7,10 @@ use super::command::{Command, Commands, ImageInfo, Kind, Outcome, Status, StepsF
 
 /// How often the agent may find in the middle of the work that it has other steps than it said.
 const MISMATCHES: usize = 5;
+/// Steps of its own that an agent may clean by.
+const MOST_STEPS: usize = 64;
+/// Octets of a step's name with its interface.
+const LONGEST_NAME: usize = 64;
 /// The step that writes the image.
 pub const WRITE_IMAGE: &str = "write_image";
 /// The interfaces whose steps come first among those that are equally urgent.
@@ -33,7 +37,7 @@ impl std::fmt::Debug for Wish {
 /// The work.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Task<'a> {
-    /// Clean by the agent's own list: the steps with a priority, the most urgent first. One at least must erase.
+    /// Say which steps the agent would clean by: those with a priority, the most urgent first. One at least must erase.
     Clean,
     /// Clean or service by these steps, in this order.
     Steps(Kind, &'a [Wish]),
@@ -50,6 +54,8 @@ pub enum Next {
     Wait(String),
     /// All is done.
     Done,
+    /// It would clean by these steps of its own, in this order.
+    Lists(Vec<Wish>),
     /// So many steps are made, and the last of them wants its machine to be rebooted before anything else is done.
     Reboots(usize),
     /// It can not be done, for this reason.
@@ -78,7 +84,12 @@ pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Ne
     let Some(found): Option<StepsFound> = found else {
         return Next::Failed(format!("the agent's answer to {asking} can not be read"));
     };
-    let steps = match chosen(task, &found) {
+    let has: Vec<&Value> = found.steps.values().filter_map(Value::as_array).flatten().collect();
+    let steps = match task {
+        Task::Clean => return own(&has).map_or_else(Next::Failed, Next::Lists),
+        Task::Steps(..) | Task::Write(..) => chosen(task, &has),
+    };
+    let steps = match steps {
         Ok(steps) => steps,
         Err(why) => return Next::Failed(why),
     };
@@ -122,41 +133,46 @@ fn reboots(step: &Value) -> bool {
     step.get("reboot_requested") == Some(&Value::Bool(true))
 }
 
+/// The steps that the agent cleans by where nobody names any.
+fn own(has: &[&Value]) -> Result<Vec<Wish>, String> {
+    let mut steps: Vec<&Value> = has.iter().copied().filter(|one| priority(one) > 0).collect();
+    steps.sort_by_key(|one| (std::cmp::Reverse(priority(one)), rank(one)));
+    if !steps.iter().any(|one| text(one, "step").starts_with("erase_devices")) {
+        return Err(format!("none of the agent's steps with a priority erases disks: {}", names(has)));
+    }
+    if steps.len() > MOST_STEPS || steps.iter().any(|one| name(one).len() > LONGEST_NAME) {
+        return Err(format!(
+            "the agent would clean by {} steps, the first {}: more than {MOST_STEPS}, or longer names than any has",
+            steps.len(),
+            steps.first().map(|step| name(step).chars().take(LONGEST_NAME).collect::<String>()).unwrap_or_default(),
+        ));
+    }
+    let wish = |one: &Value| Wish {
+        interface: text(one, "interface").to_owned(),
+        step: text(one, "step").to_owned(),
+        args: Map::new(),
+    };
+    Ok(steps.into_iter().map(wish).collect())
+}
+
 /// The steps that the work is made of, as the agent wants them.
-fn chosen(task: &Task<'_>, found: &StepsFound) -> Result<Vec<Value>, String> {
-    let has: Vec<&Value> = found.steps.values().filter_map(Value::as_array).flatten().collect();
+fn chosen(task: &Task<'_>, has: &[&Value]) -> Result<Vec<Value>, String> {
     let find = |interface: &str, step: &str| {
         let mine = has.iter().copied().find(|one| text(one, "interface") == interface && text(one, "step") == step);
-        mine.cloned().ok_or_else(|| format!("the agent has no step {interface}.{step}; it has {}", names(&has)))
+        mine.cloned().ok_or_else(|| format!("the agent has no step {interface}.{step}; it has {}", names(has)))
     };
-    let steps = match task {
-        Task::Clean => {
-            let mut steps: Vec<Value> = has.iter().copied().filter(|one| priority(one) > 0).cloned().collect();
-            steps.sort_by_key(|one| (std::cmp::Reverse(priority(one)), rank(one)));
-            if !steps.iter().any(|one| text(one, "step").starts_with("erase_devices")) {
-                return Err(format!("none of the agent's steps with a priority erases disks: {}", names(&has)));
-            }
-            steps
-        }
-        Task::Steps(_, named) => named.iter().map(|wish| told(find, wish)).collect::<Result<Vec<_>, _>>()?,
+    match task {
+        Task::Clean => Ok(Vec::new()),
+        Task::Steps(_, named) => named.iter().map(|wish| told(find, wish)).collect(),
         Task::Write(image, named) => {
             let args = json!({"image_info": image, "configdrive": image.configdrive});
             let Value::Object(args) = args else { return Err("the image can not be described".to_owned()) };
             let write = Wish { interface: "deploy".to_owned(), step: WRITE_IMAGE.to_owned(), args };
             let named = named.unwrap_or(std::slice::from_ref(&write)).iter();
             let named = named.map(|wish| if wish.step == WRITE_IMAGE { &write } else { wish });
-            named.map(|wish| told(find, wish)).collect::<Result<Vec<_>, _>>()?
+            named.map(|wish| told(find, wish)).collect()
         }
-    };
-    // Its own list is made in one boot: nothing but the agent knows it, and that forgets what it did.
-    if let Some(step) = steps.iter().find(|step| *task == Task::Clean && reboots(step)) {
-        let name = name(step);
-        return Err(format!(
-            "the step {name} asks for a reboot after it, which is made only where steps are named: turn automated_clean \
-             off and clean by steps, or set the priority of {name} to 0 in the agent"
-        ));
     }
-    Ok(steps)
 }
 
 /// The agent's own step with what it is told.
@@ -236,40 +252,43 @@ mod tests {
         outcome("execute_clean_step", status, Value::Null)
     }
 
+    fn wish(interface: &str, step: &str) -> Wish {
+        Wish { interface: interface.to_owned(), step: step.to_owned(), args: Map::new() }
+    }
+
     #[test]
-    fn a_cleaning_asks_for_the_steps_and_makes_them_the_most_urgent_first() {
-        let mut said = vec![];
-        let mut told = vec![];
-        while let next @ Next::Send(_) = after(&Task::Clean, said.clone()) {
-            told.push(sent(next));
-            said.push(if said.is_empty() { steps() } else { made(Status::Succeeded) });
-        }
-        assert_eq!(after(&Task::Clean, said), Next::Done);
-        let wanted = [
-            "clean.get_clean_steps ",
-            "clean.execute_clean_step deploy.erase_devices_metadata",
-            "clean.execute_clean_step raid.check",
-            "clean.execute_clean_step deploy.erase_devices",
-        ];
-        assert_eq!(told, wanted);
+    fn a_cleaning_lists_the_agents_own_steps_the_most_urgent_first() {
+        assert_eq!(sent(after(&Task::Clean, vec![])), "clean.get_clean_steps ");
+        let wanted = [wish("deploy", "erase_devices_metadata"), wish("raid", "check"), wish("deploy", "erase_devices")];
+        assert_eq!(after(&Task::Clean, vec![steps()]), Next::Lists(wanted.to_vec()));
+        let many = (0..=MOST_STEPS)
+            .map(|n| json!({"interface": "deploy", "step": format!("erase_devices_{n}"), "priority": 1}))
+            .collect::<Vec<_>>();
+        let many = json!({"clean_steps": {"A": many}, "hardware_manager_version": {}});
+        let many = after(&Task::Clean, vec![outcome("get_clean_steps", Status::Succeeded, many)]);
+        assert!(matches!(&many, Next::Failed(why) if why.contains("65 steps")), "{many:?}");
     }
 
     #[test]
     fn a_step_that_runs_is_waited_for_and_one_that_failed_ends_the_work_with_its_reason() {
-        let running = after(&Task::Clean, vec![steps(), made(Status::Running)]);
+        let named = [wish("deploy", "erase_devices_metadata")];
+        let task = Task::Steps(Kind::Clean, &named);
+        let running = after(&task, vec![steps(), made(Status::Running)]);
         assert_eq!(running, Next::Wait("deploy.erase_devices_metadata".to_owned()));
-        let Next::Failed(why) = after(&Task::Clean, vec![steps(), made(Status::Failed)]) else { panic!() };
+        let Next::Failed(why) = after(&task, vec![steps(), made(Status::Failed)]) else { panic!() };
         assert!(why.contains("the disk is gone"), "{why}");
     }
 
     #[test]
     fn steps_that_changed_are_asked_for_anew_but_not_for_ever() {
+        let named = [wish("deploy", "erase_devices")];
+        let task = Task::Steps(Kind::Clean, &named);
         let mut said = vec![steps(), made(Status::VersionMismatch)];
-        assert_eq!(sent(after(&Task::Clean, said.clone())), "clean.get_clean_steps ");
+        assert_eq!(sent(after(&task, said.clone())), "clean.get_clean_steps ");
         for _ in 0..MISMATCHES {
             said.extend([steps(), made(Status::VersionMismatch)]);
         }
-        assert!(matches!(after(&Task::Clean, said), Next::Failed(_)));
+        assert!(matches!(after(&task, said), Next::Failed(_)));
     }
 
     #[test]
@@ -290,17 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_wants_a_reboot_ends_a_part_of_the_work_and_not_the_agents_own_list() {
+    fn a_step_that_wants_a_reboot_ends_a_part_of_the_work() {
         let has = json!({"clean_steps": {"A": [
             {"interface": "bios", "step": "apply", "priority": 5, "reboot_requested": true},
             {"interface": "deploy", "step": "erase_devices", "priority": 9, "reboot_requested": false},
         ]}, "hardware_manager_version": {"A": "1"}});
         let mut said = vec![outcome("get_clean_steps", Status::Succeeded, has)];
-        let wish = |interface: &str, step: &str| Wish {
-            interface: interface.to_owned(),
-            step: step.to_owned(),
-            args: Map::new(),
-        };
         let named = [wish("deploy", "erase_devices"), wish("bios", "apply"), wish("deploy", "erase_devices")];
         let task = Task::Steps(Kind::Clean, &named);
         said.push(made(Status::Succeeded));
@@ -316,8 +330,8 @@ mod tests {
             "the last one as well"
         );
         said.truncate(1);
-        let Next::Failed(why) = after(&Task::Clean, said) else { panic!("it was taken") };
-        assert!(why.contains("bios.apply") && why.contains("automated_clean"), "{why}");
+        let own = [wish("deploy", "erase_devices"), wish("bios", "apply")];
+        assert_eq!(after(&Task::Clean, said), Next::Lists(own.to_vec()), "nor is it kept out of the agent's own list");
     }
 
     #[test]
@@ -354,10 +368,8 @@ mod tests {
         assert_eq!(at("/step/args/image_info/urls/0"), "http://s/f");
         assert_eq!(at("/step/args/configdrive"), "H4sI");
         assert_eq!(at("/deploy_version"), json!({"A": "1"}));
-        let none = Map::new;
-        let wish = |step: &str| Wish { interface: "deploy".to_owned(), step: step.to_owned(), args: none() };
         // Written where its place among others is.
-        let course = [wish("write_image")];
+        let course = [wish("deploy", "write_image")];
         assert_eq!(
             after(&Task::Write(&image, Some(&course)), said.clone()),
             after(&Task::Write(&image, None), said.clone())
@@ -367,7 +379,7 @@ mod tests {
         said.push(outcome("sync", Status::Succeeded, Value::Null));
         assert_eq!(after(&Task::Write(&image, None), said.clone()), Next::Done);
         // A step that it is handed later has a sync of its own; one that is only there has done nothing.
-        let course = [wish("write_image"), wish("write_image")];
+        let course = [wish("deploy", "write_image"), wish("deploy", "write_image")];
         said.push(outcome("execute_deploy_step", Status::Succeeded, Value::Null));
         assert_eq!(after(&Task::Write(&image, Some(&course)), said.clone()), Next::Send(Command::bare("standby.sync")));
         said.truncate(1);
