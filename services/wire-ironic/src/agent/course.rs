@@ -87,7 +87,8 @@ pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Ne
     let has: Vec<&Value> = found.steps.values().filter_map(Value::as_array).flatten().collect();
     let steps = match task {
         Task::Clean => return own(&has).map_or_else(Next::Failed, Next::Lists),
-        Task::Steps(..) | Task::Write(..) => chosen(task, &has),
+        Task::Steps(_, named) => chosen(&has, named.iter()),
+        Task::Write(image, named) => written(&has, image, *named),
     };
     let steps = match steps {
         Ok(steps) => steps,
@@ -155,33 +156,30 @@ fn own(has: &[&Value]) -> Result<Vec<Wish>, String> {
     Ok(steps.into_iter().map(wish).collect())
 }
 
-/// The steps that the work is made of, as the agent wants them.
-fn chosen(task: &Task<'_>, has: &[&Value]) -> Result<Vec<Value>, String> {
-    let find = |interface: &str, step: &str| {
-        let mine = has.iter().copied().find(|one| text(one, "interface") == interface && text(one, "step") == step);
-        mine.cloned().ok_or_else(|| format!("the agent has no step {interface}.{step}; it has {}", names(has)))
-    };
-    match task {
-        Task::Clean => Ok(Vec::new()),
-        Task::Steps(_, named) => named.iter().map(|wish| told(find, wish)).collect(),
-        Task::Write(image, named) => {
-            let args = json!({"image_info": image, "configdrive": image.configdrive});
-            let Value::Object(args) = args else { return Err("the image can not be described".to_owned()) };
-            let write = Wish { interface: "deploy".to_owned(), step: WRITE_IMAGE.to_owned(), args };
-            let named = named.unwrap_or(std::slice::from_ref(&write)).iter();
-            let named = named.map(|wish| if wish.step == WRITE_IMAGE { &write } else { wish });
-            named.map(|wish| told(find, wish)).collect()
-        }
-    }
+/// The steps that write an image: where none are named the one that does, and where some are, by them.
+fn written(has: &[&Value], image: &ImageInfo, named: Option<&[Wish]>) -> Result<Vec<Value>, String> {
+    let args = json!({"image_info": image, "configdrive": image.configdrive});
+    let Value::Object(args) = args else { return Err("the image can not be described".to_owned()) };
+    let write = Wish { interface: "deploy".to_owned(), step: WRITE_IMAGE.to_owned(), args };
+    let named = named.unwrap_or_else(|| std::slice::from_ref(&write)).iter();
+    chosen(has, named.map(|wish| if wish.step == WRITE_IMAGE { &write } else { wish }))
+}
+
+/// The agent's own steps with what they are told.
+fn chosen<'a>(has: &[&Value], named: impl Iterator<Item = &'a Wish>) -> Result<Vec<Value>, String> {
+    named.map(|wish| told(has, wish)).collect()
 }
 
 /// The agent's own step with what it is told.
-fn told(find: impl Fn(&str, &str) -> Result<Value, String>, wish: &Wish) -> Result<Value, String> {
-    let mut step = find(&wish.interface, &wish.step)?;
-    if let Some(members) = step.as_object_mut().filter(|_| !wish.args.is_empty()) {
-        members.insert("args".to_owned(), Value::Object(wish.args.clone()));
+fn told(has: &[&Value], wish: &Wish) -> Result<Value, String> {
+    let Wish { interface, step, args } = wish;
+    let mine = has.iter().copied().find(|one| text(one, "interface") == interface && text(one, "step") == step);
+    let mine = mine.cloned();
+    let mut own = mine.ok_or_else(|| format!("the agent has no step {interface}.{step}; it has {}", names(has)))?;
+    if let Some(members) = own.as_object_mut().filter(|_| !args.is_empty()) {
+        members.insert("args".to_owned(), Value::Object(args.clone()));
     }
-    Ok(step)
+    Ok(own)
 }
 
 fn text<'a>(step: &'a Value, member: &str) -> &'a str {
