@@ -2,11 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::{
-    key::{self, ROOT},
-    seal::Sealed,
-    value,
-};
+use crate::{key, seal::Sealed, value};
 
 /// Keys that a store may have for 10,000 nodes.
 pub const MOST_KEYS: u64 = 400_000;
@@ -105,8 +101,7 @@ const FAMILIES: &[Family] = &[
 /// The family of a key; none: it is none of ours.
 #[must_use]
 pub fn of(path: &str) -> Option<&'static Family> {
-    let (_, rest) = path.strip_prefix(ROOT)?.split_once('/')?;
-    let rest = key::past_service(rest);
+    let (_, rest) = key::in_scope(path)?;
     let first = rest.split('/').next()?;
     let is_it = |family: &&Family| match family.name.split_once('/') {
         Some((folder, last)) => folder == first && rest.rsplit('/').next() == Some(last),

@@ -133,14 +133,6 @@ impl fmt::Display for Scope {
     }
 }
 
-impl Scope {
-    /// The beginning of all its keys.
-    #[must_use]
-    pub fn root(self) -> String {
-        format!("{ROOT}{self}/")
-    }
-}
-
 macro_rules! keys {
     ($($(#[$doc:meta])* $name:ident($($argument:ident: $kind:ty),*) -> $value:ty = $format:literal;)*) => {
         $(
@@ -297,8 +289,8 @@ pub fn claims(scope: Scope, service: Service) -> Prefix<Claim> {
 /// Whose a path is, where it is one of a node's, but for claims and journals: to watch, not to read.
 #[must_use]
 pub fn node_of(path: &str) -> Option<(RackId, NodeId)> {
-    let (rack, rest) = path.strip_prefix(ROOT)?.split_once('/')?;
-    let (kind, rest) = past_service(rest).split_once('/')?;
+    let (rack, rest) = in_scope(path)?;
+    let (kind, rest) = rest.split_once('/')?;
     let node = match kind {
         "node" => rest.split_once('/')?.0,
         "node-operation" | "node-sheet" => rest,
@@ -313,21 +305,20 @@ pub fn life_of(path: &str) -> Option<(RackId, NodeId)> {
     path.ends_with("/life").then(|| node_of(path))?
 }
 
-/// The rest of a path without the service whose it is, where it is one's.
-pub(crate) fn past_service(rest: &str) -> &str {
-    match rest.split_once('/') {
-        Some((first, rest)) if Service::ALL.iter().any(|service| service.name() == first) => rest,
-        _ => rest,
-    }
+/// Whose scope a path is in, and what it is there: without the service whose it is, where it is one's.
+pub(crate) fn in_scope(path: &str) -> Option<(&str, &str)> {
+    let (scope, rest) = path.strip_prefix(ROOT)?.split_once('/')?;
+    Some(match rest.split_once('/') {
+        Some((first, of_service)) if Service::ALL.iter().any(|service| service.name() == first) => (scope, of_service),
+        _ => (scope, rest),
+    })
 }
 
 /// Whether a path says who is there, who leads, who owns what, or in which life the store is.
 #[must_use]
 pub fn is_of_mesh(path: &str) -> bool {
     const KINDS: [&str; 7] = ["member", "election", "ring", "ack", "dead", "claim", "incarnation"];
-    let rest = path.strip_prefix(ROOT).and_then(|rest| rest.split_once('/')).map(|(_, rest)| rest);
-    let kind = rest.and_then(|rest| past_service(rest).split('/').next());
-    kind.is_some_and(|kind| KINDS.contains(&kind))
+    in_scope(path).and_then(|(_, rest)| rest.split('/').next()).is_some_and(|kind| KINDS.contains(&kind))
 }
 
 /// Whose port a path is, where it is one.
