@@ -56,6 +56,16 @@ async fn member(etcd: &Etcd, folder: &Path, rack: RackId) -> Result<Member> {
     Ok(Member { mesh, host })
 }
 
+/// A first member, which owns everything.
+async fn alone() -> Result<(tempfile::TempDir, Etcd, RackId, Member)> {
+    let folder = tempfile::tempdir()?;
+    let etcd = Etcd::start(folder.path()).await?;
+    let rack = RackId::new(Uuid::from_u128(7));
+    let first = member(&etcd, &folder.path().join("first"), rack).await?;
+    until("the first to own everything", || nodes().all(|node| first.mesh.owns(node))).await?;
+    Ok((folder, etcd, rack, first))
+}
+
 fn nodes() -> impl Iterator<Item = NodeId> {
     (1..=100).map(|number| NodeId::new(Uuid::from_u128(number)))
 }
@@ -105,11 +115,7 @@ async fn two_members_share_nodes_and_one_that_stops_hands_over_at_once() -> Resu
 
 #[tokio::test]
 async fn journals_of_many_nodes_are_written_as_one_and_one_that_may_not_be_is_refused_alone() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let etcd = Etcd::start(folder.path()).await?;
-    let rack = RackId::new(Uuid::from_u128(7));
-    let first = member(&etcd, &folder.path().join("first"), rack).await?;
-    until("it to own everything", || nodes().all(|node| first.mesh.owns(node))).await?;
+    let (_folder, _etcd, rack, first) = alone().await?;
     let stakes: Vec<Stake> = nodes().take(20).map(|node| first.mesh.stake(node)).collect::<Result<_, _>>()?;
     let claims = futures::future::try_join_all(stakes.iter().map(|stake| first.mesh.claim(stake))).await?;
     let mut ledgers =
@@ -151,11 +157,7 @@ async fn claimed(member: &Member, stake: &Stake) -> Result<Claim> {
 
 #[tokio::test]
 async fn a_member_that_does_not_let_go_loses_its_lease_and_what_it_had_passes_on() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let etcd = Etcd::start(folder.path()).await?;
-    let rack = RackId::new(Uuid::from_u128(7));
-    let first = member(&etcd, &folder.path().join("first"), rack).await?;
-    until("the first to own everything", || nodes().all(|node| first.mesh.owns(node))).await?;
+    let (folder, etcd, rack, first) = alone().await?;
     // Work that hangs: it has a stake in every node, and never looks up.
     let hung: Vec<Stake> = nodes().map(|node| first.mesh.stake(node)).collect::<Result<_, _>>()?;
     let before = first.mesh.instance().context("no instance")?;

@@ -187,10 +187,7 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
             Stage::Prepare | Stage::Boot | Stage::Work if wanted.hands == Hands::Fake => at.pretend(stage),
             Stage::Prepare => at.prepare(),
             Stage::Boot => at.boot(),
-            Stage::Work if seen.lists => {
-                let since = seen.agent_heard.map_or(wanted.since, |heard| heard.max(wanted.since));
-                Plan::Act(Act::TakeSteps, at.waiting(Thing::Work, since, limits.agent))
-            }
+            Stage::Work if seen.lists => Plan::Act(Act::TakeSteps, at.waiting(Thing::Work, at.heard(), limits.agent)),
             Stage::Work => at.work(Event::Worked),
             // Nothing was booted: whatever the machine did, it goes on doing.
             Stage::Finish if wanted.course.is_beside_the_machine() => Plan::Step(Event::Finished, None),
@@ -293,8 +290,7 @@ impl Moment<'_> {
             Progress::Failed(failure) => return Plan::Step(Event::GaveUp, Some(failure.clone())),
             Progress::Unknown | Progress::Underway => {}
         }
-        // Life counts from the stage's beginning too: a scheduler that has just taken over has heard nothing yet.
-        let heard = self.seen.agent_heard.map_or(self.wanted.since, |heard| heard.max(self.wanted.since));
+        let heard = self.heard();
         let lost_at = self.power_lost_at(heard);
         let mut waiting = self.waiting(Thing::Work, heard, self.limits.agent);
         let report_by = self.inspects().then(|| self.wanted.since.plus(self.limits.boot));
@@ -313,6 +309,12 @@ impl Moment<'_> {
         }
         let text = format!("the agent was last heard {} s ago, at {heard}", self.now.since(heard).as_secs());
         self.give_up(Cause::AgentLost, text)
+    }
+
+    /// When the agent was last heard. It counts from the stage's beginning too: a scheduler that has just taken over has
+    /// heard nothing yet.
+    fn heard(&self) -> Timestamp {
+        self.seen.agent_heard.map_or(self.wanted.since, |heard| heard.max(self.wanted.since))
     }
 
     /// A report is a matter of seconds: an agent that is heard and gives none is not waited for without end, as one is

@@ -126,9 +126,8 @@ impl Mesh {
     /// Those of [`Self::commit`].
     pub(crate) async fn commit_together(&self, change: Change) -> Result<i64, Error> {
         self.check_island()?;
-        let revision = self.inner.together.commit(change).await.map_err(|error| self.not_written(error))?;
-        self.inner.view.reaches(revision).await;
-        Ok(revision)
+        let written = self.inner.together.commit(change).await;
+        self.seen(written).await
     }
 
     /// Commits a fenced write, and waits until this process's own view has it.
@@ -137,7 +136,13 @@ impl Mesh {
     /// [`Error::Store`]: with a conflict, something was not as expected; read again.
     pub async fn commit(&self, change: Change) -> Result<i64, Error> {
         self.check_island()?;
-        let revision = self.inner.store.commit(change).await.map_err(|error| self.not_written(error))?;
+        let written = self.inner.store.commit(change).await;
+        self.seen(written).await
+    }
+
+    /// Waits until this process's own view has what was written.
+    async fn seen(&self, written: Result<i64, keyspace::Error>) -> Result<i64, Error> {
+        let revision = written.map_err(|error| self.not_written(error))?;
         self.inner.view.reaches(revision).await;
         Ok(revision)
     }

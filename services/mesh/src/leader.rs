@@ -14,8 +14,7 @@ use domain::{
     },
 };
 use keyspace::{
-    Expect,
-    key::{self},
+    Expect, key,
     store::Revised,
     value::{Election, StoredRing},
 };

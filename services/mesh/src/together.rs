@@ -54,19 +54,20 @@ impl Together {
     /// Writes what comes, until `end`.
     pub(crate) async fn write(&self, store: &Store, end: CancellationToken) {
         let Some(mut waiting) = self.taken.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let mut together = Vec::new();
         loop {
-            tokio::select! {
+            let first = tokio::select! {
                 () = end.cancelled() => return,
-                some = waiting.recv_many(&mut together, 1) => if some == 0 { return },
-            }
+                first = waiting.recv() => first,
+            };
+            let Some(first) = first else { return };
+            let mut together = vec![first];
             sleep(PAUSE).await;
             while together.len() < MOST
                 && let Ok(one) = waiting.try_recv()
             {
                 together.push(one);
             }
-            commit(store, std::mem::take(&mut together)).await;
+            commit(store, together).await;
         }
     }
 }
