@@ -88,17 +88,8 @@ impl Agents {
             return Err(Error::TwoMachines(node));
         }
         let claim = self.mesh.claim(&stake).await?;
-        let seen = AgentSeen {
-            generation: caller.generation,
-            key: caller.key.clone(),
-            bound_at: clock::now(),
-            work: AgentWork::Underway,
-            reaches: 0,
-            reboots: false,
-            lists: Vec::new(),
-            seen_at: clock::now(),
-            seen_by: claim.instance(),
-        };
+        let (bound_key, by) = (caller.key.clone(), claim.instance());
+        let seen = AgentSeen::bound(caller.generation, bound_key, AgentWork::Underway, clock::now(), by);
         let key = key::agent(self.rack, node);
         let change = self
             .mesh

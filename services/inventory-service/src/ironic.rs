@@ -261,18 +261,8 @@ impl Ironic {
         let caller = Self::caller(booting, &self.token(booting)?);
         let bound = async {
             let claim = self.agents.mesh.claim(stake).await?;
-            let at = clock::now();
-            let seen = AgentSeen {
-                generation,
-                key: caller.key,
-                bound_at: at,
-                work: AgentWork::Underway,
-                reaches: 0,
-                reboots: false,
-                lists: Vec::new(),
-                seen_at: at,
-                seen_by: claim.instance(),
-            };
+            let by = claim.instance();
+            let seen = AgentSeen::bound(generation, caller.key, AgentWork::Underway, clock::now(), by);
             let decided = Expect::Revision(booting.decision.revision);
             let change = self.agents.mesh.fenced(&claim).expect(&key::boot(self.agents.rack, node), decided);
             self.agents.mesh.commit(change.put(&key, &seen, Expect::same(known.as_ref()))?).await

@@ -68,6 +68,13 @@ pub(crate) struct Record {
     pub(crate) ports: Vec<(MacAddr, Revised<Port>)>,
 }
 
+impl Record {
+    /// The operation that runs.
+    pub(crate) fn running(&self) -> Option<&Operation> {
+        self.operation.as_ref().map(|read| &read.value).filter(|operation| operation.is_running())
+    }
+}
+
 impl Registry {
     pub(crate) fn new(mesh: Mesh, sealer: Sealer) -> Self {
         let index = Arc::new(index::Ports::new(mesh.view().clone()));

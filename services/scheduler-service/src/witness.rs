@@ -229,7 +229,7 @@ impl Witness {
     }
 
     fn operation(&mut self, path: &str, node: NodeId, seen: Option<Operation>) {
-        if seen.is_some_and(|operation| operation.ended.is_none()) {
+        if seen.is_some_and(|operation| operation.is_running()) {
             let begun = Running { node, command: None, deadline: None, is_told: false };
             self.running.entry(path.to_owned()).or_insert(begun);
         } else {

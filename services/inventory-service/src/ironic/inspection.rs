@@ -63,17 +63,7 @@ impl Ironic {
         let caller = Self::caller(booting, &token);
         let written = async {
             let claim = self.agents.mesh.claim(stake).await?;
-            let seen = AgentSeen {
-                generation,
-                key: caller.key,
-                bound_at: at,
-                work: work.clone(),
-                reaches: 0,
-                reboots: false,
-                lists: Vec::new(),
-                seen_at: at,
-                seen_by: claim.instance(),
-            };
+            let seen = AgentSeen::bound(generation, caller.key, work.clone(), at, claim.instance());
             let before = view.get(&key::inventory(rack, node));
             let decided = Expect::Revision(booting.decision.revision);
             let mut change = self.agents.mesh.fenced(&claim).expect(&key::boot(rack, node), decided);

@@ -88,7 +88,7 @@ impl Ironic {
                 return Err("no storage-service of the rack is there to hand out the image".to_owned());
             }
             Ok(errand) => errand,
-            Err(failure) => return self.end(stake, &caller, News::Failed(failure)).await,
+            Err(failure) => return self.ends(stake, &caller, News::Failed(failure)).await,
         };
         let (node, mut deaf, mut noted) = (self.shown(booting.node), 0, String::new());
         loop {
@@ -113,36 +113,40 @@ impl Ironic {
                 Next::Done => {
                     self.note(booting, errand.mark(), &mut noted, "done".to_owned());
                     let reaches = booting.decision.value.reaches();
-                    return self.end(stake, &caller, News::Finished(Some(reaches))).await;
+                    return self.ends(stake, &caller, News::Finished(Some(reaches))).await;
                 }
                 Next::Lists(own) => {
                     let lists: Vec<_> = own.into_iter().map(step).collect();
                     if let Some(step) = lists.iter().find(|step| step.reserved().is_some()) {
                         let text = format!("the agent would clean by {}.{}, a name of ours", step.interface, step.step);
                         let failure = Failure { cause: Cause::UnknownStep, text, at: clock::now() };
-                        return self.end(stake, &caller, News::Failed(failure)).await;
+                        return self.ends(stake, &caller, News::Failed(failure)).await;
                     }
-                    self.end(stake, &caller, News::Lists(lists)).await?;
+                    self.tell(stake, &caller, News::Lists(lists)).await?;
                     return Ok(self.handed(booting).await);
                 }
                 Next::Reboots(made) => {
                     self.note(booting, errand.mark(), &mut noted, "rebooting".to_owned());
                     let from = booting.decision.value.part.map_or(0, |part| part.from);
                     let made = from.saturating_add(u32::try_from(made).unwrap_or(u32::MAX));
-                    return self.end(stake, &caller, News::Reboots(made)).await;
+                    return self.ends(stake, &caller, News::Reboots(made)).await;
                 }
                 Next::Failed(text) => {
                     let failure = Failure { cause: Cause::AgentCrashed, text, at: clock::now() };
-                    return self.end(stake, &caller, News::Failed(failure)).await;
+                    return self.ends(stake, &caller, News::Failed(failure)).await;
                 }
             }
         }
     }
 
-    /// Tells what this part of the talk came to.
-    async fn end(&self, stake: &Stake, caller: &Caller, news: News) -> Result<Option<Booting>, String> {
-        let ended = self.agents.news(stake, caller, news).await;
-        ended.map(|_| None).map_err(|error| service_kit::status::chain(&error))
+    /// Tells what the talk came to: nothing more is handed out.
+    async fn ends(&self, stake: &Stake, caller: &Caller, news: News) -> Result<Option<Booting>, String> {
+        self.tell(stake, caller, news).await.map(|()| None)
+    }
+
+    async fn tell(&self, stake: &Stake, caller: &Caller, news: News) -> Result<(), String> {
+        let told = self.agents.news(stake, caller, news).await;
+        told.map(drop).map_err(|error| service_kit::status::chain(&error))
     }
 
     /// Waits until the same boot's agent is handed steps. None: it was not in time, and its next heartbeat takes that up.

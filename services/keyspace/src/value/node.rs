@@ -218,7 +218,7 @@ pub struct Operation {
     pub phase: Phase,
     /// Since when.
     pub since: Timestamp,
-    /// The steps that a person named, in order.
+    /// The steps that a person named, or that its agent listed, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
     /// How many of them are made.
@@ -236,6 +236,14 @@ pub struct Operation {
     /// The trace of the request (W3C Trace Context's `traceparent`), which the work goes on in; empty: none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub trace: String,
+}
+
+impl Operation {
+    /// Whether it has not ended.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        self.ended.is_none()
+    }
 }
 
 /// A NIC of a node.

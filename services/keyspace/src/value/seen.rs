@@ -79,6 +79,13 @@ pub struct AgentSeen {
 }
 
 impl AgentSeen {
+    /// Of one that has just bound the boot token to its key, whose work stands so.
+    #[must_use]
+    pub fn bound(generation: Generation, key: String, work: AgentWork, at: Timestamp, by: InstanceId) -> Self {
+        let (bound_at, seen_at, seen_by) = (at, at, by);
+        Self { generation, key, bound_at, work, reaches: 0, reboots: false, lists: Vec::new(), seen_at, seen_by }
+    }
+
     /// Whether it is at work: what it has done is not all that this decision hands it.
     #[must_use]
     pub fn is_at_work(&self, decision: &super::BootDecision) -> bool {

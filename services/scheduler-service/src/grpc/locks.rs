@@ -57,10 +57,10 @@ impl Shared {
     /// What a service does to a node: the scheduler's operation, or a leaf's command without an outcome.
     fn running(&self, service: Service, record: &Record) -> Option<Running> {
         if service == Service::Scheduler {
-            let operation = record.operation.as_ref().filter(|operation| operation.value.ended.is_none())?;
+            let operation = record.running()?;
             let deadline = show::waiting(self, record).map(|waiting| waiting.until);
-            let purpose = operation.value.phase.to_string();
-            return Some(Running { purpose, since: operation.value.since, deadline });
+            let purpose = operation.phase.to_string();
+            return Some(Running { purpose, since: operation.since, deadline });
         }
         let journal = self.registry.view().get(&key::journal(scope(service, record.rack), service, record.node))?;
         let entry = journal.value.entry.filter(|entry| entry.outcome.is_none())?;

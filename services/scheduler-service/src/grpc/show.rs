@@ -115,7 +115,7 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
     let failure = failure(record);
     let power = record.power.as_ref();
     let settled = power.and_then(|power| power.settled.as_ref());
-    let operation = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
+    let operation = record.running();
     let inspection = life.inspection.as_ref();
     wire::NodeObserved {
         state: life.state.to_string(),
@@ -130,7 +130,7 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
         next_step: failure.as_ref().map(|failure| failure.cause.next_step().to_owned()).unwrap_or_default(),
         last_failure: failure.map(Into::into),
         diagnosis: diagnosis.map(|(_, text)| text).unwrap_or_default(),
-        operation: operation.map(|operation| operation.value.id.to_string()).unwrap_or_default(),
+        operation: operation.map(|operation| operation.id.to_string()).unwrap_or_default(),
         last_entry: entries.last().cloned().map(Into::into),
         hardware: record.inventory.clone().map(|inventory| inventory.hardware.into()),
         power_settled_generation: settled.map_or(0, |settled| settled.generation.number()),

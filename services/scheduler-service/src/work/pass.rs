@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     failure::{Cause, Failure},
-    id::{NodeId, RackId},
+    id::NodeId,
     plan::{Act, Plan, Progress, Thing, plan},
     power::PowerTarget,
     provision::{Event, State},
 };
 use keyspace::{
     key,
-    value::{Intent, Life},
+    value::{Intent, Operation},
 };
 use mesh::{Claim, Stake};
 use service_kit::{clock, telemetry};
@@ -31,39 +31,49 @@ const MOST_STEPS: u32 = 8;
 /// How soon a node is looked at again that another replica owns or is being handed over.
 const LATER: Duration = Duration::from_secs(1);
 
-/// Whether the node is to be worked on by this replica at all.
-pub(super) fn is_wanted(shared: &Shared, node: NodeId) -> bool {
-    !rests(shared, node) && shared.registry.mesh.owns(node)
+/// What there is to do for a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// Nothing: it is not there, or rests and has the power that was asked for.
+    Nothing,
+    /// It rests but for the power that is wanted of it.
+    Power,
+    /// What its operation wants.
+    Operation,
 }
 
-/// Whether nothing is to be done for a node: it is not there, or rests and has the power that was asked for. Most of what is
-/// told is about such nodes, so that no more is read for it than this.
-fn rests(shared: &Shared, node: NodeId) -> bool {
-    let Some((rack, life)) = life(shared, node) else { return true };
-    !life.state.is_busy() && !has_power_to_reach(shared, (rack, node), &life)
+/// What is due for a node. Most of what is told is about nodes that rest, so that no more is read for it than this.
+fn due(shared: &Shared, node: NodeId) -> Due {
+    let (Some(rack), view) = (shared.registry.rack_of(node), shared.registry.view()) else { return Due::Nothing };
+    let Some(life) = view.get(&key::life(rack, node)).map(|read| read.value) else { return Due::Nothing };
+    if life.state.is_busy() {
+        return Due::Operation;
+    }
+    let wants_power = view.get(&key::intent(rack, node)).is_some_and(|intent| intent.value.power.is_some());
+    let power = || view.get(&key::power(rack, node)).map(|power| power.value);
+    let is_due = wants_power && seen::settled(power().as_ref(), life.generation) == Progress::Unknown;
+    if is_due { Due::Power } else { Due::Nothing }
+}
+
+/// Whether the node is to be worked on by this replica at all.
+pub(super) fn is_wanted(shared: &Shared, node: NodeId) -> bool {
+    due(shared, node) != Due::Nothing && shared.registry.mesh.owns(node)
 }
 
 /// Whether a node rests but for the power that is wanted of it. That has come when its record says so, and whatever else
 /// leaves tell of it by then is no reason to ask for it once more.
 pub(super) fn awaits_power(shared: &Shared, node: NodeId) -> bool {
-    life(shared, node)
-        .is_some_and(|(rack, life)| !life.state.is_busy() && has_power_to_reach(shared, (rack, node), &life))
-}
-
-fn life(shared: &Shared, node: NodeId) -> Option<(RackId, Life)> {
-    let rack = shared.registry.rack_of(node)?;
-    Some((rack, shared.registry.view().get(&key::life(rack, node))?.value))
-}
-
-fn has_power_to_reach(shared: &Shared, (rack, node): (RackId, NodeId), life: &Life) -> bool {
-    let view = shared.registry.view();
-    let wants_power = view.get(&key::intent(rack, node)).is_some_and(|intent| intent.value.power.is_some());
-    let power = || view.get(&key::power(rack, node)).map(|power| power.value);
-    wants_power && seen::settled(power().as_ref(), life.generation) == Progress::Unknown
+    due(shared, node) == Due::Power
 }
 
 fn read(shared: &Shared, node: NodeId) -> Option<Record> {
     shared.registry.record(shared.registry.rack_of(node)?, node)
+}
+
+/// The operation that runs.
+fn running(shared: &Shared, node: NodeId) -> Option<Operation> {
+    let read = shared.registry.view().get(&key::operation(shared.registry.rack_of(node)?, node))?;
+    Some(read.value).filter(Operation::is_running)
 }
 
 /// What a person wants of the power of a node that rests.
@@ -75,13 +85,13 @@ pub(crate) fn wants_power(record: &Record) -> Option<PowerTarget> {
 
 /// One pass. It takes the node's id alone and reads the truth again.
 pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
-    let Some(record) = (!rests(shared, node)).then(|| read(shared, node)).flatten() else {
+    if due(shared, node) == Due::Nothing {
         // What the leaves tell of an operation may come after its end.
         if shared.hot.is_unkept(node) && shared.registry.mesh.owns(node) && shared.hot.take_unkept(node) {
             shared.unkept.add(node, &shared.hot);
         }
         return Next::Changed;
-    };
+    }
     let stake = match shared.registry.mesh.stake(node) {
         Ok(stake) => stake,
         Err(error) => {
@@ -90,8 +100,8 @@ pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
         }
     };
     let span = tracing::info_span!("pass", %node);
-    if let Some(operation) = record.operation.as_ref().filter(|operation| operation.value.ended.is_none()) {
-        telemetry::go_on(&span, &operation.value.trace);
+    if let Some(operation) = running(shared, node) {
+        telemetry::go_on(&span, &operation.trace);
     }
     let work = work(shared, &stake, node).instrument(span);
     let outcome = tokio::select! {

@@ -39,8 +39,7 @@ pub(crate) fn wanted(record: &Record) -> Wanted {
 
 /// The steps that a person named, and who can make them.
 fn course(record: &Record) -> Course {
-    let running = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
-    let Some(operation) = running.map(|running| &running.value) else { return Course::default() };
+    let Some(operation) = record.running() else { return Course::default() };
     Course {
         turn: turn(Some(operation)),
         ramdisk: !operation.without_ramdisk && operation.steps.iter().any(|step| step.reserved().is_none()),
@@ -77,8 +76,7 @@ pub(crate) fn seen(record: &Record, hot: &Hot) -> Seen {
 
 /// Whether steps that an agent would clean by are of use: nobody named any, and it was to wipe.
 fn lists(record: &Record) -> bool {
-    let operation = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
-    operation.is_some_and(|operation| operation.value.steps.is_empty())
+    record.running().is_some_and(|operation| operation.steps.is_empty())
         && matches!(record.life.value.state, State::Cleaning { manual: false, .. })
 }
 
@@ -96,11 +94,11 @@ pub(crate) fn due(operation: &Operation) -> u32 {
 
 /// How the work stands: a machine's agent says so, and of a step that nobody can make it is known before.
 fn work(record: &Record) -> Progress {
-    let running = record.operation.as_ref().filter(|operation| operation.value.ended.is_none());
-    let steps = running.map(|operation| operation.value.steps.as_slice()).unwrap_or_default();
+    let running = record.running();
+    let steps = running.map(|operation| operation.steps.as_slice()).unwrap_or_default();
     // An agent that has steps of its own says itself which it has not.
     let asked = if record.intent.value.ironic_ramdisk.is_some() { &[] } else { steps };
-    let phase = running.map_or(Phase::ManualClean, |operation| operation.value.phase);
+    let phase = running.map_or(Phase::ManualClean, |operation| operation.phase);
     if let Some(step) = step::unknown(asked, record.intent.value.driver, phase) {
         let (name, driver) = (format!("{}.{}", step.interface, step.step), record.intent.value.driver);
         let text = format!("the driver {driver} does not support the step {name}");
