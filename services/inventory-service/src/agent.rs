@@ -14,7 +14,7 @@ use keyspace::{
     Expect, key,
     key::Scope,
     seal::Sealer,
-    store::Revised,
+    store::Versioned,
     value::{AgentSeen, AgentWork, BootDecision, ConfigDrive, Work},
 };
 use mesh::{Mesh, Stake};
@@ -53,12 +53,12 @@ pub(crate) struct Agents {
 }
 
 impl Agents {
-    fn decision(&self, caller: &Caller) -> Option<Revised<BootDecision>> {
+    fn decision(&self, caller: &Caller) -> Option<Versioned<BootDecision>> {
         let read = self.mesh.view().get(&key::boot(self.rack, caller.node))?;
         (read.value.generation == caller.generation).then_some(read)
     }
 
-    fn seen(&self, node: NodeId) -> Option<Revised<AgentSeen>> {
+    fn seen(&self, node: NodeId) -> Option<Versioned<AgentSeen>> {
         self.mesh.view().get(&key::agent(self.rack, node))
     }
 
@@ -105,7 +105,7 @@ impl Agents {
     }
 
     /// The agent's record, where the caller is the one that is bound.
-    fn bound(&self, caller: &Caller) -> Result<Revised<AgentSeen>, Error> {
+    fn bound(&self, caller: &Caller) -> Result<Versioned<AgentSeen>, Error> {
         self.seen(caller.node)
             .filter(|seen| seen.value.generation == caller.generation && seen.value.key == caller.key)
             .ok_or(Error::NotBound(caller.node))
@@ -233,7 +233,7 @@ impl Agents {
         &self,
         stake: &Stake,
         caller: &Caller,
-        known: &Revised<AgentSeen>,
+        known: &Versioned<AgentSeen>,
         seen: AgentSeen,
     ) -> Result<(), Error> {
         let claim = self.mesh.claim(stake).await?;

@@ -18,7 +18,7 @@ use domain::{generation::Generation, id::NodeId, net::MacAddr, timeline::Mark};
 use keyspace::{
     Expect, key,
     key::Scope,
-    store::Revised,
+    store::Versioned,
     value::{AgentSeen, AgentWork, BootDecision, Protocol},
 };
 use mesh::Stake;
@@ -97,7 +97,7 @@ pub(crate) struct Ironic {
 #[derive(Debug, Clone)]
 struct Booting {
     node: NodeId,
-    decision: Revised<BootDecision>,
+    decision: Versioned<BootDecision>,
 }
 
 impl Booting {

@@ -1,12 +1,12 @@
 //! What an agent says, merged with what we knew.
 
 use domain::{generation::Generation, hardware::Hardware, id::InstanceId, time::Timestamp};
-use keyspace::{store::Revised, value::Inventory};
+use keyspace::{store::Versioned, value::Inventory};
 
 /// The record to write, or none where nothing is new: an unchanged machine costs no write, unless it is inspected, which
 /// is noted once with its boot.
 pub(crate) fn merge(
-    known: Option<&Revised<Inventory>>,
+    known: Option<&Versioned<Inventory>>,
     hardware: Hardware,
     inspection: Option<Generation>,
     seen_at: Timestamp,
@@ -46,9 +46,9 @@ mod tests {
         "00000000-0000-0000-0000-000000000001".parse().unwrap()
     }
 
-    fn known(hardware: Hardware, inspection: Option<u64>) -> Revised<Inventory> {
+    fn known(hardware: Hardware, inspection: Option<u64>) -> Versioned<Inventory> {
         let value = merge(None, hardware, inspection.map(Generation::from_number), AT, by()).unwrap();
-        Revised { value, revision: 3, created: 3 }
+        Versioned { value, revision: 3, created: 3 }
     }
 
     #[test]
@@ -65,7 +65,7 @@ mod tests {
         let known = known(hardware.clone(), Some(1));
         let noted = merge(Some(&known), hardware.clone(), second, AT, by()).unwrap();
         assert_eq!(noted.inspection, second);
-        let known = Revised { value: noted, revision: 4, created: 3 };
+        let known = Versioned { value: noted, revision: 4, created: 3 };
         assert_eq!(merge(Some(&known), hardware, second, AT, by()), None);
         let changed = Hardware { serial: "SN2".to_owned(), ..Hardware::default() };
         assert_eq!(merge(Some(&known), changed, None, AT, by()).unwrap().inspection, second);

@@ -15,7 +15,7 @@ pub(crate) use self::reach::Line;
 use self::reach::Reach;
 pub use self::{
     change::{Change, Expect},
-    pair::{Pair, Revised},
+    pair::{Pair, Versioned},
 };
 use crate::{
     Error, Key, Prefix,
@@ -104,7 +104,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Unavailable`], or the value is not what its key says.
-    pub async fn get<V: DeserializeOwned>(&self, key: &Key<V>) -> Result<Option<Revised<V>>, Error> {
+    pub async fn get<V: DeserializeOwned>(&self, key: &Key<V>) -> Result<Option<Versioned<V>>, Error> {
         self.get_pair(key.path()).await?.map(|pair| pair.read()).transpose()
     }
 
@@ -112,7 +112,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Unavailable`], or the value is not what its key says.
-    pub async fn get_packed<V: DeserializeOwned>(&self, key: &Key<V>) -> Result<Option<Revised<V>>, Error> {
+    pub async fn get_packed<V: DeserializeOwned>(&self, key: &Key<V>) -> Result<Option<Versioned<V>>, Error> {
         self.get_pair(key.path()).await?.map(Pair::read_packed).transpose()
     }
 
@@ -124,7 +124,7 @@ impl Store {
     pub async fn get_all_packed<'a, V: DeserializeOwned + 'a>(
         &self,
         keys: impl IntoIterator<Item = &'a Key<V>>,
-    ) -> Result<Vec<Option<Revised<V>>>, Error> {
+    ) -> Result<Vec<Option<Versioned<V>>>, Error> {
         let gets: Vec<_> = keys.into_iter().map(|key| TxnOp::get(key.path(), None)).collect();
         let least = self.guard.highest();
         let all = async |mut client: Client| client.txn(Txn::new().and_then(gets.clone())).await;
@@ -175,7 +175,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Unavailable`], or a value is not what its key says.
-    pub async fn list<V: DeserializeOwned>(&self, prefix: &Prefix<V>) -> Result<Vec<(String, Revised<V>)>, Error> {
+    pub async fn list<V: DeserializeOwned>(&self, prefix: &Prefix<V>) -> Result<Vec<(String, Versioned<V>)>, Error> {
         let (pairs, _) = self.list_pairs(prefix.path()).await?;
         pairs.into_iter().map(|pair| Ok((pair.path.clone(), pair.read()?))).collect()
     }
@@ -260,7 +260,7 @@ impl Store {
         &self,
         change: Change,
         otherwise: &Key<V>,
-    ) -> Result<Result<i64, Option<Revised<V>>>, Error> {
+    ) -> Result<Result<i64, Option<Versioned<V>>>, Error> {
         let txn =
             Txn::new().when(change.compares).and_then(change.operations).or_else([TxnOp::get(otherwise.path(), None)]);
         let (response, revision) = self.write(txn).await?;

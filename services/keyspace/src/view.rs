@@ -30,7 +30,7 @@ use self::disk::Disk;
 use crate::{
     Error, Key, Prefix, Store, key,
     snapshot::{self, Snapshot},
-    store::{Pair, Revised},
+    store::{Pair, Versioned},
     watch::{Seen, Watch},
 };
 
@@ -98,7 +98,7 @@ impl View {
 
     /// The value of a key. One that can not be read counts as absent, and is logged.
     #[must_use]
-    pub fn get<V: DeserializeOwned>(&self, key: &Key<V>) -> Option<Revised<V>> {
+    pub fn get<V: DeserializeOwned>(&self, key: &Key<V>) -> Option<Versioned<V>> {
         read(self.read().get(key.path())?)
     }
 
@@ -110,7 +110,7 @@ impl View {
 
     /// All values under a prefix, in the order of their paths.
     #[must_use]
-    pub fn list<V: DeserializeOwned>(&self, prefix: &Prefix<V>) -> Vec<(String, Revised<V>)> {
+    pub fn list<V: DeserializeOwned>(&self, prefix: &Prefix<V>) -> Vec<(String, Versioned<V>)> {
         let pairs = self.read();
         let from = (Bound::Included(prefix.path().to_owned()), Bound::Unbounded);
         pairs
@@ -290,7 +290,7 @@ impl View {
     }
 }
 
-fn read<V: DeserializeOwned>(pair: &Pair) -> Option<Revised<V>> {
+fn read<V: DeserializeOwned>(pair: &Pair) -> Option<Versioned<V>> {
     match pair.read() {
         Ok(value) => Some(value),
         Err(error) => {

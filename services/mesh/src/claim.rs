@@ -8,7 +8,7 @@ use domain::{
 use keyspace::{
     Change, Expect,
     key::{self},
-    store::Revised,
+    store::Versioned,
     value,
 };
 use service_kit::clock;
@@ -56,7 +56,7 @@ impl Mesh {
         let (standing, ring) = self.standing().zip(self.ring()).ok_or(Error::HandingOver { node })?;
         let setting = &self.inner.setting;
         let key = key::claim(setting.scope, setting.service, node);
-        let read: Option<Revised<value::Claim>> = self.inner.view.get(&key);
+        let read: Option<Versioned<value::Claim>> = self.inner.view.get(&key);
         if let Some(held) = &read
             && held.value.instance == standing.instance
             && held.value.broken.is_none()

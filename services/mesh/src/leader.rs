@@ -15,7 +15,7 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
-    store::Revised,
+    store::Versioned,
     value::{Election, StoredRing},
 };
 use service_kit::clock;
@@ -73,7 +73,7 @@ pub(crate) async fn lead(inner: &Inner, standing: Standing) -> Result<(), keyspa
 }
 
 /// The ring that is to come, whoever leads: none where this one is as it should be.
-pub(crate) fn next(inner: &Inner, ring: Option<&Revised<StoredRing>>, gone: &BTreeSet<InstanceId>) -> Option<Ring> {
+pub(crate) fn next(inner: &Inner, ring: Option<&Versioned<StoredRing>>, gone: &BTreeSet<InstanceId>) -> Option<Ring> {
     let current = ring.map(|ring| (&ring.value.ring, ring.revision));
     next_ring(current, &present(inner), |instance| acknowledged(inner, instance), gone)
 }

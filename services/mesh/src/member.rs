@@ -19,7 +19,7 @@ use domain::{
 use keyspace::{
     Store, View,
     key::{self, Scope},
-    store::Revised,
+    store::Versioned,
     value::StoredRing,
 };
 use service_kit::clock;
@@ -164,7 +164,7 @@ impl Mesh {
         let _ = self.inner.standing.subscribe().wait_for(Option::is_some).await;
     }
 
-    pub(crate) fn ring(&self) -> Option<Revised<StoredRing>> {
+    pub(crate) fn ring(&self) -> Option<Versioned<StoredRing>> {
         self.inner.view.get(&key::ring(self.inner.setting.scope, self.inner.setting.service))
     }
 

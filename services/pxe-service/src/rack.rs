@@ -12,7 +12,7 @@ use keyspace::{
     View, key,
     key::Scope,
     seal::Sealer,
-    store::Revised,
+    store::Versioned,
     value::{self, BootDecision, Network, PxeSeen},
 };
 use mesh::{Begun, Mesh};
@@ -91,20 +91,20 @@ impl Rack {
         if rack == self.id { self.decision(node) } else { None }
     }
 
-    pub(crate) fn seen(&self, node: NodeId) -> Option<Revised<PxeSeen>> {
+    pub(crate) fn seen(&self, node: NodeId) -> Option<Versioned<PxeSeen>> {
         self.view().get(&key::pxe(self.id, node))
     }
 
     /// Where the replicas of a service answer machines, this rack's.
     pub(crate) fn data_endpoints(&self, service: Service) -> Vec<String> {
         let members = self.view().list(&key::members(Scope::Rack(self.id), service));
-        members.into_iter().map(|(_, member): (_, Revised<value::Member>)| member.value.data_endpoint).collect()
+        members.into_iter().map(|(_, member): (_, Versioned<value::Member>)| member.value.data_endpoint).collect()
     }
 
     /// Where this rack's agents that speak Ironic's protocol are answered.
     pub(crate) fn ironic_endpoints(&self) -> Vec<String> {
         let members = self.view().list(&key::members(Scope::Rack(self.id), Service::Inventory));
-        let doors = members.into_iter().map(|(_, member): (_, Revised<value::Member>)| member.value.ironic_endpoint);
+        let doors = members.into_iter().map(|(_, member): (_, Versioned<value::Member>)| member.value.ironic_endpoint);
         doors.filter(|door| !door.is_empty()).collect()
     }
 }

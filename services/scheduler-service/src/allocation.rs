@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use keyspace::{
     Expect, key,
-    store::Revised,
+    store::Versioned,
     value::{Holder, Sheet},
 };
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_QUEUE: usize = 1000;
 
 /// An allocation as it is stored.
-pub(crate) type Stored = (Uuid, Revised<Sheet>);
+pub(crate) type Stored = (Uuid, Versioned<Sheet>);
 
 /// What else is there when a node is chosen.
 #[derive(Debug, Default)]
@@ -178,7 +178,7 @@ impl Shared {
     async fn give(
         &self,
         id: Uuid,
-        before: &Revised<Sheet>,
+        before: &Versioned<Sheet>,
         node: &str,
         wish: &Wish,
         surroundings: &Surroundings<'_>,
@@ -208,7 +208,7 @@ impl Shared {
         registry.commit(change).await
     }
 
-    async fn fail(&self, id: Uuid, before: &Revised<Sheet>, why: &str) -> Result<(), Error> {
+    async fn fail(&self, id: Uuid, before: &Versioned<Sheet>, why: &str) -> Result<(), Error> {
         let text = format!("Failed to process allocation {id}: {why}.");
         let allocation = changed(before, &[("state", json!("error")), ("last_error", json!(text))]);
         let key = key::sheet_of(COLLECTION, id);
@@ -230,7 +230,7 @@ impl Shared {
     ///
     /// # Errors
     /// Its node is in use.
-    pub(crate) async fn release(&self, id: Uuid, before: &Revised<Sheet>) -> Result<(), Error> {
+    pub(crate) async fn release(&self, id: Uuid, before: &Versioned<Sheet>) -> Result<(), Error> {
         if let Some(why) = self.holds(id, &before.value) {
             return Err(Error::InUse(why));
         }
@@ -268,7 +268,7 @@ pub(crate) fn is_allocating(sheet: &Sheet) -> bool {
     sheet.fields.get("state") == Some(&json!("allocating"))
 }
 
-fn changed(before: &Revised<Sheet>, fields: &[(&str, Value)]) -> Sheet {
+fn changed(before: &Versioned<Sheet>, fields: &[(&str, Value)]) -> Sheet {
     let mut sheet = before.value.clone();
     sheet.fields.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     sheet.updated_at = Some(clock::now());

@@ -13,7 +13,7 @@ use domain::{id::NodeId, provision::Verb};
 use futures::future::join_all;
 use keyspace::{
     Expect, key,
-    store::Revised,
+    store::Versioned,
     value::{Bulk, BulkNode, BulkProgress, BulkState, ConfigDrive},
 };
 use proto::api::v1::ProvisionNodeRequest;
@@ -51,7 +51,7 @@ pub(crate) async fn carry(shared: Arc<Shared>) {
     }
 }
 
-async fn round(shared: &Shared, id: Uuid, read: Revised<Bulk>) -> Result<(), Error> {
+async fn round(shared: &Shared, id: Uuid, read: Versioned<Bulk>) -> Result<(), Error> {
     let registry = &shared.registry;
     if let Some(ended) = read.value.ended {
         if clock::now().since(ended) > KEPT {

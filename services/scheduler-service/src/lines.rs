@@ -13,7 +13,7 @@ use domain::{
 use keyspace::{
     View, key,
     key::Scope,
-    store::Revised,
+    store::Versioned,
     value::{Member, StoredRing},
 };
 use service_kit::{
@@ -50,7 +50,7 @@ impl Lines {
 
     /// The replicas of a rack's service.
     pub(crate) fn replicas(&self, rack: RackId, service: Service) -> Vec<Replica> {
-        let members: Vec<(String, Revised<Member>)> = self.view.list(&key::members(Scope::Rack(rack), service));
+        let members: Vec<(String, Versioned<Member>)> = self.view.list(&key::members(Scope::Rack(rack), service));
         members
             .into_iter()
             .filter_map(|(path, member)| Some(Replica { instance: key::last(&path)?, member: member.value }))
@@ -60,7 +60,7 @@ impl Lines {
     /// A line to the node's owner in a service of its rack.
     pub(crate) fn to_owner(&self, rack: RackId, service: Service, node: NodeId) -> Result<Line, Error> {
         let nobody = || Error::Leaf(format!("no {service} of the rack answers; see: ironmesh rack show"));
-        let ring: Revised<StoredRing> = self.view.get(&key::ring(Scope::Rack(rack), service)).ok_or_else(nobody)?;
+        let ring: Versioned<StoredRing> = self.view.get(&key::ring(Scope::Rack(rack), service)).ok_or_else(nobody)?;
         let owner = ring.value.ring.owner(node).ok_or_else(nobody)?;
         let member = self.view.get(&key::member(Scope::Rack(rack), service, owner)).ok_or_else(nobody)?;
         self.to(rack, service, &member.value.endpoint, Some(DEADLINE))

@@ -13,7 +13,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use domain::{id::OperationId, time::Timestamp};
 use futures::future::BoxFuture;
-use keyspace::{Change, Expect, key, store::Revised, value::Request};
+use keyspace::{Change, Expect, key, store::Versioned, value::Request};
 use prost::Message;
 use proto::convert::Invalid;
 use service_kit::clock;
@@ -96,7 +96,7 @@ impl Asked {
     }
 
     /// What is stored of it, where it was carried out.
-    pub(crate) fn known(&self, registry: &Registry) -> Option<Revised<Request>> {
+    pub(crate) fn known(&self, registry: &Registry) -> Option<Versioned<Request>> {
         registry.view().get(&key::request(self.id))
     }
 
@@ -174,7 +174,7 @@ impl Shared {
     async fn again<T: Message + Default>(
         &self,
         asked: &Asked,
-        known: Revised<Request>,
+        known: Versioned<Request>,
         anew: impl Fn() -> Result<T, Error>,
     ) -> Result<T, Error> {
         asked.check(&known.value)?;

@@ -24,7 +24,7 @@ use domain::{
 use keyspace::{
     Change, Expect, View, key,
     seal::Sealer,
-    store::Revised,
+    store::Versioned,
     value::{AgentSeen, BootDecision, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
 };
 use mesh::Mesh;
@@ -57,15 +57,15 @@ pub(crate) struct Registry {
 pub(crate) struct Record {
     pub(crate) rack: RackId,
     pub(crate) node: NodeId,
-    pub(crate) intent: Revised<Intent>,
-    pub(crate) life: Revised<Life>,
-    pub(crate) operation: Option<Revised<Operation>>,
-    pub(crate) boot: Option<Revised<BootDecision>>,
+    pub(crate) intent: Versioned<Intent>,
+    pub(crate) life: Versioned<Life>,
+    pub(crate) operation: Option<Versioned<Operation>>,
+    pub(crate) boot: Option<Versioned<BootDecision>>,
     pub(crate) power: Option<PowerSeen>,
     pub(crate) pxe: Option<PxeSeen>,
     pub(crate) agent: Option<AgentSeen>,
     pub(crate) inventory: Option<Inventory>,
-    pub(crate) ports: Vec<(MacAddr, Revised<Port>)>,
+    pub(crate) ports: Vec<(MacAddr, Versioned<Port>)>,
 }
 
 impl Record {
@@ -146,12 +146,12 @@ impl Registry {
         nodes
     }
 
-    pub(crate) fn rack(&self, rack: RackId) -> Option<Revised<Rack>> {
+    pub(crate) fn rack(&self, rack: RackId) -> Option<Versioned<Rack>> {
         self.view().get(&key::rack(rack))
     }
 
     /// A rack by its id or name; the empty name is that of the rack named "".
-    pub(crate) fn rack_named(&self, name: &str) -> Result<Revised<Rack>, Error> {
+    pub(crate) fn rack_named(&self, name: &str) -> Result<Versioned<Rack>, Error> {
         let missing = || Error::Missing { kind: "rack", name: name.to_owned() };
         let id = match name.parse::<RackId>() {
             Ok(rack) => rack,
@@ -161,7 +161,7 @@ impl Registry {
     }
 
     /// An image by its id or name.
-    pub(crate) fn image_named(&self, name: &str) -> Result<Revised<Image>, Error> {
+    pub(crate) fn image_named(&self, name: &str) -> Result<Versioned<Image>, Error> {
         let missing = || Error::Missing { kind: "image", name: name.to_owned() };
         let id = match name.parse::<ImageId>() {
             Ok(image) => image,
@@ -170,7 +170,7 @@ impl Registry {
         self.image(id).ok_or_else(missing)
     }
 
-    pub(crate) fn image(&self, image: ImageId) -> Option<Revised<Image>> {
+    pub(crate) fn image(&self, image: ImageId) -> Option<Versioned<Image>> {
         self.view().get(&key::image(image))
     }
 

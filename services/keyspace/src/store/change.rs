@@ -3,7 +3,7 @@
 use etcd_client::{Compare, CompareOp, PutOptions, TxnOp};
 use serde::Serialize;
 
-use super::Revised;
+use super::Versioned;
 use crate::{Error, Key};
 
 /// What a write expects to find. There is no way to write without saying so.
@@ -18,7 +18,7 @@ pub enum Expect {
 impl Expect {
     /// What was read, or nothing.
     #[must_use]
-    pub fn same<V>(read: Option<&Revised<V>>) -> Self {
+    pub fn same<V>(read: Option<&Versioned<V>>) -> Self {
         read.map_or(Self::Absent, |read| Self::Revision(read.revision))
     }
 }

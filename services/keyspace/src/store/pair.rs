@@ -6,7 +6,7 @@ use crate::Error;
 
 /// A value with what conditional writes need to know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revised<V> {
+pub struct Versioned<V> {
     /// The value.
     pub value: V,
     /// The revision at which it was last written.
@@ -33,13 +33,13 @@ impl Pair {
     ///
     /// # Errors
     /// [`Error::Value`]
-    pub fn read<V: DeserializeOwned>(&self) -> Result<Revised<V>, Error> {
+    pub fn read<V: DeserializeOwned>(&self) -> Result<Versioned<V>, Error> {
         let value =
             serde_json::from_slice(&self.value).map_err(|source| Error::Value { key: self.path.clone(), source })?;
-        Ok(Revised { value, revision: self.revision, created: self.created })
+        Ok(Versioned { value, revision: self.revision, created: self.created })
     }
 
-    pub(crate) fn read_packed<V: DeserializeOwned>(mut self) -> Result<Revised<V>, Error> {
+    pub(crate) fn read_packed<V: DeserializeOwned>(mut self) -> Result<Versioned<V>, Error> {
         self.value = zstd::stream::decode_all(self.value.as_slice())
             .map_err(|source| Error::Value { key: self.path.clone(), source: serde::de::Error::custom(source) })?;
         self.read()

@@ -5,7 +5,7 @@ use std::{sync::PoisonError, time::Duration};
 use domain::{id::NodeId, power::Power, timeline::Mark};
 use keyspace::{
     Expect, key,
-    store::Revised,
+    store::Versioned,
     value::{Bios, FirmwareSeen, PowerSeen},
 };
 use mesh::{Claim, Stake};
@@ -198,7 +198,7 @@ impl Work {
         self.note(stake, read.as_ref(), |claim| seen(power, claim, settled)).await;
     }
 
-    async fn note(&self, stake: &Stake, read: Option<&Revised<PowerSeen>>, seen: impl FnOnce(Claim) -> PowerSeen) {
+    async fn note(&self, stake: &Stake, read: Option<&Versioned<PowerSeen>>, seen: impl FnOnce(Claim) -> PowerSeen) {
         let noted = async {
             let claim = self.mesh().claim(stake).await?;
             let key = key::power(self.rack, stake.node());

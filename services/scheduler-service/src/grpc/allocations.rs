@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::time::Timestamp;
-use keyspace::{key, store::Revised, value::Sheet};
+use keyspace::{key, store::Versioned, value::Sheet};
 use proto::{
     api::v1::{
         Allocation as WireAllocation, CreateAllocationRequest, CreateAllocationResponse, DeleteAllocationRequest,
@@ -76,7 +76,7 @@ impl Shared {
         })
     }
 
-    fn allocation(&self, named: &str) -> Result<(Uuid, Revised<Sheet>), Error> {
+    fn allocation(&self, named: &str) -> Result<(Uuid, Versioned<Sheet>), Error> {
         let missing = || Error::Missing { kind: COLLECTION, name: named.to_owned() };
         let view = self.registry.view();
         let id = match named.parse() {

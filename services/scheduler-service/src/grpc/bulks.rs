@@ -3,7 +3,7 @@
 use domain::provision::{self, Event, Verb};
 use keyspace::{
     Expect, key,
-    store::Revised,
+    store::Versioned,
     value::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState},
 };
 use proto::{
@@ -94,7 +94,7 @@ impl Shared {
         }
     }
 
-    fn bulk(&self, id: &str) -> Result<(Uuid, Revised<Bulk>), Error> {
+    fn bulk(&self, id: &str) -> Result<(Uuid, Versioned<Bulk>), Error> {
         let missing = || Error::Missing { kind: "bulk", name: id.to_owned() };
         let uuid = Uuid::try_parse(id).map_err(|_| missing())?;
         Ok((uuid, self.registry.view().get(&key::bulk(uuid)).ok_or_else(missing)?))

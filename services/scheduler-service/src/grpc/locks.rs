@@ -8,7 +8,7 @@ use domain::{
 use keyspace::{
     Expect, key,
     key::Scope,
-    store::Revised,
+    store::Versioned,
     value::{Broken, Claim},
 };
 use proto::{
@@ -50,7 +50,7 @@ impl Shared {
         locks.collect()
     }
 
-    fn claim(&self, service: Service, rack: RackId, node: NodeId) -> Option<Revised<Claim>> {
+    fn claim(&self, service: Service, rack: RackId, node: NodeId) -> Option<Versioned<Claim>> {
         self.registry.view().get(&key::claim(scope(service, rack), service, node))
     }
 
@@ -68,7 +68,7 @@ impl Shared {
         Some(Running { purpose: entry.command, since: entry.at, deadline })
     }
 
-    fn shown_lock(&self, record: &Record, service: Service, claim: &Revised<Claim>, running: Running) -> WireLock {
+    fn shown_lock(&self, record: &Record, service: Service, claim: &Versioned<Claim>, running: Running) -> WireLock {
         let holder = claim.value.instance;
         let member = self.registry.view().get(&key::member(scope(service, record.rack), service, holder));
         let broken = claim.value.broken.as_ref();

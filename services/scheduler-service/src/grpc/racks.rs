@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use domain::{id::RackId, net::Subnet, service::Service};
 use keyspace::{
     Expect, key,
-    store::Revised,
+    store::Versioned,
     value::{Holder, Network, Rack, StoredRing},
 };
 use proto::{
@@ -51,7 +51,7 @@ impl Shared {
         let mut shown = Vec::new();
         for service in Service::ALL {
             let scope = scope(service, rack);
-            let ring: Option<Revised<StoredRing>> = self.registry.view().get(&key::ring(scope, service));
+            let ring: Option<Versioned<StoredRing>> = self.registry.view().get(&key::ring(scope, service));
             let leader = self.registry.view().get(&key::election(scope, service));
             for (path, member) in self.registry.view().list(&key::members(scope, service)) {
                 let Some(instance) = key::last(&path) else { continue };

@@ -1,7 +1,7 @@
 //! Webhooks.
 
 use domain::time::Timestamp;
-use keyspace::{key, store::Revised, value::Sheet};
+use keyspace::{key, store::Versioned, value::Sheet};
 use proto::api::v1::{
     CreateWebhookRequest, CreateWebhookResponse, DeleteWebhookRequest, DeleteWebhookResponse, GetWebhookRequest,
     GetWebhookResponse, ListWebhooksRequest, ListWebhooksResponse, UpdateWebhookRequest, UpdateWebhookResponse,
@@ -21,7 +21,7 @@ use crate::{
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Shared {
-    fn webhook(&self, named: &str) -> Result<(Uuid, Revised<Sheet>), Error> {
+    fn webhook(&self, named: &str) -> Result<(Uuid, Versioned<Sheet>), Error> {
         let missing = || Error::Missing { kind: "webhook", name: named.to_owned() };
         self.sheet(WEBHOOK_KIND, named).map_err(|_| missing())
     }

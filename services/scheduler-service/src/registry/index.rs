@@ -12,7 +12,7 @@ use domain::{
 };
 use keyspace::{
     View, key,
-    store::Revised,
+    store::Versioned,
     value::Port,
     view::{Feed, Touches},
 };
@@ -23,7 +23,7 @@ type Place = (RackId, MacAddr);
 #[derive(Debug)]
 struct Inner {
     feed: Feed,
-    ports: BTreeMap<Place, Revised<Port>>,
+    ports: BTreeMap<Place, Versioned<Port>>,
     of_node: HashMap<NodeId, BTreeSet<Place>>,
 }
 
@@ -41,7 +41,7 @@ impl Ports {
     }
 
     /// The ports of a node, in the order of their MACs.
-    pub(crate) fn of(&self, node: NodeId) -> Vec<(Place, Revised<Port>)> {
+    pub(crate) fn of(&self, node: NodeId) -> Vec<(Place, Versioned<Port>)> {
         self.with(|inner| {
             let places = inner.of_node.get(&node).into_iter().flatten();
             places.filter_map(|place| Some((*place, inner.ports.get(place)?.clone()))).collect()
@@ -49,7 +49,7 @@ impl Ports {
     }
 
     /// All of them.
-    pub(crate) fn all(&self) -> Vec<(Place, Revised<Port>)> {
+    pub(crate) fn all(&self) -> Vec<(Place, Versioned<Port>)> {
         self.with(|inner| inner.ports.iter().map(|(place, port)| (*place, port.clone())).collect())
     }
 

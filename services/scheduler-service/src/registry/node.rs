@@ -13,7 +13,7 @@ use domain::{
 use keyspace::{
     Change, Expect, key,
     key::Scope,
-    store::Revised,
+    store::Versioned,
     value::{Bmc, Holder, Intent, Rack},
 };
 use service_kit::clock;
@@ -58,7 +58,7 @@ pub(crate) struct NodeChange {
 
 impl Registry {
     /// Enrols a machine.
-    pub(crate) async fn create(&self, rack: &Revised<Rack>, new: NewNode) -> Result<NodeId, Error> {
+    pub(crate) async fn create(&self, rack: &Versioned<Rack>, new: NewNode) -> Result<NodeId, Error> {
         let node = NodeId::new(uuid::Uuid::new_v4());
         let _alone = self.enrolling.lock().await;
         for _ in 0..TRIES {
@@ -74,7 +74,7 @@ impl Registry {
         Err(keyspace::Error::Conflict.into())
     }
 
-    fn creation(&self, rack: &Revised<Rack>, node: NodeId, new: &NewNode) -> Result<Change, Error> {
+    fn creation(&self, rack: &Versioned<Rack>, node: NodeId, new: &NewNode) -> Result<Change, Error> {
         let password = self.seal_password(node, &new.password)?;
         let intent = Intent {
             name: new.name.clone(),
@@ -109,7 +109,7 @@ impl Registry {
 
     /// Names the holder of what is taken.
     fn check_free(&self, name: &str, bmc: Option<&BmcAddr>, macs: &[MacAddr]) -> Result<(), Error> {
-        let taken = |what: &'static str, value: String, holder: Revised<Holder>| Error::Taken {
+        let taken = |what: &'static str, value: String, holder: Versioned<Holder>| Error::Taken {
             what,
             value,
             kind: holder.value.kind,
@@ -276,7 +276,7 @@ impl Registry {
     }
 }
 
-fn remove_port(change: Change, record: &Record, mac: MacAddr, port: &Revised<keyspace::value::Port>) -> Change {
+fn remove_port(change: Change, record: &Record, mac: MacAddr, port: &Versioned<keyspace::value::Port>) -> Change {
     let change = change.clear(&key::mac(mac)).delete(&key::port(record.rack, mac), Expect::Revision(port.revision));
     match port.value.address {
         Some(address) => change.clear(&key::address(record.rack, address)),

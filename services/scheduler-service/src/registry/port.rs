@@ -6,7 +6,7 @@ use domain::{
 };
 use keyspace::{
     Change, Expect, key,
-    store::Revised,
+    store::Versioned,
     value::{Port, Sheet},
 };
 
@@ -18,7 +18,7 @@ use crate::Error;
 pub(crate) struct StoredPort {
     pub(crate) rack: RackId,
     pub(crate) mac: MacAddr,
-    pub(crate) port: Revised<Port>,
+    pub(crate) port: Versioned<Port>,
 }
 
 /// What a port is to be.

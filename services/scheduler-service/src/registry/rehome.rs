@@ -11,7 +11,7 @@ use domain::{
 use keyspace::{
     Change, Expect, Key,
     key::{self, Scope},
-    store::Revised,
+    store::Versioned,
     value::{Intent, Life, Port, PowerSeen, Rack, Sheet},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -29,7 +29,7 @@ impl Registry {
     pub(crate) async fn move_with(
         &self,
         held: &Held,
-        to: &Revised<Rack>,
+        to: &Versioned<Rack>,
         intent: &Intent,
         said: Option<&Sheet>,
     ) -> Result<(), Error> {
@@ -111,7 +111,7 @@ impl Registry {
         (node, name): (NodeId, &str),
         from: RackId,
         to: &Rack,
-        all: &[(MacAddr, Revised<Port>)],
+        all: &[(MacAddr, Versioned<Port>)],
     ) -> Result<Change, Error> {
         let of = super::node::holder(node, name);
         let had_network = self.rack(from).is_some_and(|rack| rack.value.network.is_some());

@@ -10,7 +10,7 @@ use domain::{
 };
 use keyspace::{
     Change, Expect, key,
-    store::Revised,
+    store::Versioned,
     value::{Bmc, Holder, Intent, Life, Rack, Sheet},
 };
 use serde_json::{Value, json};
@@ -24,9 +24,9 @@ use crate::Error;
 pub(crate) struct Held {
     pub(crate) rack: RackId,
     pub(crate) node: NodeId,
-    pub(crate) intent: Revised<Intent>,
-    pub(crate) life: Revised<Life>,
-    pub(crate) sheet: Option<Revised<Sheet>>,
+    pub(crate) intent: Versioned<Intent>,
+    pub(crate) life: Versioned<Life>,
+    pub(crate) sheet: Option<Versioned<Sheet>>,
 }
 
 /// How long another replica's write may take to be seen here.
@@ -52,7 +52,7 @@ impl Registry {
     /// Enrols a node with what a client says of it.
     pub(crate) async fn create_with(
         &self,
-        rack: &Revised<Rack>,
+        rack: &Versioned<Rack>,
         node: NodeId,
         intent: &Intent,
         life: &Life,

@@ -1,6 +1,6 @@
 //! Allocations, as Ironic's clients ask for them; [`crate::allocation`] finds the nodes.
 
-use keyspace::{store::Revised, value::Sheet};
+use keyspace::{store::Versioned, value::Sheet};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 use wire_ironic::{
@@ -81,7 +81,7 @@ impl Face {
         Ok(Answer::created(body, links::location(&ask.base, &format!("allocations/{id}"))))
     }
 
-    pub(super) async fn delete_allocation(&self, id: Uuid, before: &Revised<Sheet>) -> Result<Answer, Error> {
+    pub(super) async fn delete_allocation(&self, id: Uuid, before: &Versioned<Sheet>) -> Result<Answer, Error> {
         if let Some(why) = self.shared.holds(id, &before.value) {
             return Err(Class::Conflict.says(why));
         }

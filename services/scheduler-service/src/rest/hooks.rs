@@ -21,7 +21,7 @@ use domain::id::NodeId;
 use futures::{StreamExt as _, stream};
 use keyspace::{
     Expect, View, key,
-    store::Revised,
+    store::Versioned,
     value::{Delivered, Sheet},
 };
 use serde_json::{Map, Value, json};
@@ -142,7 +142,7 @@ impl Round {
 
 impl Face {
     /// A webhook that is to be told by this replica.
-    fn enabled(&self, id: Uuid) -> Option<Revised<Sheet>> {
+    fn enabled(&self, id: Uuid) -> Option<Versioned<Sheet>> {
         let sheet = self.shared.registry.view().get(&key::sheet_of(WEBHOOK_KIND.collection, id))?;
         let is_off = sheet.value.fields.get("enabled") == Some(&Value::Bool(false));
         (!is_off && self.shared.registry.mesh.leads()).then_some(sheet)
@@ -302,7 +302,7 @@ impl Face {
     }
 
     /// A receiver that says that it is gone is told nothing more.
-    async fn switch_off(&self, id: Uuid, sheet: &Revised<Sheet>, telling: &mut Telling, why: String) {
+    async fn switch_off(&self, id: Uuid, sheet: &Versioned<Sheet>, telling: &mut Telling, why: String) {
         tracing::warn!(webhook = %id, why, "a webhook is disabled");
         telling.progress.failing_since.get_or_insert_with(clock::now);
         telling.progress.error = format!("{why}, by which it wants to be told nothing more: the webhook is disabled");

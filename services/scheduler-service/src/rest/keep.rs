@@ -2,7 +2,7 @@
 
 use keyspace::{
     Expect, key,
-    store::Revised,
+    store::Versioned,
     value::{Holder, Sheet},
 };
 use serde_json::{Map, Value};
@@ -18,7 +18,7 @@ use super::{
 use crate::grpc::Shared;
 
 /// One of a collection, as it is stored.
-pub(crate) type Stored = (Uuid, Revised<Sheet>);
+pub(crate) type Stored = (Uuid, Versioned<Sheet>);
 
 impl Shared {
     /// One of a collection, by its id or, where it has one, its name.
@@ -79,7 +79,7 @@ impl Shared {
         &self,
         kind: Kind,
         id: Uuid,
-        before: &Revised<Sheet>,
+        before: &Versioned<Sheet>,
         mut after: Map<String, Value>,
     ) -> Result<Sheet, Error> {
         let registry = &self.registry;
@@ -107,7 +107,7 @@ impl Shared {
     }
 
     /// Takes one away, with all that only it may have.
-    pub(crate) async fn delete_sheet(&self, kind: Kind, id: Uuid, sheet: &Revised<Sheet>) -> Result<(), Error> {
+    pub(crate) async fn delete_sheet(&self, kind: Kind, id: Uuid, sheet: &Versioned<Sheet>) -> Result<(), Error> {
         let registry = &self.registry;
         let internal = |error: crate::Error| fault(&id.to_string(), &error);
         let mut change = registry

@@ -7,7 +7,7 @@ use domain::{
     id::{NodeId, RackId},
 };
 use keyspace::{
-    store::Revised,
+    store::Versioned,
     value::{Bmc, Intent, Rack, Sheet},
 };
 use serde_json::{Map, Value, json};
@@ -180,7 +180,7 @@ impl Face {
     }
 
     /// The rack of the conductor group that a node names.
-    fn rack_for(&self, said: &Map<String, Value>, driver: Driver) -> Result<Revised<Rack>, Error> {
+    fn rack_for(&self, said: &Map<String, Value>, driver: Driver) -> Result<Versioned<Rack>, Error> {
         let group = said.get("conductor_group").and_then(Value::as_str).unwrap_or_default().to_lowercase();
         let rack = self.shared.registry.rack_named(&group);
         rack.map_err(|_| text::no_valid_host(&driver.to_string(), &group))
@@ -365,7 +365,7 @@ impl Face {
         from: RackId,
         before: &Map<String, Value>,
         after: &Map<String, Value>,
-    ) -> Result<Option<Revised<Rack>>, Error> {
+    ) -> Result<Option<Versioned<Rack>>, Error> {
         if before.get("conductor_group") == after.get("conductor_group") {
             return Ok(None);
         }

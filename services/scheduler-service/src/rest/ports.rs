@@ -3,7 +3,7 @@
 use domain::{driver::Driver, id::PortId, net::MacAddr};
 use keyspace::{
     key,
-    store::Revised,
+    store::Versioned,
     value::{Port, Sheet},
 };
 use serde_json::{Map, Value, json};
@@ -245,7 +245,7 @@ fn named(port: &StoredPort) -> Option<&str> {
 
 /// A port whole.
 pub(super) fn whole(stored: &StoredPort) -> Map<String, Value> {
-    let Revised { value: Port { id, node, sheet, .. }, .. } = &stored.port;
+    let Versioned { value: Port { id, node, sheet, .. }, .. } = &stored.port;
     let mut whole = sheet.as_ref().map(|sheet| sheet.fields.clone()).unwrap_or_default();
     whole.insert("uuid".to_owned(), json!(id.to_string()));
     whole.insert("address".to_owned(), json!(stored.mac.to_string()));
