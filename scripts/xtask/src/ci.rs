@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{arrows, calls, proto, say, size};
+use crate::{arrows, calls, circles, proto, say, size};
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,7 @@ pub(crate) enum Extent {
 pub(crate) fn run(extent: Extent) -> Result<()> {
     step("fmt", &["fmt", "--all", "--check"], &[])?;
     arrows::check()?;
+    circles::check_known()?;
     calls::check(false)?;
     proto::check(false)?;
     size::report()?;

@@ -1,12 +1,15 @@
-//! The house rules as code: `cargo xtask arrows|calls|ci|proto|size`.
+//! The house rules as code: `cargo xtask arrows|calls|ci|circles|proto|size`.
 
 mod arrows;
 mod calls;
 mod ci;
+mod circles;
 mod proto;
 mod size;
 
 use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: cargo xtask arrows | calls [--approve] | circles [--known | --shrink] | proto [--approve] | size | ci [--all]";
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -14,12 +17,15 @@ fn main() -> Result<()> {
         ["arrows"] => arrows::check(),
         ["calls"] => calls::check(false),
         ["calls", "--approve"] => calls::check(true),
+        ["circles"] => circles::check(),
+        ["circles", "--known"] => circles::check_known(),
+        ["circles", "--shrink"] => circles::shrink(),
         ["proto"] => proto::check(false),
         ["proto", "--approve"] => proto::check(true),
         ["size"] => size::report(),
         ["ci"] => ci::run(ci::Extent::Usual),
         ["ci", "--all"] => ci::run(ci::Extent::All),
-        _ => bail!("usage: cargo xtask arrows | calls [--approve] | proto [--approve] | size | ci [--all]"),
+        _ => bail!("{USAGE}"),
     }
 }
 
