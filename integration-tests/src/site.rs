@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use domain::service::Service;
 use rustix::process::{Pid, Signal, kill_process};
-use service_kit::client::{Line, line};
+use service_kit::client::{MeshChannel, mesh_channel};
 use service_kit::health::CHANGES;
 use service_kit::tls::{Files, Identity, Tls};
 use tempfile::TempDir;
@@ -194,7 +194,7 @@ impl Site {
     /// # Errors
     /// The service has no address.
     pub async fn api(&self, scheduler: &mut Running, tls: &Tls) -> Result<Api> {
-        Ok(Api::over(scheduler.line(tls).await?))
+        Ok(Api::over(scheduler.mesh_channel(tls).await?))
     }
 
     /// Runs the command line with these certificates.
@@ -254,9 +254,9 @@ impl Running {
     ///
     /// # Errors
     /// It has no address.
-    pub async fn line(&mut self, tls: &Tls) -> Result<Line> {
+    pub async fn mesh_channel(&mut self, tls: &Tls) -> Result<MeshChannel> {
         let endpoint = self.address("grpc").await?;
-        Ok(line(tls, &endpoint, self.service, "", Some(CALL))?)
+        Ok(mesh_channel(tls, &endpoint, self.service, "", Some(CALL))?)
     }
 
     /// Waits until its gRPC health says this of a name.
@@ -264,7 +264,7 @@ impl Running {
     /// # Errors
     /// It ended, or does not in time: then what it logged.
     pub async fn is(&mut self, wanted: ServingStatus, name: &str, tls: &Tls) -> Result<()> {
-        let line = self.line(tls).await?;
+        let line = self.mesh_channel(tls).await?;
         let asked = HealthCheckRequest { service: name.to_owned() };
         self.until(&format!("health {wanted:?} of {name:?}"), START, async |_| {
             let answer = HealthClient::new(line.clone()).check(asked.clone()).await;

@@ -19,7 +19,7 @@ use proto::api::v1::{CreateNodeRequest, CreateRackRequest, Rack, WatchEventsRequ
 use proto::common::v1::BootMode;
 use proto::power::v1::{GetPowerRequest, power_service_client::PowerServiceClient};
 use service_kit::Host;
-use service_kit::client::line;
+use service_kit::client::mesh_channel;
 use service_kit::health::CHANGES;
 use service_kit::tls::{self, Files, Identity, Tls};
 use tokio::net::TcpStream;
@@ -165,12 +165,13 @@ async fn who_has_no_certificate_or_a_strangers_or_the_wrong_role_is_refused_and_
     assert!(told.contains("another role is needed") && told.contains("ironmesh certificate"), "{told}");
 
     let ask = GetPowerRequest { node: "00000000-0000-0000-0000-000000000001".to_owned() };
-    let refused = PowerServiceClient::new(power.line(&Tls::load(ann.clone())?).await?).get_power(ask.clone()).await;
+    let refused =
+        PowerServiceClient::new(power.mesh_channel(&Tls::load(ann.clone())?).await?).get_power(ask.clone()).await;
     let refused = refused.err().context("an operator may not")?;
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert!(refused.message().starts_with("operator ann may not call /ironmesh.power.v1"), "{refused}");
     let chief = site.issue("chief", &Site::identity(Service::Scheduler))?;
-    let asked = PowerServiceClient::new(power.line(&Tls::load(chief)?).await?).get_power(ask).await;
+    let asked = PowerServiceClient::new(power.mesh_channel(&Tls::load(chief)?).await?).get_power(ask).await;
     assert_eq!(asked.err().context("there is no such node")?.code(), Code::NotFound);
 
     // No certificate at all: a client that none of us wrote says why.
@@ -214,7 +215,7 @@ async fn enrols(
 ) -> Result<()> {
     let enrolled = async {
         loop {
-            let mut api = Api::over(scheduler.line(caller).await?);
+            let mut api = Api::over(scheduler.mesh_channel(caller).await?);
             match api.nodes.create_node(enrolment(number)).await {
                 Ok(_) => return anyhow::Ok(()),
                 Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown) => {}
@@ -243,7 +244,7 @@ async fn certificates_and_the_ca_are_replaced_while_it_runs_and_an_open_stream_g
     let before = Tls::load(site.issue("before", &Identity::admin("ann"))?)?;
     let mut scheduler = found(&site, &before).await?;
     let endpoint = scheduler.address("grpc").await?;
-    let line = line(&before, &endpoint, Service::Scheduler, "", None)?;
+    let line = mesh_channel(&before, &endpoint, Service::Scheduler, "", None)?;
     let mut events = Api::over(line).events.watch_events(WatchEventsRequest::default()).await?.into_inner();
     enrols(1, &mut scheduler, &before, &mut events).await?;
 

@@ -18,7 +18,7 @@ use keyspace::{Change, Error, Expect, Store, Trouble, View, key, snapshot, view}
 use proto::api::v1::{CreateRackRequest, Rack};
 use proto::common::v1::Order;
 use proto::power::v1::{EnsurePowerRequest, power_service_client::PowerServiceClient};
-use service_kit::client::line;
+use service_kit::client::mesh_channel;
 use service_kit::status;
 use service_kit::tls::{Files, Tls};
 use tokio::time::{Instant, sleep};
@@ -79,7 +79,7 @@ async fn instruct_as_before(data: &Path, node: &str) -> Result<()> {
     let own = |end: &str| certs.join(format!("default-scheduler-service.{end}"));
     let files = Files { ca: certs.join("ca.pem"), certificate: own("pem"), key: own("key") };
     let endpoint = std::fs::read_to_string(data.join("power-service-1/grpc.address"))?;
-    let line = line(&Tls::load(files)?, endpoint.trim(), Service::Power, "", Some(PATIENCE))?;
+    let line = mesh_channel(&Tls::load(files)?, endpoint.trim(), Service::Power, "", Some(PATIENCE))?;
     let target = domain::power::PowerTarget::Off;
     let request = EnsurePowerRequest {
         node: node.to_owned(),

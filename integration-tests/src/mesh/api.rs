@@ -17,7 +17,7 @@ use proto::api::v1::{
     ProvisionNodeRequest, Rack, UpdateRackRequest,
 };
 use serde::Deserialize;
-use service_kit::client::{Line, line};
+use service_kit::client::{MeshChannel, mesh_channel};
 use service_kit::tls::{Files, Tls, install_provider};
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
@@ -56,19 +56,19 @@ pub struct Failed {
 #[derive(Clone, Debug)]
 pub struct Api {
     /// Nodes.
-    pub nodes: NodeServiceClient<Line>,
+    pub nodes: NodeServiceClient<MeshChannel>,
     /// Images.
-    pub images: ImageServiceClient<Line>,
+    pub images: ImageServiceClient<MeshChannel>,
     /// Racks.
-    pub racks: RackServiceClient<Line>,
+    pub racks: RackServiceClient<MeshChannel>,
     /// Operations.
-    pub operations: OperationServiceClient<Line>,
+    pub operations: OperationServiceClient<MeshChannel>,
     /// Allocations.
-    pub allocations: AllocationServiceClient<Line>,
+    pub allocations: AllocationServiceClient<MeshChannel>,
     /// Bulks.
-    pub bulks: BulkServiceClient<Line>,
+    pub bulks: BulkServiceClient<MeshChannel>,
     /// Events.
-    pub events: EventServiceClient<Line>,
+    pub events: EventServiceClient<MeshChannel>,
 }
 
 impl Api {
@@ -78,12 +78,12 @@ impl Api {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
         let client: Client = toml::from_str(&text)?;
         let tls = Tls::load(Files { ca: client.ca, certificate: client.certificate, key: client.key })?;
-        Ok(Self::over(line(&tls, endpoint.unwrap_or(&client.endpoint), Service::Scheduler, "", Some(CALL))?))
+        Ok(Self::over(mesh_channel(&tls, endpoint.unwrap_or(&client.endpoint), Service::Scheduler, "", Some(CALL))?))
     }
 
     /// The API of the scheduler-service that this line leads to.
     #[must_use]
-    pub fn over(line: Line) -> Self {
+    pub fn over(line: MeshChannel) -> Self {
         Self {
             nodes: NodeServiceClient::new(line.clone()),
             images: ImageServiceClient::new(line.clone()),

@@ -12,7 +12,7 @@ use proto::api::v1::{
     webhook_service_client::WebhookServiceClient,
 };
 use service_kit::{
-    client::{Line, line},
+    client::{MeshChannel, mesh_channel},
     tls::Tls,
 };
 
@@ -29,56 +29,56 @@ const LARGEST_ANSWER: usize = 64 << 20;
 pub(crate) struct Api {
     /// Whom it calls.
     pub(crate) endpoint: String,
-    answers: Line,
-    streams: Line,
+    answers: MeshChannel,
+    streams: MeshChannel,
 }
 
 impl Api {
     pub(crate) fn new(context: &Context) -> Result<Self, Error> {
         let tls = Tls::load(context.files()).map_err(|error| anyhow!(error))?;
         let line = |deadline| {
-            line(&tls, &context.endpoint, Service::Scheduler, NO_RACK, deadline).map_err(|error| anyhow!(error))
+            mesh_channel(&tls, &context.endpoint, Service::Scheduler, NO_RACK, deadline).map_err(|error| anyhow!(error))
         };
         Ok(Self { endpoint: context.endpoint.clone(), answers: line(Some(ANSWER))?, streams: line(None)? })
     }
 
-    pub(crate) fn nodes(&self) -> NodeServiceClient<Line> {
+    pub(crate) fn nodes(&self) -> NodeServiceClient<MeshChannel> {
         NodeServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(crate) fn node_streams(&self) -> NodeServiceClient<Line> {
+    pub(crate) fn node_streams(&self) -> NodeServiceClient<MeshChannel> {
         NodeServiceClient::new(self.streams.clone())
     }
 
-    pub(crate) fn allocations(&self) -> AllocationServiceClient<Line> {
+    pub(crate) fn allocations(&self) -> AllocationServiceClient<MeshChannel> {
         AllocationServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(crate) fn bulks(&self) -> BulkServiceClient<Line> {
+    pub(crate) fn bulks(&self) -> BulkServiceClient<MeshChannel> {
         BulkServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(crate) fn images(&self) -> ImageServiceClient<Line> {
+    pub(crate) fn images(&self) -> ImageServiceClient<MeshChannel> {
         ImageServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(crate) fn racks(&self) -> RackServiceClient<Line> {
+    pub(crate) fn racks(&self) -> RackServiceClient<MeshChannel> {
         RackServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(crate) fn operations(&self) -> OperationServiceClient<Line> {
+    pub(crate) fn operations(&self) -> OperationServiceClient<MeshChannel> {
         OperationServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(crate) fn locks(&self) -> LockServiceClient<Line> {
+    pub(crate) fn locks(&self) -> LockServiceClient<MeshChannel> {
         LockServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(crate) fn webhooks(&self) -> WebhookServiceClient<Line> {
+    pub(crate) fn webhooks(&self) -> WebhookServiceClient<MeshChannel> {
         WebhookServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(crate) fn event_streams(&self) -> EventServiceClient<Line> {
+    pub(crate) fn event_streams(&self) -> EventServiceClient<MeshChannel> {
         EventServiceClient::new(self.streams.clone())
     }
 }

@@ -2,7 +2,7 @@
 
 use domain::id::NodeId;
 use service_kit::{
-    serve::CannotBind,
+    serve::BindError,
     status::{Failure, Kind, status},
 };
 
@@ -46,7 +46,7 @@ pub enum Error {
     Begin(#[from] mesh::CannotBegin),
     /// It can not listen.
     #[error(transparent)]
-    Bind(#[from] CannotBind),
+    Bind(#[from] BindError),
 }
 
 impl Failure for Error {

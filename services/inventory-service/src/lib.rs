@@ -1,7 +1,8 @@
 //! Knows what every node is, and is the agents' door: the only service that a ramdisk can talk to.
 //!
 //! An agent proves itself once, with the boot token that came with its boot, and is known by its TLS key from then on
-//! ([`agent`]); one that speaks Ironic's protocol has a door of its own ([`ironic`]). What an agent reports is kept ([`report`]); its progress is hot and goes to whoever watches ([`census`]).
+//! ([`agent`]); one that speaks Ironic's protocol has a door of its own ([`ironic`]). What an agent reports is kept
+//! ([`report`]); its progress is hot and goes to whoever watches ([`census`]).
 
 mod agent;
 mod api;
@@ -23,7 +24,7 @@ use proto::{
 };
 use service_kit::{
     Kit,
-    serve::{self, Door, Rule, schedulers},
+    serve::{self, GrpcListener, Rule, schedulers},
     timeline::Timeline,
     tls::Identity,
 };
@@ -47,10 +48,10 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let bound = kit.bind().await?;
     let outer = serve::bind("inventory.agents", config.inventory.agents).await?;
     let address = outer.local_addr().unwrap_or(config.inventory.agents);
-    service_kit::run::note_address(&kit.common.data, "agents", Some(address));
+    service_kit::run::write_address_file(&kit.common.data, "agents", Some(address));
     let ironics = serve::bind("inventory.ironic", config.inventory.ironic).await?;
     let ironic_address = ironics.local_addr().unwrap_or(config.inventory.ironic);
-    service_kit::run::note_address(&kit.common.data, "ironic", Some(ironic_address));
+    service_kit::run::write_address_file(&kit.common.data, "ironic", Some(ironic_address));
     let places = mesh::Places {
         endpoint: bound.endpoint.clone(),
         data_endpoint: address.to_string(),
@@ -69,16 +70,16 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         host: kit.host.clone(),
     };
     let tls = kit.tls.clone();
-    let door = Door {
+    let door = GrpcListener {
         name: "agents",
-        tls: std::sync::Arc::new(move || tls.server_for_machines()),
+        tls: std::sync::Arc::new(move || tls.server_for_agents()),
         routes: Routes::new(AgentServiceServer::new(door::Outer { agents: agents.clone() })).prepare(),
         rules: AGENT_RULES.into(),
         rack: kit.common.rack.as_str().into(),
     };
-    kit.host.spawn_vital("agents", serve::accept(kit.host.clone(), outer, door));
+    kit.host.spawn_essential("agents", serve::accept(kit.host.clone(), outer, door));
     let ironic = ironic::Ironic::new(agents);
-    kit.host.spawn_vital("ironic", ironic::door::serve(kit.host.clone(), ironics, ironic.clone()));
+    kit.host.spawn_essential("ironic", ironic::door::serve(kit.host.clone(), ironics, ironic.clone()));
     let routes = Routes::new(InventoryServiceServer::new(api::Api { ironic, timeline, census }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(membership.tell(health, kit.host.clone()));

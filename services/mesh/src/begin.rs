@@ -115,10 +115,10 @@ pub async fn begin_on(kit: &Kit, service: Service, places: Places, footing: Foot
     let left = CancellationToken::new();
     // The view goes on until this instance has handed over.
     let end = left.clone().cancelled_owned();
-    kit.host.spawn_vital("view", async move { view.follow(store, prefixes, Some(file), end).await });
+    kit.host.spawn_essential("view", async move { view.follow(store, prefixes, Some(file), end).await });
     kit.host.spawn(renew(kit.clone(), mesh.store().clone()));
     let (member, host) = (mesh.clone(), kit.host.clone());
-    kit.host.spawn_vital("membership", async move {
+    kit.host.spawn_essential("membership", async move {
         member.live(host, lock).await;
         left.cancel();
     });

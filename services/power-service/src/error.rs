@@ -2,7 +2,7 @@
 
 use domain::id::NodeId;
 use service_kit::{
-    serve::CannotBind,
+    serve::BindError,
     status::{Failure, Kind, status},
 };
 
@@ -48,7 +48,7 @@ pub enum Error {
     Begin(#[from] mesh::CannotBegin),
     /// It can not listen.
     #[error(transparent)]
-    Bind(#[from] CannotBind),
+    Bind(#[from] BindError),
     /// The socket for BMCs can not be had.
     #[error("cannot open a UDP socket at power.bind = {address}")]
     Socket {

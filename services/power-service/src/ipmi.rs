@@ -64,7 +64,7 @@ impl Ipmi {
     pub(crate) async fn bind(address: SocketAddrV4, host: Host) -> Result<Self, Error> {
         let socket = Datagrams::bind(address, None).map_err(|source| Error::Socket { address, source })?;
         let ipmi = Self { socket: Arc::new(socket), sessions: Arc::default() };
-        host.spawn_vital("ipmi", ipmi.clone().receive(host.clone()));
+        host.spawn_essential("ipmi", ipmi.clone().receive(host.clone()));
         Ok(ipmi)
     }
 
@@ -314,7 +314,8 @@ impl Bmc for IpmiSession {
         Ok(format!("manufacturer {}, product {:#06x}", id.manufacturer, id.product))
     }
 
-    /// *Get System Boot Options*, parameter 5 (IPMI 2.0 §28.13). The valid bit does not count: there are BMCs that do not
+    /// *Get System Boot Options*, parameter 5 (IPMI 2.0 §28.13). The valid bit does not count: there are BMCs that do
+    /// not
     /// keep it and heed the choice all the same.
     async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
         let (completion, data) = self.ask(boot::get()).await?;

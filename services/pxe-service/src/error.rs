@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use domain::id::NodeId;
 use service_kit::{
-    serve::CannotBind,
+    serve::BindError,
     status::{Failure, Kind, status},
 };
 
@@ -44,7 +44,7 @@ pub enum Error {
     Begin(#[from] mesh::CannotBegin),
     /// It can not listen.
     #[error(transparent)]
-    Bind(#[from] CannotBind),
+    Bind(#[from] BindError),
     /// A socket can not be had.
     #[error(
         "cannot open the socket of {what}; it needs the right to use low ports and the interface that pxe.device names"

@@ -47,7 +47,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let pxe = config.pxe;
     let pages = serve::bind("pxe.http", pxe.http_address()).await?;
     let http_address = pages.local_addr().map_err(|source| Error::Socket { what: "pxe.http", source })?;
-    service_kit::run::note_address(&kit.common.data, "http", Some(http_address));
+    service_kit::run::write_address_file(&kit.common.data, "http", Some(http_address));
     let places = mesh::Places {
         endpoint: bound.endpoint.clone(),
         data_endpoint: http_address.to_string(),
@@ -69,19 +69,19 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         http: http_address,
         pxe,
     });
-    kit.host.spawn_vital("boot files", doors.files.clone().prepare(kit.host.clone()));
-    kit.host.spawn_vital("http", http::serve(kit.host.clone(), pages, Arc::clone(&doors)));
+    kit.host.spawn_essential("boot files", doors.files.clone().prepare(kit.host.clone()));
+    kit.host.spawn_essential("http", http::serve(kit.host.clone(), pages, Arc::clone(&doors)));
     if !doors.pxe.device.is_empty() {
         let tftp = tftp::Tftp::bind(&doors)?;
-        kit.host.spawn_vital("tftp", tftp.serve(kit.host.clone(), Arc::clone(&doors)));
+        kit.host.spawn_essential("tftp", tftp.serve(kit.host.clone(), Arc::clone(&doors)));
         if let Some(advertiser) = advertise::Advertiser::bind(&doors)? {
-            kit.host.spawn_vital("advertisements", advertiser.serve(kit.host.clone()));
+            kit.host.spawn_essential("advertisements", advertiser.serve(kit.host.clone()));
         }
         let keeper =
             address::Keeper::open(&kit.host, &doors).map_err(|source| Error::Socket { what: "ARP", source })?;
-        kit.host.spawn_vital("server identifier", keeper.serve(kit.host.clone(), Arc::clone(&doors)));
+        kit.host.spawn_essential("server identifier", keeper.serve(kit.host.clone(), Arc::clone(&doors)));
         let dhcp = dhcp::Dhcp::bind(&doors)?;
-        kit.host.spawn_vital("dhcp", dhcp.serve(kit.host.clone(), Arc::clone(&doors)));
+        kit.host.spawn_essential("dhcp", dhcp.serve(kit.host.clone(), Arc::clone(&doors)));
     }
     let routes = Routes::new(PxeServiceServer::new(api::Api { doors, timeline }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;

@@ -1,6 +1,6 @@
 //! Who may call what of the public gRPC API: by the role in the certificate.
 
-use service_kit::serve::{Rule, admins, keepers, members, operators, schedulers};
+use service_kit::serve::{Rule, admins, members, operators, schedulers, service_operators};
 
 /// The first rule that a call's path begins with counts.
 pub(crate) const RULES: &[Rule] = &[
@@ -27,8 +27,8 @@ pub(crate) const RULES: &[Rule] = &[
     of("/ironmesh.api.v1.NodeService/EnsureNodePower", members),
     of("/ironmesh.api.v1.NodeService/ProvisionNode", members),
     // What looks after them.
-    of("/ironmesh.api.v1.ImageService/", keepers),
-    of("/ironmesh.api.v1.NodeService/", keepers),
+    of("/ironmesh.api.v1.ImageService/", service_operators),
+    of("/ironmesh.api.v1.NodeService/", service_operators),
     // Webhooks have us call whom they name: not even their list is everybody's.
     // Racks, and taking a node from who works on it.
     Rule { path: "/ironmesh.api.v1.", allows: admins },
@@ -47,7 +47,8 @@ mod tests {
 
     use super::*;
 
-    /// What `domain::policy` has for the REST API, this has for gRPC: a call that nobody thought of is the administrator's.
+    /// What `domain::policy` has for the REST API, this has for gRPC: a call that nobody thought of is the
+    /// administrator's.
     #[test]
     fn every_call_is_open_to_whom_the_approved_table_says() {
         let all = FileDescriptorSet::decode(proto::DESCRIPTORS).unwrap();

@@ -8,7 +8,7 @@ use domain::{
     service::Service,
 };
 use service_kit::{
-    serve::CannotBind,
+    serve::BindError,
     status::{Failure, Kind, status},
 };
 
@@ -128,7 +128,7 @@ pub enum Error {
     Auth(String),
     /// It can not listen.
     #[error(transparent)]
-    Bind(#[from] CannotBind),
+    Bind(#[from] BindError),
 }
 
 impl From<wire_ironic::error::Error> for Error {

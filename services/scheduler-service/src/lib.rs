@@ -2,9 +2,12 @@
 //!
 //! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
 //! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
-//! leaf. [`hot`] holds what the leaves stream; [`record`] keeps it; [`board`] knows what changed of nodes; [`bulk`] asks many nodes; [`allocation`]
-//! finds one for whoever wants one; [`once`] keeps requests from being carried out twice; [`witness`] tells what the mesh does by itself; [`registry`] reads and changes
-//! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`access`] says who may call what over gRPC; [`audit`] tells who changed
+//! leaf. [`hot`] holds what the leaves stream; [`record`] keeps it; [`board`] knows what changed of nodes; [`bulk`]
+//! asks many nodes; [`allocation`]
+//! finds one for whoever wants one; [`once`] keeps requests from being carried out twice; [`witness`] tells what the
+//! mesh does by itself; [`registry`] reads and changes
+//! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`access`] says
+//! who may call what over gRPC; [`audit`] tells who changed
 //! what, and [`outward`] asks servers that others run.
 
 mod access;
@@ -67,20 +70,20 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         limits: config.scheduler.limits(),
         host: kit.host.clone(),
     });
-    kit.host.spawn_vital("listening to leaves", hot::listen(Arc::clone(&shared)));
-    kit.host.spawn_vital("listening to the other schedulers", peers::listen(Arc::clone(&shared)));
-    kit.host.spawn_vital("events of the mesh", witness::tell(Arc::clone(&shared)));
-    kit.host.spawn_vital("work", work::run(Arc::clone(&shared)));
-    kit.host.spawn_vital("keeping timelines", record::keep(Arc::clone(&shared)));
-    kit.host.spawn_vital("what nodes become", Arc::clone(&shared.board).keep(kit.host.clone()));
-    kit.host.spawn_vital("allocations", allocation::sweep(Arc::clone(&shared)));
-    kit.host.spawn_vital("bulks", bulk::carry(Arc::clone(&shared)));
-    kit.host.spawn_vital("forgetting requests", once::sweep(Arc::clone(&shared)));
+    kit.host.spawn_essential("listening to leaves", hot::listen(Arc::clone(&shared)));
+    kit.host.spawn_essential("listening to the other schedulers", peers::listen(Arc::clone(&shared)));
+    kit.host.spawn_essential("events of the mesh", witness::tell(Arc::clone(&shared)));
+    kit.host.spawn_essential("work", work::run(Arc::clone(&shared)));
+    kit.host.spawn_essential("keeping timelines", record::keep(Arc::clone(&shared)));
+    kit.host.spawn_essential("what nodes become", Arc::clone(&shared.board).keep(kit.host.clone()));
+    kit.host.spawn_essential("allocations", allocation::sweep(Arc::clone(&shared)));
+    kit.host.spawn_essential("bulks", bulk::carry(Arc::clone(&shared)));
+    kit.host.spawn_essential("forgetting requests", once::sweep(Arc::clone(&shared)));
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
-    service_kit::run::note_address(&kit.common.data, "rest", rest.local_addr().ok());
+    service_kit::run::write_address_file(&kit.common.data, "rest", rest.local_addr().ok());
     let auth = auth::Auth::open(&config.scheduler).map_err(Error::Auth)?;
     let door = rest::Door::open(rest, &config.scheduler).map_err(Error::Auth)?;
-    kit.host.spawn_vital("the REST API", rest::serve(kit.host.clone(), door, Arc::clone(&shared), auth));
+    kit.host.spawn_essential("the REST API", rest::serve(kit.host.clone(), door, Arc::clone(&shared), auth));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(AllocationServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(BulkServiceServer::from_arc(Arc::clone(&shared)))

@@ -17,7 +17,7 @@ use keyspace::{
     value::{Member, StoredRing},
 };
 use service_kit::{
-    client::{self, Line},
+    client::{self, MeshChannel},
     tls::Tls,
 };
 
@@ -33,7 +33,7 @@ const MOST: usize = 4096;
 pub(crate) struct Lines {
     tls: Tls,
     view: View,
-    open: Arc<Mutex<HashMap<(String, Service), Line>>>,
+    open: Arc<Mutex<HashMap<(String, Service), MeshChannel>>>,
 }
 
 /// A replica of a leaf.
@@ -58,7 +58,7 @@ impl Lines {
     }
 
     /// A line to the node's owner in a service of its rack.
-    pub(crate) fn to_owner(&self, rack: RackId, service: Service, node: NodeId) -> Result<Line, Error> {
+    pub(crate) fn to_owner(&self, rack: RackId, service: Service, node: NodeId) -> Result<MeshChannel, Error> {
         let nobody = || Error::Leaf(format!("no {service} of the rack answers; see: ironmesh rack show"));
         let ring: Versioned<StoredRing> = self.view.get(&key::ring(Scope::Rack(rack), service)).ok_or_else(nobody)?;
         let owner = ring.value.ring.owner(node).ok_or_else(nobody)?;
@@ -73,10 +73,11 @@ impl Lines {
         service: Service,
         endpoint: &str,
         deadline: Option<Duration>,
-    ) -> Result<Line, Error> {
+    ) -> Result<MeshChannel, Error> {
         let name = self.rack_name(rack);
         let make = || {
-            client::line(&self.tls, endpoint, service, &name, deadline).map_err(|error| Error::Leaf(error.to_string()))
+            client::mesh_channel(&self.tls, endpoint, service, &name, deadline)
+                .map_err(|error| Error::Leaf(error.to_string()))
         };
         if deadline.is_none() {
             return make();
@@ -95,8 +96,9 @@ impl Lines {
     }
 
     /// A line for streams to another scheduler.
-    pub(crate) fn to_scheduler(&self, endpoint: &str) -> Result<Line, Error> {
-        client::line(&self.tls, endpoint, Service::Scheduler, "", None).map_err(|error| Error::Leaf(error.to_string()))
+    pub(crate) fn to_scheduler(&self, endpoint: &str) -> Result<MeshChannel, Error> {
+        client::mesh_channel(&self.tls, endpoint, Service::Scheduler, "", None)
+            .map_err(|error| Error::Leaf(error.to_string()))
     }
 
     fn rack_name(&self, rack: RackId) -> String {

@@ -221,7 +221,7 @@ impl Registry {
         let mut moved = self.moved(record, event, failure)?;
         let before = record.operation.as_ref().map(|read| read.value.id);
         if let Some(operation) = moved.operation.as_mut().filter(|operation| Some(operation.id) != before) {
-            operation.trace = telemetry::present();
+            operation.trace = telemetry::current_traceparent();
             (operation.steps, operation.without_ramdisk) = (steps, without_ramdisk);
             once::begins(Some(operation.id));
         }

@@ -82,7 +82,7 @@ pub(crate) struct Face {
 pub(crate) async fn serve(host: Host, door: Door, shared: Arc<Shared>, auth: Auth) {
     let shelf = Arc::clone(&shared.shelf);
     let face = Arc::new(Face { shared, auth, shelf, host: host.clone(), scheme: door.scheme() });
-    host.spawn_vital("webhooks", hooks::carry(Arc::clone(&face)));
+    host.spawn_essential("webhooks", hooks::carry(Arc::clone(&face)));
     if let Err(error) = door.serve(host, Router::new().fallback(handle).with_state(face)).await {
         tracing::error!(%error, "the REST API is not answered any more");
     }

@@ -1,5 +1,4 @@
-//! The calling end of every gRPC call: over mutual TLS, to the service and rack that is meant, with a deadline and the
-//! present trace.
+//! gRPC clients: mutual TLS to the intended service of a rack, with a deadline and the current trace.
 
 use std::{io, time::Duration};
 
@@ -19,23 +18,23 @@ use crate::{
     tls::{self, Tls},
 };
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(3);
-/// An idle connection is asked whether it lives; a peer that is silent for this long is called anew.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Maximum time to establish a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Interval of HTTP/2 pings on an idle connection, and how long to wait for the reply before reconnecting.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A channel whose calls carry the present trace and a deadline.
-pub type Line = InterceptedService<Channel, Caller>;
+/// A channel that adds a deadline and the current trace to every call.
+pub type MeshChannel = InterceptedService<Channel, CallInterceptor>;
 
-/// Puts the deadline and the present trace on each call.
+/// Adds the deadline and the current trace to every call.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller {
+pub struct CallInterceptor {
     deadline: Option<Duration>,
 }
 
-impl Interceptor for Caller {
+impl Interceptor for CallInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        telemetry::hand_on(request.metadata_mut());
+        telemetry::inject_trace(request.metadata_mut());
         if let Some(deadline) = self.deadline {
             request.set_timeout(deadline);
         }
@@ -43,42 +42,42 @@ impl Interceptor for Caller {
     }
 }
 
-/// An endpoint that can not be called.
+/// The endpoint is not `host:port`, or a comma-separated list of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} can not be called: it must be host:port, or several with commas between them")]
-pub struct NotAnEndpoint(String);
+#[error("invalid endpoint {0:?}: expected host:port, or several separated by commas")]
+pub struct InvalidEndpoint(String);
 
-/// A line to a rack's service at `endpoint` (`host:port`), connected when it is first used and again when it breaks.
-/// Where any of several replicas will do, `endpoint` names them with commas in between: the first that answers is taken.
+/// Opens a channel to a rack's service at `endpoint` (`host:port`). It connects on first use and reconnects on failure.
+/// If any of several replicas will do, `endpoint` lists them separated by commas; the first that accepts is used.
 ///
-/// `deadline` holds for each call; `None` for streams.
+/// `deadline` applies to each call; use `None` for streams.
 ///
 /// # Errors
-/// [`NotAnEndpoint`]
-pub fn line(
+/// [`InvalidEndpoint`] if `endpoint` cannot be parsed.
+pub fn mesh_channel(
     tls: &Tls,
     endpoint: &str,
     service: Service,
     rack: &str,
     deadline: Option<Duration>,
-) -> Result<Line, NotAnEndpoint> {
-    let wrong = || NotAnEndpoint(endpoint.to_owned());
+) -> Result<MeshChannel, InvalidEndpoint> {
+    let wrong = || InvalidEndpoint(endpoint.to_owned());
     let name = tls::server_name(service, rack).ok_or_else(wrong)?;
     let channel = channel(tls.clone(), endpoint, name).ok_or_else(wrong)?;
-    Ok(InterceptedService::new(channel, Caller { deadline }))
+    Ok(InterceptedService::new(channel, CallInterceptor { deadline }))
 }
 
 fn channel(tls: Tls, endpoint: &str, name: ServerName<'static>) -> Option<Channel> {
     let addresses: Vec<String> = endpoint.split(',').map(|address| address.trim().to_owned()).collect();
     let first = addresses.first()?.clone();
-    let patience = CONNECT / u32::try_from(addresses.len()).ok()?;
-    // The scheme is http as far as tonic is concerned: TLS is ours, so that certificates may change.
+    let connect_timeout = CONNECT_TIMEOUT / u32::try_from(addresses.len()).ok()?;
+    // For tonic the scheme is http: the connector does TLS itself, so that certificates can be reloaded.
     let connector = tower::service_fn(move |_: http::Uri| {
         let (tls, addresses, name) = (tls.clone(), addresses.clone(), name.clone());
         async move {
             let mut outcome = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
             for address in &addresses {
-                outcome = match timeout(patience, connect(&tls, address, name.clone())).await {
+                outcome = match timeout(connect_timeout, connect(&tls, address, name.clone())).await {
                     Ok(Ok(stream)) => return Ok(TokioIo::new(stream)),
                     Ok(Err(error)) => Err(error),
                     Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
@@ -89,9 +88,9 @@ fn channel(tls: Tls, endpoint: &str, name: ServerName<'static>) -> Option<Channe
     });
     let endpoint = Endpoint::from_shared(format!("http://{first}"))
         .ok()?
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_INTERVAL)
         .keep_alive_while_idle(true);
     Some(endpoint.connect_with_connector_lazy(connector))
 }

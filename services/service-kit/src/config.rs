@@ -1,4 +1,4 @@
-//! One TOML file per service: read once, checked whole, passed by value. Nothing reads the environment later.
+//! Configuration: one TOML file per service, loaded and checked at start. Nothing is read from the environment.
 
 use std::{
     fmt, fs, io,
@@ -12,33 +12,33 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-/// What every service is told: the `[service]` table of its file.
+/// Settings common to all services: the `[service]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Common {
-    /// The name of the rack that it serves.
+    /// Name of the rack that this service serves.
     pub rack: String,
-    /// Where it answers gRPC; port 0 takes any free one.
+    /// Address of the gRPC listener; port 0 selects a free one.
     pub listen: SocketAddr,
-    /// What others are told to call, where that is not the address it listens on: `host:port`.
+    /// Address that other services call, as `host:port`, if it differs from `listen`.
     pub advertise: String,
-    /// Where it shows metrics and health over plain HTTP.
+    /// Address of the plain HTTP listener for metrics and health.
     pub monitor: SocketAddr,
-    /// etcd's members, as `https://host:port`.
+    /// etcd members, as `https://host:port`.
     pub etcd: Vec<String>,
-    /// Its folder: view on disk, caches.
+    /// Data directory: the view on disk, caches.
     pub data: PathBuf,
-    /// The private CA that signed every certificate of the mesh (PEM).
+    /// Private CA that signed every certificate of the mesh (PEM).
     pub ca: PathBuf,
-    /// Its own certificate, leaf first (PEM).
+    /// Certificate of this service, leaf first (PEM).
     pub certificate: PathBuf,
-    /// The key of the certificate (PEM, PKCS #8).
+    /// Private key of the certificate (PEM, PKCS #8).
     pub key: PathBuf,
-    /// The key that secrets in the store are sealed with: 32 octets, hexadecimal.
+    /// File with the key that encrypts secrets in the store: 32 bytes, hexadecimal.
     pub sealing_key: PathBuf,
-    /// What is logged, in the syntax of `tracing_subscriber::EnvFilter`.
+    /// Log filter, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: String,
-    /// Where traces go, as `http://collector:4317`; empty: nowhere.
+    /// OTLP endpoint for traces, such as `http://collector:4317`; empty disables traces.
     pub otlp: String,
 }
 
@@ -63,47 +63,47 @@ impl Default for Common {
     }
 }
 
-/// A service's configuration.
+/// The configuration of a service.
 pub trait Config: fmt::Debug + Default + Serialize + DeserializeOwned + Send + 'static {
-    /// The `[service]` table.
+    /// Returns the `[service]` table.
     fn common(&self) -> &Common;
-    /// What is wrong, each with what to do; nothing where all is well.
+    /// Returns all invalid settings, each with what to do.
     fn problems(&self) -> Vec<String>;
 }
 
-/// A file that can not be used.
+/// A configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It can not be read.
-    #[error("cannot read the configuration {path}; name an existing file with --config")]
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}; pass an existing file with --config")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// It is not TOML.
-    #[error("the configuration {path} is not right: {why}")]
+    /// The file is not TOML.
+    #[error("invalid configuration {path}: {why}")]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and why; the parser's words.
+        /// The parser's message, with the position.
         why: String,
     },
-    /// It names keys that there are not, or its values do not fit.
-    #[error("the configuration {path} is not right:\n  {}", .problems.join("\n  "))]
+    /// The file has unknown keys or invalid values.
+    #[error("invalid configuration {path}:\n  {}", .problems.join("\n  "))]
     Check {
         /// The file.
         path: PathBuf,
-        /// All of what is wrong.
+        /// All problems, each naming its key.
         problems: Vec<String>,
     },
 }
 
-/// Reads and checks a file.
+/// Loads and checks a configuration file.
 ///
 /// # Errors
-/// All problems at once, each naming the key.
+/// [`Error`] with all problems at once.
 pub fn load<C: Config>(path: &Path) -> Result<C, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let not_toml = |why: String| Error::Parse { path: path.to_owned(), why };
@@ -120,10 +120,10 @@ pub fn load<C: Config>(path: &Path) -> Result<C, Error> {
     if problems.is_empty() { Ok(config) } else { Err(Error::Check { path: path.to_owned(), problems }) }
 }
 
-/// A configuration to which a file's keys are added one by one, so that one that is wrong hides no other.
+/// A configuration to which the keys of a file are added one by one, so that an invalid key does not hide the others.
 struct Reading<'t, C> {
     text: &'t str,
-    /// What holds so far: the defaults, and the keys that were right.
+    /// The defaults and the valid keys so far.
     table: Table,
     config: C,
     problems: Vec<String>,
@@ -135,7 +135,7 @@ impl<'t, C: Config> Reading<'t, C> {
         Ok(Self { text, table: Table::try_from(&config)?, config, problems: Vec::new() })
     }
 
-    /// Takes what is at `path`: `spans` and `values` are the same table, once with places and once with values.
+    /// Adds the table at `path`. `spans` and `values` are the same table, once with positions and once with values.
     fn take(&mut self, path: &mut Vec<String>, spans: &DeTable<'_>, values: &Table) {
         for (key, span) in spans {
             let Some(value) = values.get(key.get_ref().as_ref()) else { continue };
@@ -173,13 +173,13 @@ fn at<'t>(table: &'t mut Table, path: &[String]) -> Option<&'t mut Value> {
     rest.iter().try_fold(table.get_mut(first)?, |value, key| value.get_mut(key))
 }
 
-/// The effective configuration, as a file would have it.
+/// Formats the effective configuration as a TOML file.
 #[must_use]
 pub fn print<C: Config>(config: &C) -> String {
-    toml::to_string_pretty(config).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+    toml::to_string_pretty(config).unwrap_or_else(|error| format!("# cannot be printed: {error}\n"))
 }
 
-/// Whether a rack can have this name: lower-case, digits and dashes, fit for a certificate's DNS name.
+/// Returns whether `name` is a valid rack name: lower-case letters, digits and dashes, at most 63, as in a DNS label.
 #[must_use]
 pub fn is_rack_name(name: &str) -> bool {
     name.len() <= 63
@@ -191,13 +191,13 @@ pub fn is_rack_name(name: &str) -> bool {
 fn common_problems(common: &Common) -> Vec<String> {
     let mut problems = Vec::new();
     if !is_rack_name(&common.rack) {
-        problems.push(format!("service.rack: {:?} must be lower-case letters, digits and dashes", common.rack));
+        problems.push(format!("service.rack: {:?} must consist of lower-case letters, digits and dashes", common.rack));
     }
     if common.etcd.is_empty() {
         problems.push("service.etcd: name at least one member, such as https://127.0.0.1:2379".to_owned());
     }
     for member in common.etcd.iter().filter(|member| !member.starts_with("https://")) {
-        problems.push(format!("service.etcd: {member:?} must begin with https://, etcd is spoken to over TLS alone"));
+        problems.push(format!("service.etcd: {member:?} must start with https://, etcd requires TLS"));
     }
     if !common.otlp.is_empty() && !common.otlp.starts_with("http://") && !common.otlp.starts_with("https://") {
         problems.push(format!("service.otlp: {:?} must be a URL such as http://127.0.0.1:4317", common.otlp));

@@ -1,14 +1,14 @@
-//! Health is earned: a service says that it serves once it does.
+//! The gRPC health service. A service reports `SERVING` only once it serves.
 
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-/// Says how the service is, under two names: `""` (it answers) and `changes` (it may change things).
+/// Reports the health of a service under two names: `""` (it answers) and `changes` (it accepts changes).
 #[derive(Debug, Clone)]
 pub struct Health {
     reporter: HealthReporter,
 }
 
-/// The name under which health says whether changes are possible; they are not on an island.
+/// The health service name that reports whether changes are accepted; they are not while the rack is an island.
 pub const CHANGES: &str = "changes";
 
 impl Health {
@@ -16,12 +16,12 @@ impl Health {
         Self { reporter }
     }
 
-    /// It answers, or does not any more.
+    /// Reports whether the service answers.
     pub async fn serving(&self, serving: Serving) {
         self.reporter.set_service_status("", serving.into()).await;
     }
 
-    /// Changes are possible, or are not.
+    /// Reports whether changes are accepted.
     pub async fn changes(&self, serving: Serving) {
         self.reporter.set_service_status(CHANGES, serving.into()).await;
     }
@@ -30,9 +30,9 @@ impl Health {
 /// Whether something is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
-    /// It is.
+    /// It is served.
     Yes,
-    /// It is not.
+    /// It is not served.
     No,
 }
 

@@ -1,4 +1,4 @@
-//! The only way to spawn work, and the only way to learn that the process is to stop.
+//! Background tasks and shutdown. All tasks are spawned through [`Host`].
 
 use std::{
     future::Future,
@@ -12,17 +12,17 @@ use std::{
 use futures::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Work that did not end in time.
+/// Tasks were still running when the grace period ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{tasks} pieces of work had not ended after {} s", .grace.as_secs())]
+#[error("{tasks} tasks were still running after {} s", .grace.as_secs())]
 pub struct Unfinished {
-    /// How many.
+    /// Number of tasks that are still running.
     pub tasks: usize,
-    /// How long was waited.
+    /// The grace period.
     pub grace: Duration,
 }
 
-/// Owns everything that a process does in the background. Clones are the same host.
+/// Owns all background tasks of a process. Clones share the same state.
 #[derive(Debug, Clone, Default)]
 pub struct Host {
     stop: CancellationToken,
@@ -31,58 +31,58 @@ pub struct Host {
 }
 
 impl Host {
-    /// Does something in the background. A panic ends that piece of work alone, and is counted.
+    /// Spawns a task. A panic ends only that task and is counted.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        #[expect(clippy::disallowed_methods, reason = "this is the Host")]
+        #[expect(clippy::disallowed_methods, reason = "the Host is the one place that spawns")]
         drop(tokio::spawn(self.tasks.track_future(async move {
             if std::panic::AssertUnwindSafe(work).catch_unwind().await.is_err() {
                 metrics::counter!("ironmesh_panics_total").increment(1);
-                tracing::error!("a piece of work panicked and was ended");
+                tracing::error!("a task panicked");
             }
         })));
     }
 
-    /// Does something that the process can not live without. When it panics or ends before the host stops, the process
-    /// stops in order and is started again by whoever looks after it.
-    pub fn spawn_vital(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+    /// Spawns a task that the process cannot run without. If it panics or ends before the host stops, the process shuts
+    /// down with an error code and is restarted by its supervisor.
+    pub fn spawn_essential(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let host = self.clone();
-        #[expect(clippy::disallowed_methods, reason = "this is the Host")]
+        #[expect(clippy::disallowed_methods, reason = "the Host is the one place that spawns")]
         drop(tokio::spawn(self.tasks.track_future(async move {
             let ended = std::panic::AssertUnwindSafe(work).catch_unwind().await;
             if !host.stop.is_cancelled() {
-                tracing::error!(name, panicked = ended.is_err(), "a vital piece of work ended: stopping");
+                tracing::error!(name, panicked = ended.is_err(), "an essential task ended, stopping the process");
                 host.broken.store(true, Ordering::Relaxed);
                 host.stop();
             }
         })));
     }
 
-    /// Asks everything to stop.
+    /// Requests shutdown.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Resolves when everything is asked to stop. Safe to drop at any await and call again.
+    /// Resolves when shutdown is requested. Cancel safe.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Whether everything is asked to stop.
+    /// Returns whether shutdown was requested.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
     }
 
-    /// Whether it stops because something vital ended.
+    /// Returns whether the shutdown was caused by an essential task that ended.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// Stops taking work, then waits for what is in flight.
+    /// Requests shutdown, then waits for all tasks to end.
     ///
     /// # Errors
-    /// [`Unfinished`] when the grace is over; what is left is dropped with the runtime.
+    /// [`Unfinished`] if tasks are still running after `grace`; they are dropped with the runtime.
     pub async fn drain(&self, grace: Duration) -> Result<(), Unfinished> {
         self.stop();
         self.tasks.close();
@@ -108,17 +108,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_vital_task_that_panics_stops_the_process_in_order() {
+    async fn an_essential_task_that_panics_stops_the_process_in_order() {
         let host = Host::default();
-        host.spawn_vital("test", async { panic!("seen") });
+        host.spawn_essential("test", async { panic!("event") });
         host.stopping().await;
         assert!(host.is_broken());
     }
 
     #[tokio::test]
-    async fn a_panic_in_one_piece_of_work_ends_that_one_alone() {
+    async fn a_panic_in_one_task_ends_that_task_alone() {
         let host = Host::default();
-        host.spawn(async { panic!("seen") });
+        host.spawn(async { panic!("event") });
         assert_eq!(host.drain(Duration::from_secs(5)).await, Ok(()));
         assert!(!host.is_broken());
     }

@@ -1,17 +1,17 @@
-//! What every service does alike, so that learning one service is learning five.
+//! Infrastructure shared by all services: process lifecycle, configuration, telemetry, TLS and gRPC.
 //!
-//! | module | what it does |
+//! | module | content |
 //! |---|---|
-//! | [`run`](mod@run) | the life of a process, from arguments to exit code |
-//! | [`config`] | one TOML file, read once and checked whole |
-//! | [`host`] | the only way to spawn, and the only way to learn of shutdown |
+//! | [`run`](mod@run) | process lifecycle, from command-line arguments to exit code |
+//! | [`config`] | loads and checks the TOML configuration file |
+//! | [`host`] | spawns background tasks and signals shutdown |
 //! | [`telemetry`] | logs, traces with W3C context, metrics |
-//! | [`tls`] | mutual TLS with certificates that change while we run, and who the caller is |
-//! | [`serve`], [`client`] | the two ends of every gRPC call |
-//! | [`status`] | where an error becomes a gRPC status |
-//! | [`socket`] | UDP that knows when and where a datagram arrived |
-//! | [`timeline`] | what one replica saw of boots, for whoever watches |
-//! | [`clock`] | wall time, one door |
+//! | [`tls`] | mutual TLS with certificates that are reloaded, and the identity of the caller |
+//! | [`serve`], [`client`] | gRPC servers and clients |
+//! | [`status`] | converts errors to gRPC statuses |
+//! | [`socket`] | UDP sockets that report when and where a datagram arrived |
+//! | [`timeline`] | in-memory boot timeline of one replica |
+//! | [`clock`] | wall-clock time |
 
 pub mod client;
 pub mod clock;

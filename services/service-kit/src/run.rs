@@ -1,4 +1,4 @@
-//! The life of a process: arguments, configuration, telemetry, work, a stop in order, an exit code.
+//! Process lifecycle: arguments, configuration, telemetry, work, graceful shutdown, exit code.
 
 use std::{
     error::Error as StdError,
@@ -16,49 +16,49 @@ use crate::{
     Host,
     config::{self, Common, Config},
     health::{Health, Serving},
-    serve::{self, CannotBind, Door, Rule},
+    serve::{self, BindError, GrpcListener, Rule},
     status,
     telemetry::{self, Telemetry},
     tls::{self, Tls},
 };
 
-/// How long work in flight may take to end after a stop was asked for.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long tasks may take to end after shutdown was requested.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// How often a process that stops with its parent looks whether that is there.
-const LOOK_FOR_PARENT: Duration = Duration::from_millis(500);
+/// How often a process that was started with `--with-parent` checks that its parent is alive.
+const PARENT_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What every service's command line has.
+/// Command-line arguments of every service.
 #[derive(Debug, Clone, Parser)]
 pub struct Arguments {
-    /// The configuration file (TOML).
+    /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Checks the configuration and exits: 0 where it is right.
+    /// Check the configuration and exit; the exit code is 0 if it is valid.
     #[arg(long)]
     pub check: bool,
-    /// Prints the configuration as it takes effect, and exits.
+    /// Print the effective configuration and exit.
     #[arg(long)]
     pub print_config: bool,
-    /// Stops in order when the process that started it has ended, however that ended.
+    /// Stop gracefully when the parent process ends.
     #[arg(long)]
     pub with_parent: bool,
 }
 
-/// What a service is given to work with.
+/// What a service needs to run.
 #[derive(Debug, Clone)]
 pub struct Kit {
-    /// The service's name.
+    /// Name of the service.
     pub name: &'static str,
-    /// Spawns, and says when to stop.
+    /// Spawns tasks and signals shutdown.
     pub host: Host,
-    /// Certificates.
+    /// TLS configuration.
     pub tls: Tls,
-    /// The `[service]` table.
+    /// The `[service]` table of the configuration.
     pub common: Common,
 }
 
-/// Runs a service by the arguments of the process.
+/// Runs a service with the arguments of the process.
 pub fn run<C, F, E>(name: &'static str, service: impl FnOnce(C, Kit) -> F) -> ExitCode
 where
     C: Config,
@@ -68,7 +68,7 @@ where
     run_with(name, &Arguments::parse(), service)
 }
 
-/// Runs a service by these arguments.
+/// Runs a service with the given arguments.
 pub fn run_with<C, F, E>(name: &'static str, arguments: &Arguments, service: impl FnOnce(C, Kit) -> F) -> ExitCode
 where
     C: Config,
@@ -77,22 +77,27 @@ where
 {
     let config: C = match config::load(&arguments.config) {
         Ok(config) => config,
-        Err(error) => return refuse(&error),
+        Err(error) => return exit_with_error(&error),
     };
     if arguments.print_config {
-        return show(&config::print(&config));
+        return print_and_exit(&config::print(&config));
     }
     if arguments.check {
-        return show(&format!("{}: the configuration is right\n", arguments.config.display()));
+        return print_and_exit(&format!("{}: the configuration is valid\n", arguments.config.display()));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(&error),
+        Err(error) => return exit_with_error(&error),
     };
-    runtime.block_on(live(name, config, arguments.with_parent, service))
+    runtime.block_on(run_async(name, config, arguments.with_parent, service))
 }
 
-async fn live<C, F, E>(name: &'static str, config: C, with_parent: bool, service: impl FnOnce(C, Kit) -> F) -> ExitCode
+async fn run_async<C, F, E>(
+    name: &'static str,
+    config: C,
+    with_parent: bool,
+    service: impl FnOnce(C, Kit) -> F,
+) -> ExitCode
 where
     C: Config,
     F: Future<Output = Result<(), E>> + Send + 'static,
@@ -101,11 +106,11 @@ where
     let common = config.common().clone();
     let telemetry = match telemetry::set_up(name, &common.log, &common.otlp) {
         Ok(telemetry) => telemetry,
-        Err(error) => return refuse(&error),
+        Err(error) => return exit_with_error(&error),
     };
     let kit = match Kit::new(name, common) {
         Ok(kit) => kit,
-        Err(error) => return refuse(&error),
+        Err(error) => return exit_with_error(&error),
     };
     kit.host.spawn(stop_on_signal(kit.host.clone()));
     kit.host.spawn(kit.tls.clone().follow(kit.host.clone()));
@@ -113,53 +118,53 @@ where
         kit.host.spawn(stop_with_parent(kit.host.clone()));
     }
     if let Err(error) = kit.spawn_monitor(&telemetry).await {
-        return refuse(&error);
+        return exit_with_error(&error);
     }
     let host = kit.host.clone();
     let outcome = service(config, kit).await;
     let code = match outcome {
-        // It was asked to stop before it had begun: it did.
+        // Shutdown was requested before the service had started: not an error.
         Err(error) if host.is_stopping() && !host.is_broken() => {
             tracing::info!(error = %status::chain(&error), "stopped");
             ExitCode::SUCCESS
         }
-        Err(error) => refuse(&error),
+        Err(error) => exit_with_error(&error),
         Ok(()) if host.is_broken() => ExitCode::from(3),
         Ok(()) => ExitCode::SUCCESS,
     };
-    if let Err(unfinished) = host.drain(GRACE).await {
-        tracing::warn!(%unfinished, "stopping all the same");
+    if let Err(unfinished) = host.drain(SHUTDOWN_GRACE).await {
+        tracing::warn!(%unfinished, "not all tasks ended, exiting");
     }
     drop(telemetry);
     code
 }
 
 impl Kit {
-    /// Makes a kit without a command line: for tests, and for a rack in one process.
+    /// Creates a kit without a command line, for tests and for several services in one process.
     ///
     /// # Errors
-    /// The certificates can not be used.
+    /// [`tls::Error`] if the certificates cannot be used.
     pub fn new(name: &'static str, common: Common) -> Result<Self, tls::Error> {
         let files =
             tls::Files { ca: common.ca.clone(), certificate: common.certificate.clone(), key: common.key.clone() };
         Ok(Self { name, host: Host::default(), tls: Tls::load(files)?, common })
     }
 
-    async fn spawn_monitor(&self, telemetry: &Telemetry) -> Result<(), CannotBind> {
+    async fn spawn_monitor(&self, telemetry: &Telemetry) -> Result<(), BindError> {
         let listener = serve::bind("service.monitor", self.common.monitor).await?;
-        note_address(&self.common.data, "monitor", listener.local_addr().ok());
+        write_address_file(&self.common.data, "monitor", listener.local_addr().ok());
         self.host.spawn(serve::monitor(self.host.clone(), listener, telemetry.metrics.clone()));
         Ok(())
     }
 
-    /// Binds the gRPC listener; its endpoint is what others are told to call.
+    /// Binds the gRPC listener.
     ///
     /// # Errors
-    /// The address is taken or not ours.
-    pub async fn bind(&self) -> Result<Bound, CannotBind> {
+    /// [`BindError`] if the address is in use or not local.
+    pub async fn bind(&self) -> Result<Bound, BindError> {
         let listener = serve::bind("service.listen", self.common.listen).await?;
         let address = listener.local_addr().unwrap_or(self.common.listen);
-        note_address(&self.common.data, "grpc", Some(address));
+        write_address_file(&self.common.data, "grpc", Some(address));
         let endpoint =
             if self.common.advertise.is_empty() { address.to_string() } else { self.common.advertise.clone() };
         Ok(Bound { listener, endpoint })
@@ -182,41 +187,41 @@ impl Kit {
                 .register_encoded_file_descriptor_set(descriptors)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        // Most clients in the field still ask by the protocol's first name.
+        // Many clients still use version v1alpha of the reflection protocol.
         match (reflection().build_v1(), reflection().build_v1alpha()) {
             (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
             (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "no reflection: the descriptors can not be read");
+                tracing::error!(%error, "reflection is disabled, the descriptors cannot be read");
             }
         }
         let tls = self.tls.clone();
-        let door = Door {
+        let listener = GrpcListener {
             name: self.name,
             tls: std::sync::Arc::new(move || tls.server()),
             routes: routes.prepare(),
             rules: rules.into(),
             rack: self.common.rack.as_str().into(),
         };
-        self.host.spawn_vital("grpc", serve::accept(self.host.clone(), bound.listener, door));
+        self.host.spawn_essential("grpc", serve::accept(self.host.clone(), bound.listener, listener));
         health
     }
 }
 
-/// A listener and what others are told to call.
+/// A bound gRPC listener.
 #[derive(Debug)]
 pub struct Bound {
     /// The listener.
     pub listener: tokio::net::TcpListener,
-    /// `host:port`.
+    /// The address that other services call, as `host:port`.
     pub endpoint: String,
 }
 
-/// Writes an address that was chosen at start where people and scripts find it: `<data>/<what>.address`.
-pub fn note_address(data: &Path, what: &str, address: Option<SocketAddr>) {
+/// Writes an address that was chosen at start to `<data>/<what>.address`, for operators and scripts.
+pub fn write_address_file(data: &Path, what: &str, address: Option<SocketAddr>) {
     let Some(address) = address else { return };
     let file = data.join(format!("{what}.address"));
     if let Err(error) = std::fs::create_dir_all(data).and_then(|()| std::fs::write(&file, format!("{address}\n"))) {
-        tracing::warn!(file = %file.display(), %error, "cannot note an address");
+        tracing::warn!(file = %file.display(), %error, "cannot write address file");
     }
 }
 
@@ -224,13 +229,13 @@ async fn stop_on_signal(host: Host) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
-        tracing::error!("signals can not be received");
+        tracing::error!("cannot install signal handlers");
         return;
     };
     tokio::select! {
         () = host.stopping() => return,
-        _ = terminate.recv() => tracing::info!("asked to stop"),
-        _ = interrupt.recv() => tracing::info!("interrupted"),
+        _ = terminate.recv() => tracing::info!("received SIGTERM, stopping"),
+        _ = interrupt.recv() => tracing::info!("received SIGINT, stopping"),
     }
     host.stop();
 }
@@ -240,21 +245,21 @@ async fn stop_with_parent(host: Host) {
     while rustix::process::getppid() == parent {
         tokio::select! {
             () = host.stopping() => return,
-            () = tokio::time::sleep(LOOK_FOR_PARENT) => {}
+            () = tokio::time::sleep(PARENT_CHECK_INTERVAL) => {}
         }
     }
-    tracing::warn!("the process that started this one has ended: stopping");
+    tracing::warn!("parent process ended, stopping");
     host.stop();
 }
 
-#[expect(clippy::print_stderr, reason = "a process that can not begin has nothing else to speak with")]
-fn refuse(error: &dyn StdError) -> ExitCode {
+#[expect(clippy::print_stderr, reason = "logging may not be set up when a process fails to start")]
+fn exit_with_error(error: &dyn StdError) -> ExitCode {
     eprintln!("{}", status::chain(error));
     ExitCode::from(2)
 }
 
-#[expect(clippy::print_stdout, reason = "this is what was asked for")]
-fn show(text: &str) -> ExitCode {
+#[expect(clippy::print_stdout, reason = "the user requested this output")]
+fn print_and_exit(text: &str) -> ExitCode {
     print!("{text}");
     ExitCode::SUCCESS
 }

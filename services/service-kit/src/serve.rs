@@ -1,5 +1,4 @@
-//! The answering end of every gRPC call: mutual TLS, who may call what, deadlines, traces, health, reflection; and a
-//! plain HTTP page for monitoring.
+//! gRPC servers: mutual TLS, authorization, traces; and the plain HTTP listener for monitoring.
 
 use std::{
     convert::Infallible,
@@ -32,50 +31,50 @@ use crate::{
     tls::{Identity, Role},
 };
 
-/// How long a handshake may take; a stranger who says nothing holds a socket no longer.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Maximum duration of a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long calls in flight may take to end when the process stops.
-const LAST_CALLS: Duration = Duration::from_secs(2);
-/// How long, and for how many reads, a refused caller is listened to so that he hears why.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-const MOST_UNREAD: u32 = 16;
-/// Connections of one listener; beyond it callers wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 4096;
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// How long, and for how many reads, a refused connection is drained so that the client receives the TLS alert.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_DRAIN_READS: u32 = 16;
+/// Maximum number of connections of one listener; further clients wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 4096;
 
-/// Who may call what. A path that no rule names is nobody's.
+/// Allows callers to call methods. A path that no rule matches is denied to all.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// The beginning of the method's path, such as `/ironmesh.power.v1.PowerService/`.
+    /// Prefix of the method's path, such as `/ironmesh.power.v1.PowerService/`.
     pub path: &'static str,
-    /// Whether this caller may.
+    /// Returns whether this caller may call it.
     pub allows: fn(Option<&Identity>, rack: &str) -> bool,
 }
 
-/// Schedulers, whatever their rack.
+/// Allows schedulers of any rack.
 #[must_use]
 pub fn schedulers(caller: Option<&Identity>, _: &str) -> bool {
     matches!(caller, Some(Identity::Service { service: domain::service::Service::Scheduler, .. }))
 }
 
-/// People, whatever their role.
+/// Allows operators with any role.
 #[must_use]
 pub fn operators(caller: Option<&Identity>, _: &str) -> bool {
     has(caller, Role::Reader)
 }
 
-/// People who may at least use nodes.
+/// Allows operators with at least the member role.
 #[must_use]
 pub fn members(caller: Option<&Identity>, _: &str) -> bool {
     has(caller, Role::Member)
 }
 
-/// People who may at least look after nodes.
+/// Allows operators with at least the service role.
 #[must_use]
-pub fn keepers(caller: Option<&Identity>, _: &str) -> bool {
+pub fn service_operators(caller: Option<&Identity>, _: &str) -> bool {
     has(caller, Role::Service)
 }
 
-/// People who may do everything.
+/// Allows operators with the admin role.
 #[must_use]
 pub fn admins(caller: Option<&Identity>, _: &str) -> bool {
     has(caller, Role::Admin)
@@ -85,66 +84,66 @@ fn has(caller: Option<&Identity>, least: Role) -> bool {
     matches!(caller, Some(Identity::Operator { role, .. }) if *role >= least)
 }
 
-/// Anybody whose certificate our CA signed.
+/// Allows all callers with a certificate of our CA.
 #[must_use]
-pub fn anybody_known(caller: Option<&Identity>, _: &str) -> bool {
+pub fn authenticated(caller: Option<&Identity>, _: &str) -> bool {
     caller.is_some()
 }
 
-/// Health and reflection: open to everybody who has a certificate of ours.
+/// Health and reflection, open to all callers with a certificate of our CA.
 pub const COMMON_RULES: &[Rule] = &[
-    Rule { path: "/grpc.health.v1.Health/", allows: anybody_known },
-    Rule { path: "/grpc.reflection.", allows: anybody_known },
+    Rule { path: "/grpc.health.v1.Health/", allows: authenticated },
+    Rule { path: "/grpc.reflection.", allows: authenticated },
 ];
 
-/// The certificate (DER) that the caller showed and proved to have the key of.
+/// The certificate (DER) that the client presented and proved possession of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerCertificate(pub Vec<u8>);
 
-/// How a listener of ours accepts.
+/// A gRPC listener: its TLS configuration, its services and who may call them.
 #[derive(Clone)]
-pub struct Door {
-    /// For messages.
+pub struct GrpcListener {
+    /// Name for log messages.
     pub name: &'static str,
-    /// TLS for the next connection.
+    /// Returns the TLS configuration for the next connection.
     pub tls: Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
-    /// What is served.
+    /// The services.
     pub routes: Routes,
     /// Who may call what.
     pub rules: Arc<[Rule]>,
-    /// The rack that we serve.
+    /// The rack that this process serves.
     pub rack: Arc<str>,
 }
 
-impl std::fmt::Debug for Door {
+impl std::fmt::Debug for GrpcListener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("GrpcListener").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// Accepts until the host stops, then lets calls in flight end.
-pub async fn accept(host: Host, listener: TcpListener, door: Door) {
-    let slots = Arc::new(tokio::sync::Semaphore::new(MOST_CONNECTIONS));
+/// Accepts connections until the host stops, then waits for calls in flight.
+pub async fn accept(host: Host, socket: TcpListener, listener: GrpcListener) {
+    let slots = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
         let stream = tokio::select! {
             () = host.stopping() => return,
-            accepted = listener.accept() => match accepted {
+            accepted = socket.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // Out of descriptors, most likely: a pause lets others end.
-                    tracing::warn!(name = door.name, %error, "cannot accept a connection");
+                                        // Most likely out of file descriptors: wait for other connections to end.
+                    tracing::warn!(name = listener.name, %error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             },
         };
-        let (door, inner) = (door.clone(), host.clone());
+        let (listener, inner) = (listener.clone(), host.clone());
         host.spawn(async move {
-            if let Err(error) = connection(&inner, stream, &door).await {
-                tracing::debug!(name = door.name, %error, "a connection ended");
+            if let Err(error) = connection(&inner, stream, &listener).await {
+                tracing::debug!(name = listener.name, %error, "connection ended");
             }
             drop(slot);
         });
@@ -154,29 +153,29 @@ pub async fn accept(host: Host, listener: TcpListener, door: Door) {
 async fn connection(
     host: &Host,
     stream: TcpStream,
-    door: &Door,
+    listener: &GrpcListener,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
-    let acceptor = TlsAcceptor::from((door.tls)());
+    let acceptor = TlsAcceptor::from((listener.tls)());
     let peer = stream.peer_addr()?;
-    let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream).into_fallible());
-    let stream = match shaken.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? {
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream).into_fallible());
+    let stream = match handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? {
         Ok(stream) => stream,
         Err((error, stream)) => {
-            // Whoever only tried the port has broken no rule of TLS.
+            // A client that only probed the port has not violated TLS.
             if error.kind() == io::ErrorKind::InvalidData {
-                tracing::warn!(name = door.name, %peer, %error, "refused a connection");
+                tracing::warn!(name = listener.name, %peer, %error, "refused a connection");
             }
-            turn_away(stream).await;
+            drain_refused(stream).await;
             return Err(error.into());
         }
     };
     let certificate =
         stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|certificate| certificate.to_vec());
     let guard = Guard {
-        routes: door.routes.clone(),
-        rules: Arc::clone(&door.rules),
-        rack: Arc::clone(&door.rack),
+        routes: listener.routes.clone(),
+        rules: Arc::clone(&listener.rules),
+        rack: Arc::clone(&listener.rack),
         caller: certificate.as_deref().and_then(Identity::of_certificate),
         certificate: certificate.map(PeerCertificate),
     };
@@ -187,28 +186,28 @@ async fn connection(
         ended = serving.as_mut() => return ended,
         () = host.stopping() => serving.as_mut().graceful_shutdown(),
     }
-    // Streams have no end of their own: whoever watches calls another replica.
-    tokio::time::timeout(LAST_CALLS, serving).await.unwrap_or(Ok(()))
+    // Streams do not end by themselves: their clients reconnect to another replica.
+    tokio::time::timeout(SHUTDOWN_GRACE, serving).await.unwrap_or(Ok(()))
 }
 
-/// Lets the caller read why he is refused: what he has sent meanwhile and nobody reads would make the kernel reset the
-/// connection, and the alert be lost with it.
-async fn turn_away(mut stream: TcpStream) {
+/// Closes a refused connection so that the client receives the TLS alert: with unread data the kernel would reset the
+/// connection and discard the alert.
+async fn drain_refused(mut stream: TcpStream) {
     let mut rest = [0; 4096];
-    let read_out = async {
+    let drain = async {
         stream.shutdown().await?;
-        for _ in 0..MOST_UNREAD {
+        for _ in 0..MAX_DRAIN_READS {
             if stream.read(&mut rest).await? == 0 {
                 break;
             }
         }
         io::Result::Ok(())
     };
-    // He is refused already: that he did not listen changes nothing.
-    let _ = tokio::time::timeout(LAST_WORDS, read_out).await;
+    // The connection is refused already; a client that does not read the alert changes nothing.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, drain).await;
 }
 
-/// Lets through whom the rules let, in a span that belongs to the caller's trace.
+/// Authorizes each request and runs it in a span of the caller's trace.
 #[derive(Clone)]
 struct Guard {
     routes: Routes,
@@ -232,8 +231,8 @@ impl tower::Service<http::Request<hyper::body::Incoming>> for Guard {
         let rule = self.rules.iter().chain(COMMON_RULES).find(|rule| path.starts_with(rule.path));
         let allowed = rule.is_some_and(|rule| (rule.allows)(self.caller.as_ref(), &self.rack));
         if !allowed {
-            let who = self.caller.as_ref().map_or_else(|| "a caller without a name".to_owned(), Identity::to_string);
-            tracing::warn!(path, caller = who, "refused a caller");
+            let who = self.caller.as_ref().map_or_else(|| "an unidentified caller".to_owned(), Identity::to_string);
+            tracing::warn!(path, caller = who, "call denied");
             let status = Status::permission_denied(format!("{who} may not call {path}: another role is needed"));
             return Box::pin(async move { Ok(status.into_http()) });
         }
@@ -245,13 +244,13 @@ impl tower::Service<http::Request<hyper::body::Incoming>> for Guard {
             request.extensions_mut().insert(certificate.clone());
         }
         let span = tracing::info_span!("rpc", path);
-        telemetry::adopt(&span, request.headers());
+        telemetry::set_remote_parent(&span, request.headers());
         let mut routes = self.routes.clone();
         Box::pin(async move { routes.call(request).await }.instrument(span))
     }
 }
 
-/// Metrics and health over plain HTTP, for monitoring: `/metrics`, `/healthz`.
+/// Serves metrics and health over plain HTTP for monitoring: `/metrics`, `/healthz`.
 pub async fn monitor(host: Host, listener: TcpListener, metrics: PrometheusHandle) {
     let pages = Router::new()
         .route("/metrics", get(|State(metrics): State<PrometheusHandle>| async move { metrics.render() }))
@@ -260,26 +259,28 @@ pub async fn monitor(host: Host, listener: TcpListener, metrics: PrometheusHandl
     let stop = host.clone();
     let serving = axum::serve(listener, pages).with_graceful_shutdown(async move { stop.stopping().await });
     if let Err(error) = serving.await {
-        tracing::warn!(%error, "the monitoring page ended");
+        tracing::warn!(%error, "monitoring listener failed");
     }
 }
 
 /// Binds a TCP listener.
 ///
 /// # Errors
-/// Says which address, and what to do.
-pub async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, CannotBind> {
-    TcpListener::bind(address).await.map_err(|source| CannotBind { what, address, source })
+/// [`BindError`] with the setting and the address.
+pub async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError { what, address, source })
 }
 
-/// An address that can not be listened on.
+/// An address cannot be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} ({what}); choose another address in the configuration, or end what holds it")]
-pub struct CannotBind {
-    /// The setting.
+#[error(
+    "cannot listen on {address} ({what}); choose another address in the configuration, or stop the process that uses it"
+)]
+pub struct BindError {
+    /// The configuration key.
     pub what: &'static str,
     /// The address.
     pub address: SocketAddr,
-    /// Why.
+    /// The I/O error.
     pub source: io::Error,
 }

@@ -1,7 +1,7 @@
-//! UDP that knows when a datagram reached the kernel, at which address, and through which interface.
+//! UDP sockets that report when, at which address and through which interface a datagram arrived.
 //!
-//! A server on many addresses must answer from the one that was asked, and a BMC's answer that waited long in our
-//! socket must not count as fresh; the plain socket interface tells neither.
+//! A server with several addresses must reply from the address that was called, and a BMC's reply that waited long in
+//! the socket buffer must not count as current. The standard socket interface reports neither.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -20,31 +20,32 @@ use tokio::{io::Interest, net::UdpSocket};
 /// A datagram that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// Its size in octets.
+    /// Size in bytes.
     pub size: usize,
-    /// Who sent it.
+    /// Address of the sender.
     pub from: SocketAddrV4,
-    /// The local address that it was sent to; a broadcast's is the interface's own.
+    /// Local address that it was sent to; for a broadcast, the address of the interface.
     pub to: Ipv4Addr,
-    /// It was sent to that address, and not to everybody.
+    /// Whether it was sent to that address, not broadcast.
     pub is_unicast: bool,
-    /// The interface that it came through.
+    /// Index of the interface.
     pub interface: u32,
-    /// How long it waited in the kernel, where the kernel says so.
+    /// How long it waited in the socket buffer, if the kernel reports it.
     pub waited: Option<Duration>,
 }
 
-/// A UDP socket over IPv4 with all that.
+/// An IPv4 UDP socket that reports an [`Arrival`] for each datagram.
 #[derive(Debug)]
 pub struct Datagrams {
     socket: UdpSocket,
 }
 
 impl Datagrams {
-    /// Binds. `device` restricts it to one interface, whatever the address, so that broadcasts are received there.
+    /// Binds a socket. `device` restricts it to one interface, whatever the address, so that it receives broadcasts
+    /// there.
     ///
     /// # Errors
-    /// Those of the operating system; port numbers below 1024 and `device` need privileges.
+    /// I/O errors of the operating system. Ports below 1024 and `device` require privileges.
     pub fn bind(address: SocketAddrV4, device: Option<&str>) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_reuse_address(device.is_some())?;
@@ -59,18 +60,18 @@ impl Datagrams {
         Ok(Self { socket: UdpSocket::from_std(socket.into())? })
     }
 
-    /// Where it is bound.
+    /// Returns the local address.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors of the operating system.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// The next datagram. Safe to drop at any await and call again.
+    /// Receives a datagram. Cancel safe.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors of the operating system.
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
         self.socket.async_io(Interest::READABLE, || self.try_receive(buffer)).await
     }
@@ -103,10 +104,10 @@ impl Datagrams {
         Ok(arrival)
     }
 
-    /// Sends from `source`, an address of ours, through `interface` (0: as routing has it).
+    /// Sends a datagram from the local address `source` through `interface` (0: the routing table decides).
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors of the operating system.
     pub async fn send(&self, bytes: &[u8], to: SocketAddrV4, source: Ipv4Addr, interface: u32) -> io::Result<()> {
         let place = nix::libc::in_pktinfo {
             ipi_ifindex: i32::try_from(interface).unwrap_or(0),
@@ -142,7 +143,7 @@ mod tests {
         assert_eq!((arrival.size, arrival.to, arrival.is_unicast), (5, asked, true));
         assert!(arrival.waited.is_some_and(|waited| waited < Duration::from_secs(5)));
         server.send(b"hi", arrival.from, arrival.to, 0).await.unwrap();
-        // The client is connected: an answer from another address would never reach it.
+        // The client socket is connected: it would not receive a reply from another address.
         let got = tokio::time::timeout(Duration::from_secs(5), client.recv(&mut buffer)).await.unwrap().unwrap();
         assert_eq!(&buffer[..got], b"hi");
     }

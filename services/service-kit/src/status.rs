@@ -1,35 +1,35 @@
-//! The one place where an error becomes a gRPC status.
+//! Converts errors to gRPC statuses.
 
 use std::{collections::HashMap, error::Error as StdError};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-/// The domain of every reason that we attach (google.rpc.ErrorInfo).
+/// The `domain` of every `google.rpc.ErrorInfo` that we attach.
 pub const DOMAIN: &str = "ironmesh";
 
-/// What the caller can do about a failure.
+/// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Fix the request.
+    /// Correct the request.
     Invalid,
-    /// The thing named does not exist.
+    /// The named object does not exist.
     Missing,
-    /// The name, address or id is taken.
+    /// The name, address or id is already in use.
     Taken,
-    /// Change the thing's state first; repeating will not help.
+    /// Change the state of the object first; a retry alone does not help.
     NotNow,
-    /// Somebody else wrote first: read again, then retry.
+    /// A concurrent change was made: read again, then retry.
     Conflict,
-    /// Retry the same call after a pause.
+    /// Retry the same call later.
     Unavailable,
-    /// Another instance owns it: call that one.
+    /// Another instance owns the object: call that one.
     NotOwner,
-    /// The rack is an island: reads go on, changes do not.
+    /// The rack is an island: reads succeed, changes are refused.
     Island,
-    /// Not yours to ask.
+    /// The caller is not authorized.
     Denied,
-    /// Our bug; details stay in our log.
+    /// A bug or a local fault; the details are logged and not returned.
     Internal,
 }
 
@@ -48,19 +48,19 @@ impl Kind {
     }
 }
 
-/// Implemented by each service's `Error`.
+/// Implemented by the `Error` of each service.
 pub trait Failure: StdError {
-    /// What the caller can do.
+    /// Returns what the caller can do.
     fn kind(&self) -> Kind;
-    /// A stable word for programs and metrics, such as `BMC_SILENT`.
+    /// Returns a stable identifier for programs and metrics, such as `BMC_SILENT`.
     fn reason(&self) -> &'static str;
-    /// Facts that programs need, such as the owner's endpoint.
+    /// Returns facts for programs, such as the owner's endpoint.
     fn facts(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 }
 
-/// An error with all its causes, as one line.
+/// Formats an error and all of its sources on one line.
 #[must_use]
 pub fn chain(error: &dyn StdError) -> String {
     let mut line = error.to_string();
@@ -73,13 +73,14 @@ pub fn chain(error: &dyn StdError) -> String {
     line
 }
 
-/// The status of a failure. Logs the chain; what is internal does not leave.
+/// Converts an error to a status and logs it with its sources. The text of internal errors is not returned to the
+/// caller.
 pub fn status(service: &'static str, failure: &dyn Failure) -> Status {
     let (kind, reason, chain) = (failure.kind(), failure.reason(), chain(failure));
     let message = match kind {
         Kind::Internal => {
-            tracing::error!(service, reason, error = chain, "an internal error");
-            format!("an internal error of the {service}; its log has the details")
+            tracing::error!(service, reason, error = chain, "internal error");
+            format!("internal error of {service}; see its log")
         }
         Kind::Invalid
         | Kind::Missing
@@ -90,7 +91,7 @@ pub fn status(service: &'static str, failure: &dyn Failure) -> Status {
         | Kind::NotOwner
         | Kind::Island
         | Kind::Denied => {
-            tracing::debug!(service, reason, error = chain, "refused a call");
+            tracing::debug!(service, reason, error = chain, "call refused");
             chain
         }
     };
@@ -98,13 +99,13 @@ pub fn status(service: &'static str, failure: &dyn Failure) -> Status {
     Status::with_error_details(kind.code(), message, ErrorDetails::with_error_info(reason, DOMAIN, facts))
 }
 
-/// The reason attached to a status, where there is one.
+/// Returns the reason attached to a status, if any.
 #[must_use]
 pub fn reason(status: &Status) -> Option<String> {
     status.get_details_error_info().map(|info| info.reason)
 }
 
-/// A fact attached to a status.
+/// Returns a fact attached to a status, if any.
 #[must_use]
 pub fn fact(status: &Status, name: &str) -> Option<String> {
     status.get_details_error_info()?.metadata.remove(name)
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    #[error("cannot open the door")]
+    #[error("cannot open the file")]
     struct Toy {
         kind: Kind,
         source: std::num::ParseIntError,
@@ -125,10 +126,10 @@ mod tests {
             self.kind
         }
         fn reason(&self) -> &'static str {
-            "DOOR"
+            "FILE"
         }
         fn facts(&self) -> Vec<(&'static str, String)> {
-            vec![("door", "7".to_owned())]
+            vec![("file", "7".to_owned())]
         }
     }
 
@@ -140,9 +141,9 @@ mod tests {
     fn the_caller_sees_the_chain_the_reason_and_the_facts() {
         let status = toy(Kind::NotOwner);
         assert_eq!(status.code(), Code::Aborted);
-        assert_eq!(status.message(), "cannot open the door: invalid digit found in string");
-        assert_eq!(reason(&status).as_deref(), Some("DOOR"));
-        assert_eq!(fact(&status, "door").as_deref(), Some("7"));
+        assert_eq!(status.message(), "cannot open the file: invalid digit found in string");
+        assert_eq!(reason(&status).as_deref(), Some("FILE"));
+        assert_eq!(fact(&status, "file").as_deref(), Some("7"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Logs, traces and metrics. Fields carry the facts; traces cross gRPC as W3C Trace Context.
+//! Logs, traces and metrics. Traces cross gRPC as W3C Trace Context.
 
 use std::collections::HashMap;
 
@@ -14,35 +14,35 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-/// Telemetry that can not be set up.
+/// Telemetry cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The filter can not be read.
-    #[error("service.log: {0}")]
+    /// `service.log` is not a valid filter.
+    #[error("service.log is not a valid filter")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// The exporter can not be made.
-    #[error("service.otlp: {0}")]
+    /// The trace exporter cannot be created.
+    #[error("cannot export traces to service.otlp")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
-    /// Something has set metrics up before.
-    #[error("metrics are set up twice: {0}")]
+    /// A metrics recorder is already installed.
+    #[error("cannot install the metrics recorder: {0}")]
     Metrics(String),
 }
 
-/// What keeps telemetry going; dropped last.
+/// Keeps telemetry running. Drop it last.
 #[derive(Debug)]
 pub struct Telemetry {
     tracer: Option<SdkTracerProvider>,
-    /// Renders the metrics as Prometheus reads them.
+    /// Renders the metrics in the Prometheus text format.
     pub metrics: PrometheusHandle,
 }
 
-/// That somebody is there, and who: a replica that has nothing to do shows no other metric.
-const BUILD: &str = "ironmesh_build_info";
+/// Shows the service and its version, even if a replica has no other metric.
+const BUILD_INFO: &str = "ironmesh_build_info";
 
-/// Sets up logs on standard error, traces to `otlp` where it is not empty, and metrics.
+/// Sets up logs on standard error, traces to `otlp` unless it is empty, and metrics.
 ///
 /// # Errors
-/// Says which setting is wrong.
+/// [`Error`] if a setting is invalid.
 pub fn set_up(service: &'static str, log: &str, otlp: &str) -> Result<Telemetry, Error> {
     global::set_text_map_propagator(TraceContextPropagator::new());
     let lines = tracing_subscriber::fmt::layer()
@@ -50,7 +50,8 @@ pub fn set_up(service: &'static str, log: &str, otlp: &str) -> Result<Telemetry,
         .with_ansi(false)
         .with_target(false)
         .with_filter(EnvFilter::try_new(log)?);
-    // Spans always have a context, so that a trace that began elsewhere goes on; they are exported where asked.
+    // Spans always have a context, so that a trace from another process continues; they are exported only if
+    // configured.
     let mut provider = SdkTracerProvider::builder()
         .with_resource(Resource::builder().with_attribute(KeyValue::new("service.name", service)).build());
     if !otlp.is_empty() {
@@ -63,8 +64,8 @@ pub fn set_up(service: &'static str, log: &str, otlp: &str) -> Result<Telemetry,
         .with_filter(EnvFilter::try_new("info,h2=off,hyper=off,tonic=off,tower=off,etcd_client=off")?);
     tracing_subscriber::registry().with(lines).with(spans).init();
     let metrics = PrometheusBuilder::new().install_recorder().map_err(|error| Error::Metrics(error.to_string()))?;
-    metrics::describe_gauge!(BUILD, "1, with the service and its version");
-    metrics::gauge!(BUILD, "service" => service, "version" => env!("CARGO_PKG_VERSION")).set(1);
+    metrics::describe_gauge!(BUILD_INFO, "Always 1; the labels are the service and its version");
+    metrics::gauge!(BUILD_INFO, "service" => service, "version" => env!("CARGO_PKG_VERSION")).set(1);
     Ok(Telemetry { tracer: Some(provider), metrics })
 }
 
@@ -73,7 +74,7 @@ impl Drop for Telemetry {
         if let Some(tracer) = self.tracer.take()
             && let Err(error) = tracer.shutdown()
         {
-            tracing::debug!(%error, "the last traces did not leave");
+            tracing::debug!(%error, "cannot export the last traces");
         }
     }
 }
@@ -89,11 +90,11 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// Makes the span a child of the trace that the caller's headers name.
-pub fn adopt(span: &Span, headers: &http::HeaderMap) {
+/// Makes the span a child of the trace in the caller's headers.
+pub fn set_remote_parent(span: &Span, headers: &http::HeaderMap) {
     let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
     if let Err(error) = span.set_parent(parent) {
-        tracing::trace!(%error, "a span without a parent");
+        tracing::trace!(%error, "cannot set the parent of a span");
     }
 }
 
@@ -110,29 +111,30 @@ impl Injector for Metadata<'_> {
     }
 }
 
-/// Writes the present trace into a call's metadata.
-pub fn hand_on(metadata: &mut tonic::metadata::MetadataMap) {
+/// Writes the current trace to the metadata of a call.
+pub fn inject_trace(metadata: &mut tonic::metadata::MetadataMap) {
     let context = Span::current().context();
     global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut Metadata(metadata)));
 }
 
-/// The header that names a trace (W3C Trace Context §3.2).
+/// The header that carries a trace (W3C Trace Context §3.2).
 const TRACEPARENT: &str = "traceparent";
 
-/// The present trace, to be kept with work that is done later, perhaps by another process; empty: there is none.
+/// Returns the current trace as a `traceparent` header, to be stored with work that is done later, possibly by another
+/// process. Empty if there is none.
 #[must_use]
-pub fn present() -> String {
+pub fn current_traceparent() -> String {
     let mut headers = HashMap::new();
     let context = Span::current().context();
     global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut headers));
     headers.remove(TRACEPARENT).unwrap_or_default()
 }
 
-/// Makes the span a child of a trace that was kept.
-pub fn go_on(span: &Span, kept: &str) {
-    let headers = HashMap::from([(TRACEPARENT.to_owned(), kept.to_owned())]);
+/// Makes the span a child of a stored `traceparent`.
+pub fn continue_trace(span: &Span, traceparent: &str) {
+    let headers = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
     let parent = global::get_text_map_propagator(|propagator| propagator.extract(&headers));
     if let Err(error) = span.set_parent(parent) {
-        tracing::trace!(%error, "a span without a parent");
+        tracing::trace!(%error, "cannot set the parent of a span");
     }
 }

@@ -1,10 +1,10 @@
-//! The running timeline of one replica: what it saw of boots, in memory, for whoever watches.
+//! The in-memory timeline of one replica: what it observed of boots.
 //!
-//! Hot facts never enter the store. A watcher gets what is still remembered, then what happens.
+//! These events are never stored. A watcher receives the remembered events, then new ones.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use domain::{
@@ -13,54 +13,55 @@ use domain::{
     timeline::{Amount, Entry, LONGEST, Mark},
 };
 use futures::{Stream, StreamExt as _, stream};
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
 use crate::clock;
 
-/// Nodes remembered; the one that was silent longest is forgotten first.
-const NODES: usize = 4096;
-/// Entries that a slow watcher may lag behind; it sees a gap then, and the boots go on.
-const LAG: usize = 4096;
+/// Maximum number of nodes history. The oldest one is forgotten first.
+const MAX_NODES: usize = 4096;
+/// Number of events that a slow watcher may lag behind before it misses some.
+const MAX_LAG: usize = 4096;
 
-/// What was seen of a node's boot.
+/// An event of a node's boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Whose.
+pub struct NodeEvent {
+    /// The node.
     pub node: NodeId,
-    /// Of which boot; zero: of none of ours.
+    /// Generation of the boot; zero if the boot was not requested by us.
     pub generation: Generation,
-    /// What.
+    /// The event.
     pub entry: Entry,
 }
 
-/// The timeline. Clones are the same.
+/// The timeline of this replica. Clones share the same state.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     by: Arc<str>,
-    remembered: Arc<Mutex<Remembered>>,
-    sender: broadcast::Sender<Seen>,
+    history: Arc<Mutex<History>>,
+    sender: broadcast::Sender<NodeEvent>,
 }
 
 #[derive(Debug, Default)]
-struct Remembered {
-    by_node: HashMap<NodeId, VecDeque<Seen>>,
+struct History {
+    by_node: HashMap<NodeId, VecDeque<NodeEvent>>,
     order: VecDeque<NodeId>,
 }
 
 impl Timeline {
-    /// Empty. `by` names the replica in each entry.
+    /// Creates an empty timeline. `by` is the name of the replica in each event.
     #[must_use]
     pub fn new(by: String) -> Self {
-        Self { by: by.into(), remembered: Arc::default(), sender: broadcast::Sender::new(LAG) }
+        Self { by: by.into(), history: Arc::default(), sender: broadcast::Sender::new(MAX_LAG) }
     }
 
-    /// Notes something.
+    /// Records an event.
     pub fn note(&self, node: NodeId, generation: Generation, mark: Mark, subject: impl Into<String>) {
         self.note_amount(node, generation, mark, subject, None);
     }
 
-    /// Notes something that has come so far.
+    /// Records an event with its progress.
     pub fn note_amount(
         &self,
         node: NodeId,
@@ -71,44 +72,44 @@ impl Timeline {
     ) {
         let entry = Entry { at: clock::now(), by: self.by.to_string(), mark, subject: subject.into(), amount };
         tracing::info!(node = %node, generation = %generation, "{entry}");
-        let seen = Seen { node, generation, entry };
-        self.remember(seen.clone());
-        // Nobody watches: it is remembered.
-        let _ = self.sender.send(seen);
+        let event = NodeEvent { node, generation, entry };
+        self.remember(event.clone());
+        // Without watchers sending fails; the event is remembered.
+        let _ = self.sender.send(event);
     }
 
-    fn remember(&self, seen: Seen) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if !remembered.by_node.contains_key(&seen.node) {
-            remembered.order.push_back(seen.node);
-            if remembered.order.len() > NODES
-                && let Some(oldest) = remembered.order.pop_front()
+    fn remember(&self, event: NodeEvent) {
+        let mut history = self.history.lock();
+        if !history.by_node.contains_key(&event.node) {
+            history.order.push_back(event.node);
+            if history.order.len() > MAX_NODES
+                && let Some(oldest) = history.order.pop_front()
             {
-                remembered.by_node.remove(&oldest);
+                history.by_node.remove(&oldest);
             }
         }
-        let of_node = remembered.by_node.entry(seen.node).or_default();
-        of_node.retain(|known| known.generation >= seen.generation);
-        // Progress replaces progress: a long image must not push the boot's beginning out.
-        if let (Some(last), Mark::ImageProgress) = (of_node.back_mut(), seen.entry.mark)
+        let of_node = history.by_node.entry(event.node).or_default();
+        of_node.retain(|known| known.generation >= event.generation);
+        // A progress event replaces the previous one, so that a large image does not displace the start of the boot.
+        if let (Some(last), Mark::ImageProgress) = (of_node.back_mut(), event.entry.mark)
             && last.entry.mark == Mark::ImageProgress
         {
-            *last = seen;
+            *last = event;
             return;
         }
         if of_node.len() < LONGEST {
-            of_node.push_back(seen);
+            of_node.push_back(event);
         }
     }
 
-    /// What is remembered, then what happens. A watcher may see an entry twice, never half of one.
-    pub fn watch(&self) -> impl Stream<Item = Seen> + Send + 'static {
+    /// Streams the remembered events, then new ones. A watcher may see an event twice.
+    pub fn watch(&self) -> impl Stream<Item = NodeEvent> + Send + 'static {
         let live = BroadcastStream::new(self.sender.subscribe());
-        let remembered: Vec<_> = {
-            let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-            remembered.by_node.values().flatten().cloned().collect()
+        let history: Vec<_> = {
+            let history = self.history.lock();
+            history.by_node.values().flatten().cloned().collect()
         };
-        stream::iter(remembered).chain(live.filter_map(async |seen| seen.ok()))
+        stream::iter(history).chain(live.filter_map(async |event| event.ok()))
     }
 }
 

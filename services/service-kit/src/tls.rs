@@ -1,12 +1,12 @@
-//! Mutual TLS between all processes of the mesh, with certificates that may change while they run.
+//! Mutual TLS between all processes of the mesh, with certificates that are reloaded when they change.
 //!
-//! A certificate names its bearer twice: by a URI, `spiffe://ironmesh/<rack>/<service>` or
-//! `spiffe://ironmesh/operator/<name>`, which servers read; and by a DNS name, `<service>.<rack>.ironmesh.internal`,
-//! which clients ask for. So a caller is who the CA says, and a call reaches the service of the rack that was meant.
+//! A certificate has two names: a URI, `spiffe://ironmesh/<rack>/<service>` or `spiffe://ironmesh/operator/<name>`,
+//! which servers read; and a DNS name, `<service>.<rack>.ironmesh.internal`, which clients verify. The CA thus proves
+//! the identity of the caller, and that a call reaches the intended service of the intended rack.
 
 mod identity;
 
-pub use identity::{Identity, Role};
+pub use identity::{Identity, Role, UnknownRole};
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -29,34 +29,34 @@ use tokio::sync::watch;
 
 use crate::host::Host;
 
-/// How often files are looked at for a change.
-const LOOK: Duration = Duration::from_secs(5);
-/// What the rack named "" is called in names that can not be empty.
+/// How often the certificate files are checked for changes.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// The label for the rack named "" in names that must not be empty.
 const NAMELESS_RACK: &str = "default";
-/// The part of all our certificates' DNS names.
+/// Common suffix of the DNS names in all certificates.
 const DNS_SUFFIX: &str = "ironmesh.internal";
 
-/// Certificates that can not be used.
+/// The certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file can not be read.
-    #[error("cannot read {path}; `ironmesh up` makes a private CA and certificates for a first run")]
+    /// A file cannot be read.
+    #[error("cannot read {path}; `ironmesh up` creates a private CA and certificates")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// A file is not what it should be.
-    #[error("{path} is not a PEM file of the right kind: {why}")]
+    /// A file does not have the expected content.
+    #[error("{path} is not a valid PEM file: {why}")]
     Pem {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Key and certificates do not go together.
-    #[error("the certificate, its key and the CA do not go together: {0}")]
+    /// The key, the certificate and the CA do not match.
+    #[error("service.certificate, service.key and service.ca do not match: {0}")]
     Mismatch(String),
 }
 
@@ -64,24 +64,24 @@ fn dns_label(rack: &str) -> &str {
     if rack.is_empty() { NAMELESS_RACK } else { rack }
 }
 
-/// The DNS name in the certificates of a rack's service.
+/// Returns the DNS name in the certificates of a rack's service.
 #[must_use]
 pub fn dns_name(service: Service, rack: &str) -> String {
     format!("{service}.{}.{DNS_SUFFIX}", dns_label(rack))
 }
 
-/// Where a process's certificates are.
+/// Paths of the certificate files of a process.
 #[derive(Debug, Clone)]
 pub struct Files {
-    /// The CA (PEM).
+    /// CA certificate (PEM).
     pub ca: PathBuf,
-    /// The own certificate, leaf first (PEM).
+    /// Certificate chain, leaf first (PEM).
     pub certificate: PathBuf,
-    /// Its key (PEM).
+    /// Private key of the certificate (PEM).
     pub key: PathBuf,
 }
 
-/// Both ends' TLS of one process. Clones share what is loaded.
+/// TLS configuration of one process, for servers and clients. Clones share the loaded certificates.
 #[derive(Debug, Clone)]
 pub struct Tls {
     files: Files,
@@ -92,66 +92,66 @@ pub struct Tls {
 #[derive(Debug)]
 struct Loaded {
     server: Arc<ServerConfig>,
-    for_machines: Arc<ServerConfig>,
+    for_agents: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     raw: [Vec<u8>; 3],
 }
 
-/// Makes ring the provider of all cryptography of the process. May be called again.
+/// Installs ring as the cryptography provider of the process. May be called several times.
 pub fn install_provider() {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::trace!("a provider of cryptography was installed before");
+        tracing::trace!("a cryptography provider is already installed");
     }
 }
 
 impl Tls {
-    /// Loads the files.
+    /// Loads the certificate files.
     ///
     /// # Errors
-    /// Names the file and what is wrong with it.
+    /// [`Error`] names the file and what is wrong with it.
     pub fn load(files: Files) -> Result<Self, Error> {
         install_provider();
         let loaded = Loaded::read(&files)?;
         Ok(Self { files, current: Arc::new(ArcSwap::from_pointee(loaded)), changes: watch::Sender::default() })
     }
 
-    /// What a server of ours accepts connections with: callers must show a certificate of our CA.
+    /// Returns the configuration for servers: clients must present a certificate of our CA.
     #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().server)
     }
 
-    /// What a door for machines accepts connections with: callers must show a certificate and prove that they have its
-    /// key, and it may be anybody's. Who they are is for the service to find out.
+    /// Returns the configuration for the listener of agents: clients must present a certificate and prove possession of
+    /// its key, but any CA is accepted. The service identifies the agent itself.
     #[must_use]
-    pub fn server_for_machines(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.load().for_machines)
+    pub fn server_for_agents(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().for_agents)
     }
 
-    /// What we call others with.
+    /// Returns the configuration for clients.
     #[must_use]
     pub fn client(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.current.load().client)
     }
 
-    /// CA, certificate and key as they are in the files (PEM), for libraries that read them themselves.
+    /// Returns CA, certificate and key as in the files (PEM), for libraries that parse them themselves.
     #[must_use]
     pub fn pem(&self) -> [Vec<u8>; 3] {
         self.current.load().raw.clone()
     }
 
-    /// How often they have changed, for those who hand them on.
+    /// Notifies of reloaded certificates. The value counts the reloads.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Looks at the files now and then, and uses them for new connections when they have changed.
+    /// Reloads the files when they change and uses them for new connections.
     pub async fn follow(self, host: Host) {
         loop {
             tokio::select! {
                 () = host.stopping() => return,
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(RELOAD_INTERVAL) => {}
             }
             match Loaded::read(&self.files) {
                 Ok(loaded) if loaded.raw != self.current.load().raw => {
@@ -160,8 +160,8 @@ impl Tls {
                     self.changes.send_modify(|changes| *changes += 1);
                 }
                 Ok(_) => {}
-                // Files that are being replaced one by one do not go together for a moment.
-                Err(error) => tracing::warn!(%error, "keeping the certificates that are in use"),
+                // While the files are being replaced one by one they do not match.
+                Err(error) => tracing::warn!(%error, "cannot load the changed certificates, keeping the previous ones"),
             }
         }
     }
@@ -185,22 +185,22 @@ impl Loaded {
             .with_single_cert(chain.clone(), key.clone_key())
             .map_err(|why| mismatch(&why))?;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let mut for_machines = ServerConfig::builder()
+        let mut for_agents = ServerConfig::builder()
             .with_client_cert_verifier(Arc::new(AnyKey))
             .with_single_cert(chain.clone(), key.clone_key())
             .map_err(|why| mismatch(&why))?;
-        for_machines.alpn_protocols = vec![b"h2".to_vec()];
+        for_agents.alpn_protocols = vec![b"h2".to_vec()];
         let mut client = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .map_err(|why| mismatch(&why))?;
         client.alpn_protocols = vec![b"h2".to_vec()];
-        let (server, for_machines) = (Arc::new(server), Arc::new(for_machines));
-        Ok(Self { server, for_machines, client: Arc::new(client), raw })
+        let (server, for_agents) = (Arc::new(server), Arc::new(for_agents));
+        Ok(Self { server, for_agents, client: Arc::new(client), raw })
     }
 }
 
-/// Accepts any certificate whose key the caller proves to have.
+/// Accepts any certificate if the client proves possession of its key.
 #[derive(Debug)]
 struct AnyKey;
 
@@ -253,10 +253,10 @@ fn pem(path: &Path, why: &dyn fmt::Display) -> Error {
 
 fn certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let all: Vec<_> = CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(|why| pem(path, &why))?;
-    if all.is_empty() { Err(pem(path, &"it holds no certificate")) } else { Ok(all) }
+    if all.is_empty() { Err(pem(path, &"it contains no certificate")) } else { Ok(all) }
 }
 
-/// The name to ask a rack's service for.
+/// Returns the server name that clients verify for a rack's service.
 #[must_use]
 pub fn server_name(service: Service, rack: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(dns_name(service, rack)).ok()

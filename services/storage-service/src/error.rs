@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use service_kit::{
-    serve::CannotBind,
+    serve::BindError,
     status::{Failure, Kind, status},
 };
 
@@ -18,7 +18,7 @@ pub enum Error {
     Begin(#[from] mesh::CannotBegin),
     /// It can not listen.
     #[error(transparent)]
-    Bind(#[from] CannotBind),
+    Bind(#[from] BindError),
     /// A folder can not be used.
     #[error("cannot use {path}")]
     Folder {

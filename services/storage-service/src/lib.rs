@@ -33,7 +33,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let bound = kit.bind().await?;
     let files = serve::bind("storage.http", config.storage.http).await?;
     let address = files.local_addr().map_err(|source| Error::Folder { path: "storage.http".into(), source })?;
-    service_kit::run::note_address(&kit.common.data, "http", Some(address));
+    service_kit::run::write_address_file(&kit.common.data, "http", Some(address));
     let places = mesh::Places {
         endpoint: bound.endpoint.clone(),
         data_endpoint: address.to_string(),
@@ -42,7 +42,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let begun = Box::pin(mesh::begin(&kit, Service::Storage, places)).await?;
     let membership = begun.mesh.clone();
     let cache = image::Cache::open(kit.common.data.join("images"), config.storage.files_from, kit.host.clone())?;
-    kit.host.spawn_vital("files", http::serve(kit.host.clone(), files, cache.clone()));
+    kit.host.spawn_essential("files", http::serve(kit.host.clone(), files, cache.clone()));
     let routes = Routes::new(StorageServiceServer::new(api::Api { cache }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(membership.tell(health, kit.host.clone()));

@@ -17,7 +17,7 @@ use proto::{api::v1::*, common::v1::Power};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use service_kit::{
     Host,
-    serve::{Door, Rule, accept, operators},
+    serve::{GrpcListener, Rule, accept, operators},
     status::{Failure as Fails, Kind, status},
     tls::{Files, Identity, Tls, dns_name},
 };
@@ -81,7 +81,7 @@ impl Fake {
             .add_service(RackServiceServer::from_arc(Arc::clone(&canned)));
         let host = Host::default();
         let tls = Arc::new(move || tls.server());
-        let door = Door { name: "fake", tls, routes, rules: RULES.into(), rack: "".into() };
+        let door = GrpcListener { name: "fake", tls, routes, rules: RULES.into(), rack: "".into() };
         host.spawn(accept(host.clone(), listener, door));
         Self { context: path("client.toml"), folder, endpoint, canned, host }
     }

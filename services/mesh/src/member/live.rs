@@ -30,7 +30,7 @@ impl Mesh {
         let left = CancellationToken::new();
         let _left = left.clone().drop_guard();
         let writing = self.clone();
-        host.spawn_vital("journals", async move { writing.inner.together.write(&writing.inner.store, left).await });
+        host.spawn_essential("journals", async move { writing.inner.together.write(&writing.inner.store, left).await });
         let mut beat = Beat { next: self.now(), space: self.now(), left: None };
         let mut tried = VecDeque::new();
         let mut news = self.inner.view.subscribe();
@@ -236,7 +236,8 @@ impl Mesh {
     }
 }
 
-/// Waits for news of who is there, leads and owns: a round for each change of a node would be most of what a service does.
+/// Waits for news of who is there, leads and owns: a round for each change of a node would be most of what a service
+/// does.
 async fn of_mesh(news: &mut Subscription) {
     while let Some(News::Path(path)) = news.next().await {
         if key::is_of_mesh(&path) {

@@ -60,7 +60,8 @@ pub(super) fn is_wanted(shared: &Shared, node: NodeId) -> bool {
     due(shared, node) != Due::Nothing && shared.registry.mesh.owns(node)
 }
 
-/// Whether a node rests but for the power that is wanted of it. That has come when its record says so, and whatever else
+/// Whether a node rests but for the power that is wanted of it. That has come when its record says so, and whatever
+/// else
 /// leaves tell of it by then is no reason to ask for it once more.
 pub(super) fn awaits_power(shared: &Shared, node: NodeId) -> bool {
     due(shared, node) == Due::Power
@@ -101,7 +102,7 @@ pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
     };
     let span = tracing::info_span!("pass", %node);
     if let Some(operation) = running(shared, node) {
-        telemetry::go_on(&span, &operation.trace);
+        telemetry::continue_trace(&span, &operation.trace);
     }
     let work = work(shared, &stake, node).instrument(span);
     let outcome = tokio::select! {

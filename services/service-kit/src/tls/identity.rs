@@ -1,4 +1,4 @@
-//! Who a certificate says that its bearer is, and what he may do.
+//! The identity in a certificate, and the role of an operator.
 
 use std::fmt;
 
@@ -10,46 +10,46 @@ use x509_parser::{
 
 use super::{NAMELESS_RACK, dns_label};
 
-/// The scheme and trust domain of all our certificates' URIs.
+/// Scheme and trust domain of the URIs in all certificates.
 const URI_PREFIX: &str = "spiffe://ironmesh/";
 
-/// Who is at the other end of a connection.
+/// The identity of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     /// A service of the mesh.
     Service {
-        /// Which.
+        /// The service.
         service: Service,
         /// The rack that it serves.
         rack: String,
     },
-    /// A person, or a program that acts for one.
+    /// An operator, or a program acting for one.
     Operator {
-        /// Who.
+        /// Name of the operator.
         name: String,
-        /// What he may do.
+        /// What the operator is authorized to do.
         role: Role,
     },
 }
 
-/// What an operator may do; each may what those before may. The words are those of OpenStack's roles.
+/// The role of an operator. Each role includes the previous ones. The names are those of OpenStack's roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// See everything.
+    /// Reads everything.
     Reader,
-    /// Use nodes: allocate, deploy, switch power.
+    /// Uses nodes: allocates, deploys, changes power.
     Member,
-    /// Look after nodes and images for others: enrol, change, forget.
+    /// Maintains nodes and images for others: enrolls, changes, deletes.
     Service,
-    /// Everything.
+    /// Full administrative rights.
     Admin,
 }
 
 impl Role {
-    /// All, the least first.
+    /// All roles, the weakest first.
     pub const ALL: [Self; 4] = [Self::Reader, Self::Member, Self::Service, Self::Admin];
 
-    /// Its word.
+    /// Returns the name of the role.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -61,12 +61,17 @@ impl Role {
     }
 }
 
-impl std::str::FromStr for Role {
-    type Err = String;
+/// The text is not the name of a role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown role {0:?}; the roles are reader, member, service and admin")]
+pub struct UnknownRole(String);
 
-    fn from_str(word: &str) -> Result<Self, String> {
+impl std::str::FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(word: &str) -> Result<Self, UnknownRole> {
         let role = Self::ALL.into_iter().find(|role| role.word() == word);
-        role.ok_or_else(|| format!("{word:?} is no role; there are reader, member, service and admin"))
+        role.ok_or_else(|| UnknownRole(word.to_owned()))
     }
 }
 
@@ -81,24 +86,24 @@ impl fmt::Display for Identity {
 }
 
 impl Identity {
-    /// An operator who may do everything.
+    /// Returns an operator with full administrative rights.
     #[must_use]
     pub fn admin(name: &str) -> Self {
         Self::Operator { name: name.to_owned(), role: Role::Admin }
     }
 
-    /// The URI that a certificate carries.
+    /// Returns the URI for a certificate.
     #[must_use]
     pub fn uri(&self) -> String {
         match self {
             Self::Service { service, rack } => format!("{URI_PREFIX}{}/{service}", dns_label(rack)),
-            // As certificates of before roles have it: they were made for who may do everything.
+            // Administrators have no role in the URI, so that certificates from before roles existed stay valid.
             Self::Operator { name, role: Role::Admin } => format!("{URI_PREFIX}operator/{name}"),
             Self::Operator { name, role } => format!("{URI_PREFIX}operator/{name}/{}", role.word()),
         }
     }
 
-    /// Reads the URI of a certificate.
+    /// Parses the URI of a certificate. Returns `None` if it is not one of ours.
     #[must_use]
     pub fn from_uri(uri: &str) -> Option<Self> {
         let (first, second) = uri.strip_prefix(URI_PREFIX)?.split_once('/')?;
@@ -113,7 +118,7 @@ impl Identity {
         Some(Self::Service { service: second.parse().ok()?, rack })
     }
 
-    /// Who a verified certificate says that its bearer is.
+    /// Returns the identity in a verified certificate. Returns `None` if it has none.
     #[must_use]
     pub fn of_certificate(certificate: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
