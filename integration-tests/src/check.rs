@@ -11,7 +11,7 @@ mod walk;
 
 use domain::{
     failure::Failure,
-    generation::{Generation, Order, Token},
+    generation::{Generation, InstructionVersion, Token},
     id::NodeId,
     power::Power,
     time::Timestamp,
@@ -102,7 +102,7 @@ pub struct End {
 struct Entry {
     revision: i64,
     not_before: Option<Timestamp>,
-    order: Order,
+    version: InstructionVersion,
     token: Token,
     session: u32,
     command: String,

@@ -15,7 +15,7 @@ use keyspace::{
     key::Scope,
     value::{self, Broken},
 };
-use mesh::{Claim, Footing, Ledger, Lock, Mesh, Places, Setting, Stake};
+use mesh::{Claim, DataDirLock, Endpoints, JournalWriter, MemberConfig, Mesh, SafetyParams, WorkGuard};
 use service_kit::Host;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -44,15 +44,15 @@ async fn member(etcd: &Etcd, folder: &Path, rack: RackId) -> Result<Member> {
     let (followed, inner) = (view.clone(), store.clone());
     let prefixes = key::followed(scope, Service::Power);
     host.spawn(async move { followed.follow(inner, prefixes, None, std::future::pending()).await });
-    let setting = Setting {
+    let setting = MemberConfig {
         service: Service::Power,
         scope,
-        places: Places { endpoint: folder.display().to_string(), ..Places::default() },
-        footing: Footing::default(),
+        endpoints: Endpoints { endpoint: folder.display().to_string(), ..Endpoints::default() },
+        safety: SafetyParams::default(),
     };
     let mesh = Mesh::new(setting, store, view);
-    host.spawn(mesh.clone().live(host.clone(), Lock::take(folder)?));
-    mesh.joined().await;
+    host.spawn(mesh.clone().live(host.clone(), DataDirLock::take(folder)?));
+    mesh.wait_until_joined().await;
     Ok(Member { mesh, host })
 }
 
@@ -84,20 +84,20 @@ async fn two_members_share_nodes_and_one_that_stops_hands_over_at_once() -> Resu
     })
     .await?;
     let node = nodes().find(|node| second.mesh.owns(*node)).context("a node of the second")?;
-    let refused = first.mesh.stake(node).err().context("the first is not the owner")?;
+    let refused = first.mesh.begin_work(node).err().context("the first is not the owner")?;
     assert!(matches!(&refused, mesh::Error::NotOwner { endpoint, .. } if endpoint.ends_with("second")), "{refused}");
-    let stake = second.mesh.stake(node)?;
-    let claim = second.mesh.claim(&stake).await?;
-    assert_eq!(second.mesh.claim(&stake).await?.token(), claim.token(), "a claim is kept");
+    let guard = second.mesh.begin_work(node)?;
+    let claim = second.mesh.claim(&guard).await?;
+    assert_eq!(second.mesh.claim(&guard).await?.token(), claim.token(), "a claim is kept");
     second.host.stop();
-    stake.lost().await;
-    assert!(!first.mesh.owns(node) || first.mesh.stake(node).is_ok());
-    drop(stake);
+    guard.lost().await;
+    assert!(!first.mesh.owns(node) || first.mesh.begin_work(node).is_ok());
+    drop(guard);
     until("the first to own everything", || owned(&first) == 100).await?;
-    let stake = first.mesh.stake(node)?;
+    let guard = first.mesh.begin_work(node)?;
     let taken = async {
         loop {
-            match first.mesh.claim(&stake).await {
+            match first.mesh.claim(&guard).await {
                 Ok(claim) => return claim,
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -116,11 +116,11 @@ async fn two_members_share_nodes_and_one_that_stops_hands_over_at_once() -> Resu
 #[tokio::test]
 async fn journals_of_many_nodes_are_written_as_one_and_one_that_may_not_be_is_refused_alone() -> Result<()> {
     let (_folder, _etcd, rack, first) = alone().await?;
-    let stakes: Vec<Stake> = nodes().take(20).map(|node| first.mesh.stake(node)).collect::<Result<_, _>>()?;
-    let claims = futures::future::try_join_all(stakes.iter().map(|stake| first.mesh.claim(stake))).await?;
+    let guards: Vec<WorkGuard> = nodes().take(20).map(|node| first.mesh.begin_work(node)).collect::<Result<_, _>>()?;
+    let claims = futures::future::try_join_all(guards.iter().map(|guard| first.mesh.claim(guard))).await?;
     let mut ledgers =
-        futures::future::try_join_all(claims.iter().map(|claim| Ledger::read(&first.mesh, *claim))).await?;
-    futures::future::try_join_all(ledgers.iter_mut().map(Ledger::write)).await?;
+        futures::future::try_join_all(claims.iter().map(|claim| JournalWriter::read(&first.mesh, *claim))).await?;
+    futures::future::try_join_all(ledgers.iter_mut().map(JournalWriter::write)).await?;
     let keys: Vec<_> =
         claims.iter().map(|claim| key::journal(Scope::Rack(rack), Service::Power, claim.node())).collect();
     let mut revisions = BTreeSet::new();
@@ -132,7 +132,7 @@ async fn journals_of_many_nodes_are_written_as_one_and_one_that_may_not_be_is_re
     let broken = claims.first().context("no claims")?.node();
     let claim = key::claim(Scope::Rack(rack), Service::Power, broken);
     first.mesh.store().commit(Change::new().clear(&claim)).await?;
-    let outcomes = futures::future::join_all(ledgers.iter_mut().map(Ledger::write)).await;
+    let outcomes = futures::future::join_all(ledgers.iter_mut().map(JournalWriter::write)).await;
     for (claim, outcome) in claims.iter().zip(outcomes) {
         let is_refused = matches!(outcome, Err(mesh::Error::Store(Error::Conflict)));
         ensure!(is_refused == (claim.node() == broken), "{}: {outcome:?}", claim.node());
@@ -143,10 +143,10 @@ async fn journals_of_many_nodes_are_written_as_one_and_one_that_may_not_be_is_re
 }
 
 /// The claim of a node, once its last holder has let it go.
-async fn claimed(member: &Member, stake: &Stake) -> Result<Claim> {
+async fn claimed(member: &Member, guard: &WorkGuard) -> Result<Claim> {
     let taken = async {
         loop {
-            match member.mesh.claim(stake).await {
+            match member.mesh.claim(guard).await {
                 Ok(claim) => return claim,
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -158,17 +158,17 @@ async fn claimed(member: &Member, stake: &Stake) -> Result<Claim> {
 #[tokio::test]
 async fn a_member_that_does_not_let_go_loses_its_lease_and_what_it_had_passes_on() -> Result<()> {
     let (folder, etcd, rack, first) = alone().await?;
-    // Work that hangs: it has a stake in every node, and never looks up.
-    let hung: Vec<Stake> = nodes().map(|node| first.mesh.stake(node)).collect::<Result<_, _>>()?;
+    // Work that hangs: it has a guard in every node, and never looks up.
+    let hung: Vec<WorkGuard> = nodes().map(|node| first.mesh.begin_work(node)).collect::<Result<_, _>>()?;
     let before = first.mesh.instance().context("no instance")?;
-    let claims: Vec<Claim> = futures::future::try_join_all(hung.iter().map(|stake| first.mesh.claim(stake))).await?;
+    let claims: Vec<Claim> = futures::future::try_join_all(hung.iter().map(|guard| first.mesh.claim(guard))).await?;
     let second = member(&etcd, &folder.path().join("second"), rack).await?;
     until("the second to own a node", || nodes().any(|node| second.mesh.owns(node))).await?;
     let node = nodes().find(|node| second.mesh.owns(*node)).context("a node of the second")?;
-    let stake = second.mesh.stake(node)?;
-    let refused = second.mesh.claim(&stake).await;
+    let guard = second.mesh.begin_work(node)?;
+    let refused = second.mesh.claim(&guard).await;
     ensure!(matches!(refused, Err(mesh::Error::HandingOver { .. })), "the first has not let go: {refused:?}");
-    let claim = claimed(&second, &stake).await?;
+    let claim = claimed(&second, &guard).await?;
     let old = claims.iter().find(|claim| claim.node() == node).context("it was claimed before")?;
     assert!(claim.token() > old.token());
     let late = first.mesh.fenced(old).put(&key::power(rack, node), &seen(old), Expect::Absent)?;
@@ -187,9 +187,9 @@ async fn a_member_that_does_not_let_go_loses_its_lease_and_what_it_had_passes_on
 async fn works(mesh: Mesh) {
     loop {
         for node in nodes() {
-            if let Ok(stake) = mesh.stake(node) {
+            if let Ok(guard) = mesh.begin_work(node) {
                 // Whoever may not claim now tries again.
-                drop(mesh.claim(&stake).await);
+                drop(mesh.claim(&guard).await);
             }
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -244,20 +244,20 @@ async fn a_broken_claim_ends_the_work_under_it_and_is_taken_anew() -> Result<()>
     let only = member(&etcd, &folder.path().join("only"), rack).await?;
     let node = NodeId::new(Uuid::from_u128(1));
     until("it to own the node", || only.mesh.owns(node)).await?;
-    let stake = only.mesh.stake(node)?;
-    let claim = only.mesh.claim(&stake).await?;
+    let guard = only.mesh.begin_work(node)?;
+    let claim = only.mesh.claim(&guard).await?;
     let key = key::claim(Scope::Rack(rack), Service::Power, node);
     let read = only.mesh.store().get(&key).await?.context("no claim")?;
     let by = Broken { by: "a person".to_owned(), since: Timestamp::from_millis(1) };
     let broken = value::Claim { broken: Some(by), ..read.value };
     only.mesh.store().commit(Change::new().put(&key, &broken, Expect::Revision(read.revision))?).await?;
-    tokio::time::timeout(PATIENCE, stake.lost()).await.context("its work goes on")?;
+    tokio::time::timeout(PATIENCE, guard.lost()).await.context("its work goes on")?;
     let written = only.mesh.fenced(&claim).put(&key::power(rack, node), &seen(&claim), Expect::Absent)?;
     assert!(matches!(only.mesh.store().commit(written).await, Err(Error::Conflict)));
-    assert!(only.mesh.claim(&stake).await.is_err(), "not while the old work is not ended");
-    drop(stake);
-    let stake = only.mesh.stake(node)?;
-    assert!(claimed(&only, &stake).await?.token() > claim.token());
+    assert!(only.mesh.claim(&guard).await.is_err(), "not while the old work is not ended");
+    drop(guard);
+    let guard = only.mesh.begin_work(node)?;
+    assert!(claimed(&only, &guard).await?.token() > claim.token());
     only.host.stop();
     Ok(())
 }
@@ -282,33 +282,33 @@ async fn a_replica_that_comes_or_goes_moves_its_share_of_ten_thousand_nodes_and_
     })
     .await?;
     // Somebody is at work on every node.
-    let mut stakes = vec![];
+    let mut guards = vec![];
     for member in &members {
         for node in all.iter().filter(|node| member.mesh.owns(**node)) {
-            stakes.push(member.mesh.stake(*node)?);
+            guards.push(member.mesh.begin_work(*node)?);
         }
     }
-    ensure!(stakes.len() == NODES);
-    let lost = |stakes: &[Stake]| stakes.iter().filter(|stake| stake.is_lost()).count();
+    ensure!(guards.len() == NODES);
+    let lost = |guards: &[WorkGuard]| guards.iter().filter(|guard| guard.is_lost()).count();
 
     let begun = Instant::now();
     let fifth = member(&etcd, &folder.path().join("e"), rack).await?;
     until("the fifth to have a share", || all.iter().any(|node| fifth.mesh.owns(*node))).await?;
     let share = all.iter().filter(|node| fifth.mesh.owns(**node)).count();
-    until("the work on its share to be ended", || lost(&stakes) >= share).await?;
+    until("the work on its share to be ended", || lost(&guards) >= share).await?;
     tell(format_args!("the fifth of five has {share} of {NODES} nodes, after {:?}", begun.elapsed()));
     ensure!(share.abs_diff(NODES / 5) < NODES / 20, "{share} is no fifth");
-    ensure!(stakes.iter().all(|stake| stake.is_lost() == fifth.mesh.owns(stake.node())), "other work was ended");
-    stakes.retain(|stake| !stake.is_lost());
+    ensure!(guards.iter().all(|guard| guard.is_lost() == fifth.mesh.owns(guard.node())), "other work was ended");
+    guards.retain(|guard| !guard.is_lost());
     let node = *all.iter().find(|node| fifth.mesh.owns(**node)).context("a node of the fifth")?;
-    claimed(&fifth, &fifth.mesh.stake(node)?).await?;
+    claimed(&fifth, &fifth.mesh.begin_work(node)?).await?;
     tell(format_args!("and claims after {:?}", begun.elapsed()));
 
     let begun = Instant::now();
     fifth.host.stop();
     until("the four to have all nodes again", || owned(&members).iter().sum::<usize>() == NODES).await?;
     tell(format_args!("it stopped: the others have its nodes after {:?}", begun.elapsed()));
-    ensure!(lost(&stakes) == 0, "its going ended the work on {} nodes that are not its own", lost(&stakes));
+    ensure!(lost(&guards) == 0, "its going ended the work on {} nodes that are not its own", lost(&guards));
     for member in members {
         member.host.stop();
     }

@@ -16,7 +16,7 @@ use integration_tests::mesh::{Api, Options, program};
 use integration_tests::site::Site;
 use keyspace::{Change, Error, Expect, Store, Trouble, View, key, snapshot, view};
 use proto::api::v1::{CreateRackRequest, Rack};
-use proto::common::v1::Order;
+use proto::common::v1::InstructionVersion;
 use proto::power::v1::{EnsurePowerRequest, power_service_client::PowerServiceClient};
 use service_kit::client::mesh_channel;
 use service_kit::status;
@@ -84,7 +84,7 @@ async fn instruct_as_before(data: &Path, node: &str) -> Result<()> {
     let request = EnsurePowerRequest {
         node: node.to_owned(),
         // Higher than any that there was, of the store's first incarnation.
-        order: Some(Order { token: 1 << 40, generation: 1 << 40, incarnation: 0 }),
+        version: Some(InstructionVersion { token: 1 << 40, generation: 1 << 40, incarnation: 0 }),
         target: Some(target.into()),
     };
     // It is begun, and ends at the journal.
@@ -195,7 +195,7 @@ async fn put(store: &Store, number: u128, octets: usize) -> Result<i64, Error> {
 }
 
 #[tokio::test]
-async fn a_store_that_went_back_is_noticed_although_its_revisions_are_past_those_of_before() -> Result<()> {
+async fn a_restored_backup_is_noticed_although_its_revisions_are_past_those_of_before() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut etcd = Etcd::start(folder.path()).await?;
     let store = etcd.store().await?;
@@ -217,12 +217,12 @@ async fn a_store_that_went_back_is_noticed_although_its_revisions_are_past_those
     let again = etcd.store().await?;
     again.expect(snapshot::noted(&service)?.context("nothing was noted")?);
     let view: View = view::open(&again, &prefixes, &service.join(file)).await?;
-    ensure!(matches!(again.trouble(), Some(Trouble::WentBack(_))), "{:?}", again.trouble());
+    ensure!(matches!(again.trouble(), Some(Trouble::RestoredBackup(_))), "{:?}", again.trouble());
     ensure!(view.list(&key::images()).len() == 2, "it begins with what it knew");
-    ensure!(matches!(put(&again, 99, 1).await, Err(Error::WentBack(_))));
+    ensure!(matches!(put(&again, 99, 1).await, Err(Error::RestoredBackup(_))));
     // And everybody else learns of it.
     let marked = store.get(&key::incarnation()).await?.context("no mark")?;
-    ensure!(marked.value.went_back.is_some(), "{marked:?}");
+    ensure!(marked.value.restored_backup.is_some(), "{marked:?}");
     store.adopt(marked.value.number).await?;
     let adopted = view::open(&again, &prefixes, &service.join(file)).await?;
     ensure!(again.trouble().is_none() && adopted.list(&key::images()).len() == 11);

@@ -1,4 +1,4 @@
-//! A power-service on a footing that its command line chooses: the library that is shipped, with a rule left out, so
+//! A power-service with safety parameters that its command line chooses: the library that is shipped, with a rule left out, so
 //! that a test sees the safety fail and the checker see that. Nothing of it is in a program that is shipped.
 
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use domain::ring::fence::Times;
 use domain::time::Timestamp;
-use mesh::{Clock, Footing, Predecessors, Reading, boottime};
+use mesh::{Clock, Reading, SafetyParams, SessionTakeover, boottime};
 use service_kit::clock;
 use service_kit::run::{Arguments, run_with};
 
@@ -58,7 +58,7 @@ enum Sessions {
 
 fn main() -> ExitCode {
     let bent = Bent::parse();
-    let footing = Footing {
+    let safety = SafetyParams {
         times: match bent.permits {
             Permits::Checked => Times::default(),
             Permits::Unchecked => Times { arm: NEVER, fence: NEVER, ..Times::default() },
@@ -67,12 +67,12 @@ fn main() -> ExitCode {
             Kind::Real => Clock::default(),
             Kind::Frozen => frozen(),
         },
-        predecessors: match bent.sessions {
-            Sessions::Closed => Predecessors::Closed,
-            Sessions::LeftOpen => Predecessors::LeftOpen,
+        session_takeover: match bent.sessions {
+            Sessions::Closed => SessionTakeover::Close,
+            Sessions::LeftOpen => SessionTakeover::DangerousLeaveOpen,
         },
     };
-    run_with("power-service", &bent.arguments, move |config, kit| power_service::run_on(config, kit, footing))
+    run_with("power-service", &bent.arguments, move |config, kit| power_service::run_with(config, kit, safety))
 }
 
 /// A clock that a thread of this process drives, and that stands still whenever that thread does.

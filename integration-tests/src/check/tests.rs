@@ -1,5 +1,5 @@
 use domain::{
-    generation::{Generation, Order},
+    generation::{Generation, InstructionVersion},
     id::InstanceId,
 };
 use keyspace::value::{Claim, Journal, JournalEntry, Outcome, Session};
@@ -36,16 +36,19 @@ fn command(at: i64, session: u32, words: &str) -> Deed {
 fn journal(revision: i64, sessions: &[(u32, i64)], entry: Option<(i64, i64, u32, &str)>) -> Revision<Journal> {
     let sessions =
         sessions.iter().map(|(id, claim)| Session { id: *id, path: String::new(), token: token(*claim) }).collect();
-    let order = |claim| Order { token: token(1), generation: Generation::from_number(u64::from(claim == SECOND) + 1) };
+    let version = |claim| InstructionVersion {
+        token: token(1),
+        generation: Generation::from_number(u64::from(claim == SECOND) + 1),
+    };
     let entry = entry.map(|(armed, claim, session, command)| JournalEntry {
-        order: order(claim),
+        version: version(claim),
         token: token(claim),
         session,
         command: command.to_owned(),
         at: Timestamp::from_millis(armed),
         outcome: None,
     });
-    let value = Some(Journal { highest: Order::default(), sessions, entry });
+    let value = Some(Journal { highest: InstructionVersion::default(), sessions, entry });
     let at = Some(Timestamp::from_millis(revision));
     Revision { revision, not_before: at, not_after: at, value }
 }

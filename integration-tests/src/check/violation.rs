@@ -3,7 +3,7 @@
 use std::fmt;
 
 use domain::{
-    generation::{Generation, Order, Token},
+    generation::{Generation, InstructionVersion, Token},
     id::NodeId,
     power::Power,
     time::Timestamp,
@@ -179,7 +179,7 @@ pub enum Violation {
         /// The command.
         command: String,
         /// The instruction.
-        order: Order,
+        version: InstructionVersion,
         /// The first entry.
         first: i64,
         /// The second one.
@@ -270,10 +270,10 @@ impl fmt::Display for Violation {
                 f,
                 "node {node}: {command:?} of session {session:#010x} (revision {revision}) was carried out again at {at}"
             ),
-            Self::ArmedTwice { node, command, order, first, second } => write!(
+            Self::ArmedTwice { node, command, version, first, second } => write!(
                 f,
                 "node {node}: {command:?} of instruction {} has two entries, revisions {first} and {second}",
-                order.generation
+                version.generation
             ),
             Self::NotEnded { node, asked, ended } => {
                 write!(f, "node {node}: instruction {asked} never ended; the last that did is {ended}")

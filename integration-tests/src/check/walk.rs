@@ -124,17 +124,18 @@ impl Book {
             let session = entry.session;
             wrong.push(Violation::SessionOfTwo { node, session, first, second, revision: revision.revision });
         }
-        let same = |known: &&Entry| known.order.generation == entry.order.generation && known.command == entry.command;
+        let same =
+            |known: &&Entry| known.version.generation == entry.version.generation && known.command == entry.command;
         if is_once(&entry.command)
             && let Some(first) = self.entries.iter().find(same)
         {
             let (command, second) = (entry.command.clone(), revision.revision);
-            wrong.push(Violation::ArmedTwice { node, command, order: entry.order, first: first.revision, second });
+            wrong.push(Violation::ArmedTwice { node, command, version: entry.version, first: first.revision, second });
         }
         self.entries.push(Entry {
             revision: revision.revision,
             not_before: revision.not_before,
-            order: entry.order,
+            version: entry.version,
             token: entry.token,
             session: entry.session,
             command: entry.command.clone(),
@@ -144,7 +145,7 @@ impl Book {
 
 /// Whether an entry is a new one, and not the one before with its outcome.
 fn is_another(before: &JournalEntry, entry: &JournalEntry) -> bool {
-    let act = |entry: &JournalEntry| (entry.order, entry.token, entry.session, entry.at);
+    let act = |entry: &JournalEntry| (entry.version, entry.token, entry.session, entry.at);
     act(before) != act(entry)
         || before.command != entry.command
         || (before.outcome.is_some() && entry.outcome.is_none())

@@ -13,7 +13,7 @@ pub(crate) enum Point {
     BeforeRing,
     /// Between the clock's reading and the view's.
     BeforeLook,
-    /// A worker has its stake and no claim.
+    /// A worker has its guard and no claim.
     Staked,
     BeforeClaim,
     AfterClaim,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, collections::BTreeSet, rc::Rc, time::Duration};
 
 use domain::{
-    id::{InstanceId, NodeId, SeatId},
+    id::{InstanceId, NodeId, SlotId},
     ring::{
         Ring,
         handover::{Presence, next_ring},
@@ -111,7 +111,7 @@ impl Process {
             data_endpoint: String::new(),
             ironic_endpoint: String::new(),
             weight: 1,
-            seat: Some(SeatId::new(Uuid::from_u128(u128::try_from(self.slot).unwrap_or(0)))),
+            slot: Some(SlotId::new(Uuid::from_u128(u128::try_from(self.slot).unwrap_or(0)))),
             stopping,
             since,
         }
@@ -258,7 +258,7 @@ impl Process {
         let present: BTreeMap<_, _> = view
             .members()
             .map(|(instance, member)| {
-                (instance, Presence { weight: member.weight, stopping: member.stopping, seat: member.seat })
+                (instance, Presence { weight: member.weight, stopping: member.stopping, slot: member.slot })
             })
             .collect();
         let acknowledged = |instance| view.acknowledged(instance);

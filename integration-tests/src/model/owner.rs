@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use domain::{
-    generation::{Order, Token},
+    generation::{InstructionVersion, Token},
     id::{InstanceId, NodeId},
     ring::handover::may_claim,
 };
@@ -13,7 +13,7 @@ use super::{
     bmc::{Command, stamp},
     etcd::{Expect, Key, Value, Write},
     fault::Point,
-    process::{Failed, Process, Stake, Standing},
+    process::{Failed, Process, Standing, WorkGuard},
     rules::Mutant,
 };
 
@@ -38,8 +38,8 @@ const fn held_by(standing: Standing, node: NodeId, revision: i64) -> Held {
 
 impl Process {
     /// Claims a node, or keeps the claim that this instance has.
-    pub(crate) async fn claim(&self, stake: &Stake) -> Result<Held, Failed> {
-        let node = stake.node;
+    pub(crate) async fn claim(&self, guard: &WorkGuard) -> Result<Held, Failed> {
+        let node = guard.node;
         if self.is_fenced() {
             return Err(Failed::HandingOver);
         }
@@ -126,7 +126,7 @@ impl Permit {
 }
 
 /// One node's journal in its owner's hand.
-pub(crate) struct Ledger {
+pub(crate) struct JournalWriter {
     process: Rc<Process>,
     pub(crate) held: Held,
     pub(crate) journal: Journal,
@@ -150,7 +150,7 @@ impl Drop for Outstanding {
     }
 }
 
-impl Ledger {
+impl JournalWriter {
     /// Reads the journal from the store itself.
     pub(crate) async fn read(process: &Rc<Process>, held: Held) -> Result<Self, Failed> {
         let pair = process.get(Key::Journal(held.node)).await?;
@@ -162,11 +162,11 @@ impl Ledger {
         Ok(Self { process: Rc::clone(process), held, journal, revision, outstanding: None })
     }
 
-    pub(crate) fn obey(&mut self, order: Order) -> Result<(), Failed> {
-        if !order.obeys(self.journal.highest) {
+    pub(crate) fn obey(&mut self, version: InstructionVersion) -> Result<(), Failed> {
+        if !version.may_follow(self.journal.highest) {
             return Err(Failed::Outdated);
         }
-        self.journal.highest = order;
+        self.journal.highest = version;
         Ok(())
     }
 
@@ -179,12 +179,17 @@ impl Ledger {
         self.journal.sessions.retain(|open| open.id != session);
     }
 
-    pub(crate) async fn arm(&mut self, order: Order, session: u32, command: Command) -> Result<Permit, Failed> {
+    pub(crate) async fn arm(
+        &mut self,
+        version: InstructionVersion,
+        session: u32,
+        command: Command,
+    ) -> Result<Permit, Failed> {
         let rules = self.process.world.rules;
         let mut armed = self.process.clock();
         self.outstanding = Some(Outstanding::of(&self.process));
         self.journal.entry = Some(JournalEntry {
-            order,
+            version,
             token: self.held.token(),
             session,
             command: command.words().to_owned(),

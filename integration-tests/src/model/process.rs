@@ -10,7 +10,7 @@ use std::{
 };
 
 use domain::{
-    generation::Order,
+    generation::InstructionVersion,
     id::{InstanceId, NodeId},
     ring::{Ring, handover::Absences},
 };
@@ -107,7 +107,7 @@ impl View {
     }
 }
 
-/// Work on a node (`mesh::stake`).
+/// Work on a node (`mesh::guard`).
 #[derive(Debug)]
 struct Held {
     workers: usize,
@@ -128,11 +128,11 @@ pub(crate) struct Process {
     pub(crate) standing: Cell<Option<Standing>>,
     /// When the last keep-alive that succeeded was sent; none: never, or given up.
     pub(crate) alive: Cell<Option<Duration>>,
-    stakes: RefCell<BTreeMap<NodeId, Held>>,
+    guards: RefCell<BTreeMap<NodeId, Held>>,
     pub(crate) absences: RefCell<Absences<Duration>>,
     pub(crate) looked: Cell<Duration>,
     pub(crate) stopping: Cell<bool>,
-    pub(crate) running: RefCell<BTreeMap<NodeId, Order>>,
+    pub(crate) running: RefCell<BTreeMap<NodeId, InstructionVersion>>,
     /// Commands that are journalled, or sent, and whose outcome is not known.
     pub(crate) outstanding: Cell<usize>,
     /// The ring before the present one.
@@ -154,7 +154,7 @@ impl Process {
             news: Bell::default(),
             standing: Cell::new(None),
             alive: Cell::new(None),
-            stakes: RefCell::default(),
+            guards: RefCell::default(),
             absences: RefCell::default(),
             looked: Cell::default(),
             stopping: Cell::new(false),
@@ -305,31 +305,31 @@ impl Process {
         self.alive.get().is_some_and(|alive| self.world.times.may_send(armed, alive, self.clock()))
     }
 
-    // What concerns work on nodes (`mesh::stake`).
+    // What concerns work on nodes (`mesh::guard`).
 
-    pub(crate) fn stake(self: &Rc<Self>, node: NodeId) -> Result<Stake, Failed> {
+    pub(crate) fn begin_work(self: &Rc<Self>, node: NodeId) -> Result<WorkGuard, Failed> {
         if self.is_fenced() {
             return Err(Failed::HandingOver);
         }
         let lost = {
-            let mut stakes = self.stakes.borrow_mut();
-            let held = stakes.entry(node).or_insert_with(|| Held { workers: 0, lost: Rc::default() });
+            let mut guards = self.guards.borrow_mut();
+            let held = guards.entry(node).or_insert_with(|| Held { workers: 0, lost: Rc::default() });
             if held.lost.get() {
                 return Err(Failed::HandingOver);
             }
             held.workers += 1;
             Rc::clone(&held.lost)
         };
-        let stake = Stake { node, lost, process: Rc::clone(self) };
+        let guard = WorkGuard { node, lost, process: Rc::clone(self) };
         let me = self.standing.get().map(|standing| standing.instance);
         let owner = self.view.borrow().ring().and_then(|(ring, _)| ring.owner(node));
-        if owner.is_some() && owner == me { Ok(stake) } else { Err(Failed::HandingOver) }
+        if owner.is_some() && owner == me { Ok(guard) } else { Err(Failed::HandingOver) }
     }
 
     /// Ends the work on every node that is not `mine`; says how many nodes still have workers that must end.
     pub(crate) fn end_work(&self, mine: impl Fn(NodeId) -> bool) -> usize {
         let mut still = 0;
-        for (_, held) in self.stakes.borrow().iter().filter(|(node, _)| !mine(**node)) {
+        for (_, held) in self.guards.borrow().iter().filter(|(node, _)| !mine(**node)) {
             held.lost.set(true);
             still += 1;
         }
@@ -341,25 +341,25 @@ impl Process {
 }
 
 /// Held by a worker while it works on a node.
-pub(crate) struct Stake {
+pub(crate) struct WorkGuard {
     pub(crate) node: NodeId,
     lost: Rc<Cell<bool>>,
     process: Rc<Process>,
 }
 
-impl Stake {
+impl WorkGuard {
     pub(crate) async fn lost(&self) {
         self.process.news.wait(|| self.lost.get().then_some(())).await;
     }
 }
 
-impl Drop for Stake {
+impl Drop for WorkGuard {
     fn drop(&mut self) {
-        let mut stakes = self.process.stakes.borrow_mut();
-        if let Some(held) = stakes.get_mut(&self.node) {
+        let mut guards = self.process.guards.borrow_mut();
+        if let Some(held) = guards.get_mut(&self.node) {
             held.workers -= 1;
             if held.workers == 0 {
-                stakes.remove(&self.node);
+                guards.remove(&self.node);
             }
         }
     }

@@ -80,7 +80,7 @@ struct Task {
 
 struct Timed {
     at: Duration,
-    order: u64,
+    version: u64,
     act: Box<dyn FnOnce()>,
 }
 
@@ -98,7 +98,7 @@ impl PartialOrd for Timed {
 impl Ord for Timed {
     /// The earliest is the greatest: the heap gives it first.
     fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.order).cmp(&(self.at, self.order))
+        (other.at, other.version).cmp(&(self.at, self.version))
     }
 }
 
@@ -123,7 +123,7 @@ impl Wake for Knock {
 pub(crate) struct Sim {
     pub(crate) chance: Chance,
     now: Cell<Duration>,
-    order: Cell<u64>,
+    version: Cell<u64>,
     events: RefCell<BinaryHeap<Timed>>,
     tasks: RefCell<Vec<Option<Task>>>,
     ready: Ready,
@@ -136,7 +136,7 @@ impl Sim {
         Self {
             chance: Chance::new(seed),
             now: Cell::default(),
-            order: Cell::default(),
+            version: Cell::default(),
             events: RefCell::default(),
             tasks: RefCell::default(),
             ready: Arc::default(),
@@ -161,9 +161,9 @@ impl Sim {
     }
 
     pub(crate) fn after(&self, delay: Duration, act: impl FnOnce() + 'static) {
-        let order = self.order.get();
-        self.order.set(order + 1);
-        self.events.borrow_mut().push(Timed { at: self.now() + delay, order, act: Box::new(act) });
+        let version = self.version.get();
+        self.version.set(version + 1);
+        self.events.borrow_mut().push(Timed { at: self.now() + delay, version, act: Box::new(act) });
     }
 
     pub(crate) fn spawn(&self, halt: Option<Rc<Halt>>, future: impl Future<Output = ()> + 'static) {

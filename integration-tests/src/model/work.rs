@@ -1,13 +1,13 @@
-//! An owner's work at a BMC, as `power_service::work` has it: the real turn, then one journalled command at a time.
+//! An owner's work at a BMC, as `power_service::work` has it: the real takeover, then one journalled command at a time.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use domain::{
     failure::{Cause, Failure},
-    generation::Order,
+    generation::InstructionVersion,
     id::NodeId,
     power::Power,
-    ring::turn::{Need, Turn},
+    ring::bmc_takeover::{NextAction, Takeover},
 };
 use keyspace::value::{Outcome, PowerSeen, Settled};
 
@@ -15,8 +15,8 @@ use super::{
     bmc::{Ask, Command, Told, stamp},
     etcd::{Expect, Key, Value, Write},
     fault::Point,
-    owner::{Held, Ledger, Permit},
-    process::{Failed, Process, Stake},
+    owner::{Held, JournalWriter, Permit},
+    process::{Failed, Process, WorkGuard},
     rules::Mutant,
     sim::{Mailbox, either},
 };
@@ -142,33 +142,33 @@ impl Line {
 
 impl Process {
     /// Begins an instruction, or finds it under way or done.
-    pub(crate) fn ensure(self: &Rc<Self>, node: NodeId, order: Order, target: Target) {
-        let Ok(stake) = self.stake(node) else { return };
-        if self.is_settled(node, order) || self.running.borrow().contains_key(&node) {
+    pub(crate) fn ensure(self: &Rc<Self>, node: NodeId, version: InstructionVersion, target: Target) {
+        let Ok(guard) = self.begin_work(node) else { return };
+        if self.is_settled(node, version) || self.running.borrow().contains_key(&node) {
             return;
         }
-        self.running.borrow_mut().insert(node, order);
+        self.running.borrow_mut().insert(node, version);
         let process = Rc::clone(self);
         self.world.sim.spawn(Some(Rc::clone(&self.halt)), async move {
-            process.carry_out(stake, order, target).await;
+            process.carry_out(guard, version, target).await;
             process.running.borrow_mut().remove(&node);
         });
     }
 
-    fn is_settled(&self, node: NodeId, order: Order) -> bool {
+    fn is_settled(&self, node: NodeId, version: InstructionVersion) -> bool {
         let view = self.view.borrow();
         let settled = view.power(node).and_then(|(seen, _)| seen.settled.as_ref());
-        settled.is_some_and(|settled| settled.generation >= order.generation)
+        settled.is_some_and(|settled| settled.generation >= version.generation)
     }
 
-    async fn carry_out(self: &Rc<Self>, stake: Stake, order: Order, target: Target) {
+    async fn carry_out(self: &Rc<Self>, guard: WorkGuard, version: InstructionVersion, target: Target) {
         let begun = self.clock();
         loop {
-            let attempt = either(self.attempt(&stake, order, target), stake.lost()).await;
+            let attempt = either(self.attempt(&guard, version, target), guard.lost()).await;
             let why = match attempt.unwrap_or(Err(Stopped::Elsewhere(Failed::HandingOver))) {
                 Ok(()) => return,
                 Err(Stopped::Elsewhere(error)) => {
-                    self.tell(|| format!("leaves {}: {error:?}", self.world.node_name(stake.node)));
+                    self.tell(|| format!("leaves {}: {error:?}", self.world.node_name(guard.node)));
                     return;
                 }
                 Err(Stopped::Again) if self.clock() < begun + INSTRUCTION => {
@@ -178,22 +178,27 @@ impl Process {
                 Err(Stopped::Again) => "its BMC is silent",
                 Err(Stopped::Failed(why)) => why,
             };
-            let _elsewhere = self.settle_failed(&stake, order, why).await;
+            let _elsewhere = self.settle_failed(&guard, version, why).await;
             return;
         }
     }
 
-    async fn settle_failed(self: &Rc<Self>, stake: &Stake, order: Order, why: &str) -> Result<(), Failed> {
-        let held = self.claim(stake).await?;
+    async fn settle_failed(
+        self: &Rc<Self>,
+        guard: &WorkGuard,
+        version: InstructionVersion,
+        why: &str,
+    ) -> Result<(), Failed> {
+        let held = self.claim(guard).await?;
         let at = stamp(self.world.sim.now());
         let failure = Failure { cause: Cause::BmcSilent, text: why.to_owned(), at };
-        let settled = Settled { generation: order.generation, at, failure: Some(failure) };
-        let (power, revision) = self.power_seen(stake.node);
+        let settled = Settled { generation: version.generation, at, failure: Some(failure) };
+        let (power, revision) = self.power_seen(guard.node);
         let seen = self.seen(power.unwrap_or(Power::Off), held, Some(settled));
-        self.tell(|| format!("settles {} as failed: {why}", self.world.node_name(stake.node)));
+        self.tell(|| format!("settles {} as failed: {why}", self.world.node_name(guard.node)));
         let mut expects = self.fenced(held);
-        expects.push(Expect::Revision(Key::Power(stake.node), revision));
-        self.commit_seen(expects, vec![Write::Put(Key::Power(stake.node), Value::Power(seen))]).await.map(drop)
+        expects.push(Expect::Revision(Key::Power(guard.node), revision));
+        self.commit_seen(expects, vec![Write::Put(Key::Power(guard.node), Value::Power(seen))]).await.map(drop)
     }
 
     fn power_seen(&self, node: NodeId) -> (Option<Power>, i64) {
@@ -206,42 +211,52 @@ impl Process {
         PowerSeen { power, seen_at, seen_by: held.instance, settled, trouble: None }
     }
 
-    /// One owner's turn: claim, close, wait, read, then act.
-    async fn attempt(self: &Rc<Self>, stake: &Stake, order: Order, target: Target) -> Result<(), Stopped> {
-        let mut turn = Turn::new(self.world.times.settle);
+    /// One owner's takeover: claim, close, wait, read, then act.
+    async fn attempt(
+        self: &Rc<Self>,
+        guard: &WorkGuard,
+        version: InstructionVersion,
+        target: Target,
+    ) -> Result<(), Stopped> {
+        let mut takeover = Takeover::new(self.world.times.settle);
         self.point(Point::Staked).await;
-        let held = self.claim(stake).await?;
-        turn.claimed(held.token(), self.clock());
-        let mut ledger = Ledger::read(self, held).await?;
-        ledger.obey(order)?;
-        let named: Vec<_> = ledger.journal.sessions.iter().map(|session| session.id).collect();
-        turn.sessions(if self.world.rules.is(Mutant::NothingClosed) { Vec::new() } else { named });
-        let line = Line::open(self, stake.node).await.map_err(again)?;
-        ledger.opened(line.session).await?;
-        turn.logged_in(line.session);
-        let outcome = self.in_session(&line, &mut turn, &mut ledger, order, target).await;
+        let held = self.claim(guard).await?;
+        takeover.claimed(held.token(), self.clock());
+        let mut journal = JournalWriter::read(self, held).await?;
+        journal.obey(version)?;
+        let named: Vec<_> = journal.journal.sessions.iter().map(|session| session.id).collect();
+        takeover.sessions(if self.world.rules.is(Mutant::NothingClosed) { Vec::new() } else { named });
+        let line = Line::open(self, guard.node).await.map_err(again)?;
+        journal.opened(line.session).await?;
+        takeover.logged_in(line.session);
+        let outcome = self.in_session(&line, &mut takeover, &mut journal, version, target).await;
         if line.close(line.session).await.unwrap_or(false) {
-            ledger.closed(line.session);
+            journal.closed(line.session);
         }
         match outcome {
-            Ok(power) => Ok(self.settle(&mut ledger, order, power).await?),
+            Ok(power) => Ok(self.settle(&mut journal, version, power).await?),
             Err(stopped) => {
-                ledger.write().await?;
+                journal.write().await?;
                 Err(stopped)
             }
         }
     }
 
-    async fn settle(&self, ledger: &mut Ledger, order: Order, power: Power) -> Result<(), Failed> {
+    async fn settle(
+        &self,
+        journal: &mut JournalWriter,
+        version: InstructionVersion,
+        power: Power,
+    ) -> Result<(), Failed> {
         self.point(Point::BeforeSettle).await;
-        let held = ledger.held;
+        let held = journal.held;
         let (_, revision) = self.power_seen(held.node);
         let at = stamp(self.world.sim.now());
-        let settled = Settled { generation: order.generation, at, failure: None };
+        let settled = Settled { generation: version.generation, at, failure: None };
         let seen = self.seen(power, held, Some(settled));
         let key = Key::Power(held.node);
         let put = Write::Put(key, Value::Power(seen));
-        ledger.write_with(vec![Expect::Revision(key, revision)], vec![put]).await?;
+        journal.write_with(vec![Expect::Revision(key, revision)], vec![put]).await?;
         self.tell(|| format!("settles {} at {power}", self.world.node_name(held.node)));
         Ok(())
     }
@@ -249,39 +264,39 @@ impl Process {
     async fn in_session(
         self: &Rc<Self>,
         line: &Line,
-        turn: &mut Turn<u32, Duration>,
-        ledger: &mut Ledger,
-        order: Order,
+        takeover: &mut Takeover<u32, Duration>,
+        journal: &mut JournalWriter,
+        version: InstructionVersion,
         target: Target,
     ) -> Result<Power, Stopped> {
         let mut unconfirmed = Vec::new();
         let power = loop {
-            match turn.need(self.clock()) {
-                Need::Close(session) => {
+            match takeover.next_action(self.clock()) {
+                NextAction::Close(session) => {
                     self.point(Point::BeforeClose).await;
                     let confirmed = line.close(session).await.map_err(again)?;
-                    turn.closed(session, confirmed);
+                    takeover.closed(session, confirmed);
                     if confirmed {
-                        ledger.closed(session);
+                        journal.closed(session);
                     } else {
                         unconfirmed.push(session);
                     }
                 }
-                Need::Settle(until) => self.sleep_until(until).await,
-                Need::Read | Need::Act => {
+                NextAction::Settle(until) => self.sleep_until(until).await,
+                NextAction::Read | NextAction::Act => {
                     // Waited for: only now may they be forgotten.
-                    unconfirmed.drain(..).for_each(|session| ledger.closed(session));
+                    unconfirmed.drain(..).for_each(|session| journal.closed(session));
                     self.point(Point::BeforeRead).await;
                     break line.power().await.map_err(again)?;
                 }
-                Need::Claim | Need::Sessions | Need::Login => return Err(Stopped::Again),
+                NextAction::Claim | NextAction::Sessions | NextAction::Login => return Err(Stopped::Again),
             }
         };
-        turn.read();
+        takeover.read();
         self.tell(|| format!("decides on {} at {power} in {:08x}", self.world.node_name(line.node), line.session));
         match target {
-            Target::Reset => self.reset(line, ledger, order).await.map(|()| power),
-            Target::On | Target::Off | Target::Booted => self.course(line, ledger, order, target, power).await,
+            Target::Reset => self.reset(line, journal, version).await.map(|()| power),
+            Target::On | Target::Off | Target::Booted => self.course(line, journal, version, target, power).await,
         }
     }
 
@@ -289,8 +304,8 @@ impl Process {
     async fn course(
         self: &Rc<Self>,
         line: &Line,
-        ledger: &mut Ledger,
-        order: Order,
+        journal: &mut JournalWriter,
+        version: InstructionVersion,
         target: Target,
         mut power: Power,
     ) -> Result<Power, Stopped> {
@@ -309,7 +324,7 @@ impl Process {
                 // Another's hand, or a command of ours that came late: begin again.
                 sent = None;
             } else {
-                self.act(line, ledger, order, command).await?;
+                self.act(line, journal, version, command).await?;
                 on_sent |= command == Command::On;
                 sent = Some(command);
             }
@@ -320,38 +335,43 @@ impl Process {
     async fn act(
         self: &Rc<Self>,
         line: &Line,
-        ledger: &mut Ledger,
-        order: Order,
+        journal: &mut JournalWriter,
+        version: InstructionVersion,
         command: Command,
     ) -> Result<(), Stopped> {
         self.world.tally.borrow_mut().acts += 1;
-        let permit = ledger.arm(order, line.session, command).await?;
+        let permit = journal.arm(version, line.session, command).await?;
         let outcome = line.command(command, &permit).await;
         if self.world.rules.is(Mutant::JournalAfterSend) {
             self.point(Point::BeforeJournal).await;
-            ledger.write().await?;
+            journal.write().await?;
         }
         match outcome {
             Ok(()) => {
-                ledger.ended(Outcome::Done);
+                journal.ended(Outcome::Done);
                 Ok(())
             }
             Err(error) => {
-                ledger.ended(Outcome::Unknown);
+                journal.ended(Outcome::Unknown);
                 Err(again(error))
             }
         }
     }
 
     /// Reset gets one entry, ever, and one datagram; what came of an entry that is found is reported, not tried again.
-    async fn reset(self: &Rc<Self>, line: &Line, ledger: &mut Ledger, order: Order) -> Result<(), Stopped> {
+    async fn reset(
+        self: &Rc<Self>,
+        line: &Line,
+        journal: &mut JournalWriter,
+        version: InstructionVersion,
+    ) -> Result<(), Stopped> {
         const UNKNOWN: &str = "it is not known whether the reset was carried out";
-        let entry = ledger.journal.entry.as_ref();
-        let found = entry.filter(|entry| entry.order.generation == order.generation && entry.command == "reset");
+        let entry = journal.journal.entry.as_ref();
+        let found = entry.filter(|entry| entry.version.generation == version.generation && entry.command == "reset");
         match found.map(|entry| entry.outcome.clone()) {
             Some(Some(Outcome::Done)) => Ok(()),
             Some(Some(Outcome::Refused(_) | Outcome::Unknown) | None) => Err(Stopped::Failed(UNKNOWN)),
-            None => match self.act(line, ledger, order, Command::Reset).await {
+            None => match self.act(line, journal, version, Command::Reset).await {
                 Err(Stopped::Again) => Err(Stopped::Failed(UNKNOWN)),
                 outcome => outcome,
             },
@@ -365,16 +385,16 @@ impl Process {
             self.sleep(rest).await;
             for node in self.world.nodes() {
                 if !self.running.borrow().contains_key(&node)
-                    && let Ok(stake) = self.stake(node)
+                    && let Ok(guard) = self.begin_work(node)
                 {
-                    let _looked = either(self.look_at(&stake), stake.lost()).await;
+                    let _looked = either(self.look_at(&guard), guard.lost()).await;
                 }
             }
         }
     }
 
-    async fn look_at(self: &Rc<Self>, stake: &Stake) {
-        let node = stake.node;
+    async fn look_at(self: &Rc<Self>, guard: &WorkGuard) {
+        let node = guard.node;
         let Ok(line) = Line::open(self, node).await else { return };
         let power = line.power().await;
         let _confirmed = line.close(line.session).await;
@@ -385,7 +405,7 @@ impl Process {
         }
         let settled = self.view.borrow().power(node).and_then(|(seen, _)| seen.settled.clone());
         self.point(Point::Staked).await;
-        let Ok(held) = self.claim(stake).await else { return };
+        let Ok(held) = self.claim(guard).await else { return };
         let seen = self.seen(power, held, settled);
         let mut expects = self.fenced(held);
         expects.push(Expect::Revision(Key::Power(node), revision));

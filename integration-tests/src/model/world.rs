@@ -9,7 +9,7 @@ use std::{
 };
 
 use domain::{
-    generation::{Generation, Order, Token},
+    generation::{Generation, InstructionVersion, Token},
     id::{InstanceId, NodeId},
     power::Power,
     ring::{Ring, fence::Times},
@@ -395,10 +395,10 @@ impl World {
             .filter_map(|place| place.process.as_ref())
             .find(|process| owner.is_some() && process.standing.get().map(|standing| standing.instance) == owner);
         if let Some(process) = process.cloned() {
-            let order = Order { token: Token::from_number(1), generation: asked.generation };
+            let version = InstructionVersion { token: Token::from_number(1), generation: asked.generation };
             // A call waits in the socket of a process that is stopped.
             let halt = Rc::clone(&process.halt);
-            self.sim.spawn(Some(halt), async move { process.ensure(node, order, asked.target) });
+            self.sim.spawn(Some(halt), async move { process.ensure(node, version, asked.target) });
         }
     }
 

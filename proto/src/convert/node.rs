@@ -2,7 +2,7 @@
 
 use domain::{
     failure::{Cause, Failure},
-    generation::{Generation, Incarnation, Order, Token},
+    generation::{Generation, Incarnation, InstructionVersion, Token},
     time::Timestamp,
     timeline::{Amount, Entry, Mark},
 };
@@ -10,17 +10,17 @@ use domain::{
 use super::Invalid;
 use crate::common::v1 as wire;
 
-impl From<Order> for wire::Order {
-    fn from(order: Order) -> Self {
-        let incarnation = order.token.incarnation().number();
-        Self { token: order.token.revision(), generation: order.generation.number(), incarnation }
+impl From<InstructionVersion> for wire::InstructionVersion {
+    fn from(version: InstructionVersion) -> Self {
+        let incarnation = version.token.incarnation().number();
+        Self { token: version.token.revision(), generation: version.generation.number(), incarnation }
     }
 }
 
-impl From<wire::Order> for Order {
-    fn from(order: wire::Order) -> Self {
-        let token = Token::new(Incarnation::from_number(order.incarnation), order.token);
-        Self { token, generation: Generation::from_number(order.generation) }
+impl From<wire::InstructionVersion> for InstructionVersion {
+    fn from(version: wire::InstructionVersion) -> Self {
+        let token = Token::new(Incarnation::from_number(version.incarnation), version.token);
+        Self { token, generation: Generation::from_number(version.generation) }
     }
 }
 

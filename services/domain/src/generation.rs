@@ -144,27 +144,27 @@ impl fmt::Display for Token {
 
 /// Where an instruction stands: first by who sent it, then by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-pub struct Order {
+pub struct InstructionVersion {
     /// The sender's claim.
     pub token: Token,
     /// The instruction's number.
     pub generation: Generation,
 }
 
-impl Order {
-    /// Whether an instruction with this order may still be obeyed after `highest` was.
+impl InstructionVersion {
+    /// Whether an instruction with this version may still be obeyed after `highest` was.
     ///
     /// A token or a generation that is less than the highest one seen is refused; equal ones repeat. Generations are
     /// compared within one incarnation of the store: a backup that was adopted counts on from what it held.
     #[must_use]
-    pub fn obeys(self, highest: Self) -> bool {
+    pub fn may_follow(self, highest: Self) -> bool {
         let is_later = self.token.incarnation > highest.token.incarnation;
         self.token >= highest.token && (is_later || self.generation >= highest.generation)
     }
 
     /// Whether it is an instruction of before `other`: by the store's incarnation, then by its number.
     #[must_use]
-    pub fn is_before(self, other: Self) -> bool {
+    pub fn is_older_than(self, other: Self) -> bool {
         (self.token.incarnation, self.generation) < (other.token.incarnation, other.generation)
     }
 }
@@ -173,28 +173,28 @@ impl Order {
 mod tests {
     use super::*;
 
-    fn order(token: u64, generation: u64) -> Order {
-        Order { token: Token::from_number(token), generation: Generation(generation) }
+    fn version(token: u64, generation: u64) -> InstructionVersion {
+        InstructionVersion { token: Token::from_number(token), generation: Generation(generation) }
     }
 
-    fn adopted(token: u64, generation: u64) -> Order {
-        Order { token: Token::new(Incarnation(1), token), generation: Generation(generation) }
+    fn adopted(token: u64, generation: u64) -> InstructionVersion {
+        InstructionVersion { token: Token::new(Incarnation(1), token), generation: Generation(generation) }
     }
 
     #[test]
     fn an_older_sender_or_an_older_instruction_is_refused() {
-        assert!(order(7, 3).obeys(order(7, 3)));
-        assert!(order(8, 3).obeys(order(7, 3)));
-        assert!(!order(6, 4).obeys(order(7, 3)));
-        assert!(!order(8, 2).obeys(order(7, 3)));
+        assert!(version(7, 3).may_follow(version(7, 3)));
+        assert!(version(8, 3).may_follow(version(7, 3)));
+        assert!(!version(6, 4).may_follow(version(7, 3)));
+        assert!(!version(8, 2).may_follow(version(7, 3)));
     }
 
     #[test]
     fn after_a_backup_was_adopted_its_instructions_count_and_none_of_before_does() {
-        assert!(adopted(2, 1).obeys(order(7, 3)));
-        assert!(!order(9, 9).obeys(adopted(2, 1)));
-        assert!(!adopted(2, 1).obeys(adopted(2, 2)));
-        assert!(order(7, 3).is_before(adopted(2, 1)) && !adopted(2, 1).is_before(order(7, 3)));
+        assert!(adopted(2, 1).may_follow(version(7, 3)));
+        assert!(!version(9, 9).may_follow(adopted(2, 1)));
+        assert!(!adopted(2, 1).may_follow(adopted(2, 2)));
+        assert!(version(7, 3).is_older_than(adopted(2, 1)) && !adopted(2, 1).is_older_than(version(7, 3)));
     }
 
     #[test]

@@ -44,7 +44,7 @@ kinds! {
     /// Names one run of a service's process, as the ring knows it.
     Instance, InstanceId, "instance";
     /// Names a place in the ring, which a process has again whenever it starts on the same data folder.
-    Seat, SeatId, "seat";
+    Slot, SlotId, "slot";
 }
 
 /// The text is not a UUID.

@@ -3,11 +3,11 @@
 //! * [`assign`]: the ring and its owner by rendezvous hash.
 //! * [`handover`]: when a claim may pass on, what the leader writes next, when somebody counts as gone.
 //! * [`fence`]: the constants and the arithmetic of arming and fencing.
-//! * [`turn`]: one owner's turn at a BMC, from claim to send, as a session without I/O.
+//! * [`bmc_takeover`]: one owner's takeover at a BMC, from claim to send, as a session without I/O.
 
 pub mod assign;
+pub mod bmc_takeover;
 pub mod fence;
 pub mod handover;
-pub mod turn;
 
 pub use assign::Ring;

@@ -17,7 +17,7 @@ use keyspace::{
     store::Versioned,
     value::{AgentSeen, AgentWork, BootDecision, ConfigDrive, Work},
 };
-use mesh::{Mesh, Stake};
+use mesh::{Mesh, WorkGuard};
 use proto::agent::v1 as wire;
 use service_kit::{Host, clock, timeline::Timeline};
 use sha2::{Digest as _, Sha256};
@@ -65,7 +65,7 @@ impl Agents {
     /// Binds the boot token to the caller's key; a repetition with the same key is answered alike.
     pub(crate) async fn hello(&self, caller: &Caller, token: &[u8]) -> Result<(), Error> {
         let node = caller.node;
-        let stake = self.mesh.stake(node)?;
+        let guard = self.mesh.begin_work(node)?;
         let decision = self.decision(caller).ok_or(Error::BootToken(node))?;
         let place = format!("{node}/boot-token");
         let expected =
@@ -84,10 +84,10 @@ impl Agents {
             self.timeline.note(node, caller.generation, Mark::AgentRefused, &*text);
             let failure = Failure { cause: Cause::TwoMachines, text, at: clock::now() };
             let seen = AgentSeen { work: AgentWork::Failed { failure }, reaches: 0, ..bound.value.clone() };
-            self.write(&stake, caller, bound, seen).await?;
+            self.write(&guard, caller, bound, seen).await?;
             return Err(Error::TwoMachines(node));
         }
-        let claim = self.mesh.claim(&stake).await?;
+        let claim = self.mesh.claim(&guard).await?;
         let (bound_key, by) = (caller.key.clone(), claim.instance());
         let seen = AgentSeen::bound(caller.generation, bound_key, AgentWork::Underway, clock::now(), by);
         let key = key::agent(self.rack, node);
@@ -113,11 +113,11 @@ impl Agents {
 
     /// Keeps what the machine says it is made of.
     pub(crate) async fn report(&self, caller: &Caller, hardware: Hardware) -> Result<(), Error> {
-        let stake = self.mesh.stake(caller.node)?;
+        let guard = self.mesh.begin_work(caller.node)?;
         self.bound(caller)?;
         self.census.heard(caller.node);
         let words = report::words(&hardware);
-        let claim = self.mesh.claim(&stake).await?;
+        let claim = self.mesh.claim(&guard).await?;
         let key = key::inventory(self.rack, caller.node);
         let known = self.mesh.view().get(&key);
         let inspects = self.decision(caller).is_some_and(|decision| decision.value.work == Work::Inspect);
@@ -130,16 +130,16 @@ impl Agents {
         Ok(())
     }
 
-    /// Opens the work of a bound agent: the stake it is done under, and what the agent is told.
-    pub(crate) fn begin(&self, caller: &Caller) -> Result<(Stake, wire::WorkResponse), Error> {
-        let stake = self.mesh.stake(caller.node)?;
+    /// Opens the work of a bound agent: the guard it is done under, and what the agent is told.
+    pub(crate) fn begin(&self, caller: &Caller) -> Result<(WorkGuard, wire::WorkResponse), Error> {
+        let guard = self.mesh.begin_work(caller.node)?;
         let bound = self.bound(caller)?;
         let instruction = if bound.value.work == AgentWork::Underway {
             self.instruction(caller)?
         } else {
             wire::work_response::Instruction::Rest(wire::work_response::Rest {})
         };
-        Ok((stake, wire::WorkResponse { instruction: Some(instruction) }))
+        Ok((guard, wire::WorkResponse { instruction: Some(instruction) }))
     }
 
     fn instruction(&self, caller: &Caller) -> Result<wire::work_response::Instruction, Error> {
@@ -181,7 +181,7 @@ impl Agents {
     }
 
     /// Takes one piece of news; true: it is the outcome and is stored, the agent may rest.
-    pub(crate) async fn news(&self, stake: &Stake, caller: &Caller, news: News) -> Result<bool, Error> {
+    pub(crate) async fn news(&self, guard: &WorkGuard, caller: &Caller, news: News) -> Result<bool, Error> {
         self.census.heard(caller.node);
         let (decision, mut reaches, mut reboots) = (self.decision(caller).map(|read| read.value), 0, false);
         let work = match news {
@@ -201,7 +201,7 @@ impl Agents {
             News::Lists(lists) => {
                 let bound = self.bound(caller)?;
                 if bound.value.lists != lists {
-                    self.write(stake, caller, &bound, AgentSeen { lists, ..bound.value.clone() }).await?;
+                    self.write(guard, caller, &bound, AgentSeen { lists, ..bound.value.clone() }).await?;
                 }
                 return Ok(false);
             }
@@ -215,7 +215,7 @@ impl Agents {
             decision.map_or(bound.value.work == AgentWork::Underway, |decision| bound.value.is_at_work(&decision));
         if is_at_work {
             let seen = AgentSeen { work, reaches, reboots, ..bound.value.clone() };
-            self.write(stake, caller, &bound, seen).await?;
+            self.write(guard, caller, &bound, seen).await?;
         }
         Ok(true)
     }
@@ -231,12 +231,12 @@ impl Agents {
 
     async fn write(
         &self,
-        stake: &Stake,
+        guard: &WorkGuard,
         caller: &Caller,
         known: &Versioned<AgentSeen>,
         seen: AgentSeen,
     ) -> Result<(), Error> {
-        let claim = self.mesh.claim(stake).await?;
+        let claim = self.mesh.claim(guard).await?;
         let seen = AgentSeen { seen_at: clock::now(), seen_by: claim.instance(), ..seen };
         let key = key::agent(self.rack, caller.node);
         let change = self.mesh.fenced(&claim).put(&key, &seen, Expect::Revision(known.revision));

@@ -66,14 +66,14 @@ impl AgentService for Outer {
         let (_, extensions, mut incoming) = request.into_parts();
         let first = incoming.message().await?.ok_or_else(|| Error::from(Invalid::Missing("news")))?;
         let caller = caller(&extensions, &first.node, first.generation)?;
-        let (stake, instruction) = self.agents.begin(&caller)?;
+        let (guard, instruction) = self.agents.begin(&caller)?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let agents = self.agents.clone();
         self.agents.host.spawn(async move {
-            let talk = talk(&agents, &stake, &caller, first, instruction, &mut incoming, &sender);
+            let talk = talk(&agents, &guard, &caller, first, instruction, &mut incoming, &sender);
             let outcome = tokio::select! {
                 outcome = talk => outcome,
-                () = stake.lost() => Err(mesh::Error::HandingOver { node: caller.node }.into()),
+                () = guard.lost() => Err(mesh::Error::HandingOver { node: caller.node }.into()),
                 () = agents.host.stopping() => Err(mesh::Error::HandingOver { node: caller.node }.into()),
             };
             if let Err(error) = outcome {
@@ -87,7 +87,7 @@ impl AgentService for Outer {
 
 async fn talk(
     agents: &Agents,
-    stake: &mesh::Stake,
+    guard: &mesh::WorkGuard,
     caller: &Caller,
     first: WorkRequest,
     instruction: WorkResponse,
@@ -99,7 +99,7 @@ async fn talk(
     }
     let mut next = Some(first);
     while let Some(said) = next {
-        if agents.news(stake, caller, news(said)?).await? {
+        if agents.news(guard, caller, news(said)?).await? {
             let rest = work_response::Instruction::Rest(work_response::Rest {});
             if sender.send(Ok(WorkResponse { instruction: Some(rest) })).await.is_err() {
                 return Ok(());

@@ -43,7 +43,7 @@ pub enum Error {
     },
     /// It can not begin.
     #[error(transparent)]
-    Begin(#[from] mesh::CannotBegin),
+    Join(#[from] mesh::JoinError),
     /// It can not listen.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -57,7 +57,7 @@ impl Failure for Error {
             Self::NoStorage(_) => Kind::Unavailable,
             Self::NoCertificate | Self::BootToken(_) | Self::TwoMachines(_) | Self::NotBound(_) => Kind::Denied,
             Self::Mesh(error) => error.kind(),
-            Self::Sealed { .. } | Self::Begin(_) | Self::Bind(_) => Kind::Internal,
+            Self::Sealed { .. } | Self::Join(_) | Self::Bind(_) => Kind::Internal,
         }
     }
 
@@ -72,7 +72,7 @@ impl Failure for Error {
             Self::NotBound(_) => "NOT_BOUND",
             Self::Mesh(error) => error.reason(),
             Self::Sealed { .. } => "SEALED",
-            Self::Begin(_) | Self::Bind(_) => "BEGIN",
+            Self::Join(_) | Self::Bind(_) => "BEGIN",
         }
     }
 
@@ -89,7 +89,7 @@ impl Failure for Error {
             | Self::TwoMachines(_)
             | Self::NotBound(_)
             | Self::Sealed { .. }
-            | Self::Begin(_)
+            | Self::Join(_)
             | Self::Bind(_) => Vec::new(),
         }
     }

@@ -21,7 +21,7 @@ use keyspace::{
     store::Versioned,
     value::{AgentSeen, AgentWork, BootDecision, Protocol},
 };
-use mesh::Stake;
+use mesh::WorkGuard;
 use serde_json::{Value, json};
 use service_kit::{
     clock,
@@ -126,10 +126,10 @@ impl Ironic {
         let lookup = Lookup::read(asked.version, &asked.pairs)?;
         let uuid = lookup.node_uuid.as_deref();
         let booting = self.booting(uuid, &lookup.addresses).ok_or_else(text::resource_not_found)?;
-        let stake = self.stake(&booting)?;
+        let guard = self.begin_work(&booting)?;
         let token = if !shows_token(asked.version) {
             None
-        } else if self.bind(&stake, &booting).await? {
+        } else if self.bind(&guard, &booting).await? {
             Some(self.token(&booting)?)
         } else {
             Some(GIVEN.to_owned())
@@ -180,14 +180,14 @@ impl Ironic {
             // Its work has failed, or is done: it need not know.
             return Ok(Said { status: 202, body: None });
         }
-        let stake = self.stake(&booting)?;
-        self.bind(&stake, &booting).await?;
+        let guard = self.begin_work(&booting)?;
+        self.bind(&guard, &booting).await?;
         self.agents.census.heard(node);
         if self.agents.mesh.view().get(&key::agent(self.agents.rack, node)).is_some_and(|agent| {
             agent.value.generation == booting.generation() && agent.value.is_at_work(&booting.decision.value)
         }) {
             self.check_address(node, &beat.callback_url)?;
-            self.talk(stake, booting, Peer { url: beat.callback_url, certificate: beat.agent_verify_ca });
+            self.talk(guard, booting, Peer { url: beat.callback_url, certificate: beat.agent_verify_ca });
         }
         Ok(Said { status: 202, body: None })
     }
@@ -232,8 +232,8 @@ impl Ironic {
         life.is_some_and(|life| life.value.generation == booting.generation() && life.value.state.is_busy())
     }
 
-    fn stake(&self, booting: &Booting) -> Result<Stake, Unsaid> {
-        self.agents.mesh.stake(booting.node).map_err(|error| self.unsaid(booting.node, &error.into()))
+    fn begin_work(&self, booting: &Booting) -> Result<WorkGuard, Unsaid> {
+        self.agents.mesh.begin_work(booting.node).map_err(|error| self.unsaid(booting.node, &error.into()))
     }
 
     /// The token of a boot, as the agent has it: 64 hexadecimal digits.
@@ -251,7 +251,7 @@ impl Ironic {
     }
 
     /// Binds the boot to whoever asks now; false: it is bound already.
-    async fn bind(&self, stake: &Stake, booting: &Booting) -> Result<bool, Unsaid> {
+    async fn bind(&self, guard: &WorkGuard, booting: &Booting) -> Result<bool, Unsaid> {
         let (node, generation) = (booting.node, booting.generation());
         let key = key::agent(self.agents.rack, node);
         let known = self.agents.mesh.view().get(&key);
@@ -260,7 +260,7 @@ impl Ironic {
         }
         let caller = Self::caller(booting, &self.token(booting)?);
         let bound = async {
-            let claim = self.agents.mesh.claim(stake).await?;
+            let claim = self.agents.mesh.claim(guard).await?;
             let by = claim.instance();
             let seen = AgentSeen::bound(generation, caller.key, AgentWork::Underway, clock::now(), by);
             let decided = Expect::Revision(booting.decision.revision);

@@ -52,19 +52,19 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let ironics = serve::bind("inventory.ironic", config.inventory.ironic).await?;
     let ironic_address = ironics.local_addr().unwrap_or(config.inventory.ironic);
     service_kit::run::write_address_file(&kit.common.data, "ironic", Some(ironic_address));
-    let places = mesh::Places {
+    let endpoints = mesh::Endpoints {
         endpoint: bound.endpoint.clone(),
         data_endpoint: address.to_string(),
         ironic_endpoint: ironic_address.to_string(),
     };
-    let begun = Box::pin(mesh::begin(&kit, Service::Inventory, places)).await?;
-    let membership = begun.mesh.clone();
+    let joined = Box::pin(mesh::join(&kit, Service::Inventory, endpoints)).await?;
+    let membership = joined.mesh.clone();
     let timeline = Timeline::new(format!("inventory-service at {}", address.ip()));
     let census = census::Census::default();
     let agents = agent::Agents {
-        rack: begun.rack()?,
-        mesh: begun.mesh.clone(),
-        sealer: begun.sealer.clone(),
+        rack: joined.rack()?,
+        mesh: joined.mesh.clone(),
+        sealer: joined.sealer.clone(),
         timeline: timeline.clone(),
         census: census.clone(),
         host: kit.host.clone(),

@@ -146,7 +146,7 @@ pub(crate) fn say(text: &str) {
 async fn up(mut options: Options) -> Result<()> {
     std::fs::create_dir_all(&options.data).with_context(|| format!("cannot make {}", options.data.display()))?;
     options.data = options.data.canonicalize().context("cannot use the data folder")?;
-    let _lock = mesh::Lock::take(&options.data.join("up"))
+    let _lock = mesh::DataDirLock::take(&options.data.join("up"))
         .with_context(|| format!("cannot run a rack in {}", options.data.display()))?;
     check(&options)?;
     let certs = certs::prepare(&options.data, &options.rack).context("cannot prepare certificates")?;
@@ -270,7 +270,7 @@ async fn prepare(options: &Options, store: &Store) -> Result<()> {
 /// A new store gets its incarnation; one that was restored says so, before any service reads it.
 async fn begin_incarnation(data: &Path, store: &Store) -> Result<()> {
     if let Some(how) = crate::store::restored(data)? {
-        unless_there(store.say_went_back(how).await.map(|()| how.found))?;
+        unless_there(store.mark_restored_backup(how).await.map(|()| how.found))?;
         say(&format!(
             "the store is a restored backup: look at it, then ironmesh store adopt --data {}",
             data.display()

@@ -8,7 +8,7 @@ use etcd_client::{AlarmAction, AlarmType, Client, Compare, CompareOp, GetOptions
 use crate::{
     Error, Known, Store, key,
     store::Pair,
-    value::{Incarnation, WentBack},
+    value::{Incarnation, RestoredBackup},
 };
 
 /// How long the next piece of a copy may take.
@@ -175,9 +175,9 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Conflict`]: somebody else said so just now.
-    pub async fn say_went_back(&self, how: WentBack) -> Result<(), Error> {
+    pub async fn mark_restored_backup(&self, how: RestoredBackup) -> Result<(), Error> {
         let (found, revision) = self.found().await?;
-        let marked = Incarnation { went_back: Some(how), ..found.incarnation };
+        let marked = Incarnation { restored_backup: Some(how), ..found.incarnation };
         self.write_incarnation(&marked, revision).await
     }
 
@@ -189,7 +189,7 @@ impl Store {
     pub async fn adopt(&self, highest: generation::Incarnation) -> Result<(Incarnation, Incarnation), Error> {
         let (found, revision) = self.found().await?;
         let number = found.incarnation.number.max(highest).next();
-        let after = Incarnation { id: uuid::Uuid::new_v4(), number, went_back: None };
+        let after = Incarnation { id: uuid::Uuid::new_v4(), number, restored_backup: None };
         self.write_incarnation(&after, revision).await?;
         Ok((found.incarnation, after))
     }

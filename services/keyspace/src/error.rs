@@ -1,6 +1,6 @@
 //! What can go wrong with the store.
 
-use crate::value::WentBack;
+use crate::value::RestoredBackup;
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum Error {
         "the store is a restored backup: revision {} was seen and is not in it, it is at {}; look at it, then bring \
          changes back with: ironmesh store adopt", .0.known, .0.found
     )]
-    WentBack(WentBack),
+    RestoredBackup(RestoredBackup),
     /// etcd has no space left.
     #[error("etcd is out of space ({doing}); how to free some says: ironmesh store check")]
     Full {
@@ -70,7 +70,7 @@ impl Error {
     /// write's.
     #[must_use]
     pub const fn is_away(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::WentBack(_) | Self::Full { .. })
+        matches!(self, Self::Unavailable { .. } | Self::RestoredBackup(_) | Self::Full { .. })
     }
 
     /// A stable word for programs.
@@ -78,7 +78,7 @@ impl Error {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Unavailable { .. } => "STORE_AWAY",
-            Self::WentBack(_) => "STORE_RESTORED",
+            Self::RestoredBackup(_) => "STORE_RESTORED",
             Self::Full { .. } => "STORE_FULL",
             Self::Conflict => "CONFLICT",
             Self::Refused { .. } | Self::Value { .. } | Self::TooLarge { .. } | Self::Seal(_) | Self::File { .. } => {

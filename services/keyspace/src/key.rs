@@ -5,7 +5,7 @@
 //!
 //! | key | value | writing service | lease |
 //! |---|---|---|---|
-//! | `dc/incarnation` | [`Incarnation`] | `ironmesh up`, `ironmesh store adopt`; its mark `went_back`: whoever notices | no |
+//! | `dc/incarnation` | [`Incarnation`] | `ironmesh up`, `ironmesh store adopt`; its mark `restored_backup`: whoever notices | no |
 //! | `dc/rack/{rack}` | [`Rack`] | scheduler-service; `ironmesh up` makes the first | no |
 //! | `dc/name/{kind}/{name}` | [`Holder`] | as its record | no |
 //! | `dc/mac/{mac}` | [`Holder`] | scheduler-service | no |

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error,
     store::Pair,
-    value::{Incarnation, WentBack},
+    value::{Incarnation, RestoredBackup},
 };
 
 /// What is known of a store. Less than the whole truth does no harm: a store that went back is noticed by as much less
@@ -47,7 +47,7 @@ pub(crate) enum Verdict {
     /// A backup that was adopted: all that was known of it is to be forgotten.
     Adopted,
     /// It went back, and nobody has adopted that.
-    WentBack,
+    RestoredBackup,
 }
 
 /// Compares what is there with what was known.
@@ -61,7 +61,7 @@ pub(crate) fn judge(known: &Known, found: &Known, last: LastWrite) -> Verdict {
     if is_it && is_cluster && found.revision >= known.revision && last != LastWrite::Differs {
         Verdict::Same
     } else {
-        Verdict::WentBack
+        Verdict::RestoredBackup
     }
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn judge(known: &Known, found: &Known, last: LastWrite) -> Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
     /// It is not what was known of it.
-    WentBack(WentBack),
+    RestoredBackup(RestoredBackup),
     /// It has no space left: etcd's alarm NOSPACE.
     Full,
 }
@@ -145,7 +145,7 @@ impl Guard {
     /// Refuses to go on with a store that went back.
     pub(crate) fn check(&self) -> Result<(), Error> {
         match self.trouble() {
-            Some(Trouble::WentBack(how)) => Err(Error::WentBack(how)),
+            Some(Trouble::RestoredBackup(how)) => Err(Error::RestoredBackup(how)),
             Some(Trouble::Full) | None => Ok(()),
         }
     }
@@ -153,15 +153,15 @@ impl Guard {
     /// Judges a linearizable answer by its header: it is of this cluster, and at `least` this revision.
     pub(crate) fn answered(&self, cluster: u64, revision: i64, least: i64) -> Result<(), Error> {
         let mut state = self.lock();
-        if let Some(Trouble::WentBack(how)) = state.trouble {
-            return Err(Error::WentBack(how));
+        if let Some(Trouble::RestoredBackup(how)) = state.trouble {
+            return Err(Error::RestoredBackup(how));
         }
         let Some(known) = &mut state.known else { return Ok(()) };
         let is_cluster = known.cluster == 0 || cluster == 0 || known.cluster == cluster;
         if !is_cluster || revision < least {
-            let how = WentBack { known: known.revision, found: revision };
-            state.trouble = Some(Trouble::WentBack(how));
-            return Err(Error::WentBack(how));
+            let how = RestoredBackup { known: known.revision, found: revision };
+            state.trouble = Some(Trouble::RestoredBackup(how));
+            return Err(Error::RestoredBackup(how));
         }
         known.revision = known.revision.max(revision);
         if known.cluster == 0 {
@@ -182,16 +182,16 @@ impl Guard {
         let mut state = self.lock();
         let highest = state.known.as_ref().map_or(0, |known| known.revision);
         match verdict {
-            Verdict::WentBack => {
-                let how = WentBack { known: highest, found: found.revision };
-                state.trouble = Some(Trouble::WentBack(how));
-                return Err(Error::WentBack(how));
+            Verdict::RestoredBackup => {
+                let how = RestoredBackup { known: highest, found: found.revision };
+                state.trouble = Some(Trouble::RestoredBackup(how));
+                return Err(Error::RestoredBackup(how));
             }
             Verdict::Same => state.known = Some(Known { revision: found.revision.max(highest), ..found }),
             Verdict::Adopted => (state.known, state.last, state.anew) = (Some(found), None, true),
         }
         state.doubted = false;
-        if matches!(state.trouble, Some(Trouble::WentBack(_))) {
+        if matches!(state.trouble, Some(Trouble::RestoredBackup(_))) {
             state.trouble = None;
         }
         Ok(verdict)
@@ -219,21 +219,22 @@ mod tests {
 
     fn store(number: u64, cluster: u64, revision: i64) -> Known {
         let number = generation::Incarnation::from_number(number);
-        let incarnation = Incarnation { id: uuid::Uuid::from_u128(number.number().into()), number, went_back: None };
+        let incarnation =
+            Incarnation { id: uuid::Uuid::from_u128(number.number().into()), number, restored_backup: None };
         Known { incarnation, cluster, revision }
     }
 
     #[test]
-    fn a_store_that_went_back_is_told_from_one_that_went_on_and_from_one_that_was_adopted() {
+    fn a_restored_backup_is_told_from_one_that_went_on_and_from_one_that_was_adopted() {
         use LastWrite::{Differs, Stands, Unknown};
         let known = store(1, 7, 100);
         for (found, last, verdict) in [
             (store(1, 7, 100), Stands, Verdict::Same),
             (store(1, 7, 900), Unknown, Verdict::Same),
-            (store(1, 7, 99), Unknown, Verdict::WentBack),
-            (store(1, 7, 900), Differs, Verdict::WentBack),
-            (store(1, 8, 900), Unknown, Verdict::WentBack),
-            (store(0, 7, 900), Unknown, Verdict::WentBack),
+            (store(1, 7, 99), Unknown, Verdict::RestoredBackup),
+            (store(1, 7, 900), Differs, Verdict::RestoredBackup),
+            (store(1, 8, 900), Unknown, Verdict::RestoredBackup),
+            (store(0, 7, 900), Unknown, Verdict::RestoredBackup),
             (store(2, 8, 3), Differs, Verdict::Adopted),
         ] {
             assert_eq!(judge(&known, &found, last), verdict, "{found:?} {last:?}");
@@ -242,7 +243,11 @@ mod tests {
             incarnation: Incarnation { id: uuid::Uuid::from_u128(9), ..known.incarnation.clone() },
             ..store(1, 7, 900)
         };
-        assert_eq!(judge(&known, &other, Unknown), Verdict::WentBack, "two backups were adopted under one number");
+        assert_eq!(
+            judge(&known, &other, Unknown),
+            Verdict::RestoredBackup,
+            "two backups were adopted under one number"
+        );
     }
 
     #[test]
@@ -251,7 +256,7 @@ mod tests {
         guard.begin(store(0, 7, 100));
         assert!(guard.answered(7, 105, guard.highest()).is_ok());
         assert!(guard.answered(7, 104, 100).is_ok(), "asked before the other was answered");
-        assert!(matches!(guard.answered(7, 104, guard.highest()), Err(Error::WentBack(how)) if how.found == 104));
+        assert!(matches!(guard.answered(7, 104, guard.highest()), Err(Error::RestoredBackup(how)) if how.found == 104));
         assert!(guard.check().is_err() && guard.answered(7, 200, 0).is_err());
         assert!(guard.judged(store(1, 8, 50), Verdict::Adopted).is_ok());
         assert!(guard.check().is_ok() && guard.highest() == 50);

@@ -236,8 +236,8 @@ impl Store {
     }
 
     /// Whether an answer belied what was known.
-    pub(crate) fn went_back(&self) -> bool {
-        matches!(self.trouble(), Some(Trouble::WentBack(_)))
+    pub(crate) fn is_restored_backup(&self) -> bool {
+        matches!(self.trouble(), Some(Trouble::RestoredBackup(_)))
     }
 
     /// What is known of the store; none before it was first read or [`Self::expect`]ed.
@@ -247,7 +247,7 @@ impl Store {
     }
 
     /// Begins with what was known of the store when it was last seen: an answer that belies it is
-    /// [`Error::WentBack`].
+    /// [`Error::RestoredBackup`].
     pub fn expect(&self, known: Known) {
         self.guard.begin(known);
     }

@@ -15,8 +15,8 @@ pub use boot::{BootDecision, BootFile, Part, Protocol, Work};
 pub use bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState};
 pub use firmware::{Bios, BiosSetting, FirmwareSeen};
 pub use mesh::{
-    Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, Session, StoredRing,
-    WentBack,
+    Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, RestoredBackup, Session,
+    StoredRing,
 };
 pub use node::{
     Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, IronicRamdisk, Life, Login, Operation, PastBoot,

@@ -192,7 +192,7 @@ impl View {
                     }
                     Err(error) => {
                         let text = crate::error_chain(&error);
-                        let is_lasting = matches!(error, Error::WentBack(_));
+                        let is_lasting = matches!(error, Error::RestoredBackup(_));
                         if !is_lasting || text != told {
                             tracing::warn!(error = text, "the store can not be followed");
                         }

@@ -86,7 +86,7 @@ impl Watch {
     /// *Not* safe to drop half-way: what was received would be lost; run it in a task of its own.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]; [`Error::WentBack`]: not before the store is adopted.
+    /// [`Error::Unavailable`]; [`Error::RestoredBackup`]: not before the store is adopted.
     pub async fn next(&mut self) -> Result<Seen, Error> {
         let outcome = self.step().await;
         if outcome.is_err() {
@@ -102,7 +102,7 @@ impl Watch {
         loop {
             // One that is cut off from the others answers whoever asks whether it lives, and never hears of a change:
             // what requests find of it holds for the watch, too.
-            if self.live.as_ref().is_none_or(|live| live.line.is_left()) || self.store.went_back() {
+            if self.live.as_ref().is_none_or(|live| live.line.is_left()) || self.store.is_restored_backup() {
                 self.look().await?;
             }
             let Some(revisions) = &mut self.revisions else { return self.list().await };

@@ -13,14 +13,14 @@ use keyspace::{
 };
 use service_kit::clock;
 
-use crate::{Error, Mesh, Stake, leader, member::Standing};
+use crate::{Error, Mesh, WorkGuard, leader, member::Membership};
 
 /// A claim that was held when it was answered. Whether it still is, is for each fenced write to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     pub(crate) node: NodeId,
     /// The membership that it was made under.
-    standing: Standing,
+    membership: Membership,
     revision: i64,
 }
 
@@ -28,7 +28,7 @@ impl Claim {
     /// What instructions to leaves carry.
     #[must_use]
     pub fn token(&self) -> Token {
-        Token::new(self.standing.root.number, u64::try_from(self.revision).unwrap_or(0))
+        Token::new(self.membership.incarnation.number, u64::try_from(self.revision).unwrap_or(0))
     }
 
     /// The node.
@@ -40,7 +40,7 @@ impl Claim {
     /// The holder.
     #[must_use]
     pub const fn instance(&self) -> InstanceId {
-        self.standing.instance
+        self.membership.instance
     }
 }
 
@@ -50,54 +50,54 @@ impl Mesh {
     /// # Errors
     /// [`Error::HandingOver`] while the last holder has not let go; [`Error::Store`] with a conflict where somebody else
     /// was quicker. *Not* safe to drop half-way: the claim may be written all the same, which a later call finds.
-    pub async fn claim(&self, stake: &Stake) -> Result<Claim, Error> {
-        let node = stake.node();
+    pub async fn claim(&self, guard: &WorkGuard) -> Result<Claim, Error> {
+        let node = guard.node();
         self.check_island()?;
-        let (standing, ring) = self.standing().zip(self.ring()).ok_or(Error::HandingOver { node })?;
-        let setting = &self.inner.setting;
-        let key = key::claim(setting.scope, setting.service, node);
+        let (membership, ring) = self.membership().zip(self.ring()).ok_or(Error::HandingOver { node })?;
+        let config = &self.inner.config;
+        let key = key::claim(config.scope, config.service, node);
         let read: Option<Versioned<value::Claim>> = self.inner.view.get(&key);
         if let Some(held) = &read
-            && held.value.instance == standing.instance
+            && held.value.instance == membership.instance
             && held.value.broken.is_none()
         {
-            return Ok(held_by(standing, node, held.revision));
+            return Ok(held_by(membership, node, held.revision));
         }
-        // The stake may be from a ring before this one: what that gave is lost then, whoever has let it go.
-        if ring.value.ring.owner(node) != Some(standing.instance) {
+        // The guard may be from a ring before this one: what that gave is lost then, whoever has let it go.
+        if ring.value.ring.owner(node) != Some(membership.instance) {
             return Err(Error::HandingOver { node });
         }
         let gone = leader::gone(&self.inner);
         // What the ring to come gives to somebody else would only pass on once more.
         let next = leader::next(&self.inner, Some(&ring), &gone);
-        if next.is_some_and(|next| next.owner(node) != Some(standing.instance)) {
+        if next.is_some_and(|next| next.owner(node) != Some(membership.instance)) {
             return Err(Error::HandingOver { node });
         }
         let acknowledged = |instance| leader::acknowledged(&self.inner, instance);
         let holder = read.as_ref().map(|read| read.value.instance);
-        if !may_claim(standing.instance, holder, &ring.value.ring, ring.revision, acknowledged, &gone) {
+        if !may_claim(membership.instance, holder, &ring.value.ring, ring.revision, acknowledged, &gone) {
             return Err(Error::HandingOver { node });
         }
-        if let Some(broken) = read.as_ref().filter(|_| holder == Some(standing.instance)) {
+        if let Some(broken) = read.as_ref().filter(|_| holder == Some(membership.instance)) {
             // A person broke our own claim: first all work under it ends, and what it has sent arrives.
-            if !stake.begins_after(broken.revision) {
+            if !guard.begins_after(broken.revision) {
                 return Err(Error::HandingOver { node });
             }
-            tokio::time::sleep(setting.footing.times.settle).await;
+            tokio::time::sleep(config.safety.times.settle).await;
         }
         let after = read.as_ref().map(|read| read.revision);
-        let claim = value::Claim { instance: standing.instance, since: clock::now(), after, broken: None };
-        let change = standing
-            .change(setting)
-            .expect(&key::ring(setting.scope, setting.service), Expect::Revision(ring.revision))
+        let claim = value::Claim { instance: membership.instance, since: clock::now(), after, broken: None };
+        let change = membership
+            .change(config)
+            .expect(&key::ring(config.scope, config.service), Expect::Revision(ring.revision))
             .put(&key, &claim, Expect::same(read.as_ref()))?;
         let revision = self.inner.store.commit(change).await.map_err(|error| self.not_written(error))?;
         metrics::counter!("mesh_claims_total").increment(1);
-        if holder.is_some_and(|holder| holder != standing.instance) {
+        if holder.is_some_and(|holder| holder != membership.instance) {
             metrics::counter!("mesh_takeovers_total").increment(1);
         }
         self.inner.view.reaches(revision).await;
-        Ok(held_by(standing, node, revision))
+        Ok(held_by(membership, node, revision))
     }
 
     /// Begins a write that happens only while this instance is a member: what any replica may write for a person.
@@ -105,19 +105,19 @@ impl Mesh {
     /// # Errors
     /// [`Error::Island`]
     pub fn as_member(&self) -> Result<Change, Error> {
-        let standing = self.standing().ok_or_else(|| self.no_member())?;
-        Ok(standing.change(&self.inner.setting))
+        let membership = self.membership().ok_or_else(|| self.no_member())?;
+        Ok(membership.change(&self.inner.config))
     }
 
     /// Begins a fenced write: it happens only while this instance is a member and holds the claim. Everything that it
     /// writes adds its own expectation.
     #[must_use]
     pub fn fenced(&self, claim: &Claim) -> Change {
-        let setting = &self.inner.setting;
+        let config = &self.inner.config;
         claim
-            .standing
-            .change(setting)
-            .expect(&key::claim(setting.scope, setting.service, claim.node), Expect::Revision(claim.revision))
+            .membership
+            .change(config)
+            .expect(&key::claim(config.scope, config.service, claim.node), Expect::Revision(claim.revision))
     }
 
     /// Commits a fenced write as [`Self::commit`] does, a few milliseconds later and with those of other nodes.
@@ -126,7 +126,7 @@ impl Mesh {
     /// Those of [`Self::commit`].
     pub(crate) async fn commit_together(&self, change: Change) -> Result<i64, Error> {
         self.check_island()?;
-        let written = self.inner.together.commit(change).await;
+        let written = self.inner.group_commit.commit(change).await;
         self.seen(written).await
     }
 
@@ -148,6 +148,6 @@ impl Mesh {
     }
 }
 
-const fn held_by(standing: Standing, node: NodeId, revision: i64) -> Claim {
-    Claim { node, standing, revision }
+const fn held_by(membership: Membership, node: NodeId, revision: i64) -> Claim {
+    Claim { node, membership, revision }
 }

@@ -1,4 +1,4 @@
-//! Why somebody may not act.
+//! IslandReason somebody may not act.
 
 use domain::{
     id::{InstanceId, NodeId},
@@ -6,9 +6,9 @@ use domain::{
 };
 use service_kit::status::{Failure, Kind};
 
-use crate::Why;
+use crate::IslandReason;
 
-/// Why this instance may not act on a node now.
+/// IslandReason this instance may not act on a node now.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another instance owns the node.
@@ -34,8 +34,8 @@ pub enum Error {
     Island {
         /// Since when.
         since: Timestamp,
-        /// Why.
-        why: Why,
+        /// IslandReason.
+        why: IslandReason,
     },
     /// A newer instruction was obeyed before.
     #[error("a newer instruction about node {node} was obeyed before")]
@@ -62,7 +62,7 @@ impl Failure for Error {
             Self::Island { .. } => Kind::Island,
             Self::Outdated { .. } => Kind::NotNow,
             Self::Store(keyspace::Error::Conflict) => Kind::Conflict,
-            Self::Store(keyspace::Error::WentBack(_) | keyspace::Error::Full { .. }) => Kind::Island,
+            Self::Store(keyspace::Error::RestoredBackup(_) | keyspace::Error::Full { .. }) => Kind::Island,
             Self::Store(error) if error.is_away() => Kind::Unavailable,
             Self::Store(_) => Kind::Internal,
         }
@@ -74,7 +74,7 @@ impl Failure for Error {
             Self::HandingOver { .. } => "HANDING_OVER",
             Self::Island { .. } => "ISLAND",
             Self::Outdated { .. } => "OUTDATED",
-            Self::Store(keyspace::Error::WentBack(_) | keyspace::Error::Full { .. }) => "ISLAND",
+            Self::Store(keyspace::Error::RestoredBackup(_) | keyspace::Error::Full { .. }) => "ISLAND",
             Self::Store(error) => error.reason(),
         }
     }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::PoisonError, time::Duration};
 
 use domain::time::Timestamp;
-use keyspace::{Trouble, key, value::WentBack};
+use keyspace::{Trouble, key, value::RestoredBackup};
 use service_kit::{
     Host, clock,
     health::{Health, Serving},
@@ -22,38 +22,38 @@ const SPACE: Duration = Duration::from_secs(1);
 pub struct Island {
     /// Since when.
     pub since: Timestamp,
-    /// Why.
-    pub why: Why,
+    /// IslandReason.
+    pub why: IslandReason,
 }
 
-/// Why nothing may change; as text it says what is to be done.
+/// IslandReason nothing may change; as text it says what is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum IslandReason {
     /// etcd is away.
     Away,
     /// The store went back: a backup was restored, and nobody has adopted it.
-    WentBack(WentBack),
+    RestoredBackup(RestoredBackup),
     /// etcd has no space left.
     Full,
 }
 
-impl Why {
+impl IslandReason {
     /// A stable word for programs.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Away => "STORE_AWAY",
-            Self::WentBack(_) => "STORE_RESTORED",
+            Self::RestoredBackup(_) => "STORE_RESTORED",
             Self::Full => "STORE_FULL",
         }
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for IslandReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Away => f.write_str("etcd is away, and nothing may change until it is back"),
-            Self::WentBack(WentBack { known, found }) => write!(
+            Self::RestoredBackup(RestoredBackup { known, found }) => write!(
                 f,
                 "the store is a restored backup (revision {known} was seen and is not in it, it was found at {found}), \
                  and nothing may change until somebody has looked at it and adopts it: ironmesh store adopt"
@@ -67,14 +67,14 @@ impl fmt::Display for Why {
 
 impl Mesh {
     /// What is wrong with the store, although it answers.
-    pub(crate) fn trouble(&self) -> Option<Why> {
+    pub(crate) fn trouble(&self) -> Option<IslandReason> {
         let trouble = self.inner.store.trouble();
-        if let Some(Trouble::WentBack(how)) = trouble {
-            return Some(Why::WentBack(how));
+        if let Some(Trouble::RestoredBackup(how)) = trouble {
+            return Some(IslandReason::RestoredBackup(how));
         }
         // Another process may have noticed it.
-        let marked = self.inner.view.get(&key::incarnation()).and_then(|read| read.value.went_back);
-        marked.map(Why::WentBack).or_else(|| trouble.map(|_| Why::Full))
+        let marked = self.inner.view.get(&key::incarnation()).and_then(|read| read.value.restored_backup);
+        marked.map(IslandReason::RestoredBackup).or_else(|| trouble.map(|_| IslandReason::Full))
     }
 
     /// Where the store was full: a write that is not tried can not find out that it would be done. `next`: not before.
@@ -92,7 +92,7 @@ impl Mesh {
     /// Whether nothing may change, since when and why.
     #[must_use]
     pub fn island(&self) -> Option<Island> {
-        let why = self.trouble().or_else(|| self.inner.fence.is_up().then_some(Why::Away));
+        let why = self.trouble().or_else(|| self.inner.fence.is_up().then_some(IslandReason::Away));
         let mut away = self.inner.away.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(why) = why else {
             *away = None;
@@ -110,13 +110,14 @@ impl Mesh {
 
     /// What somebody hears whose write was not done: where the store as a whole takes none, that it is an island.
     pub(crate) fn not_written(&self, error: keyspace::Error) -> Error {
-        let is_island = matches!(error, keyspace::Error::WentBack(_) | keyspace::Error::Full { .. });
+        let is_island = matches!(error, keyspace::Error::RestoredBackup(_) | keyspace::Error::Full { .. });
         self.check_island().err().filter(|_| is_island).unwrap_or(Error::Store(error))
     }
 
     /// What somebody hears who wants a change from a process that is no member now.
     pub(crate) fn no_member(&self) -> Error {
-        let Island { since, why } = self.island().unwrap_or_else(|| Island { since: clock::now(), why: Why::Away });
+        let Island { since, why } =
+            self.island().unwrap_or_else(|| Island { since: clock::now(), why: IslandReason::Away });
         Error::Island { since, why }
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use domain::{
-    generation::{Order, Token},
+    generation::{InstructionVersion, Token},
     id::{InstanceId, NodeId},
 };
 use keyspace::{
@@ -16,7 +16,7 @@ use keyspace::{
 };
 use service_kit::clock;
 
-use crate::{Claim, Error, Mesh, Permit, Predecessors};
+use crate::{Claim, Error, Mesh, Permit, SessionTakeover};
 
 /// What this process wrote last to the journals of its nodes. As long as a claim is the same one, nobody else can have
 /// written: every write of a journal is conditional on its writer's claim, and a claim that was lost comes back as another.
@@ -56,25 +56,25 @@ impl Written {
 
 /// One node's journal in its owner's hand.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct JournalWriter {
     mesh: Mesh,
     claim: Claim,
     journal: Journal,
     expect: Expect,
 }
 
-impl Ledger {
+impl JournalWriter {
     /// Reads the journal from the store itself, but for what this very claim has written last: what a predecessor wrote
     /// must not be missed.
     ///
     /// # Errors
     /// [`Error::Store`]
     pub async fn read(mesh: &Mesh, claim: Claim) -> Result<Self, Error> {
-        let setting = &mesh.inner.setting;
+        let config = &mesh.inner.config;
         if let Some((journal, revision)) = mesh.inner.written.take(claim) {
             return Ok(Self { mesh: mesh.clone(), claim, journal, expect: Expect::Revision(revision) });
         }
-        let read = mesh.store().get(&key::journal(setting.scope, setting.service, claim.node)).await?;
+        let read = mesh.store().get(&key::journal(config.scope, config.service, claim.node)).await?;
         let expect = Expect::same(read.as_ref());
         let journal = read.map(|read| read.value).unwrap_or_default();
         Ok(Self { mesh: mesh.clone(), claim, journal, expect })
@@ -82,16 +82,16 @@ impl Ledger {
 
     /// What it says.
     #[must_use]
-    pub const fn journal(&self) -> &Journal {
+    pub const fn record(&self) -> &Journal {
         &self.journal
     }
 
     /// The BMC sessions that may still be open, which are to be closed before anything is changed.
     #[must_use]
     pub fn to_close(&self) -> Vec<u32> {
-        match self.mesh.inner.setting.footing.predecessors {
-            Predecessors::Closed => self.journal.sessions.iter().map(|session| session.id).collect(),
-            Predecessors::LeftOpen => Vec::new(),
+        match self.mesh.inner.config.safety.session_takeover {
+            SessionTakeover::Close => self.journal.sessions.iter().map(|session| session.id).collect(),
+            SessionTakeover::DangerousLeaveOpen => Vec::new(),
         }
     }
 
@@ -106,14 +106,14 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Outdated`]
-    pub fn obey(&mut self, order: Order) -> Result<(), Error> {
-        let is_of_before = order.token.incarnation() < self.claim.token().incarnation();
-        if is_of_before || !order.obeys(self.journal.highest) {
+    pub fn obey(&mut self, version: InstructionVersion) -> Result<(), Error> {
+        let is_of_before = version.token.incarnation() < self.claim.token().incarnation();
+        if is_of_before || !version.may_follow(self.journal.highest) {
             metrics::counter!("mesh_tokens_refused_total").increment(1);
-            tracing::warn!(node = %self.claim.node, ?order, highest = ?self.journal.highest, "refused an old instruction");
+            tracing::warn!(node = %self.claim.node, ?version, highest = ?self.journal.highest, "refused an old instruction");
             return Err(Error::Outdated { node: self.claim.node });
         }
-        self.journal.highest = order;
+        self.journal.highest = version;
         Ok(())
     }
 
@@ -141,10 +141,10 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Store`]: nothing may be sent.
-    pub async fn arm(&mut self, order: Order, session: u32, command: &str) -> Result<Permit, Error> {
+    pub async fn arm(&mut self, version: InstructionVersion, session: u32, command: &str) -> Result<Permit, Error> {
         let armed = self.mesh.now();
         self.journal.entry = Some(JournalEntry {
-            order,
+            version,
             token: self.claim.token(),
             session,
             command: command.to_owned(),
@@ -162,7 +162,7 @@ impl Ledger {
         }
     }
 
-    /// Writes what was noted, together with a change of the caller's.
+    /// Writes what was noted, group with a change of the caller's.
     ///
     /// # Errors
     /// [`Error::Store`]
@@ -170,8 +170,8 @@ impl Ledger {
         &mut self,
         add: impl FnOnce(keyspace::Change) -> Result<keyspace::Change, keyspace::Error>,
     ) -> Result<(), Error> {
-        let setting = &self.mesh.inner.setting;
-        let key = key::journal(setting.scope, setting.service, self.claim.node);
+        let config = &self.mesh.inner.config;
+        let key = key::journal(config.scope, config.service, self.claim.node);
         let change = self.mesh.fenced(&self.claim).put(&key, &self.journal, self.expect)?;
         let revision = self.mesh.commit_together(add(change)?).await?;
         self.expect = Expect::Revision(revision);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use domain::{
-    id::{InstanceId, NodeId, SeatId},
+    id::{InstanceId, NodeId, SlotId},
     ring::{
         fence::Times,
         handover::{Absences, Debts},
@@ -25,13 +25,16 @@ use keyspace::{
 use service_kit::clock;
 use tokio::sync::watch;
 
-use crate::{Error, Fence, Footing, Stake, journal::Written, root::Root, stake::Stakes, together::Together};
+use crate::{
+    Error, Fence, SafetyParams, WorkGuard, group_commit::GroupCommit, journal::Written,
+    store_incarnation::StoreIncarnation, work_guard::WorkTable,
+};
 
 pub(crate) use live::ANSWER;
 
 /// Where an instance is reached, each as `host:port`; empty: not.
 #[derive(Debug, Clone, Default)]
-pub struct Places {
+pub struct Endpoints {
     /// By gRPC, from within the mesh.
     pub endpoint: String,
     /// By machines.
@@ -42,15 +45,15 @@ pub struct Places {
 
 /// What an instance says of itself.
 #[derive(Debug, Clone)]
-pub struct Setting {
+pub struct MemberConfig {
     /// Its service.
     pub service: Service,
     /// Where it belongs.
     pub scope: Scope,
     /// Where it is reached.
-    pub places: Places,
+    pub endpoints: Endpoints,
     /// What its safety stands on.
-    pub footing: Footing,
+    pub safety: SafetyParams,
 }
 
 /// This process as an instance of the mesh. Clones are the same.
@@ -61,14 +64,14 @@ pub struct Mesh {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) setting: Setting,
+    pub(crate) config: MemberConfig,
     pub(crate) store: Store,
     pub(crate) view: View,
     pub(crate) fence: Arc<Fence>,
-    pub(crate) stakes: Stakes,
+    pub(crate) guards: WorkTable,
     pub(crate) written: Written,
-    pub(crate) together: Together,
-    pub(crate) standing: watch::Sender<Option<Standing>>,
+    pub(crate) group_commit: GroupCommit,
+    pub(crate) membership: watch::Sender<Option<Membership>>,
     pub(crate) absences: Mutex<Absences<Duration>>,
     pub(crate) debts: Mutex<Debts<Duration>>,
     pub(crate) away: Mutex<Option<Timestamp>>,
@@ -76,41 +79,41 @@ pub(crate) struct Inner {
 
 impl Inner {
     pub(crate) fn now(&self) -> Duration {
-        self.setting.footing.clock.now()
+        self.config.safety.clock.now()
     }
 }
 
 /// A membership that holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct Membership {
     pub(crate) instance: InstanceId,
     pub(crate) lease: i64,
     /// The revision at which the member key came to be.
     pub(crate) created: i64,
     /// The life of the store that it is in.
-    pub(crate) root: Root,
+    pub(crate) incarnation: StoreIncarnation,
     /// The highest ring that was acknowledged.
     pub(crate) acknowledged: i64,
     /// Its member key says that it is stopping.
     stopping: bool,
-    seat: SeatId,
+    slot: SlotId,
 }
 
 impl Mesh {
     /// Prepares; nothing is written before [`Self::live`].
     #[must_use]
-    pub fn new(setting: Setting, store: Store, view: View) -> Self {
-        let fence = Fence::new(&setting.footing);
+    pub fn new(config: MemberConfig, store: Store, view: View) -> Self {
+        let fence = Fence::new(&config.safety);
         Self {
             inner: Arc::new(Inner {
-                setting,
+                config,
                 store,
                 view,
                 fence,
-                stakes: Stakes::default(),
+                guards: WorkTable::default(),
                 written: Written::default(),
-                together: Together::default(),
-                standing: watch::Sender::new(None),
+                group_commit: GroupCommit::default(),
+                membership: watch::Sender::new(None),
                 absences: Mutex::default(),
                 debts: Mutex::default(),
                 away: Mutex::new(Some(clock::now())),
@@ -133,13 +136,13 @@ impl Mesh {
     /// Whose nodes are meant.
     #[must_use]
     pub fn scope(&self) -> Scope {
-        self.inner.setting.scope
+        self.inner.config.scope
     }
 
     /// The present instance; none before it has joined, and while it is cut off.
     #[must_use]
     pub fn instance(&self) -> Option<InstanceId> {
-        self.standing().map(|standing| standing.instance)
+        self.membership().map(|membership| membership.instance)
     }
 
     /// The time on the clock that fences.
@@ -151,21 +154,21 @@ impl Mesh {
     /// The safety's times.
     #[must_use]
     pub fn times(&self) -> Times {
-        self.inner.setting.footing.times
+        self.inner.config.safety.times
     }
 
-    pub(crate) fn standing(&self) -> Option<Standing> {
-        *self.inner.standing.borrow()
+    pub(crate) fn membership(&self) -> Option<Membership> {
+        *self.inner.membership.borrow()
     }
 
     /// Waits until it has joined. Safe to drop at any await and call again.
-    pub async fn joined(&self) {
+    pub async fn wait_until_joined(&self) {
         // The sender lives as long as this.
-        let _ = self.inner.standing.subscribe().wait_for(Option::is_some).await;
+        let _ = self.inner.membership.subscribe().wait_for(Option::is_some).await;
     }
 
     pub(crate) fn ring(&self) -> Option<Versioned<StoredRing>> {
-        self.inner.view.get(&key::ring(self.inner.setting.scope, self.inner.setting.service))
+        self.inner.view.get(&key::ring(self.inner.config.scope, self.inner.config.service))
     }
 
     /// Whether the ring gives this node to this instance.
@@ -183,27 +186,27 @@ impl Mesh {
     /// Whether this instance is its ring's leader, as far as it can know: false as soon as its lease may have run out.
     #[must_use]
     pub fn leads(&self) -> bool {
-        let setting = &self.inner.setting;
-        let leader = self.inner.view.get(&key::election(setting.scope, setting.service));
+        let config = &self.inner.config;
+        let leader = self.inner.view.get(&key::election(config.scope, config.service));
         !self.inner.fence.is_up() && leader.is_some_and(|leader| Some(leader.value.instance) == self.instance())
     }
 
-    /// A stake in a node that this instance owns.
+    /// A guard in a node that this instance owns.
     ///
     /// # Errors
     /// [`Error::NotOwner`], [`Error::HandingOver`], [`Error::Island`]
-    pub fn stake(&self, node: NodeId) -> Result<Stake, Error> {
+    pub fn begin_work(&self, node: NodeId) -> Result<WorkGuard, Error> {
         self.check_island()?;
-        // The stake comes first and the ring is looked at after: a ring that was applied in between has either seen
-        // this stake and ends it, or is the one that is looked at.
-        let stake = self.inner.stakes.take(node).ok_or(Error::HandingOver { node })?;
+        // The guard comes first and the ring is looked at after: a ring that was applied in between has either seen
+        // this guard and ends it, or is the one that is looked at.
+        let guard = self.inner.guards.take(node).ok_or(Error::HandingOver { node })?;
         let (ring, me) = (self.ring().ok_or(Error::HandingOver { node })?, self.instance());
         let owner = ring.value.ring.owner(node).ok_or(Error::HandingOver { node })?;
         if Some(owner) == me {
-            return Ok(stake);
+            return Ok(guard);
         }
-        let setting = &self.inner.setting;
-        let member = self.inner.view.get(&key::member(setting.scope, setting.service, owner));
+        let config = &self.inner.config;
+        let member = self.inner.view.get(&key::member(config.scope, config.service, owner));
         let member = member.ok_or(Error::HandingOver { node })?.value;
         Err(Error::NotOwner { node, instance: owner, endpoint: member.endpoint, data_endpoint: member.data_endpoint })
     }

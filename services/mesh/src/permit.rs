@@ -13,7 +13,7 @@ use std::{
 
 use domain::ring::fence::Times;
 
-use crate::footing::{Clock, Footing, Reading};
+use crate::safety_params::{Clock, Reading, SafetyParams};
 
 /// A wall clock that moved further than this against BOOTTIME since the last keep-alive fences.
 const WALL_DRIFT: i64 = 1000;
@@ -30,8 +30,8 @@ pub struct Fence {
 }
 
 impl Fence {
-    pub(crate) fn new(footing: &Footing) -> Arc<Self> {
-        let (times, clock) = (footing.times, footing.clock.clone());
+    pub(crate) fn new(safety: &SafetyParams) -> Arc<Self> {
+        let (times, clock) = (safety.times, safety.clock.clone());
         Arc::new(Self { times, clock, alive: AtomicU64::new(0), wall: AtomicI64::new(0) })
     }
 
@@ -94,11 +94,11 @@ impl Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::footing::boottime;
+    use crate::safety_params::boottime;
 
     #[test]
     fn a_permit_holds_for_its_session_while_its_owner_is_alive() {
-        let fence = Fence::new(&Footing::default());
+        let fence = Fence::new(&SafetyParams::default());
         let permit = Permit::new(boottime(), 7, Arc::clone(&fence));
         assert!(!permit.allows(7), "nobody kept the lease alive yet");
         fence.keep(boottime());

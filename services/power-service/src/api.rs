@@ -30,8 +30,8 @@ impl PowerService for Api {
         request: Request<EnsurePowerRequest>,
     ) -> Result<Response<EnsurePowerResponse>, Status> {
         let request = request.into_inner();
-        let (node, order, target) = decode(request)?;
-        self.work.ensure(node, order, target)?;
+        let (node, version, target) = decode(request)?;
+        self.work.ensure(node, version, target)?;
         Ok(Response::new(EnsurePowerResponse {}))
     }
 
@@ -71,9 +71,9 @@ impl PowerService for Api {
     }
 }
 
-fn decode(request: EnsurePowerRequest) -> Result<(NodeId, domain::generation::Order, PowerTarget), Error> {
+fn decode(request: EnsurePowerRequest) -> Result<(NodeId, domain::generation::InstructionVersion, PowerTarget), Error> {
     let node = text("node", &request.node)?;
-    let order = required("order", request.order)?.into();
+    let version = required("version", request.version)?.into();
     let target = required("target", request.target)?.try_into()?;
-    Ok((node, order, target))
+    Ok((node, version, target))
 }

@@ -45,7 +45,7 @@ pub enum Error {
     },
     /// It can not begin.
     #[error(transparent)]
-    Begin(#[from] mesh::CannotBegin),
+    Join(#[from] mesh::JoinError),
     /// It can not listen.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -74,7 +74,7 @@ impl Failure for Error {
             Self::Mesh(error) => error.kind(),
             Self::Outdated(_) => Kind::NotNow,
             Self::Bmc { kind, .. } => *kind,
-            Self::Sealed { .. } | Self::Begin(_) | Self::Bind(_) | Self::Socket { .. } => Kind::Internal,
+            Self::Sealed { .. } | Self::Join(_) | Self::Bind(_) | Self::Socket { .. } => Kind::Internal,
         }
     }
 
@@ -86,7 +86,7 @@ impl Failure for Error {
             Self::Outdated(_) => "OUTDATED",
             Self::Bmc { reason, .. } => reason,
             Self::Sealed { .. } => "SEALED",
-            Self::Begin(_) | Self::Bind(_) | Self::Socket { .. } => "BEGIN",
+            Self::Join(_) | Self::Bind(_) | Self::Socket { .. } => "BEGIN",
         }
     }
 

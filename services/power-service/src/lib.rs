@@ -24,7 +24,7 @@ pub use config::{Config, Power};
 pub use error::Error;
 
 use domain::service::Service;
-use mesh::{Footing, Places};
+use mesh::{Endpoints, SafetyParams};
 use proto::power::v1::power_service_server::PowerServiceServer;
 use service_kit::{
     Kit,
@@ -40,24 +40,24 @@ const RULES: &[Rule] = &[Rule { path: "/ironmesh.power.v1.PowerService/", allows
 /// # Errors
 /// It can not begin.
 pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
-    run_on(config, kit, Footing::default()).await
+    run_with(config, kit, SafetyParams::default()).await
 }
 
-/// Runs as [`run`] does, on a footing of one's own.
+/// Runs as [`run`] does, with safety parameters other than the default.
 ///
 /// # Errors
 /// It can not begin.
-pub async fn run_on(config: Config, kit: Kit, footing: Footing) -> Result<(), Error> {
+pub async fn run_with(config: Config, kit: Kit, safety: SafetyParams) -> Result<(), Error> {
     metrics::describe();
     let bound = kit.bind().await?;
-    let places = Places { endpoint: bound.endpoint.clone(), ..Places::default() };
-    let begun = Box::pin(mesh::begin_on(&kit, Service::Power, places, footing)).await?;
-    let membership = begun.mesh.clone();
+    let endpoints = Endpoints { endpoint: bound.endpoint.clone(), ..Endpoints::default() };
+    let joined = Box::pin(mesh::join_with(&kit, Service::Power, endpoints, safety)).await?;
+    let membership = joined.mesh.clone();
     let ipmi = ipmi::Ipmi::bind(config.power.bind, kit.host.clone()).await?;
     let hands = session::Hands { ipmi, redfish: redfish::Redfish::new(membership.times().settle) };
     let timeline = service_kit::timeline::Timeline::new(format!("power-service at {}", bound.endpoint));
     let every = config.power.poll;
-    let work = work::Work::new(begun.clone(), hands, config.power, timeline.clone(), kit.host.clone())?;
+    let work = work::Work::new(joined.clone(), hands, config.power, timeline.clone(), kit.host.clone())?;
     if !every.is_zero() {
         kit.host.spawn(poll::poll(work.clone(), every, kit.host.clone()));
     }

@@ -1,4 +1,4 @@
-//! An owner's work at a BMC: the turn of `domain::ring::turn`, then one journalled command at a time.
+//! An owner's work at a BMC: the takeover of `domain::ring::bmc_takeover`, then one journalled command at a time.
 
 use std::{
     collections::HashMap,
@@ -8,17 +8,17 @@ use std::{
 
 use domain::{
     failure::{Cause, Failure},
-    generation::Order,
+    generation::InstructionVersion,
     id::{NodeId, RackId},
     power::{BootDevice, Power, PowerTarget},
-    ring::turn::{Need, Turn},
+    ring::bmc_takeover::{NextAction, Takeover},
     timeline::Mark,
 };
 use keyspace::{
     Expect, key,
     value::{Intent, Outcome, PowerSeen, Settled},
 };
-use mesh::{Begun, Claim, Ledger, Mesh, Stake};
+use mesh::{Claim, Joined, JournalWriter, Mesh, WorkGuard};
 use service_kit::{Host, clock, timeline::Timeline};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -46,13 +46,13 @@ const WAITED_FOR: Duration = Duration::from_secs(20);
 /// The instructions under way. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Work {
-    begun: Begun,
+    joined: Joined,
     rack: RackId,
     hands: Hands,
     limits: Arc<config::Power>,
     timeline: Timeline,
     host: Host,
-    running: Arc<Mutex<HashMap<NodeId, Order>>>,
+    running: Arc<Mutex<HashMap<NodeId, InstructionVersion>>>,
 }
 
 /// Why an instruction did not come to its end here.
@@ -73,18 +73,18 @@ impl From<mesh::Error> for Stopped {
 
 impl Work {
     pub(crate) fn new(
-        begun: Begun,
+        joined: Joined,
         hands: Hands,
         limits: config::Power,
         timeline: Timeline,
         host: Host,
     ) -> Result<Self, Error> {
-        let rack = begun.rack()?;
-        Ok(Self { begun, rack, hands, limits: Arc::new(limits), timeline, host, running: Arc::default() })
+        let rack = joined.rack()?;
+        Ok(Self { joined, rack, hands, limits: Arc::new(limits), timeline, host, running: Arc::default() })
     }
 
     fn mesh(&self) -> &Mesh {
-        &self.begun.mesh
+        &self.joined.mesh
     }
 
     fn intent(&self, node: NodeId) -> Result<Intent, Error> {
@@ -94,45 +94,45 @@ impl Work {
 
     fn reach(&self, node: NodeId) -> Result<Reach, Error> {
         let heard = self.mesh().view().get(&key::power(self.rack, node)).map(|heard| heard.value.power);
-        Reach::of(node, self.intent(node)?, heard, &self.begun.sealer)
+        Reach::of(node, self.intent(node)?, heard, &self.joined.sealer)
     }
 
     /// Begins an instruction, or finds it under way or done.
-    pub(crate) fn ensure(&self, node: NodeId, order: Order, target: PowerTarget) -> Result<(), Error> {
-        let stake = self.mesh().stake(node)?;
+    pub(crate) fn ensure(&self, node: NodeId, version: InstructionVersion, target: PowerTarget) -> Result<(), Error> {
+        let guard = self.mesh().begin_work(node)?;
         self.intent(node)?;
-        if self.is_settled(node, order) {
+        if self.is_settled(node, version) {
             return Ok(());
         }
         {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
             match running.get(&node) {
-                Some(at) if order.is_before(*at) => return Err(Error::Outdated(node)),
+                Some(at) if version.is_older_than(*at) => return Err(Error::Outdated(node)),
                 // One instruction at a time: a newer one is asked for again, and begins when this one has ended.
                 Some(_) => return Ok(()),
-                None => running.insert(node, order),
+                None => running.insert(node, version),
             };
         }
         let work = self.clone();
         self.host.spawn(async move {
-            work.carry_out(stake, order, target).await;
+            work.carry_out(guard, version, target).await;
             work.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
         });
         Ok(())
     }
 
-    fn is_settled(&self, node: NodeId, order: Order) -> bool {
+    fn is_settled(&self, node: NodeId, version: InstructionVersion) -> bool {
         let read = self.mesh().view().get(&key::power(self.rack, node));
-        read.and_then(|read| read.value.settled).is_some_and(|settled| settled.generation >= order.generation)
+        read.and_then(|read| read.value.settled).is_some_and(|settled| settled.generation >= version.generation)
     }
 
-    async fn carry_out(&self, stake: Stake, order: Order, target: PowerTarget) {
-        let node = stake.node();
+    async fn carry_out(&self, guard: WorkGuard, version: InstructionVersion, target: PowerTarget) {
+        let node = guard.node();
         let (begun, patience) = (Instant::now(), self.patience(target));
         loop {
             let outcome = tokio::select! {
-                outcome = self.attempt(&stake, order, target) => outcome,
-                () = stake.lost() => Err(Stopped::Elsewhere(mesh::Error::HandingOver { node })),
+                outcome = self.attempt(&guard, version, target) => outcome,
+                () = guard.lost() => Err(Stopped::Elsewhere(mesh::Error::HandingOver { node })),
             };
             let again = match outcome {
                 Ok(()) => {
@@ -140,7 +140,7 @@ impl Work {
                     if matches!(target, PowerTarget::Booted { boot: Some(boot) } if boot.device == BootDevice::Pxe) {
                         drop(self.learn_firmware(node));
                     }
-                    self.seen_settled(&stake, order).await;
+                    self.seen_settled(&guard, version).await;
                     return metrics::instruction("reached");
                 }
                 Err(Stopped::Failed(failure)) => Some(failure),
@@ -157,11 +157,11 @@ impl Work {
             };
             if let Some(failure) = again {
                 metrics::instruction("failed");
-                if let Err(error) = self.settle_failed(&stake, order, failure).await {
+                if let Err(error) = self.settle_failed(&guard, version, failure).await {
                     tracing::warn!(node = %node, error = %service_kit::status::chain(&error), "cannot note a failure");
                     return;
                 }
-                self.seen_settled(&stake, order).await;
+                self.seen_settled(&guard, version).await;
                 return;
             }
         }
@@ -169,15 +169,15 @@ impl Work {
 
     /// Waits until our own view shows that an instruction has ended. Until then it counts as under way: whoever asks for it
     /// again would have it begun anew.
-    async fn seen_settled(&self, stake: &Stake, order: Order) {
-        let node = stake.node();
+    async fn seen_settled(&self, guard: &WorkGuard, version: InstructionVersion) {
+        let node = guard.node();
         let mut news = self.mesh().view().subscribe();
-        let seeing = async { while !self.is_settled(node, order) && news.next().await.is_some() {} };
+        let seeing = async { while !self.is_settled(node, version) && news.next().await.is_some() {} };
         tokio::select! {
             seen = timeout(SEEN, seeing) => if seen.is_err() {
                 tracing::warn!(node = %node, "our own view does not show that an instruction has ended");
             },
-            () = stake.lost() => {}
+            () = guard.lost() => {}
         }
     }
 
@@ -197,66 +197,81 @@ impl Work {
         }
     }
 
-    async fn settle_failed(&self, stake: &Stake, order: Order, failure: Failure) -> Result<(), mesh::Error> {
-        tracing::warn!(node = %stake.node(), cause = failure.cause.word(), text = failure.text, "an instruction failed");
-        let claim = self.mesh().claim(stake).await?;
-        let key = key::power(self.rack, stake.node());
+    async fn settle_failed(
+        &self,
+        guard: &WorkGuard,
+        version: InstructionVersion,
+        failure: Failure,
+    ) -> Result<(), mesh::Error> {
+        tracing::warn!(node = %guard.node(), cause = failure.cause.word(), text = failure.text, "an instruction failed");
+        let claim = self.mesh().claim(guard).await?;
+        let key = key::power(self.rack, guard.node());
         let read = self.mesh().view().get(&key);
         let power = read.as_ref().map_or(Power::Off, |read| read.value.power);
-        let settled = Settled { generation: order.generation, at: clock::now(), failure: Some(failure) };
+        let settled = Settled { generation: version.generation, at: clock::now(), failure: Some(failure) };
         let seen = seen(power, claim, Some(settled));
         let change = self.mesh().fenced(&claim).put(&key, &seen, Expect::same(read.as_ref()))?;
         self.mesh().commit(change).await.map(drop)
     }
 
-    /// One owner's turn: claim, close, wait, read, then act.
-    async fn attempt(&self, stake: &Stake, order: Order, target: PowerTarget) -> Result<(), Stopped> {
-        let node = stake.node();
+    /// One owner's takeover: claim, close, wait, read, then act.
+    async fn attempt(
+        &self,
+        guard: &WorkGuard,
+        version: InstructionVersion,
+        target: PowerTarget,
+    ) -> Result<(), Stopped> {
+        let node = guard.node();
         let reach = self.reach(node).map_err(|error| Stopped::Failed(failure(Cause::BmcPassword, chain(&error))))?;
-        let mut turn = Turn::new(self.mesh().times().settle);
-        let claim = self.mesh().claim(stake).await?;
+        let mut takeover = Takeover::new(self.mesh().times().settle);
+        let claim = self.mesh().claim(guard).await?;
         // Our view may have been behind when this was asked for; it is not by now, and whoever had the claim before may have
         // carried it out.
-        if self.is_settled(node, order) {
+        if self.is_settled(node, version) {
             return Ok(());
         }
-        turn.claimed(claim.token(), self.mesh().now());
-        let mut ledger = Ledger::read(self.mesh(), claim).await?;
-        ledger.obey(order)?;
-        turn.sessions(ledger.to_close());
+        takeover.claimed(claim.token(), self.mesh().now());
+        let mut journal = JournalWriter::read(self.mesh(), claim).await?;
+        journal.obey(version)?;
+        takeover.sessions(journal.to_close());
         let bmc = reach.open(&self.hands, &self.limits).await;
         let mut bmc = bmc.map_err(judge)?;
-        ledger.opened(bmc.session(), bmc.path());
-        turn.logged_in(bmc.session());
-        let outcome = self.in_session(&mut bmc, &mut turn, &mut ledger, order, target).await;
+        journal.opened(bmc.session(), bmc.path());
+        takeover.logged_in(bmc.session());
+        let outcome = self.in_session(&mut bmc, &mut takeover, &mut journal, version, target).await;
         let own = bmc.session();
         if bmc.close().await {
-            ledger.closed(own);
+            journal.closed(own);
         }
         let power = match outcome {
             Ok(power) => power,
             Err(stopped) => {
-                // What is known of sessions is written, so that the next turn need not close them again.
-                ledger.write().await?;
+                // What is known of sessions is written, so that the next takeover need not close them again.
+                journal.write().await?;
                 return Err(stopped);
             }
         };
-        self.settle(&mut ledger, order, power).await?;
+        self.settle(&mut journal, version, power).await?;
         Ok(())
     }
 
-    async fn settle(&self, ledger: &mut Ledger, order: Order, power: Power) -> Result<(), mesh::Error> {
-        let claim = ledger.claim();
+    async fn settle(
+        &self,
+        journal: &mut JournalWriter,
+        version: InstructionVersion,
+        power: Power,
+    ) -> Result<(), mesh::Error> {
+        let claim = journal.claim();
         let key = key::power(self.rack, claim.node());
         let read = self.mesh().view().get(&key);
-        let settled = Settled { generation: order.generation, at: clock::now(), failure: None };
+        let settled = Settled { generation: version.generation, at: clock::now(), failure: None };
         let seen = seen(power, claim, Some(settled));
-        let written = ledger.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await;
+        let written = journal.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await;
         match written {
             // A look at its power was noted meanwhile, or our view is behind; who has the claim now finds no other way here.
             Err(mesh::Error::Store(keyspace::Error::Conflict)) => {
                 let read = self.mesh().store().get(&key).await.map_err(mesh::Error::Store)?;
-                ledger.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await
+                journal.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await
             }
             written => written,
         }
@@ -265,33 +280,35 @@ impl Work {
     async fn in_session(
         &self,
         bmc: &mut Session,
-        turn: &mut Turn<u32, Duration>,
-        ledger: &mut Ledger,
-        order: Order,
+        takeover: &mut Takeover<u32, Duration>,
+        journal: &mut JournalWriter,
+        version: InstructionVersion,
         target: PowerTarget,
     ) -> Result<Power, Stopped> {
         let mut unconfirmed = Vec::new();
         let mut power = loop {
-            match turn.need(self.mesh().now()) {
-                Need::Close(session) => {
-                    let confirmed = bmc.close_other(session, ledger.path(session)).await.map_err(judge)?;
-                    turn.closed(session, confirmed);
+            match takeover.next_action(self.mesh().now()) {
+                NextAction::Close(session) => {
+                    let confirmed = bmc.close_other(session, journal.path(session)).await.map_err(judge)?;
+                    takeover.closed(session, confirmed);
                     if confirmed {
-                        ledger.closed(session);
+                        journal.closed(session);
                     } else {
                         unconfirmed.push(session);
                     }
                 }
-                Need::Settle(until) => sleep(until.saturating_sub(self.mesh().now())).await,
-                Need::Read | Need::Act => {
+                NextAction::Settle(until) => sleep(until.saturating_sub(self.mesh().now())).await,
+                NextAction::Read | NextAction::Act => {
                     // Nobody needs to know them any more: what came through them has arrived.
-                    unconfirmed.drain(..).for_each(|session| ledger.closed(session));
+                    unconfirmed.drain(..).for_each(|session| journal.closed(session));
                     break bmc.power().await.map_err(judge)?;
                 }
-                Need::Claim | Need::Sessions | Need::Login => return Err(Stopped::Again(BmcError::NotPermitted)),
+                NextAction::Claim | NextAction::Sessions | NextAction::Login => {
+                    return Err(Stopped::Again(BmcError::NotPermitted));
+                }
             }
         };
-        turn.read();
+        takeover.read();
         let steps = target.boot().map_or(0, |boot| bmc.boot_steps(boot));
         let mut course = Course::new(target, steps);
         loop {
@@ -301,48 +318,56 @@ impl Work {
                 Next::Look => {
                     sleep(LOOK).await;
                     course.waited(LOOK);
-                    power = self.look(bmc, ledger.claim(), order, power).await?;
+                    power = self.look(bmc, journal.claim(), version, power).await?;
                 }
-                Next::Send(Command::Interrupt) if has_interrupted(ledger, order) => {
+                Next::Send(Command::Interrupt) if has_interrupted(journal, version) => {
                     let text = "the interrupt was sent once, and nobody knows what came of it: look at the console, and \
                                 ask again where nothing did";
                     return Err(Stopped::Failed(failure(Cause::BmcSilent, text.to_owned())));
                 }
                 Next::Send(command) => {
                     bmc.prepare().await.map_err(judge)?;
-                    let permit = ledger.arm(order, bmc.session(), &command.words()).await?;
+                    let permit = journal.arm(version, bmc.session(), &command.words()).await?;
                     match bmc.command(command, &permit).await {
-                        Ok(Reply::Done) => ledger.ended(Outcome::Done),
+                        Ok(Reply::Done) => journal.ended(Outcome::Done),
                         Ok(Reply::Refused(why)) => {
-                            ledger.ended(Outcome::Refused(why.clone()));
+                            journal.ended(Outcome::Refused(why.clone()));
                             return Err(Stopped::Failed(failure(Cause::BmcRefused, format!("the BMC refused: {why}"))));
                         }
                         Err(error) => {
-                            ledger.ended(Outcome::Unknown);
+                            journal.ended(Outcome::Unknown);
                             return Err(judge(error));
                         }
                     }
                     course.sent(command);
-                    power = self.look(bmc, ledger.claim(), order, power).await?;
+                    power = self.look(bmc, journal.claim(), version, power).await?;
                 }
             }
         }
     }
 
-    async fn look(&self, bmc: &mut Session, claim: Claim, order: Order, before: Power) -> Result<Power, Stopped> {
+    async fn look(
+        &self,
+        bmc: &mut Session,
+        claim: Claim,
+        version: InstructionVersion,
+        before: Power,
+    ) -> Result<Power, Stopped> {
         let power = bmc.power().await.map_err(judge)?;
         if power != before {
             let mark = if power == Power::On { Mark::PowerOn } else { Mark::PowerOff };
-            self.timeline.note(claim.node(), order.generation, mark, "");
+            self.timeline.note(claim.node(), version.generation, mark, "");
         }
         Ok(power)
     }
 }
 
 /// Whether this instruction's interrupt may be at the BMC already, from a try before.
-fn has_interrupted(ledger: &Ledger, order: Order) -> bool {
-    let entry = ledger.journal().entry.as_ref();
-    entry.is_some_and(|entry| entry.order.generation == order.generation && entry.command == Command::Interrupt.words())
+fn has_interrupted(journal: &JournalWriter, version: InstructionVersion) -> bool {
+    let entry = journal.record().entry.as_ref();
+    entry.is_some_and(|entry| {
+        entry.version.generation == version.generation && entry.command == Command::Interrupt.words()
+    })
 }
 
 fn seen(power: Power, claim: Claim, settled: Option<Settled>) -> PowerSeen {

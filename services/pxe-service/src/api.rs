@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{generation::Order, id::NodeId};
+use domain::{generation::InstructionVersion, id::NodeId};
 use futures::{StreamExt as _, stream::BoxStream};
 use keyspace::value::BootFile;
-use mesh::Ledger;
+use mesh::JournalWriter;
 use proto::{
     common::v1::NodeTimelineEntry,
     convert::{required, text},
@@ -29,21 +29,21 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    async fn ensure(&self, node: NodeId, order: Order) -> Result<(), Error> {
+    async fn ensure(&self, node: NodeId, version: InstructionVersion) -> Result<(), Error> {
         let rack = &self.doors.rack;
-        let stake = rack.mesh.stake(node)?;
+        let guard = rack.mesh.begin_work(node)?;
         let decision = rack
             .decision(node)
-            .filter(|decision| decision.generation == order.generation)
+            .filter(|decision| decision.generation == version.generation)
             .ok_or(Error::NotYetSeen(node))?;
         self.have(&decision.kernel).await?;
         self.have(&decision.ramdisk).await?;
-        let claim = rack.mesh.claim(&stake).await?;
-        let mut ledger = Ledger::read(&rack.mesh, claim).await?;
-        let before = ledger.journal().highest;
-        ledger.obey(order)?;
-        if before != order {
-            ledger.write().await?;
+        let claim = rack.mesh.claim(&guard).await?;
+        let mut journal = JournalWriter::read(&rack.mesh, claim).await?;
+        let before = journal.record().highest;
+        journal.obey(version)?;
+        if before != version {
+            journal.write().await?;
         }
         Ok(())
     }
@@ -61,8 +61,8 @@ impl PxeService for Api {
     async fn ensure_boot(&self, request: Request<EnsureBootRequest>) -> Result<Response<EnsureBootResponse>, Status> {
         let request = request.into_inner();
         let node = text("node", &request.node).map_err(Error::from)?;
-        let order = required("order", request.order).map_err(Error::from)?;
-        self.ensure(node, order.into()).await?;
+        let version = required("version", request.version).map_err(Error::from)?;
+        self.ensure(node, version.into()).await?;
         Ok(Response::new(EnsureBootResponse {}))
     }
 

@@ -41,7 +41,7 @@ pub enum Error {
     Mesh(#[from] mesh::Error),
     /// It can not begin.
     #[error(transparent)]
-    Begin(#[from] mesh::CannotBegin),
+    Join(#[from] mesh::JoinError),
     /// It can not listen.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -80,7 +80,7 @@ impl Failure for Error {
             Self::NotYetSeen(_) | Self::Fetching(_) | Self::NoStorage { .. } => Kind::Unavailable,
             Self::BootFile { .. } => Kind::NotNow,
             Self::Mesh(error) => error.kind(),
-            Self::Begin(_) | Self::Bind(_) | Self::Socket { .. } | Self::Folder { .. } | Self::Sealed { .. } => {
+            Self::Join(_) | Self::Bind(_) | Self::Socket { .. } | Self::Folder { .. } | Self::Sealed { .. } => {
                 Kind::Internal
             }
         }
@@ -94,7 +94,7 @@ impl Failure for Error {
             Self::NoStorage { .. } => "NO_STORAGE",
             Self::BootFile { .. } => "BOOT_FILE",
             Self::Mesh(error) => error.reason(),
-            Self::Begin(_) | Self::Bind(_) | Self::Socket { .. } | Self::Folder { .. } => "BEGIN",
+            Self::Join(_) | Self::Bind(_) | Self::Socket { .. } | Self::Folder { .. } => "BEGIN",
             Self::Sealed { .. } => "SEALED",
         }
     }

@@ -48,22 +48,22 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let pages = serve::bind("pxe.http", pxe.http_address()).await?;
     let http_address = pages.local_addr().map_err(|source| Error::Socket { what: "pxe.http", source })?;
     service_kit::run::write_address_file(&kit.common.data, "http", Some(http_address));
-    let places = mesh::Places {
+    let endpoints = mesh::Endpoints {
         endpoint: bound.endpoint.clone(),
         data_endpoint: http_address.to_string(),
-        ..mesh::Places::default()
+        ..mesh::Endpoints::default()
     };
-    let begun = Box::pin(mesh::begin(&kit, Service::Pxe, places)).await?;
-    let membership = begun.mesh.clone();
+    let joined = Box::pin(mesh::join(&kit, Service::Pxe, endpoints)).await?;
+    let membership = joined.mesh.clone();
     let timeline = Timeline::new(format!("pxe-service at {}", pxe.address));
-    let rack = rack::Rack::new(&begun)?;
+    let rack = rack::Rack::new(&joined)?;
     let files = files::Files::new(rack.clone(), pxe.loaders.clone(), kit.common.data.join("boot-files"))?;
     let doors = Arc::new(rack::Doors {
         seen: seen::Watcher::new(rack.clone(), timeline.clone(), kit.host.clone()),
         rack,
         files,
         timeline: timeline.clone(),
-        sealer: begun.sealer.clone(),
+        sealer: joined.sealer.clone(),
         ca: kit.tls.pem()[0].clone(),
         rack_name: kit.common.rack.clone(),
         http: http_address,

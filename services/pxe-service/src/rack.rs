@@ -15,7 +15,7 @@ use keyspace::{
     store::Versioned,
     value::{self, BootDecision, Network, PxeSeen},
 };
-use mesh::{Begun, Mesh};
+use mesh::{Joined, Mesh};
 use service_kit::timeline::Timeline;
 
 use crate::{Error, config, files::Files, seen::Watcher};
@@ -42,8 +42,8 @@ pub(crate) struct Known {
 }
 
 impl Rack {
-    pub(crate) fn new(begun: &Begun) -> Result<Self, Error> {
-        Ok(Self { id: begun.rack()?, mesh: begun.mesh.clone() })
+    pub(crate) fn new(joined: &Joined) -> Result<Self, Error> {
+        Ok(Self { id: joined.rack()?, mesh: joined.mesh.clone() })
     }
 
     pub(crate) fn view(&self) -> &View {

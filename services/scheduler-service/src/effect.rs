@@ -5,12 +5,12 @@ pub(crate) mod images;
 mod learned;
 pub(crate) mod power;
 
-use domain::generation::Order;
+use domain::generation::InstructionVersion;
 use mesh::Claim;
 
 use crate::registry::Record;
 
 /// What an instruction carries now.
-fn order(record: &Record, claim: Claim) -> Order {
-    Order { token: claim.token(), generation: record.life.value.generation }
+fn version(record: &Record, claim: Claim) -> InstructionVersion {
+    InstructionVersion { token: claim.token(), generation: record.life.value.generation }
 }

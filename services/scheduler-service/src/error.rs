@@ -122,7 +122,7 @@ pub enum Error {
     Stopping,
     /// It can not begin.
     #[error(transparent)]
-    Begin(#[from] mesh::CannotBegin),
+    Join(#[from] mesh::JoinError),
     /// Who may ask at the REST API can not be told.
     #[error("{0}")]
     Auth(String),
@@ -165,10 +165,10 @@ impl Failure for Error {
             | Self::LockChanged { .. } => Kind::NotNow,
             Self::Mesh(error) => error.kind(),
             Self::Store(keyspace::Error::Conflict) => Kind::Conflict,
-            Self::Store(keyspace::Error::WentBack(_) | keyspace::Error::Full { .. }) => Kind::Island,
+            Self::Store(keyspace::Error::RestoredBackup(_) | keyspace::Error::Full { .. }) => Kind::Island,
             Self::Store(error) if error.is_away() => Kind::Unavailable,
             Self::Leaf(_) | Self::NotEverywhere { .. } | Self::Stopping => Kind::Unavailable,
-            Self::Store(_) | Self::Sealed { .. } | Self::Random(_) | Self::Begin(_) | Self::Bind(_) | Self::Auth(_) => {
+            Self::Store(_) | Self::Sealed { .. } | Self::Random(_) | Self::Join(_) | Self::Bind(_) | Self::Auth(_) => {
                 Kind::Internal
             }
         }
@@ -193,7 +193,7 @@ impl Failure for Error {
             Self::Random(_) => "RANDOM",
             Self::Leaf(_) => "LEAF",
             Self::Stopping => "STOPPING",
-            Self::Begin(_) | Self::Bind(_) | Self::Auth(_) => "BEGIN",
+            Self::Join(_) | Self::Bind(_) | Self::Auth(_) => "BEGIN",
         }
     }
 

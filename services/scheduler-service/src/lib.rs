@@ -58,15 +58,15 @@ use tonic::service::Routes;
 pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     metrics::describe();
     let bound = kit.bind().await?;
-    let places = mesh::Places { endpoint: bound.endpoint.clone(), ..mesh::Places::default() };
-    let begun = Box::pin(mesh::begin(&kit, Service::Scheduler, places)).await?;
+    let endpoints = mesh::Endpoints { endpoint: bound.endpoint.clone(), ..mesh::Endpoints::default() };
+    let joined = Box::pin(mesh::join(&kit, Service::Scheduler, endpoints)).await?;
     let shared = Arc::new(grpc::Shared {
-        registry: registry::Registry::new(begun.mesh.clone(), begun.sealer.clone()),
+        registry: registry::Registry::new(joined.mesh.clone(), joined.sealer.clone()),
         hot: hot::Hot::default(),
         unkept: record::Unkept::default(),
-        board: Arc::new(board::Board::new(begun.mesh.view().clone())),
-        shelf: Arc::new(rest::Shelf::new(begun.mesh.view().clone())),
-        lines: lines::Lines::new(kit.tls.clone(), begun.mesh.view().clone()),
+        board: Arc::new(board::Board::new(joined.mesh.view().clone())),
+        shelf: Arc::new(rest::Shelf::new(joined.mesh.view().clone())),
+        lines: lines::Lines::new(kit.tls.clone(), joined.mesh.view().clone()),
         limits: config.scheduler.limits(),
         host: kit.host.clone(),
     });
@@ -94,9 +94,9 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         .add_service(SchedulerServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(WebhookServiceServer::from_arc(Arc::clone(&shared)))
         .add_service(EventServiceServer::from_arc(Arc::clone(&shared)));
-    let routes = stale::marked(audit::recorded(routes), begun.mesh.clone());
+    let routes = stale::marked(audit::recorded(routes), joined.mesh.clone());
     let health = kit.serve(bound, routes, access::RULES, proto::DESCRIPTORS).await;
-    kit.host.spawn(begun.mesh.tell(health, kit.host.clone()));
+    kit.host.spawn(joined.mesh.tell(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
 }

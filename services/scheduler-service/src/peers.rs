@@ -155,7 +155,7 @@ mod tests {
             data_endpoint: String::new(),
             ironic_endpoint: String::new(),
             weight: 1,
-            seat: None,
+            slot: None,
             stopping,
             since: Timestamp::default(),
         }

@@ -15,7 +15,7 @@ pub enum Error {
     Request(#[from] proto::convert::Invalid),
     /// It can not begin.
     #[error(transparent)]
-    Begin(#[from] mesh::CannotBegin),
+    Join(#[from] mesh::JoinError),
     /// It can not listen.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -36,14 +36,14 @@ impl Failure for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Request(_) => Kind::Invalid,
-            Self::Begin(_) | Self::Bind(_) | Self::Folder { .. } | Self::Http(_) => Kind::Internal,
+            Self::Join(_) | Self::Bind(_) | Self::Folder { .. } | Self::Http(_) => Kind::Internal,
         }
     }
 
     fn reason(&self) -> &'static str {
         match self {
             Self::Request(_) => "REQUEST",
-            Self::Begin(_) | Self::Bind(_) | Self::Folder { .. } | Self::Http(_) => "BEGIN",
+            Self::Join(_) | Self::Bind(_) | Self::Folder { .. } | Self::Http(_) => "BEGIN",
         }
     }
 }

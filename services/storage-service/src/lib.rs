@@ -34,13 +34,13 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let files = serve::bind("storage.http", config.storage.http).await?;
     let address = files.local_addr().map_err(|source| Error::Folder { path: "storage.http".into(), source })?;
     service_kit::run::write_address_file(&kit.common.data, "http", Some(address));
-    let places = mesh::Places {
+    let endpoints = mesh::Endpoints {
         endpoint: bound.endpoint.clone(),
         data_endpoint: address.to_string(),
-        ..mesh::Places::default()
+        ..mesh::Endpoints::default()
     };
-    let begun = Box::pin(mesh::begin(&kit, Service::Storage, places)).await?;
-    let membership = begun.mesh.clone();
+    let joined = Box::pin(mesh::join(&kit, Service::Storage, endpoints)).await?;
+    let membership = joined.mesh.clone();
     let cache = image::Cache::open(kit.common.data.join("images"), config.storage.files_from, kit.host.clone())?;
     kit.host.spawn_essential("files", http::serve(kit.host.clone(), files, cache.clone()));
     let routes = Routes::new(StorageServiceServer::new(api::Api { cache }));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::id::{InstanceId, NodeId, SeatId};
+use crate::id::{InstanceId, NodeId, SlotId};
 
 /// The hash that is in force; another one gets another number, so that replicas never disagree in silence.
 pub const HASH_VERSION: u32 = 1;
@@ -18,10 +18,10 @@ pub struct Ring {
     /// Who owned nodes and has neither let go of them nor gone.
     #[serde(default)]
     pub leaving: BTreeSet<InstanceId>,
-    /// The seats of members. A member's share goes by its seat, so that whoever comes back to it gets what it had; by
+    /// The slots of members. A member's share goes by its slot, so that whoever comes back to it gets what it had; by
     /// the instance where it has none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub seats: BTreeMap<InstanceId, SeatId>,
+    pub slots: BTreeMap<InstanceId, SlotId>,
     /// [`HASH_VERSION`] of the writer.
     pub hash: u32,
 }
@@ -59,7 +59,7 @@ impl Ring {
     }
 
     fn score(&self, instance: InstanceId, weight: u32, node: NodeId) -> f64 {
-        let place = self.seats.get(&instance).map_or_else(|| instance.uuid(), |seat| seat.uuid());
+        let place = self.slots.get(&instance).map_or_else(|| instance.uuid(), |slot| slot.uuid());
         score(place, weight, node)
     }
 }
@@ -109,10 +109,10 @@ mod tests {
 
     #[test]
     fn whoever_comes_back_to_a_seat_gets_what_was_had_there_and_moves_nothing_else() {
-        let seat = |n| SeatId::new(Uuid::from_u128(n));
-        let seats = |seats: &[(u128, u128)]| seats.iter().map(|(n, at)| (instance(*n), seat(*at))).collect();
-        let before = Ring { seats: seats(&[(1, 101), (2, 102), (3, 103)]), ..ring(1..=3) };
-        let after = Ring { seats: seats(&[(4, 101), (2, 102), (3, 103)]), ..ring(2..=4) };
+        let slot = |n| SlotId::new(Uuid::from_u128(n));
+        let slots = |slots: &[(u128, u128)]| slots.iter().map(|(n, at)| (instance(*n), slot(*at))).collect();
+        let before = Ring { slots: slots(&[(1, 101), (2, 102), (3, 103)]), ..ring(1..=3) };
+        let after = Ring { slots: slots(&[(4, 101), (2, 102), (3, 103)]), ..ring(2..=4) };
         let back = |was: Option<InstanceId>| if was == Some(instance(1)) { Some(instance(4)) } else { was };
         assert!(nodes().all(|node| after.owner(node) == back(before.owner(node))));
         assert!(nodes().take(100).all(|node| after.rank(node, instance(4)) == before.rank(node, instance(1))));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::assign::{HASH_VERSION, Ring};
-use crate::id::{InstanceId, SeatId};
+use crate::id::{InstanceId, SlotId};
 
 /// What a member says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +16,8 @@ pub struct Presence {
     pub weight: u32,
     /// It was asked to stop and hands over.
     pub stopping: bool,
-    /// Its seat, where it has one.
-    pub seat: Option<SeatId>,
+    /// Its slot, where it has one.
+    pub slot: Option<SlotId>,
 }
 
 /// Who is seen missing, since when on the observer's own clock.
@@ -123,9 +123,9 @@ pub fn next_ring(
 ) -> Option<Ring> {
     let members: BTreeMap<_, _> =
         present.iter().filter(|(_, seen)| !seen.stopping).map(|(instance, seen)| (*instance, seen.weight)).collect();
-    let seats = seated(ring.map(|(ring, _)| ring), &members, present);
+    let slots = assign_slots(ring.map(|(ring, _)| ring), &members, present);
     let Some((old, epoch)) = ring else {
-        return Some(Ring { members, leaving: BTreeSet::new(), seats, hash: HASH_VERSION });
+        return Some(Ring { members, leaving: BTreeSet::new(), slots, hash: HASH_VERSION });
     };
     let lets_go = |instance: &InstanceId| {
         gone.contains(instance)
@@ -138,21 +138,21 @@ pub fn next_ring(
         .filter(|instance| !members.contains_key(instance) && !lets_go(instance))
         .copied()
         .collect();
-    let next = Ring { members, leaving, seats, hash: HASH_VERSION };
+    let next = Ring { members, leaving, slots, hash: HASH_VERSION };
     (next != *old).then_some(next)
 }
 
-/// Which member sits where. A seat is had by one: by whoever has it already, as long as it is a member.
-fn seated(
+/// Which member has_slot where. A slot is had by one: by whoever has it already, as long as it is a member.
+fn assign_slots(
     old: Option<&Ring>,
     members: &BTreeMap<InstanceId, u32>,
     present: &BTreeMap<InstanceId, Presence>,
-) -> BTreeMap<InstanceId, SeatId> {
-    let sits = |instance: &InstanceId| old.is_some_and(|old| old.seats.contains_key(instance));
-    let wish = |instance: &InstanceId| Some((*instance, present.get(instance)?.seat?));
-    let (first, then): (Vec<_>, Vec<_>) = members.keys().filter_map(wish).partition(|(instance, _)| sits(instance));
+) -> BTreeMap<InstanceId, SlotId> {
+    let has_slot = |instance: &InstanceId| old.is_some_and(|old| old.slots.contains_key(instance));
+    let wish = |instance: &InstanceId| Some((*instance, present.get(instance)?.slot?));
+    let (first, then): (Vec<_>, Vec<_>) = members.keys().filter_map(wish).partition(|(instance, _)| has_slot(instance));
     let mut taken = BTreeSet::new();
-    first.into_iter().chain(then).filter(|(_, seat)| taken.insert(*seat)).collect()
+    first.into_iter().chain(then).filter(|(_, slot)| taken.insert(*slot)).collect()
 }
 
 #[cfg(test)]
@@ -168,14 +168,14 @@ mod tests {
     }
 
     fn present(ids: &[u128]) -> BTreeMap<InstanceId, Presence> {
-        ids.iter().map(|n| (id(*n), Presence { weight: 1, stopping: false, seat: None })).collect()
+        ids.iter().map(|n| (id(*n), Presence { weight: 1, stopping: false, slot: None })).collect()
     }
 
     fn ring(members: &[u128], leaving: &[u128]) -> Ring {
         Ring {
             members: members.iter().map(|n| (id(*n), 1)).collect(),
             leaving: leaving.iter().map(|n| id(*n)).collect(),
-            seats: BTreeMap::new(),
+            slots: BTreeMap::new(),
             hash: HASH_VERSION,
         }
     }
@@ -195,7 +195,7 @@ mod tests {
     fn a_member_that_stops_is_dropped_when_it_has_acknowledged_an_epoch_without_it() {
         let nobody = BTreeSet::new();
         let mut present = present(&[1, 2]);
-        present.insert(id(2), Presence { weight: 1, stopping: true, seat: None });
+        present.insert(id(2), Presence { weight: 1, stopping: true, slot: None });
         let old = ring(&[1, 2], &[]);
         let acked_old = |instance| (instance == id(2)).then_some(5);
         let next = next_ring(Some((&old, 5)), &present, acked_old, &nobody).unwrap();
@@ -205,23 +205,23 @@ mod tests {
     }
 
     #[test]
-    fn a_seat_is_had_by_one_and_kept_by_whoever_has_it() {
+    fn a_slot_belongs_to_one_member_and_stays_with_its_holder() {
         let nobody = BTreeSet::new();
-        let seat = |n| SeatId::new(Uuid::from_u128(n));
-        let at = |seats: &[(u128, u128)]| -> BTreeMap<_, _> {
-            let here = |at| Presence { weight: 1, stopping: false, seat: Some(seat(at)) };
-            seats.iter().map(|(n, at)| (id(*n), here(*at))).collect()
+        let slot = |n| SlotId::new(Uuid::from_u128(n));
+        let at = |slots: &[(u128, u128)]| -> BTreeMap<_, _> {
+            let here = |at| Presence { weight: 1, stopping: false, slot: Some(slot(at)) };
+            slots.iter().map(|(n, at)| (id(*n), here(*at))).collect()
         };
-        let seats = |next: &Ring| -> Vec<_> {
-            next.seats.iter().map(|(n, at)| (n.uuid().as_u128(), at.uuid().as_u128())).collect()
+        let slots = |next: &Ring| -> Vec<_> {
+            next.slots.iter().map(|(n, at)| (n.uuid().as_u128(), at.uuid().as_u128())).collect()
         };
         let first = next_ring(None, &at(&[(5, 101), (6, 102)]), |_| None, &nobody).unwrap();
-        assert_eq!(seats(&first), vec![(5, 101), (6, 102)]);
-        // A folder that was copied: the second one that names its seat has none.
+        assert_eq!(slots(&first), vec![(5, 101), (6, 102)]);
+        // A folder that was copied: the second one that names its slot has none.
         let copied = next_ring(Some((&first, 5)), &at(&[(4, 101), (5, 101), (6, 102)]), |_| None, &nobody).unwrap();
-        assert_eq!(seats(&copied), vec![(5, 101), (6, 102)]);
+        assert_eq!(slots(&copied), vec![(5, 101), (6, 102)]);
         let back = next_ring(Some((&copied, 6)), &at(&[(4, 101), (6, 102)]), |_| None, &nobody).unwrap();
-        assert_eq!(seats(&back), vec![(4, 101), (6, 102)]);
+        assert_eq!(slots(&back), vec![(4, 101), (6, 102)]);
     }
 
     #[test]

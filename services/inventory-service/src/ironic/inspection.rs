@@ -8,7 +8,7 @@ use keyspace::{
     Expect, key,
     value::{AgentSeen, AgentWork, Reported, Work},
 };
-use mesh::Stake;
+use mesh::WorkGuard;
 use serde_json::{Value, json};
 use service_kit::clock;
 use wire_ironic::{
@@ -30,9 +30,9 @@ impl Ironic {
         let booting = self.booting(said.node_uuid.as_deref(), &said.addresses);
         let inspects = |booting: &Booting| booting.decision.value.work == Work::Inspect;
         let booting = booting.filter(inspects).ok_or_else(text::resource_not_found)?;
-        let stake = self.stake(&booting)?;
+        let guard = self.begin_work(&booting)?;
         let answer = said.answer;
-        let token = self.take(&stake, &booting, said).await?;
+        let token = self.take(&guard, &booting, said).await?;
         Ok(Said {
             status: 202,
             body: Some(match answer {
@@ -43,7 +43,7 @@ impl Ironic {
     }
 
     /// Keeps a report. A second one of the same boot is answered as the first was, and changes nothing.
-    async fn take(&self, stake: &Stake, booting: &Booting, said: Report) -> Result<String, Unsaid> {
+    async fn take(&self, guard: &WorkGuard, booting: &Booting, said: Report) -> Result<String, Unsaid> {
         let (node, rack, generation) = (booting.node, self.agents.rack, booting.generation());
         let token = self.token(booting)?;
         let view = self.agents.mesh.view();
@@ -62,7 +62,7 @@ impl Ironic {
         let own_words = kept(said.inventory, Value::Object(said.rest));
         let caller = Self::caller(booting, &token);
         let written = async {
-            let claim = self.agents.mesh.claim(stake).await?;
+            let claim = self.agents.mesh.claim(guard).await?;
             let seen = AgentSeen::bound(generation, caller.key, work.clone(), at, claim.instance());
             let before = view.get(&key::inventory(rack, node));
             let decided = Expect::Revision(booting.decision.revision);

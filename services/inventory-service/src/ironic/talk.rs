@@ -18,7 +18,7 @@ use keyspace::{
     seal::Sealed,
     value::{ConfigDrive, Work},
 };
-use mesh::Stake;
+use mesh::WorkGuard;
 use serde_json::{Value, json};
 use service_kit::clock;
 use tokio::time::{sleep, timeout};
@@ -47,7 +47,7 @@ pub(crate) struct Peer {
 
 impl Ironic {
     /// Begins to talk with an agent, or goes on doing so.
-    pub(super) fn talk(&self, stake: Stake, mut booting: Booting, peer: Peer) {
+    pub(super) fn talk(&self, guard: WorkGuard, mut booting: Booting, peer: Peer) {
         {
             let mut talks = self.talks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if talks.contains_key(&booting.node) {
@@ -60,14 +60,14 @@ impl Ironic {
             let node = booting.node;
             let stopping = ironic.agents.host.clone();
             let talking = async {
-                while let Some(handed) = ironic.carry_on(&stake, &booting, &peer).await? {
+                while let Some(handed) = ironic.carry_on(&guard, &booting, &peer).await? {
                     booting = handed;
                 }
                 Ok(())
             };
             let outcome: Result<(), String> = tokio::select! {
                 outcome = talking => outcome,
-                () = stake.lost() => Ok(()),
+                () = guard.lost() => Ok(()),
                 () = stopping.stopping() => Ok(()),
             };
             if let Err(why) = outcome {
@@ -78,7 +78,7 @@ impl Ironic {
     }
 
     /// Goes on until the work is done; some: the agent was handed more of it.
-    async fn carry_on(&self, stake: &Stake, booting: &Booting, peer: &Peer) -> Result<Option<Booting>, String> {
+    async fn carry_on(&self, guard: &WorkGuard, booting: &Booting, peer: &Peer) -> Result<Option<Booting>, String> {
         let words = |error: &dyn std::error::Error| service_kit::status::chain(error);
         let token = self.token(booting).map_err(|_| "its token can not be opened".to_owned())?;
         let caller = Self::caller(booting, &token);
@@ -88,7 +88,7 @@ impl Ironic {
                 return Err("no storage-service of the rack is there to hand out the image".to_owned());
             }
             Ok(errand) => errand,
-            Err(failure) => return self.ends(stake, &caller, News::Failed(failure)).await,
+            Err(failure) => return self.ends(guard, &caller, News::Failed(failure)).await,
         };
         let (node, mut deaf, mut noted) = (self.shown(booting.node), 0, String::new());
         loop {
@@ -113,39 +113,39 @@ impl Ironic {
                 Next::Done => {
                     self.note(booting, errand.mark(), &mut noted, "done".to_owned());
                     let reaches = booting.decision.value.reaches();
-                    return self.ends(stake, &caller, News::Finished(Some(reaches))).await;
+                    return self.ends(guard, &caller, News::Finished(Some(reaches))).await;
                 }
                 Next::Lists(own) => {
                     let lists: Vec<_> = own.into_iter().map(step).collect();
                     if let Some(step) = lists.iter().find(|step| step.reserved().is_some()) {
                         let text = format!("the agent would clean by {}.{}, a name of ours", step.interface, step.step);
                         let failure = Failure { cause: Cause::UnknownStep, text, at: clock::now() };
-                        return self.ends(stake, &caller, News::Failed(failure)).await;
+                        return self.ends(guard, &caller, News::Failed(failure)).await;
                     }
-                    self.tell(stake, &caller, News::Lists(lists)).await?;
+                    self.tell(guard, &caller, News::Lists(lists)).await?;
                     return Ok(self.handed(booting).await);
                 }
                 Next::Reboots(made) => {
                     self.note(booting, errand.mark(), &mut noted, "rebooting".to_owned());
                     let from = booting.decision.value.part.map_or(0, |part| part.from);
                     let made = from.saturating_add(u32::try_from(made).unwrap_or(u32::MAX));
-                    return self.ends(stake, &caller, News::Reboots(made)).await;
+                    return self.ends(guard, &caller, News::Reboots(made)).await;
                 }
                 Next::Failed(text) => {
                     let failure = Failure { cause: Cause::AgentCrashed, text, at: clock::now() };
-                    return self.ends(stake, &caller, News::Failed(failure)).await;
+                    return self.ends(guard, &caller, News::Failed(failure)).await;
                 }
             }
         }
     }
 
     /// Tells what the talk came to: nothing more is handed out.
-    async fn ends(&self, stake: &Stake, caller: &Caller, news: News) -> Result<Option<Booting>, String> {
-        self.tell(stake, caller, news).await.map(|()| None)
+    async fn ends(&self, guard: &WorkGuard, caller: &Caller, news: News) -> Result<Option<Booting>, String> {
+        self.tell(guard, caller, news).await.map(|()| None)
     }
 
-    async fn tell(&self, stake: &Stake, caller: &Caller, news: News) -> Result<(), String> {
-        let told = self.agents.news(stake, caller, news).await;
+    async fn tell(&self, guard: &WorkGuard, caller: &Caller, news: News) -> Result<(), String> {
+        let told = self.agents.news(guard, caller, news).await;
         told.map(drop).map_err(|error| service_kit::status::chain(&error))
     }
 

@@ -8,7 +8,7 @@ pub(super) async fn run(reach: &Reach) -> Result<()> {
     let store = reach.store().await?;
     let highest = reach.notes()?.iter().map(|known| known.incarnation.number).max().unwrap_or_default();
     let (before, after) = store.adopt(highest).await.context("cannot adopt the store")?;
-    if let Some(how) = before.went_back {
+    if let Some(how) = before.restored_backup {
         answer(&format!("revision {} had been seen, and it was found at {}", how.known, how.found));
     }
     answer(&format!(

@@ -139,7 +139,7 @@ pub(crate) const fn is_worth_defragmenting(size: u64, in_use: u64) -> bool {
 /// All that is wrong.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
-    if let Some(how) = facts.incarnation.went_back {
+    if let Some(how) = facts.incarnation.restored_backup {
         found.push(finding(
             format!("it is a restored backup: revision {} was seen, it was found at {}", how.known, how.found),
             "look at what it holds, then bring changes back: ironmesh store adopt",

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use keyspace::value::WentBack;
+use keyspace::value::RestoredBackup;
 use serde::Deserialize;
 
 use super::{Restore, answer, backup, notes, service_folders};
@@ -21,11 +21,11 @@ const TOOLS: [&str; 2] = ["etcdutl", "etcdctl"];
 pub(super) async fn run(command: &Restore) -> Result<()> {
     let shown = command.data.display();
     let data = command.data.canonicalize().with_context(|| format!("cannot use {shown}"))?;
-    let _lock = mesh::Lock::take(&data.join("up"))
+    let _lock = mesh::DataDirLock::take(&data.join("up"))
         .with_context(|| format!("cannot restore in {shown}; stop the ironmesh up that runs there"))?;
     let mut locks = Vec::new();
     for folder in service_folders(&data)? {
-        locks.push(mesh::Lock::take(&folder).context("a service runs still; wait for its end, or end it")?);
+        locks.push(mesh::DataDirLock::take(&folder).context("a service runs still; wait for its end, or end it")?);
     }
     up::end_leftover_etcd(&data).await?;
     let whole = backup::verify(&command.file)?;
@@ -37,7 +37,7 @@ pub(super) async fn run(command: &Restore) -> Result<()> {
     unpack(&command.file, &new)?;
     // From here on the next `up` says that it is a restored backup, whatever services know.
     let known = notes(&data)?.iter().map(|known| known.revision).fold(status.revision, i64::max);
-    note(&data, WentBack { known, found: status.revision })?;
+    note(&data, RestoredBackup { known, found: status.revision })?;
     let aside = aside(&data)?;
     let had = etcd.exists();
     if had {
@@ -118,21 +118,21 @@ fn aside(data: &Path) -> Result<PathBuf> {
     names.into_iter().find(|path| !path.exists()).context("no name is free")
 }
 
-fn note(data: &Path, how: WentBack) -> Result<()> {
+fn note(data: &Path, how: RestoredBackup) -> Result<()> {
     let file = data.join(RESTORED);
     let written = serde_json::to_vec(&how).map_err(io::Error::from).and_then(|json| fs::write(&file, json));
     written.with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// What a restore left to be said in the store.
-pub(crate) fn noted(data: &Path) -> Result<Option<WentBack>> {
+pub(crate) fn noted(data: &Path) -> Result<Option<RestoredBackup>> {
     let file = data.join(RESTORED);
     if !file.exists() {
         return Ok(None);
     }
     let json = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     // One that can not be read says the same, with less detail.
-    Ok(Some(serde_json::from_slice(&json).unwrap_or(WentBack { known: 0, found: 0 })))
+    Ok(Some(serde_json::from_slice(&json).unwrap_or(RestoredBackup { known: 0, found: 0 })))
 }
 
 /// It was said.

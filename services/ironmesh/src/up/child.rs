@@ -134,7 +134,7 @@ impl Child {
     async fn publish(&self, store: &Store, rack: RackId) {
         let Some(instance) = self.instance() else { return };
         let scope = if self.service == Service::Scheduler { Scope::Datacenter } else { Scope::Rack(rack) };
-        if let Err(error) = mesh::publish_dead(store, (scope, self.service), instance, "reaped by ironmesh up").await {
+        if let Err(error) = mesh::publish_death(store, (scope, self.service), instance, "reaped by ironmesh up").await {
             tracing::warn!(error = %service_kit::status::chain(&error), "cannot publish a proof of death");
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     care::Alarm,
     key,
     lineage::{self, Known, LastWrite, Verdict},
-    value::{Incarnation, WentBack},
+    value::{Incarnation, RestoredBackup},
 };
 
 impl Store {
@@ -17,7 +17,7 @@ impl Store {
     /// went back is marked, so that everybody learns of it.
     ///
     /// # Errors
-    /// [`Error::WentBack`], or it is away.
+    /// [`Error::RestoredBackup`], or it is away.
     pub(crate) async fn look(&self) -> Result<Verdict, Error> {
         // Before it is asked: what is learnt meanwhile may be newer than the answer.
         let (known, last) = (self.guard.known(), self.guard.last());
@@ -31,10 +31,10 @@ impl Store {
             Some(_) | None => LastWrite::Unknown,
         };
         let verdict = lineage::judge(&known, &found, last);
-        let marks = verdict == Verdict::WentBack && is_known_as(&known.incarnation, &found.incarnation);
-        if marks && found.incarnation.went_back.is_none() {
-            let how = WentBack { known: known.revision, found: found.revision };
-            let marked = Incarnation { went_back: Some(how), ..known.incarnation };
+        let marks = verdict == Verdict::RestoredBackup && is_known_as(&known.incarnation, &found.incarnation);
+        if marks && found.incarnation.restored_backup.is_none() {
+            let how = RestoredBackup { known: known.revision, found: found.revision };
+            let marked = Incarnation { restored_backup: Some(how), ..known.incarnation };
             if let Err(error) = self.write_incarnation(&marked, marked_at).await {
                 tracing::debug!(error = crate::error_chain(&error), "cannot mark a store that went back");
             }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    generation::{self, Order, Token},
-    id::{InstanceId, SeatId},
+    generation::{self, InstructionVersion, Token},
+    id::{InstanceId, SlotId},
     ring::Ring,
     time::Timestamp,
 };
@@ -21,12 +21,12 @@ pub struct Incarnation {
     pub number: generation::Incarnation,
     /// Somebody knew more than this store holds: nobody changes anything in it before it is adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub went_back: Option<WentBack>,
+    pub restored_backup: Option<RestoredBackup>,
 }
 
 /// A store that is not what was known of it: a restored backup, or another store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WentBack {
+pub struct RestoredBackup {
     /// The revision that was known.
     pub known: i64,
     /// The one that it was at when that was noticed.
@@ -46,9 +46,9 @@ pub struct Member {
     pub ironic_endpoint: String,
     /// Its weight in the ring.
     pub weight: u32,
-    /// Its seat in the ring.
+    /// Its slot in the ring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seat: Option<SeatId>,
+    pub slot: Option<SlotId>,
     /// It was asked to stop and hands over.
     #[serde(default)]
     pub stopping: bool,
@@ -132,7 +132,7 @@ pub struct Broken {
 #[serde(default)]
 pub struct Journal {
     /// The highest instruction that was obeyed.
-    pub highest: Order,
+    pub highest: InstructionVersion,
     /// BMC sessions that were opened and are not known to be closed.
     pub sessions: Vec<Session>,
     /// The last act; outstanding while it has no outcome.
@@ -155,7 +155,7 @@ pub struct Session {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalEntry {
     /// The instruction that it serves.
-    pub order: Order,
+    pub version: InstructionVersion,
     /// The owner's claim.
     pub token: Token,
     /// The BMC session that it goes through.

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::PoisonError, time::Duration};
 
 use domain::{
-    id::{InstanceId, SeatId},
+    id::{InstanceId, SlotId},
     ring::handover::{Absences, Debts},
 };
 use keyspace::{
@@ -14,8 +14,8 @@ use keyspace::{
 use service_kit::{Host, clock};
 use tokio_util::sync::CancellationToken;
 
-use super::{Mesh, Places, Standing};
-use crate::{Lock, Why, leader, proof, root::Root};
+use super::{Endpoints, Membership, Mesh};
+use crate::{DataDirLock, IslandReason, death_proof, leader, store_incarnation::StoreIncarnation};
 
 /// How long one keep-alive may take (DESIGN §5).
 pub(crate) const ANSWER: Duration = Duration::from_millis(700);
@@ -26,19 +26,22 @@ const TRIES: usize = 16;
 
 impl Mesh {
     /// Keeps this process a member until the host stops, then hands over. Run it as a vital task.
-    pub async fn live(self, host: Host, mut lock: Lock) {
+    pub async fn live(self, host: Host, mut lock: DataDirLock) {
         let left = CancellationToken::new();
         let _left = left.clone().drop_guard();
         let writing = self.clone();
-        host.spawn_essential("journals", async move { writing.inner.together.write(&writing.inner.store, left).await });
+        host.spawn_essential(
+            "journals",
+            async move { writing.inner.group_commit.write(&writing.inner.store, left).await },
+        );
         let mut beat = Beat { next: self.now(), space: self.now(), left: None };
         let mut tried = VecDeque::new();
         let mut news = self.inner.view.subscribe();
         loop {
             self.look_for_space(&mut beat.space).await;
-            match self.standing() {
+            match self.membership() {
                 None => self.join(&mut lock, &mut tried).await,
-                Some(standing) => self.turn(standing, &mut beat, &host).await,
+                Some(membership) => self.turn(membership, &mut beat, &host).await,
             }
             if host.is_stopping() && self.may_leave(&mut beat) {
                 break;
@@ -48,28 +51,28 @@ impl Mesh {
                 () = tokio::time::sleep(TICK) => {}
             }
         }
-        if let Some(standing) = self.standing() {
+        if let Some(membership) = self.membership() {
             self.inner.fence.give_up();
-            if let Err(error) = self.inner.store.revoke(standing.lease).await {
+            if let Err(error) = self.inner.store.revoke(membership.lease).await {
                 tracing::debug!(error = %service_kit::status::chain(&error), "the lease runs out by itself");
             }
         }
     }
 
-    async fn join(&self, lock: &mut Lock, tried: &mut VecDeque<InstanceId>) {
-        let setting = &self.inner.setting;
+    async fn join(&self, lock: &mut DataDirLock, tried: &mut VecDeque<InstanceId>) {
+        let config = &self.inner.config;
         // What is wrong with the store must be put right first: nobody becomes a member of a restored backup.
-        if self.inner.stakes.end(|_| false) > 0 || self.trouble().is_some() {
+        if self.inner.guards.end(|_| false) > 0 || self.trouble().is_some() {
             return;
         }
         self.forget();
         let instance = InstanceId::new(uuid::Uuid::new_v4());
         match self.try_join(instance, lock, tried).await {
-            Ok(standing) => {
-                tracing::info!(instance = %instance, service = %setting.service, "joined");
+            Ok(membership) => {
+                tracing::info!(instance = %instance, service = %config.service, "joined");
                 lock.note(instance);
                 tried.clear();
-                self.inner.standing.send_replace(Some(standing));
+                self.inner.membership.send_replace(Some(membership));
             }
             Err(error) => {
                 tracing::warn!(error = %service_kit::status::chain(&error), "cannot join");
@@ -85,32 +88,33 @@ impl Mesh {
     async fn try_join(
         &self,
         instance: InstanceId,
-        lock: &Lock,
+        lock: &DataDirLock,
         tried: &VecDeque<InstanceId>,
-    ) -> Result<Standing, keyspace::Error> {
-        let (inner, setting) = (&self.inner, &self.inner.setting);
-        let seconds = i64::try_from(setting.footing.times.lease.as_secs()).unwrap_or(i64::MAX);
+    ) -> Result<Membership, keyspace::Error> {
+        let (inner, config) = (&self.inner, &self.inner.config);
+        let seconds = i64::try_from(config.safety.times.lease.as_secs()).unwrap_or(i64::MAX);
         let sent = self.now();
         let lease = inner.store.grant(seconds).await?;
-        let root = Root::of(&inner.view);
-        let own = key::member(setting.scope, setting.service, instance);
-        let mut change = root.change().put_leased(&own, &self.member(lock.seat(), false), Expect::Absent, lease)?;
+        let incarnation = StoreIncarnation::of(&inner.view);
+        let own = key::member(config.scope, config.service, instance);
+        let mut change =
+            incarnation.change().put_leased(&own, &self.member(lock.slot(), false), Expect::Absent, lease)?;
         if let Some(before) = lock.before() {
-            change = proof::succeeds(change, &inner.view, (setting.scope, setting.service), before)?;
+            change = death_proof::succeeds(change, &inner.view, (config.scope, config.service), before)?;
         }
         // What was tried and not answered may have been written all the same: a member that nobody is.
         for tried in tried {
-            change = change.clear(&key::member(setting.scope, setting.service, *tried));
+            change = change.clear(&key::member(config.scope, config.service, *tried));
         }
         let created = inner.store.commit(change).await?;
         inner.fence.keep(sent);
         inner.view.reaches(created).await;
-        Ok(Standing { instance, lease, created, root, acknowledged: 0, stopping: false, seat: lock.seat() })
+        Ok(Membership { instance, lease, created, incarnation, acknowledged: 0, stopping: false, slot: lock.slot() })
     }
 
-    fn member(&self, seat: SeatId, stopping: bool) -> Member {
-        let Places { endpoint, data_endpoint, ironic_endpoint } = self.inner.setting.places.clone();
-        Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, seat: Some(seat), stopping, since: clock::now() }
+    fn member(&self, slot: SlotId, stopping: bool) -> Member {
+        let Endpoints { endpoint, data_endpoint, ironic_endpoint } = self.inner.config.endpoints.clone();
+        Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, slot: Some(slot), stopping, since: clock::now() }
     }
 
     /// What was counted of others, in whatever life of the store, is counted anew.
@@ -120,27 +124,27 @@ impl Mesh {
     }
 
     /// One round of a member: keep the lease, apply the ring, lead where that is ours.
-    async fn turn(&self, standing: Standing, beat: &mut Beat, host: &Host) {
-        if !self.keep(standing, beat).await {
+    async fn turn(&self, membership: Membership, beat: &mut Beat, host: &Host) {
+        if !self.keep(membership, beat).await {
             return;
         }
-        if host.is_stopping() && !standing.stopping {
-            self.say_stopping(standing).await;
+        if host.is_stopping() && !membership.stopping {
+            self.say_stopping(membership).await;
         }
         self.apply_ring().await;
-        if let Err(error) = leader::lead(&self.inner, standing).await {
+        if let Err(error) = leader::lead(&self.inner, membership).await {
             tracing::debug!(error = %service_kit::status::chain(&error), "cannot lead now");
         }
     }
 
     /// Keeps the lease; false: the membership is over.
-    async fn keep(&self, standing: Standing, beat: &mut Beat) -> bool {
+    async fn keep(&self, membership: Membership, beat: &mut Beat) -> bool {
         let (inner, now) = (&self.inner, self.now());
-        let member = key::member(inner.setting.scope, inner.setting.service, standing.instance);
+        let member = key::member(inner.config.scope, inner.config.service, membership.instance);
         let mut lost = inner.fence.is_up();
         if !lost && now >= beat.next {
-            beat.next = now + inner.setting.footing.times.keep_alive;
-            match inner.store.keep_alive(standing.lease, ANSWER).await {
+            beat.next = now + inner.config.safety.times.keep_alive;
+            match inner.store.keep_alive(membership.lease, ANSWER).await {
                 Ok(true) => inner.fence.keep(now),
                 Ok(false) => lost = true,
                 Err(error) => {
@@ -150,59 +154,62 @@ impl Mesh {
             }
         }
         // A key can vanish although its lease is kept: etcd's own bugs, a revoke by hand.
-        if !lost && inner.view.get(&member).is_none_or(|seen| seen.created != standing.created) {
-            tracing::warn!(instance = %standing.instance, "the member key is gone");
+        if !lost && inner.view.get(&member).is_none_or(|seen| seen.created != membership.created) {
+            tracing::warn!(instance = %membership.instance, "the member key is gone");
             lost = true;
         }
-        if !lost && (Root::of(&inner.view) != standing.root || matches!(self.trouble(), Some(Why::WentBack(_)))) {
-            tracing::warn!(instance = %standing.instance, "the store is in another life than this membership");
+        if !lost
+            && (StoreIncarnation::of(&inner.view) != membership.incarnation
+                || matches!(self.trouble(), Some(IslandReason::RestoredBackup(_))))
+        {
+            tracing::warn!(instance = %membership.instance, "the store is in another life than this membership");
             lost = true;
         }
         if lost {
-            tracing::warn!(instance = %standing.instance, "fenced: ending all work, then joining anew");
+            tracing::warn!(instance = %membership.instance, "fenced: ending all work, then joining anew");
             metrics::counter!("mesh_fenced_total").increment(1);
             inner.fence.give_up();
-            inner.stakes.end(|_| false);
+            inner.guards.end(|_| false);
             inner.written.clear();
-            inner.standing.send_replace(None);
+            inner.membership.send_replace(None);
         }
         !lost
     }
 
-    async fn say_stopping(&self, standing: Standing) {
-        let (inner, setting) = (&self.inner, &self.inner.setting);
-        let member = key::member(setting.scope, setting.service, standing.instance);
+    async fn say_stopping(&self, membership: Membership) {
+        let (inner, config) = (&self.inner, &self.inner.config);
+        let member = key::member(config.scope, config.service, membership.instance);
         let Some(seen) = inner.view.get(&member) else { return };
-        let change = standing.root.change().put_leased(
+        let change = membership.incarnation.change().put_leased(
             &member,
-            &self.member(standing.seat, true),
+            &self.member(membership.slot, true),
             Expect::Revision(seen.revision),
-            standing.lease,
+            membership.lease,
         );
         let outcome = match change {
             Ok(change) => inner.store.commit(change).await,
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(_) => self.update(|standing| standing.stopping = true),
+            Ok(_) => self.update(|membership| membership.stopping = true),
             Err(error) => tracing::warn!(error = %service_kit::status::chain(&error), "cannot say that it stops"),
         }
     }
 
     async fn apply_ring(&self) {
-        let (Some(ring), Some(standing)) = (self.ring(), self.standing()) else { return };
-        let (inner, setting) = (&self.inner, &self.inner.setting);
-        let still = inner.stakes.end(|node| ring.value.ring.owner(node) == Some(standing.instance));
-        inner.stakes.end_broken(|node| {
-            let claim = inner.view.get(&key::claim(setting.scope, setting.service, node))?;
+        let (Some(ring), Some(membership)) = (self.ring(), self.membership()) else { return };
+        let (inner, config) = (&self.inner, &self.inner.config);
+        let still = inner.guards.end(|node| ring.value.ring.owner(node) == Some(membership.instance));
+        inner.guards.end_broken(|node| {
+            let claim = inner.view.get(&key::claim(config.scope, config.service, node))?;
             claim.value.broken.is_some().then_some(claim.revision)
         });
-        if still > 0 || standing.acknowledged >= ring.revision {
+        if still > 0 || membership.acknowledged >= ring.revision {
             return;
         }
-        let ack = key::ack(setting.scope, setting.service, standing.instance);
+        let ack = key::ack(config.scope, config.service, membership.instance);
         let expect = Expect::same(inner.view.get(&ack).as_ref());
-        let change = standing.change(setting).put(&ack, &Ack { epoch: ring.revision }, expect);
+        let change = membership.change(config).put(&ack, &Ack { epoch: ring.revision }, expect);
         let outcome = match change {
             Ok(change) => inner.store.commit(change).await,
             Err(error) => Err(error),
@@ -210,16 +217,16 @@ impl Mesh {
         match outcome {
             Ok(_) => {
                 inner.written.clear();
-                self.update(|standing| standing.acknowledged = ring.revision);
+                self.update(|membership| membership.acknowledged = ring.revision);
             }
             Err(error) => tracing::debug!(error = %service_kit::status::chain(&error), "cannot acknowledge the ring"),
         }
     }
 
-    fn update(&self, change: impl FnOnce(&mut Standing)) {
-        self.inner.standing.send_modify(|standing| {
-            if let Some(standing) = standing {
-                change(standing);
+    fn update(&self, change: impl FnOnce(&mut Membership)) {
+        self.inner.membership.send_modify(|membership| {
+            if let Some(membership) = membership {
+                change(membership);
             }
         });
     }
@@ -228,9 +235,9 @@ impl Mesh {
     fn may_leave(&self, beat: &mut Beat) -> bool {
         let left = *beat.left.get_or_insert_with(|| self.now());
         let patience = self.times().wait + self.times().lease;
-        let Some(standing) = self.standing() else { return true };
+        let Some(membership) = self.membership() else { return true };
         let handed_over = self.ring().is_none_or(|ring| {
-            !ring.value.ring.members.contains_key(&standing.instance) && standing.acknowledged >= ring.revision
+            !ring.value.ring.members.contains_key(&membership.instance) && membership.acknowledged >= ring.revision
         });
         handed_over || self.now() >= left + patience
     }

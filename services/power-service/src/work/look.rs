@@ -8,7 +8,7 @@ use keyspace::{
     store::Versioned,
     value::{Bios, FirmwareSeen, PowerSeen},
 };
-use mesh::{Claim, Stake};
+use mesh::{Claim, WorkGuard};
 use service_kit::clock;
 use tokio::{sync::oneshot, time::timeout};
 
@@ -29,14 +29,14 @@ const FIRMWARE: Duration = Duration::from_secs(2);
 impl Work {
     /// Asks a BMC who it is and how power stands.
     pub(crate) async fn ask(&self, node: NodeId) -> Result<(Power, String), Error> {
-        let stake = self.mesh().stake(node)?;
+        let guard = self.mesh().begin_work(node)?;
         let (power, words) = self
-            .read(&stake, async |bmc| {
+            .read(&guard, async |bmc| {
                 let power = bmc.power().await?;
                 Ok((power, bmc.describe().await?))
             })
             .await?;
-        self.note_power(&stake, power).await;
+        self.note_power(&guard, power).await;
         // Late is as good as not at all: it is stored when it is known.
         drop(timeout(FIRMWARE, self.learn_firmware(node)).await);
         Ok((power, words))
@@ -61,10 +61,10 @@ impl Work {
 
     /// Reads what the firmware is set to, and writes what is news.
     async fn firmware(&self, node: NodeId) -> Result<(), Error> {
-        let stake = self.mesh().stake(node)?;
-        let read = self.read_for(&stake, LONG, async |bmc| bmc.firmware().await).await?;
+        let guard = self.mesh().begin_work(node)?;
+        let read = self.read_for(&guard, LONG, async |bmc| bmc.firmware().await).await?;
         let Some(firmware) = read else { return Ok(()) };
-        let claim = self.mesh().claim(&stake).await?;
+        let claim = self.mesh().claim(&guard).await?;
         let (rack, now) = (self.rack, clock::now());
         let mut change = self.mesh().fenced(&claim);
         let before = self.mesh().view().get(&key::firmware(rack, node));
@@ -93,28 +93,28 @@ impl Work {
 
     /// Asks a BMC what it tells the machine to boot from.
     pub(crate) async fn boot_order(&self, node: NodeId) -> Result<BootOrder, Error> {
-        let stake = self.mesh().stake(node)?;
-        self.read(&stake, async |bmc| bmc.boot_order().await).await
+        let guard = self.mesh().begin_work(node)?;
+        self.read(&guard, async |bmc| bmc.boot_order().await).await
     }
 
     /// Reads something while a caller waits, in a session of its own.
     async fn read<T>(
         &self,
-        stake: &Stake,
+        guard: &WorkGuard,
         read: impl AsyncFnOnce(&mut Session) -> Result<T, BmcError>,
     ) -> Result<T, Error> {
-        self.read_for(stake, READ, read).await
+        self.read_for(guard, READ, read).await
     }
 
     /// Reads something in a session of its own, which is closed whatever came of it; one that takes longer than this is
     /// left to the BMC, and counts as silent.
     async fn read_for<T>(
         &self,
-        stake: &Stake,
+        guard: &WorkGuard,
         most: Duration,
         read: impl AsyncFnOnce(&mut Session) -> Result<T, BmcError>,
     ) -> Result<T, Error> {
-        let node = stake.node();
+        let node = guard.node();
         let reach = self.reach(node)?;
         let silent = BmcError::Silent(reach.address());
         let reading = async {
@@ -127,7 +127,7 @@ impl Work {
             read = timeout(most, reading) => {
                 read.unwrap_or(Err(silent)).map_err(|error| Error::bmc(node, &error))
             }
-            () = stake.lost() => Err(mesh::Error::HandingOver { node }.into()),
+            () = guard.lost() => Err(mesh::Error::HandingOver { node }.into()),
         }
     }
 
@@ -147,7 +147,7 @@ impl Work {
     /// Reads a node's power, and writes it where it is news. What is in the way of the read itself, such as an
     /// instruction that begins, is no fault of the BMC.
     pub(crate) async fn look_at(&self, node: NodeId) -> Result<(), BmcError> {
-        let Ok(stake) = self.mesh().stake(node) else { return Ok(()) };
+        let Ok(guard) = self.mesh().begin_work(node) else { return Ok(()) };
         let Ok(reach) = self.reach(node) else { return Ok(()) };
         let looking = async {
             let mut bmc = reach.open(&self.hands, &self.limits).await?;
@@ -157,17 +157,17 @@ impl Work {
         };
         let power = tokio::select! {
             power = looking => power?,
-            () = stake.lost() => return Ok(()),
+            () = guard.lost() => return Ok(()),
         };
         if !self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&node) {
-            self.note_power(&stake, power).await;
+            self.note_power(&guard, power).await;
         }
         Ok(())
     }
 
     /// Writes that the BMC of a node is of no use.
     pub(crate) async fn note_trouble(&self, node: NodeId, error: &BmcError) {
-        let Ok(stake) = self.mesh().stake(node) else { return };
+        let Ok(guard) = self.mesh().begin_work(node) else { return };
         let key = key::power(self.rack, node);
         let read = self.mesh().view().get(&key);
         let Some(before) = read.as_ref().map(|read| &read.value) else { return };
@@ -177,12 +177,12 @@ impl Work {
         }
         tracing::warn!(node = %node, cause = trouble.cause.word(), text = trouble.text, "a BMC is of no use");
         let seen = PowerSeen { trouble: Some(trouble), ..before.clone() };
-        self.note(&stake, read.as_ref(), |_| seen).await;
+        self.note(&guard, read.as_ref(), |_| seen).await;
     }
 
     /// Writes what was read, where it is news.
-    async fn note_power(&self, stake: &Stake, power: Power) {
-        let node = stake.node();
+    async fn note_power(&self, guard: &WorkGuard, power: Power) {
+        let node = guard.node();
         let read = self.mesh().view().get(&key::power(self.rack, node));
         let before = read.as_ref().map(|read| &read.value);
         if before.is_some_and(|before| before.power == power && before.trouble.is_none()) {
@@ -195,13 +195,18 @@ impl Work {
             self.timeline.note(node, life.value.generation, mark, "by another hand than ours");
         }
         let settled = before.and_then(|before| before.settled.clone());
-        self.note(stake, read.as_ref(), |claim| seen(power, claim, settled)).await;
+        self.note(guard, read.as_ref(), |claim| seen(power, claim, settled)).await;
     }
 
-    async fn note(&self, stake: &Stake, read: Option<&Versioned<PowerSeen>>, seen: impl FnOnce(Claim) -> PowerSeen) {
+    async fn note(
+        &self,
+        guard: &WorkGuard,
+        read: Option<&Versioned<PowerSeen>>,
+        seen: impl FnOnce(Claim) -> PowerSeen,
+    ) {
         let noted = async {
-            let claim = self.mesh().claim(stake).await?;
-            let key = key::power(self.rack, stake.node());
+            let claim = self.mesh().claim(guard).await?;
+            let key = key::power(self.rack, guard.node());
             let change = self.mesh().fenced(&claim).put(&key, &seen(claim), Expect::same(read))?;
             self.mesh().commit(change).await.map(drop)
         };

@@ -17,7 +17,7 @@ use proto::pxe::v1::{EnsureBootRequest, pxe_service_client::PxeServiceClient};
 use service_kit::{clock, status};
 use sha2::{Digest as _, Sha256};
 
-use super::{images, learned, order};
+use super::{images, learned, version};
 use crate::{
     Error,
     grpc::Shared,
@@ -218,7 +218,7 @@ pub(crate) async fn ensure(shared: &Shared, record: &Record, claim: Claim) -> Pr
             return Progress::Underway;
         }
     };
-    let request = EnsureBootRequest { node: record.node.to_string(), order: Some(order(record, claim).into()) };
+    let request = EnsureBootRequest { node: record.node.to_string(), version: Some(version(record, claim).into()) };
     match PxeServiceClient::new(line).ensure_boot(request).await {
         Ok(_) => Progress::Done(clock::now()),
         Err(status) if status::reason(&status).as_deref() == Some("BOOT_FILE") => {

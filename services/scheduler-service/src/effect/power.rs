@@ -14,7 +14,7 @@ use proto::power::v1::{
 use service_kit::{clock, status};
 use tonic::{Code, Status};
 
-use super::order;
+use super::version;
 use crate::{Error, grpc::Shared, registry::Record};
 
 /// Brings power to a target; the outcome is the node's power record.
@@ -22,7 +22,7 @@ pub(crate) async fn ensure(shared: &Shared, record: &Record, claim: Claim, targe
     let line = shared.lines.to_owner(record.rack, Service::Power, record.node)?;
     let request = EnsurePowerRequest {
         node: record.node.to_string(),
-        order: Some(order(record, claim).into()),
+        version: Some(version(record, claim).into()),
         target: Some(target.into()),
     };
     PowerServiceClient::new(line).ensure_power(request).await.map(drop).map_err(|status| refused(&status))

@@ -1,4 +1,4 @@
-use domain::generation::{Order, Token};
+use domain::generation::{InstructionVersion, Token};
 use keyspace::value::JournalEntry;
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn member(endpoint: &str, stopping: bool) -> Option<Member> {
     let (endpoint, data_endpoint, ironic_endpoint) = (endpoint.to_owned(), String::new(), String::new());
-    Some(Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, seat: None, stopping, since: at(0) })
+    Some(Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, slot: None, stopping, since: at(0) })
 }
 
 fn claim(holder: u128) -> Option<Claim> {
@@ -84,7 +84,7 @@ fn what_has_not_ended_is_overdue_after_its_deadline_and_is_told_once() {
     let mut witness = Witness::default();
     let (token, session) = (Token::from_number(1), 1);
     let entry = JournalEntry {
-        order: Order::default(),
+        version: InstructionVersion::default(),
         token,
         session,
         command: "power on".to_owned(),

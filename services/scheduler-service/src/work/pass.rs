@@ -13,7 +13,7 @@ use keyspace::{
     key,
     value::{Intent, Operation},
 };
-use mesh::{Claim, Stake};
+use mesh::{Claim, WorkGuard};
 use service_kit::{clock, telemetry};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -93,8 +93,8 @@ pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
         }
         return Next::Changed;
     }
-    let stake = match shared.registry.mesh.stake(node) {
-        Ok(stake) => stake,
+    let guard = match shared.registry.mesh.begin_work(node) {
+        Ok(guard) => guard,
         Err(error) => {
             tracing::debug!(%node, error = %service_kit::status::chain(&error), "not now");
             return Next::Within(LATER);
@@ -104,10 +104,10 @@ pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
     if let Some(operation) = running(shared, node) {
         telemetry::continue_trace(&span, &operation.trace);
     }
-    let work = work(shared, &stake, node).instrument(span);
+    let work = work(shared, &guard, node).instrument(span);
     let outcome = tokio::select! {
         outcome = work => outcome,
-        () = stake.lost() => return Next::Within(LATER),
+        () = guard.lost() => return Next::Within(LATER),
     };
     outcome.unwrap_or_else(|error| {
         tracing::info!(%node, error = %service_kit::status::chain(&error), "a pass came to nothing; the next one tries again");
@@ -115,8 +115,8 @@ pub(super) async fn pass(shared: &Arc<Shared>, node: NodeId) -> Next {
     })
 }
 
-async fn work(shared: &Arc<Shared>, stake: &Stake, node: NodeId) -> Result<Next, Error> {
-    let claim = shared.registry.mesh.claim(stake).await?;
+async fn work(shared: &Arc<Shared>, guard: &WorkGuard, node: NodeId) -> Result<Next, Error> {
+    let claim = shared.registry.mesh.claim(guard).await?;
     for _ in 0..MOST_STEPS {
         let Some(record) = read(shared, node) else { return Ok(Next::Changed) };
         if let Some(target) = wants_power(&record) {

@@ -1,4 +1,4 @@
-use keyspace::value::WentBack;
+use keyspace::value::RestoredBackup;
 
 use super::*;
 
@@ -51,8 +51,8 @@ fn each_thing_that_is_wrong_is_named_with_what_to_do() {
             .contains("clusters")
     );
     assert!(with(&|facts| facts.revision = 900 + KEPT + 1).contains("periodic"));
-    let how = WentBack { known: 9, found: 5 };
-    assert!(with(&|facts| facts.incarnation.went_back = Some(how)).contains("ironmesh store adopt"));
+    let how = RestoredBackup { known: 9, found: 5 };
+    assert!(with(&|facts| facts.incarnation.restored_backup = Some(how)).contains("ironmesh store adopt"));
 }
 
 #[test]

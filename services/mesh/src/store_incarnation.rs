@@ -5,18 +5,18 @@
 use domain::generation::Incarnation;
 use keyspace::{Change, Expect, View, key};
 
-use crate::member::{Setting, Standing};
+use crate::member::{MemberConfig, Membership};
 
 /// The incarnation's key as a membership began with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Root {
+pub(crate) struct StoreIncarnation {
     /// What tokens begin with.
     pub(crate) number: Incarnation,
     /// Its mod-revision; 0: there is none, it is the first.
     revision: i64,
 }
 
-impl Root {
+impl StoreIncarnation {
     /// As the view has it.
     pub(crate) fn of(view: &View) -> Self {
         let read = view.get(&key::incarnation());
@@ -31,10 +31,10 @@ impl Root {
     }
 }
 
-impl Standing {
+impl Membership {
     /// Begins a write that happens only while this membership is in the store.
-    pub(crate) fn change(&self, setting: &Setting) -> Change {
-        let member = key::member(setting.scope, setting.service, self.instance);
-        self.root.change().expect_created(&member, self.created)
+    pub(crate) fn change(&self, config: &MemberConfig) -> Change {
+        let member = key::member(config.scope, config.service, self.instance);
+        self.incarnation.change().expect_created(&member, self.created)
     }
 }

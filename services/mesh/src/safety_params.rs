@@ -1,32 +1,32 @@
-//! What the safety of a process stands on: its times, its clock, and its closing the sessions of those before.
+//! What the safety of a process depends on: its times, its clock, and whether it closes the sessions of earlier owners.
 //!
-//! A service stands on [`Footing::default`]. A test that must see the safety fail, and see that it is seen, hands in a
-//! worse one by the libraries: no configuration and no command line of a service leads here.
+//! A service uses [`SafetyParams::default`]. A test that checks that unsafe behavior is detected passes other parameters
+//! through the library: no configuration and no command line of a service sets them.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use domain::{ring::fence::Times, time::Timestamp};
 use service_kit::clock;
 
-/// What a process stands on.
+/// The parameters that the safety of a process depends on.
 #[derive(Debug, Clone, Default)]
-pub struct Footing {
+pub struct SafetyParams {
     /// The constants of DESIGN §5.
     pub times: Times,
-    /// What the fence reads.
+    /// The clock that the fence reads.
     pub clock: Clock,
-    /// What becomes of the BMC sessions that the journal names of those before.
-    pub predecessors: Predecessors,
+    /// What an owner does with the BMC sessions of earlier owners.
+    pub session_takeover: SessionTakeover,
 }
 
-/// What an owner does with the BMC sessions of those before.
+/// What an owner does with the BMC sessions of earlier owners, which the journal names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Predecessors {
-    /// It closes each.
+pub enum SessionTakeover {
+    /// It closes each before it reads the state of the BMC.
     #[default]
-    Closed,
-    /// It leaves them open, and may be overtaken by a command of theirs.
-    LeftOpen,
+    Close,
+    /// It leaves them open: a late command of an earlier owner may arrive after its own. For tests of the checker only.
+    DangerousLeaveOpen,
 }
 
 /// One reading of a clock.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use domain::{
-    id::{InstanceId, SeatId},
+    id::{InstanceId, SlotId},
     service::Service,
 };
 use keyspace::{
@@ -25,7 +25,7 @@ use service_kit::clock;
 
 /// The data folder can not be had.
 #[derive(Debug, thiserror::Error)]
-pub enum Busy {
+pub enum DataDirError {
     /// Another process has it.
     #[error("{holder} works in {path}; give each replica a data folder of its own, or end the other one")]
     Taken {
@@ -39,7 +39,7 @@ pub enum Busy {
     Unusable {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// IslandReason.
         source: io::Error,
     },
 }
@@ -58,11 +58,11 @@ fn holder(folder: &Path) -> String {
 
 /// The lock of a data folder, and who had it last.
 #[derive(Debug)]
-pub struct Lock {
+pub struct DataDirLock {
     file: fs::File,
     last: Option<Note>,
     boot: String,
-    seat: SeatId,
+    slot: SlotId,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,34 +70,34 @@ struct Note {
     instance: InstanceId,
     boot: String,
     #[serde(default)]
-    seat: Option<SeatId>,
+    slot: Option<SlotId>,
 }
 
-impl Lock {
+impl DataDirLock {
     /// Takes the folder's lock, which the kernel gives back when the process ends, however it ends.
     ///
     /// # Errors
-    /// [`Busy`]
-    pub fn take(folder: &Path) -> Result<Self, Busy> {
-        let unusable = |source| Busy::Unusable { path: folder.to_owned(), source };
+    /// [`DataDirError`]
+    pub fn take(folder: &Path) -> Result<Self, DataDirError> {
+        let unusable = |source| DataDirError::Unusable { path: folder.to_owned(), source };
         fs::create_dir_all(folder).map_err(unusable)?;
         let path = folder.join("lock");
         let mut file =
             fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| Busy::Taken { path: folder.to_owned(), holder: holder(folder) })?;
+            .map_err(|_| DataDirError::Taken { path: folder.to_owned(), holder: holder(folder) })?;
         fs::write(folder.join(PID), format!("{}\n", std::process::id())).map_err(unusable)?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(unusable)?;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         let last: Option<Note> = serde_json::from_str(&text).ok();
-        let seat = last.as_ref().and_then(|last| last.seat).unwrap_or_else(|| SeatId::new(uuid::Uuid::new_v4()));
-        Ok(Self { file, last, boot, seat })
+        let slot = last.as_ref().and_then(|last| last.slot).unwrap_or_else(|| SlotId::new(uuid::Uuid::new_v4()));
+        Ok(Self { file, last, boot, slot })
     }
 
-    /// The seat of whoever works in this folder.
-    pub(crate) const fn seat(&self) -> SeatId {
-        self.seat
+    /// The slot of whoever works in this folder.
+    pub(crate) const fn slot(&self) -> SlotId {
+        self.slot
     }
 
     /// The last instance that was noted, where this kernel proves that it has ended: all its workers are gone, with its
@@ -109,7 +109,7 @@ impl Lock {
 
     /// Notes the present instance.
     pub(crate) fn note(&mut self, instance: InstanceId) {
-        let note = Note { instance, boot: self.boot.clone(), seat: Some(self.seat) };
+        let note = Note { instance, boot: self.boot.clone(), slot: Some(self.slot) };
         self.last = Some(note.clone());
         let text = serde_json::to_vec(&note).unwrap_or_default();
         let written = self
@@ -183,14 +183,16 @@ mod tests {
     fn a_folder_has_one_process_and_remembers_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let id = |n| InstanceId::new(uuid::Uuid::from_u128(n));
-        let mut lock = Lock::take(folder.path()).unwrap();
+        let mut lock = DataDirLock::take(folder.path()).unwrap();
         assert_eq!(lock.before(), None);
-        let seat = lock.seat();
+        let slot = lock.slot();
         lock.note(id(1));
         let pid = format!("process {} (", std::process::id());
-        assert!(matches!(Lock::take(folder.path()), Err(Busy::Taken { holder, .. }) if holder.contains(&pid)));
+        assert!(
+            matches!(DataDirLock::take(folder.path()), Err(DataDirError::Taken { holder, .. }) if holder.contains(&pid))
+        );
         drop(lock);
-        let lock = Lock::take(folder.path()).unwrap();
-        assert_eq!((lock.before(), lock.seat()), (Some(id(1)), seat));
+        let lock = DataDirLock::take(folder.path()).unwrap();
+        assert_eq!((lock.before(), lock.slot()), (Some(id(1)), slot));
     }
 }

@@ -1,4 +1,4 @@
-//! One owner's turn at a BMC (DESIGN §5, *Changing a BMC*, step 4): claim, name the sessions of those before, log in,
+//! One owner's takeover at a BMC (DESIGN §5, *Changing a BMC*, step 4): claim, name the sessions of those before, log in,
 //! close theirs, wait where a close is not confirmed, read. Only then may a command be journalled and sent.
 //!
 //! Driven by power-service over etcd and sockets, and by a model over neither: the order is decided here alone.
@@ -9,7 +9,7 @@ use crate::generation::Token;
 
 /// What the driver does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need<S, T> {
+pub enum NextAction<S, T> {
     /// Have the claim, by a conditional write.
     Claim,
     /// Read from the store which sessions the journal names.
@@ -26,9 +26,9 @@ pub enum Need<S, T> {
     Act,
 }
 
-/// Where a turn stands. `S` names a session, `T` is any clock reading.
+/// Where a takeover stands. `S` names a session, `T` is any clock reading.
 #[derive(Debug, Clone)]
-pub struct Turn<S, T> {
+pub struct Takeover<S, T> {
     settle: Duration,
     claimed: Option<(Token, T)>,
     to_close: Option<Vec<S>>,
@@ -37,7 +37,7 @@ pub struct Turn<S, T> {
     has_read: bool,
 }
 
-impl<S: Copy + PartialEq, T: Copy + Add<Duration, Output = T> + PartialOrd> Turn<S, T> {
+impl<S: Copy + PartialEq, T: Copy + Add<Duration, Output = T> + PartialOrd> Takeover<S, T> {
     /// Begins. `settle` is D.
     #[must_use]
     pub const fn new(settle: Duration) -> Self {
@@ -45,28 +45,28 @@ impl<S: Copy + PartialEq, T: Copy + Add<Duration, Output = T> + PartialOrd> Turn
     }
 
     /// What is next.
-    pub fn need(&self, now: T) -> Need<S, T> {
+    pub fn next_action(&self, now: T) -> NextAction<S, T> {
         let Some(to_close) = (match (self.claimed, &self.to_close) {
-            (None, _) => return Need::Claim,
+            (None, _) => return NextAction::Claim,
             (Some(_), to_close) => to_close.as_ref(),
         }) else {
-            return Need::Sessions;
+            return NextAction::Sessions;
         };
         if self.own.is_none() {
-            return Need::Login;
+            return NextAction::Login;
         }
         if let Some(session) = to_close.first() {
-            return Need::Close(*session);
+            return NextAction::Close(*session);
         }
         if let Some(until) = self.settle_until
             && now < until
         {
-            return Need::Settle(until);
+            return NextAction::Settle(until);
         }
-        if self.has_read { Need::Act } else { Need::Read }
+        if self.has_read { NextAction::Act } else { NextAction::Read }
     }
 
-    /// The store answered the claim at `now`. A new token begins the turn anew: others may have acted in between.
+    /// The store answered the claim at `now`. A new token begins the takeover anew: others may have acted in between.
     pub fn claimed(&mut self, token: Token, now: T) {
         if self.claimed.is_none_or(|(before, _)| before != token) {
             *self = Self { own: None, ..Self::new(self.settle) };
@@ -127,60 +127,60 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn begun() -> Turn<u32, Duration> {
-        let mut turn = Turn::new(D);
-        assert_eq!(turn.need(at(0)), Need::Claim);
-        turn.claimed(Token::from_number(7), at(0));
-        assert_eq!(turn.need(at(0)), Need::Sessions);
-        turn
+    fn begun() -> Takeover<u32, Duration> {
+        let mut takeover = Takeover::new(D);
+        assert_eq!(takeover.next_action(at(0)), NextAction::Claim);
+        takeover.claimed(Token::from_number(7), at(0));
+        assert_eq!(takeover.next_action(at(0)), NextAction::Sessions);
+        takeover
     }
 
     #[test]
     fn nothing_is_sent_before_the_sessions_of_those_before_are_closed_and_the_state_is_read() {
-        let mut turn = begun();
-        turn.sessions([3, 4]);
-        assert_eq!(turn.need(at(1)), Need::Login);
-        turn.logged_in(9);
-        assert_eq!(turn.need(at(1)), Need::Close(3));
-        turn.closed(3, true);
-        assert_eq!(turn.need(at(1)), Need::Close(4));
-        turn.closed(4, true);
-        assert_eq!(turn.need(at(1)), Need::Read);
-        turn.read();
-        assert_eq!(turn.need(at(1)), Need::Act);
+        let mut takeover = begun();
+        takeover.sessions([3, 4]);
+        assert_eq!(takeover.next_action(at(1)), NextAction::Login);
+        takeover.logged_in(9);
+        assert_eq!(takeover.next_action(at(1)), NextAction::Close(3));
+        takeover.closed(3, true);
+        assert_eq!(takeover.next_action(at(1)), NextAction::Close(4));
+        takeover.closed(4, true);
+        assert_eq!(takeover.next_action(at(1)), NextAction::Read);
+        takeover.read();
+        assert_eq!(takeover.next_action(at(1)), NextAction::Act);
     }
 
     #[test]
     fn a_close_that_is_not_confirmed_is_waited_for_from_the_claims_answer() {
-        let mut turn = begun();
-        turn.sessions([3]);
-        turn.logged_in(9);
-        turn.closed(3, false);
-        assert_eq!(turn.need(at(499)), Need::Settle(at(500)));
-        assert_eq!(turn.need(at(500)), Need::Read);
+        let mut takeover = begun();
+        takeover.sessions([3]);
+        takeover.logged_in(9);
+        takeover.closed(3, false);
+        assert_eq!(takeover.next_action(at(499)), NextAction::Settle(at(500)));
+        assert_eq!(takeover.next_action(at(500)), NextAction::Read);
     }
 
     #[test]
     fn a_new_login_closes_the_old_session_and_reads_again() {
-        let mut turn = begun();
-        turn.sessions([]);
-        turn.logged_in(9);
-        turn.read();
-        turn.logged_out();
-        assert_eq!(turn.need(at(1)), Need::Login);
-        turn.logged_in(10);
-        assert_eq!(turn.need(at(1)), Need::Close(9));
-        turn.closed(9, true);
-        assert_eq!(turn.need(at(1)), Need::Read);
+        let mut takeover = begun();
+        takeover.sessions([]);
+        takeover.logged_in(9);
+        takeover.read();
+        takeover.logged_out();
+        assert_eq!(takeover.next_action(at(1)), NextAction::Login);
+        takeover.logged_in(10);
+        assert_eq!(takeover.next_action(at(1)), NextAction::Close(9));
+        takeover.closed(9, true);
+        assert_eq!(takeover.next_action(at(1)), NextAction::Read);
     }
 
     #[test]
     fn a_new_token_begins_the_turn_anew() {
-        let mut turn = begun();
-        turn.sessions([]);
-        turn.logged_in(9);
-        turn.read();
-        turn.claimed(Token::from_number(8), at(3));
-        assert_eq!(turn.need(at(3)), Need::Sessions);
+        let mut takeover = begun();
+        takeover.sessions([]);
+        takeover.logged_in(9);
+        takeover.read();
+        takeover.claimed(Token::from_number(8), at(3));
+        assert_eq!(takeover.next_action(at(3)), NextAction::Sessions);
     }
 }

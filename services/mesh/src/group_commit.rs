@@ -26,19 +26,19 @@ struct Waiting {
 
 /// The writes that wait for others.
 #[derive(Debug)]
-pub(crate) struct Together {
+pub(crate) struct GroupCommit {
     waiting: mpsc::UnboundedSender<Waiting>,
     taken: Mutex<Option<mpsc::UnboundedReceiver<Waiting>>>,
 }
 
-impl Default for Together {
+impl Default for GroupCommit {
     fn default() -> Self {
         let (waiting, taken) = mpsc::unbounded_channel();
         Self { waiting, taken: Mutex::new(Some(taken)) }
     }
 }
 
-impl Together {
+impl GroupCommit {
     /// Commits a change, in one transaction with those of others where they come at the same time. One that fails fails
     /// alone. Where it is dropped half-way, it may be written all the same.
     ///
@@ -60,29 +60,29 @@ impl Together {
                 first = waiting.recv() => first,
             };
             let Some(first) = first else { return };
-            let mut together = vec![first];
+            let mut group = vec![first];
             sleep(PAUSE).await;
-            while together.len() < MOST
+            while group.len() < MOST
                 && let Ok(one) = waiting.try_recv()
             {
-                together.push(one);
+                group.push(one);
             }
-            commit(store, together).await;
+            commit(store, group).await;
         }
     }
 }
 
 /// Whoever waited and waits no more need not know the outcome.
-async fn commit(store: &Store, together: Vec<Waiting>) {
-    if together.len() > 1 {
-        let all = together.iter().fold(Change::new(), |all, one| all.and(one.change.clone()));
+async fn commit(store: &Store, group: Vec<Waiting>) {
+    if group.len() > 1 {
+        let all = group.iter().fold(Change::new(), |all, one| all.and(one.change.clone()));
         if let Ok(revision) = store.commit(all).await {
-            together.into_iter().for_each(|one| drop(one.outcome.send(Ok(revision))));
+            group.into_iter().for_each(|one| drop(one.outcome.send(Ok(revision))));
             return;
         }
     }
     // One of them was not as expected, and that is no reason to write none of the others; or the store is away, and each
     // is told.
-    let alone = together.into_iter().map(async |one| drop(one.outcome.send(store.commit(one.change).await)));
+    let alone = group.into_iter().map(async |one| drop(one.outcome.send(store.commit(one.change).await)));
     futures::future::join_all(alone).await;
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The workers of this process, by node.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stakes {
+pub(crate) struct WorkTable {
     by_node: Arc<Mutex<HashMap<NodeId, Held>>>,
     /// The revisions of broken claims whose work was ended.
     broken: Arc<Mutex<HashMap<NodeId, i64>>>,
@@ -25,15 +25,15 @@ struct Held {
 /// Held by a worker while it works on a node. When the node is lost it is cancelled, and the node is handed over only
 /// once it was dropped.
 #[derive(Debug)]
-pub struct Stake {
+pub struct WorkGuard {
     node: NodeId,
     stop: CancellationToken,
-    /// The revision of the broken claim whose work had ended before this stake was taken.
+    /// The revision of the broken claim whose work had ended before this guard was taken.
     after_break: Option<i64>,
-    stakes: Stakes,
+    guards: WorkTable,
 }
 
-impl Stake {
+impl WorkGuard {
     /// The node.
     #[must_use]
     pub const fn node(&self) -> NodeId {
@@ -57,9 +57,9 @@ impl Stake {
     }
 }
 
-impl Drop for Stake {
+impl Drop for WorkGuard {
     fn drop(&mut self) {
-        let mut by_node = self.stakes.lock();
+        let mut by_node = self.guards.lock();
         if let Some(held) = by_node.get_mut(&self.node) {
             held.workers -= 1;
             if held.workers == 0 {
@@ -69,13 +69,13 @@ impl Drop for Stake {
     }
 }
 
-impl Stakes {
+impl WorkTable {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, Held>> {
         self.by_node.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A stake in a node; none while an earlier one is still being ended.
-    pub(crate) fn take(&self, node: NodeId) -> Option<Stake> {
+    /// A guard in a node; none while an earlier one is still being ended.
+    pub(crate) fn take(&self, node: NodeId) -> Option<WorkGuard> {
         let mut by_node = self.lock();
         let held = by_node.entry(node).or_insert_with(|| Held { workers: 0, stop: CancellationToken::new() });
         if held.stop.is_cancelled() {
@@ -83,7 +83,7 @@ impl Stakes {
         }
         held.workers += 1;
         let after_break = self.broken.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied();
-        Some(Stake { node, stop: held.stop.clone(), after_break, stakes: self.clone() })
+        Some(WorkGuard { node, stop: held.stop.clone(), after_break, guards: self.clone() })
     }
 
     /// Ends the work on nodes whose claim a person broke; `broken` gives the revision of such a claim. Work that begins
@@ -118,32 +118,32 @@ mod tests {
 
     #[test]
     fn a_broken_claims_work_ends_once_and_what_begins_after_it_goes_on() {
-        let (stakes, node) = (Stakes::default(), NodeId::new(uuid::Uuid::from_u128(1)));
-        let before = stakes.take(node).unwrap();
-        stakes.end_broken(|_| None);
+        let (guards, node) = (WorkTable::default(), NodeId::new(uuid::Uuid::from_u128(1)));
+        let before = guards.take(node).unwrap();
+        guards.end_broken(|_| None);
         assert!(!before.is_lost());
-        stakes.end_broken(|_| Some(7));
+        guards.end_broken(|_| Some(7));
         assert!(before.is_lost() && !before.begins_after(7));
         drop(before);
-        let after = stakes.take(node).unwrap();
-        stakes.end_broken(|_| Some(7));
+        let after = guards.take(node).unwrap();
+        guards.end_broken(|_| Some(7));
         assert!(!after.is_lost() && after.begins_after(7) && !after.begins_after(8));
-        stakes.end_broken(|_| Some(8));
+        guards.end_broken(|_| Some(8));
         assert!(after.is_lost(), "broken again");
     }
 
     #[test]
     fn a_node_is_let_go_only_when_its_last_worker_has_ended() {
-        let (stakes, node) = (Stakes::default(), NodeId::new(uuid::Uuid::from_u128(1)));
-        let (first, second) = (stakes.take(node).unwrap(), stakes.take(node).unwrap());
-        assert_eq!(stakes.end(|_| true), 0);
-        assert_eq!(stakes.end(|_| false), 1);
+        let (guards, node) = (WorkTable::default(), NodeId::new(uuid::Uuid::from_u128(1)));
+        let (first, second) = (guards.take(node).unwrap(), guards.take(node).unwrap());
+        assert_eq!(guards.end(|_| true), 0);
+        assert_eq!(guards.end(|_| false), 1);
         assert!(first.is_lost() && second.is_lost());
-        assert!(stakes.take(node).is_none(), "no new work while the old one ends");
+        assert!(guards.take(node).is_none(), "no new work while the old one ends");
         drop(first);
-        assert_eq!(stakes.end(|_| false), 1);
+        assert_eq!(guards.end(|_| false), 1);
         drop(second);
-        assert_eq!(stakes.end(|_| false), 0);
-        assert!(stakes.take(node).is_some());
+        assert_eq!(guards.end(|_| false), 0);
+        assert!(guards.take(node).is_some());
     }
 }

@@ -18,7 +18,7 @@ use service_kit::{Kit, status};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Busy, Footing, Lock, Mesh, Places, Setting};
+use crate::{DataDirError, DataDirLock, Endpoints, MemberConfig, Mesh, SafetyParams};
 
 /// How long a service waits for etcd when it starts and has no view on disk.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,10 +30,10 @@ const RENEW: Duration = Duration::from_secs(2);
 
 /// Why a service can not begin.
 #[derive(Debug, thiserror::Error)]
-pub enum CannotBegin {
+pub enum JoinError {
     /// Its folder is taken or unusable.
     #[error(transparent)]
-    Folder(#[from] Busy),
+    Folder(#[from] DataDirError),
     /// The store is away, and there is no view on disk.
     #[error("etcd has not answered at {members} for {waited:?}; start it, or name its members in service.etcd")]
     NoEtcd {
@@ -57,7 +57,7 @@ pub enum CannotBegin {
 
 /// A service's part of the mesh.
 #[derive(Debug, Clone)]
-pub struct Begun {
+pub struct Joined {
     /// Ownership.
     pub mesh: Mesh,
     /// Opens and seals secrets.
@@ -66,31 +66,36 @@ pub struct Begun {
     pub rack: Option<RackId>,
 }
 
-impl Begun {
+impl Joined {
     /// The rack of a leaf.
     ///
     /// # Errors
-    /// [`CannotBegin::NoRack`]: only a scheduler has none.
-    pub fn rack(&self) -> Result<RackId, CannotBegin> {
-        self.rack.ok_or_else(|| CannotBegin::NoRack(String::new()))
+    /// [`JoinError::NoRack`]: only a scheduler has none.
+    pub fn rack(&self) -> Result<RackId, JoinError> {
+        self.rack.ok_or_else(|| JoinError::NoRack(String::new()))
     }
 }
 
 /// Joins the mesh; the view is followed and the membership kept as vital tasks of the kit's host.
 ///
 /// # Errors
-/// [`CannotBegin`]
-pub async fn begin(kit: &Kit, service: Service, places: Places) -> Result<Begun, CannotBegin> {
-    begin_on(kit, service, places, Footing::default()).await
+/// [`JoinError`]
+pub async fn join(kit: &Kit, service: Service, endpoints: Endpoints) -> Result<Joined, JoinError> {
+    join_with(kit, service, endpoints, SafetyParams::default()).await
 }
 
-/// Joins the mesh as [`begin`] does, on a footing of one's own.
+/// Joins the mesh as [`join`] does, with safety parameters other than the default.
 ///
 /// # Errors
-/// [`CannotBegin`]
-pub async fn begin_on(kit: &Kit, service: Service, places: Places, footing: Footing) -> Result<Begun, CannotBegin> {
+/// [`JoinError`]
+pub async fn join_with(
+    kit: &Kit,
+    service: Service,
+    endpoints: Endpoints,
+    safety: SafetyParams,
+) -> Result<Joined, JoinError> {
     let common = &kit.common;
-    let lock = Lock::take(&common.data)?;
+    let lock = DataDirLock::take(&common.data)?;
     let sealer = Sealer::from_file(&common.sealing_key)?;
     let [ca, certificate, own_key] = kit.tls.pem();
     let pem = Pem { ca: &ca, certificate: &certificate, key: &own_key };
@@ -110,8 +115,8 @@ pub async fn begin_on(kit: &Kit, service: Service, places: Places, footing: Foot
     let prefixes = key::followed(scope, service);
     let file = common.data.join("view.zst");
     let view = Box::pin(open(&wait, &store, &prefixes, &file)).await?;
-    let setting = Setting { service, scope, places, footing };
-    let mesh = Mesh::new(setting, store.clone(), view.clone());
+    let config = MemberConfig { service, scope, endpoints, safety };
+    let mesh = Mesh::new(config, store.clone(), view.clone());
     let left = CancellationToken::new();
     // The view goes on until this instance has handed over.
     let end = left.clone().cancelled_owned();
@@ -126,7 +131,7 @@ pub async fn begin_on(kit: &Kit, service: Service, places: Places, footing: Foot
         Scope::Rack(rack) => Some(rack),
         Scope::Datacenter => None,
     };
-    Ok(Begun { mesh, sealer, rack })
+    Ok(Joined { mesh, sealer, rack })
 }
 
 /// Waiting for etcd, said so that whoever reads the log knows where and what to do.
@@ -141,19 +146,19 @@ impl<'k> Wait<'k> {
     }
 
     /// Waits for the next try, where there is to be one.
-    async fn again(&self, source: keyspace::Error) -> Result<(), CannotBegin> {
+    async fn again(&self, source: keyspace::Error) -> Result<(), JoinError> {
         let members = self.kit.common.etcd.join(", ");
-        if !source.is_away() || matches!(source, keyspace::Error::WentBack(_)) {
+        if !source.is_away() || matches!(source, keyspace::Error::RestoredBackup(_)) {
             return Err(source.into());
         }
         if self.begun.elapsed() > PATIENCE {
-            return Err(CannotBegin::NoEtcd { members, waited: PATIENCE, source });
+            return Err(JoinError::NoEtcd { members, waited: PATIENCE, source });
         }
         let left = PATIENCE.saturating_sub(self.begun.elapsed()).as_secs();
         let error = status::chain(&source);
         tracing::warn!(members, error, "waiting for etcd; giving up in {left} s");
         tokio::select! {
-            () = self.kit.host.stopping() => Err(CannotBegin::Stopped(members)),
+            () = self.kit.host.stopping() => Err(JoinError::Stopped(members)),
             () = tokio::time::sleep(AGAIN) => Ok(()),
         }
     }
@@ -181,7 +186,7 @@ async fn renew(kit: Kit, store: Store) {
     }
 }
 
-async fn open(wait: &Wait<'_>, store: &Store, prefixes: &[String], file: &Path) -> Result<View, CannotBegin> {
+async fn open(wait: &Wait<'_>, store: &Store, prefixes: &[String], file: &Path) -> Result<View, JoinError> {
     loop {
         match Box::pin(view::open(store, prefixes, file)).await {
             Ok(view) => return Ok(view),
@@ -191,7 +196,7 @@ async fn open(wait: &Wait<'_>, store: &Store, prefixes: &[String], file: &Path) 
 }
 
 /// The rack of this name; an island reads it from where it was noted when it was last found.
-async fn find_rack(wait: &Wait<'_>, store: &Store, name: &str, note: PathBuf) -> Result<RackId, CannotBegin> {
+async fn find_rack(wait: &Wait<'_>, store: &Store, name: &str, note: PathBuf) -> Result<RackId, JoinError> {
     loop {
         match store.get(&key::rack_name(name)).await {
             Ok(Some(holder)) => {
@@ -201,7 +206,7 @@ async fn find_rack(wait: &Wait<'_>, store: &Store, name: &str, note: PathBuf) ->
                 }
                 return Ok(rack);
             }
-            Ok(None) => return Err(CannotBegin::NoRack(name.to_owned())),
+            Ok(None) => return Err(JoinError::NoRack(name.to_owned())),
             Err(error) => {
                 let noted = std::fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok());
                 match noted {
