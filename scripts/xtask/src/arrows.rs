@@ -1,4 +1,4 @@
-//! Which crate may use which. This table is the architecture; services/ARCHITECTURE.md says why.
+//! Allowed dependencies between crates. This table is the architecture; services/ARCHITECTURE.md explains it.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use cargo_metadata::{Metadata, MetadataCommand, Package};
 
 use crate::say;
 
-/// A crate, and which of ours it may use: normally, for tests, for its build, under whatever name.
+/// A crate, and the crates of ours that it may use as a normal, dev or build dependency, renamed or not.
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("wire-dhcp", &[]),
@@ -65,11 +65,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// Crates that decide and do nothing.
+/// Crates without I/O.
 const PURE: &[&str] = &["domain", "wire-dhcp", "wire-tftp", "wire-ipmi", "wire-ironic", "wire-config-drive"];
-/// What no pure crate may use itself.
+/// Crates that no pure crate may use directly.
 const IMPURE: &[&str] = &["tokio", "tonic", "etcd-client", "rand", "getrandom", "socket2", "rustix", "nix", "reqwest"];
-/// Who may touch etcd.
+/// Crates that may use etcd's client.
 const ETCD: &[&str] = &["keyspace", "integration-tests"];
 
 /// Checks every edge of the workspace.
@@ -79,7 +79,7 @@ pub(crate) fn check() -> Result<()> {
     if !wrongs.is_empty() {
         bail!("{}", wrongs.join("\n"));
     }
-    say(&format!("arrows: {} crates, as the table has them", metadata.packages.len()));
+    say(&format!("arrows: {} crates, all edges allowed", metadata.packages.len()));
     Ok(())
 }
 
@@ -98,7 +98,7 @@ fn wrongs(metadata: &Metadata) -> Vec<String> {
 
 fn edges(package: &Package, allowed: &[&str], table: &BTreeMap<&str, &[&str]>) -> Vec<String> {
     let user = package.name.as_str();
-    // `name` is the package's own name, whatever it is renamed to here.
+    // `name` is the package's own name, not the one that a rename gives it here.
     let used = package.dependencies.iter().map(|dependency| dependency.name.as_str());
     used.filter(|used| {
         let ours = table.contains_key(used) && !allowed.contains(used);
@@ -110,11 +110,11 @@ fn edges(package: &Package, allowed: &[&str], table: &BTreeMap<&str, &[&str]>) -
     .collect()
 }
 
-/// Every crate is held to the workspace's lints.
+/// Names a crate that does not inherit the workspace's lints.
 fn lints(package: &Package) -> Option<String> {
     let manifest = std::fs::read_to_string(&package.manifest_path).unwrap_or_default();
     let inherits = manifest.contains("[lints]\nworkspace = true");
-    (!inherits).then(|| format!("{} does not say `lints.workspace = true`", package.name))
+    (!inherits).then(|| format!("{} has no `lints.workspace = true`", package.name))
 }
 
 #[cfg(test)]

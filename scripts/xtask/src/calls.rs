@@ -1,18 +1,18 @@
-//! Who calls whom at run time: every use of a generated gRPC client, held against `services/calls.txt`.
+//! Calls between services: every use of a generated gRPC client, compared with `services/calls.txt`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::say;
+use crate::{files, say};
 
 /// The approved list.
-const GOLDEN: &str = "services/calls.txt";
-/// Which crate answers a package's services.
+pub(crate) const GOLDEN: &str = "services/calls.txt";
+/// The crate that answers a package's services.
 const ANSWERS: &[(&str, &str)] = &[
     ("ironmesh.power.v1", "power-service"),
     ("ironmesh.pxe.v1", "pxe-service"),
@@ -23,10 +23,10 @@ const ANSWERS: &[(&str, &str)] = &[
     ("ironmesh.api.v1", "scheduler-service"),
 ];
 
-/// A crate, and the service that it calls.
+/// A crate, and a service that it calls.
 type Call = (String, String);
 
-/// Checks that the calls are those that were approved, or approves those that there are.
+/// Fails if the calls differ from the approved ones; with `approve`, approves the present ones.
 pub(crate) fn check(approve: bool) -> Result<()> {
     let services = services(Path::new("proto/ironmesh"))?;
     let calls = calls(Path::new("services"), &services)?;
@@ -41,24 +41,33 @@ pub(crate) fn check(approve: bool) -> Result<()> {
     let gone: Vec<_> = before.difference(&now).map(|line| format!("gone: {line}")).collect();
     if !new.is_empty() || !gone.is_empty() {
         let lines = [new, gone].concat().join("\n");
-        bail!("{lines}\nwhere that is right, say why in services/ARCHITECTURE.md, and: cargo xtask calls --approve");
+        bail!("{lines}\nif this is right, add a decision to services/decisions/ and run: cargo xtask calls --approve");
     }
     say(&format!("calls: {} edges, as {GOLDEN} has them", calls.len()));
     Ok(())
 }
 
-/// The module that tonic generates a service's client in, and the service's full name.
+/// Full names of the services, by the module that tonic generates the client in.
 fn services(protos: &Path) -> Result<BTreeMap<String, String>> {
     let mut services = BTreeMap::new();
-    for file in files(protos, "proto")? {
-        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let package =
-            text.lines().find_map(|line| line.strip_prefix("package ")?.strip_suffix(';')).unwrap_or_default();
+    for file in files::below(protos, &["proto"])? {
+        let text = files::read(&file)?;
+        let package = package(&text);
         for name in text.lines().filter_map(|line| line.strip_prefix("service ")?.split_whitespace().next()) {
             services.insert(format!("{}_client", snake(name)), format!("{package}.{name}"));
         }
     }
     Ok(services)
+}
+
+/// The package of a proto file.
+pub(crate) fn package(text: &str) -> &str {
+    text.lines().find_map(|line| line.strip_prefix("package ")?.strip_suffix(';')).unwrap_or_default()
+}
+
+/// The packages whose services a crate answers.
+pub(crate) fn packages(answers: &str) -> Vec<&'static str> {
+    ANSWERS.iter().filter(|(_, known)| *known == answers).map(|(package, _)| *package).collect()
 }
 
 fn snake(name: &str) -> String {
@@ -80,12 +89,12 @@ fn calls(crates: &Path, services: &BTreeMap<String, String>) -> Result<BTreeSet<
         if !source.is_dir() {
             continue;
         }
-        for file in files(&source, "rs")? {
-            // What a crate's own tests call is no part of the system.
+        for file in files::below(&source, &["rs"])? {
+            // Calls of a crate's own tests are not part of the system.
             if file.iter().any(|part| part == "tests" || part == "tests.rs") {
                 continue;
             }
-            let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            let text = files::read(&file)?;
             let words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
             let from = folder.file_name().to_string_lossy().into_owned();
             calls.extend(words.filter_map(|word| Some((from.clone(), services.get(word)?.clone()))));
@@ -94,20 +103,7 @@ fn calls(crates: &Path, services: &BTreeMap<String, String>) -> Result<BTreeSet<
     Ok(calls)
 }
 
-fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(files(&path, extension)?);
-        } else if path.extension().is_some_and(|is| is == extension) {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
-/// Replicas of one service may call each other; beyond that nobody is called back, whatever the way.
+/// Fails if crates call each other in a circle. Replicas of one service may call each other.
 fn acyclic(calls: &BTreeSet<Call>) -> Result<()> {
     let answers = |service: &str| {
         let package = service.rsplit_once('.').map(|(package, _)| package);
@@ -115,12 +111,12 @@ fn acyclic(calls: &BTreeSet<Call>) -> Result<()> {
     };
     let mut edges: BTreeSet<(String, String)> = BTreeSet::new();
     for (from, service) in calls {
-        let to = answers(service).with_context(|| format!("nobody is said to answer {service}"))?;
+        let to = answers(service).with_context(|| format!("no crate is known to answer {service}"))?;
         if *from != to {
             edges.insert((from.clone(), to));
         }
     }
-    // Whoever calls nobody that is left is taken away; on a circle somebody always calls somebody.
+    // Repeatedly removes edges to crates that call nothing. The edges of a circle are never removed.
     loop {
         let callers: BTreeSet<String> = edges.iter().map(|(from, _)| from.clone()).collect();
         let before = edges.len();
@@ -129,7 +125,7 @@ fn acyclic(calls: &BTreeSet<Call>) -> Result<()> {
             return Ok(());
         }
         if edges.len() == before {
-            bail!("these call each other in a circle: {edges:?}");
+            bail!("these crates call each other in a circle: {edges:?}");
         }
     }
 }
@@ -148,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_that_calls_back_is_a_circle_and_replicas_that_talk_are_none() {
+    fn a_leaf_that_calls_back_is_a_circle_and_replicas_that_call_each_other_are_not() {
         let mut calls = BTreeSet::from([
             edge("cli", "ironmesh.api.v1.NodeService"),
             edge("scheduler-service", "ironmesh.power.v1.PowerService"),

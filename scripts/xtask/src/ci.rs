@@ -1,42 +1,43 @@
-//! Everything that a change must pass, on a laptop as anywhere.
+//! Everything that a change must pass, the same on a laptop and in CI.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{arrows, calls, circles, proto, say, size};
+use crate::{arrows, calls, circles, docs, proto, say, size};
 
-/// How much is run.
+/// Extent of the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// What every change must pass.
+    /// The checks that every change must pass.
     Usual,
-    /// What takes longer, too.
+    /// All checks, those that take long included.
     All,
 }
 
-/// Runs it.
+/// Runs the checks, and fails on the first one that fails.
 pub(crate) fn run(extent: Extent) -> Result<()> {
     step("fmt", &["fmt", "--all", "--check"], &[])?;
     arrows::check()?;
     circles::check_known()?;
     calls::check(false)?;
     proto::check(false)?;
-    size::report()?;
+    size::check()?;
+    docs::run(docs::Mode::Check)?;
     step("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"], &[])?;
     step("deny", &["deny", "--offline", "--log-level", "error", "check", "bans", "licenses", "sources"], &[])?;
     let docs = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"];
     step("doc", &docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
-    // The tests of whole racks run the binary that is shipped.
+    // Tests of whole racks run the shipped binary.
     step("build", &["build", "--locked", "--quiet", "--package", "ironmesh"], &[])?;
     let mut tests = vec!["nextest", "run", "--workspace", "--locked", "--profile", "ci"];
     if extent == Extent::All {
         tests.extend(["--run-ignored", "all"]);
-        // A thousand meshes are brought up: that is a matter of how long their processes take to start.
+        // The tests of --all start a thousand meshes; a release build starts much faster.
         step("release", &["build", "--release", "--locked", "--quiet", "--package", "ironmesh"], &[])?;
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release/ironmesh");
-        let program = program.to_str().context("the path of the release build is not text")?;
+        let program = program.to_str().context("the path of the release build is not UTF-8")?;
         step("nextest", &tests, &[("IRONMESH_PROGRAM", program)])?;
     } else {
         step("nextest", &tests, &[])?;

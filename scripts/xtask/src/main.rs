@@ -1,15 +1,19 @@
-//! The house rules as code: `cargo xtask arrows|calls|ci|circles|proto|size`.
+//! The house rules as code: `cargo xtask arrows|calls|ci|circles|docs|proto|size|words`.
 
 mod arrows;
 mod calls;
 mod ci;
 mod circles;
+mod docs;
+mod files;
 mod proto;
 mod size;
+mod words;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: cargo xtask arrows | calls [--approve] | circles [--known | --shrink] | proto [--approve] | size | ci [--all]";
+const USAGE: &str = "usage: cargo xtask arrows | calls [--approve] | ci [--all] | circles [--known | --shrink] \
+                     | docs [--check] | proto [--approve] | size | words";
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -22,7 +26,10 @@ fn main() -> Result<()> {
         ["circles", "--shrink"] => circles::shrink(),
         ["proto"] => proto::check(false),
         ["proto", "--approve"] => proto::check(true),
-        ["size"] => size::report(),
+        ["docs"] => docs::run(docs::Mode::Write),
+        ["docs", "--check"] => docs::run(docs::Mode::Check),
+        ["size"] => size::check(),
+        ["words"] => words::check(),
         ["ci"] => ci::run(ci::Extent::Usual),
         ["ci", "--all"] => ci::run(ci::Extent::All),
         _ => bail!("{USAGE}"),
@@ -30,7 +37,7 @@ fn main() -> Result<()> {
 }
 
 /// Prints one line of progress.
-#[expect(clippy::print_stdout, reason = "a tool for people speaks here")]
+#[expect(clippy::print_stdout, reason = "this is the output of a command-line tool")]
 fn say(text: &str) {
     println!("{text}");
 }

@@ -1,4 +1,4 @@
-//! The wire contract: linted, and held against the last one that was approved. Whoever speaks that one must be understood.
+//! The wire contract: linted, and checked for changes that break a program that speaks the approved one.
 
 use std::{path::Path, process::Command};
 
@@ -6,26 +6,26 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::say;
 
-/// Where the contract is.
+/// Folder of the contract.
 const CONTRACT: &str = "proto";
-/// The approved one, as a serialized `FileDescriptorSet` with comments left out.
+/// The approved contract, as a serialized `FileDescriptorSet` without comments.
 const GOLDEN: &str = "integration-tests/golden/proto.binpb";
 
-/// Lints the contract, and finds what breaks the approved one; or approves it.
+/// Fails if the contract breaks a lint or the approved contract; with `approve`, approves it.
 pub(crate) fn check(approve: bool) -> Result<()> {
     buf(&["lint", CONTRACT])?;
     if Path::new(GOLDEN).exists() {
         let outcome = buf(&["breaking", CONTRACT, "--against", GOLDEN]);
         if !approve {
-            outcome.context("where nobody speaks the approved one yet: cargo xtask proto --approve")?;
+            outcome.context("if no released program speaks the approved contract, run: cargo xtask proto --approve")?;
         }
     } else if !approve {
-        bail!("{GOLDEN} is not there: cargo xtask proto --approve");
+        bail!("{GOLDEN} does not exist; run: cargo xtask proto --approve");
     }
     if approve {
         buf(&["build", CONTRACT, "--exclude-source-info", "--output", GOLDEN])?;
     }
-    say("proto: linted, and nothing breaks the approved contract");
+    say("proto: linted; nothing breaks the approved contract");
     Ok(())
 }
 

@@ -1,0 +1,56 @@
+//! The table of keys that a service writes, from the table in keyspace's documentation.
+
+use anyhow::{Result, bail};
+
+use super::markdown;
+use crate::files;
+
+/// File with the table of keys, as the documentation of its module.
+const KEYS: &str = "services/keyspace/src/key.rs";
+
+/// The keys that a service writes.
+pub(super) fn table(service: &str) -> Result<String> {
+    let rows: Vec<_> = rows(&files::read(KEYS)?).into_iter().filter(|row| writes(row, service)).collect();
+    if rows.is_empty() {
+        bail!("{KEYS} has no key that {service} writes");
+    }
+    let cells = rows.into_iter().map(|Row { key, value, writer, lease }| vec![key, value, writer, lease]);
+    Ok(markdown(&["key", "value", "writer", "lease"], &cells.collect::<Vec<_>>()))
+}
+
+struct Row {
+    key: String,
+    value: String,
+    writer: String,
+    lease: String,
+}
+
+fn writes(row: &Row, service: &str) -> bool {
+    row.key.contains("{s}") || row.writer.contains(service)
+}
+
+fn rows(text: &str) -> Vec<Row> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("//! | `")?.strip_suffix(" |"));
+    let rows = lines.filter_map(|line| {
+        let [key, value, writer, lease] = line.splitn(4, " | ").collect::<Vec<_>>().try_into().ok()?;
+        let plain = |cell: &str| cell.replace(['[', ']'], "");
+        Some(Row { key: format!("`{key}"), value: plain(value), writer: plain(writer), lease: plain(lease) })
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_writes_its_own_keys_and_those_that_every_service_has() {
+        let text = "//! | key | value | writing service | lease |\n//! |---|---|---|---|\n\
+                    //! | `a/{id}` | [`A`] | power-service | no |\n//! | `{s}/b` | [`B`] | the leader | its own |\n\
+                    //! | `c` | `C` | pxe-service | no |\n";
+        let rows = rows(text);
+        let keys: Vec<_> = rows.iter().filter(|row| writes(row, "power-service")).map(|row| row.key.as_str()).collect();
+        assert_eq!(keys, ["`a/{id}`", "`{s}/b`"]);
+        assert_eq!(rows.first().map(|row| row.value.as_str()), Some("`A`"));
+    }
+}
