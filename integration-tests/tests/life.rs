@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use domain::provision::{Event, Given, State, Verb, step};
+use domain::provision::{Event, NodeFacts, State, Verb, step};
 use integration_tests::{
     fault::{draw, tell},
     fleet::Fleet,
@@ -208,12 +208,13 @@ fn edge(from: State, to: State) -> String {
 
 /// Every move that the table has, from where every life begins; and what may be asked in each of Ironic's states.
 fn table() -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
-    let givens = (0..8).map(|bits| Given {
+    let facts = (0..8).map(|bits| NodeFacts {
         cleans_before_use: bits & 1 > 0,
         cleans_after_use: bits & 2 > 0,
         retired: bits & 4 > 0,
+        ..NodeFacts::default()
     });
-    let givens: Vec<Given> = givens.collect();
+    let facts: Vec<NodeFacts> = facts.collect();
     let (mut edges, mut known, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![State::Enroll]);
     let mut may = BTreeMap::<String, Vec<String>>::new();
     while let Some(from) = open.pop() {
@@ -222,7 +223,7 @@ fn table() -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
         }
         may.entry(from.ironic_name().to_owned()).or_default().extend(from.verbs().iter().map(Verb::to_string));
         for event in Event::all() {
-            for (to, _) in givens.iter().filter_map(|given| step(from, event, *given).ok()) {
+            for (to, _) in facts.iter().filter_map(|facts| step(from, event, *facts).ok()) {
                 edges.insert(edge(from, to));
                 open.push(to);
             }

@@ -6,7 +6,7 @@
 //! asks many nodes; [`allocation`]
 //! finds one for whoever wants one; [`once`] keeps requests from being carried out twice; [`witness`] tells what the
 //! mesh does by itself; [`registry`] reads and changes
-//! records; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`access`] says
+//! records, [`provision`] what clients ask of a node's life; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`access`] says
 //! who may call what over gRPC; [`audit`] tells who changed
 //! what, and [`outward`] asks servers that others run.
 
@@ -26,6 +26,7 @@ mod metrics;
 mod once;
 mod outward;
 mod peers;
+mod provision;
 mod record;
 mod registry;
 mod rest;

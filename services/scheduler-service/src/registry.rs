@@ -18,8 +18,7 @@ use domain::{
     id::{ImageId, NodeId, OperationId, RackId},
     image::Image,
     net::MacAddr,
-    provision::{self, Event, Given},
-    step::Step,
+    provision::{self, Event, NodeFacts},
 };
 use keyspace::{
     Change, Expect, View, key,
@@ -28,13 +27,13 @@ use keyspace::{
     value::{AgentSeen, BootDecision, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
 };
 use mesh::Mesh;
-use service_kit::{clock, telemetry};
+use service_kit::clock;
 
-use crate::{Error, metrics, once, peers::Peers};
+use crate::{Error, once, peers::Peers};
 
 pub(crate) use node::{NewNode, NodeChange};
 pub(crate) use port::{PortChange, StoredPort};
-pub(crate) use sheet::Held;
+pub(crate) use sheet::{Held, instance};
 use transition::transition;
 pub(crate) use transition::{Moved, newborn, turn};
 
@@ -191,7 +190,7 @@ impl Registry {
             change = change.put(&key::intent(rack, node), &intent, Expect::Revision(record.intent.revision))?;
         }
         if forgets && let Some(read) = self.view().get(&key::sheet(rack, node)) {
-            change = self.give_up_instance(change, node, sheet::instance(Some(&read.value)));
+            change = self.give_up_instance(change, node, instance(Some(&read.value)));
             change = self.end_allocation(change, &read.value);
             let sheet = sheet::without_instance(&read.value);
             change = change.put(&key::sheet(rack, node), &sheet, Expect::Revision(read.revision))?;
@@ -209,50 +208,22 @@ impl Registry {
         ports::find(change, rack, node, &holder, &moved.ports)
     }
 
-    /// Accepts what a person asks of a node's life, with the steps that he names.
-    pub(crate) async fn accept(
-        &self,
-        record: &Record,
-        event: Event,
-        (steps, without_ramdisk): (Vec<Step>, bool),
-        failure: Option<Failure>,
-        intent: Option<&Intent>,
-    ) -> Result<(), Error> {
-        let mut moved = self.moved(record, event, failure)?;
-        let before = record.operation.as_ref().map(|read| read.value.id);
-        if let Some(operation) = moved.operation.as_mut().filter(|operation| Some(operation.id) != before) {
-            operation.trace = telemetry::current_traceparent();
-            (operation.steps, operation.without_ramdisk) = (steps, without_ramdisk);
-            once::begins(Some(operation.id));
-        }
-        let change = self.add_move(self.mesh.as_member()?, record, &moved, intent)?;
-        self.commit(change).await?;
-        metrics::step("asked");
-        Ok(())
-    }
-
     pub(crate) fn moved(
         &self,
         record: &Record,
-        event: Event,
+        asked: (Event, NodeFacts),
         failure: Option<Failure>,
     ) -> Result<Moved, provision::Refused> {
         let id = OperationId::new(uuid::Uuid::new_v4());
         let operation = record.operation.as_ref().map(|read| &read.value);
         let generation = record.life.value.generation;
         let agent = record.agent.as_ref().filter(|agent| agent.generation == generation && agent.reboots);
-        let (moves, rebooting) = ((event, self.given(record)), agent.map(|agent| agent.reaches));
-        let mut moved = transition(&record.life.value, operation, moves, rebooting, failure, id, clock::now())?;
+        let rebooting = agent.map(|agent| agent.reaches);
+        let mut moved = transition(&record.life.value, operation, asked, rebooting, failure, id, clock::now())?;
         if moved.take_facts {
             self.take_facts(record, &mut moved);
         }
         Ok(moved)
-    }
-
-    /// What else decides where a node's life goes.
-    pub(crate) fn given(&self, record: &Record) -> Given {
-        let sheet = self.view().get(&key::sheet(record.rack, record.node)).map(|read| read.value);
-        sheet::given(sheet.as_ref())
     }
 
     /// A new generation for an instruction outside an operation, with what it wants of power.
@@ -261,6 +232,7 @@ impl Registry {
         record: &Record,
         target: domain::power::PowerTarget,
     ) -> Result<Generation, Error> {
+        provision::change_power(record.life.value.state, target, self.facts(record, &[]))?;
         let life = Life { generation: record.life.value.generation.next(), ..record.life.value.clone() };
         let intent = Intent { power: Some(target), ..record.intent.value.clone() };
         let change = self

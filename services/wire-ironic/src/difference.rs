@@ -41,6 +41,12 @@ pub static DIFFERENCES: &[Difference] = &[
         why: "a value may hold what the next reader must not see, and nobody reads the rest",
     },
     Difference {
+        name: "abort-anywhere",
+        ironic: "`abort` is refused while an operation works, and taken only where it waits or is held",
+        ours: "it is taken wherever an operation can be given up",
+        why: "all our interfaces decide alike, and an operator must be able to stop what runs",
+    },
+    Difference {
         name: "removed-is-default",
         ironic: "`retired` is null once it was removed",
         ours: "it is false again, as any other flag",

@@ -25,8 +25,8 @@ fn deploying(stage: Stage) -> State {
 
 /// Where a life that a verb begins comes to rest by the plan alone, and by which acts, where everything goes well.
 fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
-    let given = provision::Given { cleans_after_use: true, ..provision::Given::default() };
-    let (mut state, _) = provision::step(from, Event::Asked(verb), given).unwrap();
+    let facts = provision::NodeFacts { cleans_after_use: true, ..provision::NodeFacts::default() };
+    let (mut state, _) = provision::step(from, Event::Asked(verb), facts).unwrap();
     let mut seen = Seen { reported: true, ..Seen::default() };
     let mut acts = Vec::new();
     for second in 0..40 {
@@ -53,7 +53,7 @@ fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
             }
             Plan::Step(event, failure) => {
                 assert_eq!(failure, None);
-                let (next, effects) = provision::step(state, event, given).unwrap();
+                let (next, effects) = provision::step(state, event, facts).unwrap();
                 if effects.contains(&provision::Effect::NewGeneration) {
                     seen.power_target = Progress::Unknown;
                 }
@@ -86,8 +86,8 @@ fn cleans(steps: &[&str], hands: Hands, goes_on: bool) -> (State, Vec<Act>) {
         args: serde_json::Map::new(),
     };
     let steps: Vec<_> = steps.iter().map(step).collect();
-    let given = provision::Given::default();
-    let (mut state, _) = provision::step(State::Manageable, Event::Asked(provision::Verb::Clean), given).unwrap();
+    let facts = provision::NodeFacts::default();
+    let (mut state, _) = provision::step(State::Manageable, Event::Asked(provision::Verb::Clean), facts).unwrap();
     let (mut seen, mut acts, mut made, mut since) = (Seen::default(), Vec::new(), 0, at(0));
     for second in 0..60 {
         let turn = course::turn(&steps, made);
@@ -122,7 +122,7 @@ fn cleans(steps: &[&str], hands: Hands, goes_on: bool) -> (State, Vec<Act>) {
                 event
             }
         };
-        let (next, effects) = provision::step(state, event, given).unwrap();
+        let (next, effects) = provision::step(state, event, facts).unwrap();
         let mut is_new = effects.contains(&provision::Effect::NewGeneration);
         if effects.contains(&provision::Effect::CountSteps) {
             made += course::length(turn);

@@ -1,11 +1,11 @@
 //! The arrows of taking a deployment down and making the disks forget.
 
-use super::{Effect as F, Event as E, Given, Phase, Stage, State as S, Step, Verb};
+use super::{Effect as F, Event as E, NodeFacts, Phase, Stage, State as S, Step, Verb};
 
 /// The arrow, where deleting or cleaning has one.
-pub(super) fn step(state: S, event: E, given: Given) -> Option<Step> {
+pub(super) fn step(state: S, event: E, facts: NodeFacts) -> Option<Step> {
     // Out of use stays out of use.
-    let ready = if given.retired { S::Manageable } else { S::Available };
+    let ready = if facts.retired { S::Manageable } else { S::Available };
     Some(Ok(match (state, event) {
         (
             S::Active
@@ -16,12 +16,12 @@ pub(super) fn step(state: S, event: E, given: Given) -> Option<Step> {
             | S::Failed { during: Phase::Deploy | Phase::Delete | Phase::Rescue | Phase::Unrescue | Phase::Service },
             E::Asked(Verb::Undeploy),
         ) => (S::Deleting, vec![F::Open(Phase::Delete), F::NewGeneration, F::RevokeBoot]),
-        (S::Deleting, E::Finished) if given.cleans_after_use => {
+        (S::Deleting, E::Finished) if facts.cleans_after_use => {
             (at(Stage::Prepare, false), vec![F::NewGeneration, F::ForgetDeployment])
         }
         (S::Deleting, E::Finished) => (ready, vec![F::NewGeneration, F::ForgetDeployment, F::Close]),
         (S::Deleting, E::GaveUp) => (S::Failed { during: Phase::Delete }, vec![F::Fail]),
-        (S::Manageable, E::Asked(Verb::Provide)) if given.cleans_before_use => {
+        (S::Manageable, E::Asked(Verb::Provide)) if facts.cleans_before_use => {
             (at(Stage::Prepare, false), vec![F::Open(Phase::Clean), F::NewGeneration, F::RevokeBoot])
         }
         (S::Manageable, E::Asked(Verb::Provide)) => (S::Available, vec![]),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, Given, Verb, step};
+use super::{Event, NodeFacts, Verb, step};
 
 /// How far work that boots the agent has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -214,8 +214,8 @@ impl State {
     /// What a person may ask for here.
     #[must_use]
     pub fn verbs(self) -> Vec<Verb> {
-        let given = Given::default();
-        Verb::ALL.iter().copied().filter(|verb| step(self, Event::Asked(*verb), given).is_ok()).collect()
+        let facts = NodeFacts::default();
+        Verb::ALL.iter().copied().filter(|verb| step(self, Event::Asked(*verb), facts).is_ok()).collect()
     }
 
     /// Whether the node may be deleted from the registry.

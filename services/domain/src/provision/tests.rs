@@ -53,7 +53,7 @@ fn the_whole_machine_is_as_the_golden_table_says() {
     let mut table = String::new();
     for state in states() {
         for event in events() {
-            if let Ok((next, effects)) = step(state, event, given()) {
+            if let Ok((next, effects)) = step(state, event, facts()) {
                 writeln!(table, "{state:?} + {event:?} -> {next:?} {effects:?}").unwrap();
             }
         }
@@ -70,22 +70,22 @@ fn every_busy_state_that_is_built_can_fail_and_so_never_sticks() {
     for state in states() {
         let reachable = states()
             .iter()
-            .any(|from| events().iter().any(|event| step(*from, *event, given()).is_ok_and(|(to, _)| to == state)));
+            .any(|from| events().iter().any(|event| step(*from, *event, facts()).is_ok_and(|(to, _)| to == state)));
         if state.is_busy() && reachable {
-            assert!(step(state, Event::GaveUp, given()).is_ok(), "{state:?}");
+            assert!(step(state, Event::GaveUp, facts()).is_ok(), "{state:?}");
         }
     }
 }
 
 #[test]
 fn a_refusal_names_what_can_be_asked_instead() {
-    let refused = step(State::Enroll, Event::Asked(Verb::Deploy), given()).unwrap_err();
-    assert_eq!(refused.to_string(), "a node in state enroll can not deploy; from here it can: manage");
+    let refused = step(State::Enroll, Event::Asked(Verb::Deploy), facts()).unwrap_err();
+    assert_eq!(refused.to_string(), "a node in state enroll cannot deploy; from here it can: manage");
 }
 
 /// As a node has it that nobody said anything of.
-fn given() -> Given {
-    Given { cleans_after_use: true, ..Given::default() }
+fn facts() -> NodeFacts {
+    NodeFacts { cleans_after_use: true, ..NodeFacts::default() }
 }
 
 /// What a person may ask for, state by state: Ironic's own table, by its words.
@@ -135,18 +135,19 @@ fn a_person_may_ask_for_what_ironics_table_has_and_to_abort_what_is_going_on() {
 #[test]
 fn who_is_retired_is_not_made_available_by_cleaning() {
     let last = State::Cleaning { stage: Stage::Finish, manual: false };
-    let retired = Given { retired: true, ..given() };
+    let retired = NodeFacts { retired: true, ..facts() };
     assert_eq!(step(last, Event::Finished, retired).unwrap().0, State::Manageable);
-    assert_eq!(step(last, Event::Finished, given()).unwrap().0, State::Available);
-    let (state, _) = step(State::Deleting, Event::Finished, Given { retired: true, ..Given::default() }).unwrap();
+    assert_eq!(step(last, Event::Finished, facts()).unwrap().0, State::Available);
+    let (state, _) =
+        step(State::Deleting, Event::Finished, NodeFacts { retired: true, ..NodeFacts::default() }).unwrap();
     assert_eq!(state, State::Manageable);
 }
 
 #[test]
-fn whether_a_machine_is_cleaned_is_given() {
+fn whether_a_machine_is_cleaned_is_facts() {
     let provide = |cleans_before_use| {
-        let given = Given { cleans_before_use, ..Given::default() };
-        step(State::Manageable, Event::Asked(Verb::Provide), given).unwrap().0
+        let facts = NodeFacts { cleans_before_use, ..NodeFacts::default() };
+        step(State::Manageable, Event::Asked(Verb::Provide), facts).unwrap().0
     };
     assert_eq!(provide(false), State::Available);
     assert_eq!(provide(true), State::Cleaning { stage: Stage::Prepare, manual: false });
@@ -157,4 +158,67 @@ fn a_state_that_was_stored_before_there_was_manual_cleaning_is_still_read() {
     let read: State = serde_json::from_str(r#"{"state": "cleaning", "stage": "boot"}"#).unwrap();
     assert_eq!(read, State::Cleaning { stage: Stage::Boot, manual: false });
     assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"state":"cleaning","stage":"boot"}"#);
+}
+
+#[test]
+fn a_protected_node_is_not_undeployed_rebuilt_or_removed_from_any_state() {
+    let protected = NodeFacts { protected: true, in_maintenance: true, ..facts() };
+    for state in states() {
+        for verb in [Verb::Undeploy, Verb::Rebuild] {
+            assert!(step(state, Event::Asked(verb), protected).is_err(), "{state:?} {verb}");
+        }
+        assert_eq!(remove(state, protected), Err(Refused::Protected), "{state:?}");
+    }
+    let asked = step(State::Active, Event::Asked(Verb::Undeploy), NodeFacts { protected: true, ..facts() });
+    assert_eq!(asked, Err(Refused::Protected));
+    // What was asked for before it was protected goes on.
+    assert!(step(State::Deleting, Event::Finished, protected).is_ok());
+}
+
+#[test]
+fn each_fact_refuses_its_verbs_and_nothing_else() {
+    let refused = |facts: NodeFacts| {
+        let mut verbs = Vec::new();
+        for verb in Verb::ALL.iter().copied() {
+            let differs = states().iter().any(|state| {
+                step(*state, Event::Asked(verb), facts).is_ok()
+                    != step(*state, Event::Asked(verb), self::facts()).is_ok()
+            });
+            verbs.extend(differs.then(|| verb.to_string()));
+        }
+        verbs.join(" ")
+    };
+    let of = |facts: NodeFacts| NodeFacts { cleans_after_use: true, ..facts };
+    assert_eq!(refused(of(NodeFacts { retired: true, ..NodeFacts::default() })), "provide");
+    assert_eq!(refused(of(NodeFacts { protected: true, ..NodeFacts::default() })), "rebuild undeploy");
+    assert_eq!(
+        refused(of(NodeFacts { in_maintenance: true, ..NodeFacts::default() })),
+        "deploy rebuild clean rescue unrescue service"
+    );
+    for network_boot in [NetworkBoot::NoPort, NetworkBoot::NoAddress] {
+        assert_eq!(refused(of(NodeFacts { network_boot, ..NodeFacts::default() })), "deploy rebuild clean inspect");
+    }
+    assert_eq!(refused(of(NodeFacts { inspect: Support::No, ..NodeFacts::default() })), "inspect");
+    assert_eq!(refused(of(NodeFacts { rescue: Support::No, ..NodeFacts::default() })), "rescue");
+    assert_eq!(refused(of(NodeFacts { service: Support::No, ..NodeFacts::default() })), "service");
+    assert_eq!(refused(of(NodeFacts { has_instance: true, stays_on: true, ..NodeFacts::default() })), "");
+}
+
+#[test]
+fn a_node_with_an_instance_is_removed_in_maintenance_alone() {
+    let with_instance = NodeFacts { has_instance: true, ..facts() };
+    assert_eq!(remove(State::Available, with_instance), Err(Refused::HasInstance));
+    assert_eq!(remove(State::Active, NodeFacts { in_maintenance: true, ..with_instance }), Ok(()));
+    assert_eq!(remove(State::Active, facts()), Err(Refused::NotRemovable { state: State::Active }));
+    assert_eq!(remove(State::Available, facts()), Ok(()));
+}
+
+#[test]
+fn power_is_not_changed_while_an_operation_runs_nor_taken_from_a_node_that_must_stay_on() {
+    let boot = State::Deploying { stage: Stage::Boot };
+    assert_eq!(change_power(boot, PowerTarget::On, facts()), Err(Refused::Busy { state: boot }));
+    assert_eq!(change_power(State::Active, PowerTarget::Off, facts()), Ok(()));
+    let stays_on = NodeFacts { stays_on: true, ..facts() };
+    assert_eq!(change_power(State::Active, PowerTarget::Off, stays_on), Err(Refused::StaysOn));
+    assert_eq!(change_power(State::Active, PowerTarget::Booted { boot: None }, stays_on), Ok(()));
 }

@@ -1,6 +1,6 @@
 //! Bulks.
 
-use domain::provision::{self, Event, Verb};
+use domain::provision::Verb;
 use keyspace::{
     Expect, key,
     store::Versioned,
@@ -18,7 +18,7 @@ use service_kit::clock;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Shared, moves, show};
+use super::{Shared, show};
 use crate::{
     Error,
     bulk::{Count, drive_place, steer, takes},
@@ -71,12 +71,10 @@ impl Shared {
         let selector = self.selector(request.selector.clone())?;
         let fits = |record: &Record| {
             let facts = show::facts(self, record);
-            let asked = Event::Asked(verb);
             selector.selects(&facts)
                 && (with_maintenance || !facts.said.maintenance)
                 && (with_allocated || verb != Verb::Deploy || !facts.said.is_allocated)
-                && provision::step(record.life.value.state, asked, self.registry.given(record)).is_ok()
-                && moves::check_driver(verb, record.intent.value.driver).is_ok()
+                && self.registry.check(record, verb, &[]).is_ok()
         };
         let count = if request.count == 0 { MOST } else { usize::try_from(request.count).unwrap_or(MOST).min(MOST) };
         let all = self.registry.nodes(None).into_iter();

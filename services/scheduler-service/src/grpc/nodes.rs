@@ -7,17 +7,16 @@ use std::{
 };
 
 use domain::{
-    driver::Driver,
     net::{BmcAddr, MacAddr},
     power::BootMode,
-    provision::{self, Event, Verb},
+    provision::Verb,
     secret::Secret,
 };
 use futures::{StreamExt as _, stream::BoxStream};
 use keyspace::{
     key,
     seal::Sealed,
-    value::{ConfigDrive, Deployment, Intent},
+    value::{ConfigDrive, Deployment},
     view::News,
 };
 use proto::{
@@ -37,9 +36,9 @@ use super::{Shared, moves, show, watch::Stream};
 use crate::{
     Error,
     once::Asked,
+    provision::Provision,
     record,
     registry::{NewNode, NodeChange, Record},
-    work::pass::{aborted, without_power},
 };
 
 /// Nodes on one page.
@@ -103,26 +102,16 @@ impl Shared {
     pub(crate) async fn provision(&self, request: ProvisionNodeRequest) -> Result<Node, Error> {
         let record = self.registry.named(&request.node)?;
         let verb: Verb = text("verb", &request.verb)?;
-        // First what no other request could make good.
-        provision::step(record.life.value.state, Event::Asked(verb), self.registry.given(&record))?;
         let driver = record.intent.value.driver;
-        moves::check_driver(verb, driver)?;
+        let steps = moves::named(&request);
+        // First what no other arguments could make good.
+        self.registry.check(&record, verb, &steps)?;
+        moves::check_steps(verb, &steps, driver)?;
         moves::check_password(verb, &request.rescue_password)?;
-        let steps = moves::steps(verb, &request, driver)?;
-        let mut intent = without_power(&record.intent.value);
         let names_image = !request.image.is_empty() || !request.config_drive.is_empty();
-        if matches!(verb, Verb::Deploy | Verb::Rebuild) || verb == Verb::Adopt && names_image {
-            intent.deployment = Some(self.deployment(&record, &request)?);
-        }
-        let name = &record.intent.value.name;
-        let addresses = record.ports.iter().map(|(_, port)| port.value.address);
-        let boots = matches!(verb, Verb::Inspect | Verb::Clean) && driver != Driver::FakeHardware;
-        if let Some((lacks, next)) = moves::lacks_to_boot(name, addresses).filter(|_| boots) {
-            return Err(Error::NoMac { name: name.clone(), lacks, next });
-        }
-        let failure = (verb == Verb::Abort).then(|| aborted(record.life.value.state));
-        let changed = (intent != record.intent.value).then_some(&intent);
-        self.registry.accept(&record, Event::Asked(verb), (steps, false), failure, changed).await?;
+        let deploys = matches!(verb, Verb::Deploy | Verb::Rebuild) || verb == Verb::Adopt && names_image;
+        let deployment = if deploys { Some(self.deployment(&record, &request)?) } else { None };
+        self.registry.accept(&record, verb, Provision { steps, deployment, ..Provision::default() }).await?;
         let node = self.shown(&request.node)?;
         let state = node.observed.as_ref().map(|observed| observed.state.clone()).unwrap_or_default();
         self.hot.tell(Some(record.node), "STATE", state);
@@ -158,11 +147,6 @@ impl Shared {
     async fn power(&self, request: EnsureNodePowerRequest) -> Result<u64, Error> {
         let record = self.registry.named(&request.node)?;
         let target = required("target", request.target)?.try_into()?;
-        let state = record.life.value.state;
-        if state.is_busy() {
-            let Intent { name, .. } = record.intent.value;
-            return Err(Error::Busy { name, state: state.to_string() });
-        }
         Ok(self.registry.accept_power(&record, target).await?.number())
     }
 

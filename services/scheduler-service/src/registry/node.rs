@@ -7,6 +7,7 @@ use domain::{
     id::NodeId,
     net::{BmcAddr, MacAddr},
     power::BootMode,
+    provision,
     secret::Secret,
     service::Service,
 };
@@ -219,21 +220,11 @@ impl Registry {
     }
 
     /// Forgets a node: its records, its unique keys, its claims and journals, in one transaction.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] by `domain::provision::remove`; a conflict where its records changed since they were read.
     pub(crate) async fn remove(&self, record: &Record) -> Result<(), Error> {
-        let intent = &record.intent.value;
-        let state = record.life.value.state;
-        if !state.may_be_removed() {
-            let text = format!(
-                "node {} is {state} and can not be deleted; undeploy it or bring it to manageable first",
-                intent.name
-            );
-            return Err(Error::InUse(text));
-        }
-        self.remove_anyhow(record).await
-    }
-
-    /// The same from wherever its life is; whoever asks has seen that it may be.
-    pub(crate) async fn remove_anyhow(&self, record: &Record) -> Result<(), Error> {
+        provision::remove(record.life.value.state, self.facts(record, &[]))?;
         let intent = &record.intent.value;
         let (rack, node) = (record.rack, record.node);
         let mut change = self

@@ -6,7 +6,6 @@ use domain::{
     failure::Failure,
     id::{NodeId, RackId},
     net::BmcAddr,
-    provision::Given,
 };
 use keyspace::{
     Change, Expect, key,
@@ -239,18 +238,6 @@ pub(super) fn maintain(sheet: &mut Sheet, is_on: bool, reason: &str) {
     let reason = if is_on && !reason.is_empty() { json!(reason) } else { Value::Null };
     sheet.fields.insert("maintenance".to_owned(), json!(is_on));
     sheet.fields.insert("maintenance_reason".to_owned(), reason);
-}
-
-/// What people decided of cleaning and of use. Where nobody did, a machine that is new to us is not wiped, and one that
-/// was in use is.
-pub(super) fn given(sheet: Option<&Sheet>) -> Given {
-    let flag = |name: &str| sheet.and_then(|sheet| sheet.fields.get(name)).and_then(Value::as_bool);
-    let cleans = flag("automated_clean");
-    Given {
-        cleans_before_use: cleans.unwrap_or(false),
-        cleans_after_use: cleans.unwrap_or(true),
-        retired: flag("retired").unwrap_or(false),
-    }
 }
 
 /// What is forgotten of a node whose deployment is taken down: whose it was, and what for.

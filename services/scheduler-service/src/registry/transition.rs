@@ -6,7 +6,7 @@ use domain::{
     generation::Generation,
     id::OperationId,
     net::MacAddr,
-    provision::{self, Effect, Event, Given, Phase, State, Verb},
+    provision::{self, Effect, Event, NodeFacts, Phase, State, Verb},
     step::Step,
     time::Timestamp,
 };
@@ -30,13 +30,13 @@ pub(crate) struct Moved {
 pub(crate) fn transition(
     life: &Life,
     operation: Option<&Operation>,
-    (event, given): (Event, Given),
+    (event, facts): (Event, NodeFacts),
     rebooting: Option<u32>,
     failure: Option<Failure>,
     id: OperationId,
     now: Timestamp,
 ) -> Result<Moved, provision::Refused> {
-    let (state, effects) = provision::step(life.state, event, given)?;
+    let (state, effects) = provision::step(life.state, event, facts)?;
     let mut moved = Moved {
         life: Life { state, since: now, waiting: None, ..life.clone() },
         operation: operation.cloned(),
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_deploy_opens_an_operation_and_its_failure_ends_it_with_the_cause() {
         let now = Timestamp::from_millis(5);
-        let asked = (Event::Asked(Verb::Deploy), Given::default());
+        let asked = (Event::Asked(Verb::Deploy), NodeFacts::default());
         let moved = transition(&life(State::Available), None, asked, None, None, id(), now).unwrap();
         assert_eq!(moved.life.generation.number(), 1);
         assert!(moved.operation.as_ref().is_some_and(|operation| operation.ended.is_none()));
@@ -198,7 +198,7 @@ mod tests {
         let failed = transition(
             &moved.life,
             moved.operation.as_ref(),
-            (Event::GaveUp, Given::default()),
+            (Event::GaveUp, NodeFacts::default()),
             None,
             Some(failure.clone()),
             id(),
@@ -214,15 +214,15 @@ mod tests {
     #[test]
     fn an_inspection_notes_when_it_began_and_when_the_last_good_one_ended() {
         let at = Timestamp::from_millis;
-        let asked = (Event::Asked(Verb::Inspect), Given::default());
+        let asked = (Event::Asked(Verb::Inspect), NodeFacts::default());
         let begun = transition(&life(State::Manageable), None, asked, None, None, id(), at(1)).unwrap().life;
         assert_eq!(begun.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(1), None)));
         let last = Life { state: State::Inspecting { stage: Stage::Finish }, ..begun };
-        let ended = transition(&last, None, (Event::Finished, Given::default()), None, None, id(), at(2)).unwrap();
+        let ended = transition(&last, None, (Event::Finished, NodeFacts::default()), None, None, id(), at(2)).unwrap();
         assert!(ended.take_facts);
         let again = transition(&ended.life, None, asked, None, None, id(), at(3)).unwrap().life;
         assert_eq!(again.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(3), Some(at(2)))));
-        let failed = transition(&again, None, (Event::GaveUp, Given::default()), None, None, id(), at(4)).unwrap();
+        let failed = transition(&again, None, (Event::GaveUp, NodeFacts::default()), None, None, id(), at(4)).unwrap();
         assert_eq!((failed.life.inspection, failed.take_facts), (again.inspection, false));
     }
 
@@ -230,9 +230,10 @@ mod tests {
     fn lost_boots_are_counted_until_the_agent_calls() {
         let now = Timestamp::from_millis(5);
         let boot = life(State::Deploying { stage: Stage::Boot });
-        let again = transition(&boot, None, (Event::Again, Given::default()), None, None, id(), now).unwrap().life;
+        let again = transition(&boot, None, (Event::Again, NodeFacts::default()), None, None, id(), now).unwrap().life;
         assert_eq!((again.boots_lost, again.generation.number()), (1, 1));
-        let called = transition(&again, None, (Event::Called, Given::default()), None, None, id(), now).unwrap().life;
+        let called =
+            transition(&again, None, (Event::Called, NodeFacts::default()), None, None, id(), now).unwrap().life;
         assert_eq!(called.boots_lost, 0);
     }
 
@@ -241,12 +242,12 @@ mod tests {
         let step = |name: &str| Step { interface: "bios".to_owned(), step: name.to_owned(), args: Default::default() };
         let cleaning = life(State::Cleaning { stage: Stage::Work, manual: true });
         let after = |names: &[&str], made: u32| {
-            let asked = (Event::Asked(Verb::Clean), Given::default());
+            let asked = (Event::Asked(Verb::Clean), NodeFacts::default());
             let opened =
                 transition(&life(State::Manageable), None, asked, None, None, id(), Timestamp::from_millis(1)).unwrap();
             let mut operation = opened.operation.unwrap();
             operation.steps = names.iter().map(|name| step(name)).collect();
-            let made = (Some(&operation), (Event::Made, Given::default()), Some(made));
+            let made = (Some(&operation), (Event::Made, NodeFacts::default()), Some(made));
             let moved = transition(&cleaning, made.0, made.1, made.2, None, id(), Timestamp::from_millis(2)).unwrap();
             assert!(moved.revoke_boot && moved.life.generation > cleaning.generation);
             let operation = moved.operation.unwrap();

@@ -8,7 +8,7 @@ use domain::{
 use serde_json::{Map, Value};
 use wire_ironic::{
     agent::WRITE_IMAGE,
-    error::{Class, Error, text},
+    error::{Class, Error},
     fields::is_secret,
     verb::{self, Arguments, Provision, Steps, Verb, deploy_course},
 };
@@ -34,7 +34,7 @@ impl Face {
         runbook: Option<Vec<verb::Step>>,
         arguments: &Arguments,
         (node, record): (&Shown, &Record),
-    ) -> Result<Vec<Step>, Error> {
+    ) -> Vec<Step> {
         let steps = match (verb, runbook) {
             (Verb::Active | Verb::Rebuild, _) => {
                 deploy_course(own(record), self.templates(node), arguments.steps.clone())
@@ -42,9 +42,7 @@ impl Face {
             (_, Some(steps)) => steps,
             (_, None) => arguments.steps.clone(),
         };
-        let steps: Vec<Step> = steps.into_iter().map(named).collect();
-        check(&steps, verb, record)?;
-        Ok(steps)
+        steps.into_iter().map(named).collect()
     }
 
     /// The steps of the runbook that a request names, where that was approved for the node.
@@ -98,7 +96,7 @@ fn named(step: verb::Step) -> Step {
 }
 
 /// What is known before anything begins to be impossible is refused.
-fn check(steps: &[Step], verb: Verb, record: &Record) -> Result<(), Error> {
+pub(super) fn check(steps: &[Step], record: &Record) -> Result<(), Error> {
     let intent = &record.intent.value;
     let by_our_agent = intent.driver != Driver::FakeHardware && intent.ironic_ramdisk.is_none();
     for step in steps {
@@ -117,9 +115,6 @@ fn check(steps: &[Step], verb: Verb, record: &Record) -> Result<(), Error> {
                         LONGEST_PAUSE.as_secs()
                     )));
                 }
-            }
-            None if by_our_agent && verb == Verb::Service => {
-                return Err(text::unsupported(&intent.driver.to_string(), "service", Class::Invalid));
             }
             None if by_our_agent && !step.args.is_empty() => {
                 let unexpected: Vec<&str> = step.args.keys().map(String::as_str).collect();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::{
     driver::{Driver, Interface},
     id::{NodeId, RackId},
+    provision::Refused,
 };
 use keyspace::{
     store::Versioned,
@@ -375,15 +376,29 @@ impl Face {
     pub(super) async fn delete_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         ask.only(&[])?;
         let node = self.node(ask, ident)?;
-        patch::node::check_delete(&node.whole)?;
         let registry = &self.shared.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(ask, ident, &node, &record)?;
-        registry.remove_anyhow(&record).await.map_err(|error| fault(ident, &error))?;
+        registry.remove(&record).await.map_err(|error| not_removed(ident, &node, &error))?;
         self.delete_sheets_of(&node.node.to_string()).await?;
         self.shared.hot.forget(node.node);
         self.shared.hot.tell(Some(node.node), "DELETED", record.intent.value.name);
         Ok(Answer::done())
+    }
+}
+
+/// Why a node was not removed, in Ironic's words.
+fn not_removed(ident: &str, node: &Shown, error: &crate::Error) -> Error {
+    let (uuid, word) = (node.node.to_string(), |name: &str| node.whole.get(name).and_then(Value::as_str));
+    match error {
+        crate::Error::Refused(Refused::HasInstance) => {
+            text::associated(&uuid, word("instance_uuid").unwrap_or_default())
+        }
+        crate::Error::Refused(Refused::Protected) => text::protected(&uuid),
+        crate::Error::Refused(Refused::NotRemovable { state }) => {
+            patch::node::not_deletable(&uuid, state.ironic_name())
+        }
+        error => fault(ident, error),
     }
 }
 

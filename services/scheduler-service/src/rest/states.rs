@@ -2,27 +2,29 @@
 
 use std::time::Duration;
 
-use domain::{driver::Driver, power::PowerTarget, provision::Event};
+use domain::{power::PowerTarget, provision};
+use keyspace::value::Sheet;
 use serde_json::{Value, json};
 use service_kit::clock;
 use wire_ironic::{
     error::{Class, Error, text},
     fields, links,
-    verb::{ConfigDrive, Power, Provision, Seen, Target, Verb},
+    verb::{ConfigDrive, Power, Provision as Request, Seen, Target, Verb},
 };
 
 use super::{
     Ask, Face,
     answer::Answer,
-    condition::Condition,
+    course,
     fault::fault,
     gate::Lens,
+    secret,
     shelf::Shown,
-    verb::{arguments, asked, is, verb, word},
+    verb::{Asked, asked, is, word},
 };
 use crate::{
+    provision::{Provision, Ramdisk},
     registry::Record,
-    work::pass::{aborted, without_power},
 };
 
 /// How long a system may take to shut down where the request does not say it, and at most.
@@ -39,7 +41,7 @@ impl Face {
 
     pub(super) async fn provision(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let node = self.node(ask, ident)?;
-        let request = Provision::read(&ask.arguments()?)?;
+        let request = Request::read(&ask.arguments()?)?;
         let mut tries = TRIES;
         loop {
             match self.try_provision(ask, &request, &node).await? {
@@ -58,7 +60,7 @@ impl Face {
     async fn try_provision(
         &self,
         ask: &Ask,
-        request: &Provision,
+        request: &Request,
         node: &Shown,
     ) -> Result<Result<(), crate::Error>, Error> {
         let uuid = node.node.to_string();
@@ -66,39 +68,45 @@ impl Face {
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
         let shown = self.shelf.get(node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
         self.check_since(ask, &uuid, &shown, &record)?;
-        let state = record.life.value.state;
-        let verb = verb(ask, request, &shown.whole, state, registry.given(&record))?;
+        let of = Asked { ask, request, node: &shown.whole, state: record.life.value.state };
+        let verb = of.verb(|verb| registry.decide(&record, verb, &[]))?;
         let runbook = self.runbook(ask, request, &shown)?;
-        let arguments = arguments(ask, request, verb, &shown.whole, state)?;
-        let steps = self.course(verb, runbook, &arguments, (&shown, &record))?;
-        let (event, steps) = (Event::Asked(asked(verb)), (steps, arguments.without_ramdisk));
-        let mut intent = without_power(&record.intent.value);
-        check_boots(verb, &record)?;
+        let arguments = of.arguments(verb)?;
+        let steps = self.course(verb, runbook, &arguments, (&shown, &record));
+        registry.decide(&record, asked(verb), &steps).map_err(|refused| of.refusal(verb, refused))?;
+        course::check(&steps, &record)?;
+        let mut provision = Provision { steps, ..Provision::default() };
+        if arguments.without_ramdisk {
+            provision.ramdisk = Ramdisk::Disabled;
+        }
         if matches!(verb, Verb::Active | Verb::Rebuild) {
-            let deployment = self.deployment(&record, &shown.whole, arguments.configdrive.as_ref()).await?;
-            intent.deployment = deployment.or(intent.deployment);
+            let drive = arguments.configdrive.as_ref();
+            provision.deployment = self.deployment(&record, &shown.whole, drive).await?;
+            provision.sheet = drive.map(|drive| self.with_drive(&record, drive)).transpose()?;
         }
-        let failure = (verb == Verb::Abort).then(|| aborted(state));
-        let changed = (intent != record.intent.value).then_some(&intent);
-        let drive = arguments.configdrive.as_ref().map(drive);
-        if let Some(drive) = drive {
-            self.change_node(&Condition::default(), &uuid, node.node, |before| {
-                let mut after = before.clone();
-                if let Some(Value::Object(info)) = after.get_mut("instance_info") {
-                    info.insert("configdrive".to_owned(), drive.clone());
-                } else {
-                    after.insert("instance_info".to_owned(), json!({"configdrive": drive}));
-                }
-                Ok(after)
-            })
-            .await?;
-        }
-        let accepted = registry.accept(&record, event, steps, failure, changed).await;
+        let accepted = registry.accept(&record, asked(verb), provision).await;
         if accepted.is_ok() {
             let state = registry.held(node.node).map(|held| held.life.value.state.to_string()).unwrap_or_default();
             self.shared.hot.tell(Some(node.node), "STATE", state);
         }
         Ok(accepted)
+    }
+
+    /// A node's fields with the config drive that came with a request, its secrets sealed.
+    fn with_drive(&self, record: &Record, config_drive: &ConfigDrive) -> Result<Sheet, Error> {
+        let uuid = record.node.to_string();
+        let read = self.shared.registry.held(record.node).and_then(|held| held.sheet);
+        let mut sheet = read.map(|read| read.value).unwrap_or_default();
+        match sheet.fields.get_mut("instance_info") {
+            Some(Value::Object(info)) => drop(info.insert("configdrive".to_owned(), drive(config_drive))),
+            Some(_) | None => {
+                drop(sheet.fields.insert("instance_info".to_owned(), json!({"configdrive": drive(config_drive)})));
+            }
+        }
+        let sealed = secret::seal(&fields::NODE, &uuid, &mut sheet.fields, &self.shared.registry.sealer);
+        sealed.map_err(|error| fault(&uuid, &error.into()))?;
+        sheet.updated_at = Some(clock::now());
+        Ok(sheet)
     }
 
     pub(super) async fn power(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
@@ -113,9 +121,6 @@ impl Face {
         let registry = &self.shared.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(ask, ident, &node, &record)?;
-        if record.life.value.state.is_busy() {
-            return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
-        }
         // A reboot that leaves no moment off is one that no system is asked for.
         if power.target == Target::SoftReboot && is(&node.whole, "disable_power_off") {
             let driver = record.intent.value.driver;
@@ -132,23 +137,14 @@ impl Face {
             Target::SoftOff => PowerTarget::SoftOff { by: Some(by) },
             Target::SoftReboot => PowerTarget::SoftBooted { by },
         };
-        registry.accept_power(&record, target).await.map_err(|error| fault(ident, &error))?;
+        registry.accept_power(&record, target).await.map_err(|error| match error {
+            crate::Error::Refused(provision::Refused::Busy { .. }) => {
+                text::locked(&node.node.to_string(), word(&node.whole, "conductor"))
+            }
+            error => fault(ident, &error),
+        })?;
         Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states")))))
     }
-}
-
-/// A machine that boots from the network needs a NIC that it may boot from.
-fn check_boots(verb: Verb, record: &Record) -> Result<(), Error> {
-    let boots = matches!(verb, Verb::Active | Verb::Rebuild | Verb::Inspect | Verb::Clean);
-    let has_port = record.ports.iter().any(|(_, port)| port.value.address.is_some());
-    if !boots || has_port || record.intent.value.driver == Driver::FakeHardware {
-        return Ok(());
-    }
-    Err(Class::Invalid.says(format!(
-        "Failed to validate deploy or power info for node {node}: Node {node} does not have any port associated with it \
-         that has an address on its rack's network",
-        node = record.node
-    )))
 }
 
 /// A config drive as a node keeps it.

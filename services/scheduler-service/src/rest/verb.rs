@@ -1,6 +1,6 @@
 //! Whether a verb may be asked for, in the protocol's order of checks. Pure.
 
-use domain::provision::{self, Event, Given, State, Verb as Move};
+use domain::provision::{Refused, State, Verb as Move};
 use serde_json::{Map, Value};
 use wire_ironic::{
     error::{Class, Error, text},
@@ -36,77 +36,54 @@ pub(super) fn is(node: &Map<String, Value>, name: &str) -> bool {
     node.get(name).and_then(Value::as_bool).unwrap_or_default()
 }
 
-/// The verb of a request, once version, maintenance and state take it.
-pub(super) fn verb(
-    ask: &Ask,
-    request: &Provision,
-    node: &Map<String, Value>,
-    state: State,
-    given: Given,
-) -> Result<Verb, Error> {
-    let uuid = word(node, "uuid");
-    Verb::check_version(ask.version, &request.target)?;
-    if is(node, "maintenance") {
-        Verb::check_maintenance(&request.target, uuid)?;
-    }
-    let wrong = || text::wrong_state(&request.target, uuid, Some(state.ironic_name()));
-    let verb = Verb::read(&request.target).ok_or_else(wrong)?;
-    match provision::step(state, Event::Asked(asked(verb)), given) {
-        Ok(_) if verb != Verb::Abort || takes_abort(state) => Ok(verb),
-        Err(provision::Refused::Retired) => {
-            let refusal = format!("Node {uuid} can not be made available because it is retired.");
-            Err(Class::Invalid.says(refusal))
+/// A request to `states/provision`, and the node that it is about.
+pub(super) struct Asked<'a> {
+    pub(super) ask: &'a Ask,
+    pub(super) request: &'a Provision,
+    pub(super) node: &'a Map<String, Value>,
+    pub(super) state: State,
+}
+
+impl Asked<'_> {
+    /// The verb of the request, once the version and the node's state take it. `decide` says what the domain makes of it.
+    pub(super) fn verb(&self, decide: impl FnOnce(Move) -> Result<(), Refused>) -> Result<Verb, Error> {
+        let uuid = word(self.node, "uuid");
+        Verb::check_version(self.ask.version, &self.request.target)?;
+        let wrong = || text::wrong_state(&self.request.target, uuid, Some(self.state.ironic_name()));
+        let verb = Verb::read(&self.request.target).ok_or_else(wrong)?;
+        match decide(asked(verb)) {
+            Err(refused) if refused.precedes_arguments() => Err(self.refusal(verb, refused)),
+            Ok(()) | Err(_) => Ok(verb),
         }
-        Ok(_) | Err(_) => Err(wrong()),
     }
-}
 
-/// What came with it, and what else keeps it from being done.
-pub(super) fn arguments(
-    ask: &Ask,
-    request: &Provision,
-    verb: Verb,
-    node: &Map<String, Value>,
-    state: State,
-) -> Result<Arguments, Error> {
-    let uuid = word(node, "uuid");
-    let arguments = request.check(ask.version, verb, state.ironic_name())?;
-    if let Some(operation) = verb.in_maintenance().filter(|_| is(node, "maintenance")) {
-        return Err(text::in_maintenance(operation, uuid));
+    /// The arguments that came with it.
+    pub(super) fn arguments(&self, verb: Verb) -> Result<Arguments, Error> {
+        self.request.check(self.ask.version, verb, self.state.ironic_name())
     }
-    if is(node, "protected") {
-        verb.check_protected(uuid)?;
-    }
-    check_interface(verb, node)?;
-    Ok(arguments)
-}
 
-/// What the driver has nothing for is refused before it begins.
-fn check_interface(verb: Verb, node: &Map<String, Value>) -> Result<(), Error> {
-    let interface = match verb {
-        Verb::Rescue => "rescue",
-        Verb::Inspect => "inspect",
-        Verb::Active
-        | Verb::Rebuild
-        | Verb::Deleted
-        | Verb::Manage
-        | Verb::Provide
-        | Verb::Abort
-        | Verb::Clean
-        | Verb::Adopt
-        | Verb::Unrescue
-        | Verb::Unhold
-        | Verb::Service => return Ok(()),
-    };
-    let chosen = word(node, &format!("{interface}_interface"));
-    if !chosen.starts_with("no-") {
-        return Ok(());
+    /// A refusal of the domain's in Ironic's words.
+    pub(super) fn refusal(&self, verb: Verb, refused: Refused) -> Error {
+        let (uuid, driver) = (word(self.node, "uuid"), word(self.node, "driver"));
+        match refused {
+            Refused::Retired => {
+                Class::Invalid.says(format!("Node {uuid} can not be made available because it is retired."))
+            }
+            Refused::Protected => text::protected(uuid),
+            Refused::InMaintenance { .. } => text::in_maintenance(verb.in_maintenance().unwrap_or("provisioning"), uuid),
+            Refused::Unsupported { verb } => text::unsupported(driver, &verb.to_string(), Class::Invalid),
+            Refused::NoNetworkBoot { .. } => Class::Invalid.says(format!(
+                "Failed to validate deploy or power info for node {uuid}: Node {uuid} does not have any port associated \
+                 with it that has an address on its rack's network"
+            )),
+            Refused::Busy { .. } => text::locked(uuid, word(self.node, "conductor")),
+            Refused::NotHere { .. }
+            | Refused::NotRemovable { .. }
+            | Refused::HasInstance
+            | Refused::StaysOn
+            | Refused::Meaningless { .. } => {
+                text::wrong_state(&self.request.target, uuid, Some(self.state.ironic_name()))
+            }
+        }
     }
-    Err(text::unsupported(word(node, "driver"), interface, Class::Invalid))
-}
-
-/// Clients of the protocol give up what waits, and nothing that somebody is at.
-fn takes_abort(state: State) -> bool {
-    let name = state.ironic_name();
-    name.ends_with(" wait") || name.ends_with(" hold") || matches!(name, "wait call-back" | "service failed")
 }

@@ -3,16 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    failure::{Cause, Failure},
+    failure::Failure,
     id::NodeId,
     plan::{Act, Plan, Progress, Thing, plan},
     power::PowerTarget,
-    provision::{Event, State},
+    provision::Event,
 };
-use keyspace::{
-    key,
-    value::{Intent, Operation},
-};
+use keyspace::{key, value::Operation};
 use mesh::{Claim, WorkGuard};
 use service_kit::{clock, telemetry};
 use tokio::time::Instant;
@@ -191,7 +188,7 @@ async fn step(
     failure: Option<Failure>,
 ) -> Result<(), Error> {
     let registry = &shared.registry;
-    let moved = registry.moved(record, event, failure)?;
+    let moved = registry.moved(record, (event, registry.facts(record, &[])), failure)?;
     let change = registry.add_move(registry.mesh.fenced(&claim), record, &moved, None)?;
     registry.mesh.commit(change).await?;
     metrics::step(word(event));
@@ -239,14 +236,4 @@ const fn word(event: Event) -> &'static str {
         Event::Again => "again",
         Event::GaveUp => "gave up",
     }
-}
-
-/// A failure for an abort that a person asked for.
-pub(crate) fn aborted(state: State) -> Failure {
-    Failure { cause: Cause::Aborted, text: format!("aborted by a person while {state}"), at: clock::now() }
-}
-
-/// Clears what a person wanted of power, before an operation takes it over.
-pub(crate) fn without_power(intent: &Intent) -> Intent {
-    Intent { power: None, ..intent.clone() }
 }

@@ -137,11 +137,17 @@ pub fn check_delete(node: &Map<String, Value>) -> Result<(), Error> {
     if DELETABLE.contains(&state) {
         return Ok(());
     }
+    Err(not_deletable(uuid, state))
+}
+
+/// The refusal to delete a node in a state.
+#[must_use]
+pub fn not_deletable(uuid: &str, state: &str) -> Error {
     let states = python::listed(DELETABLE);
-    Err(Class::Conflict.says(format!(
+    Class::Conflict.says(format!(
         "Can not delete node \"{uuid}\" while it is in provision state \"{state}\". Valid provision states to perform \
          deletion are: \"({states})\", or set the node into maintenance mode"
-    )))
+    ))
 }
 
 /// A flag with a reason. `only` are the states in which it may be set; none for all but available.

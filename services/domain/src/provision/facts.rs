@@ -1,0 +1,58 @@
+//! What beside its state decides where a node's life may go.
+
+/// Everything beside its state that [`super::step`], [`super::remove`] and [`super::change_power`] must know of a node.
+///
+/// Each API fills it from the same records in one place, so that all of them decide alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct NodeFacts {
+    /// Disks are wiped before the node becomes available for the first time.
+    pub cleans_before_use: bool,
+    /// Disks are wiped after each undeploy.
+    pub cleans_after_use: bool,
+    /// The node must not become available again.
+    pub retired: bool,
+    /// The node must not be undeployed, rebuilt or removed.
+    pub protected: bool,
+    /// An operator works on the machine by hand.
+    pub in_maintenance: bool,
+    /// An Ironic instance is associated with the node.
+    pub has_instance: bool,
+    /// Power must not be switched off, not even for a moment.
+    pub stays_on: bool,
+    /// Whether the machine can be booted from the network.
+    pub network_boot: NetworkBoot,
+    /// Whether the node's inspect interface is enabled.
+    pub inspect: Support,
+    /// Whether the node's rescue interface is enabled.
+    pub rescue: Support,
+    /// Whether the steps that the request names can be carried out in use ([`super::Verb::Service`]).
+    pub service: Support,
+}
+
+/// Whether a machine can be booted from the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NetworkBoot {
+    /// A port of the node has an address on its rack's network, or the driver boots nothing.
+    #[default]
+    Ready,
+    /// The node has no port.
+    NoPort,
+    /// The node has ports, and none of them has an address on its rack's network.
+    NoAddress,
+}
+
+/// Whether a node's driver and interfaces can do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Support {
+    /// They can.
+    #[default]
+    Yes,
+    /// They cannot.
+    No,
+}
+
+impl From<bool> for Support {
+    fn from(supported: bool) -> Self {
+        if supported { Self::Yes } else { Self::No }
+    }
+}
