@@ -1,8 +1,9 @@
 //! The generated tables of the services' READMEs: RPCs, keys, ports and metrics.
 //!
 //! A table is between `<!-- rpcs -->` and `<!-- /rpcs -->`, and so on for `keys`, `ports` and `metrics`. The rest of a
-//! README is written by hand.
+//! README is written by hand. The index of decisions is generated as well.
 
+mod decisions;
 mod keys;
 mod metrics;
 mod ports;
@@ -29,6 +30,9 @@ const SERVICES: &[Service] = &[
     Service { name: "scheduler-service", crates: &["scheduler-core", "api-auth", "ironic-api", "scheduler-service"] },
 ];
 
+/// Folder of the decisions.
+const DECISIONS: &str = "services/decisions";
+
 /// Whether READMEs are written or compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -42,24 +46,30 @@ pub(crate) enum Mode {
 pub(crate) fn run(mode: Mode) -> Result<()> {
     let mut stale = Vec::new();
     for service in SERVICES {
-        let path = format!("services/{}/README.md", service.name);
-        let old = files::read(&path)?;
-        let new = tables(service)?
-            .into_iter()
-            .try_fold(old.clone(), |text, (name, table)| fill(&text, name, &table))
-            .with_context(|| path.clone())?;
-        if new != old && mode == Mode::Write {
-            fs::write(&path, &new).with_context(|| path.clone())?;
-        } else if new != old {
-            stale.push(path);
-        }
+        stale.extend(update(mode, &format!("services/{}/README.md", service.name), &tables(service)?)?);
     }
+    let decisions = decisions::table(Path::new(DECISIONS))?;
+    stale.extend(update(mode, &format!("{DECISIONS}/README.md"), &[("decisions", decisions)])?);
     metrics::check_libraries(Path::new("services"))?;
     if !stale.is_empty() {
         bail!("stale: {}; run: cargo xtask docs", stale.join(", "));
     }
     say(&format!("docs: the tables of {} services are up to date", SERVICES.len()));
     Ok(())
+}
+
+/// Fills a file's tables. Returns its path if it was stale and is only checked.
+fn update(mode: Mode, path: &str, tables: &[(&str, String)]) -> Result<Option<String>> {
+    let old = files::read(path)?;
+    let filled = tables.iter().try_fold(old.clone(), |text, (name, table)| fill(&text, name, table));
+    let new = filled.with_context(|| path.to_owned())?;
+    if new == old {
+        return Ok(None);
+    }
+    match mode {
+        Mode::Check => Ok(Some(path.to_owned())),
+        Mode::Write => fs::write(path, &new).with_context(|| path.to_owned()).map(|()| None),
+    }
 }
 
 fn tables(service: &Service) -> Result<[(&'static str, String); 4]> {
