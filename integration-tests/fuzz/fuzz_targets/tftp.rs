@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use wire_tftp::{Fetch, Limits, Packet, Request, Transfer, Wish, request};
+use wire_tftp::{Fetch, Limits, Packet, Request, Transfer, RequestedOptions, request};
 
 fuzz_target!(|datagrams: Vec<&[u8]>| {
     let asked = Request { file: "f".into(), mode: "octet".into(), options: vec![] };
     let mut transfer = Transfer::new(vec![7; 5000], &asked, Limits::default(), Duration::ZERO);
-    let mut fetch = Fetch::new("f", Wish { window: Some(4), ..Wish::default() }, 1 << 20, Duration::ZERO);
+    let mut fetch = Fetch::new("f", RequestedOptions { window: Some(4), ..RequestedOptions::default() }, 1 << 20, Duration::ZERO);
     for bytes in datagrams {
         // An error's words are for people: what is no UTF-8 in them is replaced, and what is too long is cut.
         if let Ok(packet) = Packet::decode(bytes)

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Result, ensure};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
-use wire_tftp::{Fetch, FetchEnd, Fetched, Wish};
+use wire_tftp::{Fetch, FetchEnd, Fetched, RequestedOptions};
 
 /// No boot file is larger.
 const LARGEST: usize = 256 << 20;
@@ -29,7 +29,7 @@ pub async fn probe(server: Ipv4Addr, file: &str) -> Result<()> {
 /// # Errors
 /// The server is silent or has no such file.
 pub async fn fetch(server: Ipv4Addr, file: &str, silent_after: Option<u32>) -> Result<Vec<u8>> {
-    let wish = Wish { block_size: Some(BLOCK), size: Some(0), ..Wish::default() };
+    let wish = RequestedOptions { block_size: Some(BLOCK), size: Some(0), ..RequestedOptions::default() };
     let mut fetch = Fetch::new(file, wish, LARGEST, Instant::now());
     let end = drive(server, &mut fetch, silent_after).await?;
     ensure!(end == FetchEnd::Complete, "tftp://{server}/{file}: {end:?}");

@@ -10,7 +10,7 @@ use std::{
 };
 
 use domain::failure::Cause;
-use wire_config_drive::{Unmade, volume};
+use wire_config_drive::{ConfigDriveError, volume};
 
 use crate::{
     error::Trouble,
@@ -42,7 +42,7 @@ pub enum Unplaceable {
     },
     /// The files can not be put into a volume.
     #[error(transparent)]
-    Volume(#[from] Unmade),
+    Volume(#[from] ConfigDriveError),
 }
 
 impl Unplaceable {
@@ -51,8 +51,15 @@ impl Unplaceable {
     pub const fn cause(&self) -> Cause {
         match self {
             Self::NoTable | Self::Damaged(_) => Cause::ImageCorrupt,
-            Self::NoEntry | Self::NoRoom { .. } | Self::Volume(Unmade::TooLarge { .. }) => Cause::ImageTooLarge,
-            Self::Volume(Unmade::Name(_) | Unmade::Volume(_) | Unmade::Zip(_) | Unmade::Strange) => Cause::AgentCrashed,
+            Self::NoEntry | Self::NoRoom { .. } | Self::Volume(ConfigDriveError::TooLarge { .. }) => {
+                Cause::ImageTooLarge
+            }
+            Self::Volume(
+                ConfigDriveError::Name(_)
+                | ConfigDriveError::Volume(_)
+                | ConfigDriveError::Zip(_)
+                | ConfigDriveError::Strange,
+            ) => Cause::AgentCrashed,
         }
     }
 }

@@ -217,12 +217,16 @@ impl fmt::Display for Interface {
 /// The text is not the name of a hardware type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a hardware type")]
-pub struct NotADriver(String);
+pub struct ParseDriverError(String);
 
 impl FromStr for Driver {
-    type Err = NotADriver;
-    fn from_str(text: &str) -> Result<Self, NotADriver> {
-        Self::SERVED.iter().copied().find(|one| one.to_string() == text).ok_or_else(|| NotADriver(text.to_owned()))
+    type Err = ParseDriverError;
+    fn from_str(text: &str) -> Result<Self, ParseDriverError> {
+        Self::SERVED
+            .iter()
+            .copied()
+            .find(|one| one.to_string() == text)
+            .ok_or_else(|| ParseDriverError(text.to_owned()))
     }
 }
 

@@ -50,7 +50,7 @@ kinds! {
 /// The text is not a UUID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not the UUID of a {word}")]
-pub struct NotAnId {
+pub struct ParseIdError {
     word: &'static str,
     text: String,
 }
@@ -107,9 +107,9 @@ impl<K> fmt::Debug for Id<K> {
     }
 }
 impl<K: Kind> FromStr for Id<K> {
-    type Err = NotAnId;
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
-        Uuid::try_parse(text).map(Self::new).map_err(|_| NotAnId { word: K::WORD, text: text.to_owned() })
+    type Err = ParseIdError;
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        Uuid::try_parse(text).map(Self::new).map_err(|_| ParseIdError { word: K::WORD, text: text.to_owned() })
     }
 }
 impl<K> Serialize for Id<K> {

@@ -47,7 +47,7 @@ pub struct Digest {
 /// The text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a digest such as sha256:<64 hexadecimal digits> or sha512:<128 hexadecimal digits>")]
-pub struct NotADigest(String);
+pub struct ParseDigestError(String);
 
 impl Digest {
     /// The hexadecimal digits.
@@ -69,9 +69,9 @@ impl fmt::Display for Digest {
     }
 }
 impl FromStr for Digest {
-    type Err = NotADigest;
-    fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let wrong = || NotADigest(text.chars().take(160).collect());
+    type Err = ParseDigestError;
+    fn from_str(text: &str) -> Result<Self, ParseDigestError> {
+        let wrong = || ParseDigestError(text.chars().take(160).collect());
         let (word, hex) = text.split_once([':', '-']).ok_or_else(wrong)?;
         let algorithm = match word {
             "sha256" => Algorithm::Sha256,

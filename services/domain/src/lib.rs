@@ -1,19 +1,20 @@
-//! What nodes, racks and images are, and how they may change.
+//! The model of nodes, racks and images, and the rules for changing them.
 //!
-//! Nothing here opens a socket, reads a clock or draws a random number: time and randomness come in as arguments,
-//! so every decision of the mesh can be read, tested and searched by a model without a runtime.
+//! This crate opens no socket, reads no clock and draws no random number. Time and randomness are arguments, so that
+//! every decision can be tested, and searched by the model test, without a runtime.
 //!
-//! | module | what it decides |
+//! | module | content |
 //! |---|---|
-//! | [`id`], [`net`], [`time`], [`secret`], [`generation`] | the words that everything else is written in |
-//! | [`power`], [`image`], [`hardware`] | what a machine is, runs and is made of |
-//! | [`provision`] | `step(state, event)`: the only way a node's life moves |
-//! | [`plan`] | what is left to do for a node, from what is wanted and what was seen |
-//! | [`policy`] | who may do what: role × rule, owner and lessee |
-//! | [`timeline`] | one boot as a story, and where it stopped |
-//! | [`ring`] | who owns a node, who may claim it, who is gone; the arithmetic of fences |
+//! | [`id`], [`net`], [`time`], [`secret`], [`generation`] | basic types |
+//! | [`power`], [`image`], [`hardware`] | power, boot settings, images and hardware of a machine |
+//! | [`provision`] | `step(state, event)`: the only way a node changes its provision state |
+//! | [`plan`] | remaining work for a node, from its intended and its observed state |
+//! | [`step`], [`step_plan`] | steps of an operation, and which one is next |
+//! | [`driver`] | drivers, and what their interfaces support |
+//! | [`policy`] | authorization: role × rule, owner and lessee |
+//! | [`timeline`] | events of one boot, and the diagnosis of where it stopped |
+//! | [`ring`] | ownership of nodes, claims, departed members, and the timing rules of fences |
 
-pub mod course;
 pub mod driver;
 pub mod failure;
 pub mod generation;
@@ -29,5 +30,6 @@ pub mod ring;
 pub mod secret;
 pub mod service;
 pub mod step;
+pub mod step_plan;
 pub mod time;
 pub mod timeline;

@@ -11,12 +11,12 @@ pub struct MacAddr([u8; 6]);
 /// The text is not an address of the kind that was wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {wanted}")]
-pub struct NotAnAddress {
+pub struct ParseAddressError {
     wanted: &'static str,
     text: String,
 }
 
-impl NotAnAddress {
+impl ParseAddressError {
     fn new(wanted: &'static str, text: &str) -> Self {
         Self { wanted, text: text.to_owned() }
     }
@@ -49,9 +49,9 @@ impl fmt::Display for MacAddr {
     }
 }
 impl FromStr for MacAddr {
-    type Err = NotAnAddress;
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
-        let wrong = || NotAnAddress::new("a MAC address such as 52:54:00:12:34:56", text);
+    type Err = ParseAddressError;
+    fn from_str(text: &str) -> Result<Self, ParseAddressError> {
+        let wrong = || ParseAddressError::new("a MAC address such as 52:54:00:12:34:56", text);
         let mut octets = [0; 6];
         let mut parts = text.split([':', '-']);
         for octet in &mut octets {
@@ -82,9 +82,9 @@ impl fmt::Display for BmcAddr {
     }
 }
 impl FromStr for BmcAddr {
-    type Err = NotAnAddress;
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
-        let wrong = || NotAnAddress::new("a BMC address such as 10.0.0.5, bmc7.example:623", text);
+    type Err = ParseAddressError;
+    fn from_str(text: &str) -> Result<Self, ParseAddressError> {
+        let wrong = || ParseAddressError::new("a BMC address such as 10.0.0.5, bmc7.example:623", text);
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
             None => (text, IPMI_PORT),
@@ -140,11 +140,11 @@ impl fmt::Display for Subnet {
     }
 }
 impl FromStr for Subnet {
-    type Err = NotAnAddress;
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+    type Err = ParseAddressError;
+    fn from_str(text: &str) -> Result<Self, ParseAddressError> {
         text.split_once('/')
             .and_then(|(address, prefix)| Self::around(address.parse().ok()?, prefix.parse().ok()?))
-            .ok_or_else(|| NotAnAddress::new("an IPv4 network such as 10.77.1.0/24", text))
+            .ok_or_else(|| ParseAddressError::new("an IPv4 network such as 10.77.1.0/24", text))
     }
 }
 

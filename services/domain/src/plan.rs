@@ -1,40 +1,40 @@
-//! What is left to do for a node: from what is wanted and what was seen, at a given moment.
+//! Remaining work for a node, computed from its intended state and from what was observed.
 //!
-//! A pass calls [`plan`] and carries out at most one act. Nothing is remembered between passes that is not in the
-//! records, so whoever makes the next pass, after whatever crash, comes to the same remaining work.
+//! A pass of the reconcile loop calls [`plan`] and carries out at most one act. Passes keep no state outside the stored
+//! records, so the next pass computes the same remaining work, whichever process makes it and whatever crashed before.
 
+mod next_step;
 mod thing;
-mod turn;
 
 use std::time::Duration;
 
 pub use self::thing::{Thing, Waiting};
 
 use crate::{
-    course::{Course, Turn},
     failure::{Cause, Failure},
     generation::Generation,
     power::{Boot, BootDevice, BootMode, Persistence, PowerTarget},
     provision::{Event, Stage, State},
+    step_plan::{NextStep, StepPlan},
     time::Timestamp,
 };
 
-/// How long each thing may take before it counts as failed. Kept in the scheduler's configuration.
+/// Deadlines for each phase of an operation. They come from the scheduler's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// A BMC's first answer.
+    /// Time for a BMC to answer the first request.
     pub verify: Duration,
-    /// Image and boot files in the rack's cache.
+    /// Time for the image and the boot files to reach the rack's cache.
     pub prepare: Duration,
-    /// A power target reached.
+    /// Time for the power to reach its target.
     pub power: Duration,
-    /// A boot without anything new on its timeline, and the report of an inspection.
+    /// Time that a boot may take without a new entry on its timeline, and time for the report of an inspection.
     pub boot: Duration,
-    /// An agent without a sign of itself.
+    /// Time that an agent may stay silent.
     pub agent: Duration,
-    /// Boots tried before giving up.
+    /// Number of boot attempts before the operation fails.
     pub boots: u32,
-    /// How long each stage of the work on a machine that is not there takes: a boot, and what follows it.
+    /// Simulated duration of a boot, and of the work after it, for the `fake-hardware` driver.
     pub fake: Duration,
 }
 
@@ -52,129 +52,130 @@ impl Default for Limits {
     }
 }
 
-/// The part of an agent's deadline for which a machine that was read off is left to show that it lives.
-const QUIET: u32 = 4;
+/// Divisor of the agent's deadline: after that fraction of it, a machine that was read off and has given no sign of life
+/// counts as having lost its power.
+const POWER_LOSS_FRACTION: u32 = 4;
 
-/// Who does the work on a node.
+/// What executes the work of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Hands {
-    /// An agent that the machine boots.
+pub enum Executor {
+    /// An agent in the ramdisk that the machine boots.
     #[default]
     Agent,
-    /// Nobody: the machine is not there, and its work is done by waiting.
+    /// Nothing: there is no machine (driver `fake-hardware`), and its work is simulated by waiting.
     Fake,
 }
 
-/// What is wanted of the node now.
+/// Intended state of the node, and the settings that its operation depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Where its life is.
+    /// Provision state.
     pub state: State,
-    /// Since when.
+    /// Time at which the node entered this state.
     pub since: Timestamp,
-    /// What instructions carry now.
+    /// Generation that instructions to the leaves carry.
     pub generation: Generation,
-    /// The boot attempts of this operation that came to nothing.
+    /// Number of failed boot attempts of this operation.
     pub boots_lost: u32,
-    /// Who does the work.
-    pub hands: Hands,
-    /// The steps that a person named, and how many of them are made.
-    pub course: Course,
-    /// Its firmware interface.
+    /// What executes the operation's work.
+    pub executor: Executor,
+    /// Next of the operation's steps.
+    pub step_plan: StepPlan,
+    /// Firmware interface that the node boots with.
     pub boot_mode: BootMode,
-    /// How long a deployed system may take to show life; `None`: it need not.
+    /// Time that a deployed system may take to show its first sign of life, or `None` to not wait for one.
     pub wait_for_life: Option<Duration>,
 }
 
-/// How a leaf stands with the instruction of a generation.
+/// A leaf's progress with the instruction of the current generation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Progress {
-    /// Not asked, or nothing seen of it.
+    /// The leaf was not instructed, or its progress is unknown.
     #[default]
     Unknown,
-    /// At it.
+    /// In progress.
     Underway,
-    /// Done, at this time.
+    /// Completed at this time.
     Done(Timestamp),
-    /// It can not.
+    /// Failed.
     Failed(Failure),
 }
 
-/// What was seen, as far as the present generation is concerned.
+/// Observations of the node. All but `off_at` and `agent_heard` belong to the current generation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Seen {
-    /// The BMC's answer to being asked.
+    /// Progress of the request that checks the BMC.
     pub bmc: Progress,
-    /// Power was last read off, at this time, whatever the generation.
+    /// Time at which the power was last read as off, in any generation.
     pub off_at: Option<Timestamp>,
-    /// The power instruction.
+    /// Progress of the power instruction.
     pub power_target: Progress,
-    /// The boot decision is minted.
+    /// Whether the boot decision is minted.
     pub minted: bool,
-    /// It has the steps that are next.
-    pub handed: bool,
-    /// Images and boot files are in the rack's cache.
+    /// Whether the boot decision contains the next steps.
+    pub steps_sent: bool,
+    /// Progress of fetching images and boot files into the rack's cache.
     pub images: Progress,
-    /// The pxe-service answers the machine by the decision.
+    /// Progress of the pxe-service in preparing to answer the machine.
     pub boot: Progress,
-    /// The agent is bound to the boot token since this time.
+    /// Time at which the agent was bound to the boot token.
     pub agent_bound: Option<Timestamp>,
-    /// The agent's work.
+    /// Progress of the agent's work.
     pub work: Progress,
-    /// The agent said by which steps of its own it would clean, and they are not the operation's yet.
-    pub lists: bool,
-    /// The agent said what the machine is made of.
+    /// Whether the agent has listed its own clean steps, and the operation has not adopted them yet.
+    pub has_agent_steps: bool,
+    /// Whether the agent has reported the hardware.
     pub reported: bool,
-    /// The agent's last sign of itself.
+    /// Time of the agent's last call, in any generation.
     pub agent_heard: Option<Timestamp>,
-    /// The last thing on the running timeline.
+    /// Time of the last entry on the running timeline.
     pub last_mark: Option<Timestamp>,
-    /// The deployed system's first sign of life.
+    /// Time of the deployed system's first sign of life.
     pub life: Option<Timestamp>,
-    /// What the timeline says about where a boot stopped.
+    /// Where a boot stopped, as the timeline shows it.
     pub diagnosis: Option<(Cause, String)>,
 }
 
-/// One thing to do on the outside. Every act may be repeated.
+/// An action on a leaf or on the store. Every act may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// Ask the BMC who it is, and how power stands.
+    /// Query the BMC's identity and the power state.
     AskBmc,
-    /// Mint the boot decision with its token.
-    Mint,
-    /// Hand the agent that is there the steps that are next.
-    Hand,
-    /// Make the steps that the agent would clean by those of the operation.
-    TakeSteps,
-    /// Have the images in the rack's cache.
+    /// Mint the boot decision with its boot token.
+    MintBootDecision,
+    /// Send the next steps to the agent that is running.
+    SendSteps,
+    /// Make the clean steps that the agent listed those of the operation.
+    AdoptAgentSteps,
+    /// Fetch the images into the rack's cache.
     EnsureImages,
-    /// Have the pxe-service answer by the decision.
+    /// Instruct the pxe-service to answer the machine according to the boot decision.
     EnsureBoot,
-    /// Bring power to a target.
+    /// Bring the power to a target.
     EnsurePower(PowerTarget),
 }
 
-/// What a pass does.
+/// Action of one pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
-    /// Nothing is wanted.
+    /// The node is in its intended state.
     Rest,
-    /// Nothing can be done now.
+    /// The node waits; nothing can be done now.
     Wait(Waiting),
-    /// Do this, then look again; until the thing is there the node waits for it.
+    /// Carry out this act, then plan again. Until the act takes effect the node shows this wait.
     Act(Act, Waiting),
-    /// The life moves.
+    /// Apply this event to the provision state, with the failure to store, if any.
     Step(Event, Option<Failure>),
 }
 
-/// What is still to be done to bring a node from what is to what is wanted.
+/// Returns the next action that brings a node from its observed to its intended state.
 #[must_use]
 pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Plan {
     let at = Moment { wanted, seen, limits, now };
     match wanted.state {
-        // A machine that is taken over runs its system: its BMC is asked, and told nothing.
+        // An adopted machine runs its system: its BMC is queried, and nothing is changed.
         State::Verifying | State::Adopting => {
-            at.reach(&seen.bmc, Act::AskBmc, Thing::Bmc, limits.verify, Cause::BmcSilent, Event::Answered)
+            at.pursue(&Goal::new(&seen.bmc, Act::AskBmc, limits.verify), Event::Answered)
         }
         State::Deleting => at.power(PowerTarget::Off, Event::Finished),
         State::Deploying { stage }
@@ -183,14 +184,16 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
         | State::Rescuing { stage }
         | State::Servicing { stage }
         | State::Unrescuing { stage } => match stage {
-            Stage::Work if wanted.course.turn != Turn::Whole => at.turn(),
-            Stage::Prepare | Stage::Boot | Stage::Work if wanted.hands == Hands::Fake => at.pretend(stage),
+            Stage::Work if wanted.step_plan.next != NextStep::Undivided => at.next_step(),
+            Stage::Prepare | Stage::Boot | Stage::Work if wanted.executor == Executor::Fake => at.simulate(stage),
             Stage::Prepare => at.prepare(),
             Stage::Boot => at.boot(),
-            Stage::Work if seen.lists => Plan::Act(Act::TakeSteps, at.waiting(Thing::Work, at.heard(), limits.agent)),
+            Stage::Work if seen.has_agent_steps => {
+                Plan::Act(Act::AdoptAgentSteps, at.waiting(Thing::Work, at.heard(), limits.agent))
+            }
             Stage::Work => at.work(Event::Worked),
-            // Nothing was booted: whatever the machine did, it goes on doing.
-            Stage::Finish if wanted.course.is_beside_the_machine() => Plan::Step(Event::Finished, None),
+            // No step booted a ramdisk, so the machine keeps running what it ran before.
+            Stage::Finish if wanted.step_plan.never_boots() => Plan::Step(Event::Finished, None),
             Stage::Finish if wanted.state.ends_in_use() => at.boot_from_disk(),
             Stage::Finish => at.power(PowerTarget::Off, Event::Finished),
         },
@@ -206,6 +209,30 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
     }
 }
 
+/// An act that is repeated until its effect is observed.
+struct Goal<'p> {
+    progress: &'p Progress,
+    act: Act,
+    thing: Thing,
+    limit: Duration,
+    /// Cause of the failure if the limit passes.
+    late: Cause,
+}
+
+impl<'p> Goal<'p> {
+    const fn new(progress: &'p Progress, act: Act, limit: Duration) -> Self {
+        let (thing, late) = match act {
+            Act::AskBmc => (Thing::Bmc, Cause::BmcSilent),
+            Act::EnsureImages => (Thing::Images, Cause::ImageUnreachable),
+            Act::MintBootDecision | Act::EnsureBoot => (Thing::BootFiles, Cause::RamdiskMissing),
+            Act::EnsurePower(_) => (Thing::Power, Cause::PowerStuck),
+            Act::SendSteps | Act::AdoptAgentSteps => (Thing::Work, Cause::Deadline),
+        };
+        Self { progress, act, thing, limit, late }
+    }
+}
+
+/// The inputs of one call of [`plan`].
 struct Moment<'a> {
     wanted: &'a Wanted,
     seen: &'a Seen,
@@ -214,8 +241,8 @@ struct Moment<'a> {
 }
 
 impl Moment<'_> {
-    /// What a machine that is not there does of itself.
-    fn pretend(&self, stage: Stage) -> Plan {
+    /// Simulates the work of the `fake-hardware` driver.
+    fn simulate(&self, stage: Stage) -> Plan {
         let waiting = self.waiting(Thing::Work, self.wanted.since, self.limits.fake);
         match stage {
             Stage::Prepare => Plan::Step(Event::Prepared, None),
@@ -232,23 +259,22 @@ impl Moment<'_> {
         if let Progress::Failed(failure) = &seen.work {
             return Plan::Step(Event::GaveUp, Some(failure.clone()));
         }
-        if seen.agent_bound.is_some() || self.wanted.course.skips_boot() {
+        if seen.agent_bound.is_some() || self.wanted.step_plan.skips_boot() {
             return Plan::Step(Event::Called, None);
         }
         if !seen.minted {
             let waiting = self.waiting(Thing::BootFiles, self.wanted.since, limit);
             if self.now < waiting.until {
-                return Plan::Act(Act::Mint, waiting);
+                return Plan::Act(Act::MintBootDecision, waiting);
             }
-            let text = format!("what to boot could not be decided within {} s", limit.as_secs());
+            let text = format!("the boot decision was not made within {} s", limit.as_secs());
             return self.give_up(Cause::RamdiskMissing, text);
         }
-        let images =
-            self.reach(&seen.images, Act::EnsureImages, Thing::Images, limit, Cause::ImageUnreachable, Event::Prepared);
+        let images = self.pursue(&Goal::new(&seen.images, Act::EnsureImages, limit), Event::Prepared);
         if !matches!(images, Plan::Step(Event::Prepared, _)) {
             return images;
         }
-        self.reach(&seen.boot, Act::EnsureBoot, Thing::BootFiles, limit, Cause::RamdiskMissing, Event::Prepared)
+        self.pursue(&Goal::new(&seen.boot, Act::EnsureBoot, limit), Event::Prepared)
     }
 
     fn boot(&self) -> Plan {
@@ -271,10 +297,10 @@ impl Moment<'_> {
             return Plan::Step(Event::Again, None);
         }
         let (cause, text) = if lost_at.is_some_and(|lost| lost <= self.now) {
-            (Cause::PowerLost, "the machine lost its power while it booted".to_owned())
+            (Cause::PowerLost, "the machine lost power during its boot".to_owned())
         } else {
             self.seen.diagnosis.clone().unwrap_or_else(|| {
-                (Cause::Deadline, "the machine was told to boot and its agent never called".to_owned())
+                (Cause::Deadline, "the machine was told to boot, but its agent never called".to_owned())
             })
         };
         self.give_up(cause, format!("{text} (after {} boots)", self.limits.boots))
@@ -283,7 +309,7 @@ impl Moment<'_> {
     fn work(&self, then: Event) -> Plan {
         match &self.seen.work {
             Progress::Done(_) if self.inspects() && !self.seen.reported => {
-                let text = "the agent says that it is done, and never said what the machine is made of".to_owned();
+                let text = "the agent reported that it is done, but sent no hardware report".to_owned();
                 return self.give_up(Cause::NoReport, text);
             }
             Progress::Done(_) => return Plan::Step(then, None),
@@ -301,24 +327,25 @@ impl Moment<'_> {
             return Plan::Wait(waiting);
         }
         if lost_at.is_some_and(|lost| lost <= self.now) {
-            return self.give_up(Cause::PowerLost, "the machine lost its power while its agent was at work".to_owned());
+            return self.give_up(Cause::PowerLost, "the machine lost power while its agent was working".to_owned());
         }
         if self.now < heard.plus(self.limits.agent) {
-            let text = format!("the agent is heard and gave no report within {} s", self.limits.boot.as_secs());
+            let text =
+                format!("the agent is running, but sent no hardware report within {} s", self.limits.boot.as_secs());
             return self.give_up(Cause::NoReport, text);
         }
         let text = format!("the agent was last heard {} s ago, at {heard}", self.now.since(heard).as_secs());
         self.give_up(Cause::AgentLost, text)
     }
 
-    /// When the agent was last heard. It counts from the stage's beginning too: a scheduler that has just taken over has
-    /// heard nothing yet.
+    /// Returns the time of the agent's last call, but not before the beginning of the stage: a scheduler that has just
+    /// taken over has received no call yet.
     fn heard(&self) -> Timestamp {
         self.seen.agent_heard.map_or(self.wanted.since, |heard| heard.max(self.wanted.since))
     }
 
-    /// A report is a matter of seconds: an agent that is heard and gives none is not waited for without end, as one is
-    /// that writes a disk.
+    /// Returns whether the operation is an inspection. A report takes seconds, so an agent that keeps calling without
+    /// sending one gets a deadline; an agent that writes a disk does not.
     fn inspects(&self) -> bool {
         matches!(self.wanted.state, State::Inspecting { .. })
     }
@@ -344,10 +371,10 @@ impl Moment<'_> {
         self.give_up(Cause::NoLife, text)
     }
 
-    /// From when on a machine that was read off counts as one that lost its power. A sign of life since then says that
-    /// the BMC is wrong, and firmware may be off for a moment of its own.
+    /// Returns when a machine that was read as off counts as having lost its power. The delay exists because a sign of
+    /// life after the reading proves the BMC wrong, and because firmware may switch a machine off for a moment.
     fn power_lost_at(&self, alive: Timestamp) -> Option<Timestamp> {
-        Some(self.seen.off_at?.max(alive).plus(self.limits.agent / QUIET))
+        Some(self.seen.off_at?.max(alive).plus(self.limits.agent / POWER_LOSS_FRACTION))
     }
 
     fn power(&self, target: PowerTarget, then: Event) -> Plan {
@@ -361,28 +388,22 @@ impl Moment<'_> {
         if let Progress::Done(at) = self.seen.power_target {
             return Ok(at);
         }
-        let act = Act::EnsurePower(target);
-        Err(self.reach(
-            &self.seen.power_target,
-            act,
-            Thing::Power,
-            self.limits.power,
-            Cause::PowerStuck,
-            Event::Finished,
-        ))
+        let goal = Goal::new(&self.seen.power_target, Act::EnsurePower(target), self.limits.power);
+        Err(self.pursue(&goal, Event::Finished))
     }
 
-    /// Acts until the thing is done, for as long as the limit allows; then the life moves on, or has failed.
-    fn reach(&self, progress: &Progress, act: Act, thing: Thing, limit: Duration, late: Cause, then: Event) -> Plan {
-        let waiting = self.waiting(thing, self.wanted.since, limit);
-        match progress {
+    /// Repeats the goal's act until it is done, and then applies the event. The operation fails after the time limit.
+    fn pursue(&self, goal: &Goal<'_>, then: Event) -> Plan {
+        let waiting = self.waiting(goal.thing, self.wanted.since, goal.limit);
+        match goal.progress {
             Progress::Done(_) => Plan::Step(then, None),
             Progress::Failed(failure) => Plan::Step(Event::GaveUp, Some(failure.clone())),
             Progress::Unknown | Progress::Underway if self.now >= waiting.until => {
-                self.give_up(late, format!("waited {} s for {} in vain", limit.as_secs(), thing.words()))
+                let text = format!("waited {} s for {} without success", goal.limit.as_secs(), goal.thing.words());
+                self.give_up(goal.late, text)
             }
-            // A leaf that is at it may have died since: asking again costs one call, and it may be repeated.
-            Progress::Unknown | Progress::Underway => Plan::Act(act, waiting),
+            // A leaf that reported progress may have died since. Repeating the call is cheap and safe.
+            Progress::Unknown | Progress::Underway => Plan::Act(goal.act, waiting),
         }
     }
 

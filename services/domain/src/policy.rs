@@ -59,7 +59,7 @@ impl Roles {
 
     /// Whether there are none.
     #[must_use]
-    pub const fn are_none(self) -> bool {
+    pub const fn is_empty(self) -> bool {
         self.most.is_none() && !self.is_service
     }
 
@@ -87,7 +87,7 @@ pub enum Scope {
 
 /// A caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Who {
+pub struct Caller {
     /// What he is called in records of what was done.
     pub name: String,
     /// His roles.
@@ -96,16 +96,16 @@ pub struct Who {
     pub scope: Scope,
 }
 
-impl Who {
+impl Caller {
     /// Somebody who may do everything: any user, where users have no roles.
     #[must_use]
-    pub fn everything(name: impl Into<String>) -> Self {
+    pub fn unrestricted(name: impl Into<String>) -> Self {
         Self { name: name.into(), roles: Roles::default().with(Role::Admin), scope: Scope::System }
     }
 
     /// Whether there is nothing that he may not do, so that nothing need be asked.
     #[must_use]
-    pub fn may_everything(&self) -> bool {
+    pub fn is_unrestricted(&self) -> bool {
         self.scope == Scope::System && self.roles.reach(Some(Role::Admin))
     }
 
@@ -120,7 +120,7 @@ impl Who {
 
     /// Whether he may do this to a thing of these; `None`: it is about no one thing.
     #[must_use]
-    pub fn may(&self, rule: Rule, whose: Option<Whose<'_>>) -> bool {
+    pub fn may(&self, rule: Rule, whose: Option<Ownership<'_>>) -> bool {
         let (row, roles) = (rule.row(), self.roles);
         if self.scope == Scope::None {
             return false;
@@ -146,7 +146,7 @@ impl Who {
 
     /// What he is to be told.
     #[must_use]
-    pub fn ask(&self, rule: Rule, whose: Option<Whose<'_>>) -> Verdict {
+    pub fn ask(&self, rule: Rule, whose: Option<Ownership<'_>>) -> Verdict {
         let sight = match rule.row().sight {
             Sight::Node => Some(SEE_NODE),
             Sight::Allocation => Some(SEE_ALLOCATION),
@@ -167,7 +167,7 @@ pub const SEE_ALLOCATION: Rule = rule("baremetal:allocation:get");
 
 /// Whose a thing is, by projects' ids. A port, a volume and the like are whose their node is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Whose<'a> {
+pub struct Ownership<'a> {
     /// The project that it belongs to.
     pub owner: Option<&'a str>,
     /// The project that it is lent to.

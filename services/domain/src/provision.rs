@@ -17,7 +17,7 @@ mod verb;
 
 pub use facts::{NetworkBoot, NodeFacts, Support};
 pub use state::{Phase, Stage, State};
-pub use verb::{NotAVerb, Verb};
+pub use verb::{ParseVerbError, Verb};
 
 use crate::power::PowerTarget;
 

@@ -51,11 +51,11 @@ impl fmt::Display for Service {
 /// The text names no service of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a service; the services are power-, pxe-, storage-, inventory- and scheduler-service")]
-pub struct NotAService(String);
+pub struct ParseServiceError(String);
 
 impl FromStr for Service {
-    type Err = NotAService;
-    fn from_str(text: &str) -> Result<Self, NotAService> {
-        Self::ALL.into_iter().find(|service| service.name() == text).ok_or_else(|| NotAService(text.to_owned()))
+    type Err = ParseServiceError;
+    fn from_str(text: &str) -> Result<Self, ParseServiceError> {
+        Self::ALL.into_iter().find(|service| service.name() == text).ok_or_else(|| ParseServiceError(text.to_owned()))
     }
 }

@@ -1,27 +1,38 @@
-//! Steps that a person names for cleaning or servicing a machine, and who can make them.
+//! Steps that a user requests for cleaning, servicing or deploying a machine, and the drivers that support them.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{course::Turn, driver::Driver, power::PowerTarget, provision::Phase};
+use crate::{driver::Driver, power::PowerTarget, provision::Phase};
 
-/// A step that is asked for.
+/// A requested step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Step {
-    /// The interface whose step it is, by Ironic's word.
+    /// Interface that the step belongs to, by its name in Ironic.
     pub interface: String,
-    /// Its name there.
+    /// Name of the step within its interface.
     pub step: String,
-    /// What it is told, by name.
+    /// Arguments by name.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub args: Map<String, Value>,
 }
 
-/// What each driver's machines can be asked for, as `interface.step`. Source: the steps of Ironic's fake hardware, and
-/// those of the stock agent that ours makes too.
-const fn known(driver: Driver, phase: Phase) -> &'static [&'static str] {
+/// Step that belongs to no interface and that the scheduler executes itself, whatever the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReservedStep {
+    /// Stop until a user releases the node.
+    Hold,
+    /// Wait for this duration, or, if `None`, for the agent's next heartbeat.
+    Wait(Option<Duration>),
+    /// Bring the power to this target.
+    Power(PowerTarget),
+}
+
+/// Returns the steps that a driver supports in a phase, as `interface.step`. Source: the steps of Ironic's fake
+/// hardware, and those of the stock agent that `ironmesh-agent` implements too.
+const fn supported(driver: Driver, phase: Phase) -> &'static [&'static str] {
     match (driver, phase) {
         (Driver::FakeHardware, _) => &[
             "bios.apply_configuration",
@@ -42,43 +53,43 @@ const fn known(driver: Driver, phase: Phase) -> &'static [&'static str] {
 }
 
 impl Step {
-    /// What it is, where it is one of those that are no interface's and that anybody can make.
+    /// Returns the reserved step of this name, or `None` if the step belongs to an interface.
     #[must_use]
-    pub fn reserved(&self) -> Option<Turn> {
+    pub fn reserved(&self) -> Option<ReservedStep> {
         Some(match self.step.as_str() {
-            "hold" => Turn::Hold,
-            "wait" => Turn::Pause(self.args.get("seconds").and_then(seconds)),
-            "power_on" => Turn::Power(PowerTarget::On),
-            "power_off" => Turn::Power(PowerTarget::Off),
-            "reboot" => Turn::Power(PowerTarget::Booted { boot: None }),
+            "hold" => ReservedStep::Hold,
+            "wait" => ReservedStep::Wait(self.args.get("seconds").and_then(seconds)),
+            "power_on" => ReservedStep::Power(PowerTarget::On),
+            "power_off" => ReservedStep::Power(PowerTarget::Off),
+            "reboot" => ReservedStep::Power(PowerTarget::Booted { boot: None }),
             _ => return None,
         })
     }
 
-    /// The reserved one that has the machine rebooted.
+    /// Creates the reserved step that reboots the machine.
     #[must_use]
     pub fn reboot() -> Self {
         Self { interface: "power".to_owned(), step: "reboot".to_owned(), args: Map::new() }
     }
 
-    /// Whether a machine of this driver can be asked for it.
+    /// Returns whether a driver supports the step in a phase.
     #[must_use]
-    pub fn is_known(&self, driver: Driver, phase: Phase) -> bool {
+    pub fn is_supported(&self, driver: Driver, phase: Phase) -> bool {
         self.reserved().is_some()
-            || known(driver, phase).iter().any(|one| one.split_once('.') == Some((&self.interface, &self.step)))
+            || supported(driver, phase).iter().any(|name| name.split_once('.') == Some((&self.interface, &self.step)))
     }
 }
 
-/// A number of seconds, also as text.
+/// Reads a number of seconds, which may also be given as text.
 fn seconds(value: &Value) -> Option<Duration> {
     let number = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
     Some(Duration::from_secs(number))
 }
 
-/// The first of these steps that the driver's machines can not be asked for.
+/// Returns the first of these steps that the driver does not support in this phase.
 #[must_use]
-pub fn unknown(steps: &[Step], driver: Driver, phase: Phase) -> Option<&Step> {
-    steps.iter().find(|step| !step.is_known(driver, phase))
+pub fn first_unsupported(steps: &[Step], driver: Driver, phase: Phase) -> Option<&Step> {
+    steps.iter().find(|step| !step.is_supported(driver, phase))
 }
 
 #[cfg(test)]
@@ -90,15 +101,15 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_known_by_interface_and_name_or_is_anybodys() {
+    fn a_step_is_supported_by_interface_and_name_or_is_reserved() {
         let steps = [step("deploy", "erase_devices"), step("power", "hold"), step("raid", "erase_devices")];
-        assert_eq!(unknown(&steps[..2], Driver::Ipmi, Phase::ManualClean), None);
-        assert_eq!(unknown(&steps, Driver::Ipmi, Phase::ManualClean), Some(&steps[2]));
-        assert_eq!(unknown(&[step("bios", "factory_reset")], Driver::FakeHardware, Phase::Service), None);
-        // What deploys is nothing to clean by, nor the other way round.
+        assert_eq!(first_unsupported(&steps[..2], Driver::Ipmi, Phase::ManualClean), None);
+        assert_eq!(first_unsupported(&steps, Driver::Ipmi, Phase::ManualClean), Some(&steps[2]));
+        assert_eq!(first_unsupported(&[step("bios", "factory_reset")], Driver::FakeHardware, Phase::Service), None);
+        // Deploy steps are not clean steps, nor the reverse.
         let write = [step("deploy", "write_image")];
-        assert_eq!(unknown(&write, Driver::Ipmi, Phase::Deploy), None);
-        assert_eq!(unknown(&write, Driver::Ipmi, Phase::ManualClean), Some(&write[0]));
-        assert_eq!(unknown(&steps[..1], Driver::Ipmi, Phase::Deploy), Some(&steps[0]));
+        assert_eq!(first_unsupported(&write, Driver::Ipmi, Phase::Deploy), None);
+        assert_eq!(first_unsupported(&write, Driver::Ipmi, Phase::ManualClean), Some(&write[0]));
+        assert_eq!(first_unsupported(&steps[..1], Driver::Ipmi, Phase::Deploy), Some(&steps[0]));
     }
 }

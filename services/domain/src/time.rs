@@ -12,7 +12,7 @@ pub struct Timestamp(i64);
 /// The text is not a moment in RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time such as 2026-01-31T12:00:00.000Z")]
-pub struct NotATime(String);
+pub struct ParseTimestampError(String);
 
 impl Timestamp {
     /// From milliseconds since 1970.
@@ -47,11 +47,11 @@ impl fmt::Display for Timestamp {
     }
 }
 impl FromStr for Timestamp {
-    type Err = NotATime;
-    fn from_str(text: &str) -> Result<Self, NotATime> {
+    type Err = ParseTimestampError;
+    fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
         DateTime::parse_from_rfc3339(text)
             .map(|time| Self(time.timestamp_millis()))
-            .map_err(|_| NotATime(text.to_owned()))
+            .map_err(|_| ParseTimestampError(text.to_owned()))
     }
 }
 impl Serialize for Timestamp {

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use axum::{extract::Request, middleware::Next, response::Response};
-use domain::policy::Who;
+use domain::policy::Caller;
 use serde_json::{Map, Value, json};
 use service_kit::tls::Identity;
 use tonic::service::Routes;
@@ -40,7 +40,7 @@ pub(crate) struct Origin {
 pub(crate) struct Record<'a> {
     pub(crate) origin: &'a Origin,
     /// Nobody: he did not prove who he is.
-    pub(crate) who: Option<&'a Who>,
+    pub(crate) who: Option<&'a Caller>,
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     /// What it was about, by its id where that is known.

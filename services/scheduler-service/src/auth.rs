@@ -8,7 +8,7 @@ mod keystone;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, header};
-use domain::policy::{Roles, Scope, Who};
+use domain::policy::{Caller, Roles, Scope};
 use reqwest::{Certificate, Client};
 use serde_json::{Value, json};
 
@@ -55,9 +55,9 @@ pub(crate) struct Auth {
     keystone: Option<Keystone>,
     issuer: Option<Issuer>,
     /// Who asks where nobody is asked.
-    anybody: Arc<Who>,
+    anybody: Arc<Caller>,
     /// Who asks for what everybody may.
-    nobody: Arc<Who>,
+    nobody: Arc<Caller>,
 }
 
 impl Auth {
@@ -76,8 +76,8 @@ impl Auth {
             users: users.map_err(named("rest_users"))?,
             keystone: keystone.map_err(named("rest_keystone"))?,
             issuer: issuer.map_err(named("rest_jwt"))?,
-            anybody: Arc::new(Who::everything("anybody")),
-            nobody: Arc::new(Who { name: String::new(), roles: Roles::default(), scope: Scope::None }),
+            anybody: Arc::new(Caller::unrestricted("anybody")),
+            nobody: Arc::new(Caller { name: String::new(), roles: Roles::default(), scope: Scope::None }),
         })
     }
 
@@ -85,7 +85,7 @@ impl Auth {
     ///
     /// # Errors
     /// The refusal.
-    pub(crate) async fn check(&self, path: &str, headers: &HeaderMap) -> Result<Arc<Who>, Denied> {
+    pub(crate) async fn check(&self, path: &str, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
         if self.users.is_none() && self.keystone.is_none() && self.issuer.is_none() {
             return Ok(Arc::clone(&self.anybody));
         }
@@ -101,7 +101,7 @@ impl Auth {
         })
     }
 
-    async fn who(&self, headers: &HeaderMap) -> Result<Arc<Who>, Refusal> {
+    async fn who(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
         let word = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if let (Some(keystone), Some(token)) = (&self.keystone, word(TOKEN)) {
             return within(keystone.who(short(token)?)).await;
@@ -132,8 +132,8 @@ fn short(token: &str) -> Result<&str, Refusal> {
     Ok(token)
 }
 
-async fn within(asked: impl Future<Output = Result<Arc<Who>, Refusal>>) -> Result<Arc<Who>, Refusal> {
-    let late = || Refusal::Away("Who asks could not be found out in time".to_owned());
+async fn within(asked: impl Future<Output = Result<Arc<Caller>, Refusal>>) -> Result<Arc<Caller>, Refusal> {
+    let late = || Refusal::Away("Caller asks could not be found out in time".to_owned());
     tokio::time::timeout(DEADLINE, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
@@ -177,7 +177,7 @@ mod tests {
     #[tokio::test]
     async fn where_nobody_is_asked_whoever_comes_may_everything() {
         let auth = Auth::open(&Scheduler::default()).unwrap();
-        assert!(auth.check("/nodes", &HeaderMap::new()).await.unwrap().may_everything());
+        assert!(auth.check("/nodes", &HeaderMap::new()).await.unwrap().is_unrestricted());
     }
 
     #[tokio::test]
@@ -186,7 +186,7 @@ mod tests {
         let auth = with_users(folder.path());
         for open in ["/", "/lookup", "/heartbeat/x", "continue_inspection", ""] {
             let who = auth.check(open, &HeaderMap::new()).await.unwrap();
-            assert!(who.roles.are_none() && who.scope == Scope::None, "{open}");
+            assert!(who.roles.is_empty() && who.scope == Scope::None, "{open}");
         }
         for closed in ["/nodes", "/lookup/nodes", "/heartbeats/x"] {
             assert!(auth.check(closed, &HeaderMap::new()).await.is_err(), "{closed}");

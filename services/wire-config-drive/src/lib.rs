@@ -31,7 +31,7 @@ const FAT: &[u8] = &[0x55, 0xaa];
 
 /// Why files make no volume.
 #[derive(Debug, thiserror::Error)]
-pub enum Unmade {
+pub enum ConfigDriveError {
     /// They are too large together.
     #[error("its files need {octets} octets, a config drive has at most {MOST}")]
     TooLarge {
@@ -56,15 +56,15 @@ pub enum Unmade {
 /// files and id make the same octets.
 ///
 /// # Errors
-/// [`Unmade`]
-pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> Result<Vec<u8>, Unmade> {
+/// [`ConfigDriveError`]
+pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> Result<Vec<u8>, ConfigDriveError> {
     if let Some(packed) = files.get(PACKED) {
         return unpack(packed);
     }
     let octets: u64 =
         files.iter().map(|(path, file)| file.len() as u64 + EACH * (1 + path.split('/').count() as u64)).sum();
     if octets > MOST {
-        return Err(Unmade::TooLarge { octets });
+        return Err(ConfigDriveError::TooLarge { octets });
     }
     let size = octets.saturating_add(FRAME).next_multiple_of(STEP);
     let mut volume = Cursor::new(vec![0; usize::try_from(size).unwrap_or(usize::MAX)]);
@@ -73,7 +73,7 @@ pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> R
         .bytes_per_sector(sector)
         .volume_label(LABEL)
         .volume_id(u32::from_be_bytes([a, b, c, d]));
-    fatfs::format_volume(&mut volume, options).map_err(Unmade::Volume)?;
+    fatfs::format_volume(&mut volume, options).map_err(ConfigDriveError::Volume)?;
     fill(&mut volume, files)?;
     Ok(volume.into_inner())
 }
@@ -82,37 +82,37 @@ pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> R
 /// is a multiple of 1 MiB.
 ///
 /// # Errors
-/// [`Unmade`]
-pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, Unmade> {
+/// [`ConfigDriveError`]
+pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, ConfigDriveError> {
     let mut volume = Vec::new();
-    GzDecoder::new(packed).take(MOST + 1).read_to_end(&mut volume).map_err(Unmade::Zip)?;
+    GzDecoder::new(packed).take(MOST + 1).read_to_end(&mut volume).map_err(ConfigDriveError::Zip)?;
     let octets = volume.len() as u64;
     if octets > MOST {
-        return Err(Unmade::TooLarge { octets });
+        return Err(ConfigDriveError::TooLarge { octets });
     }
     let has = |at: usize, sign: &[u8]| volume.get(at..at + sign.len()) == Some(sign);
     if !has(ISO_AT, ISO) && !has(FAT_AT, FAT) {
-        return Err(Unmade::Strange);
+        return Err(ConfigDriveError::Strange);
     }
     volume.resize(usize::try_from(octets.next_multiple_of(STEP)).unwrap_or(usize::MAX), 0);
     Ok(volume)
 }
 
-fn fill(volume: &mut Cursor<Vec<u8>>, files: &BTreeMap<String, Vec<u8>>) -> Result<(), Unmade> {
-    let volume = FileSystem::new(volume, FsOptions::new()).map_err(Unmade::Volume)?;
+fn fill(volume: &mut Cursor<Vec<u8>>, files: &BTreeMap<String, Vec<u8>>) -> Result<(), ConfigDriveError> {
+    let volume = FileSystem::new(volume, FsOptions::new()).map_err(ConfigDriveError::Volume)?;
     for (path, content) in files {
         let wrong = |part: &str| part.is_empty() || part == "." || part == "..";
         if path.split('/').any(wrong) {
-            return Err(Unmade::Name(path.clone()));
+            return Err(ConfigDriveError::Name(path.clone()));
         }
         let root = volume.root_dir();
         for (end, _) in path.match_indices('/') {
-            root.create_dir(path.get(..end).unwrap_or_default()).map_err(Unmade::Volume)?;
+            root.create_dir(path.get(..end).unwrap_or_default()).map_err(ConfigDriveError::Volume)?;
         }
-        let mut file = root.create_file(path).map_err(Unmade::Volume)?;
-        file.truncate().and_then(|()| file.write_all(content)).map_err(Unmade::Volume)?;
+        let mut file = root.create_file(path).map_err(ConfigDriveError::Volume)?;
+        file.truncate().and_then(|()| file.write_all(content)).map_err(ConfigDriveError::Volume)?;
     }
-    volume.unmount().map_err(Unmade::Volume)
+    volume.unmount().map_err(ConfigDriveError::Volume)
 }
 
 #[cfg(test)]
@@ -140,10 +140,10 @@ mod tests {
 
     #[test]
     fn what_is_no_volume_or_too_large_or_cut_off_is_said() {
-        assert!(matches!(unpack(b"no zip"), Err(Unmade::Zip(_))));
-        assert!(matches!(unpack(&packed(&[0; 100])), Err(Unmade::Strange)));
-        assert!(matches!(unpack(&packed(&vec![0; 65 << 20])), Err(Unmade::TooLarge { .. })));
+        assert!(matches!(unpack(b"no zip"), Err(ConfigDriveError::Zip(_))));
+        assert!(matches!(unpack(&packed(&[0; 100])), Err(ConfigDriveError::Strange)));
+        assert!(matches!(unpack(&packed(&vec![0; 65 << 20])), Err(ConfigDriveError::TooLarge { .. })));
         let whole = packed(&vec![3; 100_000]);
-        assert!(matches!(unpack(&whole[..whole.len() / 2]), Err(Unmade::Zip(_))));
+        assert!(matches!(unpack(&whole[..whole.len() / 2]), Err(ConfigDriveError::Zip(_))));
     }
 }

@@ -15,11 +15,11 @@ use crate::rakp::Privilege;
 use crate::rmcp::{self, Datagram, MAX_DATAGRAM, Packet, payload};
 use crate::secret::{Entropy, Secret};
 
-mod desk;
-mod door;
+mod handshake;
 pub mod machine;
+mod session_commands;
 
-use door::{Slot, Stage};
+use handshake::{Slot, Stage};
 
 /// How long a session may be idle (IPMI 2.0 §6.12.15).
 pub const IDLE: Duration = Duration::from_secs(60);
@@ -176,7 +176,7 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
             }
             Datagram::Plus(packet) if packet.kind == payload::MESSAGE => self.message(now, from, &packet),
             Datagram::Plus(packet) => {
-                let reply = door::receive(&self.identity, &mut self.entropy, &mut self.slots, now, &packet)?;
+                let reply = handshake::receive(&self.identity, &mut self.entropy, &mut self.slots, now, &packet)?;
                 self.ready.extend(reply.map(|bytes| Output::Send { to: from, bytes }));
                 Ok(())
             }
@@ -198,7 +198,7 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
     /// What may be asked before there is a session (IPMI 2.0 §13.14, Appendix G).
     fn sessionless(&self, message: &[u8]) -> Result<Vec<u8>, Malformed> {
         let request = Request::decode(message)?;
-        let (completion, data) = desk::public(&self.identity, &request.command);
+        let (completion, data) = session_commands::public(&self.identity, &request.command);
         Ok(request.answer(completion, &data))
     }
 
@@ -221,14 +221,14 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
         self.calls = self.calls.wrapping_add(1);
         let call =
             Call { id: self.calls, session: slot.id, privilege: active.privilege, command: request.command.clone() };
-        match desk::serve(&self.identity, &mut self.slots, &call) {
+        match session_commands::serve(&self.identity, &mut self.slots, &call) {
             Some(served) => self.served(from, &request, call, served),
             None => self.hand_out(from, request, call),
         }
         Ok(())
     }
 
-    fn served(&mut self, from: K, request: &Request, call: Call, served: desk::Served) {
+    fn served(&mut self, from: K, request: &Request, call: Call, served: session_commands::Served) {
         let (completion, data, closing) = served;
         // The answer goes out under the keys of the session, so before it is closed.
         self.answer(call.session, from, &request.answer(completion, &data));

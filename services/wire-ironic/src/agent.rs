@@ -4,18 +4,18 @@
 //! that its heartbeat names.
 
 mod command;
-mod course;
 mod heartbeat;
 mod inspection;
 mod inventory;
 mod lookup;
+mod next_command;
 #[cfg(test)]
 mod tests;
 
 pub use command::{Command, Commands, ImageInfo, Kind, Outcome, Status, StepsFound, commands_url};
-pub use course::{Next, Task, WRITE_IMAGE, Wish, next};
 pub(crate) use heartbeat::{ARGUMENTS as HEARTBEAT_ARGUMENTS, PHASES};
 pub use heartbeat::{Heartbeat, Heed, Phase, heed};
 pub use inspection::{Callback, Report};
 pub use inventory::{Boot, Cpu, Disk, Firmware, Interface, Inventory, Memory, SystemVendor};
 pub use lookup::{AgentConfig, Containers, FastTrack, Lookup, Metrics, Statsd, findable, shows_token};
+pub use next_command::{Next, RequestedStep, Task, WRITE_IMAGE, next};

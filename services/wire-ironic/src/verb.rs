@@ -4,14 +4,14 @@
 //! state takes a verb is not asked here. The order of a whole check is: node; [`Verb::check_version`]; maintenance;
 //! state; [`Provision::check`].
 
-mod course;
+mod deploy_steps;
 mod power;
 mod provision;
 mod step;
 #[cfg(test)]
 mod tests;
 
-pub use course::deploy_course;
+pub use deploy_steps::order_deploy_steps;
 pub use power::{Power, Seen, Target};
 pub use provision::{Arguments, ConfigDrive, Provision};
 pub use step::{Step, Steps};

@@ -3,7 +3,7 @@
 use std::ops::Add;
 use std::time::Duration;
 
-use crate::options::{Agreed, Wish};
+use crate::options::{NegotiatedOptions, RequestedOptions};
 use crate::packet::{ErrorCode, Malformed, Packet, Request};
 
 /// How often a packet is sent before the server counts as lost.
@@ -39,10 +39,10 @@ pub enum Fetched {
 #[derive(Debug)]
 pub struct Fetch<T> {
     request: Request,
-    wish: Wish,
+    wish: RequestedOptions,
     probe: bool,
     most: usize,
-    agreed: Option<Agreed>,
+    agreed: Option<NegotiatedOptions>,
     content: Vec<u8>,
     /// Blocks received in order.
     received: u64,
@@ -57,7 +57,7 @@ pub struct Fetch<T> {
 
 impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
     /// Asks for a file of at most `most` octets.
-    pub fn new(file: &str, wish: Wish, most: usize, now: T) -> Self {
+    pub fn new(file: &str, wish: RequestedOptions, most: usize, now: T) -> Self {
         let request = Request { file: file.to_owned(), mode: "octet".to_owned(), options: wish.list() };
         let mut fetch = Self {
             request,
@@ -79,7 +79,10 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
 
     /// Asks for a file's size only, as PXE firmware does: `tsize`, then ERROR 8.
     pub fn probe(file: &str, now: T) -> Self {
-        Self { probe: true, ..Self::new(file, Wish { size: Some(0), ..Wish::default() }, 0, now) }
+        Self {
+            probe: true,
+            ..Self::new(file, RequestedOptions { size: Some(0), ..RequestedOptions::default() }, 0, now)
+        }
     }
 
     /// The server spoke.
@@ -92,7 +95,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
             return Ok(());
         }
         match packet {
-            Packet::OptionAck(options) => self.options(now, &Wish::read(&options)),
+            Packet::OptionAck(options) => self.options(now, &RequestedOptions::read(&options)),
             Packet::Data { block, payload } => self.block(now, block, &payload),
             Packet::Error { code, .. } => self.finish(FetchEnd::Refused(code)),
             Packet::Read(_) | Packet::Write(_) | Packet::Ack(_) => return Err(Malformed::Unexpected),
@@ -130,15 +133,15 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
     }
 
     /// What the server agreed to, as soon as it has answered; its `said.size` is the file's size.
-    pub fn agreed(&self) -> Option<&Agreed> {
+    pub fn negotiated(&self) -> Option<&NegotiatedOptions> {
         self.agreed.as_ref()
     }
 
-    fn options(&mut self, now: T, said: &Wish) {
+    fn options(&mut self, now: T, said: &RequestedOptions) {
         if self.received > 0 {
             return;
         }
-        let Some(agreed) = Agreed::accept(&self.wish, said) else {
+        let Some(agreed) = NegotiatedOptions::accept(&self.wish, said) else {
             return self.abort(FetchEnd::Unfit);
         };
         self.agreed = Some(agreed);
@@ -150,7 +153,9 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
 
     fn block(&mut self, now: T, number: u16, payload: &[u8]) {
         // DATA in answer to a request with options means that the server knows none of them (RFC 2347 §2).
-        let agreed = *self.agreed.get_or_insert_with(|| Agreed::answer(&Wish::default(), 0, crate::Limits::default()));
+        let agreed = *self.agreed.get_or_insert_with(|| {
+            NegotiatedOptions::answer(&RequestedOptions::default(), 0, crate::Limits::default())
+        });
         let ahead = number.wrapping_sub(wire_number(self.received));
         if ahead != 1 {
             // A gap: say where we are (RFC 7440 §4). A repeat of the last block: our ACK was lost.

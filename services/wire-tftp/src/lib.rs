@@ -20,7 +20,7 @@ mod packet;
 mod transfer;
 
 pub use fetch::{Fetch, FetchEnd, Fetched};
-pub use options::{Agreed, Limits, Wish};
+pub use options::{Limits, NegotiatedOptions, RequestedOptions};
 pub use packet::{
     ErrorCode, MAX_FILE_NAME, MAX_OPTIONS, MAX_PAYLOAD, MAX_REQUEST, Malformed, Packet, Refusal, Request, request,
 };

@@ -32,7 +32,7 @@ impl Default for Limits {
 
 /// What a client asks for beside the file; `None` is not mentioned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct RequestedOptions {
     /// `blksize`, octets.
     pub block_size: Option<u16>,
     /// `tsize`: in a request any number, in an OACK the file's size in octets.
@@ -43,7 +43,7 @@ pub struct Wish {
     pub window: Option<u16>,
 }
 
-impl Wish {
+impl RequestedOptions {
     /// Reads options as sent. Unknown names, values that are no numbers or out of range, and second mentions are
     /// passed over, as if the client had not said them (RFC 2347 §2; echoing a value of −1 back, as some servers do,
     /// makes a client believe in it).
@@ -72,7 +72,7 @@ impl Wish {
 
 /// What both sides go by from here on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Agreed {
+pub struct NegotiatedOptions {
     /// Octets in every block but the last; never 0.
     pub block_size: u16,
     /// Blocks sent before an ACK is due; never 0.
@@ -80,29 +80,29 @@ pub struct Agreed {
     /// How long to wait before repeating, if the client chose.
     pub timeout: Option<Duration>,
     /// What the OACK says; empty means that there is no OACK and the first packet is DATA.
-    pub said: Wish,
+    pub said: RequestedOptions,
 }
 
-impl Agreed {
+impl NegotiatedOptions {
     /// What a server with these limits answers to a wish for a file of `size` octets.
     ///
     /// `blksize` and `windowsize` may be answered with less than asked (RFC 2348, RFC 7440 §3), `timeout` only
     /// with the same value (RFC 2349).
     #[must_use]
-    pub fn answer(wish: &Wish, size: u64, limits: Limits) -> Self {
+    pub fn answer(wish: &RequestedOptions, size: u64, limits: Limits) -> Self {
         let block_size = wish.block_size.map(|asked| asked.min(limits.block_size.max(8)));
         let window = wish.window.map(|asked| asked.min(limits.window.max(1)));
         Self {
             block_size: block_size.unwrap_or(DEFAULT_BLOCK),
             window: window.unwrap_or(1),
             timeout: wish.timeout.map(|seconds| Duration::from_secs(seconds.into())),
-            said: Wish { block_size, window, size: wish.size.map(|_| size), timeout: wish.timeout },
+            said: RequestedOptions { block_size, window, size: wish.size.map(|_| size), timeout: wish.timeout },
         }
     }
 
     /// What a client goes by after an OACK, or `None` when the server says more than it was asked.
     #[must_use]
-    pub fn accept(wish: &Wish, said: &Wish) -> Option<Self> {
+    pub fn accept(wish: &RequestedOptions, said: &RequestedOptions) -> Option<Self> {
         let fits =
             |said: Option<u16>, asked: Option<u16>| said.is_none_or(|said| asked.is_some_and(|asked| said <= asked));
         let same = said.timeout.is_none_or(|_| said.timeout == wish.timeout);
@@ -132,15 +132,17 @@ fn find(options: &[(String, String)], name: &str, range: &std::ops::RangeInclusi
 mod tests {
     use super::*;
 
-    fn wish(options: &[(&str, &str)]) -> Wish {
-        Wish::read(&options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>())
+    fn wish(options: &[(&str, &str)]) -> RequestedOptions {
+        RequestedOptions::read(
+            &options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>(),
+        )
     }
 
     #[test]
     fn a_block_size_is_capped_and_the_cap_is_what_the_oack_says() {
-        let agreed = Agreed::answer(&wish(&[("BLKSIZE", "65464")]), 10, Limits::default());
+        let agreed = NegotiatedOptions::answer(&wish(&[("BLKSIZE", "65464")]), 10, Limits::default());
         assert_eq!((agreed.block_size, agreed.said.block_size), (1468, Some(1468)));
-        let agreed = Agreed::answer(&wish(&[("blksize", "1428")]), 10, Limits::default());
+        let agreed = NegotiatedOptions::answer(&wish(&[("blksize", "1428")]), 10, Limits::default());
         assert_eq!(agreed.said.list(), [("blksize".to_owned(), "1428".to_owned())]);
     }
 
@@ -162,17 +164,23 @@ mod tests {
             ("blksize", "512 "),
             ("multicast", ""),
         ] {
-            let agreed = Agreed::answer(&wish(&[(name, value)]), 10, Limits::default());
-            assert_eq!(agreed.said, Wish::default(), "{name}={value}");
+            let agreed = NegotiatedOptions::answer(&wish(&[(name, value)]), 10, Limits::default());
+            assert_eq!(agreed.said, RequestedOptions::default(), "{name}={value}");
             assert_eq!((agreed.block_size, agreed.window), (512, 1));
         }
     }
 
     #[test]
     fn tsize_is_answered_with_the_size_and_windowsize_is_capped() {
-        let agreed =
-            Agreed::answer(&wish(&[("tsize", "0"), ("windowsize", "300"), ("timeout", "3")]), 12345, Limits::default());
-        assert_eq!(agreed.said, Wish { size: Some(12345), window: Some(64), timeout: Some(3), block_size: None });
+        let agreed = NegotiatedOptions::answer(
+            &wish(&[("tsize", "0"), ("windowsize", "300"), ("timeout", "3")]),
+            12345,
+            Limits::default(),
+        );
+        assert_eq!(
+            agreed.said,
+            RequestedOptions { size: Some(12345), window: Some(64), timeout: Some(3), block_size: None }
+        );
         assert_eq!(agreed.timeout, Some(Duration::from_secs(3)));
     }
 
@@ -184,9 +192,18 @@ mod tests {
 
     #[test]
     fn a_client_refuses_an_oack_that_says_more_than_it_asked() {
-        let asked = Wish { block_size: Some(1024), ..Wish::default() };
-        assert!(Agreed::accept(&asked, &Wish { block_size: Some(1025), ..Wish::default() }).is_none());
-        assert!(Agreed::accept(&asked, &Wish { window: Some(1), ..Wish::default() }).is_none());
-        assert_eq!(Agreed::accept(&asked, &Wish::default()).unwrap().block_size, 512);
+        let asked = RequestedOptions { block_size: Some(1024), ..RequestedOptions::default() };
+        assert!(
+            NegotiatedOptions::accept(
+                &asked,
+                &RequestedOptions { block_size: Some(1025), ..RequestedOptions::default() }
+            )
+            .is_none()
+        );
+        assert!(
+            NegotiatedOptions::accept(&asked, &RequestedOptions { window: Some(1), ..RequestedOptions::default() })
+                .is_none()
+        );
+        assert_eq!(NegotiatedOptions::accept(&asked, &RequestedOptions::default()).unwrap().block_size, 512);
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Add;
 use std::time::Duration;
 
-use crate::options::{Agreed, Limits, Wish};
+use crate::options::{Limits, NegotiatedOptions, RequestedOptions};
 use crate::packet::{ErrorCode, Malformed, Packet, Request};
 
 /// How often the same packets are sent before the client counts as lost.
@@ -77,7 +77,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Transfer<F, T> {
     file: F,
-    agreed: Agreed,
+    agreed: NegotiatedOptions,
     phase: Phase,
     /// Blocks acknowledged so far. Block numbers are counted in 64 bits and cut to 16 on the wire.
     acknowledged: u64,
@@ -100,8 +100,9 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
     /// Begins to answer a request with a file. Requests of other modes than `octet` were refused by
     /// [`request`](crate::request) already.
     pub fn new(file: F, asked: &Request, limits: Limits, now: T) -> Self {
-        let agreed = Agreed::answer(&Wish::read(&asked.options), file.as_ref().len() as u64, limits);
-        let offers = agreed.said != Wish::default();
+        let agreed =
+            NegotiatedOptions::answer(&RequestedOptions::read(&asked.options), file.as_ref().len() as u64, limits);
+        let offers = agreed.said != RequestedOptions::default();
         let mut transfer = Self {
             file,
             agreed,
@@ -193,7 +194,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
     }
 
     /// What both sides agreed to.
-    pub fn agreed(&self) -> &Agreed {
+    pub fn negotiated(&self) -> &NegotiatedOptions {
         &self.agreed
     }
 

@@ -133,7 +133,7 @@ fn an_image_without_a_table_or_with_a_damaged_one_is_said() {
 fn a_config_drive_never_writes_outside_its_own_folder() {
     for path in ["../etc/passwd", "/etc/passwd", "openstack//x", "", "a/./b"] {
         let files = BTreeMap::from([(path.to_owned(), vec![1])]);
-        assert!(matches!(volume(&files, ID, 512), Err(Unmade::Name(_))), "{path}");
+        assert!(matches!(volume(&files, ID, 512), Err(ConfigDriveError::Name(_))), "{path}");
     }
 }
 

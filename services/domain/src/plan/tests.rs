@@ -1,6 +1,6 @@
 use super::*;
-use crate::course;
 use crate::provision::{self, Phase};
+use crate::step_plan;
 
 fn wanted(state: State) -> Wanted {
     Wanted {
@@ -8,8 +8,8 @@ fn wanted(state: State) -> Wanted {
         since: Timestamp::from_millis(0),
         generation: Generation::from_number(1),
         boots_lost: 0,
-        hands: Hands::Agent,
-        course: Course::default(),
+        executor: Executor::Agent,
+        step_plan: StepPlan::default(),
         boot_mode: BootMode::Bios,
         wait_for_life: None,
     }
@@ -23,7 +23,7 @@ fn deploying(stage: Stage) -> State {
     State::Deploying { stage }
 }
 
-/// Where a life that a verb begins comes to rest by the plan alone, and by which acts, where everything goes well.
+/// Runs a verb by the plan alone, with every act succeeding. Returns the final state and the acts.
 fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
     let facts = provision::NodeFacts { cleans_after_use: true, ..provision::NodeFacts::default() };
     let (mut state, _) = provision::step(from, Event::Asked(verb), facts).unwrap();
@@ -43,12 +43,12 @@ fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
                 acts.push(act);
                 let done = Progress::Done(at(second));
                 match act {
-                    Act::Mint | Act::Hand => (seen.minted, seen.handed) = (true, true),
+                    Act::MintBootDecision | Act::SendSteps => (seen.minted, seen.steps_sent) = (true, true),
                     Act::EnsureImages => seen.images = done,
                     Act::EnsureBoot => seen.boot = done,
                     Act::EnsurePower(_) => seen.power_target = done,
                     Act::AskBmc => seen.bmc = done,
-                    Act::TakeSteps => panic!("nobody listed any"),
+                    Act::AdoptAgentSteps => panic!("no agent listed steps"),
                 }
             }
             Plan::Step(event, failure) => {
@@ -74,12 +74,12 @@ fn a_deploy_goes_from_available_to_active_by_the_plan_alone() {
     assert_eq!(state, State::Active);
     let network = booted(BootDevice::Pxe, Persistence::Once);
     let disk = booted(BootDevice::Disk, Persistence::Persistent);
-    assert_eq!(acts, [Act::Mint, Act::EnsureImages, Act::EnsureBoot, network, disk]);
+    assert_eq!(acts, [Act::MintBootDecision, Act::EnsureImages, Act::EnsureBoot, network, disk]);
 }
 
-/// Where manual cleaning by these steps goes by the plan alone, and by which acts. A hold is ended as soon as it is there,
-/// and the agent does all that it is handed.
-fn cleans(steps: &[&str], hands: Hands, goes_on: bool) -> (State, Vec<Act>) {
+/// Runs manual cleaning with these steps by the plan alone. Returns the final state and the acts. Holds end at once, and
+/// the agent executes everything that it is sent.
+fn cleans(steps: &[&str], executor: Executor, agent_continues: bool) -> (State, Vec<Act>) {
     let step = |name: &&str| crate::step::Step {
         interface: "deploy".to_owned(),
         step: (*name).to_owned(),
@@ -90,9 +90,14 @@ fn cleans(steps: &[&str], hands: Hands, goes_on: bool) -> (State, Vec<Act>) {
     let (mut state, _) = provision::step(State::Manageable, Event::Asked(provision::Verb::Clean), facts).unwrap();
     let (mut seen, mut acts, mut made, mut since) = (Seen::default(), Vec::new(), 0, at(0));
     for second in 0..60 {
-        let turn = course::turn(&steps, made);
+        let next_step = step_plan::next_step(&steps, made);
         let ramdisk = steps.iter().any(|step| step.reserved().is_none());
-        let wanted = Wanted { hands, since, course: Course { turn, ramdisk, goes_on }, ..wanted(state) };
+        let wanted = Wanted {
+            executor,
+            since,
+            step_plan: StepPlan { next: next_step, ramdisk, agent_continues },
+            ..wanted(state)
+        };
         let event = match plan(&wanted, &seen, &Limits::default(), at(second)) {
             Plan::Rest if state == State::CleanHold => Event::Asked(provision::Verb::Unhold),
             Plan::Rest => break,
@@ -109,11 +114,13 @@ fn cleans(steps: &[&str], hands: Hands, goes_on: bool) -> (State, Vec<Act>) {
             Plan::Act(act, _) => {
                 acts.push(act);
                 match act {
-                    Act::Mint | Act::Hand => (seen.minted, seen.handed, seen.work) = (true, true, Progress::Unknown),
+                    Act::MintBootDecision | Act::SendSteps => {
+                        (seen.minted, seen.steps_sent, seen.work) = (true, true, Progress::Unknown)
+                    }
                     Act::EnsureImages => seen.images = Progress::Done(at(second)),
                     Act::EnsureBoot => seen.boot = Progress::Done(at(second)),
                     Act::EnsurePower(_) => seen.power_target = Progress::Done(at(second)),
-                    Act::AskBmc | Act::TakeSteps => panic!("{act:?}"),
+                    Act::AskBmc | Act::AdoptAgentSteps => panic!("{act:?}"),
                 }
                 continue;
             }
@@ -125,11 +132,11 @@ fn cleans(steps: &[&str], hands: Hands, goes_on: bool) -> (State, Vec<Act>) {
         let (next, effects) = provision::step(state, event, facts).unwrap();
         let mut is_new = effects.contains(&provision::Effect::NewGeneration);
         if effects.contains(&provision::Effect::CountSteps) {
-            made += course::length(turn);
-            seen.handed = false;
+            made += next_step.step_count();
+            seen.steps_sent = false;
         }
         is_new |= matches!(event, Event::Called | Event::Made | Event::Asked(provision::Verb::Unhold))
-            && matches!(course::turn(&steps, made), Turn::Power(_));
+            && matches!(step_plan::next_step(&steps, made), NextStep::Power(_));
         if is_new {
             seen = Seen::default();
         }
@@ -139,37 +146,37 @@ fn cleans(steps: &[&str], hands: Hands, goes_on: bool) -> (State, Vec<Act>) {
 }
 
 #[test]
-fn steps_are_made_in_their_order_and_a_machine_is_booted_for_those_that_need_its_agent() {
-    let boot = [Act::Mint, Act::EnsureImages, Act::EnsureBoot, booted(BootDevice::Pxe, Persistence::Once)];
+fn steps_are_executed_in_order_and_the_machine_boots_for_those_that_need_its_agent() {
+    let boot = [Act::MintBootDecision, Act::EnsureImages, Act::EnsureBoot, booted(BootDevice::Pxe, Persistence::Once)];
     let (off, on) = (Act::EnsurePower(PowerTarget::Off), Act::EnsurePower(PowerTarget::On));
     let after = |first: &[Act], then: &[Act]| [first, then].concat();
-    let cleans = |steps, hands, goes_on| {
-        let (state, acts) = cleans(steps, hands, goes_on);
+    let cleans = |steps, executor, agent_continues| {
+        let (state, acts) = cleans(steps, executor, agent_continues);
         assert_eq!(state, State::Manageable, "{steps:?} {acts:?}");
         acts
     };
-    // One agent goes on after a hold or a wait; one that does one thing in its life is booted for each.
+    // One agent continues after a hold or a wait; one that accepts no further steps is booted again.
     let held = &["erase_devices_metadata", "hold", "wait", "erase_devices"];
-    assert_eq!(cleans(held, Hands::Agent, true), after(&boot, &[Act::Hand, off]));
+    assert_eq!(cleans(held, Executor::Agent, true), after(&boot, &[Act::SendSteps, off]));
     let held = &["erase_devices_metadata", "hold", "erase_devices"];
-    assert_eq!(cleans(held, Hands::Agent, false), [&boot[..], &boot, &[off]].concat());
-    assert_eq!(cleans(&["hold", "erase_devices"], Hands::Agent, false), after(&boot, &[off]));
-    // No agent outlives its machine's power.
+    assert_eq!(cleans(held, Executor::Agent, false), [&boot[..], &boot, &[off]].concat());
+    assert_eq!(cleans(&["hold", "erase_devices"], Executor::Agent, false), after(&boot, &[off]));
+    // An agent ends with its machine's power.
     let through = &["erase_devices", "power_off", "erase_devices"];
-    assert_eq!(cleans(through, Hands::Agent, true), [&boot[..], &[off], &boot, &[off]].concat());
-    // Nothing is booted where no step needs it, and the machine stays as the steps leave it.
-    assert_eq!(cleans(&["power_off", "hold", "power_on"], Hands::Agent, true), [off, on]);
-    assert_eq!(cleans(&["hold", "wait"], Hands::Agent, true), []);
-    assert_eq!(cleans(&["erase_devices", "hold", "wait"], Hands::Fake, false), [off]);
+    assert_eq!(cleans(through, Executor::Agent, true), [&boot[..], &[off], &boot, &[off]].concat());
+    // If no step needs an agent, nothing boots and the machine stays as the steps leave it.
+    assert_eq!(cleans(&["power_off", "hold", "power_on"], Executor::Agent, true), [off, on]);
+    assert_eq!(cleans(&["hold", "wait"], Executor::Agent, true), []);
+    assert_eq!(cleans(&["erase_devices", "hold", "wait"], Executor::Fake, false), [off]);
 }
 
 #[test]
-fn a_pause_ends_by_the_clock_or_by_the_agents_next_sign_of_life_and_never_lasts_for_ever() {
-    let course = |pause| Course { turn: Turn::Pause(pause), ramdisk: true, goes_on: true };
+fn a_pause_ends_by_the_clock_or_by_the_agents_next_call_and_always_has_a_deadline() {
+    let waits = |pause| StepPlan { next: NextStep::Pause(pause), ramdisk: true, agent_continues: true };
     let (state, limits) = (State::Cleaning { stage: Stage::Work, manual: true }, Limits::default());
     let planned = |pause, heard: Option<i64>, now| {
         let seen = Seen { agent_heard: heard.map(at), ..Seen::default() };
-        plan(&Wanted { course: course(pause), since: at(10), ..wanted(state) }, &seen, &limits, at(now))
+        plan(&Wanted { step_plan: waits(pause), since: at(10), ..wanted(state) }, &seen, &limits, at(now))
     };
     let seven = Some(Duration::from_secs(7));
     assert!(matches!(planned(seven, Some(12), 16), Plan::Wait(Waiting { thing: Thing::Pause, .. })));
@@ -188,7 +195,7 @@ fn an_inspection_boots_the_agent_and_ends_manageable_with_power_off() {
         assert_eq!(state, State::Manageable);
         let network = booted(BootDevice::Pxe, Persistence::Once);
         let off = Act::EnsurePower(PowerTarget::Off);
-        assert_eq!(acts, [Act::Mint, Act::EnsureImages, Act::EnsureBoot, network, off]);
+        assert_eq!(acts, [Act::MintBootDecision, Act::EnsureImages, Act::EnsureBoot, network, off]);
     }
 }
 
@@ -200,7 +207,7 @@ fn an_adoption_asks_the_bmc_and_does_nothing_else() {
 }
 
 #[test]
-fn an_inspection_without_a_report_fails_also_where_its_agent_is_heard_for_ever() {
+fn an_inspection_without_a_report_fails_even_if_its_agent_keeps_calling() {
     let limits = Limits::default();
     let wanted = wanted(State::Inspecting { stage: Stage::Work });
     let failed = |seen: &Seen, now| match plan(&wanted, seen, &limits, now) {
@@ -213,13 +220,13 @@ fn an_inspection_without_a_report_fails_also_where_its_agent_is_heard_for_ever()
     seen.agent_heard = Some(at(10));
     assert_eq!(failed(&seen, at(10).plus(limits.agent)), Some(Cause::AgentLost));
     seen.work = Progress::Done(at(11));
-    assert_eq!(failed(&seen, at(12)), Some(Cause::NoReport), "it says that it is done");
+    assert_eq!(failed(&seen, at(12)), Some(Cause::NoReport), "done without a report");
     seen.reported = true;
     assert_eq!(plan(&wanted, &seen, &limits, at(12)), Plan::Step(Event::Worked, None));
 }
 
 #[test]
-fn a_boot_without_progress_is_tried_again_and_then_given_up_with_its_diagnosis() {
+fn a_boot_without_progress_is_retried_and_then_fails_with_its_diagnosis() {
     let limits = Limits::default();
     let seen = Seen {
         power_target: Progress::Done(at(10)),
@@ -237,7 +244,7 @@ fn a_boot_without_progress_is_tried_again_and_then_given_up_with_its_diagnosis()
 }
 
 #[test]
-fn an_agent_that_is_not_heard_is_lost_and_one_that_is_heard_is_not() {
+fn an_agent_that_stops_calling_is_lost() {
     let limits = Limits::default();
     let mut seen = Seen { agent_bound: Some(at(5)), ..Seen::default() };
     let wanted = wanted(deploying(Stage::Work));
@@ -249,7 +256,7 @@ fn an_agent_that_is_not_heard_is_lost_and_one_that_is_heard_is_not() {
 }
 
 #[test]
-fn no_busy_state_waits_without_an_end() {
+fn every_wait_of_a_busy_state_ends() {
     let limits = Limits::default();
     let never = at(10_000_000);
     for state in [
@@ -267,7 +274,7 @@ fn no_busy_state_waits_without_an_end() {
         let seen = Seen { minted: true, ..Seen::default() };
         assert!(matches!(plan(&wanted(state), &seen, &limits, never), Plan::Step(Event::GaveUp, Some(_))), "{state:?}");
     }
-    // A boot ends by its power, and then by its agent.
+    // A boot fails by its power, and then by its agent.
     for stage in [deploying(Stage::Boot), State::Inspecting { stage: Stage::Boot }] {
         let last = Wanted { boots_lost: limits.boots, ..wanted(stage) };
         for power_target in [Progress::Unknown, Progress::Done(at(1))] {
@@ -278,14 +285,14 @@ fn no_busy_state_waits_without_an_end() {
 }
 
 #[test]
-fn what_rests_is_left_alone() {
+fn a_node_at_rest_needs_no_work() {
     for state in [State::Available, State::Active, State::Failed { during: Phase::Deploy }] {
         assert_eq!(plan(&wanted(state), &Seen::default(), &Limits::default(), at(0)), Plan::Rest);
     }
 }
 
 #[test]
-fn a_machine_that_was_read_off_at_work_lost_its_power_unless_its_agent_is_still_heard() {
+fn a_machine_that_was_read_as_off_lost_its_power_unless_its_agent_still_calls() {
     let wanted = wanted(deploying(Stage::Work));
     let seen = |off: Option<i64>, heard| Seen {
         off_at: off.map(at),
@@ -296,16 +303,16 @@ fn a_machine_that_was_read_off_at_work_lost_its_power_unless_its_agent_is_still_
     let limits = Limits::default();
     let lost = plan(&wanted, &seen(Some(40), 41), &limits, at(71));
     assert!(matches!(&lost, Plan::Step(Event::GaveUp, Some(why)) if why.cause == Cause::PowerLost), "{lost:?}");
-    // A BMC that says off while the agent goes on is wrong, and one that says nothing proves nothing.
+    // A BMC that reports off while the agent calls is wrong, and a BMC that reports nothing proves nothing.
     for (seen, now) in [(seen(Some(40), 60), 71), (seen(None, 41), 160)] {
         assert!(matches!(plan(&wanted, &seen, &limits, at(now)), Plan::Wait(_)), "{seen:?}");
     }
     let Plan::Wait(waiting) = plan(&wanted, &seen(Some(40), 41), &limits, at(50)) else { panic!("it waits") };
-    assert_eq!(waiting.until, at(71), "it is looked at again when it counts as lost");
+    assert_eq!(waiting.until, at(71), "the next pass is due when the power counts as lost");
 }
 
 #[test]
-fn a_machine_that_lost_its_power_while_it_booted_is_booted_again_and_in_the_end_said_to_have_lost_it() {
+fn a_boot_that_lost_its_power_is_retried_and_finally_fails_with_power_lost() {
     let seen = Seen {
         power_target: Progress::Done(at(0)),
         off_at: Some(at(10)),
@@ -338,40 +345,54 @@ fn busy() -> Vec<State> {
 }
 
 #[test]
-fn what_an_agent_would_clean_by_is_taken_before_its_work_is_looked_at() {
+fn the_clean_steps_of_an_agent_are_adopted_before_its_work_is_checked() {
     let cleaning = wanted(State::Cleaning { stage: Stage::Work, manual: false });
-    let mut seen = Seen { lists: true, agent_bound: Some(at(1)), work: Progress::Underway, ..Seen::default() };
+    let mut seen =
+        Seen { has_agent_steps: true, agent_bound: Some(at(1)), work: Progress::Underway, ..Seen::default() };
     let limits = Limits::default();
     let late = cleaning.since.plus(limits.agent * 2);
-    assert!(matches!(plan(&cleaning, &seen, &limits, late), Plan::Act(Act::TakeSteps, _)), "a scheduler was away");
-    seen.lists = false;
-    let course = Course { turn: Turn::Work(2), ramdisk: true, goes_on: true };
-    let taken = Wanted { course, ..cleaning.clone() };
+    assert!(
+        matches!(plan(&cleaning, &seen, &limits, late), Plan::Act(Act::AdoptAgentSteps, _)),
+        "even after an absence of the scheduler"
+    );
+    seen.has_agent_steps = false;
+    let course = StepPlan { next: NextStep::Work(2), ramdisk: true, agent_continues: true };
+    let taken = Wanted { step_plan: course, ..cleaning.clone() };
     seen.minted = true;
-    assert!(matches!(plan(&taken, &seen, &limits, cleaning.since), Plan::Act(Act::Hand, _)));
+    assert!(matches!(plan(&taken, &seen, &limits, cleaning.since), Plan::Act(Act::SendSteps, _)));
 }
 
 #[test]
-fn no_busy_state_rests_and_each_has_a_deadline_that_ends_it_whoever_does_the_work() {
+fn every_busy_state_has_work_and_a_deadline_with_either_executor() {
     let limits = Limits { boots: 1, fake: Duration::from_secs(5), ..Limits::default() };
-    let longest = Some(course::LONGEST_PAUSE);
-    let turns =
-        [Turn::Whole, Turn::Hold, Turn::Pause(None), Turn::Pause(longest), Turn::Power(PowerTarget::Off), Turn::Over];
-    let turns = turns.into_iter().chain([Turn::Work(1)]);
-    let courses = turns.flat_map(|turn| {
-        [(false, false), (true, false), (true, true)].map(|(ramdisk, goes_on)| Course { turn, ramdisk, goes_on })
+    let longest = Some(step_plan::MAX_PAUSE);
+    let turns = [
+        NextStep::Undivided,
+        NextStep::Hold,
+        NextStep::Pause(None),
+        NextStep::Pause(longest),
+        NextStep::Power(PowerTarget::Off),
+        NextStep::Done,
+    ];
+    let turns = turns.into_iter().chain([NextStep::Work(1)]);
+    let plans = turns.flat_map(|next| {
+        [(false, false), (true, false), (true, true)].map(|(ramdisk, agent_continues)| StepPlan {
+            next,
+            ramdisk,
+            agent_continues,
+        })
     });
-    for (course, state) in courses.flat_map(|course| busy().into_iter().map(move |state| (course, state))) {
-        for hands in [Hands::Agent, Hands::Fake] {
-            let wanted = Wanted { hands, course, ..wanted(state) };
-            assert_ne!(plan(&wanted, &Seen::default(), &limits, wanted.since), Plan::Rest, "{state:?} {hands:?}");
+    for (step_plan, state) in plans.flat_map(|plan| busy().into_iter().map(move |state| (plan, state))) {
+        for executor in [Executor::Agent, Executor::Fake] {
+            let wanted = Wanted { executor, step_plan, ..wanted(state) };
+            assert_ne!(plan(&wanted, &Seen::default(), &limits, wanted.since), Plan::Rest, "{state:?} {executor:?}");
             let late = wanted.since.plus(Duration::from_secs(25 * 3600));
-            // Power that was reached long ago, and nothing since: what is waited for is the next thing.
+            // Power reached its target long ago and nothing happened since.
             let seen = Seen { power_target: Progress::Done(wanted.since), minted: true, ..Seen::default() };
             for seen in [Seen::default(), seen] {
                 let ends = plan(&wanted, &seen, &limits, late);
                 assert!(
-                    matches!(ends, Plan::Step(..)) || matches!(ends, Plan::Act(Act::Mint, _)),
+                    matches!(ends, Plan::Step(..)) || matches!(ends, Plan::Act(Act::MintBootDecision, _)),
                     "{state:?} {ends:?}"
                 );
             }

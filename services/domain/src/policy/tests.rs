@@ -7,24 +7,24 @@ use super::*;
 const OWNER: &str = "owner";
 const LESSEE: &str = "lessee";
 
-fn who(roles: Roles, scope: Scope) -> Who {
-    Who { name: "somebody".to_owned(), roles, scope }
+fn who(roles: Roles, scope: Scope) -> Caller {
+    Caller { name: "somebody".to_owned(), roles, scope }
 }
 
-fn of(project: &str, word: &str) -> Who {
+fn of(project: &str, word: &str) -> Caller {
     who(Roles::named([word]), Scope::Project { id: project.to_owned(), is_services: project == "services" })
 }
 
-fn in_system(word: &str) -> Who {
+fn in_system(word: &str) -> Caller {
     who(Roles::named([word]), Scope::System)
 }
 
-const fn thing() -> Option<Whose<'static>> {
-    Some(Whose { owner: Some(OWNER), lessee: Some(LESSEE) })
+const fn thing() -> Option<Ownership<'static>> {
+    Some(Ownership { owner: Some(OWNER), lessee: Some(LESSEE) })
 }
 
 /// The columns of the matrix.
-fn callers() -> Vec<(&'static str, Vec<Who>)> {
+fn callers() -> Vec<(&'static str, Vec<Caller>)> {
     let words = ["admin", "manager", "member", "reader", "service"];
     let project = |name: &'static str| (name, words.iter().map(|word| of(name, word)).collect());
     let mut all = vec![("system", words.iter().map(|word| in_system(word)).collect())];
@@ -39,7 +39,7 @@ fn who_may_do_what_is_as_the_golden_matrix_says() {
     let heads: Vec<_> = callers().iter().map(|(name, _)| format!("{name:8}")).collect();
     writeln!(out, "{:50} {}", "#", heads.join(" ").trim_end()).unwrap();
     for rule in all() {
-        let sign = |who: &Who| match who.ask(rule, thing()) {
+        let sign = |who: &Caller| match who.ask(rule, thing()) {
             Verdict::Allowed => '+',
             Verdict::Denied => '-',
             Verdict::Hidden => '.',
@@ -72,11 +72,11 @@ fn a_role_that_includes_another_may_whatever_that_one_may() {
 #[test]
 fn an_admin_of_the_system_may_everything_and_nobody_else_may() {
     for rule in all() {
-        assert_eq!(Who::everything("root").ask(rule, thing()), Verdict::Allowed, "{}", rule.name());
+        assert_eq!(Caller::unrestricted("root").ask(rule, thing()), Verdict::Allowed, "{}", rule.name());
     }
     let others = callers().into_iter().flat_map(|(_, all)| all).filter(|who| *who != in_system("admin"));
     for other in others {
-        assert!(!other.may_everything(), "{other:?}");
+        assert!(!other.is_unrestricted(), "{other:?}");
         assert!(all().any(|rule| !other.may(rule, thing())), "{other:?}");
     }
 }
@@ -85,7 +85,7 @@ fn an_admin_of_the_system_may_everything_and_nobody_else_may() {
 fn a_stranger_does_not_learn_that_a_node_is_there() {
     for rule in all().filter(|rule| rule.row().sight == Sight::Node) {
         assert_eq!(of("stranger", "admin").ask(rule, thing()), Verdict::Hidden, "{}", rule.name());
-        assert_eq!(of("stranger", "admin").ask(rule, Some(Whose::default())), Verdict::Hidden, "{}", rule.name());
+        assert_eq!(of("stranger", "admin").ask(rule, Some(Ownership::default())), Verdict::Hidden, "{}", rule.name());
     }
 }
 
@@ -93,7 +93,7 @@ fn a_stranger_does_not_learn_that_a_node_is_there() {
 fn a_scope_that_is_none_and_roles_that_are_none_may_nothing() {
     let nowhere = who(Roles::named(["admin", "service"]), Scope::None);
     let nobody = of(OWNER, "dancer");
-    assert!(nobody.roles.are_none());
+    assert!(nobody.roles.is_empty());
     for rule in all() {
         assert!(!nowhere.may(rule, thing()), "{}", rule.name());
         assert!(!nobody.may(rule, thing()), "{}", rule.name());
@@ -103,7 +103,7 @@ fn a_scope_that_is_none_and_roles_that_are_none_may_nothing() {
 #[test]
 fn a_project_without_an_id_owns_nothing_that_has_no_owner() {
     let nameless = of("", "admin");
-    for whose in [Whose::default(), Whose { owner: Some(""), lessee: Some("") }] {
+    for whose in [Ownership::default(), Ownership { owner: Some(""), lessee: Some("") }] {
         assert!(!nameless.may(SEE_NODE, Some(whose)));
     }
 }

@@ -78,11 +78,11 @@ impl fmt::Display for Verb {
 /// The text is not a verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not something a node can be asked for")]
-pub struct NotAVerb(String);
+pub struct ParseVerbError(String);
 
 impl FromStr for Verb {
-    type Err = NotAVerb;
-    fn from_str(text: &str) -> Result<Self, NotAVerb> {
-        Self::ALL.iter().copied().find(|verb| verb.to_string() == text).ok_or_else(|| NotAVerb(text.to_owned()))
+    type Err = ParseVerbError;
+    fn from_str(text: &str) -> Result<Self, ParseVerbError> {
+        Self::ALL.iter().copied().find(|verb| verb.to_string() == text).ok_or_else(|| ParseVerbError(text.to_owned()))
     }
 }

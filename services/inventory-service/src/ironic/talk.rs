@@ -22,7 +22,7 @@ use mesh::WorkGuard;
 use serde_json::{Value, json};
 use service_kit::clock;
 use tokio::time::{sleep, timeout};
-use wire_ironic::agent::{ImageInfo, Kind, Next, Task, Wish, next};
+use wire_ironic::agent::{ImageInfo, Kind, Next, RequestedStep, Task, next};
 
 use super::{Booting, Ironic, line::Line};
 use crate::agent::{Caller, News};
@@ -240,18 +240,18 @@ impl Ironic {
 /// The work, held.
 enum Errand {
     Clean,
-    Steps(Kind, Vec<Wish>),
-    Write(Box<ImageInfo>, Option<Vec<Wish>>),
+    Steps(Kind, Vec<RequestedStep>),
+    Write(Box<ImageInfo>, Option<Vec<RequestedStep>>),
 }
 
 /// A step of an agent's own as it is kept.
-fn step(wish: Wish) -> Step {
+fn step(wish: RequestedStep) -> Step {
     Step { interface: wish.interface, step: wish.step, args: wish.args }
 }
 
 /// A step as it is asked for.
-fn wish(step: &Step) -> Wish {
-    Wish { interface: step.interface.clone(), step: step.step.clone(), args: step.args.clone() }
+fn wish(step: &Step) -> RequestedStep {
+    RequestedStep { interface: step.interface.clone(), step: step.step.clone(), args: step.args.clone() }
 }
 
 impl Errand {

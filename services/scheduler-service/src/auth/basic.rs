@@ -9,7 +9,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use domain::{policy::Who, secret::Secret};
+use domain::{policy::Caller, secret::Secret};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -54,13 +54,13 @@ impl Users {
     ///
     /// # Errors
     /// Nobody has.
-    pub(super) async fn who(&self, coded: &str) -> Result<Arc<Who>, Refusal> {
+    pub(super) async fn who(&self, coded: &str) -> Result<Arc<Caller>, Refusal> {
         let denied = |message: &str| Refusal::Unknown(message.to_owned());
         let (name, password) = credentials(coded).ok_or_else(|| denied("Authorization required"))?;
         let key = key(&name, &password);
         let (hashes, is_known) = self.look(&key);
         if is_known {
-            return Ok(Arc::new(Who::everything(name)));
+            return Ok(Arc::new(Caller::unrestricted(name)));
         }
         let hash = hashes.get(&name).cloned();
         let right = tokio::task::spawn_blocking(move || {
@@ -71,7 +71,7 @@ impl Users {
         });
         let hash = right.await.ok().flatten().ok_or_else(|| denied("Incorrect username or password"))?;
         self.remember(key, hash);
-        Ok(Arc::new(Who::everything(name)))
+        Ok(Arc::new(Caller::unrestricted(name)))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     async fn is_let_in(users: &Users, credentials: &str) -> bool {
-        users.who(&BASE64_STANDARD.encode(credentials)).await.is_ok_and(|who| who.may_everything())
+        users.who(&BASE64_STANDARD.encode(credentials)).await.is_ok_and(|who| who.is_unrestricted())
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ mod proof;
 
 use std::sync::Arc;
 
-use domain::policy::Who;
+use domain::policy::Caller;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ impl Issuer {
     ///
     /// # Errors
     /// It is nobody's, or the keys can not be had.
-    pub(super) async fn who(&self, token: &str) -> Result<Arc<Who>, Refusal> {
+    pub(super) async fn who(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
         let unknown = |why: &str| Refusal::Unknown(format!("The access token is not taken: {why}"));
         let header = decode_header(token).map_err(|_| unknown("it is no signed token"))?;
         if !proof::TAKEN.contains(&header.alg) {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{policy::Who, secret::Secret};
+use domain::{policy::Caller, secret::Secret};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use service_kit::clock;
@@ -65,7 +65,7 @@ type Slot = tokio::sync::Mutex<Option<Known>>;
 #[derive(Debug, Clone)]
 struct Known {
     until: Instant,
-    answer: Result<Arc<Who>, Refusal>,
+    answer: Result<Arc<Caller>, Refusal>,
 }
 
 /// What came of asking.
@@ -109,7 +109,7 @@ impl Keystone {
     ///
     /// # Errors
     /// It is nobody's, or Keystone does not say.
-    pub(super) async fn who(&self, token: &str) -> Result<Arc<Who>, Refusal> {
+    pub(super) async fn who(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
         let slot = self.slot(Sha256::digest(token).into());
         let mut known = slot.lock().await;
         if let Some(known) = known.as_ref().filter(|known| known.until > Instant::now()) {

@@ -1,12 +1,12 @@
 //! The boot decision: minted by the node's owner, answered by the pxe-service.
 
 use domain::{
-    course::Turn,
     failure::{Cause, Failure},
     plan::Progress,
     provision::State,
     service::Service,
     step::Step,
+    step_plan::NextStep,
 };
 use keyspace::{
     Expect, key,
@@ -87,7 +87,7 @@ pub(crate) async fn mint(shared: &Shared, record: &Record, claim: Claim) -> Resu
     Ok(())
 }
 
-/// Hands the agent that is there the steps that are next, by a fenced write: all that it was handed before stands, so
+/// Executor the agent that is there the steps that are next, by a fenced write: all that it was handed before stands, so
 /// that whoever reads it knows how far that agent is.
 pub(crate) async fn hand(shared: &Shared, record: &Record, claim: Claim) -> Result<(), Error> {
     let Some(read) = record.boot.as_ref() else { return Ok(()) };
@@ -133,7 +133,7 @@ fn due_steps(record: &Record, from: u32) -> Vec<Step> {
 fn part(record: &Record, from: u32) -> Option<Part> {
     let operation = &record.operation.as_ref()?.value;
     // An agent that is only to be there is handed nothing.
-    let to = if matches!(turn(Some(operation)), Turn::Work(_)) { due(operation) } else { operation.made };
+    let to = if matches!(turn(Some(operation)), NextStep::Work(_)) { due(operation) } else { operation.made };
     (!operation.steps.is_empty()).then_some(Part { from, to })
 }
 

@@ -32,7 +32,7 @@ pub(super) fn check_steps(verb: Verb, steps: &[Step], driver: Driver) -> Result<
     if steps.len() > MOST_STEPS {
         return Err(Invalid::wrong("steps", format!("{} of them; at most {MOST_STEPS}", steps.len())).into());
     }
-    match step::unknown(steps, driver, Phase::ManualClean) {
+    match step::first_unsupported(steps, driver, Phase::ManualClean) {
         None => Ok(()),
         Some(Step { interface, step, .. }) => {
             let why = format!("the driver {driver} has no step {interface}.{step}");

@@ -1,13 +1,13 @@
 //! What a move of a life makes of the records. Pure.
 
 use domain::{
-    course::{self, Turn},
     failure::Failure,
     generation::Generation,
     id::OperationId,
     net::MacAddr,
     provision::{self, Effect, Event, NodeFacts, Phase, State, Verb},
-    step::Step,
+    step::{ReservedStep, Step},
+    step_plan::{self, NextStep},
     time::Timestamp,
 };
 use keyspace::value::{Inspection, Life, Operation};
@@ -102,7 +102,7 @@ pub(crate) fn transition(
         | Event::GaveUp => {}
     }
     if matches!(event, Event::Called | Event::Made | Event::Asked(Verb::Unhold))
-        && matches!(turn(moved.operation.as_ref()), Turn::Power(_))
+        && matches!(turn(moved.operation.as_ref()), NextStep::Power(_))
     {
         // An instruction of its own; what was booted does not outlive it.
         moved.life.generation = moved.life.generation.next();
@@ -112,15 +112,15 @@ pub(crate) fn transition(
 }
 
 /// What is next of the steps of an operation.
-pub(crate) fn turn(operation: Option<&Operation>) -> Turn {
-    operation.map_or(Turn::Whole, |operation| {
-        course::turn(&operation.steps, usize::try_from(operation.made).unwrap_or(usize::MAX))
+pub(crate) fn turn(operation: Option<&Operation>) -> NextStep {
+    operation.map_or(NextStep::Undivided, |operation| {
+        step_plan::next_step(&operation.steps, usize::try_from(operation.made).unwrap_or(usize::MAX))
     })
 }
 
 /// What was next is made.
 fn count(operation: &mut Option<Operation>) {
-    let made = u32::try_from(course::length(turn(operation.as_ref()))).unwrap_or(u32::MAX);
+    let made = u32::try_from(turn(operation.as_ref()).step_count()).unwrap_or(u32::MAX);
     if let Some(operation) = operation {
         operation.made = operation.made.saturating_add(made);
     }
@@ -133,8 +133,8 @@ fn reboot(moved: &mut Moved, made: u32) {
     let at = usize::try_from(made).unwrap_or(usize::MAX).min(operation.steps.len());
     operation.made = made;
     let reboots_itself = match operation.steps.get(at).map(Step::reserved) {
-        Some(None | Some(Turn::Power(_))) => true,
-        None | Some(Some(Turn::Hold | Turn::Pause(_) | Turn::Whole | Turn::Work(_) | Turn::Over)) => false,
+        Some(None | Some(ReservedStep::Power(_))) => true,
+        None | Some(Some(ReservedStep::Hold | ReservedStep::Wait(_))) => false,
     };
     if !reboots_itself {
         operation.steps.insert(at, Step::reboot());

@@ -8,7 +8,7 @@ use axum::{
     extract::Query,
     http::{HeaderMap, Method, header, request::Parts, uri::Authority},
 };
-use domain::policy::Who;
+use domain::policy::Caller;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use wire_ironic::{
@@ -34,7 +34,7 @@ pub(super) struct Ask {
     /// Scheme and host that links begin with.
     pub(super) base: String,
     /// Who sent it.
-    pub(super) who: Arc<Who>,
+    pub(super) who: Arc<Caller>,
     /// The project that must own what it makes.
     pub(super) owner: Option<String>,
     /// What must be, or must not be, the present state of what it is about.
@@ -63,7 +63,7 @@ pub(super) enum Read {
 }
 
 /// Reads a request.
-pub(super) async fn read(parts: Parts, body: Body, who: Arc<Who>, scheme: &str) -> (Edge, Read) {
+pub(super) async fn read(parts: Parts, body: Body, who: Arc<Caller>, scheme: &str) -> (Edge, Read) {
     let raw = parts.uri.path();
     let decoded = percent_decode_str(raw).decode_utf8_lossy();
     let path = decoded.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(&decoded);

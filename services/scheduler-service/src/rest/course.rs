@@ -1,16 +1,16 @@
 //! Which steps a verb has made, from the request, from a runbook, from the templates that the instance's traits name.
 
 use domain::{
-    course::{LONGEST_PAUSE, Turn},
     driver::Driver,
-    step::Step,
+    step::{ReservedStep, Step},
+    step_plan::MAX_PAUSE,
 };
 use serde_json::{Map, Value};
 use wire_ironic::{
     agent::WRITE_IMAGE,
     error::{Class, Error},
     fields::is_secret,
-    verb::{self, Arguments, Provision, Steps, Verb, deploy_course},
+    verb::{self, Arguments, Provision, Steps, Verb, order_deploy_steps},
 };
 
 use super::{
@@ -37,7 +37,7 @@ impl Face {
     ) -> Vec<Step> {
         let steps = match (verb, runbook) {
             (Verb::Active | Verb::Rebuild, _) => {
-                deploy_course(own(record), self.templates(node), arguments.steps.clone())
+                order_deploy_steps(own(record), self.templates(node), arguments.steps.clone())
             }
             (_, Some(steps)) => steps,
             (_, None) => arguments.steps.clone(),
@@ -108,11 +108,11 @@ pub(super) fn check(steps: &[Step], record: &Record) -> Result<(), Error> {
             )));
         }
         match step.reserved() {
-            Some(Turn::Pause(pause)) => {
-                if pause.is_none() != step.args.is_empty() || pause.is_some_and(|pause| pause > LONGEST_PAUSE) {
+            Some(ReservedStep::Wait(pause)) => {
+                if pause.is_none() != step.args.is_empty() || pause.is_some_and(|pause| pause > MAX_PAUSE) {
                     return Err(Class::Invalid.says(format!(
                         "The step {name} takes seconds, a number of at most {}, or nothing",
-                        LONGEST_PAUSE.as_secs()
+                        MAX_PAUSE.as_secs()
                     )));
                 }
             }
@@ -121,7 +121,7 @@ pub(super) fn check(steps: &[Step], record: &Record) -> Result<(), Error> {
                 return Err(Class::Invalid
                     .says(format!("The step {name} has these unexpected arguments: {}", unexpected.join(", "))));
             }
-            Some(Turn::Hold | Turn::Power(_) | Turn::Whole | Turn::Work(_) | Turn::Over) | None => {}
+            Some(ReservedStep::Hold | ReservedStep::Power(_)) | None => {}
         }
     }
     Ok(())

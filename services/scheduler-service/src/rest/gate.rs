@@ -9,7 +9,7 @@ mod lens;
 
 use std::sync::Arc;
 
-use domain::policy::{Rule, SEE_ALLOCATION, SEE_NODE, Who, Whose, rule};
+use domain::policy::{Caller, Ownership, Rule, SEE_ALLOCATION, SEE_NODE, rule};
 use serde_json::{Map, Value};
 use wire_ironic::{
     error::{Class, Error, text},
@@ -33,9 +33,9 @@ const USE_RUNBOOK: Rule = rule("baremetal:runbook:use");
 const GIVE_AWAY: Rule = rule("baremetal:node:update_owner_provisioned");
 
 /// Whose a node, an allocation or a runbook is.
-pub(super) fn whose(whole: &Map<String, Value>) -> Whose<'_> {
+pub(super) fn whose(whole: &Map<String, Value>) -> Ownership<'_> {
     let project = |name: &str| whole.get(name).and_then(Value::as_str).filter(|project| !project.is_empty());
-    Whose { owner: project("owner"), lessee: project("lessee") }
+    Ownership { owner: project("owner"), lessee: project("lessee") }
 }
 
 impl Face {
@@ -50,7 +50,7 @@ impl Face {
     /// # Errors
     /// 404 where he must not know of it, 403 where he may not do it.
     pub(super) fn admit(&self, ask: &mut Ask, path: &str) -> Result<(), Error> {
-        if ask.who.may_everything() {
+        if ask.who.is_unrestricted() {
             return Ok(());
         }
         match calls::need(&ask.method, path) {
@@ -209,7 +209,7 @@ impl Face {
 
 fn check_runbook(ask: &Ask, rule: Rule, sheet: &Map<String, Value>) -> Result<(), Error> {
     let is_public = sheet.get("public").is_some_and(fields::is_yes);
-    if ask.method == "GET" && is_public && ask.who.project().is_some() && !ask.who.roles.are_none() {
+    if ask.method == "GET" && is_public && ask.who.project().is_some() && !ask.who.roles.is_empty() {
         return Ok(());
     }
     let whose = Some(whose(sheet));
@@ -229,6 +229,6 @@ fn own(ask: &Ask, others: impl Fn() -> Error) -> Result<Option<String>, Error> {
     }
 }
 
-fn may(who: &Who, rule: Rule, whose: Option<Whose<'_>>) -> Result<(), Error> {
+fn may(who: &Caller, rule: Rule, whose: Option<Ownership<'_>>) -> Result<(), Error> {
     if who.may(rule, whose) { Ok(()) } else { Err(text::denied(rule.name())) }
 }

@@ -133,7 +133,7 @@ pub(super) fn contains(item: &Whole, field: &str, operand: &Operand) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use domain::policy::Who;
+    use domain::policy::Caller;
     use wire_ironic::{
         fields::NODE,
         query::{self, Shape},
@@ -159,7 +159,7 @@ mod tests {
             pairs,
             body: Value::Null,
             base: "http://h".to_owned(),
-            who: Arc::new(Who::everything("ann")),
+            who: Arc::new(Caller::unrestricted("ann")),
             owner: None,
             condition: crate::rest::condition::Condition::default(),
             follows: None,

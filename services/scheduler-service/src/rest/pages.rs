@@ -4,7 +4,7 @@
 use std::{convert::Infallible, sync::Arc, vec};
 
 use axum::body::{Body, Bytes};
-use domain::policy::Who;
+use domain::policy::Caller;
 use serde_json::Value;
 use wire_ironic::{fields::NODE, links::Frame, page, query::List};
 
@@ -18,7 +18,7 @@ const PIECE: usize = 64 << 10;
 pub(super) struct Page {
     frame: Frame,
     /// Who asks.
-    who: Arc<Who>,
+    who: Arc<Caller>,
     nodes: vec::IntoIter<Arc<Shown>>,
     /// Where the next page is.
     next: Option<String>,
@@ -112,7 +112,7 @@ mod tests {
             pairs: Vec::new(),
             body: Value::Null,
             base: "http://h".to_owned(),
-            who: Arc::new(Who::everything("ann")),
+            who: Arc::new(Caller::unrestricted("ann")),
             owner: None,
             condition: Condition::default(),
             follows: None,

@@ -152,15 +152,15 @@ async fn act(shared: &Arc<Shared>, claim: Claim, record: &Record, act: Act) -> R
             shared.hot.answered(node, generation, |answered| answered.bmc = answer);
             Ok(known)
         }
-        Act::Mint => match effect::boot::mint(shared, record, claim).await {
+        Act::MintBootDecision => match effect::boot::mint(shared, record, claim).await {
             Ok(()) => Ok(true),
             Err(effect::boot::NotMinted::Never(failure)) => {
                 step(shared, claim, record, Event::GaveUp, Some(failure)).await.map(|()| true)
             }
             Err(effect::boot::NotMinted::NotNow(error)) => Err(error),
         },
-        Act::Hand => effect::boot::hand(shared, record, claim).await.map(|()| true),
-        Act::TakeSteps => effect::boot::take_steps(shared, record, claim).await.map(|()| true),
+        Act::SendSteps => effect::boot::hand(shared, record, claim).await.map(|()| true),
+        Act::AdoptAgentSteps => effect::boot::take_steps(shared, record, claim).await.map(|()| true),
         Act::EnsureImages => {
             let answer = effect::images::ensure(shared, record).await;
             let known = answer != Progress::Underway;

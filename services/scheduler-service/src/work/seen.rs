@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use domain::{
-    course::{self, Course},
     driver::Driver,
     failure::{Cause, Failure},
     generation::Generation,
-    plan::{Hands, Progress, Seen, Wanted},
+    plan::{Executor, Progress, Seen, Wanted},
     power::Power,
     provision::{Phase, State},
-    step, timeline,
+    step,
+    step_plan::StepPlan,
+    timeline,
 };
 use keyspace::value::{AgentWork, Operation, PowerSeen};
 
@@ -27,23 +28,23 @@ pub(crate) fn wanted(record: &Record) -> Wanted {
         since: life.since,
         generation: life.generation,
         boots_lost: life.boots_lost,
-        hands: match intent.driver {
-            Driver::FakeHardware => Hands::Fake,
-            Driver::Ipmi | Driver::Redfish | Driver::ManualManagement => Hands::Agent,
+        executor: match intent.driver {
+            Driver::FakeHardware => Executor::Fake,
+            Driver::Ipmi | Driver::Redfish | Driver::ManualManagement => Executor::Agent,
         },
-        course: course(record),
+        step_plan: step_plan(record),
         boot_mode: intent.boot_mode,
         wait_for_life: intent.wait_for_life_seconds.map(|seconds| Duration::from_secs(seconds.into())),
     }
 }
 
 /// The steps that a person named, and who can make them.
-fn course(record: &Record) -> Course {
-    let Some(operation) = record.running() else { return Course::default() };
-    Course {
-        turn: turn(Some(operation)),
+fn step_plan(record: &Record) -> StepPlan {
+    let Some(operation) = record.running() else { return StepPlan::default() };
+    StepPlan {
+        next: turn(Some(operation)),
         ramdisk: !operation.without_ramdisk && operation.steps.iter().any(|step| step.reserved().is_none()),
-        goes_on: record.intent.value.ironic_ramdisk.is_some(),
+        agent_continues: record.intent.value.ironic_ramdisk.is_some(),
     }
 }
 
@@ -59,13 +60,13 @@ pub(crate) fn seen(record: &Record, hot: &Hot) -> Seen {
         bmc: answered.bmc,
         off_at: record.power.as_ref().filter(|power| power.power == Power::Off).map(|power| power.seen_at),
         power_target: power_target(record, generation),
-        handed: is_handed(record),
+        steps_sent: is_handed(record),
         minted: record.boot.as_ref().is_some_and(|boot| boot.value.generation == generation),
         images: answered.images,
         boot: answered.boot,
         agent_bound: agent.map(|agent| agent.bound_at),
         work: work(record),
-        lists: agent.is_some_and(|agent| !agent.lists.is_empty()) && lists(record),
+        has_agent_steps: agent.is_some_and(|agent| !agent.lists.is_empty()) && lists(record),
         reported: record.inventory.as_ref().is_some_and(|inventory| inventory.inspection == Some(generation)),
         agent_heard: heard,
         last_mark: entries.last().map(|entry| entry.at),
@@ -89,7 +90,7 @@ fn is_handed(record: &Record) -> bool {
 
 /// How many steps are made once what is next is.
 pub(crate) fn due(operation: &Operation) -> u32 {
-    operation.made.saturating_add(u32::try_from(course::length(turn(Some(operation)))).unwrap_or(u32::MAX))
+    operation.made.saturating_add(u32::try_from(turn(Some(operation)).step_count()).unwrap_or(u32::MAX))
 }
 
 /// How the work stands: a machine's agent says so, and of a step that nobody can make it is known before.
@@ -99,7 +100,7 @@ fn work(record: &Record) -> Progress {
     // An agent that has steps of its own says itself which it has not.
     let asked = if record.intent.value.ironic_ramdisk.is_some() { &[] } else { steps };
     let phase = running.map_or(Phase::ManualClean, |operation| operation.phase);
-    if let Some(step) = step::unknown(asked, record.intent.value.driver, phase) {
+    if let Some(step) = step::first_unsupported(asked, record.intent.value.driver, phase) {
         let (name, driver) = (format!("{}.{}", step.interface, step.step), record.intent.value.driver);
         let text = format!("the driver {driver} does not support the step {name}");
         return Progress::Failed(Failure { cause: Cause::UnknownStep, text, at: record.life.value.since });

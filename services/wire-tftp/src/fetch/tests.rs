@@ -60,9 +60,9 @@ fn file(size: usize) -> Vec<u8> {
 #[test]
 fn a_file_arrives_whole_with_and_without_options() {
     for wish in [
-        Wish::default(),
-        Wish { block_size: Some(1432), size: Some(0), ..Wish::default() },
-        Wish { block_size: Some(1468), window: Some(16), ..Wish::default() },
+        RequestedOptions::default(),
+        RequestedOptions { block_size: Some(1432), size: Some(0), ..RequestedOptions::default() },
+        RequestedOptions { block_size: Some(1468), window: Some(16), ..RequestedOptions::default() },
     ] {
         for size in [0, 1, 512, 100_000] {
             let file = file(size);
@@ -82,12 +82,12 @@ fn a_probe_learns_the_size_and_leaves_quietly() {
     let (end, outcome) = play(&file(4321), &mut fetch, &mut || true);
     assert_eq!(end, FetchEnd::Probed);
     assert!(outcome.unwrap().is_probe());
-    assert_eq!(fetch.agreed().unwrap().said.size, Some(4321));
+    assert_eq!(fetch.negotiated().unwrap().said.size, Some(4321));
 }
 
 #[test]
 fn a_file_larger_than_allowed_is_not_collected() {
-    let mut fetch = Fetch::new("f", Wish::default(), 1000, Duration::ZERO);
+    let mut fetch = Fetch::new("f", RequestedOptions::default(), 1000, Duration::ZERO);
     let (end, outcome) = play(&file(2000), &mut fetch, &mut || true);
     assert_eq!(end, FetchEnd::Unfit);
     assert!(matches!(outcome.unwrap().end, End::Aborted(_)));
@@ -95,13 +95,13 @@ fn a_file_larger_than_allowed_is_not_collected() {
 
 #[test]
 fn a_deaf_server_is_given_up() {
-    let mut fetch = Fetch::new("f", Wish::default(), MOST, Duration::ZERO);
+    let mut fetch = Fetch::new("f", RequestedOptions::default(), MOST, Duration::ZERO);
     assert_eq!(play(&[], &mut fetch, &mut || false).0, FetchEnd::Lost);
 }
 
 #[test]
 fn a_gap_is_reported_at_once_and_so_is_a_repeated_block() {
-    let wish = Wish { window: Some(4), ..Wish::default() };
+    let wish = RequestedOptions { window: Some(4), ..RequestedOptions::default() };
     let mut fetch = Fetch::new("f", wish, MOST, Duration::ZERO);
     let mut hear = |packet: Packet<'_>| {
         fetch.receive(Duration::ZERO, &packet.encode()).unwrap();
@@ -125,7 +125,7 @@ proptest! {
         size in 0usize..40_000, window in 1u16..20, lost in prop::collection::vec(0usize..5, 1..200),
     ) {
         let file = file(size);
-        let mut fetch = Fetch::new("f", Wish { block_size: Some(700), window: Some(window), ..Wish::default() }, MOST, Duration::ZERO);
+        let mut fetch = Fetch::new("f", RequestedOptions { block_size: Some(700), window: Some(window), ..RequestedOptions::default() }, MOST, Duration::ZERO);
         let mut fates = lost.iter().cycle();
         // One packet in five is lost on average.
         let (end, _) = play(&file, &mut fetch, &mut || fates.next() != Some(&0));
@@ -137,7 +137,7 @@ proptest! {
 
     #[test]
     fn any_datagrams_are_survived(datagrams in prop::collection::vec((0u8..7, prop::collection::vec(any::<u8>(), 0..40)), 0..50)) {
-        let mut fetch = Fetch::new("f", Wish { window: Some(4), ..Wish::default() }, MOST, Duration::ZERO);
+        let mut fetch = Fetch::new("f", RequestedOptions { window: Some(4), ..RequestedOptions::default() }, MOST, Duration::ZERO);
         let asked = Request { file: "f".into(), mode: "octet".into(), options: vec![] };
         let mut transfer = Transfer::new(file(5000), &asked, Limits::default(), Duration::ZERO);
         for (kind, bytes) in datagrams {

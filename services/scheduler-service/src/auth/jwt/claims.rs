@@ -1,7 +1,7 @@
 //! What a proven token says of its bearer, by the names that its provider has for that. Pure.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use domain::policy::{Roles, Scope, Who};
+use domain::policy::{Caller, Roles, Scope};
 use serde_json::Value;
 
 /// The names of claims. One with dots in it that the token has not as a whole is a path: `realm_access.roles`.
@@ -14,11 +14,11 @@ pub(super) struct Names {
 
 impl Names {
     /// The bearer.
-    pub(super) fn who(&self, claims: &Value) -> Result<Who, String> {
+    pub(super) fn who(&self, claims: &Value) -> Result<Caller, String> {
         let word = |name: &str| claims.get(name).and_then(Value::as_str).filter(|word| !word.is_empty());
         let name = word("preferred_username").or_else(|| word("client_id")).or_else(|| word("sub"));
         let name = name.ok_or("it has no sub, which says whose it is")?.to_owned();
-        Ok(Who { name, roles: roles(claim(claims, &self.roles)), scope: self.scope(claims) })
+        Ok(Caller { name, roles: roles(claim(claims, &self.roles)), scope: self.scope(claims) })
     }
 
     fn scope(&self, claims: &Value) -> Scope {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use domain::{
-    policy::{Roles, Scope, Who},
+    policy::{Caller, Roles, Scope},
     time::Timestamp,
 };
 use serde_json::Value;
 
 /// Whose it is, and how long it is good from now on.
-pub(super) fn read(body: &Value, services: &str, now: Timestamp) -> Result<(Who, Duration), &'static str> {
+pub(super) fn read(body: &Value, services: &str, now: Timestamp) -> Result<(Caller, Duration), &'static str> {
     let token = body.get("token").ok_or("Keystone told nothing of the token")?;
     let expires = token.get("expires_at").and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
     let left = expires.ok_or("Keystone did not tell when the token ends")?.since(now);
@@ -25,7 +25,7 @@ pub(super) fn read(body: &Value, services: &str, now: Timestamp) -> Result<(Who,
     let user = token.get("user");
     let word = |name: &str| user.and_then(|user| user.get(name)).and_then(Value::as_str);
     let name = word("name").or_else(|| word("id")).ok_or("Keystone did not tell whose the token is")?.to_owned();
-    Ok((Who { name, roles, scope: scope(token, services) }, left))
+    Ok((Caller { name, roles, scope: scope(token, services) }, left))
 }
 
 fn scope(token: &Value, services: &str) -> Scope {
@@ -48,7 +48,7 @@ mod tests {
 
     use super::*;
 
-    fn told(more: &Value) -> Result<(Who, Duration), &'static str> {
+    fn told(more: &Value) -> Result<(Caller, Duration), &'static str> {
         let mut token = json!({
             "expires_at": "2026-11-27T01:00:00.000000Z", "user": {"id": "u1", "name": "ann"},
             "roles": [{"id": "r1", "name": "member"}, {"id": "r2", "name": "reader"}],

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use domain::policy::{Rule, SEE_ALLOCATION, SEE_NODE, Who, rule};
+use domain::policy::{Caller, Rule, SEE_ALLOCATION, SEE_NODE, rule};
 use serde_json::{Map, Value, json};
 
 use super::{fields, whose};
@@ -64,13 +64,13 @@ pub(in crate::rest) enum Lens<'a> {
     /// All of it.
     Clear,
     /// Nodes, as far as they concern him.
-    Nodes(&'a Who),
+    Nodes(&'a Caller),
     /// What is a node's.
-    Parts(&'a Face, &'a Who, Parts),
+    Parts(&'a Face, &'a Caller, Parts),
     /// Allocations.
-    Allocations(&'a Who),
+    Allocations(&'a Caller),
     /// Runbooks.
-    Runbooks(&'a Who),
+    Runbooks(&'a Caller),
 }
 
 /// Whether properties of volumes are among what he sees.
@@ -89,7 +89,7 @@ impl<'a> Lens<'a> {
     }
 
     /// The same, of somebody.
-    pub(in crate::rest) fn of_nodes(who: &'a Who) -> Self {
+    pub(in crate::rest) fn of_nodes(who: &'a Caller) -> Self {
         if who.may(ALL_NODES, None) { Self::Clear } else { Self::Nodes(who) }
     }
 
@@ -147,7 +147,7 @@ impl<'a> Lens<'a> {
     }
 }
 
-fn node<'a>(who: &Who, whole: &'a Map<String, Value>) -> Cow<'a, Map<String, Value>> {
+fn node<'a>(who: &Caller, whole: &'a Map<String, Value>) -> Cow<'a, Map<String, Value>> {
     let mut seen = Cow::Borrowed(whole);
     for (field, rule, mark) in HIDDEN {
         if !who.may(*rule, Some(whose(whole))) {
@@ -168,9 +168,9 @@ mod tests {
         whole.as_object().cloned().unwrap()
     }
 
-    fn of(project: &str) -> Who {
+    fn of(project: &str) -> Caller {
         let scope = Scope::Project { id: project.to_owned(), is_services: false };
-        Who { name: "ann".to_owned(), roles: Roles::named(["admin"]), scope }
+        Caller { name: "ann".to_owned(), roles: Roles::named(["admin"]), scope }
     }
 
     #[test]

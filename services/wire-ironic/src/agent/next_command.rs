@@ -19,7 +19,7 @@ const RANKS: &[&str] = &["vendor", "power", "management", "firmware", "deploy", 
 
 /// A step that is asked for.
 #[derive(Clone, PartialEq)]
-pub struct Wish {
+pub struct RequestedStep {
     /// The interface whose step it is.
     pub interface: String,
     /// Its name there.
@@ -28,9 +28,12 @@ pub struct Wish {
     pub args: Map<String, Value>,
 }
 
-impl std::fmt::Debug for Wish {
+impl std::fmt::Debug for RequestedStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wish").field("interface", &self.interface).field("step", &self.step).finish_non_exhaustive()
+        f.debug_struct("RequestedStep")
+            .field("interface", &self.interface)
+            .field("step", &self.step)
+            .finish_non_exhaustive()
     }
 }
 
@@ -40,9 +43,9 @@ pub enum Task<'a> {
     /// Say which steps the agent would clean by: those with a priority, the most urgent first. One at least must erase.
     Clean,
     /// Clean or service by these steps, in this order.
-    Steps(Kind, &'a [Wish]),
+    Steps(Kind, &'a [RequestedStep]),
     /// Write this image to the disk; with steps, by them, in this order: `write_image` among them has the image.
-    Write(&'a ImageInfo, Option<&'a [Wish]>),
+    Write(&'a ImageInfo, Option<&'a [RequestedStep]>),
 }
 
 /// What comes next.
@@ -55,7 +58,7 @@ pub enum Next {
     /// All is done.
     Done,
     /// It would clean by these steps of its own, in this order.
-    Lists(Vec<Wish>),
+    Lists(Vec<RequestedStep>),
     /// So many steps are made, and the last of them wants its machine to be rebooted before anything else is done.
     Reboots(usize),
     /// It can not be done, for this reason.
@@ -135,7 +138,7 @@ fn reboots(step: &Value) -> bool {
 }
 
 /// The steps that the agent cleans by where nobody names any.
-fn own(has: &[&Value]) -> Result<Vec<Wish>, String> {
+fn own(has: &[&Value]) -> Result<Vec<RequestedStep>, String> {
     let mut steps: Vec<&Value> = has.iter().copied().filter(|one| priority(one) > 0).collect();
     steps.sort_by_key(|one| (std::cmp::Reverse(priority(one)), rank(one)));
     if !steps.iter().any(|one| text(one, "step").starts_with("erase_devices")) {
@@ -148,7 +151,7 @@ fn own(has: &[&Value]) -> Result<Vec<Wish>, String> {
             steps.first().map(|step| name(step).chars().take(LONGEST_NAME).collect::<String>()).unwrap_or_default(),
         ));
     }
-    let wish = |one: &Value| Wish {
+    let wish = |one: &Value| RequestedStep {
         interface: text(one, "interface").to_owned(),
         step: text(one, "step").to_owned(),
         args: Map::new(),
@@ -157,22 +160,22 @@ fn own(has: &[&Value]) -> Result<Vec<Wish>, String> {
 }
 
 /// The steps that write an image: where none are named the one that does, and where some are, by them.
-fn written(has: &[&Value], image: &ImageInfo, named: Option<&[Wish]>) -> Result<Vec<Value>, String> {
+fn written(has: &[&Value], image: &ImageInfo, named: Option<&[RequestedStep]>) -> Result<Vec<Value>, String> {
     let args = json!({"image_info": image, "configdrive": image.configdrive});
     let Value::Object(args) = args else { return Err("the image can not be described".to_owned()) };
-    let write = Wish { interface: "deploy".to_owned(), step: WRITE_IMAGE.to_owned(), args };
+    let write = RequestedStep { interface: "deploy".to_owned(), step: WRITE_IMAGE.to_owned(), args };
     let named = named.unwrap_or_else(|| std::slice::from_ref(&write)).iter();
     chosen(has, named.map(|wish| if wish.step == WRITE_IMAGE { &write } else { wish }))
 }
 
 /// The agent's own steps with what they are told.
-fn chosen<'a>(has: &[&Value], named: impl Iterator<Item = &'a Wish>) -> Result<Vec<Value>, String> {
+fn chosen<'a>(has: &[&Value], named: impl Iterator<Item = &'a RequestedStep>) -> Result<Vec<Value>, String> {
     named.map(|wish| told(has, wish)).collect()
 }
 
 /// The agent's own step with what it is told.
-fn told(has: &[&Value], wish: &Wish) -> Result<Value, String> {
-    let Wish { interface, step, args } = wish;
+fn told(has: &[&Value], wish: &RequestedStep) -> Result<Value, String> {
+    let RequestedStep { interface, step, args } = wish;
     let mine = has.iter().copied().find(|one| text(one, "interface") == interface && text(one, "step") == step);
     let mine = mine.cloned();
     let mut own = mine.ok_or_else(|| format!("the agent has no step {interface}.{step}; it has {}", names(has)))?;
@@ -250,8 +253,8 @@ mod tests {
         outcome("execute_clean_step", status, Value::Null)
     }
 
-    fn wish(interface: &str, step: &str) -> Wish {
-        Wish { interface: interface.to_owned(), step: step.to_owned(), args: Map::new() }
+    fn wish(interface: &str, step: &str) -> RequestedStep {
+        RequestedStep { interface: interface.to_owned(), step: step.to_owned(), args: Map::new() }
     }
 
     #[test]
@@ -293,7 +296,7 @@ mod tests {
     fn named_steps_are_made_as_named_and_one_that_the_agent_has_not_is_named() {
         let named = |interface: &str, step: &str| {
             let args = Map::from_iter([("agent_burnin_cpu_timeout".to_owned(), json!(60))]);
-            [Wish { interface: interface.to_owned(), step: step.to_owned(), args }]
+            [RequestedStep { interface: interface.to_owned(), step: step.to_owned(), args }]
         };
         let burnin = named("deploy", "burnin_cpu");
         let task = Task::Steps(Kind::Clean, &burnin);

@@ -11,7 +11,7 @@ const RESERVED: &[&str] = &["hold", "wait", "power_on", "power_off", "reboot"];
 /// the driver does what it always does.
 /// Source: Ironic's `conductor/steps.py`, `_get_all_deployment_steps`.
 #[must_use]
-pub fn deploy_course(own: Step, templates: impl IntoIterator<Item = Vec<Step>>, request: Vec<Step>) -> Vec<Step> {
+pub fn order_deploy_steps(own: Step, templates: impl IntoIterator<Item = Vec<Step>>, request: Vec<Step>) -> Vec<Step> {
     let mut course = vec![own];
     let mut is_named = false;
     for more in templates.into_iter().chain([request]) {
@@ -58,13 +58,16 @@ mod tests {
         let own = || step("deploy.write_image", 80);
         let template = vec![step("raid.apply_configuration", 90), step("bios.apply_configuration", 90)];
         let request = vec![step("raid.apply_configuration", 0), step("power.hold", 85), step("power.hold", 5)];
-        let course = deploy_course(own(), [template.clone()], request);
+        let course = order_deploy_steps(own(), [template.clone()], request);
         assert_eq!(
             names(&course),
             ["bios.apply_configuration 90", "power.hold 85", "deploy.write_image 80", "power.hold 5"]
         );
         // Equally urgent: by the rank of their interfaces.
-        assert_eq!(names(&deploy_course(own(), [template], vec![])).first().unwrap(), "bios.apply_configuration 90");
-        assert_eq!(deploy_course(own(), [], vec![]), []);
+        assert_eq!(
+            names(&order_deploy_steps(own(), [template], vec![])).first().unwrap(),
+            "bios.apply_configuration 90"
+        );
+        assert_eq!(order_deploy_steps(own(), [], vec![]), []);
     }
 }

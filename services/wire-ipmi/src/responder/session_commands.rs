@@ -1,6 +1,6 @@
 //! The commands about sessions and the channel, which the responder answers itself (IPMI 2.0 §22.13 to §22.20).
 
-use super::door::{Slot, Stage};
+use super::handshake::{Slot, Stage};
 use super::{Call, Closing, Identity};
 use crate::app::number;
 use crate::cipher::Suite;

@@ -1,0 +1,63 @@
+//! Remaining work of an operation that has a list of steps.
+
+use std::time::Duration;
+
+use super::{Act, Executor, Moment, Plan, Progress, Thing};
+use crate::{
+    failure::Cause,
+    provision::{Event, Stage},
+    step_plan::NextStep,
+};
+
+impl Moment<'_> {
+    /// Plans the next of the requested steps.
+    pub(super) fn next_step(&self) -> Plan {
+        let (steps, is_fake) = (self.wanted.step_plan, self.wanted.executor == Executor::Fake);
+        if let Progress::Failed(failure) = &self.seen.work {
+            return Plan::Step(Event::GaveUp, Some(failure.clone()));
+        }
+        match steps.next {
+            NextStep::Undivided | NextStep::Done => Plan::Step(Event::Worked, None),
+            NextStep::Hold => Plan::Step(Event::Held, None),
+            NextStep::Pause(None) if is_fake || !steps.ramdisk => Plan::Step(Event::Made, None),
+            NextStep::Pause(pause) => self.pause(pause),
+            NextStep::Power(target) => self.power(target, Event::Made),
+            NextStep::Work(_) if is_fake => match self.simulate(Stage::Work) {
+                Plan::Step(Event::Worked, _) => Plan::Step(Event::Made, None),
+                other @ (Plan::Rest | Plan::Wait(_) | Plan::Act(..) | Plan::Step(..)) => other,
+            },
+            NextStep::Work(_) if !steps.ramdisk => {
+                let text = "the next step needs an agent, but the operation boots no ramdisk".to_owned();
+                self.give_up(Cause::UnknownStep, text)
+            }
+            NextStep::Work(_) if !self.seen.minted || !(self.seen.steps_sent || steps.agent_continues) => {
+                Plan::Step(Event::Reboots, None)
+            }
+            NextStep::Work(_) if !self.seen.steps_sent => {
+                let waiting = self.waiting(Thing::Work, self.wanted.since, self.limits.agent);
+                if self.now < waiting.until {
+                    return Plan::Act(Act::SendSteps, waiting);
+                }
+                let text =
+                    format!("the next steps could not be sent to the agent within {} s", self.limits.agent.as_secs());
+                self.give_up(Cause::Deadline, text)
+            }
+            NextStep::Work(_) => self.work(Event::Made),
+        }
+    }
+
+    /// Waits for the pause to end or, without a duration, for the agent's next heartbeat.
+    fn pause(&self, pause: Option<Duration>) -> Plan {
+        let is_heard = self.seen.agent_heard.is_some_and(|heard| heard > self.wanted.since);
+        let waiting = self.waiting(Thing::Pause, self.wanted.since, pause.unwrap_or(self.limits.agent));
+        match pause {
+            None if is_heard => Plan::Step(Event::Made, None),
+            _ if self.now < waiting.until => Plan::Wait(waiting),
+            Some(_) => Plan::Step(Event::Made, None),
+            None => {
+                let text = format!("the agent has not called for {} s", self.limits.agent.as_secs());
+                self.give_up(Cause::AgentLost, text)
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Plan for the steps of an operation: which one is next, and what executes it.
+
+use std::time::Duration;
+
+use crate::{
+    power::PowerTarget,
+    step::{ReservedStep, Step},
+};
+
+/// Maximum duration of a `wait` step.
+pub const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// What the operation does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NextStep {
+    /// The operation has no list of steps; its work is indivisible.
+    #[default]
+    Undivided,
+    /// Stop until a user releases the node.
+    Hold,
+    /// Wait for this duration, or, if `None`, for the agent's next heartbeat.
+    Pause(Option<Duration>),
+    /// Bring the power to this target.
+    Power(PowerTarget),
+    /// This many consecutive steps, sent together to the executor of the node's work.
+    Work(usize),
+    /// All steps are complete.
+    Done,
+}
+
+impl NextStep {
+    /// Returns the number of steps in the list that this covers.
+    #[must_use]
+    pub const fn step_count(self) -> usize {
+        match self {
+            Self::Undivided | Self::Done => 0,
+            Self::Hold | Self::Pause(_) | Self::Power(_) => 1,
+            Self::Work(steps) => steps,
+        }
+    }
+}
+
+impl From<ReservedStep> for NextStep {
+    fn from(step: ReservedStep) -> Self {
+        match step {
+            ReservedStep::Hold => Self::Hold,
+            ReservedStep::Wait(pause) => Self::Pause(pause),
+            ReservedStep::Power(target) => Self::Power(target),
+        }
+    }
+}
+
+/// The part of an operation's steps that [`crate::plan`] needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StepPlan {
+    /// What the operation does next.
+    pub next: NextStep,
+    /// Whether at least one of the steps needs the machine to boot a ramdisk.
+    pub ramdisk: bool,
+    /// Whether an agent that has executed some steps can be sent more.
+    pub agent_continues: bool,
+}
+
+impl StepPlan {
+    /// Returns whether the machine boots nothing now, because no step needs a boot or another step comes first.
+    #[must_use]
+    pub const fn skips_boot(&self) -> bool {
+        match self.next {
+            NextStep::Undivided => false,
+            NextStep::Work(_) => !self.ramdisk,
+            NextStep::Hold | NextStep::Pause(_) => !self.ramdisk || !self.agent_continues,
+            NextStep::Power(_) | NextStep::Done => true,
+        }
+    }
+
+    /// Returns whether no step boots a ramdisk, so that the machine stays as the steps leave it (unless the operation
+    /// ends by booting a system).
+    #[must_use]
+    pub const fn never_boots(&self) -> bool {
+        !self.ramdisk && !matches!(self.next, NextStep::Undivided)
+    }
+}
+
+/// Returns what follows once the first `completed` of these steps are complete.
+#[must_use]
+pub fn next_step(steps: &[Step], completed: usize) -> NextStep {
+    if steps.is_empty() {
+        return NextStep::Undivided;
+    }
+    let rest = steps.get(completed..).unwrap_or_default();
+    match rest.first() {
+        None => NextStep::Done,
+        Some(first) => first.reserved().map_or_else(
+            || NextStep::Work(rest.iter().take_while(|step| step.reserved().is_none()).count()),
+            NextStep::from,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn step(name: &str, args: serde_json::Value) -> Step {
+        Step { interface: "deploy".to_owned(), step: name.to_owned(), args: serde_json::from_value(args).unwrap() }
+    }
+
+    #[test]
+    fn consecutive_steps_of_one_agent_are_sent_together_and_the_others_one_at_a_time() {
+        let steps = [
+            step("erase_devices_metadata", json!({})),
+            step("erase_devices", json!({})),
+            step("hold", json!({})),
+            step("wait", json!({"seconds": 7})),
+            step("wait", json!({})),
+            step("power_off", json!({})),
+            step("erase_devices", json!({})),
+        ];
+        let (mut completed, mut found) = (0, vec![]);
+        loop {
+            let next = next_step(&steps, completed);
+            found.push(next);
+            if next == NextStep::Done {
+                break;
+            }
+            completed += next.step_count();
+        }
+        let wanted = [
+            NextStep::Work(2),
+            NextStep::Hold,
+            NextStep::Pause(Some(Duration::from_secs(7))),
+            NextStep::Pause(None),
+            NextStep::Power(PowerTarget::Off),
+            NextStep::Work(1),
+            NextStep::Done,
+        ];
+        assert_eq!(found, wanted);
+        assert_eq!(next_step(&[], 0), NextStep::Undivided);
+    }
+
+    #[test]
+    fn the_machine_boots_only_when_the_next_step_needs_an_agent() {
+        let plan = |next, ramdisk, agent_continues| StepPlan { next, ramdisk, agent_continues };
+        assert!(!plan(NextStep::Undivided, false, false).skips_boot());
+        assert!(!plan(NextStep::Work(1), true, false).skips_boot());
+        assert!(plan(NextStep::Hold, false, true).skips_boot());
+        // An agent that accepts no further steps would have to boot again after the hold.
+        assert!(plan(NextStep::Hold, true, false).skips_boot() && !plan(NextStep::Hold, true, true).skips_boot());
+        assert!(plan(NextStep::Power(PowerTarget::Off), true, true).skips_boot());
+    }
+}
