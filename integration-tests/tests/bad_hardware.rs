@@ -228,7 +228,7 @@ fn power_that_is_lost_at_work_or_while_booting_is_told_from_an_agent_that_is_los
         for node in ["n1", "n2"] {
             assert_failed(&api.fails(node, PATIENCE).await?, "deploy failed", "POWER_LOST");
             let marks = api.marks(node).await?;
-            assert!(marks.iter().any(|(mark, by)| mark == "POWER_OFF" && by.contains("another hand")), "{marks:?}");
+            assert!(marks.iter().any(|(mark, by)| mark == "POWER_OFF" && by.contains("outside Ironmesh")), "{marks:?}");
         }
         Ok(())
     })

@@ -97,7 +97,7 @@ async fn wrong_is_said(rest: &Rest<'_>, emulator: &Emulator) -> Result<()> {
     ensure!(valid["power"]["result"] == true && valid["management"]["result"] == true, "{valid}");
     fails(rest, "redfish_verify_ca").await.context("a certificate of nobody's")?;
     set(rest, "redfish_verify_ca", json!(emulator.ca)).await?;
-    fails(rest, "refuses the user or the password").await?;
+    fails(rest, "rejected the user or the password").await?;
     ensure!(emulator.asked("POST")?.is_empty() && emulator.asked("PATCH")?.is_empty(), "it was told something");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The gRPC face: decode, one call, encode.
+//! gRPC handlers: decode the request, make one call, encode the response.
 
 use domain::{
     id::NodeId,
@@ -37,7 +37,7 @@ impl PowerService for Api {
 
     async fn get_power(&self, request: Request<GetPowerRequest>) -> Result<Response<GetPowerResponse>, Status> {
         let node: NodeId = text("node", &request.into_inner().node).map_err(Error::from)?;
-        let (power, bmc) = self.work.ask(node).await?;
+        let (power, bmc) = self.work.query_power(node).await?;
         Ok(Response::new(GetPowerResponse { power: proto::common::v1::Power::from(power).into(), bmc }))
     }
 

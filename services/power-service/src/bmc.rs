@@ -1,4 +1,4 @@
-//! The seam: what we ask of any BMC. Whatever changes something asks for a [`Permit`].
+//! The interface of all BMC drivers. Commands that change something require a [`Permit`].
 
 use std::collections::BTreeMap;
 
@@ -9,24 +9,24 @@ use domain::{
 use keyspace::value::BiosSetting;
 use mesh::Permit;
 
-/// A command that changes something. Each is absolute, twice as good as once, but for an interrupt.
+/// A command that changes something. All but `Interrupt` are idempotent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Main power on.
+    /// Switch power on.
     On,
-    /// Main power off, at once.
+    /// Switch power off immediately.
     Off,
-    /// The operating system is asked to shut down.
+    /// Ask the operating system to shut down.
     SoftOff,
-    /// The operating system is interrupted (NMI). Sent once for an instruction, whatever became of it.
+    /// Interrupt the operating system (NMI). Sent at most once per instruction.
     Interrupt,
-    /// One of the steps that set a boot order, by its number.
+    /// One step of setting the boot order, by its index.
     Boot(Boot, usize),
 }
 
 impl Command {
-    /// In words, for the journal.
-    pub(crate) fn words(self) -> String {
+    /// Returns the command as text, for the journal.
+    pub(crate) fn description(self) -> String {
         match self {
             Self::On => "power on".to_owned(),
             Self::Off => "power off".to_owned(),
@@ -39,68 +39,68 @@ impl Command {
     }
 }
 
-/// What a BMC tells its machine to boot from.
+/// The boot device override of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BootOrder {
-    /// What is tried first; none: nothing in particular, or what has no name here.
+    /// The device; `None` if there is no override, or a device that we have no name for.
     pub(crate) device: Option<BootDevice>,
-    /// For how long; none: it does not say.
+    /// The duration; `None` if the BMC does not report it.
     pub(crate) persistence: Option<Persistence>,
 }
 
-/// What a machine's firmware is set to.
+/// Firmware settings of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Firmware {
-    /// The interface that it boots with, where the BMC says it.
+    /// Firmware interface that the machine boots with, if the BMC reports it.
     pub(crate) boot_mode: Option<BootMode>,
-    /// Whether it boots signed systems alone, where the BMC says it.
+    /// Whether secure boot is enabled, if the BMC reports it.
     pub(crate) secure_boot: Option<bool>,
-    /// Its settings; none: they could not be read.
+    /// The BIOS settings; `None` if they cannot be read.
     pub(crate) settings: Option<BTreeMap<String, BiosSetting>>,
 }
 
-/// What a BMC says to a command.
+/// Reply of a BMC to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// Yes.
+    /// The command was accepted.
     Done,
-    /// No; its words.
+    /// The command was refused, with the BMC's message.
     Refused(String),
 }
 
-/// Why a BMC is of no use now.
+/// Reason a BMC request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BmcError {
-    /// No answer.
+    /// The BMC did not answer.
     #[error("the BMC at {0} does not answer")]
     Silent(String),
-    /// Not with these credentials.
-    #[error("the BMC at {0} refuses the user or the password")]
+    /// The BMC refused the credentials.
+    #[error("the BMC at {0} rejected the user or the password")]
     Password(String),
-    /// No room.
+    /// The BMC has no free session.
     #[error("the BMC at {0} has no free session slot")]
     NoSlot(String),
-    /// It may do it in a moment.
-    #[error("the BMC at {address} can not do it now: {why}")]
+    /// The BMC is busy; a retry may succeed.
+    #[error("the BMC at {address} is busy: {why}")]
     Busy {
-        /// Where.
+        /// Address of the BMC.
         address: String,
-        /// Its words, or ours about it.
+        /// The BMC's message, or ours.
         why: String,
     },
-    /// It answers what we can not use.
-    #[error("the BMC at {address} refuses: {why}")]
+    /// The BMC refused the request, or its answer cannot be used.
+    #[error("the BMC at {address} cannot be used: {why}")]
     Refused {
-        /// Where.
+        /// Address of the BMC.
         address: String,
-        /// Its words, or ours about it.
+        /// The BMC's message, or ours.
         why: String,
     },
-    /// The permit ran out before a datagram could leave; nothing was sent since.
-    #[error("the right to send ran out")]
+    /// The permit expired before the command was sent.
+    #[error("the permit to send the command expired")]
     NotPermitted,
-    /// A command was sent and not answered: it may have been carried out.
-    #[error("the BMC at {0} did not answer a command; it may have been carried out")]
+    /// A command was sent and not answered: it may have been executed.
+    #[error("the BMC at {0} did not answer a command; it may have been executed")]
     Unknown(String),
 }
 
@@ -114,7 +114,7 @@ impl BmcError {
         }
     }
 
-    /// Whether trying again soon may help.
+    /// Returns whether a retry may succeed.
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
             Self::Silent(_) | Self::NoSlot(_) | Self::NotPermitted | Self::Unknown(_) | Self::Busy { .. } => true,
@@ -125,32 +125,32 @@ impl BmcError {
 
 /// A session with a BMC.
 pub(crate) trait Bmc: Send {
-    /// The BMC's own id of the session; a number of ours where it has none.
+    /// Returns the BMC's id of the session, or a random number if the protocol has none.
     fn session(&self) -> u32;
-    /// What a successor closes the session by, where that is not its id.
+    /// Returns the resource path of the session, for protocols that close sessions by path.
     fn path(&self) -> &str {
         ""
     }
-    /// Reads whether power is on. Changes nothing.
+    /// Reads the power state. Read-only.
     fn power(&mut self) -> impl Future<Output = Result<Power, BmcError>> + Send;
-    /// Says what the BMC is, in words. Changes nothing.
+    /// Returns a description of the BMC. Read-only.
     fn describe(&mut self) -> impl Future<Output = Result<String, BmcError>> + Send;
-    /// Reads what the machine is told to boot from. Changes nothing.
+    /// Reads the boot device override. Read-only.
     fn boot_order(&mut self) -> impl Future<Output = Result<BootOrder, BmcError>> + Send;
-    /// Reads what the machine's firmware is set to, as far as it can; none: this kind of BMC does not say. Changes nothing.
+    /// Reads the firmware settings. Returns `None` if this kind of BMC does not report them. Read-only.
     fn firmware(&mut self) -> impl Future<Output = Result<Option<Firmware>, BmcError>> + Send {
         async { Ok(None) }
     }
-    /// Does what a command needs and needs no permit, before a permit's time runs. Changes nothing.
+    /// Prepares to send a command, so that it takes no time of the permit. Read-only.
     fn prepare(&mut self) -> impl Future<Output = Result<(), BmcError>> + Send {
         async { Ok(()) }
     }
-    /// Sends one command, as long as the permit allows.
+    /// Sends one command while the permit is valid.
     fn command(&mut self, command: Command, permit: &Permit) -> impl Future<Output = Result<Reply, BmcError>> + Send;
-    /// How many steps setting this boot order takes.
+    /// Returns the number of commands that set this boot order.
     fn boot_steps(&self, boot: Boot) -> usize;
-    /// Closes another session, by its path where it has one; true: it is confirmed to be closed.
+    /// Closes another session, by its path if it has one. Returns whether it is confirmed to be closed.
     fn close_other(&mut self, session: u32, path: &str) -> impl Future<Output = Result<bool, BmcError>> + Send;
-    /// Closes this one; true: confirmed.
+    /// Closes this session. Returns whether the BMC confirmed it.
     fn close(self) -> impl Future<Output = bool> + Send;
 }

@@ -1,17 +1,17 @@
-//! The configuration of a power-service.
+//! Configuration of the power-service.
 
 use std::{net::SocketAddrV4, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use service_kit::config::{Common, Config as Configured};
 
-/// The whole file.
+/// The configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What every service is told.
+    /// Settings common to all services.
     pub service: Common,
-    /// What this one is told.
+    /// Settings of the power-service.
     pub power: Power,
 }
 
@@ -19,26 +19,26 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Power {
-    /// Where BMCs are spoken to from over IPMI.
+    /// Local UDP address for IPMI.
     pub bind: SocketAddrV4,
-    /// How long a BMC may take for one answer over IPMI before it is asked again.
+    /// How long to wait for an IPMI reply before the request is repeated.
     #[serde(with = "humantime_serde")]
     pub answer: Duration,
-    /// How often a read over IPMI is tried.
+    /// How many times an IPMI read is sent.
     pub tries: u8,
-    /// How long one instruction may take.
+    /// Maximum duration of an instruction.
     #[serde(with = "humantime_serde")]
     pub instruction: Duration,
-    /// How long a machine may take to be seen on or off after the BMC accepted the command.
+    /// Maximum time until the power state follows a command that the BMC accepted.
     #[serde(with = "humantime_serde")]
     pub settle: Duration,
-    /// How long a machine may take to shut down when it is asked to.
+    /// Maximum time for a graceful shutdown.
     #[serde(with = "humantime_serde")]
     pub soft_off: Duration,
-    /// How often each node's power is read without being asked for; 0: never.
+    /// How often the power of each idle node is read; 0 disables it.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
-    /// How long one command to a BMC of `fake-hardware` takes.
+    /// Duration of a command to the simulated BMC of `fake-hardware`.
     #[serde(with = "humantime_serde")]
     pub fake: Duration,
 }

@@ -1,4 +1,4 @@
-//! How power is brought to a target: one command at a time, each after a look.
+//! Decides which commands bring power to a target, one at a time, each after reading the power state.
 
 use std::time::Duration;
 
@@ -10,37 +10,37 @@ use domain::{
 
 use crate::{bmc::Command, config};
 
-/// What comes next.
+/// The next step of a sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Send this.
+pub(crate) enum Step {
+    /// Send this command.
     Send(Command),
-    /// Look again after a moment.
-    Look,
+    /// Wait, then read power again.
+    Wait,
     /// The target is reached.
     Reached,
-    /// It is not, and will not be.
+    /// The target cannot be reached.
     Stuck(Cause, String),
 }
 
-/// How far an instruction has come. `T` is any clock reading.
+/// Progress of an instruction.
 #[derive(Debug, Clone)]
-pub(crate) struct Course {
+pub(crate) struct PowerSequence {
     target: PowerTarget,
     boot_steps: usize,
-    /// Commands that went through since this began.
+    /// Whether each command was accepted since the start.
     off_sent: bool,
     soft_sent: bool,
     interrupt_sent: bool,
     seen_off: bool,
     boot_done: usize,
     on_sent: bool,
-    /// How long power has been waited for since the last command.
+    /// Time waited for power to change since the last command.
     waited: Duration,
 }
 
-impl Course {
-    /// Begins. `boot_steps`: how many commands the BMC needs for the boot order.
+impl PowerSequence {
+    /// Starts a sequence. `boot_steps` is the number of commands that the BMC needs to set the boot order.
     pub(crate) const fn new(target: PowerTarget, boot_steps: usize) -> Self {
         Self {
             target,
@@ -55,7 +55,7 @@ impl Course {
         }
     }
 
-    /// The command went through.
+    /// Records that the BMC accepted a command.
     pub(crate) fn sent(&mut self, command: Command) {
         self.waited = Duration::ZERO;
         match command {
@@ -67,13 +67,13 @@ impl Course {
         }
     }
 
-    /// Time went by without a command.
+    /// Records that time passed without a command.
     pub(crate) fn waited(&mut self, by: Duration) {
         self.waited += by;
     }
 
-    /// What comes next, now that power was seen so.
-    pub(crate) fn next(&mut self, power: Power, now: Timestamp, limits: &config::Power) -> Next {
+    /// Returns the next step, given the current power state.
+    pub(crate) fn next(&mut self, power: Power, now: Timestamp, limits: &config::Power) -> Step {
         if power == Power::Off {
             self.seen_off = true;
         }
@@ -81,81 +81,81 @@ impl Course {
             PowerTarget::On => self.on(power, limits),
             PowerTarget::Off => self.off(power, limits),
             PowerTarget::SoftOff { by: Some(by) } => self.soft_off(power, now, by),
-            PowerTarget::SoftOff { by: None } if power == Power::Off => Next::Reached,
-            PowerTarget::SoftOff { by: None } if !self.soft_sent => Next::Send(Command::SoftOff),
-            // An operating system that does not listen is switched off.
-            PowerTarget::SoftOff { by: None } if !self.off_sent && self.waited < limits.soft_off => Next::Look,
+            PowerTarget::SoftOff { by: None } if power == Power::Off => Step::Reached,
+            PowerTarget::SoftOff { by: None } if !self.soft_sent => Step::Send(Command::SoftOff),
+            // Power is switched off if the operating system does not react.
+            PowerTarget::SoftOff { by: None } if !self.off_sent && self.waited < limits.soft_off => Step::Wait,
             PowerTarget::SoftOff { by: None } => self.off(power, limits),
             PowerTarget::SoftBooted { by } if !self.seen_off => self.soft_off(power, now, by),
             PowerTarget::SoftBooted { .. } => self.booted(None, power, limits),
             PowerTarget::Booted { boot } => self.booted(boot, power, limits),
             PowerTarget::BootOrder { boot } if self.boot_done < self.boot_steps => {
-                Next::Send(Command::Boot(boot, self.boot_done))
+                Step::Send(Command::Boot(boot, self.boot_done))
             }
-            PowerTarget::BootOrder { .. } => Next::Reached,
-            PowerTarget::Interrupted if self.interrupt_sent => Next::Reached,
+            PowerTarget::BootOrder { .. } => Step::Reached,
+            PowerTarget::Interrupted if self.interrupt_sent => Step::Reached,
             PowerTarget::Interrupted if power == Power::Off => {
-                let text = "the machine is off: nothing runs that could be interrupted";
-                Next::Stuck(Cause::PowerStuck, text.to_owned())
+                let text = "the machine is off: there is no system to interrupt";
+                Step::Stuck(Cause::PowerStuck, text.to_owned())
             }
-            PowerTarget::Interrupted => Next::Send(Command::Interrupt),
+            PowerTarget::Interrupted => Step::Send(Command::Interrupt),
         }
     }
 
-    /// Off by the system's own will alone. Whoever comes late, as one does after a crash, asks for nothing any more.
-    fn soft_off(&self, power: Power, now: Timestamp, by: Timestamp) -> Next {
+    /// Powers off by a graceful shutdown only. After the deadline, as after a crash, nothing is sent any more.
+    fn soft_off(&self, power: Power, now: Timestamp, by: Timestamp) -> Step {
         match power {
-            Power::Off => Next::Reached,
-            Power::On if now >= by => Next::Stuck(
+            Power::Off => Step::Reached,
+            Power::On if now >= by => Step::Stuck(
                 Cause::PowerStuck,
                 format!(
-                    "the machine was asked to shut down and is still on at {by}: its system does not heed the power \
-                     button, or needs longer"
+                    "the machine was asked to shut down and is still on at {by}; its operating system ignores the \
+                     power button or needs more time"
                 ),
             ),
-            Power::On if !self.soft_sent => Next::Send(Command::SoftOff),
-            Power::On => Next::Look,
+            Power::On if !self.soft_sent => Step::Send(Command::SoftOff),
+            Power::On => Step::Wait,
         }
     }
 
-    /// Off, seen off, boot order, on: in this order, so that the machine has booted after the instruction.
-    fn booted(&mut self, boot: Option<Boot>, power: Power, limits: &config::Power) -> Next {
+    /// Power off, boot order, power on, in this order: the machine has booted after the instruction.
+    fn booted(&mut self, boot: Option<Boot>, power: Power, limits: &config::Power) -> Step {
         if !self.seen_off {
             return self.off(power, limits);
         }
         if let Some(boot) = boot
             && self.boot_done < self.boot_steps
         {
-            return Next::Send(Command::Boot(boot, self.boot_done));
+            return Step::Send(Command::Boot(boot, self.boot_done));
         }
         if !self.on_sent {
-            return Next::Send(Command::On);
+            return Step::Send(Command::On);
         }
         self.on(power, limits)
     }
 
-    fn on(&self, power: Power, limits: &config::Power) -> Next {
+    fn on(&self, power: Power, limits: &config::Power) -> Step {
         match power {
-            Power::On => Next::Reached,
-            Power::Off if !self.on_sent => Next::Send(Command::On),
-            Power::Off if self.waited < limits.settle => Next::Look,
+            Power::On => Step::Reached,
+            Power::Off if !self.on_sent => Step::Send(Command::On),
+            Power::Off if self.waited < limits.settle => Step::Wait,
             Power::Off => stuck("off", "on", limits.settle),
         }
     }
 
-    fn off(&self, power: Power, limits: &config::Power) -> Next {
+    fn off(&self, power: Power, limits: &config::Power) -> Step {
         match power {
-            Power::Off => Next::Reached,
-            Power::On if !self.off_sent => Next::Send(Command::Off),
-            Power::On if self.waited < limits.settle => Next::Look,
+            Power::Off => Step::Reached,
+            Power::On if !self.off_sent => Step::Send(Command::Off),
+            Power::On if self.waited < limits.settle => Step::Wait,
             Power::On => stuck("on", "off", limits.settle),
         }
     }
 }
 
-fn stuck(is: &str, wanted: &str, after: Duration) -> Next {
-    let text = format!("the BMC accepted power {wanted} and power is still {is} after {} s", after.as_secs());
-    Next::Stuck(Cause::PowerStuck, text)
+fn stuck(is: &str, wanted: &str, after: Duration) -> Step {
+    let text = format!("the BMC accepted power {wanted}, but power is still {is} after {} s", after.as_secs());
+    Step::Stuck(Cause::PowerStuck, text)
 }
 
 #[cfg(test)]
@@ -164,106 +164,109 @@ mod tests {
 
     use super::*;
 
-    /// When the machines of these tests are told something.
+    /// Start and deadline of the tests.
     const NOW: Timestamp = Timestamp::from_millis(0);
     const LATER: Timestamp = Timestamp::from_millis(90_000);
     const BOOT: Boot = Boot { device: BootDevice::Pxe, persistence: Persistence::Once, mode: BootMode::Bios };
 
-    /// A machine that does what it is told.
-    fn play(target: PowerTarget, mut power: Power) -> Vec<Command> {
-        let (sent, ended) = course(target, &mut power, None);
-        assert_eq!(ended, Next::Reached);
+    /// Runs a machine that obeys each command and returns the commands.
+    fn run_machine(target: PowerTarget, mut power: Power) -> Vec<Command> {
+        let (sent, ended) = simulate(target, &mut power, None);
+        assert_eq!(ended, Step::Reached);
         sent
     }
 
-    /// The same, and how it ended. Its system shuts down within so much time, or never.
-    fn course(target: PowerTarget, power: &mut Power, heeds: Option<Duration>) -> (Vec<Command>, Next) {
-        const LOOK: Duration = Duration::from_secs(10);
-        let (mut course, mut sent, mut now) = (Course::new(target, 2), Vec::new(), NOW);
+    /// Runs a machine and returns the commands and the last step. Its system shuts down after `shuts_down_after`, or
+    /// never.
+    fn simulate(target: PowerTarget, power: &mut Power, shuts_down_after: Option<Duration>) -> (Vec<Command>, Step) {
+        const POWER_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+        let (mut sequence, mut sent, mut now) = (PowerSequence::new(target, 2), Vec::new(), NOW);
         for _ in 0..50 {
-            match course.next(*power, now, &config::Power::default()) {
-                Next::Send(command) => {
+            match sequence.next(*power, now, &config::Power::default()) {
+                Step::Send(command) => {
                     sent.push(command);
-                    course.sent(command);
+                    sequence.sent(command);
                     match command {
                         Command::On => *power = Power::On,
                         Command::Off => *power = Power::Off,
                         Command::SoftOff | Command::Interrupt | Command::Boot(..) => {}
                     }
                 }
-                Next::Look => {
-                    course.waited(LOOK);
-                    now = now.plus(LOOK);
-                    if sent.last() == Some(&Command::SoftOff) && heeds.is_some_and(|after| now >= NOW.plus(after)) {
+                Step::Wait => {
+                    sequence.waited(POWER_CHECK_INTERVAL);
+                    now = now.plus(POWER_CHECK_INTERVAL);
+                    if sent.last() == Some(&Command::SoftOff)
+                        && shuts_down_after.is_some_and(|after| now >= NOW.plus(after))
+                    {
                         *power = Power::Off;
                     }
                 }
-                ended @ (Next::Reached | Next::Stuck(..)) => return (sent, ended),
+                ended @ (Step::Reached | Step::Stuck(..)) => return (sent, ended),
             }
         }
-        panic!("goes in circles: {sent:?}")
+        panic!("does not end: {sent:?}")
     }
 
     #[test]
     fn what_is_reached_is_left_alone() {
-        assert_eq!(play(PowerTarget::On, Power::On), []);
-        assert_eq!(play(PowerTarget::Off, Power::Off), []);
-        assert_eq!(play(PowerTarget::SoftOff { by: None }, Power::Off), []);
-        assert_eq!(play(PowerTarget::SoftOff { by: Some(LATER) }, Power::Off), []);
+        assert_eq!(run_machine(PowerTarget::On, Power::On), []);
+        assert_eq!(run_machine(PowerTarget::Off, Power::Off), []);
+        assert_eq!(run_machine(PowerTarget::SoftOff { by: None }, Power::Off), []);
+        assert_eq!(run_machine(PowerTarget::SoftOff { by: Some(LATER) }, Power::Off), []);
     }
 
     #[test]
     fn a_boot_is_off_then_boot_order_then_on() {
         let booted = PowerTarget::Booted { boot: Some(BOOT) };
         let from_off = [Command::Boot(BOOT, 0), Command::Boot(BOOT, 1), Command::On];
-        assert_eq!(play(booted, Power::Off), from_off);
+        assert_eq!(run_machine(booted, Power::Off), from_off);
         let from_on = [Command::Off, Command::Boot(BOOT, 0), Command::Boot(BOOT, 1), Command::On];
-        assert_eq!(play(booted, Power::On), from_on);
+        assert_eq!(run_machine(booted, Power::On), from_on);
     }
 
     #[test]
     fn a_system_that_does_not_shut_down_is_switched_off() {
-        assert_eq!(play(PowerTarget::SoftOff { by: None }, Power::On), [Command::SoftOff, Command::Off]);
+        assert_eq!(run_machine(PowerTarget::SoftOff { by: None }, Power::On), [Command::SoftOff, Command::Off]);
     }
 
     #[test]
     fn a_system_that_has_until_then_to_shut_down_is_never_switched_off() {
         let (soft, reboot) = (PowerTarget::SoftOff { by: Some(LATER) }, PowerTarget::SoftBooted { by: LATER });
-        let of = |target, heeds| course(target, &mut Power::On, heeds);
+        let of = |target, shuts_down_after| simulate(target, &mut Power::On, shuts_down_after);
         let minute = Some(Duration::from_secs(60));
-        assert_eq!(of(soft, minute), (vec![Command::SoftOff], Next::Reached));
-        assert_eq!(of(reboot, minute), (vec![Command::SoftOff, Command::On], Next::Reached));
+        assert_eq!(of(soft, minute), (vec![Command::SoftOff], Step::Reached));
+        assert_eq!(of(reboot, minute), (vec![Command::SoftOff, Command::On], Step::Reached));
         for target in [soft, reboot] {
             let (sent, ended) = of(target, None);
             assert_eq!(sent, [Command::SoftOff]);
-            assert!(matches!(&ended, Next::Stuck(Cause::PowerStuck, why) if why.contains("00:01:30")), "{ended:?}");
+            assert!(matches!(&ended, Step::Stuck(Cause::PowerStuck, why) if why.contains("00:01:30")), "{ended:?}");
         }
-        assert_eq!(play(reboot, Power::Off), [Command::On], "what is off needs no asking");
-        let late = Course::new(soft, 0).next(Power::On, LATER, &config::Power::default());
-        assert!(matches!(late, Next::Stuck(..)), "{late:?}");
+        assert_eq!(run_machine(reboot, Power::Off), [Command::On], "nothing to shut down");
+        let late = PowerSequence::new(soft, 0).next(Power::On, LATER, &config::Power::default());
+        assert!(matches!(late, Step::Stuck(..)), "{late:?}");
     }
 
     #[test]
     fn a_boot_order_is_set_and_power_left_as_it_is() {
         for power in [Power::On, Power::Off] {
             let steps = [Command::Boot(BOOT, 0), Command::Boot(BOOT, 1)];
-            assert_eq!(play(PowerTarget::BootOrder { boot: BOOT }, power), steps);
+            assert_eq!(run_machine(PowerTarget::BootOrder { boot: BOOT }, power), steps);
         }
     }
 
     #[test]
     fn what_runs_is_interrupted_once_and_what_is_off_is_not() {
-        assert_eq!(play(PowerTarget::Interrupted, Power::On), [Command::Interrupt]);
-        let (sent, ended) = course(PowerTarget::Interrupted, &mut Power::Off, None);
-        assert!(sent.is_empty() && matches!(ended, Next::Stuck(..)), "{sent:?} {ended:?}");
+        assert_eq!(run_machine(PowerTarget::Interrupted, Power::On), [Command::Interrupt]);
+        let (sent, ended) = simulate(PowerTarget::Interrupted, &mut Power::Off, None);
+        assert!(sent.is_empty() && matches!(ended, Step::Stuck(..)), "{sent:?} {ended:?}");
     }
 
     #[test]
     fn power_that_does_not_follow_is_stuck() {
-        let mut course = Course::new(PowerTarget::Off, 0);
-        course.sent(Command::Off);
-        course.waited(Duration::from_secs(30));
-        let next = course.next(Power::On, NOW, &config::Power::default());
-        assert!(matches!(next, Next::Stuck(Cause::PowerStuck, _)), "{next:?}");
+        let mut sequence = PowerSequence::new(PowerTarget::Off, 0);
+        sequence.sent(Command::Off);
+        sequence.waited(Duration::from_secs(30));
+        let next = sequence.next(Power::On, NOW, &config::Power::default());
+        assert!(matches!(next, Step::Stuck(Cause::PowerStuck, _)), "{next:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Everything that can go wrong in a power-service, and what a caller can do about it.
+//! Errors of the power-service, and what a caller can do about them.
 
 use domain::id::NodeId;
 use service_kit::{
@@ -8,53 +8,53 @@ use service_kit::{
 
 use crate::bmc::BmcError;
 
-/// Why it did not do it.
+/// Errors of the power-service.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request can not be read.
-    #[error("the request is not right")]
+    /// The request is malformed.
+    #[error("invalid request")]
     Request(#[from] proto::convert::Invalid),
-    /// This rack has no such node.
+    /// The node is not in this rack.
     #[error("node {0} is not in this rack")]
     UnknownNode(NodeId),
-    /// This instance may not act.
+    /// The mesh refused the operation, for example because another instance owns the node.
     #[error(transparent)]
     Mesh(#[from] mesh::Error),
-    /// A newer instruction is at work.
-    #[error("a newer instruction about node {0} is under way")]
+    /// A newer instruction for the node is being executed.
+    #[error("a newer instruction for node {0} is in progress")]
     Outdated(NodeId),
-    /// The BMC is of no use now.
+    /// The BMC cannot be used.
     #[error("node {node}: {why}")]
     Bmc {
         /// The node.
         node: NodeId,
-        /// Why, in words.
+        /// What happened.
         why: String,
         /// What the caller can do.
         kind: Kind,
-        /// The stable word.
+        /// Stable identifier of the cause.
         reason: &'static str,
     },
-    /// The node's BMC password can not be opened.
-    #[error("the BMC password of node {node} can not be opened")]
+    /// The BMC password of the node cannot be decrypted.
+    #[error("cannot decrypt the BMC password of node {node}; check service.sealing_key")]
     Sealed {
         /// The node.
         node: NodeId,
-        /// Why.
+        /// The reason.
         source: keyspace::Error,
     },
-    /// It can not begin.
+    /// The service cannot join the mesh.
     #[error(transparent)]
     Join(#[from] mesh::JoinError),
-    /// It can not listen.
+    /// The gRPC listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The socket for BMCs can not be had.
-    #[error("cannot open a UDP socket at power.bind = {address}")]
+    /// The IPMI socket cannot be bound.
+    #[error("cannot bind the UDP socket for IPMI to power.bind = {address}")]
     Socket {
         /// The address.
         address: std::net::SocketAddrV4,
-        /// Why.
+        /// The I/O error.
         source: std::io::Error,
     },
 }

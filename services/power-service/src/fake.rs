@@ -1,6 +1,6 @@
-//! The hand for machines that are not there (`fake-hardware`), and for those that a person switches
-//! (`manual-management`): a BMC that obeys at once, and whose power is what the store last heard of it. Everything around
-//! it, claim, journal and permit, is as for any other.
+//! Simulated BMC for machines that do not exist (`fake-hardware`) or are switched by hand (`manual-management`): it
+//! obeys immediately, and its power is what the store has recorded. Claim, journal and permit work as for any other
+//! BMC.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::bmc::{Bmc, BmcError, BootOrder, Command, Reply};
 
-/// A session with a BMC that is not there.
+/// A session with a simulated BMC.
 #[derive(Debug)]
 pub(crate) struct FakeSession {
     id: u32,
@@ -19,9 +19,12 @@ pub(crate) struct FakeSession {
 }
 
 impl FakeSession {
-    /// Opens it. `power` is as it was last heard of, and each command takes this long.
+    /// Opens a session. `power` is the recorded power state, and each command takes `takes`.
     pub(crate) fn open(power: Power, takes: Duration) -> Result<Self, BmcError> {
-        let refused = |error| BmcError::Refused { address: "fake".to_owned(), why: format!("no randomness: {error}") };
+        let refused = |error| BmcError::Refused {
+            address: "fake".to_owned(),
+            why: format!("no random numbers available: {error}"),
+        };
         Ok(Self { id: getrandom::u32().map_err(refused)?.max(1), power, takes })
     }
 }
@@ -39,7 +42,7 @@ impl Bmc for FakeSession {
         Ok("no BMC".to_owned())
     }
 
-    /// A machine that is not there boots from the network, once, whatever it was told: as Ironic's does.
+    /// The machine boots from the network, once, whatever was set, like Ironic's fake driver.
     async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
         Ok(BootOrder { device: Some(BootDevice::Pxe), persistence: Some(Persistence::Once) })
     }
@@ -61,7 +64,7 @@ impl Bmc for FakeSession {
         1
     }
 
-    /// Nobody else has one: what was sent through it was done when it was answered.
+    /// Every command is executed when it is answered, so that nothing can be pending in another session.
     async fn close_other(&mut self, _: u32, _: &str) -> Result<bool, BmcError> {
         Ok(true)
     }

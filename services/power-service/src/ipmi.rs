@@ -1,11 +1,11 @@
-//! IPMI 2.0 over UDP: one socket for the rack, many sessions, each driven by who uses it.
+//! IPMI 2.0 over UDP. All sessions of the rack share one socket.
 
-mod order;
+mod boot_options;
 
 use std::{
     collections::HashMap,
     net::{SocketAddr, SocketAddrV4},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use domain::{
     secret::Secret,
 };
 use mesh::Permit;
+use parking_lot::Mutex;
 use service_kit::{Host, socket::Datagrams};
 use tokio::{
     sync::mpsc,
@@ -30,28 +31,28 @@ use crate::{
     config, metrics,
 };
 
-/// A datagram that waited longer in our socket says nothing about now (DESIGN §5).
-const STALE: Duration = Duration::from_secs(2);
-/// Datagrams waiting for one session; a BMC that sends more is not answering us.
-const WAITING: usize = 64;
-/// Larger than any RMCP+ message that we ask for.
-const BUFFER: usize = 2048;
+/// A datagram that waited longer in the socket buffer is discarded as outdated (DESIGN §5).
+const MAX_SOCKET_DELAY: Duration = Duration::from_secs(2);
+/// Maximum number of datagrams queued for one session.
+const SESSION_QUEUE_LEN: usize = 64;
+/// Size of the receive buffer, in bytes; larger than any RMCP+ message that we request.
+const MAX_DATAGRAM_BYTES: usize = 2048;
 
-/// The rack's socket and the sessions on it. Clones are the same.
+/// The socket of the rack and its sessions. Clones share the same state.
 #[derive(Debug, Clone)]
 pub(crate) struct Ipmi {
     socket: Arc<Datagrams>,
-    sessions: Arc<Mutex<HashMap<u32, Line>>>,
+    sessions: Arc<Mutex<HashMap<u32, SessionQueue>>>,
 }
 
 #[derive(Debug)]
-struct Line {
+struct SessionQueue {
     peer: SocketAddrV4,
     sender: mpsc::Sender<Vec<u8>>,
     logging_in: bool,
 }
 
-/// Where a BMC is and how one logs in.
+/// Address and credentials of a BMC.
 #[derive(Debug, Clone)]
 pub(crate) struct Login {
     pub(crate) address: BmcAddr,
@@ -60,7 +61,7 @@ pub(crate) struct Login {
 }
 
 impl Ipmi {
-    /// Opens the socket and receives on it until the host stops.
+    /// Binds the socket and receives on it until the host stops.
     pub(crate) async fn bind(address: SocketAddrV4, host: Host) -> Result<Self, Error> {
         let socket = Datagrams::bind(address, None).map_err(|source| Error::Socket { address, source })?;
         let ipmi = Self { socket: Arc::new(socket), sessions: Arc::default() };
@@ -69,54 +70,54 @@ impl Ipmi {
     }
 
     async fn receive(self, host: Host) {
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
         loop {
             let arrival = tokio::select! {
                 () = host.stopping() => return,
                 arrival = self.socket.receive(&mut buffer) => arrival,
             };
             match arrival {
-                Ok(arrival) if arrival.waited.is_none_or(|waited| waited <= STALE) => {
+                Ok(arrival) if arrival.waited.is_none_or(|waited| waited <= MAX_SOCKET_DELAY) => {
                     self.deliver(arrival.from, buffer.get(..arrival.size).unwrap_or_default());
                 }
                 Ok(_) => ::metrics::counter!("power_stale_datagrams_total").increment(1),
-                Err(error) => tracing::debug!(%error, "cannot receive from BMCs"),
+                Err(error) => tracing::debug!(%error, "cannot receive from the IPMI socket"),
             }
         }
     }
 
     fn deliver(&self, from: SocketAddrV4, bytes: &[u8]) {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = self.sessions.lock();
         match wire_ipmi::console_session_id(bytes) {
             Some(console) => {
-                if let Some(line) = sessions.get(&console).filter(|line| line.peer == from) {
-                    // A full queue drops it: the session asks again.
-                    let _ = line.sender.try_send(bytes.to_vec());
+                if let Some(queue) = sessions.get(&console).filter(|queue| queue.peer == from) {
+                    // If the queue is full the datagram is dropped and the session retries.
+                    let _ = queue.sender.try_send(bytes.to_vec());
                 }
             }
-            // Some BMCs refuse a login without saying whose.
+            // Some BMCs refuse a login without the session id.
             None => {
-                for line in sessions.values().filter(|line| line.logging_in && line.peer == from) {
-                    let _ = line.sender.try_send(bytes.to_vec());
+                for queue in sessions.values().filter(|queue| queue.logging_in && queue.peer == from) {
+                    let _ = queue.sender.try_send(bytes.to_vec());
                 }
             }
         }
     }
 
-    /// Logs in. Changes nothing at the BMC but its sessions.
+    /// Logs in. Changes nothing but the BMC's session table.
     pub(crate) async fn open(&self, login: &Login, limits: &config::Power) -> Result<IpmiSession, BmcError> {
         let address = login.address.to_string();
         let refused = |why: String| BmcError::Refused { address: address.clone(), why };
         let peer =
-            resolve(&login.address).await.ok_or_else(|| refused("its name can not be resolved to IPv4".to_owned()))?;
-        let (sender, receiver) = mpsc::channel(WAITING);
+            resolve(&login.address).await.ok_or_else(|| refused("its host name has no IPv4 address".to_owned()))?;
+        let (sender, receiver) = mpsc::channel(SESSION_QUEUE_LEN);
         let console = self.register(peer, sender).map_err(|error| refused(error.to_string()))?;
         let registered = Registered { sessions: Arc::clone(&self.sessions), console };
         let mut config = Config::new(console, login.user.as_bytes(), login.password.expose())
             .map_err(|error| refused(error.to_string()))?;
         config.patience = limits.answer;
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| refused(format!("no randomness: {error}")))?;
+        getrandom::fill(&mut seed).map_err(|error| refused(format!("no random numbers available: {error}")))?;
         let session = Session::new(config, seed, Instant::now());
         let retry = Retry { timeout: limits.answer, tries: limits.tries };
         let mut open = IpmiSession {
@@ -135,11 +136,11 @@ impl Ipmi {
     }
 
     fn register(&self, peer: SocketAddrV4, sender: mpsc::Sender<Vec<u8>>) -> Result<u32, getrandom::Error> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.sessions.lock();
         loop {
             let console = getrandom::u32()?;
             if console != 0 && !sessions.contains_key(&console) {
-                sessions.insert(console, Line { peer, sender, logging_in: true });
+                sessions.insert(console, SessionQueue { peer, sender, logging_in: true });
                 return Ok(console);
             }
         }
@@ -154,25 +155,25 @@ async fn resolve(address: &BmcAddr) -> Option<SocketAddrV4> {
     })
 }
 
-/// Takes a session's line away when the session is dropped.
+/// Unregisters a session when it is dropped.
 #[derive(Debug)]
 struct Registered {
-    sessions: Arc<Mutex<HashMap<u32, Line>>>,
+    sessions: Arc<Mutex<HashMap<u32, SessionQueue>>>,
     console: u32,
 }
 
 impl Registered {
     fn logged_in(&self) {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = sessions.get_mut(&self.console) {
-            line.logging_in = false;
+        let mut sessions = self.sessions.lock();
+        if let Some(queue) = sessions.get_mut(&self.console) {
+            queue.logging_in = false;
         }
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.console);
+        self.sessions.lock().remove(&self.console);
     }
 }
 
@@ -214,7 +215,7 @@ impl IpmiSession {
         answer
     }
 
-    /// Drives the session until this ticket is answered, or until it is open where there is none.
+    /// Drives the session until the request `wanted` is answered, or until the session is open if `wanted` is `None`.
     async fn run(&mut self, wanted: Option<Ticket>, permit: Option<&Permit>) -> Result<Option<Answer>, BmcError> {
         let mut sent = false;
         loop {
@@ -229,8 +230,9 @@ impl IpmiSession {
                             self.session.cancel(Instant::now(), ticket);
                             return Err(BmcError::NotPermitted);
                         }
-                        // Else it is not repeated any more, and its answer is waited for as long as that of a read: a
-                        // slow BMC that was given up after A would be told all of it again, and again be too slow.
+                        // The permit expired after the first transmission: do not repeat it, but wait for the answer as
+                        // long as for that of a read. If we gave up on a slow BMC after A, the retry would be just as
+                        // slow.
                     }
                     Output::Opened { bmc_session, .. } => {
                         self.bmc_session = bmc_session;
@@ -258,7 +260,7 @@ impl IpmiSession {
                 bytes = self.receiver.recv() => {
                     let bytes = bytes.unwrap_or_default();
                     if let Err(malformed) = self.session.receive(Instant::now(), &bytes) {
-                        tracing::debug!(bmc = self.address, %malformed, "ignored a datagram");
+                        tracing::debug!(bmc = self.address, %malformed, "ignored a malformed datagram");
                     }
                 }
             }
@@ -267,8 +269,8 @@ impl IpmiSession {
 
     async fn send(&self, bytes: &[u8]) {
         if let Err(error) = self.socket.send(bytes, self.peer, std::net::Ipv4Addr::UNSPECIFIED, 0).await {
-            // As good as lost on the way: the session asks again.
-            tracing::debug!(bmc = self.address, %error, "cannot send");
+            // Equivalent to a lost datagram: the session retries.
+            tracing::debug!(bmc = self.address, %error, "cannot send datagram");
         }
     }
 
@@ -287,7 +289,7 @@ impl IpmiSession {
     }
 
     fn unreadable(&self, what: &str) -> BmcError {
-        BmcError::Refused { address: self.address.clone(), why: format!("its answer about {what} can not be read") }
+        BmcError::Refused { address: self.address.clone(), why: format!("its answer about {what} is malformed") }
     }
 }
 
@@ -314,17 +316,16 @@ impl Bmc for IpmiSession {
         Ok(format!("manufacturer {}, product {:#06x}", id.manufacturer, id.product))
     }
 
-    /// *Get System Boot Options*, parameter 5 (IPMI 2.0 §28.13). The valid bit does not count: there are BMCs that do
-    /// not
-    /// keep it and heed the choice all the same.
+    /// Reads the boot options (*Get System Boot Options*, parameter 5, IPMI 2.0 §28.13). The valid bit is ignored: some
+    /// BMCs do not keep it and apply the override regardless.
     async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
         let (completion, data) = self.ask(boot::get()).await?;
         if !completion.is_ok() {
             return Err(self.unreadable(&format!("its boot options (completion code {:#04x})", completion.0)));
         }
         match boot::choice(&data) {
-            Ok((chosen, _)) => Ok(order::order(chosen)),
-            // A device that the specification's table does not have.
+            Ok((chosen, _)) => Ok(boot_options::from_choice(chosen)),
+            // A device that the table of the specification does not contain.
             Err(Malformed::Inconsistent) => Ok(BootOrder { device: None, persistence: None }),
             Err(_) => Err(self.unreadable("its boot options")),
         }
@@ -337,25 +338,25 @@ impl Bmc for IpmiSession {
             Command::SoftOff => (chassis::Control::Soft.command(), Box::new(Completion::is_ok)),
             Command::Interrupt => (chassis::Control::Diagnostic.command(), Box::new(Completion::is_ok)),
             Command::Boot(order, number) => {
-                let Some(choice) = order::choice(order) else {
+                let Some(choice) = boot_options::to_choice(order) else {
                     return Ok(Reply::Refused(format!("IPMI has no boot device {}", order.device)));
                 };
                 let Some(step) = choice.steps().into_iter().nth(number) else { return Ok(Reply::Done) };
                 (step.command.clone(), Box::new(move |completion| step.passes(completion)))
             }
         };
-        // IPMI 2.0 §28.3: what is not absolute leaves in one datagram, and never again.
+        // IPMI 2.0 §28.3: a command that is not idempotent is sent in exactly one datagram.
         let retry = if command == Command::Interrupt { Retry::once(self.retry.timeout) } else { self.retry };
         let (completion, _) = self.request(wire, Effect::Mutates, retry, Some(permit)).await?;
         if passes(completion) {
             return Ok(Reply::Done);
         }
-        Ok(Reply::Refused(format!("completion code {:#04x} to {}", completion.0, command.words())))
+        Ok(Reply::Refused(format!("completion code {:#04x} to {}", completion.0, command.description())))
     }
 
     fn boot_steps(&self, order: Boot) -> usize {
-        // What is no choice is refused at its first step.
-        order::choice(order).map_or(1, |choice| choice.steps().len())
+        // A device that IPMI does not have is refused at its first step.
+        boot_options::to_choice(order).map_or(1, |choice| choice.steps().len())
     }
 
     async fn close_other(&mut self, session: u32, _: &str) -> Result<bool, BmcError> {

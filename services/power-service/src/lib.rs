@@ -1,11 +1,11 @@
-//! Turns nodes on and off.
+//! Controls the power of nodes over IPMI and Redfish.
 //!
-//! An instruction (`EnsurePower`) names a target that is absolute. The node's owner claims it, closes the BMC sessions
-//! of those before, reads, and then brings power to the target one journalled command at a time (DESIGN §5). What it
-//! read and how the instruction ended is the node's power record in the store.
+//! An instruction (`EnsurePower`) names an absolute target. The owner of the node claims it, closes the BMC sessions of
+//! previous owners, reads the power state, and then reaches the target with one journalled command at a time (DESIGN
+//! §5). The power state and the result of the instruction are stored in the node's power record.
 //!
-//! [`control`] decides, [`work`] carries out, [`bmc`] is the seam, [`ipmi`], [`redfish`] and [`fake`] its hands, [`session`] any
-//! of them. [`poll`] looks at power unasked.
+//! [`control`] decides, [`work`] executes, [`bmc`] defines the interface of a BMC, [`ipmi`], [`redfish`] and [`fake`]
+//! implement it, and [`session`] selects the implementation for a node. [`poll`] reads the power of idle nodes.
 
 mod api;
 mod bmc;
@@ -32,21 +32,21 @@ use service_kit::{
 };
 use tonic::service::Routes;
 
-/// Who may call what.
+/// Which callers may call which methods.
 const RULES: &[Rule] = &[Rule { path: "/ironmesh.power.v1.PowerService/", allows: schedulers }];
 
-/// Runs until the kit's host stops.
+/// Runs the service until the host stops.
 ///
 /// # Errors
-/// It can not begin.
+/// [`Error`] if the service cannot start.
 pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     run_with(config, kit, SafetyParams::default()).await
 }
 
-/// Runs as [`run`] does, with safety parameters other than the default.
+/// Runs like [`run`], with the given safety parameters.
 ///
 /// # Errors
-/// It can not begin.
+/// [`Error`] if the service cannot start.
 pub async fn run_with(config: Config, kit: Kit, safety: SafetyParams) -> Result<(), Error> {
     metrics::describe();
     let bound = kit.bind().await?;
@@ -54,10 +54,10 @@ pub async fn run_with(config: Config, kit: Kit, safety: SafetyParams) -> Result<
     let joined = Box::pin(mesh::join_with(&kit, Service::Power, endpoints, safety)).await?;
     let membership = joined.mesh.clone();
     let ipmi = ipmi::Ipmi::bind(config.power.bind, kit.host.clone()).await?;
-    let hands = session::Hands { ipmi, redfish: redfish::Redfish::new(membership.times().settle) };
+    let drivers = session::BmcDrivers { ipmi, redfish: redfish::Redfish::new(membership.times().settle) };
     let timeline = service_kit::timeline::Timeline::new(format!("power-service at {}", bound.endpoint));
     let every = config.power.poll;
-    let work = work::Work::new(joined.clone(), hands, config.power, timeline.clone(), kit.host.clone())?;
+    let work = work::Work::new(joined.clone(), drivers, config.power, timeline.clone(), kit.host.clone())?;
     if !every.is_zero() {
         kit.host.spawn(poll::poll(work.clone(), every, kit.host.clone()));
     }

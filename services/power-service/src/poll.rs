@@ -1,7 +1,7 @@
-//! Reads every owned node's power now and then, so that what a hand at the machine did is noticed.
+//! Polls the power of owned idle nodes, so that changes made outside Ironmesh are noticed.
 //!
-//! [`Rounds`] decides who is looked at when; [`poll`] looks. A look reads and changes nothing at the BMC; only what is
-//! news is written.
+//! [`PollSchedule`] decides which nodes are due; [`poll`] reads them. A poll only reads from the BMC; it writes to the
+//! store only if something changed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,116 +16,127 @@ use tokio::time::{Instant, sleep};
 
 use crate::{metrics, work::Work};
 
-/// BMCs that are looked at in the same moment. A dead one takes a place for as long as its tries last.
-const AT_ONCE: usize = 64;
-/// Between two questions of who is due.
-const TICK: Duration = Duration::from_secs(1);
-/// Looks in vain, one after the other, before a BMC counts as silent: a datagram may be lost.
-const IN_VAIN: u32 = 3;
-/// How much rarer a BMC is asked that refused our password: some lock a user out who tries too often.
-const REFUSED: u32 = 10;
+/// Maximum number of concurrent polls. An unreachable BMC occupies one until its retries are exhausted.
+const MAX_CONCURRENT_POLLS: usize = 64;
+/// How often the schedule is evaluated.
+const SCHEDULE_INTERVAL: Duration = Duration::from_secs(1);
+/// Consecutive failures after which a BMC is reported as silent: a single datagram may be lost.
+const FAILURES_BEFORE_SILENT: u32 = 3;
+/// Factor on the poll interval after a BMC refused the credentials: some BMCs lock the account after repeated failures.
+const REFUSED_BACKOFF: u32 = 10;
 
-/// What came of a look.
+/// Result of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// It answered.
+pub(crate) enum PowerPoll {
+    /// The BMC answered.
     Answered,
-    /// It did not.
+    /// The BMC did not answer.
     Silent,
-    /// It refused us.
+    /// The BMC refused the request.
     Refused,
 }
 
-/// Who is looked at when. `T` is any clock reading.
+impl PowerPoll {
+    /// Returns the value of the metric's label.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Silent => "silent",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Decides when each node is polled. `T` is any clock reading.
 #[derive(Debug)]
-pub(crate) struct Rounds<T> {
-    every: Duration,
-    nodes: HashMap<NodeId, Turn<T>>,
+pub(crate) struct PollSchedule<T> {
+    interval: Duration,
+    nodes: HashMap<NodeId, PollState<T>>,
 }
 
 #[derive(Debug)]
-struct Turn<T> {
-    /// `None`: a look is under way.
+struct PollState<T> {
+    /// When the node is due; `None` while a poll is running.
     due: Option<T>,
-    in_vain: u32,
+    failures: u32,
 }
 
-impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Rounds<T> {
-    pub(crate) fn new(every: Duration) -> Self {
-        Self { every, nodes: HashMap::new() }
+impl<T: Copy + Add<Duration, Output = T> + PartialOrd> PollSchedule<T> {
+    pub(crate) fn new(interval: Duration) -> Self {
+        Self { interval, nodes: HashMap::new() }
     }
 
-    /// Who of these is due; it counts as under way from now on. Nodes that are not among these are forgotten. A node
-    /// that is new comes at a moment of its own within the first round, so that looks do not come in bursts.
+    /// Returns at most `most` of `nodes` that are due and marks them as running. Forgets nodes that are not in `nodes`.
+    /// The first poll of a new node is spread over the first interval, to avoid bursts.
     pub(crate) fn due(&mut self, now: T, nodes: &[NodeId], most: usize) -> Vec<NodeId> {
         let named: HashSet<_> = nodes.iter().collect();
-        self.nodes.retain(|node, turn| turn.due.is_none() || named.contains(node));
+        self.nodes.retain(|node, state| state.due.is_none() || named.contains(node));
         for node in nodes {
-            let first = || Turn { due: Some(now + self.every.mul_f64(share(*node))), in_vain: 0 };
+            let first = || PollState { due: Some(now + self.interval.mul_f64(phase(*node))), failures: 0 };
             self.nodes.entry(*node).or_insert_with(first);
         }
         let due =
-            nodes.iter().filter(|node| self.nodes.get(node).and_then(|turn| turn.due).is_some_and(|due| due <= now));
+            nodes.iter().filter(|node| self.nodes.get(node).and_then(|state| state.due).is_some_and(|due| due <= now));
         let due: Vec<_> = due.take(most).copied().collect();
         for node in &due {
-            if let Some(turn) = self.nodes.get_mut(node) {
-                turn.due = None;
+            if let Some(state) = self.nodes.get_mut(node) {
+                state.due = None;
             }
         }
         due
     }
 
-    /// A look has ended. True: from now on the BMC counts as of no use.
-    pub(crate) fn ended(&mut self, now: T, node: NodeId, look: Look) -> bool {
-        let Some(turn) = self.nodes.get_mut(&node) else { return false };
-        let (rest, is_news) = match look {
-            Look::Answered => {
-                turn.in_vain = 0;
-                (self.every, false)
+    /// Records the result of a poll. Returns whether the BMC is to be reported as unusable.
+    pub(crate) fn record(&mut self, now: T, node: NodeId, result: PowerPoll) -> bool {
+        let Some(state) = self.nodes.get_mut(&node) else { return false };
+        let (rest, report) = match result {
+            PowerPoll::Answered => {
+                state.failures = 0;
+                (self.interval, false)
             }
-            Look::Silent => {
-                turn.in_vain += 1;
-                (self.every, turn.in_vain == IN_VAIN)
+            PowerPoll::Silent => {
+                state.failures += 1;
+                (self.interval, state.failures == FAILURES_BEFORE_SILENT)
             }
-            Look::Refused => {
-                turn.in_vain = IN_VAIN;
-                (self.every * REFUSED, true)
+            PowerPoll::Refused => {
+                state.failures = FAILURES_BEFORE_SILENT;
+                (self.interval * REFUSED_BACKOFF, true)
             }
         };
-        turn.due = Some(now + rest);
-        is_news
+        state.due = Some(now + rest);
+        report
     }
 }
 
-/// A number in [0, 1) of the node's own.
-fn share(node: NodeId) -> f64 {
+/// Returns a number in [0, 1) derived from the node's id.
+fn phase(node: NodeId) -> f64 {
     let (high, low) = node.uuid().as_u64_pair();
     let [octet, ..] = (high ^ low).to_le_bytes();
     f64::from(octet) / 256.0
 }
 
-/// Looks until the host stops.
-pub(crate) async fn poll(work: Work, every: Duration, host: Host) {
-    let mut rounds = Rounds::new(every);
-    let mut looks = FuturesUnordered::new();
+/// Polls until the host stops.
+pub(crate) async fn poll(work: Work, interval: Duration, host: Host) {
+    let mut schedule = PollSchedule::new(interval);
+    let mut polls = FuturesUnordered::new();
     loop {
-        let free = AT_ONCE.saturating_sub(looks.len());
-        for node in rounds.due(Instant::now(), &work.idle_nodes(), free) {
+        let free = MAX_CONCURRENT_POLLS.saturating_sub(polls.len());
+        for node in schedule.due(Instant::now(), &work.idle_nodes(), free) {
             let work = &work;
-            looks.push(async move { (node, work.look_at(node).await) });
+            polls.push(async move { (node, work.poll_power(node).await) });
         }
         tokio::select! {
             () = host.stopping() => return,
-            () = sleep(TICK.min(every)) => {}
-            Some((node, looked)) = looks.next() => {
-                let look = match &looked {
-                    Ok(()) => Look::Answered,
-                    Err(error) if error.may_pass() => Look::Silent,
-                    Err(_) => Look::Refused,
+            () = sleep(SCHEDULE_INTERVAL.min(interval)) => {}
+            Some((node, result)) = polls.next() => {
+                let poll = match &result {
+                    Ok(()) => PowerPoll::Answered,
+                    Err(error) if error.may_pass() => PowerPoll::Silent,
+                    Err(_) => PowerPoll::Refused,
                 };
-                metrics::look(look);
-                if let (true, Err(error)) = (rounds.ended(Instant::now(), node, look), looked) {
-                    work.note_trouble(node, &error).await;
+                metrics::power_poll(poll.label());
+                if let (true, Err(error)) = (schedule.record(Instant::now(), node, poll), result) {
+                    work.record_trouble(node, &error).await;
                 }
             }
         }
@@ -138,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    const EVERY: Duration = Duration::from_secs(60);
+    const POLL_INTERVAL: Duration = Duration::from_secs(60);
 
     fn nodes(count: u64) -> Vec<NodeId> {
         (0..count).map(|n| NodeId::new(Uuid::from_u64_pair(0, n))).collect()
@@ -150,10 +161,10 @@ mod tests {
 
     #[test]
     fn the_first_round_is_spread_and_every_node_comes_once_in_it() {
-        let (mut rounds, nodes) = (Rounds::new(EVERY), nodes(256));
+        let (mut schedule, nodes) = (PollSchedule::new(POLL_INTERVAL), nodes(256));
         let mut seen = Vec::new();
         for second in 0..=60 {
-            let due = rounds.due(at(second), &nodes, 1000);
+            let due = schedule.due(at(second), &nodes, 1000);
             assert!(due.len() <= 10, "{} at once", due.len());
             seen.extend(due);
         }
@@ -163,39 +174,39 @@ mod tests {
 
     #[test]
     fn a_node_is_looked_at_again_after_the_interval_and_never_twice_at_once() {
-        let (mut rounds, nodes) = (Rounds::new(EVERY), nodes(1));
-        let due = |rounds: &mut Rounds<Duration>, second| rounds.due(at(second), &nodes, 1).len();
-        due(&mut rounds, 0);
-        assert_eq!(due(&mut rounds, 200), 0, "still under way");
-        rounds.ended(at(200), nodes[0], Look::Answered);
-        assert_eq!((due(&mut rounds, 259), due(&mut rounds, 260)), (0, 1));
+        let (mut schedule, nodes) = (PollSchedule::new(POLL_INTERVAL), nodes(1));
+        let due = |schedule: &mut PollSchedule<Duration>, second| schedule.due(at(second), &nodes, 1).len();
+        due(&mut schedule, 0);
+        assert_eq!(due(&mut schedule, 200), 0, "still running");
+        schedule.record(at(200), nodes[0], PowerPoll::Answered);
+        assert_eq!((due(&mut schedule, 259), due(&mut schedule, 260)), (0, 1));
     }
 
     #[test]
     fn a_bmc_counts_as_silent_after_three_looks_in_vain_and_once() {
-        let (mut rounds, nodes) = (Rounds::new(EVERY), nodes(1));
-        rounds.due(at(0), &nodes, 1);
-        let news: Vec<_> = (0..5).map(|n| rounds.ended(at(n), nodes[0], Look::Silent)).collect();
+        let (mut schedule, nodes) = (PollSchedule::new(POLL_INTERVAL), nodes(1));
+        schedule.due(at(0), &nodes, 1);
+        let news: Vec<_> = (0..5).map(|n| schedule.record(at(n), nodes[0], PowerPoll::Silent)).collect();
         assert_eq!(news, [false, false, true, false, false]);
-        assert!(!rounds.ended(at(9), nodes[0], Look::Answered));
-        assert!(!rounds.ended(at(9), nodes[0], Look::Silent), "it counts anew");
+        assert!(!schedule.record(at(9), nodes[0], PowerPoll::Answered));
+        assert!(!schedule.record(at(9), nodes[0], PowerPoll::Silent), "counting starts again");
     }
 
     #[test]
     fn a_bmc_that_refused_us_is_left_alone_for_longer() {
-        let (mut rounds, nodes) = (Rounds::new(EVERY), nodes(1));
-        rounds.due(at(0), &nodes, 1);
-        assert!(rounds.ended(at(0), nodes[0], Look::Refused));
-        assert!(rounds.due(at(599), &nodes, 1).is_empty());
-        assert_eq!(rounds.due(at(600), &nodes, 1), nodes);
+        let (mut schedule, nodes) = (PollSchedule::new(POLL_INTERVAL), nodes(1));
+        schedule.due(at(0), &nodes, 1);
+        assert!(schedule.record(at(0), nodes[0], PowerPoll::Refused));
+        assert!(schedule.due(at(599), &nodes, 1).is_empty());
+        assert_eq!(schedule.due(at(600), &nodes, 1), nodes);
     }
 
     #[test]
     fn what_is_owned_no_longer_is_forgotten_and_no_more_are_due_than_there_is_room_for() {
-        let (mut rounds, nodes) = (Rounds::new(EVERY), nodes(10));
-        rounds.due(at(0), &nodes, 0);
-        assert_eq!(rounds.due(at(60), &nodes, 3).len(), 3);
-        rounds.due(at(60), &[], 3);
-        assert_eq!(rounds.nodes.len(), 3, "those under way");
+        let (mut schedule, nodes) = (PollSchedule::new(POLL_INTERVAL), nodes(10));
+        schedule.due(at(0), &nodes, 0);
+        assert_eq!(schedule.due(at(60), &nodes, 3).len(), 3);
+        schedule.due(at(60), &[], 3);
+        assert_eq!(schedule.nodes.len(), 3, "the running ones");
     }
 }

@@ -1,16 +1,18 @@
-//! Redfish over HTTPS: the same seam, one connection a session.
+//! Redfish over HTTPS, with one connection per session.
 //!
-//! [`say`] and [`read`] decide what is sent and what an answer means, [`mod@line`] carries it, [`trust`] knows whose
-//! certificates count. Left out: settings resources beside the system (`@Redfish.Settings`), action infos, and TLS below
-//! 1.2 or without forward secrecy, which rustls has not: such a BMC is spoken to over IPMI.
+//! [`request`] and [`response`] build and interpret messages, [`connection`] carries them, [`tls`] verifies
+//! certificates. Not supported: settings resources beside the system (`@Redfish.Settings`), action info resources, and
+//! TLS below 1.2 or without forward secrecy, which rustls does not implement; use IPMI for such BMCs.
 
+mod boot_source;
+mod connection;
+mod error;
 mod firmware;
-mod line;
-mod read;
-mod say;
+mod request;
+mod response;
 #[cfg(test)]
 mod tests;
-mod trust;
+mod tls;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,23 +27,23 @@ use mesh::Permit;
 use tokio::time::Instant;
 
 use self::{
-    line::{Answer, Line, Place, Trouble},
-    read::{System, Verdict, verdict},
-    say::{Message, Proof, Way},
+    connection::{Answer, Connection, Endpoint, TransportError},
+    request::{Credentials, LoginMethod, RedfishRequest},
+    response::{ResponseKind, System, classify},
 };
 use crate::{
     bmc::{Bmc, BmcError, BootOrder, Command, Firmware, Reply},
     metrics,
 };
 
-/// What all sessions share. Clones are the same.
+/// State shared by all sessions. Clones share the same state.
 #[derive(Debug, Clone)]
 pub(crate) struct Redfish {
-    host: trust::Host,
+    trust: tls::PlatformTrust,
     settle: Duration,
 }
 
-/// Where a service is and how one logs in.
+/// Address and credentials of a Redfish service.
 #[derive(Debug, Clone)]
 pub(crate) struct Login {
     pub(crate) address: BmcAddr,
@@ -50,53 +52,56 @@ pub(crate) struct Login {
     pub(crate) redfish: value::Redfish,
 }
 
-/// An open session, or what stands for one where the service has none.
+/// An open session, or basic authentication for a service without sessions.
 pub(crate) struct RedfishSession {
-    line: Line,
+    connection: Connection,
     address: BmcAddr,
-    /// A number of ours: the service has a path for it, or nothing.
+    /// A random number that identifies the session in the journal; Redfish has only `path`, or nothing.
     id: u32,
     path: String,
-    proof: Proof,
+    credentials: Credentials,
     system: String,
-    /// Where its registries are.
+    /// Path of the registry collection.
     registries: String,
-    /// As it was read last.
+    /// The system as last read.
     read: Option<System>,
-    /// Whether a command is out that was not answered.
-    owes: bool,
+    /// Whether a command was sent and not answered.
+    has_pending_command: bool,
 }
 
 impl Redfish {
-    /// Makes them. `settle` is D: what was not taken by a BMC within it never is.
+    /// Creates the driver. `settle` is D: a BMC does not execute a command later than D after it was sent.
     pub(crate) fn new(settle: Duration) -> Self {
-        Self { host: trust::Host::default(), settle }
+        Self { trust: tls::PlatformTrust::default(), settle }
     }
 
-    /// Logs in. Changes nothing at the BMC but its sessions.
+    /// Logs in. Changes nothing but the BMC's session table.
     pub(crate) async fn open(&self, login: &Login) -> Result<RedfishSession, BmcError> {
         let refused = |why: String| BmcError::Refused { address: login.address.to_string(), why };
         let tls = match login.redfish.transport {
-            value::Transport::Https => Some(self.host.tls(&login.redfish.trust).await.map_err(refused)?),
+            value::Transport::Https => {
+                Some(self.trust.config(&login.redfish.trust).await.map_err(|error| refused(error.to_string()))?)
+            }
             value::Transport::Http => None,
         };
-        let id = getrandom::u32().map_err(|error| refused(format!("no randomness: {error}")))?.max(1);
+        let id = getrandom::u32().map_err(|error| refused(format!("no random numbers available: {error}")))?.max(1);
         let mut session = RedfishSession {
-            line: Line::new(Place { address: login.address.clone(), tls, unacknowledged: self.settle }),
+            connection: Connection::new(Endpoint { address: login.address.clone(), tls, user_timeout: self.settle }),
             address: login.address.clone(),
             id,
             path: String::new(),
-            proof: Proof::Nobody,
+            credentials: Credentials::Anonymous,
             system: String::new(),
             registries: String::new(),
             read: None,
-            owes: false,
+            has_pending_command: false,
         };
         let root = session.log_in(login).await?;
-        // A root that does not link them has them where the schema has (DSP0268, `MessageRegistryFileCollection`).
-        let base = if login.redfish.root.is_empty() { say::ROOT } else { &login.redfish.root };
-        session.registries = read::link(&root, "/Registries").unwrap_or_else(|| format!("{base}/Registries"));
-        match session.find(&root, &login.redfish.system).await {
+        // A root without a link has the registries at the path of the schema (DSP0268,
+        // `MessageRegistryFileCollection`).
+        let base = if login.redfish.root.is_empty() { request::ROOT } else { &login.redfish.root };
+        session.registries = response::link(&root, "/Registries").unwrap_or_else(|| format!("{base}/Registries"));
+        match session.find_system(&root, &login.redfish.system).await {
             Ok(system) => session.system = system,
             Err(error) => {
                 session.close().await;
@@ -108,102 +113,106 @@ impl Redfish {
 }
 
 impl RedfishSession {
-    /// Shows who we are; the service's root.
+    /// Authenticates and returns the service root.
     async fn log_in(&mut self, login: &Login) -> Result<serde_json::Value, BmcError> {
-        let root = if login.redfish.root.is_empty() { say::ROOT } else { &login.redfish.root };
+        let root = if login.redfish.root.is_empty() { request::ROOT } else { &login.redfish.root };
         let wrong = || BmcError::Password(self.address.to_string());
-        let basic = Proof::basic(&login.user, &login.password).ok_or_else(wrong)?;
+        let basic = Credentials::basic(&login.user, &login.password).ok_or_else(wrong)?;
         let password = std::str::from_utf8(login.password.expose()).map_err(|_| wrong())?;
-        // A root is everybody's to read (DSP0266 §13.2); some keep theirs to themselves.
-        let mut said = self.ask(&Message::get(&format!("{root}/"))).await?;
-        if said.status == 401 {
-            self.proof = basic.clone();
-            said = self.ask(&Message::get(&format!("{root}/"))).await?;
+        // The root is readable without authentication (DSP0266 §13.2), but some services require it.
+        let mut answer = self.ask(&RedfishRequest::get(&format!("{root}/"))).await?;
+        if answer.status == 401 {
+            self.credentials = basic.clone();
+            answer = self.ask(&RedfishRequest::get(&format!("{root}/"))).await?;
         }
-        let Answer { body: said, .. } = self.good(said)?;
-        self.proof = basic;
-        let Way::Session(path) = say::way(login.redfish.login, root, &said) else { return Ok(said) };
-        let message = Message::login(&path, &login.user, password);
-        let request = message.request(&self.address, &Proof::Nobody).map_err(|why| self.refused(why))?;
-        let answer = self.line.ask(request, || true).await.map_err(|trouble| self.trouble(&trouble))?;
-        match (verdict(&answer), login.redfish.login) {
-            // It names sessions that it does not have.
-            (Verdict::Missing, value::Login::Auto) => return Ok(said),
-            (Verdict::Refused(_), value::Login::Auto) if matches!(answer.status, 405 | 501) => return Ok(said),
-            (Verdict::Done, _) => {}
+        let Answer { body: resource, .. } = self.expect_success(answer)?;
+        self.credentials = basic;
+        let LoginMethod::Session(path) = request::login_method(login.redfish.login, root, &resource) else {
+            return Ok(resource);
+        };
+        let message = RedfishRequest::login(&path, &login.user, password);
+        let request = message.request(&self.address, &Credentials::Anonymous).map_err(|why| self.refused(why))?;
+        let answer = self.connection.ask(request, || true).await.map_err(|error| self.transport_error(&error))?;
+        match (classify(&answer), login.redfish.login) {
+            // It links to sessions that it does not have.
+            (ResponseKind::NotFound, value::Login::Auto) => return Ok(resource),
+            (ResponseKind::Refused(_), value::Login::Auto) if matches!(answer.status, 405 | 501) => {
+                return Ok(resource);
+            }
+            (ResponseKind::Success, _) => {}
             (other, _) => return Err(other.error(&self.address.to_string())),
         }
-        let token = answer.token.map(Proof::Session);
-        self.proof = token.ok_or_else(|| self.refused("it opened a session without a token".to_owned()))?;
+        let token = answer.token.map(Credentials::Session);
+        self.credentials = token.ok_or_else(|| self.refused("it opened a session without a token".to_owned()))?;
         let own = answer.body.get("@odata.id").and_then(serde_json::Value::as_str);
-        self.path = answer.location.as_deref().or(own).and_then(read::path).unwrap_or_default();
-        Ok(said)
+        self.path = answer.location.as_deref().or(own).and_then(response::path).unwrap_or_default();
+        Ok(resource)
     }
 
-    /// The path of the system that is meant.
-    async fn find(&mut self, root: &serde_json::Value, named: &str) -> Result<String, BmcError> {
-        if let Some(path) = read::path(named) {
+    /// Returns the path of the system to control.
+    async fn find_system(&mut self, root: &serde_json::Value, named: &str) -> Result<String, BmcError> {
+        if let Some(path) = response::path(named) {
             return Ok(path);
         }
-        let systems = read::link(root, "/Systems");
-        let systems = systems.ok_or_else(|| self.refused("its root names no systems".to_owned()))?;
+        let systems = response::link(root, "/Systems");
+        let systems = systems.ok_or_else(|| self.refused("its service root has no link to systems".to_owned()))?;
         let systems = self.get(&systems).await?;
-        read::choose(&read::members(&systems.body), named).map_err(|why| self.refused(why))
+        response::choose_system(&response::members(&systems.body), named).map_err(|why| self.refused(why))
     }
 
-    fn refused(&self, why: String) -> BmcError {
-        BmcError::Refused { address: self.address.to_string(), why }
+    fn refused(&self, why: impl ToString) -> BmcError {
+        BmcError::Refused { address: self.address.to_string(), why: why.to_string() }
     }
 
-    fn trouble(&self, trouble: &Trouble) -> BmcError {
-        tracing::debug!(bmc = %self.address, %trouble, "a Redfish service is of no use");
-        match trouble {
-            Trouble::Unsent(_) | Trouble::Unanswered(_) => BmcError::Silent(self.address.to_string()),
-            Trouble::Distrusted(why) => {
-                self.refused(format!("TLS with it fails, see driver_info/redfish_verify_ca: {why}"))
+    fn transport_error(&self, error: &TransportError) -> BmcError {
+        tracing::debug!(bmc = %self.address, %error, "Redfish request failed");
+        match error {
+            TransportError::Unsent(_) | TransportError::Unanswered(_) => BmcError::Silent(self.address.to_string()),
+            TransportError::TlsFailed(why) => {
+                self.refused(format!("TLS failed, check driver_info/redfish_verify_ca: {why}"))
             }
-            Trouble::Forbidden => BmcError::NotPermitted,
+            TransportError::NotPermitted => BmcError::NotPermitted,
         }
     }
 
-    fn request(&self, message: &Message) -> Result<Request<String>, BmcError> {
-        message.request(&self.address, &self.proof).map_err(|why| self.refused(why))
+    fn request(&self, message: &RedfishRequest) -> Result<Request<String>, BmcError> {
+        message.request(&self.address, &self.credentials).map_err(|why| self.refused(why))
     }
 
-    /// Asks what changes nothing, or nothing but a session; a second time where a connection that was kept turns out to
-    /// be none.
-    async fn ask(&mut self, message: &Message) -> Result<Answer, BmcError> {
+    /// Sends a request that changes nothing but sessions. Retries once if a kept-alive connection turns out to be
+    /// closed.
+    async fn ask(&mut self, message: &RedfishRequest) -> Result<Answer, BmcError> {
         let begun = Instant::now();
-        let mut was_kept = self.line.is_kept();
+        let mut was_kept = self.connection.is_open();
         let answer = loop {
-            match self.line.ask(self.request(message)?, || true).await {
-                Err(Trouble::Unsent(_) | Trouble::Unanswered(_)) if was_kept => was_kept = false,
+            match self.connection.ask(self.request(message)?, || true).await {
+                Err(TransportError::Unsent(_) | TransportError::Unanswered(_)) if was_kept => was_kept = false,
                 answer => break answer,
             }
         };
         metrics::command(begun);
-        answer.map_err(|trouble| self.trouble(&trouble))
+        answer.map_err(|error| self.transport_error(&error))
     }
 
-    fn good(&self, answer: Answer) -> Result<Answer, BmcError> {
-        let verdict = verdict(&answer);
-        match (verdict, &self.proof) {
-            (Verdict::Done, _) if answer.body.is_object() => Ok(answer),
-            // It was right when it logged us in.
-            (Verdict::Unknown, Proof::Session(_)) => {
-                let why = "it has ended our session".to_owned();
+    fn expect_success(&self, answer: Answer) -> Result<Answer, BmcError> {
+        let kind = classify(&answer);
+        match (kind, &self.credentials) {
+            (ResponseKind::Success, _) if answer.body.is_object() => Ok(answer),
+            // The token was valid when the session was opened.
+            (ResponseKind::Unauthorized, Credentials::Session(_)) => {
+                let why = "it ended our session".to_owned();
                 Err(BmcError::Busy { address: self.address.to_string(), why })
             }
-            (verdict, _) => Err(verdict.error(&self.address.to_string())),
+            (kind, _) => Err(kind.error(&self.address.to_string())),
         }
     }
 
     async fn get(&mut self, path: &str) -> Result<Answer, BmcError> {
-        let answer = self.ask(&Message::get(path)).await?;
-        if verdict(&answer) == Verdict::Missing {
-            return Err(self.refused(format!("it has no {path}, see driver_info/redfish_system_id")));
+        let answer = self.ask(&RedfishRequest::get(path)).await?;
+        if classify(&answer) == ResponseKind::NotFound {
+            return Err(self.refused(format!("it has no resource {path}; check driver_info/redfish_system_id")));
         }
-        self.good(answer)
+        self.expect_success(answer)
     }
 
     async fn system(&mut self) -> Result<&System, BmcError> {
@@ -212,74 +221,80 @@ impl RedfishSession {
         Ok(self.read.insert(System::of(&path, answer)))
     }
 
-    /// A resource that may be missing or refused; none: it is.
-    async fn told(&mut self, path: &str) -> Result<Option<serde_json::Value>, BmcError> {
-        let answer = self.ask(&Message::get(path)).await?;
-        Ok((verdict(&answer) == Verdict::Done && answer.body.is_object()).then_some(answer.body))
+    /// Reads an optional resource. Returns `None` if it is missing or refused.
+    async fn get_optional(&mut self, path: &str) -> Result<Option<serde_json::Value>, BmcError> {
+        let answer = self.ask(&RedfishRequest::get(path)).await?;
+        Ok((classify(&answer) == ResponseKind::Success && answer.body.is_object()).then_some(answer.body))
     }
 
-    /// The firmware's settings, with what a registry says of them where there is one.
+    /// Reads the BIOS settings, with what the attribute registry says about them if there is one.
     async fn settings(&mut self, path: &str) -> Result<Option<BTreeMap<String, BiosSetting>>, BmcError> {
-        let Some(bios) = self.told(path).await? else { return Ok(None) };
+        let Some(bios) = self.get_optional(path).await? else { return Ok(None) };
         let mut settings = firmware::settings(&bios);
         if settings.is_empty() {
             return Ok(Some(settings));
         }
-        let collection = self.told(&self.registries.clone()).await?.unwrap_or_default();
+        let collection = self.get_optional(&self.registries.clone()).await?.unwrap_or_default();
         for path in firmware::registries(&bios, &collection) {
-            let Some(place) = self.told(&path).await?.and_then(|file| firmware::location(&file)) else { continue };
-            let registry = self.told(&place).await?.unwrap_or_default();
-            if firmware::explain(&mut settings, &bios, &registry) {
+            let Some(endpoint) = self.get_optional(&path).await?.and_then(|file| firmware::location(&file)) else {
+                continue;
+            };
+            let registry = self.get_optional(&endpoint).await?.unwrap_or_default();
+            if firmware::apply_registry(&mut settings, &bios, &registry) {
                 break;
             }
         }
         Ok(Some(settings))
     }
 
-    /// Whether a session is confirmed to be no more.
+    /// Deletes a session. Returns whether it is confirmed to be closed.
     async fn delete(&mut self, path: &str) -> Result<bool, BmcError> {
-        let answer = self.ask(&Message::delete(path)).await?;
-        Ok(matches!(verdict(&answer), Verdict::Done | Verdict::Missing))
+        let answer = self.ask(&RedfishRequest::delete(path)).await?;
+        Ok(matches!(classify(&answer), ResponseKind::Success | ResponseKind::NotFound))
     }
 
-    /// Sends what changes something, as long as it may leave. What was refused is sent once more with less in it.
+    /// Sends a command while `may_send` allows it. If the service rejects an optional field, the command is repeated
+    /// without it.
     async fn send(
         &mut self,
-        mut message: Message,
+        mut message: RedfishRequest,
         system: &System,
-        may_leave: impl Fn() -> bool,
+        may_send: impl Fn() -> bool,
     ) -> Result<Reply, BmcError> {
-        let verdict = loop {
-            let verdict = verdict(&self.send_once(&message, &may_leave).await?);
-            match message.plainer(&verdict, system) {
-                Some(plainer) => message = plainer,
-                None => break verdict,
+        let kind = loop {
+            let kind = classify(&self.send_once(&message, &may_send).await?);
+            match message.without_rejected_field(&kind, system) {
+                Some(reduced) => message = reduced,
+                None => break kind,
             }
         };
-        match verdict {
-            Verdict::Done => Ok(Reply::Done),
-            Verdict::Refused(why) => Ok(Reply::Refused(why)),
-            Verdict::Missing => Ok(Reply::Refused(format!("it knows no {}", message.path))),
-            Verdict::Lost => {
-                self.owes = true;
+        match kind {
+            ResponseKind::Success => Ok(Reply::Done),
+            ResponseKind::Refused(why) => Ok(Reply::Refused(why)),
+            ResponseKind::NotFound => Ok(Reply::Refused(format!("it has no resource {}", message.path))),
+            ResponseKind::GatewayError => {
+                self.has_pending_command = true;
                 Err(BmcError::Unknown(self.address.to_string()))
             }
-            verdict @ (Verdict::Unknown | Verdict::Stale | Verdict::Busy(_) | Verdict::NoSlot) => {
-                Err(verdict.error(&self.address.to_string()))
-            }
+            kind @ (ResponseKind::Unauthorized
+            | ResponseKind::PreconditionFailed
+            | ResponseKind::Busy(_)
+            | ResponseKind::NoSessionSlot) => Err(kind.error(&self.address.to_string())),
         }
     }
 
-    async fn send_once(&mut self, message: &Message, may_leave: &impl Fn() -> bool) -> Result<Answer, BmcError> {
+    async fn send_once(&mut self, message: &RedfishRequest, may_send: &impl Fn() -> bool) -> Result<Answer, BmcError> {
         let begun = Instant::now();
-        let answer = self.line.ask(self.request(message)?, may_leave).await;
+        let answer = self.connection.ask(self.request(message)?, may_send).await;
         metrics::command(begun);
-        answer.map_err(|trouble| match trouble {
-            Trouble::Unanswered(_) => {
-                self.owes = true;
+        answer.map_err(|error| match error {
+            TransportError::Unanswered(_) => {
+                self.has_pending_command = true;
                 BmcError::Unknown(self.address.to_string())
             }
-            Trouble::Unsent(_) | Trouble::Distrusted(_) | Trouble::Forbidden => self.trouble(&trouble),
+            TransportError::Unsent(_) | TransportError::TlsFailed(_) | TransportError::NotPermitted => {
+                self.transport_error(&error)
+            }
         })
     }
 }
@@ -299,38 +314,40 @@ impl Bmc for RedfishSession {
     }
 
     async fn describe(&mut self) -> Result<String, BmcError> {
-        Ok(self.system().await?.words())
+        Ok(self.system().await?.description())
     }
 
     async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
         Ok(self.system().await?.boot_order())
     }
 
-    /// A resource that can not be read is one that says nothing: what else is known is kept.
+    /// A resource that cannot be read is left out.
     async fn firmware(&mut self) -> Result<Option<Firmware>, BmcError> {
         let system = self.system().await?.clone();
-        let secure_boot = match read::link(&system.body, "/SecureBoot") {
-            Some(path) => self.told(&path).await?.and_then(|body| firmware::secure_boot(&body)),
+        let secure_boot = match response::link(&system.body, "/SecureBoot") {
+            Some(path) => self.get_optional(&path).await?.and_then(|body| firmware::secure_boot(&body)),
             None => None,
         };
-        let settings = match read::link(&system.body, "/Bios") {
+        let settings = match response::link(&system.body, "/Bios") {
             Some(path) => self.settings(&path).await?,
             None => None,
         };
         Ok(Some(Firmware { boot_mode: firmware::boot_mode(&system), secure_boot, settings }))
     }
 
-    /// Connects: what does it itself after each answer would lose the permit's time by it.
+    /// Connects, because some services close the connection after each answer and connecting would take time of the
+    /// permit.
     async fn prepare(&mut self) -> Result<(), BmcError> {
-        self.line.ready().await.map_err(|trouble| self.trouble(&trouble))
+        self.connection.connect().await.map_err(|error| self.transport_error(&error))
     }
 
     async fn command(&mut self, command: Command, permit: &Permit) -> Result<Reply, BmcError> {
-        let system = self.read.clone().ok_or_else(|| self.refused("its system was never read".to_owned()))?;
+        let system =
+            self.read.clone().ok_or_else(|| self.refused("its system was not read before the command".to_owned()))?;
         let id = self.id;
-        match Message::command(command, &system) {
+        match RedfishRequest::command(command, &system) {
             Ok(message) => self.send(message, &system, || permit.allows(id)).await,
-            Err(why) => Ok(Reply::Refused(why)),
+            Err(error) => Ok(Reply::Refused(error.to_string())),
         }
     }
 
@@ -342,7 +359,7 @@ impl Bmc for RedfishSession {
         if path.is_empty() {
             return Ok(false);
         }
-        // A service that forgot its sessions may give a path anew: whose it was, is no more.
+        // A service that lost its sessions may reuse a path: the previous session no longer exists.
         if path == self.path {
             return Ok(true);
         }
@@ -351,8 +368,8 @@ impl Bmc for RedfishSession {
 
     async fn close(mut self) -> bool {
         if self.path.is_empty() {
-            // Nothing is kept open at the service; only a command without an answer may still be under way.
-            return matches!(self.proof, Proof::Basic(_)) && !self.owes;
+            // Nothing stays open at the service; only a command without an answer may still be pending.
+            return matches!(self.credentials, Credentials::Basic(_)) && !self.has_pending_command;
         }
         let path = self.path.clone();
         self.delete(&path).await.unwrap_or(false)

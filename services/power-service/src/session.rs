@@ -1,4 +1,4 @@
-//! A session with whichever kind of BMC a node has.
+//! Selects the BMC driver of a node and dispatches to it.
 
 use domain::{
     driver::Driver,
@@ -17,41 +17,46 @@ use crate::{
     redfish::{self, Redfish, RedfishSession},
 };
 
-/// What BMCs are spoken to with. Clones are the same.
+/// The drivers of all kinds of BMCs. Clones share the same state.
 #[derive(Debug, Clone)]
-pub(crate) struct Hands {
+pub(crate) struct BmcDrivers {
     pub(crate) ipmi: Ipmi,
     pub(crate) redfish: Redfish,
 }
 
-/// What is needed to reach a node's BMC.
-pub(crate) enum Reach {
+/// How to reach the BMC of a node.
+pub(crate) enum BmcTarget {
     /// Over IPMI.
     Ipmi(ipmi::Login),
     /// Over Redfish.
     Redfish(redfish::Login),
-    /// There is none; its power is as it was last heard of.
+    /// There is no BMC; power is as last recorded.
     Fake(Power),
-    /// Nobody said how, or we can not.
-    No(Driver, &'static str),
+    /// The BMC cannot be reached, and why.
+    Unavailable(Driver, &'static str),
 }
 
 /// An open session.
-pub(crate) enum Session {
+pub(crate) enum BmcSession {
     /// Over IPMI.
     Ipmi(Box<IpmiSession>),
     /// Over Redfish.
     Redfish(Box<RedfishSession>),
-    /// With nothing.
+    /// Simulated.
     Fake(FakeSession),
 }
 
-impl Reach {
-    /// How a node's BMC is reached. `heard` is how its power was last heard of.
+impl BmcTarget {
+    /// Determines how to reach the BMC of a node. `recorded` is the recorded power state, if any.
     ///
     /// # Errors
-    /// Its password can not be opened.
-    pub(crate) fn of(node: NodeId, intent: Intent, heard: Option<Power>, sealer: &Sealer) -> Result<Self, Error> {
+    /// [`Error::Sealed`] if the password cannot be decrypted.
+    pub(crate) fn resolve(
+        node: NodeId,
+        intent: Intent,
+        recorded: Option<Power>,
+        sealer: &Sealer,
+    ) -> Result<Self, Error> {
         let Intent { driver, bmc, .. } = intent;
         let open = |sealed| {
             let opened = sealer.open(&format!("{node}/bmc-password"), sealed);
@@ -66,45 +71,45 @@ impl Reach {
                 let (password, redfish) = (open(&bmc.password)?, bmc.redfish.unwrap_or_default());
                 Self::Redfish(redfish::Login { address: bmc.address, user: bmc.user, password, redfish })
             }
-            (Driver::Ipmi, None) => Self::No(driver, "nobody said where its BMC is (driver_info/ipmi_address)"),
-            // By hand, as it was asked for: nobody can tell whether somebody did it.
-            (Driver::FakeHardware | Driver::ManualManagement, _) => Self::Fake(heard.unwrap_or(Power::Off)),
-            (Driver::Redfish, None) => {
-                Self::No(driver, "nobody said rightly where its BMC is (driver_info/redfish_address)")
-            }
+            (Driver::Ipmi, None) => Self::Unavailable(driver, "driver_info/ipmi_address is missing"),
+            // An operator switches the machine by hand; we assume that it happens.
+            (Driver::FakeHardware | Driver::ManualManagement, _) => Self::Fake(recorded.unwrap_or(Power::Off)),
+            (Driver::Redfish, None) => Self::Unavailable(driver, "driver_info/redfish_address is missing or invalid"),
         })
     }
 
-    /// Where it is, for messages.
+    /// Returns the address, for messages.
     pub(crate) fn address(&self) -> String {
         match self {
             Self::Ipmi(login) => login.address.to_string(),
             Self::Redfish(login) => login.address.to_string(),
             Self::Fake(_) => "no BMC".to_owned(),
-            Self::No(driver, _) => driver.to_string(),
+            Self::Unavailable(driver, _) => driver.to_string(),
         }
     }
 
-    /// Whether its BMC says what the firmware is set to.
-    pub(crate) const fn tells_firmware(&self) -> bool {
+    /// Returns whether the BMC reports firmware settings.
+    pub(crate) const fn reports_firmware(&self) -> bool {
         matches!(self, Self::Redfish(_))
     }
 
     /// Logs in.
     ///
     /// # Errors
-    /// The BMC's, or that there is none to reach.
-    pub(crate) async fn open(&self, hands: &Hands, limits: &config::Power) -> Result<Session, BmcError> {
+    /// The error of the BMC, or [`BmcError::Refused`] if the node has none.
+    pub(crate) async fn open(&self, drivers: &BmcDrivers, limits: &config::Power) -> Result<BmcSession, BmcError> {
         match self {
-            Self::Ipmi(login) => hands.ipmi.open(login, limits).await.map(Box::new).map(Session::Ipmi),
-            Self::Redfish(login) => hands.redfish.open(login).await.map(Box::new).map(Session::Redfish),
-            Self::Fake(power) => FakeSession::open(*power, limits.fake).map(Session::Fake),
-            Self::No(driver, why) => Err(BmcError::Refused { address: driver.to_string(), why: (*why).to_owned() }),
+            Self::Ipmi(login) => drivers.ipmi.open(login, limits).await.map(Box::new).map(BmcSession::Ipmi),
+            Self::Redfish(login) => drivers.redfish.open(login).await.map(Box::new).map(BmcSession::Redfish),
+            Self::Fake(power) => FakeSession::open(*power, limits.fake).map(BmcSession::Fake),
+            Self::Unavailable(driver, why) => {
+                Err(BmcError::Refused { address: driver.to_string(), why: (*why).to_owned() })
+            }
         }
     }
 }
 
-impl Bmc for Session {
+impl Bmc for BmcSession {
     fn session(&self) -> u32 {
         match self {
             Self::Ipmi(session) => session.session(),

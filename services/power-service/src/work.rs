@@ -1,10 +1,7 @@
-//! An owner's work at a BMC: the takeover of `domain::ring::bmc_takeover`, then one journalled command at a time.
+//! Executes instructions at BMCs: takes over as `domain::ring::bmc_takeover` demands, then sends one journalled command at a
+//! time.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{
     failure::{Cause, Failure},
@@ -19,6 +16,7 @@ use keyspace::{
     value::{Intent, Outcome, PowerSeen, Settled},
 };
 use mesh::{Claim, Joined, JournalWriter, Mesh, WorkGuard};
+use parking_lot::Mutex;
 use service_kit::{Host, clock, timeline::Timeline};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -26,61 +24,61 @@ use crate::{
     Error,
     bmc::{Bmc, BmcError, Command, Reply},
     config,
-    control::{Course, Next},
+    control::{PowerSequence, Step},
     metrics,
-    session::{Hands, Reach, Session},
+    session::{BmcDrivers, BmcSession, BmcTarget},
 };
 
-mod look;
+mod observe;
 
-/// Between two looks at power that does not follow yet.
-const LOOK: Duration = Duration::from_millis(500);
-/// Between two tries of something that may pass.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How often power is read while it does not yet follow a command.
+const POWER_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Delay before a transient failure is retried.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// How long our own view may need to show what we wrote; one that is cut off for longer is an island soon.
-const SEEN: Duration = Duration::from_secs(5);
-/// How long a BMC may be of no use to an instruction that somebody waits for.
-const WAITED_FOR: Duration = Duration::from_secs(20);
+/// How long to wait until our own view shows what we wrote. If it takes longer, the rack is about to become an island.
+const VIEW_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an instruction that a user waits for is retried.
+const INTERACTIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The instructions under way. Clones are the same.
+/// The running instructions. Clones share the same state.
 #[derive(Clone)]
 pub(crate) struct Work {
     joined: Joined,
     rack: RackId,
-    hands: Hands,
+    drivers: BmcDrivers,
     limits: Arc<config::Power>,
     timeline: Timeline,
     host: Host,
     running: Arc<Mutex<HashMap<NodeId, InstructionVersion>>>,
 }
 
-/// Why an instruction did not come to its end here.
-enum Stopped {
-    /// It failed for good.
+/// Why an attempt to execute an instruction ended.
+enum AttemptError {
+    /// The instruction failed permanently.
     Failed(Failure),
-    /// This process may not go on; whoever may will.
-    Elsewhere(mesh::Error),
-    /// It may work in a moment.
-    Again(BmcError),
+    /// This process must not continue; the next owner will.
+    Relinquished(mesh::Error),
+    /// A transient failure: a retry may succeed.
+    Transient(BmcError),
 }
 
-impl From<mesh::Error> for Stopped {
+impl From<mesh::Error> for AttemptError {
     fn from(error: mesh::Error) -> Self {
-        Self::Elsewhere(error)
+        Self::Relinquished(error)
     }
 }
 
 impl Work {
     pub(crate) fn new(
         joined: Joined,
-        hands: Hands,
+        drivers: BmcDrivers,
         limits: config::Power,
         timeline: Timeline,
         host: Host,
     ) -> Result<Self, Error> {
         let rack = joined.rack()?;
-        Ok(Self { joined, rack, hands, limits: Arc::new(limits), timeline, host, running: Arc::default() })
+        Ok(Self { joined, rack, drivers, limits: Arc::new(limits), timeline, host, running: Arc::default() })
     }
 
     fn mesh(&self) -> &Mesh {
@@ -92,12 +90,12 @@ impl Work {
         read.map(|read| read.value).ok_or(Error::UnknownNode(node))
     }
 
-    fn reach(&self, node: NodeId) -> Result<Reach, Error> {
-        let heard = self.mesh().view().get(&key::power(self.rack, node)).map(|heard| heard.value.power);
-        Reach::of(node, self.intent(node)?, heard, &self.joined.sealer)
+    fn bmc_target(&self, node: NodeId) -> Result<BmcTarget, Error> {
+        let recorded = self.mesh().view().get(&key::power(self.rack, node)).map(|recorded| recorded.value.power);
+        BmcTarget::resolve(node, self.intent(node)?, recorded, &self.joined.sealer)
     }
 
-    /// Begins an instruction, or finds it under way or done.
+    /// Starts an instruction. Does nothing if it is running or completed.
     pub(crate) fn ensure(&self, node: NodeId, version: InstructionVersion, target: PowerTarget) -> Result<(), Error> {
         let guard = self.mesh().begin_work(node)?;
         self.intent(node)?;
@@ -105,18 +103,18 @@ impl Work {
             return Ok(());
         }
         {
-            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut running = self.running.lock();
             match running.get(&node) {
                 Some(at) if version.is_older_than(*at) => return Err(Error::Outdated(node)),
-                // One instruction at a time: a newer one is asked for again, and begins when this one has ended.
+                // One instruction at a time: a newer one is requested again and starts when this one has ended.
                 Some(_) => return Ok(()),
                 None => running.insert(node, version),
             };
         }
         let work = self.clone();
         self.host.spawn(async move {
-            work.carry_out(guard, version, target).await;
-            work.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+            work.execute(guard, version, target).await;
+            work.running.lock().remove(&node);
         });
         Ok(())
     }
@@ -126,66 +124,68 @@ impl Work {
         read.and_then(|read| read.value.settled).is_some_and(|settled| settled.generation >= version.generation)
     }
 
-    async fn carry_out(&self, guard: WorkGuard, version: InstructionVersion, target: PowerTarget) {
+    async fn execute(&self, guard: WorkGuard, version: InstructionVersion, target: PowerTarget) {
         let node = guard.node();
-        let (begun, patience) = (Instant::now(), self.patience(target));
+        let (begun, retry_timeout) = (Instant::now(), self.retry_timeout(target));
         loop {
             let outcome = tokio::select! {
                 outcome = self.attempt(&guard, version, target) => outcome,
-                () = guard.lost() => Err(Stopped::Elsewhere(mesh::Error::HandingOver { node })),
+                () = guard.lost() => Err(AttemptError::Relinquished(mesh::Error::HandingOver { node })),
             };
-            let again = match outcome {
+            let failure_to_store = match outcome {
                 Ok(()) => {
-                    // A machine that boots from the network once is about to be looked at or worked on.
+                    // A machine that boots from the network once is about to be inspected or deployed.
                     if matches!(target, PowerTarget::Booted { boot: Some(boot) } if boot.device == BootDevice::Pxe) {
-                        drop(self.learn_firmware(node));
+                        drop(self.read_firmware_in_background(node));
                     }
-                    self.seen_settled(&guard, version).await;
+                    self.wait_until_visible(&guard, version).await;
                     return metrics::instruction("reached");
                 }
-                Err(Stopped::Failed(failure)) => Some(failure),
-                Err(Stopped::Elsewhere(error)) => {
-                    tracing::info!(node = %node, error = %service_kit::status::chain(&error), "leaving an instruction");
+                Err(AttemptError::Failed(failure)) => Some(failure),
+                Err(AttemptError::Relinquished(error)) => {
+                    tracing::info!(node = %node, error = %chain(&error), "instruction left to the next owner");
                     return metrics::instruction("left");
                 }
-                Err(Stopped::Again(error)) if begun.elapsed() < patience => {
-                    tracing::info!(node = %node, %error, "trying again");
-                    sleep(AGAIN).await;
+                Err(AttemptError::Transient(error)) if begun.elapsed() < retry_timeout => {
+                    tracing::info!(node = %node, %error, "transient BMC failure, will retry");
+                    sleep(RETRY_DELAY).await;
                     None
                 }
-                Err(Stopped::Again(error)) => Some(failure(error.cause(), error.to_string())),
+                Err(AttemptError::Transient(error)) => Some(failure(error.cause(), error.to_string())),
             };
-            if let Some(failure) = again {
+            if let Some(failure) = failure_to_store {
                 metrics::instruction("failed");
                 if let Err(error) = self.settle_failed(&guard, version, failure).await {
-                    tracing::warn!(node = %node, error = %service_kit::status::chain(&error), "cannot note a failure");
+                    tracing::warn!(node = %node, error = %chain(&error), "cannot store a failed instruction");
                     return;
                 }
-                self.seen_settled(&guard, version).await;
+                self.wait_until_visible(&guard, version).await;
                 return;
             }
         }
     }
 
-    /// Waits until our own view shows that an instruction has ended. Until then it counts as under way: whoever asks for it
-    /// again would have it begun anew.
-    async fn seen_settled(&self, guard: &WorkGuard, version: InstructionVersion) {
+    /// Waits until our own view shows the result of an instruction. Until then it counts as running, or a repeated
+    /// request would start it again.
+    async fn wait_until_visible(&self, guard: &WorkGuard, version: InstructionVersion) {
         let node = guard.node();
         let mut news = self.mesh().view().subscribe();
         let seeing = async { while !self.is_settled(node, version) && news.next().await.is_some() {} };
         tokio::select! {
-            seen = timeout(SEEN, seeing) => if seen.is_err() {
-                tracing::warn!(node = %node, "our own view does not show that an instruction has ended");
+            seen = timeout(VIEW_TIMEOUT, seeing) => if seen.is_err() {
+                tracing::warn!(node = %node, "own view does not show a completed instruction");
             },
             () = guard.lost() => {}
         }
     }
 
-    /// How long an instruction is tried for where something is in its way that may pass. A person waits for a boot order, or an
-    /// interrupt.
-    fn patience(&self, target: PowerTarget) -> Duration {
+    /// How long transient failures of an instruction are retried. It is short for boot orders and interrupts, which a
+    /// user waits for.
+    fn retry_timeout(&self, target: PowerTarget) -> Duration {
         match target {
-            PowerTarget::BootOrder { .. } | PowerTarget::Interrupted => self.limits.instruction.min(WAITED_FOR),
+            PowerTarget::BootOrder { .. } | PowerTarget::Interrupted => {
+                self.limits.instruction.min(INTERACTIVE_TIMEOUT)
+            }
             PowerTarget::On
             | PowerTarget::Off
             | PowerTarget::SoftOff { .. }
@@ -203,30 +203,31 @@ impl Work {
         version: InstructionVersion,
         failure: Failure,
     ) -> Result<(), mesh::Error> {
-        tracing::warn!(node = %guard.node(), cause = failure.cause.word(), text = failure.text, "an instruction failed");
+        tracing::warn!(node = %guard.node(), cause = failure.cause.word(), text = failure.text, "instruction failed");
         let claim = self.mesh().claim(guard).await?;
         let key = key::power(self.rack, guard.node());
         let read = self.mesh().view().get(&key);
         let power = read.as_ref().map_or(Power::Off, |read| read.value.power);
         let settled = Settled { generation: version.generation, at: clock::now(), failure: Some(failure) };
-        let seen = seen(power, claim, Some(settled));
+        let seen = power_record(power, claim, Some(settled));
         let change = self.mesh().fenced(&claim).put(&key, &seen, Expect::same(read.as_ref()))?;
         self.mesh().commit(change).await.map(drop)
     }
 
-    /// One owner's takeover: claim, close, wait, read, then act.
+    /// Makes one attempt: claims the node, closes previous sessions, waits, reads, then acts.
     async fn attempt(
         &self,
         guard: &WorkGuard,
         version: InstructionVersion,
         target: PowerTarget,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), AttemptError> {
         let node = guard.node();
-        let reach = self.reach(node).map_err(|error| Stopped::Failed(failure(Cause::BmcPassword, chain(&error))))?;
+        let reach =
+            self.bmc_target(node).map_err(|error| AttemptError::Failed(failure(Cause::BmcPassword, chain(&error))))?;
         let mut takeover = Takeover::new(self.mesh().times().settle);
         let claim = self.mesh().claim(guard).await?;
-        // Our view may have been behind when this was asked for; it is not by now, and whoever had the claim before may have
-        // carried it out.
+        // Our view may have been behind when the instruction was requested. It no longer is, and the previous owner may
+        // have executed it.
         if self.is_settled(node, version) {
             return Ok(());
         }
@@ -234,8 +235,8 @@ impl Work {
         let mut journal = JournalWriter::read(self.mesh(), claim).await?;
         journal.obey(version)?;
         takeover.sessions(journal.to_close());
-        let bmc = reach.open(&self.hands, &self.limits).await;
-        let mut bmc = bmc.map_err(judge)?;
+        let bmc = reach.open(&self.drivers, &self.limits).await;
+        let mut bmc = bmc.map_err(attempt_error)?;
         journal.opened(bmc.session(), bmc.path());
         takeover.logged_in(bmc.session());
         let outcome = self.in_session(&mut bmc, &mut takeover, &mut journal, version, target).await;
@@ -246,7 +247,7 @@ impl Work {
         let power = match outcome {
             Ok(power) => power,
             Err(stopped) => {
-                // What is known of sessions is written, so that the next takeover need not close them again.
+                // Store what is known of sessions, so that the next attempt does not have to close them again.
                 journal.write().await?;
                 return Err(stopped);
             }
@@ -265,10 +266,11 @@ impl Work {
         let key = key::power(self.rack, claim.node());
         let read = self.mesh().view().get(&key);
         let settled = Settled { generation: version.generation, at: clock::now(), failure: None };
-        let seen = seen(power, claim, Some(settled));
+        let seen = power_record(power, claim, Some(settled));
         let written = journal.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await;
         match written {
-            // A look at its power was noted meanwhile, or our view is behind; who has the claim now finds no other way here.
+            // A poll stored the power meanwhile, or our view is behind. No other instance holds the claim, so
+            // overwriting is safe.
             Err(mesh::Error::Store(keyspace::Error::Conflict)) => {
                 let read = self.mesh().store().get(&key).await.map_err(mesh::Error::Store)?;
                 journal.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await
@@ -279,17 +281,17 @@ impl Work {
 
     async fn in_session(
         &self,
-        bmc: &mut Session,
+        bmc: &mut BmcSession,
         takeover: &mut Takeover<u32, Duration>,
         journal: &mut JournalWriter,
         version: InstructionVersion,
         target: PowerTarget,
-    ) -> Result<Power, Stopped> {
+    ) -> Result<Power, AttemptError> {
         let mut unconfirmed = Vec::new();
         let mut power = loop {
             match takeover.next_action(self.mesh().now()) {
                 NextAction::Close(session) => {
-                    let confirmed = bmc.close_other(session, journal.path(session)).await.map_err(judge)?;
+                    let confirmed = bmc.close_other(session, journal.path(session)).await.map_err(attempt_error)?;
                     takeover.closed(session, confirmed);
                     if confirmed {
                         journal.closed(session);
@@ -299,61 +301,64 @@ impl Work {
                 }
                 NextAction::Settle(until) => sleep(until.saturating_sub(self.mesh().now())).await,
                 NextAction::Read | NextAction::Act => {
-                    // Nobody needs to know them any more: what came through them has arrived.
+                    // The sessions need not be remembered any more: all commands sent through them have arrived.
                     unconfirmed.drain(..).for_each(|session| journal.closed(session));
-                    break bmc.power().await.map_err(judge)?;
+                    break bmc.power().await.map_err(attempt_error)?;
                 }
                 NextAction::Claim | NextAction::Sessions | NextAction::Login => {
-                    return Err(Stopped::Again(BmcError::NotPermitted));
+                    return Err(AttemptError::Transient(BmcError::NotPermitted));
                 }
             }
         };
         takeover.read();
         let steps = target.boot().map_or(0, |boot| bmc.boot_steps(boot));
-        let mut course = Course::new(target, steps);
+        let mut sequence = PowerSequence::new(target, steps);
         loop {
-            match course.next(power, clock::now(), &self.limits) {
-                Next::Reached => return Ok(power),
-                Next::Stuck(cause, text) => return Err(Stopped::Failed(failure(cause, text))),
-                Next::Look => {
-                    sleep(LOOK).await;
-                    course.waited(LOOK);
-                    power = self.look(bmc, journal.claim(), version, power).await?;
+            match sequence.next(power, clock::now(), &self.limits) {
+                Step::Reached => return Ok(power),
+                Step::Stuck(cause, text) => return Err(AttemptError::Failed(failure(cause, text))),
+                Step::Wait => {
+                    sleep(POWER_CHECK_INTERVAL).await;
+                    sequence.waited(POWER_CHECK_INTERVAL);
+                    power = self.read_power(bmc, journal.claim(), version, power).await?;
                 }
-                Next::Send(Command::Interrupt) if has_interrupted(journal, version) => {
-                    let text = "the interrupt was sent once, and nobody knows what came of it: look at the console, and \
-                                ask again where nothing did";
-                    return Err(Stopped::Failed(failure(Cause::BmcSilent, text.to_owned())));
+                Step::Send(Command::Interrupt) if has_interrupted(journal, version) => {
+                    let text = "the interrupt was sent, but the BMC did not confirm it; check the console and repeat the \
+                                request if the system was not interrupted";
+                    return Err(AttemptError::Failed(failure(Cause::BmcSilent, text.to_owned())));
                 }
-                Next::Send(command) => {
-                    bmc.prepare().await.map_err(judge)?;
-                    let permit = journal.arm(version, bmc.session(), &command.words()).await?;
+                Step::Send(command) => {
+                    bmc.prepare().await.map_err(attempt_error)?;
+                    let permit = journal.arm(version, bmc.session(), &command.description()).await?;
                     match bmc.command(command, &permit).await {
                         Ok(Reply::Done) => journal.ended(Outcome::Done),
                         Ok(Reply::Refused(why)) => {
                             journal.ended(Outcome::Refused(why.clone()));
-                            return Err(Stopped::Failed(failure(Cause::BmcRefused, format!("the BMC refused: {why}"))));
+                            return Err(AttemptError::Failed(failure(
+                                Cause::BmcRefused,
+                                format!("the BMC refused the command: {why}"),
+                            )));
                         }
                         Err(error) => {
                             journal.ended(Outcome::Unknown);
-                            return Err(judge(error));
+                            return Err(attempt_error(error));
                         }
                     }
-                    course.sent(command);
-                    power = self.look(bmc, journal.claim(), version, power).await?;
+                    sequence.sent(command);
+                    power = self.read_power(bmc, journal.claim(), version, power).await?;
                 }
             }
         }
     }
 
-    async fn look(
+    async fn read_power(
         &self,
-        bmc: &mut Session,
+        bmc: &mut BmcSession,
         claim: Claim,
         version: InstructionVersion,
         before: Power,
-    ) -> Result<Power, Stopped> {
-        let power = bmc.power().await.map_err(judge)?;
+    ) -> Result<Power, AttemptError> {
+        let power = bmc.power().await.map_err(attempt_error)?;
         if power != before {
             let mark = if power == Power::On { Mark::PowerOn } else { Mark::PowerOff };
             self.timeline.note(claim.node(), version.generation, mark, "");
@@ -362,15 +367,15 @@ impl Work {
     }
 }
 
-/// Whether this instruction's interrupt may be at the BMC already, from a try before.
+/// Returns whether the interrupt of this instruction may have reached the BMC in a previous attempt.
 fn has_interrupted(journal: &JournalWriter, version: InstructionVersion) -> bool {
     let entry = journal.record().entry.as_ref();
     entry.is_some_and(|entry| {
-        entry.version.generation == version.generation && entry.command == Command::Interrupt.words()
+        entry.version.generation == version.generation && entry.command == Command::Interrupt.description()
     })
 }
 
-fn seen(power: Power, claim: Claim, settled: Option<Settled>) -> PowerSeen {
+fn power_record(power: Power, claim: Claim, settled: Option<Settled>) -> PowerSeen {
     PowerSeen { power, seen_at: clock::now(), seen_by: claim.instance(), settled, trouble: None }
 }
 
@@ -378,8 +383,12 @@ fn failure(cause: Cause, text: String) -> Failure {
     Failure { cause, text, at: clock::now() }
 }
 
-fn judge(error: BmcError) -> Stopped {
-    if error.may_pass() { Stopped::Again(error) } else { Stopped::Failed(failure(error.cause(), error.to_string())) }
+fn attempt_error(error: BmcError) -> AttemptError {
+    if error.may_pass() {
+        AttemptError::Transient(error)
+    } else {
+        AttemptError::Failed(failure(error.cause(), error.to_string()))
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

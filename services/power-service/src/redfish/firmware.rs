@@ -1,6 +1,6 @@
-//! What a machine's firmware is set to, as its Redfish service says. Pure.
+//! Parses the firmware settings that a Redfish service reports. Pure.
 //!
-//! Source: DSP0268, `Bios`, `AttributeRegistry`, `SecureBoot`, and what `sushy-emulator` answers.
+//! Sources: DSP0268, `Bios`, `AttributeRegistry`, `SecureBoot`, and the responses of `sushy-emulator`.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use domain::power::BootMode;
 use keyspace::value::BiosSetting;
 use serde_json::Value;
 
-use super::read::{System, link, members, path};
+use super::response::{System, link, members, path};
 
-/// Settings of one machine that are kept; the largest have some 500.
-const MOST_SETTINGS: usize = 2000;
-/// Characters of a value, or of one that may be chosen.
-const LONGEST_VALUE: usize = 1024;
-/// Values of one setting that may be chosen.
-const MOST_VALUES: usize = 256;
-/// Registries that are looked into for the one that is meant.
-pub(super) const MOST_REGISTRIES: usize = 4;
+/// Maximum number of settings kept per machine; the largest machines have about 500.
+const MAX_SETTINGS: usize = 2000;
+/// Maximum length of a value, in characters.
+const MAX_VALUE_CHARS: usize = 1024;
+/// Maximum number of allowable values kept per setting.
+const MAX_ALLOWABLE_VALUES: usize = 256;
+/// Maximum number of registries that are read to find the right one.
+pub(super) const MAX_REGISTRIES: usize = 4;
 
-/// The firmware interface that the system boots with (`Boot.BootSourceOverrideMode`).
+/// Returns the firmware interface that the system boots with (`Boot.BootSourceOverrideMode`).
 pub(super) fn boot_mode(system: &System) -> Option<BootMode> {
     match system.body.pointer("/Boot/BootSourceOverrideMode").and_then(Value::as_str) {
         Some("UEFI") => Some(BootMode::Uefi),
@@ -28,24 +28,24 @@ pub(super) fn boot_mode(system: &System) -> Option<BootMode> {
     }
 }
 
-/// Whether the firmware is to boot signed systems alone.
+/// Returns whether secure boot is enabled.
 pub(super) fn secure_boot(resource: &Value) -> Option<bool> {
     resource.get("SecureBootEnable").and_then(Value::as_bool)
 }
 
-/// The settings of a `Bios` resource; nothing is known of them but their values.
+/// Returns the settings of a `Bios` resource, without the registry's details.
 pub(super) fn settings(bios: &Value) -> BTreeMap<String, BiosSetting> {
     let attributes = bios.get("Attributes").and_then(Value::as_object).into_iter().flatten();
     let one = |(name, value): (&String, &Value)| {
-        // What a service shows of a password is nobody's business, although it should be null (DSP0268, `Attributes`).
+        // Passwords are never stored, although their value should be null (DSP0268, `Attributes`).
         let is_secret = name.to_ascii_lowercase().contains("password");
         let value = text(value).filter(|text| !is_secret || text.is_empty());
         (name.clone(), BiosSetting { value, ..BiosSetting::default() })
     };
-    attributes.filter(|(name, _)| name.len() <= LONGEST_VALUE).take(MOST_SETTINGS).map(one).collect()
+    attributes.filter(|(name, _)| name.len() <= MAX_VALUE_CHARS).take(MAX_SETTINGS).map(one).collect()
 }
 
-/// A value as Ironic's clients read it: a text, or nothing.
+/// Formats a value as Ironic does. Returns `None` if it is not a scalar.
 fn text(value: &Value) -> Option<String> {
     let text = match value {
         Value::Null | Value::Array(_) | Value::Object(_) => return None,
@@ -54,10 +54,10 @@ fn text(value: &Value) -> Option<String> {
         Value::Number(number) => number.to_string(),
         Value::String(text) => text.clone(),
     };
-    Some(text.chars().take(LONGEST_VALUE).collect())
+    Some(text.chars().take(MAX_VALUE_CHARS).collect())
 }
 
-/// The paths of registries that may be the one that a `Bios` resource names, the likeliest first.
+/// Returns the paths of the registries that may be the one named by a `Bios` resource, the likeliest first.
 pub(super) fn registries(bios: &Value, collection: &Value) -> Vec<String> {
     const GENERAL: &str = "BiosAttributeRegistry";
     let Some(named) = bios.get("AttributeRegistry").and_then(Value::as_str) else { return Vec::new() };
@@ -72,23 +72,23 @@ pub(super) fn registries(bios: &Value, collection: &Value) -> Vec<String> {
     };
     let mut likely: Vec<String> = members(collection).into_iter().filter(|path| rank(path) < 3).collect();
     likely.sort_by_key(rank);
-    likely.truncate(MOST_REGISTRIES);
+    likely.truncate(MAX_REGISTRIES);
     likely
 }
 
-/// Where a registry's file itself is: in English, or in whatever language there is.
+/// Returns the location of a registry's file: the English one, or the first.
 pub(super) fn location(file: &Value) -> Option<String> {
     let places = file.get("Location").and_then(Value::as_array)?;
-    let is_english = |place: &&Value| {
-        place.get("Language").and_then(Value::as_str).is_some_and(|language| language.starts_with("en"))
+    let is_english = |endpoint: &&Value| {
+        endpoint.get("Language").and_then(Value::as_str).is_some_and(|language| language.starts_with("en"))
     };
-    let place = places.iter().find(is_english).or_else(|| places.first())?;
-    // DSP0268 has a plain text there; some have a link.
-    place.get("Uri").and_then(Value::as_str).and_then(path).or_else(|| link(place, "/Uri"))
+    let endpoint = places.iter().find(is_english).or_else(|| places.first())?;
+    // DSP0268 defines a string; some services have a link.
+    endpoint.get("Uri").and_then(Value::as_str).and_then(path).or_else(|| link(endpoint, "/Uri"))
 }
 
-/// Adds what a registry knows of the settings; false: it is another one than is meant.
-pub(super) fn explain(settings: &mut BTreeMap<String, BiosSetting>, bios: &Value, registry: &Value) -> bool {
+/// Adds the registry's details to the settings. Returns `false` if it is not the registry named by `bios`.
+pub(super) fn apply_registry(settings: &mut BTreeMap<String, BiosSetting>, bios: &Value, registry: &Value) -> bool {
     let named = |resource: &Value, name: &str| resource.get(name).and_then(Value::as_str).map(str::to_owned);
     if named(registry, "Id").is_some_and(|id| Some(id) != named(bios, "AttributeRegistry")) {
         return false;
@@ -116,13 +116,13 @@ pub(super) fn explain(settings: &mut BTreeMap<String, BiosSetting>, bios: &Value
     true
 }
 
-/// Values that may be chosen, by their names, or by how they are shown where they have none.
+/// Returns the allowable values by their names, or by their display names if they have none.
 fn choices(values: &[Value]) -> Vec<String> {
     let name = |value: &Value| {
         let named = ["ValueName", "ValueDisplayName"].iter().find_map(|name| value.get(name).and_then(text));
         named.filter(|name| !name.is_empty())
     };
-    values.iter().filter_map(name).take(MOST_VALUES).collect()
+    values.iter().filter_map(name).take(MAX_ALLOWABLE_VALUES).collect()
 }
 
 #[cfg(test)]
@@ -157,14 +157,14 @@ mod tests {
             {"AttributeName": "Key", "Type": "Password", "MinLength": 8}, {"AttributeName": "Unknown"}, 3,
         ]);
         let registry = |id: &str| json!({"Id": id, "RegistryEntries": {"Attributes": &entries}});
-        assert!(!explain(&mut read, &bios, &registry("Other.v1_0_0")));
+        assert!(!apply_registry(&mut read, &bios, &registry("Other.v1_0_0")));
         assert_eq!(read["BootMode"].attribute_type, None);
-        assert!(explain(&mut read, &bios, &registry("Reg.v1_0_0")));
+        assert!(apply_registry(&mut read, &bios, &registry("Reg.v1_0_0")));
         assert_eq!(read["BootMode"].allowable_values, Some(vec!["Bios".to_owned(), "UEFI".to_owned()]));
         assert_eq!((read["BootMode"].read_only, read["BootMode"].reset_required), (Some(false), Some(true)));
         assert_eq!((read["Cores"].lower_bound, read["Cores"].upper_bound), (Some(1), Some(64)));
         assert_eq!(read["Key"].value, None, "a password");
-        assert!(!explain(&mut read, &bios, &json!({"RegistryEntries": []})));
+        assert!(!apply_registry(&mut read, &bios, &json!({"RegistryEntries": []})));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The seam over a service that answers as it is written here, on loopback and in clear.
+//! Tests the driver against a scripted Redfish service on loopback, over plain HTTP.
 
 use std::net::Ipv4Addr;
 
@@ -15,40 +15,45 @@ use super::*;
 const D: Duration = Duration::from_millis(500);
 const SYSTEM: &str = "/redfish/v1/Systems/1";
 
-/// One answer: the status, further header lines, the body, and what becomes of the connection.
-struct Says(u16, &'static str, Value, After);
+/// A scripted response: status, further headers, body, and what happens to the connection.
+struct ScriptedResponse(u16, &'static str, Value, AfterResponse);
 
 #[derive(PartialEq)]
-enum After {
+enum AfterResponse {
     Stays,
     Closes,
-    /// Closed without a word.
+    /// Closed without a response.
     Breaks,
 }
-use After::{Breaks, Closes, Stays};
+use AfterResponse::{Breaks, Closes, Stays};
 
-fn root() -> Says {
+fn root() -> ScriptedResponse {
     let sessions = json!({"@odata.id": "/redfish/v1/SessionService/Sessions"});
-    Says(200, "", json!({"Systems": {"@odata.id": "/redfish/v1/Systems"}, "Links": {"Sessions": sessions}}), Stays)
+    ScriptedResponse(
+        200,
+        "",
+        json!({"Systems": {"@odata.id": "/redfish/v1/Systems"}, "Links": {"Sessions": sessions}}),
+        Stays,
+    )
 }
 
-fn session() -> Says {
+fn session() -> ScriptedResponse {
     let head = "X-Auth-Token: t0k\r\nLocation: https://elsewhere/redfish/v1/SessionService/Sessions/7\r\n";
-    Says(201, head, json!({}), Stays)
+    ScriptedResponse(201, head, json!({}), Stays)
 }
 
-fn systems() -> Says {
-    Says(200, "", json!({"Members": [{"@odata.id": SYSTEM}]}), Stays)
+fn systems() -> ScriptedResponse {
+    ScriptedResponse(200, "", json!({"Members": [{"@odata.id": SYSTEM}]}), Stays)
 }
 
-fn system(after: After) -> Says {
-    Says(200, "ETag: \"v1\"\r\n", json!({"PowerState": "Off", "Model": "X1"}), after)
+fn system(after: AfterResponse) -> ScriptedResponse {
+    ScriptedResponse(200, "ETag: \"v1\"\r\n", json!({"PowerState": "Off", "Model": "X1"}), after)
 }
 
-/// Answers one request after the other, over as many connections as the client makes; what it was asked.
-async fn serve(listener: &TcpListener, script: Vec<Says>) -> Vec<String> {
+/// Serves the script, over as many connections as the client opens. Returns the requests.
+async fn serve(listener: &TcpListener, script: Vec<ScriptedResponse>) -> Vec<String> {
     let (mut asked, mut open): (_, Option<TcpStream>) = (Vec::new(), None);
-    for Says(status, head, body, after) in script {
+    for ScriptedResponse(status, head, body, after) in script {
         let mut stream = match open.take() {
             Some(stream) => stream,
             None => listener.accept().await.unwrap().0,
@@ -60,14 +65,14 @@ async fn serve(listener: &TcpListener, script: Vec<Says>) -> Vec<String> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let close = if after == Closes { "Connection: close\r\n" } else { "" };
         let answer = format!("HTTP/1.1 {status} X\r\n{head}{close}Content-Length: {}\r\n\r\n{body}", body.len());
-        // Who has heard enough hangs up.
+        // The client may have closed the connection.
         drop(stream.write_all(answer.as_bytes()).await);
         open = (after == Stays).then_some(stream);
     }
     asked
 }
 
-/// Its first line, what it shows, which version it names, and its body.
+/// Returns the request connection, credentials, entity tag and body.
 async fn request(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     loop {
@@ -76,7 +81,8 @@ async fn request(stream: &mut TcpStream) -> String {
         assert!(size > 0, "half a request: {text}");
         text.push_str(std::str::from_utf8(&buffer[..size]).unwrap());
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+        let header =
+            |name: &str| head.lines().find_map(|connection| connection.strip_prefix(name)).unwrap_or_default().trim();
         if body.len() < header("content-length:").parse().unwrap_or(0) {
             continue;
         }
@@ -91,10 +97,10 @@ async fn request(stream: &mut TcpStream) -> String {
     }
 }
 
-/// Does something with a session at a service that answers so; what it was asked, and what came of it.
+/// Runs `work` with a session at a scripted service. Returns the requests and the result.
 async fn at<T>(
     login: value::Login,
-    script: Vec<Says>,
+    script: Vec<ScriptedResponse>,
     work: impl AsyncFnOnce(Result<RedfishSession, BmcError>) -> T,
 ) -> (Vec<String>, T) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -112,7 +118,7 @@ const BASIC: &str = "Basic YWRtaW46cHc=";
 
 #[tokio::test]
 async fn a_session_is_opened_where_the_service_has_them_and_closed_by_its_path() {
-    let closed = Says(204, "", Value::Null, Closes);
+    let closed = ScriptedResponse(204, "", Value::Null, Closes);
     let script = vec![root(), session(), systems(), system(Stays), closed];
     let (asked, done) = at(value::Login::Auto, script, async |opened| {
         let mut bmc = opened.unwrap();
@@ -135,8 +141,8 @@ async fn a_session_is_opened_where_the_service_has_them_and_closed_by_its_path()
 }
 
 #[tokio::test]
-async fn a_service_that_has_no_sessions_is_spoken_to_by_password() {
-    let none = Says(404, "", Value::Null, Closes);
+async fn a_service_that_has_no_sessions_is_spoken_to_with_basic() {
+    let none = ScriptedResponse(404, "", Value::Null, Closes);
     let (asked, power) = at(value::Login::Auto, vec![root(), none, systems(), system(Closes)], async |opened| {
         let mut bmc = opened.unwrap();
         let power = bmc.power().await;
@@ -149,9 +155,9 @@ async fn a_service_that_has_no_sessions_is_spoken_to_by_password() {
 }
 
 #[tokio::test]
-async fn a_session_of_somebody_before_is_closed_by_its_path_and_one_that_is_gone_is_closed() {
+async fn a_session_of_a_previous_owner_is_closed_by_its_path_and_one_that_is_gone_is_closed() {
     let answers = [(204, Stays), (404, Stays), (403, Closes)];
-    let closes = answers.map(|(status, after)| Says(status, "", Value::Null, after));
+    let closes = answers.map(|(status, after)| ScriptedResponse(status, "", Value::Null, after));
     let script = [vec![root(), session(), systems()], closes.into_iter().collect()].concat_all();
     let (asked, done) = at(value::Login::Session, script, async |opened| {
         let mut bmc = opened.unwrap();
@@ -162,11 +168,11 @@ async fn a_session_of_somebody_before_is_closed_by_its_path_and_one_that_is_gone
         done
     })
     .await;
-    assert_eq!(done, [Ok(true), Ok(true), Ok(false), Ok(false), Ok(true)], "the last one's path was given anew");
+    assert_eq!(done, [Ok(true), Ok(true), Ok(false), Ok(false), Ok(true)], "the path of the last one was reused");
     assert_eq!(asked[3..], ["DELETE /s/1 t0k", "DELETE /s/2 t0k", "DELETE /s/3 t0k"]);
 }
 
-/// Vectors of what can not be cloned.
+/// Concatenates vectors of values that are not `Clone`.
 trait ConcatAll<T> {
     fn concat_all(self) -> Vec<T>;
 }
@@ -177,27 +183,27 @@ impl<T, const N: usize> ConcatAll<T> for [Vec<T>; N] {
     }
 }
 
-/// A session in which the system was read.
+/// Returns a session in which the system was read.
 async fn read(opened: Result<RedfishSession, BmcError>) -> RedfishSession {
     let mut bmc = opened.unwrap();
     bmc.power().await.unwrap();
     bmc
 }
 
-async fn tell(bmc: &mut RedfishSession, command: Command, may_leave: bool) -> Result<Reply, BmcError> {
+async fn tell(bmc: &mut RedfishSession, command: Command, may_send: bool) -> Result<Reply, BmcError> {
     let system = bmc.read.clone().unwrap();
-    let message = Message::command(command, &system).unwrap();
+    let message = RedfishRequest::command(command, &system).unwrap();
     bmc.prepare().await.unwrap();
-    bmc.send(message, &system, || may_leave).await
+    bmc.send(message, &system, || may_send).await
 }
 
-fn by_password(more: Vec<Says>) -> Vec<Says> {
+fn with_basic(more: Vec<ScriptedResponse>) -> Vec<ScriptedResponse> {
     [vec![root(), systems()], more].concat_all()
 }
 
 #[tokio::test]
 async fn what_is_not_permitted_does_not_leave() {
-    let script = by_password(vec![system(Stays), system(Closes)]);
+    let script = with_basic(vec![system(Stays), system(Closes)]);
     let (asked, told) = at(value::Login::Basic, script, async |opened| {
         let mut bmc = read(opened).await;
         let told = tell(&mut bmc, Command::On, false).await;
@@ -211,7 +217,7 @@ async fn what_is_not_permitted_does_not_leave() {
 
 #[tokio::test]
 async fn a_command_without_an_answer_is_unknown_and_is_not_sent_again() {
-    let script = by_password(vec![system(Closes), Says(0, "", Value::Null, Breaks), system(Closes)]);
+    let script = with_basic(vec![system(Closes), ScriptedResponse(0, "", Value::Null, Breaks), system(Closes)]);
     let (asked, (told, closed)) = at(value::Login::Basic, script, async |opened| {
         let mut bmc = read(opened).await;
         let told = tell(&mut bmc, Command::Off, true).await;
@@ -227,8 +233,8 @@ async fn a_command_without_an_answer_is_unknown_and_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_version_that_the_service_refuses_is_left_out_once() {
-    let stale = Says(412, "", Value::Null, Stays);
-    let script = by_password(vec![system(Stays), stale, Says(200, "", Value::Null, Closes)]);
+    let stale = ScriptedResponse(412, "", Value::Null, Stays);
+    let script = with_basic(vec![system(Stays), stale, ScriptedResponse(200, "", Value::Null, Closes)]);
     let boot = Boot { device: BootDevice::Pxe, persistence: Persistence::Once, mode: BootMode::Uefi };
     let (asked, told) = at(value::Login::Basic, script, async |opened| {
         tell(&mut read(opened).await, Command::Boot(boot, 0), true).await
@@ -241,8 +247,8 @@ async fn a_version_that_the_service_refuses_is_left_out_once() {
 }
 
 #[tokio::test]
-async fn nobody_is_followed_elsewhere() {
-    let away = Says(308, "Location: https://evil/redfish/v1/\r\n", Value::Null, Closes);
+async fn a_redirect_is_not_followed() {
+    let away = ScriptedResponse(308, "Location: https://evil/redfish/v1/\r\n", Value::Null, Closes);
     let (asked, opened) = at(value::Login::Basic, vec![away], async |opened| opened.map(drop)).await;
     let why = opened.unwrap_err().to_string();
     assert!(why.contains("https://evil") && why.contains("redfish_address"), "{why}");
@@ -251,21 +257,21 @@ async fn nobody_is_followed_elsewhere() {
 
 #[tokio::test]
 async fn an_answer_without_end_is_given_up() {
-    let huge = Says(200, "", json!({"PowerState": "x".repeat(2 << 20)}), Closes);
+    let huge = ScriptedResponse(200, "", json!({"PowerState": "x".repeat(2 << 20)}), Closes);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let place =
-        Place { address: listener.local_addr().unwrap().to_string().parse().unwrap(), tls: None, unacknowledged: D };
+    let endpoint =
+        Endpoint { address: listener.local_addr().unwrap().to_string().parse().unwrap(), tls: None, user_timeout: D };
     let ask = async {
-        let request = Message::get("/").request(&place.address, &Proof::Nobody).unwrap();
-        Line::new(place.clone()).ask(request, || true).await
+        let request = RedfishRequest::get("/").request(&endpoint.address, &Credentials::Anonymous).unwrap();
+        Connection::new(endpoint.clone()).ask(request, || true).await
     };
     let (_, answer) = join!(serve(&listener, vec![huge]), ask);
-    assert!(matches!(&answer, Err(Trouble::Unanswered(why)) if why.contains("octets")), "{answer:?}");
+    assert!(matches!(&answer, Err(TransportError::Unanswered(why)) if why.contains("larger than")), "{answer:?}");
 }
 
 #[tokio::test]
 async fn a_read_is_asked_again_where_the_kept_connection_was_none() {
-    let script = by_password(vec![Says(0, "", Value::Null, Breaks), system(Closes)]);
+    let script = with_basic(vec![ScriptedResponse(0, "", Value::Null, Breaks), system(Closes)]);
     let (asked, power) = at(value::Login::Basic, script, async |opened| opened.unwrap().power().await).await;
     assert_eq!(power, Ok(Power::Off));
     assert_eq!(asked[2], asked[3]);

@@ -1,4 +1,4 @@
-//! Whose certificates a Redfish service may show.
+//! Verifies the certificates of Redfish services.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,32 +14,34 @@ use rustls::{
 };
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-/// Octets of a file of certificates: the whole web's authorities have a quarter of it.
-const LARGEST_FILE: u64 = 1 << 20;
+use super::error::RedfishError;
 
-/// What the host's own authorities are once they were read.
+/// Maximum size of a CA file, in bytes; a bundle of all public CAs has a quarter of it.
+const MAX_CA_FILE_BYTES: u64 = 1 << 20;
+
+/// TLS configuration with the CAs of the operating system, loaded on first use.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Host(Arc<OnceLock<Arc<ClientConfig>>>);
+pub(super) struct PlatformTrust(Arc<OnceLock<Arc<ClientConfig>>>);
 
-impl Host {
-    /// What a service is connected to with.
+impl PlatformTrust {
+    /// Returns the TLS configuration for a service.
     ///
     /// # Errors
-    /// In words: the file can not be used.
-    pub(super) async fn tls(&self, trust: &Trust) -> Result<Arc<ClientConfig>, String> {
+    /// [`RedfishError`] if the certificates cannot be loaded.
+    pub(super) async fn config(&self, trust: &Trust) -> Result<Arc<ClientConfig>, RedfishError> {
         match trust {
-            Trust::Host => self.own(),
-            Trust::File(path) => checked_by(Arc::new(Named::read(path).await?)),
-            Trust::Anybody => checked_by(Arc::new(Anybody(provider()))),
+            Trust::Host => self.platform(),
+            Trust::File(path) => with_verifier(Arc::new(PinnedCertificates::read(path).await?)),
+            Trust::Anybody => with_verifier(Arc::new(AcceptAny(provider()))),
         }
     }
 
-    fn own(&self) -> Result<Arc<ClientConfig>, String> {
+    fn platform(&self) -> Result<Arc<ClientConfig>, RedfishError> {
         if let Some(known) = self.0.get() {
             return Ok(Arc::clone(known));
         }
         let builder = builder()?.with_platform_verifier();
-        let builder = builder.map_err(|error| format!("the host's authorities can not be read: {error}"))?;
+        let builder = builder.map_err(|error| RedfishError::Tls(error.to_string()))?;
         Ok(Arc::clone(self.0.get_or_init(|| Arc::new(builder.with_no_client_auth()))))
     }
 }
@@ -48,51 +50,66 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, String> {
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, RedfishError> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-    builder.map_err(|error| error.to_string())
+    builder.map_err(|error| RedfishError::Tls(error.to_string()))
 }
 
-fn checked_by(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, String> {
+fn with_verifier(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, RedfishError> {
     let builder = builder()?.dangerous().with_custom_certificate_verifier(verifier);
     Ok(Arc::new(builder.with_no_client_auth()))
 }
 
-/// Certificates that an operator named: each is believed itself, whatever name it bears, and so is what one vouches for.
-///
-/// A BMC's own certificate mostly signs itself, often as an authority and for a name that nobody uses; of such a one a
-/// check by the book believes nothing, although the operator has said that it is this one.
-#[derive(Debug)]
-struct Named {
-    certificates: Vec<CertificateDer<'static>>,
-    vouches: Arc<WebPkiServerVerifier>,
+/// Why a CA file cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum InvalidPem {
+    /// The file is not PEM.
+    #[error("it is not a PEM file")]
+    NotPem,
+    /// The file has no certificate that can be parsed.
+    #[error("it contains no certificate")]
+    Empty,
+    /// The certificates cannot be used as CAs.
+    #[error("{0}")]
+    Unusable(String),
 }
 
-impl Named {
-    async fn read(path: &str) -> Result<Self, String> {
-        let wrong = |why: &dyn std::fmt::Display| format!("the certificates in redfish_verify_ca = {path:?}: {why}");
-        let size = tokio::fs::metadata(path).await.map_err(|error| wrong(&error))?.len();
-        if size > LARGEST_FILE {
-            return Err(wrong(&format!("more than {LARGEST_FILE} octets")));
+/// Trusts the certificates in the operator's file themselves, whatever their name, and those that they signed.
+///
+/// The certificate of a BMC is usually self-signed, often marked as a CA, with a name that does not match. Standard
+/// verification would reject it although the operator configured exactly this certificate.
+#[derive(Debug)]
+struct PinnedCertificates {
+    certificates: Vec<CertificateDer<'static>>,
+    issuer: Arc<WebPkiServerVerifier>,
+}
+
+impl PinnedCertificates {
+    async fn read(path: &str) -> Result<Self, RedfishError> {
+        let unusable =
+            |why: &dyn std::fmt::Display| RedfishError::CaFile { path: path.to_owned(), why: why.to_string() };
+        let size = tokio::fs::metadata(path).await.map_err(|error| unusable(&error))?.len();
+        if size > MAX_CA_FILE_BYTES {
+            return Err(unusable(&format!("it is larger than {MAX_CA_FILE_BYTES} bytes")));
         }
-        let pem = tokio::fs::read(path).await.map_err(|error| wrong(&error))?;
-        Self::of(&pem).map_err(|why| wrong(&why))
+        let pem = tokio::fs::read(path).await.map_err(|error| unusable(&error))?;
+        Self::parse(&pem).map_err(|why| unusable(&why))
     }
 
-    fn of(pem: &[u8]) -> Result<Self, String> {
+    fn parse(pem: &[u8]) -> Result<Self, InvalidPem> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-        let certificates = certificates.map_err(|_| "not a PEM file")?;
+        let certificates = certificates.map_err(|_| InvalidPem::NotPem)?;
         let mut roots = RootCertStore::empty();
         let (added, _) = roots.add_parsable_certificates(certificates.iter().cloned());
         if added == 0 {
-            return Err("no certificate in it".to_owned());
+            return Err(InvalidPem::Empty);
         }
-        let vouches = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
-        Ok(Self { certificates, vouches: vouches.map_err(|error| error.to_string())? })
+        let issuer = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+        Ok(Self { certificates, issuer: issuer.map_err(|error| InvalidPem::Unusable(error.to_string()))? })
     }
 }
 
-impl ServerCertVerifier for Named {
+impl ServerCertVerifier for PinnedCertificates {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,
@@ -104,7 +121,7 @@ impl ServerCertVerifier for Named {
         if self.certificates.iter().any(|named| named == shown) {
             return Ok(ServerCertVerified::assertion());
         }
-        self.vouches.verify_server_cert(shown, between, name, stapled, now)
+        self.issuer.verify_server_cert(shown, between, name, stapled, now)
     }
 
     fn verify_tls12_signature(
@@ -113,7 +130,7 @@ impl ServerCertVerifier for Named {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.vouches.verify_tls12_signature(message, certificate, signed)
+        self.issuer.verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -122,19 +139,19 @@ impl ServerCertVerifier for Named {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.vouches.verify_tls13_signature(message, certificate, signed)
+        self.issuer.verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.vouches.supported_verify_schemes()
+        self.issuer.supported_verify_schemes()
     }
 }
 
-/// Whoever has the key of what is shown.
+/// Accepts any certificate if the service proves possession of its key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAny(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -180,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    /// A certificate of a BMC: it has signed itself, as an authority, for a name that nobody uses.
+    /// A typical BMC certificate: self-signed, marked as a CA, with a name that does not match.
     struct Bmc {
         pem: String,
         acceptor: TlsAcceptor,
@@ -202,7 +219,7 @@ mod tests {
         async fn is_believed(&self, verifier: Arc<dyn ServerCertVerifier>) -> bool {
             let (ours, theirs) = tokio::io::duplex(16 << 10);
             let name = ServerName::try_from("10.0.0.5").unwrap();
-            let connector = TlsConnector::from(checked_by(verifier).unwrap());
+            let connector = TlsConnector::from(with_verifier(verifier).unwrap());
             let (ours, _) = futures::join!(connector.connect(name, ours), self.acceptor.accept(theirs));
             ours.is_ok()
         }
@@ -211,16 +228,16 @@ mod tests {
     #[tokio::test]
     async fn the_certificate_that_was_named_is_believed_and_no_other() {
         let (bmc, other) = (Bmc::new(), Bmc::new());
-        let named = Arc::new(Named::of(bmc.pem.as_bytes()).unwrap());
+        let named = Arc::new(PinnedCertificates::parse(bmc.pem.as_bytes()).unwrap());
         assert!(bmc.is_believed(named.clone()).await);
         assert!(!other.is_believed(named).await);
-        assert!(other.is_believed(Arc::new(Anybody(provider()))).await);
+        assert!(other.is_believed(Arc::new(AcceptAny(provider()))).await);
     }
 
     #[test]
     fn a_file_without_a_certificate_says_so() {
-        assert_eq!(Named::of(b"nothing").unwrap_err(), "no certificate in it");
+        assert_eq!(PinnedCertificates::parse(b"nothing").unwrap_err(), InvalidPem::Empty);
         let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
-        assert!(Named::of(broken.as_bytes()).is_err());
+        assert!(PinnedCertificates::parse(broken.as_bytes()).is_err());
     }
 }

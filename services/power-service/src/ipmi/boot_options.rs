@@ -1,12 +1,12 @@
-//! Boot orders in IPMI's words, and back (IPMI 2.0 Table 28-14, parameter 5). Pure.
+//! Converts boot orders to and from IPMI boot options (IPMI 2.0 Table 28-14, parameter 5). Pure.
 
 use domain::power::{Boot, BootDevice, BootMode, Persistence};
 use wire_ipmi::chassis::boot;
 
 use crate::bmc::BootOrder;
 
-/// A choice in our words. What is of the console's side (remote media) is what it stands for to the machine.
-pub(super) const fn order(chosen: boot::Choice) -> BootOrder {
+/// Converts IPMI boot options. A remote medium is reported as the local device that it emulates.
+pub(super) const fn from_choice(chosen: boot::Choice) -> BootOrder {
     let device = match chosen.device {
         boot::Device::Network => Some(BootDevice::Pxe),
         boot::Device::Disk | boot::Device::RemoteDisk => Some(BootDevice::Disk),
@@ -25,8 +25,8 @@ pub(super) const fn order(chosen: boot::Choice) -> BootOrder {
     BootOrder { device, persistence: Some(persistence) }
 }
 
-/// A boot order in IPMI's words; none: they have none for it (Table 28-14 is older than booting over HTTP).
-pub(super) const fn choice(order: Boot) -> Option<boot::Choice> {
+/// Converts to IPMI boot options. Returns `None` for devices that IPMI does not have: Table 28-14 predates HTTP boot.
+pub(super) const fn to_choice(order: Boot) -> Option<boot::Choice> {
     let device = match order.device {
         BootDevice::Pxe => boot::Device::Network,
         BootDevice::Disk => boot::Device::Disk,
@@ -54,9 +54,9 @@ mod tests {
     fn an_order_is_read_as_it_was_chosen_and_uefis_http_client_has_no_word() {
         for device in BootDevice::ALL {
             for persistence in [Persistence::Once, Persistence::Persistent] {
-                let chosen = choice(Boot { device, persistence, mode: BootMode::Uefi });
+                let chosen = to_choice(Boot { device, persistence, mode: BootMode::Uefi });
                 let wanted = BootOrder { device: Some(device), persistence: Some(persistence) };
-                assert_eq!(chosen.map(order), (device != BootDevice::UefiHttp).then_some(wanted));
+                assert_eq!(chosen.map(from_choice), (device != BootDevice::UefiHttp).then_some(wanted));
             }
         }
     }

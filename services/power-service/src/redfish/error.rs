@@ -1,0 +1,63 @@
+//! Errors of the Redfish driver on our side: what a system does not support, and what cannot be used.
+
+use domain::power::BootDevice;
+
+/// Why a Redfish service cannot be used for a purpose. The texts continue a sentence about the BMC.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RedfishError {
+    /// None of the reset types is supported.
+    #[error("its system does not support a reset of type {0}")]
+    ResetType(String),
+    /// Redfish has no name for the boot device.
+    #[error("Redfish has no boot device {0}")]
+    BootDevice(BootDevice),
+    /// A boot property does not allow the value.
+    #[error("its system does not support {property} = {value}")]
+    BootProperty {
+        /// Name of the property.
+        property: &'static str,
+        /// The value that is not allowed.
+        value: &'static str,
+    },
+    /// The request is not valid HTTP.
+    #[error("{method} {path:?} is not a valid request: {why}")]
+    Request {
+        /// The method.
+        method: &'static str,
+        /// The path.
+        path: String,
+        /// The reason.
+        why: String,
+    },
+    /// The service has no systems.
+    #[error("it has no systems")]
+    NoSystems,
+    /// The service has several systems and none was selected.
+    #[error("it has several systems; set driver_info/redfish_system_id to one of {0}")]
+    SeveralSystems(String),
+    /// The service does not have the selected system.
+    #[error("it has no system {id:?}; set driver_info/redfish_system_id to one of {names}")]
+    UnknownSystem {
+        /// The selected id.
+        id: String,
+        /// The ids that the service has.
+        names: String,
+    },
+    /// The power state is missing.
+    #[error("it does not report PowerState")]
+    NoPowerState,
+    /// The power state is not one of the schema.
+    #[error("it reports an unknown PowerState {0:?}")]
+    UnknownPowerState(String),
+    /// The CA file of the operator cannot be used.
+    #[error("the certificates in driver_info/redfish_verify_ca = {path:?} cannot be used: {why}")]
+    CaFile {
+        /// The file.
+        path: String,
+        /// The reason.
+        why: String,
+    },
+    /// TLS cannot be configured.
+    #[error("TLS cannot be configured: {0}")]
+    Tls(String),
+}
