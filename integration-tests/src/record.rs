@@ -12,7 +12,7 @@ use domain::{id::NodeId, service::Service, time::Timestamp};
 use keyspace::{
     Store,
     key::ROOT,
-    store::{Pair, Pem},
+    store::{Event, Pair, Pem},
     value::{Claim, Journal},
     watch::{Seen, Watch},
 };
@@ -228,8 +228,8 @@ fn note(writes: &Mutex<Vec<Write>>, seen: Seen, counted: &watch::Sender<usize>) 
         Seen::Changes { changes, .. } => changes
             .into_iter()
             .map(|change| match change {
-                Ok(pair) => written(pair),
-                Err((path, revision)) => Write { at, heard, path, revision, value: None },
+                Event::Put(pair) => written(pair),
+                Event::Delete { path, revision } => Write { at, heard, path, revision, value: None },
             })
             .collect(),
         Seen::Nothing => return,

@@ -7,8 +7,12 @@ use domain::{
     id::ImageId,
     image::{Encoding, Image, Purpose},
 };
+use futures::future::BoxFuture;
 use integration_tests::etcd::Etcd;
-use keyspace::{Change, Error, Expect, Store, View, key};
+use keyspace::{
+    Change, Error, Expect, Store, View, key,
+    testing::contract::{CASES, Subject},
+};
 use service_kit::Host;
 use uuid::Uuid;
 
@@ -86,4 +90,27 @@ async fn a_watch_has_no_gap_after_a_restart_of_etcd_and_after_compaction() -> Re
     until("nineteen images and not the first", || count(&view) == 19 && view.get(&gone).is_none()).await?;
     put(&store, 21, Expect::Absent).await?;
     until("an image after the compaction", || count(&view) == 20).await
+}
+
+struct Real(Etcd);
+
+impl Subject for Real {
+    fn store(&self) -> BoxFuture<'_, Store> {
+        Box::pin(async { self.0.store().await.unwrap() })
+    }
+
+    fn compact(&self, revision: i64) -> BoxFuture<'_, ()> {
+        Box::pin(async move { drop(self.0.ctl(&["compact", &revision.to_string()]).unwrap()) })
+    }
+}
+
+/// The same cases run over the in-memory store in `services/keyspace/tests/contract.rs`.
+#[tokio::test]
+async fn etcd_fulfills_the_contract_that_the_in_memory_store_is_held_to() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let etcd = Real(Etcd::start(folder.path()).await?);
+    for case in CASES {
+        case.run(&etcd).await.with_context(|| case.name)?;
+    }
+    Ok(())
 }

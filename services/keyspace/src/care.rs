@@ -1,61 +1,23 @@
-//! What an operator does to a store as a whole: looks at it, keeps copies of it, makes room in it, adopts it.
+//! Maintenance of a store as a whole: status, snapshots, compaction and space, adopting a restored backup.
 
 use std::time::Duration;
 
 use domain::generation;
-use etcd_client::{AlarmAction, AlarmType, Client, Compare, CompareOp, GetOptions, Txn, TxnOp};
 
+pub use crate::store::{Alarm, ClusterMember, MemberState};
 use crate::{
     Error, Known, Store, key,
-    store::Pair,
+    store::{
+        Pair,
+        connection::{Content, Keys, Range},
+    },
     value::{Incarnation, RestoredBackup},
 };
 
-/// How long the next piece of a copy may take.
-const PIECE: Duration = Duration::from_secs(30);
-/// How long making room may take: etcd answers nobody meanwhile, and copies what is in use.
-const MAKING_ROOM: Duration = Duration::from_secs(300);
-
-/// One member of etcd, as it tells of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberState {
-    /// etcd's version.
-    pub version: String,
-    /// Its own id, and the leader's; 0: it knows none.
-    pub id: u64,
-    /// See `id`.
-    pub leader: u64,
-    /// The cluster's id.
-    pub cluster: u64,
-    /// Where its store stands.
-    pub revision: i64,
-    /// Octets of its database file, and those of them that hold something.
-    pub size: u64,
-    /// See `size`.
-    pub in_use: u64,
-    /// What it finds wrong with itself.
-    pub errors: Vec<String>,
-}
-
-/// A member of the cluster, as etcd has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClusterMember {
-    /// Its id.
-    pub id: u64,
-    /// Its name.
-    pub name: String,
-    /// Where it says that it answers.
-    pub urls: Vec<String>,
-}
-
-/// An alarm that etcd raised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Alarm {
-    /// There is no space left, and nothing is written any more.
-    NoSpace,
-    /// A member found its data damaged.
-    Corrupt,
-}
+/// How long the next piece of a snapshot may take.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long defragmenting may take. The member serves no requests meanwhile, and copies everything that is in use.
+const DEFRAGMENT_TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Store {
     /// The member that this connection leads to.
@@ -63,19 +25,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn member_state(&self) -> Result<MemberState, Error> {
-        let status = self.ask("asking a member how it is", async |mut client| client.status().await).await?;
-        let header = status.header();
-        let octets = |size: i64| u64::try_from(size).unwrap_or(0);
-        Ok(MemberState {
-            version: status.version().to_owned(),
-            id: header.map_or(0, etcd_client::ResponseHeader::member_id),
-            leader: status.leader(),
-            cluster: header.map_or(0, etcd_client::ResponseHeader::cluster_id),
-            revision: header.map_or(0, etcd_client::ResponseHeader::revision),
-            size: octets(status.db_size()),
-            in_use: octets(status.raft_used_db_size()),
-            errors: status.errors().to_vec(),
-        })
+        self.ask("reading a member's status", |member| member.status()).await
     }
 
     /// All members of the cluster.
@@ -83,29 +33,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn cluster_members(&self) -> Result<Vec<ClusterMember>, Error> {
-        let answer = self.ask("asking for etcd's members", async |mut client| client.member_list().await).await?;
-        let member = |member: &etcd_client::Member| ClusterMember {
-            id: member.id(),
-            name: member.name().to_owned(),
-            urls: member.client_urls().to_vec(),
-        };
-        Ok(answer.members().iter().map(member).collect())
-    }
-
-    /// The alarms that are raised.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`]
-    pub async fn alarms(&self) -> Result<Vec<Alarm>, Error> {
-        let answer = self
-            .ask("asking for alarms", async |mut client| client.alarm(AlarmAction::Get, AlarmType::None, None).await)
-            .await?;
-        let known = answer.alarms().iter().filter_map(|alarm| match alarm.alarm() {
-            AlarmType::None => None,
-            AlarmType::Nospace => Some(Alarm::NoSpace),
-            AlarmType::Corrupt => Some(Alarm::Corrupt),
-        });
-        Ok(known.collect())
+        self.ask("listing etcd's members", |member| member.members()).await
     }
 
     /// What is there: incarnation, cluster, revision.
@@ -133,11 +61,11 @@ impl Store {
         let (mut refused, mut read) = (0, head);
         while read - refused > 1 {
             let middle = refused + (read - refused) / 2;
-            let options = GetOptions::new().with_revision(middle).with_count_only();
-            let counting = async |mut client: Client| client.get(key::ROOT, Some(options)).await;
-            match self.ask("looking for the oldest revision", counting).await {
+            let keys = Keys::One(key::ROOT.to_owned());
+            let range = Range { keys, revision: Some(middle), limit: 0, content: Content::Nothing };
+            match self.ask("looking for the oldest revision", |member| member.range(range)).await {
                 Ok(_) => read = middle,
-                Err(Error::Refused { source, .. }) if is_compacted(&source) => refused = middle,
+                Err(Error::OutOfRange { .. }) => refused = middle,
                 Err(error) => return Err(error),
             }
         }
@@ -149,13 +77,13 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`], or what `take` came to.
     pub async fn snapshot<E: From<Error>>(&self, mut take: impl FnMut(&[u8], u64) -> Result<(), E>) -> Result<(), E> {
-        let asking = async |mut client: Client| client.snapshot().await;
-        let mut pieces = self.ask("asking for a snapshot", asking).await?;
-        let away = |source| Error::Unavailable { doing: "reading a snapshot", source };
+        let mut pieces = self.ask("asking for a snapshot", |member| member.snapshot()).await?;
+        let doing = "reading a snapshot";
         loop {
-            let piece = tokio::time::timeout(PIECE, pieces.message()).await.map_err(|_| away(None))?;
-            match piece.map_err(|source| away(Some(Box::new(source))))? {
-                Some(piece) => take(piece.blob(), piece.remaining_bytes())?,
+            let piece = tokio::time::timeout(PIECE_TIMEOUT, pieces.piece()).await;
+            let piece = piece.map_err(|_| Error::Unavailable { doing, source: None })?;
+            match piece.map_err(|failure| failure.doing(doing))? {
+                Some(piece) => take(&piece.bytes, piece.remaining)?,
                 None => return Ok(()),
             }
         }
@@ -167,8 +95,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn defragment(&self) -> Result<(), Error> {
-        let making = async |mut client: Client| client.defragment().await;
-        self.reach().ask("defragmenting", MAKING_ROOM, making).await.map(drop)
+        self.endpoints().ask("defragmenting", DEFRAGMENT_TIMEOUT, |member| member.defragment()).await
     }
 
     /// Says that the store is a restored backup, before anybody finds out.
@@ -193,18 +120,4 @@ impl Store {
         self.write_incarnation(&after, revision).await?;
         Ok((found.incarnation, after))
     }
-
-    pub(crate) async fn write_incarnation(&self, value: &Incarnation, before: i64) -> Result<(), Error> {
-        let incarnation = key::incarnation();
-        let path = incarnation.path();
-        let json = serde_json::to_vec(value).map_err(|source| Error::Value { key: path.to_owned(), source })?;
-        let is_same = Compare::mod_revision(path, CompareOp::Equal, before);
-        let transaction = Txn::new().when([is_same]).and_then([TxnOp::put(path, json, None)]);
-        let answer = self.ask("writing the incarnation", async |mut client| client.txn(transaction).await).await?;
-        if answer.succeeded() { Ok(()) } else { Err(Error::Conflict) }
-    }
-}
-
-fn is_compacted(error: &etcd_client::Error) -> bool {
-    matches!(error, etcd_client::Error::GRpcStatus(status) if status.code() == tonic::Code::OutOfRange)
 }

@@ -33,6 +33,14 @@ pub enum Error {
         /// Its words.
         source: Box<etcd_client::Error>,
     },
+    /// The revision is compacted, or the store has not reached it.
+    #[error("etcd does not have that revision ({doing})")]
+    OutOfRange {
+        /// What was being done.
+        doing: &'static str,
+        /// etcd's answer.
+        source: Box<etcd_client::Error>,
+    },
     /// Something that the write expected is not so: somebody else wrote first. Read again.
     #[error("somebody else wrote first")]
     Conflict,
@@ -45,12 +53,12 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A change is larger than etcd takes.
-    #[error("a change of {operations} operations and {octets} octets is larger than the store takes")]
+    #[error("a change of {operations} operations and {bytes} bytes is larger than the store takes")]
     TooLarge {
         /// Its operations.
         operations: usize,
-        /// Its octets.
-        octets: usize,
+        /// Bytes of its values.
+        bytes: usize,
     },
     /// The sealing key or something sealed with it can not be used.
     #[error("{0}")]
@@ -81,9 +89,24 @@ impl Error {
             Self::RestoredBackup(_) => "STORE_RESTORED",
             Self::Full { .. } => "STORE_FULL",
             Self::Conflict => "CONFLICT",
-            Self::Refused { .. } | Self::Value { .. } | Self::TooLarge { .. } | Self::Seal(_) | Self::File { .. } => {
-                "STORE"
-            }
+            Self::Refused { .. }
+            | Self::OutOfRange { .. }
+            | Self::Value { .. }
+            | Self::TooLarge { .. }
+            | Self::Seal(_)
+            | Self::File { .. } => "STORE",
         }
     }
+}
+
+/// An error with all its causes, as one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
 }

@@ -6,10 +6,12 @@
 pub mod care;
 pub mod family;
 pub mod key;
-pub mod lineage;
 pub mod seal;
 pub mod snapshot;
 pub mod store;
+pub mod store_identity;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod value;
 pub mod view;
 pub mod watch;
@@ -18,18 +20,6 @@ mod error;
 
 pub use error::Error;
 pub use key::{Key, Prefix};
-pub use lineage::{Known, Trouble};
 pub use store::{Change, Expect, Store};
+pub use store_identity::{Known, Trouble};
 pub use view::View;
-
-/// An error with all its causes, as one line.
-pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    line
-}

@@ -11,24 +11,15 @@ use chacha20poly1305::{
     aead::{Aead as _, Payload},
 };
 use domain::secret::Secret;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::Error;
+pub use crate::value::Sealed;
 
 /// Octets of a key.
 const KEY: usize = 32;
 /// Octets of a nonce; random ones of this size do not repeat (draft-irtf-cfrg-xchacha).
 const NONCE: usize = 24;
-
-/// Something sealed, as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sealed {
-    /// Which key: the beginning of its fingerprint, so that a changed key is noticed and named.
-    key: String,
-    /// Nonce and sealed octets, base64.
-    sealed: String,
-}
 
 /// Seals and opens. Clones share the key.
 #[derive(Clone)]

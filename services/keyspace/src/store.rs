@@ -1,46 +1,50 @@
-//! Reading and conditional writing, over etcd.
+//! Reading and conditional writing, over etcd or, in tests, over an in-memory store with etcd's semantics.
 
 mod change;
-mod look;
-mod pair;
-mod reach;
+pub(crate) mod connection;
+mod endpoints;
+mod etcd;
+mod guard;
+mod kv;
+mod verify;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use etcd_client::{Client, GetOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use serde::de::DeserializeOwned;
 
-pub(crate) use self::reach::Line;
-use self::reach::Reach;
+pub(crate) use self::endpoints::{Endpoint, Endpoints};
 pub use self::{
     change::{Change, Expect},
-    pair::{Pair, Versioned},
+    connection::{Alarm, ClusterMember, Event, MemberState},
+    etcd::Pem,
+    kv::{Pair, Versioned},
+};
+use self::{
+    connection::{Answer, Connection, Content, Header, Keys, Operation, Range, Transaction, TransactionAnswer},
+    guard::Guard,
 };
 use crate::{
     Error, Key, Prefix,
     key::ROOT,
-    lineage::{Guard, Known, Trouble},
+    store_identity::{Known, Trouble},
 };
 
-/// How long one request may take; a client-wide limit would end campaigns and streams too.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a read is tried, each time of the member whose turn it is then; a write whose outcome is unknown is never repeated here.
-const READS: u32 = 2;
-/// The most operations of one change; etcd takes 128.
-const MOST_OPERATIONS: usize = 120;
-/// The most octets of one change; etcd takes 1.5 MiB.
-const MOST_OCTETS: usize = 1 << 20;
+/// How long one request may take. A limit for the whole client would also end streams.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a read is tried, each time with the member in use. A write whose outcome is unknown is never repeated here.
+const READ_ATTEMPTS: u32 = 2;
+/// Maximum number of operations of one change; etcd's own limit is 128.
+const MAX_OPERATIONS: usize = 120;
+/// Maximum size of all values of one change, in bytes; etcd's own limit for a request is 1.5 MiB.
+const MAX_CHANGE_BYTES: usize = 1 << 20;
+/// Keys in one page of a list.
+const PAGE_KEYS: i64 = 1000;
 
-/// Keys of one page of a list.
-const PAGE: i64 = 1000;
-/// The largest page that is taken; the gRPC library's own limit of 4 MiB is less than a list may be.
-const LARGEST_PAGE: usize = 1 << 30;
-
-/// How etcd is reached. Clones share the connection.
+/// A handle of the store. Clones share the connections and what is known of the store.
 #[derive(Clone)]
 pub struct Store {
-    reach: Arc<ArcSwap<Reach>>,
+    endpoints: Arc<ArcSwap<Endpoints>>,
     pub(crate) guard: Arc<Guard>,
 }
 
@@ -50,36 +54,32 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// The certificates that etcd is spoken to with (PEM).
-#[derive(Debug, Clone, Copy)]
-pub struct Pem<'a> {
-    /// The CA.
-    pub ca: &'a [u8],
-    /// The own certificate.
-    pub certificate: &'a [u8],
-    /// Its key.
-    pub key: &'a [u8],
-}
-
 impl Store {
-    /// Prepares to reach these members. Does not need them to be there.
+    /// Prepares connections to these members of etcd. They need not answer yet.
     ///
     /// # Errors
-    /// An address can not be read, or the certificates can not be used.
+    /// [`Error::Unavailable`] if an address or the certificates are invalid.
     pub async fn connect(members: &[String], pem: Pem<'_>) -> Result<Self, Error> {
-        let reach = Reach::prepare(members, pem).await?;
-        Ok(Self { reach: Arc::new(ArcSwap::from_pointee(reach)), guard: Arc::default() })
+        Ok(Self::over(Endpoints::prepare(members, pem).await?))
     }
 
-    /// Reaches these members with these certificates from now on, for all clones. What is under way goes on as it began.
+    /// A store over these connections.
+    pub(crate) fn over(endpoints: Endpoints) -> Self {
+        Self { endpoints: Arc::new(ArcSwap::from_pointee(endpoints)), guard: Arc::default() }
+    }
+
+    /// Uses these members and certificates from now on, for all clones. Requests in flight finish on the old
+    /// connections.
     ///
     /// # Errors
-    /// As [`Self::connect`], or nobody answers to these certificates; what was used before stays in use.
+    /// As [`Self::connect`], or [`Error::Unavailable`] if no member accepts the certificates. The old connections stay
+    /// in use then.
     pub async fn reconnect(&self, members: &[String], pem: Pem<'_>) -> Result<(), Error> {
-        let reach = Arc::new(Reach::prepare(members, pem).await?);
+        let endpoints = Arc::new(Endpoints::prepare(members, pem).await?);
         for left in (0..members.len()).rev() {
-            let trying = async |mut client: Client| client.get(ROOT, None).await;
-            match reach.ask("trying other certificates", PATIENCE, trying).await {
+            let outcome =
+                endpoints.ask("trying new certificates", REQUEST_TIMEOUT, |member| member.range(Range::one(ROOT)));
+            match outcome.await {
                 Err(error) if error.is_away() && left > 0 => {}
                 outcome => {
                     outcome?;
@@ -87,121 +87,128 @@ impl Store {
                 }
             }
         }
-        self.reach.store(reach);
+        self.endpoints.store(endpoints);
         Ok(())
     }
 
-    pub(crate) fn reach(&self) -> Arc<Reach> {
-        self.reach.load_full()
+    pub(crate) fn endpoints(&self) -> Arc<Endpoints> {
+        self.endpoints.load_full()
     }
 
-    /// The member whose turn it is, for a stream.
-    pub(crate) fn line(&self) -> Result<Line, Error> {
-        self.reach().line()
+    /// The member in use, for a stream.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, Error> {
+        self.endpoints().endpoint()
     }
 
-    /// The value of a key.
+    /// Reads the value of a key.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], or the value is not what its key says.
+    /// [`Error::Unavailable`]; [`Error::Value`] if the value is not what its key says.
     pub async fn get<V: DeserializeOwned>(&self, key: &Key<V>) -> Result<Option<Versioned<V>>, Error> {
         self.get_pair(key.path()).await?.map(|pair| pair.read()).transpose()
     }
 
-    /// The value of a key that was written with [`Change::put_packed`].
+    /// Reads the value of a key that was written with [`Change::put_packed`].
     ///
     /// # Errors
-    /// [`Error::Unavailable`], or the value is not what its key says.
+    /// [`Error::Unavailable`]; [`Error::Value`] if the value is not what its key says.
     pub async fn get_packed<V: DeserializeOwned>(&self, key: &Key<V>) -> Result<Option<Versioned<V>>, Error> {
         self.get_pair(key.path()).await?.map(Pair::read_packed).transpose()
     }
 
-    /// The values of keys that were written with [`Change::put_packed`], in the order of the keys, all as of one moment; at
-    /// most 120, and 4 MiB of them.
+    /// Reads values that were written with [`Change::put_packed`], all as of one revision, in the order of `keys`. At
+    /// most 120 keys and 4 MiB of values.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], or a value is not what its key says.
+    /// [`Error::Unavailable`]; [`Error::Value`] if a value is not what its key says.
     pub async fn get_all_packed<'a, V: DeserializeOwned + 'a>(
         &self,
         keys: impl IntoIterator<Item = &'a Key<V>>,
     ) -> Result<Vec<Option<Versioned<V>>>, Error> {
-        let gets: Vec<_> = keys.into_iter().map(|key| TxnOp::get(key.path(), None)).collect();
+        let then: Vec<_> = keys.into_iter().map(|key| Operation::Get(key.path().to_owned())).collect();
         let least = self.guard.highest();
-        let all = async |mut client: Client| client.txn(Txn::new().and_then(gets.clone())).await;
-        let response = self.read("reading", all).await?;
-        self.answered(response.header(), least)?;
-        let found = response.op_responses().into_iter().map(|answer| match answer {
-            TxnOpResponse::Get(got) => got.kvs().first().map(Pair::from_etcd).map(Pair::read_packed).transpose(),
-            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => Ok(None),
-        });
-        found.collect()
+        let reading = Transaction { then, ..Transaction::default() };
+        let answer = self.read("reading", |member| member.transact(reading.clone())).await?;
+        self.answered(answer.header, least)?;
+        answer.found.into_iter().map(|found| found.map(Pair::read_packed).transpose()).collect()
     }
 
     pub(crate) async fn get_pair(&self, path: &str) -> Result<Option<Pair>, Error> {
         let least = self.guard.highest();
-        let response = self.read("reading", async |mut client: Client| client.get(path, None).await).await?;
-        self.answered(response.header(), least)?;
-        Ok(response.kvs().first().map(Pair::from_etcd))
+        let answer = self.read("reading", |member| member.range(Range::one(path))).await?;
+        self.answered(answer.header, least)?;
+        Ok(answer.pairs.into_iter().next().map(|found| found.pair))
     }
 
-    /// Everything under a prefix, and the revision that it stood at.
+    /// Reads all pairs under a prefix as of one revision, and returns that revision with them.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]
+    /// [`Error::Unavailable`]; [`Error::OutOfRange`] if the revision was compacted before the last page was read.
     pub async fn list_pairs(&self, prefix: &str) -> Result<(Vec<Pair>, i64), Error> {
-        let (mut pairs, mut at, mut from) = (Vec::new(), None, prefix.as_bytes().to_vec());
-        let end = GetOptions::new().with_range(end_of(prefix)).with_limit(PAGE);
+        let (mut pairs, mut at, mut after) = (Vec::<Pair>::new(), None, None);
         loop {
             let least = self.guard.highest();
-            // Every page is of the revision of the first one.
-            let options = at.map_or_else(|| end.clone(), |revision| end.clone().with_revision(revision));
-            let page = async |client: Client| {
-                let mut client = client.kv_client().max_decoding_message_size(LARGEST_PAGE);
-                client.get(from.clone(), Some(options.clone())).await
-            };
-            let response = self.read("listing", page).await?;
-            let revision = self.answered(response.header(), least)?;
+            // Every page is as of the revision of the first one.
+            let keys = Keys::Under { prefix: prefix.to_owned(), after: after.take() };
+            let range = Range { keys, revision: at, limit: PAGE_KEYS, content: Content::Pairs };
+            let answer = self.read("listing", |member| member.range(range.clone())).await?;
+            let revision = self.answered(answer.header, least)?;
             let revision = *at.get_or_insert(revision);
-            pairs.extend(response.kvs().iter().map(Pair::from_etcd));
-            match response.kvs().last() {
-                // The next key is the smallest one after the last.
-                Some(last) if response.more() => from = [last.key(), &[0]].concat(),
+            pairs.extend(answer.pairs.into_iter().map(|found| found.pair));
+            match pairs.last() {
+                Some(last) if answer.more => after = Some(last.path.clone()),
                 Some(_) | None => return Ok((pairs, revision)),
             }
         }
     }
 
-    /// All values under a prefix.
+    /// Reads all values under a prefix.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], or a value is not what its key says.
+    /// [`Error::Unavailable`]; [`Error::Value`] if a value is not what its key says.
     pub async fn list<V: DeserializeOwned>(&self, prefix: &Prefix<V>) -> Result<Vec<(String, Versioned<V>)>, Error> {
         let (pairs, _) = self.list_pairs(prefix.path()).await?;
         pairs.into_iter().map(|pair| Ok((pair.path.clone(), pair.read()?))).collect()
     }
 
-    /// Makes a change, and says at which revision.
+    /// Carries out a change and returns its revision.
     ///
     /// # Errors
-    /// [`Error::Conflict`]: an expectation did not hold and nothing was written. [`Error::Unavailable`]: no answer, and
-    /// it is not known whether it was written; read before trying again.
+    /// [`Error::Conflict`] if an expectation did not hold; nothing was written. [`Error::Unavailable`] if there was no
+    /// answer: whether the change was carried out is unknown; read before trying again.
     pub async fn commit(&self, change: Change) -> Result<i64, Error> {
-        let Change { compares, operations, octets } = change;
-        if operations.len() > MOST_OPERATIONS || octets > MOST_OCTETS {
-            return Err(Error::TooLarge { operations: operations.len(), octets });
+        let Change { compares, operations, bytes } = change;
+        if operations.len() > MAX_OPERATIONS || bytes > MAX_CHANGE_BYTES {
+            return Err(Error::TooLarge { operations: operations.len(), bytes });
         }
-        let (response, revision) = self.write(Txn::new().when(compares).and_then(operations)).await?;
-        if !response.succeeded() {
-            return Err(Error::Conflict);
-        }
-        Ok(revision)
+        let (answer, revision) = self.write(Transaction { compares, then: operations, otherwise: Vec::new() }).await?;
+        if answer.succeeded { Ok(revision) } else { Err(Error::Conflict) }
     }
 
-    /// A write that was done in a store that went back counts as not done: nobody acts on it.
-    async fn write(&self, transaction: Txn) -> Result<(TxnResponse, i64), Error> {
-        self.look_first().await?;
+    /// Carries out a change. If its expectations do not hold, returns what `otherwise` holds instead.
+    ///
+    /// # Errors
+    /// As [`Self::commit`], without [`Error::Conflict`].
+    pub async fn commit_or_read<V: DeserializeOwned>(
+        &self,
+        change: Change,
+        otherwise: &Key<V>,
+    ) -> Result<Result<i64, Option<Versioned<V>>>, Error> {
+        let otherwise = vec![Operation::Get(otherwise.path().to_owned())];
+        let transaction = Transaction { compares: change.compares, then: change.operations, otherwise };
+        let (answer, revision) = self.write(transaction).await?;
+        if answer.succeeded {
+            return Ok(Ok(revision));
+        }
+        let found = answer.found.into_iter().flatten().next();
+        Ok(Err(found.map(|pair| pair.read()).transpose()?))
+    }
+
+    /// A write that a restored backup carried out counts as not carried out.
+    async fn write(&self, transaction: Transaction) -> Result<(TransactionAnswer, i64), Error> {
+        self.verify_first().await?;
         let least = self.guard.highest();
-        let response = match self.ask("writing", async |mut client| client.txn(transaction).await).await {
+        let answer = match self.ask("writing", |member| member.transact(transaction)).await {
             Err(error @ Error::Full { .. }) => {
                 self.guard.is_full();
                 return Err(error);
@@ -209,24 +216,25 @@ impl Store {
             outcome => outcome?,
         };
         // What was written is newer than all that was seen when it was asked for.
-        let least = if response.succeeded() { least.saturating_add(1) } else { least };
-        let revision = self.answered(response.header(), least)?;
-        if response.succeeded() {
+        let least = if answer.succeeded { least.saturating_add(1) } else { least };
+        let revision = self.answered(answer.header, least)?;
+        if answer.succeeded {
             self.guard.has_space();
         }
-        Ok((response, revision))
+        Ok((answer, revision))
     }
 
-    /// Nothing is written to a store that went back, and nothing to one that may have.
-    async fn look_first(&self) -> Result<(), Error> {
+    /// Refuses to write to a restored backup, or to a store that may be one.
+    async fn verify_first(&self) -> Result<(), Error> {
         self.guard.check()?;
-        if self.guard.is_doubted() { Box::pin(self.look()).await.map(drop) } else { Ok(()) }
+        if self.guard.is_doubted() { Box::pin(self.verify()).await.map(drop) } else { Ok(()) }
     }
 
-    fn answered(&self, header: Option<&ResponseHeader>, least: i64) -> Result<i64, Error> {
-        let Some(header) = header else { return Ok(0) };
-        self.guard.answered(header.cluster_id(), header.revision(), least)?;
-        Ok(header.revision())
+    fn answered(&self, header: Header, least: i64) -> Result<i64, Error> {
+        if header != Header::default() {
+            self.guard.answered(header.cluster, header.revision, least)?;
+        }
+        Ok(header.revision)
     }
 
     /// What is wrong with the store although it answers.
@@ -235,138 +243,80 @@ impl Store {
         self.guard.trouble()
     }
 
-    /// Whether an answer belied what was known.
+    /// Whether an answer contradicted what is known of the store.
     pub(crate) fn is_restored_backup(&self) -> bool {
         matches!(self.trouble(), Some(Trouble::RestoredBackup(_)))
     }
 
-    /// What is known of the store; none before it was first read or [`Self::expect`]ed.
+    /// What is known of the store. `None` before it was first read or [`Self::expect`]ed.
     #[must_use]
     pub fn known(&self) -> Option<Known> {
         self.guard.known()
     }
 
-    /// Begins with what was known of the store when it was last seen: an answer that belies it is
+    /// Starts with what was known of the store when it was last seen: an answer that contradicts it is
     /// [`Error::RestoredBackup`].
     pub fn expect(&self, known: Known) {
         self.guard.begin(known);
     }
 
-    /// Makes a change, and where its expectations do not hold says what the first of these keys is instead.
-    ///
-    /// # Errors
-    /// As [`Self::commit`].
-    pub async fn commit_or_read<V: DeserializeOwned>(
-        &self,
-        change: Change,
-        otherwise: &Key<V>,
-    ) -> Result<Result<i64, Option<Versioned<V>>>, Error> {
-        let txn =
-            Txn::new().when(change.compares).and_then(change.operations).or_else([TxnOp::get(otherwise.path(), None)]);
-        let (response, revision) = self.write(txn).await?;
-        if response.succeeded() {
-            return Ok(Ok(revision));
-        }
-        let found = response.op_responses().into_iter().find_map(|answer| {
-            if let TxnOpResponse::Get(got) = answer { got.kvs().first().map(Pair::from_etcd) } else { None }
-        });
-        Ok(Err(found.map(|pair| pair.read()).transpose()?))
-    }
-
-    /// A lease of this many seconds.
+    /// Grants a lease of this many seconds and returns its id. etcd raises a time that is too short for its own
+    /// elections to 2 s.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn grant(&self, seconds: i64) -> Result<i64, Error> {
-        self.look_first().await?;
-        match self.ask("asking for a lease", async |mut client| client.lease_grant(seconds, None).await).await {
+        self.verify_first().await?;
+        match self.ask("asking for a lease", |member| member.grant(seconds)).await {
             Err(error @ Error::Full { .. }) => {
                 self.guard.is_full();
                 Err(error)
             }
-            granted => Ok(granted?.id()),
+            granted => granted,
         }
     }
 
-    /// The lease that a key is under; 0 or none: it is under no lease, or not there.
+    /// The lease that a key is under: `None` if the key does not exist, 0 if it is under no lease.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn lease_of<V>(&self, key: &Key<V>) -> Result<Option<i64>, Error> {
-        let answer = self.ask("reading a lease", async |mut client| client.get(key.path(), None).await).await?;
-        Ok(answer.kvs().first().map(etcd_client::KeyValue::lease))
+        let answer = self.ask("reading a lease", |member| member.range(Range::one(key.path()))).await?;
+        Ok(answer.pairs.first().map(|found| found.lease))
     }
 
-    /// Gives a lease back, with all keys under it.
+    /// Revokes a lease and deletes all keys under it.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]; it runs out by itself then.
+    /// [`Error::Unavailable`]; the lease expires by itself then. [`Error::Refused`] if it does not exist.
     pub async fn revoke(&self, lease: i64) -> Result<(), Error> {
-        self.ask("giving a lease back", async |mut client| client.lease_revoke(lease).await).await.map(drop)
+        self.ask("revoking a lease", |member| member.revoke(lease)).await
     }
 
-    /// Prolongs a lease once, on a stream of its own, within `patience`. Says whether the lease still is.
+    /// Renews a lease once, within `timeout`. Returns `false` if the lease does not exist any more.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
-    pub async fn keep_alive(&self, lease: i64, patience: Duration) -> Result<bool, Error> {
-        // The client opens a stream with a first keep-alive, and returns when that is answered: one way there and back.
-        let keeping = async |mut client: Client| match client.lease_keep_alive(lease).await {
-            // Its word for an answer without time to live: the lease is no more.
-            Err(etcd_client::Error::LeaseKeepAliveError(why)) if why == "lease not found" => Ok(false),
-            Err(etcd_client::Error::GRpcStatus(status)) if status.code() == tonic::Code::NotFound => Ok(false),
-            outcome => outcome.map(|_| true),
-        };
-        self.reach().ask("keeping a lease alive", patience, keeping).await
+    pub async fn keep_alive(&self, lease: i64, timeout: Duration) -> Result<bool, Error> {
+        self.endpoints().ask("keeping a lease alive", timeout, |member| member.keep_alive(lease)).await
     }
 
-    pub(crate) async fn ask<T, F>(&self, doing: &'static str, request: impl FnOnce(Client) -> F) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, etcd_client::Error>>,
-    {
-        self.reach().ask(doing, PATIENCE, request).await
+    pub(crate) async fn ask<T>(
+        &self,
+        doing: &'static str,
+        request: impl FnOnce(&dyn Connection) -> Answer<T>,
+    ) -> Result<T, Error> {
+        self.endpoints().ask(doing, REQUEST_TIMEOUT, request).await
     }
 
-    async fn read<T, F>(&self, doing: &'static str, once: impl Fn(Client) -> F) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, etcd_client::Error>>,
-    {
-        let mut tries = 0;
+    async fn read<T>(&self, doing: &'static str, request: impl Fn(&dyn Connection) -> Answer<T>) -> Result<T, Error> {
+        let mut attempts = 0;
         loop {
-            tries += 1;
-            match self.ask(doing, &once).await {
-                Err(Error::Unavailable { .. }) if tries < READS => {}
+            attempts += 1;
+            match self.ask(doing, &request).await {
+                Err(Error::Unavailable { .. }) if attempts < READ_ATTEMPTS => {}
                 outcome => return outcome,
             }
         }
     }
-}
-
-/// The smallest key that does not begin with this prefix, which ends with a slash or another character below 255.
-fn end_of(prefix: &str) -> Vec<u8> {
-    let mut end = prefix.as_bytes().to_vec();
-    if let Some(last) = end.last_mut() {
-        *last = last.saturating_add(1);
-    }
-    end
-}
-
-/// etcd's words for its alarm NOSPACE, and for a write that would raise it.
-const NO_SPACE: &str = "database space exceeded";
-
-fn judge(doing: &'static str, source: etcd_client::Error) -> Error {
-    use tonic::Code;
-    if let etcd_client::Error::GRpcStatus(status) = &source
-        && status.code() == Code::ResourceExhausted
-        && status.message().contains(NO_SPACE)
-    {
-        return Error::Full { doing };
-    }
-    let answered = if let etcd_client::Error::GRpcStatus(status) = &source { Some(status.code()) } else { None };
-    let away = answered.is_none_or(|code| {
-        [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown, Code::ResourceExhausted]
-            .contains(&code)
-    });
-    let source = Box::new(source);
-    if away { Error::Unavailable { doing, source: Some(source) } } else { Error::Refused { doing, source } }
 }

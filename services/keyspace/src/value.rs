@@ -7,6 +7,7 @@ mod mesh;
 mod node;
 mod rack;
 mod request;
+mod sealed;
 mod seen;
 mod sheet;
 mod webhook;
@@ -24,6 +25,7 @@ pub use node::{
 };
 pub use rack::{Network, Rack, UnknownMac};
 pub use request::Request;
+pub use sealed::Sealed;
 pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Reported, Settled};
 pub use sheet::Sheet;
 pub use webhook::Delivered;

@@ -13,13 +13,14 @@ use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
     sync::{
-        Arc, RwLock, RwLockReadGuard,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use domain::id::{NodeId, RackId};
+use parking_lot::{RwLock, RwLockReadGuard};
 use serde::de::DeserializeOwned;
 use tokio::{
     sync::{broadcast, watch},
@@ -28,9 +29,9 @@ use tokio::{
 
 use self::disk::Disk;
 use crate::{
-    Error, Key, Prefix, Store, key,
+    Error, Key, Prefix, Store, error, key,
     snapshot::{self, Snapshot},
-    store::{Pair, Versioned},
+    store::{Event, Pair, Versioned},
     watch::{Seen, Watch},
 };
 
@@ -92,8 +93,7 @@ impl View {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Pair>> {
-        // A writer that panicked half-way has at worst left out a change that is watched again.
-        self.pairs.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.pairs.read()
     }
 
     /// The value of a key. One that can not be read counts as absent, and is logged.
@@ -191,7 +191,7 @@ impl View {
                         disk.keep(self, &store, anew);
                     }
                     Err(error) => {
-                        let text = crate::error_chain(&error);
+                        let text = error::chain(&error);
                         let is_lasting = matches!(error, Error::RestoredBackup(_));
                         if !is_lasting || text != told {
                             tracing::warn!(error = text, "the store can not be followed");
@@ -235,8 +235,7 @@ impl View {
 
     fn build_anew(&self, new: Vec<Pair>, revision: i64, heard: Option<Instant>) {
         tracing::warn!(revision, "the store went back and was adopted: building the view anew");
-        *self.pairs.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            new.into_iter().map(|pair| (pair.path.clone(), pair)).collect();
+        *self.pairs.write() = new.into_iter().map(|pair| (pair.path.clone(), pair)).collect();
         self.newest.store(revision, Ordering::Release);
         self.freshness.send_modify(|freshness| {
             *freshness = Freshness { revision, heard, anew: freshness.anew.saturating_add(1) };
@@ -244,22 +243,19 @@ impl View {
         let _ = self.news.send(News::Everything);
     }
 
-    fn change(&self, changes: Vec<Result<Pair, (String, i64)>>) -> Vec<String> {
-        let mut pairs = self.pairs.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn change(&self, changes: Vec<Event>) -> Vec<String> {
+        let mut pairs = self.pairs.write();
         let mut paths = Vec::with_capacity(changes.len());
         for change in changes {
-            let (path, revision) = match &change {
-                Ok(pair) => (&pair.path, pair.revision),
-                Err((path, revision)) => (path, *revision),
-            };
+            let (path, revision) = (change.path(), change.revision());
             if pairs.get(path).is_some_and(|known| known.revision >= revision) {
                 continue;
             }
             self.newest.fetch_max(revision, Ordering::AcqRel);
-            paths.push(path.clone());
+            paths.push(path.to_owned());
             match change {
-                Ok(pair) => pairs.insert(pair.path.clone(), pair),
-                Err((path, _)) => pairs.remove(&path),
+                Event::Put(pair) => pairs.insert(pair.path.clone(), pair),
+                Event::Delete { path, .. } => pairs.remove(&path),
             };
         }
         paths
@@ -269,7 +265,7 @@ impl View {
         let mut new: HashMap<_, _> = new.into_iter().map(|pair| (pair.path.clone(), pair)).collect();
         self.newest.fetch_max(revision, Ordering::AcqRel);
         {
-            let mut pairs = self.pairs.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut pairs = self.pairs.write();
             // What was written after the list's revision was seen before and is newer than the list.
             pairs.retain(|path, pair| pair.revision > lowest || new.contains_key(path));
             for (path, pair) in new.drain() {
@@ -294,7 +290,7 @@ fn read<V: DeserializeOwned>(pair: &Pair) -> Option<Versioned<V>> {
     match pair.read() {
         Ok(value) => Some(value),
         Err(error) => {
-            tracing::error!(error = %crate::error_chain(&error), "a value in the store can not be read");
+            tracing::error!(error = %error::chain(&error), "a value in the store can not be read");
             None
         }
     }
@@ -325,7 +321,7 @@ pub async fn open(store: &Store, prefixes: &[String], file: &std::path::Path) ->
         }
         Err(away) => {
             let Some(snapshot) = snapshot else { return Err(away) };
-            let (error, revision) = (crate::error_chain(&away), snapshot.revision);
+            let (error, revision) = (error::chain(&away), snapshot.revision);
             tracing::warn!(error, revision, "beginning with the view on disk");
             Ok(View::from_snapshot(snapshot))
         }
@@ -340,6 +336,10 @@ mod tests {
         Pair { path: path.to_owned(), value: b"1".to_vec(), revision, created: 1 }
     }
 
+    fn delete(path: &str, revision: i64) -> Event {
+        Event::Delete { path: path.to_owned(), revision }
+    }
+
     fn paths(view: &View) -> Vec<String> {
         view.paths("/")
     }
@@ -348,9 +348,9 @@ mod tests {
     async fn a_change_that_is_older_than_what_is_known_is_not_taken() {
         let view = View::default();
         view.apply(Seen::Everything { pairs: vec![pair("/a", 5)], lowest: 5, revision: 5 });
-        view.apply(Seen::Changes { changes: vec![Err(("/a".to_owned(), 4))], revision: Some(6) });
+        view.apply(Seen::Changes { changes: vec![delete("/a", 4)], revision: Some(6) });
         assert_eq!(paths(&view), ["/a"]);
-        view.apply(Seen::Changes { changes: vec![Err(("/a".to_owned(), 7)), Ok(pair("/b", 7))], revision: Some(7) });
+        view.apply(Seen::Changes { changes: vec![delete("/a", 7), Event::Put(pair("/b", 7))], revision: Some(7) });
         assert_eq!(paths(&view), ["/b"]);
         assert_eq!((view.freshness().revision, view.newest()), (7, 7));
     }
@@ -359,7 +359,7 @@ mod tests {
     async fn changes_under_another_prefix_do_not_count_as_having_seen_the_first_one() {
         let view = View::default();
         view.apply(Seen::Everything { pairs: vec![], lowest: 5, revision: 5 });
-        view.apply(Seen::Changes { changes: vec![Ok(pair("/other", 9))], revision: None });
+        view.apply(Seen::Changes { changes: vec![Event::Put(pair("/other", 9))], revision: None });
         assert_eq!((paths(&view), view.freshness().revision), (vec!["/other".to_owned()], 5));
     }
 
@@ -373,7 +373,7 @@ mod tests {
         tokio::join!(waiting, building);
         assert_eq!((paths(&view), view.freshness().revision), (vec!["/a".to_owned()], 4));
         assert_eq!(news.next().await, Some(News::Everything));
-        view.apply(Seen::Changes { changes: vec![Ok(pair("/c", 5))], revision: Some(5) });
+        view.apply(Seen::Changes { changes: vec![Event::Put(pair("/c", 5))], revision: Some(5) });
         assert_eq!(paths(&view), ["/a", "/c"]);
     }
 

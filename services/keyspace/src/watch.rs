@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
-
 use crate::{
     Error, Store, key,
-    store::{Line, Pair},
+    store::{
+        Endpoint, Event, Pair,
+        connection::{Failure, WatchMessage, WatchStream, Watcher},
+    },
     value::Incarnation,
 };
 
@@ -14,6 +15,8 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(1);
 /// How long the answer to that may take before the stream counts as dead.
 const ANSWER: Duration = Duration::from_secs(2);
+
+const WATCHING: &str = "watching";
 
 /// What the watch saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +39,8 @@ pub enum Seen {
     },
     /// All changes of some revisions, in order.
     Changes {
-        /// Each a new pair, or the path of one that was deleted and when.
-        changes: Vec<Result<Pair, (String, i64)>>,
+        /// The changes.
+        changes: Vec<Event>,
         /// The last revision that is wholly seen, where these are changes under the first prefix. Watchers of one
         /// stream are not in step: what another prefix has seen says nothing about the first one.
         revision: Option<i64>,
@@ -59,11 +62,9 @@ pub struct Watch {
 }
 
 struct Live {
-    stream: WatchStream,
+    stream: Box<dyn WatchStream>,
     /// The member that it comes from.
-    line: Line,
-    /// etcd's ids of our watchers, in the order of the prefixes.
-    ids: Vec<i64>,
+    endpoint: Endpoint,
 }
 
 impl std::fmt::Debug for Watch {
@@ -92,63 +93,55 @@ impl Watch {
         if outcome.is_err() {
             self.store.guard.doubt();
             if let Some(live) = self.live.take() {
-                live.line.hangs();
+                live.endpoint.leave();
             }
         }
         outcome
     }
 
     async fn step(&mut self) -> Result<Seen, Error> {
-        loop {
-            // One that is cut off from the others answers whoever asks whether it lives, and never hears of a change:
-            // what requests find of it holds for the watch, too.
-            if self.live.as_ref().is_none_or(|live| live.line.is_left()) || self.store.is_restored_backup() {
-                self.look().await?;
-            }
-            let Some(revisions) = &mut self.revisions else { return self.list().await };
-            let live = match &mut self.live {
-                Some(live) => live,
-                none => none.insert(open(&self.store, &self.prefixes, revisions).await?),
-            };
-            let message = live.message().await?;
-            if message.canceled() {
-                // Compacted past what we had seen, or the server gave up: list again.
-                self.revisions = None;
-                self.live = None;
-                return self.list().await;
-            }
-            if message.created() {
-                live.ids.push(message.watch_id());
-                continue;
-            }
-            if let Some(header) = message.header() {
-                self.store.guard.heard(header.revision());
-            }
-            let changes: Vec<_> = message.events().iter().filter_map(change).collect();
-            if changes.iter().flatten().any(|pair| is_adopted(&self.store, pair)) {
-                self.look().await?;
-                return self.list().await;
-            }
-            changes.iter().flatten().for_each(|pair| self.store.guard.saw(pair));
-            let Some(last) = changes.iter().map(revision_of).max() else {
-                // The header's revision is no promise: before etcd 3.4.25 and 3.5.8 an answer to a progress request
-                // overtakes events (etcd issue 15220).
-                return Ok(Seen::Nothing);
-            };
-            let mine = live.ids.iter().position(|id| *id == message.watch_id());
-            if let Some(revision) = mine.and_then(|mine| revisions.get_mut(mine)) {
-                *revision = last.max(*revision);
-            }
-            let revision = (mine == Some(0)).then_some(last);
-            return Ok(Seen::Changes { changes, revision });
+        // One that is cut off from the others answers whoever asks whether it lives, and never hears of a change:
+        // what requests find of it holds for the watch, too.
+        if self.live.as_ref().is_none_or(|live| live.endpoint.is_left()) || self.store.is_restored_backup() {
+            self.look().await?;
         }
+        let Some(revisions) = &mut self.revisions else { return self.list().await };
+        let live = match &mut self.live {
+            Some(live) => live,
+            none => none.insert(open(&self.store, &self.prefixes, revisions).await?),
+        };
+        let WatchMessage::Changes { watcher, revision, changes } = live.message().await? else {
+            // Compacted past what we had seen, or the server gave up: list again.
+            self.revisions = None;
+            self.live = None;
+            return self.list().await;
+        };
+        if let Some(revision) = revision {
+            self.store.guard.heard(revision);
+        }
+        let pairs = || changes.iter().filter_map(put);
+        if pairs().any(|pair| is_adopted(&self.store, pair)) {
+            self.look().await?;
+            return self.list().await;
+        }
+        pairs().for_each(|pair| self.store.guard.saw(pair));
+        let Some(last) = changes.iter().map(Event::revision).max() else {
+            // The header's revision is no promise: before etcd 3.4.25 and 3.5.8 an answer to a progress request
+            // overtakes events (etcd issue 15220).
+            return Ok(Seen::Nothing);
+        };
+        if let Some(seen) = watcher.and_then(|watcher| revisions.get_mut(watcher)) {
+            *seen = last.max(*seen);
+        }
+        let revision = (watcher == Some(0)).then_some(last);
+        Ok(Seen::Changes { changes, revision })
     }
 
     /// Looks, before a stream is opened, whether the store is the one that was known: one that went back would be silent
     /// until its revisions are where those of before were.
     async fn look(&mut self) -> Result<(), Error> {
         self.live = None;
-        self.store.look().await?;
+        self.store.verify().await?;
         // A write may have looked before.
         if self.store.guard.begins_anew() {
             (self.revisions, self.anew) = (None, true);
@@ -177,44 +170,31 @@ impl Watch {
 }
 
 impl Live {
-    async fn message(&mut self) -> Result<WatchResponse, Error> {
+    async fn message(&mut self) -> Result<WatchMessage, Error> {
         let message = match tokio::time::timeout(SILENCE, self.stream.message()).await {
             Ok(message) => message,
             Err(_) => {
                 let asking = tokio::time::timeout(ANSWER, self.stream.request_progress());
-                asking.await.map_err(|_| away(None))?.map_err(|why| away(Some(why)))?;
-                tokio::time::timeout(ANSWER, self.stream.message()).await.map_err(|_| away(None))?
+                asking.await.map_err(|_| away())?.map_err(unavailable)?;
+                tokio::time::timeout(ANSWER, self.stream.message()).await.map_err(|_| away())?
             }
         };
-        message.map_err(|why| away(Some(why)))?.ok_or_else(|| away(None))
+        message.map_err(unavailable)
     }
 }
 
 async fn open(store: &Store, prefixes: &[String], revisions: &[i64]) -> Result<Live, Error> {
-    let line = store.line()?;
-    match stream(&line, prefixes, revisions).await {
-        Ok(stream) => Ok(Live { stream, line, ids: Vec::new() }),
+    let endpoint = store.endpoint()?;
+    let watchers = prefixes.iter().zip(revisions);
+    let watchers = watchers.map(|(prefix, seen)| Watcher { prefix: prefix.clone(), from: seen + 1 }).collect();
+    let opening = tokio::time::timeout(ANSWER, endpoint.connection.watch(watchers)).await;
+    match opening.map_err(|_| away()).and_then(|opened| opened.map_err(unavailable)) {
+        Ok(stream) => Ok(Live { stream, endpoint }),
         Err(error) => {
-            line.hangs();
+            endpoint.leave();
             Err(error)
         }
     }
-}
-
-async fn stream(line: &Line, prefixes: &[String], revisions: &[i64]) -> Result<WatchStream, Error> {
-    let mut client = line.client.clone();
-    let mut opened: Option<WatchStream> = None;
-    for (prefix, revision) in prefixes.iter().zip(revisions) {
-        let options = Some(WatchOptions::new().with_prefix().with_start_revision(revision + 1));
-        if let Some(stream) = &mut opened {
-            let adding = tokio::time::timeout(ANSWER, stream.watch(prefix.as_str(), options));
-            adding.await.map_err(|_| away(None))?.map_err(|why| away(Some(why)))?;
-        } else {
-            let opening = tokio::time::timeout(ANSWER, client.watch(prefix.as_str(), options));
-            opened = Some(opening.await.map_err(|_| away(None))?.map_err(|why| away(Some(why)))?);
-        }
-    }
-    opened.ok_or_else(|| away(None))
 }
 
 /// Whether this is the incarnation's key, of another life of the store than the one that is known.
@@ -225,21 +205,23 @@ fn is_adopted(store: &Store, pair: &Pair) -> bool {
             .is_ok_and(|read| store.known().is_some_and(|known| read.value.number > known.incarnation.number))
 }
 
-const fn revision_of(change: &Result<Pair, (String, i64)>) -> i64 {
-    match change {
-        Ok(pair) => pair.revision,
-        Err((_, revision)) => *revision,
+const fn put(event: &Event) -> Option<&Pair> {
+    match event {
+        Event::Put(pair) => Some(pair),
+        Event::Delete { .. } => None,
     }
 }
 
-fn change(event: &etcd_client::Event) -> Option<Result<Pair, (String, i64)>> {
-    let pair = Pair::from_etcd(event.kv()?);
-    Some(match event.event_type() {
-        EventType::Put => Ok(pair),
-        EventType::Delete => Err((pair.path, pair.revision)),
-    })
+const fn away() -> Error {
+    Error::Unavailable { doing: WATCHING, source: None }
 }
 
-fn away(source: Option<etcd_client::Error>) -> Error {
-    Error::Unavailable { doing: "watching", source: source.map(Box::new) }
+/// Whatever ends a stream, it is opened again.
+fn unavailable(failure: Failure) -> Error {
+    let source = match failure {
+        Failure::Unavailable(source) => source,
+        Failure::OutOfRange(source) | Failure::Refused(source) => Some(source),
+        Failure::NoSpace => None,
+    };
+    Error::Unavailable { doing: WATCHING, source }
 }

@@ -1,126 +1,117 @@
-//! Writes that happen together or not at all.
+//! Conditional writes that are carried out together or not at all.
 
-use etcd_client::{Compare, CompareOp, PutOptions, TxnOp};
 use serde::Serialize;
 
-use super::Versioned;
+use super::{
+    Versioned,
+    connection::{Compare, Operation},
+};
 use crate::{Error, Key};
 
-/// What a write expects to find. There is no way to write without saying so.
+/// What a write expects to find. No value can be written without an expectation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
-    /// Nothing there.
+    /// The key does not exist.
     Absent,
-    /// What was read at this revision.
+    /// The key was last written at this revision.
     Revision(i64),
 }
 
 impl Expect {
-    /// What was read, or nothing.
+    /// Expects what was read: the same revision, or still no key.
     #[must_use]
     pub fn same<V>(read: Option<&Versioned<V>>) -> Self {
         read.map_or(Self::Absent, |read| Self::Revision(read.revision))
     }
 }
 
-/// Writes that happen together or not at all.
+/// A transaction: all of its writes are carried out if all of its expectations hold, and none otherwise.
 #[derive(Debug, Default, Clone)]
 pub struct Change {
     pub(super) compares: Vec<Compare>,
-    pub(super) operations: Vec<TxnOp>,
-    pub(super) octets: usize,
+    pub(super) operations: Vec<Operation>,
+    pub(super) bytes: usize,
 }
 
 impl Change {
-    /// Nothing yet.
+    /// An empty change.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only if the key is as expected; it is not written.
+    /// Expects something of a key that this change does not write.
     #[must_use]
     pub fn expect<V>(mut self, key: &Key<V>, expect: Expect) -> Self {
         let revision = match expect {
             Expect::Absent => 0,
             Expect::Revision(revision) => revision,
         };
-        self.compares.push(Compare::mod_revision(key.path(), CompareOp::Equal, revision));
+        self.compares.push(Compare::ModRevision(key.path().to_owned(), revision));
         self
     }
 
-    /// Only if the key came to be at this revision and is still there.
+    /// Expects that the key was created at this revision and was not deleted since.
     #[must_use]
     pub fn expect_created<V>(mut self, key: &Key<V>, created: i64) -> Self {
-        self.compares.push(Compare::create_revision(key.path(), CompareOp::Equal, created));
+        self.compares.push(Compare::CreateRevision(key.path().to_owned(), created));
         self
     }
 
     /// Writes the value.
     ///
     /// # Errors
-    /// The value can not be written as JSON.
+    /// [`Error::Value`] if the value cannot be encoded as JSON.
     pub fn put<V: Serialize>(self, key: &Key<V>, value: &V, expect: Expect) -> Result<Self, Error> {
-        self.put_with(key, value, expect, None)
+        self.put_leased(key, value, expect, 0)
     }
 
-    /// Writes the value under a lease.
+    /// Writes the value under a lease; 0 for none.
     ///
     /// # Errors
-    /// The value can not be written as JSON.
+    /// [`Error::Value`] if the value cannot be encoded as JSON.
     pub fn put_leased<V: Serialize>(self, key: &Key<V>, value: &V, expect: Expect, lease: i64) -> Result<Self, Error> {
-        self.put_with(key, value, expect, Some(PutOptions::new().with_lease(lease)))
-    }
-
-    fn put_with<V: Serialize>(
-        self,
-        key: &Key<V>,
-        value: &V,
-        expect: Expect,
-        options: Option<PutOptions>,
-    ) -> Result<Self, Error> {
         let json = serde_json::to_vec(value).map_err(|source| Error::Value { key: key.path().to_owned(), source })?;
-        Ok(self.expect(key, expect).push(TxnOp::put(key.path(), json.clone(), options), json.len()))
+        Ok(self.expect(key, expect).write(key.path(), json, lease))
     }
 
-    /// Writes the value packed with zstd: for bulky ones.
+    /// Writes the value compressed with zstd: for large values.
     ///
     /// # Errors
-    /// The value can not be written as JSON.
+    /// [`Error::Value`] if the value cannot be encoded as JSON.
     pub fn put_packed<V: Serialize>(self, key: &Key<V>, value: &V, expect: Expect) -> Result<Self, Error> {
-        let wrong = |source| Error::Value { key: key.path().to_owned(), source };
-        let json = serde_json::to_vec(value).map_err(wrong)?;
-        let packed = zstd::bulk::compress(&json, 0).map_err(|why| wrong(serde::ser::Error::custom(why)))?;
-        let octets = packed.len();
-        Ok(self.expect(key, expect).push(TxnOp::put(key.path(), packed, None), octets))
+        let invalid = |source| Error::Value { key: key.path().to_owned(), source };
+        let json = serde_json::to_vec(value).map_err(invalid)?;
+        let packed = zstd::bulk::compress(&json, 0).map_err(|why| invalid(serde::ser::Error::custom(why)))?;
+        Ok(self.expect(key, expect).write(key.path(), packed, 0))
     }
 
     /// Deletes the key.
     #[must_use]
     pub fn delete<V>(self, key: &Key<V>, expect: Expect) -> Self {
-        let operation = TxnOp::delete(key.path(), None);
-        self.expect(key, expect).push(operation, 0)
+        self.expect(key, expect).clear(key)
     }
 
-    /// Deletes the key if it is there, whatever its value: only for what nobody else writes while the rest of this
-    /// change's expectations hold.
+    /// Deletes the key if it exists, whatever its value is. Only for keys that no other process writes while this
+    /// change's other expectations hold.
     #[must_use]
-    pub fn clear<V>(self, key: &Key<V>) -> Self {
-        self.push(TxnOp::delete(key.path(), None), 0)
+    pub fn clear<V>(mut self, key: &Key<V>) -> Self {
+        self.operations.push(Operation::Delete(key.path().to_owned()));
+        self
     }
 
-    /// This and another one together.
+    /// Adds everything of another change.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.compares.extend(other.compares);
         self.operations.extend(other.operations);
-        self.octets = self.octets.saturating_add(other.octets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
         self
     }
 
-    fn push(mut self, operation: TxnOp, octets: usize) -> Self {
-        self.operations.push(operation);
-        self.octets = self.octets.saturating_add(octets);
+    fn write(mut self, path: &str, value: Vec<u8>, lease: i64) -> Self {
+        self.bytes = self.bytes.saturating_add(value.len());
+        self.operations.push(Operation::Put { path: path.to_owned(), value, lease });
         self
     }
 }

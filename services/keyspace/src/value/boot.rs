@@ -8,7 +8,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::seal::Sealed;
+use super::Sealed;
 
 /// What a node boots from the network. While there is none it is told to boot from its disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

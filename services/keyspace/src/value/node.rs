@@ -17,8 +17,8 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Sealed;
 use super::Sheet;
-use crate::seal::Sealed;
 
 /// Who holds something that only one may have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

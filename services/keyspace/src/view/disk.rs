@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use tokio::time::Instant;
 
 use super::View;
-use crate::{Known, Store, snapshot};
+use crate::{Known, Store, error, snapshot};
 
 /// How often they are renewed, when something changed.
 const SAVE: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ impl Disk {
         }
         match outcome {
             Ok(()) => (self.saved, self.noted, self.at) = (revision, known, Instant::now()),
-            Err(error) => tracing::warn!(error = %crate::error_chain(&error), "cannot keep the view on disk"),
+            Err(error) => tracing::warn!(error = %error::chain(&error), "cannot keep the view on disk"),
         }
     }
 }

@@ -1,14 +1,12 @@
-//! Looking whether the store is the one that was known, and saying in it where it is not.
+//! Verifies that the store is the one that was known, and marks a restored backup in the store itself.
 
-use etcd_client::{Client, GetOptions};
-use tonic::Code;
-
-use super::{Pair, Store};
+use super::{
+    Pair, Store,
+    connection::{Alarm, Compare, Operation, Range, Transaction},
+};
 use crate::{
-    Error,
-    care::Alarm,
-    key,
-    lineage::{self, Known, LastWrite, Verdict},
+    Error, error, key,
+    store_identity::{self, Known, LastWrite, Verdict},
     value::{Incarnation, RestoredBackup},
 };
 
@@ -18,7 +16,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::RestoredBackup`], or it is away.
-    pub(crate) async fn look(&self) -> Result<Verdict, Error> {
+    pub(crate) async fn verify(&self) -> Result<Verdict, Error> {
         // Before it is asked: what is learnt meanwhile may be newer than the answer.
         let (known, last) = (self.guard.known(), self.guard.last());
         let (found, marked_at) = self.found().await?;
@@ -30,13 +28,13 @@ impl Store {
             Some(last) if last.revision <= found.revision => Box::pin(self.last_write(&last)).await?,
             Some(_) | None => LastWrite::Unknown,
         };
-        let verdict = lineage::judge(&known, &found, last);
+        let verdict = store_identity::judge(&known, &found, last);
         let marks = verdict == Verdict::RestoredBackup && is_known_as(&known.incarnation, &found.incarnation);
         if marks && found.incarnation.restored_backup.is_none() {
             let how = RestoredBackup { known: known.revision, found: found.revision };
             let marked = Incarnation { restored_backup: Some(how), ..known.incarnation };
             if let Err(error) = self.write_incarnation(&marked, marked_at).await {
-                tracing::debug!(error = crate::error_chain(&error), "cannot mark a store that went back");
+                tracing::debug!(error = error::chain(&error), "cannot mark a store that went back");
             }
         }
         self.guard.judged(found, verdict)
@@ -45,13 +43,12 @@ impl Store {
     /// What is there, and the revision of the incarnation's key.
     pub(crate) async fn found(&self) -> Result<(Known, i64), Error> {
         let incarnation = key::incarnation();
-        let reading = async |mut client: Client| client.get(incarnation.path(), None).await;
-        let answer = self.ask("reading the incarnation", reading).await?;
-        let (cluster, revision) = answer.header().map_or((0, 0), |header| (header.cluster_id(), header.revision()));
-        let read = answer.kvs().first().map(|pair| Pair::from_etcd(pair).read::<Incarnation>()).transpose()?;
+        let range = Range::one(incarnation.path());
+        let answer = self.ask("reading the incarnation", |member| member.range(range)).await?;
+        let read = answer.pairs.first().map(|found| found.pair.read::<Incarnation>()).transpose()?;
         let marked_at = read.as_ref().map_or(0, |read| read.revision);
         let incarnation = read.map(|read| read.value).unwrap_or_default();
-        Ok((Known { incarnation, cluster, revision }, marked_at))
+        Ok((Known { incarnation, cluster: answer.header.cluster, revision: answer.header.revision }, marked_at))
     }
 
     /// What the revision of the last write that was seen holds now.
@@ -60,7 +57,7 @@ impl Store {
             Ok(found) if found.as_ref() == Some(last) => Ok(LastWrite::Stands),
             Ok(_) => Ok(LastWrite::Differs),
             // Compacted; then it must not be older now than it was.
-            Err(Error::Refused { source, .. }) if is_out_of_range(&source) => {
+            Err(Error::OutOfRange { .. }) => {
                 let now = self.pair_at(last, None).await?;
                 let is_older = now.is_some_and(|now| now.revision < last.revision);
                 Ok(if is_older { LastWrite::Differs } else { LastWrite::Unknown })
@@ -70,10 +67,30 @@ impl Store {
     }
 
     async fn pair_at(&self, pair: &Pair, revision: Option<i64>) -> Result<Option<Pair>, Error> {
-        let options = revision.map(|revision| GetOptions::new().with_revision(revision));
-        let reading = async |mut client: Client| client.get(pair.path.as_str(), options).await;
-        let answer = self.ask("reading what was written last", reading).await?;
-        Ok(answer.kvs().first().map(Pair::from_etcd))
+        let range = Range::one(&pair.path).at(revision);
+        let answer = self.ask("reading the last write", |member| member.range(range)).await?;
+        Ok(answer.pairs.into_iter().next().map(|found| found.pair))
+    }
+
+    /// Returns the alarms that are raised.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]
+    pub async fn alarms(&self) -> Result<Vec<Alarm>, Error> {
+        self.ask("listing alarms", |member| member.alarms()).await
+    }
+
+    pub(crate) async fn write_incarnation(&self, value: &Incarnation, before: i64) -> Result<(), Error> {
+        let incarnation = key::incarnation();
+        let path = incarnation.path().to_owned();
+        let value = serde_json::to_vec(value).map_err(|source| Error::Value { key: path.clone(), source })?;
+        let transaction = Transaction {
+            compares: vec![Compare::ModRevision(path.clone(), before)],
+            then: vec![Operation::Put { path, value, lease: 0 }],
+            otherwise: vec![],
+        };
+        let answer = self.ask("writing the incarnation", |member| member.transact(transaction)).await?;
+        if answer.succeeded { Ok(()) } else { Err(Error::Conflict) }
     }
 
     /// Looks whether there is space again, after a write was refused for want of it.
@@ -92,8 +109,4 @@ impl Store {
 /// with a foreign data folder believes must not stop all others.
 fn is_known_as(known: &Incarnation, found: &Incarnation) -> bool {
     found.number <= known.number && (found.id == known.id || *found == Incarnation::default())
-}
-
-fn is_out_of_range(error: &etcd_client::Error) -> bool {
-    matches!(error, etcd_client::Error::GRpcStatus(status) if status.code() == Code::OutOfRange)
 }
