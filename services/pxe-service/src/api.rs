@@ -1,4 +1,4 @@
-//! The gRPC face: decode, one call, encode.
+//! gRPC handlers: decode the request, make one call, encode the response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,27 +17,27 @@ use proto::{
 use service_kit::timeline::Timeline;
 use tonic::{Request, Response, Status};
 
-use crate::{Error, rack::Doors};
+use crate::{Error, context::PxeContext};
 
-/// How long one call waits for a boot file that is being fetched.
-const FETCH: Duration = Duration::from_secs(5);
+/// How long a call waits for a boot file that is being fetched.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Api {
-    pub(crate) doors: Arc<Doors>,
+    pub(crate) context: Arc<PxeContext>,
     pub(crate) timeline: Timeline,
 }
 
 impl Api {
     async fn ensure(&self, node: NodeId, version: InstructionVersion) -> Result<(), Error> {
-        let rack = &self.doors.rack;
+        let rack = &self.context.rack;
         let guard = rack.mesh.begin_work(node)?;
         let decision = rack
             .decision(node)
             .filter(|decision| decision.generation == version.generation)
             .ok_or(Error::NotYetSeen(node))?;
-        self.have(&decision.kernel).await?;
-        self.have(&decision.ramdisk).await?;
+        self.prefetch(&decision.kernel).await?;
+        self.prefetch(&decision.ramdisk).await?;
         let claim = rack.mesh.claim(&guard).await?;
         let mut journal = JournalWriter::read(&rack.mesh, claim).await?;
         let before = journal.record().highest;
@@ -48,8 +48,8 @@ impl Api {
         Ok(())
     }
 
-    async fn have(&self, file: &BootFile) -> Result<(), Error> {
-        match tokio::time::timeout(FETCH, self.doors.files.get(file)).await {
+    async fn prefetch(&self, file: &BootFile) -> Result<(), Error> {
+        match tokio::time::timeout(FETCH_TIMEOUT, self.context.files.get(file)).await {
             Ok(outcome) => outcome.map(drop),
             Err(_) => Err(Error::Fetching(file.name.clone())),
         }

@@ -1,4 +1,4 @@
-//! ARP for one address (RFC 826, RFC 5227): asks who has it, and says that we do.
+//! ARP for one address (RFC 826, RFC 5227): probes whether it is in use, and announces it.
 
 use std::{io, net::Ipv4Addr, os::fd::AsRawFd as _, time::Duration};
 
@@ -12,30 +12,30 @@ use tokio::{net::UdpSocket, time::timeout};
 
 /// The EtherType of ARP.
 const ETHERTYPE: u16 = 0x0806;
-/// An Ethernet header and an ARP message for IPv4.
-const FRAME: usize = 42;
-/// Ethernet, IPv4, six octets and four, a request.
+/// Size of an Ethernet header and an ARP message for IPv4, in bytes.
+const FRAME_BYTES: usize = 42;
+/// Start of a message: Ethernet, IPv4, address lengths 6 and 4, operation request.
 const REQUEST: [u8; 8] = [0, 1, 8, 0, 6, 4, 0, 1];
-/// How often it is asked who has an address (RFC 5227 §1.1, `PROBE_NUM`).
-const PROBES: usize = 3;
-/// How long an answer is waited for each time; on one link it takes less than a millisecond.
-const ANSWER: Duration = Duration::from_millis(200);
+/// Number of probes (RFC 5227 §1.1, `PROBE_NUM`).
+const PROBE_COUNT: usize = 3;
+/// How long to wait for a reply to each probe; on one link it takes less than a millisecond.
+const REPLY_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A raw socket on one link. It needs CAP_NET_RAW.
+/// A raw socket on one link. Requires CAP_NET_RAW.
 #[derive(Debug)]
 pub(crate) struct Arp {
-    /// To the runtime a packet socket that is told no addresses and a connected UDP socket are alike.
+    /// tokio's `UdpSocket` works with any socket that is connected or, like this packet socket, needs no addresses.
     socket: UdpSocket,
     own: MacAddr,
-    /// The link's index.
+    /// Index of the interface.
     pub(crate) index: u32,
 }
 
 impl Arp {
-    /// Opens it on this interface.
+    /// Opens the socket on this interface.
     pub(crate) fn open(device: &str) -> io::Result<Self> {
         let link = link(device)?;
-        let own = link.addr().ok_or_else(|| io::Error::other("the interface has no MAC"))?;
+        let own = link.addr().ok_or_else(|| io::Error::other("the interface has no MAC address"))?;
         let protocol = Protocol::from(i32::from(ETHERTYPE.to_be()));
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
         socket.set_nonblocking(true)?;
@@ -44,26 +44,26 @@ impl Arp {
         Ok(Self { socket: UdpSocket::from_std(socket.into())?, own: MacAddr::new(own), index })
     }
 
-    /// Who else has this address, as the link answers; `None`: nobody.
+    /// Returns the MAC address of another host that has this IP address, or `None` if there is none.
     pub(crate) async fn other_holder(&self, address: Ipv4Addr) -> io::Result<Option<MacAddr>> {
-        self.forget()?;
-        for _ in 0..PROBES {
+        self.discard_pending()?;
+        for _ in 0..PROBE_COUNT {
             self.socket.send(&request(self.own, Ipv4Addr::UNSPECIFIED, address)).await?;
-            if let Ok(holder) = timeout(ANSWER, self.hear(address)).await {
+            if let Ok(holder) = timeout(REPLY_TIMEOUT, self.receive_holder(address)).await {
                 return holder.map(Some);
             }
         }
         Ok(None)
     }
 
-    /// Tells everybody on the link that this address is here now (RFC 5227 §2.3).
+    /// Announces on the link that we have this address (RFC 5227 §2.3).
     pub(crate) async fn announce(&self, address: Ipv4Addr) -> io::Result<()> {
         self.socket.send(&request(self.own, address, address)).await.map(drop)
     }
 
-    /// Throws away what came before: it may be older than the question.
-    fn forget(&self) -> io::Result<()> {
-        let mut buffer = [0; FRAME];
+    /// Discards pending frames: they may be older than the probe.
+    fn discard_pending(&self) -> io::Result<()> {
+        let mut buffer = [0; FRAME_BYTES];
         loop {
             match self.socket.try_recv(&mut buffer) {
                 Ok(_) => {}
@@ -73,8 +73,8 @@ impl Arp {
         }
     }
 
-    async fn hear(&self, address: Ipv4Addr) -> io::Result<MacAddr> {
-        let mut buffer = [0; FRAME];
+    async fn receive_holder(&self, address: Ipv4Addr) -> io::Result<MacAddr> {
+        let mut buffer = [0; FRAME_BYTES];
         loop {
             let size = self.socket.recv(&mut buffer).await?;
             let holder = buffer.get(..size).and_then(|frame| holder(frame, address));
@@ -89,10 +89,10 @@ fn link(device: &str) -> io::Result<LinkAddr> {
     getifaddrs()?
         .filter(|found| found.interface_name == device)
         .find_map(|found| found.address?.as_link_addr().copied())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {device}")))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("interface {device} does not exist")))
 }
 
-/// A request to everybody: a probe where `sender` is unspecified, an announcement where it is the address itself.
+/// Builds a broadcast request: a probe if `sender` is unspecified, an announcement if it is `address`.
 fn request(own: MacAddr, sender: Ipv4Addr, address: Ipv4Addr) -> Vec<u8> {
     let own = own.octets();
     let parts: [&[u8]; 8] =
@@ -100,10 +100,10 @@ fn request(own: MacAddr, sender: Ipv4Addr, address: Ipv4Addr) -> Vec<u8> {
     parts.concat()
 }
 
-/// The MAC that this frame says has the address.
+/// Returns the MAC address that this frame claims for `address`.
 fn holder(frame: &[u8], address: Ipv4Addr) -> Option<MacAddr> {
-    let message = frame.get(12..FRAME)?.strip_prefix(&ETHERTYPE.to_be_bytes())?;
-    // Request or reply: either names its sender (RFC 826).
+    let message = frame.get(12..FRAME_BYTES)?.strip_prefix(&ETHERTYPE.to_be_bytes())?;
+    // Requests and replies both name their sender (RFC 826).
     let (format, rest) = (message.strip_prefix(REQUEST.get(..6)?)?, address.octets());
     let (mac, sender) = (format.get(2..8)?, format.get(8..12)?);
     if sender != rest {
@@ -137,7 +137,7 @@ mod tests {
     fn what_is_no_arp_of_that_address_names_nobody() {
         let announced = request(OWN, ADDRESS, ADDRESS);
         assert_eq!(holder(&announced, Ipv4Addr::new(10, 77, 1, 4)), None);
-        for size in 0..FRAME {
+        for size in 0..FRAME_BYTES {
             assert_eq!(holder(&announced[..size], ADDRESS), None, "{size} octets");
         }
         for at in 12..20 {

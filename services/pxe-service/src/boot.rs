@@ -1,23 +1,23 @@
-//! Who gets what: loader, script, kernel, ramdisk, token.
+//! Decides what a machine receives: loader, script, kernel, ramdisk, token. Pure.
 
 use domain::net::MacAddr;
 use keyspace::value::{BootDecision, Protocol, Work};
 use wire_dhcp::{Client, Machine};
 
-/// What a machine can ask for by name, over HTTP or TFTP.
+/// A file of one node that its machine can request, over HTTP or TFTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// iPXE's script.
+pub(crate) enum NodeFile {
+    /// The iPXE script.
     Script,
-    /// The agent's kernel.
+    /// The kernel of the agent.
     Kernel,
-    /// The agent's ramdisk.
+    /// The ramdisk of the agent.
     Ramdisk,
-    /// A second ramdisk with the boot token in it.
+    /// A second ramdisk with the boot token.
     Token,
 }
 
-impl Wanted {
+impl NodeFile {
     const ALL: [Self; 4] = [Self::Script, Self::Kernel, Self::Ramdisk, Self::Token];
 
     const fn name(self) -> &'static str {
@@ -30,54 +30,55 @@ impl Wanted {
     }
 }
 
-/// A path that a machine may ask for.
+/// The path of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Path {
-    /// A loader, from the folder of loaders.
+pub(crate) enum BootPath {
+    /// A loader, from the directory of loaders.
     Loader(&'static str),
-    /// Something of a machine's own.
-    Own(MacAddr, Wanted),
+    /// A file of the node with this MAC address.
+    Node(MacAddr, NodeFile),
 }
 
-/// The loaders that we hand out; no other file of their folder is.
+/// The loaders that are served; other files of their directory are not.
 const LOADERS: [&str; 3] = ["undionly.kpxe", "snponly.efi", "ipxe.efi"];
 
-/// Reads a path. A machine's firmware may put slashes before it.
-pub(crate) fn path(text: &str) -> Option<Path> {
+/// Parses a path. Firmware may add leading slashes.
+pub(crate) fn parse_path(text: &str) -> Option<BootPath> {
     let text = text.trim_start_matches('/');
     if let Some(loader) = LOADERS.into_iter().find(|loader| *loader == text) {
-        return Some(Path::Loader(loader));
+        return Some(BootPath::Loader(loader));
     }
     let (mac, name) = text.strip_prefix("boot/")?.split_once('/')?;
-    let wanted = Wanted::ALL.into_iter().find(|wanted| wanted.name() == name)?;
-    Some(Path::Own(mac.parse().ok()?, wanted))
+    let file = NodeFile::ALL.into_iter().find(|file| file.name() == name)?;
+    Some(BootPath::Node(mac.parse().ok()?, file))
 }
 
-/// What DHCP names as boot file; `http` is the replica's own `host:port`. None: the machine boots from its disk.
+/// Returns the boot file name for DHCP; `http` is the replica's own `host:port`. Returns `None` if the machine is to
+/// boot from its disk.
 pub(crate) fn boot_file(client: Client, mac: MacAddr, decision: Option<&BootDecision>, http: &str) -> Option<String> {
     decision?;
     match client {
         Client::Pxe(Machine::Bios) => Some("undionly.kpxe".to_owned()),
         Client::Pxe(Machine::UefiX64) => Some("snponly.efi".to_owned()),
         Client::Http(Machine::UefiX64) => Some(format!("http://{http}/ipxe.efi")),
-        Client::Ipxe(_) => Some(format!("http://{http}/boot/{mac}/{}", Wanted::Script.name())),
+        Client::Ipxe(_) => Some(format!("http://{http}/boot/{mac}/{}", NodeFile::Script.name())),
         Client::Pxe(Machine::UefiArm64 | Machine::Other(_))
         | Client::Http(Machine::Bios | Machine::UefiArm64 | Machine::Other(_))
         | Client::System => None,
     }
 }
 
-/// In words for the timeline.
-pub(crate) fn words(client: Client) -> String {
+/// Describes the client, for the timeline.
+pub(crate) fn describe(client: Client) -> String {
     match client {
-        Client::Pxe(machine) => format!("PXE firmware ({})", machine_words(machine)),
-        Client::Http(machine) => format!("HTTP boot firmware ({})", machine_words(machine)),
-        Client::Ipxe(machine) => format!("iPXE ({})", machine_words(machine)),
+        Client::Pxe(machine) => format!("PXE firmware ({})", describe_machine(machine)),
+        Client::Http(machine) => format!("HTTP boot firmware ({})", describe_machine(machine)),
+        Client::Ipxe(machine) => format!("iPXE ({})", describe_machine(machine)),
         Client::System => "an operating system".to_owned(),
     }
 }
 
-fn machine_words(machine: Machine) -> String {
+fn describe_machine(machine: Machine) -> String {
     match machine {
         Machine::Bios => "BIOS".to_owned(),
         Machine::UefiX64 => "UEFI x64".to_owned(),
@@ -86,17 +87,18 @@ fn machine_words(machine: Machine) -> String {
     }
 }
 
-/// Where a replica's files are.
+/// Where a replica serves boot files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Replica {
-    /// For HTTP.
+    /// The HTTP address, as `host:port`.
     pub(crate) http: String,
 }
 
-/// The script: each replica in turn, this one first, then all again; a replica that dies in the middle costs a retry.
+/// Renders the iPXE script. It tries each replica in turn, the current one first, and starts over if all fail.
 ///
-/// `ironic` are the doors for agents that speak Ironic's protocol, as `host:port`; such an agent is told of them.
-pub(crate) fn script(mac: MacAddr, decision: &BootDecision, replicas: &[Replica], ironic: &[String]) -> String {
+/// `ironic` lists the listeners for agents that use Ironic's protocol, as `host:port`; the agent receives them as
+/// arguments.
+pub(crate) fn render_script(mac: MacAddr, decision: &BootDecision, replicas: &[Replica], ironic: &[String]) -> String {
     use std::fmt::Write as _;
     let arguments = arguments(decision, ironic);
     let bootif = mac.to_string().replace(':', "-");
@@ -108,8 +110,8 @@ pub(crate) fn script(mac: MacAddr, decision: &BootDecision, replicas: &[Replica]
         } else {
             format!("http://{}/boot/{mac}", replica.http)
         };
-        // Over HTTP or TFTP alike, the token is the first ramdisk: it is not packed, and what is not packed must begin
-        // at a multiple of four octets.
+        // The token is the first ramdisk: it is not compressed, and an uncompressed archive must start at a multiple of
+        // four bytes.
         let lines = [
             format!(":from{number}"),
             "imgfree".to_owned(),
@@ -128,19 +130,19 @@ pub(crate) fn script(mac: MacAddr, decision: &BootDecision, replicas: &[Replica]
     }
     let _ = writeln!(
         script,
-        ":from{}\necho Ironmesh: no replica has the boot files, trying again\nsleep 3\ngoto again",
+        ":from{}\necho Ironmesh: no replica has the boot files, retrying\nsleep 3\ngoto again",
         replicas.len()
     );
     script
 }
 
-/// The kernel's arguments. An agent that speaks Ironic's protocol takes its own from there (ironic-python-agent's
-/// `config.py`): where it is answered, and that its report is all that is wanted where that is so.
+/// Returns the kernel arguments. An agent that uses Ironic's protocol reads its own from there (ironic-python-agent's
+/// `config.py`): the API's URLs, or for an inspection the URLs that receive its report.
 fn arguments(decision: &BootDecision, ironic: &[String]) -> String {
     if decision.protocol == Protocol::Ironmesh {
         return decision.arguments.clone();
     }
-    let urls: Vec<String> = ironic.iter().map(|door| format!("http://{door}")).collect();
+    let urls: Vec<String> = ironic.iter().map(|endpoint| format!("http://{endpoint}")).collect();
     let own = match &decision.work {
         Work::Inspect => {
             let callbacks: Vec<_> = urls.iter().map(|url| format!("{url}/v1/continue_inspection")).collect();
@@ -151,15 +153,15 @@ fn arguments(decision: &BootDecision, ironic: &[String]) -> String {
     format!("{} {own}", decision.arguments).trim().to_owned()
 }
 
-/// What an agent that speaks Ironic's protocol reads its token from, where its ramdisk has it look there
-/// (`--config-dir /etc/ironic-python-agent.d`, as diskimage-builder's does).
-pub(crate) fn ironic_file(token: &[u8]) -> String {
+/// Returns the file from which an agent that uses Ironic's protocol reads its token, if its ramdisk is configured so
+/// (`--config-dir /etc/ironic-python-agent.d`, as diskimage-builder does).
+pub(crate) fn ironic_agent_config(token: &[u8]) -> String {
     format!("[DEFAULT]\nagent_token = {}\n", hex::encode(token))
 }
 
-/// A cpio archive (newc, kernel `Documentation/driver-api/early-userspace/buffer-format.rst`) with one file that only
-/// root may read, and its folders. Its size is a multiple of 512.
-pub(crate) fn archive(path: &str, content: &[u8]) -> Vec<u8> {
+/// Builds a cpio archive (newc, kernel `Documentation/driver-api/early-userspace/buffer-format.rst`) with one file,
+/// readable only by root, and its directories. The size is a multiple of 512.
+pub(crate) fn cpio_archive(path: &str, content: &[u8]) -> Vec<u8> {
     const FOLDER: u32 = 0o040_755;
     const FILE: u32 = 0o100_400;
     let mut out = Vec::new();
@@ -168,17 +170,17 @@ pub(crate) fn archive(path: &str, content: &[u8]) -> Vec<u8> {
     if let Some((folders, _)) = path.rsplit_once('/') {
         for part in folders.split('/') {
             folder = if folder.is_empty() { part.to_owned() } else { format!("{folder}/{part}") };
-            member(&mut out, number, &folder, FOLDER, &[]);
+            write_entry(&mut out, number, &folder, FOLDER, &[]);
             number += 1;
         }
     }
-    member(&mut out, number, path, FILE, content);
-    member(&mut out, 0, "TRAILER!!!", 0, &[]);
+    write_entry(&mut out, number, path, FILE, content);
+    write_entry(&mut out, 0, "TRAILER!!!", 0, &[]);
     out.resize(out.len().next_multiple_of(512), 0);
     out
 }
 
-fn member(out: &mut Vec<u8>, number: u32, name: &str, mode: u32, content: &[u8]) {
+fn write_entry(out: &mut Vec<u8>, number: u32, name: &str, mode: u32, content: &[u8]) {
     let (size, name_size) = (content.len(), name.len() + 1);
     out.extend(format!("070701{number:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{size:08x}", 0, 0, 1, 0).bytes());
     out.extend(format!("{:08x}{:08x}{:08x}{:08x}{name_size:08x}{:08x}", 0, 0, 0, 0, 0).bytes());
@@ -205,11 +207,39 @@ mod tests {
 
     #[test]
     fn only_what_is_named_can_be_asked_for() {
-        assert_eq!(path("undionly.kpxe"), Some(Path::Loader("undionly.kpxe")));
-        assert_eq!(path("/boot/52:54:00:01:00:01/vmlinuz"), Some(Path::Own(mac(), Wanted::Kernel)));
+        assert_eq!(parse_path("undionly.kpxe"), Some(BootPath::Loader("undionly.kpxe")));
+        assert_eq!(parse_path("/boot/52:54:00:01:00:01/vmlinuz"), Some(BootPath::Node(mac(), NodeFile::Kernel)));
         for wrong in ["", "../etc/passwd", "boot/52:54:00:01:00:01/../vmlinuz", "boot//vmlinuz", "ipxe.iso"] {
-            assert_eq!(path(wrong), None, "{wrong}");
+            assert_eq!(parse_path(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn each_firmware_gets_its_own_loader_and_a_node_without_a_decision_none() {
+        let decision = decision(Protocol::Ironmesh, Work::Wipe);
+        let of = |client| boot_file(client, mac(), Some(&decision), "10.0.0.1:80");
+        assert_eq!(of(Client::Pxe(Machine::Bios)).as_deref(), Some("undionly.kpxe"));
+        assert_eq!(of(Client::Pxe(Machine::UefiX64)).as_deref(), Some("snponly.efi"));
+        assert_eq!(of(Client::Http(Machine::UefiX64)).as_deref(), Some("http://10.0.0.1:80/ipxe.efi"));
+        let script = "http://10.0.0.1:80/boot/52:54:00:01:00:01/script.ipxe";
+        assert_eq!(of(Client::Ipxe(Machine::Bios)).as_deref(), Some(script));
+        assert_eq!(of(Client::Pxe(Machine::UefiArm64)), None);
+        assert_eq!(of(Client::System), None);
+        assert_eq!(boot_file(Client::Pxe(Machine::Bios), mac(), None, "10.0.0.1:80"), None);
+    }
+
+    #[test]
+    fn a_script_tries_each_replica_in_turn_and_then_starts_over() {
+        let replicas = ["10.0.0.1:80", "10.0.0.2:80"].map(|http| Replica { http: http.to_owned() });
+        let mut decision = decision(Protocol::Ironmesh, Work::Wipe);
+        let script = render_script(mac(), &decision, &replicas, &[]);
+        let first = script.find("http://10.0.0.1:80/boot/52:54:00:01:00:01/vmlinuz").unwrap();
+        let second = script.find("http://10.0.0.2:80/boot/52:54:00:01:00:01/vmlinuz").unwrap();
+        assert!(first < second && script.contains("|| goto from1") && script.ends_with("goto again\n"), "{script}");
+        assert!(script.contains(" console=ttyS0 BOOTIF=01-52-54-00-01-00-01 "), "{script}");
+        decision.by_tftp = true;
+        let script = render_script(mac(), &decision, &replicas, &[]);
+        assert!(script.contains("tftp://10.0.0.2/boot/52:54:00:01:00:01/initrd.img"), "{script}");
     }
 
     fn decision(protocol: Protocol, work: Work) -> BootDecision {
@@ -233,22 +263,22 @@ mod tests {
 
     #[test]
     fn an_agent_that_speaks_ironics_protocol_is_told_every_door() {
-        let doors = ["10.0.0.1:6386".to_owned(), "10.0.0.2:6386".to_owned()];
-        let of = |protocol, work| arguments(&decision(protocol, work), &doors);
+        let endpoints = ["10.0.0.1:6386".to_owned(), "10.0.0.2:6386".to_owned()];
+        let of = |protocol, work| arguments(&decision(protocol, work), &endpoints);
         assert_eq!(of(Protocol::Ironmesh, Work::Wipe), "console=ttyS0");
         let both = "console=ttyS0 ipa-api-url=http://10.0.0.1:6386,http://10.0.0.2:6386";
         assert_eq!(of(Protocol::Ironic, Work::Wipe), both);
         let callback = "http://10.0.0.1:6386/v1/continue_inspection,http://10.0.0.2:6386/v1/continue_inspection";
         let inspects = format!("console=ttyS0 ipa-inspection-callback-url={callback}");
         assert_eq!(of(Protocol::Ironic, Work::Inspect), inspects);
-        assert_eq!(ironic_file(&[0xab; 2]), "[DEFAULT]\nagent_token = abab\n");
+        assert_eq!(ironic_agent_config(&[0xab; 2]), "[DEFAULT]\nagent_token = abab\n");
     }
 
     #[test]
     fn an_archive_is_one_that_cpio_reads() {
         use std::{io::Write as _, process};
         let folder = tempfile::tempdir().unwrap();
-        let archive = archive("etc/ironmesh/boot.json", b"{}\n");
+        let archive = cpio_archive("etc/ironmesh/boot.json", b"{}\n");
         assert_eq!(archive.len() % 512, 0);
         let mut cpio = process::Command::new("cpio")
             .args(["--extract", "--make-directories", "--quiet"])

@@ -1,4 +1,4 @@
-//! The configuration of a pxe-service.
+//! Configuration of the pxe-service.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -9,13 +9,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 use service_kit::config::{Common, Config as Configured};
 
-/// The whole file.
+/// The configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What every service is told.
+    /// Settings common to all services.
     pub service: Common,
-    /// What this one is told.
+    /// Settings of the pxe-service.
     pub pxe: Pxe,
 }
 
@@ -23,19 +23,19 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pxe {
-    /// The interface on the provisioning network; empty: neither DHCP nor TFTP is answered.
+    /// Interface on the provisioning network; if empty, DHCP and TFTP are disabled.
     pub device: String,
-    /// This replica's own address on the provisioning network.
+    /// Address of this replica on the provisioning network.
     pub address: Ipv4Addr,
-    /// The port of DHCP.
+    /// UDP port of DHCP.
     pub dhcp_port: u16,
-    /// The port of TFTP.
+    /// UDP port of TFTP.
     pub tftp_port: u16,
-    /// The port of boot files over HTTP; 0 takes any free one.
+    /// TCP port of boot files over HTTP; 0 selects a free one.
     pub http_port: u16,
-    /// Where the network boot loaders are: undionly.kpxe, snponly.efi, ipxe.efi.
+    /// Directory of the network boot loaders: undionly.kpxe, snponly.efi, ipxe.efi.
     pub loaders: PathBuf,
-    /// How long a machine may keep its address before it asks again.
+    /// DHCP lease time.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
 }
@@ -68,10 +68,10 @@ impl Configured for Config {
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.pxe.lease < Duration::from_secs(60) {
-            problems.push("pxe.lease: must be at least 1m, or machines ask all the time".to_owned());
+            problems.push("pxe.lease: must be at least 1m, or machines renew constantly".to_owned());
         }
         if !self.pxe.device.is_empty() && self.pxe.address.is_loopback() {
-            problems.push(format!("pxe.address: name this replica's own address on {}", self.pxe.device));
+            problems.push(format!("pxe.address: set this replica's address on {}", self.pxe.device));
         }
         problems
     }

@@ -1,4 +1,4 @@
-//! Everything that can go wrong in a pxe-service, and what a caller can do about it.
+//! Errors of the pxe-service, and what a caller can do about them.
 
 use std::{io, path::PathBuf};
 
@@ -8,67 +8,67 @@ use service_kit::{
     status::{Failure, Kind, status},
 };
 
-/// Why it did not do it.
+/// Errors of the pxe-service.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request can not be read.
-    #[error("the request is not right")]
+    /// The request is malformed.
+    #[error("invalid request")]
     Request(#[from] proto::convert::Invalid),
-    /// The decision has not reached this replica.
-    #[error("the boot decision of node {0} has not reached this replica; ask again in a moment")]
+    /// The boot decision has not reached this replica yet.
+    #[error("the boot decision of node {0} has not reached this replica; retry in a moment")]
     NotYetSeen(NodeId),
-    /// A boot file is not to be had.
-    #[error("the boot file {name} is not to be had: {why}")]
+    /// A boot file is missing or invalid.
+    #[error("boot file {name}: {why}")]
     BootFile {
-        /// Its name.
+        /// Name of the file.
         name: String,
-        /// Why, in words.
+        /// The reason.
         why: String,
     },
-    /// Nobody who may have a boot file answers now.
-    #[error("the boot file {name} can not be fetched now: {why}; ask again in a moment")]
+    /// No storage-service that may have the boot file is available.
+    #[error("boot file {name} cannot be fetched: {why}; retry in a moment")]
     NoStorage {
-        /// Its name.
+        /// Name of the file.
         name: String,
-        /// Why, in words.
+        /// The reason.
         why: String,
     },
-    /// Boot files are still being fetched.
-    #[error("the boot file {0} is still being fetched; ask again in a moment")]
+    /// The boot file is still being fetched.
+    #[error("boot file {0} is being fetched; retry in a moment")]
     Fetching(String),
-    /// This instance may not act.
+    /// The mesh refused the operation, for example because another instance owns the node.
     #[error(transparent)]
     Mesh(#[from] mesh::Error),
-    /// It can not begin.
+    /// The service cannot join the mesh.
     #[error(transparent)]
     Join(#[from] mesh::JoinError),
-    /// It can not listen.
+    /// A TCP listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// A socket can not be had.
+    /// A socket on the provisioning network cannot be opened.
     #[error(
-        "cannot open the socket of {what}; it needs the right to use low ports and the interface that pxe.device names"
+        "cannot open the socket for {what}; check pxe.device, and that the service may use low ports and raw sockets"
     )]
     Socket {
-        /// Which.
+        /// The protocol.
         what: &'static str,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// A folder can not be used.
-    #[error("cannot use {path}")]
+    /// A directory cannot be created.
+    #[error("cannot create directory {path}")]
     Folder {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// Something sealed can not be opened.
-    #[error("the boot token of node {node} can not be opened")]
+    /// The boot token of a node cannot be decrypted.
+    #[error("cannot decrypt the boot token of node {node}; check service.sealing_key")]
     Sealed {
         /// The node.
         node: NodeId,
-        /// Why.
+        /// The reason.
         source: keyspace::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! Boot files over HTTP, and the deployed system's phone-home.
+//! Boot files over HTTP, and the phone-home request of deployed systems.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -30,204 +30,218 @@ use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
 use crate::{
-    boot::{self, Path, Wanted},
+    boot::{self, BootPath, NodeFile},
+    context::PxeContext,
     metrics,
-    rack::{Doors, Known},
+    rack::KnownNode,
 };
 
-/// Octets handed to the connection at once, so that what a machine took is known.
-const PIECE: usize = 64 << 10;
-/// Where the agent looks for its boot file.
-const BOOT_FILE: &str = "etc/ironmesh/boot.json";
-/// Where an agent that speaks Ironic's protocol may look for its token.
-const IRONIC_FILE: &str = "etc/ironic-python-agent.d/ironmesh.conf";
+/// Size of the chunks handed to the connection, in bytes. The progress of a transfer is known to that precision.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Where the agent reads its boot file.
+const AGENT_BOOT_FILE: &str = "etc/ironmesh/boot.json";
+/// Where an agent that uses Ironic's protocol reads its token.
+const IRONIC_AGENT_CONFIG: &str = "etc/ironic-python-agent.d/ironmesh.conf";
 
-/// Answers until the host stops.
-pub(crate) async fn serve(host: Host, listener: TcpListener, doors: Arc<Doors>) {
+/// Serves boot files until the host stops.
+pub(crate) async fn serve(host: Host, listener: TcpListener, context: Arc<PxeContext>) {
     let routes = Router::new()
-        .route("/life/{node}/{key}", post(life))
+        .route("/life/{node}/{key}", post(phone_home))
         .route("/{*path}", get(file))
-        .with_state(doors)
+        .with_state(context)
         .into_make_service_with_connect_info::<SocketAddr>();
     let stop = host.clone();
     let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });
     if let Err(error) = serving.await {
-        tracing::error!(%error, "boot files are not served any more");
+        tracing::error!(%error, "HTTP listener for boot files failed");
     }
 }
 
-/// A file for one machine, found.
+/// A boot file for a machine.
 #[derive(Debug, Clone)]
-pub(crate) struct Served {
+pub(crate) struct ServedFile {
     pub(crate) content: Bytes,
-    what: Path,
-    /// Whose boot it is for; none for a loader that a stranger takes.
+    path: BootPath,
+    /// The boot that it belongs to; `None` for a loader that an unknown machine requests.
     boot: Option<(NodeId, Generation)>,
 }
 
 /// Why a file is not served.
 #[derive(Debug, Clone)]
-pub(crate) struct NotServed {
+pub(crate) struct FileError {
     status: StatusCode,
     pub(crate) why: String,
 }
 
-/// Finds what a machine at this address asks for.
-pub(crate) async fn find(doors: &Doors, path: &Path, from: Ipv4Addr) -> Result<Served, NotServed> {
+/// Finds the file that a machine at this address requests.
+pub(crate) async fn find_file(context: &PxeContext, path: &BootPath, from: Ipv4Addr) -> Result<ServedFile, FileError> {
     match path {
-        Path::Loader(name) => {
-            let content = doors.files.loader(name).await.map_err(|error| missing(doors, None, &error))?;
-            let boot = booting_at(doors, from).map(|known| (known.node, generation(&known)));
-            Ok(Served { content, what: path.clone(), boot })
+        BootPath::Loader(name) => {
+            let content = context.files.loader(name).await.map_err(|error| file_missing(context, None, &error))?;
+            let boot = booting_at(context, from).map(|known| (known.node, generation(&known)));
+            Ok(ServedFile { content, path: path.clone(), boot })
         }
-        Path::Own(mac, wanted) => {
-            let refuse = |why: &str| NotServed { status: StatusCode::NOT_FOUND, why: why.to_owned() };
-            let known = doors.rack.known(*mac).ok_or_else(|| refuse("the MAC belongs to no node"))?;
+        BootPath::Node(mac, wanted) => {
+            let refuse = |why: &str| FileError { status: StatusCode::NOT_FOUND, why: why.to_owned() };
+            let known = context.rack.known(*mac).ok_or_else(|| refuse("the MAC address belongs to no node"))?;
             if known.address != from {
-                return Err(refuse("it was not asked from the address that the machine has"));
+                return Err(refuse("the request does not come from the address of the machine"));
             }
-            own(doors, &known, *wanted, path).await
+            node_file(context, &known, *wanted, path).await
         }
     }
 }
 
-async fn own(doors: &Doors, known: &Known, wanted: Wanted, path: &Path) -> Result<Served, NotServed> {
+async fn node_file(
+    context: &PxeContext,
+    known: &KnownNode,
+    wanted: NodeFile,
+    path: &BootPath,
+) -> Result<ServedFile, FileError> {
     let Some(decision) = &known.decision else {
-        return Err(NotServed { status: StatusCode::NOT_FOUND, why: "the node boots from its disk".to_owned() });
+        return Err(FileError { status: StatusCode::NOT_FOUND, why: "the node boots from its disk".to_owned() });
     };
     let boot = Some((known.node, decision.generation));
     let content = match wanted {
-        Wanted::Script => {
-            Bytes::from(boot::script(known.mac, decision, &replicas(doors), &doors.rack.ironic_endpoints()))
+        NodeFile::Script => {
+            Bytes::from(boot::render_script(known.mac, decision, &replicas(context), &context.rack.ironic_endpoints()))
         }
-        Wanted::Kernel => doors.files.get(&decision.kernel).await.map_err(|error| missing(doors, boot, &error))?,
-        Wanted::Ramdisk => doors.files.get(&decision.ramdisk).await.map_err(|error| missing(doors, boot, &error))?,
-        Wanted::Token => token(doors, known)?,
+        NodeFile::Kernel => {
+            context.files.get(&decision.kernel).await.map_err(|error| file_missing(context, boot, &error))?
+        }
+        NodeFile::Ramdisk => {
+            context.files.get(&decision.ramdisk).await.map_err(|error| file_missing(context, boot, &error))?
+        }
+        NodeFile::Token => token(context, known)?,
     };
-    Ok(Served { content, what: path.clone(), boot })
+    Ok(ServedFile { content, path: path.clone(), boot })
 }
 
-fn missing(doors: &Doors, boot: Option<(NodeId, Generation)>, error: &crate::Error) -> NotServed {
+fn file_missing(context: &PxeContext, boot: Option<(NodeId, Generation)>, error: &crate::Error) -> FileError {
     let why = service_kit::status::chain(error);
     if let Some((node, generation)) = boot {
-        doors.timeline.note(node, generation, Mark::FileMissing, &*why);
+        context.timeline.note(node, generation, Mark::FileMissing, &*why);
     }
-    NotServed { status: StatusCode::SERVICE_UNAVAILABLE, why }
+    FileError { status: StatusCode::SERVICE_UNAVAILABLE, why }
 }
 
-/// The archive with the boot token: only for a machine that we switched on and that has talked to us since.
-fn token(doors: &Doors, known: &Known) -> Result<Bytes, NotServed> {
-    let not_now = |why: &str| NotServed { status: StatusCode::SERVICE_UNAVAILABLE, why: why.to_owned() };
-    let Some(decision) = &known.decision else { return Err(not_now("no boot was decided")) };
+/// Builds the archive with the boot token. It is served only to a machine that we switched on and that has since
+/// completed a DHCP exchange.
+fn token(context: &PxeContext, known: &KnownNode) -> Result<Bytes, FileError> {
+    let not_now = |why: &str| FileError { status: StatusCode::SERVICE_UNAVAILABLE, why: why.to_owned() };
+    let Some(decision) = &known.decision else { return Err(not_now("no boot is pending")) };
     if !known.is_powered {
         return Err(not_now("the machine was not switched on by us for this boot"));
     }
-    if !doors.seen.has_exchanged(known.node, decision.generation) {
-        return Err(not_now("no exchange of this boot was seen yet"));
+    if !context.observations.has_exchanged(known.node, decision.generation) {
+        return Err(not_now("no DHCP exchange of this boot was seen"));
     }
-    if is_bound(doors, known) {
-        let text = "two machines asked as this node: the boot token was fetched after it was bound";
-        doors.timeline.note(known.node, decision.generation, Mark::AgentRefused, text);
-        return Err(not_now("the boot token is bound already"));
+    if is_bound(context, known) {
+        let text = "two machines claim to be this node: the boot token was requested after it was bound to an agent";
+        context.timeline.note(known.node, decision.generation, Mark::AgentRefused, text);
+        return Err(not_now("the boot token is already bound to an agent"));
     }
     let place = format!("{}/boot-token", known.node);
-    let token = doors.sealer.open(&place, &decision.boot_token).map_err(|error| not_now(&error.to_string()))?;
+    let token = context.sealer.open(&place, &decision.boot_token).map_err(|error| not_now(&error.to_string()))?;
     if decision.protocol == Protocol::Ironic {
-        return Ok(Bytes::from(boot::archive(IRONIC_FILE, boot::ironic_file(token.expose()).as_bytes())));
+        return Ok(Bytes::from(boot::cpio_archive(
+            IRONIC_AGENT_CONFIG,
+            boot::ironic_agent_config(token.expose()).as_bytes(),
+        )));
     }
-    let inventory = doors.rack.data_endpoints(Service::Inventory);
+    let inventory = context.rack.data_endpoints(Service::Inventory);
     if inventory.is_empty() {
-        // The loader asks again; an agent that knew of none could call nobody.
-        return Err(not_now("no inventory-service of the rack is there"));
+        // The loader retries; an agent without an inventory-service could do nothing.
+        return Err(not_now("the rack has no available inventory-service"));
     }
     let json = serde_json::json!({
         "node": known.node,
         "generation": decision.generation,
         "boot_token": base64::engine::general_purpose::STANDARD.encode(token.expose()),
-        "ca": String::from_utf8_lossy(&doors.ca),
-        "rack": doors.rack_name,
+        "ca": String::from_utf8_lossy(&context.ca),
+        "rack": context.rack_name,
         "inventory": inventory,
     });
-    Ok(Bytes::from(boot::archive(BOOT_FILE, json.to_string().as_bytes())))
+    Ok(Bytes::from(boot::cpio_archive(AGENT_BOOT_FILE, json.to_string().as_bytes())))
 }
 
-fn is_bound(doors: &Doors, known: &Known) -> bool {
-    let agent = doors.rack.view().get(&keyspace::key::agent(doors.rack.id, known.node));
+fn is_bound(context: &PxeContext, known: &KnownNode) -> bool {
+    let agent = context.rack.view().get(&keyspace::key::agent(context.rack.id, known.node));
     agent.is_some_and(|agent| {
         Some(agent.value.generation) == known.decision.as_ref().map(|decision| decision.generation)
     })
 }
 
-fn generation(known: &Known) -> Generation {
+fn generation(known: &KnownNode) -> Generation {
     known.decision.as_ref().map_or(known.generation, |decision| decision.generation)
 }
 
-/// The node that is booting at this address.
-fn booting_at(doors: &Doors, from: Ipv4Addr) -> Option<Known> {
-    let ports = doors.rack.view().list(&keyspace::key::ports(doors.rack.id));
+/// Returns the node that is booting at this address.
+fn booting_at(context: &PxeContext, from: Ipv4Addr) -> Option<KnownNode> {
+    let ports = context.rack.view().list(&keyspace::key::ports(context.rack.id));
     let (path, _) = ports.into_iter().find(|(_, port)| port.value.address == Some(from))?;
-    doors.rack.known(keyspace::key::last(&path)?).filter(|known| known.decision.is_some())
+    context.rack.known(keyspace::key::last(&path)?).filter(|known| known.decision.is_some())
 }
 
-/// All replicas, this one first.
-fn replicas(doors: &Doors) -> Vec<boot::Replica> {
-    let own = doors.http.to_string();
-    let mut all = doors.rack.data_endpoints(Service::Pxe);
+/// Returns all replicas, the current one first.
+fn replicas(context: &PxeContext) -> Vec<boot::Replica> {
+    let own = context.http.to_string();
+    let mut all = context.rack.data_endpoints(Service::Pxe);
     all.retain(|endpoint| *endpoint != own);
     all.insert(0, own);
     all.into_iter().map(|http| boot::Replica { http }).collect()
 }
 
-/// A machine asked for a loader.
-pub(crate) fn note_begun(doors: &Doors, served: &Served) {
-    if let (Path::Loader(name), Some((node, generation))) = (&served.what, served.boot) {
-        doors.timeline.note(node, generation, Mark::LoaderAsked, *name);
+/// Records that a machine requested a loader.
+pub(crate) fn record_requested(context: &PxeContext, served: &ServedFile) {
+    if let (BootPath::Loader(name), Some((node, generation))) = (&served.path, served.boot) {
+        context.timeline.note(node, generation, Mark::LoaderAsked, *name);
     }
 }
 
-/// A machine has a file.
-pub(crate) fn note_delivered(doors: &Doors, served: &Served) {
+/// Records that a machine received a file.
+pub(crate) fn record_delivered(context: &PxeContext, served: &ServedFile) {
     let Some((node, generation)) = served.boot else { return };
     let size = u64::try_from(served.content.len()).unwrap_or(u64::MAX);
-    let (mark, name) = match &served.what {
-        Path::Loader(name) => (Mark::LoaderSent, *name),
-        Path::Own(_, Wanted::Script) => (Mark::ScriptSent, ""),
-        Path::Own(_, Wanted::Kernel) => (Mark::KernelSent, ""),
-        Path::Own(_, Wanted::Ramdisk) => (Mark::RamdiskSent, ""),
-        Path::Own(_, Wanted::Token) => (Mark::TokenSent, ""),
+    let (mark, name) = match &served.path {
+        BootPath::Loader(name) => (Mark::LoaderSent, *name),
+        BootPath::Node(_, NodeFile::Script) => (Mark::ScriptSent, ""),
+        BootPath::Node(_, NodeFile::Kernel) => (Mark::KernelSent, ""),
+        BootPath::Node(_, NodeFile::Ramdisk) => (Mark::RamdiskSent, ""),
+        BootPath::Node(_, NodeFile::Token) => (Mark::TokenSent, ""),
     };
     let amount = (mark != Mark::TokenSent).then_some(Amount { done: size, total: 0 });
-    doors.timeline.note_amount(node, generation, mark, name, amount);
+    context.timeline.note_amount(node, generation, mark, name, amount);
 }
 
-/// A machine stopped taking a file half-way.
-pub(crate) fn note_lost(doors: &Doors, served: &Served, amount: Amount) {
+/// Records that a machine stopped receiving a file.
+pub(crate) fn record_lost(context: &PxeContext, served: &ServedFile, amount: Amount) {
     let Some((node, generation)) = served.boot else { return };
-    let (mark, name) = match &served.what {
-        Path::Loader(name) => (Mark::LoaderLost, *name),
-        Path::Own(_, Wanted::Script) => (Mark::FileLost, "script"),
-        Path::Own(_, Wanted::Kernel) => (Mark::FileLost, "kernel"),
-        Path::Own(_, Wanted::Ramdisk) => (Mark::FileLost, "ramdisk"),
-        Path::Own(_, Wanted::Token) => (Mark::FileLost, "boot token"),
+    let (mark, name) = match &served.path {
+        BootPath::Loader(name) => (Mark::LoaderLost, *name),
+        BootPath::Node(_, NodeFile::Script) => (Mark::FileLost, "script"),
+        BootPath::Node(_, NodeFile::Kernel) => (Mark::FileLost, "kernel"),
+        BootPath::Node(_, NodeFile::Ramdisk) => (Mark::FileLost, "ramdisk"),
+        BootPath::Node(_, NodeFile::Token) => (Mark::FileLost, "boot token"),
     };
-    doors.timeline.note_amount(node, generation, mark, name, Some(amount));
+    context.timeline.note_amount(node, generation, mark, name, Some(amount));
 }
 
 async fn file(
-    State(doors): State<Arc<Doors>>,
+    State(context): State<Arc<PxeContext>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     UrlPath(path): UrlPath<String>,
 ) -> Response {
-    let not_found = (StatusCode::NOT_FOUND, "there is no such boot file\n");
-    let (Some(path), SocketAddr::V4(from)) = (boot::path(&path), from) else {
+    let not_found = (StatusCode::NOT_FOUND, "no such boot file\n");
+    let (Some(path), SocketAddr::V4(from)) = (boot::parse_path(&path), from) else {
         metrics::file("http", "unknown");
         return not_found.into_response();
     };
-    match find(&doors, &path, *from.ip()).await {
+    match find_file(&context, &path, *from.ip()).await {
         Ok(served) => {
-            note_begun(&doors, &served);
+            record_requested(&context, &served);
             let size = served.content.len();
-            let body = Body::from_stream(Pieces { doors, served, taken: 0 });
+            let body = Body::from_stream(FileStream { context, served, sent: 0 });
             ([(header::CONTENT_LENGTH, size.to_string())], body).into_response()
         }
         Err(refused) => {
@@ -238,53 +252,56 @@ async fn file(
     }
 }
 
-/// A file in pieces; knows when the last one was taken, and how far it was when it was dropped.
-struct Pieces {
-    doors: Arc<Doors>,
-    served: Served,
-    taken: usize,
+/// A file as a stream of chunks. When dropped, it records whether the file was received completely.
+struct FileStream {
+    context: Arc<PxeContext>,
+    served: ServedFile,
+    sent: usize,
 }
 
-impl Stream for Pieces {
+impl Stream for FileStream {
     type Item = Result<Bytes, std::convert::Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let (from, size) = (self.taken, self.served.content.len());
+        let (from, size) = (self.sent, self.served.content.len());
         if from >= size {
             return Poll::Ready(None);
         }
-        self.taken = size.min(from + PIECE);
-        Poll::Ready(Some(Ok(self.served.content.slice(from..self.taken))))
+        self.sent = size.min(from + CHUNK_BYTES);
+        Poll::Ready(Some(Ok(self.served.content.slice(from..self.sent))))
     }
 }
 
-impl Drop for Pieces {
+impl Drop for FileStream {
     fn drop(&mut self) {
         let size = self.served.content.len();
-        if self.taken == size {
+        if self.sent == size {
             metrics::file("http", "delivered");
-            note_delivered(&self.doors, &self.served);
+            record_delivered(&self.context, &self.served);
         } else {
             metrics::file("http", "lost");
-            let octets = |count| u64::try_from(count).unwrap_or(u64::MAX);
-            note_lost(&self.doors, &self.served, Amount { done: octets(self.taken), total: octets(size) });
+            let bytes = |count| u64::try_from(count).unwrap_or(u64::MAX);
+            record_lost(&self.context, &self.served, Amount { done: bytes(self.sent), total: bytes(size) });
         }
     }
 }
 
-/// The deployed system says that it lives, with the key of its config drive.
-async fn life(State(doors): State<Arc<Doors>>, UrlPath((node, key)): UrlPath<(String, String)>) -> Response {
-    let refused = (StatusCode::NOT_FOUND, "nobody is waited for by that key\n").into_response();
+/// Handles the phone-home request of a deployed system, which has the key from its config drive.
+async fn phone_home(
+    State(context): State<Arc<PxeContext>>,
+    UrlPath((node, key)): UrlPath<(String, String)>,
+) -> Response {
+    let refused = (StatusCode::NOT_FOUND, "unknown node or key\n").into_response();
     let Ok(node) = node.parse::<NodeId>() else { return refused };
-    let life = doors.rack.view().get(&keyspace::key::life(doors.rack.id, node));
+    let life = context.rack.view().get(&keyspace::key::life(context.rack.id, node));
     let Some(life) = life.map(|read| read.value) else { return refused };
     let key_hash = hex::encode(Sha256::digest(key.as_bytes()));
     if key_hash != life.life_key_hash {
         return refused;
     }
-    if doors.seen.calls(node, key_hash).await {
+    if context.observations.record_phone_home(node, key_hash).await {
         return (StatusCode::OK, "welcome\n").into_response();
     }
     let later = [(header::RETRY_AFTER, "5")];
-    (StatusCode::SERVICE_UNAVAILABLE, later, "nobody can note that now; call again\n").into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, later, "not stored yet; retry\n").into_response()
 }

@@ -1,9 +1,9 @@
-//! Answers machines that boot from the network.
+//! Serves machines that boot from the network.
 //!
-//! What a machine boots was decided by its scheduler owner and stands in the store; every replica answers alike from
-//! its own view of it, also while etcd is away. [`boot`] decides who gets what; [`dhcp`], [`tftp`] and [`http`] are the
-//! three doors; [`files`] has what goes through them; [`seen`] keeps the timeline and writes what must be remembered;
-//! [`address`] holds the rack's server identifier where this replica leads.
+//! The scheduler owner of a node decides what it boots and writes that to the store. Every replica serves it from its
+//! own view, also while etcd is unavailable. [`boot`] decides what a machine receives; [`dhcp`], [`tftp`] and [`http`]
+//! serve it; [`files`] provides boot files; [`observations`] keeps the timeline and stores what must be remembered;
+//! [`address`] holds the rack's DHCP server identifier while this replica is the leader.
 
 mod address;
 mod advertise;
@@ -11,13 +11,14 @@ mod api;
 mod arp;
 mod boot;
 mod config;
+mod context;
 mod dhcp;
 mod error;
 mod files;
 mod http;
 mod metrics;
+mod observations;
 mod rack;
-mod seen;
 mod tftp;
 
 pub use config::{Config, Pxe};
@@ -34,13 +35,13 @@ use service_kit::{
 };
 use tonic::service::Routes;
 
-/// Who may call what.
+/// Which callers may call which methods.
 const RULES: &[Rule] = &[Rule { path: "/ironmesh.pxe.v1.PxeService/", allows: schedulers }];
 
-/// Runs until the kit's host stops.
+/// Runs the service until the host stops.
 ///
 /// # Errors
-/// It can not begin.
+/// [`Error`] if the service cannot start.
 pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     metrics::describe();
     let bound = kit.bind().await?;
@@ -58,8 +59,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let timeline = Timeline::new(format!("pxe-service at {}", pxe.address));
     let rack = rack::Rack::new(&joined)?;
     let files = files::Files::new(rack.clone(), pxe.loaders.clone(), kit.common.data.join("boot-files"))?;
-    let doors = Arc::new(rack::Doors {
-        seen: seen::Watcher::new(rack.clone(), timeline.clone(), kit.host.clone()),
+    let context = Arc::new(context::PxeContext {
+        observations: observations::Observations::new(rack.clone(), timeline.clone(), kit.host.clone()),
         rack,
         files,
         timeline: timeline.clone(),
@@ -69,21 +70,21 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         http: http_address,
         pxe,
     });
-    kit.host.spawn_essential("boot files", doors.files.clone().prepare(kit.host.clone()));
-    kit.host.spawn_essential("http", http::serve(kit.host.clone(), pages, Arc::clone(&doors)));
-    if !doors.pxe.device.is_empty() {
-        let tftp = tftp::Tftp::bind(&doors)?;
-        kit.host.spawn_essential("tftp", tftp.serve(kit.host.clone(), Arc::clone(&doors)));
-        if let Some(advertiser) = advertise::Advertiser::bind(&doors)? {
+    kit.host.spawn_essential("boot files", context.files.clone().prefetch(kit.host.clone()));
+    kit.host.spawn_essential("http", http::serve(kit.host.clone(), pages, Arc::clone(&context)));
+    if !context.pxe.device.is_empty() {
+        let tftp = tftp::Tftp::bind(&context)?;
+        kit.host.spawn_essential("tftp", tftp.serve(kit.host.clone(), Arc::clone(&context)));
+        if let Some(advertiser) = advertise::Advertiser::bind(&context)? {
             kit.host.spawn_essential("advertisements", advertiser.serve(kit.host.clone()));
         }
-        let keeper =
-            address::Keeper::open(&kit.host, &doors).map_err(|source| Error::Socket { what: "ARP", source })?;
-        kit.host.spawn_essential("server identifier", keeper.serve(kit.host.clone(), Arc::clone(&doors)));
-        let dhcp = dhcp::Dhcp::bind(&doors)?;
-        kit.host.spawn_essential("dhcp", dhcp.serve(kit.host.clone(), Arc::clone(&doors)));
+        let holder = address::IdentifierHolder::open(&kit.host, &context)
+            .map_err(|source| Error::Socket { what: "ARP", source })?;
+        kit.host.spawn_essential("server identifier", holder.serve(kit.host.clone(), Arc::clone(&context)));
+        let dhcp = dhcp::Dhcp::bind(&context)?;
+        kit.host.spawn_essential("dhcp", dhcp.serve(kit.host.clone(), Arc::clone(&context)));
     }
-    let routes = Routes::new(PxeServiceServer::new(api::Api { doors, timeline }));
+    let routes = Routes::new(PxeServiceServer::new(api::Api { context, timeline }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(membership.tell(health, kit.host.clone()));
     kit.host.stopping().await;

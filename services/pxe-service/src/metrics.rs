@@ -1,4 +1,4 @@
-//! Every metric of the pxe-service.
+//! Metrics of the pxe-service.
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
@@ -7,18 +7,18 @@ const FILES: &str = "pxe_files_total";
 const IDENTIFIER: &str = "pxe_server_identifier_held";
 
 pub(crate) fn describe() {
-    describe_counter!(DHCP, "DHCP messages, by what became of them");
-    describe_counter!(FILES, "Boot files asked for, by how that ended");
-    describe_gauge!(IDENTIFIER, "Whether renewals of leases come to this replica: 1 or 0");
+    describe_counter!(DHCP, "DHCP messages, by outcome");
+    describe_counter!(FILES, "Requests for boot files, by protocol and outcome");
+    describe_gauge!(IDENTIFIER, "1 if this replica holds the DHCP server identifier, else 0");
 }
 
 pub(crate) fn dhcp(outcome: &'static str) {
-    tracing::trace!(outcome, "a DHCP message");
+    tracing::trace!(outcome, "DHCP message handled");
     counter!(DHCP, "outcome" => outcome).increment(1);
 }
 
-pub(crate) fn file(door: &'static str, outcome: &'static str) {
-    counter!(FILES, "door" => door, "outcome" => outcome).increment(1);
+pub(crate) fn file(protocol: &'static str, outcome: &'static str) {
+    counter!(FILES, "protocol" => protocol, "outcome" => outcome).increment(1);
 }
 
 pub(crate) fn holds_identifier(holds: bool) {

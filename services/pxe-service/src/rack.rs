@@ -1,6 +1,4 @@
-//! What this replica knows of its rack, read from the view.
-
-use std::net::SocketAddr;
+//! Reads the rack's nodes, network and members from the view.
 
 use domain::{
     generation::Generation,
@@ -11,33 +9,31 @@ use domain::{
 use keyspace::{
     View, key,
     key::Scope,
-    seal::Sealer,
     store::Versioned,
     value::{self, BootDecision, Network, PxeSeen},
 };
 use mesh::{Joined, Mesh};
-use service_kit::timeline::Timeline;
 
-use crate::{Error, config, files::Files, seen::Watcher};
+use crate::Error;
 
-/// The rack as the view has it. Clones are the same.
+/// The rack in the view. Clones share the same state.
 #[derive(Debug, Clone)]
 pub(crate) struct Rack {
     pub(crate) id: RackId,
     pub(crate) mesh: Mesh,
 }
 
-/// What is known of a node that asks.
+/// What is known of the node behind a MAC address.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub(crate) struct KnownNode {
     pub(crate) node: NodeId,
     pub(crate) mac: MacAddr,
     pub(crate) address: std::net::Ipv4Addr,
     pub(crate) name: String,
     pub(crate) decision: Option<BootDecision>,
-    /// The generation of its life: what a sign of life belongs to.
+    /// Generation of the node's lifecycle record, to which a sign of life belongs.
     pub(crate) generation: Generation,
-    /// Power was brought to what this generation asked for: whatever boots now was told to by us.
+    /// Whether power has reached what the current generation requires, so that the boot was started by us.
     pub(crate) is_powered: bool,
 }
 
@@ -54,8 +50,8 @@ impl Rack {
         self.view().get(&key::rack(self.id))?.value.network
     }
 
-    /// The node of a MAC, where it has one and an address is reserved.
-    pub(crate) fn known(&self, mac: MacAddr) -> Option<Known> {
+    /// Returns the node with this MAC address, if there is one and it has a reserved IP address.
+    pub(crate) fn known(&self, mac: MacAddr) -> Option<KnownNode> {
         let port = self.view().get(&key::port(self.id, mac))?.value;
         let intent = self.view().get(&key::intent(self.id, port.node))?.value;
         let decision = self.decision(port.node);
@@ -65,7 +61,7 @@ impl Rack {
         let is_powered = power
             .and_then(|power| power.value.settled)
             .is_some_and(|settled| settled.generation >= wanted && settled.failure.is_none());
-        Some(Known {
+        Some(KnownNode {
             node: port.node,
             mac,
             address: port.address?,
@@ -76,7 +72,7 @@ impl Rack {
         })
     }
 
-    /// Whether a node has this MAC, be it without an address.
+    /// Returns whether a node has this MAC address, even without an IP address.
     pub(crate) fn has_port(&self, mac: MacAddr) -> bool {
         self.view().get(&key::port(self.id, mac)).is_some()
     }
@@ -85,7 +81,7 @@ impl Rack {
         self.view().get(&key::boot(self.id, node)).map(|read| read.value)
     }
 
-    /// The decision whose path this is.
+    /// Returns the decision stored at this path.
     pub(crate) fn decision_at(&self, path: &str) -> Option<BootDecision> {
         let (rack, node) = path.ends_with("/boot").then(|| key::node_of(path))??;
         if rack == self.id { self.decision(node) } else { None }
@@ -95,31 +91,17 @@ impl Rack {
         self.view().get(&key::pxe(self.id, node))
     }
 
-    /// Where the replicas of a service answer machines, this rack's.
+    /// Returns where the replicas of a service serve machines of this rack.
     pub(crate) fn data_endpoints(&self, service: Service) -> Vec<String> {
         let members = self.view().list(&key::members(Scope::Rack(self.id), service));
         members.into_iter().map(|(_, member): (_, Versioned<value::Member>)| member.value.data_endpoint).collect()
     }
 
-    /// Where this rack's agents that speak Ironic's protocol are answered.
+    /// Returns where agents of this rack that use Ironic's protocol are served.
     pub(crate) fn ironic_endpoints(&self) -> Vec<String> {
         let members = self.view().list(&key::members(Scope::Rack(self.id), Service::Inventory));
-        let doors = members.into_iter().map(|(_, member): (_, Versioned<value::Member>)| member.value.ironic_endpoint);
-        doors.filter(|door| !door.is_empty()).collect()
+        let endpoints =
+            members.into_iter().map(|(_, member): (_, Versioned<value::Member>)| member.value.ironic_endpoint);
+        endpoints.filter(|endpoint| !endpoint.is_empty()).collect()
     }
-}
-
-/// What all three doors share.
-#[derive(Debug)]
-pub(crate) struct Doors {
-    pub(crate) rack: Rack,
-    pub(crate) files: Files,
-    pub(crate) timeline: Timeline,
-    pub(crate) seen: Watcher,
-    pub(crate) sealer: Sealer,
-    /// The CA (PEM), which the agent verifies its rack's services by.
-    pub(crate) ca: Vec<u8>,
-    pub(crate) rack_name: String,
-    pub(crate) http: SocketAddr,
-    pub(crate) pxe: config::Pxe,
 }

@@ -1,4 +1,4 @@
-//! The gRPC face: decode, one call, encode.
+//! gRPC handlers: decode the request, make one call, encode the response.
 
 use domain::image::Digest;
 use proto::{
@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     Error,
-    image::{Cache, Learning, Pull},
+    image::{Cache, DigestDiscovery, Download},
 };
 
 #[derive(Debug)]
@@ -33,9 +33,9 @@ impl StorageService for Api {
             return Err(Error::from(Invalid::Missing("url")).into());
         }
         let (state, amount, failure) = match self.cache.ensure(&digest, &request.url, &request.name) {
-            Pull::Underway { done, total } => (ImageState::Underway, Some(Amount { done, total }), None),
-            Pull::Done { size } => (ImageState::Done, Some(Amount { done: size, total: size }), None),
-            Pull::Failed { failure, .. } => (ImageState::Failed, None, Some(failure.into())),
+            Download::InProgress { done, total } => (ImageState::Underway, Some(Amount { done, total }), None),
+            Download::Done { size } => (ImageState::Done, Some(Amount { done: size, total: size }), None),
+            Download::Failed { failure, .. } => (ImageState::Failed, None, Some(failure.into())),
         };
         Ok(Response::new(EnsureImageResponse { state: state.into(), amount, failure }))
     }
@@ -45,10 +45,10 @@ impl StorageService for Api {
         if url.is_empty() {
             return Err(Error::from(Invalid::Missing("url")).into());
         }
-        let (state, digest, failure) = match self.cache.learn(&url, &name) {
-            Learning::Underway { .. } => (ImageState::Underway, String::new(), None),
-            Learning::Known { digest, .. } => (ImageState::Done, digest.to_string(), None),
-            Learning::Failed { failure, .. } => (ImageState::Failed, String::new(), Some(failure.into())),
+        let (state, digest, failure) = match self.cache.discover_digest(&url, &name) {
+            DigestDiscovery::InProgress { .. } => (ImageState::Underway, String::new(), None),
+            DigestDiscovery::Known { digest, .. } => (ImageState::Done, digest.to_string(), None),
+            DigestDiscovery::Failed { failure, .. } => (ImageState::Failed, String::new(), Some(failure.into())),
         };
         Ok(Response::new(LearnImageResponse { state: state.into(), digest, failure }))
     }

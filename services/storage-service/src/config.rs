@@ -1,4 +1,4 @@
-//! The configuration of a storage-service.
+//! Configuration of the storage-service.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -8,13 +8,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 use service_kit::config::{Common, Config as Configured};
 
-/// The whole file.
+/// The configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What every service is told.
+    /// Settings common to all services.
     pub service: Common,
-    /// What this one is told.
+    /// Settings of the storage-service.
     pub storage: Storage,
 }
 
@@ -22,9 +22,9 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Storage {
-    /// Where files are handed out over HTTP: an address on the provisioning network.
+    /// Address of the HTTP listener for images and boot files, on the provisioning network.
     pub http: SocketAddr,
-    /// Folders that `file:` URLs may name files in; none: no `file:` URL is pulled.
+    /// Directories that `file:` URLs may refer to; if empty, `file:` URLs are refused.
     pub files_from: Vec<PathBuf>,
 }
 
@@ -41,6 +41,6 @@ impl Configured for Config {
 
     fn problems(&self) -> Vec<String> {
         let relative = self.storage.files_from.iter().filter(|folder| !folder.is_absolute());
-        relative.map(|folder| format!("storage.files_from: {} must begin with /", folder.display())).collect()
+        relative.map(|folder| format!("storage.files_from: {} must be an absolute path", folder.display())).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Everything that can go wrong in a storage-service, and what a caller can do about it.
+//! Errors of the storage-service, and what a caller can do about them.
 
 use std::{io, path::PathBuf};
 
@@ -7,28 +7,28 @@ use service_kit::{
     status::{Failure, Kind, status},
 };
 
-/// Why it did not do it.
+/// Errors of the storage-service.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request can not be read.
-    #[error("the request is not right")]
+    /// The request is malformed.
+    #[error("invalid request")]
     Request(#[from] proto::convert::Invalid),
-    /// It can not begin.
+    /// The service cannot join the mesh.
     #[error(transparent)]
     Join(#[from] mesh::JoinError),
-    /// It can not listen.
+    /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// A folder can not be used.
+    /// The cache directory cannot be used.
     #[error("cannot use {path}")]
     Folder {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// HTTP can not be spoken.
-    #[error("cannot set up HTTP")]
+    /// The HTTP client cannot be created.
+    #[error("cannot create the HTTP client")]
     Http(#[source] reqwest::Error),
 }
 

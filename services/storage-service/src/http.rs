@@ -1,4 +1,4 @@
-//! Files by digest over HTTP, with ranges.
+//! Serves files by digest over HTTP, with ranges.
 
 use std::pin::Pin;
 
@@ -23,20 +23,20 @@ use tokio::{
 use crate::{
     image::Cache,
     metrics,
-    range::{Part, part},
+    range::{RequestedRange, requested_range},
 };
 
-/// Octets read at once.
-const PIECE: usize = 1 << 20;
+/// Size of the chunks that are read and sent, in bytes.
+const CHUNK_BYTES: usize = 1 << 20;
 
-/// Answers until the host stops.
+/// Serves files until the host stops.
 pub(crate) async fn serve(host: Host, listener: TcpListener, cache: Cache) {
-    // A HEAD request is answered as GET is, without the body.
+    // axum answers HEAD requests like GET requests, without the body.
     let routes = Router::new().route("/files/{digest}", get(file)).with_state(cache);
     let stop = host.clone();
     let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });
     if let Err(error) = serving.await {
-        tracing::error!(%error, "files are not handed out any more");
+        tracing::error!(%error, "HTTP listener for files failed");
     }
 }
 
@@ -52,19 +52,19 @@ async fn file(State(cache): State<Cache>, Path(digest): Path<String>, headers: H
     };
     let Ok((mut file, size)) = opened else { return missing(format!("{digest} is not in the cache")) };
     let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
-    let (status, first, count) = match part(asked, size) {
-        Part::Whole => (StatusCode::OK, 0, size),
-        Part::Range(first, last) => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
-        Part::Beyond => {
+    let (status, first, count) = match requested_range(asked, size) {
+        RequestedRange::Whole => (StatusCode::OK, 0, size),
+        RequestedRange::Range(first, last) => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
+        RequestedRange::Unsatisfiable => {
             let range = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
             return (StatusCode::RANGE_NOT_SATISFIABLE, range).into_response();
         }
     };
     if let Err(error) = file.seek(std::io::SeekFrom::Start(first)).await {
-        tracing::warn!(%digest, %error, "cannot read a file of the cache");
+        tracing::warn!(%digest, %error, "cannot read a cached file");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    let mut response = (status, Body::from_stream(pieces(file, count))).into_response();
+    let mut response = (status, Body::from_stream(chunks(file, count))).into_response();
     let answer = response.headers_mut();
     answer.insert(header::ACCEPT_RANGES, header::HeaderValue::from_static("bytes"));
     answer.insert(header::CONTENT_LENGTH, count.into());
@@ -76,22 +76,22 @@ async fn file(State(cache): State<Cache>, Path(digest): Path<String>, headers: H
     response
 }
 
-type Piece = Result<Bytes, std::io::Error>;
+type Chunk = Result<Bytes, std::io::Error>;
 
-fn pieces(file: File, count: u64) -> Pin<Box<dyn Stream<Item = Piece> + Send>> {
+fn chunks(file: File, count: u64) -> Pin<Box<dyn Stream<Item = Chunk> + Send>> {
     Box::pin(stream::unfold((file, count), async |(mut file, left)| {
         if left == 0 {
             return None;
         }
-        let size = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-        let mut piece = vec![0; size];
-        match file.read(&mut piece).await {
+        let size = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let mut chunk = vec![0; size];
+        match file.read(&mut chunk).await {
             Ok(0) => Some((Err(std::io::ErrorKind::UnexpectedEof.into()), (file, 0))),
             Ok(got) => {
-                piece.truncate(got);
+                chunk.truncate(got);
                 let got = u64::try_from(got).unwrap_or(0);
                 metrics::sent(got);
-                Some((Ok(Bytes::from(piece)), (file, left - got)))
+                Some((Ok(Bytes::from(chunk)), (file, left - got)))
             }
             Err(error) => Some((Err(error), (file, 0))),
         }

@@ -1,6 +1,7 @@
-//! Images and boot files: pulled once into the rack's cache, verified, and handed out by digest over HTTP with ranges.
+//! Caches images and boot files of a rack: downloads each once, verifies it, and serves it by digest over HTTP with
+//! ranges.
 //!
-//! [`image`] pulls, [`http`] hands out. What is in the cache is there on an island too.
+//! [`image`] downloads, [`http`] serves. Files in the cache are also available on an island.
 
 mod api;
 mod config;
@@ -21,13 +22,13 @@ use service_kit::{
 };
 use tonic::service::Routes;
 
-/// Who may call what.
+/// Which callers may call which methods.
 const RULES: &[Rule] = &[Rule { path: "/ironmesh.storage.v1.StorageService/", allows: schedulers }];
 
-/// Runs until the kit's host stops.
+/// Runs the service until the host stops.
 ///
 /// # Errors
-/// It can not begin.
+/// [`Error`] if the service cannot start.
 pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     metrics::describe();
     let bound = kit.bind().await?;
