@@ -1,4 +1,4 @@
-//! Agents: who they are, what they are told, what comes of it.
+//! Authenticates agents, gives them instructions, and stores their results.
 
 use domain::{
     failure::{Cause, Failure},
@@ -24,31 +24,31 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::{Error, census::Census, metrics, report};
+use crate::{Error, heartbeats::Heartbeats, metrics, report};
 
-/// Who an agent says that it is, on every call.
+/// The identity that an agent claims on every call.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) node: NodeId,
     pub(crate) generation: Generation,
-    /// The SHA-256 (hexadecimal) of its public key, which its TLS connection proved.
+    /// SHA-256 (hexadecimal) of its public key, which the TLS connection proved.
     pub(crate) key: String,
 }
 
-/// The SHA-256 (hexadecimal) of a certificate's public key.
+/// Returns the SHA-256 (hexadecimal) of a certificate's public key.
 pub(crate) fn key_of(certificate: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(hex::encode(Sha256::digest(certificate.public_key().raw)))
 }
 
-/// The agents of this rack. Clones are the same.
+/// The agents of this rack. Clones share the same state.
 #[derive(Debug, Clone)]
 pub(crate) struct Agents {
     pub(crate) rack: RackId,
     pub(crate) mesh: Mesh,
     pub(crate) sealer: Sealer,
     pub(crate) timeline: Timeline,
-    pub(crate) census: Census,
+    pub(crate) heartbeats: Heartbeats,
     pub(crate) host: Host,
 }
 
@@ -62,7 +62,7 @@ impl Agents {
         self.mesh.view().get(&key::agent(self.rack, node))
     }
 
-    /// Binds the boot token to the caller's key; a repetition with the same key is answered alike.
+    /// Binds the boot to the caller's key if the boot token is right. Idempotent for the same key.
     pub(crate) async fn hello(&self, caller: &Caller, token: &[u8]) -> Result<(), Error> {
         let node = caller.node;
         let guard = self.mesh.begin_work(node)?;
@@ -80,7 +80,7 @@ impl Agents {
                 return Ok(());
             }
             metrics::hello("two machines");
-            let text = "two machines asked as this node: a second key came with a token that is bound".to_owned();
+            let text = "two machines claim to be this node: the boot token is already bound to another key".to_owned();
             self.timeline.note(node, caller.generation, Mark::AgentRefused, &*text);
             let failure = Failure { cause: Cause::TwoMachines, text, at: clock::now() };
             let seen = AgentSeen { work: AgentWork::Failed { failure }, reaches: 0, ..bound.value.clone() };
@@ -100,23 +100,23 @@ impl Agents {
         self.mesh.commit(change).await?;
         metrics::hello("bound");
         self.timeline.note(node, caller.generation, Mark::AgentHello, "");
-        self.census.heard(node);
+        self.heartbeats.record(node);
         Ok(())
     }
 
-    /// The agent's record, where the caller is the one that is bound.
+    /// Returns the agent's record if it is bound to the caller.
     fn bound(&self, caller: &Caller) -> Result<Versioned<AgentSeen>, Error> {
         self.seen(caller.node)
             .filter(|seen| seen.value.generation == caller.generation && seen.value.key == caller.key)
             .ok_or(Error::NotBound(caller.node))
     }
 
-    /// Keeps what the machine says it is made of.
+    /// Stores the hardware report of a machine.
     pub(crate) async fn report(&self, caller: &Caller, hardware: Hardware) -> Result<(), Error> {
         let guard = self.mesh.begin_work(caller.node)?;
         self.bound(caller)?;
-        self.census.heard(caller.node);
-        let words = report::words(&hardware);
+        self.heartbeats.record(caller.node);
+        let description = report::describe(&hardware);
         let claim = self.mesh.claim(&guard).await?;
         let key = key::inventory(self.rack, caller.node);
         let known = self.mesh.view().get(&key);
@@ -126,11 +126,11 @@ impl Agents {
             let change = self.mesh.fenced(&claim).put(&key, &inventory, Expect::same(known.as_ref()));
             self.mesh.commit(change.map_err(mesh::Error::from)?).await?;
         }
-        self.timeline.note(caller.node, caller.generation, Mark::AgentReport, words);
+        self.timeline.note(caller.node, caller.generation, Mark::AgentReport, description);
         Ok(())
     }
 
-    /// Opens the work of a bound agent: the guard it is done under, and what the agent is told.
+    /// Starts the work of a bound agent. Returns the guard for it and the instruction.
     pub(crate) fn begin(&self, caller: &Caller) -> Result<(WorkGuard, wire::WorkResponse), Error> {
         let guard = self.mesh.begin_work(caller.node)?;
         let bound = self.bound(caller)?;
@@ -148,7 +148,7 @@ impl Agents {
         let (name, digest, encoding, unpacked_size, config_drive) = match decision.work {
             Work::Wipe => return Ok(wire::work_response::Instruction::Wipe(wire::Wipe {})),
             Work::Inspect => return Ok(wire::work_response::Instruction::Inspect(wire::Inspect {})),
-            // Our own agent has no service steps: nobody boots it for any.
+            // Our own agent has no service steps and is never booted for them.
             Work::Service => return Ok(wire::work_response::Instruction::Rest(wire::work_response::Rest {})),
             Work::Write { name, digest, encoding, unpacked_size, config_drive } => {
                 (name, digest, encoding, unpacked_size, config_drive)
@@ -160,7 +160,7 @@ impl Agents {
             .map_err(|source| sealed(keyspace::Error::Value { key: "config drive".to_owned(), source }))?;
         let urls = self.urls(&digest);
         if urls.is_empty() {
-            // All have just lost their leases: an agent that is told of none would give up.
+            // All storage-services may have just lost their leases; an agent without a URL would give up.
             return Err(Error::NoStorage(node));
         }
         Ok(wire::work_response::Instruction::Write(wire::Write {
@@ -174,38 +174,43 @@ impl Agents {
         }))
     }
 
-    /// Where a file of this digest can be had in the rack.
+    /// Returns the URLs in the rack of the file with this digest.
     pub(crate) fn urls(&self, digest: &ImageDigest) -> Vec<String> {
         let members = self.mesh.view().list(&key::members(Scope::Rack(self.rack), Service::Storage)).into_iter();
         members.map(|(_, member)| format!("http://{}/files/{digest}", member.value.data_endpoint)).collect()
     }
 
-    /// Takes one piece of news; true: it is the outcome and is stored, the agent may rest.
-    pub(crate) async fn news(&self, guard: &WorkGuard, caller: &Caller, news: News) -> Result<bool, Error> {
-        self.census.heard(caller.node);
+    /// Handles an event of the agent. Returns `true` if it is the result of the work and has been stored.
+    pub(crate) async fn handle_event(
+        &self,
+        guard: &WorkGuard,
+        caller: &Caller,
+        news: AgentEvent,
+    ) -> Result<bool, Error> {
+        self.heartbeats.record(caller.node);
         let (decision, mut reaches, mut reboots) = (self.decision(caller).map(|read| read.value), 0, false);
         let work = match news {
-            News::Heartbeat => return Ok(false),
-            News::Entry(entry) => {
+            AgentEvent::Heartbeat => return Ok(false),
+            AgentEvent::Entry(entry) => {
                 self.note(caller, entry);
                 return Ok(false);
             }
-            News::Finished(part) => {
+            AgentEvent::Finished(part) => {
                 reaches = part.unwrap_or_else(|| decision.as_ref().map_or(0, BootDecision::reaches));
                 AgentWork::Done { at: clock::now() }
             }
-            News::Reboots(made) => {
+            AgentEvent::Reboots(made) => {
                 (reaches, reboots) = (made, true);
                 AgentWork::Done { at: clock::now() }
             }
-            News::Lists(lists) => {
+            AgentEvent::Lists(lists) => {
                 let bound = self.bound(caller)?;
                 if bound.value.lists != lists {
                     self.write(guard, caller, &bound, AgentSeen { lists, ..bound.value.clone() }).await?;
                 }
                 return Ok(false);
             }
-            News::Failed(failure) => {
+            AgentEvent::Failed(failure) => {
                 self.timeline.note(caller.node, caller.generation, Mark::AgentFailed, &*failure.text);
                 AgentWork::Failed { failure: Failure { at: clock::now(), ..failure } }
             }
@@ -221,7 +226,7 @@ impl Agents {
     }
 
     fn note(&self, caller: &Caller, entry: Entry) {
-        // Only what an agent can know is taken from one.
+        // Agents may only report what they can know.
         let known = [Mark::ImageProgress, Mark::ImageWritten, Mark::ConfigDriveWritten, Mark::Wiped, Mark::Inspected];
         if known.contains(&entry.mark) {
             let subject: String = entry.subject.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -247,7 +252,7 @@ impl Agents {
 
 /// What an agent has to say.
 #[derive(Debug, Clone)]
-pub(crate) enum News {
+pub(crate) enum AgentEvent {
     /// That it lives.
     Heartbeat,
     /// Something for the timeline.

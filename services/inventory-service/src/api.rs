@@ -1,4 +1,4 @@
-//! The inner gRPC face: decode, one call, encode.
+//! gRPC handlers for services: decode the request, make one call, encode the response.
 
 use domain::id::NodeId;
 use futures::{StreamExt as _, stream, stream::BoxStream};
@@ -19,14 +19,14 @@ use wire_ironic::version::Version;
 
 use crate::{
     Error,
-    census::Census,
-    ironic::{Asked, Ironic, Said, Unsaid},
+    heartbeats::Heartbeats,
+    ironic::{AgentCall, AgentResponse, CallError, Ironic},
 };
 
 pub(crate) struct Api {
     pub(crate) ironic: Ironic,
     pub(crate) timeline: Timeline,
-    pub(crate) census: Census,
+    pub(crate) heartbeats: Heartbeats,
 }
 
 #[tonic::async_trait]
@@ -49,17 +49,17 @@ impl InventoryService for Api {
         let AnswerAgentRequest { minor_version, path, pairs, body, base } = request.into_inner();
         let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
         let version = u16::try_from(minor_version).ok().and_then(Version::new);
-        let asked = Asked {
+        let call = AgentCall {
             version: version.ok_or_else(|| Error::from(Invalid::Missing("minor_version")))?,
             path,
             pairs: pairs.into_iter().map(|pair| (pair.name, pair.value)).collect(),
             body: body.map_err(|_| Error::from(Invalid::Missing("body")))?,
             base,
         };
-        let Said { status, body } = match self.ironic.answer(&asked).await {
+        let AgentResponse { status, body } = match self.ironic.answer(&call).await {
             Ok(said) => said,
-            Err(Unsaid::Refused(error)) => Said { status: error.status, body: Some(error.body()) },
-            Err(Unsaid::Elsewhere(_)) => return Err(Status::unavailable("another replica owns the node")),
+            Err(CallError::Refused(error)) => AgentResponse { status: error.status, body: Some(error.body()) },
+            Err(CallError::Redirect(_)) => return Err(Status::unavailable("another replica owns the node")),
         };
         let body = body.map(|body| body.to_string().into_bytes());
         Ok(Response::new(AnswerAgentResponse { status: status.into(), body }))
@@ -76,7 +76,7 @@ impl InventoryService for Api {
             })
         });
         let beats = self
-            .census
+            .heartbeats
             .watch()
             .map(|(node, at)| Sign::Heartbeat(Heartbeat { node: node.to_string(), at_ms: at.millis() }));
         let signs = stream::select(entries.boxed(), beats.boxed());

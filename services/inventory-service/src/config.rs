@@ -1,17 +1,17 @@
-//! The configuration of an inventory-service.
+//! Configuration of the inventory-service.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use service_kit::config::{Common, Config as Configured};
 
-/// The whole file.
+/// The configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What every service is told.
+    /// Settings common to all services.
     pub service: Common,
-    /// What this one is told.
+    /// Settings of the inventory-service.
     pub inventory: Inventory,
 }
 
@@ -19,9 +19,9 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inventory {
-    /// Where agents are answered: an address on the provisioning network.
+    /// Address of the listener for agents, on the provisioning network.
     pub agents: SocketAddr,
-    /// Where agents that speak Ironic's protocol are answered, over HTTP: an address on the provisioning network.
+    /// Address of the HTTP listener for agents that use Ironic's protocol, on the provisioning network.
     pub ironic: SocketAddr,
 }
 

@@ -1,4 +1,4 @@
-//! Everything that can go wrong in an inventory-service, and what a caller can do about it.
+//! Errors of the inventory-service, and what a caller can do about them.
 
 use domain::id::NodeId;
 use service_kit::{
@@ -6,45 +6,45 @@ use service_kit::{
     status::{Failure, Kind, status},
 };
 
-/// Why it did not do it.
+/// Errors of the inventory-service.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request can not be read.
-    #[error("the request is not right")]
+    /// The request is malformed.
+    #[error("invalid request")]
     Request(#[from] proto::convert::Invalid),
-    /// Nothing was ever reported.
+    /// The node has never reported its hardware.
     #[error("node {0} has not reported its hardware yet")]
     NoReport(NodeId),
-    /// The caller showed no certificate.
-    #[error("an agent must show a certificate of its own")]
+    /// The agent presented no certificate.
+    #[error("agents must present a certificate")]
     NoCertificate,
-    /// The token is not the one of this boot.
-    #[error("the boot token is not the one of the present boot of node {0}")]
+    /// The boot token is not that of the current boot.
+    #[error("the boot token is not that of the current boot of node {0}")]
     BootToken(NodeId),
-    /// Another key is bound already.
-    #[error("two machines asked as node {0}")]
+    /// Another key is already bound to the boot.
+    #[error("two machines claim to be node {0}")]
     TwoMachines(NodeId),
-    /// The agent did not say hello with this key.
-    #[error("this agent is not bound to node {0}; say hello first")]
+    /// The agent's key is not bound to the node.
+    #[error("this agent is not bound to node {0}; call Hello first")]
     NotBound(NodeId),
-    /// Nobody in the rack hands images out now.
-    #[error("no storage-service of the rack is there to hand out the image of node {0}; ask again in a moment")]
+    /// No storage-service of the rack is available.
+    #[error("the rack has no available storage-service for the image of node {0}; retry in a moment")]
     NoStorage(NodeId),
-    /// This instance may not act.
+    /// The mesh refused the operation, for example because another instance owns the node.
     #[error(transparent)]
     Mesh(#[from] mesh::Error),
-    /// Something sealed can not be opened.
-    #[error("a secret of node {node} can not be opened")]
+    /// A secret cannot be decrypted.
+    #[error("cannot decrypt a secret of node {node}; check service.sealing_key")]
     Sealed {
         /// The node.
         node: NodeId,
-        /// Why.
+        /// The reason.
         source: keyspace::Error,
     },
-    /// It can not begin.
+    /// The service cannot join the mesh.
     #[error(transparent)]
     Join(#[from] mesh::JoinError),
-    /// It can not listen.
+    /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
 }
@@ -76,7 +76,7 @@ impl Failure for Error {
         }
     }
 
-    /// An agent can reach the owner at its outer door alone.
+    /// An agent reaches the owner only at its listener for agents.
     fn facts(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Mesh(mesh::Error::NotOwner { data_endpoint, .. }) => vec![("endpoint", data_endpoint.clone())],

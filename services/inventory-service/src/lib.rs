@@ -1,15 +1,15 @@
-//! Knows what every node is, and is the agents' door: the only service that a ramdisk can talk to.
+//! Stores the hardware of nodes and is the only service that agents call.
 //!
-//! An agent proves itself once, with the boot token that came with its boot, and is known by its TLS key from then on
-//! ([`agent`]); one that speaks Ironic's protocol has a door of its own ([`ironic`]). What an agent reports is kept
-//! ([`report`]); its progress is hot and goes to whoever watches ([`census`]).
+//! An agent authenticates once, with the boot token of its boot, and is identified by its TLS key afterwards
+//! ([`agent`], [`agent_api`]). Agents that use Ironic's protocol have their own listener ([`ironic`]). Hardware reports
+//! are stored ([`report`]); heartbeats are only streamed to watchers ([`heartbeats`]).
 
 mod agent;
+mod agent_api;
 mod api;
-mod census;
 mod config;
-mod door;
 mod error;
+mod heartbeats;
 mod ironic;
 mod metrics;
 mod report;
@@ -30,27 +30,27 @@ use service_kit::{
 };
 use tonic::service::Routes;
 
-/// Who may call what at the inner door.
+/// Which callers may call which methods of the listener for services.
 const RULES: &[Rule] = &[Rule { path: "/ironmesh.inventory.v1.InventoryService/", allows: schedulers }];
-/// At the agents' door anybody may knock; the boot token opens.
-const AGENT_RULES: &[Rule] = &[Rule { path: "/ironmesh.agent.v1.AgentService/", allows: anybody }];
+/// Any agent may call the listener for agents; it authenticates with the boot token.
+const AGENT_RULES: &[Rule] = &[Rule { path: "/ironmesh.agent.v1.AgentService/", allows: any_agent }];
 
-fn anybody(_: Option<&Identity>, _: &str) -> bool {
+fn any_agent(_: Option<&Identity>, _: &str) -> bool {
     true
 }
 
-/// Runs until the kit's host stops.
+/// Runs the service until the host stops.
 ///
 /// # Errors
-/// It can not begin.
+/// [`Error`] if the service cannot start.
 pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     metrics::describe();
     let bound = kit.bind().await?;
-    let outer = serve::bind("inventory.agents", config.inventory.agents).await?;
-    let address = outer.local_addr().unwrap_or(config.inventory.agents);
+    let agent_socket = serve::bind("inventory.agents", config.inventory.agents).await?;
+    let address = agent_socket.local_addr().unwrap_or(config.inventory.agents);
     service_kit::run::write_address_file(&kit.common.data, "agents", Some(address));
-    let ironics = serve::bind("inventory.ironic", config.inventory.ironic).await?;
-    let ironic_address = ironics.local_addr().unwrap_or(config.inventory.ironic);
+    let ironic_socket = serve::bind("inventory.ironic", config.inventory.ironic).await?;
+    let ironic_address = ironic_socket.local_addr().unwrap_or(config.inventory.ironic);
     service_kit::run::write_address_file(&kit.common.data, "ironic", Some(ironic_address));
     let endpoints = mesh::Endpoints {
         endpoint: bound.endpoint.clone(),
@@ -60,27 +60,27 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let joined = Box::pin(mesh::join(&kit, Service::Inventory, endpoints)).await?;
     let membership = joined.mesh.clone();
     let timeline = Timeline::new(format!("inventory-service at {}", address.ip()));
-    let census = census::Census::default();
+    let heartbeats = heartbeats::Heartbeats::default();
     let agents = agent::Agents {
         rack: joined.rack()?,
         mesh: joined.mesh.clone(),
         sealer: joined.sealer.clone(),
         timeline: timeline.clone(),
-        census: census.clone(),
+        heartbeats: heartbeats.clone(),
         host: kit.host.clone(),
     };
     let tls = kit.tls.clone();
-    let door = GrpcListener {
+    let agent_listener = GrpcListener {
         name: "agents",
         tls: std::sync::Arc::new(move || tls.server_for_agents()),
-        routes: Routes::new(AgentServiceServer::new(door::Outer { agents: agents.clone() })).prepare(),
+        routes: Routes::new(AgentServiceServer::new(agent_api::AgentApi { agents: agents.clone() })).prepare(),
         rules: AGENT_RULES.into(),
         rack: kit.common.rack.as_str().into(),
     };
-    kit.host.spawn_essential("agents", serve::accept(kit.host.clone(), outer, door));
+    kit.host.spawn_essential("agents", serve::accept(kit.host.clone(), agent_socket, agent_listener));
     let ironic = ironic::Ironic::new(agents);
-    kit.host.spawn_essential("ironic", ironic::door::serve(kit.host.clone(), ironics, ironic.clone()));
-    let routes = Routes::new(InventoryServiceServer::new(api::Api { ironic, timeline, census }));
+    kit.host.spawn_essential("ironic", ironic::http::serve(kit.host.clone(), ironic_socket, ironic.clone()));
+    let routes = Routes::new(InventoryServiceServer::new(api::Api { ironic, timeline, heartbeats }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(membership.tell(health, kit.host.clone()));
     kit.host.stopping().await;

@@ -1,10 +1,10 @@
-//! What an agent says, merged with what we knew.
+//! Merges hardware reports with the stored inventory. Pure.
 
 use domain::{generation::Generation, hardware::Hardware, id::InstanceId, time::Timestamp};
 use keyspace::{store::Versioned, value::Inventory};
 
-/// The record to write, or none where nothing is new: an unchanged machine costs no write, unless it is inspected, which
-/// is noted once with its boot.
+/// Returns the inventory to store, or `None` if nothing changed. An inspection is recorded once with its boot, even if
+/// the hardware is unchanged.
 pub(crate) fn merge(
     known: Option<&Versioned<Inventory>>,
     hardware: Hardware,
@@ -20,8 +20,8 @@ pub(crate) fn merge(
     Some(Inventory { hardware, seen_at, seen_by, inspection, reported: None })
 }
 
-/// In words for the timeline.
-pub(crate) fn words(hardware: &Hardware) -> String {
+/// Describes the hardware, for the timeline.
+pub(crate) fn describe(hardware: &Hardware) -> String {
     let gib = |octets: u64| octets >> 30;
     let disks: Vec<_> =
         hardware.disks.iter().map(|disk| format!("{} {} MiB", disk.name, disk.size_bytes >> 20)).collect();

@@ -1,4 +1,4 @@
-//! What an agent reports of its machine where that is all its work: bound, noted and done in one write.
+//! Handles inspection reports: binding the boot, storing the report and completing the work are one write.
 
 use domain::{
     failure::{Cause, Failure},
@@ -16,34 +16,34 @@ use wire_ironic::{
     error::{Class, text},
 };
 
-use super::{Asked, Booting, Ironic, Said, Unsaid, report};
-use crate::report::{merge, words};
+use super::{AgentCall, AgentResponse, CallError, Ironic, PendingBoot, report};
+use crate::report::{describe, merge};
 
-/// Octets of a report in its agent's own words that are kept; of a longer one no more than what we understand is.
-const KEPT: usize = 256 << 10;
+/// Maximum size of a report stored in its original form, in bytes; of a larger one only the hardware is stored.
+const MAX_STORED_BYTES: usize = 256 << 10;
 
 impl Ironic {
-    pub(super) async fn inspected(&self, asked: &Asked) -> Result<Said, Unsaid> {
-        let uuid = asked.pairs.iter().rev().find(|(name, _)| name == "node_uuid").map(|(_, uuid)| uuid.as_str());
-        let body = asked.body.as_object().cloned().unwrap_or_default();
-        let said = Report::read(asked.version, uuid, body)?;
+    pub(super) async fn inspected(&self, call: &AgentCall) -> Result<AgentResponse, CallError> {
+        let uuid = call.pairs.iter().rev().find(|(name, _)| name == "node_uuid").map(|(_, uuid)| uuid.as_str());
+        let body = call.body.as_object().cloned().unwrap_or_default();
+        let said = Report::read(call.version, uuid, body)?;
         let booting = self.booting(said.node_uuid.as_deref(), &said.addresses);
-        let inspects = |booting: &Booting| booting.decision.value.work == Work::Inspect;
+        let inspects = |booting: &PendingBoot| booting.decision.value.work == Work::Inspect;
         let booting = booting.filter(inspects).ok_or_else(text::resource_not_found)?;
         let guard = self.begin_work(&booting)?;
         let answer = said.answer;
         let token = self.take(&guard, &booting, said).await?;
-        Ok(Said {
+        Ok(AgentResponse {
             status: 202,
             body: Some(match answer {
                 Callback::Uuid => json!({"uuid": booting.node}),
-                Callback::Lookup => self.found(&booting, asked, Some(token)),
+                Callback::Lookup => self.lookup_response(&booting, call, Some(token)),
             }),
         })
     }
 
-    /// Keeps a report. A second one of the same boot is answered as the first was, and changes nothing.
-    async fn take(&self, guard: &WorkGuard, booting: &Booting, said: Report) -> Result<String, Unsaid> {
+    /// Stores a report. A repeated report of the same boot is answered in the same way and changes nothing.
+    async fn take(&self, guard: &WorkGuard, booting: &PendingBoot, said: Report) -> Result<String, CallError> {
         let (node, rack, generation) = (booting.node, self.agents.rack, booting.generation());
         let token = self.token(booting)?;
         let view = self.agents.mesh.view();
@@ -53,13 +53,13 @@ impl Ironic {
             return Ok(token);
         }
         let found: Inventory = serde_json::from_value(said.inventory.clone())
-            .map_err(|error| Class::Invalid.says(format!("The inventory can not be read: {error}")))?;
+            .map_err(|error| Class::Invalid.says(format!("The inventory is malformed: {error}")))?;
         let hardware = report::hardware(&found);
-        let described = words(&hardware);
+        let described = describe(&hardware);
         let at = clock::now();
         let failed = |text| AgentWork::Failed { failure: Failure { cause: Cause::AgentCrashed, text, at } };
-        let work = said.error.map_or(AgentWork::Done { at }, |error| failed(format!("its ramdisk says: {error}")));
-        let own_words = kept(said.inventory, Value::Object(said.rest));
+        let work = said.error.map_or(AgentWork::Done { at }, |error| failed(format!("the ramdisk reports: {error}")));
+        let own_words = storable(said.inventory, Value::Object(said.rest));
         let caller = Self::caller(booting, &token);
         let written = async {
             let claim = self.agents.mesh.claim(guard).await?;
@@ -74,24 +74,24 @@ impl Ironic {
             }
             self.agents.mesh.commit(change).await
         };
-        written.await.map_err(|error: mesh::Error| self.unsaid(node, &error.into()))?;
-        self.agents.census.heard(node);
+        written.await.map_err(|error: mesh::Error| self.call_error(node, &error.into()))?;
+        self.agents.heartbeats.record(node);
         self.agents.timeline.note(node, generation, Mark::AgentReport, described);
         match work {
             AgentWork::Failed { failure } => {
                 self.agents.timeline.note(node, generation, Mark::AgentFailed, failure.text);
             }
             AgentWork::Done { .. } | AgentWork::Underway => {
-                self.agents.timeline.note(node, generation, Mark::Inspected, "it speaks Ironic's protocol");
+                self.agents.timeline.note(node, generation, Mark::Inspected, "ironic-python-agent");
             }
         }
         Ok(token)
     }
 }
 
-/// The report in its agent's own words, where it is not too long to keep.
-fn kept(inventory: Value, plugin_data: Value) -> Option<Reported> {
-    let fits = |value: &Value| serde_json::to_vec(value).is_ok_and(|json| json.len() <= KEPT);
+/// Returns the report in its original form, unless it is too large to store.
+fn storable(inventory: Value, plugin_data: Value) -> Option<Reported> {
+    let fits = |value: &Value| serde_json::to_vec(value).is_ok_and(|json| json.len() <= MAX_STORED_BYTES);
     if !fits(&inventory) {
         return None;
     }
@@ -105,9 +105,9 @@ mod tests {
 
     #[test]
     fn of_a_report_that_is_too_long_its_additions_go_first() {
-        let long = json!({"logs": "x".repeat(KEPT)});
-        assert_eq!(kept(json!({}), long.clone()).unwrap().plugin_data, json!({}));
-        assert!(kept(long, json!({})).is_none());
-        assert_eq!(kept(json!({"cpu": 1}), json!({"a": 2})).unwrap().inventory, json!({"cpu": 1}));
+        let long = json!({"logs": "x".repeat(MAX_STORED_BYTES)});
+        assert_eq!(storable(json!({}), long.clone()).unwrap().plugin_data, json!({}));
+        assert!(storable(long, json!({})).is_none());
+        assert_eq!(storable(json!({"cpu": 1}), json!({"a": 2})).unwrap().inventory, json!({"cpu": 1}));
     }
 }

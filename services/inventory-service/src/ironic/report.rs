@@ -1,4 +1,4 @@
-//! What such an agent found in its machine, as ours would have reported it. Pure.
+//! Converts the inventory of such an agent to a hardware report. Pure.
 
 use domain::{
     hardware::{Disk, Hardware, Nic},
@@ -6,7 +6,7 @@ use domain::{
 };
 use wire_ironic::agent as inventory;
 
-/// The report in our own terms; what it has beyond them stays with its own words.
+/// Converts an inventory. What has no field here is stored in its original form.
 pub(super) fn hardware(found: &inventory::Inventory) -> Hardware {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let booted = found.boot.pxe_interface.as_deref().unwrap_or_default().to_ascii_lowercase();
@@ -15,7 +15,7 @@ pub(super) fn hardware(found: &inventory::Inventory) -> Hardware {
             name: interface.name.clone(),
             mac: interface.mac_address.parse().ok()?,
             carrier: interface.has_carrier,
-            // Some write it as BOOTIF has it, with the kind of hardware before it.
+            // Some agents report it in the form of BOOTIF, with the hardware type as a prefix.
             booted_from: booted.replace('-', ":").ends_with(&interface.mac_address.to_ascii_lowercase()),
         })
     });

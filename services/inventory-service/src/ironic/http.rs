@@ -1,4 +1,4 @@
-//! The HTTP face: read, one call, write.
+//! HTTP handlers for agents that use Ironic's protocol: parse the request, make one call, encode the response.
 
 use axum::{
     Router,
@@ -16,30 +16,30 @@ use wire_ironic::{
     version::{self, Version, negotiate},
 };
 
-use super::{Asked, Ironic, Said, Unsaid};
+use super::{AgentCall, AgentResponse, CallError, Ironic};
 
-/// Answers until the host stops.
+/// Serves agents until the host stops.
 pub(crate) async fn serve(host: Host, listener: TcpListener, ironic: Ironic) {
     let routes = Router::new().fallback(handle).with_state(ironic);
     let stop = host.clone();
     let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });
     if let Err(error) = serving.await {
-        tracing::error!(%error, "agents that speak Ironic's protocol are not answered any more");
+        tracing::error!(%error, "HTTP listener for agents failed");
     }
 }
 
 async fn handle(State(ironic): State<Ironic>, request: Request<Body>) -> Response {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let (version, answer) = match read(request).await {
-        Ok(Read::Document(document)) => (None, Ok(Said { status: 200, body: Some(document) })),
-        Ok(Read::Call(asked)) => (Some(asked.version), ironic.answer(&asked).await),
-        Err(refused) => (None, Err(Unsaid::Refused(refused))),
+        Ok(Read::Document(document)) => (None, Ok(AgentResponse { status: 200, body: Some(document) })),
+        Ok(Read::Call(call)) => (Some(call.version), ironic.answer(&call).await),
+        Err(refused) => (None, Err(CallError::Refused(refused))),
     };
     match answer {
         Ok(said) => response(said.status, said.body.as_ref(), version),
-        Err(Unsaid::Refused(error)) => response(error.status, Some(&error.body()), version),
-        // The agent asks there with the same words (RFC 9110 §15.4.8).
-        Err(Unsaid::Elsewhere(endpoint)) => {
+        Err(CallError::Refused(error)) => response(error.status, Some(&error.body()), version),
+        // The agent repeats the request there (RFC 9110 §15.4.8).
+        Err(CallError::Redirect(endpoint)) => {
             let mut response = response(307, None, version);
             if let Ok(place) = HeaderValue::from_str(&format!("http://{endpoint}{path}")) {
                 response.headers_mut().insert(header::LOCATION, place);
@@ -50,20 +50,21 @@ async fn handle(State(ironic): State<Ironic>, request: Request<Body>) -> Respons
 }
 
 enum Read {
-    /// A version document.
+    /// A request for a version document.
     Document(Value),
     /// A call of an agent.
-    Call(Asked),
+    Call(AgentCall),
 }
 
 async fn read(request: Request<Body>) -> Result<Read, Wire> {
     let (parts, body) = request.into_parts();
     let raw = parts.uri.path();
     let path = raw.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(raw);
-    let octets = to_bytes(body, limits::body_limit(path)).await.map_err(|_| limits::too_large())?;
-    limits::check_levels(&octets)?;
-    let base = format!("http://{}", word(&parts.headers, header::HOST.as_str()).unwrap_or("localhost"));
-    let (own, shared) = (word(&parts.headers, version::HEADER), word(&parts.headers, version::SHARED_HEADER));
+    let bytes = to_bytes(body, limits::body_limit(path)).await.map_err(|_| limits::too_large())?;
+    limits::check_levels(&bytes)?;
+    let base = format!("http://{}", header_text(&parts.headers, header::HOST.as_str()).unwrap_or("localhost"));
+    let (own, shared) =
+        (header_text(&parts.headers, version::HEADER), header_text(&parts.headers, version::SHARED_HEADER));
     let version = negotiate(own, shared).map_err(|refused| refused.error)?;
     let path = path.trim_matches('/').to_owned();
     if raw == "/" {
@@ -74,14 +75,14 @@ async fn read(request: Request<Body>) -> Result<Read, Wire> {
     }
     wire_ironic::path::find(version, parts.method.as_str(), &path)?;
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|Query(pairs)| pairs).unwrap_or_default();
-    let body = match octets.iter().all(u8::is_ascii_whitespace) {
+    let body = match bytes.iter().all(u8::is_ascii_whitespace) {
         true => Value::Null,
-        false => serde_json::from_slice(&octets).map_err(|_| text::malformed_json())?,
+        false => serde_json::from_slice(&bytes).map_err(|_| text::malformed_json())?,
     };
-    Ok(Read::Call(Asked { version, path, pairs, body, base }))
+    Ok(Read::Call(AgentCall { version, path, pairs, body, base }))
 }
 
-fn word<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 

@@ -1,4 +1,4 @@
-//! The outer gRPC face, for agents: decode, one call, encode.
+//! gRPC handlers for agents: decode the request, make one call, encode the response.
 
 use futures::{StreamExt as _, stream::BoxStream};
 use proto::{
@@ -15,13 +15,13 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::{
     Error,
-    agent::{Agents, Caller, News, key_of},
+    agent::{AgentEvent, Agents, Caller, key_of},
 };
 
-/// Instructions that wait to be sent to one agent.
-const WAITING: usize = 4;
+/// Maximum number of instructions queued for one agent.
+const MAX_QUEUED_INSTRUCTIONS: usize = 4;
 
-pub(crate) struct Outer {
+pub(crate) struct AgentApi {
     pub(crate) agents: Agents,
 }
 
@@ -34,17 +34,17 @@ fn caller(extensions: &Extensions, node: &str, generation: u64) -> Result<Caller
     })
 }
 
-fn news(request: WorkRequest) -> Result<News, Invalid> {
+fn decode_event(request: WorkRequest) -> Result<AgentEvent, Invalid> {
     Ok(match required("news", request.news)? {
-        work_request::News::Heartbeat(_) => News::Heartbeat,
-        work_request::News::Entry(entry) => News::Entry(entry.try_into()?),
-        work_request::News::Finished(_) => News::Finished(None),
-        work_request::News::Failed(failure) => News::Failed(failure.try_into()?),
+        work_request::News::Heartbeat(_) => AgentEvent::Heartbeat,
+        work_request::News::Entry(entry) => AgentEvent::Entry(entry.try_into()?),
+        work_request::News::Finished(_) => AgentEvent::Finished(None),
+        work_request::News::Failed(failure) => AgentEvent::Failed(failure.try_into()?),
     })
 }
 
 #[tonic::async_trait]
-impl AgentService for Outer {
+impl AgentService for AgentApi {
     async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
         let (_, extensions, hello) = request.into_parts();
         let caller = caller(&extensions, &hello.node, hello.generation)?;
@@ -67,17 +67,17 @@ impl AgentService for Outer {
         let first = incoming.message().await?.ok_or_else(|| Error::from(Invalid::Missing("news")))?;
         let caller = caller(&extensions, &first.node, first.generation)?;
         let (guard, instruction) = self.agents.begin(&caller)?;
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED_INSTRUCTIONS);
         let agents = self.agents.clone();
         self.agents.host.spawn(async move {
-            let talk = talk(&agents, &guard, &caller, first, instruction, &mut incoming, &sender);
+            let stream = run_stream(&agents, &guard, &caller, first, instruction, &mut incoming, &sender);
             let outcome = tokio::select! {
-                outcome = talk => outcome,
+                outcome = stream => outcome,
                 () = guard.lost() => Err(mesh::Error::HandingOver { node: caller.node }.into()),
                 () = agents.host.stopping() => Err(mesh::Error::HandingOver { node: caller.node }.into()),
             };
             if let Err(error) = outcome {
-                // The agent may be gone; it calls again if it is not.
+                // If the agent is still there it calls again.
                 let _ = sender.send(Err(error.into())).await;
             }
         });
@@ -85,7 +85,7 @@ impl AgentService for Outer {
     }
 }
 
-async fn talk(
+async fn run_stream(
     agents: &Agents,
     guard: &mesh::WorkGuard,
     caller: &Caller,
@@ -99,7 +99,7 @@ async fn talk(
     }
     let mut next = Some(first);
     while let Some(said) = next {
-        if agents.news(guard, caller, news(said)?).await? {
+        if agents.handle_event(guard, caller, decode_event(said)?).await? {
             let rest = work_response::Instruction::Rest(work_response::Rest {});
             if sender.send(Ok(WorkResponse { instruction: Some(rest) })).await.is_err() {
                 return Ok(());
@@ -108,7 +108,7 @@ async fn talk(
         next = match incoming.message().await {
             Ok(said) => said,
             Err(status) => {
-                tracing::info!(node = %caller.node, %status, "an agent's stream ended");
+                tracing::info!(node = %caller.node, %status, "agent stream ended");
                 None
             }
         };

@@ -1,0 +1,192 @@
+//! Client for calls to an agent, over TLS with exactly the certificate of its heartbeat.
+
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use reqwest::{Client, Url, redirect};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+};
+use wire_ironic::agent::{Command, Commands, commands_url};
+
+/// Address and certificate of an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// Base URL of its API.
+    pub(crate) url: String,
+    /// Its certificate (PEM); `None` if it uses plain HTTP.
+    pub(crate) certificate: Option<String>,
+}
+
+/// Maximum time to wait for a response; longer commands run asynchronously.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Maximum size of a response, in bytes.
+const MAX_RESPONSE_BYTES: usize = 4 << 20;
+
+/// Why a call to an agent failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AgentClientError {
+    /// The certificate of the heartbeat cannot be used.
+    #[error("the certificate of the agent cannot be used: {0}")]
+    Certificate(String),
+    /// The agent does not respond.
+    #[error("the agent at {url} does not respond: {why}")]
+    Silent {
+        /// Its URL.
+        url: String,
+        /// The reason.
+        why: String,
+    },
+    /// The agent responded with an error.
+    #[error("the agent responded to {what} with status {status}: {text}")]
+    Refused {
+        /// The status code.
+        status: u16,
+        /// The call.
+        what: String,
+        /// The response body.
+        text: String,
+    },
+    /// The response is malformed or too large.
+    #[error("the agent's response to {0} is malformed")]
+    Unreadable(String),
+}
+
+/// A client for one agent.
+#[derive(Debug, Clone)]
+pub(super) struct AgentClient {
+    client: Client,
+    url: String,
+    token: String,
+}
+
+/// Returns the host of a URL if it is an IPv4 address.
+pub(super) fn host(url: &str) -> Option<Ipv4Addr> {
+    Url::parse(url).ok()?.host_str()?.parse().ok()
+}
+
+impl AgentClient {
+    pub(super) fn new(peer: &Peer, token: String) -> Result<Self, AgentClientError> {
+        let wrong = |error: &dyn std::fmt::Display| AgentClientError::Certificate(error.to_string());
+        let builder = Client::builder().timeout(RESPONSE_TIMEOUT).redirect(redirect::Policy::none()).no_proxy();
+        let builder = match &peer.certificate {
+            None => builder,
+            Some(pem) => builder.tls_backend_preconfigured(pinned_config(pem)?),
+        };
+        Ok(Self { client: builder.build().map_err(|error| wrong(&error))?, url: peer.url.clone(), token })
+    }
+
+    /// Returns all commands of the agent, with their state.
+    pub(super) async fn commands(&self) -> Result<Commands, AgentClientError> {
+        let what = "the list of commands";
+        let url = commands_url(&self.url, false, &self.token);
+        let bytes = self.call(self.client.get(url), what).await?;
+        serde_json::from_slice(&bytes).map_err(|_| AgentClientError::Unreadable(what.to_owned()))
+    }
+
+    /// Sends a command. Its result appears in the list of commands.
+    pub(super) async fn send(&self, command: &Command) -> Result<(), AgentClientError> {
+        let body = serde_json::to_vec(command).map_err(|_| AgentClientError::Unreadable(command.name.clone()))?;
+        let request = self.client.post(commands_url(&self.url, false, &self.token));
+        let request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
+        self.call(request, &command.name).await.map(drop)
+    }
+
+    async fn call(&self, request: reqwest::RequestBuilder, what: &str) -> Result<Vec<u8>, AgentClientError> {
+        // The URL contains the token, so it is removed from the error.
+        let silent = |error: reqwest::Error| AgentClientError::Silent {
+            url: self.url.clone(),
+            why: service_kit::status::chain(&error.without_url()),
+        };
+        let mut response = request.send().await.map_err(silent)?;
+        let status = response.status();
+        let mut bytes = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(silent)? {
+            if bytes.len() + piece.len() > MAX_RESPONSE_BYTES {
+                return Err(AgentClientError::Unreadable(what.to_owned()));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        let text = String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).take(300).collect();
+        Err(AgentClientError::Refused { status: status.as_u16(), what: what.to_owned(), text })
+    }
+}
+
+/// Returns a TLS configuration that accepts only this certificate. It is self-signed by the agent and may be marked as
+/// a CA, so that standard verification cannot be used.
+fn pinned_config(pem: &str) -> Result<ClientConfig, AgentClientError> {
+    let wrong = |error: &dyn std::fmt::Display| AgentClientError::Certificate(error.to_string());
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| wrong(&error))?;
+    let provider = CryptoProvider::get_default().cloned();
+    let provider = provider.ok_or_else(|| wrong(&"no cryptography provider is installed"))?;
+    let verifier = Arc::new(PinnedCertificate { certificate, provider: Arc::clone(&provider) });
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| wrong(&error))?.dangerous();
+    Ok(builder.with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// Accepts exactly one certificate.
+#[derive(Debug)]
+struct PinnedCertificate {
+    certificate: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for PinnedCertificate {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        if *end_entity == self.certificate {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(TlsError::General("not the certificate of the agent's heartbeat".to_owned()))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_called_by_ipv4_address_alone() {
+        let host = |url| host(url).map(|host| host.to_string());
+        assert_eq!(host("https://10.77.1.11:9999").as_deref(), Some("10.77.1.11"));
+        for wrong in ["https://metadata.internal:9999", "https://[fd00::1]:9999", "nonsense", "http://h.10.0.0.1/"] {
+            assert_eq!(host(wrong), None, "{wrong}");
+        }
+    }
+}
