@@ -35,7 +35,7 @@ pub const PASSWORD: &str = "labpass";
 /// Sessions at once; as few as a cheap BMC has.
 const SLOTS: usize = 4;
 
-/// How long a slow one takes: longer than an entry of the journal arms (DESIGN §5), and than one answer is waited for.
+/// How long a slow one takes: longer than a journal entry arms (A), and than one answer is waited for.
 const SLOW: Duration = Duration::from_millis(2500);
 
 /// What a BMC commands: power, boot device, and whether it lives at all.

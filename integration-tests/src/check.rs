@@ -1,4 +1,4 @@
-//! The two-owner checker: did at most one owner change each node, and was every change journalled first (DESIGN §5)?
+//! The two-owner checker: did at most one owner change each node, and was every change journalled first (OWNERSHIP.md)?
 //!
 //! It judges a run by what two witnesses wrote down, and asks nobody who took part: each BMC's log, in the order in
 //! which the BMC acted, and *every* revision of the node's claim and journal, recorded by a watch from before the run.

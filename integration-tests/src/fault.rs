@@ -30,7 +30,7 @@ use crate::{
     record::{Recorder, Write},
 };
 
-/// How long a stopped process stays stopped: longer than T + W, after which it owns nothing (DESIGN §5).
+/// How long a stopped process stays stopped: longer than T + W, after which it owns nothing (OWNERSHIP.md).
 const STOPPED: Duration = Duration::from_millis(8500);
 /// How long the drawn point may take to come: real firmware on a busy host takes minutes.
 const COMING: Duration = Duration::from_secs(180);

@@ -1,4 +1,4 @@
-//! The ownership protocol of DESIGN §5 in a simulated world: the real rules of `domain::ring` and the real values of
+//! The ownership protocol of OWNERSHIP.md in a simulated world: the real rules of `domain::ring` and the real values of
 //! `keyspace`, driven as `mesh` and `power-service` drive them, among faults that a seed draws.
 //!
 //! A schedule is one seed: a few processes and nodes, people who ask for power changes, and faults that fall where a

@@ -45,7 +45,7 @@ fn a_machine_goes_from_enrolled_to_active_and_back_to_available() {
     lab.down().unwrap();
 }
 
-/// What a deploy may write, retries not counted (DESIGN §4).
+/// What a deploy may write, retries not counted (services/keyspace/README.md).
 const DEPLOY_WRITES: usize = 40;
 /// Leaves out what was written by tries at a BMC that another followed, of the same instruction (each has a session
 /// of its own), and that a BMC was of no use for a while.

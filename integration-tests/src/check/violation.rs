@@ -9,7 +9,7 @@ use domain::{
     time::Timestamp,
 };
 
-/// One breach of DESIGN §5.
+/// One breach of the ownership protocol (services/mesh/OWNERSHIP.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Violation {
     /// The history itself can not be: revisions do not grow.

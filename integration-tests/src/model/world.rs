@@ -581,7 +581,7 @@ impl World {
         });
     }
 
-    /// A person takes the claims of a process away, as he sees them (DESIGN §5, *Locks*).
+    /// A person takes the claims of a process away, as he sees them (services/mesh/OWNERSHIP.md).
     fn break_claims(self: &Rc<Self>, process: &Process) {
         let Some(standing) = process.standing.get() else { return };
         for node in &self.nodes {

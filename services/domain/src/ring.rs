@@ -1,4 +1,4 @@
-//! Who owns a node, who may claim it, who is gone (DESIGN §5), as functions of what an observer has seen.
+//! Who owns a node, who may claim it, who is gone (OWNERSHIP.md), as functions of what an observer has seen.
 //!
 //! * [`assign`]: the ring and its owner by rendezvous hash.
 //! * [`handover`]: when a claim may pass on, what the leader writes next, when somebody counts as gone.

@@ -1,4 +1,4 @@
-//! Which kind of thing a key names, what its value must be, and what it may take of the store (DESIGN §4).
+//! Which kind of thing a key names, what its value must be, and what it may take of the store (keyspace README).
 
 use serde::de::DeserializeOwned;
 

@@ -64,7 +64,7 @@ pub async fn run_with(config: Config, kit: Kit, safety: SafetyParams) -> Result<
     let api = api::Api { work, timeline };
     let routes = Routes::new(PowerServiceServer::new(api));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
-    kit.host.spawn(membership.tell(health, kit.host.clone()));
+    kit.host.spawn(membership.report_health(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the other schedulers have applied: a change is answered once it can be read through every replica (DESIGN §4).
+//! What the other schedulers have applied: a change is answered once it can be read through every replica (keyspace README).
 //!
 //! Each replica streams the revision that its reads have reached to each other one. A replica that hangs or is cut off
 //! loses its lease, and is waited for no longer than that.

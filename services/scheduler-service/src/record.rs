@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use crate::{Error, grpc::Shared, hot::Hot, registry::Registry};
 
-/// Entries of one node that are kept (DESIGN §4).
+/// Entries of one node that are kept (services/keyspace/README.md).
 const ENTRIES: usize = 300;
 
 /// How long more may be heard of boots before they are kept; those of all nodes that are named meanwhile are kept together.

@@ -1,4 +1,4 @@
-//! Answers of a replica that may be behind say so (DESIGN §4).
+//! Answers of a replica that may be behind say so (services/keyspace/README.md).
 
 use axum::{extract::State, http::HeaderValue, middleware::map_response_with_state, response::Response};
 use domain::{ring::fence::Times, time::Timestamp};

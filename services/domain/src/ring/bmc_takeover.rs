@@ -1,4 +1,4 @@
-//! One owner's takeover at a BMC (DESIGN §5, *Changing a BMC*, step 4): claim, name the sessions of those before, log in,
+//! One owner's takeover at a BMC (OWNERSHIP.md, "Changing a BMC"): claim, name the sessions of those before, log in,
 //! close theirs, wait where a close is not confirmed, read. Only then may a command be journalled and sent.
 //!
 //! Driven by power-service over etcd and sockets, and by a model over neither: the order is decided here alone.

@@ -1,4 +1,4 @@
-//! The constants of DESIGN §5 and the arithmetic of arming and fencing, for any clock that all of a process reads.
+//! the constants of OWNERSHIP.md and the arithmetic of arming and fencing, for any clock that all of a process reads.
 
 use std::{ops::Add, time::Duration};
 

@@ -12,7 +12,7 @@ use keyspace::{
 
 use super::backup::size;
 
-/// What a store may grow to (DESIGN §4).
+/// What a store may grow to (services/keyspace/README.md).
 pub(crate) const QUOTA: u64 = 8 << 30;
 /// Of every ten parts of the quota, how many may be taken before it is told.
 const NEARLY_FULL: u64 = 8;

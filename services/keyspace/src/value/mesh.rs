@@ -1,4 +1,4 @@
-//! What ownership rests on (DESIGN §5).
+//! What ownership rests on (services/mesh/OWNERSHIP.md).
 
 use std::collections::BTreeMap;
 
