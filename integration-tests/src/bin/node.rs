@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use domain::ring::fence::Times;
 use domain::time::Timestamp;
-use mesh::{Clock, Reading, SafetyParams, SessionTakeover, boottime};
+use mesh::{Clock, Reading, SafetyParams, boottime};
 use service_kit::clock;
 use service_kit::run::{Arguments, run_with};
 
@@ -58,20 +58,16 @@ enum Sessions {
 
 fn main() -> ExitCode {
     let bent = Bent::parse();
-    let safety = SafetyParams {
-        times: match bent.permits {
-            Permits::Checked => Times::default(),
-            Permits::Unchecked => Times { arm: NEVER, fence: NEVER, ..Times::default() },
-        },
-        clock: match bent.clock {
-            Kind::Real => Clock::default(),
-            Kind::Frozen => frozen(),
-        },
-        session_takeover: match bent.sessions {
-            Sessions::Closed => SessionTakeover::Close,
-            Sessions::LeftOpen => SessionTakeover::DangerousLeaveOpen,
-        },
-    };
+    let mut safety = SafetyParams::default();
+    if bent.permits == Permits::Unchecked {
+        safety = safety.dangerous_times(Times { arm: NEVER, fence: NEVER, ..Times::default() });
+    }
+    if bent.clock == Kind::Frozen {
+        safety = safety.dangerous_clock(frozen());
+    }
+    if bent.sessions == Sessions::LeftOpen {
+        safety = safety.dangerous_leave_sessions_open();
+    }
     run_with("power-service", &bent.arguments, move |config, kit| power_service::run_with(config, kit, safety))
 }
 

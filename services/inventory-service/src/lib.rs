@@ -82,7 +82,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_essential("ironic", ironic::http::serve(kit.host.clone(), ironic_socket, ironic.clone()));
     let routes = Routes::new(InventoryServiceServer::new(api::Api { ironic, timeline, heartbeats }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
-    kit.host.spawn(membership.tell(health, kit.host.clone()));
+    kit.host.spawn(membership.report_health(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
 }

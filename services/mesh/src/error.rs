@@ -1,4 +1,4 @@
-//! IslandReason somebody may not act.
+//! Everything that can prevent an instance from acting.
 
 use domain::{
     id::{InstanceId, NodeId},
@@ -6,9 +6,9 @@ use domain::{
 };
 use service_kit::status::{Failure, Kind};
 
-use crate::IslandReason;
+use crate::island::IslandReason;
 
-/// IslandReason this instance may not act on a node now.
+/// Reason why this instance cannot act on a node now.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another instance owns the node.
@@ -18,33 +18,33 @@ pub enum Error {
         node: NodeId,
         /// The owner.
         instance: InstanceId,
-        /// Where it answers services.
+        /// Its gRPC address.
         endpoint: String,
-        /// Where it answers machines; empty where that is the same.
+        /// Its address for machines; empty if it has none.
         data_endpoint: String,
     },
-    /// Nobody owns the node yet, or its last owner has not let go.
+    /// The node has no owner yet, or its last owner has not released it.
     #[error("node {node} is being handed over; try again in a moment")]
     HandingOver {
         /// The node.
         node: NodeId,
     },
-    /// This instance has no store that it may change.
+    /// This instance has no store that it can change.
     #[error("the rack is an island since {since}: {why}")]
     Island {
         /// Since when.
         since: Timestamp,
-        /// IslandReason.
+        /// Why.
         why: IslandReason,
     },
-    /// A newer instruction was obeyed before.
-    #[error("a newer instruction about node {node} was obeyed before")]
+    /// A newer instruction was accepted before.
+    #[error("a newer instruction about node {node} was accepted before")]
     Outdated {
         /// The node.
         node: NodeId,
     },
-    /// The store did not do it.
-    #[error("the store did not do it")]
+    /// The request to etcd failed.
+    #[error("the etcd request failed")]
     Store(#[source] keyspace::Error),
 }
 

@@ -1,88 +1,80 @@
-//! Writes of many nodes that go to the store as one: it takes no longer for thirty than for one.
+//! Commits writes of many nodes in one transaction: thirty take no longer than one.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use keyspace::{Change, Error, Store};
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
 };
-use tokio_util::sync::CancellationToken;
 
-/// How long a write waits for others. A BMC takes longer for anything.
-const PAUSE: Duration = Duration::from_millis(5);
-/// Writes that go as one. Each is of a journal and of one record beside it at most, so that they fit a transaction.
-const MOST: usize = 32;
+/// How long a write waits for others. Every BMC takes longer to answer.
+const GROUP_DELAY: Duration = Duration::from_millis(5);
+/// Maximum number of writes in one transaction. Each is of a journal and at most one more record, so that they fit.
+const MAX_GROUP: usize = 32;
 
-/// A write, and who waits for its outcome.
+/// A write, and where its outcome is sent.
 #[derive(Debug)]
-struct Waiting {
+struct Request {
     change: Change,
     outcome: oneshot::Sender<Result<i64, Error>>,
 }
 
-/// The writes that wait for others.
+/// The queue of writes. [`Self::run`] commits them.
 #[derive(Debug)]
 pub(crate) struct GroupCommit {
-    waiting: mpsc::UnboundedSender<Waiting>,
-    taken: Mutex<Option<mpsc::UnboundedReceiver<Waiting>>>,
+    sender: mpsc::UnboundedSender<Request>,
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<Request>>>,
 }
 
 impl Default for GroupCommit {
     fn default() -> Self {
-        let (waiting, taken) = mpsc::unbounded_channel();
-        Self { waiting, taken: Mutex::new(Some(taken)) }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver: Mutex::new(Some(receiver)) }
     }
 }
 
 impl GroupCommit {
-    /// Commits a change, in one transaction with those of others where they come at the same time. One that fails fails
-    /// alone. Where it is dropped half-way, it may be written all the same.
+    /// Commits a change, in one transaction with others that are requested at the same time. If one of them fails, the
+    /// others are still committed. If the future is dropped, the change may still be committed.
     ///
     /// # Errors
     /// Those of [`Store::commit`].
     pub(crate) async fn commit(&self, change: Change) -> Result<i64, Error> {
-        let (outcome, told) = oneshot::channel();
+        let (outcome, answered) = oneshot::channel();
         let away = || Error::Unavailable { doing: "writing", source: None };
-        self.waiting.send(Waiting { change, outcome }).map_err(|_| away())?;
-        told.await.map_err(|_| away())?
+        self.sender.send(Request { change, outcome }).map_err(|_| away())?;
+        answered.await.map_err(|_| away())?
     }
 
-    /// Writes what comes, until `end`.
-    pub(crate) async fn write(&self, store: &Store, end: CancellationToken) {
-        let Some(mut waiting) = self.taken.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        loop {
-            let first = tokio::select! {
-                () = end.cancelled() => return,
-                first = waiting.recv() => first,
-            };
-            let Some(first) = first else { return };
+    /// Commits requests until it is dropped. A second call returns at once.
+    pub(crate) async fn run(&self, store: &Store) {
+        let Some(mut receiver) = self.receiver.lock().take() else { return };
+        while let Some(first) = receiver.recv().await {
             let mut group = vec![first];
-            sleep(PAUSE).await;
-            while group.len() < MOST
-                && let Ok(one) = waiting.try_recv()
+            sleep(GROUP_DELAY).await;
+            while group.len() < MAX_GROUP
+                && let Ok(next) = receiver.try_recv()
             {
-                group.push(one);
+                group.push(next);
             }
             commit(store, group).await;
         }
     }
 }
 
-/// Whoever waited and waits no more need not know the outcome.
-async fn commit(store: &Store, group: Vec<Waiting>) {
+/// A caller that no longer waits does not learn the outcome.
+async fn commit(store: &Store, group: Vec<Request>) {
     if group.len() > 1 {
-        let all = group.iter().fold(Change::new(), |all, one| all.and(one.change.clone()));
+        let all = group.iter().fold(Change::new(), |all, request| all.and(request.change.clone()));
         if let Ok(revision) = store.commit(all).await {
-            group.into_iter().for_each(|one| drop(one.outcome.send(Ok(revision))));
+            group.into_iter().for_each(|request| drop(request.outcome.send(Ok(revision))));
             return;
         }
     }
-    // One of them was not as expected, and that is no reason to write none of the others; or the store is away, and each
-    // is told.
-    let alone = group.into_iter().map(async |one| drop(one.outcome.send(store.commit(one.change).await)));
+    // Either an expectation of one of them did not hold, which must not fail the others, or the store does not answer,
+    // which each caller must learn.
+    let alone = group.into_iter().map(async |request| drop(request.outcome.send(store.commit(request.change).await)));
     futures::future::join_all(alone).await;
 }

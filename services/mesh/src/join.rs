@@ -1,4 +1,4 @@
-//! How every service becomes a part of the mesh: folder, key, store, view, rack, membership.
+//! How a service joins the mesh: data directory, sealing key, store, rack, view, membership.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,68 +18,74 @@ use service_kit::{Kit, status};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{DataDirError, DataDirLock, Endpoints, MemberConfig, Mesh, SafetyParams};
+use crate::{
+    death_proof::{DataDirError, DataDirLock},
+    membership::{Endpoints, MemberConfig},
+    mesh::Mesh,
+    safety_params::SafetyParams,
+};
 
-/// How long a service waits for etcd when it starts and has no view on disk.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it tries.
-const AGAIN: Duration = Duration::from_millis(500);
+/// How long a service that starts without a view on disk waits for etcd.
+const ETCD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two attempts to reach etcd.
+const ETCD_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Pause between two attempts to use certificates that changed.
+const RENEWAL_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// Between two tries of certificates that changed.
-const RENEW: Duration = Duration::from_secs(2);
-
-/// Why a service can not begin.
+/// Reason why a service cannot join the mesh.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// Its folder is taken or unusable.
+    /// Its data directory is taken or unusable.
     #[error(transparent)]
-    Folder(#[from] DataDirError),
-    /// The store is away, and there is no view on disk.
+    DataDir(#[from] DataDirError),
+    /// etcd does not answer, and there is no view on disk.
     #[error("etcd has not answered at {members} for {waited:?}; start it, or name its members in service.etcd")]
     NoEtcd {
-        /// Where it was looked for.
+        /// The addresses that were tried.
         members: String,
-        /// For how long.
+        /// How long they were tried.
         waited: Duration,
-        /// What the last try came to.
+        /// The error of the last attempt.
         source: keyspace::Error,
     },
-    /// It was asked to stop before it had begun.
+    /// It was asked to stop while it waited for etcd.
     #[error("asked to stop while waiting for etcd at {0}")]
     Stopped(String),
-    /// The store refused; or the sealing key can not be used.
-    #[error("cannot begin")]
+    /// etcd refused the request, or the sealing key cannot be used.
+    #[error("cannot join the mesh")]
     Store(#[from] keyspace::Error),
-    /// Its configuration names a rack that there is not.
-    #[error("there is no rack named {0:?}; make it with: ironmesh rack create {0:?}, or name another in service.rack")]
+    /// Its configuration names a rack that does not exist.
+    #[error(
+        "there is no rack named {0:?}; create it with: ironmesh rack create {0:?}, or name another one in service.rack"
+    )]
     NoRack(String),
 }
 
-/// A service's part of the mesh.
+/// What a service gets when it has joined the mesh.
 #[derive(Debug, Clone)]
 pub struct Joined {
-    /// Ownership.
+    /// This process as an instance of the mesh.
     pub mesh: Mesh,
     /// Opens and seals secrets.
     pub sealer: Sealer,
-    /// The rack that it serves; none for a scheduler.
+    /// The rack that it serves; `None` for a scheduler.
     pub rack: Option<RackId>,
 }
 
 impl Joined {
-    /// The rack of a leaf.
+    /// The rack that a leaf serves.
     ///
     /// # Errors
-    /// [`JoinError::NoRack`]: only a scheduler has none.
+    /// [`JoinError::NoRack`] for a scheduler, which serves none.
     pub fn rack(&self) -> Result<RackId, JoinError> {
         self.rack.ok_or_else(|| JoinError::NoRack(String::new()))
     }
 }
 
-/// Joins the mesh; the view is followed and the membership kept as vital tasks of the kit's host.
+/// Joins the mesh. Following the view and keeping the membership are essential tasks of the kit's host.
 ///
 /// # Errors
-/// [`JoinError`]
+/// [`JoinError`]; each variant says what the operator can do.
 pub async fn join(kit: &Kit, service: Service, endpoints: Endpoints) -> Result<Joined, JoinError> {
     join_with(kit, service, endpoints, SafetyParams::default()).await
 }
@@ -100,11 +106,13 @@ pub async fn join_with(
     let [ca, certificate, own_key] = kit.tls.pem();
     let pem = Pem { ca: &ca, certificate: &certificate, key: &own_key };
     let store = Store::connect(&common.etcd, pem).await?;
-    // Before anything is read: what is read from a store that went back may be older than what is known here.
+    // Before anything is read: a restored backup may be older than what is known here.
     match snapshot::noted(&common.data) {
         Ok(Some(known)) => store.expect(known),
         Ok(None) => {}
-        Err(error) => tracing::warn!(error = %status::chain(&error), "what was known of the store is lost"),
+        Err(error) => {
+            tracing::warn!(error = %status::chain(&error), "cannot read what was known of the store, starting without it")
+        }
     }
     let wait = Wait::new(kit);
     let scope = if service == Service::Scheduler {
@@ -118,7 +126,7 @@ pub async fn join_with(
     let config = MemberConfig { service, scope, endpoints, safety };
     let mesh = Mesh::new(config, store.clone(), view.clone());
     let left = CancellationToken::new();
-    // The view goes on until this instance has handed over.
+    // The view is followed until this instance has handed over.
     let end = left.clone().cancelled_owned();
     kit.host.spawn_essential("view", async move { view.follow(store, prefixes, Some(file), end).await });
     kit.host.spawn(renew(kit.clone(), mesh.store().clone()));
@@ -134,37 +142,38 @@ pub async fn join_with(
     Ok(Joined { mesh, sealer, rack })
 }
 
-/// Waiting for etcd, said so that whoever reads the log knows where and what to do.
+/// Waits for etcd, and logs where and how long.
 struct Wait<'k> {
     kit: &'k Kit,
-    begun: Instant,
+    started: Instant,
 }
 
 impl<'k> Wait<'k> {
     fn new(kit: &'k Kit) -> Self {
-        Self { kit, begun: Instant::now() }
+        Self { kit, started: Instant::now() }
     }
 
-    /// Waits for the next try, where there is to be one.
-    async fn again(&self, source: keyspace::Error) -> Result<(), JoinError> {
+    /// Pauses before the next attempt, or returns why there is none.
+    async fn pause_after(&self, source: keyspace::Error) -> Result<(), JoinError> {
         let members = self.kit.common.etcd.join(", ");
         if !source.is_away() || matches!(source, keyspace::Error::RestoredBackup(_)) {
             return Err(source.into());
         }
-        if self.begun.elapsed() > PATIENCE {
-            return Err(JoinError::NoEtcd { members, waited: PATIENCE, source });
+        if self.started.elapsed() > ETCD_TIMEOUT {
+            return Err(JoinError::NoEtcd { members, waited: ETCD_TIMEOUT, source });
         }
-        let left = PATIENCE.saturating_sub(self.begun.elapsed()).as_secs();
+        let left = ETCD_TIMEOUT.saturating_sub(self.started.elapsed()).as_secs();
         let error = status::chain(&source);
         tracing::warn!(members, error, "waiting for etcd; giving up in {left} s");
         tokio::select! {
+            biased;
             () = self.kit.host.stopping() => Err(JoinError::Stopped(members)),
-            () = tokio::time::sleep(AGAIN) => Ok(()),
+            () = tokio::time::sleep(ETCD_RETRY_DELAY) => Ok(()),
         }
     }
 }
 
-/// Has etcd asked with the certificates that are in use. Where it does not know them yet, those before go on.
+/// Makes the store use certificates that change. While etcd does not accept the new ones, the old ones stay in use.
 async fn renew(kit: Kit, store: Store) {
     let mut changes = kit.tls.changes();
     let renewing = async {
@@ -174,13 +183,14 @@ async fn renew(kit: Kit, store: Store) {
                 let pem = Pem { ca: &ca, certificate: &certificate, key: &key };
                 let Err(error) = store.reconnect(&kit.common.etcd, pem).await else { break };
                 let error = status::chain(&error);
-                tracing::warn!(error, "etcd does not take the certificates that changed; keeping to those before");
-                tokio::time::sleep(RENEW).await;
+                tracing::warn!(error, "etcd does not accept the new certificates, keeping the old ones");
+                tokio::time::sleep(RENEWAL_RETRY_DELAY).await;
             }
-            tracing::info!("etcd takes the certificates that changed");
+            tracing::info!("etcd accepts the new certificates");
         }
     };
     tokio::select! {
+        biased;
         () = kit.host.stopping() => {}
         () = renewing => {}
     }
@@ -190,19 +200,19 @@ async fn open(wait: &Wait<'_>, store: &Store, prefixes: &[String], file: &Path) 
     loop {
         match Box::pin(view::open(store, prefixes, file)).await {
             Ok(view) => return Ok(view),
-            Err(error) => wait.again(error).await?,
+            Err(error) => wait.pause_after(error).await?,
         }
     }
 }
 
-/// The rack of this name; an island reads it from where it was noted when it was last found.
+/// Looks up the id of the rack with this name. If etcd does not answer, uses the id that was noted when it last did.
 async fn find_rack(wait: &Wait<'_>, store: &Store, name: &str, note: PathBuf) -> Result<RackId, JoinError> {
     loop {
         match store.get(&key::rack_name(name)).await {
             Ok(Some(holder)) => {
                 let rack = RackId::new(holder.value.id);
                 if let Err(error) = std::fs::write(&note, rack.to_string()) {
-                    tracing::warn!(%error, "cannot note the rack's id");
+                    tracing::warn!(%error, "cannot note the id of the rack");
                 }
                 return Ok(rack);
             }
@@ -211,7 +221,7 @@ async fn find_rack(wait: &Wait<'_>, store: &Store, name: &str, note: PathBuf) ->
                 let noted = std::fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok());
                 match noted {
                     Some(rack) => return Ok(rack),
-                    None => wait.again(error).await?,
+                    None => wait.pause_after(error).await?,
                 }
             }
         }

@@ -1,60 +1,23 @@
-//! The journal: an entry before each act, its outcome after, and which BMC sessions may still be open.
+//! The journal of a node: an entry before each command, its outcome after it, and which BMC sessions may still be open.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::Arc;
 
-use domain::{
-    generation::{InstructionVersion, Token},
-    id::{InstanceId, NodeId},
-};
+use domain::generation::InstructionVersion;
 use keyspace::{
-    Expect,
-    key::{self},
+    Expect, key,
     value::{Journal, JournalEntry, Outcome, Session},
 };
-use service_kit::clock;
 
-use crate::{Claim, Error, Mesh, Permit, SessionTakeover};
+use crate::{
+    claim::Claim,
+    dangerous::{DangerousRule, Step},
+    error::Error,
+    mesh::Mesh,
+    permit::Permit,
+    safety_params::SessionTakeover,
+};
 
-/// What this process wrote last to the journals of its nodes. As long as a claim is the same one, nobody else can have
-/// written: every write of a journal is conditional on its writer's claim, and a claim that was lost comes back as another.
-#[derive(Debug, Default)]
-pub(crate) struct Written {
-    by_node: Mutex<HashMap<NodeId, Last>>,
-}
-
-#[derive(Debug)]
-struct Last {
-    by: (InstanceId, Token),
-    journal: Journal,
-    revision: i64,
-}
-
-impl Written {
-    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Last>> {
-        self.by_node.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes what was written last under this very claim. Whoever has it is alone with it until he has written.
-    fn take(&self, claim: Claim) -> Option<(Journal, i64)> {
-        let last = self.lock().remove(&claim.node)?;
-        (last.by == (claim.instance(), claim.token())).then_some((last.journal, last.revision))
-    }
-
-    fn put(&self, claim: Claim, journal: &Journal, revision: i64) {
-        let last = Last { by: (claim.instance(), claim.token()), journal: journal.clone(), revision };
-        self.lock().insert(claim.node, last);
-    }
-
-    /// Forgets all: nodes go to others, and what is kept of them would stay for ever.
-    pub(crate) fn clear(&self) {
-        self.lock().clear();
-    }
-}
-
-/// One node's journal in its owner's hand.
+/// Writes the journal of one node under the claim of its owner.
 #[derive(Debug)]
 pub struct JournalWriter {
     mesh: Mesh,
@@ -64,14 +27,14 @@ pub struct JournalWriter {
 }
 
 impl JournalWriter {
-    /// Reads the journal from the store itself, but for what this very claim has written last: what a predecessor wrote
-    /// must not be missed.
+    /// Reads the journal from the store itself, because the view may lack what an earlier owner wrote. What this process
+    /// wrote under this very claim is not read again.
     ///
     /// # Errors
     /// [`Error::Store`]
     pub async fn read(mesh: &Mesh, claim: Claim) -> Result<Self, Error> {
         let config = &mesh.inner.config;
-        if let Some((journal, revision)) = mesh.inner.written.take(claim) {
+        if let Some((journal, revision)) = mesh.inner.journals.take(claim) {
             return Ok(Self { mesh: mesh.clone(), claim, journal, expect: Expect::Revision(revision) });
         }
         let read = mesh.store().get(&key::journal(config.scope, config.service, claim.node)).await?;
@@ -80,18 +43,18 @@ impl JournalWriter {
         Ok(Self { mesh: mesh.clone(), claim, journal, expect })
     }
 
-    /// What it says.
+    /// The journal as it will be written next.
     #[must_use]
     pub const fn record(&self) -> &Journal {
         &self.journal
     }
 
-    /// The BMC sessions that may still be open, which are to be closed before anything is changed.
+    /// The BMC sessions that may still be open and must be closed before the owner changes anything.
     #[must_use]
     pub fn to_close(&self) -> Vec<u32> {
-        match self.mesh.inner.config.safety.session_takeover {
+        match self.mesh.inner.config.safety.session_takeover() {
             SessionTakeover::Close => self.journal.sessions.iter().map(|session| session.id).collect(),
-            SessionTakeover::DangerousLeaveOpen => Vec::new(),
+            SessionTakeover::LeaveOpen => Vec::new(),
         }
     }
 
@@ -101,71 +64,85 @@ impl JournalWriter {
         self.claim
     }
 
-    /// Takes an instruction: refuses one that is older than the highest obeyed, and one of before the store was adopted,
-    /// whose higher ones a restored backup may have forgotten.
+    /// Accepts an instruction, so that older ones are refused from the next write on.
+    ///
+    /// An instruction from before the store was adopted is refused whatever its number is: the restored backup may not know
+    /// the highest one that was obeyed.
     ///
     /// # Errors
-    /// [`Error::Outdated`]
+    /// [`Error::Outdated`] if a newer instruction was accepted before.
     pub fn obey(&mut self, version: InstructionVersion) -> Result<(), Error> {
-        let is_of_before = version.token.incarnation() < self.claim.token().incarnation();
-        if is_of_before || !version.may_follow(self.journal.highest) {
+        let is_from_before_adoption = version.token.incarnation() < self.claim.token().incarnation();
+        if is_from_before_adoption || !version.may_follow(self.journal.highest) {
             metrics::counter!("mesh_tokens_refused_total").increment(1);
-            tracing::warn!(node = %self.claim.node, ?version, highest = ?self.journal.highest, "refused an old instruction");
+            let highest = self.journal.highest;
+            tracing::warn!(node = %self.claim.node, ?version, ?highest, "refused an outdated instruction");
             return Err(Error::Outdated { node: self.claim.node });
         }
         self.journal.highest = version;
         Ok(())
     }
 
-    /// What a session that may still be open is closed by, where that is not its id.
+    /// The path that closes a session, if the BMC names its sessions by paths; empty otherwise.
     #[must_use]
     pub fn path(&self, session: u32) -> &str {
         let named = self.journal.sessions.iter().find(|open| open.id == session);
         named.map_or("", |open| open.path.as_str())
     }
 
-    /// Notes that a session was opened. Written with the next write, which is that of the first command at the latest: in
-    /// the journal is whoever may have changed something, and who only reads harms nobody. `path`: what it is closed by,
-    /// where that is not its number.
+    /// Notes that a session was opened. `path` closes it, if the BMC names its sessions by paths.
+    ///
+    /// The next write stores it, at the latest that of the first command: the journal must name every session that may have
+    /// changed something, and reads are harmless.
     pub fn opened(&mut self, session: u32, path: &str) {
         let session = Session { id: session, path: path.to_owned(), token: self.claim.token() };
         self.journal.sessions.push(session);
     }
 
-    /// Forgets sessions that are confirmed to be closed, or were waited for. Written with the next write.
+    /// Forgets a session whose close was confirmed, or that was waited for. The next write stores it.
     pub fn closed(&mut self, session: u32) {
         self.journal.sessions.retain(|open| open.id != session);
     }
 
-    /// Journals one command; what it returns is the right to send it through this session for A.
+    /// Journals one command, and returns the permit to send it through this session until A has passed.
     ///
     /// # Errors
-    /// [`Error::Store`]: nothing may be sent.
+    /// [`Error::Store`] or [`Error::Island`]; the command must not be sent.
     pub async fn arm(&mut self, version: InstructionVersion, session: u32, command: &str) -> Result<Permit, Error> {
-        let armed = self.mesh.now();
+        let mesh = self.mesh.clone();
+        let (inner, safety) = (&mesh.inner, &mesh.inner.config.safety);
+        // A counts from before the request: the store cannot know of the entry earlier.
+        let mut armed = mesh.now();
         self.journal.entry = Some(JournalEntry {
             version,
             token: self.claim.token(),
             session,
             command: command.to_owned(),
-            at: clock::now(),
+            at: inner.wall_now(),
             outcome: None,
         });
-        self.write().await?;
-        Ok(Permit::new(armed, session, Arc::clone(&self.mesh.inner.fence)))
+        if !safety.broken.is(DangerousRule::JournalAfterSend) {
+            safety.reached(Step::BeforeJournal).await;
+            self.write().await?;
+        }
+        safety.reached(Step::AfterJournal).await;
+        if safety.broken.is(DangerousRule::ArmFromAnswer) {
+            armed = mesh.now();
+        }
+        Ok(Permit::new(armed, session, Arc::clone(&inner.fence)))
     }
 
-    /// Notes how the armed command ended. Written with the next write.
+    /// Notes the outcome of the armed command. The next write stores it.
     pub fn ended(&mut self, outcome: Outcome) {
         if let Some(entry) = &mut self.journal.entry {
             entry.outcome = Some(outcome);
         }
     }
 
-    /// Writes what was noted, group with a change of the caller's.
+    /// Writes the journal, together with what `add` adds to the change.
     ///
     /// # Errors
-    /// [`Error::Store`]
+    /// [`Error::Store`] or [`Error::Island`]
     pub async fn write_with(
         &mut self,
         add: impl FnOnce(keyspace::Change) -> Result<keyspace::Change, keyspace::Error>,
@@ -173,16 +150,16 @@ impl JournalWriter {
         let config = &self.mesh.inner.config;
         let key = key::journal(config.scope, config.service, self.claim.node);
         let change = self.mesh.fenced(&self.claim).put(&key, &self.journal, self.expect)?;
-        let revision = self.mesh.commit_together(add(change)?).await?;
+        let revision = self.mesh.commit_in_group(add(change)?).await?;
         self.expect = Expect::Revision(revision);
-        self.mesh.inner.written.put(self.claim, &self.journal, revision);
+        self.mesh.inner.journals.put(self.claim, &self.journal, revision);
         Ok(())
     }
 
-    /// Writes what was noted.
+    /// Writes the journal.
     ///
     /// # Errors
-    /// [`Error::Store`]
+    /// [`Error::Store`] or [`Error::Island`]
     pub async fn write(&mut self) -> Result<(), Error> {
         self.write_with(Ok).await
     }

@@ -1,8 +1,7 @@
-//! The leader's work: the only writer of the ring. A leader is needed to change a ring, never to act.
+//! The leader's work. It is the only writer of the ring: a leader is needed to change a ring, never to act.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::PoisonError,
     time::Duration,
 };
 
@@ -18,49 +17,38 @@ use keyspace::{
     store::Versioned,
     value::{Election, StoredRing},
 };
-use service_kit::clock;
 
-use crate::member::{Inner, Membership};
+use crate::{dangerous::Step, membership::Membership, mesh::Inner};
 
-/// How long an instance may take to let go of the nodes that a ring takes from it (DESIGN §5).
-const LETTING_GO: Duration = Duration::from_secs(5);
+/// How long an instance may take to release the nodes that a ring takes from it. Then its lease is revoked.
+const EVICTION_DELAY: Duration = Duration::from_secs(5);
+/// Maximum number of instances whose acknowledgments are deleted in one change.
+const MAX_TIDIED: usize = 32;
 
-/// Stands for election where nobody leads; writes the next ring and tidies up where this instance leads.
+/// Stands for election if there is no leader. Writes the next ring, evicts and tidies up if this instance leads.
 pub(crate) async fn lead(inner: &Inner, membership: Membership) -> Result<(), keyspace::Error> {
-    let (scope, service) = (inner.config.scope, inner.config.service);
-    let election = key::election(scope, service);
+    let config = &inner.config;
+    let (scope, service) = (config.scope, config.service);
+    config.safety.reached(Step::BeforeLook).await;
     let gone = gone(inner);
-    let Some(leader) = inner.view.get(&election) else {
-        let change = membership.change(&inner.config).put_leased(
-            &election,
-            &Election { instance: membership.instance },
-            Expect::Absent,
-            membership.lease,
-        )?;
-        return match inner.store.commit(change).await {
-            Ok(revision) => {
-                tracing::info!(instance = %membership.instance, %service, "leads");
-                inner.view.reaches(revision).await;
-                Ok(())
-            }
-            Err(keyspace::Error::Conflict) => Ok(()),
-            Err(error) => Err(error),
-        };
-    };
+    let election = key::election(scope, service);
+    let Some(leader) = inner.view.get(&election) else { return stand_for_election(inner, membership).await };
     if leader.value.instance != membership.instance {
-        // Whoever leads next counts anew.
-        *inner.debts.lock().unwrap_or_else(PoisonError::into_inner) = Debts::default();
+        // The next leader counts anew.
+        *inner.debts.lock() = Debts::default();
         return Ok(());
     }
     let ring = inner.view.get(&key::ring(scope, service));
     if let Some(next) = next(inner, ring.as_ref(), &gone) {
+        config.safety.reached(Step::BeforeRing).await;
         let (members, leaving) = (next.members.len(), next.leaving.len());
         let change = membership.incarnation.change().expect(&election, Expect::Revision(leader.revision)).put(
             &key::ring(scope, service),
-            &StoredRing::after(ring.as_ref().map(|ring| &ring.value), next, clock::now()),
+            &StoredRing::after(ring.as_ref().map(|ring| &ring.value), next, inner.wall_now()),
             Expect::same(ring.as_ref()),
         )?;
         let revision = inner.store.commit(change).await?;
+        config.safety.broken.wrote(revision);
         tracing::info!(%service, members, leaving, "wrote a ring");
         metrics::counter!("mesh_rings_total").increment(1);
         inner.view.reaches(revision).await;
@@ -72,25 +60,52 @@ pub(crate) async fn lead(inner: &Inner, membership: Membership) -> Result<(), ke
     tidy(inner, membership, ring.as_ref().map(|ring| &ring.value.ring)).await
 }
 
-/// The ring that is to come, whoever leads: none where this one is as it should be.
-pub(crate) fn next(inner: &Inner, ring: Option<&Versioned<StoredRing>>, gone: &BTreeSet<InstanceId>) -> Option<Ring> {
-    let current = ring.map(|ring| (&ring.value.ring, ring.revision));
-    next_ring(current, &present(inner), |instance| acknowledged(inner, instance), gone)
+async fn stand_for_election(inner: &Inner, membership: Membership) -> Result<(), keyspace::Error> {
+    let (scope, service) = (inner.config.scope, inner.config.service);
+    let change = membership.change(&inner.config).put_leased(
+        &key::election(scope, service),
+        &Election { instance: membership.instance },
+        Expect::Absent,
+        membership.lease,
+    )?;
+    match inner.store.commit(change).await {
+        Ok(revision) => {
+            tracing::info!(instance = %membership.instance, %service, "became the leader");
+            inner.view.reaches(revision).await;
+            Ok(())
+        }
+        Err(keyspace::Error::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
-/// The highest ring that an instance has acknowledged.
+/// The ring that any leader would write next; `None` if the present one is as it should be.
+pub(crate) fn next(inner: &Inner, ring: Option<&Versioned<StoredRing>>, gone: &BTreeSet<InstanceId>) -> Option<Ring> {
+    let present = present(inner);
+    let acknowledged = |instance| acknowledged(inner, instance);
+    let current = ring.map(|ring| (&ring.value.ring, ring.revision));
+    if let Some((ring, epoch)) = current
+        && let Some(known) = inner.config.safety.broken.forgetful(epoch, ring)
+    {
+        let next = next_ring(Some((&known, epoch)), &present, acknowledged, gone);
+        return next.or_else(|| (known != *ring).then_some(known));
+    }
+    next_ring(current, &present, acknowledged, gone)
+}
+
+/// The highest epoch that an instance has acknowledged.
 pub(crate) fn acknowledged(inner: &Inner, instance: InstanceId) -> Option<i64> {
     let config = &inner.config;
     inner.view.get(&key::ack(config.scope, config.service, instance)).map(|ack| ack.value.epoch)
 }
 
-/// Takes the lease from whoever has not let go in time: it hangs, and what it has must pass on.
+/// Revokes the lease of an instance that has not released its nodes in time: it hangs, and its nodes must pass on.
 async fn evict(inner: &Inner, ring: &Ring, epoch: i64) -> Result<(), keyspace::Error> {
     let (scope, service, now) = (inner.config.scope, inner.config.service, inner.now());
     let overdue = {
-        let mut debts = inner.debts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut debts = inner.debts.lock();
         debts.look(now, ring, epoch, |instance| acknowledged(inner, instance));
-        debts.overdue(now, LETTING_GO)
+        debts.overdue(now, EVICTION_DELAY)
     };
     for instance in overdue {
         let member = key::member(scope, service, instance);
@@ -98,7 +113,7 @@ async fn evict(inner: &Inner, ring: &Ring, epoch: i64) -> Result<(), keyspace::E
             continue;
         }
         if let Some(lease) = inner.store.lease_of(&member).await?.filter(|lease| *lease != 0) {
-            tracing::warn!(%instance, %service, epoch, "has not let go of its nodes for 5 s: its lease is revoked");
+            tracing::warn!(%instance, %service, epoch, "not released its nodes in time, revoking its lease");
             metrics::counter!("mesh_evicted_total").increment(1);
             inner.store.revoke(lease).await?;
         }
@@ -120,51 +135,45 @@ fn present(inner: &Inner) -> BTreeMap<InstanceId, Presence> {
         .collect()
 }
 
-/// Who is gone, as this process has seen it: missing for W, or proven dead.
+/// The instances that are gone, as this process has observed: absent for W, or proven dead.
 pub(crate) fn gone(inner: &Inner) -> BTreeSet<InstanceId> {
-    let (scope, service) = (inner.config.scope, inner.config.service);
+    let (config, times) = (&inner.config, inner.config.safety.times());
+    let (scope, service) = (config.scope, config.service);
     let Some(ring) = inner.view.get(&key::ring(scope, service)) else { return BTreeSet::new() };
     let present = present(inner);
-    // Read after the view: whoever is missing is missing by now, and perhaps was not before.
+    // The clock is read after the view: an instance that is absent in the view is absent now, but perhaps was not before.
     let now = inner.now();
-    let mut absences = inner.absences.lock().unwrap_or_else(PoisonError::into_inner);
-    absences.look(now, &ring.value.ring, |instance| present.contains_key(&instance));
-    let mut gone = absences.gone(now, inner.config.safety.times.wait);
-    gone.extend(dead(inner));
+    let mut absences = inner.absences.lock();
+    absences.look(config.safety.broken.absent_since(now), &ring.value.ring, |instance| present.contains_key(&instance));
+    let mut gone = absences.gone(now, times.wait);
+    let deads = inner.view.list(&key::deads(scope, service));
+    gone.extend(deads.iter().filter_map(|(path, _)| key::last::<InstanceId>(path)));
     gone
 }
 
-fn dead(inner: &Inner) -> impl Iterator<Item = InstanceId> {
-    let deads = key::deads(inner.config.scope, inner.config.service);
-    inner.view.list(&deads).into_iter().filter_map(|(path, _)| key::last(&path))
-}
-
-/// Deletes acknowledgements and proofs of death of instances that no ring, member or claim names.
+/// Deletes acknowledgments and proofs of death of instances that no ring, member or claim names.
 async fn tidy(inner: &Inner, membership: Membership, ring: Option<&Ring>) -> Result<(), keyspace::Error> {
     let (scope, service) = (inner.config.scope, inner.config.service);
     let present = present(inner);
-    let acks: BTreeSet<InstanceId> =
-        inner.view.list(&key::acks(scope, service)).iter().filter_map(|(path, _)| key::last(path)).collect();
-    let stale: BTreeSet<InstanceId> = acks
-        .iter()
-        .copied()
-        .filter(|instance| !present.contains_key(instance) && !ring.is_some_and(|ring| ring.names(*instance)))
-        .collect();
+    let acks = inner.view.list(&key::acks(scope, service));
+    let acked = acks.iter().filter_map(|(path, _)| key::last(path));
+    let is_stale =
+        |instance: &InstanceId| !present.contains_key(instance) && !ring.is_some_and(|ring| ring.names(*instance));
+    let stale: BTreeSet<InstanceId> = acked.filter(is_stale).collect();
     if stale.is_empty() {
         return Ok(());
     }
     let claimed: BTreeSet<InstanceId> =
         inner.view.list(&key::claims(scope, service)).iter().map(|(_, claim)| claim.value.instance).collect();
-    let mut change = membership.incarnation.change();
-    let mut some = false;
-    for instance in stale.difference(&claimed).take(32) {
+    let (mut change, mut is_empty) = (membership.incarnation.change(), true);
+    for instance in stale.difference(&claimed).take(MAX_TIDIED) {
         let ack = key::ack(scope, service, *instance);
         if let Some(seen) = inner.view.get(&ack) {
             change = change.delete(&ack, Expect::Revision(seen.revision)).clear(&key::dead(scope, service, *instance));
-            some = true;
+            is_empty = false;
         }
     }
-    if some {
+    if !is_empty {
         inner.store.commit(change).await?;
     }
     Ok(())

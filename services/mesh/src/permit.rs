@@ -1,7 +1,7 @@
-//! The fence clock, and what a mutating datagram asks for before it leaves.
+//! The fence, and the permit that every mutating datagram needs.
 //!
-//! CLOCK_BOOTTIME runs on while a process is stopped, so a thread that wakes late knows that it is late. A paused
-//! virtual machine's does not; then the wall clock has moved against it, and that fences too.
+//! CLOCK_BOOTTIME advances while a process is stopped, so a thread that wakes late sees that it is late. The clock of a
+//! paused virtual machine does not advance; then the wall clock has moved against it, and that fences too.
 
 use std::{
     sync::{
@@ -15,36 +15,39 @@ use domain::ring::fence::Times;
 
 use crate::safety_params::{Clock, Reading, SafetyParams};
 
-/// A wall clock that moved further than this against BOOTTIME since the last keep-alive fences.
-const WALL_DRIFT: i64 = 1000;
+/// How far the wall clock may move against BOOTTIME between two keep-alives, in milliseconds. A larger step fences.
+const MAX_WALL_DRIFT_MS: i64 = 1000;
 
-/// When the last keep-alive that succeeded was sent. Shared by everybody who must stop when it is long ago.
+/// The send time of the last successful keep-alive. Shared by all work that must stop F after it.
 #[derive(Debug)]
 pub struct Fence {
     times: Times,
     clock: Clock,
-    /// Nanoseconds of BOOTTIME; 0: never, or given up.
+    /// Send time of the last successful keep-alive, in nanoseconds of BOOTTIME; 0 if there was none, or after
+    /// [`Self::give_up`].
     alive: AtomicU64,
-    /// Milliseconds that wall time was ahead of BOOTTIME then.
+    /// How far the wall clock was ahead of BOOTTIME at that keep-alive's answer, in milliseconds.
     wall: AtomicI64,
 }
 
 impl Fence {
     pub(crate) fn new(safety: &SafetyParams) -> Arc<Self> {
-        let (times, clock) = (safety.times, safety.clock.clone());
+        let (times, clock) = (safety.times(), safety.clock().clone());
         Arc::new(Self { times, clock, alive: AtomicU64::new(0), wall: AtomicI64::new(0) })
     }
 
+    /// Records that a keep-alive sent at `sent` succeeded.
     pub(crate) fn keep(&self, sent: Duration) {
         self.wall.store(wall_ahead(self.clock.read()), Ordering::Relaxed);
         self.alive.store(u64::try_from(sent.as_nanos()).unwrap_or(0), Ordering::Release);
     }
 
+    /// Fences this process until the next successful keep-alive.
     pub(crate) fn give_up(&self) {
         self.alive.store(0, Ordering::Release);
     }
 
-    /// Whether this process must not act.
+    /// Returns whether this process must not act.
     #[must_use]
     pub fn is_up(&self) -> bool {
         let (alive, now) = (self.alive.load(Ordering::Acquire), self.clock.read());
@@ -52,7 +55,7 @@ impl Fence {
     }
 
     fn wall_moved(&self, now: Reading) -> bool {
-        wall_ahead(now).abs_diff(self.wall.load(Ordering::Relaxed)) > WALL_DRIFT.unsigned_abs()
+        wall_ahead(now).abs_diff(self.wall.load(Ordering::Relaxed)) > MAX_WALL_DRIFT_MS.unsigned_abs()
     }
 
     fn may_send(&self, armed: Duration) -> bool {
@@ -66,8 +69,8 @@ fn wall_ahead(now: Reading) -> i64 {
     now.wall.millis().saturating_sub(up)
 }
 
-/// The right to send one journalled command, and its retransmissions, through one BMC session for A. It can not be
-/// cloned, and whoever sends asks it before each datagram.
+/// The right to send one journaled command and its retransmissions, through one BMC session, until A after the journal
+/// entry was requested. It cannot be cloned; the driver asks it before each datagram.
 #[derive(Debug)]
 pub struct Permit {
     armed: Duration,
@@ -80,7 +83,7 @@ impl Permit {
         Self { armed, session, fence }
     }
 
-    /// Whether a datagram of this session may leave now.
+    /// Returns whether a datagram of this session may be sent now.
     #[must_use]
     pub fn allows(&self, session: u32) -> bool {
         let allows = session == self.session && self.fence.may_send(self.armed);
@@ -100,7 +103,7 @@ mod tests {
     fn a_permit_holds_for_its_session_while_its_owner_is_alive() {
         let fence = Fence::new(&SafetyParams::default());
         let permit = Permit::new(boottime(), 7, Arc::clone(&fence));
-        assert!(!permit.allows(7), "nobody kept the lease alive yet");
+        assert!(!permit.allows(7), "no keep-alive has succeeded yet");
         fence.keep(boottime());
         assert!(permit.allows(7) && !permit.allows(8));
         fence.keep(boottime().saturating_sub(Duration::from_secs(3)));

@@ -1,18 +1,16 @@
-//! Work on nodes: who is at it, and who must stop when a node is lost.
+//! Work on nodes: which nodes have workers in this process, and which workers must end because their node is lost.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use domain::id::NodeId;
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 /// The workers of this process, by node.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WorkTable {
     by_node: Arc<Mutex<HashMap<NodeId, Held>>>,
-    /// The revisions of broken claims whose work was ended.
+    /// Revisions of broken claims whose workers were told to end.
     broken: Arc<Mutex<HashMap<NodeId, i64>>>,
 }
 
@@ -22,13 +20,13 @@ struct Held {
     stop: CancellationToken,
 }
 
-/// Held by a worker while it works on a node. When the node is lost it is cancelled, and the node is handed over only
-/// once it was dropped.
+/// Held by a worker while it works on a node. It is canceled when the node is lost, and the node is handed over only after
+/// all its guards were dropped.
 #[derive(Debug)]
 pub struct WorkGuard {
     node: NodeId,
     stop: CancellationToken,
-    /// The revision of the broken claim whose work had ended before this guard was taken.
+    /// Revision of the broken claim under which no work was left when this guard was taken.
     after_break: Option<i64>,
     guards: WorkTable,
 }
@@ -40,17 +38,17 @@ impl WorkGuard {
         self.node
     }
 
-    /// Resolves when the worker must end. Safe to drop at any await and call again.
+    /// Resolves when the worker must end. Cancel safe.
     pub async fn lost(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Whether everything that went on under the broken claim of this revision had ended before this work began.
+    /// Returns whether all work under the broken claim of this revision had ended before this work began.
     pub(crate) fn begins_after(&self, broken: i64) -> bool {
         self.after_break == Some(broken)
     }
 
-    /// Whether the worker must end.
+    /// Returns whether the worker must end.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.stop.is_cancelled()
@@ -70,11 +68,11 @@ impl Drop for WorkGuard {
 }
 
 impl WorkTable {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, Held>> {
-        self.by_node.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Held>> {
+        self.by_node.lock()
     }
 
-    /// A guard in a node; none while an earlier one is still being ended.
+    /// Takes a guard; `None` while earlier work on the node is still being ended.
     pub(crate) fn take(&self, node: NodeId) -> Option<WorkGuard> {
         let mut by_node = self.lock();
         let held = by_node.entry(node).or_insert_with(|| Held { workers: 0, stop: CancellationToken::new() });
@@ -82,15 +80,15 @@ impl WorkTable {
             return None;
         }
         held.workers += 1;
-        let after_break = self.broken.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied();
+        let after_break = self.broken.lock().get(&node).copied();
         Some(WorkGuard { node, stop: held.stop.clone(), after_break, guards: self.clone() })
     }
 
-    /// Ends the work on nodes whose claim a person broke; `broken` gives the revision of such a claim. Work that begins
-    /// after that may claim the node again.
+    /// Ends the work on nodes whose claim an operator broke. `broken` returns the revision of a node's broken claim. Work
+    /// that begins afterwards may claim the node again.
     pub(crate) fn end_broken(&self, broken: impl Fn(NodeId) -> Option<i64>) {
         let by_node = self.lock();
-        let mut known = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.broken.lock();
         known.retain(|node, revision| broken(*node) == Some(*revision));
         for (node, held) in by_node.iter() {
             if let Some(revision) = broken(*node)
@@ -101,7 +99,7 @@ impl WorkTable {
         }
     }
 
-    /// Ends the work on every node that is not `mine`, and says how many nodes still have workers that must end.
+    /// Ends the work on every node that is not `mine`. Returns how many of these nodes still have workers.
     pub(crate) fn end(&self, mine: impl Fn(NodeId) -> bool) -> usize {
         let by_node = self.lock();
         let lost: Vec<_> = by_node.iter().filter(|(node, _)| !mine(**node)).map(|(_, held)| held).collect();
@@ -117,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_claims_work_ends_once_and_what_begins_after_it_goes_on() {
+    fn work_under_a_broken_claim_ends_once_and_later_work_continues() {
         let (guards, node) = (WorkTable::default(), NodeId::new(uuid::Uuid::from_u128(1)));
         let before = guards.take(node).unwrap();
         guards.end_broken(|_| None);
@@ -133,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_let_go_only_when_its_last_worker_has_ended() {
+    fn a_node_is_released_only_after_its_last_worker_has_ended() {
         let (guards, node) = (WorkTable::default(), NodeId::new(uuid::Uuid::from_u128(1)));
         let (first, second) = (guards.take(node).unwrap(), guards.take(node).unwrap());
         assert_eq!(guards.end(|_| true), 0);

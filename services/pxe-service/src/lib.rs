@@ -86,7 +86,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     }
     let routes = Routes::new(PxeServiceServer::new(api::Api { context, timeline }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
-    kit.host.spawn(membership.tell(health, kit.host.clone()));
+    kit.host.spawn(membership.report_health(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
 }

@@ -97,7 +97,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         .add_service(EventServiceServer::from_arc(Arc::clone(&shared)));
     let routes = stale::marked(audit::recorded(routes), joined.mesh.clone());
     let health = kit.serve(bound, routes, access::RULES, proto::DESCRIPTORS).await;
-    kit.host.spawn(joined.mesh.tell(health, kit.host.clone()));
+    kit.host.spawn(joined.mesh.report_health(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
 }

@@ -46,7 +46,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_essential("files", http::serve(kit.host.clone(), files, cache.clone()));
     let routes = Routes::new(StorageServiceServer::new(api::Api { cache }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
-    kit.host.spawn(membership.tell(health, kit.host.clone()));
+    kit.host.spawn(membership.report_health(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
 }

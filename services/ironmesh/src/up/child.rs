@@ -134,7 +134,8 @@ impl Child {
     async fn publish(&self, store: &Store, rack: RackId) {
         let Some(instance) = self.instance() else { return };
         let scope = if self.service == Service::Scheduler { Scope::Datacenter } else { Scope::Rack(rack) };
-        if let Err(error) = mesh::publish_death(store, (scope, self.service), instance, "reaped by ironmesh up").await {
+        let group = mesh::Group { scope, service: self.service };
+        if let Err(error) = mesh::publish_death(store, group, instance, "reaped by ironmesh up").await {
             tracing::warn!(error = %service_kit::status::chain(&error), "cannot publish a proof of death");
         }
     }

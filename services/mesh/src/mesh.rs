@@ -1,19 +1,13 @@
-//! A process as an instance of the mesh: what it is told of itself, and what it may take.
+//! A process as an instance of the mesh: what it knows of itself, of the ring, and of the nodes that it owns.
 
-mod live;
-
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use domain::{
-    id::{InstanceId, NodeId, SlotId},
+    id::{InstanceId, NodeId},
     ring::{
         fence::Times,
         handover::{Absences, Debts},
     },
-    service::Service,
     time::Timestamp,
 };
 use keyspace::{
@@ -22,41 +16,19 @@ use keyspace::{
     store::Versioned,
     value::StoredRing,
 };
-use service_kit::clock;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    Error, Fence, SafetyParams, WorkGuard, group_commit::GroupCommit, journal::Written,
-    store_incarnation::StoreIncarnation, work_guard::WorkTable,
+    error::Error,
+    group_commit::GroupCommit,
+    journal_cache::JournalCache,
+    membership::{MemberConfig, Membership},
+    permit::Fence,
+    work_guard::{WorkGuard, WorkTable},
 };
 
-pub(crate) use live::ANSWER;
-
-/// Where an instance is reached, each as `host:port`; empty: not.
-#[derive(Debug, Clone, Default)]
-pub struct Endpoints {
-    /// By gRPC, from within the mesh.
-    pub endpoint: String,
-    /// By machines.
-    pub data_endpoint: String,
-    /// By agents that speak Ironic's protocol.
-    pub ironic_endpoint: String,
-}
-
-/// What an instance says of itself.
-#[derive(Debug, Clone)]
-pub struct MemberConfig {
-    /// Its service.
-    pub service: Service,
-    /// Where it belongs.
-    pub scope: Scope,
-    /// Where it is reached.
-    pub endpoints: Endpoints,
-    /// What its safety stands on.
-    pub safety: SafetyParams,
-}
-
-/// This process as an instance of the mesh. Clones are the same.
+/// This process as an instance of the mesh. Clones share the same state.
 #[derive(Debug, Clone)]
 pub struct Mesh {
     pub(crate) inner: Arc<Inner>,
@@ -68,55 +40,45 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) view: View,
     pub(crate) fence: Arc<Fence>,
-    pub(crate) guards: WorkTable,
-    pub(crate) written: Written,
+    pub(crate) work: WorkTable,
+    pub(crate) journals: JournalCache,
     pub(crate) group_commit: GroupCommit,
     pub(crate) membership: watch::Sender<Option<Membership>>,
     pub(crate) absences: Mutex<Absences<Duration>>,
     pub(crate) debts: Mutex<Debts<Duration>>,
-    pub(crate) away: Mutex<Option<Timestamp>>,
+    /// Since when the rack is an island.
+    pub(crate) island_since: Mutex<Option<Timestamp>>,
 }
 
 impl Inner {
     pub(crate) fn now(&self) -> Duration {
-        self.config.safety.clock.now()
+        self.config.safety.clock().now()
+    }
+
+    pub(crate) fn wall_now(&self) -> Timestamp {
+        self.config.wall_now()
     }
 }
 
-/// A membership that holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Membership {
-    pub(crate) instance: InstanceId,
-    pub(crate) lease: i64,
-    /// The revision at which the member key came to be.
-    pub(crate) created: i64,
-    /// The life of the store that it is in.
-    pub(crate) incarnation: StoreIncarnation,
-    /// The highest ring that was acknowledged.
-    pub(crate) acknowledged: i64,
-    /// Its member key says that it is stopping.
-    stopping: bool,
-    slot: SlotId,
-}
-
 impl Mesh {
-    /// Prepares; nothing is written before [`Self::live`].
+    /// Prepares an instance. It writes nothing before [`Self::live`].
     #[must_use]
     pub fn new(config: MemberConfig, store: Store, view: View) -> Self {
         let fence = Fence::new(&config.safety);
+        let since = config.wall_now();
         Self {
             inner: Arc::new(Inner {
                 config,
                 store,
                 view,
                 fence,
-                guards: WorkTable::default(),
-                written: Written::default(),
+                work: WorkTable::default(),
+                journals: JournalCache::default(),
                 group_commit: GroupCommit::default(),
                 membership: watch::Sender::new(None),
                 absences: Mutex::default(),
                 debts: Mutex::default(),
-                away: Mutex::new(Some(clock::now())),
+                island_since: Mutex::new(Some(since)),
             }),
         }
     }
@@ -133,37 +95,37 @@ impl Mesh {
         &self.inner.store
     }
 
-    /// Whose nodes are meant.
+    /// The rack whose nodes this instance may own, or the datacenter.
     #[must_use]
     pub fn scope(&self) -> Scope {
         self.inner.config.scope
     }
 
-    /// The present instance; none before it has joined, and while it is cut off.
+    /// The current instance id; `None` before the process has joined and after it was fenced.
     #[must_use]
     pub fn instance(&self) -> Option<InstanceId> {
         self.membership().map(|membership| membership.instance)
     }
 
-    /// The time on the clock that fences.
+    /// The time on the clock that the fence reads.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.inner.now()
     }
 
-    /// The safety's times.
+    /// The times that safety depends on.
     #[must_use]
     pub fn times(&self) -> Times {
-        self.inner.config.safety.times
+        self.inner.config.safety.times()
     }
 
     pub(crate) fn membership(&self) -> Option<Membership> {
         *self.inner.membership.borrow()
     }
 
-    /// Waits until it has joined. Safe to drop at any await and call again.
+    /// Waits until the process has joined. Cancel safe.
     pub async fn wait_until_joined(&self) {
-        // The sender lives as long as this.
+        // The sender lives as long as `self`, so this cannot fail.
         let _ = self.inner.membership.subscribe().wait_for(Option::is_some).await;
     }
 
@@ -171,19 +133,19 @@ impl Mesh {
         self.inner.view.get(&key::ring(self.inner.config.scope, self.inner.config.service))
     }
 
-    /// Whether the ring gives this node to this instance.
+    /// Returns whether the ring gives this node to this instance.
     #[must_use]
     pub fn owns(&self, node: NodeId) -> bool {
         self.rank(node) == Some(0)
     }
 
-    /// How many instances stand before this one for the node; 0: it is the owner.
+    /// Number of members that rank before this instance for the node; 0 for the owner.
     #[must_use]
     pub fn rank(&self, node: NodeId) -> Option<usize> {
         self.ring()?.value.ring.rank(node, self.instance()?)
     }
 
-    /// Whether this instance is its ring's leader, as far as it can know: false as soon as its lease may have run out.
+    /// Returns whether this instance leads its ring. Returns `false` as soon as its lease may have expired.
     #[must_use]
     pub fn leads(&self) -> bool {
         let config = &self.inner.config;
@@ -191,15 +153,17 @@ impl Mesh {
         !self.inner.fence.is_up() && leader.is_some_and(|leader| Some(leader.value.instance) == self.instance())
     }
 
-    /// A guard in a node that this instance owns.
+    /// Begins work on a node that this instance owns.
     ///
     /// # Errors
-    /// [`Error::NotOwner`], [`Error::HandingOver`], [`Error::Island`]
+    /// * [`Error::NotOwner`] if another instance owns it; ask that one.
+    /// * [`Error::HandingOver`] if earlier work on it is still being ended, or it has no owner yet; try again.
+    /// * [`Error::Island`]
     pub fn begin_work(&self, node: NodeId) -> Result<WorkGuard, Error> {
         self.check_island()?;
-        // The guard comes first and the ring is looked at after: a ring that was applied in between has either seen
-        // this guard and ends it, or is the one that is looked at.
-        let guard = self.inner.guards.take(node).ok_or(Error::HandingOver { node })?;
+        // The guard is taken before the ring is read: a ring that is applied in between either sees this guard and cancels
+        // it, or is the ring that is read.
+        let guard = self.inner.work.take(node).ok_or(Error::HandingOver { node })?;
         let (ring, me) = (self.ring().ok_or(Error::HandingOver { node })?, self.instance());
         let owner = ring.value.ring.owner(node).ok_or(Error::HandingOver { node })?;
         if Some(owner) == me {

@@ -1,0 +1,301 @@
+//! The life of a member: it joins, keeps its lease alive, applies rings, leads if it is elected, and hands over.
+
+use std::{collections::VecDeque, time::Duration};
+
+use domain::{
+    id::InstanceId,
+    ring::handover::{Absences, Debts},
+};
+use keyspace::{
+    Expect, key,
+    value::Ack,
+    view::{News, Subscription},
+};
+use service_kit::{Host, status::chain};
+
+use crate::{
+    dangerous::{DangerousRule, Step},
+    death_proof::{self, DataDirLock},
+    island::IslandReason,
+    leader,
+    membership::Membership,
+    mesh::Mesh,
+    store_incarnation::StoreIncarnation,
+};
+
+/// How long one keep-alive may take before the next one is sent to another member of etcd.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(700);
+/// How often the loop runs if no change of the mesh wakes it.
+const TICK: Duration = Duration::from_millis(250);
+/// Number of failed attempts to join that are remembered. The lease of any earlier one has expired.
+const REMEMBERED_ATTEMPTS: usize = 16;
+
+/// When the loop does what it does by time.
+struct Schedule {
+    keep_alive: Duration,
+    /// When a full store is next asked whether it has space.
+    look_for_space: Duration,
+    /// When the process was first seen to be stopping.
+    stopping_since: Option<Duration>,
+}
+
+impl Mesh {
+    /// Keeps this process a member until the host stops, then hands over. Run it as an essential task.
+    ///
+    /// Journal writes are committed beside the loop, in the same task. The loop itself never waits for work in flight.
+    pub async fn live(self, host: Host, lock: DataDirLock) {
+        tokio::select! {
+            biased;
+            () = self.keep_membership(&host, lock) => {}
+            () = self.commit_journals() => {}
+        }
+    }
+
+    async fn commit_journals(&self) {
+        self.inner.group_commit.run(&self.inner.store).await;
+        // Only a second call for the same instance gets here. The membership does not end with it.
+        std::future::pending::<()>().await;
+    }
+
+    async fn keep_membership(&self, host: &Host, mut lock: DataDirLock) {
+        let now = self.now();
+        let mut schedule = Schedule { keep_alive: now, look_for_space: now, stopping_since: None };
+        let mut attempts = VecDeque::new();
+        let mut news = self.inner.view.subscribe();
+        loop {
+            self.look_for_space(&mut schedule.look_for_space).await;
+            match self.membership() {
+                None => self.join(&mut lock, &mut attempts).await,
+                Some(membership) => self.round(membership, &mut schedule, host).await,
+            }
+            if host.is_stopping() && self.may_leave(&mut schedule) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = mesh_change(&mut news) => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+        if let Some(membership) = self.membership() {
+            self.inner.fence.give_up();
+            if let Err(error) = self.inner.store.revoke(membership.lease).await {
+                tracing::debug!(error = %chain(&error), "cannot revoke the lease, it will expire");
+            }
+        }
+    }
+
+    async fn join(&self, lock: &mut DataDirLock, attempts: &mut VecDeque<InstanceId>) {
+        let config = &self.inner.config;
+        let keeps_identity = config.safety.broken.is(DangerousRule::SameIdentity);
+        // All work of the earlier instance must have ended. A process does not join a restored backup or a full store.
+        if (!keeps_identity && self.inner.work.end(|_| false) > 0) || self.store_trouble().is_some() {
+            return;
+        }
+        // A new instance, and a new leader, counts anew.
+        *self.inner.absences.lock() = Absences::default();
+        *self.inner.debts.lock() = Debts::default();
+        let kept = lock.last().filter(|_| keeps_identity);
+        let instance = kept.unwrap_or_else(|| config.safety.new_instance_id());
+        match self.try_join(instance, lock, attempts).await {
+            Ok(membership) => {
+                tracing::info!(%instance, service = %config.service, "joined");
+                lock.note(instance);
+                attempts.clear();
+                self.inner.membership.send_replace(Some(membership));
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "cannot join");
+                attempts.push_back(instance);
+                if attempts.len() > REMEMBERED_ATTEMPTS {
+                    attempts.pop_front();
+                }
+                tokio::time::sleep(TICK).await;
+            }
+        }
+    }
+
+    async fn try_join(
+        &self,
+        instance: InstanceId,
+        lock: &DataDirLock,
+        attempts: &VecDeque<InstanceId>,
+    ) -> Result<Membership, keyspace::Error> {
+        let (inner, config) = (&self.inner, &self.inner.config);
+        let seconds = i64::try_from(config.safety.times().lease.as_secs()).unwrap_or(i64::MAX);
+        let sent = self.now();
+        let lease = inner.store.grant(seconds).await?;
+        let incarnation = StoreIncarnation::of(&inner.view);
+        let own = key::member(config.scope, config.service, instance);
+        let member = config.member(lock.slot(), false);
+        let mut change = incarnation.change().put_leased(&own, &member, Expect::Absent, lease)?;
+        if let Some(before) = lock.proven_dead().filter(|before| *before != instance) {
+            let group = death_proof::Group { scope: config.scope, service: config.service };
+            change = death_proof::succeed(change, &inner.view, group, before, inner.wall_now())?;
+        }
+        // An attempt that was not answered may have been written: a member without a process.
+        for attempt in attempts.iter().filter(|attempt| **attempt != instance) {
+            change = change.clear(&key::member(config.scope, config.service, *attempt));
+        }
+        let created = inner.store.commit(change).await?;
+        inner.fence.keep(sent);
+        if !config.safety.broken.is(DangerousRule::SameIdentity) {
+            inner.view.reaches(created).await;
+        }
+        let slot = lock.slot();
+        Ok(Membership { instance, lease, created, incarnation, acknowledged: 0, stopping: false, slot })
+    }
+
+    /// One round of a member: keep the lease alive, apply the ring, lead if elected.
+    async fn round(&self, membership: Membership, schedule: &mut Schedule, host: &Host) {
+        if !self.keep_lease(membership, schedule).await {
+            return;
+        }
+        if host.is_stopping() && !membership.stopping {
+            self.publish_stopping(membership).await;
+        }
+        self.apply_ring().await;
+        if let Err(error) = leader::lead(&self.inner, membership).await {
+            tracing::debug!(error = %chain(&error), "cannot lead now");
+        }
+    }
+
+    /// Keeps the lease alive. Returns `false` if the membership has ended.
+    async fn keep_lease(&self, membership: Membership, schedule: &mut Schedule) -> bool {
+        let (inner, safety, now) = (&self.inner, &self.inner.config.safety, self.now());
+        let mut lost = inner.fence.is_up();
+        if !lost && now >= schedule.keep_alive {
+            schedule.keep_alive = now + safety.times().keep_alive;
+            safety.reached(Step::BeforeKeepAlive).await;
+            match inner.store.keep_alive(membership.lease, KEEP_ALIVE_TIMEOUT).await {
+                Ok(true) => {
+                    safety.reached(Step::AfterKeepAlive).await;
+                    // F counts from the send time: the store cannot have renewed the lease earlier.
+                    let from_answer = safety.broken.is(DangerousRule::FenceFromAnswer);
+                    inner.fence.keep(if from_answer { self.now() } else { now });
+                }
+                Ok(false) => lost = true,
+                Err(error) => {
+                    schedule.keep_alive = self.now();
+                    tracing::warn!(error = %chain(&error), "keep-alive was not answered");
+                }
+            }
+        }
+        lost = lost || self.is_key_lost(membership) || self.is_store_replaced(membership);
+        if lost {
+            tracing::warn!(instance = %membership.instance, "fenced: ending all work, then joining as a new instance");
+            metrics::counter!("mesh_fenced_total").increment(1);
+            inner.fence.give_up();
+            if !safety.broken.is(DangerousRule::SameIdentity) {
+                inner.work.end(|_| false);
+            }
+            inner.journals.clear();
+            inner.membership.send_replace(None);
+        }
+        !lost
+    }
+
+    /// Returns whether the member key is gone. It can vanish while its lease lives: by a bug of etcd, or by hand.
+    fn is_key_lost(&self, membership: Membership) -> bool {
+        let (inner, config) = (&self.inner, &self.inner.config);
+        if config.safety.broken.is(DangerousRule::SameIdentity) && inner.view.freshness().revision < membership.created
+        {
+            return false;
+        }
+        let member = key::member(config.scope, config.service, membership.instance);
+        let is_lost = inner.view.get(&member).is_none_or(|seen| seen.created != membership.created);
+        if is_lost {
+            tracing::warn!(instance = %membership.instance, "the member key is gone");
+        }
+        is_lost
+    }
+
+    fn is_store_replaced(&self, membership: Membership) -> bool {
+        let is_replaced = StoreIncarnation::of(&self.inner.view) != membership.incarnation
+            || matches!(self.store_trouble(), Some(IslandReason::RestoredBackup(_)));
+        if is_replaced {
+            tracing::warn!(instance = %membership.instance, "the store is not the incarnation that was joined");
+        }
+        is_replaced
+    }
+
+    async fn publish_stopping(&self, membership: Membership) {
+        let (inner, config) = (&self.inner, &self.inner.config);
+        let member = key::member(config.scope, config.service, membership.instance);
+        let Some(seen) = inner.view.get(&member) else { return };
+        let change = membership.incarnation.change().put_leased(
+            &member,
+            &config.member(membership.slot, true),
+            Expect::Revision(seen.revision),
+            membership.lease,
+        );
+        let outcome = match change {
+            Ok(change) => inner.store.commit(change).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(_) => self.update(|membership| membership.stopping = true),
+            Err(error) => tracing::warn!(error = %chain(&error), "cannot publish that this instance is stopping"),
+        }
+    }
+
+    async fn apply_ring(&self) {
+        let (Some(ring), Some(membership)) = (self.ring(), self.membership()) else { return };
+        let (inner, config) = (&self.inner, &self.inner.config);
+        config.safety.broken.saw(ring.revision, &ring.value.ring);
+        let is_early = config.safety.broken.is(DangerousRule::EarlyAck);
+        let still_working =
+            if is_early { 0 } else { inner.work.end(|node| ring.value.ring.owner(node) == Some(membership.instance)) };
+        inner.work.end_broken(|node| {
+            let claim = inner.view.get(&key::claim(config.scope, config.service, node))?;
+            claim.value.broken.is_some().then_some(claim.revision)
+        });
+        if still_working > 0 || membership.acknowledged >= ring.revision {
+            return;
+        }
+        config.safety.reached(Step::BeforeAck).await;
+        let ack = key::ack(config.scope, config.service, membership.instance);
+        let expect = Expect::same(inner.view.get(&ack).as_ref());
+        let change = membership.change(config).put(&ack, &Ack { epoch: ring.revision }, expect);
+        let outcome = match change {
+            Ok(change) => inner.store.commit(change).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(_) => {
+                inner.journals.clear();
+                self.update(|membership| membership.acknowledged = ring.revision);
+            }
+            Err(error) => tracing::debug!(error = %chain(&error), "cannot acknowledge the ring"),
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Membership)) {
+        self.inner.membership.send_modify(|membership| {
+            if let Some(membership) = membership {
+                change(membership);
+            }
+        });
+    }
+
+    /// Returns whether a stopping process may end: it has handed over, or has waited long enough for that.
+    fn may_leave(&self, schedule: &mut Schedule) -> bool {
+        let since = *schedule.stopping_since.get_or_insert_with(|| self.now());
+        let patience = self.times().wait + self.times().lease;
+        let Some(membership) = self.membership() else { return true };
+        let has_handed_over = self.ring().is_none_or(|ring| {
+            !ring.value.ring.members.contains_key(&membership.instance) && membership.acknowledged >= ring.revision
+        });
+        has_handed_over || self.now() >= since + patience
+    }
+}
+
+/// Waits for a change of members, leadership, rings or claims. Waking for every change of a node would make most of a
+/// service's work.
+async fn mesh_change(news: &mut Subscription) {
+    while let Some(News::Path(path)) = news.next().await {
+        if key::is_of_mesh(&path) {
+            return;
+        }
+    }
+}
