@@ -31,7 +31,7 @@ use crate::{
     config, metrics,
 };
 
-/// A datagram that waited longer in the socket buffer is discarded as outdated (DESIGN §5).
+/// A datagram that waited longer in the socket buffer is discarded as outdated (OWNERSHIP.md).
 const MAX_SOCKET_DELAY: Duration = Duration::from_secs(2);
 /// Maximum number of datagrams queued for one session.
 const SESSION_QUEUE_LEN: usize = 64;

@@ -1,8 +1,8 @@
 //! Controls the power of nodes over IPMI and Redfish.
 //!
 //! An instruction (`EnsurePower`) names an absolute target. The owner of the node claims it, closes the BMC sessions of
-//! previous owners, reads the power state, and then reaches the target with one journalled command at a time (DESIGN
-//! §5). The power state and the result of the instruction are stored in the node's power record.
+//! previous owners, reads the power state, and then reaches the target with one journalled command at a time (see
+//! services/mesh/OWNERSHIP.md). The power state and the result of the instruction are stored in the node's power record.
 //!
 //! [`control`] decides, [`work`] executes, [`bmc`] defines the interface of a BMC, [`ipmi`], [`redfish`] and [`fake`]
 //! implement it, and [`session`] selects the implementation for a node. [`poll`] reads the power of idle nodes.

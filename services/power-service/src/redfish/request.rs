@@ -59,7 +59,7 @@ pub(super) enum LoginMethod {
 }
 
 /// Selects the requested login method, as far as the service root offers it. Sessions are preferred: a successor can
-/// close them and thus knows that no further command arrives through them (DESIGN §5).
+/// close them and thus knows that no further command arrives through them (OWNERSHIP.md).
 pub(super) fn login_method(login: Login, root: &str, resource: &Value) -> LoginMethod {
     let service = || link(resource, "/SessionService").map(|path| format!("{}/Sessions", path.trim_end_matches('/')));
     let sessions = link(resource, "/Links/Sessions").or_else(service);
