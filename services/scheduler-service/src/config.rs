@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
+use api_auth::{AuthConfig, Jwt, Keystone};
 use domain::plan::Limits;
+use ironic_api::RestTls;
 use serde::{Deserialize, Serialize};
 use service_kit::config::{Common, Config as Configured};
 
 /// Ironic's own port.
 const REST_PORT: u16 = 6385;
-/// How long a token of Keystone's is believed: as long as Keystone's own middleware believes one.
-const SEEN: Duration = Duration::from_secs(300);
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,136 +62,6 @@ pub struct Scheduler {
     pub rest_jwt: Jwt,
 }
 
-/// The `[scheduler.rest_tls]` table: the certificate of the REST API.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RestTls {
-    /// The certificate, leaf first (PEM); empty: there is none, and no key either.
-    pub certificate: PathBuf,
-    /// Its key (PEM).
-    pub key: PathBuf,
-}
-
-impl RestTls {
-    /// Whether HTTPS is spoken.
-    pub(crate) fn is_on(&self) -> bool {
-        !self.certificate.as_os_str().is_empty()
-    }
-
-    fn problems(&self) -> Option<String> {
-        let is_whole = self.is_on() != self.key.as_os_str().is_empty();
-        (!is_whole).then(|| "scheduler.rest_tls: certificate and key go together; name both, or neither".to_owned())
-    }
-}
-
-/// The `[scheduler.rest_keystone]` table: the Keystone whose tokens are taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Keystone {
-    /// Where it is, as `https://keystone:5000`; empty: there is none.
-    pub url: String,
-    /// Who we are there: a user with the role `service`, in this project.
-    pub user: String,
-    /// A file with his password.
-    pub password: PathBuf,
-    /// The project.
-    pub project: String,
-    /// The domain of both.
-    pub domain: String,
-    /// Whom its certificate must come from (PEM); empty: from one whom the operating system believes.
-    pub ca: PathBuf,
-    /// How long a token is believed after Keystone was asked after it: one that is revoked is taken as long as that.
-    #[serde(with = "humantime_serde")]
-    pub seen: Duration,
-    /// The project whose services, by their role `service`, count as members of the system.
-    pub services: String,
-}
-
-/// The `[scheduler.rest_jwt]` table: the OpenID provider whose access tokens are taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Jwt {
-    /// Its keys (JWKS): an `https://` address, or a file; empty: there is none.
-    pub keys: String,
-    /// What a token must have in `iss`.
-    pub issuer: String,
-    /// What a token must have in `aud`.
-    pub audience: String,
-    /// The claim with the roles: a list, or a text with spaces between them.
-    pub roles: String,
-    /// The claim with the project's id.
-    pub project: String,
-    /// The claim that is `"all"` or true where the roles count for the whole fleet.
-    pub system: String,
-    /// Whom the certificate of the address must come from (PEM); empty: from one whom the operating system believes.
-    pub ca: PathBuf,
-}
-
-impl Default for Keystone {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            user: "ironmesh".to_owned(),
-            password: PathBuf::new(),
-            project: "service".to_owned(),
-            domain: "Default".to_owned(),
-            ca: PathBuf::new(),
-            seen: SEEN,
-            services: "service".to_owned(),
-        }
-    }
-}
-
-impl Default for Jwt {
-    fn default() -> Self {
-        Self {
-            keys: String::new(),
-            issuer: String::new(),
-            audience: String::new(),
-            roles: "roles".to_owned(),
-            project: "project_id".to_owned(),
-            system: "system_scope".to_owned(),
-            ca: PathBuf::new(),
-        }
-    }
-}
-
-impl Keystone {
-    pub(crate) const fn is_on(&self) -> bool {
-        !self.url.is_empty()
-    }
-
-    fn problems(&self) -> Vec<String> {
-        let Self { url, password, .. } = self;
-        let mut problems = Vec::new();
-        if self.is_on() && !url.starts_with("https://") && !url.starts_with("http://") {
-            problems.push(format!("scheduler.rest_keystone.url: {url} must begin with https:// or http://"));
-        }
-        if self.is_on() && password.as_os_str().is_empty() {
-            problems.push("scheduler.rest_keystone.password: must name a file with our user's password".to_owned());
-        }
-        problems
-    }
-}
-
-impl Jwt {
-    pub(crate) const fn is_on(&self) -> bool {
-        !self.keys.is_empty()
-    }
-
-    fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let must = [("issuer", &self.issuer), ("audience", &self.audience)];
-        for (key, _) in must.iter().filter(|(_, value)| self.is_on() && value.is_empty()) {
-            problems.push(format!("scheduler.rest_jwt.{key}: must say which tokens are for us"));
-        }
-        if self.keys.starts_with("http://") {
-            problems.push("scheduler.rest_jwt.keys: must be an https:// address, or a file".to_owned());
-        }
-        problems
-    }
-}
-
 impl Default for Scheduler {
     fn default() -> Self {
         let Limits { verify, prepare, power, boot, agent, boots, fake } = Limits::default();
@@ -217,6 +87,12 @@ impl Scheduler {
     /// Whether whoever comes is asked who he is.
     fn asks_who(&self) -> bool {
         !self.rest_users.as_os_str().is_empty() || self.rest_keystone.is_on() || self.rest_jwt.is_on()
+    }
+
+    /// How clients of the REST API prove who they are.
+    pub(crate) fn auth(&self) -> AuthConfig {
+        let (users, keystone, jwt) = (self.rest_users.clone(), self.rest_keystone.clone(), self.rest_jwt.clone());
+        AuthConfig { users, keystone, jwt }
     }
 
     pub(crate) const fn limits(&self) -> Limits {

@@ -5,7 +5,6 @@ mod bulks;
 mod events;
 mod images;
 mod locks;
-mod moves;
 mod nodes;
 mod operations;
 mod peers;
@@ -14,24 +13,24 @@ mod show;
 mod watch;
 mod webhooks;
 
-pub(crate) use show::waiting;
+use std::{ops::Deref, sync::Arc};
 
-use std::sync::Arc;
+use scheduler_core::AppState;
 
-use domain::plan::Limits;
-use service_kit::Host;
+/// The gRPC services, over the application layer. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared(Arc<AppState>);
 
-use crate::{board::Board, hot::Hot, lines::Lines, record::Unkept, registry::Registry, rest::Shelf};
+impl Shared {
+    pub(crate) const fn new(app: Arc<AppState>) -> Self {
+        Self(app)
+    }
+}
 
-/// What the API and the work share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) registry: Registry,
-    pub(crate) hot: Hot,
-    pub(crate) unkept: Unkept,
-    pub(crate) board: Arc<Board>,
-    pub(crate) shelf: Arc<Shelf>,
-    pub(crate) lines: Lines,
-    pub(crate) limits: Limits,
-    pub(crate) host: Host,
+impl Deref for Shared {
+    type Target = AppState;
+
+    fn deref(&self) -> &AppState {
+        &self.0
+    }
 }

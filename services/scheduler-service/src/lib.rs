@@ -1,45 +1,17 @@
-//! Decides, and sees it through: the public API, and the life of every node.
-//!
-//! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
-//! The node's owner carries it out: [`work`] makes passes (`domain::plan`), [`effect`] turns one act into one call of a
-//! leaf. [`hot`] holds what the leaves stream; [`record`] keeps it; [`board`] knows what changed of nodes; [`bulk`]
-//! asks many nodes; [`allocation`]
-//! finds one for whoever wants one; [`once`] keeps requests from being carried out twice; [`witness`] tells what the
-//! mesh does by itself; [`registry`] reads and changes
-//! records, [`provision`] what clients ask of a node's life; [`grpc`] is the face, and [`rest`] the one for Ironic's clients, who are known by [`auth`]; [`access`] says
-//! who may call what over gRPC; [`audit`] tells who changed
-//! what, and [`outward`] asks servers that others run.
+//! The gRPC API of the scheduler, and the wiring of its crates: [`scheduler_core`], [`ironic_api`] and [`api_auth`].
 
-mod access;
-mod allocation;
-mod audit;
-mod auth;
-mod board;
-mod bulk;
 mod config;
-mod effect;
-mod error;
 mod grpc;
-mod hot;
-mod lines;
-mod metrics;
-mod once;
-mod outward;
-mod peers;
-mod provision;
-mod record;
-mod registry;
-mod rest;
-mod select;
 mod stale;
-mod witness;
-mod work;
 
-pub use config::{Config, Jwt, Keystone, RestTls, Scheduler};
-pub use error::Error;
+pub use api_auth::{Jwt, Keystone};
+pub use config::{Config, Scheduler};
+pub use ironic_api::RestTls;
+pub use scheduler_core::Error;
 
 use std::sync::Arc;
 
+use api_auth::{Authenticator, audit, role_table};
 use domain::service::Service;
 use proto::api::v1::{
     allocation_service_server::AllocationServiceServer, bulk_service_server::BulkServiceServer,
@@ -49,54 +21,40 @@ use proto::api::v1::{
     webhook_service_server::WebhookServiceServer,
 };
 use proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
+use scheduler_core::AppState;
 use service_kit::{Kit, serve};
 use tonic::service::Routes;
 
 /// Runs until the kit's host stops.
 ///
 /// # Errors
-/// It can not begin.
+/// An address cannot be bound, the mesh cannot be joined, or a file that the configuration names is unusable.
 pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
-    metrics::describe();
+    scheduler_core::metrics::describe();
     let bound = kit.bind().await?;
     let endpoints = mesh::Endpoints { endpoint: bound.endpoint.clone(), ..mesh::Endpoints::default() };
     let joined = Box::pin(mesh::join(&kit, Service::Scheduler, endpoints)).await?;
-    let shared = Arc::new(grpc::Shared {
-        registry: registry::Registry::new(joined.mesh.clone(), joined.sealer.clone()),
-        hot: hot::Hot::default(),
-        unkept: record::Unkept::default(),
-        board: Arc::new(board::Board::new(joined.mesh.view().clone())),
-        shelf: Arc::new(rest::Shelf::new(joined.mesh.view().clone())),
-        lines: lines::Lines::new(kit.tls.clone(), joined.mesh.view().clone()),
-        limits: config.scheduler.limits(),
-        host: kit.host.clone(),
-    });
-    kit.host.spawn_essential("listening to leaves", hot::listen(Arc::clone(&shared)));
-    kit.host.spawn_essential("listening to the other schedulers", peers::listen(Arc::clone(&shared)));
-    kit.host.spawn_essential("events of the mesh", witness::tell(Arc::clone(&shared)));
-    kit.host.spawn_essential("work", work::run(Arc::clone(&shared)));
-    kit.host.spawn_essential("keeping timelines", record::keep(Arc::clone(&shared)));
-    kit.host.spawn_essential("what nodes become", Arc::clone(&shared.board).keep(kit.host.clone()));
-    kit.host.spawn_essential("allocations", allocation::sweep(Arc::clone(&shared)));
-    kit.host.spawn_essential("bulks", bulk::carry(Arc::clone(&shared)));
-    kit.host.spawn_essential("forgetting requests", once::sweep(Arc::clone(&shared)));
+    let app = Arc::new(AppState::new(&kit, &joined, config.scheduler.limits()));
+    scheduler_core::spawn_loops(&app);
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::write_address_file(&kit.common.data, "rest", rest.local_addr().ok());
-    let auth = auth::Auth::open(&config.scheduler).map_err(Error::Auth)?;
-    let door = rest::Door::open(rest, &config.scheduler).map_err(Error::Auth)?;
-    kit.host.spawn_essential("the REST API", rest::serve(kit.host.clone(), door, Arc::clone(&shared), auth));
-    let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&shared)))
-        .add_service(AllocationServiceServer::from_arc(Arc::clone(&shared)))
-        .add_service(BulkServiceServer::from_arc(Arc::clone(&shared)))
-        .add_service(ImageServiceServer::from_arc(Arc::clone(&shared)))
-        .add_service(RackServiceServer::from_arc(Arc::clone(&shared)))
-        .add_service(OperationServiceServer::from_arc(Arc::clone(&shared)))
-        .add_service(LockServiceServer::from_arc(Arc::clone(&shared)))
-        .add_service(SchedulerServiceServer::from_arc(Arc::clone(&shared)))
-        .add_service(WebhookServiceServer::from_arc(Arc::clone(&shared)))
-        .add_service(EventServiceServer::from_arc(Arc::clone(&shared)));
+    let authenticator = Authenticator::open(&config.scheduler.auth()).map_err(Error::Auth)?;
+    let door = ironic_api::Door::open(rest, config.scheduler.rest_tls.clone()).map_err(Error::Auth)?;
+    let api = ironic_api::serve(kit.host.clone(), door, Arc::clone(&app), authenticator);
+    kit.host.spawn_essential("the REST API", api);
+    let api = Arc::new(grpc::Shared::new(app));
+    let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&api)))
+        .add_service(AllocationServiceServer::from_arc(Arc::clone(&api)))
+        .add_service(BulkServiceServer::from_arc(Arc::clone(&api)))
+        .add_service(ImageServiceServer::from_arc(Arc::clone(&api)))
+        .add_service(RackServiceServer::from_arc(Arc::clone(&api)))
+        .add_service(OperationServiceServer::from_arc(Arc::clone(&api)))
+        .add_service(LockServiceServer::from_arc(Arc::clone(&api)))
+        .add_service(SchedulerServiceServer::from_arc(Arc::clone(&api)))
+        .add_service(WebhookServiceServer::from_arc(Arc::clone(&api)))
+        .add_service(EventServiceServer::from_arc(Arc::clone(&api)));
     let routes = stale::marked(audit::recorded(routes), joined.mesh.clone());
-    let health = kit.serve(bound, routes, access::RULES, proto::DESCRIPTORS).await;
+    let health = kit.serve(bound, routes, role_table::RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(joined.mesh.report_health(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())

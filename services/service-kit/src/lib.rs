@@ -8,6 +8,7 @@
 //! | [`telemetry`] | logs, traces with W3C context, metrics |
 //! | [`tls`] | mutual TLS with certificates that are reloaded, and the identity of the caller |
 //! | [`serve`], [`client`] | gRPC servers and clients |
+//! | [`outbound_http`] | HTTP client for servers that others run |
 //! | [`status`] | converts errors to gRPC statuses |
 //! | [`socket`] | UDP sockets that report when and where a datagram arrived |
 //! | [`timeline`] | in-memory boot timeline of one replica |
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod health;
 pub mod host;
+pub mod outbound_http;
 pub mod run;
 pub mod serve;
 pub mod socket;

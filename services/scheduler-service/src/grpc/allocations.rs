@@ -19,11 +19,11 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::Shared;
-use crate::{
+use scheduler_core::node_cache::NodeView;
+use scheduler_core::{
     Error,
     allocation::{Apart, COLLECTION, Order, Placement, Wish, is_allocating, is_free},
     once::Asked,
-    rest::Shown,
 };
 
 /// Verdicts in one answer.
@@ -37,13 +37,13 @@ type Answer<T> = Result<Response<T>, Status>;
 struct Queue {
     ids: Vec<Uuid>,
     wishes: Vec<Wish>,
-    free: Vec<Arc<Shown>>,
+    free: Vec<Arc<NodeView>>,
 }
 
 impl Queue {
     fn of(shared: &Shared) -> Self {
         let (ids, wishes) = shared.waiting_allocations().into_iter().unzip();
-        Self { ids, wishes, free: shared.shelf.those(|node| is_free(&node.whole)) }
+        Self { ids, wishes, free: shared.node_cache.those(|node| is_free(&node.whole)) }
     }
 }
 
@@ -106,7 +106,7 @@ impl Shared {
     fn shown_one_allocation(&self, id: Uuid, sheet: &Sheet, queue: &Queue) -> WireAllocation {
         let text = |name: &str| sheet.fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let wish = Wish::read(id, &sheet.fields);
-        let node = text("node_uuid").parse().ok().and_then(|node| self.shelf.get(node));
+        let node = text("node_uuid").parse().ok().and_then(|node| self.node_cache.get(node));
         let of_node = |name: &str| {
             let value = node.as_ref().and_then(|node| node.whole.get(name)?.as_str());
             value.unwrap_or_default().to_owned()
@@ -137,7 +137,7 @@ impl Shared {
     fn plan(&self, request: PlanAllocationRequest) -> Result<PlanAllocationResponse, Error> {
         let id = Uuid::new_v4();
         let wish = self.wish(id, request.name, required("wish", request.wish)?, None)?;
-        let (queue, all) = (Queue::of(self), self.shelf.all());
+        let (queue, all) = (Queue::of(self), self.node_cache.all());
         let surroundings = self.surroundings(id, &wish, &queue.wishes);
         let chosen = surroundings.choose(&wish, &all);
         let mut reasons = HashMap::<String, u32>::new();

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Shared, show};
-use crate::{
+use scheduler_core::{
     Error,
     bulk::{Count, drive_place, steer, takes},
     once::Asked,
@@ -56,7 +56,7 @@ impl Shared {
             if !matches!(verb, Verb::Deploy | Verb::Rebuild) {
                 return Err(Invalid::wrong("config_drive", format!("{verb} takes none")).into());
             }
-            let sealed = self.sealed_drive(&drive_place(id), request.config_drive)?;
+            let sealed = self.registry.sealed_drive(&drive_place(id), &request.config_drive.into_iter().collect())?;
             change = change.put(&key::bulk_drive(id), &sealed, Expect::Absent)?;
         }
         self.registry.commit(change).await?;

@@ -7,7 +7,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use crate::{hot::Event, registry::Registry};
+use scheduler_core::{hot::Event, registry::Registry};
 
 fn shown(registry: &Registry, event: Event) -> WireEvent {
     let name = event.node.and_then(|node| {

@@ -16,7 +16,7 @@ use proto::{
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use crate::{Error, once::Asked};
+use scheduler_core::{Error, once::Asked};
 
 type Answer<T> = Result<Response<T>, Status>;
 

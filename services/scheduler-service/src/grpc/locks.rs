@@ -21,8 +21,8 @@ use proto::{
 use service_kit::{clock, tls::Identity};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, show};
-use crate::{Error, once::Asked, registry::Record};
+use super::Shared;
+use scheduler_core::{Error, once::Asked, registry::Record, work::seen};
 
 /// What runs under a claim.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Shared {
     fn running(&self, service: Service, record: &Record) -> Option<Running> {
         if service == Service::Scheduler {
             let operation = record.running()?;
-            let deadline = show::waiting(self, record).map(|waiting| waiting.until);
+            let deadline = seen::waiting(self, record).map(|waiting| waiting.until);
             let purpose = operation.phase.to_string();
             return Some(Running { purpose, since: operation.since, deadline });
         }

@@ -1,30 +1,21 @@
 //! Nodes.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use domain::{
     net::{BmcAddr, MacAddr},
     power::BootMode,
-    provision::Verb,
     secret::Secret,
 };
 use futures::{StreamExt as _, stream::BoxStream};
-use keyspace::{
-    key,
-    seal::Sealed,
-    value::{ConfigDrive, Deployment},
-    view::News,
-};
+use keyspace::{key, view::News};
 use proto::{
     api::v1::{
         Boot, CreateNodeRequest, CreateNodeResponse, DeleteNodeRequest, DeleteNodeResponse, EnsureNodePowerRequest,
         EnsureNodePowerResponse, GetNodeRequest, GetNodeResponse, GetNodeTimelineRequest, GetNodeTimelineResponse,
-        ListNodesRequest, ListNodesResponse, Node, ProvisionNodeRequest, ProvisionNodeResponse, UpdateNodeRequest,
-        UpdateNodeResponse, WatchNodeRequest, WatchNodeResponse, WatchNodesRequest, node_service_server::NodeService,
+        ListNodesRequest, ListNodesResponse, Node, ProvisionNodeRequest, ProvisionNodeResponse, Step,
+        UpdateNodeRequest, UpdateNodeResponse, WatchNodeRequest, WatchNodeResponse, WatchNodesRequest,
+        node_service_server::NodeService,
     },
     convert::{Invalid, required, text},
 };
@@ -32,19 +23,17 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, moves, show, watch::Stream};
-use crate::{
+use super::{Shared, show, watch::Stream};
+use scheduler_core::{
     Error,
     once::Asked,
-    provision::Provision,
+    provision::{ProvisionNode, provision_node},
     record,
     registry::{NewNode, NodeChange, Record},
 };
 
 /// Nodes on one page.
 const PAGE: u32 = 1000;
-/// Octets of a config drive that come with a request; more is given as a URL.
-const CONFIG_DRIVE: usize = 512 << 10;
 /// The longest name; it becomes a host name (RFC 1123 §2.1).
 const LONGEST_NAME: usize = 63;
 /// How often a watcher is told at most.
@@ -99,49 +88,17 @@ impl Shared {
         Ok(DeleteNodeResponse {})
     }
 
-    pub(crate) async fn provision(&self, request: ProvisionNodeRequest) -> Result<Node, Error> {
-        let record = self.registry.named(&request.node)?;
-        let verb: Verb = text("verb", &request.verb)?;
-        let driver = record.intent.value.driver;
-        let steps = moves::named(&request);
-        // First what no other arguments could make good.
-        self.registry.check(&record, verb, &steps)?;
-        moves::check_steps(verb, &steps, driver)?;
-        moves::check_password(verb, &request.rescue_password)?;
-        let names_image = !request.image.is_empty() || !request.config_drive.is_empty();
-        let deploys = matches!(verb, Verb::Deploy | Verb::Rebuild) || verb == Verb::Adopt && names_image;
-        let deployment = if deploys { Some(self.deployment(&record, &request)?) } else { None };
-        self.registry.accept(&record, verb, Provision { steps, deployment, ..Provision::default() }).await?;
-        let node = self.shown(&request.node)?;
-        let state = node.observed.as_ref().map(|observed| observed.state.clone()).unwrap_or_default();
-        self.hot.tell(Some(record.node), "STATE", state);
-        Ok(node)
-    }
-
-    fn deployment(&self, record: &Record, request: &ProvisionNodeRequest) -> Result<Deployment, Error> {
-        let before = record.intent.value.deployment.as_ref();
-        let image = match (request.image.is_empty(), before) {
-            (true, Some(before)) => before.image,
-            (true, None) => return Err(Invalid::Missing("image").into()),
-            (false, _) => self.registry.image_named(&request.image)?.value.id,
+    async fn provision(&self, request: ProvisionNodeRequest) -> Result<Node, Error> {
+        let command = ProvisionNode {
+            node: self.registry.find(&request.node)?.1,
+            verb: text("verb", &request.verb)?,
+            image: request.image,
+            config_drive: request.config_drive.into_iter().collect(),
+            steps: request.steps.into_iter().map(step).collect(),
+            rescue_password: request.rescue_password,
         };
-        if request.config_drive.is_empty() {
-            return Ok(Deployment { image, config_drive: None });
-        }
-        let config_drive = self.sealed_drive(&format!("{}/config-drive", record.node), request.config_drive.clone())?;
-        Ok(Deployment { image, config_drive: Some(config_drive) })
-    }
-
-    /// The files of a config drive, sealed for a place.
-    pub(super) fn sealed_drive(&self, place: &str, files: HashMap<String, Vec<u8>>) -> Result<Sealed, Error> {
-        let size: usize = files.values().map(Vec::len).sum();
-        if size > CONFIG_DRIVE {
-            return Err(Invalid::wrong("config_drive", format!("{size} octets; at most {CONFIG_DRIVE}")).into());
-        }
-        let files: ConfigDrive = files.into_iter().collect::<BTreeMap<_, _>>();
-        let wrong = |source| keyspace::Error::Value { key: place.to_owned(), source };
-        let json = serde_json::to_vec(&files).map_err(wrong)?;
-        Ok(self.registry.sealer.seal(place, &json)?)
+        provision_node(self, command).await?;
+        self.shown(&request.node)
     }
 
     async fn power(&self, request: EnsureNodePowerRequest) -> Result<u64, Error> {
@@ -249,7 +206,7 @@ impl NodeService for Shared {
         let record = self.registry.named(&request.into_inner().node)?;
         let (sender, receiver) = mpsc::channel(4);
         let watcher = Watcher { view: self.registry.view().subscribe(), hot: self.hot.touched() };
-        let shared = Arc::new(self.watched());
+        let shared = Arc::new(self.clone());
         self.host.spawn(watch(shared, record.node, watcher, sender));
         Ok(Response::new(ReceiverStream::new(receiver).boxed()))
     }
@@ -258,22 +215,6 @@ impl NodeService for Shared {
 
     async fn watch_nodes(&self, request: Request<WatchNodesRequest>) -> Answer<Self::WatchNodesStream> {
         Ok(self.watch_all(request.into_inner())?)
-    }
-}
-
-impl Shared {
-    /// A handle for a stream that outlives the call.
-    pub(super) fn watched(&self) -> Self {
-        Self {
-            registry: self.registry.clone(),
-            hot: self.hot.clone(),
-            unkept: self.unkept.clone(),
-            board: Arc::clone(&self.board),
-            shelf: Arc::clone(&self.shelf),
-            lines: self.lines.clone(),
-            limits: self.limits,
-            host: self.host.clone(),
-        }
     }
 }
 
@@ -322,6 +263,10 @@ async fn watch(
         }
         tokio::time::sleep(PACE).await;
     }
+}
+
+fn step(named: Step) -> domain::step::Step {
+    domain::step::Step { interface: named.interface, step: named.step, args: serde_json::Map::new() }
 }
 
 fn new_node(request: CreateNodeRequest) -> Result<NewNode, Invalid> {

@@ -8,7 +8,7 @@ use proto::api::v1::{
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use crate::Error;
+use scheduler_core::Error;
 
 impl Shared {
     fn operations(&self) -> Vec<WireOperation> {

@@ -20,7 +20,7 @@ use service_kit::config::is_rack_name;
 use tonic::{Request, Response, Status};
 
 use super::{Shared, locks::scope};
-use crate::{Error, once::Asked};
+use scheduler_core::{Error, once::Asked};
 
 type Answer<T> = Result<Response<T>, Status>;
 

@@ -1,18 +1,12 @@
 //! Records as the public API shows them.
 
-use domain::{
-    failure::Failure,
-    plan::{Plan, Waiting, plan},
-    service::Service,
-    time::Timestamp,
-    timeline,
-};
+use domain::{failure::Failure, service::Service, time::Timestamp, timeline};
 use keyspace::key;
 use proto::api::v1 as wire;
 use service_kit::clock;
 
 use super::{Shared, locks::scope};
-use crate::{
+use scheduler_core::{
     registry::Record,
     select::{Facts, Said},
     work::seen,
@@ -122,7 +116,7 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
         state_since_ms: life.since.millis(),
         power: power.map_or(0, |power| proto::common::v1::Power::from(power.power).into()),
         power_seen_at_ms: power.map_or(0, |power| power.seen_at.millis()),
-        waiting: waiting(shared, record).map(|waiting| wire::Waiting {
+        waiting: seen::waiting(shared, record).map(|waiting| wire::Waiting {
             thing: waiting.thing.words().to_owned(),
             since_ms: waiting.since.millis(),
             until_ms: waiting.until.millis(),
@@ -157,13 +151,4 @@ fn power_failure(record: &Record) -> Option<Failure> {
 /// What regular looks at power came to where the BMC is of no use. While an operation runs its own outcome counts.
 fn trouble(record: &Record) -> Option<Failure> {
     record.power.as_ref()?.trouble.clone().filter(|_| !record.life.value.state.is_busy())
-}
-
-/// What the node waits for, by the same plan that the owner's passes make.
-pub(crate) fn waiting(shared: &Shared, record: &Record) -> Option<Waiting> {
-    let (wanted, seen) = (seen::wanted(record), seen::seen(record, &shared.hot));
-    match plan(&wanted, &seen, &shared.limits, clock::now()) {
-        Plan::Wait(waiting) | Plan::Act(_, waiting) => Some(waiting),
-        Plan::Rest | Plan::Step(..) => None,
-    }
 }

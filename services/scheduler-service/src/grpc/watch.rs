@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
 use super::{Shared, show};
-use crate::{
+use scheduler_core::{
     Error,
     board::{At, Batch, concerns},
     select::Selector,
@@ -69,7 +69,7 @@ impl Shared {
         let (sender, receiver) = mpsc::channel(WAITING);
         let watcher = Watcher {
             news: self.registry.view().subscribe(),
-            shared: Arc::new(self.watched()),
+            shared: Arc::new(self.clone()),
             selector,
             sender,
             known: HashSet::new(),

@@ -12,11 +12,8 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::Shared;
-use crate::{
-    Error,
-    once::Asked,
-    rest::{WEBHOOK_KIND, check_room_for_webhook, check_webhook},
-};
+use ironic_api::{check_room_for_webhook, check_webhook};
+use scheduler_core::{Error, kinds::WEBHOOK_KIND, once::Asked};
 
 type Answer<T> = Result<Response<T>, Status>;
 

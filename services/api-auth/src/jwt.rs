@@ -1,0 +1,75 @@
+//! Access tokens that an OpenID provider signed (RFC 7519, RFC 9068), proven by the keys that it publishes (RFC 7517).
+
+mod claims;
+mod keys;
+mod proof;
+
+use std::sync::Arc;
+
+use domain::policy::Caller;
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use serde_json::Value;
+
+use self::{claims::Names, keys::Keys};
+use crate::config;
+use crate::refusal::Refusal;
+
+/// How far apart the clocks of the provider and of this process may be, in seconds.
+const LEEWAY_SECONDS: u64 = 30;
+
+/// A provider whose tokens are taken.
+#[derive(Debug)]
+pub(super) struct Issuer {
+    keys: Keys,
+    issuer: String,
+    audience: String,
+    names: Names,
+}
+
+impl Issuer {
+    pub(super) fn open(config: &config::Jwt) -> Result<Self, String> {
+        proof::install();
+        let names =
+            Names { roles: config.roles.clone(), project: config.project.clone(), system: config.system.clone() };
+        Ok(Self { keys: Keys::open(config)?, issuer: config.issuer.clone(), audience: config.audience.clone(), names })
+    }
+
+    /// Whose token it is. Safe to drop at any await.
+    ///
+    /// # Errors
+    /// It is nobody's, or the keys can not be had.
+    pub(super) async fn who(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
+        let unknown = |why: &str| Refusal::Unknown(format!("The access token is not taken: {why}"));
+        let header = decode_header(token).map_err(|_| unknown("it is no signed token"))?;
+        if !proof::TAKEN.contains(&header.alg) {
+            return Err(unknown("it must be signed with RS256, ES256 or EdDSA"));
+        }
+        // RFC 7515 §4.1.11: what a token calls critical must be understood, and here nothing beyond the standard is.
+        if claims::is_critical(token) {
+            return Err(unknown("its header has critical extensions"));
+        }
+        let keys = self.keys.of(header.kid.as_deref(), header.alg).await.map_err(Refusal::Away)?;
+        let validation = self.validation(header.alg);
+        let mut why = "its key is none of the provider's".to_owned();
+        for key in keys {
+            match decode::<Value>(token, &key, &validation) {
+                Ok(read) => return self.names.who(&read.claims).map(Arc::new).map_err(|why| unknown(&why)),
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Err(unknown(&why))
+    }
+
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        validation
+    }
+}
+
+#[cfg(test)]
+mod tests;

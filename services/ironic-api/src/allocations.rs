@@ -1,0 +1,92 @@
+//! Allocations, as Ironic's clients ask for them; [`scheduler_core::allocation`] finds the nodes.
+
+use keyspace::{store::Versioned, value::Sheet};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+use wire_ironic::{
+    error::{Class, Error, text},
+    links,
+};
+
+use super::{Ask, Face, answer::Answer};
+use scheduler_core::{fault::fault, kinds::ALLOCATION_KIND};
+
+impl Face {
+    pub(super) async fn create_allocation(
+        &self,
+        ask: &Ask,
+        id: Uuid,
+        said: Map<String, Value>,
+    ) -> Result<Answer, Error> {
+        let backfill = said.get("node").and_then(Value::as_str).map(str::to_owned);
+        if backfill.is_none() && said.get("resource_class").and_then(Value::as_str).is_none() {
+            return Err(Class::Invalid.says("The resource_class field is mandatory when not backfilling"));
+        }
+        let mut said = said;
+        self.resolve_candidates(ask, &mut said)?;
+        said.insert("state".to_owned(), json!("allocating"));
+        if let Some(node) = backfill {
+            return self.backfill(ask, id, said, &node).await;
+        }
+        let sheet = self.shared.fresh_sheet(ALLOCATION_KIND, id, said)?;
+        self.shared.store_sheet(ALLOCATION_KIND, id, &sheet).await?;
+        let body = self.whole_sheet(ask, ALLOCATION_KIND, id, &sheet);
+        self.shared.place(id).await;
+        Ok(Answer::created(body, links::location(&ask.base, &format!("allocations/{id}"))))
+    }
+
+    /// Candidates are kept by their ids.
+    fn resolve_candidates(&self, ask: &Ask, said: &mut Map<String, Value>) -> Result<(), Error> {
+        let Some(Value::Array(named)) = said.get("candidate_nodes").cloned() else { return Ok(()) };
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for ident in named.iter().filter_map(Value::as_str) {
+            match self.find_for(ask, ident) {
+                Some(node) => found.push(json!(node.node.to_string())),
+                None => missing.push(ident.to_owned()),
+            }
+        }
+        if !missing.is_empty() {
+            return Err(Class::Invalid.says(format!("Nodes cannot be found: {}", missing.join(", "))));
+        }
+        said.insert("candidate_nodes".to_owned(), Value::Array(found));
+        Ok(())
+    }
+
+    /// An allocation for a node that is in use already.
+    async fn backfill(&self, ask: &Ask, id: Uuid, mut said: Map<String, Value>, ident: &str) -> Result<Answer, Error> {
+        let missing = || Class::Invalid.says(format!("Node {ident} could not be found."));
+        let node = self.find_for(ask, ident).ok_or_else(missing)?;
+        let word = |name: &str| node.whole.get(name).and_then(Value::as_str).unwrap_or_default();
+        if word("provision_state") != "active" {
+            let state = word("provision_state");
+            return Err(text::wrong_state("allocation backfill", &node.node.to_string(), Some(state)));
+        }
+        let instance = word("instance_uuid").to_owned();
+        let id = instance.parse().unwrap_or(id);
+        said.remove("node");
+        said.insert("state".to_owned(), json!("active"));
+        said.insert("node_uuid".to_owned(), json!(node.node.to_string()));
+        if said.get("resource_class").is_none_or(Value::is_null) {
+            said.insert("resource_class".to_owned(), node.whole.get("resource_class").cloned().unwrap_or_default());
+        }
+        let sheet = self.shared.fresh_sheet(ALLOCATION_KIND, id, said)?;
+        self.shared.store_sheet(ALLOCATION_KIND, id, &sheet).await?;
+        self.change_node(&ask.condition, ident, node.node, |before| {
+            let mut after = before.clone();
+            after.insert("allocation_uuid".to_owned(), json!(id.to_string()));
+            after.insert("instance_uuid".to_owned(), json!(id.to_string()));
+            Ok(after)
+        })
+        .await?;
+        let body = self.whole_sheet(ask, ALLOCATION_KIND, id, &sheet);
+        Ok(Answer::created(body, links::location(&ask.base, &format!("allocations/{id}"))))
+    }
+
+    pub(super) async fn delete_allocation(&self, id: Uuid, before: &Versioned<Sheet>) -> Result<Answer, Error> {
+        if let Some(why) = self.shared.holds(id, &before.value) {
+            return Err(Class::Conflict.says(why));
+        }
+        self.shared.release(id, before).await.map_err(|error| fault(&id.to_string(), &error))?;
+        Ok(Answer::done())
+    }
+}

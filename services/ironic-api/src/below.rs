@@ -1,0 +1,279 @@
+//! What stands below a node.
+
+use std::sync::Arc;
+
+use domain::{
+    driver::{Driver, Interface},
+    failure::{Cause, Failure},
+};
+use serde_json::{Map, Value, json};
+use service_kit::clock;
+use wire_ironic::{
+    call,
+    error::{Class, Error, text},
+    links,
+    query::Shape,
+};
+
+use super::{Ask, Face, answer::Answer, gate::Lens, hardware, nodes::one};
+use scheduler_core::{document::interface_field, fault::fault, kinds, node_cache::NodeView};
+
+impl Face {
+    pub(super) async fn below_node(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
+        match (ask.method.as_str(), below) {
+            ("GET", ["states"]) => self.node_states(ask, ident),
+            ("PUT", ["states", "provision"]) => self.provision(ask, ident).await,
+            ("PUT", ["states", "power"]) => self.power(ask, ident).await,
+            ("GET", ["states", "console"]) => self.console(ask, ident),
+            ("PUT", ["states", "console"]) => self.set_console(ask, ident).await,
+            ("PUT", ["states", "raid"]) => self.set_raid(ask, ident).await,
+            ("PUT" | "DELETE", ["maintenance"]) => self.maintenance(ask, ident).await,
+            ("GET", ["validate"]) => self.validate(ask, ident),
+            ("GET", ["traits"]) => Ok(Answer::shows(one("traits", json!(traits(&self.node(ask, ident)?.whole))))),
+            (_, ["traits", rest @ ..]) => self.change_traits(ask, ident, rest).await,
+            ("GET", ["ports", rest @ ..]) => {
+                let node = self.node(ask, ident)?.node.to_string();
+                self.list_ports_of(ask, shape(rest), "node", &node)
+            }
+            ("GET", ["portgroups", rest @ ..]) => self.sheets_of(ask, ident, kinds::PORTGROUP_KIND, shape(rest)),
+            ("GET", ["volume"]) => {
+                self.node(ask, ident)?;
+                Ok(Answer::shows(super::volume(ask, &format!("nodes/{ident}/volume"))))
+            }
+            ("GET", ["volume", "connectors"]) => self.sheets_of(ask, ident, kinds::CONNECTOR_KIND, Shape::Plain),
+            ("GET", ["volume", "targets"]) => self.sheets_of(ask, ident, kinds::TARGET_KIND, Shape::Plain),
+            ("GET" | "DELETE", ["allocation"]) => self.allocation(ask, ident).await,
+            ("GET", ["children"]) => self.children(ask, ident),
+            ("GET", ["history", id]) => {
+                self.node(ask, ident)?;
+                Err(Class::NotFound.says(format!("Node history record {id} could not be found.")))
+            }
+            ("GET", ["bios", rest @ ..]) => self.bios(ask, ident, rest).await,
+            ("GET", ["firmware"]) => self.empty(ask, ident, "firmware"),
+            ("GET", ["vifs"]) => self.empty(ask, ident, "vifs"),
+            ("GET", ["history", rest @ ..]) => self.history(ask, ident, rest).await,
+            (method, ["management", "boot_device", rest @ ..]) => self.boot_device(ask, ident, method, rest).await,
+            ("PUT", ["management", "inject_nmi"]) => self.inject_nmi(ask, ident, below).await,
+            (_, ["management", "indicators", rest @ ..]) => self.indicators(ask, ident, rest),
+            (_, ["vendor_passthru", name]) => self.vendor(ask, ident, name),
+            ("GET", ["inventory"]) => self.inventory(ask, ident),
+            // Nobody's networks are plugged in here: there is nothing to do.
+            ("POST", ["vifs"]) => {
+                call::vif(ask.version, &ask.arguments()?)?;
+                self.node(ask, ident).map(|_| Answer::done())
+            }
+            ("DELETE", ["vifs", _]) => self.node(ask, ident).map(|_| Answer::done()),
+            ("POST", ["vmedia"]) => self.insert_media(ask, ident).await,
+            // What was never put in is out.
+            ("DELETE", ["vmedia"]) => {
+                call::media_types(&ask.pairs)?;
+                self.node(ask, ident).map(|_| Answer::done())
+            }
+            _ => self.unsupported(ask, ident, below),
+        }
+    }
+
+    /// What no driver of ours does yet. A request that is wrong in itself hears that first.
+    pub(super) fn unsupported(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
+        let arguments = || ask.arguments();
+        match (ask.method.as_str(), below) {
+            ("PUT", ["states", "boot_mode"]) => drop(call::boot_mode(&arguments()?)?),
+            ("PUT", ["states", "secure_boot"]) => drop(call::secure_boot(&arguments()?)?),
+            _ => {}
+        }
+        let node = self.node(ask, ident)?;
+        let what = if below == ["vmedia"] { "get_virtual_media".to_owned() } else { below.join(" ") };
+        Err(text::unsupported(&driver(&node).to_string(), &what, Class::Invalid))
+    }
+
+    /// A node of `fake-hardware`; of others we can not do this yet.
+    pub(super) fn fake(&self, ask: &Ask, ident: &str, what: &str) -> Result<(), Error> {
+        let node = self.node(ask, ident)?;
+        match driver(&node) {
+            Driver::FakeHardware => Ok(()),
+            other @ (Driver::Ipmi | Driver::ManualManagement | Driver::Redfish) => {
+                Err(text::unsupported(&other.to_string(), what, Class::Invalid))
+            }
+        }
+    }
+
+    /// A list of which no node has anything yet.
+    fn empty(&self, ask: &Ask, ident: &str, name: &str) -> Result<Answer, Error> {
+        self.node(ask, ident)?;
+        Ok(Answer::shows(one(name, json!([]))))
+    }
+
+    /// Nothing has a virtual drive yet. As with Ironic's fake hardware that is seen afterwards, in the node's error.
+    async fn insert_media(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let media = call::media(&ask.arguments()?)?;
+        self.fake(ask, ident, "attach_virtual_media")?;
+        let (node, registry) = (self.node(ask, ident)?.node, &self.shared.registry);
+        let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
+        let text = format!("Could not attach device {}: there is no drive to put it into", media.device_type);
+        let failure = Failure { cause: Cause::BmcRefused, text, at: clock::now() };
+        registry.note_failure(&held, failure).await.map_err(|error| fault(ident, &error))?;
+        Ok(Answer::done())
+    }
+
+    /// What the machine last said that it is made of.
+    fn inventory(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        let key = keyspace::key::inventory(node.rack, node.node);
+        let missing =
+            || Class::NotFound.says(format!("Node inventory record for node {} could not be found.", node.node));
+        let read = self.shared.registry.view().get(&key).ok_or_else(missing)?;
+        let (inventory, plugin_data) = match read.value.reported {
+            Some(reported) => (reported.inventory, reported.plugin_data),
+            None => (hardware::shown(&read.value.hardware), json!({})),
+        };
+        Ok(Answer::shows(json!({"inventory": inventory, "plugin_data": plugin_data})))
+    }
+
+    /// The part of a collection that is a node's.
+    fn sheets_of(&self, ask: &Ask, ident: &str, kind: kinds::Kind, shape: Shape) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?.node.to_string();
+        let mut pairs = ask.pairs.clone();
+        pairs.push(("node".to_owned(), node));
+        self.list_sheets(ask, kind, shape, &pairs)
+    }
+
+    async fn allocation(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        // That there is no such node is the caller's mistake here, by the protocol.
+        let unknown = |error: Error| if error.status == 404 { Class::Invalid.says(error.text) } else { error };
+        let node = self.node(ask, ident).map_err(unknown)?;
+        let allocation = node.whole.get("allocation_uuid").and_then(Value::as_str);
+        let missing = || text::no_allocation(ident);
+        let (id, sheet) = self.shared.sheet(kinds::ALLOCATION_KIND, allocation.ok_or_else(missing)?)?;
+        if ask.method == "DELETE" {
+            return self.delete_allocation(id, &sheet).await;
+        }
+        Ok(Answer::shows(self.whole_sheet(ask, kinds::ALLOCATION_KIND, id, &sheet.value)))
+    }
+
+    fn console(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        let enabled = node.whole.get("console_enabled").and_then(Value::as_bool).unwrap_or_default();
+        Ok(Answer::shows(
+            json!({"console_enabled": enabled, "console_info": if enabled { json!({}) } else { json!(null) }}),
+        ))
+    }
+
+    /// The console of a machine that is not there is on where somebody says so. Others have none yet.
+    async fn set_console(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let enabled = call::console(&ask.arguments()?)?;
+        let node = self.does_by(ask, ident, Interface::Console, Class::Invalid)?.node;
+        let change = |before: &Map<String, Value>| {
+            let mut after = before.clone();
+            after.insert("console_enabled".to_owned(), json!(enabled));
+            Ok(after)
+        };
+        self.change_node(&ask.condition, ident, node, change).await?;
+        Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states/console")))))
+    }
+
+    /// Says how the disks shall stand together; a step of a cleaning makes it so.
+    async fn set_raid(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.does_by(ask, ident, Interface::Raid, Class::NotFound)?.node;
+        let target = wire_ironic::raid::target(&ask.body)?;
+        let change = |before: &Map<String, Value>| {
+            let mut after = before.clone();
+            after.insert("target_raid_config".to_owned(), Value::Object(target.clone()));
+            Ok(after)
+        };
+        self.change_node(&ask.condition, ident, node, change).await.map(|_| Answer::done())
+    }
+
+    /// A node that has something for an interface.
+    fn does_by(&self, ask: &Ask, ident: &str, interface: Interface, class: Class) -> Result<Arc<NodeView>, Error> {
+        let node = self.node(ask, ident)?;
+        let chosen = node.whole.get(&interface_field(interface)).and_then(Value::as_str).unwrap_or_default();
+        if chosen.starts_with("no-") {
+            return Err(text::unsupported(&driver(&node).to_string(), &interface.to_string(), class));
+        }
+        Ok(node)
+    }
+
+    async fn maintenance(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let on = ask.method == "PUT";
+        let reason = call::maintenance(&ask.arguments()?)?;
+        let node = self.node(ask, ident)?.node;
+        self.change_node(&ask.condition, ident, node, |before| {
+            let mut after = before.clone();
+            after.insert("maintenance".to_owned(), json!(on));
+            after.insert("maintenance_reason".to_owned(), json!(reason.clone().filter(|_| on)));
+            if !on {
+                after.insert("fault".to_owned(), Value::Null);
+            }
+            Ok(after)
+        })
+        .await?;
+        Ok(Answer::accepted(None))
+    }
+
+    async fn change_traits(&self, ask: &Ask, ident: &str, rest: &[&str]) -> Result<Answer, Error> {
+        let shown = self.node(ask, ident)?;
+        let (node, uuid) = (shown.node, shown.node.to_string());
+        let body = ask.arguments()?;
+        let change = |before: &Map<String, Value>| {
+            let mut now = traits(before);
+            match (ask.method.as_str(), rest) {
+                ("PUT", []) => now = call::traits(&uuid, &body)?,
+                ("PUT", [name]) => {
+                    let has = now.len() + usize::from(!now.iter().any(|one| one == name));
+                    call::one_trait(&uuid, name, has)?;
+                    now.push((*name).to_owned());
+                }
+                ("DELETE", [name]) => {
+                    let at = now.iter().position(|one| one == name);
+                    now.remove(
+                        at.ok_or_else(|| Class::NotFound.says(format!("Node {uuid} doesn't have a trait '{name}'")))?,
+                    );
+                }
+                _ => now.clear(),
+            }
+            now.sort_unstable();
+            now.dedup();
+            let mut after = before.clone();
+            after.insert("traits".to_owned(), json!(now));
+            Ok(after)
+        };
+        self.change_node(&ask.condition, ident, node, change).await?;
+        let done = Answer::done();
+        Ok(match (ask.method.as_str(), rest) {
+            ("PUT", [name]) => done.at(links::location(&ask.base, &format!("nodes/{ident}/traits/{name}"))),
+            _ => done,
+        })
+    }
+
+    fn children(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let uuid = self.node(ask, ident)?.node.to_string();
+        let all = self.node_cache.all();
+        let of = |node: &&Arc<NodeView>| node.whole.get("parent_node").and_then(Value::as_str) == Some(uuid.as_str());
+        let lens = Lens::nodes(ask);
+        let seen = all.iter().filter(of).filter(|node| lens.sees(&node.whole));
+        let children: Vec<String> = seen.map(|node| node.node.to_string()).collect();
+        let href = format!("{}/v1/nodes?parent_node={uuid}", ask.base);
+        Ok(Answer::shows(json!({"children": children, "links": {"href": href, "rel": "children"}})))
+    }
+
+    fn validate(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        Ok(Answer::shows(call::validation(super::validate::interfaces(&node.whole, driver(&node)).into_iter())))
+    }
+}
+
+/// How much of each is shown by a list that stands below a node.
+fn shape(rest: &[&str]) -> Shape {
+    if rest == ["detail"] { Shape::Detail } else { Shape::Plain }
+}
+
+/// The driver of a node on the node_cache.
+pub(super) fn driver(node: &NodeView) -> Driver {
+    let word = node.whole.get("driver").and_then(Value::as_str).unwrap_or_default();
+    word.parse().unwrap_or_default()
+}
+
+fn traits(node: &Map<String, Value>) -> Vec<String> {
+    let traits = node.get("traits").and_then(Value::as_array).cloned().unwrap_or_default();
+    traits.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}

@@ -1,0 +1,121 @@
+//! Settings of a machine's firmware, as its BMC said them last.
+
+use domain::driver::Interface;
+use keyspace::{
+    key,
+    value::{Bios, BiosSetting},
+};
+use serde_json::{Map, Value, json};
+use wire_ironic::{
+    error::{Class, Error},
+    links, query,
+};
+
+use super::{Ask, Face, answer::Answer};
+use scheduler_core::{
+    document::{interface_field, time},
+    fault::fault,
+    node_cache::NodeView,
+};
+
+/// Since when more is shown of a setting than its value.
+const REGISTRY: u16 = 74;
+/// What is shown of a setting wherever nobody asks for more or for less.
+const PLAIN: &[&str] = &["name", "value"];
+/// What its registry says of it.
+const EXPLAINED: &[&str] = &[
+    "attribute_type",
+    "allowable_values",
+    "lower_bound",
+    "max_length",
+    "min_length",
+    "read_only",
+    "reset_required",
+    "unique",
+    "upper_bound",
+];
+/// What is always shown.
+const ALWAYS: &[&str] = &["created_at", "updated_at", "links"];
+
+impl Face {
+    pub(super) async fn bios(&self, ask: &Ask, ident: &str, rest: &[&str]) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        let explains = ask.version.has(REGISTRY);
+        if let [name] = rest {
+            ask.only(&[])?;
+            let bios = self.settings(ident, &node).await?;
+            let missing = || {
+                let text = format!("Node {} doesn't have a BIOS setting '{name}'", node.node);
+                Class::NotFound.says(text)
+            };
+            let setting = bios.settings.get(*name).ok_or_else(missing)?;
+            let fields = fields(explains);
+            let shown = shown(ask, &node.node.to_string(), name, setting, &fields);
+            return Ok(Answer::shows(json!({*name: shown})));
+        }
+        ask.only(if explains { &["detail", "fields"] } else { &[] })?;
+        let detail = ask.parameter("detail").map(|word| query::boolean("detail", word)).transpose()?.unwrap_or(false);
+        let fields = match ask.parameter("fields") {
+            Some(_) if detail => {
+                return Err(Class::Invalid.says("Can not specify ?detail=True and fields in the same request."));
+            }
+            Some(asked) => chosen(asked)?,
+            None => fields(detail),
+        };
+        let bios = self.settings(ident, &node).await?;
+        let all = bios.settings.iter().map(|(name, setting)| shown(ask, ident, name, setting, &fields));
+        Ok(Answer::shows(json!({"bios": all.collect::<Vec<_>>()})))
+    }
+
+    /// What is known of a node's settings; nothing where its driver has nothing that reads them.
+    async fn settings(&self, ident: &str, node: &NodeView) -> Result<Bios, Error> {
+        if node.whole.get(&interface_field(Interface::Bios)).and_then(Value::as_str) != Some("redfish") {
+            return Ok(Bios::default());
+        }
+        let read = self.shared.registry.mesh.store().get_packed(&key::bios(node.rack, node.node)).await;
+        let read = read.map_err(|error| fault(ident, &error.into()))?;
+        Ok(read.map(|read| read.value).unwrap_or_default())
+    }
+}
+
+/// The fields of a setting: with what its registry says, or without.
+fn fields(explains: bool) -> Vec<&'static str> {
+    let explained = if explains { EXPLAINED } else { &[] };
+    [PLAIN, explained].concat()
+}
+
+/// The fields that a client chose.
+fn chosen(asked: &str) -> Result<Vec<&'static str>, Error> {
+    let known: Vec<&'static str> = [PLAIN, EXPLAINED, ALWAYS].concat();
+    let of = |word: &str| {
+        let found = known.iter().copied().find(|known| *known == word);
+        found.ok_or_else(|| Class::Invalid.says(format!("Field(s) \"{word}\" are not valid.")))
+    };
+    asked.split(',').map(|word| of(word.trim())).collect()
+}
+
+fn shown(ask: &Ask, node: &str, name: &str, setting: &BiosSetting, fields: &[&str]) -> Value {
+    let all = json!({
+        "name": name, "value": setting.value, "attribute_type": setting.attribute_type,
+        "allowable_values": setting.allowable_values, "lower_bound": setting.lower_bound,
+        "max_length": setting.max_length, "min_length": setting.min_length, "read_only": setting.read_only,
+        "reset_required": setting.reset_required, "unique": setting.unique, "upper_bound": setting.upper_bound,
+        "created_at": time(Some(setting.created_at)), "updated_at": time(setting.updated_at),
+        "links": links::resource(&ask.base, &format!("nodes/{node}/bios/{name}")),
+    });
+    let members = all.as_object().cloned().unwrap_or_default();
+    let is_shown = |name: &String| ALWAYS.contains(&name.as_str()) || fields.contains(&name.as_str());
+    Value::Object(members.into_iter().filter(|(name, _)| is_shown(name)).collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_chooses_among_the_fields_that_there_are() {
+        assert_eq!(chosen("name, read_only").unwrap(), ["name", "read_only"]);
+        assert!(chosen("name,colour").unwrap_err().text.contains("colour"));
+        assert_eq!(fields(true).len(), PLAIN.len() + EXPLAINED.len());
+    }
+}

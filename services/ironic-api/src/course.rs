@@ -1,0 +1,163 @@
+//! Which steps a verb has made, from the request, from a runbook, from the templates that the instance's traits name.
+
+use domain::{
+    driver::Driver,
+    step::{ReservedStep, Step},
+    step_plan::MAX_PAUSE,
+};
+use serde_json::{Map, Value};
+use wire_ironic::{
+    agent::WRITE_IMAGE,
+    error::{Class, Error},
+    fields::is_secret,
+    verb::{self, Arguments, Provision, Steps, Verb, order_deploy_steps},
+};
+
+use super::{Ask, Face};
+use scheduler_core::registry::Record;
+use scheduler_core::{
+    kinds::{RUNBOOK_KIND, TEMPLATE_KIND},
+    node_cache::NodeView,
+    secret::is_forged,
+};
+
+/// Since when a runbook can be named.
+const RUNBOOKS: u16 = 92;
+/// Since when a runbook has traits of its own.
+const RUNBOOK_TRAITS: u16 = 112;
+
+impl Face {
+    /// The steps that a verb has made, in their order; none: the work is what it always is.
+    pub(super) fn course(
+        &self,
+        verb: Verb,
+        runbook: Option<Vec<verb::Step>>,
+        arguments: &Arguments,
+        (node, record): (&NodeView, &Record),
+    ) -> Vec<Step> {
+        let steps = match (verb, runbook) {
+            (Verb::Active | Verb::Rebuild, _) => {
+                order_deploy_steps(own(record), self.templates(node), arguments.steps.clone())
+            }
+            (_, Some(steps)) => steps,
+            (_, None) => arguments.steps.clone(),
+        };
+        steps.into_iter().map(named).collect()
+    }
+
+    /// The steps of the runbook that a request names, where that was approved for the node.
+    pub(super) fn runbook(
+        &self,
+        ask: &Ask,
+        request: &Provision,
+        node: &NodeView,
+    ) -> Result<Option<Vec<verb::Step>>, Error> {
+        let Some(ident) = request.runbook.as_deref().filter(|_| ask.version.has(RUNBOOKS)) else { return Ok(None) };
+        let fields = self.shared.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
+        check_approved(ask, &fields, node)?;
+        let mut steps = Steps::Runbook.read(list(&fields, "steps"))?;
+        steps.sort_by_key(|step| step.priority);
+        Ok(Some(steps))
+    }
+
+    /// The steps of the templates that the instance's traits name, template by template.
+    fn templates(&self, node: &NodeView) -> Vec<Vec<verb::Step>> {
+        let info = node.whole.get("instance_info").and_then(Value::as_object);
+        let traits = info.map(|info| list(info, "traits")).unwrap_or_default().iter().filter_map(Value::as_str);
+        let found = traits.filter_map(|name| self.shared.sheet(TEMPLATE_KIND, name).ok());
+        // What is stored was read when it was.
+        found.filter_map(|(_, sheet)| Steps::Deploy.read(list(&sheet.value.fields, "steps")).ok()).collect()
+    }
+}
+
+fn list<'a>(of: &'a Map<String, Value>, name: &str) -> &'a [Value] {
+    of.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The step that brings an image up, among which others find their place.
+fn own(record: &Record) -> verb::Step {
+    let (step, priority) = match record.intent.value.driver {
+        Driver::FakeHardware => ("deploy", 100),
+        Driver::Ipmi | Driver::ManualManagement | Driver::Redfish => (WRITE_IMAGE, 80),
+    };
+    verb::Step {
+        interface: "deploy".to_owned(),
+        step: step.to_owned(),
+        args: Map::new(),
+        priority: Some(priority),
+        on_children: false,
+        children: Vec::new(),
+    }
+}
+
+/// A step as the domain knows it.
+fn named(step: verb::Step) -> Step {
+    Step { interface: step.interface, step: step.step, args: step.args }
+}
+
+/// What is known before anything begins to be impossible is refused.
+pub(super) fn check(steps: &[Step], record: &Record) -> Result<(), Error> {
+    let intent = &record.intent.value;
+    let by_our_agent = intent.driver != Driver::FakeHardware && intent.ironic_ramdisk.is_none();
+    for step in steps {
+        let name = format!("{}.{}", step.interface, step.step);
+        if let Some(secret) = step.args.iter().find_map(|(key, value)| secret_in(key, value)) {
+            return Err(Class::Invalid.says(format!(
+                "The step {name} has a secret among its arguments, {secret}, and what a step is told is not sealed: give it \
+                 to the machine by its config drive"
+            )));
+        }
+        match step.reserved() {
+            Some(ReservedStep::Wait(pause)) => {
+                if pause.is_none() != step.args.is_empty() || pause.is_some_and(|pause| pause > MAX_PAUSE) {
+                    return Err(Class::Invalid.says(format!(
+                        "The step {name} takes seconds, a number of at most {}, or nothing",
+                        MAX_PAUSE.as_secs()
+                    )));
+                }
+            }
+            None if by_our_agent && !step.args.is_empty() => {
+                let unexpected: Vec<&str> = step.args.keys().map(String::as_str).collect();
+                return Err(Class::Invalid
+                    .says(format!("The step {name} has these unexpected arguments: {}", unexpected.join(", "))));
+            }
+            Some(ReservedStep::Hold | ReservedStep::Power(_)) | None => {}
+        }
+    }
+    Ok(())
+}
+
+/// The key of the first secret in an argument, also of one that is sealed where a template or a runbook keeps it.
+fn secret_in<'a>(key: &'a str, value: &'a Value) -> Option<&'a str> {
+    if is_secret(key, value) || is_forged(value) {
+        return Some(key);
+    }
+    match value {
+        Value::Object(members) => members.iter().find_map(|(key, value)| secret_in(key, value)),
+        Value::Array(items) => items.iter().find_map(|item| secret_in(key, item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+/// A runbook is approved for a node by a trait that both have; in older versions, by the trait that is its name.
+fn check_approved(ask: &Ask, runbook: &Map<String, Value>, node: &NodeView) -> Result<(), Error> {
+    let name = runbook.get("name").and_then(Value::as_str).unwrap_or_default();
+    let traits = |of: &Map<String, Value>| {
+        list(of, "traits").iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let approving = if ask.version.has(RUNBOOK_TRAITS) { traits(runbook) } else { vec![name.to_owned()] };
+    if approving.is_empty() {
+        return Err(Class::Invalid.says(format!(
+            "Runbook {name} has no traits configured: who may change it adds those of the nodes that it is for"
+        )));
+    }
+    let own = traits(&node.whole);
+    if approving.iter().any(|one| own.contains(one)) {
+        return Ok(());
+    }
+    Err(Class::Invalid.says(format!(
+        "This runbook has not been approved for use on this node {}: it has none of the traits {}, of which one is needed",
+        node.node,
+        approving.join(", ")
+    )))
+}

@@ -1,0 +1,221 @@
+//! What is brought up on a machine, by what clients say of it in `instance_info`.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use domain::{
+    driver::Driver,
+    id::{ImageId, NodeId},
+    image::{Digest, Encoding, Image, Purpose},
+};
+use keyspace::value::{ConfigDrive as Files, Deployment};
+use serde_json::{Map, Value, json};
+use wire_ironic::{
+    error::{Class, Error},
+    verb::ConfigDrive,
+};
+
+use super::{Face, fetch};
+use scheduler_core::fault::fault;
+use scheduler_core::registry::Record;
+
+/// Octets of a packed config drive: sealed and written as text it must still go into one write of the store.
+const MOST_PACKED: usize = 128 << 10;
+
+/// An image as `instance_info` names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// By the name or id that it is registered under.
+    Registered(String),
+    /// By where it is, and what it must hash to.
+    Url(String, Digest),
+}
+
+impl Face {
+    /// What a machine of this driver is to run; nothing where nobody is there to bring it up.
+    pub(super) async fn deployment(
+        &self,
+        record: &Record,
+        node: &Map<String, Value>,
+        drive: Option<&ConfigDrive>,
+    ) -> Result<Option<Deployment>, Error> {
+        if record.intent.value.driver == Driver::FakeHardware {
+            return Ok(None);
+        }
+        let refused = |why: String| {
+            let uuid = record.node;
+            Class::Invalid.says(format!("Failed to validate deploy or power info for node {uuid}: {why}"))
+        };
+        let empty = Map::new();
+        let info = node.get("instance_info").and_then(Value::as_object).unwrap_or(&empty);
+        let image = match source(info).map_err(refused)? {
+            Source::Registered(name) => {
+                let found = self.shared.registry.image_named(&name);
+                found.map_err(|error| refused(service_kit::status::chain(&error)))?.value.id
+            }
+            Source::Url(url, digest) => self.registered(record.node, url, digest).await?,
+        };
+        let config_drive = match drive {
+            None => None,
+            Some(drive) => {
+                let files = match drive {
+                    ConfigDrive::Url(url) => packed(&fetch::config_drive(url).await.map_err(refused)?),
+                    ConfigDrive::Packed(text) => packed(text),
+                    ConfigDrive::Parts(parts) => Ok(files(record.node, node, parts)),
+                };
+                let files = files.map_err(refused)?;
+                let json = serde_json::to_vec(&files).map_err(|error| refused(error.to_string()))?;
+                let sealed = self.shared.registry.sealer.seal(&format!("{}/config-drive", record.node), &json);
+                Some(sealed.map_err(|error| fault(&record.node.to_string(), &error.into()))?)
+            }
+        };
+        Ok(Some(Deployment { image, config_drive }))
+    }
+
+    /// The record of an image that is named by where it is: one for each content, made where there is none.
+    async fn registered(&self, node: NodeId, url: String, digest: Digest) -> Result<ImageId, Error> {
+        let registry = &self.shared.registry;
+        let known = registry.view().list(&keyspace::key::images()).into_iter();
+        if let Some((_, image)) =
+            known.into_iter().find(|(_, image)| image.value.digest == digest && image.value.url == url)
+        {
+            return Ok(image.value.id);
+        }
+        let id = ImageId::new(uuid::Uuid::new_v4());
+        let encoding = encoding(&url);
+        let name = format!("{}-{id}", url.rsplit('/').next().unwrap_or_default());
+        let image = Image { id, name, url, digest, encoding, purpose: Purpose::Disk, unpacked_size: None };
+        registry.create_image(&image).await.map_err(|error| fault(&node.to_string(), &error))?;
+        Ok(id)
+    }
+}
+
+/// How the content is packed, by the ending of its name.
+fn encoding(url: &str) -> Encoding {
+    match url.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("gz") => Encoding::Gzip,
+        Some("zst") => Encoding::Zstd,
+        _ => Encoding::Plain,
+    }
+}
+
+fn source(info: &Map<String, Value>) -> Result<Source, String> {
+    let text = |name: &str| info.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let Some(source) = text("image_source") else {
+        return Err("Cannot validate image information because one or more parameters are missing from its \
+                    instance_info. Missing are: ['instance_info.image_source']"
+            .to_owned());
+    };
+    if text("image_disk_format").is_some_and(|format| format != "raw") {
+        return Err("image_disk_format must be raw: machines are written octet by octet".to_owned());
+    }
+    if !["http://", "https://", "file://"].iter().any(|scheme| source.starts_with(scheme)) {
+        return Ok(Source::Registered(source.to_owned()));
+    }
+    let named = text("image_os_hash_algo").zip(text("image_os_hash_value"));
+    let digest = match (named, text("image_checksum")) {
+        (Some((algorithm, value)), _) => format!("{algorithm}:{value}"),
+        (None, Some(checksum)) if checksum.contains(':') => checksum.to_owned(),
+        (None, Some(checksum)) if checksum.len() == 128 => format!("sha512:{checksum}"),
+        (None, Some(checksum)) => format!("sha256:{checksum}"),
+        (None, None) => {
+            return Err(
+                "image_source's \"image_checksum\", or \"image_os_hash_algo\" and \"image_os_hash_value\" must \
+                        be provided in instance_info"
+                    .to_owned(),
+            );
+        }
+    };
+    let digest = digest.parse().map_err(|_| {
+        "the checksum must be a SHA-256 or SHA-512 in hexadecimal; MD5 proves nothing, and a checksum's URL is not read"
+            .to_owned()
+    })?;
+    Ok(Source::Url(source.to_owned(), digest))
+}
+
+/// The files of a config drive that comes in its parts.
+fn files(node: NodeId, whole: &Map<String, Value>, parts: &Map<String, Value>) -> Files {
+    let mut files = BTreeMap::new();
+    let mut put = |name: &str, content: Vec<u8>| files.insert(format!("openstack/latest/{name}"), content);
+    let name = whole.get("name").and_then(Value::as_str).map_or_else(|| node.to_string(), str::to_owned);
+    let mut meta = Map::from_iter([
+        ("uuid".to_owned(), json!(node.to_string())),
+        ("name".to_owned(), json!(name)),
+        ("hostname".to_owned(), json!(name)),
+    ]);
+    if let Some(Value::Object(more)) = parts.get("meta_data") {
+        meta.extend(more.clone());
+    }
+    put("meta_data.json", Value::Object(meta).to_string().into_bytes());
+    for part in ["network_data", "vendor_data"] {
+        if let Some(value) = parts.get(part).filter(|value| value.is_object()) {
+            put(&format!("{part}.json"), value.to_string().into_bytes());
+        }
+    }
+    match parts.get("user_data") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(text)) => drop(put("user_data", text.clone().into_bytes())),
+        Some(other) => drop(put("user_data", other.to_string().into_bytes())),
+    }
+    files
+}
+
+/// A volume that a client made: checked now, so that a deploy does not find out when the disk is written.
+fn packed(text: &str) -> Result<Files, String> {
+    let text: String = text.split_whitespace().collect();
+    let octets = STANDARD.decode(text).map_err(|error| format!("the packed config drive is not base64: {error}"))?;
+    if octets.len() > MOST_PACKED {
+        let (has, most) = (octets.len() >> 10, MOST_PACKED >> 10);
+        return Err(format!(
+            "the packed config drive has {has} KiB, and {most} KiB are kept at most: leave out what the \
+                            system can fetch when it runs"
+        ));
+    }
+    wire_config_drive::unpack(&octets).map_err(|error| service_kit::status::chain(&error))?;
+    Ok(BTreeMap::from([(wire_config_drive::PACKED.to_owned(), octets)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(info: Value) -> Result<Source, String> {
+        source(info.as_object().unwrap())
+    }
+
+    #[test]
+    fn an_image_is_named_by_its_record_or_by_place_and_content() {
+        let sha = "ab".repeat(32);
+        assert_eq!(of(json!({"image_source": "debian-12"})), Ok(Source::Registered("debian-12".to_owned())));
+        let by_place = Source::Url("http://h/i.raw".to_owned(), format!("sha256:{sha}").parse().unwrap());
+        assert_eq!(of(json!({"image_source": "http://h/i.raw", "image_checksum": sha})), Ok(by_place.clone()));
+        let named =
+            json!({"image_source": "http://h/i.raw", "image_os_hash_algo": "sha256", "image_os_hash_value": sha});
+        assert_eq!(of(named), Ok(by_place));
+    }
+
+    #[test]
+    fn what_is_missing_or_proves_nothing_is_refused_with_its_name() {
+        assert!(of(json!({})).unwrap_err().contains("image_source"));
+        assert!(of(json!({"image_source": "http://h/i"})).unwrap_err().contains("image_checksum"));
+        let md5 = json!({"image_source": "http://h/i", "image_checksum": "d41d8cd98f00b204e9800998ecf8427e"});
+        assert!(of(md5).unwrap_err().contains("MD5"));
+        let qcow = json!({"image_source": "http://h/i", "image_disk_format": "qcow2"});
+        assert!(of(qcow).unwrap_err().contains("raw"));
+    }
+
+    #[test]
+    fn a_config_drive_has_what_its_parts_say_and_the_nodes_own_name() {
+        let node = NodeId::new(uuid::Uuid::from_u128(7));
+        let whole = json!({"name": "n1"});
+        let parts =
+            json!({"meta_data": {"hostname": "other"}, "user_data": "#!/bin/sh", "network_data": {"links": []}});
+        let files = files(node, whole.as_object().unwrap(), parts.as_object().unwrap());
+        let meta: Value = serde_json::from_slice(&files["openstack/latest/meta_data.json"]).unwrap();
+        assert_eq!((meta["hostname"].as_str(), meta["name"].as_str()), (Some("other"), Some("n1")));
+        assert_eq!(files["openstack/latest/user_data"], b"#!/bin/sh");
+        assert!(files.contains_key("openstack/latest/network_data.json"));
+        assert!(packed("aaaa").unwrap_err().contains("gzip"));
+        assert!(packed("not*base64").unwrap_err().contains("base64"));
+    }
+}

@@ -1,0 +1,156 @@
+//! Hardware types, and who serves them.
+
+use domain::{
+    driver::{Driver, Interface},
+    service::Service,
+    time::Timestamp,
+};
+use keyspace::{key, key::Scope};
+use serde_json::{Map, Value, json};
+use wire_ironic::{
+    error::{Class, Error, text},
+    fields::{CONDUCTOR, Columns, DRIVER},
+    links,
+    query::{self, Operand, Shape},
+};
+
+use super::{Ask, Face, answer::Answer, gate::Lens, list};
+use scheduler_core::document::time;
+
+impl Face {
+    pub(super) fn drivers(&self, ask: &Ask, rest: &[&str]) -> Result<Answer, Error> {
+        match rest {
+            [] => self.list_drivers(ask),
+            [name] => {
+                let driver = driver(name)?;
+                let columns = ask.columns(&DRIVER)?;
+                ask.only(&["fields"])?;
+                Ok(Answer::shows(Value::Object(self.driver(ask, driver, &columns))))
+            }
+            [name, "properties"] => Ok(Answer::shows(properties(driver(name)?))),
+            [name, "vendor_passthru", "methods"] => driver(name).map(|_| Answer::shows(json!({}))),
+            [name, "vendor_passthru", method] => {
+                driver(name)?;
+                Err(Class::Invalid.says(format!("No handler for method {method}")))
+            }
+            [name, "raid", "logical_disk_properties"] => {
+                let driver = driver(name)?;
+                if !driver.supports(Interface::Raid, "fake") {
+                    return Err(text::unsupported(&driver.to_string(), "raid", Class::NotFound));
+                }
+                Ok(Answer::shows(wire_ironic::raid::properties()))
+            }
+            [name, ..] => Err(text::unsupported(&driver(name)?.to_string(), &rest.join(" "), Class::Invalid)),
+        }
+    }
+
+    fn list_drivers(&self, ask: &Ask) -> Result<Answer, Error> {
+        let list = query::list(&DRIVER, ask.version, Shape::Plain, &ask.pairs)?;
+        let classic = list.filters.iter().any(|(_, operand)| *operand == Operand::Text("classic".to_owned()));
+        let all = Driver::SERVED.iter().filter(|_| !classic);
+        let shown: Vec<Value> = all.map(|one| Value::Object(self.driver(ask, *one, &list.columns))).collect();
+        Ok(Answer::shows(json!({"drivers": shown})))
+    }
+
+    fn driver(&self, ask: &Ask, driver: Driver, columns: &Columns) -> Map<String, Value> {
+        let hosts: Vec<Value> = self.all_conductors().iter().filter_map(|one| one.get("hostname").cloned()).collect();
+        let mut whole = Map::from_iter([
+            ("name".to_owned(), json!(driver.to_string())),
+            ("hosts".to_owned(), Value::Array(hosts)),
+            ("type".to_owned(), json!("dynamic")),
+        ]);
+        for interface in Interface::ALL.iter().copied() {
+            let enabled = driver.implementations(interface);
+            whole.insert(format!("default_{interface}_interface"), json!(driver.default_implementation(interface)));
+            whole.insert(format!("enabled_{interface}_interfaces"), json!(enabled));
+        }
+        links::shown(&DRIVER, ask.version, &ask.base, columns, &whole)
+    }
+
+    pub(super) fn conductors(&self, ask: &Ask, rest: &[&str]) -> Result<Answer, Error> {
+        let all = self.all_conductors();
+        let [hostname] = rest else {
+            let list = query::list(&CONDUCTOR, ask.version, Shape::Plain, &ask.pairs)?;
+            let all = all.iter().collect();
+            return list::page(&CONDUCTOR, ask, &list, all, Lens::Clear).map(Answer::shows);
+        };
+        ask.only(&["fields"])?;
+        let columns = ask.columns(&CONDUCTOR)?;
+        let one = all.iter().find(|one| one.get("hostname") == Some(&json!(hostname)));
+        let one = one.ok_or_else(|| text::not_found("Conductor", hostname))?;
+        Ok(Answer::shows(Value::Object(links::shown(&CONDUCTOR, ask.version, &ask.base, &columns, one))))
+    }
+
+    /// Who looks after nodes, rack by rack: the power-services, by where they answer.
+    fn all_conductors(&self) -> Vec<Map<String, Value>> {
+        let view = self.shared.registry.view();
+        let mut all = Vec::new();
+        for (_, rack) in view.list(&key::racks()) {
+            let members = view.list(&key::members(Scope::Rack(rack.value.id), Service::Power));
+            all.extend(members.into_iter().map(|(_, member)| {
+                let member = member.value;
+                conductor(&member.endpoint, &rack.value.name, member.since, !member.stopping)
+            }));
+        }
+        all.sort_by_key(|one| one.get("hostname").map(ToString::to_string));
+        all
+    }
+}
+
+fn conductor(endpoint: &str, rack: &str, since: Timestamp, alive: bool) -> Map<String, Value> {
+    let drivers: Vec<String> = Driver::SERVED.iter().map(ToString::to_string).collect();
+    Map::from_iter([
+        ("hostname".to_owned(), json!(endpoint)),
+        ("conductor_group".to_owned(), json!(rack)),
+        ("alive".to_owned(), json!(alive)),
+        ("drivers".to_owned(), json!(drivers)),
+        ("created_at".to_owned(), time(Some(since))),
+        ("updated_at".to_owned(), time(Some(since))),
+    ])
+}
+
+fn driver(name: &str) -> Result<Driver, Error> {
+    let driver = name.parse().ok().filter(|driver| Driver::SERVED.contains(driver));
+    let missing = || format!("Could not find the following driver(s) or hardware type(s): {name}.");
+    driver.ok_or_else(|| Class::NotFound.says(missing()))
+}
+
+/// What `driver_info` may say to a driver, and what it means.
+fn properties(driver: Driver) -> Value {
+    let common = json!({
+        "deploy_kernel": "Kernel of an agent that speaks Ironic's protocol: a registered image, or a URL. With it goes \
+                          deploy_ramdisk; without both the rack's own agent is booted.",
+        "deploy_ramdisk": "Ramdisk of that agent: a registered image, or a URL.",
+        "kernel_append_params": "Its kernel's arguments, in which %default% stands for the rack's; the rack's where it \
+                                 is not given.",
+    });
+    let own = match driver {
+        Driver::Ipmi => json!({
+            "ipmi_address": "IP address or host name of the BMC. Required.",
+            "ipmi_port": "UDP port of the BMC's RMCP; 623 where it is not given.",
+            "ipmi_username": "User at the BMC; none where it is not given.",
+            "ipmi_password": "Password of that user.",
+        }),
+        Driver::FakeHardware => {
+            json!({"B1": "Anything. Nothing depends on it.", "B2": "Anything. Nothing depends on it."})
+        }
+        Driver::Redfish => json!({
+            "redfish_address": "Where the BMC is: https://bmc.example, http:// for one in clear, with a port where it is \
+                                not the usual one and with a path where its service's root is not /redfish/v1. https \
+                                where no scheme is given. Required.",
+            "redfish_system_id": "The system's path, such as /redfish/v1/Systems/1, or its id. Required where the service \
+                                  has several.",
+            "redfish_username": "User at the BMC; none where it is not given.",
+            "redfish_password": "Password of that user.",
+            "redfish_verify_ca": "Whose certificates are believed: true, those of the authorities that the power-service's \
+                                  host knows; a path, those in that PEM file on that host, the BMC's own too; false, \
+                                  anybody's. true where it is not given.",
+            "redfish_auth_type": "session, basic, or auto: a session where the service has them, else basic. auto where \
+                                  it is not given.",
+        }),
+        Driver::ManualManagement => json!({}),
+    };
+    let mut all = common.as_object().cloned().unwrap_or_default();
+    all.extend(own.as_object().cloned().unwrap_or_default());
+    Value::Object(all)
+}

@@ -1,0 +1,136 @@
+//! What happened to a node, as Ironic's clients read it: what was seen of its boots, and its last failure.
+
+use domain::{failure::Failure, id::NodeId, timeline::Mark};
+use keyspace::value::PastBoot;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use wire_ironic::{
+    error::{Class, Error},
+    page, query,
+};
+
+use super::{Ask, Face, answer::Answer};
+use scheduler_core::record;
+use scheduler_core::{document::time, fault::fault};
+
+/// Characters of an event in a list that is not detailed.
+const SHORT: usize = 255;
+/// What is seen of a boot that goes wrong.
+const WRONG: &[Mark] = &[Mark::FileMissing, Mark::FileLost, Mark::LoaderLost, Mark::AgentFailed, Mark::AgentRefused];
+/// Since when an entry says whose project it was, and of which state.
+const PROJECT: u16 = 113;
+const STATES: u16 = 115;
+
+impl Face {
+    pub(super) async fn history(&self, ask: &Ask, ident: &str, rest: &[&str]) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        let boots = record::boots(&self.shared.registry, &self.shared.hot, node.node).await;
+        let boots = boots.map_err(|error| fault(ident, &error))?;
+        let life = self.shared.registry.held(node.node).map(|held| held.life.value);
+        let mut all = entries(node.node, &boots);
+        all.extend(life.and_then(|life| life.failure).map(|failure| failed(node.node, &failure)));
+        all.sort_by(|one, other| one["created_at"].as_str().cmp(&other["created_at"].as_str()));
+        if let [id] = rest {
+            let found = all.into_iter().find(|entry| entry["uuid"] == *id);
+            let missing = || Class::NotFound.says(format!("Node history record {id} could not be found."));
+            return found.map(|entry| Answer::shows(shown(ask, node.node, entry, true))).ok_or_else(missing);
+        }
+        ask.only(&["detail", "limit", "marker", "sort_key", "sort_dir"])?;
+        let detail = ask.parameter("detail").map(|word| query::boolean("detail", word)).transpose()?.unwrap_or(false);
+        if ask.parameter("sort_dir") == Some("desc") {
+            all.reverse();
+        }
+        let marker = ask.parameter("marker");
+        let from = marker
+            .map_or(0, |marker| all.iter().position(|entry| entry["uuid"] == marker).map_or(all.len(), |at| at + 1));
+        let page = all.into_iter().skip(from).take(page::most(ask.parameter("limit"))?);
+        let history: Vec<Value> = page.map(|entry| shown(ask, node.node, entry, detail)).collect();
+        Ok(Answer::shows(json!({"history": history})))
+    }
+}
+
+/// What was seen of boots.
+fn entries(node: NodeId, boots: &[PastBoot]) -> Vec<Value> {
+    let all = boots.iter().flat_map(|boot| boot.entries.iter().map(move |entry| (boot.generation, entry)));
+    all.map(|(generation, entry)| {
+        let severity = if WRONG.contains(&entry.mark) { "ERROR" } else { "INFO" };
+        let seed = format!("{node}/{generation}/{}/{}/{}/{}", entry.at, entry.mark.word(), entry.by, entry.subject);
+        json!({
+            "uuid": id(&seed), "created_at": time(Some(entry.at)), "severity": severity,
+            "event": entry.to_string(), "event_type": "boot", "conductor": entry.by,
+        })
+    })
+    .collect()
+}
+
+fn failed(node: NodeId, failure: &Failure) -> Value {
+    let seed = format!("{node}/{}/{}", failure.at, failure.cause.word());
+    json!({
+        "uuid": id(&seed), "created_at": time(Some(failure.at)), "severity": "ERROR", "event": failure.text,
+        "event_type": failure.cause.word(), "conductor": null,
+    })
+}
+
+/// An entry has no id of its own: it is that of what it says (RFC 9562 §5.8).
+fn id(seed: &str) -> String {
+    let digest: [u8; 32] = Sha256::digest(seed.as_bytes()).into();
+    let mut octets = [0; 16];
+    octets.iter_mut().zip(digest).for_each(|(octet, own)| *octet = own);
+    uuid::Builder::from_custom_bytes(octets).into_uuid().to_string()
+}
+
+fn shown(ask: &Ask, node: NodeId, entry: Value, detail: bool) -> Value {
+    let mut members: Map<String, Value> = entry.as_object().cloned().unwrap_or_default();
+    let id = members.get("uuid").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if detail {
+        for (name, since) in [
+            ("user", 78),
+            ("project", PROJECT),
+            ("state", STATES),
+            ("target_provision_state", STATES),
+            ("duration_seconds", STATES),
+        ] {
+            if ask.version.has(since) {
+                members.insert(name.to_owned(), Value::Null);
+            }
+        }
+    } else {
+        members.retain(|name, _| matches!(name.as_str(), "uuid" | "created_at" | "severity" | "event"));
+        if let Some(Value::String(event)) = members.get_mut("event")
+            && event.chars().count() > SHORT
+        {
+            *event = event.chars().take(SHORT - 4).chain("...".chars()).collect();
+        }
+    }
+    let href = format!("{}/v1/nodes/{node}/history/{id}", ask.base);
+    members.insert("links".to_owned(), json!([{"href": href, "rel": "self"}]));
+    Value::Object(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{generation::Generation, time::Timestamp, timeline::Entry};
+
+    use super::*;
+
+    #[test]
+    fn an_entry_is_the_same_each_time_that_it_is_read_and_says_what_went_wrong() {
+        let node = NodeId::new(uuid::Uuid::from_u128(7));
+        let entry = |at, mark: Mark, subject: &str| Entry {
+            at: Timestamp::from_millis(at),
+            by: "pxe 10.0.0.1".to_owned(),
+            mark,
+            subject: subject.to_owned(),
+            amount: None,
+        };
+        let boots = [PastBoot {
+            generation: Generation::from_number(3),
+            entries: vec![entry(1, Mark::DhcpAck, "10.0.0.7"), entry(2, Mark::FileMissing, "vmlinuz")],
+        }];
+        let read = entries(node, &boots);
+        assert_eq!(read, entries(node, &boots));
+        assert_ne!(read[0]["uuid"], read[1]["uuid"]);
+        assert_eq!((&read[0]["severity"], &read[1]["severity"]), (&json!("INFO"), &json!("ERROR")));
+        assert_eq!(read[1]["event"], "boot file missing: vmlinuz");
+    }
+}

@@ -1,0 +1,192 @@
+//! Where a webhook's receiver is and what it is told of: read from what clients keep, and refused where it can not be used.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use domain::secret::Secret;
+use keyspace::seal::Sealer;
+use reqwest::{Certificate, Url};
+use serde_json::{Map, Value};
+use wire_ironic::{
+    error::{Class, Error},
+    fields::{MASK, NODE},
+    query::{self, List, Shape},
+    version::Version,
+};
+
+use scheduler_core::secret;
+
+/// What a key of the Standard Webhooks specification begins with, and the octets that it has.
+const PREFIX: &str = "whsec_";
+const OCTETS: std::ops::RangeInclusive<usize> = 24..=64;
+/// What `delivery_info` may have.
+const KEYS: &[&str] = &["secret", "token", "ca"];
+/// What says which part of a list is wanted, which a webhook has no use for.
+const PARTS: &[&str] = &["limit", "marker", "sort_key", "sort_dir", "detail"];
+
+/// Where what is told goes, and what that is.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) url: Url,
+    /// What signs.
+    pub(super) key: Secret,
+    /// A bearer token.
+    pub(super) token: Option<Secret>,
+    /// Whom it believes; none: whom the operating system does.
+    pub(super) ca: Vec<Certificate>,
+    pub(super) list: List,
+}
+
+/// Refuses what could not be told to.
+///
+/// # Errors
+/// 400: what is wrong and what to write instead.
+pub fn check(fields: &Map<String, Value>) -> Result<(), Error> {
+    let invalid = |why: String| Class::Invalid.says(why);
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    url(text("url").unwrap_or_default()).map_err(invalid)?;
+    list(text("query").unwrap_or_default())?;
+    let none = Map::new();
+    let info = fields.get("delivery_info").and_then(Value::as_object).unwrap_or(&none);
+    if let Some(unknown) = info.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        return Err(invalid(format!("delivery_info has {unknown:?}, which is none of {}", KEYS.join(", "))));
+    }
+    match info.get("secret") {
+        // It is sealed already.
+        Some(Value::Object(_)) => {}
+        Some(Value::String(text)) if text == MASK => {
+            return Err(invalid(format!("delivery_info/secret is {MASK}, which stands where a secret is not shown")));
+        }
+        secret => drop(key(secret.and_then(Value::as_str).unwrap_or_default()).map_err(invalid)?),
+    }
+    match info.get("token") {
+        None | Some(Value::Object(_)) => {}
+        Some(Value::String(text)) if is_token(text) => {}
+        Some(_) => {
+            return Err(invalid("delivery_info/token must be text of printable ASCII without spaces".to_owned()));
+        }
+    }
+    match info.get("ca") {
+        None => Ok(()),
+        Some(ca) => certificates(ca.as_str().unwrap_or_default()).map(drop).map_err(invalid),
+    }
+}
+
+impl Target {
+    /// What is kept of a webhook, its secrets opened.
+    ///
+    /// # Errors
+    /// Why it can not be used.
+    pub(super) fn read(of: &str, fields: &Map<String, Value>, sealer: &Sealer) -> Result<Self, String> {
+        let text = |name: &str| fields.get(name).and_then(Value::as_str);
+        let open = |name: &str| {
+            secret::open(of, "delivery_info", name, fields, sealer).map_err(|error| service_kit::status::chain(&error))
+        };
+        let secret = open("secret")?.ok_or("it has no secret")?;
+        let ca = fields.get("delivery_info").and_then(|info| info.get("ca")).and_then(Value::as_str);
+        Ok(Self {
+            url: url(text("url").unwrap_or_default())?,
+            key: key(std::str::from_utf8(secret.expose()).unwrap_or_default())?,
+            token: open("token")?,
+            ca: ca.map(certificates).transpose()?.unwrap_or_default(),
+            list: list(text("query").unwrap_or_default()).map_err(|error| error.text)?,
+        })
+    }
+}
+
+fn url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|why| format!("url {text:?} is no address: {why}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("url {text:?} must begin with https:// or http://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("url must not have a user or a password in it: everybody who lists webhooks would read them; \
+                    give a token in delivery_info"
+            .to_owned());
+    }
+    Ok(url)
+}
+
+fn key(text: &str) -> Result<Secret, String> {
+    let octets = text.strip_prefix(PREFIX).and_then(|text| STANDARD.decode(text).ok());
+    match octets.filter(|octets| OCTETS.contains(&octets.len())) {
+        Some(octets) => Ok(Secret::new(octets)),
+        None => Err(format!(
+            "delivery_info must have a secret that signs what is sent: {PREFIX} and then {} to {} octets in base64, as \
+             `openssl rand -base64 32` makes them",
+            OCTETS.start(),
+            OCTETS.end()
+        )),
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text != MASK && text.bytes().all(|octet| octet.is_ascii_graphic())
+}
+
+fn certificates(pem: &str) -> Result<Vec<Certificate>, String> {
+    match Certificate::from_pem_bundle(pem.as_bytes()) {
+        Ok(all) if !all.is_empty() => Ok(all),
+        Ok(_) | Err(_) => Err("delivery_info/ca must be certificates in PEM".to_owned()),
+    }
+}
+
+/// The list that a query is about: whole nodes, unless it names fields.
+fn list(text: &str) -> Result<List, Error> {
+    let nowhere = |why| Class::Invalid.says(format!("query {text:?}: {why}"));
+    let url = Url::parse(&format!("http://nodes/?{text}")).map_err(|why| nowhere(why.to_string()))?;
+    let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    if let Some((name, _)) = pairs.iter().find(|(name, _)| PARTS.contains(&name.as_str())) {
+        return Err(nowhere(format!(
+            "a webhook is told of all nodes that its filters leave, so that {name} says nothing"
+        )));
+    }
+    let shape = if pairs.iter().any(|(name, _)| name == "fields") { Shape::Plain } else { Shape::Detail };
+    query::list(&NODE, Version::MAX, shape, &pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    fn refusal(fields: Value) -> String {
+        check(fields.as_object().unwrap()).map_or_else(|error| error.text, |()| String::new())
+    }
+
+    #[test]
+    fn what_can_be_told_to_is_taken() {
+        for query in ["", "provision_state=active", "fields=uuid,name&owner=me&maintenance=false"] {
+            let info = json!({"secret": SECRET, "token": "abc.def"});
+            let fields = json!({"url": "https://there:8443/hook?x=1", "delivery_info": info, "query": query});
+            assert_eq!(refusal(fields), "", "{query}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_is_refused_by_its_name() {
+        let with = |name: &str, value: Value| {
+            let mut fields = json!({"url": "https://there/", "delivery_info": {"secret": SECRET}, "query": ""});
+            fields[name] = value;
+            refusal(fields)
+        };
+        for (name, value, says) in [
+            ("url", json!("there"), "is no address"),
+            ("url", json!("file:///etc/passwd"), "https://"),
+            ("url", json!("https://ann:pw@there/"), "token in delivery_info"),
+            ("delivery_info", json!({}), "openssl rand"),
+            ("delivery_info", json!({"secret": "whsec_c2hvcnQ="}), "24 to 64"),
+            ("delivery_info", json!({"secret": MASK}), "not shown"),
+            ("delivery_info", json!({"secret": SECRET, "passwd": "x"}), "\"passwd\""),
+            ("delivery_info", json!({"secret": SECRET, "token": "a b"}), "printable"),
+            ("delivery_info", json!({"secret": SECRET, "ca": "x"}), "PEM"),
+            ("query", json!("colour=red"), "colour"),
+            ("query", json!("limit=3"), "limit says nothing"),
+            ("query", json!("fields=nothing"), "nothing"),
+        ] {
+            let text = with(name, value.clone());
+            assert!(text.contains(says), "{name} {value}: {text:?}");
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! Nodes: lists, one, new ones, changes, and their end.
+
+use std::sync::Arc;
+
+use domain::{
+    driver::{Driver, Interface},
+    id::{NodeId, RackId},
+    provision::Refused,
+};
+use keyspace::{
+    store::Versioned,
+    value::{Bmc, Intent, Rack, Sheet},
+};
+use serde_json::{Map, Value, json};
+use service_kit::clock;
+use wire_ironic::{
+    error::{Class, Error, text},
+    fields::{self, Columns, NODE},
+    links, patch, query,
+    query::{List, Shape},
+};
+
+use super::{
+    Ask, Face,
+    answer::Answer,
+    condition::{self, Condition},
+    gate::Lens,
+    list,
+    pages::Page,
+    said::{Reached, boot_mode, check_interfaces, driver, ironic_ramdisk, reached},
+};
+use scheduler_core::registry::{Held, Record, newborn};
+use scheduler_core::{
+    document::{self, interface_field},
+    fault::fault,
+    node_cache::{NodeView, parts},
+    secret,
+};
+
+/// How often a change is tried that others' changes can get in the way of.
+const TRIES: u32 = 5;
+/// Fields that stand elsewhere than in the sheet.
+const ELSEWHERE: &[&str] = &["uuid", "name", "driver", "conductor_group", "created_at", "updated_at"];
+
+impl Face {
+    /// The node that a request names, as its version may name it.
+    pub(super) fn node(&self, ask: &Ask, ident: &str) -> Result<Arc<NodeView>, Error> {
+        if !fields::identifies(wire_ironic::version::Version::MAX, ident) {
+            return Err(text::bad_identifier("node", ident));
+        }
+        let missing = || text::not_found("Node", ident);
+        if !fields::identifies(ask.version, ident) {
+            return Err(missing());
+        }
+        self.find_for(ask, ident).ok_or_else(missing)
+    }
+
+    /// The node of this id or name.
+    pub(super) fn find(&self, ident: &str) -> Option<Arc<NodeView>> {
+        self.node_cache.get(self.shared.registry.find(ident).ok()?.1)
+    }
+
+    pub(super) fn list_nodes(&self, ask: &Ask, shape: Shape) -> Result<Answer, Error> {
+        let list = query::list(&NODE, ask.version, shape, &ask.pairs)?;
+        self.check_filters(&list)?;
+        let parent = self.parent(ask, &list);
+        self.page_of_nodes(ask, list, parent.as_deref())
+    }
+
+    pub(super) fn list_nodes_of(&self, ask: &Ask, filter: &str, ident: &str) -> Result<Answer, Error> {
+        let mut pairs = ask.pairs.clone();
+        pairs.push((filter.to_owned(), ident.to_owned()));
+        self.page_of_nodes(ask, query::list(&NODE, ask.version, Shape::Plain, &pairs)?, None)
+    }
+
+    fn page_of_nodes(&self, ask: &Ask, list: List, parent: Option<&str>) -> Result<Answer, Error> {
+        let lens = Lens::nodes(ask);
+        let is_of = |node: &NodeView| wanted(&node.whole, &list, parent) && lens.sees(&node.whole);
+        let marker = list.page.marker.as_deref();
+        let missing = || text::not_found("Node", marker.unwrap_or_default());
+        let behind = marker.map(|marker| {
+            let node = marker.parse().ok().and_then(|node| self.node_cache.get(node));
+            node.filter(|node| lens.sees(&node.whole)).map(|node| node.node).ok_or_else(missing)
+        });
+        let behind = behind.transpose()?;
+        let page = if list.page.sort_key == "id" {
+            self.node_cache.next(behind, list.page.direction, list.page.limit, is_of).ok_or_else(missing)?
+        } else {
+            // A marker says where the page begins, whatever has become of it since.
+            let all = self.node_cache.those(|node| is_of(node) || Some(node.node) == behind);
+            list::chosen(&NODE, &list, all, |node| &node.whole)?
+        };
+        Ok(Answer::page(Page::new(ask, &list, page)))
+    }
+
+    /// Filters that name something which is not there.
+    pub(super) fn check_filters(&self, list: &List) -> Result<(), Error> {
+        let chassis = list.filters.iter().find(|(filter, _)| filter.name == "chassis_uuid");
+        match chassis.map(|(_, operand)| operand.written()) {
+            Some(uuid) if !self.has_sheet("chassis", &uuid) => Err(text::not_found("Chassis", &uuid)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The id of the parent that a list is about, however it is named.
+    pub(super) fn parent(&self, ask: &Ask, list: &List) -> Option<String> {
+        let (_, operand) = list.filters.iter().find(|(filter, _)| filter.name == "parent_node")?;
+        let ident = operand.written();
+        Some(self.find_for(ask, &ident).map_or(ident, |node| node.node.to_string()))
+    }
+
+    /// Whether there is a resource of this id in a collection that is kept in sheets.
+    pub(super) fn has_sheet(&self, collection: &str, uuid: &str) -> bool {
+        let Ok(id) = uuid.parse::<uuid::Uuid>() else { return false };
+        self.shared.registry.view().get(&keyspace::key::sheet_of(collection, id)).is_some()
+    }
+
+    pub(super) fn show_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        ask.only(&["fields"])?;
+        let columns = ask.columns(&NODE)?;
+        let node = self.node(ask, ident)?;
+        let tag = condition::tag(node.revision, ask.version);
+        if ask.condition.has(&tag) {
+            return Ok(Answer::unchanged().tagged(tag));
+        }
+        let seen = Lens::nodes(ask).shown(&node.whole);
+        let shown = links::shown(&NODE, ask.version, &ask.base, &columns, &seen);
+        Ok(Answer::shows(Value::Object(shown)).tagged(tag))
+    }
+
+    /// What goes back after a change: all of the node, and its entity tag.
+    pub(super) fn whole_node(&self, ask: &Ask, node: NodeId) -> Result<(Value, String), Error> {
+        let shown = self.node_cache.get(node).ok_or_else(|| text::not_found("Node", &node.to_string()))?;
+        let seen = Lens::nodes(ask).shown(&shown.whole);
+        let whole = links::shown(&NODE, ask.version, &ask.base, &Columns::All, &seen);
+        Ok((Value::Object(whole), condition::tag(shown.revision, ask.version)))
+    }
+
+    pub(super) async fn create_node(&self, ask: &Ask) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let mut said = fields::check_post(&NODE, ask.version, &ask.body)?;
+        ask.own(&mut said);
+        let name = said.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if !name.is_empty() {
+            fields::check_new_name(ask.version, &name)?;
+        }
+        let driver = driver(&said)?;
+        let rack = self.rack_for(&said, driver)?;
+        check_interfaces(driver, &said)?;
+        self.check_references(&said)?;
+        let node = match said.get("uuid").and_then(Value::as_str) {
+            Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
+            None => NodeId::new(uuid::Uuid::new_v4()),
+        };
+        self.check_free(node, &name, &said)?;
+        said.retain(|field, value| !ELSEWHERE.contains(&field.as_str()) && !value.is_null());
+        let registry = &self.shared.registry;
+        let internal = |error: keyspace::Error| fault(&node.to_string(), &error.into());
+        secret::seal(&NODE, &node.to_string(), &mut said, &registry.sealer).map_err(internal)?;
+        let mut intent = Intent {
+            name,
+            enrolled_at: clock::now(),
+            driver,
+            bmc: None,
+            boot_mode: boot_mode(&said).unwrap_or_default(),
+            deployment: None,
+            wait_for_life_seconds: None,
+            boot_files_by_tftp: false,
+            ironic_ramdisk: ironic_ramdisk(driver, &said),
+            power: None,
+        };
+        intent.bmc = self.bmc(node, &intent, &said)?;
+        let mut life = newborn(intent.enrolled_at);
+        if fields::first_state(ask.version) == "available" {
+            life.state = domain::provision::State::Available;
+        }
+        let sheet = Sheet { fields: said, created_at: intent.enrolled_at, updated_at: None };
+        let made = registry.create_with(&rack, node, &intent, &life, &sheet).await;
+        made.map_err(|error| fault(&node.to_string(), &error))?;
+        self.shared.hot.tell(Some(node), "ENROLLED", intent.name);
+        let (body, tag) = self.whole_node(ask, node)?;
+        Ok(Answer::created(body, links::location(&ask.base, &format!("nodes/{node}"))).tagged(tag))
+    }
+
+    /// The rack of the conductor group that a node names.
+    fn rack_for(&self, said: &Map<String, Value>, driver: Driver) -> Result<Versioned<Rack>, Error> {
+        let group = said.get("conductor_group").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+        let rack = self.shared.registry.rack_named(&group);
+        rack.map_err(|_| text::no_valid_host(&driver.to_string(), &group))
+    }
+
+    /// What a node says of others must be there.
+    fn check_references(&self, said: &Map<String, Value>) -> Result<(), Error> {
+        let named = |name: &str| said.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        if let Some(chassis) = named("chassis_uuid").filter(|uuid| !self.has_sheet("chassis", uuid)) {
+            return Err(Class::Invalid.says(format!("Chassis {chassis} could not be found.")));
+        }
+        match named("parent_node").filter(|parent| self.find(parent).is_none()) {
+            Some(parent) => Err(Class::Invalid.says(format!("Node {parent} could not be found."))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_free(&self, node: NodeId, name: &str, said: &Map<String, Value>) -> Result<(), Error> {
+        let registry = &self.shared.registry;
+        if registry.held(node).is_some() {
+            return Err(text::already_exists(&format!("A node with UUID {node}")));
+        }
+        if !name.is_empty() && registry.view().get(&keyspace::key::node_name(name)).is_some() {
+            return Err(text::already_exists(&format!("A node with name {name}")));
+        }
+        self.check_instance(node, said)
+    }
+
+    /// An Ironic instance is on one node.
+    fn check_instance(&self, node: NodeId, said: &Map<String, Value>) -> Result<(), Error> {
+        let Some(instance) = said.get("instance_uuid").and_then(Value::as_str) else { return Ok(()) };
+        match self.shared.registry.instance_holder(instance).filter(|holder| holder.id != node.uuid()) {
+            Some(holder) => Err(text::associated(&holder.id.to_string(), instance)),
+            None => Ok(()),
+        }
+    }
+
+    /// How the BMC is reached by what clients said; nothing where that does not say it yet.
+    fn bmc(&self, node: NodeId, before: &Intent, said: &Map<String, Value>) -> Result<Option<Bmc>, Error> {
+        let Some(info) = said.get("driver_info").and_then(Value::as_object) else { return Ok(None) };
+        let Some(Reached { address, redfish, user, password: key }) = reached(before.driver, info) else {
+            return Ok(None);
+        };
+        let user = info.get(user).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let internal = |error| fault(&node.to_string(), &scheduler_core::Error::Sealed { node, source: error });
+        // Where the sealed password is the one that is in use, it was never said anew.
+        let stored = info.get(key).and_then(|value| value.get("sealed")).cloned();
+        let known = before.bmc.as_ref().map(|bmc| &bmc.password);
+        let same = known.filter(|known| stored.is_some() && serde_json::to_value(known).ok() == stored);
+        let password = match same {
+            Some(same) => same.clone(),
+            None => {
+                let sealer = &self.shared.registry.sealer;
+                let opened = secret::open(&node.to_string(), "driver_info", key, said, sealer);
+                let password = opened.map_err(internal)?.unwrap_or_else(|| domain::secret::Secret::new(Vec::new()));
+                self.shared.registry.seal_password(node, &password).map_err(|error| fault(&node.to_string(), &error))?
+            }
+        };
+        Ok(Some(Bmc { address, user, password, redfish }))
+    }
+
+    pub(super) async fn patch_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        ask.only(&["reset_interfaces"])?;
+        let ops = patch::parse(&NODE, ask.version, &ask.body)?;
+        let node = self.node(ask, ident)?.node;
+        let reset =
+            ask.parameter("reset_interfaces").map(|word| query::boolean("reset_interfaces", word)).transpose()?;
+        patch::node::check_reset(ask.version, reset, &ops)?;
+        let reset = reset.unwrap_or_default();
+        self.change_node(&ask.condition, ident, node, |before| {
+            patch::node::check_before(ask.version, ident, before, &ops)?;
+            for op in ops.iter().filter(|op| op.field() == "name" && op.inside().is_empty()) {
+                if op.verb != patch::Verb::Remove {
+                    fields::check_patched_name(ask.version, ident, &op.value)?;
+                }
+            }
+            let mut after = patch::apply(&NODE, before, &ops)?;
+            if reset {
+                let touched = |field: &str| ops.iter().any(|op| op.field() == field);
+                let fields = Interface::ALL.iter().map(|interface| interface_field(*interface));
+                fields.filter(|field| !touched(field)).for_each(|field| drop(after.insert(field, Value::Null)));
+            }
+            patch::node::check_after(ident, before, after)
+        })
+        .await?;
+        let (shown, tag) = self.whole_node(ask, node)?;
+        Ok(Answer::shows(shown).tagged(tag))
+    }
+
+    /// Changes a node by a pure function of all of it, until nobody else got in between. Where the request has a condition
+    /// it is one of each try.
+    pub(super) async fn change_node(
+        &self,
+        condition: &Condition,
+        ident: &str,
+        node: NodeId,
+        change: impl Fn(&Map<String, Value>) -> Result<Map<String, Value>, Error>,
+    ) -> Result<(), Error> {
+        let registry = &self.shared.registry;
+        let mut tries = TRIES;
+        loop {
+            let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
+            let parts = parts(registry.view(), held.rack, node).ok_or_else(|| text::not_found("Node", ident))?;
+            condition.check(ident, parts.revision)?;
+            let before = document::whole(&parts);
+            let after = change(&before)?;
+            let rack = self.moves_to(held.rack, &before, &after)?;
+            let (intent, sheet) = self.changed(&held, &before, after)?;
+            let stored = match &rack {
+                Some(rack) => registry.move_with(&held, rack, &intent, Some(&sheet)).await,
+                None => registry.change_with(&held, &intent, &sheet).await,
+            };
+            match stored {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_conflict() && tries > 1 => {
+                    tries -= 1;
+                    registry.seen_anew(&held).await;
+                }
+                // Only a move waits for whoever is at work.
+                Err(scheduler_core::Error::Busy { .. }) => {
+                    let holder = before.get("conductor").and_then(Value::as_str).unwrap_or_default();
+                    return Err(text::locked(&node.to_string(), holder));
+                }
+                Err(error) => return Err(fault(ident, &error)),
+            }
+        }
+    }
+
+    /// A condition that held of what was shown holds of the records too, if none of them has changed since; what is done
+    /// with them is conditional on their revisions.
+    pub(super) fn check_since(&self, ask: &Ask, ident: &str, shown: &NodeView, record: &Record) -> Result<(), Error> {
+        ask.condition.check(ident, shown.revision)?;
+        let changed = [record.life.revision, record.intent.revision].into_iter().find(|one| *one > shown.revision);
+        changed.map_or(Ok(()), |revision| ask.condition.check(ident, revision))
+    }
+
+    /// The records of a node that has become this.
+    fn changed(
+        &self,
+        held: &Held,
+        before: &Map<String, Value>,
+        mut after: Map<String, Value>,
+    ) -> Result<(Intent, Sheet), Error> {
+        let (node, old) = (held.node, &held.intent.value);
+        let driver = driver(&after)?;
+        check_interfaces(driver, &after)?;
+        self.check_references(&after)?;
+        self.check_instance(node, &after)?;
+        let name = after.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let holder = self.shared.registry.view().get(&keyspace::key::node_name(&name));
+        if !name.is_empty() && holder.is_some_and(|holder| holder.value.id != node.uuid()) {
+            return Err(text::already_exists(&format!("A node with name {name}")));
+        }
+        let fresh = |error: keyspace::Error| fault(&node.to_string(), &error.into());
+        secret::seal(&NODE, &node.to_string(), &mut after, &self.shared.registry.sealer).map_err(fresh)?;
+        let mut intent = Intent { name, driver, ..old.clone() };
+        intent.boot_mode = boot_mode(&after).unwrap_or(intent.boot_mode);
+        if before.get("driver_info") != after.get("driver_info") || driver != old.driver {
+            intent.bmc = self.bmc(node, &Intent { bmc: old.bmc.clone(), ..intent.clone() }, &after)?;
+        }
+        intent.ironic_ramdisk = ironic_ramdisk(driver, &after);
+        let mut sheet = held.sheet.as_ref().map(|sheet| sheet.value.clone()).unwrap_or_default();
+        // Of another driver nothing is what the new one prefers by itself: it was said, or it was kept.
+        let is_kept = |field: &str| driver != old.driver && field.ends_with("_interface");
+        for (field, value) in &after {
+            if ELSEWHERE.contains(&field.as_str()) || (before.get(field) == Some(value) && !is_kept(field)) {
+                continue;
+            }
+            if value.is_null() {
+                sheet.fields.remove(field)
+            } else {
+                sheet.fields.insert(field.clone(), value.clone())
+            };
+        }
+        sheet.updated_at = Some(clock::now());
+        Ok((intent, sheet))
+    }
+
+    /// The rack that a node goes to by its conductor group; none: it stays.
+    fn moves_to(
+        &self,
+        from: RackId,
+        before: &Map<String, Value>,
+        after: &Map<String, Value>,
+    ) -> Result<Option<Versioned<Rack>>, Error> {
+        if before.get("conductor_group") == after.get("conductor_group") {
+            return Ok(None);
+        }
+        self.rack_for(after, driver(after)?).map(|rack| (rack.value.id != from).then_some(rack))
+    }
+
+    pub(super) async fn delete_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let node = self.node(ask, ident)?;
+        let registry = &self.shared.registry;
+        let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
+        self.check_since(ask, ident, &node, &record)?;
+        registry.remove(&record).await.map_err(|error| not_removed(ident, &node, &error))?;
+        self.delete_sheets_of(&node.node.to_string()).await?;
+        self.shared.hot.forget(node.node);
+        self.shared.hot.tell(Some(node.node), "DELETED", record.intent.value.name);
+        Ok(Answer::done())
+    }
+}
+
+/// Why a node was not removed, in Ironic's words.
+fn not_removed(ident: &str, node: &NodeView, error: &scheduler_core::Error) -> Error {
+    let (uuid, word) = (node.node.to_string(), |name: &str| node.whole.get(name).and_then(Value::as_str));
+    match error {
+        scheduler_core::Error::Refused(Refused::HasInstance) => {
+            text::associated(&uuid, word("instance_uuid").unwrap_or_default())
+        }
+        scheduler_core::Error::Refused(Refused::Protected) => text::protected(&uuid),
+        scheduler_core::Error::Refused(Refused::NotRemovable { state }) => {
+            patch::node::not_deletable(&uuid, state.ironic_name())
+        }
+        error => fault(ident, error),
+    }
+}
+
+/// Whether a node is one that a list is about.
+pub(super) fn wanted(node: &Map<String, Value>, list: &List, parent: Option<&str>) -> bool {
+    let mut with_children = false;
+    for (filter, operand) in &list.filters {
+        let fits = match filter.name {
+            "associated" => list::has(node, "instance_uuid") == matches!(operand, query::Operand::Flag(true)),
+            "sharded" => list::has(node, "shard") == matches!(operand, query::Operand::Flag(true)),
+            "description_contains" => list::contains(node, "description", operand),
+            "project" => list::matches(node, "owner", operand) || list::matches(node, "lessee", operand),
+            "include_children" => {
+                with_children |= matches!(operand, query::Operand::Flag(true));
+                true
+            }
+            "parent_node" => {
+                with_children = true;
+                node.get("parent_node").and_then(Value::as_str) == parent
+            }
+            field => list::matches(node, field, operand),
+        };
+        if !fits {
+            return false;
+        }
+    }
+    with_children || !list::has(node, "parent_node")
+}
+
+/// Whether a node in this state can be rearranged.
+pub(super) fn is_rearrangeable(state: &str) -> bool {
+    patch::node::REARRANGEABLE.contains(&state) && state != "available"
+}
+
+/// For a body that is made of one member.
+pub(super) fn one(name: &str, value: Value) -> Value {
+    json!({name: value})
+}

@@ -1,0 +1,144 @@
+//! A page of nodes that writes itself as it goes out, so that a long one costs neither a copy of its nodes nor memory for
+//! all of its text: who reads slowly is written for slowly.
+
+use std::{convert::Infallible, sync::Arc, vec};
+
+use axum::body::{Body, Bytes};
+use domain::policy::Caller;
+use serde_json::Value;
+use wire_ironic::{fields::NODE, links::Frame, page, query::List};
+
+use super::{Ask, gate::Lens};
+use scheduler_core::node_cache::NodeView;
+
+/// Octets after which a piece goes out.
+const PIECE: usize = 64 << 10;
+
+/// What is left to be written of a page.
+#[derive(Debug)]
+pub(super) struct Page {
+    frame: Frame,
+    /// Who asks.
+    who: Arc<Caller>,
+    nodes: vec::IntoIter<Arc<NodeView>>,
+    /// Where the next page is.
+    next: Option<String>,
+    at: At,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Begin,
+    Members,
+    End,
+}
+
+impl Page {
+    /// The page with these nodes.
+    pub(super) fn new(ask: &Ask, list: &List, nodes: Vec<Arc<NodeView>>) -> Self {
+        let last = nodes.last().map(|node| node.node.to_string()).unwrap_or_default();
+        Self {
+            frame: Frame::new(&NODE, ask.version, &ask.base, &list.columns),
+            who: Arc::clone(&ask.who),
+            next: page::next(&NODE, list, &ask.base, nodes.len(), &last),
+            nodes: nodes.into_iter(),
+            at: At::Begin,
+        }
+    }
+
+    /// What goes out: at once where it is one piece.
+    pub(super) fn body(mut self) -> Body {
+        let first = self.next().unwrap_or_default();
+        if self.at == At::End {
+            return Body::from(first);
+        }
+        let pieces = std::iter::once(first).chain(self).map(Ok::<_, Infallible>);
+        Body::from_stream(futures::stream::iter(pieces))
+    }
+}
+
+impl Iterator for Page {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.at == At::End {
+            return None;
+        }
+        let mut piece = Vec::with_capacity(PIECE + (PIECE >> 2));
+        if self.at == At::Begin {
+            piece.extend_from_slice(format!("{{\"{}\":[", NODE.plural).as_bytes());
+        }
+        let lens = Lens::of_nodes(&self.who);
+        while piece.len() < PIECE {
+            let Some(node) = self.nodes.next() else {
+                piece.push(b']');
+                if let Some(next) = self.next.take() {
+                    piece.extend_from_slice(format!(",\"next\":{}", Value::String(next)).as_bytes());
+                }
+                piece.push(b'}');
+                self.at = At::End;
+                break;
+            };
+            if self.at == At::Members {
+                piece.push(b',');
+            }
+            self.at = At::Members;
+            // Neither the writer nor a map with keys of text can fail.
+            let _ = serde_json::to_writer(&mut piece, &self.frame.around(&lens.shown(&node.whole)));
+        }
+        Some(piece.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::id::{NodeId, RackId};
+    use serde_json::json;
+    use uuid::Uuid;
+    use wire_ironic::{
+        links,
+        query::{self, Shape},
+        version::Version,
+    };
+
+    use super::*;
+    use crate::condition::Condition;
+
+    fn page(count: u128) -> (Vec<Value>, Vec<Bytes>) {
+        let ask = Ask {
+            version: Version::MAX,
+            method: "GET".to_owned(),
+            path: "nodes".to_owned(),
+            pairs: Vec::new(),
+            body: Value::Null,
+            base: "http://h".to_owned(),
+            who: Arc::new(Caller::unrestricted("ann")),
+            owner: None,
+            condition: Condition::default(),
+            follows: None,
+        };
+        let list = query::list(&NODE, ask.version, Shape::Detail, &[]).unwrap();
+        let nodes = (0..count).map(|number| {
+            let node = NodeId::new(Uuid::from_u128(number));
+            let whole = json!({"uuid": node.to_string(), "driver_info": {"ipmi_password": "seen"}, "name": "\"n\""});
+            let whole = whole.as_object().cloned().unwrap();
+            Arc::new(NodeView { rack: RackId::new(Uuid::nil()), node, whole, revision: 1 })
+        });
+        let nodes: Vec<_> = nodes.collect();
+        let shown = |node: &Arc<NodeView>| links::shown(&NODE, Version::MAX, "http://h", &list.columns, &node.whole);
+        (nodes.iter().map(|node| Value::Object(shown(node))).collect(), Page::new(&ask, &list, nodes).collect())
+    }
+
+    #[test]
+    fn a_page_is_the_same_in_one_piece_and_in_many() {
+        for count in [0, 1, 2, 500] {
+            let (expected, pieces) = page(count);
+            let whole: Value = serde_json::from_slice(&pieces.concat()).unwrap();
+            assert_eq!(whole, json!({ "nodes": expected }), "{count}");
+            assert!(!whole.to_string().contains("seen"));
+            assert_eq!(pieces.len() > 1, count > 100, "{count}");
+            assert!(pieces.iter().all(|piece| piece.len() < 2 * PIECE));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Ports: the NICs of nodes.
+
+use domain::{driver::Driver, id::PortId, net::MacAddr};
+use keyspace::{
+    key,
+    store::Versioned,
+    value::{Port, Sheet},
+};
+use serde_json::{Map, Value, json};
+use service_kit::clock;
+use wire_ironic::{
+    error::{Class, Error, text},
+    fields::{self, Columns, PORT},
+    links, patch,
+    query::{self, List, Shape},
+};
+
+use super::{Ask, Face, answer::Answer, gate::Lens, list, nodes::is_rearrangeable, sheets::is};
+use scheduler_core::registry::{PortChange, StoredPort};
+use scheduler_core::{document::time, fault::fault, node_cache::NodeView};
+
+/// Fields that stand elsewhere than in the sheet.
+const ELSEWHERE: &[&str] = &["uuid", "address", "node_uuid", "node_ident", "created_at", "updated_at"];
+/// What can not be changed while the machine uses its ports.
+const WIRING: &[&str] = &["pxe_enabled", "local_link_connection", "physical_network", "portgroup_uuid"];
+
+impl Face {
+    pub(super) async fn ports(&self, ask: &Ask, rest: &[&str]) -> Result<Answer, Error> {
+        match (ask.method.as_str(), rest) {
+            ("GET", []) => self.list_ports(ask, Shape::Plain, &ask.pairs),
+            ("GET", ["detail"]) => self.list_ports(ask, Shape::Detail, &ask.pairs),
+            ("POST", []) => self.create_port(ask).await,
+            ("GET", [ident]) => {
+                ask.only(&["fields"])?;
+                let columns = ask.columns(&PORT)?;
+                let port = whole(&self.port(ask, ident)?);
+                Ok(Answer::shows(Value::Object(links::shown(&PORT, ask.version, &ask.base, &columns, &port))))
+            }
+            ("PATCH", [ident]) => self.patch_port(ask, ident).await,
+            ("DELETE", [ident]) => {
+                ask.only(&[])?;
+                if !fields::is_uuid(ident) {
+                    return Err(text::bad_port("UUID", "port_uuid", ident));
+                }
+                let port = self.port(ask, ident)?;
+                let deleted = self.shared.registry.delete_port(&port).await;
+                deleted.map_err(|error| fault(ident, &error)).map(|()| Answer::done())
+            }
+            _ => Err(text::no_such_path()),
+        }
+    }
+
+    /// The port of this id, or from 88 on of this name.
+    pub(super) fn port(&self, ask: &Ask, ident: &str) -> Result<StoredPort, Error> {
+        if !fields::identifies(wire_ironic::version::Version::MAX, ident) {
+            return Err(text::bad_port("UUID or name", "port_ident", ident));
+        }
+        let all = self.shared.registry.ports();
+        let by_name = |port: &StoredPort| ask.version.has(88) && named(port) == Some(ident);
+        let is_it = |port: &StoredPort| port.port.value.id.to_string() == ident.to_lowercase() || by_name(port);
+        all.into_iter().find(is_it).ok_or_else(|| text::not_found("Port", ident))
+    }
+
+    /// All ports, whole, in the order of their creation.
+    pub(super) fn all_ports(&self) -> Vec<Map<String, Value>> {
+        self.shared.registry.ports().iter().map(whole).collect()
+    }
+
+    pub(super) fn list_ports_of(&self, ask: &Ask, shape: Shape, filter: &str, ident: &str) -> Result<Answer, Error> {
+        let mut pairs = ask.pairs.clone();
+        pairs.push((filter.to_owned(), ident.to_owned()));
+        self.list_ports(ask, shape, &pairs)
+    }
+
+    fn list_ports(&self, ask: &Ask, shape: Shape, pairs: &[(String, String)]) -> Result<Answer, Error> {
+        let list = query::list(&PORT, ask.version, shape, pairs)?;
+        let node = self.node_of(ask, &list, false)?;
+        let all = self.all_ports();
+        let matching = all.iter().filter(|port| self.wanted(port, &list, node.as_deref()));
+        list::page(&PORT, ask, &list, matching.collect(), Lens::of(self, ask, "ports")).map(Answer::shows)
+    }
+
+    fn wanted(&self, port: &Map<String, Value>, list: &List, node: Option<&str>) -> bool {
+        let of_node = |field: &str, operand: &query::Operand| {
+            let node = port.get("node_uuid").and_then(Value::as_str).and_then(|node| self.find(node));
+            node.is_some_and(|node| list::matches(&node.whole, field, operand))
+        };
+        list.filters.iter().all(|(filter, operand)| match filter.name {
+            "node" | "node_uuid" => node.is_some_and(|node| is(port, "node_uuid", node)),
+            "portgroup" => {
+                let group = self.shared.sheet(scheduler_core::kinds::PORTGROUP_KIND, &operand.written());
+                group.is_ok_and(|(id, _)| is(port, "portgroup_uuid", &id.to_string()))
+            }
+            "description_contains" => list::contains(port, "description", operand),
+            "shard" => of_node("shard", operand),
+            "conductor_groups" => of_node("conductor_group", operand),
+            name => list::matches(port, name, operand),
+        })
+    }
+
+    async fn create_port(&self, ask: &Ask) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let said = fields::check_post(&PORT, ask.version, &ask.body)?;
+        let node = self.owner_of(ask, &said)?;
+        let mac = address(&said)?;
+        self.check_port(&said, &node, None)?;
+        let id = match said.get("uuid").and_then(Value::as_str) {
+            Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
+            None => PortId::new(uuid::Uuid::new_v4()),
+        };
+        let registry = &self.shared.registry;
+        if registry.ports().iter().any(|port| port.port.value.id == id) {
+            return Err(text::already_exists(&format!("A port with UUID {id}")));
+        }
+        if registry.view().get(&key::mac(mac)).is_some() {
+            return Err(text::already_exists(&format!("A port with MAC address {mac}")));
+        }
+        let sheet = Sheet { fields: stripped(said), created_at: clock::now(), updated_at: None };
+        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: boots(&sheet, &node), sheet };
+        registry.create_port(&new).await.map_err(|error| fault(&mac.to_string(), &error))?;
+        let body = self.shown_port(ask, &id.to_string())?;
+        Ok(Answer::created(body, links::location(&ask.base, &format!("ports/{id}"))))
+    }
+
+    fn shown_port(&self, ask: &Ask, id: &str) -> Result<Value, Error> {
+        let port = whole(&self.port(ask, id)?);
+        Ok(Value::Object(links::shown(&PORT, ask.version, &ask.base, &Columns::All, &port)))
+    }
+
+    /// The node that a port says it is of, by either of two names for it.
+    fn owner_of(&self, ask: &Ask, said: &Map<String, Value>) -> Result<std::sync::Arc<NodeView>, Error> {
+        let uuid = said.get("node_uuid").and_then(Value::as_str);
+        if let Some(uuid) = uuid.filter(|uuid| !fields::is_uuid(uuid)) {
+            return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {uuid}")));
+        }
+        let ident = uuid.or_else(|| said.get("node_ident").and_then(Value::as_str)).unwrap_or_default();
+        self.find_for(ask, ident).ok_or_else(|| Class::Invalid.says(format!("Node {ident} could not be found.")))
+    }
+
+    /// What a port says of others must be there, and its name be free.
+    fn check_port(&self, said: &Map<String, Value>, node: &NodeView, own: Option<PortId>) -> Result<(), Error> {
+        if let Some(group) = said.get("portgroup_uuid").and_then(Value::as_str) {
+            let found = self.shared.sheet(scheduler_core::kinds::PORTGROUP_KIND, group);
+            let found = found.map_err(|_| Class::Invalid.says(format!("Portgroup {group} could not be found.")))?;
+            if !is(&found.1.value.fields, "node_uuid", &node.node.to_string()) {
+                return Err(Class::Invalid.says(format!("Portgroup {group} belongs to another node than the port.")));
+            }
+            self.check_network(said, group, own)?;
+        }
+        let name = said.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+        let Some(name) = name else { return Ok(()) };
+        let holder = self.shared.registry.ports().into_iter().find(|port| named(port) == Some(name));
+        match holder.filter(|port| Some(port.port.value.id) != own) {
+            Some(_) => Err(text::already_exists(&format!("A port with name {name}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The ports of a group are all on one physical network.
+    fn check_network(&self, said: &Map<String, Value>, group: &str, own: Option<PortId>) -> Result<(), Error> {
+        let network = said.get("physical_network").and_then(Value::as_str);
+        let own = own.map(|own| own.to_string());
+        let others = self.all_ports();
+        let mut others = others.iter().filter(|port| is(port, "portgroup_uuid", group));
+        let other = others.find(|port| own.as_deref() != port.get("uuid").and_then(Value::as_str));
+        let Some(other) = other else { return Ok(()) };
+        let theirs = other.get("physical_network").and_then(Value::as_str);
+        if theirs == network {
+            return Ok(());
+        }
+        let (network, theirs) = (network.unwrap_or("None"), theirs.unwrap_or("None"));
+        Err(Class::Conflict.says(format!(
+            "Port with physical network {network} cannot become a member of port group {group} which has ports in \
+             physical network {theirs}."
+        )))
+    }
+
+    async fn patch_port(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let ops = patch::parse(&PORT, ask.version, &ask.body)?;
+        let before = self.port(ask, ident)?;
+        let id = before.port.value.id;
+        let old = whole(&before);
+        let after = patch::apply(&PORT, &old, &ops)?;
+        let node = self.owner_of(ask, &after)?;
+        let mac = address(&after)?;
+        let network = |of: &Map<String, Value>| of.get("physical_network").cloned().unwrap_or_default();
+        let stays = old.get("portgroup_uuid").is_some_and(|group| group.is_string());
+        if stays && old.get("portgroup_uuid") == after.get("portgroup_uuid") && network(&old) != network(&after) {
+            let refusal = "physical_network cannot be changed while the port belongs to a portgroup.";
+            return Err(Class::Invalid.says(refusal));
+        }
+        self.check_port(&after, &node, Some(id))?;
+        self.check_wiring(&old, &after, &before)?;
+        let taken = self.shared.registry.view().get(&key::mac(mac)).is_some();
+        if mac != before.mac && taken {
+            return Err(text::already_exists(&format!("A port with MAC address {mac}")));
+        }
+        let created_at = before.port.value.sheet.as_ref().map(|sheet| sheet.created_at).unwrap_or_default();
+        let sheet = Sheet { fields: stripped(after), created_at, updated_at: Some(clock::now()) };
+        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: boots(&sheet, &node), sheet };
+        let changed = self.shared.registry.change_port(&before, &new).await;
+        changed.map_err(|error| fault(ident, &error))?;
+        Ok(Answer::shows(self.shown_port(ask, &id.to_string())?))
+    }
+
+    /// How a port is wired is left alone while its machine uses it.
+    fn check_wiring(
+        &self,
+        old: &Map<String, Value>,
+        new: &Map<String, Value>,
+        before: &StoredPort,
+    ) -> Result<(), Error> {
+        let Some(node) = self.node_cache.get(before.port.value.node) else { return Ok(()) };
+        let value = |of: &Map<String, Value>, field: &str| of.get(field).cloned().unwrap_or_default();
+        let changed = |field: &str| value(old, field) != value(new, field);
+        let state = node.whole.get("provision_state").and_then(Value::as_str).unwrap_or_default();
+        let in_maintenance = node.whole.get("maintenance").and_then(Value::as_bool).unwrap_or_default();
+        if in_maintenance || is_rearrangeable(state) {
+            return Ok(());
+        }
+        let (id, uuid) = (before.port.value.id, node.node);
+        if let Some(field) = WIRING.iter().find(|field| changed(field)) {
+            return Err(Class::Conflict.says(format!(
+                "Port {id} can not have {field} changed while its node {uuid} is in state \"{state}\": bring the node \
+                 to manageable, or set it into maintenance"
+            )));
+        }
+        let in_use = state == "active" || list::has(&node.whole, "instance_uuid");
+        if in_use && changed("address") {
+            return Err(
+                Class::Conflict.says(format!("Cannot update the address of port {id}: its node {uuid} is in use"))
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The name of a port.
+fn named(port: &StoredPort) -> Option<&str> {
+    port.port.value.sheet.as_ref()?.fields.get("name").and_then(Value::as_str)
+}
+
+/// A port whole.
+pub(super) fn whole(stored: &StoredPort) -> Map<String, Value> {
+    let Versioned { value: Port { id, node, sheet, .. }, .. } = &stored.port;
+    let mut whole = sheet.as_ref().map(|sheet| sheet.fields.clone()).unwrap_or_default();
+    whole.insert("uuid".to_owned(), json!(id.to_string()));
+    whole.insert("address".to_owned(), json!(stored.mac.to_string()));
+    whole.insert("node_uuid".to_owned(), json!(node.to_string()));
+    whole.insert("created_at".to_owned(), time(sheet.as_ref().map(|sheet| sheet.created_at)));
+    whole.insert("updated_at".to_owned(), time(sheet.as_ref().and_then(|sheet| sheet.updated_at)));
+    whole
+}
+
+fn stripped(mut said: Map<String, Value>) -> Map<String, Value> {
+    said.retain(|field, value| !ELSEWHERE.contains(&field.as_str()) && !value.is_null());
+    said
+}
+
+fn address(said: &Map<String, Value>) -> Result<MacAddr, Error> {
+    let text = said.get("address").and_then(Value::as_str).unwrap_or_default();
+    let mac = query::mac("address", text)?;
+    mac.parse().map_err(|_| Class::Invalid.says(format!("Expected valid MAC address for address: {text}")))
+}
+
+/// Whether the machine may boot from it, so that it needs an address on the rack's network.
+fn boots(sheet: &Sheet, node: &NodeView) -> bool {
+    let enabled = sheet.fields.get("pxe_enabled").and_then(Value::as_bool).unwrap_or(true);
+    enabled && super::below::driver(node) != Driver::FakeHardware
+}

@@ -1,0 +1,312 @@
+//! Collections that are kept in sheets: chassis, port groups, templates, runbooks, rules, volumes, allocations.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::id::NodeId;
+use keyspace::{key, value::Sheet};
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+use wire_ironic::{
+    error::{Class, Error, text},
+    fields::{self, Columns},
+    links, patch,
+    query::{self, List, Operand, Shape},
+};
+
+use super::{Ask, Face, answer::Answer, gate::Lens, hooks, list};
+use scheduler_core::{
+    document::time,
+    kinds::{CONNECTOR_KIND, Kind, PORTGROUP_KIND, RUNBOOK_KIND, TARGET_KIND, WEBHOOK_KIND},
+    node_cache::NodeView,
+    secret,
+};
+
+/// How long a change of volumes waits for power that was told to go elsewhere, and how often it looks.
+const POWER_PATIENCE: Duration = Duration::from_secs(3);
+const POWER_LOOK: Duration = Duration::from_millis(50);
+
+impl Face {
+    /// Whatever is asked of a collection that is kept in sheets; `rest` is the path behind its name.
+    pub(super) async fn sheets(&self, ask: &Ask, kind: Kind, rest: &[&str]) -> Result<Answer, Error> {
+        match (ask.method.as_str(), rest) {
+            ("GET", []) => self.list_sheets(ask, kind, Shape::Plain, &ask.pairs),
+            ("GET", ["detail"]) if !kind.is_named || kind.collection == "portgroup" => {
+                self.list_sheets(ask, kind, Shape::Detail, &ask.pairs)
+            }
+            ("POST", []) => self.create_sheet(ask, kind).await,
+            ("GET", [ident]) => self.show_sheet(ask, kind, ident),
+            ("PATCH", [ident]) => self.patch_sheet(ask, kind, ident).await,
+            ("DELETE", []) => self.delete_sheets(ask, kind).await,
+            ("DELETE", [ident]) => self.delete_sheet(ask, kind, ident).await,
+            ("GET", [ident, "nodes"]) => {
+                let chassis = self.shared.sheet(kind, ident)?.0;
+                self.list_nodes_of(ask, "chassis_uuid", &chassis.to_string())
+            }
+            ("GET", [ident, "ports"]) => {
+                let group = self.shared.sheet(kind, ident)?.0;
+                self.list_ports_of(ask, Shape::Plain, "portgroup", &group.to_string())
+            }
+            (_, [ident, "traits", more @ ..]) => self.runbook_traits(ask, kind, ident, more).await,
+            _ => Err(text::no_such_path()),
+        }
+    }
+
+    /// All of a collection, whole, in the order of their creation.
+    pub(super) fn all_sheets(&self, kind: Kind) -> Vec<Map<String, Value>> {
+        let mut all = self.shared.registry.view().list(&key::sheets(kind.collection));
+        all.sort_by_key(|(_, sheet)| sheet.value.created_at);
+        all.into_iter()
+            .filter_map(|(path, sheet)| Some(self.seen_sheet(kind, key::last(&path)?, &sheet.value)))
+            .collect()
+    }
+
+    pub(super) fn list_sheets(
+        &self,
+        ask: &Ask,
+        kind: Kind,
+        shape: Shape,
+        pairs: &[(String, String)],
+    ) -> Result<Answer, Error> {
+        let list = query::list(kind.resource, ask.version, shape, pairs)?;
+        let node = self.node_of(ask, &list, kind.collection == "allocation")?;
+        let all = self.all_sheets(kind);
+        let matching = all.iter().filter(|one| wanted(one, &list, node.as_deref()));
+        let lens = Lens::of(self, ask, kind.resource.path);
+        list::page(kind.resource, ask, &list, matching.collect(), lens).map(Answer::shows)
+    }
+
+    /// The id of the node that a list is about. Some lists refuse one that is not there.
+    pub(super) fn node_of(&self, ask: &Ask, list: &List, is_strict: bool) -> Result<Option<String>, Error> {
+        let filter = list.filters.iter().find(|(filter, _)| matches!(filter.name, "node" | "node_uuid"));
+        let Some((_, operand)) = filter else { return Ok(None) };
+        let ident = operand.written();
+        match self.find_for(ask, &ident) {
+            Some(node) => Ok(Some(node.node.to_string())),
+            None if is_strict => Err(Class::Invalid.says(format!("Node {ident} could not be found."))),
+            None => Err(text::not_found("Node", &ident)),
+        }
+    }
+
+    fn show_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
+        ask.only(&["fields"])?;
+        let columns = ask.columns(kind.resource)?;
+        let (id, sheet) = self.shared.sheet(kind, ident)?;
+        let whole = self.seen_sheet(kind, id, &sheet.value);
+        let seen = Lens::of(self, ask, kind.resource.path).shown(&whole);
+        Ok(Answer::shows(Value::Object(links::shown(kind.resource, ask.version, &ask.base, &columns, &seen))))
+    }
+
+    /// One of a collection whole, with what is known of it beside what clients keep.
+    fn seen_sheet(&self, kind: Kind, id: Uuid, sheet: &Sheet) -> Map<String, Value> {
+        let mut whole = whole(id, sheet);
+        if kind.collection == WEBHOOK_KIND.collection {
+            self.add_progress(id, &mut whole);
+        }
+        whole
+    }
+
+    /// What goes back after a change.
+    pub(super) fn whole_sheet(&self, ask: &Ask, kind: Kind, id: Uuid, sheet: &Sheet) -> Value {
+        let whole = self.seen_sheet(kind, id, sheet);
+        let seen = Lens::of(self, ask, kind.resource.path).shown(&whole);
+        Value::Object(links::shown(kind.resource, ask.version, &ask.base, &Columns::All, &seen))
+    }
+
+    async fn create_sheet(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let mut said = fields::check_post(kind.resource, ask.version, &ask.body)?;
+        ask.own(&mut said);
+        let id = match said.get("uuid").and_then(Value::as_str) {
+            Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
+            None => Uuid::new_v4(),
+        };
+        if kind.collection == "allocation" {
+            return self.create_allocation(ask, id, said).await;
+        }
+        if kind.collection == WEBHOOK_KIND.collection {
+            hooks::check(&said)?;
+            hooks::check_room(self.shared.registry.view())?;
+        }
+        self.check_node(ask, &mut said)?;
+        let registry = &self.shared.registry;
+        if registry.view().get(&key::sheet_of(kind.collection, id)).is_some() {
+            return Err(text::already_exists(&format!("{} with UUID {id}", kind.article)));
+        }
+        let sheet = self.shared.fresh_sheet(kind, id, said)?;
+        self.shared.store_sheet(kind, id, &sheet).await?;
+        let path = format!("{}/{id}", kind.resource.path);
+        Ok(Answer::created(self.whole_sheet(ask, kind, id, &sheet), links::location(&ask.base, &path)))
+    }
+
+    /// The node that a resource is of must be there; it is kept by its id.
+    pub(super) fn check_node(&self, ask: &Ask, said: &mut Map<String, Value>) -> Result<Option<NodeId>, Error> {
+        let Some(ident) = said.get("node_uuid").and_then(Value::as_str) else { return Ok(None) };
+        if !fields::is_uuid(ident) {
+            return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {ident}")));
+        }
+        let missing = || Class::Invalid.says(format!("Node {ident} could not be found."));
+        let node = self.find_for(ask, ident).ok_or_else(missing)?.node;
+        said.insert("node_uuid".to_owned(), json!(node.to_string()));
+        Ok(Some(node))
+    }
+
+    async fn patch_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let ops = patch::parse(kind.resource, ask.version, &ask.body)?;
+        let (id, before) = self.shared.sheet(kind, ident)?;
+        self.check_volume_change(kind, &before.value, false).await?;
+        let mut fields = before.value.fields.clone();
+        fields.insert("uuid".to_owned(), json!(id.to_string()));
+        if kind.collection == RUNBOOK_KIND.collection {
+            patch::disown(&mut fields, &ops, &ask.body)?;
+        }
+        let mut after = patch::apply(kind.resource, &fields, &ops)?;
+        self.check_node(ask, &mut after)?;
+        if after.remove("uuid") != Some(json!(id.to_string())) {
+            return Err(Class::Invalid.says("Changing the UUID of a resource is not possible"));
+        }
+        if kind.collection == WEBHOOK_KIND.collection {
+            hooks::check(&after)?;
+        }
+        let sheet = self.shared.change_sheet(kind, id, &before, after).await?;
+        Ok(Answer::shows(self.whole_sheet(ask, kind, id, &sheet)))
+    }
+
+    async fn delete_sheets(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        for (path, sheet) in self.shared.registry.view().list(&key::sheets(kind.collection)) {
+            if let Some(id) = key::last(&path) {
+                self.shared.delete_sheet(kind, id, &sheet).await?;
+            }
+        }
+        Ok(Answer::done())
+    }
+
+    async fn delete_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        let (id, sheet) = self.shared.sheet(kind, ident)?;
+        self.check_unused(kind, id)?;
+        self.check_volume_change(kind, &sheet.value, true).await?;
+        if kind.collection == "allocation" {
+            return self.delete_allocation(id, &sheet).await;
+        }
+        self.shared.delete_sheet(kind, id, &sheet).await.map(|()| Answer::done())
+    }
+
+    /// What was a node's goes with it. One that is left over, as we died in between, is of a node that is not there: it can
+    /// be deleted by its own id.
+    pub(super) async fn delete_sheets_of(&self, node: &str) -> Result<(), Error> {
+        for kind in [PORTGROUP_KIND, CONNECTOR_KIND, TARGET_KIND] {
+            for (path, sheet) in self.shared.registry.view().list(&key::sheets(kind.collection)) {
+                if let Some(id) = key::last(&path).filter(|_| is(&sheet.value.fields, "node_uuid", node)) {
+                    self.shared.delete_sheet(kind, id, &sheet).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What others are in can not go.
+    fn check_unused(&self, kind: Kind, id: Uuid) -> Result<(), Error> {
+        let id = id.to_string();
+        match kind.collection {
+            "chassis" if self.node_cache.all().iter().any(|node| is(&node.whole, "chassis_uuid", &id)) => {
+                Err(Class::Invalid.says(format!("Chassis {id} contains nodes.")))
+            }
+            "portgroup" if self.all_ports().iter().any(|port| is(port, "portgroup_uuid", &id)) => Err(Class::Invalid
+                .says(format!(
+                    "Portgroup {id} contains ports: it can not be deleted before they are, or are in no group."
+                ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Volumes are changed while their machine is off; those of a machine that nobody uses yet may go at any time.
+    async fn check_volume_change(&self, kind: Kind, sheet: &Sheet, deletes: bool) -> Result<(), Error> {
+        let node =
+            sheet.fields.get("node_uuid").and_then(Value::as_str).filter(|_| kind.resource.path.starts_with("volume"));
+        let Some(node) = node.and_then(|node| self.find(node)) else { return Ok(()) };
+        let node = self.settled(node).await?;
+        let power = node.whole.get("power_state").and_then(Value::as_str);
+        let state = node.whole.get("provision_state").and_then(Value::as_str).unwrap_or_default();
+        let is_unused = matches!(state, "enroll" | "manageable" | "adopt failed");
+        if power == Some("power off") || (deletes && is_unused) {
+            return Ok(());
+        }
+        let what = if deletes { "deletion" } else { "update" };
+        let action = format!("{} {what}", kind.word.to_lowercase());
+        Err(text::wrong_state(&action, &node.node.to_string(), power))
+    }
+
+    /// A node whose power is where it was last told to be; what was asked for a moment ago is waited for.
+    async fn settled(&self, node: Arc<NodeView>) -> Result<Arc<NodeView>, Error> {
+        let until = Instant::now() + POWER_PATIENCE;
+        let is_settling =
+            |node: &NodeView| node.whole.get("target_power_state").is_some_and(|target| !target.is_null());
+        let mut now = Some(node);
+        while let Some(node) = now {
+            if !is_settling(&node) {
+                return Ok(node);
+            }
+            if Instant::now() > until {
+                let holder = node.whole.get("conductor").and_then(Value::as_str).unwrap_or_default();
+                return Err(text::locked(&node.node.to_string(), holder));
+            }
+            sleep(POWER_LOOK).await;
+            now = self.node_cache.get(node.node);
+        }
+        Err(Class::NotFound.says("The node of the volume was deleted meanwhile"))
+    }
+
+    async fn runbook_traits(&self, ask: &Ask, kind: Kind, ident: &str, more: &[&str]) -> Result<Answer, Error> {
+        let (id, before) = self.shared.sheet(kind, ident)?;
+        let has = before.value.fields.get("traits").and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut traits: Vec<String> = has.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        match (ask.method.as_str(), more) {
+            ("GET", []) => return Ok(Answer::shows(json!({"traits": traits}))),
+            ("PUT", []) => traits = wire_ironic::call::traits(ident, &ask.arguments()?)?,
+            ("PUT", [name]) => {
+                wire_ironic::call::one_trait(ident, name, traits.len() + 1)?;
+                traits.push((*name).to_owned());
+            }
+            ("DELETE", []) => traits.clear(),
+            ("DELETE", [name]) => traits.retain(|one| one != name),
+            _ => return Err(text::method_not_allowed()),
+        }
+        traits.sort_unstable();
+        traits.dedup();
+        let mut after = before.value.fields.clone();
+        after.insert("traits".to_owned(), json!(traits));
+        self.shared.change_sheet(kind, id, &before, after).await.map(|_| Answer::done())
+    }
+}
+
+/// A resource whole, secrets masked.
+pub(super) fn whole(id: Uuid, sheet: &Sheet) -> Map<String, Value> {
+    let mut whole = sheet.fields.clone();
+    secret::hide(&mut whole);
+    whole.insert("uuid".to_owned(), json!(id.to_string()));
+    whole.insert("created_at".to_owned(), time(Some(sheet.created_at)));
+    whole.insert("updated_at".to_owned(), time(sheet.updated_at));
+    // A rule that is sensitive is obeyed and not shown.
+    if whole.get("sensitive") == Some(&Value::Bool(true)) {
+        whole.insert("conditions".to_owned(), Value::Null);
+        whole.insert("actions".to_owned(), Value::Null);
+    }
+    whole
+}
+
+pub(super) fn is(whole: &Map<String, Value>, field: &str, text: &str) -> bool {
+    whole.get(field).and_then(Value::as_str) == Some(text)
+}
+
+/// Whether a resource is one that a list is about. `node` is the id of the node that the list names.
+fn wanted(one: &Map<String, Value>, list: &List, node: Option<&str>) -> bool {
+    list.filters.iter().all(|(filter, operand)| match (filter.name, operand) {
+        ("node" | "node_uuid", _) => node.is_some_and(|node| is(one, "node_uuid", node)),
+        // Filters that need more than the resource itself say nothing here.
+        ("conductor_groups" | "shard" | "project", _) => true,
+        (name, Operand::Text(_) | Operand::Flag(_) | Operand::Words(_)) => list::matches(one, name, operand),
+    })
+}

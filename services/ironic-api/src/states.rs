@@ -1,0 +1,154 @@
+//! What is asked of a node's life and of its power.
+
+use std::time::Duration;
+
+use domain::{power::PowerTarget, provision};
+use keyspace::value::Sheet;
+use serde_json::{Value, json};
+use service_kit::clock;
+use wire_ironic::{
+    error::{Class, Error, text},
+    fields, links,
+    verb::{ConfigDrive, Power, Provision as Request, Seen, Target, Verb},
+};
+
+use super::{
+    Ask, Face,
+    answer::Answer,
+    course,
+    gate::Lens,
+    verb::{Asked, asked, is, word},
+};
+use scheduler_core::{fault::fault, node_cache::NodeView, secret};
+use scheduler_core::{
+    provision::{Provision, Ramdisk},
+    registry::Record,
+};
+
+/// How long a system may take to shut down where the request does not say it, and at most.
+const SOFT: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How often a verb is tried that others' changes can get in the way of.
+const TRIES: u32 = 3;
+
+impl Face {
+    pub(super) fn node_states(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        Ok(Answer::shows(Value::Object(fields::node_states(ask.version, &Lens::nodes(ask).shown(&node.whole)))))
+    }
+
+    pub(super) async fn provision(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        let request = Request::read(&ask.arguments()?)?;
+        let mut tries = TRIES;
+        loop {
+            match self.try_provision(ask, &request, &node).await? {
+                Ok(()) => break,
+                Err(error) if tries <= 1 || !error.is_conflict() => return Err(fault(ident, &error)),
+                Err(_) => tries -= 1,
+            }
+            if let Some(held) = self.shared.registry.held(node.node) {
+                self.shared.registry.seen_anew(&held).await;
+            }
+        }
+        Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states")))))
+    }
+
+    /// One try; the inner error is the store's.
+    async fn try_provision(
+        &self,
+        ask: &Ask,
+        request: &Request,
+        node: &NodeView,
+    ) -> Result<Result<(), scheduler_core::Error>, Error> {
+        let uuid = node.node.to_string();
+        let registry = &self.shared.registry;
+        let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
+        let shown = self.node_cache.get(node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
+        self.check_since(ask, &uuid, &shown, &record)?;
+        let of = Asked { ask, request, node: &shown.whole, state: record.life.value.state };
+        let verb = of.verb(|verb| registry.decide(&record, verb, &[]))?;
+        let runbook = self.runbook(ask, request, &shown)?;
+        let arguments = of.arguments(verb)?;
+        let steps = self.course(verb, runbook, &arguments, (&shown, &record));
+        registry.decide(&record, asked(verb), &steps).map_err(|refused| of.refusal(verb, refused))?;
+        course::check(&steps, &record)?;
+        let mut provision = Provision { steps, ..Provision::default() };
+        if arguments.without_ramdisk {
+            provision.ramdisk = Ramdisk::Disabled;
+        }
+        if matches!(verb, Verb::Active | Verb::Rebuild) {
+            let drive = arguments.configdrive.as_ref();
+            provision.deployment = self.deployment(&record, &shown.whole, drive).await?;
+            provision.sheet = drive.map(|drive| self.with_drive(&record, drive)).transpose()?;
+        }
+        let accepted = registry.accept(&record, asked(verb), provision).await;
+        if accepted.is_ok() {
+            let state = registry.held(node.node).map(|held| held.life.value.state.to_string()).unwrap_or_default();
+            self.shared.hot.tell(Some(node.node), "STATE", state);
+        }
+        Ok(accepted)
+    }
+
+    /// A node's fields with the config drive that came with a request, its secrets sealed.
+    fn with_drive(&self, record: &Record, config_drive: &ConfigDrive) -> Result<Sheet, Error> {
+        let uuid = record.node.to_string();
+        let read = self.shared.registry.held(record.node).and_then(|held| held.sheet);
+        let mut sheet = read.map(|read| read.value).unwrap_or_default();
+        match sheet.fields.get_mut("instance_info") {
+            Some(Value::Object(info)) => drop(info.insert("configdrive".to_owned(), drive(config_drive))),
+            Some(_) | None => {
+                drop(sheet.fields.insert("instance_info".to_owned(), json!({"configdrive": drive(config_drive)})));
+            }
+        }
+        let sealed = secret::seal(&fields::NODE, &uuid, &mut sheet.fields, &self.shared.registry.sealer);
+        sealed.map_err(|error| fault(&uuid, &error.into()))?;
+        sheet.updated_at = Some(clock::now());
+        Ok(sheet)
+    }
+
+    pub(super) async fn power(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        let seen = Seen {
+            ident,
+            power: node.whole.get("power_state").and_then(Value::as_str),
+            provision: word(&node.whole, "provision_state"),
+            stays_on: is(&node.whole, "disable_power_off"),
+        };
+        let power = Power::read(ask.version, &ask.arguments()?, seen)?;
+        let registry = &self.shared.registry;
+        let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
+        self.check_since(ask, ident, &node, &record)?;
+        // A reboot that leaves no moment off is one that no system is asked for.
+        if power.target == Target::SoftReboot && is(&node.whole, "disable_power_off") {
+            let driver = record.intent.value.driver;
+            let refusal =
+                format!("The driver {driver} does not support the power state, soft rebooting, with disable_power_off");
+            return Err(Class::Invalid.says(refusal));
+        }
+        let patience = power.timeout.map_or(SOFT, Duration::from_secs).min(LONGEST);
+        let by = clock::now().plus(patience);
+        let target = match power.target {
+            Target::On => PowerTarget::On,
+            Target::Off => PowerTarget::Off,
+            Target::Reboot => PowerTarget::Booted { boot: None },
+            Target::SoftOff => PowerTarget::SoftOff { by: Some(by) },
+            Target::SoftReboot => PowerTarget::SoftBooted { by },
+        };
+        registry.accept_power(&record, target).await.map_err(|error| match error {
+            scheduler_core::Error::Refused(provision::Refused::Busy { .. }) => {
+                text::locked(&node.node.to_string(), word(&node.whole, "conductor"))
+            }
+            error => fault(ident, &error),
+        })?;
+        Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states")))))
+    }
+}
+
+/// A config drive as a node keeps it.
+fn drive(drive: &ConfigDrive) -> Value {
+    match drive {
+        ConfigDrive::Url(text) | ConfigDrive::Packed(text) => Value::from(text.as_str()),
+        ConfigDrive::Parts(parts) => Value::Object(parts.clone()),
+    }
+}

@@ -1,0 +1,71 @@
+//! Whether a node has what each of its interfaces needs. Pure.
+
+use domain::driver::{Driver, Interface};
+use serde_json::{Map, Value};
+use wire_ironic::error::{Class, Error};
+
+use super::redfish;
+use scheduler_core::document::interface_field;
+
+/// The interfaces that the protocol's answer names; vendor calls are not among them.
+const NAMED: &[(&str, Interface)] = &[
+    ("bios", Interface::Bios),
+    ("boot", Interface::Boot),
+    ("console", Interface::Console),
+    ("deploy", Interface::Deploy),
+    ("firmware", Interface::Firmware),
+    ("inspect", Interface::Inspect),
+    ("management", Interface::Management),
+    ("network", Interface::Network),
+    ("power", Interface::Power),
+    ("raid", Interface::Raid),
+    ("rescue", Interface::Rescue),
+    ("storage", Interface::Storage),
+];
+
+/// Each interface, and why it is not fit.
+pub(super) fn interfaces(node: &Map<String, Value>, driver: Driver) -> Vec<(&'static str, Result<(), String>)> {
+    NAMED.iter().map(|(name, interface)| (*name, one(node, driver, *interface))).collect()
+}
+
+/// Whether a node has what its management needs.
+///
+/// # Errors
+/// What it lacks, in the protocol's words.
+pub(super) fn management(node: &Map<String, Value>, driver: Driver) -> Result<(), Error> {
+    one(node, driver, Interface::Management).map_err(|why| Class::Invalid.says(why))
+}
+
+fn one(node: &Map<String, Value>, driver: Driver, interface: Interface) -> Result<(), String> {
+    let chosen = node.get(&interface_field(interface)).and_then(Value::as_str).unwrap_or_default();
+    if chosen.starts_with("no-") {
+        return Err(format!("Driver {driver} does not support {interface} (disabled or not implemented)."));
+    }
+    match (driver, interface, chosen) {
+        (_, _, "fake") => Ok(()),
+        (Driver::Ipmi, Interface::Power | Interface::Management, _) => ipmi(node),
+        (Driver::Redfish, Interface::Power | Interface::Management, _) => redfish::validate(node),
+        (_, Interface::Deploy, "direct" | "autodetect" | "ramdisk") => image(node),
+        _ => Ok(()),
+    }
+}
+
+fn ipmi(node: &Map<String, Value>) -> Result<(), String> {
+    let address = node.get("driver_info").and_then(|info| info.get("ipmi_address")).and_then(Value::as_str);
+    if address.is_some_and(|address| !address.is_empty()) {
+        return Ok(());
+    }
+    Err("Missing the following IPMI credentials in node's driver_info: ['ipmi_address'].".to_owned())
+}
+
+fn image(node: &Map<String, Value>) -> Result<(), String> {
+    let uuid = node.get("uuid").and_then(Value::as_str).unwrap_or_default();
+    let source = node.get("instance_info").and_then(|info| info.get("image_source")).and_then(Value::as_str);
+    if source.is_some_and(|source| !source.is_empty()) {
+        return Ok(());
+    }
+    Err(format!(
+        "Node {uuid} failed to validate deploy image info. Some parameters were missing. Missing are: \
+         ['instance_info.image_source']"
+    ))
+}

@@ -1,0 +1,48 @@
+//! What the use cases, the reconcile loop and the API front ends share.
+
+use std::sync::Arc;
+
+use domain::plan::Limits;
+use mesh::Joined;
+use service_kit::{Host, Kit};
+
+use crate::{board::Board, hot::Hot, lines::Lines, node_cache::NodeCache, record::Unkept, registry::Registry};
+
+/// State of a scheduler process. Each field is a handle; a use case borrows what it needs.
+#[derive(Debug)]
+pub struct AppState {
+    /// Records of nodes, racks and images.
+    pub registry: Registry,
+    /// What leaves stream.
+    pub hot: Hot,
+    /// Boots that are not stored yet.
+    pub unkept: Unkept,
+    /// Which nodes changed since when.
+    pub board: Arc<Board>,
+    /// Every node, ready to be shown.
+    pub node_cache: Arc<NodeCache>,
+    /// Connections to the leaves.
+    pub lines: Lines,
+    /// Deadlines of the plan.
+    pub limits: Limits,
+    /// Spawns background tasks and signals shutdown.
+    pub host: Host,
+}
+
+impl AppState {
+    /// State of a process that joined the mesh.
+    #[must_use]
+    pub fn new(kit: &Kit, joined: &Joined, limits: Limits) -> Self {
+        let view = joined.mesh.view();
+        Self {
+            registry: Registry::new(joined.mesh.clone(), joined.sealer.clone()),
+            hot: Hot::default(),
+            unkept: Unkept::default(),
+            board: Arc::new(Board::new(view.clone())),
+            node_cache: Arc::new(NodeCache::new(view.clone())),
+            lines: Lines::new(kit.tls.clone(), view.clone()),
+            limits,
+            host: kit.host.clone(),
+        }
+    }
+}

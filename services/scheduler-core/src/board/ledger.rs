@@ -1,0 +1,189 @@
+//! When nodes changed last. Pure.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use domain::id::{NodeId, RackId};
+
+/// Nodes that are gone and still told of.
+const GONE: usize = 4096;
+
+/// How far a watcher is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// He knows nothing.
+    Nowhere,
+    /// He knows all up to this revision of the store.
+    Revision(i64),
+    /// He knows all up to this round of this ledger.
+    Round(u64),
+}
+
+/// When something changed last: in this round, at this revision or before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct When {
+    pub(super) round: u64,
+    pub(super) revision: i64,
+}
+
+impl When {
+    const fn is_after(self, at: At) -> bool {
+        match at {
+            At::Nowhere => true,
+            At::Revision(revision) => self.revision > revision,
+            At::Round(round) => self.round > round,
+        }
+    }
+}
+
+/// What a watcher does not know yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct News {
+    /// What he knew counts for nothing: `nodes` are all that there are.
+    pub(super) is_all: bool,
+    pub(super) nodes: Vec<(NodeId, RackId)>,
+    pub(super) gone: Vec<NodeId>,
+}
+
+/// The ledger: a line for each node, and some for those that are gone.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    nodes: BTreeMap<NodeId, (RackId, When)>,
+    gone: VecDeque<(NodeId, When)>,
+    /// Nothing is known of what changed up to here.
+    floor: When,
+}
+
+impl Ledger {
+    /// Begins with what there is, of which nobody knows when it changed.
+    pub(super) fn begin(&mut self, nodes: impl IntoIterator<Item = (NodeId, RackId)>, when: When) {
+        self.nodes = nodes.into_iter().map(|(node, rack)| (node, (rack, when))).collect();
+        self.gone.clear();
+        self.floor = when;
+    }
+
+    /// Something about a node changed, which is in this rack.
+    pub(super) fn changed(&mut self, node: NodeId, rack: RackId, when: When) {
+        self.nodes.insert(node, (rack, when));
+        self.gone.retain(|(gone, _)| *gone != node);
+    }
+
+    /// The same, where it is not known whether it still is.
+    pub(super) fn touched(&mut self, node: NodeId, when: When) {
+        if let Some((_, of_node)) = self.nodes.get_mut(&node) {
+            *of_node = when;
+        }
+    }
+
+    /// A node is no more in this rack; it may have been moved to another one before.
+    pub(super) fn went(&mut self, node: NodeId, rack: RackId, when: When) {
+        if self.nodes.get(&node).is_none_or(|(of, _)| *of != rack) {
+            return;
+        }
+        self.nodes.remove(&node);
+        self.gone.push_back((node, when));
+        if self.gone.len() > GONE
+            && let Some((_, forgotten)) = self.gone.pop_front()
+        {
+            self.floor = forgotten;
+        }
+    }
+
+    /// What there is to tell to somebody who is there.
+    pub(super) fn since(&self, at: At) -> News {
+        let is_all = self.floor.is_after(at) || at == At::Nowhere;
+        let nodes = self.nodes.iter().filter(|(_, (_, when))| is_all || when.is_after(at));
+        let gone = self.gone.iter().filter(|(_, when)| !is_all && when.is_after(at));
+        News {
+            is_all,
+            nodes: nodes.map(|(node, (rack, _))| (*node, *rack)).collect(),
+            gone: gone.map(|(node, _)| *node).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn node(number: u128) -> NodeId {
+        NodeId::new(Uuid::from_u128(number))
+    }
+
+    fn rack(number: u128) -> RackId {
+        RackId::new(Uuid::from_u128(number))
+    }
+
+    fn when(round: u64, revision: i64) -> When {
+        When { round, revision }
+    }
+
+    fn two_nodes() -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.begin([(node(1), rack(1)), (node(2), rack(1))], when(1, 10));
+        ledger
+    }
+
+    fn told(ledger: &Ledger, at: At) -> (bool, Vec<NodeId>, Vec<NodeId>) {
+        let News { is_all, nodes, gone } = ledger.since(at);
+        (is_all, nodes.into_iter().map(|(node, _)| node).collect(), gone)
+    }
+
+    #[test]
+    fn who_knows_nothing_or_something_too_old_begins_with_all() {
+        let ledger = two_nodes();
+        assert_eq!(told(&ledger, At::Nowhere), (true, vec![node(1), node(2)], vec![]));
+        assert_eq!(told(&ledger, At::Revision(9)), (true, vec![node(1), node(2)], vec![]));
+        assert_eq!(told(&ledger, At::Revision(10)), (false, vec![], vec![]));
+    }
+
+    #[test]
+    fn who_goes_on_is_told_what_changed_and_what_went_since() {
+        let mut ledger = two_nodes();
+        ledger.changed(node(3), rack(1), when(2, 12));
+        ledger.went(node(1), rack(1), when(3, 14));
+        assert_eq!(told(&ledger, At::Revision(11)), (false, vec![node(3)], vec![node(1)]));
+        assert_eq!(told(&ledger, At::Revision(12)), (false, vec![], vec![node(1)]));
+        assert_eq!(told(&ledger, At::Round(1)), (false, vec![node(3)], vec![node(1)]));
+        assert_eq!(told(&ledger, At::Round(3)), (false, vec![], vec![]));
+    }
+
+    #[test]
+    fn two_changes_under_one_revision_are_told_apart_by_their_round() {
+        let mut ledger = two_nodes();
+        ledger.changed(node(1), rack(1), when(2, 12));
+        assert_eq!(told(&ledger, At::Round(1)).1, [node(1)]);
+        ledger.changed(node(2), rack(1), when(3, 12));
+        assert_eq!(told(&ledger, At::Round(2)).1, [node(2)]);
+    }
+
+    #[test]
+    fn a_node_that_was_moved_to_another_rack_is_not_gone() {
+        let mut ledger = two_nodes();
+        ledger.changed(node(1), rack(2), when(2, 12));
+        ledger.went(node(1), rack(1), when(2, 12));
+        assert_eq!(told(&ledger, At::Round(1)), (false, vec![node(1)], vec![]));
+    }
+
+    #[test]
+    fn one_that_came_back_is_not_told_as_gone() {
+        let mut ledger = two_nodes();
+        ledger.went(node(1), rack(1), when(2, 12));
+        ledger.changed(node(1), rack(1), when(3, 13));
+        assert_eq!(told(&ledger, At::Round(1)), (false, vec![node(1)], vec![]));
+    }
+
+    #[test]
+    fn who_is_slower_than_what_is_remembered_begins_again() {
+        let mut ledger = two_nodes();
+        for number in 0..=u64::try_from(GONE).unwrap() {
+            let (node, when) = (node(u128::from(number) + 10), when(number + 2, 20));
+            ledger.changed(node, rack(1), when);
+            ledger.went(node, rack(1), when);
+        }
+        assert!(ledger.since(At::Round(1)).is_all);
+        assert!(!ledger.since(At::Round(2)).is_all);
+        assert_eq!(ledger.gone.len(), GONE);
+    }
+}

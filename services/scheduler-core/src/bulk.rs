@@ -1,0 +1,184 @@
+//! Bulks: carried by the scheduler that leads, from what is stored, so that whoever leads next goes on.
+//!
+//! What it asks of a node is a request with an id of its own, made of the bulk's and the node's ([`crate::once`]): the
+//! change marks it, so that no node is asked twice, also by two that both think that they lead.
+
+mod plan;
+
+pub use plan::Count;
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{id::NodeId, provision::Verb};
+use futures::future::join_all;
+use keyspace::{
+    Expect, key,
+    store::Versioned,
+    value::{Bulk, BulkNode, BulkProgress, BulkState, ConfigDrive},
+};
+use service_kit::{
+    clock,
+    status::{Failure as _, Kind, chain},
+};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    app_state::AppState,
+    once::Asked,
+    provision::{ProvisionNode, provision_node},
+    registry::Registry,
+};
+
+/// How often the leader looks at all bulks.
+const LOOK: Duration = Duration::from_millis(300);
+/// How long one that ended is remembered.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Carries all bulks while this replica leads.
+pub async fn carry(shared: Arc<AppState>) {
+    loop {
+        tokio::select! {
+            () = shared.host.stopping() => return,
+            () = sleep(LOOK) => {}
+        }
+        if !shared.registry.mesh.leads() {
+            continue;
+        }
+        for (path, read) in shared.registry.view().list(&key::bulks()) {
+            let Some(id) = key::last(&path) else { continue };
+            // What was begun is marked: another round, or another leader, goes on from there.
+            if let Err(error) = Box::pin(round(&shared, id, read)).await {
+                tracing::debug!(bulk = %id, error = %chain(&error), "a bulk waits");
+            }
+        }
+    }
+}
+
+async fn round(shared: &AppState, id: Uuid, read: Versioned<Bulk>) -> Result<(), Error> {
+    let registry = &shared.registry;
+    if let Some(ended) = read.value.ended {
+        if clock::now().since(ended) > KEPT {
+            let gone = registry.mesh.as_member()?.delete(&key::bulk(id), Expect::Revision(read.revision));
+            registry.mesh.commit(gone).await?;
+        }
+        return Ok(());
+    }
+    let mut bulk = read.value.clone();
+    for one in &mut bulk.nodes {
+        if let Some(progress) = seen(registry, id, one) {
+            one.progress = progress;
+        }
+    }
+    let next = plan::plan(&mut bulk, clock::now());
+    let asked = join_all(next.iter().map(|node| ask(shared, id, *node, &bulk))).await;
+    for (node, refused) in next.iter().zip(asked).filter_map(|(node, refused)| Some((node, refused?))) {
+        if let Some(one) = bulk.nodes.iter_mut().find(|one| one.node == *node) {
+            one.progress = BulkProgress::Failed { operation: None, text: refused };
+        }
+    }
+    if bulk != read.value {
+        let mut change = registry.mesh.as_member()?.put(&key::bulk(id), &bulk, Expect::Revision(read.revision))?;
+        if bulk.ended.is_some() {
+            change = change.clear(&key::bulk_drive(id));
+        }
+        registry.mesh.commit(change).await?;
+    }
+    Ok(())
+}
+
+/// What the config drive of a bulk is sealed for.
+pub fn drive_place(bulk: Uuid) -> String {
+    format!("bulk/{bulk}/config-drive")
+}
+
+/// The files of a bulk's config drive.
+fn drive(registry: &Registry, bulk: Uuid) -> Result<ConfigDrive, Error> {
+    let Some(sealed) = registry.view().get(&key::bulk_drive(bulk)) else { return Ok(ConfigDrive::new()) };
+    let place = drive_place(bulk);
+    let opened = registry.sealer.open(&place, &sealed.value)?;
+    let wrong = |source| keyspace::Error::Value { key: place.clone(), source };
+    Ok(serde_json::from_slice(opened.expose()).map_err(wrong)?)
+}
+
+/// The request that a bulk makes of a node.
+fn request(bulk: Uuid, node: NodeId) -> Asked {
+    Asked::by_name(bulk, &node.uuid())
+}
+
+/// How far a node is by what is stored of it; none: nothing new.
+fn seen(registry: &Registry, bulk: Uuid, one: &BulkNode) -> Option<BulkProgress> {
+    let operation = match one.progress {
+        BulkProgress::Waiting => match request(bulk, one.node).known(registry)?.value.operation {
+            Some(operation) => operation,
+            None => return Some(BulkProgress::Done { operation: None }),
+        },
+        BulkProgress::Running { operation } => operation,
+        BulkProgress::Done { .. } | BulkProgress::Failed { .. } | BulkProgress::Skipped => return None,
+    };
+    let failed = |text: &str| Some(BulkProgress::Failed { operation: Some(operation), text: text.to_owned() });
+    let Some(rack) = registry.rack_of(one.node) else { return failed("the node is no more") };
+    match registry.view().get(&key::operation(rack, one.node)).map(|read| read.value) {
+        Some(last) if last.id == operation => match (last.ended, last.failure) {
+            (None, _) => Some(BulkProgress::Running { operation }),
+            (Some(_), None) => Some(BulkProgress::Done { operation: Some(operation) }),
+            (Some(_), Some(failure)) => failed(&format!("{}: {}", failure.cause.word(), failure.text)),
+        },
+        Some(_) | None => failed("something else was asked of it before it was seen how this ended"),
+    }
+}
+
+/// Asks a node; why it can not be asked, where that is so for good.
+async fn ask(shared: &AppState, id: Uuid, node: NodeId, bulk: &Bulk) -> Option<String> {
+    let image = bulk.image.map(|image| image.to_string()).unwrap_or_default();
+    let asked = request(id, node);
+    let asking = async {
+        let config_drive = drive(&shared.registry, id)?;
+        let (verb, steps, rescue_password) = (bulk.verb, Vec::new(), String::new());
+        provision_node(shared, ProvisionNode { node, verb, image, config_drive, steps, rescue_password }).await
+    };
+    let error = Box::pin(asked.clone().scope(asking)).await.err()?;
+    // Another one may have asked it, which is what comes in the way.
+    if asked.known(&shared.registry).is_some() {
+        return None;
+    }
+    match error.kind() {
+        Kind::Conflict | Kind::Unavailable | Kind::NotOwner | Kind::Island => None,
+        Kind::Invalid | Kind::Missing | Kind::Taken | Kind::NotNow | Kind::Denied | Kind::Internal => {
+            Some(chain(&error))
+        }
+    }
+}
+
+/// Whether many can be asked for it at once with nothing but an image.
+pub const fn takes(verb: Verb) -> bool {
+    match verb {
+        Verb::Manage
+        | Verb::Provide
+        | Verb::Deploy
+        | Verb::Rebuild
+        | Verb::Undeploy
+        | Verb::Inspect
+        | Verb::Abort
+        | Verb::Adopt => true,
+        Verb::Clean | Verb::Rescue | Verb::Unrescue | Verb::Service | Verb::Unhold => false,
+    }
+}
+
+/// What a person wants of a bulk.
+pub fn steer(bulk: &mut Bulk, state: BulkState) {
+    match state {
+        BulkState::Running if bulk.state == BulkState::Paused => plan::go_on(bulk),
+        BulkState::Running => {}
+        BulkState::Paused if bulk.state == BulkState::Running => {
+            bulk.state = BulkState::Paused;
+            "somebody paused it".clone_into(&mut bulk.reason);
+        }
+        BulkState::Paused | BulkState::Done => {}
+        BulkState::Canceled => {
+            bulk.state = BulkState::Canceled;
+            bulk.reason.clear();
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Acts of the storage-service: everything that a boot needs, in every replica's cache.
+
+use domain::{
+    failure::{Cause, Failure},
+    id::ImageId,
+    image::{Image, Purpose},
+    plan::Progress,
+    provision::State,
+    service::Service,
+};
+use keyspace::value::{BootFile, Protocol};
+use proto::storage::v1::{EnsureImageRequest, ImageState, storage_service_client::StorageServiceClient};
+use service_kit::clock;
+
+use super::learned;
+use crate::{app_state::AppState, registry::Record};
+
+/// How the images of a node's present work stand.
+pub async fn ensure(shared: &AppState, record: &Record) -> Progress {
+    let images = match wanted(shared, record) {
+        Ok(images) => images,
+        Err(failure) => return Progress::Failed(failure),
+    };
+    let replicas = shared.lines.replicas(record.rack, Service::Storage);
+    let mut underway = replicas.is_empty();
+    for image in &images {
+        let (mut done, mut failed, mut pulling) = (0, None, 0);
+        for replica in &replicas {
+            match one(shared, record, &replica.member.endpoint, image).await {
+                Progress::Done(_) => done += 1,
+                Progress::Failed(failure) => failed = Some(failure),
+                Progress::Underway => pulling += 1,
+                // A replica that does not answer has nothing to hand out either.
+                Progress::Unknown => {}
+            }
+        }
+        match failed {
+            Some(failure) if done == 0 && pulling == 0 => return Progress::Failed(failure),
+            _ => underway |= pulling > 0 || done == 0,
+        }
+    }
+    if underway { Progress::Underway } else { Progress::Done(clock::now()) }
+}
+
+async fn one(shared: &AppState, record: &Record, endpoint: &str, image: &Image) -> Progress {
+    let deadline = Some(std::time::Duration::from_secs(5));
+    let Ok(line) = shared.lines.to(record.rack, Service::Storage, endpoint, deadline) else {
+        return Progress::Unknown;
+    };
+    let request =
+        EnsureImageRequest { digest: image.digest.to_string(), url: image.url.clone(), name: image.name.clone() };
+    match StorageServiceClient::new(line).ensure_image(request).await {
+        Err(status) => {
+            tracing::info!(endpoint, %status, "a storage-service does not answer");
+            Progress::Unknown
+        }
+        Ok(answer) => {
+            let answer = answer.into_inner();
+            match (answer.state(), answer.failure) {
+                (ImageState::Done, _) => Progress::Done(clock::now()),
+                (ImageState::Failed, Some(failure)) => {
+                    Failure::try_from(failure).map_or(Progress::Unknown, Progress::Failed)
+                }
+                (ImageState::Failed | ImageState::Underway | ImageState::Unspecified, _) => Progress::Underway,
+            }
+        }
+    }
+}
+
+/// The images that the work needs: kernel, ramdisk, and what is deployed.
+fn wanted(shared: &AppState, record: &Record) -> Result<Vec<Image>, Failure> {
+    let mut images = match decided(record) {
+        Some(images) => images.to_vec(),
+        None => agent_images(shared, record)?.to_vec(),
+    };
+    if let (State::Deploying { .. }, Some(deployment)) = (record.life.value.state, &record.intent.value.deployment) {
+        images.push(find(shared, Some(deployment.image), "the image")?);
+    }
+    Ok(images)
+}
+
+/// Kernel and ramdisk that a node names by where they are, as they were when its boot was decided.
+fn decided(record: &Record) -> Option<[Image; 2]> {
+    let named = record.intent.value.ironic_ramdisk.as_ref()?;
+    let decision = &record.boot.as_ref().filter(|boot| boot.value.protocol == Protocol::Ironic)?.value;
+    let image = |file: &BootFile, url: &str, purpose| learned::image(url, file.digest.clone(), purpose);
+    let kernel = image(&decision.kernel, &named.kernel, Purpose::Kernel);
+    Some([kernel, image(&decision.ramdisk, &named.ramdisk, Purpose::Ramdisk)])
+}
+
+/// The kernel and the ramdisk of the rack's agent.
+pub fn agent_images(shared: &AppState, record: &Record) -> Result<[Image; 2], Failure> {
+    let rack = shared.registry.rack(record.rack).map(|rack| rack.value);
+    let (kernel, ramdisk) = rack.map_or((None, None), |rack| (rack.kernel, rack.ramdisk));
+    Ok([find(shared, kernel, "the rack's kernel")?, find(shared, ramdisk, "the rack's ramdisk")?])
+}
+
+pub fn find(shared: &AppState, image: Option<ImageId>, what: &str) -> Result<Image, Failure> {
+    let missing = |text: String| Failure { cause: Cause::RamdiskMissing, text, at: clock::now() };
+    let image = image.ok_or_else(|| missing(format!("{what} is not set")))?;
+    let found = shared.registry.image(image).map(|image| image.value);
+    found.ok_or_else(|| missing(format!("{what} ({image}) is not registered any more")))
+}

@@ -1,0 +1,60 @@
+//! Kernels and ramdisks that a node names itself: registered images, or files of which nobody said what they hash to.
+
+use domain::{
+    failure::{Cause, Failure},
+    id::ImageId,
+    image::{Digest, Encoding, Image, Purpose},
+    service::Service,
+};
+use keyspace::value::IronicRamdisk;
+use proto::storage::v1::{ImageState, LearnImageRequest, storage_service_client::StorageServiceClient};
+use service_kit::{clock, status};
+
+use super::boot::NotMinted;
+use crate::{Error, app_state::AppState, registry::Record};
+
+/// The kernel and the ramdisk that a node names, as they are now. Repeat it while it is [`NotMinted::NotNow`]: what is
+/// not known yet is on its way into a cache of the rack.
+pub(super) async fn images(shared: &AppState, record: &Record, named: &IronicRamdisk) -> Result<[Image; 2], NotMinted> {
+    // Both are on their way before either is waited for.
+    let (kernel, ramdisk) = tokio::join!(
+        one(shared, record, &named.kernel, Purpose::Kernel),
+        one(shared, record, &named.ramdisk, Purpose::Ramdisk),
+    );
+    Ok([kernel?, ramdisk?])
+}
+
+/// An image that is known by where it is and what it hashes to.
+pub(super) fn image(url: &str, digest: Digest, purpose: Purpose) -> Image {
+    Image {
+        id: ImageId::new(uuid::Uuid::nil()),
+        name: url.rsplit('/').next().unwrap_or_default().to_owned(),
+        url: url.to_owned(),
+        digest,
+        encoding: Encoding::Plain,
+        purpose,
+        unpacked_size: None,
+    }
+}
+
+async fn one(shared: &AppState, record: &Record, named: &str, purpose: Purpose) -> Result<Image, NotMinted> {
+    if !named.contains("://") {
+        let found = shared.registry.image_named(named);
+        return found.map(|found| found.value).map_err(|error| {
+            let text = format!("driver_info names the boot file {named:?}: {}", status::chain(&error));
+            NotMinted::Never(Failure { cause: Cause::RamdiskMissing, text, at: clock::now() })
+        });
+    }
+    let line = shared.lines.to_owner(record.rack, Service::Storage, record.node)?;
+    let request = LearnImageRequest { url: named.to_owned(), name: named.to_owned() };
+    let answer = StorageServiceClient::new(line).learn_image(request).await;
+    let answer = answer.map_err(|status| Error::Leaf(status.message().to_owned()))?.into_inner();
+    match (answer.state(), answer.digest.parse(), answer.failure) {
+        (ImageState::Done, Ok(digest), _) => Ok(image(named, digest, purpose)),
+        (ImageState::Failed, _, Some(failure)) => Err(match Failure::try_from(failure) {
+            Ok(failure) => NotMinted::Never(failure),
+            Err(error) => NotMinted::NotNow(Error::Leaf(error.to_string())),
+        }),
+        _ => Err(NotMinted::NotNow(Error::Leaf(format!("{named} is on its way into the rack's cache")))),
+    }
+}

@@ -1,0 +1,331 @@
+//! Provisioning: a client asks for the next move of a node's life. One use case, which REST, gRPC and bulk call.
+//!
+//! The APIs decode a request into a [`Provision`]. Whether the node takes it is decided by `domain::provision::step` from
+//! [`NodeFacts`], which are read here from the node's records and nowhere else.
+
+use domain::{
+    driver::{Driver, Interface},
+    failure::{Cause, Failure},
+    id::NodeId,
+    provision::{Event, NetworkBoot, NodeFacts, Phase, Refused, State, Support, Verb, step},
+    step::{self, Step},
+};
+use keyspace::{
+    Expect, key,
+    seal::Sealed,
+    value::{ConfigDrive, Deployment, Intent, Sheet},
+};
+use proto::convert::Invalid;
+use serde_json::Value;
+use service_kit::{clock, telemetry};
+
+use crate::{
+    Error,
+    app_state::AppState,
+    metrics, once,
+    registry::{Record, Registry},
+};
+
+/// Steps that one request may name.
+const MAX_STEPS: usize = 64;
+/// Maximum size of the files of a config drive in a request, in bytes; a larger one is given as a URL.
+pub const MAX_CONFIG_DRIVE_BYTES: usize = 512 << 10;
+
+/// A command to provision a node, as our own APIs give it: the image by name, and the files of the config drive.
+#[derive(Debug, Clone)]
+pub struct ProvisionNode {
+    /// Which node.
+    pub node: NodeId,
+    /// What it is asked for.
+    pub verb: Verb,
+    /// The image by its id or name; empty: none is named.
+    pub image: String,
+    /// Files of the config drive by path; empty: there is none.
+    pub config_drive: ConfigDrive,
+    /// Named steps, in their order.
+    pub steps: Vec<Step>,
+    /// For a rescue, and empty otherwise.
+    pub rescue_password: String,
+}
+
+/// A decoded request to provision a node.
+#[derive(Debug, Clone, Default)]
+pub struct Provision {
+    /// Named steps, in their order; empty: what the verb always does.
+    pub steps: Vec<Step>,
+    /// Whether the steps are carried out without booting an agent.
+    pub ramdisk: Ramdisk,
+    /// What is to be deployed; none: what the intent has already.
+    pub deployment: Option<Deployment>,
+    /// What the request changes of the node's fields, stored in the same transaction.
+    pub sheet: Option<Sheet>,
+}
+
+/// Whether an operation boots an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ramdisk {
+    /// It does, where its steps need one.
+    #[default]
+    Booted,
+    /// It does not (Ironic's `disable_ramdisk`).
+    Disabled,
+}
+
+/// Provisions a node.
+///
+/// # Errors
+/// [`Error::Refused`] and [`Error::NoMac`] where the node does not take the verb; [`Error::Request`] where its arguments do
+/// not fit; [`Error::Missing`] for the node or the image.
+pub async fn provision_node(app: &AppState, command: ProvisionNode) -> Result<(), Error> {
+    let ProvisionNode { node, verb, image, config_drive, steps, rescue_password } = command;
+    let registry = &app.registry;
+    let record = registry.named(&node.to_string())?;
+    let driver = record.intent.value.driver;
+    // First what no other arguments could make good.
+    registry.check(&record, verb, &steps)?;
+    check_steps(verb, &steps, driver)?;
+    check_password(verb, &rescue_password)?;
+    let names_image = !image.is_empty() || !config_drive.is_empty();
+    let deploys = matches!(verb, Verb::Deploy | Verb::Rebuild) || verb == Verb::Adopt && names_image;
+    let deployment = if deploys { Some(registry.deployment(&record, &image, &config_drive)?) } else { None };
+    registry.accept(&record, verb, Provision { steps, deployment, ..Provision::default() }).await?;
+    let state = registry.named(&node.to_string())?.life.value.state;
+    app.hot.tell(Some(node), "STATE", state.to_string());
+    Ok(())
+}
+
+impl Registry {
+    fn deployment(&self, record: &Record, image: &str, files: &ConfigDrive) -> Result<Deployment, Error> {
+        let before = record.intent.value.deployment.as_ref();
+        let image = match (image.is_empty(), before) {
+            (true, Some(before)) => before.image,
+            (true, None) => return Err(Invalid::Missing("image").into()),
+            (false, _) => self.image_named(image)?.value.id,
+        };
+        if files.is_empty() {
+            return Ok(Deployment { image, config_drive: None });
+        }
+        let config_drive = self.sealed_drive(&format!("{}/config-drive", record.node), files)?;
+        Ok(Deployment { image, config_drive: Some(config_drive) })
+    }
+
+    /// Seals the files of a config drive for a place in the store.
+    ///
+    /// # Errors
+    /// [`Error::Request`] where they are larger than [`MAX_CONFIG_DRIVE_BYTES`] together.
+    pub fn sealed_drive(&self, place: &str, files: &ConfigDrive) -> Result<Sealed, Error> {
+        let size: usize = files.values().map(Vec::len).sum();
+        if size > MAX_CONFIG_DRIVE_BYTES {
+            let why = format!("{size} octets; at most {MAX_CONFIG_DRIVE_BYTES}");
+            return Err(Invalid::wrong("config_drive", why).into());
+        }
+        let wrong = |source| keyspace::Error::Value { key: place.to_owned(), source };
+        let json = serde_json::to_vec(files).map_err(wrong)?;
+        Ok(self.sealer.seal(place, &json)?)
+    }
+
+    /// Accepts a request to provision a node: stores its new state, its intent, its changed fields and the operation that
+    /// begins in one transaction.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] and [`Error::NoMac`] where the node does not take the verb; a conflict where its records changed
+    /// since they were read.
+    pub async fn accept(&self, record: &Record, verb: Verb, request: Provision) -> Result<(), Error> {
+        let Provision { steps, ramdisk, deployment, sheet } = request;
+        let facts = self.facts(record, &steps);
+        let failure = (verb == Verb::Abort).then(|| aborted(record.life.value.state));
+        let moved = self.moved(record, (Event::Asked(verb), facts), failure);
+        let mut moved = moved.map_err(|refused| Self::refusal(record, refused))?;
+        let before = record.operation.as_ref().map(|read| read.value.id);
+        if let Some(operation) = moved.operation.as_mut().filter(|operation| Some(operation.id) != before) {
+            operation.trace = telemetry::current_traceparent();
+            operation.steps = steps;
+            operation.without_ramdisk = ramdisk == Ramdisk::Disabled;
+            once::begins(Some(operation.id));
+        }
+        // An operation takes over what a client wanted of power.
+        let old = &record.intent.value;
+        let intent = Intent { power: None, deployment: deployment.or_else(|| old.deployment.clone()), ..old.clone() };
+        let changed = (intent != *old).then_some(&intent);
+        let mut change = self.add_move(self.mesh.as_member()?, record, &moved, changed)?;
+        if let Some(sheet) = sheet {
+            let read = self.view().get(&key::sheet(record.rack, record.node));
+            change = change.put(&key::sheet(record.rack, record.node), &sheet, Expect::same(read.as_ref()))?;
+        }
+        self.commit(change).await?;
+        metrics::step("asked");
+        Ok(())
+    }
+
+    /// Whether a node takes a verb with these steps, as [`Self::accept`] decides it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::NoMac`]
+    pub fn check(&self, record: &Record, verb: Verb, steps: &[Step]) -> Result<(), Error> {
+        let taken = self.decide(record, verb, steps);
+        taken.map_err(|refused| Self::refusal(record, refused))
+    }
+
+    /// The same, as the domain says it.
+    pub fn decide(&self, record: &Record, verb: Verb, steps: &[Step]) -> Result<(), Refused> {
+        step(record.life.value.state, Event::Asked(verb), self.facts(record, steps)).map(drop)
+    }
+
+    /// Everything beside its state that decides what a node takes; `steps` are those of the request.
+    pub fn facts(&self, record: &Record, steps: &[Step]) -> NodeFacts {
+        let sheet = self.view().get(&key::sheet(record.rack, record.node)).map(|read| read.value);
+        facts(record, sheet.as_ref(), steps)
+    }
+
+    /// Adds to a refusal the node's name, and what its user can do about it.
+    fn refusal(record: &Record, refused: Refused) -> Error {
+        match refused {
+            Refused::NoNetworkBoot { lacks, .. } => no_network_boot(&record.intent.value.name, lacks),
+            Refused::NotHere { .. }
+            | Refused::Retired
+            | Refused::Protected
+            | Refused::InMaintenance { .. }
+            | Refused::Unsupported { .. }
+            | Refused::NotRemovable { .. }
+            | Refused::HasInstance
+            | Refused::Busy { .. }
+            | Refused::StaysOn
+            | Refused::Meaningless { .. } => Error::Refused(refused),
+        }
+    }
+}
+
+/// Whether a verb takes these steps, and the driver has them.
+fn check_steps(verb: Verb, steps: &[Step], driver: Driver) -> Result<(), Error> {
+    let takes = matches!(verb, Verb::Clean | Verb::Service);
+    if !takes && !steps.is_empty() {
+        return Err(Invalid::wrong("steps", format!("{verb} takes none; clean and service do")).into());
+    }
+    if verb == Verb::Clean && steps.is_empty() {
+        return Err(Invalid::Missing("steps").into());
+    }
+    if steps.len() > MAX_STEPS {
+        return Err(Invalid::wrong("steps", format!("{} of them; at most {MAX_STEPS}", steps.len())).into());
+    }
+    match step::first_unsupported(steps, driver, Phase::ManualClean) {
+        None => Ok(()),
+        Some(Step { interface, step, .. }) => {
+            let why = format!("the driver {driver} has no step {interface}.{step}");
+            Err(Invalid::wrong("steps", why).into())
+        }
+    }
+}
+
+/// A rescue without a password would let nobody in.
+fn check_password(verb: Verb, password: &str) -> Result<(), Invalid> {
+    match (verb, password.trim().is_empty()) {
+        (Verb::Rescue, true) => Err(Invalid::Missing("rescue_password")),
+        (Verb::Rescue, false) => Ok(()),
+        (_, true) => Ok(()),
+        (_, false) => Err(Invalid::wrong("rescue_password", format!("{verb} takes none; rescue does"))),
+    }
+}
+
+/// What its operators decided of a node, and what it is made of. Where they said nothing, a machine that is new is not wiped,
+/// and one that was in use is.
+fn facts(record: &Record, sheet: Option<&Sheet>, steps: &[Step]) -> NodeFacts {
+    let field = |name: &str| sheet.and_then(|sheet| sheet.fields.get(name));
+    let flag = |name: &str| field(name).and_then(Value::as_bool);
+    let is = |name: &str| flag(name).unwrap_or(false);
+    let intent = &record.intent.value;
+    let is_fake = intent.driver == Driver::FakeHardware;
+    let supports = |interface: Interface| {
+        let chosen = field(&format!("{interface}_interface")).and_then(Value::as_str);
+        let chosen = chosen.or_else(|| intent.driver.default_implementation(interface)).unwrap_or("no-");
+        Support::from(!chosen.starts_with("no-"))
+    };
+    // Our own agent makes no steps on a machine in use; the stock agent does, and anybody's steps need no agent.
+    let needs_agent = steps.is_empty() || steps.iter().any(|step| step.reserved().is_none());
+    NodeFacts {
+        cleans_before_use: flag("automated_clean").unwrap_or(false),
+        cleans_after_use: flag("automated_clean").unwrap_or(true),
+        retired: is("retired"),
+        protected: is("protected"),
+        in_maintenance: is("maintenance"),
+        has_instance: crate::registry::instance(sheet).is_some(),
+        stays_on: is("disable_power_off"),
+        network_boot: if is_fake { NetworkBoot::Ready } else { network_boot(record) },
+        inspect: supports(Interface::Inspect),
+        rescue: supports(Interface::Rescue),
+        service: Support::from(is_fake || intent.ironic_ramdisk.is_some() || !needs_agent),
+    }
+}
+
+fn network_boot(record: &Record) -> NetworkBoot {
+    if record.ports.iter().any(|(_, port)| port.value.address.is_some()) {
+        NetworkBoot::Ready
+    } else if record.ports.is_empty() {
+        NetworkBoot::NoPort
+    } else {
+        NetworkBoot::NoAddress
+    }
+}
+
+/// The refusal for a node that cannot boot from the network, with what makes it able to.
+fn no_network_boot(name: &str, lacks: NetworkBoot) -> Error {
+    let name = name.to_owned();
+    let add = format!("ironmesh node set {name} --add-mac MAC");
+    let (lacks, next) = match lacks {
+        NetworkBoot::NoPort => ("no MAC", format!("add that of a NIC that it boots from: {add}")),
+        NetworkBoot::NoAddress | NetworkBoot::Ready => (
+            "no MAC with an address on its rack's network",
+            format!(
+                "give its rack a network, where it has none (ironmesh rack set), and name the MAC that it boots from anew: \
+                 ironmesh node set {name} --remove-mac MAC, then {add}"
+            ),
+        ),
+    };
+    Error::NoMac { name, lacks, next }
+}
+
+/// The failure of an operation that a client aborted.
+fn aborted(state: State) -> Failure {
+    Failure { cause: Cause::Aborted, text: format!("aborted by a person while {state}"), at: clock::now() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_cannot_boot_from_the_network_is_told_what_to_do() {
+        let text = |lacks| service_kit::status::chain(&no_network_boot("n1", lacks));
+        let none = text(NetworkBoot::NoPort);
+        assert!(none.contains("no MAC and") && none.ends_with("ironmesh node set n1 --add-mac MAC"), "{none}");
+        let unaddressed = text(NetworkBoot::NoAddress);
+        assert!(unaddressed.contains("rack set") && unaddressed.contains("--remove-mac"), "{unaddressed}");
+    }
+
+    fn steps(names: &[&str]) -> Vec<Step> {
+        let split = names.iter().map(|name| name.split_once('.').unwrap());
+        split
+            .map(|(interface, step)| Step {
+                interface: interface.to_owned(),
+                step: step.to_owned(),
+                args: serde_json::Map::new(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn steps_are_for_clean_and_service_and_are_the_drivers() {
+        let check = |verb, names: &[&str], driver| check_steps(verb, &steps(names), driver);
+        assert!(check(Verb::Clean, &["deploy.erase_devices"], Driver::Ipmi).is_ok());
+        assert!(check(Verb::Clean, &[], Driver::Ipmi).is_err());
+        assert!(check(Verb::Deploy, &["deploy.erase_devices"], Driver::Ipmi).is_err());
+        let refused = check(Verb::Service, &["raid.none"], Driver::FakeHardware).unwrap_err();
+        assert!(service_kit::status::chain(&refused).contains("no step raid.none"), "{refused:?}");
+        assert!(check(Verb::Service, &[], Driver::FakeHardware).is_ok());
+    }
+
+    #[test]
+    fn a_password_is_for_a_rescue_and_a_rescue_needs_one() {
+        assert!(check_password(Verb::Rescue, "secret").is_ok() && check_password(Verb::Manage, "").is_ok());
+        assert!(check_password(Verb::Rescue, " ").is_err() && check_password(Verb::Manage, "secret").is_err());
+    }
+}

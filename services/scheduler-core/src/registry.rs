@@ -1,0 +1,242 @@
+//! Records of nodes: read from the view, changed by one conditional transaction.
+
+mod facts;
+mod image;
+mod index;
+mod node;
+mod port;
+mod ports;
+mod rehome;
+mod sheet;
+mod transition;
+
+use std::sync::Arc;
+
+use domain::{
+    failure::Failure,
+    generation::Generation,
+    id::{ImageId, NodeId, OperationId, RackId},
+    image::Image,
+    net::MacAddr,
+    provision::{self, Event, NodeFacts},
+};
+use keyspace::{
+    Change, Expect, View, key,
+    seal::Sealer,
+    store::Versioned,
+    value::{AgentSeen, BootDecision, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
+};
+use mesh::Mesh;
+use service_kit::clock;
+
+use crate::{Error, once, peers::Peers};
+
+pub use node::{NewNode, NodeChange};
+pub use port::{PortChange, StoredPort};
+pub use sheet::{Held, instance};
+use transition::transition;
+pub use transition::{Moved, newborn, turn};
+
+/// The records. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    pub mesh: Mesh,
+    pub sealer: Sealer,
+    pub peers: Peers,
+    /// Which ports are whose.
+    index: Arc<index::Ports>,
+    /// Where nodes are.
+    places: Arc<index::Nodes>,
+    /// Held while a machine is enrolled: all take the lowest free address, and would get in each other's way.
+    enrolling: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Everything that the store has about a node.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub rack: RackId,
+    pub node: NodeId,
+    pub intent: Versioned<Intent>,
+    pub life: Versioned<Life>,
+    pub operation: Option<Versioned<Operation>>,
+    pub boot: Option<Versioned<BootDecision>>,
+    pub power: Option<PowerSeen>,
+    pub pxe: Option<PxeSeen>,
+    pub agent: Option<AgentSeen>,
+    pub inventory: Option<Inventory>,
+    pub ports: Vec<(MacAddr, Versioned<Port>)>,
+}
+
+impl Record {
+    /// The operation that runs.
+    pub fn running(&self) -> Option<&Operation> {
+        self.operation.as_ref().map(|read| &read.value).filter(|operation| operation.is_running())
+    }
+}
+
+impl Registry {
+    pub fn new(mesh: Mesh, sealer: Sealer) -> Self {
+        let index = Arc::new(index::Ports::new(mesh.view().clone()));
+        let places = Arc::new(index::Nodes::new(mesh.view().clone()));
+        Self { mesh, sealer, peers: Peers::default(), index, places, enrolling: Arc::default() }
+    }
+
+    /// Commits what a person asked for, and waits until it can be read through any replica.
+    pub async fn commit(&self, change: Change) -> Result<(), Error> {
+        let revision = self.mesh.commit(once::marked(change)?).await?;
+        self.peers.have(&self.mesh, revision).await
+    }
+
+    pub fn view(&self) -> &View {
+        self.mesh.view()
+    }
+
+    /// The rack and id of a node that is named by its id or name.
+    pub fn find(&self, name: &str) -> Result<(RackId, NodeId), Error> {
+        let missing = || Error::Missing { kind: "node", name: name.to_owned() };
+        let node = match name.parse::<NodeId>() {
+            Ok(node) => node,
+            Err(_) => NodeId::new(self.view().get(&key::node_name(name)).ok_or_else(missing)?.value.id),
+        };
+        let rack = self.rack_of(node).ok_or_else(missing)?;
+        Ok((rack, node))
+    }
+
+    /// The rack that a node is in.
+    pub fn rack_of(&self, node: NodeId) -> Option<RackId> {
+        self.places.rack_of(node)
+    }
+
+    /// Everything about a node.
+    pub fn record(&self, rack: RackId, node: NodeId) -> Option<Record> {
+        let view = self.view();
+        let ports = self.index.of(node).into_iter();
+        Some(Record {
+            rack,
+            node,
+            intent: view.get(&key::intent(rack, node))?,
+            life: view.get(&key::life(rack, node))?,
+            operation: view.get(&key::operation(rack, node)),
+            boot: view.get(&key::boot(rack, node)),
+            power: view.get(&key::power(rack, node)).map(|read| read.value),
+            pxe: view.get(&key::pxe(rack, node)).map(|read| read.value),
+            agent: view.get(&key::agent(rack, node)).map(|read| read.value),
+            inventory: view.get(&key::inventory(rack, node)).map(|read| read.value),
+            ports: ports.filter(|((of, _), _)| *of == rack).map(|((_, mac), port)| (mac, port)).collect(),
+        })
+    }
+
+    /// The record of a node by name.
+    pub fn named(&self, name: &str) -> Result<Record, Error> {
+        let (rack, node) = self.find(name)?;
+        self.record(rack, node).ok_or_else(|| Error::Missing { kind: "node", name: name.to_owned() })
+    }
+
+    /// All nodes of a rack, or of all racks, in the order of their ids.
+    pub fn nodes(&self, only: Option<RackId>) -> Vec<(NodeId, RackId)> {
+        let mut nodes = Vec::new();
+        for (_, rack) in self.view().list(&key::racks()) {
+            let rack = rack.value.id;
+            if only.is_none_or(|only| only == rack) {
+                nodes.extend(self.view().nodes(rack).into_iter().map(|node| (node, rack)));
+            }
+        }
+        nodes.sort_unstable();
+        nodes
+    }
+
+    pub fn rack(&self, rack: RackId) -> Option<Versioned<Rack>> {
+        self.view().get(&key::rack(rack))
+    }
+
+    /// A rack by its id or name; the empty name is that of the rack named "".
+    pub fn rack_named(&self, name: &str) -> Result<Versioned<Rack>, Error> {
+        let missing = || Error::Missing { kind: "rack", name: name.to_owned() };
+        let id = match name.parse::<RackId>() {
+            Ok(rack) => rack,
+            Err(_) => RackId::new(self.view().get(&key::rack_name(name)).ok_or_else(missing)?.value.id),
+        };
+        self.rack(id).ok_or_else(missing)
+    }
+
+    /// An image by its id or name.
+    pub fn image_named(&self, name: &str) -> Result<Versioned<Image>, Error> {
+        let missing = || Error::Missing { kind: "image", name: name.to_owned() };
+        let id = match name.parse::<ImageId>() {
+            Ok(image) => image,
+            Err(_) => ImageId::new(self.view().get(&key::image_name(name)).ok_or_else(missing)?.value.id),
+        };
+        self.image(id).ok_or_else(missing)
+    }
+
+    pub fn image(&self, image: ImageId) -> Option<Versioned<Image>> {
+        self.view().get(&key::image(image))
+    }
+
+    /// Adds a move of a life to a change that already says under which right it is made.
+    pub fn add_move(
+        &self,
+        change: Change,
+        record: &Record,
+        moved: &Moved,
+        intent: Option<&Intent>,
+    ) -> Result<Change, keyspace::Error> {
+        let (rack, node) = (record.rack, record.node);
+        let mut change = change.put(&key::life(rack, node), &moved.life, Expect::Revision(record.life.revision))?;
+        let forgets = moved.forget_deployment;
+        let intent = intent.or_else(|| forgets.then_some(&record.intent.value)).cloned();
+        let intent = intent.map(|intent| if forgets { Intent { deployment: None, ..intent } } else { intent });
+        if let Some(intent) = intent {
+            change = change.put(&key::intent(rack, node), &intent, Expect::Revision(record.intent.revision))?;
+        }
+        if forgets && let Some(read) = self.view().get(&key::sheet(rack, node)) {
+            change = self.give_up_instance(change, node, instance(Some(&read.value)));
+            change = self.end_allocation(change, &read.value);
+            let sheet = sheet::without_instance(&read.value);
+            change = change.put(&key::sheet(rack, node), &sheet, Expect::Revision(read.revision))?;
+        }
+        let before = record.operation.as_ref();
+        if let Some(operation) =
+            moved.operation.as_ref().filter(|now| before.is_none_or(|before| before.value != **now))
+        {
+            change = change.put(&key::operation(rack, node), operation, Expect::same(before))?;
+        }
+        if moved.revoke_boot && record.boot.is_some() {
+            change = change.delete(&key::boot(rack, node), Expect::same(record.boot.as_ref()));
+        }
+        let holder = node::holder(node, &record.intent.value.name);
+        ports::find(change, rack, node, &holder, &moved.ports)
+    }
+
+    pub fn moved(
+        &self,
+        record: &Record,
+        asked: (Event, NodeFacts),
+        failure: Option<Failure>,
+    ) -> Result<Moved, provision::Refused> {
+        let id = OperationId::new(uuid::Uuid::new_v4());
+        let operation = record.operation.as_ref().map(|read| &read.value);
+        let generation = record.life.value.generation;
+        let agent = record.agent.as_ref().filter(|agent| agent.generation == generation && agent.reboots);
+        let rebooting = agent.map(|agent| agent.reaches);
+        let mut moved = transition(&record.life.value, operation, asked, rebooting, failure, id, clock::now())?;
+        if moved.take_facts {
+            self.take_facts(record, &mut moved);
+        }
+        Ok(moved)
+    }
+
+    /// A new generation for an instruction outside an operation, with what it wants of power.
+    pub async fn accept_power(&self, record: &Record, target: domain::power::PowerTarget) -> Result<Generation, Error> {
+        provision::change_power(record.life.value.state, target, self.facts(record, &[]))?;
+        let life = Life { generation: record.life.value.generation.next(), ..record.life.value.clone() };
+        let intent = Intent { power: Some(target), ..record.intent.value.clone() };
+        let change = self
+            .mesh
+            .as_member()?
+            .put(&key::life(record.rack, record.node), &life, Expect::Revision(record.life.revision))?
+            .put(&key::intent(record.rack, record.node), &intent, Expect::Revision(record.intent.revision))?;
+        self.commit(change).await?;
+        Ok(life.generation)
+    }
+}

@@ -1,0 +1,280 @@
+//! Enrolling, changing and removing nodes. Uniqueness is a key, made in the record's own transaction.
+
+use std::time::Duration;
+
+use domain::{
+    driver::Driver,
+    id::NodeId,
+    net::{BmcAddr, MacAddr},
+    power::BootMode,
+    provision,
+    secret::Secret,
+    service::Service,
+};
+use keyspace::{
+    Change, Expect, key,
+    key::Scope,
+    store::Versioned,
+    value::{Bmc, Holder, Intent, Rack},
+};
+use service_kit::clock;
+use tokio::time::timeout;
+
+use super::{Record, Registry, newborn, ports, sheet};
+use crate::Error;
+
+/// How often a write is tried that others' writes can get in the way of.
+const TRIES: u32 = 5;
+/// How long another replica's write may take to be seen here.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A machine to be enrolled.
+#[derive(Debug, Clone)]
+pub struct NewNode {
+    pub name: String,
+    pub bmc: BmcAddr,
+    pub user: String,
+    pub password: Secret,
+    pub boot_mode: BootMode,
+    pub macs: Vec<MacAddr>,
+    pub wait_for_life_seconds: Option<u32>,
+    pub boot_files_by_tftp: bool,
+}
+
+/// What is to be changed about a node; what is none stays.
+#[derive(Debug, Clone, Default)]
+pub struct NodeChange {
+    pub name: Option<String>,
+    pub bmc: Option<BmcAddr>,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub boot_mode: Option<BootMode>,
+    pub add_macs: Vec<MacAddr>,
+    pub remove_macs: Vec<MacAddr>,
+    pub wait_for_life_seconds: Option<u32>,
+    pub boot_files_by_tftp: Option<bool>,
+    /// That somebody works on the machine by hand, and why; or that nobody does.
+    pub maintenance: Option<(bool, String)>,
+}
+
+impl Registry {
+    /// Enrols a machine.
+    pub async fn create(&self, rack: &Versioned<Rack>, new: NewNode) -> Result<NodeId, Error> {
+        let node = NodeId::new(uuid::Uuid::new_v4());
+        let _alone = self.enrolling.lock().await;
+        for _ in 0..TRIES {
+            let mut news = self.view().subscribe();
+            self.check_free(&new.name, Some(&new.bmc), &new.macs)?;
+            match self.commit(self.creation(rack, node, &new)?).await {
+                Ok(()) => return Ok(node),
+                // Another replica took a name, an address or a MAC since we looked: look again, once we can see it.
+                Err(error) if error.is_conflict() => drop(timeout(LOOK, news.next()).await),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(keyspace::Error::Conflict.into())
+    }
+
+    fn creation(&self, rack: &Versioned<Rack>, node: NodeId, new: &NewNode) -> Result<Change, Error> {
+        let password = self.seal_password(node, &new.password)?;
+        let intent = Intent {
+            name: new.name.clone(),
+            enrolled_at: clock::now(),
+            driver: Driver::Ipmi,
+            bmc: Some(Bmc { address: new.bmc.clone(), user: new.user.clone(), password, redfish: None }),
+            boot_mode: new.boot_mode,
+            deployment: None,
+            wait_for_life_seconds: new.wait_for_life_seconds,
+            boot_files_by_tftp: new.boot_files_by_tftp,
+            ironic_ramdisk: None,
+            power: None,
+        };
+        let holder = holder(node, &new.name);
+        let id = rack.value.id;
+        let change = self
+            .mesh
+            .as_member()?
+            .expect(&key::rack(id), Expect::Revision(rack.revision))
+            .put(&key::node_name(&new.name), &holder, Expect::Absent)?
+            .put(&key::bmc(&new.bmc), &holder, Expect::Absent)?
+            .put(&key::intent(id, node), &intent, Expect::Absent)?
+            .put(&key::life(id, node), &newborn(clock::now()), Expect::Absent)?;
+        ports::add(change, self.view(), &rack.value, node, &holder, &new.macs)
+    }
+
+    pub fn seal_password(&self, node: NodeId, password: &Secret) -> Result<keyspace::seal::Sealed, Error> {
+        self.sealer
+            .seal(&format!("{node}/bmc-password"), password.expose())
+            .map_err(|source| Error::Sealed { node, source })
+    }
+
+    /// Names the holder of what is taken.
+    fn check_free(&self, name: &str, bmc: Option<&BmcAddr>, macs: &[MacAddr]) -> Result<(), Error> {
+        let taken = |what: &'static str, value: String, holder: Versioned<Holder>| Error::Taken {
+            what,
+            value,
+            kind: holder.value.kind,
+            holder: holder.value.name,
+        };
+        if let Some(holder) = self.view().get(&key::node_name(name)) {
+            return Err(taken("the name", name.to_owned(), holder));
+        }
+        if let Some(bmc) = bmc
+            && let Some(holder) = self.view().get(&key::bmc(bmc))
+        {
+            return Err(taken("the BMC", bmc.to_string(), holder));
+        }
+        for mac in macs {
+            if let Some(holder) = self.view().get(&key::mac(*mac)) {
+                return Err(taken("the MAC", mac.to_string(), holder));
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes a node.
+    pub async fn update(&self, record: &Record, wanted: NodeChange) -> Result<(), Error> {
+        let key = key::intent(record.rack, record.node);
+        for _ in 0..TRIES {
+            let mut news = self.view().subscribe();
+            match self.commit(self.changed(record, &wanted)?).await {
+                // Another replica took an address or a MAC since we looked, unless somebody changed this very node.
+                Err(error) if error.is_conflict() => drop(timeout(LOOK, news.next()).await),
+                outcome => return outcome,
+            }
+            if self.view().get(&key).is_none_or(|intent| intent.revision != record.intent.revision) {
+                break;
+            }
+        }
+        Err(keyspace::Error::Conflict.into())
+    }
+
+    fn changed(&self, record: &Record, wanted: &NodeChange) -> Result<Change, Error> {
+        let old = &record.intent.value;
+        let name = wanted.name.clone().filter(|name| *name != old.name);
+        let address = old.bmc.as_ref().map(|bmc| &bmc.address);
+        let bmc = wanted.bmc.clone().filter(|bmc| Some(bmc) != address);
+        if record.life.value.state.is_busy() && (bmc.is_some() || !wanted.remove_macs.is_empty()) {
+            return Err(Error::Busy { name: old.name.clone(), state: record.life.value.state.to_string() });
+        }
+        self.check_free(name.as_deref().unwrap_or_default(), bmc.as_ref(), &wanted.add_macs)?;
+        let mut intent = old.clone();
+        let node = record.node;
+        let mut change = self.mesh.as_member()?;
+        let new_name = name.clone().unwrap_or_else(|| old.name.clone());
+        let holder = holder(node, &new_name);
+        if let Some(name) = name {
+            change = change.clear(&key::node_name(&old.name)).put(&key::node_name(&name), &holder, Expect::Absent)?;
+            intent.name = name;
+        }
+        if let Some(bmc) = &bmc {
+            if let Some(before) = address {
+                change = self.give_up_bmc(change, before, &holder);
+            }
+            change = change.put(&key::bmc(bmc), &holder, Expect::Absent)?;
+        }
+        intent.bmc = self.changed_bmc(node, old.bmc.as_ref(), bmc, wanted)?;
+        intent.boot_mode = wanted.boot_mode.unwrap_or(intent.boot_mode);
+        intent.boot_files_by_tftp = wanted.boot_files_by_tftp.unwrap_or(intent.boot_files_by_tftp);
+        if let Some(seconds) = wanted.wait_for_life_seconds {
+            intent.wait_for_life_seconds = (seconds > 0).then_some(seconds);
+        }
+        for mac in &wanted.remove_macs {
+            let port = record.ports.iter().find(|(known, _)| known == mac);
+            let (_, port) =
+                port.ok_or_else(|| Error::Missing { kind: "port", name: format!("{mac} of node {}", old.name) })?;
+            change = remove_port(change, record, *mac, port);
+        }
+        let rack =
+            self.rack(record.rack).ok_or_else(|| Error::Missing { kind: "rack", name: record.rack.to_string() })?;
+        change = ports::add(change, self.view(), &rack.value, node, &holder, &wanted.add_macs)?;
+        let read = self.view().get(&key::sheet(record.rack, node));
+        if read.is_some() || wanted.maintenance.is_some() {
+            let before = read.as_ref().map(|read| read.value.clone()).unwrap_or_default();
+            let mut sheet = sheet::with_bmc(&before, intent.bmc.as_ref());
+            if let Some((is_on, reason)) = &wanted.maintenance {
+                sheet::maintain(&mut sheet, *is_on, reason);
+            }
+            change = change.put(&key::sheet(record.rack, node), &sheet, Expect::same(read.as_ref()))?;
+        }
+        let key = key::intent(record.rack, node);
+        Ok(change.put(&key, &intent, Expect::Revision(record.intent.revision))?)
+    }
+
+    fn changed_bmc(
+        &self,
+        node: NodeId,
+        old: Option<&Bmc>,
+        address: Option<BmcAddr>,
+        wanted: &NodeChange,
+    ) -> Result<Option<Bmc>, Error> {
+        let Some(address) = address.or_else(|| old.map(|bmc| bmc.address.clone())) else { return Ok(None) };
+        let password = match (&wanted.password, old) {
+            (Some(password), _) => self.seal_password(node, password)?,
+            (None, Some(old)) => old.password.clone(),
+            (None, None) => self.seal_password(node, &Secret::new(Vec::new()))?,
+        };
+        let user = wanted.user.clone().or_else(|| old.map(|bmc| bmc.user.clone())).unwrap_or_default();
+        let redfish = old.and_then(|bmc| bmc.redfish.clone());
+        Ok(Some(Bmc { address, user, password, redfish }))
+    }
+
+    /// Forgets a node: its records, its unique keys, its claims and journals, in one transaction.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] by `domain::provision::remove`; a conflict where its records changed since they were read.
+    pub async fn remove(&self, record: &Record) -> Result<(), Error> {
+        provision::remove(record.life.value.state, self.facts(record, &[]))?;
+        let intent = &record.intent.value;
+        let (rack, node) = (record.rack, record.node);
+        let mut change = self
+            .mesh
+            .as_member()?
+            .delete(&key::life(rack, node), Expect::Revision(record.life.revision))
+            .delete(&key::intent(rack, node), Expect::Revision(record.intent.revision))
+            .clear(&key::operation(rack, node))
+            .clear(&key::boot(rack, node))
+            .clear(&key::power(rack, node))
+            .clear(&key::pxe(rack, node))
+            .clear(&key::agent(rack, node))
+            .clear(&key::inventory(rack, node))
+            .clear(&key::firmware(rack, node))
+            .clear(&key::bios(rack, node))
+            .clear(&key::history(node));
+        if !intent.name.is_empty() {
+            change = change.clear(&key::node_name(&intent.name));
+        }
+        if let Some(bmc) = &intent.bmc {
+            change = self.give_up_bmc(change, &bmc.address, &holder(node, &intent.name));
+        }
+        if let Some(read) = self.view().get(&key::sheet(rack, node)) {
+            change = self.give_up_instance(change, node, sheet::instance(Some(&read.value)));
+            change = change.delete(&key::sheet(rack, node), Expect::Revision(read.revision));
+        }
+        for (mac, port) in &record.ports {
+            change = remove_port(change, record, *mac, port);
+        }
+        for service in Service::ALL {
+            let scope = if service == Service::Scheduler { Scope::Datacenter } else { Scope::Rack(rack) };
+            let claim = key::claim(scope, service, node);
+            // Whoever still works on it finds its claim gone at the next write, and stops.
+            if let Some(held) = self.view().get(&claim) {
+                change = change.delete(&claim, Expect::Revision(held.revision));
+            }
+            change = change.clear(&key::journal(scope, service, node));
+        }
+        self.commit(change).await
+    }
+}
+
+fn remove_port(change: Change, record: &Record, mac: MacAddr, port: &Versioned<keyspace::value::Port>) -> Change {
+    let change = change.clear(&key::mac(mac)).delete(&key::port(record.rack, mac), Expect::Revision(port.revision));
+    match port.value.address {
+        Some(address) => change.clear(&key::address(record.rack, address)),
+        None => change,
+    }
+}
+
+pub(super) fn holder(node: NodeId, name: &str) -> Holder {
+    Holder { kind: "node".to_owned(), id: node.uuid(), name: name.to_owned() }
+}

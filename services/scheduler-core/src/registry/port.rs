@@ -1,0 +1,124 @@
+//! Ports as Ironic's clients write them.
+
+use domain::{
+    id::{NodeId, PortId, RackId},
+    net::MacAddr,
+};
+use keyspace::{
+    Change, Expect, key,
+    store::Versioned,
+    value::{Port, Sheet},
+};
+
+use super::{Registry, node::holder, ports};
+use crate::Error;
+
+/// A port, and where it is kept.
+#[derive(Debug, Clone)]
+pub struct StoredPort {
+    pub rack: RackId,
+    pub mac: MacAddr,
+    pub port: Versioned<Port>,
+}
+
+/// What a port is to be.
+#[derive(Debug, Clone)]
+pub struct PortChange {
+    pub id: PortId,
+    pub mac: MacAddr,
+    pub node: NodeId,
+    pub rack: RackId,
+    /// The machine may boot from it: it has an address on the rack's network.
+    pub boots: bool,
+    pub sheet: Sheet,
+}
+
+impl Registry {
+    /// All ports of all racks, in the order of their creation.
+    pub fn ports(&self) -> Vec<StoredPort> {
+        let all = self.index.all().into_iter();
+        let mut all: Vec<_> = all.map(|((rack, mac), port)| StoredPort { rack, mac, port }).collect();
+        all.sort_by_key(|one| {
+            let sheet = one.port.value.sheet.as_ref();
+            (sheet.map(|sheet| sheet.created_at).unwrap_or_default(), one.port.value.id)
+        });
+        all
+    }
+
+    /// Adds a port.
+    pub async fn create_port(&self, new: &PortChange) -> Result<(), Error> {
+        let _alone = self.enrolling.lock().await;
+        let change = self.put_port(self.mesh.as_member()?, new)?;
+        self.commit(change).await
+    }
+
+    /// Changes a port; under another MAC it is kept elsewhere.
+    pub async fn change_port(&self, before: &StoredPort, new: &PortChange) -> Result<(), Error> {
+        let _alone = self.enrolling.lock().await;
+        let had = before.port.value.address;
+        let same = before.mac == new.mac && before.rack == new.rack && had.is_some() == new.boots;
+        let change = self.mesh.as_member()?;
+        let change = if same {
+            let port = Port { id: new.id, node: new.node, address: had, sheet: Some(new.sheet.clone()) };
+            let key = key::port(new.rack, new.mac);
+            let change = change.put(&key, &port, Expect::Revision(before.port.revision))?;
+            if before.port.value.node == new.node { change } else { self.rehold(change, new)? }
+        } else {
+            self.put_port(take_away(change, before), new)?
+        };
+        self.commit(change).await
+    }
+
+    /// The MAC is another node's from here on.
+    fn rehold(&self, change: Change, new: &PortChange) -> Result<Change, Error> {
+        let held = self.view().get(&key::mac(new.mac));
+        let of = holder(new.node, &self.name_of(new));
+        Ok(change.put(&key::mac(new.mac), &of, Expect::same(held.as_ref()))?)
+    }
+
+    fn name_of(&self, new: &PortChange) -> String {
+        self.view().get(&key::intent(new.rack, new.node)).map(|intent| intent.value.name).unwrap_or_default()
+    }
+
+    /// Takes a port away.
+    pub async fn delete_port(&self, port: &StoredPort) -> Result<(), Error> {
+        let change = take_away(self.mesh.as_member()?, port);
+        self.commit(change).await
+    }
+
+    fn put_port(&self, mut change: Change, new: &PortChange) -> Result<Change, Error> {
+        let of = holder(new.node, &self.name_of(new));
+        let rack = self.rack(new.rack).map(|rack| rack.value);
+        let network = rack.as_ref().filter(|_| new.boots).and_then(|rack| rack.network.as_ref().map(|net| (rack, net)));
+        let address = match network {
+            None => None,
+            Some((rack, network)) => {
+                let free = ports::free_addresses(self.view(), rack.id, network).next();
+                Some(free.ok_or_else(|| ports::no_address(rack, network))?)
+            }
+        };
+        let port = Port { id: new.id, node: new.node, address, sheet: Some(new.sheet.clone()) };
+        // A node that went to another rack meanwhile has its ports there.
+        let life = key::life(new.rack, new.node);
+        let missing = || Error::Missing { kind: "node", name: new.node.to_string() };
+        let born = self.view().get(&life).ok_or_else(missing)?.created;
+        change = change
+            .expect_created(&life, born)
+            .put(&key::mac(new.mac), &of, Expect::Absent)?
+            .put(&key::port(new.rack, new.mac), &port, Expect::Absent)?
+            .clear(&key::unknown(new.rack, new.mac));
+        if let Some(address) = address {
+            change = change.put(&key::address(new.rack, address), &of, Expect::Absent)?;
+        }
+        Ok(change)
+    }
+}
+
+fn take_away(change: Change, port: &StoredPort) -> Change {
+    let change =
+        change.clear(&key::mac(port.mac)).delete(&key::port(port.rack, port.mac), Expect::Revision(port.port.revision));
+    match port.port.value.address {
+        Some(address) => change.clear(&key::address(port.rack, address)),
+        None => change,
+    }
+}

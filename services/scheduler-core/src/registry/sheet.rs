@@ -1,0 +1,244 @@
+//! Records as Ironic's clients write them: the sheet, and with it in one transaction what our services act by.
+
+use std::time::Duration;
+
+use domain::{
+    failure::Failure,
+    id::{NodeId, RackId},
+    net::BmcAddr,
+};
+use keyspace::{
+    Change, Expect, key,
+    store::Versioned,
+    value::{Bmc, Holder, Intent, Life, Rack, Sheet},
+};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{Registry, node::holder};
+use crate::Error;
+
+/// A node, as far as a client's request is about it.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub rack: RackId,
+    pub node: NodeId,
+    pub intent: Versioned<Intent>,
+    pub life: Versioned<Life>,
+    pub sheet: Option<Versioned<Sheet>>,
+}
+
+/// How long another replica's write may take to be seen here.
+const LOOK: Duration = Duration::from_millis(200);
+/// The collection of allocations.
+pub(super) const ALLOCATION: &str = "allocation";
+/// The kind of the key that keeps an Ironic instance on one node.
+const INSTANCE: &str = "instance";
+
+impl Registry {
+    /// The node of an id, for a change.
+    pub fn held(&self, node: NodeId) -> Option<Held> {
+        let (rack, view) = (self.rack_of(node)?, self.view());
+        Some(Held {
+            rack,
+            node,
+            intent: view.get(&key::intent(rack, node))?,
+            life: view.get(&key::life(rack, node))?,
+            sheet: view.get(&key::sheet(rack, node)),
+        })
+    }
+
+    /// Enrols a node with what a client says of it.
+    pub async fn create_with(
+        &self,
+        rack: &Versioned<Rack>,
+        node: NodeId,
+        intent: &Intent,
+        life: &Life,
+        sheet: &Sheet,
+    ) -> Result<(), Error> {
+        let id = rack.value.id;
+        let of = holder(node, &intent.name);
+        let mut change = self
+            .mesh
+            .as_member()?
+            .expect(&key::rack(id), Expect::Revision(rack.revision))
+            .put(&key::intent(id, node), intent, Expect::Absent)?
+            .put(&key::life(id, node), life, Expect::Absent)?
+            .put(&key::sheet(id, node), sheet, Expect::Absent)?;
+        if !intent.name.is_empty() {
+            change = change.put(&key::node_name(&intent.name), &of, Expect::Absent)?;
+        }
+        if let Some(instance) = instance(Some(sheet)) {
+            change = change.put(&key::name(INSTANCE, instance), &of, Expect::Absent)?;
+        }
+        self.commit(self.take_bmc(change, None, intent, &of)?).await
+    }
+
+    /// Changes what a client said of a node.
+    pub async fn change_with(&self, held: &Held, intent: &Intent, sheet: &Sheet) -> Result<(), Error> {
+        let change = self.add_sheet(self.mesh.as_member()?, held, intent, sheet)?;
+        self.commit(change).await
+    }
+
+    /// Notes that something went wrong that no operation was about.
+    pub async fn note_failure(&self, held: &Held, failure: Failure) -> Result<(), Error> {
+        let life = Life { failure: Some(failure), ..held.life.value.clone() };
+        let key = key::life(held.rack, held.node);
+        self.commit(self.mesh.as_member()?.put(&key, &life, Expect::Revision(held.life.revision))?).await
+    }
+
+    /// Waits a moment for the view to show what somebody else wrote about a node.
+    pub async fn seen_anew(&self, held: &Held) {
+        let mut news = self.view().subscribe();
+        let is_old = || {
+            let now = self.held(held.node);
+            now.is_some_and(|now| {
+                let revisions = |held: &Held| {
+                    (held.intent.revision, held.life.revision, held.sheet.as_ref().map(|sheet| sheet.revision))
+                };
+                revisions(&now) == revisions(held)
+            })
+        };
+        let waiting = async { while is_old() && news.next().await.is_some() {} };
+        drop(timeout(LOOK, waiting).await);
+    }
+
+    /// The same, as a part of a larger change.
+    pub fn add_sheet(&self, change: Change, held: &Held, intent: &Intent, sheet: &Sheet) -> Result<Change, Error> {
+        let (rack, node) = (held.rack, held.node);
+        let (key, expect) = (key::intent(rack, node), Expect::Revision(held.intent.revision));
+        let change = self.add_unique(change, held, intent, Some(sheet))?;
+        let change = if *intent == held.intent.value {
+            change.expect(&key, expect)
+        } else {
+            change.put(&key, intent, expect)?
+        };
+        Ok(change.put(&key::sheet(rack, node), sheet, Expect::same(held.sheet.as_ref()))?)
+    }
+
+    /// What only one node may have: its name, its instance, its BMC.
+    pub(super) fn add_unique(
+        &self,
+        mut change: Change,
+        held: &Held,
+        intent: &Intent,
+        sheet: Option<&Sheet>,
+    ) -> Result<Change, Error> {
+        let (node, before) = (held.node, &held.intent.value);
+        let of = holder(node, &intent.name);
+        if intent.name != before.name {
+            if !before.name.is_empty() {
+                change = change.clear(&key::node_name(&before.name));
+            }
+            if !intent.name.is_empty() {
+                change = change.put(&key::node_name(&intent.name), &of, Expect::Absent)?;
+            }
+        }
+        let old = instance(held.sheet.as_ref().map(|sheet| &sheet.value));
+        let new = instance(sheet);
+        if old != new {
+            change = self.give_up_instance(change, node, old);
+            if let Some(new) = new {
+                change = change.put(&key::name(INSTANCE, new), &of, Expect::Absent)?;
+            }
+        }
+        if intent == before { Ok(change) } else { self.take_bmc(change, Some(before), intent, &of) }
+    }
+
+    /// An Ironic instance is on this node no more.
+    pub fn give_up_instance(&self, change: Change, node: NodeId, instance: Option<&str>) -> Change {
+        let Some(key) = instance.map(|instance| key::name(INSTANCE, instance)) else { return change };
+        match self.view().get(&key).filter(|held| held.value.id == node.uuid()) {
+            Some(held) => change.delete(&key, Expect::Revision(held.revision)),
+            None => change,
+        }
+    }
+
+    /// The allocation that a node was given to is over, with its name.
+    pub(super) fn end_allocation(&self, change: Change, sheet: &Sheet) -> Change {
+        let id = sheet.fields.get("allocation_uuid").and_then(Value::as_str).and_then(|id| id.parse().ok());
+        let Some(key) = id.map(|id| key::sheet_of(ALLOCATION, id)) else { return change };
+        let Some(read) = self.view().get(&key) else { return change };
+        let change = change.delete(&key, Expect::Revision(read.revision));
+        match read.value.fields.get("name").and_then(Value::as_str) {
+            Some(name) => change.clear(&key::name(ALLOCATION, name)),
+            None => change,
+        }
+    }
+
+    /// Who has an Ironic instance.
+    pub fn instance_holder(&self, instance: &str) -> Option<Holder> {
+        self.view().get(&key::name(INSTANCE, instance)).map(|held| held.value)
+    }
+
+    /// Holds the key of a BMC that nobody else has, and gives up the one of before. Two nodes on one BMC are fine by
+    /// Ironic's clients: the second holds no key.
+    fn take_bmc(
+        &self,
+        mut change: Change,
+        before: Option<&Intent>,
+        now: &Intent,
+        of: &Holder,
+    ) -> Result<Change, Error> {
+        let address = |intent: &Intent| intent.bmc.as_ref().map(|bmc| bmc.address.clone());
+        let (old, new) = (before.and_then(address), address(now));
+        if old == new {
+            return Ok(change);
+        }
+        if let Some(old) = old {
+            change = self.give_up_bmc(change, &old, of);
+        }
+        if let Some(new) = new.filter(|new| self.view().get(&key::bmc(new)).is_none()) {
+            change = change.put(&key::bmc(&new), of, Expect::Absent)?;
+        }
+        Ok(change)
+    }
+
+    /// Gives up the key of a BMC, where it is this node's.
+    pub(super) fn give_up_bmc(&self, change: Change, address: &BmcAddr, of: &Holder) -> Change {
+        let key = key::bmc(address);
+        match self.view().get(&key).filter(|held| held.value.id == of.id) {
+            Some(held) => change.delete(&key, Expect::Revision(held.revision)),
+            None => change,
+        }
+    }
+}
+
+/// The Ironic instance that a sheet names.
+pub fn instance(sheet: Option<&Sheet>) -> Option<&str> {
+    sheet?.fields.get("instance_uuid").and_then(Value::as_str).filter(|instance| !instance.is_empty())
+}
+
+/// The sheet of a node whose BMC was changed by other means than a client of Ironic's.
+pub(super) fn with_bmc(sheet: &Sheet, bmc: Option<&Bmc>) -> Sheet {
+    let mut sheet = sheet.clone();
+    let (Some(bmc), Some(Value::Object(info))) = (bmc, sheet.fields.get_mut("driver_info")) else { return sheet };
+    if let Some(redfish) = &bmc.redfish {
+        info.insert("redfish_address".to_owned(), Value::from(redfish.url(&bmc.address)));
+        info.insert("redfish_username".to_owned(), Value::from(bmc.user.as_str()));
+        info.insert("redfish_password".to_owned(), json!({"sealed": bmc.password}));
+    } else {
+        info.insert("ipmi_address".to_owned(), Value::from(bmc.address.host.as_str()));
+        info.insert("ipmi_port".to_owned(), Value::from(bmc.address.port));
+        info.insert("ipmi_username".to_owned(), Value::from(bmc.user.as_str()));
+        info.insert("ipmi_password".to_owned(), json!({"sealed": bmc.password}));
+    }
+    sheet
+}
+
+/// Notes that somebody works on the machine by hand, or that nobody does.
+pub(super) fn maintain(sheet: &mut Sheet, is_on: bool, reason: &str) {
+    let reason = if is_on && !reason.is_empty() { json!(reason) } else { Value::Null };
+    sheet.fields.insert("maintenance".to_owned(), json!(is_on));
+    sheet.fields.insert("maintenance_reason".to_owned(), reason);
+}
+
+/// What is forgotten of a node whose deployment is taken down: whose it was, and what for.
+pub(super) fn without_instance(sheet: &Sheet) -> Sheet {
+    let mut sheet = sheet.clone();
+    for name in ["instance_info", "instance_uuid", "instance_name", "allocation_uuid"] {
+        sheet.fields.remove(name);
+    }
+    sheet
+}

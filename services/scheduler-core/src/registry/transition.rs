@@ -1,0 +1,265 @@
+//! What a move of a life makes of the records. Pure.
+
+use domain::{
+    failure::Failure,
+    generation::Generation,
+    id::OperationId,
+    net::MacAddr,
+    provision::{self, Effect, Event, NodeFacts, Phase, State, Verb},
+    step::{ReservedStep, Step},
+    step_plan::{self, NextStep},
+    time::Timestamp,
+};
+use keyspace::value::{Inspection, Life, Operation};
+
+/// What a move of a life makes of the records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    pub life: Life,
+    pub operation: Option<Operation>,
+    pub forget_deployment: bool,
+    pub revoke_boot: bool,
+    /// What the machine reported is to become what is known of it.
+    pub take_facts: bool,
+    /// MACs that become ports of the node.
+    pub ports: Vec<MacAddr>,
+}
+
+/// Carries a step's effects out on the records. `id` names the operation, where one begins. `rebooting`: the agent made
+/// named steps up to here, and wants its machine to be rebooted.
+pub(super) fn transition(
+    life: &Life,
+    operation: Option<&Operation>,
+    (event, facts): (Event, NodeFacts),
+    rebooting: Option<u32>,
+    failure: Option<Failure>,
+    id: OperationId,
+    now: Timestamp,
+) -> Result<Moved, provision::Refused> {
+    let (state, effects) = provision::step(life.state, event, facts)?;
+    let mut moved = Moved {
+        life: Life { state, since: now, waiting: None, ..life.clone() },
+        operation: operation.cloned(),
+        forget_deployment: false,
+        revoke_boot: false,
+        take_facts: false,
+        ports: Vec::new(),
+    };
+    for effect in effects {
+        match effect {
+            Effect::Open(phase) => {
+                moved.operation = Some(Operation {
+                    id,
+                    phase,
+                    since: now,
+                    steps: Vec::new(),
+                    made: 0,
+                    without_ramdisk: false,
+                    ended: None,
+                    failure: None,
+                    trace: String::new(),
+                });
+                moved.life.failure = None;
+                moved.life.boots_lost = 0;
+                if phase == Phase::Inspect {
+                    moved.life.inspection = Some(begun(life.inspection.as_ref(), now));
+                }
+            }
+            Effect::Close => {
+                moved.life.failure = None;
+                end(&mut moved.operation, now, None);
+            }
+            Effect::Fail => {
+                moved.life.failure.clone_from(&failure);
+                end(&mut moved.operation, now, failure.clone());
+            }
+            Effect::NewGeneration => moved.life.generation = moved.life.generation.next(),
+            Effect::RevokeBoot => moved.revoke_boot = true,
+            Effect::CountSteps => match rebooting {
+                Some(made) => reboot(&mut moved, made),
+                None => count(&mut moved.operation),
+            },
+            Effect::ForgetDeployment => moved.forget_deployment = true,
+            Effect::TakeFacts => {
+                moved.take_facts = true;
+                if let Some(inspection) = &mut moved.life.inspection {
+                    inspection.finished_at = Some(now);
+                }
+            }
+        }
+    }
+    match event {
+        Event::Again => moved.life.boots_lost += 1,
+        Event::Called => moved.life.boots_lost = 0,
+        Event::Asked(_)
+        | Event::Answered
+        | Event::Prepared
+        | Event::Worked
+        | Event::Made
+        | Event::Held
+        | Event::Reboots
+        | Event::Finished
+        | Event::GaveUp => {}
+    }
+    if matches!(event, Event::Called | Event::Made | Event::Asked(Verb::Unhold))
+        && matches!(turn(moved.operation.as_ref()), NextStep::Power(_))
+    {
+        // An instruction of its own; what was booted does not outlive it.
+        moved.life.generation = moved.life.generation.next();
+        moved.revoke_boot = true;
+    }
+    Ok(moved)
+}
+
+/// What is next of the steps of an operation.
+pub fn turn(operation: Option<&Operation>) -> NextStep {
+    operation.map_or(NextStep::Undivided, |operation| {
+        step_plan::next_step(&operation.steps, usize::try_from(operation.made).unwrap_or(usize::MAX))
+    })
+}
+
+/// What was next is made.
+fn count(operation: &mut Option<Operation>) {
+    let made = u32::try_from(turn(operation.as_ref()).step_count()).unwrap_or(u32::MAX);
+    if let Some(operation) = operation {
+        operation.made = operation.made.saturating_add(made);
+    }
+}
+
+/// Steps up to here are made, and the machine is rebooted after them: by the boot of its next agent, or, where none is
+/// booted at once, by a step of its own.
+fn reboot(moved: &mut Moved, made: u32) {
+    let Some(operation) = &mut moved.operation else { return };
+    let at = usize::try_from(made).unwrap_or(usize::MAX).min(operation.steps.len());
+    operation.made = made;
+    let reboots_itself = match operation.steps.get(at).map(Step::reserved) {
+        Some(None | Some(ReservedStep::Power(_))) => true,
+        None | Some(Some(ReservedStep::Hold | ReservedStep::Wait(_))) => false,
+    };
+    if !reboots_itself {
+        operation.steps.insert(at, Step::reboot());
+    }
+    moved.life.generation = moved.life.generation.next();
+    moved.revoke_boot = true;
+}
+
+/// An inspection that begins; what the one before found stands until this one has found something.
+fn begun(before: Option<&Inspection>, now: Timestamp) -> Inspection {
+    let remarks = before.map(|before| before.remarks.clone()).unwrap_or_default();
+    Inspection { started_at: now, finished_at: before.and_then(|before| before.finished_at), remarks }
+}
+
+fn end(operation: &mut Option<Operation>, now: Timestamp, failure: Option<Failure>) {
+    if let Some(operation) = operation {
+        operation.ended = Some(now);
+        operation.failure = failure;
+    }
+}
+
+/// A new life, for a node that is enrolled.
+pub fn newborn(now: Timestamp) -> Life {
+    Life {
+        state: State::Enroll,
+        since: now,
+        generation: Generation::default(),
+        boots_lost: 0,
+        life_key_hash: String::new(),
+        waiting: None,
+        failure: None,
+        inspection: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{
+        failure::Cause,
+        provision::{Phase, Stage},
+    };
+
+    use super::*;
+
+    fn id() -> OperationId {
+        OperationId::new(uuid::Uuid::from_u128(9))
+    }
+
+    fn life(state: State) -> Life {
+        Life { state, ..newborn(Timestamp::from_millis(0)) }
+    }
+
+    #[test]
+    fn a_deploy_opens_an_operation_and_its_failure_ends_it_with_the_cause() {
+        let now = Timestamp::from_millis(5);
+        let asked = (Event::Asked(Verb::Deploy), NodeFacts::default());
+        let moved = transition(&life(State::Available), None, asked, None, None, id(), now).unwrap();
+        assert_eq!(moved.life.generation.number(), 1);
+        assert!(moved.operation.as_ref().is_some_and(|operation| operation.ended.is_none()));
+        let failure = Failure { cause: Cause::NoDisk, text: "none".to_owned(), at: now };
+        let failed = transition(
+            &moved.life,
+            moved.operation.as_ref(),
+            (Event::GaveUp, NodeFacts::default()),
+            None,
+            Some(failure.clone()),
+            id(),
+            now,
+        )
+        .unwrap();
+        assert_eq!(failed.life.state, State::Failed { during: Phase::Deploy });
+        assert_eq!(failed.life.failure, Some(failure.clone()));
+        assert_eq!(failed.operation.unwrap().failure, Some(failure));
+        assert!(failed.revoke_boot);
+    }
+
+    #[test]
+    fn an_inspection_notes_when_it_began_and_when_the_last_good_one_ended() {
+        let at = Timestamp::from_millis;
+        let asked = (Event::Asked(Verb::Inspect), NodeFacts::default());
+        let begun = transition(&life(State::Manageable), None, asked, None, None, id(), at(1)).unwrap().life;
+        assert_eq!(begun.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(1), None)));
+        let last = Life { state: State::Inspecting { stage: Stage::Finish }, ..begun };
+        let ended = transition(&last, None, (Event::Finished, NodeFacts::default()), None, None, id(), at(2)).unwrap();
+        assert!(ended.take_facts);
+        let again = transition(&ended.life, None, asked, None, None, id(), at(3)).unwrap().life;
+        assert_eq!(again.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(3), Some(at(2)))));
+        let failed = transition(&again, None, (Event::GaveUp, NodeFacts::default()), None, None, id(), at(4)).unwrap();
+        assert_eq!((failed.life.inspection, failed.take_facts), (again.inspection, false));
+    }
+
+    #[test]
+    fn lost_boots_are_counted_until_the_agent_calls() {
+        let now = Timestamp::from_millis(5);
+        let boot = life(State::Deploying { stage: Stage::Boot });
+        let again = transition(&boot, None, (Event::Again, NodeFacts::default()), None, None, id(), now).unwrap().life;
+        assert_eq!((again.boots_lost, again.generation.number()), (1, 1));
+        let called =
+            transition(&again, None, (Event::Called, NodeFacts::default()), None, None, id(), now).unwrap().life;
+        assert_eq!(called.boots_lost, 0);
+    }
+
+    #[test]
+    fn a_step_that_wants_a_reboot_is_followed_by_the_boot_of_the_next_agent_or_by_a_reboot_of_its_own() {
+        let step = |name: &str| Step { interface: "bios".to_owned(), step: name.to_owned(), args: Default::default() };
+        let cleaning = life(State::Cleaning { stage: Stage::Work, manual: true });
+        let after = |names: &[&str], made: u32| {
+            let asked = (Event::Asked(Verb::Clean), NodeFacts::default());
+            let opened =
+                transition(&life(State::Manageable), None, asked, None, None, id(), Timestamp::from_millis(1)).unwrap();
+            let mut operation = opened.operation.unwrap();
+            operation.steps = names.iter().map(|name| step(name)).collect();
+            let made = (Some(&operation), (Event::Made, NodeFacts::default()), Some(made));
+            let moved = transition(&cleaning, made.0, made.1, made.2, None, id(), Timestamp::from_millis(2)).unwrap();
+            assert!(moved.revoke_boot && moved.life.generation > cleaning.generation);
+            let operation = moved.operation.unwrap();
+            (operation.made, operation.steps.into_iter().map(|step| step.step).collect::<Vec<_>>())
+        };
+        assert_eq!(after(&["apply", "erase"], 1), (1, vec!["apply".to_owned(), "erase".to_owned()]));
+        for next in [vec![], vec!["hold"], vec!["wait"]] {
+            let names: Vec<_> = ["apply"].into_iter().chain(next.iter().copied()).collect();
+            let wanted: Vec<String> =
+                ["apply", "reboot"].into_iter().chain(next.iter().copied()).map(str::to_owned).collect();
+            assert_eq!(after(&names, 1), (1, wanted));
+        }
+        assert_eq!(after(&["apply", "power_off"], 1).1, ["apply", "power_off"]);
+    }
+}

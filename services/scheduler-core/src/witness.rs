@@ -1,0 +1,280 @@
+//! What the mesh does by itself, told as events: who joins, leads, leaves or is lost, what passes on, what hangs.
+//!
+//! Everything is read from the view, so every scheduler tells the same; nothing is decided here.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use domain::{
+    id::{InstanceId, NodeId},
+    service::Service,
+    time::Timestamp,
+};
+use keyspace::{
+    View,
+    key::{self, Scope},
+    value::{Claim, Election, Journal, Member, Operation, StoredRing},
+    view::News,
+};
+use service_kit::clock;
+
+use crate::{app_state::AppState, hot::Hot, work::seen};
+
+/// How often it is looked for what hangs.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long after its deadline something may still be on its way to its end.
+const SLACK: Duration = Duration::from_secs(5);
+/// Instances that are remembered by name after they are gone.
+const NAMES: usize = 4096;
+
+/// Tells events until the host stops.
+pub async fn tell(shared: Arc<AppState>) {
+    let mut news = shared.registry.view().subscribe();
+    let mut witness = Witness::default();
+    // What was there before is no news.
+    witness.look_everywhere(shared.registry.view(), &Hot::default());
+    loop {
+        tokio::select! {
+            () = shared.host.stopping() => return,
+            news = news.next() => match news {
+                Some(News::Path(path)) => witness.look(shared.registry.view(), &shared.hot, &path),
+                Some(News::Everything) => witness.look_everywhere(shared.registry.view(), &shared.hot),
+                None => return,
+            },
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if clock::now().since(witness.looked) >= LOOK {
+            witness.find_overdue(&shared);
+        }
+    }
+}
+
+/// What was seen last.
+#[derive(Debug, Default)]
+struct Witness {
+    members: BTreeMap<String, Member>,
+    leaders: BTreeMap<String, InstanceId>,
+    rings: BTreeMap<String, usize>,
+    holders: BTreeMap<String, InstanceId>,
+    running: BTreeMap<String, Running>,
+    names: HashMap<InstanceId, String>,
+    looked: Timestamp,
+}
+
+/// Something that has a deadline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Running {
+    node: NodeId,
+    /// A leaf's command and when it was journalled; none: the scheduler's own operation.
+    command: Option<(String, Timestamp)>,
+    deadline: Option<Timestamp>,
+    is_told: bool,
+}
+
+/// What a key of the mesh is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Member(Scope, Service, InstanceId),
+    Election(Scope, Service),
+    Ring(Scope, Service),
+    Claim(Scope, Service, NodeId),
+    Journal(Scope, Service, NodeId),
+    Operation(NodeId),
+}
+
+/// Reads a path; `None`: it is no key of the mesh.
+fn about(path: &str) -> Option<About> {
+    if let Some((_, node)) = key::node_of(path) {
+        return path.contains("/node-operation/").then_some(About::Operation(node));
+    }
+    let mut parts = path.strip_prefix(key::ROOT)?.split('/');
+    let scope = match parts.next()? {
+        "dc" => Scope::Datacenter,
+        rack => Scope::Rack(rack.parse().ok()?),
+    };
+    let (service, kind) = (parts.next()?.parse().ok()?, parts.next()?);
+    match (kind, parts.next()) {
+        ("member", Some(instance)) => Some(About::Member(scope, service, instance.parse().ok()?)),
+        ("election", None) => Some(About::Election(scope, service)),
+        ("ring", None) => Some(About::Ring(scope, service)),
+        ("claim", Some(node)) => Some(About::Claim(scope, service, node.parse().ok()?)),
+        ("journal", Some(node)) => Some(About::Journal(scope, service, node.parse().ok()?)),
+        _ => None,
+    }
+}
+
+impl Witness {
+    fn look_everywhere(&mut self, view: &View, hot: &Hot) {
+        let known = [
+            self.members.keys().cloned().collect::<Vec<_>>(),
+            self.leaders.keys().cloned().collect(),
+            self.holders.keys().cloned().collect(),
+            self.running.keys().cloned().collect(),
+        ];
+        // Members first: what follows names them.
+        let mut paths: Vec<String> = known.into_iter().flatten().chain(view.paths(key::ROOT)).collect();
+        paths.sort_by_key(|path| !matches!(about(path), Some(About::Member(..))));
+        paths.dedup();
+        for path in paths {
+            self.look(view, hot, &path);
+        }
+    }
+
+    fn look(&mut self, view: &View, hot: &Hot, path: &str) {
+        match about(path) {
+            Some(About::Member(scope, service, instance)) => {
+                let seen = view.get(&key::member(scope, service, instance)).map(|read| read.value);
+                self.member(hot, path, service, instance, seen);
+            }
+            Some(About::Election(scope, service)) => {
+                let seen = view.get(&key::election(scope, service)).map(|read| read.value);
+                self.election(hot, path, service, seen);
+            }
+            Some(About::Ring(scope, service)) => {
+                if let Some(ring) = view.get(&key::ring(scope, service)) {
+                    self.ring(hot, path, service, &ring.value);
+                }
+            }
+            Some(About::Claim(scope, service, node)) => {
+                let seen = view.get(&key::claim(scope, service, node)).map(|read| read.value);
+                self.claim(hot, path, service, node, seen);
+            }
+            Some(About::Journal(scope, service, node)) => {
+                self.journal(path, node, view.get(&key::journal(scope, service, node)).map(|read| read.value));
+            }
+            Some(About::Operation(node)) => {
+                let seen = key::node_of(path).and_then(|(rack, node)| view.get(&key::operation(rack, node)));
+                self.operation(path, node, seen.map(|read| read.value));
+            }
+            None => {}
+        }
+    }
+
+    fn member(&mut self, hot: &Hot, path: &str, service: Service, instance: InstanceId, seen: Option<Member>) {
+        match (self.members.get(path), seen) {
+            (None, Some(member)) => {
+                if self.names.len() >= NAMES {
+                    self.names.clear();
+                }
+                let name = format!("{service} at {}", member.endpoint);
+                hot.tell(None, "JOINED", format!("{name} joined, as {instance}"));
+                self.names.insert(instance, name);
+                self.members.insert(path.to_owned(), member);
+            }
+            (Some(before), Some(member)) => {
+                if member.stopping && !before.stopping {
+                    hot.tell(None, "STOPPING", format!("{} stops, and hands over first", self.name(instance)));
+                }
+                self.members.insert(path.to_owned(), member);
+            }
+            (Some(before), None) => {
+                let name = self.name(instance);
+                if before.stopping {
+                    hot.tell(None, "LEFT", format!("{name} left"));
+                } else {
+                    let why = "killed, hanging or cut off from etcd; what it had passes on by itself";
+                    hot.tell(None, "LOST", format!("{name} lost its lease: {why}; see: ironmesh rack show"));
+                }
+                self.members.remove(path);
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn election(&mut self, hot: &Hot, path: &str, service: Service, seen: Option<Election>) {
+        let Some(Election { instance }) = seen else { return };
+        if self.leaders.insert(path.to_owned(), instance) != Some(instance) {
+            hot.tell(None, "LEADER", format!("{} leads the ring of {service}", self.name(instance)));
+        }
+    }
+
+    fn ring(&mut self, hot: &Hot, path: &str, service: Service, ring: &StoredRing) {
+        let members = ring.ring.members.len();
+        if self.rings.insert(path.to_owned(), members) != Some(members) {
+            let leaving = match ring.ring.leaving.len() {
+                0 => String::new(),
+                leaving => format!(", {leaving} leaving"),
+            };
+            hot.tell(None, "RING", format!("the nodes of {service} are shared by {members} instances{leaving}"));
+        }
+    }
+
+    fn claim(&mut self, hot: &Hot, path: &str, service: Service, node: NodeId, seen: Option<Claim>) {
+        let Some(claim) = seen else {
+            self.holders.remove(path);
+            return;
+        };
+        let before = self.holders.insert(path.to_owned(), claim.instance);
+        if let Some(before) = before.filter(|before| *before != claim.instance) {
+            let (now, before) = (self.name(claim.instance), self.name(before));
+            hot.tell(Some(node), "TAKEOVER", format!("{now} took the {service} part of it over from {before}"));
+        }
+    }
+
+    fn journal(&mut self, path: &str, node: NodeId, seen: Option<Journal>) {
+        let open = seen.and_then(|journal| journal.entry).filter(|entry| entry.outcome.is_none());
+        match open.map(|entry| (entry.command, entry.at)) {
+            None => drop(self.running.remove(path)),
+            command if self.running.get(path).is_some_and(|running| running.command == command) => {}
+            command => {
+                drop(self.running.insert(path.to_owned(), Running { node, command, deadline: None, is_told: false }))
+            }
+        }
+    }
+
+    fn operation(&mut self, path: &str, node: NodeId, seen: Option<Operation>) {
+        if seen.is_some_and(|operation| operation.is_running()) {
+            let begun = Running { node, command: None, deadline: None, is_told: false };
+            self.running.entry(path.to_owned()).or_insert(begun);
+        } else {
+            self.running.remove(path);
+        }
+    }
+
+    /// What has not ended although its deadline is over: whoever runs it hangs, and nobody has noticed yet.
+    fn find_overdue(&mut self, shared: &AppState) {
+        let now = clock::now();
+        self.looked = now;
+        for running in self.running.values_mut() {
+            let deadline = match &running.command {
+                Some((_, at)) => Some(at.plus(shared.limits.power)),
+                // While it waits its plan says until when; a plan that wants to go on has no deadline of its own.
+                None => deadline(shared, running.node),
+            };
+            if deadline.is_some() && deadline != running.deadline {
+                running.deadline = deadline;
+                running.is_told = false;
+            }
+            if let Some(text) = running.overdue(now) {
+                running.is_told = true;
+                tracing::warn!(node = %running.node, text, "overdue");
+                shared.hot.tell(Some(running.node), "LOCK_OVERDUE", text);
+            }
+        }
+    }
+
+    fn name(&self, instance: InstanceId) -> String {
+        self.names.get(&instance).cloned().unwrap_or_else(|| format!("instance {instance}"))
+    }
+}
+
+/// Until when a node's operation waits.
+fn deadline(shared: &AppState, node: NodeId) -> Option<Timestamp> {
+    let record = shared.registry.record(shared.registry.rack_of(node)?, node)?;
+    seen::waiting(shared, &record).map(|waiting| waiting.until)
+}
+
+impl Running {
+    fn overdue(&self, now: Timestamp) -> Option<String> {
+        let deadline = self.deadline.filter(|deadline| now > deadline.plus(SLACK) && !self.is_told)?;
+        let what = self.command.as_ref().map_or("its operation", |(command, _)| command);
+        let next = "see who holds it: ironmesh lock list; if it hangs: ironmesh lock break";
+        Some(format!("{what} should have ended at {deadline} and has not; {next}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! One pass over one node: mine? → read → plan → at most one effect.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    failure::Failure,
+    id::NodeId,
+    plan::{Act, Plan, Progress, Thing, plan},
+    power::PowerTarget,
+    provision::Event,
+};
+use keyspace::{key, value::Operation};
+use mesh::{Claim, WorkGuard};
+use service_kit::{clock, telemetry};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::{Next, SOON, seen};
+use crate::{
+    Error,
+    app_state::AppState,
+    effect, metrics,
+    registry::{Moved, Record},
+};
+
+/// Moves of a life that one pass may make; more is left to the next one.
+const MOST_STEPS: u32 = 8;
+/// How soon a node is looked at again that another replica owns or is being handed over.
+const LATER: Duration = Duration::from_secs(1);
+
+/// What there is to do for a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// Nothing: it is not there, or rests and has the power that was asked for.
+    Nothing,
+    /// It rests but for the power that is wanted of it.
+    Power,
+    /// What its operation wants.
+    Operation,
+}
+
+/// What is due for a node. Most of what is told is about nodes that rest, so that no more is read for it than this.
+fn due(shared: &AppState, node: NodeId) -> Due {
+    let (Some(rack), view) = (shared.registry.rack_of(node), shared.registry.view()) else { return Due::Nothing };
+    let Some(life) = view.get(&key::life(rack, node)).map(|read| read.value) else { return Due::Nothing };
+    if life.state.is_busy() {
+        return Due::Operation;
+    }
+    let wants_power = view.get(&key::intent(rack, node)).is_some_and(|intent| intent.value.power.is_some());
+    let power = || view.get(&key::power(rack, node)).map(|power| power.value);
+    let is_due = wants_power && seen::settled(power().as_ref(), life.generation) == Progress::Unknown;
+    if is_due { Due::Power } else { Due::Nothing }
+}
+
+/// Whether the node is to be worked on by this replica at all.
+pub(super) fn is_wanted(shared: &AppState, node: NodeId) -> bool {
+    due(shared, node) != Due::Nothing && shared.registry.mesh.owns(node)
+}
+
+/// Whether a node rests but for the power that is wanted of it. That has come when its record says so, and whatever
+/// else
+/// leaves tell of it by then is no reason to ask for it once more.
+pub(super) fn awaits_power(shared: &AppState, node: NodeId) -> bool {
+    due(shared, node) == Due::Power
+}
+
+fn read(shared: &AppState, node: NodeId) -> Option<Record> {
+    shared.registry.record(shared.registry.rack_of(node)?, node)
+}
+
+/// The operation that runs.
+fn running(shared: &AppState, node: NodeId) -> Option<Operation> {
+    let read = shared.registry.view().get(&key::operation(shared.registry.rack_of(node)?, node))?;
+    Some(read.value).filter(Operation::is_running)
+}
+
+/// What a person wants of the power of a node that rests.
+pub fn wants_power(record: &Record) -> Option<PowerTarget> {
+    let target = record.intent.value.power?;
+    let settled = seen::power_target(record, record.life.value.generation);
+    (!record.life.value.state.is_busy() && matches!(settled, Progress::Unknown)).then_some(target)
+}
+
+/// One pass. It takes the node's id alone and reads the truth again.
+pub(super) async fn pass(shared: &Arc<AppState>, node: NodeId) -> Next {
+    if due(shared, node) == Due::Nothing {
+        // What the leaves tell of an operation may come after its end.
+        if shared.hot.is_unkept(node) && shared.registry.mesh.owns(node) && shared.hot.take_unkept(node) {
+            shared.unkept.add(node, &shared.hot);
+        }
+        return Next::Changed;
+    }
+    let guard = match shared.registry.mesh.begin_work(node) {
+        Ok(guard) => guard,
+        Err(error) => {
+            tracing::debug!(%node, error = %service_kit::status::chain(&error), "not now");
+            return Next::Within(LATER);
+        }
+    };
+    let span = tracing::info_span!("pass", %node);
+    if let Some(operation) = running(shared, node) {
+        telemetry::continue_trace(&span, &operation.trace);
+    }
+    let work = work(shared, &guard, node).instrument(span);
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        () = guard.lost() => return Next::Within(LATER),
+    };
+    outcome.unwrap_or_else(|error| {
+        tracing::info!(%node, error = %service_kit::status::chain(&error), "a pass came to nothing; the next one tries again");
+        Next::Within(SOON)
+    })
+}
+
+async fn work(shared: &Arc<AppState>, guard: &WorkGuard, node: NodeId) -> Result<Next, Error> {
+    let claim = shared.registry.mesh.claim(guard).await?;
+    for _ in 0..MOST_STEPS {
+        let Some(record) = read(shared, node) else { return Ok(Next::Changed) };
+        if let Some(target) = wants_power(&record) {
+            effect::power::ensure(shared, &record, claim, target).await?;
+            return Ok(Next::Within(SOON));
+        }
+        let (wanted, seen) = (seen::wanted(&record), seen::seen(&record, &shared.hot));
+        let now = clock::now();
+        match plan(&wanted, &seen, &shared.limits, now) {
+            Plan::Rest => return Ok(Next::Changed),
+            Plan::Wait(waiting) => {
+                let left = waiting.until.since(now) + Duration::from_millis(10);
+                // That an agent is heard wakes nobody: it is heard all the time.
+                let hears = waiting.thing == Thing::Pause;
+                return Ok(Next::Within(if hears { left.min(LATER) } else { left }));
+            }
+            Plan::Step(event, failure) => step(shared, claim, &record, event, failure).await?,
+            Plan::Act(act, _) => {
+                if !self::act(shared, claim, &record, act).await? {
+                    return Ok(Next::Within(SOON));
+                }
+            }
+        }
+    }
+    Ok(Next::Within(Duration::ZERO))
+}
+
+/// One act; true: its outcome is known, and the plan can go on.
+async fn act(shared: &Arc<AppState>, claim: Claim, record: &Record, act: Act) -> Result<bool, Error> {
+    let begun = Instant::now();
+    let (node, generation) = (record.node, record.life.value.generation);
+    let outcome = match act {
+        Act::AskBmc => {
+            let answer = effect::power::ask(shared, record).await?;
+            let known = answer != Progress::Underway;
+            shared.hot.answered(node, generation, |answered| answered.bmc = answer);
+            Ok(known)
+        }
+        Act::MintBootDecision => match effect::boot::mint(shared, record, claim).await {
+            Ok(()) => Ok(true),
+            Err(effect::boot::NotMinted::Never(failure)) => {
+                step(shared, claim, record, Event::GaveUp, Some(failure)).await.map(|()| true)
+            }
+            Err(effect::boot::NotMinted::NotNow(error)) => Err(error),
+        },
+        Act::SendSteps => effect::boot::hand(shared, record, claim).await.map(|()| true),
+        Act::AdoptAgentSteps => effect::boot::take_steps(shared, record, claim).await.map(|()| true),
+        Act::EnsureImages => {
+            let answer = effect::images::ensure(shared, record).await;
+            let known = answer != Progress::Underway;
+            shared.hot.answered(node, generation, |answered| answered.images = answer);
+            Ok(known)
+        }
+        Act::EnsureBoot => {
+            let answer = effect::boot::ensure(shared, record, claim).await;
+            let known = answer != Progress::Underway;
+            shared.hot.answered(node, generation, |answered| answered.boot = answer);
+            Ok(known)
+        }
+        Act::EnsurePower(target) => effect::power::ensure(shared, record, claim, target).await.map(|()| false),
+    };
+    metrics::effect(begun);
+    outcome
+}
+
+/// Moves the life, by a fenced write.
+async fn step(
+    shared: &Arc<AppState>,
+    claim: Claim,
+    record: &Record,
+    event: Event,
+    failure: Option<Failure>,
+) -> Result<(), Error> {
+    let registry = &shared.registry;
+    let moved = registry.moved(record, (event, registry.facts(record, &[])), failure)?;
+    let change = registry.add_move(registry.mesh.fenced(&claim), record, &moved, None)?;
+    registry.mesh.commit(change).await?;
+    metrics::step(word(event));
+    let (state, before) = (moved.life.state, record.life.value.state);
+    if state.ironic_name() != before.ironic_name() {
+        tracing::info!(node = %record.node, %state, "moved");
+        shared.hot.tell(Some(record.node), "STATE", state.to_string());
+    }
+    if let Some(failure) = &moved.life.failure {
+        let text = format!("{}: {}; {}", failure.cause.word(), failure.text, failure.cause.next_step());
+        tracing::warn!(node = %record.node, cause = failure.cause.word(), text = failure.text, "failed");
+        shared.hot.tell(Some(record.node), "FAILURE", text);
+    }
+    if moved.take_facts {
+        tell_found(shared, record.node, &moved);
+    }
+    if !state.is_busy() {
+        shared.unkept.add(record.node, &shared.hot);
+    }
+    Ok(())
+}
+
+/// Tells what an inspection came to.
+fn tell_found(shared: &AppState, node: NodeId, moved: &Moved) {
+    for mac in &moved.ports {
+        shared.hot.tell(Some(node), "PORT", format!("{mac} was found and is its port from now on"));
+    }
+    for remark in moved.life.inspection.iter().flat_map(|inspection| &inspection.remarks) {
+        tracing::warn!(%node, remark, "inspected");
+        shared.hot.tell(Some(node), "REMARK", remark.clone());
+    }
+}
+
+const fn word(event: Event) -> &'static str {
+    match event {
+        Event::Asked(_) => "asked",
+        Event::Answered => "answered",
+        Event::Prepared => "prepared",
+        Event::Called => "called",
+        Event::Worked => "worked",
+        Event::Made => "made",
+        Event::Held => "held",
+        Event::Reboots => "reboots",
+        Event::Finished => "finished",
+        Event::Again => "again",
+        Event::GaveUp => "gave up",
+    }
+}

@@ -1,0 +1,146 @@
+//! What the plan is told: what is wanted of a node and what was seen, for its present generation.
+
+use std::time::Duration;
+
+use domain::{
+    driver::Driver,
+    failure::{Cause, Failure},
+    generation::Generation,
+    plan::{Executor, Plan, Progress, Seen, Waiting, Wanted, plan},
+    power::Power,
+    provision::{Phase, State},
+    step,
+    step_plan::StepPlan,
+    timeline,
+};
+use keyspace::value::{AgentWork, Operation, PowerSeen};
+
+use service_kit::clock;
+
+use crate::{
+    app_state::AppState,
+    hot::{Hot, OfNode},
+    registry::{Record, turn},
+};
+
+/// What is wanted.
+pub fn wanted(record: &Record) -> Wanted {
+    let (life, intent) = (&record.life.value, &record.intent.value);
+    Wanted {
+        state: life.state,
+        since: life.since,
+        generation: life.generation,
+        boots_lost: life.boots_lost,
+        executor: match intent.driver {
+            Driver::FakeHardware => Executor::Fake,
+            Driver::Ipmi | Driver::Redfish | Driver::ManualManagement => Executor::Agent,
+        },
+        step_plan: step_plan(record),
+        boot_mode: intent.boot_mode,
+        wait_for_life: intent.wait_for_life_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+    }
+}
+
+/// The steps that a person named, and who can make them.
+fn step_plan(record: &Record) -> StepPlan {
+    let Some(operation) = record.running() else { return StepPlan::default() };
+    StepPlan {
+        next: turn(Some(operation)),
+        ramdisk: !operation.without_ramdisk && operation.steps.iter().any(|step| step.reserved().is_none()),
+        agent_continues: record.intent.value.ironic_ramdisk.is_some(),
+    }
+}
+
+/// What was seen.
+pub fn seen(record: &Record, hot: &Hot) -> Seen {
+    let generation = record.life.value.generation;
+    let OfNode { heard, answered, .. } = hot.of(record.node);
+    let answered = answered.filter(|(known, _)| *known == generation).map(|(_, answered)| answered).unwrap_or_default();
+    let entries = hot.boot(record.node, generation);
+    let agent = record.agent.as_ref().filter(|agent| agent.generation == generation);
+    let pxe = record.pxe.as_ref().filter(|pxe| pxe.generation == generation);
+    Seen {
+        bmc: answered.bmc,
+        off_at: record.power.as_ref().filter(|power| power.power == Power::Off).map(|power| power.seen_at),
+        power_target: power_target(record, generation),
+        steps_sent: is_handed(record),
+        minted: record.boot.as_ref().is_some_and(|boot| boot.value.generation == generation),
+        images: answered.images,
+        boot: answered.boot,
+        agent_bound: agent.map(|agent| agent.bound_at),
+        work: work(record),
+        has_agent_steps: agent.is_some_and(|agent| !agent.lists.is_empty()) && lists(record),
+        reported: record.inventory.as_ref().is_some_and(|inventory| inventory.inspection == Some(generation)),
+        agent_heard: heard,
+        last_mark: entries.last().map(|entry| entry.at),
+        life: pxe.and_then(|pxe| pxe.life_at),
+        diagnosis: timeline::diagnose(&entries),
+    }
+}
+
+/// Whether steps that an agent would clean by are of use: nobody named any, and it was to wipe.
+fn lists(record: &Record) -> bool {
+    record.running().is_some_and(|operation| operation.steps.is_empty())
+        && matches!(record.life.value.state, State::Cleaning { manual: false, .. })
+}
+
+/// Whether the decision of this generation has the steps that are next.
+fn is_handed(record: &Record) -> bool {
+    let decision = record.boot.as_ref().filter(|boot| boot.value.generation == record.life.value.generation);
+    let due = record.operation.as_ref().map(|operation| due(&operation.value));
+    decision.is_some_and(|decision| Some(decision.value.reaches()) == due)
+}
+
+/// How many steps are made once what is next is.
+pub fn due(operation: &Operation) -> u32 {
+    operation.made.saturating_add(u32::try_from(turn(Some(operation)).step_count()).unwrap_or(u32::MAX))
+}
+
+/// How the work stands: a machine's agent says so, and of a step that nobody can make it is known before.
+fn work(record: &Record) -> Progress {
+    let running = record.running();
+    let steps = running.map(|operation| operation.steps.as_slice()).unwrap_or_default();
+    // An agent that has steps of its own says itself which it has not.
+    let asked = if record.intent.value.ironic_ramdisk.is_some() { &[] } else { steps };
+    let phase = running.map_or(Phase::ManualClean, |operation| operation.phase);
+    if let Some(step) = step::first_unsupported(asked, record.intent.value.driver, phase) {
+        let (name, driver) = (format!("{}.{}", step.interface, step.step), record.intent.value.driver);
+        let text = format!("the driver {driver} does not support the step {name}");
+        return Progress::Failed(Failure { cause: Cause::UnknownStep, text, at: record.life.value.since });
+    }
+    let agent = record.agent.as_ref().filter(|agent| agent.generation == record.life.value.generation);
+    match agent.map(|agent| &agent.work) {
+        None => Progress::Unknown,
+        Some(AgentWork::Underway) => Progress::Underway,
+        Some(AgentWork::Done { .. }) if !is_done(record) => Progress::Underway,
+        Some(AgentWork::Done { at }) => Progress::Done(*at),
+        Some(AgentWork::Failed { failure }) => Progress::Failed(failure.clone()),
+    }
+}
+
+/// Whether an agent that says so has done all that the decision hands it.
+fn is_done(record: &Record) -> bool {
+    let Some((agent, decision)) = record.agent.as_ref().zip(record.boot.as_ref()) else { return true };
+    !agent.is_at_work(&decision.value)
+}
+
+/// How the power instruction of a generation stands.
+pub fn power_target(record: &Record, generation: Generation) -> Progress {
+    settled(record.power.as_ref(), generation)
+}
+
+/// The same, of what was seen of power.
+pub fn settled(power: Option<&PowerSeen>, generation: Generation) -> Progress {
+    let settled = power.and_then(|power| power.settled.as_ref());
+    match settled.filter(|settled| settled.generation == generation) {
+        None => Progress::Unknown,
+        Some(settled) => settled.failure.clone().map_or(Progress::Done(settled.at), Progress::Failed),
+    }
+}
+/// What the node waits for, by the same plan that the owner's passes make.
+pub fn waiting(app: &AppState, record: &Record) -> Option<Waiting> {
+    match plan(&wanted(record), &seen(record, &app.hot), &app.limits, clock::now()) {
+        Plan::Wait(waiting) | Plan::Act(_, waiting) => Some(waiting),
+        Plan::Rest | Plan::Step(..) => None,
+    }
+}
