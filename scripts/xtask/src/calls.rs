@@ -23,7 +23,10 @@ const ANSWERS: &[(&str, &str)] = &[
     ("ironmesh.api.v1", "scheduler-service"),
 ];
 
-/// A crate, and a service that it calls.
+/// Libraries that are parts of one process, and that process.
+const PARTS: &[(&str, &str)] = &[("scheduler-core", "scheduler-service"), ("ironic-api", "scheduler-service")];
+
+/// A process, and a service that it calls.
 type Call = (String, String);
 
 /// Fails if the calls differ from the approved ones; with `approve`, approves the present ones.
@@ -81,6 +84,11 @@ fn snake(name: &str) -> String {
     snake
 }
 
+/// The process that a crate is part of: itself, unless it is a library of one.
+fn process(name: &str) -> &str {
+    PARTS.iter().find(|(part, _)| *part == name).map_or(name, |(_, process)| process)
+}
+
 fn calls(crates: &Path, services: &BTreeMap<String, String>) -> Result<BTreeSet<Call>> {
     let mut calls = BTreeSet::new();
     for folder in fs::read_dir(crates).context("services")? {
@@ -96,7 +104,7 @@ fn calls(crates: &Path, services: &BTreeMap<String, String>) -> Result<BTreeSet<
             }
             let text = files::read(&file)?;
             let words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
-            let from = folder.file_name().to_string_lossy().into_owned();
+            let from = process(&folder.file_name().to_string_lossy()).to_owned();
             calls.extend(words.filter_map(|word| Some((from.clone(), services.get(word)?.clone()))));
         }
     }
