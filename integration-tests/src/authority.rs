@@ -1,4 +1,4 @@
-//! A private CA of a test, and certificates of it for whoever needs one.
+//! A private CA for tests.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -17,24 +17,24 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new one, which nobody trusts yet.
+    /// Makes a CA that no process trusts yet.
     ///
     /// # Errors
-    /// No key can be made.
+    /// The key cannot be generated.
     pub fn new() -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
-        // Of two that had one name, the wrong one would be tried.
+        // A client that trusts two CAs with the same name would try the wrong one.
         params.distinguished_name.push(DnType::CommonName, format!("CA {}", uuid::Uuid::new_v4()));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key)?.pem();
         Ok(Self { pem, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
     }
 
-    /// Writes itself where `ironmesh up` takes its CA from, with its key.
+    /// Writes the CA and its key to where `ironmesh up` reads them.
     ///
     /// # Errors
-    /// The folder can not be written to.
+    /// The folder cannot be written to.
     pub fn hand_over(&self, data: &Path) -> Result<()> {
         let folder = data.join("certs");
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -48,10 +48,10 @@ impl Authority {
         &self.pem
     }
 
-    /// Writes a certificate of somebody, with its key and this CA, into a folder.
+    /// Writes a certificate with this identity, its key and the CA's certificate into a folder.
     ///
     /// # Errors
-    /// The folder can not be written to.
+    /// The folder cannot be written to.
     pub fn issue(&self, folder: &Path, bearer: &Identity) -> Result<Files> {
         let mut names = vec![SanType::URI(bearer.uri().try_into()?)];
         if let Identity::Service { service, rack } = bearer {
@@ -60,18 +60,18 @@ impl Authority {
         self.write(folder, names)
     }
 
-    /// The same for whoever answers at 127.0.0.1, such as etcd.
+    /// Writes a certificate for a server at 127.0.0.1, such as etcd.
     ///
     /// # Errors
-    /// The folder can not be written to.
+    /// The folder cannot be written to.
     pub fn issue_for_loopback(&self, folder: &Path) -> Result<Files> {
         self.issue_for(folder, Ipv4Addr::LOCALHOST)
     }
 
-    /// The same for whoever answers at this address.
+    /// Writes a certificate for a server at this address.
     ///
     /// # Errors
-    /// The folder can not be written to.
+    /// The folder cannot be written to.
     pub fn issue_for(&self, folder: &Path, address: Ipv4Addr) -> Result<Files> {
         self.write(folder, vec![SanType::IpAddress(address.into())])
     }

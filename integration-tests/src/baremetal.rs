@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::rack::{namespace::Namespace, wait};
 
-/// How long a move of a node's life may take where nobody boots.
+/// How long a transition of a node without a boot may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program of Ironic's clients.
@@ -23,20 +23,20 @@ pub fn client(name: &str) -> Result<String> {
     Ok(path.display().to_string())
 }
 
-/// The command line, where a mesh is.
+/// Ironic's command line, run where a mesh is.
 #[derive(Debug)]
 pub struct Baremetal {
     place: Namespace,
     program: String,
     endpoint: String,
     who: Option<(&'static str, &'static str)>,
-    /// Whose certificates it takes; none: those of its system.
+    /// CA file that it trusts; `None`: the system's CAs.
     ca: Option<PathBuf>,
     calls: AtomicUsize,
 }
 
 impl Baremetal {
-    /// One that asks at `endpoint`, and says nothing of who it is.
+    /// A command line that calls `endpoint` without authentication.
     ///
     /// # Errors
     /// It is not installed.
@@ -44,27 +44,27 @@ impl Baremetal {
         Ok(Self { place, program: client("baremetal")?, endpoint, who: None, ca: None, calls: AtomicUsize::new(0) })
     }
 
-    /// The same with a name and a password.
+    /// The same, with a name and a password.
     #[must_use]
     pub fn as_who(self, who: Option<(&'static str, &'static str)>) -> Self {
         Self { who, ..self }
     }
 
-    /// The same that takes certificates of this CA (PEM).
+    /// The same, trusting this CA (PEM).
     #[must_use]
     pub fn believing(self, ca: &Path) -> Self {
         Self { ca: Some(ca.to_owned()), ..self }
     }
 
-    /// How often it was called.
+    /// Number of calls so far.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Runs it with words that have no spaces in them, and gives what it printed.
+    /// Runs it with words that contain no spaces, and returns its output.
     ///
     /// # Errors
-    /// What it says where it is refused.
+    /// The command fails; the error has its output.
     pub fn run(&self, words: &str) -> Result<String> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let mut command = self.place.command(&self.program);
@@ -83,10 +83,10 @@ impl Baremetal {
         Ok(said)
     }
 
-    /// What it refuses, in its own words.
+    /// Runs it, expects it to fail, and returns its error output.
     ///
     /// # Errors
-    /// It is not refused.
+    /// The command succeeds.
     pub fn refused(&self, words: &str) -> Result<String> {
         match self.run(words) {
             Ok(said) => bail!("baremetal {words} was not refused: {said}"),
@@ -94,7 +94,7 @@ impl Baremetal {
         }
     }
 
-    /// One field of a node.
+    /// Reads one field of a node.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -102,10 +102,10 @@ impl Baremetal {
         self.run(&format!("node show {node} -f value -c {field}"))
     }
 
-    /// Waits until a field of a node is this.
+    /// Waits until a field of a node has this value.
     ///
     /// # Errors
-    /// It is not in time.
+    /// It does not in time.
     pub fn until(&self, node: &str, field: &str, wanted: &str) -> Result<()> {
         wait::until(&format!("{field} of {node} to be {wanted}"), PATIENCE, || {
             Ok((self.field(node, field)? == wanted).then_some(()))

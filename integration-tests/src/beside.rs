@@ -1,5 +1,5 @@
-//! One more replica of a service beside those of `ironmesh up`: it reaches etcd over a stretch of network of its own,
-//! which can be slow and can be cut, and it may be another program than the one that is shipped.
+//! One more replica of a service beside those of `ironmesh up`. It reaches etcd through a [`crate::proxy`] that can
+//! delay or lose everything, and may run another program than the shipped one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,32 +15,32 @@ use crate::mesh::{Api, program};
 use crate::proxy::Proxy;
 use crate::rack::daemon::Daemon;
 
-/// Between two looks.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A replica. It ends when it is dropped.
+/// A replica. It is ended when it is dropped.
 #[derive(Debug)]
 pub struct Beside {
-    /// As `power-service-3`.
+    /// Its name, such as `power-service-3`.
     pub name: String,
-    /// Between it and etcd.
+    /// The network between it and etcd.
     pub network: Proxy,
-    /// It itself.
+    /// Its process.
     pub process: Daemon,
     folder: PathBuf,
 }
 
 impl Beside {
-    /// Starts the program that is shipped as replica `number`; what comes from etcd is held back for so long.
+    /// Starts the shipped program as replica `number`, with this delay on data from etcd.
     ///
     /// # Errors
-    /// The program is not built, or there is no such service to begin like.
+    /// The program is not built, or there is no such service to copy the configuration from.
     pub async fn start(lab: &Lab, service: Service, number: u8, held_back: Duration) -> Result<Self> {
         let words = [program()?.display().to_string(), service.name().to_owned()];
         Self::start_as(lab, service, number, held_back, &words).await
     }
 
-    /// Starts a program with these words as replica `number`.
+    /// Starts a program with these arguments as replica `number`.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -67,16 +67,16 @@ impl Beside {
         Ok(Self { name, network, process, folder })
     }
 
-    /// What it has logged.
+    /// Its log.
     ///
     /// # Errors
-    /// It can not be read.
+    /// The log cannot be read.
     pub fn log(&self) -> Result<String> {
         let path = self.folder.join("log");
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 
-    /// Where it keeps its things.
+    /// Its data folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -85,16 +85,16 @@ impl Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        // One that is stopped would not hear of its end.
+        // A stopped process would not handle the signal.
         drop(self.process.signal(Signal::CONT));
         drop(self.process.end());
     }
 }
 
-/// Waits until the rack has so many members, schedulers included.
+/// Waits until the rack has this many members, schedulers included.
 ///
 /// # Errors
-/// It has not in time.
+/// It does not in time.
 pub async fn until_members(api: &mut Api, count: usize) -> Result<()> {
     let begun = Instant::now();
     loop {

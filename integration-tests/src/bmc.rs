@@ -1,6 +1,6 @@
-//! A BMC of our own: wire-ipmi's responder over UDP, which writes down who changed what.
+//! A simulated BMC: wire-ipmi's responder over UDP, which logs who changed what.
 //!
-//! It belongs to a machine of any kind; what the machine does about a command is its [`Chassis`]'s affair.
+//! It works with any kind of machine; its [`Chassis`] decides what a command does to the machine.
 
 mod script;
 
@@ -28,33 +28,34 @@ use crate::machine::fault;
 
 /// IPMI's port (RMCP, ASF 2.0 §3.2.3).
 pub const PORT: u16 = 623;
-/// Who may log in.
+/// Name of the only user.
 pub const USER: &str = "admin";
-/// His password, until it is changed.
+/// Its initial password.
 pub const PASSWORD: &str = "labpass";
-/// Sessions at once; as few as a cheap BMC has.
+/// Maximum number of sessions, as few as a cheap BMC has.
 const SLOTS: usize = 4;
 
-/// How long a slow one takes: longer than a journal entry arms (A), and than one answer is waited for.
+/// Delay of a slow BMC: longer than a journal entry arms a command (services/mesh/OWNERSHIP.md), and than one answer is
+/// waited for.
 const SLOW: Duration = Duration::from_millis(2500);
 
-/// What a BMC commands: power, boot device, and whether it lives at all.
+/// What a BMC controls: power, boot device, and whether it answers at all.
 pub(crate) trait Chassis {
-    /// Carries a command out. The BMC takes its next one only when this is over.
+    /// Carries a command out. The BMC takes its next command only after this returns.
     async fn carry_out(&mut self, call: &Call) -> Answer;
 
-    /// What is wrong with its BMC at present.
+    /// Present faults of the BMC.
     fn fault(&self) -> fault::Bmc {
         fault::Bmc::Well
     }
 
-    /// Hears what its BMC does that is not to be seen from outside.
+    /// Is told about actions of the BMC that are not visible from outside.
     fn hears(&self, words: String) {
         drop(words);
     }
 }
 
-/// What a BMC and whoever tests with it have in common.
+/// State that a BMC shares with its test.
 #[derive(Debug)]
 pub struct Bmc {
     password: watch::Sender<String>,
@@ -66,16 +67,16 @@ pub struct Bmc {
     log: PathBuf,
 }
 
-/// A trap that waits for a command that changes the machine.
+/// A trap for a command that changes the machine.
 #[derive(Debug)]
 struct Trap {
-    /// Commands that pass before it closes.
+    /// Commands that pass before it triggers.
     pass: usize,
     caught: oneshot::Sender<()>,
     released: oneshot::Receiver<()>,
 }
 
-/// Commands that change the machine and are lost on the way: the first one and its session's later ones.
+/// Loss on the network: of commands that change the machine, and of everything that follows in their sessions.
 #[derive(Debug)]
 struct Loss {
     begun: Option<oneshot::Sender<u32>>,
@@ -83,7 +84,7 @@ struct Loss {
 }
 
 impl Loss {
-    /// Whether this one is lost.
+    /// Whether this command is lost.
     fn takes(&mut self, call: &Call) -> bool {
         let changes = call.command.netfn == netfn::CHASSIS && call.command != chassis::get_status();
         if !changes || self.session.is_some_and(|session| session != call.session) {
@@ -91,16 +92,16 @@ impl Loss {
         }
         self.session = Some(call.session);
         if let Some(begun) = self.begun.take() {
-            let _nobody = begun.send(call.session);
+            let _closed = begun.send(call.session);
         }
         true
     }
 }
 
-/// The other end of a trap; its BMC answers nobody between the catch and the release, which is dropping this, too.
+/// The test's end of a trap. The BMC does not answer from the catch until the release; dropping this releases it, too.
 #[derive(Debug)]
 pub struct Caught {
-    /// Resolves when a command was carried out and its answer is held back.
+    /// Resolves when a command was carried out and its answer is withheld.
     pub was_caught: oneshot::Receiver<()>,
     release: oneshot::Sender<()>,
 }
@@ -116,21 +117,21 @@ impl Caught {
 /// A command that changed the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mutation {
-    /// When.
+    /// When it was carried out.
     pub at: Timestamp,
-    /// The BMC's id of the session that it came in.
+    /// The BMC's id of its session.
     pub session: u32,
-    /// From where.
+    /// Address that it came from.
     pub change: Change,
 }
 
-/// A panic while it was held is told by whoever panicked.
+/// A panic in a thread that held the lock is reported by that thread.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Bmc {
-    /// One that nobody has spoken to, and that writes `log`.
+    /// A BMC without sessions, which writes its log to `log`.
     pub(crate) fn new(password: &str, log: PathBuf) -> Self {
         Self {
             password: watch::Sender::new(password.to_owned()),
@@ -148,23 +149,23 @@ impl Bmc {
         self.password.borrow().clone()
     }
 
-    /// Gives it another password; its sessions end.
+    /// Changes the password; all sessions end.
     pub fn set_password(&self, password: &str) {
         self.password.send_replace(password.to_owned());
     }
 
-    /// Every command that changed the machine, in order; also in its log.
+    /// All commands that changed the machine, in order; they are also in its log.
     pub fn mutations(&self) -> Vec<Mutation> {
         held(&self.mutations).clone()
     }
 
-    /// What it did, in order, as the checker wants it.
+    /// What it did, in order, as input for the checker.
     pub fn deeds(&self) -> Vec<Deed> {
         held(&self.deeds).clone()
     }
 
-    /// Lets it carry out the `number`-th command from now on that changes the machine, and keep the answer to itself
-    /// until the trap is released.
+    /// Sets a trap: the BMC carries out the `number`-th command from now on that changes the machine, and withholds the
+    /// answer until the trap is released.
     pub fn trap(&self, number: usize) -> Caught {
         let (caught, was_caught) = oneshot::channel();
         let (release, released) = oneshot::channel();
@@ -172,30 +173,30 @@ impl Bmc {
         Caught { was_caught, release }
     }
 
-    /// Loses the next command that is to change the machine, and what else comes through that session, on the way, until
-    /// [`Self::find_commands`]. Resolves with the BMC's id of the session when the first one was lost.
+    /// Loses the next command that would change the machine, and everything that follows in its session, until
+    /// [`Self::find_commands`]. Resolves with the BMC's id of the session when the first command is lost.
     pub fn lose_commands(&self) -> oneshot::Receiver<u32> {
         let (begun, has_begun) = oneshot::channel();
         *held(&self.loss) = Some(Loss { begun: Some(begun), session: None });
         has_begun
     }
 
-    /// Goes wrong by this script from now on.
+    /// Applies this script of faults from now on.
     pub fn follow(&self, script: Script) {
         *held(&self.script) = script;
     }
 
-    /// Whether all that its script has has gone wrong.
+    /// Whether the script has ended.
     pub fn is_through(&self) -> bool {
         held(&self.script).is_over()
     }
 
-    /// From now on everything arrives.
+    /// Ends the loss of [`Self::lose_commands`].
     pub fn find_commands(&self) {
         *held(&self.loss) = None;
     }
 
-    /// Answers for the machine until the host stops.
+    /// Serves the machine until the host stops.
     pub(crate) async fn serve(&self, mut chassis: impl Chassis, address: Ipv4Addr, host: Host) -> Result<()> {
         let socket = UdpSocket::bind((address, PORT)).await.with_context(|| format!("a BMC at {address}"))?;
         let mut password = self.password.subscribe();
@@ -248,7 +249,7 @@ impl Bmc {
         Ok(())
     }
 
-    /// Carries a command out and answers it, as far as nothing is wrong with this BMC.
+    /// Carries a command out and answers it, as far as the present faults permit.
     async fn obey(&self, chassis: &mut impl Chassis, responder: &mut Responder<SocketAddr, Instant>, call: &Call) {
         if held(&self.script).lies(&call.command) {
             return responder.respond(call.id, Completion::OK, &[]);
@@ -264,14 +265,14 @@ impl Bmc {
         sleep(if changed && chassis.fault() == fault::Bmc::Slow { SLOW } else { delay }).await;
         if let Some(trap) = answer.change.and_then(|_| self.sprung()) {
             chassis.hears("the BMC holds an answer back".to_owned());
-            let _nobody = trap.caught.send(());
-            // Whoever set the trap has let it go either way.
+            let _closed = trap.caught.send(());
+            // A test that drops the trap has released it as well.
             let _dropped = trap.released.await;
         }
         responder.respond(call.id, answer.completion, &answer.data);
     }
 
-    /// The trap, if it closes on this command.
+    /// The trap, if it triggers on this command.
     fn sprung(&self) -> Option<Trap> {
         let mut trap = held(&self.trap);
         match &mut *trap {
@@ -283,7 +284,7 @@ impl Bmc {
         }
     }
 
-    /// Writes down what was done about a command that came in at that time.
+    /// Logs what was done about a command that arrived at that time.
     fn note(&self, at: Timestamp, call: &Call, change: Option<Change>) {
         let Some(change) = change else {
             if call.command == chassis::get_status() {
@@ -296,7 +297,7 @@ impl Bmc {
         let line = format!("{at} {:08x} {change:?}\n", call.session);
         held(&self.mutations).push(mutation);
         let log = fs::File::options().create(true).append(true).open(&self.log);
-        // The lines in memory are those that count.
+        // The log in memory is authoritative.
         drop(log.and_then(|mut log| log.write_all(line.as_bytes())));
     }
 }

@@ -1,5 +1,5 @@
-//! An etcd of three members, each on a host of its own at a rack's switch: one can be killed, stopped, or cut off from
-//! the others while its clients reach it.
+//! An etcd of three members, each in a namespace of its own at a rack's switch. One can be killed, stopped, or cut off
+//! from the others while clients reach it.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -16,12 +16,12 @@ use crate::rack::daemon::Daemon;
 use crate::rack::namespace::Namespace;
 use crate::rack::{prefix, switch, wait};
 
-/// Members; two of them are a quorum.
+/// Number of members; two of them are a quorum.
 const MEMBERS: u8 = 3;
-/// The port for clients, and the one for the other members.
+/// Ports for clients and for members.
 const CLIENTS: u16 = 2379;
 const PEERS: u16 = 2380;
-/// How long the members may take to find a leader.
+/// How long the members may take to elect a leader.
 const START: Duration = Duration::from_secs(30);
 
 /// The cluster. It is taken down when it is dropped.
@@ -33,7 +33,7 @@ pub struct Cluster {
 /// One member.
 #[derive(Debug)]
 pub struct Member {
-    /// As `e1`.
+    /// Its name, such as `e1`.
     pub name: String,
     place: Namespace,
     address: Ipv4Addr,
@@ -41,18 +41,18 @@ pub struct Member {
     process: Daemon,
 }
 
-/// What befalls a member.
+/// A fault of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blow {
     /// SIGKILL.
     Killed,
-    /// SIGSTOP: its connections stand, and nobody answers.
+    /// SIGSTOP: its connections stay open, and it does not answer.
     Stopped,
-    /// The other members do not reach it, nor it them; clients do.
+    /// It and the other members do not reach each other; clients reach it.
     CutOff,
 }
 
-/// `etcdctl endpoint status`.
+/// Output of `etcdctl endpoint status`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answer {
@@ -72,10 +72,10 @@ struct Header {
 }
 
 impl Cluster {
-    /// Starts it at the switch of the rack of this tag, with certificates of this authority.
+    /// Starts the cluster at the switch of the rack with this tag, with certificates of this CA.
     ///
     /// # Errors
-    /// A member does not start, or they find no leader.
+    /// A member does not start, or no leader is elected.
     pub fn up(tag: &str, state: &Path, authority: &Authority) -> Result<Self> {
         let addresses: Vec<_> =
             (1..=MEMBERS).map(|number| (format!("e{number}"), Ipv4Addr::new(10, 77, 2, 240 + number))).collect();
@@ -95,16 +95,16 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Where its members answer.
+    /// The members' client URLs.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.members.iter().map(Member::url).collect()
     }
 
-    /// The member that leads, as the members themselves say.
+    /// The leader, according to the members.
     ///
     /// # Errors
-    /// None does.
+    /// No member leads.
     pub fn leader(&self) -> Result<&Member> {
         self.members.iter().find(|member| member.leads().unwrap_or(false)).context("no member of etcd leads")
     }
@@ -118,10 +118,10 @@ impl Cluster {
         self.members.iter().find(|member| member.name != *leader).context("there is one member only")
     }
 
-    /// Runs etcdctl against all members, and returns what it printed.
+    /// Runs etcdctl against all members and returns its output.
     ///
     /// # Errors
-    /// It failed.
+    /// The command fails.
     pub fn ctl(&self, words: &[&str]) -> Result<String> {
         let first = self.members.first().context("no member")?;
         first.ctl(&self.urls().join(","), words)
@@ -131,7 +131,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for member in &self.members {
-            // One that is stopped would not hear of its end; the namespace goes with the rack.
+            // A stopped process would not handle the signal; the namespace is removed with the rack.
             drop(member.process.signal(Signal::CONT));
             drop(member.process.end());
         }
@@ -154,10 +154,10 @@ impl Member {
         Ok(status.leader == status.header.member_id)
     }
 
-    /// Lets something befall it.
+    /// Applies a fault.
     ///
     /// # Errors
-    /// It has ended.
+    /// The member has ended.
     pub fn suffer(&self, blow: Blow) -> Result<()> {
         match blow {
             Blow::Killed => self.process.signal(Signal::KILL),
@@ -178,7 +178,7 @@ impl Member {
     /// Ends a stop or a cut.
     ///
     /// # Errors
-    /// It has ended.
+    /// The member has ended.
     pub fn recover(&self, blow: Blow) -> Result<()> {
         match blow {
             Blow::Killed => Ok(()),

@@ -1,4 +1,4 @@
-//! A collector of traces (OTLP over gRPC) that keeps what it is sent.
+//! A collector of traces (OTLP over gRPC) that keeps what it receives.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,20 +16,20 @@ use tokio::time::{Instant, sleep};
 use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Request, Response, Status};
 
-/// Between two looks.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// One span, and who sent it.
+/// One span, and the service that sent it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sent {
-    /// As `power-service`.
+    /// The service, such as `power-service`.
     pub service: String,
     /// The span.
     pub span: Span,
 }
 
 impl Sent {
-    /// An attribute that is text; empty where there is none.
+    /// A text attribute; empty if there is none.
     #[must_use]
     pub fn attribute(&self, name: &str) -> String {
         text(&self.span.attributes, name)
@@ -41,7 +41,7 @@ fn text(attributes: &[KeyValue], name: &str) -> String {
     if let Some(any_value::Value::StringValue(text)) = value { text.clone() } else { String::new() }
 }
 
-/// The collector. Clones are the same.
+/// The collector. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Collector {
     kept: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
@@ -51,7 +51,7 @@ impl Collector {
     /// Collects at this address until the host stops.
     ///
     /// # Errors
-    /// It is taken.
+    /// The address is in use.
     pub async fn listen(address: SocketAddr, host: &Host) -> Result<Self> {
         let collector = Self::default();
         let listener = TcpListener::bind(address).await.with_context(|| format!("a collector at {address}"))?;
@@ -71,13 +71,13 @@ impl Collector {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All that was sent, as it was on the wire.
+    /// All received messages, as they were on the wire.
     #[must_use]
     pub fn octets(&self) -> Vec<u8> {
         self.requests().iter().flat_map(ExportTraceServiceRequest::encode_to_vec).collect()
     }
 
-    /// All spans that were sent.
+    /// All received spans.
     #[must_use]
     pub fn spans(&self) -> Vec<Sent> {
         let resources = self.requests().into_iter().flat_map(|request| request.resource_spans);
@@ -91,10 +91,10 @@ impl Collector {
             .collect()
     }
 
-    /// Waits until the spans are such that there is something to return.
+    /// Waits until `find` returns something for the received spans.
     ///
     /// # Errors
-    /// They are not when `patience` is over: then who had sent what.
+    /// It does not within `patience`; the error lists the spans.
     pub async fn until<T>(
         &self,
         what: &str,

@@ -1,4 +1,4 @@
-//! A real etcd for tests: TLS both ways on loopback, killed and started again at will.
+//! A real etcd for tests: mutual TLS on loopback; can be killed and started again.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::authority::Authority;
 /// How long etcd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running etcd; ended when it is dropped.
+/// A running etcd. It is ended when it is dropped.
 #[derive(Debug)]
 pub struct Etcd {
     folder: PathBuf,
@@ -25,25 +25,25 @@ pub struct Etcd {
     peer: u16,
     child: Option<Child>,
     authority: Authority,
-    /// What it is started with beside what every one is.
+    /// Additional command-line options.
     options: Vec<String>,
 }
 
 impl Etcd {
-    /// Starts one in this folder and waits until it answers.
+    /// Starts an etcd in this folder and waits until it answers.
     ///
     /// # Errors
-    /// It does not come up.
+    /// It does not start.
     pub async fn start(folder: &Path) -> Result<Self> {
         let mut etcd = Self::prepare(folder)?;
         etcd.begin().await?;
         Ok(etcd)
     }
 
-    /// Prepares one in this folder: it has an address, at which nobody answers before [`Self::begin`].
+    /// Prepares an etcd in this folder. It has an address, at which nothing answers before [`Self::begin`].
     ///
     /// # Errors
-    /// There is no free port, or the folder can not be written to.
+    /// There is no free port, or the folder cannot be written to.
     pub fn prepare(folder: &Path) -> Result<Self> {
         let authority = Authority::new()?;
         authority.issue_for_loopback(folder)?;
@@ -57,24 +57,24 @@ impl Etcd {
         })
     }
 
-    /// Gives it certificates of another authority, for when it is started again.
+    /// Replaces its certificates by those of another CA; they take effect with the next start.
     ///
     /// # Errors
-    /// The folder can not be written to.
+    /// The folder cannot be written to.
     pub fn obey(&mut self, authority: Authority) -> Result<()> {
         authority.issue_for_loopback(&self.folder)?;
         self.authority = authority;
         Ok(())
     }
 
-    /// Has it started with one more option, such as `--quota-backend-bytes=8388608`.
+    /// Adds a command-line option, such as `--quota-backend-bytes=8388608`.
     #[must_use]
     pub fn with(mut self, option: &str) -> Self {
         self.options.push(option.to_owned());
         self
     }
 
-    /// Keeps a copy of what it holds.
+    /// Saves a snapshot of its content.
     ///
     /// # Errors
     /// It does not answer.
@@ -82,11 +82,11 @@ impl Etcd {
         self.ctl(&["snapshot", "save", &copy.display().to_string()]).map(drop)
     }
 
-    /// Kills it, and puts a copy of [`Self::keep`] in the place of what it holds, as etcd's guide says: the cluster's id
-    /// stays what it was. [`Self::begin`] starts it.
+    /// Kills it and replaces its content by the snapshot of [`Self::keep`], as etcd's guide describes: the cluster id
+    /// does not change. [`Self::begin`] starts it again.
     ///
     /// # Errors
-    /// The copy can not be used.
+    /// The snapshot cannot be restored.
     pub fn put_back(&mut self, copy: &Path) -> Result<()> {
         self.kill()?;
         fs::remove_dir_all(self.folder.join("data"))?;
@@ -104,16 +104,16 @@ impl Etcd {
         Ok(())
     }
 
-    /// Whose certificates it takes.
+    /// Folder of its certificates.
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// Starts it, or again after [`Self::kill`], at the same address with the same data.
+    /// Starts it, or starts it again after [`Self::kill`], at the same address with the same data.
     ///
     /// # Errors
-    /// It does not come up.
+    /// It does not start.
     pub async fn begin(&mut self) -> Result<()> {
         let path = |name: &str| self.folder.join(name).display().to_string();
         let (client, peer) = (self.endpoint(), format!("https://127.0.0.1:{}", self.peer));
@@ -148,7 +148,7 @@ impl Etcd {
     /// Kills it at once (SIGKILL).
     ///
     /// # Errors
-    /// It can not be killed.
+    /// The process cannot be killed.
     pub fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             child.kill()?;
@@ -157,16 +157,16 @@ impl Etcd {
         Ok(())
     }
 
-    /// Where it answers.
+    /// Its client URL.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("https://127.0.0.1:{}", self.client)
     }
 
-    /// A connection of its own.
+    /// A new connection to it.
     ///
     /// # Errors
-    /// The certificates can not be used.
+    /// The certificates cannot be used.
     pub async fn store(&self) -> Result<Store> {
         let read = |name: &str| fs::read(self.folder.join(name));
         let (ca, certificate, key) = (read("ca.pem")?, read("own.pem")?, read("own.key")?);
@@ -174,10 +174,10 @@ impl Etcd {
         Ok(Store::connect(&[self.endpoint()], pem).await?)
     }
 
-    /// Runs etcdctl and returns what it printed.
+    /// Runs etcdctl and returns its output.
     ///
     /// # Errors
-    /// It failed.
+    /// The command fails.
     pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
         let path = |name: &str| self.folder.join(name);
         let output = Command::new("etcdctl")
@@ -206,7 +206,7 @@ impl Drop for Etcd {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a test that can not clean up says so")]
+#[expect(clippy::print_stderr, reason = "a test that cannot clean up reports that")]
 fn say(error: &anyhow::Error) {
     eprintln!("cannot end etcd: {error:#}");
 }

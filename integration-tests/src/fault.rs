@@ -1,5 +1,5 @@
-//! Faults at the moments that matter: a node's owner is killed, or stopped for longer than it may own anything, at a
-//! point of a deploy that a seed draws from those that can be seen from outside.
+//! Faults at chosen moments: a node's owner is killed, or stopped for longer than it may own anything, at a point of a
+//! deployment that a seed draws from those that are visible from outside.
 
 mod point;
 mod world;
@@ -30,34 +30,35 @@ use crate::{
     record::{Recorder, Write},
 };
 
-/// How long a stopped process stays stopped: longer than T + W, after which it owns nothing (OWNERSHIP.md).
+/// How long a stopped process stays stopped: longer than T + W, after which it owns nothing
+/// (services/mesh/OWNERSHIP.md).
 const STOPPED: Duration = Duration::from_millis(8500);
-/// How long the drawn point may take to come: real firmware on a busy host takes minutes.
+/// How long the drawn point may take to occur: real firmware on a busy host takes minutes.
 const COMING: Duration = Duration::from_secs(180);
 
-/// What happens to the owner.
+/// Fault of the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// SIGKILL; its parent starts it again, and proves that it is dead.
+    /// SIGKILL; its parent restarts it and proves its death.
     Kill,
     /// SIGSTOP for longer than T + W, then SIGCONT.
     Stop,
 }
 
-/// A number from the environment, to see a case again; else the usual one.
+/// A number from the environment, to repeat a case; otherwise the default.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "a test is told by its environment and by nothing else")]
 pub fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// Prints a line of what was measured.
+/// Prints a line with a measurement.
 #[expect(clippy::print_stdout, reason = "a test's report, for who asks for its output")]
 pub fn tell(line: impl fmt::Display) {
     println!("{line}");
 }
 
-/// The next number of a sequence that a seed begins (splitmix64, Steele, Lea and Flood 2014).
+/// The next number of a sequence that starts with a seed (splitmix64, Steele, Lea and Flood 2014).
 pub const fn draw(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *seed;
@@ -66,26 +67,26 @@ pub const fn draw(seed: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// One of these, drawn.
+/// Draws one of these.
 pub fn pick<'a, T>(seed: &mut u64, from: &'a [T]) -> Option<&'a T> {
     let count = u64::try_from(from.len()).ok().filter(|count| *count > 0)?;
     from.get(usize::try_from(draw(seed) % count).ok()?)
 }
 
-/// What came of it.
+/// Outcome of one fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Where it hit.
+    /// The point at which it hit.
     pub point: Point,
     /// The node whose owner was hit.
     pub node: String,
     /// The process that was hit.
     pub victim: String,
-    /// It had an act under way.
+    /// Whether a command was outstanding.
     pub outstanding: bool,
-    /// From the fault to the ring that does not name the victim any more: its nodes may be claimed.
+    /// From the fault to the first ring without the victim: its nodes may be claimed.
     pub takeover: Option<Duration>,
-    /// From asking to the last node's being active.
+    /// From the requests until the last node is active.
     pub took: Duration,
 }
 
@@ -100,10 +101,10 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Deploys every machine of a lab, whose nodes are available, and hits one owner on the way.
+/// Deploys all machines of a lab, whose nodes are available, and hits one owner on the way.
 ///
 /// # Errors
-/// A node does not become active, its disk is not the image, or the checker finds something.
+/// A node does not become active, its disk is not the image, or the checker finds a violation.
 pub async fn deploy_through(
     api: &mut Api,
     lab: &impl World,
@@ -154,16 +155,16 @@ pub async fn deploy_through(
     Ok(outcome)
 }
 
-/// Kills it, or stops it and lets it go on later.
+/// Kills the process, or stops it and continues it later.
 fn strike(fault: Fault, process: Daemon) -> Result<()> {
     match fault {
         Fault::Kill => process.signal(Signal::KILL),
         Fault::Stop => {
             process.signal(Signal::STOP)?;
-            // It outlives nobody: it ends with the runtime of the lab's namespace.
+            // The thread ends with the runtime of the lab's namespace.
             Host::default().spawn(async move {
                 tokio::time::sleep(STOPPED).await;
-                // It has ended with its rack, or it goes on.
+                // The process has ended with its rack, or continues.
                 drop(process.signal(Signal::CONT));
             });
             Ok(())
@@ -182,7 +183,7 @@ async fn nth(recorder: &Recorder, from: usize, number: usize, is_it: impl Fn(&Wr
     Ok(())
 }
 
-/// Whether this is a journal of the node with an entry whose outcome is not known.
+/// Whether this is a journal of the node with an entry whose outcome is unknown.
 fn is_open(write: &Write, service: Service, node: NodeId) -> bool {
     write.path.ends_with(&format!("/{service}/journal/{node}"))
         && write.read::<Journal>().and_then(|journal| journal.entry).is_some_and(|entry| entry.outcome.is_none())
@@ -195,13 +196,13 @@ fn is_at_work(recorder: &Recorder, service: Service, node: NodeId) -> bool {
     })
 }
 
-/// The process that owns a node for a service, by its name, and its instance.
+/// The process that owns a node for a service: its name and instance.
 ///
 /// # Errors
-/// Nobody does.
+/// No process does.
 pub async fn owner(api: &mut Api, lab: &impl World, service: Service, node: &str) -> Result<(String, InstanceId)> {
     let owners = api.node(node).await?.owners;
-    let owner = owners.iter().find(|owner| owner.service == service.name()).context("nobody owns it")?;
+    let owner = owners.iter().find(|owner| owner.service == service.name()).context("no process owns it")?;
     for number in 1..=9 {
         let name = format!("{service}-{number}");
         let at = fs::read_to_string(lab.data().join(&name).join("grpc.address")).unwrap_or_default();
@@ -227,10 +228,10 @@ fn takeover(
     taken.map(|write| write.at.saturating_duration_since(struck))
 }
 
-/// What the checker is to be given of every machine.
+/// Input of the checker for all machines.
 ///
 /// # Errors
-/// The API's.
+/// Errors of the API.
 pub async fn histories(api: &mut Api, lab: &impl World, recorder: &Recorder) -> Result<Vec<History>> {
     recorder.catches_up().await?;
     let mut histories = Vec::new();
@@ -241,10 +242,10 @@ pub async fn histories(api: &mut Api, lab: &impl World, recorder: &Recorder) -> 
     Ok(histories)
 }
 
-/// What the checker is to be given of one node: what its BMC did, and where power was wanted and is.
+/// Input of the checker for one node: what its BMC did, and which power was requested and observed.
 ///
 /// # Errors
-/// It has no id.
+/// The node has no id.
 pub fn history(node: &Node, recorder: &Recorder, bmc: Vec<Deed>, (wanted, is): (Power, Power)) -> Result<History> {
     let id: NodeId = node.id.parse().map_err(|_| anyhow::anyhow!("{} has no id", node.id))?;
     let ended = node.observed.as_ref().map_or(0, |observed| observed.power_settled_generation);
@@ -263,10 +264,10 @@ pub fn history(node: &Node, recorder: &Recorder, bmc: Vec<Deed>, (wanted, is): (
     })
 }
 
-/// Nothing was lost, and nobody acted twice.
+/// Checks that nothing was lost, and that no two owners acted.
 ///
 /// # Errors
-/// Names what the checker found.
+/// The violations that the checker finds.
 pub async fn judge(api: &mut Api, lab: &impl World, recorder: &Recorder, content: &[u8]) -> Result<()> {
     for machine in lab.machines() {
         machine.runs(content).await.with_context(|| machine.name().to_owned())?;

@@ -1,4 +1,4 @@
-//! A rack of QEMU machines with real firmware and a mesh over it: what tests over real firmware begin with.
+//! A rack of QEMU machines with real firmware and a mesh: the starting point of tests with real firmware.
 
 use std::{
     fs,
@@ -30,25 +30,25 @@ use crate::{
     },
 };
 
-/// How long a machine may take for what it does, busy with others (LAB: UEFI alone 53 s; ten times that is enough).
+/// How long a machine may take for one step while others are busy (UEFI alone took 53 s; this is ten times as long).
 pub const PATIENCE: Duration = Duration::from_secs(600);
-/// The name of the image that is deployed.
+/// Name of the deployed image.
 pub const IMAGE: &str = "image";
-/// What a deployed system says on its console when it is up.
+/// What a deployed system prints on its console when it is up.
 pub const UP: &str = "IRONMESH-OS up";
-/// How long it may take from active, when it has called home, to saying so.
+/// How long it may take from active, when it has phoned home, to that line.
 const SPEAKS: Duration = Duration::from_secs(60);
-/// Between two looks at a console.
+/// Interval between two checks of a console.
 const LOOK: Duration = Duration::from_millis(20);
-/// Where the image's only partition begins, and the second partition table that ends it, in octets: a config drive
+/// Offsets in octets of the image's only partition, and of the backup partition table at its end: a config drive
 /// changes both tables (UEFI 2.10 §5.3).
 const PARTITION: usize = 1 << 20;
 const SECOND_TABLE: usize = 33 * 512;
 
-/// All of it. It is taken down when it is dropped.
+/// Rack, mesh and machines. All of it is taken down when it is dropped.
 #[derive(Debug)]
 pub struct FirmwareLab {
-    // In this order they end.
+    // The order of the fields is the order in which they end.
     mesh: Mesh,
     machines: Vec<Machine>,
     rack: Guard,
@@ -67,30 +67,30 @@ impl Drop for Guard {
     }
 }
 
-/// One machine, as tests see it.
+/// One machine.
 #[derive(Debug)]
 pub struct Machine {
     node: Node,
-    /// Its BMC, where it is ours.
+    /// Its BMC, if it is ours and not `ipmi_sim`.
     bmc: Option<Responder>,
     chassis: Chassis,
 }
 
-/// What the machines of a lab are to be.
+/// Machines of a lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machines {
-    /// Their firmware, `n1` first.
+    /// Firmware of each, `n1` first.
     pub firmware: Vec<Firmware>,
-    /// Their BMCs.
+    /// Kind of their BMCs.
     pub behind: Behind,
-    /// Of each, in MiB; `None` for what its firmware needs.
+    /// Memory of each in MiB; `None`: what its firmware needs.
     pub memory_mib: Option<u32>,
-    /// Of each one's disk, in MiB.
+    /// Disk of each in MiB.
     pub disk_mib: u32,
 }
 
 impl Machines {
-    /// As small as the small image lets them be.
+    /// The smallest machines that the small image permits.
     #[must_use]
     pub fn small(firmware: &[Firmware], behind: Behind) -> Self {
         Self { firmware: firmware.to_vec(), behind, memory_mib: None, disk_mib: 128 }
@@ -98,7 +98,7 @@ impl Machines {
 }
 
 impl FirmwareLab {
-    /// Brings up machines that are off, and a mesh over them.
+    /// Brings up machines that are off, and a mesh.
     ///
     /// # Errors
     /// Not root, or a program is missing.
@@ -115,28 +115,28 @@ impl FirmwareLab {
         Ok(Self { mesh, machines, rack, folder })
     }
 
-    /// Does something inside the services' namespace with the mesh's API.
+    /// Runs `work` in the services' namespace with the mesh's API.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// Errors of `work`.
     pub fn run<T: Send>(&self, work: impl AsyncFnOnce(Api, &Self) -> Result<T> + Send) -> Result<T> {
         self.rack.0.services().enter(async || work(self.mesh.api()?, self).await)?
     }
 
-    /// Registers the ramdisk, and has machines boot it where they are worked on.
+    /// Registers the ramdisk and sets it as the rack's.
     ///
     /// # Errors
-    /// The API's.
+    /// Errors of the API.
     pub async fn boots_ramdisk(&self, api: &mut Api) -> Result<()> {
         register(api, "kernel", "kernel", &built("ramdisk/vmlinuz")?).await?;
         register(api, "ramdisk", "ramdisk", &built("ramdisk/initrd.img")?).await?;
         Ok(api.boots_from("kernel", "ramdisk").await?)
     }
 
-    /// Registers the ramdisk and this file as [`IMAGE`], and brings all machines to available.
+    /// Registers the ramdisk and this file as [`IMAGE`], and brings all nodes to available.
     ///
     /// # Errors
-    /// The API's, or a machine does not come there.
+    /// Errors of the API, or a node does not become available.
     pub async fn make_available(&self, api: &mut Api, image: &Path) -> Result<()> {
         self.boots_ramdisk(api).await?;
         register(api, IMAGE, "disk", image).await?;
@@ -156,10 +156,10 @@ impl FirmwareLab {
         &self.rack.0
     }
 
-    /// Ends everything, and sees that nothing of the mesh is left.
+    /// Ends everything, and checks that no process of the mesh is left.
     ///
     /// # Errors
-    /// Something is.
+    /// A process is left.
     pub fn down(self) -> Result<()> {
         self.mesh.down()
     }
@@ -190,7 +190,7 @@ impl Machine {
         Ok(Self { node: node.clone(), bmc, chassis: Chassis::of(node.machine.clone(), program) })
     }
 
-    /// The first line with these words in it, when it has come.
+    /// Waits for the first console line with these words.
     async fn heard(&self, words: &str, patience: Duration) -> Result<String> {
         let (mut console, begun) = (Console::open(&self.node.console), Instant::now());
         loop {
@@ -249,23 +249,23 @@ impl Subject for Machine {
 /// A file that scripts/test builds.
 ///
 /// # Errors
-/// It is not there.
+/// It does not exist.
 pub fn built(name: &str) -> Result<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test").join(name);
     path.canonicalize().with_context(|| format!("{} is not there; scripts/test builds it", path.display()))
 }
 
-/// What an image of ours is, unpacked.
+/// The content of one of our images, unpacked.
 ///
 /// # Errors
-/// gzip(1) can not unpack it.
+/// gzip(1) cannot unpack it.
 pub fn unpacked(image: &Path) -> Result<Vec<u8>> {
     let output = Command::new("gzip").arg("-dc").arg(image).output()?;
     ensure!(output.status.success(), "{}: {}", image.display(), String::from_utf8_lossy(&output.stderr));
     Ok(output.stdout)
 }
 
-/// Whether a disk begins with the image's boot code, and has its partition.
+/// Whether a disk begins with the image's boot code and has its partition.
 fn holds_partition(disk: &Path, image: &[u8]) -> Result<bool> {
     let content = fs::read(disk).with_context(|| disk.display().to_string())?;
     let end = image.len().saturating_sub(SECOND_TABLE);

@@ -1,5 +1,5 @@
-//! Hundreds of machines in one process: a BMC each, on a loopback address of its own, and power and nothing else behind
-//! it. They do not boot; what is simulated is what a power-service has to do with.
+//! Hundreds of machines in one process: each has a BMC on a loopback address, with power and nothing else behind it.
+//! They do not boot; only what a power-service deals with is simulated.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -23,15 +23,15 @@ use crate::mesh::{Api, Mesh, Options};
 use crate::rack::namespace::Namespace;
 use crate::rack::{down_by_tag, prefix};
 
-/// The most machines that the addresses suffice for.
+/// Maximum number of machines, by the available addresses.
 const MOST: usize = 4000;
-/// Machines of one block of addresses: 127.9.0.1 to 127.9.0.250, then 127.9.1.1.
+/// Machines per block of addresses: 127.9.0.1 to 127.9.0.250, then 127.9.1.1.
 const BLOCK: usize = 250;
 
-/// Machines and a mesh over them, in a namespace of their own. It is taken down when it is dropped.
+/// Machines and a mesh in a namespace of their own. All of it is taken down when it is dropped.
 #[derive(Debug)]
 pub struct Fleet {
-    // In this order they end.
+    // The order of the fields is the order in which they end.
     mesh: Mesh,
     machines: Vec<Machine>,
     host: Host,
@@ -44,9 +44,9 @@ pub struct Fleet {
 /// One machine.
 #[derive(Debug)]
 pub struct Machine {
-    /// As `n1`.
+    /// Its name, such as `n1`.
     pub name: String,
-    /// Where its BMC answers.
+    /// Address of its BMC.
     pub address: Ipv4Addr,
     /// Its BMC.
     pub bmc: Arc<Bmc>,
@@ -54,7 +54,7 @@ pub struct Machine {
     heeds: Arc<AtomicBool>,
 }
 
-/// What a BMC commands here.
+/// What a BMC controls here.
 struct Chassis {
     board: Arc<Mutex<Board>>,
     heeds: Arc<AtomicBool>,
@@ -64,7 +64,7 @@ impl bmc::Chassis for Chassis {
     async fn carry_out(&mut self, call: &Call) -> Answer {
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = board.answer(call);
-        // Its system heeds the button at once, or not at all.
+        // The system shuts down at once when it is asked to, or never.
         if answer.change == Some(Change::Power(Control::Soft)) && self.heeds.load(Ordering::Relaxed) {
             board.set_power(Power::Off);
         }
@@ -73,7 +73,7 @@ impl bmc::Chassis for Chassis {
 }
 
 impl Fleet {
-    /// Brings up so many machines, which are off, and a mesh that does not know them.
+    /// Brings up this many machines, which are off, and a mesh that does not know them.
     ///
     /// # Errors
     /// Not root, or a program is missing.
@@ -105,15 +105,15 @@ impl Fleet {
         Ok(Self { mesh, machines, host, thread: Some(thread), place, tag: tag.to_owned(), folder })
     }
 
-    /// Does something where the mesh is, with its API.
+    /// Runs `work` in the mesh's namespace with its API.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// Errors of `work`.
     pub fn run<T: Send>(&self, work: impl AsyncFnOnce(Api, &Self) -> Result<T> + Send) -> Result<T> {
         self.place.enter(async || work(self.mesh.api()?, self).await)?
     }
 
-    /// Where the mesh is.
+    /// The mesh's namespace.
     #[must_use]
     pub fn place(&self) -> &Namespace {
         &self.place
@@ -137,14 +137,14 @@ impl Fleet {
         self.folder.path().join("mesh")
     }
 
-    /// The name of the scheduler-service that leads, such as `scheduler-service-1`.
+    /// Name of the leading scheduler-service, such as `scheduler-service-1`.
     ///
     /// # Errors
-    /// The API's; nobody leads.
+    /// Errors of the API, or no scheduler leads.
     pub async fn leading_scheduler(&self, api: &mut Api) -> Result<String> {
         let replicas = api.rack().await?.replicas.into_iter();
         let mut leading = replicas.filter(|replica| replica.service == "scheduler-service" && replica.leader);
-        let endpoint = leading.next().context("nobody leads")?.endpoint;
+        let endpoint = leading.next().context("no scheduler leads")?.endpoint;
         for number in 1..=2 {
             let name = format!("scheduler-service-{number}");
             let address = fs::read_to_string(self.data().join(&name).join("grpc.address")).unwrap_or_default();
@@ -155,10 +155,10 @@ impl Fleet {
         anyhow::bail!("who leads at {endpoint} is none of ours")
     }
 
-    /// Writes every command of every BMC with its session and time to one file: what is looked at when something is odd.
+    /// Writes every command of every BMC with its session and time to one file, for the analysis of a failure.
     ///
     /// # Errors
-    /// It can not be written.
+    /// The file cannot be written.
     pub fn log(&self) -> Result<PathBuf> {
         let mut text = String::new();
         for machine in &self.machines {
@@ -213,7 +213,7 @@ impl Machine {
         self.board.lock().unwrap_or_else(PoisonError::into_inner).power()
     }
 
-    /// What enrols it under its own name.
+    /// The request that enrolls it under its own name.
     #[must_use]
     pub fn enrolment(&self) -> CreateNodeRequest {
         let [.., block, number] = self.address.octets();

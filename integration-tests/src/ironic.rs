@@ -1,7 +1,7 @@
-//! What a real Ironic answered, asked again of ours.
+//! Requests that a real Ironic answered, sent to our REST API.
 //!
-//! `services/wire-ironic/record/requests.txt` is played line by line, and each answer compared with the one in
-//! `golden/recorded.jsonl`. What is different on purpose, or not built, stands in a list with the name of its reason.
+//! `services/wire-ironic/record/requests.txt` is played line by line, and each answer is compared with the one in
+//! `golden/recorded.jsonl`. Intended differences and missing features are in a list, each with the name of its reason.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,13 +27,13 @@ use wire_ironic::{
 
 use crate::{mesh::Mesh, peer::Peer};
 
-/// How long a node may take to come to a state.
+/// How long a node may take to reach a state.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The node that states are given to by hand.
+/// The node whose state the test sets in the store.
 const BY_HAND: &str = "11111111-1111-4111-8111-000000000001";
-/// Far from now: 2100.
+/// A time far in the future: 2100.
 const LATE: Timestamp = Timestamp::from_millis(4_102_444_800_000);
-/// Ids that the requests name; all others are fresh.
+/// Ids that the requests name; all others are generated.
 const NAMED: [&str; 9] = ["1111", "2222", "3333", "4444", "5555", "6666", "7777", "8888", "9999"];
 /// Headers that are compared.
 const HEADERS: [&str; 5] = [
@@ -43,22 +43,22 @@ const HEADERS: [&str; 5] = [
     "x-openstack-ironic-api-minimum-version",
     "x-openstack-ironic-api-maximum-version",
 ];
-/// Fields that say when, or who is at it right now.
+/// Fields with times or with the present conductor.
 const OF_THE_MOMENT: [&str; 5] =
     ["created_at", "updated_at", "provision_updated_at", "reservation", "driver_internal_info"];
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Answer {
-    /// The request, as its line has it.
+    /// The request, as in the file.
     pub ask: String,
-    /// What the request's headers were.
+    /// The request's headers.
     pub sent: BTreeMap<String, String>,
     /// The status.
     pub status: u16,
-    /// The headers that were kept.
+    /// The headers that are compared.
     pub headers: BTreeMap<String, String>,
-    /// The body; null: none.
+    /// The body; null if there is none.
     pub body: Value,
 }
 
@@ -67,16 +67,16 @@ fn wire_ironic(path: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
-/// What the real one answered.
+/// The recorded answers.
 ///
 /// # Errors
-/// The recording can not be read.
+/// The recording cannot be read.
 pub fn recorded() -> Result<Vec<Answer>> {
     let text = wire_ironic("src/golden/recorded.jsonl")?;
     text.lines().skip(1).map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
 }
 
-/// Plays the requests against a service.
+/// Sends the requests to a service.
 #[derive(Debug)]
 pub struct Player<'p> {
     client: reqwest::Client,
@@ -84,7 +84,7 @@ pub struct Player<'p> {
     hand: Hand<'p>,
 }
 
-/// Where a node is put that no request brings there quickly.
+/// Sets a state that no request reaches quickly.
 #[derive(Debug)]
 enum Hand<'p> {
     Ours(Store),
@@ -92,28 +92,28 @@ enum Hand<'p> {
 }
 
 impl<'p> Player<'p> {
-    /// One that asks ours at `address` (`http://host:port`), and gives states by hand in this store.
+    /// A player for our service at `address` (`http://host:port`), which sets states in this store.
     ///
     /// # Errors
-    /// There is no client.
+    /// The HTTP client cannot be built.
     pub fn new(address: String, store: Store) -> Result<Self> {
         Ok(Self { client: reqwest::Client::builder().no_proxy().build()?, address, hand: Hand::Ours(store) })
     }
 
-    /// One that asks a real Ironic.
+    /// A player for a real Ironic.
     ///
     /// # Errors
-    /// There is no client.
+    /// The HTTP client cannot be built.
     pub fn of_real(peer: &'p Peer) -> Result<Self> {
-        // It hangs up on whoever pauses; what is asked at that moment would be lost.
+        // Ironic closes idle connections; a request at that moment would be lost.
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?;
         Ok(Self { client, address: peer.address(), hand: Hand::Real(peer) })
     }
 
-    /// Plays all of it; the answers to the requests of `recorded`, in its order.
+    /// Sends all requests. Returns the answers to the requests of `recorded`, in its order.
     ///
     /// # Errors
-    /// The service does not answer, or a node does not come where it is waited for.
+    /// The service does not answer, or a node does not reach a state that is waited for.
     pub async fn play(&self, recorded: &[Answer]) -> Result<Vec<Answer>> {
         let (text, mut answers, mut next) = (wire_ironic("record/requests.txt")?, Vec::new(), recorded.iter());
         for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
@@ -130,7 +130,7 @@ impl<'p> Player<'p> {
         Ok(answers)
     }
 
-    /// What is answered to every read of these paths in every version, each as `VERSION GET PATH`.
+    /// Reads these paths in every version. Each answer is named `VERSION GET PATH`.
     ///
     /// # Errors
     /// The service does not answer.
@@ -147,7 +147,7 @@ impl<'p> Player<'p> {
         Ok(answers)
     }
 
-    /// Asks what was asked then.
+    /// Sends the request of one line.
     async fn ask(&self, record: &Answer) -> Result<Answer> {
         let mut words = record.ask.splitn(4, ' ').skip(1);
         let (method, path) = words.next().zip(words.next()).context("no request")?;
@@ -185,7 +185,7 @@ impl<'p> Player<'p> {
         let until = Instant::now() + PATIENCE;
         loop {
             let now = self.whole(path).await?;
-            // The real one shows the state before it lets go of the node.
+            // Ironic shows the state before it releases the node.
             if now[field] == state && now.get("reservation").is_none_or(Value::is_null) {
                 return Ok(());
             }
@@ -194,7 +194,7 @@ impl<'p> Player<'p> {
         }
     }
 
-    /// Puts the node where no request brings it quickly.
+    /// Sets a state that no request reaches quickly.
     async fn by_hand(&self, change: &str) -> Result<()> {
         match &self.hand {
             Hand::Ours(store) => self.by_our_hand(store, change).await,
@@ -223,7 +223,7 @@ impl<'p> Player<'p> {
         let life = store.get(&key::life(rack, node)).await?.context("no life")?;
         let mut value = life.value.clone();
         (value.state, value.failure) = (state, None);
-        // What the node's owner waits for began late: it leaves the node where it is.
+        // Time that the node's owner waits for starts late, so the owner leaves the node alone.
         value.since = LATE;
         let mut all = Change::new().put(&key::life(rack, node), &value, Expect::Revision(life.revision))?;
         if let Some(instance) = word("instance_uuid") {
@@ -236,7 +236,7 @@ impl<'p> Player<'p> {
             all = all.put(&key::sheet(rack, node), &value, Expect::Revision(sheet.revision))?;
         }
         store.commit(all).await?;
-        // Nothing says from outside when the view has it but what it shows.
+        // That the view has it can only be seen in an answer.
         let until = Instant::now() + PATIENCE;
         let shown = format!("/v1/nodes/{BY_HAND}");
         while self.whole(&shown).await?["provision_state"] != state.ironic_name() {
@@ -247,19 +247,19 @@ impl<'p> Player<'p> {
     }
 }
 
-/// What is answered otherwise on purpose, or is not built: each request with the name of its reason.
+/// Intended differences: requests with the names of their reasons.
 #[derive(Debug)]
 pub struct Rules {
     asks: BTreeMap<String, String>,
-    /// Reads that are so in any version.
+    /// Reads that differ in every version.
     reads: BTreeMap<String, String>,
 }
 
 impl Rules {
-    /// Those of `golden/ironic.txt`, a line each: `reason<TAB>request`; a version of `*` stands for any.
+    /// Parses `golden/ironic.txt`: one `reason<TAB>request` per line; version `*` means all.
     ///
     /// # Errors
-    /// A reason is none of [`DIFFERENCES`].
+    /// A reason is not in [`DIFFERENCES`].
     pub fn written() -> Result<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/ironic.txt");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -275,16 +275,16 @@ impl Rules {
         Ok(rules)
     }
 
-    /// How many requests there are.
+    /// Number of requests.
     #[must_use]
     pub fn count(&self) -> usize {
         self.asks.len()
     }
 
-    /// How many answers of ours are like the real one's, where all others have their rule, and each rule its use.
+    /// Returns how many answers are equal, if every other one is listed and every entry is needed.
     ///
     /// # Errors
-    /// They are not: then which and how.
+    /// They are not; the error lists which, and how they differ.
     pub fn hold(&self, real: &[Answer], ours: &[Answer]) -> Result<usize> {
         ensure!(real.len() == ours.len(), "{} answers of {}", ours.len(), real.len());
         let (mut wrong, mut alike) = (Vec::new(), 0);
@@ -301,10 +301,10 @@ impl Rules {
         Ok(alike)
     }
 
-    /// How many of these reads are answered alike, where all others have their rule, and each rule its use.
+    /// Returns how many of these reads are equal, if every other one is listed and every entry is needed.
     ///
     /// # Errors
-    /// They are not: then which and how.
+    /// They are not; the error lists which, and how they differ.
     pub fn hold_in_every_version(&self, real: &[Answer], ours: &[Answer]) -> Result<usize> {
         ensure!(real.len() == ours.len(), "{} answers of {}", ours.len(), real.len());
         let (mut wrong, mut alike) = (BTreeMap::<String, Vec<&str>>::new(), 0);
@@ -324,10 +324,10 @@ impl Rules {
         Ok(alike)
     }
 
-    /// Whether answers of the real one are still what was recorded, but for those that no answer of ours is like.
+    /// Checks that a real Ironic still answers as recorded, except where our answers differ on purpose.
     ///
     /// # Errors
-    /// They are not: then which and how.
+    /// It does not; the error lists where.
     pub fn still(&self, recorded: &[Answer], now: &[Answer]) -> Result<()> {
         ensure!(recorded.len() == now.len(), "{} answers of {}", now.len(), recorded.len());
         let pairs = recorded.iter().zip(now).filter(|(then, _)| !self.asks.contains_key(&then.ask));
@@ -338,7 +338,7 @@ impl Rules {
     }
 }
 
-/// How ours differs from the real one's, or nothing. Ids and hosts that nobody named are as good as any other.
+/// How our answer differs from Ironic's; `None` if it does not. Generated ids and hosts are equal to any others.
 #[must_use]
 pub fn unlike(real: &Answer, ours: &Answer) -> Option<String> {
     let mut words = Vec::new();
@@ -363,7 +363,7 @@ pub fn unlike(real: &Answer, ours: &Answer) -> Option<String> {
     (!words.is_empty()).then(|| words.join("\n     "))
 }
 
-/// The words inside of a body, whatever its form.
+/// All words of a body, in any form.
 fn inside(body: &Value) -> Value {
     let text = body.get("error_message").and_then(Value::as_str);
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| body.clone())
@@ -381,7 +381,7 @@ fn plain(body: &Value) -> Value {
     }
 }
 
-/// A text with ids and hosts of nobody's choosing taken out, and the fields of a link in one order.
+/// A text without generated ids and hosts, and with the fields of a link in a fixed order.
 fn unnamed(text: &str) -> String {
     let parts = text.split(['/', '=']).map(|part| {
         let is_fresh =
@@ -406,35 +406,35 @@ fn unnamed(text: &str) -> String {
     parts.join("/")
 }
 
-/// Ironic's REST API at a mesh whose scheduler may be killed: it is looked up anew for every request.
+/// Ironic's REST API of a mesh whose scheduler may be killed: its address is looked up for every request.
 #[derive(Debug)]
 pub struct Rest<'m> {
     face: Face<'m>,
     client: reqwest::Client,
 }
 
-/// Whom it asks.
+/// The service that it calls.
 #[derive(Debug)]
 enum Face<'m> {
-    /// The first scheduler, wherever that answers now.
+    /// The first scheduler, at its present address.
     Scheduler(&'m Mesh),
-    /// Who answers here, as `http://host:port`.
+    /// The service at this address, as `http://host:port`.
     At(String),
 }
 
 impl<'m> Rest<'m> {
-    /// One for the first scheduler.
+    /// A client of the first scheduler.
     ///
     /// # Errors
-    /// There is no client.
+    /// The HTTP client cannot be built.
     pub fn new(mesh: &'m Mesh) -> Result<Self> {
         Ok(Self { face: Face::Scheduler(mesh), client: reqwest::Client::builder().no_proxy().build()? })
     }
 
-    /// One for who answers at `address` (`http://host:port`).
+    /// A client of the service at `address` (`http://host:port`).
     ///
     /// # Errors
-    /// There is no client.
+    /// The HTTP client cannot be built.
     pub fn at(address: &str) -> Result<Self> {
         Ok(Self { face: Face::At(address.to_owned()), client: reqwest::Client::builder().no_proxy().build()? })
     }
@@ -456,10 +456,10 @@ impl<'m> Rest<'m> {
         Ok((status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? }))
     }
 
-    /// Asks until somebody answers and is free to do it; what is wrong in itself is told at once.
+    /// Sends a request until it is answered and not refused because of a conflict. Other errors are returned at once.
     ///
     /// # Errors
-    /// It is refused, or nobody answers in time.
+    /// The request is refused, or not answered in time.
     pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -474,42 +474,42 @@ impl<'m> Rest<'m> {
         }
     }
 
-    /// The status of an answer, whatever it is.
+    /// The status of an answer.
     ///
     /// # Errors
-    /// Nobody answers.
+    /// The service does not answer.
     pub async fn status(&self, method: &str, path: &str, body: Option<Value>) -> Result<u16> {
         self.once(method, path, body.as_ref()).await.map(|(status, _)| status)
     }
 
-    /// Asks for a move of a node's life until it is taken.
+    /// Requests a transition of a node until it is accepted.
     ///
     /// # Errors
-    /// It is refused, or nobody takes it in time.
+    /// It is refused, or not accepted in time.
     pub async fn provision(&self, node: &str, target: &str) -> Result<()> {
         let path = format!("nodes/{node}/states/provision");
         self.ask("PUT", &path, Some(json!({"target": target}))).await.map(drop)
     }
 
-    /// Asks for a move of a node's life once: a scheduler that dies may have taken it and not have said so.
+    /// Requests a transition once: a scheduler that dies may have accepted it without answering.
     pub async fn move_once(&self, node: &str, target: &str) -> bool {
         let body = json!({"target": target});
         let answer = self.once("PUT", &format!("nodes/{node}/states/provision"), Some(&body)).await;
         answer.is_ok_and(|(status, _)| status == 202)
     }
 
-    /// Waits until a node is in a state and nobody is at it.
+    /// Waits until a node is in a state and no operation runs on it.
     ///
     /// # Errors
-    /// It does not come there in time: then what it says.
+    /// It does not reach it in time; the error has its last error.
     pub async fn reach(&self, node: &str, state: &str) -> Result<()> {
         self.reach_within(node, state, PATIENCE).await
     }
 
-    /// The same, where it may take as long as this.
+    /// The same, with this timeout.
     ///
     /// # Errors
-    /// It does not come there in time: then what it says.
+    /// It does not reach it in time; the error has its last error.
     pub async fn reach_within(&self, node: &str, state: &str, patience: Duration) -> Result<()> {
         let until = Instant::now() + patience;
         loop {

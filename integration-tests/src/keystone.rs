@@ -1,5 +1,5 @@
-//! OpenStack's Keystone, the real one, as scripts/test installs it from the package registry: where a mesh is, with people
-//! of every role in every scope.
+//! A real Keystone, as scripts/test installs it from the package registry, run where a mesh is, with users of every
+//! role in every scope.
 
 use std::{
     collections::BTreeMap,
@@ -14,11 +14,11 @@ use serde::Deserialize;
 
 use crate::rack::{daemon::Daemon, namespace::Namespace, wait};
 
-/// The password of everybody.
+/// Password of all users.
 pub const PASSWORD: &str = "opensesame";
-/// Where it answers, in a namespace of its own.
+/// Its port, in a namespace of its own.
 const PORT: u16 = 5000;
-/// How long it may take until it does: it fills a database first.
+/// How long it may take to start: it creates a database first.
 const START: Duration = Duration::from_secs(90);
 
 /// A running Keystone. It is ended when it is dropped.
@@ -29,10 +29,10 @@ pub struct Keystone {
     daemon: Daemon,
 }
 
-/// Who is there.
+/// Its users.
 #[derive(Debug, Clone, Deserialize)]
 pub struct People {
-    /// The ids of projects: owner, lessee, stranger, service.
+    /// Ids of the projects: owner, lessee, stranger, service.
     pub projects: BTreeMap<String, String>,
     /// Tokens by scope (system, or a project) and role (admin, manager, member, reader, service).
     pub tokens: BTreeMap<String, BTreeMap<String, String>>,
@@ -49,7 +49,7 @@ impl People {
     }
 }
 
-/// A program or a file beside the build.
+/// A program or file beside the build.
 fn beside(path: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     ensure!(path.exists(), "{} is not there; scripts/test installs it", path.display());
@@ -57,16 +57,16 @@ fn beside(path: &str) -> Result<String> {
 }
 
 impl Keystone {
-    /// Where a scheduler-service finds it.
+    /// Its URL, for a scheduler-service.
     #[must_use]
     pub fn url() -> String {
         format!("http://127.0.0.1:{PORT}/v3")
     }
 
-    /// Brings it up, and returns when it answers.
+    /// Starts it and waits until it answers.
     ///
     /// # Errors
-    /// It is not installed, or does not come up: then what it said.
+    /// It is not installed, or does not start; the error has its log.
     pub fn up(place: &Namespace, folder: &Path) -> Result<Self> {
         let mut command = place.command(&beside("../target/keystone/bin/python")?);
         command.arg(beside("clients/identity.py")?).arg(folder.join("keystone"));
@@ -82,10 +82,10 @@ impl Keystone {
         Ok(keystone)
     }
 
-    /// Gives it its people, and tells it where the bare-metal API is.
+    /// Creates its users, and registers the bare-metal API.
     ///
     /// # Errors
-    /// The SDK's words.
+    /// Errors of the SDK.
     pub fn people(&self, baremetal: &str) -> Result<People> {
         let mut command = self.place.command(&beside("../target/clients/bin/python")?);
         command.arg(beside("clients/people.py")?).args([&Self::url(), PASSWORD, baremetal]);
@@ -95,7 +95,7 @@ impl Keystone {
         serde_json::from_slice(&output.stdout).context("people.py")
     }
 
-    /// The environment of a client: one of the people, in the scope of a project.
+    /// Environment of a client: one of the users, in the scope of a project.
     pub fn as_who(&self, command: &mut Command, role: &str, project: &str) {
         command.envs([
             ("OS_AUTH_TYPE", "password"),

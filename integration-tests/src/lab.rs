@@ -1,4 +1,4 @@
-//! A rack of simulated machines with a mesh, and images to deploy: what most tests begin with.
+//! A rack of simulated machines with a mesh and images to deploy: the starting point of most tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,19 @@ use crate::fault::tell;
 use crate::machine::{Machine, SimulatedRack, Spec};
 use crate::mesh::{Api, Mesh, Options};
 
-/// How long one move of a node's life may take in a test: ten times what it takes on an idle host.
+/// How long one transition of a node may take in a test: ten times what it takes on an idle host.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// The name of the image that is deployed.
+/// Name of the deployed image.
 pub const IMAGE: &str = "small";
-/// Octets of that image.
+/// Size of that image in octets.
 const IMAGE_SIZE: usize = 8 << 20;
-/// Octets of a disk for the stock agent: it makes a partition of 64 MiB for a config drive, whatever that needs.
+/// Size in octets of a disk for the stock agent: it makes a partition of 64 MiB for any config drive.
 pub const STOCK_DISK: u64 = 160 << 20;
 
-/// All of it. It is taken down when it is dropped.
+/// Rack, mesh and machines. All of it is taken down when it is dropped.
 #[derive(Debug)]
 pub struct Lab {
-    // In this order they end.
+    // The order of the fields is the order in which they end.
     mesh: Mesh,
     cluster: Option<Cluster>,
     rack: SimulatedRack,
@@ -35,7 +35,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Brings up machines that are off and unknown, and a mesh that knows the images `kernel`, `ramdisk` and [`IMAGE`].
+    /// Brings up machines that are off and not enrolled, and a mesh with the images `kernel`, `ramdisk` and [`IMAGE`].
     ///
     /// # Errors
     /// Not root, or a program is missing.
@@ -45,10 +45,10 @@ impl Lab {
         Self::over(folder, rack, None, options)
     }
 
-    /// The same over an etcd of three members.
+    /// The same, with an etcd of three members.
     ///
     /// # Errors
-    /// As [`Self::up`].
+    /// The errors of [`Self::up`].
     pub fn up_over_cluster(tag: &str, machines: &[Spec], options: Options) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("ironmesh-").tempdir()?;
         let rack = SimulatedRack::up(tag, &folder.path().join("rack"), machines)?;
@@ -67,8 +67,8 @@ impl Lab {
         let lab = Self { mesh, cluster, rack, options, folder };
         lab.run(async |mut api, lab| {
             for (name, purpose, content) in [
-                ("kernel", "kernel", b"a kernel that nobody runs".repeat(4096)),
-                ("ramdisk", "ramdisk", b"a ramdisk that nobody unpacks".repeat(4096)),
+                ("kernel", "kernel", b"a kernel that is never run".repeat(4096)),
+                ("ramdisk", "ramdisk", b"a ramdisk that is never unpacked".repeat(4096)),
                 (IMAGE, "disk", image()),
             ] {
                 let (url, digest) = lab.file(name, &content)?;
@@ -80,10 +80,10 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Does something inside the services' namespace with the mesh's API. Should it fail, what the machines did is told.
+    /// Runs `work` in the services' namespace with the mesh's API. If it fails, the machines' consoles are printed.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// Errors of `work`.
     pub fn run<T: Send>(&self, work: impl AsyncFnOnce(Api, &Self) -> Result<T> + Send) -> Result<T> {
         let done = self.rack.place().enter(async || work(self.mesh.api()?, self).await)?;
         if done.is_err() {
@@ -94,10 +94,10 @@ impl Lab {
         done
     }
 
-    /// Writes a file that an image may be registered by: its URL and its digest.
+    /// Writes a file for an image: its URL and its digest.
     ///
     /// # Errors
-    /// It can not be written.
+    /// The file cannot be written.
     pub fn file(&self, name: &str, content: &[u8]) -> Result<(String, String)> {
         let path = self.folder.path().join("images").join(name);
         fs::write(&path, content).with_context(|| path.display().to_string())?;
@@ -105,14 +105,14 @@ impl Lab {
         Ok((format!("file://{}", path.display()), digest))
     }
 
-    /// Brings up one machine whose ramdisk has the stock agent, has something done with it, and takes all down. What the
-    /// agent logged is printed where that fails.
+    /// Brings up one machine whose ramdisk has the stock agent, runs `work` with it, and takes everything down. The
+    /// agent's log is printed if `work` fails.
     ///
     /// # Errors
-    /// It does not come up, or those of `work`.
+    /// It does not come up, or errors of `work`.
     pub fn with_stock_agent(tag: &str, work: impl AsyncFnOnce(&Self) -> Result<()> + Send) -> Result<()> {
         let spec = Spec { ironic_agent: Some(stock_agent()), disks: vec![STOCK_DISK], ..Spec::default() };
-        // Of two replicas one owns the node; the other sends the agent there.
+        // One of two replicas owns the node; the other one refers the agent to it.
         let lab = Self::up(tag, &[spec], Options { replicas: 2, ..Options::default() })?;
         lab.run(async |_, lab| {
             let told = work(lab).await;
@@ -124,10 +124,10 @@ impl Lab {
         lab.down()
     }
 
-    /// Ends the mesh in order, does something to its folder, and brings it up again.
+    /// Ends the mesh in order, runs `meanwhile` on its folder, and starts it again.
     ///
     /// # Errors
-    /// It does not end, or not come up again; or those of `meanwhile`.
+    /// It does not end or does not start again, or errors of `meanwhile`.
     pub fn again(&mut self, meanwhile: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         self.mesh.down()?;
         meanwhile(&self.data())?;
@@ -135,10 +135,10 @@ impl Lab {
         Ok(())
     }
 
-    /// Enrols all machines, and brings each to where it may be deployed.
+    /// Enrolls all machines and brings each to available.
     ///
     /// # Errors
-    /// The API's, or one does not come there in time.
+    /// Errors of the API, or a node does not become available in time.
     pub async fn make_available(&self, api: &mut Api) -> Result<()> {
         for machine in self.rack.machines() {
             api.enrol(machine).await?;
@@ -153,10 +153,10 @@ impl Lab {
         &self.mesh
     }
 
-    /// Its etcd, where that has several members.
+    /// Its etcd, if that is a [`Cluster`].
     ///
     /// # Errors
-    /// It has none of its own.
+    /// It is not.
     pub fn cluster(&self) -> Result<&Cluster> {
         self.cluster.as_ref().context("etcd is that of ironmesh up")
     }
@@ -179,22 +179,22 @@ impl Lab {
         self.rack.machine(name)
     }
 
-    /// Ends everything, and sees that nothing of the mesh is left.
+    /// Ends everything, and checks that no process of the mesh is left.
     ///
     /// # Errors
-    /// Something is.
+    /// A process is left.
     pub fn down(self) -> Result<()> {
         self.mesh.down()
     }
 }
 
-/// `ironic-python-agent` from the package index.
+/// `ironic-python-agent`, as scripts/test installs it.
 #[must_use]
 pub fn stock_agent() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/ironic-python-agent")
 }
 
-/// A disk image with an MBR, one partition and content that tells every part of it from every other.
+/// A disk image with an MBR, one partition, and content in which every part differs from the others.
 pub fn image() -> Vec<u8> {
     let mut image = vec![0; IMAGE_SIZE];
     let mut random = 1_u32;
@@ -203,7 +203,7 @@ pub fn image() -> Vec<u8> {
         octets.fill(random.to_be_bytes()[0]);
         octets.iter_mut().zip(sector.to_be_bytes()).for_each(|(octet, own)| *octet = own);
     }
-    // One Linux partition from sector 2048 to the end (type 0x83), and what makes it a boot sector.
+    // One Linux partition (type 0x83) from sector 2048 to the end, and the boot signature.
     let sectors = u32::try_from(IMAGE_SIZE / 512 - 2048).unwrap_or(0);
     let entry = [&[0x80, 0, 0, 0, 0x83, 0, 0, 0][..], &2048_u32.to_le_bytes(), &sectors.to_le_bytes()].concat();
     image.iter_mut().skip(446).zip(entry).for_each(|(octet, own)| *octet = own);
@@ -211,10 +211,10 @@ pub fn image() -> Vec<u8> {
     image
 }
 
-/// Whether a disk begins with the image, save for the partition table, which the config drive changes.
+/// Whether a disk begins with the image, except for the partition table, which the config drive changes.
 ///
 /// # Errors
-/// It can not be read.
+/// The disk cannot be read.
 pub fn holds_image(disk: &Path, image: &[u8]) -> Result<bool> {
     let content = fs::read(disk).with_context(|| disk.display().to_string())?;
     let parts = |octets: &[u8]| Some((octets.get(..446)?.to_vec(), octets.get(512..image.len())?.to_vec()));

@@ -1,10 +1,9 @@
-//! A simulated machine: no QEMU, but every packet that a real one would send, and our own agent over a disk made of a
+//! A simulated machine: no QEMU, but every packet that a real one would send, and our own agent over a disk that is a
 //! file.
 //!
-//! Its BMC is wire-ipmi's responder over UDP. Power starts a boot: DHCP as PXE firmware, the loader by TFTP, DHCP as
-//! iPXE, the script, the files it names, the agent with the boot file that came in them; or the system on the disk,
-//! which asks for its address and phones home. Power off ends all of it wherever it is. What is wrong with it is said
-//! by [`Faults`].
+//! Its BMC is wire-ipmi's responder over UDP. Power-on starts a boot: DHCP as PXE firmware, the loader by TFTP, DHCP as
+//! iPXE, the script, its files, and the agent with the boot file among them; or the system on the disk, which requests
+//! an address and phones home. Power-off ends it at any point. [`Faults`] says what is wrong with it.
 
 mod chassis;
 pub mod cpio;
@@ -40,23 +39,23 @@ use crate::bmc::{Bmc, Caught, Mutation, PASSWORD, Script};
 use crate::check::Deed;
 use crate::rack::namespace::Namespace;
 
-/// How long a boot may take to let go when power is cut.
+/// How long a boot may take to end after power-off.
 const GRACE: Duration = Duration::from_secs(5);
-/// Between two looks at what it said.
+/// Interval between two checks of its console.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What a machine is to be.
+/// Properties of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// Octets of each disk.
+    /// Size of each disk in octets.
     pub disks: Vec<u64>,
-    /// MACs of NICs that it has beside the one that is cabled.
+    /// MACs of its NICs beside the connected one.
     pub more_nics: Vec<MacAddr>,
-    /// The password of its BMC; at most 20 octets.
+    /// Password of its BMC; at most 20 octets.
     pub password: String,
-    /// What is wrong with it from the beginning.
+    /// Its initial faults.
     pub faults: Faults,
-    /// The program that is its agent where it boots one that speaks Ironic's protocol.
+    /// The agent that it runs if it boots a ramdisk with an agent that speaks Ironic's protocol.
     pub ironic_agent: Option<PathBuf>,
 }
 
@@ -75,11 +74,11 @@ impl Default for Spec {
 /// One machine, with its BMC. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Machine {
-    /// As `n1`.
+    /// Its name, such as `n1`.
     pub name: String,
-    /// Of its NIC.
+    /// MAC of its connected NIC.
     pub mac: MacAddr,
-    /// Where its BMC answers, on UDP port 623.
+    /// Address of its BMC, on UDP port 623.
     pub bmc_address: Ipv4Addr,
     shared: Arc<Shared>,
     button: mpsc::UnboundedSender<Turn>,
@@ -87,7 +86,7 @@ pub struct Machine {
     threads: Vec<JoinHandle<Result<()>>>,
 }
 
-/// What the BMC's thread, the machine's thread and the test have in common.
+/// State that the BMC's thread, the machine's thread and the test share.
 struct Shared {
     folder: PathBuf,
     nic: Namespace,
@@ -108,13 +107,14 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// A panic while it was held is told by whoever panicked.
+/// A panic in a thread that held the lock is reported by that thread.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Machine {
-    /// Machine number `number` of a rack, with a NIC in a namespace of its own and its BMC in that of all BMCs.
+    /// Machine number `number` of a rack, with its NIC in a namespace of its own and its BMC in the namespace of all
+    /// BMCs.
     fn build(
         number: u8,
         spec: &Spec,
@@ -133,7 +133,7 @@ impl Machine {
         let mut uuid = [0x44; 16];
         uuid[15] = number;
         let mut hardware = agent::machine::lay_out(&folder, &hardware(&name, mac, uuid, spec))?;
-        // A test that waits for it to give up does not wait for minutes.
+        // A test that waits for it to give up should not wait for minutes.
         hardware.patience.idle = Duration::from_secs(5);
         let shared = Arc::new(Shared {
             bmc: Bmc::new(&spec.password, folder.join("bmc.log")),
@@ -159,7 +159,7 @@ impl Machine {
         Ok(Self { name, mac, bmc_address, shared, button, host, threads: vec![bmc, machine] })
     }
 
-    /// Presses its power button: it comes on, and its BMC was not asked.
+    /// Presses the power button: the machine goes on without its BMC.
     ///
     /// # Errors
     /// Its thread has ended.
@@ -168,7 +168,7 @@ impl Machine {
         self.button.send(Turn::On).context("the machine has ended")
     }
 
-    /// Pulls its power: it is off at once, and its BMC was not asked.
+    /// Cuts the power: the machine is off at once, without its BMC.
     ///
     /// # Errors
     /// Its thread has ended.
@@ -177,7 +177,7 @@ impl Machine {
         self.button.send(Turn::Off).context("the machine has ended")
     }
 
-    /// Has its BMC go wrong by this script from now on.
+    /// Applies this script of faults to its BMC from now on.
     pub fn spoil_bmc(&self, script: Script) {
         self.shared.bmc.follow(script);
     }
@@ -185,17 +185,17 @@ impl Machine {
     /// Loses everything that it sends to this TCP port, until its rack is taken down.
     ///
     /// # Errors
-    /// What nft(8) says.
+    /// Errors of nft(8).
     pub fn lose_tcp(&self, port: u16) -> Result<()> {
         let chain = "add table ip lose; add chain ip lose out { type filter hook output priority 0; }";
         let rule = format!("add rule ip lose out tcp dport {port} drop");
         self.shared.nic.run(&["nft", &format!("{chain}; {rule}")]).map(drop)
     }
 
-    /// Waits until it has said something with these words in it.
+    /// Waits until its console has a line with these words.
     ///
     /// # Errors
-    /// It has not, when `patience` is over.
+    /// It does not within `patience`.
     pub async fn says(&self, words: &str, patience: Duration) -> Result<()> {
         let said = async {
             while !self.console().iter().any(|line| line.contains(words)) {
@@ -206,12 +206,12 @@ impl Machine {
         waited.with_context(|| format!("{} never said {words:?}: {:#?}", self.name, self.console()))
     }
 
-    /// What is wrong with it.
+    /// Its present faults.
     pub fn faults(&self) -> Faults {
         self.shared.faults()
     }
 
-    /// Breaks or mends it.
+    /// Changes its faults.
     pub fn set_faults(&self, faults: Faults) {
         *held(&self.shared.faults) = faults;
     }
@@ -221,7 +221,7 @@ impl Machine {
         self.shared.bmc.password()
     }
 
-    /// Gives its BMC another password; its sessions end.
+    /// Changes the password of its BMC; all sessions end.
     pub fn set_password(&self, password: &str) {
         self.shared.bmc.set_password(password);
     }
@@ -231,44 +231,44 @@ impl Machine {
         held(&self.shared.board).power()
     }
 
-    /// Every command that changed it, in order; also in `bmc.log` in its folder.
+    /// All commands that changed it, in order; they are also in `bmc.log` in its folder.
     pub fn mutations(&self) -> Vec<Mutation> {
         self.shared.bmc.mutations()
     }
 
-    /// What its BMC did, in order, as the checker wants it.
+    /// What its BMC did, in order, as input for the checker.
     pub fn deeds(&self) -> Vec<Deed> {
         self.shared.bmc.deeds()
     }
 
-    /// Lets its BMC carry out the `number`-th command from now on that changes it, and keep the answer to itself until
-    /// the trap is released.
+    /// Sets a trap: the BMC carries out the `number`-th command from now on that changes the machine, and withholds the
+    /// answer until the trap is released.
     pub fn trap(&self, number: usize) -> Caught {
         self.shared.bmc.trap(number)
     }
 
-    /// Loses the next command that is to change it, and what else comes through that session, on the way to its BMC,
-    /// until [`Self::find_commands`]. Resolves with the BMC's id of the session when the first one was lost.
+    /// Loses the next command that would change the machine, and everything that follows in its session, until
+    /// [`Self::find_commands`]. Resolves with the BMC's id of the session when the first command is lost.
     pub fn lose_commands(&self) -> oneshot::Receiver<u32> {
         self.shared.bmc.lose_commands()
     }
 
-    /// From now on everything arrives.
+    /// Ends the loss of [`Self::lose_commands`].
     pub fn find_commands(&self) {
         self.shared.bmc.find_commands();
     }
 
-    /// The boot tokens that it was ever given, the last one last.
+    /// All boot tokens that it received, the last one last.
     pub fn tokens(&self) -> Vec<Vec<u8>> {
         held(&self.shared.tokens).clone()
     }
 
-    /// What it did, line by line; also in `console.log` in its folder.
+    /// Its console, line by line; also in `console.log` in its folder.
     pub fn console(&self) -> Vec<String> {
         held(&self.shared.console).clone()
     }
 
-    /// What its agent logged, where that is `ironic-python-agent`.
+    /// Log of its agent, if that is `ironic-python-agent`.
     pub fn agent_log(&self) -> String {
         fs::read_to_string(ironic::log(&self.shared)).unwrap_or_default()
     }
@@ -304,7 +304,7 @@ impl Shared {
     fn say(&self, words: String) {
         let line = format!("{} {words}", clock::now());
         let log = fs::File::options().create(true).append(true).open(self.folder.join("console.log"));
-        // The lines in memory are those that count.
+        // The console in memory is authoritative.
         drop(log.and_then(|mut log| writeln!(log, "{line}")));
         held(&self.console).push(line);
     }
@@ -313,14 +313,14 @@ impl Shared {
         self.ip(format!("addr flush dev {}", firmware::NIC)).await
     }
 
-    /// Runs ip(8) on the NIC's namespace.
+    /// Runs ip(8) in the NIC's namespace.
     async fn ip(&self, words: String) -> Result<()> {
         let nic = self.nic.clone();
         tokio::task::spawn_blocking(move || nic.ip(&words)).await.context("ip(8)")?.map(drop)
     }
 }
 
-/// Boots and stops, as its BMC says, until the host stops.
+/// Boots and stops, as its BMC commands, until the host stops.
 async fn live(shared: Arc<Shared>, mut turns: mpsc::UnboundedReceiver<Turn>, host: Host) -> Result<()> {
     service_kit::tls::install_provider();
     let mut running: Option<Host> = None;
@@ -383,10 +383,10 @@ fn hardware(name: &str, mac: MacAddr, uuid: [u8; 16], spec: &Spec) -> Hardware {
     }
 }
 
-/// Whether a file holds nothing but zeros.
+/// Whether a file has only zeros.
 ///
 /// # Errors
-/// It can not be read.
+/// The file cannot be read.
 pub fn is_blank(disk: &Path) -> Result<bool> {
     let content = fs::read(disk).with_context(|| disk.display().to_string())?;
     Ok(content.iter().all(|octet| *octet == 0))

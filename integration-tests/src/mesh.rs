@@ -1,4 +1,4 @@
-//! The whole mesh as an operator runs it: the binary `ironmesh up`, in a rack's namespace for services.
+//! The whole mesh as an operator runs it: `ironmesh up` in a rack's namespace for services.
 
 mod api;
 
@@ -15,27 +15,27 @@ use crate::rack::daemon::Daemon;
 use crate::rack::namespace::Namespace;
 use crate::rack::wait;
 
-/// `ironmesh up` gives its services a minute.
+/// `ironmesh up` gives its services a minute to start.
 const START: Duration = Duration::from_secs(75);
-/// It gives its services 15 s and etcd 10 s.
+/// It gives its services 15 s and etcd 10 s to end.
 const STOP: Duration = Duration::from_secs(30);
 
-/// How a mesh is to be.
+/// Options of a mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Replicas of every rack service: 1 or 2, as many as there are addresses.
+    /// Replicas of each rack service: 1 or 2, as many as there are addresses.
     pub replicas: u8,
-    /// Scheduler-services.
+    /// Number of schedulers.
     pub schedulers: u8,
-    /// Folders that images may lie in.
+    /// Folders that images may be read from.
     pub files_from: Vec<PathBuf>,
-    /// Keys of the services' own tables, such as `scheduler.boot=4s`.
+    /// Settings of the services, such as `scheduler.boot=4s`.
     pub set: Vec<String>,
-    /// What is logged.
+    /// Log filter.
     pub log: String,
-    /// Where traces go; empty: nowhere.
+    /// Collector of traces; empty: none.
     pub otlp: String,
-    /// The members of an etcd; none: one of its own.
+    /// Client URLs of an etcd; empty: `up` starts its own.
     pub etcd: Vec<String>,
     /// The rack's name.
     pub rack: String,
@@ -65,10 +65,10 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Brings it up, and returns when it says that it is ready.
+    /// Starts it and waits until it reports that it is ready.
     ///
     /// # Errors
-    /// The program is not built, or does not come up: then what it said.
+    /// The program is not built, or does not start; the error has its log.
     pub fn up(services: &Services, data: &Path, options: &Options) -> Result<Self> {
         let mut words =
             ["--network", &services.interface, "--range", "10.77.1.100-10.77.1.199"].map(str::to_owned).to_vec();
@@ -81,10 +81,10 @@ impl Mesh {
         Self::begin(Namespace::named(&services.namespace), data, &words, options)
     }
 
-    /// The same without a provisioning network: everything binds loopback, and machines are not booted.
+    /// The same without a provisioning network: everything binds to loopback, and machines are not booted.
     ///
     /// # Errors
-    /// As [`Self::up`].
+    /// The errors of [`Self::up`].
     pub fn up_on_loopback(place: &Namespace, data: &Path, options: &Options) -> Result<Self> {
         Self::begin(place.clone(), data, &[], options)
     }
@@ -114,57 +114,58 @@ impl Mesh {
         Ok(mesh)
     }
 
-    /// Its API. To be called, and used, inside the services' namespace: the scheduler listens on its loopback.
+    /// Its API. To be called and used in the services' namespace: the scheduler listens on loopback there.
     ///
     /// # Errors
-    /// The certificates can not be read.
+    /// The certificates cannot be read.
     pub fn api(&self) -> Result<Api> {
         Api::open(&self.data.join("client.toml"), None)
     }
 
-    /// Where a replica of the inventory-service answers agents that speak Ironic's protocol: `http://address:port`.
+    /// URL at which a replica of the inventory-service answers agents that speak Ironic's protocol:
+    /// `http://address:port`.
     ///
     /// # Errors
-    /// It has not said so yet.
+    /// The replica has not written it yet.
     pub fn ironic_door(&self, number: u8) -> Result<String> {
         let file = self.data.join(format!("inventory-service-{number}/ironic.address"));
         let address = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         Ok(format!("http://{}", address.trim()))
     }
 
-    /// Where a replica of the scheduler-service answers Ironic's REST API: `http://address:port`.
+    /// URL of a scheduler's REST API: `http://address:port`.
     ///
     /// # Errors
-    /// There is none of that number.
+    /// There is no scheduler with that number.
     pub fn rest(&self, number: u8) -> Result<String> {
         let file = self.data.join(format!("scheduler-service-{number}/rest.address"));
         let address = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         Ok(format!("http://{}", address.trim()))
     }
 
-    /// The API of one replica of the scheduler-service.
+    /// The API of one scheduler.
     ///
     /// # Errors
-    /// There is none of that number.
+    /// There is no scheduler with that number.
     pub fn api_of(&self, number: u8) -> Result<Api> {
         let file = self.data.join(format!("scheduler-service-{number}/grpc.address"));
         let endpoint = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         self.api_at(endpoint.trim())
     }
 
-    /// The API of whoever answers there.
+    /// The API at this endpoint.
     ///
     /// # Errors
-    /// The certificates can not be read.
+    /// The certificates cannot be read.
     pub fn api_at(&self, endpoint: &str) -> Result<Api> {
         Api::open(&self.data.join("client.toml"), Some(endpoint))
     }
 
-    /// Starts one more service beside those of `up`, a program with its words, by the `config.toml` in its folder. It
-    /// ends with the mesh.
+    /// Starts a service beside those of `up`: a program with its arguments and the `config.toml` in its folder. It ends
+    /// with the mesh.
     ///
     /// # Errors
-    /// The program is not there.
+    /// The program does not exist.
     pub fn start(&self, words: &[String], folder: &Path) -> Result<Daemon> {
         let (program, words) = words.split_first().context("no program")?;
         let mut command = self.place.command(program);
@@ -172,10 +173,10 @@ impl Mesh {
         Daemon::spawn(command, &folder.join("log"), &folder.join("record"))
     }
 
-    /// What `up` or a service such as `power-service-1` has logged.
+    /// The log of `up` or of a service such as `power-service-1`.
     ///
     /// # Errors
-    /// It can not be read.
+    /// The log cannot be read.
     pub fn log(&self, name: &str) -> Result<String> {
         let path = match name {
             "up" | "etcd" => self.data.join(format!("{name}.log")),
@@ -184,19 +185,19 @@ impl Mesh {
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 
-    /// The pids of all that runs of it.
+    /// Pids of all its processes.
     ///
     /// # Errors
     /// ip(8) cannot be run.
     pub fn pids(&self) -> Result<Vec<i32>> {
-        // Called from inside, ip(8) lists itself: whoever is gone by now does not count.
+        // ip(8) lists itself when called from inside; processes that have ended by now do not count.
         Ok(self.place.pids()?.into_iter().filter(|pid| Daemon::of(*pid).is_ok()).collect())
     }
 
     /// The process of a service such as `power-service-1`, to be killed or stopped.
     ///
     /// # Errors
-    /// It does not run now.
+    /// It does not run.
     pub fn service(&self, name: &str) -> Result<Daemon> {
         let config = self.data.join(name).join("config.toml");
         let is_it = |pid: &i32| {
@@ -207,10 +208,10 @@ impl Mesh {
         Daemon::of(pid)
     }
 
-    /// Brings up another rack beside it, in the same datacenter: over its etcd, with its CA and its sealing key.
+    /// Starts another rack of the same datacenter: over this one's etcd, with its CA and its sealing key.
     ///
     /// # Errors
-    /// As [`Self::up`].
+    /// The errors of [`Self::up`].
     pub fn with_rack(&self, rack: &str, data: &Path, options: &Options) -> Result<Self> {
         let (from, to) = (self.data.join("certs"), data.join("certs"));
         fs::create_dir_all(&to)?;
@@ -223,10 +224,10 @@ impl Mesh {
         Self::begin(self.place.clone(), data, &[], &Options { etcd, rack: rack.to_owned(), ..options.clone() })
     }
 
-    /// Ends it as an operator would, by SIGTERM, and sees that nothing is left.
+    /// Ends it as an operator would, with SIGTERM, and checks that no process is left.
     ///
     /// # Errors
-    /// It does not end in time, or leaves something running.
+    /// It does not end in time, or leaves a process.
     pub fn down(&self) -> Result<()> {
         if self.up.alive() {
             self.up.signal(Signal::TERM)?;
@@ -244,7 +245,7 @@ impl Drop for Mesh {
         if !self.up.alive() {
             return;
         }
-        // Nobody waits for it to end in order, which without its etcd takes its children ten seconds.
+        // It is not ended in order here: without its etcd that takes ten seconds.
         for daemon in self.pids().unwrap_or_default().into_iter().filter_map(|pid| Daemon::of(pid).ok()) {
             drop(daemon.signal(Signal::KILL));
         }
@@ -252,8 +253,8 @@ impl Drop for Mesh {
     }
 }
 
-/// The binary `ironmesh` beside the test's own, or the one that `IRONMESH_PROGRAM` names: long runs take a release
-/// build, whose start costs a fifth.
+/// The binary `ironmesh` beside the test's own, or the one that `IRONMESH_PROGRAM` names: long runs use a release
+/// build, which starts in a fifth of the time.
 ///
 /// # Errors
 /// It is not built.
@@ -268,7 +269,7 @@ pub fn program() -> Result<PathBuf> {
     }
 }
 
-/// A binary of ours beside the test's own.
+/// One of our binaries beside the test's own.
 ///
 /// # Errors
 /// It is not built.

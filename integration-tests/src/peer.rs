@@ -1,5 +1,5 @@
-//! A real Ironic 39.0.0, as scripts/test installs it from the package registry: where a mesh is, in one process with its
-//! API, with SQLite, `fake-hardware`, and nothing before its door.
+//! A real Ironic 39.0.0, as scripts/test installs it from the package registry, run where a mesh is: one process with
+//! its API, SQLite and `fake-hardware`, without authentication.
 
 use std::{
     fs,
@@ -11,11 +11,11 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::rack::{daemon::Daemon, namespace::Namespace, wait};
 
-/// Where it answers, in a namespace of its own.
+/// Its port, in a namespace of its own.
 const PORT: u16 = 16385;
-/// How long it may take until it does: it makes its database first.
+/// How long it may take to start: it creates a database first.
 const START: Duration = Duration::from_secs(90);
-/// Changes its database, as no request does quickly.
+/// Changes its database, where no request does so quickly.
 const SQL: &str = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], 10); c.execute(sys.argv[2]); c.commit()";
 
 /// A running Ironic. It is ended when it is dropped.
@@ -34,10 +34,10 @@ fn beside(name: &str) -> Result<String> {
 }
 
 impl Peer {
-    /// Brings it up with its files in this folder, and returns when it answers.
+    /// Starts it with its files in this folder, and waits until it answers.
     ///
     /// # Errors
-    /// It is not installed, or does not come up: then what it said.
+    /// It is not installed, or does not start; the error has its log.
     pub fn up(place: &Namespace, folder: &Path) -> Result<Self> {
         let (file, log) = (folder.join("ironic.conf"), folder.join("ironic.log"));
         fs::write(&file, configuration(folder))?;
@@ -49,7 +49,7 @@ impl Peer {
         command.args(&configured);
         let daemon = Daemon::spawn(command, &log, &folder.join("ironic.record"))?;
         let peer = Self { place: place.clone(), folder: folder.to_owned(), daemon };
-        // It answers before its conductor has registered what it can.
+        // It answers before its conductor has registered its drivers.
         let drivers = format!("{}/v1/drivers", peer.address());
         wait::until("Ironic to answer", START, || {
             ensure!(peer.daemon.alive(), "Ironic ended: {}", fs::read_to_string(&log)?);
@@ -59,7 +59,7 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Where it answers, as `http://host:port`.
+    /// Its URL, as `http://host:port`.
     #[must_use]
     pub fn address(&self) -> String {
         format!("http://127.0.0.1:{PORT}")
@@ -68,7 +68,7 @@ impl Peer {
     /// Changes its database.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Errors of SQLite.
     pub fn sql(&self, change: &str) -> Result<()> {
         let database = self.folder.join("ironic.db").display().to_string();
         self.place.run(&[&beside("python")?, "-c", SQL, &database, change]).with_context(|| change.to_owned()).map(drop)
@@ -83,7 +83,7 @@ impl Drop for Peer {
     }
 }
 
-/// As the one was configured whose answers are recorded.
+/// The configuration of the Ironic whose answers are recorded.
 fn configuration(folder: &Path) -> String {
     let mut text = format!(
         "[DEFAULT]\nauth_strategy = noauth\nrpc_transport = none\nhost = conductor-a\nmy_ip = 127.0.0.1\n\

@@ -1,4 +1,4 @@
-//! A stretch of network between a process and its etcd, that can be slow and can be cut.
+//! A network between a process and its etcd that can be slow and can be cut.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,9 +11,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Octets that one read takes.
+/// Size of one read in octets.
 const PIECE: usize = 64 << 10;
-/// Pieces under way in one direction.
+/// Maximum number of reads in flight in one direction.
 const UNDER_WAY: usize = 1024;
 
 /// A TCP proxy. It ends when it is dropped.
@@ -25,10 +25,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Begins, on a port of loopback, before `url`; what comes from there is held back for so long.
+    /// Starts a proxy on a loopback port for `url`, with this delay on data from there.
     ///
     /// # Errors
-    /// The URL names no address.
+    /// The URL has no address.
     pub async fn begin(url: &str, held_back: Duration) -> Result<Self> {
         let to: SocketAddr = url.trim_start_matches("https://").parse().with_context(|| url.to_owned())?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -54,18 +54,18 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Where it stands, as etcd's URL is written.
+    /// Its own URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
     }
 
-    /// Loses everything from now on, in both directions, as a network does that is cut: nobody is told.
+    /// Loses everything from now on in both directions, like a cut cable: neither side is notified.
     pub fn cut(&self) {
         self.is_cut.send_replace(true);
     }
 
-    /// Carries again. What was lost is lost: connections that were cut have ended.
+    /// Forwards again. Lost data is lost: connections from before the cut have ended.
     pub fn heal(&self) {
         self.is_cut.send_replace(false);
     }
@@ -78,7 +78,7 @@ impl Drop for Proxy {
 }
 
 async fn carry(near: TcpStream, to: SocketAddr, held_back: Duration, mut cut: watch::Receiver<bool>) {
-    // Nobody answers across a cut, not even with a refusal.
+    // Across a cut nothing is answered, not even with a refusal.
     until(&mut cut, false).await;
     let Ok(far) = TcpStream::connect(to).await else { return };
     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
@@ -90,7 +90,7 @@ async fn carry(near: TcpStream, to: SocketAddr, held_back: Duration, mut cut: wa
     };
     tokio::select! {
         () = both => {}
-        // The halves stay open and silent until the network is there again, and are no good then.
+        // The connections stay open and silent until the network is back, and are closed then.
         () = async {
             until(&mut cut, true).await;
             until(&mut cut, false).await;
@@ -113,7 +113,7 @@ async fn one_way(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, held
                 return;
             }
         }
-        // What is under way arrives before the end does.
+        // Data in flight is delivered before the end of the stream.
         sender.closed().await;
     };
     let write = async {

@@ -6,8 +6,8 @@
 //! im-TAG-n1     eth0 ── br0 ── tap0 (the machine's card)   bmc0 10.77.2.11 (its BMC, UDP 623)
 //! ```
 //!
-//! All of a rack is in its state directory and in namespaces named `im-TAG-…`; the host's own network has no part
-//! in it. Several racks with different tags run side by side.
+//! All files of a rack are in its state directory, and all interfaces in namespaces named `im-TAG-…`; the host's own
+//! network is not used. Several racks with different tags can run side by side.
 
 pub mod bmc;
 pub mod chassis;
@@ -34,61 +34,61 @@ use self::machine::{Behind, Machine};
 use self::namespace::Namespace;
 pub use self::plan::Plan;
 
-/// A rack as `rack.json` in its state directory tells it.
+/// A rack, as stored in `rack.json` in its state directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rack {
     /// Part of every name that this rack has on its host.
     pub tag: String,
-    /// Where its files are.
+    /// Folder of its files.
     pub state: PathBuf,
-    /// What `ipmi_sim` runs for power and boot device: the program `virtual-rack`.
+    /// Program that `ipmi_sim` runs for power and boot device: `virtual-rack`.
     pub program: PathBuf,
-    /// Where the services are to run.
+    /// Namespace and addresses of the services.
     pub services: Services,
     /// Its machines, `n1` first.
     pub nodes: Vec<Node>,
 }
 
-/// The services' place in the rack.
+/// Namespace and addresses of the services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Services {
-    /// A network namespace's name.
+    /// Name of the network namespace.
     pub namespace: String,
-    /// The interface on the provisioning network, `prov`.
+    /// Interface on the provisioning network, `prov`.
     pub interface: String,
     /// Its addresses: one for each of two replicas.
     pub addresses: Vec<Ipv4Addr>,
-    /// The DHCP server identifier of several replicas: none of their own addresses.
+    /// The DHCP server identifier that several replicas share: none of their own addresses.
     pub server_identifier: Ipv4Addr,
     /// Its IPv6 address.
     pub address_v6: Ipv6Addr,
-    /// In bits: of the network of `addresses` and that of `oob_address`.
+    /// Prefix length in bits, of the network of `addresses` and of that of `oob_address`.
     pub prefix: u8,
-    /// The interface on the BMCs' network, `oob`.
+    /// Interface on the BMCs' network, `oob`.
     pub oob_interface: String,
     /// Its address.
     pub oob_address: Ipv4Addr,
 }
 
-/// One machine and what belongs to it.
+/// One machine with its files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// The machine; its fields are the node's in `rack.json`.
     #[serde(flatten)]
     pub machine: Machine,
-    /// A network namespace's name.
+    /// Name of the network namespace.
     pub namespace: String,
-    /// Everything the machine ever wrote to its serial port.
+    /// Everything that the machine wrote to its serial port.
     pub console: PathBuf,
     /// Its BMC.
     pub bmc: Access,
 }
 
 impl Rack {
-    /// Brings up what `plan` says. The machines are off.
+    /// Brings up the rack of `plan`. Its machines are off.
     ///
     /// # Errors
-    /// Not root, a program is missing, or a rack of this tag is up. What was made until then is taken down again.
+    /// Not root, a program is missing, or a rack with this tag is up. What was made until then is removed again.
     pub fn up(plan: &Plan) -> Result<Self> {
         let rack = plan.rack()?;
         anyhow::ensure!(
@@ -97,7 +97,7 @@ impl Rack {
             rack.tag
         );
         fs::create_dir_all(&rack.state).with_context(|| rack.state.display().to_string())?;
-        // Written before anything is made, so that `down` finds what a crash in between leaves.
+        // Written before anything is made, so that `down` finds what a crash leaves.
         fs::write(rack.state.join(FILE), serde_json::to_vec_pretty(&rack)?)?;
         match rack.build() {
             Ok(()) => Ok(rack),
@@ -118,8 +118,8 @@ impl Rack {
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 
-    /// Ends every program of the rack, whatever runs in its namespaces, and removes these. The files stay.
-    /// May be repeated.
+    /// Ends every program of the rack and every process in its namespaces, and removes the namespaces. The files stay.
+    /// Can be repeated.
     ///
     /// # Errors
     /// Something could not be ended.
@@ -144,7 +144,7 @@ impl Rack {
         switch(&self.tag)
     }
 
-    /// A node's BMC, where it is `ipmi_sim`.
+    /// A node's BMC, if it is `ipmi_sim`.
     pub fn bmc<'n>(&self, node: &'n Node) -> Bmc<'n> {
         Bmc::of(&node.machine, &node.bmc, Namespace::named(&node.namespace), &self.program)
     }
@@ -176,7 +176,7 @@ impl Rack {
 }
 
 impl Services {
-    /// Makes their namespace and the rack's switch, and the cables between the two.
+    /// Makes the services' namespace and the rack's switch, and the cables between the two.
     pub(crate) fn build(&self, switch: &Namespace) -> Result<()> {
         let own = Namespace::named(&self.namespace);
         switch.create()?;
@@ -195,7 +195,7 @@ impl Services {
     }
 }
 
-/// Takes down whatever a rack of this tag has left, without its state directory.
+/// Removes what a rack with this tag has left, except for its state directory.
 ///
 /// # Errors
 /// Something could not be ended.
@@ -205,7 +205,7 @@ pub fn down_by_tag(tag: &str) -> Result<()> {
 
 const FILE: &str = "rack.json";
 
-/// What the names of a rack's namespaces begin with.
+/// Prefix of the names of a rack's namespaces.
 pub(crate) fn prefix(tag: &str) -> String {
     format!("im-{tag}-")
 }

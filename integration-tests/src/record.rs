@@ -1,4 +1,4 @@
-//! A witness that takes no part: every revision of every key, written down by a watch from before a run.
+//! Records every revision of every key with a watch from before a run, without taking part in it.
 
 use std::{
     fs,
@@ -22,29 +22,29 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::check::Revision;
 
-/// Before etcd is tried again.
+/// Pause before etcd is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// How long it may take to hear of what is there.
+/// How long it may take to receive what the store has.
 const CATCHING_UP: Duration = Duration::from_secs(20);
 
 /// One write.
 #[derive(Debug, Clone)]
 pub struct Write {
-    /// When it was heard of.
+    /// When it was received.
     pub at: Instant,
-    /// The same by the wall clock.
+    /// The same, by the wall clock.
     pub heard: Timestamp,
     /// The key.
     pub path: String,
-    /// Of the write.
+    /// Revision of the write.
     pub revision: i64,
-    /// The value; none: deleted.
+    /// The value; `None`: deleted.
     pub value: Option<Vec<u8>>,
 }
 
 impl Write {
-    /// The value, where it is one of these.
+    /// The value, if it has this type.
     #[must_use]
     pub fn read<V: DeserializeOwned>(&self) -> Option<V> {
         serde_json::from_slice(self.value.as_deref()?).ok()
@@ -60,7 +60,7 @@ pub struct Recorder {
     host: Host,
 }
 
-/// A service's configuration, as far as it says how to reach etcd.
+/// The part of a service's configuration that says how to reach etcd.
 #[derive(Debug, Deserialize)]
 struct Config {
     service: Reach,
@@ -74,10 +74,10 @@ struct Reach {
     key: PathBuf,
 }
 
-/// A store of one's own, reached as a service in `data` reaches it.
+/// A connection of its own to the store that the service in `data` uses.
 ///
 /// # Errors
-/// The service has no configuration there.
+/// There is no configuration of a service.
 pub async fn store(data: &Path, service: &str) -> Result<Store> {
     let file = data.join(service).join("config.toml");
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
@@ -88,10 +88,10 @@ pub async fn store(data: &Path, service: &str) -> Result<Store> {
 }
 
 impl Recorder {
-    /// Begins, with what is there already.
+    /// Begins with the present content.
     ///
     /// # Errors
-    /// The store can not be reached.
+    /// The store cannot be reached.
     pub async fn begin(data: &Path) -> Result<Self> {
         let store = store(data, "power-service-1").await?;
         let mut watch = Watch::new(store.clone(), vec![ROOT.to_owned()]);
@@ -128,13 +128,13 @@ impl Recorder {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many writes were heard of: where to go on from.
+    /// Number of received writes: where to continue from.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// Whether nothing was ever written.
+    /// Whether no write was received.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
@@ -149,7 +149,7 @@ impl Recorder {
     /// Waits for a write from number `from` on.
     ///
     /// # Errors
-    /// There was none when `patience` was over.
+    /// There was none within `patience`.
     pub async fn hears(
         &self,
         what: &str,
@@ -173,10 +173,10 @@ impl Recorder {
         }
     }
 
-    /// Waits until it has heard of all that is in the store by now: its own watch may hang where a member of etcd does.
+    /// Waits until it has received everything that the store has by now: its watch may hang if a member of etcd does.
     ///
     /// # Errors
-    /// The store does not answer, or it has not heard in time.
+    /// The store does not answer, or not everything is received in time.
     pub async fn catches_up(&self) -> Result<()> {
         let (pairs, _) = self.store.list_pairs(ROOT).await?;
         let newest = pairs.iter().map(|pair| pair.revision).max().unwrap_or(0);
@@ -192,7 +192,7 @@ impl Recorder {
     /// Every revision of a node's journal.
     #[must_use]
     pub fn journal(&self, service: Service, node: NodeId) -> Vec<Revision<Journal>> {
-        // An entry's time is read before it is written; one that has its outcome was written before.
+        // An entry's time is read before it is written; an entry with a result was written before its result.
         let begun =
             |journal: &Journal| journal.entry.as_ref().filter(|entry| entry.outcome.is_none()).map(|entry| entry.at);
         self.revisions(&format!("/{service}/journal/{node}"), begun)

@@ -1,4 +1,4 @@
-//! A BMC that speaks Redfish, with sessions: what `sushy-emulator` has not. In clear, with one system, and it can fall
+//! A Redfish BMC with sessions, which `sushy-emulator` does not have: without TLS, with one system, and able to fall
 //! silent in the middle of a command.
 
 pub mod emulator;
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Who may log in.
+/// Its only user.
 pub const USER: &str = "admin";
-/// With what.
+/// The user's password.
 pub const PASSWORD: &str = "s3ssi0n-pw";
 const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 const SYSTEM: &str = "/redfish/v1/Systems/1";
-/// Octets of a request; a larger one is nobody's.
+/// Maximum size of a request in octets.
 const LARGEST: usize = 64 << 10;
 
 /// The BMC.
@@ -44,28 +44,28 @@ struct Request {
     body: Value,
 }
 
-/// A status, a further header line and a body; none: it says nothing, ever.
+/// A status, an additional header line and a body; `None`: no answer at all.
 type Answer = Option<(u16, String, Value)>;
 
 impl Service {
     /// Opens its port on loopback. The machine is off.
     ///
     /// # Errors
-    /// There is none to be had.
+    /// There is no free port.
     pub async fn bind() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         Ok(Self { listener, state: Mutex::default() })
     }
 
-    /// Where it answers.
+    /// Its address.
     ///
     /// # Errors
-    /// The port is gone.
+    /// The socket has no address.
     pub fn address(&self) -> Result<SocketAddr> {
         Ok(self.listener.local_addr()?)
     }
 
-    /// From now on until it is told otherwise, what changes power is taken and neither done nor answered.
+    /// Until further notice, requests that change power are received and neither carried out nor answered.
     pub fn is_deaf(&self, deaf: bool) {
         self.with(|state| state.deaf = deaf);
     }
@@ -76,13 +76,13 @@ impl Service {
         self.with(|state| state.is_on)
     }
 
-    /// Sessions that are open now.
+    /// Number of open sessions.
     #[must_use]
     pub fn open(&self) -> usize {
         self.with(|state| state.open.len())
     }
 
-    /// What changed something, or was to, in order: `7 off`, `7 opens`, `8 closes 7`, each by its session.
+    /// Requests that change something, in order, with their sessions: `7 off`, `7 opens`, `8 closes 7`.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.with(|state| state.log.clone())
@@ -92,10 +92,10 @@ impl Service {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Answers until this is dropped.
+    /// Serves until this is dropped.
     ///
     /// # Errors
-    /// Its port is gone.
+    /// Accepting a connection fails.
     pub async fn serve(&self) -> Result<()> {
         let mut lines = FuturesUnordered::new();
         loop {
@@ -160,7 +160,7 @@ impl State {
 }
 
 impl Request {
-    /// The next one of a connection; none: it was closed.
+    /// The next request of a connection; `None` if it was closed.
     async fn read(stream: &mut TcpStream) -> Result<Option<Self>> {
         let mut octets = Vec::new();
         loop {
@@ -175,7 +175,7 @@ impl Request {
         }
     }
 
-    /// Reads it; none: there is more of it to come.
+    /// Parses a request; `None` if it is incomplete.
     fn of(text: &str) -> Result<Option<Self>> {
         let Some((head, body)) = text.split_once("\r\n\r\n") else { return Ok(None) };
         let header = |name: &str| {

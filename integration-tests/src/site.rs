@@ -1,5 +1,5 @@
-//! A site whose services are started one by one, as one does who writes configuration files: a real etcd, a private CA,
-//! and the binary `ironmesh`. What `ironmesh up` does for a first run is done by hand here.
+//! A site whose services are started one by one from configuration files, without `ironmesh up`: a real etcd, a private
+//! CA, and the binary `ironmesh`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,17 +22,17 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::etcd::Etcd;
 use crate::mesh::{Api, program};
 
-/// How long a service may take to come up.
+/// How long a service may take to start.
 pub const START: Duration = Duration::from_secs(20);
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(5);
-/// Between two looks.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The site. Everything of it ends when it is dropped.
+/// The site. Everything in it ends when it is dropped.
 #[derive(Debug)]
 pub struct Site {
-    /// Its store.
+    /// Its etcd.
     pub etcd: Etcd,
     folder: TempDir,
 }
@@ -41,7 +41,7 @@ impl Site {
     /// A site whose etcd has an address and does not run yet.
     ///
     /// # Errors
-    /// No folder can be made.
+    /// The folder cannot be made.
     pub fn dark() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("ironmesh-site-").tempdir()?;
         let etcd = folder.path().join("etcd");
@@ -50,20 +50,20 @@ impl Site {
         Ok(Self { etcd: Etcd::prepare(&etcd)?, folder })
     }
 
-    /// A site whose etcd runs, and is empty.
+    /// A site with a running, empty etcd.
     ///
     /// # Errors
-    /// etcd does not come up.
+    /// etcd does not start.
     pub async fn lit() -> Result<Self> {
         let mut site = Self::dark()?;
         site.etcd.begin().await?;
         Ok(site)
     }
 
-    /// A site whose etcd was started with one more option, and is empty.
+    /// A site with a running, empty etcd with an additional command-line option.
     ///
     /// # Errors
-    /// etcd does not come up.
+    /// etcd does not start.
     pub async fn lit_with(option: &str) -> Result<Self> {
         let Self { etcd, folder } = Self::dark()?;
         let mut site = Self { etcd: etcd.with(option), folder };
@@ -71,10 +71,10 @@ impl Site {
         Ok(site)
     }
 
-    /// Runs `ironmesh store` with these words, as who has the configuration of this service.
+    /// Runs `ironmesh store` with these arguments and the configuration of this service.
     ///
     /// # Errors
-    /// It can not be run.
+    /// The program cannot be run.
     pub async fn store(&self, verb: &str, service: Service, words: &[&str]) -> Result<Output> {
         let mut command = Command::new(program()?);
         command.args(["store", verb, "--config"]).arg(self.path(&format!("{service}.toml"))).args(words);
@@ -82,47 +82,47 @@ impl Site {
         Ok(tokio::time::timeout(START, command.output()).await.context("the command line does not end")??)
     }
 
-    /// A file or folder of it.
+    /// A file or folder of the site.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The identity of one of its services: its rack is the one whose name is empty.
+    /// Identity of one of its services, in the rack with the empty name.
     #[must_use]
     pub fn identity(service: Service) -> Identity {
         Identity::Service { service, rack: String::new() }
     }
 
-    /// A certificate of the site's CA, in a folder of this name; one that is there is replaced.
+    /// Writes a certificate of the site's CA into a folder of this name, and replaces one that exists.
     ///
     /// # Errors
-    /// It can not be written.
+    /// The files cannot be written.
     pub fn issue(&self, name: &str, bearer: &Identity) -> Result<Files> {
         self.etcd.authority().issue(&self.path(name), bearer)
     }
 
-    /// What somebody calls with who has these files.
+    /// TLS settings of a client with these files.
     ///
     /// # Errors
-    /// They do not go together.
+    /// The files do not match.
     pub fn tls(files: &Files) -> Result<Tls> {
         Ok(Tls::load(files.clone())?)
     }
 
-    /// An operator of the site.
+    /// Identity of an operator of the site.
     ///
     /// # Errors
-    /// His certificate can not be written.
+    /// The certificate cannot be written.
     pub fn operator(&self) -> Result<Tls> {
         Self::tls(&self.issue("ann", &Identity::admin("ann"))?)
     }
 
-    /// Writes the configuration of a service as it is shipped, save for where this site's things are; what `keys` says
-    /// replaces what is shipped, too.
+    /// Writes the shipped configuration of a service with this site's addresses and files. `keys` replaces shipped
+    /// settings, too.
     ///
     /// # Errors
-    /// The shipped file has no such key.
+    /// The shipped file has no such setting.
     pub fn configure(&self, service: Service, keys: &[(&str, &str)]) -> Result<PathBuf> {
         let files = self.issue(service.name(), &Self::identity(service))?;
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/config/{service}.toml"));
@@ -136,12 +136,12 @@ impl Site {
             ("key", quoted(&files.key)),
             ("sealing_key", quoted(&self.path("sealing.key"))),
         ];
-        // The one port that is the same in every site.
+        // The only port that is the same at every site.
         let rest = (service == Service::Scheduler).then(|| ("rest", "\"127.0.0.1:0\"".to_owned()));
         let keys = keys.iter().map(|(key, value)| (*key, (*value).to_owned())).chain(rest);
         for (key, value) in own.into_iter().chain(keys) {
             let begins = format!("{key} = ");
-            // Tables within a table come behind its own keys, and may have keys of the same name.
+            // Nested tables come after the keys of their table, and may have keys of the same name.
             let at = text.lines().position(|line| line.starts_with(&begins));
             let at = at.with_context(|| format!("{service}.toml: {key}"))?;
             let replaced =
@@ -153,13 +153,13 @@ impl Site {
         Ok(path)
     }
 
-    /// The folder of a service.
+    /// Data folder of a service.
     #[must_use]
     pub fn data(&self, service: Service) -> PathBuf {
         self.path(&format!("{service}.data"))
     }
 
-    /// Starts a service from a configuration that was written by [`Self::configure`].
+    /// Starts a service with the configuration that [`Self::configure`] wrote.
     ///
     /// # Errors
     /// The program is not built.
@@ -177,10 +177,10 @@ impl Site {
         Ok(Running { service, data: self.data(service), log, child })
     }
 
-    /// Configures and starts a service as it is shipped, and waits until it serves changes, too.
+    /// Configures and starts a service as shipped, and waits until it accepts changes, too.
     ///
     /// # Errors
-    /// It does not come up.
+    /// It does not start.
     pub async fn run(&self, service: Service) -> Result<Running> {
         let mut running = self.start(service, &self.configure(service, &[])?)?;
         for name in ["", CHANGES] {
@@ -189,7 +189,7 @@ impl Site {
         Ok(running)
     }
 
-    /// The API, as somebody with this certificate calls it.
+    /// The API, with this certificate.
     ///
     /// # Errors
     /// The service has no address.
@@ -200,7 +200,7 @@ impl Site {
     /// Runs the command line with these certificates.
     ///
     /// # Errors
-    /// It can not be run.
+    /// The program cannot be run.
     pub async fn ironmesh(&self, endpoint: &str, files: &Files, words: &[&str]) -> Result<Output> {
         let Files { ca, certificate, key } = files;
         let context = self.path("client.toml");
@@ -222,10 +222,10 @@ pub struct Running {
 }
 
 impl Running {
-    /// What it has logged.
+    /// Its log.
     ///
     /// # Errors
-    /// It can not be read.
+    /// The log cannot be read.
     pub fn log(&self) -> Result<String> {
         fs::read_to_string(&self.log).with_context(|| self.log.display().to_string())
     }
@@ -233,16 +233,16 @@ impl Running {
     /// Waits until it has logged these words.
     ///
     /// # Errors
-    /// It ended, or has not when `patience` is over.
+    /// It ended, or did not within `patience`.
     pub async fn says(&mut self, words: &str, patience: Duration) -> Result<String> {
         self.until(words, patience, async |running| Ok(running.log()?.contains(words).then_some(()))).await?;
         self.log()
     }
 
-    /// Where it answers `grpc` or `monitor`; waits until it does.
+    /// Address of `grpc` or `monitor`; waits until it is known.
     ///
     /// # Errors
-    /// It ended, or does not in time.
+    /// The service ended, or is too slow.
     pub async fn address(&mut self, what: &str) -> Result<String> {
         let file = self.data.join(format!("{what}.address"));
         let read =
@@ -250,7 +250,7 @@ impl Running {
         self.until(what, START, async |_| Ok(read())).await
     }
 
-    /// A line to it.
+    /// A gRPC connection to it.
     ///
     /// # Errors
     /// It has no address.
@@ -259,10 +259,10 @@ impl Running {
         Ok(mesh_channel(tls, &endpoint, self.service, "", Some(CALL))?)
     }
 
-    /// Waits until its gRPC health says this of a name.
+    /// Waits until its gRPC health has this status for a name.
     ///
     /// # Errors
-    /// It ended, or does not in time: then what it logged.
+    /// It ended, or did not in time; the error has its log.
     pub async fn is(&mut self, wanted: ServingStatus, name: &str, tls: &Tls) -> Result<()> {
         let line = self.mesh_channel(tls).await?;
         let asked = HealthCheckRequest { service: name.to_owned() };
@@ -306,7 +306,7 @@ impl Running {
     /// Waits for its end.
     ///
     /// # Errors
-    /// It runs still when `patience` is over: then what it logged.
+    /// It still runs after `patience`; the error has its log.
     pub async fn ended(&mut self, patience: Duration) -> Result<ExitStatus> {
         match tokio::time::timeout(patience, self.child.wait()).await {
             Ok(ended) => Ok(ended?),

@@ -1,4 +1,4 @@
-//! Allocations over the public API: who waits gets what becomes free, and a group is kept apart.
+//! Allocations over the gRPC API: waiting ones get nodes that become free, and a group is placed apart.
 
 use std::{process::Stdio, time::Duration};
 
@@ -19,14 +19,14 @@ use tokio::time::{sleep, timeout};
 
 /// How long one step may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(50);
 
 fn two() -> Options {
     Options { schedulers: 2, ..Options::default() }
 }
 
-/// Makes machines that are not there available: `f1`, `f2` and so on, two in each power domain.
+/// Makes fake nodes available: `f1`, `f2` and so on, two in each power domain.
 async fn available(fleet: &Fleet, count: usize) -> Result<()> {
     let rest = Rest::new(fleet.mesh())?;
     for number in 1..=count {
@@ -77,7 +77,7 @@ fn small() -> Wish {
 }
 
 #[test]
-fn who_waits_longest_gets_what_becomes_free_though_the_leader_is_killed() {
+fn the_oldest_waiting_allocation_gets_a_free_node_although_the_leader_is_killed() {
     let fleet = Fleet::up("aqueue", 0, &two()).unwrap();
     let waited = fleet.run(async |mut api, fleet| {
         available(fleet, 1).await?;
@@ -88,7 +88,7 @@ fn who_waits_longest_gets_what_becomes_free_though_the_leader_is_killed() {
             (allocate(&api, "first", small(), long).await?, allocate(&api, "second", small(), long).await?);
         ensure!((first.state.as_str(), first.place_in_queue) == ("allocating", 1), "{first:#?}");
         ensure!(second.place_in_queue == 2 && second.reason.contains("no available nodes"), "{second:#?}");
-        // Who does not wait is refused at once, as Ironic refuses it.
+        // An allocation that does not wait is refused at once, as Ironic refuses it.
         let rest = Rest::new(fleet.mesh())?;
         let refused = rest.ask("POST", "allocations", Some(json!({"resource_class": "small", "name": "now"}))).await?;
         ensure!(refused["state"] == "allocating" && refused.get("placement").is_none(), "{refused}");
@@ -118,7 +118,7 @@ fn who_waits_longest_gets_what_becomes_free_though_the_leader_is_killed() {
 }
 
 #[test]
-fn a_group_is_kept_apart_though_all_are_asked_for_at_once() {
+fn a_group_is_placed_apart_although_all_are_requested_at_once() {
     let fleet = Fleet::up("aapart", 0, &two()).unwrap();
     let kept = fleet.run(async |api, fleet| {
         available(fleet, 4).await?;
@@ -148,7 +148,7 @@ fn a_group_is_kept_apart_though_all_are_asked_for_at_once() {
         let whys: Vec<_> = plan.reasons.iter().map(|one| (one.nodes, one.why_not.as_str())).collect();
         ensure!(whys.first() == Some(&(2, "it has an instance")), "{whys:?}");
         ensure!(whys.iter().any(|(_, why)| why.contains("in its power domain, p1")), "{whys:?}");
-        // The same from the command line; one that is not of the group fits.
+        // The same from the command line; an allocation outside the group fits.
         let dry = |words: &[&str]| {
             let context = fleet.data().join("client.toml");
             let mut command = std::process::Command::new(mesh::program()?);
@@ -161,7 +161,7 @@ fn a_group_is_kept_apart_though_all_are_asked_for_at_once() {
         ensure!(code == Some(1) && plan["node"].is_null() && plan["fitting"] == 0, "{plan}");
         let (code, plan) = dry(&[])?;
         ensure!(code == Some(0) && plan["fitting"] == 2 && plan["node"].is_string(), "{plan}");
-        // The group is free of them again when they are given back.
+        // After the group's nodes are released, it can be placed again.
         for one in &all {
             give_back(&api, &one.name).await?;
         }

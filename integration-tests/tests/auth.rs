@@ -1,4 +1,4 @@
-//! Who may do what at the REST API, by the tokens of a real Keystone and in the words of the stock clients.
+//! Authorization of the REST API, with tokens of a real Keystone and the stock clients.
 
 use std::{
     collections::BTreeMap,
@@ -18,15 +18,15 @@ use integration_tests::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-/// The columns of the matrix: five scopes, and in each five roles.
+/// Columns of the matrix: five scopes, and five roles in each.
 const SCOPES: &[&str] = &["system", "owner", "lessee", "stranger", "service"];
 const ROLES: &[&str] = &["admin", "manager", "member", "reader", "service"];
-/// How long an answer of Keystone's is believed here.
+/// How long an answer of Keystone is used here.
 const SEEN: Duration = Duration::from_secs(3);
-/// What tokens of an OpenID provider say of it and of us.
+/// Issuer and audience in tokens of an OpenID provider.
 const ISSUER: &str = "https://id.example";
 const AUDIENCE: &str = "ironmesh";
-/// Calls of the matrix. Whoever is let through hears of what is wrong with them, or changes nothing by them.
+/// Calls of the matrix. A permitted call fails for another reason, or changes nothing.
 const CALLS: &[(&str, &str, &str)] = &[
     ("GET", "nodes/n1", ""),
     ("GET", "nodes/n1/states", ""),
@@ -74,10 +74,10 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("POST", "webhooks", "{}"),
 ];
 
-/// How long a Keystone on a busy host is asked again.
+/// How long a Keystone on a busy host is called again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is asked as.
+/// The caller of a request.
 struct Asker<'m> {
     client: reqwest::Client,
     base: String,
@@ -92,7 +92,7 @@ impl Asker<'_> {
             let request = request.header("x-auth-token", token).header("x-openstack-ironic-api-version", "1.115");
             let answer = request.body(body.to_owned()).send().await?;
             let (status, text) = (answer.status().as_u16(), answer.text().await?);
-            // A Keystone that is slow on a busy host is asked again, as a client is told to.
+            // A slow Keystone on a busy host gives 503; clients are told to retry.
             if status != 503 || Instant::now() > until {
                 return Ok((status, serde_json::from_str(&text).unwrap_or_default()));
             }
@@ -105,7 +105,7 @@ impl Asker<'_> {
         self.with(self.people.token(who.0, who.1)?, method, path, &body).await
     }
 
-    /// Asks as an admin of the system, who is not refused.
+    /// Sends a request as an admin of the system, who is not refused.
     async fn must(&self, method: &str, path: &str, body: Value) -> Result<Value> {
         let (status, answer) = self.ask(("system", "admin"), method, path, &body).await?;
         ensure!(status < 300, "{method} {path}: {status} {answer}");
@@ -117,7 +117,7 @@ fn uuid(of: &Value) -> Result<String> {
     Ok(of.get("uuid").and_then(Value::as_str).with_context(|| of.to_string())?.to_owned())
 }
 
-/// What the calls are about: one node that is owned and lent, one of a stranger, and what hangs on them.
+/// Creates what the calls are about: a node that is owned and lent, a node of a stranger, and their resources.
 async fn things(asker: &Asker<'_>) -> Result<Vec<(&'static str, String)>> {
     let project = |name: &str| asker.people.projects.get(name).cloned().unwrap_or_default();
     let (owner, lessee) = (project("owner"), project("lessee"));
@@ -143,8 +143,8 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/roles.txt")
 }
 
-/// Every call by everybody: `+` let through, `-` 403, `.` 404. One after the other, so that each token is asked after once
-/// or twice.
+/// Makes every call as every caller: `+` permitted, `-` 403, `.` 404. One after the other, so that each token is
+/// validated once or twice.
 async fn matrix(asker: &Asker<'_>, things: &[(&str, String)]) -> Result<String> {
     let mut rows: Vec<String> =
         CALLS.iter().map(|(method, path, body)| format!("{:100}", format!("{method} {path} {body}"))).collect();
@@ -171,7 +171,7 @@ async fn matrix(asker: &Asker<'_>, things: &[(&str, String)]) -> Result<String> 
 }
 
 #[test]
-fn what_each_role_may_by_tokens_of_a_real_keystone_is_as_the_golden_matrix_says() {
+fn each_role_of_a_real_keystone_may_do_what_the_golden_matrix_says() {
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("password");
     fs::write(&password, PASSWORD).unwrap();
@@ -207,7 +207,7 @@ fn what_each_role_may_by_tokens_of_a_real_keystone_is_as_the_golden_matrix_says(
     fleet.run(async |_, fleet| revocation(fleet, &keystone, &people).await).unwrap();
 }
 
-/// Lists have what is owned or lent, and no more; a filter by what is hidden finds what is not there.
+/// Lists have only owned or lent nodes; a filter by a hidden value finds nothing.
 async fn lists(asker: &Asker<'_>) -> Result<()> {
     for (scope, expected) in
         [("system", "n1 n2 n3"), ("owner", "n1"), ("lessee", "n1"), ("stranger", "n2"), ("service", "")]
@@ -230,7 +230,7 @@ async fn lists(asker: &Asker<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Who rents a node does not read what is behind it.
+/// A lessee does not read the node's credentials.
 async fn hidden_fields(asker: &Asker<'_>) -> Result<()> {
     for path in ["nodes/n1", "nodes/detail"] {
         for (scope, is_hidden) in [("lessee", true), ("owner", false), ("system", false)] {
@@ -250,7 +250,7 @@ async fn hidden_fields(asker: &Asker<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What a project allocates is its own, and of nodes that it owns or rents.
+/// Allocations belong to their project, and use nodes that it owns or rents.
 async fn allocations(asker: &Asker<'_>) -> Result<()> {
     let project = |name: &str| asker.people.projects.get(name).cloned().unwrap_or_default();
     let member = ("owner", "member");
@@ -270,7 +270,7 @@ async fn allocations(asker: &Asker<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An admin of a project brings nodes of its own, and takes them away again.
+/// An admin of a project enrolls nodes of its own and deletes them.
 async fn own_nodes(asker: &Asker<'_>) -> Result<()> {
     let (admin, owner) = (("owner", "admin"), asker.people.projects.get("owner").cloned().unwrap_or_default());
     let (status, made) = asker.ask(admin, "POST", "nodes", &json!({"driver": "fake-hardware", "name": "n4"})).await?;
@@ -290,7 +290,7 @@ async fn own_nodes(asker: &Asker<'_>) -> Result<()> {
     Ok(())
 }
 
-/// That a call came with a later version is told to who may make it; others hear what they always do.
+/// Only a permitted caller is told that a call needs a later version; others get their usual error.
 async fn older_versions(asker: &Asker<'_>) -> Result<()> {
     for (who, status, words) in [
         (("system", "admin"), 404, "starting with the API version 1.76"),
@@ -307,7 +307,7 @@ async fn older_versions(asker: &Asker<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A runbook that becomes everybody's is its project's no more.
+/// A runbook that is made public no longer belongs to its project.
 async fn runbooks(asker: &Asker<'_>) -> Result<()> {
     let public = json!([{"op": "replace", "path": "/public", "value": true}]);
     let (status, refused) = asker.ask(("owner", "admin"), "PATCH", "runbooks/CUSTOM_RUN", &public).await?;
@@ -317,7 +317,7 @@ async fn runbooks(asker: &Asker<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Each change is in the log, refused ones too, and no token is.
+/// Each change is logged, refused ones, too; tokens are not.
 fn records(fleet: &Fleet, people: &People) -> Result<()> {
     let log = fleet.mesh().log("scheduler-service-1")?;
     let records: Vec<&str> = log.lines().filter(|line| line.contains(" audit api=\"rest\"")).collect();
@@ -333,7 +333,7 @@ fn records(fleet: &Fleet, people: &People) -> Result<()> {
     Ok(())
 }
 
-/// The stock command line, which finds everything by Keystone's catalogue.
+/// The stock command line, which finds all endpoints in Keystone's catalog.
 fn by_command_line(fleet: &Fleet, keystone: &Keystone) -> Result<()> {
     let baremetal = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/baremetal");
     let run = |role: &str, project: &str, words: &str| {
@@ -357,7 +357,7 @@ fn by_command_line(fleet: &Fleet, keystone: &Keystone) -> Result<()> {
     Ok(())
 }
 
-/// A token that is revoked is refused soon; and where Keystone is away nobody is taken for a stranger.
+/// A revoked token is refused soon. Without Keystone no known caller is treated as unauthenticated.
 async fn revocation(fleet: &Fleet, keystone: &Keystone, people: &People) -> Result<()> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let (nodes, tokens) = (format!("{}/v1/nodes", fleet.mesh().rest(1)?), format!("{}/auth/tokens", Keystone::url()));
@@ -367,7 +367,7 @@ async fn revocation(fleet: &Fleet, keystone: &Keystone, people: &People) -> Resu
     let none = client.get(&nodes).send().await?;
     let challenge = none.headers().get("www-authenticate").and_then(|value| value.to_str().ok()).unwrap_or_default();
     ensure!(none.status() == 401 && challenge == "Keystone uri=\"http://127.0.0.1:5000\"", "{none:?}");
-    ensure!(ask(mine).await?.status() == 200 && ask("nobody's").await?.status() == 401);
+    ensure!(ask(mine).await?.status() == 200 && ask("unknown").await?.status() == 401);
     let gone = client.delete(&tokens).header("x-auth-token", mine).header("x-subject-token", mine).send().await?;
     ensure!(gone.status() == 204, "{gone:?}");
     sleep(SEEN).await;
@@ -394,7 +394,7 @@ fn issued(keys: &Path) -> Result<BTreeMap<String, String>> {
 }
 
 #[test]
-fn tokens_that_an_openid_provider_signed_let_in_by_their_claims_and_forged_ones_do_not() {
+fn openid_tokens_are_accepted_by_their_claims_and_forged_ones_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys");
     let tokens = issued(&keys).unwrap();

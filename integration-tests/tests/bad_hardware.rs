@@ -1,5 +1,5 @@
-//! Machines, BMCs and images that are not as they should be: the node rests in the right state, and says why and what
-//! to do. Needs root and the packages of `scripts/test`; `ironmesh` must be built.
+//! Faulty machines, BMCs and images: the node ends in the right state, and says why and what to do. Needs root and the
+//! packages of `scripts/test`; `ironmesh` must be built.
 
 use anyhow::Result;
 use integration_tests::check::words;
@@ -20,14 +20,14 @@ fn broken(faults: Faults) -> Spec {
     Spec { faults, ..Spec::default() }
 }
 
-/// It rests in this state because of this, and says what to do.
+/// The node is in this state for this reason, and says what to do.
 #[track_caller]
 fn assert_failed(failed: &Failed, state: &str, cause: &str) {
     assert_eq!((failed.state.as_str(), failed.cause.as_str()), (state, cause), "{failed:#?}");
     assert!(failed.text.len() > 10 && failed.next_step.len() > 20, "{failed:#?}");
 }
 
-/// All machines, ready for use.
+/// All machines, available.
 async fn provide_all(api: &Api, lab: &Lab) -> Result<()> {
     let lives = lab.rack().machines().iter().map(|machine| {
         let mut api = api.clone();
@@ -68,7 +68,7 @@ fn each_place_where_a_boot_stops_is_named_and_a_healthy_one_beside_it_is_not_bla
 }
 
 #[test]
-fn a_bmc_that_is_deaf_or_knows_another_password_is_told_apart() {
+fn a_silent_bmc_and_a_wrong_password_are_distinguished() {
     let deaf = broken(Faults { bmc: Bmc::Deaf, ..Faults::default() });
     let lab = Lab::up("tbmcs", &[deaf, Spec::default()], hasty()).unwrap();
     lab.run(async |mut api, lab| {
@@ -82,7 +82,7 @@ fn a_bmc_that_is_deaf_or_knows_another_password_is_told_apart() {
         assert_failed(&api.fails("n2", PATIENCE).await?, "enroll", "BMC_PASSWORD");
         assert_failed(&api.fails("n1", PATIENCE).await?, "enroll", "BMC_SILENT");
 
-        // What the next step says is what helps.
+        // The suggested command solves it.
         deaf.set_faults(Faults::default());
         let right = UpdateNodeRequest {
             node: "n2".to_owned(),
@@ -100,7 +100,7 @@ fn a_bmc_that_is_deaf_or_knows_another_password_is_told_apart() {
 }
 
 #[test]
-fn a_bmc_that_takes_seconds_over_a_command_is_waited_for_and_told_nothing_twice() {
+fn a_bmc_that_takes_seconds_for_a_command_is_waited_for_and_receives_it_once() {
     let slow = broken(Faults { bmc: Bmc::Slow, ..Faults::default() });
     let lab = Lab::up("tslow", &[slow], Options::default()).unwrap();
     lab.run(async |mut api, lab| {
@@ -145,7 +145,7 @@ fn an_agent_that_dies_or_falls_silent_at_work_is_lost() {
         for node in ["n1", "n2"] {
             assert_failed(&api.fails(node, PATIENCE).await?, "deploy failed", "AGENT_LOST");
         }
-        // An agent that is well the next time makes it good.
+        // A healthy agent succeeds the next time.
         for node in ["n1", "n2"] {
             lab.machine(node)?.set_faults(Faults::default());
             api.bring(node, "deploy", IMAGE, "active", PATIENCE).await?;
@@ -172,7 +172,7 @@ fn a_machine_without_a_disk_and_one_with_too_small_a_disk_say_so() {
 }
 
 #[test]
-fn an_image_that_is_another_or_nowhere_is_not_written() {
+fn an_image_with_another_digest_or_without_a_source_is_not_written() {
     let lab = Lab::up("timages", &[Spec::default(), Spec::default()], hasty()).unwrap();
     lab.run(async |mut api, lab| {
         provide_all(&api, lab).await?;
@@ -195,7 +195,7 @@ fn an_image_that_is_another_or_nowhere_is_not_written() {
 }
 
 #[test]
-fn a_rack_without_its_ramdisk_boots_nobody_and_says_what_is_missing() {
+fn a_rack_without_its_ramdisk_boots_no_node_and_says_what_is_missing() {
     let lab = Lab::up("tnoram", &[Spec::default()], hasty()).unwrap();
     lab.run(async |mut api, lab| {
         provide_all(&api, lab).await?;
@@ -204,8 +204,8 @@ fn a_rack_without_its_ramdisk_boots_nobody_and_says_what_is_missing() {
         let failed = api.fails("n1", PATIENCE).await?;
         assert_failed(&failed, "deploy failed", "RAMDISK_MISSING");
         assert!(failed.text.contains("ramdisk"), "{failed:?}");
-        assert_eq!(lab.machine("n1")?.mutations().len(), 0, "nothing was switched on for a boot that can not be");
-        // With the ramdisk back the same request goes through.
+        assert_eq!(lab.machine("n1")?.mutations().len(), 0, "nothing was switched on for an impossible boot");
+        // With the ramdisk back, the same request succeeds.
         api.boots_from("kernel", "ramdisk").await?;
         api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
         Ok(())
@@ -214,7 +214,7 @@ fn a_rack_without_its_ramdisk_boots_nobody_and_says_what_is_missing() {
 }
 
 #[test]
-fn power_that_is_lost_at_work_or_while_booting_is_told_from_an_agent_that_is_lost() {
+fn lost_power_is_distinguished_from_a_lost_agent_at_work_and_while_booting() {
     let mute = broken(Faults { agent: Agent::MuteAtWork, ..Faults::default() });
     let deaf = broken(Faults { boot: Boot::IgnoresOffers, ..Faults::default() });
     let lab = Lab::up("tplug", &[mute, deaf], hasty()).unwrap();
@@ -236,7 +236,7 @@ fn power_that_is_lost_at_work_or_while_booting_is_told_from_an_agent_that_is_los
 }
 
 #[test]
-fn power_changed_by_hand_on_a_node_at_rest_is_noticed_and_so_is_a_bmc_that_falls_silent() {
+fn a_manual_power_change_and_a_silent_bmc_of_an_idle_node_are_detected() {
     let lab = Lab::up("thand", &[Spec::default(), Spec::default()], hasty()).unwrap();
     lab.run(async |mut api, lab| {
         provide_all(&api, lab).await?;
@@ -249,7 +249,7 @@ fn power_changed_by_hand_on_a_node_at_rest_is_noticed_and_so_is_a_bmc_that_falls
         assert_eq!((seen.state.as_str(), seen.last_failure.unwrap().cause.as_str()), ("available", "BMC_SILENT"));
         lab.machine("n2")?.set_faults(Faults::default());
         api.sees("n2", "no trouble", PATIENCE, |observed| observed.last_failure.is_none()).await?;
-        // Looking changed nothing.
+        // Polling changed nothing.
         assert_eq!((lab.machine("n1")?.mutations().len(), lab.machine("n2")?.mutations().len()), (0, 0));
         Ok(())
     })

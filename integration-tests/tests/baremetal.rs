@@ -1,5 +1,5 @@
-//! The stock command line by a script: `ironic/baremetal.txt`, which says what each call is to come to. It was run against a
-//! real Ironic 39.0.0 too.
+//! The stock command line, driven by a script: `ironic/baremetal.txt`, with the expected result of each call. The
+//! script also passes against a real Ironic 39.0.0.
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +18,9 @@ use integration_tests::{
     rack::{namespace::Namespace, wait},
 };
 
-/// How long a node may take to come where it is waited for.
+/// How long a node may take to reach a state that is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// As many calls as are asked for.
+/// Number of calls in the script.
 const AT_LEAST: usize = 150;
 
 #[test]
@@ -42,7 +42,7 @@ struct Player {
     place: Namespace,
     endpoint: String,
     program: String,
-    /// What earlier calls printed, by the names that the script gave it.
+    /// Output of earlier calls, by the names that the script gave it.
     names: BTreeMap<String, String>,
     calls: AtomicUsize,
 }
@@ -54,7 +54,7 @@ impl Player {
         Self { place, endpoint, program, names: BTreeMap::new(), calls: AtomicUsize::new(0) }
     }
 
-    /// One call; what it printed, or what it said where it was refused.
+    /// One call: its output, or its error.
     fn call(&self, words: &str) -> Result<Result<String, String>> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let mut command = self.place.command(&self.program);
@@ -65,14 +65,14 @@ impl Player {
         Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
     }
 
-    /// The words with what was named before; the longest names first, as one may begin like another.
+    /// Replaces names by their values; the longest names first, since one may be a prefix of another.
     fn filled(&self, words: &str) -> String {
         let mut names: Vec<_> = self.names.iter().collect();
         names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
         names.into_iter().fold(words.to_owned(), |words, (name, value)| words.replace(&format!("${name}"), value))
     }
 
-    /// What a line waits for; a blank is written as `_`.
+    /// The value that a line waits for; a space is written as `_`.
     fn wanted(&self, text: &str) -> [String; 2] {
         let filled = self.filled(text.trim());
         [filled.replace('_', " "), filled]

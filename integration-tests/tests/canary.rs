@@ -1,5 +1,5 @@
-//! Secrets that have names of their own are looked for wherever they might leak to. Needs root and the packages of
-//! `scripts/test`; `ironmesh` must be built.
+//! Searches for secrets with known values wherever they might leak to. Needs root and the packages of `scripts/test`;
+//! `ironmesh` must be built.
 
 use std::fs;
 use std::io::Read as _;
@@ -19,15 +19,15 @@ use proto::api::v1::{
 };
 use service_kit::Host;
 
-/// A password whose every way to be written differs.
+/// A password that looks different in each encoding.
 const PASSWORD: &str = "canary/+? 1f7e&%pw";
 
-/// How a frame of zstd begins (RFC 8878 §3.1.1).
+/// Magic number of a zstd frame (RFC 8878 §3.1.1).
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Octets of one frame that are looked at.
+/// Maximum number of octets of one frame that are searched.
 const MOST_UNPACKED: u64 = 64 << 20;
 
-/// A secret, in each way that it may be written.
+/// A secret in all its encodings.
 struct Canary {
     name: &'static str,
     ways: Vec<Vec<u8>>,
@@ -43,10 +43,10 @@ impl Canary {
             octet => format!("%{octet:02X}"),
         };
         ways.push(secret.iter().map(quoted).collect::<String>().into_bytes());
-        // As Rust shows octets, and as JSON writes them: among others, perhaps.
+        // As Rust prints octets, and as a JSON array, also within a longer one.
         let octets = secret.iter().map(u8::to_string).collect::<Vec<_>>();
         ways.extend([octets.join(", "), octets.join(",")].map(String::into_bytes));
-        // In base64 of something longer it may begin at any of three places: what is between is the same.
+        // Within the base64 of a longer value it can start at three offsets; the middle part is the same.
         for before in [1, 2] {
             let shifted = STANDARD_NO_PAD.encode([&vec![0; before], secret].concat());
             ways.push(shifted.into_bytes().into_iter().skip(4).take(secret.len()).collect());
@@ -54,7 +54,7 @@ impl Canary {
         Self { name, ways }
     }
 
-    /// One walk, whatever the number of ways: logs at the most talkative level are long.
+    /// One pass for all encodings: logs at the most verbose level are long.
     fn is_in(&self, octets: &[u8]) -> bool {
         let begins = |octet: u8| self.ways.iter().any(|way| way.first() == Some(&octet));
         let firsts: Vec<bool> = (0..=u8::MAX).map(begins).collect();
@@ -69,7 +69,7 @@ impl Canary {
     }
 }
 
-/// Every file below a folder.
+/// All files below a folder.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = vec![];
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
@@ -83,19 +83,19 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What is in every frame of zstd among the octets; of one that is cut off, what comes before the cut.
+/// Content of all zstd frames in the octets; of a truncated frame, what precedes the end.
 fn unpacked(octets: &[u8]) -> Vec<u8> {
     let mut content = vec![];
     for begin in (0..octets.len()).filter(|begin| octets.get(*begin..).is_some_and(|rest| rest.starts_with(&ZSTD))) {
         if let Ok(decoder) = zstd::Decoder::new(octets.get(begin..).unwrap_or_default()) {
-            // What only looks like a frame ends in an error, soon.
+            // Octets that only look like a frame end in an error soon.
             let _ = decoder.single_frame().take(MOST_UNPACKED).read_to_end(&mut content);
         }
     }
     content
 }
 
-/// Where any of the secrets is.
+/// Files with any of the secrets.
 fn leaks(canaries: &[Canary], places: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<String> {
     let mut leaks = vec![];
     for (place, octets) in places {
@@ -107,7 +107,7 @@ fn leaks(canaries: &[Canary], places: impl IntoIterator<Item = (String, Vec<u8>)
     leaks
 }
 
-/// All events of a node up to its being active, as they are streamed.
+/// All events of a node until it is active, from the stream.
 async fn events(api: &mut Api) -> Result<String> {
     let mut said = String::new();
     let mut stream = api.events.watch_events(WatchEventsRequest { remembered: 1000 }).await?.into_inner();
@@ -120,7 +120,7 @@ async fn events(api: &mut Api) -> Result<String> {
     anyhow::bail!("no node became active: {said}")
 }
 
-/// All that the API says.
+/// All answers of the API.
 async fn answers(api: &mut Api) -> Result<String> {
     let mut said = format!("{:?}", api.rack().await?);
     let nodes = api.nodes.list_nodes(ListNodesRequest::default()).await?;
@@ -131,7 +131,7 @@ async fn answers(api: &mut Api) -> Result<String> {
     Ok(said)
 }
 
-/// What the services show of themselves over plain HTTP.
+/// All that the services publish over plain HTTP.
 async fn monitors(data: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let mut shown = vec![];
     for file in files(data)?.into_iter().filter(|file| file.ends_with("monitor.address")) {
@@ -145,7 +145,7 @@ async fn monitors(data: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 #[test]
 fn secrets_are_nowhere_to_be_seen() {
     let spec = Spec { password: PASSWORD.to_owned(), ..Spec::default() };
-    // Whatever is told at the most talkative level, too.
+    // Logs at the most verbose level are searched, too.
     let collector = SocketAddr::from((Ipv4Addr::LOCALHOST, 4317));
     let options = Options { log: "trace".to_owned(), otlp: format!("http://{collector}"), ..Options::default() };
     let lab = Lab::up("tcanary", &[spec], options).unwrap();
@@ -166,7 +166,8 @@ fn secrets_are_nowhere_to_be_seen() {
         let (_, life_key) = home.rsplit_once('/').unwrap();
         canaries.push(Canary::new("the key to phone home with", life_key.as_bytes()));
 
-        // The boots are kept when an operation ends, with what the leaves had told by then: all of the first with the next.
+        // Boots are stored when an operation ends, with the events known by then; the first operation's are complete
+        // with the second.
         api.bring("n1", "undeploy", "", "available", PATIENCE).await?;
         let tokens = machine.tokens();
         assert_eq!(tokens.len(), 2);
@@ -175,14 +176,14 @@ fn secrets_are_nowhere_to_be_seen() {
         let mut places = vec![("the API's answers".to_owned(), answers(&mut api).await?.into_bytes())];
         places.push(("the events".to_owned(), events(&mut api).await?.into_bytes()));
         let is_last = |sent: &Sent| sent.service == "power-service" && sent.attribute("path").ends_with("/EnsurePower");
-        // The last work is to switch the machine on, and off: to be written, from its disk, to be wiped.
+        // The last work is power on and off: to be written, to boot from disk, to be wiped.
         let worked = |spans: &[Sent]| {
             let of_node = spans.iter().any(|sent| sent.attribute("node") == node.id);
             (of_node && spans.iter().filter(|sent| is_last(sent)).count() >= 4).then_some(())
         };
         traces.until("the traces of the work", PATIENCE, worked).await?;
         places.push(("the traces".to_owned(), traces.octets()));
-        // What is packed comes later: the boots that are remembered, and every few seconds each service's view.
+        // Compressed data is written later: boot histories, and each service's snapshot every few seconds.
         let packed = [("etcd/member/snap/db", "IMAGE_WRITTEN"), ("power-service-1/view.zst", &node.id)];
         for (file, word) in packed {
             let (path, word) = (lab.data().join(file), Canary::new("a word", word.as_bytes()));
@@ -193,7 +194,7 @@ fn secrets_are_nowhere_to_be_seen() {
         places.extend(monitors(&lab.data()).await?);
         for file in files(&lab.data())? {
             let mut content = fs::read(&file).with_context(|| file.display().to_string())?;
-            // etcd makes its log as long as it may become.
+            // etcd preallocates its log.
             content.truncate(content.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 1));
             places.push((file.display().to_string(), content));
         }
@@ -206,13 +207,14 @@ fn secrets_are_nowhere_to_be_seen() {
             }
         }
         assert!(places.len() > 30, "{}", places.len());
-        // What is no secret is found by the same search: in the store, in logs and in the API's answers.
+        // A control value that is not secret is found by the same search in the store, in logs and in answers of the
+        // API.
         let public = Canary::new("the node's id", node.id.as_bytes());
         let found = leaks(&[public], places.clone());
         for place in ["snap/db", "pxe-service-1/log", "answers", "events", "traces", "view.zst, unpacked"] {
             assert!(found.iter().any(|found| found.contains(place)), "{place}: {found:?}");
         }
-        // No place is exempt: passwords and tokens are sealed in etcd, and the certificates' keys are other secrets.
+        // No file is exempt: passwords and tokens are sealed in etcd, and keys of certificates are other secrets.
         assert_eq!(leaks(&canaries, places), Vec::<String>::new());
         host.stop();
         Ok(())
@@ -221,7 +223,7 @@ fn secrets_are_nowhere_to_be_seen() {
 }
 
 #[test]
-fn a_secret_is_found_in_whatever_way_it_is_written() {
+fn a_secret_is_found_in_each_encoding() {
     let canary = [Canary::new("it", PASSWORD.as_bytes())];
     let inside = format!("{{\"password\":\"{PASSWORD}\"}}");
     for written in [

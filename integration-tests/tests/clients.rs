@@ -1,5 +1,5 @@
-//! What clients of Ironic's API rely on beyond its reference, each as it asks: Metal3's baremetal-operator, gophercloud,
-//! Nova and Terraform; and what our own face has that Ironic's has not.
+//! What clients of Ironic's API rely on beyond its reference, with their own requests: Metal3's baremetal-operator,
+//! gophercloud, Nova and Terraform; and our extensions to Ironic's API.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use reqwest::{Client, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-/// One who asks as one client does: in one version, with its headers.
+/// A client with its version and headers.
 struct As {
     client: Client,
     base: String,
@@ -45,7 +45,7 @@ impl As {
         let tag = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
         let text = answer.text().await?;
         let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? };
-        // gophercloud and ironicclient read a body where a type is told.
+        // gophercloud and ironicclient read a body if there is a content type.
         ensure!(
             text.is_empty() != headers.contains_key(header::CONTENT_TYPE),
             "{method} {path}: a type without a body"
@@ -53,7 +53,7 @@ impl As {
         Ok(Said { status, tag, body })
     }
 
-    /// The same, where this status is relied on.
+    /// The same, expecting this status.
     async fn must(&self, method: &str, path: &str, body: Value, status: u16) -> Result<Value> {
         let said = self.ask(method, path, body.clone(), &[]).await?;
         ensure!(said.status == status, "{method} {path} {body}: {} and not {status}: {}", said.status, said.body);
@@ -72,11 +72,11 @@ fn metal3_finds_changes_and_removes_a_host_as_it_does_with_ironic() {
     fleet.run(async |_, fleet| metal3(fleet).await).unwrap();
 }
 
-/// IRONIC.md §8: baremetal-operator over gophercloud.
+/// baremetal-operator over gophercloud.
 async fn metal3(fleet: &Fleet) -> Result<()> {
     let versions = [("X-OpenStack-Ironic-API-Version", "1.109"), ("OpenStack-API-Version", "baremetal 1.109")];
     let bmo = As::new(fleet, &versions)?;
-    // It looks by id, by both its names, and by MAC; 404 alone means that there is no node.
+    // It searches by id, by both its names, and by MAC; only 404 means that the node does not exist.
     for ident in ["00000000-0000-4000-8000-000000000009", "metal3~host-0", "host-0"] {
         bmo.must("GET", &format!("nodes/{ident}"), Value::Null, 404).await?;
     }
@@ -102,12 +102,12 @@ async fn metal3(fleet: &Fleet) -> Result<()> {
     bmo.must("POST", "ports", json!({"address": "52:54:00:0a:0b:0c", "node_uuid": id, "pxe_enabled": true}), 201)
         .await?;
     bmo.must("POST", "ports", json!({"address": "52:54:00:0a:0b:0c", "node_uuid": id}), 409).await?;
-    // No inventory: that is how it knows that it must inspect.
+    // Without an inventory it inspects the node.
     bmo.must("GET", &format!("{path}/inventory"), Value::Null, 404).await?;
     let verb = |target: &str| json!({"target": target});
     bmo.must("PUT", &format!("{path}/states/provision"), verb("manage"), 202).await?;
     until(&bmo, &path, "manageable").await?;
-    // Values that it compares with what it wants come back as it wrote them.
+    // Values that it compares are returned as it wrote them.
     let info = json!({"image_source": "http://h/i.raw", "image_os_hash_algo": "sha256", "image_os_hash_value": "ab",
                       "image_disk_format": "raw", "root_device": {"name": "s== /dev/sda"}, "capabilities": {"boot_mode": "uefi"}});
     let patch: Vec<Value> = info
@@ -119,7 +119,7 @@ async fn metal3(fleet: &Fleet) -> Result<()> {
         .collect();
     let changed = bmo.must("PATCH", &path, Value::Array(patch), 200).await?;
     ensure!(changed["instance_info"] == info, "{}", changed["instance_info"]);
-    // Removing gives a field its default again, and a field that is not there is an error.
+    // Removing a field restores its default; removing a missing field is an error.
     for (remove, then) in
         [("/deploy_interface", json!("fake")), ("/automated_clean", Value::Null), ("/instance_uuid", Value::Null)]
     {
@@ -128,18 +128,19 @@ async fn metal3(fleet: &Fleet) -> Result<()> {
         ensure!(changed[field] == then, "{field} is {}", changed[field]);
     }
     bmo.must("PATCH", &path, json!([{"op": "remove", "path": "/instance_info/nothing"}]), 400).await?;
-    // A network drive of a driver without one is refused in a way that it goes on from; soft off falls back to hard off.
+    // A network config drive for a driver without one is refused in a way that it handles; soft off falls back to hard
+    // off.
     bmo.must("PUT", &format!("{path}/states/power"), json!({"target": "soft power off", "timeout": 30}), 202).await?;
     bmo.must("PUT", &format!("{path}/states/provision"), verb("provide"), 202).await?;
     until(&bmo, &path, "available").await?;
     let drive = json!({"target": "active", "configdrive": {"meta_data": {"uuid": id}, "user_data": "#cloud-config"}});
     bmo.must("PUT", &format!("{path}/states/provision"), drive, 202).await?;
     until(&bmo, &path, "active").await?;
-    // A fault is cleared by ending the maintenance.
+    // Ending the maintenance clears a fault.
     bmo.must("PUT", &format!("{path}/maintenance"), json!({"reason": "detached by metal3"}), 202).await?;
     ensure!(bmo.must("GET", &path, Value::Null, 200).await?["maintenance"] == true);
     bmo.must("DELETE", &format!("{path}/maintenance"), Value::Null, 202).await?;
-    // A host goes: into maintenance, then away; gone is as good as deleted.
+    // A host is deleted: first maintenance, then the node; a missing node counts as deleted.
     bmo.must("PUT", &format!("{path}/maintenance"), json!({"reason": "forced"}), 202).await?;
     bmo.must("DELETE", &path, Value::Null, 204).await?;
     bmo.must("DELETE", &path, Value::Null, 404).await.map(drop)
@@ -172,7 +173,7 @@ async fn nova(fleet: &Fleet) -> Result<()> {
     let path = format!("nodes/{}", node["uuid"].as_str().context("no id")?);
     let claim = |id: &str| json!([{"op": "add", "path": "/instance_uuid", "value": id}]);
     nova.must("PATCH", &path, claim("11111111-2222-4333-8444-555555555551"), 200).await?;
-    // Another compute service that wants it is told so, and takes another node.
+    // Another compute service that wants the node is refused, and takes another node.
     let taken = nova.must("PATCH", &path, claim("11111111-2222-4333-8444-555555555552"), 409).await?;
     ensure!(fault(&taken).contains("is associated with instance"), "{taken}");
     let found =
@@ -184,14 +185,14 @@ async fn nova(fleet: &Fleet) -> Result<()> {
     }
     nova.must("POST", &format!("{path}/vifs"), json!({"id": "11111111-2222-4333-8444-555555555553"}), 204).await?;
     nova.must("DELETE", &format!("{path}/vifs/11111111-2222-4333-8444-555555555553"), Value::Null, 204).await?;
-    // Terraform's provider speaks 1.52, and an allocation is how it gets a node.
+    // Terraform's provider uses 1.52, and gets a node by an allocation.
     let terraform = As::new(fleet, &[("X-OpenStack-Ironic-API-Version", "1.52")])?;
     let none = terraform.must("POST", "allocations", json!({"resource_class": "none", "name": "a"}), 201).await?;
     let none = terraform
         .must("GET", &format!("allocations/{}", none["uuid"].as_str().context("no id")?), Value::Null, 200)
         .await?;
     ensure!(none["state"] == "error" && none["last_error"].is_string(), "{none}");
-    // curl says no version and gets the first one, in which nodes have no names.
+    // curl without a version gets the first one, in which nodes have no names.
     let curl = As::new(fleet, &[])?;
     let shown = curl.must("GET", &path, Value::Null, 200).await?;
     ensure!(shown.get("name").is_none() && shown.get("resource_class").is_none(), "{shown}");
@@ -199,7 +200,7 @@ async fn nova(fleet: &Fleet) -> Result<()> {
 }
 
 #[test]
-fn of_two_who_read_the_same_one_changes_it_and_the_other_reads_again() {
+fn of_two_conditional_changes_one_succeeds_and_the_other_reads_again() {
     let fleet = Fleet::up("etag", 0, &Options::default()).unwrap();
     fleet.run(async |_, fleet| conditions(fleet).await).unwrap();
 }
@@ -229,7 +230,7 @@ async fn conditions(fleet: &Fleet) -> Result<()> {
         node["description"] == "first" && node["provision_state"] == "enroll" && node["maintenance"] == false,
         "{node}"
     );
-    // Of many at a time with one and the same tag one wins.
+    // Of many concurrent changes with the same tag, one succeeds.
     let tries = (0..8).map(|number| {
         let (client, tag, body) = (&client, &first.tag, patch(&number.to_string()));
         async move { client.ask("PATCH", "nodes/n1", body, &[("If-Match", tag)]).await.map(|said| said.status) }
@@ -241,12 +242,12 @@ async fn conditions(fleet: &Fleet) -> Result<()> {
 }
 
 #[test]
-fn who_follows_a_list_is_told_of_each_change_and_of_what_he_missed() {
+fn a_list_stream_delivers_each_change_and_the_missed_ones() {
     let fleet = Fleet::up("events", 0, &Options::default()).unwrap();
     fleet.run(async |_, fleet| follow(fleet).await).unwrap();
 }
 
-/// Events as they come.
+/// A stream of events.
 struct Events {
     answer: reqwest::Response,
     buffer: String,
@@ -266,7 +267,7 @@ impl Events {
         Ok(Self { answer, buffer: String::new() })
     }
 
-    /// The next one: its name, its id and its data.
+    /// The next event: its name, id and data.
     async fn next(&mut self) -> Result<(String, String, Value)> {
         loop {
             if let Some((event, rest)) = self.buffer.split_once("\n\n") {
@@ -283,7 +284,7 @@ impl Events {
         }
     }
 
-    /// The name of the event and of the node that it is about.
+    /// Name of the event, and of its node.
     async fn told(&mut self) -> Result<(String, String, String)> {
         let (name, id, data) = self.next().await?;
         Ok((name, data["name"].as_str().unwrap_or_default().to_owned(), id))
@@ -309,12 +310,12 @@ async fn follow(fleet: &Fleet) -> Result<()> {
             break id;
         }
     };
-    // What leaves the list is gone for who follows it.
+    // A node that leaves the filtered list is reported as gone.
     rest.ask("PUT", "nodes/b/maintenance", Some(json!({}))).await?;
     ensure!(events.told().await?.0 == "gone");
     drop(events);
     rest.ask("POST", "nodes", Some(make("c"))).await?;
-    // Who comes back is told what he missed, and which nodes there are.
+    // A client that reconnects gets the changes that it missed, and the present nodes.
     let mut events = Events::open(fleet, "maintenance=false&fields=name", Some(&last)).await?;
     let (event, name, _) = events.told().await?;
     ensure!((event.as_str(), name.as_str()) == ("node", "c"), "{event} {name}");

@@ -1,4 +1,4 @@
-//! What is shipped in deploy/ is what the services take.
+//! The files in deploy/ are accepted by the services.
 
 use std::{fmt::Debug, fs, path::PathBuf};
 
@@ -18,7 +18,7 @@ fn is_default<C: Config + PartialEq + Debug>(service: &str) -> Result<()> {
 }
 
 #[test]
-fn each_example_configuration_says_what_holds_without_it_and_has_its_unit() -> Result<()> {
+fn each_example_configuration_equals_the_defaults_and_has_its_unit() -> Result<()> {
     is_default::<power_service::Config>("power-service")?;
     is_default::<pxe_service::Config>("pxe-service")?;
     is_default::<storage_service::Config>("storage-service")?;

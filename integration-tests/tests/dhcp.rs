@@ -1,4 +1,4 @@
-//! DHCP against two replicas, asked by a client that systems come with: ISC's dhclient.
+//! DHCP with two replicas, and a client that systems ship: ISC's dhclient.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,7 +17,7 @@ const REPLICAS: [&str; 2] = ["pxe-service-1", "pxe-service-2"];
 const IDENTIFIER: &str = "10.77.1.3";
 const TAKEN: &str = "has the server identifier";
 
-/// How often these words stand in the logs of the pxe-services.
+/// How often these words occur in the logs of the pxe-services.
 fn said(lab: &Lab, words: &str) -> Result<usize> {
     let count = |name: &&str| Ok(lab.mesh().log(name)?.matches(words).count());
     REPLICAS.iter().map(count).sum()
@@ -27,13 +27,13 @@ fn is_held(lab: &Lab) -> Result<bool> {
     Ok(lab.rack().place().ip("-4 address show dev prov")?.contains(&format!(" {IDENTIFIER}/32 ")))
 }
 
-/// The replica that has the identifier: who said so last.
+/// The replica with the identifier: the last one that logged it.
 fn holder(lab: &Lab) -> Result<&'static str> {
     let [first, _] = REPLICAS;
     Ok(if lab.mesh().log(first)?.contains(TAKEN) { first } else { REPLICAS[1] })
 }
 
-/// dhclient on a machine's NIC, which does with a lease what a system would, and renews it every few seconds.
+/// dhclient on a machine's NIC, which handles a lease as a system does, and renews it every few seconds.
 fn client(nic: &Namespace, folder: &Path) -> Result<Daemon> {
     let file = |name: &str| folder.join(name).display().to_string();
     fs::write(
@@ -50,7 +50,7 @@ fn client(nic: &Namespace, folder: &Path) -> Result<Daemon> {
     Daemon::spawn(command, &folder.join("log"), &folder.join("record"))
 }
 
-/// Waits for so many answers to renewals, none of which was asked for by broadcast.
+/// Waits for this many answers to renewals, none of which was requested by broadcast.
 fn renewals(folder: &Path, count: usize) -> Result<()> {
     let renewed = format!("DHCPACK of 10.77.1.100 from {IDENTIFIER}");
     wait::until(&format!("renewal number {count}"), PATIENCE, || {
@@ -62,7 +62,7 @@ fn renewals(folder: &Path, count: usize) -> Result<()> {
 }
 
 #[test]
-fn a_lease_is_renewed_with_whoever_leads() -> Result<()> {
+fn a_lease_is_renewed_with_the_present_leader() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let lab = Lab::up("tdhcp", &[Spec::default()], Options { replicas: 2, ..Options::default() })?;
     lab.run(async |mut api, lab| Ok(api.enrol(lab.machine("n1")?).await?))?;
@@ -80,19 +80,19 @@ fn a_lease_is_renewed_with_whoever_leads() -> Result<()> {
 }
 
 #[test]
-fn a_stopped_leader_has_no_identifier_and_one_that_another_host_has_is_left_to_it() -> Result<()> {
+fn a_stopped_leader_loses_the_identifier_and_another_hosts_is_not_taken() -> Result<()> {
     let lab = Lab::up("tident", &[Spec::default()], Options { replicas: 2, ..Options::default() })?;
     wait::until("a leader with the identifier", PATIENCE, || Ok(is_held(&lab)?.then_some(())))?;
     let replicas = REPLICAS.map(|name| lab.mesh().service(name));
     let all = |signal| replicas.iter().flatten().try_for_each(|replica| replica.signal(signal));
     all(Signal::STOP)?;
-    wait::until("nobody to have it", PATIENCE, || Ok((!is_held(&lab)?).then_some(())))?;
+    wait::until("the identifier to be released", PATIENCE, || Ok((!is_held(&lab)?).then_some(())))?;
 
     let stranger = Namespace::named("im-tident-n1");
     stranger.ip(&format!("address add {IDENTIFIER}/24 dev eth0"))?;
     all(Signal::CONT)?;
     let words = format!("{IDENTIFIER} is in use by {}", lab.machine("n1")?.mac);
-    wait::until("somebody to say who has it", PATIENCE, || Ok((said(&lab, &words)? > 0).then_some(())))?;
+    wait::until("a replica to log who has it", PATIENCE, || Ok((said(&lab, &words)? > 0).then_some(())))?;
     assert!(!is_held(&lab)?);
     stranger.ip(&format!("address del {IDENTIFIER}/24 dev eth0"))?;
     wait::until("a leader with the identifier again", PATIENCE, || Ok(is_held(&lab)?.then_some(())))?;

@@ -1,11 +1,11 @@
-//! deploy/FAILURES.md promises nothing that no test shows.
+//! Every failure in deploy/FAILURES.md is shown by a test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Every Rust file under a folder.
+/// All Rust files below a folder.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
@@ -18,7 +18,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a text has a test of this name: a function, or a line of a table of tests.
+/// Whether a text has a test with this name: a function, or a line in a table of tests.
 fn has_test(text: &str, name: &str) -> bool {
     let mut lines = text.lines().map(str::trim_start).map(|line| line.strip_prefix("async ").unwrap_or(line));
     lines.any(|line| {
@@ -29,7 +29,7 @@ fn has_test(text: &str, name: &str) -> bool {
 }
 
 #[test]
-fn every_line_about_a_failure_names_tests_that_there_are() -> Result<()> {
+fn every_documented_failure_names_existing_tests() -> Result<()> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();
     sources(&top.join("integration-tests/tests"), &mut files)?;

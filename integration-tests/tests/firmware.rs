@@ -1,6 +1,5 @@
-//! Owners are killed and stopped over real firmware: QEMU machines behind BMCs of ours, whose logs the checker reads,
-//! and behind `ipmi_sim`, judged by what came of it. A seed draws the moment of the deploy. Needs what tests/qemu.rs
-//! needs.
+//! Owners are killed and stopped with real firmware: QEMU machines with our BMCs, whose logs the checker reads, and
+//! with `ipmi_sim`, judged by the outcome. A seed draws the point of the deployment. Needs what tests/qemu.rs needs.
 
 use anyhow::Result;
 use domain::service::Service;
@@ -10,12 +9,12 @@ use integration_tests::mesh::Options;
 use integration_tests::rack::machine::{Behind, Firmware};
 use integration_tests::record::Recorder;
 
-/// For the two that every change must pass it draws the moments that say most: a power on that was carried out and
-/// never answered, and an agent that has just called.
+/// Seeds of the two cases that run for every change, with the most significant points: a power-on that was carried out
+/// and not answered, and an agent that has just called.
 const SEED: u64 = 13;
 
-/// Two of everything, and a scheduler that tries a boot again before a test loses its patience. From the kernel to the
-/// agent nothing is heard for the longest: 5 s on an idle host, ten times that on a busy one.
+/// Two replicas of everything, and a scheduler that retries a boot before the test's timeout. The longest silence is
+/// from the kernel to the agent: 5 s on an idle host, ten times that on a busy one.
 fn pairs() -> Options {
     let limits = ["scheduler.boot=60s", "scheduler.agent=60s", "scheduler.boots=5"];
     Options { replicas: 2, schedulers: 2, set: limits.map(str::to_owned).into(), ..Options::default() }
@@ -35,7 +34,7 @@ fn survives(machines: Machines, service: Service, fault: Fault, seed: u64) -> Re
     })
 }
 
-/// A tag of a rack, which no other case has at the same time.
+/// Tag of a rack; unique among cases that run at the same time.
 fn tag(machines: &Machines, service: Service, fault: Fault, seed: u64) -> String {
     let behind = match machines.behind {
         Behind::IpmiSim => 's',
@@ -49,12 +48,12 @@ fn tag(machines: &Machines, service: Service, fault: Fault, seed: u64) -> String
     format!("{behind}{}{service}{fault}{}", machines.firmware.len(), seed % 100)
 }
 
-/// One machine, of the firmware that is up sooner.
+/// One machine, of the firmware that starts sooner.
 fn one(behind: Behind) -> Machines {
     Machines::small(&[Firmware::Bios], behind)
 }
 
-/// One of each firmware, at the same time.
+/// One machine of each firmware.
 fn both() -> Machines {
     Machines::small(&[Firmware::Bios, Firmware::Uefi], Behind::Responder)
 }

@@ -1,5 +1,5 @@
-//! Hundreds of BMCs at once, most of them bad: every node comes to where it is wanted, nobody acts twice, and a bad one
-//! slows no other.
+//! Hundreds of BMCs at once, most of them bad: every node reaches its power, no command is sent by two owners, and a
+//! bad BMC delays no other.
 
 use std::time::Duration;
 
@@ -20,16 +20,16 @@ use wire_ipmi::chassis;
 
 /// How long one step of the whole fleet may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Nobody looks at power but who is asked to, and a BMC that lied is found out soon.
+/// Power is not polled, and a BMC that lies is detected soon.
 fn pairs() -> Options {
     let set = ["power.poll=0s", "power.settle=3s"].map(str::to_owned).into();
     Options { replicas: 2, set, ..Options::default() }
 }
 
-/// Enrols all and has the BMC of each verified.
+/// Enrolls all machines and has each BMC verified.
 async fn manageable(api: &mut Api, fleet: &Fleet) -> Result<()> {
     for machine in fleet.machines() {
         api.nodes.create_node(machine.enrolment()).await?;
@@ -41,14 +41,14 @@ async fn manageable(api: &mut Api, fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-/// Asks for power.
+/// Requests a power state.
 async fn switch_on(api: &mut Api, machine: &Machine) -> Result<()> {
     let target = Some(PowerTarget { target: Some(power_target::Target::On(power_target::On {})) });
     let asked = EnsureNodePowerRequest { node: machine.name.clone(), target };
     api.nodes.ensure_node_power(asked).await.map(drop).with_context(|| machine.name.clone())
 }
 
-/// Whether the last instruction came to its end.
+/// Whether the last instruction has ended.
 fn has_settled(node: &Node) -> bool {
     settled(node.observed.as_ref()) >= node.generation
 }
@@ -57,7 +57,7 @@ fn settled(observed: Option<&NodeObserved>) -> u64 {
     observed.map_or(0, |observed| observed.power_settled_generation)
 }
 
-/// Waits for the last instruction of each to come to its end: those that failed, and why.
+/// Waits until the last instruction of each has ended. Returns those that failed, and why.
 async fn all_settle<'m>(
     api: &mut Api,
     machines: impl Iterator<Item = &'m Machine>,
@@ -78,7 +78,7 @@ async fn all_settle<'m>(
     Ok(failed)
 }
 
-/// Gives two machines in three a BMC with one or two habits; how many have.
+/// Gives two machines in three a BMC with one or two faults; returns how many.
 fn spoil(fleet: &Fleet, seed: &mut u64) -> usize {
     let mut bad = 0;
     for machine in fleet.machines() {
@@ -89,7 +89,7 @@ fn spoil(fleet: &Fleet, seed: &mut u64) -> usize {
     bad
 }
 
-/// Whether all stand as wanted, and the checker finds nothing.
+/// Whether all have the requested power, and the checker finds no violation.
 async fn judge(api: &mut Api, fleet: &Fleet, recorder: &Recorder) -> Result<()> {
     recorder.catches_up().await?;
     let mut histories = vec![];
@@ -104,7 +104,7 @@ async fn judge(api: &mut Api, fleet: &Fleet, recorder: &Recorder) -> Result<()> 
 }
 
 #[test]
-fn two_hundred_machines_come_on_whatever_their_bmcs_do_and_whoever_is_killed() -> Result<()> {
+fn two_hundred_machines_are_switched_on_despite_bad_bmcs_and_killed_services() -> Result<()> {
     let count = usize::try_from(number("IRONMESH_MACHINES", 200))?;
     let mut seed = number("IRONMESH_SEED", 1);
     let fleet = Fleet::up("tfleet", count, &pairs())?;
@@ -126,7 +126,7 @@ fn two_hundred_machines_come_on_whatever_their_bmcs_do_and_whoever_is_killed() -
             begun.elapsed(),
             failed.len()
         ));
-        // One that lied was found out, and is asked again as an operator would.
+        // A BMC that lied is detected, and the request is repeated as an operator would.
         for (machine, cause) in &failed {
             ensure!(!cause.is_empty(), "{} failed without a cause", machine.name);
             machine.bmc.follow(Script::default());
@@ -141,7 +141,7 @@ fn two_hundred_machines_come_on_whatever_their_bmcs_do_and_whoever_is_killed() -
 }
 
 #[test]
-fn dead_bmcs_cost_a_timer_each_and_slow_no_other() -> Result<()> {
+fn dead_bmcs_cost_a_timer_each_and_delay_no_other() -> Result<()> {
     let count = 100;
     let fleet = Fleet::up("tdead", count, &pairs())?;
     fleet.run(async |mut api, fleet| {
@@ -150,13 +150,13 @@ fn dead_bmcs_cost_a_timer_each_and_slow_no_other() -> Result<()> {
         for machine in dead {
             machine.bmc.follow(Script::new([Habit::Deaf(u32::MAX)]));
         }
-        // The dead ones come first, so that whoever waits for one waits before the others.
+        // The dead ones come first, so their timers start before the others' requests.
         for machine in fleet.machines() {
             switch_on(&mut api, machine).await?;
         }
         let failed = all_settle(&mut api, well.iter()).await?;
         ensure!(failed.is_empty(), "good BMCs failed: {failed:?}");
-        // By then nobody has come to the end of waiting for a dead one.
+        // By then no timer of a dead one has expired.
         for machine in dead {
             let node = api.node(&machine.name).await?;
             ensure!(!has_settled(&node), "{} was waited for first: {:#?}", machine.name, node.observed);

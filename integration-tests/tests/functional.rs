@@ -1,20 +1,21 @@
-//! The functional tests of Ironic's own command line, unchanged, with the release that they came with.
+//! The functional tests of Ironic's own command line, unmodified, with the release that has them.
 //!
-//! They were run against a real Ironic 39.0.0 of the same kind (noauth, fake hardware): what fails there may fail here.
+//! They also ran against a real Ironic 39.0.0 with the same configuration (noauth, fake hardware): what fails there may
+//! fail here.
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use integration_tests::{fault::tell, fleet::Fleet, mesh::Options};
 
-/// What the real one refuses in other words than these tests expect, and what it needs an image for that they do not give.
+/// Tests whose expectations a real Ironic does not meet: other texts, or a missing image.
 const NOT_THERE_EITHER: [&str; 4] = [
     "test_create_negative_02_____uuid_________________Expected_UUID_for_uuid__",
     "test_create_negative_11_____candidate_node____banana_____Nodes_cannot_be_found__",
     "test_create_negative_7_____steps__________is_too_short__",
     "test_deploy_rebuild_undeploy_manage",
 ];
-/// All that there are.
+/// Number of all tests.
 const ALL: usize = 108;
 
 #[test]
@@ -28,7 +29,7 @@ fn the_functional_tests_of_the_stock_command_line_pass() {
 fn run(fleet: &Fleet, folder: &Path) -> Result<()> {
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/functional");
     let client = client.canonicalize().context("target/functional is not there; scripts/test --all installs it")?;
-    // There they look for the command line.
+    // The tests look for the command line there.
     fs::create_dir(folder.join(".tox"))?;
     symlink(&client, folder.join(".tox/functional"))?;
     let (file, endpoint) = (folder.join("test.conf"), fleet.mesh().rest(1)?);
@@ -50,7 +51,7 @@ fn run(fleet: &Fleet, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A test and how it went, of a line such as `{0} TEST [1.2s] ... ok`.
+/// A test and its outcome, from a line such as `{0} TEST [1.2s] ... ok`.
 fn outcome(line: &str) -> Option<(&str, &str)> {
     let (test, how) = line.strip_prefix('{')?.split_once("} ")?.1.split_once(" ... ")?;
     Some((test.split(" [").next()?, how.trim()))

@@ -1,5 +1,5 @@
-//! Machines that are taken in: what each is made of is found out, and one that runs already is taken over as it is. Needs
-//! root and the packages of `scripts/test`; `ironmesh` must be built.
+//! Enrolling: a machine is inspected, or a running one is adopted unchanged. Needs root and the packages of
+//! `scripts/test`; `ironmesh` must be built.
 
 use std::fs;
 
@@ -32,7 +32,7 @@ async fn manage(api: &mut Api, machine: &Machine) -> Result<()> {
     api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await.map(drop)
 }
 
-/// Puts a system on a machine's disk that the mesh knows nothing of: all octets of it.
+/// Puts a system on a machine's disk that the mesh does not know; returns all octets of the disk.
 fn occupy(machine: &Machine) -> Result<Vec<u8>> {
     let mut disk = fs::read(machine.disk())?;
     disk.iter_mut().zip(image()).for_each(|(octet, own)| *octet = own);
@@ -40,14 +40,14 @@ fn occupy(machine: &Machine) -> Result<Vec<u8>> {
     Ok(disk)
 }
 
-/// Every command that changed a machine, in the BMC's words.
+/// All commands that changed a machine, in the BMC's words.
 fn told(machine: &Machine) -> Vec<String> {
     machine.mutations().into_iter().map(|mutation| words(mutation.change)).collect()
 }
 
 #[test]
 fn an_inspection_finds_what_a_machine_is_leaves_its_disk_alone_and_switches_it_off() {
-    // The NICs of its neighbours: one is a node, one is not.
+    // MACs of other machines: one is a node's, one is unknown.
     let [taken, free] = ["52:54:00:02:00:02", "52:54:00:02:00:03"].map(|mac| mac.parse().unwrap());
     let first = Spec { more_nics: vec![taken, free], ..Spec::default() };
     let lab = Lab::up("tinspect", &[first, Spec::default(), Spec::default()], Options::default()).unwrap();
@@ -77,9 +77,9 @@ fn an_inspection_finds_what_a_machine_is_leaves_its_disk_alone_and_switches_it_o
         let marks = api.marks("n1").await?;
         let has = |wanted| marks.iter().any(|(mark, _)| mark == wanted);
         assert!(has("AGENT_REPORT") && has("INSPECTED") && !has("WIPED"), "{marks:?}");
-        // A port that was found is answered by nobody, and is no stranger.
+        // A NIC of a port that was found is not answered, and not reported as unknown.
         lab.machine("n3")?.press_power()?;
-        // What it found is in the way of nothing: the machine can be used, and what another node has is its own.
+        // The remarks block nothing: the node can be used, and another node's MAC stays with it.
         api.bring("n1", "provide", "", "available", PATIENCE).await?;
         api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
         let node = api.bring("n2", "inspect", "", "manageable", PATIENCE).await?;
@@ -93,7 +93,7 @@ fn an_inspection_finds_what_a_machine_is_leaves_its_disk_alone_and_switches_it_o
 }
 
 #[test]
-fn an_inspection_that_stops_names_the_place_and_is_made_good_by_another_one() {
+fn a_failed_inspection_names_where_it_stopped_and_can_be_repeated() {
     let cable = Faults { boot: Boot::NoDhcp, ..Faults::default() };
     let mute = Faults { agent: Agent::NeverStarts, ..Faults::default() };
     let lab = Lab::up("tinsfail", &[with(cable), with(mute)], hasty()).unwrap();
@@ -110,7 +110,7 @@ fn an_inspection_that_stops_names_the_place_and_is_made_good_by_another_one() {
         }
         let node = api.bring("n1", "inspect", "", "manageable", PATIENCE).await?;
         assert_eq!(node.observed.unwrap().last_failure, None);
-        // Who does not want to know goes back without.
+        // `manage` gives up the inspection.
         api.ask("n2", "manage", "").await?;
         let observed = api.sees("n2", "manageable", PATIENCE, |observed| observed.state == "manageable").await?;
         assert!(observed.inspection_started_at_ms > 0 && observed.inspection_finished_at_ms == 0, "{observed:?}");
@@ -120,7 +120,7 @@ fn an_inspection_that_stops_names_the_place_and_is_made_good_by_another_one() {
 }
 
 #[test]
-fn an_inspection_is_aborted_in_its_middle_and_one_that_can_not_be_is_refused_at_once() {
+fn an_inspection_can_be_aborted_and_an_impossible_one_is_refused_at_once() {
     let waits = Faults { boot: Boot::IgnoresOffers, ..Faults::default() };
     let lab = Lab::up("tinsabrt", &[with(waits), Spec::default()], Options::default()).unwrap();
     lab.run(async |mut api, lab| {
@@ -203,7 +203,7 @@ fn a_running_machine_is_adopted_as_it_is_and_an_undeploy_cleans_it() {
 }
 
 #[test]
-fn an_adoption_that_its_bmc_does_not_answer_fails_and_the_next_one_has_the_image_still() {
+fn an_adoption_without_an_answer_of_the_bmc_fails_and_the_next_one_keeps_the_image() {
     let lab = Lab::up("tadopted", &[Spec::default(), Spec::default()], hasty()).unwrap();
     lab.run(async |mut api, lab| {
         for machine in lab.rack().machines() {
@@ -221,10 +221,10 @@ fn an_adoption_that_its_bmc_does_not_answer_fails_and_the_next_one_has_the_image
         }
         let node = api.bring("n1", "adopt", "", "active", PATIENCE).await?;
         assert_eq!(node.intent.unwrap().image, IMAGE);
-        // With the image known, it can be brought up again.
+        // With the image known, the node can be rebuilt.
         api.bring("n1", "rebuild", "", "active", PATIENCE).await?;
         assert!(holds_image(&lab.machine("n1")?.disk(), &image())?);
-        // A node that is taken back is said to run nothing.
+        // A node that returns to manageable has no image.
         api.ask("n2", "manage", "").await?;
         let node = api.node("n2").await?;
         assert_eq!((&*node.observed.unwrap().state, &*node.intent.unwrap().image), ("manageable", ""));

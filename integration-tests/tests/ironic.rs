@@ -1,4 +1,5 @@
-//! Ironic's clients before our face: what a real one was asked, the stock command line, and the SDK's own tests.
+//! Ironic's clients and our REST API: recorded requests of a real Ironic, the stock command line, and the SDK's own
+//! tests.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -92,7 +93,7 @@ fn life_by_command_line(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The client makes an ISO of a folder by genisoimage(1), packs it, and we put it on the disk as it is.
+/// The client makes an ISO of a folder with genisoimage(1) and packs it, and it is written to the disk unchanged.
 fn rebuild_with_a_packed_drive(bm: &Baremetal, machine: &Machine) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let latest = folder.path().join("openstack/latest");
@@ -106,7 +107,7 @@ fn rebuild_with_a_packed_drive(bm: &Baremetal, machine: &Machine) -> Result<()> 
     Ok(())
 }
 
-/// No value in the store has these words in it.
+/// No value in the store contains these words.
 async fn is_nowhere_in_the_store(lab: &Lab, words: &str) -> Result<()> {
     let recorder = Recorder::begin(&lab.data()).await?;
     recorder.catches_up().await?;
@@ -120,16 +121,16 @@ async fn is_nowhere_in_the_store(lab: &Lab, words: &str) -> Result<()> {
     }
 }
 
-/// The life of a node of `fake-hardware`, with what the machine's has not.
+/// The life of a node of `fake-hardware`, with verbs that the machine's node does not have.
 fn without_a_machine(bm: &Baremetal) -> Result<()> {
     bm.run("node create --driver fake-hardware --name f1 --resource-class small")?;
     bm.run("node manage f1")?;
     bm.until("f1", "provision_state", "manageable")?;
     bm.run("node clean f1 --clean-steps [{\"interface\":\"deploy\",\"step\":\"erase_devices\"}]")?;
     bm.until("f1", "provision_state", "manageable")?;
-    bm.run("node clean f1 --clean-steps [{\"interface\":\"raid\",\"step\":\"nobody_knows\"}]")?;
+    bm.run("node clean f1 --clean-steps [{\"interface\":\"raid\",\"step\":\"unknown_step\"}]")?;
     bm.until("f1", "provision_state", "clean failed")?;
-    ensure!(bm.field("f1", "last_error")?.contains("raid.nobody_knows"));
+    ensure!(bm.field("f1", "last_error")?.contains("raid.unknown_step"));
     bm.run("node manage f1")?;
     bm.run("node provide f1")?;
     bm.until("f1", "provision_state", "available")?;
@@ -153,10 +154,10 @@ fn without_a_machine(bm: &Baremetal) -> Result<()> {
 }
 
 #[test]
-fn only_who_is_in_the_file_of_users_is_answered() {
+fn only_users_in_the_file_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("users");
-    // The hash is libxcrypt's, as htpasswd would have it.
+    // The hash is libxcrypt's, as htpasswd writes it.
     let hash = r#"import crypt; print("ann:" + crypt.crypt("right", crypt.mksalt(crypt.METHOD_BLOWFISH)))"#;
     let made = std::process::Command::new("/usr/bin/python3").args(["-W", "ignore", "-c", hash]).output().unwrap();
     fs::write(&file, made.stdout).unwrap();
@@ -196,7 +197,7 @@ fn the_stock_client_speaks_https_and_a_certificate_is_replaced_while_it_does() {
     let bm = believing(&old).unwrap();
     bm.run("node create --driver fake-hardware --name n1").unwrap();
     assert!(bm.run("node list -f value -c Name").unwrap().contains("n1"));
-    // Links lead back to where the client came in.
+    // Links lead back to the address that the client used.
     let mut curl = fleet.place().command("curl");
     curl.args(["--silent", "--show-error", "--fail", "--cacert"]).arg(&old).arg(format!("{endpoint}/v1/nodes/n1"));
     curl.args(["--header", "X-OpenStack-Ironic-API-Version: 1.109"]);
@@ -243,8 +244,8 @@ fn sdk(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-/// Kills the only scheduler after the n-th write about a node since it was asked for something, for each of these n, and
-/// sees that the node comes where it was to.
+/// Kills the only scheduler after the n-th write about a node since a request, for each of these n, and checks that the
+/// node reaches its target state.
 fn through_every_write(tag: &str, every: usize) -> Result<()> {
     let fleet = Fleet::up(tag, 0, &Options::default())?;
     fleet.run(async |_, fleet| {
@@ -280,7 +281,7 @@ fn through_every_write(tag: &str, every: usize) -> Result<()> {
                     anyhow::Ok(true)
                 };
                 let (_, hit) = tokio::join!(asking, killing);
-                // What was taken goes on; what was not is asked again.
+                // An accepted request continues; one that was not accepted is repeated.
                 let now = rest.ask("GET", "nodes/f1", None).await?;
                 if now["provision_state"] == from {
                     rest.provision("f1", target).await?;
@@ -291,7 +292,7 @@ fn through_every_write(tag: &str, every: usize) -> Result<()> {
                 }
                 killed += 1;
                 number += every;
-                // And back to where it began.
+                // And back to the initial state.
                 let back = if target == "active" { "deleted" } else { "active" };
                 rest.provision("f1", back).await?;
             }
@@ -303,12 +304,12 @@ fn through_every_write(tag: &str, every: usize) -> Result<()> {
 }
 
 #[test]
-fn a_deploy_and_its_end_come_through_whichever_of_their_writes_the_scheduler_dies_after() {
+fn a_deploy_and_an_undeploy_survive_a_scheduler_crash_after_some_of_their_writes() {
     through_every_write("nth", 5).unwrap();
 }
 
 #[test]
 #[ignore = "takes minutes: scripts/test --all"]
-fn a_deploy_and_its_end_come_through_every_one_of_their_writes_that_the_scheduler_dies_after() {
+fn a_deploy_and_an_undeploy_survive_a_scheduler_crash_after_each_of_their_writes() {
     through_every_write("every", 1).unwrap();
 }

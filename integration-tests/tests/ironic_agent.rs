@@ -1,5 +1,5 @@
-//! The stock agent, `ironic-python-agent` from the package index, unchanged: it is booted by us, looks itself up, beats,
-//! and is told what to do. Its machine is simulated; its disk is a loop device.
+//! The stock agent, an unmodified `ironic-python-agent`: we boot it, it looks itself up, sends heartbeats, and receives
+//! commands. Its machine is simulated; its disk is a loop device.
 
 use std::{fs, net::TcpStream, path::Path, process::Command, time::Duration};
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
-fn a_stock_agent_inspects_cleans_and_deploys_its_machine_and_is_told_the_truth() {
+fn a_stock_agent_inspects_cleans_and_deploys_its_machine() {
     Lab::with_stock_agent("ipa", life).unwrap();
 }
 
@@ -68,14 +68,14 @@ async fn life(lab: &Lab) -> Result<()> {
     rest.reach_within("n1", "active", PATIENCE).await?;
     server.end()?;
     let (octets, image) = (fs::read(machine.disk())?, self::image());
-    // The first sector has a new signature and one partition more.
+    // The first sector has a new signature and one more partition.
     ensure!(octets.get(512..image.len()) == image.get(512..), "the disk is not the image");
     let drive = config_drive(&machine.disk())?;
     ensure!(drive.windows(5).any(|octets| octets == b"first"), "the config drive does not say who the machine is");
     Ok(())
 }
 
-/// Has a web server of Python's hand out a config drive of openstacksdk's, where the services are.
+/// Serves a config drive made by openstacksdk, with a web server of Python's, where the services are.
 fn serves_a_drive(folder: &Path) -> Result<Daemon> {
     const BUILD: &str = "import sys; from openstack.baremetal import configdrive; \
                          drive = configdrive.build({'hostname': 'first', 'uuid': 'n1'}); \
@@ -92,17 +92,17 @@ fn serves_a_drive(folder: &Path) -> Result<Daemon> {
 }
 
 async fn refusals(rest: &Rest<'_>) -> Result<()> {
-    let steps = json!({"target": "clean", "clean_steps": [{"interface": "bios", "step": "nobody_has_it"}]});
+    let steps = json!({"target": "clean", "clean_steps": [{"interface": "bios", "step": "unknown_step"}]});
     rest.ask("PUT", "nodes/n1/states/provision", Some(steps)).await?;
     rest.reach_within("n1", "clean failed", PATIENCE).await?;
     let failed = rest.ask("GET", "nodes/n1", None).await?;
     let why = failed["last_error"].as_str().unwrap_or_default();
-    ensure!(why.contains("bios.nobody_has_it") && why.contains("erase_devices_metadata"), "{why}");
+    ensure!(why.contains("bios.unknown_step") && why.contains("erase_devices_metadata"), "{why}");
     Ok(())
 }
 
 async fn enrol(lab: &Lab, machine: &Machine, rest: &Rest<'_>) -> Result<()> {
-    let (kernel, _) = lab.file("ipa.kernel", b"a kernel of somebody else")?;
+    let (kernel, _) = lab.file("ipa.kernel", b"a foreign kernel")?;
     let (ramdisk, _) = lab.file("ipa.initramfs", b"a ramdisk with the stock agent")?;
     let node = json!({"name": "n1", "driver": "ipmi", "driver_info": {
         "ipmi_address": machine.bmc_address, "ipmi_username": USER, "ipmi_password": machine.password(),
@@ -114,8 +114,8 @@ async fn enrol(lab: &Lab, machine: &Machine, rest: &Rest<'_>) -> Result<()> {
 }
 
 #[test]
-fn a_token_is_given_once_and_who_has_another_or_calls_from_elsewhere_is_refused() {
-    // Its ramdisk brings no agent: the test is the agent.
+fn a_token_is_given_once_and_other_tokens_or_addresses_are_refused() {
+    // Its ramdisk has no agent: the test is the agent.
     let lab = Lab::up("ipatok", &[Spec::default()], Options::default()).unwrap();
     lab.run(async |_, lab| {
         let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
@@ -126,7 +126,7 @@ fn a_token_is_given_once_and_who_has_another_or_calls_from_elsewhere_is_refused(
         rest.ask("PUT", "nodes/n1/states/provision", Some(steps)).await?;
         rest.reach_within("n1", "clean wait", PATIENCE).await?;
 
-        // At the door in the rack, and through the scheduler, they are one and the same.
+        // In the rack and through the scheduler it is the same.
         let door = Rest::at(&lab.mesh().ironic_door(1)?)?;
         let lookup = format!("lookup?addresses=52:54:00:99:00:01,{}", machine.mac);
         let found = door.ask("GET", &lookup, None).await?;

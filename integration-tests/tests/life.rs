@@ -1,5 +1,5 @@
-//! Whatever is asked of nodes, in whatever order, and whoever is killed meanwhile: every move of every life is one that
-//! the table has, and in the end nobody is stuck.
+//! Random verbs, in random order, with services killed meanwhile: every transition is in the state table, and in the
+//! end no node is stuck.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,55 +20,55 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-/// Nodes that are asked for things side by side.
+/// Number of nodes.
 const NODES: usize = 6;
-/// How long all may take to come to rest when nobody asks for anything any more; a killed service is started again after
-/// a pause that grows.
+/// How long all nodes may take to come to rest after the last request; a killed service is restarted after a growing
+/// pause.
 const REST: Duration = Duration::from_secs(60);
-/// What can be asked, as Ironic's clients say it.
+/// Verbs, as Ironic's clients send them.
 const ASKS: &[&str] = &[
     "manage", "provide", "inspect", "active", "rebuild", "deleted", "abort", "clean", "adopt", "rescue", "unrescue",
     "service", "unhold",
 ];
-/// Who may die.
+/// Services that may be killed.
 const MORTALS: [&str; 2] = ["scheduler-service-1", "power-service-1"];
 
 #[test]
-fn no_order_of_verbs_and_no_death_leads_a_node_astray_or_leaves_it_stuck() {
+fn no_sequence_of_verbs_and_crashes_leaves_a_node_stuck_or_in_a_wrong_state() {
     lives("lives", 0x5eed, 300, 3).unwrap();
 }
 
 #[test]
 #[ignore = "takes minutes: scripts/test --all"]
-fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray_1() {
+fn very_many_verbs_and_crashes_leave_no_node_in_a_wrong_state_1() {
     lives("lives1", 1, 2000, 12).unwrap();
 }
 
 #[test]
 #[ignore = "takes minutes: scripts/test --all"]
-fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray_2() {
+fn very_many_verbs_and_crashes_leave_no_node_in_a_wrong_state_2() {
     lives("lives2", 2, 2000, 12).unwrap();
 }
 
 #[test]
 #[ignore = "takes minutes: scripts/test --all"]
-fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray_3() {
+fn very_many_verbs_and_crashes_leave_no_node_in_a_wrong_state_3() {
     lives("lives3", 3, 2000, 12).unwrap();
 }
 
 #[test]
 #[ignore = "takes minutes: scripts/test --all"]
-fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray_4() {
+fn very_many_verbs_and_crashes_leave_no_node_in_a_wrong_state_4() {
     lives("lives4", 4, 2000, 12).unwrap();
 }
 
 #[test]
 #[ignore = "takes minutes: scripts/test --all"]
-fn no_order_of_very_many_verbs_and_deaths_leads_a_node_astray_5() {
+fn very_many_verbs_and_crashes_leave_no_node_in_a_wrong_state_5() {
     lives("lives5", 5, 2000, 12).unwrap();
 }
 
-/// Asks for `asks` things drawn by `seed`, and kills somebody `deaths` times in between.
+/// Sends `asks` requests drawn by `seed`, and kills services `deaths` times in between.
 fn lives(tag: &str, mut seed: u64, asks: usize, deaths: usize) -> Result<()> {
     let fleet = Fleet::up(tag, 0, &Options::default())?;
     fleet.run(async |_, fleet| {
@@ -81,7 +81,7 @@ fn lives(tag: &str, mut seed: u64, asks: usize, deaths: usize) -> Result<()> {
         for ask in 0..asks {
             if deaths > 0 && ask % (asks / deaths) == asks / deaths / 2 {
                 let mortal = MORTALS[usize::try_from(draw(&mut seed))? % MORTALS.len()];
-                // Who has just died may not be back yet.
+                // A service that was killed may not be back yet.
                 if let Ok(service) = fleet.mesh().service(mortal) {
                     service.signal(Signal::KILL)?;
                 }
@@ -92,7 +92,7 @@ fn lives(tag: &str, mut seed: u64, asks: usize, deaths: usize) -> Result<()> {
                 Ok(202) => taken += 1,
                 Ok(400 | 409 | 503) => refused += 1,
                 Ok(status) => anyhow::bail!("{target} was answered with {status}"),
-                // It died, and is started again.
+                // It was killed, and is restarted.
                 Err(_) => sleep(Duration::from_millis(200)).await,
             }
         }
@@ -108,8 +108,8 @@ fn lives(tag: &str, mut seed: u64, asks: usize, deaths: usize) -> Result<()> {
     })
 }
 
-/// What is asked of whom: one time in three anything of anybody; otherwise what a node can be asked for where it is, and
-/// every other time of those of one that nobody is at work on. However long the work takes, much is taken and much refused.
+/// The next request: one time in three any verb for any node; otherwise a verb that fits the node's state, every other
+/// time for a node without an operation. So however long the work takes, many requests are accepted and many refused.
 async fn question(rest: &Rest<'_>, may: &BTreeMap<String, Vec<String>>, seed: &mut u64) -> Result<(usize, String)> {
     let any = |all: &[String], seed: &mut u64| {
         let at = usize::try_from(draw(seed)).unwrap_or_default() % all.len().max(1);
@@ -125,11 +125,11 @@ async fn question(rest: &Rest<'_>, may: &BTreeMap<String, Vec<String>>, seed: &m
     Ok((node, target.unwrap_or_default()))
 }
 
-/// One that nobody is at work on, once there is one; nothing where a death takes long to be made good.
+/// A node without an operation, once there is one; `None` if a restart takes too long.
 async fn idle(rest: &Rest<'_>, seed: &mut u64) -> Result<Option<usize>> {
     let until = Instant::now() + REST;
     while Instant::now() < until {
-        // After many deaths the scheduler is started again later than is asked for.
+        // After many crashes the scheduler is restarted later than the requests need.
         let all = rest.ask("GET", "nodes?fields=target_provision_state,provision_state,reservation", None).await;
         let Ok(all) = all else { continue };
         let all = all["nodes"].as_array().context("no nodes")?;
@@ -145,9 +145,9 @@ async fn idle(rest: &Rest<'_>, seed: &mut u64) -> Result<Option<usize>> {
 }
 
 fn body(target: &str, seed: &mut u64) -> Value {
-    // One in four can not be made and fails, one holds all after it, and one has the machine switched.
+    // One step in four fails, one holds everything after it, and one switches the machine.
     let steps: &[&str] = match draw(seed) % 4 {
-        0 => &["nobody_knows"],
+        0 => &["unknown_step"],
         1 => &["erase_devices", "hold", "erase_devices"],
         2 => &["power_on", "wait", "erase_devices", "power_off"],
         _ => &["erase_devices"],
@@ -161,7 +161,7 @@ fn body(target: &str, seed: &mut u64) -> Value {
     }
 }
 
-/// Waits until nobody is at work.
+/// Waits until no node has an operation.
 async fn at_rest(rest: &Rest<'_>) -> Result<()> {
     let until = Instant::now() + REST;
     loop {
@@ -177,13 +177,13 @@ async fn at_rest(rest: &Rest<'_>) -> Result<()> {
     }
 }
 
-/// A node that failed, or that a person holds, still has the state in view that it was to come to.
+/// A node that failed or is held still has its target state.
 fn is_failed(node: &Value) -> bool {
     let rests = |state: &str| state.ends_with("failed") || state.ends_with("hold") || state == "error";
     node["provision_state"].as_str().is_some_and(rests)
 }
 
-/// How often a life moved; each time as the table has it.
+/// Counts the transitions; each is in the table.
 fn check(writes: &[Write]) -> Result<usize> {
     let edges = table().0;
     let mut moves = 0;
@@ -206,7 +206,7 @@ fn edge(from: State, to: State) -> String {
     format!("{from:?} -> {to:?}")
 }
 
-/// Every move that the table has, from where every life begins; and what may be asked in each of Ironic's states.
+/// All transitions of the table, from the initial state; and the verbs of each of Ironic's states.
 fn table() -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
     let facts = (0..8).map(|bits| NodeFacts {
         cleans_before_use: bits & 1 > 0,

@@ -1,5 +1,5 @@
-//! What Ironic's clients ask of machines with a BMC, beside power on and off: what to boot from, and to shut down by
-//! themselves. Asked by the stock command line and over REST, and looked at with `ipmitool`.
+//! Management of nodes with a BMC beside power on and off: boot devices, soft power off and interrupts, by the stock
+//! command line and over REST, checked with `ipmitool`.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -50,7 +50,7 @@ impl<'f> Bed<'f> {
         self.rest.ask("GET", "nodes/n1", None).await
     }
 
-    /// Waits until a field of the node is this, and nothing is to be done to its power.
+    /// Waits until a field of the node has this value, and no power change is pending.
     async fn is(&self, field: &str, wanted: &str) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -69,7 +69,7 @@ impl<'f> Bed<'f> {
         }
     }
 
-    /// Asks for power, and waits until it has an end; the node's error.
+    /// Requests a power state, and waits for the end. Returns the node's error.
     async fn power(&self, target: &str, timeout: Option<u32>) -> Result<String> {
         let body = timeout.map_or_else(|| json!({"target": target}), |time| json!({"target": target, "timeout": time}));
         self.rest.ask("PUT", "nodes/n1/states/power", Some(body)).await?;
@@ -84,7 +84,7 @@ impl<'f> Bed<'f> {
         }
     }
 
-    /// What the machine's power was told since `from`.
+    /// Commands about power that the machine received since `from`.
     fn told(&self, from: usize) -> Vec<Control> {
         let all = self.machine().bmc.mutations();
         let control = |change: Change| if let Change::Power(control) = change { Some(control) } else { None };
@@ -98,7 +98,7 @@ impl<'f> Bed<'f> {
         self.fleet.place().run(&all)
     }
 
-    /// The stock command line; what it printed, or what it said where it was refused.
+    /// The stock command line: its output, or its error.
     fn baremetal(&self, words: &str) -> Result<Result<String, String>> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/baremetal");
         let mut command = self.fleet.place().command(&program.display().to_string());
@@ -109,13 +109,13 @@ impl<'f> Bed<'f> {
         Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
     }
 
-    /// What the stock command line shows.
+    /// Output of the stock command line.
     fn shown(&self, words: &str) -> Result<Value> {
         let said = self.baremetal(&format!("{words} -f json"))?.map_err(anyhow::Error::msg)?;
         serde_json::from_str(&said).with_context(|| said)
     }
 
-    /// Why the REST API refuses this.
+    /// Error of the REST API.
     async fn refused(&self, method: &str, path: &str, body: Option<Value>) -> Result<String> {
         match self.rest.ask(method, path, body).await {
             Ok(answer) => bail!("{method} {path} was answered: {answer}"),
@@ -125,7 +125,7 @@ impl<'f> Bed<'f> {
 }
 
 #[test]
-fn a_boot_device_that_the_stock_command_line_sets_is_what_ipmitool_reads_at_the_bmc() {
+fn ipmitool_reads_the_boot_device_that_the_stock_command_line_sets() {
     let fleet = Fleet::up("mboot", 1, &Options::default()).unwrap();
     fleet.run(async |_, fleet| boot_device(&Bed::new(fleet).await?).await).unwrap();
 }
@@ -151,7 +151,7 @@ async fn boot_device(bed: &Bed<'_>) -> Result<()> {
         tell(words);
     }
     ensure!(bed.machine().power() == Power::Off && bed.told(0).is_empty(), "its power was touched: {:?}", bed.told(0));
-    // What ipmitool sets is what we read.
+    // A device that ipmitool sets is read back.
     bed.ipmitool("chassis bootdev pxe options=persistent")?;
     let shown = bed.rest.ask("GET", path, None).await?;
     ensure!(shown == json!({"boot_device": "pxe", "persistent": true}), "{shown}");
@@ -161,12 +161,12 @@ async fn boot_device(bed: &Bed<'_>) -> Result<()> {
     ensure!(refused.contains("Invalid boot device wanboot specified."), "{refused}");
     let status = bed.rest.status("PUT", path, Some(json!({"boot_device": "toaster"}))).await?;
     ensure!(status == 400 && bed.machine().bmc.mutations().len() == before, "{status}");
-    // A boot that is asked for by power alone is one by this order.
+    // A boot that a power request starts uses this order.
     ensure!(bed.power("power on", None).await?.is_empty() && bed.machine().power() == Power::On);
     silent(bed, path).await
 }
 
-/// A BMC that does not answer is told of with its cause, and answered again when it is back.
+/// A silent BMC is reported with its cause, and works again when it is back.
 async fn silent(bed: &Bed<'_>, path: &str) -> Result<()> {
     bed.machine().bmc.follow(Script::new([Habit::Deaf(u32::MAX)]));
     for (method, body) in [("GET", None), ("PUT", Some(json!({"boot_device": "disk"})))] {
@@ -183,7 +183,7 @@ async fn silent(bed: &Bed<'_>, path: &str) -> Result<()> {
 }
 
 #[test]
-fn a_system_that_is_asked_to_shut_down_has_as_long_as_the_request_says_and_is_never_switched_off() {
+fn a_soft_power_off_waits_as_long_as_requested_and_never_switches_the_machine_off() {
     let fleet = Fleet::up("msoft", 1, &Options::default()).unwrap();
     fleet.run(async |_, fleet| soft_power(&Bed::new(fleet).await?).await).unwrap();
 }
@@ -210,7 +210,7 @@ async fn soft_power(bed: &Bed<'_>) -> Result<()> {
     let begun = bed.machine().bmc.mutations().len();
     ensure!(bed.power("soft power off", None).await?.is_empty());
     bed.is("power_state", "power off").await?;
-    // What is off already is asked for nothing.
+    // A node that is off already receives no command.
     ensure!(bed.power("soft power off", Some(20)).await?.is_empty());
     ensure!(bed.told(begun) == [Control::Soft], "{:?}", bed.told(begun));
     let newer = bed.rest.status("PUT", "nodes/n1/states/power", Some(json!({"target": "soft off"}))).await?;
@@ -219,7 +219,7 @@ async fn soft_power(bed: &Bed<'_>) -> Result<()> {
 }
 
 #[test]
-fn a_system_that_hangs_is_interrupted_once_and_one_that_is_off_is_not() {
+fn a_hanging_system_is_interrupted_once_and_one_that_is_off_is_not() {
     let fleet = Fleet::up("mnmi", 1, &Options::default()).unwrap();
     fleet.run(async |_, fleet| interrupt(&Bed::new(fleet).await?).await).unwrap();
 }
@@ -233,7 +233,7 @@ async fn interrupt(bed: &Bed<'_>) -> Result<()> {
     let begun = bed.machine().bmc.mutations().len();
     bed.baremetal("node inject nmi n1")?.map_err(anyhow::Error::msg)?;
     ensure!(bed.told(begun) == [Control::Diagnostic], "{:?}", bed.told(begun));
-    // The BMC does it and dies: whether it did, nobody can tell, and it is not told again.
+    // The BMC carries it out and dies: the outcome is unknown, and it is not sent again.
     bed.machine().bmc.follow(Script::new([Habit::Reboots(1)]));
     let why = bed.refused("PUT", path, None).await?;
     ensure!(why.contains(" 500: ") && why.contains("sent once"), "{why}");
@@ -244,7 +244,7 @@ async fn interrupt(bed: &Bed<'_>) -> Result<()> {
 }
 
 #[test]
-fn a_machine_that_a_person_switches_is_deployed_once_somebody_presses_its_button() {
+fn a_manually_managed_machine_is_deployed_once_its_button_is_pressed() {
     let lab = Lab::up("mhand", &[Spec::default()], Options::default()).unwrap();
     lab.run(async |_, lab| by_hand(lab).await).unwrap();
     lab.down().unwrap();
@@ -280,7 +280,7 @@ async fn by_hand(lab: &Lab) -> Result<()> {
     rest.ask("PATCH", "nodes/n1", Some(image)).await?;
     rest.provision("n1", "active").await?;
     rest.reach_within("n1", "wait call-back", LONG).await?;
-    ensure!(machine.power() == Power::Off, "somebody was faster than its operator");
+    ensure!(machine.power() == Power::Off, "the machine is on before its button was pressed");
     machine.press_power()?;
     rest.reach_within("n1", "active", LONG).await?;
     ensure!(holds_image(&machine.disk(), &self::image())?, "the image is not on its disk");

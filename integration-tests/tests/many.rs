@@ -1,4 +1,4 @@
-//! Many nodes over the public API: watched by whoever wants to know what they become, asked once and asked in bulk.
+//! Many nodes over the gRPC API: watches, idempotent requests, and bulk operations.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,7 +24,7 @@ fn two() -> Options {
     Options { schedulers: 2, ..Options::default() }
 }
 
-/// Enrols machines that are not there: `f1`, `f2` and so on.
+/// Enrolls fake nodes: `f1`, `f2` and so on.
 async fn fakes(fleet: &Fleet, count: usize) -> Result<()> {
     let rest = Rest::new(fleet.mesh())?;
     for number in 1..=count {
@@ -35,7 +35,7 @@ async fn fakes(fleet: &Fleet, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// A watcher, and what he knows.
+/// A watcher, and its knowledge.
 struct Watcher {
     stream: Streaming<WatchNodesResponse>,
     states: BTreeMap<String, String>,
@@ -54,14 +54,14 @@ impl Watcher {
         Ok(Self { stream, states, names, began: 0, revision, incarnation })
     }
 
-    /// Goes on at another one, with what is known.
+    /// Continues at another scheduler.
     async fn move_to(&mut self, api: &Api) -> Result<()> {
         let new = Self::at(api, self.revision, self.incarnation, NodeSelector::default()).await?;
         (self.stream, self.began) = (new.stream, 0);
         Ok(())
     }
 
-    /// Hears until what is known is so.
+    /// Receives until its knowledge meets this condition.
     async fn until(&mut self, what: &str, is_so: impl Fn(&BTreeMap<String, String>) -> bool) -> Result<()> {
         let hearing = async {
             while !is_so(&self.states) || self.revision == 0 {
@@ -96,7 +96,7 @@ fn is(states: &BTreeMap<String, String>, name: &str, state: &str) -> bool {
 }
 
 #[test]
-fn a_watch_whose_scheduler_is_killed_goes_on_at_the_other_one_without_a_gap() {
+fn a_watch_continues_without_a_gap_after_its_scheduler_is_killed() {
     let fleet = Fleet::up("wtwo", 0, &two()).unwrap();
     let watched = fleet.run(async |mut api, fleet| {
         fakes(fleet, 3).await?;
@@ -109,7 +109,7 @@ fn a_watch_whose_scheduler_is_killed_goes_on_at_the_other_one_without_a_gap() {
         while let Ok(Some(message)) = watcher.stream.message().await {
             watcher.take(message);
         }
-        // Nobody watches meanwhile.
+        // No watch is open meanwhile.
         second.bring("f2", "manage", "", "manageable", PATIENCE).await?;
         second.nodes.delete_node(DeleteNodeRequest { node: "f3".to_owned() }).await?;
         watcher.move_to(&second).await?;
@@ -117,7 +117,7 @@ fn a_watch_whose_scheduler_is_killed_goes_on_at_the_other_one_without_a_gap() {
         watcher.until("what happened meanwhile", is_so).await?;
         ensure!(watcher.began == 0, "it began again");
         ensure!(is(&watcher.states, "f1", "manageable"), "{:?}", watcher.states);
-        // What changed since the beginning of all things nobody remembers.
+        // A watch from the beginning of the store is beyond the feed's memory.
         watcher.revision = 1;
         watcher.states.clear();
         watcher.move_to(&second).await?;
@@ -144,7 +144,7 @@ fn nodes_are_listed_and_watched_by_what_they_are() {
         ensure!(names == ["f2", "f4"] && rest.next_after.is_empty(), "{names:?}");
         let mut watcher = Watcher::at(&api, 0, 0, enrolled).await?;
         watcher.until("the even ones", |states| states.len() == 2).await?;
-        // One that is selected no more is gone.
+        // A node that no longer matches is reported as gone.
         for node in ["f1", "f2"] {
             api.ask(node, "manage", "").await?;
         }
@@ -157,7 +157,7 @@ fn nodes_are_listed_and_watched_by_what_they_are() {
     selected.unwrap();
 }
 
-/// Asks under the id of a request.
+/// Sends a request with a request id.
 async fn ask_as(api: &Api, id: &str, node: &str, verb: &str) -> Result<Node, Status> {
     let mut request =
         Request::new(ProvisionNodeRequest { node: node.to_owned(), verb: verb.to_owned(), ..Default::default() });
@@ -193,7 +193,7 @@ fn a_request_that_is_sent_again_through_any_scheduler_is_carried_out_once() {
     asked.unwrap();
 }
 
-/// Carries a bulk to its end, through whichever scheduler lives.
+/// Follows a bulk to its end, at whichever scheduler is alive.
 async fn bulk_ends(apis: &[&Api], id: &str) -> Result<proto::api::v1::Bulk> {
     let ended = async {
         loop {
@@ -211,7 +211,7 @@ async fn bulk_ends(apis: &[&Api], id: &str) -> Result<proto::api::v1::Bulk> {
 }
 
 #[test]
-fn a_bulk_whose_leader_is_killed_in_the_middle_deploys_each_node_once() {
+fn a_bulk_whose_leader_is_killed_deploys_each_node_once() {
     const NODES: usize = 20;
     let fleet = Fleet::up("bulk", 0, &two()).unwrap();
     let carried = fleet.run(async |mut api, fleet| {
@@ -252,7 +252,7 @@ fn a_bulk_whose_leader_is_killed_in_the_middle_deploys_each_node_once() {
         ensure!(operations.len() == NODES, "{operations:?}");
         let request = ListNodesRequest::default();
         let nodes = other.nodes.clone().list_nodes(request).await?.into_inner().nodes;
-        // A deploy takes the same instructions of each: a second one would show.
+        // Each deployment takes the same instructions: a second one would be visible.
         let once = nodes.first().context("no nodes")?.generation;
         ensure!(once > before && nodes.iter().all(|node| node.generation == once), "{nodes:#?}");
         ensure!(nodes.iter().all(|node| node.observed.as_ref().is_some_and(|seen| seen.state == "active")));

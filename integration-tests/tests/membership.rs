@@ -1,4 +1,4 @@
-//! Membership, rings and claims: real members in one process, over a real etcd.
+//! Membership, rings and claims: real members in one process, with a real etcd.
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
@@ -23,7 +23,7 @@ use uuid::Uuid;
 /// How long anything may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits for a state, bounded.
+/// Waits for a state, with a limit.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
     let waiting = async {
         while !is_so() {
@@ -103,7 +103,7 @@ async fn two_members_share_nodes_and_one_that_stops_hands_over_at_once() -> Resu
             }
         }
     };
-    // Nothing waits for a lease or W to run out: the second one acknowledged.
+    // Neither a lease nor W is waited for: the second one acknowledged.
     let later = tokio::time::timeout(Duration::from_secs(3), taken).await.context("the claim did not pass on")?;
     assert!(later.token() > claim.token());
     let late = second.mesh.fenced(&claim).put(&key::power(rack, node), &seen(&claim), Expect::Absent)?;
@@ -114,7 +114,7 @@ async fn two_members_share_nodes_and_one_that_stops_hands_over_at_once() -> Resu
 }
 
 #[tokio::test]
-async fn journals_of_many_nodes_are_written_as_one_and_one_that_may_not_be_is_refused_alone() -> Result<()> {
+async fn journals_of_many_nodes_are_committed_together_and_a_refused_one_fails_alone() -> Result<()> {
     let (_folder, _etcd, rack, first) = alone().await?;
     let guards: Vec<WorkGuard> = nodes().take(20).map(|node| first.mesh.begin_work(node)).collect::<Result<_, _>>()?;
     let claims = futures::future::try_join_all(guards.iter().map(|guard| first.mesh.claim(guard))).await?;
@@ -142,7 +142,7 @@ async fn journals_of_many_nodes_are_written_as_one_and_one_that_may_not_be_is_re
     Ok(())
 }
 
-/// The claim of a node, once its last holder has let it go.
+/// The claim of a node, once its last holder has released it.
 async fn claimed(member: &Member, guard: &WorkGuard) -> Result<Claim> {
     let taken = async {
         loop {
@@ -156,9 +156,9 @@ async fn claimed(member: &Member, guard: &WorkGuard) -> Result<Claim> {
 }
 
 #[tokio::test]
-async fn a_member_that_does_not_let_go_loses_its_lease_and_what_it_had_passes_on() -> Result<()> {
+async fn a_member_that_keeps_lost_nodes_loses_its_lease_and_its_nodes_are_taken_over() -> Result<()> {
     let (folder, etcd, rack, first) = alone().await?;
-    // Work that hangs: it has a guard in every node, and never looks up.
+    // Work that hangs: it has a guard for every node, and never checks it.
     let hung: Vec<WorkGuard> = nodes().map(|node| first.mesh.begin_work(node)).collect::<Result<_, _>>()?;
     let before = first.mesh.instance().context("no instance")?;
     let claims: Vec<Claim> = futures::future::try_join_all(hung.iter().map(|guard| first.mesh.claim(guard))).await?;
@@ -174,21 +174,21 @@ async fn a_member_that_does_not_let_go_loses_its_lease_and_what_it_had_passes_on
     let late = first.mesh.fenced(old).put(&key::power(rack, node), &seen(old), Expect::Absent)?;
     let written = first.mesh.store().commit(late).await;
     assert!(matches!(written, Err(Error::Conflict)), "who lost its lease writes nothing: {written:?}");
-    assert_eq!(first.mesh.instance(), None, "it is nobody while its work hangs");
+    assert_eq!(first.mesh.instance(), None, "it has no instance while its work hangs");
     drop(hung);
-    until("the first to be somebody else", || first.mesh.instance().is_some_and(|now| now != before)).await?;
+    until("the first to have another instance", || first.mesh.instance().is_some_and(|now| now != before)).await?;
     for member in [first, second] {
         member.host.stop();
     }
     Ok(())
 }
 
-/// Claims whatever a member owns, until it is stopped.
+/// Claims the nodes of a member until it is stopped.
 async fn works(mesh: Mesh) {
     loop {
         for node in nodes() {
             if let Ok(guard) = mesh.begin_work(node) {
-                // Whoever may not claim now tries again.
+                // A member that may not claim now tries again.
                 drop(mesh.claim(&guard).await);
             }
         }
@@ -197,7 +197,7 @@ async fn works(mesh: Mesh) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn members_that_were_all_cut_off_from_the_store_get_back_what_they_had_by_one_takeover_each() -> Result<()> {
+async fn members_that_were_all_cut_off_from_the_store_regain_their_nodes_by_one_takeover_each() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut etcd = Etcd::start(folder.path()).await?;
     let rack = RackId::new(Uuid::from_u128(7));
@@ -209,7 +209,7 @@ async fn members_that_were_all_cut_off_from_the_store_get_back_what_they_had_by_
     }
     let scope = Scope::Rack(rack);
     let view = members.first().context("no member")?.mesh.view().clone();
-    // Of each node that its owner has claimed: which member that is, the claim's revision, and that of the one before.
+    // Of each claimed node: its owner, the claim's revision, and the revision of the claim before.
     let held = || -> Vec<(usize, i64, Option<i64>)> {
         let read = nodes().filter_map(|node| {
             let owner = members.iter().position(|member| member.mesh.owns(node))?;
@@ -237,7 +237,7 @@ async fn members_that_were_all_cut_off_from_the_store_get_back_what_they_had_by_
 }
 
 #[tokio::test]
-async fn a_broken_claim_ends_the_work_under_it_and_is_taken_anew() -> Result<()> {
+async fn a_broken_claim_ends_its_work_and_the_node_is_claimed_again() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let etcd = Etcd::start(folder.path()).await?;
     let rack = RackId::new(Uuid::from_u128(7));
@@ -262,9 +262,9 @@ async fn a_broken_claim_ends_the_work_under_it_and_is_taken_anew() -> Result<()>
     Ok(())
 }
 
-// Ten thousand looks at a time must not keep the members from their leases.
+// Ten thousand checks at a time must not delay the members' keep-alives.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_comes_or_goes_moves_its_share_of_ten_thousand_nodes_and_stops_nothing_else() -> Result<()> {
+async fn a_joining_or_leaving_replica_moves_only_its_share_of_ten_thousand_nodes() -> Result<()> {
     const NODES: usize = 10_000;
     let folder = tempfile::tempdir()?;
     let etcd = Etcd::start(folder.path()).await?;
@@ -281,7 +281,7 @@ async fn a_replica_that_comes_or_goes_moves_its_share_of_ten_thousand_nodes_and_
         owned(&members).iter().sum::<usize>() == NODES && owned(&members).iter().all(|count| *count > 2000)
     })
     .await?;
-    // Somebody is at work on every node.
+    // Every node has a worker.
     let mut guards = vec![];
     for member in &members {
         for node in all.iter().filter(|node| member.mesh.owns(**node)) {

@@ -1,7 +1,7 @@
-//! The description of the REST API: what is served, and whether the service does what it says.
+//! The description of the REST API: what is served, and whether the service complies.
 //!
-//! The second is asked by schemathesis, which makes requests from the description, right ones and wrong ones, and holds
-//! each answer against it.
+//! Compliance is tested with schemathesis, which makes valid and invalid requests from the description, and checks each
+//! answer against it.
 
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
@@ -13,29 +13,28 @@ use wire_ironic::{
     version::{HEADER, Version},
 };
 
-/// What is asked in each phase: the edges of every schema, requests at random, and calls that follow from each other.
+/// Phases: the limits of every schema, random requests, and sequences of calls.
 const PHASES: &str = "examples,coverage,fuzzing,stateful";
-/// What of each answer is held against the description. Whether a right request is taken depends on what there is, and is
-/// not asked.
+/// Checks of each answer. Whether a valid request is accepted depends on the present resources, and is not checked.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
                       response_headers_conformance,negative_data_rejection,unsupported_method";
-/// What a webhook signs with.
+/// Secret that a webhook signs with.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-/// Where its choices begin.
+/// Seed.
 const SEED: &str = "1";
-/// Requests at random for each call.
+/// Random requests per call.
 const EXAMPLES: &str = "25";
-/// As many as it made at least when this was written; a description with nothing in it would be kept too.
+/// Minimum number of requests, as made when this was written; an empty description would pass all checks, too.
 const AT_LEAST: usize = 10_000;
-/// How long a node may take to be where a request wants it.
+/// How long a node may take to reach the state that a request needs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The beginning of the ids of the nodes.
+/// Prefix of the nodes' ids.
 const NODE: &str = "11111111-1111-4111-8111-00000000000";
 const STEP: &str = r#"{"interface": "deploy", "step": "x", "args": {}"#;
 
 #[test]
-fn the_description_that_is_served_is_the_golden_one_and_is_named_where_clients_come_in() {
+fn the_served_description_is_the_golden_one_and_is_linked_from_the_root() {
     let fleet = Fleet::up("described", 0, &Options::default()).unwrap();
     fleet
         .run(async |_, fleet| {
@@ -62,14 +61,14 @@ fn the_description_that_is_served_is_the_golden_one_and_is_named_where_clients_c
 
 #[test]
 #[ignore = "needs schemathesis, and takes minutes: scripts/test --all"]
-fn what_schemathesis_asks_is_answered_as_it_is_described() {
+fn schemathesis_gets_only_answers_that_the_description_has() {
     let fleet = Fleet::up("schemathesis", 0, &Options::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     fill(&fleet).unwrap();
     run(&fleet, folder.path()).unwrap();
 }
 
-/// Makes some of everything, so that not all that is asked for is missing.
+/// Creates resources of each kind, so that not all requests get 404.
 fn fill(fleet: &Fleet) -> Result<()> {
     for number in 1..=3 {
         let id = format!("{NODE}{number}");
@@ -100,7 +99,7 @@ fn fill(fleet: &Fleet) -> Result<()> {
     ask(fleet, "GET", "nodes/n1/volume", &Value::Null).map(drop)
 }
 
-/// Tells a node to go somewhere, and waits until it is there.
+/// Requests a transition, and waits until it is done.
 fn come_to(fleet: &Fleet, number: u8, verb: &str, state: &str) -> Result<()> {
     ask(fleet, "PUT", &format!("nodes/n{number}/states/provision"), &json!({"target": verb}))?;
     let there = || {
@@ -110,7 +109,7 @@ fn come_to(fleet: &Fleet, number: u8, verb: &str, state: &str) -> Result<()> {
     wait::until(state, PATIENCE, there)
 }
 
-/// Makes one request and gives the body of its answer, which must be a success.
+/// Makes one request, which must succeed, and returns the body.
 fn ask(fleet: &Fleet, method: &str, path: &str, body: &Value) -> Result<String> {
     let (url, body) = (format!("{}/v1/{path}", fleet.mesh().rest(1)?), body.to_string());
     let version = format!("{HEADER}: {}", Version::MAX);
@@ -138,7 +137,7 @@ fn run(fleet: &Fleet, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Names that are there, beside those that it thinks of.
+/// Existing names, in addition to generated ones.
 fn configuration() -> String {
     let mut text = String::new();
     for (parameter, values) in [

@@ -1,5 +1,5 @@
-//! An operator's day: services started one by one from the files that are shipped, told wrong things, stopped, and
-//! given new certificates. Needs etcd, and `ironmesh` built.
+//! An operator's day: services started one by one from shipped files, misconfigured, stopped, and given new
+//! certificates. Needs etcd, and `ironmesh` built.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,7 +34,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 /// How long a service may take to stop.
 const STOP: Duration = Duration::from_secs(5);
 
-/// A scheduler-service, and the rack whose name is empty: what the others need.
+/// Starts a scheduler-service and creates the rack with the empty name, which the others need.
 async fn found(site: &Site, operator: &Tls) -> Result<Running> {
     let mut scheduler = site.run(Service::Scheduler).await?;
     let mut api = site.api(&mut scheduler, operator).await?;
@@ -61,7 +61,7 @@ async fn each_service_starts_as_it_is_shipped_is_healthy_and_stops_when_asked() 
         let metrics = page(running, "/metrics").await?;
         assert!(metrics.contains("# TYPE "), "{metrics}");
     }
-    // Leaves first: whoever stops hands over, and needs nobody for it.
+    // Leaves first: a stopping service hands over without the others' help.
     for running in all.iter_mut().rev() {
         running.stop()?;
         let ended = running.ended(STOP).await?;
@@ -109,7 +109,7 @@ async fn a_service_that_waits_for_etcd_begins_when_it_comes_and_stops_when_asked
     for name in ["", CHANGES] {
         scheduler.is(ServingStatus::Serving, name, &operator).await?;
     }
-    // Away again, it answers still, and says that nothing can be changed.
+    // Without etcd it still answers, and reports that nothing can be changed.
     site.etcd.kill()?;
     scheduler.is(ServingStatus::NotServing, CHANGES, &operator).await?;
     scheduler.is(ServingStatus::Serving, "", &operator).await?;
@@ -120,7 +120,7 @@ async fn a_service_that_waits_for_etcd_begins_when_it_comes_and_stops_when_asked
     Ok(())
 }
 
-/// The certificate that a service shows to a new connection.
+/// The certificate that a service presents to a new connection.
 async fn shown(endpoint: &str, caller: &Tls) -> Result<Vec<u8>> {
     let stream = TcpStream::connect(endpoint).await?;
     let name = tls::server_name(Service::Scheduler, "").context("no name")?;
@@ -130,7 +130,7 @@ async fn shown(endpoint: &str, caller: &Tls) -> Result<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn who_has_no_certificate_or_a_strangers_or_the_wrong_role_is_refused_and_told_what_to_do() -> Result<()> {
+async fn clients_without_a_valid_certificate_or_role_are_refused_and_told_what_to_do() -> Result<()> {
     let site = Site::lit().await?;
     let ann = site.issue("ann", &Identity::admin("ann"))?;
     let mut scheduler = found(&site, &Tls::load(ann.clone())?).await?;
@@ -141,22 +141,22 @@ async fn who_has_no_certificate_or_a_strangers_or_the_wrong_role_is_refused_and_
     let served = site.ironmesh(&endpoint, &ann, &list).await?;
     assert!(served.status.success(), "{served:?}");
 
-    // Signed by nobody that the scheduler-service knows, though he knows the scheduler-service.
+    // Signed by a CA that the scheduler-service does not trust, although the client trusts the scheduler-service.
     let bob = Authority::new()?.issue(&site.path("bob"), &Identity::admin("bob"))?;
     let told = told(&site.ironmesh(&endpoint, &Files { ca: ann.ca.clone(), ..bob.clone() }, &list).await?)?;
     assert!(told.contains("does not take this context's certificate"), "{told}");
     assert!(told.contains(&endpoint) && told.contains("next: ") && told.contains("--context"), "{told}");
-    // The other way round: he does not know the scheduler-service.
+    // The other way round: the client does not trust the scheduler-service.
     let told = self::told(&site.ironmesh(&endpoint, &Files { ca: bob.ca, ..ann.clone() }, &list).await?)?;
     assert!(told.contains("this context's CA does not vouch for what answers at") && told.contains("next: "), "{told}");
 
-    // Known, and not one who may.
+    // Trusted, without a sufficient role.
     let role = site.issue("role", &Site::identity(Service::Power))?;
     let told = self::told(&site.ironmesh(&endpoint, &role, &list).await?)?;
     assert!(told.contains("power-service of rack \"\" may not call /ironmesh.api.v1.NodeService/ListNodes"), "{told}");
     assert!(told.contains("next: use a context whose certificate is an operator's"), "{told}");
 
-    // A reader sees, and changes nothing.
+    // A reader reads, and changes nothing.
     let reader = Identity::Operator { name: "eve".to_owned(), role: tls::Role::Reader };
     let reader = site.issue("eve", &reader)?;
     assert!(site.ironmesh(&endpoint, &reader, &list).await?.status.success());
@@ -174,7 +174,7 @@ async fn who_has_no_certificate_or_a_strangers_or_the_wrong_role_is_refused_and_
     let asked = PowerServiceClient::new(power.mesh_channel(&Tls::load(chief)?).await?).get_power(ask).await;
     assert_eq!(asked.err().context("there is no such node")?.code(), Code::NotFound);
 
-    // No certificate at all: a client that none of us wrote says why.
+    // No certificate: a foreign client's error says why.
     let name = tls::dns_name(Service::Scheduler, "");
     let (_, port) = endpoint.rsplit_once(':').context("no port")?;
     let mut curl = Command::new("curl");
@@ -183,13 +183,13 @@ async fn who_has_no_certificate_or_a_strangers_or_the_wrong_role_is_refused_and_
     let told = self::told(&curl.output().await?)?;
     assert!(told.contains("certificate required"), "{told}");
     assert!(curl.arg("--cert").arg(&ann.certificate).arg("--key").arg(&ann.key).output().await?.status.success());
-    // Whoever looks at the service sees who was turned away, and why.
+    // The service's log says who was refused, and why.
     let said = scheduler.log()?;
     assert!(said.contains("refused a caller") && said.contains("refused a connection"), "{said}");
     Ok(())
 }
 
-/// What a program said that ended badly.
+/// Output of a program that failed.
 fn told(output: &Output) -> Result<String> {
     ensure!(!output.status.success(), "it ended well: {output:?}");
     Ok(String::from_utf8_lossy(&output.stderr).into_owned())
@@ -199,14 +199,14 @@ fn enrolment(number: u8) -> CreateNodeRequest {
     CreateNodeRequest {
         name: format!("n{number}"),
         bmc_address: format!("127.0.77.{number}"),
-        bmc_user: "nobody".to_owned(),
+        bmc_user: "unknown".to_owned(),
         boot_mode: BootMode::Bios.into(),
         macs: vec![format!("52:54:00:09:00:{number:02x}")],
         ..Default::default()
     }
 }
 
-/// Enrols a node on a new connection, as soon as that is possible, and sees it on a stream that was opened before.
+/// Enrolls a node on a new connection as soon as that is possible, and sees it on a stream that was opened before.
 async fn enrols(
     number: u8,
     scheduler: &mut Running,
@@ -219,7 +219,7 @@ async fn enrols(
             match api.nodes.create_node(enrolment(number)).await {
                 Ok(_) => return anyhow::Ok(()),
                 Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown) => {}
-                // The answer to one that was done was lost with the connection.
+                // The answer to a successful request was lost with the connection.
                 Err(status) if status.code() == Code::AlreadyExists => return Ok(()),
                 Err(status) => return Err(status.into()),
             }
@@ -261,7 +261,7 @@ async fn certificates_and_the_ca_are_replaced_while_it_runs_and_an_open_stream_g
     timeout(START, is_shown).await.with_context(|| format!("the old one is shown: {:?}", scheduler.log()))??;
     enrols(2, &mut scheduler, &before, &mut events).await?;
 
-    // Another CA, for everybody; etcd comes last, and is started again for it.
+    // Another CA for all; etcd comes last, and is restarted for it.
     site.etcd.obey(Authority::new()?)?;
     site.issue(Service::Scheduler.name(), &Site::identity(Service::Scheduler))?;
     let after = Tls::load(site.issue("after", &Identity::admin("ann"))?)?;
@@ -295,7 +295,7 @@ fn one_request_is_one_trace_from_the_scheduler_to_the_leaves() {
         let deploy =
             [("power-service", "/EnsurePower"), ("storage-service", "/EnsureImage"), ("pxe-service", "/EnsureBoot")];
         let all_seen = |spans: &[Sent]| {
-            // The two that cause work of leaves: manage, deploy.
+            // The two calls that cause work of leaves: manage, deploy.
             let asked = of(spans, "scheduler-service", "/ProvisionNode");
             let is_asked = |service, path| of(spans, service, path).into_iter().find(|trace| asked.contains(trace));
             let managed = is_asked("power-service", "/GetPower")?;
@@ -352,7 +352,7 @@ async fn a_foreign_client_finds_the_api_by_reflection_calls_it_and_sees_health()
     Ok(())
 }
 
-/// What the binary prints when it ends by itself with an error.
+/// What the binary prints when it ends with an error.
 async fn refused(words: &[&str], last: &Path) -> Result<String> {
     let mut command = Command::new(program()?);
     command.args(words).arg(last).stdin(Stdio::null()).kill_on_drop(true);
@@ -363,7 +363,7 @@ async fn refused(words: &[&str], last: &Path) -> Result<String> {
 }
 
 #[tokio::test]
-async fn everything_wrong_with_a_configuration_is_told_at_once_and_nothing_is_started() -> Result<()> {
+async fn all_errors_of_a_configuration_are_reported_together_and_nothing_is_started() -> Result<()> {
     let site = Site::dark()?;
     let tables: [(Service, &str, &[&str]); 5] = [
         (
@@ -411,7 +411,7 @@ async fn everything_wrong_with_a_configuration_is_told_at_once_and_nothing_is_st
 }
 
 #[tokio::test]
-async fn a_data_folder_that_another_up_works_in_is_refused_with_its_name_and_who_has_it() -> Result<()> {
+async fn a_data_folder_in_use_is_refused_with_its_name_and_the_other_pid() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("rack");
     let log = fs::File::create(folder.path().join("log"))?;
@@ -437,7 +437,7 @@ async fn a_data_folder_that_another_up_works_in_is_refused_with_its_name_and_who
     for part in [data.display().to_string(), format!("process {pid} ("), "ironmesh up --data".to_owned()] {
         assert!(told.contains(&part), "{part}: {told}");
     }
-    // Whoever was refused has disturbed nothing.
+    // The refused process has not disturbed the running one.
     assert!(first.try_wait()?.is_none(), "{:?}", said());
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("no pid")?;
     rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;

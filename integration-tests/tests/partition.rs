@@ -1,5 +1,5 @@
-//! etcd is gone, slow to come back, or out of reach for some: what is decided goes on, what is new is refused, and
-//! nobody acts twice.
+//! etcd is away, slow to return, or unreachable for some services: decided work continues, changes are refused, and no
+//! command is sent by two owners.
 
 use std::fs;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use tonic::Code;
 
 /// How long all nodes together may take.
 const ACTIVE: Duration = Duration::from_secs(120);
-/// Between two looks.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(50);
 
 fn pairs() -> Options {
@@ -59,7 +59,7 @@ fn a_deploy_goes_on_although_etcd_is_killed_in_the_middle_of_it() {
     .unwrap();
 }
 
-/// Deploys, takes etcd away for so long once power is on, restarts a pxe- and a storage-service meanwhile.
+/// Deploys, takes etcd away for this long once power is on, and restarts a pxe- and a storage-service meanwhile.
 fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
     let slow = Faults { boot: Boot::SlowSelfTest, ..Faults::default() };
     let spec = Spec { faults: slow, ..Spec::default() };
@@ -72,7 +72,7 @@ fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
         }
         let (pxe, _) = owner(&mut api, lab, Service::Pxe, "n1").await?;
         let (storage, _) = owner(&mut api, lab, Service::Storage, "n1").await?;
-        // Power is on, and that is known.
+        // Power is on, and that is stored.
         for machine in lab.rack().machines() {
             let generation = api.node(&machine.name).await?.generation;
             let is_on = |observed: &NodeObserved| observed.power_settled_generation == generation;
@@ -84,18 +84,18 @@ fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
         for name in [&pxe, &storage] {
             lab.mesh().service(name)?.signal(Signal::KILL)?;
         }
-        // All that is decided goes on: the machines reach their agents.
+        // Decided work continues: the machines reach their agents.
         for machine in lab.rack().machines() {
             machine.says("the agent starts", away).await?;
         }
         tell(format_args!("the agents started {:?} after etcd had gone", begun.elapsed()));
-        // What is new is refused, as soon as the scheduler knows.
+        // Changes are refused as soon as the scheduler has noticed.
         let refused = loop {
             let rename =
                 UpdateNodeRequest { node: "n2".to_owned(), bmc_user: Some("other".to_owned()), ..Default::default() };
             match api.nodes.update_node(rename).await {
                 Err(status) if status.message().contains("island") => break status,
-                _ if begun.elapsed() > away => anyhow::bail!("nobody says that it is an island"),
+                _ if begun.elapsed() > away => anyhow::bail!("no service reports an island"),
                 _ => sleep(LOOK).await,
             }
         };
@@ -105,24 +105,24 @@ fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
         etcd.signal(Signal::CONT)?;
         all_active(&mut api, lab, &recorder).await?;
         tell(format_args!("all active {:?} after etcd was back", begun.elapsed().saturating_sub(away)));
-        // The restarted ones are members again.
+        // The restarted services are members again.
         until_members(&mut api, 9).await
     })
 }
 
 #[test]
-fn what_is_decided_goes_on_without_etcd_and_what_is_new_is_refused() {
+fn decided_boots_continue_without_etcd_and_changes_are_refused() {
     goes_on_without_etcd("taway", Duration::from_secs(15)).unwrap();
 }
 
 #[test]
 #[ignore = "takes minutes: scripts/test --all"]
-fn what_is_decided_goes_on_through_a_minute_without_etcd() {
+fn decided_boots_continue_through_a_minute_without_etcd() {
     goes_on_without_etcd("tawayl", Duration::from_secs(number("IRONMESH_SECONDS", 60))).unwrap();
 }
 
 #[test]
-fn owners_that_are_cut_off_from_etcd_fence_and_others_act_and_nobody_acts_twice() {
+fn owners_cut_off_from_etcd_fence_themselves_before_others_act() {
     let lab = Lab::up("tcut", &vec![Spec::default(); 4], pairs()).unwrap();
     lab.run(async |mut api, lab| {
         let recorder = Recorder::begin(&lab.data()).await?;

@@ -1,4 +1,4 @@
-//! A real Ironic beside ours: both are asked the same.
+//! A real Ironic beside our service: both get the same requests.
 
 use anyhow::Result;
 use integration_tests::{
@@ -12,14 +12,14 @@ use integration_tests::{
 
 #[test]
 #[ignore = "needs a real Ironic, and takes a minute: scripts/test --all"]
-fn a_real_ironic_that_is_asked_the_same_answers_alike_but_for_a_written_list() {
+fn a_real_ironic_gives_the_same_answers_except_for_a_written_list() {
     let fleet = Fleet::up("peer", 0, &Options::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::up(fleet.place(), folder.path()).unwrap();
     fleet.run(async |_, fleet| both(fleet, &peer).await).unwrap();
 }
 
-/// What is read in every version, as all of the requests leave it.
+/// Reads in every version, after all requests.
 const READS: &[&str] = &[
     "/v1",
     "/v1/nodes",

@@ -1,5 +1,5 @@
-//! The life of machines, from enrolled to active and back: the whole mesh as one runs it, and simulated machines.
-//! Needs root and the packages of `scripts/test`; `ironmesh` must be built.
+//! The life of nodes, from enrolled to active and back: a whole mesh and simulated machines. Needs root and the
+//! packages of `scripts/test`; `ironmesh` must be built.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,10 +45,10 @@ fn a_machine_goes_from_enrolled_to_active_and_back_to_available() {
     lab.down().unwrap();
 }
 
-/// What a deploy may write, retries not counted (services/keyspace/README.md).
+/// Maximum number of keys that a deployment may write, without retries (services/keyspace/README.md).
 const DEPLOY_WRITES: usize = 40;
-/// Leaves out what was written by tries at a BMC that another followed, of the same instruction (each has a session
-/// of its own), and that a BMC was of no use for a while.
+/// Removes writes of attempts at a BMC that were repeated within the same instruction (each has a session of its own),
+/// and reports that a BMC was unusable for a while.
 fn without_retries(writes: Vec<Write>) -> Vec<Write> {
     let mut tries: BTreeMap<Generation, Vec<Vec<usize>>> = BTreeMap::new();
     let (mut known, mut settled) = (BTreeSet::new(), None);
@@ -75,7 +75,7 @@ fn without_retries(writes: Vec<Write>) -> Vec<Write> {
     kept.map(|(_, write)| write).collect()
 }
 
-/// Looks at an idle node's power, each of which could write.
+/// Polls an idle node's power; each poll could write.
 const LOOKS: usize = 4;
 
 #[test]
@@ -93,7 +93,7 @@ fn a_deploy_writes_at_most_forty_keys_and_an_idle_node_none() {
             without_retries(writes.collect()).into_iter().map(|write| write.path).collect::<Vec<_>>()
         };
         let from = recorder.len();
-        // What a bad BMC costs is not what a deploy costs.
+        // The cost of a bad BMC is not the cost of a deployment.
         machine.spoil_bmc(Script::new([Habit::Reboots(2)]));
         api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
         let written = about(from);
@@ -126,7 +126,7 @@ fn four_machines_deploy_at_the_same_time_with_two_replicas_of_every_service() {
         futures::future::try_join_all(lives).await?;
         for machine in lab.rack().machines() {
             assert!(holds_image(&machine.disk(), &image())?, "{}", machine.name);
-            // To be written, and from its disk: nobody switched it on twice for one of them.
+            // To be written, and to boot from disk: no machine was switched on twice for one of them.
             let on = Change::Power(Control::On);
             let on = machine.mutations().into_iter().filter(|mutation| mutation.change == on).count();
             assert_eq!(on, 2, "{:#?}", machine.mutations());
@@ -143,7 +143,7 @@ fn four_machines_deploy_at_the_same_time_with_two_replicas_of_every_service() {
 }
 
 #[test]
-fn a_second_node_with_the_same_name_mac_or_bmc_is_refused_and_the_holder_is_named() {
+fn a_second_node_with_the_same_name_mac_or_bmc_is_refused_and_the_first_is_named() {
     let lab = Lab::up("ttwice", &[Spec::default()], Options::default()).unwrap();
     lab.run(async |mut api, lab| {
         let first = CreateNodeRequest { name: "holder".to_owned(), ..enrolment(lab.machine("n1")?) };
@@ -163,7 +163,7 @@ fn a_second_node_with_the_same_name_mac_or_bmc_is_refused_and_the_holder_is_name
             assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
             assert!(refused.message().contains(what) && refused.message().contains("holder"), "{refused}");
         }
-        // What was refused has left nothing behind that would be in its way now.
+        // A refused request has left nothing that would block a later one.
         api.nodes.create_node(stranger).await?;
         Ok(())
     })
@@ -212,7 +212,7 @@ fn an_unknown_mac_is_noted_and_left_unanswered() {
 }
 
 #[test]
-fn boot_files_go_by_tftp_where_the_node_says_so() {
+fn boot_files_are_sent_by_tftp_if_the_node_is_set_to_it() {
     let lab = Lab::up("ttftp", &[Spec::default()], Options::default()).unwrap();
     lab.run(async |mut api, lab| {
         let machine = lab.machine("n1")?;

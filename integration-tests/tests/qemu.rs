@@ -1,6 +1,6 @@
-//! Real firmware: QEMU machines with SeaBIOS and OVMF behind `ipmi_sim` BMCs, network-booted, written and brought up by
-//! the whole mesh as an operator runs it; and foreign clients that look at it. Needs root, what `scripts/test` installs
-//! and builds (target/test), and the `ironmesh` binary.
+//! Real firmware: QEMU machines with SeaBIOS and OVMF and `ipmi_sim` BMCs, booted from the network, written and started
+//! by a whole mesh; and foreign clients that read from it. Needs root, what `scripts/test` installs and builds
+//! (target/test), and the `ironmesh` binary.
 
 use std::{collections::HashMap, fs, path::Path, time::Duration};
 
@@ -22,10 +22,10 @@ use integration_tests::{
 use proto::api::v1::ProvisionNodeRequest;
 use sha2::{Digest as _, Sha256};
 
-/// Where images are handed out by somebody else.
+/// URL prefix of images on a foreign server.
 const IMAGES: &str = "8099";
 
-/// Deploys all machines at the same time with the image of this file.
+/// Deploys all machines at the same time with the image in this file.
 async fn deploy(api: &mut Api, lab: &FirmwareLab, image: &Path, drive: &HashMap<String, Vec<u8>>) -> Result<()> {
     lab.make_available(api, image).await?;
     for machine in lab.machines() {
@@ -49,7 +49,7 @@ fn up(tag: &str, machines: Machines) -> Result<FirmwareLab> {
     FirmwareLab::up(tag, machines, Options { replicas: 2, ..Options::default() })
 }
 
-/// What each deployed system says on its console when it is up.
+/// What each deployed system prints on its console when it is up.
 fn words(lab: &FirmwareLab, patience: Duration) -> Result<Vec<String>> {
     let consoles = lab.rack().nodes.iter().map(|node| Console::open(&node.console));
     consoles.map(|mut console| console.wait_for(UP, patience)).collect()
@@ -99,7 +99,7 @@ fn real_firmware_is_taken_from_its_enrolment_to_active_and_back_by_the_stock_com
     lab.down().unwrap();
 }
 
-/// Has a web server of Python's hand out a folder where the services are.
+/// Serves a folder with a web server of Python's, where the services are.
 fn served(lab: &FirmwareLab, folder: &Path) -> Result<Daemon> {
     let mut command = lab.rack().services().command("python3");
     command.args(["-m", "http.server", "--bind", "127.0.0.1", IMAGES]).current_dir(folder);
@@ -161,7 +161,7 @@ fn becomes(bm: &Baremetal, node: &str, state: &str) -> Result<()> {
     })
 }
 
-/// The words with what is true of a machine.
+/// The words, with a machine's values.
 fn filled(node: &Node, words: &str) -> String {
     let firmware = match node.machine.firmware {
         Firmware::Bios => "bios",
@@ -179,7 +179,7 @@ fn filled(node: &Node, words: &str) -> String {
     filled.iter().fold(words.to_owned(), |words, (name, value)| words.replace(name, value))
 }
 
-/// etcdctl, curl and ipmitool, each of which none of us wrote.
+/// Foreign clients: etcdctl, curl and ipmitool.
 fn foreign_clients_see_what_they_should(rack: &Rack, data: &Path) -> Result<()> {
     let place = rack.services();
     let certs = data.join("certs");
@@ -207,7 +207,7 @@ fn foreign_clients_see_what_they_should(rack: &Rack, data: &Path) -> Result<()> 
     let metrics = |service: &str| -> Result<String> {
         place.run(&["curl", "-sf", &format!("http://{}/metrics", at(service, "monitor")?)])
     };
-    // Either replica may have none of the machines: then it shows that it is there, and no work.
+    // Either replica may own none of the machines: then its metrics show that it runs, and no work.
     let both = [metrics("power-service-1")?, metrics("power-service-2")?];
     assert!(both.iter().all(|shown| shown.contains("ironmesh_build_info{service=\"power-service\"")), "{both:?}");
     assert!(both.iter().any(|shown| shown.contains("power_command_seconds")), "{both:?}");

@@ -1,4 +1,4 @@
-//! An etcd of three members loses one, or loses a lease: no operation fails, and ownership stays where it is.
+//! An etcd of three members loses one, or loses a lease: no operation fails, and ownership does not move.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 /// How long all nodes together may take.
 const ACTIVE: Duration = Duration::from_secs(120);
-/// Machines of a rack.
+/// Number of machines in a rack.
 const MACHINES: usize = 3;
 
 fn pairs() -> Options {
@@ -27,19 +27,19 @@ fn pairs() -> Options {
     Options { replicas: 2, schedulers: 2, set: limits.map(str::to_owned).into(), ..Options::default() }
 }
 
-/// Which member is hit.
+/// The member that is hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whom {
     Follower,
     Leader,
 }
 
-/// What became of ownership.
+/// Changes of ownership.
 #[derive(Debug, PartialEq, Eq)]
 struct Moves {
-    /// Instances that were in a ring and are in it no more.
+    /// Instances that were in a ring and no longer are.
     left: usize,
-    /// Claims that passed on, and how often the one did that passed on most.
+    /// Claims that were taken over, and the largest number of takeovers of one node.
     claims: usize,
     most: usize,
 }
@@ -76,7 +76,7 @@ async fn deploy(api: &mut Api, lab: &Lab) -> Result<()> {
     lab.machine("n1")?.says("script from", PATIENCE).await
 }
 
-/// Deploys, hits a member on the way, and waits for all nodes: what became of ownership.
+/// Deploys, hits a member on the way, and waits for all nodes. Returns the changes of ownership.
 fn loses(tag: &str, whom: Whom, blow: Blow) -> Result<Moves> {
     let lab = Lab::up_over_cluster(tag, &vec![Spec::default(); MACHINES], pairs())?;
     lab.run(async |mut api, lab| {
@@ -98,13 +98,13 @@ fn loses(tag: &str, whom: Whom, blow: Blow) -> Result<Moves> {
         let moves = moves(&recorder.since(from), recorder.since(0).get(..from).unwrap_or_default());
         tell(format_args!("{whom:?} {} {blow:?}: all active {took:.1?} after, {moves:?}", victim.name));
         victim.recover(blow)?;
-        // Whoever was held up is there again, and a change is taken by all.
+        // All members are back, and a change is applied by all schedulers.
         api.bring("n1", "undeploy", "", "available", PATIENCE).await?;
         Ok(moves)
     })
 }
 
-/// Stops two members until every leaf and scheduler has fenced itself, and lets them go on.
+/// Stops two members until every leaf and scheduler has fenced itself, then continues them.
 fn loses_the_quorum(tag: &str) -> Result<Moves> {
     let lab = Lab::up_over_cluster(tag, &vec![Spec::default(); MACHINES], pairs())?;
     lab.run(async |mut api, lab| {
@@ -127,7 +127,7 @@ fn loses_the_quorum(tag: &str) -> Result<Moves> {
             api.reach(&machine.name, "active", ACTIVE).await?;
         }
         judge(&mut api, lab, &recorder, &image()).await?;
-        // Every service has to do with every node again.
+        // Every service acts on every node again.
         for machine in lab.rack().machines() {
             api.bring(&machine.name, "undeploy", "", "available", PATIENCE).await?;
         }
@@ -142,7 +142,7 @@ fn services() -> impl Iterator<Item = String> {
     Service::ALL.into_iter().flat_map(|service| (1..=2).map(move |number| format!("{service}-{number}")))
 }
 
-/// Losing a follower moves nothing.
+/// Losing a follower moves no ownership.
 fn moves_nothing(tag: &str, blow: Blow) -> Result<()> {
     let moves = loses(tag, Whom::Follower, blow)?;
     ensure!(moves == Moves { left: 0, claims: 0, most: 0 }, "ownership moved: {moves:?}");

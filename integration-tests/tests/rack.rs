@@ -58,7 +58,7 @@ impl Guarded {
         self.0.services().run(&command)
     }
 
-    /// Whether a program on the node's cable can do this with the services.
+    /// Whether a program on the node's cable can reach the services in this way.
     fn node_can(&self, words: &str) -> bool {
         let words: Vec<&str> = words.split(' ').collect();
         Namespace::named(&self.node().namespace).run(&words).is_ok()
@@ -73,7 +73,7 @@ impl Drop for Guarded {
     }
 }
 
-/// Programs whose command line names this directory. A dead one that nobody has asked after has no command line.
+/// Programs whose command line contains this folder. A zombie has no command line.
 fn programs_of(state: &Path) -> Vec<String> {
     let state = state.to_str().unwrap();
     let programs = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
@@ -109,7 +109,7 @@ fn a_boot_device_set_by_ipmitool_changes_what_the_machine_boots() {
 }
 
 #[test]
-fn a_bmc_of_ours_makes_a_machine_boot_what_ipmitool_says_and_logs_who_said_it() {
+fn our_bmc_makes_a_machine_boot_from_ipmitools_device_and_logs_the_session() {
     let state = tempfile::tempdir().unwrap();
     let rack = Guarded::of("town", state.path(), Behind::Responder);
     let ours = Responder::begin(rack.node(), Path::new(env!("CARGO_BIN_EXE_virtual-rack"))).unwrap();
@@ -119,7 +119,7 @@ fn a_bmc_of_ours_makes_a_machine_boot_what_ipmitool_says_and_logs_who_said_it() 
     rack.try_ipmitool("labpass", "power cycle").unwrap_err();
 
     let mut commands = ours.bmc().mutations();
-    // ipmitool says it again, in the same session, where QEMU takes long to start.
+    // ipmitool repeats the command in the same session if QEMU takes long to start.
     commands.dedup_by(|again, first| again.session == first.session && again.change == first.change);
     let once = |device: &str| format!("boot {device} Once bios");
     let told = [once("Pxe"), "power on".into(), "reset".into(), once("Pxe"), "reset".into(), once("Disk")];
@@ -132,7 +132,7 @@ fn a_bmc_of_ours_makes_a_machine_boot_what_ipmitool_says_and_logs_who_said_it() 
 fn boots_what_ipmitool_says(rack: &Guarded) {
     let disk = File::options().write(true).open(rack.node().machine.path("disk.img")).unwrap();
     disk.write_all_at(SAYS_HELLO, 0).unwrap();
-    // What makes it a boot sector.
+    // The boot signature.
     disk.write_all_at(&[0x55, 0xaa], 510).unwrap();
     let mut console = Console::open(&rack.node().console);
 
@@ -140,7 +140,7 @@ fn boots_what_ipmitool_says(rack: &Guarded) {
     rack.ipmitool("power on");
     console.wait_for("iPXE initialising devices", FIRMWARE).unwrap();
 
-    // The device held for one start only.
+    // The device was set for one start only.
     rack.ipmitool("power reset");
     console.wait_for("hello from the disk", FIRMWARE).unwrap();
 
@@ -183,7 +183,7 @@ fn a_fault_breaks_what_it_names_until_it_is_mended() {
 }
 
 #[test]
-fn a_bmc_goes_deaf_and_changes_its_password_while_its_machine_runs_on() {
+fn a_bmc_falls_silent_and_changes_its_password_while_its_machine_continues() {
     let state = tempfile::tempdir().unwrap();
     let rack = Guarded::up("tbmc", state.path());
     let bmc = rack.0.bmc(rack.node());
@@ -203,7 +203,7 @@ fn a_bmc_goes_deaf_and_changes_its_password_while_its_machine_runs_on() {
 }
 
 #[test]
-fn what_a_crash_left_is_taken_down_by_the_tag_alone() {
+fn the_tag_suffices_to_remove_what_a_crash_left() {
     let state = tempfile::tempdir().unwrap();
     let rack = Guarded::up("tcrash", state.path());
     std::fs::remove_file(state.path().join("rack.json")).unwrap();
@@ -213,7 +213,7 @@ fn what_a_crash_left_is_taken_down_by_the_tag_alone() {
     assert_eq!(Namespace::with_prefix("im-tcrash-").unwrap(), []);
 }
 
-/// A boot sector: writes a text to the first serial port, and halts.
+/// A boot sector that writes a text to the first serial port and halts.
 const SAYS_HELLO: &[u8] =
     b"\xfa\xfc\x31\xc0\x8e\xd8\xbe\x17\x7c\xac\x84\xc0\x74\x06\xba\xf8\x03\xee\xeb\xf5\xf4\xeb\xfd\
 \r\nhello from the disk\r\n\0";

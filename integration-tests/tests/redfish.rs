@@ -1,5 +1,5 @@
-//! Nodes of driver `redfish`: at a service of other people's making, `sushy-emulator` of OpenStack's sushy-tools, over
-//! HTTPS and with users, without a machine behind it; and at one of ours that has sessions.
+//! Nodes with driver `redfish`: with a foreign service, `sushy-emulator` of OpenStack's sushy-tools, over HTTPS and
+//! with users, without a machine; and with ours, which has sessions.
 
 use std::{fs, time::Duration};
 
@@ -21,11 +21,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-/// The emulator lets power follow after up to 11 s.
+/// The emulator changes power after up to 11 s.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Waits until what is looked at is so.
+/// Waits until a condition holds.
 async fn until(what: &str, mut look: impl AsyncFnMut() -> Result<Option<String>>) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -37,7 +37,7 @@ async fn until(what: &str, mut look: impl AsyncFnMut() -> Result<Option<String>>
     }
 }
 
-/// Waits until a field of the node is this.
+/// Waits until a field of the node has this value.
 async fn node_is(rest: &Rest<'_>, field: &str, wanted: &str) -> Result<()> {
     until(&format!("{field} {wanted}"), async || {
         let node = rest.ask("GET", "nodes/n1", None).await?;
@@ -86,7 +86,7 @@ async fn life(lab: &Lab, emulator: &Emulator) -> Result<()> {
     is_nowhere_in_the_store(lab).await
 }
 
-/// What is wrong about the BMC is in the node's error, and nothing was sent to the system.
+/// An error of the BMC is the node's error, and nothing was sent to the system.
 async fn wrong_is_said(rest: &Rest<'_>, emulator: &Emulator) -> Result<()> {
     let info = json!({
         "redfish_address": format!("https://127.0.0.1:{PORT}"), "redfish_username": USER, "redfish_password": "wrong",
@@ -95,7 +95,7 @@ async fn wrong_is_said(rest: &Rest<'_>, emulator: &Emulator) -> Result<()> {
     rest.ask("PATCH", "nodes/n1", Some(change)).await?;
     let valid = rest.ask("GET", "nodes/n1/validate", None).await?;
     ensure!(valid["power"]["result"] == true && valid["management"]["result"] == true, "{valid}");
-    fails(rest, "redfish_verify_ca").await.context("a certificate of nobody's")?;
+    fails(rest, "redfish_verify_ca").await.context("a certificate of an unknown CA")?;
     set(rest, "redfish_verify_ca", json!(emulator.ca)).await?;
     fails(rest, "rejected the user or the password").await?;
     ensure!(emulator.asked("POST")?.is_empty() && emulator.asked("PATCH")?.is_empty(), "it was told something");
@@ -107,7 +107,7 @@ async fn set(rest: &Rest<'_>, key: &str, value: Value) -> Result<()> {
     rest.ask("PATCH", "nodes/n1", Some(change)).await.map(drop)
 }
 
-/// The node is asked to be managed and is not, for this reason.
+/// Managing the node fails for this reason.
 async fn fails(rest: &Rest<'_>, why: &str) -> Result<()> {
     rest.provision("n1", "manage").await?;
     until(why, async || {
@@ -138,12 +138,12 @@ async fn power(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()>
         tell(target);
     }
     let asked = emulator.asked("POST")?;
-    // A reboot is two.
+    // A reboot is two commands.
     ensure!(asked.len() == 6, "each command once: {asked:?}");
     Ok(())
 }
 
-/// What the firmware is set to is known when the node is managed.
+/// Firmware settings are known when the node is managed.
 async fn firmware(rest: &Rest<'_>) -> Result<()> {
     let node = rest.ask("GET", "nodes/n1", None).await?;
     ensure!(node["bios_interface"] == "redfish", "{}", node["bios_interface"]);
@@ -168,7 +168,7 @@ async fn firmware(rest: &Rest<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Somebody changes it at the machine.
+/// Changes a setting at the machine.
 async fn change_firmware(emulator: &Emulator, system: &str) -> Result<()> {
     let secure = emulator.client.patch(format!("https://127.0.0.1:{PORT}{system}/SecureBoot"));
     let secure = secure.basic_auth(USER, Some(PASSWORD)).header("content-type", "application/json");
@@ -177,7 +177,7 @@ async fn change_firmware(emulator: &Emulator, system: &str) -> Result<()> {
     Ok(())
 }
 
-/// What was changed at the machine is seen when it is inspected, cleaned or deployed: when it boots a ramdisk.
+/// A change at the machine is detected when it is inspected, cleaned or deployed: when it boots a ramdisk.
 async fn firmware_anew(rest: &Rest<'_>) -> Result<()> {
     until("the firmware as it is now", async || {
         let states = rest.ask("GET", "nodes/n1/states", None).await?;
@@ -192,25 +192,25 @@ async fn firmware_anew(rest: &Rest<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the service is told to boot from is what it says, and what is asked for is read at it.
+/// The boot device that is set is the one that is read from the service.
 async fn boot_device(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()> {
     let path = "nodes/n1/management/boot_device";
     let supported = rest.ask("GET", &format!("{path}/supported"), None).await?;
     ensure!(supported["supported_boot_devices"] == json!(["pxe", "disk", "cdrom", "bios", "uefihttp"]), "{supported}");
-    // Of what boots over HTTP the emulator makes a boot by PXE, where nobody says from which address.
+    // The emulator turns a boot by HTTP without an address into PXE.
     for (device, target, read) in
         [("uefihttp", "Pxe", "pxe"), ("cdrom", "Cd", "cdrom"), ("pxe", "Pxe", "pxe"), ("disk", "Hdd", "disk")]
     {
         rest.ask("PUT", path, Some(json!({"boot_device": device, "persistent": true}))).await?;
         let is = &emulator.get(system).await?["Boot"]["BootSourceOverrideTarget"];
         ensure!(is == target, "{device}: the emulator says {is}");
-        // The emulator says of all that they are for good.
+        // The emulator reports all as persistent.
         let shown = rest.ask("GET", path, None).await?;
         ensure!(shown == json!({"boot_device": read, "persistent": true}), "{shown}");
         tell(format_args!("boot device {device}"));
     }
     let before = emulator.asked("PATCH")?.len();
-    // A device that this system does not offer, and one that Redfish does not know.
+    // A device that this system does not offer, and one that Redfish does not define.
     let refused = rest.ask("PUT", path, Some(json!({"boot_device": "bios"}))).await;
     let why = refused.err().context("it was taken")?.to_string();
     ensure!(why.contains(" 500: ") && why.contains("takes no BootSourceOverrideTarget of BiosSetup"), "{why}");
@@ -219,7 +219,7 @@ async fn boot_device(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Resu
     Ok(())
 }
 
-/// A machine that is to be inspected boots from the network: so the service is told before power is.
+/// An inspection boots from the network, so the boot device is set before power on.
 async fn boots(lab: &Lab, rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()> {
     ensure!(emulator.get(system).await?["Boot"]["BootSourceOverrideTarget"] == "Hdd");
     let told = emulator.asked("PATCH")?.len();
@@ -239,7 +239,7 @@ async fn boots(lab: &Lab, rest: &Rest<'_>, emulator: &Emulator, system: &str) ->
     Ok(())
 }
 
-/// No value in the store has the password in it.
+/// No value in the store contains the password.
 async fn is_nowhere_in_the_store(lab: &Lab) -> Result<()> {
     let recorder = Recorder::begin(&lab.data()).await?;
     recorder.catches_up().await?;

@@ -1,4 +1,4 @@
-//! A node that goes to another rack, by its conductor group: as a machine that was carried there.
+//! A node moves to another rack by its conductor group, like a machine that was carried there.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use wire_ipmi::chassis::Power;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_node_that_goes_to_another_rack_keeps_what_it_is_and_obeys_the_services_there_alone() {
+fn a_node_that_moves_to_another_rack_keeps_its_state_and_obeys_only_services_there() {
     let slow = Options { set: vec!["scheduler.fake=500ms".to_owned()], ..Options::default() };
     let fleet = Fleet::up("rehome", 1, &slow).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -71,18 +71,18 @@ async fn moves(fleet: &Fleet, other: &Mesh, rest: &Rest<'_>, api: &mut Api) -> R
     }
     let kept = rest.ask("GET", &format!("ports/{}", port["uuid"].as_str().unwrap_or_default()), None).await?;
     ensure!(kept["address"] == port["address"] && kept["extra"] == port["extra"], "{kept}");
-    let conductor = after["conductor"].as_str().context("nobody looks after it")?;
+    let conductor = after["conductor"].as_str().context("it has no conductor")?;
     let shown = rest.ask("GET", &format!("conductors/{conductor}"), None).await?;
     ensure!(shown["conductor_group"] == "r2", "{shown}");
 
-    // From here on the old rack's services have nothing to say, and need not be there.
+    // From here on the old rack's services have no part in it, and need not run.
     let old = fleet.mesh().service("power-service-1")?;
     old.signal(rustix::process::Signal::STOP)?;
     switch(rest, "power off").await?;
     ensure!(machine.power() == Power::Off);
     ensure!(other.log("power-service-1").is_ok());
     old.signal(rustix::process::Signal::CONT)?;
-    // And back, over our own API.
+    // And back, over the gRPC API.
     let rack = Some(String::new());
     let back = UpdateNodeRequest { node: "n1".to_owned(), rack, ..UpdateNodeRequest::default() };
     let both = UpdateNodeRequest { name: Some("n9".to_owned()), ..back.clone() };
@@ -94,7 +94,7 @@ async fn moves(fleet: &Fleet, other: &Mesh, rest: &Rest<'_>, api: &mut Api) -> R
     rest.ask("DELETE", "nodes/n1", None).await.map(drop)
 }
 
-/// Where nobody is, nothing goes; and what is at work stays where it is.
+/// A node does not move to a rack without services, and not while an operation runs.
 async fn refuses(rest: &Rest<'_>) -> Result<()> {
     rest.ask("POST", "nodes", Some(json!({"driver": "fake-hardware", "name": "n1"}))).await?;
     let status = rest.status("PATCH", "nodes/n1", Some(group("nowhere"))).await?;
@@ -105,7 +105,7 @@ async fn refuses(rest: &Rest<'_>) -> Result<()> {
     let status = rest.status("PATCH", "nodes/n1", Some(group("r2"))).await?;
     ensure!(status == 409, "{status}");
     rest.reach("n1", "manageable").await?;
-    // With another change in the same request, all of it or nothing.
+    // With another change in the same request: both or none.
     let both = json!([
         {"op": "replace", "path": "/conductor_group", "value": "r2"},
         {"op": "replace", "path": "/name", "value": "n2"},
@@ -114,7 +114,7 @@ async fn refuses(rest: &Rest<'_>) -> Result<()> {
     rest.ask("PATCH", "nodes/n1", Some(both)).await?;
     let moved = rest.ask("GET", "nodes/n2", None).await?;
     ensure!(moved["conductor_group"] == "r2" && moved["extra"]["note"] == "there", "{moved}");
-    // Its life goes on there.
+    // Its operations continue there.
     rest.provision("n2", "provide").await?;
     rest.reach("n2", "available").await?;
     rest.provision("n2", "active").await?;

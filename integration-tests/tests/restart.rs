@@ -1,5 +1,5 @@
-//! The crash matrix: owners are killed and stopped at the moments of a deploy that a seed draws, and every node becomes
-//! active, and nobody acts twice.
+//! The crash matrix: owners are killed and stopped at points of a deployment that a seed draws; every node becomes
+//! active, and no command is sent by two owners.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,13 +13,13 @@ use integration_tests::machine::Spec;
 use integration_tests::mesh::Options;
 use integration_tests::record::Recorder;
 
-/// How long all nodes together may take: a boot that lost its server is tried again.
+/// How long all nodes together may take: a boot that lost its server is retried.
 const ACTIVE: Duration = Duration::from_secs(120);
 
-/// Machines of a rack.
+/// Number of machines in a rack.
 const MACHINES: usize = 3;
 
-/// Two of everything, and a scheduler that tries a boot again soon.
+/// Two replicas of everything, and a scheduler that retries a boot soon.
 fn pairs() -> Options {
     let limits = ["scheduler.boot=8s", "scheduler.agent=15s", "scheduler.boots=5"];
     Options { replicas: 2, schedulers: 2, set: limits.map(str::to_owned).into(), ..Options::default() }
@@ -37,7 +37,7 @@ fn survives(service: Service, fault: Fault, seed: u64) -> Result<Outcome> {
     })
 }
 
-/// A tag of a rack, which no other case has at the same time.
+/// Tag of a rack; unique among cases that run at the same time.
 fn tag(service: Service, fault: Fault, seed: u64) -> String {
     let service = service.name().chars().take(2).collect::<String>();
     let fault = match fault {
@@ -90,7 +90,7 @@ const MATRIX: [(Service, Fault); 10] = {
     ]
 };
 
-/// Cases at the same time.
+/// Cases that run at the same time.
 const AT_ONCE: usize = 10;
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -127,7 +127,7 @@ fn every_node_becomes_active_through_a_hundred_of_each_fault_at_every_service() 
         done.into_iter().filter_map(|((_, fault, _), outcome)| Some((fault, outcome.ok()?))).collect();
     let outstanding = outcomes.iter().filter(|(_, outcome)| outcome.outstanding).count();
     tell(format_args!("{} faults, {outstanding} of them with an act outstanding", outcomes.len()));
-    assert!(outstanding * 2 >= outcomes.len(), "too few faults hit somebody at work");
+    assert!(outstanding * 2 >= outcomes.len(), "too few faults hit a working process");
     for (fault, most) in [(Fault::Kill, 2), (Fault::Stop, 10)] {
         let times = outcomes.iter().filter(|(hit, _)| *hit == fault).filter_map(|(_, outcome)| outcome.takeover);
         let times: Vec<_> = times.collect();

@@ -1,5 +1,5 @@
-//! The store goes back to a backup, or runs out of space: nothing changes until somebody has seen to it, and nothing
-//! that was decided before is obeyed after.
+//! The store is restored from a backup, or runs out of space: changes stop until an operator has acted, and earlier
+//! instructions are not obeyed afterwards.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -25,11 +25,11 @@ use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-/// Between two looks.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(50);
 /// A quota that a few large values fill.
 const QUOTA: &str = "--quota-backend-bytes=8388608";
-/// Octets of such a value.
+/// Size of such a value in octets.
 const LARGE: usize = 900_000;
 
 fn ironmesh(words: &[&str], data: &Path) -> Result<String> {
@@ -43,7 +43,7 @@ fn told(output: Output) -> Result<String> {
     Ok(text)
 }
 
-/// Waits until something is answered like this, bounded; what was answered last is told.
+/// Waits until the answer meets a condition, with a limit; the error has the last answer.
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let begun = Instant::now();
     loop {
@@ -73,7 +73,7 @@ async fn racks(api: &mut Api) -> Result<Vec<String>> {
     Ok(racks.into_iter().map(|rack| rack.name).collect())
 }
 
-/// Tells a power-service to switch a node on, as a scheduler-service of before the backup was restored.
+/// Sends a power-service an instruction of a scheduler from before the restore.
 async fn instruct_as_before(data: &Path, node: &str) -> Result<()> {
     let certs = data.join("certs");
     let own = |end: &str| certs.join(format!("default-scheduler-service.{end}"));
@@ -83,11 +83,11 @@ async fn instruct_as_before(data: &Path, node: &str) -> Result<()> {
     let target = domain::power::PowerTarget::Off;
     let request = EnsurePowerRequest {
         node: node.to_owned(),
-        // Higher than any that there was, of the store's first incarnation.
+        // A higher token than any before, of the store's first incarnation.
         version: Some(InstructionVersion { token: 1 << 40, generation: 1 << 40, incarnation: 0 }),
         target: Some(target.into()),
     };
-    // It is begun, and ends at the journal.
+    // The call is accepted; the instruction is refused at the journal.
     PowerServiceClient::new(line).ensure_power(request).await?;
     Ok(())
 }
@@ -113,7 +113,7 @@ fn a_restored_backup_stops_changes_until_it_is_adopted_and_no_old_token_is_obeye
         Ok(())
     })?;
     lab.run(async |mut api, lab| {
-        // What is read is what was known last, and no change is taken.
+        // Reads show the last known state, and changes are refused.
         let node = api.node("n1").await?;
         ensure!(node.observed.clone().unwrap_or_default().state == "active", "{node:?}");
         let refused = until("the reason", async || {
@@ -140,7 +140,7 @@ fn a_restored_backup_stops_changes_until_it_is_adopted_and_no_old_token_is_obeye
         ensure!(lab.machine("n1")?.deeds().len() == deeds, "the machine was touched");
         until("changes", async || Ok(api.ask("n1", "deploy", IMAGE).await.ok())).await?;
         api.reach("n1", "active", PATIENCE).await?;
-        // Now the journal's highest instruction is of after, and an old one is refused all the same.
+        // Now the journal's highest instruction is of the new incarnation, and an old one is still refused.
         ironmesh(&["store", "check"], &data)?;
         let incarnation = ironmesh(&["store", "cat", "dc/incarnation"], &data)?;
         ensure!(incarnation.contains("\"number\": 1"), "{incarnation}");
@@ -150,7 +150,7 @@ fn a_restored_backup_stops_changes_until_it_is_adopted_and_no_old_token_is_obeye
 }
 
 #[tokio::test]
-async fn a_backup_that_is_restored_under_running_services_is_noticed_and_adopted() -> Result<()> {
+async fn a_backup_restored_under_running_services_is_detected_and_adopted() -> Result<()> {
     let mut site = Site::lit().await?;
     let mut scheduler = site.run(Service::Scheduler).await?;
     let mut api = site.api(&mut scheduler, &site.operator()?).await?;
@@ -195,7 +195,7 @@ async fn put(store: &Store, number: u128, octets: usize) -> Result<i64, Error> {
 }
 
 #[tokio::test]
-async fn a_restored_backup_is_noticed_although_its_revisions_are_past_those_of_before() -> Result<()> {
+async fn a_restored_backup_is_detected_although_its_revisions_are_higher() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut etcd = Etcd::start(folder.path()).await?;
     let store = etcd.store().await?;
@@ -209,7 +209,7 @@ async fn a_restored_backup_is_noticed_although_its_revisions_are_past_those_of_b
     known.follow(store.clone(), prefixes.clone(), Some(service.join(file)), std::future::ready(())).await;
     etcd.put_back(&copy)?;
     etcd.begin().await?;
-    // Leases that run out, and whoever writes without knowing, bring the revisions past what the service knew.
+    // Expired leases and unaware writers raise the revisions above what the service knew.
     let store = etcd.store().await?;
     for number in 10..20 {
         put(&store, number, 1).await?;
@@ -220,7 +220,7 @@ async fn a_restored_backup_is_noticed_although_its_revisions_are_past_those_of_b
     ensure!(matches!(again.trouble(), Some(Trouble::RestoredBackup(_))), "{:?}", again.trouble());
     ensure!(view.list(&key::images()).len() == 2, "it begins with what it knew");
     ensure!(matches!(put(&again, 99, 1).await, Err(Error::RestoredBackup(_))));
-    // And everybody else learns of it.
+    // All other services learn it.
     let marked = store.get(&key::incarnation()).await?.context("no mark")?;
     ensure!(marked.value.restored_backup.is_some(), "{marked:?}");
     store.adopt(marked.value.number).await?;
@@ -254,7 +254,7 @@ async fn a_full_store_stops_changes_until_space_was_freed() -> Result<()> {
     let said = String::from_utf8(check.stdout)?;
     ensure!(!check.status.success() && said.contains("NOSPACE"), "{said}");
     ensure!(said.contains("alarm disarm") && said.contains("may grow to 8.0 MiB only"), "{said}");
-    // What the check says.
+    // Commands that the check suggests.
     for number in 0..number {
         let gone = key::image(ImageId::new(Uuid::from_u128(number)));
         let revision = store.get(&gone).await?.context("no image")?.revision;
@@ -268,7 +268,7 @@ async fn a_full_store_stops_changes_until_space_was_freed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_check_names_a_value_that_can_not_be_read_and_what_a_foreign_etcd_lacks() -> Result<()> {
+async fn a_check_names_an_unreadable_value_and_what_a_foreign_etcd_lacks() -> Result<()> {
     let site = Site::lit().await?;
     let _scheduler = site.run(Service::Scheduler).await?;
     let ring = "/ironmesh/v1/dc/power-service/ring";

@@ -1,4 +1,4 @@
-//! What an agent is in the middle of goes on at another replica: its image, octet by octet, and its talk with the mesh.
+//! An agent's work continues at another replica: its download, octet by octet, and its conversation with the mesh.
 
 use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
@@ -11,15 +11,15 @@ use integration_tests::record::Recorder;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
-/// Where replicas hand images out, and where they answer agents.
+/// Ports of the replicas for images and for agents.
 const IMAGES: u16 = 8081;
 const AGENTS: u16 = 8443;
-/// Eight MiB take four seconds.
+/// Eight MiB take four seconds at this rate.
 const RATE: &str = "16mbit";
-/// Between two looks.
+/// Interval between two checks.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// The replica of a service, by its number, that a machine has a connection with at this port.
+/// The replica of a service, by number, that a machine has a connection with on this port.
 fn serving(lab: &Lab, port: u16) -> Result<Option<u8>> {
     let port = format!(":{port}");
     let found = lab.rack().place().run(&["ss", "-Htn", "state", "established", "sport", "=", &port])?;
@@ -39,7 +39,7 @@ async fn is_in_the_middle(api: &mut Api) -> Result<()> {
     Ok(())
 }
 
-/// Kills the replica of a service that the agent is connected with, in the middle of its image.
+/// Kills the replica of a service that the agent is connected with, in the middle of its download.
 fn goes_on(tag: &str, service: Service, port: u16) -> Result<()> {
     let lab = Lab::up(tag, &[Spec::default()], Options { replicas: 2, ..Options::default() })?;
     lab.run(async |mut api, lab| {

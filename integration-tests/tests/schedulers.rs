@@ -1,4 +1,4 @@
-//! Several schedulers: what is written through one is read through every other one at once.
+//! Several schedulers: a change through one is visible through every other one at once.
 
 use std::{fs, time::Duration};
 
@@ -17,7 +17,7 @@ fn two() -> Options {
     Options { schedulers: 2, ..Options::default() }
 }
 
-/// Writes a number into the node through one and reads it through the other, in turns; how long a write took.
+/// Writes a number to the node through one and reads it through the other, in turns. Returns the duration of a write.
 async fn in_turns(apis: &mut [Api; 2], rounds: u64) -> Result<Vec<Duration>> {
     let mut took = Vec::new();
     for number in 1..=rounds {
@@ -80,7 +80,7 @@ fn held_back(tag: &str, rounds: u64) -> Result<()> {
     let lab = Lab::up(tag, &[Spec::default()], two())?;
     lab.run(async |mut api, lab| {
         api.enrol(lab.machine("n1")?).await?;
-        // A third one, that hears of everything half a second late.
+        // A third one, which receives everything half a second late.
         let late = Beside::start(lab, Service::Scheduler, 3, HELD_BACK).await?;
         let mut third = loop {
             match fs::read_to_string(late.folder().join("grpc.address")) {
@@ -95,7 +95,7 @@ fn held_back(tag: &str, rounds: u64) -> Result<()> {
         }
         let took = in_turns(&mut [lab.mesh().api_of(1)?, third], rounds).await?;
         drop(late);
-        // It is what a write waits for: without that the test would have held nothing back.
+        // Writes wait for it; otherwise the test would not have delayed anything.
         ensure!(median(&took) >= HELD_BACK, "a write took {:?}", median(&took));
         tell(format_args!("the median write took {:?}", median(&took)));
         Ok(())
@@ -118,7 +118,7 @@ fn a_scheduler_that_hangs_delays_a_change_until_its_lease_is_gone_and_no_longer(
         hung.signal(Signal::CONT)?;
         changed?;
         first.bring("n1", "provide", "", "available", PATIENCE).await?;
-        // Until it has joined anew it is an island and changes nothing, but what it knows catches up.
+        // Until it has joined again it is an island and changes nothing, but its view catches up.
         first.ask("n1", "deploy", IMAGE).await?;
         lab.mesh().api_of(2)?.reach("n1", "active", PATIENCE).await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Steps that a person names, and what stands between them: holds, pauses and the machine's power.
+//! Steps that a user names, with holds, waits and power steps among them.
 
 use std::{fs, io::Write as _, time::Duration};
 
@@ -33,8 +33,8 @@ async fn node(rest: &Rest<'_>) -> Result<Value> {
 }
 
 #[test]
-fn a_course_of_steps_is_held_goes_on_waits_and_switches_the_machine() {
-    // Each stage takes so long that it is to be seen.
+fn a_step_plan_holds_continues_waits_and_switches_the_machine() {
+    // Each stage takes long enough to be observed.
     let slow = Options { set: vec!["scheduler.fake=300ms".to_owned()], ..Options::default() };
     let fleet = Fleet::up("steps", 0, &slow).unwrap();
     fleet
@@ -59,7 +59,7 @@ async fn cleans(rest: &Rest<'_>) -> Result<()> {
     let held = node(rest).await?;
     ensure!(held["clean_step"] == step("hold") && held["target_provision_state"] == "available", "{held}");
     rest.provision("n1", "unhold").await?;
-    // The machine is switched on, and the pause is a moment in which that is to be seen.
+    // The machine is switched on, and the wait is long enough to observe it.
     let on = |node: &Value| node["clean_step"]["step"] == "wait" && node["power_state"] == "power on";
     until(rest, "the pause", on).await?;
     rest.reach("n1", "clean hold").await?;
@@ -69,7 +69,7 @@ async fn cleans(rest: &Rest<'_>) -> Result<()> {
     let rested = node(rest).await?;
     ensure!(rested["clean_step"] == json!({}) && rested["last_error"].is_null(), "{rested}");
 
-    // Whoever gives up at a hold leaves a failed cleaning, and nothing after it is made.
+    // An abort at a hold fails the cleaning, and no later step is run.
     ask_steps(rest, "clean", &[step("hold"), step("power.power_on")]).await?;
     rest.reach("n1", "clean hold").await?;
     rest.provision("n1", "abort").await?;
@@ -90,7 +90,7 @@ async fn cleans(rest: &Rest<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A template that a trait of the instance names brings a step, and the request another.
+/// A template that matches a trait of the instance adds a step, and the request another.
 async fn deploys(rest: &Rest<'_>) -> Result<()> {
     rest.provision("n1", "provide").await?;
     rest.reach("n1", "available").await?;
@@ -111,7 +111,7 @@ async fn deploys(rest: &Rest<'_>) -> Result<()> {
     rest.reach("n1", "active").await
 }
 
-/// The steps of a runbook are made by their order, and a machine in use is not touched by steps that need no ramdisk.
+/// The steps of a runbook run in their order; steps that need no ramdisk do not touch a machine in use.
 async fn services(rest: &Rest<'_>) -> Result<()> {
     let mut steps = vec![];
     for (order, name) in [(3, "vendor.log_passthrough"), (1, "power.hold")] {
@@ -160,12 +160,12 @@ async fn enrol(machine: &Machine, rest: &Rest<'_>, more: Value) -> Result<()> {
 }
 
 #[test]
-fn our_own_agent_is_booted_for_its_step_alone_and_a_deployment_is_held_before_it_and_after() {
+fn our_agent_is_booted_for_its_step_only_and_a_deployment_is_held_before_and_after_it() {
     let lab = Lab::up("stown", &[Spec::default()], Options::default()).unwrap();
     lab.run(async |_, lab| {
         let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
         enrol(machine, &rest, json!({})).await?;
-        // A machine is switched by steps and by nothing else, and boots nothing for them.
+        // Power steps alone switch the machine, and boot nothing.
         ask_steps(&rest, "clean", &[step("power.power_on"), step("hold")]).await?;
         rest.reach_within("n1", "clean hold", PATIENCE).await?;
         ensure!(machine.power() == Power::On && machine.tokens().is_empty(), "{:?}", machine.console());
@@ -212,7 +212,7 @@ fn our_own_agent_is_booted_for_its_step_alone_and_a_deployment_is_held_before_it
     lab.down().unwrap();
 }
 
-/// What our agent can not do is refused before anything begins.
+/// A step that our agent does not have is refused at once.
 async fn refuses(rest: &Rest<'_>) -> Result<()> {
     let with = json!([{"interface": "deploy", "step": "erase_devices", "args": {"passes": 3}}]);
     for body in [
@@ -226,11 +226,11 @@ async fn refuses(rest: &Rest<'_>) -> Result<()> {
 }
 
 #[test]
-fn a_stock_agent_stays_through_a_hold_and_is_handed_what_comes_after_it_with_its_arguments() {
+fn a_stock_agent_stays_through_a_hold_and_receives_the_following_steps_with_their_arguments() {
     Lab::with_stock_agent("stipa", stock).unwrap();
 }
 
-/// A step that wants a reboot has one before the next step, and also where it is the last one.
+/// A step that needs a reboot has one before the next step, also if it is the last one.
 async fn reboots(rest: &Rest<'_>, machine: &Machine) -> Result<()> {
     let count = |words: &str| machine.console().iter().filter(|line| line.contains(words)).count();
     let before = (count("script from"), count("power on, told"));
@@ -244,7 +244,7 @@ async fn reboots(rest: &Rest<'_>, machine: &Machine) -> Result<()> {
 
 async fn stock(lab: &Lab) -> Result<()> {
     let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
-    let (kernel, _) = lab.file("ipa.kernel", b"a kernel of somebody else")?;
+    let (kernel, _) = lab.file("ipa.kernel", b"a foreign kernel")?;
     let (ramdisk, _) = lab.file("ipa.initramfs", b"a ramdisk with the stock agent")?;
     enrol(machine, &rest, json!({"deploy_kernel": kernel, "deploy_ramdisk": ramdisk})).await?;
     let scribble = || -> Result<()> { Ok(fs::write(machine.disk(), vec![0xa5; usize::try_from(STOCK_DISK)?])?) };
@@ -263,7 +263,7 @@ async fn stock(lab: &Lab) -> Result<()> {
 
     reboots(&rest, machine).await?;
 
-    // An argument is the step's own: one that it does not know is the agent's to refuse.
+    // A step's arguments are passed to the agent, which refuses unknown ones.
     let steps = json!([{"interface": "deploy", "step": "erase_devices_metadata", "args": {"no_such": 1}}]);
     rest.ask("PUT", "nodes/n1/states/provision", Some(json!({"target": "clean", "clean_steps": steps}))).await?;
     rest.reach_within("n1", "clean failed", PATIENCE).await?;
@@ -276,7 +276,7 @@ async fn stock(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Where nobody names steps they are the agent's own, and one of them that wants a reboot has it before the next.
+/// Without named steps the agent's own steps are used; one that needs a reboot has it before the next.
 async fn by_its_own_list(rest: &Rest<'_>, machine: &Machine) -> Result<()> {
     let count = || machine.console().iter().filter(|line| line.contains("script from")).count();
     let before = count();

@@ -1,4 +1,4 @@
-//! The store over a real etcd.
+//! The store, with a real etcd.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn put(store: &Store, number: u128, expect: Expect) -> Result<i64, Error> 
     store.commit(Change::new().put(&key::image(image.id), &image, expect)?).await
 }
 
-/// Waits for a state, bounded.
+/// Waits for a state, with a limit.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
     let waiting = async {
         while !is_so() {
@@ -85,7 +85,7 @@ async fn a_watch_has_no_gap_after_a_restart_of_etcd_and_after_compaction() -> Re
     let gone = key::image(ImageId::new(Uuid::from_u128(1)));
     let revision = store.get(&gone).await?.context("the first image")?.revision;
     let last = store.commit(Change::new().delete(&gone, Expect::Revision(revision))).await?;
-    // Whatever the watch had not seen by now it can not resume: it must list again.
+    // The watch cannot resume from what was compacted: it must list again.
     etcd.ctl(&["compact", &last.to_string()])?;
     until("nineteen images and not the first", || count(&view) == 19 && view.get(&gone).is_none()).await?;
     put(&store, 21, Expect::Absent).await?;

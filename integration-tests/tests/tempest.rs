@@ -1,8 +1,8 @@
-//! The API tests of `ironic-tempest-plugin`, unchanged, against our REST API: those of its resources without
-//! authentication, and those of who may do what by a real Keystone.
+//! The API tests of `ironic-tempest-plugin`, unmodified, against our REST API: those of resources without
+//! authentication, and those of authorization with a real Keystone.
 //!
-//! The former were run against a real Ironic 39.0.0 of the same kind (noauth, fake hardware, no Neutron): what fails there
-//! is left out here too.
+//! The former also ran against a real Ironic 39.0.0 with the same configuration (noauth, fake hardware, no Neutron);
+//! what fails there is skipped here, too.
 
 use std::{fmt::Write as _, fs, path::Path, process::Stdio};
 
@@ -16,14 +16,14 @@ use integration_tests::{
     rack::{daemon::Daemon, namespace::Namespace, wait},
 };
 
-/// Where the stand-in for Keystone answers, inside the namespace.
+/// Address of the stand-in for Keystone, inside the namespace.
 const KEYSTONE: u16 = 5000;
-/// What fails on the real one as well: VIFs without a Neutron, and a change of a port that it answers with 400 and not
-/// with the 409 of its test.
+/// Tests that fail with a real Ironic as well: VIFs without Neutron, and a port change that it answers with 400 instead
+/// of the expected 409.
 const NOT_THERE_EITHER: &str = "TestNodesVif|inconsistent_physical_network_2";
-/// As many as pass on the real one; a plugin that finds none of its tests would pass too.
+/// Number of tests that pass with a real Ironic; a plugin that finds no tests would pass, too.
 const AT_LEAST: usize = 380;
-/// All that the plugin has of who may do what, and where.
+/// Number of the plugin's authorization tests, and their module.
 const ROLES: usize = 94;
 const ROLES_PART: &str = "rbac_defaults";
 
@@ -52,7 +52,7 @@ fn run(fleet: &Fleet, folder: &Path) -> Result<()> {
 
 #[test]
 #[ignore = "needs tempest, and takes minutes: scripts/test --all"]
-fn the_tests_of_tempest_of_who_may_do_what_pass_by_a_real_keystone() {
+fn the_authorization_tests_of_tempest_pass_with_a_real_keystone() {
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("password");
     fs::write(&password, PASSWORD).unwrap();
@@ -63,7 +63,7 @@ fn the_tests_of_tempest_of_who_may_do_what_pass_by_a_real_keystone() {
     let fleet = Fleet::up("whomay", 0, &Options { set, ..Options::default() }).unwrap();
     let keystone = Keystone::up(fleet.place(), folder.path()).unwrap();
     keystone.people(&fleet.mesh().rest(1).unwrap()).unwrap();
-    // It makes its own people and projects.
+    // It makes its own users and projects.
     let admin = format!(
         "use_dynamic_credentials=true\nadmin_username=admin\nadmin_password={PASSWORD}\nadmin_project_name=admin\n\
          admin_domain_name=Default\nadmin_system=all\n"
@@ -72,7 +72,7 @@ fn the_tests_of_tempest_of_who_may_do_what_pass_by_a_real_keystone() {
     tests(fleet.place(), folder.path(), &configuration, ROLES_PART, ROLES).unwrap();
 }
 
-/// Runs the tests of one part of the plugin's, of which at least so many have to pass, and all others too.
+/// Runs one part of the plugin's tests, of which at least this many have to pass, and none may fail.
 fn tests(place: &Namespace, folder: &Path, configuration: &str, part: &str, at_least: usize) -> Result<()> {
     let tempest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tempest");
     fs::create_dir(folder.join("etc"))?;
@@ -83,7 +83,7 @@ fn tests(place: &Namespace, folder: &Path, configuration: &str, part: &str, at_l
     let stestr = tempest.join("bin/stestr").display().to_string();
     let top = ["--test-path", &format!("{site}/tempest/test_discover"), "--top-dir", &site].map(str::to_owned);
     let mut words: Vec<&str> = top.iter().map(String::as_str).collect();
-    // A Keystone with SQLite has one who writes.
+    // Keystone with SQLite allows one writer at a time.
     let workers = if part == ROLES_PART { "1" } else { "2" };
     words.extend(["run", "--concurrency", workers, "--exclude-regex", NOT_THERE_EITHER]);
     let part = format!("ironic_tempest_plugin.tests.api.{part}");
@@ -103,7 +103,7 @@ fn command_output(mut command: std::process::Command, words: &[&str], folder: &P
     Ok(said)
 }
 
-/// Tempest takes each test's credentials from a list: of each kind one for each that runs beside another.
+/// Tempest takes each test's credentials from a list: one entry of each kind per concurrent test.
 fn accounts() -> Result<String> {
     let mut accounts = String::new();
     for number in 0..4 {

@@ -1,4 +1,4 @@
-//! Webhooks, told to a receiver that verifies them by the Standard Webhooks project's own library.
+//! Webhooks, delivered to a receiver that verifies them with the Standard Webhooks project's own library.
 
 use std::{
     fs,
@@ -22,10 +22,10 @@ use tokio::time::{Instant, sleep};
 const PORT: &str = "8443";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const TOKEN: &str = "t0k3n-of-the-receiver";
-/// How long something may take to be told.
+/// How long a delivery may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running receiver. It is ended with its place.
+/// A running receiver. It is ended with its namespace.
 struct Receiver {
     folder: PathBuf,
     ca: String,
@@ -44,15 +44,15 @@ impl Receiver {
         Ok(Self { folder: folder.to_owned(), ca: authority.pem().to_owned(), _process: process })
     }
 
-    /// What it took at a path, in order.
+    /// Requests that it accepted at a path, in order.
     fn taken(&self, path: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.folder.join("taken")).unwrap_or_default();
-        // A line that is still being written is no JSON yet.
+        // A line that is still being written is not JSON yet.
         let all = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         all.filter(|event| event["path"] == path).collect()
     }
 
-    /// Waits until it took something.
+    /// Waits until it has accepted something.
     async fn takes(&self, path: &str, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -99,7 +99,7 @@ async fn hook_until(rest: &Rest<'_>, name: &str, what: &str, is_it: impl Fn(&Val
 }
 
 #[test]
-fn what_nodes_become_is_told_to_whoever_asked_for_it_also_when_he_was_away_and_by_the_next_leader() {
+fn webhooks_deliver_states_also_after_an_absence_and_from_the_next_leader() {
     let fleet = Fleet::up("hooks", 0, &Options { schedulers: 2, ..Options::default() }).unwrap();
     let folder = tempfile::tempdir().unwrap();
     fleet
@@ -108,7 +108,7 @@ fn what_nodes_become_is_told_to_whoever_asked_for_it_also_when_he_was_away_and_b
             let rest = Rest::new(fleet.mesh())?;
             rest.ask("POST", "nodes", Some(json!({"driver": "fake-hardware", "name": "n1"}))).await?;
             tells(&rest, &receiver).await?;
-            tells_whoever_was_away(&rest, &receiver).await?;
+            delivers_after_an_absence(&rest, &receiver).await?;
             goes_on(&mut api, fleet, &rest, &receiver).await?;
             ends(&rest, &receiver).await?;
             from_the_command_line(fleet, &rest, &receiver).await
@@ -144,13 +144,13 @@ async fn tells(rest: &Rest<'_>, receiver: &Receiver) -> Result<()> {
     hook_until(rest, "all", "it is not noted", |hook| hook["delivered_at"].is_string()).await.map(drop)
 }
 
-async fn tells_whoever_was_away(rest: &Rest<'_>, receiver: &Receiver) -> Result<()> {
+async fn delivers_after_an_absence(rest: &Rest<'_>, receiver: &Receiver) -> Result<()> {
     rest.reach("n1", "available").await?;
     receiver.answers(503)?;
     let with = |note: &str| json!([{"op": "add", "path": "/extra/note", "value": note}]);
     rest.ask("PATCH", "nodes/n1", Some(with("first"))).await?;
     let failing = |hook: &Value| hook["failing_since"].is_string();
-    let hook = hook_until(rest, "all", "nobody says that it is not taken", failing).await?;
+    let hook = hook_until(rest, "all", "no failure is shown", failing).await?;
     ensure!(hook["last_error"].as_str().is_some_and(|why| why.contains("503")), "{hook}");
     rest.ask("PATCH", "nodes/n1", Some(with("second"))).await?;
     receiver.answers_well()?;
@@ -160,7 +160,7 @@ async fn tells_whoever_was_away(rest: &Rest<'_>, receiver: &Receiver) -> Result<
         .map(drop)
 }
 
-/// The leader dies, and the next one goes on: nothing is missed, and what is told twice has the same id.
+/// The leader dies, and the next one continues: no state is missed, and a repeated one has the same id.
 async fn goes_on(api: &mut Api, fleet: &Fleet, rest: &Rest<'_>, receiver: &Receiver) -> Result<()> {
     rest.ask("POST", "nodes", Some(json!({"driver": "fake-hardware", "name": "n2"}))).await?;
     let is_second = |event: &Value| event["data"]["node"]["name"] == "n2";
@@ -184,7 +184,7 @@ async fn goes_on(api: &mut Api, fleet: &Fleet, rest: &Rest<'_>, receiver: &Recei
     Ok(())
 }
 
-/// The same over our own API.
+/// The same over the gRPC API.
 async fn from_the_command_line(fleet: &Fleet, rest: &Rest<'_>, receiver: &Receiver) -> Result<()> {
     let file = |name: &str, text: &str| -> Result<String> {
         let path = receiver.folder.join(name);
@@ -218,7 +218,7 @@ async fn from_the_command_line(fleet: &Fleet, rest: &Rest<'_>, receiver: &Receiv
     Ok(())
 }
 
-/// Who answers that he is gone is told nothing more, and a webhook that is deleted leaves nothing.
+/// A receiver that answers 410 gets nothing more, and a deleted webhook leaves nothing behind.
 async fn ends(rest: &Rest<'_>, receiver: &Receiver) -> Result<()> {
     receiver.answers(410)?;
     rest.ask("PATCH", "nodes/n1", Some(json!([{"op": "add", "path": "/extra/note", "value": "last"}]))).await?;
@@ -226,7 +226,7 @@ async fn ends(rest: &Rest<'_>, receiver: &Receiver) -> Result<()> {
     let hook = hook_until(rest, "all", "it is not disabled", off).await?;
     ensure!(hook["last_error"].as_str().is_some_and(|why| why.contains("410")), "{hook}");
     receiver.answers_well()?;
-    // Once it is enabled again, it is told what it missed.
+    // Once it is enabled again, it gets what it missed.
     let on = json!([{"op": "replace", "path": "/enabled", "value": true}]);
     rest.ask("PATCH", "webhooks/all", Some(on)).await?;
     receiver.takes("/all", "what it missed", |event| event["data"]["node"]["extra"]["note"] == "last").await?;

@@ -1,7 +1,7 @@
-//! Measures two services that answer Ironic's REST API, one beside the other: requests per second, latency, and the
-//! processors' time that they cost the client and the server. `scripts/bench api` starts both and calls this.
+//! Measures two services with Ironic's REST API side by side: requests per second, latency, and the CPU time of client
+//! and server. `scripts/bench api` starts both and calls this.
 //!
-//! Each measurement is made in turn at both, several times, and the median counts: machines are noisy.
+//! Each measurement is repeated in turn at both, and the median counts: machines are noisy.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! A power-service with safety parameters that its command line chooses: the library that is shipped, with a rule left out, so
-//! that a test sees the safety fail and the checker see that. Nothing of it is in a program that is shipped.
+//! A power-service with safety parameters from its command line: the shipped library without one of its rules, so that
+//! a test sees safety fail and the checker detect it. It is not part of a shipped program.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,32 +15,32 @@ use service_kit::run::{Arguments, run_with};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3600);
-/// Between two looks at the time by a clock that stands still with its process.
+/// Interval between two readings of the time by a clock that stops with its process.
 const TICK: Duration = Duration::from_millis(1);
-/// The most that such a clock goes on between two looks; a busy machine is not a stopped one.
+/// Maximum step of such a clock between two readings; a busy machine is not a stopped one.
 const STEP: Duration = Duration::from_millis(50);
 
-/// A power-service that lacks what it is told to.
+/// A power-service without the rules that its options remove.
 #[derive(Debug, Parser)]
 struct Bent {
     #[command(flatten)]
     arguments: Arguments,
-    /// What the fence reads.
+    /// Clock of the fence.
     #[arg(long, value_enum, default_value_t = Kind::Real)]
     clock: Kind,
-    /// Whether an entry of the journal arms for A and a keep-alive for F, or both for ever.
+    /// Whether a journal entry arms for A and a keep-alive lasts for F, or both forever.
     #[arg(long, value_enum, default_value_t = Permits::Checked)]
     permits: Permits,
-    /// What becomes of the BMC sessions of those before.
+    /// What is done with the BMC sessions of earlier owners.
     #[arg(long, value_enum, default_value_t = Sessions::Closed)]
     sessions: Sessions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// CLOCK_BOOTTIME, which goes on while the process is stopped.
+    /// CLOCK_BOOTTIME, which continues while the process is stopped.
     Real,
-    /// One that stands still while it is stopped, as in a virtual machine that is paused.
+    /// A clock that stops with the process, as in a virtual machine that is paused.
     Frozen,
 }
 
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     run_with("power-service", &bent.arguments, move |config, kit| power_service::run_with(config, kit, safety))
 }
 
-/// A clock that a thread of this process drives, and that stands still whenever that thread does.
+/// A clock that a thread of this process advances, and that stops whenever that thread does.
 fn frozen() -> Clock {
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let begun = Reading { boot: boottime(), wall: clock::now() };

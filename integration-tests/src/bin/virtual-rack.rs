@@ -1,4 +1,4 @@
-//! Brings a rack of virtual machines up and down, and is what their BMCs run for power and boot device.
+//! Brings a rack of virtual machines up and down. Its BMCs run it for power and boot device.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -46,7 +46,7 @@ fn run(words: &[OsString]) -> Result<()> {
     }
 }
 
-/// The options of any verb; each verb takes those it knows.
+/// Options of all verbs; each verb uses some of them.
 #[derive(Default)]
 struct Options {
     state: Option<PathBuf>,
@@ -97,7 +97,7 @@ fn up(options: &Options) -> Result<()> {
 
 fn down(options: &Options) -> Result<()> {
     match (&options.state, &options.tag) {
-        // No rack.json: nothing was ever made, or someone removed it and --tag is the way.
+        // No rack.json: nothing was made, or it was removed, and --tag is needed.
         (Some(state), None) if !state.join("rack.json").exists() => Ok(()),
         (Some(state), None) => Rack::load(state)?.down(),
         (None, Some(tag)) => down_by_tag(tag),
@@ -126,7 +126,7 @@ fn answer_bmc(directory: &Path, words: &[String]) -> Result<()> {
     Ok(io::stdout().write_all(told.as_bytes())?)
 }
 
-/// Closes what `ipmi_sim` left open for us: its sockets. A QEMU that kept them would keep its ports too, and the BMC
+/// Closes the sockets that `ipmi_sim` left open for us. A QEMU that kept them would keep its ports, too, and the BMC
 /// could not start again while the machine runs.
 fn drop_inherited() -> Result<()> {
     let mut inherited = Vec::new();
@@ -134,7 +134,7 @@ fn drop_inherited() -> Result<()> {
         inherited.extend(entry?.file_name().to_string_lossy().parse::<i32>().ok().filter(|descriptor| *descriptor > 2));
     }
     for descriptor in inherited {
-        // The one that listed them is closed already.
+        // The descriptor of the listing itself is closed already.
         let _ = nix::unistd::close(descriptor);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What goes wrong with a BMC, by a script: one thing after the other, each for so many times.
+//! A script of a BMC's faults: one after the other, each for a number of times.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -6,33 +6,33 @@ use wire_ipmi::{Command, netfn};
 
 /// Payload type of *Open Session Request*, the first message of a login (IPMI 2.0 Table 13-16).
 const OPEN_REQUEST: u8 = 0x10;
-/// Where RMCP+ has its authentication type, and its payload type behind that (IPMI 2.0 Table 13-8).
+/// Offsets of the RMCP+ authentication type, and of the payload type behind it (IPMI 2.0 Table 13-8).
 const AUTHENTICATION: usize = 4;
 /// The authentication type of RMCP+.
 const RMCP_PLUS: u8 = 0x06;
 
-/// One thing that goes wrong, and how often. Each was met in a data centre.
+/// One fault, and how often it occurs. Each was observed in a data center.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Habit {
-    /// So many datagrams are not heard.
+    /// This many datagrams are lost on arrival.
     Deaf(u32),
-    /// So many answers to commands take this long.
+    /// This many answers to commands take this long.
     Slow(u32, Duration),
-    /// So many commands that would change the machine are answered as if they had, and do nothing.
+    /// This many commands that would change the machine are answered as successful, and do nothing.
     Lies(u32),
-    /// So many datagrams leave twice.
+    /// This many datagrams are sent twice.
     Twice(u32),
-    /// So many datagrams leave after the one that follows them.
+    /// This many datagrams are sent after the following one.
     Swapped(u32),
-    /// So many logins find all session slots in use.
+    /// This many logins find all session slots in use.
     Full(u32),
-    /// With the so-manieth command that changes the machine it starts again: the command is carried out, its answer and
-    /// all sessions are gone.
+    /// The BMC restarts with the command of this number that changes the machine: the command is carried out, its
+    /// answer and all sessions are lost.
     Reboots(u32),
 }
 
 impl Habit {
-    /// One of all kinds, for a number that is drawn.
+    /// A script with one fault of each kind, for a random number.
     #[must_use]
     pub fn of(number: u64) -> Self {
         const LONG: Duration = Duration::from_millis(1300);
@@ -49,7 +49,7 @@ impl Habit {
         all.get(at).copied().unwrap_or(Self::Twice(1))
     }
 
-    /// One time less; none: it is over.
+    /// One time less; `None`: it is over.
     const fn less(self) -> Option<Self> {
         Some(match self {
             Self::Deaf(times @ 2..) => Self::Deaf(times - 1),
@@ -70,28 +70,28 @@ impl Habit {
     }
 }
 
-/// Habits to come, the present one first. An empty one is a good BMC.
+/// Faults to come, the present one first. Empty: a good BMC.
 #[derive(Debug, Default)]
 pub struct Script {
     habits: VecDeque<Habit>,
-    /// A datagram that leaves after the next one.
+    /// A datagram that is sent after the next one.
     kept: Option<Vec<u8>>,
 }
 
 impl Script {
-    /// These, one after the other.
+    /// A script of these faults, one after the other.
     #[must_use]
     pub fn new(habits: impl IntoIterator<Item = Habit>) -> Self {
         Self { habits: habits.into_iter().collect(), kept: None }
     }
 
-    /// Whether all that was to go wrong has.
+    /// Whether all faults have occurred.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.habits.is_empty()
     }
 
-    /// Takes one time of the present habit, if it is one of these.
+    /// Uses up one time of the present fault, if it is one of these.
     fn take(&mut self, is_it: impl Fn(Habit) -> bool) -> Option<Habit> {
         let present = self.habits.front().copied().filter(|habit| is_it(*habit))?;
         self.habits.pop_front();
@@ -101,7 +101,7 @@ impl Script {
         Some(present)
     }
 
-    /// Whether a datagram is not heard.
+    /// Whether a datagram is lost on arrival.
     pub(super) fn is_deaf(&mut self) -> bool {
         self.take(|habit| matches!(habit, Habit::Deaf(_))).is_some()
     }
@@ -120,7 +120,7 @@ impl Script {
         changes && self.take(|habit| matches!(habit, Habit::Lies(_))).is_some()
     }
 
-    /// How long the answer to a command takes.
+    /// Delay of the answer to a command.
     pub(super) fn delay(&mut self) -> Duration {
         match self.take(|habit| matches!(habit, Habit::Slow(..))) {
             Some(Habit::Slow(_, how)) => how,
@@ -128,12 +128,12 @@ impl Script {
         }
     }
 
-    /// Whether it starts again, now that a command has changed the machine.
+    /// Whether it restarts, now that a command has changed the machine.
     pub(super) fn reboots(&mut self) -> bool {
         self.take(|habit| matches!(habit, Habit::Reboots(_))) == Some(Habit::Reboots(1))
     }
 
-    /// What leaves when this is to.
+    /// The datagrams to send when this one is due.
     pub(super) fn send(&mut self, datagram: Vec<u8>) -> Vec<Vec<u8>> {
         if let Some(kept) = self.kept.take() {
             return vec![datagram, kept];

@@ -1,19 +1,19 @@
-//! The moments of a deploy at which a service has something to do, as they are seen from outside.
+//! Points of a deployment at which a service has something to do, as seen from outside.
 
 use std::fmt;
 
 use domain::service::Service;
 
-/// A moment of a deploy.
+/// A point of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
-    /// The n-th write since the deploy was asked for to the key of the node that ends like this.
+    /// The n-th write since the request to the node's key with this ending.
     Written(&'static str, usize),
-    /// The n-th journal entry is in the store and has no outcome.
+    /// The n-th journal entry is stored and has no result.
     Journalled(usize),
     /// The BMC has carried out the n-th command that changes the machine, and has not answered.
     Unanswered(usize),
-    /// The machine has said this.
+    /// The console has a line with these words.
     Said(&'static str),
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for Point {
 
 const AGENT_CALLED: Point = Point::Written("/agent", 1);
 
-/// The points of a simulated machine's deploy.
+/// Points of a deployment of a simulated machine.
 #[must_use]
 pub const fn points(service: Service) -> &'static [Point] {
     match service {
@@ -58,7 +58,7 @@ pub const fn points(service: Service) -> &'static [Point] {
     }
 }
 
-/// A scheduler's own writes, and what it waits for; the same over machines of any kind.
+/// Points of a scheduler's own writes, and of what it waits for; the same for machines of any kind.
 const SCHEDULER: &[Point] = &[
     Point::Written("/node-operation/", 1),
     Point::Written("/life", 1),
@@ -70,8 +70,8 @@ const SCHEDULER: &[Point] = &[
     Point::Written("/life", 4),
 ];
 
-/// The points of a deploy of real firmware, whose words are those of iPXE, of Linux and of our ramdisk. The machine is
-/// off, and its commands are: boot device in five entries, on; and when its disk is written: off, boot device, on.
+/// Points of a deployment with real firmware, with console lines of iPXE, Linux and our ramdisk. The machine is off.
+/// Its commands are: boot device in five entries, on; and after the disk is written: off, boot device, on.
 #[must_use]
 pub const fn firmware_points(service: Service) -> &'static [Point] {
     match service {

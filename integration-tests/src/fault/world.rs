@@ -1,4 +1,4 @@
-//! What the fault runs want of the machines that they go over, of whatever kind these are.
+//! What the fault tests need from machines of any kind.
 
 use std::{future::Future, path::PathBuf, time::Duration};
 
@@ -14,51 +14,52 @@ use crate::{
     mesh::Mesh,
 };
 
-/// A mesh over machines.
+/// A mesh with machines.
 pub trait World {
-    /// Their kind.
+    /// Kind of the machines.
     type Machine: Subject;
 
     /// The mesh.
     fn mesh(&self) -> &Mesh;
 
-    /// The mesh's folder.
+    /// Data folder of the mesh.
     fn data(&self) -> PathBuf;
 
     /// All machines.
     fn machines(&self) -> &[Self::Machine];
 }
 
-/// A machine that owners are hit over.
+/// A machine whose node's owners are hit.
 pub trait Subject {
-    /// Its node's name.
+    /// Name of its node.
     fn name(&self) -> &str;
 
-    /// The points of its deploy at which a service has something to do.
+    /// Points of its deployment at which a service has something to do.
     fn points(&self, service: Service) -> Vec<Point>;
 
-    /// What its BMC did, in order. Nothing of a BMC that keeps no log: then the journal alone is judged.
+    /// What its BMC did, in order; `None` if the BMC has no log, and only the journal is checked.
     fn deeds(&self) -> Vec<Deed>;
 
-    /// Lets its BMC carry out the `number`-th command that changes it, and keep the answer until the trap is released.
+    /// Sets a trap: the BMC carries out the `number`-th command that changes the machine, and withholds the answer
+    /// until the trap is released.
     ///
     /// # Errors
-    /// Its BMC can not.
+    /// The BMC has no traps.
     fn trap(&self, number: usize) -> Result<Caught>;
 
-    /// Whether it has power, seen at the machine and not by its BMC.
+    /// Whether the machine itself, not its BMC, has power.
     ///
     /// # Errors
-    /// It can not be seen.
+    /// It cannot be determined.
     fn power(&self) -> Result<Power>;
 
-    /// Waits until it has said something with these words in it.
+    /// Waits until its console has a line with these words.
     ///
     /// # Errors
-    /// It has not, when `patience` is over: then what it said last.
+    /// It does not within `patience`; the error has its last line.
     fn says(&self, words: &str, patience: Duration) -> impl Future<Output = Result<()>>;
 
-    /// Whether it runs what was deployed: its disk is the image, and its system has spoken where it is one.
+    /// Whether it runs the deployed system: its disk is the image, and the system, if it is a real one, has reported.
     ///
     /// # Errors
     /// It does not.

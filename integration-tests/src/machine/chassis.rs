@@ -1,4 +1,4 @@
-//! What a simulated machine does about its BMC's commands.
+//! Effects of BMC commands on a simulated machine.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use wire_ipmi::responder::{
 use super::{Shared, fault, held};
 use crate::bmc;
 
-/// Power came or went, by the BMC.
+/// Power was switched by the BMC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     On,
     Off,
 }
 
-/// The machine, as its BMC has it.
+/// The machine, as its BMC sees it.
 pub(super) struct Chassis {
     pub(super) shared: Arc<Shared>,
     pub(super) turns: mpsc::UnboundedSender<Turn>,
@@ -29,7 +29,7 @@ impl bmc::Chassis for Chassis {
     async fn carry_out(&mut self, call: &Call) -> Answer {
         let (answer, turns) = self.shared.command(call);
         for turn in turns {
-            // The machine's thread has ended: so has the rack.
+            // The machine's thread has ended, so the rack has.
             let _ended = self.turns.send(turn);
         }
         answer
@@ -45,7 +45,7 @@ impl bmc::Chassis for Chassis {
 }
 
 impl Shared {
-    /// Carries a command out, and says what it means for power.
+    /// Carries a command out, and returns what it means for power.
     fn command(&self, call: &Call) -> (Answer, Vec<Turn>) {
         let mut board = held(&self.board);
         let before = board.power();

@@ -1,10 +1,10 @@
 //! Reading a cpio archive (newc; kernel `Documentation/driver-api/early-userspace/buffer-format.rst`), as the kernel
 //! does with a ramdisk.
 
-/// Before a member's name: a magic word and thirteen fields of eight hexadecimal digits.
+/// Length of the header before a member's name: a magic number and thirteen fields of eight hexadecimal digits.
 const HEADER: usize = 6 + 13 * 8;
 
-/// The content of the member of this name; nothing where there is none, or the archive is broken before it.
+/// The content of the member with this name; `None` if there is none, or if the archive is broken before it.
 pub fn member<'a>(archive: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
     let mut at = 0;
     loop {

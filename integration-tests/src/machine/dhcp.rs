@@ -1,4 +1,4 @@
-//! Asking for an address, as firmware, iPXE or a system does.
+//! Requests an address by DHCP, as firmware, iPXE or a system does.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -9,23 +9,23 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 use wire_dhcp::{Answer, Ask, Kind};
 
-/// How long each try waits; iPXE's own pauses.
+/// How long each try waits; these are iPXE's pauses.
 const WAITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 const SERVERS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::BROADCAST), 67);
 
 /// What to do with an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offers {
-    /// Take the first.
+    /// Accept the first.
     Take,
     /// Ask again.
     Ignore,
 }
 
-/// Asks through the interface until it has an address. `None`: nobody gives one.
+/// Requests an address on the interface. `None`: no server offers one.
 ///
 /// # Errors
-/// The interface is not there.
+/// The interface does not exist.
 pub async fn lease(interface: &str, ask: &mut Ask, offers: Offers) -> Result<Option<Answer>> {
     let socket = socket(interface).with_context(|| format!("DHCP at {interface}"))?;
     let begun = Instant::now();
@@ -57,7 +57,7 @@ fn socket(interface: &str) -> Result<UdpSocket> {
     Ok(UdpSocket::from_std(socket.into())?)
 }
 
-/// The next answer of these kinds to this very question.
+/// The next answer of these kinds to this request.
 async fn heard(socket: &UdpSocket, ask: &Ask, until: Instant, kinds: &[Kind]) -> Result<Option<Answer>> {
     let mut buffer = [0; 2048];
     while let Ok(got) = timeout_at(until, socket.recv(&mut buffer)).await {

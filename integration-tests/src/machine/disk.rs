@@ -1,4 +1,4 @@
-//! What a machine finds on its disk when it is told to boot from it.
+//! What a machine finds on its disk when it boots from it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -6,23 +6,23 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Octets of a sector.
+/// Size of a sector in octets.
 const SECTOR: u64 = 512;
-/// Where the four entries of an MBR begin, and how long each is.
+/// Offset of the four entries of an MBR, and length of each.
 const TABLE: usize = 446;
 const ENTRY: usize = 16;
-/// A config drive is at most this large; what is larger is some other partition.
+/// Maximum size of a config drive; a larger partition is not one.
 const LARGEST_DRIVE: u64 = 128 << 20;
 
-/// Whether it has a boot sector.
+/// Whether the disk has a boot sector.
 ///
 /// # Errors
-/// It can not be read.
+/// The disk cannot be read.
 pub fn boots(disk: &Path) -> Result<bool> {
     Ok(first_sector(disk)?.ends_with(&[0x55, 0xaa]))
 }
 
-/// The URL that the system calls home at, from the config drive: the last partition of the disk.
+/// URL at which the system phones home, from the config drive: the last partition of the disk.
 ///
 /// # Errors
 /// There is none.
@@ -36,10 +36,10 @@ pub fn phone_home(disk: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).into_owned())
 }
 
-/// The octets of the last partition.
+/// Content of the last partition.
 ///
 /// # Errors
-/// The disk has no partition table, or it can not be read.
+/// The disk has no partition table, or cannot be read.
 pub fn config_drive(disk: &Path) -> Result<Vec<u8>> {
     let sector = first_sector(disk)?;
     ensure!(sector.ends_with(&[0x55, 0xaa]), "the disk has no partition table");
@@ -47,21 +47,21 @@ pub fn config_drive(disk: &Path) -> Result<Vec<u8>> {
     let (start, size) = entries.filter_map(place).max().context("the disk has no partition")?;
     ensure!(size <= LARGEST_DRIVE, "the last partition is no config drive: it has {size} octets");
     let mut drive = vec![0; usize::try_from(size)?];
-    File::open(disk)?.read_exact_at(&mut drive, start).context("the last partition can not be read")?;
+    File::open(disk)?.read_exact_at(&mut drive, start).context("the last partition cannot be read")?;
     Ok(drive)
 }
 
 /// Its first 512 octets.
 ///
 /// # Errors
-/// They can not be read.
+/// They cannot be read.
 pub fn first_sector(disk: &Path) -> Result<[u8; 512]> {
     let mut sector = [0; 512];
     File::open(disk).and_then(|disk| disk.read_exact_at(&mut sector, 0)).with_context(|| disk.display().to_string())?;
     Ok(sector)
 }
 
-/// Where an entry's partition begins and how large it is, in octets; nothing of an empty entry.
+/// Offset and size of an entry's partition in octets; `None` for an empty entry.
 fn place(entry: &[u8]) -> Option<(u64, u64)> {
     let number = |at: usize| Some(u64::from(u32::from_le_bytes(*entry.get(at..)?.first_chunk()?)));
     let (start, size) = (number(8)?, number(12)?);

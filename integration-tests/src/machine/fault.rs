@@ -1,62 +1,62 @@
-//! What is wrong with a machine, on purpose. Simulated hardware is bad hardware: each of these was met in a data centre.
+//! Faults of a machine. Simulated hardware is bad hardware: each fault was observed in a data center.
 
-/// Everything that is wrong with one machine. May be changed while it runs; a boot looks when it comes there.
+/// All faults of one machine. They can be changed while it runs; a boot reads each when it gets there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// With its BMC.
+    /// Fault of its BMC.
     pub bmc: Bmc,
-    /// With its firmware or network.
+    /// Fault of its firmware or network.
     pub boot: Boot,
-    /// With its agent.
+    /// Fault of its agent.
     pub agent: Agent,
 }
 
-/// What is wrong with a BMC.
+/// Fault of a BMC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bmc {
-    /// Nothing.
+    /// None.
     #[default]
     Well,
-    /// It answers to nothing.
+    /// It does not answer.
     Deaf,
-    /// It takes seconds over each command that changes its machine.
+    /// It takes seconds for each command that changes its machine.
     Slow,
-    /// It closes nobody's session but that of who asks. Seen when it starts, and when its password is changed.
+    /// It closes a session only when that session asks. Read when it starts, and when its password is changed.
     ClosesOwnAlone,
 }
 
-/// What is wrong with a boot from the network.
+/// Fault of a network boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Boot {
-    /// Nothing.
+    /// None.
     #[default]
     Well,
-    /// The firmware asks for no address: the cable is out, or the option is off.
+    /// The firmware requests no address: the cable is unplugged, or the option is off.
     NoDhcp,
-    /// It asks and takes no offer.
+    /// It requests an address and accepts no offer.
     IgnoresOffers,
-    /// It asks for its loader's size and then takes this many blocks of it, and no more.
+    /// It requests its loader's size, downloads this many blocks of it, and then nothing more.
     TftpSilentAfter(u32),
-    /// It takes its script, and nothing that the script names.
+    /// It downloads its script, and nothing that the script names.
     StopsAfterScript,
     /// Its self-test takes seconds, as a real one takes minutes.
     SlowSelfTest,
-    /// What was written to its disk does not come up.
+    /// The system on its disk does not start.
     DeadSystem,
 }
 
-/// What is wrong with an agent.
+/// Fault of an agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Agent {
-    /// Nothing.
+    /// None.
     #[default]
     Well,
-    /// The kernel does not come up with it.
+    /// The kernel does not start it.
     NeverStarts,
-    /// It is gone as soon as it has touched a disk.
+    /// It ends as soon as it has written to a disk.
     DiesAtWork,
-    /// Its connection stands and it says nothing any more, as soon as it has touched a disk.
+    /// It stops sending as soon as it has written to a disk; its connection stays open.
     MuteAtWork,
-    /// As soon as it has touched a disk, a second machine calls with the same boot token.
+    /// As soon as it has written to a disk, a second machine calls with the same boot token.
     CalledByTwo,
 }

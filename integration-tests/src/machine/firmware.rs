@@ -1,4 +1,4 @@
-//! What a machine does when it gets power: the way from the first DHCP packet to an agent, or to the system on its disk.
+//! A machine with power: from the first DHCP packet to an agent, or to the system on its disk.
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,27 +18,27 @@ use super::{Shared, cpio, disk, fault, ironic, script, tftp};
 
 /// The machine's only NIC.
 pub(super) const NIC: &str = "eth0";
-/// A power-on self-test; real ones take minutes.
-/// How often a system calls home, as often as the small image does, and the pause between two calls.
+/// Duration of a power-on self-test; real ones take minutes.
+/// How often a system phones home, as often as the small image does, and the pause between two calls.
 const CALLS: u32 = 30;
 const CALL_AGAIN: Duration = Duration::from_secs(1);
 const SELF_TEST: Duration = Duration::from_millis(100);
-/// One that takes long enough for everything else to come to rest.
+/// A self-test that is longer than everything else that happens meanwhile.
 const SLOW_SELF_TEST: Duration = Duration::from_secs(3);
-/// A server that says nothing for this long is left for the next one.
+/// A server that is silent for this long is given up for the next one.
 const SILENCE: Duration = Duration::from_secs(3);
-/// Between two tries of a script (which says 3 s; everything is faster here).
+/// Pause between two tries of a script (which says 3 s; everything is faster here).
 const AGAIN: Duration = Duration::from_millis(300);
-/// Between two looks at the disk.
+/// Interval between two checks of the disk.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// One boot, from power on. It returns when there is nothing more to come of it, though the power stays on.
+/// One boot, from power-on. Returns when nothing more will happen, although the power stays on.
 pub(super) async fn boot(shared: Arc<Shared>, choice: Option<Choice>) {
     shared.say(format!("power on, told to boot {:?}", choice.map(|choice| choice.device)));
     sleep(if shared.faults().boot == fault::Boot::SlowSelfTest { SLOW_SELF_TEST } else { SELF_TEST }).await;
     let booted = match choice {
         Some(Choice { device: Device::Disk, .. }) => system(&shared).await,
-        // The network card comes first in the firmware's own order.
+        // The firmware tries the network card first.
         Some(_) | None => network(&shared).await,
     };
     match booted {
@@ -57,7 +57,7 @@ async fn network(shared: &Shared) -> Result<()> {
         bail!("PXE-E51: no DHCP offers were received");
     };
     let Some(loader) = given.file else {
-        shared.say("nobody offers a boot file: booting from the disk".to_owned());
+        shared.say("no boot file is offered: booting from the disk".to_owned());
         return system(shared).await;
     };
     tftp::probe(given.next_server, &loader).await?;
@@ -92,13 +92,13 @@ async fn ipxe(shared: &Shared, fault: fault::Boot) -> Result<()> {
     }
 }
 
-/// Whose agent is in a ramdisk, with what it is told.
+/// The agent in a ramdisk, and its boot parameters.
 enum Agent {
     Ours(Box<BootFile>),
     Ironic(ironic::Booted),
 }
 
-/// Fetches all files of one try, and returns what the agent is told by them.
+/// Downloads all files of one try, and returns the agent's boot parameters among them.
 async fn fetched(shared: &Shared, files: &[script::File]) -> Result<Agent> {
     let mut boot = None;
     let arguments = files.iter().map(|file| file.arguments.as_str()).find(|arguments| !arguments.is_empty());
@@ -141,11 +141,11 @@ async fn agent(shared: &Shared, boot: BootFile) -> Result<()> {
             shared.say(format!("the agent is at work: {fault:?}"));
             match fault {
                 fault::Agent::DiesAtWork => host.stop(),
-                // A key of its own, made at its start, is what tells it from the first.
+                // Only its key, made when it starts, distinguishes it from the first agent.
                 fault::Agent::CalledByTwo => {
                     agent::run(boot, shared.hardware.clone(), host.clone()).await.context("the second agent ended")?;
                 }
-                // It stays where it is: its connection stands, and nobody looks at it.
+                // The second agent stays: its connection is open, and its answers are ignored.
                 fault::Agent::Well | fault::Agent::NeverStarts | fault::Agent::MuteAtWork => {
                     std::future::pending::<()>().await;
                 }
@@ -155,7 +155,7 @@ async fn agent(shared: &Shared, boot: BootFile) -> Result<()> {
     Ok(())
 }
 
-/// Until the disk is written to.
+/// Resolves when the disk is written to.
 async fn touched(shared: &Shared) {
     let written = || std::fs::metadata(shared.disk()).map(|disk| (disk.mtime(), disk.mtime_nsec())).ok();
     let before = written();
@@ -164,7 +164,7 @@ async fn touched(shared: &Shared) {
     }
 }
 
-/// The deployed system: it finds its config drive, asks for its address and phones home.
+/// The deployed system: it finds its config drive, requests its address and phones home.
 async fn system(shared: &Shared) -> Result<()> {
     let path = shared.disk();
     ensure!(path.exists() && disk::boots(&path)?, "no bootable device");
@@ -175,7 +175,7 @@ async fn system(shared: &Shared) -> Result<()> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let mut calls = 1;
     while let Err(error) = client.post(&home).send().await.and_then(reqwest::Response::error_for_status) {
-        ensure!(calls < CALLS, "nobody at home: {error}");
+        ensure!(calls < CALLS, "the agent call failed too often: {error}");
         shared.say(format!("calls home again: {}", error.without_url()));
         calls += 1;
         sleep(CALL_AGAIN).await;
@@ -184,7 +184,7 @@ async fn system(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Has no address, asks for one and takes it.
+/// Drops its address, requests one and configures it.
 async fn address(shared: &Shared, client: Client, offers: Offers) -> Result<Option<Answer>> {
     shared.forget_address().await?;
     let mut xid = [0; 4];

@@ -1,5 +1,5 @@
-//! The agent of somebody else: ironic-python-agent, unchanged, in the machine's network namespace, over the machine's
-//! disk as a loop device.
+//! The stock agent: an unmodified ironic-python-agent in the machine's network namespace, with the machine's disk as a
+//! loop device.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use tokio::process::Command;
 
 use super::Shared;
 
-/// What says to the agent which hardware there is.
+/// Hardware manager that tells the agent which hardware there is.
 const HARDWARE: &str = include_str!("../../ironic/ironmesh_lab.py");
-/// How a Python package tells that it brings a hardware manager (packaging.python.org, *Entry points*).
+/// How a Python package announces a hardware manager (packaging.python.org, *Entry points*).
 const ENTRY_POINTS: &str = "[ironic_python_agent.hardware_managers]\nlab = ironmesh_lab:LabHardwareManager\n";
-/// A machine has processes of its own alone, and a kernel that was told something.
+/// The agent must see only its own processes, and its own kernel command line.
 const OWN_PROCESSES: [&str; 5] = ["--pid", "--fork", "--mount-proc", "--kill-child", "sh"];
 const START: &str = r#"mount --bind "$1" /proc/cmdline && exec "$2" --config-dir "$3" --debug"#;
 
-/// What such an agent was booted with.
+/// Boot parameters of such an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Booted {
     /// The kernel's arguments.
@@ -27,7 +27,7 @@ pub(super) struct Booted {
     pub(super) token: Vec<u8>,
 }
 
-/// A disk of a file, as a block device. It is let go when it is dropped.
+/// A file as a block device. It is detached when it is dropped.
 struct Loop(PathBuf);
 
 impl Loop {
@@ -40,12 +40,12 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        // What can not be let go is found by the next test as a device that is in use.
+        // A device that cannot be detached is reported as in use by the next test.
         let _ = std::process::Command::new("losetup").arg("--detach").arg(&self.0).status();
     }
 }
 
-/// Where it logs.
+/// Path of its log.
 pub(super) fn log(shared: &Shared) -> PathBuf {
     shared.folder.join("ironic-python-agent.log")
 }

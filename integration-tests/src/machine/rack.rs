@@ -1,4 +1,4 @@
-//! A rack of simulated machines: the same switch and the same place for services as [`crate::rack`] has.
+//! A rack of simulated machines: with the same switch and services' namespace as [`crate::rack`].
 
 use std::fs;
 use std::path::Path;
@@ -9,20 +9,20 @@ use super::{Machine, Spec};
 use crate::rack::namespace::Namespace;
 use crate::rack::{Services, down_by_tag, plan::check_tag, prefix, switch};
 
-/// The most machines that the addresses suffice for.
+/// Maximum number of machines, by the available addresses.
 const MOST: usize = 89;
 
 /// A rack of simulated machines. It is taken down when it is dropped.
 #[derive(Debug)]
 pub struct SimulatedRack {
     tag: String,
-    /// Where the services are to run.
+    /// Namespace and addresses of the services.
     pub services: Services,
     machines: Vec<Machine>,
 }
 
 impl SimulatedRack {
-    /// Brings up machines that are off, named `n1` and so on. What an earlier rack of this tag left is taken down first.
+    /// Brings up machines that are off, named `n1` and so on. Removes what an earlier rack with this tag left.
     ///
     /// # Errors
     /// Not root, or a program is missing.
@@ -58,15 +58,15 @@ impl SimulatedRack {
     /// The machine of this name.
     ///
     /// # Errors
-    /// There is none.
+    /// It does not exist.
     pub fn machine(&self, name: &str) -> Result<&Machine> {
         self.machines.iter().find(|machine| machine.name == name).with_context(|| format!("no machine {name}"))
     }
 
-    /// Lets no more than `rate` (tc(8), such as `16mbit`) through to a machine's NIC.
+    /// Limits traffic to a machine's NIC to `rate` (tc(8), such as `16mbit`).
     ///
     /// # Errors
-    /// What tc(8) says.
+    /// Errors of tc(8).
     pub fn slow_down(&self, name: &str, rate: &str) -> Result<()> {
         let port = format!("p-{name}");
         let shape = ["tc", "qdisc", "replace", "dev", &port, "root", "tbf", "rate", rate];
@@ -76,7 +76,7 @@ impl SimulatedRack {
 
 impl Drop for SimulatedRack {
     fn drop(&mut self) {
-        // Their threads are in the namespaces: first those.
+        // The machines' threads are in the namespaces, so they end first.
         self.machines.clear();
         if let Err(error) = down_by_tag(&self.tag) {
             eprintln!("the rack stays up: {error:#}");

@@ -1,17 +1,17 @@
-//! Reading the script that iPXE is given: which files each try wants.
+//! Parses the script that iPXE receives: the files of each try.
 
-/// A file that the script has fetched, and the name that it gives it.
+/// A file that the script downloads, and its name there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     /// `vmlinuz`, `token.cpio`, `initrd.img`.
     pub name: String,
-    /// Where it is, over http: or tftp:.
+    /// Its http: or tftp: URL.
     pub url: String,
-    /// What it is started with, where it is a kernel.
+    /// Its arguments, if it is a kernel.
     pub arguments: String,
 }
 
-/// The script's tries, in order: each is the files between one label and the next. A label without any is no try.
+/// The script's tries, in order: each has the files between one label and the next. A label without files is not a try.
 pub fn tries(script: &str) -> Vec<Vec<File>> {
     let mut tries = vec![vec![]];
     for line in script.lines() {

@@ -1,4 +1,4 @@
-//! Reading a file by TFTP, as firmware does.
+//! Reads a file by TFTP, as firmware does.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -7,13 +7,13 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 use wire_tftp::{Fetch, FetchEnd, Fetched, RequestedOptions};
 
-/// No boot file is larger.
+/// Maximum size of a boot file.
 const LARGEST: usize = 256 << 20;
-/// Octets of a block, as PXE firmware asks for.
+/// Block size in octets, as PXE firmware requests it.
 const BLOCK: u16 = 1432;
 const PORT: u16 = 69;
 
-/// Asks for a file's size and hangs up, as PXE firmware does before it fetches.
+/// Requests a file's size and aborts, as PXE firmware does before the download.
 ///
 /// # Errors
 /// The server is silent or has no such file.
@@ -24,7 +24,7 @@ pub async fn probe(server: Ipv4Addr, file: &str) -> Result<()> {
     Ok(())
 }
 
-/// Fetches a file. After `silent_after` datagrams of the server it says nothing more and never returns.
+/// Downloads a file. After `silent_after` datagrams of the server it sends nothing more and never returns.
 ///
 /// # Errors
 /// The server is silent or has no such file.
@@ -52,7 +52,7 @@ async fn drive(server: Ipv4Addr, fetch: &mut Fetch<Instant>, silent_after: Optio
             () = sleep_until(deadline) => fetch.expire(Instant::now()),
             got = socket.recv_from(&mut buffer) => {
                 let (size, from) = got?;
-                // The first answer comes from the port that the transfer has from here on (RFC 1350 §4).
+                // The first answer comes from the port that the transfer uses from then on (RFC 1350 §4).
                 if peer.port() == PORT && from.ip() == peer.ip() {
                     peer = from;
                 }

@@ -27,10 +27,10 @@ use crate::machine::Machine;
 
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(10);
-/// Between two looks at a node.
+/// Interval between two reads of a node.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// `client.toml` as `ironmesh up` writes it.
+/// `client.toml`, as `ironmesh up` writes it.
 #[derive(Debug, Deserialize)]
 struct Client {
     endpoint: String,
@@ -42,17 +42,17 @@ struct Client {
 /// How an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// Where the node rests.
+    /// State that the node is in.
     pub state: String,
-    /// The word for programs.
+    /// Reason, for programs.
     pub cause: String,
-    /// In words.
+    /// Description.
     pub text: String,
-    /// What is to be done.
+    /// What to do.
     pub next_step: String,
 }
 
-/// The API's clients, and the few calls that every test makes.
+/// The API's clients, and the calls that every test makes.
 #[derive(Clone, Debug)]
 pub struct Api {
     /// Nodes.
@@ -72,7 +72,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Opens all replicas' API by `client.toml`, or, where it is named, that of one `endpoint` alone.
+    /// Connects to all schedulers of `client.toml`, or only to `endpoint` if it is given.
     pub(super) fn open(file: &Path, endpoint: Option<&str>) -> Result<Self> {
         install_provider();
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
@@ -81,7 +81,7 @@ impl Api {
         Ok(Self::over(mesh_channel(&tls, endpoint.unwrap_or(&client.endpoint), Service::Scheduler, "", Some(CALL))?))
     }
 
-    /// The API of the scheduler-service that this line leads to.
+    /// The API of the scheduler-service that this connection leads to.
     #[must_use]
     pub fn over(line: MeshChannel) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl Api {
     /// Registers a file as an image under its digest, `sha256:…`.
     ///
     /// # Errors
-    /// The API's.
+    /// Errors of the API.
     pub async fn register(&mut self, name: &str, purpose: &str, url: &str, digest: &str) -> Result<(), Status> {
         let image = CreateImageRequest {
             name: name.to_owned(),
@@ -110,10 +110,10 @@ impl Api {
         self.images.create_image(image).await.map(drop)
     }
 
-    /// Says what the rack's machines boot.
+    /// Sets what the rack's machines boot.
     ///
     /// # Errors
-    /// The API's.
+    /// Errors of the API.
     pub async fn boots_from(&mut self, kernel: &str, ramdisk: &str) -> Result<(), Status> {
         let (kernel, ramdisk) = (Some(kernel.to_owned()), Some(ramdisk.to_owned()));
         self.racks.update_rack(UpdateRackRequest { kernel, ramdisk, ..Default::default() }).await.map(drop)
@@ -122,30 +122,30 @@ impl Api {
     /// The rack.
     ///
     /// # Errors
-    /// The API's.
+    /// Errors of the API.
     pub async fn rack(&mut self) -> Result<Rack> {
         let answer = self.racks.get_rack(proto::api::v1::GetRackRequest { rack: String::new() }).await?;
         answer.into_inner().rack.context("an answer without a rack")
     }
 
-    /// Enrols a machine under its own name.
+    /// Enrolls a machine under its own name.
     ///
     /// # Errors
-    /// The API's.
+    /// Errors of the API.
     pub async fn enrol(&mut self, machine: &Machine) -> Result<(), Status> {
         self.nodes.create_node(enrolment(machine)).await.map(drop)
     }
 
-    /// A node as it is now. A replica that ends under the call is left for another one.
+    /// A node's present state. If a scheduler ends during the call, another one is called.
     ///
     /// # Errors
-    /// The API's.
+    /// Errors of the API.
     pub async fn node(&mut self, node: &str) -> Result<Node> {
         let begun = Instant::now();
         loop {
             match self.nodes.get_node(GetNodeRequest { node: node.to_owned() }).await {
                 Ok(answer) => return answer.into_inner().node.context("an answer without a node"),
-                // The second is tonic's word for a connection that is reset.
+                // The second text is tonic's for a connection that was reset.
                 Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown) && begun.elapsed() < CALL => {
                     sleep(LOOK).await;
                 }
@@ -154,20 +154,20 @@ impl Api {
         }
     }
 
-    /// Asks for a move of a node's life; `image` for `deploy`.
+    /// Requests a transition of a node; `image` is for `deploy`.
     ///
     /// # Errors
-    /// The API's.
+    /// Errors of the API.
     pub async fn ask(&mut self, node: &str, verb: &str, image: &str) -> Result<(), Status> {
         let (node, verb, image) = (node.to_owned(), verb.to_owned(), image.to_owned());
         let request = ProvisionNodeRequest { node, verb, image, ..Default::default() };
         self.nodes.provision_node(request).await.map(drop)
     }
 
-    /// Waits for a node to be in a state.
+    /// Waits until a node is in a state.
     ///
     /// # Errors
-    /// It came to rest in another, or is elsewhere when `patience` is over: then what was seen last.
+    /// It came to rest in another state, or did not arrive within `patience`; the error has what was seen last.
     pub async fn reach(&mut self, name: &str, state: &str, patience: Duration) -> Result<Node> {
         let begun = Instant::now();
         loop {
@@ -184,10 +184,10 @@ impl Api {
         }
     }
 
-    /// Waits for something to be seen of a node; `what` names it.
+    /// Waits until `find` returns something for a node; `what` describes it in errors.
     ///
     /// # Errors
-    /// It was not seen before `patience` is over: then what was.
+    /// It did not within `patience`; the error has what was seen.
     pub async fn sees(
         &mut self,
         name: &str,
@@ -208,10 +208,10 @@ impl Api {
         }
     }
 
-    /// Waits for a node's operation to fail: the state that it rests in, and why.
+    /// Waits until a node's operation fails. Returns the state that it is in, and why.
     ///
     /// # Errors
-    /// It did not fail, or not before `patience` is over.
+    /// It does not fail, or not within `patience`.
     pub async fn fails(&mut self, name: &str, patience: Duration) -> Result<Failed> {
         let begun = Instant::now();
         loop {
@@ -227,19 +227,19 @@ impl Api {
         }
     }
 
-    /// Asks for a move, and waits for where it leads.
+    /// Requests a transition, and waits for the state that it leads to.
     ///
     /// # Errors
-    /// Those of [`Api::ask`] and [`Api::reach`].
+    /// Errors of [`Api::ask`] and [`Api::reach`].
     pub async fn bring(&mut self, node: &str, verb: &str, image: &str, to: &str, patience: Duration) -> Result<Node> {
         self.ask(node, verb, image).await?;
         self.reach(node, to, patience).await
     }
 
-    /// The marks of all boots that are remembered of a node, each with its subject.
+    /// All events of a node's remembered boots, each with its subject.
     ///
     /// # Errors
-    /// The API's.
+    /// Errors of the API.
     pub async fn marks(&mut self, node: &str) -> Result<Vec<(String, String)>> {
         let request = GetNodeTimelineRequest { node: node.to_owned() };
         let timeline = self.nodes.get_node_timeline(request).await?.into_inner();
@@ -247,7 +247,7 @@ impl Api {
     }
 }
 
-/// What enrols a machine under its own name; its system is waited for 20 s.
+/// The request that enrolls a machine under its own name; its system is awaited for 20 s.
 pub fn enrolment(machine: &Machine) -> CreateNodeRequest {
     CreateNodeRequest {
         name: machine.name.clone(),

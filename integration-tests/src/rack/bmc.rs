@@ -14,16 +14,16 @@ use super::machine::Machine;
 use super::namespace::Namespace;
 use super::wait;
 
-/// Where a BMC answers, and to whom.
+/// Address and credentials of a BMC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
-    /// On the BMC network.
+    /// Address on the BMC network.
     pub address: Ipv4Addr,
-    /// UDP.
+    /// UDP port.
     pub port: u16,
-    /// An administrator.
+    /// Name of an administrator.
     pub user: String,
-    /// His password.
+    /// The administrator's password.
     pub password: String,
 }
 
@@ -37,7 +37,7 @@ pub struct Bmc<'m> {
     program: PathBuf,
 }
 
-/// `ipmi_sim` and `socat` need a tenth of it on an idle host.
+/// `ipmi_sim` and `socat` need a tenth of this on an idle host.
 const START: Duration = Duration::from_secs(10);
 
 impl<'m> Bmc<'m> {
@@ -46,10 +46,10 @@ impl<'m> Bmc<'m> {
         Self { machine, access, namespace, program: program.to_owned() }
     }
 
-    /// Runs it and returns when it answers.
+    /// Starts it and waits until it answers.
     ///
     /// # Errors
-    /// A program is missing, or does not start: its log says why.
+    /// A program is missing, or does not start; its log says why.
     pub fn start(&self) -> Result<()> {
         fs::write(self.file("bmc.emu"), EMULATION)?;
         fs::write(self.file("lan.conf"), self.configuration(&self.access.password))?;
@@ -57,7 +57,7 @@ impl<'m> Bmc<'m> {
         self.run()
     }
 
-    /// Ends it, as if it had lost its power; the machine runs on.
+    /// Ends it, like a power loss; the machine continues.
     ///
     /// # Errors
     /// It does not end.
@@ -70,10 +70,10 @@ impl<'m> Bmc<'m> {
         Ok(())
     }
 
-    /// Starts it again with another password. `Access` still holds the one that was right before.
+    /// Restarts it with another password. `Access` keeps the earlier one.
     ///
     /// # Errors
-    /// It does not end, or not start.
+    /// It does not end or does not start.
     pub fn restart_with_password(&self, password: &str) -> Result<()> {
         if let Some(daemon) = Daemon::recorded(&self.file("ipmi_sim.record"))? {
             daemon.end()?;
@@ -82,7 +82,7 @@ impl<'m> Bmc<'m> {
         self.run()
     }
 
-    /// Sends its simulator a signal: STOP makes it deaf, CONT heals it.
+    /// Sends its simulator a signal: STOP makes it silent, CONT ends that.
     ///
     /// # Errors
     /// It does not run.
@@ -94,14 +94,14 @@ impl<'m> Bmc<'m> {
         self.machine.path(name)
     }
 
-    /// The BMC's end of the serial line. Its name must be the host's only one: `ipmi_sim` locks it by its name
-    /// alone, in /var/lock.
+    /// The BMC's end of the serial line. Its name must be unique on the host: `ipmi_sim` locks it by its name alone, in
+    /// /var/lock.
     fn serial_end(&self) -> PathBuf {
         self.file(&format!("{}-com1", self.namespace.name()))
     }
 
-    /// A null modem that stays while the machine comes and goes. (Over TCP `ipmi_sim` would come back ten seconds
-    /// after the machine, too late for its firmware's words.)
+    /// A null modem that exists while the machine starts and ends. (Over TCP, `ipmi_sim` would reconnect ten seconds
+    /// after the machine, too late for the firmware's output.)
     fn lay_serial_line(&self) -> Result<()> {
         let [ours, machines] = [self.serial_end(), self.file("com1.qemu")];
         let mut command = self.namespace.command("setsid");
@@ -125,7 +125,7 @@ impl<'m> Bmc<'m> {
         })
     }
 
-    /// `ipmi_sim`'s configuration (ipmi_lan(5)).
+    /// Configuration of `ipmi_sim` (ipmi_lan(5)).
     fn configuration(&self, password: &str) -> String {
         let Access { address, port, user, .. } = self.access;
         let levels = ["callback", "user", "operator", "admin"];

@@ -1,7 +1,7 @@
-//! What a machine's BMC does when its power, its reset line or its boot device is asked for.
+//! Effects of BMC commands on a QEMU machine: power, reset and boot device.
 //!
-//! A BMC of ours calls it. `ipmi_sim` runs a program for it (ipmi_lan(5), `chassis_control`): `get power boot` is answered with lines
-//! `power:1`, `boot:pxe`; `set power 1 boot pxe …` is carried out.
+//! Our own BMC calls it as a library. `ipmi_sim` runs a program for it (ipmi_lan(5), `chassis_control`): `get power
+//! boot` is answered with the lines `power:1` and `boot:pxe`; `set power 1 boot pxe …` is carried out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::daemon::Daemon;
 use super::machine::{BootDevice, Machine, bootindexes};
 use super::qmp::Qmp;
 
-/// What a BMC asks for; in `ipmi_sim`'s words.
+/// A request of a BMC, in `ipmi_sim`'s words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// `set power 1`
@@ -32,28 +32,28 @@ pub enum Ask {
     Identify,
 }
 
-/// What is done about it.
+/// The action for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Run QEMU with this order.
     Start(BootDevice),
     /// End QEMU.
     Stop,
-    /// Tell QEMU this order. The firmware reads it at the *next* reset of the machine.
+    /// Tell QEMU this boot order. The firmware reads it at the *next* reset of the machine.
     Order(BootDevice),
-    /// The same, unless a [`Act::ResetOnce`] is not over: that ends by telling QEMU what is remembered, and holds the
-    /// monitor for so long that the BMC would seem deaf.
+    /// The same, unless an [`Act::ResetOnce`] is running: that one ends by telling QEMU the stored order, and holds the
+    /// monitor for so long that the BMC would seem silent.
     OrderSoon(BootDevice),
-    /// Write down what the next start or reset boots from.
+    /// Store what the next start or reset boots from.
     Remember(BootDevice),
-    /// Reset, and once the firmware has read the order, withdraw it; without keeping the BMC waiting.
+    /// Reset, and withdraw the boot order once the firmware has read it, without keeping the BMC waiting.
     ResetOnce,
-    /// What the power button of a running machine does.
+    /// Press the power button of a running machine.
     PressButton,
 }
 
-/// Decides what one question needs. A boot device holds for one start or one reset (IPMI 2.0 Table 28-14,
-/// parameter 5: not persistent).
+/// Decides the action for one request. A boot device holds for one start or one reset (IPMI 2.0 Table 28-14, parameter
+/// 5: not persistent).
 ///
 /// # Errors
 /// A machine that is off can be neither reset nor asked to shut down.
@@ -72,10 +72,10 @@ pub fn decide(ask: Ask, running: bool, boot: BootDevice) -> Result<Vec<Act>> {
     })
 }
 
-/// Reads the words after `set`.
+/// Parses the words after `set`.
 ///
 /// # Errors
-/// Words that this chassis does not know: the BMC answers its client with an error.
+/// Unknown words: the BMC answers its client with an error.
 pub fn asks(words: &[String]) -> Result<Vec<Ask>> {
     let mut words = words.iter().map(String::as_str);
     let mut asks = Vec::new();
@@ -97,11 +97,11 @@ pub fn asks(words: &[String]) -> Result<Vec<Ask>> {
     Ok(asks)
 }
 
-/// `chassis NODEDIR WORDS…`, with `program` to run for what must not keep the BMC waiting. Returns what `ipmi_sim`
-/// is to read.
+/// Handles `chassis NODEDIR WORDS…`, with `program` to run for what must not keep the BMC waiting. Returns the answer
+/// for `ipmi_sim`.
 ///
 /// # Errors
-/// The machine cannot do it, or the words are not known.
+/// The machine cannot do it, or the words are unknown.
 pub fn run(program: &Path, directory: &Path, words: &[String]) -> Result<String> {
     let chassis = Chassis::of(Machine::load(directory)?, program);
     match words.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
@@ -115,21 +115,22 @@ pub fn run(program: &Path, directory: &Path, words: &[String]) -> Result<String>
     }
 }
 
-/// A machine, as its BMC has it.
+/// A machine, as its BMC sees it.
 #[derive(Clone, Debug)]
 pub struct Chassis {
     machine: Machine,
     program: PathBuf,
 }
 
-/// SeaBIOS answers a warm reset with a second, real one; the order may be withdrawn only when that has passed too.
+/// SeaBIOS answers a warm reset with a second, real one; the order may be withdrawn only after that.
 const RESETS_SETTLE: Duration = Duration::from_millis(1500);
 
-/// A reset is an event within milliseconds, even on a loaded host.
+/// A reset is reported within milliseconds, even on a loaded host.
 const RESET_COMES: Duration = Duration::from_secs(10);
 
 impl Chassis {
-    /// Of this machine, with `program`, which is `virtual-rack`, to run for what must not keep the BMC waiting.
+    /// The chassis of this machine, with `program`, which is `virtual-rack`, to run for what must not keep the BMC
+    /// waiting.
     pub fn of(machine: Machine, program: &Path) -> Self {
         Self { machine, program: program.to_owned() }
     }
@@ -137,16 +138,16 @@ impl Chassis {
     /// Whether the machine has power.
     ///
     /// # Errors
-    /// The record of its QEMU can not be read.
+    /// The record of its QEMU cannot be read.
     pub fn is_on(&self) -> Result<bool> {
         Ok(self.machine.running()?.is_some())
     }
 
-    /// Does what is asked, and returns when it is done. It takes as long as QEMU takes to start or to end. Call it inside
-    /// the machine's namespace.
+    /// Carries a request out, and returns when it is done. It takes as long as QEMU takes to start or to end. Call it
+    /// inside the machine's namespace.
     ///
     /// # Errors
-    /// The machine can not do it.
+    /// The machine cannot do it.
     pub fn ask(&self, ask: Ask) -> Result<()> {
         for act in decide(ask, self.is_on()?, self.boot()?)? {
             self.carry_out(act).with_context(|| format!("{act:?}"))?;
@@ -174,7 +175,7 @@ impl Chassis {
                 None => Ok(()),
             },
             Act::Order(first) => {
-                // A reset that is not over is overtaken by what comes now.
+                // A running reset is superseded by this request.
                 self.resetting()?.map_or(Ok(()), |reset| reset.end())?;
                 order(&mut self.monitor()?, first)
             }
@@ -190,7 +191,7 @@ impl Chassis {
         }
     }
 
-    /// The [`Act::ResetOnce`] that is not over.
+    /// The running [`Act::ResetOnce`].
     fn resetting(&self) -> Result<Option<Daemon>> {
         Ok(Daemon::recorded(&self.machine.path("reset.record"))?.filter(Daemon::alive))
     }
@@ -199,7 +200,7 @@ impl Chassis {
         let mut monitor = self.monitor()?;
         monitor.execute("system_reset", json!({}))?;
         monitor.settle("RESET", RESET_COMES, RESETS_SETTLE)?;
-        // Someone may have asked for another device meanwhile.
+        // Another device may have been requested meanwhile.
         order(&mut monitor, self.boot()?)
     }
 
@@ -212,12 +213,12 @@ impl Chassis {
     }
 }
 
-/// Changes the order of a running machine's devices.
+/// Changes the boot order of a running machine.
 fn order(monitor: &mut Qmp, first: BootDevice) -> Result<()> {
     /// No place in the order.
     const NONE: i16 = -1;
     let (disk, network) = bootindexes(first);
-    // QEMU refuses a place that is taken, even by the device itself.
+    // QEMU refuses a place that is in use, even by the device itself.
     for (device, index) in [("nic0", NONE), ("vd0", NONE), ("vd0", disk), ("nic0", network)] {
         let path = format!("/machine/peripheral/{device}");
         monitor.execute("qom-set", json!({ "path": path, "property": "bootindex", "value": index }))?;

@@ -1,4 +1,4 @@
-//! What a machine wrote to its serial port, and waiting for it to write something.
+//! Reads what a machine writes to its serial port.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -15,11 +15,11 @@ pub struct Console {
     log: PathBuf,
     /// Octets read so far.
     read: u64,
-    /// The last lines read, the newest at the end; what follows the last line feed too.
+    /// The last lines read, the newest at the end; the incomplete last line, too.
     text: String,
 }
 
-/// As much of what came before as a failure shows.
+/// Number of earlier lines that an error shows.
 const LINES_SHOWN: usize = 25;
 
 impl Console {
@@ -28,7 +28,7 @@ impl Console {
         Self { log: log.to_owned(), read: 0, text: String::new() }
     }
 
-    /// Leaves out what is there already: what is awaited next is something new.
+    /// Skips what exists already, so that only new lines are awaited.
     ///
     /// # Errors
     /// The log cannot be read.
@@ -38,17 +38,17 @@ impl Console {
         Ok(())
     }
 
-    /// Waits until a line holds `text`, and returns that line. The next wait begins after it.
+    /// Waits until a line contains `text`, and returns that line. The next wait begins after it.
     ///
     /// # Errors
-    /// `patience` is over: the error shows the last lines seen.
+    /// It does not within `patience`; the error shows the last lines.
     pub fn wait_for(&mut self, text: &str, patience: Duration) -> Result<String> {
         let thing = format!("{text:?} in {}", self.log.display());
         let found = wait::until(&thing, patience, || self.look_for(text));
         found.with_context(|| format!("last seen:\n{}", self.last_lines()))
     }
 
-    /// The line that holds `text`, if it is written by now. The next look begins after it.
+    /// The line that contains `text`, if it exists. The next search begins after it.
     ///
     /// # Errors
     /// The log cannot be read.
@@ -57,7 +57,7 @@ impl Console {
         Ok(self.take(text))
     }
 
-    /// The line that holds `text`, if one does; drops it and all before.
+    /// The line that contains `text`, if it exists; removes it and all before it.
     fn take(&mut self, text: &str) -> Option<String> {
         let at = self.text.find(text)?;
         let begin = self.text.get(..at)?.rfind('\n').map_or(0, |feed| feed + 1);
@@ -80,7 +80,7 @@ impl Console {
         Ok(())
     }
 
-    /// The last lines read and not found, for a failure to show.
+    /// The last lines that were read, for errors.
     pub fn last_lines(&self) -> String {
         let lines: Vec<&str> = self.text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default().join("\n")

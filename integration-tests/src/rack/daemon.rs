@@ -12,13 +12,13 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::wait;
 
-/// After this long a daemon that ignores SIGTERM gets SIGKILL. A stopped QEMU is one that ignores it.
+/// A daemon that ignores SIGTERM for this long receives SIGKILL. A stopped QEMU ignores it.
 const GRACE: Duration = Duration::from_millis(2500);
 
-/// A kill that has not worked after this long never will (the kernel holds the daemon).
+/// A SIGKILL that has no effect after this long never will (the kernel holds the daemon).
 const DEATH: Duration = Duration::from_secs(5);
 
-/// One running program, known by its pid and the moment it began: a pid alone may name a stranger by now.
+/// One running program, identified by its pid and start time: the pid alone may have been reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Daemon {
     pid: Pid,
@@ -41,16 +41,16 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// The program that has this pid now.
+    /// The program that has this pid.
     ///
     /// # Errors
-    /// There is none.
+    /// It does not exist.
     pub fn of(pid: i32) -> Result<Self> {
         let began = began(pid).with_context(|| format!("no running program has pid {pid}"))?;
         Ok(Self { pid: Pid::from_raw(pid).context("0 is no pid")?, began })
     }
 
-    /// Writes who this is, for [`Daemon::recorded`].
+    /// Writes its identity, for [`Daemon::recorded`].
     ///
     /// # Errors
     /// The file cannot be written.
@@ -59,10 +59,10 @@ impl Daemon {
         fs::write(record, text).with_context(|| record.display().to_string())
     }
 
-    /// Who was last remembered in `record`; he may be dead.
+    /// The program that was last written to `record`; it may have ended.
     ///
     /// # Errors
-    /// The file cannot be read or is not one of ours. That there is none is no error.
+    /// The file cannot be read or is not a record. A missing file is not an error.
     pub fn recorded(record: &Path) -> Result<Option<Self>> {
         let text = match fs::read_to_string(record) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -82,19 +82,19 @@ impl Daemon {
         began(self.pid()) == Some(self.began)
     }
 
-    /// Sends a signal, to it and no one else.
+    /// Sends a signal to this program only.
     ///
     /// # Errors
-    /// It does not run any more, or is not ours to signal.
+    /// It does not run, or must not be signaled by us.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         ensure!(self.alive(), "pid {} is no longer what it was", self.pid());
         kill_process(self.pid, signal).with_context(|| format!("signalling pid {}", self.pid()))
     }
 
-    /// Ends it, gently first. That it has ended already is well.
+    /// Ends it, first with SIGTERM. It is not an error if it has ended already.
     ///
     /// # Errors
-    /// It survived even SIGKILL.
+    /// It survived SIGKILL.
     pub fn end(&self) -> Result<()> {
         for (signal, patience) in [(Signal::TERM, GRACE), (Signal::KILL, DEATH)] {
             if self.alive() {
@@ -117,7 +117,7 @@ impl Daemon {
     }
 }
 
-/// When the program with this pid began; `None` if there is none or it is a zombie.
+/// Start time of the program with this pid; `None` if there is none or it is a zombie.
 fn began(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // proc(5): the name, field 2, is in parentheses and may hold spaces; what follows the last one starts at field 3.

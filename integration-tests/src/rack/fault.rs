@@ -1,4 +1,4 @@
-//! What goes wrong in a rack, on purpose: cables, packets, BMCs.
+//! Faults of a rack: cables, packets, BMCs.
 
 use anyhow::Result;
 use rustix::process::Signal;
@@ -11,35 +11,35 @@ use super::{Node, Rack};
 pub enum Cable {
     /// Plugged in.
     In,
-    /// Pulled out, at the switch: the node's card keeps its carrier.
+    /// Unplugged at the switch: the node's card keeps its carrier.
     Out,
 }
 
-/// Packets that can be lost between a node and the services, both ways.
+/// Packets between a node and the services that can be lost, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traffic {
-    /// Those of one UDP port of the services. For TFTP that is only the request: use [`Traffic::AnyUdp`] to
-    /// break a transfer that runs (RFC 1350 §4: each transfer has ports of its own).
+    /// Packets of one UDP port of the services. For TFTP that is only the request: use [`Traffic::AnyUdp`] to break a
+    /// running transfer (RFC 1350 §4: each transfer has ports of its own).
     Udp(u16),
-    /// Those of one TCP port of the services.
+    /// Packets of one TCP port of the services.
     Tcp(u16),
     /// All UDP, DHCP too.
     AnyUdp,
 }
 
-/// Plugs or pulls a node's cable.
+/// Plugs or unplugs a node's cable.
 ///
 /// # Errors
-/// What ip(8) says.
+/// Errors of ip(8).
 pub fn cable(rack: &Rack, node: &Node, cable: Cable) -> Result<()> {
     let state = if cable == Cable::In { "up" } else { "down" };
     rack.switch().ip(&format!("link set p-{} {state}", node.machine.name)).map(drop)
 }
 
-/// Loses these packets of one node, until [`mend`], and those lost already too.
+/// Loses these packets of one node until [`mend`], in addition to those that are lost already.
 ///
 /// # Errors
-/// What nft(8) says.
+/// Errors of nft(8).
 pub fn lose(rack: &Rack, node: &Node, traffic: Traffic) -> Result<()> {
     let name = &node.machine.name;
     let switch = rack.switch();
@@ -57,17 +57,17 @@ pub fn lose(rack: &Rack, node: &Node, traffic: Traffic) -> Result<()> {
     switch.run(&["nft", &rules]).map(drop)
 }
 
-/// Loses none of a node's packets any more.
+/// Ends all packet loss of a node.
 ///
 /// # Errors
-/// What nft(8) says.
+/// Errors of nft(8).
 pub fn mend(rack: &Rack, node: &Node) -> Result<()> {
     let name = &node.machine.name;
-    // Added first, so that it is there to be deleted.
+    // Added first, so that deleting it does not fail.
     rack.switch().run(&["nft", &format!("add table bridge {name}; delete table bridge {name}")]).map(drop)
 }
 
-/// Makes a BMC deaf: its port is open, and nothing answers.
+/// Makes a BMC silent: its port is open, and nothing answers.
 ///
 /// # Errors
 /// It does not run.
@@ -75,7 +75,7 @@ pub fn deafen(bmc: &Bmc<'_>) -> Result<()> {
     bmc.signal(Signal::STOP)
 }
 
-/// Heals a deaf BMC; it then answers what was sent meanwhile too.
+/// Ends a BMC's silence; it then also answers what was sent meanwhile.
 ///
 /// # Errors
 /// It does not run.
@@ -83,10 +83,10 @@ pub fn heal(bmc: &Bmc<'_>) -> Result<()> {
     bmc.signal(Signal::CONT)
 }
 
-/// Gives a BMC another password than the one in `rack.json`.
+/// Changes a BMC's password from the one in `rack.json`.
 ///
 /// # Errors
-/// It does not start again.
+/// It does not restart.
 pub fn change_password(bmc: &Bmc<'_>, password: &str) -> Result<()> {
     bmc.restart_with_password(password)
 }

@@ -1,4 +1,4 @@
-//! A QEMU machine: what it is made of, and the command that runs it.
+//! A QEMU machine: its properties, and the command that runs it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::daemon::Daemon;
 
-/// What the machine runs before it runs anything of ours.
+/// Firmware of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Firmware {
     /// SeaBIOS, with iPXE in the network card's ROM.
     Bios,
-    /// OVMF, with its own PXE; an iPXE comes by TFTP.
+    /// OVMF with its own PXE client; iPXE is downloaded by TFTP.
     Uefi,
 }
 
@@ -42,10 +42,10 @@ impl FromStr for Firmware {
     }
 }
 
-/// What the machine tries first.
+/// Device that the machine tries first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BootDevice {
-    /// Nobody said: the disk.
+    /// No device was requested: the disk.
     Unsaid,
     /// The disk. An empty one falls through to the network, as in real machines.
     Disk,
@@ -53,18 +53,18 @@ pub enum BootDevice {
     Network,
 }
 
-/// What a machine is behind.
+/// Kind of a machine's BMC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Behind {
-    /// OpenIPMI's `ipmi_sim`, a process, which has the serial line and the in-band interface too.
+    /// OpenIPMI's `ipmi_sim`, a process that also has the serial line and the in-band interface.
     #[default]
     IpmiSim,
-    /// [`crate::bmc::Bmc`], which lives in the test's process and logs what it does.
+    /// [`crate::bmc::Bmc`], in the test's process, which logs what it does.
     Responder,
 }
 
-/// Everything that decides how one machine runs; kept as `machine.json` in its directory.
+/// All properties of a machine; kept as `machine.json` in its folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Its name within the rack, such as `n1`.
@@ -73,15 +73,15 @@ pub struct Machine {
     pub firmware: Firmware,
     /// Its BMC's kind.
     pub behind: Behind,
-    /// Of its one network card.
+    /// MAC of its only network card.
     pub mac: String,
-    /// As SMBIOS and the BMC tell it.
+    /// UUID in SMBIOS and in its BMC.
     pub uuid: String,
-    /// In MiB.
+    /// Memory in MiB.
     pub memory_mib: u32,
-    /// Of its one disk, in MiB; the file is sparse.
+    /// Size of its only disk in MiB; the file is sparse.
     pub disk_mib: u32,
-    /// Where its files are.
+    /// Folder of its files.
     pub directory: PathBuf,
 }
 
@@ -114,12 +114,12 @@ impl Machine {
         Ok(())
     }
 
-    /// A file of it.
+    /// Path of one of its files.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// Everything its firmware and system ever wrote to the serial port.
+    /// Path of everything that its firmware and system wrote to the serial port.
     pub fn console(&self) -> PathBuf {
         self.path("console.log")
     }
@@ -132,8 +132,8 @@ impl Machine {
         Ok(Daemon::recorded(&self.path("qemu.record"))?.filter(Daemon::alive))
     }
 
-    /// Runs QEMU, which returns when the machine runs. Call it inside the machine's namespace, without a
-    /// file of a stranger open: QEMU would keep it.
+    /// Starts QEMU, and returns when the machine runs. Call it inside the machine's namespace, without unrelated open
+    /// files: QEMU would keep them.
     ///
     /// # Errors
     /// QEMU says why in `qemu.log`.
@@ -152,7 +152,7 @@ impl Machine {
         Daemon::of(pid.trim().parse()?)?.remember(&self.path("qemu.record"))
     }
 
-    /// QEMU's arguments, without its name.
+    /// QEMU's arguments, without the program.
     pub fn command_line(&self, first: BootDevice) -> Vec<String> {
         let (disk, network) = bootindexes(first);
         let Self { name, uuid, mac, memory_mib, .. } = self;
@@ -160,13 +160,13 @@ impl Machine {
         // `romfile=` leaves OVMF its own driver; the default ROM has iPXE for SeaBIOS.
         let rom = if self.firmware == Firmware::Uefi { ",romfile=" } else { "" };
         let mut words = vec![
-            // Without tb-size the code cache grows to several times the machine's memory. With graphics=off SeaBIOS
-            // speaks to the serial port, and so does its iPXE.
+            // Without tb-size the code cache grows to several times the machine's memory. With graphics=off, SeaBIOS
+            // and its iPXE use the serial port.
             format!("-name {name} -uuid {uuid} -machine pc,graphics=off -accel tcg,tb-size=96 -cpu qemu64 -smp 1"),
             format!("-m {memory_mib} -nodefaults -no-user-config -display none -rtc base=utc"),
             format!("-smbios type=1,manufacturer=Ironmesh,product=VirtualRack,serial=SN-{name},uuid={uuid}"),
             format!("-smbios type=3,manufacturer=Ironmesh,serial=CH-{name},asset=asset-{name}"),
-            // Without it SeaBIOS halts for ever when nothing could be booted.
+            // Otherwise SeaBIOS halts forever when nothing could be booted.
             "-boot reboot-timeout=10000 -device virtio-rng-pci".to_owned(),
             "-netdev tap,id=net0,ifname=tap0,script=no,downscript=no".to_owned(),
             format!("-device virtio-net-pci,id=nic0,netdev=net0,mac={mac},bootindex={network}{rom}"),
@@ -180,11 +180,11 @@ impl Machine {
             words.push(format!("-drive if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"));
             words.push(format!("-drive if=pflash,format=raw,unit=1,file={}", file("vars.fd")));
         }
-        // No path holds a blank: `Plan` refuses them.
+        // No path contains a space: `Plan` refuses them.
         words.iter().flat_map(|words| words.split(' ')).map(str::to_owned).collect()
     }
 
-    /// What its serial port leads to, and the way to its BMC from inside where that has one.
+    /// The other end of its serial port, and the in-band way to its BMC, if there is one.
     fn serial_line(&self) -> String {
         let [line, console] = [self.path("com1.qemu"), self.console()].map(|path| path.display().to_string());
         match self.behind {
@@ -198,7 +198,7 @@ impl Machine {
     }
 }
 
-/// The places of the disk and the network card in the firmware's order; the lower is tried first.
+/// Places of the disk and the network card in the firmware's order; the lower one is tried first.
 pub(super) fn bootindexes(first: BootDevice) -> (i16, i16) {
     match first {
         BootDevice::Unsaid | BootDevice::Disk => (1, 2),

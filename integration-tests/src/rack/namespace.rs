@@ -13,7 +13,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::daemon::Daemon;
 
-/// One network namespace, known to ip(8) by its name.
+/// One network namespace, by its name in ip(8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
     name: String,
@@ -40,14 +40,14 @@ impl Namespace {
         &self.name
     }
 
-    /// Makes it, with its loopback up.
+    /// Makes it, and sets its loopback up.
     ///
     /// # Errors
     /// It exists already, or we are not root.
     pub fn create(&self) -> Result<()> {
         run("ip", &["netns", "add", &self.name])?;
         self.ip("link set lo up")?;
-        // Without it a link-local address is not ready for its first second, and a router advertisement is not sent.
+        // Otherwise a link-local address is not ready for its first second, and a router advertisement is not sent.
         self.run(&["sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"])?;
         Ok(())
     }
@@ -60,7 +60,7 @@ impl Namespace {
         Ok(Self::with_prefix(&self.name)?.contains(self))
     }
 
-    /// The pids of whatever runs in it.
+    /// Pids of the processes in it.
     ///
     /// # Errors
     /// ip(8) cannot be run, or there is no such namespace.
@@ -68,7 +68,7 @@ impl Namespace {
         run("ip", &["netns", "pids", &self.name])?.split_whitespace().map(|pid| Ok(pid.parse()?)).collect()
     }
 
-    /// Ends whatever runs in it, and removes it with its interfaces. That it is gone already is well.
+    /// Ends its processes, and removes it with its interfaces. It is not an error if it does not exist.
     ///
     /// # Errors
     /// A program in it cannot be ended.
@@ -77,7 +77,7 @@ impl Namespace {
             return Ok(());
         }
         for pid in self.pids()? {
-            // One that ended meanwhile is what we want.
+            // A process that has ended meanwhile is fine.
             if let Ok(daemon) = Daemon::of(pid) {
                 daemon.end()?;
             }
@@ -85,35 +85,35 @@ impl Namespace {
         run("ip", &["netns", "del", &self.name]).map(drop)
     }
 
-    /// Runs ip(8) on it; the words of its command are separated by blanks.
+    /// Runs ip(8) in it, with arguments separated by spaces.
     ///
     /// # Errors
-    /// What ip(8) says.
+    /// Errors of ip(8).
     pub fn ip(&self, words: &str) -> Result<String> {
         let mut all = vec!["-n", &self.name];
         all.extend(words.split_whitespace());
         run("ip", &all)
     }
 
-    /// A command that will run `program` inside.
+    /// A command that will run `program` in it.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, program]);
         command
     }
 
-    /// Runs a command inside and returns what it printed.
+    /// Runs a command in it, and returns its output.
     ///
     /// # Errors
-    /// It cannot be run, or it failed: then what it printed to standard error.
+    /// The command cannot be run, or fails; the error has its error output.
     pub fn run(&self, words: &[&str]) -> Result<String> {
         let mut all = vec!["netns", "exec", &self.name];
         all.extend(words);
         run("ip", &all)
     }
 
-    /// Does `work` on a thread that is inside, and so has every socket of it there; with a tokio runtime of its own.
-    /// A panic of it is one of the caller.
+    /// Runs `work` on a thread in it, so that all its sockets are there, with a tokio runtime of its own. A panic of
+    /// `work` is passed to the caller.
     ///
     /// # Errors
     /// It does not exist, or we are not root.
@@ -122,7 +122,7 @@ impl Namespace {
         done.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// Begins `work` on such a thread, and leaves it there.
+    /// Starts `work` on such a thread, and returns.
     ///
     /// # Errors
     /// There are too many threads.
@@ -138,7 +138,7 @@ impl Namespace {
     fn inside<T>(&self, work: impl AsyncFnOnce() -> T) -> Result<T> {
         let path = Path::new("/run/netns").join(&self.name);
         let place = File::open(&path).with_context(|| path.display().to_string())?;
-        // Threads that the runtime begins are inside too: a thread inherits its maker's namespaces (clone(2)).
+        // The runtime's threads are inside, too: a thread inherits the namespaces of its creator (clone(2)).
         move_into_link_name_space(place.as_fd(), Some(LinkNameSpaceType::Network))
             .with_context(|| format!("entering {}", path.display()))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -148,16 +148,16 @@ impl Namespace {
     /// Makes a bridge in it that forwards at once.
     ///
     /// # Errors
-    /// What ip(8) says.
+    /// Errors of ip(8).
     pub fn bridge(&self, bridge: &str) -> Result<()> {
         self.ip(&format!("link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"))?;
         self.ip(&format!("link set {bridge} up")).map(drop)
     }
 
-    /// Lays a cable from the interface `here` in this namespace to `there` in another, where it is plugged into `bridge`.
+    /// Connects the interface `here` in this namespace with `there` in another one, where it is added to `bridge`.
     ///
     /// # Errors
-    /// What ip(8) says.
+    /// Errors of ip(8).
     pub fn cable(&self, here: &str, other: &Self, there: &str, bridge: &str) -> Result<()> {
         let (own, peer) = (&self.name, &other.name);
         run("ip", &["link", "add", here, "netns", own, "type", "veth", "peer", "name", there, "netns", peer])?;

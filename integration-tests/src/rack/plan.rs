@@ -1,4 +1,4 @@
-//! What a rack is to be made of, and the names and addresses that follow from it.
+//! Properties of a rack, and the names and addresses that follow from them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -10,35 +10,35 @@ use super::machine::{Behind, Firmware, Machine};
 use super::{Node, Rack, Services, prefix};
 use crate::bmc::{PASSWORD, PORT, USER};
 
-/// What [`Rack::up`] is to bring up.
+/// Properties of a rack for [`Rack::up`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// A few lower-case letters and digits; no other rack of this host may have it.
+    /// A few lower-case letters and digits; unique on this host.
     pub tag: String,
-    /// Where its files go. QEMU's monitor socket lies in it: its path may have about 80 characters.
+    /// Folder of its files. It has QEMU's monitor socket, so its path may have about 80 characters.
     pub state: PathBuf,
     /// The program `virtual-rack`.
     pub program: PathBuf,
     /// The machines.
     pub nodes: Vec<Firmware>,
-    /// What they are behind. [`Behind::Responder`]: of BMCs it makes the addresses, and [`Responder`] the rest.
+    /// Kind of their BMCs. With [`Behind::Responder`] only addresses are assigned, and [`Responder`] does the rest.
     ///
     /// [`Responder`]: super::responder::Responder
     pub behind: Behind,
-    /// Of each machine, in MiB; `None` for what its firmware needs.
+    /// Memory of each machine in MiB; `None`: what its firmware needs.
     pub memory_mib: Option<u32>,
-    /// Of each machine's disk, in MiB.
+    /// Disk of each machine in MiB.
     pub disk_mib: u32,
 }
 
-/// BMC addresses are 10.77.2.11 and up to .99; the machines' own, which DHCP gives, are no matter of the rack.
+/// BMC addresses are 10.77.2.11 to .99; the machines' own addresses are assigned by DHCP.
 const NODES_MOST: usize = 89;
 
 /// `sun_path` of unix(7) has 108 octets, the last of them 0.
 const SOCKET_PATH_MOST: usize = 107;
 
 impl Services {
-    /// The services' place in a rack of this tag.
+    /// Namespace and addresses of the services in a rack with this tag.
     pub(crate) fn usual(tag: &str) -> Self {
         Self {
             namespace: format!("{}svc", prefix(tag)),
@@ -53,7 +53,7 @@ impl Services {
     }
 }
 
-/// Whether a rack can have this tag: interfaces and namespaces are named by it.
+/// Whether a rack can have this tag: it is part of the names of interfaces and namespaces.
 pub(crate) fn check_tag(tag: &str) -> Result<()> {
     let letters = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
     ensure!((1..=8).contains(&tag.len()) && tag.chars().all(letters), "a tag is 1 to 8 of a-z, 0-9");
@@ -61,10 +61,10 @@ pub(crate) fn check_tag(tag: &str) -> Result<()> {
 }
 
 impl Plan {
-    /// Names and addresses for all of it.
+    /// Computes all names and addresses.
     ///
     /// # Errors
-    /// A tag, path or number of nodes that cannot be.
+    /// An impossible tag, path or number of nodes.
     pub(super) fn rack(&self) -> Result<Rack> {
         check_tag(&self.tag)?;
         ensure!((1..=NODES_MOST).contains(&self.nodes.len()), "a rack has 1 to {NODES_MOST} nodes");
@@ -106,7 +106,7 @@ impl Plan {
     }
 }
 
-/// Whether a path needs no quoting for a shell, QEMU's option lists and `ipmi_sim`'s configuration alike.
+/// Whether a path needs no quoting for a shell, QEMU's option lists and `ipmi_sim`'s configuration.
 fn plain(path: &Path) -> bool {
     let plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"._-/".contains(octet);
     path.as_os_str().as_encoded_bytes().iter().all(plain)

@@ -1,4 +1,4 @@
-//! A tiny client of QEMU's monitor (the QMP specification in QEMU's documentation, `docs/interop/qmp-spec`).
+//! A small client of QEMU's monitor (the QMP specification in QEMU's documentation, `docs/interop/qmp-spec`).
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
@@ -8,24 +8,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-/// QEMU answers at once, unless another client holds the monitor: it serves one at a time.
+/// QEMU answers at once, unless another client has the monitor: it serves one at a time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A monitor that has told us who it is.
+/// A connection to a monitor that has sent its greeting.
 #[derive(Debug)]
 pub struct Qmp {
     stream: BufReader<UnixStream>,
-    /// What has arrived of the next line.
+    /// The incomplete next line.
     line: Vec<u8>,
-    /// Names of the events that came while something else was awaited.
+    /// Names of events that were received while something else was awaited.
     events: Vec<String>,
 }
 
 impl Qmp {
-    /// Takes the monitor at `socket`.
+    /// Connects to the monitor at `socket`.
     ///
     /// # Errors
-    /// Nobody listens there, or someone else keeps the monitor for too long.
+    /// No process listens there, or another client keeps the monitor for too long.
     pub fn connect(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -57,10 +57,10 @@ impl Qmp {
         }
     }
 
-    /// Waits until `event` has come, and then until it has not come again for `quiet`.
+    /// Waits until `event` was received, and then until it was not received again for `quiet`.
     ///
     /// # Errors
-    /// It did not come within `patience`, or the monitor closed.
+    /// It was not received within `patience`, or the monitor closed.
     pub fn settle(&mut self, event: &str, patience: Duration, quiet: Duration) -> Result<()> {
         while !self.events.iter().any(|seen| seen == event) {
             self.next(patience)?.with_context(|| format!("no {event} within {patience:?}"))?;
@@ -70,14 +70,14 @@ impl Qmp {
         Ok(())
     }
 
-    /// Notes the next event; `None` if none came in time.
+    /// Records the next event; `None` if there was none in time.
     fn next(&mut self, patience: Duration) -> Result<Option<()>> {
         let Some(message) = self.read(patience)? else { return Ok(None) };
         self.events.extend(message.get("event").and_then(Value::as_str).map(str::to_owned));
         Ok(Some(()))
     }
 
-    /// One message; `None` if no whole one came in time. What has come of it is kept.
+    /// One message; `None` if it was not complete in time. An incomplete one is kept.
     fn read(&mut self, patience: Duration) -> Result<Option<Value>> {
         self.stream.get_ref().set_read_timeout(Some(patience))?;
         match self.stream.read_until(b'\n', &mut self.line) {

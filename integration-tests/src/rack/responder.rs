@@ -1,4 +1,4 @@
-//! A machine's BMC of our own, in the place of `ipmi_sim`: it logs what it does, so that the checker can judge it.
+//! Our own BMC of a QEMU machine, instead of `ipmi_sim`: it logs what it does, as input for the checker.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::bmc::{self, Bmc};
 /// IPMI 2.0 Table 5-2: "unspecified error".
 const UNSPECIFIED: Completion = Completion(0xff);
 
-/// A BMC with a thread in the machine's namespace. It ends when it is dropped; the machine runs on.
+/// A BMC with a thread in the machine's namespace. It ends when it is dropped; the machine continues.
 #[derive(Debug)]
 pub struct Responder {
     bmc: Arc<Bmc>,
@@ -45,7 +45,7 @@ impl Responder {
         Ok(Self { bmc, host, thread: Some(thread) })
     }
 
-    /// What it did, and its trap.
+    /// Its log and traps.
     pub fn bmc(&self) -> &Bmc {
         &self.bmc
     }
@@ -62,7 +62,7 @@ impl Drop for Responder {
     }
 }
 
-/// The board that speaks IPMI, and the wires from it to a machine.
+/// The board that speaks IPMI, and its connections to a machine.
 struct Wired {
     board: Board,
     chassis: Chassis,
@@ -74,12 +74,12 @@ impl bmc::Chassis for Wired {
             Ok((answer, asks)) if asks.is_empty() => answer,
             Ok((answer, asks)) => {
                 let chassis = self.chassis.clone();
-                // It takes as long as QEMU takes; the BMC's own thread has timers to keep.
+                // It takes as long as QEMU takes; the BMC's own thread has timers to serve.
                 let done =
                     tokio::task::spawn_blocking(move || asks.into_iter().try_for_each(|ask| chassis.ask(ask))).await;
                 match done.context("the chassis").flatten() {
                     Ok(()) => answer,
-                    // Part of it may be done: it stays in the log.
+                    // Part of it may have been done, so it stays in the log.
                     Err(error) => failed(&error, answer.change),
                 }
             }
@@ -89,7 +89,7 @@ impl bmc::Chassis for Wired {
 }
 
 impl Wired {
-    /// The answer to a command, and what the chassis is to do before it goes out.
+    /// The answer to a command, and the chassis' action before it is sent.
     fn decide(&mut self, call: &Call) -> Result<(Answer, Vec<Ask>)> {
         // The machine may have switched itself off.
         let before = if self.chassis.is_on()? { Power::On } else { Power::Off };
@@ -113,7 +113,7 @@ impl Wired {
             Control::Diagnostic => bail!("this machine has no NMI"),
         };
         let boots = matches!((control, before), (Control::On, Power::Off) | (Control::Cycle | Control::Reset, _));
-        // The chassis forgets its device at each start; a choice for all boots is the board's to keep.
+        // The chassis forgets its device at each start; a persistent choice is stored in the board.
         let chosen = if boots { self.board.take_boot() } else { None };
         let chosen = chosen.map(device).transpose()?.map(Ask::Boot);
         Ok(chosen.into_iter().chain(order.iter().copied()).collect())
@@ -121,7 +121,7 @@ impl Wired {
 }
 
 fn failed(error: &anyhow::Error, change: Option<Change>) -> Answer {
-    eprintln!("a BMC can not: {error:#}");
+    eprintln!("a BMC cannot: {error:#}");
     Answer { completion: UNSPECIFIED, data: vec![], change }
 }
 
@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(asks, [Ask::Boot(BootDevice::Network)]);
             let (_, asks) = wired.decide(&call(Control::On.command())).unwrap();
             assert_eq!(asks, [Ask::Boot(BootDevice::Network), Ask::On]);
-            // Nothing ran it: the machine is off again.
+            // No process ran it: the machine is off again.
             let (_, asks) = wired.decide(&call(Control::On.command())).unwrap();
             assert_eq!(asks, later);
         }

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Between two looks.
+/// Interval between two checks.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Looks until there is something to return.
+/// Calls `look` until it returns something.
 ///
 /// # Errors
-/// What `look` failed with, or that `patience` is over; `thing` names what was waited for.
+/// Errors of `look`, or `patience` is over; `thing` says what was waited for.
 pub fn until<T>(thing: &str, patience: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let begun = Instant::now();
     loop {
@@ -29,10 +29,10 @@ pub fn until<T>(thing: &str, patience: Duration, mut look: impl FnMut() -> Resul
     }
 }
 
-/// What it took to get `T`.
+/// The result, and the time that it took.
 ///
 /// # Errors
-/// Those of `work`.
+/// Errors of `work`.
 pub fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
     let begun = Instant::now();
     let done = work()?;

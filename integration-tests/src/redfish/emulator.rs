@@ -1,4 +1,4 @@
-//! OpenStack's `sushy-emulator`, over HTTPS and with users, with two machines that are not there.
+//! OpenStack's `sushy-emulator`, over HTTPS and with users, with two fake machines.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
 /// Its port.
 pub const PORT: u16 = 8443;
-/// Who may ask.
+/// Its only user.
 pub const USER: &str = "admin";
-/// His password.
+/// The user's password.
 pub const PASSWORD: &str = "r3df1sh-pw";
-/// A firmware's own, which no service should show.
+/// A password among the firmware settings, which no service may show.
 pub const BIOS_PASSWORD: &str = "b10s-pw";
 /// The emulator's systems; the node is the second.
 pub const SYSTEMS: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
@@ -47,16 +47,16 @@ sys.exit(main.main())
 pub struct Emulator {
     process: Daemon,
     log: PathBuf,
-    /// What its machines' firmware is set to.
+    /// Firmware settings of its machines.
     pub bios: PathBuf,
-    /// The certificate of who vouches for it.
+    /// Certificate of the CA that signed its own.
     pub ca: PathBuf,
-    /// One that believes it.
+    /// A client that trusts it.
     pub client: reqwest::Client,
 }
 
 impl Emulator {
-    /// Starts it where the services are; its certificate is of an authority that nobody knows.
+    /// Starts it where the services are; its certificate is signed by a CA that no system trusts.
     ///
     /// # Errors
     /// A program is missing.
@@ -65,7 +65,7 @@ impl Emulator {
         let authority = Authority::new()?;
         let files = authority.issue_for_loopback(folder)?;
         let users = folder.join("users");
-        // The hash is libxcrypt's, as htpasswd would have it.
+        // The hash is libxcrypt's, as htpasswd writes it.
         let hash = format!(
             r#"import crypt; print("{USER}:" + crypt.crypt("{PASSWORD}", crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))"#
         );
@@ -73,7 +73,7 @@ impl Emulator {
         ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         fs::write(&users, made.stdout)?;
         let config = folder.join("config.py");
-        // What it knows of its system it would else find again in the next run.
+        // Otherwise it would find its state of this run again in the next one.
         let (users, state) = (users.display().to_string(), folder.display().to_string());
         let systems = SYSTEMS.map(|uuid| {
             format!(
@@ -106,7 +106,7 @@ impl Emulator {
     /// Reads a resource.
     ///
     /// # Errors
-    /// It is refused, or there is none.
+    /// The resource does not exist, or may not be read.
     pub async fn get(&self, path: &str) -> Result<Value> {
         let request = self.client.get(format!("https://127.0.0.1:{PORT}{path}")).basic_auth(USER, Some(PASSWORD));
         let answer = request.send().await?.error_for_status()?;
@@ -130,14 +130,14 @@ impl Emulator {
         }
     }
 
-    /// Requests that it was asked, of this method, as its log has them.
+    /// Number of requests with this method, from its log.
     ///
     /// # Errors
     /// It has no log.
     pub fn asked(&self, method: &str) -> Result<Vec<String>> {
         let log = fs::read_to_string(&self.log)?;
         let request = |line: &str| {
-            // The quote before it is followed by a colour, for most answers.
+            // The quote before it is followed by a color, for most answers.
             let (_, path) = line.split_once(&format!("{method} /"))?;
             Some(format!("/{}", path.split(' ').next()?))
         };
