@@ -248,7 +248,7 @@ async fn is_nowhere_in_the_store(lab: &Lab) -> Result<()> {
     for write in all {
         let text = write.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         ensure!(!text.contains(PASSWORD), "it stands in {}", write.path);
-        let unpacked = write.value.as_deref().map(keyspace::family::unpacked).transpose()?.unwrap_or_default();
+        let unpacked = write.value.as_deref().map(keyspace::key_schema::decompress).transpose()?.unwrap_or_default();
         ensure!(!String::from_utf8_lossy(&unpacked).contains(BIOS_PASSWORD), "it stands in {}", write.path);
     }
     Ok(())

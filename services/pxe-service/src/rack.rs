@@ -7,8 +7,8 @@ use domain::{
     service::Service,
 };
 use keyspace::{
-    View, key,
-    key::Scope,
+    View,
+    key::{self, Parsed, Scope},
     store::Versioned,
     value::{self, BootDecision, Network, PxeSeen},
 };
@@ -83,7 +83,7 @@ impl Rack {
 
     /// Returns the decision stored at this path.
     pub(crate) fn decision_at(&self, path: &str) -> Option<BootDecision> {
-        let (rack, node) = path.ends_with("/boot").then(|| key::node_of(path))??;
+        let Some(Parsed::Boot { rack, node }) = key::parse(path) else { return None };
         if rack == self.id { self.decision(node) } else { None }
     }
 

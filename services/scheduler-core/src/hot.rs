@@ -17,7 +17,7 @@ use domain::{
 };
 use futures::StreamExt as _;
 use keyspace::{
-    key,
+    key::{self, Parsed},
     value::Rack,
     view::{News, Subscription},
 };
@@ -255,7 +255,7 @@ pub async fn listen(shared: Arc<AppState>) {
 /// Waits for news of members.
 async fn of_members(news: &mut Subscription) {
     while let Some(News::Path(path)) = news.next().await {
-        if path.contains("/member/") {
+        if matches!(key::parse(&path), Some(Parsed::Member { .. })) {
             return;
         }
     }

@@ -15,8 +15,8 @@ use domain::{
     time::Timestamp,
 };
 use keyspace::{
-    View, key,
-    key::Scope,
+    View,
+    key::{self, Parsed, Scope},
     view::{Feed, Touches},
 };
 use serde_json::{Map, Value};
@@ -148,12 +148,12 @@ impl NodeCache {
 
 /// Names of racks, and who looks after nodes, are all nodes'.
 fn touches(path: &str) -> Touches<(RackId, NodeId)> {
-    let is_all = || path.starts_with(key::racks().path()) || path.ends_with("/power-service/ring");
-    match key::node_of(path) {
-        Some(of) => Touches::One(of),
-        None if is_all() => Touches::All,
-        None => Touches::Nothing,
+    let Some(key) = key::parse(path) else { return Touches::Nothing };
+    if matches!(key, Parsed::Rack { .. } | Parsed::Ring { service: Service::Power, .. }) {
+        return Touches::All;
     }
+    let about = key.about();
+    about.rack.zip(about.node).map_or(Touches::Nothing, Touches::One)
 }
 
 /// What the store has about a node.

@@ -15,7 +15,7 @@ use domain::{
 };
 use keyspace::{
     View,
-    key::{self, Scope},
+    key::{self, Parsed, Scope},
     value::{Claim, Election, Journal, Member, Operation, StoredRing},
     view::News,
 };
@@ -85,23 +85,16 @@ enum About {
     Operation(NodeId),
 }
 
-/// Reads a path; `None`: it is no key of the mesh.
+/// Reads a path. Returns `None` if its changes are not told.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most keys are not told")]
 fn about(path: &str) -> Option<About> {
-    if let Some((_, node)) = key::node_of(path) {
-        return path.contains("/node-operation/").then_some(About::Operation(node));
-    }
-    let mut parts = path.strip_prefix(key::ROOT)?.split('/');
-    let scope = match parts.next()? {
-        "dc" => Scope::Datacenter,
-        rack => Scope::Rack(rack.parse().ok()?),
-    };
-    let (service, kind) = (parts.next()?.parse().ok()?, parts.next()?);
-    match (kind, parts.next()) {
-        ("member", Some(instance)) => Some(About::Member(scope, service, instance.parse().ok()?)),
-        ("election", None) => Some(About::Election(scope, service)),
-        ("ring", None) => Some(About::Ring(scope, service)),
-        ("claim", Some(node)) => Some(About::Claim(scope, service, node.parse().ok()?)),
-        ("journal", Some(node)) => Some(About::Journal(scope, service, node.parse().ok()?)),
+    match key::parse(path)? {
+        Parsed::Operation { node, .. } => Some(About::Operation(node)),
+        Parsed::Member { scope, service, instance } => Some(About::Member(scope, service, instance)),
+        Parsed::Election { scope, service } => Some(About::Election(scope, service)),
+        Parsed::Ring { scope, service } => Some(About::Ring(scope, service)),
+        Parsed::Claim { scope, service, node } => Some(About::Claim(scope, service, node)),
+        Parsed::Journal { scope, service, node } => Some(About::Journal(scope, service, node)),
         _ => None,
     }
 }

@@ -1,12 +1,12 @@
-//! The table of keys that a service writes, from the table in keyspace's documentation.
+//! The table of keys that a service writes, from the table of all keys that keyspace's tests generate.
 
 use anyhow::{Result, bail};
 
 use super::markdown;
 use crate::files;
 
-/// File with the table of keys, as the documentation of its module.
-const KEYS: &str = "services/keyspace/src/key.rs";
+/// The table of all keys, which a test of keyspace holds to its schema.
+const KEYS: &str = "services/keyspace/src/key/golden/keys.md";
 
 /// The keys that a service writes.
 pub(super) fn table(service: &str) -> Result<String> {
@@ -26,15 +26,15 @@ struct Row {
 }
 
 fn writes(row: &Row, service: &str) -> bool {
-    row.key.contains("{s}") || row.writer.contains(service)
+    row.key.contains("{service}") || row.writer.contains(service)
 }
 
 fn rows(text: &str) -> Vec<Row> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("//! | `")?.strip_suffix(" |"));
+    let lines = text.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
     let rows = lines.filter_map(|line| {
-        let [key, value, writer, lease] = line.splitn(4, " | ").collect::<Vec<_>>().try_into().ok()?;
-        let plain = |cell: &str| cell.replace(['[', ']'], "");
-        Some(Row { key: format!("`{key}"), value: plain(value), writer: plain(writer), lease: plain(lease) })
+        let [key, value, writer, lease, ..] = line.split(" | ").collect::<Vec<_>>()[..] else { return None };
+        let (value, writer, lease) = (value.to_owned(), writer.to_owned(), lease.to_owned());
+        Some(Row { key: format!("`{key}"), value, writer, lease })
     });
     rows.collect()
 }
@@ -45,12 +45,12 @@ mod tests {
 
     #[test]
     fn a_service_writes_its_own_keys_and_those_that_every_service_has() {
-        let text = "//! | key | value | writing service | lease |\n//! |---|---|---|---|\n\
-                    //! | `a/{id}` | [`A`] | power-service | no |\n//! | `{s}/b` | [`B`] | the leader | its own |\n\
-                    //! | `c` | `C` | pxe-service | no |\n";
+        let text = "| key | value | writer | lease | followed by |\n| --- | --- | --- | --- | --- |\n\
+                    | `a/{id}` | `A` | power-service | no | – |\n| `{scope}/{service}/b` | `B` | the leader | its own | – |\n\
+                    | `c` | `C` | pxe-service | no | – |\n";
         let rows = rows(text);
         let keys: Vec<_> = rows.iter().filter(|row| writes(row, "power-service")).map(|row| row.key.as_str()).collect();
-        assert_eq!(keys, ["`a/{id}`", "`{s}/b`"]);
+        assert_eq!(keys, ["`a/{id}`", "`{scope}/{service}/b`"]);
         assert_eq!(rows.first().map(|row| row.value.as_str()), Some("`A`"));
     }
 }

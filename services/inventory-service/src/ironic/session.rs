@@ -9,6 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{
     failure::{Cause, Failure},
     image::Encoding,
+    net::MacAddr,
     step::Step,
     timeline::Mark,
 };
@@ -204,8 +205,8 @@ impl Ironic {
     fn ports(&self, booting: &PendingBoot) -> Value {
         let ports = self.agents.mesh.view().list(&key::ports(self.agents.rack)).into_iter();
         let own = ports.filter(|(_, port)| port.value.node == booting.node);
-        let macs = own.filter_map(|(path, _)| path.rsplit('/').next().map(str::to_owned));
-        macs.map(|address| json!({"address": address, "node_uuid": booting.node})).collect()
+        let macs = own.filter_map(|(path, _)| key::last::<MacAddr>(&path));
+        macs.map(|address| json!({"address": address.to_string(), "node_uuid": booting.node})).collect()
     }
 
     /// Returns the config drive as the agent expects it: a volume, compressed with gzip, in base64.

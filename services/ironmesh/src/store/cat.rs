@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
-use keyspace::{family, key::ROOT};
+use keyspace::{key::ROOT, key_schema};
 
 use super::Cat;
 
@@ -12,7 +12,8 @@ pub(super) async fn run(command: &Cat) -> Result<()> {
     let path = if command.key.starts_with('/') { command.key.clone() } else { format!("{ROOT}{}", command.key) };
     let pair = store.pair(&path).await.context("cannot read the store")?;
     let pair = pair.with_context(|| format!("there is no key {path}"))?;
-    let text = family::unpacked(&pair.value).with_context(|| format!("the value of {path} can not be unpacked"))?;
+    let text =
+        key_schema::decompress(&pair.value).with_context(|| format!("the value of {path} can not be unpacked"))?;
     let json = serde_json::from_slice::<serde_json::Value>(&text);
     let text = json.map_or(text, |json| format!("{json:#}").into_bytes());
     let mut out = std::io::stdout().lock();

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use domain::id::NodeId;
 use keyspace::{
-    care::Alarm,
-    family::{self, Group, MOST_KEYS, MOST_OCTETS},
+    key::parse,
+    key_schema::{Group, MAX_BYTES, MAX_KEYS},
+    maintenance::Alarm,
     store::Pair,
     value::Incarnation,
 };
@@ -81,19 +82,20 @@ impl Contents {
         let (mut contents, mut by_node) = (Self::default(), BTreeMap::<(NodeId, Group), u64>::new());
         for pair in pairs {
             let octets = u64::try_from(pair.path.len() + pair.value.len()).unwrap_or(u64::MAX);
-            let Some(family) = family::of(&pair.path) else {
+            let Some(key) = parse(&pair.path) else {
                 contents.unknown += 1;
                 continue;
             };
-            if let Err(why) = family.check(&pair.value) {
-                contents.unreadable.push((pair.path.clone(), why));
+            let row = key.row();
+            if let Err(why) = row.check(&pair.value) {
+                contents.unreadable.push((pair.path.clone(), why.to_string()));
             }
-            let taken = contents.families.entry(family.name).or_default();
+            let taken = contents.families.entry(row.family()).or_default();
             taken.keys += 1;
             taken.octets += octets;
             taken.largest = taken.largest.max(u64::try_from(pair.value.len()).unwrap_or(u64::MAX));
-            if let Some(node) = node_of(&pair.path) {
-                *by_node.entry((node, family.group)).or_default() += octets;
+            if let Some(node) = key.about().node {
+                *by_node.entry((node, row.group)).or_default() += octets;
             }
         }
         let over =
@@ -109,15 +111,6 @@ impl Contents {
             largest: all.largest.max(taken.largest),
         })
     }
-}
-
-/// The node that a key is about, where its path says so.
-fn node_of(path: &str) -> Option<NodeId> {
-    if let Some((_, node)) = keyspace::key::node_of(path) {
-        return Some(node);
-    }
-    let is_by_node = ["/claim/", "/journal/", "/history/"].iter().any(|part| path.contains(part));
-    if is_by_node { keyspace::key::last(path) } else { None }
 }
 
 /// Something that is wrong, and what is to be done.
@@ -225,11 +218,11 @@ fn of_contents(contents: &Contents) -> Vec<Finding> {
         ));
     }
     let all = contents.all();
-    if all.keys > MOST_KEYS {
-        found.push(finding(format!("{} keys are more than {MOST_KEYS}", all.keys), "see below which family has them"));
+    if all.keys > MAX_KEYS {
+        found.push(finding(format!("{} keys are more than {MAX_KEYS}", all.keys), "see below which family has them"));
     }
-    if all.octets > MOST_OCTETS {
-        let what = format!("the keys take {}, more than {}", size(all.octets), size(MOST_OCTETS));
+    if all.octets > MAX_BYTES {
+        let what = format!("the keys take {}, more than {}", size(all.octets), size(MAX_BYTES));
         found.push(finding(what, "see below which family has them"));
     }
     found

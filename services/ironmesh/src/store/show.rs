@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use keyspace::care::Alarm;
+use keyspace::maintenance::Alarm;
 use serde_json::{Value, json};
 
 use super::{

@@ -15,8 +15,8 @@ use crate::Error;
 
 /// The addresses of a rack that nobody has, in order.
 pub(super) fn free_addresses(view: &View, rack: RackId, network: &Network) -> impl Iterator<Item = Ipv4Addr> + use<> {
-    let prefix = format!("{}{rack}/address/", key::ROOT);
-    let taken: HashSet<Ipv4Addr> = view.paths(&prefix).iter().filter_map(|path| key::last(path)).collect();
+    let taken: HashSet<Ipv4Addr> =
+        view.paths(key::addresses(rack).path()).iter().filter_map(|path| key::last(path)).collect();
     let (first, last) = (network.first.to_bits(), network.last.to_bits());
     let others = [Some(network.server_identifier), network.router];
     (first..=last)

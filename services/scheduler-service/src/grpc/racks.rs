@@ -2,7 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use domain::{id::RackId, net::Subnet, service::Service};
+use domain::{
+    id::RackId,
+    net::{MacAddr, Subnet},
+    service::Service,
+};
 use keyspace::{
     Expect, key,
     store::Versioned,
@@ -104,7 +108,7 @@ impl Shared {
         macs.sort_by_key(|(_, unknown)| std::cmp::Reverse(unknown.value.seen_at));
         let shown = macs.into_iter().filter_map(|(path, unknown)| {
             Some(UnknownMac {
-                mac: path.rsplit('/').next()?.to_owned(),
+                mac: key::last::<MacAddr>(&path)?.to_string(),
                 seen_at_ms: unknown.value.seen_at.millis(),
                 firmware: unknown.value.firmware,
             })

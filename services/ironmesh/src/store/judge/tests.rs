@@ -62,15 +62,15 @@ fn keys_are_counted_by_family_and_what_can_not_be_read_is_named() {
     let (rack, node) = ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002");
     let large = format!("{{\"highest\":{{\"token\":1,\"generation\":1}},\"padding\":\"{}\"}}", "x".repeat(9000));
     let contents = Contents::of(&[
-        pair("/ironmesh/v1/dc/power-service/ack/a", b"{\"epoch\":1}"),
-        pair("/ironmesh/v1/dc/power-service/ack/b", b"{\"epoch\":"),
+        pair("/ironmesh/v1/dc/power-service/ack/00000000-0000-0000-0000-00000000000a", b"{\"epoch\":1}"),
+        pair("/ironmesh/v1/dc/power-service/ack/00000000-0000-0000-0000-00000000000b", b"{\"epoch\":"),
         pair("/ironmesh/v1/dc/unheard/of", b"1"),
         pair(&format!("/ironmesh/v1/{rack}/power-service/journal/{node}"), large.as_bytes()),
     ]);
     assert_eq!((contents.families["ack"].keys, contents.all().keys, contents.unknown), (2, 3, 1));
     assert_eq!(contents.unreadable.len(), 1);
-    assert!(contents.unreadable[0].0.ends_with("/b"));
+    assert!(contents.unreadable[0].0.ends_with("0b"));
     assert_eq!(contents.over.iter().map(|(_, group, _)| *group).collect::<Vec<_>>(), [Group::Ownership]);
     let facts = Facts { contents, ..sound() };
-    assert!(whats(&facts).contains("store cat /ironmesh/v1/dc/power-service/ack/b"));
+    assert!(whats(&facts).contains("store cat /ironmesh/v1/dc/power-service/ack/00000000-0000-0000-0000-00000000000b"));
 }

@@ -1,0 +1,484 @@
+//! The table of keys. Each row gives a key's path, value, writer, lease, encoding, followers and budget, and generates
+//! its constructor, its parser, its family and its line of this table:
+//!
+#![doc = include_str!("golden/keys.md")]
+//!
+//! All paths begin with `/ironmesh/v1/`. A `{scope}` is a rack's id, or `dc` for what belongs to no rack. What a leaf
+//! service writes stands under its own name, so that one watch has all of it in the order of its revisions.
+
+use std::{fmt::Write as _, net::Ipv4Addr, sync::LazyLock};
+
+use domain::{
+    id::{ImageId, InstanceId, NodeId, RackId},
+    image::Image,
+    net::{BmcAddr, MacAddr},
+    service::Service,
+};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::{
+    Key, Prefix, Scope,
+    template::{About, Argument, Split, Template},
+};
+use crate::value::{
+    Ack, AgentSeen, Bios, BootDecision, Bulk, Claim, Dead, Delivered, Election, FirmwareSeen, History, Holder,
+    Incarnation, Intent, Inventory, Journal, Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sealed,
+    Sheet, StoredRing, UnknownMac,
+};
+
+/// Maximum number of keys of a store with 10,000 nodes.
+pub const MAX_KEYS: u64 = 400_000;
+/// Maximum size of these keys and their values, in bytes: 1.5 GiB.
+pub const MAX_BYTES: u64 = 3 << 29;
+
+/// Keys that share one budget per node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// Intent, life, and what services observed.
+    State,
+    /// Claims and journals.
+    Ownership,
+    /// The operation, ports and uniqueness.
+    Names,
+    /// Past boots.
+    History,
+    /// Hardware inventory and the node's Ironic record.
+    Inventory,
+    /// What belongs to no node.
+    Mesh,
+}
+
+impl Group {
+    /// Maximum size of a node's keys and values of this group, in bytes. `None` if the group is not bounded per node.
+    #[must_use]
+    pub const fn bound(self) -> Option<u64> {
+        match self {
+            Self::State => Some(16 << 10),
+            Self::Ownership | Self::Names => Some(8 << 10),
+            Self::History => Some(32 << 10),
+            Self::Inventory => Some(1 << 20),
+            Self::Mesh => None,
+        }
+    }
+}
+
+/// How a value is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// JSON.
+    Json,
+    /// JSON, compressed with zstd.
+    Packed,
+}
+
+/// A leaf service that follows a key which it does not write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Follower {
+    /// The service.
+    pub service: Service,
+    /// Whose key it follows, if each service has one.
+    pub of: Option<Service>,
+}
+
+/// Reason a value is not what its key says.
+#[derive(Debug, thiserror::Error)]
+pub enum ValueError {
+    /// It is compressed and damaged.
+    #[error("cannot decompress the value")]
+    Packed(#[source] std::io::Error),
+    /// It is no JSON, or not of the key's type.
+    #[error("{0}")]
+    Json(serde_json::Error),
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Row {
+    /// The path without its root, with its parameters in braces.
+    pub path: &'static str,
+    /// The type of the value.
+    pub value: &'static str,
+    /// Who writes it.
+    pub writer: &'static str,
+    /// The lease that it is under, and otherwise what bounds its age if anything does.
+    pub lease: &'static str,
+    /// How the value is encoded.
+    pub encoding: Encoding,
+    /// The budget that it counts against.
+    pub group: Group,
+    /// Leaf services that follow it beside its writer. The schedulers follow everything.
+    pub followers: &'static [Follower],
+    template: fn() -> &'static Template,
+    read: fn(&[u8]) -> Result<(), ValueError>,
+}
+
+impl Row {
+    /// The kind of key, without whose it is: `node/intent`, `claim`.
+    #[must_use]
+    pub fn family(&self) -> &'static str {
+        (self.template)().family()
+    }
+
+    /// Checks that a value is what the key says.
+    ///
+    /// # Errors
+    /// [`ValueError`]
+    pub fn check(&self, value: &[u8]) -> Result<(), ValueError> {
+        (self.read)(value)
+    }
+
+    /// The prefix that a service of a rack follows because of this row.
+    pub(super) fn followed(&self, rack: RackId, follower: &Follower) -> String {
+        let template = (self.template)();
+        match follower.of {
+            Some(of) => template.path(&[&rack, &of]),
+            None => template.path(&[&rack]),
+        }
+    }
+}
+
+macro_rules! key_schema {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident = $path:literal: $name:ident($($argument:ident: $kind:ty),*)
+            $(in $(#[$all_doc:meta])* $all:ident($($some:ident: $some_kind:ty),*))? -> $value:ty {
+            $encoding:ident, $group:ident, writer: $writer:literal, lease: $lease:literal,
+            followers: [$($follower:ident $(of $of:ident)?),*]
+        }
+    )*) => {
+        $(
+            $(#[$doc])*
+            #[must_use]
+            pub fn $name($($argument: <$kind as Argument>::Taken<'_>),*) -> Key<$value> {
+                Key::at(template::$name().path(&[$(&$argument),*]))
+            }
+
+            $(
+                $(#[$all_doc])*
+                #[must_use]
+                pub fn $all($($some: <$some_kind as Argument>::Taken<'_>),*) -> Prefix<$value> {
+                    Prefix::at(template::$name().path(&[$(&$some),*]))
+                }
+            )?
+        )*
+
+        mod template {
+            use super::{LazyLock, Template};
+
+            $(pub(super) fn $name() -> &'static Template {
+                static TEMPLATE: LazyLock<Template> = LazyLock::new(|| Template::new($path));
+                &TEMPLATE
+            })*
+        }
+
+        /// A key that was read from its path.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Parsed {
+            $(
+                $(#[$doc])*
+                $variant {
+                    $(
+                        #[doc = concat!("`{", stringify!($argument), "}`")]
+                        $argument: $kind,
+                    )*
+                },
+            )*
+        }
+
+        impl Parsed {
+            /// The row of the key.
+            #[must_use]
+            pub fn row(&self) -> &'static Row {
+                match self {
+                    $(Self::$variant { .. } => &rows::$variant,)*
+                }
+            }
+
+            /// What the key is about, as far as its path says so.
+            #[must_use]
+            pub fn about(&self) -> About {
+                let mut about = About::default();
+                match self {
+                    $(Self::$variant { $($argument),* } => { $(Argument::note($argument, &mut about);)* })*
+                }
+                about
+            }
+        }
+
+        /// Reads a path. Returns `None` if it is none of the table's.
+        #[must_use]
+        pub fn parse(path: &str) -> Option<Parsed> {
+            let split = Split::new(path)?;
+            $(
+                if let Some(parsed) = parsers::$name(&split) {
+                    return Some(parsed);
+                }
+            )*
+            None
+        }
+
+        mod parsers {
+            #![expect(unused_mut, unused_variables, reason = "a key without parameters captures nothing")]
+
+            use super::{Parsed, Split, template};
+
+            $(pub(super) fn $name(path: &Split<'_>) -> Option<Parsed> {
+                let mut captures = template::$name().captures(path)?;
+                Some(Parsed::$variant { $($argument: captures.take()?),* })
+            })*
+        }
+
+        #[expect(non_upper_case_globals, reason = "a row has the name of its variant")]
+        mod rows {
+            use super::*;
+
+            $(pub(super) static $variant: Row = Row {
+                path: $path,
+                value: stringify!($value),
+                writer: $writer,
+                lease: $lease,
+                encoding: Encoding::$encoding,
+                group: Group::$group,
+                followers: &[$(Follower { service: Service::$follower, of: of!($($of)?) }),*],
+                template: template::$name,
+                read: packed_or_json::<$value>(Encoding::$encoding),
+            };)*
+        }
+
+        /// All rows, in the order of the table.
+        pub static ROWS: &[&Row] = &[$(&rows::$variant),*];
+    };
+}
+
+macro_rules! of {
+    () => {
+        None
+    };
+    ($service:ident) => {
+        Some(Service::$service)
+    };
+}
+
+key_schema! {
+    /// Which store this is, so that a restored backup is noticed.
+    Incarnation = "dc/incarnation": incarnation() -> Incarnation {
+        Json, Mesh, writer: "`ironmesh up`, `ironmesh store adopt`; its mark `restored_backup`: any service",
+        lease: "no", followers: [Power, Pxe, Storage, Inventory]
+    }
+    /// A rack.
+    Rack = "dc/rack/{rack}": rack(rack: RackId) in
+        /// All racks.
+        racks() -> Rack {
+        Json, Mesh, writer: "scheduler-service; `ironmesh up` makes the first",
+        lease: "no", followers: [Power, Pxe, Storage, Inventory]
+    }
+    /// The holder of a name among things of a kind.
+    Name = "dc/name/{kind}/{name}": name(kind: String, name: String) -> Holder {
+        Json, Names, writer: "scheduler-service; `ironmesh up` for the first rack", lease: "no", followers: []
+    }
+    /// The node that has a MAC.
+    Mac = "dc/mac/{mac}": mac(mac: MacAddr) -> Holder {
+        Json, Names, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// The node that has a BMC.
+    Bmc = "dc/bmc/{address}": bmc(address: BmcAddr) -> Holder {
+        Json, Names, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// A registered image.
+    Image = "dc/image/{image}": image(image: ImageId) in
+        /// All images.
+        images() -> Image {
+        Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// A record of Ironic's API that belongs to no node.
+    Sheet = "dc/sheet/{collection}/{id}": sheet_of(collection: String, id: Uuid) in
+        /// All records of a collection.
+        sheets(collection: String) -> Sheet {
+        Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// How far a webhook's receiver has been told.
+    Delivered = "dc/delivered/{webhook}": delivered(webhook: Uuid) -> Delivered {
+        Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// Past boots of a node.
+    History = "dc/history/{node}": history(node: NodeId) -> History {
+        Packed, History, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// A request that was carried out, by the id that its sender gave it.
+    Request = "dc/request/{request}": request(id: Uuid) in
+        /// All requests that are remembered.
+        requests() -> Request {
+        Json, Mesh, writer: "scheduler-service", lease: "no: the leader deletes old ones", followers: []
+    }
+    /// A bulk operation.
+    Bulk = "dc/bulk/{bulk}": bulk(id: Uuid) in
+        /// All bulk operations that are remembered.
+        bulks() -> Bulk {
+        Json, Mesh, writer: "scheduler-service", lease: "no: deleted a day after it ended", followers: []
+    }
+    /// The config drive of a bulk operation's nodes.
+    BulkDrive = "dc/bulk-drive/{bulk}": bulk_drive(id: Uuid) -> Sealed {
+        Json, Mesh, writer: "scheduler-service", lease: "no: deleted when the bulk operation has ended", followers: []
+    }
+    /// What users asked of a node.
+    Intent = "{rack}/node/{node}/intent": intent(rack: RackId, node: NodeId) -> Intent {
+        Json, State, writer: "scheduler-service", lease: "no", followers: [Power, Pxe, Inventory]
+    }
+    /// A node's state in its lifecycle. A node exists where this key exists.
+    Life = "{rack}/node/{node}/life": life(rack: RackId, node: NodeId) -> Life {
+        Json, State, writer: "scheduler-service", lease: "no", followers: [Power, Pxe, Inventory]
+    }
+    /// What a node boots if it asks; its token is sealed.
+    Boot = "{rack}/node/{node}/boot": boot(rack: RackId, node: NodeId) -> BootDecision {
+        Json, State, writer: "scheduler-service", lease: "no", followers: [Power, Pxe, Inventory]
+    }
+    /// A node's running or last operation.
+    Operation = "{rack}/node-operation/{node}": operation(rack: RackId, node: NodeId) -> Operation {
+        Json, Names, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// A node's record of Ironic's API; its secrets are sealed.
+    NodeSheet = "{rack}/node-sheet/{node}": sheet(rack: RackId, node: NodeId) -> Sheet {
+        Json, Inventory, writer: "scheduler-service", lease: "no", followers: [Inventory]
+    }
+    /// A NIC of a node.
+    Port = "{rack}/port/{mac}": port(rack: RackId, mac: MacAddr) in
+        /// All ports of a rack.
+        ports(rack: RackId) -> Port {
+        Json, Names, writer: "scheduler-service", lease: "no", followers: [Pxe, Inventory]
+    }
+    /// The node that has an address on a rack's provisioning network.
+    Address = "{rack}/address/{ip}": address(rack: RackId, address: Ipv4Addr) in
+        /// All addresses of a rack that are taken.
+        addresses(rack: RackId) -> Holder {
+        Json, Names, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// A node's power as it was observed.
+    Power = "{rack}/power-service/node/{node}/power": power(rack: RackId, node: NodeId) -> PowerSeen {
+        Json, State, writer: "power-service", lease: "no: carries `seen_at`, `seen_by`", followers: [Pxe]
+    }
+    /// How a node's firmware boots, as it was observed.
+    Firmware = "{rack}/power-service/node/{node}/firmware": firmware(rack: RackId, node: NodeId) -> FirmwareSeen {
+        Json, State, writer: "power-service", lease: "no: carries `seen_at`, `seen_by`", followers: [Pxe]
+    }
+    /// A node's firmware settings.
+    Bios = "{rack}/power-service/node/{node}/bios": bios(rack: RackId, node: NodeId) -> Bios {
+        Packed, Inventory, writer: "power-service", lease: "no", followers: [Pxe]
+    }
+    /// A node's network boot as it was observed.
+    Pxe = "{rack}/pxe-service/node/{node}/pxe": pxe(rack: RackId, node: NodeId) -> PxeSeen {
+        Json, State, writer: "pxe-service", lease: "no: carries `seen_at`, `seen_by`", followers: []
+    }
+    /// A MAC that asked to boot and belongs to no node.
+    Unknown = "{rack}/pxe-service/unknown/{mac}": unknown(rack: RackId, mac: MacAddr) in
+        /// All unknown MACs of a rack.
+        unknowns(rack: RackId) -> UnknownMac {
+        Json, Mesh, writer: "pxe-service", lease: "no: the oldest beyond 64 are deleted", followers: []
+    }
+    /// A node's agent as it was observed.
+    Agent = "{rack}/inventory-service/node/{node}/agent": agent(rack: RackId, node: NodeId) -> AgentSeen {
+        Json, State, writer: "inventory-service", lease: "no: carries `seen_at`, `seen_by`", followers: [Pxe]
+    }
+    /// A node's hardware inventory.
+    Inventory = "{rack}/inventory-service/node/{node}/inventory": inventory(rack: RackId, node: NodeId) -> Inventory {
+        Json, Inventory, writer: "inventory-service", lease: "no: carries `seen_at`, `seen_by`", followers: [Pxe]
+    }
+    /// The owner of a node for a service.
+    Claim = "{scope}/{service}/claim/{node}": claim(scope: Scope, service: Service, node: NodeId) in
+        /// All claims of a service.
+        claims(scope: Scope, service: Service) -> Claim {
+        Json, Ownership, writer: "the claiming service; its `broken` mark: scheduler-service", lease: "no",
+        followers: []
+    }
+    /// What a service does or did to a node.
+    Journal = "{scope}/{service}/journal/{node}": journal(scope: Scope, service: Service, node: NodeId) -> Journal {
+        Json, Ownership, writer: "the claiming service", lease: "no", followers: []
+    }
+    /// A running instance.
+    Member = "{scope}/{service}/member/{instance}": member(scope: Scope, service: Service, instance: InstanceId) in
+        /// All instances of a service.
+        members(scope: Scope, service: Service) -> Member {
+        Json, Mesh, writer: "itself", lease: "its own",
+        followers: [Pxe of Inventory, Pxe of Storage, Inventory of Storage]
+    }
+    /// The leader of a service.
+    Election = "{scope}/{service}/election": election(scope: Scope, service: Service) -> Election {
+        Json, Mesh, writer: "the leader", lease: "the leader's", followers: []
+    }
+    /// The ring of a service.
+    Ring = "{scope}/{service}/ring": ring(scope: Scope, service: Service) -> StoredRing {
+        Json, Mesh, writer: "the leader", lease: "no", followers: []
+    }
+    /// The ring that an instance has made its own.
+    Ack = "{scope}/{service}/ack/{instance}": ack(scope: Scope, service: Service, instance: InstanceId) in
+        /// What all instances of a service acknowledged.
+        acks(scope: Scope, service: Service) -> Ack {
+        Json, Mesh, writer: "itself", lease: "no: the leader deletes stale ones", followers: []
+    }
+    /// An instance that is proven dead.
+    Dead = "{scope}/{service}/dead/{instance}": dead(scope: Scope, service: Service, instance: InstanceId) in
+        /// All instances of a service that are proven dead.
+        deads(scope: Scope, service: Service) -> Dead {
+        Json, Mesh, writer: "`ironmesh up`, or its successor", lease: "no: the leader deletes stale ones",
+        followers: []
+    }
+}
+
+/// A value as text: decompressed if it is compressed. Secrets stay sealed.
+///
+/// # Errors
+/// It is compressed and damaged.
+pub fn decompress(value: &[u8]) -> std::io::Result<Vec<u8>> {
+    /// What every zstd frame begins with (RFC 8878 §3.1.1).
+    const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    if value.starts_with(&MAGIC) { zstd::stream::decode_all(value) } else { Ok(value.to_vec()) }
+}
+
+const fn packed_or_json<V: DeserializeOwned>(encoding: Encoding) -> fn(&[u8]) -> Result<(), ValueError> {
+    match encoding {
+        Encoding::Json => json::<V>,
+        Encoding::Packed => packed::<V>,
+    }
+}
+
+fn json<V: DeserializeOwned>(value: &[u8]) -> Result<(), ValueError> {
+    serde_json::from_slice::<V>(value).map(drop).map_err(ValueError::Json)
+}
+
+fn packed<V: DeserializeOwned>(value: &[u8]) -> Result<(), ValueError> {
+    json::<V>(&decompress(value).map_err(ValueError::Packed)?)
+}
+
+/// Prefix of everything that the schedulers write about the nodes of a rack under `{rack}/node/`.
+pub(super) fn nodes(rack: RackId) -> String {
+    template::life().path(&[&rack])
+}
+
+/// Prefix of everything that a service writes.
+pub(super) fn of_service(scope: Scope, service: Service) -> String {
+    let ring = ring(scope, service);
+    ring.path().strip_suffix("ring").unwrap_or_default().to_owned()
+}
+
+/// The table as Markdown, for documentation.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text =
+        "| key | value | writer | lease | followed by | budget |\n| --- | --- | --- | --- | --- | --- |\n".to_owned();
+    for row in ROWS {
+        let packed = if row.encoding == Encoding::Packed { ", zstd" } else { "" };
+        let followers = row.followers.iter().map(|follower| match follower.of {
+            Some(of) => format!("{} ({of}'s)", follower.service),
+            None => follower.service.to_string(),
+        });
+        let followers: Vec<_> = followers.collect();
+        let followers = if followers.is_empty() { "–".to_owned() } else { followers.join(", ") };
+        let Row { path, value, writer, lease, group, .. } = row;
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "| `{path}` | `{value}`{packed} | {writer} | {lease} | {followers} | {group:?} |");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
