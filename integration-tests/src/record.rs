@@ -224,7 +224,7 @@ fn note(writes: &Mutex<Vec<Write>>, seen: Seen, counted: &watch::Sender<usize>) 
     let (at, heard) = (Instant::now(), clock::now());
     let written = |pair: Pair| Write { at, heard, path: pair.path, revision: pair.revision, value: Some(pair.value) };
     let new: Vec<Write> = match seen {
-        Seen::Everything { pairs, .. } | Seen::Anew { pairs, .. } => pairs.into_iter().map(written).collect(),
+        Seen::Everything { pairs, .. } | Seen::Rebuilt { pairs, .. } => pairs.into_iter().map(written).collect(),
         Seen::Changes { changes, .. } => changes
             .into_iter()
             .map(|change| match change {

@@ -1,16 +1,16 @@
-//! What can go wrong with the store.
+//! Errors of the store.
 
 use crate::value::RestoredBackup;
 
-/// Why the store did not do it.
+/// Reason a store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No member of etcd answered in time; whether a write was done is not known.
+    /// No member of etcd answered in time. Whether a write was carried out is unknown.
     #[error("etcd does not answer ({doing}); check that its members run and that service.etcd names them")]
     Unavailable {
         /// What was being done.
         doing: &'static str,
-        /// Why, where the client says so.
+        /// The cause, if the client reports one.
         source: Option<Box<etcd_client::Error>>,
     },
     /// The store is not the one that was known: a backup was restored.
@@ -25,12 +25,12 @@ pub enum Error {
         /// What was being done.
         doing: &'static str,
     },
-    /// etcd answered that it will not.
+    /// etcd refused the request.
     #[error("etcd refused ({doing})")]
     Refused {
         /// What was being done.
         doing: &'static str,
-        /// Its words.
+        /// etcd's answer.
         source: Box<etcd_client::Error>,
     },
     /// The revision is compacted, or the store has not reached it.
@@ -41,47 +41,47 @@ pub enum Error {
         /// etcd's answer.
         source: Box<etcd_client::Error>,
     },
-    /// Something that the write expected is not so: somebody else wrote first. Read again.
-    #[error("somebody else wrote first")]
+    /// An expectation of the write did not hold: another process wrote first. Read again.
+    #[error("another process wrote first")]
     Conflict,
-    /// A value can not be read as what its key says.
-    #[error("the value of {key} can not be read; another release wrote it, or it is damaged")]
+    /// A value is not what its key says.
+    #[error("cannot read the value of {key}; another release wrote it, or it is damaged")]
     Value {
         /// The key.
         key: String,
-        /// Why.
+        /// The cause.
         source: serde_json::Error,
     },
-    /// A change is larger than etcd takes.
-    #[error("a change of {operations} operations and {bytes} bytes is larger than the store takes")]
+    /// A change exceeds etcd's limits.
+    #[error("a change of {operations} operations and {bytes} bytes exceeds the store's limits")]
     TooLarge {
-        /// Its operations.
+        /// Number of its operations.
         operations: usize,
         /// Bytes of its values.
         bytes: usize,
     },
-    /// The sealing key or something sealed with it can not be used.
+    /// The sealing key, or something sealed with it, is unusable.
     #[error("{0}")]
     Seal(String),
-    /// A file of ours can not be used.
+    /// A file cannot be read or written.
     #[error("cannot use {path}")]
     File {
         /// The file.
         path: std::path::PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
 }
 
 impl Error {
-    /// Whether the store as a whole is away, or can not be changed, so that it is an island's error rather than this
-    /// write's.
+    /// Whether the store as a whole is unavailable or read-only, which makes the rack an island, rather than this write
+    /// at fault.
     #[must_use]
     pub const fn is_away(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::RestoredBackup(_) | Self::Full { .. })
     }
 
-    /// A stable word for programs.
+    /// A stable identifier for programs.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {

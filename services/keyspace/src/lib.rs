@@ -1,7 +1,7 @@
-//! Every key the mesh keeps in etcd, and how it is read, written, watched and sealed.
+//! The keys that Ironmesh stores in etcd, and how they are read, written, watched and sealed.
 //!
-//! A key's path is spelled in [`key`] or nowhere; its type decides the type of its value. There are no blind writes:
-//! every write says what it expects to find. Futures are returned, never spawned: the caller owns them.
+//! All paths are in [`key_schema`]; the type of a key determines the type of its value. There are no blind writes: every
+//! write says what it expects to find. Futures are returned, never spawned: the caller owns them.
 
 pub mod key;
 pub mod maintenance;

@@ -20,7 +20,7 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFRAGMENT_TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Store {
-    /// The member that this connection leads to.
+    /// Reads what the member in use reports about itself.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
@@ -28,7 +28,7 @@ impl Store {
         self.ask("reading a member's status", |member| member.status()).await
     }
 
-    /// All members of the cluster.
+    /// Lists all members of the cluster.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
@@ -36,7 +36,7 @@ impl Store {
         self.ask("listing etcd's members", |member| member.members()).await
     }
 
-    /// What is there: incarnation, cluster, revision.
+    /// Reads the store's incarnation, cluster and revision.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
@@ -44,7 +44,7 @@ impl Store {
         self.found().await.map(|(found, _)| found)
     }
 
-    /// The pair at a path, whatever it holds.
+    /// Reads the pair at a path without decoding it.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
@@ -52,12 +52,12 @@ impl Store {
         self.get_pair(path).await
     }
 
-    /// The revision up to which history was compacted, between 0 and `head`, where the store stands.
+    /// Finds the last revision that cannot be read because it was compacted, between 0 and the present revision `head`.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn compacted(&self, head: i64) -> Result<i64, Error> {
-        // Every revision up to the one that is looked for is refused, and none after it.
+        // A binary search: every revision up to that one is refused, and none after it.
         let (mut refused, mut read) = (0, head);
         while read - refused > 1 {
             let middle = refused + (read - refused) / 2;
@@ -72,10 +72,10 @@ impl Store {
         Ok(refused)
     }
 
-    /// Streams etcd's own snapshot: `take` gets each piece and how many octets are still to come.
+    /// Streams etcd's own snapshot: `take` gets each piece and the number of bytes that are still to come.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], or what `take` came to.
+    /// [`Error::Unavailable`], or the error of `take`.
     pub async fn snapshot<E: From<Error>>(&self, mut take: impl FnMut(&[u8], u64) -> Result<(), E>) -> Result<(), E> {
         let mut pieces = self.ask("asking for a snapshot", |member| member.snapshot()).await?;
         let doing = "reading a snapshot";
@@ -89,8 +89,8 @@ impl Store {
         }
     }
 
-    /// Makes the member that this connection leads to give back the space that it does not use. It answers nobody
-    /// meanwhile.
+    /// Makes the member in use return unused space to its file system. It serves no requests meanwhile.
+    ///
     ///
     /// # Errors
     /// [`Error::Unavailable`]
@@ -98,21 +98,21 @@ impl Store {
         self.endpoints().ask("defragmenting", DEFRAGMENT_TIMEOUT, |member| member.defragment()).await
     }
 
-    /// Says that the store is a restored backup, before anybody finds out.
+    /// Marks the store as a restored backup before any process notices it.
     ///
     /// # Errors
-    /// [`Error::Conflict`]: somebody else said so just now.
+    /// [`Error::Conflict`] if another process has just marked it.
     pub async fn mark_restored_backup(&self, how: RestoredBackup) -> Result<(), Error> {
         let (found, revision) = self.found().await?;
         let marked = Incarnation { restored_backup: Some(how), ..found.incarnation };
         self.write_incarnation(&marked, revision).await
     }
 
-    /// Adopts the store as it is: it gets a new incarnation, whose number is above its own and above `highest`, the
-    /// highest that is known to have been. Says what it was and what it is.
+    /// Adopts the store as it is: gives it a new incarnation, whose number is above its own and above `highest`, the
+    /// highest that is known. Returns the old and the new incarnation.
     ///
     /// # Errors
-    /// [`Error::Conflict`]: somebody else adopts it, or finds out that it went back; look again.
+    /// [`Error::Conflict`] if another process adopted or marked it meanwhile; read it again.
     pub async fn adopt(&self, highest: generation::Incarnation) -> Result<(Incarnation, Incarnation), Error> {
         let (found, revision) = self.found().await?;
         let number = found.incarnation.number.max(highest).next();

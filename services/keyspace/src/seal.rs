@@ -1,7 +1,7 @@
-//! Secrets in the store: sealed with XChaCha20-Poly1305 under a key that the store never sees.
+//! Encrypts secrets for the store, with XChaCha20-Poly1305 under a key that the store never sees.
 //!
-//! A sealed value is bound to its place (what it belongs to, which field), so that one record's secret can not be
-//! passed off as another's.
+//! A sealed value is bound to its place (its record and field), so that it cannot be passed off as another record's
+//! secret.
 
 use std::{fmt, fs, path::Path};
 
@@ -16,12 +16,12 @@ use zeroize::Zeroizing;
 use crate::Error;
 pub use crate::value::Sealed;
 
-/// Octets of a key.
+/// Size of a key, in bytes.
 const KEY: usize = 32;
-/// Octets of a nonce; random ones of this size do not repeat (draft-irtf-cfrg-xchacha).
+/// Size of a nonce, in bytes; random ones of this size do not repeat (draft-irtf-cfrg-xchacha).
 const NONCE: usize = 24;
 
-/// Seals and opens. Clones share the key.
+/// Seals and opens secrets. Clones share the key.
 #[derive(Clone)]
 pub struct Sealer {
     cipher: XChaCha20Poly1305,
@@ -35,10 +35,10 @@ impl fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// Reads the key's file: 64 hexadecimal digits.
+    /// Reads a key from a file of 64 hexadecimal digits.
     ///
     /// # Errors
-    /// Says what is wrong with the file.
+    /// [`Error::File`] if the file cannot be read; [`Error::Seal`] if it does not hold a key.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let text = fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
         let text = Zeroizing::new(text);
@@ -55,25 +55,25 @@ impl Sealer {
         Self::new(&key)
     }
 
-    /// Takes a key.
+    /// Uses a key.
     ///
     /// # Errors
-    /// None that can be provoked; the cipher's interface has one.
+    /// None in practice; the cipher's interface has one.
     pub fn new(key: &[u8; KEY]) -> Result<Self, Error> {
         let cipher =
             XChaCha20Poly1305::new_from_slice(key).map_err(|_| Error::Seal("a key of the wrong size".to_owned()))?;
-        // What the key makes of nothing under a nonce that is never used for anything else names it.
+        // The key is named by its encryption of nothing, under a nonce that is used for nothing else.
         let name = cipher
             .encrypt(&XNonce::from([0_u8; NONCE]), Payload { msg: b"", aad: b"ironmesh key name" })
-            .map_err(|_| Error::Seal("the key can not be named".to_owned()))?;
+            .map_err(|_| Error::Seal("cannot name the key".to_owned()))?;
         let name = STANDARD.encode(name.get(..6).unwrap_or_default());
         Ok(Self { cipher, name })
     }
 
-    /// Seals for a place, such as `<node>/bmc-password`.
+    /// Seals a secret for a place, such as `<node>/bmc-password`.
     ///
     /// # Errors
-    /// The operating system gives no randomness.
+    /// [`Error::Seal`] if the operating system provides no randomness.
     pub fn seal(&self, place: &str, secret: &[u8]) -> Result<Sealed, Error> {
         let mut nonce = [0_u8; NONCE];
         getrandom::fill(&mut nonce).map_err(|error| Error::Seal(format!("no randomness: {error}")))?;
@@ -86,10 +86,10 @@ impl Sealer {
         Ok(Sealed { key: self.name.clone(), sealed: STANDARD.encode(all) })
     }
 
-    /// Opens what was sealed for this place.
+    /// Opens a secret that was sealed for this place.
     ///
     /// # Errors
-    /// It was sealed with another key, for another place, or is damaged.
+    /// [`Error::Seal`] if it was sealed with another key or for another place, or is damaged.
     pub fn open(&self, place: &str, sealed: &Sealed) -> Result<Secret, Error> {
         if sealed.key != self.name {
             let why =

@@ -1,4 +1,4 @@
-//! The view on disk: what a service begins with when it starts while etcd is away. Secrets in it are still sealed.
+//! The view on disk, with which a service starts while etcd is unavailable. Secrets in it stay sealed.
 
 use std::{fs, io::Write as _, path::Path};
 
@@ -8,15 +8,15 @@ use domain::generation::Incarnation;
 
 use crate::{Error, Known, store::Pair};
 
-/// The file beside the view that says what is known of the store.
+/// Name of the file beside the view that holds what is known of the store.
 const KNOWN: &str = "store.json";
 
 /// A view at a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Everything up to it is in here.
+    /// Everything up to this revision is included.
     pub revision: i64,
-    /// The store's incarnation that it is of.
+    /// The incarnation of the store that it was read from.
     #[serde(default)]
     pub incarnation: Incarnation,
     /// All pairs.
@@ -24,14 +24,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The last write that is in it.
+    /// The pair that was written last.
     #[must_use]
     pub fn last(&self) -> Option<&Pair> {
         self.pairs.iter().max_by_key(|pair| pair.revision)
     }
 }
 
-/// Writes it, whole or not at all.
+/// Writes a snapshot atomically.
 ///
 /// # Errors
 /// [`Error::File`]
@@ -41,7 +41,7 @@ pub fn save(file: &Path, snapshot: &Snapshot) -> Result<(), Error> {
     write(file, &zstd::bulk::compress(&json, 0).map_err(wrong)?)
 }
 
-/// Notes what is known of the store in a service's folder, whole or not at all.
+/// Writes what is known of the store to a service's folder, atomically.
 ///
 /// # Errors
 /// [`Error::File`]
@@ -51,10 +51,10 @@ pub fn note(folder: &Path, known: &Known) -> Result<(), Error> {
     write(&file, &json)
 }
 
-/// What was noted in a service's folder; none where nothing was.
+/// Reads what was known of the store from a service's folder. Returns `None` if there is no such file.
 ///
 /// # Errors
-/// [`Error::File`]: it is there and can not be used.
+/// [`Error::File`] if the file exists and cannot be read.
 pub fn noted(folder: &Path) -> Result<Option<Known>, Error> {
     let file = folder.join(KNOWN);
     let wrong = |source| Error::File { path: file.clone(), source };
@@ -76,10 +76,10 @@ fn write(file: &Path, content: &[u8]) -> Result<(), Error> {
     fs::rename(&new, file).map_err(wrong)
 }
 
-/// Reads it; none where there is none.
+/// Reads a snapshot. Returns `None` if there is no such file.
 ///
 /// # Errors
-/// [`Error::File`]: it is there and can not be used.
+/// [`Error::File`] if the file exists and cannot be read.
 pub fn load(file: &Path) -> Result<Option<Snapshot>, Error> {
     let wrong = |source| Error::File { path: file.to_owned(), source };
     if !file.exists() {

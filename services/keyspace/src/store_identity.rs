@@ -1,50 +1,50 @@
-//! Whether a store is the one that was known, or went back: a restored backup.
+//! Tells whether a store is the one that was known, or a restored backup.
 //!
-//! In one life of a store revisions only grow, and what was written at one of them stays what it was. A backup that was
-//! restored breaks that: its revisions begin again at the backup's, and come to mean something else. Three things tell
-//! it: a revision that is lower than one that was seen; another cluster id, which etcd draws when a backup is restored
-//! under another token or other addresses; and the last write that was seen, looked up at its own revision, which no
-//! leases that ran out since and no other writes can hide.
+//! Within one life of a store revisions only grow, and what was written at a revision never changes. A restored backup
+//! breaks that: its revisions continue from the backup's and come to mean something else. Three things reveal it: a
+//! revision that is lower than one that was seen; another cluster id, which etcd draws when a backup is restored
+//! under another token or other addresses; and the last write that was seen, read again at its own revision, which
+//! neither expired leases nor later writes can hide.
 
 use serde::{Deserialize, Serialize};
 
 use crate::value::{Incarnation, RestoredBackup};
 
-/// What is known of a store. Less than the whole truth does no harm: a store that went back is noticed by as much less
-/// surely as the revision is lower than what was really seen.
+/// What is known of a store. Outdated knowledge is harmless, but a restored backup is only noticed if it is older than
+/// what is known.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Known {
     /// Its incarnation.
     pub incarnation: Incarnation,
-    /// etcd's id of the cluster; 0: not known.
+    /// etcd's id of the cluster; 0 if it is unknown.
     pub cluster: u64,
     /// The highest revision that was seen.
     pub revision: i64,
 }
 
-/// What became of the last write that was seen.
+/// What the store holds at the revision of the last write that was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LastWrite {
-    /// It stands where it stood.
+    /// The same write.
     Stands,
-    /// Its revision holds something else.
+    /// Something else.
     Differs,
-    /// That can not be told any more: its revision was compacted.
+    /// Unknown: the revision was compacted.
     Unknown,
 }
 
-/// What the comparison came to.
+/// Result of the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The same store, further on.
+    /// The same store at the same or a later revision.
     Same,
-    /// A backup that was adopted: all that was known of it is to be forgotten.
+    /// A restored backup that was adopted: what was known of the store no longer counts.
     Adopted,
-    /// It went back, and nobody has adopted that.
+    /// A restored backup that was not adopted.
     RestoredBackup,
 }
 
-/// Compares what is there with what was known.
+/// Compares what is found with what was known.
 pub(crate) fn judge(known: &Known, found: &Known, last: LastWrite) -> Verdict {
     let (before, now) = (&known.incarnation, &found.incarnation);
     if now.number > before.number {
@@ -59,12 +59,12 @@ pub(crate) fn judge(known: &Known, found: &Known, last: LastWrite) -> Verdict {
     }
 }
 
-/// What is wrong with a store that answers.
+/// A problem of a store that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// It is not what was known of it.
+    /// It is a restored backup, or another store.
     RestoredBackup(RestoredBackup),
-    /// It has no space left: etcd's alarm NOSPACE.
+    /// It has no space left (etcd's alarm NOSPACE).
     Full,
 }
 

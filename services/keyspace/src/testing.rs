@@ -24,8 +24,8 @@
 //!
 //! # Time
 //! Leases, delays and timeouts follow tokio's clock, so `tokio::time::pause` (or `start_paused`) puts them under the
-//! test's control. The world has no task of its own: whoever waits for an answer or a watch message drives it, and every
-//! request first carries out what is due. Events happen in the order of their due times, whenever they are carried out.
+//! test's control. The world has no task of its own: it is driven by those who wait for an answer or a watch message, and
+//! every request first carries out what is due. Events happen in the order of their due times.
 //! The same sequence of polls gives the same sequence of revisions.
 //!
 //! # Faults

@@ -1,4 +1,4 @@
-//! What is stored, one file per thing. Values are JSON, readable by `etcdctl`; fields are added, never repurposed.
+//! The stored values, one file per noun. They are JSON, readable with `etcdctl`; fields are added, never repurposed.
 
 mod boot;
 mod bulk;
@@ -32,7 +32,7 @@ pub use webhook::Delivered;
 
 use serde::{Deserialize, Serialize};
 
-/// Which of several claims and instances a record came from.
+/// When something was observed, and by which instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// When.

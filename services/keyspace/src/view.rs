@@ -1,8 +1,8 @@
-//! A watch-fed copy of a part of the store, in memory: reads come from here.
+//! A copy of a part of the store in memory, which a watch keeps up to date. Services read from it.
 //!
-//! It never goes back: a change is taken only when it is newer than what is known of its key. What it was last told,
-//! and when, is known to whoever must decide whether it is fresh enough. A store that went back is not followed; once
-//! somebody adopted it, the view is built anew.
+//! It never goes back in time: a change is applied only if it is newer than what is known of its key. Callers that
+//! must decide whether it is fresh enough ask for its [`Freshness`]. A restored backup is not followed until an operator
+//! adopts it; then the view is rebuilt.
 
 mod disk;
 mod feed;
@@ -35,17 +35,17 @@ use crate::{
     watch::{Seen, Watch},
 };
 
-/// Changed paths that a slow reader may lag behind; beyond it, it is told that everything changed.
+/// Number of changed paths that a slow reader may lag behind. Beyond it, it is told that everything changed.
 const LAG: usize = 4096;
-/// How long after etcd went away it is tried again.
+/// Pause after the watch failed.
 const AGAIN: Duration = Duration::from_millis(300);
-/// How often a store that went back is looked at, whether it was adopted.
+/// Interval at which a restored backup is checked for its adoption.
 const ADOPTED: Duration = Duration::from_secs(1);
 
-/// What happened to the view.
+/// A change of the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// This path has another value, or none any more.
+    /// The key at this path changed or was deleted.
     Path(Arc<str>),
     /// Anything may have changed.
     Everything,
@@ -54,21 +54,21 @@ pub enum News {
 /// How fresh the view is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
-    /// Everything up to this revision under its first prefix is in it; 0: nothing yet.
+    /// Everything up to this revision under its first prefix is included; 0 if nothing is yet.
     pub revision: i64,
-    /// When etcd last said something, on tokio's clock; none: only the disk did.
+    /// When etcd last answered, on tokio's clock. `None` if everything is from disk.
     pub heard: Option<Instant>,
-    /// How often it was built anew from a store that went back and was adopted: revisions of before count for nothing.
-    pub anew: u32,
+    /// How often it was rebuilt from a restored backup that was adopted. Earlier revisions do not count then.
+    pub rebuilds: u32,
 }
 
-/// The copy. Clones are the same.
+/// The copy. Clones share it.
 #[derive(Debug, Clone)]
 pub struct View {
     pairs: Arc<RwLock<BTreeMap<String, Pair>>>,
     news: broadcast::Sender<News>,
     freshness: Arc<watch::Sender<Freshness>>,
-    /// The highest revision of anything that was taken.
+    /// The highest revision that was applied.
     newest: Arc<AtomicI64>,
 }
 
@@ -77,14 +77,14 @@ impl Default for View {
         Self {
             pairs: Arc::default(),
             news: broadcast::Sender::new(LAG),
-            freshness: Arc::new(watch::Sender::new(Freshness { revision: 0, heard: None, anew: 0 })),
+            freshness: Arc::new(watch::Sender::new(Freshness { revision: 0, heard: None, rebuilds: 0 })),
             newest: Arc::default(),
         }
     }
 }
 
 impl View {
-    /// Takes what was on disk, for a start without etcd.
+    /// Starts with a snapshot from disk, while etcd is unavailable.
     #[must_use]
     pub fn from_snapshot(snapshot: Snapshot) -> Self {
         let view = Self::default();
@@ -96,19 +96,19 @@ impl View {
         self.pairs.read()
     }
 
-    /// The value of a key. One that can not be read counts as absent, and is logged.
+    /// Reads the value of a key. An unreadable value counts as absent and is logged.
     #[must_use]
     pub fn get<V: DeserializeOwned>(&self, key: &Key<V>) -> Option<Versioned<V>> {
         read(self.read().get(key.path())?)
     }
 
-    /// Whether there is a value, without reading it.
+    /// Whether a key exists.
     #[must_use]
     pub fn has<V>(&self, key: &Key<V>) -> bool {
         self.read().contains_key(key.path())
     }
 
-    /// All values under a prefix, in the order of their paths.
+    /// Reads all values under a prefix, in the order of their paths.
     #[must_use]
     pub fn list<V: DeserializeOwned>(&self, prefix: &Prefix<V>) -> Vec<(String, Versioned<V>)> {
         let pairs = self.read();
@@ -120,7 +120,7 @@ impl View {
             .collect()
     }
 
-    /// The paths under a prefix.
+    /// Lists the paths under a prefix.
     #[must_use]
     pub fn paths(&self, prefix: &str) -> Vec<String> {
         let pairs = self.read();
@@ -128,50 +128,50 @@ impl View {
         pairs.range(from).map(|(path, _)| path).take_while(|path| path.starts_with(prefix)).cloned().collect()
     }
 
-    /// The nodes of a rack, in the order of their ids.
+    /// Lists the nodes of a rack, in the order of their ids.
     #[must_use]
     pub fn nodes(&self, rack: RackId) -> Vec<NodeId> {
         let paths = self.paths(&key::node_prefix(rack));
         paths.iter().filter_map(|path| key::life_of(path)).map(|(_, node)| node).collect()
     }
 
-    /// What changes from here on.
+    /// Subscribes to changes from now on.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
         Subscription { news: self.news.subscribe() }
     }
 
-    /// No change that was told by now is of a later revision. What it counts to may not be in the view as a whole yet:
-    /// that is [`Freshness::revision`].
+    /// The highest revision of all changes so far. The view may not include everything up to it yet: that is
+    /// [`Freshness::revision`].
     #[must_use]
     pub fn newest(&self) -> i64 {
         self.newest.load(Ordering::Acquire)
     }
 
-    /// How fresh it is.
+    /// How fresh the view is.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         *self.freshness.borrow()
     }
 
-    /// How fresh it is, now and whenever that changes.
+    /// Subscribes to the freshness of the view.
     #[must_use]
     pub fn follow_freshness(&self) -> watch::Receiver<Freshness> {
         self.freshness.subscribe()
     }
 
-    /// Waits until everything up to a revision under its first prefix is in it, or will never be: the view was built
-    /// anew. Safe to drop at any await and call again.
+    /// Waits until the view includes everything up to a revision under its first prefix, or was rebuilt and never will.
+    /// Safe to drop at any await and call again.
     pub async fn reaches(&self, revision: i64) {
         let mut freshness = self.freshness.subscribe();
-        let anew = freshness.borrow().anew;
+        let rebuilds = freshness.borrow().rebuilds;
         // The sender lives as long as this view.
-        let _ = freshness.wait_for(|freshness| freshness.revision >= revision || freshness.anew != anew).await;
+        let _ = freshness.wait_for(|freshness| freshness.revision >= revision || freshness.rebuilds != rebuilds).await;
     }
 
-    /// Keeps the copy up with the store until `end`; saves it to `file`, and what is known of the store beside it, now
-    /// and then and at the end. After a crash what is known on disk is up to 5 s older than what was seen: a store
-    /// that went back no further than that may then pass for the one that was known.
+    /// Keeps the view up to date until `end`, and saves it to `file`, with what is known of the store beside it, now and
+    /// then and at the end. After a crash the file is up to 5 s old: a restored backup that is not older than the file
+    /// may then pass for the store that was known.
     pub async fn follow(
         &self,
         store: Store,
@@ -186,15 +186,15 @@ impl View {
             loop {
                 match watch.next().await {
                     Ok(seen) => {
-                        let anew = matches!(seen, Seen::Anew { .. });
+                        let rebuilds = matches!(seen, Seen::Rebuilt { .. });
                         self.apply(seen);
-                        disk.keep(self, &store, anew);
+                        disk.keep(self, &store, rebuilds);
                     }
                     Err(error) => {
                         let text = error::chain(&error);
                         let is_lasting = matches!(error, Error::RestoredBackup(_));
                         if !is_lasting || text != told {
-                            tracing::warn!(error = text, "the store can not be followed");
+                            tracing::warn!(error = text, "watch failed, will retry");
                         }
                         told = text;
                         tokio::time::sleep(if is_lasting { ADOPTED } else { AGAIN }).await;
@@ -209,7 +209,7 @@ impl View {
         disk.keep(self, &store, true);
     }
 
-    /// All of it.
+    /// Copies everything.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let incarnation = self.get(&key::incarnation()).map(|read| read.value.number).unwrap_or_default();
@@ -220,25 +220,25 @@ impl View {
         let now = Some(Instant::now());
         match seen {
             Seen::Everything { pairs, lowest, revision } => self.replace(pairs, lowest, revision, now),
-            Seen::Anew { pairs, revision } => self.build_anew(pairs, revision, now),
+            Seen::Rebuilt { pairs, revision } => self.rebuild(pairs, revision, now),
             Seen::Nothing => self.fresh(0, now),
             Seen::Changes { changes, revision } => {
                 for path in self.change(changes) {
-                    // Nobody listens: nobody needs to know.
+                    // Without subscribers there is no one to tell.
                     let _ = self.news.send(News::Path(path.into()));
                 }
-                // Last: whoever waited for the revision has been told of all that came with it.
+                // Last: who waits for the revision has been told of all of its changes then.
                 self.fresh(revision.unwrap_or(0), now);
             }
         }
     }
 
-    fn build_anew(&self, new: Vec<Pair>, revision: i64, heard: Option<Instant>) {
-        tracing::warn!(revision, "the store went back and was adopted: building the view anew");
+    fn rebuild(&self, new: Vec<Pair>, revision: i64, heard: Option<Instant>) {
+        tracing::warn!(revision, "a restored backup was adopted, rebuilding the view");
         *self.pairs.write() = new.into_iter().map(|pair| (pair.path.clone(), pair)).collect();
         self.newest.store(revision, Ordering::Release);
         self.freshness.send_modify(|freshness| {
-            *freshness = Freshness { revision, heard, anew: freshness.anew.saturating_add(1) };
+            *freshness = Freshness { revision, heard, rebuilds: freshness.rebuilds.saturating_add(1) };
         });
         let _ = self.news.send(News::Everything);
     }
@@ -290,16 +290,16 @@ fn read<V: DeserializeOwned>(pair: &Pair) -> Option<Versioned<V>> {
     match pair.read() {
         Ok(value) => Some(value),
         Err(error) => {
-            tracing::error!(error = %error::chain(&error), "a value in the store can not be read");
+            tracing::error!(error = %error::chain(&error), "ignoring an unreadable value");
             None
         }
     }
 }
 
-/// A view of some prefixes that is first read, from the store or, where that is away or went back, from disk.
+/// Reads a view of some prefixes from the store or, if that is unavailable or a restored backup, from disk.
 ///
 /// # Errors
-/// The store is away and nothing is on disk.
+/// [`Error::Unavailable`] or [`Error::RestoredBackup`] if there is no snapshot on disk.
 pub async fn open(store: &Store, prefixes: &[String], file: &std::path::Path) -> Result<View, Error> {
     let snapshot = snapshot::load(file).unwrap_or_default();
     let incarnation = store.known().map(|known| known.incarnation.number);
@@ -309,7 +309,7 @@ pub async fn open(store: &Store, prefixes: &[String], file: &std::path::Path) ->
     }
     let mut watch = Watch::new(store.clone(), prefixes.to_vec());
     match watch.next().await {
-        Ok(Seen::Anew { pairs, revision }) => {
+        Ok(Seen::Rebuilt { pairs, revision }) => {
             let view = View::default();
             view.replace(pairs, revision, revision, Some(Instant::now()));
             Ok(view)
@@ -322,7 +322,7 @@ pub async fn open(store: &Store, prefixes: &[String], file: &std::path::Path) ->
         Err(away) => {
             let Some(snapshot) = snapshot else { return Err(away) };
             let (error, revision) = (error::chain(&away), snapshot.revision);
-            tracing::warn!(error, revision, "beginning with the view on disk");
+            tracing::warn!(error, revision, "starting with the view from disk");
             Ok(View::from_snapshot(snapshot))
         }
     }
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_that_is_older_than_what_is_known_is_not_taken() {
+    async fn a_change_that_is_older_than_what_is_known_is_not_applied() {
         let view = View::default();
         view.apply(Seen::Everything { pairs: vec![pair("/a", 5)], lowest: 5, revision: 5 });
         view.apply(Seen::Changes { changes: vec![delete("/a", 4)], revision: Some(6) });
@@ -364,12 +364,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_view_that_is_built_anew_forgets_what_was_newer_and_nobody_waits_for_it() {
+    async fn a_rebuilt_view_forgets_what_was_newer_and_releases_who_waits_for_it() {
         let view = View::default();
         view.apply(Seen::Everything { pairs: vec![pair("/a", 5), pair("/b", 9)], lowest: 9, revision: 9 });
         let mut news = view.subscribe();
         let waiting = view.reaches(20);
-        let building = async { view.apply(Seen::Anew { pairs: vec![pair("/a", 3)], revision: 4 }) };
+        let building = async { view.apply(Seen::Rebuilt { pairs: vec![pair("/a", 3)], revision: 4 }) };
         tokio::join!(waiting, building);
         assert_eq!((paths(&view), view.freshness().revision), (vec!["/a".to_owned()], 4));
         assert_eq!(news.next().await, Some(News::Everything));

@@ -1,4 +1,4 @@
-//! List at a revision, then follow; on compaction list again. Callers see one unbroken stream of revisions.
+//! Lists prefixes at a revision and follows them from there; after a compaction it lists again. Callers see one unbroken stream of revisions.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::{
     value::Incarnation,
 };
 
-/// How long the stream may be silent before it is asked whether it lives.
+/// How long the stream may be silent before progress is requested.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long the answer to that may take before the stream counts as dead.
+/// How long the answer to that, or opening a stream, may take before the stream counts as dead.
 const ANSWER: Duration = Duration::from_secs(2);
 
 const WATCHING: &str = "watching";
@@ -21,17 +21,17 @@ const WATCHING: &str = "watching";
 /// What the watch saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// All there is, at a revision: what was known before and is not in it is gone.
+    /// Everything at a revision: keys that are not included do not exist any more.
     Everything {
         /// All pairs.
         pairs: Vec<Pair>,
-        /// What was written later than this was not seen under every prefix.
+        /// The lowest of the prefixes' revisions: later writes are not included for every prefix.
         lowest: i64,
         /// The revision at which the first prefix was listed.
         revision: i64,
     },
-    /// All there is in a store that went back and was adopted: what was known before counts for nothing.
-    Anew {
+    /// Everything in a restored backup that was adopted: what was known before no longer counts.
+    Rebuilt {
         /// All pairs.
         pairs: Vec<Pair>,
         /// The revision at which the first prefix was listed.
@@ -41,24 +41,24 @@ pub enum Seen {
     Changes {
         /// The changes.
         changes: Vec<Event>,
-        /// The last revision that is wholly seen, where these are changes under the first prefix. Watchers of one
-        /// stream are not in step: what another prefix has seen says nothing about the first one.
+        /// The last revision that is seen completely, if these are changes under the first prefix. Watchers of one
+        /// stream are not in step: changes under another prefix say nothing about the first one.
         revision: Option<i64>,
     },
-    /// Nothing changed, and etcd is there.
+    /// Nothing changed, and etcd answers.
     Nothing,
 }
 
-/// Follows everything under a few prefixes. The first one is the one whose revisions count: it holds what the follower
-/// itself writes.
+/// Follows everything under a few prefixes. The revisions of the first one count: it has what the follower itself
+/// writes.
 pub struct Watch {
     store: Store,
     prefixes: Vec<String>,
-    /// Per prefix, the last revision that is wholly seen; none: list first.
+    /// For each prefix, the last revision that is seen completely. `None` if they must be listed first.
     revisions: Option<Vec<i64>>,
     live: Option<Live>,
-    /// The store was adopted, and nobody was told yet.
-    anew: bool,
+    /// Whether the store was adopted and the caller was not told yet.
+    starts_over: bool,
 }
 
 struct Live {
@@ -77,17 +77,17 @@ impl std::fmt::Debug for Watch {
 }
 
 impl Watch {
-    /// Follows these prefixes, from a list on.
+    /// Follows these prefixes, starting with a list.
     #[must_use]
     pub fn new(store: Store, prefixes: Vec<String>) -> Self {
-        Self { store, prefixes, revisions: None, live: None, anew: false }
+        Self { store, prefixes, revisions: None, live: None, starts_over: false }
     }
 
-    /// The next thing seen. An error means that etcd is away for now; call again after a pause, and nothing is missed.
-    /// *Not* safe to drop half-way: what was received would be lost; run it in a task of its own.
+    /// Waits for the next thing seen. After an error call again after a pause; nothing is missed.
+    /// *Not* safe to drop before it is done: what was received would be lost. Run it in a task of its own.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]; [`Error::RestoredBackup`]: not before the store is adopted.
+    /// [`Error::Unavailable`]; [`Error::RestoredBackup`] until the store is adopted.
     pub async fn next(&mut self) -> Result<Seen, Error> {
         let outcome = self.step().await;
         if outcome.is_err() {
@@ -100,8 +100,8 @@ impl Watch {
     }
 
     async fn step(&mut self) -> Result<Seen, Error> {
-        // One that is cut off from the others answers whoever asks whether it lives, and never hears of a change:
-        // what requests find of it holds for the watch, too.
+        // A member that is cut off from the others answers requests for progress and never reports a change, so a
+        // member that other requests have left is left by the watch, too.
         if self.live.as_ref().is_none_or(|live| live.endpoint.is_left()) || self.store.is_restored_backup() {
             self.look().await?;
         }
@@ -111,7 +111,7 @@ impl Watch {
             none => none.insert(open(&self.store, &self.prefixes, revisions).await?),
         };
         let WatchMessage::Changes { watcher, revision, changes } = live.message().await? else {
-            // Compacted past what we had seen, or the server gave up: list again.
+            // Compacted past what was seen, or canceled by the server: list again.
             self.revisions = None;
             self.live = None;
             return self.list().await;
@@ -137,14 +137,14 @@ impl Watch {
         Ok(Seen::Changes { changes, revision })
     }
 
-    /// Looks, before a stream is opened, whether the store is the one that was known: one that went back would be silent
-    /// until its revisions are where those of before were.
+    /// Verifies the store before a stream is opened: a restored backup would be silent until its revisions reach those
+    /// that were seen.
     async fn look(&mut self) -> Result<(), Error> {
         self.live = None;
         self.store.verify().await?;
-        // A write may have looked before.
-        if self.store.guard.begins_anew() {
-            (self.revisions, self.anew) = (None, true);
+        // A write may have verified it before.
+        if self.store.guard.starts_over() {
+            (self.revisions, self.starts_over) = (None, true);
         }
         Ok(())
     }
@@ -162,8 +162,8 @@ impl Watch {
         if let Some(last) = all.iter().max_by_key(|pair| pair.revision) {
             self.store.guard.saw(last);
         }
-        if std::mem::take(&mut self.anew) {
-            return Ok(Seen::Anew { pairs: all, revision });
+        if std::mem::take(&mut self.starts_over) {
+            return Ok(Seen::Rebuilt { pairs: all, revision });
         }
         Ok(Seen::Everything { pairs: all, lowest, revision })
     }
@@ -197,7 +197,7 @@ async fn open(store: &Store, prefixes: &[String], revisions: &[i64]) -> Result<L
     }
 }
 
-/// Whether this is the incarnation's key, of another life of the store than the one that is known.
+/// Whether this is the incarnation's key with another life of the store than the known one.
 fn is_adopted(store: &Store, pair: &Pair) -> bool {
     pair.path == key::incarnation().path()
         && pair
@@ -216,7 +216,7 @@ const fn away() -> Error {
     Error::Unavailable { doing: WATCHING, source: None }
 }
 
-/// Whatever ends a stream, it is opened again.
+/// Any failure of a stream means that it must be opened again.
 fn unavailable(failure: Failure) -> Error {
     let source = match failure {
         Failure::Unavailable(source) => source,

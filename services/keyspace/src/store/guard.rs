@@ -9,7 +9,7 @@ use crate::{
     value::RestoredBackup,
 };
 
-/// Looks at every answer of a store, for all clones of a connection.
+/// What is known of the store, and what every answer must agree with.
 #[derive(Debug, Default)]
 pub(crate) struct Guard {
     state: Mutex<State>,
@@ -19,12 +19,12 @@ pub(crate) struct Guard {
 struct State {
     known: Option<Known>,
     trouble: Option<Trouble>,
-    /// The last write that was seen: in a store that went back, its revision holds something else.
+    /// The last write that was seen: in a restored backup its revision holds something else.
     last: Option<Pair>,
-    /// The connection was lost: who answers next may be another store, and is looked at first.
+    /// Whether the connection was lost: the next answer may come from another store, which is verified first.
     doubted: bool,
-    /// It was adopted, and who follows it has not begun anew.
-    anew: bool,
+    /// Whether the store was adopted and its follower has not started over yet.
+    starts_over: bool,
 }
 
 impl Guard {
@@ -40,7 +40,7 @@ impl Guard {
         self.lock().trouble
     }
 
-    /// Begins with what is known.
+    /// Starts with what is known.
     pub(crate) fn begin(&self, known: Known) {
         *self.lock() = State { known: Some(known), ..State::default() };
     }
@@ -50,7 +50,7 @@ impl Guard {
         self.lock().last.clone()
     }
 
-    /// A write was seen; one that is older than the last one is none.
+    /// Notes a write that was seen, if it is newer than the last one.
     pub(crate) fn saw(&self, write: &Pair) {
         let last = &mut self.lock().last;
         if last.as_ref().is_none_or(|last| last.revision < write.revision) {
@@ -58,26 +58,26 @@ impl Guard {
         }
     }
 
-    /// The connection was lost.
+    /// Notes that the connection was lost.
     pub(crate) fn doubt(&self) {
         self.lock().doubted = true;
     }
 
-    /// Whether what was seen is to be forgotten, for the one who follows the store: it is said once.
-    pub(crate) fn begins_anew(&self) -> bool {
-        std::mem::take(&mut self.lock().anew)
+    /// Whether the follower of the store must start over. Returns `true` once.
+    pub(crate) fn starts_over(&self) -> bool {
+        std::mem::take(&mut self.lock().starts_over)
     }
 
     pub(crate) fn is_doubted(&self) -> bool {
         self.lock().doubted
     }
 
-    /// The highest revision seen; an answer to what is asked from here on can not be below it.
+    /// The highest revision seen. The answer to a request that is sent from now on cannot be below it.
     pub(crate) fn highest(&self) -> i64 {
         self.lock().known.as_ref().map_or(0, |known| known.revision)
     }
 
-    /// Refuses to go on with a store that went back.
+    /// Fails if the store is a restored backup.
     pub(crate) fn check(&self) -> Result<(), Error> {
         match self.trouble() {
             Some(Trouble::RestoredBackup(how)) => Err(Error::RestoredBackup(how)),
@@ -85,7 +85,7 @@ impl Guard {
         }
     }
 
-    /// Judges a linearizable answer by its header: it is of this cluster, and at `least` this revision.
+    /// Checks the header of a linearizable answer: it must be of the known cluster and at least at revision `least`.
     pub(crate) fn answered(&self, cluster: u64, revision: i64, least: i64) -> Result<(), Error> {
         let mut state = self.lock();
         if let Some(Trouble::RestoredBackup(how)) = state.trouble {
@@ -105,15 +105,15 @@ impl Guard {
         Ok(())
     }
 
-    /// A revision that the store has certainly reached.
+    /// Notes a revision that the store has reached.
     pub(crate) fn heard(&self, revision: i64) {
         if let Some(known) = &mut self.lock().known {
             known.revision = known.revision.max(revision);
         }
     }
 
-    /// Takes a verdict.
-    pub(crate) fn judged(&self, found: Known, verdict: Verdict) -> Result<Verdict, Error> {
+    /// Applies a verdict.
+    pub(crate) fn apply_verdict(&self, found: Known, verdict: Verdict) -> Result<Verdict, Error> {
         let mut state = self.lock();
         let highest = state.known.as_ref().map_or(0, |known| known.revision);
         match verdict {
@@ -123,7 +123,7 @@ impl Guard {
                 return Err(Error::RestoredBackup(how));
             }
             Verdict::Same => state.known = Some(Known { revision: found.revision.max(highest), ..found }),
-            Verdict::Adopted => (state.known, state.last, state.anew) = (Some(found), None, true),
+            Verdict::Adopted => (state.known, state.last, state.starts_over) = (Some(found), None, true),
         }
         state.doubted = false;
         if matches!(state.trouble, Some(Trouble::RestoredBackup(_))) {
@@ -132,12 +132,12 @@ impl Guard {
         Ok(verdict)
     }
 
-    /// A write was refused because there is no space.
+    /// Notes that a write was refused for lack of space.
     pub(crate) fn is_full(&self) {
         self.lock().trouble.get_or_insert(Trouble::Full);
     }
 
-    /// There is space.
+    /// Notes that there is space.
     pub(crate) fn has_space(&self) {
         let mut state = self.lock();
         if state.trouble == Some(Trouble::Full) {
@@ -161,16 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_below_what_was_seen_stops_everything_until_the_store_is_judged_anew() {
+    fn an_answer_below_what_was_seen_stops_everything_until_the_store_is_verified() {
         let guard = Guard::default();
         guard.begin(store(0, 7, 100));
         assert!(guard.answered(7, 105, guard.highest()).is_ok());
         assert!(guard.answered(7, 104, 100).is_ok(), "asked before the other was answered");
         assert!(matches!(guard.answered(7, 104, guard.highest()), Err(Error::RestoredBackup(how)) if how.found == 104));
         assert!(guard.check().is_err() && guard.answered(7, 200, 0).is_err());
-        assert!(guard.judged(store(1, 8, 50), Verdict::Adopted).is_ok());
+        assert!(guard.apply_verdict(store(1, 8, 50), Verdict::Adopted).is_ok());
         assert!(guard.check().is_ok() && guard.highest() == 50);
-        assert!(guard.begins_anew() && !guard.begins_anew());
-        assert!(guard.answered(7, 60, 50).is_err(), "the cluster of before");
+        assert!(guard.starts_over() && !guard.starts_over());
+        assert!(guard.answered(7, 60, 50).is_err(), "the old cluster");
     }
 }

@@ -11,13 +11,13 @@ use crate::{
 };
 
 impl Store {
-    /// Looks whether the store is the one that was known. A store that was not known before is taken as it is. One that
-    /// went back is marked, so that everybody learns of it.
+    /// Verifies that the store is the one that was known. A store of which nothing is known is taken as it is. A
+    /// restored backup is marked in the store, so that all processes learn of it.
     ///
     /// # Errors
-    /// [`Error::RestoredBackup`], or it is away.
+    /// [`Error::RestoredBackup`]; [`Error::Unavailable`].
     pub(crate) async fn verify(&self) -> Result<Verdict, Error> {
-        // Before it is asked: what is learnt meanwhile may be newer than the answer.
+        // Before the request: what is learned meanwhile may be newer than the answer.
         let (known, last) = (self.guard.known(), self.guard.last());
         let (found, marked_at) = self.found().await?;
         let Some(known) = known else {
@@ -34,13 +34,13 @@ impl Store {
             let how = RestoredBackup { known: known.revision, found: found.revision };
             let marked = Incarnation { restored_backup: Some(how), ..known.incarnation };
             if let Err(error) = self.write_incarnation(&marked, marked_at).await {
-                tracing::debug!(error = error::chain(&error), "cannot mark a store that went back");
+                tracing::debug!(error = error::chain(&error), "cannot mark a restored backup");
             }
         }
-        self.guard.judged(found, verdict)
+        self.guard.apply_verdict(found, verdict)
     }
 
-    /// What is there, and the revision of the incarnation's key.
+    /// Reads what there is, and the revision of the incarnation's key.
     pub(crate) async fn found(&self) -> Result<(Known, i64), Error> {
         let incarnation = key::incarnation();
         let range = Range::one(incarnation.path());
@@ -51,12 +51,12 @@ impl Store {
         Ok((Known { incarnation, cluster: answer.header.cluster, revision: answer.header.revision }, marked_at))
     }
 
-    /// What the revision of the last write that was seen holds now.
+    /// Reads what the revision of the last write that was seen holds now.
     async fn last_write(&self, last: &Pair) -> Result<LastWrite, Error> {
         match self.pair_at(last, Some(last.revision)).await {
             Ok(found) if found.as_ref() == Some(last) => Ok(LastWrite::Stands),
             Ok(_) => Ok(LastWrite::Differs),
-            // Compacted; then it must not be older now than it was.
+            // Compacted: then the key must not be older now than it was.
             Err(Error::OutOfRange { .. }) => {
                 let now = self.pair_at(last, None).await?;
                 let is_older = now.is_some_and(|now| now.revision < last.revision);
@@ -93,7 +93,7 @@ impl Store {
         if answer.succeeded { Ok(()) } else { Err(Error::Conflict) }
     }
 
-    /// Looks whether there is space again, after a write was refused for want of it.
+    /// Checks whether there is space again, after a write was refused for lack of it.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
@@ -105,8 +105,8 @@ impl Store {
     }
 }
 
-/// Whether a store that went back is the one that was known, at an earlier time, and not another one: what one service
-/// with a foreign data folder believes must not stop all others.
+/// Whether a restored backup is of the store that was known, and not of another one: one service with a foreign data
+/// folder must not stop all others.
 fn is_known_as(known: &Incarnation, found: &Incarnation) -> bool {
     found.number <= known.number && (found.id == known.id || *found == Incarnation::default())
 }

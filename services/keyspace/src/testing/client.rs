@@ -149,7 +149,7 @@ impl Inner {
             let next = world.next_event();
             let arrival = move |world: &mut World, at| {
                 let outcome = if world.is_stopped { Err(Failure::Unavailable(None)) } else { request(world, at) };
-                // Whoever asked may have given up; the request is carried out all the same.
+                // The sender may have given up; the request is carried out all the same.
                 drop(sender.send(outcome));
             };
             if delay.is_zero() {

@@ -1,4 +1,4 @@
-//! What a node boots when it asks, and what its agent does then.
+//! What a node boots from the network, and what its agent does.
 
 use domain::{
     generation::{Generation, Token},
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Sealed;
 
-/// What a node boots from the network. While there is none it is told to boot from its disk.
+/// What a node boots from the network. Without a decision it is told to boot from its disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootDecision {
     /// The boot that it is for.
     pub generation: Generation,
-    /// The claim under which it was minted.
+    /// The claim under which it was made.
     pub token: Token,
     /// When.
     pub minted_at: Timestamp,
@@ -25,61 +25,61 @@ pub struct BootDecision {
     pub ramdisk: BootFile,
     /// Added to the kernel's command line. Never a secret.
     pub arguments: String,
-    /// Over TFTP rather than HTTP.
+    /// Whether boot files are served over TFTP instead of HTTP.
     #[serde(default)]
     pub by_tftp: bool,
-    /// 32 random octets, sealed: what the agent proves itself with, once.
+    /// 32 random bytes, sealed, with which the agent proves its identity once.
     pub boot_token: Sealed,
-    /// What the agent is to do.
+    /// The agent's work.
     pub work: Work,
-    /// Whose protocol the agent speaks.
+    /// The protocol that the agent speaks.
     #[serde(default, skip_serializing_if = "Protocol::is_ours")]
     pub protocol: Protocol,
-    /// The steps that a person named, as Ironic writes them, as far as this boot's agent was handed them.
+    /// The steps that a user requested, in Ironic's form, as far as this boot's agent was given them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
-    /// Where they stand among all that he named; none: the agent goes by its own list.
+    /// Their place among all requested steps. `None` if the agent uses its own list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
 }
 
-/// A part of a course of steps.
+/// A part of an operation's steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// How many steps were made before this boot.
+    /// Number of steps that were done before this boot.
     pub from: u32,
-    /// How many are made with it.
+    /// Number of steps that are done after it.
     pub to: u32,
 }
 
 impl BootDecision {
-    /// How many of the named steps are made once the agent has done its work.
+    /// Number of requested steps that are done once the agent has finished its work.
     #[must_use]
     pub fn reaches(&self) -> u32 {
         self.part.map_or(0, |part| part.to)
     }
 }
 
-/// Whose protocol an agent speaks.
+/// A protocol of agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
-    /// Ours: it proves itself by a key, and has a stream.
+    /// Ours: the agent authenticates with a key and holds a stream open.
     #[default]
     Ironmesh,
-    /// Ironic's: it looks itself up, beats, and is called.
+    /// Ironic's: the agent does a lookup, sends heartbeats, and is called.
     Ironic,
 }
 
 impl Protocol {
-    /// Whether it is the one that needs no word in the store.
+    /// Whether it is the default, which is not stored.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         *self == Self::Ironmesh
     }
 }
 
-/// A file by what it must hash to.
+/// A file and its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootFile {
     /// The registered image's name, for messages.
@@ -88,7 +88,7 @@ pub struct BootFile {
     pub digest: Digest,
 }
 
-/// What an agent is to do.
+/// Work of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum Work {
@@ -96,20 +96,20 @@ pub enum Work {
     Write {
         /// The image's name, for messages.
         name: String,
-        /// What the packed file must hash to.
+        /// Digest of the file as it is served.
         digest: Digest,
-        /// How it is packed.
+        /// How the file is compressed.
         encoding: Encoding,
-        /// Octets once unpacked, where they are known.
+        /// Size after decompression in bytes, if it is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unpacked_size: Option<u64>,
         /// The config drive's files as JSON, sealed.
         config_drive: Sealed,
     },
-    /// Make the disks forget, or the clean steps that were named.
+    /// Erase the disks, or do the requested clean steps.
     Wipe,
-    /// Make the service steps that were named.
+    /// Do the requested service steps.
     Service,
-    /// Say what the machine is made of, and nothing else.
+    /// Report the hardware inventory only.
     Inspect,
 }

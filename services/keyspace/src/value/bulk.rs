@@ -1,4 +1,4 @@
-//! One move asked of many nodes.
+//! Bulk operations: one verb for many nodes.
 
 use domain::{
     id::{ImageId, NodeId, OperationId},
@@ -7,97 +7,97 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-/// One move asked of many nodes, and how far it is.
+/// One verb for many nodes, and its progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bulk {
-    /// What is asked of each.
+    /// The verb.
     pub verb: Verb,
-    /// The image to be brought up.
+    /// The image to deploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageId>,
-    /// How much at once.
+    /// Its limits.
     pub limits: BulkLimits,
-    /// Where it stands.
+    /// Its state.
     pub state: BulkState,
-    /// Why it is paused, in words.
+    /// Reason it is paused.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// Since when.
+    /// When it began.
     pub since: Timestamp,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
-    /// Somebody let it go on after its canaries had ended.
+    /// Whether it was resumed after its canaries had ended.
     #[serde(default)]
     pub canaries_passed: bool,
-    /// Failures that count no more: somebody let it go on after them.
+    /// Failures that no longer count, because it was resumed after them.
     #[serde(default)]
     pub forgiven: u32,
-    /// The nodes in the order in which they are asked; the canaries first.
+    /// The nodes in order, the canaries first.
     pub nodes: Vec<BulkNode>,
 }
 
-/// How much at once, and what pauses it.
+/// How many nodes at once, and what pauses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkLimits {
-    /// Nodes at the same time.
+    /// Maximum number of nodes at the same time.
     pub at_once: u32,
-    /// With more failures than this it pauses.
+    /// Number of failures above which it pauses.
     pub max_failures: u32,
-    /// So many are asked first.
+    /// Number of canaries.
     pub canary: u32,
-    /// Pauses when these are done.
+    /// Whether it pauses when the canaries have ended.
     pub pause_after_canary: bool,
 }
 
-/// Where it stands. Persisted; add variants, never repurpose one.
+/// State of a bulk operation. Persisted: add variants, never repurpose one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BulkState {
-    /// Nodes are asked.
+    /// It starts operations.
     Running,
-    /// Nothing is begun until somebody lets it go on.
+    /// It starts nothing until it is resumed.
     Paused,
-    /// Nothing is begun any more.
+    /// It starts nothing any more.
     Canceled,
     /// Every node has ended.
     Done,
 }
 
-/// One of the nodes.
+/// A node of a bulk operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkNode {
-    /// Which.
+    /// The node.
     pub node: NodeId,
-    /// How far it is.
+    /// Its progress.
     pub progress: BulkProgress,
 }
 
-/// How far a node is.
+/// Progress of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "progress")]
 pub enum BulkProgress {
-    /// It was not asked yet.
+    /// Its operation has not started.
     Waiting,
-    /// It was asked.
+    /// Its operation is running.
     Running {
         /// The operation.
         operation: OperationId,
     },
-    /// It is where it was asked to be.
+    /// It succeeded.
     Done {
-        /// The operation; none: the move needed none.
+        /// The operation. `None` if none was necessary.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         operation: Option<OperationId>,
     },
-    /// It is not.
+    /// It failed.
     Failed {
-        /// The operation; none: it was refused before.
+        /// The operation. `None` if the verb was refused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         operation: Option<OperationId>,
-        /// Why, in words.
+        /// Reason, for operators.
         text: String,
     },
-    /// It was not asked before the bulk was canceled.
+    /// The bulk operation was canceled before the node's turn.
     Skipped,
 }

@@ -1,4 +1,4 @@
-//! What a machine's firmware is set to, as its BMC says.
+//! Firmware settings, as the BMC reports them.
 
 use std::collections::BTreeMap;
 
@@ -8,68 +8,68 @@ use serde::{Deserialize, Serialize};
 /// How a node's firmware boots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirmwareSeen {
-    /// Which of its interfaces; none: its BMC does not say.
+    /// The boot mode. `None` if the BMC does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_mode: Option<BootMode>,
-    /// Whether signed systems alone; none: its BMC does not say.
+    /// Whether secure boot is on. `None` if the BMC does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<bool>,
     /// When it was read.
     pub seen_at: Timestamp,
-    /// By whom.
+    /// The instance that read it.
     pub seen_by: InstanceId,
 }
 
-/// The settings of a node's firmware by their names.
+/// A node's firmware settings by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Bios {
     /// The settings.
     pub settings: BTreeMap<String, BiosSetting>,
 }
 
-/// One setting, and what the registry of the machine's maker says of it, where there is one.
+/// A setting, with what the vendor's attribute registry says about it, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BiosSetting {
-    /// What it is set to, as a text; none: it says nothing, or it is a password.
+    /// Its value as text. `None` if the BMC does not report it, or it is a password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// `Enumeration`, `String`, `Integer`, `Boolean` or `Password`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attribute_type: Option<String>,
-    /// What it may be set to.
+    /// The values that it may have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowable_values: Option<Vec<String>>,
-    /// The least number.
+    /// The smallest number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lower_bound: Option<i64>,
-    /// The greatest.
+    /// The largest number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upper_bound: Option<i64>,
-    /// Characters of the shortest text.
+    /// Length of the shortest text, in characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_length: Option<i64>,
-    /// Of the longest.
+    /// Length of the longest text, in characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<i64>,
-    /// Whether it can not be set.
+    /// Whether it is read-only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
-    /// Whether a change of it needs a reboot.
+    /// Whether a change requires a reboot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reset_required: Option<bool>,
-    /// Whether it is this machine's alone, such as a serial number.
+    /// Whether it is unique to this machine, such as a serial number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique: Option<bool>,
-    /// When it was first seen.
+    /// When it was first observed.
     pub created_at: Timestamp,
-    /// When it was first seen to be as it is, where it was otherwise before.
+    /// When its value was observed to have changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Timestamp>,
 }
 
 impl Bios {
-    /// What was read, with the times of what was known before.
+    /// Combines what was read with the times of what was known before.
     #[must_use]
     pub fn read(before: Option<&Self>, settings: BTreeMap<String, BiosSetting>, now: Timestamp) -> Self {
         let dated = |(name, read): (String, BiosSetting)| {

@@ -1,4 +1,4 @@
-//! What ownership rests on (services/mesh/OWNERSHIP.md).
+//! The values of the ownership protocol (services/mesh/OWNERSHIP.md).
 
 use std::collections::BTreeMap;
 
@@ -10,38 +10,38 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Which store this is, and in which of its lives. A lower revision under the same incarnation is a restored backup.
-/// Where there is none, it is the first.
+/// Identity of a store and of its present life. A lower revision under the same incarnation is a restored backup.
+/// A store without this key is in its first life.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Incarnation {
-    /// Drawn once.
+    /// Random id, drawn once per incarnation.
     pub id: uuid::Uuid,
-    /// One more with each backup that was adopted.
+    /// Increased by one with each backup that was adopted.
     #[serde(default)]
     pub number: generation::Incarnation,
-    /// Somebody knew more than this store holds: nobody changes anything in it before it is adopted.
+    /// Set if a process knew a later revision than this store has. Nothing is written to it until it is adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_backup: Option<RestoredBackup>,
 }
 
-/// A store that is not what was known of it: a restored backup, or another store.
+/// How a store was recognized as a restored backup, or as another store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoredBackup {
     /// The revision that was known.
     pub known: i64,
-    /// The one that it was at when that was noticed.
+    /// The revision of the store when that was noticed.
     pub found: i64,
 }
 
 /// A running instance of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Where it answers gRPC, as `host:port`.
+    /// Address of its gRPC API, as `host:port`.
     pub endpoint: String,
-    /// Where machines reach it, where that is another address: `host:port`.
+    /// Address at which nodes reach it, as `host:port`, if it is another one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub data_endpoint: String,
-    /// Where agents that speak Ironic's protocol reach it, as `host:port`; empty: nowhere.
+    /// Address at which agents that speak Ironic's protocol reach it, as `host:port`; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ironic_endpoint: String,
     /// Its weight in the ring.
@@ -49,10 +49,10 @@ pub struct Member {
     /// Its slot in the ring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<SlotId>,
-    /// It was asked to stop and hands over.
+    /// Whether it was asked to stop and is handing over.
     #[serde(default)]
     pub stopping: bool,
-    /// Since when it runs.
+    /// When it started.
     pub since: Timestamp,
 }
 
@@ -63,7 +63,7 @@ pub struct Election {
     pub instance: InstanceId,
 }
 
-/// A ring, and when it became what it is.
+/// A ring and the times of its changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredRing {
     /// The ring.
@@ -72,13 +72,13 @@ pub struct StoredRing {
     /// When it was written.
     #[serde(default)]
     pub since: Timestamp,
-    /// Since when each of those who are leaving is.
+    /// When each leaving instance began to leave.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left: BTreeMap<InstanceId, Timestamp>,
 }
 
 impl StoredRing {
-    /// What is written at `now` after `before`.
+    /// The value to write at `now` after `before`.
     #[must_use]
     pub fn after(before: Option<&Self>, ring: Ring, now: Timestamp) -> Self {
         let since = |instance| before.and_then(|before| before.left.get(instance).copied()).unwrap_or(now);
@@ -87,7 +87,7 @@ impl StoredRing {
     }
 }
 
-/// The ring that an instance has made its own: it does nothing any more on nodes that this ring does not give it.
+/// The ring that an instance follows: it does not act on nodes that this ring gives to another instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
     /// The ring's mod-revision.
@@ -97,31 +97,31 @@ pub struct Ack {
 /// An instance that is proven dead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dead {
-    /// Who proved it, and how.
+    /// What proved it, and how.
     pub by: String,
     /// When.
     pub at: Timestamp,
 }
 
-/// Who owns a node for a service. Its mod-revision is the token.
+/// The owner of a node for a service. The key's mod revision is the owner's token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// The owner.
     pub instance: InstanceId,
     /// Since when.
     pub since: Timestamp,
-    /// The revision of the claim that it took the place of, as its writer had read it; none: there was none.
+    /// The revision of the claim that this one replaced, as its writer had read it. `None` if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
-    /// A person took it away.
+    /// Set if an operator broke the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<Broken>,
 }
 
-/// Who broke a lock.
+/// Who broke a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broken {
-    /// Who.
+    /// The user.
     pub by: String,
     /// When.
     pub since: Timestamp,
@@ -131,27 +131,27 @@ pub struct Broken {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Journal {
-    /// The highest instruction that was obeyed.
+    /// The highest instruction that was carried out.
     pub highest: InstructionVersion,
     /// BMC sessions that were opened and are not known to be closed.
     pub sessions: Vec<Session>,
-    /// The last act; outstanding while it has no outcome.
+    /// The last command. It is outstanding while it has no outcome.
     pub entry: Option<JournalEntry>,
 }
 
 /// A BMC session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The BMC's id of it (IPMI 2.0 §13.18: the managed system session id); a number of ours where the BMC has none.
+    /// The BMC's session id (IPMI 2.0 §13.18: managed system session id), or a number of ours if the BMC has none.
     pub id: u32,
-    /// What it is closed by, where the BMC names its sessions by paths (DSP0266 §13.3.4); empty: by its id, or not at all.
+    /// The session's URI, if the BMC closes sessions by URI (DSP0266 §13.3.4). Empty: by its id, or not at all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
-    /// The claim that it belongs to.
+    /// The claim under which it was opened.
     pub token: Token,
 }
 
-/// One act: it arms one command and its retransmissions.
+/// One command to a BMC and its retransmissions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalEntry {
     /// The instruction that it serves.
@@ -160,24 +160,24 @@ pub struct JournalEntry {
     pub token: Token,
     /// The BMC session that it goes through.
     pub session: u32,
-    /// The command, in words.
+    /// The command, for operators.
     pub command: String,
-    /// When it was journalled.
+    /// When it was written to the journal.
     pub at: Timestamp,
-    /// How it ended; none: not known yet.
+    /// How it ended. `None` while that is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
 
-/// How an act ended.
+/// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The BMC said yes.
+    /// The BMC carried it out.
     Done,
-    /// The BMC said no; its completion code and our words.
+    /// The BMC refused it: its completion code and a description.
     Refused(String),
-    /// No answer came: it may have been carried out.
+    /// There was no answer: it may have been carried out.
     Unknown,
 }
 
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_of_before_there_were_paths_is_read_and_written_as_it_was() {
+    fn a_session_without_a_path_is_read_and_written_without_one() {
         let session = Session { id: 7, path: String::new(), token: Token::default() };
         let text = serde_json::to_string(&session).unwrap();
         assert!(!text.contains("path"), "{text}");

@@ -1,4 +1,4 @@
-//! What is wanted of a node, and where its life is.
+//! What users want of a node, and its state.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -20,46 +20,46 @@ use serde::{Deserialize, Serialize};
 use super::Sealed;
 use super::Sheet;
 
-/// Who holds something that only one may have.
+/// The holder of something unique, such as a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// What holds it: `node`, `rack`, `image`.
+    /// The kind of the holder: `node`, `rack`, `image`, or a collection of Ironic's API.
     pub kind: String,
     /// Its id.
     pub id: uuid::Uuid,
-    /// Its name when it took hold; for messages.
+    /// The holder's name when it took it, for messages.
     pub name: String,
 }
 
-/// What people asked of a node.
+/// What users asked of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// Its name, unique within the datacenter; empty: it has none.
+    /// Its name, unique within the datacenter. Empty if it has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// When it was enrolled.
     pub enrolled_at: Timestamp,
-    /// What kind of machine it is.
+    /// The driver that controls it.
     #[serde(default)]
     pub driver: Driver,
-    /// How its BMC is reached; none: it has none, or nobody said yet.
+    /// How its BMC is reached. `None` if it has no BMC, or its BMC was not specified yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc: Option<Bmc>,
     /// The firmware interface that it boots with.
     pub boot_mode: BootMode,
-    /// What is or is to be deployed.
+    /// What is deployed, or to be deployed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<Deployment>,
-    /// Seconds that a deployed system may take to show life; none: it need not.
+    /// Seconds that a deployed system may take until it phones home. `None` if it need not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_for_life_seconds: Option<u32>,
-    /// Boot files go over TFTP rather than HTTP.
+    /// Whether boot files are served over TFTP instead of HTTP.
     #[serde(default)]
     pub boot_files_by_tftp: bool,
-    /// The ramdisk of an agent that speaks Ironic's protocol, which it boots; none: the rack's own agent.
+    /// The ramdisk of an agent that speaks Ironic's protocol. `None` for the rack's own agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ironic_ramdisk: Option<IronicRamdisk>,
-    /// The generation from which `power` wants something, and what, where a person asked for it outside an operation.
+    /// The requested power state and its generation, if a user requested one outside an operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<domain::power::PowerTarget>,
 }
@@ -67,11 +67,11 @@ pub struct Intent {
 /// A ramdisk with an agent that speaks Ironic's protocol, as `driver_info` names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IronicRamdisk {
-    /// Its kernel: a registered image's name or id, or where it is.
+    /// Its kernel: the name or id of a registered image, or a URL.
     pub kernel: String,
-    /// The ramdisk, alike.
+    /// The ramdisk, in the same form.
     pub ramdisk: String,
-    /// The kernel's arguments in place of the rack's, which `%default%` in it stands for; none: the rack's.
+    /// Kernel arguments that replace the rack's; `%default%` stands for these. `None` for the rack's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
 }
@@ -79,32 +79,32 @@ pub struct IronicRamdisk {
 /// How a BMC is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bmc {
-    /// Where.
+    /// Its address.
     pub address: BmcAddr,
     /// The user.
     pub user: String,
     /// The password, sealed.
     pub password: Sealed,
-    /// What more is said of one that speaks Redfish; of another, nothing.
+    /// Settings of a Redfish BMC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redfish: Option<Redfish>,
 }
 
-/// How a Redfish service is spoken to.
+/// How a Redfish service is accessed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Redfish {
-    /// Whether it is spoken to in clear.
+    /// Whether TLS is used.
     pub transport: Transport,
-    /// The path of its root, without a slash at its end; empty: `/redfish/v1`.
+    /// The path of its root, without a trailing slash. Empty for `/redfish/v1`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub root: String,
-    /// The system's path, or its id; empty: the only one that there is.
+    /// The path or id of the system. Empty if there is only one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub system: String,
-    /// Whose certificates are believed.
+    /// Which certificates are trusted.
     pub trust: Trust,
-    /// How one says who one is.
+    /// How the power-service authenticates.
     pub login: Login,
 }
 
@@ -120,49 +120,49 @@ impl Redfish {
     }
 }
 
-/// What a Redfish service is spoken to over.
+/// How a Redfish service is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Transport {
     /// HTTP over TLS.
     #[default]
     Https,
-    /// HTTP in clear: whoever listens reads the password.
+    /// HTTP without TLS: everyone on the network path can read the password.
     Http,
 }
 
-/// Whose certificates are believed.
+/// Which certificates are trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trust {
-    /// Those of the authorities that the power-service's host knows.
+    /// Those of the certificate authorities that the power-service's host trusts.
     #[default]
     Host,
-    /// Those in this PEM file on the power-service's host, and what they vouch for.
+    /// Those in this PEM file on the power-service's host, and those that they signed.
     File(String),
-    /// Anybody's: whoever is in between reads the password.
+    /// All: everyone on the network path can pose as the BMC and read the password.
     Anybody,
 }
 
-/// How one says to a Redfish service who one is.
+/// How to authenticate to a Redfish service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Login {
-    /// By a session where the service has them, else by password.
+    /// With a session if the service supports them, with basic authentication otherwise.
     #[default]
     Auto,
-    /// By a session.
+    /// With a session.
     Session,
-    /// By password, with each request.
+    /// With basic authentication on each request.
     Basic,
 }
 
-/// What is brought up on a node.
+/// What is deployed on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
     /// The image.
     pub image: ImageId,
-    /// What people added to the config drive, sealed: user data often holds secrets.
+    /// What users added to the config drive, sealed because user data often holds secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_drive: Option<Sealed>,
 }
@@ -170,41 +170,41 @@ pub struct Deployment {
 /// The files of a config drive by their path.
 pub type ConfigDrive = BTreeMap<String, Vec<u8>>;
 
-/// Where a node's life is.
+/// A node's state in its lifecycle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Life {
     /// The state.
     pub state: State,
-    /// Since when.
+    /// When it began.
     pub since: Timestamp,
-    /// What instructions carry.
+    /// The generation that instructions carry.
     pub generation: Generation,
-    /// Boots of the running operation that came to nothing.
+    /// Failed boots of the running operation.
     #[serde(default)]
     pub boots_lost: u32,
-    /// The SHA-256 (hexadecimal) of what the deployed system phones home with.
+    /// SHA-256, in hexadecimal, of the key with which the deployed system phones home.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub life_key_hash: String,
-    /// What it waits for.
+    /// What the node is waiting for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
-    /// The last failure; none after a success.
+    /// The last failure. `None` after a success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// The last inspection; none: there was none.
+    /// The last inspection. `None` if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspection: Option<Inspection>,
 }
 
-/// Finding out what a node is.
+/// An inspection of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inspection {
     /// When it began.
     pub started_at: Timestamp,
-    /// When the last one that ended well did; none: none did yet.
+    /// When the last successful inspection finished. `None` if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// What that one found that an operator should know of, in words.
+    /// Remarks of that inspection for the operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
 }
@@ -216,24 +216,24 @@ pub struct Operation {
     pub id: OperationId,
     /// The kind of work.
     pub phase: Phase,
-    /// Since when.
+    /// When it began.
     pub since: Timestamp,
-    /// The steps that a person named, or that its agent listed, in order.
+    /// The steps that a user requested, or that its agent listed, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
-    /// How many of them are made.
+    /// Number of them that are done.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub made: u32,
-    /// None of them is to boot a ramdisk.
+    /// Whether none of them may boot a ramdisk.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_ramdisk: bool,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
-    /// Why it failed, where it did.
+    /// Reason it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// The trace of the request (W3C Trace Context's `traceparent`), which the work goes on in; empty: none.
+    /// Trace of the request (`traceparent` of W3C Trace Context), which the work continues. Empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub trace: String,
 }
@@ -256,12 +256,12 @@ pub struct Port {
     /// The address reserved for it on the rack's provisioning network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
-    /// What Ironic's clients keep at it; none: nobody did.
+    /// Its record of Ironic's API. `None` if no client set a field of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sheet: Option<Sheet>,
 }
 
-/// Past boots of a node, the latest last.
+/// Past boots of a node, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct History {
     /// The boots.
@@ -273,7 +273,7 @@ pub struct History {
 pub struct PastBoot {
     /// Its generation.
     pub generation: Generation,
-    /// What was seen of it.
+    /// What was observed of it.
     pub entries: Vec<timeline::Entry>,
 }
 
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_a_redfish_service_is_spoken_to_is_readable_and_what_is_not_said_is_the_default() {
+    fn redfish_settings_are_readable_and_have_defaults() {
         let all = Redfish { system: "1".to_owned(), trust: Trust::File("/ca.pem".to_owned()), ..Redfish::default() };
         let text = serde_json::to_string(&all).unwrap();
         assert_eq!(text, r#"{"transport":"https","system":"1","trust":{"file":"/ca.pem"},"login":"auto"}"#);

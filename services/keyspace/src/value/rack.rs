@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct Rack {
     /// Its id.
     pub id: RackId,
-    /// Its name, lower-case; Ironic's conductor group.
+    /// Its name in lower case, which is Ironic's conductor group.
     pub name: String,
-    /// Its provisioning network; without one its pxe-service answers nobody.
+    /// Its provisioning network. Without one its pxe-service answers no requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
     /// The agent's kernel.
@@ -35,14 +35,14 @@ pub struct Rack {
 pub struct Network {
     /// The network.
     pub subnet: Subnet,
-    /// The first address that machines may have.
+    /// The first address for nodes.
     pub first: Ipv4Addr,
-    /// The last one.
+    /// The last address for nodes.
     pub last: Ipv4Addr,
-    /// The router that machines are told of.
+    /// The router that nodes get.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Ipv4Addr>,
-    /// The name servers that machines are told of.
+    /// The name servers that nodes get.
     #[serde(default)]
     pub name_servers: Vec<Ipv4Addr>,
     /// The DHCP server identifier, one for all replicas of the rack.
@@ -54,6 +54,6 @@ pub struct Network {
 pub struct UnknownMac {
     /// When it was first seen by the replica that wrote this.
     pub seen_at: Timestamp,
-    /// What it said it is.
+    /// The firmware that it reported.
     pub firmware: String,
 }

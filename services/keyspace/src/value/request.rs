@@ -1,19 +1,19 @@
-//! Requests that were carried out, so that none is carried out twice.
+//! Requests that were carried out, so that none is carried out twice (idempotency).
 
 use domain::{id::OperationId, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// A request that was carried out. It is stored in the transaction of the change itself.
+/// A request that was carried out. It is stored in the same transaction as its change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// The SHA-256 (hexadecimal) of what was asked: the same id with something else is an error of its sender.
+    /// SHA-256, in hexadecimal, of the request: the same id with another request is an error of the client.
     pub digest: String,
-    /// When.
+    /// When it was carried out.
     pub at: Timestamp,
-    /// The operation that it began.
+    /// The operation that it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationId>,
-    /// The answer, as it was sent (base64 of the message); empty: it was not sent yet, or is too long to be kept.
+    /// The answer as it was sent, in base64. Empty if it was not sent yet, or is too long to be stored.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub answer: String,
 }

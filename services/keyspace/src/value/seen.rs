@@ -1,4 +1,4 @@
-//! What the leaves saw. Nothing here has a lease: what was seen outlives who saw it.
+//! What the leaf services observed. Nothing here has a lease: an observation outlives its observer.
 
 use domain::{
     failure::Failure, generation::Generation, hardware::Hardware, id::InstanceId, power::Power, step::Step,
@@ -6,19 +6,19 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A node's power.
+/// The power of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PowerSeen {
-    /// As last read.
+    /// The power state as it was last read.
     pub power: Power,
     /// When it was read.
     pub seen_at: Timestamp,
-    /// By whom.
+    /// The instance that wrote it.
     pub seen_by: InstanceId,
-    /// The last instruction that came to an end.
+    /// The last instruction that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
-    /// Why its BMC is of no use at present, since when. What was read before it still stands above.
+    /// Reason BMC requests fail at present. The values above are those of before the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<Failure>,
 }
@@ -26,29 +26,29 @@ pub struct PowerSeen {
 /// How an instruction ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {
-    /// Whose.
+    /// Its generation.
     pub generation: Generation,
-    /// When.
+    /// When it was written.
     pub at: Timestamp,
-    /// Why it failed, where it did.
+    /// Reason it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
 
-/// A node's boot from the network. Written once per boot, and once for the first sign of life.
+/// A node's network boot. Written once per boot, and once when the deployed system phones home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PxeSeen {
     /// The boot.
     pub generation: Generation,
-    /// The first exchange of this boot: from here on its boot token may be served.
+    /// The first exchange of this boot: from then on its boot token may be served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange_at: Option<Timestamp>,
-    /// The deployed system's first sign of life, where it was seen.
+    /// When the deployed system first phoned home.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life_at: Option<Timestamp>,
     /// When this was written.
     pub seen_at: Timestamp,
-    /// By whom.
+    /// The instance that wrote it.
     pub seen_by: InstanceId,
 }
 
@@ -57,36 +57,36 @@ pub struct PxeSeen {
 pub struct AgentSeen {
     /// The boot.
     pub generation: Generation,
-    /// The SHA-256 (hexadecimal) of the public key that the boot token is bound to.
+    /// SHA-256, in hexadecimal, of the public key that the boot token is bound to.
     pub key: String,
-    /// Since when.
+    /// When it was bound.
     pub bound_at: Timestamp,
-    /// How its work stands.
+    /// State of its work.
     pub work: AgentWork,
-    /// How many of the named steps were made once it was done.
+    /// Number of requested steps that were done when it finished.
     #[serde(default, skip_serializing_if = "super::node::is_zero")]
     pub reaches: u32,
-    /// The last of them wants the machine to be rebooted before anything else is done.
+    /// Whether the last of them requires a reboot before anything else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reboots: bool,
-    /// The steps that it would clean by of itself, where nobody named any.
+    /// The clean steps that the agent lists itself, if the user requested none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<Step>,
     /// When this was written.
     pub seen_at: Timestamp,
-    /// By whom.
+    /// The instance that wrote it.
     pub seen_by: InstanceId,
 }
 
 impl AgentSeen {
-    /// Of one that has just bound the boot token to its key, whose work stands so.
+    /// An agent that has just bound the boot token to its key.
     #[must_use]
     pub fn bound(generation: Generation, key: String, work: AgentWork, at: Timestamp, by: InstanceId) -> Self {
         let (bound_at, seen_at, seen_by) = (at, at, by);
         Self { generation, key, bound_at, work, reaches: 0, reboots: false, lists: Vec::new(), seen_at, seen_by }
     }
 
-    /// Whether it is at work: what it has done is not all that this decision hands it.
+    /// Whether it has work left of this decision.
     #[must_use]
     pub fn is_at_work(&self, decision: &super::BootDecision) -> bool {
         match self.work {
@@ -97,46 +97,46 @@ impl AgentSeen {
     }
 }
 
-/// How an agent's work stands.
+/// State of an agent's work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum AgentWork {
-    /// It is at it.
+    /// It is working.
     Underway,
-    /// It is done.
+    /// It has finished.
     Done {
-        /// When.
+        /// When it was written.
         at: Timestamp,
     },
-    /// It can not.
+    /// It failed.
     Failed {
-        /// Why.
+        /// Reason.
         failure: Failure,
     },
 }
 
-/// What a node is made of.
+/// A node's hardware inventory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
     /// The last report.
     pub hardware: Hardware,
-    /// When.
+    /// When it was written.
     pub seen_at: Timestamp,
-    /// By whom.
+    /// The instance that wrote it.
     pub seen_by: InstanceId,
-    /// The boot of the last inspection that reported; none: no inspection did.
+    /// The boot of the last inspection that reported. `None` if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspection: Option<Generation>,
-    /// The report in the words of an agent that speaks Ironic's protocol; none: our own agent reported.
+    /// The report of an agent that speaks Ironic's protocol. `None` if our own agent reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<Reported>,
 }
 
-/// A report as an agent that speaks Ironic's protocol made it; at most 256 KiB each.
+/// A report of an agent that speaks Ironic's protocol; each field at most 256 KiB.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reported {
     /// Its `inventory`.
     pub inventory: serde_json::Value,
-    /// All else that it sent.
+    /// Everything else that it sent.
     pub plugin_data: serde_json::Value,
 }

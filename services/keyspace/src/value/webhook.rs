@@ -1,20 +1,20 @@
-//! Webhooks beside what clients keep of them.
+//! Progress of webhooks.
 
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// How far a webhook's receiver has been told. Whoever leads next goes on from here.
+/// Progress of a webhook's deliveries. The next leader continues from here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivered {
-    /// The store's revision up to which it was told everything.
+    /// The revision up to which everything was delivered.
     pub revision: i64,
-    /// When it last took something.
+    /// When the last delivery succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
-    /// Since when it takes nothing.
+    /// When deliveries began to fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<Timestamp>,
-    /// Why it took nothing when it was tried last; empty: it took all.
+    /// Reason the last delivery failed. Empty if it succeeded.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
 }

@@ -1,4 +1,4 @@
-//! The copy of a view on disk, and beside it what is known of the store.
+//! Saves a view to disk, and what is known of the store beside it.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use super::View;
 use crate::{Known, Store, error, snapshot};
 
-/// How often they are renewed, when something changed.
+/// Minimum time between two saves.
 const SAVE: Duration = Duration::from_secs(5);
 
-/// The copy on disk.
+/// The files.
 pub(super) struct Disk {
     file: Option<PathBuf>,
     saved: i64,
@@ -23,15 +23,15 @@ impl Disk {
         Self { file, saved: 0, noted: None, at: Instant::now() }
     }
 
-    /// Renews what has changed, not too often unless it must be.
+    /// Saves what has changed, if it must be or the last save is long enough ago.
     pub(super) fn keep(&mut self, view: &View, store: &Store, must: bool) {
         let Some(file) = &self.file else { return };
-        // The first time at once: what is not noted can not be missed.
+        // The first time at once: without a record of the store, a restored backup cannot be noticed.
         if !must && self.noted.is_some() && self.at.elapsed() < SAVE {
             return;
         }
         let (revision, known) = (view.freshness().revision, store.known());
-        // The view first: of a store that was adopted nothing of before may be left when the note says so.
+        // The view first: when the record says that the store was adopted, the old view must be gone.
         let mut outcome = Ok(());
         if must || revision != self.saved {
             outcome = snapshot::save(file, &view.snapshot());
@@ -43,7 +43,7 @@ impl Disk {
         }
         match outcome {
             Ok(()) => (self.saved, self.noted, self.at) = (revision, known, Instant::now()),
-            Err(error) => tracing::warn!(error = %error::chain(&error), "cannot keep the view on disk"),
+            Err(error) => tracing::warn!(error = %error::chain(&error), "cannot save the view"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What changes, for those who read a view.
+//! Changes of a view, for its readers.
 
 use std::collections::BTreeSet;
 
@@ -6,33 +6,33 @@ use tokio::sync::broadcast;
 
 use super::{News, View};
 
-/// What a changed path is to a reader.
+/// What a changed path means to a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Touches<T> {
     /// Nothing.
     Nothing,
-    /// One thing of his.
+    /// One of its things.
     One(T),
     /// All of them.
     All,
 }
 
-/// What a reader who keeps things made of the view has not taken yet.
+/// The changes that a reader, which keeps things derived from the view, has not applied yet.
 #[derive(Debug)]
 pub struct Feed {
     news: Subscription,
-    /// Nothing was taken yet.
+    /// Whether nothing was taken yet.
     is_new: bool,
 }
 
 impl Feed {
-    /// Begins; all is new.
+    /// Starts; everything counts as changed.
     #[must_use]
     pub fn new(view: &View) -> Self {
         Self { news: view.subscribe(), is_new: true }
     }
 
-    /// What changed since the last time; none: anything may have.
+    /// Takes what changed since the last call. `None` if anything may have.
     pub fn take<T: Ord>(&mut self, touches: impl Fn(&str) -> Touches<T>) -> Option<BTreeSet<T>> {
         let (mut changed, mut all) = (BTreeSet::new(), std::mem::take(&mut self.is_new));
         while let Some(news) = self.news.take() {
@@ -49,14 +49,14 @@ impl Feed {
     }
 }
 
-/// What changes, for one reader.
+/// A subscription to the changes of a view.
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) news: broadcast::Receiver<News>,
 }
 
 impl Subscription {
-    /// What has been told and was not taken yet; none: nothing more for now.
+    /// Takes the next change, if there is one already.
     pub fn take(&mut self) -> Option<News> {
         match self.news.try_recv() {
             Ok(news) => Some(news),
@@ -65,7 +65,7 @@ impl Subscription {
         }
     }
 
-    /// The next news; none when the view is no more. Safe to drop at any await and call again.
+    /// Waits for the next change. `None` when the view was dropped. Safe to drop at any await and call again.
     pub async fn next(&mut self) -> Option<News> {
         match self.news.recv().await {
             Ok(news) => Some(news),

@@ -125,7 +125,7 @@ pub(super) async fn a_follower_lists_again_after_a_compaction(space: &Space<'_>)
     let seen = loop {
         match watch.next().await? {
             Seen::Nothing => {}
-            seen @ (Seen::Everything { .. } | Seen::Anew { .. } | Seen::Changes { .. }) => break seen,
+            seen @ (Seen::Everything { .. } | Seen::Rebuilt { .. } | Seen::Changes { .. }) => break seen,
         }
     };
     let Seen::Everything { pairs, .. } = seen else { panic!("it lists again: {seen:?}") };
@@ -140,7 +140,7 @@ async fn next_changes(watch: &mut Watch) -> Result<(Vec<String>, Option<i64>), E
                 return Ok((changes.iter().map(|event| event.path().to_owned()).collect(), revision));
             }
             Seen::Nothing => {}
-            seen @ (Seen::Everything { .. } | Seen::Anew { .. }) => panic!("nothing is listed again: {seen:?}"),
+            seen @ (Seen::Everything { .. } | Seen::Rebuilt { .. }) => panic!("nothing is listed again: {seen:?}"),
         }
     }
 }
