@@ -74,12 +74,21 @@ pub(crate) struct Face {
 
 /// Answers until the host stops.
 pub async fn serve(host: Host, door: Door, shared: Arc<AppState>, auth: Authenticator) {
-    let node_cache = Arc::clone(&shared.node_cache);
-    let face = Arc::new(Face { shared, auth, node_cache, host: host.clone(), scheme: door.scheme() });
+    let face = face(shared, auth, door.scheme());
     host.spawn_essential("webhooks", hooks::carry(Arc::clone(&face)));
     if let Err(error) = door.serve(host, Router::new().fallback(handle).with_state(face)).await {
         tracing::error!(%error, "the REST API is not answered any more");
     }
+}
+
+/// The API without a listener and without webhooks.
+pub fn router(app: Arc<AppState>, authenticator: Authenticator) -> Router {
+    Router::new().fallback(handle).with_state(face(app, authenticator, "http"))
+}
+
+fn face(shared: Arc<AppState>, auth: Authenticator, scheme: &'static str) -> Arc<Face> {
+    let (node_cache, host) = (Arc::clone(&shared.node_cache), shared.host.clone());
+    Arc::new(Face { shared, auth, node_cache, host, scheme })
 }
 
 async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Response {

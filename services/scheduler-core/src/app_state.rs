@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use domain::plan::Limits;
-use mesh::Joined;
-use service_kit::{Host, Kit};
+use keyspace::seal::Sealer;
+use mesh::{Joined, Mesh};
+use service_kit::{Host, Kit, tls::Tls};
 
 use crate::{board::Board, hot::Hot, lines::Lines, node_cache::NodeCache, record::Unkept, registry::Registry};
 
@@ -33,16 +34,21 @@ impl AppState {
     /// State of a process that joined the mesh.
     #[must_use]
     pub fn new(kit: &Kit, joined: &Joined, limits: Limits) -> Self {
-        let view = joined.mesh.view();
+        Self::assemble(joined.mesh.clone(), joined.sealer.clone(), kit.tls.clone(), limits, kit.host.clone())
+    }
+
+    /// The same, of its parts.
+    pub(crate) fn assemble(mesh: Mesh, sealer: Sealer, tls: Tls, limits: Limits, host: Host) -> Self {
+        let view = mesh.view().clone();
         Self {
-            registry: Registry::new(joined.mesh.clone(), joined.sealer.clone()),
+            registry: Registry::new(mesh, sealer),
             hot: Hot::default(),
             unkept: Unkept::default(),
             board: Arc::new(Board::new(view.clone())),
             node_cache: Arc::new(NodeCache::new(view.clone())),
-            lines: Lines::new(kit.tls.clone(), view.clone()),
+            lines: Lines::new(tls, view),
             limits,
-            host: kit.host.clone(),
+            host,
         }
     }
 }

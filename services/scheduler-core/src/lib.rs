@@ -42,6 +42,8 @@ pub mod registry;
 pub mod resource_store;
 pub mod secret;
 pub mod select;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod witness;
 pub mod work;
 

@@ -2,6 +2,8 @@
 
 mod config;
 mod grpc;
+#[cfg(test)]
+mod interfaces_agree;
 mod stale;
 
 pub use api_auth::{Jwt, Keystone};
