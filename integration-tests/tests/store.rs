@@ -96,11 +96,14 @@ struct Real(Etcd);
 
 impl Subject for Real {
     fn store(&self) -> BoxFuture<'_, Store> {
-        Box::pin(async { self.0.store().await.unwrap() })
+        Box::pin(async { self.0.store().await.unwrap_or_else(|error| panic!("{error:#}")) })
     }
 
     fn compact(&self, revision: i64) -> BoxFuture<'_, ()> {
-        Box::pin(async move { drop(self.0.ctl(&["compact", &revision.to_string()]).unwrap()) })
+        Box::pin(async move {
+            let compacted = self.0.ctl(&["compact", &revision.to_string()]);
+            assert!(compacted.is_ok(), "{compacted:?}");
+        })
     }
 }
 

@@ -18,7 +18,7 @@ pub struct PowerSeen {
     /// The last instruction that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
-    /// Reason BMC requests fail at present. The values above are those of before the failure.
+    /// Reason BMC requests fail at present. The values above were read before it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<Failure>,
 }
