@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::message::{Direction, Mac, Malformed, Message};
+use crate::malformed::Malformed;
+use crate::message::{Direction, Mac, Message};
 use crate::options::{Options, code};
 
 /// The longest host name or class we keep for display, in octets.

@@ -23,6 +23,7 @@
 mod answer;
 mod ask;
 mod client;
+mod malformed;
 mod message;
 mod options;
 mod reservation;
@@ -30,5 +31,6 @@ mod reservation;
 pub use answer::{Destination, Kind, Replica, Reply, answer};
 pub use ask::{Answer, Ask};
 pub use client::{Client, Machine, Request, Verb};
-pub use message::{MAX_MESSAGE, Mac, Malformed};
+pub use malformed::Malformed;
+pub use message::{MAX_MESSAGE, Mac};
 pub use reservation::{Boot, BootFile, Reservation, Unfit};

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::{self, HType, Opcode};
 use dhcproto::{Decodable, Decoder, Encodable, error::EncodeError};
 
+use crate::malformed::Malformed;
 use crate::options::Options;
 
 /// The longest datagram we read or write, in octets: an Ethernet frame's payload less IP and UDP.
@@ -19,33 +20,6 @@ const HEADER: usize = 236;
 const MAGIC: [u8; 4] = [99, 130, 83, 99];
 /// The `file` field, in octets, its NUL included.
 const FILE_FIELD: usize = 128;
-
-/// A datagram that is no DHCP message we could answer. Drop it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// It ends before its fields do.
-    #[error("message is cut short")]
-    Short,
-    /// It is longer than an Ethernet frame carries.
-    #[error("message is too long")]
-    Long,
-    /// The magic cookie is missing.
-    #[error("message has no magic cookie")]
-    Magic,
-    /// A BOOTREPLY came where a BOOTREQUEST was due, or the other way round. A server that answers
-    /// replies can be made to answer itself.
-    #[error("message goes in the wrong direction")]
-    Direction,
-    /// The hardware is not Ethernet with 6 octets, or the address is a group's or all zero.
-    #[error("hardware address is not that of an Ethernet card")]
-    Hardware,
-    /// Option 53 is missing or names no message of this direction.
-    #[error("message type is missing or unknown")]
-    Type,
-    /// The relay's address cannot be sent to.
-    #[error("relay address {0} is not a unicast address")]
-    Relay(Ipv4Addr),
-}
 
 /// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

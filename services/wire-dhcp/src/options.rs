@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::{OptionCode, encode_long_opt_bytes};
 use dhcproto::{Encoder, error::EncodeError};
 
-use crate::message::Malformed;
+use crate::malformed::Malformed;
 
 /// The options we read or write, by their number (RFC 2132; others as noted).
 pub(crate) mod code {
@@ -47,7 +47,7 @@ const PAD: u8 = 0;
 const END: u8 = 255;
 
 /// The most octets all options of one message may have: what is left of the largest message.
-const MAX_OCTETS: usize = crate::message::MAX_MESSAGE;
+const MAX_OCTETS: usize = crate::MAX_MESSAGE;
 
 /// The options of one message, or those encapsulated in one option. A code occurs once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

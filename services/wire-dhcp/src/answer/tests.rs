@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::client::Machine;
-use crate::message::{MAX_MESSAGE, Mac, Malformed};
+use crate::malformed::Malformed;
+use crate::message::{MAX_MESSAGE, Mac};
 use crate::{Answer, Ask, BootFile, Unfit};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 11);
