@@ -142,11 +142,6 @@ impl Ask {
         self.method == method && self.path == path
     }
 
-    /// The steps of the path.
-    pub(super) fn steps(&self) -> Vec<&str> {
-        self.path.split('/').collect()
-    }
-
     /// The value of a parameter; of several the last.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         self.pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -19,58 +19,35 @@ use super::{Ask, Face, answer::Answer, gate::Lens, hardware, nodes::one};
 use scheduler_core::{document::interface_field, fault::fault, kinds, node_cache::NodeView};
 
 impl Face {
-    pub(super) async fn below_node(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
-        match (ask.method.as_str(), below) {
-            ("GET", ["states"]) => self.node_states(ask, ident),
-            ("PUT", ["states", "provision"]) => self.provision(ask, ident).await,
-            ("PUT", ["states", "power"]) => self.power(ask, ident).await,
-            ("GET", ["states", "console"]) => self.console(ask, ident),
-            ("PUT", ["states", "console"]) => self.set_console(ask, ident).await,
-            ("PUT", ["states", "raid"]) => self.set_raid(ask, ident).await,
-            ("PUT" | "DELETE", ["maintenance"]) => self.maintenance(ask, ident).await,
-            ("GET", ["validate"]) => self.validate(ask, ident),
-            ("GET", ["traits"]) => Ok(Answer::shows(one("traits", json!(traits(&self.node(ask, ident)?.whole))))),
-            (_, ["traits", rest @ ..]) => self.change_traits(ask, ident, rest).await,
-            ("GET", ["ports", rest @ ..]) => {
-                let node = self.node(ask, ident)?.node.to_string();
-                self.list_ports_of(ask, shape(rest), "node", &node)
-            }
-            ("GET", ["portgroups", rest @ ..]) => self.sheets_of(ask, ident, kinds::PORTGROUP_KIND, shape(rest)),
-            ("GET", ["volume"]) => {
-                self.node(ask, ident)?;
-                Ok(Answer::shows(super::volume(ask, &format!("nodes/{ident}/volume"))))
-            }
-            ("GET", ["volume", "connectors"]) => self.sheets_of(ask, ident, kinds::CONNECTOR_KIND, Shape::Plain),
-            ("GET", ["volume", "targets"]) => self.sheets_of(ask, ident, kinds::TARGET_KIND, Shape::Plain),
-            ("GET" | "DELETE", ["allocation"]) => self.allocation(ask, ident).await,
-            ("GET", ["children"]) => self.children(ask, ident),
-            ("GET", ["history", id]) => {
-                self.node(ask, ident)?;
-                Err(Class::NotFound.says(format!("Node history record {id} could not be found.")))
-            }
-            ("GET", ["bios", rest @ ..]) => self.bios(ask, ident, rest).await,
-            ("GET", ["firmware"]) => self.empty(ask, ident, "firmware"),
-            ("GET", ["vifs"]) => self.empty(ask, ident, "vifs"),
-            ("GET", ["history", rest @ ..]) => self.history(ask, ident, rest).await,
-            (method, ["management", "boot_device", rest @ ..]) => self.boot_device(ask, ident, method, rest).await,
-            ("PUT", ["management", "inject_nmi"]) => self.inject_nmi(ask, ident, below).await,
-            (_, ["management", "indicators", rest @ ..]) => self.indicators(ask, ident, rest),
-            (_, ["vendor_passthru", name]) => self.vendor(ask, ident, name),
-            ("GET", ["inventory"]) => self.inventory(ask, ident),
-            // Nobody's networks are plugged in here: there is nothing to do.
-            ("POST", ["vifs"]) => {
-                call::vif(ask.version, &ask.arguments()?)?;
-                self.node(ask, ident).map(|_| Answer::done())
-            }
-            ("DELETE", ["vifs", _]) => self.node(ask, ident).map(|_| Answer::done()),
-            ("POST", ["vmedia"]) => self.insert_media(ask, ident).await,
-            // What was never put in is out.
-            ("DELETE", ["vmedia"]) => {
-                call::media_types(&ask.pairs)?;
-                self.node(ask, ident).map(|_| Answer::done())
-            }
-            _ => self.unsupported(ask, ident, below),
-        }
+    /// Shows the documents of a node's volumes.
+    pub(super) fn node_volume(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        self.node(ask, ident)?;
+        Ok(Answer::shows(super::volume(ask, &format!("nodes/{ident}/volume"))))
+    }
+
+    pub(super) fn list_node_ports(&self, ask: &Ask, ident: &str, shape: Shape) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?.node.to_string();
+        self.list_ports_of(ask, shape, "node", &node)
+    }
+
+    pub(super) fn list_traits(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        Ok(Answer::shows(one("traits", json!(traits(&self.node(ask, ident)?.whole)))))
+    }
+
+    /// Accepts a VIF without effect: no network service is attached.
+    pub(super) fn attach_vif(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        call::vif(ask.version, &ask.arguments()?)?;
+        self.node(ask, ident).map(|_| Answer::done())
+    }
+
+    pub(super) fn detach_vif(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        self.node(ask, ident).map(|_| Answer::done())
+    }
+
+    /// Succeeds without effect: no medium can have been inserted.
+    pub(super) fn eject_media(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        call::media_types(&ask.pairs)?;
+        self.node(ask, ident).map(|_| Answer::done())
     }
 
     /// What no driver of ours does yet. A request that is wrong in itself hears that first.
@@ -98,13 +75,13 @@ impl Face {
     }
 
     /// A list of which no node has anything yet.
-    fn empty(&self, ask: &Ask, ident: &str, name: &str) -> Result<Answer, Error> {
+    pub(super) fn empty(&self, ask: &Ask, ident: &str, name: &str) -> Result<Answer, Error> {
         self.node(ask, ident)?;
         Ok(Answer::shows(one(name, json!([]))))
     }
 
     /// Nothing has a virtual drive yet. As with Ironic's fake hardware that is seen afterwards, in the node's error.
-    async fn insert_media(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) async fn insert_media(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let media = call::media(&ask.arguments()?)?;
         self.fake(ask, ident, "attach_virtual_media")?;
         let (node, registry) = (self.node(ask, ident)?.node, &self.shared.registry);
@@ -116,7 +93,7 @@ impl Face {
     }
 
     /// What the machine last said that it is made of.
-    fn inventory(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) fn inventory(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let node = self.node(ask, ident)?;
         let key = keyspace::key::inventory(node.rack, node.node);
         let missing =
@@ -130,14 +107,14 @@ impl Face {
     }
 
     /// The part of a collection that is a node's.
-    fn sheets_of(&self, ask: &Ask, ident: &str, kind: kinds::Kind, shape: Shape) -> Result<Answer, Error> {
+    pub(super) fn sheets_of(&self, ask: &Ask, ident: &str, kind: kinds::Kind, shape: Shape) -> Result<Answer, Error> {
         let node = self.node(ask, ident)?.node.to_string();
         let mut pairs = ask.pairs.clone();
         pairs.push(("node".to_owned(), node));
         self.list_sheets(ask, kind, shape, &pairs)
     }
 
-    async fn allocation(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) async fn allocation(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         // That there is no such node is the caller's mistake here, by the protocol.
         let unknown = |error: Error| if error.status == 404 { Class::Invalid.says(error.text) } else { error };
         let node = self.node(ask, ident).map_err(unknown)?;
@@ -150,7 +127,7 @@ impl Face {
         Ok(Answer::shows(self.whole_sheet(ask, kinds::ALLOCATION_KIND, id, &sheet.value)))
     }
 
-    fn console(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) fn console(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let node = self.node(ask, ident)?;
         let enabled = node.whole.get("console_enabled").and_then(Value::as_bool).unwrap_or_default();
         Ok(Answer::shows(
@@ -159,7 +136,7 @@ impl Face {
     }
 
     /// The console of a machine that is not there is on where somebody says so. Others have none yet.
-    async fn set_console(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) async fn set_console(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let enabled = call::console(&ask.arguments()?)?;
         let node = self.does_by(ask, ident, Interface::Console, Class::Invalid)?.node;
         let change = |before: &Map<String, Value>| {
@@ -172,7 +149,7 @@ impl Face {
     }
 
     /// Says how the disks shall stand together; a step of a cleaning makes it so.
-    async fn set_raid(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) async fn set_raid(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let node = self.does_by(ask, ident, Interface::Raid, Class::NotFound)?.node;
         let target = wire_ironic::raid::target(&ask.body)?;
         let change = |before: &Map<String, Value>| {
@@ -193,7 +170,7 @@ impl Face {
         Ok(node)
     }
 
-    async fn maintenance(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) async fn maintenance(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let on = ask.method == "PUT";
         let reason = call::maintenance(&ask.arguments()?)?;
         let node = self.node(ask, ident)?.node;
@@ -210,7 +187,7 @@ impl Face {
         Ok(Answer::accepted(None))
     }
 
-    async fn change_traits(&self, ask: &Ask, ident: &str, rest: &[&str]) -> Result<Answer, Error> {
+    pub(super) async fn change_traits(&self, ask: &Ask, ident: &str, rest: &[&str]) -> Result<Answer, Error> {
         let shown = self.node(ask, ident)?;
         let (node, uuid) = (shown.node, shown.node.to_string());
         let body = ask.arguments()?;
@@ -245,7 +222,7 @@ impl Face {
         })
     }
 
-    fn children(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) fn children(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let uuid = self.node(ask, ident)?.node.to_string();
         let all = self.node_cache.all();
         let of = |node: &&Arc<NodeView>| node.whole.get("parent_node").and_then(Value::as_str) == Some(uuid.as_str());
@@ -256,15 +233,10 @@ impl Face {
         Ok(Answer::shows(json!({"children": children, "links": {"href": href, "rel": "children"}})))
     }
 
-    fn validate(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) fn validate(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let node = self.node(ask, ident)?;
         Ok(Answer::shows(call::validation(super::validate::interfaces(&node.whole, driver(&node)).into_iter())))
     }
-}
-
-/// How much of each is shown by a list that stands below a node.
-fn shape(rest: &[&str]) -> Shape {
-    if rest == ["detail"] { Shape::Detail } else { Shape::Plain }
 }
 
 /// The driver of a node on the node_cache.

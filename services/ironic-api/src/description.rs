@@ -53,7 +53,7 @@ impl Place {
         }
         if response.status() == StatusCode::METHOD_NOT_ALLOWED {
             let methods: Vec<&str> =
-                if below.is_empty() { vec!["GET"] } else { wire_ironic::path::methods(below).collect() };
+                if below.is_empty() { vec!["GET"] } else { wire_ironic::route::methods(below).collect() };
             if let Ok(methods) = HeaderValue::from_str(&methods.join(", ")) {
                 response.headers_mut().insert(header::ALLOW, methods);
             }

@@ -18,33 +18,14 @@ use super::{Ask, Face, answer::Answer, gate::Lens, list};
 use scheduler_core::document::time;
 
 impl Face {
-    pub(super) fn drivers(&self, ask: &Ask, rest: &[&str]) -> Result<Answer, Error> {
-        match rest {
-            [] => self.list_drivers(ask),
-            [name] => {
-                let driver = driver(name)?;
-                let columns = ask.columns(&DRIVER)?;
-                ask.only(&["fields"])?;
-                Ok(Answer::shows(Value::Object(self.driver(ask, driver, &columns))))
-            }
-            [name, "properties"] => Ok(Answer::shows(properties(driver(name)?))),
-            [name, "vendor_passthru", "methods"] => driver(name).map(|_| Answer::shows(json!({}))),
-            [name, "vendor_passthru", method] => {
-                driver(name)?;
-                Err(Class::Invalid.says(format!("No handler for method {method}")))
-            }
-            [name, "raid", "logical_disk_properties"] => {
-                let driver = driver(name)?;
-                if !driver.supports(Interface::Raid, "fake") {
-                    return Err(text::unsupported(&driver.to_string(), "raid", Class::NotFound));
-                }
-                Ok(Answer::shows(wire_ironic::raid::properties()))
-            }
-            [name, ..] => Err(text::unsupported(&driver(name)?.to_string(), &rest.join(" "), Class::Invalid)),
-        }
+    pub(super) fn show_driver(&self, ask: &Ask, name: &str) -> Result<Answer, Error> {
+        let driver = driver(name)?;
+        let columns = ask.columns(&DRIVER)?;
+        ask.only(&["fields"])?;
+        Ok(Answer::shows(Value::Object(self.driver(ask, driver, &columns))))
     }
 
-    fn list_drivers(&self, ask: &Ask) -> Result<Answer, Error> {
+    pub(super) fn list_drivers(&self, ask: &Ask) -> Result<Answer, Error> {
         let list = query::list(&DRIVER, ask.version, Shape::Plain, &ask.pairs)?;
         let classic = list.filters.iter().any(|(_, operand)| *operand == Operand::Text("classic".to_owned()));
         let all = Driver::SERVED.iter().filter(|_| !classic);
@@ -107,6 +88,31 @@ fn conductor(endpoint: &str, rack: &str, since: Timestamp, alive: bool) -> Map<S
         ("created_at".to_owned(), time(Some(since))),
         ("updated_at".to_owned(), time(Some(since))),
     ])
+}
+
+/// Shows the properties of `driver_info` that a driver reads.
+pub(super) fn show_properties(name: &str) -> Result<Answer, Error> {
+    Ok(Answer::shows(properties(driver(name)?)))
+}
+
+/// Shows the properties of logical disks, for drivers that have a RAID interface.
+pub(super) fn show_raid_properties(name: &str) -> Result<Answer, Error> {
+    let driver = driver(name)?;
+    if !driver.supports(Interface::Raid, "fake") {
+        return Err(text::unsupported(&driver.to_string(), "raid", Class::NotFound));
+    }
+    Ok(Answer::shows(wire_ironic::raid::properties()))
+}
+
+/// Lists a driver's own methods: there are none.
+pub(super) fn list_methods(name: &str) -> Result<Answer, Error> {
+    driver(name).map(|_| Answer::shows(json!({})))
+}
+
+/// Refuses to call a driver's own method, because there are none.
+pub(super) fn call_method(name: &str, method: &str) -> Result<Answer, Error> {
+    driver(name)?;
+    Err(Class::Invalid.says(format!("No handler for method {method}")))
 }
 
 fn driver(name: &str) -> Result<Driver, Error> {

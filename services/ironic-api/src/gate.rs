@@ -1,9 +1,9 @@
 //! What a caller may do, decided before each call, and what of the answer he may see.
 //!
-//! The rules are the domain's ([`domain::policy`]); which call needs which is the table [`calls`]. What somebody must not
-//! know of is not found for him ([`Face::find_for`]), wherever a request names it: in its path, its filters or its body.
+//! The rules are the domain's ([`domain::policy`]), and the route table ([`wire_ironic::route`]) names the rule of each
+//! call. A record that the caller may not know of is not found ([`Face::find_for`]), wherever a request names it: in its
+//! path, its filters or its body.
 
-mod calls;
 mod fields;
 mod lens;
 
@@ -15,9 +15,9 @@ use wire_ironic::{
     error::{Class, Error, text},
     fields::{NODE, PORT, Resource},
     patch,
+    route::{Found, Requirement, Target},
 };
 
-use self::calls::{About, Need};
 pub(super) use self::lens::Lens;
 use super::{Ask, Face};
 use scheduler_core::{
@@ -44,57 +44,56 @@ impl Face {
         self.find(ident).filter(|node| ask.who.may(SEE_NODE, Some(whose(&node.whole))))
     }
 
-    /// Lets a call through; `path` is the row of [`wire_ironic::path`] that it goes by. What has to be the caller's own is
-    /// noted in the request.
+    /// Decides whether the caller may make a call. What the call creates is noted in the request as the caller's own.
     ///
     /// # Errors
-    /// 404 where he must not know of it, 403 where he may not do it.
-    pub(super) fn admit(&self, ask: &mut Ask, path: &str) -> Result<(), Error> {
+    /// 404 if the caller may not know of the record, 403 if it may not make the call.
+    pub(super) fn admit(&self, ask: &mut Ask, found: &Found<'_>) -> Result<(), Error> {
         if ask.who.is_unrestricted() {
             return Ok(());
         }
-        match calls::need(&ask.method, path) {
-            Some(Need::Nothing) => Ok(()),
-            Some(Need::Rule(rule, about)) => self.check(ask, rule, about),
-            // A call that nobody thought of is for those alone who may everything.
-            Some(Need::Everything) | None => Err(text::denied(path)),
+        let denied = || text::denied(found.route.path);
+        match found.route.requirement {
+            Requirement::Public => Ok(()),
+            Requirement::Unrestricted => Err(denied()),
+            Requirement::Rule { name, target } => {
+                self.check(ask, Rule::named(name).ok_or_else(denied)?, target, found.ident)
+            }
         }
     }
 
-    fn check(&self, ask: &mut Ask, rule: Rule, about: About) -> Result<(), Error> {
-        let steps = ask.steps();
-        let ident = steps.get(about.step()).copied().unwrap_or_default();
-        match about {
-            About::Nothing => may(&ask.who, rule, None)?,
-            About::Node | About::NodeBehind => self.check_node_rules(ask, rule, ident)?,
-            About::NodesAllocation => self.check_nodes_allocation(ask, rule, ident)?,
-            About::Port => {
+    fn check(&self, ask: &mut Ask, rule: Rule, target: Target, ident: &str) -> Result<(), Error> {
+        match target {
+            Target::Nothing => may(&ask.who, rule, None)?,
+            Target::Node => self.check_node_rules(ask, rule, ident)?,
+            Target::NodeAllocation => self.check_nodes_allocation(ask, rule, ident)?,
+            Target::Port => {
                 let missing = || text::not_found("Port", ident);
                 let node = self.node_cache.get(self.port(ask, ident)?.port.value.node);
                 self.check_part(ask, rule, &PORT, node, missing)?;
             }
-            About::Portgroup => self.check_sheet_part(ask, rule, PORTGROUP_KIND, ident)?,
-            About::Connector => self.check_sheet_part(ask, rule, CONNECTOR_KIND, ident)?,
-            About::Target => self.check_sheet_part(ask, rule, TARGET_KIND, ident)?,
-            About::NodeOfBody => self.check_node_of_body(ask, rule)?,
-            About::Allocation => self.check_allocation(ask, rule, ident)?,
-            About::Runbook => {
+            Target::Portgroup => self.check_sheet_part(ask, rule, PORTGROUP_KIND, ident)?,
+            Target::VolumeConnector => self.check_sheet_part(ask, rule, CONNECTOR_KIND, ident)?,
+            Target::VolumeTarget => self.check_sheet_part(ask, rule, TARGET_KIND, ident)?,
+            Target::NodeInBody => self.check_node_of_body(ask, rule)?,
+            Target::Allocation => self.check_allocation(ask, rule, ident)?,
+            Target::Runbook => {
                 let fields = self.shared.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
                 check_runbook(ask, rule, &fields)?;
             }
-            About::NewNode => {
+            Target::NewNode => {
                 may(&ask.who, rule, None)?;
                 ask.owner = own(ask, || Class::Invalid.says(fields::OTHERS_NODE))?;
                 self.check_parent(ask)?;
             }
-            About::NewRunbook => {
+            Target::NewRunbook => {
                 may(&ask.who, rule, None)?;
                 ask.owner = own(ask, || Class::Invalid.says(fields::OTHERS_RUNBOOK))?;
                 if ask.owner.is_some() && ask.body.get("public").is_some_and(fields::is_yes) {
                     return Err(Class::Invalid.says(fields::PUBLIC_RUNBOOK));
                 }
             }
-            About::NewAllocation => {
+            Target::NewAllocation => {
                 may(&ask.who, rule, None)?;
                 if !ask.who.may(ANYBODYS_ALLOCATION, None) {
                     let project = ask.who.project().unwrap_or_default().to_owned();
@@ -231,4 +230,18 @@ fn own(ask: &Ask, others: impl Fn() -> Error) -> Result<Option<String>, Error> {
 
 fn may(who: &Caller, rule: Rule, whose: Option<Ownership<'_>>) -> Result<(), Error> {
     if who.may(rule, whose) { Ok(()) } else { Err(text::denied(rule.name())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_of_the_route_table_is_a_rule_of_the_policy() {
+        for route in wire_ironic::route::routes() {
+            if let Requirement::Rule { name, .. } = route.requirement {
+                assert!(Rule::named(name).is_some(), "{} {}: {name}", route.method, route.path);
+            }
+        }
+    }
 }

@@ -43,7 +43,7 @@ impl Face {
         let marker = ask.parameter("marker");
         let from = marker
             .map_or(0, |marker| all.iter().position(|entry| entry["uuid"] == marker).map_or(all.len(), |at| at + 1));
-        let page = all.into_iter().skip(from).take(page::most(ask.parameter("limit"))?);
+        let page = all.into_iter().skip(from).take(page::limit_of(ask.parameter("limit"))?);
         let history: Vec<Value> = page.map(|entry| shown(ask, node.node, entry, detail)).collect();
         Ok(Answer::shows(json!({"history": history})))
     }

@@ -14,6 +14,7 @@ mod config;
 mod course;
 mod deploy;
 mod description;
+mod dispatch;
 mod door;
 mod drivers;
 mod events;
@@ -43,10 +44,9 @@ use axum::{Router, body::Body, extract::State, http::Request, response::Response
 use serde_json::{Value, json};
 use service_kit::Host;
 use wire_ironic::{
+    documents,
     error::{Class, Error, text},
-    links, path,
-    query::{self, Shape},
-    version,
+    links, route,
 };
 
 use self::{
@@ -59,7 +59,7 @@ pub use self::{
     hooks::{check as check_webhook, check_room as check_room_for_webhook},
 };
 use api_auth::Authenticator;
-use scheduler_core::{AppState, kinds, node_cache::NodeCache, secret};
+use scheduler_core::{AppState, node_cache::NodeCache, secret};
 
 /// The face.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Respon
     let (edge, read) = ask::read(parts, body, who, face.scheme).await;
     let answer = match read {
         Read::Refused(error) => Err(error),
-        Read::Root(base) => Ok(Answer::shows(version::root(&base))),
+        Read::Root(base) => Ok(Answer::shows(documents::root(&base))),
         Read::Options => Ok(Answer::nothing()),
         Read::Ask(ask) if ask.follows.is_some() && ask.is("GET", "nodes") => match face.follow(ask) {
             Ok(stream) => return answer::stream(stream, &edge, &origin.request),
@@ -127,54 +127,29 @@ async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Respon
 impl Face {
     /// Opens a stream of events.
     fn follow(self: &Arc<Self>, mut ask: Ask) -> Result<Response, Error> {
-        let found = path::find(ask.version, &ask.method, &ask.path)?;
-        self.admit(&mut ask, found.route.path)?;
+        let path = ask.path.clone();
+        let found = route::find(ask.version, &ask.method, &path)?;
+        self.admit(&mut ask, &found)?;
         let since = ask.follows.flatten();
         self.follow_nodes(ask, self.host.clone(), since)
     }
 
     async fn answer(&self, ask: &mut Ask) -> Result<Answer, Error> {
         if ask.path.is_empty() {
-            let shown = || Answer::shows(version::v1(&ask.base, ask.version));
+            let shown = || Answer::shows(documents::v1(&ask.base, ask.version));
             return (ask.method == "GET").then(shown).ok_or_else(text::method_not_allowed);
         }
-        let found = path::find(ask.version, &ask.method, &ask.path)?;
+        let path = ask.path.clone();
+        let found = route::find(ask.version, &ask.method, &path)?;
         if secret::is_forged(&ask.body) {
             return Err(Class::Invalid.says("A value must not have the shape of a sealed one: {\"sealed\": …}"));
         }
-        self.admit(ask, found.route.path)?;
+        self.admit(ask, &found)?;
         if let Some(refused) = found.older() {
-            self.node(ask, ask.steps().get(1).copied().unwrap_or_default())?;
+            self.node(ask, found.ident)?;
             return Err(refused);
         }
-        self.call(ask).await
-    }
-
-    /// Makes the one call that an admitted request is about.
-    async fn call(&self, ask: &Ask) -> Result<Answer, Error> {
-        let steps = ask.steps();
-        match (ask.method.as_str(), steps.as_slice()) {
-            ("GET", ["nodes"]) => self.list_nodes(ask, Shape::Plain),
-            ("GET", ["nodes", "detail"]) => self.list_nodes(ask, Shape::Detail),
-            ("POST", ["nodes"]) => self.create_node(ask).await,
-            ("GET", ["nodes", "states"]) => Err(query::missing("node_ident")),
-            ("GET", ["nodes", "states", "console", ident]) => self.below_node(ask, ident, &["states", "console"]).await,
-            ("GET", ["nodes", ident]) => self.show_node(ask, ident),
-            ("PATCH", ["nodes", ident]) => self.patch_node(ask, ident).await,
-            ("DELETE", ["nodes", ident]) => self.delete_node(ask, ident).await,
-            (_, ["nodes", ident, below @ ..]) => self.below_node(ask, ident, below).await,
-            (_, ["ports", rest @ ..]) => self.ports(ask, rest).await,
-            (_, ["drivers", _, "vendor_passthru"]) => self.driver_vendor(ask),
-            (_, ["drivers", rest @ ..]) => self.drivers(ask, rest),
-            ("GET", ["conductors", rest @ ..]) => self.conductors(ask, rest),
-            (_, ["lookup" | "continue_inspection" | "heartbeat"] | ["heartbeat", _]) => self.agents(ask, &steps).await,
-            ("GET", ["shards"]) => Ok(self.shards()),
-            ("GET", ["volume"]) => Ok(Answer::shows(volume(ask, "volume"))),
-            (_, steps) => match kinds::of(steps) {
-                Some((kind, depth)) => self.sheets(ask, kind, steps.get(depth..).unwrap_or_default()).await,
-                None => Err(text::no_such_path()),
-            },
-        }
+        self.dispatch(ask, found.call).await
     }
 
     /// How many nodes each shard has.

@@ -7,8 +7,8 @@ use wire_ironic::{
     error::{Error, text},
     fields::Resource,
     links::Frame,
-    page::{self, Direction},
-    query::{List, Operand},
+    page::Direction,
+    query::{self, List, Operand},
 };
 
 use super::{Ask, gate::Lens};
@@ -30,7 +30,7 @@ pub(super) fn page(
     items.retain(|item| lens.sees(item));
     let page = chosen(resource, list, items, |item| item)?;
     let last = page.last().and_then(|last| last.get(resource.key)).and_then(Value::as_str).unwrap_or_default();
-    let next = page::next(resource, list, &ask.base, page.len(), last);
+    let next = query::next_page(resource, list, &ask.base, page.len(), last);
     let frame = Frame::new(resource, ask.version, &ask.base, &list.columns);
     let shown: Vec<Value> = page.into_iter().map(|item| frame.shown(&lens.shown(item))).collect();
     let mut body = Map::from_iter([(resource.plural.to_owned(), Value::Array(shown))]);

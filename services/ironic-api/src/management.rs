@@ -32,25 +32,13 @@ use scheduler_core::{
 const PATIENCE: Duration = Duration::from_secs(45);
 
 impl Face {
-    pub(super) async fn boot_device(
-        &self,
-        ask: &Ask,
-        ident: &str,
-        method: &str,
-        below: &[&str],
-    ) -> Result<Answer, Error> {
-        match (method, below) {
-            ("GET", ["supported"]) => {
-                let node = self.node(ask, ident)?;
-                let devices: Vec<String> = devices(&node).iter().map(ToString::to_string).collect();
-                Ok(Answer::shows(json!({"supported_boot_devices": devices})))
-            }
-            ("GET", []) => self.get_boot_device(ask, ident).await,
-            _ => self.set_boot_device(ask, ident).await,
-        }
+    pub(super) fn supported_boot_devices(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let node = self.node(ask, ident)?;
+        let devices: Vec<String> = devices(&node).iter().map(ToString::to_string).collect();
+        Ok(Answer::shows(json!({"supported_boot_devices": devices})))
     }
 
-    async fn get_boot_device(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) async fn get_boot_device(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let node = self.node(ask, ident)?;
         let order = match management(&node) {
             // A machine that is not there boots from the network, whatever it was told.
@@ -68,7 +56,7 @@ impl Face {
         Ok(Answer::shows(json!({"boot_device": device, "persistent": order.is_persistent})))
     }
 
-    async fn set_boot_device(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) async fn set_boot_device(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         let (named, persistent) = call::boot_device(&ask.arguments()?)?;
         let node = self.node(ask, ident)?;
         let is_there = !matches!(management(&node), "fake" | "noop");

@@ -6,7 +6,11 @@ use std::{convert::Infallible, sync::Arc, vec};
 use axum::body::{Body, Bytes};
 use domain::policy::Caller;
 use serde_json::Value;
-use wire_ironic::{fields::NODE, links::Frame, page, query::List};
+use wire_ironic::{
+    fields::NODE,
+    links::Frame,
+    query::{self, List},
+};
 
 use super::{Ask, gate::Lens};
 use scheduler_core::node_cache::NodeView;
@@ -41,7 +45,7 @@ impl Page {
         Self {
             frame: Frame::new(&NODE, ask.version, &ask.base, &list.columns),
             who: Arc::clone(&ask.who),
-            next: page::next(&NODE, list, &ask.base, nodes.len(), &last),
+            next: query::next_page(&NODE, list, &ask.base, nodes.len(), &last),
             nodes: nodes.into_iter(),
             at: At::Begin,
         }

@@ -25,29 +25,21 @@ const ELSEWHERE: &[&str] = &["uuid", "address", "node_uuid", "node_ident", "crea
 const WIRING: &[&str] = &["pxe_enabled", "local_link_connection", "physical_network", "portgroup_uuid"];
 
 impl Face {
-    pub(super) async fn ports(&self, ask: &Ask, rest: &[&str]) -> Result<Answer, Error> {
-        match (ask.method.as_str(), rest) {
-            ("GET", []) => self.list_ports(ask, Shape::Plain, &ask.pairs),
-            ("GET", ["detail"]) => self.list_ports(ask, Shape::Detail, &ask.pairs),
-            ("POST", []) => self.create_port(ask).await,
-            ("GET", [ident]) => {
-                ask.only(&["fields"])?;
-                let columns = ask.columns(&PORT)?;
-                let port = whole(&self.port(ask, ident)?);
-                Ok(Answer::shows(Value::Object(links::shown(&PORT, ask.version, &ask.base, &columns, &port))))
-            }
-            ("PATCH", [ident]) => self.patch_port(ask, ident).await,
-            ("DELETE", [ident]) => {
-                ask.only(&[])?;
-                if !fields::is_uuid(ident) {
-                    return Err(text::bad_port("UUID", "port_uuid", ident));
-                }
-                let port = self.port(ask, ident)?;
-                let deleted = self.shared.registry.delete_port(&port).await;
-                deleted.map_err(|error| fault(ident, &error)).map(|()| Answer::done())
-            }
-            _ => Err(text::no_such_path()),
+    pub(super) fn show_port(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        ask.only(&["fields"])?;
+        let columns = ask.columns(&PORT)?;
+        let port = whole(&self.port(ask, ident)?);
+        Ok(Answer::shows(Value::Object(links::shown(&PORT, ask.version, &ask.base, &columns, &port))))
+    }
+
+    pub(super) async fn delete_port(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        ask.only(&[])?;
+        if !fields::is_uuid(ident) {
+            return Err(text::bad_port("UUID", "port_uuid", ident));
         }
+        let port = self.port(ask, ident)?;
+        let deleted = self.shared.registry.delete_port(&port).await;
+        deleted.map_err(|error| fault(ident, &error)).map(|()| Answer::done())
     }
 
     /// The port of this id, or from 88 on of this name.
@@ -72,7 +64,7 @@ impl Face {
         self.list_ports(ask, shape, &pairs)
     }
 
-    fn list_ports(&self, ask: &Ask, shape: Shape, pairs: &[(String, String)]) -> Result<Answer, Error> {
+    pub(super) fn list_ports(&self, ask: &Ask, shape: Shape, pairs: &[(String, String)]) -> Result<Answer, Error> {
         let list = query::list(&PORT, ask.version, shape, pairs)?;
         let node = self.node_of(ask, &list, false)?;
         let all = self.all_ports();
@@ -98,7 +90,7 @@ impl Face {
         })
     }
 
-    async fn create_port(&self, ask: &Ask) -> Result<Answer, Error> {
+    pub(super) async fn create_port(&self, ask: &Ask) -> Result<Answer, Error> {
         ask.only(&[])?;
         let said = fields::check_post(&PORT, ask.version, &ask.body)?;
         let node = self.owner_of(ask, &said)?;
@@ -175,7 +167,7 @@ impl Face {
         )))
     }
 
-    async fn patch_port(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+    pub(super) async fn patch_port(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
         ask.only(&[])?;
         let ops = patch::parse(&PORT, ask.version, &ask.body)?;
         let before = self.port(ask, ident)?;

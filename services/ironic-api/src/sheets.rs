@@ -17,7 +17,7 @@ use wire_ironic::{
 use super::{Ask, Face, answer::Answer, gate::Lens, hooks, list};
 use scheduler_core::{
     document::time,
-    kinds::{CONNECTOR_KIND, Kind, PORTGROUP_KIND, RUNBOOK_KIND, TARGET_KIND, WEBHOOK_KIND},
+    kinds::{CHASSIS_KIND, CONNECTOR_KIND, Kind, PORTGROUP_KIND, RUNBOOK_KIND, TARGET_KIND, WEBHOOK_KIND},
     node_cache::NodeView,
     secret,
 };
@@ -27,29 +27,16 @@ const POWER_PATIENCE: Duration = Duration::from_secs(3);
 const POWER_LOOK: Duration = Duration::from_millis(50);
 
 impl Face {
-    /// Whatever is asked of a collection that is kept in sheets; `rest` is the path behind its name.
-    pub(super) async fn sheets(&self, ask: &Ask, kind: Kind, rest: &[&str]) -> Result<Answer, Error> {
-        match (ask.method.as_str(), rest) {
-            ("GET", []) => self.list_sheets(ask, kind, Shape::Plain, &ask.pairs),
-            ("GET", ["detail"]) if !kind.is_named || kind.collection == "portgroup" => {
-                self.list_sheets(ask, kind, Shape::Detail, &ask.pairs)
-            }
-            ("POST", []) => self.create_sheet(ask, kind).await,
-            ("GET", [ident]) => self.show_sheet(ask, kind, ident),
-            ("PATCH", [ident]) => self.patch_sheet(ask, kind, ident).await,
-            ("DELETE", []) => self.delete_sheets(ask, kind).await,
-            ("DELETE", [ident]) => self.delete_sheet(ask, kind, ident).await,
-            ("GET", [ident, "nodes"]) => {
-                let chassis = self.shared.sheet(kind, ident)?.0;
-                self.list_nodes_of(ask, "chassis_uuid", &chassis.to_string())
-            }
-            ("GET", [ident, "ports"]) => {
-                let group = self.shared.sheet(kind, ident)?.0;
-                self.list_ports_of(ask, Shape::Plain, "portgroup", &group.to_string())
-            }
-            (_, [ident, "traits", more @ ..]) => self.runbook_traits(ask, kind, ident, more).await,
-            _ => Err(text::no_such_path()),
-        }
+    /// Lists the nodes of a chassis.
+    pub(super) fn list_chassis_nodes(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let chassis = self.shared.sheet(CHASSIS_KIND, ident)?.0;
+        self.list_nodes_of(ask, "chassis_uuid", &chassis.to_string())
+    }
+
+    /// Lists the ports of a port group.
+    pub(super) fn list_portgroup_ports(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
+        let group = self.shared.sheet(PORTGROUP_KIND, ident)?.0;
+        self.list_ports_of(ask, Shape::Plain, "portgroup", &group.to_string())
     }
 
     /// All of a collection, whole, in the order of their creation.
@@ -88,7 +75,7 @@ impl Face {
         }
     }
 
-    fn show_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
+    pub(super) fn show_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
         ask.only(&["fields"])?;
         let columns = ask.columns(kind.resource)?;
         let (id, sheet) = self.shared.sheet(kind, ident)?;
@@ -113,7 +100,7 @@ impl Face {
         Value::Object(links::shown(kind.resource, ask.version, &ask.base, &Columns::All, &seen))
     }
 
-    async fn create_sheet(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
+    pub(super) async fn create_sheet(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
         ask.only(&[])?;
         let mut said = fields::check_post(kind.resource, ask.version, &ask.body)?;
         ask.own(&mut said);
@@ -151,7 +138,7 @@ impl Face {
         Ok(Some(node))
     }
 
-    async fn patch_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
+    pub(super) async fn patch_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
         ask.only(&[])?;
         let ops = patch::parse(kind.resource, ask.version, &ask.body)?;
         let (id, before) = self.shared.sheet(kind, ident)?;
@@ -173,7 +160,7 @@ impl Face {
         Ok(Answer::shows(self.whole_sheet(ask, kind, id, &sheet)))
     }
 
-    async fn delete_sheets(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
+    pub(super) async fn delete_sheets(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
         ask.only(&[])?;
         for (path, sheet) in self.shared.registry.view().list(&key::sheets(kind.collection)) {
             if let Some(id) = key::last(&path) {
@@ -183,7 +170,7 @@ impl Face {
         Ok(Answer::done())
     }
 
-    async fn delete_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
+    pub(super) async fn delete_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
         ask.only(&[])?;
         let (id, sheet) = self.shared.sheet(kind, ident)?;
         self.check_unused(kind, id)?;
@@ -259,7 +246,13 @@ impl Face {
         Err(Class::NotFound.says("The node of the volume was deleted meanwhile"))
     }
 
-    async fn runbook_traits(&self, ask: &Ask, kind: Kind, ident: &str, more: &[&str]) -> Result<Answer, Error> {
+    pub(super) async fn runbook_traits(
+        &self,
+        ask: &Ask,
+        kind: Kind,
+        ident: &str,
+        more: &[&str],
+    ) -> Result<Answer, Error> {
         let (id, before) = self.shared.sheet(kind, ident)?;
         let has = before.value.fields.get("traits").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut traits: Vec<String> = has.iter().filter_map(Value::as_str).map(str::to_owned).collect();

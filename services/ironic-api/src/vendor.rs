@@ -2,10 +2,7 @@
 
 use domain::driver::Driver;
 use serde_json::{Map, Value, json};
-use wire_ironic::{
-    error::{Class, Error},
-    query,
-};
+use wire_ironic::error::{Class, Error};
 
 use super::{Ask, Face, answer::Answer, below::driver};
 
@@ -72,14 +69,6 @@ impl Face {
             return Ok(Answer::shows(Value::Bool(bar == method.bar)));
         }
         Ok(Answer::accepted(None))
-    }
-
-    /// Methods of a driver itself; none has any.
-    pub(super) fn driver_vendor(&self, ask: &Ask) -> Result<Answer, Error> {
-        match ask.parameter("method") {
-            Some(name) => Err(Class::Invalid.says(format!("No handler for method {name}"))),
-            None => Err(query::missing("method")),
-        }
     }
 }
 

@@ -6,7 +6,6 @@ use crate::argument;
 use crate::error::{Class, Error, text};
 use crate::fields::{check_trait, refusal};
 use crate::python;
-use crate::query;
 use crate::version::Version;
 
 /// The most traits of a node.
@@ -35,7 +34,7 @@ pub fn maintenance(body: &Map<String, Value>) -> Result<Option<String>, Error> {
 /// 400.
 pub fn console(body: &Map<String, Value>) -> Result<bool, Error> {
     argument::only(body, &["enabled"])?;
-    argument::flag(body, "enabled")?.ok_or_else(|| query::missing("enabled"))
+    argument::flag(body, "enabled")?.ok_or_else(|| argument::missing("enabled"))
 }
 
 /// How a machine boots.
@@ -53,7 +52,7 @@ pub enum BootMode {
 /// 400.
 pub fn boot_mode(body: &Map<String, Value>) -> Result<BootMode, Error> {
     argument::only(body, &["target"])?;
-    let target = argument::text(body, "target")?.ok_or_else(|| query::missing("target"))?;
+    let target = argument::text(body, "target")?.ok_or_else(|| argument::missing("target"))?;
     match target.as_str() {
         "bios" => Ok(BootMode::Bios),
         "uefi" => Ok(BootMode::Uefi),
@@ -71,7 +70,7 @@ pub fn boot_mode(body: &Map<String, Value>) -> Result<BootMode, Error> {
 /// 400.
 pub fn secure_boot(body: &Map<String, Value>) -> Result<bool, Error> {
     argument::only(body, &["target"])?;
-    argument::flag(body, "target")?.ok_or_else(|| query::missing("target"))
+    argument::flag(body, "target")?.ok_or_else(|| argument::missing("target"))
 }
 
 /// `PUT management/boot_device`: from what, and whether for good.
@@ -80,7 +79,7 @@ pub fn secure_boot(body: &Map<String, Value>) -> Result<bool, Error> {
 /// 400; which devices there are, the hardware says.
 pub fn boot_device(body: &Map<String, Value>) -> Result<(String, bool), Error> {
     argument::only(body, &["boot_device", "persistent"])?;
-    let device = argument::text(body, "boot_device")?.ok_or_else(|| query::missing("boot_device"))?;
+    let device = argument::text(body, "boot_device")?.ok_or_else(|| argument::missing("boot_device"))?;
     Ok((device, argument::flag(body, "persistent")?.unwrap_or_default()))
 }
 
@@ -90,7 +89,7 @@ pub fn boot_device(body: &Map<String, Value>) -> Result<(String, bool), Error> {
 /// 400; which lamps there are, the hardware says.
 pub fn indicator(body: &Map<String, Value>) -> Result<String, Error> {
     argument::only(body, &["state"])?;
-    argument::text(body, "state")?.ok_or_else(|| query::missing("state"))
+    argument::text(body, "state")?.ok_or_else(|| argument::missing("state"))
 }
 
 /// `PUT traits`: all of them from now on, without doubles and in order. `node` is for the refusal.
@@ -216,7 +215,7 @@ pub fn media(body: &Map<String, Value>) -> Result<Media, Error> {
 /// # Errors
 /// 400.
 pub fn media_types(pairs: &[(String, String)]) -> Result<Vec<String>, Error> {
-    query::unexpected(pairs.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "device_types"))?;
+    argument::unexpected(pairs.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "device_types"))?;
     let types: Vec<String> =
         pairs.iter().flat_map(|(_, value)| value.split(',')).map(|word| word.trim().to_owned()).collect();
     let wrong: Vec<&str> = types.iter().map(String::as_str).filter(|word| !DEVICE_TYPES.contains(word)).collect();

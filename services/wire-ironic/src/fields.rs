@@ -17,6 +17,7 @@ mod name;
 mod node;
 mod port;
 mod portgroup;
+mod refusal;
 mod runbook;
 mod steps;
 #[cfg(test)]
@@ -26,13 +27,13 @@ mod volume_connector;
 mod volume_target;
 mod webhook;
 
-pub(crate) use body::{MOST_PRIORITY, refusal};
 pub use body::{check_post, check_whole};
 pub use columns::{Columns, columns, sort_key};
 pub use kind::Kind;
 pub use mask::{MASK, is_secret, masked};
 pub(crate) use name::{FAMILIES, LONGEST as LONGEST_NAME, check_trait};
 pub use name::{NODE_RESERVED, check_new_name, check_patched_name, identifies, is_uuid};
+pub(crate) use refusal::{MAX_PRIORITY, refusal};
 pub(crate) use steps::{conditions_of_rules, rules};
 #[cfg(test)]
 pub(crate) use tests::any_json;

@@ -2,8 +2,8 @@
 //! named here, so that nothing of a version is forgotten and the whole list can be read.
 
 use crate::fields::RESOURCES;
-use crate::path;
 use crate::query::filters;
+use crate::route;
 use crate::verb::{Target, Verb};
 use crate::version::{Version, collections};
 
@@ -70,7 +70,7 @@ pub fn brought(version: Version) -> Vec<String> {
         let filters = filters(resource).iter().filter(|filter| filter.since == minor);
         out.extend(filters.map(|filter| format!("filter {path}?{}", filter.name)));
     }
-    out.extend(path::since(minor).map(|(method, path)| format!("path {method} {path}")));
+    out.extend(route::since(minor).map(|route| format!("path {} {}", route.method, route.path)));
     out.extend(Verb::words().filter(|(_, since)| *since == minor).map(|(word, _)| format!("verb {word}")));
     let targets = Target::ALL.into_iter().filter(|target| target.since() == minor);
     out.extend(targets.map(|target| format!("power {}", target.word())));

@@ -1,6 +1,6 @@
 //! Ironic's REST API v1, as its clients see it: what is a rule of the protocol, without a server, a node or a clock.
 //!
-//! A face over these rules does little: it negotiates the [`version`], finds the [`path`], reads a [`query`], a
+//! A face over these rules does little: it negotiates the [`version`], finds the [`route`], reads a [`query`], a
 //! [`patch`], a [`verb`] or what the [`agent`] sent, asks whoever knows the nodes, and shows the answer through
 //! [`fields::view`] with its [`links`], or an [`error`] in the shape that clients expect. Every function that can refuse
 //! gives that error whole: status, form and text.
@@ -26,6 +26,7 @@ pub mod agent;
 mod argument;
 pub mod call;
 pub mod difference;
+pub mod documents;
 pub mod error;
 pub mod fields;
 #[cfg(test)]
@@ -36,11 +37,11 @@ pub mod links;
 pub mod openapi;
 pub mod page;
 pub mod patch;
-pub mod path;
 mod python;
 pub mod query;
 pub mod raid;
 #[cfg(test)]
 mod recorded;
+pub mod route;
 pub mod verb;
 pub mod version;

@@ -1,6 +1,6 @@
 //! The API described for machines: OpenAPI 3.1, of the newest version, made from the tables.
 //!
-//! What a table says is taken from it: [`crate::path`] has the paths, their methods, successes and versions,
+//! What a table says is taken from it: [`crate::route`] has the paths, their methods, successes and versions,
 //! [`crate::fields`] the resources, [`crate::query`] what may stand behind the question mark, [`crate::verb`] and
 //! [`crate::raid`] the words of bodies. What only a function says (bodies of small calls, answers that are no resource)
 //! stands in [`body`] and [`answer`], and the service's answers are checked against it by a fuzzer.
@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Class;
 use crate::fields::RESOURCES;
-use crate::path::{self, Route};
+use crate::route::{self, Requirement, Route};
 use crate::version::{Collection, Version};
 
 /// Where the description is served.
@@ -68,16 +68,18 @@ pub fn document() -> Value {
 }
 
 fn paths() -> Map<String, Value> {
-    let below = path::routes().iter().map(|route| (format!("/v1/{}", place::named(route.path)), operations(route)));
-    entrance::paths().into_iter().chain(below).collect()
+    let mut paths: Map<String, Value> = entrance::paths().into_iter().collect();
+    for route in route::routes() {
+        let operations = paths.entry(format!("/v1/{}", place::named(route.path))).or_insert_with(|| json!({}));
+        if let Some(operations) = operations.as_object_mut() {
+            operations.insert(route.method.to_lowercase(), operation(route));
+        }
+    }
+    paths
 }
 
-fn operations(route: &Route) -> Value {
-    let all = route.methods.iter().map(|row| (row.0.to_lowercase(), operation(route.path, row)));
-    Value::Object(all.collect())
-}
-
-fn operation(path: &str, (method, success, since): &(&'static str, u16, u16)) -> Value {
+fn operation(route: &Route) -> Value {
+    let Route { method, path, success, since, .. } = route;
     let first = path.split('/').next().unwrap_or_default();
     let since = Collection::named(first).map_or(*since, |collection| collection.since.max(*since));
     let name = place::named(path).replace(['{', '}'], "").replace('/', "_");
@@ -93,7 +95,7 @@ fn operation(path: &str, (method, success, since): &(&'static str, u16, u16)) ->
     if let Some(body) = body::body(method, path) {
         operation.insert("requestBody".to_owned(), body);
     }
-    if place::is_public(path) {
+    if route.requirement == Requirement::Public {
         operation.insert("security".to_owned(), json!([]));
     }
     Value::Object(operation)

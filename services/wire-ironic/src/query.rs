@@ -1,14 +1,17 @@
-//! What may stand behind the question mark of a list: filters, since when, and how their values are read.
+//! The query of a list: its filters, the versions that brought them, and how their values are parsed.
 
 mod filter;
+mod next;
+mod operand;
 #[cfg(test)]
 mod tests;
-mod value;
 
 pub(crate) use filter::{DRIVER_TYPES, FAULTS, STATES};
 pub use filter::{Filter, Reads, filters};
-pub(crate) use value::WORDS;
-pub use value::{Operand, boolean, mac};
+pub use next::next_page;
+pub use operand::Operand;
+
+pub use crate::argument::{boolean, mac, missing, unexpected};
 
 use crate::error::{Class, Error, text};
 use crate::fields::{self, Columns, Resource};
@@ -49,7 +52,7 @@ pub fn list(resource: &Resource, version: Version, shape: Shape, pairs: &[(Strin
     let mut found = Vec::new();
     for filter in filters(resource) {
         if let Some(value) = get(filter.name) {
-            found.push((filter, value::read(filter, value)?));
+            found.push((filter, filter.read(value)?));
         }
     }
     let detail = get("detail").map(|word| boolean("detail", word)).transpose()?;
@@ -85,24 +88,6 @@ pub(crate) fn knows(resource: &Resource, shape: Shape, name: &str) -> bool {
 fn check_names(resource: &Resource, shape: Shape, pairs: &[(String, String)]) -> Result<(), Error> {
     let known = |name: &str| knows(resource, shape, name) || filters(resource).iter().any(|filter| filter.name == name);
     unexpected(pairs.iter().map(|(name, _)| name.as_str()).filter(|name| !known(name)))
-}
-
-/// Refuses arguments that a call does not know; none are fine.
-///
-/// # Errors
-/// 400 with their names.
-pub fn unexpected<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Error> {
-    let names: Vec<&str> = names.collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    Err(Class::Invalid.says(format!("Unexpected arguments: {}", names.join(", "))))
-}
-
-/// The refusal of a call that lacks an argument.
-#[must_use]
-pub fn missing(name: &str) -> Error {
-    Class::Invalid.says(format!("Missing mandatory parameter: {name}"))
 }
 
 /// A sort key that is too new is told before anything that is wrong with filters.

@@ -1,8 +1,8 @@
 //! Which microversion a request speaks, and what both sides say about versions.
 
-mod document;
+mod collection;
 
-pub use document::{Collection, collections, root, v1};
+pub use collection::{Collection, collections};
 
 use crate::error::{Class, Error};
 

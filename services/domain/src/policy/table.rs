@@ -53,7 +53,13 @@ pub(super) struct Row {
 pub struct Rule(&'static Row);
 
 impl Rule {
-    /// Its name, as clients are told it.
+    /// Returns the rule of this name, or `None` if there is none.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        ROWS.iter().find(|row| row.name == name).map(Self)
+    }
+
+    /// Returns the rule's name, as refusals quote it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.0.name

@@ -11,6 +11,7 @@ use serde_json::Value;
 use service_kit::Host;
 use tokio::net::TcpListener;
 use wire_ironic::{
+    documents,
     error::{Error as Wire, text},
     limits,
     version::{self, Version, negotiate},
@@ -68,12 +69,12 @@ async fn read(request: Request<Body>) -> Result<Read, Wire> {
     let version = negotiate(own, shared).map_err(|refused| refused.error)?;
     let path = path.trim_matches('/').to_owned();
     if raw == "/" {
-        return Ok(Read::Document(version::root(&base)));
+        return Ok(Read::Document(documents::root(&base)));
     }
     if path.is_empty() {
-        return Ok(Read::Document(version::v1(&base, version)));
+        return Ok(Read::Document(documents::v1(&base, version)));
     }
-    wire_ironic::path::find(version, parts.method.as_str(), &path)?;
+    wire_ironic::route::find(version, parts.method.as_str(), &path)?;
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|Query(pairs)| pairs).unwrap_or_default();
     let body = match bytes.iter().all(u8::is_ascii_whitespace) {
         true => Value::Null,

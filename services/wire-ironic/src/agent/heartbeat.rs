@@ -4,7 +4,6 @@ use serde_json::{Map, Value};
 
 use crate::argument;
 use crate::error::{Class, Error};
-use crate::query;
 use crate::version::{Collection, Version};
 
 pub(crate) const ARGUMENTS: &[&str] =
@@ -61,7 +60,7 @@ impl Heartbeat {
             collection.check(version, false)?;
         }
         argument::only(body, ARGUMENTS)?;
-        let callback_url = argument::text(body, "callback_url")?.ok_or_else(|| query::missing("callback_url"))?;
+        let callback_url = argument::text(body, "callback_url")?.ok_or_else(|| argument::missing("callback_url"))?;
         let agent_version = argument::text(body, "agent_version")?;
         let agent_verify_ca = argument::text(body, "agent_verify_ca")?;
         let status = argument::text(body, "agent_status")?;

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
+use crate::argument;
 use crate::error::{Class, Error};
 use crate::fields::{is_uuid, refusal};
 use crate::python;
-use crate::query;
 use crate::version::{Collection, Version};
 
 /// Since when the path is one of its own; before, the oldest version alone has it, for agents that send none.
@@ -84,7 +84,7 @@ fn check_version(version: Version, by_uuid: bool) -> Result<(), Error> {
 fn addresses(inventory: &Value) -> Vec<String> {
     let interfaces = inventory.get("interfaces").and_then(Value::as_array).into_iter().flatten();
     let written = interfaces.filter_map(|interface| interface.get("mac_address")?.as_str());
-    written.filter_map(|address| query::mac("mac_address", address).ok()).collect()
+    written.filter_map(|address| argument::mac("mac_address", address).ok()).collect()
 }
 
 fn check_inventory(body: &Map<String, Value>) -> Result<(), Error> {

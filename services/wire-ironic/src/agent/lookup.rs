@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::argument;
 use crate::error::{Class, Error};
 use crate::fields::is_uuid;
-use crate::query;
 use crate::version::{Collection, Version};
 
 /// States in which an agent is expected.
@@ -65,7 +65,7 @@ impl Lookup {
             collection.check(version, true)?;
         }
         let names = pairs.iter().map(|(name, _)| name.as_str());
-        query::unexpected(names.filter(|name| !matches!(*name, "addresses" | "node_uuid")))?;
+        argument::unexpected(names.filter(|name| !matches!(*name, "addresses" | "node_uuid")))?;
         let get = |name| pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let node_uuid = get("node_uuid").filter(|uuid| !uuid.is_empty());
         if let Some(uuid) = node_uuid.filter(|uuid| !is_uuid(uuid)) {
@@ -74,7 +74,7 @@ impl Lookup {
         let addresses: Vec<String> = get("addresses")
             .unwrap_or_default()
             .split(',')
-            .filter_map(|address| query::mac("addresses", address.trim()).ok())
+            .filter_map(|address| argument::mac("addresses", address.trim()).ok())
             .collect();
         if addresses.is_empty() && node_uuid.is_none() {
             return Err(Class::Invalid.says("At least one of 'addresses' and 'node_uuid' parameters is required"));

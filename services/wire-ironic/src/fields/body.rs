@@ -2,16 +2,15 @@
 
 use serde_json::{Map, Value};
 
+use super::refusal::{MAX_PRIORITY, refusal};
 use super::{Field, Kind, Post, Resource, name, steps};
+use crate::argument;
 use crate::error::{Class, Error, text};
 use crate::python;
-use crate::query;
 use crate::version::Version;
 
 /// Since when a port may be on a switch that nobody manages.
 const NETWORK_TYPE: u16 = 64;
-/// The highest priority of an inspection rule.
-pub(crate) const MOST_PRIORITY: i64 = 9999;
 /// Since when the name of a runbook need not be a trait.
 const RUNBOOK_NAMES: u16 = 112;
 
@@ -67,11 +66,6 @@ fn as_object<'a>(word: &str, body: &'a Value) -> Result<&'a Map<String, Value>, 
 fn unknown_before(resource: &Resource, version: Version, field: &Field) -> bool {
     matches!((resource.path, field.name), ("runbooks", "description") | ("allocations", "node"))
         && !version.has(field.since)
-}
-
-pub(crate) fn refusal(word: &str, what: &str) -> Error {
-    let of = if word.is_empty() { String::new() } else { format!(" for {word}") };
-    Class::Invalid.says(format!("Schema error{of}: {what}"))
 }
 
 fn check_unknown(word: &str, members: &Map<String, Value>, known: impl Fn(&str) -> bool) -> Result<(), Error> {
@@ -149,12 +143,12 @@ fn check_type(word: &str, field: &Field, value: &Value) -> Result<(), Error> {
 fn stored(field: &Field, value: &Value) -> Result<Value, Error> {
     let named_uuid = field.kind == Kind::Uuid || field.name == "node_uuid";
     match (field.kind, value) {
-        (Kind::Flag, Value::String(word)) => query::boolean(field.name, word).map(Value::from),
+        (Kind::Flag, Value::String(word)) => argument::boolean(field.name, word).map(Value::from),
         (Kind::Object, Value::Null) => Ok(Value::Object(Map::new())),
         (_, Value::String(text)) if named_uuid && !name::is_uuid(text) => {
             Err(Class::Invalid.says(format!("Expected UUID for {}: {text}", field.name)))
         }
-        (_, Value::String(text)) if field.name == "address" => query::mac("address", text).map(Value::from),
+        (_, Value::String(text)) if field.name == "address" => argument::mac("address", text).map(Value::from),
         _ => Ok(value.clone()),
     }
 }
@@ -162,10 +156,10 @@ fn stored(field: &Field, value: &Value) -> Result<Value, Error> {
 /// Above are the priorities of rules that come with a server.
 fn check_priority(resource: &Resource, members: &Map<String, Value>) -> Result<(), Error> {
     let priority = members.get("priority").and_then(Value::as_i64);
-    if resource.path != "inspection_rules" || priority.is_none_or(|priority| priority <= MOST_PRIORITY) {
+    if resource.path != "inspection_rules" || priority.is_none_or(|priority| priority <= MAX_PRIORITY) {
         return Ok(());
     }
-    Err(Class::Invalid.says(format!("Priority must be between 0 and {MOST_PRIORITY} for user-defined rules.")))
+    Err(Class::Invalid.says(format!("Priority must be between 0 and {MAX_PRIORITY} for user-defined rules.")))
 }
 
 /// What is named by a trait stays so; what is named otherwise has a name.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::refusal::refusal;
 use crate::error::{Class, Error};
 use crate::python;
 use crate::version::Version;
@@ -58,14 +59,14 @@ pub fn check_new_name(version: Version, name: &str) -> Result<(), Error> {
 /// # Errors
 /// 400 with the text for a change.
 pub fn check_patched_name(version: Version, node: &str, name: &Value) -> Result<(), Error> {
-    let refusal = |name: &str| format!("Node {node}: Cannot change name to invalid name '{name}'");
+    let invalid = |name: &str| format!("Node {node}: Cannot change name to invalid name '{name}'");
     match name.as_str() {
         Some(name) => {
             check_reserved(name)?;
-            check(version, name, || refusal(name))
+            check(version, name, || invalid(name))
         }
         None if name.is_null() => Ok(()),
-        None => Err(Class::Invalid.says(refusal(&python::quoted(name)))),
+        None => Err(Class::Invalid.says(invalid(&python::quoted(name)))),
     }
 }
 
@@ -79,15 +80,15 @@ pub(crate) fn check_trait(word: &str, text: &str) -> Result<(), Error> {
     };
     let quoted = python::quoted_text(text);
     if text.len() > LONGEST {
-        return Err(super::refusal(word, &format!("{quoted} is too long")));
+        return Err(refusal(word, &format!("{quoted} is too long")));
     }
     if FAMILIES.iter().any(|family| text.strip_prefix(family).is_some_and(plain)) {
         return Ok(());
     }
     if text.is_empty() && word == "patch" {
-        return Err(super::refusal(word, "'' should be non-empty"));
+        return Err(refusal(word, "'' should be non-empty"));
     }
-    Err(super::refusal(
+    Err(refusal(
         word,
         &format!(
             "{quoted} is not valid under any of the given schemas. Possible root cause: {quoted} does not match \

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Resource, refusal};
+use super::Resource;
+use super::refusal::refusal;
 use crate::error::{Class, Error};
 use crate::python;
 use crate::verb::{Step, Steps};

@@ -110,7 +110,7 @@ fn field_taken(resource: &Resource, field: &Field) -> Value {
         ("webhooks", "url") => json!({"type": "string", "format": "uri", "pattern": "^https?://"}),
         ("webhooks", "delivery_info") => return receiver(),
         ("inspection_rules", "priority") => {
-            json!({"type": "integer", "minimum": 0, "maximum": fields::MOST_PRIORITY})
+            json!({"type": "integer", "minimum": 0, "maximum": fields::MAX_PRIORITY})
         }
         (_, "physical_network" | "instance_name") => json!({"type": ["string", "null"], "minLength": 1}),
         _ => json!({"type": field.kind.types()}),

@@ -6,7 +6,7 @@ use super::answer;
 use super::place::{self, Place, place};
 use super::word;
 use crate::error::{Class, Form, title};
-use crate::path::find;
+use crate::route::find;
 use crate::version::Version;
 
 /// What a class is called among the components.

@@ -2,6 +2,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::route;
+
 use super::*;
 
 /// Every object in a value, the value itself first.
@@ -38,7 +40,7 @@ fn every_call_has_a_name_of_its_own_and_says_what_comes_of_it() {
     let calls: Vec<_> = objects(&document).into_iter().filter(|object| object.contains_key("operationId")).collect();
     let names: BTreeSet<&str> = calls.iter().filter_map(|call| call.get("operationId")?.as_str()).collect();
     assert_eq!(names.len(), calls.len());
-    let there = (1..=Version::MAX.minor()).flat_map(path::since).count();
+    let there = (1..=Version::MAX.minor()).flat_map(route::since).count();
     assert_eq!(calls.len(), there + 3, "all of the table, and the three documents");
     for call in calls {
         let statuses: Vec<_> = call.get("responses").and_then(Value::as_object).unwrap().keys().collect();

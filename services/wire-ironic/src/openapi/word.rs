@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::argument::BOOLEAN_WORDS;
 use crate::fields::{self, LONGEST_NAME};
-use crate::query::WORDS;
 
 /// One of these.
 pub(super) fn one_of(words: &[&str]) -> Value {
@@ -24,7 +24,7 @@ pub(super) fn flag_word() -> Value {
         });
         letters.collect::<String>()
     };
-    let words: Vec<String> = WORDS.iter().map(any_case).collect();
+    let words: Vec<String> = BOOLEAN_WORDS.iter().map(any_case).collect();
     json!({"type": "string", "pattern": format!("^({})$", words.join("|"))})
 }
 

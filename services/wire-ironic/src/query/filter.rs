@@ -1,8 +1,9 @@
 //! The filters of each list.
 
-use super::Operand;
+use super::operand::Operand;
+use crate::argument::{boolean, mac};
 use crate::error::{Class, Error, text};
-use crate::fields::Resource;
+use crate::fields::{Resource, is_uuid};
 use crate::python;
 use crate::version::Version;
 
@@ -164,6 +165,20 @@ pub(crate) const FAULTS: &[&str] = &["power failure", "clean failure", "rescue a
 pub(crate) const DRIVER_TYPES: &[&str] = &["classic", "dynamic"];
 
 impl Filter {
+    /// Parses a value of the filter.
+    pub(super) fn read(&self, value: &str) -> Result<Operand, Error> {
+        let name = self.name;
+        match self.reads {
+            Reads::Flag => boolean(name, value).map(Operand::Flag),
+            Reads::Mac => mac(name, value).map(Operand::Text),
+            Reads::Uuid if !is_uuid(value) => Err(Class::Invalid.says(format!("Expected UUID for {name}: {value}"))),
+            Reads::Words => Ok(Operand::Words(value.split(',').map(|word| word.trim().to_owned()).collect())),
+            Reads::Text | Reads::Uuid | Reads::Ident | Reads::State | Reads::Fault | Reads::Type => {
+                Ok(Operand::Text(value.to_owned()))
+            }
+        }
+    }
+
     /// Lets a value through that the version takes and that there is.
     ///
     /// # Errors

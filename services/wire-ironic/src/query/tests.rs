@@ -26,11 +26,11 @@ fn every_filter_is_in_the_golden_table() {
 #[test]
 fn the_next_page_is_one_of_the_same_list() {
     let list = asked(115, "limit=2&fields=uuid,name&owner=a%26b&maintenance=yes").unwrap();
-    let next = page::next(&NODE, &list, "http://h", 2, "u").unwrap();
+    let next = next_page(&NODE, &list, "http://h", 2, "u").unwrap();
     let expected =
         "http://h/v1/nodes?sort_key=id&sort_dir=asc&fields=uuid,name&maintenance=True&owner=a%2526b&limit=2&marker=u";
     assert_eq!(next, expected);
-    assert_eq!(page::next(&NODE, &list, "http://h", 1, "u"), None);
+    assert_eq!(next_page(&NODE, &list, "http://h", 1, "u"), None);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::fields::{self, Columns, NODE, RESOURCES, Resource};
 use crate::query::{self, Shape};
 use crate::verb::{Power, Provision, Seen, Verb};
 use crate::version::{self, Collection, Refused, Version, negotiate};
-use crate::{call, limits, links, page, patch, path};
+use crate::{call, documents, limits, links, patch, route};
 
 type Whole = BTreeMap<String, Map<String, Value>>;
 const BASE: &str = "http://ironic.test";
@@ -97,15 +97,15 @@ fn documents(ask: &Ask) -> Says {
     // The line says "/" for the root and "/v1" or "/v1/" for the other.
     let version = ask.version.as_ref().ok().copied();
     match version {
-        _ if ask.root => Says::Body(200, version::root(BASE)),
-        Some(version) => Says::Body(200, version::v1(BASE, version)),
+        _ if ask.root => Says::Body(200, documents::root(BASE)),
+        Some(version) => Says::Body(200, documents::v1(BASE, version)),
         None => Says::Nothing,
     }
 }
 
 fn routed(ask: &Ask, version: Version, whole: &Whole) -> Result<Says, Error> {
     let segments: Vec<&str> = ask.path.split('/').collect();
-    let found = path::find(version, &ask.method, &ask.path)?;
+    let found = route::find(version, &ask.method, &ask.path)?;
     if let Some(refused) = found.older() {
         return Err(refused);
     }
@@ -123,15 +123,15 @@ fn routed(ask: &Ask, version: Version, whole: &Whole) -> Result<Says, Error> {
         }
         ("GET", ["nodes", ident, "states"]) => Ok(before(&NODE, ident, whole)
             .map_or(Says::Nothing, |node| Says::Body(200, Value::Object(fields::node_states(version, node))))),
-        ("GET", _) if segments.len() > 2 && first(&segments) == "nodes" => Ok(Says::Status(found.success)),
+        ("GET", _) if segments.len() > 2 && first(&segments) == "nodes" => Ok(Says::Status(found.route.success)),
         (_, ["nodes", _, rest @ ..]) if !rest.is_empty() && small(ask, version, rest)? => {
-            Ok(Says::Status(found.success))
+            Ok(Says::Status(found.route.success))
         }
         ("PUT", ["nodes", ident, "states", "provision"]) => provision(ask, version, ident, whole),
         ("PUT", ["nodes", ident, "states", "power"]) => power(ask, version, ident, whole),
         (_, segments) => {
             let says = resource(ask, version, segments, whole)?;
-            Ok(if matches!(says, Says::Nothing) { Says::Status(found.success) } else { says })
+            Ok(if matches!(says, Says::Nothing) { Says::Status(found.route.success) } else { says })
         }
     }
 }
@@ -190,7 +190,7 @@ fn list(ask: &Ask, resource: &'static Resource, version: Version, shape: Shape, 
     let key = |item: &Map<String, Value>| item.get(resource.key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let items = whole.iter().filter(|(of, _)| of.starts_with(&format!("{}/", resource.path)));
     let views = items.map(|(_, item)| (key(item), links::shown(resource, version, BASE, &list.columns, item)));
-    let next = page::next(resource, &list, BASE, list.page.limit, "LAST");
+    let next = query::next_page(resource, &list, BASE, list.page.limit, "LAST");
     let body = json!({"plural": resource.plural, "items": views.collect::<BTreeMap<_, _>>(), "limit": list.page.limit,
         "next": next, "keys": keys(resource, version, &list.columns)});
     Ok(Says::Body(200, json!({"list": body})))

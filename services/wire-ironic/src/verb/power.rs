@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 use crate::argument;
 use crate::error::{Class, Error, text};
 use crate::python;
-use crate::query;
 use crate::version::Version;
 
 /// The version from which a machine can be asked to go down by itself, and a time be given for it.
@@ -96,7 +95,7 @@ impl Power {
     /// 400 for a wrong request or a node that is being cleaned, 406 for an older one, 409 for a node that stays on.
     pub fn read(version: Version, body: &Map<String, Value>, node: Seen<'_>) -> Result<Self, Error> {
         argument::only(body, &["target", "timeout"])?;
-        let word = argument::text(body, "target")?.ok_or_else(|| query::missing("target"))?;
+        let word = argument::text(body, "target")?.ok_or_else(|| argument::missing("target"))?;
         let word = word.as_str();
         let timeout = body.get("timeout").filter(|value| !value.is_null()).map(seconds).transpose()?;
         let target = Target::ALL.into_iter().find(|target| target.word() == word);

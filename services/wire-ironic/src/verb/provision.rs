@@ -8,7 +8,6 @@ use super::{Step, Steps, Verb};
 use crate::argument;
 use crate::error::{Class, Error, text};
 use crate::python;
-use crate::query;
 use crate::version::Version;
 
 const ARGUMENTS: &[&str] = &[
@@ -105,7 +104,7 @@ impl Provision {
     /// 400.
     pub fn read(body: &Map<String, Value>) -> Result<Self, Error> {
         argument::only(body, ARGUMENTS)?;
-        let target = argument::text(body, "target")?.ok_or_else(|| query::missing("target"))?;
+        let target = argument::text(body, "target")?.ok_or_else(|| argument::missing("target"))?;
         let configdrive = body.get("configdrive").cloned().unwrap_or(Value::Null);
         if !(configdrive.is_null() || configdrive.is_object() || configdrive.is_string()) {
             return Err(argument::expected(

@@ -1,10 +1,7 @@
-//! The two documents by which a client finds its way: `/` and `/v1`.
-
-use serde_json::{Map, Value, json};
+//! The collections under `/v1`, and the versions that brought them.
 
 use super::Version;
 use crate::error::{Class, Error, Form};
-use crate::links;
 
 /// A collection under `/v1`, and how it is refused before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,53 +83,4 @@ impl Collection {
             }
         })
     }
-}
-
-/// The document at `/`. `base` is scheme and host, without a slash at its end.
-#[must_use]
-pub fn root(base: &str) -> Value {
-    let version = one(base);
-    json!({
-        "name": "OpenStack Ironic API",
-        "description": "Ironic is an OpenStack project which enables the provision and management of baremetal machines.",
-        "default_version": version,
-        "versions": [version],
-    })
-}
-
-/// The document at `/v1`, for a request of this version.
-#[must_use]
-pub fn v1(base: &str, version: Version) -> Value {
-    let mut document = Map::new();
-    document.insert("id".to_owned(), json!("v1"));
-    document.insert(
-        "links".to_owned(),
-        json!([
-            {"href": format!("{base}/v1/"), "rel": "self"},
-            {
-                "href": "https://docs.openstack.org//ironic/latest/contributor//webapi.html",
-                "rel": "describedby",
-                "type": "text/html",
-            },
-        ]),
-    );
-    document.insert(
-        "media_types".to_owned(),
-        json!({"base": "application/json", "type": "application/vnd.openstack.ironic.v1+json"}),
-    );
-    document.insert("version".to_owned(), one(base));
-    for collection in COLLECTIONS.iter().filter(|collection| version.has(collection.since)) {
-        document.insert(collection.name.to_owned(), links::resource(base, &format!("{}/", collection.name)));
-    }
-    Value::Object(document)
-}
-
-fn one(base: &str) -> Value {
-    json!({
-        "id": "v1",
-        "links": [{"href": format!("{base}/v1/"), "rel": "self"}],
-        "status": "CURRENT",
-        "min_version": Version::MIN.to_string(),
-        "version": Version::MAX.to_string(),
-    })
 }
