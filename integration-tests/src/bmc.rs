@@ -2,6 +2,7 @@
 //!
 //! It works with any kind of machine; its [`Chassis`] decides what a command does to the machine.
 
+pub mod fault;
 mod script;
 
 use std::fs;
@@ -24,7 +25,6 @@ use wire_ipmi::{Completion, MAX_DATAGRAM, Privilege, Secret, Suite, netfn};
 
 pub use self::script::{Habit, Script};
 use crate::check::{self, Deed, What};
-use crate::machine::fault;
 
 /// IPMI's port (RMCP, ASF 2.0 §3.2.3).
 pub const PORT: u16 = 623;
@@ -293,7 +293,7 @@ impl Bmc {
             return;
         };
         let mutation = Mutation { at, session: call.session, change };
-        held(&self.deeds).push(check::done(&mutation));
+        held(&self.deeds).push(check::done(mutation.at, mutation.session, mutation.change));
         let line = format!("{at} {:08x} {change:?}\n", call.session);
         held(&self.mutations).push(mutation);
         let log = fs::File::options().create(true).append(true).open(&self.log);

@@ -1,5 +1,7 @@
 //! A rack of simulated machines with a mesh and images to deploy: the starting point of most tests.
 
+mod world;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

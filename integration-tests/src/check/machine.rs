@@ -10,16 +10,10 @@ use wire_ipmi::{
 };
 
 use super::{Deed, What};
-use crate::bmc::Mutation;
 
-/// A command that a BMC of ours carried out.
+/// A command that our BMC carried out.
 #[must_use]
-pub fn done(mutation: &Mutation) -> Deed {
-    let Mutation { at, session, change } = mutation;
-    carried_out(*at, *session, *change)
-}
-
-fn carried_out(at: Timestamp, session: u32, change: Change) -> Deed {
+pub fn done(at: Timestamp, session: u32, change: Change) -> Deed {
     Deed { at, session, what: What::Command { words: words(change), executed: true } }
 }
 

@@ -269,7 +269,6 @@ fn a_simulated_bmcs_log_has_the_journals_words() {
         persistence: boot::Persistence::Once,
         firmware: boot::Firmware::Bios,
     };
-    let mutation = crate::bmc::Mutation { at: Timestamp::from_millis(3), session: 9, change: Change::Boot(choice) };
-    assert_eq!(done(&mutation), command(3, 9, "boot Pxe Once bios"));
+    assert_eq!(done(Timestamp::from_millis(3), 9, Change::Boot(choice)), command(3, 9, "boot Pxe Once bios"));
     assert_eq!(words(Change::Power(Control::Off)), "power off");
 }

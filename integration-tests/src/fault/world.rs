@@ -2,17 +2,11 @@
 
 use std::{future::Future, path::PathBuf, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use domain::{power::Power, service::Service};
 
-use super::{Point, points};
-use crate::{
-    bmc::Caught,
-    check::Deed,
-    lab::{Lab, holds_image},
-    machine::Machine,
-    mesh::Mesh,
-};
+use super::Point;
+use crate::{bmc::Caught, check::Deed, mesh::Mesh};
 
 /// A mesh with machines.
 pub trait World {
@@ -64,54 +58,4 @@ pub trait Subject {
     /// # Errors
     /// It does not.
     fn runs(&self, image: &[u8]) -> impl Future<Output = Result<()>>;
-}
-
-impl World for Lab {
-    type Machine = Machine;
-
-    fn mesh(&self) -> &Mesh {
-        self.mesh()
-    }
-
-    fn data(&self) -> PathBuf {
-        self.data()
-    }
-
-    fn machines(&self) -> &[Machine] {
-        self.rack().machines()
-    }
-}
-
-impl Subject for Machine {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn points(&self, service: Service) -> Vec<Point> {
-        points(service).to_vec()
-    }
-
-    fn deeds(&self) -> Vec<Deed> {
-        self.deeds()
-    }
-
-    fn trap(&self, number: usize) -> Result<Caught> {
-        Ok(self.trap(number))
-    }
-
-    fn power(&self) -> Result<Power> {
-        Ok(match self.power() {
-            wire_ipmi::chassis::Power::On => Power::On,
-            wire_ipmi::chassis::Power::Off => Power::Off,
-        })
-    }
-
-    async fn says(&self, words: &str, patience: Duration) -> Result<()> {
-        self.says(words, patience).await
-    }
-
-    async fn runs(&self, image: &[u8]) -> Result<()> {
-        ensure!(holds_image(&self.disk(), image)?, "the disk is not the image");
-        Ok(())
-    }
 }

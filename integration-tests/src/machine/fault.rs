@@ -1,5 +1,7 @@
 //! Faults of a machine. Simulated hardware is bad hardware: each fault was observed in a data center.
 
+pub use crate::bmc::fault::Bmc;
+
 /// All faults of one machine. They can be changed while it runs; a boot reads each when it gets there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
@@ -9,20 +11,6 @@ pub struct Faults {
     pub boot: Boot,
     /// Fault of its agent.
     pub agent: Agent,
-}
-
-/// Fault of a BMC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Bmc {
-    /// None.
-    #[default]
-    Well,
-    /// It does not answer.
-    Deaf,
-    /// It takes seconds for each command that changes its machine.
-    Slow,
-    /// It closes a session only when that session asks. Read when it starts, and when its password is changed.
-    ClosesOwnAlone,
 }
 
 /// Fault of a network boot.
