@@ -1,4 +1,4 @@
-//! What kind of machine a node is: Ironic's hardware types, their interfaces, and what each can be done by.
+//! Drivers: Ironic's hardware types, their interfaces, and the implementations of each.
 
 use std::{fmt, str::FromStr};
 
@@ -10,7 +10,7 @@ use crate::power::BootDevice;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
-    /// A machine that is not there: everything about it is done by waiting.
+    /// No machine: all work is simulated by waiting.
     FakeHardware,
     /// A machine with a BMC that speaks IPMI 2.0.
     #[default]
@@ -131,20 +131,20 @@ impl Driver {
         }
     }
 
-    /// What it does an interface by, the preferred one first.
+    /// Returns the supported implementations of an interface, the preferred one first.
     #[must_use]
     pub fn implementations(self, interface: Interface) -> &'static [&'static str] {
         let row = self.rows().iter().find(|Row(of, _)| *of == interface);
         row.map_or(&[], |Row(_, implementations)| implementations)
     }
 
-    /// What it does an interface by where nobody says otherwise.
+    /// Returns the default implementation of an interface, if the driver supports the interface.
     #[must_use]
     pub fn default_implementation(self, interface: Interface) -> Option<&'static str> {
         self.implementations(interface).first().copied()
     }
 
-    /// Whether it can do an interface by this.
+    /// Returns whether the driver supports an implementation of an interface.
     #[must_use]
     pub fn supports(self, interface: Interface, implementation: &str) -> bool {
         self.implementations(interface).contains(&implementation)

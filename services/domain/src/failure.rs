@@ -1,4 +1,4 @@
-//! Why something did not happen, in words for an operator and a word for programs.
+//! Causes of failures, with a text for operators and a stable code for programs.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::time::Timestamp;
 
 macro_rules! causes {
     ($($(#[$doc:meta])* $cause:ident, $word:literal, $next:literal;)*) => {
-        /// What went wrong. Each has a next step of its own.
+        /// Cause of a failure. Each has its own next step.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Cause { $($(#[$doc])* #[serde(rename = $word)] $cause,)* }
 
@@ -14,13 +14,13 @@ macro_rules! causes {
             /// Every cause, for tables and tests.
             pub const ALL: &'static [Self] = &[$(Self::$cause,)*];
 
-            /// The stable word that programs know it by.
+            /// Returns the stable code for programs.
             #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$cause => $word,)* }
             }
 
-            /// What the operator does about it.
+            /// Returns what the operator should do about it.
             #[must_use]
             pub const fn next_step(self) -> &'static str {
                 match self { $(Self::$cause => $next,)* }
@@ -30,9 +30,9 @@ macro_rules! causes {
 }
 
 causes! {
-    /// The BMC answers to nothing.
+    /// The BMC does not answer.
     BmcSilent, "BMC_SILENT", "check that the BMC has power and network and that its address is right (ironmesh node show), then repeat the command";
-    /// The BMC knows the user but not this password, or the other way round.
+    /// The BMC knows the user but not this password, or the reverse.
     BmcPassword, "BMC_PASSWORD", "set the right credentials with: ironmesh node set NODE --bmc-user … --bmc-password-file …, then repeat the command";
     /// The BMC has no room for another session.
     BmcNoSession, "BMC_NO_SESSION", "close stale sessions at the BMC (ipmitool session info all), or reset the BMC, then repeat the command";
@@ -41,7 +41,7 @@ causes! {
     /// The machine did not take power although the BMC accepted the command.
     PowerStuck, "POWER_STUCK", "look at the machine: power supply, front panel lock; then repeat the command";
     /// The machine lost its power while work was going on.
-    PowerLost, "POWER_LOST", "find out who switched it off (ironmesh node timeline), then repeat the command";
+    PowerLost, "POWER_LOST", "find out what switched it off (ironmesh node timeline), then repeat the command";
     /// No DHCP packet of the machine was seen.
     NoDhcp, "NO_DHCP", "check the cable, the switch port's VLAN and that the port's MAC is right (ironmesh node show), and that the firmware may boot from the network";
     /// DHCP was offered and not taken.
@@ -58,19 +58,19 @@ causes! {
     AgentLost, "AGENT_LOST", "look at the machine's console for a crash of the agent or the kernel; check the link";
     /// The agent ended with an error of its own.
     AgentCrashed, "AGENT_CRASHED", "look at the machine's console and the agent's last words in ironmesh node timeline";
-    /// A step was asked for that nobody can make.
+    /// A requested step is not supported by anything that could execute it.
     UnknownStep, "UNKNOWN_STEP", "see which steps the node's driver has, and repeat the command without this one";
     /// The agent called and did not say what the machine is made of.
     NoReport, "NO_REPORT", "look at the machine's console for why the agent does not report; register the ramdisk of this release where the rack has an older one";
     /// Two machines asked with the same boot token.
     TwoMachines, "TWO_MACHINES", "find the second machine that boots with this node's MAC; nothing was written";
     /// The image's content is not what was registered.
-    ImageDigest, "IMAGE_DIGEST", "register the image with the right digest, or mend the file at its URL";
-    /// The image can not be had from its URL.
+    ImageDigest, "IMAGE_DIGEST", "register the image with the right digest, or repair the file at its URL";
+    /// The image cannot be downloaded from its URL.
     ImageUnreachable, "IMAGE_UNREACHABLE", "check that the image's URL answers from the storage-service, then deploy again";
     /// The image does not fit.
     ImageTooLarge, "IMAGE_TOO_LARGE", "choose a larger disk or a smaller image";
-    /// The image can not be unpacked.
+    /// The image cannot be decompressed.
     ImageCorrupt, "IMAGE_CORRUPT", "build the image again; its packing is damaged though its digest is right";
     /// The machine has no disk to write to.
     NoDisk, "NO_DISK", "check the disk and its controller; the ramdisk may lack its driver (ironmesh node show lists what was found)";
@@ -80,8 +80,8 @@ causes! {
     ImageServerGone, "IMAGE_SERVER_GONE", "check the rack's storage-service (ironmesh rack show), then deploy again";
     /// The machine was started from its disk and gave no sign of life in time.
     NoLife, "NO_LIFE", "look at the machine's console: boot loader, kernel, network of the deployed system";
-    /// A person asked for it to stop.
-    Aborted, "ABORTED", "nothing to mend: repeat the command when you want it";
+    /// A user aborted the operation.
+    Aborted, "ABORTED", "nothing to repair: repeat the command when you want it";
     /// A deadline passed without another cause being known.
     Deadline, "DEADLINE", "look at ironmesh node timeline for the last thing that was seen";
 }

@@ -1,28 +1,28 @@
-//! Numbers that only grow: what an instruction carries, so that an older one can be refused.
+//! Monotonic numbers of instructions, by which a leaf refuses an older instruction.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Orders the instructions about one node. Zero is *none yet*.
+/// Number of an instruction about one node. Zero means that there was none yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(u64);
 
 impl Generation {
-    /// As read from a record or a message.
+    /// Creates the value from its number in a record or a message.
     #[must_use]
     pub const fn from_number(number: u64) -> Self {
         Self(number)
     }
 
-    /// As written to a record or a message.
+    /// Returns the number for a record or a message.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0
     }
 
-    /// The next one.
+    /// Returns the next value.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -35,31 +35,31 @@ impl fmt::Display for Generation {
     }
 }
 
-/// Which life of a store: one more with each restored backup that was adopted. The first is zero.
+/// Number of adopted restored backups of a store. Zero for a store that never was restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(u64);
 
 impl Incarnation {
-    /// As read from a record or a message.
+    /// Creates the value from its number in a record or a message.
     #[must_use]
     pub const fn from_number(number: u64) -> Self {
         Self(number)
     }
 
-    /// As written to a record or a message.
+    /// Returns the number for a record or a message.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0
     }
 
-    /// The next one.
+    /// Returns the next value.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// Whether it is the first one.
+    /// Returns whether the store was never restored.
     #[must_use]
     pub const fn is_first(self) -> bool {
         self.0 == 0
@@ -72,14 +72,15 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// What a claim is worth: the revision at which etcd stored it, in one incarnation of the store. A later claim has a
-/// greater token, also after the store went back to a backup and its revisions began again.
+/// Fencing token of a claim: the revision at which etcd stored it, within an incarnation of the store. A later claim
+/// has a
+/// greater token, even after a backup was restored and revisions restarted.
 ///
-/// As JSON it is a number in the first incarnation, which is what values of before incarnations have.
+/// Its JSON is a plain number in the first incarnation, and an object in later ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(from = "StoredToken", into = "StoredToken")]
 pub struct Token {
-    // The order of the fields is the order of tokens.
+    // The derived order compares the fields in this order.
     incarnation: Incarnation,
     revision: u64,
 }
@@ -107,25 +108,25 @@ impl From<Token> for StoredToken {
 }
 
 impl Token {
-    /// Of a claim that was stored at this revision.
+    /// Creates the token of a claim that was stored at this revision.
     #[must_use]
     pub const fn new(incarnation: Incarnation, revision: u64) -> Self {
         Self { incarnation, revision }
     }
 
-    /// Of the store's first incarnation.
+    /// Creates a token in the store's first incarnation.
     #[must_use]
     pub const fn from_number(revision: u64) -> Self {
         Self::new(Incarnation(0), revision)
     }
 
-    /// The store's incarnation.
+    /// Returns the store's incarnation.
     #[must_use]
     pub const fn incarnation(self) -> Incarnation {
         self.incarnation
     }
 
-    /// The claim's revision.
+    /// Returns the revision of the claim.
     #[must_use]
     pub const fn revision(self) -> u64 {
         self.revision
@@ -162,7 +163,7 @@ impl InstructionVersion {
         self.token >= highest.token && (is_later || self.generation >= highest.generation)
     }
 
-    /// Whether it is an instruction of before `other`: by the store's incarnation, then by its number.
+    /// Returns whether the instruction precedes `other`: by the store's incarnation, then by its number.
     #[must_use]
     pub fn is_older_than(self, other: Self) -> bool {
         (self.token.incarnation, self.generation) < (other.token.incarnation, other.generation)

@@ -1,14 +1,14 @@
-//! What a machine is made of, as its agent reported it.
+//! Hardware of a machine, as its agent reports it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{net::MacAddr, power::BootMode};
 
-/// A machine's report of itself.
+/// Hardware report of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hardware {
-    /// The machine's maker, as DMI says.
+    /// Manufacturer from DMI.
     pub manufacturer: String,
     /// Its product name.
     pub product: String,
@@ -24,7 +24,7 @@ pub struct Hardware {
     pub cpu_count: u32,
     /// Octets of memory that the kernel has.
     pub memory_bytes: u64,
-    /// The firmware that it booted with.
+    /// Firmware interface that the machine booted with.
     pub boot_mode: BootMode,
     /// Its disks, the smallest kernel name first.
     pub disks: Vec<Disk>,
@@ -55,7 +55,7 @@ pub struct Nic {
     pub name: String,
     /// Its hardware address.
     pub mac: MacAddr,
-    /// Whether it sees a carrier.
+    /// Whether the link has a carrier.
     pub carrier: bool,
     /// Whether the machine booted through it.
     pub booted_from: bool,

@@ -1,19 +1,19 @@
-//! Identifiers that remember what they name, so that a rack can not be passed where a node is wanted.
+//! Typed identifiers: a rack's id cannot be passed where a node's id is expected.
 
 use std::{cmp::Ordering, fmt, hash, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
-/// A UUID that remembers what it names.
+/// A UUID with the kind of thing that it identifies.
 pub struct Id<K> {
     raw: Uuid,
     kind: PhantomData<fn() -> K>,
 }
 
-/// Marks what an [`Id`] names.
+/// Kind of thing that an [`Id`] identifies.
 pub trait Kind {
-    /// The word that error messages use.
+    /// Name of the kind in error messages.
     const WORD: &'static str;
 }
 
@@ -56,13 +56,13 @@ pub struct ParseIdError {
 }
 
 impl<K> Id<K> {
-    /// Takes a UUID as an id of this kind.
+    /// Creates an id of this kind from a UUID.
     #[must_use]
     pub const fn new(raw: Uuid) -> Self {
         Self { raw, kind: PhantomData }
     }
 
-    /// The UUID itself.
+    /// Returns the UUID.
     #[must_use]
     pub const fn uuid(self) -> Uuid {
         self.raw

@@ -35,10 +35,10 @@ impl Algorithm {
     }
 }
 
-/// What a file's content must hash to. Written as `sha256:<hex>`.
+/// Expected digest of a file's content. Written as `sha256:<hex>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
-    /// By which function.
+    /// Hash function.
     pub algorithm: Algorithm,
     /// Lower-case hexadecimal, exactly as long as the function's output.
     hex: String,
@@ -56,7 +56,7 @@ impl Digest {
         &self.hex
     }
 
-    /// As a file name that no other digest has.
+    /// Returns a file name that is unique to the digest.
     #[must_use]
     pub fn file_name(&self) -> String {
         self.to_string().replace(':', "-")
@@ -84,11 +84,11 @@ impl FromStr for Digest {
 }
 as_text!(Digest);
 
-/// How the content is packed on the wire and in the cache; it is unpacked while it is written.
+/// Compression of the content on the wire and in the cache. It is decompressed while it is written to a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding {
-    /// As it is.
+    /// Not compressed.
     #[default]
     Plain,
     /// RFC 1952.
@@ -97,7 +97,7 @@ pub enum Encoding {
     Zstd,
 }
 
-/// What an image is for.
+/// Purpose of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
@@ -117,15 +117,15 @@ pub struct Image {
     pub id: ImageId,
     /// Its name, unique within the datacenter.
     pub name: String,
-    /// Where it is pulled from: an `http:`, `https:` or `file:` URL.
+    /// URL that the image is downloaded from: `http:`, `https:` or `file:`.
     pub url: String,
-    /// What the pulled file must hash to.
+    /// Expected digest of the downloaded file.
     pub digest: Digest,
-    /// How it is packed.
+    /// Compression of the file.
     pub encoding: Encoding,
-    /// What it is for.
+    /// Purpose of the image.
     pub purpose: Purpose,
-    /// Octets once unpacked, where the registrant knew; compared with the disk before anything is written.
+    /// Size in bytes after decompression, if known. It is compared with the disk before anything is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unpacked_size: Option<u64>,
 }

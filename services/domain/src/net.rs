@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MacAddr([u8; 6]);
 
-/// The text is not an address of the kind that was wanted.
+/// The text is not an address of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {wanted}")]
 pub struct ParseAddressError {
@@ -35,7 +35,8 @@ impl MacAddr {
         self.0
     }
 
-    /// Whether it can belong to one NIC: neither all zero nor a group address (IEEE 802, the lowest bit of the first octet).
+    /// Returns whether the address can belong to a single NIC: neither all zero nor a group address (IEEE 802, the
+    /// lowest bit of the first octet).
     #[must_use]
     pub fn is_unicast(self) -> bool {
         self.0 != [0; 6] && self.0.first().is_some_and(|first| first & 1 == 0)
@@ -62,7 +63,7 @@ impl FromStr for MacAddr {
     }
 }
 
-/// Where a BMC is: its identity within a datacenter.
+/// Address of a BMC, which is its identity within a datacenter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BmcAddr {
     /// An IP address or a DNS name, lower-case.

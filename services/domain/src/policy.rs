@@ -1,7 +1,8 @@
-//! Who may do what: a caller's roles and scope, and whose thing it is that he asks for.
+//! Authorization: what a caller may do, by its roles, its scope and the ownership of the record.
 //!
-//! The rules are those that Ironic's clients know by name (`baremetal:node:get`), each a row of [`table`]. Three answers
-//! are possible, because a stranger must not even learn that a thing is there ([`Verdict::Hidden`]).
+//! The rules have the names that Ironic's clients know (`baremetal:node:get`); each is a row of [`table`]. There are
+//! three
+//! verdicts, because an unrelated caller must not even learn that a record exists ([`Verdict::Hidden`]).
 
 mod table;
 #[cfg(test)]
@@ -11,22 +12,22 @@ pub use table::{Rule, all, rule};
 
 use table::{Services, Sight};
 
-/// What a person or a program may do in a scope. Of the first four each includes the next.
+/// Role of a user or a program in a scope. The first four are cumulative: a later one includes the earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// Reads.
+    /// May read.
     Reader,
-    /// Uses what is there.
+    /// May use existing records.
     Member,
-    /// Decides on what is used.
+    /// May manage records in use.
     Manager,
-    /// Decides on everything.
+    /// May do everything.
     Admin,
-    /// A program that works for others, such as OpenStack's compute service. Includes nothing, and nothing includes it.
+    /// A program that acts for others, such as OpenStack's compute service. No role includes it, and it includes none.
     Service,
 }
 
-/// The roles of one caller.
+/// Roles of a caller.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Roles {
     most: Option<Role>,
@@ -34,7 +35,7 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// The roles that these words name, in any case; others mean nothing here.
+    /// Parses role names, ignoring case. Unknown names are ignored.
     pub fn named<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
         words.into_iter().fold(Self::default(), |roles, word| match word.to_ascii_lowercase().as_str() {
             "reader" => roles.with(Role::Reader),
@@ -46,7 +47,7 @@ impl Roles {
         })
     }
 
-    /// These and another one.
+    /// Returns these roles with another one added.
     #[must_use]
     pub fn with(self, role: Role) -> Self {
         match role {
@@ -57,59 +58,59 @@ impl Roles {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no roles.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.most.is_none() && !self.is_service
     }
 
-    /// Whether they reach a row's least role; a row without one is reached by nobody.
+    /// Returns whether the roles include a row's minimum role. A row without a minimum role admits no caller.
     fn reach(self, least: Option<Role>) -> bool {
         least.is_some_and(|least| self.most >= Some(least))
     }
 }
 
-/// Where a caller's roles count.
+/// Scope in which a caller's roles apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// For the whole fleet.
+    /// The whole fleet.
     System,
-    /// For what a project owns or leases.
+    /// The records that a project owns or leases.
     Project {
         /// The project's id, as nodes name it in `owner` and `lessee`.
         id: String,
-        /// It is the project of the cloud's own services: its service role counts as a member of the system.
+        /// Whether it is the project of the cloud's own services, whose service role counts as a member of the system.
         is_services: bool,
     },
-    /// For nothing: who he is is known, and no more.
+    /// No scope: the caller is authenticated and has no rights.
     None,
 }
 
 /// A caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// What he is called in records of what was done.
+    /// Name in audit records.
     pub name: String,
-    /// His roles.
+    /// Roles in the scope.
     pub roles: Roles,
-    /// Where they count.
+    /// Scope of the roles.
     pub scope: Scope,
 }
 
 impl Caller {
-    /// Somebody who may do everything: any user, where users have no roles.
+    /// Creates a caller with full administrative rights, for deployments whose users have no roles.
     #[must_use]
     pub fn unrestricted(name: impl Into<String>) -> Self {
         Self { name: name.into(), roles: Roles::default().with(Role::Admin), scope: Scope::System }
     }
 
-    /// Whether there is nothing that he may not do, so that nothing need be asked.
+    /// Returns whether the caller has full administrative rights, so that no rule needs to be checked.
     #[must_use]
     pub fn is_unrestricted(&self) -> bool {
         self.scope == Scope::System && self.roles.reach(Some(Role::Admin))
     }
 
-    /// The project that he acts for.
+    /// Returns the project that the caller acts for, if any.
     #[must_use]
     pub const fn project(&self) -> Option<&str> {
         match &self.scope {
@@ -118,7 +119,8 @@ impl Caller {
         }
     }
 
-    /// Whether he may do this to a thing of these; `None`: it is about no one thing.
+    /// Returns whether a rule allows the caller to act on a record with this ownership, or, if `None`, on no particular
+    /// record.
     #[must_use]
     pub fn may(&self, rule: Rule, whose: Option<Ownership<'_>>) -> bool {
         let (row, roles) = (rule.row(), self.roles);
@@ -144,7 +146,7 @@ impl Caller {
         }
     }
 
-    /// What he is to be told.
+    /// Returns the verdict on a call of the caller.
     #[must_use]
     pub fn ask(&self, rule: Rule, whose: Option<Ownership<'_>>) -> Verdict {
         let sight = match rule.row().sight {
@@ -160,27 +162,27 @@ impl Caller {
     }
 }
 
-/// To see a node, and with it that it is there.
+/// Rule for seeing a node, and with it that the node exists.
 pub const SEE_NODE: Rule = rule("baremetal:node:get");
-/// To see an allocation, and with it that it is there.
+/// Rule for seeing an allocation, and with it that the allocation exists.
 pub const SEE_ALLOCATION: Rule = rule("baremetal:allocation:get");
 
-/// Whose a thing is, by projects' ids. A port, a volume and the like are whose their node is.
+/// Projects with rights to a record, by id. A port or a volume has the ownership of its node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ownership<'a> {
-    /// The project that it belongs to.
+    /// Project that owns the record.
     pub owner: Option<&'a str>,
-    /// The project that it is lent to.
+    /// Project that leases the record.
     pub lessee: Option<&'a str>,
 }
 
-/// What a caller is told.
+/// Decision about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Go on.
+    /// The caller may make the call.
     Allowed,
-    /// He may know of it, and may not do this.
+    /// The caller may know of the record, and may not make the call.
     Denied,
-    /// For him it is not there.
+    /// The caller must be told that the record does not exist.
     Hidden,
 }

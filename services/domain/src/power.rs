@@ -102,7 +102,8 @@ pub struct Boot {
     pub mode: BootMode,
 }
 
-/// Where power is wanted. Every target is absolute: asking twice is asking once. What is not so at a BMC, an interrupt, is
+/// Where power is wanted. Every target is absolute: asking twice is asking once. What is not so at a BMC, an
+/// interrupt, is
 /// sent once for each instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "target")]
@@ -129,7 +130,7 @@ pub enum PowerTarget {
         /// Until when it must have gone off by itself, or the instruction has failed.
         by: Timestamp,
     },
-    /// As it is. What is wanted is a boot order, for a boot that somebody else will ask for.
+    /// Unchanged. Only the boot order is set, for a boot that is requested separately.
     BootOrder {
         /// Which.
         boot: Boot,

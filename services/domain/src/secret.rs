@@ -1,4 +1,4 @@
-//! Text that must not be seen: no `Display`, a `Debug` that tells nothing, wiped when dropped.
+//! Secret bytes: no `Display`, a `Debug` that reveals nothing, and wiped when dropped.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Takes the bytes; the caller's copy is the caller's to wipe.
+    /// Creates a secret. The caller must wipe its own copies.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The bytes, for the one place that needs them.
+    /// Returns the bytes.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0

@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Service {
-    /// Speaks to BMCs.
+    /// Controls BMCs.
     #[serde(rename = "power-service")]
     Power,
     /// Answers machines that boot.
     #[serde(rename = "pxe-service")]
     Pxe,
-    /// Keeps images.
+    /// Caches and serves images.
     #[serde(rename = "storage-service")]
     Storage,
-    /// Knows what nodes are.
+    /// Collects hardware reports and serves agents.
     #[serde(rename = "inventory-service")]
     Inventory,
-    /// Decides.
+    /// Serves the API and drives every node to its intended state.
     #[serde(rename = "scheduler-service")]
     Scheduler,
 }
@@ -29,7 +29,7 @@ impl Service {
     /// All of them, leaves first.
     pub const ALL: [Self; 5] = [Self::Power, Self::Pxe, Self::Storage, Self::Inventory, Self::Scheduler];
 
-    /// As it is written everywhere.
+    /// Returns the service's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

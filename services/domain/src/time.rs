@@ -1,39 +1,41 @@
-//! Wall time as a value: it is read at one door (`service_kit::clock`) and passed in.
+//! Wall-clock time as a value. Only `service_kit::clock` reads the clock; everything else receives the time as an
+//! argument.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A moment, in milliseconds since 1970-01-01T00:00:00Z. Written as RFC 3339, so that `etcdctl` shows it readably.
+/// A point in time, in milliseconds since 1970-01-01T00:00:00Z. Serialized as RFC 3339, so that it is readable in
+/// `etcdctl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
-/// The text is not a moment in RFC 3339.
+/// The text is not a time in RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time such as 2026-01-31T12:00:00.000Z")]
 pub struct ParseTimestampError(String);
 
 impl Timestamp {
-    /// From milliseconds since 1970.
+    /// Creates the time from milliseconds since 1970.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     #[must_use]
     pub const fn millis(self) -> i64 {
         self.0
     }
 
-    /// This much later.
+    /// Returns the time that is later by a duration.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// How long after `earlier` this is; zero where it is not after it.
+    /// Returns the duration since `earlier`, or zero if this time is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

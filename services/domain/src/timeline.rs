@@ -1,4 +1,4 @@
-//! One boot as a story: from the first DHCP packet to the deployed system's first sign of life, and where it stopped.
+//! The events of one boot, from the first DHCP packet to the deployed system's first sign of life, and its diagnosis.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::{failure::Cause, time::Timestamp};
 /// Entries kept of one boot; what comes after is dropped, since a boot that fills this goes in circles.
 pub const LONGEST: usize = 300;
 
-/// Something that was seen of a boot.
+/// One event of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// When.
@@ -18,7 +18,7 @@ pub struct Entry {
     pub by: String,
     /// What.
     pub mark: Mark,
-    /// Of what: a file, an address, a disk, somebody's words.
+    /// Subject of the event: a file, an address, a disk or a message.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject: String,
     /// How far, in octets, where that means something.
@@ -31,7 +31,7 @@ pub struct Entry {
 pub struct Amount {
     /// Octets done.
     pub done: u64,
-    /// Octets in all; zero where nobody knows.
+    /// Total bytes, or zero if unknown.
     pub total: u64,
 }
 
@@ -84,13 +84,13 @@ marks! {
     RamdiskSent, "RAMDISK_SENT", "ramdisk delivered";
     /// The boot token was delivered.
     TokenSent, "TOKEN_SENT", "boot token delivered";
-    /// A boot file is not to be had.
+    /// A boot file is missing.
     FileMissing, "FILE_MISSING", "boot file missing";
     /// A boot file's transfer died.
     FileLost, "FILE_LOST", "boot file's transfer died";
     /// The agent proved itself.
     AgentHello, "AGENT_HELLO", "agent called";
-    /// Somebody asked with the token who may not.
+    /// A machine that is not bound to the token presented it.
     AgentRefused, "AGENT_REFUSED", "agent refused";
     /// The agent reported the hardware.
     AgentReport, "AGENT_REPORT", "hardware reported";
@@ -100,11 +100,11 @@ marks! {
     ImageWritten, "IMAGE_WRITTEN", "image written and verified";
     /// The config drive is written.
     ConfigDriveWritten, "CONFIG_DRIVE_WRITTEN", "config drive written";
-    /// The disks were made to forget.
+    /// The disks were wiped.
     Wiped, "WIPED", "disks wiped";
     /// The agent's report was all that was wanted of it.
     Inspected, "INSPECTED", "machine inspected";
-    /// The agent says that it can not go on.
+    /// The agent reported that it cannot continue.
     AgentFailed, "AGENT_FAILED", "agent failed";
     /// The deployed system was seen alive.
     FirstLife, "FIRST_LIFE", "first sign of life";
@@ -126,7 +126,7 @@ impl fmt::Display for Entry {
 
 /// Where a boot stopped and why, from what was seen of it since the machine was told to boot.
 ///
-/// `None` where nothing is wrong: the agent called, or the deployed system did.
+/// Returns `None` if nothing is wrong: the agent or the deployed system called.
 #[must_use]
 pub fn diagnose(entries: &[Entry]) -> Option<(Cause, String)> {
     let last = |mark| entries.iter().rev().find(|entry| entry.mark == mark);

@@ -1,5 +1,6 @@
 //! A config drive's content, as cloud-init's ConfigDrive datasource finds it: a FAT volume in memory, labelled
-//! `config-2`, made of files; or a volume that somebody else made. Whoever deploys a machine puts it on its disk, or hands it to who does.
+//! `config-2`, made of files; or a volume that a client provided. The agent writes it to the
+//! machine's disk.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,7 @@ const FRAME: u64 = 256 << 10;
 /// Octets of all files: what OpenStack allows a config drive to have.
 const MOST: u64 = 64 << 20;
 
-/// The one name under which a volume stands that somebody else made, zipped, in place of files. No file has it.
+/// Name under which a compressed volume is passed in place of files. No file has this name.
 pub const PACKED: &str = ":packed";
 /// Where a volume of ISO 9660 says that it is one (ECMA-119 §8.1), and how.
 const ISO_AT: usize = 32_769;
@@ -41,18 +42,19 @@ pub enum ConfigDriveError {
     /// A file has a name that we do not write.
     #[error("{0:?} is not a name for a file of a config drive")]
     Name(String),
-    /// What somebody packed can not be unpacked.
-    #[error("the packed config drive can not be unpacked: it must be a volume in gzip")]
+    /// The compressed volume cannot be decompressed.
+    #[error("the config drive cannot be decompressed: it must be a gzip-compressed volume")]
     Zip(#[source] io::Error),
-    /// What somebody packed is nothing that is found by its label.
+    /// The compressed volume has no label by which it could be found.
     #[error("the packed config drive is neither an ISO 9660 nor a FAT volume")]
     Strange,
-    /// The file system can not hold them.
+    /// The file system cannot hold the files.
     #[error("its files make no volume")]
     Volume(#[source] io::Error),
 }
 
-/// Makes the volume, for a disk whose sectors have `sector` octets. `id` tells it from others: the node's UUID. The same
+/// Makes the volume, for a disk whose sectors have `sector` octets. `id` tells it from others: the node's UUID. The
+/// same
 /// files and id make the same octets.
 ///
 /// # Errors
@@ -78,7 +80,8 @@ pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> R
     Ok(volume.into_inner())
 }
 
-/// Unpacks a volume that somebody else made: gzip (RFC 1952) around ISO 9660 or FAT, of 64 MiB at most. What is given back
+/// Decompresses a volume that a client provided: gzip (RFC 1952) around ISO 9660 or FAT, of 64 MiB at most. What is
+/// given back
 /// is a multiple of 1 MiB.
 ///
 /// # Errors

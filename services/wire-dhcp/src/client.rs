@@ -1,4 +1,4 @@
-//! Who is asking, and for what.
+//! Requests of clients.
 
 use std::net::Ipv4Addr;
 
@@ -81,7 +81,7 @@ impl Machine {
     }
 }
 
-/// Who is asking.
+/// Kind of client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Client {
     /// PXE firmware: wants a loader by TFTP.
@@ -97,9 +97,9 @@ pub enum Client {
 /// One message of a client, read and judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What it wants.
+    /// Message type.
     pub verb: Verb,
-    /// Who it is.
+    /// Kind of client.
     pub client: Client,
     /// Its network card.
     pub mac: Mac,
@@ -107,7 +107,7 @@ pub struct Request {
     pub xid: u32,
     /// Seconds since the client began to ask.
     pub secs: u16,
-    /// It can not receive unicast yet (RFC 2131 §4.1, broadcast bit).
+    /// Whether the client cannot receive unicast yet (RFC 2131 §4.1, broadcast bit).
     pub wants_broadcast: bool,
     /// The address it uses already (`ciaddr`).
     pub current: Option<Ipv4Addr>,

@@ -1,5 +1,5 @@
 //! What real firmware and systems sent, and what we make of it. Each file says where it comes from.
-#![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::Ipv4Addr;
 

@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut buffer = [0; MAX_DATAGRAM];
     writeln!(stdout(), "listening on {}", socket.local_addr()?)?;
     loop {
-        // Idle sessions are ended when the next datagram comes; nobody misses them before.
+        // Idle sessions are ended when the next datagram comes; nothing needs them before.
         let (length, from) = socket.recv_from(&mut buffer)?;
         if let Err(malformed) = responder.receive(Instant::now(), from, buffer.get(..length).unwrap_or_default()) {
             writeln!(stdout(), "ignored a datagram: {malformed}")?;

@@ -18,7 +18,7 @@ pub enum Malformed {
     /// Its sequence number was seen before, or is too old to tell.
     #[error("it is a repetition")]
     Replayed,
-    /// It names a session of somebody else, or answers nothing that was asked.
+    /// It names another session, or answers no outstanding request.
     #[error("it answers nothing that was asked")]
     Unexpected,
 }

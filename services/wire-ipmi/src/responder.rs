@@ -37,7 +37,7 @@ pub struct User {
     pub name: Vec<u8>,
     /// His password.
     pub password: Secret,
-    /// The most he may do.
+    /// Maximum privilege of the user.
     pub privilege: Privilege,
 }
 

@@ -40,7 +40,7 @@ pub(crate) use tests::any_json;
 pub(crate) use view::{STATES as NODE_STATES, initial, seen, shown};
 pub use view::{first_state, node_states, provision_state, view};
 
-/// What a field is when nobody has set it.
+/// Initial value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Initial {
     /// `null`.

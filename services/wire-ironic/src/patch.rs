@@ -72,7 +72,7 @@ impl Op {
     }
 }
 
-/// What a change of a runbook does to its owner before it is made: one that becomes everybody's, or ceases to be, is nobody's.
+/// Clears the owner of a runbook whose `public` flag a patch is about to change.
 ///
 /// # Errors
 /// 400: it is to be everybody's and have an owner.

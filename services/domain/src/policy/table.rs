@@ -1,14 +1,16 @@
-//! The table of rules: who may, by scope. The names, and what they allow by default, are those of Ironic's release
-//! 39.0.0 (`oslopolicy-sample-generator --namespace ironic.api` prints them).
+//! The table of authorization rules. The names and the defaults are those of Ironic 39.0.0, as
+//! `oslopolicy-sample-generator --namespace ironic.api` prints them.
 //!
 //! A node's creation and deletion by its own project's admins are on, as they are there by default
-//! (`[api] project_admin_can_manage_own_nodes`), and are one rule with those by the system's admins. Otherwise the table
+//! (`[api] project_admin_can_manage_own_nodes`), and are one rule with those by the system's admins. Otherwise the
+//! table
 //! says of every caller of the golden matrix what oslo.policy makes of that release's rules, but for one thing: the
 //! services' own project may read chassis and drivers and change chassis, as every member of the system.
 
 use super::Role;
 
-/// Which callers with the role of a service count, beside those of the services' own project, who are members of the system.
+/// Which callers with the role of a service count, beside those of the services' own project, who are members of the
+/// system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Services {
     /// None.
@@ -21,26 +23,26 @@ pub(super) enum Services {
     Anywhere,
 }
 
-/// What must be seen before anything may be denied.
+/// Record that a caller must be allowed to see before a refusal may reveal that the record exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sight {
     /// The node.
     Node,
     /// The allocation.
     Allocation,
-    /// Nothing: that it is there is no secret.
+    /// None: existence is not confidential.
     Open,
 }
 
-/// A row: the least role that it takes in each scope; `None`: no role is enough.
+/// A row: the minimum role in each scope, or `None` if no role suffices.
 #[derive(Debug)]
 pub(super) struct Row {
     name: &'static str,
     /// In the system's scope.
     pub(super) system: Option<Role>,
-    /// In the project that owns the thing.
+    /// In the project that owns the record.
     pub(super) owner: Option<Role>,
-    /// In the project that the thing is lent to.
+    /// In the project that leases the record.
     pub(super) lessee: Option<Role>,
     /// In any scope.
     pub(super) anyone: Option<Role>,
@@ -70,10 +72,10 @@ impl Rule {
     }
 }
 
-/// The rule of a name that is in the table; for constants, where an unknown name does not compile.
+/// Returns the rule of a name. For constants, in which an unknown name does not compile.
 ///
 /// # Panics
-/// The name is in no row.
+/// Panics if no rule has the name.
 #[must_use]
 pub const fn rule(name: &str) -> Rule {
     let mut rows: &'static [Row] = ROWS;
@@ -96,7 +98,7 @@ const fn is_same(mut one: &[u8], mut other: &[u8]) -> bool {
     }
 }
 
-/// Every rule, for whoever shows or tests them all.
+/// Returns every rule.
 pub fn all() -> impl Iterator<Item = Rule> {
     ROWS.iter().map(Rule)
 }
@@ -109,17 +111,18 @@ const NO: Option<Role> = None;
 
 type Least = Option<Role>;
 
-/// About a node: the least roles of the system, of its owner and of its lessee.
+/// A rule about a node: the minimum roles in the system, the owner's and the lessee's project.
 const fn node(name: &'static str, system: Least, owner: Least, lessee: Least, services: Services) -> Row {
     Row { name, system, owner, lessee, anyone: NO, services, sight: Sight::Node }
 }
 
-/// About an allocation: the least roles of the system and of its owner.
+/// A rule about an allocation: the minimum roles in the system and in the owner's project.
 const fn allocation(name: &'static str, system: Least, owner: Least, services: Services) -> Row {
     Row { name, system, owner, lessee: NO, anyone: NO, services, sight: Sight::Allocation }
 }
 
-/// About what nobody hides: the least roles of the system, of its owner and of anyone.
+/// A rule about records that are not confidential: the minimum roles in the system, in the owner's project and in any
+/// scope.
 const fn open(name: &'static str, system: Least, owner: Least, anyone: Least, services: Services) -> Row {
     Row { name, system, owner, lessee: NO, anyone, services, sight: Sight::Open }
 }
@@ -128,7 +131,7 @@ use Services::{Anywhere, None as Nobody, OfOwner, OfSystem};
 
 /// The table.
 static ROWS: &[Row] = &[
-    // Nodes: the least role of the system, of the owner's project, of the lessee's; services.
+    // Nodes: minimum roles in the system, the owner's and the lessee's project; services.
     node("baremetal:node:get", R, R, R, OfOwner),
     node("baremetal:node:get_states", R, R, R, OfOwner),
     node("baremetal:node:get_indicator_state", R, R, R, OfOwner),
@@ -186,7 +189,7 @@ static ROWS: &[Row] = &[
     node("baremetal:node:update_owner_provisioned", A, NO, NO, Nobody),
     node("baremetal:node:vendor_passthru", A, NO, NO, Nobody),
     node("baremetal:node:delete:self_owned_node", A, A, NO, Nobody),
-    // What is a node's: ports, port groups, volumes.
+    // Parts of a node: ports, port groups, volumes.
     node("baremetal:port:get", R, R, R, OfOwner),
     node("baremetal:portgroup:get", R, R, R, OfOwner),
     node("baremetal:volume:get", R, R, R, OfOwner),
@@ -203,7 +206,7 @@ static ROWS: &[Row] = &[
     allocation("baremetal:allocation:get", R, R, OfSystem),
     allocation("baremetal:allocation:update", M, M, Nobody),
     allocation("baremetal:allocation:delete", M, M, Nobody),
-    // What nobody hides: the system, the owner, anyone; services.
+    // Records that are not confidential: the system, the owner, any scope; services.
     open("baremetal:allocation:create", M, NO, M, Nobody),
     open("baremetal:allocation:create_restricted", M, NO, NO, Nobody),
     open("baremetal:node:create", A, NO, A, Anywhere),

@@ -8,7 +8,7 @@ const OWNER: &str = "owner";
 const LESSEE: &str = "lessee";
 
 fn who(roles: Roles, scope: Scope) -> Caller {
-    Caller { name: "somebody".to_owned(), roles, scope }
+    Caller { name: "ann".to_owned(), roles, scope }
 }
 
 fn of(project: &str, word: &str) -> Caller {
@@ -92,11 +92,11 @@ fn a_stranger_does_not_learn_that_a_node_is_there() {
 #[test]
 fn a_scope_that_is_none_and_roles_that_are_none_may_nothing() {
     let nowhere = who(Roles::named(["admin", "service"]), Scope::None);
-    let nobody = of(OWNER, "dancer");
-    assert!(nobody.roles.is_empty());
+    let powerless = of(OWNER, "dancer");
+    assert!(powerless.roles.is_empty());
     for rule in all() {
         assert!(!nowhere.may(rule, thing()), "{}", rule.name());
-        assert!(!nobody.may(rule, thing()), "{}", rule.name());
+        assert!(!powerless.may(rule, thing()), "{}", rule.name());
     }
 }
 

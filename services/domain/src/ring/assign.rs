@@ -18,7 +18,8 @@ pub struct Ring {
     /// Who owned nodes and has neither let go of them nor gone.
     #[serde(default)]
     pub leaving: BTreeSet<InstanceId>,
-    /// The slots of members. A member's share goes by its slot, so that whoever comes back to it gets what it had; by
+    /// The slots of members. A member's share depends on its slot, so that a member that returns gets its former
+    /// share, or on
     /// the instance where it has none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slots: BTreeMap<InstanceId, SlotId>,

@@ -16,7 +16,7 @@ pub enum NextAction<S, T> {
     Sessions,
     /// Open a session of one's own; it changes nothing at the BMC.
     Login,
-    /// Close this session of somebody before.
+    /// Close this session of an earlier owner.
     Close(S),
     /// Do nothing until then: a command of a session that could not be closed may still be under way.
     Settle(T),

@@ -1,4 +1,4 @@
-//! When a claim may pass on, what the leader writes next, and when somebody counts as gone.
+//! When a claim may pass on, what the leader writes next, and when a member counts as gone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,7 +51,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Absences<T> {
         self.since.iter().filter(|(_, since)| now >= **since + wait).map(|(instance, _)| *instance).collect()
     }
 
-    /// When somebody next counts as gone, if nothing changes.
+    /// Returns when the next member counts as gone, if nothing changes.
     pub fn deadline(&self, now: T, wait: Duration) -> Option<T> {
         self.since
             .values()
@@ -75,7 +75,8 @@ impl<T> Default for Debts<T> {
 }
 
 impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Debts<T> {
-    /// Takes note of one look at the store. A later ring does not restart the count of whoever owes an earlier one.
+    /// Records one observation of the store. A later ring does not restart the clock of a member that owes an earlier
+    /// one.
     pub fn look(&mut self, now: T, ring: &Ring, epoch: i64, acknowledged: impl Fn(InstanceId) -> Option<i64>) {
         let owes = |instance, epoch| acknowledged(instance).is_none_or(|ack| ack < epoch);
         self.since.retain(|instance, (first, _)| ring.names(*instance) && owes(*instance, *first));
@@ -142,7 +143,7 @@ pub fn next_ring(
     (next != *old).then_some(next)
 }
 
-/// Which member has_slot where. A slot is had by one: by whoever has it already, as long as it is a member.
+/// Assigns slots to members. A slot has one holder, and a member keeps the slot that it holds.
 fn assign_slots(
     old: Option<&Ring>,
     members: &BTreeMap<InstanceId, u32>,
@@ -182,31 +183,31 @@ mod tests {
 
     #[test]
     fn a_member_that_is_missing_leaves_and_is_dropped_only_when_it_is_gone() {
-        let nobody = BTreeSet::new();
+        let gone_none = BTreeSet::new();
         let (old, none) = (ring(&[1, 2], &[]), |_: InstanceId| None);
-        let next = next_ring(Some((&old, 5)), &present(&[1]), none, &nobody).unwrap();
+        let next = next_ring(Some((&old, 5)), &present(&[1]), none, &gone_none).unwrap();
         assert_eq!(next, ring(&[1], &[2]));
-        assert_eq!(next_ring(Some((&next, 6)), &present(&[1]), none, &nobody), None);
+        assert_eq!(next_ring(Some((&next, 6)), &present(&[1]), none, &gone_none), None);
         let gone = BTreeSet::from([id(2)]);
         assert_eq!(next_ring(Some((&next, 6)), &present(&[1]), none, &gone).unwrap(), ring(&[1], &[]));
     }
 
     #[test]
     fn a_member_that_stops_is_dropped_when_it_has_acknowledged_an_epoch_without_it() {
-        let nobody = BTreeSet::new();
+        let gone_none = BTreeSet::new();
         let mut present = present(&[1, 2]);
         present.insert(id(2), Presence { weight: 1, stopping: true, slot: None });
         let old = ring(&[1, 2], &[]);
         let acked_old = |instance| (instance == id(2)).then_some(5);
-        let next = next_ring(Some((&old, 5)), &present, acked_old, &nobody).unwrap();
+        let next = next_ring(Some((&old, 5)), &present, acked_old, &gone_none).unwrap();
         assert_eq!(next, ring(&[1], &[2]), "an acknowledgement of a ring that still has it is none");
         let acked_new = |instance| (instance == id(2)).then_some(6);
-        assert_eq!(next_ring(Some((&next, 6)), &present, acked_new, &nobody).unwrap(), ring(&[1], &[]));
+        assert_eq!(next_ring(Some((&next, 6)), &present, acked_new, &gone_none).unwrap(), ring(&[1], &[]));
     }
 
     #[test]
     fn a_slot_belongs_to_one_member_and_stays_with_its_holder() {
-        let nobody = BTreeSet::new();
+        let gone_none = BTreeSet::new();
         let slot = |n| SlotId::new(Uuid::from_u128(n));
         let at = |slots: &[(u128, u128)]| -> BTreeMap<_, _> {
             let here = |at| Presence { weight: 1, stopping: false, slot: Some(slot(at)) };
@@ -215,27 +216,27 @@ mod tests {
         let slots = |next: &Ring| -> Vec<_> {
             next.slots.iter().map(|(n, at)| (n.uuid().as_u128(), at.uuid().as_u128())).collect()
         };
-        let first = next_ring(None, &at(&[(5, 101), (6, 102)]), |_| None, &nobody).unwrap();
+        let first = next_ring(None, &at(&[(5, 101), (6, 102)]), |_| None, &gone_none).unwrap();
         assert_eq!(slots(&first), vec![(5, 101), (6, 102)]);
         // A folder that was copied: the second one that names its slot has none.
-        let copied = next_ring(Some((&first, 5)), &at(&[(4, 101), (5, 101), (6, 102)]), |_| None, &nobody).unwrap();
+        let copied = next_ring(Some((&first, 5)), &at(&[(4, 101), (5, 101), (6, 102)]), |_| None, &gone_none).unwrap();
         assert_eq!(slots(&copied), vec![(5, 101), (6, 102)]);
-        let back = next_ring(Some((&copied, 6)), &at(&[(4, 101), (6, 102)]), |_| None, &nobody).unwrap();
+        let back = next_ring(Some((&copied, 6)), &at(&[(4, 101), (6, 102)]), |_| None, &gone_none).unwrap();
         assert_eq!(slots(&back), vec![(4, 101), (6, 102)]);
     }
 
     #[test]
     fn a_claim_passes_on_only_when_its_holder_let_go_is_gone_or_is_unknown() {
-        let nobody = BTreeSet::new();
+        let gone_none = BTreeSet::new();
         let now = ring(&[1, 2], &[3]);
         let silent = |_: InstanceId| None;
-        assert!(may_claim(id(1), None, &now, 9, silent, &nobody));
-        assert!(may_claim(id(1), Some(id(1)), &now, 9, silent, &nobody));
-        assert!(!may_claim(id(1), Some(id(2)), &now, 9, silent, &nobody));
-        assert!(!may_claim(id(1), Some(id(3)), &now, 9, |_| Some(8), &nobody));
-        assert!(may_claim(id(1), Some(id(3)), &now, 9, |_| Some(9), &nobody));
+        assert!(may_claim(id(1), None, &now, 9, silent, &gone_none));
+        assert!(may_claim(id(1), Some(id(1)), &now, 9, silent, &gone_none));
+        assert!(!may_claim(id(1), Some(id(2)), &now, 9, silent, &gone_none));
+        assert!(!may_claim(id(1), Some(id(3)), &now, 9, |_| Some(8), &gone_none));
+        assert!(may_claim(id(1), Some(id(3)), &now, 9, |_| Some(9), &gone_none));
         assert!(may_claim(id(1), Some(id(3)), &now, 9, silent, &BTreeSet::from([id(3)])));
-        assert!(may_claim(id(1), Some(id(4)), &now, 9, silent, &nobody), "in no ring any more");
+        assert!(may_claim(id(1), Some(id(4)), &now, 9, silent, &gone_none), "in no ring any more");
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn a_message_cut_anywhere_before_its_end_is_malformed() {
     let options_start = 240;
     for length in 0..end {
         let cut = Request::decode(bytes.get(..length).unwrap());
-        // A cut between two options can not be seen; the message is then whole as far as it goes.
+        // A cut between two options cannot be seen; the message is then whole as far as it goes.
         assert!(cut.is_err() || length >= options_start + 3, "{length}");
     }
 }

@@ -168,7 +168,7 @@ fn admit<T: Copy + Add<Duration, Output = T>>(
         return Ok(answer(console, Err(Status::INVALID_SESSION)));
     };
     let Ok(code) = message.code else {
-        // The console turned away: "terminate the RAKP process" (Table 13-13); there is nobody to answer.
+        // The console turned away: "terminate the RAKP process" (Table 13-13); there is no peer to answer.
         slots.retain(|slot| slot.id != message.bmc);
         return Ok(None);
     };

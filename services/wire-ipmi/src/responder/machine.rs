@@ -7,7 +7,7 @@ use crate::chassis::{Control, Identify, Power, Status, number as chassis};
 use crate::message::{Command, Completion, netfn};
 use crate::rakp::Privilege;
 
-/// What a command did to the machine, for whoever simulates the rest of it.
+/// What a command did to the machine, for the simulation of the rest of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Power control was carried out; for [`Control::Soft`] the power is still on until

@@ -122,7 +122,7 @@ fn session_info<T>(identity: &Identity, slots: &[Slot<T>], call: &Call) -> Serve
     let counts = [short(identity.slots), short(active.len())];
     let found = position.and_then(|position| Some((short(position).saturating_add(1), active.get(position)?)));
     let data = match found {
-        // Handle, the counts, user 1, his privilege, IPMI 2.0 on our channel; the console's address is not known here.
+        // Handle, the counts, user 1, its privilege, IPMI 2.0 on our channel; the console's address is not known here.
         Some((handle, (_, privilege))) => {
             let head = [handle, counts[0], counts[1], 1, privilege.number(), 0x10 | CHANNEL];
             [&head[..], &[0; 12]].concat()

@@ -15,7 +15,7 @@ pub enum Suites {
     Only(Suite),
 }
 
-/// Who logs in, and how patient he is.
+/// Credentials of a login, and its timeouts.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) console: u32,

@@ -258,7 +258,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         Ok(Progress::Send(self.prove(config, entropy, now, grant.bmc)))
     }
 
-    /// Another suite than was proposed would be a downgrade by whoever sits between.
+    /// A suite that was not proposed would be a downgrade by a machine in the middle.
     fn acceptable(&self, grant: &Grant) -> bool {
         grant.bmc != 0 && Suite::of(grant.algorithms) == Some(self.suite)
     }

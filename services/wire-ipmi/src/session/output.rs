@@ -60,7 +60,7 @@ pub enum Output {
 /// Why a session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// The BMC's proof does not fit our password, twice: the password is wrong, or somebody else answers.
+    /// The BMC's proof does not fit our password, twice: the password is wrong, or another device answers.
     #[error("the password is wrong")]
     WrongPassword,
     /// The BMC does not know the name, or not at that privilege.
@@ -75,7 +75,7 @@ pub enum Reason {
     /// The BMC speaks neither of the suites that were allowed.
     #[error("the BMC refuses the cipher suites")]
     NoSuite,
-    /// The proof of the session key does not fit, twice: K_G differs, or somebody forges.
+    /// The proof of the session key does not fit, twice: K_G differs, or the answer is forged.
     #[error("the BMC's key K_G is another")]
     WrongKey,
     /// The handshake was refused with another status.

@@ -30,7 +30,7 @@ pub enum Phase {
 /// One heartbeat.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Where the agent is called; empty for an installer that can not be.
+    /// Where the agent is called; empty for an installer that cannot be called.
     pub callback_url: String,
     /// What it proves itself by.
     pub agent_token: String,
@@ -144,7 +144,7 @@ fn phase(word: &str) -> Result<Phase, Error> {
 pub enum Heed {
     /// The work goes on.
     GoesOn,
-    /// It is noted, and no more: somebody works already, or a person holds the work.
+    /// Only record it: work is already in progress, or a user holds the node.
     Noted,
     /// It is answered like any other, and forgotten.
     Ignored,

@@ -61,7 +61,7 @@ pub enum Next {
     Lists(Vec<RequestedStep>),
     /// So many steps are made, and the last of them wants its machine to be rebooted before anything else is done.
     Reboots(usize),
-    /// It can not be done, for this reason.
+    /// The work failed, for this reason.
     Failed(String),
 }
 
@@ -85,7 +85,7 @@ pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Ne
         Status::Failed | Status::VersionMismatch => return Next::Failed(refused(found)),
     };
     let Some(found): Option<StepsFound> = found else {
-        return Next::Failed(format!("the agent's answer to {asking} can not be read"));
+        return Next::Failed(format!("the agent's answer to {asking} cannot be read"));
     };
     let has: Vec<&Value> = found.steps.values().filter_map(Value::as_array).flatten().collect();
     let steps = match task {
@@ -116,7 +116,8 @@ pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Ne
     let rebooting = done.checked_sub(1).and_then(|last| steps.get(last)).is_some_and(reboots);
     let rests = if rebooting { Next::Reboots(done) } else { Next::Done };
     match steps.get(done).filter(|_| !rebooting) {
-        // What was written may still be in its memory when power goes: it syncs after the last step, however often it was
+        // What was written may still be in its memory when power goes: it syncs after the last step, however often it
+        // was
         // handed more.
         None if matches!(task, Task::Write(..)) && done > 0 => {
             let last = since.iter().rposition(|outcome| outcome.command_name == making);
@@ -137,7 +138,7 @@ fn reboots(step: &Value) -> bool {
     step.get("reboot_requested") == Some(&Value::Bool(true))
 }
 
-/// The steps that the agent cleans by where nobody names any.
+/// Returns the steps that the agent cleans by if the request names none.
 fn own(has: &[&Value]) -> Result<Vec<RequestedStep>, String> {
     let mut steps: Vec<&Value> = has.iter().copied().filter(|one| priority(one) > 0).collect();
     steps.sort_by_key(|one| (std::cmp::Reverse(priority(one)), rank(one)));
@@ -162,7 +163,7 @@ fn own(has: &[&Value]) -> Result<Vec<RequestedStep>, String> {
 /// The steps that write an image: where none are named the one that does, and where some are, by them.
 fn written(has: &[&Value], image: &ImageInfo, named: Option<&[RequestedStep]>) -> Result<Vec<Value>, String> {
     let args = json!({"image_info": image, "configdrive": image.configdrive});
-    let Value::Object(args) = args else { return Err("the image can not be described".to_owned()) };
+    let Value::Object(args) = args else { return Err("the image cannot be described".to_owned()) };
     let write = RequestedStep { interface: "deploy".to_owned(), step: WRITE_IMAGE.to_owned(), args };
     let named = named.unwrap_or_else(|| std::slice::from_ref(&write)).iter();
     chosen(has, named.map(|wish| if wish.step == WRITE_IMAGE { &write } else { wish }))

@@ -35,7 +35,7 @@ pub fn denied(rule: &str) -> Error {
     Class::Forbidden.says(format!("Access was denied to the following resource: {rule}"))
 }
 
-/// Not there, and nobody shall learn more; lookups by an agent end so.
+/// Not found, without details. Lookups by an agent are refused with it.
 #[must_use]
 pub fn resource_not_found() -> Error {
     Class::NotFound.says("Resource could not be found.")
@@ -72,7 +72,7 @@ pub fn locked(node: &str, holder: &str) -> Error {
         .says(format!("Node {node} is locked by host {holder}, please retry after the current operation is completed."))
 }
 
-/// The state does not take this verb; also for a verb that nobody knows.
+/// The state does not take this verb; also for an unknown verb.
 #[must_use]
 pub fn wrong_state(action: &str, node: &str, state: Option<&str>) -> Error {
     let state = state.unwrap_or("None");
@@ -133,7 +133,7 @@ pub fn protected(node: &str) -> Error {
     Class::Forbidden.says(format!("Node {node} is protected and cannot be undeployed, rebuilt or deleted"))
 }
 
-/// The node is somebody's.
+/// The node is associated with an instance.
 #[must_use]
 pub fn associated(node: &str, instance: &str) -> Error {
     Class::Conflict.says(format!("Node {node} is associated with instance {instance}."))

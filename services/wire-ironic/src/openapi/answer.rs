@@ -47,7 +47,7 @@ pub(super) fn responses(method: &str, path: &str, success: u16) -> Map<String, V
         }
         all.insert("304".to_owned(), same);
     }
-    // A method that nobody waits for.
+    // A method that runs asynchronously.
     if path.ends_with("vendor_passthru/*") {
         all.insert("202".to_owned(), response(202, None));
     }

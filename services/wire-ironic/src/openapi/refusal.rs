@@ -31,7 +31,7 @@ pub(super) fn reference(class: Class) -> (String, Value) {
 fn can_be(class: Class, method: &str, path: &str) -> bool {
     let (reads, public) = (method == "GET", place::is_public(path));
     match class {
-        // A body that is no JSON, and a version that nobody knows, are refused before anything else is looked at.
+        // A body that is no JSON, and an unknown version, are refused before anything else is looked at.
         Class::Invalid | Class::NotAcceptable | Class::Unavailable => true,
         Class::Unauthenticated | Class::Forbidden => !public,
         // What a path, a filter, a marker or a body names.

@@ -182,7 +182,7 @@ impl Filter {
     /// Lets a value through that the version takes and that there is.
     ///
     /// # Errors
-    /// 406 for an older request, 400 for a word that nobody knows.
+    /// 406 for an older request, 400 for an unknown word.
     pub(super) fn check(&self, version: Version, operand: &Operand) -> Result<(), Error> {
         if !version.has(self.since) {
             return Err(match self.older {

@@ -7,7 +7,7 @@ use super::step::rank;
 const RESERVED: &[&str] = &["hold", "wait", "power_on", "power_off", "reboot"];
 
 /// The steps of a deployment, the most urgent first: the driver's own, in whose place stand those that templates bring,
-/// and in theirs those of the request. A step of priority 0 is left out. Nothing is returned where nobody named any step:
+/// and in theirs those of the request. A step of priority 0 is left out. Returns nothing if no step was named:
 /// the driver does what it always does.
 /// Source: Ironic's `conductor/steps.py`, `_get_all_deployment_steps`.
 #[must_use]
