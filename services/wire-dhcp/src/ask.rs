@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use crate::answer::Kind;
 use crate::client::{Client, Verb};
-use crate::malformed::Malformed;
-use crate::message::{Direction, MAX_MESSAGE, Mac, Message};
+use crate::malformed::{MAX_MESSAGE, Malformed};
+use crate::message::{Direction, Mac, Message};
 use crate::options::{Options, code};
 
 /// A simulated network card that wants an address.

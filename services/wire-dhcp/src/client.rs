@@ -205,7 +205,7 @@ fn uuid(options: &Options) -> Option<[u8; 16]> {
 fn room(options: &Options) -> usize {
     const HEADERS: usize = 20 + 8;
     let said = options.exact(code::MAX_SIZE).map_or(0, u16::from_be_bytes);
-    usize::from(said.max(576)).saturating_sub(HEADERS).min(crate::message::MAX_MESSAGE)
+    usize::from(said.max(576)).saturating_sub(HEADERS).min(crate::malformed::MAX_MESSAGE)
 }
 
 /// What a server gives back unchanged: the client identifier (RFC 6842 §3), the relay's option 82 (RFC 3046 §2.2, which

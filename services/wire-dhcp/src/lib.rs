@@ -31,6 +31,6 @@ mod reservation;
 pub use answer::{Destination, Kind, Replica, Reply, answer};
 pub use ask::{Answer, Ask};
 pub use client::{Client, Machine, Request, Verb};
-pub use malformed::Malformed;
-pub use message::{MAX_MESSAGE, Mac};
+pub use malformed::{MAX_MESSAGE, Malformed};
+pub use message::Mac;
 pub use reservation::{Boot, BootFile, Reservation, Unfit};

@@ -1,6 +1,9 @@
-//! Why a datagram is dropped.
+//! Why a datagram is dropped, and the size above which it is.
 
 use std::net::Ipv4Addr;
+
+/// Maximum size of a datagram, in bytes: the payload of an Ethernet frame without the IP and UDP headers.
+pub const MAX_MESSAGE: usize = 1472;
 
 /// Reason to drop a datagram without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

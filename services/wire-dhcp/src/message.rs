@@ -7,11 +7,9 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::{self, HType, Opcode};
 use dhcproto::{Decodable, Decoder, Encodable, error::EncodeError};
 
-use crate::malformed::Malformed;
+use crate::malformed::{MAX_MESSAGE, Malformed};
 use crate::options::Options;
 
-/// The longest datagram we read or write, in octets: an Ethernet frame's payload less IP and UDP.
-pub const MAX_MESSAGE: usize = 1472;
 /// The shortest message we write, in octets. BOOTP messages have 300, and some boot ROMs drop shorter ones.
 pub(crate) const MIN_MESSAGE: usize = 300;
 /// The fixed header without the magic cookie, in octets.

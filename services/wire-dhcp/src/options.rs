@@ -47,7 +47,7 @@ const PAD: u8 = 0;
 const END: u8 = 255;
 
 /// The most octets all options of one message may have: what is left of the largest message.
-const MAX_OCTETS: usize = crate::MAX_MESSAGE;
+const MAX_OCTETS: usize = crate::malformed::MAX_MESSAGE;
 
 /// The options of one message, or those encapsulated in one option. A code occurs once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::client::Machine;
-use crate::malformed::Malformed;
-use crate::message::{MAX_MESSAGE, Mac};
+use crate::malformed::{MAX_MESSAGE, Malformed};
+use crate::message::Mac;
 use crate::{Answer, Ask, BootFile, Unfit};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 11);
