@@ -134,7 +134,7 @@ impl Machine {
         uuid[15] = number;
         let mut hardware = agent::machine::lay_out(&folder, &hardware(&name, mac, uuid, spec))?;
         // A test that waits for it to give up should not wait for minutes.
-        hardware.patience.idle = Duration::from_secs(5);
+        hardware.retry.idle = Duration::from_secs(5);
         let shared = Arc::new(Shared {
             bmc: Bmc::new(&spec.password, folder.join("bmc.log")),
             folder,

@@ -1,4 +1,4 @@
-//! The boot file: what the ramdisk was told about itself. It travels beside the ramdisk and is read once.
+//! The boot file, which the ramdisk receives with each boot.
 
 use std::{fs, path::Path};
 
@@ -8,54 +8,54 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::Error;
 
-/// Where the ramdisk has it.
+/// Path of the boot file in the ramdisk.
 pub const BOOT_FILE: &str = "/etc/ironmesh/boot.json";
-/// Octets of a boot token.
-const TOKEN: usize = 32;
+/// Size of a boot token, in bytes.
+const TOKEN_BYTES: usize = 32;
 
-/// Who we are, and whom to call. JSON; unknown fields are ignored.
+/// The identity of this machine, and whom to call. JSON; unknown fields are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootFile {
-    /// The node that this machine is.
+    /// The node.
     pub node: NodeId,
-    /// The boot that it is.
+    /// Generation of the boot.
     pub generation: Generation,
-    /// Proves, once, that it is.
+    /// Authenticates this boot, once.
     pub boot_token: BootToken,
-    /// The CA of the mesh (PEM).
+    /// CA of the mesh (PEM).
     pub ca: String,
-    /// The rack's name, as in its services' certificates.
+    /// Name of the rack, as in the certificates of its services.
     pub rack: String,
-    /// The rack's inventory-service, each replica as `host:port`.
+    /// Replicas of the rack's inventory-service, as `host:port`.
     pub inventory: Vec<String>,
 }
 
 impl BootFile {
-    /// Reads the boot file.
+    /// Reads and checks the boot file.
     ///
     /// # Errors
-    /// [`Error::BootFile`] where it is not there, [`Error::BootFileForm`] where it is not what it should be: boot
-    /// again by the mesh.
+    /// [`Error::BootFile`] if it cannot be read, [`Error::InvalidBootFile`] if it is malformed, [`Error::NoInventory`]
+    /// if it lists no inventory-service.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = fs::read(path).map_err(|source| Error::BootFile { path: path.to_owned(), source })?;
         let boot: Self =
-            serde_json::from_slice(&text).map_err(|source| Error::BootFileForm { path: path.to_owned(), source })?;
-        if boot.inventory.is_empty() { Err(Error::NobodyToCall { path: path.to_owned() }) } else { Ok(boot) }
+            serde_json::from_slice(&text).map_err(|source| Error::InvalidBootFile { path: path.to_owned(), source })?;
+        if boot.inventory.is_empty() { Err(Error::NoInventory { path: path.to_owned() }) } else { Ok(boot) }
     }
 }
 
-/// The boot token: 32 octets, in JSON as base64 (RFC 4648 §4).
+/// A boot token: 32 bytes, in JSON as base64 (RFC 4648 §4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootToken(Secret);
 
 impl BootToken {
-    /// From its octets.
+    /// Creates a token from its bytes.
     #[must_use]
-    pub fn new(octets: [u8; TOKEN]) -> Self {
-        Self(Secret::new(octets.to_vec()))
+    pub fn new(bytes: [u8; TOKEN_BYTES]) -> Self {
+        Self(Secret::new(bytes.to_vec()))
     }
 
-    /// The octets, for the one place that needs them.
+    /// Returns the bytes, for authentication only.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.0.expose()
@@ -70,10 +70,10 @@ impl Serialize for BootToken {
 
 impl<'de> Deserialize<'de> for BootToken {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let octets = BASE64.decode(String::deserialize(deserializer)?).map_err(de::Error::custom)?;
-        let octets = <[u8; TOKEN]>::try_from(octets)
-            .map_err(|octets| de::Error::custom(format!("a boot token has {TOKEN} octets, not {}", octets.len())))?;
-        Ok(Self::new(octets))
+        let bytes = BASE64.decode(String::deserialize(deserializer)?).map_err(de::Error::custom)?;
+        let bytes = <[u8; TOKEN_BYTES]>::try_from(bytes)
+            .map_err(|bytes| de::Error::custom(format!("a boot token has {TOKEN_BYTES} bytes, not {}", bytes.len())))?;
+        Ok(Self::new(bytes))
     }
 }
 
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn a_boot_file_that_names_nobody_or_has_half_a_token_is_refused() {
-        assert!(matches!(read(&TEXT.replace("\"10.0.0.1:7444\"", "")), Err(Error::NobodyToCall { .. })));
-        assert!(matches!(read(&TEXT.replace("AAECAwQF", "")), Err(Error::BootFileForm { .. })));
+        assert!(matches!(read(&TEXT.replace("\"10.0.0.1:7444\"", "")), Err(Error::NoInventory { .. })));
+        assert!(matches!(read(&TEXT.replace("AAECAwQF", "")), Err(Error::InvalidBootFile { .. })));
     }
 
     #[test]

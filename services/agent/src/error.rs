@@ -1,4 +1,4 @@
-//! What can go wrong: for the agent itself, which then ends; and with the work, which the mesh is told.
+//! Errors: of the agent itself, which then exits, and of its work, which are reported to the mesh.
 
 use std::{io, path::PathBuf};
 
@@ -9,130 +9,129 @@ use domain::{
 };
 use proto::convert::Invalid;
 use service_kit::status;
+use wire_config_drive::ConfigDriveError;
 
-use crate::config_drive::Unplaceable;
-
-/// Why the agent ends.
+/// Why the agent exits.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The boot file can not be read.
-    #[error("cannot read the boot file {path}; the mesh adds it to the ramdisk when it boots this machine")]
+    /// The boot file cannot be read.
+    #[error("cannot read the boot file {path}; it is created when the mesh boots this machine")]
     BootFile {
-        /// Where it was looked for.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// The boot file is not what it should be.
-    #[error("the boot file {path} is not what it should be")]
-    BootFileForm {
-        /// The file.
+    /// The boot file is malformed.
+    #[error("the boot file {path} is invalid")]
+    InvalidBootFile {
+        /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         source: serde_json::Error,
     },
     /// The boot file lists no inventory-service.
-    #[error("the boot file {path} names no inventory-service to call")]
-    NobodyToCall {
-        /// The file.
+    #[error("the boot file {path} lists no inventory-service")]
+    NoInventory {
+        /// The path.
         path: PathBuf,
     },
-    /// The boot file's CA, or the key made here, can not be used.
+    /// The CA of the boot file or the generated key cannot be used.
     #[error("cannot prepare TLS: {0}")]
     Tls(String),
-    /// The operating system gives us no threads.
-    #[error("cannot begin")]
+    /// The async runtime cannot be started.
+    #[error("cannot start the async runtime")]
     Runtime {
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// The inventory-service will not have us; asking again would not help.
+    /// The inventory-service permanently refused this agent.
     #[error("refused by the inventory-service ({reason}): {message}")]
     Refused {
-        /// The word for programs.
+        /// Stable identifier.
         reason: String,
-        /// In words.
+        /// The message of the service.
         message: String,
     },
 }
 
-/// Why the work can not be done.
+/// Why the work failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// The instruction can not be read.
-    #[error("the instruction can not be followed")]
+pub enum WorkError {
+    /// The instruction is invalid.
+    #[error("invalid instruction")]
     Instruction(#[source] Invalid),
-    /// There is no disk to write to, or not the one that was asked for.
-    #[error("{wanted} is not there; found {found}")]
+    /// There is no usable disk, or not the requested one.
+    #[error("cannot find {wanted}; found {found}")]
     NoDisk {
-        /// What was looked for.
+        /// The requested disk.
         wanted: String,
-        /// What there is, and why it does not count.
+        /// The existing disks, and why each is unusable.
         found: String,
     },
-    /// The image does not fit.
-    #[error("the image needs {needed} octets or more, and disk {disk} has {size}")]
+    /// The image does not fit on a disk.
+    #[error("the image needs at least {needed} bytes, but disk {disk} has {size}")]
     TooLarge {
-        /// The largest disk that may be used.
+        /// The largest usable disk.
         disk: String,
-        /// Its octets.
+        /// Its size in bytes.
         size: u64,
-        /// The image's octets, as far as they are known.
+        /// Size of the image in bytes, as far as it is known.
         needed: u64,
     },
-    /// A disk answered with an error.
+    /// A disk returned an error.
     #[error("cannot {doing} disk {disk}")]
     Disk {
-        /// Its name, with model and serial number where it has them.
+        /// Name, model and serial number of the disk.
         disk: String,
-        /// What was tried.
+        /// The operation.
         doing: &'static str,
-        /// What it answered.
+        /// The I/O error.
         source: io::Error,
     },
-    /// The image is not the one that was registered.
-    #[error("the image hashes to {found}, and should hash to {wanted}")]
+    /// The image does not have the registered digest.
+    #[error("the image has digest {found}, but {wanted} is registered")]
     Digest {
-        /// What was registered.
+        /// The registered digest.
         wanted: Digest,
-        /// What came.
+        /// The actual digest.
         found: String,
     },
-    /// The image is the one that was registered, and can not be unpacked.
-    #[error("the image can not be unpacked as {encoding}")]
+    /// The image has the registered digest but cannot be decompressed.
+    #[error("the image cannot be decompressed as {encoding}")]
     Corrupt {
-        /// How it should be packed.
+        /// The registered encoding.
         encoding: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         source: io::Error,
     },
-    /// The image can not be had.
-    #[error("gave up the image at octet {at} after {tries} tries without progress; the last, {url}: {why}")]
+    /// The image cannot be downloaded.
+    #[error("cannot download the image: no progress after byte {at} in {tries} attempts; the last, {url}: {why}")]
     ServerGone {
-        /// Octets that had come.
+        /// Bytes received.
         at: u64,
-        /// Tries since the last progress.
+        /// Attempts since the last progress.
         tries: u32,
-        /// The URL that was tried last.
+        /// URL of the last attempt.
         url: String,
-        /// What was wrong.
+        /// Error of the last attempt.
         why: String,
     },
-    /// The config drive can not be made.
-    #[error("cannot put the config drive on disk {disk}")]
+    /// The config drive cannot be created.
+    #[error("cannot create the config drive on disk {disk}")]
     ConfigDrive {
         /// The disk.
         disk: String,
-        /// Why.
-        source: Unplaceable,
+        /// The reason.
+        source: PlacementError,
     },
-    /// The machine is going down, or the work died.
-    #[error("the work ended before it was done")]
+    /// The machine is shutting down, or the work panicked.
+    #[error("the work was interrupted")]
     Stopped,
 }
 
-impl Trouble {
-    /// The word for programs.
+impl WorkError {
+    /// Returns the stable identifier of the cause.
     #[must_use]
     pub const fn cause(&self) -> Cause {
         match self {
@@ -147,9 +146,51 @@ impl Trouble {
         }
     }
 
-    /// As the mesh is told.
+    /// Returns the failure to report to the mesh.
     #[must_use]
     pub fn failure(&self, at: Timestamp) -> Failure {
         Failure { cause: self.cause(), text: status::chain(self), at }
+    }
+}
+
+/// Why a config drive cannot be created on a disk.
+#[derive(Debug, thiserror::Error)]
+pub enum PlacementError {
+    /// The image has no known partition table.
+    #[error("the image has neither a GPT nor an MBR partition table")]
+    NoTable,
+    /// The partition table of the image is inconsistent.
+    #[error("the partition table of the image is damaged: {0}")]
+    Damaged(&'static str),
+    /// All entries of the partition table are used.
+    #[error("the partition table has no free entry")]
+    NoEntry,
+    /// There is not enough space at the end of the disk.
+    #[error("{wanted} bytes are needed after the last partition")]
+    NoRoom {
+        /// Size of the config drive, in bytes.
+        wanted: u64,
+    },
+    /// The files cannot be stored in a volume.
+    #[error(transparent)]
+    Volume(#[from] ConfigDriveError),
+}
+
+impl PlacementError {
+    /// Returns the stable identifier of the cause.
+    #[must_use]
+    pub const fn cause(&self) -> Cause {
+        match self {
+            Self::NoTable | Self::Damaged(_) => Cause::ImageCorrupt,
+            Self::NoEntry | Self::NoRoom { .. } | Self::Volume(ConfigDriveError::TooLarge { .. }) => {
+                Cause::ImageTooLarge
+            }
+            Self::Volume(
+                ConfigDriveError::Name(_)
+                | ConfigDriveError::Volume(_)
+                | ConfigDriveError::Zip(_)
+                | ConfigDriveError::Strange,
+            ) => Cause::AgentCrashed,
+        }
     }
 }

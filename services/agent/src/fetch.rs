@@ -1,4 +1,4 @@
-//! An image comes over HTTP: from any of its URLs, going on at the octet where a transfer broke.
+//! Downloads an image over HTTP from any of its URLs, resuming where a transfer broke.
 
 use std::{collections::VecDeque, io, time::Duration};
 
@@ -9,27 +9,27 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::error::Trouble;
+use crate::error::WorkError;
 
-/// Pieces of a transfer that wait to be written; each is at most what one read of a socket gives.
-pub(crate) const WAITING: usize = 16;
-/// A transfer that gained less than this since the last try does not count as progress.
-const PROGRESS: u64 = 1 << 20;
+/// Maximum number of chunks queued for writing; a chunk is at most one read of a socket.
+pub(crate) const MAX_QUEUED_CHUNKS: usize = 16;
+/// Minimum number of bytes since the last attempt that count as progress.
+const MIN_PROGRESS_BYTES: u64 = 1 << 20;
 
-/// How long we try.
+/// How long and how often to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// Without progress for this long, and no try is under way any more: the image's servers are gone.
+pub struct RetryPolicy {
+    /// Time without progress after which the download fails.
     pub idle: Duration,
-    /// The pause after the first try without progress; it doubles.
+    /// Delay after the first attempt without progress; it doubles with each further one.
     pub pause: Duration,
-    /// The longest pause.
+    /// Maximum delay.
     pub longest: Duration,
-    /// A server that says nothing for this long is left for the next one.
+    /// How long a server may send nothing before the next one is tried.
     pub silence: Duration,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(120),
@@ -40,95 +40,113 @@ impl Default for Patience {
     }
 }
 
-impl Patience {
-    fn pause(&self, tries: u32) -> Duration {
-        self.pause.saturating_mul(1 << tries.min(16)).min(self.longest)
+impl RetryPolicy {
+    fn pause(&self, attempts: u32) -> Duration {
+        self.pause.saturating_mul(1 << attempts.min(16)).min(self.longest)
     }
 }
 
-/// What goes from the transfer to the writer.
+/// An item of the stream from the download to the writer.
 #[derive(Debug)]
-pub(crate) enum Piece {
-    /// Octets, in order.
-    Octets(Bytes),
-    /// That was all.
+pub(crate) enum Chunk {
+    /// Content, in order.
+    Data(Bytes),
+    /// The end of the content.
     End,
-    /// There will be no more.
-    Broken(Trouble),
+    /// The download failed.
+    Broken(WorkError),
 }
 
-/// How far a transfer is, in octets; a total of zero where nobody knows.
-pub(crate) type Far<'f> = &'f mut (dyn FnMut(u64, u64) + Send);
+/// Called with the bytes received and the total; the total is 0 if unknown.
+pub(crate) type OnProgress<'f> = &'f mut (dyn FnMut(u64, u64) + Send);
 
-/// Fetches an image and hands it on. Ends early, without an error, when nobody takes it any more.
+/// Downloads an image and sends it to the writer. Ends early, without an error, if the writer stops receiving.
 ///
-/// Dropping it breaks the transfer; the writer sees that it is not whole.
-pub(crate) async fn fetch(client: &Client, urls: &[String], patience: Patience, to: mpsc::Sender<Piece>, far: Far<'_>) {
+/// Dropping the future breaks the transfer; the writer notices that it is incomplete.
+pub(crate) async fn fetch(
+    client: &Client,
+    urls: &[String],
+    retry: RetryPolicy,
+    to: mpsc::Sender<Chunk>,
+    on_progress: OnProgress<'_>,
+) {
     let mut transfer = Transfer { at: 0, total: 0, to };
-    let piece = match transfer.run(client, urls, patience, far).await {
-        Ok(()) => Piece::End,
-        Err(trouble) => Piece::Broken(trouble),
+    let chunk = match transfer.run(client, urls, retry, on_progress).await {
+        Ok(()) => Chunk::End,
+        Err(error) => Chunk::Broken(error),
     };
-    // Nobody listens: then the writer had its own reason to stop.
-    drop(transfer.to.send(piece).await);
+    // Sending fails only if the writer has stopped for its own reason.
+    drop(transfer.to.send(chunk).await);
 }
 
 struct Transfer {
     at: u64,
     total: u64,
-    to: mpsc::Sender<Piece>,
+    to: mpsc::Sender<Chunk>,
 }
 
-/// Why one try ended before the end.
+/// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
-    #[error("silent for {} s", .0.as_secs())]
+    #[error("no data for {} s", .0.as_secs())]
     Silent(Duration),
-    #[error("answered {0}")]
-    Answered(StatusCode),
-    #[error("answered with another part than was asked for")]
-    AnotherPart,
-    #[error("ended after {at} of {total} octets")]
+    #[error("responded with {0}")]
+    Status(StatusCode),
+    #[error("responded with a different range than requested")]
+    WrongRange,
+    #[error("ended after {at} of {total} bytes")]
     Short { at: u64, total: u64 },
     #[error("the transfer failed")]
     Transport(#[from] reqwest::Error),
-    #[error("nobody takes it")]
-    NotWanted,
+    #[error("the writer stopped")]
+    WriterStopped,
 }
 
 impl Transfer {
-    async fn run(&mut self, client: &Client, urls: &[String], patience: Patience, far: Far<'_>) -> Result<(), Trouble> {
-        let mut turn: VecDeque<&String> = urls.iter().collect();
-        let (mut tries, mut mark, mut since) = (0_u32, 0, Instant::now());
+    async fn run(
+        &mut self,
+        client: &Client,
+        urls: &[String],
+        retry: RetryPolicy,
+        on_progress: OnProgress<'_>,
+    ) -> Result<(), WorkError> {
+        let mut urls_in_turn: VecDeque<&String> = urls.iter().collect();
+        let (mut attempts, mut progress_at, mut since) = (0_u32, 0, Instant::now());
         loop {
-            let url = turn.front().map(|url| (*url).clone()).unwrap_or_default();
-            let broken = match self.once(client, &url, patience.silence, far).await {
-                Ok(()) | Err(Broken::NotWanted) => return Ok(()),
+            let url = urls_in_turn.front().map(|url| (*url).clone()).unwrap_or_default();
+            let broken = match self.attempt(client, &url, retry.silence, on_progress).await {
+                Ok(()) | Err(Broken::WriterStopped) => return Ok(()),
                 Err(broken) => broken,
             };
-            if self.at >= mark + PROGRESS {
-                (tries, mark, since) = (0, self.at, Instant::now());
+            if self.at >= progress_at + MIN_PROGRESS_BYTES {
+                (attempts, progress_at, since) = (0, self.at, Instant::now());
             }
-            tries = tries.saturating_add(1);
-            if since.elapsed() >= patience.idle {
+            attempts = attempts.saturating_add(1);
+            if since.elapsed() >= retry.idle {
                 let why = service_kit::status::chain(&broken);
-                return Err(Trouble::ServerGone { at: self.at, tries, url, why });
+                return Err(WorkError::ServerGone { at: self.at, tries: attempts, url, why });
             }
-            turn.rotate_left(1.min(turn.len()));
+            urls_in_turn.rotate_left(1.min(urls_in_turn.len()));
             tokio::select! {
-                () = sleep(patience.pause(tries - 1)) => {}
+                () = sleep(retry.pause(attempts - 1)) => {}
                 () = self.to.closed() => return Ok(()),
             }
         }
     }
 
-    async fn once(&mut self, client: &Client, url: &str, silence: Duration, far: Far<'_>) -> Result<(), Broken> {
+    async fn attempt(
+        &mut self,
+        client: &Client,
+        url: &str,
+        silence: Duration,
+        on_progress: OnProgress<'_>,
+    ) -> Result<(), Broken> {
         let mut request = client.get(url);
         if self.at > 0 {
             request = request.header(header::RANGE, format!("bytes={}-", self.at));
         }
         let mut response = timeout(silence, request.send()).await.map_err(|_| Broken::Silent(silence))??;
-        // A server that knows no ranges sends everything: what we have is passed over.
+        // A server without range support sends everything: skip what we have.
         let mut skip = self.begin(&response)?;
         loop {
             let chunk = timeout(silence, response.chunk()).await.map_err(|_| Broken::Silent(silence))??;
@@ -138,61 +156,61 @@ impl Transfer {
             skip = skip.saturating_sub(over as u64);
             if !new.is_empty() {
                 self.at = self.at.saturating_add(new.len() as u64);
-                self.to.send(Piece::Octets(new)).await.map_err(|_| Broken::NotWanted)?;
-                far(self.at, self.total);
+                self.to.send(Chunk::Data(new)).await.map_err(|_| Broken::WriterStopped)?;
+                on_progress(self.at, self.total);
             }
         }
         let (at, total) = (self.at, self.total);
         if skip > 0 || total > 0 && at < total { Err(Broken::Short { at, total }) } else { Ok(()) }
     }
 
-    /// How much of this answer we have already (RFC 9110 §14.4, §15.3.7).
+    /// Returns how many bytes of this response we already have (RFC 9110 §14.4, §15.3.7).
     fn begin(&mut self, response: &Response) -> Result<u64, Broken> {
         match response.status() {
             StatusCode::OK => {
                 self.total = response.content_length().unwrap_or(self.total);
                 Ok(self.at)
             }
-            StatusCode::PARTIAL_CONTENT if part(response) == Some(self.at) => Ok(0),
-            StatusCode::PARTIAL_CONTENT => Err(Broken::AnotherPart),
-            // All of it came, and the transfer broke at its very end.
+            StatusCode::PARTIAL_CONTENT if range_start(response) == Some(self.at) => Ok(0),
+            StatusCode::PARTIAL_CONTENT => Err(Broken::WrongRange),
+            // The transfer broke after the last byte.
             StatusCode::RANGE_NOT_SATISFIABLE if self.total > 0 && self.at == self.total => Ok(0),
-            other => Err(Broken::Answered(other)),
+            other => Err(Broken::Status(other)),
         }
     }
 }
 
-/// The first octet of a part: "Content-Range: bytes 42-1233/1234".
-fn part(response: &Response) -> Option<u64> {
+/// Returns the first byte of a partial response: "Content-Range: bytes 42-1233/1234".
+fn range_start(response: &Response) -> Option<u64> {
     let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
     range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }
 
-/// The writer's end: the pieces as one stream, on a thread that may block.
+/// The writer's end: the chunks as a blocking reader.
 pub(crate) struct Stream {
-    from: mpsc::Receiver<Piece>,
-    piece: Bytes,
+    from: mpsc::Receiver<Chunk>,
+    chunk: Bytes,
     ended: bool,
 }
 
 impl Stream {
-    pub(crate) const fn new(from: mpsc::Receiver<Piece>) -> Self {
-        Self { from, piece: Bytes::new(), ended: false }
+    pub(crate) const fn new(from: mpsc::Receiver<Chunk>) -> Self {
+        Self { from, chunk: Bytes::new(), ended: false }
     }
 }
 
 impl io::Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() && !self.ended {
+        while self.chunk.is_empty() && !self.ended {
             match self.from.blocking_recv() {
-                Some(Piece::Octets(piece)) => self.piece = piece,
-                Some(Piece::End) => self.ended = true,
-                Some(Piece::Broken(trouble)) => return Err(io::Error::other(trouble)),
-                None => return Err(io::Error::other(Trouble::Stopped)),
+                Some(Chunk::Data(chunk)) => self.chunk = chunk,
+                Some(Chunk::End) => self.ended = true,
+                Some(Chunk::Broken(error)) => return Err(io::Error::other(error)),
+                None => return Err(io::Error::other(WorkError::Stopped)),
             }
         }
-        let got = self.piece.as_ref().read(buffer)?;
-        self.piece.advance(got);
+        let got = self.chunk.as_ref().read(buffer)?;
+        self.chunk.advance(got);
         Ok(got)
     }
 }

@@ -1,5 +1,5 @@
-//! An image goes to a disk: unpacked and hashed while it is written, its first block last, so that a machine can never
-//! boot an image that did not prove right.
+//! Writes an image to a disk: it is decompressed and hashed while it is written, and its first block is written last,
+//! so that a machine never boots an unverified image.
 
 use std::{
     fs::File,
@@ -9,20 +9,20 @@ use std::{
 use domain::image::{Digest, Encoding};
 
 use crate::{
-    error::Trouble,
-    unpack::{self, Hashing, Unpacked},
-    wipe::forget,
+    error::WorkError,
+    unpack::{self, HashingReader, Unpacked},
+    wipe::clear_ends,
 };
 
-/// Octets written at once.
-const BLOCK: usize = 1 << 20;
+/// Size of the blocks that are written, in bytes.
+const BLOCK_BYTES: usize = 1 << 20;
 
-/// What an image is written to.
+/// A device that an image is written to.
 pub trait Device: Read + Write + Seek {
-    /// Returns when everything that was written is on the medium.
+    /// Flushes all written data to the medium.
     ///
     /// # Errors
-    /// Where the medium says that it is not.
+    /// I/O errors of the device.
     fn sync(&mut self) -> io::Result<()>;
 }
 
@@ -32,138 +32,142 @@ impl Device for File {
     }
 }
 
-/// A disk that is open for writing.
+/// A disk opened for writing.
 #[derive(Debug)]
 pub struct Target<D> {
-    /// What the operator knows it as.
+    /// Name of the disk for operators.
     pub title: String,
-    /// Its octets.
+    /// Size in bytes.
     pub size: u64,
-    /// The disk itself.
+    /// The device.
     pub device: D,
 }
 
 impl<D: Device> Target<D> {
-    /// Finds out how large the disk is.
+    /// Determines the size of the device.
     ///
     /// # Errors
-    /// [`Trouble::Disk`]
-    pub fn new(title: String, mut device: D) -> Result<Self, Trouble> {
+    /// [`WorkError::Disk`] if the device cannot be read.
+    pub fn new(title: String, mut device: D) -> Result<Self, WorkError> {
         match device.seek(SeekFrom::End(0)) {
             Ok(size) => Ok(Self { title, size, device }),
-            Err(source) => Err(Trouble::Disk { disk: title, doing: "measure", source }),
+            Err(source) => Err(WorkError::Disk { disk: title, doing: "measure", source }),
         }
     }
 
-    /// Says what the disk answered.
-    pub fn trouble(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Trouble + use<D> {
+    /// Returns a function that converts an I/O error of the operation.
+    pub fn error(&self, doing: &'static str) -> impl FnOnce(io::Error) -> WorkError + use<D> {
         let disk = self.title.clone();
-        move |source| Trouble::Disk { disk, doing, source }
+        move |source| WorkError::Disk { disk, doing, source }
     }
 
     /// Zeros both ends.
     ///
     /// # Errors
-    /// [`Trouble::Disk`]
-    pub fn forget(&mut self) -> Result<(), Trouble> {
+    /// [`WorkError::Disk`] if the device returns an error.
+    pub fn clear_ends(&mut self) -> Result<(), WorkError> {
         let size = self.size;
-        forget(&mut self.device, size, &[]).and_then(|()| self.device.sync()).map_err(self.trouble("clear"))
+        clear_ends(&mut self.device, size, &[]).and_then(|()| self.device.sync()).map_err(self.error("clear"))
     }
 
-    fn write(&mut self, at: u64, block: &[u8]) -> Result<(), Trouble> {
+    fn write(&mut self, at: u64, block: &[u8]) -> Result<(), WorkError> {
         let written = self.device.seek(SeekFrom::Start(at)).and_then(|_| self.device.write_all(block));
-        written.map_err(self.trouble("write to"))
+        written.map_err(self.error("write to"))
     }
 
-    fn sync(&mut self) -> Result<(), Trouble> {
-        self.device.sync().map_err(self.trouble("write to"))
+    fn sync(&mut self) -> Result<(), WorkError> {
+        self.device.sync().map_err(self.error("write to"))
     }
 }
 
-/// What is written.
+/// The image to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Of the packed stream.
+    /// Digest of the compressed stream.
     pub digest: Digest,
-    /// How it is packed.
+    /// Compression.
     pub encoding: Encoding,
-    /// Octets once unpacked, where somebody knows.
+    /// Decompressed size in bytes, if known.
     pub unpacked_size: Option<u64>,
 }
 
-/// Writes an image, and returns how many octets it unpacked to.
+/// Writes an image and returns its decompressed size in bytes.
 ///
 /// # Errors
-/// Whatever is wrong, both ends of the disk are zero then (as far as the disk still takes it): what it held before does
+/// On any error both ends of the disk are zeroed, if the disk still accepts writes, so that its previous content does
 /// not boot either.
-pub fn write_image(packed: impl Read, image: &Image, target: &mut Target<impl Device>) -> Result<u64, Trouble> {
+pub fn write_image(packed: impl Read, image: &Image, target: &mut Target<impl Device>) -> Result<u64, WorkError> {
     let needed = image.unpacked_size.unwrap_or(0);
     if needed > target.size {
-        return Err(Trouble::TooLarge { disk: target.title.clone(), size: target.size, needed });
+        return Err(WorkError::TooLarge { disk: target.title.clone(), size: target.size, needed });
     }
-    target.forget()?;
-    let written = pour_and_prove(packed, image, target);
+    target.clear_ends()?;
+    let written = write_and_verify(packed, image, target);
     if written.is_err() {
-        // The trouble that we have is the one to tell.
-        drop(target.forget());
+        // Report the first error.
+        drop(target.clear_ends());
     }
     written
 }
 
-fn pour_and_prove(packed: impl Read, image: &Image, target: &mut Target<impl Device>) -> Result<u64, Trouble> {
-    let mut source = Hashing::new(packed, image.digest.algorithm);
-    let poured = match pour(&mut source, image.encoding, target) {
-        // These do not depend on the rest of the stream.
-        Err(trouble @ (Trouble::Disk { .. } | Trouble::TooLarge { .. })) => return Err(trouble),
-        poured => poured,
+fn write_and_verify(packed: impl Read, image: &Image, target: &mut Target<impl Device>) -> Result<u64, WorkError> {
+    let mut source = HashingReader::new(packed, image.digest.algorithm);
+    let unwritten_first = match write_unpacked(&mut source, image.encoding, target) {
+        // These errors do not depend on the rest of the stream.
+        Err(error @ (WorkError::Disk { .. } | WorkError::TooLarge { .. })) => return Err(error),
+        unwritten_first => unwritten_first,
     };
-    // A damaged stream is damaged packing or another image: its digest tells.
+    // A decompression error is caused by a corrupt image or by the wrong image: the digest tells which.
     source.drain();
     if let Some(broken) = source.broken() {
-        return Err(broken.downcast::<Trouble>().unwrap_or(Trouble::Stopped));
+        return Err(broken.downcast::<WorkError>().unwrap_or(WorkError::Stopped));
     }
     let found = source.digest();
-    if !unpack::is(&found, &image.digest) {
-        return Err(Trouble::Digest { wanted: image.digest.clone(), found });
+    if !unpack::matches_digest(&found, &image.digest) {
+        return Err(WorkError::Digest { wanted: image.digest.clone(), found });
     }
-    let Poured { first, octets } = poured?;
+    let Written { first, bytes } = unwritten_first?;
     target.sync()?;
     target.write(0, &first)?;
     target.sync()?;
-    Ok(octets)
+    Ok(bytes)
 }
 
-struct Poured {
-    /// The first block, which is not on the disk yet.
+struct Written {
+    /// The first block, which is not written yet.
     first: Vec<u8>,
-    octets: u64,
+    bytes: u64,
 }
 
-fn pour(source: impl Read, encoding: Encoding, target: &mut Target<impl Device>) -> Result<Poured, Trouble> {
+fn write_unpacked(
+    source: impl Read,
+    encoding: Encoding,
+    target: &mut Target<impl Device>,
+) -> Result<Written, WorkError> {
     let word = proto::convert::encoding_word(encoding);
-    let corrupt = |source| Trouble::Corrupt { encoding: word, source };
+    let corrupt = |source| WorkError::Corrupt { encoding: word, source };
     let mut unpacked = Unpacked::new(source, encoding).map_err(corrupt)?;
-    let mut block = vec![0; BLOCK];
-    let (mut first, mut octets) = (None, 0_u64);
+    let mut block = vec![0; BLOCK_BYTES];
+    let (mut first, mut bytes) = (None, 0_u64);
     loop {
         let got = unpacked.fill(&mut block).map_err(corrupt)?;
         let filled = block.get(..got).unwrap_or_default();
         if filled.is_empty() {
             break;
         }
-        let end = octets.saturating_add(got as u64);
+        let end = bytes.saturating_add(got as u64);
         if end > target.size {
-            return Err(Trouble::TooLarge { disk: target.title.clone(), size: target.size, needed: end });
+            return Err(WorkError::TooLarge { disk: target.title.clone(), size: target.size, needed: end });
         }
         if first.is_none() {
             first = Some(filled.to_vec());
         } else {
-            target.write(octets, filled)?;
+            target.write(bytes, filled)?;
         }
-        octets = end;
+        bytes = end;
     }
     let first = first.ok_or_else(|| corrupt(io::ErrorKind::UnexpectedEof.into()))?;
-    Ok(Poured { first, octets })
+    Ok(Written { first, bytes })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is asked of the agent, done: from an instruction to an outcome, with news on the way.
+//! Executes an instruction, from decoding to the result, and reports progress.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,55 +18,55 @@ use tokio::{
 use crate::{
     config_drive::write_config_drive,
     disks,
-    error::Trouble,
-    fetch::{Piece, Stream, WAITING, fetch},
+    error::WorkError,
+    fetch::{Chunk, MAX_QUEUED_CHUNKS, Stream, fetch},
     install::{Image, Target, write_image},
     machine::Machine,
     report::report,
     wipe::wipe,
 };
 
-/// Who made our entries of the timeline.
-const BY: &str = "agent";
-/// Progress is told at most this often …
-const EVERY: Duration = Duration::from_secs(1);
-/// … and when so many hundredths more are done: a timeline has room for 300 entries.
-const STEP: u64 = 5;
-/// Where nobody knows the whole, the first progress; the next ones at twice as much each.
-const FIRST_STEP: u64 = 64 << 20;
+/// Author of our timeline entries.
+const AUTHOR: &str = "agent";
+/// Minimum interval between progress entries.
+const MIN_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum progress between entries, in percent: a timeline has room for 300 entries.
+const PROGRESS_STEP_PERCENT: u64 = 5;
+/// Bytes until the first progress entry if the total is unknown; each further one needs twice as many.
+const FIRST_PROGRESS_BYTES: u64 = 64 << 20;
 
-/// What the agent is asked to do.
+/// The work requested of the agent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Job {
-    /// An image to a disk.
+    /// Write an image to a disk.
     Write(wire::Write),
-    /// The disks blank.
+    /// Wipe all disks.
     Wipe,
-    /// Nothing but what was reported.
+    /// Only report the hardware.
     Inspect,
 }
 
-/// Does it. Entries go to `notes`.
+/// Runs a job. Timeline entries are sent to `entries`.
 ///
-/// Dropping it stops the transfer; the disk boots nothing then.
+/// Dropping the future stops the transfer; the disk then does not boot.
 pub(crate) async fn run(
     job: Job,
     id: [u8; 16],
     machine: &Machine,
     client: &Client,
-    notes: &mpsc::UnboundedSender<Entry>,
-) -> Result<(), Trouble> {
+    entries: &mpsc::UnboundedSender<Entry>,
+) -> Result<(), WorkError> {
     match job {
-        Job::Write(write) => write_all(write, id, machine, client, notes).await,
+        Job::Write(write) => write_all(write, id, machine, client, entries).await,
         Job::Wipe => {
             let machine = machine.clone();
             let wiped = task::spawn_blocking(move || wipe(&machine)).await.map_err(ended)??;
-            note(notes, Mark::Wiped, if wiped.is_empty() { "no disks".to_owned() } else { wiped.join(", ") }, None);
+            note(entries, Mark::Wiped, if wiped.is_empty() { "no disks".to_owned() } else { wiped.join(", ") }, None);
             Ok(())
         }
         Job::Inspect => {
             let Hardware { disks, nics, .. } = report(machine);
-            note(notes, Mark::Inspected, format!("{} disks, {} NICs", disks.len(), nics.len()), None);
+            note(entries, Mark::Inspected, format!("{} disks, {} NICs", disks.len(), nics.len()), None);
             Ok(())
         }
     }
@@ -77,31 +77,31 @@ async fn write_all(
     id: [u8; 16],
     machine: &Machine,
     client: &Client,
-    notes: &mpsc::UnboundedSender<Entry>,
-) -> Result<(), Trouble> {
-    let order = Order::decode(write).map_err(Trouble::Instruction)?;
+    entries: &mpsc::UnboundedSender<Entry>,
+) -> Result<(), WorkError> {
+    let write = WriteJob::decode(write).map_err(WorkError::Instruction)?;
     let found = disks::scan(machine);
-    let disk = disks::choose(&found, &order.disk, order.image.unpacked_size.unwrap_or(0))?.clone();
-    machine.say(format_args!("writing image {} to disk {}", order.name, disks::title(&disk)));
-    let subject = format!("{} to {}", order.name, disk.name);
-    let (pieces, stream) = mpsc::channel::<Piece>(WAITING);
+    let disk = disks::choose(&found, &write.disk, write.image.unpacked_size.unwrap_or(0))?.clone();
+    machine.say(format_args!("writing image {} to disk {}", write.name, disks::title(&disk)));
+    let subject = format!("{} to {}", write.name, disk.name);
+    let (chunks, stream) = mpsc::channel::<Chunk>(MAX_QUEUED_CHUNKS);
     let mut progress = Progress::new(Instant::now());
-    let tell = subject.clone();
-    let mut far = |done, total| {
+    let label = subject.clone();
+    let mut on_progress = |done, total| {
         if progress.is_due(Instant::now(), done, total) {
-            note(notes, Mark::ImageProgress, tell.clone(), Some(Amount { done, total }));
+            note(entries, Mark::ImageProgress, label.clone(), Some(Amount { done, total }));
         }
     };
-    let urls = order.urls.clone();
-    let (machine, drive, patience) = (machine.clone(), order.config_drive.clone(), machine.patience);
+    let urls = write.urls.clone();
+    let (machine, drive, retry) = (machine.clone(), write.config_drive.clone(), machine.retry);
     let name = disk.name.clone();
-    let written = notes.clone();
+    let written = entries.clone();
     let writer = task::spawn_blocking(move || {
         install(
             &machine,
             &disk,
             Stream::new(stream),
-            &order.image,
+            &write.image,
             || {
                 note(&written, Mark::ImageWritten, subject, None);
                 drive
@@ -109,14 +109,14 @@ async fn write_all(
             id,
         )
     });
-    fetch(client, &urls, patience, pieces, &mut far).await;
+    fetch(client, &urls, retry, chunks, &mut on_progress).await;
     if writer.await.map_err(ended)?? {
-        note(notes, Mark::ConfigDriveWritten, name, None);
+        note(entries, Mark::ConfigDriveWritten, name, None);
     }
     Ok(())
 }
 
-/// Writes the image and then the config drive, where there is one. A disk that has not all of it boots nothing.
+/// Writes the image and its config drive, if any. A partially written disk does not boot.
 fn install(
     machine: &Machine,
     disk: &Disk,
@@ -124,35 +124,35 @@ fn install(
     image: &Image,
     written: impl FnOnce() -> BTreeMap<String, Vec<u8>>,
     id: [u8; 16],
-) -> Result<bool, Trouble> {
+) -> Result<bool, WorkError> {
     let mut target = Target::new(disks::title(disk), disks::open(machine, disk)?)?;
-    let octets = write_image(stream, image, &mut target)?;
-    machine.say(format_args!("image written and verified: {octets} octets"));
+    let bytes = write_image(stream, image, &mut target)?;
+    machine.say(format_args!("image written and verified: {bytes} bytes"));
     let files = written();
     if files.is_empty() {
         return Ok(false);
     }
-    if let Err(trouble) = write_config_drive(&files, id, &mut target) {
-        // The trouble that we have is the one to tell.
-        drop(target.forget());
-        return Err(trouble);
+    if let Err(error) = write_config_drive(&files, id, &mut target) {
+        // Report the first error.
+        drop(target.clear_ends());
+        return Err(error);
     }
     machine.say(format_args!("config drive written: {} files", files.len()));
     Ok(true)
 }
 
-fn ended(_: JoinError) -> Trouble {
-    Trouble::Stopped
+fn ended(_: JoinError) -> WorkError {
+    WorkError::Stopped
 }
 
-fn note(notes: &mpsc::UnboundedSender<Entry>, mark: Mark, subject: String, amount: Option<Amount>) {
-    let entry = Entry { at: clock::now(), by: BY.to_owned(), mark, subject, amount };
-    // Nobody reads: the agent is going down.
-    drop(notes.send(entry));
+fn note(entries: &mpsc::UnboundedSender<Entry>, mark: Mark, subject: String, amount: Option<Amount>) {
+    let entry = Entry { at: clock::now(), by: AUTHOR.to_owned(), mark, subject, amount };
+    // The receiver is gone only if the agent is shutting down.
+    drop(entries.send(entry));
 }
 
-/// An instruction to write, read.
-struct Order {
+/// A decoded write instruction.
+struct WriteJob {
     name: String,
     image: Image,
     urls: Vec<String>,
@@ -160,15 +160,15 @@ struct Order {
     config_drive: BTreeMap<String, Vec<u8>>,
 }
 
-impl Order {
+impl WriteJob {
     fn decode(write: wire::Write) -> Result<Self, convert::Invalid> {
         let encoding = write.encoding().try_into()?;
         if write.urls.is_empty() {
             return Err(convert::Invalid::Missing("urls"));
         }
-        // It becomes a path below a folder of devices.
+        // The name becomes a path in the device directory.
         if write.disk.contains('/') || write.disk.starts_with('.') {
-            return Err(convert::Invalid::wrong("disk", "it must be a kernel's name such as vda"));
+            return Err(convert::Invalid::wrong("disk", "it must be a kernel name such as vda"));
         }
         Ok(Self {
             image: Image {
@@ -184,23 +184,24 @@ impl Order {
     }
 }
 
-/// When progress is worth telling.
+/// Limits progress entries.
 struct Progress {
-    told: Instant,
+    last: Instant,
     next: u64,
 }
 
 impl Progress {
     const fn new(now: Instant) -> Self {
-        Self { told: now, next: 0 }
+        Self { last: now, next: 0 }
     }
 
     fn is_due(&mut self, now: Instant, done: u64, total: u64) -> bool {
-        if done < self.next || now.saturating_duration_since(self.told) < EVERY {
+        if done < self.next || now.saturating_duration_since(self.last) < MIN_PROGRESS_INTERVAL {
             return false;
         }
-        self.told = now;
-        let step = if total > 0 { total.saturating_mul(STEP) / 100 } else { done.max(FIRST_STEP) };
+        self.last = now;
+        let step =
+            if total > 0 { total.saturating_mul(PROGRESS_STEP_PERCENT) / 100 } else { done.max(FIRST_PROGRESS_BYTES) };
         self.next = done.saturating_add(step);
         true
     }
@@ -216,11 +217,11 @@ mod tests {
         let disk = Disk { name: "vda".to_owned(), size_bytes: 1 << 20, ..Disk::default() };
         let hardware = Hardware { disks: vec![disk], ..Hardware::default() };
         let machine = crate::machine::lay_out(folder.path(), &hardware).unwrap();
-        let content = b"somebody's".repeat(100);
+        let content = b"content".repeat(100);
         std::fs::write(machine.disks.join("vda"), &content).unwrap();
         service_kit::tls::install_provider();
-        let (notes, mut noted) = mpsc::unbounded_channel();
-        run(Job::Inspect, [0; 16], &machine, &Client::new(), &notes).await.unwrap();
+        let (entries, mut noted) = mpsc::unbounded_channel();
+        run(Job::Inspect, [0; 16], &machine, &Client::new(), &entries).await.unwrap();
         let entry = noted.recv().await.unwrap();
         assert_eq!((entry.mark, entry.subject.as_str()), (Mark::Inspected, "1 disks, 0 NICs"));
         assert_eq!(std::fs::read(machine.disks.join("vda")).unwrap(), content);
@@ -243,8 +244,8 @@ mod tests {
     fn progress_towards_an_unknown_whole_grows_rarer() {
         let start = Instant::now();
         let mut progress = Progress::new(start);
-        let told = (1..=1024_u64).filter(|n| progress.is_due(start + Duration::from_secs(*n), n << 30, 0)).count();
-        assert_eq!(told, 11);
+        let last = (1..=1024_u64).filter(|n| progress.is_due(start + Duration::from_secs(*n), n << 30, 0)).count();
+        assert_eq!(last, 11);
     }
 
     #[test]
@@ -255,9 +256,9 @@ mod tests {
             encoding: wire::Encoding::Gzip.into(),
             ..wire::Write::default()
         };
-        assert!(Order::decode(write.clone()).is_ok());
-        assert!(Order::decode(wire::Write { disk: "../etc/passwd".to_owned(), ..write.clone() }).is_err());
-        assert!(Order::decode(wire::Write { urls: vec![], ..write.clone() }).is_err());
-        assert!(Order::decode(wire::Write { encoding: 0, ..write }).is_err());
+        assert!(WriteJob::decode(write.clone()).is_ok());
+        assert!(WriteJob::decode(wire::Write { disk: "../etc/passwd".to_owned(), ..write.clone() }).is_err());
+        assert!(WriteJob::decode(wire::Write { urls: vec![], ..write.clone() }).is_err());
+        assert!(WriteJob::decode(wire::Write { encoding: 0, ..write }).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The machine that the agent runs on: where its facts and its disks are. A test has a machine made of files.
+//! The machine that the agent runs on. Tests use a machine made of files.
 
 #[cfg(any(test, feature = "testing"))]
 mod fake;
@@ -11,51 +11,51 @@ use std::{
 #[cfg(any(test, feature = "testing"))]
 pub use fake::lay_out;
 
-pub use crate::fetch::Patience;
+pub use crate::fetch::RetryPolicy;
 
-/// Longest text that is read of a fact; what is longer is nonsense.
-const LONGEST_FACT: usize = 4096;
+/// Maximum size of a fact, in bytes; the rest is cut off.
+const MAX_FACT_BYTES: usize = 4096;
 
-/// Where the machine's facts and disks are.
+/// Where the hardware facts and disks of the machine are.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// The folder that has `sys` and `proc`.
+    /// Directory that contains `sys` and `proc`.
     pub root: PathBuf,
-    /// The folder that has the disks, each under its kernel name.
+    /// Directory that contains the disks, by their kernel names.
     pub disks: PathBuf,
-    /// Whether somebody reads what the agent says.
+    /// Where messages go.
     pub console: Console,
-    /// How long it tries for an image.
-    pub patience: Patience,
+    /// How long the download of an image is retried.
+    pub retry: RetryPolicy,
 }
 
-/// Where the agent's words go.
+/// Destination of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Console {
-    /// To standard error, one plain line each.
+    /// Standard error, one plain line each.
     Stderr,
-    /// Nowhere.
-    Mute,
+    /// Discarded.
+    Silent,
 }
 
 impl Machine {
-    /// The machine that this process runs on.
+    /// Returns the machine that this process runs on.
     #[must_use]
     pub fn here() -> Self {
-        Self { root: "/".into(), disks: "/dev".into(), console: Console::Stderr, patience: Patience::default() }
+        Self { root: "/".into(), disks: "/dev".into(), console: Console::Stderr, retry: RetryPolicy::default() }
     }
 
-    /// A machine made of files: facts in `root/sys` and `root/proc`, disks in `root/dev`.
+    /// Returns a machine made of files: facts in `root/sys` and `root/proc`, disks in `root/dev`.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), disks: root.join("dev"), console: Console::Mute, patience: Patience::default() }
+        Self { root: root.to_owned(), disks: root.join("dev"), console: Console::Silent, retry: RetryPolicy::default() }
     }
 
-    /// Says something on the machine's console.
-    pub fn say(&self, words: impl fmt::Display) {
+    /// Prints a message on the machine's console.
+    pub fn say(&self, message: impl fmt::Display) {
         match self.console {
-            Console::Stderr => say(words),
-            Console::Mute => {}
+            Console::Stderr => say(message),
+            Console::Silent => {}
         }
     }
 
@@ -64,14 +64,14 @@ impl Machine {
     }
 }
 
-/// Says something on the console of the machine that this process runs on.
-pub fn say(words: impl fmt::Display) {
-    eprintln!("ironmesh-agent: {words}");
+/// Prints a message on the console of the machine that this process runs on.
+pub fn say(message: impl fmt::Display) {
+    eprintln!("ironmesh-agent: {message}");
 }
 
-/// A fact that is a file, without the space around it; nothing where it can not be read.
+/// Reads a fact from a file, without surrounding whitespace. Empty if it cannot be read.
 pub(crate) fn text(path: &Path) -> String {
-    let octets = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(octets.get(..LONGEST_FACT).unwrap_or(&octets));
+    let bytes = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(bytes.get(..MAX_FACT_BYTES).unwrap_or(&bytes));
     text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned()
 }

@@ -1,4 +1,4 @@
-//! `ironmesh-agent`: runs from memory on the node.
+//! `ironmesh-agent`: the agent that runs in memory on a node.
 
 use std::{env, path::PathBuf, process::ExitCode};
 
@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const USAGE: &str = "usage: ironmesh-agent [--boot-file PATH] [--version]";
 
 fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| say(format_args!("died of a bug: {panic}"))));
+    std::panic::set_hook(Box::new(|panic| say(format_args!("panicked: {panic}"))));
     let mut path = PathBuf::from(BOOT_FILE);
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {

@@ -1,4 +1,4 @@
-//! What the machine is made of, as the kernel shows it.
+//! Reads the hardware of the machine from the kernel.
 
 use std::fs;
 
@@ -13,16 +13,16 @@ use crate::{
     machine::{Machine, text},
 };
 
-/// Ethernet, in sysfs (Linux, include/uapi/linux/if_arp.h, `ARPHRD_ETHER`).
+/// Ethernet in sysfs (Linux, include/uapi/linux/if_arp.h, `ARPHRD_ETHER`).
 const ETHERNET: &str = "1";
-/// What iPXE's `BOOTIF=01-${mac:hexhyp}` begins with: the hardware type of Ethernet (RFC 1700, "Hardware Type").
+/// Prefix of iPXE's `BOOTIF=01-${mac:hexhyp}`: 01 is the hardware type of Ethernet (RFC 1700, "Hardware Type").
 const BOOTIF: &str = "BOOTIF=01-";
 
-/// Reads what the machine is made of; what can not be read is left empty.
+/// Reads the hardware. What cannot be read is left empty.
 #[must_use]
 pub fn report(machine: &Machine) -> Hardware {
     let dmi = |file: &str| text(&machine.path("sys/class/dmi/id").join(file));
-    let cpuinfo = whole(machine, "proc/cpuinfo");
+    let cpuinfo = read_file(machine, "proc/cpuinfo");
     let processors = cpuinfo.lines().filter(|line| value(line, "processor").is_some()).count();
     let uefi = machine.path("sys/firmware/efi").exists();
     Hardware {
@@ -33,14 +33,14 @@ pub fn report(machine: &Machine) -> Hardware {
         cpu_model: first(&cpuinfo, "model name").to_owned(),
         cpu_arch: rustix::system::uname().machine().to_string_lossy().into_owned(),
         cpu_count: u32::try_from(processors).unwrap_or(u32::MAX),
-        memory_bytes: memory(&whole(machine, "proc/meminfo")),
+        memory_bytes: memory(&read_file(machine, "proc/meminfo")),
         boot_mode: if uefi { BootMode::Uefi } else { BootMode::Bios },
-        disks: disks::fit(disks::scan(machine)),
+        disks: disks::usable(disks::scan(machine)),
         nics: nics(machine),
     }
 }
 
-fn whole(machine: &Machine, file: &str) -> String {
+fn read_file(machine: &Machine, file: &str) -> String {
     fs::read_to_string(machine.path(file)).unwrap_or_default()
 }
 
@@ -53,14 +53,14 @@ fn first<'t>(text: &'t str, name: &str) -> &'t str {
     text.lines().find_map(|line| value(line, name)).unwrap_or_default()
 }
 
-/// proc_meminfo(5): "MemTotal: 2034816 kB", where kB are 1024 octets.
+/// Parses proc_meminfo(5): "MemTotal: 2034816 kB", where kB means 1024 bytes.
 fn memory(meminfo: &str) -> u64 {
     let kib = first(meminfo, "MemTotal").trim_end_matches("kB").trim();
     kib.parse::<u64>().unwrap_or(0).saturating_mul(1024)
 }
 
 fn nics(machine: &Machine) -> Vec<Nic> {
-    let booted_from = boot_nic(&whole(machine, "proc/cmdline"));
+    let booted_from = boot_nic(&read_file(machine, "proc/cmdline"));
     let mut nics: Vec<Nic> = fs::read_dir(machine.path("sys/class/net"))
         .into_iter()
         .flatten()
@@ -71,7 +71,7 @@ fn nics(machine: &Machine) -> Vec<Nic> {
             Some(Nic {
                 name: entry.file_name().into_string().ok()?,
                 mac,
-                // Can not be read while the NIC is down: then it sees none.
+                // Unreadable while the interface is down, when it has no carrier.
                 carrier: read("carrier") == "1",
                 booted_from: booted_from == Some(mac),
             })

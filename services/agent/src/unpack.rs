@@ -1,4 +1,4 @@
-//! A packed stream: hashed as it comes, and unpacked.
+//! Hashes a compressed stream while it is decompressed.
 
 use std::io::{self, BufReader, Read};
 
@@ -6,15 +6,15 @@ use domain::image::{Algorithm, Digest, Encoding};
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256, Sha512};
 
-/// Largest window of a zstd frame, as a power of two: 128 MiB, which is what `zstd --long` makes. A frame that wants
-/// more could take all of a small machine's memory.
+/// Maximum window of a zstd frame, as a power of two: 128 MiB, as `zstd --long` creates. A larger window could exhaust
+/// the memory of a small machine.
 const WINDOW_LOG: u32 = 27;
-/// Octets read at once.
-const READ: usize = 128 << 10;
+/// Size of the read buffer, in bytes.
+const BUFFER_BYTES: usize = 128 << 10;
 
-/// Passes a stream on and hashes it. Remembers why the stream broke, since decoders bury that.
+/// A reader that hashes what passes through. It remembers the error of the stream, which decoders hide.
 #[derive(Debug)]
-pub(crate) struct Hashing<R> {
+pub(crate) struct HashingReader<R> {
     inner: R,
     hash: Hash,
     broken: Option<io::Error>,
@@ -26,7 +26,7 @@ enum Hash {
     Sha512(Sha512),
 }
 
-impl<R: Read> Hashing<R> {
+impl<R: Read> HashingReader<R> {
     pub(crate) fn new(inner: R, algorithm: Algorithm) -> Self {
         let hash = match algorithm {
             Algorithm::Sha256 => Hash::Sha256(Sha256::new()),
@@ -35,18 +35,18 @@ impl<R: Read> Hashing<R> {
         Self { inner, hash, broken: None }
     }
 
-    /// Why the stream itself broke; `None` where it did not.
+    /// Returns the error of the stream itself, if there was one.
     pub(crate) fn broken(&mut self) -> Option<io::Error> {
         self.broken.take()
     }
 
-    /// Reads what the decoder left: the digest is over everything.
+    /// Reads the rest of the stream: the digest covers all of it.
     pub(crate) fn drain(&mut self) {
-        let mut rest = vec![0; READ];
+        let mut rest = vec![0; BUFFER_BYTES];
         while self.broken.is_none() && matches!(self.read(&mut rest), Ok(1..)) {}
     }
 
-    /// What was read hashes to this, written as a [`Digest`] is.
+    /// Returns the digest of what was read, in the format of [`Digest`].
     pub(crate) fn digest(self) -> String {
         match self.hash {
             Hash::Sha256(hash) => format!("sha256:{}", hex::encode(hash.finalize())),
@@ -55,7 +55,7 @@ impl<R: Read> Hashing<R> {
     }
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.broken.is_some() {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -77,13 +77,12 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// Whether what was read is what was registered.
-pub(crate) fn is(found: &str, wanted: &Digest) -> bool {
+/// Returns whether the digest is the registered one.
+pub(crate) fn matches_digest(found: &str, wanted: &Digest) -> bool {
     found == wanted.to_string()
 }
 
-/// What a packed stream unpacks to. Several members or frames after one another are one stream (RFC 1952 §2.2,
-/// RFC 8878 §3.1).
+/// A decompressed stream. Concatenated members or frames are one stream (RFC 1952 §2.2, RFC 8878 §3.1).
 pub(crate) enum Unpacked<R: Read> {
     Plain(R),
     Gzip(MultiGzDecoder<BufReader<R>>),
@@ -92,7 +91,7 @@ pub(crate) enum Unpacked<R: Read> {
 
 impl<R: Read> Unpacked<R> {
     pub(crate) fn new(packed: R, encoding: Encoding) -> io::Result<Self> {
-        let buffered = |packed| BufReader::with_capacity(READ, packed);
+        let buffered = |packed| BufReader::with_capacity(BUFFER_BYTES, packed);
         Ok(match encoding {
             Encoding::Plain => Self::Plain(packed),
             Encoding::Gzip => Self::Gzip(MultiGzDecoder::new(buffered(packed))),
@@ -104,7 +103,7 @@ impl<R: Read> Unpacked<R> {
         })
     }
 
-    /// Fills the block as far as there is something to fill it with.
+    /// Fills the block, unless the stream ends before.
     pub(crate) fn fill(&mut self, block: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {

@@ -1,4 +1,4 @@
-//! Makes disks forget what they hold.
+//! Erases disks.
 
 use std::{
     fs::File,
@@ -9,20 +9,20 @@ use std::{
 use domain::hardware::Disk;
 use rustix::fs::FallocateFlags;
 
-use crate::{disks, error::Trouble, machine::Machine};
+use crate::{disks, error::WorkError, machine::Machine};
 
-/// Octets that are zeroed at either end: enough for partition tables, boot loaders behind them, and the superblocks of
-/// LVM, RAID, ext4, xfs, btrfs (at 64 KiB) and ZFS (four labels, 256 KiB each, two at either end).
-const EDGE: u64 = 4 << 20;
-/// Octets of zeros written at once.
-const ZEROS: usize = 1 << 20;
+/// Number of bytes zeroed at either end: covers partition tables, boot loaders after them, and the superblocks of LVM,
+/// RAID, ext4, xfs, btrfs (at 64 KiB) and ZFS (four labels of 256 KiB, two at either end).
+const EDGE_BYTES: u64 = 4 << 20;
+/// Number of zero bytes written at once.
+const ZEROS_BYTES: usize = 1 << 20;
 
-/// Wipes every disk that may be written to and says which.
+/// Wipes all disks that may be written and returns their names.
 ///
 /// # Errors
-/// [`Trouble::Disk`]: the disk was not wiped; those before it were.
-pub(crate) fn wipe(machine: &Machine) -> Result<Vec<String>, Trouble> {
-    let disks = disks::fit(disks::scan(machine));
+/// [`WorkError::Disk`]: this disk was not wiped, the previous ones were.
+pub(crate) fn wipe(machine: &Machine) -> Result<Vec<String>, WorkError> {
+    let disks = disks::usable(disks::scan(machine));
     for disk in &disks {
         wipe_one(machine, disk)?;
         machine.say(format_args!("wiped disk {}", disks::title(disk)));
@@ -30,31 +30,31 @@ pub(crate) fn wipe(machine: &Machine) -> Result<Vec<String>, Trouble> {
     Ok(disks.into_iter().map(|disk| disk.name).collect())
 }
 
-fn wipe_one(machine: &Machine, disk: &Disk) -> Result<(), Trouble> {
+fn wipe_one(machine: &Machine, disk: &Disk) -> Result<(), WorkError> {
     let mut file = disks::open(machine, disk)?;
-    let trouble = |source| Trouble::Disk { disk: disks::title(disk), doing: "wipe", source };
-    let size = file.seek(SeekFrom::End(0)).map_err(trouble)?;
+    let error = |source| WorkError::Disk { disk: disks::title(disk), doing: "wipe", source };
+    let size = file.seek(SeekFrom::End(0)).map_err(error)?;
     if let Err(error) = discard(&file, size) {
-        machine.say(format_args!("disk {} can not discard ({error}): writing zeros", disk.name));
+        machine.say(format_args!("disk {} does not support discarding ({error}), writing zeros", disk.name));
     }
-    forget(&mut file, size, &disks::partitions(machine, &disk.name)).map_err(trouble)?;
-    file.sync_all().map_err(trouble)
+    clear_ends(&mut file, size, &disks::partitions(machine, &disk.name)).map_err(error)?;
+    file.sync_all().map_err(error)
 }
 
-/// Lets the disk itself zero everything, where it can do so without writing. On a block device, punching a hole is
-/// that (Linux, block/fops.c, `blkdev_fallocate`): unlike BLKDISCARD it promises that zeros are read afterwards.
+/// Asks the disk to zero itself without writing, if it can. On a block device this is a punched hole (Linux,
+/// block/fops.c, `blkdev_fallocate`): unlike BLKDISCARD it guarantees that zeros are read afterwards.
 fn discard(file: &File, size: u64) -> rustix::io::Result<()> {
     rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, size)
 }
 
-/// Zeros both ends of each partition, and then of the disk, so that a wipe that is cut short is seen to be wanted still.
-pub(crate) fn forget(disk: &mut (impl Write + Seek), size: u64, partitions: &[(u64, u64)]) -> io::Result<()> {
-    let zeros = vec![0; ZEROS];
-    for (at, octets) in edges(size, partitions) {
+/// Zeros both ends of each partition, and last of the disk, so that an interrupted wipe is noticed.
+pub(crate) fn clear_ends(disk: &mut (impl Write + Seek), size: u64, partitions: &[(u64, u64)]) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    for (at, bytes) in edges(size, partitions) {
         disk.seek(SeekFrom::Start(at))?;
-        let mut left = octets;
+        let mut left = bytes;
         while left > 0 {
-            let now = usize::try_from(left).unwrap_or(ZEROS).min(ZEROS);
+            let now = usize::try_from(left).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
             disk.write_all(zeros.get(..now).unwrap_or_default())?;
             left = left.saturating_sub(now as u64);
         }
@@ -62,20 +62,20 @@ pub(crate) fn forget(disk: &mut (impl Write + Seek), size: u64, partitions: &[(u
     Ok(())
 }
 
-/// The ends: where each begins, and how many octets it has.
+/// Returns the ends, as start and size in bytes.
 fn edges(size: u64, partitions: &[(u64, u64)]) -> Vec<(u64, u64)> {
     partitions
         .iter()
         .copied()
         .chain(iter::once((0, size)))
         .filter(|(start, _)| *start < size)
-        .map(|(start, octets)| (start, start.saturating_add(octets).min(size)))
+        .map(|(start, bytes)| (start, start.saturating_add(bytes).min(size)))
         .flat_map(|(start, end)| {
-            let near = end.saturating_sub(start).min(EDGE);
-            let far = end.saturating_sub(EDGE).max(start.saturating_add(near));
+            let near = end.saturating_sub(start).min(EDGE_BYTES);
+            let far = end.saturating_sub(EDGE_BYTES).max(start.saturating_add(near));
             [(start, near), (far, end.saturating_sub(far))]
         })
-        .filter(|(_, octets)| *octets > 0)
+        .filter(|(_, bytes)| *bytes > 0)
         .collect()
 }
 
@@ -93,14 +93,21 @@ mod tests {
         let partition = (20 * MIB, 30 * MIB);
         assert_eq!(
             edges(100 * MIB, &[partition, (90 * MIB, 90 * MIB), (200 * MIB, MIB)]),
-            [(20 * MIB, EDGE), (46 * MIB, EDGE), (90 * MIB, EDGE), (96 * MIB, EDGE), (0, EDGE), (96 * MIB, EDGE)]
+            [
+                (20 * MIB, EDGE_BYTES),
+                (46 * MIB, EDGE_BYTES),
+                (90 * MIB, EDGE_BYTES),
+                (96 * MIB, EDGE_BYTES),
+                (0, EDGE_BYTES),
+                (96 * MIB, EDGE_BYTES)
+            ]
         );
     }
 
     #[test]
     fn a_small_disk_goes_whole_and_only_once() {
         assert_eq!(edges(MIB, &[]), [(0, MIB)]);
-        assert_eq!(edges(6 * MIB, &[]), [(0, EDGE), (EDGE, 2 * MIB)]);
+        assert_eq!(edges(6 * MIB, &[]), [(0, EDGE_BYTES), (EDGE_BYTES, 2 * MIB)]);
         assert_eq!(edges(0, &[]), []);
     }
 

@@ -8,6 +8,8 @@ use std::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use wire_config_drive::ConfigDriveError;
+
 use super::*;
 
 const MIB: u64 = 1 << 20;
@@ -42,14 +44,14 @@ fn files() -> BTreeMap<String, Vec<u8>> {
     .into()
 }
 
-fn add(path: &Path) -> Result<(), Trouble> {
+fn add(path: &Path) -> Result<(), WorkError> {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     write_config_drive(&files(), ID, &mut Target::new("vda".to_owned(), file).unwrap())
 }
 
-fn why(path: &Path) -> Unplaceable {
+fn why(path: &Path) -> PlacementError {
     match add(path) {
-        Err(Trouble::ConfigDrive { source, .. }) => source,
+        Err(WorkError::ConfigDrive { source, .. }) => source,
         other => panic!("{other:?}"),
     }
 }
@@ -108,25 +110,25 @@ fn an_mbr_disk_gets_a_primary_partition() {
 fn a_table_without_a_free_entry_is_said() {
     let (_folder, path) = disk(24, 64, "", &[]);
     mbr_with(&path, &[(0x83, 2048, 8), (0x83, 4096, 8), (0x83, 6144, 8), (0x05, 8192, 8)]);
-    assert!(matches!(why(&path), Unplaceable::NoEntry));
+    assert!(matches!(why(&path), PlacementError::NoEntry));
 }
 
 #[test]
 fn a_disk_without_room_behind_its_last_partition_is_said() {
     let (_folder, path) = disk(24, 24, "sgdisk", &["-n1:2048:0"]);
-    assert!(matches!(why(&path), Unplaceable::NoRoom { .. }));
+    assert!(matches!(why(&path), PlacementError::NoRoom { .. }));
     let (_folder, path) = disk(24, 24, "", &[]);
     mbr_with(&path, &[(0x83, 2048, 47_104)]);
-    assert!(matches!(why(&path), Unplaceable::NoRoom { .. }));
+    assert!(matches!(why(&path), PlacementError::NoRoom { .. }));
 }
 
 #[test]
 fn an_image_without_a_table_or_with_a_damaged_one_is_said() {
     let (_folder, path) = disk(24, 24, "mkfs.vfat", &[]);
-    assert!(matches!(why(&path), Unplaceable::NoTable));
+    assert!(matches!(why(&path), PlacementError::NoTable));
     let (_folder, path) = disk(24, 64, "sgdisk", &["-n1:2048:0"]);
     OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[9], 1024 + 60).unwrap();
-    assert!(matches!(why(&path), Unplaceable::Damaged(_)));
+    assert!(matches!(why(&path), PlacementError::Damaged(_)));
 }
 
 #[test]
@@ -139,8 +141,8 @@ fn a_config_drive_never_writes_outside_its_own_folder() {
 
 #[test]
 fn a_volume_holds_what_it_was_made_for() {
-    for (count, octets) in [(1, 0), (400, 1), (1, 30 << 20), (60, 100_000)] {
-        let files = (0..count).map(|n| (format!("openstack/content/{n:04}"), vec![7; octets])).collect();
+    for (count, bytes) in [(1, 0), (400, 1), (1, 30 << 20), (60, 100_000)] {
+        let files = (0..count).map(|n| (format!("openstack/content/{n:04}"), vec![7; bytes])).collect();
         for sector in [512, 4096] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("volume");
@@ -168,7 +170,7 @@ fn mbr_with(path: &Path, partitions: &[(u8, u32, u32)]) {
 proptest! {
     #[test]
     fn no_partition_table_makes_us_panic_or_write_beyond_the_disk(
-        at in 0_usize..2048, octets in prop::collection::vec(any::<u8>(), 1..64), mend in any::<bool>(), size in 0_u64..(80 * MIB),
+        at in 0_usize..2048, bytes in prop::collection::vec(any::<u8>(), 1..64), mend in any::<bool>(), size in 0_u64..(80 * MIB),
     ) {
         let (_folder, path) = disk(4, 4, "", &[]);
         let mut image = fs::read(&path).unwrap();
@@ -177,7 +179,7 @@ proptest! {
         for (field, value) in [(524, 92), (592, 128), (596, 128), (584, 2), (552, 34)] {
             image[field] = value;
         }
-        for (octet, value) in image.iter_mut().skip(at).zip(&octets) {
+        for (octet, value) in image.iter_mut().skip(at).zip(&bytes) {
             *octet = *value;
         }
         if mend {
@@ -191,14 +193,14 @@ proptest! {
         if let Ok(placed) = table.place(size, MIB, ID) {
             prop_assert!(placed.start + MIB <= size);
             for edit in placed.edits {
-                prop_assert!(edit.at + edit.octets.len() as u64 <= size, "{} of {size}", edit.at);
+                prop_assert!(edit.at + edit.bytes.len() as u64 <= size, "{} of {size}", edit.at);
             }
         }
     }
 }
 
-fn crc(octets: &[u8]) -> [u8; 4] {
+fn crc(bytes: &[u8]) -> [u8; 4] {
     let mut crc = flate2::Crc::new();
-    crc.update(octets);
+    crc.update(bytes);
     crc.sum().to_le_bytes()
 }

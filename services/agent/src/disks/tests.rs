@@ -1,11 +1,11 @@
 use super::*;
 
-fn disk(name: &str, gib: u64) -> Found {
-    Found { disk: Disk { name: name.to_owned(), size_bytes: gib << 30, ..Disk::default() }, unfit: None }
+fn disk(name: &str, gib: u64) -> BlockDevice {
+    BlockDevice { disk: Disk { name: name.to_owned(), size_bytes: gib << 30, ..Disk::default() }, unusable: None }
 }
 
-fn chosen(found: &[Found], name: &str, gib: u64) -> String {
-    choose(found, name, gib << 30).map_or_else(|trouble| trouble.cause().word().to_owned(), |disk| disk.name.clone())
+fn chosen(found: &[BlockDevice], name: &str, gib: u64) -> String {
+    choose(found, name, gib << 30).map_or_else(|error| error.cause().word().to_owned(), |disk| disk.name.clone())
 }
 
 #[test]
@@ -38,11 +38,11 @@ fn where_there_is_no_disk_the_operator_hears_what_there_is() {
         fs::write(block.join(name).join(file), value).unwrap();
     }
     let found = scan(&Machine::at(folder.path()));
-    let trouble = choose(&found, "", 1).unwrap_err();
+    let error = choose(&found, "", 1).unwrap_err();
     assert_eq!(
-        trouble.to_string(),
-        "a disk to write to is not there; found sdb (1073741824 octets; is removable), \
-         sdc (1073741824 octets; is read-only), sdd (0 octets; is empty), \
-         sr0 (4608 octets; is not a disk of the machine's own)"
+        error.to_string(),
+        "cannot find a usable disk; found sdb (1073741824 bytes; is removable), \
+         sdc (1073741824 bytes; is read-only), sdd (0 bytes; is empty), \
+         sr0 (4608 bytes; is not a physical disk)"
     );
 }

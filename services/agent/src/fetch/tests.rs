@@ -16,7 +16,7 @@ use super::*;
 enum Habit {
     /// As it should.
     Well,
-    /// Cuts the connection after so many octets of the body.
+    /// Cuts the connection after so many bytes of the body.
     Cut(usize),
     /// Knows no ranges, and cuts too.
     NoRanges(usize),
@@ -32,7 +32,8 @@ enum Habit {
 
 type Asked = Arc<Mutex<Vec<usize>>>;
 
-/// A server with one habit for each request in turn, the last one for all that follow; where each request began is kept.
+/// A server with one habit for each request in turn, the last one for all that follow; where each request began is
+/// kept.
 async fn server(content: Vec<u8>, habits: Vec<Habit>) -> (String, Asked) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/image", listener.local_addr().unwrap());
@@ -82,7 +83,7 @@ async fn answer(stream: TcpStream, content: &[u8], habit: Habit, asked: &Asked) 
         }
     };
     let sent = match habit {
-        Habit::Cut(octets) | Habit::NoRanges(octets) => &body[..octets.min(body.len())],
+        Habit::Cut(bytes) | Habit::NoRanges(bytes) => &body[..bytes.min(body.len())],
         Habit::Silent => {
             sleep(Duration::from_secs(60)).await;
             body
@@ -95,7 +96,7 @@ async fn answer(stream: TcpStream, content: &[u8], habit: Habit, asked: &Asked) 
     stream.flush().await
 }
 
-const PATIENCE: Patience = Patience {
+const PATIENCE: RetryPolicy = RetryPolicy {
     idle: Duration::from_millis(600),
     pause: Duration::from_millis(1),
     longest: Duration::from_millis(5),
@@ -106,18 +107,18 @@ fn content() -> Vec<u8> {
     (0..3_000_000_usize).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect()
 }
 
-async fn fetched(urls: &[String]) -> Result<Vec<u8>, Trouble> {
+async fn fetched(urls: &[String]) -> Result<Vec<u8>, WorkError> {
     service_kit::tls::install_provider();
-    let (to, mut from) = mpsc::channel(WAITING);
+    let (to, mut from) = mpsc::channel(MAX_QUEUED_CHUNKS);
     let urls = urls.to_vec();
     let client = Client::builder().no_proxy().tls_backend_preconfigured(no_tls()).build().unwrap();
     service_kit::Host::default().spawn(async move { fetch(&client, &urls, PATIENCE, to, &mut |_, _| {}).await });
     let mut all = vec![];
     loop {
         match from.recv().await.unwrap() {
-            Piece::Octets(octets) => all.extend_from_slice(&octets),
-            Piece::End => return Ok(all),
-            Piece::Broken(trouble) => return Err(trouble),
+            Chunk::Data(bytes) => all.extend_from_slice(&bytes),
+            Chunk::End => return Ok(all),
+            Chunk::Broken(error) => return Err(error),
         }
     }
 }
@@ -162,10 +163,10 @@ async fn a_body_whose_length_nobody_said_is_taken_as_it_ends() {
 #[tokio::test]
 async fn servers_that_stay_away_are_given_up_after_a_bounded_time_with_the_last_word_of_the_last() {
     let (url, asked) = server(content(), vec![Habit::Cut(1_500_000), Habit::Status(503)]).await;
-    let trouble = fetched(std::slice::from_ref(&url)).await.unwrap_err();
-    assert_eq!(trouble.cause(), Cause::ImageServerGone);
-    let text = trouble.to_string();
-    assert!(text.contains("octet 1500000 ") && text.contains(&url) && text.contains("503"), "{text}");
+    let error = fetched(std::slice::from_ref(&url)).await.unwrap_err();
+    assert_eq!(error.cause(), Cause::ImageServerGone);
+    let text = error.to_string();
+    assert!(text.contains("byte 1500000 ") && text.contains(&url) && text.contains("503"), "{text}");
     let asked = asked.lock().unwrap();
     assert!(asked.len() > 3 && asked.iter().skip(1).all(|from| *from == 1_500_000), "{asked:?}");
 }

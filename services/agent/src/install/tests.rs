@@ -18,8 +18,8 @@ impl Device for Cursor<Vec<u8>> {
     }
 }
 
-fn digest(octets: &[u8]) -> Digest {
-    format!("sha256:{}", hex::encode(Sha256::digest(octets))).parse().unwrap()
+fn digest(bytes: &[u8]) -> Digest {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes))).parse().unwrap()
 }
 
 fn image(packed: &[u8], encoding: Encoding) -> Image {
@@ -27,18 +27,18 @@ fn image(packed: &[u8], encoding: Encoding) -> Image {
 }
 
 /// A disk that held something before.
-fn disk(octets: usize) -> Target<Cursor<Vec<u8>>> {
-    Target::new("vda (serial S1)".to_owned(), Cursor::new(vec![0xee; octets])).unwrap()
+fn disk(bytes: usize) -> Target<Cursor<Vec<u8>>> {
+    Target::new("vda (serial S1)".to_owned(), Cursor::new(vec![0xee; bytes])).unwrap()
 }
 
-fn content(octets: usize) -> Vec<u8> {
-    (0..octets).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect()
+fn content(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect()
 }
 
-fn packed_by(tool: &str, arguments: &[&str], octets: &[u8]) -> Vec<u8> {
+fn packed_by(tool: &str, arguments: &[&str], bytes: &[u8]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("image");
-    fs::write(&path, octets).unwrap();
+    fs::write(&path, bytes).unwrap();
     let input = File::open(&path).unwrap();
     let done = Command::new(tool).args(arguments).stdin(input).stderr(Stdio::inherit()).output().unwrap();
     assert!(done.status.success());
@@ -46,9 +46,9 @@ fn packed_by(tool: &str, arguments: &[&str], octets: &[u8]) -> Vec<u8> {
 }
 
 fn blank(target: &Target<Cursor<Vec<u8>>>) -> bool {
-    let octets = target.device.get_ref();
-    let edge = (4 * MIB).min(octets.len());
-    octets[..edge].iter().chain(&octets[octets.len() - edge..]).all(|octet| *octet == 0)
+    let bytes = target.device.get_ref();
+    let edge = (4 * MIB).min(bytes.len());
+    bytes[..edge].iter().chain(&bytes[bytes.len() - edge..]).all(|octet| *octet == 0)
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn an_image_that_does_not_fit_is_refused_before_anything_is_written() {
     let plain = content(MIB);
     let large = Image { unpacked_size: Some(17 * MIB as u64), ..image(&plain, Encoding::Plain) };
     let mut target = disk(16 * MIB);
-    let trouble = write_image(&plain[..], &large, &mut target).unwrap_err();
-    assert_eq!(trouble.cause(), Cause::ImageTooLarge);
+    let error = write_image(&plain[..], &large, &mut target).unwrap_err();
+    assert_eq!(error.cause(), Cause::ImageTooLarge);
     assert!(target.device.get_ref().iter().all(|octet| *octet == 0xee));
 }
 
@@ -93,8 +93,8 @@ fn an_image_that_does_not_fit_is_refused_before_anything_is_written() {
 fn an_image_that_turns_out_too_large_leaves_a_disk_that_boots_nothing() {
     let packed = packed_by("gzip", &[], &content(17 * MIB));
     let mut target = disk(16 * MIB);
-    let trouble = write_image(&packed[..], &image(&packed, Encoding::Gzip), &mut target).unwrap_err();
-    assert_eq!(trouble.cause(), Cause::ImageTooLarge);
+    let error = write_image(&packed[..], &image(&packed, Encoding::Gzip), &mut target).unwrap_err();
+    assert_eq!(error.cause(), Cause::ImageTooLarge);
     assert!(blank(&target));
     let whole = content(16 * MIB);
     assert!(write_image(&whole[..], &image(&whole, Encoding::Plain), &mut disk(16 * MIB)).is_ok(), "exactly fits");
@@ -104,9 +104,9 @@ fn an_image_that_turns_out_too_large_leaves_a_disk_that_boots_nothing() {
 fn another_image_than_the_registered_one_leaves_a_disk_that_boots_nothing() {
     let plain = content(9 * MIB);
     let mut target = disk(9 * MIB);
-    let trouble = write_image(&plain[1..], &image(&plain, Encoding::Plain), &mut target).unwrap_err();
-    assert_eq!(trouble.cause(), Cause::ImageDigest);
-    assert!(trouble.to_string().contains(&digest(&plain[1..]).to_string()), "{trouble}");
+    let error = write_image(&plain[1..], &image(&plain, Encoding::Plain), &mut target).unwrap_err();
+    assert_eq!(error.cause(), Cause::ImageDigest);
+    assert!(error.to_string().contains(&digest(&plain[1..]).to_string()), "{error}");
     assert!(blank(&target));
 }
 
@@ -116,14 +116,14 @@ fn damaged_packing_is_told_from_another_image() {
     let mut bad = packed.clone();
     let middle = bad.len() / 2;
     bad[middle..middle + 64].fill(0);
-    let trouble = write_image(&bad[..], &image(&bad, Encoding::Zstd), &mut disk(9 * MIB)).unwrap_err();
-    assert_eq!(trouble.cause(), Cause::ImageCorrupt, "its digest is right");
-    let trouble = write_image(&bad[..], &image(&packed, Encoding::Zstd), &mut disk(9 * MIB)).unwrap_err();
-    assert_eq!(trouble.cause(), Cause::ImageDigest);
-    let trouble = write_image(&packed[..], &image(&packed, Encoding::Gzip), &mut disk(9 * MIB)).unwrap_err();
-    assert_eq!(trouble.cause(), Cause::ImageCorrupt);
-    let trouble = write_image(&[][..], &image(&[], Encoding::Plain), &mut disk(9 * MIB)).unwrap_err();
-    assert_eq!(trouble.cause(), Cause::ImageCorrupt, "nothing is no image");
+    let error = write_image(&bad[..], &image(&bad, Encoding::Zstd), &mut disk(9 * MIB)).unwrap_err();
+    assert_eq!(error.cause(), Cause::ImageCorrupt, "its digest is right");
+    let error = write_image(&bad[..], &image(&packed, Encoding::Zstd), &mut disk(9 * MIB)).unwrap_err();
+    assert_eq!(error.cause(), Cause::ImageDigest);
+    let error = write_image(&packed[..], &image(&packed, Encoding::Gzip), &mut disk(9 * MIB)).unwrap_err();
+    assert_eq!(error.cause(), Cause::ImageCorrupt);
+    let error = write_image(&[][..], &image(&[], Encoding::Plain), &mut disk(9 * MIB)).unwrap_err();
+    assert_eq!(error.cause(), Cause::ImageCorrupt, "nothing is no image");
 }
 
 /// A disk that takes so many writes and then none.
@@ -146,9 +146,9 @@ impl Seek for Dying {
 }
 
 impl Write for Dying {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.writes = self.writes.checked_sub(1).ok_or_else(|| io::Error::from_raw_os_error(5))?;
-        self.disk.write(octets)
+        self.disk.write(bytes)
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
@@ -167,9 +167,9 @@ fn a_disk_that_dies_is_named_with_what_it_answered() {
     for writes in 0..17 {
         let device = Dying { disk: Cursor::new(vec![0; 16 * MIB]), writes };
         let mut target = Target::new("vda (serial S1)".to_owned(), device).unwrap();
-        let trouble = write_image(&plain[..], &image(&plain, Encoding::Plain), &mut target).unwrap_err();
-        let text = service_kit::status::chain(&trouble);
-        assert_eq!(trouble.cause(), Cause::DiskError, "{writes}");
+        let error = write_image(&plain[..], &image(&plain, Encoding::Plain), &mut target).unwrap_err();
+        let text = service_kit::status::chain(&error);
+        assert_eq!(error.cause(), Cause::DiskError, "{writes}");
         assert!(text.contains("disk vda (serial S1): Input/output error"), "{text}");
     }
 }
@@ -183,7 +183,7 @@ struct Broken<'p> {
 impl Read for Broken<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.rest.is_empty() {
-            return Err(io::Error::other(Trouble::Stopped));
+            return Err(io::Error::other(WorkError::Stopped));
         }
         let got = self.piece.min(buffer.len()).min(self.rest.len());
         buffer[..got].copy_from_slice(&self.rest[..got]);
@@ -202,33 +202,33 @@ proptest! {
         let packed = pack(encoding, &content(40_000));
         let stream = Broken { rest: &packed[..at.min(packed.len() - 1)], piece };
         let mut target = disk(9 * MIB);
-        let trouble = write_image(stream, &image(&packed, encoding), &mut target).unwrap_err();
-        prop_assert!(matches!(trouble, Trouble::Stopped), "{trouble:?}");
+        let error = write_image(stream, &image(&packed, encoding), &mut target).unwrap_err();
+        prop_assert!(matches!(error, WorkError::Stopped), "{error:?}");
         prop_assert!(blank(&target));
     }
 
     #[test]
     fn any_octets_under_any_encoding_end_in_an_image_or_in_a_named_trouble(
-        octets in prop::collection::vec(any::<u8>(), 0..2000), magic in 0..3, encoding in prop::sample::select(vec![Encoding::Gzip, Encoding::Zstd]),
+        bytes in prop::collection::vec(any::<u8>(), 0..2000), magic in 0..3, encoding in prop::sample::select(vec![Encoding::Gzip, Encoding::Zstd]),
     ) {
         let head: &[u8] = match magic { 0 => &[0x1f, 0x8b, 8], 1 => &[0x28, 0xb5, 0x2f, 0xfd], _ => &[] };
-        let packed = [head, &octets].concat();
+        let packed = [head, &bytes].concat();
         let mut target = disk(9 * MIB);
-        if let Err(trouble) = write_image(&packed[..], &image(&packed, encoding), &mut target) {
-            prop_assert!(matches!(trouble.cause(), Cause::ImageCorrupt | Cause::ImageTooLarge), "{trouble:?}");
+        if let Err(error) = write_image(&packed[..], &image(&packed, encoding), &mut target) {
+            prop_assert!(matches!(error.cause(), Cause::ImageCorrupt | Cause::ImageTooLarge), "{error:?}");
             prop_assert!(blank(&target));
         }
     }
 }
 
-fn pack(encoding: Encoding, octets: &[u8]) -> Vec<u8> {
+fn pack(encoding: Encoding, bytes: &[u8]) -> Vec<u8> {
     match encoding {
-        Encoding::Plain => octets.to_vec(),
+        Encoding::Plain => bytes.to_vec(),
         Encoding::Gzip => {
             let mut packed = Vec::new();
-            flate2::read::GzEncoder::new(octets, flate2::Compression::fast()).read_to_end(&mut packed).unwrap();
+            flate2::read::GzEncoder::new(bytes, flate2::Compression::fast()).read_to_end(&mut packed).unwrap();
             packed
         }
-        Encoding::Zstd => zstd::encode_all(octets, 1).unwrap(),
+        Encoding::Zstd => zstd::encode_all(bytes, 1).unwrap(),
     }
 }

@@ -10,10 +10,10 @@ use domain::{hardware::Hardware, power::BootMode};
 
 use super::Machine;
 
-/// Writes the files that make a machine with this hardware: its facts, and its disks as sparse files in `root/dev`.
+/// Creates the files of a machine with this hardware: its facts, and its disks as sparse files in `root/dev`.
 ///
 /// # Errors
-/// Where the files can not be written.
+/// I/O errors.
 pub fn lay_out(root: &Path, hardware: &Hardware) -> io::Result<Machine> {
     let machine = Machine::at(root);
     let write = |path: String, text: String| {

@@ -309,7 +309,7 @@ async fn a_failure_is_told_with_its_cause() {
     let endpoint = rack.serve(&inventory, name()).await;
     let folder = tempfile::tempdir().unwrap();
     let host = power_on(rack.boot(&[&endpoint]), machine(&folder));
-    inventory.until(|told| told.words.iter().any(|word| word.starts_with("IMAGE_DIGEST: the image hashes to"))).await;
+    inventory.until(|told| told.words.iter().any(|word| word.starts_with("IMAGE_DIGEST: the image has digest"))).await;
     power_off(host).await;
 }
 

@@ -1,4 +1,4 @@
-//! The agents' door at the inventory-service: which replica to call, over TLS with a key made for this boot.
+//! Connections to the inventory-service, over TLS with a key generated for this boot, and the choice of a replica.
 
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
@@ -18,74 +18,75 @@ use tonic::{
 
 use crate::{config::BootFile, error::Error};
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(3);
-/// A peer that is silent for this long is asked whether it lives; and again this long later it is given up.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// The pause after the first try that failed; it doubles.
-const PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Replicas that may send us on to one another before we pause.
-const HOPS: u32 = 3;
+/// Maximum time to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Interval of HTTP/2 pings on an idle connection, and how long to wait for the reply.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Delay after the first failure; it doubles with each further failure.
+const INITIAL_DELAY: Duration = Duration::from_millis(200);
+/// Maximum delay.
+const MAX_DELAY: Duration = Duration::from_secs(5);
+/// Number of immediate redirects between replicas before a delay.
+const MAX_IMMEDIATE_REDIRECTS: u32 = 3;
 
-/// How we call: who must answer, and with which key.
+/// Connects to the inventory-service and authenticates with a key of this boot.
 #[derive(Debug, Clone)]
-pub(crate) struct Door {
+pub(crate) struct InventoryClient {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
-impl Door {
-    /// Makes a key and a certificate that no CA has signed: the mesh binds the key to the boot token.
+impl InventoryClient {
+    /// Generates a key and a self-signed certificate: the mesh binds the key to the boot token.
     pub(crate) fn new(boot: &BootFile) -> Result<Self, Error> {
-        let wrong = |why: &dyn std::fmt::Display| Error::Tls(why.to_string());
+        let unusable = |why: &dyn std::fmt::Display| Error::Tls(why.to_string());
         tls::install_provider();
         // rcgen's default is ECDSA with P-256 and SHA-256.
-        let key = rcgen::KeyPair::generate().map_err(|why| wrong(&why))?;
+        let key = rcgen::KeyPair::generate().map_err(|why| unusable(&why))?;
         let certificate = rcgen::CertificateParams::new(vec![])
             .and_then(|parameters| parameters.self_signed(&key))
-            .map_err(|why| wrong(&why))?;
+            .map_err(|why| unusable(&why))?;
         let mut config = ClientConfig::builder()
             .with_root_certificates(roots(&boot.ca)?)
             .with_client_auth_cert(
                 vec![certificate.der().clone()],
                 PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )
-            .map_err(|why| wrong(&why))?;
+            .map_err(|why| unusable(&why))?;
         config.alpn_protocols = vec![b"h2".to_vec()];
-        // A connection that is resumed proves no key of its own.
+        // A resumed connection would not prove possession of the key.
         config.resumption = rustls::client::Resumption::disabled();
         let name = tls::server_name(Service::Inventory, &boot.rack)
-            .ok_or_else(|| Error::Tls(format!("{:?} can not be a rack's name", boot.rack)))?;
+            .ok_or_else(|| Error::Tls(format!("{:?} is not a valid rack name", boot.rack)))?;
         Ok(Self { config: Arc::new(config), name })
     }
 
-    /// A client for images, which trusts the same CA where a URL says https.
+    /// Returns a client for downloading images, which trusts the same CA for https URLs.
     pub(crate) fn image_client(&self, boot: &BootFile) -> Result<reqwest::Client, Error> {
         let config = ClientConfig::builder().with_root_certificates(roots(&boot.ca)?).with_no_client_auth();
-        let client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT).tls_backend_preconfigured(config);
+        let client =
+            reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).tls_backend_preconfigured(config);
         client.build().map_err(|why| Error::Tls(status::chain(&why)))
     }
 
     /// Connects to a replica.
     pub(crate) async fn connect(&self, endpoint: &str) -> Result<Channel, Status> {
-        let (address, door) = (endpoint.to_owned(), self.clone());
-        // The scheme is http as far as tonic is concerned: TLS is ours.
+        let (address, client) = (endpoint.to_owned(), self.clone());
+        // For tonic the scheme is http: the connector does TLS itself.
         let connector = tower::service_fn(move |_: http::Uri| {
-            let (address, door) = (address.clone(), door.clone());
+            let (address, client) = (address.clone(), client.clone());
             async move {
                 let stream = TcpStream::connect(&address).await?;
                 stream.set_nodelay(true)?;
-                let tls = TlsConnector::from(Arc::clone(&door.config)).connect(door.name, stream).await?;
+                let tls = TlsConnector::from(Arc::clone(&client.config)).connect(client.name, stream).await?;
                 Ok::<_, io::Error>(TokioIo::new(tls))
             }
         });
         Endpoint::from_shared(format!("http://{endpoint}"))
             .map_err(|_| Status::unavailable(format!("{endpoint:?} is not host:port")))?
-            .connect_timeout(CONNECT)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_INTERVAL)
             .keep_alive_while_idle(true)
             .connect_with_connector(connector)
             .await
@@ -96,75 +97,79 @@ impl Door {
 fn roots(ca: &str) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-        let certificate = certificate.map_err(|why| Error::Tls(format!("the CA is not PEM: {why}")))?;
-        roots.add(certificate).map_err(|why| Error::Tls(format!("the CA can not be used: {why}")))?;
+        let certificate = certificate.map_err(|why| Error::Tls(format!("the CA is not valid PEM: {why}")))?;
+        roots.add(certificate).map_err(|why| Error::Tls(format!("the CA cannot be used: {why}")))?;
     }
-    if roots.is_empty() { Err(Error::Tls("the CA holds no certificate".to_owned())) } else { Ok(roots) }
+    if roots.is_empty() { Err(Error::Tls("the CA file contains no certificate".to_owned())) } else { Ok(roots) }
 }
 
-/// Which replica to call next, and when.
+/// Decides which replica to call next, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Replicas {
     known: VecDeque<String>,
-    sent_on: Option<String>,
-    hops: u32,
+    redirected_to: Option<String>,
+    redirects: u32,
     failures: u32,
 }
 
-/// What a status means for the next call.
+/// What to do after a call ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Call after this pause.
+pub(crate) enum NextCall {
+    /// Call after this delay.
     After(Duration),
     /// Do not call again.
     Never {
-        /// The word for programs.
+        /// Stable identifier.
         reason: String,
-        /// In words.
+        /// The message of the service.
         message: String,
     },
 }
 
 impl Replicas {
     pub(crate) fn new(known: &[String]) -> Self {
-        Self { known: known.iter().cloned().collect(), sent_on: None, hops: 0, failures: 0 }
+        Self { known: known.iter().cloned().collect(), redirected_to: None, redirects: 0, failures: 0 }
     }
 
-    /// Where to call.
+    /// Returns the endpoint to call.
     pub(crate) fn endpoint(&self) -> &str {
-        self.sent_on.as_deref().or_else(|| self.known.front().map(String::as_str)).unwrap_or_default()
+        self.redirected_to.as_deref().or_else(|| self.known.front().map(String::as_str)).unwrap_or_default()
     }
 
-    /// A call was answered as it should be.
+    /// Records that a call succeeded.
     pub(crate) const fn answered(&mut self) {
-        (self.hops, self.failures) = (0, 0);
+        (self.redirects, self.failures) = (0, 0);
     }
 
-    /// A call, or the stream, ended with this status.
-    pub(crate) fn ended(&mut self, ended: &Status) -> Next {
+    /// Records that a call or the stream ended with this status, and returns what to do.
+    pub(crate) fn ended(&mut self, ended: &Status) -> NextCall {
         let reason = status::reason(ended).unwrap_or_default();
         if ended.code() == Code::PermissionDenied {
-            return Next::Never { reason, message: ended.message().to_owned() };
+            return NextCall::Never { reason, message: ended.message().to_owned() };
         }
         if ended.code() == Code::Aborted
             && reason == "NOT_OWNER"
             && let Some(owner) = status::fact(ended, "endpoint").filter(|owner| !owner.is_empty())
         {
-            self.sent_on = Some(owner);
-            self.hops = self.hops.saturating_add(1);
-            // Replicas that disagree, for as long as a handover takes, must not make us spin.
-            return Next::After(if self.hops <= HOPS { Duration::ZERO } else { self.pause() });
+            self.redirected_to = Some(owner);
+            self.redirects = self.redirects.saturating_add(1);
+            // During a handover replicas may redirect to each other: do not loop without a delay.
+            return NextCall::After(if self.redirects <= MAX_IMMEDIATE_REDIRECTS {
+                Duration::ZERO
+            } else {
+                self.delay()
+            });
         }
-        if self.sent_on.take().is_none() {
+        if self.redirected_to.take().is_none() {
             self.known.rotate_left(1.min(self.known.len()));
         }
-        Next::After(self.pause())
+        NextCall::After(self.delay())
     }
 
-    fn pause(&mut self) -> Duration {
-        let pause = PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
+    fn delay(&mut self) -> Duration {
+        let delay = INITIAL_DELAY.saturating_mul(1 << self.failures.min(16)).min(MAX_DELAY);
         self.failures = self.failures.saturating_add(1);
-        pause
+        delay
     }
 }
 
@@ -183,21 +188,21 @@ mod tests {
     fn replicas_are_called_in_turn_with_growing_pauses_and_without_end() {
         let mut replicas = Replicas::new(&["a:1".to_owned(), "b:1".to_owned()]);
         let island = status(Code::Unavailable, "ISLAND", "");
-        let mut pauses = vec![];
+        let mut delays = vec![];
         for turn in 0..40 {
             assert_eq!(replicas.endpoint(), if turn % 2 == 0 { "a:1" } else { "b:1" });
-            let Next::After(pause) = replicas.ended(&island) else { panic!("gave up") };
-            pauses.push(pause.as_millis());
+            let NextCall::After(delay) = replicas.ended(&island) else { panic!("does not retry") };
+            delays.push(delay.as_millis());
         }
-        assert_eq!(pauses[..7], [200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(delays[..7], [200, 400, 800, 1600, 3200, 5000, 5000]);
         replicas.answered();
-        assert_eq!(replicas.ended(&island), Next::After(PAUSE));
+        assert_eq!(replicas.ended(&island), NextCall::After(INITIAL_DELAY));
     }
 
     #[test]
     fn the_owner_is_called_at_once_and_forgotten_when_it_is_gone() {
         let mut replicas = Replicas::new(&["a:1".to_owned(), "b:1".to_owned()]);
-        assert_eq!(replicas.ended(&status(Code::Aborted, "NOT_OWNER", "c:1")), Next::After(Duration::ZERO));
+        assert_eq!(replicas.ended(&status(Code::Aborted, "NOT_OWNER", "c:1")), NextCall::After(Duration::ZERO));
         assert_eq!(replicas.endpoint(), "c:1");
         replicas.ended(&Status::unavailable("gone"));
         assert_eq!(replicas.endpoint(), "a:1");
@@ -206,17 +211,17 @@ mod tests {
     #[test]
     fn replicas_that_send_us_round_in_circles_do_not_make_us_spin() {
         let mut replicas = Replicas::new(&["a:1".to_owned()]);
-        let pauses: Vec<_> = ["b:1", "a:1", "b:1", "a:1", "b:1"]
+        let delays: Vec<_> = ["b:1", "a:1", "b:1", "a:1", "b:1"]
             .map(|owner| replicas.ended(&status(Code::Aborted, "NOT_OWNER", owner)))
             .into();
-        let pause = |millis| Next::After(Duration::from_millis(millis));
-        assert_eq!(pauses, [pause(0), pause(0), pause(0), pause(200), pause(400)]);
+        let delay = |millis| NextCall::After(Duration::from_millis(millis));
+        assert_eq!(delays, [delay(0), delay(0), delay(0), delay(200), delay(400)]);
     }
 
     #[test]
     fn an_agent_that_may_not_is_told_so_and_stops() {
         let mut replicas = Replicas::new(&["a:1".to_owned()]);
-        let never = Next::Never { reason: "TWO_MACHINES".to_owned(), message: "words".to_owned() };
+        let never = NextCall::Never { reason: "TWO_MACHINES".to_owned(), message: "words".to_owned() };
         assert_eq!(replicas.ended(&status(Code::PermissionDenied, "TWO_MACHINES", "")), never);
     }
 }
