@@ -15,7 +15,7 @@ use rustix::process::Signal;
 
 const REPLICAS: [&str; 2] = ["pxe-service-1", "pxe-service-2"];
 const IDENTIFIER: &str = "10.77.1.3";
-const TAKEN: &str = "has the server identifier";
+const TAKEN: &str = "acquired the DHCP server identifier";
 
 /// How often these words occur in the logs of the pxe-services.
 fn said(lab: &Lab, words: &str) -> Result<usize> {

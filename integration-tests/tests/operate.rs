@@ -185,7 +185,7 @@ async fn clients_without_a_valid_certificate_or_role_are_refused_and_told_what_t
     assert!(curl.arg("--cert").arg(&ann.certificate).arg("--key").arg(&ann.key).output().await?.status.success());
     // The service's log says who was refused, and why.
     let said = scheduler.log()?;
-    assert!(said.contains("refused a caller") && said.contains("refused a connection"), "{said}");
+    assert!(said.contains("call denied") && said.contains("refused a connection"), "{said}");
     Ok(())
 }
 
