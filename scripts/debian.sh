@@ -5,13 +5,13 @@ here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 repository=$(dirname "$here")
 cache=${IRONMESH_CACHE:-$repository/target/cache}
 mkdir -p "$cache"
-# Everything that is packed gets this time, so that the same inputs make the same octets.
+# Timestamp of all files in archives, so that the same inputs produce the same output.
 export SOURCE_DATE_EPOCH=1704067200
 
 say() { echo "$(basename "$0"): $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-need() { # tool...: says which Debian packages are missing
+need() { # tool...: reports missing Debian packages
   local tool missing=()
   for tool; do PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$tool"); done
   [ ${#missing[@]} = 0 ] || fail "missing: ${missing[*]} (Debian: apt-get install cpio kmod mtools dosfstools gdisk syslinux syslinux-common systemd-boot-efi gzip e2fsprogs mmdebstrap)"
@@ -30,7 +30,7 @@ unpacked() { # package: prints the folder that has its files; downloads it when 
     (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$package=$version" >/dev/null) ||
       { rm -rf "$work"; fail "cannot download $package $version"; }
     dpkg -x "$work"/*.deb "$work/files"
-    # Another run may have been faster.
+    # A concurrent run may have been faster.
     mv -T "$work/files" "$folder" 2>/dev/null || [ -d "$folder" ] || fail "cannot make $folder"
     rm -rf "$work"
   fi
@@ -69,7 +69,7 @@ copy_busybox() { # root: busybox with a link for each of its applets, and a udhc
   mkdir -p "$root"/{bin,etc,proc,sys,dev,run,tmp,root,usr/share/udhcpc}
   ln -s bin "$root/sbin"
   cp "$busybox" "$root/bin/busybox"
-  # A link called busybox would point to itself.
+  # A link named busybox would point to itself.
   for applet in $("$busybox" --list | grep -vx busybox); do ln -sf busybox "$root/bin/$applet"; done
   install -m 755 "$here/udhcpc.script" "$root/usr/share/udhcpc/default.script"
 }

@@ -1,7 +1,7 @@
 # Sourced by image and image-debian, after debian.sh: what BIOS and UEFI boot from, and the files beside an image.
 # shellcheck shell=bash
 
-# The kernel's messages go to a screen, too; what the system says goes to the serial port.
+# Kernel messages also go to the screen; the system's output goes to the serial port.
 console="console=tty0 console=ttyS0,115200 quiet"
 
 up_to_date() { # out inputs: whether the image is there and was made of these
@@ -41,6 +41,6 @@ publish() { # disk out inputs kernel-version: the image and what is beside it
   (cd "$(dirname "$2")" && sha256sum "$(basename "$2")") >"$2.sha256"
   stat -c %s "$1" >"$2.size"
   echo "$3" >"$2.inputs"
-  say "$2: kernel $4, $(stat -c %s "$2") octets packed, $(cat "$2.size") unpacked"
+  say "$2: kernel $4, $(stat -c %s "$2") bytes compressed, $(cat "$2.size") uncompressed"
   cut -d' ' -f1 "$2.sha256"
 }

@@ -1,6 +1,6 @@
 # Debian packages that the scripts need; sourced, not run.
-#   ensure_packages NAME…   installs what is missing and says so
-#   ensure_rust             says which Rust is needed where there is none
+#   ensure_packages NAME…   installs missing packages
+#   ensure_rust             checks that Rust is installed and recent enough
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
@@ -38,13 +38,13 @@ RUST_NEEDED=1.90
 
 ensure_rust() {
     command -v cargo >/dev/null || [ ! -e "$HOME/.cargo/env" ] || . "$HOME/.cargo/env"
-    command -v cargo >/dev/null || die "Rust $RUST_NEEDED or later is needed and there is none; get it by rustup (https://rustup.rs)"
+    command -v cargo >/dev/null || die "Rust $RUST_NEEDED or later is required; install it with rustup (https://rustup.rs)"
     local have; have=$(rustc --version | cut -d' ' -f2)
     [ "$(printf '%s\n%s\n' "$RUST_NEEDED" "$have" | sort -V | head -n 1)" = "$RUST_NEEDED" ] ||
-        die "Rust $RUST_NEEDED or later is needed, this is $have; update it with: rustup update stable"
+        die "Rust $RUST_NEEDED or later is required, but $have is installed; update it with: rustup update stable"
 }
 
-# Runs a command with its output in a log; prints the end of the log where it fails.
+# Runs a command with its output in a log; prints the end of the log if it fails.
 quietly() {
     local log=$1; shift
     "$@" >"$log" 2>&1 || { tail -n 30 "$log" >&2; die "failed: $* (all of its output: $log)"; }

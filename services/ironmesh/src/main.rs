@@ -1,5 +1,7 @@
-//! The one binary: the command line, every service by its name, and a whole rack from one command.
+//! The single binary: the command line, every service by its name, and a whole rack from one command.
 
+mod console;
+mod leftover_etcd;
 mod store;
 mod up;
 
@@ -8,7 +10,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use service_kit::run::{Arguments, run_with};
 
-/// A request is many small allocations on one thread that end on another, which the system's allocator locks for.
+/// mimalloc: a request makes many small allocations that are freed on other threads, for which the system allocator
+/// locks.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -26,26 +29,26 @@ struct Ironmesh {
 enum Command {
     #[command(flatten)]
     Ask(cli::Command),
-    /// Writes the completions of a shell.
+    /// Print shell completions.
     Completion(cli::Completion),
-    /// Runs one whole rack: etcd, every service, certificates and all, from one command.
+    /// Run a whole rack: etcd, all services and certificates.
     Up(up::Options),
-    /// Makes a certificate and a context for somebody who is to ask the mesh for things, and says where the context is.
+    /// Create a certificate and a context for a user, and print the path of the context.
     Certificate(up::Certificate),
-    /// Look after the store as a whole: copies of it, its health, a restored backup.
+    /// Maintain the store: back up, restore, check.
     ///
-    /// Asks etcd itself, and no service: it works also while the mesh does not.
+    /// These commands access etcd directly and work while the mesh is down.
     #[command(subcommand)]
     Store(store::StoreCommand),
-    /// Runs a power-service.
+    /// Run a power-service.
     PowerService(Arguments),
-    /// Runs a pxe-service.
+    /// Run a pxe-service.
     PxeService(Arguments),
-    /// Runs a storage-service.
+    /// Run a storage-service.
     StorageService(Arguments),
-    /// Runs an inventory-service.
+    /// Run an inventory-service.
     InventoryService(Arguments),
-    /// Runs a scheduler-service.
+    /// Run a scheduler-service.
     SchedulerService(Arguments),
 }
 
@@ -68,7 +71,7 @@ fn main() -> ExitCode {
 fn ask(global: cli::Global, command: cli::Command) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(cli::run(global, command)),
-        Err(error) => up::fail(&error.into()),
+        Err(error) => console::fail(&error.into()),
     }
 }
 

@@ -1,10 +1,10 @@
-//! `ironmesh store`: looking after the store as a whole.
+//! `ironmesh store`: maintains the store.
 
 mod adopt;
 mod backup;
 mod cat;
 mod check;
-mod judge;
+mod health;
 mod restore;
 mod show;
 
@@ -14,94 +14,94 @@ use std::{
     process::ExitCode,
 };
 
-pub(crate) use self::judge::{QUOTA, is_worth_defragmenting};
-pub(crate) use self::restore::{done as restore_was_said, noted as restored};
+pub(crate) use self::health::{QUOTA, is_worth_defragmenting};
+pub(crate) use self::restore::{clear as clear_restored, restored};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use keyspace::{Known, Store, snapshot, store::Pem};
 use serde::Deserialize;
 use service_kit::config::Common;
 
-use crate::up::fail;
+use crate::console::{answer, fail};
 
-/// What can be done with the store as a whole.
+/// Commands for the store as a whole.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Keep a copy of the store in a file.
+    /// Back up the store to a file.
     ///
-    /// The file is etcd's own snapshot, with its checksum at the end: etcd's own tools read it too. It is written beside
-    /// FILE and takes its name only when it is whole and on disk. BMC passwords and other secrets are sealed in it; the
-    /// key that opens them is not in it: keep DIR/certs, too, or the file that service.sealing_key names.
+    /// The file is a snapshot in etcd's own format, with a checksum. It is written under a temporary name and renamed
+    /// when it is complete and on disk. BMC passwords and other secrets are encrypted in it; the key is not part of it:
+    /// also back up DIR/certs, or the file in service.sealing_key.
     #[command(after_help = "Example:\n  ironmesh store backup --data /var/lib/ironmesh rack.backup")]
     Backup(Backup),
-    /// Bring a copy back as the store of an `ironmesh up` that does not run.
+    /// Restore a backup into the store of a stopped `ironmesh up`.
     ///
-    /// The store that was there is moved aside, and where to is said. After the next `ironmesh up` everything can be
-    /// read, and changes are refused until `ironmesh store adopt`: what was done since the copy was made is not in it,
-    /// and somebody should have looked at what that means for the machines.
+    /// The current store is moved aside, and its new path is printed. After the next `ironmesh up` everything can be
+    /// read, but changes are refused until `ironmesh store adopt`: changes since the backup are lost, and an operator
+    /// must check what that means for the machines.
     #[command(after_help = "Example:\n  ironmesh store restore --data /var/lib/ironmesh rack.backup")]
     Restore(Restore),
-    /// See whether the store is sound.
+    /// Check the health of the store.
     ///
-    /// Looks at every member of etcd, at alarms, space and compaction, at what the keys take, and at every value. Exits
-    /// with 1 where something is wrong, and says what is to be done.
+    /// Checks all etcd members, alarms, space, compaction, the size of the keys, and every value. Exits with 1 if there
+    /// are problems, and prints what to do.
     #[command(after_help = "Example:\n  ironmesh store check --config /etc/ironmesh/scheduler-service.toml")]
-    Check(Reach),
-    /// Let changes happen again in a restored backup.
+    Check(StoreLocation),
+    /// Accept changes to a restored backup.
     ///
-    /// The store gets a new incarnation. Every service begins anew as another instance, with what the store holds, and
-    /// nothing that was under way before is obeyed any more.
+    /// The store gets a new incarnation. All services rejoin as new instances with the content of the store, and
+    /// previous instructions are no longer obeyed.
     #[command(after_help = "Example:\n  ironmesh store adopt --data /var/lib/ironmesh")]
-    Adopt(Reach),
-    /// Print the value of a key, unpacked.
+    Adopt(StoreLocation),
+    /// Print the value of a key, decompressed.
     ///
-    /// What is sealed stays sealed.
+    /// Encrypted secrets stay encrypted.
     #[command(after_help = "Example:\n  ironmesh store cat --data /var/lib/ironmesh dc/incarnation")]
     Cat(Cat),
 }
 
-/// How etcd is found.
+/// How to find etcd.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Reach {
-    /// The folder of an `ironmesh up`.
+pub(crate) struct StoreLocation {
+    /// Data directory of `ironmesh up`.
     #[arg(long, value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
     data: Option<PathBuf>,
-    /// The configuration of any service, which says where etcd is and with which certificate it is asked.
+    /// Configuration of any service, with the etcd members and the certificates.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// Keeps a copy of the store in a file.
+/// Back up the store to a file.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Backup {
     #[command(flatten)]
-    reach: Reach,
+    location: StoreLocation,
     /// The file; it must not exist.
     file: PathBuf,
 }
 
-/// Brings a copy back.
+/// Restore a backup.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Restore {
-    /// The folder of an `ironmesh up` that does not run.
+    /// Data directory of a stopped `ironmesh up`.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// The copy.
+    /// The backup.
     file: PathBuf,
 }
 
-/// Prints the value of a key.
+/// Print the value of a key.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Cat {
     #[command(flatten)]
-    reach: Reach,
-    /// The key, whole or without /ironmesh/v1/.
+    location: StoreLocation,
+    /// The key, with or without /ironmesh/v1/.
     key: String,
 }
 
-/// Carries out a command: 0 when it was done, 1 when it failed or something is wrong.
+/// Runs a command. Exits with 0 on success, and with 1 on failure or if there are problems.
 pub(crate) fn run(format: cli::Format, command: StoreCommand) -> ExitCode {
-    // What is asked of etcd over HTTP, and etcd's own client, use the one provider of TLS.
+    // Our HTTP client and the etcd client use the same TLS provider.
     service_kit::tls::install_provider();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -111,43 +111,43 @@ pub(crate) fn run(format: cli::Format, command: StoreCommand) -> ExitCode {
         match command {
             StoreCommand::Backup(command) => backup::run(&command).await.map(|()| ExitCode::SUCCESS),
             StoreCommand::Restore(command) => restore::run(&command).await.map(|()| ExitCode::SUCCESS),
-            StoreCommand::Check(reach) => check::run(format, &reach).await,
-            StoreCommand::Adopt(reach) => adopt::run(&reach).await.map(|()| ExitCode::SUCCESS),
+            StoreCommand::Check(location) => check::run(format, &location).await,
+            StoreCommand::Adopt(location) => adopt::run(&location).await.map(|()| ExitCode::SUCCESS),
             StoreCommand::Cat(command) => cat::run(&command).await.map(|()| ExitCode::SUCCESS),
         }
     });
     outcome.unwrap_or_else(|error| fail(&error))
 }
 
-/// Where etcd is, and with what it is asked.
+/// The etcd members and the certificates to access them.
 #[derive(Debug, Clone)]
 struct Access {
     common: Common,
     pem: [Vec<u8>; 3],
 }
 
-/// The table that every service's configuration has; its other tables are none of ours.
+/// The table that all services have; the others are ignored.
 #[derive(Debug, Deserialize)]
 struct AnyService {
     service: Common,
 }
 
-impl Reach {
+impl StoreLocation {
     fn access(&self) -> Result<Access> {
         let file = match (&self.config, &self.data) {
             (Some(file), _) => file.clone(),
             (None, Some(data)) => {
                 let mut files = service_folders(data)?.into_iter().map(|folder| folder.join("config.toml"));
                 files.rfind(|file| file.exists()).with_context(|| {
-                    format!("no service has run in {}; name the folder that ironmesh up was given", data.display())
+                    format!("no service has run in {}; pass the data directory of ironmesh up", data.display())
                 })?
             }
-            (None, None) => bail!("name a folder with --data, or a service's configuration with --config"),
+            (None, None) => bail!("pass a data directory with --data, or a service's configuration with --config"),
         };
         let shown = file.display();
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {shown}"))?;
         let AnyService { service } =
-            toml::from_str(&text).with_context(|| format!("{shown} is not the configuration of a service"))?;
+            toml::from_str(&text).with_context(|| format!("{shown} is not a service configuration"))?;
         let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         let pem = [read(&service.ca)?, read(&service.certificate)?, read(&service.key)?];
         Ok(Access { common: service, pem })
@@ -158,7 +158,7 @@ impl Reach {
         access.store(&access.common.etcd).await
     }
 
-    /// What services have noted of the store, as far as their folders are at hand.
+    /// Returns what services have recorded about the store, as far as their directories are available.
     fn notes(&self) -> Result<Vec<Known>> {
         match &self.data {
             Some(data) => notes(data),
@@ -175,22 +175,17 @@ impl Access {
     }
 }
 
-/// What the services of an `ironmesh up` have noted of its store.
+/// Returns what the services of an `ironmesh up` have recorded about its store.
 pub(crate) fn notes(data: &Path) -> Result<Vec<Known>> {
     let notes = service_folders(data)?.into_iter().filter_map(|folder| snapshot::noted(&folder).transpose());
     Ok(notes.collect::<Result<_, _>>()?)
 }
 
-/// The folders of an `ironmesh up` in which services work.
+/// Returns the data directories of the services of an `ironmesh up`.
 fn service_folders(data: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(data).with_context(|| format!("cannot read {}", data.display()))?;
     let folders = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join("lock").exists());
     let mut folders: Vec<_> = folders.filter(|path| !path.ends_with("up")).collect();
     folders.sort();
     Ok(folders)
-}
-
-#[expect(clippy::print_stdout, reason = "this is what was asked for")]
-pub(crate) fn answer(text: &str) {
-    println!("{text}");
 }

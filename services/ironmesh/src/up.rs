@@ -1,11 +1,11 @@
-//! A rack from one command: an etcd of its own, a private CA, and every service as a child process of this one,
-//! started again with back-off when it ends. A child that was reaped is proven dead, and is said to be.
+//! Runs a whole rack: an etcd, a private CA, and every service as a child process, restarted with back-off when it
+//! exits. When a child was reaped its death is proven, which is published.
 
 mod certs;
 mod child;
 mod etcd;
+mod etcd_space;
 mod plan;
-mod room;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -25,97 +25,100 @@ use keyspace::{
 use service_kit::{Host, status, tls::Role};
 use tokio::time::Instant;
 
-/// How long all services may take to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(200);
-/// How long children may take to stop: they hand over first.
-const GRACE: Duration = Duration::from_secs(15);
+use crate::console::{answer, fail, say};
 
-/// Runs one whole rack: etcd, every service, certificates and all, from one command.
+/// How long to wait until all services are ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often readiness is checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// How long children may take to stop: they hand their nodes over first.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Run a whole rack: etcd, all services and certificates.
 ///
-/// Without --network everything binds loopback and needs no privileges: the API, power and images work, and machines
-/// are not booted. With it, machines on that network are booted; this needs root, or CAP_NET_BIND_SERVICE,
+/// Without --network all listeners bind to loopback and no privileges are needed: the API, power and images work, but
+/// machines are not booted. With it, machines on that network are booted; this requires root, or CAP_NET_BIND_SERVICE,
 /// CAP_NET_RAW and CAP_NET_ADMIN.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// The folder that everything is kept in; made where there is none.
+    /// Data directory; created if it does not exist.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// The rack's name: lower-case letters, digits, dashes.
+    /// Name of the rack: lower-case letters, digits, dashes.
     #[arg(long, default_value = "", value_name = "NAME")]
     pub(crate) rack: String,
-    /// A member of an etcd that is there already, as https://10.0.0.1:2379, instead of one of its own; may be given more
-    /// than once. Its members must trust the CA in certs/ca.pem of the data folder and have certificates of it: put
-    /// ca.pem and ca.key there before the first start, or use the ones that it makes.
+    /// Member of an existing etcd, as https://10.0.0.1:2379, instead of starting one; may be repeated. Its members must
+    /// trust the CA in certs/ca.pem of the data directory and have certificates of it: put ca.pem and ca.key there
+    /// before the first start, or use the generated ones.
     #[arg(long, value_name = "URL", value_parser = etcd::member)]
     pub(crate) etcd: Vec<String>,
-    /// Replicas of every rack service.
+    /// Number of replicas of each rack service.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) replicas: u8,
-    /// Scheduler-services, each with the whole API.
+    /// Number of scheduler-services, each with the whole API.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) schedulers: u8,
-    /// Where the first scheduler-service answers Ironic's REST API; port 0 takes any free one. Further ones take a free
-    /// port of the same host. Unless --set scheduler.rest_users=FILE names users, or scheduler.rest_keystone.url or
-    /// scheduler.rest_jwt.keys who knows them, nobody is asked who he is there, and it must be loopback.
+    /// Address of the first scheduler-service's listener for Ironic's REST API; port 0 selects a free one. Further
+    /// schedulers use a free port of the same host. Requests are not authenticated, and the address must be loopback,
+    /// unless users are configured with --set scheduler.rest_users=FILE, scheduler.rest_keystone.url or
+    /// scheduler.rest_jwt.keys.
     #[arg(long, default_value = "127.0.0.1:6385", value_name = "ADDRESS:PORT")]
     pub(crate) rest: SocketAddr,
-    /// The interface on the provisioning network.
+    /// Interface on the provisioning network.
     #[arg(long, value_name = "DEVICE", requires_all = ["address", "range"])]
     pub(crate) network: Option<String>,
-    /// An address on that interface; one for each replica.
+    /// Addresses on that interface, one for each replica.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address: Vec<Ipv4Addr>,
-    /// The length of the network's prefix.
+    /// Prefix length of the network.
     #[arg(long, default_value_t = 24, value_name = "BITS")]
     pub(crate) prefix: u8,
-    /// The addresses that machines may have, as FIRST-LAST.
+    /// Addresses for machines, as FIRST-LAST.
     #[arg(long, value_name = "FIRST-LAST")]
     pub(crate) range: Option<String>,
-    /// The DHCP server identifier: an address on that interface that nothing else has. The leader of the pxe-services
-    /// holds it, so that machines renew their leases with whoever is there (RFC 2132 §9.7). Without it the first
-    /// replica's own address is taken, and while that one is away machines renew late, by broadcast.
+    /// DHCP server identifier: an unused address on that interface. The leader of the pxe-services holds it, so that
+    /// machines can always renew their leases (RFC 2132 §9.7). By default the address of the first replica is used, and
+    /// while that replica is down machines renew late, by broadcast.
     #[arg(long, value_name = "ADDRESS", requires = "network")]
     pub(crate) server_identifier: Option<Ipv4Addr>,
-    /// The router that machines are told of.
+    /// Router to announce to machines.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) router: Option<Ipv4Addr>,
-    /// A folder that images registered by file: URLs may lie in; may be given more than once.
+    /// Directory that file: URLs of images may refer to; may be repeated.
     #[arg(long, value_name = "DIR")]
     pub(crate) files_from: Vec<PathBuf>,
-    /// Where traces go (OTLP), as http://collector:4317.
+    /// OTLP endpoint for traces, such as http://collector:4317.
     #[arg(long, default_value = "", value_name = "URL")]
     pub(crate) otlp: String,
-    /// What is logged, as an EnvFilter.
+    /// Log filter, in EnvFilter syntax.
     #[arg(long, default_value = "info", value_name = "FILTER")]
     pub(crate) log: String,
-    /// A key of a service's own table, such as power.poll=30s or scheduler.boots=1; may be given more than once. The
-    /// keys are those of the files in deploy/config.
+    /// Set a key of a service's own table, such as power.poll=30s or scheduler.boots=1; may be repeated. The keys are
+    /// those of the files in deploy/config.
     #[arg(long, value_name = "TABLE.KEY=VALUE", value_parser = plan::setting)]
     pub(crate) set: Vec<plan::Setting>,
 }
 
-/// Runs until it is asked to stop.
-/// A certificate for somebody.
+/// Create a certificate and a context for a user.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ironmesh certificate ann --role reader --data /var/lib/ironmesh")]
 pub(crate) struct Certificate {
-    /// Who is to bear it.
+    /// Name of the user.
     name: String,
-    /// What he may do: reader sees everything, member uses nodes, service looks after nodes and images, admin may all.
+    /// Role of the user: reader reads everything, member uses nodes, service maintains nodes and images, admin has full
+    /// rights.
     #[arg(long)]
     role: Role,
-    /// The folder of `ironmesh up`, with its private CA.
+    /// Data directory of `ironmesh up`, with its private CA.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
 }
 
-/// Makes it.
+/// Creates the certificate and prints the path of the context.
 pub(crate) fn certify(wanted: &Certificate) -> ExitCode {
     match certs::certify(&wanted.data, &wanted.name, wanted.role) {
         Ok(context) => {
-            crate::store::answer(&context.display().to_string());
+            answer(&context.display().to_string());
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error),
@@ -133,19 +136,9 @@ pub(crate) fn run(options: Options) -> ExitCode {
     }
 }
 
-pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
-    say(&format!("error: {error:#}"));
-    ExitCode::FAILURE
-}
-
-#[expect(clippy::print_stderr, reason = "this is for who typed the command")]
-pub(crate) fn say(text: &str) {
-    eprintln!("{text}");
-}
-
 async fn up(mut options: Options) -> Result<()> {
-    std::fs::create_dir_all(&options.data).with_context(|| format!("cannot make {}", options.data.display()))?;
-    options.data = options.data.canonicalize().context("cannot use the data folder")?;
+    std::fs::create_dir_all(&options.data).with_context(|| format!("cannot create {}", options.data.display()))?;
+    options.data = options.data.canonicalize().context("cannot use the data directory")?;
     let _lock = mesh::DataDirLock::take(&options.data.join("up"))
         .with_context(|| format!("cannot run a rack in {}", options.data.display()))?;
     check(&options)?;
@@ -161,7 +154,7 @@ async fn up(mut options: Options) -> Result<()> {
     let members = own.as_ref().map_or_else(|| options.etcd.clone(), |own| vec![own.endpoint.clone()]);
     let outcome = Box::pin(with_etcd(&options, &certs, &members, &host)).await;
     host.stop();
-    let drained = host.drain(GRACE).await;
+    let drained = host.drain(STOP_TIMEOUT).await;
     if let Some(own) = own {
         own.stop().await;
     }
@@ -173,14 +166,14 @@ async fn up(mut options: Options) -> Result<()> {
 async fn with_etcd(options: &Options, certs: &certs::Certs, members: &[String], host: &Host) -> Result<()> {
     let pem = certs.up.read()?;
     let pem = Pem { ca: &pem[0], certificate: &pem[1], key: &pem[2] };
-    let store = Store::connect(members, pem).await.context("cannot prepare to reach etcd")?;
+    let store = Store::connect(members, pem).await.context("cannot create the etcd client")?;
     tokio::select! {
         outcome = prepare(options, &store) => outcome?,
         () = host.stopping() => return Ok(()),
     };
     let rack = find_rack(&store, &options.rack).await?;
     if options.etcd.is_empty() {
-        host.spawn(room::keep(store.clone(), host.clone()));
+        host.spawn(etcd_space::run(store.clone(), host.clone()));
     }
     let children = plan::children(options, certs, members)?;
     for child in &children {
@@ -192,17 +185,17 @@ async fn with_etcd(options: &Options, certs: &certs::Certs, members: &[String], 
         () = host.stopping() => return Ok(()),
     }
     host.stopping().await;
-    say("stopping: each service hands over first");
+    say("stopping: the services hand over first");
     Ok(())
 }
 
 fn check(options: &Options) -> Result<()> {
     if !service_kit::config::is_rack_name(&options.rack) {
-        bail!("--rack {:?}: must be lower-case letters, digits and dashes", options.rack);
+        bail!("--rack {:?}: must consist of lower-case letters, digits and dashes", options.rack);
     }
     if options.network.is_some() && options.address.len() != usize::from(options.replicas) {
         let (have, want) = (options.address.len(), options.replicas);
-        bail!("--address: give one for each of the {want} replicas, there are {have}");
+        bail!("--address: one address for each of the {want} replicas is required, but {have} were given");
     }
     Ok(())
 }
@@ -214,12 +207,12 @@ fn network(options: &Options) -> Result<Option<Network>> {
     let subnet = Subnet::around(*first_replica, options.prefix).context("--prefix: at most 30")?;
     let (first, last): (Ipv4Addr, Ipv4Addr) = (first.parse().with_context(wrong)?, last.parse().with_context(wrong)?);
     if !subnet.contains(first) || !subnet.contains(last) || first > last {
-        bail!("--range {range:?}: must lie in {subnet}");
+        bail!("--range {range:?}: must be within {subnet}");
     }
     if let Some(identifier) = options.server_identifier
         && !subnet.contains(identifier)
     {
-        bail!("--server-identifier {identifier}: must lie in {subnet}");
+        bail!("--server-identifier {identifier}: must be within {subnet}");
     }
     Ok(Some(Network {
         subnet,
@@ -231,20 +224,20 @@ fn network(options: &Options) -> Result<Option<Network>> {
     }))
 }
 
-/// Waits for etcd, and makes what must be there before the first service: the incarnation and the rack.
+/// Waits for etcd and creates what the services require: the incarnation and the rack.
 async fn prepare(options: &Options, store: &Store) -> Result<()> {
     let begun = Instant::now();
     loop {
         match store.get(&key::incarnation()).await {
             Ok(_) => break,
-            Err(error) if begun.elapsed() < PATIENCE => {
-                tracing::debug!(error = %status::chain(&error), "etcd is not there yet");
-                tokio::time::sleep(LOOK).await;
+            Err(error) if begun.elapsed() < READY_TIMEOUT => {
+                tracing::debug!(error = %status::chain(&error), "etcd is not ready yet");
+                tokio::time::sleep(CHECK_INTERVAL).await;
             }
             Err(error) if options.etcd.is_empty() => {
-                return Err(error).context("etcd does not come up; see etcd.log in the data folder");
+                return Err(error).context("etcd does not start; see etcd.log in the data directory");
             }
-            Err(error) => return Err(error).context(format!("etcd does not answer at {}", options.etcd.join(", "))),
+            Err(error) => return Err(error).context(format!("etcd does not respond at {}", options.etcd.join(", "))),
         }
     }
     begin_incarnation(&options.data, store).await?;
@@ -264,38 +257,32 @@ async fn prepare(options: &Options, store: &Store) -> Result<()> {
         &rack,
         Expect::Absent,
     )?;
-    unless_there(store.commit(change).await)
+    ignore_conflict(store.commit(change).await)
 }
 
-/// A new store gets its incarnation; one that was restored says so, before any service reads it.
+/// Creates the incarnation of a new store, or marks a restored backup before any service reads it.
 async fn begin_incarnation(data: &Path, store: &Store) -> Result<()> {
     if let Some(how) = crate::store::restored(data)? {
-        unless_there(store.mark_restored_backup(how).await.map(|()| how.found))?;
+        ignore_conflict(store.mark_restored_backup(how).await.map(|()| how.found))?;
         say(&format!(
-            "the store is a restored backup: look at it, then ironmesh store adopt --data {}",
+            "the store is a restored backup: check its content, then run: ironmesh store adopt --data {}",
             data.display()
         ));
-        return crate::store::restore_was_said(data);
+        return crate::store::clear_restored(data);
     }
     let is_new = store.get(&key::incarnation()).await?.is_none();
     if let Some(known) = crate::store::notes(data)?.first().filter(|_| is_new) {
         bail!(
-            "the store in {} is empty, and services there have known one at revision {}; bring a copy back with \
-             ironmesh store restore, or begin anew in an empty folder",
+            "the store in {} is empty, but services there have seen one at revision {}; restore a backup with ironmesh store restore, or start in an empty directory",
             data.display(),
             known.revision
         );
     }
     let incarnation = Incarnation { id: uuid::Uuid::new_v4(), ..Incarnation::default() };
-    unless_there(store.commit(Change::new().put(&key::incarnation(), &incarnation, Expect::Absent)?).await)
+    ignore_conflict(store.commit(Change::new().put(&key::incarnation(), &incarnation, Expect::Absent)?).await)
 }
 
-/// Ends an etcd that an `ironmesh up` left behind in this folder.
-pub(crate) async fn end_leftover_etcd(data: &Path) -> Result<()> {
-    etcd::end_leftover(data).await
-}
-
-fn unless_there(outcome: Result<i64, keyspace::Error>) -> Result<()> {
+fn ignore_conflict(outcome: Result<i64, keyspace::Error>) -> Result<()> {
     match outcome {
         Ok(_) | Err(keyspace::Error::Conflict) => Ok(()),
         Err(error) => Err(error).context("cannot prepare the store"),
@@ -307,15 +294,15 @@ async fn find_rack(store: &Store, name: &str) -> Result<RackId> {
     Ok(RackId::new(holder.value.id))
 }
 
-/// Waits until every service answers, then says what there is.
+/// Waits until every service is ready, then prints the endpoints.
 async fn ready(options: &Options, children: &[child::Child], certs: &certs::Certs) -> Result<()> {
     let begun = Instant::now();
     for child in children {
         while !child.is_ready() {
-            if begun.elapsed() > PATIENCE {
-                bail!("{} does not come up; see {}", child.name, child.log().display());
+            if begun.elapsed() > READY_TIMEOUT {
+                bail!("{} does not start; see {}", child.name, child.log().display());
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
     let schedulers = children.iter().filter(|child| child.service == Service::Scheduler);

@@ -1,4 +1,4 @@
-//! A copy of the store in a file, and whether such a copy is whole.
+//! Backs up the store to a file and verifies backups.
 
 use std::{
     fs,
@@ -14,18 +14,18 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::{Backup, answer};
-use crate::up::say;
+use crate::console::say;
 
-/// Octets of the checksum that etcd puts behind a snapshot (SHA-256).
-const CHECKSUM: usize = 32;
-/// Octets of a page of etcd's database: a snapshot is whole pages, and the checksum.
-const PAGE: u64 = 512;
-/// How often it is said how far it is.
-const PROGRESS: Duration = Duration::from_secs(2);
+/// Size of the checksum at the end of a snapshot, in bytes (SHA-256).
+const CHECKSUM_BYTES: usize = 32;
+/// Page size of etcd's database, in bytes: a snapshot consists of whole pages and the checksum.
+const PAGE_BYTES: u64 = 512;
+/// How often progress is printed.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(command: &Backup) -> Result<()> {
-    let (file, store) = (&command.file, command.reach.store().await?);
-    ensure!(!file.exists(), "{} is there already; name a new file, or move it away", file.display());
+    let (file, store) = (&command.file, command.location.store().await?);
+    ensure!(!file.exists(), "{} already exists; choose another name or remove it", file.display());
     let at = store.standing().await.context("cannot read the store")?;
     let new = beside(file);
     let mut out = fs::OpenOptions::new()
@@ -39,23 +39,23 @@ pub(super) async fn run(command: &Backup) -> Result<()> {
     let copying = store.snapshot(|piece, remaining| -> Result<()> {
         out.write_all(piece).with_context(|| format!("cannot write {}", new.display()))?;
         written += u64::try_from(piece.len()).unwrap_or(0);
-        if said.elapsed() > PROGRESS {
+        if said.elapsed() > PROGRESS_INTERVAL {
             said = Instant::now();
             say(&format!("{} of {}", size(written), size(written + remaining)));
         }
         Ok(())
     });
-    copying.await.context("the copy is not whole")?;
+    copying.await.context("the backup is incomplete")?;
     out.sync_all().with_context(|| format!("cannot write {}", new.display()))?;
     let whole = verify(&new)?;
     renameat_with(CWD, &new, CWD, file, RenameFlags::NOREPLACE)
-        .with_context(|| format!("cannot name {} {}", new.display(), file.display()))?;
+        .with_context(|| format!("cannot rename {} to {}", new.display(), file.display()))?;
     sync_folder(file)?;
-    answer(&format!("{}: {} octets, revision {}, sha256 {}", file.display(), whole.octets, at.revision, whole.digest));
+    answer(&format!("{}: {} bytes, revision {}, sha256 {}", file.display(), whole.bytes, at.revision, whole.digest));
     Ok(())
 }
 
-/// A file beside this one, with `.new` after its name.
+/// Returns the path of the temporary file: the name with `.new` appended.
 fn beside(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".new");
@@ -68,40 +68,40 @@ fn sync_folder(file: &Path) -> Result<()> {
     synced.with_context(|| format!("cannot write {}", folder.display()))
 }
 
-/// What was found of a whole copy.
+/// A verified backup.
 #[derive(Debug)]
 pub(super) struct Whole {
-    /// Octets of the file.
-    pub(super) octets: u64,
-    /// The checksum that it ends with and that its content has.
+    /// Size of the file, in bytes.
+    pub(super) bytes: u64,
+    /// Its checksum.
     pub(super) digest: String,
 }
 
-/// Reads a copy and compares it with the checksum at its end.
+/// Reads a backup and verifies the checksum at its end.
 pub(super) fn verify(file: &Path) -> Result<Whole> {
     let shown = file.display();
     let read = || format!("cannot read {shown}");
     let mut input = fs::File::open(file).with_context(read)?;
-    let octets = input.metadata().with_context(read)?.len();
-    let checksum = u64::try_from(CHECKSUM).unwrap_or(0);
-    if octets <= checksum || octets % PAGE != checksum {
-        bail!("{shown} is no whole snapshot of etcd: it does not end with a checksum");
+    let bytes = input.metadata().with_context(read)?.len();
+    let checksum = u64::try_from(CHECKSUM_BYTES).unwrap_or(0);
+    if bytes <= checksum || bytes % PAGE_BYTES != checksum {
+        bail!("{shown} is not a complete etcd snapshot: it does not end with a checksum");
     }
     let mut sha = Sha256::new();
-    io::copy(&mut (&mut input).take(octets - checksum), &mut Sink(&mut sha)).with_context(read)?;
-    let mut end = [0; CHECKSUM];
+    io::copy(&mut (&mut input).take(bytes - checksum), &mut Sink(&mut sha)).with_context(read)?;
+    let mut end = [0; CHECKSUM_BYTES];
     input.read_exact(&mut end).with_context(read)?;
-    let content: [u8; CHECKSUM] = sha.finalize().into();
-    ensure!(content == end, "{shown} is damaged: its content does not have the checksum that it ends with");
-    Ok(Whole { octets, digest: hex::encode(end) })
+    let content: [u8; CHECKSUM_BYTES] = sha.finalize().into();
+    ensure!(content == end, "{shown} is damaged: its checksum does not match");
+    Ok(Whole { bytes, digest: hex::encode(end) })
 }
 
 struct Sink<'s>(&'s mut Sha256);
 
 impl io::Write for Sink<'_> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.update(octets);
-        Ok(octets.len())
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -109,13 +109,13 @@ impl io::Write for Sink<'_> {
     }
 }
 
-/// Octets for people.
-pub(super) fn size(octets: u64) -> String {
+/// Formats a size in bytes with a binary unit.
+pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
-    let steps = (0_u32..3).rev().find(|step| octets >> (10 * (step + 1)) > 0).map_or(0, |step| step + 1);
+    let steps = (0_u32..3).rev().find(|step| bytes >> (10 * (step + 1)) > 0).map_or(0, |step| step + 1);
     let unit = UNITS.get(usize::try_from(steps).unwrap_or(0)).unwrap_or(&"B");
-    let tenths = (octets.saturating_mul(10)) >> (10 * steps);
-    if steps == 0 { format!("{octets} {unit}") } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
+    let tenths = (bytes.saturating_mul(10)) >> (10 * steps);
+    if steps == 0 { format!("{bytes} {unit}") } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
         let content = [7; 1024];
         let whole = [&content[..], &Sha256::digest(content)[..]].concat();
         fs::write(&file, &whole).unwrap();
-        assert_eq!(verify(&file).unwrap().octets, 1056);
+        assert_eq!(verify(&file).unwrap().bytes, 1056);
         fs::write(&file, &whole[..1024]).unwrap();
         assert!(verify(&file).unwrap_err().to_string().contains("checksum"));
         let mut damaged = whole;

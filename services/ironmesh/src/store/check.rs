@@ -1,4 +1,4 @@
-//! Asking every member of etcd how it is, and reading all that it holds.
+//! Collects the state of every etcd member and reads all values.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -7,20 +7,20 @@ use keyspace::key::ROOT;
 use reqwest::{Certificate, Client, Identity};
 
 use super::{
-    Access, Reach,
-    judge::{Contents, Facts, Member, judge},
+    Access, StoreLocation,
+    health::{Contents, Facts, Member, find_problems},
     show,
 };
 
-/// How long a member may take to show its metrics.
-const METRICS: Duration = Duration::from_secs(3);
-/// The metric that says what a member may grow to (etcd 3.4 and later).
+/// How long to wait for the metrics of a member.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(3);
+/// The metric with the quota of a member (etcd 3.4 and later).
 const QUOTA: &str = "etcd_server_quota_backend_bytes";
 
-pub(super) async fn run(format: cli::Format, reach: &Reach) -> Result<ExitCode> {
-    let access = reach.access()?;
+pub(super) async fn run(format: cli::Format, location: &StoreLocation) -> Result<ExitCode> {
+    let access = location.access()?;
     let facts = gather(&access).await?;
-    let findings = judge(&facts);
+    let findings = find_problems(&facts);
     show::all(format, &facts, &findings);
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -43,9 +43,9 @@ async fn gather(access: &Access) -> Result<Facts> {
     Ok(Facts {
         members,
         revision: standing.revision,
-        compacted: store.compacted(standing.revision).await.context("cannot look for the oldest revision")?,
+        compacted: store.compacted(standing.revision).await.context("cannot determine the oldest revision")?,
         incarnation: standing.incarnation,
-        alarms: store.alarms().await.context("cannot ask for alarms")?,
+        alarms: store.alarms().await.context("cannot list alarms")?,
         contents: Contents::of(&pairs),
         etcdctl: etcdctl(access),
     })
@@ -77,15 +77,15 @@ fn http(access: &Access) -> Result<Client> {
     let [ca, certificate, key] = &access.pem;
     let client = Client::builder()
         .no_proxy()
-        .timeout(METRICS)
-        .tls_certs_only(Certificate::from_pem_bundle(ca).context("the CA can not be used")?)
+        .timeout(METRICS_TIMEOUT)
+        .tls_certs_only(Certificate::from_pem_bundle(ca).context("the CA cannot be used")?)
         .identity(
-            Identity::from_pem(&[&certificate[..], &key[..]].concat()).context("the certificate can not be used")?,
+            Identity::from_pem(&[&certificate[..], &key[..]].concat()).context("the certificate cannot be used")?,
         );
-    client.build().context("cannot prepare to ask for metrics")
+    client.build().context("cannot create the HTTP client")
 }
 
-/// What a member may grow to. Where metrics are not to be had it is not known, which is no fault.
+/// Returns the quota of a member, or `None` if its metrics are not available.
 async fn quota(http: &Client, url: &str) -> Option<u64> {
     let answer = http.get(format!("{url}/metrics")).send().await.ok()?;
     quota_in(&answer.text().await.ok()?)
@@ -93,9 +93,9 @@ async fn quota(http: &Client, url: &str) -> Option<u64> {
 
 fn quota_in(metrics: &str) -> Option<u64> {
     let line = metrics.lines().find_map(|line| line.strip_prefix(QUOTA)?.strip_prefix(' '))?;
-    let octets: f64 = line.trim().parse().ok()?;
-    // As text without fraction or exponent.
-    format!("{octets:.0}").parse().ok()
+    let bytes: f64 = line.trim().parse().ok()?;
+    // Formatted without fraction or exponent.
+    format!("{bytes:.0}").parse().ok()
 }
 
 fn etcdctl(access: &Access) -> String {

@@ -1,4 +1,4 @@
-//! A copy becomes the store again. What was there is moved aside, and nothing is forgotten that says so.
+//! Restores a backup. The current store is moved aside, and the next `ironmesh up` marks the store as restored.
 
 use std::{
     fs, io,
@@ -11,23 +11,25 @@ use keyspace::value::RestoredBackup;
 use serde::Deserialize;
 
 use super::{Restore, answer, backup, notes, service_folders};
-use crate::up;
+use crate::leftover_etcd;
 
-/// The file that tells the next `ironmesh up` to say in the store that it is a restored backup.
+/// The file that tells the next `ironmesh up` to mark the store as a restored backup.
 const RESTORED: &str = "store.restored";
-/// etcd's tools that restore a snapshot: the newer releases' one, the older releases' one.
+/// etcd's tools for restoring a snapshot, of newer and of older releases.
 const TOOLS: [&str; 2] = ["etcdutl", "etcdctl"];
 
 pub(super) async fn run(command: &Restore) -> Result<()> {
     let shown = command.data.display();
     let data = command.data.canonicalize().with_context(|| format!("cannot use {shown}"))?;
     let _lock = mesh::DataDirLock::take(&data.join("up"))
-        .with_context(|| format!("cannot restore in {shown}; stop the ironmesh up that runs there"))?;
+        .with_context(|| format!("cannot restore in {shown}; stop the ironmesh up that uses it"))?;
     let mut locks = Vec::new();
     for folder in service_folders(&data)? {
-        locks.push(mesh::DataDirLock::take(&folder).context("a service runs still; wait for its end, or end it")?);
+        locks.push(
+            mesh::DataDirLock::take(&folder).context("a service is still running; wait until it stops, or stop it")?,
+        );
     }
-    up::end_leftover_etcd(&data).await?;
+    leftover_etcd::stop(&data).await?;
     let whole = backup::verify(&command.file)?;
     let status = status(&command.file)?;
     let (etcd, new) = (data.join("etcd"), data.join("etcd.new"));
@@ -35,7 +37,7 @@ pub(super) async fn run(command: &Restore) -> Result<()> {
         fs::remove_dir_all(&new).with_context(|| format!("cannot remove {}", new.display()))?;
     }
     unpack(&command.file, &new)?;
-    // From here on the next `up` says that it is a restored backup, whatever services know.
+    // From here on the next `up` marks the store as a restored backup, whatever the services know.
     let known = notes(&data)?.iter().map(|known| known.revision).fold(status.revision, i64::max);
     note(&data, RestoredBackup { known, found: status.revision })?;
     let aside = aside(&data)?;
@@ -43,26 +45,26 @@ pub(super) async fn run(command: &Restore) -> Result<()> {
     if had {
         fs::rename(&etcd, &aside).with_context(|| format!("cannot move {} aside", etcd.display()))?;
     }
-    fs::rename(&new, &etcd).with_context(|| format!("cannot put {} in its place", new.display()))?;
+    fs::rename(&new, &etcd).with_context(|| format!("cannot move {} to its place", new.display()))?;
     answer(&format!(
-        "restored {} octets at revision {} (sha256 {}); services here have seen revision {known}",
-        whole.octets, status.revision, whole.digest
+        "restored {} bytes at revision {} (sha256 {}); services have seen revision {known}",
+        whole.bytes, status.revision, whole.digest
     ));
     if had {
-        answer(&format!("the store that was there is {}", aside.display()));
+        answer(&format!("the previous store was moved to {}", aside.display()));
     } else {
         answer(
-            "there was no store: an etcd that ironmesh up --etcd names is restored with its own tools, then adopted",
+            "there was no previous store: restore an etcd of ironmesh up --etcd with etcd's own tools, then adopt it",
         );
     }
     if !data.join("certs/sealing.key").exists() {
         answer(&format!(
-            "{}/certs/sealing.key is not there: without the one that was used, nobody can open the secrets in the store",
+            "{}/certs/sealing.key does not exist: without the original key the secrets in the store cannot be decrypted",
             data.display()
         ));
     }
     answer(&format!(
-        "next: ironmesh up --data {shown} …, look at what it holds, then: ironmesh store adopt --data {shown}"
+        "next: ironmesh up --data {shown} …, check the content, then: ironmesh store adopt --data {shown}"
     ));
     Ok(())
 }
@@ -74,13 +76,13 @@ struct Status {
 
 fn status(file: &Path) -> Result<Status> {
     let said = tool(&["snapshot", "status", "-w", "json"], &[file])?;
-    serde_json::from_slice(&said).context("etcd's tool does not say what is in the snapshot")
+    serde_json::from_slice(&said).context("cannot parse the snapshot status of etcd's tool")
 }
 
-/// A database and a log of one member, in a cluster that never was before: its id tells it from the one of before.
+/// Creates the database and log of one member in a new cluster, whose id differs from that of the previous one.
 fn unpack(file: &Path, into: &Path) -> Result<()> {
     let (token, data) = (format!("ironmesh-{}", uuid::Uuid::new_v4()), into.display().to_string());
-    // Where it listens is said when it is started; here it must only be one address, and the same twice.
+    // The actual address is set when etcd starts; here both must only be the same.
     let peer = "https://127.0.0.1:2380";
     let cluster = format!("ironmesh={peer}");
     let options = [
@@ -112,7 +114,7 @@ fn tool(words: &[&str], files: &[&Path]) -> Result<Vec<u8>> {
     bail!("neither {} is installed; Debian's package etcd-client has one", TOOLS.join(" nor "))
 }
 
-/// Where the store of before goes: a name that nothing has.
+/// Returns an unused path for the previous store.
 fn aside(data: &Path) -> Result<PathBuf> {
     let names = (1..).map(|number| data.join(format!("etcd.before-restore-{number}")));
     names.into_iter().find(|path| !path.exists()).context("no name is free")
@@ -124,18 +126,18 @@ fn note(data: &Path, how: RestoredBackup) -> Result<()> {
     written.with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// What a restore left to be said in the store.
-pub(crate) fn noted(data: &Path) -> Result<Option<RestoredBackup>> {
+/// Returns what a restore has recorded for the next `ironmesh up`.
+pub(crate) fn restored(data: &Path) -> Result<Option<RestoredBackup>> {
     let file = data.join(RESTORED);
     if !file.exists() {
         return Ok(None);
     }
     let json = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    // One that can not be read says the same, with less detail.
+    // A malformed file means the same, with less detail.
     Ok(Some(serde_json::from_slice(&json).unwrap_or(RestoredBackup { known: 0, found: 0 })))
 }
 
-/// It was said.
-pub(crate) fn done(data: &Path) -> Result<()> {
+/// Removes the record of a restore after the store was marked.
+pub(crate) fn clear(data: &Path) -> Result<()> {
     fs::remove_file(data.join(RESTORED)).with_context(|| format!("cannot remove {RESTORED} in {}", data.display()))
 }

@@ -1,4 +1,4 @@
-//! What a check found, for people and for programs.
+//! Prints the results of a check, as a table or in a machine-readable format.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     answer,
     backup::size,
-    judge::{Facts, Finding, Member},
+    health::{Facts, Finding, Member},
 };
 
 pub(super) fn all(format: cli::Format, facts: &Facts, findings: &[Finding]) {
@@ -28,26 +28,25 @@ fn table(facts: &Facts, findings: &[Finding]) -> String {
     let (revision, compacted) = (facts.revision, facts.compacted);
     let _ = writeln!(text, "\nrevision {revision}, history since {compacted}; incarnation {}", incarnation.number);
     let families = facts.contents.families.iter();
-    let rows = families.map(|(name, taken)| {
-        row([name.to_owned(), &taken.keys.to_string(), &size(taken.octets), &size(taken.largest)])
-    });
+    let rows = families
+        .map(|(name, taken)| row([name.to_owned(), &taken.keys.to_string(), &size(taken.bytes), &size(taken.largest)]));
     let all = facts.contents.all();
-    let total = row(["all", &all.keys.to_string(), &size(all.octets), &size(all.largest)]);
+    let total = row(["all", &all.keys.to_string(), &size(all.bytes), &size(all.largest)]);
     text.push('\n');
     text.push_str(&columns(&["KEYS OF", "KEYS", "SIZE", "LARGEST"], rows.chain([total]).collect()));
     if facts.contents.unknown > 0 {
-        let _ = writeln!(text, "\n{} keys under {} are of no known kind", facts.contents.unknown, keyspace::key::ROOT);
+        let _ = writeln!(text, "\n{} keys under {} are of unknown kinds", facts.contents.unknown, keyspace::key::ROOT);
     }
-    for (node, group, octets) in &facts.contents.over {
+    for (node, group, bytes) in &facts.contents.over {
         let bound = size(group.bound().unwrap_or_default());
-        let _ = writeln!(text, "node {node}: {group:?} takes {}, which is more than {bound}", size(*octets));
+        let _ = writeln!(text, "node {node}: {group:?} uses {}, more than the limit of {bound}", size(*bytes));
     }
     text.push('\n');
     for Finding { what, next } in findings {
-        let _ = writeln!(text, "WRONG: {what}\n  {}", next.replace('\n', "\n  "));
+        let _ = writeln!(text, "PROBLEM: {what}\n  {}", next.replace('\n', "\n  "));
     }
     if findings.is_empty() {
-        text.push_str("nothing is wrong\n");
+        text.push_str("no problems found\n");
     }
     text
 }
@@ -57,7 +56,7 @@ fn member(member: &Member) -> Vec<String> {
         return row([&member.url, "-", "silent", "-", "-", "-"]);
     }
     let role = if member.leads { "leader" } else { "member" };
-    let quota = member.quota.map_or_else(|| "not told".to_owned(), size);
+    let quota = member.quota.map_or_else(|| "unknown".to_owned(), size);
     row([&member.url, &member.version, role, &size(member.size), &size(member.in_use), &quota])
 }
 
@@ -88,11 +87,11 @@ fn json(facts: &Facts, findings: &[Finding]) -> Value {
     });
     let contents = &facts.contents;
     let families = contents.families.iter().map(
-        |(name, taken)| json!({ "family": name, "keys": taken.keys, "octets": taken.octets, "largest": taken.largest }),
+        |(name, taken)| json!({ "family": name, "keys": taken.keys, "octets": taken.bytes, "largest": taken.largest }),
     );
     let unreadable = contents.unreadable.iter().map(|(key, why)| json!({ "key": key, "why": why }));
-    let over = contents.over.iter().map(|(node, group, octets)| {
-        json!({ "node": node, "group": format!("{group:?}").to_lowercase(), "octets": octets, "bound": group.bound() })
+    let over = contents.over.iter().map(|(node, group, bytes)| {
+        json!({ "node": node, "group": format!("{group:?}").to_lowercase(), "octets": bytes, "bound": group.bound() })
     });
     let alarms = facts.alarms.iter().map(|alarm| match alarm {
         Alarm::NoSpace => "NOSPACE",

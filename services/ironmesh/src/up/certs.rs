@@ -1,4 +1,4 @@
-//! A private CA for a first run, and a certificate for each process. What is there already is kept.
+//! Creates a private CA and a certificate for each process. Existing files are kept.
 
 use std::{
     fs,
@@ -15,27 +15,27 @@ use rcgen::{
 };
 use service_kit::tls::{Files, Identity, Role, dns_name};
 
-/// All that a rack needs.
+/// The certificates and keys of a rack.
 #[derive(Debug, Clone)]
 pub(crate) struct Certs {
     folder: PathBuf,
     rack: String,
-    /// For who types commands.
+    /// Certificate of the operator.
     pub(crate) operator: Files,
-    /// For `ironmesh up` itself, to etcd.
+    /// Certificate of `ironmesh up` for etcd.
     pub(crate) up: Own,
-    /// For etcd.
+    /// Certificate of etcd.
     pub(crate) etcd: Files,
-    /// What secrets in the store are sealed with.
+    /// Key that encrypts the secrets in the store.
     pub(crate) sealing_key: PathBuf,
 }
 
-/// Certificates of this very process.
+/// Certificate of this process.
 #[derive(Debug, Clone)]
 pub(crate) struct Own(Files);
 
 impl Own {
-    /// CA, certificate, key (PEM).
+    /// Reads CA, certificate and key (PEM).
     pub(crate) fn read(&self) -> Result<[Vec<u8>; 3]> {
         let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         Ok([read(&self.0.ca)?, read(&self.0.certificate)?, read(&self.0.key)?])
@@ -43,18 +43,18 @@ impl Own {
 }
 
 impl Certs {
-    /// Those of a service.
+    /// Returns the certificate files of a service.
     pub(crate) fn of(&self, service: Service) -> Files {
         let rack = if service == Service::Scheduler { "" } else { &self.rack };
         files(&self.folder, &format!("{}-{service}", if rack.is_empty() { "default" } else { rack }))
     }
 }
 
-/// Makes what is missing.
+/// Creates the missing files.
 pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
     let folder = data.join("certs");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let ca = Ca::load_or_make(&folder)?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let ca = Ca::load_or_create(&folder)?;
     let certs = Certs {
         rack: rack.to_owned(),
         operator: files(&folder, "operator"),
@@ -75,24 +75,25 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
     ca.issue(&certs.etcd, &[loopback, san_dns("localhost")?])?;
     if !certs.sealing_key.exists() {
         let mut key = [0; 32];
-        getrandom::fill(&mut key).context("the operating system gives no randomness")?;
+        getrandom::fill(&mut key).context("no random numbers available")?;
         write_secret(&certs.sealing_key, format!("{}\n", hex::encode(key)).as_bytes())?;
     }
     Ok(certs)
 }
 
-/// Makes a certificate for somebody, of the private CA of a data folder, and a context to use it with: where that is.
+/// Creates a certificate for a user, signed by the private CA of the data directory, and a context for it. Returns the
+/// path of the context.
 pub(super) fn certify(data: &Path, name: &str, role: Role) -> Result<PathBuf> {
     ensure!(
         !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c)),
-        "{name:?} must be letters, digits and -_.@"
+        "invalid name {name:?}: use letters, digits and -_.@"
     );
     let folder = data.join("certs");
     let client = data.join("client.toml");
     ensure!(
         folder.join("ca.key").exists() && client.exists(),
-        "{} has no private CA of ours; name the folder that `ironmesh up --data` made, or have your own CA sign a \
-         certificate whose URI is {:?}",
+        "{} has no private CA; pass the data directory of ironmesh up, or have your own CA sign a certificate \
+         with the URI {:?}",
         data.display(),
         Identity::Operator { name: name.to_owned(), role }.uri()
     );
@@ -100,11 +101,11 @@ pub(super) fn certify(data: &Path, name: &str, role: Role) -> Result<PathBuf> {
     let issued = files(&folder, &own);
     ensure!(
         !issued.certificate.exists(),
-        "{} is there already; remove it to have another",
+        "{} already exists; remove it to create another",
         issued.certificate.display()
     );
-    Ca::load_or_make(&folder)?.issue(&issued, &[san_uri(&Identity::Operator { name: name.to_owned(), role })?])?;
-    let mut context: toml::Table = fs::read_to_string(&client)?.parse().context("client.toml can not be read")?;
+    Ca::load_or_create(&folder)?.issue(&issued, &[san_uri(&Identity::Operator { name: name.to_owned(), role })?])?;
+    let mut context: toml::Table = fs::read_to_string(&client)?.parse().context("client.toml is invalid")?;
     context.insert("certificate".to_owned(), format!("certs/{own}.pem").into());
     context.insert("key".to_owned(), format!("certs/{own}.key").into());
     let file = data.join(format!("{own}.toml"));
@@ -121,11 +122,11 @@ fn files(folder: &Path, name: &str) -> Files {
 }
 
 fn san_uri(identity: &Identity) -> Result<SanType> {
-    Ok(SanType::URI(identity.uri().try_into().context("a name that no certificate can carry")?))
+    Ok(SanType::URI(identity.uri().try_into().context("the name cannot be used in a certificate")?))
 }
 
 fn san_dns(name: &str) -> Result<SanType> {
-    Ok(SanType::DnsName(name.to_owned().try_into().context("a name that no certificate can carry")?))
+    Ok(SanType::DnsName(name.to_owned().try_into().context("the name cannot be used in a certificate")?))
 }
 
 struct Ca {
@@ -133,7 +134,7 @@ struct Ca {
 }
 
 impl Ca {
-    fn load_or_make(folder: &Path) -> Result<Self> {
+    fn load_or_create(folder: &Path) -> Result<Self> {
         let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
         if !certificate.exists() || !key.exists() {
             let pair = KeyPair::generate()?;
@@ -146,8 +147,8 @@ impl Ca {
             fs::write(&certificate, made.pem())?;
         }
         let pem = fs::read_to_string(&certificate)?;
-        let pair = KeyPair::from_pem(&fs::read_to_string(&key)?).context("ca.key can not be read")?;
-        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair).context("ca.pem can not be read")? })
+        let pair = KeyPair::from_pem(&fs::read_to_string(&key)?).context("ca.key is invalid")?;
+        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair).context("ca.pem is invalid")? })
     }
 
     fn issue(&self, files: &Files, names: &[SanType]) -> Result<()> {
@@ -167,7 +168,7 @@ impl Ca {
     }
 }
 
-/// Writes a file that only its owner may read.
+/// Writes a file that is readable only by its owner.
 fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
     let made = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     made.and_then(|mut file| file.write_all(content)).with_context(|| format!("cannot write {}", path.display()))
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_is_given_a_certificate_of_a_role_once() {
+    fn a_user_is_given_a_certificate_of_a_role_once() {
         let folder = tempfile::tempdir().unwrap();
         let refused = certify(folder.path(), "ann", Role::Reader).unwrap_err().to_string();
         assert!(refused.contains("spiffe://ironmesh/operator/ann/reader"), "{refused}");

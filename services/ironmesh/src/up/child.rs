@@ -1,4 +1,4 @@
-//! One service as a child process: started, watched, started again with back-off, and proven dead when it was reaped.
+//! Runs a service as a child process: starts it, restarts it with back-off, and publishes its death when it was reaped.
 
 use std::{fs, net::TcpListener, path::PathBuf, process::Stdio, time::Duration};
 
@@ -12,22 +12,24 @@ use rustix::process::{Pid, Signal, kill_process};
 use service_kit::Host;
 use tokio::{process::Command, time::Instant};
 
-/// The first pause before a child is started again; it doubles up to the longest.
-const FIRST: Duration = Duration::from_millis(200);
-/// The longest pause.
-const LONGEST: Duration = Duration::from_secs(10);
-/// A child that ran this long has come up: its next pause is the first one again.
-const STEADY: Duration = Duration::from_secs(30);
-/// How long a child may take to stop.
-const GRACE: Duration = Duration::from_secs(13);
+use crate::console::say;
 
-/// A child to be.
+/// Delay before the first restart; it doubles with each further one.
+const INITIAL_DELAY: Duration = Duration::from_millis(200);
+/// Maximum delay.
+const MAX_DELAY: Duration = Duration::from_secs(10);
+/// A child that ran for this long was started successfully: the delay is reset.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// How long a child may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(13);
+
+/// A child process.
 #[derive(Debug, Clone)]
 pub(crate) struct Child {
-    /// As in `power-service-1`.
+    /// Name, such as `power-service-1`.
     pub(crate) name: String,
     pub(crate) service: Service,
-    /// Its folder.
+    /// Its data directory.
     pub(crate) data: PathBuf,
     /// Its configuration (TOML).
     pub(crate) config: String,
@@ -38,13 +40,13 @@ impl Child {
         self.data.join("config.toml")
     }
 
-    /// Where its output goes.
+    /// Returns the path of its log.
     pub(crate) fn log(&self) -> PathBuf {
         self.data.join("log")
     }
 
-    /// Writes its configuration, and forgets what an earlier run left, save where that answered: who knows it there goes
-    /// on knowing it.
+    /// Writes its configuration and removes address files of a previous run. The gRPC port stays the same if it is
+    /// free, because other processes know it.
     pub(crate) fn write_config(&self) -> Result<()> {
         fs::create_dir_all(&self.data)?;
         let config = self.endpoint().map_or_else(|| Ok(self.config.clone()), |at| listening_at(&self.config, &at))?;
@@ -58,50 +60,52 @@ impl Child {
         fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Where it answers gRPC, once it does.
+    /// Returns the gRPC address, once the service is listening.
     pub(crate) fn endpoint(&self) -> Option<String> {
         fs::read_to_string(self.data.join("grpc.address")).ok().map(|text| text.trim().to_owned())
     }
 
-    /// Whether it has joined the mesh.
+    /// Returns whether it has joined the mesh.
     pub(crate) fn is_ready(&self) -> bool {
         self.endpoint().is_some() && self.instance().is_some()
     }
 
-    /// The instance that it was last, as it noted in its folder.
+    /// Returns its last instance, as recorded in its data directory.
     fn instance(&self) -> Option<InstanceId> {
         let text = fs::read_to_string(self.data.join("lock")).ok()?;
         let note: serde_json::Value = serde_json::from_str(&text).ok()?;
         note.get("instance")?.as_str()?.parse().ok()
     }
 
-    /// Keeps it running until the host stops, then stops it in order.
+    /// Restarts it when it exits, until the host stops; then stops it.
     pub(crate) async fn keep(self, host: Host, store: Store, rack: RackId) {
-        let mut pause = FIRST;
+        let mut pause = INITIAL_DELAY;
         while !host.is_stopping() {
             let begun = Instant::now();
-            match self.once(&host).await {
+            match self.run_until_exit(&host).await {
                 Ok(true) => return,
                 Ok(false) => self.publish(&store, rack).await,
-                Err(error) => tracing::error!(name = self.name, error = format!("{error:#}"), "cannot be started"),
+                Err(error) => {
+                    tracing::error!(name = self.name, error = format!("{error:#}"), "cannot start the service")
+                }
             }
-            if begun.elapsed() > STEADY {
-                pause = FIRST;
+            if begun.elapsed() > STABLE_AFTER {
+                pause = INITIAL_DELAY;
             }
-            super::say(&format!("{} ended; starting it again (its log: {})", self.name, self.log().display()));
+            say(&format!("{} exited, restarting it (log: {})", self.name, self.log().display()));
             tokio::select! {
                 () = host.stopping() => return,
                 () = tokio::time::sleep(pause) => {}
             }
             if let Err(error) = self.write_config() {
-                tracing::error!(name = self.name, error = format!("{error:#}"), "cannot be configured anew");
+                tracing::error!(name = self.name, error = format!("{error:#}"), "cannot write the configuration");
             }
-            pause = LONGEST.min(pause * 2);
+            pause = MAX_DELAY.min(pause * 2);
         }
     }
 
-    /// Runs it once; true: it was stopped because the host stops.
-    async fn once(&self, host: &Host) -> Result<bool> {
+    /// Runs it until it exits. Returns `true` if it was stopped because the host stops.
+    async fn run_until_exit(&self, host: &Host) -> Result<bool> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log())?;
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut child = Command::new(program)
@@ -116,7 +120,7 @@ impl Child {
         tokio::select! {
             ended = child.wait() => {
                 let ended = ended?;
-                tracing::warn!(name = self.name, %ended, "a service ended");
+                tracing::warn!(name = self.name, %ended, "service exited");
                 return Ok(false);
             }
             () = host.stopping() => {}
@@ -124,13 +128,13 @@ impl Child {
         if let Some(pid) = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
             kill_process(pid, Signal::TERM)?;
         }
-        if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
             child.kill().await?;
         }
         Ok(true)
     }
 
-    /// It was reaped by this process, on this kernel: whoever waits for it to be gone need not wait.
+    /// Publishes the proof of death: this process reaped the child, so that others need not wait for it.
     async fn publish(&self, store: &Store, rack: RackId) {
         let Some(instance) = self.instance() else { return };
         let scope = if self.service == Service::Scheduler { Scope::Datacenter } else { Scope::Rack(rack) };
@@ -141,7 +145,7 @@ impl Child {
     }
 }
 
-/// A configuration that listens at a port that was chosen before, where that is free still.
+/// Returns the configuration with the previous gRPC address, if that is free.
 fn listening_at(config: &str, endpoint: &str) -> Result<String> {
     let mut table: toml::Table = config.parse()?;
     let is_free = TcpListener::bind(endpoint).is_ok();
@@ -151,7 +155,7 @@ fn listening_at(config: &str, endpoint: &str) -> Result<String> {
     Ok(toml::to_string(&table)?)
 }
 
-/// Stops the host when the process is asked to stop.
+/// Stops the host on SIGTERM or SIGINT.
 pub(crate) async fn stop_on_signal(host: Host) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))

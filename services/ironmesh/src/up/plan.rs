@@ -1,4 +1,4 @@
-//! Which children a rack has, and what each is told.
+//! Determines the child processes of a rack and their configurations.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -12,14 +12,13 @@ use service_kit::config::{Common, Config as Configured, print};
 
 use super::{Options, certs::Certs, child::Child};
 
-/// The port of boot files on each replica's address; of images; of the agents' door; of the one for agents that speak
-/// Ironic's protocol.
-const BOOT_FILES: u16 = 8080;
-const IMAGES: u16 = 8081;
-const AGENTS: u16 = 8443;
-const IRONIC_AGENTS: u16 = 6386;
+/// Ports on each replica's address: boot files, images, agents, and agents that use Ironic's protocol.
+const BOOT_FILES_PORT: u16 = 8080;
+const IMAGES_PORT: u16 = 8081;
+const AGENTS_PORT: u16 = 8443;
+const IRONIC_AGENTS_PORT: u16 = 6386;
 
-/// All children: the scheduler-services, and each rack service as often as asked for.
+/// Returns all children: the scheduler-services, and each rack service as often as requested.
 pub(crate) fn children(options: &Options, certs: &Certs, etcd: &[String]) -> Result<Vec<Child>> {
     let mut children = Vec::new();
     for number in 1..=options.replicas {
@@ -45,44 +44,44 @@ fn child(
     let name = format!("{service}-{number}");
     let data = options.data.join(&name);
     let common = common(options, certs, etcd, service, &data);
-    // Without a network of its own each door takes a free port of loopback.
+    // Without a provisioning network each listener uses a free port of loopback.
     let outside = address.unwrap_or(Ipv4Addr::LOCALHOST);
     let at = |port: u16| SocketAddr::from((outside, if address.is_some() { port } else { 0 }));
     let config = match service {
         Service::Power => {
             let power =
                 power_service::Power { bind: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), ..Default::default() };
-            told(&power_service::Config { service: common, power }, &options.set)?
+            format_config(&power_service::Config { service: common, power }, &options.set)?
         }
         Service::Pxe => {
             let pxe = pxe_service::Pxe {
                 device: options.network.clone().unwrap_or_default(),
                 address: outside,
-                http_port: at(BOOT_FILES).port(),
+                http_port: at(BOOT_FILES_PORT).port(),
                 ..Default::default()
             };
-            told(&pxe_service::Config { service: common, pxe }, &options.set)?
+            format_config(&pxe_service::Config { service: common, pxe }, &options.set)?
         }
         Service::Storage => {
             let files_from = options.files_from.clone();
-            let storage = storage_service::Storage { http: at(IMAGES), files_from };
-            told(&storage_service::Config { service: common, storage }, &options.set)?
+            let storage = storage_service::Storage { http: at(IMAGES_PORT), files_from };
+            format_config(&storage_service::Config { service: common, storage }, &options.set)?
         }
         Service::Inventory => {
-            let inventory = inventory_service::Inventory { agents: at(AGENTS), ironic: at(IRONIC_AGENTS) };
-            told(&inventory_service::Config { service: common, inventory }, &options.set)?
+            let inventory = inventory_service::Inventory { agents: at(AGENTS_PORT), ironic: at(IRONIC_AGENTS_PORT) };
+            format_config(&inventory_service::Config { service: common, inventory }, &options.set)?
         }
         Service::Scheduler => {
-            // One address is one replica's; the others take a free port.
+            // The address is for the first scheduler; the others use a free port.
             let rest = if number == 1 { options.rest } else { SocketAddr::new(options.rest.ip(), 0) };
             let scheduler = scheduler_service::Scheduler { rest, ..Default::default() };
-            told(&scheduler_service::Config { service: common, scheduler }, &options.set)?
+            format_config(&scheduler_service::Config { service: common, scheduler }, &options.set)?
         }
     };
     Ok(Child { name, service, data, config })
 }
 
-/// A key of a service's own table, set otherwise than by default.
+/// A key of a service's own table, set on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
     table: String,
@@ -91,27 +90,27 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
-    /// Whether it is this key's.
+    /// Returns whether it sets this key.
     pub(super) fn is(&self, table: &str, key: &str) -> bool {
         self.table == table && self.key == key
     }
 }
 
-/// Reads `TABLE.KEY=VALUE`; a value of digits alone is a number.
+/// Parses `TABLE.KEY=VALUE`. A value of digits is a number.
 pub(crate) fn setting(text: &str) -> Result<Setting> {
-    let words = text.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));
-    let ((table, key), value) = words.context("must be TABLE.KEY=VALUE, such as power.poll=30s")?;
+    let parts = text.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));
+    let ((table, key), value) = parts.context("must be TABLE.KEY=VALUE, such as power.poll=30s")?;
     let tables = ["power", "pxe", "storage", "inventory", "scheduler"];
-    ensure!(tables.contains(&table), "no service has a table [{table}]; there are {}", tables.join(", "));
+    ensure!(tables.contains(&table), "unknown table [{table}]; the tables are {}", tables.join(", "));
     let value = value.parse::<u32>().map_or_else(|_| value.into(), Into::into);
     Ok(Setting { table: table.to_owned(), key: key.to_owned(), value })
 }
 
-/// A configuration as text, with what was set otherwise; a key that its table does not have is named with those it has.
-fn told<C: Configured + Serialize + DeserializeOwned>(config: &C, settings: &[Setting]) -> Result<String> {
+/// Formats a configuration with the settings of the command line. An unknown key is an error that names the valid keys.
+fn format_config<C: Configured + Serialize + DeserializeOwned>(config: &C, settings: &[Setting]) -> Result<String> {
     let mut whole = serde_json::to_value(config)?;
     for Setting { table, key, value } in settings {
-        // A key of a table within this one, unless there is no such table: then it is named as wrong.
+        // A key of a nested table; if there is no such table the key is reported as unknown.
         let (above, last) = key.rsplit_once('.').unwrap_or(("", key));
         let place = format!("/{table}/{}", above.replace('.', "/"));
         let is_within = !above.is_empty() && whole.pointer(&place).is_some();
@@ -145,17 +144,17 @@ mod tests {
 
     #[test]
     fn a_key_of_a_service_can_be_set_and_a_wrong_one_is_named() {
-        let told = |texts: &[&str]| {
+        let format = |texts: &[&str]| {
             let settings: Vec<_> = texts.iter().map(|text| setting(text).unwrap()).collect();
-            told(&scheduler_service::Config::default(), &settings)
+            format_config(&scheduler_service::Config::default(), &settings)
         };
-        let text = told(&["scheduler.boot=4s", "scheduler.boots=1", "power.poll=1s"]).unwrap();
+        let text = format(&["scheduler.boot=4s", "scheduler.boots=1", "power.poll=1s"]).unwrap();
         assert!(text.contains("boot = \"4s\"") && text.contains("boots = 1") && !text.contains("poll"), "{text}");
-        let text = told(&["scheduler.rest_jwt.project=tenant"]).unwrap();
+        let text = format(&["scheduler.rest_jwt.project=tenant"]).unwrap();
         assert!(text.contains("project = \"tenant\""), "{text}");
-        let wrong = told(&["scheduler.boost=4s"]).unwrap_err();
+        let wrong = format(&["scheduler.boost=4s"]).unwrap_err();
         assert!(format!("{wrong:#}").contains("`boost`"), "{wrong:#}");
-        told(&["scheduler.rest_jet.project=tenant"]).unwrap_err();
+        format(&["scheduler.rest_jet.project=tenant"]).unwrap_err();
         for text in ["boot=4s", "power.poll", "sheduler.boot=4s"] {
             setting(text).unwrap_err();
         }

@@ -17,7 +17,7 @@ fn sound() -> Facts {
 }
 
 fn whats(facts: &Facts) -> String {
-    judge(facts).into_iter().map(|finding| format!("{}: {}\n", finding.what, finding.next)).collect()
+    find_problems(facts).into_iter().map(|finding| format!("{}: {}\n", finding.what, finding.next)).collect()
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn each_thing_that_is_wrong_is_named_with_what_to_do() {
     let with = |change: &dyn Fn(&mut Facts)| {
         let mut facts = sound();
         change(&mut facts);
-        let found = judge(&facts);
+        let found = find_problems(&facts);
         assert_eq!(found.len(), 1, "{found:?}");
         whats(&facts)
     };
@@ -50,7 +50,7 @@ fn each_thing_that_is_wrong_is_named_with_what_to_do() {
         with(&|facts| facts.members.push(Member { cluster: 8, is_led: true, ..Member::default() }))
             .contains("clusters")
     );
-    assert!(with(&|facts| facts.revision = 900 + KEPT + 1).contains("periodic"));
+    assert!(with(&|facts| facts.revision = 900 + MAX_KEPT_REVISIONS + 1).contains("periodic"));
     let how = RestoredBackup { known: 9, found: 5 };
     assert!(with(&|facts| facts.incarnation.restored_backup = Some(how)).contains("ironmesh store adopt"));
 }
