@@ -14,8 +14,8 @@ pub(super) fn table(service: &str) -> Result<String> {
     if rows.is_empty() {
         bail!("{KEYS} has no key that {service} writes");
     }
-    let cells = rows.into_iter().map(|Row { key, value, writer, lease }| vec![key, value, writer, lease]);
-    Ok(markdown(&["key", "value", "writer", "lease"], &cells.collect::<Vec<_>>()))
+    let cells = rows.into_iter().map(|row| vec![row.key, row.value, row.writer, row.lease, row.followers]);
+    Ok(markdown(&["key", "value", "writer", "lease", "followed by"], &cells.collect::<Vec<_>>()))
 }
 
 struct Row {
@@ -23,6 +23,8 @@ struct Row {
     value: String,
     writer: String,
     lease: String,
+    /// Leaf services that follow it; the schedulers follow every key.
+    followers: String,
 }
 
 fn writes(row: &Row, service: &str) -> bool {
@@ -32,9 +34,9 @@ fn writes(row: &Row, service: &str) -> bool {
 fn rows(text: &str) -> Vec<Row> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
     let rows = lines.filter_map(|line| {
-        let [key, value, writer, lease, ..] = line.split(" | ").collect::<Vec<_>>()[..] else { return None };
-        let (value, writer, lease) = (value.to_owned(), writer.to_owned(), lease.to_owned());
-        Some(Row { key: format!("`{key}"), value, writer, lease })
+        let [key, value, writer, lease, followers, ..] = line.split(" | ").collect::<Vec<_>>()[..] else { return None };
+        let [value, writer, lease, followers] = [value, writer, lease, followers].map(ToOwned::to_owned);
+        Some(Row { key: format!("`{key}"), value, writer, lease, followers })
     });
     rows.collect()
 }
