@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_file_that_names_nobody_or_has_half_a_token_is_refused() {
+    fn a_boot_file_without_a_service_or_with_half_a_token_is_refused() {
         assert!(matches!(read(&TEXT.replace("\"10.0.0.1:7444\"", "")), Err(Error::NoInventory { .. })));
         assert!(matches!(read(&TEXT.replace("AAECAwQF", "")), Err(Error::InvalidBootFile { .. })));
     }

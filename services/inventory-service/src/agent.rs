@@ -250,19 +250,19 @@ impl Agents {
     }
 }
 
-/// What an agent has to say.
+/// An event that an agent reports.
 #[derive(Debug, Clone)]
 pub(crate) enum AgentEvent {
-    /// That it lives.
+    /// The agent is alive.
     Heartbeat,
-    /// Something for the timeline.
+    /// An entry for the timeline.
     Entry(Entry),
-    /// That all is done, and how many of the named steps are made with it; none: all that it was handed.
+    /// The work is done, with the number of completed steps; `None` if all given steps are completed.
     Finished(Option<u32>),
-    /// By which steps it would clean.
+    /// The clean steps that the agent offers.
     Lists(Vec<Step>),
-    /// That so many of the named steps are made, and that the last one wants the machine to be rebooted.
+    /// The number of completed steps, the last of which requires a reboot.
     Reboots(u32),
-    /// That it can not be done.
+    /// The work failed.
     Failed(Failure),
 }

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_leader_takes_the_address_and_nobody_one_that_it_has() {
+    fn only_the_leader_takes_the_address_unless_it_is_its_own() {
         let (identifier, own) = (Ipv4Addr::new(10, 77, 1, 3), Ipv4Addr::new(10, 77, 1, 1));
         assert_eq!(address_to_hold(Some(identifier), own, true), Some(identifier));
         assert_eq!(address_to_hold(Some(identifier), own, false), None);

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_arp_of_that_address_names_nobody() {
+    fn a_frame_that_is_not_arp_for_the_address_names_no_holder() {
         let announced = request(OWN, ADDRESS, ADDRESS);
         assert_eq!(holder(&announced, Ipv4Addr::new(10, 77, 1, 4)), None);
         for size in 0..FRAME_BYTES {

@@ -1,14 +1,14 @@
-//! Asking servers that others run: through nobody's proxy, following nobody to anywhere else, and reading no more than is
-//! of use.
+//! HTTP client for servers of others: no proxy, no redirects, and responses of limited size.
 
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, Response, redirect};
 
-/// A client that waits so long for a whole answer. `ca`: whom it believes; empty: whom the operating system does.
+/// Creates a client with a timeout for whole responses. `ca` is a CA file (PEM); if it is empty, the CAs of the operating
+/// system are trusted.
 ///
 /// # Errors
-/// The certificates can not be used.
+/// The CA file cannot be used.
 pub fn client(patience: Duration, ca: &[Certificate]) -> Result<Client, reqwest::Error> {
     let mut builder = Client::builder()
         .no_proxy()
@@ -21,10 +21,10 @@ pub fn client(patience: Duration, ca: &[Certificate]) -> Result<Client, reqwest:
     builder.build()
 }
 
-/// The body of an answer; none: it is longer than `most` octets.
+/// Reads the body of a response. Returns `None` if it is longer than `most` bytes.
 ///
 /// # Errors
-/// It broke off.
+/// The connection failed.
 pub async fn body(mut answer: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(piece) = answer.chunk().await? {

@@ -15,7 +15,7 @@ use super::*;
 const MIB: u64 = 1 << 20;
 const ID: [u8; 16] = [7; 16];
 
-/// A disk of that many MiB, with an image of `image` MiB that somebody else's tool partitioned.
+/// A disk of that many MiB, with an image of `image` MiB that was partitioned with another tool.
 fn disk(image: u64, size: u64, tool: &str, arguments: &[&str]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vda");

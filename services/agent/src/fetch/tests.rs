@@ -148,14 +148,14 @@ async fn the_next_url_takes_over_from_one_that_fails_is_mute_or_sends_another_pa
     for bad in [Habit::Status(404), Habit::Status(503), Habit::Silent, Habit::Elsewhere, Habit::Cut(77)] {
         let (first, _) = server(content(), vec![bad]).await;
         let (second, asked) = server(content(), vec![Habit::Well]).await;
-        let nobody = "http://127.0.0.1:1/image".to_owned();
-        assert!(fetched(&[nobody, first, second]).await.unwrap() == content(), "{bad:?}");
+        let unreachable = "http://127.0.0.1:1/image".to_owned();
+        assert!(fetched(&[unreachable, first, second]).await.unwrap() == content(), "{bad:?}");
         assert_eq!(asked.lock().unwrap().len(), 1, "{bad:?}");
     }
 }
 
 #[tokio::test]
-async fn a_body_whose_length_nobody_said_is_taken_as_it_ends() {
+async fn a_body_of_unknown_length_ends_with_the_connection() {
     let (url, _) = server(content(), vec![Habit::Unsized]).await;
     assert!(fetched(&[url]).await.unwrap() == content());
 }
