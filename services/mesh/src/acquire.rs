@@ -48,11 +48,12 @@ impl Mesh {
         safety.reached(Step::BeforeLook).await;
         let gone = leader::gone(&self.inner);
         // If the next ring gives the node to another instance, this one would only have to hand it over again.
-        let next = leader::next(&self.inner, Some(&ring), &gone);
+        let next = leader::next(&self.inner, Some(&*ring), &gone);
         if !by_any && next.is_some_and(|next| next.owner(node) != Some(membership.instance)) {
             return Err(Error::HandingOver { node });
         }
-        let acknowledged = |instance| leader::acknowledged(&self.inner, instance);
+        let group = self.inner.group();
+        let acknowledged = |instance| group.acknowledged(instance);
         let mut holder = read.as_ref().map(|read| read.value.instance);
         if safety.broken.is(DangerousRule::AskPreviousOwner) {
             holder = safety.broken.previous_ring().and_then(|previous| previous.owner(node));

@@ -1,15 +1,12 @@
 //! The leader's work. It is the only writer of the ring: a leader is needed to change a ring, never to act.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use domain::{
     id::InstanceId,
     ring::{
         Ring,
-        handover::{Debts, Presence, next_ring},
+        handover::{Debts, next_ring},
     },
 };
 use keyspace::{
@@ -32,20 +29,21 @@ pub(crate) async fn lead(inner: &Inner, membership: Membership) -> Result<(), ke
     config.safety.reached(Step::BeforeLook).await;
     let gone = gone(inner);
     let election = key::election(scope, service);
-    let Some(leader) = inner.view.get(&election) else { return stand_for_election(inner, membership).await };
+    let group = inner.group();
+    let Some(leader) = &group.election else { return stand_for_election(inner, membership).await };
     if leader.value.instance != membership.instance {
         // The next leader counts anew.
         *inner.debts.lock() = Debts::default();
         return Ok(());
     }
-    let ring = inner.view.get(&key::ring(scope, service));
-    if let Some(next) = next(inner, ring.as_ref(), &gone) {
+    let ring = group.ring.as_deref();
+    if let Some(next) = next(inner, ring, &gone) {
         config.safety.reached(Step::BeforeRing).await;
         let (members, leaving) = (next.members.len(), next.leaving.len());
         let change = membership.incarnation.change().expect(&election, Expect::Revision(leader.revision)).put(
             &key::ring(scope, service),
-            &StoredRing::after(ring.as_ref().map(|ring| &ring.value), next, inner.wall_now()),
-            Expect::same(ring.as_ref()),
+            &StoredRing::after(ring.map(|ring| &ring.value), next, inner.wall_now()),
+            Expect::same(ring),
         )?;
         let revision = inner.store.commit(change).await?;
         config.safety.broken.wrote(revision);
@@ -54,10 +52,10 @@ pub(crate) async fn lead(inner: &Inner, membership: Membership) -> Result<(), ke
         inner.view.reaches(revision).await;
         return Ok(());
     }
-    if let Some(ring) = &ring {
+    if let Some(ring) = ring {
         evict(inner, &ring.value.ring, ring.revision).await?;
     }
-    tidy(inner, membership, ring.as_ref().map(|ring| &ring.value.ring)).await
+    tidy(inner, membership, ring.map(|ring| &ring.value.ring)).await
 }
 
 async fn stand_for_election(inner: &Inner, membership: Membership) -> Result<(), keyspace::Error> {
@@ -81,8 +79,10 @@ async fn stand_for_election(inner: &Inner, membership: Membership) -> Result<(),
 
 /// The ring that any leader would write next; `None` if the present one is as it should be.
 pub(crate) fn next(inner: &Inner, ring: Option<&Versioned<StoredRing>>, gone: &BTreeSet<InstanceId>) -> Option<Ring> {
-    let present = present(inner);
-    let acknowledged = |instance| acknowledged(inner, instance);
+    // Read after the ring, as what an observer concludes from it must be.
+    let group = inner.group();
+    let present = group.present();
+    let acknowledged = |instance| group.acknowledged(instance);
     let current = ring.map(|ring| (&ring.value.ring, ring.revision));
     if let Some((ring, epoch)) = current
         && let Some(known) = inner.config.safety.broken.forgetful(epoch, ring)
@@ -93,23 +93,18 @@ pub(crate) fn next(inner: &Inner, ring: Option<&Versioned<StoredRing>>, gone: &B
     next_ring(current, &present, acknowledged, gone)
 }
 
-/// The highest epoch that an instance has acknowledged.
-pub(crate) fn acknowledged(inner: &Inner, instance: InstanceId) -> Option<i64> {
-    let config = &inner.config;
-    inner.view.get(&key::ack(config.scope, config.service, instance)).map(|ack| ack.value.epoch)
-}
-
 /// Revokes the lease of an instance that has not released its nodes in time: it hangs, and its nodes must pass on.
 async fn evict(inner: &Inner, ring: &Ring, epoch: i64) -> Result<(), keyspace::Error> {
     let (scope, service, now) = (inner.config.scope, inner.config.service, inner.now());
+    let group = inner.group();
     let overdue = {
         let mut debts = inner.debts.lock();
-        debts.look(now, ring, epoch, |instance| acknowledged(inner, instance));
+        debts.look(now, ring, epoch, |instance| group.acknowledged(instance));
         debts.overdue(now, EVICTION_DELAY)
     };
     for instance in overdue {
         let member = key::member(scope, service, instance);
-        if inner.view.get(&member).is_none() {
+        if !group.members.contains_key(&instance) {
             continue;
         }
         if let Some(lease) = inner.store.lease_of(&member).await?.filter(|lease| *lease != 0) {
@@ -121,45 +116,28 @@ async fn evict(inner: &Inner, ring: &Ring, epoch: i64) -> Result<(), keyspace::E
     Ok(())
 }
 
-fn present(inner: &Inner) -> BTreeMap<InstanceId, Presence> {
-    let prefix = key::members(inner.config.scope, inner.config.service);
-    inner
-        .view
-        .list(&prefix)
-        .into_iter()
-        .filter_map(|(path, member)| {
-            let seen =
-                Presence { weight: member.value.weight, stopping: member.value.stopping, slot: member.value.slot };
-            Some((key::last(&path)?, seen))
-        })
-        .collect()
-}
-
 /// The instances that are gone, as this process has observed: absent for W, or proven dead.
 pub(crate) fn gone(inner: &Inner) -> BTreeSet<InstanceId> {
-    let (config, times) = (&inner.config, inner.config.safety.times());
-    let (scope, service) = (config.scope, config.service);
-    let Some(ring) = inner.view.get(&key::ring(scope, service)) else { return BTreeSet::new() };
-    let present = present(inner);
+    let safety = &inner.config.safety;
+    let group = inner.group();
+    let Some(ring) = &group.ring else { return BTreeSet::new() };
     // The clock is read after the view: an instance that is absent in the view is absent now, but perhaps was not before.
     let now = inner.now();
     let mut absences = inner.absences.lock();
-    absences.look(config.safety.broken.absent_since(now), &ring.value.ring, |instance| present.contains_key(&instance));
-    let mut gone = absences.gone(now, times.wait);
-    let deads = inner.view.list(&key::deads(scope, service));
-    gone.extend(deads.iter().filter_map(|(path, _)| key::last::<InstanceId>(path)));
+    let is_present = |instance| group.members.contains_key(&instance);
+    absences.look(safety.broken.absent_since(now), &ring.value.ring, is_present);
+    let mut gone = absences.gone(now, safety.times().wait);
+    gone.extend(group.dead.iter().copied());
     gone
 }
 
 /// Deletes acknowledgments and proofs of death of instances that no ring, member or claim names.
 async fn tidy(inner: &Inner, membership: Membership, ring: Option<&Ring>) -> Result<(), keyspace::Error> {
     let (scope, service) = (inner.config.scope, inner.config.service);
-    let present = present(inner);
-    let acks = inner.view.list(&key::acks(scope, service));
-    let acked = acks.iter().filter_map(|(path, _)| key::last(path));
-    let is_stale =
-        |instance: &InstanceId| !present.contains_key(instance) && !ring.is_some_and(|ring| ring.names(*instance));
-    let stale: BTreeSet<InstanceId> = acked.filter(is_stale).collect();
+    let group = inner.group();
+    let is_named = |instance: InstanceId| ring.is_some_and(|ring| ring.names(instance));
+    let is_stale = |instance: &InstanceId| !group.members.contains_key(instance) && !is_named(*instance);
+    let stale: BTreeSet<InstanceId> = group.acks.keys().copied().filter(is_stale).collect();
     if stale.is_empty() {
         return Ok(());
     }
@@ -167,8 +145,8 @@ async fn tidy(inner: &Inner, membership: Membership, ring: Option<&Ring>) -> Res
         inner.view.list(&key::claims(scope, service)).iter().map(|(_, claim)| claim.value.instance).collect();
     let (mut change, mut is_empty) = (membership.incarnation.change(), true);
     for instance in stale.difference(&claimed).take(MAX_TIDIED) {
-        let ack = key::ack(scope, service, *instance);
-        if let Some(seen) = inner.view.get(&ack) {
+        if let Some(seen) = group.acks.get(instance) {
+            let ack = key::ack(scope, service, *instance);
             change = change.delete(&ack, Expect::Revision(seen.revision)).clear(&key::dead(scope, service, *instance));
             is_empty = false;
         }

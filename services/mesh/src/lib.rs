@@ -13,6 +13,7 @@ mod dangerous;
 mod death_proof;
 mod error;
 mod group_commit;
+mod group_view;
 mod island;
 mod join;
 mod journal;

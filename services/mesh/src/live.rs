@@ -202,8 +202,8 @@ impl Mesh {
         {
             return false;
         }
-        let member = key::member(config.scope, config.service, membership.instance);
-        let is_lost = inner.view.get(&member).is_none_or(|seen| seen.created != membership.created);
+        let group = inner.group();
+        let is_lost = group.members.get(&membership.instance).is_none_or(|seen| seen.created != membership.created);
         if is_lost {
             tracing::warn!(instance = %membership.instance, "the member key is gone");
         }
@@ -222,7 +222,8 @@ impl Mesh {
     async fn publish_stopping(&self, membership: Membership) {
         let (inner, config) = (&self.inner, &self.inner.config);
         let member = key::member(config.scope, config.service, membership.instance);
-        let Some(seen) = inner.view.get(&member) else { return };
+        let group = inner.group();
+        let Some(seen) = group.members.get(&membership.instance) else { return };
         let change = membership.incarnation.change().put_leased(
             &member,
             &config.member(membership.slot, true),
@@ -255,7 +256,7 @@ impl Mesh {
         }
         config.safety.reached(Step::BeforeAck).await;
         let ack = key::ack(config.scope, config.service, membership.instance);
-        let expect = Expect::same(inner.view.get(&ack).as_ref());
+        let expect = Expect::same(inner.group().acks.get(&membership.instance));
         let change = membership.change(config).put(&ack, &Ack { epoch: ring.revision }, expect);
         let outcome = match change {
             Ok(change) => inner.store.commit(change).await,

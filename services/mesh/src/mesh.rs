@@ -10,18 +10,15 @@ use domain::{
     },
     time::Timestamp,
 };
-use keyspace::{
-    Store, View,
-    key::{self, Scope},
-    store::Versioned,
-    value::StoredRing,
-};
+use keyspace::{Store, View, key::Scope, store::Versioned, value::StoredRing};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
+    death_proof::Group,
     error::Error,
     group_commit::GroupCommit,
+    group_view::{GroupState, GroupView},
     journal_cache::JournalCache,
     membership::{MemberConfig, Membership},
     permit::Fence,
@@ -39,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) config: MemberConfig,
     pub(crate) store: Store,
     pub(crate) view: View,
+    /// What the view holds of the own group.
+    pub(crate) group_view: GroupView,
     pub(crate) fence: Arc<Fence>,
     pub(crate) work: WorkTable,
     pub(crate) journals: JournalCache,
@@ -58,6 +57,11 @@ impl Inner {
     pub(crate) fn wall_now(&self) -> Timestamp {
         self.config.wall_now()
     }
+
+    /// What the view holds of the own group now.
+    pub(crate) fn group(&self) -> Arc<GroupState> {
+        self.group_view.state()
+    }
 }
 
 impl Mesh {
@@ -66,10 +70,12 @@ impl Mesh {
     pub fn new(config: MemberConfig, store: Store, view: View) -> Self {
         let fence = Fence::new(&config.safety);
         let since = config.wall_now();
+        let group = Group { scope: config.scope, service: config.service };
         Self {
             inner: Arc::new(Inner {
                 config,
                 store,
+                group_view: GroupView::new(view.clone(), group),
                 view,
                 fence,
                 work: WorkTable::default(),
@@ -129,8 +135,8 @@ impl Mesh {
         let _ = self.inner.membership.subscribe().wait_for(Option::is_some).await;
     }
 
-    pub(crate) fn ring(&self) -> Option<Versioned<StoredRing>> {
-        self.inner.view.get(&key::ring(self.inner.config.scope, self.inner.config.service))
+    pub(crate) fn ring(&self) -> Option<Arc<Versioned<StoredRing>>> {
+        self.inner.group().ring.clone()
     }
 
     /// Returns whether the ring gives this node to this instance.
@@ -148,9 +154,9 @@ impl Mesh {
     /// Returns whether this instance leads its ring. Returns `false` as soon as its lease may have expired.
     #[must_use]
     pub fn leads(&self) -> bool {
-        let config = &self.inner.config;
-        let leader = self.inner.view.get(&key::election(config.scope, config.service));
-        !self.inner.fence.is_up() && leader.is_some_and(|leader| Some(leader.value.instance) == self.instance())
+        let group = self.inner.group();
+        let leader = group.election.as_ref().map(|election| election.value.instance);
+        !self.inner.fence.is_up() && leader.is_some() && leader == self.instance()
     }
 
     /// Begins work on a node that this instance owns.
@@ -169,9 +175,8 @@ impl Mesh {
         if Some(owner) == me {
             return Ok(guard);
         }
-        let config = &self.inner.config;
-        let member = self.inner.view.get(&key::member(config.scope, config.service, owner));
-        let member = member.ok_or(Error::HandingOver { node })?.value;
+        let group = self.inner.group();
+        let member = group.members.get(&owner).ok_or(Error::HandingOver { node })?.value.clone();
         Err(Error::NotOwner { node, instance: owner, endpoint: member.endpoint, data_endpoint: member.data_endpoint })
     }
 }
