@@ -2,11 +2,14 @@
 
 pub mod allocation;
 pub mod bulk;
+mod config_drive;
 pub mod event;
+pub mod filter;
 pub mod image;
 pub mod lock;
 pub mod node;
 pub mod operation;
+mod progress;
 pub mod rack;
 mod secret;
 pub mod webhook;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use service_kit::status::reason;
 use tonic::{Code, Status};
 
-use crate::words::clean;
+use crate::human::clean;
 
 /// Why a command came to nothing.
 #[derive(Debug)]

@@ -15,14 +15,14 @@
 mod call;
 pub mod command;
 mod context;
-mod draw;
 mod error;
-mod form;
+mod human;
 mod json;
 mod once;
 mod output;
+mod serialize;
 mod table;
-mod words;
+mod timeline_chart;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -166,7 +166,7 @@ async fn dispatch(screen: &Screen, api: &Api, command: Command) -> Result<(), Er
 /// An answer for programs as text; nothing for a table.
 #[must_use]
 pub fn written(format: Format, answer: &serde_json::Value) -> String {
-    form::written(format, answer).unwrap_or_default()
+    serialize::written(format, answer).unwrap_or_default()
 }
 
 /// Writes a shell's completions of the whole `tree` to standard output.

@@ -2,13 +2,14 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use domain::time::Timestamp;
+use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::{Format, context::environment, error::Error, form, table, words::clean};
+use crate::{Format, context::environment, error::Error, human::clean, serialize};
 
 /// Columns where nobody says how many there are.
 const PLAIN_WIDTH: u16 = 120;
@@ -46,7 +47,7 @@ impl Screen {
         let is_terminal = std::io::stdout().is_terminal();
         Self {
             format,
-            edge: if is_terminal { table::terminal_width() } else { None },
+            edge: if is_terminal { comfy_table::Table::new().width() } else { None },
             is_coloured: is_terminal && environment("NO_COLOR").is_none(),
             has_bars: std::io::stderr().is_terminal(),
             sink: Sink::Process,
@@ -69,7 +70,7 @@ impl Screen {
     /// Writes one answer in the form that was asked for.
     pub(crate) fn show(&self, table: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> Result<(), Error> {
         if self.format != Format::Table {
-            return self.raw(form::written(self.format, &json()).unwrap_or_default().as_bytes());
+            return self.raw(serialize::written(self.format, &json()).unwrap_or_default().as_bytes());
         }
         let mut text = table();
         if !text.is_empty() && !text.ends_with('\n') {
@@ -80,7 +81,7 @@ impl Screen {
 
     /// Writes one of the answers that go on, for programs.
     pub(crate) fn piece(&self, json: &Value) -> Result<(), Error> {
-        self.raw(form::piece(self.format, json).unwrap_or_default().as_bytes())
+        self.raw(serialize::piece(self.format, json).unwrap_or_default().as_bytes())
     }
 
     /// Writes one line of an answer.
@@ -96,7 +97,7 @@ impl Screen {
                 out.write_all(text).and_then(|()| out.flush()).map_err(|_| Error::Closed)
             }
             Sink::Memory(said, _) => {
-                let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut said = said.lock();
                 said.answers.push_str(&String::from_utf8_lossy(text));
                 Ok(())
             }
@@ -110,7 +111,7 @@ impl Screen {
                 let _ = writeln!(std::io::stderr().lock(), "{text}");
             }
             Sink::Memory(said, _) => {
-                let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut said = said.lock();
                 said.remarks.push_str(text);
                 said.remarks.push('\n');
             }

@@ -3,14 +3,9 @@
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 
 use crate::{
+    human::{clean, or_dash},
     output::Screen,
-    words::{clean, or_dash},
 };
-
-/// How many columns the terminal has, where there is one.
-pub(crate) fn terminal_width() -> Option<u16> {
-    Table::new().width()
-}
 
 /// Rows under a heading.
 pub(crate) fn list(screen: &Screen, heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {

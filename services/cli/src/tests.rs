@@ -38,7 +38,7 @@ async fn of(context: &Path, words: &[&str]) -> Ended {
     let tree = Tree::try_parse_from(words).unwrap();
     let (screen, said) = Screen::in_memory(tree.global.output, 110, Timestamp::from_millis(NOW));
     let code = Box::pin(attempt(&screen, &tree.global, tree.command)).await;
-    let said = std::mem::take(&mut *said.lock().unwrap());
+    let said = std::mem::take(&mut *said.lock());
     Ended { code: format!("{code:?}"), answers: said.answers, remarks: said.remarks }
 }
 

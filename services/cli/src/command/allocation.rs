@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use futures::future::join_all;
 use proto::api::v1::{
@@ -16,11 +16,11 @@ use super::answered;
 use crate::{
     call::Api,
     error::Error,
+    human::{self, ago, duration, or_dash},
     json,
     once::once,
     output::Screen,
     table,
-    words::{self, ago, duration, or_dash},
 };
 
 /// Between two looks at one that waits.
@@ -109,10 +109,10 @@ pub enum Apart {
     PowerDomain,
 }
 
-fn capability(text: &str) -> Result<(String, String), String> {
+fn capability(text: &str) -> anyhow::Result<(String, String)> {
     match text.split_once(':') {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as NAME:VALUE, such as boot_mode:uefi".to_owned()),
+        _ => bail!("write it as NAME:VALUE, such as boot_mode:uefi"),
     }
 }
 
@@ -225,7 +225,7 @@ fn table_of(screen: &Screen, all: &[Allocation]) -> String {
             wish.resource_class,
             standing(one),
             one.node_name.clone(),
-            if one.node.is_empty() { String::new() } else { words::rack(&one.rack) },
+            if one.node.is_empty() { String::new() } else { human::rack(&one.rack) },
             ago(screen.now(), one.since_ms),
             one.reason.clone(),
         ]
@@ -250,14 +250,14 @@ fn shown(screen: &Screen, one: &Allocation) -> String {
         ("because", one.reason.clone()),
         ("node", one.node_name.clone()),
         ("node id", one.node.clone()),
-        ("rack", if one.node.is_empty() { String::new() } else { words::rack(&one.rack) }),
+        ("rack", if one.node.is_empty() { String::new() } else { human::rack(&one.rack) }),
         ("wants", wish.resource_class),
         ("traits", wish.traits.join(", ")),
         ("capabilities", capabilities.join(", ")),
         ("group", wish.group),
         ("owner", wish.owner),
-        ("since", words::moment(screen.now(), one.since_ms)),
-        ("waits until", if one.queue_until_ms == 0 { String::new() } else { words::second(one.queue_until_ms) }),
+        ("since", human::moment(screen.now(), one.since_ms)),
+        ("waits until", if one.queue_until_ms == 0 { String::new() } else { human::second(one.queue_until_ms) }),
     ];
     table::facts(screen, facts)
 }

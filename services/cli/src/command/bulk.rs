@@ -11,11 +11,8 @@ use proto::api::v1::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{
-    answered,
-    node::{filter::Filter, provision::config_drive},
-};
-use crate::{call::Api, error::Error, json, once::once, output::Screen, table, words::ago};
+use super::{answered, config_drive::config_drive, filter::Filter};
+use crate::{call::Api, error::Error, human::ago, json, once::once, output::Screen, table};
 
 /// What can be asked of bulks.
 #[derive(Debug, Subcommand)]

@@ -10,9 +10,9 @@ use crate::{
     Format,
     call::Api,
     error::Error,
+    human::{clean, second},
     json,
     output::Screen,
-    words::{clean, second},
 };
 
 /// Silence after which the remembered events are over. They come at once, and nothing marks their end.

@@ -18,11 +18,11 @@ use super::answered;
 use crate::{
     call::Api,
     error::Error,
+    human::{octets, size},
     json,
     once::once,
     output::Screen,
     table,
-    words::{octets, size},
 };
 
 /// Octets read at a time.

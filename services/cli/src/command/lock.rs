@@ -8,11 +8,11 @@ use serde_json::Value;
 use crate::{
     call::Api,
     error::Error,
+    human::{ago, length, or_dash},
     json,
     once::once,
     output::Screen,
     table,
-    words::{ago, length, or_dash},
 };
 
 /// What can be asked of locks.

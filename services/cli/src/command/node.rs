@@ -1,9 +1,9 @@
 //! Nodes: the machines under management.
 
 pub mod enrol;
-pub mod filter;
-pub(in crate::command) mod follow;
+mod follow;
 pub mod history;
+pub mod list;
 mod outcome;
 pub mod power;
 pub mod provision;
@@ -18,9 +18,9 @@ use serde_json::json;
 
 use self::{
     enrol::{Create, Maintenance, Set},
+    list::List,
     power::Power,
     provision::{Adopt, Deploy, Plain, Rescue, Stepped},
-    show::List,
     timeline::Timeline,
 };
 use crate::{call::Api, error::Error, once::once, output::Screen};
@@ -154,7 +154,7 @@ pub struct Named {
 pub(crate) async fn run(screen: &Screen, api: &Api, command: NodeCommand) -> Result<(), Error> {
     match command {
         NodeCommand::Create(create) => enrol::create(screen, api, create).await,
-        NodeCommand::List(list) => show::list(screen, api, list).await,
+        NodeCommand::List(list) => list::run(screen, api, list).await,
         NodeCommand::Show(Named { node }) => show::one(screen, api, node).await,
         NodeCommand::Set(set) => enrol::set(screen, api, set).await,
         NodeCommand::Delete(Named { node }) => delete(screen, api, node).await,

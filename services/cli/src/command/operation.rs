@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::{
     call::Api,
     error::Error,
+    human::{ago, length},
     json,
     output::Screen,
     table,
-    words::{ago, length},
 };
 
 /// What can be asked of operations.

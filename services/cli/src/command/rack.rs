@@ -11,11 +11,11 @@ use super::answered;
 use crate::{
     call::Api,
     error::Error,
+    human::{self, ago},
     json,
     once::once,
     output::Screen,
     table,
-    words::{self, ago},
 };
 
 /// What can be asked of racks.
@@ -174,7 +174,7 @@ fn list(screen: &Screen, racks: &[Rack]) -> Result<(), Error> {
             format!("{} - {}", rack.first_address, rack.last_address)
         };
         vec![
-            words::rack(&rack.name),
+            human::rack(&rack.name),
             rack.subnet.clone(),
             range,
             rack.kernel.clone(),
@@ -200,7 +200,7 @@ fn drawn(screen: &Screen, rack: &Rack) -> String {
     let mut text = table::facts(
         screen,
         [
-            ("rack", words::rack(&rack.name)),
+            ("rack", human::rack(&rack.name)),
             ("id", rack.id.clone()),
             ("subnet", rack.subnet.clone()),
             ("addresses", range),

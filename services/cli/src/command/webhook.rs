@@ -12,11 +12,11 @@ use super::{answered, secret::Source};
 use crate::{
     call::Api,
     error::Error,
+    human::{ago, moment},
     json,
     once::once,
     output::Screen,
     table,
-    words::{ago, moment},
 };
 
 /// Octets of a file that are read.

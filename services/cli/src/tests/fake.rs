@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -13,6 +13,7 @@ use std::{
 
 use domain::service::Service;
 use futures::{Stream, StreamExt as _, stream};
+use parking_lot::Mutex;
 use proto::{api::v1::*, common::v1::Power};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use service_kit::{
@@ -88,7 +89,7 @@ impl Fake {
 
     /// The last move of a life that was asked for.
     pub(super) fn asked(&self) -> ProvisionNodeRequest {
-        self.canned.asked.lock().unwrap().clone()
+        self.canned.asked.lock().clone()
     }
 }
 
@@ -191,7 +192,7 @@ impl NodeService for Canned {
             "clean" => busy(node, "cleaning"),
             _ => deploying(node, 0),
         };
-        *self.asked.lock().unwrap() = request;
+        *self.asked.lock() = request;
         Ok(Response::new(ProvisionNodeResponse { node: Some(node) }))
     }
 
@@ -220,7 +221,7 @@ impl NodeService for Canned {
             return Ok(Response::new(stream::iter([shown(at_rest), shown(off)]).boxed()));
         }
         if at_rest.name == "m1" {
-            let asked = self.asked.lock().unwrap().clone();
+            let asked = self.asked.lock().clone();
             let (underway, done) = match asked.verb.as_str() {
                 "adopt" => (busy(at_rest.clone(), "adopting"), adopted(at_rest, &asked.image)),
                 _ => (busy(at_rest.clone(), "inspect wait"), inspected(at_rest)),

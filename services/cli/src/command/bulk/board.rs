@@ -10,7 +10,7 @@ use tonic::Code;
 use super::{get, shown, words};
 use crate::{
     call::Api,
-    command::node::follow::{per_cent, standing, turning},
+    command::progress::{per_cent, standing, turning},
     error::{Error, is_unreachable},
     output::Screen,
 };
@@ -102,7 +102,7 @@ impl<'a> Board<'a> {
             let observed = node.observed.clone().unwrap_or_default();
             let row = self.rows.entry(node.id.clone()).or_insert_with(|| {
                 let row = all.add(ProgressBar::new(100));
-                row.set_prefix(crate::words::clean(&node.name));
+                row.set_prefix(crate::human::clean(&node.name));
                 turning(row, "  {spinner} {prefix:20} {bar:20} {elapsed:>4} {wide_msg}")
             });
             row.set_position(per_cent(&observed).unwrap_or(0));

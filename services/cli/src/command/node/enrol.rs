@@ -16,10 +16,10 @@ use super::{
 use crate::{
     call::Api,
     error::Error,
+    human::{clean, seconds},
     json,
     once::once,
     output::Screen,
-    words::{clean, seconds},
 };
 
 /// A password is at most 20 octets (IPMI 2.0 §22.30); a file that is larger holds something else.

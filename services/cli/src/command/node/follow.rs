@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use proto::api::v1::{Node, NodeObserved, WatchNodeRequest};
+use indicatif::{MultiProgress, ProgressBar};
+use proto::api::v1::{Node, WatchNodeRequest};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Code, Status};
 
@@ -13,16 +13,14 @@ use super::{
 };
 use crate::{
     call::Api,
-    draw,
+    command::progress::{per_cent, standing, turning},
     error::{Error, is_unreachable},
+    human::clean,
     output::Screen,
-    words::clean,
 };
 
 /// Between two tries to reach a scheduler-service that went away.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often a spinner turns.
-const TURN: Duration = Duration::from_millis(120);
 /// Without bars, progress is told in steps of this many per cent.
 const STEP: u64 = 10;
 
@@ -148,34 +146,4 @@ impl Row<'_> {
             bar.finish_and_clear();
         }
     }
-}
-
-/// A bar of this form whose spinner turns.
-pub(in crate::command) fn turning(bar: ProgressBar, template: &str) -> ProgressBar {
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(TURN);
-    bar
-}
-
-/// How far the image is, where that is what goes on.
-pub(in crate::command) fn per_cent(observed: &NodeObserved) -> Option<u64> {
-    let amount = observed.last_entry.as_ref()?.amount?;
-    (amount.total > 0).then(|| amount.done.saturating_mul(100) / amount.total)
-}
-
-/// Where a node is, what was seen of it last and how far it came, and what it waits for.
-pub(in crate::command) fn standing(observed: &NodeObserved, how_far: &str) -> String {
-    let mut words = observed.state.clone();
-    if let Some(entry) = &observed.last_entry {
-        words.push_str(&format!("; {}{how_far}", draw::what(entry)));
-    }
-    if let Some(waiting) = &observed.waiting {
-        words.push_str(&format!("; waits for {}", waiting.thing));
-    }
-    if !observed.diagnosis.is_empty() {
-        words.push_str(&format!("; {}", observed.diagnosis));
-    }
-    clean(&words)
 }

@@ -6,12 +6,11 @@ use serde_json::Value;
 
 use crate::{
     call::Api,
-    draw,
     error::Error,
+    human::{ago, length},
     json,
     output::Screen,
-    table,
-    words::{ago, length},
+    table, timeline_chart,
 };
 
 pub(super) async fn run(screen: &Screen, api: &Api, node: String) -> Result<(), Error> {
@@ -32,6 +31,6 @@ fn row(screen: &Screen, boot: &Boot) -> Vec<String> {
         first.map(|first| ago(screen.now(), first.at_ms)).unwrap_or_default(),
         took.unwrap_or_default(),
         boot.entries.len().to_string(),
-        last.map(draw::sentence).unwrap_or_default(),
+        last.map(timeline_chart::sentence).unwrap_or_default(),
     ]
 }

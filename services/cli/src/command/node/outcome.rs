@@ -10,9 +10,9 @@ use crate::{
     Format,
     call::Api,
     error::{Error, is_unreachable},
+    human::{clean, length},
     json,
     output::Screen,
-    words::{clean, length},
 };
 
 /// What became of one node.

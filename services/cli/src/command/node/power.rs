@@ -16,7 +16,7 @@ use super::{
     show::{parts, power},
     verdict::Goal,
 };
-use crate::{call::Api, error::Error, once::once, output::Screen, words::duration};
+use crate::{call::Api, error::Error, human::duration, once::once, output::Screen};
 
 /// Power for a node.
 #[derive(Debug, Clone, Args)]

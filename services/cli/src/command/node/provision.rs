@@ -1,8 +1,8 @@
 //! Moves of nodes' lives: asked of several at once, and watched where that is wanted.
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::{ArgGroup, Args};
 use futures::future::join_all;
 use proto::api::v1::{Node, ProvisionNodeRequest, Step};
@@ -12,22 +12,19 @@ use super::{
     super::{
         answered,
         bulk::{Limits, Waiting, Wanted, begin},
+        config_drive::config_drive,
+        filter::Filter,
         secret::Source,
     },
-    filter::Filter,
     follow::{Board, follow},
     outcome::{Outcome, Telling},
     show::parts,
     verdict::{Goal, rests},
 };
-use crate::{call::Api, error::Error, once::once, output::Screen, words::duration};
+use crate::{call::Api, error::Error, human::duration, once::once, output::Screen};
 
-/// Where cloud-init looks for what the user wants (OpenStack's metadata layout).
-const USER_DATA: &str = "openstack/latest/user_data";
 /// A file that is larger holds something else.
 const LARGEST_PASSWORD: u64 = 1024;
-/// What the API takes as a config drive.
-const LARGEST_DRIVE: u64 = 512 << 10;
 
 /// A move that needs no more than names.
 #[derive(Debug, Clone, Args)]
@@ -116,10 +113,10 @@ pub struct Waits {
     timeout: Duration,
 }
 
-fn drive_file(text: &str) -> Result<(String, PathBuf), String> {
+fn drive_file(text: &str) -> anyhow::Result<(String, PathBuf)> {
     match text.split_once('=') {
         Some((path, file)) if !path.is_empty() && !file.is_empty() => Ok((path.to_owned(), PathBuf::from(file))),
-        _ => Err("write it as PATH_IN_DRIVE=FILE, such as openstack/latest/vendor_data.json=./vendor.json".to_owned()),
+        _ => bail!("write it as PATH_IN_DRIVE=FILE, such as openstack/latest/vendor_data.json=./vendor.json"),
     }
 }
 
@@ -128,12 +125,12 @@ pub(super) async fn plain(screen: &Screen, api: &Api, verb: &'static str, plain:
     all(screen, api, plain.nodes, &request, &plain.waits).await
 }
 
-fn step(text: &str) -> Result<Step, String> {
+fn step(text: &str) -> anyhow::Result<Step> {
     match text.split_once('.') {
         Some((interface, step)) if !interface.is_empty() && !step.is_empty() => {
             Ok(Step { interface: interface.to_owned(), step: step.to_owned() })
         }
-        _ => Err("write it as INTERFACE.STEP, such as deploy.erase_devices".to_owned()),
+        _ => bail!("write it as INTERFACE.STEP, such as deploy.erase_devices"),
     }
 }
 
@@ -175,27 +172,6 @@ pub(super) async fn adopt(screen: &Screen, api: &Api, adopt: Adopt) -> Result<()
     let (verb, image) = ("adopt".to_owned(), adopt.image.unwrap_or_default());
     let request = ProvisionNodeRequest { verb, image, ..Default::default() };
     all(screen, api, adopt.nodes, &request, &adopt.waits).await
-}
-
-pub(in crate::command) fn config_drive(
-    user: Option<PathBuf>,
-    files: Vec<(String, PathBuf)>,
-) -> anyhow::Result<HashMap<String, Vec<u8>>> {
-    let user = user.map(|file| (USER_DATA.to_owned(), file));
-    let (mut drive, mut octets) = (HashMap::new(), 0_u64);
-    for (path, file) in user.into_iter().chain(files) {
-        let told = || format!("cannot read {} for the config drive", file.display());
-        octets = octets.saturating_add(file.metadata().with_context(told)?.len());
-        if octets > LARGEST_DRIVE {
-            bail!(
-                "the config drive's files have more than {LARGEST_DRIVE} octets; fetch the rest from the running system"
-            );
-        }
-        if drive.insert(path.clone(), std::fs::read(&file).with_context(told)?).is_some() {
-            bail!("{path} is given twice for the config drive");
-        }
-    }
-    Ok(drive)
 }
 
 async fn all(

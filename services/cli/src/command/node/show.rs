@@ -1,52 +1,19 @@
 //! Nodes, drawn.
 
-use clap::Args;
 use proto::{
-    api::v1::{GetNodeRequest, ListNodesRequest, Node, NodeIntent, NodeObserved, Owner},
+    api::v1::{GetNodeRequest, Node, NodeIntent, NodeObserved, Owner},
     common::v1::{BootMode, Hardware, Power},
 };
-use serde_json::Value;
 
-use super::{super::answered, filter::Filter, watch};
+use super::super::answered;
 use crate::{
     call::Api,
-    draw,
     error::Error,
+    human::{self, ago, length, moment, size},
     json,
     output::Screen,
-    table,
-    words::{self, ago, length, moment, size},
+    table, timeline_chart,
 };
-
-/// Which nodes.
-#[derive(Debug, Clone, Args)]
-pub struct List {
-    #[command(flatten)]
-    filter: Filter,
-    /// Go on with what they become, until interrupted: on a terminal as a table that is drawn anew, elsewhere with a line
-    /// for each change.
-    #[arg(short, long)]
-    watch: bool,
-}
-
-pub(super) async fn list(screen: &Screen, api: &Api, list: List) -> Result<(), Error> {
-    let selector = list.filter.wire();
-    if list.watch {
-        return watch::run(screen, api, selector).await;
-    }
-    let (mut nodes, mut after) = (Vec::new(), String::new());
-    loop {
-        let request = ListNodesRequest { page_size: 0, after, rack: None, selector: selector.clone() };
-        let page = api.nodes().list_nodes(request).await?.into_inner();
-        nodes.extend(page.nodes);
-        after = page.next_after;
-        if after.is_empty() {
-            break;
-        }
-    }
-    let nodes = by_place(nodes);
-    screen.show(|| table_of(screen, &nodes), || nodes.iter().map(json::node).collect::<Value>())
-}
 
 /// In the order in which people look for them.
 pub(super) fn by_place(mut nodes: Vec<Node>) -> Vec<Node> {
@@ -64,7 +31,7 @@ fn row(screen: &Screen, node: &Node) -> Vec<String> {
     let (intent, observed) = parts(node);
     vec![
         node.name.clone(),
-        words::rack(&node.rack),
+        human::rack(&node.rack),
         observed.state.clone(),
         ago(screen.now(), observed.state_since_ms),
         power(observed.power()).to_owned(),
@@ -122,7 +89,7 @@ fn drawn(screen: &Screen, node: &Node) -> String {
     let mut facts = vec![
         ("node", node.name.clone()),
         ("id", node.id.clone()),
-        ("rack", words::rack(&node.rack)),
+        ("rack", human::rack(&node.rack)),
         ("generation", node.generation.to_string()),
     ];
     facts.extend(wanted(&intent));
@@ -179,7 +146,7 @@ fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)>
         .as_ref()
         .map(|failure| format!("{}: {}\n{}", failure.cause, failure.text, moment(now, failure.at_ms)));
     let entry = observed.last_entry.as_ref();
-    let entry = entry.map(|entry| format!("{}, {}", draw::sentence(entry), ago(now, entry.at_ms)));
+    let entry = entry.map(|entry| format!("{}, {}", timeline_chart::sentence(entry), ago(now, entry.at_ms)));
     vec![
         ("state", format!("{}, for {}", observed.state, length(since))),
         ("power", power),

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::{
     call::Api,
-    draw::{self, Story},
     error::Error,
+    human::clean,
     json,
     output::Screen,
-    words::clean,
+    timeline_chart::{self, Story},
 };
 
 /// Which boots.
@@ -26,7 +26,7 @@ pub struct Timeline {
 pub(super) async fn run(screen: &Screen, api: &Api, timeline: Timeline) -> Result<(), Error> {
     let request = GetNodeTimelineRequest { node: timeline.node.clone() };
     let mut answer = api.nodes().get_node_timeline(request).await?.into_inner();
-    let mut stories = draw::stories(std::mem::take(&mut answer.boots));
+    let mut stories = timeline_chart::stories(std::mem::take(&mut answer.boots));
     let left_out = if timeline.all { 0 } else { stories.len().saturating_sub(1) };
     let shown = stories.split_off(left_out);
     screen.show(
@@ -43,7 +43,7 @@ pub(super) async fn run(screen: &Screen, api: &Api, timeline: Timeline) -> Resul
 }
 
 fn drawn(width: usize, node: &str, stories: &[Story], left_out: usize, answer: &GetNodeTimelineResponse) -> String {
-    let mut parts: Vec<_> = stories.iter().map(|story| draw::story(width, node, story)).collect();
+    let mut parts: Vec<_> = stories.iter().map(|story| timeline_chart::story(width, node, story)).collect();
     if parts.is_empty() {
         parts.push(format!("Nothing was seen of a boot of {node}.\n"));
     }
@@ -52,7 +52,7 @@ fn drawn(width: usize, node: &str, stories: &[Story], left_out: usize, answer: &
     }
     let said = [("diagnosis: ", &answer.diagnosis), ("next step: ", &answer.next_step)];
     let said = said.iter().filter(|(_, words)| !words.is_empty());
-    let said: String = said.map(|(heading, words)| draw::paragraph(width, heading, &clean(words))).collect();
+    let said: String = said.map(|(heading, words)| timeline_chart::paragraph(width, heading, &clean(words))).collect();
     parts.extend((!said.is_empty()).then_some(said));
     parts.join("\n")
 }

@@ -12,9 +12,9 @@ use crate::{
     Format,
     call::Api,
     error::{Error, is_unreachable},
+    human::{clean, second},
     json,
     output::Screen,
-    words::{clean, second},
 };
 
 /// Between two tries to reach a scheduler-service that went away.

@@ -32,7 +32,7 @@ fn names(answer: &Value) -> String {
     match answer {
         Value::Array(all) => all.iter().map(names).collect(),
         one @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
-            name(one).map(|name| format!("{}\n", crate::words::clean(name))).unwrap_or_default()
+            name(one).map(|name| format!("{}\n", crate::human::clean(name))).unwrap_or_default()
         }
     }
 }

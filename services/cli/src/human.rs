@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::anyhow;
 use domain::time::Timestamp;
 
 /// A text without characters that would command the terminal: firmware and agents choose some of what we show.
@@ -70,19 +71,19 @@ pub(crate) fn size(octets: u64) -> String {
 }
 
 /// Reads a length of time such as `10m` or `1h 30m`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
     humantime_serde::re::humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write it as 90s, 10m or 1h30m"))
+        .map_err(|error| anyhow!("{error}; write it as 90s, 10m or 1h30m"))
 }
 
 /// Reads a length of time in whole seconds.
-pub(crate) fn seconds(text: &str) -> Result<u32, String> {
-    u32::try_from(duration(text)?.as_secs()).map_err(|_| "that is longer than a century".to_owned())
+pub(crate) fn seconds(text: &str) -> anyhow::Result<u32> {
+    u32::try_from(duration(text)?.as_secs()).map_err(|_| anyhow!("that is longer than a century; write a shorter time"))
 }
 
 /// Reads a size such as `512`, `24MiB` or `2 GiB`.
-pub(crate) fn octets(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is not a size such as 25165824, 24MiB or 2GiB");
+pub(crate) fn octets(text: &str) -> anyhow::Result<u64> {
+    let wrong = || anyhow!("{text:?} is not a size such as 25165824, 24MiB or 2GiB");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let bits = match unit.trim() {
@@ -103,8 +104,8 @@ mod tests {
 
     #[test]
     fn sizes_read_back_and_read_well() {
-        assert_eq!(octets("24MiB"), Ok(24 << 20));
-        assert_eq!(octets("2 GiB"), Ok(2 << 30));
+        assert_eq!(octets("24MiB").unwrap(), 24 << 20);
+        assert_eq!(octets("2 GiB").unwrap(), 2 << 30);
         assert_eq!(size(24 << 20), "24.0 MiB");
         assert_eq!(size(1536 << 20), "1.5 GiB");
         assert_eq!(size(0), "");
@@ -129,8 +130,8 @@ mod tests {
 
     #[test]
     fn a_length_of_time_reads_as_people_write_it() {
-        assert_eq!(seconds("10m"), Ok(600));
-        assert_eq!(seconds("0s"), Ok(0));
+        assert_eq!(seconds("10m").unwrap(), 600);
+        assert_eq!(seconds("0s").unwrap(), 0);
         assert!(duration("soon").is_err());
     }
 }

@@ -51,7 +51,7 @@ pub struct Filter {
 
 impl Filter {
     /// As the API takes it; none: all nodes.
-    pub(in crate::command) fn wire(self) -> Option<NodeSelector> {
+    pub(super) fn wire(self) -> Option<NodeSelector> {
         let selector = NodeSelector {
             nodes: self.name,
             racks: self.rack,

@@ -6,7 +6,7 @@ use domain::{
 };
 use proto::{api::v1::Boot, common::v1::TimelineEntry};
 
-use crate::words::{clean, length, second, size};
+use crate::human::{clean, length, second, size};
 
 /// Columns for the time since the first entry, and for the time since the entry before.
 const TIMES: usize = 11;
