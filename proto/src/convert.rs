@@ -1,6 +1,6 @@
-//! Wire types to domain types and back: the only place where a message is judged.
+//! Wire types to domain types and back: the only place that validates a message.
 //!
-//! Whatever passes here is valid everywhere else; whatever does not is named in [`Invalid`].
+//! A message that passes is valid everywhere else; [`Invalid`] names the field of one that does not.
 
 mod node;
 mod power;
@@ -11,13 +11,13 @@ pub use work::{encoding, encoding_word, purpose, purpose_word};
 
 use std::str::FromStr;
 
-/// A field of a message that can not be read.
+/// A field of a message that is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// It must be set.
+    /// A required field is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// It is set to something that is not of its kind.
+    /// A field has an invalid value.
     #[error("{field}: {why}")]
     Wrong {
         /// The field.
@@ -28,16 +28,16 @@ pub enum Invalid {
 }
 
 impl Invalid {
-    /// A field that is set to something that is not of its kind.
+    /// Reports that a field has an invalid value.
     pub fn wrong(field: &'static str, why: impl ToString) -> Self {
         Self::Wrong { field, why: why.to_string() }
     }
 }
 
-/// Reads a field that carries text of a known kind.
+/// Parses a text field.
 ///
 /// # Errors
-/// [`Invalid`] names the field.
+/// [`Invalid`] names the field that is missing or invalid.
 pub fn text<T: FromStr<Err: ToString>>(field: &'static str, text: &str) -> Result<T, Invalid> {
     if text.is_empty() {
         return Err(Invalid::Missing(field));
@@ -45,10 +45,10 @@ pub fn text<T: FromStr<Err: ToString>>(field: &'static str, text: &str) -> Resul
     text.parse().map_err(|why: T::Err| Invalid::wrong(field, why))
 }
 
-/// Takes a field that must be set.
+/// Returns the value of a required field.
 ///
 /// # Errors
-/// [`Invalid`] names the field.
+/// [`Invalid`] names the field that is missing or invalid.
 pub fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Invalid> {
     value.ok_or(Invalid::Missing(field))
 }

@@ -30,7 +30,7 @@ packages! {
     pxe: "ironmesh.pxe.v1", "The pxe-service's contract.";
     storage: "ironmesh.storage.v1", "The storage-service's contract.";
     inventory: "ironmesh.inventory.v1", "The inventory-service's contract.";
-    agent: "ironmesh.agent.v1", "The agents' door.";
-    scheduler: "ironmesh.scheduler.v1", "What schedulers tell each other.";
+    agent: "ironmesh.agent.v1", "The API for ironmesh-agent.";
+    scheduler: "ironmesh.scheduler.v1", "The API between schedulers.";
     api: "ironmesh.api.v1", "The public API.";
 }

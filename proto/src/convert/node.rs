@@ -1,4 +1,4 @@
-//! Orders, failures and timelines.
+//! Instruction versions, failures and timelines.
 
 use domain::{
     failure::{Cause, Failure},
@@ -75,5 +75,5 @@ impl TryFrom<wire::Failure> for Failure {
 }
 
 fn unknown(field: &'static str, word: &str) -> Invalid {
-    Invalid::wrong(field, format!("{word:?} is not known here"))
+    Invalid::wrong(field, format!("{word:?} is unknown"))
 }

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_specified_is_refused_by_name() {
+    fn an_unspecified_value_is_refused_with_the_name_of_its_field() {
         let boot = wire::Boot { device: 0, persistent: false, mode: 1 };
         assert_eq!(Boot::try_from(boot), Err(Invalid::Missing("boot.device")));
         assert_eq!(PowerTarget::try_from(wire::PowerTarget { target: None }), Err(Invalid::Missing("target")));

@@ -5,10 +5,10 @@ use domain::hardware::{Disk, Hardware, Nic};
 use super::{Invalid, text};
 use crate::common::v1 as wire;
 
-/// Disks or NICs in one report; a machine with more is not one that we have heard of.
-const MOST_PARTS: usize = 1024;
-/// Octets of one text in a report.
-const LONGEST_TEXT: usize = 256;
+/// Maximum number of disks, and of NICs, in one report.
+const MAX_PARTS: usize = 1024;
+/// Maximum length of one text in a report, in characters.
+const MAX_TEXT_CHARS: usize = 256;
 
 impl From<Hardware> for wire::Hardware {
     fn from(hardware: Hardware) -> Self {
@@ -50,8 +50,8 @@ impl TryFrom<wire::Hardware> for Hardware {
     type Error = Invalid;
     fn try_from(hardware: wire::Hardware) -> Result<Self, Invalid> {
         let boot_mode = hardware.boot_mode().try_into()?;
-        if hardware.disks.len() > MOST_PARTS || hardware.nics.len() > MOST_PARTS {
-            return Err(Invalid::wrong("hardware", format!("more than {MOST_PARTS} disks or NICs")));
+        if hardware.disks.len() > MAX_PARTS || hardware.nics.len() > MAX_PARTS {
+            return Err(Invalid::wrong("hardware", format!("more than {MAX_PARTS} disks or NICs")));
         }
         Ok(Self {
             manufacturer: short(hardware.manufacturer),
@@ -84,9 +84,9 @@ fn nic(nic: wire::Nic) -> Result<Nic, Invalid> {
     Ok(Nic { name: short(nic.name), mac, carrier: nic.carrier, booted_from: nic.booted_from })
 }
 
-/// A report comes from a machine that may be anybody's: its texts are shortened and lose their control characters.
+/// Shortens a text and removes its control characters: a report comes from an untrusted machine.
 fn short(text: String) -> String {
-    text.chars().filter(|c| !c.is_control()).take(LONGEST_TEXT).collect::<String>().trim().to_owned()
+    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT_CHARS).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -101,6 +101,6 @@ mod tests {
             ..wire::Hardware::default()
         };
         let serial = Hardware::try_from(report).unwrap().serial;
-        assert!(serial.len() == LONGEST_TEXT && serial.starts_with("[2Jxxx"), "{serial}");
+        assert!(serial.len() == MAX_TEXT_CHARS && serial.starts_with("[2Jxxx"), "{serial}");
     }
 }

@@ -1,4 +1,4 @@
-//! Words of images on the wire.
+//! Encodings and purposes of images.
 
 use domain::image::{Encoding, Purpose};
 
@@ -27,10 +27,10 @@ impl TryFrom<wire::Encoding> for Encoding {
     }
 }
 
-/// Reads an encoding as people write it; nothing is `plain`.
+/// Parses an encoding; an empty text is `plain`.
 ///
 /// # Errors
-/// Names the words that there are.
+/// The text is none of the known words; the error lists them.
 pub fn encoding(text: &str) -> Result<Encoding, Invalid> {
     match text {
         "" | "plain" | "raw" => Ok(Encoding::Plain),
@@ -40,7 +40,7 @@ pub fn encoding(text: &str) -> Result<Encoding, Invalid> {
     }
 }
 
-/// As people read it.
+/// Returns the word that the API uses.
 #[must_use]
 pub const fn encoding_word(encoding: Encoding) -> &'static str {
     match encoding {
@@ -50,10 +50,10 @@ pub const fn encoding_word(encoding: Encoding) -> &'static str {
     }
 }
 
-/// Reads a purpose as people write it; nothing is `disk`.
+/// Parses a purpose; an empty text is `disk`.
 ///
 /// # Errors
-/// Names the words that there are.
+/// The text is none of the known words; the error lists them.
 pub fn purpose(text: &str) -> Result<Purpose, Invalid> {
     match text {
         "" | "disk" => Ok(Purpose::Disk),
@@ -63,7 +63,7 @@ pub fn purpose(text: &str) -> Result<Purpose, Invalid> {
     }
 }
 
-/// As people read it.
+/// Returns the word that the API uses.
 #[must_use]
 pub const fn purpose_word(purpose: Purpose) -> &'static str {
     match purpose {
