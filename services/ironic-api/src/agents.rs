@@ -56,7 +56,7 @@ impl Face {
     async fn forward(&self, ask: &Ask, path: &str, body: Value, node: NodeId) -> Result<Answer, Error> {
         let shared = &self.shared;
         let rack = shared.registry.rack_of(node).ok_or_else(text::resource_not_found)?;
-        let owner = shared.lines.to_owner(rack, Service::Inventory, node);
+        let owner = shared.leaf_clients.to_owner(rack, Service::Inventory, node);
         let line = owner.map_err(|error| fault(&node.to_string(), &error))?;
         let request = AnswerAgentRequest {
             minor_version: ask.version.minor().into(),

@@ -18,7 +18,7 @@ use wire_ironic::{
     route::{Found, Requirement, Target},
 };
 
-pub(super) use self::lens::Lens;
+pub(super) use self::lens::{Lens, Whole};
 use super::{Ask, Face};
 use scheduler_core::{
     kinds::{ALLOCATION_KIND, CONNECTOR_KIND, Kind, PORTGROUP_KIND, RUNBOOK_KIND, TARGET_KIND},

@@ -10,7 +10,7 @@ use wire_ironic::{
 };
 
 use super::{Ask, Face, answer::Answer};
-use scheduler_core::record;
+use scheduler_core::boot_history;
 use scheduler_core::{document::time, fault::fault};
 
 /// Characters of an event in a list that is not detailed.
@@ -24,7 +24,7 @@ const STATES: u16 = 115;
 impl Face {
     pub(super) async fn history(&self, ask: &Ask, ident: &str, rest: &[&str]) -> Result<Answer, Error> {
         let node = self.node(ask, ident)?;
-        let boots = record::boots(&self.shared.registry, &self.shared.hot, node.node).await;
+        let boots = boot_history::boots(&self.shared.registry, &self.shared.live_state, node.node).await;
         let boots = boots.map_err(|error| fault(ident, &error))?;
         let life = self.shared.registry.held(node.node).map(|held| held.life.value);
         let mut all = entries(node.node, &boots);

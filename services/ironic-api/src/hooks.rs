@@ -44,7 +44,7 @@ use self::{
 };
 use super::{Face, nodes::wanted};
 use scheduler_core::{
-    board::{At, Batch},
+    change_feed::{At, Batch},
     metrics,
 };
 use scheduler_core::{document::time, kinds::WEBHOOK_KIND, node_cache::NodeView};
@@ -258,7 +258,7 @@ impl Face {
 
     /// What there is to tell.
     fn look(&self, list: &List, telling: &mut Telling) -> Round {
-        let batch = self.shared.board.since(telling.at);
+        let batch = self.shared.change_feed.since(telling.at);
         let parent = list.filters.iter().find(|(filter, _)| filter.name == "parent_node").map(|(_, operand)| {
             let ident = operand.written();
             self.find(&ident).map_or(ident, |node| node.node.to_string())

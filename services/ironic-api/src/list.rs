@@ -11,10 +11,10 @@ use wire_ironic::{
     query::{self, List, Operand},
 };
 
-use super::{Ask, gate::Lens};
-
-/// One resource, whole.
-pub(super) type Whole = Map<String, Value>;
+use super::{
+    Ask,
+    gate::{Lens, Whole},
+};
 
 /// The page of a list, as far as the lens shows it. `items` are in the order of their creation and match already.
 ///

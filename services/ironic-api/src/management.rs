@@ -24,8 +24,7 @@ use super::{Ask, Face, answer::Answer, below::driver, validate, verb::word};
 use scheduler_core::{document::interface_field, fault::fault, node_cache::NodeView};
 use scheduler_core::{
     effect::{self, power::BootOrder},
-    registry::Record,
-    work::seen,
+    registry::{Record, power_target, settled},
 };
 
 /// How long a client waits for a BMC to be told. Longer than its power-service tries.
@@ -123,7 +122,7 @@ impl Face {
         let mut news = view.subscribe();
         loop {
             let seen = view.get(&power).map(|read| read.value);
-            let ended = seen::settled(seen.as_ref(), generation);
+            let ended = settled(seen.as_ref(), generation);
             let is_last = view.get(&life).is_some_and(|life| life.value.generation <= generation);
             if ended != Progress::Unknown || !is_last {
                 return ended;
@@ -159,7 +158,7 @@ fn check_free(node: &Arc<NodeView>) -> Result<(), Error> {
 
 /// Whether its power is being brought somewhere.
 fn is_told(record: &Record) -> bool {
-    let ended = seen::power_target(record, record.life.value.generation);
+    let ended = power_target(record, record.life.value.generation);
     record.intent.value.power.is_some() && ended == Progress::Unknown
 }
 

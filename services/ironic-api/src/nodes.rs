@@ -177,7 +177,7 @@ impl Face {
         let sheet = Sheet { fields: said, created_at: intent.enrolled_at, updated_at: None };
         let made = registry.create_with(&rack, node, &intent, &life, &sheet).await;
         made.map_err(|error| fault(&node.to_string(), &error))?;
-        self.shared.hot.tell(Some(node), "ENROLLED", intent.name);
+        self.shared.live_state.tell(Some(node), "ENROLLED", intent.name);
         let (body, tag) = self.whole_node(ask, node)?;
         Ok(Answer::created(body, links::location(&ask.base, &format!("nodes/{node}"))).tagged(tag))
     }
@@ -383,8 +383,8 @@ impl Face {
         self.check_since(ask, ident, &node, &record)?;
         registry.remove(&record).await.map_err(|error| not_removed(ident, &node, &error))?;
         self.delete_sheets_of(&node.node.to_string()).await?;
-        self.shared.hot.forget(node.node);
-        self.shared.hot.tell(Some(node.node), "DELETED", record.intent.value.name);
+        self.shared.live_state.forget(node.node);
+        self.shared.live_state.tell(Some(node.node), "DELETED", record.intent.value.name);
         Ok(Answer::done())
     }
 }
@@ -392,15 +392,19 @@ impl Face {
 /// Why a node was not removed, in Ironic's words.
 fn not_removed(ident: &str, node: &NodeView, error: &scheduler_core::Error) -> Error {
     let (uuid, word) = (node.node.to_string(), |name: &str| node.whole.get(name).and_then(Value::as_str));
-    match error {
-        scheduler_core::Error::Refused(Refused::HasInstance) => {
-            text::associated(&uuid, word("instance_uuid").unwrap_or_default())
-        }
-        scheduler_core::Error::Refused(Refused::Protected) => text::protected(&uuid),
-        scheduler_core::Error::Refused(Refused::NotRemovable { state }) => {
-            patch::node::not_deletable(&uuid, state.ironic_name())
-        }
-        error => fault(ident, error),
+    let scheduler_core::Error::Refused(refused) = error else { return fault(ident, error) };
+    match refused {
+        Refused::HasInstance => text::associated(&uuid, word("instance_uuid").unwrap_or_default()),
+        Refused::Protected => text::protected(&uuid),
+        Refused::NotRemovable { state } => patch::node::not_deletable(&uuid, state.ironic_name()),
+        Refused::NotHere { .. }
+        | Refused::Retired
+        | Refused::InMaintenance { .. }
+        | Refused::Unsupported { .. }
+        | Refused::NoNetworkBoot { .. }
+        | Refused::Busy { .. }
+        | Refused::StaysOn
+        | Refused::Meaningless { .. } => fault(ident, error),
     }
 }
 

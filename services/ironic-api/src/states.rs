@@ -85,7 +85,7 @@ impl Face {
         let accepted = registry.accept(&record, asked(verb), provision).await;
         if accepted.is_ok() {
             let state = registry.held(node.node).map(|held| held.life.value.state.to_string()).unwrap_or_default();
-            self.shared.hot.tell(Some(node.node), "STATE", state);
+            self.shared.live_state.tell(Some(node.node), "STATE", state);
         }
         Ok(accepted)
     }
@@ -135,12 +135,11 @@ impl Face {
             Target::SoftOff => PowerTarget::SoftOff { by: Some(by) },
             Target::SoftReboot => PowerTarget::SoftBooted { by },
         };
-        registry.accept_power(&record, target).await.map_err(|error| match error {
-            scheduler_core::Error::Refused(provision::Refused::Busy { .. }) => {
-                text::locked(&node.node.to_string(), word(&node.whole, "conductor"))
-            }
-            error => fault(ident, &error),
-        })?;
+        let accepted = registry.accept_power(&record, target).await;
+        if let Err(scheduler_core::Error::Refused(provision::Refused::Busy { .. })) = accepted {
+            return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
+        }
+        accepted.map_err(|error| fault(ident, &error))?;
         Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states")))))
     }
 }

@@ -7,7 +7,10 @@ use keyspace::seal::Sealer;
 use mesh::{Joined, Mesh};
 use service_kit::{Host, Kit, tls::Tls};
 
-use crate::{board::Board, hot::Hot, lines::Lines, node_cache::NodeCache, record::Unkept, registry::Registry};
+use crate::{
+    boot_history::PendingHistory, change_feed::ChangeFeed, leaf_clients::LeafClients, live_state::LiveState,
+    node_cache::NodeCache, registry::Registry,
+};
 
 /// State of a scheduler process. Each field is a handle; a use case borrows what it needs.
 #[derive(Debug)]
@@ -15,15 +18,15 @@ pub struct AppState {
     /// Records of nodes, racks and images.
     pub registry: Registry,
     /// What leaves stream.
-    pub hot: Hot,
+    pub live_state: LiveState,
     /// Boots that are not stored yet.
-    pub unkept: Unkept,
+    pub pending_history: PendingHistory,
     /// Which nodes changed since when.
-    pub board: Arc<Board>,
+    pub change_feed: Arc<ChangeFeed>,
     /// Every node, ready to be shown.
     pub node_cache: Arc<NodeCache>,
     /// Connections to the leaves.
-    pub lines: Lines,
+    pub leaf_clients: LeafClients,
     /// Deadlines of the plan.
     pub limits: Limits,
     /// Spawns background tasks and signals shutdown.
@@ -42,11 +45,11 @@ impl AppState {
         let view = mesh.view().clone();
         Self {
             registry: Registry::new(mesh, sealer),
-            hot: Hot::default(),
-            unkept: Unkept::default(),
-            board: Arc::new(Board::new(view.clone())),
+            live_state: LiveState::default(),
+            pending_history: PendingHistory::default(),
+            change_feed: Arc::new(ChangeFeed::new(view.clone())),
             node_cache: Arc::new(NodeCache::new(view.clone())),
-            lines: Lines::new(tls, view),
+            leaf_clients: LeafClients::new(tls, view),
             limits,
             host,
         }

@@ -1,6 +1,6 @@
 //! Bulks: carried by the scheduler that leads, from what is stored, so that whoever leads next goes on.
 //!
-//! What it asks of a node is a request with an id of its own, made of the bulk's and the node's ([`crate::once`]): the
+//! What it asks of a node is a request with an id of its own, made of the bulk's and the node's ([`crate::idempotency`]): the
 //! change marks it, so that no node is asked twice, also by two that both think that they lead.
 
 mod plan;
@@ -26,9 +26,9 @@ use uuid::Uuid;
 use crate::{
     Error,
     app_state::AppState,
-    once::Asked,
     provision::{ProvisionNode, provision_node},
     registry::Registry,
+    request_id::RequestId,
 };
 
 /// How often the leader looks at all bulks.
@@ -103,14 +103,14 @@ fn drive(registry: &Registry, bulk: Uuid) -> Result<ConfigDrive, Error> {
 }
 
 /// The request that a bulk makes of a node.
-fn request(bulk: Uuid, node: NodeId) -> Asked {
-    Asked::by_name(bulk, &node.uuid())
+fn request(bulk: Uuid, node: NodeId) -> RequestId {
+    RequestId::by_name(bulk, &node.uuid())
 }
 
 /// How far a node is by what is stored of it; none: nothing new.
 fn seen(registry: &Registry, bulk: Uuid, one: &BulkNode) -> Option<BulkProgress> {
     let operation = match one.progress {
-        BulkProgress::Waiting => match request(bulk, one.node).known(registry)?.value.operation {
+        BulkProgress::Waiting => match request(bulk, one.node).known(registry.view())?.value.operation {
             Some(operation) => operation,
             None => return Some(BulkProgress::Done { operation: None }),
         },
@@ -140,7 +140,7 @@ async fn ask(shared: &AppState, id: Uuid, node: NodeId, bulk: &Bulk) -> Option<S
     };
     let error = Box::pin(asked.clone().scope(asking)).await.err()?;
     // Another one may have asked it, which is what comes in the way.
-    if asked.known(&shared.registry).is_some() {
+    if asked.known(shared.registry.view()).is_some() {
         return None;
     }
     match error.kind() {

@@ -12,7 +12,7 @@ use domain::{
 use keyspace::value::{FirmwareSeen, Intent, Life, Operation, PowerSeen, Sheet};
 use serde_json::{Map, Value, json};
 
-use crate::work::seen::settled;
+use crate::registry::settled;
 
 /// What the store has about a node, as far as the protocol shows it.
 #[derive(Debug, Clone)]

@@ -10,11 +10,12 @@
 //! | [`provision`], [`allocation`], [`bulk`] | use cases |
 //! | [`registry`], [`resource_store`], [`kinds`], [`secret`] | records, and the transactions that change them |
 //! | [`work`], [`effect`] | the reconcile loop, and its calls of the leaves |
-//! | [`node_cache`], [`document`], [`board`], [`hot`], [`record`] | projections of the view and of what leaves stream |
-//! | [`once`] | idempotent requests |
+//! | [`node_cache`], [`document`], [`change_feed`], [`live_state`], [`boot_history`] | projections of the view and of what leaves stream |
+//! | [`request_id`], [`idempotency`] | requests that are carried out once |
+//! | [`leaf_streams`], [`peer_streams`], [`history_writer`] | what runs beside the loop |
 //! | [`select`] | selectors of nodes |
-//! | [`lines`], [`peers`] | connections to leaves and to the other schedulers |
-//! | [`witness`] | events of the mesh |
+//! | [`leaf_clients`], [`peers`] | connections to leaves and to the other schedulers |
+//! | [`mesh_events`] | events of the mesh |
 
 #![expect(
     missing_docs,
@@ -23,28 +24,32 @@
 
 pub mod allocation;
 pub mod app_state;
-pub mod board;
+pub mod boot_history;
 pub mod bulk;
+pub mod change_feed;
 pub mod document;
 pub mod effect;
 mod error;
 pub mod fault;
-pub mod hot;
+pub mod history_writer;
+pub mod idempotency;
 pub mod kinds;
-pub mod lines;
+pub mod leaf_clients;
+pub mod leaf_streams;
+pub mod live_state;
+pub mod mesh_events;
 pub mod metrics;
 pub mod node_cache;
-pub mod once;
+pub mod peer_streams;
 pub mod peers;
 pub mod provision;
-pub mod record;
 pub mod registry;
+pub mod request_id;
 pub mod resource_store;
 pub mod secret;
 pub mod select;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod witness;
 pub mod work;
 
 pub use app_state::AppState;
@@ -56,13 +61,13 @@ use std::sync::Arc;
 /// of the replica that leads. They end when the host stops.
 pub fn spawn_loops(app: &Arc<AppState>) {
     let host = &app.host;
-    host.spawn_essential("listening to leaves", hot::listen(Arc::clone(app)));
-    host.spawn_essential("listening to the other schedulers", peers::listen(Arc::clone(app)));
-    host.spawn_essential("events of the mesh", witness::tell(Arc::clone(app)));
+    host.spawn_essential("listening to leaves", leaf_streams::listen(Arc::clone(app)));
+    host.spawn_essential("listening to the other schedulers", peer_streams::listen(Arc::clone(app)));
+    host.spawn_essential("events of the mesh", mesh_events::tell(Arc::clone(app)));
     host.spawn_essential("reconcile loop", work::run(Arc::clone(app)));
-    host.spawn_essential("keeping timelines", record::keep(Arc::clone(app)));
-    host.spawn_essential("changes of nodes", Arc::clone(&app.board).keep(host.clone()));
+    host.spawn_essential("keeping timelines", history_writer::keep(Arc::clone(app)));
+    host.spawn_essential("changes of nodes", Arc::clone(&app.change_feed).keep(host.clone()));
     host.spawn_essential("allocations", allocation::sweep(Arc::clone(app)));
     host.spawn_essential("bulks", bulk::carry(Arc::clone(app)));
-    host.spawn_essential("forgetting requests", once::sweep(Arc::clone(app)));
+    host.spawn_essential("forgetting requests", idempotency::sweep(Arc::clone(app)));
 }

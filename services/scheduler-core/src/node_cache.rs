@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use domain::{
@@ -19,6 +19,7 @@ use keyspace::{
     key::{self, Parsed, Scope},
     view::{Feed, Touches},
 };
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use wire_ironic::page::Direction;
 
@@ -106,7 +107,7 @@ impl NodeCache {
 
     /// Does something with what is there by now. No lock outlives it.
     fn with<T>(&self, read: impl FnOnce(&Inner) -> T) -> T {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         self.catch_up(&mut inner);
         read(&inner)
     }

@@ -22,8 +22,9 @@ use service_kit::{clock, telemetry};
 use crate::{
     Error,
     app_state::AppState,
-    metrics, once,
+    metrics,
     registry::{Record, Registry},
+    request_id,
 };
 
 /// Steps that one request may name.
@@ -90,7 +91,7 @@ pub async fn provision_node(app: &AppState, command: ProvisionNode) -> Result<()
     let deployment = if deploys { Some(registry.deployment(&record, &image, &config_drive)?) } else { None };
     registry.accept(&record, verb, Provision { steps, deployment, ..Provision::default() }).await?;
     let state = registry.named(&node.to_string())?.life.value.state;
-    app.hot.tell(Some(node), "STATE", state.to_string());
+    app.live_state.tell(Some(node), "STATE", state.to_string());
     Ok(())
 }
 
@@ -141,7 +142,7 @@ impl Registry {
             operation.trace = telemetry::current_traceparent();
             operation.steps = steps;
             operation.without_ramdisk = ramdisk == Ramdisk::Disabled;
-            once::begins(Some(operation.id));
+            request_id::begins(Some(operation.id));
         }
         // An operation takes over what a client wanted of power.
         let old = &record.intent.value;

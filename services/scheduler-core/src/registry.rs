@@ -6,6 +6,7 @@ mod index;
 mod node;
 mod port;
 mod ports;
+mod power;
 mod rehome;
 mod sheet;
 mod transition;
@@ -24,18 +25,19 @@ use keyspace::{
     Change, Expect, View, key,
     seal::Sealer,
     store::Versioned,
-    value::{AgentSeen, BootDecision, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
+    value::{AgentSeen, BootDecision, Holder, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
 };
 use mesh::Mesh;
 use service_kit::clock;
 
-use crate::{Error, once, peers::Peers};
+use crate::{Error, peers::Peers, request_id};
 
 pub use node::{NewNode, NodeChange};
 pub use port::{PortChange, StoredPort};
+pub use power::{power_target, settled, wants_power};
 pub use sheet::{Held, instance};
 use transition::transition;
-pub use transition::{Moved, newborn, turn};
+pub use transition::{Moved, due, newborn, turn};
 
 /// The records. Clones are the same.
 #[derive(Debug, Clone)]
@@ -83,7 +85,7 @@ impl Registry {
 
     /// Commits what a person asked for, and waits until it can be read through any replica.
     pub async fn commit(&self, change: Change) -> Result<(), Error> {
-        let revision = self.mesh.commit(once::marked(change)?).await?;
+        let revision = self.mesh.commit(request_id::marked(change)?).await?;
         self.peers.have(&self.mesh, revision).await
     }
 
@@ -204,7 +206,7 @@ impl Registry {
         if moved.revoke_boot && record.boot.is_some() {
             change = change.delete(&key::boot(rack, node), Expect::same(record.boot.as_ref()));
         }
-        let holder = node::holder(node, &record.intent.value.name);
+        let holder = holder(node, &record.intent.value.name);
         ports::find(change, rack, node, &holder, &moved.ports)
     }
 
@@ -239,4 +241,9 @@ impl Registry {
         self.commit(change).await?;
         Ok(life.generation)
     }
+}
+
+/// How the keys that only one resource may have name a node that has them.
+fn holder(node: NodeId, name: &str) -> Holder {
+    Holder { kind: "node".to_owned(), id: node.uuid(), name: name.to_owned() }
 }

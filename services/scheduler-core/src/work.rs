@@ -30,7 +30,7 @@ pub enum Next {
 /// Makes passes until the host stops.
 pub async fn run(shared: Arc<AppState>) {
     let mut news = shared.registry.view().subscribe();
-    let mut touched = shared.hot.touched();
+    let mut touched = shared.live_state.touched();
     let mut queue = Queue::default();
     let (sender, mut ended) = mpsc::unbounded_channel::<(NodeId, Next)>();
     let mut slow = tokio::time::interval(SLOW);

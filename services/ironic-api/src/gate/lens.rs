@@ -6,7 +6,10 @@ use domain::policy::{Caller, Rule, SEE_ALLOCATION, SEE_NODE, rule};
 use serde_json::{Map, Value, json};
 
 use super::{fields, whose};
-use crate::{Ask, Face, list::Whole};
+use crate::{Ask, Face};
+
+/// One resource, with all its fields.
+pub(crate) type Whole = Map<String, Value>;
 
 /// Who has this sees every node, and everything of it.
 const ALL_NODES: Rule = rule("baremetal:node:list_all");

@@ -17,33 +17,17 @@ use proto::pxe::v1::{EnsureBootRequest, pxe_service_client::PxeServiceClient};
 use service_kit::{clock, status};
 use sha2::{Digest as _, Sha256};
 
-use super::{images, learned, version};
+use super::{NotMinted, images, learned, version};
 use crate::{
     Error,
     app_state::AppState,
-    registry::{Record, turn},
-    work::seen::due,
+    registry::{Record, due, turn},
 };
 
 /// Octets of a boot token.
 const TOKEN: usize = 32;
 /// Octets of the key that a deployed system phones home with.
 const LIFE_KEY: usize = 16;
-
-/// Why no decision was minted.
-#[derive(Debug)]
-pub enum NotMinted {
-    /// It can not be.
-    Never(Failure),
-    /// It may be in a moment.
-    NotNow(Error),
-}
-
-impl<E: Into<Error>> From<E> for NotMinted {
-    fn from(error: E) -> Self {
-        Self::NotNow(error.into())
-    }
-}
 
 /// Mints the decision of the present generation, with its token sealed, by a fenced write.
 pub async fn mint(shared: &AppState, record: &Record, claim: Claim) -> Result<(), NotMinted> {
@@ -185,7 +169,7 @@ fn write(shared: &AppState, record: &Record, deployment: &Deployment, life_key: 
             .map_err(|source| sealed(keyspace::Error::Value { key: "config drive".to_owned(), source }))?;
     }
     let phone_home = shared
-        .lines
+        .leaf_clients
         .replicas(record.rack, Service::Pxe)
         .first()
         .map(|replica| format!("http://{}/life/{node}/{life_key}", replica.member.data_endpoint));
@@ -212,7 +196,7 @@ fn write(shared: &AppState, record: &Record, deployment: &Deployment, life_key: 
 
 /// Has the pxe-service answer by the decision.
 pub async fn ensure(shared: &AppState, record: &Record, claim: Claim) -> Progress {
-    let line = match shared.lines.to_owner(record.rack, Service::Pxe, record.node) {
+    let line = match shared.leaf_clients.to_owner(record.rack, Service::Pxe, record.node) {
         Ok(line) => line,
         Err(error) => {
             tracing::info!(node = %record.node, %error, "no pxe-service");

@@ -21,7 +21,7 @@ pub async fn ensure(shared: &AppState, record: &Record) -> Progress {
         Ok(images) => images,
         Err(failure) => return Progress::Failed(failure),
     };
-    let replicas = shared.lines.replicas(record.rack, Service::Storage);
+    let replicas = shared.leaf_clients.replicas(record.rack, Service::Storage);
     let mut underway = replicas.is_empty();
     for image in &images {
         let (mut done, mut failed, mut pulling) = (0, None, 0);
@@ -44,7 +44,7 @@ pub async fn ensure(shared: &AppState, record: &Record) -> Progress {
 
 async fn one(shared: &AppState, record: &Record, endpoint: &str, image: &Image) -> Progress {
     let deadline = Some(std::time::Duration::from_secs(5));
-    let Ok(line) = shared.lines.to(record.rack, Service::Storage, endpoint, deadline) else {
+    let Ok(line) = shared.leaf_clients.to(record.rack, Service::Storage, endpoint, deadline) else {
         return Progress::Unknown;
     };
     let request =

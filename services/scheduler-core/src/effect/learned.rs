@@ -10,7 +10,7 @@ use keyspace::value::IronicRamdisk;
 use proto::storage::v1::{ImageState, LearnImageRequest, storage_service_client::StorageServiceClient};
 use service_kit::{clock, status};
 
-use super::boot::NotMinted;
+use super::NotMinted;
 use crate::{Error, app_state::AppState, registry::Record};
 
 /// The kernel and the ramdisk that a node names, as they are now. Repeat it while it is [`NotMinted::NotNow`]: what is
@@ -45,7 +45,7 @@ async fn one(shared: &AppState, record: &Record, named: &str, purpose: Purpose) 
             NotMinted::Never(Failure { cause: Cause::RamdiskMissing, text, at: clock::now() })
         });
     }
-    let line = shared.lines.to_owner(record.rack, Service::Storage, record.node)?;
+    let line = shared.leaf_clients.to_owner(record.rack, Service::Storage, record.node)?;
     let request = LearnImageRequest { url: named.to_owned(), name: named.to_owned() };
     let answer = StorageServiceClient::new(line).learn_image(request).await;
     let answer = answer.map_err(|status| Error::Leaf(status.message().to_owned()))?.into_inner();

@@ -19,7 +19,7 @@ use crate::{Error, app_state::AppState, registry::Record};
 
 /// Brings power to a target; the outcome is the node's power record.
 pub async fn ensure(shared: &AppState, record: &Record, claim: Claim, target: PowerTarget) -> Result<(), Error> {
-    let line = shared.lines.to_owner(record.rack, Service::Power, record.node)?;
+    let line = shared.leaf_clients.to_owner(record.rack, Service::Power, record.node)?;
     let request = EnsurePowerRequest {
         node: record.node.to_string(),
         version: Some(version(record, claim).into()),
@@ -30,7 +30,7 @@ pub async fn ensure(shared: &AppState, record: &Record, claim: Claim, target: Po
 
 /// Asks the BMC who it is.
 pub async fn ask(shared: &AppState, record: &Record) -> Result<Progress, Error> {
-    let line = shared.lines.to_owner(record.rack, Service::Power, record.node)?;
+    let line = shared.leaf_clients.to_owner(record.rack, Service::Power, record.node)?;
     let request = GetPowerRequest { node: record.node.to_string() };
     match PowerServiceClient::new(line).get_power(request).await {
         Ok(_) => Ok(Progress::Done(clock::now())),
@@ -49,7 +49,7 @@ pub struct BootOrder {
 
 /// Asks the BMC what it tells the machine to boot from; the inner error is the BMC's.
 pub async fn boot_order(shared: &AppState, rack: RackId, node: NodeId) -> Result<Result<BootOrder, Failure>, Error> {
-    let line = shared.lines.to_owner(rack, Service::Power, node)?;
+    let line = shared.leaf_clients.to_owner(rack, Service::Power, node)?;
     let request = GetBootOrderRequest { node: node.to_string() };
     match PowerServiceClient::new(line).get_boot_order(request).await {
         Ok(answer) => {

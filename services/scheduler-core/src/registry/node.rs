@@ -20,7 +20,7 @@ use keyspace::{
 use service_kit::clock;
 use tokio::time::timeout;
 
-use super::{Record, Registry, newborn, ports, sheet};
+use super::{Record, Registry, holder, newborn, ports, sheet};
 use crate::Error;
 
 /// How often a write is tried that others' writes can get in the way of.
@@ -273,8 +273,4 @@ fn remove_port(change: Change, record: &Record, mac: MacAddr, port: &Versioned<k
         Some(address) => change.clear(&key::address(record.rack, address)),
         None => change,
     }
-}
-
-pub(super) fn holder(node: NodeId, name: &str) -> Holder {
-    Holder { kind: "node".to_owned(), id: node.uuid(), name: name.to_owned() }
 }

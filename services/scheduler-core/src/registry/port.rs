@@ -10,7 +10,7 @@ use keyspace::{
     value::{Port, Sheet},
 };
 
-use super::{Registry, node::holder, ports};
+use super::{Registry, holder, ports};
 use crate::Error;
 
 /// A port, and where it is kept.

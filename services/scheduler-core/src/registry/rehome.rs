@@ -17,8 +17,8 @@ use keyspace::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Held, Record, Registry, ports};
-use crate::{Error, work::pass::wants_power};
+use super::{Held, Record, Registry, ports, wants_power};
+use crate::Error;
 
 impl Registry {
     /// Moves a node to another rack, together with a change of what is wanted of it and of what Ironic's clients say. Ports
@@ -113,7 +113,7 @@ impl Registry {
         to: &Rack,
         all: &[(MacAddr, Versioned<Port>)],
     ) -> Result<Change, Error> {
-        let of = super::node::holder(node, name);
+        let of = super::holder(node, name);
         let had_network = self.rack(from).is_some_and(|rack| rack.value.network.is_some());
         let mut free = to.network.as_ref().map(|network| (network, ports::free_addresses(self.view(), to.id, network)));
         for (mac, port) in all {

@@ -15,7 +15,7 @@ use keyspace::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Registry, node::holder};
+use super::{Registry, holder};
 use crate::Error;
 
 /// A node, as far as a client's request is about it.

@@ -118,6 +118,11 @@ pub fn turn(operation: Option<&Operation>) -> NextStep {
     })
 }
 
+/// Number of steps that are made once the next part is.
+pub fn due(operation: &Operation) -> u32 {
+    operation.made.saturating_add(u32::try_from(turn(Some(operation)).step_count()).unwrap_or(u32::MAX))
+}
+
 /// What was next is made.
 fn count(operation: &mut Option<Operation>) {
     let made = u32::try_from(turn(operation.as_ref()).step_count()).unwrap_or(u32::MAX);

@@ -6,7 +6,6 @@ use domain::{
     failure::Failure,
     id::NodeId,
     plan::{Act, Plan, Progress, Thing, plan},
-    power::PowerTarget,
     provision::Event,
 };
 use keyspace::{key, value::Operation};
@@ -20,7 +19,7 @@ use crate::{
     Error,
     app_state::AppState,
     effect, metrics,
-    registry::{Moved, Record},
+    registry::{Moved, Record, settled, wants_power},
 };
 
 /// Moves of a life that one pass may make; more is left to the next one.
@@ -48,7 +47,7 @@ fn due(shared: &AppState, node: NodeId) -> Due {
     }
     let wants_power = view.get(&key::intent(rack, node)).is_some_and(|intent| intent.value.power.is_some());
     let power = || view.get(&key::power(rack, node)).map(|power| power.value);
-    let is_due = wants_power && seen::settled(power().as_ref(), life.generation) == Progress::Unknown;
+    let is_due = wants_power && settled(power().as_ref(), life.generation) == Progress::Unknown;
     if is_due { Due::Power } else { Due::Nothing }
 }
 
@@ -74,19 +73,12 @@ fn running(shared: &AppState, node: NodeId) -> Option<Operation> {
     Some(read.value).filter(Operation::is_running)
 }
 
-/// What a person wants of the power of a node that rests.
-pub fn wants_power(record: &Record) -> Option<PowerTarget> {
-    let target = record.intent.value.power?;
-    let settled = seen::power_target(record, record.life.value.generation);
-    (!record.life.value.state.is_busy() && matches!(settled, Progress::Unknown)).then_some(target)
-}
-
 /// One pass. It takes the node's id alone and reads the truth again.
 pub(super) async fn pass(shared: &Arc<AppState>, node: NodeId) -> Next {
     if due(shared, node) == Due::Nothing {
         // What the leaves tell of an operation may come after its end.
-        if shared.hot.is_unkept(node) && shared.registry.mesh.owns(node) && shared.hot.take_unkept(node) {
-            shared.unkept.add(node, &shared.hot);
+        if shared.live_state.is_unkept(node) && shared.registry.mesh.owns(node) && shared.live_state.take_unkept(node) {
+            shared.pending_history.add(node, &shared.live_state);
         }
         return Next::Changed;
     }
@@ -120,7 +112,7 @@ async fn work(shared: &Arc<AppState>, guard: &WorkGuard, node: NodeId) -> Result
             effect::power::ensure(shared, &record, claim, target).await?;
             return Ok(Next::Within(SOON));
         }
-        let (wanted, seen) = (seen::wanted(&record), seen::seen(&record, &shared.hot));
+        let (wanted, seen) = (seen::wanted(&record), seen::seen(&record, &shared.live_state));
         let now = clock::now();
         match plan(&wanted, &seen, &shared.limits, now) {
             Plan::Rest => return Ok(Next::Changed),
@@ -149,28 +141,28 @@ async fn act(shared: &Arc<AppState>, claim: Claim, record: &Record, act: Act) ->
         Act::AskBmc => {
             let answer = effect::power::ask(shared, record).await?;
             let known = answer != Progress::Underway;
-            shared.hot.answered(node, generation, |answered| answered.bmc = answer);
+            shared.live_state.answered(node, generation, |answered| answered.bmc = answer);
             Ok(known)
         }
         Act::MintBootDecision => match effect::boot::mint(shared, record, claim).await {
             Ok(()) => Ok(true),
-            Err(effect::boot::NotMinted::Never(failure)) => {
+            Err(effect::NotMinted::Never(failure)) => {
                 step(shared, claim, record, Event::GaveUp, Some(failure)).await.map(|()| true)
             }
-            Err(effect::boot::NotMinted::NotNow(error)) => Err(error),
+            Err(effect::NotMinted::NotNow(error)) => Err(error),
         },
         Act::SendSteps => effect::boot::hand(shared, record, claim).await.map(|()| true),
         Act::AdoptAgentSteps => effect::boot::take_steps(shared, record, claim).await.map(|()| true),
         Act::EnsureImages => {
             let answer = effect::images::ensure(shared, record).await;
             let known = answer != Progress::Underway;
-            shared.hot.answered(node, generation, |answered| answered.images = answer);
+            shared.live_state.answered(node, generation, |answered| answered.images = answer);
             Ok(known)
         }
         Act::EnsureBoot => {
             let answer = effect::boot::ensure(shared, record, claim).await;
             let known = answer != Progress::Underway;
-            shared.hot.answered(node, generation, |answered| answered.boot = answer);
+            shared.live_state.answered(node, generation, |answered| answered.boot = answer);
             Ok(known)
         }
         Act::EnsurePower(target) => effect::power::ensure(shared, record, claim, target).await.map(|()| false),
@@ -195,18 +187,18 @@ async fn step(
     let (state, before) = (moved.life.state, record.life.value.state);
     if state.ironic_name() != before.ironic_name() {
         tracing::info!(node = %record.node, %state, "moved");
-        shared.hot.tell(Some(record.node), "STATE", state.to_string());
+        shared.live_state.tell(Some(record.node), "STATE", state.to_string());
     }
     if let Some(failure) = &moved.life.failure {
         let text = format!("{}: {}; {}", failure.cause.word(), failure.text, failure.cause.next_step());
         tracing::warn!(node = %record.node, cause = failure.cause.word(), text = failure.text, "failed");
-        shared.hot.tell(Some(record.node), "FAILURE", text);
+        shared.live_state.tell(Some(record.node), "FAILURE", text);
     }
     if moved.take_facts {
         tell_found(shared, record.node, &moved);
     }
     if !state.is_busy() {
-        shared.unkept.add(record.node, &shared.hot);
+        shared.pending_history.add(record.node, &shared.live_state);
     }
     Ok(())
 }
@@ -214,11 +206,11 @@ async fn step(
 /// Tells what an inspection came to.
 fn tell_found(shared: &AppState, node: NodeId, moved: &Moved) {
     for mac in &moved.ports {
-        shared.hot.tell(Some(node), "PORT", format!("{mac} was found and is its port from now on"));
+        shared.live_state.tell(Some(node), "PORT", format!("{mac} was found and is its port from now on"));
     }
     for remark in moved.life.inspection.iter().flat_map(|inspection| &inspection.remarks) {
         tracing::warn!(%node, remark, "inspected");
-        shared.hot.tell(Some(node), "REMARK", remark.clone());
+        shared.live_state.tell(Some(node), "REMARK", remark.clone());
     }
 }
 

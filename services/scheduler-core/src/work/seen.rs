@@ -5,7 +5,6 @@ use std::time::Duration;
 use domain::{
     driver::Driver,
     failure::{Cause, Failure},
-    generation::Generation,
     plan::{Executor, Plan, Progress, Seen, Waiting, Wanted, plan},
     power::Power,
     provision::{Phase, State},
@@ -13,14 +12,14 @@ use domain::{
     step_plan::StepPlan,
     timeline,
 };
-use keyspace::value::{AgentWork, Operation, PowerSeen};
+use keyspace::value::AgentWork;
 
 use service_kit::clock;
 
 use crate::{
     app_state::AppState,
-    hot::{Hot, OfNode},
-    registry::{Record, turn},
+    live_state::{LiveState, NodeLive},
+    registry::{Record, due, power_target, turn},
 };
 
 /// What is wanted.
@@ -52,9 +51,9 @@ fn step_plan(record: &Record) -> StepPlan {
 }
 
 /// What was seen.
-pub fn seen(record: &Record, hot: &Hot) -> Seen {
+pub fn seen(record: &Record, hot: &LiveState) -> Seen {
     let generation = record.life.value.generation;
-    let OfNode { heard, answered, .. } = hot.of(record.node);
+    let NodeLive { heard, answered, .. } = hot.of(record.node);
     let answered = answered.filter(|(known, _)| *known == generation).map(|(_, answered)| answered).unwrap_or_default();
     let entries = hot.boot(record.node, generation);
     let agent = record.agent.as_ref().filter(|agent| agent.generation == generation);
@@ -91,11 +90,6 @@ fn is_handed(record: &Record) -> bool {
     decision.is_some_and(|decision| Some(decision.value.reaches()) == due)
 }
 
-/// How many steps are made once what is next is.
-pub fn due(operation: &Operation) -> u32 {
-    operation.made.saturating_add(u32::try_from(turn(Some(operation)).step_count()).unwrap_or(u32::MAX))
-}
-
 /// How the work stands: a machine's agent says so, and of a step that nobody can make it is known before.
 fn work(record: &Record) -> Progress {
     let running = record.running();
@@ -124,22 +118,9 @@ fn is_done(record: &Record) -> bool {
     !agent.is_at_work(&decision.value)
 }
 
-/// How the power instruction of a generation stands.
-pub fn power_target(record: &Record, generation: Generation) -> Progress {
-    settled(record.power.as_ref(), generation)
-}
-
-/// The same, of what was seen of power.
-pub fn settled(power: Option<&PowerSeen>, generation: Generation) -> Progress {
-    let settled = power.and_then(|power| power.settled.as_ref());
-    match settled.filter(|settled| settled.generation == generation) {
-        None => Progress::Unknown,
-        Some(settled) => settled.failure.clone().map_or(Progress::Done(settled.at), Progress::Failed),
-    }
-}
 /// What the node waits for, by the same plan that the owner's passes make.
 pub fn waiting(app: &AppState, record: &Record) -> Option<Waiting> {
-    match plan(&wanted(record), &seen(record, &app.hot), &app.limits, clock::now()) {
+    match plan(&wanted(record), &seen(record, &app.live_state), &app.limits, clock::now()) {
         Plan::Wait(waiting) | Plan::Act(_, waiting) => Some(waiting),
         Plan::Rest | Plan::Step(..) => None,
     }

@@ -23,7 +23,7 @@ use scheduler_core::node_cache::NodeView;
 use scheduler_core::{
     Error,
     allocation::{Apart, COLLECTION, Order, Placement, Wish, is_allocating, is_free},
-    once::Asked,
+    request_id::RequestId,
 };
 
 /// Verdicts in one answer.
@@ -212,9 +212,9 @@ const fn apart(wire: PlacementApart) -> Apart {
 #[tonic::async_trait]
 impl AllocationService for Shared {
     async fn create_allocation(&self, request: Request<CreateAllocationRequest>) -> Answer<CreateAllocationResponse> {
-        let asked = Asked::read(request.metadata(), "CreateAllocation", request.get_ref())?;
+        let asked = RequestId::read(request.metadata(), "CreateAllocation", request.get_ref())?;
         // Under the id of the request it is found again, also where the answer is lost.
-        let id = asked.as_ref().map_or_else(Uuid::new_v4, Asked::id);
+        let id = asked.as_ref().map_or_else(Uuid::new_v4, RequestId::id);
         let request = request.into_inner();
         let change = async {
             let allocation = Self::create_allocation(self, id, request).await?;
@@ -236,7 +236,7 @@ impl AllocationService for Shared {
     }
 
     async fn delete_allocation(&self, request: Request<DeleteAllocationRequest>) -> Answer<DeleteAllocationResponse> {
-        let asked = Asked::read(request.metadata(), "DeleteAllocation", request.get_ref())?;
+        let asked = RequestId::read(request.metadata(), "DeleteAllocation", request.get_ref())?;
         let named = request.into_inner().allocation;
         let change = async {
             let (id, sheet) = self.allocation(&named)?;

@@ -22,8 +22,8 @@ use super::{Shared, show};
 use scheduler_core::{
     Error,
     bulk::{Count, drive_place, steer, takes},
-    once::Asked,
     registry::Record,
+    request_id::RequestId,
 };
 
 /// Nodes of one bulk: its record stays far below what a transaction may have.
@@ -188,9 +188,9 @@ impl BulkService for Shared {
     async fn create_bulk(&self, request: Request<CreateBulkRequest>) -> Answer<CreateBulkResponse> {
         let mut public = request.get_ref().clone();
         let files = std::mem::take(&mut public.config_drive);
-        let asked = Asked::read_with(request.metadata(), "CreateBulk", &public, &files)?;
+        let asked = RequestId::read_with(request.metadata(), "CreateBulk", &public, &files)?;
         // Under the id of the request it is found again, also where the answer is lost.
-        let id = asked.as_ref().map_or_else(Uuid::new_v4, Asked::id);
+        let id = asked.as_ref().map_or_else(Uuid::new_v4, RequestId::id);
         let request = request.into_inner();
         let change = async {
             let bulk = Self::create_bulk(self, id, request).await?;
@@ -216,7 +216,7 @@ impl BulkService for Shared {
     }
 
     async fn update_bulk(&self, request: Request<UpdateBulkRequest>) -> Answer<UpdateBulkResponse> {
-        let asked = Asked::read(request.metadata(), "UpdateBulk", request.get_ref())?;
+        let asked = RequestId::read(request.metadata(), "UpdateBulk", request.get_ref())?;
         let request = request.into_inner();
         let id = request.bulk.clone();
         let change = async { Ok(UpdateBulkResponse { bulk: Some(self.steer_bulk(request).await?) }) };

@@ -7,7 +7,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use scheduler_core::{hot::Event, registry::Registry};
+use scheduler_core::{live_state::Event, registry::Registry};
 
 fn shown(registry: &Registry, event: Event) -> WireEvent {
     let name = event.node.and_then(|node| {
@@ -32,7 +32,7 @@ impl EventService for Shared {
         request: Request<WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let most = usize::try_from(request.into_inner().remembered).unwrap_or(usize::MAX);
-        let (remembered, live) = self.hot.events(most);
+        let (remembered, live) = self.live_state.events(most);
         let registry = self.registry.clone();
         let live = BroadcastStream::new(live).filter_map(async |event| event.ok());
         let events = stream::iter(remembered).chain(live);

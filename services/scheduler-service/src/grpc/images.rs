@@ -16,7 +16,7 @@ use proto::{
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use scheduler_core::{Error, once::Asked};
+use scheduler_core::{Error, request_id::RequestId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -79,7 +79,7 @@ impl Shared {
 #[tonic::async_trait]
 impl ImageService for Shared {
     async fn create_image(&self, request: Request<CreateImageRequest>) -> Answer<CreateImageResponse> {
-        let asked = Asked::read(request.metadata(), "CreateImage", request.get_ref())?;
+        let asked = RequestId::read(request.metadata(), "CreateImage", request.get_ref())?;
         let image = decode(request.into_inner()).map_err(Error::from)?;
         let change = async {
             self.registry.create_image(&image).await?;
@@ -103,7 +103,7 @@ impl ImageService for Shared {
     }
 
     async fn delete_image(&self, request: Request<DeleteImageRequest>) -> Answer<DeleteImageResponse> {
-        let asked = Asked::read(request.metadata(), "DeleteImage", request.get_ref())?;
+        let asked = RequestId::read(request.metadata(), "DeleteImage", request.get_ref())?;
         let name = request.into_inner().image;
         let change = async { self.forget_image(&name).await.map(|()| DeleteImageResponse {}) };
         Ok(Response::new(self.once(asked, change, || Ok(DeleteImageResponse {})).await?))

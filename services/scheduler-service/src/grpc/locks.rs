@@ -22,7 +22,7 @@ use service_kit::{clock, tls::Identity};
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use scheduler_core::{Error, once::Asked, registry::Record, work::seen};
+use scheduler_core::{Error, registry::Record, request_id::RequestId, work::seen};
 
 /// What runs under a claim.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Shared {
             outcome => outcome?,
         }
         tracing::warn!(node = %record.node, %service, by, "a lock was broken");
-        self.hot.tell(Some(record.node), "LOCK", format!("{by} broke the {service}'s lock"));
+        self.live_state.tell(Some(record.node), "LOCK", format!("{by} broke the {service}'s lock"));
         Ok(())
     }
 }
@@ -126,7 +126,7 @@ impl LockService for Shared {
 
     async fn break_lock(&self, request: Request<BreakLockRequest>) -> Result<Response<BreakLockResponse>, Status> {
         let by = request.extensions().get::<Identity>().map(Identity::to_string).unwrap_or_default();
-        let asked = Asked::read(request.metadata(), "BreakLock", request.get_ref())?;
+        let asked = RequestId::read(request.metadata(), "BreakLock", request.get_ref())?;
         let change = async { Self::break_lock(self, request.into_inner(), by).await.map(|()| BreakLockResponse {}) };
         Ok(Response::new(self.once(asked, change, || Ok(BreakLockResponse {})).await?))
     }

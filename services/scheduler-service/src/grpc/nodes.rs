@@ -25,11 +25,10 @@ use tonic::{Request, Response, Status};
 
 use super::{Shared, show, watch::Stream};
 use scheduler_core::{
-    Error,
-    once::Asked,
+    Error, boot_history,
     provision::{ProvisionNode, provision_node},
-    record,
     registry::{NewNode, NodeChange, Record},
+    request_id::RequestId,
 };
 
 /// Nodes on one page.
@@ -50,7 +49,7 @@ impl Shared {
         let rack = self.registry.rack_named(&request.rack)?;
         let node = self.registry.create(&rack, new_node(request)?).await?;
         let shown = self.shown(&node.to_string())?;
-        self.hot.tell(Some(node), "ENROLLED", shown.name.clone());
+        self.live_state.tell(Some(node), "ENROLLED", shown.name.clone());
         Ok(CreateNodeResponse { node: Some(shown) })
     }
 
@@ -83,8 +82,8 @@ impl Shared {
     async fn delete(&self, name: String) -> Result<DeleteNodeResponse, Error> {
         let record = self.registry.named(&name)?;
         self.registry.remove(&record).await?;
-        self.hot.forget(record.node);
-        self.hot.tell(Some(record.node), "DELETED", record.intent.value.name);
+        self.live_state.forget(record.node);
+        self.live_state.tell(Some(record.node), "DELETED", record.intent.value.name);
         Ok(DeleteNodeResponse {})
     }
 
@@ -109,7 +108,7 @@ impl Shared {
 
     async fn timeline(&self, name: &str) -> Result<GetNodeTimelineResponse, Error> {
         let record = self.registry.named(name)?;
-        let boots = record::boots(&self.registry, &self.hot, record.node).await?;
+        let boots = boot_history::boots(&self.registry, &self.live_state, record.node).await?;
         let observed = show::node(self, &record).observed.unwrap_or_default();
         let failure = observed.last_failure.map(|failure| failure.text).unwrap_or_default();
         Ok(GetNodeTimelineResponse {
@@ -130,7 +129,7 @@ impl Shared {
 impl NodeService for Shared {
     async fn create_node(&self, request: Request<CreateNodeRequest>) -> Answer<CreateNodeResponse> {
         let public = CreateNodeRequest { bmc_password: String::new(), ..request.get_ref().clone() };
-        let asked = Asked::read(request.metadata(), "CreateNode", &public)?;
+        let asked = RequestId::read(request.metadata(), "CreateNode", &public)?;
         let request = request.into_inner();
         let name = request.name.clone();
         let anew = || Ok(CreateNodeResponse { node: Some(self.shown(&name)?) });
@@ -162,7 +161,7 @@ impl NodeService for Shared {
 
     async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Answer<UpdateNodeResponse> {
         let public = UpdateNodeRequest { bmc_password: None, ..request.get_ref().clone() };
-        let asked = Asked::read(request.metadata(), "UpdateNode", &public)?;
+        let asked = RequestId::read(request.metadata(), "UpdateNode", &public)?;
         let request = request.into_inner();
         let name = request.name.clone().unwrap_or_else(|| request.node.clone());
         let anew = || Ok(UpdateNodeResponse { node: Some(self.shown(&name)?) });
@@ -170,7 +169,7 @@ impl NodeService for Shared {
     }
 
     async fn delete_node(&self, request: Request<DeleteNodeRequest>) -> Answer<DeleteNodeResponse> {
-        let asked = Asked::read(request.metadata(), "DeleteNode", request.get_ref())?;
+        let asked = RequestId::read(request.metadata(), "DeleteNode", request.get_ref())?;
         let delete = self.delete(request.into_inner().node);
         Ok(Response::new(self.once(asked, delete, || Ok(DeleteNodeResponse {})).await?))
     }
@@ -179,7 +178,7 @@ impl NodeService for Shared {
         let mut public = request.get_ref().clone();
         public.rescue_password.clear();
         let files = std::mem::take(&mut public.config_drive);
-        let asked = Asked::read_with(request.metadata(), "ProvisionNode", &public, &files)?;
+        let asked = RequestId::read_with(request.metadata(), "ProvisionNode", &public, &files)?;
         let request = request.into_inner();
         let change = async { Ok(ProvisionNodeResponse { node: Some(self.provision(request).await?) }) };
         let anew = || Ok(ProvisionNodeResponse { node: Some(self.shown(&public.node)?) });
@@ -187,7 +186,7 @@ impl NodeService for Shared {
     }
 
     async fn ensure_node_power(&self, request: Request<EnsureNodePowerRequest>) -> Answer<EnsureNodePowerResponse> {
-        let asked = Asked::read(request.metadata(), "EnsureNodePower", request.get_ref())?;
+        let asked = RequestId::read(request.metadata(), "EnsureNodePower", request.get_ref())?;
         let request = request.into_inner();
         let name = request.node.clone();
         let change = async { Ok(EnsureNodePowerResponse { generation: self.power(request).await? }) };
@@ -205,7 +204,7 @@ impl NodeService for Shared {
     async fn watch_node(&self, request: Request<WatchNodeRequest>) -> Answer<Self::WatchNodeStream> {
         let record = self.registry.named(&request.into_inner().node)?;
         let (sender, receiver) = mpsc::channel(4);
-        let watcher = Watcher { view: self.registry.view().subscribe(), hot: self.hot.touched() };
+        let watcher = Watcher { view: self.registry.view().subscribe(), live_state: self.live_state.touched() };
         let shared = Arc::new(self.clone());
         self.host.spawn(watch(shared, record.node, watcher, sender));
         Ok(Response::new(ReceiverStream::new(receiver).boxed()))
@@ -220,7 +219,7 @@ impl NodeService for Shared {
 
 struct Watcher {
     view: keyspace::view::Subscription,
-    hot: tokio::sync::broadcast::Receiver<domain::id::NodeId>,
+    live_state: tokio::sync::broadcast::Receiver<domain::id::NodeId>,
 }
 
 /// Sends the node whenever it is another than the one sent last, until nobody listens.
@@ -255,7 +254,7 @@ async fn watch(
                     Some(News::Everything) => true,
                     None => return,
                 },
-                touched = watcher.hot.recv() => touched.map_or(true, |of| of == node),
+                touched = watcher.live_state.recv() => touched.map_or(true, |of| of == node),
             };
             if is_mine {
                 break;

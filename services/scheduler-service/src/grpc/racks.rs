@@ -24,7 +24,7 @@ use service_kit::config::is_rack_name;
 use tonic::{Request, Response, Status};
 
 use super::{Shared, locks::scope};
-use scheduler_core::{Error, once::Asked};
+use scheduler_core::{Error, request_id::RequestId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -210,7 +210,7 @@ fn network(wire: &WireRack) -> Result<Option<Network>, Invalid> {
 #[tonic::async_trait]
 impl RackService for Shared {
     async fn create_rack(&self, request: Request<CreateRackRequest>) -> Answer<CreateRackResponse> {
-        let asked = Asked::read(request.metadata(), "CreateRack", request.get_ref())?;
+        let asked = RequestId::read(request.metadata(), "CreateRack", request.get_ref())?;
         let wire = request.into_inner().rack.ok_or_else(|| Error::from(Invalid::Missing("rack")))?;
         let name = wire.name.clone();
         let answer = |rack| CreateRackResponse { rack: Some(self.shown_rack(&rack)) };
@@ -230,7 +230,7 @@ impl RackService for Shared {
     }
 
     async fn update_rack(&self, request: Request<UpdateRackRequest>) -> Answer<UpdateRackResponse> {
-        let asked = Asked::read(request.metadata(), "UpdateRack", request.get_ref())?;
+        let asked = RequestId::read(request.metadata(), "UpdateRack", request.get_ref())?;
         let request = request.into_inner();
         let name = request.rack.clone();
         let answer = |rack| UpdateRackResponse { rack: Some(self.shown_rack(&rack)) };

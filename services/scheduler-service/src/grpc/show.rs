@@ -104,7 +104,7 @@ fn failure(record: &Record) -> Option<Failure> {
 
 fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
     let life = &record.life.value;
-    let entries = shared.hot.boot(record.node, life.generation);
+    let entries = shared.live_state.boot(record.node, life.generation);
     let diagnosis = looks_stopped(shared, record, &entries).then(|| timeline::diagnose(&entries)).flatten();
     let failure = failure(record);
     let power = record.power.as_ref();

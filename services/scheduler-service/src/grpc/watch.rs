@@ -22,7 +22,7 @@ use tonic::{Response, Status};
 use super::{Shared, show};
 use scheduler_core::{
     Error,
-    board::{At, Batch, concerns},
+    change_feed::{At, Batch, concerns},
     select::Selector,
 };
 
@@ -109,7 +109,7 @@ impl Watcher {
         if self.incarnation != self.shared.incarnation() {
             (self.at, self.incarnation) = (At::Nowhere, self.shared.incarnation());
         }
-        let batch = self.shared.board.since(self.at);
+        let batch = self.shared.change_feed.since(self.at);
         self.tell(batch).await?;
         let sender = self.sender.clone();
         tokio::select! {

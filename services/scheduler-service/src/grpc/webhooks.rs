@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use ironic_api::{check_room_for_webhook, check_webhook};
-use scheduler_core::{Error, kinds::WEBHOOK_KIND, once::Asked};
+use scheduler_core::{Error, kinds::WEBHOOK_KIND, request_id::RequestId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -110,9 +110,9 @@ fn set(members: &mut Map<String, Value>, name: &str, value: String) {
 impl WebhookService for Shared {
     async fn create_webhook(&self, request: Request<CreateWebhookRequest>) -> Answer<CreateWebhookResponse> {
         let public = CreateWebhookRequest { secret: String::new(), token: String::new(), ..request.get_ref().clone() };
-        let asked = Asked::read(request.metadata(), "CreateWebhook", &public)?;
+        let asked = RequestId::read(request.metadata(), "CreateWebhook", &public)?;
         // Under the id of the request it is found again, also where the answer is lost.
-        let id = asked.as_ref().map_or_else(Uuid::new_v4, Asked::id);
+        let id = asked.as_ref().map_or_else(Uuid::new_v4, RequestId::id);
         let request = request.into_inner();
         let change =
             async { Ok(CreateWebhookResponse { webhook: Some(Self::create_webhook(self, id, request).await?) }) };
@@ -134,7 +134,7 @@ impl WebhookService for Shared {
 
     async fn update_webhook(&self, request: Request<UpdateWebhookRequest>) -> Answer<UpdateWebhookResponse> {
         let public = UpdateWebhookRequest { secret: None, token: None, ..request.get_ref().clone() };
-        let asked = Asked::read(request.metadata(), "UpdateWebhook", &public)?;
+        let asked = RequestId::read(request.metadata(), "UpdateWebhook", &public)?;
         let request = request.into_inner();
         let named = request.webhook.clone();
         let change = async { Ok(UpdateWebhookResponse { webhook: Some(Self::update_webhook(self, request).await?) }) };
@@ -143,7 +143,7 @@ impl WebhookService for Shared {
     }
 
     async fn delete_webhook(&self, request: Request<DeleteWebhookRequest>) -> Answer<DeleteWebhookResponse> {
-        let asked = Asked::read(request.metadata(), "DeleteWebhook", request.get_ref())?;
+        let asked = RequestId::read(request.metadata(), "DeleteWebhook", request.get_ref())?;
         let named = request.into_inner().webhook;
         let change = Self::delete_webhook(self, &named);
         Ok(Response::new(self.once(asked, change, || Ok(DeleteWebhookResponse {})).await?))

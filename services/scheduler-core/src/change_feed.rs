@@ -4,16 +4,13 @@
 //! are gone when they went. So a reader may be as slow as he likes and nothing grows for him; who is slower than what is
 //! remembered begins again.
 
-mod ledger;
+mod change_index;
 
-pub use ledger::At;
+pub use change_index::At;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use change_index::{ChangeIndex, When};
 use domain::{
     id::{NodeId, RackId},
     net::MacAddr,
@@ -22,7 +19,7 @@ use keyspace::{
     View, key,
     view::{Feed, Touches},
 };
-use ledger::{Ledger, When};
+use parking_lot::Mutex;
 use service_kit::Host;
 use tokio::time::sleep;
 
@@ -45,14 +42,14 @@ pub struct Batch {
 #[derive(Debug)]
 struct Inner {
     feed: Feed,
-    ledger: Ledger,
+    change_index: ChangeIndex,
     ports: HashMap<(RackId, MacAddr), NodeId>,
     round: u64,
 }
 
 /// The board.
 #[derive(Debug)]
-pub struct Board {
+pub struct ChangeFeed {
     view: View,
     inner: Mutex<Inner>,
 }
@@ -64,17 +61,18 @@ enum About {
     Port(RackId, MacAddr),
 }
 
-impl Board {
+impl ChangeFeed {
     pub fn new(view: View) -> Self {
-        let inner = Inner { feed: Feed::new(&view), ledger: Ledger::default(), ports: HashMap::new(), round: 0 };
+        let inner =
+            Inner { feed: Feed::new(&view), change_index: ChangeIndex::default(), ports: HashMap::new(), round: 0 };
         Self { view, inner: Mutex::new(inner) }
     }
 
     /// What there is to tell to somebody who is there.
     pub fn since(&self, at: At) -> Batch {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         let revision = self.catch_up(&mut inner);
-        let news = inner.ledger.since(at);
+        let news = inner.change_index.since(at);
         Batch { is_all: news.is_all, nodes: news.nodes, gone: news.gone, revision, at: At::Round(inner.round) }
     }
 
@@ -82,7 +80,7 @@ impl Board {
     pub async fn keep(self: Arc<Self>, host: Host) {
         let mut news = self.view.subscribe();
         loop {
-            self.catch_up(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner));
+            self.catch_up(&mut self.inner.lock());
             tokio::select! {
                 () = host.stopping() => return,
                 told = news.next() => if told.is_none() { return },
@@ -117,15 +115,15 @@ impl Board {
             let ports = self.view.list(&key::ports(rack)).into_iter();
             inner.ports.extend(ports.filter_map(|(path, port)| Some((key::port_of(&path)?, port.value.node))));
         }
-        inner.ledger.begin(nodes, when);
+        inner.change_index.begin(nodes, when);
     }
 
     fn note(&self, inner: &mut Inner, about: About, when: When) {
         match about {
             About::Node(rack, node) if self.view.get(&key::life(rack, node)).is_some() => {
-                inner.ledger.changed(node, rack, when);
+                inner.change_index.changed(node, rack, when);
             }
-            About::Node(rack, node) => inner.ledger.went(node, rack, when),
+            About::Node(rack, node) => inner.change_index.went(node, rack, when),
             About::Port(rack, mac) => {
                 let now = self.view.get(&key::port(rack, mac)).map(|port| port.value.node);
                 let before = match now {
@@ -133,7 +131,7 @@ impl Board {
                     None => inner.ports.remove(&(rack, mac)),
                 };
                 for node in [before, now].into_iter().flatten() {
-                    inner.ledger.touched(node, when);
+                    inner.change_index.touched(node, when);
                 }
             }
         }

@@ -1,10 +1,6 @@
-//! Lines to leaves: to a node's owner, or to every replica of a rack's service.
+//! LeafClients to leaves: to a node's owner, or to every replica of a rack's service.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{
     id::{InstanceId, NodeId, RackId},
@@ -16,6 +12,7 @@ use keyspace::{
     store::Versioned,
     value::{Member, StoredRing},
 };
+use parking_lot::Mutex;
 use service_kit::{
     client::{self, MeshChannel},
     tls::Tls,
@@ -25,12 +22,12 @@ use crate::Error;
 
 /// How long one call of a leaf may take.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// Lines kept; endpoints that are no more go with the rest.
+/// LeafClients kept; endpoints that are no more go with the rest.
 const MOST: usize = 4096;
 
 /// The lines. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Lines {
+pub struct LeafClients {
     tls: Tls,
     view: View,
     open: Arc<Mutex<HashMap<(String, Service), MeshChannel>>>,
@@ -43,7 +40,7 @@ pub struct Replica {
     pub member: Member,
 }
 
-impl Lines {
+impl LeafClients {
     pub fn new(tls: Tls, view: View) -> Self {
         Self { tls, view, open: Arc::default() }
     }
@@ -82,7 +79,7 @@ impl Lines {
         if deadline.is_none() {
             return make();
         }
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if open.len() >= MOST {
             open.clear();
         }

@@ -21,7 +21,7 @@ use keyspace::{
 };
 use service_kit::clock;
 
-use crate::{app_state::AppState, hot::Hot, work::seen};
+use crate::{app_state::AppState, live_state::LiveState, work::seen};
 
 /// How often it is looked for what hangs.
 const LOOK: Duration = Duration::from_secs(2);
@@ -33,15 +33,15 @@ const NAMES: usize = 4096;
 /// Tells events until the host stops.
 pub async fn tell(shared: Arc<AppState>) {
     let mut news = shared.registry.view().subscribe();
-    let mut witness = Witness::default();
+    let mut witness = MeshEvents::default();
     // What was there before is no news.
-    witness.look_everywhere(shared.registry.view(), &Hot::default());
+    witness.look_everywhere(shared.registry.view(), &LiveState::default());
     loop {
         tokio::select! {
             () = shared.host.stopping() => return,
             news = news.next() => match news {
-                Some(News::Path(path)) => witness.look(shared.registry.view(), &shared.hot, &path),
-                Some(News::Everything) => witness.look_everywhere(shared.registry.view(), &shared.hot),
+                Some(News::Path(path)) => witness.look(shared.registry.view(), &shared.live_state, &path),
+                Some(News::Everything) => witness.look_everywhere(shared.registry.view(), &shared.live_state),
                 None => return,
             },
             () = tokio::time::sleep(LOOK) => {}
@@ -54,7 +54,7 @@ pub async fn tell(shared: Arc<AppState>) {
 
 /// What was seen last.
 #[derive(Debug, Default)]
-struct Witness {
+struct MeshEvents {
     members: BTreeMap<String, Member>,
     leaders: BTreeMap<String, InstanceId>,
     rings: BTreeMap<String, usize>,
@@ -99,8 +99,8 @@ fn about(path: &str) -> Option<About> {
     }
 }
 
-impl Witness {
-    fn look_everywhere(&mut self, view: &View, hot: &Hot) {
+impl MeshEvents {
+    fn look_everywhere(&mut self, view: &View, hot: &LiveState) {
         let known = [
             self.members.keys().cloned().collect::<Vec<_>>(),
             self.leaders.keys().cloned().collect(),
@@ -116,7 +116,7 @@ impl Witness {
         }
     }
 
-    fn look(&mut self, view: &View, hot: &Hot, path: &str) {
+    fn look(&mut self, view: &View, hot: &LiveState, path: &str) {
         match about(path) {
             Some(About::Member(scope, service, instance)) => {
                 let seen = view.get(&key::member(scope, service, instance)).map(|read| read.value);
@@ -146,7 +146,7 @@ impl Witness {
         }
     }
 
-    fn member(&mut self, hot: &Hot, path: &str, service: Service, instance: InstanceId, seen: Option<Member>) {
+    fn member(&mut self, hot: &LiveState, path: &str, service: Service, instance: InstanceId, seen: Option<Member>) {
         match (self.members.get(path), seen) {
             (None, Some(member)) => {
                 if self.names.len() >= NAMES {
@@ -177,14 +177,14 @@ impl Witness {
         }
     }
 
-    fn election(&mut self, hot: &Hot, path: &str, service: Service, seen: Option<Election>) {
+    fn election(&mut self, hot: &LiveState, path: &str, service: Service, seen: Option<Election>) {
         let Some(Election { instance }) = seen else { return };
         if self.leaders.insert(path.to_owned(), instance) != Some(instance) {
             hot.tell(None, "LEADER", format!("{} leads the ring of {service}", self.name(instance)));
         }
     }
 
-    fn ring(&mut self, hot: &Hot, path: &str, service: Service, ring: &StoredRing) {
+    fn ring(&mut self, hot: &LiveState, path: &str, service: Service, ring: &StoredRing) {
         let members = ring.ring.members.len();
         if self.rings.insert(path.to_owned(), members) != Some(members) {
             let leaving = match ring.ring.leaving.len() {
@@ -195,7 +195,7 @@ impl Witness {
         }
     }
 
-    fn claim(&mut self, hot: &Hot, path: &str, service: Service, node: NodeId, seen: Option<Claim>) {
+    fn claim(&mut self, hot: &LiveState, path: &str, service: Service, node: NodeId, seen: Option<Claim>) {
         let Some(claim) = seen else {
             self.holders.remove(path);
             return;
@@ -244,7 +244,7 @@ impl Witness {
             if let Some(text) = running.overdue(now) {
                 running.is_told = true;
                 tracing::warn!(node = %running.node, text, "overdue");
-                shared.hot.tell(Some(running.node), "LOCK_OVERDUE", text);
+                shared.live_state.tell(Some(running.node), "LOCK_OVERDUE", text);
             }
         }
     }

@@ -14,7 +14,7 @@ pub enum At {
     Nowhere,
     /// He knows all up to this revision of the store.
     Revision(i64),
-    /// He knows all up to this round of this ledger.
+    /// He knows all up to this round of this change_index.
     Round(u64),
 }
 
@@ -44,16 +44,16 @@ pub(super) struct News {
     pub(super) gone: Vec<NodeId>,
 }
 
-/// The ledger: a line for each node, and some for those that are gone.
+/// The change_index: a line for each node, and some for those that are gone.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct ChangeIndex {
     nodes: BTreeMap<NodeId, (RackId, When)>,
     gone: VecDeque<(NodeId, When)>,
     /// Nothing is known of what changed up to here.
     floor: When,
 }
 
-impl Ledger {
+impl ChangeIndex {
     /// Begins with what there is, of which nobody knows when it changed.
     pub(super) fn begin(&mut self, nodes: impl IntoIterator<Item = (NodeId, RackId)>, when: When) {
         self.nodes = nodes.into_iter().map(|(node, rack)| (node, (rack, when))).collect();
@@ -119,71 +119,71 @@ mod tests {
         When { round, revision }
     }
 
-    fn two_nodes() -> Ledger {
-        let mut ledger = Ledger::default();
-        ledger.begin([(node(1), rack(1)), (node(2), rack(1))], when(1, 10));
-        ledger
+    fn two_nodes() -> ChangeIndex {
+        let mut change_index = ChangeIndex::default();
+        change_index.begin([(node(1), rack(1)), (node(2), rack(1))], when(1, 10));
+        change_index
     }
 
-    fn told(ledger: &Ledger, at: At) -> (bool, Vec<NodeId>, Vec<NodeId>) {
-        let News { is_all, nodes, gone } = ledger.since(at);
+    fn told(change_index: &ChangeIndex, at: At) -> (bool, Vec<NodeId>, Vec<NodeId>) {
+        let News { is_all, nodes, gone } = change_index.since(at);
         (is_all, nodes.into_iter().map(|(node, _)| node).collect(), gone)
     }
 
     #[test]
     fn who_knows_nothing_or_something_too_old_begins_with_all() {
-        let ledger = two_nodes();
-        assert_eq!(told(&ledger, At::Nowhere), (true, vec![node(1), node(2)], vec![]));
-        assert_eq!(told(&ledger, At::Revision(9)), (true, vec![node(1), node(2)], vec![]));
-        assert_eq!(told(&ledger, At::Revision(10)), (false, vec![], vec![]));
+        let change_index = two_nodes();
+        assert_eq!(told(&change_index, At::Nowhere), (true, vec![node(1), node(2)], vec![]));
+        assert_eq!(told(&change_index, At::Revision(9)), (true, vec![node(1), node(2)], vec![]));
+        assert_eq!(told(&change_index, At::Revision(10)), (false, vec![], vec![]));
     }
 
     #[test]
     fn who_goes_on_is_told_what_changed_and_what_went_since() {
-        let mut ledger = two_nodes();
-        ledger.changed(node(3), rack(1), when(2, 12));
-        ledger.went(node(1), rack(1), when(3, 14));
-        assert_eq!(told(&ledger, At::Revision(11)), (false, vec![node(3)], vec![node(1)]));
-        assert_eq!(told(&ledger, At::Revision(12)), (false, vec![], vec![node(1)]));
-        assert_eq!(told(&ledger, At::Round(1)), (false, vec![node(3)], vec![node(1)]));
-        assert_eq!(told(&ledger, At::Round(3)), (false, vec![], vec![]));
+        let mut change_index = two_nodes();
+        change_index.changed(node(3), rack(1), when(2, 12));
+        change_index.went(node(1), rack(1), when(3, 14));
+        assert_eq!(told(&change_index, At::Revision(11)), (false, vec![node(3)], vec![node(1)]));
+        assert_eq!(told(&change_index, At::Revision(12)), (false, vec![], vec![node(1)]));
+        assert_eq!(told(&change_index, At::Round(1)), (false, vec![node(3)], vec![node(1)]));
+        assert_eq!(told(&change_index, At::Round(3)), (false, vec![], vec![]));
     }
 
     #[test]
     fn two_changes_under_one_revision_are_told_apart_by_their_round() {
-        let mut ledger = two_nodes();
-        ledger.changed(node(1), rack(1), when(2, 12));
-        assert_eq!(told(&ledger, At::Round(1)).1, [node(1)]);
-        ledger.changed(node(2), rack(1), when(3, 12));
-        assert_eq!(told(&ledger, At::Round(2)).1, [node(2)]);
+        let mut change_index = two_nodes();
+        change_index.changed(node(1), rack(1), when(2, 12));
+        assert_eq!(told(&change_index, At::Round(1)).1, [node(1)]);
+        change_index.changed(node(2), rack(1), when(3, 12));
+        assert_eq!(told(&change_index, At::Round(2)).1, [node(2)]);
     }
 
     #[test]
     fn a_node_that_was_moved_to_another_rack_is_not_gone() {
-        let mut ledger = two_nodes();
-        ledger.changed(node(1), rack(2), when(2, 12));
-        ledger.went(node(1), rack(1), when(2, 12));
-        assert_eq!(told(&ledger, At::Round(1)), (false, vec![node(1)], vec![]));
+        let mut change_index = two_nodes();
+        change_index.changed(node(1), rack(2), when(2, 12));
+        change_index.went(node(1), rack(1), when(2, 12));
+        assert_eq!(told(&change_index, At::Round(1)), (false, vec![node(1)], vec![]));
     }
 
     #[test]
     fn one_that_came_back_is_not_told_as_gone() {
-        let mut ledger = two_nodes();
-        ledger.went(node(1), rack(1), when(2, 12));
-        ledger.changed(node(1), rack(1), when(3, 13));
-        assert_eq!(told(&ledger, At::Round(1)), (false, vec![node(1)], vec![]));
+        let mut change_index = two_nodes();
+        change_index.went(node(1), rack(1), when(2, 12));
+        change_index.changed(node(1), rack(1), when(3, 13));
+        assert_eq!(told(&change_index, At::Round(1)), (false, vec![node(1)], vec![]));
     }
 
     #[test]
     fn who_is_slower_than_what_is_remembered_begins_again() {
-        let mut ledger = two_nodes();
+        let mut change_index = two_nodes();
         for number in 0..=u64::try_from(GONE).unwrap() {
             let (node, when) = (node(u128::from(number) + 10), when(number + 2, 20));
-            ledger.changed(node, rack(1), when);
-            ledger.went(node, rack(1), when);
+            change_index.changed(node, rack(1), when);
+            change_index.went(node, rack(1), when);
         }
-        assert!(ledger.since(At::Round(1)).is_all);
-        assert!(!ledger.since(At::Round(2)).is_all);
-        assert_eq!(ledger.gone.len(), GONE);
+        assert!(change_index.since(At::Round(1)).is_all);
+        assert!(!change_index.since(At::Round(2)).is_all);
+        assert_eq!(change_index.gone.len(), GONE);
     }
 }

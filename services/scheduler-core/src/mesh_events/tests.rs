@@ -25,7 +25,7 @@ fn claim(holder: u128) -> Option<Claim> {
     Some(Claim { instance: instance(holder), since: at(0), after: None, broken: None })
 }
 
-fn told(hot: &Hot) -> Vec<(&'static str, String)> {
+fn told(hot: &LiveState) -> Vec<(&'static str, String)> {
     hot.events(usize::MAX).0.into_iter().map(|event| (event.kind, event.text)).collect()
 }
 
@@ -47,7 +47,7 @@ fn every_key_of_the_mesh_is_known_by_its_path() {
 
 #[test]
 fn one_that_stops_leaves_and_one_that_does_not_say_so_is_lost() {
-    let (hot, mut witness) = (Hot::default(), Witness::default());
+    let (hot, mut witness) = (LiveState::default(), MeshEvents::default());
     for (path, number, stops) in [("a", 1, true), ("b", 2, false)] {
         let mut seen = |member| witness.member(&hot, path, Service::Power, instance(number), member);
         seen(member(path, false));
@@ -64,7 +64,7 @@ fn one_that_stops_leaves_and_one_that_does_not_say_so_is_lost() {
 
 #[test]
 fn a_takeover_is_told_with_both_names_and_a_first_claim_is_none() {
-    let (hot, mut witness) = (Hot::default(), Witness::default());
+    let (hot, mut witness) = (LiveState::default(), MeshEvents::default());
     witness.member(&hot, "a", Service::Power, instance(1), member("10.0.0.1:5", false));
     witness.member(&hot, "a", Service::Power, instance(1), None);
     for holder in [1, 1, 2] {
@@ -81,7 +81,7 @@ fn a_takeover_is_told_with_both_names_and_a_first_claim_is_none() {
 
 #[test]
 fn what_has_not_ended_is_overdue_after_its_deadline_and_is_told_once() {
-    let mut witness = Witness::default();
+    let mut witness = MeshEvents::default();
     let (token, session) = (Token::from_number(1), 1);
     let entry = JournalEntry {
         version: InstructionVersion::default(),

@@ -1,47 +1,27 @@
-//! Hot facts: what the leaves stream, in memory. They never enter the store; a replica that has just started gets what
+//! LiveState facts: what the leaves stream, in memory. They never enter the store; a replica that has just started gets what
 //! the leaves still remember.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    collections::{HashMap, VecDeque},
+    sync::Arc,
 };
 
 use domain::{
     generation::Generation,
-    id::{InstanceId, NodeId, RackId},
+    id::NodeId,
     plan::Progress,
-    service::Service,
     time::Timestamp,
     timeline::{Entry, LONGEST, Mark},
 };
-use futures::StreamExt as _;
-use keyspace::{
-    key::{self, Parsed},
-    value::Rack,
-    view::{News, Subscription},
-};
-use proto::{
-    common::v1::NodeTimelineEntry,
-    inventory::v1::{
-        WatchAgentsRequest, inventory_service_client::InventoryServiceClient, watch_agents_response::Sign,
-    },
-    power::v1::power_service_client::PowerServiceClient,
-    pxe::v1::pxe_service_client::PxeServiceClient,
-};
+use parking_lot::{Mutex, MutexGuard};
+use proto::common::v1::NodeTimelineEntry;
 use service_kit::clock;
 use tokio::sync::broadcast;
-
-use crate::{app_state::AppState, lines::Replica};
 
 /// Events remembered for those who begin to watch.
 const REMEMBERED: usize = 1000;
 /// Boots of one node kept in memory.
 const BOOTS: usize = 4;
-/// Between two looks at which leaves there are.
-const LOOK: Duration = Duration::from_secs(2);
-/// Before a stream that broke is opened again.
-const AGAIN: Duration = Duration::from_millis(500);
 
 /// Something that people may want to see as it happens.
 #[derive(Debug, Clone)]
@@ -54,7 +34,7 @@ pub struct Event {
 
 /// What is known of a node beside the store.
 #[derive(Debug, Clone, Default)]
-pub struct OfNode {
+pub struct NodeLive {
     /// Boots by generation, the latest last.
     pub boots: VecDeque<(Generation, Vec<Entry>)>,
     /// The agent's last sign.
@@ -75,14 +55,14 @@ pub struct Answered {
 
 /// All of it. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Hot {
-    nodes: Arc<Mutex<HashMap<NodeId, OfNode>>>,
+pub struct LiveState {
+    nodes: Arc<Mutex<HashMap<NodeId, NodeLive>>>,
     events: Arc<Mutex<VecDeque<Event>>>,
     sender: broadcast::Sender<Event>,
     touched: broadcast::Sender<NodeId>,
 }
 
-impl Default for Hot {
+impl Default for LiveState {
     fn default() -> Self {
         Self {
             nodes: Arc::default(),
@@ -93,13 +73,13 @@ impl Default for Hot {
     }
 }
 
-impl Hot {
-    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, OfNode>> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+impl LiveState {
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, NodeLive>> {
+        self.nodes.lock()
     }
 
     /// What is known of a node.
-    pub fn of(&self, node: NodeId) -> OfNode {
+    pub fn of(&self, node: NodeId) -> NodeLive {
         self.lock().get(&node).cloned().unwrap_or_default()
     }
 
@@ -119,7 +99,7 @@ impl Hot {
     /// Remembered events, and those to come.
     pub fn events(&self, most: usize) -> (Vec<Event>, broadcast::Receiver<Event>) {
         let live = self.sender.subscribe();
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = self.events.lock();
         (events.iter().skip(events.len().saturating_sub(most)).cloned().collect(), live)
     }
 
@@ -130,7 +110,7 @@ impl Hot {
 
     fn tell_at(&self, at: Timestamp, node: Option<NodeId>, kind: &'static str, text: String) {
         let event = Event { at, node, kind, text };
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = self.events.lock();
         if events.len() >= REMEMBERED {
             events.pop_front();
         }
@@ -172,13 +152,13 @@ impl Hot {
         self.lock().remove(&node);
     }
 
-    fn heard(&self, node: NodeId, at: Timestamp) {
+    pub(crate) fn heard(&self, node: NodeId, at: Timestamp) {
         let mut nodes = self.lock();
         let heard = &mut nodes.entry(node).or_default().heard;
         *heard = (*heard).max(Some(at));
     }
 
-    fn entry(&self, entry: NodeTimelineEntry) {
+    pub(crate) fn entry(&self, entry: NodeTimelineEntry) {
         let generation = Generation::from_number(entry.generation);
         let (Ok(node), Some(entry)) = (entry.node.parse::<NodeId>(), entry.entry) else { return };
         let Ok(entry) = Entry::try_from(entry) else { return };
@@ -223,105 +203,4 @@ impl Hot {
         of_node.is_unkept = true;
         true
     }
-}
-
-/// Keeps a stream open to every replica of every leaf that has something to tell.
-pub async fn listen(shared: Arc<AppState>) {
-    let mut known: HashSet<(InstanceId, Service)> = HashSet::new();
-    let gone = Arc::new(Mutex::new(Vec::<(InstanceId, Service)>::new()));
-    let mut news = shared.registry.view().subscribe();
-    loop {
-        for ended in gone.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            known.remove(&ended);
-        }
-        for (_, rack) in shared.registry.view().list(&key::racks()) {
-            let rack: Rack = rack.value;
-            for service in [Service::Power, Service::Pxe, Service::Inventory] {
-                for replica in shared.lines.replicas(rack.id, service) {
-                    if known.insert((replica.instance, service)) {
-                        spawn(&shared, rack.id, service, replica, Arc::clone(&gone));
-                    }
-                }
-            }
-        }
-        tokio::select! {
-            () = shared.host.stopping() => return,
-            () = of_members(&mut news) => {}
-            () = tokio::time::sleep(LOOK) => {}
-        }
-    }
-}
-
-/// Waits for news of members.
-async fn of_members(news: &mut Subscription) {
-    while let Some(News::Path(path)) = news.next().await {
-        if matches!(key::parse(&path), Some(Parsed::Member { .. })) {
-            return;
-        }
-    }
-}
-
-fn spawn(
-    shared: &Arc<AppState>,
-    rack: RackId,
-    service: Service,
-    replica: Replica,
-    gone: Arc<Mutex<Vec<(InstanceId, Service)>>>,
-) {
-    let inner = Arc::clone(shared);
-    shared.host.spawn(async move {
-        loop {
-            let stream = follow(&inner, rack, service, &replica);
-            tokio::select! {
-                () = inner.host.stopping() => return,
-                outcome = stream => if let Err(error) = outcome {
-                    tracing::debug!(%service, endpoint = replica.member.endpoint, %error, "a leaf's stream ended");
-                },
-            }
-            let still = inner.lines.replicas(rack, service).iter().any(|member| member.instance == replica.instance);
-            if !still {
-                gone.lock().unwrap_or_else(PoisonError::into_inner).push((replica.instance, service));
-                return;
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
-    });
-}
-
-async fn follow(shared: &AppState, rack: RackId, service: Service, replica: &Replica) -> Result<(), String> {
-    let line = shared.lines.to(rack, service, &replica.member.endpoint, None).map_err(|error| error.to_string())?;
-    let refused = |status: tonic::Status| status.to_string();
-    match service {
-        Service::Power => {
-            let request = proto::power::v1::WatchTimelineRequest {};
-            let mut stream = PowerServiceClient::new(line).watch_timeline(request).await.map_err(refused)?.into_inner();
-            while let Some(entry) = stream.next().await {
-                entry.map_err(refused)?.entry.into_iter().for_each(|entry| shared.hot.entry(entry));
-            }
-        }
-        Service::Pxe => {
-            let request = proto::pxe::v1::WatchTimelineRequest {};
-            let mut stream = PxeServiceClient::new(line).watch_timeline(request).await.map_err(refused)?.into_inner();
-            while let Some(entry) = stream.next().await {
-                entry.map_err(refused)?.entry.into_iter().for_each(|entry| shared.hot.entry(entry));
-            }
-        }
-        Service::Inventory => {
-            let mut client = InventoryServiceClient::new(line);
-            let mut stream = client.watch_agents(WatchAgentsRequest {}).await.map_err(refused)?.into_inner();
-            while let Some(sign) = stream.next().await {
-                match sign.map_err(refused)?.sign {
-                    Some(Sign::Entry(entry)) => shared.hot.entry(entry),
-                    Some(Sign::Heartbeat(beat)) => {
-                        if let Ok(node) = beat.node.parse() {
-                            shared.hot.heard(node, Timestamp::from_millis(beat.at_ms));
-                        }
-                    }
-                    None => {}
-                }
-            }
-        }
-        Service::Storage | Service::Scheduler => {}
-    }
-    Ok(())
 }
