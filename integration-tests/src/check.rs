@@ -1,6 +1,6 @@
 //! The two-owner checker: did at most one owner change each node, and was every change journalled first (OWNERSHIP.md)?
 //!
-//! It judges a run by what two witnesses wrote down, and asks nobody who took part: each BMC's log, in the order in
+//! It judges a run by what two witnesses wrote down, not by what participants report: each BMC's log, in the order in
 //! which the BMC acted, and *every* revision of the node's claim and journal, recorded by a watch from before the run.
 //! Each command is mapped through its session to a journal entry and so to a token. It is pure; the model and runs
 //! over real processes hand it the same [`History`].

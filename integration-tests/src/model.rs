@@ -6,8 +6,8 @@
 //! end, and [`crate::check`] judges what the BMCs and the journal's history say. [`Rules`] can leave one rule out, to
 //! see that the checker catches it.
 //!
-//! `member.rs`, `owner.rs` and `work.rs` follow the services line by line; whoever changes `mesh::{member, leader,
-//! claim, journal}` or `power_service::work` changes them too.
+//! `member.rs`, `owner.rs` and `work.rs` follow the services line by line; a change of `mesh::{live, leader,
+//! acquire, journal}` or `power_service::work` is made there too.
 
 mod bmc;
 mod etcd;
@@ -51,7 +51,7 @@ pub struct Tally {
     pub acts: usize,
     /// Commands that came through a session which was closed.
     pub refused_commands: usize,
-    /// Faults that never fell: nobody came to their point.
+    /// Faults that never fell: no process came to their point.
     pub strikes_left: usize,
     /// Time that went by in the worlds.
     pub simulated: Duration,

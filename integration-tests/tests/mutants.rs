@@ -36,7 +36,7 @@ struct Case {
 /// Runs the story; what the checker found.
 fn overtaken(case: &Case) -> Result<Vec<Violation>> {
     let faults = Faults { bmc: case.bmc, ..Faults::default() };
-    // Nobody looks at the BMC but who is asked to.
+    // Only what an instruction needs is read from the BMC.
     let options = Options { set: vec!["power.poll=0s".to_owned()], ..Options::default() };
     let lab = Lab::up(case.tag, &[Spec { faults, ..Spec::default() }], options)?;
     lab.run(async |mut api, lab| {

@@ -173,7 +173,7 @@ fn a_command_through_a_session_that_was_forgotten_is_told() {
         history.journal[4] = journal(52, &[(NEW, SECOND)], Some((40, FIRST, OLD, "power on")));
     });
     assert!(matches!(wrong[..], [Violation::SessionForgotten { session: OLD, revision: 40, .. }]), "{wrong:?}");
-    // Nobody knows whether the command came before that revision.
+    // It is unknown whether the command came before that revision.
     let right = broken(|history| {
         history.journal[3] = journal(40, &[], Some((40, FIRST, OLD, "power on")));
         history.journal[4] = journal(52, &[(NEW, SECOND)], Some((40, FIRST, OLD, "power on")));
@@ -183,7 +183,7 @@ fn a_command_through_a_session_that_was_forgotten_is_told() {
 }
 
 #[test]
-fn a_command_that_nobody_journalled_is_told() {
+fn a_command_without_a_journal_entry_is_reported() {
     let wrong = one(|history| history.bmc.insert(6, command(42, OLD, "reset")));
     assert!(matches!(wrong, Violation::Unjournalled { session: OLD, .. }), "{wrong}");
     let wrong = one(|history| history.bmc[5].session = 0xd);

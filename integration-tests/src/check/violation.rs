@@ -12,7 +12,7 @@ use domain::{
 /// One breach of the ownership protocol (services/mesh/OWNERSHIP.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Violation {
-    /// The history itself can not be: revisions do not grow.
+    /// The history is impossible: its revisions do not increase.
     Disordered {
         /// The node.
         node: NodeId,

@@ -151,7 +151,7 @@ fn is_another(before: &JournalEntry, entry: &JournalEntry) -> bool {
         || (before.outcome.is_some() && entry.outcome.is_none())
 }
 
-/// A journal is written by whoever holds the claim with its token, and by nobody after that.
+/// Only the holder of the claim with its token writes the journal, and only until the next claim.
 fn judge_writer(history: &History, revision: i64, token: Token, wrong: &mut Vec<Violation>) {
     let node = history.node;
     let of = |claim: i64| Token::from_number(u64::try_from(claim).unwrap_or(0));

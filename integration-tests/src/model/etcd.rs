@@ -107,7 +107,7 @@ pub(crate) struct Etcd {
 }
 
 impl Etcd {
-    /// With the rack in it, which somebody made before.
+    /// With the rack in it, which was created before.
     pub(crate) fn new() -> Self {
         Self { revision: 1, ..Self::default() }
     }

@@ -70,7 +70,7 @@ pub(crate) enum Kind {
     Stop,
     /// Its lease vanishes early.
     Revoke,
-    /// The same, for whoever is cut off already.
+    /// The same, for a process that is cut off already.
     RevokeCut,
     /// Its member key vanishes, its lease does not.
     Vanish,
@@ -99,15 +99,15 @@ pub(crate) enum Kind {
 /// Whom it hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whom {
-    /// Whoever came to the point.
+    /// The process that came to the point.
     Victim,
     /// The present leader.
     Leader,
-    /// Somebody else.
+    /// Another process.
     Other,
     /// Who was started last.
     Newest,
-    /// Somebody else, with an act outstanding where there is one.
+    /// Another process, with an act outstanding if there is one.
     Acting,
 }
 
@@ -171,7 +171,7 @@ fn strike(chance: &Chance, limits: Limits, from: Duration) -> Strike {
     Strike { from, point, blows }
 }
 
-/// Faults that belong together, as they did in somebody's outage; their times are drawn.
+/// Faults that belong together, as they did in real outages; their times are drawn.
 fn story(chance: &Chance, from: Duration) -> Strike {
     let acting = chance.one(&ACTING, Point::BeforeSend);
     let (point, blows) = match chance.below(8) {
@@ -202,7 +202,7 @@ fn unseen_loss(chance: &Chance) -> Blows {
     blows
 }
 
-/// Somebody sleeps, and wakes just after an owner's lease has vanished.
+/// A process sleeps, and wakes just after an owner's lease has vanished.
 fn sleeping_observer(chance: &Chance) -> Blows {
     let sleep = chance.millis(2500, 7000);
     let late = sleep.saturating_sub(chance.millis(0, 1200));
@@ -249,7 +249,7 @@ fn two_joins(chance: &Chance) -> Blows {
     ]
 }
 
-/// A lease vanishes, and nobody sees that its owner comes back.
+/// A lease vanishes, and no process sees that its owner comes back.
 fn back_again(chance: &Chance) -> Blows {
     let blind = chance.millis(3600, 4600);
     let (owner, others) = (chance.millis(0, 30), chance.millis(60, 150));
@@ -260,7 +260,7 @@ fn back_again(chance: &Chance) -> Blows {
     ]
 }
 
-/// Somebody who wants to claim sleeps meanwhile, and the node passes to another.
+/// A process that wants to claim sleeps meanwhile, and the node passes to another.
 fn late_claim(chance: &Chance) -> Blows {
     let sleep = chance.millis(600, 2900);
     vec![

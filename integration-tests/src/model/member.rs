@@ -218,7 +218,7 @@ impl Process {
         handed_over || self.clock() >= left + patience
     }
 
-    /// Stands for election where nobody leads; writes the next ring where this process leads.
+    /// Stands for election if there is no leader; writes the next ring where this process leads.
     async fn lead(&self, standing: Standing) -> Result<(), Failed> {
         let gone = self.gone().await;
         let leader = self.view.borrow().pairs.get(&Key::Election).cloned();
@@ -278,7 +278,7 @@ impl Process {
         self.point(Point::BeforeLook).await;
         let view = self.view.borrow();
         let Some((ring, _)) = view.ring() else { return BTreeSet::new() };
-        // Read after the view: whoever is missing is missing by now, and perhaps not before.
+        // Read after the view: an instance that is missing is missing by now, and perhaps was not before.
         let now = self.clock();
         let since = if self.world.rules.is(Mutant::EarlierSight) { self.looked.get() } else { now };
         self.looked.set(now);
@@ -289,7 +289,7 @@ impl Process {
         gone
     }
 
-    /// Deletes acknowledgements and proofs of death that nobody needs any more.
+    /// Deletes acknowledgements and proofs of death that are not needed any more.
     async fn tidy(&self) -> Result<(), Failed> {
         let (expects, writes) = {
             let view = self.view.borrow();

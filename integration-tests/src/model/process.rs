@@ -195,7 +195,7 @@ impl Process {
         .await;
     }
 
-    /// A place where a fault may fall. Whoever is halted goes on from here, whoever is killed does not.
+    /// A place where a fault may fall. A halted process continues from here, a killed one does not.
     pub(crate) async fn point(&self, point: Point) {
         if !self.world.reached(self, point) {
             return;

@@ -246,7 +246,7 @@ impl Sim {
     }
 }
 
-/// Wakes whoever waits for a change.
+/// Wakes the tasks that wait for a change.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     waiting: RefCell<Vec<Waker>>,

@@ -43,7 +43,7 @@ pub(crate) enum Target {
 
 /// Why an instruction did not come to its end here.
 enum Stopped {
-    /// This process may not go on; whoever may will.
+    /// This process may not continue; the next owner does.
     Elsewhere(Failed),
     /// It may work in a moment.
     Again,
@@ -118,7 +118,7 @@ impl Line {
                 if !is_free && !permit.allows(process, self.session) {
                     return Err(if sent > 0 { BmcError::Unknown } else { BmcError::NotPermitted });
                 }
-                // What is left over, and stated: where sessions are closed it harms nobody.
+                // What is left over, and stated: where sessions are closed it is harmless.
                 if world.all_close {
                     process.point(Point::Permitted).await;
                 }
