@@ -154,7 +154,7 @@ async fn clients_without_a_valid_certificate_or_role_are_refused_and_told_what_t
     let role = site.issue("role", &Site::identity(Service::Power))?;
     let told = self::told(&site.ironmesh(&endpoint, &role, &list).await?)?;
     assert!(told.contains("power-service of rack \"\" may not call /ironmesh.api.v1.NodeService/ListNodes"), "{told}");
-    assert!(told.contains("next: use a context whose certificate is an operator's"), "{told}");
+    assert!(told.contains("next: use a context with the certificate of an operator"), "{told}");
 
     // A reader reads, and changes nothing.
     let reader = Identity::Operator { name: "eve".to_owned(), role: tls::Role::Reader };

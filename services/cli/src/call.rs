@@ -1,4 +1,4 @@
-//! The lines to the API's services: one for questions, which have a deadline, and one for streams, which have none.
+//! Clients of the API's services: over one channel with a deadline for calls, and one without for streams.
 
 use std::time::Duration;
 
@@ -18,16 +18,16 @@ use service_kit::{
 
 use crate::{context::Context, error::Error};
 
-/// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(30);
+/// Deadline of a call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The rack that a scheduler-service's certificate names: it serves all of them.
 const NO_RACK: &str = "";
-/// Octets of an answer: a page of 1,000 nodes with their hardware has about 4 KiB each.
-const LARGEST_ANSWER: usize = 64 << 20;
+/// Maximum size of an answer, in bytes: a page of 1,000 nodes with their hardware has about 4 KiB each.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// The public API.
 pub(crate) struct Api {
-    /// Whom it calls.
+    /// The endpoint that it calls.
     pub(crate) endpoint: String,
     answers: MeshChannel,
     streams: MeshChannel,
@@ -39,11 +39,11 @@ impl Api {
         let line = |deadline| {
             mesh_channel(&tls, &context.endpoint, Service::Scheduler, NO_RACK, deadline).map_err(|error| anyhow!(error))
         };
-        Ok(Self { endpoint: context.endpoint.clone(), answers: line(Some(ANSWER))?, streams: line(None)? })
+        Ok(Self { endpoint: context.endpoint.clone(), answers: line(Some(CALL_TIMEOUT))?, streams: line(None)? })
     }
 
     pub(crate) fn nodes(&self) -> NodeServiceClient<MeshChannel> {
-        NodeServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        NodeServiceClient::new(self.answers.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn node_streams(&self) -> NodeServiceClient<MeshChannel> {
@@ -51,31 +51,31 @@ impl Api {
     }
 
     pub(crate) fn allocations(&self) -> AllocationServiceClient<MeshChannel> {
-        AllocationServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        AllocationServiceClient::new(self.answers.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn bulks(&self) -> BulkServiceClient<MeshChannel> {
-        BulkServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        BulkServiceClient::new(self.answers.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn images(&self) -> ImageServiceClient<MeshChannel> {
-        ImageServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        ImageServiceClient::new(self.answers.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn racks(&self) -> RackServiceClient<MeshChannel> {
-        RackServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        RackServiceClient::new(self.answers.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn operations(&self) -> OperationServiceClient<MeshChannel> {
-        OperationServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        OperationServiceClient::new(self.answers.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn locks(&self) -> LockServiceClient<MeshChannel> {
-        LockServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        LockServiceClient::new(self.answers.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn webhooks(&self) -> WebhookServiceClient<MeshChannel> {
-        WebhookServiceClient::new(self.answers.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        WebhookServiceClient::new(self.answers.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn event_streams(&self) -> EventServiceClient<MeshChannel> {

@@ -1,4 +1,4 @@
-//! One file per noun: decode arguments, one call, show the answer.
+//! One module per noun: decodes arguments, calls the API, shows the answer.
 
 pub mod allocation;
 pub mod bulk;
@@ -18,7 +18,11 @@ use tonic::Status;
 
 use crate::error::Error;
 
-/// Takes the part of an answer without which it says nothing.
+/// Returns the required part of an answer.
 fn answered<T>(part: Option<T>) -> Result<T, Error> {
-    part.ok_or_else(|| Error::Call(Status::data_loss("the scheduler-service's answer is empty; is it a newer one?")))
+    part.ok_or_else(|| {
+        Error::Call(Status::data_loss(
+            "the scheduler-service's answer is empty; check that it has the version of this program",
+        ))
+    })
 }

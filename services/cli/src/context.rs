@@ -1,4 +1,4 @@
-//! Whom to call, and with which certificate: one small file, found at one of three places.
+//! The context file: the endpoint to call and the certificates to use. It is found in one of three places.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use crate::error::Error;
 
 /// The variable that names the file.
 const VARIABLE: &str = "IRONMESH_CONTEXT";
-/// Where it is, within the home folder, when nothing names it.
+/// Its default path in the home directory.
 const BESIDE_HOME: &str = ".config/ironmesh/client.toml";
 
-/// Whom to call.
+/// An endpoint and its certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Context {
@@ -25,12 +25,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Where the certificates are.
+    /// Returns the paths of the certificates.
     pub(crate) fn files(&self) -> Files {
         Files { ca: self.ca.clone(), certificate: self.certificate.clone(), key: self.key.clone() }
     }
 
-    /// Reads a file's text; its relative paths count from `folder`.
+    /// Reads a file's text; relative paths are relative to `folder`.
     fn parse(text: &str, folder: &Path) -> Result<Self, toml::de::Error> {
         let mut context: Self = toml::from_str(text)?;
         for path in [&mut context.ca, &mut context.certificate, &mut context.key] {
@@ -61,20 +61,20 @@ pub(crate) fn find(named: Option<&Path>) -> Result<Context, Error> {
     };
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let context = Context::parse(&text, folder).with_context(|| {
-        format!("the context {} can not be used; it needs endpoint, ca, certificate and key", path.display())
+        format!("the context {} is invalid; it needs the keys endpoint, ca, certificate and key", path.display())
     })?;
     Ok(context)
 }
 
 fn nowhere(why: &str) -> anyhow::Error {
     anyhow!(
-        "nothing says which scheduler-service to call: --context names no file, ${VARIABLE} is not set, and {why}\nnext: \
+        "no scheduler-service is configured: --context is not given, ${VARIABLE} is not set, and {why}\nnext: \
          ironmesh up --data DIR starts a rack and writes DIR/client.toml; then: export {VARIABLE}=DIR/client.toml"
     )
 }
 
-/// A variable that is set to something.
-#[expect(clippy::disallowed_methods, reason = "the command line's one door to the environment")]
+/// Returns a variable that is set and not empty.
+#[expect(clippy::disallowed_methods, reason = "the only place where the command line reads the environment")]
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

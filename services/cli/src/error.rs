@@ -1,4 +1,4 @@
-//! Everything that can go wrong here, how it is told, and what the process's exit code says about it.
+//! The errors of commands, their messages and their exit codes.
 
 use std::{error::Error as _, process::ExitCode};
 
@@ -8,18 +8,18 @@ use tonic::{Code, Status};
 
 use crate::human::clean;
 
-/// Why a command came to nothing.
+/// Reason that a command failed.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// The API answered so, or nobody answered.
+    /// The API returned an error, or was not reached.
     Call(Status),
-    /// It can not be asked that way.
+    /// The arguments, a file or the context are invalid.
     Usage(anyhow::Error),
-    /// It failed, and that was told already.
+    /// The command failed, and the message was written already.
     Told,
-    /// Nobody could be reached, and that was told already.
+    /// No scheduler-service was reached, and the message was written already.
     Unreachable,
-    /// Nobody reads what is written any more.
+    /// The reader of standard output closed it.
     Closed,
 }
 
@@ -36,7 +36,7 @@ impl From<anyhow::Error> for Error {
 }
 
 impl Error {
-    /// What the person is told, where anything is left to tell: what, why, and what next.
+    /// Returns the message for people, with the next step; `None` if it was written already.
     pub(crate) fn told(&self, endpoint: &str) -> Option<String> {
         match self {
             Self::Call(status) => Some(of_status(status, endpoint)),
@@ -56,7 +56,7 @@ impl Error {
         }
     }
 
-    /// 1: it failed; 2: it can not be asked, or nobody could be reached.
+    /// 1: the command failed; 2: the usage is invalid, or no scheduler-service was reached.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Call(status) if is_unreachable(status) => ExitCode::from(2),
@@ -67,7 +67,7 @@ impl Error {
     }
 }
 
-/// Whether nobody answered: what a service of ours says itself carries a reason.
+/// Whether no scheduler-service answered: its own errors carry a reason.
 pub(crate) fn is_unreachable(status: &Status) -> bool {
     let is_transport = match status.code() {
         // A connection that ends under a call is Internal as far as tonic is concerned.
@@ -97,7 +97,7 @@ fn root(status: &Status) -> String {
     innermost.map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
 
-/// Somebody is there, and one end does not take the other's certificate. h2 keeps nothing but the words of rustls.
+/// Describes a rejected certificate. h2 keeps only the text of rustls's error.
 fn of_certificates(why: &str, endpoint: &str) -> Option<String> {
     let why = clean(why);
     if why.starts_with("received fatal alert") {
@@ -121,7 +121,7 @@ fn of_status(status: &Status, endpoint: &str) -> String {
             return text;
         }
         return format!(
-            "error: cannot reach the scheduler-service at {endpoint}: {}\nnext: see that it runs there (ironmesh up \
+            "error: cannot reach the scheduler-service at {endpoint}: {}\nnext: check that it runs there (ironmesh up \
              starts a whole rack), or name another context with --context FILE",
             clean(&why)
         );
@@ -130,7 +130,7 @@ fn of_status(status: &Status, endpoint: &str) -> String {
     if let Some(reason) = reason(status) {
         text.push_str(&format!("\nreason: {}", clean(&reason)));
     }
-    // An island says itself what is to be done.
+    // An island's message contains the next step.
     let is_island = reason(status).as_deref() == Some("ISLAND");
     if let Some(next) = next_step(status.code()).filter(|_| !is_island) {
         text.push_str(&format!("\nnext: {next}"));
@@ -138,16 +138,19 @@ fn of_status(status: &Status, endpoint: &str) -> String {
     text
 }
 
-/// What helps for a code, where the message itself does not say.
+/// Next step for a code whose messages do not contain one.
 fn next_step(code: Code) -> Option<&'static str> {
     match code {
-        Code::Unavailable => Some("the same command may work in a moment; see who serves the rack: ironmesh rack show"),
-        Code::Aborted => Some("somebody else changed it at the same time; look again, then repeat the command"),
+        Code::Unavailable => {
+            Some("the same command may work in a moment; check the rack's replicas: ironmesh rack show")
+        }
+        Code::Aborted => Some("another client changed it at the same time; check its state, then repeat the command"),
         Code::PermissionDenied => Some(
-            "use a context whose certificate is an operator's who may do it: --context FILE (ironmesh certificate makes one)",
+            "use a context with the certificate of an operator who has the permission: --context FILE (ironmesh certificate makes \
+             one)",
         ),
         Code::Unimplemented => {
-            Some("the scheduler-service there is older than this program; bring both to one version")
+            Some("the scheduler-service there is older than this program; use the same version of both")
         }
         Code::Ok
         | Code::Cancelled

@@ -1,4 +1,4 @@
-//! Times, sizes and other values as people write and read them.
+//! Times, sizes and other values, formatted for people and parsed from arguments.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
-/// Something to look at in an empty cell.
+/// Returns the text, or a dash if it is empty.
 pub(crate) fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_firmware_says_can_not_command_the_terminal() {
+    fn firmware_texts_cannot_control_the_terminal() {
         assert_eq!(clean("PXE\u{1b}[2J\u{7}"), "PXE\u{fffd}[2J\u{fffd}");
     }
 

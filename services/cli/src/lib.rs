@@ -1,16 +1,16 @@
-//! The command line, for people: it asks the scheduler-service over its public API and draws what comes back.
+//! The command line: calls the scheduler-service's public API and shows the answers.
 //!
 //! The one binary merges [`Command`] and [`Global`] into its own tree and calls [`run`]; [`completion`] needs the whole
-//! tree and is therefore a function beside it.
+//! tree and is therefore a separate function.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `context` | whom to call, and with which certificate |
-//! | `call` | the lines to the API's services |
-//! | `once` | what changes something is sent until it is answered, and carried out once |
-//! | `command` | one file per noun: decode arguments, one call, show the answer |
-//! | `draw` | a boot as a picture |
-//! | `output`, `table`, `words`, `json`, `form` | the only way out |
+//! | `context` | finds the endpoint and the certificates |
+//! | `call` | clients of the API's services |
+//! | `once` | repeats a request until it is answered, so that it is carried out once |
+//! | `command` | one module per noun: decodes arguments, calls the API, shows the answer |
+//! | `draw` | draws a boot |
+//! | `output`, `table`, `words`, `json`, `form` | all output |
 
 mod call;
 pub mod command;
@@ -46,76 +46,77 @@ use crate::{
     output::Screen,
 };
 
-/// What every command takes.
+/// Options that every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// The file that says whom to call and with which certificate [default: $IRONMESH_CONTEXT, else
+    /// File with the endpoint and the certificates [default: $IRONMESH_CONTEXT, else
     /// ~/.config/ironmesh/client.toml].
     ///
-    /// `ironmesh up --data DIR` writes it to DIR/client.toml. It is TOML with the keys endpoint (host:port, or several with
-    /// commas between them), ca, certificate and key; paths that are not absolute count from the file's folder.
+    /// `ironmesh up --data DIR` writes it to DIR/client.toml. It is TOML with the keys endpoint (host:port, or several
+    /// separated by commas), ca, certificate and key. Relative paths are relative to the file's directory.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Connection and output")]
     pub context: Option<PathBuf>,
-    /// How answers are written: a table for people, JSON or YAML for programs, or names alone.
+    /// Output format: a table for people, JSON or YAML for programs, or names only.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, help_heading = "Connection and output")]
     pub output: Format,
 }
 
-/// How answers are written.
+/// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people: fits the terminal, may change.
+    /// For people: fits the terminal, may change between versions.
     Table,
     /// For programs: complete, snake_case, stable; times in RFC 3339.
     Json,
-    /// The same as YAML.
+    /// As JSON, written as YAML.
     Yaml,
-    /// The name of each thing on a line, or its id where it has none.
+    /// The name of each object on a line, or its id if it has no name.
     Name,
 }
 
-/// What a person can ask for.
+/// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Enrol machines, bring systems up on them, and see why one does not.
+    /// Enroll machines, deploy systems on them, and find out why one fails.
     ///
     /// A node is one machine with its BMC. It is named by its name or its id.
     #[command(subcommand)]
     Node(NodeCommand),
-    /// Register what is written to disks and booted from the network.
+    /// Register images that are written to disks or booted from the network.
     #[command(subcommand)]
     Image(ImageCommand),
-    /// Look after racks: their provisioning network, what their machines boot, who serves them.
+    /// Manage racks: their provisioning networks, what their machines boot, and their replicas.
     #[command(subcommand)]
     Rack(RackCommand),
-    /// Ask one thing of many nodes, some at a time.
+    /// Apply one verb to many nodes, a limited number at a time.
     #[command(subcommand)]
     Bulk(BulkCommand),
-    /// Find a node for somebody who wants one, now or when one becomes free.
+    /// Reserve a node that meets requirements, now or when one becomes free.
     ///
-    /// The node's instance is the allocation then, and nobody else is given it. What deploys it is ironmesh node deploy.
+    /// The allocation becomes the node's instance, and no other allocation gets the node. Deploy it with ironmesh node
+    /// deploy.
     #[command(
         after_help = "Examples:\n  ironmesh allocate db --resource-class big --trait CUSTOM_NVME --count 3 --group db --apart \
                       rack --queue 2h\n  ironmesh allocate --resource-class big --trait CUSTOM_NVME --dry-run"
     )]
     Allocate(Box<Allocate>),
-    /// See allocations, and give their nodes back.
+    /// Show allocations, and release their nodes.
     #[command(subcommand)]
     Allocation(AllocationCommand),
-    /// See accepted requests and the work that they cause.
+    /// Show accepted requests and the work that they cause.
     #[command(subcommand)]
     Operation(OperationCommand),
-    /// See who is at work on which node, and take a node from somebody who hangs.
+    /// Show which service works on which node, and break a lock whose holder hangs.
     #[command(subcommand)]
     Lock(LockCommand),
-    /// See what happens: states, boots, failures.
+    /// Show events: state changes, boots, failures.
     Events(Events),
-    /// Have others told of what nodes become, by requests of ours.
+    /// Notify receivers of changes to nodes by HTTP requests.
     #[command(subcommand)]
     Webhook(WebhookCommand),
 }
 
-/// Writes the completions of a shell.
+/// Writes a shell's completions.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Example:\n  ironmesh completion bash > /etc/bash_completion.d/ironmesh")]
 pub struct Completion {
@@ -123,10 +124,9 @@ pub struct Completion {
     pub shell: Shell,
 }
 
-/// Carries out a command: 0 when it was done, 1 when it failed, 2 when it can not be asked that way or nobody could be
-/// reached.
+/// Runs a command. Exit codes: 0: success; 1: it failed; 2: the usage is invalid, or no scheduler-service was reached.
 ///
-/// Dropping it ends the command here; what the mesh has accepted goes on.
+/// Dropping the future ends the command; work that the mesh has accepted continues.
 pub async fn run(global: Global, command: Command) -> ExitCode {
     let screen = Screen::of_process(global.output);
     attempt(&screen, &global, command).await
@@ -163,7 +163,7 @@ async fn dispatch(screen: &Screen, api: &Api, command: Command) -> Result<(), Er
     }
 }
 
-/// An answer for programs as text; nothing for a table.
+/// Formats an answer for programs; returns an empty text for [`Format::Table`].
 #[must_use]
 pub fn written(format: Format, answer: &serde_json::Value) -> String {
     serialize::written(format, answer).unwrap_or_default()

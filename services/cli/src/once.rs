@@ -1,5 +1,5 @@
-//! Requests that change something: each has an id of its own, and one that broke off is sent again under the same id, so
-//! that it is carried out once.
+//! Sends requests that change something under an id of their own, and repeats one whose connection broke under the same
+//! id, so that it is carried out once.
 
 use std::{error::Error as _, io, time::Duration};
 
@@ -12,15 +12,15 @@ use crate::error::is_unreachable;
 
 /// The metadata that names a request.
 const HEADER: &str = "ironmesh-request-id";
-/// How long a request that broke off is sent again: longer than a scheduler-service that died has its lease.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two tries.
-const AGAIN: Duration = Duration::from_millis(500);
+/// How long a request is repeated: longer than the lease of a scheduler-service that died.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Delay between two tries.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// Sends a request until it is answered. Safe to drop at any await: it may have been carried out then.
 ///
 /// # Errors
-/// What it was answered with; or nobody could be reached at all.
+/// The error that the API returned, or the last transport error.
 pub(crate) async fn once<Q: Clone, A>(
     message: Q,
     call: impl AsyncFn(Request<Q>) -> Result<Response<A>, Status>,
@@ -37,10 +37,10 @@ pub(crate) async fn once<Q: Clone, A>(
         };
         was_reached |= !is_refused(&status);
         // Without an id it might be carried out twice.
-        if id.is_none() || !was_reached || !may_be_repeated(&status) || begun.elapsed() > PATIENCE {
+        if id.is_none() || !was_reached || !may_be_repeated(&status) || begun.elapsed() > RETRY_TIMEOUT {
             return Err(status);
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
@@ -54,7 +54,7 @@ fn may_be_repeated(status: &Status) -> bool {
     is_unreachable(status) || status.code() == Code::Unavailable && !is_island
 }
 
-/// Whether nobody is there at all.
+/// Whether the connection was refused.
 fn is_refused(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! The only way out: everything that the command line says passes here.
+//! All output of the command line passes here.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -11,18 +11,18 @@ use serde_json::Value;
 
 use crate::{Format, context::environment, error::Error, human::clean, serialize};
 
-/// Columns where nobody says how many there are.
+/// Width in columns if the output is not a terminal.
 const PLAIN_WIDTH: u16 = 120;
 
-/// Where answers and remarks go, and what they look like there.
+/// Where answers and remarks go, and how they are formatted.
 #[derive(Debug, Clone)]
 pub(crate) struct Screen {
     pub(crate) format: Format,
-    /// Columns, where a terminal has an edge.
+    /// Width of the terminal in columns; `None` if the output is not a terminal.
     pub(crate) edge: Option<u16>,
-    /// Whether colours mean anything where answers go.
+    /// Whether answers may be colored.
     pub(crate) is_coloured: bool,
-    /// Whether bars can be drawn where remarks go.
+    /// Whether progress bars can be drawn.
     pub(crate) has_bars: bool,
     sink: Sink,
 }
@@ -30,11 +30,11 @@ pub(crate) struct Screen {
 #[derive(Debug, Clone)]
 enum Sink {
     Process,
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests read what was said"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests read the output"))]
     Memory(Arc<Mutex<Said>>, Timestamp),
 }
 
-/// What was said, for tests.
+/// Recorded output, for tests.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     pub(crate) answers: String,
@@ -54,12 +54,12 @@ impl Screen {
         }
     }
 
-    /// Columns to draw in.
+    /// Width to draw in, in columns.
     pub(crate) fn width(&self) -> usize {
         usize::from(self.edge.unwrap_or(PLAIN_WIDTH))
     }
 
-    /// The time that ages are told by.
+    /// The time that ages are computed from.
     pub(crate) fn now(&self) -> Timestamp {
         match &self.sink {
             Sink::Process => service_kit::clock::now(),
@@ -67,7 +67,7 @@ impl Screen {
         }
     }
 
-    /// Writes one answer in the form that was asked for.
+    /// Writes one answer in the requested format.
     pub(crate) fn show(&self, table: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> Result<(), Error> {
         if self.format != Format::Table {
             return self.raw(serialize::written(self.format, &json()).unwrap_or_default().as_bytes());
@@ -79,7 +79,7 @@ impl Screen {
         self.raw(text.as_bytes())
     }
 
-    /// Writes one of the answers that go on, for programs.
+    /// Writes one answer of a stream, for programs.
     pub(crate) fn piece(&self, json: &Value) -> Result<(), Error> {
         self.raw(serialize::piece(self.format, json).unwrap_or_default().as_bytes())
     }
@@ -104,7 +104,7 @@ impl Screen {
         }
     }
 
-    /// Makes a remark beside the answer; that nobody reads it is no error.
+    /// Writes a remark to standard error; ignores a closed stream.
     pub(crate) fn note(&self, text: &str) {
         match &self.sink {
             Sink::Process => {
@@ -121,7 +121,7 @@ impl Screen {
 
 #[cfg(test)]
 impl Screen {
-    /// A screen that remembers, `width` columns wide, at a fixed time.
+    /// A screen that records its output, `width` columns wide, at a fixed time.
     pub(crate) fn in_memory(format: Format, width: u16, now: Timestamp) -> (Self, Arc<Mutex<Said>>) {
         let said = Arc::<Mutex<Said>>::default();
         let sink = Sink::Memory(Arc::clone(&said), now);

@@ -1,4 +1,4 @@
-//! Answers in the forms that programs read.
+//! Formats answers for programs.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ pub(crate) fn written(format: Format, answer: &Value) -> Option<String> {
     match format {
         Format::Table => None,
         Format::Json => Some(format!("{answer:#}\n")),
-        // JSON is YAML too, where it can not be written otherwise.
+        // JSON is valid YAML, in case it cannot be written otherwise.
         Format::Yaml => Some(serde_saphyr::to_string(answer).unwrap_or_else(|_| format!("{answer}\n"))),
         Format::Name => Some(names(answer)),
     }

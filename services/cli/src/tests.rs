@@ -233,7 +233,7 @@ async fn a_deploy_without_names_is_a_bulk_of_those_that_are_meant() {
     for wrong in ["node deploy --image debian", "node deploy n1 --count 2 --image debian"] {
         let ended = at(&fake.context, wrong).await;
         assert_eq!(ended.code, code(2));
-        assert!(ended.remarks.contains("name the nodes, or say by a filter"), "{}", ended.remarks);
+        assert!(ended.remarks.contains("name the nodes, or select them with a filter"), "{}", ended.remarks);
     }
 }
 
@@ -294,7 +294,7 @@ async fn an_image_is_registered_by_its_file_with_the_digest_computed() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_with_its_reason() {
+async fn a_refusal_is_reported_with_its_reason() {
     let fake = Fake::serve().await;
     let ended = at(&fake.context, "node show n9").await;
     assert_eq!(ended.code, code(1));
@@ -310,7 +310,7 @@ async fn the_remembered_events_end_by_themselves() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_endpoint_is_told_with_the_next_step() {
+async fn an_unreachable_endpoint_is_reported_with_the_next_step() {
     let fake = Fake::serve().await;
     let text = std::fs::read_to_string(&fake.context).unwrap().replace(&fake.endpoint, "127.0.0.1:1");
     std::fs::write(&fake.context, text).unwrap();
@@ -327,7 +327,7 @@ async fn nobody_at_the_endpoint_is_told_with_the_next_step() {
 }
 
 #[tokio::test]
-async fn a_missing_context_is_told_with_the_next_step() {
+async fn a_missing_context_is_reported_with_the_next_step() {
     let ended = at(Path::new("/nowhere/client.toml"), "node list").await;
     assert_eq!(ended.code, code(2));
     assert!(

@@ -1,4 +1,4 @@
-//! Allocations: a node for whoever wants one.
+//! Allocations: reserve nodes that meet requirements.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ use crate::{
     table,
 };
 
-/// Between two looks at one that waits.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval at which a waiting allocation is read.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What can be asked of allocations.
 #[derive(Debug, Subcommand)]
@@ -35,7 +35,7 @@ pub enum AllocationCommand {
     /// Show an allocation.
     #[command(after_help = "Example:\n  ironmesh allocation show db-1")]
     Show(Named),
-    /// Give an allocation's node back, or leave the queue. The node must not be active.
+    /// Delete an allocation: release its node, or leave the queue. The node must not be active.
     #[command(after_help = "Example:\n  ironmesh node undeploy n7 --wait && ironmesh allocation delete db-1")]
     Delete(Named),
 }
@@ -71,22 +71,22 @@ pub struct Allocate {
     /// Take it from the rack with the fewest nodes of the group (without one: with the fewest in use), or with the most.
     #[arg(long, value_enum, help_heading = "Where")]
     order: Option<Order>,
-    /// Allocations that are placed with a view to each other.
+    /// Group of allocations that are placed relative to each other.
     #[arg(long, value_name = "NAME", help_heading = "Where")]
     group: Option<String>,
-    /// What no two nodes of the group may have in common.
+    /// What nodes of the group must not share.
     #[arg(long, value_enum, requires = "group", help_heading = "Where")]
     apart: Option<Apart>,
-    /// So many allocations.
+    /// Number of allocations.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
-    /// Stand in the queue for so long where no node fits, and wait here until it has one; left out: it fails at once.
+    /// If no node fits, wait in the queue for at most this time; left out: fail at once.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     queue: Option<Duration>,
-    /// Only stand in the queue, and do not wait here.
+    /// Return at once while the allocation waits in the queue.
     #[arg(long, requires = "queue")]
     no_wait: bool,
-    /// Allocate nothing: say which node it would be, and why not another.
+    /// Allocate nothing: show which node would be chosen, and why others would not.
     #[arg(long, conflicts_with_all = ["count", "queue"])]
     dry_run: bool,
 }
@@ -161,7 +161,7 @@ pub(crate) async fn allocate(screen: &Screen, api: &Api, asked: Allocate) -> Res
     };
     let made = join_all(asked.names().into_iter().map(one)).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     let made = match asked.queue.filter(|_| !asked.no_wait) {
-        Some(queue) => wait(screen, api, made, Instant::now() + queue + LOOK).await?,
+        Some(queue) => wait(screen, api, made, Instant::now() + queue + POLL_INTERVAL).await?,
         None => made,
     };
     screen.show(|| table_of(screen, &made), || made.iter().map(json::allocation).collect::<Value>())?;
@@ -182,9 +182,9 @@ async fn wait(screen: &Screen, api: &Api, mut all: Vec<Allocation>, until: Insta
             said = words;
         }
         if Instant::now() >= until {
-            return Err(anyhow!("they still wait; see: ironmesh allocation list").into());
+            return Err(anyhow!("the allocations are still waiting for nodes; see: ironmesh allocation list").into());
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
         for one in all.iter_mut().filter(|one| one.state == "allocating") {
             *one = get(api, one.id.clone()).await?;
         }
@@ -210,7 +210,7 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: AllocationCommand) 
             let request = DeleteAllocationRequest { allocation: allocation.clone() };
             once(request, async |request| api.allocations().delete_allocation(request).await).await?;
             let told = serde_json::json!({ "allocation": allocation, "deleted": true });
-            screen.show(|| format!("{allocation}: given back"), || told)
+            screen.show(|| format!("{allocation}: deleted"), || told)
         }
     }
 }

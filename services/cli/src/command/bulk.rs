@@ -1,4 +1,4 @@
-//! One move asked of many nodes, some at a time.
+//! Bulks: one verb applied to many nodes, a limited number at a time.
 
 mod board;
 
@@ -17,10 +17,10 @@ use crate::{call::Api, error::Error, human::ago, json, once::once, output::Scree
 /// What can be asked of bulks.
 #[derive(Debug, Subcommand)]
 pub enum BulkCommand {
-    /// Ask one thing of many nodes.
+    /// Apply one verb to many nodes.
     ///
-    /// Those selected of which it can be asked now are asked, some at a time; those in maintenance are left out unless the
-    /// filter names them. It goes on without this command, and with another scheduler where the one that carries it dies.
+    /// Selected nodes that accept the verb now are asked, a limited number at a time; nodes in maintenance are left out unless
+    /// the filter selects them. The bulk continues if this command ends, and if the scheduler that runs it dies.
     #[command(
         after_help = "Examples:\n  ironmesh bulk start deploy --image debian-12 --resource-class big --count 20 --at-once 5 \
                             --canary 2 --wait\n  ironmesh bulk start inspect --rack r1 --state manageable"
@@ -29,19 +29,19 @@ pub enum BulkCommand {
     /// List bulks, oldest first.
     #[command(after_help = "Example:\n  ironmesh bulk list")]
     List,
-    /// Show a bulk, and how far each of its nodes is.
+    /// Show a bulk and the progress of each of its nodes.
     #[command(after_help = "Example:\n  ironmesh bulk show 3f2a77aa-0000-4000-8000-000000000001")]
     Show(Named),
-    /// Wait until a bulk pauses or has ended, and show how far it is.
+    /// Wait until a bulk pauses or ends, and show its progress.
     #[command(after_help = "Example:\n  ironmesh bulk wait 3f2a77aa-0000-4000-8000-000000000001")]
     Wait(Named),
-    /// Ask no more nodes until it is continued; what was begun goes on.
+    /// Ask no more nodes until it is continued; work that has started continues.
     #[command(after_help = "Example:\n  ironmesh bulk pause 3f2a77aa-0000-4000-8000-000000000001")]
     Pause(Named),
-    /// Let one that paused go on; the failures up to now count no more.
+    /// Continue a paused bulk, and reset its count of failures.
     #[command(after_help = "Example:\n  ironmesh bulk continue 3f2a77aa-0000-4000-8000-000000000001")]
     Continue(Named),
-    /// Ask no more nodes at all; what was begun goes on.
+    /// Ask no more nodes at all; work that has started continues.
     #[command(after_help = "Example:\n  ironmesh bulk cancel 3f2a77aa-0000-4000-8000-000000000001")]
     Cancel(Named),
 }
@@ -63,12 +63,12 @@ pub struct Start {
     image: Option<String>,
     #[command(flatten)]
     filter: Filter,
-    /// What cloud-init is told, for deploy and rebuild: becomes openstack/latest/user_data in each config drive.
+    /// User data for cloud-init, for deploy and rebuild, which becomes openstack/latest/user_data in each config drive.
     #[arg(long, value_name = "FILE")]
     user_data: Option<PathBuf>,
     #[command(flatten)]
     limits: Limits,
-    /// Wait until it pauses or has ended, and show how far it is.
+    /// Wait until it pauses or ends, and show its progress.
     #[arg(short, long)]
     wait: bool,
 }
@@ -76,19 +76,19 @@ pub struct Start {
 /// How many, and how many at a time.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Limits {
-    /// At most so many nodes; left out: all that are selected.
+    /// Maximum number of nodes; left out: all that are selected.
     #[arg(long, value_name = "N", help_heading = "How many at a time")]
     count: Option<u32>,
-    /// So many at the same time [default: 10].
+    /// Maximum number of nodes at the same time [default: 10].
     #[arg(long, value_name = "N", help_heading = "How many at a time")]
     at_once: Option<u32>,
     /// Pause with more failures than this [default: 0].
     #[arg(long, value_name = "N", help_heading = "How many at a time")]
     max_failures: Option<u32>,
-    /// Ask so many first, and the others when these are done.
+    /// Number of nodes to ask first; the others are asked when these have succeeded.
     #[arg(long, value_name = "N", help_heading = "How many at a time")]
     canary: Option<u32>,
-    /// Pause when these are done, until it is continued.
+    /// Pause when the canary nodes have succeeded.
     #[arg(long, requires = "canary", help_heading = "How many at a time")]
     pause_after_canary: bool,
 }

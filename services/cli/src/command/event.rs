@@ -1,4 +1,4 @@
-//! What happens, as it happens.
+//! Events, as they happen.
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ use crate::{
 /// Silence after which the remembered events are over. They come at once, and nothing marks their end.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// See what happens: states, boots, failures.
+/// Show events: state changes, boots, failures.
 ///
-/// Shows the newest events that are still remembered, oldest first; with --follow, also those that come. With JSON each
+/// Shows the newest events that are still remembered, oldest first; with --follow, also new ones. With JSON each
 /// event is one line.
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Examples:\n  ironmesh events --last 20\n  ironmesh events --follow --last 0 -o json | jq .text"
 )]
 pub struct Events {
-    /// Go on with what happens from now on, until interrupted.
+    /// Continue with new events until interrupted.
     #[arg(short, long)]
     follow: bool,
-    /// How many remembered events come first; at most 1000.
+    /// Number of remembered events to show first; at most 1000.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(..=1000))]
     last: u32,
 }

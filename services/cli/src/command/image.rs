@@ -48,7 +48,7 @@ pub enum ImageCommand {
     /// Show an image.
     #[command(after_help = "Example:\n  ironmesh image show debian-12")]
     Show(Named),
-    /// Forget an image that nothing uses.
+    /// Delete an image that is not in use.
     #[command(after_help = "Example:\n  ironmesh image delete debian-12")]
     Delete(Named),
 }
@@ -71,7 +71,7 @@ pub struct Create {
     /// A file that the storage-service can read under the same path.
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     file: Option<PathBuf>,
-    /// What its content hashes to, as sha256:HEX or sha512:HEX.
+    /// The file's digest, as sha256:HEX or sha512:HEX.
     #[arg(long)]
     digest: Option<Digest>,
     /// How it is packed; it is unpacked while it is written.
@@ -127,7 +127,7 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: ImageCommand) -> Re
         ImageCommand::Delete(Named { image }) => {
             once(DeleteImageRequest { image: image.clone() }, async |request| api.images().delete_image(request).await)
                 .await?;
-            screen.show(|| format!("{image}: forgotten"), || json!({ "image": image, "deleted": true }))
+            screen.show(|| format!("{image}: deleted"), || json!({ "image": image, "deleted": true }))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Locks: who is at work on which node.
+//! Locks: which service works on which node.
 
 use clap::{Args, Subcommand};
 use domain::time::Timestamp;
@@ -26,8 +26,8 @@ pub enum LockCommand {
     List(List),
     /// Take a node from the holder of a lock.
     ///
-    /// Its work is ended and nothing that it began can write any more; the owner that the ring names claims the node anew
-    /// and goes on from what is stored. For work that hangs: what merely takes long ends at its deadline by itself.
+    /// Its work is ended, and nothing that it started can write any more; the node's owner in the ring claims the node again
+    /// and continues from the stored state. Use it for work that hangs: slow work ends at its deadline by itself.
     #[command(after_help = "Example:\n  ironmesh lock break n1 power-service --token 1234")]
     Break(Break),
 }
@@ -47,7 +47,7 @@ pub struct Break {
     node: String,
     /// The service that works on it, as `lock list` names it.
     service: String,
-    /// The token that `lock list` shows: a lock that has passed on meanwhile is left alone.
+    /// The token that `lock list` shows: a lock with another token is not broken.
     #[arg(long)]
     token: u64,
 }
@@ -66,7 +66,8 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: LockCommand) -> Res
         LockCommand::Break(Break { node, service, token }) => {
             let request = BreakLockRequest { node: node.clone(), service: service.clone(), token };
             once(request, async |request| api.locks().break_lock(request).await).await?;
-            screen.note(&format!("broke the {service}'s lock of node {node}; its owner goes on from what is stored"));
+            screen
+                .note(&format!("broke the {service}'s lock of node {node}; its owner continues from the stored state"));
             Ok(())
         }
     }

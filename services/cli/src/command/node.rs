@@ -28,7 +28,7 @@ use crate::{call::Api, error::Error, once::once, output::Screen};
 /// What can be asked of nodes.
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
-    /// Enrol a machine.
+    /// Enroll a machine.
     ///
     /// The BMC is called over IPMI; its password is read from a file or from standard input, never from the command line,
     /// and kept sealed. The MACs are those of the NICs that it boots from. Next: ironmesh node manage.
@@ -38,29 +38,28 @@ pub enum NodeCommand {
                             --bmc-user admin \\\n      --bmc-password-stdin --mac 52:54:00:00:00:02 --boot-mode uefi"
     )]
     Create(Create),
-    /// List nodes: where each is in its life, and what it waits for or why it failed.
+    /// List nodes: the state of each, and what it waits for or why it failed.
     #[command(
         after_help = "Examples:\n  ironmesh node list --rack r1 --state available --trait CUSTOM_GPU\n  ironmesh node list \
                             --name 'r1-*' --watch\n  ironmesh node list -o json | jq -r '.[] | \
                             select(.observed.state == \"active\") | .name'"
     )]
     List(List),
-    /// Show a node: what is wanted, what was seen, what it waits for, what can be asked of it.
+    /// Show a node: its configuration, its observed state, what it waits for, and the verbs that it accepts.
     #[command(after_help = "Example:\n  ironmesh node show n1")]
     Show(Named),
-    /// Change a node; what is not named stays.
+    /// Change a node; options that are left out change nothing.
     #[command(
         after_help = "Examples:\n  ironmesh node set n1 --bmc-user root --bmc-password-file ./new.password\n  ironmesh node \
                             set n1 --add-mac 52:54:00:00:00:09 --boot-mode uefi"
     )]
     Set(Set),
-    /// Forget a machine that is not in use.
+    /// Delete a node that is not in use.
     #[command(after_help = "Example:\n  ironmesh node undeploy n1 --wait && ironmesh node delete n1")]
     Delete(Named),
     /// Switch a node on or off.
     ///
-    /// `cycle` means: on, and booted after this was asked; it may be asked twice and is done once. Waits until the BMC
-    /// confirms, unless told not to.
+    /// `cycle` switches the node on, or restarts it if it is on. Waits until the BMC confirms, unless --no-wait is given.
     #[command(after_help = "Examples:\n  ironmesh node power n1 on\n  ironmesh node power n1 cycle --timeout 5m")]
     Power(Power),
     /// Check the BMC of an enrolled node; or take an available one out of use.
@@ -69,7 +68,7 @@ pub enum NodeCommand {
     /// Put a manageable node into use: it may then be deployed.
     #[command(after_help = "Example:\n  ironmesh node provide n1 --wait")]
     Provide(Plain),
-    /// Find out what manageable nodes are made of.
+    /// Read the hardware of manageable nodes.
     ///
     /// Each machine is restarted and boots the agent from the network, which reports processor, memory, disks and NICs and
     /// touches no disk; then it is switched off. What was found is in ironmesh node show. MACs that no node has become
@@ -81,7 +80,7 @@ pub enum NodeCommand {
                             20m && ironmesh node show n1"
     )]
     Inspect(Plain),
-    /// Take over machines that already run their systems.
+    /// Adopt machines that already run their systems.
     ///
     /// A manageable node becomes active as it is: its BMC is asked whether it answers and how power stands, and is told
     /// nothing; nothing is booted, written or wiped. From then on it is a node like any other: an undeploy wipes its disks,
@@ -90,11 +89,11 @@ pub enum NodeCommand {
         after_help = "Examples:\n  ironmesh node adopt n1 --wait\n  ironmesh node adopt n1 n2 n3 --image debian-12 --wait"
     )]
     Adopt(Adopt),
-    /// Bring an image up on a node.
+    /// Deploy an image on nodes.
     ///
     /// The machine boots the agent from the network, which writes the image and the config drive to its disk, verified;
-    /// then it boots from the disk. Several nodes are driven at once. Without names those of the filter of which it can be asked
-    /// now are a bulk (ironmesh bulk --help): the mesh drives them, some at a time, also without this command.
+    /// then it boots from the disk. Several nodes are deployed at once. Without names, the nodes that the filter selects and
+    /// that can be deployed now become a bulk (ironmesh bulk --help), which continues even if this command ends.
     #[command(
         after_help = "Examples:\n  ironmesh node deploy n1 --image debian-12 --wait\n  ironmesh node deploy n1 n2 n3 --image \
                             debian-12 --user-data ./cloud-init.yaml \\\n      --config-drive-file \
@@ -102,18 +101,18 @@ pub enum NodeCommand {
                             --image debian-12 --count 20 --trait CUSTOM_GPU --canary 2 --wait"
     )]
     Deploy(Box<Deploy>),
-    /// Bring an image up again on a node that has one: the same, unless another is named.
+    /// Deploy again on a node that has an image: the same image, unless another is named.
     #[command(after_help = "Example:\n  ironmesh node rebuild n1 --wait")]
     Rebuild(Box<Deploy>),
-    /// Take a deployment down and make the disks forget.
+    /// Remove a deployment and wipe the disks.
     #[command(after_help = "Example:\n  ironmesh node undeploy n1 --wait")]
     Undeploy(Plain),
-    /// Clean manageable nodes by steps that are named.
+    /// Run the given cleaning steps on manageable nodes.
     ///
-    /// Nothing but the steps is done: without deploy.erase_devices no disk is wiped. Ends manageable, as it began.
+    /// Only these steps are run: no disk is wiped without deploy.erase_devices. The nodes end manageable.
     #[command(after_help = "Example:\n  ironmesh node clean n1 --step deploy.erase_devices_metadata --wait")]
     Clean(Stepped),
-    /// Make steps on nodes that are in use, and bring them back to it.
+    /// Run the given service steps on active nodes, which end active.
     #[command(after_help = "Example:\n  ironmesh node service n1 --step firmware.update --wait")]
     Service(Stepped),
     /// Boot a rescue system on nodes in use.
@@ -121,13 +120,13 @@ pub enum NodeCommand {
     /// The password that its user logs in with is read from a file or from standard input, never from the command line.
     #[command(after_help = "Example:\n  ironmesh node rescue n1 --password-file ./rescue.password --wait")]
     Rescue(Rescue),
-    /// Go back from the rescue system to the deployed one.
+    /// Boot the deployed system again after a rescue.
     #[command(after_help = "Example:\n  ironmesh node unrescue n1 --wait")]
     Unrescue(Plain),
-    /// Go on from a hold between two steps.
+    /// Continue after a hold between two steps.
     #[command(after_help = "Example:\n  ironmesh node unhold n1")]
     Unhold(Plain),
-    /// Say that somebody works on machines by hand, or that nobody does any more.
+    /// Put nodes into maintenance while operators work on them by hand, or end it.
     #[command(
         after_help = "Examples:\n  ironmesh node maintenance on n1 n2 --reason \"new fans\"\n  ironmesh node maintenance off \
                             n1 n2"
@@ -180,5 +179,5 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: NodeCommand) -> Res
 
 async fn delete(screen: &Screen, api: &Api, node: String) -> Result<(), Error> {
     once(DeleteNodeRequest { node: node.clone() }, async |request| api.nodes().delete_node(request).await).await?;
-    screen.show(|| format!("{node}: forgotten"), || json!({ "node": node, "deleted": true }))
+    screen.show(|| format!("{node}: deleted"), || json!({ "node": node, "deleted": true }))
 }

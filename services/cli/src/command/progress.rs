@@ -10,7 +10,7 @@ use crate::{human::clean, timeline_chart};
 /// Interval at which a spinner turns.
 const TURN: Duration = Duration::from_millis(120);
 
-/// A bar of this form whose spinner turns.
+/// Styles a bar and starts its spinner.
 pub(super) fn turning(bar: ProgressBar, template: &str) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
@@ -19,13 +19,13 @@ pub(super) fn turning(bar: ProgressBar, template: &str) -> ProgressBar {
     bar
 }
 
-/// How far the image is, where that is what goes on.
+/// Progress of the image in percent; `None` if it is not being transferred.
 pub(super) fn per_cent(observed: &NodeObserved) -> Option<u64> {
     let amount = observed.last_entry.as_ref()?.amount?;
     (amount.total > 0).then(|| amount.done.saturating_mul(100) / amount.total)
 }
 
-/// Where a node is, what was seen of it last and how far it came, and what it waits for.
+/// Describes a node's state, its last timeline entry with progress, and what it waits for.
 pub(super) fn standing(observed: &NodeObserved, how_far: &str) -> String {
     let mut words = observed.state.clone();
     if let Some(entry) = &observed.last_entry {

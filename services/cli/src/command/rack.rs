@@ -1,4 +1,4 @@
-//! Racks: who serves them, and what their machines boot.
+//! Racks: their networks, what their machines boot, and their replicas.
 
 use std::net::Ipv4Addr;
 
@@ -38,7 +38,7 @@ pub enum RackCommand {
     /// A machine that asks for an address and is not enrolled appears among the unknown MACs.
     #[command(after_help = "Example:\n  ironmesh rack show r1")]
     Show(Named),
-    /// Change a rack; what is not named stays.
+    /// Change a rack; options that are left out change nothing.
     ///
     /// Nodes that boot from now on get the new kernel, ramdisk and arguments.
     #[command(after_help = "Example:\n  ironmesh rack set r1 --kernel agent-kernel-2 --ramdisk agent-ramdisk-2")]
@@ -212,7 +212,7 @@ fn drawn(screen: &Screen, rack: &Rack) -> String {
         ],
     );
     if rack.replicas.is_empty() {
-        text.push_str("\n\nNobody serves it: no service with this rack in its configuration runs.");
+        text.push_str("\n\nNo service instance serves this rack; start services that have it in their configuration.");
     } else {
         text.push_str("\n\n");
         text.push_str(&replicas(screen, rack));
@@ -240,7 +240,7 @@ fn state(rack: &Rack, replica: &Replica) -> String {
     }
 }
 
-/// Who has nodes no more and has not let go of all of them.
+/// Instances that left a ring and have not released all of their nodes.
 fn leaving(screen: &Screen, rack: &Rack) -> String {
     let all = rack.rings.iter().flat_map(|ring| ring.leaving.iter().map(move |leaving| (ring, leaving)));
     let lines = all.map(|(ring, leaving)| {

@@ -1,4 +1,4 @@
-//! Webhooks: who is told of what nodes become.
+//! Webhooks: notify receivers of changes to nodes.
 
 use std::path::{Path, PathBuf};
 
@@ -25,16 +25,16 @@ const MOST: u64 = 64 << 10;
 /// What can be asked of webhooks.
 #[derive(Debug, Subcommand)]
 pub enum WebhookCommand {
-    /// List webhooks, oldest first, and whether their receivers take what they are told.
+    /// List webhooks, oldest first, and whether their receivers accept notifications.
     #[command(after_help = "Example:\n  ironmesh webhook list")]
     List,
     /// Show a webhook.
     #[command(after_help = "Example:\n  ironmesh webhook show cmdb")]
     Show(Named),
-    /// Have somebody told of what nodes become from now on.
+    /// Create a webhook, which notifies a receiver of changes to nodes from now on.
     ///
-    /// Each event is an HTTP request, signed as the Standard Webhooks specification has it. A receiver that is away is told
-    /// later, of what is then; the same may be told twice, with the same webhook-id.
+    /// Each event is an HTTP request, signed as the Standard Webhooks specification requires. A receiver that was not
+    /// reachable gets the state as it is later. A notification may arrive twice, with the same webhook-id.
     #[command(
         after_help = "Example:\n  (printf whsec_; openssl rand -base64 32) > secret\n  ironmesh webhook create cmdb \
                             https://cmdb.example/hook --secret-file secret \\\n      --query 'resource_class=big&fields=uuid,name,provision_state'"
@@ -42,7 +42,7 @@ pub enum WebhookCommand {
     Create(Create),
     /// Change a webhook, or disable it and enable it again.
     ///
-    /// One that is enabled again is told what is different from when it was told last.
+    /// A webhook that is enabled again sends the differences since its last delivery.
     #[command(after_help = "Example:\n  ironmesh webhook set cmdb --enabled false")]
     Set(Set),
     /// Delete a webhook.
@@ -64,7 +64,7 @@ pub struct Create {
     name: String,
     /// Where events are sent to.
     url: String,
-    /// A file with what signs: whsec_ and 24 to 64 octets in base64. It is not shown again.
+    /// A file with the signing secret: whsec_ and 24 to 64 bytes in base64. It is not shown again.
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
     #[command(flatten)]
@@ -79,10 +79,10 @@ pub struct Set {
     /// Where events are sent to.
     #[arg(long)]
     url: Option<String>,
-    /// A file with what signs: whsec_ and 24 to 64 octets in base64. It is not shown again.
+    /// A file with the signing secret: whsec_ and 24 to 64 bytes in base64. It is not shown again.
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
-    /// Whether its receiver is told anything.
+    /// Whether notifications are sent.
     #[arg(long)]
     enabled: Option<bool>,
     #[command(flatten)]
@@ -99,7 +99,7 @@ pub struct More {
     /// A file with a bearer token that the receiver wants. It is not shown again.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// A file with certificates (PEM) that vouch for the receiver; left out: whom the operating system believes.
+    /// A file with certificates (PEM) that vouch for the receiver; left out: the operating system's CAs.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! How far a bulk is, while it goes on: a bar for all of it and a row for each node that is at it.
+//! Shows the progress of a bulk: a bar for all of it and a row for each running node.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,8 +15,8 @@ use crate::{
     output::Screen,
 };
 
-/// Between two looks at one that is waited for.
-const LOOK: Duration = Duration::from_millis(500);
+/// Interval at which the bulk is read.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Rows of nodes: more scroll off a terminal.
 const ROWS: usize = 20;
 
@@ -26,14 +26,14 @@ pub(super) async fn wait(screen: &Screen, api: &Api, id: String, until: Option<I
     let bulk = loop {
         if until.is_some_and(|until| Instant::now() >= until) {
             board.end();
-            screen.note(&format!("the bulk goes on without us: ironmesh bulk show {id}"));
+            screen.note(&format!("the bulk continues; see: ironmesh bulk show {id}"));
             return Err(Error::Told);
         }
         let bulk = match get(api, id.clone()).await {
             Ok(bulk) => bulk,
             // It goes on with another scheduler.
             Err(Error::Call(status)) if is_unreachable(&status) || status.code() == Code::Unavailable => {
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
                 continue;
             }
             Err(error) => return Err(error),
@@ -42,14 +42,14 @@ pub(super) async fn wait(screen: &Screen, api: &Api, id: String, until: Option<I
         if bulk.ended_ms > 0 || bulk.state() == BulkState::Paused && bulk.running == 0 {
             break bulk;
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     };
     board.end();
     shown(screen, &bulk)?;
     if bulk.state() == BulkState::Done && bulk.failed == 0 { Ok(()) } else { Err(Error::Told) }
 }
 
-/// The nodes that are at it; none where rows can not be drawn, or nobody says.
+/// Returns the running nodes; none if rows cannot be drawn or the call fails.
 async fn running(screen: &Screen, api: &Api, bulk: &Bulk) -> Vec<Node> {
     let running = bulk.nodes.iter().filter(|one| one.progress == "running").take(ROWS);
     let nodes: Vec<String> = running.map(|one| one.node.clone()).collect();

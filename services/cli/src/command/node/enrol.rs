@@ -1,4 +1,4 @@
-//! Enrolling machines and changing what is known of them.
+//! Enrolls machines and changes their records.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A password is at most 20 octets (IPMI 2.0 §22.30); a file that is larger holds something else.
-const LARGEST_PASSWORD: u64 = 1024;
+const MAX_PASSWORD_BYTES: u64 = 1024;
 
 /// A new node.
 #[derive(Debug, Clone, Args)]
@@ -67,7 +67,7 @@ pub struct Set {
     /// The MAC of a further NIC that it boots from; may be repeated.
     #[arg(long, value_name = "MAC", num_args = 1..)]
     add_mac: Vec<MacAddr>,
-    /// A MAC that it has no more; may be repeated.
+    /// The MAC of a NIC to remove; may be repeated.
     #[arg(long, value_name = "MAC", num_args = 1..)]
     remove_mac: Vec<MacAddr>,
     /// The name or id of the rack that it was carried to. It keeps what it is, and its ports get addresses there; nothing
@@ -81,7 +81,7 @@ pub struct Set {
 /// Where the BMC's password is read from: never from the command line, which others on this machine can see.
 #[derive(Debug, Clone, Args)]
 pub struct Password {
-    /// A file with the BMC's password; one line feed at its end does not count.
+    /// A file with the BMC's password; a line feed at its end is ignored.
     #[arg(long, value_name = "FILE")]
     bmc_password_file: Option<PathBuf>,
     /// Read the BMC's password from standard input.
@@ -95,7 +95,7 @@ pub struct Traits {
     /// The firmware interface that it boots with.
     #[arg(long, value_enum)]
     boot_mode: Option<BootMode>,
-    /// How long a deployed system may take to show life before the deployment counts as failed; 0s: it need not.
+    /// How long a deployed system may take to show life before the deployment counts as failed; 0s: none is required.
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     wait_for_life: Option<u32>,
     /// Boot files over TFTP rather than HTTP, for firmware that lacks it.
@@ -124,7 +124,7 @@ impl Traits {
 
 impl Password {
     fn read(&self) -> anyhow::Result<Option<String>> {
-        let source = Source { what: "the BMC's password", option: "--bmc-password-file", most: LARGEST_PASSWORD };
+        let source = Source { what: "the BMC's password", option: "--bmc-password-file", most: MAX_PASSWORD_BYTES };
         source.read(self.bmc_password_file.as_deref(), self.bmc_password_stdin)
     }
 }
@@ -173,7 +173,7 @@ pub(super) async fn set(screen: &Screen, api: &Api, set: Set) -> Result<(), Erro
     show::shown(screen, &node)
 }
 
-/// Whether somebody works on machines by hand.
+/// Starts or ends maintenance.
 #[derive(Debug, Clone, Args)]
 pub struct Maintenance {
     /// on, or off.
@@ -190,9 +190,9 @@ pub struct Maintenance {
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
-    /// Somebody does.
+    /// Operators work on the machines by hand.
     On,
-    /// Nobody does.
+    /// Operators no longer work on the machines.
     Off,
 }
 
@@ -208,7 +208,7 @@ pub(super) async fn maintain(screen: &Screen, api: &Api, asked: Maintenance) -> 
         let request = UpdateNodeRequest { node, maintenance, maintenance_reason, ..Default::default() };
         nodes.push(answered(once(request, async |request| api.nodes().update_node(request).await).await?.node)?);
     }
-    let word = if is_on { "in maintenance" } else { "in maintenance no more" };
+    let word = if is_on { "in maintenance" } else { "no longer in maintenance" };
     let lines = || nodes.iter().map(|node| format!("{}: {word}\n", clean(&node.name))).collect();
     screen.show(lines, || nodes.iter().map(json::node).collect())
 }

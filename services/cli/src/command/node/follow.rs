@@ -19,8 +19,8 @@ use crate::{
     output::Screen,
 };
 
-/// Between two tries to reach a scheduler-service that went away.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Delay between two tries to reach a scheduler-service.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Without bars, progress is told in steps of this many per cent.
 const STEP: u64 = 10;
 
@@ -49,7 +49,7 @@ pub(super) async fn follow(
                 Ok(ended) => return Ok(ended),
                 Err(Error::Call(status)) if is_unreachable(&status) || status.code() == Code::Unavailable => {
                     row.say("the scheduler-service went away; trying to reach it again");
-                    sleep(AGAIN).await;
+                    sleep(RETRY_DELAY).await;
                 }
                 Err(error) => return Err(error),
             }

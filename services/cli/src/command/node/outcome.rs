@@ -1,4 +1,4 @@
-//! What became of nodes that something was asked of: a line each, and one exit code for all.
+//! The outcome of a request for each node, and one exit code for all.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
 
 /// What became of one node.
 pub(super) enum Outcome {
-    /// Asked; nobody waits.
+    /// The request was accepted, and the command does not wait.
     Accepted(Node),
     /// It is where it was asked to be.
     Reached(Node, Duration),
@@ -25,7 +25,7 @@ pub(super) enum Outcome {
     Missed(Node, Missed),
     /// The time is up; it goes on.
     Late(Option<Node>),
-    /// It was not accepted, or nobody could be reached.
+    /// The request was not accepted, or no scheduler-service was reached.
     Refused(Error),
 }
 
@@ -107,7 +107,10 @@ impl Telling<'_> {
             }
             Outcome::Late(node) => {
                 let state = node.as_ref().map_or_else(|| "not seen".to_owned(), self.state);
-                format!("{name}: still {state} after {}; it goes on: ironmesh node show {name}", length(self.timeout))
+                format!(
+                    "{name}: still {state} after {}; the work continues; see: ironmesh node show {name}",
+                    length(self.timeout)
+                )
             }
             Outcome::Refused(error) => {
                 format!("{name}: {}", error.told(&self.api.endpoint).unwrap_or_default())

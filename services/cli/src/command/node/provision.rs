@@ -1,4 +1,4 @@
-//! Moves of nodes' lives: asked of several at once, and watched where that is wanted.
+//! Provisioning verbs: applied to several nodes at once, and watched on request.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{call::Api, error::Error, human::duration, once::once, output::Screen};
 
-/// A file that is larger holds something else.
-const LARGEST_PASSWORD: u64 = 1024;
+/// Maximum number of bytes read from a password file.
+const MAX_PASSWORD_BYTES: u64 = 1024;
 
 /// A move that needs no more than names.
 #[derive(Debug, Clone, Args)]
@@ -39,20 +39,20 @@ pub struct Plain {
 /// Bringing an image up.
 #[derive(Debug, Clone, Args)]
 pub struct Deploy {
-    /// Names or ids of nodes; left out: those of the filter of which it can be asked now.
+    /// Names or ids of nodes; left out: those that the filter selects and that accept the verb now.
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
     limits: Limits,
-    /// The image's name or id; left out: the one that the node has.
+    /// The image's name or id; left out: the node's current image.
     #[arg(long)]
     image: Option<String>,
-    /// What cloud-init is told: becomes openstack/latest/user_data in the config drive.
+    /// User data for cloud-init, which becomes openstack/latest/user_data in the config drive.
     #[arg(long, value_name = "FILE")]
     user_data: Option<PathBuf>,
-    /// A file in the config drive; may be repeated. All together have at most 512 KiB.
+    /// A file in the config drive; may be repeated. At most 512 KiB in total.
     #[arg(long, value_name = "PATH_IN_DRIVE=FILE", value_parser = drive_file)]
     config_drive_file: Vec<(String, PathBuf)>,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub struct Adopt {
     /// Names or ids of nodes.
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
-    /// The name or id of the image that runs there, for a later rebuild; left out: nobody knows it.
+    /// The name or id of the image that runs there, for a later rebuild; left out: not known.
     #[arg(long)]
     image: Option<String>,
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub struct Rescue {
     /// Names or ids of nodes.
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
-    /// A file with the password; one line feed at its end does not count.
+    /// A file with the password; a line feed at its end is ignored.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Read the password from standard input.
@@ -105,10 +105,10 @@ pub struct Rescue {
 /// Whether and how long to wait.
 #[derive(Debug, Clone, Args)]
 pub struct Waits {
-    /// Wait until the nodes are there, and show how far they are.
+    /// Wait until the nodes have reached the state, and show their progress.
     #[arg(short, long)]
     wait: bool,
-    /// How long to wait at most; the nodes go on without us.
+    /// Maximum time to wait; work on the nodes continues after it.
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration, requires = "wait")]
     timeout: Duration,
 }
@@ -140,7 +140,7 @@ pub(super) async fn stepped(screen: &Screen, api: &Api, verb: &'static str, step
 }
 
 pub(super) async fn rescue(screen: &Screen, api: &Api, rescue: Rescue) -> Result<(), Error> {
-    let source = Source { what: "the rescue password", option: "--password-file", most: LARGEST_PASSWORD };
+    let source = Source { what: "the rescue password", option: "--password-file", most: MAX_PASSWORD_BYTES };
     let password = source.read(rescue.password_file.as_deref(), rescue.password_stdin)?;
     let rescue_password = password.unwrap_or_default();
     let request = ProvisionNodeRequest { verb: "rescue".to_owned(), rescue_password, ..Default::default() };
@@ -152,7 +152,7 @@ pub(super) async fn deploy(screen: &Screen, api: &Api, verb: &'static str, deplo
     let image = deploy.image.unwrap_or_default();
     let is_filtered = deploy.filter.clone().wire().is_some() || deploy.limits.is_said();
     if is_filtered && !deploy.nodes.is_empty() {
-        return Err(anyhow!("name the nodes, or say by a filter or a count which they are; not both").into());
+        return Err(anyhow!("name the nodes, or select them with a filter or a count; not both").into());
     }
     if is_filtered {
         let wanted =
@@ -162,7 +162,9 @@ pub(super) async fn deploy(screen: &Screen, api: &Api, verb: &'static str, deplo
         return begin(screen, api, wanted, waiting).await;
     }
     if deploy.nodes.is_empty() {
-        return Err(anyhow!("name the nodes, or say by a filter or a count which they are: --state available").into());
+        return Err(
+            anyhow!("name the nodes, or select them with a filter or a count, such as --state available").into()
+        );
     }
     let request = ProvisionNodeRequest { verb: verb.to_owned(), image, config_drive, ..Default::default() };
     all(screen, api, deploy.nodes, &request, &deploy.waits).await

@@ -121,7 +121,7 @@ fn wanted(intent: &NodeIntent) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Why somebody works on it by hand; empty: nobody does.
+/// Reason for maintenance; empty if the node is not in maintenance.
 fn maintenance(intent: &NodeIntent) -> String {
     match (intent.maintenance, intent.maintenance_reason.as_str()) {
         (false, _) => String::new(),

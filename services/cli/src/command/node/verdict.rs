@@ -63,14 +63,14 @@ fn life(node: &Node, rests: &str, revision: u64) -> Verdict {
         return Verdict::Reached;
     }
     Verdict::Missed(missed(observed.last_failure, observed.next_step, || {
-        format!("it came to rest in state {}; somebody else may have asked for that", observed.state)
+        format!("it ended in state {}; another client may have requested that", observed.state)
     }))
 }
 
 fn power(node: &Node, generation: u64) -> Verdict {
     let (_, observed) = parts(node);
     if node.generation > generation {
-        return Verdict::Missed(missed(None, String::new(), || "something newer was asked of it meanwhile".to_owned()));
+        return Verdict::Missed(missed(None, String::new(), || "a newer instruction replaced this one".to_owned()));
     }
     if observed.power_settled_generation < generation {
         return Verdict::Underway;
@@ -88,7 +88,7 @@ fn power(node: &Node, generation: u64) -> Verdict {
 fn missed(failure: Option<Failure>, next: String, otherwise: impl FnOnce() -> String) -> Missed {
     match failure {
         Some(failure) => Missed { cause: failure.cause, text: failure.text, next },
-        None => Missed { cause: String::new(), text: otherwise(), next: "ironmesh node show says more".to_owned() },
+        None => Missed { cause: String::new(), text: otherwise(), next: "see: ironmesh node show".to_owned() },
     }
 }
 

@@ -17,8 +17,8 @@ use crate::{
     output::Screen,
 };
 
-/// Between two tries to reach a scheduler-service that went away.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Delay between two tries to reach a scheduler-service.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Puts the cursor at home and clears the screen (ECMA-48 §8.3.21, §8.3.39).
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
@@ -34,7 +34,7 @@ pub(super) async fn run(screen: &Screen, api: &Api, selector: Option<NodeSelecto
         if !is_live(screen) {
             screen.note("the scheduler-service went away; trying to reach one again");
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
