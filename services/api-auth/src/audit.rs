@@ -1,7 +1,7 @@
-//! One record of everything that somebody changed, or tried to: who, from where, what, and what came of it.
+//! Audit records of changes and attempted changes: the caller, its address, the change and the result.
 //!
 //! Records are events of the log with the target and the message `audit`, at the level `info`: `service.log =
-//! "warn,audit=info"` shows them and little else. Secrets are masked; that one was changed is said.
+//! "warn,audit=info"` shows little else. Secrets are masked; a record still tells that one changed.
 
 use std::net::IpAddr;
 
@@ -14,54 +14,54 @@ use tonic::service::Routes;
 /// The target of the records.
 const TARGET: &str = "audit";
 
-/// The most that a record says of changes, in bytes; of more it names the fields alone.
-const LONGEST: usize = 16 << 10;
-/// Fields that change with every change.
-const ALWAYS: &[&str] = &["updated_at", "created_at", "links", "provision_updated_at"];
-/// Methods that change nothing.
-const READS: &[&str] = &["GET", "HEAD", "OPTIONS"];
-/// Calls of the gRPC API that change nothing begin so.
-const READING_CALLS: &[&str] = &["Get", "List", "Plan", "Watch"];
+/// Maximum size of the changes in a record, in bytes. Longer changes are recorded as field names only.
+const MAX_CHANGES_BYTES: usize = 16 << 10;
+/// Fields that every change touches; they are not recorded.
+const IGNORED_FIELDS: &[&str] = &["updated_at", "created_at", "links", "provision_updated_at"];
+/// HTTP methods that change nothing.
+const READ_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"];
+/// Prefixes of the RPCs that change nothing.
+const READ_RPC_PREFIXES: &[&str] = &["Get", "List", "Plan", "Watch"];
 
-/// Where a request came from, and what it is called.
+/// The source and the id of a request.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// The other end of the connection.
+    /// Address of the client.
     pub peer: Option<IpAddr>,
-    /// Whom a proxy says that it asks for; nobody proves that.
+    /// The client that a proxy names; not verified.
     pub forwarded: Option<String>,
-    /// The id of the request, which its answer has too.
+    /// The request id, which the response has too.
     pub request: String,
 }
 
-/// What was asked at the REST API, and what came of it.
+/// A change over the REST API and its result.
 #[derive(Debug)]
 pub struct Record<'a> {
     pub origin: &'a Origin,
-    /// Nobody: he did not prove who he is.
+    /// `None` if the client is not authenticated.
     pub who: Option<&'a Caller>,
     pub method: &'a str,
     pub path: &'a str,
-    /// What it was about, by its id where that is known.
+    /// The resource, by its id if known.
     pub resource: &'a str,
-    /// The HTTP status of the answer.
+    /// HTTP status of the response.
     pub status: u16,
-    /// What was there, and what is.
+    /// The changed fields, as [`changes`] returns them.
     pub changes: &'a Value,
 }
 
-/// Whether anybody listens.
+/// Returns whether audit records are logged.
 pub fn is_on() -> bool {
     tracing::enabled!(target: TARGET, tracing::Level::INFO)
 }
 
-/// Whether a method may change something.
+/// Returns whether an HTTP method may change something.
 pub fn is_change(method: &str) -> bool {
-    !READS.contains(&method)
+    !READ_METHODS.contains(&method)
 }
 
 impl Record<'_> {
-    /// Writes it.
+    /// Writes the record to the log.
     pub fn write(&self) {
         let Self { origin, who, method, path, resource, status, changes } = self;
         tracing::info!(
@@ -79,8 +79,8 @@ impl Record<'_> {
     }
 }
 
-/// What differs, field by field, with what each was and is; `mask` hides the secrets in
-/// them. Where a thing is new or gone, all of it.
+/// Returns the fields that differ, with the values before and after. `mask` hides the secrets in them. For a created or
+/// deleted resource these are all its fields.
 pub fn changes(
     before: Option<&Map<String, Value>>,
     after: Option<&Map<String, Value>>,
@@ -90,7 +90,8 @@ pub fn changes(
     let (before, after) = (before.unwrap_or(&empty), after.unwrap_or(&empty));
     let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
     let value = |of: &Map<String, Value>, name: &str| of.get(name).cloned().unwrap_or_default();
-    let differs = |name: &&String| !ALWAYS.contains(&name.as_str()) && value(before, name) != value(after, name);
+    let differs =
+        |name: &&String| !IGNORED_FIELDS.contains(&name.as_str()) && value(before, name) != value(after, name);
     let shown = |of: &Map<String, Value>, name: &String| {
         let mut field = Map::from_iter([(name.clone(), value(of, name))]);
         mask(&mut field);
@@ -100,27 +101,27 @@ pub fn changes(
         .filter(differs)
         .map(|name| (name.clone(), json!({"before": shown(before, name), "after": shown(after, name)})))
         .collect();
-    if Value::Object(all.clone()).to_string().len() > LONGEST {
+    if Value::Object(all.clone()).to_string().len() > MAX_CHANGES_BYTES {
         return all.keys().map(String::as_str).collect();
     }
     Value::Object(all)
 }
 
-/// Has changes over gRPC recorded, with who called what and what came of it.
+/// Adds a layer that records changes over gRPC: the caller, the RPC and the result.
 pub fn recorded(routes: Routes) -> Routes {
     routes.into_axum_router().layer(axum::middleware::from_fn(record)).into()
 }
 
 async fn record(request: Request, next: Next) -> Response {
     let (service, call) = request.uri().path().trim_start_matches('/').split_once('/').unwrap_or_default();
-    let is_read = READING_CALLS.iter().any(|read| call.starts_with(read));
+    let is_read = READ_RPC_PREFIXES.iter().any(|read| call.starts_with(read));
     let who = match request.extensions().get::<Identity>() {
         Some(Identity::Operator { name, .. }) if !is_read && is_on() => name.clone(),
         Some(Identity::Operator { .. } | Identity::Service { .. }) | None => return next.run(request).await,
     };
     let (service, call) = (service.to_owned(), call.to_owned());
     let answer = next.run(request).await;
-    // A refusal stands in the headers; what succeeds says so in trailers (gRPC over HTTP/2, "Responses").
+    // An error without messages has its status in the headers, success in the trailers (gRPC over HTTP/2, "Responses").
     let status = answer.headers().get("grpc-status").and_then(|status| status.to_str().ok()).unwrap_or("0");
     tracing::info!(target: TARGET, api = "grpc", who, service, call, status, "audit");
     answer
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_says_what_was_and_what_is_and_nothing_of_the_rest() {
+    fn a_change_has_the_values_before_and_after_of_changed_fields_only() {
         let before = fields(json!({"name": "n1", "driver": "ipmi", "updated_at": 1}));
         let after = fields(json!({"name": "n2", "driver": "ipmi", "updated_at": 2, "owner": "p"}));
         let expected = json!({"name": {"before": "n1", "after": "n2"}, "owner": {"before": null, "after": "p"}});
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_was_changed_is_named_and_not_shown() {
+    fn a_changed_secret_is_named_but_not_shown() {
         let before = fields(json!({"driver_info": {"ipmi_password": "hunter1", "ipmi_address": "a"}}));
         let after = fields(json!({"driver_info": {"ipmi_password": "hunter2", "ipmi_address": "a"}}));
         let said = changes(Some(&before), Some(&after), mask);
@@ -159,8 +160,29 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_is_too_long_is_named_by_its_fields() {
-        let after = fields(json!({"extra": {"a": "x".repeat(LONGEST)}, "name": "n"}));
+    fn a_change_that_is_too_long_lists_field_names() {
+        let after = fields(json!({"extra": {"a": "x".repeat(MAX_CHANGES_BYTES)}, "name": "n"}));
         assert_eq!(changes(None, Some(&after), mask), json!(["extra", "name"]));
+    }
+
+    #[test]
+    fn a_created_and_a_deleted_resource_show_no_secret() {
+        let node = fields(json!({"driver_info": {"ipmi_password": "hunter1"}, "name": "n1"}));
+        for (before, after) in [(None, Some(&node)), (Some(&node), None)] {
+            let said = changes(before, after, mask);
+            assert!(said.get("driver_info").is_some() && !said.to_string().contains("hunter"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_change_that_is_too_long_shows_no_secret() {
+        let after = fields(json!({"driver_info": {"ipmi_password": "hunter1", "x": "x".repeat(MAX_CHANGES_BYTES)}}));
+        assert_eq!(changes(None, Some(&after), mask), json!(["driver_info"]));
+    }
+
+    #[test]
+    fn only_methods_that_change_something_are_recorded() {
+        assert!(["POST", "PUT", "PATCH", "DELETE"].iter().all(|method| is_change(method)));
+        assert!(!["GET", "HEAD", "OPTIONS"].iter().any(|method| is_change(method)));
     }
 }

@@ -1,5 +1,6 @@
-//! Who asks at the REST API: whoever comes, or one who proves it by a password, by a token of Keystone, or by one that an
-//! OpenID provider signed. Several ways may be open at once; a request takes the one that its header belongs to.
+//! Authenticates requests to the REST API: with a password, a Keystone token, or a token that an OpenID provider signed.
+//! Several methods may be configured at once; the headers of a request select one. Without any, requests are not
+//! authenticated.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -15,40 +16,40 @@ use crate::{
     refusal::Refusal,
 };
 
-/// How long a request may wait until it is known who asks.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// The longest token that is looked at, in bytes: Keystone's are 200, signed ones with many claims some thousands.
-const LONGEST: usize = 16 << 10;
-/// A refusal as the client is told it.
+/// Maximum time for authenticating one request.
+const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum size of a token, in bytes. Keystone's have about 200, signed ones with many claims some thousands.
+const MAX_TOKEN_BYTES: usize = 16 << 10;
+/// A rejected request, as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
-    /// 401.
+    /// The client is not authenticated (401).
     Unknown {
         body: Value,
-        /// What the client may answer with.
+        /// The values of `WWW-Authenticate`, one for each configured method.
         challenges: Vec<String>,
     },
-    /// 503.
+    /// The credentials cannot be verified now (503).
     Away(String),
 }
 
-/// Who is let through.
+/// Authenticates requests by all configured methods.
 #[derive(Debug)]
 pub struct Authenticator {
     users: Option<Users>,
     keystone: Option<Keystone>,
     issuer: Option<Issuer>,
-    /// Who asks where nobody is asked.
-    anybody: Arc<Caller>,
-    /// Who asks for what everybody may.
-    nobody: Arc<Caller>,
+    /// The caller if no method is configured.
+    unrestricted: Arc<Caller>,
+    /// The caller of public paths, without any rights.
+    anonymous: Arc<Caller>,
 }
 
 impl Authenticator {
-    /// Reads what the configuration names; where that is nothing, nobody is asked.
+    /// Opens the configured methods. If there are none, requests are not authenticated.
     ///
     /// # Errors
-    /// A file can not be read or used; the key is named.
+    /// A configured file cannot be read or is invalid; the message names the configuration key.
     pub fn open(config: &AuthConfig) -> Result<Self, String> {
         let (keystone, jwt) = (&config.keystone, &config.jwt);
         let is_named = |path: &Path| !path.as_os_str().is_empty();
@@ -60,21 +61,21 @@ impl Authenticator {
             users: users.map_err(named("rest_users"))?,
             keystone: keystone.map_err(named("rest_keystone"))?,
             issuer: issuer.map_err(named("rest_jwt"))?,
-            anybody: Arc::new(Caller::unrestricted("anybody")),
-            nobody: Arc::new(Caller { name: String::new(), roles: Roles::default(), scope: Scope::None }),
+            unrestricted: Arc::new(Caller::unrestricted("anybody")),
+            anonymous: Arc::new(Caller { name: String::new(), roles: Roles::default(), scope: Scope::None }),
         })
     }
 
-    /// Who sent this. `path` is what it asks for, without `/v1`. Safe to drop at any await.
+    /// Returns the caller of a request. `path` is the path of the request without `/v1`. Cancel safe.
     ///
     /// # Errors
-    /// The refusal.
+    /// [`Denied::Unknown`] if the credentials are missing or wrong, [`Denied::Away`] if they cannot be verified now.
     pub async fn check(&self, path: &str, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
         if self.users.is_none() && self.keystone.is_none() && self.issuer.is_none() {
-            return Ok(Arc::clone(&self.anybody));
+            return Ok(Arc::clone(&self.unrestricted));
         }
         if is_public(path) {
-            return Ok(Arc::clone(&self.nobody));
+            return Ok(Arc::clone(&self.anonymous));
         }
         self.who(headers).await.map_err(|refusal| match refusal {
             Refusal::Unknown(message) => Denied::Unknown {
@@ -88,12 +89,12 @@ impl Authenticator {
     async fn who(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
         let word = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if let (Some(keystone), Some(token)) = (&self.keystone, word(TOKEN)) {
-            return within(keystone.who(short(token)?)).await;
+            return within(keystone.who(checked_length(token)?)).await;
         }
         let said = word(header::AUTHORIZATION.as_str()).and_then(|said| said.split_once(' '));
         match (said, &self.issuer, &self.users) {
             (Some((scheme, token)), Some(issuer), _) if scheme.eq_ignore_ascii_case("bearer") => {
-                within(issuer.who(short(token.trim())?)).await
+                within(issuer.who(checked_length(token.trim())?)).await
             }
             (Some((scheme, coded)), _, Some(users)) if scheme.eq_ignore_ascii_case("basic") => users.who(coded).await,
             _ => Err(Refusal::Unknown("Authorization required".to_owned())),
@@ -108,20 +109,20 @@ impl Authenticator {
     }
 }
 
-/// A token that is short enough to be looked at.
-fn short(token: &str) -> Result<&str, Refusal> {
-    if token.is_empty() || token.len() > LONGEST {
-        return Err(Refusal::Unknown("The token is empty, or longer than any token is".to_owned()));
+/// Returns the token if its size is valid.
+fn checked_length(token: &str) -> Result<&str, Refusal> {
+    if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
+        return Err(Refusal::Unknown("The token is empty or too long".to_owned()));
     }
     Ok(token)
 }
 
 async fn within(asked: impl Future<Output = Result<Arc<Caller>, Refusal>>) -> Result<Arc<Caller>, Refusal> {
-    let late = || Refusal::Away("It could not be found out in time who asks".to_owned());
-    tokio::time::timeout(DEADLINE, asked).await.unwrap_or_else(|_| Err(late()))
+    let late = || Refusal::Away("Authentication timed out".to_owned());
+    tokio::time::timeout(AUTHENTICATION_TIMEOUT, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// What everybody may ask for: where things are, and what agents say, who have tokens of their own.
+/// Returns whether a path needs no credentials: the version documents, and what agents use, which have their own tokens.
 fn is_public(path: &str) -> bool {
     let path = path.trim_matches('/');
     let first = path.split('/').next().unwrap_or_default();
@@ -143,13 +144,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nobody_is_asked_whoever_comes_is_unrestricted() {
+    async fn without_a_configured_method_callers_are_unrestricted() {
         let auth = Authenticator::open(&AuthConfig::default()).unwrap();
         assert!(auth.check("/nodes", &HeaderMap::new()).await.unwrap().is_unrestricted());
     }
 
     #[tokio::test]
-    async fn what_is_public_needs_no_credentials_and_gives_no_rights() {
+    async fn public_paths_need_no_credentials_and_give_no_rights() {
         let folder = tempfile::tempdir().unwrap();
         let auth = with_users(folder.path());
         for open in ["/", "/lookup", "/heartbeat/x", "continue_inspection", ""] {
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_refused_is_told_what_he_may_answer_with() {
+    async fn a_denied_client_gets_a_challenge_for_each_method() {
         let folder = tempfile::tempdir().unwrap();
         let auth = with_users(folder.path());
         for (scheme, words) in [("Basic", "ann:wrong"), ("Bearer", "ann:right"), ("Basic", "")] {
@@ -173,5 +174,27 @@ mod tests {
             };
             assert_eq!(challenges, ["Basic realm=\"Baremetal API\""]);
         }
+    }
+
+    #[test]
+    fn a_token_is_accepted_up_to_the_maximum_size() {
+        assert!(checked_length(&"x".repeat(MAX_TOKEN_BYTES)).is_ok());
+        for wrong in [String::new(), "x".repeat(MAX_TOKEN_BYTES + 1)] {
+            assert!(matches!(checked_length(&wrong), Err(Refusal::Unknown(_))), "{}", wrong.len());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_authentication_that_hangs_is_unavailable_and_not_denied() {
+        let started = tokio::time::Instant::now();
+        assert!(matches!(within(std::future::pending()).await, Err(Refusal::Away(_))));
+        assert_eq!(started.elapsed(), AUTHENTICATION_TIMEOUT);
+    }
+
+    #[test]
+    fn an_invalid_file_is_reported_with_its_configuration_key() {
+        let users = "/nonexistent/users".into();
+        let why = Authenticator::open(&AuthConfig { users, ..AuthConfig::default() }).unwrap_err();
+        assert!(why.starts_with("scheduler.rest_users: "), "{why}");
     }
 }

@@ -1,26 +1,29 @@
-//! A name and a password of a file (RFC 7617), as Ironic's `http_basic`: whoever stands there may everything.
+//! HTTP basic authentication (RFC 7617) with a file of users, as Ironic's `http_basic`. Users in this file have full
+//! administrative rights.
 
 use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use domain::{policy::Caller, secret::Secret};
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::refusal::Refusal;
 
-/// How often the file is looked at, whether it is another one.
-const LOOK: Duration = Duration::from_secs(2);
-/// Credentials that are remembered as right; beyond it all are forgotten. A check costs tens of milliseconds.
-const REMEMBERED: usize = 1024;
+/// Minimum interval between two reads of the file.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+/// Maximum number of cached verified credentials. If there are more, the cache is cleared. Verifying takes tens of
+/// milliseconds.
+const MAX_CACHED_CREDENTIALS: usize = 1024;
 
-/// The users of a file: `name:hash` a line, the hash bcrypt's.
+/// The users in a file with `name:hash` lines, where the hash is bcrypt's.
 #[derive(Debug)]
 pub(super) struct Users {
     file: PathBuf,
@@ -32,7 +35,7 @@ struct Known {
     looked: Instant,
     text: String,
     hashes: Arc<HashMap<String, String>>,
-    /// Digests of credentials that were right.
+    /// Digests of verified credentials, with the password hash that they matched.
     right: HashMap<[u8; 32], String>,
 }
 
@@ -40,7 +43,7 @@ impl Users {
     /// Reads the file.
     ///
     /// # Errors
-    /// It can not be read, or has a line that is none.
+    /// The file cannot be read, or one of its lines is invalid.
     pub(super) fn open(file: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let hashes = Arc::new(parse(&text).map_err(|line| {
@@ -50,10 +53,10 @@ impl Users {
         Ok(Self { file: file.to_owned(), known: Mutex::new(known) })
     }
 
-    /// Who has these credentials, coded as the header has them.
+    /// Returns the user with these credentials, which are encoded as in the header.
     ///
     /// # Errors
-    /// Nobody has.
+    /// [`Refusal::Unknown`] if no user has these credentials.
     pub(super) async fn who(&self, coded: &str) -> Result<Arc<Caller>, Refusal> {
         let denied = |message: &str| Refusal::Unknown(message.to_owned());
         let (name, password) = credentials(coded).ok_or_else(|| denied("Authorization required"))?;
@@ -64,9 +67,9 @@ impl Users {
         }
         let hash = hashes.get(&name).cloned();
         let right = tokio::task::spawn_blocking(move || {
-            // A name that nobody has costs as much as one that somebody has.
-            let of_nobody = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
-            let matches = bcrypt::verify(password.expose(), hash.as_deref().unwrap_or(of_nobody)).unwrap_or(false);
+            // Unknown names take as long as known ones, so that the time does not tell which names exist.
+            let of_no_user = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+            let matches = bcrypt::verify(password.expose(), hash.as_deref().unwrap_or(of_no_user)).unwrap_or(false);
             hash.filter(|_| matches)
         });
         let hash = right.await.ok().flatten().ok_or_else(|| denied("Incorrect username or password"))?;
@@ -74,15 +77,15 @@ impl Users {
         Ok(Arc::new(Caller::unrestricted(name)))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock()
     }
 
-    /// The users as the file has them by now, and whether these credentials were right before. A file that can not be
-    /// read, or is wrong, leaves those of before.
+    /// Returns the current users of the file, and whether these credentials are verified already. If the file cannot be
+    /// read or is invalid, the previous users stay.
     fn look(&self, key: &[u8; 32]) -> (Arc<HashMap<String, String>>, bool) {
         let mut known = self.lock();
-        if known.looked.elapsed() > LOOK {
+        if known.looked.elapsed() > RELOAD_INTERVAL {
             known.looked = Instant::now();
             match self.read() {
                 Ok(text) if text == known.text => {}
@@ -92,10 +95,12 @@ impl Users {
                         known.right.retain(|_, hash| hashes.values().any(|other| other == hash));
                         (known.text, known.hashes) = (text, hashes);
                     }
-                    Err(line) => tracing::warn!(file = %self.file.display(), line, "a line of no user; the users stay"),
+                    Err(line) => {
+                        tracing::warn!(file = %self.file.display(), line, "ignoring the invalid users file, keeping the previous users")
+                    }
                 },
                 Err(error) => {
-                    tracing::warn!(file = %self.file.display(), %error, "the users can not be read; they stay")
+                    tracing::warn!(file = %self.file.display(), %error, "users file cannot be read, keeping the previous users")
                 }
             }
         }
@@ -108,14 +113,14 @@ impl Users {
 
     fn remember(&self, key: [u8; 32], hash: String) {
         let mut known = self.lock();
-        if known.right.len() >= REMEMBERED {
+        if known.right.len() >= MAX_CACHED_CREDENTIALS {
             known.right.clear();
         }
         known.right.insert(key, hash);
     }
 }
 
-/// What credentials are remembered by.
+/// Returns the digest by which credentials are cached.
 fn key(name: &str, password: &Secret) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(name.as_bytes());
@@ -124,7 +129,7 @@ fn key(name: &str, password: &Secret) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Users by their names; else the number of the line that is none.
+/// Returns the hashes by user name, or the number of the first invalid line.
 fn parse(text: &str) -> Result<HashMap<String, String>, usize> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     lines
@@ -169,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_taken_out_of_the_file_is_refused_and_a_file_that_is_wrong_changes_nothing() {
+    async fn a_removed_user_is_rejected_and_an_invalid_file_keeps_the_users() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("users");
         let hash = bcrypt::hash("right", 4).unwrap();
@@ -177,16 +182,61 @@ mod tests {
         let users = Users::open(&file).unwrap();
         assert!(is_let_in(&users, "ann:right").await);
         fs::write(&file, "ann:plain\n").unwrap();
-        tokio::time::advance(LOOK * 2).await;
+        tokio::time::advance(RELOAD_INTERVAL * 2).await;
         assert!(is_let_in(&users, "ann:right").await);
         fs::write(&file, format!("bob:{}\n", bcrypt::hash("other", 4).unwrap())).unwrap();
-        tokio::time::advance(LOOK * 2).await;
+        tokio::time::advance(RELOAD_INTERVAL * 2).await;
         assert!(!is_let_in(&users, "ann:right").await);
     }
 
     #[test]
-    fn a_line_that_is_no_user_is_named() {
+    fn an_invalid_line_is_named_by_its_number() {
         assert_eq!(parse("ann:$2y$10$short\n"), Err(1));
         assert_eq!(parse("\n# x\nann\n"), Err(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_gone_keeps_the_users() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("users");
+        fs::write(&file, format!("ann:{}\n", bcrypt::hash("right", 4).unwrap())).unwrap();
+        let users = Users::open(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        tokio::time::advance(RELOAD_INTERVAL * 2).await;
+        assert!(is_let_in(&users, "ann:right").await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_password_replaces_the_cached_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("users");
+        fs::write(&file, format!("ann:{}\n", bcrypt::hash("right", 4).unwrap())).unwrap();
+        let users = Users::open(&file).unwrap();
+        assert!(is_let_in(&users, "ann:right").await);
+        fs::write(&file, format!("ann:{}\n", bcrypt::hash("other", 4).unwrap())).unwrap();
+        tokio::time::advance(RELOAD_INTERVAL * 2).await;
+        assert!(!is_let_in(&users, "ann:right").await);
+        assert!(is_let_in(&users, "ann:other").await);
+    }
+
+    #[test]
+    fn the_cache_of_credentials_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("users");
+        fs::write(&file, "# none\n").unwrap();
+        let users = Users::open(&file).unwrap();
+        for number in 0..=MAX_CACHED_CREDENTIALS {
+            users.remember(key(&number.to_string(), &Secret::new(Vec::new())), String::new());
+        }
+        assert!(users.lock().right.len() <= MAX_CACHED_CREDENTIALS);
+    }
+
+    #[test]
+    fn an_unreadable_file_and_an_invalid_line_fail_the_start_with_the_file_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("users");
+        assert!(Users::open(&file).unwrap_err().contains("users"));
+        fs::write(&file, "# x\nann:plain\n").unwrap();
+        assert!(Users::open(&file).unwrap_err().contains("line 2"));
     }
 }

@@ -4,60 +4,60 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// How long a token of Keystone's is believed: as long as Keystone's own middleware believes one.
-const SEEN: Duration = Duration::from_secs(300);
+/// Default cache time of a Keystone token, as in Keystone's own middleware.
+const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(300);
 
-/// How clients of the REST API prove who they are. Where nothing is named, requests are not authenticated.
+/// Authentication of the REST API. If nothing is configured, requests are not authenticated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuthConfig {
-    /// A file of `name:hash` lines, the hash bcrypt's; empty: there is none.
+    /// File with `name:hash` lines, where the hash is bcrypt's. Empty: no basic authentication.
     pub users: PathBuf,
-    /// The Keystone whose tokens are taken.
+    /// The Keystone whose tokens are accepted.
     pub keystone: Keystone,
-    /// The OpenID provider whose access tokens are taken.
+    /// The OpenID provider whose access tokens are accepted.
     pub jwt: Jwt,
 }
 
-/// The `[scheduler.rest_keystone]` table: the Keystone whose tokens are taken.
+/// The `[scheduler.rest_keystone]` table: the Keystone whose tokens are accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keystone {
-    /// Where it is, as `https://keystone:5000`; empty: there is none.
+    /// URL, such as `https://keystone:5000`. Empty: no Keystone.
     pub url: String,
-    /// Who we are there: a user with the role `service`, in this project.
+    /// Our user, with the role `service` in the project.
     pub user: String,
-    /// A file with his password.
+    /// File with the password of the user.
     pub password: PathBuf,
-    /// The project.
+    /// Project of the user.
     pub project: String,
-    /// The domain of both.
+    /// Domain of the user and of the project.
     pub domain: String,
-    /// Whom its certificate must come from (PEM); empty: from one whom the operating system believes.
+    /// CA file (PEM) for the server's certificate. Empty: the CAs of the operating system.
     pub ca: PathBuf,
-    /// How long a token is believed after Keystone was asked after it: one that is revoked is taken as long as that.
+    /// How long a valid token is cached. A revoked token is accepted until then.
     #[serde(with = "humantime_serde")]
     pub seen: Duration,
-    /// The project whose services, by their role `service`, count as members of the system.
+    /// Project whose users with the role `service` have system scope.
     pub services: String,
 }
 
-/// The `[scheduler.rest_jwt]` table: the OpenID provider whose access tokens are taken.
+/// The `[scheduler.rest_jwt]` table: the OpenID provider whose access tokens are accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Jwt {
-    /// Its keys (JWKS): an `https://` address, or a file; empty: there is none.
+    /// Keys (JWKS): an `https://` URL or a file. Empty: no OpenID provider.
     pub keys: String,
-    /// What a token must have in `iss`.
+    /// Required value of `iss`.
     pub issuer: String,
-    /// What a token must have in `aud`.
+    /// Required value of `aud`.
     pub audience: String,
-    /// The claim with the roles: a list, or a text with spaces between them.
+    /// Claim with the roles: a list, or a string separated by spaces.
     pub roles: String,
-    /// The claim with the project's id.
+    /// Claim with the project id.
     pub project: String,
-    /// The claim that is `"all"` or true where the roles count for the whole fleet.
+    /// Claim that is `"all"` or `true` if the roles apply to the whole fleet.
     pub system: String,
-    /// Whom the certificate of the address must come from (PEM); empty: from one whom the operating system believes.
+    /// CA file (PEM) for the certificate of the URL. Empty: the CAs of the operating system.
     pub ca: PathBuf,
 }
 
@@ -70,7 +70,7 @@ impl Default for Keystone {
             project: "service".to_owned(),
             domain: "Default".to_owned(),
             ca: PathBuf::new(),
-            seen: SEEN,
+            seen: DEFAULT_TOKEN_TTL,
             services: "service".to_owned(),
         }
     }
@@ -91,13 +91,13 @@ impl Default for Jwt {
 }
 
 impl Keystone {
-    /// Whether it is configured.
+    /// Returns whether it is configured.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         !self.url.is_empty()
     }
 
-    /// What is wrong with it.
+    /// Returns a message for each invalid key.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let Self { url, password, .. } = self;
@@ -113,13 +113,13 @@ impl Keystone {
 }
 
 impl Jwt {
-    /// Whether it is configured.
+    /// Returns whether it is configured.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         !self.keys.is_empty()
     }
 
-    /// What is wrong with it.
+    /// Returns a message for each invalid key.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -131,5 +131,40 @@ impl Jwt {
             problems.push("scheduler.rest_jwt.keys: must be an https:// address, or a file".to_owned());
         }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_configured_by_default() {
+        let AuthConfig { keystone, jwt, .. } = AuthConfig::default();
+        assert!(!keystone.is_on() && !jwt.is_on());
+        assert!(keystone.problems().is_empty() && jwt.problems().is_empty());
+    }
+
+    #[test]
+    fn a_keystone_needs_an_http_url_and_a_password_file() {
+        let keystone = Keystone { url: "keystone:5000".to_owned(), ..Keystone::default() };
+        let problems = keystone.problems();
+        assert!(problems.iter().any(|problem| problem.starts_with("scheduler.rest_keystone.url: ")), "{problems:?}");
+        assert!(
+            problems.iter().any(|problem| problem.starts_with("scheduler.rest_keystone.password: ")),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn tokens_need_an_issuer_an_audience_and_keys_over_tls() {
+        let jwt = Jwt { keys: "http://id/keys".to_owned(), ..Jwt::default() };
+        let problems = jwt.problems();
+        for key in ["issuer", "audience", "keys"] {
+            assert!(
+                problems.iter().any(|problem| problem.starts_with(&format!("scheduler.rest_jwt.{key}: "))),
+                "{key}"
+            );
+        }
     }
 }

@@ -14,10 +14,10 @@ use self::{claims::Names, keys::Keys};
 use crate::config;
 use crate::refusal::Refusal;
 
-/// How far apart the clocks of the provider and of this process may be, in seconds.
+/// Maximum clock difference between the provider and this process, in seconds.
 const LEEWAY_SECONDS: u64 = 30;
 
-/// A provider whose tokens are taken.
+/// Verifies the access tokens of an OpenID provider.
 #[derive(Debug)]
 pub(super) struct Issuer {
     keys: Keys,
@@ -34,13 +34,13 @@ impl Issuer {
         Ok(Self { keys: Keys::open(config)?, issuer: config.issuer.clone(), audience: config.audience.clone(), names })
     }
 
-    /// Whose token it is. Safe to drop at any await.
+    /// Returns the owner of a token. Cancel safe.
     ///
     /// # Errors
-    /// It is nobody's, or the keys can not be had.
+    /// [`Refusal::Unknown`] if the token is invalid, [`Refusal::Away`] if the keys are not available.
     pub(super) async fn who(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
-        let unknown = |why: &str| Refusal::Unknown(format!("The access token is not taken: {why}"));
-        let header = decode_header(token).map_err(|_| unknown("it is no signed token"))?;
+        let unknown = |why: &str| Refusal::Unknown(format!("Invalid access token: {why}"));
+        let header = decode_header(token).map_err(|_| unknown("it is not a signed token"))?;
         if !proof::TAKEN.contains(&header.alg) {
             return Err(unknown("it must be signed with RS256, ES256 or EdDSA"));
         }
@@ -50,7 +50,7 @@ impl Issuer {
         }
         let keys = self.keys.of(header.kid.as_deref(), header.alg).await.map_err(Refusal::Away)?;
         let validation = self.validation(header.alg);
-        let mut why = "its key is none of the provider's".to_owned();
+        let mut why = "it is not signed with a key of the provider".to_owned();
         for key in keys {
             match decode::<Value>(token, &key, &validation) {
                 Ok(read) => return self.names.who(&read.claims).map(Arc::new).map_err(|why| unknown(&why)),

@@ -1,62 +1,55 @@
-//! Tokens of OpenStack's Keystone: each is asked after at Keystone itself (Identity API v3, "Validate and show information
-//! for token"), with a token of our own, and what it said is remembered for a while.
+//! Keystone tokens. Each is validated by Keystone (Identity API v3, "Validate and show information for token"), with a
+//! token of our own, and the answer is cached for a while.
 
 mod token;
 
-use std::{
-    collections::HashMap,
-    fmt::Write as _,
-    fs,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, fmt::Write as _, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use domain::{policy::Caller, secret::Secret};
+use parking_lot::Mutex;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use service_kit::clock;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Semaphore, time::Instant};
 
+use crate::config;
 use crate::{
     identity_server::{client, json as read},
     refusal::Refusal,
 };
 
-/// Keystone's header for a token.
+/// Header with the token of a request.
 pub(crate) const TOKEN: &str = "x-auth-token";
-use crate::config;
-
-/// The token that a request is about, and the one that an answer brings.
+/// Header with the token that a request asks about, and with the token that a login returns.
 const SUBJECT: &str = "x-subject-token";
-/// Tokens that are remembered.
-const REMEMBERED: usize = 4096;
-/// How long it is remembered that a token is none: long enough that it costs Keystone nothing to be asked again and again.
-const WRONG: Duration = Duration::from_secs(10);
-/// How long everybody who waits for the same answer is told that Keystone did not give it.
-const AWAY: Duration = Duration::from_secs(1);
-/// Tokens that are asked after at the same time.
-const AT_ONCE: usize = 16;
+/// Maximum number of cached tokens.
+const MAX_CACHED_TOKENS: usize = 4096;
+/// How long an invalid token is cached, so that repeated requests with it do not load Keystone.
+const INVALID_TOKEN_TTL: Duration = Duration::from_secs(10);
+/// How long a failure of Keystone is cached, for the requests that wait for the same answer.
+const FAILURE_TTL: Duration = Duration::from_secs(1);
+/// Maximum number of concurrent validations.
+const MAX_CONCURRENT_VALIDATIONS: usize = 16;
 
-/// A Keystone.
+/// Validates tokens with Keystone.
 #[derive(Debug)]
 pub(super) struct Keystone {
     client: Client,
-    /// Where it is, without `/v3`.
+    /// Base URL, without `/v3`.
     url: String,
     account: Account,
-    /// The name of the project whose services are members of the system.
+    /// Name of the project whose services have system scope.
     services: String,
-    /// How long an answer is believed.
+    /// How long a valid token is cached.
     seen: Duration,
-    /// Our own token, once there is one.
+    /// Our own token, after the first login.
     own: tokio::sync::Mutex<Option<Secret>>,
     asking: Semaphore,
     known: Mutex<HashMap<[u8; 32], Arc<Slot>>>,
 }
 
-/// Who we are there.
+/// Our account at Keystone.
 #[derive(Debug)]
 struct Account {
     user: String,
@@ -65,7 +58,7 @@ struct Account {
     domain: String,
 }
 
-/// One token: whoever holds the lock asks after it, and the others wait for his answer.
+/// The cache entry of one token. The holder of the lock asks Keystone; the others wait for its answer.
 type Slot = tokio::sync::Mutex<Option<Known>>;
 
 #[derive(Debug, Clone)]
@@ -74,13 +67,13 @@ struct Known {
     answer: Result<Arc<Caller>, Refusal>,
 }
 
-/// What came of asking.
+/// Answer of Keystone to a validation.
 enum Asked {
-    /// Keystone told of the token.
+    /// The token is valid; its description.
     Told(Value),
-    /// It knows of no such token.
+    /// The token is unknown.
     Wrong,
-    /// It does not know us.
+    /// Our own token was rejected.
     NotUs,
 }
 
@@ -101,20 +94,20 @@ impl Keystone {
             services: config.services.clone(),
             seen: config.seen,
             own: tokio::sync::Mutex::default(),
-            asking: Semaphore::new(AT_ONCE),
+            asking: Semaphore::new(MAX_CONCURRENT_VALIDATIONS),
             known: Mutex::default(),
         })
     }
 
-    /// What a client without a token is told.
+    /// Returns the challenge for clients without a token.
     pub(super) fn challenge(&self) -> String {
         format!("Keystone uri=\"{}\"", self.url)
     }
 
-    /// Whose token it is. Safe to drop at any await: whoever waits for the same answer asks then.
+    /// Returns the owner of a token. Cancel safe: the next request that waits for the same answer asks Keystone then.
     ///
     /// # Errors
-    /// It is nobody's, or Keystone does not say.
+    /// [`Refusal::Unknown`] if the token is invalid, [`Refusal::Away`] if Keystone cannot be asked.
     pub(super) async fn who(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
         let slot = self.slot(Sha256::digest(token).into());
         let mut known = slot.lock().await;
@@ -126,17 +119,17 @@ impl Keystone {
         fresh.answer
     }
 
-    /// The place of a token. Where there are too many, those go that nobody waits for and that say nothing any more; and
-    /// where these are too few, all.
+    /// Returns the cache entry of a token. If the cache is full, removes expired entries that no request waits for; if that
+    /// is not enough, clears the cache.
     fn slot(&self, key: [u8; 32]) -> Arc<Slot> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED && !known.contains_key(&key) {
+        let mut known = self.known.lock();
+        if known.len() >= MAX_CACHED_TOKENS && !known.contains_key(&key) {
             let now = Instant::now();
             let is_of_use = |slot: &Arc<Slot>| {
                 slot.try_lock().map_or(true, |known| known.as_ref().is_some_and(|known| known.until > now))
             };
             known.retain(|_, slot| is_of_use(slot));
-            if known.len() >= REMEMBERED {
+            if known.len() >= MAX_CACHED_TOKENS {
                 known.clear();
             }
         }
@@ -152,14 +145,14 @@ impl Keystone {
             },
             Ok(None) => wrong(now, "The request you have made requires authentication."),
             Err(why) => {
-                tracing::warn!(url = self.url, why, "Keystone does not say whose a token is");
+                tracing::warn!(url = self.url, why, "Keystone token validation failed");
                 let answer = Err(Refusal::Away("The Keystone service is temporarily unavailable.".to_owned()));
-                Known { until: Instant::now() + AWAY, answer }
+                Known { until: Instant::now() + FAILURE_TTL, answer }
             }
         }
     }
 
-    /// What Keystone tells of a token; nothing: it knows of none.
+    /// Returns Keystone's description of a token, or `None` if the token is unknown.
     async fn told(&self, token: &str) -> Result<Option<Value>, String> {
         let _turn = self.asking.acquire().await.map_err(|error| error.to_string())?;
         let own = self.own_token(None).await?;
@@ -172,7 +165,7 @@ impl Keystone {
         match self.try_told(&own, token).await? {
             Asked::Told(body) => Ok(Some(body)),
             Asked::Wrong => Ok(None),
-            Asked::NotUs => Err("it takes our own token for none, although it is new".to_owned()),
+            Asked::NotUs => Err("Keystone rejects our own token, although it is new".to_owned()),
         }
     }
 
@@ -185,13 +178,13 @@ impl Keystone {
             StatusCode::NOT_FOUND => Ok(Asked::Wrong),
             StatusCode::UNAUTHORIZED => Ok(Asked::NotUs),
             StatusCode::FORBIDDEN => {
-                Err(format!("{} may not ask after tokens: give it the role service", self.account.user))
+                Err(format!("user {} may not validate tokens: give it the role service", self.account.user))
             }
-            status => Err(format!("it answers {status}")),
+            status => Err(format!("Keystone answered {status}")),
         }
     }
 
-    /// Our own token; `old`: the one that is none any more.
+    /// Returns our own token. `old` is a token that was rejected; it is replaced.
     async fn own_token(&self, old: Option<&Secret>) -> Result<Secret, String> {
         let mut own = self.own.lock().await;
         if let Some(own) = own.as_ref().filter(|own| Some(*own) != old) {
@@ -208,9 +201,9 @@ impl Keystone {
         let status = answer.status();
         let fresh = answer.headers().get(SUBJECT).filter(|_| status == StatusCode::CREATED);
         let fresh = fresh.map(|token| Secret::new(token.as_bytes().to_vec())).ok_or_else(|| {
-            let mut why = format!("it gives {} no token: {status}", self.account.user);
+            let mut why = format!("Keystone rejected the login of user {}: {status}", self.account.user);
             if status == StatusCode::UNAUTHORIZED {
-                let _ = write!(why, "; set scheduler.rest_keystone right: user, password, project, domain");
+                let _ = write!(why, "; check user, password, project and domain in scheduler.rest_keystone");
             }
             why
         })?;
@@ -220,7 +213,7 @@ impl Keystone {
 }
 
 fn wrong(now: Instant, why: &str) -> Known {
-    Known { until: now + WRONG, answer: Err(Refusal::Unknown(why.to_owned())) }
+    Known { until: now + INVALID_TOKEN_TTL, answer: Err(Refusal::Unknown(why.to_owned())) }
 }
 
 impl Account {
@@ -230,8 +223,8 @@ impl Account {
         Ok(Secret::new(text.expose().trim_ascii_end().to_vec()))
     }
 
-    /// What a token is asked for with ("Password authentication with scoped authorization"). The file is read each time, so
-    /// that a new password needs no restart.
+    /// Returns the body of a login ("Password authentication with scoped authorization"). The password file is read each
+    /// time, so that a new password needs no restart.
     fn request(&self) -> Result<Vec<u8>, String> {
         let password = self.password()?;
         let domain = json!({"name": self.domain});

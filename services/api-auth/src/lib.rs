@@ -1,11 +1,11 @@
-//! Who is asking, and what they may: authentication of the REST API, the role of each RPC, and audit records.
+//! Authentication of the REST API, the required role of each RPC, and audit records.
 //!
 //! | module | content |
 //! |---|---|
-//! | [`config`] | configuration of all ways to authenticate |
-//! | `authenticator` | chooses the way that a request's header belongs to |
-//! | `basic`, `keystone`, `jwt` | passwords, tokens of Keystone, tokens signed by an OpenID provider |
-//! | [`role_table`] | which role an operator's certificate must have for each RPC |
+//! | [`config`] | configuration of all methods |
+//! | `authenticator` | selects the method by the headers of a request |
+//! | `basic`, `keystone`, `jwt` | passwords, Keystone tokens, tokens of an OpenID provider |
+//! | [`role_table`] | the role that an operator's certificate must have for each RPC |
 //! | [`audit`] | records of changes |
 
 #![expect(

@@ -1,10 +1,10 @@
-//! Why a request is not let through.
+//! Reasons for rejecting the credentials of a request.
 
-/// Why a request is not let through.
+/// Reason for rejecting the credentials of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Who asks did not say who he is, or it is not true.
+    /// The credentials are missing or wrong.
     Unknown(String),
-    /// It can not be found out now: come again.
+    /// The credentials cannot be verified now; the client may retry.
     Away(String),
 }

@@ -1,10 +1,10 @@
-//! What a proven token says of its bearer, by the names that its provider has for that. Pure.
+//! Reads the caller from the claims of a verified token, with the provider's claim names. Pure.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::policy::{Caller, Roles, Scope};
 use serde_json::Value;
 
-/// The names of claims. One with dots in it that the token has not as a whole is a path: `realm_access.roles`.
+/// The names of claims. A name with dots that is not itself a claim is a path, such as `realm_access.roles`.
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) roles: String,
@@ -13,11 +13,14 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The bearer.
+    /// Returns the caller.
+    ///
+    /// # Errors
+    /// The token has no `sub`.
     pub(super) fn who(&self, claims: &Value) -> Result<Caller, String> {
         let word = |name: &str| claims.get(name).and_then(Value::as_str).filter(|word| !word.is_empty());
         let name = word("preferred_username").or_else(|| word("client_id")).or_else(|| word("sub"));
-        let name = name.ok_or("it has no sub, which says whose it is")?.to_owned();
+        let name = name.ok_or("it has no sub")?.to_owned();
         Ok(Caller { name, roles: roles(claim(claims, &self.roles)), scope: self.scope(claims) })
     }
 
@@ -39,7 +42,7 @@ fn claim<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
     whole.or_else(|| name.split('.').try_fold(claims, |value, step| value.get(step)))
 }
 
-/// Roles in a list, or in one text with spaces between them.
+/// Reads roles from a list, or from a string separated by spaces.
 fn roles(claim: Option<&Value>) -> Roles {
     match claim {
         Some(Value::Array(words)) => Roles::named(words.iter().filter_map(Value::as_str)),
@@ -48,7 +51,7 @@ fn roles(claim: Option<&Value>) -> Roles {
     }
 }
 
-/// Whether the header of a token calls something critical.
+/// Returns whether the header of a token has critical extensions, or cannot be read.
 pub(super) fn is_critical(token: &str) -> bool {
     let header = token.split('.').next().and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let header: Option<Value> = header.and_then(|text| serde_json::from_slice(&text).ok());
@@ -75,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_project_he_counts_nowhere_unless_it_says_everywhere() {
+    fn without_a_project_or_system_claim_the_scope_is_none() {
         let scope = |more: Value| {
             let mut claims = json!({"sub": "u1"});
             claims.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
@@ -88,12 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_does_not_say_whose_it_is_is_nobodys() {
+    fn a_token_without_a_subject_is_rejected() {
         assert!(names().who(&json!({"realm_access": {"roles": ["admin"]}})).is_err());
     }
 
     #[test]
-    fn roles_may_be_one_text() {
+    fn roles_may_be_one_string() {
         let names = Names { roles: "scope".to_owned(), ..names() };
         let who = names.who(&json!({"sub": "u1", "scope": "openid admin"})).unwrap();
         assert_eq!(who.roles, Roles::named(["admin"]));

@@ -1,31 +1,27 @@
-//! The keys that a provider publishes: from a file, or from where it serves them; fetched anew as they get old, and when a
-//! token names one that is not among them.
+//! The published keys of a provider, from a file or a URL. They are fetched again when they are old, and when a token names
+//! an unknown key.
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
 };
+use parking_lot::{Mutex, MutexGuard};
 use reqwest::{Client, StatusCode};
 use tokio::time::Instant;
 
 use crate::config;
 use crate::identity_server::{client, json};
 
-/// How often a file is looked at, and at the least how much time is between two fetches.
-const LOOK: Duration = Duration::from_secs(2);
-/// How old keys may get before they are fetched anew.
-const OLD: Duration = Duration::from_secs(300);
-/// How old keys may get while they can not be fetched: a key that the provider took back is taken until then.
-const TOO_OLD: Duration = Duration::from_secs(3600);
+/// Interval between two reads of a file, and minimum interval between two fetches.
+const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(2);
+/// Age at which keys are fetched again.
+const REFRESH_AGE: Duration = Duration::from_secs(300);
+/// Maximum age of keys while fetching fails. A revoked key is accepted until then.
+const MAX_KEY_AGE: Duration = Duration::from_secs(3600);
 
-/// A key, and what it is for.
+/// A key and its algorithm.
 #[derive(Debug)]
 struct Key {
     id: Option<String>,
@@ -42,9 +38,9 @@ enum Source {
 #[derive(Debug, Default)]
 struct Known {
     keys: Arc<Vec<Key>>,
-    /// When they were read last.
+    /// Time of the last successful read.
     read: Option<Instant>,
-    /// When that was tried last, and why it came to nothing.
+    /// Time of the last attempt. `why` is the reason if it failed.
     tried: Option<Instant>,
     why: String,
 }
@@ -54,12 +50,12 @@ struct Known {
 pub(super) struct Keys {
     source: Source,
     known: Mutex<Known>,
-    /// Held by whoever fetches.
+    /// Held during a fetch.
     fetching: tokio::sync::Mutex<()>,
 }
 
 impl Keys {
-    /// Reads a file at once; what is served is fetched when the first token comes.
+    /// Reads a file immediately; a URL is fetched for the first token.
     pub(super) fn open(config: &config::Jwt) -> Result<Self, String> {
         let mut known = Known::default();
         let source = if config.keys.starts_with("https://") {
@@ -73,16 +69,16 @@ impl Keys {
         Ok(Self { source, known: Mutex::new(known), fetching: tokio::sync::Mutex::default() })
     }
 
-    /// The keys that a token may be signed with: the one that it names, or where it names none all of its algorithm.
+    /// Returns the candidate keys of a token: the key that it names, or all keys of its algorithm if it names none.
     ///
     /// # Errors
-    /// There are none, as they can not be fetched.
+    /// The keys cannot be fetched, and there are none or they are too old.
     pub(super) async fn of(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<DecodingKey>, String> {
         let fit = |keys: &[Key]| -> Vec<DecodingKey> {
             let fits = |key: &&Key| key.algorithm == algorithm && (id.is_none() || key.id.as_deref() == id);
             keys.iter().filter(fits).map(|key| key.key.clone()).collect()
         };
-        let old = if matches!(self.source, Source::File(_)) { LOOK } else { OLD };
+        let old = if matches!(self.source, Source::File(_)) { MIN_FETCH_INTERVAL } else { REFRESH_AGE };
         let (keys, age) = self.look();
         let found = fit(&keys);
         if found.is_empty() || age.is_none_or(|age| age > old) {
@@ -90,8 +86,8 @@ impl Keys {
         }
         let (keys, age) = self.look();
         match age {
-            Some(age) if age <= TOO_OLD => Ok(fit(&keys)),
-            Some(_) | None => Err("The keys of the tokens' issuer can not be had.".to_owned()),
+            Some(age) if age <= MAX_KEY_AGE => Ok(fit(&keys)),
+            Some(_) | None => Err("The keys of the token issuer are not available.".to_owned()),
         }
     }
 
@@ -100,14 +96,14 @@ impl Keys {
         (Arc::clone(&known.keys), known.read.map(|read| read.elapsed()))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock()
     }
 
-    /// Reads them anew, unless that was just tried. What is wrong leaves those of before.
+    /// Reads the keys again, unless that was just tried. On failure the previous keys stay.
     async fn fetch(&self) {
         let _alone = self.fetching.lock().await;
-        if self.lock().tried.is_some_and(|tried| tried.elapsed() < LOOK) {
+        if self.lock().tried.is_some_and(|tried| tried.elapsed() < MIN_FETCH_INTERVAL) {
             return;
         }
         let read = match &self.source {
@@ -123,7 +119,7 @@ impl Keys {
             }
             Err(why) if why == known.why => {}
             Err(why) => {
-                tracing::warn!(why, "the keys of scheduler.rest_jwt.keys can not be read; those of before stay");
+                tracing::warn!(why, "keys in scheduler.rest_jwt.keys cannot be read, keeping the previous keys");
                 known.why = why;
             }
         }
@@ -142,13 +138,13 @@ async fn from_url(url: &str, client: &Client) -> Result<Vec<Key>, String> {
     let answer = client.get(url).send().await;
     let answer = answer.map_err(|error| unusable(service_kit::status::chain(&error)))?;
     if answer.status() != StatusCode::OK {
-        return Err(unusable(format!("it answers {}", answer.status())));
+        return Err(unusable(format!("the server answered {}", answer.status())));
     }
     let set = json(answer).await.map_err(unusable)?;
     usable(&serde_json::from_value(set).map_err(|error| unusable(error.to_string()))?).map_err(unusable)
 }
 
-/// The keys of a set that signatures can be proven with.
+/// Returns the keys of a set that can verify signatures.
 fn usable(set: &JwkSet) -> Result<Vec<Key>, String> {
     let keys: Vec<Key> = set.keys.iter().filter_map(key).collect();
     if keys.is_empty() {
@@ -157,7 +153,7 @@ fn usable(set: &JwkSet) -> Result<Vec<Key>, String> {
     Ok(keys)
 }
 
-/// A key's kind decides what it is for, and not the token that names it.
+/// Reads one key. Its type determines the algorithm, not the token that names it.
 fn key(jwk: &Jwk) -> Option<Key> {
     let (algorithm, name) = if let AlgorithmParameters::RSA(_) = &jwk.algorithm {
         (Algorithm::RS256, KeyAlgorithm::RS256)

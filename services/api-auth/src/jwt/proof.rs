@@ -1,4 +1,4 @@
-//! Signatures, proven by ring: the one crate for cryptography that the whole workspace has.
+//! Verifies signatures with ring, the only cryptography crate of the workspace.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind, EncodingKey,
@@ -10,18 +10,19 @@ use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 
-/// What a token may be signed with: nothing that whoever checks it could sign too, and never with nothing.
+/// Accepted algorithms. All are asymmetric: with a symmetric one, each verifier could sign tokens too. `none` is not
+/// accepted.
 pub(super) const TAKEN: [Algorithm; 3] = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 
 static PROVIDER: CryptoProvider =
     CryptoProvider { signer_factory: sign, verifier_factory: verify, key_utils: KeyUtils::new_unimplemented() };
 
-/// Has the tokens of this process proven here. More than once changes nothing.
+/// Installs this module as the verifier of the process. Idempotent.
 pub(super) fn install() {
     let _ = PROVIDER.install_default();
 }
 
-/// Nothing is signed here.
+/// Fails: this process signs no tokens.
 fn sign(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
     Err(ErrorKind::InvalidAlgorithm.into())
 }

@@ -134,7 +134,7 @@ async fn a_token_signed_with_any_of_the_three_algorithms_says_who_and_where() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_time_place_or_provider_is_refused() {
+async fn a_token_with_wrong_times_audience_or_issuer_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let pair = Pair::edwards();
     publish(folder.path(), &[&pair]);
@@ -158,7 +158,7 @@ async fn a_token_of_another_time_place_or_provider_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_or_with_what_everybody_knows_is_refused() {
+async fn unsigned_tokens_and_other_algorithms_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let pair = Pair::rsa();
     publish(folder.path(), &[&pair]);
@@ -180,7 +180,7 @@ async fn what_is_not_signed_or_with_what_everybody_knows_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_key_is_seen_and_one_that_was_taken_back_is_not_taken_any_more() {
+async fn a_new_key_is_accepted_and_a_removed_key_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (Pair::curve(), Pair::edwards());
     publish(folder.path(), &[&old]);
@@ -192,13 +192,13 @@ async fn a_new_key_is_seen_and_one_that_was_taken_back_is_not_taken_any_more() {
     assert!(issuer.who(&old.token(&json!({}))).await.is_err());
     fs::write(folder.path().join("keys"), "{}").unwrap();
     tokio::time::advance(std::time::Duration::from_secs(5)).await;
-    assert!(issuer.who(&new.token(&json!({}))).await.is_ok(), "a file that is wrong changes nothing");
+    assert!(issuer.who(&new.token(&json!({}))).await.is_ok(), "an invalid file changes nothing");
     tokio::time::advance(std::time::Duration::from_secs(3601)).await;
     assert!(matches!(issuer.who(&new.token(&json!({}))).await, Err(Refusal::Away(_))), "but not for ever");
 }
 
 #[test]
-fn a_file_without_a_key_that_is_of_use_is_refused_at_once() {
+fn a_file_without_usable_keys_is_rejected_immediately() {
     let folder = tempfile::tempdir().unwrap();
     for keys in
         [json!([]), json!([{"kty": "oct", "k": "AAAA"}]), json!([{"kty": "EC", "crv": "P-384", "x": "AA", "y": "AA"}])]

@@ -85,7 +85,7 @@ async fn bench(password: &str, seen: Duration) -> Bench {
 }
 
 #[tokio::test]
-async fn many_who_come_with_one_token_are_one_question() {
+async fn concurrent_requests_with_one_token_cause_one_validation() {
     let bench = bench("secret", Duration::from_secs(60)).await;
     let all = futures::future::join_all((0..20).map(|_| bench.keystone.who("right"))).await;
     for who in all {
@@ -98,7 +98,7 @@ async fn many_who_come_with_one_token_are_one_question() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_revoked_is_refused_once_the_answer_is_too_old() {
+async fn a_revoked_token_is_rejected_when_its_cache_entry_expires() {
     let bench = bench("secret", Duration::from_millis(300)).await;
     assert!(bench.keystone.who("right").await.is_ok());
     bench.fake.is_revoked.store(true, Ordering::SeqCst);
@@ -108,7 +108,7 @@ async fn a_token_that_was_revoked_is_refused_once_the_answer_is_too_old() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_none_is_asked_after_once() {
+async fn an_invalid_token_is_validated_once() {
     let bench = bench("secret", Duration::from_secs(60)).await;
     for _ in 0..5 {
         assert!(matches!(bench.keystone.who("wrong").await, Err(Refusal::Unknown(_))));
@@ -117,7 +117,7 @@ async fn a_token_that_is_none_is_asked_after_once() {
 }
 
 #[tokio::test]
-async fn our_own_token_is_renewed_when_it_is_none_any_more() {
+async fn our_own_token_is_renewed_when_it_is_rejected() {
     let bench = bench("secret", Duration::ZERO).await;
     assert!(bench.keystone.who("right").await.is_ok());
     bench.fake.own.store(1, Ordering::SeqCst);
@@ -126,22 +126,22 @@ async fn our_own_token_is_renewed_when_it_is_none_any_more() {
 }
 
 #[tokio::test]
-async fn a_keystone_that_is_broken_away_or_does_not_know_us_makes_nobody_unknown() {
+async fn a_failing_keystone_or_a_rejected_login_does_not_make_a_token_invalid() {
     let bench = bench("secret", Duration::from_secs(60)).await;
     bench.fake.is_broken.store(true, Ordering::SeqCst);
     assert!(matches!(bench.keystone.who("right").await, Err(Refusal::Away(_))));
     bench.fake.is_broken.store(false, Ordering::SeqCst);
-    tokio::time::sleep(AWAY).await;
+    tokio::time::sleep(FAILURE_TTL).await;
     assert!(bench.keystone.who("right").await.is_ok(), "it is asked again soon");
     let stranger = tests::bench("other", Duration::from_secs(60)).await;
     assert!(matches!(stranger.keystone.who("right").await, Err(Refusal::Away(_))));
 }
 
 #[tokio::test]
-async fn tokens_that_are_none_do_not_fill_the_memory() {
+async fn invalid_tokens_do_not_fill_the_cache() {
     let bench = bench("secret", Duration::from_secs(60)).await;
-    for number in 0..(REMEMBERED * 2) {
+    for number in 0..(MAX_CACHED_TOKENS * 2) {
         drop(bench.keystone.slot(Sha256::digest(number.to_le_bytes()).into()));
     }
-    assert!(bench.keystone.known.lock().unwrap().len() <= REMEMBERED);
+    assert!(bench.keystone.known.lock().len() <= MAX_CACHED_TOKENS);
 }

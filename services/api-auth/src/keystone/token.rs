@@ -1,4 +1,4 @@
-//! What Keystone tells of a token. Pure.
+//! Reads the caller from Keystone's description of a token. Pure.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use domain::{
 };
 use serde_json::Value;
 
-/// Whose it is, and how long it is good from now on.
+/// Returns the owner of the token and its remaining lifetime.
 pub(super) fn read(body: &Value, services: &str, now: Timestamp) -> Result<(Caller, Duration), &'static str> {
-    let token = body.get("token").ok_or("Keystone told nothing of the token")?;
+    let token = body.get("token").ok_or("Keystone's answer has no token")?;
     let expires = token.get("expires_at").and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
-    let left = expires.ok_or("Keystone did not tell when the token ends")?.since(now);
+    let left = expires.ok_or("Keystone's answer has no valid expires_at")?.since(now);
     if left.is_zero() {
         return Err("The token has expired");
     }
-    // Keystone shows such tokens only to who says that he heeds the rules (OpenStack-Identity-Access-Rules), which we do not.
+    // Keystone describes such tokens only to services that enforce the rules (OpenStack-Identity-Access-Rules). We do not.
     if token.get("application_credential").and_then(|credential| credential.get("access_rules")).is_some() {
         return Err("The token is limited by access rules, which are not supported");
     }
@@ -24,7 +24,7 @@ pub(super) fn read(body: &Value, services: &str, now: Timestamp) -> Result<(Call
     let roles = Roles::named(roles.iter().filter_map(|role| role.get("name")?.as_str()));
     let user = token.get("user");
     let word = |name: &str| user.and_then(|user| user.get(name)).and_then(Value::as_str);
-    let name = word("name").or_else(|| word("id")).ok_or("Keystone did not tell whose the token is")?.to_owned();
+    let name = word("name").or_else(|| word("id")).ok_or("Keystone's answer has no user")?.to_owned();
     Ok((Caller { name, roles, scope: scope(token, services) }, left))
 }
 
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_says_who_he_is_what_he_may_and_where() {
+    fn a_token_gives_name_roles_and_scope() {
         let (who, left) = told(&json!({"project": {"id": "p1", "name": "lab"}})).unwrap();
         assert_eq!((who.name.as_str(), left), ("ann", Duration::from_secs(3600)));
         assert_eq!(who.roles, Roles::named(["member"]));
@@ -70,13 +70,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_a_domain_or_of_nothing_counts_nowhere() {
+    fn a_domain_scoped_or_unscoped_token_has_no_scope() {
         assert_eq!(told(&json!({"domain": {"id": "default"}})).unwrap().0.scope, Scope::None);
         assert_eq!(told(&json!({"system": {"all": false}})).unwrap().0.scope, Scope::None);
     }
 
     #[test]
-    fn a_token_that_has_ended_or_is_limited_further_is_none() {
+    fn an_expired_or_restricted_token_is_rejected() {
         assert!(told(&json!({"expires_at": "2026-11-26T23:00:00.000000Z"})).is_err());
         assert!(told(&json!({"expires_at": null})).is_err());
         assert!(told(&json!({"application_credential": {"access_rules": []}})).is_err());
