@@ -55,7 +55,7 @@ fn a_protected_node_survives_every_interface_and_one_in_maintenance_takes_no_wor
         }
         let deleted = rest.status("DELETE", "nodes/kept", None).await?;
         ensure!(deleted == 403, "REST deletes: {deleted}");
-        let request = DeleteNodeRequest { node: "kept".to_owned(), ..DeleteNodeRequest::default() };
+        let request = DeleteNodeRequest { node: "kept".to_owned() };
         let status = api.nodes.delete_node(request).await.err().context("gRPC deletes")?;
         ensure!(status.message().contains("protected"), "{status:?}");
         set(&rest, "kept", "protected", json!(false)).await?;
