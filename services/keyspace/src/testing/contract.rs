@@ -74,7 +74,7 @@ macro_rules! cases {
             &[$($(Case { name: stringify!($name), run: |space| Box::pin($module::$name(space)) },)*)*];
 
         /// Makes a test of each case: `contract_tests!(#[tokio::test] subject)`, where `subject()` makes a
-        /// [`Subject`](keyspace::testing::contract::Subject).
+        /// `Subject`.
         #[macro_export]
         macro_rules! contract_tests {
             (#[$test:meta] $subject:path) => {
