@@ -236,7 +236,7 @@ async fn interrupt(bed: &Bed<'_>) -> Result<()> {
     // The BMC carries it out and dies: the outcome is unknown, and it is not sent again.
     bed.machine().bmc.follow(Script::new([Habit::Reboots(1)]));
     let why = bed.refused("PUT", path, None).await?;
-    ensure!(why.contains(" 500: ") && why.contains("sent once"), "{why}");
+    ensure!(why.contains(" 500: ") && why.contains("the interrupt was sent, but the BMC did not confirm it"), "{why}");
     ensure!(bed.told(begun) == [Control::Diagnostic; 2], "{:?}", bed.told(begun));
     bed.is("power_state", "power on").await?;
     tell(why);
