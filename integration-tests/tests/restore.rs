@@ -134,7 +134,7 @@ fn a_restored_backup_stops_changes_until_it_is_adopted_and_no_old_token_is_obeye
         .await?;
         until("the power-service", async || Ok(instruct_as_before(&data, &node.id).await.ok())).await?;
         until("the old instruction to be refused", async || {
-            Ok(lab.mesh().log("power-service-1")?.contains("refused an old instruction").then_some(()))
+            Ok(lab.mesh().log("power-service-1")?.contains("refused an outdated instruction").then_some(()))
         })
         .await?;
         ensure!(lab.machine("n1")?.deeds().len() == deeds, "the machine was touched");
