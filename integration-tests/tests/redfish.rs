@@ -213,7 +213,7 @@ async fn boot_device(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Resu
     // A device that this system does not offer, and one that Redfish does not define.
     let refused = rest.ask("PUT", path, Some(json!({"boot_device": "bios"}))).await;
     let why = refused.err().context("it was taken")?.to_string();
-    ensure!(why.contains(" 500: ") && why.contains("takes no BootSourceOverrideTarget of BiosSetup"), "{why}");
+    ensure!(why.contains(" 500: ") && why.contains("does not support BootSourceOverrideTarget = BiosSetup"), "{why}");
     ensure!(rest.status("PUT", path, Some(json!({"boot_device": "safe"}))).await? == 400);
     ensure!(emulator.asked("PATCH")?.len() == before, "it was told all the same");
     Ok(())
