@@ -173,7 +173,7 @@ async fn a_backup_restored_under_running_services_is_detected_and_adopted() -> R
     let names = racks(&mut api).await?;
     ensure!(names.contains(&"before".to_owned()) && names.contains(&"anew".to_owned()), "{names:?}");
     ensure!(!names.contains(&"after".to_owned()) && !names.contains(&"meanwhile".to_owned()), "{names:?}");
-    ensure!(scheduler.log()?.matches("joined").count() == 2, "it joins anew: {}", scheduler.log()?);
+    ensure!(scheduler.log()?.matches("INFO joined instance=").count() == 2, "it joins anew: {}", scheduler.log()?);
     Ok(())
 }
 
