@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{power::PowerTarget, provision};
-use keyspace::value::Sheet;
+use keyspace::Expect;
 use serde_json::{Value, json};
 use service_kit::clock;
 use wire_ironic::{
@@ -21,7 +21,7 @@ use super::{
 };
 use scheduler_core::{fault::fault, node_cache::NodeView, secret};
 use scheduler_core::{
-    provision::{Provision, Ramdisk},
+    provision::{Provision, Ramdisk, SheetChange},
     registry::Record,
 };
 
@@ -91,9 +91,10 @@ impl Face {
     }
 
     /// A node's fields with the config drive that came with a request, its secrets sealed.
-    fn with_drive(&self, record: &Record, config_drive: &ConfigDrive) -> Result<Sheet, Error> {
+    fn with_drive(&self, record: &Record, config_drive: &ConfigDrive) -> Result<SheetChange, Error> {
         let uuid = record.node.to_string();
         let read = self.shared.registry.held(record.node).and_then(|held| held.sheet);
+        let before = Expect::same(read.as_ref());
         let mut sheet = read.map(|read| read.value).unwrap_or_default();
         match sheet.fields.get_mut("instance_info") {
             Some(Value::Object(info)) => drop(info.insert("configdrive".to_owned(), drive(config_drive))),
@@ -104,7 +105,7 @@ impl Face {
         let sealed = secret::seal(&fields::NODE, &uuid, &mut sheet.fields, &self.shared.registry.sealer);
         sealed.map_err(|error| fault(&uuid, &error.into()))?;
         sheet.updated_at = Some(clock::now());
-        Ok(sheet)
+        Ok(SheetChange { before, after: sheet })
     }
 
     pub(super) async fn power(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {

@@ -59,7 +59,16 @@ pub struct Provision {
     /// What is to be deployed; none: what the intent has already.
     pub deployment: Option<Deployment>,
     /// What the request changes of the node's fields, stored in the same transaction.
-    pub sheet: Option<Sheet>,
+    pub sheet: Option<SheetChange>,
+}
+
+/// The fields that a node has after a request.
+#[derive(Debug, Clone)]
+pub struct SheetChange {
+    /// The fields that it was made from must still be these.
+    pub before: Expect,
+    /// All of its fields.
+    pub after: Sheet,
 }
 
 /// Whether an operation boots an agent.
@@ -133,7 +142,10 @@ impl Registry {
     /// since they were read.
     pub async fn accept(&self, record: &Record, verb: Verb, request: Provision) -> Result<(), Error> {
         let Provision { steps, ramdisk, deployment, sheet } = request;
-        let facts = self.facts(record, &steps);
+        // What is decided by these fields is stored only while they are the same: a node may be protected at this moment.
+        let key = key::sheet(record.rack, record.node);
+        let read = self.view().get(&key);
+        let facts = facts(record, read.as_ref().map(|read| &read.value), &steps);
         let failure = (verb == Verb::Abort).then(|| aborted(record.life.value.state));
         let moved = self.moved(record, (Event::Asked(verb), facts), failure);
         let mut moved = moved.map_err(|refused| Self::refusal(record, refused))?;
@@ -149,9 +161,9 @@ impl Registry {
         let intent = Intent { power: None, deployment: deployment.or_else(|| old.deployment.clone()), ..old.clone() };
         let changed = (intent != *old).then_some(&intent);
         let mut change = self.add_move(self.mesh.as_member()?, record, &moved, changed)?;
-        if let Some(sheet) = sheet {
-            let read = self.view().get(&key::sheet(record.rack, record.node));
-            change = change.put(&key::sheet(record.rack, record.node), &sheet, Expect::same(read.as_ref()))?;
+        change = change.expect(&key, Expect::same(read.as_ref()));
+        if let Some(SheetChange { before, after }) = sheet {
+            change = change.put(&key, &after, before)?;
         }
         self.commit(change).await?;
         metrics::step("asked");
