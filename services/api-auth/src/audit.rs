@@ -39,7 +39,7 @@ pub struct Origin {
 pub struct Record<'a> {
     pub origin: &'a Origin,
     /// `None` if the client is not authenticated.
-    pub who: Option<&'a Caller>,
+    pub caller: Option<&'a Caller>,
     pub method: &'a str,
     pub path: &'a str,
     /// The resource, by its id if known.
@@ -63,12 +63,12 @@ pub fn is_change(method: &str) -> bool {
 impl Record<'_> {
     /// Writes the record to the log.
     pub fn write(&self) {
-        let Self { origin, who, method, path, resource, status, changes } = self;
+        let Self { origin, caller, method, path, resource, status, changes } = self;
         tracing::info!(
             target: TARGET,
             api = "rest",
-            who = who.map(|who| who.name.as_str()).unwrap_or_default(),
-            project = who.and_then(|who| who.project()).unwrap_or_default(),
+            who = caller.map(|caller| caller.name.as_str()).unwrap_or_default(),
+            project = caller.and_then(|caller| caller.project()).unwrap_or_default(),
             from = origin.peer.map(tracing::field::display),
             forwarded = origin.forwarded,
             method, path, resource, status,

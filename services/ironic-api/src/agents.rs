@@ -10,34 +10,34 @@ use wire_ironic::{
     query,
 };
 
-use super::{Ask, Face, answer::Answer};
+use super::{ApiRequest, RestApi, response::ApiResponse};
 use scheduler_core::fault::fault;
 
-impl Face {
-    pub(super) async fn agents(&self, ask: &Ask, steps: &[&str]) -> Result<Answer, Error> {
+impl RestApi {
+    pub(super) async fn agents(&self, request: &ApiRequest, steps: &[&str]) -> Result<ApiResponse, Error> {
         let found = match steps {
             ["lookup"] => {
-                let lookup = Lookup::read(ask.version, &ask.pairs)?;
+                let lookup = Lookup::read(request.version, &request.pairs)?;
                 self.named_or_cabled(lookup.node_uuid.as_deref(), &lookup.addresses)
             }
             ["heartbeat", rest @ ..] => {
-                let mut arguments = ask.arguments()?;
+                let mut arguments = request.arguments()?;
                 // The node may be named by an argument as well as by the path.
                 let named = arguments.remove("node_ident").and_then(|ident| ident.as_str().map(str::to_owned));
                 let named = rest.first().map(|ident| (*ident).to_owned()).or(named);
                 let ident = named.ok_or_else(|| query::missing("node_ident"))?;
-                Heartbeat::read(ask.version, &arguments, None)?;
+                Heartbeat::read(request.version, &arguments, None)?;
                 let node = self.find(&ident).ok_or_else(|| text::not_found("Node", &ident))?.node;
-                return self.forward(ask, &format!("heartbeat/{node}"), Value::Object(arguments), node).await;
+                return self.forward(request, &format!("heartbeat/{node}"), Value::Object(arguments), node).await;
             }
             _ => {
-                let body = ask.body.as_object().cloned().unwrap_or_default();
-                let report = Report::read(ask.version, ask.parameter("node_uuid"), body)?;
+                let body = request.body.as_object().cloned().unwrap_or_default();
+                let report = Report::read(request.version, request.parameter("node_uuid"), body)?;
                 self.named_or_cabled(report.node_uuid.as_deref(), &report.addresses)
             }
         };
         let node = found.ok_or_else(text::resource_not_found)?;
-        self.forward(ask, &ask.path, ask.body.clone(), node).await
+        self.forward(request, &request.path, request.body.clone(), node).await
     }
 
     /// The node of this id, or the one that a NIC with one of these addresses is in.
@@ -45,7 +45,7 @@ impl Face {
         if let Some(uuid) = uuid {
             return uuid.parse().ok();
         }
-        let view = self.shared.registry.view();
+        let view = self.app.registry.view();
         let racks: Vec<_> = view.list(&keyspace::key::racks()).into_iter().map(|(_, rack)| rack.value.id).collect();
         let macs = addresses.iter().filter_map(|address| address.parse::<MacAddr>().ok());
         let mut ports =
@@ -53,17 +53,21 @@ impl Face {
         ports.next().map(|port| port.value.node)
     }
 
-    async fn forward(&self, ask: &Ask, path: &str, body: Value, node: NodeId) -> Result<Answer, Error> {
-        let shared = &self.shared;
+    async fn forward(&self, request: &ApiRequest, path: &str, body: Value, node: NodeId) -> Result<ApiResponse, Error> {
+        let shared = &self.app;
         let rack = shared.registry.rack_of(node).ok_or_else(text::resource_not_found)?;
         let owner = shared.leaf_clients.to_owner(rack, Service::Inventory, node);
         let line = owner.map_err(|error| fault(&node.to_string(), &error))?;
         let request = AnswerAgentRequest {
-            minor_version: ask.version.minor().into(),
+            minor_version: request.version.minor().into(),
             path: path.to_owned(),
-            pairs: ask.pairs.iter().map(|(name, value)| Pair { name: name.clone(), value: value.clone() }).collect(),
+            pairs: request
+                .pairs
+                .iter()
+                .map(|(name, value)| Pair { name: name.clone(), value: value.clone() })
+                .collect(),
             body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },
-            base: ask.base.clone(),
+            base: request.base.clone(),
         };
         let mut client =
             InventoryServiceClient::new(line).max_encoding_message_size(wire_ironic::limits::INSPECTION_BODY);
@@ -71,6 +75,6 @@ impl Face {
         let answer = answer.map_err(|status| text::busy(status.message()))?.into_inner();
         let body = answer.body.map(|body| serde_json::from_slice::<Value>(&body)).transpose();
         let body = body.map_err(|_| Class::Server.says("The inventory-service's answer can not be read"))?;
-        Ok(Answer::relayed(u16::try_from(answer.status).unwrap_or(500), body))
+        Ok(ApiResponse::relayed(u16::try_from(answer.status).unwrap_or(500), body))
     }
 }

@@ -8,39 +8,39 @@ use wire_ironic::{
     links,
 };
 
-use super::{Ask, Face, answer::Answer};
+use super::{ApiRequest, RestApi, response::ApiResponse};
 use scheduler_core::{fault::fault, kinds::ALLOCATION_KIND};
 
-impl Face {
+impl RestApi {
     pub(super) async fn create_allocation(
         &self,
-        ask: &Ask,
+        request: &ApiRequest,
         id: Uuid,
-        said: Map<String, Value>,
-    ) -> Result<Answer, Error> {
-        let backfill = said.get("node").and_then(Value::as_str).map(str::to_owned);
-        if backfill.is_none() && said.get("resource_class").and_then(Value::as_str).is_none() {
+        attributes: Map<String, Value>,
+    ) -> Result<ApiResponse, Error> {
+        let backfill = attributes.get("node").and_then(Value::as_str).map(str::to_owned);
+        if backfill.is_none() && attributes.get("resource_class").and_then(Value::as_str).is_none() {
             return Err(Class::Invalid.says("The resource_class field is mandatory when not backfilling"));
         }
-        let mut said = said;
-        self.resolve_candidates(ask, &mut said)?;
-        said.insert("state".to_owned(), json!("allocating"));
+        let mut attributes = attributes;
+        self.resolve_candidates(request, &mut attributes)?;
+        attributes.insert("state".to_owned(), json!("allocating"));
         if let Some(node) = backfill {
-            return self.backfill(ask, id, said, &node).await;
+            return self.backfill(request, id, attributes, &node).await;
         }
-        let sheet = self.shared.fresh_sheet(ALLOCATION_KIND, id, said)?;
-        self.shared.store_sheet(ALLOCATION_KIND, id, &sheet).await?;
-        let body = self.whole_sheet(ask, ALLOCATION_KIND, id, &sheet);
-        self.shared.place(id).await;
-        Ok(Answer::created(body, links::location(&ask.base, &format!("allocations/{id}"))))
+        let sheet = self.app.fresh_sheet(ALLOCATION_KIND, id, attributes)?;
+        self.app.store_sheet(ALLOCATION_KIND, id, &sheet).await?;
+        let body = self.resource_body(request, ALLOCATION_KIND, id, &sheet);
+        self.app.place(id).await;
+        Ok(ApiResponse::created(body, links::location(&request.base, &format!("allocations/{id}"))))
     }
 
     /// Candidates are kept by their ids.
-    fn resolve_candidates(&self, ask: &Ask, said: &mut Map<String, Value>) -> Result<(), Error> {
-        let Some(Value::Array(named)) = said.get("candidate_nodes").cloned() else { return Ok(()) };
+    fn resolve_candidates(&self, request: &ApiRequest, attributes: &mut Map<String, Value>) -> Result<(), Error> {
+        let Some(Value::Array(named)) = attributes.get("candidate_nodes").cloned() else { return Ok(()) };
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for ident in named.iter().filter_map(Value::as_str) {
-            match self.find_for(ask, ident) {
+            match self.find_visible(request, ident) {
                 Some(node) => found.push(json!(node.node.to_string())),
                 None => missing.push(ident.to_owned()),
             }
@@ -48,14 +48,20 @@ impl Face {
         if !missing.is_empty() {
             return Err(Class::Invalid.says(format!("Nodes cannot be found: {}", missing.join(", "))));
         }
-        said.insert("candidate_nodes".to_owned(), Value::Array(found));
+        attributes.insert("candidate_nodes".to_owned(), Value::Array(found));
         Ok(())
     }
 
     /// An allocation for a node that is in use already.
-    async fn backfill(&self, ask: &Ask, id: Uuid, mut said: Map<String, Value>, ident: &str) -> Result<Answer, Error> {
+    async fn backfill(
+        &self,
+        request: &ApiRequest,
+        id: Uuid,
+        mut attributes: Map<String, Value>,
+        ident: &str,
+    ) -> Result<ApiResponse, Error> {
         let missing = || Class::Invalid.says(format!("Node {ident} could not be found."));
-        let node = self.find_for(ask, ident).ok_or_else(missing)?;
+        let node = self.find_visible(request, ident).ok_or_else(missing)?;
         let word = |name: &str| node.whole.get(name).and_then(Value::as_str).unwrap_or_default();
         if word("provision_state") != "active" {
             let state = word("provision_state");
@@ -63,30 +69,31 @@ impl Face {
         }
         let instance = word("instance_uuid").to_owned();
         let id = instance.parse().unwrap_or(id);
-        said.remove("node");
-        said.insert("state".to_owned(), json!("active"));
-        said.insert("node_uuid".to_owned(), json!(node.node.to_string()));
-        if said.get("resource_class").is_none_or(Value::is_null) {
-            said.insert("resource_class".to_owned(), node.whole.get("resource_class").cloned().unwrap_or_default());
+        attributes.remove("node");
+        attributes.insert("state".to_owned(), json!("active"));
+        attributes.insert("node_uuid".to_owned(), json!(node.node.to_string()));
+        if attributes.get("resource_class").is_none_or(Value::is_null) {
+            attributes
+                .insert("resource_class".to_owned(), node.whole.get("resource_class").cloned().unwrap_or_default());
         }
-        let sheet = self.shared.fresh_sheet(ALLOCATION_KIND, id, said)?;
-        self.shared.store_sheet(ALLOCATION_KIND, id, &sheet).await?;
-        self.change_node(&ask.condition, ident, node.node, |before| {
+        let sheet = self.app.fresh_sheet(ALLOCATION_KIND, id, attributes)?;
+        self.app.store_sheet(ALLOCATION_KIND, id, &sheet).await?;
+        self.change_node(&request.condition, ident, node.node, |before| {
             let mut after = before.clone();
             after.insert("allocation_uuid".to_owned(), json!(id.to_string()));
             after.insert("instance_uuid".to_owned(), json!(id.to_string()));
             Ok(after)
         })
         .await?;
-        let body = self.whole_sheet(ask, ALLOCATION_KIND, id, &sheet);
-        Ok(Answer::created(body, links::location(&ask.base, &format!("allocations/{id}"))))
+        let body = self.resource_body(request, ALLOCATION_KIND, id, &sheet);
+        Ok(ApiResponse::created(body, links::location(&request.base, &format!("allocations/{id}"))))
     }
 
-    pub(super) async fn delete_allocation(&self, id: Uuid, before: &Versioned<Sheet>) -> Result<Answer, Error> {
-        if let Some(why) = self.shared.holds(id, &before.value) {
+    pub(super) async fn delete_allocation(&self, id: Uuid, before: &Versioned<Sheet>) -> Result<ApiResponse, Error> {
+        if let Some(why) = self.app.holds(id, &before.value) {
             return Err(Class::Conflict.says(why));
         }
-        self.shared.release(id, before).await.map_err(|error| fault(&id.to_string(), &error))?;
-        Ok(Answer::done())
+        self.app.release(id, before).await.map_err(|error| fault(&id.to_string(), &error))?;
+        Ok(ApiResponse::no_content())
     }
 }

@@ -11,7 +11,7 @@ use wire_ironic::{
     links, query,
 };
 
-use super::{Ask, Face, answer::Answer};
+use super::{ApiRequest, RestApi, response::ApiResponse};
 use scheduler_core::{
     document::{interface_field, time},
     fault::fault,
@@ -37,12 +37,12 @@ const EXPLAINED: &[&str] = &[
 /// What is always shown.
 const ALWAYS: &[&str] = &["created_at", "updated_at", "links"];
 
-impl Face {
-    pub(super) async fn bios(&self, ask: &Ask, ident: &str, rest: &[&str]) -> Result<Answer, Error> {
-        let node = self.node(ask, ident)?;
-        let explains = ask.version.has(REGISTRY);
+impl RestApi {
+    pub(super) async fn bios(&self, request: &ApiRequest, ident: &str, rest: &[&str]) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
+        let explains = request.version.has(REGISTRY);
         if let [name] = rest {
-            ask.only(&[])?;
+            request.only(&[])?;
             let bios = self.settings(ident, &node).await?;
             let missing = || {
                 let text = format!("Node {} doesn't have a BIOS setting '{name}'", node.node);
@@ -50,12 +50,13 @@ impl Face {
             };
             let setting = bios.settings.get(*name).ok_or_else(missing)?;
             let fields = fields(explains);
-            let shown = shown(ask, &node.node.to_string(), name, setting, &fields);
-            return Ok(Answer::shows(json!({*name: shown})));
+            let shown = shown(request, &node.node.to_string(), name, setting, &fields);
+            return Ok(ApiResponse::ok(json!({*name: shown})));
         }
-        ask.only(if explains { &["detail", "fields"] } else { &[] })?;
-        let detail = ask.parameter("detail").map(|word| query::boolean("detail", word)).transpose()?.unwrap_or(false);
-        let fields = match ask.parameter("fields") {
+        request.only(if explains { &["detail", "fields"] } else { &[] })?;
+        let detail =
+            request.parameter("detail").map(|word| query::boolean("detail", word)).transpose()?.unwrap_or(false);
+        let fields = match request.parameter("fields") {
             Some(_) if detail => {
                 return Err(Class::Invalid.says("Can not specify ?detail=True and fields in the same request."));
             }
@@ -63,8 +64,8 @@ impl Face {
             None => fields(detail),
         };
         let bios = self.settings(ident, &node).await?;
-        let all = bios.settings.iter().map(|(name, setting)| shown(ask, ident, name, setting, &fields));
-        Ok(Answer::shows(json!({"bios": all.collect::<Vec<_>>()})))
+        let all = bios.settings.iter().map(|(name, setting)| shown(request, ident, name, setting, &fields));
+        Ok(ApiResponse::ok(json!({"bios": all.collect::<Vec<_>>()})))
     }
 
     /// What is known of a node's settings; nothing where its driver has nothing that reads them.
@@ -72,7 +73,7 @@ impl Face {
         if node.whole.get(&interface_field(Interface::Bios)).and_then(Value::as_str) != Some("redfish") {
             return Ok(Bios::default());
         }
-        let read = self.shared.registry.mesh.store().get_packed(&key::bios(node.rack, node.node)).await;
+        let read = self.app.registry.mesh.store().get_packed(&key::bios(node.rack, node.node)).await;
         let read = read.map_err(|error| fault(ident, &error.into()))?;
         Ok(read.map(|read| read.value).unwrap_or_default())
     }
@@ -94,14 +95,14 @@ fn chosen(asked: &str) -> Result<Vec<&'static str>, Error> {
     asked.split(',').map(|word| of(word.trim())).collect()
 }
 
-fn shown(ask: &Ask, node: &str, name: &str, setting: &BiosSetting, fields: &[&str]) -> Value {
+fn shown(request: &ApiRequest, node: &str, name: &str, setting: &BiosSetting, fields: &[&str]) -> Value {
     let all = json!({
         "name": name, "value": setting.value, "attribute_type": setting.attribute_type,
         "allowable_values": setting.allowable_values, "lower_bound": setting.lower_bound,
         "max_length": setting.max_length, "min_length": setting.min_length, "read_only": setting.read_only,
         "reset_required": setting.reset_required, "unique": setting.unique, "upper_bound": setting.upper_bound,
         "created_at": time(Some(setting.created_at)), "updated_at": time(setting.updated_at),
-        "links": links::resource(&ask.base, &format!("nodes/{node}/bios/{name}")),
+        "links": links::resource(&request.base, &format!("nodes/{node}/bios/{name}")),
     });
     let members = all.as_object().cloned().unwrap_or_default();
     let is_shown = |name: &String| ALWAYS.contains(&name.as_str()) || fields.contains(&name.as_str());

@@ -15,7 +15,7 @@ use wire_ironic::{
     verb::ConfigDrive,
 };
 
-use super::{Face, fetch};
+use super::{RestApi, config_drive_fetch};
 use scheduler_core::fault::fault;
 use scheduler_core::registry::Record;
 
@@ -31,7 +31,7 @@ enum Source {
     Url(String, Digest),
 }
 
-impl Face {
+impl RestApi {
     /// What a machine of this driver is to run; nothing where nobody is there to bring it up.
     pub(super) async fn deployment(
         &self,
@@ -50,7 +50,7 @@ impl Face {
         let info = node.get("instance_info").and_then(Value::as_object).unwrap_or(&empty);
         let image = match source(info).map_err(refused)? {
             Source::Registered(name) => {
-                let found = self.shared.registry.image_named(&name);
+                let found = self.app.registry.image_named(&name);
                 found.map_err(|error| refused(service_kit::status::chain(&error)))?.value.id
             }
             Source::Url(url, digest) => self.registered(record.node, url, digest).await?,
@@ -59,13 +59,13 @@ impl Face {
             None => None,
             Some(drive) => {
                 let files = match drive {
-                    ConfigDrive::Url(url) => packed(&fetch::config_drive(url).await.map_err(refused)?),
+                    ConfigDrive::Url(url) => packed(&config_drive_fetch::config_drive(url).await.map_err(refused)?),
                     ConfigDrive::Packed(text) => packed(text),
                     ConfigDrive::Parts(parts) => Ok(files(record.node, node, parts)),
                 };
                 let files = files.map_err(refused)?;
                 let json = serde_json::to_vec(&files).map_err(|error| refused(error.to_string()))?;
-                let sealed = self.shared.registry.sealer.seal(&format!("{}/config-drive", record.node), &json);
+                let sealed = self.app.registry.sealer.seal(&format!("{}/config-drive", record.node), &json);
                 Some(sealed.map_err(|error| fault(&record.node.to_string(), &error.into()))?)
             }
         };
@@ -74,7 +74,7 @@ impl Face {
 
     /// The record of an image that is named by where it is: one for each content, made where there is none.
     async fn registered(&self, node: NodeId, url: String, digest: Digest) -> Result<ImageId, Error> {
-        let registry = &self.shared.registry;
+        let registry = &self.app.registry;
         let known = registry.view().list(&keyspace::key::images()).into_iter();
         if let Some((_, image)) =
             known.into_iter().find(|(_, image)| image.value.digest == digest && image.value.url == url)

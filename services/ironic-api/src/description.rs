@@ -9,24 +9,24 @@ use axum::{
 };
 use wire_ironic::{error::text, openapi};
 
-use super::{answer, ask::Edge};
+use super::{request::VersionHeaders, response};
 
 /// It is the same for everybody and until we end: written once.
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(openapi::document().to_string()));
 
 /// The answer to a request for the description; nothing where something else is asked for.
-pub(super) fn answer(parts: &Parts, request: &str) -> Option<Response> {
+pub(super) fn answer(parts: &Parts, request_id: &str) -> Option<Response> {
     if parts.uri.path() != openapi::PATH || parts.method == Method::OPTIONS {
         return None;
     }
     if parts.method != Method::GET {
-        let mut refused = answer::response(&Edge::default(), Err(text::method_not_allowed()), request);
+        let mut refused = response::into_http(&VersionHeaders::default(), Err(text::method_not_allowed()), request_id);
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
         return Some(refused);
     }
     let mut response = Response::new(Body::from(DOCUMENT.clone()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer::name(&mut response, request);
+    response::name(&mut response, request_id);
     Some(response)
 }
 

@@ -14,26 +14,26 @@ use wire_ironic::{
     query::{self, Operand, Shape},
 };
 
-use super::{Ask, Face, answer::Answer, gate::Lens, list};
+use super::{ApiRequest, RestApi, authz::Visibility, list, response::ApiResponse};
 use scheduler_core::document::time;
 
-impl Face {
-    pub(super) fn show_driver(&self, ask: &Ask, name: &str) -> Result<Answer, Error> {
+impl RestApi {
+    pub(super) fn show_driver(&self, request: &ApiRequest, name: &str) -> Result<ApiResponse, Error> {
         let driver = driver(name)?;
-        let columns = ask.columns(&DRIVER)?;
-        ask.only(&["fields"])?;
-        Ok(Answer::shows(Value::Object(self.driver(ask, driver, &columns))))
+        let columns = request.columns(&DRIVER)?;
+        request.only(&["fields"])?;
+        Ok(ApiResponse::ok(Value::Object(self.driver(request, driver, &columns))))
     }
 
-    pub(super) fn list_drivers(&self, ask: &Ask) -> Result<Answer, Error> {
-        let list = query::list(&DRIVER, ask.version, Shape::Plain, &ask.pairs)?;
+    pub(super) fn list_drivers(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
+        let list = query::list(&DRIVER, request.version, Shape::Plain, &request.pairs)?;
         let classic = list.filters.iter().any(|(_, operand)| *operand == Operand::Text("classic".to_owned()));
         let all = Driver::SERVED.iter().filter(|_| !classic);
-        let shown: Vec<Value> = all.map(|one| Value::Object(self.driver(ask, *one, &list.columns))).collect();
-        Ok(Answer::shows(json!({"drivers": shown})))
+        let shown: Vec<Value> = all.map(|one| Value::Object(self.driver(request, *one, &list.columns))).collect();
+        Ok(ApiResponse::ok(json!({"drivers": shown})))
     }
 
-    fn driver(&self, ask: &Ask, driver: Driver, columns: &Columns) -> Map<String, Value> {
+    fn driver(&self, request: &ApiRequest, driver: Driver, columns: &Columns) -> Map<String, Value> {
         let hosts: Vec<Value> = self.all_conductors().iter().filter_map(|one| one.get("hostname").cloned()).collect();
         let mut whole = Map::from_iter([
             ("name".to_owned(), json!(driver.to_string())),
@@ -45,26 +45,26 @@ impl Face {
             whole.insert(format!("default_{interface}_interface"), json!(driver.default_implementation(interface)));
             whole.insert(format!("enabled_{interface}_interfaces"), json!(enabled));
         }
-        links::shown(&DRIVER, ask.version, &ask.base, columns, &whole)
+        links::shown(&DRIVER, request.version, &request.base, columns, &whole)
     }
 
-    pub(super) fn conductors(&self, ask: &Ask, rest: &[&str]) -> Result<Answer, Error> {
+    pub(super) fn conductors(&self, request: &ApiRequest, rest: &[&str]) -> Result<ApiResponse, Error> {
         let all = self.all_conductors();
         let [hostname] = rest else {
-            let list = query::list(&CONDUCTOR, ask.version, Shape::Plain, &ask.pairs)?;
+            let list = query::list(&CONDUCTOR, request.version, Shape::Plain, &request.pairs)?;
             let all = all.iter().collect();
-            return list::page(&CONDUCTOR, ask, &list, all, Lens::Clear).map(Answer::shows);
+            return list::page(&CONDUCTOR, request, &list, all, Visibility::Unrestricted).map(ApiResponse::ok);
         };
-        ask.only(&["fields"])?;
-        let columns = ask.columns(&CONDUCTOR)?;
+        request.only(&["fields"])?;
+        let columns = request.columns(&CONDUCTOR)?;
         let one = all.iter().find(|one| one.get("hostname") == Some(&json!(hostname)));
         let one = one.ok_or_else(|| text::not_found("Conductor", hostname))?;
-        Ok(Answer::shows(Value::Object(links::shown(&CONDUCTOR, ask.version, &ask.base, &columns, one))))
+        Ok(ApiResponse::ok(Value::Object(links::shown(&CONDUCTOR, request.version, &request.base, &columns, one))))
     }
 
     /// Who looks after nodes, rack by rack: the power-services, by where they answer.
     fn all_conductors(&self) -> Vec<Map<String, Value>> {
-        let view = self.shared.registry.view();
+        let view = self.app.registry.view();
         let mut all = Vec::new();
         for (_, rack) in view.list(&key::racks()) {
             let members = view.list(&key::members(Scope::Rack(rack.value.id), Service::Power));
@@ -91,26 +91,26 @@ fn conductor(endpoint: &str, rack: &str, since: Timestamp, alive: bool) -> Map<S
 }
 
 /// Shows the properties of `driver_info` that a driver reads.
-pub(super) fn show_properties(name: &str) -> Result<Answer, Error> {
-    Ok(Answer::shows(properties(driver(name)?)))
+pub(super) fn show_properties(name: &str) -> Result<ApiResponse, Error> {
+    Ok(ApiResponse::ok(properties(driver(name)?)))
 }
 
 /// Shows the properties of logical disks, for drivers that have a RAID interface.
-pub(super) fn show_raid_properties(name: &str) -> Result<Answer, Error> {
+pub(super) fn show_raid_properties(name: &str) -> Result<ApiResponse, Error> {
     let driver = driver(name)?;
     if !driver.supports(Interface::Raid, "fake") {
         return Err(text::unsupported(&driver.to_string(), "raid", Class::NotFound));
     }
-    Ok(Answer::shows(wire_ironic::raid::properties()))
+    Ok(ApiResponse::ok(wire_ironic::raid::properties()))
 }
 
 /// Lists a driver's own methods: there are none.
-pub(super) fn list_methods(name: &str) -> Result<Answer, Error> {
-    driver(name).map(|_| Answer::shows(json!({})))
+pub(super) fn list_methods(name: &str) -> Result<ApiResponse, Error> {
+    driver(name).map(|_| ApiResponse::ok(json!({})))
 }
 
 /// Refuses to call a driver's own method, because there are none.
-pub(super) fn call_method(name: &str, method: &str) -> Result<Answer, Error> {
+pub(super) fn call_method(name: &str, method: &str) -> Result<ApiResponse, Error> {
     driver(name)?;
     Err(Class::Invalid.says(format!("No handler for method {method}")))
 }

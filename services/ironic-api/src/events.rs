@@ -34,7 +34,7 @@ use wire_ironic::{
     query::{List, Shape},
 };
 
-use super::{Ask, Face, gate::Lens, nodes::wanted};
+use super::{ApiRequest, RestApi, authz::Visibility, nodes::wanted};
 use scheduler_core::node_cache::NodeView;
 
 /// Streams at a time; each costs what it last told, 24 octets a node.
@@ -79,22 +79,27 @@ struct Told {
     since: i64,
 }
 
-impl Face {
+impl RestApi {
     /// Opens a stream of a list of nodes.
     ///
     /// # Errors
     /// What is wrong with the list; too many are open.
-    pub(super) fn follow_nodes(self: &Arc<Self>, ask: Ask, host: Host, since: Option<i64>) -> Result<Response, Error> {
-        let list = query::list(&NODE, ask.version, Shape::Plain, &ask.pairs)?;
+    pub(super) fn follow_nodes(
+        self: &Arc<Self>,
+        request: ApiRequest,
+        host: Host,
+        since: Option<i64>,
+    ) -> Result<Response, Error> {
+        let list = query::list(&NODE, request.version, Shape::Plain, &request.pairs)?;
         self.check_filters(&list)?;
         let open = Open::begin()?;
         let (sender, receiver) = mpsc::channel(WAITING);
-        let (face, stopping) = (Arc::clone(self), host.clone());
+        let (api, stopping) = (Arc::clone(self), host.clone());
         host.spawn(async move {
             let _open = open;
             let told = Told { nodes: HashMap::new(), since: since.unwrap_or(0) };
             tokio::select! {
-                () = face.tell(&ask, &list, told, &sender) => {}
+                () = api.tell(&request, &list, told, &sender) => {}
                 () = stopping.stopping() => {}
             }
         });
@@ -105,11 +110,11 @@ impl Face {
         Ok(response)
     }
 
-    async fn tell(&self, ask: &Ask, list: &List, mut told: Told, sender: &mpsc::Sender<Piece>) {
-        let mut news = self.shared.registry.view().subscribe();
+    async fn tell(&self, request: &ApiRequest, list: &List, mut told: Told, sender: &mpsc::Sender<Piece>) {
+        let mut news = self.app.registry.view().subscribe();
         let mut is_first = true;
         loop {
-            for piece in self.changes(ask, list, &mut told, is_first) {
+            for piece in self.changes(request, list, &mut told, is_first) {
                 if sender.send(Ok(piece)).await.is_err() {
                     return;
                 }
@@ -126,16 +131,17 @@ impl Face {
     }
 
     /// What a reader does not know yet, in pieces.
-    fn changes(&self, ask: &Ask, list: &List, told: &mut Told, is_first: bool) -> Vec<Bytes> {
-        let (parent, lens) = (self.parent(ask, list), Lens::nodes(ask));
-        let (all, frame) = (self.node_cache.all(), Frame::new(&NODE, ask.version, &ask.base, &list.columns));
-        let is_of = |node: &&Arc<NodeView>| wanted(&node.whole, list, parent.as_deref()) && lens.sees(&node.whole);
+    fn changes(&self, request: &ApiRequest, list: &List, told: &mut Told, is_first: bool) -> Vec<Bytes> {
+        let (parent, visibility) = (self.parent(request, list), Visibility::nodes(request));
+        let (all, frame) = (self.node_cache.all(), Frame::new(&NODE, request.version, &request.base, &list.columns));
+        let is_of =
+            |node: &&Arc<NodeView>| wanted(&node.whole, list, parent.as_deref()) && visibility.includes(&node.whole);
         let (mut out, mut now) = (Pieces::default(), HashMap::with_capacity(told.nodes.len()));
         let mut latest = told.since;
         for node in all.iter().filter(is_of) {
             let known = told.nodes.get(&node.node).copied().or_else(|| is_first.then_some(told.since));
             if known.is_none_or(|known| known < node.revision) {
-                out.event("node", node.revision, &frame.shown(&lens.shown(&node.whole)));
+                out.event("node", node.revision, &frame.shown(&visibility.redact(&node.whole)));
             }
             latest = latest.max(node.revision);
             now.insert(node.node, node.revision);

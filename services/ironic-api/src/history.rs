@@ -9,7 +9,7 @@ use wire_ironic::{
     page, query,
 };
 
-use super::{Ask, Face, answer::Answer};
+use super::{ApiRequest, RestApi, response::ApiResponse};
 use scheduler_core::boot_history;
 use scheduler_core::{document::time, fault::fault};
 
@@ -21,31 +21,32 @@ const WRONG: &[Mark] = &[Mark::FileMissing, Mark::FileLost, Mark::LoaderLost, Ma
 const PROJECT: u16 = 113;
 const STATES: u16 = 115;
 
-impl Face {
-    pub(super) async fn history(&self, ask: &Ask, ident: &str, rest: &[&str]) -> Result<Answer, Error> {
-        let node = self.node(ask, ident)?;
-        let boots = boot_history::boots(&self.shared.registry, &self.shared.live_state, node.node).await;
+impl RestApi {
+    pub(super) async fn history(&self, request: &ApiRequest, ident: &str, rest: &[&str]) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
+        let boots = boot_history::boots(&self.app.registry, &self.app.live_state, node.node).await;
         let boots = boots.map_err(|error| fault(ident, &error))?;
-        let life = self.shared.registry.held(node.node).map(|held| held.life.value);
+        let life = self.app.registry.held(node.node).map(|held| held.life.value);
         let mut all = entries(node.node, &boots);
         all.extend(life.and_then(|life| life.failure).map(|failure| failed(node.node, &failure)));
         all.sort_by(|one, other| one["created_at"].as_str().cmp(&other["created_at"].as_str()));
         if let [id] = rest {
             let found = all.into_iter().find(|entry| entry["uuid"] == *id);
             let missing = || Class::NotFound.says(format!("Node history record {id} could not be found."));
-            return found.map(|entry| Answer::shows(shown(ask, node.node, entry, true))).ok_or_else(missing);
+            return found.map(|entry| ApiResponse::ok(shown(request, node.node, entry, true))).ok_or_else(missing);
         }
-        ask.only(&["detail", "limit", "marker", "sort_key", "sort_dir"])?;
-        let detail = ask.parameter("detail").map(|word| query::boolean("detail", word)).transpose()?.unwrap_or(false);
-        if ask.parameter("sort_dir") == Some("desc") {
+        request.only(&["detail", "limit", "marker", "sort_key", "sort_dir"])?;
+        let detail =
+            request.parameter("detail").map(|word| query::boolean("detail", word)).transpose()?.unwrap_or(false);
+        if request.parameter("sort_dir") == Some("desc") {
             all.reverse();
         }
-        let marker = ask.parameter("marker");
+        let marker = request.parameter("marker");
         let from = marker
             .map_or(0, |marker| all.iter().position(|entry| entry["uuid"] == marker).map_or(all.len(), |at| at + 1));
-        let page = all.into_iter().skip(from).take(page::limit_of(ask.parameter("limit"))?);
-        let history: Vec<Value> = page.map(|entry| shown(ask, node.node, entry, detail)).collect();
-        Ok(Answer::shows(json!({"history": history})))
+        let page = all.into_iter().skip(from).take(page::limit_of(request.parameter("limit"))?);
+        let history: Vec<Value> = page.map(|entry| shown(request, node.node, entry, detail)).collect();
+        Ok(ApiResponse::ok(json!({"history": history})))
     }
 }
 
@@ -79,7 +80,7 @@ fn id(seed: &str) -> String {
     uuid::Builder::from_custom_bytes(octets).into_uuid().to_string()
 }
 
-fn shown(ask: &Ask, node: NodeId, entry: Value, detail: bool) -> Value {
+fn shown(request: &ApiRequest, node: NodeId, entry: Value, detail: bool) -> Value {
     let mut members: Map<String, Value> = entry.as_object().cloned().unwrap_or_default();
     let id = members.get("uuid").and_then(Value::as_str).unwrap_or_default().to_owned();
     if detail {
@@ -90,7 +91,7 @@ fn shown(ask: &Ask, node: NodeId, entry: Value, detail: bool) -> Value {
             ("target_provision_state", STATES),
             ("duration_seconds", STATES),
         ] {
-            if ask.version.has(since) {
+            if request.version.has(since) {
                 members.insert(name.to_owned(), Value::Null);
             }
         }
@@ -102,7 +103,7 @@ fn shown(ask: &Ask, node: NodeId, entry: Value, detail: bool) -> Value {
             *event = event.chars().take(SHORT - 4).chain("...".chars()).collect();
         }
     }
-    let href = format!("{}/v1/nodes/{node}/history/{id}", ask.base);
+    let href = format!("{}/v1/nodes/{node}/history/{id}", request.base);
     members.insert("links".to_owned(), json!([{"href": href, "rel": "self"}]));
     Value::Object(members)
 }

@@ -7,44 +7,44 @@ use wire_ironic::{
     links,
 };
 
-use super::{Ask, Face, answer::Answer, below::driver, nodes::one};
+use super::{ApiRequest, RestApi, node_subresources::driver, nodes::one, response::ApiResponse};
 
 /// The lamps: part, name, whether it can only be read, and what it can be.
 const LAMPS: &[(&str, &str, bool, &[&str])] =
     &[("chassis", "led-0", true, &["off", "on"]), ("system", "led", false, &["blinking", "off", "on"])];
 
-impl Face {
+impl RestApi {
     /// `rest` is the name of one, `led@system`; empty: all.
-    pub(super) fn indicators(&self, ask: &Ask, ident: &str, rest: &[&str]) -> Result<Answer, Error> {
-        let node = self.node(ask, ident)?;
+    pub(super) fn indicators(&self, request: &ApiRequest, ident: &str, rest: &[&str]) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
         let Some(unique) = rest.first() else {
-            self.fake(ask, ident, "get_supported_indicators")?;
+            self.fake(request, ident, "get_supported_indicators")?;
             let lamps = LAMPS.iter().map(|(part, name, is_fixed, states)| {
                 let unique = format!("{name}@{part}");
                 let path = format!("nodes/{ident}/management/indicators/{unique}");
                 json!({
                     "name": unique, "component": part, "readonly": is_fixed, "states": states,
-                    "links": links::resource(&ask.base, &path),
+                    "links": links::resource(&request.base, &path),
                 })
             });
-            return Ok(Answer::shows(one("indicators", lamps.collect())));
+            return Ok(ApiResponse::ok(one("indicators", lamps.collect())));
         };
-        if ask.method == "PUT" {
-            call::indicator(&ask.arguments()?)?;
+        if request.method == "PUT" {
+            call::indicator(&request.arguments()?)?;
         }
         let malformed = || Class::Invalid.says(format!("Malformed indicator name \"{unique}\""));
         let (name, part) = unique.split_once('@').ok_or_else(malformed)?;
-        if ask.method == "PUT" {
+        if request.method == "PUT" {
             // A lamp of nobody's can not be switched.
             return Err(text::unsupported(&driver(&node).to_string(), "set_indicator_state", Class::Invalid));
         }
-        self.fake(ask, ident, "get_indicator_state")?;
+        self.fake(request, ident, "get_indicator_state")?;
         let lamps = LAMPS.iter().filter(|(of, ..)| *of == part);
         let names: Vec<&str> = lamps.map(|(_, name, ..)| *name).collect();
         match names.as_slice() {
             [] => Err(Class::Invalid.says(format!("Invalid component {part} specified."))),
             names if !names.contains(&name) => Err(Class::Invalid.says(format!("Invalid indicator {name} specified."))),
-            _ => Ok(Answer::shows(json!({"state": "on"}))),
+            _ => Ok(ApiResponse::ok(json!({"state": "on"}))),
         }
     }
 }

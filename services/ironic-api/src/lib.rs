@@ -5,38 +5,38 @@
 
 mod agents;
 mod allocations;
-mod answer;
-mod ask;
-mod below;
+mod audit;
+mod authz;
 mod bios;
 mod condition;
 mod config;
-mod course;
+mod config_drive_fetch;
 mod deploy;
 mod description;
 mod dispatch;
-mod door;
+mod driver_info;
 mod drivers;
 mod events;
-mod fetch;
-mod gate;
 mod hardware;
 mod history;
-mod hooks;
 mod indicators;
 mod list;
+mod listener;
 mod management;
+mod node_subresources;
 mod nodes;
 mod pages;
 mod ports;
 mod redfish;
-mod said;
-mod sheets;
+mod request;
+mod resources;
+mod response;
 mod states;
-mod trail;
+mod step_requests;
 mod validate;
 mod vendor;
 mod verb;
+mod webhooks;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -49,22 +49,22 @@ use wire_ironic::{
     links, route,
 };
 
-use self::{
-    answer::{Answer, response},
-    ask::{Ask, Read},
-};
 pub use self::{
     config::RestTls,
-    door::Door,
-    hooks::{check as check_webhook, check_room as check_room_for_webhook},
+    listener::RestListener,
+    webhooks::{check as check_webhook, check_webhook_count},
+};
+use self::{
+    request::{ApiRequest, ParsedRequest},
+    response::ApiResponse,
 };
 use api_auth::Authenticator;
 use scheduler_core::{AppState, node_cache::NodeCache, secret};
 
 /// The face.
 #[derive(Debug)]
-pub(crate) struct Face {
-    shared: Arc<AppState>,
+pub(crate) struct RestApi {
+    app: Arc<AppState>,
     auth: Authenticator,
     node_cache: Arc<NodeCache>,
     host: Host,
@@ -73,87 +73,89 @@ pub(crate) struct Face {
 }
 
 /// Answers until the host stops.
-pub async fn serve(host: Host, door: Door, shared: Arc<AppState>, auth: Authenticator) {
-    let face = face(shared, auth, door.scheme());
-    host.spawn_essential("webhooks", hooks::carry(Arc::clone(&face)));
-    if let Err(error) = door.serve(host, Router::new().fallback(handle).with_state(face)).await {
+pub async fn serve(host: Host, listener: RestListener, app: Arc<AppState>, auth: Authenticator) {
+    let api = rest_api(app, auth, listener.scheme());
+    host.spawn_essential("webhooks", webhooks::run(Arc::clone(&api)));
+    if let Err(error) = listener.serve(host, Router::new().fallback(handle).with_state(api)).await {
         tracing::error!(%error, "the REST API is not answered any more");
     }
 }
 
 /// The API without a listener and without webhooks.
 pub fn router(app: Arc<AppState>, authenticator: Authenticator) -> Router {
-    Router::new().fallback(handle).with_state(face(app, authenticator, "http"))
+    Router::new().fallback(handle).with_state(rest_api(app, authenticator, "http"))
 }
 
-fn face(shared: Arc<AppState>, auth: Authenticator, scheme: &'static str) -> Arc<Face> {
-    let (node_cache, host) = (Arc::clone(&shared.node_cache), shared.host.clone());
-    Arc::new(Face { shared, auth, node_cache, host, scheme })
+fn rest_api(app: Arc<AppState>, auth: Authenticator, scheme: &'static str) -> Arc<RestApi> {
+    let (node_cache, host) = (Arc::clone(&app.node_cache), app.host.clone());
+    Arc::new(RestApi { app, auth, node_cache, host, scheme })
 }
 
-async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Response {
+async fn handle(State(api): State<Arc<RestApi>>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
-    let origin = trail::origin(&parts);
+    let origin = audit::origin(&parts);
     if let Some(response) = description::answer(&parts, &origin.request) {
         return response;
     }
     let path = parts.uri.path();
     let path = path.strip_prefix("/v1").unwrap_or(path);
-    let who = match face.auth.check(path, &parts.headers).await {
-        Ok(who) => who,
+    let caller = match api.auth.check(path, &parts.headers).await {
+        Ok(caller) => caller,
         Err(denied) => {
-            let response = answer::denied(&denied, &origin.request);
-            trail::refused(&parts, &origin, response.status().as_u16());
+            let response = response::denied(&denied, &origin.request);
+            audit::record_refused(&parts, &origin, response.status().as_u16());
             return response;
         }
     };
     let place = description::Place::of(&parts);
-    let (edge, read) = ask::read(parts, body, who, face.scheme).await;
-    let answer = match read {
-        Read::Refused(error) => Err(error),
-        Read::Root(base) => Ok(Answer::shows(documents::root(&base))),
-        Read::Options => Ok(Answer::nothing()),
-        Read::Ask(ask) if ask.follows.is_some() && ask.is("GET", "nodes") => match face.follow(ask) {
-            Ok(stream) => return answer::stream(stream, &edge, &origin.request),
-            Err(error) => Err(error),
-        },
-        Read::Ask(mut ask) => face.answer_and_record(&mut ask, &origin).await,
+    let (version_headers, parsed) = request::parse(parts, body, caller, api.scheme).await;
+    let answer = match parsed {
+        ParsedRequest::Refused(error) => Err(error),
+        ParsedRequest::Root(base) => Ok(ApiResponse::ok(documents::root(&base))),
+        ParsedRequest::Options => Ok(ApiResponse::empty()),
+        ParsedRequest::Api(request) if request.follows.is_some() && request.is("GET", "nodes") => {
+            match api.follow(request) {
+                Ok(stream) => return response::stream(stream, &version_headers, &origin.request),
+                Err(error) => Err(error),
+            }
+        }
+        ParsedRequest::Api(mut request) => api.answer_and_record(&mut request, &origin).await,
     };
-    let mut response = response(&edge, answer, &origin.request);
+    let mut response = response::into_http(&version_headers, answer, &origin.request);
     place.name(&mut response);
     response
 }
 
-impl Face {
+impl RestApi {
     /// Opens a stream of events.
-    fn follow(self: &Arc<Self>, mut ask: Ask) -> Result<Response, Error> {
-        let path = ask.path.clone();
-        let found = route::find(ask.version, &ask.method, &path)?;
-        self.admit(&mut ask, &found)?;
-        let since = ask.follows.flatten();
-        self.follow_nodes(ask, self.host.clone(), since)
+    fn follow(self: &Arc<Self>, mut request: ApiRequest) -> Result<Response, Error> {
+        let path = request.path.clone();
+        let found = route::find(request.version, &request.method, &path)?;
+        self.authorize(&mut request, &found)?;
+        let since = request.follows.flatten();
+        self.follow_nodes(request, self.host.clone(), since)
     }
 
-    async fn answer(&self, ask: &mut Ask) -> Result<Answer, Error> {
-        if ask.path.is_empty() {
-            let shown = || Answer::shows(documents::v1(&ask.base, ask.version));
-            return (ask.method == "GET").then(shown).ok_or_else(text::method_not_allowed);
+    async fn answer(&self, request: &mut ApiRequest) -> Result<ApiResponse, Error> {
+        if request.path.is_empty() {
+            let shown = || ApiResponse::ok(documents::v1(&request.base, request.version));
+            return (request.method == "GET").then(shown).ok_or_else(text::method_not_allowed);
         }
-        let path = ask.path.clone();
-        let found = route::find(ask.version, &ask.method, &path)?;
-        if secret::is_forged(&ask.body) {
+        let path = request.path.clone();
+        let found = route::find(request.version, &request.method, &path)?;
+        if secret::is_forged(&request.body) {
             return Err(Class::Invalid.says("A value must not have the shape of a sealed one: {\"sealed\": …}"));
         }
-        self.admit(ask, &found)?;
+        self.authorize(request, &found)?;
         if let Some(refused) = found.older() {
-            self.node(ask, found.ident)?;
+            self.node(request, found.ident)?;
             return Err(refused);
         }
-        self.dispatch(ask, found.call).await
+        self.dispatch(request, found.call).await
     }
 
     /// How many nodes each shard has.
-    fn shards(&self) -> Answer {
+    fn shards(&self) -> ApiResponse {
         let mut counts = BTreeMap::<String, usize>::new();
         for node in self.node_cache.all() {
             let shard = node.whole.get("shard").and_then(Value::as_str).unwrap_or("None");
@@ -163,13 +165,13 @@ impl Face {
         shards.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let shards: Vec<Value> =
             shards.into_iter().map(|(name, count)| json!({"name": name, "count": count})).collect();
-        Answer::shows(json!({"shards": shards}))
+        ApiResponse::ok(json!({"shards": shards}))
     }
 }
 
 /// The document of `volume`, or of the volumes of one node; `path` is where they are.
-fn volume(ask: &Ask, path: &str) -> Value {
-    let below = links::below(links::VOLUME, ask.version, &ask.base, path);
-    let own = ("links".to_owned(), links::resource(&ask.base, &format!("{path}/")));
+fn volume(request: &ApiRequest, path: &str) -> Value {
+    let below = links::below(links::VOLUME, request.version, &request.base, path);
+    let own = ("links".to_owned(), links::resource(&request.base, &format!("{path}/")));
     Value::Object([own].into_iter().chain(below.map(|(name, value)| (name.to_owned(), value))).collect())
 }

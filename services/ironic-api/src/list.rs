@@ -12,8 +12,8 @@ use wire_ironic::{
 };
 
 use super::{
-    Ask,
-    gate::{Lens, Whole},
+    ApiRequest,
+    authz::{Document, Visibility},
 };
 
 /// The page of a list, as far as the lens shows it. `items` are in the order of their creation and match already.
@@ -22,17 +22,17 @@ use super::{
 /// 404 for a marker that is not there.
 pub(super) fn page(
     resource: &'static Resource,
-    ask: &Ask,
+    request: &ApiRequest,
     list: &List,
-    mut items: Vec<&Whole>,
-    lens: Lens<'_>,
+    mut items: Vec<&Document>,
+    visibility: Visibility<'_>,
 ) -> Result<Value, Error> {
-    items.retain(|item| lens.sees(item));
+    items.retain(|item| visibility.includes(item));
     let page = chosen(resource, list, items, |item| item)?;
     let last = page.last().and_then(|last| last.get(resource.key)).and_then(Value::as_str).unwrap_or_default();
-    let next = query::next_page(resource, list, &ask.base, page.len(), last);
-    let frame = Frame::new(resource, ask.version, &ask.base, &list.columns);
-    let shown: Vec<Value> = page.into_iter().map(|item| frame.shown(&lens.shown(item))).collect();
+    let next = query::next_page(resource, list, &request.base, page.len(), last);
+    let frame = Frame::new(resource, request.version, &request.base, &list.columns);
+    let shown: Vec<Value> = page.into_iter().map(|item| frame.shown(&visibility.redact(item))).collect();
     let mut body = Map::from_iter([(resource.plural.to_owned(), Value::Array(shown))]);
     if let Some(next) = next {
         body.insert("next".to_owned(), json!(next));
@@ -48,7 +48,7 @@ pub(super) fn chosen<T>(
     resource: &Resource,
     list: &List,
     mut items: Vec<T>,
-    whole: fn(&T) -> &Whole,
+    whole: fn(&T) -> &Document,
 ) -> Result<Vec<T>, Error> {
     let key = list.page.sort_key.as_str();
     if key != "id" {
@@ -86,11 +86,11 @@ fn word(resource: &Resource) -> &'static str {
     }
 }
 
-fn value<'a>(item: &'a Whole, key: &str) -> &'a Value {
+fn value<'a>(item: &'a Document, key: &str) -> &'a Value {
     item.get(key).unwrap_or(&Value::Null)
 }
 
-fn is(item: &Whole, key: &str, text: &str) -> bool {
+fn is(item: &Document, key: &str, text: &str) -> bool {
     value(item, key).as_str() == Some(text)
 }
 
@@ -109,7 +109,7 @@ fn compare(one: &Value, other: &Value) -> Ordering {
 }
 
 /// Whether a field is what a filter wants.
-pub(super) fn matches(item: &Whole, field: &str, operand: &Operand) -> bool {
+pub(super) fn matches(item: &Document, field: &str, operand: &Operand) -> bool {
     let value = value(item, field);
     match operand {
         Operand::Flag(flag) => value.as_bool().unwrap_or_default() == *flag,
@@ -119,12 +119,12 @@ pub(super) fn matches(item: &Whole, field: &str, operand: &Operand) -> bool {
 }
 
 /// Whether a field has a value at all.
-pub(super) fn has(item: &Whole, field: &str) -> bool {
+pub(super) fn has(item: &Document, field: &str) -> bool {
     value(item, field).as_str().is_some_and(|text| !text.is_empty())
 }
 
 /// Whether a text field has these words in it, in any case.
-pub(super) fn contains(item: &Whole, field: &str, operand: &Operand) -> bool {
+pub(super) fn contains(item: &Document, field: &str, operand: &Operand) -> bool {
     let words = operand.written().to_lowercase();
     value(item, field).as_str().is_some_and(|text| text.to_lowercase().contains(&words))
 }
@@ -142,47 +142,47 @@ mod tests {
 
     use super::*;
 
-    fn nodes() -> Vec<Whole> {
+    fn nodes() -> Vec<Document> {
         let node = |uuid: u32, name: Value| json!({"uuid": format!("11111111-1111-4111-8111-{uuid:012}"), "name": name, "maintenance": uuid == 2});
         let all = [node(1, json!("b")), node(2, json!(null)), node(3, json!("a"))];
         all.into_iter().filter_map(|node| node.as_object().cloned()).collect()
     }
 
-    fn ask(pairs: &[(&str, &str)]) -> Result<(Vec<String>, Option<String>), Error> {
+    fn request(pairs: &[(&str, &str)]) -> Result<(Vec<String>, Option<String>), Error> {
         let pairs: Vec<_> = pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
         let list = query::list(&NODE, Version::MAX, Shape::Plain, &pairs)?;
         let nodes = nodes();
-        let ask = Ask {
+        let request = ApiRequest {
             version: Version::MAX,
             method: "GET".to_owned(),
             path: "nodes".to_owned(),
             pairs,
             body: Value::Null,
             base: "http://h".to_owned(),
-            who: Arc::new(Caller::unrestricted("ann")),
+            caller: Arc::new(Caller::unrestricted("ann")),
             owner: None,
             condition: crate::condition::Condition::default(),
             follows: None,
         };
-        let body = page(&NODE, &ask, &list, nodes.iter().collect(), Lens::Clear)?;
+        let body = page(&NODE, &request, &list, nodes.iter().collect(), Visibility::Unrestricted)?;
         let names = body["nodes"].as_array().unwrap().iter().map(|node| node["name"].to_string());
         Ok((names.collect(), body.get("next").and_then(Value::as_str).map(str::to_owned)))
     }
 
     #[test]
     fn a_list_is_sorted_by_creation_or_by_a_field_with_nothing_first() {
-        assert_eq!(ask(&[]).unwrap().0, ["\"b\"", "null", "\"a\""]);
-        assert_eq!(ask(&[("sort_key", "name")]).unwrap().0, ["null", "\"a\"", "\"b\""]);
-        assert_eq!(ask(&[("sort_key", "name"), ("sort_dir", "desc")]).unwrap().0, ["\"b\"", "\"a\"", "null"]);
+        assert_eq!(request(&[]).unwrap().0, ["\"b\"", "null", "\"a\""]);
+        assert_eq!(request(&[("sort_key", "name")]).unwrap().0, ["null", "\"a\"", "\"b\""]);
+        assert_eq!(request(&[("sort_key", "name"), ("sort_dir", "desc")]).unwrap().0, ["\"b\"", "\"a\"", "null"]);
     }
 
     #[test]
     fn a_full_page_says_where_the_next_one_is_and_a_marker_goes_on_there() {
-        let (names, next) = ask(&[("limit", "2")]).unwrap();
+        let (names, next) = request(&[("limit", "2")]).unwrap();
         assert_eq!(names.len(), 2);
         assert!(next.unwrap().ends_with("limit=2&marker=11111111-1111-4111-8111-000000000002"));
-        assert_eq!(ask(&[("marker", "11111111-1111-4111-8111-000000000002")]).unwrap().0, ["\"a\""]);
-        let unknown = ask(&[("marker", "11111111-1111-4111-8111-00000000ffff")]).unwrap_err();
+        assert_eq!(request(&[("marker", "11111111-1111-4111-8111-000000000002")]).unwrap().0, ["\"a\""]);
+        let unknown = request(&[("marker", "11111111-1111-4111-8111-00000000ffff")]).unwrap_err();
         assert_eq!(unknown.status, 404);
     }
 }

@@ -20,7 +20,7 @@ use wire_ironic::{
     error::{Class, Error, text},
 };
 
-use super::{Ask, Face, answer::Answer, below::driver, validate, verb::word};
+use super::{ApiRequest, RestApi, node_subresources::driver, response::ApiResponse, validate, verb::word};
 use scheduler_core::{document::interface_field, fault::fault, node_cache::NodeView};
 use scheduler_core::{
     effect::{self, power::BootOrder},
@@ -30,15 +30,15 @@ use scheduler_core::{
 /// How long a client waits for a BMC to be told. Longer than its power-service tries.
 const PATIENCE: Duration = Duration::from_secs(45);
 
-impl Face {
-    pub(super) fn supported_boot_devices(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        let node = self.node(ask, ident)?;
+impl RestApi {
+    pub(super) fn supported_boot_devices(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
         let devices: Vec<String> = devices(&node).iter().map(ToString::to_string).collect();
-        Ok(Answer::shows(json!({"supported_boot_devices": devices})))
+        Ok(ApiResponse::ok(json!({"supported_boot_devices": devices})))
     }
 
-    pub(super) async fn get_boot_device(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        let node = self.node(ask, ident)?;
+    pub(super) async fn get_boot_device(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
         let order = match management(&node) {
             // A machine that is not there boots from the network, whatever it was told.
             "fake" => BootOrder { device: Some(BootDevice::Pxe), is_persistent: Some(false) },
@@ -47,17 +47,17 @@ impl Face {
             _ => {
                 check_free(&node)?;
                 validate::management(&node.whole, driver(&node))?;
-                let asked = effect::power::boot_order(&self.shared, node.rack, node.node).await;
+                let asked = effect::power::boot_order(&self.app, node.rack, node.node).await;
                 asked.map_err(|error| fault(ident, &error))?.map_err(|failure| failed(&node, &failure))?
             }
         };
         let device = order.device.map(|device| device.to_string());
-        Ok(Answer::shows(json!({"boot_device": device, "persistent": order.is_persistent})))
+        Ok(ApiResponse::ok(json!({"boot_device": device, "persistent": order.is_persistent})))
     }
 
-    pub(super) async fn set_boot_device(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        let (named, persistent) = call::boot_device(&ask.arguments()?)?;
-        let node = self.node(ask, ident)?;
+    pub(super) async fn set_boot_device(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let (named, persistent) = call::boot_device(&request.arguments()?)?;
+        let node = self.node(request, ident)?;
         let is_there = !matches!(management(&node), "fake" | "noop");
         if is_there {
             check_free(&node)?;
@@ -66,35 +66,40 @@ impl Face {
         let device = devices(&node).iter().copied().find(|device| device.to_string() == named);
         let device = device.ok_or_else(|| Class::Invalid.says(format!("Invalid boot device {named} specified.")))?;
         if !is_there {
-            return Ok(Answer::done());
+            return Ok(ApiResponse::no_content());
         }
         let persistence = if persistent { Persistence::Persistent } else { Persistence::Once };
-        self.instruct(ask, ident, &node, |mode| PowerTarget::BootOrder { boot: Boot { device, persistence, mode } })
+        self.instruct(request, ident, &node, |mode| PowerTarget::BootOrder { boot: Boot { device, persistence, mode } })
             .await
     }
 
     /// Interrupts what runs, once.
-    pub(super) async fn inject_nmi(&self, ask: &Ask, ident: &str, below: &[&str]) -> Result<Answer, Error> {
-        let node = self.node(ask, ident)?;
+    pub(super) async fn inject_nmi(
+        &self,
+        request: &ApiRequest,
+        ident: &str,
+        below: &[&str],
+    ) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
         if matches!(management(&node), "fake" | "noop") {
-            return self.unsupported(ask, ident, below);
+            return self.unsupported(request, ident, below);
         }
         check_free(&node)?;
         validate::management(&node.whole, driver(&node))?;
-        self.instruct(ask, ident, &node, |_| PowerTarget::Interrupted).await
+        self.instruct(request, ident, &node, |_| PowerTarget::Interrupted).await
     }
 
     /// Wants something of a node's BMC, by its firmware interface, and waits until it is told.
     async fn instruct(
         &self,
-        ask: &Ask,
+        request: &ApiRequest,
         ident: &str,
         node: &NodeView,
         target: impl FnOnce(BootMode) -> PowerTarget,
-    ) -> Result<Answer, Error> {
-        let registry = &self.shared.registry;
+    ) -> Result<ApiResponse, Error> {
+        let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
-        self.check_since(ask, ident, node, &record)?;
+        self.check_since(request, ident, node, &record)?;
         if record.life.value.state.is_busy() || is_told(&record) {
             return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
         }
@@ -109,7 +114,7 @@ impl Face {
         };
         match ended {
             Progress::Failed(failure) => Err(failed(node, &failure)),
-            Progress::Done(_) => Ok(Answer::done()),
+            Progress::Done(_) => Ok(ApiResponse::no_content()),
             // A later instruction has taken its place.
             Progress::Unknown | Progress::Underway => Err(text::locked(&node.node.to_string(), "another request")),
         }
@@ -117,7 +122,7 @@ impl Face {
 
     /// How an instruction ended; unknown: another one came after it. Safe to drop at any await.
     async fn ends(&self, node: &NodeView, generation: Generation) -> Progress {
-        let view = self.shared.registry.view();
+        let view = self.app.registry.view();
         let (power, life) = (key::power(node.rack, node.node), key::life(node.rack, node.node));
         let mut news = view.subscribe();
         loop {

@@ -21,13 +21,13 @@ use wire_ironic::{
 };
 
 use super::{
-    Ask, Face,
-    answer::Answer,
+    ApiRequest, RestApi,
+    authz::Visibility,
     condition::{self, Condition},
-    gate::Lens,
+    driver_info::{Reached, boot_mode, check_interfaces, driver, ironic_ramdisk, reached},
     list,
     pages::Page,
-    said::{Reached, boot_mode, check_interfaces, driver, ironic_ramdisk, reached},
+    response::ApiResponse,
 };
 use scheduler_core::registry::{Held, Record, newborn};
 use scheduler_core::{
@@ -42,45 +42,45 @@ const TRIES: u32 = 5;
 /// Fields that stand elsewhere than in the sheet.
 const ELSEWHERE: &[&str] = &["uuid", "name", "driver", "conductor_group", "created_at", "updated_at"];
 
-impl Face {
+impl RestApi {
     /// The node that a request names, as its version may name it.
-    pub(super) fn node(&self, ask: &Ask, ident: &str) -> Result<Arc<NodeView>, Error> {
+    pub(super) fn node(&self, request: &ApiRequest, ident: &str) -> Result<Arc<NodeView>, Error> {
         if !fields::identifies(wire_ironic::version::Version::MAX, ident) {
             return Err(text::bad_identifier("node", ident));
         }
         let missing = || text::not_found("Node", ident);
-        if !fields::identifies(ask.version, ident) {
+        if !fields::identifies(request.version, ident) {
             return Err(missing());
         }
-        self.find_for(ask, ident).ok_or_else(missing)
+        self.find_visible(request, ident).ok_or_else(missing)
     }
 
     /// The node of this id or name.
     pub(super) fn find(&self, ident: &str) -> Option<Arc<NodeView>> {
-        self.node_cache.get(self.shared.registry.find(ident).ok()?.1)
+        self.node_cache.get(self.app.registry.find(ident).ok()?.1)
     }
 
-    pub(super) fn list_nodes(&self, ask: &Ask, shape: Shape) -> Result<Answer, Error> {
-        let list = query::list(&NODE, ask.version, shape, &ask.pairs)?;
+    pub(super) fn list_nodes(&self, request: &ApiRequest, shape: Shape) -> Result<ApiResponse, Error> {
+        let list = query::list(&NODE, request.version, shape, &request.pairs)?;
         self.check_filters(&list)?;
-        let parent = self.parent(ask, &list);
-        self.page_of_nodes(ask, list, parent.as_deref())
+        let parent = self.parent(request, &list);
+        self.page_of_nodes(request, list, parent.as_deref())
     }
 
-    pub(super) fn list_nodes_of(&self, ask: &Ask, filter: &str, ident: &str) -> Result<Answer, Error> {
-        let mut pairs = ask.pairs.clone();
+    pub(super) fn list_nodes_of(&self, request: &ApiRequest, filter: &str, ident: &str) -> Result<ApiResponse, Error> {
+        let mut pairs = request.pairs.clone();
         pairs.push((filter.to_owned(), ident.to_owned()));
-        self.page_of_nodes(ask, query::list(&NODE, ask.version, Shape::Plain, &pairs)?, None)
+        self.page_of_nodes(request, query::list(&NODE, request.version, Shape::Plain, &pairs)?, None)
     }
 
-    fn page_of_nodes(&self, ask: &Ask, list: List, parent: Option<&str>) -> Result<Answer, Error> {
-        let lens = Lens::nodes(ask);
-        let is_of = |node: &NodeView| wanted(&node.whole, &list, parent) && lens.sees(&node.whole);
+    fn page_of_nodes(&self, request: &ApiRequest, list: List, parent: Option<&str>) -> Result<ApiResponse, Error> {
+        let visibility = Visibility::nodes(request);
+        let is_of = |node: &NodeView| wanted(&node.whole, &list, parent) && visibility.includes(&node.whole);
         let marker = list.page.marker.as_deref();
         let missing = || text::not_found("Node", marker.unwrap_or_default());
         let behind = marker.map(|marker| {
             let node = marker.parse().ok().and_then(|node| self.node_cache.get(node));
-            node.filter(|node| lens.sees(&node.whole)).map(|node| node.node).ok_or_else(missing)
+            node.filter(|node| visibility.includes(&node.whole)).map(|node| node.node).ok_or_else(missing)
         });
         let behind = behind.transpose()?;
         let page = if list.page.sort_key == "id" {
@@ -90,109 +90,109 @@ impl Face {
             let all = self.node_cache.those(|node| is_of(node) || Some(node.node) == behind);
             list::chosen(&NODE, &list, all, |node| &node.whole)?
         };
-        Ok(Answer::page(Page::new(ask, &list, page)))
+        Ok(ApiResponse::page(Page::new(request, &list, page)))
     }
 
     /// Filters that name something which is not there.
     pub(super) fn check_filters(&self, list: &List) -> Result<(), Error> {
         let chassis = list.filters.iter().find(|(filter, _)| filter.name == "chassis_uuid");
         match chassis.map(|(_, operand)| operand.written()) {
-            Some(uuid) if !self.has_sheet("chassis", &uuid) => Err(text::not_found("Chassis", &uuid)),
+            Some(uuid) if !self.has_resource("chassis", &uuid) => Err(text::not_found("Chassis", &uuid)),
             Some(_) | None => Ok(()),
         }
     }
 
     /// The id of the parent that a list is about, however it is named.
-    pub(super) fn parent(&self, ask: &Ask, list: &List) -> Option<String> {
+    pub(super) fn parent(&self, request: &ApiRequest, list: &List) -> Option<String> {
         let (_, operand) = list.filters.iter().find(|(filter, _)| filter.name == "parent_node")?;
         let ident = operand.written();
-        Some(self.find_for(ask, &ident).map_or(ident, |node| node.node.to_string()))
+        Some(self.find_visible(request, &ident).map_or(ident, |node| node.node.to_string()))
     }
 
     /// Whether there is a resource of this id in a collection that is kept in sheets.
-    pub(super) fn has_sheet(&self, collection: &str, uuid: &str) -> bool {
+    pub(super) fn has_resource(&self, collection: &str, uuid: &str) -> bool {
         let Ok(id) = uuid.parse::<uuid::Uuid>() else { return false };
-        self.shared.registry.view().get(&keyspace::key::sheet_of(collection, id)).is_some()
+        self.app.registry.view().get(&keyspace::key::sheet_of(collection, id)).is_some()
     }
 
-    pub(super) fn show_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        ask.only(&["fields"])?;
-        let columns = ask.columns(&NODE)?;
-        let node = self.node(ask, ident)?;
-        let tag = condition::tag(node.revision, ask.version);
-        if ask.condition.has(&tag) {
-            return Ok(Answer::unchanged().tagged(tag));
+    pub(super) fn show_node(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        request.only(&["fields"])?;
+        let columns = request.columns(&NODE)?;
+        let node = self.node(request, ident)?;
+        let tag = condition::tag(node.revision, request.version);
+        if request.condition.has(&tag) {
+            return Ok(ApiResponse::not_modified().with_etag(tag));
         }
-        let seen = Lens::nodes(ask).shown(&node.whole);
-        let shown = links::shown(&NODE, ask.version, &ask.base, &columns, &seen);
-        Ok(Answer::shows(Value::Object(shown)).tagged(tag))
+        let seen = Visibility::nodes(request).redact(&node.whole);
+        let shown = links::shown(&NODE, request.version, &request.base, &columns, &seen);
+        Ok(ApiResponse::ok(Value::Object(shown)).with_etag(tag))
     }
 
     /// What goes back after a change: all of the node, and its entity tag.
-    pub(super) fn whole_node(&self, ask: &Ask, node: NodeId) -> Result<(Value, String), Error> {
+    pub(super) fn whole_node(&self, request: &ApiRequest, node: NodeId) -> Result<(Value, String), Error> {
         let shown = self.node_cache.get(node).ok_or_else(|| text::not_found("Node", &node.to_string()))?;
-        let seen = Lens::nodes(ask).shown(&shown.whole);
-        let whole = links::shown(&NODE, ask.version, &ask.base, &Columns::All, &seen);
-        Ok((Value::Object(whole), condition::tag(shown.revision, ask.version)))
+        let seen = Visibility::nodes(request).redact(&shown.whole);
+        let whole = links::shown(&NODE, request.version, &request.base, &Columns::All, &seen);
+        Ok((Value::Object(whole), condition::tag(shown.revision, request.version)))
     }
 
-    pub(super) async fn create_node(&self, ask: &Ask) -> Result<Answer, Error> {
-        ask.only(&[])?;
-        let mut said = fields::check_post(&NODE, ask.version, &ask.body)?;
-        ask.own(&mut said);
-        let name = said.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    pub(super) async fn create_node(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
+        request.only(&[])?;
+        let mut attributes = fields::check_post(&NODE, request.version, &request.body)?;
+        request.set_owner(&mut attributes);
+        let name = attributes.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         if !name.is_empty() {
-            fields::check_new_name(ask.version, &name)?;
+            fields::check_new_name(request.version, &name)?;
         }
-        let driver = driver(&said)?;
-        let rack = self.rack_for(&said, driver)?;
-        check_interfaces(driver, &said)?;
-        self.check_references(&said)?;
-        let node = match said.get("uuid").and_then(Value::as_str) {
+        let driver = driver(&attributes)?;
+        let rack = self.rack_for(&attributes, driver)?;
+        check_interfaces(driver, &attributes)?;
+        self.check_references(&attributes)?;
+        let node = match attributes.get("uuid").and_then(Value::as_str) {
             Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
             None => NodeId::new(uuid::Uuid::new_v4()),
         };
-        self.check_free(node, &name, &said)?;
-        said.retain(|field, value| !ELSEWHERE.contains(&field.as_str()) && !value.is_null());
-        let registry = &self.shared.registry;
+        self.check_free(node, &name, &attributes)?;
+        attributes.retain(|field, value| !ELSEWHERE.contains(&field.as_str()) && !value.is_null());
+        let registry = &self.app.registry;
         let internal = |error: keyspace::Error| fault(&node.to_string(), &error.into());
-        secret::seal(&NODE, &node.to_string(), &mut said, &registry.sealer).map_err(internal)?;
+        secret::seal(&NODE, &node.to_string(), &mut attributes, &registry.sealer).map_err(internal)?;
         let mut intent = Intent {
             name,
             enrolled_at: clock::now(),
             driver,
             bmc: None,
-            boot_mode: boot_mode(&said).unwrap_or_default(),
+            boot_mode: boot_mode(&attributes).unwrap_or_default(),
             deployment: None,
             wait_for_life_seconds: None,
             boot_files_by_tftp: false,
-            ironic_ramdisk: ironic_ramdisk(driver, &said),
+            ironic_ramdisk: ironic_ramdisk(driver, &attributes),
             power: None,
         };
-        intent.bmc = self.bmc(node, &intent, &said)?;
+        intent.bmc = self.bmc(node, &intent, &attributes)?;
         let mut life = newborn(intent.enrolled_at);
-        if fields::first_state(ask.version) == "available" {
+        if fields::first_state(request.version) == "available" {
             life.state = domain::provision::State::Available;
         }
-        let sheet = Sheet { fields: said, created_at: intent.enrolled_at, updated_at: None };
+        let sheet = Sheet { fields: attributes, created_at: intent.enrolled_at, updated_at: None };
         let made = registry.create_with(&rack, node, &intent, &life, &sheet).await;
         made.map_err(|error| fault(&node.to_string(), &error))?;
-        self.shared.live_state.tell(Some(node), "ENROLLED", intent.name);
-        let (body, tag) = self.whole_node(ask, node)?;
-        Ok(Answer::created(body, links::location(&ask.base, &format!("nodes/{node}"))).tagged(tag))
+        self.app.live_state.tell(Some(node), "ENROLLED", intent.name);
+        let (body, tag) = self.whole_node(request, node)?;
+        Ok(ApiResponse::created(body, links::location(&request.base, &format!("nodes/{node}"))).with_etag(tag))
     }
 
     /// The rack of the conductor group that a node names.
-    fn rack_for(&self, said: &Map<String, Value>, driver: Driver) -> Result<Versioned<Rack>, Error> {
-        let group = said.get("conductor_group").and_then(Value::as_str).unwrap_or_default().to_lowercase();
-        let rack = self.shared.registry.rack_named(&group);
+    fn rack_for(&self, attributes: &Map<String, Value>, driver: Driver) -> Result<Versioned<Rack>, Error> {
+        let group = attributes.get("conductor_group").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+        let rack = self.app.registry.rack_named(&group);
         rack.map_err(|_| text::no_valid_host(&driver.to_string(), &group))
     }
 
     /// What a node says of others must be there.
-    fn check_references(&self, said: &Map<String, Value>) -> Result<(), Error> {
-        let named = |name: &str| said.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        if let Some(chassis) = named("chassis_uuid").filter(|uuid| !self.has_sheet("chassis", uuid)) {
+    fn check_references(&self, attributes: &Map<String, Value>) -> Result<(), Error> {
+        let named = |name: &str| attributes.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        if let Some(chassis) = named("chassis_uuid").filter(|uuid| !self.has_resource("chassis", uuid)) {
             return Err(Class::Invalid.says(format!("Chassis {chassis} could not be found.")));
         }
         match named("parent_node").filter(|parent| self.find(parent).is_none()) {
@@ -201,29 +201,29 @@ impl Face {
         }
     }
 
-    fn check_free(&self, node: NodeId, name: &str, said: &Map<String, Value>) -> Result<(), Error> {
-        let registry = &self.shared.registry;
+    fn check_free(&self, node: NodeId, name: &str, attributes: &Map<String, Value>) -> Result<(), Error> {
+        let registry = &self.app.registry;
         if registry.held(node).is_some() {
             return Err(text::already_exists(&format!("A node with UUID {node}")));
         }
         if !name.is_empty() && registry.view().get(&keyspace::key::node_name(name)).is_some() {
             return Err(text::already_exists(&format!("A node with name {name}")));
         }
-        self.check_instance(node, said)
+        self.check_instance(node, attributes)
     }
 
     /// An Ironic instance is on one node.
-    fn check_instance(&self, node: NodeId, said: &Map<String, Value>) -> Result<(), Error> {
-        let Some(instance) = said.get("instance_uuid").and_then(Value::as_str) else { return Ok(()) };
-        match self.shared.registry.instance_holder(instance).filter(|holder| holder.id != node.uuid()) {
+    fn check_instance(&self, node: NodeId, attributes: &Map<String, Value>) -> Result<(), Error> {
+        let Some(instance) = attributes.get("instance_uuid").and_then(Value::as_str) else { return Ok(()) };
+        match self.app.registry.instance_holder(instance).filter(|holder| holder.id != node.uuid()) {
             Some(holder) => Err(text::associated(&holder.id.to_string(), instance)),
             None => Ok(()),
         }
     }
 
     /// How the BMC is reached by what clients said; nothing where that does not say it yet.
-    fn bmc(&self, node: NodeId, before: &Intent, said: &Map<String, Value>) -> Result<Option<Bmc>, Error> {
-        let Some(info) = said.get("driver_info").and_then(Value::as_object) else { return Ok(None) };
+    fn bmc(&self, node: NodeId, before: &Intent, attributes: &Map<String, Value>) -> Result<Option<Bmc>, Error> {
+        let Some(info) = attributes.get("driver_info").and_then(Value::as_object) else { return Ok(None) };
         let Some(Reached { address, redfish, user, password: key }) = reached(before.driver, info) else {
             return Ok(None);
         };
@@ -236,28 +236,28 @@ impl Face {
         let password = match same {
             Some(same) => same.clone(),
             None => {
-                let sealer = &self.shared.registry.sealer;
-                let opened = secret::open(&node.to_string(), "driver_info", key, said, sealer);
+                let sealer = &self.app.registry.sealer;
+                let opened = secret::open(&node.to_string(), "driver_info", key, attributes, sealer);
                 let password = opened.map_err(internal)?.unwrap_or_else(|| domain::secret::Secret::new(Vec::new()));
-                self.shared.registry.seal_password(node, &password).map_err(|error| fault(&node.to_string(), &error))?
+                self.app.registry.seal_password(node, &password).map_err(|error| fault(&node.to_string(), &error))?
             }
         };
         Ok(Some(Bmc { address, user, password, redfish }))
     }
 
-    pub(super) async fn patch_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        ask.only(&["reset_interfaces"])?;
-        let ops = patch::parse(&NODE, ask.version, &ask.body)?;
-        let node = self.node(ask, ident)?.node;
+    pub(super) async fn patch_node(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        request.only(&["reset_interfaces"])?;
+        let ops = patch::parse(&NODE, request.version, &request.body)?;
+        let node = self.node(request, ident)?.node;
         let reset =
-            ask.parameter("reset_interfaces").map(|word| query::boolean("reset_interfaces", word)).transpose()?;
-        patch::node::check_reset(ask.version, reset, &ops)?;
+            request.parameter("reset_interfaces").map(|word| query::boolean("reset_interfaces", word)).transpose()?;
+        patch::node::check_reset(request.version, reset, &ops)?;
         let reset = reset.unwrap_or_default();
-        self.change_node(&ask.condition, ident, node, |before| {
-            patch::node::check_before(ask.version, ident, before, &ops)?;
+        self.change_node(&request.condition, ident, node, |before| {
+            patch::node::check_before(request.version, ident, before, &ops)?;
             for op in ops.iter().filter(|op| op.field() == "name" && op.inside().is_empty()) {
                 if op.verb != patch::Verb::Remove {
-                    fields::check_patched_name(ask.version, ident, &op.value)?;
+                    fields::check_patched_name(request.version, ident, &op.value)?;
                 }
             }
             let mut after = patch::apply(&NODE, before, &ops)?;
@@ -269,8 +269,8 @@ impl Face {
             patch::node::check_after(ident, before, after)
         })
         .await?;
-        let (shown, tag) = self.whole_node(ask, node)?;
-        Ok(Answer::shows(shown).tagged(tag))
+        let (shown, tag) = self.whole_node(request, node)?;
+        Ok(ApiResponse::ok(shown).with_etag(tag))
     }
 
     /// Changes a node by a pure function of all of it, until nobody else got in between. Where the request has a condition
@@ -282,7 +282,7 @@ impl Face {
         node: NodeId,
         change: impl Fn(&Map<String, Value>) -> Result<Map<String, Value>, Error>,
     ) -> Result<(), Error> {
-        let registry = &self.shared.registry;
+        let registry = &self.app.registry;
         let mut tries = TRIES;
         loop {
             let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
@@ -314,10 +314,16 @@ impl Face {
 
     /// A condition that held of what was shown holds of the records too, if none of them has changed since; what is done
     /// with them is conditional on their revisions.
-    pub(super) fn check_since(&self, ask: &Ask, ident: &str, shown: &NodeView, record: &Record) -> Result<(), Error> {
-        ask.condition.check(ident, shown.revision)?;
+    pub(super) fn check_since(
+        &self,
+        request: &ApiRequest,
+        ident: &str,
+        shown: &NodeView,
+        record: &Record,
+    ) -> Result<(), Error> {
+        request.condition.check(ident, shown.revision)?;
         let changed = [record.life.revision, record.intent.revision].into_iter().find(|one| *one > shown.revision);
-        changed.map_or(Ok(()), |revision| ask.condition.check(ident, revision))
+        changed.map_or(Ok(()), |revision| request.condition.check(ident, revision))
     }
 
     /// The records of a node that has become this.
@@ -333,12 +339,12 @@ impl Face {
         self.check_references(&after)?;
         self.check_instance(node, &after)?;
         let name = after.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let holder = self.shared.registry.view().get(&keyspace::key::node_name(&name));
+        let holder = self.app.registry.view().get(&keyspace::key::node_name(&name));
         if !name.is_empty() && holder.is_some_and(|holder| holder.value.id != node.uuid()) {
             return Err(text::already_exists(&format!("A node with name {name}")));
         }
         let fresh = |error: keyspace::Error| fault(&node.to_string(), &error.into());
-        secret::seal(&NODE, &node.to_string(), &mut after, &self.shared.registry.sealer).map_err(fresh)?;
+        secret::seal(&NODE, &node.to_string(), &mut after, &self.app.registry.sealer).map_err(fresh)?;
         let mut intent = Intent { name, driver, ..old.clone() };
         intent.boot_mode = boot_mode(&after).unwrap_or(intent.boot_mode);
         if before.get("driver_info") != after.get("driver_info") || driver != old.driver {
@@ -375,17 +381,17 @@ impl Face {
         self.rack_for(after, driver(after)?).map(|rack| (rack.value.id != from).then_some(rack))
     }
 
-    pub(super) async fn delete_node(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        ask.only(&[])?;
-        let node = self.node(ask, ident)?;
-        let registry = &self.shared.registry;
+    pub(super) async fn delete_node(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        request.only(&[])?;
+        let node = self.node(request, ident)?;
+        let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
-        self.check_since(ask, ident, &node, &record)?;
+        self.check_since(request, ident, &node, &record)?;
         registry.remove(&record).await.map_err(|error| not_removed(ident, &node, &error))?;
-        self.delete_sheets_of(&node.node.to_string()).await?;
-        self.shared.live_state.forget(node.node);
-        self.shared.live_state.tell(Some(node.node), "DELETED", record.intent.value.name);
-        Ok(Answer::done())
+        self.delete_node_resources(&node.node.to_string()).await?;
+        self.app.live_state.forget(node.node);
+        self.app.live_state.tell(Some(node.node), "DELETED", record.intent.value.name);
+        Ok(ApiResponse::no_content())
     }
 }
 

@@ -12,7 +12,7 @@ use wire_ironic::{
     query::{self, List},
 };
 
-use super::{Ask, gate::Lens};
+use super::{ApiRequest, authz::Visibility};
 use scheduler_core::node_cache::NodeView;
 
 /// Octets after which a piece goes out.
@@ -23,7 +23,7 @@ const PIECE: usize = 64 << 10;
 pub(super) struct Page {
     frame: Frame,
     /// Who asks.
-    who: Arc<Caller>,
+    caller: Arc<Caller>,
     nodes: vec::IntoIter<Arc<NodeView>>,
     /// Where the next page is.
     next: Option<String>,
@@ -40,12 +40,12 @@ enum At {
 
 impl Page {
     /// The page with these nodes.
-    pub(super) fn new(ask: &Ask, list: &List, nodes: Vec<Arc<NodeView>>) -> Self {
+    pub(super) fn new(request: &ApiRequest, list: &List, nodes: Vec<Arc<NodeView>>) -> Self {
         let last = nodes.last().map(|node| node.node.to_string()).unwrap_or_default();
         Self {
-            frame: Frame::new(&NODE, ask.version, &ask.base, &list.columns),
-            who: Arc::clone(&ask.who),
-            next: query::next_page(&NODE, list, &ask.base, nodes.len(), &last),
+            frame: Frame::new(&NODE, request.version, &request.base, &list.columns),
+            caller: Arc::clone(&request.caller),
+            next: query::next_page(&NODE, list, &request.base, nodes.len(), &last),
             nodes: nodes.into_iter(),
             at: At::Begin,
         }
@@ -73,7 +73,7 @@ impl Iterator for Page {
         if self.at == At::Begin {
             piece.extend_from_slice(format!("{{\"{}\":[", NODE.plural).as_bytes());
         }
-        let lens = Lens::of_nodes(&self.who);
+        let visibility = Visibility::of_nodes(&self.caller);
         while piece.len() < PIECE {
             let Some(node) = self.nodes.next() else {
                 piece.push(b']');
@@ -89,7 +89,7 @@ impl Iterator for Page {
             }
             self.at = At::Members;
             // Neither the writer nor a map with keys of text can fail.
-            let _ = serde_json::to_writer(&mut piece, &self.frame.around(&lens.shown(&node.whole)));
+            let _ = serde_json::to_writer(&mut piece, &self.frame.around(&visibility.redact(&node.whole)));
         }
         Some(piece.into())
     }
@@ -110,19 +110,19 @@ mod tests {
     use crate::condition::Condition;
 
     fn page(count: u128) -> (Vec<Value>, Vec<Bytes>) {
-        let ask = Ask {
+        let request = ApiRequest {
             version: Version::MAX,
             method: "GET".to_owned(),
             path: "nodes".to_owned(),
             pairs: Vec::new(),
             body: Value::Null,
             base: "http://h".to_owned(),
-            who: Arc::new(Caller::unrestricted("ann")),
+            caller: Arc::new(Caller::unrestricted("ann")),
             owner: None,
             condition: Condition::default(),
             follows: None,
         };
-        let list = query::list(&NODE, ask.version, Shape::Detail, &[]).unwrap();
+        let list = query::list(&NODE, request.version, Shape::Detail, &[]).unwrap();
         let nodes = (0..count).map(|number| {
             let node = NodeId::new(Uuid::from_u128(number));
             let whole = json!({"uuid": node.to_string(), "driver_info": {"ipmi_password": "seen"}, "name": "\"n\""});
@@ -131,7 +131,7 @@ mod tests {
         });
         let nodes: Vec<_> = nodes.collect();
         let shown = |node: &Arc<NodeView>| links::shown(&NODE, Version::MAX, "http://h", &list.columns, &node.whole);
-        (nodes.iter().map(|node| Value::Object(shown(node))).collect(), Page::new(&ask, &list, nodes).collect())
+        (nodes.iter().map(|node| Value::Object(shown(node))).collect(), Page::new(&request, &list, nodes).collect())
     }
 
     #[test]

@@ -15,7 +15,9 @@ use wire_ironic::{
     query::{self, List, Shape},
 };
 
-use super::{Ask, Face, answer::Answer, gate::Lens, list, nodes::is_rearrangeable, sheets::is};
+use super::{
+    ApiRequest, RestApi, authz::Visibility, list, nodes::is_rearrangeable, resources::is, response::ApiResponse,
+};
 use scheduler_core::registry::{PortChange, StoredPort};
 use scheduler_core::{document::time, fault::fault, node_cache::NodeView};
 
@@ -24,52 +26,64 @@ const ELSEWHERE: &[&str] = &["uuid", "address", "node_uuid", "node_ident", "crea
 /// What can not be changed while the machine uses its ports.
 const WIRING: &[&str] = &["pxe_enabled", "local_link_connection", "physical_network", "portgroup_uuid"];
 
-impl Face {
-    pub(super) fn show_port(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        ask.only(&["fields"])?;
-        let columns = ask.columns(&PORT)?;
-        let port = whole(&self.port(ask, ident)?);
-        Ok(Answer::shows(Value::Object(links::shown(&PORT, ask.version, &ask.base, &columns, &port))))
+impl RestApi {
+    pub(super) fn show_port(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        request.only(&["fields"])?;
+        let columns = request.columns(&PORT)?;
+        let port = whole(&self.port(request, ident)?);
+        Ok(ApiResponse::ok(Value::Object(links::shown(&PORT, request.version, &request.base, &columns, &port))))
     }
 
-    pub(super) async fn delete_port(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        ask.only(&[])?;
+    pub(super) async fn delete_port(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        request.only(&[])?;
         if !fields::is_uuid(ident) {
             return Err(text::bad_port("UUID", "port_uuid", ident));
         }
-        let port = self.port(ask, ident)?;
-        let deleted = self.shared.registry.delete_port(&port).await;
-        deleted.map_err(|error| fault(ident, &error)).map(|()| Answer::done())
+        let port = self.port(request, ident)?;
+        let deleted = self.app.registry.delete_port(&port).await;
+        deleted.map_err(|error| fault(ident, &error)).map(|()| ApiResponse::no_content())
     }
 
     /// The port of this id, or from 88 on of this name.
-    pub(super) fn port(&self, ask: &Ask, ident: &str) -> Result<StoredPort, Error> {
+    pub(super) fn port(&self, request: &ApiRequest, ident: &str) -> Result<StoredPort, Error> {
         if !fields::identifies(wire_ironic::version::Version::MAX, ident) {
             return Err(text::bad_port("UUID or name", "port_ident", ident));
         }
-        let all = self.shared.registry.ports();
-        let by_name = |port: &StoredPort| ask.version.has(88) && named(port) == Some(ident);
+        let all = self.app.registry.ports();
+        let by_name = |port: &StoredPort| request.version.has(88) && named(port) == Some(ident);
         let is_it = |port: &StoredPort| port.port.value.id.to_string() == ident.to_lowercase() || by_name(port);
         all.into_iter().find(is_it).ok_or_else(|| text::not_found("Port", ident))
     }
 
     /// All ports, whole, in the order of their creation.
     pub(super) fn all_ports(&self) -> Vec<Map<String, Value>> {
-        self.shared.registry.ports().iter().map(whole).collect()
+        self.app.registry.ports().iter().map(whole).collect()
     }
 
-    pub(super) fn list_ports_of(&self, ask: &Ask, shape: Shape, filter: &str, ident: &str) -> Result<Answer, Error> {
-        let mut pairs = ask.pairs.clone();
+    pub(super) fn list_ports_of(
+        &self,
+        request: &ApiRequest,
+        shape: Shape,
+        filter: &str,
+        ident: &str,
+    ) -> Result<ApiResponse, Error> {
+        let mut pairs = request.pairs.clone();
         pairs.push((filter.to_owned(), ident.to_owned()));
-        self.list_ports(ask, shape, &pairs)
+        self.list_ports(request, shape, &pairs)
     }
 
-    pub(super) fn list_ports(&self, ask: &Ask, shape: Shape, pairs: &[(String, String)]) -> Result<Answer, Error> {
-        let list = query::list(&PORT, ask.version, shape, pairs)?;
-        let node = self.node_of(ask, &list, false)?;
+    pub(super) fn list_ports(
+        &self,
+        request: &ApiRequest,
+        shape: Shape,
+        pairs: &[(String, String)],
+    ) -> Result<ApiResponse, Error> {
+        let list = query::list(&PORT, request.version, shape, pairs)?;
+        let node = self.node_of(request, &list, false)?;
         let all = self.all_ports();
         let matching = all.iter().filter(|port| self.wanted(port, &list, node.as_deref()));
-        list::page(&PORT, ask, &list, matching.collect(), Lens::of(self, ask, "ports")).map(Answer::shows)
+        list::page(&PORT, request, &list, matching.collect(), Visibility::of(self, request, "ports"))
+            .map(ApiResponse::ok)
     }
 
     fn wanted(&self, port: &Map<String, Value>, list: &List, node: Option<&str>) -> bool {
@@ -80,7 +94,7 @@ impl Face {
         list.filters.iter().all(|(filter, operand)| match filter.name {
             "node" | "node_uuid" => node.is_some_and(|node| is(port, "node_uuid", node)),
             "portgroup" => {
-                let group = self.shared.sheet(scheduler_core::kinds::PORTGROUP_KIND, &operand.written());
+                let group = self.app.sheet(scheduler_core::kinds::PORTGROUP_KIND, &operand.written());
                 group.is_ok_and(|(id, _)| is(port, "portgroup_uuid", &id.to_string()))
             }
             "description_contains" => list::contains(port, "description", operand),
@@ -90,58 +104,63 @@ impl Face {
         })
     }
 
-    pub(super) async fn create_port(&self, ask: &Ask) -> Result<Answer, Error> {
-        ask.only(&[])?;
-        let said = fields::check_post(&PORT, ask.version, &ask.body)?;
-        let node = self.owner_of(ask, &said)?;
-        let mac = address(&said)?;
-        self.check_port(&said, &node, None)?;
-        let id = match said.get("uuid").and_then(Value::as_str) {
+    pub(super) async fn create_port(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
+        request.only(&[])?;
+        let attributes = fields::check_post(&PORT, request.version, &request.body)?;
+        let node = self.owner_of(request, &attributes)?;
+        let mac = address(&attributes)?;
+        self.check_port(&attributes, &node, None)?;
+        let id = match attributes.get("uuid").and_then(Value::as_str) {
             Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
             None => PortId::new(uuid::Uuid::new_v4()),
         };
-        let registry = &self.shared.registry;
+        let registry = &self.app.registry;
         if registry.ports().iter().any(|port| port.port.value.id == id) {
             return Err(text::already_exists(&format!("A port with UUID {id}")));
         }
         if registry.view().get(&key::mac(mac)).is_some() {
             return Err(text::already_exists(&format!("A port with MAC address {mac}")));
         }
-        let sheet = Sheet { fields: stripped(said), created_at: clock::now(), updated_at: None };
+        let sheet = Sheet { fields: stripped(attributes), created_at: clock::now(), updated_at: None };
         let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: boots(&sheet, &node), sheet };
         registry.create_port(&new).await.map_err(|error| fault(&mac.to_string(), &error))?;
-        let body = self.shown_port(ask, &id.to_string())?;
-        Ok(Answer::created(body, links::location(&ask.base, &format!("ports/{id}"))))
+        let body = self.shown_port(request, &id.to_string())?;
+        Ok(ApiResponse::created(body, links::location(&request.base, &format!("ports/{id}"))))
     }
 
-    fn shown_port(&self, ask: &Ask, id: &str) -> Result<Value, Error> {
-        let port = whole(&self.port(ask, id)?);
-        Ok(Value::Object(links::shown(&PORT, ask.version, &ask.base, &Columns::All, &port)))
+    fn shown_port(&self, request: &ApiRequest, id: &str) -> Result<Value, Error> {
+        let port = whole(&self.port(request, id)?);
+        Ok(Value::Object(links::shown(&PORT, request.version, &request.base, &Columns::All, &port)))
     }
 
     /// The node that a port says it is of, by either of two names for it.
-    fn owner_of(&self, ask: &Ask, said: &Map<String, Value>) -> Result<std::sync::Arc<NodeView>, Error> {
-        let uuid = said.get("node_uuid").and_then(Value::as_str);
+    fn owner_of(
+        &self,
+        request: &ApiRequest,
+        attributes: &Map<String, Value>,
+    ) -> Result<std::sync::Arc<NodeView>, Error> {
+        let uuid = attributes.get("node_uuid").and_then(Value::as_str);
         if let Some(uuid) = uuid.filter(|uuid| !fields::is_uuid(uuid)) {
             return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {uuid}")));
         }
-        let ident = uuid.or_else(|| said.get("node_ident").and_then(Value::as_str)).unwrap_or_default();
-        self.find_for(ask, ident).ok_or_else(|| Class::Invalid.says(format!("Node {ident} could not be found.")))
+        let ident = uuid.or_else(|| attributes.get("node_ident").and_then(Value::as_str)).unwrap_or_default();
+        self.find_visible(request, ident)
+            .ok_or_else(|| Class::Invalid.says(format!("Node {ident} could not be found.")))
     }
 
     /// What a port says of others must be there, and its name be free.
-    fn check_port(&self, said: &Map<String, Value>, node: &NodeView, own: Option<PortId>) -> Result<(), Error> {
-        if let Some(group) = said.get("portgroup_uuid").and_then(Value::as_str) {
-            let found = self.shared.sheet(scheduler_core::kinds::PORTGROUP_KIND, group);
+    fn check_port(&self, attributes: &Map<String, Value>, node: &NodeView, own: Option<PortId>) -> Result<(), Error> {
+        if let Some(group) = attributes.get("portgroup_uuid").and_then(Value::as_str) {
+            let found = self.app.sheet(scheduler_core::kinds::PORTGROUP_KIND, group);
             let found = found.map_err(|_| Class::Invalid.says(format!("Portgroup {group} could not be found.")))?;
             if !is(&found.1.value.fields, "node_uuid", &node.node.to_string()) {
                 return Err(Class::Invalid.says(format!("Portgroup {group} belongs to another node than the port.")));
             }
-            self.check_network(said, group, own)?;
+            self.check_network(attributes, group, own)?;
         }
-        let name = said.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+        let name = attributes.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
         let Some(name) = name else { return Ok(()) };
-        let holder = self.shared.registry.ports().into_iter().find(|port| named(port) == Some(name));
+        let holder = self.app.registry.ports().into_iter().find(|port| named(port) == Some(name));
         match holder.filter(|port| Some(port.port.value.id) != own) {
             Some(_) => Err(text::already_exists(&format!("A port with name {name}"))),
             None => Ok(()),
@@ -149,8 +168,8 @@ impl Face {
     }
 
     /// The ports of a group are all on one physical network.
-    fn check_network(&self, said: &Map<String, Value>, group: &str, own: Option<PortId>) -> Result<(), Error> {
-        let network = said.get("physical_network").and_then(Value::as_str);
+    fn check_network(&self, attributes: &Map<String, Value>, group: &str, own: Option<PortId>) -> Result<(), Error> {
+        let network = attributes.get("physical_network").and_then(Value::as_str);
         let own = own.map(|own| own.to_string());
         let others = self.all_ports();
         let mut others = others.iter().filter(|port| is(port, "portgroup_uuid", group));
@@ -167,14 +186,14 @@ impl Face {
         )))
     }
 
-    pub(super) async fn patch_port(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        ask.only(&[])?;
-        let ops = patch::parse(&PORT, ask.version, &ask.body)?;
-        let before = self.port(ask, ident)?;
+    pub(super) async fn patch_port(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        request.only(&[])?;
+        let ops = patch::parse(&PORT, request.version, &request.body)?;
+        let before = self.port(request, ident)?;
         let id = before.port.value.id;
         let old = whole(&before);
         let after = patch::apply(&PORT, &old, &ops)?;
-        let node = self.owner_of(ask, &after)?;
+        let node = self.owner_of(request, &after)?;
         let mac = address(&after)?;
         let network = |of: &Map<String, Value>| of.get("physical_network").cloned().unwrap_or_default();
         let stays = old.get("portgroup_uuid").is_some_and(|group| group.is_string());
@@ -184,16 +203,16 @@ impl Face {
         }
         self.check_port(&after, &node, Some(id))?;
         self.check_wiring(&old, &after, &before)?;
-        let taken = self.shared.registry.view().get(&key::mac(mac)).is_some();
+        let taken = self.app.registry.view().get(&key::mac(mac)).is_some();
         if mac != before.mac && taken {
             return Err(text::already_exists(&format!("A port with MAC address {mac}")));
         }
         let created_at = before.port.value.sheet.as_ref().map(|sheet| sheet.created_at).unwrap_or_default();
         let sheet = Sheet { fields: stripped(after), created_at, updated_at: Some(clock::now()) };
         let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: boots(&sheet, &node), sheet };
-        let changed = self.shared.registry.change_port(&before, &new).await;
+        let changed = self.app.registry.change_port(&before, &new).await;
         changed.map_err(|error| fault(ident, &error))?;
-        Ok(Answer::shows(self.shown_port(ask, &id.to_string())?))
+        Ok(ApiResponse::ok(self.shown_port(request, &id.to_string())?))
     }
 
     /// How a port is wired is left alone while its machine uses it.
@@ -245,13 +264,13 @@ pub(super) fn whole(stored: &StoredPort) -> Map<String, Value> {
     whole
 }
 
-fn stripped(mut said: Map<String, Value>) -> Map<String, Value> {
-    said.retain(|field, value| !ELSEWHERE.contains(&field.as_str()) && !value.is_null());
-    said
+fn stripped(mut attributes: Map<String, Value>) -> Map<String, Value> {
+    attributes.retain(|field, value| !ELSEWHERE.contains(&field.as_str()) && !value.is_null());
+    attributes
 }
 
-fn address(said: &Map<String, Value>) -> Result<MacAddr, Error> {
-    let text = said.get("address").and_then(Value::as_str).unwrap_or_default();
+fn address(attributes: &Map<String, Value>) -> Result<MacAddr, Error> {
+    let text = attributes.get("address").and_then(Value::as_str).unwrap_or_default();
     let mac = query::mac("address", text)?;
     mac.parse().map_err(|_| Class::Invalid.says(format!("Expected valid MAC address for address: {text}")))
 }
@@ -259,5 +278,5 @@ fn address(said: &Map<String, Value>) -> Result<MacAddr, Error> {
 /// Whether the machine may boot from it, so that it needs an address on the rack's network.
 fn boots(sheet: &Sheet, node: &NodeView) -> bool {
     let enabled = sheet.fields.get("pxe_enabled").and_then(Value::as_bool).unwrap_or(true);
-    enabled && super::below::driver(node) != Driver::FakeHardware
+    enabled && super::node_subresources::driver(node) != Driver::FakeHardware
 }

@@ -14,14 +14,14 @@ const LONGEST_PATH: usize = 1024;
 /// # Errors
 /// Which of the words is wrong, as the protocol's own servers say it, up to the node's name.
 pub(super) fn place(info: &Map<String, Value>) -> Result<Option<(BmcAddr, Redfish)>, Wrong> {
-    let said = match info.get("redfish_address") {
+    let attributes = match info.get("redfish_address") {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
-        Some(said) => said,
+        Some(attributes) => attributes,
     };
     let wrong =
-        || Wrong::new(format!("Invalid Redfish address {} set in driver_info/redfish_address", plain(said)), "");
-    let (transport, address, root) = said.as_str().and_then(address).ok_or_else(wrong)?;
+        || Wrong::new(format!("Invalid Redfish address {} set in driver_info/redfish_address", plain(attributes)), "");
+    let (transport, address, root) = attributes.as_str().and_then(address).ok_or_else(wrong)?;
     let (system, trust, login) = (system(info)?, trust(info)?, login(info)?);
     Ok(Some((address, Redfish { transport, root, system, trust, login })))
 }
@@ -108,13 +108,15 @@ fn trust(info: &Map<String, Value>) -> Result<Trust, Wrong> {
 }
 
 fn login(info: &Map<String, Value>) -> Result<Login, Wrong> {
-    let Some(said) = info.get("redfish_auth_type").filter(|said| !said.is_null()) else { return Ok(Login::Auto) };
-    match word(said).as_str() {
+    let Some(attributes) = info.get("redfish_auth_type").filter(|attributes| !attributes.is_null()) else {
+        return Ok(Login::Auto);
+    };
+    match word(attributes).as_str() {
         "auto" => Ok(Login::Auto),
         "session" => Ok(Login::Session),
         "basic" => Ok(Login::Basic),
         _ => Err(Wrong::new(
-            format!("Invalid value \"{}\" set in driver_info/redfish_auth_type", plain(said)),
+            format!("Invalid value \"{}\" set in driver_info/redfish_auth_type", plain(attributes)),
             ". The value should be one of ['auto', 'basic', 'session'].",
         )),
     }

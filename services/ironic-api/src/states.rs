@@ -9,15 +9,15 @@ use service_kit::clock;
 use wire_ironic::{
     error::{Class, Error, text},
     fields, links,
-    verb::{ConfigDrive, Power, Provision as Request, Seen, Target, Verb},
+    verb::{ConfigDrive, Power, Provision as ProvisionRequest, Seen, Target, Verb},
 };
 
 use super::{
-    Ask, Face,
-    answer::Answer,
-    course,
-    gate::Lens,
-    verb::{Asked, asked, is, word},
+    ApiRequest, RestApi,
+    authz::Visibility,
+    response::ApiResponse,
+    step_requests,
+    verb::{ProvisionCheck, domain_verb, is, word},
 };
 use scheduler_core::{fault::fault, node_cache::NodeView, secret};
 use scheduler_core::{
@@ -31,48 +31,56 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often a verb is tried that others' changes can get in the way of.
 const TRIES: u32 = 3;
 
-impl Face {
-    pub(super) fn node_states(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        let node = self.node(ask, ident)?;
-        Ok(Answer::shows(Value::Object(fields::node_states(ask.version, &Lens::nodes(ask).shown(&node.whole)))))
+impl RestApi {
+    pub(super) fn node_states(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
+        Ok(ApiResponse::ok(Value::Object(fields::node_states(
+            request.version,
+            &Visibility::nodes(request).redact(&node.whole),
+        ))))
     }
 
-    pub(super) async fn provision(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        let node = self.node(ask, ident)?;
-        let request = Request::read(&ask.arguments()?)?;
+    pub(super) async fn provision(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
+        let provision_request = ProvisionRequest::read(&request.arguments()?)?;
         let mut tries = TRIES;
         loop {
-            match self.try_provision(ask, &request, &node).await? {
+            match self.try_provision(request, &provision_request, &node).await? {
                 Ok(()) => break,
                 Err(error) if tries <= 1 || !error.is_conflict() => return Err(fault(ident, &error)),
                 Err(_) => tries -= 1,
             }
-            if let Some(held) = self.shared.registry.held(node.node) {
-                self.shared.registry.seen_anew(&held).await;
+            if let Some(held) = self.app.registry.held(node.node) {
+                self.app.registry.seen_anew(&held).await;
             }
         }
-        Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states")))))
+        Ok(ApiResponse::accepted(Some(links::location(&request.base, &format!("nodes/{ident}/states")))))
     }
 
     /// One try; the inner error is the store's.
     async fn try_provision(
         &self,
-        ask: &Ask,
-        request: &Request,
+        request: &ApiRequest,
+        provision_request: &ProvisionRequest,
         node: &NodeView,
     ) -> Result<Result<(), scheduler_core::Error>, Error> {
         let uuid = node.node.to_string();
-        let registry = &self.shared.registry;
+        let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
         let shown = self.node_cache.get(node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
-        self.check_since(ask, &uuid, &shown, &record)?;
-        let of = Asked { ask, request, node: &shown.whole, state: record.life.value.state };
+        self.check_since(request, &uuid, &shown, &record)?;
+        let of = ProvisionCheck {
+            request,
+            provision: provision_request,
+            node: &shown.whole,
+            state: record.life.value.state,
+        };
         let verb = of.verb(|verb| registry.decide(&record, verb, &[]))?;
-        let runbook = self.runbook(ask, request, &shown)?;
+        let runbook = self.runbook(request, provision_request, &shown)?;
         let arguments = of.arguments(verb)?;
-        let steps = self.course(verb, runbook, &arguments, (&shown, &record));
-        registry.decide(&record, asked(verb), &steps).map_err(|refused| of.refusal(verb, refused))?;
-        course::check(&steps, &record)?;
+        let steps = self.requested_steps(verb, runbook, &arguments, (&shown, &record));
+        registry.decide(&record, domain_verb(verb), &steps).map_err(|refused| of.refusal(verb, refused))?;
+        step_requests::check(&steps, &record)?;
         let mut provision = Provision { steps, ..Provision::default() };
         if arguments.without_ramdisk {
             provision.ramdisk = Ramdisk::Disabled;
@@ -82,10 +90,10 @@ impl Face {
             provision.deployment = self.deployment(&record, &shown.whole, drive).await?;
             provision.sheet = drive.map(|drive| self.with_drive(&record, drive)).transpose()?;
         }
-        let accepted = registry.accept(&record, asked(verb), provision).await;
+        let accepted = registry.accept(&record, domain_verb(verb), provision).await;
         if accepted.is_ok() {
             let state = registry.held(node.node).map(|held| held.life.value.state.to_string()).unwrap_or_default();
-            self.shared.live_state.tell(Some(node.node), "STATE", state);
+            self.app.live_state.tell(Some(node.node), "STATE", state);
         }
         Ok(accepted)
     }
@@ -93,7 +101,7 @@ impl Face {
     /// A node's fields with the config drive that came with a request, its secrets sealed.
     fn with_drive(&self, record: &Record, config_drive: &ConfigDrive) -> Result<SheetChange, Error> {
         let uuid = record.node.to_string();
-        let read = self.shared.registry.held(record.node).and_then(|held| held.sheet);
+        let read = self.app.registry.held(record.node).and_then(|held| held.sheet);
         let before = Expect::same(read.as_ref());
         let mut sheet = read.map(|read| read.value).unwrap_or_default();
         match sheet.fields.get_mut("instance_info") {
@@ -102,24 +110,24 @@ impl Face {
                 drop(sheet.fields.insert("instance_info".to_owned(), json!({"configdrive": drive(config_drive)})));
             }
         }
-        let sealed = secret::seal(&fields::NODE, &uuid, &mut sheet.fields, &self.shared.registry.sealer);
+        let sealed = secret::seal(&fields::NODE, &uuid, &mut sheet.fields, &self.app.registry.sealer);
         sealed.map_err(|error| fault(&uuid, &error.into()))?;
         sheet.updated_at = Some(clock::now());
         Ok(SheetChange { before, after: sheet })
     }
 
-    pub(super) async fn power(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        let node = self.node(ask, ident)?;
+    pub(super) async fn power(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
         let seen = Seen {
             ident,
             power: node.whole.get("power_state").and_then(Value::as_str),
             provision: word(&node.whole, "provision_state"),
             stays_on: is(&node.whole, "disable_power_off"),
         };
-        let power = Power::read(ask.version, &ask.arguments()?, seen)?;
-        let registry = &self.shared.registry;
+        let power = Power::read(request.version, &request.arguments()?, seen)?;
+        let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
-        self.check_since(ask, ident, &node, &record)?;
+        self.check_since(request, ident, &node, &record)?;
         // A reboot that leaves no moment off is one that no system is asked for.
         if power.target == Target::SoftReboot && is(&node.whole, "disable_power_off") {
             let driver = record.intent.value.driver;
@@ -141,7 +149,7 @@ impl Face {
             return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
         }
         accepted.map_err(|error| fault(ident, &error))?;
-        Ok(Answer::accepted(Some(links::location(&ask.base, &format!("nodes/{ident}/states")))))
+        Ok(ApiResponse::accepted(Some(links::location(&request.base, &format!("nodes/{ident}/states")))))
     }
 }
 

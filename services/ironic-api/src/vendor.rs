@@ -4,7 +4,7 @@ use domain::driver::Driver;
 use serde_json::{Map, Value, json};
 use wire_ironic::error::{Class, Error};
 
-use super::{Ask, Face, answer::Answer, below::driver};
+use super::{ApiRequest, RestApi, node_subresources::driver, response::ApiResponse};
 
 /// A method of `fake-hardware`.
 struct Method {
@@ -47,28 +47,28 @@ static METHODS: &[Method] = &[
     },
 ];
 
-impl Face {
-    pub(super) fn vendor(&self, ask: &Ask, ident: &str, name: &str) -> Result<Answer, Error> {
-        let node = self.node(ask, ident)?;
+impl RestApi {
+    pub(super) fn vendor(&self, request: &ApiRequest, ident: &str, name: &str) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
         let methods = if driver(&node) == Driver::FakeHardware { METHODS } else { &[] };
         if name == "methods" {
-            return Ok(Answer::shows(shown(methods)));
+            return Ok(ApiResponse::ok(shown(methods)));
         }
         let missing = || Class::Invalid.says(format!("No handler for method {name}"));
         let method = methods.iter().find(|method| method.name == name).ok_or_else(missing)?;
-        if ask.method != "POST" {
-            let refusal = format!("The method {name} does not support HTTP {}", ask.method);
+        if request.method != "POST" {
+            let refusal = format!("The method {name} does not support HTTP {}", request.method);
             return Err(Class::Invalid.says(refusal));
         }
-        let arguments = ask.arguments()?;
+        let arguments = request.arguments()?;
         let bar = arguments.get("bar").and_then(Value::as_str);
         if method.bar.is_some() && bar.is_none() {
             return Err(Class::Invalid.says(format!("Parameter 'bar' not passed to method '{name}'.")));
         }
         if method.is_awaited {
-            return Ok(Answer::shows(Value::Bool(bar == method.bar)));
+            return Ok(ApiResponse::ok(Value::Bool(bar == method.bar)));
         }
-        Ok(Answer::accepted(None))
+        Ok(ApiResponse::accepted(None))
     }
 }
 

@@ -1,30 +1,30 @@
 //! Whether a verb may be asked for, in the protocol's order of checks. Pure.
 
-use domain::provision::{Refused, State, Verb as Move};
+use domain::provision::{Refused, State, Verb as DomainVerb};
 use serde_json::{Map, Value};
 use wire_ironic::{
     error::{Class, Error, text},
     verb::{Arguments, Provision, Verb},
 };
 
-use super::Ask;
+use super::ApiRequest;
 
 /// What the domain calls a verb of the protocol.
-pub(super) const fn asked(verb: Verb) -> Move {
+pub(super) const fn domain_verb(verb: Verb) -> DomainVerb {
     match verb {
-        Verb::Active => Move::Deploy,
-        Verb::Rebuild => Move::Rebuild,
-        Verb::Deleted => Move::Undeploy,
-        Verb::Manage => Move::Manage,
-        Verb::Provide => Move::Provide,
-        Verb::Inspect => Move::Inspect,
-        Verb::Abort => Move::Abort,
-        Verb::Clean => Move::Clean,
-        Verb::Adopt => Move::Adopt,
-        Verb::Rescue => Move::Rescue,
-        Verb::Unrescue => Move::Unrescue,
-        Verb::Unhold => Move::Unhold,
-        Verb::Service => Move::Service,
+        Verb::Active => DomainVerb::Deploy,
+        Verb::Rebuild => DomainVerb::Rebuild,
+        Verb::Deleted => DomainVerb::Undeploy,
+        Verb::Manage => DomainVerb::Manage,
+        Verb::Provide => DomainVerb::Provide,
+        Verb::Inspect => DomainVerb::Inspect,
+        Verb::Abort => DomainVerb::Abort,
+        Verb::Clean => DomainVerb::Clean,
+        Verb::Adopt => DomainVerb::Adopt,
+        Verb::Rescue => DomainVerb::Rescue,
+        Verb::Unrescue => DomainVerb::Unrescue,
+        Verb::Unhold => DomainVerb::Unhold,
+        Verb::Service => DomainVerb::Service,
     }
 }
 
@@ -37,21 +37,21 @@ pub(super) fn is(node: &Map<String, Value>, name: &str) -> bool {
 }
 
 /// A request to `states/provision`, and the node that it is about.
-pub(super) struct Asked<'a> {
-    pub(super) ask: &'a Ask,
-    pub(super) request: &'a Provision,
+pub(super) struct ProvisionCheck<'a> {
+    pub(super) request: &'a ApiRequest,
+    pub(super) provision: &'a Provision,
     pub(super) node: &'a Map<String, Value>,
     pub(super) state: State,
 }
 
-impl Asked<'_> {
+impl ProvisionCheck<'_> {
     /// The verb of the request, once the version and the node's state take it. `decide` says what the domain makes of it.
-    pub(super) fn verb(&self, decide: impl FnOnce(Move) -> Result<(), Refused>) -> Result<Verb, Error> {
+    pub(super) fn verb(&self, decide: impl FnOnce(DomainVerb) -> Result<(), Refused>) -> Result<Verb, Error> {
         let uuid = word(self.node, "uuid");
-        Verb::check_version(self.ask.version, &self.request.target)?;
-        let wrong = || text::wrong_state(&self.request.target, uuid, Some(self.state.ironic_name()));
-        let verb = Verb::read(&self.request.target).ok_or_else(wrong)?;
-        match decide(asked(verb)) {
+        Verb::check_version(self.request.version, &self.provision.target)?;
+        let wrong = || text::wrong_state(&self.provision.target, uuid, Some(self.state.ironic_name()));
+        let verb = Verb::read(&self.provision.target).ok_or_else(wrong)?;
+        match decide(domain_verb(verb)) {
             Err(refused) if refused.precedes_arguments() => Err(self.refusal(verb, refused)),
             Ok(()) | Err(_) => Ok(verb),
         }
@@ -59,7 +59,7 @@ impl Asked<'_> {
 
     /// The arguments that came with it.
     pub(super) fn arguments(&self, verb: Verb) -> Result<Arguments, Error> {
-        self.request.check(self.ask.version, verb, self.state.ironic_name())
+        self.provision.check(self.request.version, verb, self.state.ironic_name())
     }
 
     /// A refusal of the domain's in Ironic's words.
@@ -82,7 +82,7 @@ impl Asked<'_> {
             | Refused::HasInstance
             | Refused::StaysOn
             | Refused::Meaningless { .. } => {
-                text::wrong_state(&self.request.target, uuid, Some(self.state.ironic_name()))
+                text::wrong_state(&self.provision.target, uuid, Some(self.state.ironic_name()))
             }
         }
     }

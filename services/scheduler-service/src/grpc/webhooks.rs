@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::Shared;
-use ironic_api::{check_room_for_webhook, check_webhook};
+use ironic_api::{check_webhook, check_webhook_count};
 use scheduler_core::{Error, kinds::WEBHOOK_KIND, request_id::RequestId};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -65,7 +65,7 @@ impl Shared {
             &Value::Object(fields),
         )?;
         check_webhook(&fields)?;
-        check_room_for_webhook(self.registry.view())?;
+        check_webhook_count(self.registry.view())?;
         let sheet = self.fresh_sheet(WEBHOOK_KIND, id, fields)?;
         self.store_sheet(WEBHOOK_KIND, id, &sheet).await?;
         self.shown_webhook(&id.to_string())

@@ -13,7 +13,7 @@ use wire_ironic::{
     verb::{self, Arguments, Provision, Steps, Verb, order_deploy_steps},
 };
 
-use super::{Ask, Face};
+use super::{ApiRequest, RestApi};
 use scheduler_core::registry::Record;
 use scheduler_core::{
     kinds::{RUNBOOK_KIND, TEMPLATE_KIND},
@@ -26,9 +26,9 @@ const RUNBOOKS: u16 = 92;
 /// Since when a runbook has traits of its own.
 const RUNBOOK_TRAITS: u16 = 112;
 
-impl Face {
+impl RestApi {
     /// The steps that a verb has made, in their order; none: the work is what it always is.
-    pub(super) fn course(
+    pub(super) fn requested_steps(
         &self,
         verb: Verb,
         runbook: Option<Vec<verb::Step>>,
@@ -48,13 +48,15 @@ impl Face {
     /// The steps of the runbook that a request names, where that was approved for the node.
     pub(super) fn runbook(
         &self,
-        ask: &Ask,
-        request: &Provision,
+        request: &ApiRequest,
+        provision_request: &Provision,
         node: &NodeView,
     ) -> Result<Option<Vec<verb::Step>>, Error> {
-        let Some(ident) = request.runbook.as_deref().filter(|_| ask.version.has(RUNBOOKS)) else { return Ok(None) };
-        let fields = self.shared.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
-        check_approved(ask, &fields, node)?;
+        let Some(ident) = provision_request.runbook.as_deref().filter(|_| request.version.has(RUNBOOKS)) else {
+            return Ok(None);
+        };
+        let fields = self.app.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
+        check_approved(request, &fields, node)?;
         let mut steps = Steps::Runbook.read(list(&fields, "steps"))?;
         steps.sort_by_key(|step| step.priority);
         Ok(Some(steps))
@@ -64,7 +66,7 @@ impl Face {
     fn templates(&self, node: &NodeView) -> Vec<Vec<verb::Step>> {
         let info = node.whole.get("instance_info").and_then(Value::as_object);
         let traits = info.map(|info| list(info, "traits")).unwrap_or_default().iter().filter_map(Value::as_str);
-        let found = traits.filter_map(|name| self.shared.sheet(TEMPLATE_KIND, name).ok());
+        let found = traits.filter_map(|name| self.app.sheet(TEMPLATE_KIND, name).ok());
         // What is stored was read when it was.
         found.filter_map(|(_, sheet)| Steps::Deploy.read(list(&sheet.value.fields, "steps")).ok()).collect()
     }
@@ -140,12 +142,12 @@ fn secret_in<'a>(key: &'a str, value: &'a Value) -> Option<&'a str> {
 }
 
 /// A runbook is approved for a node by a trait that both have; in older versions, by the trait that is its name.
-fn check_approved(ask: &Ask, runbook: &Map<String, Value>, node: &NodeView) -> Result<(), Error> {
+fn check_approved(request: &ApiRequest, runbook: &Map<String, Value>, node: &NodeView) -> Result<(), Error> {
     let name = runbook.get("name").and_then(Value::as_str).unwrap_or_default();
     let traits = |of: &Map<String, Value>| {
         list(of, "traits").iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
     };
-    let approving = if ask.version.has(RUNBOOK_TRAITS) { traits(runbook) } else { vec![name.to_owned()] };
+    let approving = if request.version.has(RUNBOOK_TRAITS) { traits(runbook) } else { vec![name.to_owned()] };
     if approving.is_empty() {
         return Err(Class::Invalid.says(format!(
             "Runbook {name} has no traits configured: who may change it adds those of the nodes that it is for"

@@ -1,19 +1,19 @@
-//! What of a list, and of one thing, a caller may see. Whoever may see all of everything pays nothing for it.
+//! Which members of a list, and which fields of a resource, a caller can see. Unrestricted callers cause no copies.
 
 use std::borrow::Cow;
 
 use domain::policy::{Caller, Rule, SEE_ALLOCATION, SEE_NODE, rule};
 use serde_json::{Map, Value, json};
 
-use super::{fields, whose};
-use crate::{Ask, Face};
+use super::{field_rules, ownership};
+use crate::{ApiRequest, RestApi};
 
-/// One resource, with all its fields.
-pub(crate) type Whole = Map<String, Value>;
+/// Resource with all its fields.
+pub(crate) type Document = Map<String, Value>;
 
-/// Who has this sees every node, and everything of it.
+/// Permits seeing every node with all fields.
 const ALL_NODES: Rule = rule("baremetal:node:list_all");
-/// The same of ports, and so on.
+/// Permits seeing every port; the following constants do so for other collections.
 const ALL_PORTS: Rule = rule("baremetal:port:list_all");
 const ALL_PORTGROUPS: Rule = rule("baremetal:portgroup:list_all");
 const ALL_VOLUMES: Rule = rule("baremetal:volume:list_all");
@@ -22,8 +22,8 @@ const ALL_RUNBOOKS: Rule = rule("baremetal:runbook:list_all");
 const RUNBOOK: Rule = rule("baremetal:runbook:get");
 const TARGET_PROPERTIES: Rule = rule("baremetal:volume:view_target_properties");
 
-/// Fields of a node that not everybody reads who sees it, and what stands there then.
-static HIDDEN: &[(&str, Rule, Mark)] = &[
+/// Fields of a node that need a rule of their own, and their replacement for other callers.
+static RESTRICTED_FIELDS: &[(&str, Rule, Mark)] = &[
     (
         "last_error",
         rule("baremetal:node:get:last_error"),
@@ -46,7 +46,7 @@ static HIDDEN: &[(&str, Rule, Mark)] = &[
     ),
 ];
 
-/// What stands where something is hidden: the text, or an object that has it.
+/// Replacement of a hidden value: a text, or an object with the text.
 enum Mark {
     Text(&'static str),
     Content(&'static str),
@@ -61,81 +61,83 @@ impl Mark {
     }
 }
 
-/// What one caller sees of one kind of things.
+/// What a caller can see of one collection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Lens<'a> {
-    /// All of it.
-    Clear,
-    /// Nodes, as far as they concern him.
+pub(crate) enum Visibility<'a> {
+    /// Everything.
+    Unrestricted,
+    /// Nodes of the caller's project.
     Nodes(&'a Caller),
-    /// What is a node's.
-    Parts(&'a Face, &'a Caller, Parts),
+    /// Resources of nodes.
+    Parts(&'a RestApi, &'a Caller, Parts),
     /// Allocations.
     Allocations(&'a Caller),
     /// Runbooks.
     Runbooks(&'a Caller),
 }
 
-/// Whether properties of volumes are among what he sees.
+/// Whether the caller can see the properties of volumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parts {
-    /// They are, or there are none.
-    Whole,
-    /// They are not.
+    /// It can, or the resource has none.
+    Document,
+    /// It cannot.
     WithoutProperties,
 }
 
-impl<'a> Lens<'a> {
-    /// The lens for nodes.
-    pub(crate) fn nodes(ask: &'a Ask) -> Self {
-        Self::of_nodes(&ask.who)
+impl<'a> Visibility<'a> {
+    /// Visibility of nodes for the sender of a request.
+    pub(crate) fn nodes(request: &'a ApiRequest) -> Self {
+        Self::of_nodes(&request.caller)
     }
 
-    /// The same, of somebody.
-    pub(crate) fn of_nodes(who: &'a Caller) -> Self {
-        if who.may(ALL_NODES, None) { Self::Clear } else { Self::Nodes(who) }
+    /// Visibility of nodes for a caller.
+    pub(crate) fn of_nodes(caller: &'a Caller) -> Self {
+        if caller.may(ALL_NODES, None) { Self::Unrestricted } else { Self::Nodes(caller) }
     }
 
-    /// The lens for a collection; `path` is its resource's.
-    pub(crate) fn of(face: &'a Face, ask: &'a Ask, path: &str) -> Self {
-        let who = ask.who.as_ref();
+    /// Visibility of a collection; `path` is the path of its resource.
+    pub(crate) fn of(api: &'a RestApi, request: &'a ApiRequest, path: &str) -> Self {
+        let caller = request.caller.as_ref();
         let all = match path {
             "ports" => ALL_PORTS,
             "portgroups" => ALL_PORTGROUPS,
             "volume/connectors" | "volume/targets" => ALL_VOLUMES,
             "allocations" => ALL_ALLOCATIONS,
             "runbooks" => ALL_RUNBOOKS,
-            _ => return Self::Clear,
+            _ => return Self::Unrestricted,
         };
         match path {
-            _ if who.may(all, None) => Self::Clear,
-            "allocations" => Self::Allocations(who),
-            "runbooks" => Self::Runbooks(who),
-            "volume/targets" if !who.may(TARGET_PROPERTIES, None) => Self::Parts(face, who, Parts::WithoutProperties),
-            _ => Self::Parts(face, who, Parts::Whole),
+            _ if caller.may(all, None) => Self::Unrestricted,
+            "allocations" => Self::Allocations(caller),
+            "runbooks" => Self::Runbooks(caller),
+            "volume/targets" if !caller.may(TARGET_PROPERTIES, None) => {
+                Self::Parts(api, caller, Parts::WithoutProperties)
+            }
+            _ => Self::Parts(api, caller, Parts::Document),
         }
     }
 
-    /// Whether he sees it at all.
-    pub(crate) fn sees(self, whole: &Whole) -> bool {
+    /// Returns whether the caller can see a resource.
+    pub(crate) fn includes(self, whole: &Document) -> bool {
         match self {
-            Self::Clear => true,
-            Self::Nodes(who) => who.may(SEE_NODE, Some(whose(whole))),
-            Self::Parts(face, who, _) => {
-                let node = whole.get("node_uuid").and_then(Value::as_str).and_then(|node| face.find(node));
-                node.is_some_and(|node| who.may(SEE_NODE, Some(whose(&node.whole))))
+            Self::Unrestricted => true,
+            Self::Nodes(caller) => caller.may(SEE_NODE, Some(ownership(whole))),
+            Self::Parts(api, caller, _) => {
+                let node = whole.get("node_uuid").and_then(Value::as_str).and_then(|node| api.find(node));
+                node.is_some_and(|node| caller.may(SEE_NODE, Some(ownership(&node.whole))))
             }
-            Self::Allocations(who) => who.may(SEE_ALLOCATION, Some(whose(whole))),
-            Self::Runbooks(who) => {
-                who.may(RUNBOOK, Some(whose(whole))) || whole.get("public").is_some_and(fields::is_yes)
+            Self::Allocations(caller) => caller.may(SEE_ALLOCATION, Some(ownership(whole))),
+            Self::Runbooks(caller) => {
+                caller.may(RUNBOOK, Some(ownership(whole))) || whole.get("public").is_some_and(field_rules::is_yes)
             }
         }
     }
 
-    /// It, as he sees it.
-    pub(crate) fn shown(self, whole: &Whole) -> Cow<'_, Whole> {
+    /// Replaces the values that the caller cannot see.
+    pub(crate) fn redact(self, whole: &Document) -> Cow<'_, Document> {
         match self {
-            Self::Nodes(who) => node(who, whole),
+            Self::Nodes(caller) => redact_node(caller, whole),
             Self::Parts(_, _, Parts::WithoutProperties) => {
                 let mut seen = whole.clone();
                 seen.insert(
@@ -145,15 +147,15 @@ impl<'a> Lens<'a> {
                 );
                 Cow::Owned(seen)
             }
-            Self::Clear | Self::Parts(..) | Self::Allocations(_) | Self::Runbooks(_) => Cow::Borrowed(whole),
+            Self::Unrestricted | Self::Parts(..) | Self::Allocations(_) | Self::Runbooks(_) => Cow::Borrowed(whole),
         }
     }
 }
 
-fn node<'a>(who: &Caller, whole: &'a Map<String, Value>) -> Cow<'a, Map<String, Value>> {
+fn redact_node<'a>(caller: &Caller, whole: &'a Map<String, Value>) -> Cow<'a, Map<String, Value>> {
     let mut seen = Cow::Borrowed(whole);
-    for (field, rule, mark) in HIDDEN {
-        if !who.may(*rule, Some(whose(whole))) {
+    for (field, rule, mark) in RESTRICTED_FIELDS {
+        if !caller.may(*rule, Some(ownership(whole))) {
             seen.to_mut().insert((*field).to_owned(), mark.shown());
         }
     }
@@ -179,21 +181,21 @@ mod tests {
     #[test]
     fn a_lessee_does_not_read_what_is_behind_a_node_and_its_owner_does() {
         let (whole, lessee, owner) = (whole(), of("let"), of("own"));
-        let seen = Lens::Nodes(&lessee).shown(&whole);
+        let seen = Visibility::Nodes(&lessee).redact(&whole);
         for field in ["last_error", "reservation", "driver_info", "driver_internal_info"] {
             assert!(seen[field].to_string().contains("edacted"), "{field}");
         }
-        assert!(matches!(Lens::Nodes(&owner).shown(&whole), Cow::Borrowed(_)));
-        assert!(matches!(Lens::Clear.shown(&whole), Cow::Borrowed(_)));
+        assert!(matches!(Visibility::Nodes(&owner).redact(&whole), Cow::Borrowed(_)));
+        assert!(matches!(Visibility::Unrestricted.redact(&whole), Cow::Borrowed(_)));
     }
 
     #[test]
     fn a_stranger_sees_no_node_and_everybody_a_public_runbook() {
         let (whole, stranger) = (whole(), of("else"));
-        assert!(!Lens::Nodes(&stranger).sees(&whole));
-        assert!(Lens::Nodes(&of("let")).sees(&whole));
+        assert!(!Visibility::Nodes(&stranger).includes(&whole));
+        assert!(Visibility::Nodes(&of("let")).includes(&whole));
         let runbook = json!({"owner": null, "public": true}).as_object().cloned().unwrap();
-        assert!(Lens::Runbooks(&stranger).sees(&runbook));
-        assert!(!Lens::Runbooks(&stranger).sees(&whole));
+        assert!(Visibility::Runbooks(&stranger).includes(&runbook));
+        assert!(!Visibility::Runbooks(&stranger).includes(&whole));
     }
 }

@@ -1,4 +1,4 @@
-//! A request, read as far as it can be without knowing a node.
+//! Parses a request as far as possible without looking up a node.
 
 use std::sync::Arc;
 
@@ -18,136 +18,160 @@ use wire_ironic::{
     version::{self, Collection, Version, negotiate},
 };
 
-/// A request.
+/// Parsed request.
 #[derive(Debug)]
-pub(super) struct Ask {
-    /// The version that it speaks.
+pub(super) struct ApiRequest {
+    /// Negotiated API version.
     pub(super) version: Version,
-    /// Its method.
+    /// HTTP method.
     pub(super) method: String,
-    /// Its path below `/v1`, without slashes at its ends.
+    /// Path below `/v1`, without leading and trailing slashes.
     pub(super) path: String,
-    /// What stands behind the question mark, in order.
+    /// Query parameters, in order.
     pub(super) pairs: Vec<(String, String)>,
-    /// Its body; null: none.
+    /// JSON body; null if there is none.
     pub(super) body: Value,
-    /// Scheme and host that links begin with.
+    /// Scheme and host for links.
     pub(super) base: String,
-    /// Who sent it.
-    pub(super) who: Arc<Caller>,
-    /// The project that must own what it makes.
+    /// Authenticated sender.
+    pub(super) caller: Arc<Caller>,
+    /// Project that owns the resources that this request creates, if the caller is restricted to one.
     pub(super) owner: Option<String>,
-    /// What must be, or must not be, the present state of what it is about.
+    /// Preconditions (`If-Match`, `If-None-Match`).
     pub(super) condition: Condition,
-    /// It wants to be told of changes, from behind this revision of the store on where that is given.
+    /// Set if the client requests a stream of changes; the inner value is the store revision after which it starts.
     pub(super) follows: Option<Option<i64>>,
 }
 
-/// What is known of a request even if it is refused.
+/// Version headers of the response, also of a refusal.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Edge {
-    /// The headers that say which versions there are.
+pub(super) struct VersionHeaders {
+    /// Header names and values.
     pub(super) versions: Vec<(&'static str, String)>,
 }
 
-/// What came of reading.
-pub(super) enum Read {
-    /// It can be asked.
-    Ask(Ask),
-    /// The document at `/`.
+/// Outcome of parsing a request.
+pub(super) enum ParsedRequest {
+    /// Request for one of the API's resources.
+    Api(ApiRequest),
+    /// Request for the version document at `/`; contains the base of its links.
     Root(String),
-    /// What every path answers to this method.
+    /// `OPTIONS` of any path.
     Options,
-    /// No more than this.
+    /// Invalid request.
     Refused(Error),
 }
 
-/// Reads a request.
-pub(super) async fn read(parts: Parts, body: Body, who: Arc<Caller>, scheme: &str) -> (Edge, Read) {
+/// Parses a request.
+pub(super) async fn parse(
+    parts: Parts,
+    body: Body,
+    caller: Arc<Caller>,
+    scheme: &str,
+) -> (VersionHeaders, ParsedRequest) {
     let raw = parts.uri.path();
     let decoded = percent_decode_str(raw).decode_utf8_lossy();
     let path = decoded.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(&decoded);
     let Ok(octets) = to_bytes(body, limits::body_limit(path)).await else {
-        return (Edge::default(), Read::Refused(limits::too_large()));
+        return (VersionHeaders::default(), ParsedRequest::Refused(limits::too_large()));
     };
     if let Err(error) = limits::check_levels(&octets) {
-        return (Edge::default(), Read::Refused(error));
+        return (VersionHeaders::default(), ParsedRequest::Refused(error));
     }
     match parts.method.as_str() {
-        "HEAD" => return (Edge::default(), Read::Refused(text::method_not_allowed())),
-        "OPTIONS" => return (Edge::default(), Read::Options),
+        "HEAD" => return (VersionHeaders::default(), ParsedRequest::Refused(text::method_not_allowed())),
+        "OPTIONS" => return (VersionHeaders::default(), ParsedRequest::Options),
         _ => {}
     }
     let base = base(&parts, scheme);
-    let (own, shared) = (word(&parts.headers, version::HEADER), word(&parts.headers, version::SHARED_HEADER));
-    let version = match negotiate(own, shared) {
+    let (ironic_version, shared_version) =
+        (word(&parts.headers, version::HEADER), word(&parts.headers, version::SHARED_HEADER));
+    let version = match negotiate(ironic_version, shared_version) {
         Ok(version) => version,
-        Err(refused) => return (Edge { versions: refused.headers }, Read::Refused(refused.error)),
+        Err(refused) => return (VersionHeaders { versions: refused.headers }, ParsedRequest::Refused(refused.error)),
     };
-    let versions = Edge { versions: version.headers().to_vec() };
+    let versions = VersionHeaders { versions: version.headers().to_vec() };
     if raw == "/" {
-        let read =
-            if parts.method == Method::GET { Read::Root(base) } else { Read::Refused(text::method_not_allowed()) };
-        return (versions, read);
+        let parsed = if parts.method == Method::GET {
+            ParsedRequest::Root(base)
+        } else {
+            ParsedRequest::Refused(text::method_not_allowed())
+        };
+        return (versions, parsed);
     }
     let path = path.trim_matches('/');
-    let named = own.or(shared).map(|_| version);
+    let named = ironic_version.or(shared_version).map(|_| version);
     let path = version::without_suffix(named, path).to_owned();
     let first = path.split('/').next().unwrap_or_default();
-    let edge = if path.is_empty() || Collection::named(first).is_some() { versions } else { Edge::default() };
+    let version_headers =
+        if path.is_empty() || Collection::named(first).is_some() { versions } else { VersionHeaders::default() };
     if !takes_json(&parts.headers) {
-        return (edge, Read::Refused(Class::NotAcceptable.routed("")));
+        return (version_headers, ParsedRequest::Refused(Class::NotAcceptable.routed("")));
     }
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|Query(pairs)| pairs).unwrap_or_default();
     let body = match octets.iter().all(u8::is_ascii_whitespace) {
         true => Value::Null,
         false => match serde_json::from_slice(&octets) {
             Ok(body) => body,
-            Err(_) => return (edge, Read::Refused(text::malformed_json())),
+            Err(_) => return (version_headers, ParsedRequest::Refused(text::malformed_json())),
         },
     };
     let method = parts.method.as_str().to_owned();
     let (condition, follows) = (Condition::of(&parts.headers), follows(&parts.headers));
-    (edge, Read::Ask(Ask { version, method, path, pairs, body, base, who, owner: None, condition, follows }))
+    (
+        version_headers,
+        ParsedRequest::Api(ApiRequest {
+            version,
+            method,
+            path,
+            pairs,
+            body,
+            base,
+            caller,
+            owner: None,
+            condition,
+            follows,
+        }),
+    )
 }
 
 fn word<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// What links begin with: `scheme`, unless a proxy says that it speaks HTTPS. Over HTTP/2 the host stands in the request's
-/// own line (RFC 9113 §8.3.1).
+/// Returns the base of links: `scheme`, unless a proxy's header says HTTPS, and the host. Over HTTP/2 the host is part of
+/// the request target (RFC 9113 §8.3.1).
 fn base(parts: &Parts, scheme: &str) -> String {
     let scheme = word(&parts.headers, "x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or(scheme);
     let host = parts.uri.authority().map(Authority::as_str).or_else(|| word(&parts.headers, header::HOST.as_str()));
     format!("{scheme}://{}", host.unwrap_or("localhost"))
 }
 
-/// Whether the client takes what we have: only one that wants nothing but HTML does not.
+/// Returns whether the client accepts JSON. Only a client that accepts nothing but HTML does not.
 fn takes_json(headers: &HeaderMap) -> bool {
     let accepts = word(headers, header::ACCEPT.as_str()).unwrap_or("*/*");
     accepts.split(',').map(|one| one.split(';').next().unwrap_or_default().trim()).any(|one| one != "text/html")
 }
 
-/// Whether the client wants a stream of events (WHATWG HTML §9.2), and which one it had last.
+/// Returns `Some` if the client requests a stream of events (WHATWG HTML §9.2), with the id of the last one that it received.
 fn follows(headers: &HeaderMap) -> Option<Option<i64>> {
     let accepts = word(headers, header::ACCEPT.as_str())?.split(',');
     let mut kinds = accepts.map(|one| one.split(';').next().unwrap_or_default().trim());
     kinds.any(|kind| kind == "text/event-stream").then(|| word(headers, "last-event-id")?.parse().ok())
 }
 
-impl Ask {
-    /// Whether it is this call.
+impl ApiRequest {
+    /// Returns whether the request has this method and path.
     pub(super) fn is(&self, method: &str, path: &str) -> bool {
         self.method == method && self.path == path
     }
 
-    /// The value of a parameter; of several the last.
+    /// Value of a query parameter. The last one wins.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         self.pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// What of one resource is to be shown: all of it, unless `fields` says otherwise.
+    /// Fields of a single resource to return: all, unless the request has a `fields` parameter.
     pub(super) fn columns(&self, resource: &Resource) -> Result<Columns, Error> {
         match self.parameter("fields") {
             Some(asked) => fields::columns(resource, self.version, Some(asked), None),
@@ -155,22 +179,21 @@ impl Ask {
         }
     }
 
-    /// Has what is made belong to whom it must belong to.
-    pub(super) fn own(&self, said: &mut Map<String, Value>) {
+    /// Sets the owner of a new resource, if the caller is restricted to a project.
+    pub(super) fn set_owner(&self, attributes: &mut Map<String, Value>) {
         if let Some(owner) = &self.owner {
-            said.insert("owner".to_owned(), Value::from(owner.as_str()));
+            attributes.insert("owner".to_owned(), Value::from(owner.as_str()));
         }
     }
 
-    /// Refuses parameters other than these.
+    /// Rejects unknown query parameters.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), Error> {
         wire_ironic::query::unexpected(
             self.pairs.iter().map(|(name, _)| name.as_str()).filter(|name| !known.contains(name)),
         )
     }
 
-    /// The arguments of a call: those of the body, and those behind the question mark, which count where the body has
-    /// none.
+    /// Merges the members of the body with the query parameters. The body takes precedence.
     pub(super) fn arguments(&self) -> Result<Map<String, Value>, Error> {
         let mut arguments = match &self.body {
             Value::Null => Map::new(),

@@ -1,4 +1,4 @@
-//! Which rules the fields of a change need, and what a refusal says. Pure.
+//! Rules that the fields of an update need, and the texts of refusals. Pure.
 
 use domain::{
     driver::Interface,
@@ -10,27 +10,27 @@ use wire_ironic::{
     query,
 };
 
-use super::super::Ask;
+use super::super::ApiRequest;
 use scheduler_core::document::interface_field;
 
-/// What a project's admin may not make.
+/// Refusal of a node for another project.
 pub(super) const OTHERS_NODE: &str =
     "Cannot create a node as a project scoped admin with an owner other than your own project.";
-/// The same of runbooks.
+/// Refusal of a runbook for another project.
 pub(super) const OTHERS_RUNBOOK: &str =
     "Cannot create a runbook as a project scoped admin with an owner other than your own project.";
-/// A runbook of everybody's is the system's to make.
+/// Refusal of a public runbook.
 pub(super) const PUBLIC_RUNBOOK: &str = "Cannot create a public runbook as a project scoped admin.";
 
-pub(super) fn others_allocation(ask: &Ask, project: &str) -> String {
-    let owner = ask.body.get("owner").and_then(Value::as_str).unwrap_or_default();
+pub(super) fn others_allocation(request: &ApiRequest, project: &str) -> String {
+    let owner = request.body.get("owner").and_then(Value::as_str).unwrap_or_default();
     format!(
         "Cannot create allocation with an owner Project ID value {owner} not matching the requester Project ID \
          {project}. Policy baremetal:allocation:create_restricted is required for this capability."
     )
 }
 
-/// Rules of their own, by how a field's name begins; of two that fit the first counts.
+/// Fields with a rule of their own, by prefix of the field's name. The first match wins.
 static FIELDS: &[(&str, Rule)] = &[
     ("instance_info", rule("baremetal:node:update_instance_info")),
     ("extra", rule("baremetal:node:update_extra")),
@@ -50,12 +50,12 @@ static FIELDS: &[(&str, Rule)] = &[
     ("parent_node", rule("baremetal:node:update:parent_node")),
     ("disable_power_off", rule("baremetal:node:update:disable_power_off")),
 ];
-/// The driver and its interfaces.
+/// Rule for the driver and its interfaces.
 const INTERFACES: Rule = rule("baremetal:node:update:driver_interfaces");
-/// To have a node cleaned no more by itself.
+/// Rule for disabling automated cleaning.
 const NO_CLEANING: Rule = rule("baremetal:node:disable_cleaning");
 
-/// What a change of a node needs; `any`: the rule of fields that have none of their own.
+/// Rules that an update of a node needs. `any` is the rule for fields that have none of their own.
 pub(super) fn rules(any: Rule, ops: &[Op]) -> Vec<Rule> {
     let of = |op: &Op| {
         let field = op.field();
@@ -73,7 +73,7 @@ pub(super) fn rules(any: Rule, ops: &[Op]) -> Vec<Rule> {
     if ops.is_empty() { vec![any] } else { ops.iter().map(of).collect() }
 }
 
-/// What a change of a runbook needs.
+/// Rules that an update of a runbook needs.
 pub(super) fn runbook_rules(any: Rule, ops: &[Op]) -> Vec<Rule> {
     let of = |op: &Op| match op.field() {
         "owner" => rule("baremetal:runbook:update:owner"),
@@ -83,7 +83,7 @@ pub(super) fn runbook_rules(any: Rule, ops: &[Op]) -> Vec<Rule> {
     if ops.is_empty() { vec![any] } else { ops.iter().map(of).collect() }
 }
 
-/// Whether a value is one of the protocol's words for yes.
+/// Returns whether a value means true in the protocol.
 pub(super) fn is_yes(value: &Value) -> bool {
     flag(value) == Some(true)
 }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn each_field_of_a_change_needs_its_own_rule() {
+    fn an_update_needs_the_rule_of_each_changed_field() {
         let ops = json!([
             {"op": "add", "path": "/extra/a", "value": 1},
             {"op": "replace", "path": "/driver_info/ipmi_address", "value": "h"},
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_to_stop_cleaning_is_more_than_a_change() {
+    fn disabling_automated_cleaning_needs_its_own_rule_and_enabling_does_not() {
         let clean = |value: Value| names(&json!([{"op": "replace", "path": "/automated_clean", "value": value}]));
         assert_eq!(clean(json!(false)), ["baremetal:node:disable_cleaning"]);
         assert_eq!(clean(json!("no")), ["baremetal:node:disable_cleaning"]);

@@ -13,17 +13,17 @@ use super::redfish;
 use scheduler_core::document::interface_field;
 
 /// The driver that a node names.
-pub(super) fn driver(said: &Map<String, Value>) -> Result<Driver, Error> {
-    let word = said.get("driver").and_then(Value::as_str).unwrap_or_default();
-    let group = said.get("conductor_group").and_then(Value::as_str).unwrap_or_default();
+pub(super) fn driver(attributes: &Map<String, Value>) -> Result<Driver, Error> {
+    let word = attributes.get("driver").and_then(Value::as_str).unwrap_or_default();
+    let group = attributes.get("conductor_group").and_then(Value::as_str).unwrap_or_default();
     let driver = word.parse().ok().filter(|driver| Driver::SERVED.contains(driver));
     driver.ok_or_else(|| text::no_valid_host(word, group))
 }
 
 /// Every interface that is named must be one that the driver has.
-pub(super) fn check_interfaces(driver: Driver, said: &Map<String, Value>) -> Result<(), Error> {
+pub(super) fn check_interfaces(driver: Driver, attributes: &Map<String, Value>) -> Result<(), Error> {
     for interface in Interface::ALL.iter().copied() {
-        let Some(name) = said.get(&interface_field(interface)).and_then(Value::as_str) else { continue };
+        let Some(name) = attributes.get(&interface_field(interface)).and_then(Value::as_str) else { continue };
         if driver.supports(interface, name) {
             continue;
         }
@@ -52,8 +52,8 @@ fn implementations(interface: Interface) -> Vec<&'static str> {
 }
 
 /// The firmware that a node's properties ask for.
-pub(super) fn boot_mode(said: &Map<String, Value>) -> Option<BootMode> {
-    let capabilities = said.get("properties")?.get("capabilities")?.as_str()?;
+pub(super) fn boot_mode(attributes: &Map<String, Value>) -> Option<BootMode> {
+    let capabilities = attributes.get("properties")?.get("capabilities")?.as_str()?;
     let words = capabilities.split(',').filter_map(|pair| pair.trim().split_once(':'));
     words.filter(|(key, _)| *key == "boot_mode").find_map(|(_, mode)| match mode {
         "uefi" => Some(BootMode::Uefi),
@@ -64,8 +64,8 @@ pub(super) fn boot_mode(said: &Map<String, Value>) -> Option<BootMode> {
 
 /// The ramdisk that a node of a driver with agents names, where it names all of it. Its arguments may stand at the
 /// instance too, and count there first.
-pub(super) fn ironic_ramdisk(driver: Driver, said: &Map<String, Value>) -> Option<IronicRamdisk> {
-    let of = |field: &str, name: &str| said.get(field)?.get(name)?.as_str().filter(|text| !text.is_empty());
+pub(super) fn ironic_ramdisk(driver: Driver, attributes: &Map<String, Value>) -> Option<IronicRamdisk> {
+    let of = |field: &str, name: &str| attributes.get(field)?.get(name)?.as_str().filter(|text| !text.is_empty());
     let (kernel, ramdisk) = (of("driver_info", "deploy_kernel")?, of("driver_info", "deploy_ramdisk")?);
     let arguments = ["instance_info", "driver_info"].into_iter().find_map(|field| of(field, "kernel_append_params"));
     (driver != Driver::FakeHardware).then(|| IronicRamdisk {
@@ -114,21 +114,21 @@ mod tests {
 
     use super::*;
 
-    fn said(value: Value) -> Map<String, Value> {
+    fn attributes(value: Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
     }
 
     #[test]
     fn an_interface_is_one_of_the_drivers_or_is_refused_as_unknown_or_as_anothers() {
-        let refused = |value| check_interfaces(Driver::Ipmi, &said(value)).unwrap_err().text;
+        let refused = |value| check_interfaces(Driver::Ipmi, &attributes(value)).unwrap_err().text;
         assert!(refused(json!({"deploy_interface": "nope"})).contains("entrypoint: nope"));
         assert!(refused(json!({"deploy_interface": "fake"})).contains("not supported by hardware type ipmi"));
-        assert!(check_interfaces(Driver::Ipmi, &said(json!({"deploy_interface": "direct"}))).is_ok());
+        assert!(check_interfaces(Driver::Ipmi, &attributes(json!({"deploy_interface": "direct"}))).is_ok());
     }
 
     #[test]
     fn a_bmc_is_where_its_drivers_words_say() {
-        let at = |value| address(&said(value)).map(|address| address.to_string());
+        let at = |value| address(&attributes(value)).map(|address| address.to_string());
         assert_eq!(at(json!({"ipmi_address": "10.0.0.5"})).as_deref(), Some("10.0.0.5:623"));
         assert_eq!(at(json!({"ipmi_address": "bmc", "ipmi_port": "1623"})).as_deref(), Some("bmc:1623"));
         assert_eq!(at(json!({"ipmi_address": "bmc", "ipmi_port": 1623})).as_deref(), Some("bmc:1623"));
@@ -138,19 +138,19 @@ mod tests {
 
     #[test]
     fn a_ramdisk_is_named_by_both_its_parts_or_not_at_all() {
-        let of = |info: Value| ironic_ramdisk(Driver::Ipmi, &said(json!({"driver_info": info})));
+        let of = |info: Value| ironic_ramdisk(Driver::Ipmi, &attributes(json!({"driver_info": info})));
         let whole =
             json!({"deploy_kernel": "http://h/k", "deploy_ramdisk": "ipa", "kernel_append_params": "%default% x"});
         let named = of(whole.clone()).unwrap();
         assert_eq!((named.kernel.as_str(), named.ramdisk.as_str()), ("http://h/k", "ipa"));
         assert_eq!(named.arguments.as_deref(), Some("%default% x"));
         assert_eq!(of(json!({"deploy_kernel": "http://h/k", "deploy_ramdisk": ""})), None);
-        assert_eq!(ironic_ramdisk(Driver::FakeHardware, &said(json!({"driver_info": whole}))), None);
+        assert_eq!(ironic_ramdisk(Driver::FakeHardware, &attributes(json!({"driver_info": whole}))), None);
     }
 
     #[test]
     fn the_firmware_is_a_capability() {
-        let of = |capabilities: &str| boot_mode(&said(json!({"properties": {"capabilities": capabilities}})));
+        let of = |capabilities: &str| boot_mode(&attributes(json!({"properties": {"capabilities": capabilities}})));
         assert_eq!(of("boot_option:local,boot_mode:bios"), Some(BootMode::Bios));
         assert_eq!(of("boot_mode:uefi"), Some(BootMode::Uefi));
         assert_eq!(of("boot_mode:other"), None);

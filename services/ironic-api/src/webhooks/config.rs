@@ -15,16 +15,16 @@ use wire_ironic::{
 use scheduler_core::secret;
 
 /// What a key of the Standard Webhooks specification begins with, and the octets that it has.
-const PREFIX: &str = "whsec_";
-const OCTETS: std::ops::RangeInclusive<usize> = 24..=64;
+const KEY_PREFIX: &str = "whsec_";
+const KEY_LENGTH: std::ops::RangeInclusive<usize> = 24..=64;
 /// What `delivery_info` may have.
-const KEYS: &[&str] = &["secret", "token", "ca"];
+const DELIVERY_INFO_KEYS: &[&str] = &["secret", "token", "ca"];
 /// What says which part of a list is wanted, which a webhook has no use for.
-const PARTS: &[&str] = &["limit", "marker", "sort_key", "sort_dir", "detail"];
+const PAGING_PARAMETERS: &[&str] = &["limit", "marker", "sort_key", "sort_dir", "detail"];
 
 /// Where what is told goes, and what that is.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct WebhookConfig {
     pub(super) url: Url,
     /// What signs.
     pub(super) key: Secret,
@@ -46,8 +46,11 @@ pub fn check(fields: &Map<String, Value>) -> Result<(), Error> {
     list(text("query").unwrap_or_default())?;
     let none = Map::new();
     let info = fields.get("delivery_info").and_then(Value::as_object).unwrap_or(&none);
-    if let Some(unknown) = info.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(invalid(format!("delivery_info has {unknown:?}, which is none of {}", KEYS.join(", "))));
+    if let Some(unknown) = info.keys().find(|key| !DELIVERY_INFO_KEYS.contains(&key.as_str())) {
+        return Err(invalid(format!(
+            "delivery_info has {unknown:?}, which is none of {}",
+            DELIVERY_INFO_KEYS.join(", ")
+        )));
     }
     match info.get("secret") {
         // It is sealed already.
@@ -70,7 +73,7 @@ pub fn check(fields: &Map<String, Value>) -> Result<(), Error> {
     }
 }
 
-impl Target {
+impl WebhookConfig {
     /// What is kept of a webhook, its secrets opened.
     ///
     /// # Errors
@@ -106,14 +109,14 @@ fn url(text: &str) -> Result<Url, String> {
 }
 
 fn key(text: &str) -> Result<Secret, String> {
-    let octets = text.strip_prefix(PREFIX).and_then(|text| STANDARD.decode(text).ok());
-    match octets.filter(|octets| OCTETS.contains(&octets.len())) {
+    let octets = text.strip_prefix(KEY_PREFIX).and_then(|text| STANDARD.decode(text).ok());
+    match octets.filter(|octets| KEY_LENGTH.contains(&octets.len())) {
         Some(octets) => Ok(Secret::new(octets)),
         None => Err(format!(
-            "delivery_info must have a secret that signs what is sent: {PREFIX} and then {} to {} octets in base64, as \
+            "delivery_info must have a secret that signs what is sent: {KEY_PREFIX} and then {} to {} octets in base64, as \
              `openssl rand -base64 32` makes them",
-            OCTETS.start(),
-            OCTETS.end()
+            KEY_LENGTH.start(),
+            KEY_LENGTH.end()
         )),
     }
 }
@@ -134,7 +137,7 @@ fn list(text: &str) -> Result<List, Error> {
     let nowhere = |why| Class::Invalid.says(format!("query {text:?}: {why}"));
     let url = Url::parse(&format!("http://nodes/?{text}")).map_err(|why| nowhere(why.to_string()))?;
     let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-    if let Some((name, _)) = pairs.iter().find(|(name, _)| PARTS.contains(&name.as_str())) {
+    if let Some((name, _)) = pairs.iter().find(|(name, _)| PAGING_PARAMETERS.contains(&name.as_str())) {
         return Err(nowhere(format!(
             "a webhook is told of all nodes that its filters leave, so that {name} says nothing"
         )));

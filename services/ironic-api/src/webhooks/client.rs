@@ -9,77 +9,81 @@ use ring::hmac;
 use serde_json::{Value, json};
 use service_kit::{clock, status};
 
-use super::target::Target;
+use super::config::WebhookConfig;
 use service_kit::outbound_http;
 
 /// How long a receiver may take to say that it has it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A receiver that can be told.
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub(super) struct WebhookClient {
     client: Client,
-    target: Target,
+    config: WebhookConfig,
 }
 
 /// Why something was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NotTaken {
-    pub(super) why: String,
+pub(super) struct DeliveryError {
+    pub(super) reason: String,
     /// How long it asks not to be told again.
-    pub(super) after: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
     /// It wants to be told nothing any more.
-    pub(super) for_good: bool,
+    pub(super) is_final: bool,
 }
 
-impl Receiver {
+impl WebhookClient {
     /// # Errors
     /// Its certificates can not be used.
-    pub(super) fn new(target: Target) -> Result<Self, String> {
-        let client = outbound_http::client(PATIENCE, &target.ca).map_err(|error| status::chain(&error))?;
-        Ok(Self { client, target })
+    pub(super) fn new(config: WebhookConfig) -> Result<Self, String> {
+        let client = outbound_http::client(REQUEST_TIMEOUT, &config.ca).map_err(|error| status::chain(&error))?;
+        Ok(Self { client, config })
     }
 
-    pub(super) const fn target(&self) -> &Target {
-        &self.target
+    pub(super) const fn config(&self) -> &WebhookConfig {
+        &self.config
     }
 
     /// Tells one event. `id` is the same whenever the same is told again.
     ///
     /// # Errors
     /// It may have been taken all the same, where no answer came.
-    pub(super) async fn tell(&self, id: &str, kind: &str, data: Value) -> Result<(), NotTaken> {
+    pub(super) async fn send(&self, id: &str, kind: &str, data: Value) -> Result<(), DeliveryError> {
         let now = clock::now();
         let body = json!({"type": kind, "timestamp": now.to_string(), "data": data}).to_string();
         let seconds = seconds(now);
         let mut request = self
             .client
-            .post(self.target.url.clone())
+            .post(self.config.url.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header("webhook-id", id)
             .header("webhook-timestamp", seconds)
-            .header("webhook-signature", signature(self.target.key.expose(), id, seconds, &body));
-        if let Some(token) = self.target.token.as_ref().and_then(|token| std::str::from_utf8(token.expose()).ok()) {
+            .header("webhook-signature", signature(self.config.key.expose(), id, seconds, &body));
+        if let Some(token) = self.config.token.as_ref().and_then(|token| std::str::from_utf8(token.expose()).ok()) {
             request = request.bearer_auth(token);
         }
-        let unreached = |error: reqwest::Error| NotTaken {
-            why: format!("it can not be told: {}", status::chain(&error.without_url())),
-            after: None,
-            for_good: false,
+        let unreached = |error: reqwest::Error| DeliveryError {
+            reason: format!("it can not be told: {}", status::chain(&error.without_url())),
+            retry_after: None,
+            is_final: false,
         };
         let answer = request.body(body).send().await.map_err(unreached)?;
-        judge(answer.status(), answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()))
+        check_response(answer.status(), answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()))
     }
 }
 
 /// What an answer says of what was sent.
-fn judge(status: StatusCode, retry_after: Option<&str>) -> Result<(), NotTaken> {
+fn check_response(status: StatusCode, retry_after: Option<&str>) -> Result<(), DeliveryError> {
     if status.is_success() {
         return Ok(());
     }
     let after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     let hint = if status.is_redirection() { "; redirects are not followed: set url to where it leads" } else { "" };
-    Err(NotTaken { why: format!("it answers with {status}{hint}"), after, for_good: status == StatusCode::GONE })
+    Err(DeliveryError {
+        reason: format!("it answers with {status}{hint}"),
+        retry_after: after,
+        is_final: status == StatusCode::GONE,
+    })
 }
 
 const fn seconds(at: Timestamp) -> i64 {
@@ -106,11 +110,11 @@ mod tests {
 
     #[test]
     fn what_is_not_taken_says_why_and_when_it_may_be_told_again() {
-        assert_eq!(judge(StatusCode::NO_CONTENT, None), Ok(()));
-        let busy = judge(StatusCode::SERVICE_UNAVAILABLE, Some("30")).unwrap_err();
-        assert_eq!((busy.after, busy.for_good), (Some(Duration::from_secs(30)), false));
-        assert!(busy.why.contains("503"));
-        assert!(judge(StatusCode::GONE, None).unwrap_err().for_good);
-        assert!(judge(StatusCode::MOVED_PERMANENTLY, Some("soon")).unwrap_err().why.contains("redirects"));
+        assert_eq!(check_response(StatusCode::NO_CONTENT, None), Ok(()));
+        let busy = check_response(StatusCode::SERVICE_UNAVAILABLE, Some("30")).unwrap_err();
+        assert_eq!((busy.retry_after, busy.is_final), (Some(Duration::from_secs(30)), false));
+        assert!(busy.reason.contains("503"));
+        assert!(check_response(StatusCode::GONE, None).unwrap_err().is_final);
+        assert!(check_response(StatusCode::MOVED_PERMANENTLY, Some("soon")).unwrap_err().reason.contains("redirects"));
     }
 }

@@ -14,7 +14,7 @@ use wire_ironic::{
     query::{self, List, Operand, Shape},
 };
 
-use super::{Ask, Face, answer::Answer, gate::Lens, hooks, list};
+use super::{ApiRequest, RestApi, authz::Visibility, list, response::ApiResponse, webhooks};
 use scheduler_core::{
     document::time,
     kinds::{CHASSIS_KIND, CONNECTOR_KIND, Kind, PORTGROUP_KIND, RUNBOOK_KIND, TARGET_KIND, WEBHOOK_KIND},
@@ -26,66 +26,66 @@ use scheduler_core::{
 const POWER_PATIENCE: Duration = Duration::from_secs(3);
 const POWER_LOOK: Duration = Duration::from_millis(50);
 
-impl Face {
+impl RestApi {
     /// Lists the nodes of a chassis.
-    pub(super) fn list_chassis_nodes(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        let chassis = self.shared.sheet(CHASSIS_KIND, ident)?.0;
-        self.list_nodes_of(ask, "chassis_uuid", &chassis.to_string())
+    pub(super) fn list_chassis_nodes(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let chassis = self.app.sheet(CHASSIS_KIND, ident)?.0;
+        self.list_nodes_of(request, "chassis_uuid", &chassis.to_string())
     }
 
     /// Lists the ports of a port group.
-    pub(super) fn list_portgroup_ports(&self, ask: &Ask, ident: &str) -> Result<Answer, Error> {
-        let group = self.shared.sheet(PORTGROUP_KIND, ident)?.0;
-        self.list_ports_of(ask, Shape::Plain, "portgroup", &group.to_string())
+    pub(super) fn list_portgroup_ports(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let group = self.app.sheet(PORTGROUP_KIND, ident)?.0;
+        self.list_ports_of(request, Shape::Plain, "portgroup", &group.to_string())
     }
 
     /// All of a collection, whole, in the order of their creation.
-    pub(super) fn all_sheets(&self, kind: Kind) -> Vec<Map<String, Value>> {
-        let mut all = self.shared.registry.view().list(&key::sheets(kind.collection));
+    pub(super) fn all_resources(&self, kind: Kind) -> Vec<Map<String, Value>> {
+        let mut all = self.app.registry.view().list(&key::sheets(kind.collection));
         all.sort_by_key(|(_, sheet)| sheet.value.created_at);
         all.into_iter()
-            .filter_map(|(path, sheet)| Some(self.seen_sheet(kind, key::last(&path)?, &sheet.value)))
+            .filter_map(|(path, sheet)| Some(self.resource_document(kind, key::last(&path)?, &sheet.value)))
             .collect()
     }
 
-    pub(super) fn list_sheets(
+    pub(super) fn list_resources(
         &self,
-        ask: &Ask,
+        request: &ApiRequest,
         kind: Kind,
         shape: Shape,
         pairs: &[(String, String)],
-    ) -> Result<Answer, Error> {
-        let list = query::list(kind.resource, ask.version, shape, pairs)?;
-        let node = self.node_of(ask, &list, kind.collection == "allocation")?;
-        let all = self.all_sheets(kind);
+    ) -> Result<ApiResponse, Error> {
+        let list = query::list(kind.resource, request.version, shape, pairs)?;
+        let node = self.node_of(request, &list, kind.collection == "allocation")?;
+        let all = self.all_resources(kind);
         let matching = all.iter().filter(|one| wanted(one, &list, node.as_deref()));
-        let lens = Lens::of(self, ask, kind.resource.path);
-        list::page(kind.resource, ask, &list, matching.collect(), lens).map(Answer::shows)
+        let visibility = Visibility::of(self, request, kind.resource.path);
+        list::page(kind.resource, request, &list, matching.collect(), visibility).map(ApiResponse::ok)
     }
 
     /// The id of the node that a list is about. Some lists refuse one that is not there.
-    pub(super) fn node_of(&self, ask: &Ask, list: &List, is_strict: bool) -> Result<Option<String>, Error> {
+    pub(super) fn node_of(&self, request: &ApiRequest, list: &List, is_strict: bool) -> Result<Option<String>, Error> {
         let filter = list.filters.iter().find(|(filter, _)| matches!(filter.name, "node" | "node_uuid"));
         let Some((_, operand)) = filter else { return Ok(None) };
         let ident = operand.written();
-        match self.find_for(ask, &ident) {
+        match self.find_visible(request, &ident) {
             Some(node) => Ok(Some(node.node.to_string())),
             None if is_strict => Err(Class::Invalid.says(format!("Node {ident} could not be found."))),
             None => Err(text::not_found("Node", &ident)),
         }
     }
 
-    pub(super) fn show_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
-        ask.only(&["fields"])?;
-        let columns = ask.columns(kind.resource)?;
-        let (id, sheet) = self.shared.sheet(kind, ident)?;
-        let whole = self.seen_sheet(kind, id, &sheet.value);
-        let seen = Lens::of(self, ask, kind.resource.path).shown(&whole);
-        Ok(Answer::shows(Value::Object(links::shown(kind.resource, ask.version, &ask.base, &columns, &seen))))
+    pub(super) fn show_resource(&self, request: &ApiRequest, kind: Kind, ident: &str) -> Result<ApiResponse, Error> {
+        request.only(&["fields"])?;
+        let columns = request.columns(kind.resource)?;
+        let (id, sheet) = self.app.sheet(kind, ident)?;
+        let whole = self.resource_document(kind, id, &sheet.value);
+        let seen = Visibility::of(self, request, kind.resource.path).redact(&whole);
+        Ok(ApiResponse::ok(Value::Object(links::shown(kind.resource, request.version, &request.base, &columns, &seen))))
     }
 
     /// One of a collection whole, with what is known of it beside what clients keep.
-    fn seen_sheet(&self, kind: Kind, id: Uuid, sheet: &Sheet) -> Map<String, Value> {
+    fn resource_document(&self, kind: Kind, id: Uuid, sheet: &Sheet) -> Map<String, Value> {
         let mut whole = whole(id, sheet);
         if kind.collection == WEBHOOK_KIND.collection {
             self.add_progress(id, &mut whole);
@@ -94,100 +94,114 @@ impl Face {
     }
 
     /// What goes back after a change.
-    pub(super) fn whole_sheet(&self, ask: &Ask, kind: Kind, id: Uuid, sheet: &Sheet) -> Value {
-        let whole = self.seen_sheet(kind, id, sheet);
-        let seen = Lens::of(self, ask, kind.resource.path).shown(&whole);
-        Value::Object(links::shown(kind.resource, ask.version, &ask.base, &Columns::All, &seen))
+    pub(super) fn resource_body(&self, request: &ApiRequest, kind: Kind, id: Uuid, sheet: &Sheet) -> Value {
+        let whole = self.resource_document(kind, id, sheet);
+        let seen = Visibility::of(self, request, kind.resource.path).redact(&whole);
+        Value::Object(links::shown(kind.resource, request.version, &request.base, &Columns::All, &seen))
     }
 
-    pub(super) async fn create_sheet(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
-        ask.only(&[])?;
-        let mut said = fields::check_post(kind.resource, ask.version, &ask.body)?;
-        ask.own(&mut said);
-        let id = match said.get("uuid").and_then(Value::as_str) {
+    pub(super) async fn create_resource(&self, request: &ApiRequest, kind: Kind) -> Result<ApiResponse, Error> {
+        request.only(&[])?;
+        let mut attributes = fields::check_post(kind.resource, request.version, &request.body)?;
+        request.set_owner(&mut attributes);
+        let id = match attributes.get("uuid").and_then(Value::as_str) {
             Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
             None => Uuid::new_v4(),
         };
         if kind.collection == "allocation" {
-            return self.create_allocation(ask, id, said).await;
+            return self.create_allocation(request, id, attributes).await;
         }
         if kind.collection == WEBHOOK_KIND.collection {
-            hooks::check(&said)?;
-            hooks::check_room(self.shared.registry.view())?;
+            webhooks::check(&attributes)?;
+            webhooks::check_webhook_count(self.app.registry.view())?;
         }
-        self.check_node(ask, &mut said)?;
-        let registry = &self.shared.registry;
+        self.check_node(request, &mut attributes)?;
+        let registry = &self.app.registry;
         if registry.view().get(&key::sheet_of(kind.collection, id)).is_some() {
             return Err(text::already_exists(&format!("{} with UUID {id}", kind.article)));
         }
-        let sheet = self.shared.fresh_sheet(kind, id, said)?;
-        self.shared.store_sheet(kind, id, &sheet).await?;
+        let sheet = self.app.fresh_sheet(kind, id, attributes)?;
+        self.app.store_sheet(kind, id, &sheet).await?;
         let path = format!("{}/{id}", kind.resource.path);
-        Ok(Answer::created(self.whole_sheet(ask, kind, id, &sheet), links::location(&ask.base, &path)))
+        Ok(ApiResponse::created(self.resource_body(request, kind, id, &sheet), links::location(&request.base, &path)))
     }
 
     /// The node that a resource is of must be there; it is kept by its id.
-    pub(super) fn check_node(&self, ask: &Ask, said: &mut Map<String, Value>) -> Result<Option<NodeId>, Error> {
-        let Some(ident) = said.get("node_uuid").and_then(Value::as_str) else { return Ok(None) };
+    pub(super) fn check_node(
+        &self,
+        request: &ApiRequest,
+        attributes: &mut Map<String, Value>,
+    ) -> Result<Option<NodeId>, Error> {
+        let Some(ident) = attributes.get("node_uuid").and_then(Value::as_str) else { return Ok(None) };
         if !fields::is_uuid(ident) {
             return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {ident}")));
         }
         let missing = || Class::Invalid.says(format!("Node {ident} could not be found."));
-        let node = self.find_for(ask, ident).ok_or_else(missing)?.node;
-        said.insert("node_uuid".to_owned(), json!(node.to_string()));
+        let node = self.find_visible(request, ident).ok_or_else(missing)?.node;
+        attributes.insert("node_uuid".to_owned(), json!(node.to_string()));
         Ok(Some(node))
     }
 
-    pub(super) async fn patch_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
-        ask.only(&[])?;
-        let ops = patch::parse(kind.resource, ask.version, &ask.body)?;
-        let (id, before) = self.shared.sheet(kind, ident)?;
+    pub(super) async fn update_resource(
+        &self,
+        request: &ApiRequest,
+        kind: Kind,
+        ident: &str,
+    ) -> Result<ApiResponse, Error> {
+        request.only(&[])?;
+        let ops = patch::parse(kind.resource, request.version, &request.body)?;
+        let (id, before) = self.app.sheet(kind, ident)?;
         self.check_volume_change(kind, &before.value, false).await?;
         let mut fields = before.value.fields.clone();
         fields.insert("uuid".to_owned(), json!(id.to_string()));
         if kind.collection == RUNBOOK_KIND.collection {
-            patch::disown(&mut fields, &ops, &ask.body)?;
+            patch::disown(&mut fields, &ops, &request.body)?;
         }
         let mut after = patch::apply(kind.resource, &fields, &ops)?;
-        self.check_node(ask, &mut after)?;
+        self.check_node(request, &mut after)?;
         if after.remove("uuid") != Some(json!(id.to_string())) {
             return Err(Class::Invalid.says("Changing the UUID of a resource is not possible"));
         }
         if kind.collection == WEBHOOK_KIND.collection {
-            hooks::check(&after)?;
+            webhooks::check(&after)?;
         }
-        let sheet = self.shared.change_sheet(kind, id, &before, after).await?;
-        Ok(Answer::shows(self.whole_sheet(ask, kind, id, &sheet)))
+        let sheet = self.app.change_sheet(kind, id, &before, after).await?;
+        Ok(ApiResponse::ok(self.resource_body(request, kind, id, &sheet)))
     }
 
-    pub(super) async fn delete_sheets(&self, ask: &Ask, kind: Kind) -> Result<Answer, Error> {
-        ask.only(&[])?;
-        for (path, sheet) in self.shared.registry.view().list(&key::sheets(kind.collection)) {
+    pub(super) async fn delete_resources(&self, request: &ApiRequest, kind: Kind) -> Result<ApiResponse, Error> {
+        request.only(&[])?;
+        for (path, sheet) in self.app.registry.view().list(&key::sheets(kind.collection)) {
             if let Some(id) = key::last(&path) {
-                self.shared.delete_sheet(kind, id, &sheet).await?;
+                self.app.delete_sheet(kind, id, &sheet).await?;
             }
         }
-        Ok(Answer::done())
+        Ok(ApiResponse::no_content())
     }
 
-    pub(super) async fn delete_sheet(&self, ask: &Ask, kind: Kind, ident: &str) -> Result<Answer, Error> {
-        ask.only(&[])?;
-        let (id, sheet) = self.shared.sheet(kind, ident)?;
+    pub(super) async fn delete_resource(
+        &self,
+        request: &ApiRequest,
+        kind: Kind,
+        ident: &str,
+    ) -> Result<ApiResponse, Error> {
+        request.only(&[])?;
+        let (id, sheet) = self.app.sheet(kind, ident)?;
         self.check_unused(kind, id)?;
         self.check_volume_change(kind, &sheet.value, true).await?;
         if kind.collection == "allocation" {
             return self.delete_allocation(id, &sheet).await;
         }
-        self.shared.delete_sheet(kind, id, &sheet).await.map(|()| Answer::done())
+        self.app.delete_sheet(kind, id, &sheet).await.map(|()| ApiResponse::no_content())
     }
 
     /// What was a node's goes with it. One that is left over, as we died in between, is of a node that is not there: it can
     /// be deleted by its own id.
-    pub(super) async fn delete_sheets_of(&self, node: &str) -> Result<(), Error> {
+    pub(super) async fn delete_node_resources(&self, node: &str) -> Result<(), Error> {
         for kind in [PORTGROUP_KIND, CONNECTOR_KIND, TARGET_KIND] {
-            for (path, sheet) in self.shared.registry.view().list(&key::sheets(kind.collection)) {
+            for (path, sheet) in self.app.registry.view().list(&key::sheets(kind.collection)) {
                 if let Some(id) = key::last(&path).filter(|_| is(&sheet.value.fields, "node_uuid", node)) {
-                    self.shared.delete_sheet(kind, id, &sheet).await?;
+                    self.app.delete_sheet(kind, id, &sheet).await?;
                 }
             }
         }
@@ -248,17 +262,17 @@ impl Face {
 
     pub(super) async fn runbook_traits(
         &self,
-        ask: &Ask,
+        request: &ApiRequest,
         kind: Kind,
         ident: &str,
         more: &[&str],
-    ) -> Result<Answer, Error> {
-        let (id, before) = self.shared.sheet(kind, ident)?;
+    ) -> Result<ApiResponse, Error> {
+        let (id, before) = self.app.sheet(kind, ident)?;
         let has = before.value.fields.get("traits").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut traits: Vec<String> = has.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-        match (ask.method.as_str(), more) {
-            ("GET", []) => return Ok(Answer::shows(json!({"traits": traits}))),
-            ("PUT", []) => traits = wire_ironic::call::traits(ident, &ask.arguments()?)?,
+        match (request.method.as_str(), more) {
+            ("GET", []) => return Ok(ApiResponse::ok(json!({"traits": traits}))),
+            ("PUT", []) => traits = wire_ironic::call::traits(ident, &request.arguments()?)?,
             ("PUT", [name]) => {
                 wire_ironic::call::one_trait(ident, name, traits.len() + 1)?;
                 traits.push((*name).to_owned());
@@ -271,7 +285,7 @@ impl Face {
         traits.dedup();
         let mut after = before.value.fields.clone();
         after.insert("traits".to_owned(), json!(traits));
-        self.shared.change_sheet(kind, id, &before, after).await.map(|_| Answer::done())
+        self.app.change_sheet(kind, id, &before, after).await.map(|_| ApiResponse::no_content())
     }
 }
 

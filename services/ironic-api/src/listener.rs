@@ -1,4 +1,4 @@
-//! Where clients come in: plain HTTP, or HTTPS where there is a certificate. One that is replaced is taken while it runs.
+//! Listener of the REST API: HTTPS if a certificate is configured, otherwise HTTP. Reloads a replaced certificate.
 
 use std::{
     fs, io,
@@ -22,33 +22,33 @@ use tokio::net::TcpListener;
 
 use crate::config::RestTls;
 
-/// How often the certificate is looked at.
-const LOOK: Duration = Duration::from_secs(2);
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// How long calls in flight may take to end when the process stops.
-const LAST_CALLS: Duration = Duration::from_secs(2);
+/// Interval at which the certificate files are read.
+const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Timeout of a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time that calls in flight have to end when the process stops.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An open door.
+/// Open listener of the REST API.
 #[derive(Debug)]
-pub struct Door {
+pub struct RestListener {
     listener: TcpListener,
-    tls: Option<Shown>,
+    tls: Option<Tls>,
 }
 
-/// What is shown to clients.
+/// Certificate and key in use.
 #[derive(Debug)]
-struct Shown {
+struct Tls {
     files: RestTls,
     text: [Vec<u8>; 2],
     config: RustlsConfig,
 }
 
-impl Door {
-    /// Opens it.
+impl RestListener {
+    /// Reads the certificate and prepares the listener.
     ///
     /// # Errors
-    /// What is wrong with the certificate, in words.
+    /// The certificate or its key is missing or invalid.
     pub fn open(listener: TcpListener, files: RestTls) -> Result<Self, String> {
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         let is_private = address.ip().is_loopback();
@@ -63,56 +63,58 @@ impl Door {
             return Ok(Self { listener, tls: None });
         }
         let text = read(&files)?;
-        let config = RustlsConfig::from_config(Arc::new(server(&files, &text)?));
-        Ok(Self { listener, tls: Some(Shown { files, text, config }) })
+        let config = RustlsConfig::from_config(Arc::new(server_config(&files, &text)?));
+        Ok(Self { listener, tls: Some(Tls { files, text, config }) })
     }
 
-    /// What addresses of it begin with.
+    /// URL scheme of the API.
     pub(super) const fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// Answers until the host stops, and lets calls in flight end.
+    /// Serves requests until the host stops, then lets calls in flight end.
     pub(super) async fn serve(self, host: Host, routes: Router) -> io::Result<()> {
         let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-        let Some(shown) = self.tls else {
+        let Some(tls) = self.tls else {
             let stop = host.clone();
             let serving = axum::serve(self.listener, service);
             return serving.with_graceful_shutdown(async move { stop.stopping().await }).await;
         };
-        let (handle, config) = (Handle::new(), shown.config.clone());
+        let (handle, config) = (Handle::new(), tls.config.clone());
         let (closing, stop) = (handle.clone(), host.clone());
         host.spawn(async move {
             stop.stopping().await;
-            closing.graceful_shutdown(Some(LAST_CALLS));
+            closing.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
         });
-        host.spawn(renew(host.clone(), shown));
+        host.spawn(reload_certificate(host.clone(), tls));
         let listener: Listener = self.listener.into_std()?;
-        let acceptor = RustlsAcceptor::new(config).handshake_timeout(HANDSHAKE);
+        let acceptor = RustlsAcceptor::new(config).handshake_timeout(HANDSHAKE_TIMEOUT);
         axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle).serve(service).await
     }
 }
 
-/// Takes a certificate that was replaced. One that can not be taken is told of, and the old one goes on.
-async fn renew(host: Host, mut shown: Shown) {
+/// Reloads a replaced certificate. An invalid one is logged, and the previous one stays in use.
+async fn reload_certificate(host: Host, mut tls: Tls) {
     loop {
         tokio::select! {
             () = host.stopping() => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(CERTIFICATE_POLL_INTERVAL) => {}
         }
-        // While one of two files is new they may not fit: the next look sees both.
-        let Ok(text) = read(&shown.files) else { continue };
-        if text == shown.text {
+        // If only one of the two files was replaced so far, they may not match; the next poll reads both.
+        let Ok(text) = read(&tls.files) else { continue };
+        if text == tls.text {
             continue;
         }
-        match server(&shown.files, &text) {
+        match server_config(&tls.files, &text) {
             Ok(config) => {
-                shown.config.reload_from_config(Arc::new(config));
-                tracing::info!("the REST API shows a new certificate");
+                tls.config.reload_from_config(Arc::new(config));
+                tracing::info!("reloaded the certificate of the REST API");
             }
-            Err(error) => tracing::warn!(error, "the REST API's new certificate is not taken"),
+            Err(error) => {
+                tracing::warn!(error, "ignoring the invalid certificate of the REST API, keeping the previous one")
+            }
         }
-        shown.text = text;
+        tls.text = text;
     }
 }
 
@@ -123,7 +125,7 @@ fn read(files: &RestTls) -> Result<[Vec<u8>; 2], String> {
     Ok([read(&files.certificate)?, read(&files.key)?])
 }
 
-fn server(files: &RestTls, [certificate, key]: &[Vec<u8>; 2]) -> Result<ServerConfig, String> {
+fn server_config(files: &RestTls, [certificate, key]: &[Vec<u8>; 2]) -> Result<ServerConfig, String> {
     let wrong = |path: &PathBuf, why: String| format!("scheduler.rest_tls: {}: {why}", path.display());
     let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| wrong(&files.certificate, error.to_string()))?;
@@ -142,12 +144,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_certificate_that_can_not_be_used_is_named_with_its_file() {
+    async fn an_invalid_certificate_is_reported_with_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let files = RestTls { certificate: folder.path().join("a.pem"), key: folder.path().join("a.key") };
         let open = async |files: &RestTls| {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            Door::open(listener, files.clone()).map(|door| door.scheme())
+            RestListener::open(listener, files.clone()).map(|listener| listener.scheme())
         };
         assert!(open(&files).await.unwrap_err().contains("cannot read"));
         fs::write(&files.certificate, "").unwrap();

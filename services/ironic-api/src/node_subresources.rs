@@ -1,0 +1,275 @@
+//! What stands below a node.
+
+use std::sync::Arc;
+
+use domain::{
+    driver::{Driver, Interface},
+    failure::{Cause, Failure},
+};
+use serde_json::{Map, Value, json};
+use service_kit::clock;
+use wire_ironic::{
+    call,
+    error::{Class, Error, text},
+    links,
+    query::Shape,
+};
+
+use super::{ApiRequest, RestApi, authz::Visibility, hardware, nodes::one, response::ApiResponse};
+use scheduler_core::{document::interface_field, fault::fault, kinds, node_cache::NodeView};
+
+impl RestApi {
+    /// Shows the documents of a node's volumes.
+    pub(super) fn node_volume(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        self.node(request, ident)?;
+        Ok(ApiResponse::ok(super::volume(request, &format!("nodes/{ident}/volume"))))
+    }
+
+    pub(super) fn list_node_ports(
+        &self,
+        request: &ApiRequest,
+        ident: &str,
+        shape: Shape,
+    ) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?.node.to_string();
+        self.list_ports_of(request, shape, "node", &node)
+    }
+
+    pub(super) fn list_traits(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        Ok(ApiResponse::ok(one("traits", json!(traits(&self.node(request, ident)?.whole)))))
+    }
+
+    /// Accepts a VIF without effect: no network service is attached.
+    pub(super) fn attach_vif(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        call::vif(request.version, &request.arguments()?)?;
+        self.node(request, ident).map(|_| ApiResponse::no_content())
+    }
+
+    pub(super) fn detach_vif(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        self.node(request, ident).map(|_| ApiResponse::no_content())
+    }
+
+    /// Succeeds without effect: no medium can have been inserted.
+    pub(super) fn eject_media(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        call::media_types(&request.pairs)?;
+        self.node(request, ident).map(|_| ApiResponse::no_content())
+    }
+
+    /// What no driver of ours does yet. A request that is wrong in itself hears that first.
+    pub(super) fn unsupported(&self, request: &ApiRequest, ident: &str, below: &[&str]) -> Result<ApiResponse, Error> {
+        let arguments = || request.arguments();
+        match (request.method.as_str(), below) {
+            ("PUT", ["states", "boot_mode"]) => drop(call::boot_mode(&arguments()?)?),
+            ("PUT", ["states", "secure_boot"]) => drop(call::secure_boot(&arguments()?)?),
+            _ => {}
+        }
+        let node = self.node(request, ident)?;
+        let what = if below == ["vmedia"] { "get_virtual_media".to_owned() } else { below.join(" ") };
+        Err(text::unsupported(&driver(&node).to_string(), &what, Class::Invalid))
+    }
+
+    /// A node of `fake-hardware`; of others we can not do this yet.
+    pub(super) fn fake(&self, request: &ApiRequest, ident: &str, what: &str) -> Result<(), Error> {
+        let node = self.node(request, ident)?;
+        match driver(&node) {
+            Driver::FakeHardware => Ok(()),
+            other @ (Driver::Ipmi | Driver::ManualManagement | Driver::Redfish) => {
+                Err(text::unsupported(&other.to_string(), what, Class::Invalid))
+            }
+        }
+    }
+
+    /// A list of which no node has anything yet.
+    pub(super) fn empty(&self, request: &ApiRequest, ident: &str, name: &str) -> Result<ApiResponse, Error> {
+        self.node(request, ident)?;
+        Ok(ApiResponse::ok(one(name, json!([]))))
+    }
+
+    /// Nothing has a virtual drive yet. As with Ironic's fake hardware that is seen afterwards, in the node's error.
+    pub(super) async fn insert_media(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let media = call::media(&request.arguments()?)?;
+        self.fake(request, ident, "attach_virtual_media")?;
+        let (node, registry) = (self.node(request, ident)?.node, &self.app.registry);
+        let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
+        let text = format!("Could not attach device {}: there is no drive to put it into", media.device_type);
+        let failure = Failure { cause: Cause::BmcRefused, text, at: clock::now() };
+        registry.note_failure(&held, failure).await.map_err(|error| fault(ident, &error))?;
+        Ok(ApiResponse::no_content())
+    }
+
+    /// What the machine last said that it is made of.
+    pub(super) fn inventory(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
+        let key = keyspace::key::inventory(node.rack, node.node);
+        let missing =
+            || Class::NotFound.says(format!("Node inventory record for node {} could not be found.", node.node));
+        let read = self.app.registry.view().get(&key).ok_or_else(missing)?;
+        let (inventory, plugin_data) = match read.value.reported {
+            Some(reported) => (reported.inventory, reported.plugin_data),
+            None => (hardware::shown(&read.value.hardware), json!({})),
+        };
+        Ok(ApiResponse::ok(json!({"inventory": inventory, "plugin_data": plugin_data})))
+    }
+
+    /// The part of a collection that is a node's.
+    pub(super) fn list_node_resources(
+        &self,
+        request: &ApiRequest,
+        ident: &str,
+        kind: kinds::Kind,
+        shape: Shape,
+    ) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?.node.to_string();
+        let mut pairs = request.pairs.clone();
+        pairs.push(("node".to_owned(), node));
+        self.list_resources(request, kind, shape, &pairs)
+    }
+
+    pub(super) async fn allocation(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        // That there is no such node is the caller's mistake here, by the protocol.
+        let unknown = |error: Error| if error.status == 404 { Class::Invalid.says(error.text) } else { error };
+        let node = self.node(request, ident).map_err(unknown)?;
+        let allocation = node.whole.get("allocation_uuid").and_then(Value::as_str);
+        let missing = || text::no_allocation(ident);
+        let (id, sheet) = self.app.sheet(kinds::ALLOCATION_KIND, allocation.ok_or_else(missing)?)?;
+        if request.method == "DELETE" {
+            return self.delete_allocation(id, &sheet).await;
+        }
+        Ok(ApiResponse::ok(self.resource_body(request, kinds::ALLOCATION_KIND, id, &sheet.value)))
+    }
+
+    pub(super) fn console(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
+        let enabled = node.whole.get("console_enabled").and_then(Value::as_bool).unwrap_or_default();
+        Ok(ApiResponse::ok(
+            json!({"console_enabled": enabled, "console_info": if enabled { json!({}) } else { json!(null) }}),
+        ))
+    }
+
+    /// The console of a machine that is not there is on where somebody says so. Others have none yet.
+    pub(super) async fn set_console(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let enabled = call::console(&request.arguments()?)?;
+        let node = self.does_by(request, ident, Interface::Console, Class::Invalid)?.node;
+        let change = |before: &Map<String, Value>| {
+            let mut after = before.clone();
+            after.insert("console_enabled".to_owned(), json!(enabled));
+            Ok(after)
+        };
+        self.change_node(&request.condition, ident, node, change).await?;
+        Ok(ApiResponse::accepted(Some(links::location(&request.base, &format!("nodes/{ident}/states/console")))))
+    }
+
+    /// Says how the disks shall stand together; a step of a cleaning makes it so.
+    pub(super) async fn set_raid(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let node = self.does_by(request, ident, Interface::Raid, Class::NotFound)?.node;
+        let target = wire_ironic::raid::target(&request.body)?;
+        let change = |before: &Map<String, Value>| {
+            let mut after = before.clone();
+            after.insert("target_raid_config".to_owned(), Value::Object(target.clone()));
+            Ok(after)
+        };
+        self.change_node(&request.condition, ident, node, change).await.map(|_| ApiResponse::no_content())
+    }
+
+    /// A node that has something for an interface.
+    fn does_by(
+        &self,
+        request: &ApiRequest,
+        ident: &str,
+        interface: Interface,
+        class: Class,
+    ) -> Result<Arc<NodeView>, Error> {
+        let node = self.node(request, ident)?;
+        let chosen = node.whole.get(&interface_field(interface)).and_then(Value::as_str).unwrap_or_default();
+        if chosen.starts_with("no-") {
+            return Err(text::unsupported(&driver(&node).to_string(), &interface.to_string(), class));
+        }
+        Ok(node)
+    }
+
+    pub(super) async fn maintenance(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let on = request.method == "PUT";
+        let reason = call::maintenance(&request.arguments()?)?;
+        let node = self.node(request, ident)?.node;
+        self.change_node(&request.condition, ident, node, |before| {
+            let mut after = before.clone();
+            after.insert("maintenance".to_owned(), json!(on));
+            after.insert("maintenance_reason".to_owned(), json!(reason.clone().filter(|_| on)));
+            if !on {
+                after.insert("fault".to_owned(), Value::Null);
+            }
+            Ok(after)
+        })
+        .await?;
+        Ok(ApiResponse::accepted(None))
+    }
+
+    pub(super) async fn change_traits(
+        &self,
+        request: &ApiRequest,
+        ident: &str,
+        rest: &[&str],
+    ) -> Result<ApiResponse, Error> {
+        let shown = self.node(request, ident)?;
+        let (node, uuid) = (shown.node, shown.node.to_string());
+        let body = request.arguments()?;
+        let change = |before: &Map<String, Value>| {
+            let mut now = traits(before);
+            match (request.method.as_str(), rest) {
+                ("PUT", []) => now = call::traits(&uuid, &body)?,
+                ("PUT", [name]) => {
+                    let has = now.len() + usize::from(!now.iter().any(|one| one == name));
+                    call::one_trait(&uuid, name, has)?;
+                    now.push((*name).to_owned());
+                }
+                ("DELETE", [name]) => {
+                    let at = now.iter().position(|one| one == name);
+                    now.remove(
+                        at.ok_or_else(|| Class::NotFound.says(format!("Node {uuid} doesn't have a trait '{name}'")))?,
+                    );
+                }
+                _ => now.clear(),
+            }
+            now.sort_unstable();
+            now.dedup();
+            let mut after = before.clone();
+            after.insert("traits".to_owned(), json!(now));
+            Ok(after)
+        };
+        self.change_node(&request.condition, ident, node, change).await?;
+        let done = ApiResponse::no_content();
+        Ok(match (request.method.as_str(), rest) {
+            ("PUT", [name]) => {
+                done.with_location(links::location(&request.base, &format!("nodes/{ident}/traits/{name}")))
+            }
+            _ => done,
+        })
+    }
+
+    pub(super) fn children(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let uuid = self.node(request, ident)?.node.to_string();
+        let all = self.node_cache.all();
+        let of = |node: &&Arc<NodeView>| node.whole.get("parent_node").and_then(Value::as_str) == Some(uuid.as_str());
+        let visibility = Visibility::nodes(request);
+        let seen = all.iter().filter(of).filter(|node| visibility.includes(&node.whole));
+        let children: Vec<String> = seen.map(|node| node.node.to_string()).collect();
+        let href = format!("{}/v1/nodes?parent_node={uuid}", request.base);
+        Ok(ApiResponse::ok(json!({"children": children, "links": {"href": href, "rel": "children"}})))
+    }
+
+    pub(super) fn validate(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        let node = self.node(request, ident)?;
+        Ok(ApiResponse::ok(call::validation(super::validate::interfaces(&node.whole, driver(&node)).into_iter())))
+    }
+}
+
+/// The driver of a node on the node_cache.
+pub(super) fn driver(node: &NodeView) -> Driver {
+    let word = node.whole.get("driver").and_then(Value::as_str).unwrap_or_default();
+    word.parse().unwrap_or_default()
+}
+
+fn traits(node: &Map<String, Value>) -> Vec<String> {
+    let traits = node.get("traits").and_then(Value::as_array).cloned().unwrap_or_default();
+    traits.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}

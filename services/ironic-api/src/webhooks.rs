@@ -1,0 +1,350 @@
+//! Webhooks: what nodes become is told to whoever asked for it, by requests of ours (`/v1/webhooks`).
+//!
+//! The scheduler that leads tells. Its events are `node.changed` (a node that the webhook's query leaves, as it is now),
+//! `node.left` (one that it does not leave, or no more, or that is gone) and `nodes.members` (which nodes there are: where
+//! it is not known who left in the meantime). As with a list that goes on ([`super::events`]) states are told and not
+//! changes: nothing is kept for a receiver that is away but how far it was told, and it is told later what is then. The
+//! same may be told again, by another leader, or where an answer was lost: with the same `webhook-id`. Of one node nothing
+//! is told before what came before it was taken.
+
+mod client;
+mod config;
+mod delivered;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use domain::id::NodeId;
+use futures::{StreamExt as _, stream};
+use keyspace::{
+    Expect, View, key,
+    store::Versioned,
+    value::{Delivered, Sheet},
+};
+use serde_json::{Map, Value, json};
+use service_kit::{clock, status::chain};
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+use wire_ironic::{
+    error::{Class, Error},
+    fields::NODE,
+    links::Frame,
+    query::List,
+    version::Version,
+};
+
+pub use self::config::check;
+use self::{
+    client::{DeliveryError, WebhookClient},
+    config::WebhookConfig,
+    delivered::{DeliveredNodes, NodeEvent},
+};
+use super::{RestApi, nodes::wanted};
+use scheduler_core::{
+    change_feed::{At, Batch},
+    metrics,
+};
+use scheduler_core::{document::time, kinds::WEBHOOK_KIND, node_cache::NodeView};
+
+/// How many there may be.
+const MAX_WEBHOOKS: usize = 64;
+/// How often the leader looks which there are.
+const WEBHOOK_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two looks at what changed, at least.
+const MIN_DELIVERY_INTERVAL: Duration = Duration::from_millis(500);
+/// The same, at most.
+const MAX_DELIVERY_INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is saved_at how far a receiver was told, at most; and while nothing was told, so that whoever leads next need
+/// not look back far.
+const PROGRESS_WRITE_INTERVAL: Duration = Duration::from_secs(5);
+const IDLE_PROGRESS_WRITE_INTERVAL: Duration = Duration::from_secs(600);
+/// Events of different nodes that are on their way to a receiver at the same time.
+const MAX_EVENTS_IN_FLIGHT: usize = 8;
+
+/// Tells while this replica leads.
+pub(super) async fn run(api: Arc<RestApi>) {
+    let running: Arc<Mutex<HashSet<Uuid>>> = Arc::default();
+    loop {
+        tokio::select! {
+            () = api.host.stopping() => return,
+            () = sleep(WEBHOOK_POLL_INTERVAL) => {}
+        }
+        if !api.app.registry.mesh.leads() {
+            continue;
+        }
+        for path in api.app.registry.view().paths(key::sheets(WEBHOOK_KIND.collection).path()) {
+            let Some(id) = key::last(&path) else { continue };
+            let mut known = running.lock().unwrap_or_else(PoisonError::into_inner);
+            if api.enabled(id).is_none() || !known.insert(id) {
+                continue;
+            }
+            let (api, running) = (Arc::clone(&api), Arc::clone(&running));
+            api.host.clone().spawn(async move {
+                tokio::select! {
+                    () = api.host.stopping() => {}
+                    () = api.deliver_to(id) => {}
+                }
+                running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            });
+        }
+    }
+}
+
+/// Refuses one that is too many.
+///
+/// # Errors
+/// 409.
+pub fn check_webhook_count(view: &View) -> Result<(), Error> {
+    if view.paths(key::sheets(WEBHOOK_KIND.collection).path()).len() < MAX_WEBHOOKS {
+        return Ok(());
+    }
+    Err(Class::Conflict.says(format!("There are {MAX_WEBHOOKS} webhooks already, which is the most; delete one first")))
+}
+
+/// A receiver, and how far it is.
+struct DeliveryState {
+    id: Uuid,
+    delivered: DeliveredNodes,
+    at: At,
+    progress: Delivered,
+    /// What is saved_at is older than what is.
+    is_progress_unsaved: bool,
+    saved_at: Instant,
+    failures: u32,
+}
+
+/// What is to be told at once.
+struct Round {
+    batch: Batch,
+    events: Vec<NodeEvent>,
+    /// Nodes that are told of, as they are now: those that changed, or all.
+    now: HashMap<NodeId, Arc<NodeView>>,
+    frame: Frame,
+}
+
+impl Round {
+    async fn send(&self, receiver: &WebhookClient, id: Uuid, event: NodeEvent) -> Result<NodeEvent, DeliveryError> {
+        let (kind, name, data) = match event {
+            NodeEvent::Changed(node, revision) => {
+                let shown = self.now.get(&node).map(|node| self.frame.shown(&node.whole));
+                ("node.changed", format!("{node}.{revision}"), json!({"revision": revision, "node": shown}))
+            }
+            NodeEvent::Left(node) => {
+                let revision = self.batch.revision;
+                ("node.left", format!("{node}.left.{revision}"), json!({"revision": revision, "uuid": node}))
+            }
+        };
+        receiver.send(&format!("{id}.{name}"), kind, data).await.map(|()| event)
+    }
+}
+
+impl RestApi {
+    /// A webhook that is to be told by this replica.
+    fn enabled(&self, id: Uuid) -> Option<Versioned<Sheet>> {
+        let sheet = self.app.registry.view().get(&key::sheet_of(WEBHOOK_KIND.collection, id))?;
+        let is_off = sheet.value.fields.get("enabled") == Some(&Value::Bool(false));
+        (!is_off && self.app.registry.mesh.leads()).then_some(sheet)
+    }
+
+    /// Whether it is to be told by this replica as it was.
+    fn is_still(&self, id: Uuid, revision: i64) -> bool {
+        self.enabled(id).is_some_and(|now| now.revision == revision)
+    }
+
+    /// Adds how far a webhook's receiver is to what clients keep of it.
+    pub(super) fn add_progress(&self, id: Uuid, whole: &mut Map<String, Value>) {
+        let progress = self.app.registry.view().get(&key::delivered(id)).map(|read| read.value).unwrap_or_default();
+        let text = |text: String| if text.is_empty() { Value::Null } else { Value::from(text) };
+        whole.insert("delivered_revision".to_owned(), json!(progress.revision));
+        whole.insert("delivered_at".to_owned(), time(progress.at));
+        whole.insert("failing_since".to_owned(), time(progress.failing_since));
+        whole.insert("last_error".to_owned(), text(progress.error));
+    }
+
+    /// Tells one receiver, as long as it is to be told by this replica.
+    async fn deliver_to(&self, id: Uuid) {
+        let mut news = self.app.registry.view().subscribe();
+        let mut current: Option<(i64, Result<WebhookClient, String>, DeliveryState)> = None;
+        while let Some(sheet) = self.enabled(id) {
+            // What was changed of it may be what it is told of.
+            if current.as_ref().is_none_or(|(revision, ..)| *revision != sheet.revision) {
+                let config = WebhookConfig::read(&id.to_string(), &sheet.value.fields, &self.app.registry.sealer);
+                current =
+                    Some((sheet.revision, config.and_then(WebhookClient::new), self.begin_delivery(id, sheet.created)));
+            }
+            let Some((_, receiver, state)) = &mut current else { return };
+            let outcome = match receiver {
+                Ok(receiver) => self.round(receiver, state, &|| self.is_still(id, sheet.revision)).await,
+                Err(why) => Err(DeliveryError {
+                    reason: format!("it can not be used: {why}"),
+                    retry_after: None,
+                    is_final: false,
+                }),
+            };
+            let retry_delay = match outcome {
+                Ok(()) => None,
+                Err(error) if error.is_final => {
+                    return self.disable(id, &sheet, state, error.reason).await;
+                }
+                Err(error) => Some(record_failure(state, error)),
+            };
+            let age = state.saved_at.elapsed();
+            if state.is_progress_unsaved && age > PROGRESS_WRITE_INTERVAL || age > IDLE_PROGRESS_WRITE_INTERVAL {
+                self.save_progress(sheet.created, state).await;
+            }
+            if let Some(retry_delay) = retry_delay {
+                // A change of it is looked at before.
+                let until = Instant::now() + retry_delay;
+                while Instant::now() < until && self.is_still(id, sheet.revision) {
+                    sleep(MIN_DELIVERY_INTERVAL).await;
+                }
+                continue;
+            }
+            // What comes in the meantime is told together.
+            sleep(MIN_DELIVERY_INTERVAL).await;
+            drop(timeout(MAX_DELIVERY_INTERVAL, news.next()).await);
+        }
+    }
+
+    fn begin_delivery(&self, id: Uuid, created: i64) -> DeliveryState {
+        let saved = self.app.registry.view().get(&key::delivered(id)).map(|read| read.value);
+        // A new one is told of what happens from its beginning on.
+        let progress = saved.unwrap_or_else(|| Delivered { revision: created, ..Delivered::default() });
+        let at = At::Revision(progress.revision);
+        // The first note is made as soon as there is something to note.
+        let saved_at = Instant::now().checked_sub(PROGRESS_WRITE_INTERVAL).unwrap_or_else(Instant::now);
+        DeliveryState {
+            id,
+            delivered: DeliveredNodes::default(),
+            at,
+            progress,
+            is_progress_unsaved: false,
+            saved_at,
+            failures: 0,
+        }
+    }
+
+    /// Tells what is new, and from then on that was told. Where it does not go on, as another one leads by now, it tells no
+    /// more of what may be old.
+    async fn round(
+        &self,
+        receiver: &WebhookClient,
+        state: &mut DeliveryState,
+        goes_on: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<(), DeliveryError> {
+        let round = self.next_round(&receiver.config().list, state);
+        let (id, revision) = (state.id, round.batch.revision);
+        {
+            let mut sending = stream::iter(round.events.clone())
+                .map(|event| round.send(receiver, id, event))
+                .buffer_unordered(MAX_EVENTS_IN_FLIGHT);
+            while let Some(outcome) = sending.next().await {
+                state.delivered.record(outcome?);
+                metrics::told_receiver();
+                if !goes_on() {
+                    return Ok(());
+                }
+            }
+        }
+        if round.batch.is_all {
+            let data = json!({"revision": revision, "uuids": round.now.keys().collect::<Vec<_>>()});
+            receiver.send(&format!("{id}.members.{revision}"), "nodes.members", data).await?;
+            metrics::told_receiver();
+            state.delivered.retain(|node| round.now.contains_key(node));
+        }
+        if state.failures > 0 {
+            tracing::info!(webhook = %id, tries = state.failures, "a webhook's receiver takes again what it is told");
+        }
+        if round.batch.is_all || !round.events.is_empty() || state.progress.failing_since.is_some() {
+            state.progress.at = Some(clock::now());
+            state.is_progress_unsaved = true;
+        }
+        state.delivered.complete_round();
+        state.at = round.batch.at;
+        state.failures = 0;
+        state.progress.revision = state.progress.revision.max(revision);
+        (state.progress.failing_since, state.progress.error) = (None, String::new());
+        Ok(())
+    }
+
+    /// What there is to tell.
+    fn next_round(&self, list: &List, state: &mut DeliveryState) -> Round {
+        let batch = self.app.change_feed.since(state.at);
+        let parent = list.filters.iter().find(|(filter, _)| filter.name == "parent_node").map(|(_, operand)| {
+            let ident = operand.written();
+            self.find(&ident).map_or(ident, |node| node.node.to_string())
+        });
+        let is_of = |node: &NodeView| wanted(&node.whole, list, parent.as_deref());
+        let is_first = state.delivered.is_first();
+        let those: Vec<_> = match batch.is_all || is_first {
+            true => self.node_cache.those(is_of),
+            false => batch
+                .nodes
+                .iter()
+                .filter_map(|(node, _)| self.node_cache.get(*node))
+                .filter(|node| is_of(node))
+                .collect(),
+        };
+        let now: HashMap<NodeId, Arc<NodeView>> = those.into_iter().map(|node| (node.node, node)).collect();
+        let changed = batch.nodes.iter().map(|(node, _)| (*node, now.get(node).map(|node| node.revision)));
+        // Of all there are, who is not there is told by the list of those who are.
+        let changed: Vec<_> = changed.filter(|(_, revision)| revision.is_some() || !batch.is_all).collect();
+        if is_first {
+            let named: HashSet<NodeId> = changed.iter().map(|(node, _)| *node).collect();
+            let since = state.progress.revision;
+            let was = |node: &NodeView| if batch.is_all { node.revision <= since } else { !named.contains(&node.node) };
+            now.values()
+                .filter(|node| was(node))
+                .for_each(|node| state.delivered.record_known(node.node, node.revision));
+        }
+        let events = state.delivered.pending_events(&changed, &batch.gone);
+        Round { events, now, frame: Frame::new(&NODE, Version::MAX, "", &list.columns), batch }
+    }
+
+    /// Notes how far a receiver is. Where that can not be done now it is done later.
+    async fn save_progress(&self, created: i64, state: &mut DeliveryState) {
+        let noting = async {
+            let mesh = &self.app.registry.mesh;
+            let (key, sheet) = (key::delivered(state.id), key::sheet_of(WEBHOOK_KIND.collection, state.id));
+            let expect = Expect::same(mesh.view().get(&key).as_ref());
+            let change = mesh.as_member()?.expect_created(&sheet, created);
+            let change = change.put(&key, &state.progress, expect).map_err(scheduler_core::Error::from)?;
+            mesh.commit(change).await.map_err(scheduler_core::Error::from)
+        };
+        state.saved_at = Instant::now();
+        match noting.await {
+            Ok(_) => state.is_progress_unsaved = false,
+            Err(error) => tracing::debug!(webhook = %state.id, error = %chain(&error), "not saved_at yet"),
+        }
+    }
+
+    /// A receiver that says that it is gone is told nothing more.
+    async fn disable(&self, id: Uuid, sheet: &Versioned<Sheet>, state: &mut DeliveryState, why: String) {
+        tracing::warn!(webhook = %id, why, "a webhook is disabled");
+        state.progress.failing_since.get_or_insert_with(clock::now);
+        state.progress.error = format!("{why}, by which it wants to be told nothing more: the webhook is disabled");
+        let mut fields = sheet.value.fields.clone();
+        fields.insert("enabled".to_owned(), Value::Bool(false));
+        if let Err(error) = self.app.change_sheet(WEBHOOK_KIND, id, sheet, fields).await {
+            tracing::info!(webhook = %id, error = error.text, "it is not disabled yet");
+            return sleep(MIN_DELIVERY_INTERVAL).await;
+        }
+        self.save_progress(sheet.created, state).await;
+    }
+}
+
+/// Notes that something was not taken; how long to wait.
+fn record_failure(state: &mut DeliveryState, error: DeliveryError) -> Duration {
+    state.failures = state.failures.saturating_add(1);
+    if state.failures == 1 {
+        tracing::warn!(webhook = %state.id, why = error.reason, "a webhook's receiver does not take what it is told");
+    }
+    metrics::not_told_receiver();
+    state.progress.failing_since.get_or_insert_with(clock::now);
+    state.progress.error = error.reason;
+    state.is_progress_unsaved = true;
+    delivered::retry_delay(state.failures, error.retry_after)
+}
