@@ -1,5 +1,5 @@
-//! What agents ask that speak Ironic's protocol. Their door is in their rack, at the inventory-service; a call that comes
-//! in here is read and checked, and handed to the replica there that owns the node.
+//! Calls of agents that speak Ironic's protocol. Their endpoint is their rack's inventory-service; a call that arrives
+//! here is parsed, checked and passed on to the replica that owns the node.
 
 use domain::{id::NodeId, net::MacAddr, service::Service};
 use proto::inventory::v1::{AnswerAgentRequest, Pair, inventory_service_client::InventoryServiceClient};
@@ -18,7 +18,7 @@ impl RestApi {
         let found = match steps {
             ["lookup"] => {
                 let lookup = Lookup::read(request.version, &request.pairs)?;
-                self.named_or_cabled(lookup.node_uuid.as_deref(), &lookup.addresses)
+                self.identify_node(lookup.node_uuid.as_deref(), &lookup.addresses)
             }
             ["heartbeat", rest @ ..] => {
                 let mut arguments = request.arguments()?;
@@ -33,15 +33,15 @@ impl RestApi {
             _ => {
                 let body = request.body.as_object().cloned().unwrap_or_default();
                 let report = Report::read(request.version, request.parameter("node_uuid"), body)?;
-                self.named_or_cabled(report.node_uuid.as_deref(), &report.addresses)
+                self.identify_node(report.node_uuid.as_deref(), &report.addresses)
             }
         };
         let node = found.ok_or_else(text::resource_not_found)?;
         self.forward(request, &request.path, request.body.clone(), node).await
     }
 
-    /// The node of this id, or the one that a NIC with one of these addresses is in.
-    fn named_or_cabled(&self, uuid: Option<&str>, addresses: &[String]) -> Option<NodeId> {
+    /// Finds the node with this id, or the node that has a NIC with one of these addresses.
+    fn identify_node(&self, uuid: Option<&str>, addresses: &[String]) -> Option<NodeId> {
         if let Some(uuid) = uuid {
             return uuid.parse().ok();
         }

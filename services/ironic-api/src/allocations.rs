@@ -1,4 +1,4 @@
-//! Allocations, as Ironic's clients ask for them; [`scheduler_core::allocation`] finds the nodes.
+//! Requests for allocations; [`scheduler_core::allocation`] finds the nodes.
 
 use keyspace::{store::Versioned, value::Sheet};
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ impl RestApi {
         Ok(ApiResponse::created(body, links::location(&request.base, &format!("allocations/{id}"))))
     }
 
-    /// Candidates are kept by their ids.
+    /// Replaces the names of candidates by their ids.
     fn resolve_candidates(&self, request: &ApiRequest, attributes: &mut Map<String, Value>) -> Result<(), Error> {
         let Some(Value::Array(named)) = attributes.get("candidate_nodes").cloned() else { return Ok(()) };
         let (mut found, mut missing) = (Vec::new(), Vec::new());
@@ -52,7 +52,7 @@ impl RestApi {
         Ok(())
     }
 
-    /// An allocation for a node that is in use already.
+    /// Creates an allocation for a node that is in use already.
     async fn backfill(
         &self,
         request: &ApiRequest,

@@ -67,7 +67,7 @@ impl RestApi {
             }
             ["ports", ident, ..] => {
                 let port = self.port(request, ident).ok()?;
-                Some((format!("ports/{}", port.port.value.id), ports::whole(&port)))
+                Some((format!("ports/{}", port.port.value.id), ports::document(&port)))
             }
             steps => {
                 let (kind, depth) = kinds::of(steps)?;

@@ -1,4 +1,4 @@
-//! Settings of a machine's firmware, as its BMC said them last.
+//! Firmware settings of a node, as its BMC last reported them.
 
 use domain::driver::Interface;
 use keyspace::{
@@ -18,11 +18,11 @@ use scheduler_core::{
     node_cache::NodeView,
 };
 
-/// Since when more is shown of a setting than its value.
+/// First minor version that shows a setting's registry entry.
 const REGISTRY: u16 = 74;
-/// What is shown of a setting wherever nobody asks for more or for less.
+/// Fields shown by default.
 const PLAIN: &[&str] = &["name", "value"];
-/// What its registry says of it.
+/// Fields from the BIOS attribute registry.
 const EXPLAINED: &[&str] = &[
     "attribute_type",
     "allowable_values",
@@ -34,7 +34,7 @@ const EXPLAINED: &[&str] = &[
     "unique",
     "upper_bound",
 ];
-/// What is always shown.
+/// Fields that are always shown.
 const ALWAYS: &[&str] = &["created_at", "updated_at", "links"];
 
 impl RestApi {
@@ -68,7 +68,7 @@ impl RestApi {
         Ok(ApiResponse::ok(json!({"bios": all.collect::<Vec<_>>()})))
     }
 
-    /// What is known of a node's settings; nothing where its driver has nothing that reads them.
+    /// Reads the known settings of a node. Empty if the node's driver cannot read them.
     async fn settings(&self, ident: &str, node: &NodeView) -> Result<Bios, Error> {
         if node.whole.get(&interface_field(Interface::Bios)).and_then(Value::as_str) != Some("redfish") {
             return Ok(Bios::default());
@@ -79,13 +79,13 @@ impl RestApi {
     }
 }
 
-/// The fields of a setting: with what its registry says, or without.
+/// Fields of a setting, with or without those of the registry.
 fn fields(explains: bool) -> Vec<&'static str> {
     let explained = if explains { EXPLAINED } else { &[] };
     [PLAIN, explained].concat()
 }
 
-/// The fields that a client chose.
+/// Parses the `fields` parameter.
 fn chosen(asked: &str) -> Result<Vec<&'static str>, Error> {
     let known: Vec<&'static str> = [PLAIN, EXPLAINED, ALWAYS].concat();
     let of = |word: &str| {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_chooses_among_the_fields_that_there_are() {
+    fn an_unknown_field_is_rejected() {
         assert_eq!(chosen("name, read_only").unwrap(), ["name", "read_only"]);
         assert!(chosen("name,colour").unwrap_err().text.contains("colour"));
         assert_eq!(fields(true).len(), PLAIN.len() + EXPLAINED.len());

@@ -1,6 +1,6 @@
-//! Conditions of a request (RFC 9110 §13): what it is about must be, or must not be any more, as the client knows it.
+//! Preconditions of a request (RFC 9110 §13).
 //!
-//! A node's entity tag is the store's revision of its last change, and the version that it is shown in: `"4711.115"`.
+//! A node's entity tag is the store revision of its last change and the minor API version: `"4711.115"`.
 
 use axum::http::{HeaderMap, header};
 use wire_ironic::{
@@ -8,21 +8,21 @@ use wire_ironic::{
     version::Version,
 };
 
-/// The conditions of a request.
+/// Preconditions of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Condition {
-    /// It is done where the thing is as in one of these.
+    /// `If-Match`.
     matches: Option<Tags>,
-    /// It is shown where the thing is as in none of these.
+    /// `If-None-Match`.
     unless: Option<Tags>,
 }
 
 /// Entity tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Tags {
-    /// Whatever is there.
+    /// `*`.
     Any,
-    /// These.
+    /// Listed tags.
     Of(Vec<String>),
 }
 
@@ -34,7 +34,7 @@ impl Tags {
         Some(if tags.iter().any(|tag| tag == "*") { Self::Any } else { Self::Of(tags) })
     }
 
-    /// Whether one of them is of this revision, in whatever version it was shown.
+    /// Returns whether one of the tags has this revision, in any API version.
     fn has(&self, revision: i64) -> bool {
         match self {
             Self::Any => true,
@@ -47,7 +47,7 @@ fn revision(tag: &str) -> Option<i64> {
     tag.strip_prefix('"')?.strip_suffix('"')?.split_once('.')?.0.parse().ok()
 }
 
-/// The entity tag of a node.
+/// Entity tag of a node.
 pub(super) fn tag(revision: i64, version: Version) -> String {
     format!("\"{revision}.{}\"", version.minor())
 }
@@ -57,21 +57,21 @@ impl Condition {
         Self { matches: Tags::of(headers, header::IF_MATCH), unless: Tags::of(headers, header::IF_NONE_MATCH) }
     }
 
-    /// Whether a change is to be made of a thing of this revision; `name` is for the refusal.
+    /// Checks `If-Match` against a resource's revision; `name` is for the error.
     ///
     /// # Errors
-    /// 412: it is another by now.
+    /// 412 if the resource has another revision.
     pub(super) fn check(&self, name: &str, revision: i64) -> Result<(), Error> {
         if self.matches.as_ref().is_none_or(|tags| tags.has(revision)) {
             return Ok(());
         }
         Err(Class::PreconditionFailed.says(format!(
-            "Node {name} has changed since it was read (If-Match does not name \"{revision}.…\", which it is now): read it \
-             again, and repeat the change where it is still wanted"
+            "Node {name} has changed since it was read (If-Match does not name \"{revision}.…\", its current revision): \
+             read it again, and repeat the change if it still applies"
         )))
     }
 
-    /// Whether a client has the thing as it is, in just this tag.
+    /// Returns whether `If-None-Match` names exactly this tag, so that the client's copy is current.
     pub(super) fn has(&self, tag: &str) -> bool {
         match &self.unless {
             None => false,
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_made_of_the_revision_that_was_read_and_of_no_other() {
+    fn if_match_accepts_only_the_current_revision() {
         let condition = of(header::IF_MATCH, "\"3.115\", \"4.50\"");
         assert!(condition.check("n", 4).is_ok() && condition.check("n", 3).is_ok());
         assert_eq!(condition.check("n", 5).unwrap_err().status, 412);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_has_is_not_shown_again() {
+    fn if_none_match_compares_the_whole_tag() {
         let (now, old) = (tag(5, Version::MAX), tag(5, Version::MIN));
         assert!(of(header::IF_NONE_MATCH, &format!("W/{now}")).has(&now));
         assert!(!of(header::IF_NONE_MATCH, &old).has(&now) && !Condition::default().has(&now));

@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RestTls {
-    /// The certificate, leaf first (PEM); empty: there is none, and no key either.
+    /// Certificate chain, leaf first (PEM). Empty for plain HTTP.
     pub certificate: PathBuf,
-    /// Its key (PEM).
+    /// Private key of the certificate (PEM).
     pub key: PathBuf,
 }
 
 impl RestTls {
-    /// Whether HTTPS is spoken.
+    /// Returns whether the listener uses HTTPS.
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.certificate.as_os_str().is_empty()
     }
 
-    /// What is wrong with it.
+    /// Returns what is wrong with the table, if anything.
     pub fn problems(&self) -> Option<String> {
         let is_whole = self.is_on() != self.key.as_os_str().is_empty();
         (!is_whole).then(|| "scheduler.rest_tls: certificate and key go together; name both, or neither".to_owned())

@@ -1,4 +1,4 @@
-//! What is brought up on a machine, by what clients say of it in `instance_info`.
+//! Determines what to deploy on a node from its `instance_info`.
 
 use std::collections::BTreeMap;
 
@@ -19,20 +19,20 @@ use super::{RestApi, config_drive_fetch};
 use scheduler_core::fault::fault;
 use scheduler_core::registry::Record;
 
-/// Octets of a packed config drive: sealed and written as text it must still go into one write of the store.
-const MOST_PACKED: usize = 128 << 10;
+/// Maximum size of a compressed config drive, in bytes. Sealed and in base64 it must fit into one transaction.
+const MAX_PACKED_BYTES: usize = 128 << 10;
 
-/// An image as `instance_info` names it.
+/// Image that `instance_info` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Source {
-    /// By the name or id that it is registered under.
+    /// Name or id of a registered image.
     Registered(String),
-    /// By where it is, and what it must hash to.
+    /// URL and expected digest.
     Url(String, Digest),
 }
 
 impl RestApi {
-    /// What a machine of this driver is to run; nothing where nobody is there to bring it up.
+    /// Determines what to deploy. `None` for a driver that does not deploy.
     pub(super) async fn deployment(
         &self,
         record: &Record,
@@ -53,15 +53,15 @@ impl RestApi {
                 let found = self.app.registry.image_named(&name);
                 found.map_err(|error| refused(service_kit::status::chain(&error)))?.value.id
             }
-            Source::Url(url, digest) => self.registered(record.node, url, digest).await?,
+            Source::Url(url, digest) => self.find_or_register_image(record.node, url, digest).await?,
         };
         let config_drive = match drive {
             None => None,
             Some(drive) => {
                 let files = match drive {
-                    ConfigDrive::Url(url) => packed(&config_drive_fetch::config_drive(url).await.map_err(refused)?),
-                    ConfigDrive::Packed(text) => packed(text),
-                    ConfigDrive::Parts(parts) => Ok(files(record.node, node, parts)),
+                    ConfigDrive::Url(url) => unpack(&config_drive_fetch::config_drive(url).await.map_err(refused)?),
+                    ConfigDrive::Packed(text) => unpack(text),
+                    ConfigDrive::Parts(parts) => Ok(assemble_files(record.node, node, parts)),
                 };
                 let files = files.map_err(refused)?;
                 let json = serde_json::to_vec(&files).map_err(|error| refused(error.to_string()))?;
@@ -72,8 +72,8 @@ impl RestApi {
         Ok(Some(Deployment { image, config_drive }))
     }
 
-    /// The record of an image that is named by where it is: one for each content, made where there is none.
-    async fn registered(&self, node: NodeId, url: String, digest: Digest) -> Result<ImageId, Error> {
+    /// Returns the image with this digest. Registers it if there is none.
+    async fn find_or_register_image(&self, node: NodeId, url: String, digest: Digest) -> Result<ImageId, Error> {
         let registry = &self.app.registry;
         let known = registry.view().list(&keyspace::key::images()).into_iter();
         if let Some((_, image)) =
@@ -90,7 +90,7 @@ impl RestApi {
     }
 }
 
-/// How the content is packed, by the ending of its name.
+/// Compression of an image, by its file extension.
 fn encoding(url: &str) -> Encoding {
     match url.rsplit_once('.').map(|(_, ending)| ending) {
         Some("gz") => Encoding::Gzip,
@@ -133,8 +133,8 @@ fn source(info: &Map<String, Value>) -> Result<Source, String> {
     Ok(Source::Url(source.to_owned(), digest))
 }
 
-/// The files of a config drive that comes in its parts.
-fn files(node: NodeId, whole: &Map<String, Value>, parts: &Map<String, Value>) -> Files {
+/// Assembles the files of a config drive from its parts.
+fn assemble_files(node: NodeId, whole: &Map<String, Value>, parts: &Map<String, Value>) -> Files {
     let mut files = BTreeMap::new();
     let mut put = |name: &str, content: Vec<u8>| files.insert(format!("openstack/latest/{name}"), content);
     let name = whole.get("name").and_then(Value::as_str).map_or_else(|| node.to_string(), str::to_owned);
@@ -160,12 +160,12 @@ fn files(node: NodeId, whole: &Map<String, Value>, parts: &Map<String, Value>) -
     files
 }
 
-/// A volume that a client made: checked now, so that a deploy does not find out when the disk is written.
-fn packed(text: &str) -> Result<Files, String> {
+/// Unpacks a config drive that the client built, so that an invalid one fails the request and not the deployment.
+fn unpack(text: &str) -> Result<Files, String> {
     let text: String = text.split_whitespace().collect();
     let octets = STANDARD.decode(text).map_err(|error| format!("the packed config drive is not base64: {error}"))?;
-    if octets.len() > MOST_PACKED {
-        let (has, most) = (octets.len() >> 10, MOST_PACKED >> 10);
+    if octets.len() > MAX_PACKED_BYTES {
+        let (has, most) = (octets.len() >> 10, MAX_PACKED_BYTES >> 10);
         return Err(format!(
             "the packed config drive has {has} KiB, and {most} KiB are kept at most: leave out what the \
                             system can fetch when it runs"
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_named_by_its_record_or_by_place_and_content() {
+    fn an_image_is_named_by_its_record_or_by_url_and_digest() {
         let sha = "ab".repeat(32);
         assert_eq!(of(json!({"image_source": "debian-12"})), Ok(Source::Registered("debian-12".to_owned())));
         let by_place = Source::Url("http://h/i.raw".to_owned(), format!("sha256:{sha}").parse().unwrap());
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_proves_nothing_is_refused_with_its_name() {
+    fn a_missing_or_weak_checksum_is_rejected_and_named() {
         assert!(of(json!({})).unwrap_err().contains("image_source"));
         assert!(of(json!({"image_source": "http://h/i"})).unwrap_err().contains("image_checksum"));
         let md5 = json!({"image_source": "http://h/i", "image_checksum": "d41d8cd98f00b204e9800998ecf8427e"});
@@ -205,17 +205,17 @@ mod tests {
     }
 
     #[test]
-    fn a_config_drive_has_what_its_parts_say_and_the_nodes_own_name() {
+    fn a_config_drive_contains_its_parts_and_the_name_of_the_node() {
         let node = NodeId::new(uuid::Uuid::from_u128(7));
         let whole = json!({"name": "n1"});
         let parts =
             json!({"meta_data": {"hostname": "other"}, "user_data": "#!/bin/sh", "network_data": {"links": []}});
-        let files = files(node, whole.as_object().unwrap(), parts.as_object().unwrap());
+        let files = assemble_files(node, whole.as_object().unwrap(), parts.as_object().unwrap());
         let meta: Value = serde_json::from_slice(&files["openstack/latest/meta_data.json"]).unwrap();
         assert_eq!((meta["hostname"].as_str(), meta["name"].as_str()), (Some("other"), Some("n1")));
         assert_eq!(files["openstack/latest/user_data"], b"#!/bin/sh");
         assert!(files.contains_key("openstack/latest/network_data.json"));
-        assert!(packed("aaaa").unwrap_err().contains("gzip"));
-        assert!(packed("not*base64").unwrap_err().contains("base64"));
+        assert!(unpack("aaaa").unwrap_err().contains("gzip"));
+        assert!(unpack("not*base64").unwrap_err().contains("base64"));
     }
 }

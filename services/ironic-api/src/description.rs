@@ -1,4 +1,4 @@
-//! The API's description for machines, and where it is named.
+//! OpenAPI document, and the links to it.
 
 use std::sync::LazyLock;
 
@@ -11,10 +11,10 @@ use wire_ironic::{error::text, openapi};
 
 use super::{request::VersionHeaders, response};
 
-/// It is the same for everybody and until we end: written once.
+/// Serialized document.
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(openapi::document().to_string()));
 
-/// The answer to a request for the description; nothing where something else is asked for.
+/// Answers a request for the document. `None` if the request has another path.
 pub(super) fn answer(parts: &Parts, request_id: &str) -> Option<Response> {
     if parts.uri.path() != openapi::PATH || parts.method == Method::OPTIONS {
         return None;
@@ -30,21 +30,21 @@ pub(super) fn answer(parts: &Parts, request_id: &str) -> Option<Response> {
     Some(response)
 }
 
-/// What the headers of an answer say that depends on the path alone.
+/// Headers of a response that depend on the path only.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct PathHeaders {
     path: String,
     reads: bool,
 }
 
-impl Place {
+impl PathHeaders {
     pub(super) fn of(parts: &Parts) -> Self {
         Self { path: parts.uri.path().to_owned(), reads: parts.method == Method::GET }
     }
 
-    /// Says where the description is, in the documents by which clients find their way; and which methods there are, where
-    /// it was not this one (RFC 9110 §15.5.6).
-    pub(super) fn name(&self, response: &mut Response) {
+    /// Links to the OpenAPI document from the root documents, and lists the methods of the path on a 405 (RFC 9110
+    /// §15.5.6).
+    pub(super) fn set(&self, response: &mut Response) {
         let path = self.path.trim_matches('/');
         let below = path.strip_prefix("v1").filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let below = below.unwrap_or(path).trim_matches('/');

@@ -1,4 +1,4 @@
-//! Dispatch of admitted calls.
+//! Dispatches authorized calls.
 
 use wire_ironic::{
     error::{Error, text},
@@ -12,7 +12,7 @@ use scheduler_core::kinds::{
     TEMPLATE_KIND, WEBHOOK_KIND,
 };
 
-/// A call to one of the collections that are stored alike.
+/// Call to one of the generic collections.
 enum CollectionCall<'p> {
     List,
     ListDetail,
@@ -25,7 +25,7 @@ enum CollectionCall<'p> {
 }
 
 impl RestApi {
-    /// Answers a call. The caller is authorized.
+    /// Answers an authorized call.
     pub(super) async fn dispatch(&self, request: &ApiRequest, call: Call<'_>) -> Result<ApiResponse, Error> {
         match call {
             Call::NodeList => self.list_nodes(request, Shape::Plain),
@@ -118,7 +118,7 @@ impl RestApi {
             Call::ConductorShow { ident } => self.conductors(request, &[ident]),
             Call::ShardList => Ok(self.shards()),
             Call::VolumeShow => Ok(ApiResponse::ok(volume(request, "volume"))),
-            // No network service is attached whose events could be used.
+            // No network service is attached that could send events.
             Call::EventPost => Err(text::no_such_path()),
 
             Call::AgentLookup => self.agents(request, &["lookup"]).await,

@@ -1,4 +1,4 @@
-//! What clients said of a node's hardware, as our services understand it. Pure.
+//! Parses a node's driver, interfaces and `driver_info`. Pure.
 
 use domain::{
     driver::{Driver, Interface},
@@ -12,7 +12,7 @@ use wire_ironic::error::{Class, Error, text};
 use super::redfish;
 use scheduler_core::document::interface_field;
 
-/// The driver that a node names.
+/// Parses a node's driver.
 pub(super) fn driver(attributes: &Map<String, Value>) -> Result<Driver, Error> {
     let word = attributes.get("driver").and_then(Value::as_str).unwrap_or_default();
     let group = attributes.get("conductor_group").and_then(Value::as_str).unwrap_or_default();
@@ -20,7 +20,7 @@ pub(super) fn driver(attributes: &Map<String, Value>) -> Result<Driver, Error> {
     driver.ok_or_else(|| text::no_valid_host(word, group))
 }
 
-/// Every interface that is named must be one that the driver has.
+/// Checks that the driver has each selected interface implementation.
 pub(super) fn check_interfaces(driver: Driver, attributes: &Map<String, Value>) -> Result<(), Error> {
     for interface in Interface::ALL.iter().copied() {
         let Some(name) = attributes.get(&interface_field(interface)).and_then(Value::as_str) else { continue };
@@ -42,7 +42,7 @@ pub(super) fn check_interfaces(driver: Driver, attributes: &Map<String, Value>) 
     Ok(())
 }
 
-/// Every implementation of an interface that any driver has.
+/// Lists the implementations of an interface, of all drivers.
 fn implementations(interface: Interface) -> Vec<&'static str> {
     let mut all: Vec<_> =
         Driver::SERVED.iter().flat_map(|driver| driver.implementations(interface).iter().copied()).collect();
@@ -51,7 +51,7 @@ fn implementations(interface: Interface) -> Vec<&'static str> {
     all
 }
 
-/// The firmware that a node's properties ask for.
+/// Parses the boot mode from a node's capabilities.
 pub(super) fn boot_mode(attributes: &Map<String, Value>) -> Option<BootMode> {
     let capabilities = attributes.get("properties")?.get("capabilities")?.as_str()?;
     let words = capabilities.split(',').filter_map(|pair| pair.trim().split_once(':'));
@@ -62,8 +62,8 @@ pub(super) fn boot_mode(attributes: &Map<String, Value>) -> Option<BootMode> {
     })
 }
 
-/// The ramdisk that a node of a driver with agents names, where it names all of it. Its arguments may stand at the
-/// instance too, and count there first.
+/// Parses the deploy ramdisk. `None` unless both kernel and ramdisk are set. Kernel arguments in `instance_info` take
+/// precedence over those in `driver_info`.
 pub(super) fn ironic_ramdisk(driver: Driver, attributes: &Map<String, Value>) -> Option<IronicRamdisk> {
     let of = |field: &str, name: &str| attributes.get(field)?.get(name)?.as_str().filter(|text| !text.is_empty());
     let (kernel, ramdisk) = (of("driver_info", "deploy_kernel")?, of("driver_info", "deploy_ramdisk")?);
@@ -75,29 +75,29 @@ pub(super) fn ironic_ramdisk(driver: Driver, attributes: &Map<String, Value>) ->
     })
 }
 
-/// How a BMC is reached, and under which words its user and its password stand.
-pub(super) struct Reached {
+/// Address of a BMC, and the keys of its user name and password in `driver_info`.
+pub(super) struct BmcAccess {
     pub(super) address: BmcAddr,
     pub(super) redfish: Option<Redfish>,
     pub(super) user: &'static str,
     pub(super) password: &'static str,
 }
 
-/// How a BMC is reached, by its driver's words; nothing where they do not say it.
-pub(super) fn reached(driver: Driver, info: &Map<String, Value>) -> Option<Reached> {
+/// Parses how to reach a BMC. `None` if `driver_info` is incomplete or invalid.
+pub(super) fn bmc_access(driver: Driver, info: &Map<String, Value>) -> Option<BmcAccess> {
     match driver {
         Driver::Ipmi => {
-            Some(Reached { address: address(info)?, redfish: None, user: "ipmi_username", password: "ipmi_password" })
+            Some(BmcAccess { address: address(info)?, redfish: None, user: "ipmi_username", password: "ipmi_password" })
         }
         Driver::Redfish => {
-            let (address, redfish) = redfish::place(info).ok().flatten()?;
-            Some(Reached { address, redfish: Some(redfish), user: "redfish_username", password: "redfish_password" })
+            let (address, redfish) = redfish::parse(info).ok().flatten()?;
+            Some(BmcAccess { address, redfish: Some(redfish), user: "redfish_username", password: "redfish_password" })
         }
         Driver::FakeHardware | Driver::ManualManagement => None,
     }
 }
 
-/// Where a BMC that speaks IPMI is.
+/// Parses the address of an IPMI BMC.
 fn address(info: &Map<String, Value>) -> Option<BmcAddr> {
     let host = info.get("ipmi_address").and_then(Value::as_str).filter(|host| !host.is_empty())?;
     let port = match info.get("ipmi_port") {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_is_one_of_the_drivers_or_is_refused_as_unknown_or_as_anothers() {
+    fn an_interface_of_another_driver_and_an_unknown_one_are_rejected() {
         let refused = |value| check_interfaces(Driver::Ipmi, &attributes(value)).unwrap_err().text;
         assert!(refused(json!({"deploy_interface": "nope"})).contains("entrypoint: nope"));
         assert!(refused(json!({"deploy_interface": "fake"})).contains("not supported by hardware type ipmi"));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bmc_is_where_its_drivers_words_say() {
+    fn the_ipmi_port_is_optional_and_may_be_text_or_number() {
         let at = |value| address(&attributes(value)).map(|address| address.to_string());
         assert_eq!(at(json!({"ipmi_address": "10.0.0.5"})).as_deref(), Some("10.0.0.5:623"));
         assert_eq!(at(json!({"ipmi_address": "bmc", "ipmi_port": "1623"})).as_deref(), Some("bmc:1623"));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ramdisk_is_named_by_both_its_parts_or_not_at_all() {
+    fn a_ramdisk_needs_both_kernel_and_ramdisk() {
         let of = |info: Value| ironic_ramdisk(Driver::Ipmi, &attributes(json!({"driver_info": info})));
         let whole =
             json!({"deploy_kernel": "http://h/k", "deploy_ramdisk": "ipa", "kernel_append_params": "%default% x"});
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_firmware_is_a_capability() {
+    fn the_boot_mode_is_a_capability() {
         let of = |capabilities: &str| boot_mode(&attributes(json!({"properties": {"capabilities": capabilities}})));
         assert_eq!(of("boot_option:local,boot_mode:bios"), Some(BootMode::Bios));
         assert_eq!(of("boot_mode:uefi"), Some(BootMode::Uefi));

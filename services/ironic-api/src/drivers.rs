@@ -1,4 +1,4 @@
-//! Hardware types, and who serves them.
+//! Hardware types and conductors.
 
 use domain::{
     driver::{Driver, Interface},
@@ -62,7 +62,7 @@ impl RestApi {
         Ok(ApiResponse::ok(Value::Object(links::shown(&CONDUCTOR, request.version, &request.base, &columns, one))))
     }
 
-    /// Who looks after nodes, rack by rack: the power-services, by where they answer.
+    /// Lists the power-services of all racks as conductors, named by their endpoints.
     fn all_conductors(&self) -> Vec<Map<String, Value>> {
         let view = self.app.registry.view();
         let mut all = Vec::new();
@@ -121,7 +121,7 @@ fn driver(name: &str) -> Result<Driver, Error> {
     driver.ok_or_else(|| Class::NotFound.says(missing()))
 }
 
-/// What `driver_info` may say to a driver, and what it means.
+/// Keys of `driver_info` that a driver reads, with their descriptions.
 fn properties(driver: Driver) -> Value {
     let common = json!({
         "deploy_kernel": "Kernel of an agent that speaks Ironic's protocol: a registered image, or a URL. With it goes \

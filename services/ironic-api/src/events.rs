@@ -1,11 +1,11 @@
-//! A list that goes on: what nodes are, and each time what they become, as server-sent events (WHATWG HTML §9.2).
+//! Streams a list of nodes and its changes as server-sent events (WHATWG HTML §9.2).
 //!
 //! `GET /v1/nodes` with `Accept: text/event-stream` takes the filters, the fields and the version of the list, and never
-//! ends by itself. Events are `node` (a node of the list, now), `gone` (one that is not, or no more, of the list) and
-//! `current` (from here on they come as they happen). Each has the store's revision as its id: who comes back with the
-//! last one (`Last-Event-ID`) is told what changed since, and which nodes the list has.
+//! ends by itself. Events are `node` (the current state of a node that matches), `gone` (a node that does not, or no longer,
+//! match) and `current` (later events are sent as changes happen). The id of an event is the store revision. A client that
+//! reconnects with the last id (`Last-Event-ID`) receives the changes since then, and the ids of all matching nodes.
 //!
-//! A stream keeps no queue: a slow reader is told less often, of the latest state.
+//! A stream has no queue: a slow client receives fewer events, with the latest state.
 
 use std::{
     collections::HashMap,
@@ -34,48 +34,48 @@ use wire_ironic::{
     query::{List, Shape},
 };
 
-use super::{ApiRequest, RestApi, authz::Visibility, nodes::wanted};
+use super::{ApiRequest, RestApi, authz::Visibility, nodes::matches};
 use scheduler_core::node_cache::NodeView;
 
-/// Streams at a time; each costs what it last told, 24 octets a node.
-const MOST: usize = 256;
-/// Between two looks at what changed, at least.
-const PAUSE: Duration = Duration::from_millis(100);
-/// How often something is said where nothing happens, so that a stream that broke is seen to.
-const QUIET: Duration = Duration::from_secs(15);
-/// Pieces that wait for the connection.
-const WAITING: usize = 4;
-/// Octets after which a piece goes out.
-const PIECE: usize = 64 << 10;
+/// Maximum number of open streams. Each keeps 24 bytes per node.
+const MAX_STREAMS: usize = 256;
+/// Minimum time between two batches of events of a stream.
+const MIN_EVENT_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval of comments on an idle stream, by which a broken connection is noticed.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Maximum number of chunks that wait for the connection.
+const MAX_QUEUED_CHUNKS: usize = 4;
+/// Size at which a chunk is sent, in bytes.
+const CHUNK_BYTES: usize = 64 << 10;
 
-/// The streams that are open.
-static OPEN: AtomicUsize = AtomicUsize::new(0);
+/// Number of open streams.
+static OPEN_STREAMS: AtomicUsize = AtomicUsize::new(0);
 
-/// One of the open streams.
-struct Open;
+/// Slot of an open stream; freed on drop.
+struct StreamSlot;
 
-impl Open {
-    fn begin() -> Result<Self, Error> {
-        if OPEN.fetch_add(1, Ordering::Relaxed) < MOST {
+impl StreamSlot {
+    fn acquire() -> Result<Self, Error> {
+        if OPEN_STREAMS.fetch_add(1, Ordering::Relaxed) < MAX_STREAMS {
             return Ok(Self);
         }
-        OPEN.fetch_sub(1, Ordering::Relaxed);
+        OPEN_STREAMS.fetch_sub(1, Ordering::Relaxed);
         Err(Class::Unavailable
-            .says(format!("{MOST} event streams are open already; close one, or ask another replica")))
+            .says(format!("{MAX_STREAMS} event streams are open already; close one, or ask another replica")))
     }
 }
 
-impl Drop for Open {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
-        OPEN.fetch_sub(1, Ordering::Relaxed);
+        OPEN_STREAMS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// What a stream has told.
-struct Told {
-    /// The revision of each node that its reader knows.
+/// Nodes that a stream has sent.
+struct SentNodes {
+    /// Last sent revision of each node.
     nodes: HashMap<NodeId, i64>,
-    /// Up to here its reader knew everything when it began.
+    /// Revision up to which the client knows all changes.
     since: i64,
 }
 
@@ -83,7 +83,7 @@ impl RestApi {
     /// Opens a stream of a list of nodes.
     ///
     /// # Errors
-    /// What is wrong with the list; too many are open.
+    /// 400 for invalid filters, 503 if too many streams are open.
     pub(super) fn follow_nodes(
         self: &Arc<Self>,
         request: ApiRequest,
@@ -92,14 +92,14 @@ impl RestApi {
     ) -> Result<Response, Error> {
         let list = query::list(&NODE, request.version, Shape::Plain, &request.pairs)?;
         self.check_filters(&list)?;
-        let open = Open::begin()?;
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let open = StreamSlot::acquire()?;
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED_CHUNKS);
         let (api, stopping) = (Arc::clone(self), host.clone());
         host.spawn(async move {
             let _open = open;
-            let told = Told { nodes: HashMap::new(), since: since.unwrap_or(0) };
+            let sent = SentNodes { nodes: HashMap::new(), since: since.unwrap_or(0) };
             tokio::select! {
-                () = api.tell(&request, &list, told, &sender) => {}
+                () = api.send_changes(&request, &list, sent, &sender) => {}
                 () = stopping.stopping() => {}
             }
         });
@@ -110,19 +110,19 @@ impl RestApi {
         Ok(response)
     }
 
-    async fn tell(&self, request: &ApiRequest, list: &List, mut told: Told, sender: &mpsc::Sender<Piece>) {
+    async fn send_changes(&self, request: &ApiRequest, list: &List, mut sent: SentNodes, sender: &mpsc::Sender<Chunk>) {
         let mut news = self.app.registry.view().subscribe();
         let mut is_first = true;
         loop {
-            for piece in self.changes(request, list, &mut told, is_first) {
-                if sender.send(Ok(piece)).await.is_err() {
+            for chunk in self.changes(request, list, &mut sent, is_first) {
+                if sender.send(Ok(chunk)).await.is_err() {
                     return;
                 }
             }
             is_first = false;
-            // What comes in the meantime is told together.
-            sleep(PAUSE).await;
-            while tokio::time::timeout(QUIET, news.next()).await.is_err() {
+            // Changes in the meantime are sent together.
+            sleep(MIN_EVENT_INTERVAL).await;
+            while tokio::time::timeout(KEEPALIVE_INTERVAL, news.next()).await.is_err() {
                 if sender.send(Ok(Bytes::from_static(b": all is quiet\n\n"))).await.is_err() {
                     return;
                 }
@@ -130,53 +130,53 @@ impl RestApi {
         }
     }
 
-    /// What a reader does not know yet, in pieces.
-    fn changes(&self, request: &ApiRequest, list: &List, told: &mut Told, is_first: bool) -> Vec<Bytes> {
+    /// Encodes the changes that the client does not know yet.
+    fn changes(&self, request: &ApiRequest, list: &List, sent: &mut SentNodes, is_first: bool) -> Vec<Bytes> {
         let (parent, visibility) = (self.parent(request, list), Visibility::nodes(request));
         let (all, frame) = (self.node_cache.all(), Frame::new(&NODE, request.version, &request.base, &list.columns));
         let is_of =
-            |node: &&Arc<NodeView>| wanted(&node.whole, list, parent.as_deref()) && visibility.includes(&node.whole);
-        let (mut out, mut now) = (Pieces::default(), HashMap::with_capacity(told.nodes.len()));
-        let mut latest = told.since;
+            |node: &&Arc<NodeView>| matches(&node.whole, list, parent.as_deref()) && visibility.includes(&node.whole);
+        let (mut out, mut now) = (Chunks::default(), HashMap::with_capacity(sent.nodes.len()));
+        let mut latest = sent.since;
         for node in all.iter().filter(is_of) {
-            let known = told.nodes.get(&node.node).copied().or_else(|| is_first.then_some(told.since));
+            let known = sent.nodes.get(&node.node).copied().or_else(|| is_first.then_some(sent.since));
             if known.is_none_or(|known| known < node.revision) {
                 out.event("node", node.revision, &frame.shown(&visibility.redact(&node.whole)));
             }
             latest = latest.max(node.revision);
             now.insert(node.node, node.revision);
         }
-        for gone in told.nodes.keys().filter(|node| !now.contains_key(node)) {
+        for gone in sent.nodes.keys().filter(|node| !now.contains_key(node)) {
             out.event("gone", latest, &json!({"uuid": gone}));
         }
         if is_first {
-            let members = if told.since > 0 {
+            let members = if sent.since > 0 {
                 json!({"nodes": now.keys().collect::<Vec<_>>()})
             } else {
                 Value::Object(Map::new())
             };
             out.event("current", latest, &members);
         }
-        *told = Told { nodes: now, since: latest };
+        *sent = SentNodes { nodes: now, since: latest };
         out.done()
     }
 }
 
-/// A piece of a stream; there is nothing that could go wrong with one.
-type Piece = Result<Bytes, std::convert::Infallible>;
+/// Chunk of a stream.
+type Chunk = Result<Bytes, std::convert::Infallible>;
 
-/// Events, put together for the connection.
+/// Encoded events, in chunks.
 #[derive(Default)]
-struct Pieces {
+struct Chunks {
     full: Vec<Bytes>,
     last: Vec<u8>,
 }
 
-impl Pieces {
+impl Chunks {
     fn event(&mut self, name: &str, id: i64, data: &Value) {
-        // JSON has no line breaks of its own, so that data is one line.
+        // Serialized JSON contains no line breaks, so the data is one line.
         self.last.extend(format!("event: {name}\nid: {id}\ndata: {data}\n\n").into_bytes());
-        if self.last.len() >= PIECE {
+        if self.last.len() >= CHUNK_BYTES {
             self.full.push(std::mem::take(&mut self.last).into());
         }
     }
@@ -194,20 +194,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_four_lines_whatever_is_in_its_data() {
-        let mut pieces = Pieces::default();
-        pieces.event("node", 7, &json!({"description": "two\nlines\r\n"}));
-        let text = String::from_utf8(pieces.done().concat()).unwrap();
+    fn line_breaks_in_the_data_do_not_break_an_event() {
+        let mut chunks = Chunks::default();
+        chunks.event("node", 7, &json!({"description": "two\nlines\r\n"}));
+        let text = String::from_utf8(chunks.done().concat()).unwrap();
         assert_eq!(text, "event: node\nid: 7\ndata: {\"description\":\"two\\nlines\\r\\n\"}\n\n");
     }
 
     #[test]
-    fn what_is_long_goes_out_in_pieces() {
-        let mut pieces = Pieces::default();
+    fn many_events_are_sent_in_chunks() {
+        let mut chunks = Chunks::default();
         for id in 0..40 {
-            pieces.event("node", id, &json!({"extra": "x".repeat(5000)}));
+            chunks.event("node", id, &json!({"extra": "x".repeat(5000)}));
         }
-        let done = pieces.done();
-        assert!(done.len() > 1 && done.iter().all(|piece| piece.len() < 2 * PIECE));
+        let done = chunks.done();
+        assert!(done.len() > 1 && done.iter().all(|chunk| chunk.len() < 2 * CHUNK_BYTES));
     }
 }

@@ -1,4 +1,4 @@
-//! What a machine is made of, as the stock agent would have said it. Pure.
+//! Encodes a hardware report in ironic-python-agent's format. Pure.
 
 use domain::{
     hardware::{Disk, Hardware, Nic},
@@ -7,7 +7,7 @@ use domain::{
 use serde_json::{Value, json};
 use wire_ironic::agent as inventory;
 
-/// The machine's report in the protocol's shape.
+/// Encodes a hardware report.
 pub(super) fn shown(hardware: &Hardware) -> Value {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let booted = hardware.nics.iter().find(|nic| nic.booted_from);
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_has_the_protocols_names_and_units() {
+    fn a_report_has_the_names_and_units_of_the_protocol() {
         let nic = Nic {
             name: "eth0".to_owned(),
             mac: "52:54:00:00:00:01".parse().unwrap(),

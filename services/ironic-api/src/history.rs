@@ -1,4 +1,4 @@
-//! What happened to a node, as Ironic's clients read it: what was seen of its boots, and its last failure.
+//! History of a node: observations of its boots, and its last failure.
 
 use domain::{failure::Failure, id::NodeId, timeline::Mark};
 use keyspace::value::PastBoot;
@@ -13,11 +13,12 @@ use super::{ApiRequest, RestApi, response::ApiResponse};
 use scheduler_core::boot_history;
 use scheduler_core::{document::time, fault::fault};
 
-/// Characters of an event in a list that is not detailed.
-const SHORT: usize = 255;
-/// What is seen of a boot that goes wrong.
-const WRONG: &[Mark] = &[Mark::FileMissing, Mark::FileLost, Mark::LoaderLost, Mark::AgentFailed, Mark::AgentRefused];
-/// Since when an entry says whose project it was, and of which state.
+/// Maximum length of an event in a list without details, in characters.
+const MAX_EVENT_CHARS: usize = 255;
+/// Observations that count as errors.
+const ERROR_MARKS: &[Mark] =
+    &[Mark::FileMissing, Mark::FileLost, Mark::LoaderLost, Mark::AgentFailed, Mark::AgentRefused];
+/// First minor versions that show an entry's project and its provision state.
 const PROJECT: u16 = 113;
 const STATES: u16 = 115;
 
@@ -50,11 +51,11 @@ impl RestApi {
     }
 }
 
-/// What was seen of boots.
+/// Encodes the observations of boots.
 fn entries(node: NodeId, boots: &[PastBoot]) -> Vec<Value> {
     let all = boots.iter().flat_map(|boot| boot.entries.iter().map(move |entry| (boot.generation, entry)));
     all.map(|(generation, entry)| {
-        let severity = if WRONG.contains(&entry.mark) { "ERROR" } else { "INFO" };
+        let severity = if ERROR_MARKS.contains(&entry.mark) { "ERROR" } else { "INFO" };
         let seed = format!("{node}/{generation}/{}/{}/{}/{}", entry.at, entry.mark.word(), entry.by, entry.subject);
         json!({
             "uuid": id(&seed), "created_at": time(Some(entry.at)), "severity": severity,
@@ -72,7 +73,7 @@ fn failed(node: NodeId, failure: &Failure) -> Value {
     })
 }
 
-/// An entry has no id of its own: it is that of what it says (RFC 9562 §5.8).
+/// Derives an entry's id from its content (RFC 9562 §5.8), because entries are stored without one.
 fn id(seed: &str) -> String {
     let digest: [u8; 32] = Sha256::digest(seed.as_bytes()).into();
     let mut octets = [0; 16];
@@ -98,9 +99,9 @@ fn shown(request: &ApiRequest, node: NodeId, entry: Value, detail: bool) -> Valu
     } else {
         members.retain(|name, _| matches!(name.as_str(), "uuid" | "created_at" | "severity" | "event"));
         if let Some(Value::String(event)) = members.get_mut("event")
-            && event.chars().count() > SHORT
+            && event.chars().count() > MAX_EVENT_CHARS
         {
-            *event = event.chars().take(SHORT - 4).chain("...".chars()).collect();
+            *event = event.chars().take(MAX_EVENT_CHARS - 4).chain("...".chars()).collect();
         }
     }
     let href = format!("{}/v1/nodes/{node}/history/{id}", request.base);
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_the_same_each_time_that_it_is_read_and_says_what_went_wrong() {
+    fn an_entry_keeps_its_id_and_shows_what_went_wrong() {
         let node = NodeId::new(uuid::Uuid::from_u128(7));
         let entry = |at, mark: Mark, subject: &str| Entry {
             at: Timestamp::from_millis(at),

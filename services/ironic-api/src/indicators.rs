@@ -1,4 +1,4 @@
-//! The lamps of a node: those of `fake-hardware`, which are as Ironic's. Of other machines we know none yet.
+//! Indicators of a node. Only `fake-hardware` has some, the same as in Ironic.
 
 use serde_json::json;
 use wire_ironic::{
@@ -9,17 +9,17 @@ use wire_ironic::{
 
 use super::{ApiRequest, RestApi, node_subresources::driver, nodes::one, response::ApiResponse};
 
-/// The lamps: part, name, whether it can only be read, and what it can be.
-const LAMPS: &[(&str, &str, bool, &[&str])] =
+/// Indicators: component, name, whether it is read-only, and its states.
+const INDICATORS: &[(&str, &str, bool, &[&str])] =
     &[("chassis", "led-0", true, &["off", "on"]), ("system", "led", false, &["blinking", "off", "on"])];
 
 impl RestApi {
-    /// `rest` is the name of one, `led@system`; empty: all.
+    /// Lists, shows or sets indicators. `rest` is the name of one, such as `led@system`, or empty for all.
     pub(super) fn indicators(&self, request: &ApiRequest, ident: &str, rest: &[&str]) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?;
         let Some(unique) = rest.first() else {
-            self.fake(request, ident, "get_supported_indicators")?;
-            let lamps = LAMPS.iter().map(|(part, name, is_fixed, states)| {
+            self.check_is_fake(request, ident, "get_supported_indicators")?;
+            let lamps = INDICATORS.iter().map(|(part, name, is_fixed, states)| {
                 let unique = format!("{name}@{part}");
                 let path = format!("nodes/{ident}/management/indicators/{unique}");
                 json!({
@@ -35,11 +35,11 @@ impl RestApi {
         let malformed = || Class::Invalid.says(format!("Malformed indicator name \"{unique}\""));
         let (name, part) = unique.split_once('@').ok_or_else(malformed)?;
         if request.method == "PUT" {
-            // A lamp of nobody's can not be switched.
+            // A read-only indicator cannot be set.
             return Err(text::unsupported(&driver(&node).to_string(), "set_indicator_state", Class::Invalid));
         }
-        self.fake(request, ident, "get_indicator_state")?;
-        let lamps = LAMPS.iter().filter(|(of, ..)| *of == part);
+        self.check_is_fake(request, ident, "get_indicator_state")?;
+        let lamps = INDICATORS.iter().filter(|(of, ..)| *of == part);
         let names: Vec<&str> = lamps.map(|(_, name, ..)| *name).collect();
         match names.as_slice() {
             [] => Err(Class::Invalid.says(format!("Invalid component {part} specified."))),

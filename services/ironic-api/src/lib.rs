@@ -1,7 +1,8 @@
 //! Ironic's REST API v1, unchanged for its clients.
 //!
-//! What is a rule of the protocol stands in `wire_ironic`; here a request is read, the one call that it is about is
-//! made, and the answer written. Reads come from [`scheduler_core::node_cache`], which the view feeds; writes are one transaction each.
+//! The rules of the protocol are in `wire_ironic`. This crate parses a request, authorizes it, makes one call and encodes
+//! the response. Reads come from [`scheduler_core::node_cache`], which the view keeps up to date; each write is one
+//! transaction.
 
 mod agents;
 mod allocations;
@@ -61,18 +62,18 @@ use self::{
 use api_auth::Authenticator;
 use scheduler_core::{AppState, node_cache::NodeCache, secret};
 
-/// The face.
+/// State that all handlers share.
 #[derive(Debug)]
 pub(crate) struct RestApi {
     app: Arc<AppState>,
     auth: Authenticator,
     node_cache: Arc<NodeCache>,
     host: Host,
-    /// What links begin with.
+    /// URL scheme of links.
     scheme: &'static str,
 }
 
-/// Answers until the host stops.
+/// Serves the API until the host stops.
 pub async fn serve(host: Host, listener: RestListener, app: Arc<AppState>, auth: Authenticator) {
     let api = rest_api(app, auth, listener.scheme());
     host.spawn_essential("webhooks", webhooks::run(Arc::clone(&api)));
@@ -81,7 +82,7 @@ pub async fn serve(host: Host, listener: RestListener, app: Arc<AppState>, auth:
     }
 }
 
-/// The API without a listener and without webhooks.
+/// Returns the API's routes, without a listener and without webhooks.
 pub fn router(app: Arc<AppState>, authenticator: Authenticator) -> Router {
     Router::new().fallback(handle).with_state(rest_api(app, authenticator, "http"))
 }
@@ -107,7 +108,7 @@ async fn handle(State(api): State<Arc<RestApi>>, request: Request<Body>) -> Resp
             return response;
         }
     };
-    let place = description::Place::of(&parts);
+    let path_headers = description::PathHeaders::of(&parts);
     let (version_headers, parsed) = request::parse(parts, body, caller, api.scheme).await;
     let answer = match parsed {
         ParsedRequest::Refused(error) => Err(error),
@@ -122,7 +123,7 @@ async fn handle(State(api): State<Arc<RestApi>>, request: Request<Body>) -> Resp
         ParsedRequest::Api(mut request) => api.answer_and_record(&mut request, &origin).await,
     };
     let mut response = response::into_http(&version_headers, answer, &origin.request);
-    place.name(&mut response);
+    path_headers.set(&mut response);
     response
 }
 
@@ -154,7 +155,7 @@ impl RestApi {
         self.dispatch(request, found.call).await
     }
 
-    /// How many nodes each shard has.
+    /// Counts the nodes of each shard.
     fn shards(&self) -> ApiResponse {
         let mut counts = BTreeMap::<String, usize>::new();
         for node in self.node_cache.all() {
@@ -169,7 +170,7 @@ impl RestApi {
     }
 }
 
-/// The document of `volume`, or of the volumes of one node; `path` is where they are.
+/// Document of `volume`, or of the volumes of one node, at `path`.
 fn volume(request: &ApiRequest, path: &str) -> Value {
     let below = links::below(links::VOLUME, request.version, &request.base, path);
     let own = ("links".to_owned(), links::resource(&request.base, &format!("{path}/")));

@@ -1,4 +1,4 @@
-//! A page of a list: what matches, in which order, from where on. Pure.
+//! Filters, sorts and cuts lists into pages. Pure.
 
 use std::cmp::Ordering;
 
@@ -16,7 +16,7 @@ use super::{
     authz::{Document, Visibility},
 };
 
-/// The page of a list, as far as the lens shows it. `items` are in the order of their creation and match already.
+/// Encodes a page of the visible items. `items` match the filters already and are in the order of their creation.
 ///
 /// # Errors
 /// 404 for a marker that is not there.
@@ -40,7 +40,7 @@ pub(super) fn page(
     Ok(Value::Object(body))
 }
 
-/// The members of a page, in their order; `whole` says what is of a member.
+/// Selects and sorts the members of a page. `whole` returns the fields of a member.
 ///
 /// # Errors
 /// 404 for a marker that is not there.
@@ -67,7 +67,7 @@ pub(super) fn chosen<T>(
     Ok(items.into_iter().skip(from).take(list.page.limit).collect())
 }
 
-/// The word that opens a sentence about one of these.
+/// Name of a resource at the beginning of an error message.
 fn word(resource: &Resource) -> &'static str {
     match resource.path {
         "nodes" => "Node",
@@ -94,7 +94,7 @@ fn is(item: &Document, key: &str, text: &str) -> bool {
     value(item, key).as_str() == Some(text)
 }
 
-/// Nothing comes first, as the protocol's own database has it; words by their octets.
+/// Orders null first, as Ironic's database does, and text by its bytes.
 fn compare(one: &Value, other: &Value) -> Ordering {
     match (one, other) {
         (Value::Null, Value::Null) => Ordering::Equal,
@@ -108,7 +108,7 @@ fn compare(one: &Value, other: &Value) -> Ordering {
     }
 }
 
-/// Whether a field is what a filter wants.
+/// Returns whether a field matches a filter.
 pub(super) fn matches(item: &Document, field: &str, operand: &Operand) -> bool {
     let value = value(item, field);
     match operand {
@@ -118,12 +118,12 @@ pub(super) fn matches(item: &Document, field: &str, operand: &Operand) -> bool {
     }
 }
 
-/// Whether a field has a value at all.
+/// Returns whether a field has a value.
 pub(super) fn has(item: &Document, field: &str) -> bool {
     value(item, field).as_str().is_some_and(|text| !text.is_empty())
 }
 
-/// Whether a text field has these words in it, in any case.
+/// Returns whether a text field contains a text, ignoring case.
 pub(super) fn contains(item: &Document, field: &str, operand: &Operand) -> bool {
     let words = operand.written().to_lowercase();
     value(item, field).as_str().is_some_and(|text| text.to_lowercase().contains(&words))
@@ -170,14 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_sorted_by_creation_or_by_a_field_with_nothing_first() {
+    fn a_list_is_sorted_by_creation_or_by_a_field_with_null_first() {
         assert_eq!(request(&[]).unwrap().0, ["\"b\"", "null", "\"a\""]);
         assert_eq!(request(&[("sort_key", "name")]).unwrap().0, ["null", "\"a\"", "\"b\""]);
         assert_eq!(request(&[("sort_key", "name"), ("sort_dir", "desc")]).unwrap().0, ["\"b\"", "\"a\"", "null"]);
     }
 
     #[test]
-    fn a_full_page_says_where_the_next_one_is_and_a_marker_goes_on_there() {
+    fn a_full_page_links_to_the_next_one_which_starts_after_the_marker() {
         let (names, next) = request(&[("limit", "2")]).unwrap();
         assert_eq!(names.len(), 2);
         assert!(next.unwrap().ends_with("limit=2&marker=11111111-1111-4111-8111-000000000002"));

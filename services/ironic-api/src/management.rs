@@ -1,7 +1,7 @@
-//! What a machine boots from, and what interrupts it: its BMC is asked, and told, while the client waits.
+//! Boot device and NMI: the client waits while the BMC is read or commanded.
 //!
-//! It is told as its power is: what is wanted of the node is so from a generation on, and its power-service brings it there
-//! with claim, journal and permit. Who asks waits for the end of it.
+//! As with power, the intended state gets a generation, and the node's power-service reaches it with claim, journal and
+//! permit. The request waits for the result.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,8 +27,8 @@ use scheduler_core::{
     registry::{Record, power_target, settled},
 };
 
-/// How long a client waits for a BMC to be told. Longer than its power-service tries.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// Time that a request waits for a BMC command. Longer than the power-service tries.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(45);
 
 impl RestApi {
     pub(super) fn supported_boot_devices(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
@@ -40,9 +40,9 @@ impl RestApi {
     pub(super) async fn get_boot_device(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?;
         let order = match management(&node) {
-            // A machine that is not there boots from the network, whatever it was told.
+            // A fake node always boots from the network.
             "fake" => BootOrder { device: Some(BootDevice::Pxe), is_persistent: Some(false) },
-            // One that a person has set up does so for good, and goes on to its disk where nobody has anything for it.
+            // A manually managed node is configured to boot from the network, and from disk if no boot file is offered.
             "noop" => BootOrder { device: Some(BootDevice::Pxe), is_persistent: Some(true) },
             _ => {
                 check_free(&node)?;
@@ -73,7 +73,7 @@ impl RestApi {
             .await
     }
 
-    /// Interrupts what runs, once.
+    /// Sends an NMI, once.
     pub(super) async fn inject_nmi(
         &self,
         request: &ApiRequest,
@@ -89,7 +89,7 @@ impl RestApi {
         self.instruct(request, ident, &node, |_| PowerTarget::Interrupted).await
     }
 
-    /// Wants something of a node's BMC, by its firmware interface, and waits until it is told.
+    /// Stores an instruction for the node's BMC and waits until the power-service has carried it out.
     async fn instruct(
         &self,
         request: &ApiRequest,
@@ -100,28 +100,28 @@ impl RestApi {
         let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, node, &record)?;
-        if record.life.value.state.is_busy() || is_told(&record) {
+        if record.life.value.state.is_busy() || is_power_changing(&record) {
             return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
         }
         let accepted = registry.accept_power(&record, target(record.intent.value.boot_mode)).await;
         let generation = accepted.map_err(|error| fault(ident, &error))?;
-        let Ok(ended) = timeout(PATIENCE, self.ends(node, generation)).await else {
+        let Ok(ended) = timeout(COMMAND_TIMEOUT, self.wait_for_result(node, generation)).await else {
             return Err(text::busy(&format!(
-                "The BMC of node {} was not told within {} s, and may be yet; look at the node again",
+                "The BMC of node {} did not carry out the command within {} s, but still may; read the node again",
                 node.node,
-                PATIENCE.as_secs()
+                COMMAND_TIMEOUT.as_secs()
             )));
         };
         match ended {
             Progress::Failed(failure) => Err(failed(node, &failure)),
             Progress::Done(_) => Ok(ApiResponse::no_content()),
-            // A later instruction has taken its place.
+            // A later instruction replaced it.
             Progress::Unknown | Progress::Underway => Err(text::locked(&node.node.to_string(), "another request")),
         }
     }
 
-    /// How an instruction ended; unknown: another one came after it. Safe to drop at any await.
-    async fn ends(&self, node: &NodeView, generation: Generation) -> Progress {
+    /// Waits for the result of an instruction. `Unknown` if a later one replaced it. Cancel-safe.
+    async fn wait_for_result(&self, node: &NodeView, generation: Generation) -> Progress {
         let view = self.app.registry.view();
         let (power, life) = (key::power(node.rack, node.node), key::life(node.rack, node.node));
         let mut news = view.subscribe();
@@ -143,7 +143,7 @@ impl RestApi {
     }
 }
 
-/// What a node's management is done by.
+/// Management interface of a node.
 fn management(node: &NodeView) -> &str {
     let field = interface_field(Interface::Management);
     node.whole.get(&field).and_then(Value::as_str).unwrap_or_default()
@@ -153,7 +153,7 @@ fn devices(node: &NodeView) -> &'static [BootDevice] {
     driver::boot_devices(management(node))
 }
 
-/// Refused while somebody is at work on the node.
+/// Rejects the request while an operation runs on the node.
 fn check_free(node: &Arc<NodeView>) -> Result<(), Error> {
     match node.whole.get("reservation").and_then(Value::as_str) {
         Some(holder) => Err(text::locked(&node.node.to_string(), holder)),
@@ -161,13 +161,13 @@ fn check_free(node: &Arc<NodeView>) -> Result<(), Error> {
     }
 }
 
-/// Whether its power is being brought somewhere.
-fn is_told(record: &Record) -> bool {
+/// Returns whether the node's power is changing.
+fn is_power_changing(record: &Record) -> bool {
     let ended = power_target(record, record.life.value.generation);
     record.intent.value.power.is_some() && ended == Progress::Unknown
 }
 
-/// A BMC that did not do it, or did not answer, as each driver says it.
+/// Error for a BMC that refused or did not respond, in the driver's words.
 fn failed(node: &NodeView, failure: &Failure) -> Error {
     let why = format!("{}; {}", failure.text, failure.cause.next_step());
     match (driver(node), failure.cause) {

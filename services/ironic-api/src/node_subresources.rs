@@ -1,4 +1,4 @@
-//! What stands below a node.
+//! Subresources of a node: traits, VIFs, virtual media, inventory, console, RAID, maintenance.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ impl RestApi {
         self.node(request, ident).map(|_| ApiResponse::no_content())
     }
 
-    /// What no driver of ours does yet. A request that is wrong in itself hears that first.
+    /// Rejects a call that no driver supports. An invalid request is rejected for its own error first.
     pub(super) fn unsupported(&self, request: &ApiRequest, ident: &str, below: &[&str]) -> Result<ApiResponse, Error> {
         let arguments = || request.arguments();
         match (request.method.as_str(), below) {
@@ -68,8 +68,8 @@ impl RestApi {
         Err(text::unsupported(&driver(&node).to_string(), &what, Class::Invalid))
     }
 
-    /// A node of `fake-hardware`; of others we can not do this yet.
-    pub(super) fn fake(&self, request: &ApiRequest, ident: &str, what: &str) -> Result<(), Error> {
+    /// Rejects nodes other than those of `fake-hardware`.
+    pub(super) fn check_is_fake(&self, request: &ApiRequest, ident: &str, what: &str) -> Result<(), Error> {
         let node = self.node(request, ident)?;
         match driver(&node) {
             Driver::FakeHardware => Ok(()),
@@ -79,16 +79,17 @@ impl RestApi {
         }
     }
 
-    /// A list of which no node has anything yet.
+    /// Answers with an empty list.
     pub(super) fn empty(&self, request: &ApiRequest, ident: &str, name: &str) -> Result<ApiResponse, Error> {
         self.node(request, ident)?;
         Ok(ApiResponse::ok(one(name, json!([]))))
     }
 
-    /// Nothing has a virtual drive yet. As with Ironic's fake hardware that is seen afterwards, in the node's error.
+    /// Accepts virtual media for fake hardware. No node has a virtual drive; as in Ironic, the failure is stored in the
+    /// node's last error.
     pub(super) async fn insert_media(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         let media = call::media(&request.arguments()?)?;
-        self.fake(request, ident, "attach_virtual_media")?;
+        self.check_is_fake(request, ident, "attach_virtual_media")?;
         let (node, registry) = (self.node(request, ident)?.node, &self.app.registry);
         let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
         let text = format!("Could not attach device {}: there is no drive to put it into", media.device_type);
@@ -97,7 +98,7 @@ impl RestApi {
         Ok(ApiResponse::no_content())
     }
 
-    /// What the machine last said that it is made of.
+    /// Shows the last hardware report of the node.
     pub(super) fn inventory(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?;
         let key = keyspace::key::inventory(node.rack, node.node);
@@ -111,7 +112,7 @@ impl RestApi {
         Ok(ApiResponse::ok(json!({"inventory": inventory, "plugin_data": plugin_data})))
     }
 
-    /// The part of a collection that is a node's.
+    /// Lists the resources of one node.
     pub(super) fn list_node_resources(
         &self,
         request: &ApiRequest,
@@ -126,7 +127,7 @@ impl RestApi {
     }
 
     pub(super) async fn allocation(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
-        // That there is no such node is the caller's mistake here, by the protocol.
+        // In Ironic a missing node is an invalid request here, not a 404.
         let unknown = |error: Error| if error.status == 404 { Class::Invalid.says(error.text) } else { error };
         let node = self.node(request, ident).map_err(unknown)?;
         let allocation = node.whole.get("allocation_uuid").and_then(Value::as_str);
@@ -146,10 +147,10 @@ impl RestApi {
         ))
     }
 
-    /// The console of a machine that is not there is on where somebody says so. Others have none yet.
+    /// Enables or disables the console. Only fake hardware has one.
     pub(super) async fn set_console(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         let enabled = call::console(&request.arguments()?)?;
-        let node = self.does_by(request, ident, Interface::Console, Class::Invalid)?.node;
+        let node = self.node_with_interface(request, ident, Interface::Console, Class::Invalid)?.node;
         let change = |before: &Map<String, Value>| {
             let mut after = before.clone();
             after.insert("console_enabled".to_owned(), json!(enabled));
@@ -159,9 +160,9 @@ impl RestApi {
         Ok(ApiResponse::accepted(Some(links::location(&request.base, &format!("nodes/{ident}/states/console")))))
     }
 
-    /// Says how the disks shall stand together; a step of a cleaning makes it so.
+    /// Stores the intended RAID configuration, which a cleaning step applies.
     pub(super) async fn set_raid(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
-        let node = self.does_by(request, ident, Interface::Raid, Class::NotFound)?.node;
+        let node = self.node_with_interface(request, ident, Interface::Raid, Class::NotFound)?.node;
         let target = wire_ironic::raid::target(&request.body)?;
         let change = |before: &Map<String, Value>| {
             let mut after = before.clone();
@@ -171,8 +172,8 @@ impl RestApi {
         self.change_node(&request.condition, ident, node, change).await.map(|_| ApiResponse::no_content())
     }
 
-    /// A node that has something for an interface.
-    fn does_by(
+    /// Finds a node and checks that it has an implementation for an interface.
+    fn node_with_interface(
         &self,
         request: &ApiRequest,
         ident: &str,
@@ -263,7 +264,7 @@ impl RestApi {
     }
 }
 
-/// The driver of a node on the node_cache.
+/// Driver of a cached node.
 pub(super) fn driver(node: &NodeView) -> Driver {
     let word = node.whole.get("driver").and_then(Value::as_str).unwrap_or_default();
     word.parse().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Nodes: lists, one, new ones, changes, and their end.
+//! Lists, shows, creates, changes and deletes nodes.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use super::{
     ApiRequest, RestApi,
     authz::Visibility,
     condition::{self, Condition},
-    driver_info::{Reached, boot_mode, check_interfaces, driver, ironic_ramdisk, reached},
+    driver_info::{BmcAccess, bmc_access, boot_mode, check_interfaces, driver, ironic_ramdisk},
     list,
     pages::Page,
     response::ApiResponse,
@@ -37,13 +37,13 @@ use scheduler_core::{
     secret,
 };
 
-/// How often a change is tried that others' changes can get in the way of.
-const TRIES: u32 = 5;
-/// Fields that stand elsewhere than in the sheet.
-const ELSEWHERE: &[&str] = &["uuid", "name", "driver", "conductor_group", "created_at", "updated_at"];
+/// Attempts to store a change that conflicts with concurrent changes.
+const MAX_ATTEMPTS: u32 = 5;
+/// Fields that other records contain.
+const FIELDS_OF_OTHER_RECORDS: &[&str] = &["uuid", "name", "driver", "conductor_group", "created_at", "updated_at"];
 
 impl RestApi {
-    /// The node that a request names, as its version may name it.
+    /// Finds the node that a request names. Names need a minimum API version.
     pub(super) fn node(&self, request: &ApiRequest, ident: &str) -> Result<Arc<NodeView>, Error> {
         if !fields::identifies(wire_ironic::version::Version::MAX, ident) {
             return Err(text::bad_identifier("node", ident));
@@ -55,7 +55,7 @@ impl RestApi {
         self.find_visible(request, ident).ok_or_else(missing)
     }
 
-    /// The node of this id or name.
+    /// Finds a node by id or name.
     pub(super) fn find(&self, ident: &str) -> Option<Arc<NodeView>> {
         self.node_cache.get(self.app.registry.find(ident).ok()?.1)
     }
@@ -75,7 +75,7 @@ impl RestApi {
 
     fn page_of_nodes(&self, request: &ApiRequest, list: List, parent: Option<&str>) -> Result<ApiResponse, Error> {
         let visibility = Visibility::nodes(request);
-        let is_of = |node: &NodeView| wanted(&node.whole, &list, parent) && visibility.includes(&node.whole);
+        let is_of = |node: &NodeView| matches(&node.whole, &list, parent) && visibility.includes(&node.whole);
         let marker = list.page.marker.as_deref();
         let missing = || text::not_found("Node", marker.unwrap_or_default());
         let behind = marker.map(|marker| {
@@ -86,14 +86,14 @@ impl RestApi {
         let page = if list.page.sort_key == "id" {
             self.node_cache.next(behind, list.page.direction, list.page.limit, is_of).ok_or_else(missing)?
         } else {
-            // A marker says where the page begins, whatever has become of it since.
+            // A marker gives the start of the page even if the node no longer matches the filters.
             let all = self.node_cache.those(|node| is_of(node) || Some(node.node) == behind);
             list::chosen(&NODE, &list, all, |node| &node.whole)?
         };
         Ok(ApiResponse::page(Page::new(request, &list, page)))
     }
 
-    /// Filters that name something which is not there.
+    /// Rejects filters that name a missing resource.
     pub(super) fn check_filters(&self, list: &List) -> Result<(), Error> {
         let chassis = list.filters.iter().find(|(filter, _)| filter.name == "chassis_uuid");
         match chassis.map(|(_, operand)| operand.written()) {
@@ -102,14 +102,14 @@ impl RestApi {
         }
     }
 
-    /// The id of the parent that a list is about, however it is named.
+    /// Id of the parent that a list is filtered by, whether the filter has its id or its name.
     pub(super) fn parent(&self, request: &ApiRequest, list: &List) -> Option<String> {
         let (_, operand) = list.filters.iter().find(|(filter, _)| filter.name == "parent_node")?;
         let ident = operand.written();
         Some(self.find_visible(request, &ident).map_or(ident, |node| node.node.to_string()))
     }
 
-    /// Whether there is a resource of this id in a collection that is kept in sheets.
+    /// Returns whether a generic collection has a resource with this id.
     pub(super) fn has_resource(&self, collection: &str, uuid: &str) -> bool {
         let Ok(id) = uuid.parse::<uuid::Uuid>() else { return false };
         self.app.registry.view().get(&keyspace::key::sheet_of(collection, id)).is_some()
@@ -128,8 +128,8 @@ impl RestApi {
         Ok(ApiResponse::ok(Value::Object(shown)).with_etag(tag))
     }
 
-    /// What goes back after a change: all of the node, and its entity tag.
-    pub(super) fn whole_node(&self, request: &ApiRequest, node: NodeId) -> Result<(Value, String), Error> {
+    /// Returns the body of the response to a change, and the node's entity tag.
+    pub(super) fn node_body(&self, request: &ApiRequest, node: NodeId) -> Result<(Value, String), Error> {
         let shown = self.node_cache.get(node).ok_or_else(|| text::not_found("Node", &node.to_string()))?;
         let seen = Visibility::nodes(request).redact(&shown.whole);
         let whole = links::shown(&NODE, request.version, &request.base, &Columns::All, &seen);
@@ -153,7 +153,7 @@ impl RestApi {
             None => NodeId::new(uuid::Uuid::new_v4()),
         };
         self.check_free(node, &name, &attributes)?;
-        attributes.retain(|field, value| !ELSEWHERE.contains(&field.as_str()) && !value.is_null());
+        attributes.retain(|field, value| !FIELDS_OF_OTHER_RECORDS.contains(&field.as_str()) && !value.is_null());
         let registry = &self.app.registry;
         let internal = |error: keyspace::Error| fault(&node.to_string(), &error.into());
         secret::seal(&NODE, &node.to_string(), &mut attributes, &registry.sealer).map_err(internal)?;
@@ -178,18 +178,18 @@ impl RestApi {
         let made = registry.create_with(&rack, node, &intent, &life, &sheet).await;
         made.map_err(|error| fault(&node.to_string(), &error))?;
         self.app.live_state.tell(Some(node), "ENROLLED", intent.name);
-        let (body, tag) = self.whole_node(request, node)?;
+        let (body, tag) = self.node_body(request, node)?;
         Ok(ApiResponse::created(body, links::location(&request.base, &format!("nodes/{node}"))).with_etag(tag))
     }
 
-    /// The rack of the conductor group that a node names.
+    /// Finds the rack of the node's conductor group.
     fn rack_for(&self, attributes: &Map<String, Value>, driver: Driver) -> Result<Versioned<Rack>, Error> {
         let group = attributes.get("conductor_group").and_then(Value::as_str).unwrap_or_default().to_lowercase();
         let rack = self.app.registry.rack_named(&group);
         rack.map_err(|_| text::no_valid_host(&driver.to_string(), &group))
     }
 
-    /// What a node says of others must be there.
+    /// Checks that the chassis and the parent node exist.
     fn check_references(&self, attributes: &Map<String, Value>) -> Result<(), Error> {
         let named = |name: &str| attributes.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         if let Some(chassis) = named("chassis_uuid").filter(|uuid| !self.has_resource("chassis", uuid)) {
@@ -212,7 +212,7 @@ impl RestApi {
         self.check_instance(node, attributes)
     }
 
-    /// An Ironic instance is on one node.
+    /// Checks that no other node has the instance.
     fn check_instance(&self, node: NodeId, attributes: &Map<String, Value>) -> Result<(), Error> {
         let Some(instance) = attributes.get("instance_uuid").and_then(Value::as_str) else { return Ok(()) };
         match self.app.registry.instance_holder(instance).filter(|holder| holder.id != node.uuid()) {
@@ -221,15 +221,15 @@ impl RestApi {
         }
     }
 
-    /// How the BMC is reached by what clients said; nothing where that does not say it yet.
+    /// Determines how to reach the BMC. `None` if `driver_info` is incomplete.
     fn bmc(&self, node: NodeId, before: &Intent, attributes: &Map<String, Value>) -> Result<Option<Bmc>, Error> {
         let Some(info) = attributes.get("driver_info").and_then(Value::as_object) else { return Ok(None) };
-        let Some(Reached { address, redfish, user, password: key }) = reached(before.driver, info) else {
+        let Some(BmcAccess { address, redfish, user, password: key }) = bmc_access(before.driver, info) else {
             return Ok(None);
         };
         let user = info.get(user).and_then(Value::as_str).unwrap_or_default().to_owned();
         let internal = |error| fault(&node.to_string(), &scheduler_core::Error::Sealed { node, source: error });
-        // Where the sealed password is the one that is in use, it was never said anew.
+        // An unchanged sealed password stays in use.
         let stored = info.get(key).and_then(|value| value.get("sealed")).cloned();
         let known = before.bmc.as_ref().map(|bmc| &bmc.password);
         let same = known.filter(|known| stored.is_some() && serde_json::to_value(known).ok() == stored);
@@ -269,12 +269,12 @@ impl RestApi {
             patch::node::check_after(ident, before, after)
         })
         .await?;
-        let (shown, tag) = self.whole_node(request, node)?;
+        let (shown, tag) = self.node_body(request, node)?;
         Ok(ApiResponse::ok(shown).with_etag(tag))
     }
 
-    /// Changes a node by a pure function of all of it, until nobody else got in between. Where the request has a condition
-    /// it is one of each try.
+    /// Changes a node by a pure function of its fields, and retries on conflicting changes. Each attempt checks the
+    /// request's preconditions.
     pub(super) async fn change_node(
         &self,
         condition: &Condition,
@@ -283,26 +283,26 @@ impl RestApi {
         change: impl Fn(&Map<String, Value>) -> Result<Map<String, Value>, Error>,
     ) -> Result<(), Error> {
         let registry = &self.app.registry;
-        let mut tries = TRIES;
+        let mut attempts = MAX_ATTEMPTS;
         loop {
             let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
             let parts = parts(registry.view(), held.rack, node).ok_or_else(|| text::not_found("Node", ident))?;
             condition.check(ident, parts.revision)?;
             let before = document::whole(&parts);
             let after = change(&before)?;
-            let rack = self.moves_to(held.rack, &before, &after)?;
-            let (intent, sheet) = self.changed(&held, &before, after)?;
+            let rack = self.target_rack(held.rack, &before, &after)?;
+            let (intent, sheet) = self.changed_records(&held, &before, after)?;
             let stored = match &rack {
                 Some(rack) => registry.move_with(&held, rack, &intent, Some(&sheet)).await,
                 None => registry.change_with(&held, &intent, &sheet).await,
             };
             match stored {
                 Ok(()) => return Ok(()),
-                Err(error) if error.is_conflict() && tries > 1 => {
-                    tries -= 1;
+                Err(error) if error.is_conflict() && attempts > 1 => {
+                    attempts -= 1;
                     registry.seen_anew(&held).await;
                 }
-                // Only a move waits for whoever is at work.
+                // Only a move to another rack needs an idle node.
                 Err(scheduler_core::Error::Busy { .. }) => {
                     let holder = before.get("conductor").and_then(Value::as_str).unwrap_or_default();
                     return Err(text::locked(&node.to_string(), holder));
@@ -312,8 +312,8 @@ impl RestApi {
         }
     }
 
-    /// A condition that held of what was shown holds of the records too, if none of them has changed since; what is done
-    /// with them is conditional on their revisions.
+    /// Checks the preconditions against the cached node and the records. The transaction is conditional on the records'
+    /// revisions, so that they still hold when it commits.
     pub(super) fn check_since(
         &self,
         request: &ApiRequest,
@@ -326,8 +326,8 @@ impl RestApi {
         changed.map_or(Ok(()), |revision| request.condition.check(ident, revision))
     }
 
-    /// The records of a node that has become this.
-    fn changed(
+    /// Builds the records of a changed node.
+    fn changed_records(
         &self,
         held: &Held,
         before: &Map<String, Value>,
@@ -352,10 +352,12 @@ impl RestApi {
         }
         intent.ironic_ramdisk = ironic_ramdisk(driver, &after);
         let mut sheet = held.sheet.as_ref().map(|sheet| sheet.value.clone()).unwrap_or_default();
-        // Of another driver nothing is what the new one prefers by itself: it was said, or it was kept.
+        // After a change of the driver the interfaces are stored explicitly, because its defaults differ.
         let is_kept = |field: &str| driver != old.driver && field.ends_with("_interface");
         for (field, value) in &after {
-            if ELSEWHERE.contains(&field.as_str()) || (before.get(field) == Some(value) && !is_kept(field)) {
+            if FIELDS_OF_OTHER_RECORDS.contains(&field.as_str())
+                || (before.get(field) == Some(value) && !is_kept(field))
+            {
                 continue;
             }
             if value.is_null() {
@@ -368,8 +370,8 @@ impl RestApi {
         Ok((intent, sheet))
     }
 
-    /// The rack that a node goes to by its conductor group; none: it stays.
-    fn moves_to(
+    /// Rack of the changed conductor group. `None` if the node stays in its rack.
+    fn target_rack(
         &self,
         from: RackId,
         before: &Map<String, Value>,
@@ -387,7 +389,7 @@ impl RestApi {
         let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, &node, &record)?;
-        registry.remove(&record).await.map_err(|error| not_removed(ident, &node, &error))?;
+        registry.remove(&record).await.map_err(|error| deletion_error(ident, &node, &error))?;
         self.delete_node_resources(&node.node.to_string()).await?;
         self.app.live_state.forget(node.node);
         self.app.live_state.tell(Some(node.node), "DELETED", record.intent.value.name);
@@ -395,8 +397,8 @@ impl RestApi {
     }
 }
 
-/// Why a node was not removed, in Ironic's words.
-fn not_removed(ident: &str, node: &NodeView, error: &scheduler_core::Error) -> Error {
+/// Error of a refused deletion, in Ironic's words.
+fn deletion_error(ident: &str, node: &NodeView, error: &scheduler_core::Error) -> Error {
     let (uuid, word) = (node.node.to_string(), |name: &str| node.whole.get(name).and_then(Value::as_str));
     let scheduler_core::Error::Refused(refused) = error else { return fault(ident, error) };
     match refused {
@@ -414,8 +416,8 @@ fn not_removed(ident: &str, node: &NodeView, error: &scheduler_core::Error) -> E
     }
 }
 
-/// Whether a node is one that a list is about.
-pub(super) fn wanted(node: &Map<String, Value>, list: &List, parent: Option<&str>) -> bool {
+/// Returns whether a node matches the filters of a list.
+pub(super) fn matches(node: &Map<String, Value>, list: &List, parent: Option<&str>) -> bool {
     let mut with_children = false;
     for (filter, operand) in &list.filters {
         let fits = match filter.name {
@@ -440,12 +442,12 @@ pub(super) fn wanted(node: &Map<String, Value>, list: &List, parent: Option<&str
     with_children || !list::has(node, "parent_node")
 }
 
-/// Whether a node in this state can be rearranged.
+/// Returns whether the ports of a node in this state can be changed.
 pub(super) fn is_rearrangeable(state: &str) -> bool {
     patch::node::REARRANGEABLE.contains(&state) && state != "available"
 }
 
-/// For a body that is made of one member.
+/// Body with a single member.
 pub(super) fn one(name: &str, value: Value) -> Value {
     json!({name: value})
 }

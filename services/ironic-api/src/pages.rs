@@ -1,5 +1,5 @@
-//! A page of nodes that writes itself as it goes out, so that a long one costs neither a copy of its nodes nor memory for
-//! all of its text: who reads slowly is written for slowly.
+//! Serializes a page of nodes while it is sent, so that a long page needs neither a copy of its nodes nor memory for its
+//! whole text.
 
 use std::{convert::Infallible, sync::Arc, vec};
 
@@ -15,22 +15,22 @@ use wire_ironic::{
 use super::{ApiRequest, authz::Visibility};
 use scheduler_core::node_cache::NodeView;
 
-/// Octets after which a piece goes out.
-const PIECE: usize = 64 << 10;
+/// Size at which a chunk is sent, in bytes.
+const CHUNK_BYTES: usize = 64 << 10;
 
-/// What is left to be written of a page.
+/// Remaining part of a page.
 #[derive(Debug)]
 pub(super) struct Page {
     frame: Frame,
-    /// Who asks.
+    /// Sender of the request.
     caller: Arc<Caller>,
     nodes: vec::IntoIter<Arc<NodeView>>,
-    /// Where the next page is.
+    /// Link to the next page.
     next: Option<String>,
     at: At,
 }
 
-/// How far it is.
+/// Position in the serialized page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
     Begin,
@@ -39,7 +39,7 @@ enum At {
 }
 
 impl Page {
-    /// The page with these nodes.
+    /// Prepares a page of these nodes.
     pub(super) fn new(request: &ApiRequest, list: &List, nodes: Vec<Arc<NodeView>>) -> Self {
         let last = nodes.last().map(|node| node.node.to_string()).unwrap_or_default();
         Self {
@@ -51,14 +51,14 @@ impl Page {
         }
     }
 
-    /// What goes out: at once where it is one piece.
+    /// Returns the HTTP body. A page of one chunk is not streamed.
     pub(super) fn body(mut self) -> Body {
         let first = self.next().unwrap_or_default();
         if self.at == At::End {
             return Body::from(first);
         }
-        let pieces = std::iter::once(first).chain(self).map(Ok::<_, Infallible>);
-        Body::from_stream(futures::stream::iter(pieces))
+        let chunks = std::iter::once(first).chain(self).map(Ok::<_, Infallible>);
+        Body::from_stream(futures::stream::iter(chunks))
     }
 }
 
@@ -69,29 +69,29 @@ impl Iterator for Page {
         if self.at == At::End {
             return None;
         }
-        let mut piece = Vec::with_capacity(PIECE + (PIECE >> 2));
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES + (CHUNK_BYTES >> 2));
         if self.at == At::Begin {
-            piece.extend_from_slice(format!("{{\"{}\":[", NODE.plural).as_bytes());
+            chunk.extend_from_slice(format!("{{\"{}\":[", NODE.plural).as_bytes());
         }
         let visibility = Visibility::of_nodes(&self.caller);
-        while piece.len() < PIECE {
+        while chunk.len() < CHUNK_BYTES {
             let Some(node) = self.nodes.next() else {
-                piece.push(b']');
+                chunk.push(b']');
                 if let Some(next) = self.next.take() {
-                    piece.extend_from_slice(format!(",\"next\":{}", Value::String(next)).as_bytes());
+                    chunk.extend_from_slice(format!(",\"next\":{}", Value::String(next)).as_bytes());
                 }
-                piece.push(b'}');
+                chunk.push(b'}');
                 self.at = At::End;
                 break;
             };
             if self.at == At::Members {
-                piece.push(b',');
+                chunk.push(b',');
             }
             self.at = At::Members;
-            // Neither the writer nor a map with keys of text can fail.
-            let _ = serde_json::to_writer(&mut piece, &self.frame.around(&visibility.redact(&node.whole)));
+            // Writing to a `Vec` and serializing a map with text keys cannot fail.
+            let _ = serde_json::to_writer(&mut chunk, &self.frame.around(&visibility.redact(&node.whole)));
         }
-        Some(piece.into())
+        Some(chunk.into())
     }
 }
 
@@ -135,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_the_same_in_one_piece_and_in_many() {
+    fn a_page_is_the_same_in_one_chunk_and_in_many() {
         for count in [0, 1, 2, 500] {
-            let (expected, pieces) = page(count);
-            let whole: Value = serde_json::from_slice(&pieces.concat()).unwrap();
+            let (expected, chunks) = page(count);
+            let whole: Value = serde_json::from_slice(&chunks.concat()).unwrap();
             assert_eq!(whole, json!({ "nodes": expected }), "{count}");
             assert!(!whole.to_string().contains("seen"));
-            assert_eq!(pieces.len() > 1, count > 100, "{count}");
-            assert!(pieces.iter().all(|piece| piece.len() < 2 * PIECE));
+            assert_eq!(chunks.len() > 1, count > 100, "{count}");
+            assert!(chunks.iter().all(|chunk| chunk.len() < 2 * CHUNK_BYTES));
         }
     }
 }

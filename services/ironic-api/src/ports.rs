@@ -21,16 +21,16 @@ use super::{
 use scheduler_core::registry::{PortChange, StoredPort};
 use scheduler_core::{document::time, fault::fault, node_cache::NodeView};
 
-/// Fields that stand elsewhere than in the sheet.
-const ELSEWHERE: &[&str] = &["uuid", "address", "node_uuid", "node_ident", "created_at", "updated_at"];
-/// What can not be changed while the machine uses its ports.
+/// Fields that other records contain.
+const FIELDS_OF_OTHER_RECORDS: &[&str] = &["uuid", "address", "node_uuid", "node_ident", "created_at", "updated_at"];
+/// Fields that cannot be changed while the node is in use.
 const WIRING: &[&str] = &["pxe_enabled", "local_link_connection", "physical_network", "portgroup_uuid"];
 
 impl RestApi {
     pub(super) fn show_port(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         request.only(&["fields"])?;
         let columns = request.columns(&PORT)?;
-        let port = whole(&self.port(request, ident)?);
+        let port = document(&self.port(request, ident)?);
         Ok(ApiResponse::ok(Value::Object(links::shown(&PORT, request.version, &request.base, &columns, &port))))
     }
 
@@ -44,20 +44,20 @@ impl RestApi {
         deleted.map_err(|error| fault(ident, &error)).map(|()| ApiResponse::no_content())
     }
 
-    /// The port of this id, or from 88 on of this name.
+    /// Finds a port by id, or from API version 1.88 by name.
     pub(super) fn port(&self, request: &ApiRequest, ident: &str) -> Result<StoredPort, Error> {
         if !fields::identifies(wire_ironic::version::Version::MAX, ident) {
             return Err(text::bad_port("UUID or name", "port_ident", ident));
         }
         let all = self.app.registry.ports();
-        let by_name = |port: &StoredPort| request.version.has(88) && named(port) == Some(ident);
+        let by_name = |port: &StoredPort| request.version.has(88) && port_name(port) == Some(ident);
         let is_it = |port: &StoredPort| port.port.value.id.to_string() == ident.to_lowercase() || by_name(port);
         all.into_iter().find(is_it).ok_or_else(|| text::not_found("Port", ident))
     }
 
-    /// All ports, whole, in the order of their creation.
+    /// All fields of all ports, in the order of their creation.
     pub(super) fn all_ports(&self) -> Vec<Map<String, Value>> {
-        self.app.registry.ports().iter().map(whole).collect()
+        self.app.registry.ports().iter().map(document).collect()
     }
 
     pub(super) fn list_ports_of(
@@ -81,12 +81,12 @@ impl RestApi {
         let list = query::list(&PORT, request.version, shape, pairs)?;
         let node = self.node_of(request, &list, false)?;
         let all = self.all_ports();
-        let matching = all.iter().filter(|port| self.wanted(port, &list, node.as_deref()));
+        let matching = all.iter().filter(|port| self.matches(port, &list, node.as_deref()));
         list::page(&PORT, request, &list, matching.collect(), Visibility::of(self, request, "ports"))
             .map(ApiResponse::ok)
     }
 
-    fn wanted(&self, port: &Map<String, Value>, list: &List, node: Option<&str>) -> bool {
+    fn matches(&self, port: &Map<String, Value>, list: &List, node: Option<&str>) -> bool {
         let of_node = |field: &str, operand: &query::Operand| {
             let node = port.get("node_uuid").and_then(Value::as_str).and_then(|node| self.find(node));
             node.is_some_and(|node| list::matches(&node.whole, field, operand))
@@ -107,7 +107,7 @@ impl RestApi {
     pub(super) async fn create_port(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
         request.only(&[])?;
         let attributes = fields::check_post(&PORT, request.version, &request.body)?;
-        let node = self.owner_of(request, &attributes)?;
+        let node = self.node_of_port(request, &attributes)?;
         let mac = address(&attributes)?;
         self.check_port(&attributes, &node, None)?;
         let id = match attributes.get("uuid").and_then(Value::as_str) {
@@ -122,19 +122,19 @@ impl RestApi {
             return Err(text::already_exists(&format!("A port with MAC address {mac}")));
         }
         let sheet = Sheet { fields: stripped(attributes), created_at: clock::now(), updated_at: None };
-        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: boots(&sheet, &node), sheet };
+        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: is_boot_port(&sheet, &node), sheet };
         registry.create_port(&new).await.map_err(|error| fault(&mac.to_string(), &error))?;
         let body = self.shown_port(request, &id.to_string())?;
         Ok(ApiResponse::created(body, links::location(&request.base, &format!("ports/{id}"))))
     }
 
     fn shown_port(&self, request: &ApiRequest, id: &str) -> Result<Value, Error> {
-        let port = whole(&self.port(request, id)?);
+        let port = document(&self.port(request, id)?);
         Ok(Value::Object(links::shown(&PORT, request.version, &request.base, &Columns::All, &port)))
     }
 
-    /// The node that a port says it is of, by either of two names for it.
-    fn owner_of(
+    /// Finds the node of a new port, from `node_uuid` or `node_ident`.
+    fn node_of_port(
         &self,
         request: &ApiRequest,
         attributes: &Map<String, Value>,
@@ -148,7 +148,7 @@ impl RestApi {
             .ok_or_else(|| Class::Invalid.says(format!("Node {ident} could not be found.")))
     }
 
-    /// What a port says of others must be there, and its name be free.
+    /// Checks that the port group exists and belongs to the node, and that the name is free.
     fn check_port(&self, attributes: &Map<String, Value>, node: &NodeView, own: Option<PortId>) -> Result<(), Error> {
         if let Some(group) = attributes.get("portgroup_uuid").and_then(Value::as_str) {
             let found = self.app.sheet(scheduler_core::kinds::PORTGROUP_KIND, group);
@@ -160,14 +160,14 @@ impl RestApi {
         }
         let name = attributes.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
         let Some(name) = name else { return Ok(()) };
-        let holder = self.app.registry.ports().into_iter().find(|port| named(port) == Some(name));
+        let holder = self.app.registry.ports().into_iter().find(|port| port_name(port) == Some(name));
         match holder.filter(|port| Some(port.port.value.id) != own) {
             Some(_) => Err(text::already_exists(&format!("A port with name {name}"))),
             None => Ok(()),
         }
     }
 
-    /// The ports of a group are all on one physical network.
+    /// Checks that all ports of a group have the same physical network.
     fn check_network(&self, attributes: &Map<String, Value>, group: &str, own: Option<PortId>) -> Result<(), Error> {
         let network = attributes.get("physical_network").and_then(Value::as_str);
         let own = own.map(|own| own.to_string());
@@ -191,9 +191,9 @@ impl RestApi {
         let ops = patch::parse(&PORT, request.version, &request.body)?;
         let before = self.port(request, ident)?;
         let id = before.port.value.id;
-        let old = whole(&before);
+        let old = document(&before);
         let after = patch::apply(&PORT, &old, &ops)?;
-        let node = self.owner_of(request, &after)?;
+        let node = self.node_of_port(request, &after)?;
         let mac = address(&after)?;
         let network = |of: &Map<String, Value>| of.get("physical_network").cloned().unwrap_or_default();
         let stays = old.get("portgroup_uuid").is_some_and(|group| group.is_string());
@@ -209,13 +209,13 @@ impl RestApi {
         }
         let created_at = before.port.value.sheet.as_ref().map(|sheet| sheet.created_at).unwrap_or_default();
         let sheet = Sheet { fields: stripped(after), created_at, updated_at: Some(clock::now()) };
-        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: boots(&sheet, &node), sheet };
+        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: is_boot_port(&sheet, &node), sheet };
         let changed = self.app.registry.change_port(&before, &new).await;
         changed.map_err(|error| fault(ident, &error))?;
         Ok(ApiResponse::ok(self.shown_port(request, &id.to_string())?))
     }
 
-    /// How a port is wired is left alone while its machine uses it.
+    /// Rejects a change of the port's wiring while the node is in use.
     fn check_wiring(
         &self,
         old: &Map<String, Value>,
@@ -247,13 +247,13 @@ impl RestApi {
     }
 }
 
-/// The name of a port.
-fn named(port: &StoredPort) -> Option<&str> {
+/// Name of a port.
+fn port_name(port: &StoredPort) -> Option<&str> {
     port.port.value.sheet.as_ref()?.fields.get("name").and_then(Value::as_str)
 }
 
-/// A port whole.
-pub(super) fn whole(stored: &StoredPort) -> Map<String, Value> {
+/// All fields of a port.
+pub(super) fn document(stored: &StoredPort) -> Map<String, Value> {
     let Versioned { value: Port { id, node, sheet, .. }, .. } = &stored.port;
     let mut whole = sheet.as_ref().map(|sheet| sheet.fields.clone()).unwrap_or_default();
     whole.insert("uuid".to_owned(), json!(id.to_string()));
@@ -265,7 +265,7 @@ pub(super) fn whole(stored: &StoredPort) -> Map<String, Value> {
 }
 
 fn stripped(mut attributes: Map<String, Value>) -> Map<String, Value> {
-    attributes.retain(|field, value| !ELSEWHERE.contains(&field.as_str()) && !value.is_null());
+    attributes.retain(|field, value| !FIELDS_OF_OTHER_RECORDS.contains(&field.as_str()) && !value.is_null());
     attributes
 }
 
@@ -275,8 +275,8 @@ fn address(attributes: &Map<String, Value>) -> Result<MacAddr, Error> {
     mac.parse().map_err(|_| Class::Invalid.says(format!("Expected valid MAC address for address: {text}")))
 }
 
-/// Whether the machine may boot from it, so that it needs an address on the rack's network.
-fn boots(sheet: &Sheet, node: &NodeView) -> bool {
+/// Returns whether the node can boot from a port, so that it needs an address on the rack's network.
+fn is_boot_port(sheet: &Sheet, node: &NodeView) -> bool {
     let enabled = sheet.fields.get("pxe_enabled").and_then(Value::as_bool).unwrap_or(true);
     enabled && super::node_subresources::driver(node) != Driver::FakeHardware
 }

@@ -1,39 +1,40 @@
-//! How a BMC that speaks Redfish is reached, by its driver's words. Pure.
+//! Parses the Redfish properties of `driver_info`. Pure.
 
 use domain::net::BmcAddr;
 use keyspace::value::{Login, Redfish, Transport, Trust};
 use serde_json::{Map, Value};
 
-/// The root of a service where nobody says another (DSP0266 §6.3).
+/// Default path of the service root (DSP0266 §6.3).
 const ROOT: &str = "/redfish/v1";
-/// Characters of a path.
-const LONGEST_PATH: usize = 1024;
+/// Maximum length of a path, in characters.
+const MAX_PATH_CHARS: usize = 1024;
 
-/// Where a service is and how it is spoken to; nothing where nobody said it.
+/// Parses how to reach the Redfish service. `None` if `driver_info` has no address.
 ///
 /// # Errors
-/// Which of the words is wrong, as the protocol's own servers say it, up to the node's name.
-pub(super) fn place(info: &Map<String, Value>) -> Result<Option<(BmcAddr, Redfish)>, Wrong> {
-    let attributes = match info.get("redfish_address") {
+/// The invalid property, in the words of Ironic.
+pub(super) fn parse(info: &Map<String, Value>) -> Result<Option<(BmcAddr, Redfish)>, InvalidProperty> {
+    let value = match info.get("redfish_address") {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
-        Some(attributes) => attributes,
+        Some(value) => value,
     };
-    let wrong =
-        || Wrong::new(format!("Invalid Redfish address {} set in driver_info/redfish_address", plain(attributes)), "");
-    let (transport, address, root) = attributes.as_str().and_then(address).ok_or_else(wrong)?;
+    let wrong = || {
+        InvalidProperty::new(format!("Invalid Redfish address {} set in driver_info/redfish_address", plain(value)), "")
+    };
+    let (transport, address, root) = value.as_str().and_then(address).ok_or_else(wrong)?;
     let (system, trust, login) = (system(info)?, trust(info)?, login(info)?);
     Ok(Some((address, Redfish { transport, root, system, trust, login })))
 }
 
-/// What is wrong with what was said: the words before and after the node's name.
+/// Error for an invalid property: the text before and after the node's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct InvalidProperty {
     what: String,
     hint: &'static str,
 }
 
-impl Wrong {
+impl InvalidProperty {
     const fn new(what: String, hint: &'static str) -> Self {
         Self { what, hint }
     }
@@ -43,12 +44,12 @@ impl Wrong {
     }
 }
 
-/// Whether a node has what is needed to reach its BMC.
+/// Checks that the properties of a node suffice to reach its BMC.
 pub(super) fn validate(node: &Map<String, Value>) -> Result<(), String> {
     let uuid = node.get("uuid").and_then(Value::as_str).unwrap_or_default();
     let empty = Map::new();
     let info = node.get("driver_info").and_then(Value::as_object).unwrap_or(&empty);
-    match place(info) {
+    match parse(info) {
         Ok(Some(_)) => Ok(()),
         Ok(None) => {
             Err(format!("Missing the following Redfish properties in node {uuid} driver_info: ['redfish_address']"))
@@ -73,14 +74,14 @@ fn address(text: &str) -> Option<(Transport, BmcAddr, String)> {
 
 fn is_path(text: &str) -> bool {
     let is_plain = |octet: u8| octet.is_ascii_graphic() && !matches!(octet, b'?' | b'#');
-    text.len() <= LONGEST_PATH && !text.starts_with("//") && text.bytes().all(is_plain)
+    text.len() <= MAX_PATH_CHARS && !text.starts_with("//") && text.bytes().all(is_plain)
 }
 
-fn system(info: &Map<String, Value>) -> Result<String, Wrong> {
+fn system(info: &Map<String, Value>) -> Result<String, InvalidProperty> {
     match info.get("redfish_system_id") {
         None | Some(Value::Null) => Ok(String::new()),
         Some(Value::String(text)) if is_path(text) => Ok(text.clone()),
-        Some(other) => Err(Wrong::new(
+        Some(other) => Err(InvalidProperty::new(
             format!("Invalid value \"{}\" set in driver_info/redfish_system_id", plain(other)),
             ". The value should be a path (string) to the resource that the driver will interact with. For example: \
              \"/redfish/v1/Systems/1\"",
@@ -88,18 +89,18 @@ fn system(info: &Map<String, Value>) -> Result<String, Wrong> {
     }
 }
 
-fn trust(info: &Map<String, Value>) -> Result<Trust, Wrong> {
+fn trust(info: &Map<String, Value>) -> Result<Trust, InvalidProperty> {
     let of = |believes: bool| if believes { Trust::Host } else { Trust::Anybody };
     match info.get("redfish_verify_ca") {
         None | Some(Value::Null) => Ok(Trust::default()),
         Some(Value::Bool(believes)) => Ok(of(*believes)),
-        Some(Value::String(path)) if path.starts_with('/') && path.len() <= LONGEST_PATH => {
+        Some(Value::String(path)) if path.starts_with('/') && path.len() <= MAX_PATH_CHARS => {
             Ok(Trust::File(path.clone()))
         }
         Some(other) => match word(other).as_str() {
             "true" | "1" | "t" | "on" | "y" | "yes" => Ok(of(true)),
             "false" | "0" | "f" | "off" | "n" | "no" => Ok(of(false)),
-            _ => Err(Wrong::new(
+            _ => Err(InvalidProperty::new(
                 format!("Invalid value type {} set in driver_info/redfish_verify_ca", plain(other)),
                 ". The value should be a Boolean or the path of a PEM file on the power-service's host",
             )),
@@ -107,16 +108,16 @@ fn trust(info: &Map<String, Value>) -> Result<Trust, Wrong> {
     }
 }
 
-fn login(info: &Map<String, Value>) -> Result<Login, Wrong> {
-    let Some(attributes) = info.get("redfish_auth_type").filter(|attributes| !attributes.is_null()) else {
+fn login(info: &Map<String, Value>) -> Result<Login, InvalidProperty> {
+    let Some(value) = info.get("redfish_auth_type").filter(|value| !value.is_null()) else {
         return Ok(Login::Auto);
     };
-    match word(attributes).as_str() {
+    match word(value).as_str() {
         "auto" => Ok(Login::Auto),
         "session" => Ok(Login::Session),
         "basic" => Ok(Login::Basic),
-        _ => Err(Wrong::new(
-            format!("Invalid value \"{}\" set in driver_info/redfish_auth_type", plain(attributes)),
+        _ => Err(InvalidProperty::new(
+            format!("Invalid value \"{}\" set in driver_info/redfish_auth_type", plain(value)),
             ". The value should be one of ['auto', 'basic', 'session'].",
         )),
     }
@@ -136,13 +137,13 @@ mod tests {
 
     use super::*;
 
-    fn of(info: Value) -> Result<Option<(BmcAddr, Redfish)>, Wrong> {
-        place(&info.as_object().cloned().unwrap())
+    fn of(info: Value) -> Result<Option<(BmcAddr, Redfish)>, InvalidProperty> {
+        parse(&info.as_object().cloned().unwrap())
     }
 
     fn at(address: &str) -> Option<(String, Redfish)> {
-        let place = of(json!({"redfish_address": address})).ok()??;
-        Some((place.0.to_string(), place.1))
+        let parsed = of(json!({"redfish_address": address})).ok()??;
+        Some((parsed.0.to_string(), parsed.1))
     }
 
     #[test]
@@ -161,11 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn what_more_is_said_is_read_in_every_form_that_clients_use() {
+    fn optional_properties_are_accepted_in_every_form_that_clients_use() {
         let of = |more: Value| {
             let mut info = json!({"redfish_address": "bmc"});
             info.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
-            of(info).map(|place| place.unwrap().1)
+            of(info).map(|parsed| parsed.unwrap().1)
         };
         assert_eq!(of(json!({"redfish_verify_ca": "False"})).unwrap().trust, Trust::Anybody);
         assert_eq!(of(json!({"redfish_verify_ca": true})).unwrap().trust, Trust::Host);
@@ -185,17 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn a_node_lacks_an_address_in_the_protocols_words() {
+    fn a_missing_address_is_reported_in_the_words_of_ironic() {
         let node = json!({"uuid": "u", "driver_info": {}}).as_object().cloned().unwrap();
         let why = "Missing the following Redfish properties in node u driver_info: ['redfish_address']";
         assert_eq!(validate(&node).unwrap_err(), why);
     }
 
     #[test]
-    fn a_place_is_written_as_it_is_read() {
-        let place = |text: &str| of(json!({"redfish_address": text})).unwrap().unwrap();
+    fn a_parsed_address_formats_to_the_same_url() {
+        let parse = |text: &str| of(json!({"redfish_address": text})).unwrap().unwrap();
         for text in ["https://bmc:8443/rack7", "http://bmc:80"] {
-            let (address, redfish) = place(text);
+            let (address, redfish) = parse(text);
             assert_eq!(redfish.url(&address), text);
         }
     }

@@ -1,4 +1,4 @@
-//! Collections that are kept in sheets: chassis, port groups, templates, runbooks, rules, volumes, allocations.
+//! Generic collections: chassis, port groups, templates, runbooks, rules, volumes, allocations, webhooks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,9 +22,10 @@ use scheduler_core::{
     secret,
 };
 
-/// How long a change of volumes waits for power that was told to go elsewhere, and how often it looks.
-const POWER_PATIENCE: Duration = Duration::from_secs(3);
-const POWER_LOOK: Duration = Duration::from_millis(50);
+/// Time that a change of volumes waits for a running change of power.
+const POWER_SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Interval at which it checks the power.
+const POWER_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl RestApi {
     /// Lists the nodes of a chassis.
@@ -39,7 +40,7 @@ impl RestApi {
         self.list_ports_of(request, Shape::Plain, "portgroup", &group.to_string())
     }
 
-    /// All of a collection, whole, in the order of their creation.
+    /// All fields of all members of a collection, in the order of their creation.
     pub(super) fn all_resources(&self, kind: Kind) -> Vec<Map<String, Value>> {
         let mut all = self.app.registry.view().list(&key::sheets(kind.collection));
         all.sort_by_key(|(_, sheet)| sheet.value.created_at);
@@ -58,12 +59,12 @@ impl RestApi {
         let list = query::list(kind.resource, request.version, shape, pairs)?;
         let node = self.node_of(request, &list, kind.collection == "allocation")?;
         let all = self.all_resources(kind);
-        let matching = all.iter().filter(|one| wanted(one, &list, node.as_deref()));
+        let matching = all.iter().filter(|one| matches(one, &list, node.as_deref()));
         let visibility = Visibility::of(self, request, kind.resource.path);
         list::page(kind.resource, request, &list, matching.collect(), visibility).map(ApiResponse::ok)
     }
 
-    /// The id of the node that a list is about. Some lists refuse one that is not there.
+    /// Id of the node that a list is filtered by. `is_strict` selects the error for a missing node.
     pub(super) fn node_of(&self, request: &ApiRequest, list: &List, is_strict: bool) -> Result<Option<String>, Error> {
         let filter = list.filters.iter().find(|(filter, _)| matches!(filter.name, "node" | "node_uuid"));
         let Some((_, operand)) = filter else { return Ok(None) };
@@ -84,16 +85,16 @@ impl RestApi {
         Ok(ApiResponse::ok(Value::Object(links::shown(kind.resource, request.version, &request.base, &columns, &seen))))
     }
 
-    /// One of a collection whole, with what is known of it beside what clients keep.
+    /// All fields of a resource, including those that clients cannot set.
     fn resource_document(&self, kind: Kind, id: Uuid, sheet: &Sheet) -> Map<String, Value> {
-        let mut whole = whole(id, sheet);
+        let mut whole = document(id, sheet);
         if kind.collection == WEBHOOK_KIND.collection {
             self.add_progress(id, &mut whole);
         }
         whole
     }
 
-    /// What goes back after a change.
+    /// Body of the response to a change.
     pub(super) fn resource_body(&self, request: &ApiRequest, kind: Kind, id: Uuid, sheet: &Sheet) -> Value {
         let whole = self.resource_document(kind, id, sheet);
         let seen = Visibility::of(self, request, kind.resource.path).redact(&whole);
@@ -126,7 +127,7 @@ impl RestApi {
         Ok(ApiResponse::created(self.resource_body(request, kind, id, &sheet), links::location(&request.base, &path)))
     }
 
-    /// The node that a resource is of must be there; it is kept by its id.
+    /// Checks that the node of a resource exists, and replaces its name by its id.
     pub(super) fn check_node(
         &self,
         request: &ApiRequest,
@@ -195,8 +196,7 @@ impl RestApi {
         self.app.delete_sheet(kind, id, &sheet).await.map(|()| ApiResponse::no_content())
     }
 
-    /// What was a node's goes with it. One that is left over, as we died in between, is of a node that is not there: it can
-    /// be deleted by its own id.
+    /// Deletes the resources of a deleted node. A crash may leave some of them, which can be deleted by their ids.
     pub(super) async fn delete_node_resources(&self, node: &str) -> Result<(), Error> {
         for kind in [PORTGROUP_KIND, CONNECTOR_KIND, TARGET_KIND] {
             for (path, sheet) in self.app.registry.view().list(&key::sheets(kind.collection)) {
@@ -208,7 +208,7 @@ impl RestApi {
         Ok(())
     }
 
-    /// What others are in can not go.
+    /// Rejects the deletion of a resource that others refer to.
     fn check_unused(&self, kind: Kind, id: Uuid) -> Result<(), Error> {
         let id = id.to_string();
         match kind.collection {
@@ -216,19 +216,17 @@ impl RestApi {
                 Err(Class::Invalid.says(format!("Chassis {id} contains nodes.")))
             }
             "portgroup" if self.all_ports().iter().any(|port| is(port, "portgroup_uuid", &id)) => Err(Class::Invalid
-                .says(format!(
-                    "Portgroup {id} contains ports: it can not be deleted before they are, or are in no group."
-                ))),
+                .says(format!("Portgroup {id} contains ports: delete them or remove them from the group first."))),
             _ => Ok(()),
         }
     }
 
-    /// Volumes are changed while their machine is off; those of a machine that nobody uses yet may go at any time.
+    /// Rejects a change of a volume unless the node is off. Volumes of an unused node can always be deleted.
     async fn check_volume_change(&self, kind: Kind, sheet: &Sheet, deletes: bool) -> Result<(), Error> {
         let node =
             sheet.fields.get("node_uuid").and_then(Value::as_str).filter(|_| kind.resource.path.starts_with("volume"));
         let Some(node) = node.and_then(|node| self.find(node)) else { return Ok(()) };
-        let node = self.settled(node).await?;
+        let node = self.wait_for_power_to_settle(node).await?;
         let power = node.whole.get("power_state").and_then(Value::as_str);
         let state = node.whole.get("provision_state").and_then(Value::as_str).unwrap_or_default();
         let is_unused = matches!(state, "enroll" | "manageable" | "adopt failed");
@@ -240,9 +238,9 @@ impl RestApi {
         Err(text::wrong_state(&action, &node.node.to_string(), power))
     }
 
-    /// A node whose power is where it was last told to be; what was asked for a moment ago is waited for.
-    async fn settled(&self, node: Arc<NodeView>) -> Result<Arc<NodeView>, Error> {
-        let until = Instant::now() + POWER_PATIENCE;
+    /// Waits until a running change of the node's power has ended.
+    async fn wait_for_power_to_settle(&self, node: Arc<NodeView>) -> Result<Arc<NodeView>, Error> {
+        let until = Instant::now() + POWER_SETTLE_TIMEOUT;
         let is_settling =
             |node: &NodeView| node.whole.get("target_power_state").is_some_and(|target| !target.is_null());
         let mut now = Some(node);
@@ -254,7 +252,7 @@ impl RestApi {
                 let holder = node.whole.get("conductor").and_then(Value::as_str).unwrap_or_default();
                 return Err(text::locked(&node.node.to_string(), holder));
             }
-            sleep(POWER_LOOK).await;
+            sleep(POWER_POLL_INTERVAL).await;
             now = self.node_cache.get(node.node);
         }
         Err(Class::NotFound.says("The node of the volume was deleted meanwhile"))
@@ -289,14 +287,14 @@ impl RestApi {
     }
 }
 
-/// A resource whole, secrets masked.
-pub(super) fn whole(id: Uuid, sheet: &Sheet) -> Map<String, Value> {
+/// All fields of a resource, secrets masked.
+pub(super) fn document(id: Uuid, sheet: &Sheet) -> Map<String, Value> {
     let mut whole = sheet.fields.clone();
     secret::hide(&mut whole);
     whole.insert("uuid".to_owned(), json!(id.to_string()));
     whole.insert("created_at".to_owned(), time(Some(sheet.created_at)));
     whole.insert("updated_at".to_owned(), time(sheet.updated_at));
-    // A rule that is sensitive is obeyed and not shown.
+    // The content of a sensitive rule is not shown.
     if whole.get("sensitive") == Some(&Value::Bool(true)) {
         whole.insert("conditions".to_owned(), Value::Null);
         whole.insert("actions".to_owned(), Value::Null);
@@ -308,11 +306,11 @@ pub(super) fn is(whole: &Map<String, Value>, field: &str, text: &str) -> bool {
     whole.get(field).and_then(Value::as_str) == Some(text)
 }
 
-/// Whether a resource is one that a list is about. `node` is the id of the node that the list names.
-fn wanted(one: &Map<String, Value>, list: &List, node: Option<&str>) -> bool {
+/// Returns whether a resource matches the filters of a list. `node` is the id of the node in the filter.
+fn matches(one: &Map<String, Value>, list: &List, node: Option<&str>) -> bool {
     list.filters.iter().all(|(filter, operand)| match (filter.name, operand) {
         ("node" | "node_uuid", _) => node.is_some_and(|node| is(one, "node_uuid", node)),
-        // Filters that need more than the resource itself say nothing here.
+        // Filters on the node of a resource are not supported.
         ("conductor_groups" | "shard" | "project", _) => true,
         (name, Operand::Text(_) | Operand::Flag(_) | Operand::Words(_)) => list::matches(one, name, operand),
     })

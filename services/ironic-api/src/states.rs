@@ -1,4 +1,4 @@
-//! What is asked of a node's life and of its power.
+//! Changes of a node's provision state and power state.
 
 use std::time::Duration;
 
@@ -25,11 +25,12 @@ use scheduler_core::{
     registry::Record,
 };
 
-/// How long a system may take to shut down where the request does not say it, and at most.
-const SOFT: Duration = Duration::from_secs(600);
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often a verb is tried that others' changes can get in the way of.
-const TRIES: u32 = 3;
+/// Timeout of a graceful shutdown if the request has none.
+const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(600);
+/// Maximum timeout of a graceful shutdown.
+const MAX_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Attempts to store a verb that conflicts with concurrent changes.
+const MAX_ATTEMPTS: u32 = 3;
 
 impl RestApi {
     pub(super) fn node_states(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
@@ -43,12 +44,12 @@ impl RestApi {
     pub(super) async fn provision(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?;
         let provision_request = ProvisionRequest::read(&request.arguments()?)?;
-        let mut tries = TRIES;
+        let mut attempts = MAX_ATTEMPTS;
         loop {
             match self.try_provision(request, &provision_request, &node).await? {
                 Ok(()) => break,
-                Err(error) if tries <= 1 || !error.is_conflict() => return Err(fault(ident, &error)),
-                Err(_) => tries -= 1,
+                Err(error) if attempts <= 1 || !error.is_conflict() => return Err(fault(ident, &error)),
+                Err(_) => attempts -= 1,
             }
             if let Some(held) = self.app.registry.held(node.node) {
                 self.app.registry.seen_anew(&held).await;
@@ -57,7 +58,7 @@ impl RestApi {
         Ok(ApiResponse::accepted(Some(links::location(&request.base, &format!("nodes/{ident}/states")))))
     }
 
-    /// One try; the inner error is the store's.
+    /// Makes one attempt; the inner error is the store's.
     async fn try_provision(
         &self,
         request: &ApiRequest,
@@ -98,16 +99,20 @@ impl RestApi {
         Ok(accepted)
     }
 
-    /// A node's fields with the config drive that came with a request, its secrets sealed.
+    /// Adds the config drive of a request to the node's fields, its secrets sealed.
     fn with_drive(&self, record: &Record, config_drive: &ConfigDrive) -> Result<SheetChange, Error> {
         let uuid = record.node.to_string();
         let read = self.app.registry.held(record.node).and_then(|held| held.sheet);
         let before = Expect::same(read.as_ref());
         let mut sheet = read.map(|read| read.value).unwrap_or_default();
         match sheet.fields.get_mut("instance_info") {
-            Some(Value::Object(info)) => drop(info.insert("configdrive".to_owned(), drive(config_drive))),
+            Some(Value::Object(info)) => drop(info.insert("configdrive".to_owned(), encode_config_drive(config_drive))),
             Some(_) | None => {
-                drop(sheet.fields.insert("instance_info".to_owned(), json!({"configdrive": drive(config_drive)})));
+                drop(
+                    sheet
+                        .fields
+                        .insert("instance_info".to_owned(), json!({"configdrive": encode_config_drive(config_drive)})),
+                );
             }
         }
         let sealed = secret::seal(&fields::NODE, &uuid, &mut sheet.fields, &self.app.registry.sealer);
@@ -128,15 +133,15 @@ impl RestApi {
         let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, &node, &record)?;
-        // A reboot that leaves no moment off is one that no system is asked for.
+        // A graceful reboot includes a moment without power.
         if power.target == Target::SoftReboot && is(&node.whole, "disable_power_off") {
             let driver = record.intent.value.driver;
             let refusal =
                 format!("The driver {driver} does not support the power state, soft rebooting, with disable_power_off");
             return Err(Class::Invalid.says(refusal));
         }
-        let patience = power.timeout.map_or(SOFT, Duration::from_secs).min(LONGEST);
-        let by = clock::now().plus(patience);
+        let timeout = power.timeout.map_or(DEFAULT_SHUTDOWN_TIMEOUT, Duration::from_secs).min(MAX_SHUTDOWN_TIMEOUT);
+        let by = clock::now().plus(timeout);
         let target = match power.target {
             Target::On => PowerTarget::On,
             Target::Off => PowerTarget::Off,
@@ -153,8 +158,8 @@ impl RestApi {
     }
 }
 
-/// A config drive as a node keeps it.
-fn drive(drive: &ConfigDrive) -> Value {
+/// Encodes a config drive for the node's `instance_info`.
+fn encode_config_drive(drive: &ConfigDrive) -> Value {
     match drive {
         ConfigDrive::Url(text) | ConfigDrive::Packed(text) => Value::from(text.as_str()),
         ConfigDrive::Parts(parts) => Value::Object(parts.clone()),

@@ -1,4 +1,5 @@
-//! Which steps a verb has made, from the request, from a runbook, from the templates that the instance's traits name.
+//! Collects the steps of a provision request: its own, those of a runbook, or those of the templates that the instance's
+//! traits name.
 
 use domain::{
     driver::Driver,
@@ -21,13 +22,13 @@ use scheduler_core::{
     secret::is_forged,
 };
 
-/// Since when a runbook can be named.
+/// First minor version with runbooks.
 const RUNBOOKS: u16 = 92;
-/// Since when a runbook has traits of its own.
+/// First minor version in which runbooks have traits.
 const RUNBOOK_TRAITS: u16 = 112;
 
 impl RestApi {
-    /// The steps that a verb has made, in their order; none: the work is what it always is.
+    /// Returns the steps of a verb, in their order. Empty for the default steps.
     pub(super) fn requested_steps(
         &self,
         verb: Verb,
@@ -37,15 +38,15 @@ impl RestApi {
     ) -> Vec<Step> {
         let steps = match (verb, runbook) {
             (Verb::Active | Verb::Rebuild, _) => {
-                order_deploy_steps(own(record), self.templates(node), arguments.steps.clone())
+                order_deploy_steps(image_step(record), self.templates(node), arguments.steps.clone())
             }
             (_, Some(steps)) => steps,
             (_, None) => arguments.steps.clone(),
         };
-        steps.into_iter().map(named).collect()
+        steps.into_iter().map(domain_step).collect()
     }
 
-    /// The steps of the runbook that a request names, where that was approved for the node.
+    /// Returns the steps of the runbook that a request names, if it is approved for the node.
     pub(super) fn runbook(
         &self,
         request: &ApiRequest,
@@ -57,27 +58,27 @@ impl RestApi {
         };
         let fields = self.app.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
         check_approved(request, &fields, node)?;
-        let mut steps = Steps::Runbook.read(list(&fields, "steps"))?;
+        let mut steps = Steps::Runbook.read(array_field(&fields, "steps"))?;
         steps.sort_by_key(|step| step.priority);
         Ok(Some(steps))
     }
 
-    /// The steps of the templates that the instance's traits name, template by template.
+    /// Returns the steps of the templates that the instance's traits name, template by template.
     fn templates(&self, node: &NodeView) -> Vec<Vec<verb::Step>> {
         let info = node.whole.get("instance_info").and_then(Value::as_object);
-        let traits = info.map(|info| list(info, "traits")).unwrap_or_default().iter().filter_map(Value::as_str);
+        let traits = info.map(|info| array_field(info, "traits")).unwrap_or_default().iter().filter_map(Value::as_str);
         let found = traits.filter_map(|name| self.app.sheet(TEMPLATE_KIND, name).ok());
-        // What is stored was read when it was.
-        found.filter_map(|(_, sheet)| Steps::Deploy.read(list(&sheet.value.fields, "steps")).ok()).collect()
+        // Stored steps were validated when they were stored.
+        found.filter_map(|(_, sheet)| Steps::Deploy.read(array_field(&sheet.value.fields, "steps")).ok()).collect()
     }
 }
 
-fn list<'a>(of: &'a Map<String, Value>, name: &str) -> &'a [Value] {
+fn array_field<'a>(of: &'a Map<String, Value>, name: &str) -> &'a [Value] {
     of.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// The step that brings an image up, among which others find their place.
-fn own(record: &Record) -> verb::Step {
+/// Returns the step that writes the image. Other steps are ordered around it.
+fn image_step(record: &Record) -> verb::Step {
     let (step, priority) = match record.intent.value.driver {
         Driver::FakeHardware => ("deploy", 100),
         Driver::Ipmi | Driver::ManualManagement | Driver::Redfish => (WRITE_IMAGE, 80),
@@ -92,12 +93,12 @@ fn own(record: &Record) -> verb::Step {
     }
 }
 
-/// A step as the domain knows it.
-fn named(step: verb::Step) -> Step {
+/// Converts a step to the domain's type.
+fn domain_step(step: verb::Step) -> Step {
     Step { interface: step.interface, step: step.step, args: step.args }
 }
 
-/// What is known before anything begins to be impossible is refused.
+/// Rejects steps that cannot succeed.
 pub(super) fn check(steps: &[Step], record: &Record) -> Result<(), Error> {
     let intent = &record.intent.value;
     let by_our_agent = intent.driver != Driver::FakeHardware && intent.ironic_ramdisk.is_none();
@@ -105,8 +106,8 @@ pub(super) fn check(steps: &[Step], record: &Record) -> Result<(), Error> {
         let name = format!("{}.{}", step.interface, step.step);
         if let Some(secret) = step.args.iter().find_map(|(key, value)| secret_in(key, value)) {
             return Err(Class::Invalid.says(format!(
-                "The step {name} has a secret among its arguments, {secret}, and what a step is told is not sealed: give it \
-                 to the machine by its config drive"
+                "The step {name} has a secret among its arguments, {secret}, but arguments are not encrypted: pass it in the \
+                 config drive"
             )));
         }
         match step.reserved() {
@@ -129,7 +130,7 @@ pub(super) fn check(steps: &[Step], record: &Record) -> Result<(), Error> {
     Ok(())
 }
 
-/// The key of the first secret in an argument, also of one that is sealed where a template or a runbook keeps it.
+/// Returns the key of the first secret in an argument, plain or sealed.
 fn secret_in<'a>(key: &'a str, value: &'a Value) -> Option<&'a str> {
     if is_secret(key, value) || is_forged(value) {
         return Some(key);
@@ -141,24 +142,25 @@ fn secret_in<'a>(key: &'a str, value: &'a Value) -> Option<&'a str> {
     }
 }
 
-/// A runbook is approved for a node by a trait that both have; in older versions, by the trait that is its name.
+/// Checks that a runbook is approved for a node: both have a common trait, or in older versions the node has a trait with the
+/// runbook's name.
 fn check_approved(request: &ApiRequest, runbook: &Map<String, Value>, node: &NodeView) -> Result<(), Error> {
     let name = runbook.get("name").and_then(Value::as_str).unwrap_or_default();
     let traits = |of: &Map<String, Value>| {
-        list(of, "traits").iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+        array_field(of, "traits").iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
     };
     let approving = if request.version.has(RUNBOOK_TRAITS) { traits(runbook) } else { vec![name.to_owned()] };
     if approving.is_empty() {
-        return Err(Class::Invalid.says(format!(
-            "Runbook {name} has no traits configured: who may change it adds those of the nodes that it is for"
-        )));
+        return Err(
+            Class::Invalid.says(format!("Runbook {name} has no traits configured: add a trait that the nodes have"))
+        );
     }
     let own = traits(&node.whole);
     if approving.iter().any(|one| own.contains(one)) {
         return Ok(());
     }
     Err(Class::Invalid.says(format!(
-        "This runbook has not been approved for use on this node {}: it has none of the traits {}, of which one is needed",
+        "This runbook has not been approved for use on this node {}: the node needs one of the traits {}",
         node.node,
         approving.join(", ")
     )))

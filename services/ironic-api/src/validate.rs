@@ -1,4 +1,4 @@
-//! Whether a node has what each of its interfaces needs. Pure.
+//! Validates a node's fields for each of its interfaces. Pure.
 
 use domain::driver::{Driver, Interface};
 use serde_json::{Map, Value};
@@ -7,8 +7,8 @@ use wire_ironic::error::{Class, Error};
 use super::redfish;
 use scheduler_core::document::interface_field;
 
-/// The interfaces that the protocol's answer names; vendor calls are not among them.
-const NAMED: &[(&str, Interface)] = &[
+/// Interfaces in the response; the vendor interface is not among them.
+const VALIDATED_INTERFACES: &[(&str, Interface)] = &[
     ("bios", Interface::Bios),
     ("boot", Interface::Boot),
     ("console", Interface::Console),
@@ -23,15 +23,15 @@ const NAMED: &[(&str, Interface)] = &[
     ("storage", Interface::Storage),
 ];
 
-/// Each interface, and why it is not fit.
+/// Validates each interface.
 pub(super) fn interfaces(node: &Map<String, Value>, driver: Driver) -> Vec<(&'static str, Result<(), String>)> {
-    NAMED.iter().map(|(name, interface)| (*name, one(node, driver, *interface))).collect()
+    VALIDATED_INTERFACES.iter().map(|(name, interface)| (*name, one(node, driver, *interface))).collect()
 }
 
-/// Whether a node has what its management needs.
+/// Validates a node's management interface.
 ///
 /// # Errors
-/// What it lacks, in the protocol's words.
+/// 400 with what is missing, in Ironic's words.
 pub(super) fn management(node: &Map<String, Value>, driver: Driver) -> Result<(), Error> {
     one(node, driver, Interface::Management).map_err(|why| Class::Invalid.says(why))
 }

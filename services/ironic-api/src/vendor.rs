@@ -1,4 +1,4 @@
-//! What vendors have beyond the rest: of `fake-hardware` four methods that say whether their argument is theirs.
+//! Vendor passthru. Only `fake-hardware` has methods: four that check their argument, as in Ironic.
 
 use domain::driver::Driver;
 use serde_json::{Map, Value, json};
@@ -6,10 +6,10 @@ use wire_ironic::error::{Class, Error};
 
 use super::{ApiRequest, RestApi, node_subresources::driver, response::ApiResponse};
 
-/// A method of `fake-hardware`.
+/// Method of `fake-hardware`.
 struct Method {
     name: &'static str,
-    /// What its argument must be for the answer to be yes; none: it takes anything.
+    /// Argument for which the method returns true. `None` if any argument is accepted.
     bar: Option<&'static str>,
     description: &'static str,
     is_awaited: bool,

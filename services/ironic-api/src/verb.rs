@@ -1,4 +1,4 @@
-//! Whether a verb may be asked for, in the protocol's order of checks. Pure.
+//! Checks provision verbs, in Ironic's order. Pure.
 
 use domain::provision::{Refused, State, Verb as DomainVerb};
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use wire_ironic::{
 
 use super::ApiRequest;
 
-/// What the domain calls a verb of the protocol.
+/// Converts a verb to the domain's type.
 pub(super) const fn domain_verb(verb: Verb) -> DomainVerb {
     match verb {
         Verb::Active => DomainVerb::Deploy,
@@ -36,7 +36,7 @@ pub(super) fn is(node: &Map<String, Value>, name: &str) -> bool {
     node.get(name).and_then(Value::as_bool).unwrap_or_default()
 }
 
-/// A request to `states/provision`, and the node that it is about.
+/// Request to `states/provision`, and its node.
 pub(super) struct ProvisionCheck<'a> {
     pub(super) request: &'a ApiRequest,
     pub(super) provision: &'a Provision,
@@ -45,7 +45,7 @@ pub(super) struct ProvisionCheck<'a> {
 }
 
 impl ProvisionCheck<'_> {
-    /// The verb of the request, once the version and the node's state take it. `decide` says what the domain makes of it.
+    /// Returns the verb of the request, if the API version and the node's state permit it. `decide` is the domain's decision.
     pub(super) fn verb(&self, decide: impl FnOnce(DomainVerb) -> Result<(), Refused>) -> Result<Verb, Error> {
         let uuid = word(self.node, "uuid");
         Verb::check_version(self.request.version, &self.provision.target)?;
@@ -57,12 +57,12 @@ impl ProvisionCheck<'_> {
         }
     }
 
-    /// The arguments that came with it.
+    /// Returns the arguments of the request.
     pub(super) fn arguments(&self, verb: Verb) -> Result<Arguments, Error> {
         self.provision.check(self.request.version, verb, self.state.ironic_name())
     }
 
-    /// A refusal of the domain's in Ironic's words.
+    /// Translates a refusal of the domain into Ironic's error.
     pub(super) fn refusal(&self, verb: Verb, refused: Refused) -> Error {
         let (uuid, driver) = (word(self.node, "uuid"), word(self.node, "driver"));
         match refused {

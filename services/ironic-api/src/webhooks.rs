@@ -1,11 +1,11 @@
-//! Webhooks: what nodes become is told to whoever asked for it, by requests of ours (`/v1/webhooks`).
+//! Webhooks (`/v1/webhooks`): sends the states of nodes to the URLs that clients registered.
 //!
-//! The scheduler that leads tells. Its events are `node.changed` (a node that the webhook's query leaves, as it is now),
-//! `node.left` (one that it does not leave, or no more, or that is gone) and `nodes.members` (which nodes there are: where
-//! it is not known who left in the meantime). As with a list that goes on ([`super::events`]) states are told and not
-//! changes: nothing is kept for a receiver that is away but how far it was told, and it is told later what is then. The
-//! same may be told again, by another leader, or where an answer was lost: with the same `webhook-id`. Of one node nothing
-//! is told before what came before it was taken.
+//! The leading scheduler sends. Its events are `node.changed` (the current state of a node that matches the webhook's
+//! query), `node.left` (a node that does not, or no longer, match, or was deleted) and `nodes.members` (the ids of all
+//! matching nodes, if it is not known which ones left). As in [`super::events`], events carry states, not changes: for an
+//! unreachable receiver only the delivered revision is stored, and later it receives the state at that time. An event may be
+//! sent again, by another leader or after a lost response, with the same `webhook-id`. The events of one node are sent in
+//! order.
 
 mod client;
 mod config;
@@ -42,29 +42,29 @@ use self::{
     config::WebhookConfig,
     delivered::{DeliveredNodes, NodeEvent},
 };
-use super::{RestApi, nodes::wanted};
+use super::{RestApi, nodes::matches};
 use scheduler_core::{
     change_feed::{At, Batch},
     metrics,
 };
 use scheduler_core::{document::time, kinds::WEBHOOK_KIND, node_cache::NodeView};
 
-/// How many there may be.
+/// Maximum number of webhooks.
 const MAX_WEBHOOKS: usize = 64;
-/// How often the leader looks which there are.
+/// Interval at which the leader reads the list of webhooks.
 const WEBHOOK_POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// Between two looks at what changed, at least.
+/// Minimum time between two deliveries to a receiver.
 const MIN_DELIVERY_INTERVAL: Duration = Duration::from_millis(500);
-/// The same, at most.
+/// Maximum time between two checks for changes.
 const MAX_DELIVERY_INTERVAL: Duration = Duration::from_secs(5);
-/// How often it is saved_at how far a receiver was told, at most; and while nothing was told, so that whoever leads next need
-/// not look back far.
+/// Minimum time between two writes of a receiver's progress.
 const PROGRESS_WRITE_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval of these writes while there are no events, so that the next leader finds a recent revision.
 const IDLE_PROGRESS_WRITE_INTERVAL: Duration = Duration::from_secs(600);
-/// Events of different nodes that are on their way to a receiver at the same time.
+/// Maximum number of concurrent requests to a receiver. They are about different nodes.
 const MAX_EVENTS_IN_FLIGHT: usize = 8;
 
-/// Tells while this replica leads.
+/// Sends events while this replica leads.
 pub(super) async fn run(api: Arc<RestApi>) {
     let running: Arc<Mutex<HashSet<Uuid>>> = Arc::default();
     loop {
@@ -93,10 +93,10 @@ pub(super) async fn run(api: Arc<RestApi>) {
     }
 }
 
-/// Refuses one that is too many.
+/// Checks that another webhook can be created.
 ///
 /// # Errors
-/// 409.
+/// 409 if there are too many.
 pub fn check_webhook_count(view: &View) -> Result<(), Error> {
     if view.paths(key::sheets(WEBHOOK_KIND.collection).path()).len() < MAX_WEBHOOKS {
         return Ok(());
@@ -104,23 +104,23 @@ pub fn check_webhook_count(view: &View) -> Result<(), Error> {
     Err(Class::Conflict.says(format!("There are {MAX_WEBHOOKS} webhooks already, which is the most; delete one first")))
 }
 
-/// A receiver, and how far it is.
+/// Progress of a receiver.
 struct DeliveryState {
     id: Uuid,
     delivered: DeliveredNodes,
     at: At,
     progress: Delivered,
-    /// What is saved_at is older than what is.
+    /// Whether `progress` differs from what is stored.
     is_progress_unsaved: bool,
     saved_at: Instant,
     failures: u32,
 }
 
-/// What is to be told at once.
+/// Events of one round.
 struct Round {
     batch: Batch,
     events: Vec<NodeEvent>,
-    /// Nodes that are told of, as they are now: those that changed, or all.
+    /// Current state of the matching nodes: the changed ones, or all.
     now: HashMap<NodeId, Arc<NodeView>>,
     frame: Frame,
 }
@@ -142,19 +142,19 @@ impl Round {
 }
 
 impl RestApi {
-    /// A webhook that is to be told by this replica.
+    /// Returns a webhook if it is enabled and this replica leads.
     fn enabled(&self, id: Uuid) -> Option<Versioned<Sheet>> {
         let sheet = self.app.registry.view().get(&key::sheet_of(WEBHOOK_KIND.collection, id))?;
         let is_off = sheet.value.fields.get("enabled") == Some(&Value::Bool(false));
         (!is_off && self.app.registry.mesh.leads()).then_some(sheet)
     }
 
-    /// Whether it is to be told by this replica as it was.
-    fn is_still(&self, id: Uuid, revision: i64) -> bool {
+    /// Returns whether a webhook is still enabled, unchanged, and this replica leads.
+    fn is_still_enabled(&self, id: Uuid, revision: i64) -> bool {
         self.enabled(id).is_some_and(|now| now.revision == revision)
     }
 
-    /// Adds how far a webhook's receiver is to what clients keep of it.
+    /// Adds the delivery progress to a webhook's fields.
     pub(super) fn add_progress(&self, id: Uuid, whole: &mut Map<String, Value>) {
         let progress = self.app.registry.view().get(&key::delivered(id)).map(|read| read.value).unwrap_or_default();
         let text = |text: String| if text.is_empty() { Value::Null } else { Value::from(text) };
@@ -164,12 +164,12 @@ impl RestApi {
         whole.insert("last_error".to_owned(), text(progress.error));
     }
 
-    /// Tells one receiver, as long as it is to be told by this replica.
+    /// Sends events to one receiver while its webhook is enabled and this replica leads.
     async fn deliver_to(&self, id: Uuid) {
         let mut news = self.app.registry.view().subscribe();
         let mut current: Option<(i64, Result<WebhookClient, String>, DeliveryState)> = None;
         while let Some(sheet) = self.enabled(id) {
-            // What was changed of it may be what it is told of.
+            // A changed webhook may have another query.
             if current.as_ref().is_none_or(|(revision, ..)| *revision != sheet.revision) {
                 let config = WebhookConfig::read(&id.to_string(), &sheet.value.fields, &self.app.registry.sealer);
                 current =
@@ -177,7 +177,7 @@ impl RestApi {
             }
             let Some((_, receiver, state)) = &mut current else { return };
             let outcome = match receiver {
-                Ok(receiver) => self.round(receiver, state, &|| self.is_still(id, sheet.revision)).await,
+                Ok(receiver) => self.round(receiver, state, &|| self.is_still_enabled(id, sheet.revision)).await,
                 Err(why) => Err(DeliveryError {
                     reason: format!("it can not be used: {why}"),
                     retry_after: None,
@@ -196,14 +196,14 @@ impl RestApi {
                 self.save_progress(sheet.created, state).await;
             }
             if let Some(retry_delay) = retry_delay {
-                // A change of it is looked at before.
+                // A changed webhook is retried at once.
                 let until = Instant::now() + retry_delay;
-                while Instant::now() < until && self.is_still(id, sheet.revision) {
+                while Instant::now() < until && self.is_still_enabled(id, sheet.revision) {
                     sleep(MIN_DELIVERY_INTERVAL).await;
                 }
                 continue;
             }
-            // What comes in the meantime is told together.
+            // Changes in the meantime are sent together.
             sleep(MIN_DELIVERY_INTERVAL).await;
             drop(timeout(MAX_DELIVERY_INTERVAL, news.next()).await);
         }
@@ -211,10 +211,10 @@ impl RestApi {
 
     fn begin_delivery(&self, id: Uuid, created: i64) -> DeliveryState {
         let saved = self.app.registry.view().get(&key::delivered(id)).map(|read| read.value);
-        // A new one is told of what happens from its beginning on.
+        // A new webhook receives the changes since its creation.
         let progress = saved.unwrap_or_else(|| Delivered { revision: created, ..Delivered::default() });
         let at = At::Revision(progress.revision);
-        // The first note is made as soon as there is something to note.
+        // The first progress is stored at once.
         let saved_at = Instant::now().checked_sub(PROGRESS_WRITE_INTERVAL).unwrap_or_else(Instant::now);
         DeliveryState {
             id,
@@ -227,8 +227,8 @@ impl RestApi {
         }
     }
 
-    /// Tells what is new, and from then on that was told. Where it does not go on, as another one leads by now, it tells no
-    /// more of what may be old.
+    /// Sends the pending events and records them as delivered. Stops if `goes_on` returns false, because another leader may
+    /// send newer states.
     async fn round(
         &self,
         receiver: &WebhookClient,
@@ -256,7 +256,7 @@ impl RestApi {
             state.delivered.retain(|node| round.now.contains_key(node));
         }
         if state.failures > 0 {
-            tracing::info!(webhook = %id, tries = state.failures, "a webhook's receiver takes again what it is told");
+            tracing::info!(webhook = %id, attempts = state.failures, "a webhook's receiver takes again what it is told");
         }
         if round.batch.is_all || !round.events.is_empty() || state.progress.failing_since.is_some() {
             state.progress.at = Some(clock::now());
@@ -270,14 +270,14 @@ impl RestApi {
         Ok(())
     }
 
-    /// What there is to tell.
+    /// Collects the pending events.
     fn next_round(&self, list: &List, state: &mut DeliveryState) -> Round {
         let batch = self.app.change_feed.since(state.at);
         let parent = list.filters.iter().find(|(filter, _)| filter.name == "parent_node").map(|(_, operand)| {
             let ident = operand.written();
             self.find(&ident).map_or(ident, |node| node.node.to_string())
         });
-        let is_of = |node: &NodeView| wanted(&node.whole, list, parent.as_deref());
+        let is_of = |node: &NodeView| matches(&node.whole, list, parent.as_deref());
         let is_first = state.delivered.is_first();
         let those: Vec<_> = match batch.is_all || is_first {
             true => self.node_cache.those(is_of),
@@ -290,7 +290,7 @@ impl RestApi {
         };
         let now: HashMap<NodeId, Arc<NodeView>> = those.into_iter().map(|node| (node.node, node)).collect();
         let changed = batch.nodes.iter().map(|(node, _)| (*node, now.get(node).map(|node| node.revision)));
-        // Of all there are, who is not there is told by the list of those who are.
+        // If all nodes are listed, the missing ones follow from `nodes.members`.
         let changed: Vec<_> = changed.filter(|(_, revision)| revision.is_some() || !batch.is_all).collect();
         if is_first {
             let named: HashSet<NodeId> = changed.iter().map(|(node, _)| *node).collect();
@@ -304,7 +304,7 @@ impl RestApi {
         Round { events, now, frame: Frame::new(&NODE, Version::MAX, "", &list.columns), batch }
     }
 
-    /// Notes how far a receiver is. Where that can not be done now it is done later.
+    /// Stores a receiver's progress. A failure is retried later.
     async fn save_progress(&self, created: i64, state: &mut DeliveryState) {
         let noting = async {
             let mesh = &self.app.registry.mesh;
@@ -321,7 +321,7 @@ impl RestApi {
         }
     }
 
-    /// A receiver that says that it is gone is told nothing more.
+    /// Disables a webhook whose receiver responded 410 Gone.
     async fn disable(&self, id: Uuid, sheet: &Versioned<Sheet>, state: &mut DeliveryState, why: String) {
         tracing::warn!(webhook = %id, why, "a webhook is disabled");
         state.progress.failing_since.get_or_insert_with(clock::now);
@@ -336,7 +336,7 @@ impl RestApi {
     }
 }
 
-/// Notes that something was not taken; how long to wait.
+/// Records a failed delivery. Returns the delay before the next attempt.
 fn record_failure(state: &mut DeliveryState, error: DeliveryError) -> Duration {
     state.failures = state.failures.saturating_add(1);
     if state.failures == 1 {

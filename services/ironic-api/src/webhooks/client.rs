@@ -1,4 +1,4 @@
-//! One event on its way: signed as the Standard Webhooks specification has it, so that its libraries verify it.
+//! Sends events to a receiver, signed as the Standard Webhooks specification requires.
 
 use std::time::Duration;
 
@@ -12,29 +12,31 @@ use service_kit::{clock, status};
 use super::config::WebhookConfig;
 use service_kit::outbound_http;
 
-/// How long a receiver may take to say that it has it.
+/// Timeout of a request to a receiver.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A receiver that can be told.
+/// HTTP client of one webhook.
 #[derive(Debug)]
 pub(super) struct WebhookClient {
     client: Client,
     config: WebhookConfig,
 }
 
-/// Why something was not taken.
+/// Failed delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DeliveryError {
     pub(super) reason: String,
-    /// How long it asks not to be told again.
+    /// Delay that the receiver requested.
     pub(super) retry_after: Option<Duration>,
-    /// It wants to be told nothing any more.
+    /// Whether the receiver responded 410 Gone.
     pub(super) is_final: bool,
 }
 
 impl WebhookClient {
+    /// Creates the client of a webhook.
+    ///
     /// # Errors
-    /// Its certificates can not be used.
+    /// The webhook's CA certificates are invalid.
     pub(super) fn new(config: WebhookConfig) -> Result<Self, String> {
         let client = outbound_http::client(REQUEST_TIMEOUT, &config.ca).map_err(|error| status::chain(&error))?;
         Ok(Self { client, config })
@@ -44,10 +46,10 @@ impl WebhookClient {
         &self.config
     }
 
-    /// Tells one event. `id` is the same whenever the same is told again.
+    /// Sends one event. A repetition must have the same `id`.
     ///
     /// # Errors
-    /// It may have been taken all the same, where no answer came.
+    /// Without a response the receiver may have accepted the event nevertheless.
     pub(super) async fn send(&self, id: &str, kind: &str, data: Value) -> Result<(), DeliveryError> {
         let now = clock::now();
         let body = json!({"type": kind, "timestamp": now.to_string(), "data": data}).to_string();
@@ -72,7 +74,7 @@ impl WebhookClient {
     }
 }
 
-/// What an answer says of what was sent.
+/// Checks the status of a response.
 fn check_response(status: StatusCode, retry_after: Option<&str>) -> Result<(), DeliveryError> {
     if status.is_success() {
         return Ok(());
@@ -102,14 +104,14 @@ mod tests {
 
     /// The example of the specification's own libraries.
     #[test]
-    fn a_signature_is_that_of_the_specification() {
+    fn a_signature_is_as_in_the_specification() {
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let signed = signature(&key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, "{\"test\": 2432232314}");
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]
-    fn what_is_not_taken_says_why_and_when_it_may_be_told_again() {
+    fn a_failed_delivery_has_a_reason_and_the_requested_delay() {
         assert_eq!(check_response(StatusCode::NO_CONTENT, None), Ok(()));
         let busy = check_response(StatusCode::SERVICE_UNAVAILABLE, Some("30")).unwrap_err();
         assert_eq!((busy.retry_after, busy.is_final), (Some(Duration::from_secs(30)), false));

@@ -1,4 +1,4 @@
-//! Where a webhook's receiver is and what it is told of: read from what clients keep, and refused where it can not be used.
+//! Parses and validates the configuration of a webhook.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::secret::Secret;
@@ -14,31 +14,32 @@ use wire_ironic::{
 
 use scheduler_core::secret;
 
-/// What a key of the Standard Webhooks specification begins with, and the octets that it has.
+/// Prefix of a key of the Standard Webhooks specification.
 const KEY_PREFIX: &str = "whsec_";
+/// Length of a key, in bytes.
 const KEY_LENGTH: std::ops::RangeInclusive<usize> = 24..=64;
-/// What `delivery_info` may have.
+/// Keys of `delivery_info`.
 const DELIVERY_INFO_KEYS: &[&str] = &["secret", "token", "ca"];
-/// What says which part of a list is wanted, which a webhook has no use for.
+/// Paging and sorting parameters, which do not apply to webhooks.
 const PAGING_PARAMETERS: &[&str] = &["limit", "marker", "sort_key", "sort_dir", "detail"];
 
-/// Where what is told goes, and what that is.
+/// Configuration of a webhook.
 #[derive(Debug)]
 pub(super) struct WebhookConfig {
     pub(super) url: Url,
-    /// What signs.
+    /// Key of the signature.
     pub(super) key: Secret,
-    /// A bearer token.
+    /// Bearer token.
     pub(super) token: Option<Secret>,
-    /// Whom it believes; none: whom the operating system does.
+    /// Trusted CA certificates. Empty for those of the operating system.
     pub(super) ca: Vec<Certificate>,
     pub(super) list: List,
 }
 
-/// Refuses what could not be told to.
+/// Validates the fields of a webhook.
 ///
 /// # Errors
-/// 400: what is wrong and what to write instead.
+/// 400 with the invalid field and what to write instead.
 pub fn check(fields: &Map<String, Value>) -> Result<(), Error> {
     let invalid = |why: String| Class::Invalid.says(why);
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
@@ -53,7 +54,7 @@ pub fn check(fields: &Map<String, Value>) -> Result<(), Error> {
         )));
     }
     match info.get("secret") {
-        // It is sealed already.
+        // Already sealed.
         Some(Value::Object(_)) => {}
         Some(Value::String(text)) if text == MASK => {
             return Err(invalid(format!("delivery_info/secret is {MASK}, which stands where a secret is not shown")));
@@ -74,10 +75,10 @@ pub fn check(fields: &Map<String, Value>) -> Result<(), Error> {
 }
 
 impl WebhookConfig {
-    /// What is kept of a webhook, its secrets opened.
+    /// Reads the stored fields of a webhook and decrypts its secrets.
     ///
     /// # Errors
-    /// Why it can not be used.
+    /// The reason why the webhook cannot be used.
     pub(super) fn read(of: &str, fields: &Map<String, Value>, sealer: &Sealer) -> Result<Self, String> {
         let text = |name: &str| fields.get(name).and_then(Value::as_str);
         let open = |name: &str| {
@@ -132,7 +133,7 @@ fn certificates(pem: &str) -> Result<Vec<Certificate>, String> {
     }
 }
 
-/// The list that a query is about: whole nodes, unless it names fields.
+/// Parses a query. Without `fields` nodes are sent with all their fields.
 fn list(text: &str) -> Result<List, Error> {
     let nowhere = |why| Class::Invalid.says(format!("query {text:?}: {why}"));
     let url = Url::parse(&format!("http://nodes/?{text}")).map_err(|why| nowhere(why.to_string()))?;
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_told_to_is_taken() {
+    fn a_valid_webhook_is_accepted() {
         for query in ["", "provision_state=active", "fields=uuid,name&owner=me&maintenance=false"] {
             let info = json!({"secret": SECRET, "token": "abc.def"});
             let fields = json!({"url": "https://there:8443/hook?x=1", "delivery_info": info, "query": query});
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_is_refused_by_its_name() {
+    fn an_invalid_field_is_rejected_and_named() {
         let with = |name: &str, value: Value| {
             let mut fields = json!({"url": "https://there/", "delivery_info": {"secret": SECRET}, "query": ""});
             fields[name] = value;

@@ -1,4 +1,4 @@
-//! What is to be told in a round, and when the next one is. Pure.
+//! Decides which events a receiver still needs, and when to retry. Pure.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,32 +7,34 @@ use std::{
 
 use domain::id::NodeId;
 
-/// The first pause after something was not taken, and the longest one.
+/// Delay after the first failed delivery. Doubles with each further one.
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Maximum delay after a failed delivery.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(300);
 
-/// Something to tell of a node.
+/// Event of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NodeEvent {
-    /// It is one of those that are told of, and was changed at this revision.
+    /// The node matches the webhook's query and was changed at this revision.
     Changed(NodeId, i64),
-    /// It is not, or no more.
+    /// The node does not, or no longer, match.
     Left(NodeId),
 }
 
-/// What a receiver has been told by this task.
+/// Events that a receiver has accepted.
 #[derive(Debug, Default)]
 pub(super) struct DeliveredNodes {
-    /// The nodes that it knows, and of which revision.
+    /// Last delivered revision of each node.
     nodes: HashMap<NodeId, i64>,
-    /// Those of which it was told that they left.
+    /// Nodes whose `node.left` was delivered in this round.
     left: HashSet<NodeId>,
-    /// What it was told before this task began is known, but for who left since then.
+    /// Whether `nodes` is complete: false until the first round has ended.
     is_complete: bool,
 }
 
 impl DeliveredNodes {
-    /// What is new in a round: of `changed` nodes their revision where they are told of now; `gone` are no more.
+    /// Returns the events to send. `changed` has each changed node with its revision, or `None` if it does not match; `gone`
+    /// has the deleted nodes.
     pub(super) fn pending_events(&self, changed: &[(NodeId, Option<i64>)], gone: &[NodeId]) -> Vec<NodeEvent> {
         let of = |(node, revision): &(NodeId, Option<i64>)| match revision {
             Some(revision) => (self.nodes.get(node) != Some(revision)).then_some(NodeEvent::Changed(*node, *revision)),
@@ -41,13 +43,14 @@ impl DeliveredNodes {
         changed.iter().filter_map(of).chain(gone.iter().filter_map(|node| self.left_event(*node))).collect()
     }
 
-    /// Before it is known what was told, one that is not told of now may have been.
+    /// Returns the `Left` event of a node, unless the receiver does not know the node. Before the first round has ended it
+    /// may know any node.
     fn left_event(&self, node: NodeId) -> Option<NodeEvent> {
         let may_be_known = self.nodes.contains_key(&node) || !self.is_complete;
         (may_be_known && !self.left.contains(&node)).then_some(NodeEvent::Left(node))
     }
 
-    /// It took this.
+    /// Records that the receiver accepted an event.
     pub(super) fn record(&mut self, event: NodeEvent) {
         match event {
             NodeEvent::Changed(node, revision) => {
@@ -61,29 +64,29 @@ impl DeliveredNodes {
         }
     }
 
-    /// It knows this node from before.
+    /// Records that the receiver knows a node from an earlier leader.
     pub(super) fn record_known(&mut self, node: NodeId, revision: i64) {
         self.nodes.entry(node).or_insert(revision);
     }
 
-    /// It knows which nodes there are.
+    /// Forgets nodes that are not among the delivered members.
     pub(super) fn retain(&mut self, is: impl Fn(&NodeId) -> bool) {
         self.nodes.retain(|node, _| is(node));
     }
 
-    /// It took all of a round.
+    /// Records that the receiver accepted all events of a round.
     pub(super) fn complete_round(&mut self) {
         self.is_complete = true;
         self.left.clear();
     }
 
-    /// Whether no round was taken yet.
+    /// Returns whether no round has ended yet.
     pub(super) const fn is_first(&self) -> bool {
         !self.is_complete
     }
 }
 
-/// How long to wait after so many tries in a row that came to nothing; `asked`: what the receiver asked for.
+/// Returns the delay after consecutive failures. `asked` is the delay that the receiver requested.
 pub(super) fn retry_delay(failures: u32, asked: Option<Duration>) -> Duration {
     let grown = MIN_RETRY_DELAY.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
     grown.max(asked.unwrap_or_default()).min(MAX_RETRY_DELAY)
@@ -100,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_told_once_for_each_revision_also_where_a_round_broke_off() {
+    fn a_revision_is_sent_once_even_if_a_round_is_interrupted() {
         let mut delivered = DeliveredNodes::default();
         let changed = [(node(1), Some(7)), (node(2), Some(8))];
         assert_eq!(
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_is_told_where_it_may_have_been_told_of_and_once() {
+    fn a_left_node_is_sent_once_and_only_if_the_receiver_may_know_it() {
         let mut delivered = DeliveredNodes::default();
         delivered.record_known(node(1), 5);
         assert_eq!(
@@ -128,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_is_told_again() {
+    fn a_node_that_returns_is_sent_again() {
         let mut delivered = DeliveredNodes::default();
         delivered.record(NodeEvent::Changed(node(1), 5));
         delivered.complete_round();
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_and_have_an_end() {
+    fn the_retry_delay_doubles_up_to_a_maximum() {
         let seconds = |failures| retry_delay(failures, None).as_secs();
         assert_eq!([1, 2, 3, 9, 10, 40, u32::MAX].map(seconds), [1, 2, 4, 256, 300, 300, 300]);
         assert_eq!(retry_delay(1, Some(Duration::from_secs(60))).as_secs(), 60);
