@@ -230,13 +230,10 @@ impl<'p> Player<'p> {
         value.since = LATE;
         let mut all = Change::new().put(&key::life(rack, node), &value, Expect::Revision(life.revision))?;
         if let Some(instance) = word("instance_uuid") {
-            let sheet = store.get(&key::sheet(rack, node)).await?.context("no sheet")?;
-            let mut value = sheet.value.clone();
-            match instance {
-                "NULL" => drop(value.fields.remove("instance_uuid")),
-                instance => drop(value.fields.insert("instance_uuid".to_owned(), json!(instance))),
-            }
-            all = all.put(&key::sheet(rack, node), &value, Expect::Revision(sheet.revision))?;
+            let read = store.get(&key::node_spec(rack, node)).await?.context("no specification")?;
+            let mut value = read.value.clone();
+            value.spec.instance_uuid = (instance != "NULL").then(|| instance.to_owned());
+            all = all.put(&key::node_spec(rack, node), &value, Expect::Revision(read.revision))?;
         }
         store.commit(all).await?;
         // That the view has it can only be seen in an answer.

@@ -112,7 +112,7 @@ async fn is_nowhere_in_the_store(lab: &Lab, words: &str) -> Result<()> {
     let recorder = Recorder::begin(&lab.data()).await?;
     recorder.catches_up().await?;
     let all = recorder.since(0);
-    ensure!(all.iter().any(|write| write.path.contains("/node-sheet/")), "the node is not there");
+    ensure!(all.iter().any(|write| write.path.contains("/node-spec/")), "the node is not there");
     let has =
         |write: &&Write| write.value.as_deref().is_some_and(|value| String::from_utf8_lossy(value).contains(words));
     match all.iter().find(has) {

@@ -244,7 +244,7 @@ async fn is_nowhere_in_the_store(lab: &Lab) -> Result<()> {
     let recorder = Recorder::begin(&lab.data()).await?;
     recorder.catches_up().await?;
     let all = recorder.since(0);
-    ensure!(all.iter().any(|write| write.path.contains("/node-sheet/")), "the node is not there");
+    ensure!(all.iter().any(|write| write.path.contains("/node-spec/")), "the node is not there");
     for write in all {
         let text = write.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         ensure!(!text.contains(PASSWORD), "it stands in {}", write.path);

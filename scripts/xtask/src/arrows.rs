@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("storage-service", &["domain", "proto", "keyspace", "mesh", "service-kit"]),
     ("inventory-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic", "wire-config-drive"]),
     ("api-auth", &["domain", "service-kit", "proto"]),
-    ("scheduler-core", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic"]),
+    ("scheduler-core", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic", "wire-config-drive"]),
     (
         "ironic-api",
         &[

@@ -17,7 +17,7 @@ use keyspace::{
     Expect, key,
     key::Scope,
     store::Versioned,
-    value::{AgentSeen, AgentWork, BootDecision, Protocol},
+    value::{AgentSeen, AgentWork, BootDecision, ExtraFields, Protocol},
 };
 use mesh::WorkGuard;
 use parking_lot::Mutex;
@@ -153,13 +153,13 @@ impl Ironic {
 
     /// Returns the node as its agent needs it, without secrets.
     fn node_document(&self, node: NodeId) -> Value {
-        let read = self.agents.mesh.view().get(&key::sheet(self.agents.rack, node));
-        let fields = read.map(|read| read.value.fields).unwrap_or_default();
-        let of = |name: &str| masked(fields.get(name).cloned().unwrap_or_else(|| json!({})));
+        let read = self.agents.mesh.view().get(&key::node_spec(self.agents.rack, node));
+        let spec = read.map(|read| read.value.spec).unwrap_or_default();
+        let shown = |fields: ExtraFields| masked(Value::Object(fields.into_map()));
         json!({
             "uuid": node,
-            "properties": of("properties"),
-            "instance_info": of("instance_info"),
+            "properties": shown(spec.properties),
+            "instance_info": shown(spec.instance_info.unwrap_or_default()),
             "driver_internal_info": {},
         })
     }

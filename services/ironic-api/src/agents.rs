@@ -10,8 +10,7 @@ use wire_ironic::{
     query,
 };
 
-use super::{ApiRequest, RestApi, response::ApiResponse};
-use scheduler_core::fault::fault;
+use super::{ApiRequest, RestApi, fault::fault, response::ApiResponse};
 
 impl RestApi {
     pub(super) async fn agents(&self, request: &ApiRequest, steps: &[&str]) -> Result<ApiResponse, Error> {

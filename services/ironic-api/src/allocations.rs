@@ -1,6 +1,7 @@
-//! Requests for allocations; [`scheduler_core::allocation`] finds the nodes.
+//! Allocations; [`scheduler_core::allocation`] chooses the nodes.
 
-use keyspace::{store::Versioned, value::Sheet};
+use domain::provision::State;
+use keyspace::value::{AllocationSpec, AllocationState};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 use wire_ironic::{
@@ -8,29 +9,24 @@ use wire_ironic::{
     links,
 };
 
-use super::{ApiRequest, RestApi, response::ApiResponse};
-use scheduler_core::{fault::fault, kinds::ALLOCATION_KIND};
+use super::{ApiRequest, RestApi, fault::fault, records::from_fields, response::ApiResponse};
+use scheduler_core::resource_store::Stored;
 
 impl RestApi {
-    pub(super) async fn create_allocation(
-        &self,
-        request: &ApiRequest,
-        id: Uuid,
-        attributes: Map<String, Value>,
-    ) -> Result<ApiResponse, Error> {
+    pub(super) async fn create_allocation(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
+        let (id, mut attributes) = Self::new_resource::<AllocationSpec>(request)?;
         let backfill = attributes.get("node").and_then(Value::as_str).map(str::to_owned);
         if backfill.is_none() && attributes.get("resource_class").and_then(Value::as_str).is_none() {
             return Err(Class::Invalid.says("The resource_class field is mandatory when not backfilling"));
         }
-        let mut attributes = attributes;
         self.resolve_candidates(request, &mut attributes)?;
-        attributes.insert("state".to_owned(), json!("allocating"));
+        let allocation: AllocationSpec = from_fields(attributes)?;
         if let Some(node) = backfill {
-            return self.backfill(request, id, attributes, &node).await;
+            return self.backfill(request, id, allocation, &node).await;
         }
-        let sheet = self.app.fresh_sheet(ALLOCATION_KIND, id, attributes)?;
-        self.app.store_sheet(ALLOCATION_KIND, id, &sheet).await?;
-        let body = self.resource_body(request, ALLOCATION_KIND, id, &sheet);
+        let created = self.app.create_resource(id, allocation).await;
+        let record = created.map_err(|error| fault(&id.to_string(), &error))?;
+        let body = self.resource_body(request, id, &record);
         self.app.place(id).await;
         Ok(ApiResponse::created(body, links::location(&request.base, &format!("allocations/{id}"))))
     }
@@ -57,27 +53,23 @@ impl RestApi {
         &self,
         request: &ApiRequest,
         id: Uuid,
-        mut attributes: Map<String, Value>,
+        mut allocation: AllocationSpec,
         ident: &str,
     ) -> Result<ApiResponse, Error> {
         let missing = || Class::Invalid.says(format!("Node {ident} could not be found."));
         let node = self.find_visible(request, ident).ok_or_else(missing)?;
-        let word = |name: &str| node.whole.get(name).and_then(Value::as_str).unwrap_or_default();
-        if word("provision_state") != "active" {
-            let state = word("provision_state");
+        if node.life.state != State::Active {
+            let state = node.life.state.ironic_name();
             return Err(text::wrong_state("allocation backfill", &node.node.to_string(), Some(state)));
         }
-        let instance = word("instance_uuid").to_owned();
-        let id = instance.parse().unwrap_or(id);
-        attributes.remove("node");
-        attributes.insert("state".to_owned(), json!("active"));
-        attributes.insert("node_uuid".to_owned(), json!(node.node.to_string()));
-        if attributes.get("resource_class").is_none_or(Value::is_null) {
-            attributes
-                .insert("resource_class".to_owned(), node.whole.get("resource_class").cloned().unwrap_or_default());
+        let id = node.spec().instance_uuid.as_deref().and_then(|instance| instance.parse().ok()).unwrap_or(id);
+        allocation.state = AllocationState::Active;
+        allocation.node_uuid = Some(node.node);
+        if allocation.resource_class.is_none() {
+            allocation.resource_class.clone_from(&node.spec().resource_class);
         }
-        let sheet = self.app.fresh_sheet(ALLOCATION_KIND, id, attributes)?;
-        self.app.store_sheet(ALLOCATION_KIND, id, &sheet).await?;
+        let created = self.app.create_resource(id, allocation).await;
+        let record = created.map_err(|error| fault(&id.to_string(), &error))?;
         self.change_node(&request.condition, ident, node.node, |before| {
             let mut after = before.clone();
             after.insert("allocation_uuid".to_owned(), json!(id.to_string()));
@@ -85,15 +77,20 @@ impl RestApi {
             Ok(after)
         })
         .await?;
-        let body = self.resource_body(request, ALLOCATION_KIND, id, &sheet);
+        let body = self.resource_body(request, id, &record);
         Ok(ApiResponse::created(body, links::location(&request.base, &format!("allocations/{id}"))))
     }
 
-    pub(super) async fn delete_allocation(&self, id: Uuid, before: &Versioned<Sheet>) -> Result<ApiResponse, Error> {
-        if let Some(why) = self.app.holds(id, &before.value) {
-            return Err(Class::Conflict.says(why));
+    pub(super) async fn delete_allocation(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
+        request.only(&[])?;
+        self.release_allocation(&self.resource(ident)?).await
+    }
+
+    pub(super) async fn release_allocation(&self, before: &Stored<AllocationSpec>) -> Result<ApiResponse, Error> {
+        if let Some(reason) = self.app.release_blocker(before) {
+            return Err(Class::Conflict.says(reason));
         }
-        self.app.release(id, before).await.map_err(|error| fault(&id.to_string(), &error))?;
+        self.app.release(before).await.map_err(|error| fault(&before.id.to_string(), &error))?;
         Ok(ApiResponse::no_content())
     }
 }

@@ -3,12 +3,22 @@
 use std::net::SocketAddr;
 
 use axum::{extract::ConnectInfo, http::request::Parts};
+use keyspace::{
+    seal,
+    value::{
+        AllocationSpec, ChassisSpec, DeployTemplateSpec, InspectionRuleSpec, PortgroupSpec, RunbookSpec,
+        VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
+    },
+};
 use serde_json::{Map, Value};
 use wire_ironic::{error::Error, fields};
 
-use super::{ApiRequest, RestApi, ports, response::ApiResponse};
+use super::{
+    ApiRequest, RestApi, collections::IronicCollection, node_document::render, ports, records::to_fields,
+    response::ApiResponse,
+};
 use api_auth::audit::{self, Origin, Record};
-use scheduler_core::{document, kinds, node_cache::parts, secret};
+use scheduler_core::node_view::NodeView;
 
 /// Maximum length of the logged `X-Forwarded-For` header, in characters.
 const MAX_FORWARDED_CHARS: usize = 100;
@@ -63,24 +73,34 @@ impl RestApi {
         match steps.as_slice() {
             ["nodes", ident, ..] => {
                 let node = self.find(ident)?;
-                Some((format!("nodes/{}", node.node), document::whole(&parts(view, node.rack, node.node)?)))
+                Some((format!("nodes/{}", node.node), render(&NodeView::read(view, node.rack, node.node)?)))
             }
             ["ports", ident, ..] => {
                 let port = self.port(request, ident).ok()?;
-                Some((format!("ports/{}", port.port.value.id), ports::document(&port)))
+                Some((format!("ports/{}", port.port.value.id), ports::port_document(&port)))
             }
-            steps => {
-                let (kind, depth) = kinds::of(steps)?;
-                let (id, sheet) = self.app.sheet(kind, steps.get(depth)?).ok()?;
-                Some((format!("{}/{id}", kind.resource.path), sheet.value.fields))
-            }
+            ["chassis", ident, ..] => self.audited::<ChassisSpec>(ident),
+            ["portgroups", ident, ..] => self.audited::<PortgroupSpec>(ident),
+            ["deploy_templates", ident, ..] => self.audited::<DeployTemplateSpec>(ident),
+            ["runbooks", ident, ..] => self.audited::<RunbookSpec>(ident),
+            ["inspection_rules", ident, ..] => self.audited::<InspectionRuleSpec>(ident),
+            ["allocations", ident, ..] => self.audited::<AllocationSpec>(ident),
+            ["webhooks", ident, ..] => self.audited::<WebhookSpec>(ident),
+            ["volume", "connectors", ident, ..] => self.audited::<VolumeConnectorSpec>(ident),
+            ["volume", "targets", ident, ..] => self.audited::<VolumeTargetSpec>(ident),
+            _ => None,
         }
+    }
+
+    fn audited<T: IronicCollection>(&self, ident: &str) -> Option<AuditedResource> {
+        let found = self.resource::<T>(ident).ok()?;
+        Some((format!("{}/{}", T::RESOURCE.path, found.id), to_fields(found.spec())))
     }
 }
 
 /// Hides every secret in a resource's fields, sealed or not.
 fn mask(fields: &mut Map<String, Value>) {
-    secret::hide(fields);
+    seal::mask(fields, fields::MASK);
     if let Value::Object(masked) = fields::masked(Value::Object(std::mem::take(fields))) {
         *fields = masked;
     }

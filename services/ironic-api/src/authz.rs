@@ -9,8 +9,12 @@ mod visibility;
 
 use std::sync::Arc;
 
-use domain::policy::{Caller, Ownership, Rule, SEE_ALLOCATION, SEE_NODE, rule};
-use serde_json::{Map, Value};
+use domain::{
+    policy::{Caller, Ownership, Rule, SEE_ALLOCATION, SEE_NODE, rule},
+    provision::State,
+};
+use keyspace::value::{AllocationSpec, NodeSpec, PortgroupSpec, RunbookSpec, VolumeConnectorSpec, VolumeTargetSpec};
+use serde_json::Value;
 use wire_ironic::{
     error::{Class, Error, text},
     fields::{NODE, PORT, Resource},
@@ -19,11 +23,8 @@ use wire_ironic::{
 };
 
 pub(super) use self::visibility::{Document, Visibility};
-use super::{ApiRequest, RestApi};
-use scheduler_core::{
-    kinds::{ALLOCATION_KIND, CONNECTOR_KIND, Kind, PORTGROUP_KIND, RUNBOOK_KIND, TARGET_KIND},
-    node_cache::NodeView,
-};
+use super::{ApiRequest, RestApi, collections::IronicCollection};
+use scheduler_core::node_view::NodeView;
 
 /// Permits allocations for any owner.
 const CREATE_ALLOCATION_FOR_OTHERS: Rule = rule("baremetal:allocation:create_restricted");
@@ -32,16 +33,38 @@ const USE_RUNBOOK: Rule = rule("baremetal:runbook:use");
 /// Permits changing the owner of a node that is in use.
 const UPDATE_OWNER_PROVISIONED: Rule = rule("baremetal:node:update_owner_provisioned");
 
-/// Owner and lessee of a node, an allocation or a runbook.
-pub(super) fn ownership(whole: &Map<String, Value>) -> Ownership<'_> {
-    let project = |name: &str| whole.get(name).and_then(Value::as_str).filter(|project| !project.is_empty());
-    Ownership { owner: project("owner"), lessee: project("lessee") }
+/// A record that belongs to a project.
+trait Owned {
+    /// Its owner and its lessee.
+    fn ownership(&self) -> Ownership<'_>;
+}
+
+impl Owned for NodeSpec {
+    fn ownership(&self) -> Ownership<'_> {
+        Ownership { owner: project(self.owner.as_deref()), lessee: project(self.lessee.as_deref()) }
+    }
+}
+
+impl Owned for AllocationSpec {
+    fn ownership(&self) -> Ownership<'_> {
+        Ownership { owner: project(self.owner.as_deref()), lessee: None }
+    }
+}
+
+impl Owned for RunbookSpec {
+    fn ownership(&self) -> Ownership<'_> {
+        Ownership { owner: project(self.owner.as_deref()), lessee: None }
+    }
+}
+
+fn project(name: Option<&str>) -> Option<&str> {
+    name.filter(|project| !project.is_empty())
 }
 
 impl RestApi {
     /// Finds a node by id or name. Returns `None` if it is hidden from the caller.
     pub(super) fn find_visible(&self, request: &ApiRequest, ident: &str) -> Option<Arc<NodeView>> {
-        self.find(ident).filter(|node| request.caller.may(SEE_NODE, Some(ownership(&node.whole))))
+        self.find(ident).filter(|node| request.caller.may(SEE_NODE, Some(node.spec().ownership())))
     }
 
     /// Decides whether the caller may make a call. For a call that creates a resource, sets [`ApiRequest::owner`].
@@ -72,14 +95,13 @@ impl RestApi {
                 let node = self.node_cache.get(self.port(request, ident)?.port.value.node);
                 self.check_subresource(request, rule, &PORT, node, missing)?;
             }
-            Target::Portgroup => self.check_subresource_record(request, rule, PORTGROUP_KIND, ident)?,
-            Target::VolumeConnector => self.check_subresource_record(request, rule, CONNECTOR_KIND, ident)?,
-            Target::VolumeTarget => self.check_subresource_record(request, rule, TARGET_KIND, ident)?,
+            Target::Portgroup => self.check_subresource_record::<PortgroupSpec>(request, rule, ident)?,
+            Target::VolumeConnector => self.check_subresource_record::<VolumeConnectorSpec>(request, rule, ident)?,
+            Target::VolumeTarget => self.check_subresource_record::<VolumeTargetSpec>(request, rule, ident)?,
             Target::NodeInBody => self.check_node_in_body(request, rule)?,
             Target::Allocation => self.check_allocation(request, rule, ident)?,
             Target::Runbook => {
-                let fields = self.app.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
-                check_runbook(request, rule, &fields)?;
+                check_runbook(request, rule, self.resource::<RunbookSpec>(ident)?.spec())?;
             }
             Target::NewNode => {
                 require(&request.caller, rule, None)?;
@@ -109,7 +131,7 @@ impl RestApi {
     /// Checks a call about a node. An update needs the rule of each field that it changes.
     fn check_node_rules(&self, request: &ApiRequest, rule: Rule, ident: &str) -> Result<(), Error> {
         let node = self.node(request, ident)?;
-        let ownership = Some(ownership(&node.whole));
+        let ownership = Some(node.spec().ownership());
         if request.method != "PATCH" {
             require(&request.caller, rule, ownership)?;
             return self.check_runbook_use(request);
@@ -118,7 +140,7 @@ impl RestApi {
         for rule in field_rules::rules(rule, &ops) {
             require(&request.caller, rule, ownership)?;
         }
-        let is_active = node.whole.get("provision_state").and_then(Value::as_str) == Some("active");
+        let is_active = node.life.state == State::Active;
         let gives_away = ops.iter().any(|op| op.field() == "owner");
         if is_active && gives_away && !request.caller.may(UPDATE_OWNER_PROVISIONED, ownership) {
             let refusal = format!("Cannot update owner of node \"{}\" while it is in state \"active\".", node.node);
@@ -135,7 +157,7 @@ impl RestApi {
             return require(&request.caller, rule, None);
         };
         match self.find_visible(request, ident) {
-            Some(node) => require(&request.caller, rule, Some(ownership(&node.whole))),
+            Some(node) => require(&request.caller, rule, Some(node.spec().ownership())),
             None => Err(Class::Invalid.says(format!("Node {ident} could not be found."))),
         }
     }
@@ -146,7 +168,7 @@ impl RestApi {
         else {
             return Ok(());
         };
-        let is_own = |node: &Arc<NodeView>| ownership(&node.whole).owner == Some(project.as_str());
+        let is_own = |node: &Arc<NodeView>| node.spec().ownership().owner == Some(project.as_str());
         match self.find_visible(request, ident).filter(is_own) {
             Some(_) => Ok(()),
             None => Err(Class::Invalid.says(format!("Node {ident} could not be found."))),
@@ -157,15 +179,15 @@ impl RestApi {
     fn check_runbook_use(&self, request: &ApiRequest) -> Result<(), Error> {
         let named = request.body.get("runbook").and_then(Value::as_str).or_else(|| request.parameter("runbook"));
         let Some(runbook) = named.filter(|_| request.path.ends_with("/states/provision")) else { return Ok(()) };
-        let Ok((_, sheet)) = self.app.sheet(RUNBOOK_KIND, runbook) else { return Ok(()) };
-        require(&request.caller, USE_RUNBOOK, Some(ownership(&sheet.value.fields)))
+        let Ok(runbook) = self.resource::<RunbookSpec>(runbook) else { return Ok(()) };
+        require(&request.caller, USE_RUNBOOK, Some(runbook.spec().ownership()))
     }
 
     fn check_allocation_of_node(&self, request: &ApiRequest, rule: Rule, ident: &str) -> Result<(), Error> {
         let node = self.node(request, ident)?;
-        let allocation = node.whole.get("allocation_uuid").and_then(Value::as_str);
-        let Some(Ok((_, sheet))) = allocation.map(|id| self.app.sheet(ALLOCATION_KIND, id)) else { return Ok(()) };
-        let ownership = Some(ownership(&sheet.value.fields));
+        let allocation = node.spec().allocation_uuid.and_then(|id| self.app.resource::<AllocationSpec>(id));
+        let Some(allocation) = allocation else { return Ok(()) };
+        let ownership = Some(allocation.spec().ownership());
         if request.caller.may(SEE_ALLOCATION, ownership) {
             return require(&request.caller, rule, ownership);
         }
@@ -173,17 +195,22 @@ impl RestApi {
     }
 
     fn check_allocation(&self, request: &ApiRequest, rule: Rule, ident: &str) -> Result<(), Error> {
-        let fields = self.app.sheet(ALLOCATION_KIND, ident)?.1.value.fields;
-        if request.caller.may(SEE_ALLOCATION, Some(ownership(&fields))) {
-            return require(&request.caller, rule, Some(ownership(&fields)));
+        let allocation = self.resource::<AllocationSpec>(ident)?;
+        let ownership = Some(allocation.spec().ownership());
+        if request.caller.may(SEE_ALLOCATION, ownership) {
+            return require(&request.caller, rule, ownership);
         }
-        Err(text::not_found(ALLOCATION_KIND.word, ident))
+        Err(text::not_found(AllocationSpec::NOUN, ident))
     }
 
-    fn check_subresource_record(&self, request: &ApiRequest, rule: Rule, kind: Kind, ident: &str) -> Result<(), Error> {
-        let fields = self.app.sheet(kind, ident)?.1.value.fields;
-        let node = fields.get("node_uuid").and_then(Value::as_str).and_then(|node| self.find(node));
-        self.check_subresource(request, rule, kind.resource, node, || text::not_found(kind.word, ident))
+    fn check_subresource_record<T: IronicCollection>(
+        &self,
+        request: &ApiRequest,
+        rule: Rule,
+        ident: &str,
+    ) -> Result<(), Error> {
+        let node = self.resource::<T>(ident)?.spec().node().and_then(|node| self.node_cache.get(node));
+        self.check_subresource(request, rule, T::RESOURCE, node, || text::not_found(T::NOUN, ident))
     }
 
     /// Checks a call about a resource of a node. Moving it to another node needs the rule there too.
@@ -195,7 +222,7 @@ impl RestApi {
         node: Option<Arc<NodeView>>,
         missing: impl Fn() -> Error,
     ) -> Result<(), Error> {
-        let ownership = node.as_ref().map(|node| ownership(&node.whole)).unwrap_or_default();
+        let ownership = node.as_ref().map(|node| node.spec().ownership()).unwrap_or_default();
         if !request.caller.may(SEE_NODE, Some(ownership)) {
             return Err(missing());
         }
@@ -208,20 +235,20 @@ impl RestApi {
             .iter()
             .filter(|op| op.field() == "node_uuid")
             .filter_map(|op| self.find_visible(request, op.value.as_str()?));
-        to.into_iter().try_for_each(|node| require(&request.caller, rule, Some(self::ownership(&node.whole))))
+        to.into_iter().try_for_each(|node| require(&request.caller, rule, Some(node.spec().ownership())))
     }
 }
 
-fn check_runbook(request: &ApiRequest, rule: Rule, sheet: &Map<String, Value>) -> Result<(), Error> {
-    let is_public = sheet.get("public").is_some_and(field_rules::is_yes);
+fn check_runbook(request: &ApiRequest, rule: Rule, runbook: &RunbookSpec) -> Result<(), Error> {
+    let is_public = runbook.public;
     if request.method == "GET" && is_public && request.caller.project().is_some() && !request.caller.roles.is_empty() {
         return Ok(());
     }
-    let ownership = Some(ownership(sheet));
+    let ownership = Some(runbook.ownership());
     if request.method != "PATCH" || request.path.contains("/traits") {
         return require(&request.caller, rule, ownership);
     }
-    let ops = patch::parse(RUNBOOK_KIND.resource, request.version, &request.body)?;
+    let ops = patch::parse(RunbookSpec::RESOURCE, request.version, &request.body)?;
     field_rules::runbook_rules(rule, &ops).into_iter().try_for_each(|rule| require(&request.caller, rule, ownership))
 }
 

@@ -11,12 +11,8 @@ use wire_ironic::{
     links, query,
 };
 
-use super::{ApiRequest, RestApi, response::ApiResponse};
-use scheduler_core::{
-    document::{interface_field, time},
-    fault::fault,
-    node_cache::NodeView,
-};
+use super::{ApiRequest, RestApi, fault::fault, records::time, response::ApiResponse};
+use scheduler_core::node_view::NodeView;
 
 /// First minor version that shows a setting's registry entry.
 const REGISTRY: u16 = 74;
@@ -70,7 +66,7 @@ impl RestApi {
 
     /// Reads the known settings of a node. Empty if the node's driver cannot read them.
     async fn settings(&self, ident: &str, node: &NodeView) -> Result<Bios, Error> {
-        if node.whole.get(&interface_field(Interface::Bios)).and_then(Value::as_str) != Some("redfish") {
+        if node.interface(Interface::Bios) != Some("redfish") {
             return Ok(Bios::default());
         }
         let read = self.app.registry.mesh.store().get_packed(&key::bios(node.rack, node.node)).await;

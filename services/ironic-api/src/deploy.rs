@@ -15,8 +15,7 @@ use wire_ironic::{
     verb::ConfigDrive,
 };
 
-use super::{RestApi, config_drive_fetch};
-use scheduler_core::fault::fault;
+use super::{RestApi, config_drive_fetch, fault::fault};
 use scheduler_core::registry::Record;
 
 /// Maximum size of a compressed config drive, in bytes. Sealed and in base64 it must fit into one transaction.

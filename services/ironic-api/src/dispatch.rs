@@ -1,16 +1,16 @@
 //! Dispatches authorized calls.
 
+use keyspace::value::{
+    AllocationSpec, ChassisSpec, DeployTemplateSpec, InspectionRuleSpec, PortgroupSpec, RunbookSpec,
+    VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
+};
 use wire_ironic::{
     error::{Error, text},
     query::{self, Shape},
     route::Call,
 };
 
-use super::{ApiRequest, RestApi, drivers, response::ApiResponse, volume};
-use scheduler_core::kinds::{
-    ALLOCATION_KIND, CHASSIS_KIND, CONNECTOR_KIND, Kind, PORTGROUP_KIND, RULE_KIND, RUNBOOK_KIND, TARGET_KIND,
-    TEMPLATE_KIND, WEBHOOK_KIND,
-};
+use super::{ApiRequest, RestApi, collections::IronicCollection, drivers, response::ApiResponse, volume};
 
 /// Call to one of the generic collections.
 enum CollectionCall<'p> {
@@ -21,7 +21,6 @@ enum CollectionCall<'p> {
     Update(&'p str),
     Delete(&'p str),
     DeleteAll,
-    Traits { ident: &'p str, name: Option<&'p str> },
 }
 
 impl RestApi {
@@ -80,15 +79,19 @@ impl RestApi {
             }
             Call::NodePortList { ident } => self.list_node_ports(request, ident, Shape::Plain),
             Call::NodePortListDetail { ident } => self.list_node_ports(request, ident, Shape::Detail),
-            Call::NodePortgroupList { ident } => self.list_node_resources(request, ident, PORTGROUP_KIND, Shape::Plain),
+            Call::NodePortgroupList { ident } => {
+                self.list_node_resources::<PortgroupSpec>(request, ident, Shape::Plain)
+            }
             Call::NodePortgroupListDetail { ident } => {
-                self.list_node_resources(request, ident, PORTGROUP_KIND, Shape::Detail)
+                self.list_node_resources::<PortgroupSpec>(request, ident, Shape::Detail)
             }
             Call::NodeVolumeShow { ident } => self.node_volume(request, ident),
             Call::NodeVolumeConnectorList { ident } => {
-                self.list_node_resources(request, ident, CONNECTOR_KIND, Shape::Plain)
+                self.list_node_resources::<VolumeConnectorSpec>(request, ident, Shape::Plain)
             }
-            Call::NodeVolumeTargetList { ident } => self.list_node_resources(request, ident, TARGET_KIND, Shape::Plain),
+            Call::NodeVolumeTargetList { ident } => {
+                self.list_node_resources::<VolumeTargetSpec>(request, ident, Shape::Plain)
+            }
             Call::NodePassthruMethods { ident } => self.vendor(request, ident, "methods"),
             Call::NodePassthruGet { ident, method }
             | Call::NodePassthruPost { ident, method }
@@ -126,137 +129,135 @@ impl RestApi {
             Call::AgentHeartbeatOf { ident } => self.agents(request, &["heartbeat", ident]).await,
             Call::AgentContinueInspection => self.agents(request, &["continue_inspection"]).await,
 
-            Call::ChassisList => self.collection(request, CHASSIS_KIND, CollectionCall::List).await,
-            Call::ChassisListDetail => self.collection(request, CHASSIS_KIND, CollectionCall::ListDetail).await,
-            Call::ChassisCreate => self.collection(request, CHASSIS_KIND, CollectionCall::Create).await,
-            Call::ChassisShow { ident } => self.collection(request, CHASSIS_KIND, CollectionCall::Show(ident)).await,
+            Call::ChassisList => self.collection::<ChassisSpec>(request, CollectionCall::List).await,
+            Call::ChassisListDetail => self.collection::<ChassisSpec>(request, CollectionCall::ListDetail).await,
+            Call::ChassisCreate => self.collection::<ChassisSpec>(request, CollectionCall::Create).await,
+            Call::ChassisShow { ident } => self.collection::<ChassisSpec>(request, CollectionCall::Show(ident)).await,
             Call::ChassisUpdate { ident } => {
-                self.collection(request, CHASSIS_KIND, CollectionCall::Update(ident)).await
+                self.collection::<ChassisSpec>(request, CollectionCall::Update(ident)).await
             }
             Call::ChassisDelete { ident } => {
-                self.collection(request, CHASSIS_KIND, CollectionCall::Delete(ident)).await
+                self.collection::<ChassisSpec>(request, CollectionCall::Delete(ident)).await
             }
-            Call::PortgroupList => self.collection(request, PORTGROUP_KIND, CollectionCall::List).await,
-            Call::PortgroupListDetail => self.collection(request, PORTGROUP_KIND, CollectionCall::ListDetail).await,
-            Call::PortgroupCreate => self.collection(request, PORTGROUP_KIND, CollectionCall::Create).await,
+            Call::PortgroupList => self.collection::<PortgroupSpec>(request, CollectionCall::List).await,
+            Call::PortgroupListDetail => self.collection::<PortgroupSpec>(request, CollectionCall::ListDetail).await,
+            Call::PortgroupCreate => self.collection::<PortgroupSpec>(request, CollectionCall::Create).await,
             Call::PortgroupShow { ident } => {
-                self.collection(request, PORTGROUP_KIND, CollectionCall::Show(ident)).await
+                self.collection::<PortgroupSpec>(request, CollectionCall::Show(ident)).await
             }
             Call::PortgroupUpdate { ident } => {
-                self.collection(request, PORTGROUP_KIND, CollectionCall::Update(ident)).await
+                self.collection::<PortgroupSpec>(request, CollectionCall::Update(ident)).await
             }
             Call::PortgroupDelete { ident } => {
-                self.collection(request, PORTGROUP_KIND, CollectionCall::Delete(ident)).await
+                self.collection::<PortgroupSpec>(request, CollectionCall::Delete(ident)).await
             }
-            Call::AllocationList => self.collection(request, ALLOCATION_KIND, CollectionCall::List).await,
-            Call::AllocationCreate => self.collection(request, ALLOCATION_KIND, CollectionCall::Create).await,
+            Call::AllocationList => self.collection::<AllocationSpec>(request, CollectionCall::List).await,
+            Call::AllocationCreate => self.create_allocation(request).await,
             Call::AllocationShow { ident } => {
-                self.collection(request, ALLOCATION_KIND, CollectionCall::Show(ident)).await
+                self.collection::<AllocationSpec>(request, CollectionCall::Show(ident)).await
             }
             Call::AllocationUpdate { ident } => {
-                self.collection(request, ALLOCATION_KIND, CollectionCall::Update(ident)).await
+                self.collection::<AllocationSpec>(request, CollectionCall::Update(ident)).await
             }
-            Call::AllocationDelete { ident } => {
-                self.collection(request, ALLOCATION_KIND, CollectionCall::Delete(ident)).await
-            }
-            Call::DeployTemplateList => self.collection(request, TEMPLATE_KIND, CollectionCall::List).await,
-            Call::DeployTemplateCreate => self.collection(request, TEMPLATE_KIND, CollectionCall::Create).await,
+            Call::AllocationDelete { ident } => self.delete_allocation(request, ident).await,
+            Call::DeployTemplateList => self.collection::<DeployTemplateSpec>(request, CollectionCall::List).await,
+            Call::DeployTemplateCreate => self.collection::<DeployTemplateSpec>(request, CollectionCall::Create).await,
             Call::DeployTemplateShow { ident } => {
-                self.collection(request, TEMPLATE_KIND, CollectionCall::Show(ident)).await
+                self.collection::<DeployTemplateSpec>(request, CollectionCall::Show(ident)).await
             }
             Call::DeployTemplateUpdate { ident } => {
-                self.collection(request, TEMPLATE_KIND, CollectionCall::Update(ident)).await
+                self.collection::<DeployTemplateSpec>(request, CollectionCall::Update(ident)).await
             }
             Call::DeployTemplateDelete { ident } => {
-                self.collection(request, TEMPLATE_KIND, CollectionCall::Delete(ident)).await
+                self.collection::<DeployTemplateSpec>(request, CollectionCall::Delete(ident)).await
             }
-            Call::RunbookList => self.collection(request, RUNBOOK_KIND, CollectionCall::List).await,
-            Call::RunbookCreate => self.collection(request, RUNBOOK_KIND, CollectionCall::Create).await,
-            Call::RunbookShow { ident } => self.collection(request, RUNBOOK_KIND, CollectionCall::Show(ident)).await,
+            Call::RunbookList => self.collection::<RunbookSpec>(request, CollectionCall::List).await,
+            Call::RunbookCreate => self.collection::<RunbookSpec>(request, CollectionCall::Create).await,
+            Call::RunbookShow { ident } => self.collection::<RunbookSpec>(request, CollectionCall::Show(ident)).await,
             Call::RunbookUpdate { ident } => {
-                self.collection(request, RUNBOOK_KIND, CollectionCall::Update(ident)).await
+                self.collection::<RunbookSpec>(request, CollectionCall::Update(ident)).await
             }
             Call::RunbookDelete { ident } => {
-                self.collection(request, RUNBOOK_KIND, CollectionCall::Delete(ident)).await
+                self.collection::<RunbookSpec>(request, CollectionCall::Delete(ident)).await
             }
             Call::RunbookTraitList { ident }
             | Call::RunbookTraitsSet { ident }
-            | Call::RunbookTraitsClear { ident } => {
-                self.collection(request, RUNBOOK_KIND, CollectionCall::Traits { ident, name: None }).await
-            }
+            | Call::RunbookTraitsClear { ident } => self.runbook_traits(request, ident, None).await,
             Call::RunbookTraitAdd { ident, name } | Call::RunbookTraitRemove { ident, name } => {
-                self.collection(request, RUNBOOK_KIND, CollectionCall::Traits { ident, name: Some(name) }).await
+                self.runbook_traits(request, ident, Some(name)).await
             }
-            Call::InspectionRuleList => self.collection(request, RULE_KIND, CollectionCall::List).await,
+            Call::InspectionRuleList => self.collection::<InspectionRuleSpec>(request, CollectionCall::List).await,
             Call::InspectionRuleShow { ident: "detail" } => {
-                self.collection(request, RULE_KIND, CollectionCall::ListDetail).await
+                self.collection::<InspectionRuleSpec>(request, CollectionCall::ListDetail).await
             }
-            Call::InspectionRuleCreate => self.collection(request, RULE_KIND, CollectionCall::Create).await,
+            Call::InspectionRuleCreate => self.collection::<InspectionRuleSpec>(request, CollectionCall::Create).await,
             Call::InspectionRuleShow { ident } => {
-                self.collection(request, RULE_KIND, CollectionCall::Show(ident)).await
+                self.collection::<InspectionRuleSpec>(request, CollectionCall::Show(ident)).await
             }
             Call::InspectionRuleUpdate { ident } => {
-                self.collection(request, RULE_KIND, CollectionCall::Update(ident)).await
+                self.collection::<InspectionRuleSpec>(request, CollectionCall::Update(ident)).await
             }
             Call::InspectionRuleDelete { ident } => {
-                self.collection(request, RULE_KIND, CollectionCall::Delete(ident)).await
+                self.collection::<InspectionRuleSpec>(request, CollectionCall::Delete(ident)).await
             }
-            Call::InspectionRuleDeleteAll => self.collection(request, RULE_KIND, CollectionCall::DeleteAll).await,
-            Call::VolumeConnectorList => self.collection(request, CONNECTOR_KIND, CollectionCall::List).await,
+            Call::InspectionRuleDeleteAll => {
+                self.collection::<InspectionRuleSpec>(request, CollectionCall::DeleteAll).await
+            }
+            Call::VolumeConnectorList => self.collection::<VolumeConnectorSpec>(request, CollectionCall::List).await,
             Call::VolumeConnectorShow { ident: "detail" } => {
-                self.collection(request, CONNECTOR_KIND, CollectionCall::ListDetail).await
+                self.collection::<VolumeConnectorSpec>(request, CollectionCall::ListDetail).await
             }
-            Call::VolumeConnectorCreate => self.collection(request, CONNECTOR_KIND, CollectionCall::Create).await,
+            Call::VolumeConnectorCreate => {
+                self.collection::<VolumeConnectorSpec>(request, CollectionCall::Create).await
+            }
             Call::VolumeConnectorShow { ident } => {
-                self.collection(request, CONNECTOR_KIND, CollectionCall::Show(ident)).await
+                self.collection::<VolumeConnectorSpec>(request, CollectionCall::Show(ident)).await
             }
             Call::VolumeConnectorUpdate { ident } => {
-                self.collection(request, CONNECTOR_KIND, CollectionCall::Update(ident)).await
+                self.collection::<VolumeConnectorSpec>(request, CollectionCall::Update(ident)).await
             }
             Call::VolumeConnectorDelete { ident } => {
-                self.collection(request, CONNECTOR_KIND, CollectionCall::Delete(ident)).await
+                self.collection::<VolumeConnectorSpec>(request, CollectionCall::Delete(ident)).await
             }
-            Call::VolumeTargetList => self.collection(request, TARGET_KIND, CollectionCall::List).await,
+            Call::VolumeTargetList => self.collection::<VolumeTargetSpec>(request, CollectionCall::List).await,
             Call::VolumeTargetShow { ident: "detail" } => {
-                self.collection(request, TARGET_KIND, CollectionCall::ListDetail).await
+                self.collection::<VolumeTargetSpec>(request, CollectionCall::ListDetail).await
             }
-            Call::VolumeTargetCreate => self.collection(request, TARGET_KIND, CollectionCall::Create).await,
+            Call::VolumeTargetCreate => self.collection::<VolumeTargetSpec>(request, CollectionCall::Create).await,
             Call::VolumeTargetShow { ident } => {
-                self.collection(request, TARGET_KIND, CollectionCall::Show(ident)).await
+                self.collection::<VolumeTargetSpec>(request, CollectionCall::Show(ident)).await
             }
             Call::VolumeTargetUpdate { ident } => {
-                self.collection(request, TARGET_KIND, CollectionCall::Update(ident)).await
+                self.collection::<VolumeTargetSpec>(request, CollectionCall::Update(ident)).await
             }
             Call::VolumeTargetDelete { ident } => {
-                self.collection(request, TARGET_KIND, CollectionCall::Delete(ident)).await
+                self.collection::<VolumeTargetSpec>(request, CollectionCall::Delete(ident)).await
             }
-            Call::WebhookList => self.collection(request, WEBHOOK_KIND, CollectionCall::List).await,
-            Call::WebhookCreate => self.collection(request, WEBHOOK_KIND, CollectionCall::Create).await,
-            Call::WebhookShow { ident } => self.collection(request, WEBHOOK_KIND, CollectionCall::Show(ident)).await,
+            Call::WebhookList => self.collection::<WebhookSpec>(request, CollectionCall::List).await,
+            Call::WebhookCreate => self.create_webhook(request).await,
+            Call::WebhookShow { ident } => self.collection::<WebhookSpec>(request, CollectionCall::Show(ident)).await,
             Call::WebhookUpdate { ident } => {
-                self.collection(request, WEBHOOK_KIND, CollectionCall::Update(ident)).await
+                self.collection::<WebhookSpec>(request, CollectionCall::Update(ident)).await
             }
             Call::WebhookDelete { ident } => {
-                self.collection(request, WEBHOOK_KIND, CollectionCall::Delete(ident)).await
+                self.collection::<WebhookSpec>(request, CollectionCall::Delete(ident)).await
             }
         }
     }
 
-    async fn collection(
+    async fn collection<T: IronicCollection>(
         &self,
         request: &ApiRequest,
-        kind: Kind,
         call: CollectionCall<'_>,
     ) -> Result<ApiResponse, Error> {
         match call {
-            CollectionCall::List => self.list_resources(request, kind, Shape::Plain, &request.pairs),
-            CollectionCall::ListDetail => self.list_resources(request, kind, Shape::Detail, &request.pairs),
-            CollectionCall::Create => self.create_resource(request, kind).await,
-            CollectionCall::Show(ident) => self.show_resource(request, kind, ident),
-            CollectionCall::Update(ident) => self.update_resource(request, kind, ident).await,
-            CollectionCall::Delete(ident) => self.delete_resource(request, kind, ident).await,
-            CollectionCall::DeleteAll => self.delete_resources(request, kind).await,
-            CollectionCall::Traits { ident, name } => self.runbook_traits(request, kind, ident, name.as_slice()).await,
+            CollectionCall::List => self.list_resources::<T>(request, Shape::Plain, &request.pairs),
+            CollectionCall::ListDetail => self.list_resources::<T>(request, Shape::Detail, &request.pairs),
+            CollectionCall::Create => self.create_resource::<T>(request).await,
+            CollectionCall::Show(ident) => self.show_resource::<T>(request, ident),
+            CollectionCall::Update(ident) => self.update_resource::<T>(request, ident).await,
+            CollectionCall::Delete(ident) => self.delete_resource::<T>(request, ident).await,
+            CollectionCall::DeleteAll => self.delete_resources::<T>(request).await,
         }
     }
 }

@@ -3,14 +3,12 @@
 use domain::{
     driver::{Driver, Interface},
     net::BmcAddr,
-    power::BootMode,
 };
-use keyspace::value::{IronicRamdisk, Redfish};
+use keyspace::value::{ExtraFields, IronicRamdisk, NodeSpec, Redfish};
 use serde_json::{Map, Value};
 use wire_ironic::error::{Class, Error, text};
 
-use super::redfish;
-use scheduler_core::document::interface_field;
+use super::{node_document::interface_field, redfish};
 
 /// Parses a node's driver.
 pub(super) fn driver(attributes: &Map<String, Value>) -> Result<Driver, Error> {
@@ -51,28 +49,16 @@ fn implementations(interface: Interface) -> Vec<&'static str> {
     all
 }
 
-/// Parses the boot mode from a node's capabilities.
-pub(super) fn boot_mode(attributes: &Map<String, Value>) -> Option<BootMode> {
-    let capabilities = attributes.get("properties")?.get("capabilities")?.as_str()?;
-    let words = capabilities.split(',').filter_map(|pair| pair.trim().split_once(':'));
-    words.filter(|(key, _)| *key == "boot_mode").find_map(|(_, mode)| match mode {
-        "uefi" => Some(BootMode::Uefi),
-        "bios" => Some(BootMode::Bios),
-        _ => None,
-    })
-}
-
-/// Parses the deploy ramdisk. `None` unless both kernel and ramdisk are set. Kernel arguments in `instance_info` take
-/// precedence over those in `driver_info`.
-pub(super) fn ironic_ramdisk(driver: Driver, attributes: &Map<String, Value>) -> Option<IronicRamdisk> {
-    let of = |field: &str, name: &str| attributes.get(field)?.get(name)?.as_str().filter(|text| !text.is_empty());
-    let (kernel, ramdisk) = (of("driver_info", "deploy_kernel")?, of("driver_info", "deploy_ramdisk")?);
-    let arguments = ["instance_info", "driver_info"].into_iter().find_map(|field| of(field, "kernel_append_params"));
-    (driver != Driver::FakeHardware).then(|| IronicRamdisk {
-        kernel: kernel.to_owned(),
-        ramdisk: ramdisk.to_owned(),
-        arguments: arguments.map(str::to_owned),
-    })
+/// The ramdisk that a node with an agent names, if it names both of its files. Kernel arguments of the instance have
+/// precedence.
+pub(super) fn ironic_ramdisk(driver: Driver, spec: &NodeSpec) -> Option<IronicRamdisk> {
+    let (info, instance) = (spec.driver_info.as_ref(), spec.instance_info.as_ref());
+    let of = |fields: Option<&'_ ExtraFields>, name: &str| {
+        fields.and_then(|fields| fields.text(name)).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let (kernel, ramdisk) = (of(info, "deploy_kernel")?, of(info, "deploy_ramdisk")?);
+    let arguments = of(instance, "kernel_append_params").or_else(|| of(info, "kernel_append_params"));
+    (driver != Driver::FakeHardware).then_some(IronicRamdisk { kernel, ramdisk, arguments })
 }
 
 /// Address of a BMC, and the keys of its user name and password in `driver_info`.
@@ -137,22 +123,15 @@ mod tests {
     }
 
     #[test]
-    fn a_ramdisk_needs_both_kernel_and_ramdisk() {
-        let of = |info: Value| ironic_ramdisk(Driver::Ipmi, &attributes(json!({"driver_info": info})));
+    fn a_ramdisk_is_named_by_both_its_parts_or_not_at_all() {
+        let node = |info: &Value| -> NodeSpec { serde_json::from_value(json!({ "driver_info": info })).unwrap() };
         let whole =
             json!({"deploy_kernel": "http://h/k", "deploy_ramdisk": "ipa", "kernel_append_params": "%default% x"});
-        let named = of(whole.clone()).unwrap();
+        let named = ironic_ramdisk(Driver::Ipmi, &node(&whole)).unwrap();
         assert_eq!((named.kernel.as_str(), named.ramdisk.as_str()), ("http://h/k", "ipa"));
         assert_eq!(named.arguments.as_deref(), Some("%default% x"));
-        assert_eq!(of(json!({"deploy_kernel": "http://h/k", "deploy_ramdisk": ""})), None);
-        assert_eq!(ironic_ramdisk(Driver::FakeHardware, &attributes(json!({"driver_info": whole}))), None);
-    }
-
-    #[test]
-    fn the_boot_mode_is_a_capability() {
-        let of = |capabilities: &str| boot_mode(&attributes(json!({"properties": {"capabilities": capabilities}})));
-        assert_eq!(of("boot_option:local,boot_mode:bios"), Some(BootMode::Bios));
-        assert_eq!(of("boot_mode:uefi"), Some(BootMode::Uefi));
-        assert_eq!(of("boot_mode:other"), None);
+        let partial = json!({"deploy_kernel": "http://h/k", "deploy_ramdisk": ""});
+        assert_eq!(ironic_ramdisk(Driver::Ipmi, &node(&partial)), None);
+        assert_eq!(ironic_ramdisk(Driver::FakeHardware, &node(&whole)), None);
     }
 }

@@ -14,8 +14,7 @@ use wire_ironic::{
     query::{self, Operand, Shape},
 };
 
-use super::{ApiRequest, RestApi, authz::Visibility, list, response::ApiResponse};
-use scheduler_core::document::time;
+use super::{ApiRequest, RestApi, authz::Visibility, list, records::time, response::ApiResponse};
 
 impl RestApi {
     pub(super) fn show_driver(&self, request: &ApiRequest, name: &str) -> Result<ApiResponse, Error> {

@@ -34,8 +34,8 @@ use wire_ironic::{
     query::{List, Shape},
 };
 
-use super::{ApiRequest, RestApi, authz::Visibility, nodes::matches};
-use scheduler_core::node_cache::NodeView;
+use super::{ApiRequest, RestApi, authz::Visibility, node_document::document, nodes::matches};
+use scheduler_core::node_view::NodeView;
 
 /// Maximum number of open streams. Each keeps 24 bytes per node.
 const MAX_STREAMS: usize = 256;
@@ -134,14 +134,15 @@ impl RestApi {
     fn changes(&self, request: &ApiRequest, list: &List, sent: &mut SentNodes, is_first: bool) -> Vec<Bytes> {
         let (parent, visibility) = (self.parent(request, list), Visibility::nodes(request));
         let (all, frame) = (self.node_cache.all(), Frame::new(&NODE, request.version, &request.base, &list.columns));
-        let is_of =
-            |node: &&Arc<NodeView>| matches(&node.whole, list, parent.as_deref()) && visibility.includes(&node.whole);
+        let is_of = |node: &&Arc<NodeView>| {
+            matches(document(node), list, parent.as_deref()) && visibility.includes(document(node))
+        };
         let (mut out, mut now) = (Chunks::default(), HashMap::with_capacity(sent.nodes.len()));
         let mut latest = sent.since;
         for node in all.iter().filter(is_of) {
             let known = sent.nodes.get(&node.node).copied().or_else(|| is_first.then_some(sent.since));
             if known.is_none_or(|known| known < node.revision) {
-                out.event("node", node.revision, &frame.shown(&visibility.redact(&node.whole)));
+                out.event("node", node.revision, &frame.shown(&visibility.redact(document(node))));
             }
             latest = latest.max(node.revision);
             now.insert(node.node, node.revision);

@@ -9,9 +9,8 @@ use wire_ironic::{
     page, query,
 };
 
-use super::{ApiRequest, RestApi, response::ApiResponse};
+use super::{ApiRequest, RestApi, fault::fault, records::time, response::ApiResponse};
 use scheduler_core::boot_history;
-use scheduler_core::{document::time, fault::fault};
 
 /// Maximum length of an event in a list without details, in characters.
 const MAX_EVENT_CHARS: usize = 255;

@@ -7,7 +7,7 @@ use wire_ironic::{
     links,
 };
 
-use super::{ApiRequest, RestApi, node_subresources::driver, nodes::one, response::ApiResponse};
+use super::{ApiRequest, RestApi, nodes::one, response::ApiResponse};
 
 /// Indicators: component, name, whether it is read-only, and its states.
 const INDICATORS: &[(&str, &str, bool, &[&str])] =
@@ -35,8 +35,8 @@ impl RestApi {
         let malformed = || Class::Invalid.says(format!("Malformed indicator name \"{unique}\""));
         let (name, part) = unique.split_once('@').ok_or_else(malformed)?;
         if request.method == "PUT" {
-            // A read-only indicator cannot be set.
-            return Err(text::unsupported(&driver(&node).to_string(), "set_indicator_state", Class::Invalid));
+            // A lamp of nobody's can not be switched.
+            return Err(text::unsupported(&node.intent.driver.to_string(), "set_indicator_state", Class::Invalid));
         }
         self.check_is_fake(request, ident, "get_indicator_state")?;
         let lamps = INDICATORS.iter().filter(|(of, ..)| *of == part);

@@ -9,6 +9,7 @@ mod allocations;
 mod audit;
 mod authz;
 mod bios;
+mod collections;
 mod condition;
 mod config;
 mod config_drive_fetch;
@@ -18,16 +19,19 @@ mod dispatch;
 mod driver_info;
 mod drivers;
 mod events;
+mod fault;
 mod hardware;
 mod history;
 mod indicators;
 mod list;
 mod listener;
 mod management;
+mod node_document;
 mod node_subresources;
 mod nodes;
 mod pages;
 mod ports;
+mod records;
 mod redfish;
 mod request;
 mod resources;
@@ -37,11 +41,13 @@ mod step_requests;
 mod validate;
 mod vendor;
 mod verb;
+mod webhook_config;
 mod webhooks;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Router, body::Body, extract::State, http::Request, response::Response};
+use keyspace::seal::has_sealed;
 use serde_json::{Value, json};
 use service_kit::Host;
 use wire_ironic::{
@@ -53,14 +59,14 @@ use wire_ironic::{
 pub use self::{
     config::RestTls,
     listener::RestListener,
-    webhooks::{check as check_webhook, check_webhook_count},
+    webhooks::{check_webhook, check_webhook_count},
 };
 use self::{
     request::{ApiRequest, ParsedRequest},
     response::ApiResponse,
 };
 use api_auth::Authenticator;
-use scheduler_core::{AppState, node_cache::NodeCache, secret};
+use scheduler_core::{AppState, node_cache::NodeCache};
 
 /// State that all handlers share.
 #[derive(Debug)]
@@ -144,7 +150,7 @@ impl RestApi {
         }
         let path = request.path.clone();
         let found = route::find(request.version, &request.method, &path)?;
-        if secret::is_forged(&request.body) {
+        if has_sealed(&request.body) {
             return Err(Class::Invalid.says("A value must not have the shape of a sealed one: {\"sealed\": …}"));
         }
         self.authorize(request, &found)?;
@@ -159,7 +165,7 @@ impl RestApi {
     fn shards(&self) -> ApiResponse {
         let mut counts = BTreeMap::<String, usize>::new();
         for node in self.node_cache.all() {
-            let shard = node.whole.get("shard").and_then(Value::as_str).unwrap_or("None");
+            let shard = node.spec().shard.as_deref().unwrap_or("None");
             *counts.entry(shard.to_owned()).or_default() += 1;
         }
         let mut shards: Vec<_> = counts.into_iter().collect();

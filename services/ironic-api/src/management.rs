@@ -13,15 +13,15 @@ use domain::{
     power::{Boot, BootDevice, BootMode, Persistence, PowerTarget},
 };
 use keyspace::{key, view::News};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::timeout;
 use wire_ironic::{
     call,
     error::{Class, Error, text},
 };
 
-use super::{ApiRequest, RestApi, node_subresources::driver, response::ApiResponse, validate, verb::word};
-use scheduler_core::{document::interface_field, fault::fault, node_cache::NodeView};
+use super::{ApiRequest, RestApi, fault::fault, node_document::document, response::ApiResponse, validate};
+use scheduler_core::node_view::NodeView;
 use scheduler_core::{
     effect::{self, power::BootOrder},
     registry::{Record, power_target, settled},
@@ -46,7 +46,7 @@ impl RestApi {
             "noop" => BootOrder { device: Some(BootDevice::Pxe), is_persistent: Some(true) },
             _ => {
                 check_free(&node)?;
-                validate::management(&node.whole, driver(&node))?;
+                validate::management(document(&node), node.intent.driver)?;
                 let asked = effect::power::boot_order(&self.app, node.rack, node.node).await;
                 asked.map_err(|error| fault(ident, &error))?.map_err(|failure| failed(&node, &failure))?
             }
@@ -61,7 +61,7 @@ impl RestApi {
         let is_there = !matches!(management(&node), "fake" | "noop");
         if is_there {
             check_free(&node)?;
-            validate::management(&node.whole, driver(&node))?;
+            validate::management(document(&node), node.intent.driver)?;
         }
         let device = devices(&node).iter().copied().find(|device| device.to_string() == named);
         let device = device.ok_or_else(|| Class::Invalid.says(format!("Invalid boot device {named} specified.")))?;
@@ -85,7 +85,7 @@ impl RestApi {
             return self.unsupported(request, ident, below);
         }
         check_free(&node)?;
-        validate::management(&node.whole, driver(&node))?;
+        validate::management(document(&node), node.intent.driver)?;
         self.instruct(request, ident, &node, |_| PowerTarget::Interrupted).await
     }
 
@@ -101,7 +101,7 @@ impl RestApi {
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, node, &record)?;
         if record.life.value.state.is_busy() || is_power_changing(&record) {
-            return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
+            return Err(text::locked(&node.node.to_string(), node.conductor.as_deref().unwrap_or_default()));
         }
         let accepted = registry.accept_power(&record, target(record.intent.value.boot_mode)).await;
         let generation = accepted.map_err(|error| fault(ident, &error))?;
@@ -145,8 +145,7 @@ impl RestApi {
 
 /// Management interface of a node.
 fn management(node: &NodeView) -> &str {
-    let field = interface_field(Interface::Management);
-    node.whole.get(&field).and_then(Value::as_str).unwrap_or_default()
+    node.interface(Interface::Management).unwrap_or_default()
 }
 
 fn devices(node: &NodeView) -> &'static [BootDevice] {
@@ -155,7 +154,7 @@ fn devices(node: &NodeView) -> &'static [BootDevice] {
 
 /// Rejects the request while an operation runs on the node.
 fn check_free(node: &Arc<NodeView>) -> Result<(), Error> {
-    match node.whole.get("reservation").and_then(Value::as_str) {
+    match node.conductor.as_deref().filter(|_| node.is_locked()) {
         Some(holder) => Err(text::locked(&node.node.to_string(), holder)),
         None => Ok(()),
     }
@@ -170,7 +169,7 @@ fn is_power_changing(record: &Record) -> bool {
 /// Error for a BMC that refused or did not respond, in the driver's words.
 fn failed(node: &NodeView, failure: &Failure) -> Error {
     let why = format!("{}; {}", failure.text, failure.cause.next_step());
-    match (driver(node), failure.cause) {
+    match (node.intent.driver, failure.cause) {
         (Driver::Redfish, Cause::BmcSilent) => text::redfish_silent(&node.node.to_string(), &why),
         (Driver::Redfish, _) => text::redfish_failed(&why),
         (Driver::FakeHardware | Driver::Ipmi | Driver::ManualManagement, _) => text::ipmi_failed(&why),

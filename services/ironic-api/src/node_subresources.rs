@@ -6,6 +6,7 @@ use domain::{
     driver::{Driver, Interface},
     failure::{Cause, Failure},
 };
+use keyspace::value::AllocationSpec;
 use serde_json::{Map, Value, json};
 use service_kit::clock;
 use wire_ironic::{
@@ -15,8 +16,11 @@ use wire_ironic::{
     query::Shape,
 };
 
-use super::{ApiRequest, RestApi, authz::Visibility, hardware, nodes::one, response::ApiResponse};
-use scheduler_core::{document::interface_field, fault::fault, kinds, node_cache::NodeView};
+use super::{
+    ApiRequest, RestApi, authz::Visibility, collections::IronicCollection, fault::fault, hardware,
+    node_document::document, nodes::one, response::ApiResponse,
+};
+use scheduler_core::node_view::NodeView;
 
 impl RestApi {
     /// Shows the documents of a node's volumes.
@@ -36,7 +40,7 @@ impl RestApi {
     }
 
     pub(super) fn list_traits(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
-        Ok(ApiResponse::ok(one("traits", json!(traits(&self.node(request, ident)?.whole)))))
+        Ok(ApiResponse::ok(one("traits", json!(self.node(request, ident)?.spec().traits))))
     }
 
     /// Accepts a VIF without effect: no network service is attached.
@@ -65,13 +69,13 @@ impl RestApi {
         }
         let node = self.node(request, ident)?;
         let what = if below == ["vmedia"] { "get_virtual_media".to_owned() } else { below.join(" ") };
-        Err(text::unsupported(&driver(&node).to_string(), &what, Class::Invalid))
+        Err(text::unsupported(&node.intent.driver.to_string(), &what, Class::Invalid))
     }
 
     /// Rejects nodes other than those of `fake-hardware`.
     pub(super) fn check_is_fake(&self, request: &ApiRequest, ident: &str, what: &str) -> Result<(), Error> {
         let node = self.node(request, ident)?;
-        match driver(&node) {
+        match node.intent.driver {
             Driver::FakeHardware => Ok(()),
             other @ (Driver::Ipmi | Driver::ManualManagement | Driver::Redfish) => {
                 Err(text::unsupported(&other.to_string(), what, Class::Invalid))
@@ -112,36 +116,35 @@ impl RestApi {
         Ok(ApiResponse::ok(json!({"inventory": inventory, "plugin_data": plugin_data})))
     }
 
-    /// Lists the resources of one node.
-    pub(super) fn list_node_resources(
+    /// The part of a collection that is a node's.
+    pub(super) fn list_node_resources<T: IronicCollection>(
         &self,
         request: &ApiRequest,
         ident: &str,
-        kind: kinds::Kind,
         shape: Shape,
     ) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?.node.to_string();
         let mut pairs = request.pairs.clone();
         pairs.push(("node".to_owned(), node));
-        self.list_resources(request, kind, shape, &pairs)
+        self.list_resources::<T>(request, shape, &pairs)
     }
 
     pub(super) async fn allocation(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         // In Ironic a missing node is an invalid request here, not a 404.
         let unknown = |error: Error| if error.status == 404 { Class::Invalid.says(error.text) } else { error };
         let node = self.node(request, ident).map_err(unknown)?;
-        let allocation = node.whole.get("allocation_uuid").and_then(Value::as_str);
         let missing = || text::no_allocation(ident);
-        let (id, sheet) = self.app.sheet(kinds::ALLOCATION_KIND, allocation.ok_or_else(missing)?)?;
+        let id = node.spec().allocation_uuid.ok_or_else(missing)?;
+        let allocation = self.resource::<AllocationSpec>(&id.to_string())?;
         if request.method == "DELETE" {
-            return self.delete_allocation(id, &sheet).await;
+            return self.release_allocation(&allocation).await;
         }
-        Ok(ApiResponse::ok(self.resource_body(request, kinds::ALLOCATION_KIND, id, &sheet.value)))
+        Ok(ApiResponse::ok(self.resource_body(request, id, &allocation.record.value)))
     }
 
     pub(super) fn console(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?;
-        let enabled = node.whole.get("console_enabled").and_then(Value::as_bool).unwrap_or_default();
+        let enabled = node.spec().console_enabled;
         Ok(ApiResponse::ok(
             json!({"console_enabled": enabled, "console_info": if enabled { json!({}) } else { json!(null) }}),
         ))
@@ -181,9 +184,9 @@ impl RestApi {
         class: Class,
     ) -> Result<Arc<NodeView>, Error> {
         let node = self.node(request, ident)?;
-        let chosen = node.whole.get(&interface_field(interface)).and_then(Value::as_str).unwrap_or_default();
+        let chosen = node.interface(interface).unwrap_or_default();
         if chosen.starts_with("no-") {
-            return Err(text::unsupported(&driver(&node).to_string(), &interface.to_string(), class));
+            return Err(text::unsupported(&node.intent.driver.to_string(), &interface.to_string(), class));
         }
         Ok(node)
     }
@@ -250,9 +253,9 @@ impl RestApi {
     pub(super) fn children(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         let uuid = self.node(request, ident)?.node.to_string();
         let all = self.node_cache.all();
-        let of = |node: &&Arc<NodeView>| node.whole.get("parent_node").and_then(Value::as_str) == Some(uuid.as_str());
+        let of = |node: &&Arc<NodeView>| node.spec().parent_node.as_deref() == Some(uuid.as_str());
         let visibility = Visibility::nodes(request);
-        let seen = all.iter().filter(of).filter(|node| visibility.includes(&node.whole));
+        let seen = all.iter().filter(of).filter(|node| visibility.includes(document(node)));
         let children: Vec<String> = seen.map(|node| node.node.to_string()).collect();
         let href = format!("{}/v1/nodes?parent_node={uuid}", request.base);
         Ok(ApiResponse::ok(json!({"children": children, "links": {"href": href, "rel": "children"}})))
@@ -260,14 +263,10 @@ impl RestApi {
 
     pub(super) fn validate(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?;
-        Ok(ApiResponse::ok(call::validation(super::validate::interfaces(&node.whole, driver(&node)).into_iter())))
+        Ok(ApiResponse::ok(call::validation(
+            super::validate::interfaces(document(&node), node.intent.driver).into_iter(),
+        )))
     }
-}
-
-/// Driver of a cached node.
-pub(super) fn driver(node: &NodeView) -> Driver {
-    let word = node.whole.get("driver").and_then(Value::as_str).unwrap_or_default();
-    word.parse().unwrap_or_default()
 }
 
 fn traits(node: &Map<String, Value>) -> Vec<String> {

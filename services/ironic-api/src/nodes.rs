@@ -8,15 +8,18 @@ use domain::{
     provision::Refused,
 };
 use keyspace::{
+    seal::open_text,
     store::Versioned,
-    value::{Bmc, Intent, Rack, Sheet},
+    value::{Bmc, ChassisSpec, ExtraFields, Intent, NodeSpec, Properties, Rack, Stamped},
 };
 use serde_json::{Map, Value, json};
 use service_kit::clock;
 use wire_ironic::{
     error::{Class, Error, text},
     fields::{self, Columns, NODE},
-    links, patch, query,
+    links,
+    page::Direction,
+    patch, query,
     query::{List, Shape},
 };
 
@@ -24,23 +27,21 @@ use super::{
     ApiRequest, RestApi,
     authz::Visibility,
     condition::{self, Condition},
-    driver_info::{BmcAccess, bmc_access, boot_mode, check_interfaces, driver, ironic_ramdisk},
+    driver_info::{BmcAccess, bmc_access, check_interfaces, driver, ironic_ramdisk},
+    fault::fault,
     list,
+    node_document::{document, interface_field, render},
     pages::Page,
+    records::{from_fields, to_fields},
     response::ApiResponse,
 };
 use scheduler_core::registry::{Held, Record, newborn};
-use scheduler_core::{
-    document::{self, interface_field},
-    fault::fault,
-    node_cache::{NodeView, parts},
-    secret,
-};
+use scheduler_core::{node_cache::ListOrder, node_view::NodeView};
 
-/// Attempts to store a change that conflicts with concurrent changes.
+/// How often a change is tried that others' changes can get in the way of.
 const MAX_ATTEMPTS: u32 = 5;
-/// Fields that other records contain.
-const FIELDS_OF_OTHER_RECORDS: &[&str] = &["uuid", "name", "driver", "conductor_group", "created_at", "updated_at"];
+/// Fields of a node that are no part of its specification.
+const ELSEWHERE: &[&str] = &["uuid", "name", "driver", "conductor_group", "created_at", "updated_at"];
 
 impl RestApi {
     /// Finds the node that a request names. Names need a minimum API version.
@@ -75,20 +76,24 @@ impl RestApi {
 
     fn page_of_nodes(&self, request: &ApiRequest, list: List, parent: Option<&str>) -> Result<ApiResponse, Error> {
         let visibility = Visibility::nodes(request);
-        let is_of = |node: &NodeView| matches(&node.whole, &list, parent) && visibility.includes(&node.whole);
+        let is_of = |node: &NodeView| matches(document(node), &list, parent) && visibility.includes(document(node));
         let marker = list.page.marker.as_deref();
         let missing = || text::not_found("Node", marker.unwrap_or_default());
         let behind = marker.map(|marker| {
             let node = marker.parse().ok().and_then(|node| self.node_cache.get(node));
-            node.filter(|node| visibility.includes(&node.whole)).map(|node| node.node).ok_or_else(missing)
+            node.filter(|node| visibility.includes(document(node))).map(|node| node.node).ok_or_else(missing)
         });
         let behind = behind.transpose()?;
         let page = if list.page.sort_key == "id" {
-            self.node_cache.next(behind, list.page.direction, list.page.limit, is_of).ok_or_else(missing)?
+            let order = match list.page.direction {
+                Direction::Up => ListOrder::OldestFirst,
+                Direction::Down => ListOrder::NewestFirst,
+            };
+            self.node_cache.next(behind, order, list.page.limit, is_of).ok_or_else(missing)?
         } else {
             // A marker gives the start of the page even if the node no longer matches the filters.
             let all = self.node_cache.those(|node| is_of(node) || Some(node.node) == behind);
-            list::chosen(&NODE, &list, all, |node| &node.whole)?
+            list::chosen(&NODE, &list, all, |node| document(node))?
         };
         Ok(ApiResponse::page(Page::new(request, &list, page)))
     }
@@ -97,7 +102,7 @@ impl RestApi {
     pub(super) fn check_filters(&self, list: &List) -> Result<(), Error> {
         let chassis = list.filters.iter().find(|(filter, _)| filter.name == "chassis_uuid");
         match chassis.map(|(_, operand)| operand.written()) {
-            Some(uuid) if !self.has_resource("chassis", &uuid) => Err(text::not_found("Chassis", &uuid)),
+            Some(uuid) if !self.has_chassis(&uuid) => Err(text::not_found("Chassis", &uuid)),
             Some(_) | None => Ok(()),
         }
     }
@@ -109,10 +114,9 @@ impl RestApi {
         Some(self.find_visible(request, &ident).map_or(ident, |node| node.node.to_string()))
     }
 
-    /// Returns whether a generic collection has a resource with this id.
-    pub(super) fn has_resource(&self, collection: &str, uuid: &str) -> bool {
-        let Ok(id) = uuid.parse::<uuid::Uuid>() else { return false };
-        self.app.registry.view().get(&keyspace::key::sheet_of(collection, id)).is_some()
+    /// Whether a chassis exists.
+    pub(super) fn has_chassis(&self, uuid: &str) -> bool {
+        uuid.parse().is_ok_and(|id| self.app.resource::<ChassisSpec>(id).is_some())
     }
 
     pub(super) fn show_node(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
@@ -123,7 +127,7 @@ impl RestApi {
         if request.condition.has(&tag) {
             return Ok(ApiResponse::not_modified().with_etag(tag));
         }
-        let seen = Visibility::nodes(request).redact(&node.whole);
+        let seen = Visibility::nodes(request).redact(document(&node));
         let shown = links::shown(&NODE, request.version, &request.base, &columns, &seen);
         Ok(ApiResponse::ok(Value::Object(shown)).with_etag(tag))
     }
@@ -131,7 +135,7 @@ impl RestApi {
     /// Returns the body of the response to a change, and the node's entity tag.
     pub(super) fn node_body(&self, request: &ApiRequest, node: NodeId) -> Result<(Value, String), Error> {
         let shown = self.node_cache.get(node).ok_or_else(|| text::not_found("Node", &node.to_string()))?;
-        let seen = Visibility::nodes(request).redact(&shown.whole);
+        let seen = Visibility::nodes(request).redact(document(&shown));
         let whole = links::shown(&NODE, request.version, &request.base, &Columns::All, &seen);
         Ok((Value::Object(whole), condition::tag(shown.revision, request.version)))
     }
@@ -153,29 +157,29 @@ impl RestApi {
             None => NodeId::new(uuid::Uuid::new_v4()),
         };
         self.check_free(node, &name, &attributes)?;
-        attributes.retain(|field, value| !FIELDS_OF_OTHER_RECORDS.contains(&field.as_str()) && !value.is_null());
+        attributes.retain(|field, _| !ELSEWHERE.contains(&field.as_str()));
         let registry = &self.app.registry;
-        let internal = |error: keyspace::Error| fault(&node.to_string(), &error.into());
-        secret::seal(&NODE, &node.to_string(), &mut attributes, &registry.sealer).map_err(internal)?;
+        let mut spec: NodeSpec = from_fields(attributes)?;
+        registry.seal_secrets(&mut spec, &node.to_string()).map_err(|error| fault(&node.to_string(), &error))?;
         let mut intent = Intent {
             name,
             enrolled_at: clock::now(),
             driver,
             bmc: None,
-            boot_mode: boot_mode(&attributes).unwrap_or_default(),
+            boot_mode: Properties::of(&spec.properties).boot_mode().unwrap_or_default(),
             deployment: None,
             wait_for_life_seconds: None,
             boot_files_by_tftp: false,
-            ironic_ramdisk: ironic_ramdisk(driver, &attributes),
+            ironic_ramdisk: ironic_ramdisk(driver, &spec),
             power: None,
         };
-        intent.bmc = self.bmc(node, &intent, &attributes)?;
+        intent.bmc = self.bmc(node, &intent, spec.driver_info.as_ref())?;
         let mut life = newborn(intent.enrolled_at);
         if fields::first_state(request.version) == "available" {
             life.state = domain::provision::State::Available;
         }
-        let sheet = Sheet { fields: attributes, created_at: intent.enrolled_at, updated_at: None };
-        let made = registry.create_with(&rack, node, &intent, &life, &sheet).await;
+        let record = Stamped::created(spec, intent.enrolled_at);
+        let made = registry.create_with(&rack, node, &intent, &life, &record).await;
         made.map_err(|error| fault(&node.to_string(), &error))?;
         self.app.live_state.tell(Some(node), "ENROLLED", intent.name);
         let (body, tag) = self.node_body(request, node)?;
@@ -192,7 +196,7 @@ impl RestApi {
     /// Checks that the chassis and the parent node exist.
     fn check_references(&self, attributes: &Map<String, Value>) -> Result<(), Error> {
         let named = |name: &str| attributes.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        if let Some(chassis) = named("chassis_uuid").filter(|uuid| !self.has_resource("chassis", uuid)) {
+        if let Some(chassis) = named("chassis_uuid").filter(|uuid| !self.has_chassis(uuid)) {
             return Err(Class::Invalid.says(format!("Chassis {chassis} could not be found.")));
         }
         match named("parent_node").filter(|parent| self.find(parent).is_none()) {
@@ -221,25 +225,25 @@ impl RestApi {
         }
     }
 
-    /// Determines how to reach the BMC. `None` if `driver_info` is incomplete.
-    fn bmc(&self, node: NodeId, before: &Intent, attributes: &Map<String, Value>) -> Result<Option<Bmc>, Error> {
-        let Some(info) = attributes.get("driver_info").and_then(Value::as_object) else { return Ok(None) };
-        let Some(BmcAccess { address, redfish, user, password: key }) = bmc_access(before.driver, info) else {
+    /// How the BMC is reached according to `driver_info`. `None` if that is incomplete.
+    fn bmc(&self, node: NodeId, before: &Intent, info: Option<&ExtraFields>) -> Result<Option<Bmc>, Error> {
+        let Some(info) = info else { return Ok(None) };
+        let Some(BmcAccess { address, redfish, user, password: key }) = bmc_access(before.driver, info.as_map()) else {
             return Ok(None);
         };
-        let user = info.get(user).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let internal = |error| fault(&node.to_string(), &scheduler_core::Error::Sealed { node, source: error });
-        // An unchanged sealed password stays in use.
-        let stored = info.get(key).and_then(|value| value.get("sealed")).cloned();
-        let known = before.bmc.as_ref().map(|bmc| &bmc.password);
-        let same = known.filter(|known| stored.is_some() && serde_json::to_value(known).ok() == stored);
-        let password = match same {
-            Some(same) => same.clone(),
+        let user = info.text(user).unwrap_or_default().to_owned();
+        let registry = &self.app.registry;
+        let internal = |error: scheduler_core::Error| fault(&node.to_string(), &error);
+        // A password that is sealed as the one in use was not changed.
+        let in_use = before.bmc.as_ref().map(|bmc| &bmc.password);
+        let unchanged = in_use.filter(|password| info.sealed(key).as_ref() == Some(password));
+        let password = match unchanged {
+            Some(password) => password.clone(),
             None => {
-                let sealer = &self.app.registry.sealer;
-                let opened = secret::open(&node.to_string(), "driver_info", key, attributes, sealer);
-                let password = opened.map_err(internal)?.unwrap_or_else(|| domain::secret::Secret::new(Vec::new()));
-                self.app.registry.seal_password(node, &password).map_err(|error| fault(&node.to_string(), &error))?
+                let opened = open_text(info, &format!("{node}/driver_info"), key, &registry.sealer);
+                let opened = opened.map_err(|source| internal(scheduler_core::Error::Sealed { node, source }))?;
+                let password = opened.unwrap_or_else(|| domain::secret::Secret::new(Vec::new()));
+                registry.seal_password(node, &password).map_err(internal)?
             }
         };
         Ok(Some(Bmc { address, user, password, redfish }))
@@ -286,15 +290,16 @@ impl RestApi {
         let mut attempts = MAX_ATTEMPTS;
         loop {
             let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
-            let parts = parts(registry.view(), held.rack, node).ok_or_else(|| text::not_found("Node", ident))?;
-            condition.check(ident, parts.revision)?;
-            let before = document::whole(&parts);
+            let view = NodeView::read(registry.view(), held.rack, node);
+            let view = view.ok_or_else(|| text::not_found("Node", ident))?;
+            condition.check(ident, view.revision)?;
+            let before = render(&view);
             let after = change(&before)?;
             let rack = self.target_rack(held.rack, &before, &after)?;
-            let (intent, sheet) = self.changed_records(&held, &before, after)?;
+            let (intent, record) = self.changed_records(&held, &before, after)?;
             let stored = match &rack {
-                Some(rack) => registry.move_with(&held, rack, &intent, Some(&sheet)).await,
-                None => registry.change_with(&held, &intent, &sheet).await,
+                Some(rack) => registry.move_with(&held, rack, &intent, Some(&record)).await,
+                None => registry.change_with(&held, &intent, &record).await,
             };
             match stored {
                 Ok(()) => return Ok(()),
@@ -331,8 +336,8 @@ impl RestApi {
         &self,
         held: &Held,
         before: &Map<String, Value>,
-        mut after: Map<String, Value>,
-    ) -> Result<(Intent, Sheet), Error> {
+        after: Map<String, Value>,
+    ) -> Result<(Intent, Stamped<NodeSpec>), Error> {
         let (node, old) = (held.node, &held.intent.value);
         let driver = driver(&after)?;
         check_interfaces(driver, &after)?;
@@ -343,31 +348,28 @@ impl RestApi {
         if !name.is_empty() && holder.is_some_and(|holder| holder.value.id != node.uuid()) {
             return Err(text::already_exists(&format!("A node with name {name}")));
         }
-        let fresh = |error: keyspace::Error| fault(&node.to_string(), &error.into());
-        secret::seal(&NODE, &node.to_string(), &mut after, &self.app.registry.sealer).map_err(fresh)?;
-        let mut intent = Intent { name, driver, ..old.clone() };
-        intent.boot_mode = boot_mode(&after).unwrap_or(intent.boot_mode);
-        if before.get("driver_info") != after.get("driver_info") || driver != old.driver {
-            intent.bmc = self.bmc(node, &Intent { bmc: old.bmc.clone(), ..intent.clone() }, &after)?;
-        }
-        intent.ironic_ramdisk = ironic_ramdisk(driver, &after);
-        let mut sheet = held.sheet.as_ref().map(|sheet| sheet.value.clone()).unwrap_or_default();
-        // After a change of the driver the interfaces are stored explicitly, because its defaults differ.
+        let changes_bmc = before.get("driver_info") != after.get("driver_info");
+        let stored = held.spec.as_ref().map(|read| read.value.clone()).unwrap_or_default();
+        let mut fields = to_fields(&stored.spec);
+        // The implementations that the old driver had by default are kept as if they had been chosen.
         let is_kept = |field: &str| driver != old.driver && field.ends_with("_interface");
-        for (field, value) in &after {
-            if FIELDS_OF_OTHER_RECORDS.contains(&field.as_str())
-                || (before.get(field) == Some(value) && !is_kept(field))
-            {
-                continue;
+        let synthesized = after.get("driver_info").and_then(Value::as_object).cloned().map(ExtraFields::from);
+        for (field, value) in after {
+            if !ELSEWHERE.contains(&field.as_str()) && (before.get(&field) != Some(&value) || is_kept(&field)) {
+                fields.insert(field, value);
             }
-            if value.is_null() {
-                sheet.fields.remove(field)
-            } else {
-                sheet.fields.insert(field.clone(), value.clone())
-            };
         }
-        sheet.updated_at = Some(clock::now());
-        Ok((intent, sheet))
+        let mut spec: NodeSpec = from_fields(fields)?;
+        let sealed = self.app.registry.seal_secrets(&mut spec, &node.to_string());
+        sealed.map_err(|error| fault(&node.to_string(), &error))?;
+        let mut intent = Intent { name, driver, ..old.clone() };
+        intent.boot_mode = Properties::of(&spec.properties).boot_mode().unwrap_or(intent.boot_mode);
+        if changes_bmc || driver != old.driver {
+            let info = spec.driver_info.as_ref().or(synthesized.as_ref());
+            intent.bmc = self.bmc(node, &Intent { bmc: old.bmc.clone(), ..intent.clone() }, info)?;
+        }
+        intent.ironic_ramdisk = ironic_ramdisk(driver, &spec);
+        Ok((intent, stored.updated(spec, clock::now())))
     }
 
     /// Rack of the changed conductor group. `None` if the node stays in its rack.
@@ -389,20 +391,20 @@ impl RestApi {
         let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, &node, &record)?;
-        registry.remove(&record).await.map_err(|error| deletion_error(ident, &node, &error))?;
-        self.delete_node_resources(&node.node.to_string()).await?;
+        registry.remove(&record).await.map_err(|error| not_removed(ident, &node, &error))?;
+        self.delete_node_resources(node.node).await?;
         self.app.live_state.forget(node.node);
         self.app.live_state.tell(Some(node.node), "DELETED", record.intent.value.name);
         Ok(ApiResponse::no_content())
     }
 }
 
-/// Error of a refused deletion, in Ironic's words.
-fn deletion_error(ident: &str, node: &NodeView, error: &scheduler_core::Error) -> Error {
-    let (uuid, word) = (node.node.to_string(), |name: &str| node.whole.get(name).and_then(Value::as_str));
+/// Why a node was not removed, in Ironic's words.
+fn not_removed(ident: &str, node: &NodeView, error: &scheduler_core::Error) -> Error {
+    let uuid = node.node.to_string();
     let scheduler_core::Error::Refused(refused) = error else { return fault(ident, error) };
     match refused {
-        Refused::HasInstance => text::associated(&uuid, word("instance_uuid").unwrap_or_default()),
+        Refused::HasInstance => text::associated(&uuid, node.spec().instance_uuid.as_deref().unwrap_or_default()),
         Refused::Protected => text::protected(&uuid),
         Refused::NotRemovable { state } => patch::node::not_deletable(&uuid, state.ironic_name()),
         Refused::NotHere { .. }

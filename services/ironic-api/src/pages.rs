@@ -12,8 +12,8 @@ use wire_ironic::{
     query::{self, List},
 };
 
-use super::{ApiRequest, authz::Visibility};
-use scheduler_core::node_cache::NodeView;
+use super::{ApiRequest, authz::Visibility, node_document::document};
+use scheduler_core::node_view::NodeView;
 
 /// Size at which a chunk is sent, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -88,8 +88,8 @@ impl Iterator for Page {
                 chunk.push(b',');
             }
             self.at = At::Members;
-            // Writing to a `Vec` and serializing a map with text keys cannot fail.
-            let _ = serde_json::to_writer(&mut chunk, &self.frame.around(&visibility.redact(&node.whole)));
+            // Neither the writer nor a map with keys of text can fail.
+            let _ = serde_json::to_writer(&mut chunk, &self.frame.around(&visibility.redact(document(&node))));
         }
         Some(chunk.into())
     }
@@ -97,7 +97,12 @@ impl Iterator for Page {
 
 #[cfg(test)]
 mod tests {
-    use domain::id::{NodeId, RackId};
+    use domain::{
+        id::{NodeId, RackId},
+        power::BootMode,
+        time::Timestamp,
+    };
+    use scheduler_core::registry::newborn;
     use serde_json::json;
     use uuid::Uuid;
     use wire_ironic::{
@@ -125,12 +130,15 @@ mod tests {
         let list = query::list(&NODE, request.version, Shape::Detail, &[]).unwrap();
         let nodes = (0..count).map(|number| {
             let node = NodeId::new(Uuid::from_u128(number));
-            let whole = json!({"uuid": node.to_string(), "driver_info": {"ipmi_password": "seen"}, "name": "\"n\""});
-            let whole = whole.as_object().cloned().unwrap();
-            Arc::new(NodeView { rack: RackId::new(Uuid::nil()), node, whole, revision: 1 })
+            let at = Timestamp::from_millis(1);
+            let intent = json!({"name": "\"n\"", "enrolled_at": at, "boot_mode": BootMode::default()});
+            let intent = serde_json::from_value(intent).unwrap();
+            let mut view = NodeView::new(RackId::new(Uuid::nil()), node, intent, newborn(at), 1);
+            view.record.spec = serde_json::from_value(json!({"driver_info": {"ipmi_password": "seen"}})).unwrap();
+            Arc::new(view)
         });
         let nodes: Vec<_> = nodes.collect();
-        let shown = |node: &Arc<NodeView>| links::shown(&NODE, Version::MAX, "http://h", &list.columns, &node.whole);
+        let shown = |node: &Arc<NodeView>| links::shown(&NODE, Version::MAX, "http://h", &list.columns, document(node));
         (nodes.iter().map(|node| Value::Object(shown(node))).collect(), Page::new(&request, &list, nodes).collect())
     }
 

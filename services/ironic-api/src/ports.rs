@@ -1,10 +1,10 @@
 //! Ports: the NICs of nodes.
 
-use domain::{driver::Driver, id::PortId, net::MacAddr};
+use domain::{driver::Driver, id::PortId, net::MacAddr, provision::State};
 use keyspace::{
     key,
     store::Versioned,
-    value::{Port, Sheet},
+    value::{Port, PortSpec, PortgroupSpec, Stamped},
 };
 use serde_json::{Map, Value, json};
 use service_kit::clock;
@@ -16,21 +16,29 @@ use wire_ironic::{
 };
 
 use super::{
-    ApiRequest, RestApi, authz::Visibility, list, nodes::is_rearrangeable, resources::is, response::ApiResponse,
+    ApiRequest, RestApi,
+    authz::Visibility,
+    fault::fault,
+    list,
+    node_document::document,
+    nodes::is_rearrangeable,
+    records::{from_fields, time, to_fields},
+    resources::is,
+    response::ApiResponse,
 };
+use scheduler_core::node_view::NodeView;
 use scheduler_core::registry::{PortChange, StoredPort};
-use scheduler_core::{document::time, fault::fault, node_cache::NodeView};
 
-/// Fields that other records contain.
-const FIELDS_OF_OTHER_RECORDS: &[&str] = &["uuid", "address", "node_uuid", "node_ident", "created_at", "updated_at"];
-/// Fields that cannot be changed while the node is in use.
+/// Fields of a port that are no part of its specification.
+const ELSEWHERE: &[&str] = &["uuid", "address", "node_uuid", "node_ident", "created_at", "updated_at"];
+/// What can not be changed while the machine uses its ports.
 const WIRING: &[&str] = &["pxe_enabled", "local_link_connection", "physical_network", "portgroup_uuid"];
 
 impl RestApi {
     pub(super) fn show_port(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         request.only(&["fields"])?;
         let columns = request.columns(&PORT)?;
-        let port = document(&self.port(request, ident)?);
+        let port = port_document(&self.port(request, ident)?);
         Ok(ApiResponse::ok(Value::Object(links::shown(&PORT, request.version, &request.base, &columns, &port))))
     }
 
@@ -57,7 +65,7 @@ impl RestApi {
 
     /// All fields of all ports, in the order of their creation.
     pub(super) fn all_ports(&self) -> Vec<Map<String, Value>> {
-        self.app.registry.ports().iter().map(document).collect()
+        self.app.registry.ports().iter().map(port_document).collect()
     }
 
     pub(super) fn list_ports_of(
@@ -89,13 +97,13 @@ impl RestApi {
     fn matches(&self, port: &Map<String, Value>, list: &List, node: Option<&str>) -> bool {
         let of_node = |field: &str, operand: &query::Operand| {
             let node = port.get("node_uuid").and_then(Value::as_str).and_then(|node| self.find(node));
-            node.is_some_and(|node| list::matches(&node.whole, field, operand))
+            node.is_some_and(|node| list::matches(document(&node), field, operand))
         };
         list.filters.iter().all(|(filter, operand)| match filter.name {
             "node" | "node_uuid" => node.is_some_and(|node| is(port, "node_uuid", node)),
             "portgroup" => {
-                let group = self.app.sheet(scheduler_core::kinds::PORTGROUP_KIND, &operand.written());
-                group.is_ok_and(|(id, _)| is(port, "portgroup_uuid", &id.to_string()))
+                let group = self.resource::<PortgroupSpec>(&operand.written());
+                group.is_ok_and(|group| is(port, "portgroup_uuid", &group.id.to_string()))
             }
             "description_contains" => list::contains(port, "description", operand),
             "shard" => of_node("shard", operand),
@@ -121,15 +129,15 @@ impl RestApi {
         if registry.view().get(&key::mac(mac)).is_some() {
             return Err(text::already_exists(&format!("A port with MAC address {mac}")));
         }
-        let sheet = Sheet { fields: stripped(attributes), created_at: clock::now(), updated_at: None };
-        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: is_boot_port(&sheet, &node), sheet };
+        let spec = Stamped::created(port_spec(attributes)?, clock::now());
+        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: boots(&spec.spec, &node), spec };
         registry.create_port(&new).await.map_err(|error| fault(&mac.to_string(), &error))?;
         let body = self.shown_port(request, &id.to_string())?;
         Ok(ApiResponse::created(body, links::location(&request.base, &format!("ports/{id}"))))
     }
 
     fn shown_port(&self, request: &ApiRequest, id: &str) -> Result<Value, Error> {
-        let port = document(&self.port(request, id)?);
+        let port = port_document(&self.port(request, id)?);
         Ok(Value::Object(links::shown(&PORT, request.version, &request.base, &Columns::All, &port)))
     }
 
@@ -151,9 +159,9 @@ impl RestApi {
     /// Checks that the port group exists and belongs to the node, and that the name is free.
     fn check_port(&self, attributes: &Map<String, Value>, node: &NodeView, own: Option<PortId>) -> Result<(), Error> {
         if let Some(group) = attributes.get("portgroup_uuid").and_then(Value::as_str) {
-            let found = self.app.sheet(scheduler_core::kinds::PORTGROUP_KIND, group);
+            let found = self.resource::<PortgroupSpec>(group);
             let found = found.map_err(|_| Class::Invalid.says(format!("Portgroup {group} could not be found.")))?;
-            if !is(&found.1.value.fields, "node_uuid", &node.node.to_string()) {
+            if found.spec().node_uuid != Some(node.node) {
                 return Err(Class::Invalid.says(format!("Portgroup {group} belongs to another node than the port.")));
             }
             self.check_network(attributes, group, own)?;
@@ -191,7 +199,7 @@ impl RestApi {
         let ops = patch::parse(&PORT, request.version, &request.body)?;
         let before = self.port(request, ident)?;
         let id = before.port.value.id;
-        let old = document(&before);
+        let old = port_document(&before);
         let after = patch::apply(&PORT, &old, &ops)?;
         let node = self.node_of_port(request, &after)?;
         let mac = address(&after)?;
@@ -207,9 +215,9 @@ impl RestApi {
         if mac != before.mac && taken {
             return Err(text::already_exists(&format!("A port with MAC address {mac}")));
         }
-        let created_at = before.port.value.sheet.as_ref().map(|sheet| sheet.created_at).unwrap_or_default();
-        let sheet = Sheet { fields: stripped(after), created_at, updated_at: Some(clock::now()) };
-        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: is_boot_port(&sheet, &node), sheet };
+        let stored = before.port.value.spec.clone().unwrap_or_default();
+        let spec = stored.updated(port_spec(after)?, clock::now());
+        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: boots(&spec.spec, &node), spec };
         let changed = self.app.registry.change_port(&before, &new).await;
         changed.map_err(|error| fault(ident, &error))?;
         Ok(ApiResponse::ok(self.shown_port(request, &id.to_string())?))
@@ -225,9 +233,8 @@ impl RestApi {
         let Some(node) = self.node_cache.get(before.port.value.node) else { return Ok(()) };
         let value = |of: &Map<String, Value>, field: &str| of.get(field).cloned().unwrap_or_default();
         let changed = |field: &str| value(old, field) != value(new, field);
-        let state = node.whole.get("provision_state").and_then(Value::as_str).unwrap_or_default();
-        let in_maintenance = node.whole.get("maintenance").and_then(Value::as_bool).unwrap_or_default();
-        if in_maintenance || is_rearrangeable(state) {
+        let state = node.life.state.ironic_name();
+        if node.spec().maintenance || is_rearrangeable(state) {
             return Ok(());
         }
         let (id, uuid) = (before.port.value.id, node.node);
@@ -237,7 +244,7 @@ impl RestApi {
                  to manageable, or set it into maintenance"
             )));
         }
-        let in_use = state == "active" || list::has(&node.whole, "instance_uuid");
+        let in_use = node.life.state == State::Active || node.spec().instance().is_some();
         if in_use && changed("address") {
             return Err(
                 Class::Conflict.says(format!("Cannot update the address of port {id}: its node {uuid} is in use"))
@@ -247,26 +254,26 @@ impl RestApi {
     }
 }
 
-/// Name of a port.
+/// The name of a port.
 fn port_name(port: &StoredPort) -> Option<&str> {
-    port.port.value.sheet.as_ref()?.fields.get("name").and_then(Value::as_str)
+    port.port.value.spec.as_ref()?.spec.name.as_deref()
 }
 
-/// All fields of a port.
-pub(super) fn document(stored: &StoredPort) -> Map<String, Value> {
-    let Versioned { value: Port { id, node, sheet, .. }, .. } = &stored.port;
-    let mut whole = sheet.as_ref().map(|sheet| sheet.fields.clone()).unwrap_or_default();
+/// A port whole.
+pub(super) fn port_document(stored: &StoredPort) -> Map<String, Value> {
+    let Versioned { value: Port { id, node, spec, .. }, .. } = &stored.port;
+    let mut whole = spec.as_ref().map(|record| to_fields(&record.spec)).unwrap_or_default();
     whole.insert("uuid".to_owned(), json!(id.to_string()));
     whole.insert("address".to_owned(), json!(stored.mac.to_string()));
     whole.insert("node_uuid".to_owned(), json!(node.to_string()));
-    whole.insert("created_at".to_owned(), time(sheet.as_ref().map(|sheet| sheet.created_at)));
-    whole.insert("updated_at".to_owned(), time(sheet.as_ref().and_then(|sheet| sheet.updated_at)));
+    whole.insert("created_at".to_owned(), time(spec.as_ref().map(|record| record.created_at)));
+    whole.insert("updated_at".to_owned(), time(spec.as_ref().and_then(|record| record.updated_at)));
     whole
 }
 
-fn stripped(mut attributes: Map<String, Value>) -> Map<String, Value> {
-    attributes.retain(|field, value| !FIELDS_OF_OTHER_RECORDS.contains(&field.as_str()) && !value.is_null());
-    attributes
+fn port_spec(mut attributes: Map<String, Value>) -> Result<PortSpec, Error> {
+    attributes.retain(|field, _| !ELSEWHERE.contains(&field.as_str()));
+    from_fields(attributes)
 }
 
 fn address(attributes: &Map<String, Value>) -> Result<MacAddr, Error> {
@@ -275,8 +282,7 @@ fn address(attributes: &Map<String, Value>) -> Result<MacAddr, Error> {
     mac.parse().map_err(|_| Class::Invalid.says(format!("Expected valid MAC address for address: {text}")))
 }
 
-/// Returns whether the node can boot from a port, so that it needs an address on the rack's network.
-fn is_boot_port(sheet: &Sheet, node: &NodeView) -> bool {
-    let enabled = sheet.fields.get("pxe_enabled").and_then(Value::as_bool).unwrap_or(true);
-    enabled && super::node_subresources::driver(node) != Driver::FakeHardware
+/// Whether the machine may boot from it, so that it needs an address on the rack's network.
+fn boots(spec: &PortSpec, node: &NodeView) -> bool {
+    spec.pxe_enabled && node.intent.driver != Driver::FakeHardware
 }

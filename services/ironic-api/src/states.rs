@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use domain::{power::PowerTarget, provision};
-use keyspace::Expect;
-use serde_json::{Value, json};
+use keyspace::{
+    Expect,
+    value::{ExtraFields, set_config_drive},
+};
+use serde_json::Value;
 use service_kit::clock;
 use wire_ironic::{
     error::{Class, Error, text},
@@ -15,13 +18,15 @@ use wire_ironic::{
 use super::{
     ApiRequest, RestApi,
     authz::Visibility,
+    fault::fault,
+    node_document::{document, power_name},
     response::ApiResponse,
     step_requests,
-    verb::{ProvisionCheck, domain_verb, is, word},
+    verb::{ProvisionCheck, domain_verb},
 };
-use scheduler_core::{fault::fault, node_cache::NodeView, secret};
+use scheduler_core::node_view::NodeView;
 use scheduler_core::{
-    provision::{Provision, Ramdisk, SheetChange},
+    provision::{Provision, Ramdisk, SpecChange},
     registry::Record,
 };
 
@@ -37,7 +42,7 @@ impl RestApi {
         let node = self.node(request, ident)?;
         Ok(ApiResponse::ok(Value::Object(fields::node_states(
             request.version,
-            &Visibility::nodes(request).redact(&node.whole),
+            &Visibility::nodes(request).redact(document(&node)),
         ))))
     }
 
@@ -70,12 +75,7 @@ impl RestApi {
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
         let shown = self.node_cache.get(node.node).ok_or_else(|| text::not_found("Node", &uuid))?;
         self.check_since(request, &uuid, &shown, &record)?;
-        let of = ProvisionCheck {
-            request,
-            provision: provision_request,
-            node: &shown.whole,
-            state: record.life.value.state,
-        };
+        let of = ProvisionCheck { request, provision: provision_request, node: &shown, state: record.life.value.state };
         let verb = of.verb(|verb| registry.decide(&record, verb, &[]))?;
         let runbook = self.runbook(request, provision_request, &shown)?;
         let arguments = of.arguments(verb)?;
@@ -88,8 +88,8 @@ impl RestApi {
         }
         if matches!(verb, Verb::Active | Verb::Rebuild) {
             let drive = arguments.configdrive.as_ref();
-            provision.deployment = self.deployment(&record, &shown.whole, drive).await?;
-            provision.sheet = drive.map(|drive| self.with_drive(&record, drive)).transpose()?;
+            provision.deployment = self.deployment(&record, document(&shown), drive).await?;
+            provision.spec = drive.map(|drive| self.with_drive(&record, drive)).transpose()?;
         }
         let accepted = registry.accept(&record, domain_verb(verb), provision).await;
         if accepted.is_ok() {
@@ -99,42 +99,33 @@ impl RestApi {
         Ok(accepted)
     }
 
-    /// Adds the config drive of a request to the node's fields, its secrets sealed.
-    fn with_drive(&self, record: &Record, config_drive: &ConfigDrive) -> Result<SheetChange, Error> {
+    /// A node's specification with the config drive of a request, its secrets sealed.
+    fn with_drive(&self, record: &Record, config_drive: &ConfigDrive) -> Result<SpecChange, Error> {
         let uuid = record.node.to_string();
-        let read = self.app.registry.held(record.node).and_then(|held| held.sheet);
+        let registry = &self.app.registry;
+        let read = registry.held(record.node).and_then(|held| held.spec);
         let before = Expect::same(read.as_ref());
-        let mut sheet = read.map(|read| read.value).unwrap_or_default();
-        match sheet.fields.get_mut("instance_info") {
-            Some(Value::Object(info)) => drop(info.insert("configdrive".to_owned(), encode_config_drive(config_drive))),
-            Some(_) | None => {
-                drop(
-                    sheet
-                        .fields
-                        .insert("instance_info".to_owned(), json!({"configdrive": encode_config_drive(config_drive)})),
-                );
-            }
-        }
-        let sealed = secret::seal(&fields::NODE, &uuid, &mut sheet.fields, &self.app.registry.sealer);
-        sealed.map_err(|error| fault(&uuid, &error.into()))?;
-        sheet.updated_at = Some(clock::now());
-        Ok(SheetChange { before, after: sheet })
+        let stored = read.map(|read| read.value).unwrap_or_default();
+        let mut spec = stored.spec.clone();
+        set_config_drive(spec.instance_info.get_or_insert_with(ExtraFields::new), encode_config_drive(config_drive));
+        registry.seal_secrets(&mut spec, &uuid).map_err(|error| fault(&uuid, &error))?;
+        Ok(SpecChange { before, after: stored.updated(spec, clock::now()) })
     }
 
     pub(super) async fn power(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?;
         let seen = Seen {
             ident,
-            power: node.whole.get("power_state").and_then(Value::as_str),
-            provision: word(&node.whole, "provision_state"),
-            stays_on: is(&node.whole, "disable_power_off"),
+            power: node.power.as_ref().map(|power| power_name(power.power)),
+            provision: node.life.state.ironic_name(),
+            stays_on: node.spec().disable_power_off,
         };
         let power = Power::read(request.version, &request.arguments()?, seen)?;
         let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, &node, &record)?;
-        // A graceful reboot includes a moment without power.
-        if power.target == Target::SoftReboot && is(&node.whole, "disable_power_off") {
+        // A reboot that leaves no moment off is one that no system is asked for.
+        if power.target == Target::SoftReboot && node.spec().disable_power_off {
             let driver = record.intent.value.driver;
             let refusal =
                 format!("The driver {driver} does not support the power state, soft rebooting, with disable_power_off");
@@ -151,7 +142,7 @@ impl RestApi {
         };
         let accepted = registry.accept_power(&record, target).await;
         if let Err(scheduler_core::Error::Refused(provision::Refused::Busy { .. })) = accepted {
-            return Err(text::locked(&node.node.to_string(), word(&node.whole, "conductor")));
+            return Err(text::locked(&node.node.to_string(), node.conductor.as_deref().unwrap_or_default()));
         }
         accepted.map_err(|error| fault(ident, &error))?;
         Ok(ApiResponse::accepted(Some(links::location(&request.base, &format!("nodes/{ident}/states")))))

@@ -6,21 +6,21 @@ use domain::{
     step::{ReservedStep, Step},
     step_plan::MAX_PAUSE,
 };
+use keyspace::{
+    seal::has_sealed,
+    value::{DeployTemplateSpec, RunbookSpec, StepSpec, traits as instance_traits},
+};
 use serde_json::{Map, Value};
 use wire_ironic::{
     agent::WRITE_IMAGE,
     error::{Class, Error},
     fields::is_secret,
-    verb::{self, Arguments, Provision, Steps, Verb, order_deploy_steps},
+    verb::{self, Arguments, Provision, Verb, order_deploy_steps},
 };
 
 use super::{ApiRequest, RestApi};
+use scheduler_core::node_view::NodeView;
 use scheduler_core::registry::Record;
-use scheduler_core::{
-    kinds::{RUNBOOK_KIND, TEMPLATE_KIND},
-    node_cache::NodeView,
-    secret::is_forged,
-};
 
 /// First minor version with runbooks.
 const RUNBOOKS: u16 = 92;
@@ -56,25 +56,31 @@ impl RestApi {
         let Some(ident) = provision_request.runbook.as_deref().filter(|_| request.version.has(RUNBOOKS)) else {
             return Ok(None);
         };
-        let fields = self.app.sheet(RUNBOOK_KIND, ident)?.1.value.fields;
-        check_approved(request, &fields, node)?;
-        let mut steps = Steps::Runbook.read(array_field(&fields, "steps"))?;
+        let runbook = self.resource::<RunbookSpec>(ident)?;
+        check_approved(request, runbook.spec(), node)?;
+        let mut steps: Vec<_> = runbook.spec().steps.iter().map(stored).collect();
         steps.sort_by_key(|step| step.priority);
         Ok(Some(steps))
     }
 
     /// Returns the steps of the templates that the instance's traits name, template by template.
     fn templates(&self, node: &NodeView) -> Vec<Vec<verb::Step>> {
-        let info = node.whole.get("instance_info").and_then(Value::as_object);
-        let traits = info.map(|info| array_field(info, "traits")).unwrap_or_default().iter().filter_map(Value::as_str);
-        let found = traits.filter_map(|name| self.app.sheet(TEMPLATE_KIND, name).ok());
-        // Stored steps were validated when they were stored.
-        found.filter_map(|(_, sheet)| Steps::Deploy.read(array_field(&sheet.value.fields, "steps")).ok()).collect()
+        let traits = node.spec().instance_info.iter().flat_map(instance_traits);
+        let found = traits.filter_map(|name| self.app.resource_named::<DeployTemplateSpec>(name));
+        found.map(|template| template.spec().steps.iter().map(stored).collect()).collect()
     }
 }
 
-fn array_field<'a>(of: &'a Map<String, Value>, name: &str) -> &'a [Value] {
-    of.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+/// A stored step as the protocol knows it.
+fn stored(step: &StepSpec) -> verb::Step {
+    verb::Step {
+        interface: step.interface.clone(),
+        step: step.step.clone(),
+        args: step.args.as_map().clone(),
+        priority: step.priority.or(step.order),
+        on_children: step.execute_on_child_nodes.unwrap_or_default(),
+        children: step.limit_child_node_execution.clone().unwrap_or_default(),
+    }
 }
 
 /// Returns the step that writes the image. Other steps are ordered around it.
@@ -132,7 +138,7 @@ pub(super) fn check(steps: &[Step], record: &Record) -> Result<(), Error> {
 
 /// Returns the key of the first secret in an argument, plain or sealed.
 fn secret_in<'a>(key: &'a str, value: &'a Value) -> Option<&'a str> {
-    if is_secret(key, value) || is_forged(value) {
+    if is_secret(key, value) || has_sealed(value) {
         return Some(key);
     }
     match value {
@@ -142,21 +148,16 @@ fn secret_in<'a>(key: &'a str, value: &'a Value) -> Option<&'a str> {
     }
 }
 
-/// Checks that a runbook is approved for a node: both have a common trait, or in older versions the node has a trait with the
-/// runbook's name.
-fn check_approved(request: &ApiRequest, runbook: &Map<String, Value>, node: &NodeView) -> Result<(), Error> {
-    let name = runbook.get("name").and_then(Value::as_str).unwrap_or_default();
-    let traits = |of: &Map<String, Value>| {
-        array_field(of, "traits").iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let approving = if request.version.has(RUNBOOK_TRAITS) { traits(runbook) } else { vec![name.to_owned()] };
+/// A runbook is approved for a node by a trait that both have; in older versions, by the trait that is its name.
+fn check_approved(request: &ApiRequest, runbook: &RunbookSpec, node: &NodeView) -> Result<(), Error> {
+    let name = &runbook.name;
+    let approving = if request.version.has(RUNBOOK_TRAITS) { runbook.traits.clone() } else { vec![name.clone()] };
     if approving.is_empty() {
         return Err(
             Class::Invalid.says(format!("Runbook {name} has no traits configured: add a trait that the nodes have"))
         );
     }
-    let own = traits(&node.whole);
-    if approving.iter().any(|one| own.contains(one)) {
+    if approving.iter().any(|one| node.spec().traits.contains(one)) {
         return Ok(());
     }
     Err(Class::Invalid.says(format!(

@@ -4,8 +4,7 @@ use domain::driver::{Driver, Interface};
 use serde_json::{Map, Value};
 use wire_ironic::error::{Class, Error};
 
-use super::redfish;
-use scheduler_core::document::interface_field;
+use super::{node_document::interface_field, redfish};
 
 /// Interfaces in the response; the vendor interface is not among them.
 const VALIDATED_INTERFACES: &[(&str, Interface)] = &[

@@ -4,7 +4,7 @@ use domain::driver::Driver;
 use serde_json::{Map, Value, json};
 use wire_ironic::error::{Class, Error};
 
-use super::{ApiRequest, RestApi, node_subresources::driver, response::ApiResponse};
+use super::{ApiRequest, RestApi, response::ApiResponse};
 
 /// Method of `fake-hardware`.
 struct Method {
@@ -50,7 +50,7 @@ static METHODS: &[Method] = &[
 impl RestApi {
     pub(super) fn vendor(&self, request: &ApiRequest, ident: &str, name: &str) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?;
-        let methods = if driver(&node) == Driver::FakeHardware { METHODS } else { &[] };
+        let methods = if node.intent.driver == Driver::FakeHardware { METHODS } else { &[] };
         if name == "methods" {
             return Ok(ApiResponse::ok(shown(methods)));
         }

@@ -1,13 +1,13 @@
 //! Checks provision verbs, in Ironic's order. Pure.
 
 use domain::provision::{Refused, State, Verb as DomainVerb};
-use serde_json::{Map, Value};
 use wire_ironic::{
     error::{Class, Error, text},
     verb::{Arguments, Provision, Verb},
 };
 
 use super::ApiRequest;
+use scheduler_core::node_view::NodeView;
 
 /// Converts a verb to the domain's type.
 pub(super) const fn domain_verb(verb: Verb) -> DomainVerb {
@@ -28,26 +28,18 @@ pub(super) const fn domain_verb(verb: Verb) -> DomainVerb {
     }
 }
 
-pub(super) fn word<'a>(node: &'a Map<String, Value>, name: &str) -> &'a str {
-    node.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-pub(super) fn is(node: &Map<String, Value>, name: &str) -> bool {
-    node.get(name).and_then(Value::as_bool).unwrap_or_default()
-}
-
-/// Request to `states/provision`, and its node.
+/// A request to `states/provision`, and the node that it is about.
 pub(super) struct ProvisionCheck<'a> {
     pub(super) request: &'a ApiRequest,
     pub(super) provision: &'a Provision,
-    pub(super) node: &'a Map<String, Value>,
+    pub(super) node: &'a NodeView,
     pub(super) state: State,
 }
 
 impl ProvisionCheck<'_> {
     /// Returns the verb of the request, if the API version and the node's state permit it. `decide` is the domain's decision.
     pub(super) fn verb(&self, decide: impl FnOnce(DomainVerb) -> Result<(), Refused>) -> Result<Verb, Error> {
-        let uuid = word(self.node, "uuid");
+        let uuid = &self.node.node.to_string();
         Verb::check_version(self.request.version, &self.provision.target)?;
         let wrong = || text::wrong_state(&self.provision.target, uuid, Some(self.state.ironic_name()));
         let verb = Verb::read(&self.provision.target).ok_or_else(wrong)?;
@@ -64,7 +56,7 @@ impl ProvisionCheck<'_> {
 
     /// Translates a refusal of the domain into Ironic's error.
     pub(super) fn refusal(&self, verb: Verb, refused: Refused) -> Error {
-        let (uuid, driver) = (word(self.node, "uuid"), word(self.node, "driver"));
+        let (uuid, driver) = (&self.node.node.to_string(), &self.node.intent.driver.to_string());
         match refused {
             Refused::Retired => {
                 Class::Invalid.says(format!("Node {uuid} can not be made available because it is retired."))
@@ -76,7 +68,7 @@ impl ProvisionCheck<'_> {
                 "Failed to validate deploy or power info for node {uuid}: Node {uuid} does not have any port associated \
                  with it that has an address on its rack's network"
             )),
-            Refused::Busy { .. } => text::locked(uuid, word(self.node, "conductor")),
+            Refused::Busy { .. } => text::locked(uuid, self.node.conductor.as_deref().unwrap_or_default()),
             Refused::NotHere { .. }
             | Refused::NotRemovable { .. }
             | Refused::HasInstance

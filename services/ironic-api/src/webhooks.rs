@@ -8,7 +8,6 @@
 //! order.
 
 mod client;
-mod config;
 mod delivered;
 
 use std::{
@@ -21,33 +20,37 @@ use domain::id::NodeId;
 use futures::{StreamExt as _, stream};
 use keyspace::{
     Expect, View, key,
-    store::Versioned,
-    value::{Delivered, Sheet},
+    value::{Delivered, WebhookSpec},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use service_kit::{clock, status::chain};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 use wire_ironic::{
     error::{Class, Error},
-    fields::NODE,
+    fields::{NODE, WEBHOOK, check_post},
     links::Frame,
     query::List,
     version::Version,
 };
 
-pub use self::config::check;
 use self::{
     client::{DeliveryError, WebhookClient},
-    config::WebhookConfig,
     delivered::{DeliveredNodes, NodeEvent},
 };
-use super::{RestApi, nodes::matches};
+use super::{
+    ApiRequest, RestApi,
+    node_document::document,
+    nodes::matches,
+    records::to_fields,
+    response::ApiResponse,
+    webhook_config::{WebhookConfig, check},
+};
 use scheduler_core::{
     change_feed::{At, Batch},
     metrics,
 };
-use scheduler_core::{document::time, kinds::WEBHOOK_KIND, node_cache::NodeView};
+use scheduler_core::{node_view::NodeView, resource_store::Stored};
 
 /// Maximum number of webhooks.
 const MAX_WEBHOOKS: usize = 64;
@@ -75,7 +78,7 @@ pub(super) async fn run(api: Arc<RestApi>) {
         if !api.app.registry.mesh.leads() {
             continue;
         }
-        for path in api.app.registry.view().paths(key::sheets(WEBHOOK_KIND.collection).path()) {
+        for path in api.app.registry.view().paths(key::webhooks().path()) {
             let Some(id) = key::last(&path) else { continue };
             let mut known = running.lock().unwrap_or_else(PoisonError::into_inner);
             if api.enabled(id).is_none() || !known.insert(id) {
@@ -93,12 +96,21 @@ pub(super) async fn run(api: Arc<RestApi>) {
     }
 }
 
-/// Checks that another webhook can be created.
+/// Refuses a webhook that cannot work, by the rules of the REST API.
+///
+/// # Errors
+/// 400
+pub fn check_webhook(webhook: &WebhookSpec) -> Result<(), Error> {
+    check_post(&WEBHOOK, Version::MAX, &Value::Object(to_fields(webhook)))?;
+    check(webhook)
+}
+
+/// Refuses one that is too many.
 ///
 /// # Errors
 /// 409 if there are too many.
 pub fn check_webhook_count(view: &View) -> Result<(), Error> {
-    if view.paths(key::sheets(WEBHOOK_KIND.collection).path()).len() < MAX_WEBHOOKS {
+    if view.paths(key::webhooks().path()).len() < MAX_WEBHOOKS {
         return Ok(());
     }
     Err(Class::Conflict.says(format!("There are {MAX_WEBHOOKS} webhooks already, which is the most; delete one first")))
@@ -129,7 +141,7 @@ impl Round {
     async fn send(&self, receiver: &WebhookClient, id: Uuid, event: NodeEvent) -> Result<NodeEvent, DeliveryError> {
         let (kind, name, data) = match event {
             NodeEvent::Changed(node, revision) => {
-                let shown = self.now.get(&node).map(|node| self.frame.shown(&node.whole));
+                let shown = self.now.get(&node).map(|node| self.frame.shown(document(node)));
                 ("node.changed", format!("{node}.{revision}"), json!({"revision": revision, "node": shown}))
             }
             NodeEvent::Left(node) => {
@@ -142,42 +154,34 @@ impl Round {
 }
 
 impl RestApi {
-    /// Returns a webhook if it is enabled and this replica leads.
-    fn enabled(&self, id: Uuid) -> Option<Versioned<Sheet>> {
-        let sheet = self.app.registry.view().get(&key::sheet_of(WEBHOOK_KIND.collection, id))?;
-        let is_off = sheet.value.fields.get("enabled") == Some(&Value::Bool(false));
-        (!is_off && self.app.registry.mesh.leads()).then_some(sheet)
+    /// A webhook that is to be told by this replica.
+    fn enabled(&self, id: Uuid) -> Option<Stored<WebhookSpec>> {
+        let webhook = self.app.resource::<WebhookSpec>(id)?;
+        (webhook.spec().enabled && self.app.registry.mesh.leads()).then_some(webhook)
     }
 
-    /// Returns whether a webhook is still enabled, unchanged, and this replica leads.
-    fn is_still_enabled(&self, id: Uuid, revision: i64) -> bool {
-        self.enabled(id).is_some_and(|now| now.revision == revision)
-    }
-
-    /// Adds the delivery progress to a webhook's fields.
-    pub(super) fn add_progress(&self, id: Uuid, whole: &mut Map<String, Value>) {
-        let progress = self.app.registry.view().get(&key::delivered(id)).map(|read| read.value).unwrap_or_default();
-        let text = |text: String| if text.is_empty() { Value::Null } else { Value::from(text) };
-        whole.insert("delivered_revision".to_owned(), json!(progress.revision));
-        whole.insert("delivered_at".to_owned(), time(progress.at));
-        whole.insert("failing_since".to_owned(), time(progress.failing_since));
-        whole.insert("last_error".to_owned(), text(progress.error));
+    /// Whether it is to be told by this replica as it was.
+    fn is_still(&self, id: Uuid, revision: i64) -> bool {
+        self.enabled(id).is_some_and(|now| now.record.revision == revision)
     }
 
     /// Sends events to one receiver while its webhook is enabled and this replica leads.
     async fn deliver_to(&self, id: Uuid) {
         let mut news = self.app.registry.view().subscribe();
         let mut current: Option<(i64, Result<WebhookClient, String>, DeliveryState)> = None;
-        while let Some(sheet) = self.enabled(id) {
-            // A changed webhook may have another query.
-            if current.as_ref().is_none_or(|(revision, ..)| *revision != sheet.revision) {
-                let config = WebhookConfig::read(&id.to_string(), &sheet.value.fields, &self.app.registry.sealer);
-                current =
-                    Some((sheet.revision, config.and_then(WebhookClient::new), self.begin_delivery(id, sheet.created)));
+        while let Some(webhook) = self.enabled(id) {
+            // What was changed of it may be what it is told of.
+            if current.as_ref().is_none_or(|(revision, ..)| *revision != webhook.record.revision) {
+                let config = WebhookConfig::read(&webhook, &self.app.registry.sealer);
+                current = Some((
+                    webhook.record.revision,
+                    config.and_then(WebhookClient::new),
+                    self.begin_delivery(id, webhook.record.created),
+                ));
             }
             let Some((_, receiver, state)) = &mut current else { return };
             let outcome = match receiver {
-                Ok(receiver) => self.round(receiver, state, &|| self.is_still_enabled(id, sheet.revision)).await,
+                Ok(receiver) => self.round(receiver, state, &|| self.is_still(id, webhook.record.revision)).await,
                 Err(why) => Err(DeliveryError {
                     reason: format!("it can not be used: {why}"),
                     retry_after: None,
@@ -187,18 +191,18 @@ impl RestApi {
             let retry_delay = match outcome {
                 Ok(()) => None,
                 Err(error) if error.is_final => {
-                    return self.disable(id, &sheet, state, error.reason).await;
+                    return self.disable(&webhook, state, error.reason).await;
                 }
                 Err(error) => Some(record_failure(state, error)),
             };
             let age = state.saved_at.elapsed();
             if state.is_progress_unsaved && age > PROGRESS_WRITE_INTERVAL || age > IDLE_PROGRESS_WRITE_INTERVAL {
-                self.save_progress(sheet.created, state).await;
+                self.save_progress(webhook.record.created, state).await;
             }
             if let Some(retry_delay) = retry_delay {
                 // A changed webhook is retried at once.
                 let until = Instant::now() + retry_delay;
-                while Instant::now() < until && self.is_still_enabled(id, sheet.revision) {
+                while Instant::now() < until && self.is_still(id, webhook.record.revision) {
                     sleep(MIN_DELIVERY_INTERVAL).await;
                 }
                 continue;
@@ -277,7 +281,7 @@ impl RestApi {
             let ident = operand.written();
             self.find(&ident).map_or(ident, |node| node.node.to_string())
         });
-        let is_of = |node: &NodeView| matches(&node.whole, list, parent.as_deref());
+        let is_of = |node: &NodeView| matches(document(node), list, parent.as_deref());
         let is_first = state.delivered.is_first();
         let those: Vec<_> = match batch.is_all || is_first {
             true => self.node_cache.those(is_of),
@@ -308,9 +312,9 @@ impl RestApi {
     async fn save_progress(&self, created: i64, state: &mut DeliveryState) {
         let noting = async {
             let mesh = &self.app.registry.mesh;
-            let (key, sheet) = (key::delivered(state.id), key::sheet_of(WEBHOOK_KIND.collection, state.id));
+            let (key, webhook) = (key::delivered(state.id), key::webhook(state.id));
             let expect = Expect::same(mesh.view().get(&key).as_ref());
-            let change = mesh.as_member()?.expect_created(&sheet, created);
+            let change = mesh.as_member()?.expect_created(&webhook, created);
             let change = change.put(&key, &state.progress, expect).map_err(scheduler_core::Error::from)?;
             mesh.commit(change).await.map_err(scheduler_core::Error::from)
         };
@@ -321,18 +325,22 @@ impl RestApi {
         }
     }
 
-    /// Disables a webhook whose receiver responded 410 Gone.
-    async fn disable(&self, id: Uuid, sheet: &Versioned<Sheet>, state: &mut DeliveryState, why: String) {
-        tracing::warn!(webhook = %id, why, "a webhook is disabled");
+    /// Disables a webhook whose receiver is gone.
+    async fn disable(&self, webhook: &Stored<WebhookSpec>, state: &mut DeliveryState, why: String) {
+        tracing::warn!(webhook = %webhook.id, why, "a webhook is disabled");
         state.progress.failing_since.get_or_insert_with(clock::now);
         state.progress.error = format!("{why}, by which it wants to be told nothing more: the webhook is disabled");
-        let mut fields = sheet.value.fields.clone();
-        fields.insert("enabled".to_owned(), Value::Bool(false));
-        if let Err(error) = self.app.change_sheet(WEBHOOK_KIND, id, sheet, fields).await {
-            tracing::info!(webhook = %id, error = error.text, "it is not disabled yet");
+        let disabled = WebhookSpec { enabled: false, ..webhook.spec().clone() };
+        if let Err(error) = self.app.update_resource(webhook, disabled).await {
+            tracing::info!(webhook = %webhook.id, error = %chain(&error), "webhook not disabled yet, will retry");
             return sleep(MIN_DELIVERY_INTERVAL).await;
         }
-        self.save_progress(sheet.created, state).await;
+        self.save_progress(webhook.record.created, state).await;
+    }
+
+    pub(super) async fn create_webhook(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
+        check_webhook_count(self.app.registry.view())?;
+        self.create_resource::<WebhookSpec>(request).await
     }
 }
 

@@ -15,10 +15,12 @@ use domain::{
 
 pub use self::{
     schema::{
-        Parsed, ack, acks, address, addresses, agent, bios, bmc, boot, bulk, bulk_drive, bulks, claim, claims, dead,
-        deads, delivered, election, firmware, history, image, images, incarnation, intent, inventory, journal, life,
-        mac, member, members, name, operation, parse, port, ports, power, pxe, rack, racks, request, requests, ring,
-        sheet, sheet_of, sheets, unknown, unknowns,
+        Parsed, ack, acks, address, addresses, agent, all_chassis, allocation, allocations, bios, bmc, boot, bulk,
+        bulk_drive, bulks, chassis, claim, claims, dead, deads, delivered, deploy_template, deploy_templates, election,
+        firmware, history, image, images, incarnation, inspection_rule, inspection_rules, intent, inventory, journal,
+        life, mac, member, members, name, node_spec, operation, parse, port, portgroup, portgroups, ports, power, pxe,
+        rack, racks, request, requests, ring, runbook, runbooks, unknown, unknowns, volume_connector,
+        volume_connectors, volume_target, volume_targets, webhook, webhooks,
     },
     template::{About, Argument},
 };

@@ -3,6 +3,8 @@
 //! A sealed value is bound to its place (its record and field), so that it cannot be passed off as another record's
 //! secret.
 
+mod fields;
+
 use std::{fmt, fs, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -11,10 +13,13 @@ use chacha20poly1305::{
     aead::{Aead as _, Payload},
 };
 use domain::secret::Secret;
+use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use crate::Error;
 pub use crate::value::Sealed;
+
+pub use self::fields::{IsSecret, has_sealed, mask, open_text, seal_fields, seal_record};
 
 /// Size of a key, in bytes.
 const KEY: usize = 32;
@@ -103,6 +108,24 @@ impl Sealer {
             .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: place.as_bytes() })
             .map(Secret::new)
             .map_err(|_| damaged())
+    }
+
+    /// Seals a value, as JSON, for a place.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if it has no JSON form; [`Error::Seal`] as for [`Self::seal`].
+    pub fn seal_json(&self, place: &str, value: &impl Serialize) -> Result<Sealed, Error> {
+        let wrong = |source| Error::Value { key: place.to_owned(), source };
+        self.seal(place, &Zeroizing::new(serde_json::to_vec(value).map_err(wrong)?))
+    }
+
+    /// Opens a value that was sealed as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if it is of another type; [`Error::Seal`] as for [`Self::open`].
+    pub fn open_json<T: DeserializeOwned>(&self, place: &str, sealed: &Sealed) -> Result<T, Error> {
+        let wrong = |source| Error::Value { key: place.to_owned(), source };
+        serde_json::from_slice(self.open(place, sealed)?.expose()).map_err(wrong)
     }
 }
 

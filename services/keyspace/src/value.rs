@@ -2,6 +2,8 @@
 
 mod boot;
 mod bulk;
+mod driver_info;
+mod extra_fields;
 mod firmware;
 mod mesh;
 mod node;
@@ -9,11 +11,15 @@ mod rack;
 mod request;
 mod sealed;
 mod seen;
-mod sheet;
+mod spec;
+mod stamped;
 mod webhook;
 
 pub use boot::{BootDecision, BootFile, Part, Protocol, Work};
 pub use bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState};
+pub use driver_info::set_bmc;
+pub use extra_fields::{ExtraFields, Properties, clear_traits, set_config_drive, set_traits, traits};
+pub(crate) use extra_fields::{sealed, sealed_value};
 pub use firmware::{Bios, BiosSetting, FirmwareSeen};
 pub use mesh::{
     Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, RestoredBackup, Session,
@@ -27,7 +33,12 @@ pub use rack::{Network, Rack, UnknownMac};
 pub use request::Request;
 pub use sealed::Sealed;
 pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Reported, Settled};
-pub use sheet::Sheet;
+pub use spec::{
+    AllocationSpec, AllocationState, AntiAffinity, ChassisSpec, DeployTemplateSpec, InspectionRuleSpec, NodeSpec,
+    Placement, PlacementOrder, PortSpec, PortgroupSpec, RunbookSpec, Secrets, StepSpec, VolumeConnectorSpec,
+    VolumeTargetSpec, WebhookSpec,
+};
+pub use stamped::Stamped;
 pub use webhook::Delivered;
 
 use serde::{Deserialize, Serialize};

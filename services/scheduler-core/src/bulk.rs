@@ -97,9 +97,7 @@ pub fn drive_place(bulk: Uuid) -> String {
 fn drive(registry: &Registry, bulk: Uuid) -> Result<ConfigDrive, Error> {
     let Some(sealed) = registry.view().get(&key::bulk_drive(bulk)) else { return Ok(ConfigDrive::new()) };
     let place = drive_place(bulk);
-    let opened = registry.sealer.open(&place, &sealed.value)?;
-    let wrong = |source| keyspace::Error::Value { key: place.clone(), source };
-    Ok(serde_json::from_slice(opened.expose()).map_err(wrong)?)
+    Ok(registry.sealer.open_json(&place, &sealed.value)?)
 }
 
 /// The request that a bulk makes of a node.

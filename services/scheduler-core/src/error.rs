@@ -12,15 +12,22 @@ use service_kit::{
     status::{Failure, Kind, status},
 };
 
+use crate::collections::Unique;
+
 /// Why it did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request can not be read.
     #[error("the request is not right")]
     Request(#[from] proto::convert::Invalid),
-    /// What is kept for Ironic's clients can not be kept so.
-    #[error("{}", .0.text)]
-    Kept(wire_ironic::error::Error),
+    /// Another resource of the collection has a value that must be unique.
+    #[error("another {kind} has {value}; see: ironmesh {kind} list")]
+    NotUnique {
+        /// Kind of the resource.
+        kind: &'static str,
+        /// The value.
+        value: Unique,
+    },
     /// The thing named does not exist.
     #[error("there is no {kind} {name:?}; see: ironmesh {kind} list")]
     Missing {
@@ -131,12 +138,6 @@ pub enum Error {
     Bind(#[from] BindError),
 }
 
-impl From<wire_ironic::error::Error> for Error {
-    fn from(refused: wire_ironic::error::Error) -> Self {
-        Self::Kept(refused)
-    }
-}
-
 impl Error {
     /// Whether somebody else wrote first: read again, then try again.
     pub const fn is_conflict(&self) -> bool {
@@ -148,15 +149,8 @@ impl Failure for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Request(_) => Kind::Invalid,
-            Self::Kept(refused) => match refused.status {
-                400 => Kind::Invalid,
-                404 => Kind::Missing,
-                409 => Kind::NotNow,
-                503 => Kind::Unavailable,
-                _ => Kind::Internal,
-            },
             Self::Missing { .. } => Kind::Missing,
-            Self::Taken { .. } => Kind::Taken,
+            Self::Taken { .. } | Self::NotUnique { .. } => Kind::Taken,
             Self::Refused(_)
             | Self::InUse(_)
             | Self::Busy { .. }
@@ -177,7 +171,7 @@ impl Failure for Error {
     fn reason(&self) -> &'static str {
         match self {
             Self::Request(_) => "REQUEST",
-            Self::Kept(_) => "KEPT",
+            Self::NotUnique { .. } => "NOT_UNIQUE",
             Self::Missing { .. } => "MISSING",
             Self::Taken { .. } => "TAKEN",
             Self::Refused(_) => "REFUSED",

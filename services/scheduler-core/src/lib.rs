@@ -8,9 +8,9 @@
 //! |---|---|
 //! | [`app_state`] | what use cases, loop and front ends share |
 //! | [`provision`], [`allocation`], [`bulk`] | use cases |
-//! | [`registry`], [`resource_store`], [`kinds`], [`secret`] | records, and the transactions that change them |
+//! | [`registry`], [`collections`], [`resource_store`] | records, and the transactions that change them |
 //! | [`work`], [`effect`] | the reconcile loop, and its calls of the leaves |
-//! | [`node_cache`], [`document`], [`change_feed`], [`live_state`], [`boot_history`] | projections of the view and of what leaves stream |
+//! | [`node_cache`], [`node_view`], [`change_feed`], [`live_state`], [`boot_history`] | projections of the view and of what leaves stream |
 //! | [`request_id`], [`idempotency`] | requests that are carried out once |
 //! | [`leaf_streams`], [`peer_streams`], [`history_writer`] | what runs beside the loop |
 //! | [`select`] | selectors of nodes |
@@ -27,26 +27,24 @@ pub mod app_state;
 pub mod boot_history;
 pub mod bulk;
 pub mod change_feed;
-pub mod document;
+pub mod collections;
 pub mod effect;
 mod error;
-pub mod fault;
 pub mod history_writer;
 pub mod idempotency;
-pub mod kinds;
 pub mod leaf_clients;
 pub mod leaf_streams;
 pub mod live_state;
 pub mod mesh_events;
 pub mod metrics;
 pub mod node_cache;
+pub mod node_view;
 pub mod peer_streams;
 pub mod peers;
 pub mod provision;
 pub mod registry;
 pub mod request_id;
 pub mod resource_store;
-pub mod secret;
 pub mod select;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -16,27 +16,20 @@ use domain::{
 };
 use keyspace::{
     View,
-    key::{self, Parsed, Scope},
+    key::{self, Parsed},
     view::{Feed, Touches},
 };
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
-use wire_ironic::page::Direction;
 
-use crate::{
-    document::{Parts, step_field, whole},
-    secret,
-};
+use crate::node_view::NodeView;
 
-/// A node on the node_cache.
-#[derive(Debug)]
-pub struct NodeView {
-    pub rack: RackId,
-    pub node: NodeId,
-    /// All of it at the newest version, secrets masked.
-    pub whole: Map<String, Value>,
-    /// The store's revision of its last change.
-    pub revision: i64,
+/// Order of nodes in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListOrder {
+    /// The oldest first.
+    OldestFirst,
+    /// The newest first.
+    NewestFirst,
 }
 
 /// Nodes in the order of their creation.
@@ -82,7 +75,7 @@ impl NodeCache {
     pub fn next(
         &self,
         behind: Option<NodeId>,
-        direction: Direction,
+        order: ListOrder,
         most: usize,
         wanted: impl Fn(&NodeView) -> bool,
     ) -> Option<Vec<Arc<NodeView>>> {
@@ -93,11 +86,11 @@ impl NodeCache {
             };
             let (up, down) = ((behind, Bound::Unbounded), (Bound::Unbounded, behind));
             let wanted = |node: &&Arc<NodeView>| wanted(node);
-            Some(match direction {
-                Direction::Up => {
+            Some(match order {
+                ListOrder::OldestFirst => {
                     inner.nodes.range(up).map(|(_, node)| node).filter(wanted).take(most).cloned().collect()
                 }
-                Direction::Down => {
+                ListOrder::NewestFirst => {
                     let all = inner.nodes.range(down).rev().map(|(_, node)| node);
                     all.filter(wanted).take(most).cloned().collect()
                 }
@@ -132,18 +125,16 @@ impl NodeCache {
 
     fn put(&self, inner: &mut Inner, rack: RackId, node: NodeId) {
         let before = inner.order.remove(&node).and_then(|order| inner.nodes.remove(&order));
-        let Some(parts) = parts(&self.view, rack, node) else {
-            // Another rack has it by now, where it was moved.
+        let Some(now) = NodeView::read(&self.view, rack, node) else {
+            // It was moved to another rack.
             if let Some(before) = before.filter(|before| before.rack != rack) {
                 self.put(inner, before.rack, node);
             }
             return;
         };
-        let order = (parts.intent.enrolled_at, node);
-        let mut whole = whole(&parts);
-        secret::hide(&mut whole);
+        let order = (now.intent.enrolled_at, node);
         inner.order.insert(node, order);
-        inner.nodes.insert(order, Arc::new(NodeView { rack, node, whole, revision: parts.revision }));
+        inner.nodes.insert(order, Arc::new(now));
     }
 }
 
@@ -155,38 +146,4 @@ fn touches(path: &str) -> Touches<(RackId, NodeId)> {
     }
     let about = key.about();
     about.rack.zip(about.node).map_or(Touches::Nothing, Touches::One)
-}
-
-/// What the store has about a node.
-pub fn parts(view: &View, rack: RackId, node: NodeId) -> Option<Parts> {
-    let scope = Scope::Rack(rack);
-    let ring = view.get(&key::ring(scope, Service::Power));
-    let owner = ring.as_ref().and_then(|ring| ring.value.ring.owner(node));
-    let member = owner.and_then(|owner| view.get(&key::member(scope, Service::Power, owner)));
-    let (own, intent) = (view.get(&key::rack(rack)), view.get(&key::intent(rack, node))?);
-    let (life, power) = (view.get(&key::life(rack, node))?, view.get(&key::power(rack, node)));
-    let (sheet, firmware) = (view.get(&key::sheet(rack, node)), view.get(&key::firmware(rack, node)));
-    let operation = step_field(life.value.state).and_then(|_| view.get(&key::operation(rack, node)));
-    let others = [
-        own.as_ref().map(|read| read.revision),
-        ring.as_ref().map(|read| read.revision),
-        member.as_ref().map(|read| read.revision),
-        power.as_ref().map(|read| read.revision),
-        sheet.as_ref().map(|read| read.revision),
-        firmware.as_ref().map(|read| read.revision),
-        operation.as_ref().map(|read| read.revision),
-    ];
-    let revision = others.into_iter().flatten().fold(intent.revision.max(life.revision), i64::max);
-    Some(Parts {
-        node,
-        rack: own.map(|read| read.value.name).unwrap_or_default(),
-        intent: intent.value,
-        life: life.value,
-        power: power.map(|read| read.value),
-        sheet: sheet.map(|read| read.value),
-        firmware: firmware.map(|read| read.value),
-        operation: operation.map(|read| read.value),
-        conductor: member.map(|member| member.value.endpoint),
-        revision,
-    })
 }

@@ -13,10 +13,9 @@ use domain::{
 use keyspace::{
     Expect, key,
     seal::Sealed,
-    value::{ConfigDrive, Deployment, Intent, Sheet},
+    value::{ConfigDrive, Deployment, Intent, NodeSpec, Stamped},
 };
 use proto::convert::Invalid;
-use serde_json::Value;
 use service_kit::{clock, telemetry};
 
 use crate::{
@@ -58,17 +57,17 @@ pub struct Provision {
     pub ramdisk: Ramdisk,
     /// What is to be deployed; none: what the intent has already.
     pub deployment: Option<Deployment>,
-    /// What the request changes of the node's fields, stored in the same transaction.
-    pub sheet: Option<SheetChange>,
+    /// What the request changes of the node's specification, stored in the same transaction.
+    pub spec: Option<SpecChange>,
 }
 
-/// The fields that a node has after a request.
+/// A node's specification after a request.
 #[derive(Debug, Clone)]
-pub struct SheetChange {
-    /// The fields that it was made from must still be these.
+pub struct SpecChange {
+    /// The revision of the record that it was made from, which must be unchanged.
     pub before: Expect,
-    /// All of its fields.
-    pub after: Sheet,
+    /// The record.
+    pub after: Stamped<NodeSpec>,
 }
 
 /// Whether an operation boots an agent.
@@ -129,9 +128,7 @@ impl Registry {
             let why = format!("{size} octets; at most {MAX_CONFIG_DRIVE_BYTES}");
             return Err(Invalid::wrong("config_drive", why).into());
         }
-        let wrong = |source| keyspace::Error::Value { key: place.to_owned(), source };
-        let json = serde_json::to_vec(files).map_err(wrong)?;
-        Ok(self.sealer.seal(place, &json)?)
+        Ok(self.sealer.seal_json(place, files)?)
     }
 
     /// Accepts a request to provision a node: stores its new state, its intent, its changed fields and the operation that
@@ -141,11 +138,11 @@ impl Registry {
     /// [`Error::Refused`] and [`Error::NoMac`] where the node does not take the verb; a conflict where its records changed
     /// since they were read.
     pub async fn accept(&self, record: &Record, verb: Verb, request: Provision) -> Result<(), Error> {
-        let Provision { steps, ramdisk, deployment, sheet } = request;
+        let Provision { steps, ramdisk, deployment, spec } = request;
         // What is decided by these fields is stored only while they are the same: a node may be protected at this moment.
-        let key = key::sheet(record.rack, record.node);
+        let key = key::node_spec(record.rack, record.node);
         let read = self.view().get(&key);
-        let facts = facts(record, read.as_ref().map(|read| &read.value), &steps);
+        let facts = facts(record, read.as_ref().map(|read| &read.value.spec), &steps);
         let failure = (verb == Verb::Abort).then(|| aborted(record.life.value.state));
         let moved = self.moved(record, (Event::Asked(verb), facts), failure);
         let mut moved = moved.map_err(|refused| Self::refusal(record, refused))?;
@@ -162,7 +159,7 @@ impl Registry {
         let changed = (intent != *old).then_some(&intent);
         let mut change = self.add_move(self.mesh.as_member()?, record, &moved, changed)?;
         change = change.expect(&key, Expect::same(read.as_ref()));
-        if let Some(SheetChange { before, after }) = sheet {
+        if let Some(SpecChange { before, after }) = spec {
             change = change.put(&key, &after, before)?;
         }
         self.commit(change).await?;
@@ -186,8 +183,8 @@ impl Registry {
 
     /// Everything beside its state that decides what a node takes; `steps` are those of the request.
     pub fn facts(&self, record: &Record, steps: &[Step]) -> NodeFacts {
-        let sheet = self.view().get(&key::sheet(record.rack, record.node)).map(|read| read.value);
-        facts(record, sheet.as_ref(), steps)
+        let read = self.view().get(&key::node_spec(record.rack, record.node));
+        facts(record, read.as_ref().map(|read| &read.value.spec), steps)
     }
 
     /// Adds to a refusal the node's name, and what its user can do about it.
@@ -239,29 +236,28 @@ fn check_password(verb: Verb, password: &str) -> Result<(), Invalid> {
     }
 }
 
-/// What its operators decided of a node, and what it is made of. Where they said nothing, a machine that is new is not wiped,
-/// and one that was in use is.
-fn facts(record: &Record, sheet: Option<&Sheet>, steps: &[Step]) -> NodeFacts {
-    let field = |name: &str| sheet.and_then(|sheet| sheet.fields.get(name));
-    let flag = |name: &str| field(name).and_then(Value::as_bool);
-    let is = |name: &str| flag(name).unwrap_or(false);
+/// Everything beside its state that decides what a node takes. Unless its specification says otherwise, a new machine is not
+/// wiped, and one that was in use is.
+fn facts(record: &Record, spec: Option<&NodeSpec>, steps: &[Step]) -> NodeFacts {
+    let is = |flag: fn(&NodeSpec) -> bool| spec.is_some_and(flag);
+    let automated_clean = spec.and_then(|spec| spec.automated_clean);
     let intent = &record.intent.value;
     let is_fake = intent.driver == Driver::FakeHardware;
     let supports = |interface: Interface| {
-        let chosen = field(&format!("{interface}_interface")).and_then(Value::as_str);
+        let chosen = spec.and_then(|spec| spec.interface(interface));
         let chosen = chosen.or_else(|| intent.driver.default_implementation(interface)).unwrap_or("no-");
         Support::from(!chosen.starts_with("no-"))
     };
     // Our own agent makes no steps on a machine in use; the stock agent does, and anybody's steps need no agent.
     let needs_agent = steps.is_empty() || steps.iter().any(|step| step.reserved().is_none());
     NodeFacts {
-        cleans_before_use: flag("automated_clean").unwrap_or(false),
-        cleans_after_use: flag("automated_clean").unwrap_or(true),
-        retired: is("retired"),
-        protected: is("protected"),
-        in_maintenance: is("maintenance"),
-        has_instance: crate::registry::instance(sheet).is_some(),
-        stays_on: is("disable_power_off"),
+        cleans_before_use: automated_clean.unwrap_or(false),
+        cleans_after_use: automated_clean.unwrap_or(true),
+        retired: is(|spec| spec.retired),
+        protected: is(|spec| spec.protected),
+        in_maintenance: is(|spec| spec.maintenance),
+        has_instance: is(|spec| spec.instance().is_some()),
+        stays_on: is(|spec| spec.disable_power_off),
         network_boot: if is_fake { NetworkBoot::Ready } else { network_boot(record) },
         inspect: supports(Interface::Inspect),
         rescue: supports(Interface::Rescue),
@@ -303,6 +299,8 @@ fn aborted(state: State) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use keyspace::value::ExtraFields;
+
     use super::*;
 
     #[test]
@@ -320,7 +318,7 @@ mod tests {
             .map(|(interface, step)| Step {
                 interface: interface.to_owned(),
                 step: step.to_owned(),
-                args: serde_json::Map::new(),
+                args: ExtraFields::new().into_map(),
             })
             .collect()
     }

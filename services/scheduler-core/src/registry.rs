@@ -8,7 +8,7 @@ mod port;
 mod ports;
 mod power;
 mod rehome;
-mod sheet;
+mod spec;
 mod transition;
 
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::{Error, peers::Peers, request_id};
 pub use node::{NewNode, NodeChange};
 pub use port::{PortChange, StoredPort};
 pub use power::{power_target, settled, wants_power};
-pub use sheet::{Held, instance};
+pub use spec::Held;
 use transition::transition;
 pub use transition::{Moved, due, newborn, turn};
 
@@ -191,11 +191,13 @@ impl Registry {
         if let Some(intent) = intent {
             change = change.put(&key::intent(rack, node), &intent, Expect::Revision(record.intent.revision))?;
         }
-        if forgets && let Some(read) = self.view().get(&key::sheet(rack, node)) {
-            change = self.give_up_instance(change, node, instance(Some(&read.value)));
-            change = self.end_allocation(change, &read.value);
-            let sheet = sheet::without_instance(&read.value);
-            change = change.put(&key::sheet(rack, node), &sheet, Expect::Revision(read.revision))?;
+        if forgets && let Some(read) = self.view().get(&key::node_spec(rack, node)) {
+            let before = &read.value;
+            change = self.give_up_instance(change, node, before.spec.instance());
+            change = self.end_allocation(change, &before.spec);
+            let mut after = before.clone();
+            after.spec.forget_instance();
+            change = change.put(&key::node_spec(rack, node), &after, Expect::Revision(read.revision))?;
         }
         let before = record.operation.as_ref();
         if let Some(operation) =

@@ -1,126 +1,154 @@
-//! Collections in the store: a sheet for each of them, and a key for whatever only one of a collection may have.
+//! Stores the resources of collections: each record, and a key for each value that only one of its collection may have.
 
 use keyspace::{
     Expect, key,
+    seal::seal_record,
     store::Versioned,
-    value::{Holder, Sheet},
+    value::{Holder, Secrets, Stamped},
 };
-use serde_json::{Map, Value};
 use service_kit::clock;
 use uuid::Uuid;
-use wire_ironic::error::{Class, Error, text};
+use wire_ironic::fields::is_secret;
 
 use crate::{
+    Error,
     app_state::AppState,
-    fault::fault,
-    kinds::{Kind, Unique, WEBHOOK_KIND, unique},
-    secret,
+    collections::{Collection, Unique},
+    registry::Registry,
 };
 
-/// One of a collection, as it is stored.
-pub type Stored = (Uuid, Versioned<Sheet>);
+/// A resource as it is stored.
+#[derive(Debug, Clone)]
+pub struct Stored<T> {
+    /// Its id.
+    pub id: Uuid,
+    /// Its record.
+    pub record: Versioned<Stamped<T>>,
+}
+
+impl<T> Stored<T> {
+    /// What clients specified of it.
+    #[must_use]
+    pub const fn spec(&self) -> &T {
+        &self.record.value.spec
+    }
+}
+
+impl Registry {
+    /// Seals the secrets of a record that are not sealed yet. `id` is the record's id.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the operating system provides no randomness.
+    pub fn seal_secrets(&self, record: &mut impl Secrets, id: &str) -> Result<(), Error> {
+        Ok(seal_record(record, id, is_secret, &self.sealer)?)
+    }
+}
 
 impl AppState {
-    /// One of a collection, by its id or, where it has one, its name.
-    pub fn sheet(&self, kind: Kind, ident: &str) -> Result<Stored, Error> {
-        let missing = || text::not_found(kind.word, ident);
-        let view = self.registry.view();
-        let id = match ident.parse::<Uuid>() {
-            Ok(id) => id,
-            Err(_) if kind.is_named => view.get(&key::name(kind.collection, ident)).ok_or_else(missing)?.value.id,
-            Err(_) => return Err(Class::Invalid.says(format!("Expected UUID for uuid: {ident}"))),
+    /// The resource with an id.
+    #[must_use]
+    pub fn resource<T: Collection>(&self, id: Uuid) -> Option<Stored<T>> {
+        self.registry.view().get(&T::key(id)).map(|record| Stored { id, record })
+    }
+
+    /// The resource with a name.
+    #[must_use]
+    pub fn resource_named<T: Collection>(&self, name: &str) -> Option<Stored<T>> {
+        let holder = self.registry.view().get(&key::name(T::KIND, name))?.value;
+        // The key may be another unique value's that reads like this name.
+        self.resource::<T>(holder.id).filter(|found| found.spec().name() == Some(name))
+    }
+
+    /// The resource with an id or a name.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]
+    pub fn find_resource<T: Collection>(&self, ident: &str) -> Result<Stored<T>, Error> {
+        let found = match ident.parse() {
+            Ok(id) => self.resource(id),
+            Err(_) => self.resource_named(ident),
         };
-        Ok((id, view.get(&key::sheet_of(kind.collection, id)).ok_or_else(missing)?))
+        found.ok_or_else(|| Error::Missing { kind: T::KIND, name: ident.to_owned() })
     }
 
-    /// A sheet that is new, its secrets sealed.
-    pub fn fresh_sheet(&self, kind: Kind, id: Uuid, mut said: Map<String, Value>) -> Result<Sheet, Error> {
-        said.retain(|field, value| field != "uuid" && !value.is_null());
-        self.seal(kind, id, &mut said)?;
-        Ok(Sheet { fields: said, created_at: clock::now(), updated_at: None })
+    /// All resources of a collection, oldest first.
+    #[must_use]
+    pub fn resources<T: Collection>(&self) -> Vec<Stored<T>> {
+        let all = self.registry.view().list(&T::all()).into_iter();
+        let mut all: Vec<_> = all.filter_map(|(path, record)| Some(Stored { id: key::last(&path)?, record })).collect();
+        all.sort_by_key(|stored: &Stored<T>| (stored.record.value.created_at, stored.id));
+        all
     }
 
-    fn seal(&self, kind: Kind, id: Uuid, said: &mut Map<String, Value>) -> Result<(), Error> {
-        let sealed = secret::seal(kind.resource, &id.to_string(), said, &self.registry.sealer);
-        sealed.map_err(|error| fault(&id.to_string(), &error.into()))
-    }
-
-    /// Stores a new sheet with all that only it may have.
-    pub async fn store_sheet(&self, kind: Kind, id: Uuid, sheet: &Sheet) -> Result<(), Error> {
-        let registry = &self.registry;
-        let internal = |error: crate::Error| fault(&id.to_string(), &error);
-        let all = unique(kind, &sheet.fields);
-        self.check_unique(id, &all)?;
-        let change = registry.mesh.as_member().map_err(|error| internal(error.into()))?;
-        let mut change = change
-            .put(&key::sheet_of(kind.collection, id), sheet, Expect::Absent)
-            .map_err(|error| internal(error.into()))?;
-        for one in &all {
-            let holder = Holder { kind: kind.collection.to_owned(), id, name: one.value.clone() };
-            change = change
-                .put(&key::name(&one.kind, &one.value), &holder, Expect::Absent)
-                .map_err(|error| internal(error.into()))?;
+    /// Stores a new resource, its secrets sealed, with the keys of its unique values.
+    ///
+    /// # Errors
+    /// [`Error::NotUnique`] if another resource has one of these; the store's.
+    pub async fn create_resource<T: Collection>(&self, id: Uuid, mut spec: T) -> Result<Stamped<T>, Error> {
+        self.registry.seal_secrets(&mut spec, &id.to_string())?;
+        let unique = spec.unique();
+        self.check_unique::<T>(id, &unique)?;
+        let record = Stamped::created(spec, clock::now());
+        let mut change = self.registry.mesh.as_member()?.put(&T::key(id), &record, Expect::Absent)?;
+        for value in &unique {
+            change = change.put(&unique_key::<T>(value), &holder::<T>(id, value), Expect::Absent)?;
         }
-        registry.commit(change).await.map_err(internal)
+        self.registry.commit(change).await?;
+        Ok(record)
     }
 
-    fn check_unique(&self, id: Uuid, all: &[Unique]) -> Result<(), Error> {
+    /// Stores a changed resource, its secrets sealed, with the keys of its unique values.
+    ///
+    /// # Errors
+    /// [`Error::NotUnique`] if another resource has one of these; a conflict if the record changed since it was read.
+    pub async fn update_resource<T: Collection>(&self, before: &Stored<T>, mut spec: T) -> Result<Stamped<T>, Error> {
+        let id = before.id;
+        self.registry.seal_secrets(&mut spec, &id.to_string())?;
+        let (old, new) = (before.spec().unique(), spec.unique());
+        self.check_unique::<T>(id, &new)?;
+        let record = before.record.value.updated(spec, clock::now());
+        let expect = Expect::Revision(before.record.revision);
+        let mut change = self.registry.mesh.as_member()?.put(&T::key(id), &record, expect)?;
+        for value in old.iter().filter(|value| !new.contains(value)) {
+            change = change.clear(&unique_key::<T>(value));
+        }
+        for value in new.iter().filter(|value| !old.contains(value)) {
+            change = change.put(&unique_key::<T>(value), &holder::<T>(id, value), Expect::Absent)?;
+        }
+        self.registry.commit(change).await?;
+        Ok(record)
+    }
+
+    /// Deletes a resource, with the keys of its unique values.
+    ///
+    /// # Errors
+    /// A conflict if the record changed since it was read; the store's.
+    pub async fn delete_resource<T: Collection>(&self, stored: &Stored<T>) -> Result<(), Error> {
+        let mut change =
+            self.registry.mesh.as_member()?.delete(&T::key(stored.id), Expect::Revision(stored.record.revision));
+        if let Some(progress) = T::progress(stored.id) {
+            change = change.clear(&progress);
+        }
+        for value in stored.spec().unique() {
+            change = change.clear(&unique_key::<T>(&value));
+        }
+        self.registry.commit(change).await
+    }
+
+    fn check_unique<T: Collection>(&self, id: Uuid, unique: &[Unique]) -> Result<(), Error> {
         let view = self.registry.view();
-        let taken =
-            |one: &&Unique| view.get(&key::name(&one.kind, &one.value)).is_some_and(|holder| holder.value.id != id);
-        match all.iter().find(taken) {
-            Some(one) => Err(text::already_exists(&one.says)),
+        let is_taken = |value: &&Unique| view.get(&unique_key::<T>(value)).is_some_and(|holder| holder.value.id != id);
+        match unique.iter().find(is_taken) {
+            Some(value) => Err(Error::NotUnique { kind: T::KIND, value: value.clone() }),
             None => Ok(()),
         }
     }
+}
 
-    /// Stores what one of a collection has become.
-    pub async fn change_sheet(
-        &self,
-        kind: Kind,
-        id: Uuid,
-        before: &Versioned<Sheet>,
-        mut after: Map<String, Value>,
-    ) -> Result<Sheet, Error> {
-        let registry = &self.registry;
-        let internal = |error: crate::Error| fault(&id.to_string(), &error);
-        after.retain(|_, value| !value.is_null());
-        self.seal(kind, id, &mut after)?;
-        let sheet = Sheet { fields: after, created_at: before.value.created_at, updated_at: Some(clock::now()) };
-        let (old, new) = (unique(kind, &before.value.fields), unique(kind, &sheet.fields));
-        self.check_unique(id, &new)?;
-        let change = registry.mesh.as_member().map_err(|error| internal(error.into()))?;
-        let mut change = change
-            .put(&key::sheet_of(kind.collection, id), &sheet, Expect::Revision(before.revision))
-            .map_err(|error| internal(error.into()))?;
-        for gone in old.iter().filter(|one| !new.contains(one)) {
-            change = change.clear(&key::name(&gone.kind, &gone.value));
-        }
-        for one in new.iter().filter(|one| !old.contains(one)) {
-            let holder = Holder { kind: kind.collection.to_owned(), id, name: one.value.clone() };
-            change = change
-                .put(&key::name(&one.kind, &one.value), &holder, Expect::Absent)
-                .map_err(|error| internal(error.into()))?;
-        }
-        registry.commit(change).await.map_err(internal)?;
-        Ok(sheet)
-    }
+fn unique_key<T: Collection>(value: &Unique) -> keyspace::Key<Holder> {
+    key::name(&value.key_kind(T::KIND), &value.key_name())
+}
 
-    /// Takes one away, with all that only it may have.
-    pub async fn delete_sheet(&self, kind: Kind, id: Uuid, sheet: &Versioned<Sheet>) -> Result<(), Error> {
-        let registry = &self.registry;
-        let internal = |error: crate::Error| fault(&id.to_string(), &error);
-        let mut change = registry
-            .mesh
-            .as_member()
-            .map_err(|error| internal(error.into()))?
-            .delete(&key::sheet_of(kind.collection, id), Expect::Revision(sheet.revision));
-        if kind.collection == WEBHOOK_KIND.collection {
-            change = change.clear(&key::delivered(id));
-        }
-        for one in unique(kind, &sheet.value.fields) {
-            change = change.clear(&key::name(&one.kind, &one.value));
-        }
-        registry.commit(change).await.map_err(internal)
-    }
+fn holder<T: Collection>(id: Uuid, value: &Unique) -> Holder {
+    Holder { kind: T::KIND.to_owned(), id, name: value.key_name() }
 }

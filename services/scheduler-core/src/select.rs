@@ -1,16 +1,15 @@
 //! Which nodes a selector means. Pure.
 
 use domain::{driver::Driver, id::RackId};
-use keyspace::value::Sheet;
+use keyspace::value::NodeSpec;
 use proto::{
     api::v1::NodeSelector,
     convert::{Invalid, text},
 };
-use serde_json::Value;
 
-/// What Ironic's clients say of a node that it is chosen by.
+/// What clients specified of a node that it is selected by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct Attributes {
     pub resource_class: String,
     pub traits: Vec<String>,
     pub owner: String,
@@ -20,22 +19,20 @@ pub struct Said {
     pub maintenance_reason: String,
 }
 
-impl Said {
-    pub fn of(sheet: &Sheet) -> Self {
-        let text = |name: &str| sheet.fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let traits = sheet.fields.get("traits").and_then(Value::as_array).into_iter().flatten();
+impl From<&NodeSpec> for Attributes {
+    fn from(spec: &NodeSpec) -> Self {
         Self {
-            resource_class: text("resource_class"),
-            traits: traits.filter_map(Value::as_str).map(str::to_owned).collect(),
-            is_allocated: !text("instance_uuid").is_empty(),
-            owner: text("owner"),
-            maintenance: sheet.fields.get("maintenance").and_then(Value::as_bool).unwrap_or_default(),
-            maintenance_reason: text("maintenance_reason"),
+            resource_class: spec.resource_class.clone().unwrap_or_default(),
+            traits: spec.traits.clone(),
+            owner: spec.owner.clone().unwrap_or_default(),
+            maintenance: spec.maintenance,
+            is_allocated: spec.instance().is_some(),
+            maintenance_reason: spec.maintenance_reason.clone().unwrap_or_default(),
         }
     }
 }
 
-/// What a node is chosen by.
+/// What a node is selected by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     pub id: String,
@@ -44,7 +41,7 @@ pub struct Facts {
     pub state: &'static str,
     pub driver: Driver,
     pub failed: bool,
-    pub said: Said,
+    pub attributes: Attributes,
 }
 
 /// Which nodes; the default means all.
@@ -81,10 +78,10 @@ impl Selector {
             && is_one(&self.racks, &node.rack)
             && (wire.states.is_empty() || wire.states.iter().any(|state| state == node.state))
             && is_one(&self.drivers, &node.driver)
-            && is_one(&wire.resource_classes, &node.said.resource_class)
-            && wire.traits.iter().all(|one| node.said.traits.contains(one))
-            && is_one(&wire.owners, &node.said.owner)
-            && wire.maintenance.is_none_or(|wanted| wanted == node.said.maintenance)
+            && is_one(&wire.resource_classes, &node.attributes.resource_class)
+            && wire.traits.iter().all(|one| node.attributes.traits.contains(one))
+            && is_one(&wire.owners, &node.attributes.owner)
+            && wire.maintenance.is_none_or(|wanted| wanted == node.attributes.maintenance)
             && wire.failed.is_none_or(|wanted| wanted == node.failed)
     }
 }
@@ -122,13 +119,15 @@ fn is_like(text: &str, pattern: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn node() -> Facts {
-        let fields = json!({"resource_class": "big", "traits": ["CUSTOM_A", "CUSTOM_B"], "owner": "p"});
-        let sheet = Sheet { fields: fields.as_object().cloned().unwrap(), ..Sheet::default() };
+        let spec = NodeSpec {
+            resource_class: Some("big".to_owned()),
+            traits: vec!["CUSTOM_A".to_owned(), "CUSTOM_B".to_owned()],
+            owner: Some("p".to_owned()),
+            ..NodeSpec::default()
+        };
         Facts {
             id: "00000000-0000-4000-8000-000000000001".to_owned(),
             name: "r1-n07".to_owned(),
@@ -136,7 +135,7 @@ mod tests {
             state: "available",
             driver: Driver::FakeHardware,
             failed: false,
-            said: Said::of(&sheet),
+            attributes: Attributes::from(&spec),
         }
     }
 

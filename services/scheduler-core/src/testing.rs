@@ -23,13 +23,12 @@ use keyspace::{
     key::{self, Scope},
     seal::Sealer,
     testing::MemoryEtcd,
-    value::{Holder, Intent, Life, Port, Rack, Sheet},
+    value::{Holder, Intent, Life, NodeSpec, Port, Rack, Stamped},
     view,
 };
 use mesh::{DataDirLock, Endpoints, MemberConfig, Mesh, SafetyParams};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde::Serialize;
-use serde_json::{Map, Value};
 use service_kit::{
     Host,
     tls::{Files, Tls},
@@ -69,8 +68,8 @@ pub struct TestNode {
     pub driver: Driver,
     /// Where its life is.
     pub state: State,
-    /// What its users keep at it, by Ironic's names.
-    pub fields: Map<String, Value>,
+    /// What its users specified of it.
+    pub spec: NodeSpec,
     /// Its port, if it has one.
     pub port: Option<Port>,
 }
@@ -80,7 +79,7 @@ impl TestNode {
     #[must_use]
     pub fn new(number: u128, state: State) -> Self {
         let (id, driver) = (NodeId::new(Uuid::from_u128(number)), Driver::FakeHardware);
-        Self { id, driver, state, fields: Map::new(), port: None }
+        Self { id, driver, state, spec: NodeSpec::default(), port: None }
     }
 
     /// The name of the node.
@@ -99,7 +98,7 @@ impl TestNode {
     /// A port of the node; with an address it can be booted from.
     #[must_use]
     pub fn with_port(mut self, address: Option<std::net::Ipv4Addr>) -> Self {
-        self.port = Some(Port { id: PortId::new(self.id.uuid()), node: self.id, address, sheet: None });
+        self.port = Some(Port { id: PortId::new(self.id.uuid()), node: self.id, address, spec: None });
         self
     }
 }
@@ -156,7 +155,7 @@ impl World {
     /// # Errors
     /// The store is full or stopped.
     pub fn write<V: Serialize>(&self, key: &Key<V>, value: &V) -> Result<i64, Failure> {
-        Ok(self.etcd.put(key.path(), &serde_json::to_vec(value)?)?)
+        Ok(self.etcd.put_json(key, value)?)
     }
 
     /// Waits until the scheduler's view is as new as a revision.
@@ -186,7 +185,7 @@ impl World {
             power: None,
         };
         let life = Life { state: node.state, generation: Generation::from_number(1), ..newborn(now) };
-        let sheet = Sheet { fields: node.fields.clone(), created_at: now, updated_at: None };
+        let spec = Stamped::created(node.spec.clone(), now);
         self.etcd.delete(key::operation(RACK, id).path());
         self.etcd.delete(key::boot(RACK, id).path());
         match &node.port {
@@ -196,7 +195,7 @@ impl World {
         let holder = Holder { kind: "node".to_owned(), id: id.uuid(), name: node.name() };
         self.write(&key::node_name(&node.name()), &holder)?;
         self.write(&key::intent(RACK, id), &intent)?;
-        self.write(&key::sheet(RACK, id), &sheet)?;
+        self.write(&key::node_spec(RACK, id), &spec)?;
         let last = self.write(&key::life(RACK, id), &life)?;
         self.sees(last).await
     }

@@ -13,12 +13,13 @@ use domain::{
     driver::Driver,
     provision::{Phase, Stage, State, Verb},
 };
+use keyspace::value::{ExtraFields, NodeSpec};
 use proto::api::v1::{
     CreateBulkRequest, DeleteNodeRequest, NodeSelector, ProvisionNodeRequest, Step,
     bulk_service_server::BulkService as _, node_service_server::NodeService as _,
 };
 use scheduler_core::testing::{Failure, TestNode, World};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use service_kit::status::Failure as _;
 use tonic::Request;
 use tower::ServiceExt as _;
@@ -137,7 +138,7 @@ impl Interfaces {
     async fn over_bulk(&self, node: &TestNode, verb: Verb) -> Result<Decision, Failure> {
         let image = if matches!(verb, Verb::Deploy) { "disk".to_owned() } else { String::new() };
         // A selector that says something of maintenance takes nodes in maintenance too.
-        let in_maintenance = node.fields.get("maintenance").and_then(Value::as_bool);
+        let in_maintenance = node.spec.maintenance.then_some(true);
         let selector =
             NodeSelector { nodes: vec![node.name()], maintenance: in_maintenance, ..NodeSelector::default() };
         let request = CreateBulkRequest {
@@ -231,8 +232,9 @@ fn states() -> Vec<State> {
 fn node(number: u128, driver: Driver, state: State) -> TestNode {
     let mut node = TestNode::new(number, state).with_port(Some(Ipv4Addr::new(10, 0, 0, 1)));
     node.driver = driver;
-    let info = json!({"image_source": "disk"});
-    node.fields = Map::from_iter([("instance_info".to_owned(), info)]);
+    let mut info = ExtraFields::new();
+    info.set_text("image_source", "disk");
+    node.spec.instance_info = Some(info);
     node
 }
 
@@ -258,19 +260,25 @@ async fn every_verb_is_decided_alike_in_every_state_of_every_driver() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_verb_is_decided_alike_under_every_condition() {
     type Condition = fn(TestNode) -> TestNode;
-    fn set(mut node: TestNode, field: &str, value: Value) -> TestNode {
-        node.fields.insert(field.to_owned(), value);
+    fn with(mut node: TestNode, set: fn(&mut NodeSpec)) -> TestNode {
+        set(&mut node.spec);
         node
     }
+    fn protect(spec: &mut NodeSpec) {
+        spec.protected = true;
+    }
+    fn maintain(spec: &mut NodeSpec) {
+        spec.maintenance = true;
+    }
     let conditions: [(Condition, Decision); 8] = [
-        (|node| set(node, "protected", json!(true)), Decision::Protected),
-        (|node| set(node, "maintenance", json!(true)), Decision::Maintenance),
-        (|node| set(set(node, "maintenance", json!(true)), "protected", json!(true)), Decision::Protected),
-        (|node| set(node, "retired", json!(true)), Decision::Retired),
-        (|node| set(node, "inspect_interface", json!("no-inspect")), Decision::Unsupported),
+        (|node| with(node, protect), Decision::Protected),
+        (|node| with(node, maintain), Decision::Maintenance),
+        (|node| with(with(node, maintain), protect), Decision::Protected),
+        (|node| with(node, |spec| spec.retired = true), Decision::Retired),
+        (|node| with(node, |spec| spec.inspect_interface = Some("no-inspect".to_owned())), Decision::Unsupported),
         (|node| TestNode { port: None, ..node }, Decision::NoNetworkBoot),
         (|node| node.with_port(None), Decision::NoNetworkBoot),
-        (|node| set(node, "automated_clean", json!(true)), Decision::Accepted),
+        (|node| with(node, |spec| spec.automated_clean = Some(true)), Decision::Accepted),
     ];
     let interfaces = Interfaces::up().await.unwrap();
     for (number, (condition, expected)) in (32..).zip(conditions) {
@@ -288,23 +296,19 @@ async fn every_verb_is_decided_alike_under_every_condition() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_removed_alike() {
     let interfaces = Interfaces::up().await.unwrap();
-    let with = |fields: Value, number, state| {
-        let mut node = node(number, Driver::Ipmi, state);
-        node.fields = fields.as_object().cloned().unwrap_or_default();
-        node
-    };
-    let instance = "5b7b2a0e-93c5-4f53-a0fb-f7c2f1a2d3d4";
+    let instance = Some("5b7b2a0e-93c5-4f53-a0fb-f7c2f1a2d3d4".to_owned());
+    let none = NodeSpec::default();
     let conditions = [
-        json!({}),
-        json!({"protected": true}),
-        json!({"maintenance": true}),
-        json!({"maintenance": true, "protected": true}),
-        json!({"instance_uuid": instance}),
-        json!({"instance_uuid": instance, "maintenance": true}),
+        none.clone(),
+        NodeSpec { protected: true, ..none.clone() },
+        NodeSpec { maintenance: true, ..none.clone() },
+        NodeSpec { maintenance: true, protected: true, ..none.clone() },
+        NodeSpec { instance_uuid: instance.clone(), ..none.clone() },
+        NodeSpec { instance_uuid: instance, maintenance: true, ..none },
     ];
     for state in states() {
-        for fields in &conditions {
-            let node = with(fields.clone(), 48, state);
+        for spec in &conditions {
+            let node = TestNode { spec: spec.clone(), ..node(48, Driver::Ipmi, state) };
             interfaces.world.put(&node).await.unwrap();
             let rest = interfaces.rest("DELETE", &format!("nodes/{}", node.id), None).await.unwrap();
             interfaces.world.put(&node).await.unwrap();
@@ -313,7 +317,7 @@ async fn a_node_is_removed_alike() {
                 Ok(_) => Decision::Accepted,
                 Err(status) => Decision::of(status.message()).unwrap_or_else(|| panic!("{status:?}")),
             };
-            assert_eq!(rest, grpc, "{state:?} {fields}");
+            assert_eq!(rest, grpc, "{state:?} {spec:?}");
         }
     }
 }

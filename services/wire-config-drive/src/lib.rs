@@ -30,6 +30,14 @@ const ISO: &[u8] = b"CD001";
 const FAT_AT: usize = 510;
 const FAT: &[u8] = &[0x55, 0xaa];
 
+/// Renders `openstack/latest/meta_data.json`, by which cloud-init knows the instance. `phone_home` is the URL that the
+/// deployed system calls when it is up.
+#[must_use]
+pub fn meta_data(uuid: &str, name: &str, phone_home: Option<&str>) -> Vec<u8> {
+    let data = serde_json::json!({"uuid": uuid, "name": name, "hostname": name, "phone_home": phone_home});
+    data.to_string().into_bytes()
+}
+
 /// Why files make no volume.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigDriveError {

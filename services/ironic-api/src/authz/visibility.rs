@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use domain::policy::{Caller, Rule, SEE_ALLOCATION, SEE_NODE, rule};
+use domain::policy::{Caller, Ownership, Rule, SEE_ALLOCATION, SEE_NODE, rule};
 use serde_json::{Map, Value, json};
 
-use super::{field_rules, ownership};
+use super::{Owned as _, field_rules, project};
 use crate::{ApiRequest, RestApi};
 
 /// Resource with all its fields.
@@ -125,7 +125,7 @@ impl<'a> Visibility<'a> {
             Self::Nodes(caller) => caller.may(SEE_NODE, Some(ownership(whole))),
             Self::Parts(api, caller, _) => {
                 let node = whole.get("node_uuid").and_then(Value::as_str).and_then(|node| api.find(node));
-                node.is_some_and(|node| caller.may(SEE_NODE, Some(ownership(&node.whole))))
+                node.is_some_and(|node| caller.may(SEE_NODE, Some(node.spec().ownership())))
             }
             Self::Allocations(caller) => caller.may(SEE_ALLOCATION, Some(ownership(whole))),
             Self::Runbooks(caller) => {
@@ -150,6 +150,12 @@ impl<'a> Visibility<'a> {
             Self::Unrestricted | Self::Parts(..) | Self::Allocations(_) | Self::Runbooks(_) => Cow::Borrowed(whole),
         }
     }
+}
+
+/// Owner and lessee in a document.
+fn ownership(document: &Document) -> Ownership<'_> {
+    let named = |name: &str| project(document.get(name).and_then(Value::as_str));
+    Ownership { owner: named("owner"), lessee: named("lessee") }
 }
 
 fn redact_node<'a>(caller: &Caller, whole: &'a Map<String, Value>) -> Cow<'a, Map<String, Value>> {

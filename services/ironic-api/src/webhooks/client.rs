@@ -9,7 +9,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 use service_kit::{clock, status};
 
-use super::config::WebhookConfig;
+use crate::webhook_config::WebhookConfig;
 use service_kit::outbound_http;
 
 /// Timeout of a request to a receiver.

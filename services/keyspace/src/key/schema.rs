@@ -6,6 +6,8 @@
 //! All paths begin with `/ironmesh/v1/`. A `{scope}` is a rack's id, or `dc` for what belongs to no rack. What a leaf
 //! service writes stands under its own name, so that one watch has all of it in the order of its revisions.
 
+mod row;
+
 use std::{fmt::Write as _, net::Ipv4Addr, sync::LazyLock};
 
 use domain::{
@@ -14,7 +16,6 @@ use domain::{
     net::{BmcAddr, MacAddr},
     service::Service,
 };
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::{
@@ -22,121 +23,19 @@ use super::{
     template::{About, Argument, Split, Template},
 };
 use crate::value::{
-    Ack, AgentSeen, Bios, BootDecision, Bulk, Claim, Dead, Delivered, Election, FirmwareSeen, History, Holder,
-    Incarnation, Intent, Inventory, Journal, Life, Member, Operation, Port, PowerSeen, PxeSeen, Rack, Request, Sealed,
-    Sheet, StoredRing, UnknownMac,
+    Ack, AgentSeen, AllocationSpec, Bios, BootDecision, Bulk, ChassisSpec, Claim, Dead, Delivered, DeployTemplateSpec,
+    Election, FirmwareSeen, History, Holder, Incarnation, InspectionRuleSpec, Intent, Inventory, Journal, Life, Member,
+    NodeSpec, Operation, Port, PortgroupSpec, PowerSeen, PxeSeen, Rack, Request, RunbookSpec, Sealed, Stamped,
+    StoredRing, UnknownMac, VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
 };
+
+use self::row::packed_or_json;
+pub use self::row::{Encoding, Follower, Group, Row, ValueError, decompress};
 
 /// Maximum number of keys of a store with 10,000 nodes.
 pub const MAX_KEYS: u64 = 400_000;
 /// Maximum size of these keys and their values, in bytes: 1.5 GiB.
 pub const MAX_BYTES: u64 = 3 << 29;
-
-/// Keys that share one budget per node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Group {
-    /// Intent, life, and what services observed.
-    State,
-    /// Claims and journals.
-    Ownership,
-    /// The operation, ports and uniqueness.
-    Names,
-    /// Past boots.
-    History,
-    /// Hardware inventory and the node's Ironic record.
-    Inventory,
-    /// What belongs to no node.
-    Mesh,
-}
-
-impl Group {
-    /// Maximum size of a node's keys and values of this group, in bytes. `None` if the group is not bounded per node.
-    #[must_use]
-    pub const fn bound(self) -> Option<u64> {
-        match self {
-            Self::State => Some(16 << 10),
-            Self::Ownership | Self::Names => Some(8 << 10),
-            Self::History => Some(32 << 10),
-            Self::Inventory => Some(1 << 20),
-            Self::Mesh => None,
-        }
-    }
-}
-
-/// How a value is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// JSON.
-    Json,
-    /// JSON, compressed with zstd.
-    Packed,
-}
-
-/// A leaf service that follows a key which it does not write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Follower {
-    /// The service.
-    pub service: Service,
-    /// Whose key it follows, if each service has one.
-    pub of: Option<Service>,
-}
-
-/// Reason a value is not what its key says.
-#[derive(Debug, thiserror::Error)]
-pub enum ValueError {
-    /// It is compressed and damaged.
-    #[error("cannot decompress the value")]
-    Packed(#[source] std::io::Error),
-    /// It is no JSON, or not of the key's type.
-    #[error("{0}")]
-    Json(serde_json::Error),
-}
-
-/// A row of the table.
-#[derive(Debug)]
-pub struct Row {
-    /// The path without its root, with its parameters in braces.
-    pub path: &'static str,
-    /// The type of the value.
-    pub value: &'static str,
-    /// Who writes it.
-    pub writer: &'static str,
-    /// The lease that it is under, and otherwise what bounds its age if anything does.
-    pub lease: &'static str,
-    /// How the value is encoded.
-    pub encoding: Encoding,
-    /// The budget that it counts against.
-    pub group: Group,
-    /// Leaf services that follow it beside its writer. The schedulers follow everything.
-    pub followers: &'static [Follower],
-    template: fn() -> &'static Template,
-    read: fn(&[u8]) -> Result<(), ValueError>,
-}
-
-impl Row {
-    /// The kind of key, without whose it is: `node/intent`, `claim`.
-    #[must_use]
-    pub fn family(&self) -> &'static str {
-        (self.template)().family()
-    }
-
-    /// Checks that a value is what the key says.
-    ///
-    /// # Errors
-    /// [`ValueError`]
-    pub fn check(&self, value: &[u8]) -> Result<(), ValueError> {
-        (self.read)(value)
-    }
-
-    /// The prefix that a service of a rack follows because of this row.
-    pub(super) fn followed(&self, rack: RackId, follower: &Follower) -> String {
-        let template = (self.template)();
-        match follower.of {
-            Some(of) => template.path(&[&rack, &of]),
-            None => template.path(&[&rack]),
-        }
-    }
-}
 
 macro_rules! key_schema {
     ($(
@@ -291,10 +190,58 @@ key_schema! {
         images() -> Image {
         Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
     }
-    /// A record of Ironic's API that belongs to no node.
-    Sheet = "dc/sheet/{collection}/{id}": sheet_of(collection: String, id: Uuid) in
-        /// All records of a collection.
-        sheets(collection: String) -> Sheet {
+    /// A chassis.
+    Chassis = "dc/chassis/{id}": chassis(id: Uuid) in
+        /// All chassis.
+        all_chassis() -> Stamped<ChassisSpec> {
+        Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// A port group.
+    Portgroup = "dc/portgroup/{id}": portgroup(id: Uuid) in
+        /// All port groups.
+        portgroups() -> Stamped<PortgroupSpec> {
+        Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// A deploy template.
+    DeployTemplate = "dc/deploy-template/{id}": deploy_template(id: Uuid) in
+        /// All deploy templates.
+        deploy_templates() -> Stamped<DeployTemplateSpec> {
+        Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// A runbook.
+    Runbook = "dc/runbook/{id}": runbook(id: Uuid) in
+        /// All runbooks.
+        runbooks() -> Stamped<RunbookSpec> {
+        Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// An inspection rule.
+    InspectionRule = "dc/inspection-rule/{id}": inspection_rule(id: Uuid) in
+        /// All inspection rules.
+        inspection_rules() -> Stamped<InspectionRuleSpec> {
+        Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// A volume connector.
+    VolumeConnector = "dc/volume-connector/{id}": volume_connector(id: Uuid) in
+        /// All volume connectors.
+        volume_connectors() -> Stamped<VolumeConnectorSpec> {
+        Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// A volume target.
+    VolumeTarget = "dc/volume-target/{id}": volume_target(id: Uuid) in
+        /// All volume targets.
+        volume_targets() -> Stamped<VolumeTargetSpec> {
+        Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// An allocation.
+    Allocation = "dc/allocation/{id}": allocation(id: Uuid) in
+        /// All allocations.
+        allocations() -> Stamped<AllocationSpec> {
+        Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
+    }
+    /// A webhook.
+    Webhook = "dc/webhook/{id}": webhook(id: Uuid) in
+        /// All webhooks.
+        webhooks() -> Stamped<WebhookSpec> {
         Json, Mesh, writer: "scheduler-service", lease: "no", followers: []
     }
     /// How far a webhook's receiver has been told.
@@ -337,8 +284,8 @@ key_schema! {
     Operation = "{rack}/node-operation/{node}": operation(rack: RackId, node: NodeId) -> Operation {
         Json, Names, writer: "scheduler-service", lease: "no", followers: []
     }
-    /// A node's record of Ironic's API; its secrets are sealed.
-    NodeSheet = "{rack}/node-sheet/{node}": sheet(rack: RackId, node: NodeId) -> Sheet {
+    /// What clients specified of a node; its secrets are sealed.
+    NodeSpec = "{rack}/node-spec/{node}": node_spec(rack: RackId, node: NodeId) -> Stamped<NodeSpec> {
         Json, Inventory, writer: "scheduler-service", lease: "no", followers: [Inventory]
     }
     /// A NIC of a node.
@@ -422,31 +369,6 @@ key_schema! {
         Json, Mesh, writer: "`ironmesh up`, or its successor", lease: "no: the leader deletes stale ones",
         followers: []
     }
-}
-
-/// A value as text: decompressed if it is compressed. Secrets stay sealed.
-///
-/// # Errors
-/// It is compressed and damaged.
-pub fn decompress(value: &[u8]) -> std::io::Result<Vec<u8>> {
-    /// What every zstd frame begins with (RFC 8878 §3.1.1).
-    const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-    if value.starts_with(&MAGIC) { zstd::stream::decode_all(value) } else { Ok(value.to_vec()) }
-}
-
-const fn packed_or_json<V: DeserializeOwned>(encoding: Encoding) -> fn(&[u8]) -> Result<(), ValueError> {
-    match encoding {
-        Encoding::Json => json::<V>,
-        Encoding::Packed => packed::<V>,
-    }
-}
-
-fn json<V: DeserializeOwned>(value: &[u8]) -> Result<(), ValueError> {
-    serde_json::from_slice::<V>(value).map(drop).map_err(ValueError::Json)
-}
-
-fn packed<V: DeserializeOwned>(value: &[u8]) -> Result<(), ValueError> {
-    json::<V>(&decompress(value).map_err(ValueError::Packed)?)
 }
 
 /// Prefix of everything that the schedulers write about the nodes of a rack under `{rack}/node/`.

@@ -17,8 +17,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Sealed;
-use super::Sheet;
+use super::{PortSpec, Sealed, Stamped};
 
 /// The holder of something unique, such as a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,9 +255,9 @@ pub struct Port {
     /// The address reserved for it on the rack's provisioning network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
-    /// Its record of Ironic's API. `None` if no client set a field of it.
+    /// What clients of Ironic's API specified of it. `None` if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sheet: Option<Sheet>,
+    pub spec: Option<Stamped<PortSpec>>,
 }
 
 /// Past boots of a node, oldest first.

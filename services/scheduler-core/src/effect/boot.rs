@@ -164,27 +164,17 @@ fn write(shared: &AppState, record: &Record, deployment: &Deployment, life_key: 
     let sealed = |source| Error::Sealed { node, source };
     let mut files = ConfigDrive::new();
     if let Some(config_drive) = &deployment.config_drive {
-        let opened = registry.sealer.open(&format!("{node}/config-drive"), config_drive).map_err(sealed)?;
-        files = serde_json::from_slice(opened.expose())
-            .map_err(|source| sealed(keyspace::Error::Value { key: "config drive".to_owned(), source }))?;
+        files = registry.sealer.open_json(&format!("{node}/config-drive"), config_drive).map_err(sealed)?;
     }
     let phone_home = shared
         .leaf_clients
         .replicas(record.rack, Service::Pxe)
         .first()
         .map(|replica| format!("http://{}/life/{node}/{life_key}", replica.member.data_endpoint));
-    files.entry("openstack/latest/meta_data.json".to_owned()).or_insert_with(|| {
-        let data = serde_json::json!({
-            "uuid": node,
-            "name": intent.name,
-            "hostname": intent.name,
-            "phone_home": phone_home,
-        });
-        data.to_string().into_bytes()
-    });
-    let json = serde_json::to_vec(&files)
-        .map_err(|source| sealed(keyspace::Error::Value { key: "config drive".to_owned(), source }))?;
-    let config_drive = registry.sealer.seal(&format!("{node}/config-drive"), &json).map_err(sealed)?;
+    files
+        .entry("openstack/latest/meta_data.json".to_owned())
+        .or_insert_with(|| wire_config_drive::meta_data(&node.to_string(), &intent.name, phone_home.as_deref()));
+    let config_drive = registry.sealer.seal_json(&format!("{node}/config-drive"), &files).map_err(sealed)?;
     Ok(Work::Write {
         name: image.name,
         digest: image.digest,

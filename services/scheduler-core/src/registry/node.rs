@@ -15,12 +15,12 @@ use keyspace::{
     Change, Expect, key,
     key::Scope,
     store::Versioned,
-    value::{Bmc, Holder, Intent, Rack},
+    value::{Bmc, Holder, Intent, Rack, set_bmc},
 };
 use service_kit::clock;
 use tokio::time::timeout;
 
-use super::{Record, Registry, holder, newborn, ports, sheet};
+use super::{Record, Registry, holder, newborn, ports};
 use crate::Error;
 
 /// How often a write is tried that others' writes can get in the way of.
@@ -188,14 +188,16 @@ impl Registry {
         let rack =
             self.rack(record.rack).ok_or_else(|| Error::Missing { kind: "rack", name: record.rack.to_string() })?;
         change = ports::add(change, self.view(), &rack.value, node, &holder, &wanted.add_macs)?;
-        let read = self.view().get(&key::sheet(record.rack, node));
+        let read = self.view().get(&key::node_spec(record.rack, node));
         if read.is_some() || wanted.maintenance.is_some() {
-            let before = read.as_ref().map(|read| read.value.clone()).unwrap_or_default();
-            let mut sheet = sheet::with_bmc(&before, intent.bmc.as_ref());
-            if let Some((is_on, reason)) = &wanted.maintenance {
-                sheet::maintain(&mut sheet, *is_on, reason);
+            let mut after = read.as_ref().map(|read| read.value.clone()).unwrap_or_default();
+            if let (Some(bmc), Some(info)) = (&intent.bmc, &mut after.spec.driver_info) {
+                set_bmc(info, bmc);
             }
-            change = change.put(&key::sheet(record.rack, node), &sheet, Expect::same(read.as_ref()))?;
+            if let Some((is_on, reason)) = &wanted.maintenance {
+                after.spec.set_maintenance(*is_on, reason);
+            }
+            change = change.put(&key::node_spec(record.rack, node), &after, Expect::same(read.as_ref()))?;
         }
         let key = key::intent(record.rack, node);
         Ok(change.put(&key, &intent, Expect::Revision(record.intent.revision))?)
@@ -247,9 +249,9 @@ impl Registry {
         if let Some(bmc) = &intent.bmc {
             change = self.give_up_bmc(change, &bmc.address, &holder(node, &intent.name));
         }
-        if let Some(read) = self.view().get(&key::sheet(rack, node)) {
-            change = self.give_up_instance(change, node, sheet::instance(Some(&read.value)));
-            change = change.delete(&key::sheet(rack, node), Expect::Revision(read.revision));
+        if let Some(read) = self.view().get(&key::node_spec(rack, node)) {
+            change = self.give_up_instance(change, node, read.value.spec.instance());
+            change = change.delete(&key::node_spec(rack, node), Expect::Revision(read.revision));
         }
         for (mac, port) in &record.ports {
             change = remove_port(change, record, *mac, port);

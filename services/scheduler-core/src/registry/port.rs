@@ -7,7 +7,7 @@ use domain::{
 use keyspace::{
     Change, Expect, key,
     store::Versioned,
-    value::{Port, Sheet},
+    value::{Port, PortSpec, Stamped},
 };
 
 use super::{Registry, holder, ports};
@@ -30,7 +30,7 @@ pub struct PortChange {
     pub rack: RackId,
     /// The machine may boot from it: it has an address on the rack's network.
     pub boots: bool,
-    pub sheet: Sheet,
+    pub spec: Stamped<PortSpec>,
 }
 
 impl Registry {
@@ -39,8 +39,8 @@ impl Registry {
         let all = self.index.all().into_iter();
         let mut all: Vec<_> = all.map(|((rack, mac), port)| StoredPort { rack, mac, port }).collect();
         all.sort_by_key(|one| {
-            let sheet = one.port.value.sheet.as_ref();
-            (sheet.map(|sheet| sheet.created_at).unwrap_or_default(), one.port.value.id)
+            let spec = one.port.value.spec.as_ref();
+            (spec.map(|spec| spec.created_at).unwrap_or_default(), one.port.value.id)
         });
         all
     }
@@ -59,7 +59,7 @@ impl Registry {
         let same = before.mac == new.mac && before.rack == new.rack && had.is_some() == new.boots;
         let change = self.mesh.as_member()?;
         let change = if same {
-            let port = Port { id: new.id, node: new.node, address: had, sheet: Some(new.sheet.clone()) };
+            let port = Port { id: new.id, node: new.node, address: had, spec: Some(new.spec.clone()) };
             let key = key::port(new.rack, new.mac);
             let change = change.put(&key, &port, Expect::Revision(before.port.revision))?;
             if before.port.value.node == new.node { change } else { self.rehold(change, new)? }
@@ -97,7 +97,7 @@ impl Registry {
                 Some(free.ok_or_else(|| ports::no_address(rack, network))?)
             }
         };
-        let port = Port { id: new.id, node: new.node, address, sheet: Some(new.sheet.clone()) };
+        let port = Port { id: new.id, node: new.node, address, spec: Some(new.spec.clone()) };
         // A node that went to another rack meanwhile has its ports there.
         let life = key::life(new.rack, new.node);
         let missing = || Error::Missing { kind: "node", name: new.node.to_string() };

@@ -75,7 +75,7 @@ fn put(
     mac: MacAddr,
     address: Option<Ipv4Addr>,
 ) -> Result<Change, keyspace::Error> {
-    let port = Port { id: PortId::new(uuid::Uuid::new_v4()), node, address, sheet: None };
+    let port = Port { id: PortId::new(uuid::Uuid::new_v4()), node, address, spec: None };
     Ok(change
         .put(&key::mac(mac), holder, Expect::Absent)?
         .put(&key::port(rack, mac), &port, Expect::Absent)?

@@ -12,10 +12,9 @@ use keyspace::{
     Change, Expect, Key,
     key::{self, Scope},
     store::Versioned,
-    value::{Intent, Life, Port, PowerSeen, Rack, Sheet},
+    value::{Intent, Life, NodeSpec, Port, PowerSeen, Rack, Stamped},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
 use super::{Held, Record, Registry, ports, wants_power};
 use crate::Error;
@@ -31,7 +30,7 @@ impl Registry {
         held: &Held,
         to: &Versioned<Rack>,
         intent: &Intent,
-        said: Option<&Sheet>,
+        spec: Option<&Stamped<NodeSpec>>,
     ) -> Result<(), Error> {
         let (node, from) = (held.node, held.rack);
         let missing = || Error::Missing { kind: "node", name: node.to_string() };
@@ -46,18 +45,18 @@ impl Registry {
         let intent = Intent { power: None, ..intent.clone() };
         let expected = self.mesh.as_member()?.expect(&key::rack(rack), Expect::Revision(to.revision));
         let mut change = self
-            .add_unique(expected, held, &intent, said)?
+            .add_unique(expected, held, &intent, spec.map(|spec| &spec.spec))?
             .delete(&key::life(from, node), Expect::Revision(held.life.revision))
             .put(&key::life(rack, node), &life, Expect::Absent)?
             .delete(&key::intent(from, node), Expect::Revision(held.intent.revision))
             .put(&key::intent(rack, node), &intent, Expect::Absent)?
             .clear(&key::pxe(from, node))
             .clear(&key::agent(from, node));
-        if let Some(said) = said {
-            change = change.put(&key::sheet(rack, node), said, Expect::Absent)?;
+        if let Some(spec) = spec {
+            change = change.put(&key::node_spec(rack, node), spec, Expect::Absent)?;
         }
-        if let Some(sheet) = &held.sheet {
-            change = change.delete(&key::sheet(from, node), Expect::Revision(sheet.revision));
+        if let Some(read) = &held.spec {
+            change = change.delete(&key::node_spec(from, node), Expect::Revision(read.revision));
         }
         if let Some(boot) = &record.boot {
             change = change.delete(&key::boot(from, node), Expect::Revision(boot.revision));
@@ -160,5 +159,5 @@ fn check_rests(record: &Record) -> Result<(), Error> {
 
 /// Whether clients say of a port that its machine boots from it.
 fn may_boot(port: &Port) -> bool {
-    port.sheet.as_ref().and_then(|sheet| sheet.fields.get("pxe_enabled")) != Some(&Value::Bool(false))
+    port.spec.as_ref().is_none_or(|record| record.spec.pxe_enabled)
 }

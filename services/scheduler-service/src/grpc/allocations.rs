@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::time::Timestamp;
-use keyspace::{key, store::Versioned, value::Sheet};
+use keyspace::value::{AllocationSpec, AntiAffinity, Placement as PlacementSpec, PlacementOrder as OrderSpec};
 use proto::{
     api::v1::{
         Allocation as WireAllocation, CreateAllocationRequest, CreateAllocationResponse, DeleteAllocationRequest,
@@ -13,18 +13,12 @@ use proto::{
     },
     convert::{Invalid, required},
 };
-use serde_json::Value;
 use service_kit::clock;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::Shared;
-use scheduler_core::node_cache::NodeView;
-use scheduler_core::{
-    Error,
-    allocation::{Apart, COLLECTION, Order, Placement, Wish, is_allocating, is_free},
-    request_id::RequestId,
-};
+use scheduler_core::{Error, allocation::is_free, node_view::NodeView, request_id::RequestId, resource_store::Stored};
 
 /// Verdicts in one answer.
 const VERDICTS: usize = 1000;
@@ -36,54 +30,49 @@ type Answer<T> = Result<Response<T>, Status>;
 /// Who waits, the longest first, and for what; and what is free.
 struct Queue {
     ids: Vec<Uuid>,
-    wishes: Vec<Wish>,
+    specs: Vec<AllocationSpec>,
     free: Vec<Arc<NodeView>>,
 }
 
 impl Queue {
     fn of(shared: &Shared) -> Self {
-        let (ids, wishes) = shared.waiting_allocations().into_iter().unzip();
-        Self { ids, wishes, free: shared.node_cache.those(|node| is_free(&node.whole)) }
+        let (ids, specs) = shared.waiting_allocations().into_iter().unzip();
+        Self { ids, specs, free: shared.node_cache.those(is_free) }
     }
 }
 
 impl Shared {
-    /// Reads what is wanted.
-    fn wish(&self, id: Uuid, name: String, wire: WireWish, queue_until: Option<Timestamp>) -> Result<Wish, Error> {
+    /// Reads what is asked for.
+    fn allocation_spec(
+        &self,
+        name: String,
+        wire: WireWish,
+        queue_until: Option<Timestamp>,
+    ) -> Result<AllocationSpec, Error> {
         if wire.resource_class.is_empty() {
             return Err(Invalid::Missing("wish.resource_class").into());
         }
-        let (apart, order) = (apart(wire.apart()), order(wire.order()));
-        if apart != Apart::Nothing && wire.group.is_empty() {
-            let why = "apart needs a group: from whom is it to be apart?".to_owned();
+        let (anti_affinity, order) = (anti_affinity(wire.apart()), order(wire.order()));
+        if anti_affinity != AntiAffinity::None && wire.group.is_empty() {
+            let why = "apart needs a group: name the group whose nodes are kept apart".to_owned();
             return Err(Invalid::wrong("wish.apart", why).into());
         }
-        let candidates = wire.candidates.iter().map(|one| Ok(self.registry.find(one)?.1.to_string()));
-        Ok(Wish {
-            class: wire.resource_class,
-            candidates: candidates.collect::<Result<_, Error>>()?,
+        let candidates = wire.candidates.iter().map(|candidate| Ok(self.registry.find(candidate)?.1));
+        Ok(AllocationSpec {
+            candidate_nodes: candidates.collect::<Result<_, Error>>()?,
+            resource_class: Some(wire.resource_class),
             traits: wire.traits,
             owner: Some(wire.owner).filter(|owner| !owner.is_empty()),
             name: Some(name).filter(|name| !name.is_empty()),
-            placement: Placement {
+            placement: PlacementSpec {
                 capabilities: wire.capabilities.into_iter().collect(),
                 group: wire.group,
                 order,
-                apart,
+                anti_affinity,
                 queue_until,
             },
-            seed: id.as_u128(),
+            ..AllocationSpec::default()
         })
-    }
-
-    fn allocation(&self, named: &str) -> Result<(Uuid, Versioned<Sheet>), Error> {
-        let missing = || Error::Missing { kind: COLLECTION, name: named.to_owned() };
-        let view = self.registry.view();
-        let id = match named.parse() {
-            Ok(id) => id,
-            Err(_) => view.get(&key::name(COLLECTION, named)).ok_or_else(missing)?.value.id,
-        };
-        Ok((id, view.get(&key::sheet_of(COLLECTION, id)).ok_or_else(missing)?))
     }
 
     async fn create_allocation(&self, id: Uuid, request: CreateAllocationRequest) -> Result<WireAllocation, Error> {
@@ -93,63 +82,56 @@ impl Shared {
             return Err(Invalid::wrong("queue_ms", why).into());
         }
         let until = (!queue.is_zero()).then(|| clock::now().plus(queue));
-        let wish = self.wish(id, request.name, required("wish", request.wish)?, until)?;
-        self.allocate(id, &wish).await?;
+        let spec = self.allocation_spec(request.name, required("wish", request.wish)?, until)?;
+        self.allocate(id, spec).await?;
         self.shown_allocation(&id.to_string())
     }
 
     fn shown_allocation(&self, named: &str) -> Result<WireAllocation, Error> {
-        let (id, sheet) = self.allocation(named)?;
-        Ok(self.shown_one_allocation(id, &sheet.value, &Queue::of(self)))
+        Ok(self.shown_one_allocation(&self.find_resource(named)?, &Queue::of(self)))
     }
 
-    fn shown_one_allocation(&self, id: Uuid, sheet: &Sheet, queue: &Queue) -> WireAllocation {
-        let text = |name: &str| sheet.fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let wish = Wish::read(id, &sheet.fields);
-        let node = text("node_uuid").parse().ok().and_then(|node| self.node_cache.get(node));
-        let of_node = |name: &str| {
-            let value = node.as_ref().and_then(|node| node.whole.get(name)?.as_str());
-            value.unwrap_or_default().to_owned()
-        };
+    fn shown_one_allocation(&self, stored: &Stored<AllocationSpec>, queue: &Queue) -> WireAllocation {
+        let (id, spec) = (stored.id, stored.spec());
+        let node = spec.node_uuid.and_then(|node| self.node_cache.get(node));
         let at = queue.ids.iter().position(|other| *other == id);
         let place = at.and_then(|at| u32::try_from(at.saturating_add(1)).ok());
-        let reason = if is_allocating(sheet) {
-            let ahead = queue.wishes.get(..at.unwrap_or(queue.wishes.len())).unwrap_or_default();
-            self.surroundings(id, &wish, ahead).choose(&wish, &queue.free).err().unwrap_or_default()
+        let reason = if spec.is_allocating() {
+            let ahead = queue.specs.get(..at.unwrap_or(queue.specs.len())).unwrap_or_default();
+            self.surroundings(id, spec, ahead).choose(id, spec, &queue.free).err().unwrap_or_default()
         } else {
-            text("last_error")
+            spec.last_error.clone().unwrap_or_default()
         };
         WireAllocation {
             id: id.to_string(),
-            name: text("name"),
-            state: text("state"),
-            node: text("node_uuid"),
-            node_name: of_node("name"),
-            rack: of_node("conductor_group"),
+            name: spec.name.clone().unwrap_or_default(),
+            state: spec.state.ironic_name().to_owned(),
+            node: spec.node_uuid.map(|node| node.to_string()).unwrap_or_default(),
+            node_name: node.as_ref().map(|node| node.intent.name.clone()).unwrap_or_default(),
+            rack: node.as_ref().map(|node| node.rack_name.clone()).unwrap_or_default(),
             reason,
-            since_ms: sheet.created_at.millis(),
-            queue_until_ms: wish.placement.queue_until.filter(|_| place.is_some()).map_or(0, Timestamp::millis),
+            since_ms: stored.record.value.created_at.millis(),
+            queue_until_ms: spec.placement.queue_until.filter(|_| place.is_some()).map_or(0, Timestamp::millis),
             place_in_queue: place.unwrap_or(0),
-            wish: Some(shown_wish(wish)),
+            wish: Some(shown_wish(spec.clone())),
         }
     }
 
     fn plan(&self, request: PlanAllocationRequest) -> Result<PlanAllocationResponse, Error> {
         let id = Uuid::new_v4();
-        let wish = self.wish(id, request.name, required("wish", request.wish)?, None)?;
+        let spec = self.allocation_spec(request.name, required("wish", request.wish)?, None)?;
         let (queue, all) = (Queue::of(self), self.node_cache.all());
-        let surroundings = self.surroundings(id, &wish, &queue.wishes);
-        let chosen = surroundings.choose(&wish, &all);
+        let surroundings = self.surroundings(id, &spec, &queue.specs);
+        let chosen = surroundings.choose(id, &spec, &all);
         let mut reasons = HashMap::<String, u32>::new();
         let mut verdicts: Vec<_> = surroundings
-            .judge(&wish, &all)
+            .judge(&spec, &all)
             .map(|(node, why)| {
                 let why_not = why.map(|why| why.to_string()).unwrap_or_default();
-                let word = |name: &str| node.whole.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
                 PlanVerdict {
                     node: node.node.to_string(),
-                    node_name: word("name"),
-                    rack: word("conductor_group"),
+                    node_name: node.intent.name.clone(),
+                    rack: node.rack_name.clone(),
                     why_not,
                 }
             })
@@ -163,29 +145,29 @@ impl Shared {
         reasons.sort_by(|one, other| (other.nodes, &one.why_not).cmp(&(one.nodes, &other.why_not)));
         verdicts.sort_by_key(|verdict| !verdict.why_not.is_empty());
         verdicts.truncate(VERDICTS);
-        let (node, refusal) = chosen.map_or_else(|why| (String::new(), why), |node| (node, String::new()));
+        let (node, refusal) = chosen.map_or_else(|why| (String::new(), why), |node| (node.to_string(), String::new()));
         Ok(PlanAllocationResponse { node, refusal, verdicts, reasons, fitting })
     }
 }
 
-fn shown_wish(wish: Wish) -> WireWish {
-    let Wish { class, traits, candidates, owner, placement, .. } = wish;
-    let Placement { capabilities, group, order, apart, .. } = placement;
+fn shown_wish(spec: AllocationSpec) -> WireWish {
+    let AllocationSpec { resource_class, traits, candidate_nodes, owner, placement, .. } = spec;
+    let PlacementSpec { capabilities, group, order, anti_affinity, .. } = placement;
     let order = match order {
-        Order::Any => PlacementOrder::Unspecified,
-        Order::Spread => PlacementOrder::Spread,
-        Order::Pack => PlacementOrder::Pack,
+        OrderSpec::Any => PlacementOrder::Unspecified,
+        OrderSpec::Spread => PlacementOrder::Spread,
+        OrderSpec::Pack => PlacementOrder::Pack,
     };
-    let apart = match apart {
-        Apart::Nothing => PlacementApart::Unspecified,
-        Apart::Rack => PlacementApart::Rack,
-        Apart::PowerDomain => PlacementApart::PowerDomain,
+    let apart = match anti_affinity {
+        AntiAffinity::None => PlacementApart::Unspecified,
+        AntiAffinity::Rack => PlacementApart::Rack,
+        AntiAffinity::PowerDomain => PlacementApart::PowerDomain,
     };
     WireWish {
-        resource_class: class,
+        resource_class: resource_class.unwrap_or_default(),
         traits,
         capabilities: capabilities.into_iter().collect(),
-        candidates,
+        candidates: candidate_nodes.iter().map(ToString::to_string).collect(),
         owner: owner.unwrap_or_default(),
         order: order.into(),
         group,
@@ -193,19 +175,19 @@ fn shown_wish(wish: Wish) -> WireWish {
     }
 }
 
-const fn order(wire: PlacementOrder) -> Order {
+const fn order(wire: PlacementOrder) -> OrderSpec {
     match wire {
-        PlacementOrder::Unspecified => Order::Any,
-        PlacementOrder::Spread => Order::Spread,
-        PlacementOrder::Pack => Order::Pack,
+        PlacementOrder::Unspecified => OrderSpec::Any,
+        PlacementOrder::Spread => OrderSpec::Spread,
+        PlacementOrder::Pack => OrderSpec::Pack,
     }
 }
 
-const fn apart(wire: PlacementApart) -> Apart {
+const fn anti_affinity(wire: PlacementApart) -> AntiAffinity {
     match wire {
-        PlacementApart::Unspecified => Apart::Nothing,
-        PlacementApart::Rack => Apart::Rack,
-        PlacementApart::PowerDomain => Apart::PowerDomain,
+        PlacementApart::Unspecified => AntiAffinity::None,
+        PlacementApart::Rack => AntiAffinity::Rack,
+        PlacementApart::PowerDomain => AntiAffinity::PowerDomain,
     }
 }
 
@@ -230,8 +212,8 @@ impl AllocationService for Shared {
     }
 
     async fn list_allocations(&self, _: Request<ListAllocationsRequest>) -> Answer<ListAllocationsResponse> {
-        let (queue, all) = (Queue::of(self), self.allocations());
-        let shown = all.iter().map(|(id, sheet)| self.shown_one_allocation(*id, &sheet.value, &queue));
+        let (queue, all) = (Queue::of(self), self.resources::<AllocationSpec>());
+        let shown = all.iter().map(|stored| self.shown_one_allocation(stored, &queue));
         Ok(Response::new(ListAllocationsResponse { allocations: shown.collect() }))
     }
 
@@ -239,8 +221,7 @@ impl AllocationService for Shared {
         let asked = RequestId::read(request.metadata(), "DeleteAllocation", request.get_ref())?;
         let named = request.into_inner().allocation;
         let change = async {
-            let (id, sheet) = self.allocation(&named)?;
-            self.release(id, &sheet).await?;
+            self.release(&self.find_resource(&named)?).await?;
             Ok(DeleteAllocationResponse {})
         };
         Ok(Response::new(self.once(asked, change, || Ok(DeleteAllocationResponse {})).await?))

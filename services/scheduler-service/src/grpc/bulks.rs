@@ -72,8 +72,8 @@ impl Shared {
         let fits = |record: &Record| {
             let facts = show::facts(self, record);
             selector.selects(&facts)
-                && (with_maintenance || !facts.said.maintenance)
-                && (with_allocated || verb != Verb::Deploy || !facts.said.is_allocated)
+                && (with_maintenance || !facts.attributes.maintenance)
+                && (with_allocated || verb != Verb::Deploy || !facts.attributes.is_allocated)
                 && self.registry.check(record, verb, &[]).is_ok()
         };
         let count = if request.count == 0 { MOST } else { usize::try_from(request.count).unwrap_or(MOST).min(MOST) };

@@ -75,8 +75,8 @@ impl Shared {
         }
         let missing = || Error::Missing { kind: "node", name: request.node.clone() };
         let held = self.registry.held(record.node).ok_or_else(missing)?;
-        let sheet = held.sheet.as_ref().map(|sheet| &sheet.value);
-        self.registry.move_with(&held, &rack, &held.intent.value, sheet).await
+        let record = held.spec.as_ref().map(|read| &read.value);
+        self.registry.move_with(&held, &rack, &held.intent.value, record).await
     }
 
     async fn delete(&self, name: String) -> Result<DeleteNodeResponse, Error> {

@@ -8,7 +8,7 @@ use service_kit::clock;
 use super::{Shared, locks::scope};
 use scheduler_core::{
     registry::Record,
-    select::{Facts, Said},
+    select::{Attributes, Facts},
     work::seen,
 };
 
@@ -51,7 +51,7 @@ fn owners(shared: &Shared, record: &Record) -> Vec<wire::Owner> {
 fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
     let intent = &record.intent.value;
     let image = intent.deployment.as_ref().and_then(|deployment| shared.registry.image(deployment.image));
-    let said = said(shared, record);
+    let attributes = attributes(shared, record);
     wire::NodeIntent {
         bmc_address: intent.bmc.as_ref().map(|bmc| bmc.address.to_string()).unwrap_or_default(),
         bmc_user: intent.bmc.as_ref().map(|bmc| bmc.user.clone()).unwrap_or_default(),
@@ -69,21 +69,21 @@ fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
             })
             .collect(),
         driver: intent.driver.to_string(),
-        resource_class: said.resource_class,
-        traits: said.traits,
-        owner: said.owner,
-        maintenance: said.maintenance,
-        maintenance_reason: said.maintenance_reason,
+        resource_class: attributes.resource_class,
+        traits: attributes.traits,
+        owner: attributes.owner,
+        maintenance: attributes.maintenance,
+        maintenance_reason: attributes.maintenance_reason,
     }
 }
 
-/// What Ironic's clients said of it that nodes are chosen by.
-fn said(shared: &Shared, record: &Record) -> Said {
-    let sheet = shared.registry.view().get(&key::sheet(record.rack, record.node));
-    sheet.map(|read| Said::of(&read.value)).unwrap_or_default()
+/// What clients specified of a node that it is selected by.
+fn attributes(shared: &Shared, record: &Record) -> Attributes {
+    let read = shared.registry.view().get(&key::node_spec(record.rack, record.node));
+    read.map(|read| Attributes::from(&read.value.spec)).unwrap_or_default()
 }
 
-/// What a node is chosen by.
+/// What a node is selected by.
 pub(super) fn facts(shared: &Shared, record: &Record) -> Facts {
     Facts {
         id: record.node.to_string(),
@@ -92,7 +92,7 @@ pub(super) fn facts(shared: &Shared, record: &Record) -> Facts {
         state: record.life.value.state.ironic_name(),
         driver: record.intent.value.driver,
         failed: failure(record).is_some(),
-        said: said(shared, record),
+        attributes: attributes(shared, record),
     }
 }
 

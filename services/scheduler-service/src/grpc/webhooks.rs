@@ -1,43 +1,42 @@
 //! Webhooks.
 
 use domain::time::Timestamp;
-use keyspace::{key, store::Versioned, value::Sheet};
-use proto::api::v1::{
-    CreateWebhookRequest, CreateWebhookResponse, DeleteWebhookRequest, DeleteWebhookResponse, GetWebhookRequest,
-    GetWebhookResponse, ListWebhooksRequest, ListWebhooksResponse, UpdateWebhookRequest, UpdateWebhookResponse,
-    Webhook as WireWebhook, webhook_service_server::WebhookService,
+use keyspace::{
+    key,
+    value::{ExtraFields, WebhookSpec},
 };
-use serde_json::{Map, Value, json};
+use proto::{
+    api::v1::{
+        CreateWebhookRequest, CreateWebhookResponse, DeleteWebhookRequest, DeleteWebhookResponse, GetWebhookRequest,
+        GetWebhookResponse, ListWebhooksRequest, ListWebhooksResponse, UpdateWebhookRequest, UpdateWebhookResponse,
+        Webhook as WireWebhook, webhook_service_server::WebhookService,
+    },
+    convert::Invalid,
+};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::Shared;
 use ironic_api::{check_webhook, check_webhook_count};
-use scheduler_core::{Error, kinds::WEBHOOK_KIND, request_id::RequestId};
+use scheduler_core::{Error, request_id::RequestId, resource_store::Stored};
 
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Shared {
-    fn webhook(&self, named: &str) -> Result<(Uuid, Versioned<Sheet>), Error> {
-        let missing = || Error::Missing { kind: "webhook", name: named.to_owned() };
-        self.sheet(WEBHOOK_KIND, named).map_err(|_| missing())
-    }
-
     fn shown_webhook(&self, named: &str) -> Result<WireWebhook, Error> {
-        let (id, sheet) = self.webhook(named)?;
-        Ok(self.shown_one_webhook(id, &sheet.value))
+        Ok(self.shown_one_webhook(&self.find_resource(named)?))
     }
 
-    fn shown_one_webhook(&self, id: Uuid, sheet: &Sheet) -> WireWebhook {
-        let text = |name: &str| sheet.fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    fn shown_one_webhook(&self, stored: &Stored<WebhookSpec>) -> WireWebhook {
+        let (id, spec) = (stored.id, stored.spec());
         let told = self.registry.view().get(&key::delivered(id)).map(|read| read.value).unwrap_or_default();
         WireWebhook {
             id: id.to_string(),
-            name: text("name"),
-            url: text("url"),
-            query: text("query"),
-            enabled: sheet.fields.get("enabled") != Some(&Value::Bool(false)),
-            since_ms: sheet.created_at.millis(),
+            name: spec.name.clone(),
+            url: spec.url.clone(),
+            query: spec.query.clone().unwrap_or_default(),
+            enabled: spec.enabled,
+            since_ms: stored.record.value.created_at.millis(),
             delivered_ms: told.at.map_or(0, Timestamp::millis),
             failing_since_ms: told.failing_since.map_or(0, Timestamp::millis),
             reason: told.error,
@@ -45,64 +44,52 @@ impl Shared {
     }
 
     async fn create_webhook(&self, id: Uuid, request: CreateWebhookRequest) -> Result<WireWebhook, Error> {
-        if self.registry.view().get(&key::name(WEBHOOK_KIND.collection, &request.name)).is_some() {
-            let (what, kind, value) = ("name", "webhook".to_owned(), request.name.clone());
-            return Err(Error::Taken { what, value, kind, holder: request.name });
+        let mut spec = WebhookSpec { name: request.name, url: request.url, ..WebhookSpec::default() };
+        for (name, value) in [("secret", request.secret), ("token", request.token), ("ca", request.ca)] {
+            set(&mut spec.delivery_info, name, value);
         }
-        let mut info = Map::from_iter([("secret".to_owned(), json!(request.secret))]);
-        for (name, value) in [("token", request.token), ("ca", request.ca)] {
-            set(&mut info, name, value);
-        }
-        let mut fields = Map::from_iter([
-            ("name".to_owned(), json!(request.name)),
-            ("url".to_owned(), json!(request.url)),
-            ("delivery_info".to_owned(), Value::Object(info)),
-        ]);
-        set(&mut fields, "query", request.query);
-        let fields = wire_ironic::fields::check_post(
-            WEBHOOK_KIND.resource,
-            wire_ironic::version::Version::MAX,
-            &Value::Object(fields),
-        )?;
-        check_webhook(&fields)?;
-        check_webhook_count(self.registry.view())?;
-        let sheet = self.fresh_sheet(WEBHOOK_KIND, id, fields)?;
-        self.store_sheet(WEBHOOK_KIND, id, &sheet).await?;
+        spec.query = Some(request.query).filter(|query| !query.is_empty());
+        check(&spec)?;
+        check_webhook_count(self.registry.view()).map_err(|error| Error::InUse(error.text))?;
+        self.create_resource(id, spec).await?;
         self.shown_webhook(&id.to_string())
     }
 
     async fn update_webhook(&self, request: UpdateWebhookRequest) -> Result<WireWebhook, Error> {
-        let (id, before) = self.webhook(&request.webhook)?;
-        let mut fields = before.value.fields.clone();
-        let mut info = fields.get("delivery_info").and_then(Value::as_object).cloned().unwrap_or_default();
+        let before = self.find_resource::<WebhookSpec>(&request.webhook)?;
+        let mut spec = before.spec().clone();
         for (name, value) in [("secret", request.secret), ("token", request.token), ("ca", request.ca)] {
-            value.into_iter().for_each(|value| set(&mut info, name, value));
+            value.into_iter().for_each(|value| set(&mut spec.delivery_info, name, value));
         }
-        fields.insert("delivery_info".to_owned(), Value::Object(info));
-        for (name, value) in [("url", request.url), ("query", request.query)] {
-            value.into_iter().for_each(|value| set(&mut fields, name, value));
+        if let Some(url) = request.url {
+            spec.url = url;
         }
-        if let Some(enabled) = request.enabled {
-            fields.insert("enabled".to_owned(), Value::Bool(enabled));
+        if let Some(query) = request.query {
+            spec.query = Some(query).filter(|query| !query.is_empty());
         }
-        check_webhook(&fields)?;
-        self.change_sheet(WEBHOOK_KIND, id, &before, fields).await?;
-        self.shown_webhook(&id.to_string())
+        spec.enabled = request.enabled.unwrap_or(spec.enabled);
+        check(&spec)?;
+        self.update_resource(&before, spec).await?;
+        self.shown_webhook(&before.id.to_string())
     }
 
     async fn delete_webhook(&self, named: &str) -> Result<DeleteWebhookResponse, Error> {
-        let (id, sheet) = self.webhook(named)?;
-        self.delete_sheet(WEBHOOK_KIND, id, &sheet).await?;
+        self.delete_resource(&self.find_resource::<WebhookSpec>(named)?).await?;
         Ok(DeleteWebhookResponse {})
     }
 }
 
-/// Sets a member; empty: takes it away.
-fn set(members: &mut Map<String, Value>, name: &str, value: String) {
+/// Refuses a webhook that cannot work.
+fn check(spec: &WebhookSpec) -> Result<(), Error> {
+    Ok(check_webhook(spec).map_err(|error| Invalid::wrong("webhook", error.text))?)
+}
+
+/// Sets a key of a dictionary. An empty value removes it.
+fn set(fields: &mut ExtraFields, name: &str, value: String) {
     if value.is_empty() {
-        members.remove(name);
+        fields.remove(name);
     } else {
-        members.insert(name.to_owned(), Value::String(value));
+        fields.set_text(name, value);
     }
 }
 
@@ -126,10 +113,9 @@ impl WebhookService for Shared {
     }
 
     async fn list_webhooks(&self, _: Request<ListWebhooksRequest>) -> Answer<ListWebhooksResponse> {
-        let mut all = self.registry.view().list(&key::sheets(WEBHOOK_KIND.collection));
-        all.sort_by_key(|(_, sheet)| sheet.value.created_at);
-        let shown = all.iter().filter_map(|(path, sheet)| Some(self.shown_one_webhook(key::last(path)?, &sheet.value)));
-        Ok(Response::new(ListWebhooksResponse { webhooks: shown.collect() }))
+        let all = self.resources::<WebhookSpec>();
+        let webhooks = all.iter().map(|stored| self.shown_one_webhook(stored)).collect();
+        Ok(Response::new(ListWebhooksResponse { webhooks }))
     }
 
     async fn update_webhook(&self, request: Request<UpdateWebhookRequest>) -> Answer<UpdateWebhookResponse> {

@@ -32,7 +32,15 @@ fn samples() -> Vec<(String, Parsed)> {
         (path(super::mac(mac).path()), Parsed::Mac { mac }),
         (path(super::bmc(&bmc).path()), Parsed::Bmc { address: bmc.clone() }),
         (path(super::image(image).path()), Parsed::Image { image }),
-        (path(sheet_of("webhook", id).path()), Parsed::Sheet { collection: text("webhook"), id }),
+        (path(chassis(id).path()), Parsed::Chassis { id }),
+        (path(portgroup(id).path()), Parsed::Portgroup { id }),
+        (path(deploy_template(id).path()), Parsed::DeployTemplate { id }),
+        (path(runbook(id).path()), Parsed::Runbook { id }),
+        (path(inspection_rule(id).path()), Parsed::InspectionRule { id }),
+        (path(volume_connector(id).path()), Parsed::VolumeConnector { id }),
+        (path(volume_target(id).path()), Parsed::VolumeTarget { id }),
+        (path(allocation(id).path()), Parsed::Allocation { id }),
+        (path(webhook(id).path()), Parsed::Webhook { id }),
         (path(delivered(id).path()), Parsed::Delivered { webhook: id }),
         (path(history(node).path()), Parsed::History { node }),
         (path(request(id).path()), Parsed::Request { id }),
@@ -42,7 +50,7 @@ fn samples() -> Vec<(String, Parsed)> {
         (path(life(rack, node).path()), Parsed::Life { rack, node }),
         (path(boot(rack, node).path()), Parsed::Boot { rack, node }),
         (path(operation(rack, node).path()), Parsed::Operation { rack, node }),
-        (path(sheet(rack, node).path()), Parsed::NodeSheet { rack, node }),
+        (path(node_spec(rack, node).path()), Parsed::NodeSpec { rack, node }),
         (path(port(rack, mac).path()), Parsed::Port { rack, mac }),
         (path(address(rack, ip).path()), Parsed::Address { rack, address: ip }),
         (path(power(rack, node).path()), Parsed::Power { rack, node }),
@@ -160,7 +168,7 @@ fn a_prefix_is_the_beginning_of_its_keys_and_of_no_others() {
     for (prefix, key) in [
         (racks().path().to_owned(), super::rack(rack).path().to_owned()),
         (images().path().to_owned(), image(ImageId::new(Uuid::nil())).path().to_owned()),
-        (sheets("webhook").path().to_owned(), sheet_of("webhook", Uuid::nil()).path().to_owned()),
+        (webhooks().path().to_owned(), webhook(Uuid::nil()).path().to_owned()),
         (requests().path().to_owned(), request(Uuid::nil()).path().to_owned()),
         (bulks().path().to_owned(), bulk(Uuid::nil()).path().to_owned()),
         (ports(rack).path().to_owned(), port(rack, mac_address()).path().to_owned()),
@@ -213,7 +221,7 @@ fn each_service_follows_what_the_table_says_and_nothing_else() {
     for (service, others) in [
         (Service::Power, &["node/", "power-service/"][..]),
         (Service::Storage, &["storage-service/"]),
-        (Service::Inventory, &["inventory-service/", "node-sheet/", "node/", "port/", "storage-service/member/"]),
+        (Service::Inventory, &["inventory-service/", "node-spec/", "node/", "port/", "storage-service/member/"]),
         (
             Service::Pxe,
             &[
@@ -252,7 +260,7 @@ fn a_path_tells_whose_it_is() {
     assert_eq!((life_of(key.path()), life_of(boot(rack, node).path())), (Some((rack, node)), None));
     assert_eq!(port_of(port(rack, mac_address()).path()), Some((rack, mac_address())));
     assert_eq!(port_of(key.path()), None);
-    for of_node in [power(rack, node).path(), sheet(rack, node).path(), operation(rack, node).path()] {
+    for of_node in [power(rack, node).path(), node_spec(rack, node).path(), operation(rack, node).path()] {
         assert_eq!(node_of(of_node), Some((rack, node)), "{of_node}");
     }
     assert_eq!(node_of(claim(scope, Service::Power, node).path()), None);

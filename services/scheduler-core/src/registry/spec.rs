@@ -1,4 +1,4 @@
-//! Records as Ironic's clients write them: the sheet, and with it in one transaction what our services act by.
+//! What clients specify of nodes, stored in one transaction with the intent that services act by.
 
 use std::time::Duration;
 
@@ -10,28 +10,25 @@ use domain::{
 use keyspace::{
     Change, Expect, key,
     store::Versioned,
-    value::{Bmc, Holder, Intent, Life, Rack, Sheet},
+    value::{AllocationSpec, Holder, Intent, Life, NodeSpec, Rack, Stamped},
 };
-use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{Registry, holder};
-use crate::Error;
+use crate::{Error, collections::Collection as _};
 
-/// A node, as far as a client's request is about it.
+/// A node as it was read for a change.
 #[derive(Debug, Clone)]
 pub struct Held {
     pub rack: RackId,
     pub node: NodeId,
     pub intent: Versioned<Intent>,
     pub life: Versioned<Life>,
-    pub sheet: Option<Versioned<Sheet>>,
+    pub spec: Option<Versioned<Stamped<NodeSpec>>>,
 }
 
 /// How long another replica's write may take to be seen here.
 const LOOK: Duration = Duration::from_millis(200);
-/// The collection of allocations.
-pub(super) const ALLOCATION: &str = "allocation";
 /// The kind of the key that keeps an Ironic instance on one node.
 const INSTANCE: &str = "instance";
 
@@ -44,18 +41,18 @@ impl Registry {
             node,
             intent: view.get(&key::intent(rack, node))?,
             life: view.get(&key::life(rack, node))?,
-            sheet: view.get(&key::sheet(rack, node)),
+            spec: view.get(&key::node_spec(rack, node)),
         })
     }
 
-    /// Enrols a node with what a client says of it.
+    /// Enrolls a node with what a client specified of it.
     pub async fn create_with(
         &self,
         rack: &Versioned<Rack>,
         node: NodeId,
         intent: &Intent,
         life: &Life,
-        sheet: &Sheet,
+        spec: &Stamped<NodeSpec>,
     ) -> Result<(), Error> {
         let id = rack.value.id;
         let of = holder(node, &intent.name);
@@ -65,19 +62,19 @@ impl Registry {
             .expect(&key::rack(id), Expect::Revision(rack.revision))
             .put(&key::intent(id, node), intent, Expect::Absent)?
             .put(&key::life(id, node), life, Expect::Absent)?
-            .put(&key::sheet(id, node), sheet, Expect::Absent)?;
+            .put(&key::node_spec(id, node), spec, Expect::Absent)?;
         if !intent.name.is_empty() {
             change = change.put(&key::node_name(&intent.name), &of, Expect::Absent)?;
         }
-        if let Some(instance) = instance(Some(sheet)) {
+        if let Some(instance) = spec.spec.instance() {
             change = change.put(&key::name(INSTANCE, instance), &of, Expect::Absent)?;
         }
         self.commit(self.take_bmc(change, None, intent, &of)?).await
     }
 
-    /// Changes what a client said of a node.
-    pub async fn change_with(&self, held: &Held, intent: &Intent, sheet: &Sheet) -> Result<(), Error> {
-        let change = self.add_sheet(self.mesh.as_member()?, held, intent, sheet)?;
+    /// Changes what clients specified of a node.
+    pub async fn change_with(&self, held: &Held, intent: &Intent, spec: &Stamped<NodeSpec>) -> Result<(), Error> {
+        let change = self.add_spec(self.mesh.as_member()?, held, intent, spec)?;
         self.commit(change).await
     }
 
@@ -95,7 +92,7 @@ impl Registry {
             let now = self.held(held.node);
             now.is_some_and(|now| {
                 let revisions = |held: &Held| {
-                    (held.intent.revision, held.life.revision, held.sheet.as_ref().map(|sheet| sheet.revision))
+                    (held.intent.revision, held.life.revision, held.spec.as_ref().map(|spec| spec.revision))
                 };
                 revisions(&now) == revisions(held)
             })
@@ -105,16 +102,22 @@ impl Registry {
     }
 
     /// The same, as a part of a larger change.
-    pub fn add_sheet(&self, change: Change, held: &Held, intent: &Intent, sheet: &Sheet) -> Result<Change, Error> {
+    pub fn add_spec(
+        &self,
+        change: Change,
+        held: &Held,
+        intent: &Intent,
+        spec: &Stamped<NodeSpec>,
+    ) -> Result<Change, Error> {
         let (rack, node) = (held.rack, held.node);
         let (key, expect) = (key::intent(rack, node), Expect::Revision(held.intent.revision));
-        let change = self.add_unique(change, held, intent, Some(sheet))?;
+        let change = self.add_unique(change, held, intent, Some(&spec.spec))?;
         let change = if *intent == held.intent.value {
             change.expect(&key, expect)
         } else {
             change.put(&key, intent, expect)?
         };
-        Ok(change.put(&key::sheet(rack, node), sheet, Expect::same(held.sheet.as_ref()))?)
+        Ok(change.put(&key::node_spec(rack, node), spec, Expect::same(held.spec.as_ref()))?)
     }
 
     /// What only one node may have: its name, its instance, its BMC.
@@ -123,7 +126,7 @@ impl Registry {
         mut change: Change,
         held: &Held,
         intent: &Intent,
-        sheet: Option<&Sheet>,
+        spec: Option<&NodeSpec>,
     ) -> Result<Change, Error> {
         let (node, before) = (held.node, &held.intent.value);
         let of = holder(node, &intent.name);
@@ -135,8 +138,8 @@ impl Registry {
                 change = change.put(&key::node_name(&intent.name), &of, Expect::Absent)?;
             }
         }
-        let old = instance(held.sheet.as_ref().map(|sheet| &sheet.value));
-        let new = instance(sheet);
+        let old = held.spec.as_ref().and_then(|read| read.value.spec.instance());
+        let new = spec.and_then(NodeSpec::instance);
         if old != new {
             change = self.give_up_instance(change, node, old);
             if let Some(new) = new {
@@ -155,14 +158,13 @@ impl Registry {
         }
     }
 
-    /// The allocation that a node was given to is over, with its name.
-    pub(super) fn end_allocation(&self, change: Change, sheet: &Sheet) -> Change {
-        let id = sheet.fields.get("allocation_uuid").and_then(Value::as_str).and_then(|id| id.parse().ok());
-        let Some(key) = id.map(|id| key::sheet_of(ALLOCATION, id)) else { return change };
-        let Some(read) = self.view().get(&key) else { return change };
-        let change = change.delete(&key, Expect::Revision(read.revision));
-        match read.value.fields.get("name").and_then(Value::as_str) {
-            Some(name) => change.clear(&key::name(ALLOCATION, name)),
+    /// Deletes the allocation that a node was given to, and its name.
+    pub(super) fn end_allocation(&self, change: Change, spec: &NodeSpec) -> Change {
+        let Some(id) = spec.allocation_uuid else { return change };
+        let Some(read) = self.view().get(&key::allocation(id)) else { return change };
+        let change = change.delete(&key::allocation(id), Expect::Revision(read.revision));
+        match &read.value.spec.name {
+            Some(name) => change.clear(&key::name(AllocationSpec::KIND, name)),
             None => change,
         }
     }
@@ -203,42 +205,4 @@ impl Registry {
             None => change,
         }
     }
-}
-
-/// The Ironic instance that a sheet names.
-pub fn instance(sheet: Option<&Sheet>) -> Option<&str> {
-    sheet?.fields.get("instance_uuid").and_then(Value::as_str).filter(|instance| !instance.is_empty())
-}
-
-/// The sheet of a node whose BMC was changed by other means than a client of Ironic's.
-pub(super) fn with_bmc(sheet: &Sheet, bmc: Option<&Bmc>) -> Sheet {
-    let mut sheet = sheet.clone();
-    let (Some(bmc), Some(Value::Object(info))) = (bmc, sheet.fields.get_mut("driver_info")) else { return sheet };
-    if let Some(redfish) = &bmc.redfish {
-        info.insert("redfish_address".to_owned(), Value::from(redfish.url(&bmc.address)));
-        info.insert("redfish_username".to_owned(), Value::from(bmc.user.as_str()));
-        info.insert("redfish_password".to_owned(), json!({"sealed": bmc.password}));
-    } else {
-        info.insert("ipmi_address".to_owned(), Value::from(bmc.address.host.as_str()));
-        info.insert("ipmi_port".to_owned(), Value::from(bmc.address.port));
-        info.insert("ipmi_username".to_owned(), Value::from(bmc.user.as_str()));
-        info.insert("ipmi_password".to_owned(), json!({"sealed": bmc.password}));
-    }
-    sheet
-}
-
-/// Notes that somebody works on the machine by hand, or that nobody does.
-pub(super) fn maintain(sheet: &mut Sheet, is_on: bool, reason: &str) {
-    let reason = if is_on && !reason.is_empty() { json!(reason) } else { Value::Null };
-    sheet.fields.insert("maintenance".to_owned(), json!(is_on));
-    sheet.fields.insert("maintenance_reason".to_owned(), reason);
-}
-
-/// What is forgotten of a node whose deployment is taken down: whose it was, and what for.
-pub(super) fn without_instance(sheet: &Sheet) -> Sheet {
-    let mut sheet = sheet.clone();
-    for name in ["instance_info", "instance_uuid", "instance_name", "allocation_uuid"] {
-        sheet.fields.remove(name);
-    }
-    sheet
 }

@@ -2,9 +2,12 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::secret::Secret;
-use keyspace::seal::Sealer;
+use keyspace::{
+    seal::{Sealer, open_text},
+    value::WebhookSpec,
+};
 use reqwest::{Certificate, Url};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use wire_ironic::{
     error::{Class, Error},
     fields::{MASK, NODE},
@@ -12,7 +15,7 @@ use wire_ironic::{
     version::Version,
 };
 
-use scheduler_core::secret;
+use scheduler_core::resource_store::Stored;
 
 /// Prefix of a key of the Standard Webhooks specification.
 const KEY_PREFIX: &str = "whsec_";
@@ -39,14 +42,12 @@ pub(super) struct WebhookConfig {
 /// Validates the fields of a webhook.
 ///
 /// # Errors
-/// 400 with the invalid field and what to write instead.
-pub fn check(fields: &Map<String, Value>) -> Result<(), Error> {
+/// 400: what is wrong and what to write instead.
+pub(super) fn check(webhook: &WebhookSpec) -> Result<(), Error> {
     let invalid = |why: String| Class::Invalid.says(why);
-    let text = |name: &str| fields.get(name).and_then(Value::as_str);
-    url(text("url").unwrap_or_default()).map_err(invalid)?;
-    list(text("query").unwrap_or_default())?;
-    let none = Map::new();
-    let info = fields.get("delivery_info").and_then(Value::as_object).unwrap_or(&none);
+    url(&webhook.url).map_err(invalid)?;
+    list(webhook.query.as_deref().unwrap_or_default())?;
+    let info = webhook.delivery_info.as_map();
     if let Some(unknown) = info.keys().find(|key| !DELIVERY_INFO_KEYS.contains(&key.as_str())) {
         return Err(invalid(format!(
             "delivery_info has {unknown:?}, which is none of {}",
@@ -78,20 +79,21 @@ impl WebhookConfig {
     /// Reads the stored fields of a webhook and decrypts its secrets.
     ///
     /// # Errors
-    /// The reason why the webhook cannot be used.
-    pub(super) fn read(of: &str, fields: &Map<String, Value>, sealer: &Sealer) -> Result<Self, String> {
-        let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    /// Why it can not be used.
+    pub(super) fn read(stored: &Stored<WebhookSpec>, sealer: &Sealer) -> Result<Self, String> {
+        let (webhook, place) = (stored.spec(), format!("{}/delivery_info", stored.id));
         let open = |name: &str| {
-            secret::open(of, "delivery_info", name, fields, sealer).map_err(|error| service_kit::status::chain(&error))
+            let opened = open_text(&webhook.delivery_info, &place, name, sealer);
+            opened.map_err(|error| service_kit::status::chain(&error))
         };
         let secret = open("secret")?.ok_or("it has no secret")?;
-        let ca = fields.get("delivery_info").and_then(|info| info.get("ca")).and_then(Value::as_str);
+        let ca = webhook.delivery_info.text("ca");
         Ok(Self {
-            url: url(text("url").unwrap_or_default())?,
+            url: url(&webhook.url)?,
             key: key(std::str::from_utf8(secret.expose()).unwrap_or_default())?,
             token: open("token")?,
             ca: ca.map(certificates).transpose()?.unwrap_or_default(),
-            list: list(text("query").unwrap_or_default()).map_err(|error| error.text)?,
+            list: list(webhook.query.as_deref().unwrap_or_default()).map_err(|error| error.text)?,
         })
     }
 }
@@ -156,7 +158,7 @@ mod tests {
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
     fn refusal(fields: Value) -> String {
-        check(fields.as_object().unwrap()).map_or_else(|error| error.text, |()| String::new())
+        check(&serde_json::from_value(fields).unwrap()).map_or_else(|error| error.text, |()| String::new())
     }
 
     #[test]

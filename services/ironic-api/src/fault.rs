@@ -1,0 +1,59 @@
+//! Errors of the scheduler as Ironic's clients know them.
+
+use service_kit::status::{Failure as _, Kind, chain};
+use wire_ironic::error::{Class, Error as ApiError, text};
+
+use scheduler_core::{Error, collections::Unique};
+
+/// The response to a request about the resource `ident` that failed with `error`.
+pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
+    if let Error::NotUnique { kind, value } = error {
+        return text::already_exists(&holder_of(kind, value));
+    }
+    match error.kind() {
+        Kind::Invalid | Kind::NotNow => Class::Invalid.says(chain(error)),
+        Kind::Missing => Class::NotFound.says(chain(error)),
+        Kind::Taken => Class::Conflict.says(chain(error)),
+        // Other requests changed the resource again and again.
+        Kind::Conflict => text::locked(ident, "another request"),
+        Kind::Denied => Class::Forbidden.says(chain(error)),
+        Kind::NotOwner | Kind::Unavailable | Kind::Island => text::busy(&chain(error)),
+        Kind::Internal => {
+            tracing::error!(resource = ident, error = %chain(error), "request failed");
+            Class::Server.says("Internal error; the log of the scheduler-service tells the cause")
+        }
+    }
+}
+
+/// A resource's kind with its article, as Ironic's messages have it.
+pub(super) fn with_article(kind: &str) -> String {
+    let words = kind.replace('_', " ");
+    let article = if words.starts_with(['a', 'e', 'i', 'o', 'u']) { "An" } else { "A" };
+    format!("{article} {words}")
+}
+
+/// Describes the resource that has a unique value, as Ironic's messages do.
+fn holder_of(kind: &str, value: &Unique) -> String {
+    let resource = with_article(kind);
+    match value {
+        Unique::Name(name) => format!("{resource} with name {name}"),
+        Unique::Address(address) => format!("{resource} with MAC address {address}"),
+        Unique::Connector { kind, id } => format!("{resource} with type {kind} and connector ID {id}"),
+        Unique::BootIndex { index, .. } => format!("{resource} with boot index '{index}' for the same node"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_are_described_as_ironic_does() {
+        let described = |kind, value| holder_of(kind, &value);
+        assert_eq!(described("allocation", Unique::Name("a".to_owned())), "An allocation with name a");
+        assert_eq!(described("deploy_template", Unique::Name("a".to_owned())), "A deploy template with name a");
+        let connector = Unique::Connector { kind: "iqn".to_owned(), id: "i".to_owned() };
+        let text = "A volume connector with type iqn and connector ID i";
+        assert_eq!(described("volume_connector", connector), text);
+    }
+}
