@@ -11,7 +11,7 @@ use anyhow::{Result, bail, ensure};
 use crate::rack::{namespace::Namespace, wait};
 
 /// How long a transition of a node without a boot may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A program of Ironic's clients.
 ///
@@ -107,7 +107,7 @@ impl Baremetal {
     /// # Errors
     /// It does not in time.
     pub fn until(&self, node: &str, field: &str, wanted: &str) -> Result<()> {
-        wait::until(&format!("{field} of {node} to be {wanted}"), PATIENCE, || {
+        wait::until(&format!("{field} of {node} to be {wanted}"), WAIT_TIMEOUT, || {
             Ok((self.field(node, field)? == wanted).then_some(()))
         })
     }

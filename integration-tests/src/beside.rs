@@ -10,13 +10,13 @@ use domain::service::Service;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
-use crate::lab::{Lab, PATIENCE};
+use crate::lab::{Lab, WAIT_TIMEOUT};
 use crate::mesh::{Api, program};
 use crate::proxy::Proxy;
 use crate::rack::daemon::Daemon;
 
 /// Interval between two checks.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A replica. It is ended when it is dropped.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ pub async fn until_members(api: &mut Api, count: usize) -> Result<()> {
         if members == count {
             return Ok(());
         }
-        ensure!(begun.elapsed() < PATIENCE, "{members} members, not {count}");
-        sleep(LOOK).await;
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "{members} members, not {count}");
+        sleep(POLL_INTERVAL).await;
     }
 }

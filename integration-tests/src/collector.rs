@@ -17,7 +17,7 @@ use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Request, Response, Status};
 
 /// Interval between two checks.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One span, and the service that sent it.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,7 +115,7 @@ impl Collector {
                 let seen = spans.iter().map(one).collect::<Vec<_>>().join("\n  ");
                 anyhow::bail!("waited {patience:?} in vain for {what} among:\n  {seen}");
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 }

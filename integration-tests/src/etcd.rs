@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::authority::Authority;
 
 /// How long etcd may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running etcd. It is ended when it is dropped.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Etcd {
         let begun = Instant::now();
         let store = self.store().await?;
         while let Err(error) = store.get(&keyspace::key::incarnation()).await {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > WAIT_TIMEOUT {
                 bail!("etcd does not answer: {error}; see {}", path("etcd.log"));
             }
         }

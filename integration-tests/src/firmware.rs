@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How long a machine may take for one step while others are busy (UEFI alone took 53 s; this is ten times as long).
-pub const PATIENCE: Duration = Duration::from_secs(600);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Name of the deployed image.
 pub const IMAGE: &str = "image";
 /// What a deployed system prints on its console when it is up.
@@ -39,7 +39,7 @@ pub const UP: &str = "IRONMESH-OS up";
 /// How long it may take from active, when it has phoned home, to that line.
 const SPEAKS: Duration = Duration::from_secs(60);
 /// Interval between two checks of a console.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Offsets in octets of the image's only partition, and of the backup partition table at its end: a config drive
 /// changes both tables (UEFI 2.10 §5.3).
 const PARTITION: usize = 1 << 20;
@@ -144,8 +144,8 @@ impl FirmwareLab {
             let mut api = api.clone();
             async move {
                 api.nodes.create_node(enrolment(&machine.node)).await?;
-                api.bring(machine.name(), "manage", "", "manageable", PATIENCE).await?;
-                api.bring(machine.name(), "provide", "", "available", PATIENCE).await
+                api.bring(machine.name(), "manage", "", "manageable", WAIT_TIMEOUT).await?;
+                api.bring(machine.name(), "provide", "", "available", WAIT_TIMEOUT).await
             }
         });
         futures::future::try_join_all(lives).await.map(drop)
@@ -201,7 +201,7 @@ impl Machine {
                 let last = console.last_lines();
                 bail!("{} did not say {words:?} within {patience:?}; it said last:\n{last}", self.name());
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::rack::namespace::Namespace;
 use crate::rack::{down_by_tag, prefix};
 
 /// Maximum number of machines, by the available addresses.
-const MOST: usize = 4000;
+const MAX_MACHINES: usize = 4000;
 /// Machines per block of addresses: 127.9.0.1 to 127.9.0.250, then 127.9.1.1.
 const BLOCK: usize = 250;
 
@@ -78,7 +78,7 @@ impl Fleet {
     /// # Errors
     /// Not root, or a program is missing.
     pub fn up(tag: &str, count: usize, options: &Options) -> Result<Self> {
-        ensure!(count <= MOST, "a fleet has at most {MOST} machines");
+        ensure!(count <= MAX_MACHINES, "a fleet has at most {MAX_MACHINES} machines");
         let folder = tempfile::Builder::new().prefix("ironmesh-").tempdir()?;
         down_by_tag(tag)?;
         let place = Namespace::named(&format!("{}svc", prefix(tag)));

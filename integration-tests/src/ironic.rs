@@ -31,11 +31,11 @@ pub use self::rest::Rest;
 use crate::peer::Peer;
 
 /// How long a node may take to reach a state.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The node whose state the test sets in the store.
 const BY_HAND: &str = "11111111-1111-4111-8111-000000000001";
 /// A time far in the future: 2100.
-const LATE: Timestamp = Timestamp::from_millis(4_102_444_800_000);
+const FAR_FUTURE: Timestamp = Timestamp::from_millis(4_102_444_800_000);
 /// Ids that the requests name; all others are generated.
 const NAMED: [&str; 9] = ["1111", "2222", "3333", "4444", "5555", "6666", "7777", "8888", "9999"];
 /// Headers that are compared.
@@ -185,7 +185,7 @@ impl<'p> Player<'p> {
             "wait" => ("/v1/nodes/node-1", "provision_state"),
             _ => ("/v1/allocations/alloc-1", "state"),
         };
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_TIMEOUT;
         loop {
             let now = self.whole(path).await?;
             // Ironic shows the state before it releases the node.
@@ -227,7 +227,7 @@ impl<'p> Player<'p> {
         let mut value = life.value.clone();
         (value.state, value.failure) = (state, None);
         // Time that the node's owner waits for starts late, so the owner leaves the node alone.
-        value.since = LATE;
+        value.since = FAR_FUTURE;
         let mut all = Change::new().put(&key::life(rack, node), &value, Expect::Revision(life.revision))?;
         if let Some(instance) = word("instance_uuid") {
             let read = store.get(&key::node_spec(rack, node)).await?.context("no specification")?;
@@ -237,7 +237,7 @@ impl<'p> Player<'p> {
         }
         store.commit(all).await?;
         // That the view has it can only be seen in an answer.
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_TIMEOUT;
         let shown = format!("/v1/nodes/{BY_HAND}");
         while self.whole(&shown).await?["provision_state"] != state.ironic_name() {
             ensure!(Instant::now() < until, "it is not shown as {state}");

@@ -17,7 +17,7 @@ use crate::machine::{Machine, SimulatedRack, Spec};
 use crate::mesh::{Api, Mesh, Options};
 
 /// How long one transition of a node may take in a test: ten times what it takes on an idle host.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Name of the deployed image.
 pub const IMAGE: &str = "small";
 /// Size of that image in octets.
@@ -144,8 +144,8 @@ impl Lab {
     pub async fn make_available(&self, api: &mut Api) -> Result<()> {
         for machine in self.rack.machines() {
             api.enrol(machine).await?;
-            api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await?;
-            api.bring(&machine.name, "provide", "", "available", PATIENCE).await?;
+            api.bring(&machine.name, "manage", "", "manageable", WAIT_TIMEOUT).await?;
+            api.bring(&machine.name, "provide", "", "available", WAIT_TIMEOUT).await?;
         }
         Ok(())
     }

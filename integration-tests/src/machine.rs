@@ -42,7 +42,7 @@ use crate::rack::namespace::Namespace;
 /// How long a boot may take to end after power-off.
 const GRACE: Duration = Duration::from_secs(5);
 /// Interval between two checks of its console.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Properties of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,7 +199,7 @@ impl Machine {
     pub async fn says(&self, words: &str, patience: Duration) -> Result<()> {
         let said = async {
             while !self.console().iter().any(|line| line.contains(words)) {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         let waited = tokio::time::timeout(patience, said).await;

@@ -23,7 +23,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::check::Revision;
 
 /// Pause before etcd is tried again.
-const AGAIN: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// How long it may take to receive what the store has.
 const CATCHING_UP: Duration = Duration::from_secs(20);
@@ -106,7 +106,7 @@ impl Recorder {
                 loop {
                     match watch.next().await {
                         Ok(seen) => note(&heard, seen, &counted),
-                        Err(_) => tokio::time::sleep(AGAIN).await,
+                        Err(_) => tokio::time::sleep(RETRY_DELAY).await,
                     }
                 }
             };

@@ -27,7 +27,7 @@ pub const START: Duration = Duration::from_secs(20);
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(5);
 /// Interval between two checks.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The site. Everything in it ends when it is dropped.
 #[derive(Debug)]
@@ -290,7 +290,7 @@ impl Running {
             if begun.elapsed() > patience {
                 bail!("waited {patience:?} in vain for {what} of the {}: {}", self.service, self.log()?);
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 

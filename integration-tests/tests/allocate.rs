@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 /// How long one step may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Interval between two checks.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 fn two() -> Options {
     Options { schedulers: 2, ..Options::default() }
@@ -65,11 +65,11 @@ async fn gets_a_node(api: &Api, name: &str) -> Result<Allocation> {
         loop {
             match get(api, name).await {
                 Ok(one) if one.state == "active" => return one,
-                Ok(_) | Err(_) => sleep(LOOK).await,
+                Ok(_) | Err(_) => sleep(POLL_INTERVAL).await,
             }
         }
     };
-    timeout(PATIENCE, waiting).await.with_context(|| format!("{name} gets no node"))
+    timeout(WAIT_TIMEOUT, waiting).await.with_context(|| format!("{name} gets no node"))
 }
 
 fn small() -> Wish {
@@ -108,11 +108,11 @@ fn the_oldest_waiting_allocation_gets_a_free_node_although_the_leader_is_killed(
         gets_a_node(&other, "second").await?;
         let failing = async {
             while get(&other, "short").await?.state != "error" {
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
             anyhow::Ok(())
         };
-        timeout(PATIENCE, failing).await.context("it waits for ever")?
+        timeout(WAIT_TIMEOUT, failing).await.context("it waits for ever")?
     });
     waited.unwrap();
 }

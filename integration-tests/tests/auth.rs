@@ -75,7 +75,7 @@ const CALLS: &[(&str, &str, &str)] = &[
 ];
 
 /// How long a Keystone on a busy host is called again.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The caller of a request.
 struct Asker<'m> {
@@ -86,7 +86,7 @@ struct Asker<'m> {
 
 impl Asker<'_> {
     async fn with(&self, token: &str, method: &str, path: &str, body: &str) -> Result<(u16, Value)> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_TIMEOUT;
         loop {
             let request = self.client.request(method.parse()?, format!("{}/v1/{path}", self.base));
             let request = request.header("x-auth-token", token).header("x-openstack-ironic-api-version", "1.115");

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use integration_tests::check::words;
-use integration_tests::lab::{IMAGE, Lab, PATIENCE};
+use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT};
 use integration_tests::machine::fault::{Agent, Bmc, Boot};
 use integration_tests::machine::{Faults, Spec, is_blank};
 use integration_tests::mesh::{Api, Failed, Options, enrolment};
@@ -33,8 +33,8 @@ async fn provide_all(api: &Api, lab: &Lab) -> Result<()> {
         let mut api = api.clone();
         async move {
             api.enrol(machine).await?;
-            api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await?;
-            api.bring(&machine.name, "provide", "", "available", PATIENCE).await
+            api.bring(&machine.name, "manage", "", "manageable", WAIT_TIMEOUT).await?;
+            api.bring(&machine.name, "provide", "", "available", WAIT_TIMEOUT).await
         }
     });
     futures::future::try_join_all(lives).await.map(drop)
@@ -57,10 +57,10 @@ fn each_place_where_a_boot_stops_is_named_and_a_healthy_one_beside_it_is_not_bla
         for machine in lab.rack().machines() {
             api.ask(&machine.name, "deploy", IMAGE).await?;
         }
-        let healthy = api.reach("n6", "active", PATIENCE).await?.observed.unwrap();
+        let healthy = api.reach("n6", "active", WAIT_TIMEOUT).await?.observed.unwrap();
         assert_eq!((healthy.diagnosis.as_str(), healthy.last_failure), ("", None));
         for (machine, (_, cause)) in lab.rack().machines().iter().zip(&places) {
-            assert_failed(&api.fails(&machine.name, PATIENCE).await?, "deploy failed", cause);
+            assert_failed(&api.fails(&machine.name, WAIT_TIMEOUT).await?, "deploy failed", cause);
         }
         Ok(())
     })
@@ -79,8 +79,8 @@ fn a_silent_bmc_and_a_wrong_password_are_distinguished() {
         for node in ["n1", "n2"] {
             api.ask(node, "manage", "").await?;
         }
-        assert_failed(&api.fails("n2", PATIENCE).await?, "enroll", "BMC_PASSWORD");
-        assert_failed(&api.fails("n1", PATIENCE).await?, "enroll", "BMC_SILENT");
+        assert_failed(&api.fails("n2", WAIT_TIMEOUT).await?, "enroll", "BMC_PASSWORD");
+        assert_failed(&api.fails("n1", WAIT_TIMEOUT).await?, "enroll", "BMC_SILENT");
 
         // The suggested command solves it.
         deaf.set_faults(Faults::default());
@@ -91,7 +91,7 @@ fn a_silent_bmc_and_a_wrong_password_are_distinguished() {
         };
         api.nodes.update_node(right).await?;
         for node in ["n1", "n2"] {
-            let node = api.bring(node, "manage", "", "manageable", PATIENCE).await?;
+            let node = api.bring(node, "manage", "", "manageable", WAIT_TIMEOUT).await?;
             assert_eq!(node.observed.unwrap().last_failure, None);
         }
         Ok(())
@@ -105,7 +105,7 @@ fn a_bmc_that_takes_seconds_for_a_command_is_waited_for_and_receives_it_once() {
     let lab = Lab::up("tslow", &[slow], Options::default()).unwrap();
     lab.run(async |mut api, lab| {
         provide_all(&api, lab).await?;
-        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        api.bring("n1", "deploy", IMAGE, "active", WAIT_TIMEOUT).await?;
         let told = lab.machine("n1")?.mutations();
         let told: Vec<String> = told.into_iter().map(|mutation| words(mutation.change)).collect();
         let once = ["boot Pxe Once bios", "power on", "power off", "boot Disk Persistent bios", "power on"];
@@ -122,12 +122,12 @@ fn a_password_that_was_changed_at_the_bmc_fails_the_deployment_until_it_is_set()
         provide_all(&api, lab).await?;
         lab.machine("n1")?.set_password("another");
         api.ask("n1", "deploy", IMAGE).await?;
-        assert_failed(&api.fails("n1", PATIENCE).await?, "deploy failed", "BMC_PASSWORD");
+        assert_failed(&api.fails("n1", WAIT_TIMEOUT).await?, "deploy failed", "BMC_PASSWORD");
 
         let bmc_password = Some("another".to_owned());
         let node = "n1".to_owned();
         api.nodes.update_node(UpdateNodeRequest { node, bmc_password, ..UpdateNodeRequest::default() }).await?;
-        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        api.bring("n1", "deploy", IMAGE, "active", WAIT_TIMEOUT).await?;
         Ok(())
     })
     .unwrap();
@@ -143,12 +143,12 @@ fn an_agent_that_dies_or_falls_silent_at_work_is_lost() {
             api.ask(node, "deploy", IMAGE).await?;
         }
         for node in ["n1", "n2"] {
-            assert_failed(&api.fails(node, PATIENCE).await?, "deploy failed", "AGENT_LOST");
+            assert_failed(&api.fails(node, WAIT_TIMEOUT).await?, "deploy failed", "AGENT_LOST");
         }
         // A healthy agent succeeds the next time.
         for node in ["n1", "n2"] {
             lab.machine(node)?.set_faults(Faults::default());
-            api.bring(node, "deploy", IMAGE, "active", PATIENCE).await?;
+            api.bring(node, "deploy", IMAGE, "active", WAIT_TIMEOUT).await?;
         }
         Ok(())
     })
@@ -164,8 +164,8 @@ fn a_machine_without_a_disk_and_one_with_too_small_a_disk_say_so() {
         for node in ["n1", "n2"] {
             api.ask(node, "deploy", IMAGE).await?;
         }
-        assert_failed(&api.fails("n1", PATIENCE).await?, "deploy failed", "NO_DISK");
-        assert_failed(&api.fails("n2", PATIENCE).await?, "deploy failed", "IMAGE_TOO_LARGE");
+        assert_failed(&api.fails("n1", WAIT_TIMEOUT).await?, "deploy failed", "NO_DISK");
+        assert_failed(&api.fails("n2", WAIT_TIMEOUT).await?, "deploy failed", "IMAGE_TOO_LARGE");
         Ok(())
     })
     .unwrap();
@@ -184,8 +184,8 @@ fn an_image_with_another_digest_or_without_a_source_is_not_written() {
         for (node, image) in [("n1", "another"), ("n2", "nowhere")] {
             api.ask(node, "deploy", image).await?;
         }
-        assert_failed(&api.fails("n1", PATIENCE).await?, "deploy failed", "IMAGE_DIGEST");
-        assert_failed(&api.fails("n2", PATIENCE).await?, "deploy failed", "IMAGE_UNREACHABLE");
+        assert_failed(&api.fails("n1", WAIT_TIMEOUT).await?, "deploy failed", "IMAGE_DIGEST");
+        assert_failed(&api.fails("n2", WAIT_TIMEOUT).await?, "deploy failed", "IMAGE_UNREACHABLE");
         for machine in lab.rack().machines() {
             assert!(is_blank(&machine.disk())?);
         }
@@ -201,13 +201,13 @@ fn a_rack_without_its_ramdisk_boots_no_node_and_says_what_is_missing() {
         provide_all(&api, lab).await?;
         api.boots_from("kernel", "").await?;
         api.ask("n1", "deploy", IMAGE).await?;
-        let failed = api.fails("n1", PATIENCE).await?;
+        let failed = api.fails("n1", WAIT_TIMEOUT).await?;
         assert_failed(&failed, "deploy failed", "RAMDISK_MISSING");
         assert!(failed.text.contains("ramdisk"), "{failed:?}");
         assert_eq!(lab.machine("n1")?.mutations().len(), 0, "nothing was switched on for an impossible boot");
         // With the ramdisk back, the same request succeeds.
         api.boots_from("kernel", "ramdisk").await?;
-        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        api.bring("n1", "deploy", IMAGE, "active", WAIT_TIMEOUT).await?;
         Ok(())
     })
     .unwrap();
@@ -222,11 +222,11 @@ fn lost_power_is_distinguished_from_a_lost_agent_at_work_and_while_booting() {
         provide_all(&api, lab).await?;
         for (node, says) in [("n1", "the agent is at work"), ("n2", "power on")] {
             api.ask(node, "deploy", IMAGE).await?;
-            lab.machine(node)?.says(says, PATIENCE).await?;
+            lab.machine(node)?.says(says, WAIT_TIMEOUT).await?;
             lab.machine(node)?.cut_power()?;
         }
         for node in ["n1", "n2"] {
-            assert_failed(&api.fails(node, PATIENCE).await?, "deploy failed", "POWER_LOST");
+            assert_failed(&api.fails(node, WAIT_TIMEOUT).await?, "deploy failed", "POWER_LOST");
             let marks = api.marks(node).await?;
             assert!(marks.iter().any(|(mark, by)| mark == "POWER_OFF" && by.contains("outside Ironmesh")), "{marks:?}");
         }
@@ -242,13 +242,13 @@ fn a_manual_power_change_and_a_silent_bmc_of_an_idle_node_are_detected() {
         provide_all(&api, lab).await?;
         let on = i32::from(proto::common::v1::Power::On);
         lab.machine("n1")?.press_power()?;
-        api.sees("n1", "power on", PATIENCE, |observed| observed.power == on).await?;
+        api.sees("n1", "power on", WAIT_TIMEOUT, |observed| observed.power == on).await?;
 
         lab.machine("n2")?.set_faults(Faults { bmc: Bmc::Deaf, ..Faults::default() });
-        let seen = api.sees("n2", "trouble", PATIENCE, |observed| observed.last_failure.is_some()).await?;
+        let seen = api.sees("n2", "trouble", WAIT_TIMEOUT, |observed| observed.last_failure.is_some()).await?;
         assert_eq!((seen.state.as_str(), seen.last_failure.unwrap().cause.as_str()), ("available", "BMC_SILENT"));
         lab.machine("n2")?.set_faults(Faults::default());
-        api.sees("n2", "no trouble", PATIENCE, |observed| observed.last_failure.is_none()).await?;
+        api.sees("n2", "no trouble", WAIT_TIMEOUT, |observed| observed.last_failure.is_none()).await?;
         // Polling changed nothing.
         assert_eq!((lab.machine("n1")?.mutations().len(), lab.machine("n2")?.mutations().len()), (0, 0));
         Ok(())
@@ -269,13 +269,13 @@ fn a_system_without_a_sign_of_life_two_machines_and_a_lost_image_server_are_name
         }
         lab.machine("n3")?.lose_tcp(8081)?;
         for node in ["n1", "n2", "n3"] {
-            api.bring(node, "manage", "", "manageable", PATIENCE).await?;
-            api.bring(node, "provide", "", "available", PATIENCE).await?;
+            api.bring(node, "manage", "", "manageable", WAIT_TIMEOUT).await?;
+            api.bring(node, "provide", "", "available", WAIT_TIMEOUT).await?;
             api.ask(node, "deploy", IMAGE).await?;
         }
-        assert_failed(&api.fails("n1", PATIENCE).await?, "deploy failed", "NO_LIFE");
-        assert_failed(&api.fails("n2", PATIENCE).await?, "deploy failed", "TWO_MACHINES");
-        assert_failed(&api.fails("n3", PATIENCE * 2).await?, "deploy failed", "IMAGE_SERVER_GONE");
+        assert_failed(&api.fails("n1", WAIT_TIMEOUT).await?, "deploy failed", "NO_LIFE");
+        assert_failed(&api.fails("n2", WAIT_TIMEOUT).await?, "deploy failed", "TWO_MACHINES");
+        assert_failed(&api.fails("n3", WAIT_TIMEOUT * 2).await?, "deploy failed", "IMAGE_SERVER_GONE");
         assert!(is_blank(&lab.machine("n3")?.disk())?);
         Ok(())
     })

@@ -19,7 +19,7 @@ use integration_tests::{
 };
 
 /// How long a node may take to reach a state that is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Number of calls in the script.
 const AT_LEAST: usize = 150;
 
@@ -115,7 +115,7 @@ impl Player {
         let (node, field, text) = (words.next(), words.next(), words.next());
         let (node, field) = node.zip(field).context("until NODE FIELD TEXT")?;
         let wanted = self.wanted(text.context("until NODE FIELD TEXT")?);
-        wait::until(&format!("{field} of {node}"), PATIENCE, || {
+        wait::until(&format!("{field} of {node}"), WAIT_TIMEOUT, || {
             let said = self.call(&format!("node show {node} -f value -c {field}"))?;
             Ok(said.is_ok_and(|said| wanted.contains(&said)).then_some(()))
         })

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use integration_tests::collector::{Collector, Sent};
-use integration_tests::lab::{IMAGE, Lab, PATIENCE};
+use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT};
 use integration_tests::machine::{Spec, disk};
 use integration_tests::mesh::{Api, Options};
 use integration_tests::rack::wait;
@@ -25,7 +25,7 @@ const PASSWORD: &str = "canary/+? 1f7e&%pw";
 /// Magic number of a zstd frame (RFC 8878 §3.1.1).
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Maximum number of octets of one frame that are searched.
-const MOST_UNPACKED: u64 = 64 << 20;
+const MAX_UNPACKED_BYTES: u64 = 64 << 20;
 
 /// A secret in all its encodings.
 struct Canary {
@@ -89,7 +89,7 @@ fn unpacked(octets: &[u8]) -> Vec<u8> {
     for begin in (0..octets.len()).filter(|begin| octets.get(*begin..).is_some_and(|rest| rest.starts_with(&ZSTD))) {
         if let Ok(decoder) = zstd::Decoder::new(octets.get(begin..).unwrap_or_default()) {
             // Octets that only look like a frame end in an error soon.
-            let _ = decoder.single_frame().take(MOST_UNPACKED).read_to_end(&mut content);
+            let _ = decoder.single_frame().take(MAX_UNPACKED_BYTES).read_to_end(&mut content);
         }
     }
     content
@@ -154,9 +154,9 @@ fn secrets_are_nowhere_to_be_seen() {
         let traces = Collector::listen(collector, &host).await?;
         let machine = lab.machine("n1")?;
         api.enrol(machine).await?;
-        api.bring("n1", "manage", "", "manageable", PATIENCE).await?;
-        api.bring("n1", "provide", "", "available", PATIENCE).await?;
-        let node = api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        api.bring("n1", "manage", "", "manageable", WAIT_TIMEOUT).await?;
+        api.bring("n1", "provide", "", "available", WAIT_TIMEOUT).await?;
+        let node = api.bring("n1", "deploy", IMAGE, "active", WAIT_TIMEOUT).await?;
 
         let mut canaries = vec![Canary::new("the BMC's password", PASSWORD.as_bytes())];
         let tokens = machine.tokens();
@@ -168,7 +168,7 @@ fn secrets_are_nowhere_to_be_seen() {
 
         // Boots are stored when an operation ends, with the events known by then; the first operation's are complete
         // with the second.
-        api.bring("n1", "undeploy", "", "available", PATIENCE).await?;
+        api.bring("n1", "undeploy", "", "available", WAIT_TIMEOUT).await?;
         let tokens = machine.tokens();
         assert_eq!(tokens.len(), 2);
         canaries.extend(tokens.iter().skip(1).map(|token| Canary::new("a later boot token", token)));
@@ -181,13 +181,13 @@ fn secrets_are_nowhere_to_be_seen() {
             let of_node = spans.iter().any(|sent| sent.attribute("node") == node.id);
             (of_node && spans.iter().filter(|sent| is_last(sent)).count() >= 4).then_some(())
         };
-        traces.until("the traces of the work", PATIENCE, worked).await?;
+        traces.until("the traces of the work", WAIT_TIMEOUT, worked).await?;
         places.push(("the traces".to_owned(), traces.octets()));
         // Compressed data is written later: boot histories, and each service's snapshot every few seconds.
         let packed = [("etcd/member/snap/db", "IMAGE_WRITTEN"), ("power-service-1/view.zst", &node.id)];
         for (file, word) in packed {
             let (path, word) = (lab.data().join(file), Canary::new("a word", word.as_bytes()));
-            wait::until(file, PATIENCE, || {
+            wait::until(file, WAIT_TIMEOUT, || {
                 Ok(fs::read(&path).is_ok_and(|octets| word.is_in(&unpacked(&octets))).then_some(()))
             })?;
         }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use integration_tests::{fleet::Fleet, ironic::Rest, lab::PATIENCE, mesh::Options};
+use integration_tests::{fleet::Fleet, ironic::Rest, lab::WAIT_TIMEOUT, mesh::Options};
 use reqwest::{Client, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -156,7 +156,7 @@ async fn until(client: &As, path: &str, state: &str) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     };
-    timeout(PATIENCE, reached).await.with_context(|| format!("{path} is not {state}"))?
+    timeout(WAIT_TIMEOUT, reached).await.with_context(|| format!("{path} is not {state}"))?
 }
 
 #[test]
@@ -279,7 +279,7 @@ impl Events {
                 }
                 continue;
             }
-            let piece = timeout(PATIENCE, self.answer.chunk()).await.context("nothing comes")??;
+            let piece = timeout(WAIT_TIMEOUT, self.answer.chunk()).await.context("nothing comes")??;
             self.buffer.push_str(std::str::from_utf8(&piece.context("the stream ended")?)?);
         }
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Result;
-use integration_tests::lab::{Lab, PATIENCE};
+use integration_tests::lab::{Lab, WAIT_TIMEOUT};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::Options;
 use integration_tests::rack::daemon::Daemon;
@@ -53,7 +53,7 @@ fn client(nic: &Namespace, folder: &Path) -> Result<Daemon> {
 /// Waits for this many answers to renewals, none of which was requested by broadcast.
 fn renewals(folder: &Path, count: usize) -> Result<()> {
     let renewed = format!("DHCPACK of 10.77.1.100 from {IDENTIFIER}");
-    wait::until(&format!("renewal number {count}"), PATIENCE, || {
+    wait::until(&format!("renewal number {count}"), WAIT_TIMEOUT, || {
         let said = fs::read_to_string(folder.join("log"))?;
         let Some((_, since)) = said.split_once("bound to ") else { return Ok(None) };
         anyhow::ensure!(!since.contains("to 255.255.255.255"), "it gave its server up: {said}");
@@ -66,13 +66,13 @@ fn a_lease_is_renewed_with_the_present_leader() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let lab = Lab::up("tdhcp", &[Spec::default()], Options { replicas: 2, ..Options::default() })?;
     lab.run(async |mut api, lab| Ok(api.enrol(lab.machine("n1")?).await?))?;
-    wait::until("a leader with the identifier", PATIENCE, || Ok(is_held(&lab)?.then_some(())))?;
+    wait::until("a leader with the identifier", WAIT_TIMEOUT, || Ok(is_held(&lab)?.then_some(())))?;
 
     let client = client(&Namespace::named("im-tdhcp-n1"), folder.path())?;
     renewals(folder.path(), 1)?;
     let took = said(&lab, TAKEN)?;
     lab.mesh().service(holder(&lab)?)?.signal(Signal::KILL)?;
-    wait::until("the next leader", PATIENCE, || Ok((said(&lab, TAKEN)? > took).then_some(())))?;
+    wait::until("the next leader", WAIT_TIMEOUT, || Ok((said(&lab, TAKEN)? > took).then_some(())))?;
     let before = fs::read_to_string(folder.path().join("log"))?.matches("DHCPACK").count();
     renewals(folder.path(), before + 1)?;
     client.end()?;
@@ -82,19 +82,19 @@ fn a_lease_is_renewed_with_the_present_leader() -> Result<()> {
 #[test]
 fn a_stopped_leader_loses_the_identifier_and_another_hosts_is_not_taken() -> Result<()> {
     let lab = Lab::up("tident", &[Spec::default()], Options { replicas: 2, ..Options::default() })?;
-    wait::until("a leader with the identifier", PATIENCE, || Ok(is_held(&lab)?.then_some(())))?;
+    wait::until("a leader with the identifier", WAIT_TIMEOUT, || Ok(is_held(&lab)?.then_some(())))?;
     let replicas = REPLICAS.map(|name| lab.mesh().service(name));
     let all = |signal| replicas.iter().flatten().try_for_each(|replica| replica.signal(signal));
     all(Signal::STOP)?;
-    wait::until("the identifier to be released", PATIENCE, || Ok((!is_held(&lab)?).then_some(())))?;
+    wait::until("the identifier to be released", WAIT_TIMEOUT, || Ok((!is_held(&lab)?).then_some(())))?;
 
     let stranger = Namespace::named("im-tident-n1");
     stranger.ip(&format!("address add {IDENTIFIER}/24 dev eth0"))?;
     all(Signal::CONT)?;
     let words = format!("{IDENTIFIER} is in use by {}", lab.machine("n1")?.mac);
-    wait::until("a replica to log who has it", PATIENCE, || Ok((said(&lab, &words)? > 0).then_some(())))?;
+    wait::until("a replica to log who has it", WAIT_TIMEOUT, || Ok((said(&lab, &words)? > 0).then_some(())))?;
     assert!(!is_held(&lab)?);
     stranger.ip(&format!("address del {IDENTIFIER}/24 dev eth0"))?;
-    wait::until("a leader with the identifier again", PATIENCE, || Ok(is_held(&lab)?.then_some(())))?;
+    wait::until("a leader with the identifier again", WAIT_TIMEOUT, || Ok(is_held(&lab)?.then_some(())))?;
     lab.down()
 }

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use domain::service::Service;
 use integration_tests::fault::{Fault, Outcome, World as _, deploy_through, number, tell};
-use integration_tests::firmware::{FirmwareLab, IMAGE, Machines, PATIENCE, built, unpacked};
+use integration_tests::firmware::{FirmwareLab, IMAGE, Machines, WAIT_TIMEOUT, built, unpacked};
 use integration_tests::mesh::Options;
 use integration_tests::rack::machine::{Behind, Firmware};
 use integration_tests::record::Recorder;
@@ -30,7 +30,7 @@ fn survives(machines: Machines, service: Service, fault: Fault, seed: u64) -> Re
     lab.run(async |mut api, lab| {
         let recorder = Recorder::begin(&lab.data()).await?;
         lab.make_available(&mut api, &image).await?;
-        deploy_through(&mut api, lab, &recorder, (service, fault, drawn), (IMAGE, &content), PATIENCE).await
+        deploy_through(&mut api, lab, &recorder, (service, fault, drawn), (IMAGE, &content), WAIT_TIMEOUT).await
     })
 }
 

@@ -19,9 +19,9 @@ use tokio::time::{Instant, sleep};
 use wire_ipmi::chassis;
 
 /// How long one step of the whole fleet may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 /// Interval between two checks.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Power is not polled, and a BMC that lies is detected soon.
 fn pairs() -> Options {
@@ -36,7 +36,7 @@ async fn manageable(api: &mut Api, fleet: &Fleet) -> Result<()> {
         api.ask(&machine.name, "manage", "").await?;
     }
     for machine in fleet.machines() {
-        api.reach(&machine.name, "manageable", PATIENCE).await?;
+        api.reach(&machine.name, "manageable", WAIT_TIMEOUT).await?;
     }
     Ok(())
 }
@@ -69,8 +69,8 @@ async fn all_settle<'m>(
             if has_settled(&node) {
                 break node;
             }
-            ensure!(begun.elapsed() < PATIENCE, "{} does not settle: {:#?}", machine.name, node.observed);
-            sleep(LOOK).await;
+            ensure!(begun.elapsed() < WAIT_TIMEOUT, "{} does not settle: {:#?}", machine.name, node.observed);
+            sleep(POLL_INTERVAL).await;
         };
         let failure = node.observed.and_then(|observed| observed.power_failure);
         failed.extend(failure.map(|failure| (machine, failure.cause)));

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
 use integration_tests::check::{self, words};
 use integration_tests::fault::{history, owner};
-use integration_tests::lab::{IMAGE, Lab, PATIENCE, holds_image, image};
+use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT, holds_image, image};
 use integration_tests::machine::fault::{Agent, Bmc, Boot};
 use integration_tests::machine::{Faults, Machine, Spec, is_blank};
 use integration_tests::mesh::{Api, Options, enrolment};
@@ -29,7 +29,7 @@ fn with(faults: Faults) -> Spec {
 
 async fn manage(api: &mut Api, machine: &Machine) -> Result<()> {
     api.enrol(machine).await?;
-    api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await.map(drop)
+    api.bring(&machine.name, "manage", "", "manageable", WAIT_TIMEOUT).await.map(drop)
 }
 
 /// Puts a system on a machine's disk that the mesh does not know; returns all octets of the disk.
@@ -57,7 +57,7 @@ fn an_inspection_finds_what_a_machine_is_leaves_its_disk_alone_and_switches_it_o
             manage(&mut api, lab.machine(node)?).await?;
         }
         let disk = occupy(machine)?;
-        let node = api.bring("n1", "inspect", "", "manageable", PATIENCE).await?;
+        let node = api.bring("n1", "inspect", "", "manageable", WAIT_TIMEOUT).await?;
         assert_eq!(machine.power(), Power::Off);
         assert!(fs::read(machine.disk())? == disk, "its disk is another");
         assert_eq!(told(machine), ["boot Pxe Once bios", "power on", "power off"]);
@@ -80,11 +80,11 @@ fn an_inspection_finds_what_a_machine_is_leaves_its_disk_alone_and_switches_it_o
         // A NIC of a port that was found is not answered, and not reported as unknown.
         lab.machine("n3")?.press_power()?;
         // The remarks block nothing: the node can be used, and another node's MAC stays with it.
-        api.bring("n1", "provide", "", "available", PATIENCE).await?;
-        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
-        let node = api.bring("n2", "inspect", "", "manageable", PATIENCE).await?;
+        api.bring("n1", "provide", "", "available", WAIT_TIMEOUT).await?;
+        api.bring("n1", "deploy", IMAGE, "active", WAIT_TIMEOUT).await?;
+        let node = api.bring("n2", "inspect", "", "manageable", WAIT_TIMEOUT).await?;
         assert_eq!(node.observed.unwrap().inspection_remarks, [] as [&str; 0]);
-        lab.machine("n3")?.says("PXE-E51", PATIENCE).await?;
+        lab.machine("n3")?.says("PXE-E51", WAIT_TIMEOUT).await?;
         assert_eq!(api.rack().await?.unknown_macs, []);
         Ok(())
     })
@@ -103,16 +103,16 @@ fn a_failed_inspection_names_where_it_stopped_and_can_be_repeated() {
             api.ask(&machine.name, "inspect", "").await?;
         }
         for (node, cause) in [("n1", "NO_DHCP"), ("n2", "AGENT_MUTE")] {
-            let failed = api.fails(node, PATIENCE).await?;
+            let failed = api.fails(node, WAIT_TIMEOUT).await?;
             assert_eq!((&*failed.state, &*failed.cause), ("inspect failed", cause), "{failed:?}");
             assert!(failed.text.len() > 10 && failed.next_step.len() > 20, "{failed:#?}");
             lab.machine(node)?.set_faults(Faults::default());
         }
-        let node = api.bring("n1", "inspect", "", "manageable", PATIENCE).await?;
+        let node = api.bring("n1", "inspect", "", "manageable", WAIT_TIMEOUT).await?;
         assert_eq!(node.observed.unwrap().last_failure, None);
         // `manage` gives up the inspection.
         api.ask("n2", "manage", "").await?;
-        let observed = api.sees("n2", "manageable", PATIENCE, |observed| observed.state == "manageable").await?;
+        let observed = api.sees("n2", "manageable", WAIT_TIMEOUT, |observed| observed.state == "manageable").await?;
         assert!(observed.inspection_started_at_ms > 0 && observed.inspection_finished_at_ms == 0, "{observed:?}");
         Ok(())
     })
@@ -126,20 +126,20 @@ fn an_inspection_can_be_aborted_and_an_impossible_one_is_refused_at_once() {
     lab.run(async |mut api, lab| {
         let machine = lab.machine("n1")?;
         manage(&mut api, machine).await?;
-        api.bring("n1", "inspect", "", "inspect wait", PATIENCE).await?;
-        machine.says("told to boot", PATIENCE).await?;
+        api.bring("n1", "inspect", "", "inspect wait", WAIT_TIMEOUT).await?;
+        machine.says("told to boot", WAIT_TIMEOUT).await?;
         api.ask("n1", "abort", "").await?;
-        let failed = api.fails("n1", PATIENCE).await?;
+        let failed = api.fails("n1", WAIT_TIMEOUT).await?;
         assert_eq!((&*failed.state, &*failed.cause), ("inspect failed", "ABORTED"));
         machine.set_faults(Faults::default());
-        api.bring("n1", "inspect", "", "manageable", PATIENCE).await?;
+        api.bring("n1", "inspect", "", "manageable", WAIT_TIMEOUT).await?;
         assert_eq!(machine.power(), Power::Off);
 
         let without = CreateNodeRequest { macs: vec![], ..enrolment(lab.machine("n2")?) };
         api.nodes.create_node(without).await?;
         let refused = api.ask("n2", "inspect", "").await.unwrap_err();
         assert!(refused.message().contains("from here it can: manage"), "{refused}");
-        api.bring("n2", "manage", "", "manageable", PATIENCE).await?;
+        api.bring("n2", "manage", "", "manageable", WAIT_TIMEOUT).await?;
         let refused = api.ask("n2", "inspect", "").await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition);
         assert!(refused.message().contains("has no MAC") && refused.message().contains("--add-mac"), "{refused}");
@@ -158,10 +158,10 @@ fn an_inspection_goes_on_although_the_scheduler_that_drives_it_is_killed() {
         let machine = lab.machine("n1")?;
         manage(&mut api, machine).await?;
         api.ask("n1", "inspect", "").await?;
-        machine.says("told to boot", PATIENCE).await?;
+        machine.says("told to boot", WAIT_TIMEOUT).await?;
         let (victim, _) = owner(&mut api, lab, Service::Scheduler, "n1").await?;
         lab.mesh().service(&victim)?.signal(Signal::KILL)?;
-        let node = api.reach("n1", "manageable", PATIENCE).await?;
+        let node = api.reach("n1", "manageable", WAIT_TIMEOUT).await?;
         let observed = node.observed.as_ref().context("nothing was observed")?;
         ensure!(observed.inspection_finished_at_ms > 0 && observed.hardware.is_some(), "{observed:#?}");
         let starts = machine.console().iter().filter(|line| line.contains("the agent starts")).count();
@@ -184,8 +184,8 @@ fn a_running_machine_is_adopted_as_it_is_and_an_undeploy_cleans_it() {
         let disk = occupy(machine)?;
         manage(&mut api, machine).await?;
         machine.press_power()?;
-        machine.says("booting from the disk", PATIENCE).await?;
-        let node = api.bring("n1", "adopt", IMAGE, "active", PATIENCE).await?;
+        machine.says("booting from the disk", WAIT_TIMEOUT).await?;
+        let node = api.bring("n1", "adopt", IMAGE, "active", WAIT_TIMEOUT).await?;
         assert_eq!(node.intent.unwrap().image, IMAGE);
         let observed = node.observed.unwrap();
         assert_eq!(observed.power, i32::from(proto::common::v1::Power::On));
@@ -193,7 +193,7 @@ fn a_running_machine_is_adopted_as_it_is_and_an_undeploy_cleans_it() {
         assert!(fs::read(machine.disk())? == disk, "its disk is another");
         assert_eq!(told(machine), [] as [&str; 0], "its BMC was told something");
 
-        let node = api.bring("n1", "undeploy", "", "available", PATIENCE).await?;
+        let node = api.bring("n1", "undeploy", "", "available", WAIT_TIMEOUT).await?;
         assert_eq!((node.intent.unwrap().image.as_str(), machine.power()), ("", Power::Off));
         assert!(is_blank(&machine.disk())?);
         Ok(())
@@ -214,15 +214,15 @@ fn an_adoption_without_an_answer_of_the_bmc_fails_and_the_next_one_keeps_the_ima
             api.ask(&machine.name, "adopt", IMAGE).await?;
         }
         for machine in lab.rack().machines() {
-            let failed = api.fails(&machine.name, PATIENCE).await?;
+            let failed = api.fails(&machine.name, WAIT_TIMEOUT).await?;
             assert_eq!((&*failed.state, &*failed.cause), ("adopt failed", "BMC_SILENT"), "{failed:?}");
             assert!(failed.next_step.contains("repeat the command"), "{failed:?}");
             machine.set_faults(Faults::default());
         }
-        let node = api.bring("n1", "adopt", "", "active", PATIENCE).await?;
+        let node = api.bring("n1", "adopt", "", "active", WAIT_TIMEOUT).await?;
         assert_eq!(node.intent.unwrap().image, IMAGE);
         // With the image known, the node can be rebuilt.
-        api.bring("n1", "rebuild", "", "active", PATIENCE).await?;
+        api.bring("n1", "rebuild", "", "active", WAIT_TIMEOUT).await?;
         assert!(holds_image(&lab.machine("n1")?.disk(), &image())?);
         // A node that returns to manageable has no image.
         api.ask("n2", "manage", "").await?;

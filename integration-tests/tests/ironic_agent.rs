@@ -13,7 +13,7 @@ use integration_tests::rack::{daemon::Daemon, wait};
 use serde_json::{Value, json};
 
 /// How long a boot of the agent with its work may take; most of it is Python's start.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_stock_agent_inspects_cleans_and_deploys_its_machine() {
@@ -24,12 +24,12 @@ async fn life(lab: &Lab) -> Result<()> {
     let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
     enrol(lab, machine, &rest).await?;
     rest.provision("n1", "manage").await?;
-    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    rest.reach_within("n1", "manageable", WAIT_TIMEOUT).await?;
     let nothing = rest.status("GET", &format!("lookup?addresses={}", machine.mac), None).await?;
     ensure!(nothing == 404, "a node that waits for no agent was found: {nothing}");
 
     rest.provision("n1", "inspect").await?;
-    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    rest.reach_within("n1", "manageable", WAIT_TIMEOUT).await?;
     let said = rest.ask("GET", "nodes/n1/inventory", None).await?;
     let nic = &said["inventory"]["interfaces"][0];
     ensure!(nic["mac_address"] == machine.mac.to_string(), "{said}");
@@ -39,16 +39,16 @@ async fn life(lab: &Lab) -> Result<()> {
     fs::write(machine.disk(), vec![0xa5; usize::try_from(STOCK_DISK)?])?;
     let steps = json!({"target": "clean", "clean_steps": [{"interface": "deploy", "step": "erase_devices_metadata"}]});
     rest.ask("PUT", "nodes/n1/states/provision", Some(steps)).await?;
-    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    rest.reach_within("n1", "manageable", WAIT_TIMEOUT).await?;
     let octets = fs::read(machine.disk())?;
     ensure!(octets.iter().take(512).all(|octet| *octet == 0), "what names the disk's partitions is still there");
     ensure!(octets[32 << 20] == 0xa5, "more was wiped than the step says");
 
     refusals(&rest).await?;
     rest.provision("n1", "manage").await?;
-    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    rest.reach_within("n1", "manageable", WAIT_TIMEOUT).await?;
     rest.provision("n1", "provide").await?;
-    rest.reach_within("n1", "available", PATIENCE).await?;
+    rest.reach_within("n1", "available", WAIT_TIMEOUT).await?;
     let (url, digest) = lab.file("os.raw", &image())?;
     let image = json!([
         {"op": "add", "path": "/instance_info/image_source", "value": url},
@@ -65,7 +65,7 @@ async fn life(lab: &Lab) -> Result<()> {
     }
     let drive = to("http://127.0.0.1:8099/drive".to_owned());
     rest.ask("PUT", "nodes/n1/states/provision", Some(drive)).await?;
-    rest.reach_within("n1", "active", PATIENCE).await?;
+    rest.reach_within("n1", "active", WAIT_TIMEOUT).await?;
     server.end()?;
     let (octets, image) = (fs::read(machine.disk())?, self::image());
     // The first sector has a new signature and one more partition.
@@ -87,14 +87,14 @@ fn serves_a_drive(folder: &Path) -> Result<Daemon> {
     let mut command = Command::new("python3");
     command.args(["-m", "http.server", "--bind", "127.0.0.1", "8099"]).current_dir(folder);
     let server = Daemon::spawn(command, &folder.join("log"), &folder.join("record"))?;
-    wait::until("a web server", PATIENCE, || Ok(TcpStream::connect("127.0.0.1:8099").ok().map(drop)))?;
+    wait::until("a web server", WAIT_TIMEOUT, || Ok(TcpStream::connect("127.0.0.1:8099").ok().map(drop)))?;
     Ok(server)
 }
 
 async fn refusals(rest: &Rest<'_>) -> Result<()> {
     let steps = json!({"target": "clean", "clean_steps": [{"interface": "bios", "step": "unknown_step"}]});
     rest.ask("PUT", "nodes/n1/states/provision", Some(steps)).await?;
-    rest.reach_within("n1", "clean failed", PATIENCE).await?;
+    rest.reach_within("n1", "clean failed", WAIT_TIMEOUT).await?;
     let failed = rest.ask("GET", "nodes/n1", None).await?;
     let why = failed["last_error"].as_str().unwrap_or_default();
     ensure!(why.contains("bios.unknown_step") && why.contains("erase_devices_metadata"), "{why}");
@@ -121,10 +121,10 @@ fn a_token_is_given_once_and_other_tokens_or_addresses_are_refused() {
         let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
         enrol(lab, machine, &rest).await?;
         rest.provision("n1", "manage").await?;
-        rest.reach_within("n1", "manageable", PATIENCE).await?;
+        rest.reach_within("n1", "manageable", WAIT_TIMEOUT).await?;
         let steps = json!({"target": "clean", "clean_steps": [{"interface": "deploy", "step": "erase_devices"}]});
         rest.ask("PUT", "nodes/n1/states/provision", Some(steps)).await?;
-        rest.reach_within("n1", "clean wait", PATIENCE).await?;
+        rest.reach_within("n1", "clean wait", WAIT_TIMEOUT).await?;
 
         // In the rack and through the scheduler it is the same.
         let door = Rest::at(&lab.mesh().ironic_door(1)?)?;

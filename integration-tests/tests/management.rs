@@ -9,7 +9,7 @@ use integration_tests::{
     fault::tell,
     fleet::{Fleet, Machine},
     ironic::Rest,
-    lab::{Lab, PATIENCE as LONG, holds_image, image},
+    lab::{Lab, WAIT_TIMEOUT as LONG, holds_image, image},
     machine::Spec,
     mesh::Options,
 };
@@ -20,8 +20,8 @@ use wire_ipmi::{
     responder::machine::Change,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(50);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One machine, enrolled and managed.
 struct Bed<'f> {
@@ -52,7 +52,7 @@ impl<'f> Bed<'f> {
 
     /// Waits until a field of the node has this value, and no power change is pending.
     async fn is(&self, field: &str, wanted: &str) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_TIMEOUT;
         loop {
             let node = self.show().await?;
             if node[field] == wanted && node["target_power_state"].is_null() {
@@ -65,7 +65,7 @@ impl<'f> Bed<'f> {
                 node["target_power_state"],
                 node["last_error"]
             );
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -73,14 +73,14 @@ impl<'f> Bed<'f> {
     async fn power(&self, target: &str, timeout: Option<u32>) -> Result<String> {
         let body = timeout.map_or_else(|| json!({"target": target}), |time| json!({"target": target, "timeout": time}));
         self.rest.ask("PUT", "nodes/n1/states/power", Some(body)).await?;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_TIMEOUT;
         loop {
             let node = self.show().await?;
             if node["target_power_state"].is_null() {
                 return Ok(node["last_error"].as_str().unwrap_or_default().to_owned());
             }
             ensure!(Instant::now() < until, "{target} has no end: {node}");
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Request, Status, Streaming};
 
 /// How long one step may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn two() -> Options {
     Options { schedulers: 2, ..Options::default() }
@@ -70,7 +70,7 @@ impl Watcher {
             }
             Ok(())
         };
-        let ended = timeout(PATIENCE, hearing).await;
+        let ended = timeout(WAIT_TIMEOUT, hearing).await;
         ended.with_context(|| format!("{what} was not told: {:?}", self.states))?
     }
 
@@ -110,7 +110,7 @@ fn a_watch_continues_without_a_gap_after_its_scheduler_is_killed() {
             watcher.take(message);
         }
         // No watch is open meanwhile.
-        second.bring("f2", "manage", "", "manageable", PATIENCE).await?;
+        second.bring("f2", "manage", "", "manageable", WAIT_TIMEOUT).await?;
         second.nodes.delete_node(DeleteNodeRequest { node: "f3".to_owned() }).await?;
         watcher.move_to(&second).await?;
         let is_so = |states: &BTreeMap<_, _>| is(states, "f2", "manageable") && !states.contains_key("f3");
@@ -177,7 +177,7 @@ fn a_request_that_is_sent_again_through_any_scheduler_is_carried_out_once() {
         // At the same time, and later.
         let all = (0..8).map(|number| ask_as(if number % 2 == 0 { &first } else { &second }, id, "f1", "manage"));
         let answers = futures::future::join_all(all).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        api.reach("f1", "manageable", PATIENCE).await?;
+        api.reach("f1", "manageable", WAIT_TIMEOUT).await?;
         let begun = answers.first().context("no answer")?.generation;
         ensure!(answers.iter().all(|node| node.generation == begun), "{answers:#?}");
         ensure!(api.node("f1").await?.generation == begun, "it was carried out twice");
@@ -207,7 +207,7 @@ async fn bulk_ends(apis: &[&Api], id: &str) -> Result<proto::api::v1::Bulk> {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE * 3, ended).await.context("the bulk does not end")
+    timeout(WAIT_TIMEOUT * 3, ended).await.context("the bulk does not end")
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn a_bulk_whose_leader_is_killed_deploys_each_node_once() {
         let begun = Instant::now();
         loop {
             let now = api.bulks.get_bulk(request.clone()).await?.into_inner().bulk.context("no bulk")?;
-            ensure!(now.running <= 4 && now.ended_ms == 0 && begun.elapsed() < PATIENCE, "{now:#?}");
+            ensure!(now.running <= 4 && now.ended_ms == 0 && begun.elapsed() < WAIT_TIMEOUT, "{now:#?}");
             if now.done > 2 {
                 break;
             }

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How long anything may take to be seen.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Waits for a state, with a limit.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
@@ -30,7 +30,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.with_context(|| format!("waited in vain for {what}"))
+    tokio::time::timeout(WAIT_TIMEOUT, waiting).await.with_context(|| format!("waited in vain for {what}"))
 }
 
 struct Member {
@@ -152,7 +152,7 @@ async fn claimed(member: &Member, guard: &WorkGuard) -> Result<Claim> {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, taken).await.context("the claim did not pass on")
+    tokio::time::timeout(WAIT_TIMEOUT, taken).await.context("the claim did not pass on")
 }
 
 #[tokio::test]
@@ -251,7 +251,7 @@ async fn a_broken_claim_ends_its_work_and_the_node_is_claimed_again() -> Result<
     let by = Broken { by: "a person".to_owned(), since: Timestamp::from_millis(1) };
     let broken = value::Claim { broken: Some(by), ..read.value };
     only.mesh.store().commit(Change::new().put(&key, &broken, Expect::Revision(read.revision))?).await?;
-    tokio::time::timeout(PATIENCE, guard.lost()).await.context("its work goes on")?;
+    tokio::time::timeout(WAIT_TIMEOUT, guard.lost()).await.context("its work goes on")?;
     let written = only.mesh.fenced(&claim).put(&key::power(rack, node), &seen(&claim), Expect::Absent)?;
     assert!(matches!(only.mesh.store().commit(written).await, Err(Error::Conflict)));
     assert!(only.mesh.claim(&guard).await.is_err(), "not while the old work is not ended");

@@ -11,7 +11,7 @@ use domain::service::Service;
 use integration_tests::beside::{Beside, until_members};
 use integration_tests::check::{Violation, check};
 use integration_tests::fault::{histories, owner, tell};
-use integration_tests::lab::{Lab, PATIENCE};
+use integration_tests::lab::{Lab, WAIT_TIMEOUT};
 use integration_tests::machine::fault::Bmc;
 use integration_tests::machine::{Faults, Machine, Spec};
 use integration_tests::mesh::{Api, Options};
@@ -22,7 +22,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Members of a rack with one replica of everything and one scheduler.
 const MEMBERS: usize = 5;
 
@@ -43,7 +43,7 @@ fn overtaken(case: &Case) -> Result<Vec<Violation>> {
         let recorder = Recorder::begin(&lab.data()).await?;
         let machine = lab.machine("n1")?;
         api.enrol(machine).await?;
-        api.bring("n1", "manage", "", "manageable", PATIENCE).await?;
+        api.bring("n1", "manage", "", "manageable", WAIT_TIMEOUT).await?;
         let pair = [bent(lab, 2, case.words).await?, bent(lab, 3, case.words).await?];
         until_members(&mut api, MEMBERS + 2).await?;
         lab.mesh().service("power-service-1")?.signal(Signal::STOP)?;
@@ -71,8 +71,8 @@ async fn victim<'b>(api: &mut Api, lab: &Lab, pair: &'b [Beside; 2]) -> Result<&
         if let Some(owner) = pair.iter().find(|beside| beside.name == name) {
             return Ok(owner);
         }
-        ensure!(begun.elapsed() < PATIENCE, "{name} owns the node still");
-        sleep(LOOK).await;
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "{name} owns the node still");
+        sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -83,11 +83,11 @@ async fn stop_in_the_middle(api: &mut Api, machine: &Machine, victim: &Beside) -
     let target = PowerTarget { target: Some(power_target::Target::On(power_target::On {})) };
     let asked = EnsureNodePowerRequest { node: "n1".to_owned(), target: Some(target) };
     let generation = api.nodes.ensure_node_power(asked).await?.into_inner().generation;
-    let session = tokio::time::timeout(PATIENCE, lost).await.context("no command was sent")??;
+    let session = tokio::time::timeout(WAIT_TIMEOUT, lost).await.context("no command was sent")??;
     victim.process.signal(Signal::STOP)?;
     victim.network.cut();
     let is_done = |observed: &proto::api::v1::NodeObserved| observed.power_settled_generation >= generation;
-    api.sees("n1", "its power on by the successor", PATIENCE, is_done).await?;
+    api.sees("n1", "its power on by the successor", WAIT_TIMEOUT, is_done).await?;
     machine.find_commands();
     Ok(session)
 }
@@ -105,8 +105,8 @@ async fn goes_on(recorder: &Recorder, machine: &Machine, victim: &Beside, sessio
             return Ok(());
         }
         let written = recorder.len() - writes;
-        ensure!(begun.elapsed() < PATIENCE, "{} neither acts nor fences; {written} writes since", victim.name);
-        sleep(LOOK).await;
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "{} neither acts nor fences; {written} writes since", victim.name);
+        sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -27,7 +27,7 @@ const EXAMPLES: &str = "25";
 /// Minimum number of requests, as made when this was written; an empty description would pass all checks, too.
 const AT_LEAST: usize = 10_000;
 /// How long a node may take to reach the state that a request needs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Prefix of the nodes' ids.
 const NODE: &str = "11111111-1111-4111-8111-00000000000";
@@ -106,7 +106,7 @@ fn come_to(fleet: &Fleet, number: u8, verb: &str, state: &str) -> Result<()> {
         let shown: Value = serde_json::from_str(&ask(fleet, "GET", &format!("nodes/n{number}"), &Value::Null)?)?;
         Ok(shown.get("provision_state").is_some_and(|is| is == state).then_some(()))
     };
-    wait::until(state, PATIENCE, there)
+    wait::until(state, WAIT_TIMEOUT, there)
 }
 
 /// Makes one request, which must succeed, and returns the body.

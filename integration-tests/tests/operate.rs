@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
 use integration_tests::authority::Authority;
 use integration_tests::collector::{Collector, Sent};
-use integration_tests::lab::{IMAGE, Lab, PATIENCE};
+use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::{Api, Options, program};
 use integration_tests::site::{Running, START, Site};
@@ -285,9 +285,9 @@ fn one_request_is_one_trace_from_the_scheduler_to_the_leaves() {
         let host = Host::default();
         let collector = Collector::listen(collector, &host).await?;
         api.enrol(lab.machine("n1")?).await?;
-        api.bring("n1", "manage", "", "manageable", PATIENCE).await?;
-        api.bring("n1", "provide", "", "available", PATIENCE).await?;
-        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        api.bring("n1", "manage", "", "manageable", WAIT_TIMEOUT).await?;
+        api.bring("n1", "provide", "", "available", WAIT_TIMEOUT).await?;
+        api.bring("n1", "deploy", IMAGE, "active", WAIT_TIMEOUT).await?;
         let of = |spans: &[Sent], service: &str, path: &str| -> Vec<Vec<u8>> {
             let chosen = spans.iter().filter(|sent| sent.service == service && sent.attribute("path").ends_with(path));
             chosen.map(|sent| sent.span.trace_id.clone()).collect()

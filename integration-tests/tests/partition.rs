@@ -9,7 +9,7 @@ use domain::id::NodeId;
 use domain::service::Service;
 use integration_tests::beside::{Beside, until_members};
 use integration_tests::fault::{judge, number, owner, tell};
-use integration_tests::lab::{IMAGE, Lab, PATIENCE, image};
+use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT, image};
 use integration_tests::machine::fault::Boot;
 use integration_tests::machine::{Faults, Spec};
 use integration_tests::mesh::{Api, Options};
@@ -24,7 +24,7 @@ use tonic::Code;
 /// How long all nodes together may take.
 const ACTIVE: Duration = Duration::from_secs(120);
 /// Interval between two checks.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 fn pairs() -> Options {
     let limits = ["scheduler.boot=20s", "scheduler.agent=30s", "scheduler.boots=5"];
@@ -52,7 +52,7 @@ fn a_deploy_goes_on_although_etcd_is_killed_in_the_middle_of_it() {
         for machine in lab.rack().machines() {
             api.ask(&machine.name, "deploy", IMAGE).await?;
         }
-        lab.machine("n1")?.says("script from", PATIENCE).await?;
+        lab.machine("n1")?.says("script from", WAIT_TIMEOUT).await?;
         etcd(lab)?.signal(Signal::KILL)?;
         all_active(&mut api, lab, &recorder).await
     })
@@ -76,7 +76,7 @@ fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
         for machine in lab.rack().machines() {
             let generation = api.node(&machine.name).await?.generation;
             let is_on = |observed: &NodeObserved| observed.power_settled_generation == generation;
-            api.sees(&machine.name, "its power on", PATIENCE, is_on).await?;
+            api.sees(&machine.name, "its power on", WAIT_TIMEOUT, is_on).await?;
         }
         let etcd = etcd(lab)?;
         etcd.signal(Signal::STOP)?;
@@ -96,7 +96,7 @@ fn goes_on_without_etcd(tag: &str, away: Duration) -> Result<()> {
             match api.nodes.update_node(rename).await {
                 Err(status) if status.message().contains("island") => break status,
                 _ if begun.elapsed() > away => anyhow::bail!("no service reports an island"),
-                _ => sleep(LOOK).await,
+                _ => sleep(POLL_INTERVAL).await,
             }
         };
         assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
@@ -146,7 +146,7 @@ fn owners_cut_off_from_etcd_fence_themselves_before_others_act() {
         if !victims.is_empty() {
             // In the middle of a command.
             recorder
-                .hears("a journal entry of the cut off owner", from, PATIENCE, |write| {
+                .hears("a journal entry of the cut off owner", from, WAIT_TIMEOUT, |write| {
                     victims.iter().any(|node| write.path.ends_with(&format!("/power-service/journal/{node}")))
                         && write.read::<Journal>().and_then(|journal| journal.entry).is_some()
                 })

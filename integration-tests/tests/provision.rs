@@ -7,7 +7,7 @@ use domain::generation::Generation;
 use integration_tests::bmc::{Habit, Script};
 use integration_tests::check::What;
 use integration_tests::fault::tell;
-use integration_tests::lab::{IMAGE, Lab, PATIENCE, holds_image, image};
+use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT, holds_image, image};
 use integration_tests::machine::{Spec, disk, is_blank};
 use integration_tests::mesh::{Options, enrolment};
 use integration_tests::rack::wait;
@@ -24,11 +24,11 @@ fn a_machine_goes_from_enrolled_to_active_and_back_to_available() {
     lab.run(async |mut api, lab| {
         let machine = lab.machine("n1")?;
         api.enrol(machine).await?;
-        api.bring("n1", "manage", "", "manageable", PATIENCE).await?;
-        api.bring("n1", "provide", "", "available", PATIENCE).await?;
+        api.bring("n1", "manage", "", "manageable", WAIT_TIMEOUT).await?;
+        api.bring("n1", "provide", "", "available", WAIT_TIMEOUT).await?;
         assert_eq!(machine.power(), Power::Off);
 
-        let node = api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        let node = api.bring("n1", "deploy", IMAGE, "active", WAIT_TIMEOUT).await?;
         assert_eq!(machine.power(), Power::On);
         assert!(holds_image(&machine.disk(), &image())?);
         assert!(disk::phone_home(&machine.disk())?.contains(&node.id));
@@ -36,7 +36,7 @@ fn a_machine_goes_from_enrolled_to_active_and_back_to_available() {
         let marks = api.marks("n1").await?;
         assert!(marks.iter().any(|(mark, _)| mark == "FIRST_LIFE"), "{marks:?}");
 
-        api.bring("n1", "undeploy", "", "available", PATIENCE).await?;
+        api.bring("n1", "undeploy", "", "available", WAIT_TIMEOUT).await?;
         assert_eq!(machine.power(), Power::Off);
         assert!(is_blank(&machine.disk())?);
         Ok(())
@@ -86,8 +86,8 @@ fn a_deploy_writes_at_most_forty_keys_and_an_idle_node_none() {
         let recorder = Recorder::begin(&lab.data()).await?;
         let machine = lab.machine("n1")?;
         api.enrol(machine).await?;
-        api.bring("n1", "manage", "", "manageable", PATIENCE).await?;
-        let node = api.bring("n1", "provide", "", "available", PATIENCE).await?;
+        api.bring("n1", "manage", "", "manageable", WAIT_TIMEOUT).await?;
+        let node = api.bring("n1", "provide", "", "available", WAIT_TIMEOUT).await?;
         let about = |from: usize| {
             let writes = recorder.since(from).into_iter().filter(|write| write.path.contains(&node.id));
             without_retries(writes.collect()).into_iter().map(|write| write.path).collect::<Vec<_>>()
@@ -95,14 +95,14 @@ fn a_deploy_writes_at_most_forty_keys_and_an_idle_node_none() {
         let from = recorder.len();
         // The cost of a bad BMC is not the cost of a deployment.
         machine.spoil_bmc(Script::new([Habit::Reboots(2)]));
-        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        api.bring("n1", "deploy", IMAGE, "active", WAIT_TIMEOUT).await?;
         let written = about(from);
         tell(format_args!("a deploy wrote {} keys", written.len()));
         assert!(written.len() <= DEPLOY_WRITES, "{}: {written:#?}", written.len());
 
         let reads = || machine.deeds().iter().filter(|deed| deed.what == What::Read).count();
         let (from, before) = (recorder.len(), reads());
-        wait::until("looks at its power", PATIENCE, || Ok((reads() >= before + LOOKS).then_some(())))?;
+        wait::until("looks at its power", WAIT_TIMEOUT, || Ok((reads() >= before + LOOKS).then_some(())))?;
         assert_eq!(about(from), [] as [String; 0]);
         Ok(())
     })
@@ -118,9 +118,9 @@ fn four_machines_deploy_at_the_same_time_with_two_replicas_of_every_service() {
             let mut api = api.clone();
             async move {
                 api.enrol(machine).await?;
-                api.bring(&machine.name, "manage", "", "manageable", PATIENCE).await?;
-                api.bring(&machine.name, "provide", "", "available", PATIENCE).await?;
-                api.bring(&machine.name, "deploy", IMAGE, "active", PATIENCE).await
+                api.bring(&machine.name, "manage", "", "manageable", WAIT_TIMEOUT).await?;
+                api.bring(&machine.name, "provide", "", "available", WAIT_TIMEOUT).await?;
+                api.bring(&machine.name, "deploy", IMAGE, "active", WAIT_TIMEOUT).await
             }
         });
         futures::future::try_join_all(lives).await?;
@@ -202,7 +202,7 @@ fn an_unknown_mac_is_noted_and_left_unanswered() {
     lab.run(async |mut api, lab| {
         let machine = lab.machine("n1")?;
         machine.press_power()?;
-        machine.says("PXE-E51", PATIENCE).await?;
+        machine.says("PXE-E51", WAIT_TIMEOUT).await?;
         let unknown = api.rack().await?.unknown_macs;
         let [noted] = unknown.as_slice() else { panic!("{unknown:?}") };
         assert_eq!((noted.mac.as_str(), noted.firmware.as_str()), ("52:54:00:02:00:01", "PXE firmware (BIOS)"));
@@ -218,11 +218,11 @@ fn boot_files_are_sent_by_tftp_if_the_node_is_set_to_it() {
         let machine = lab.machine("n1")?;
         let node = CreateNodeRequest { boot_files_by_tftp: true, ..enrolment(machine) };
         api.nodes.create_node(node).await?;
-        api.bring("n1", "manage", "", "manageable", PATIENCE).await?;
-        api.bring("n1", "provide", "", "available", PATIENCE).await?;
-        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await?;
+        api.bring("n1", "manage", "", "manageable", WAIT_TIMEOUT).await?;
+        api.bring("n1", "provide", "", "available", WAIT_TIMEOUT).await?;
+        api.bring("n1", "deploy", IMAGE, "active", WAIT_TIMEOUT).await?;
         for file in ["vmlinuz", "token.cpio", "initrd.img"] {
-            machine.says(&format!("{file} from tftp://10.77.1.1/boot/"), PATIENCE).await?;
+            machine.says(&format!("{file} from tftp://10.77.1.1/boot/"), WAIT_TIMEOUT).await?;
         }
         Ok(())
     })

@@ -9,7 +9,7 @@ use domain::power::Power;
 use integration_tests::{
     baremetal::Baremetal,
     fault::{Subject as _, World as _, tell},
-    firmware::{FirmwareLab, IMAGE, Machines, PATIENCE, UP, built, unpacked},
+    firmware::{FirmwareLab, IMAGE, Machines, UP, WAIT_TIMEOUT, built, unpacked},
     mesh::{Api, Options},
     rack::{
         Node, Rack,
@@ -39,7 +39,7 @@ async fn deploy(api: &mut Api, lab: &FirmwareLab, image: &Path, drive: &HashMap<
         api.nodes.provision_node(request).await?;
     }
     for machine in lab.machines() {
-        let deployed = api.reach(machine.name(), "active", PATIENCE).await?;
+        let deployed = api.reach(machine.name(), "active", WAIT_TIMEOUT).await?;
         assert_eq!(deployed.observed.unwrap_or_default().diagnosis, "", "a healthy boot gets no diagnosis");
     }
     Ok(())
@@ -105,7 +105,7 @@ fn served(lab: &FirmwareLab, folder: &Path) -> Result<Daemon> {
     command.args(["-m", "http.server", "--bind", "127.0.0.1", IMAGES]).current_dir(folder);
     let server = Daemon::spawn(command, &folder.join("log"), &folder.join("record"))?;
     let url = format!("http://127.0.0.1:{IMAGES}/");
-    wait::until("a web server", PATIENCE, || Ok(lab.rack().services().run(&["curl", "-sf", &url]).ok()))?;
+    wait::until("a web server", WAIT_TIMEOUT, || Ok(lab.rack().services().run(&["curl", "-sf", &url]).ok()))?;
     Ok(server)
 }
 
@@ -153,7 +153,7 @@ fn by_command_line(lab: &FirmwareLab, bm: &Baremetal, image: &[u8]) -> Result<()
 
 /// Waits until a node is in a state, as long as firmware may take.
 fn becomes(bm: &Baremetal, node: &str, state: &str) -> Result<()> {
-    wait::until(&format!("{node} to be {state}"), PATIENCE, || {
+    wait::until(&format!("{node} to be {state}"), WAIT_TIMEOUT, || {
         let now = bm.field(node, "provision_state")?;
         let failed = now.ends_with("failed") || now == "error";
         ensure!(!failed, "{node} is {now}: {}", bm.field(node, "last_error")?);

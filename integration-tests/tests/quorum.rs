@@ -8,7 +8,7 @@ use domain::id::InstanceId;
 use domain::service::Service;
 use integration_tests::cluster::Blow;
 use integration_tests::fault::{judge, owner, tell};
-use integration_tests::lab::{IMAGE, Lab, PATIENCE, image};
+use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT, image};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::{Api, Options};
 use integration_tests::rack::wait;
@@ -73,7 +73,7 @@ async fn deploy(api: &mut Api, lab: &Lab) -> Result<()> {
     for machine in lab.rack().machines() {
         api.ask(&machine.name, "deploy", IMAGE).await?;
     }
-    lab.machine("n1")?.says("script from", PATIENCE).await
+    lab.machine("n1")?.says("script from", WAIT_TIMEOUT).await
 }
 
 /// Deploys, hits a member on the way, and waits for all nodes. Returns the changes of ownership.
@@ -99,7 +99,7 @@ fn loses(tag: &str, whom: Whom, blow: Blow) -> Result<Moves> {
         tell(format_args!("{whom:?} {} {blow:?}: all active {took:.1?} after, {moves:?}", victim.name));
         victim.recover(blow)?;
         // All members are back, and a change is applied by all schedulers.
-        api.bring("n1", "undeploy", "", "available", PATIENCE).await?;
+        api.bring("n1", "undeploy", "", "available", WAIT_TIMEOUT).await?;
         Ok(moves)
     })
 }
@@ -116,7 +116,7 @@ fn loses_the_quorum(tag: &str) -> Result<Moves> {
         for victim in victims {
             victim.suffer(Blow::Stopped)?;
         }
-        wait::until("all to fence themselves", PATIENCE, || {
+        wait::until("all to fence themselves", WAIT_TIMEOUT, || {
             let fenced = services().map(|name| Ok(lab.mesh().log(&name)?.contains("fenced: ")));
             Ok(fenced.collect::<Result<Vec<_>>>()?.into_iter().all(|fenced| fenced).then_some(()))
         })?;
@@ -129,7 +129,7 @@ fn loses_the_quorum(tag: &str) -> Result<Moves> {
         judge(&mut api, lab, &recorder, &image()).await?;
         // Every service acts on every node again.
         for machine in lab.rack().machines() {
-            api.bring(&machine.name, "undeploy", "", "available", PATIENCE).await?;
+            api.bring(&machine.name, "undeploy", "", "available", WAIT_TIMEOUT).await?;
         }
         let moves = moves(&recorder.since(from), recorder.since(0).get(..from).unwrap_or_default());
         tell(format_args!("the quorum, stopped: {moves:?}"));
@@ -207,14 +207,14 @@ fn a_lease_that_is_revoked_by_hand_costs_a_takeover_and_no_operation() -> Result
         let from = recorder.len();
         lab.cluster()?.ctl(&["lease", "revoke", &format!("{lease:x}")])?;
         let is_gone = |write: &Write| write.path == member.path() && write.value.is_none();
-        recorder.hears("the end of the member", from, PATIENCE, is_gone).await?;
+        recorder.hears("the end of the member", from, WAIT_TIMEOUT, is_gone).await?;
         for machine in lab.rack().machines() {
             api.reach(&machine.name, "active", ACTIVE).await?;
         }
         judge(&mut api, lab, &recorder, &image()).await?;
         // The same process is a member again, as another instance.
         let again = |write: &Write| write.path.contains("/power-service/member/") && write.value.is_some();
-        recorder.hears("its joining anew", from, PATIENCE, again).await?;
+        recorder.hears("its joining anew", from, WAIT_TIMEOUT, again).await?;
         ensure!(lab.mesh().log(&name)?.contains("fenced: "), "{name} did not notice");
         Ok(())
     })

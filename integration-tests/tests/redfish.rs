@@ -22,17 +22,17 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 /// The emulator changes power after up to 11 s.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(100);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Waits until a condition holds.
 async fn until(what: &str, mut look: impl AsyncFnMut() -> Result<Option<String>>) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_TIMEOUT;
     loop {
         match look().await? {
             None => return Ok(()),
             Some(is) if Instant::now() > until => bail!("waited in vain for {what}; it is {is}"),
-            Some(_) => sleep(LOOK).await,
+            Some(_) => sleep(POLL_INTERVAL).await,
         }
     }
 }

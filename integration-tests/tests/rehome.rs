@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use wire_ipmi::chassis::Power;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_node_that_moves_to_another_rack_keeps_its_state_and_obeys_only_services_there() {
@@ -37,7 +37,7 @@ fn group(name: &str) -> Value {
 
 async fn switch(rest: &Rest<'_>, target: &str) -> Result<()> {
     rest.ask("PUT", "nodes/n1/states/power", Some(json!({"target": target}))).await?;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_TIMEOUT;
     loop {
         let node = rest.ask("GET", "nodes/n1", None).await?;
         if node["power_state"] == target && node["target_power_state"].is_null() {

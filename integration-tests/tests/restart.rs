@@ -91,7 +91,7 @@ const MATRIX: [(Service, Fault); 10] = {
 };
 
 /// Cases that run at the same time.
-const AT_ONCE: usize = 10;
+const CONCURRENT_REQUESTS: usize = 10;
 
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
@@ -106,7 +106,7 @@ fn every_node_becomes_active_through_a_hundred_of_each_fault_at_every_service() 
     let cases: Vec<_> = seeds.flat_map(|seed| MATRIX.map(|(service, fault)| (service, fault, seed))).collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..CONCURRENT_REQUESTS {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (service, fault, seed) = *case;

@@ -10,7 +10,7 @@ use domain::id::ImageId;
 use domain::image::{Encoding, Image, Purpose};
 use domain::service::Service;
 use integration_tests::etcd::Etcd;
-use integration_tests::lab::{IMAGE, Lab, PATIENCE};
+use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::{Api, Options, program};
 use integration_tests::site::Site;
@@ -26,7 +26,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 /// Interval between two checks.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A quota that a few large values fill.
 const QUOTA: &str = "--quota-backend-bytes=8388608";
 /// Size of such a value in octets.
@@ -50,8 +50,8 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -
         if let Some(found) = ask().await? {
             return Ok(found);
         }
-        ensure!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
-        sleep(LOOK).await;
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "waited in vain for {what}");
+        sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -79,7 +79,7 @@ async fn instruct_as_before(data: &Path, node: &str) -> Result<()> {
     let own = |end: &str| certs.join(format!("default-scheduler-service.{end}"));
     let files = Files { ca: certs.join("ca.pem"), certificate: own("pem"), key: own("key") };
     let endpoint = std::fs::read_to_string(data.join("power-service-1/grpc.address"))?;
-    let line = mesh_channel(&Tls::load(files)?, endpoint.trim(), Service::Power, "", Some(PATIENCE))?;
+    let line = mesh_channel(&Tls::load(files)?, endpoint.trim(), Service::Power, "", Some(WAIT_TIMEOUT))?;
     let target = domain::power::PowerTarget::Off;
     let request = EnsurePowerRequest {
         node: node.to_owned(),
@@ -99,12 +99,12 @@ fn a_restored_backup_stops_changes_until_it_is_adopted_and_no_old_token_is_obeye
     let file = copy.display().to_string();
     lab.run(async |mut api, lab| {
         api.enrol(lab.machine("n1")?).await?;
-        api.bring("n1", "manage", "", "manageable", PATIENCE).await?;
-        api.bring("n1", "provide", "", "available", PATIENCE).await?;
+        api.bring("n1", "manage", "", "manageable", WAIT_TIMEOUT).await?;
+        api.bring("n1", "provide", "", "available", WAIT_TIMEOUT).await?;
         let said = ironmesh(&["store", "backup", &file], &data)?;
         ensure!(said.contains("revision") && said.contains("sha256"), "{said}");
         ensure!(ironmesh(&["store", "backup", &file], &data).is_err(), "it overwrites");
-        api.bring("n1", "deploy", IMAGE, "active", PATIENCE).await.map(drop)
+        api.bring("n1", "deploy", IMAGE, "active", WAIT_TIMEOUT).await.map(drop)
     })?;
     ensure!(ironmesh(&["store", "restore", &file], &data).is_err(), "it restores under a running up");
     lab.again(|data| {
@@ -139,7 +139,7 @@ fn a_restored_backup_stops_changes_until_it_is_adopted_and_no_old_token_is_obeye
         .await?;
         ensure!(lab.machine("n1")?.deeds().len() == deeds, "the machine was touched");
         until("changes", async || Ok(api.ask("n1", "deploy", IMAGE).await.ok())).await?;
-        api.reach("n1", "active", PATIENCE).await?;
+        api.reach("n1", "active", WAIT_TIMEOUT).await?;
         // Now the journal's highest instruction is of the new incarnation, and an old one is still refused.
         ironmesh(&["store", "check"], &data)?;
         let incarnation = ironmesh(&["store", "cat", "dc/incarnation"], &data)?;

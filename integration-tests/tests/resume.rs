@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
 use integration_tests::fault::{judge, tell};
-use integration_tests::lab::{IMAGE, Lab, PATIENCE, image};
+use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT, image};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::{Api, Options};
 use integration_tests::rack::wait;
@@ -17,7 +17,7 @@ const AGENTS: u16 = 8443;
 /// Eight MiB take four seconds at this rate.
 const RATE: &str = "16mbit";
 /// Interval between two checks.
-const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// The replica of a service, by number, that a machine has a connection with on this port.
 fn serving(lab: &Lab, port: u16) -> Result<Option<u8>> {
@@ -33,8 +33,8 @@ fn serving(lab: &Lab, port: u16) -> Result<Option<u8>> {
 async fn is_in_the_middle(api: &mut Api) -> Result<()> {
     let begun = Instant::now();
     while !api.marks("n1").await?.iter().any(|(mark, _)| mark == "IMAGE_PROGRESS") {
-        ensure!(begun.elapsed() < PATIENCE, "no image is written: {:?}", api.marks("n1").await?);
-        sleep(LOOK).await;
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "no image is written: {:?}", api.marks("n1").await?);
+        sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }
@@ -45,8 +45,8 @@ fn goes_on(tag: &str, service: Service, port: u16) -> Result<()> {
     lab.run(async |mut api, lab| {
         let recorder = Recorder::begin(&lab.data()).await?;
         api.enrol(lab.machine("n1")?).await?;
-        api.bring("n1", "manage", "", "manageable", PATIENCE).await?;
-        api.bring("n1", "provide", "", "available", PATIENCE).await?;
+        api.bring("n1", "manage", "", "manageable", WAIT_TIMEOUT).await?;
+        api.bring("n1", "provide", "", "available", WAIT_TIMEOUT).await?;
         lab.rack().slow_down("n1", RATE)?;
         api.ask("n1", "deploy", IMAGE).await?;
         is_in_the_middle(&mut api).await?;
@@ -54,11 +54,11 @@ fn goes_on(tag: &str, service: Service, port: u16) -> Result<()> {
         let name = format!("{service}-{number}");
         let killed = lab.mesh().service(&name)?;
         killed.signal(Signal::KILL)?;
-        wait::until("its end", PATIENCE, || Ok((!killed.alive()).then_some(())))?;
+        wait::until("its end", WAIT_TIMEOUT, || Ok((!killed.alive()).then_some(())))?;
         let struck = Instant::now();
         let before = api.marks("n1").await?;
         ensure!(!before.iter().any(|(mark, _)| mark == "IMAGE_WRITTEN"), "the image was written already: {before:?}");
-        api.reach("n1", "active", PATIENCE).await?;
+        api.reach("n1", "active", WAIT_TIMEOUT).await?;
         tell(format_args!("{name} killed; active {:.1?} after", struck.elapsed()));
         judge(&mut api, lab, &recorder, &image()).await?;
         let starts = lab.machine("n1")?.console().iter().filter(|line| line.contains("the agent starts")).count();

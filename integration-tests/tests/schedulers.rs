@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
 use integration_tests::beside::Beside;
 use integration_tests::fault::{number, tell};
-use integration_tests::lab::{IMAGE, Lab, PATIENCE};
+use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::{Api, Options};
 use proto::api::v1::{GetNodeRequest, UpdateNodeRequest};
@@ -90,7 +90,7 @@ fn held_back(tag: &str, rounds: u64) -> Result<()> {
         };
         let begun = Instant::now();
         while third.rack().await.is_ok_and(|rack| schedulers(&rack) < 3) {
-            ensure!(begun.elapsed() < PATIENCE, "it does not join");
+            ensure!(begun.elapsed() < WAIT_TIMEOUT, "it does not join");
             sleep(Duration::from_millis(50)).await;
         }
         let took = in_turns(&mut [lab.mesh().api_of(1)?, third], rounds).await?;
@@ -114,13 +114,13 @@ fn a_scheduler_that_hangs_delays_a_change_until_its_lease_is_gone_and_no_longer(
         let mut first = lab.mesh().api_of(1)?;
         let hung = lab.mesh().service("scheduler-service-2")?;
         hung.signal(Signal::STOP)?;
-        let changed = first.bring("n1", "manage", "", "manageable", PATIENCE).await;
+        let changed = first.bring("n1", "manage", "", "manageable", WAIT_TIMEOUT).await;
         hung.signal(Signal::CONT)?;
         changed?;
-        first.bring("n1", "provide", "", "available", PATIENCE).await?;
+        first.bring("n1", "provide", "", "available", WAIT_TIMEOUT).await?;
         // Until it has joined again it is an island and changes nothing, but its view catches up.
         first.ask("n1", "deploy", IMAGE).await?;
-        lab.mesh().api_of(2)?.reach("n1", "active", PATIENCE).await?;
+        lab.mesh().api_of(2)?.reach("n1", "active", WAIT_TIMEOUT).await?;
         Ok(())
     })
     .unwrap();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use wire_ipmi::chassis::Power;
 
 /// How long a boot of the stock agent with its work may take; most of it is Python's start.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 fn step(name: &str) -> Value {
     let (interface, step) = name.split_once('.').unwrap_or(("deploy", name));
@@ -134,7 +134,7 @@ async fn services(rest: &Rest<'_>) -> Result<()> {
 }
 
 async fn until(rest: &Rest<'_>, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<()> {
-    let end = tokio::time::Instant::now() + PATIENCE;
+    let end = tokio::time::Instant::now() + WAIT_TIMEOUT;
     loop {
         let node = node(rest).await?;
         if is_so(&node) {
@@ -156,7 +156,7 @@ async fn enrol(machine: &Machine, rest: &Rest<'_>, more: Value) -> Result<()> {
     let port = json!({"address": machine.mac.to_string(), "node_uuid": node["uuid"]});
     rest.ask("POST", "ports", Some(port)).await?;
     rest.provision("n1", "manage").await?;
-    rest.reach_within("n1", "manageable", PATIENCE).await
+    rest.reach_within("n1", "manageable", WAIT_TIMEOUT).await
 }
 
 #[test]
@@ -167,16 +167,16 @@ fn our_agent_is_booted_for_its_step_only_and_a_deployment_is_held_before_and_aft
         enrol(machine, &rest, json!({})).await?;
         // Power steps alone switch the machine, and boot nothing.
         ask_steps(&rest, "clean", &[step("power.power_on"), step("hold")]).await?;
-        rest.reach_within("n1", "clean hold", PATIENCE).await?;
+        rest.reach_within("n1", "clean hold", WAIT_TIMEOUT).await?;
         ensure!(machine.power() == Power::On && machine.tokens().is_empty(), "{:?}", machine.console());
         rest.provision("n1", "unhold").await?;
-        rest.reach_within("n1", "manageable", PATIENCE).await?;
+        rest.reach_within("n1", "manageable", WAIT_TIMEOUT).await?;
         ensure!(machine.power() == Power::On, "nothing said that it was to be switched off");
 
         fs::OpenOptions::new().write(true).open(machine.disk())?.write_all(&[0xa5; 512])?;
         ask_steps(&rest, "clean", &[step("hold"), step("erase_devices"), step("power.power_off"), step("hold")])
             .await?;
-        rest.reach_within("n1", "clean hold", PATIENCE).await?;
+        rest.reach_within("n1", "clean hold", WAIT_TIMEOUT).await?;
         ensure!(machine.tokens().is_empty() && first_sector(&machine.disk())? == [0xa5; 512]);
         rest.provision("n1", "unhold").await?;
         until(&rest, "the second hold", |node| {
@@ -185,11 +185,11 @@ fn our_agent_is_booted_for_its_step_only_and_a_deployment_is_held_before_and_aft
         .await?;
         ensure!(machine.tokens().len() == 1 && first_sector(&machine.disk())? == [0; 512]);
         rest.provision("n1", "unhold").await?;
-        rest.reach_within("n1", "manageable", PATIENCE).await?;
+        rest.reach_within("n1", "manageable", WAIT_TIMEOUT).await?;
         refuses(&rest).await?;
 
         rest.provision("n1", "provide").await?;
-        rest.reach_within("n1", "available", PATIENCE).await?;
+        rest.reach_within("n1", "available", WAIT_TIMEOUT).await?;
         let (url, digest) = lab.file("os.raw", &image())?;
         let image = json!([
             {"op": "add", "path": "/instance_info/image_source", "value": url},
@@ -198,13 +198,13 @@ fn our_agent_is_booted_for_its_step_only_and_a_deployment_is_held_before_and_aft
         rest.ask("PATCH", "nodes/n1", Some(image)).await?;
         let hold = |priority: u32| json!({"interface": "power", "step": "hold", "args": {}, "priority": priority});
         ask_steps(&rest, "active", &[hold(90), hold(10)]).await?;
-        rest.reach_within("n1", "deploy hold", PATIENCE).await?;
+        rest.reach_within("n1", "deploy hold", WAIT_TIMEOUT).await?;
         ensure!(first_sector(&machine.disk())? == [0; 512], "it was written before the hold");
         rest.provision("n1", "unhold").await?;
         until(&rest, "the second hold", |node| node["provision_state"] == "deploy hold").await?;
         ensure!(holds_image(&machine.disk(), &self::image())?, "it was not written before the second hold");
         rest.provision("n1", "unhold").await?;
-        rest.reach_within("n1", "active", PATIENCE).await?;
+        rest.reach_within("n1", "active", WAIT_TIMEOUT).await?;
         ensure!(machine.power() == Power::On);
         Ok(())
     })
@@ -236,7 +236,7 @@ async fn reboots(rest: &Rest<'_>, machine: &Machine) -> Result<()> {
     let before = (count("script from"), count("power on, told"));
     let settings = || step("management.apply_settings");
     ask_steps(rest, "clean", &[settings(), step("erase_devices_metadata"), settings()]).await?;
-    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    rest.reach_within("n1", "manageable", WAIT_TIMEOUT).await?;
     let after = (count("script from") - before.0, count("power on, told") - before.1);
     ensure!(after == (2, 3), "booted by us and at all: {after:?} {:#?}", machine.console());
     Ok(())
@@ -252,11 +252,11 @@ async fn stock(lab: &Lab) -> Result<()> {
     scribble()?;
     let steps = [step("erase_devices_metadata"), step("hold"), step("erase_devices_metadata")];
     ask_steps(&rest, "clean", &steps).await?;
-    rest.reach_within("n1", "clean hold", PATIENCE).await?;
+    rest.reach_within("n1", "clean hold", WAIT_TIMEOUT).await?;
     ensure!(is_erased()?, "the step before the hold was not made");
     scribble()?;
     rest.provision("n1", "unhold").await?;
-    rest.reach_within("n1", "manageable", PATIENCE).await?;
+    rest.reach_within("n1", "manageable", WAIT_TIMEOUT).await?;
     ensure!(is_erased()?, "the step after the hold was not made");
     let boots = machine.console().iter().filter(|line| line.contains("script from")).count();
     ensure!(boots == 1, "it was booted {boots} times for two steps: {:?}", machine.console());
@@ -266,7 +266,7 @@ async fn stock(lab: &Lab) -> Result<()> {
     // A step's arguments are passed to the agent, which refuses unknown ones.
     let steps = json!([{"interface": "deploy", "step": "erase_devices_metadata", "args": {"no_such": 1}}]);
     rest.ask("PUT", "nodes/n1/states/provision", Some(json!({"target": "clean", "clean_steps": steps}))).await?;
-    rest.reach_within("n1", "clean failed", PATIENCE).await?;
+    rest.reach_within("n1", "clean failed", WAIT_TIMEOUT).await?;
     let why = node(&rest).await?["last_error"].to_string();
     ensure!(why.contains("no_such"), "{why}");
     rest.provision("n1", "manage").await?;
@@ -292,7 +292,7 @@ async fn by_its_own_list(rest: &Rest<'_>, machine: &Machine) -> Result<()> {
     })
     .await?;
     until(rest, "the part behind the reboot", |node| node["clean_step"]["step"] == "erase_devices").await?;
-    rest.reach_within("n1", "available", PATIENCE).await?;
+    rest.reach_within("n1", "available", WAIT_TIMEOUT).await?;
     ensure!(count() - before == 2, "booted {} times for one reboot: {:#?}", count() - before, machine.console());
     Ok(())
 }

@@ -17,7 +17,7 @@ use service_kit::Host;
 use uuid::Uuid;
 
 /// How long anything may take to be seen.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn image(number: u128) -> Result<Image> {
     Ok(Image {
@@ -44,7 +44,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.with_context(|| format!("waited in vain for {what}"))
+    tokio::time::timeout(WAIT_TIMEOUT, waiting).await.with_context(|| format!("waited in vain for {what}"))
 }
 
 #[tokio::test]

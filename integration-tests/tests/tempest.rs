@@ -11,7 +11,7 @@ use integration_tests::{
     fault::tell,
     fleet::Fleet,
     keystone::{Keystone, PASSWORD},
-    lab::PATIENCE,
+    lab::WAIT_TIMEOUT,
     mesh::Options,
     rack::{daemon::Daemon, namespace::Namespace, wait},
 };
@@ -42,7 +42,7 @@ fn run(fleet: &Fleet, folder: &Path) -> Result<()> {
     keystone.arg(here.join("ironic/keystone.py")).args([&KEYSTONE.to_string(), &rest]);
     let keystone = Daemon::spawn(keystone, &folder.join("keystone.log"), &folder.join("keystone"))?;
     let answers = || Ok(place.run(&["curl", "-s", &format!("http://127.0.0.1:{KEYSTONE}/v3")]).ok());
-    wait::until("Keystone's stand-in", PATIENCE, answers)?;
+    wait::until("Keystone's stand-in", WAIT_TIMEOUT, answers)?;
     fs::write(folder.join("accounts.yaml"), accounts()?)?;
     let accounts = format!("use_dynamic_credentials=false\ntest_accounts_file={}/accounts.yaml\n", folder.display());
     let outcome = tests(place, folder, &configuration(folder, &accounts, "RegionOne", false), "admin", AT_LEAST);

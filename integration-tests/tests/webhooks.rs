@@ -23,7 +23,7 @@ const PORT: &str = "8443";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const TOKEN: &str = "t0k3n-of-the-receiver";
 /// How long a delivery may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running receiver. It is ended with its namespace.
 struct Receiver {
@@ -54,7 +54,7 @@ impl Receiver {
 
     /// Waits until it has accepted something.
     async fn takes(&self, path: &str, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_TIMEOUT;
         loop {
             let wrong = fs::read_to_string(self.folder.join("wrong")).unwrap_or_default();
             ensure!(wrong.is_empty(), "the receiver does not believe us: {wrong}");
@@ -87,7 +87,7 @@ fn is_in(event: &Value, state: &str) -> bool {
 }
 
 async fn hook_until(rest: &Rest<'_>, name: &str, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_TIMEOUT;
     loop {
         let hook = rest.ask("GET", &format!("webhooks/{name}"), None).await?;
         if is_it(&hook) {

@@ -4,10 +4,10 @@
 use std::net::Ipv4Addr;
 
 use libfuzzer_sys::fuzz_target;
-use wire_dhcp::{Answer, Boot, BootFile, MAX_MESSAGE, Replica, Request, Reservation, answer};
+use wire_dhcp::{ServerReply, Boot, BootFile, MAX_MESSAGE, Replica, Request, Reservation, answer};
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = Answer::decode(bytes);
+    let _ = ServerReply::decode(bytes);
     let Ok(request) = Request::decode(bytes) else { return };
     let reservation = Reservation {
         address: Ipv4Addr::new(10, 77, 1, 100),
@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
     let replica = Replica { server_identifier: Ipv4Addr::new(10, 77, 1, 3), address: Ipv4Addr::new(10, 77, 1, 2) };
     if let Some(reply) = answer(&request, &reservation, &replica) {
         assert!(reply.bytes.len() <= MAX_MESSAGE);
-        let read = Answer::decode(&reply.bytes).expect("what we write can be read");
+        let read = ServerReply::decode(&reply.bytes).expect("what we write can be read");
         assert_eq!((read.xid, read.mac), (request.xid, request.mac));
     }
 });

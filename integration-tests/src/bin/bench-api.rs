@@ -105,9 +105,9 @@ impl Kind {
 }
 
 /// Between two looks at a node that is waited for.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long all the lives may take.
-const PATIENCE: Duration = Duration::from_secs(900);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(900);
 /// Changes a second beside which pages are read.
 const CHANGES: u32 = 100;
 
@@ -251,8 +251,8 @@ impl Service {
                     if answer["provision_state"] == state {
                         break;
                     }
-                    ensure!(begun.elapsed() < PATIENCE, "{node} is not {state}: {answer}");
-                    tokio::time::sleep(LOOK).await;
+                    ensure!(begun.elapsed() < WAIT_TIMEOUT, "{node} is not {state}: {answer}");
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
             }
             anyhow::Ok(())
@@ -409,8 +409,8 @@ async fn patiently(begun: Instant, asking: impl Fn() -> reqwest::RequestBuilder)
     loop {
         match asking().send().await {
             Ok(answer) => return Ok((answer, tries)),
-            Err(error) if begun.elapsed() > PATIENCE => return Err(error.into()),
-            Err(_) => tokio::time::sleep(LOOK).await,
+            Err(error) if begun.elapsed() > WAIT_TIMEOUT => return Err(error.into()),
+            Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }
         tries += 1;
     }

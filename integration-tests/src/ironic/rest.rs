@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::PATIENCE;
+use super::WAIT_TIMEOUT;
 use crate::mesh::Mesh;
 
 /// Ironic's REST API of a mesh whose scheduler may be killed: its address is looked up for every request.
@@ -64,7 +64,7 @@ impl<'m> Rest<'m> {
     /// # Errors
     /// The request is refused, or not answered in time.
     pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_TIMEOUT;
         loop {
             match self.once(method, path, body.as_ref()).await {
                 Ok((status, answer)) if status < 400 => return Ok(answer),
@@ -106,7 +106,7 @@ impl<'m> Rest<'m> {
     /// # Errors
     /// It does not reach it in time; the error has its last error.
     pub async fn reach(&self, node: &str, state: &str) -> Result<()> {
-        self.reach_within(node, state, PATIENCE).await
+        self.reach_within(node, state, WAIT_TIMEOUT).await
     }
 
     /// The same, with this timeout.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
-use wire_dhcp::{Answer, Ask, Kind};
+use wire_dhcp::{Kind, ServerReply, SimulatedClient};
 
 /// How long each try waits; these are iPXE's pauses.
 const WAITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -26,7 +26,7 @@ pub enum Offers {
 ///
 /// # Errors
 /// The interface does not exist.
-pub async fn lease(interface: &str, ask: &mut Ask, offers: Offers) -> Result<Option<Answer>> {
+pub async fn lease(interface: &str, ask: &mut SimulatedClient, offers: Offers) -> Result<Option<ServerReply>> {
     let socket = socket(interface).with_context(|| format!("DHCP at {interface}"))?;
     let begun = Instant::now();
     for wait in WAITS {
@@ -58,10 +58,15 @@ fn socket(interface: &str) -> Result<UdpSocket> {
 }
 
 /// The next answer of these kinds to this request.
-async fn heard(socket: &UdpSocket, ask: &Ask, until: Instant, kinds: &[Kind]) -> Result<Option<Answer>> {
+async fn heard(
+    socket: &UdpSocket,
+    ask: &SimulatedClient,
+    until: Instant,
+    kinds: &[Kind],
+) -> Result<Option<ServerReply>> {
     let mut buffer = [0; 2048];
     while let Ok(got) = timeout_at(until, socket.recv(&mut buffer)).await {
-        let answer = Answer::decode(buffer.get(..got?).unwrap_or_default());
+        let answer = ServerReply::decode(buffer.get(..got?).unwrap_or_default());
         if let Ok(answer) = answer
             && (answer.xid, answer.mac) == (ask.xid, ask.mac)
             && kinds.contains(&answer.kind)

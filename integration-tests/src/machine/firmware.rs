@@ -10,7 +10,7 @@ use agent::config::BootFile;
 use anyhow::{Context as _, Result, bail, ensure};
 use service_kit::Host;
 use tokio::time::sleep;
-use wire_dhcp::{Answer, Ask, Client, Mac, Machine as Kind};
+use wire_dhcp::{Client, Mac, Machine as Kind, ServerReply, SimulatedClient};
 use wire_ipmi::chassis::boot::{Choice, Device};
 
 use super::dhcp::{self, Offers};
@@ -21,16 +21,16 @@ pub(super) const NIC: &str = "eth0";
 /// Duration of a power-on self-test; real ones take minutes.
 /// How often a system phones home, as often as the small image does, and the pause between two calls.
 const CALLS: u32 = 30;
-const CALL_AGAIN: Duration = Duration::from_secs(1);
+const PHONE_HOME_INTERVAL: Duration = Duration::from_secs(1);
 const SELF_TEST: Duration = Duration::from_millis(100);
 /// A self-test that is longer than everything else that happens meanwhile.
 const SLOW_SELF_TEST: Duration = Duration::from_secs(3);
 /// A server that is silent for this long is given up for the next one.
 const SILENCE: Duration = Duration::from_secs(3);
 /// Pause between two tries of a script (which says 3 s; everything is faster here).
-const AGAIN: Duration = Duration::from_millis(300);
+const RETRY_DELAY: Duration = Duration::from_millis(300);
 /// Interval between two checks of the disk.
-const LOOK: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// One boot, from power-on. Returns when nothing more will happen, although the power stays on.
 pub(super) async fn boot(shared: Arc<Shared>, choice: Option<Choice>) {
@@ -88,7 +88,7 @@ async fn ipxe(shared: &Shared, fault: fault::Boot) -> Result<()> {
                 Err(error) => shared.say(format!("{error:#}")),
             }
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
@@ -160,7 +160,7 @@ async fn touched(shared: &Shared) {
     let written = || std::fs::metadata(shared.disk()).map(|disk| (disk.mtime(), disk.mtime_nsec())).ok();
     let before = written();
     while written() == before {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -178,20 +178,20 @@ async fn system(shared: &Shared) -> Result<()> {
         ensure!(calls < CALLS, "the agent call failed too often: {error}");
         shared.say(format!("calls home again: {}", error.without_url()));
         calls += 1;
-        sleep(CALL_AGAIN).await;
+        sleep(PHONE_HOME_INTERVAL).await;
     }
     shared.say(format!("phoned home to {}", home.rsplit_once('/').map_or("", |(public, _)| public)));
     Ok(())
 }
 
 /// Drops its address, requests one and configures it.
-async fn address(shared: &Shared, client: Client, offers: Offers) -> Result<Option<Answer>> {
+async fn address(shared: &Shared, client: Client, offers: Offers) -> Result<Option<ServerReply>> {
     shared.forget_address().await?;
     let mut xid = [0; 4];
     getrandom::fill(&mut xid)?;
     let mac = Mac(shared.mac.octets());
     let uuid = (client != Client::System).then_some(shared.uuid);
-    let mut ask = Ask { client, mac, xid: u32::from_be_bytes(xid), secs: 0, uuid, relay: None };
+    let mut ask = SimulatedClient { client, mac, xid: u32::from_be_bytes(xid), secs: 0, uuid, relay: None };
     let Some(given) = dhcp::lease(NIC, &mut ask, offers).await? else { return Ok(None) };
     let prefix = given.netmask.map_or(24, |mask: Ipv4Addr| mask.to_bits().leading_ones());
     shared.ip(format!("addr add {}/{prefix} dev {NIC}", given.address)).await?;

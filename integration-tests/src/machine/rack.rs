@@ -10,7 +10,7 @@ use crate::rack::namespace::Namespace;
 use crate::rack::{Services, down_by_tag, plan::check_tag, prefix, switch};
 
 /// Maximum number of machines, by the available addresses.
-const MOST: usize = 89;
+const MAX_MACHINES: usize = 89;
 
 /// A rack of simulated machines. It is taken down when it is dropped.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl SimulatedRack {
     /// Not root, or a program is missing.
     pub fn up(tag: &str, state: &Path, machines: &[Spec]) -> Result<Self> {
         check_tag(tag)?;
-        anyhow::ensure!(machines.len() <= MOST, "a rack has at most {MOST} machines");
+        anyhow::ensure!(machines.len() <= MAX_MACHINES, "a rack has at most {MAX_MACHINES} machines");
         down_by_tag(tag)?;
         let mut rack = Self { tag: tag.to_owned(), services: Services::usual(tag), machines: vec![] };
         let switch = switch(tag);

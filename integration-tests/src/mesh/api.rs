@@ -28,7 +28,7 @@ use crate::machine::Machine;
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(10);
 /// Interval between two reads of a node.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// `client.toml`, as `ironmesh up` writes it.
 #[derive(Debug, Deserialize)]
@@ -147,7 +147,7 @@ impl Api {
                 Ok(answer) => return answer.into_inner().node.context("an answer without a node"),
                 // The second text is tonic's for a connection that was reset.
                 Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown) && begun.elapsed() < CALL => {
-                    sleep(LOOK).await;
+                    sleep(POLL_INTERVAL).await;
                 }
                 Err(status) => return Err(status.into()),
             }
@@ -180,7 +180,7 @@ impl Api {
             if rests || begun.elapsed() > patience {
                 bail!("{name} is {:?} and not {state:?} after {:?}: {observed:#?}", observed.state, begun.elapsed());
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -204,7 +204,7 @@ impl Api {
             if begun.elapsed() > patience {
                 bail!("{what} was not seen of {name} within {patience:?}: {observed:#?}");
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -223,7 +223,7 @@ impl Api {
             if begun.elapsed() > patience {
                 bail!("{name} did not fail within {patience:?}: {observed:#?}");
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -32,10 +32,10 @@ pub struct Plan {
 }
 
 /// BMC addresses are 10.77.2.11 to .99; the machines' own addresses are assigned by DHCP.
-const NODES_MOST: usize = 89;
+const MAX_NODES: usize = 89;
 
 /// `sun_path` of unix(7) has 108 octets, the last of them 0.
-const SOCKET_PATH_MOST: usize = 107;
+const MAX_SOCKET_PATH_BYTES: usize = 107;
 
 impl Services {
     /// Namespace and addresses of the services in a rack with this tag.
@@ -67,7 +67,7 @@ impl Plan {
     /// An impossible tag, path or number of nodes.
     pub(super) fn rack(&self) -> Result<Rack> {
         check_tag(&self.tag)?;
-        ensure!((1..=NODES_MOST).contains(&self.nodes.len()), "a rack has 1 to {NODES_MOST} nodes");
+        ensure!((1..=MAX_NODES).contains(&self.nodes.len()), "a rack has 1 to {MAX_NODES} nodes");
         let state = std::path::absolute(&self.state)?;
         for path in [&state, &self.program] {
             ensure!(plain(path), "{}: only A-Z, a-z, 0-9 and . _ - / may be in this path", path.display());
@@ -75,7 +75,7 @@ impl Plan {
         let nodes: Vec<Node> =
             (1..).zip(&self.nodes).map(|(number, firmware)| self.node(&state, number, *firmware)).collect();
         let longest = nodes.last().context("no nodes")?.machine.path("qmp.sock");
-        ensure!(longest.as_os_str().len() <= SOCKET_PATH_MOST, "{}: too long for a socket", longest.display());
+        ensure!(longest.as_os_str().len() <= MAX_SOCKET_PATH_BYTES, "{}: too long for a socket", longest.display());
         let services = Services::usual(&self.tag);
         Ok(Rack { tag: self.tag.clone(), state, program: self.program.clone(), services, nodes })
     }

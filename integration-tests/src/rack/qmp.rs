@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 /// QEMU answers at once, unless another client has the monitor: it serves one at a time.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to a monitor that has sent its greeting.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ impl Qmp {
     /// No process listens there, or another client keeps the monitor for too long.
     pub fn connect(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(WAIT_TIMEOUT))?;
         let mut qmp = Self { stream: BufReader::new(stream), line: Vec::new(), events: Vec::new() };
-        let greeting = qmp.read(PATIENCE)?.context("the monitor did not greet")?;
+        let greeting = qmp.read(WAIT_TIMEOUT)?.context("the monitor did not greet")?;
         if greeting.get("QMP").is_none() {
             bail!("not a monitor: {greeting}");
         }
@@ -46,7 +46,7 @@ impl Qmp {
         let request = json!({ "execute": command, "arguments": arguments });
         self.stream.get_mut().write_all(format!("{request}\n").as_bytes())?;
         loop {
-            let message = self.read(PATIENCE)?.with_context(|| format!("no answer to {command}"))?;
+            let message = self.read(WAIT_TIMEOUT)?.with_context(|| format!("no answer to {command}"))?;
             if let Some(event) = message.get("event").and_then(Value::as_str) {
                 self.events.push(event.to_owned());
             } else if let Some(error) = message.get("error") {

@@ -14,8 +14,8 @@ use crate::rack::daemon::Daemon;
 use crate::rack::namespace::Namespace;
 
 /// How long it may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(100);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Its port.
 pub const PORT: u16 = 8443;
 /// Its only user.
@@ -118,14 +118,14 @@ impl Emulator {
     /// # Errors
     /// It has ended, or does not answer in time.
     pub async fn answers(&self) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_TIMEOUT;
         loop {
             match self.get("/redfish/v1/Systems").await {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() > until || !self.process.alive() => {
                     bail!("{error:#}: {}", fs::read_to_string(&self.log)?)
                 }
-                Err(_) => sleep(LOOK).await,
+                Err(_) => sleep(POLL_INTERVAL).await,
             }
         }
     }

@@ -93,7 +93,7 @@ static MANUAL: &[Row] = &[
     Row(Interface::Deploy, &["direct"]),
     Row(Interface::Firmware, &["no-firmware"]),
     Row(Interface::Inspect, &["agent", "no-inspect"]),
-    // Whoever switches the machine has set its boot order too, or makes as if.
+    // The operator who switches the machine sets its boot order too.
     Row(Interface::Management, &["noop", "fake"]),
     Row(Interface::Network, &["noop"]),
     Row(Interface::Power, &["fake"]),

@@ -75,7 +75,7 @@ pub struct BmcAddr {
 /// The port of RMCP (IPMI 2.0 §13.1.2).
 pub const IPMI_PORT: u16 = 623;
 /// The longest DNS name (RFC 1035 §2.3.4).
-const LONGEST_NAME: usize = 253;
+const MAX_NAME_CHARS: usize = 253;
 
 impl fmt::Display for BmcAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,7 +91,7 @@ impl FromStr for BmcAddr {
             None => (text, IPMI_PORT),
         };
         let fits = !host.is_empty()
-            && host.len() <= LONGEST_NAME
+            && host.len() <= MAX_NAME_CHARS
             && port != 0
             && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
         if fits { Ok(Self { host: host.to_ascii_lowercase(), port }) } else { Err(wrong()) }

@@ -68,7 +68,7 @@ pub enum Executor {
 
 /// Intended state of the node, and the settings that its operation depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Desired {
     /// Provision state.
     pub state: State,
     /// Time at which the node entered this state.
@@ -103,7 +103,7 @@ pub enum Progress {
 
 /// Observations of the node. All but `off_at` and `agent_heard` belong to the current generation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Seen {
+pub struct Observed {
     /// Progress of the request that checks the BMC.
     pub bmc: Progress,
     /// Time at which the power was last read as off, in any generation.
@@ -170,12 +170,12 @@ pub enum Plan {
 
 /// Returns the next action that brings a node from its observed to its intended state.
 #[must_use]
-pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Plan {
-    let at = Moment { wanted, seen, limits, now };
-    match wanted.state {
+pub fn plan(desired: &Desired, observed: &Observed, limits: &Limits, now: Timestamp) -> Plan {
+    let at = Moment { desired, observed, limits, now };
+    match desired.state {
         // An adopted machine runs its system: its BMC is queried, and nothing is changed.
         State::Verifying | State::Adopting => {
-            at.pursue(&Goal::new(&seen.bmc, Act::AskBmc, limits.verify), Event::Answered)
+            at.pursue(&Goal::new(&observed.bmc, Act::AskBmc, limits.verify), Event::Answered)
         }
         State::Deleting => at.power(PowerTarget::Off, Event::Finished),
         State::Deploying { stage }
@@ -184,17 +184,17 @@ pub fn plan(wanted: &Wanted, seen: &Seen, limits: &Limits, now: Timestamp) -> Pl
         | State::Rescuing { stage }
         | State::Servicing { stage }
         | State::Unrescuing { stage } => match stage {
-            Stage::Work if wanted.step_plan.next != NextStep::Undivided => at.next_step(),
-            Stage::Prepare | Stage::Boot | Stage::Work if wanted.executor == Executor::Fake => at.simulate(stage),
+            Stage::Work if desired.step_plan.next != NextStep::Undivided => at.next_step(),
+            Stage::Prepare | Stage::Boot | Stage::Work if desired.executor == Executor::Fake => at.simulate(stage),
             Stage::Prepare => at.prepare(),
             Stage::Boot => at.boot(),
-            Stage::Work if seen.has_agent_steps => {
+            Stage::Work if observed.has_agent_steps => {
                 Plan::Act(Act::AdoptAgentSteps, at.waiting(Thing::Work, at.heard(), limits.agent))
             }
             Stage::Work => at.work(Event::Worked),
             // No step booted a ramdisk, so the machine keeps running what it ran before.
-            Stage::Finish if wanted.step_plan.never_boots() => Plan::Step(Event::Finished, None),
-            Stage::Finish if wanted.state.ends_in_use() => at.boot_from_disk(),
+            Stage::Finish if desired.step_plan.never_boots() => Plan::Step(Event::Finished, None),
+            Stage::Finish if desired.state.ends_in_use() => at.boot_from_disk(),
             Stage::Finish => at.power(PowerTarget::Off, Event::Finished),
         },
         State::Enroll
@@ -234,8 +234,8 @@ impl<'p> Goal<'p> {
 
 /// The inputs of one call of [`plan`].
 struct Moment<'a> {
-    wanted: &'a Wanted,
-    seen: &'a Seen,
+    desired: &'a Desired,
+    observed: &'a Observed,
     limits: &'a Limits,
     now: Timestamp,
 }
@@ -243,63 +243,63 @@ struct Moment<'a> {
 impl Moment<'_> {
     /// Simulates the work of the `fake-hardware` driver.
     fn simulate(&self, stage: Stage) -> Plan {
-        let waiting = self.waiting(Thing::Work, self.wanted.since, self.limits.fake);
+        let waiting = self.waiting(Thing::Work, self.desired.since, self.limits.fake);
         match stage {
             Stage::Prepare => Plan::Step(Event::Prepared, None),
             Stage::Boot if self.now < waiting.until => Plan::Wait(waiting),
             Stage::Boot => Plan::Step(Event::Called, None),
-            Stage::Work if matches!(self.seen.work, Progress::Failed(_)) => self.work(Event::Worked),
+            Stage::Work if matches!(self.observed.work, Progress::Failed(_)) => self.work(Event::Worked),
             Stage::Work | Stage::Finish if self.now < waiting.until => Plan::Wait(waiting),
             Stage::Work | Stage::Finish => Plan::Step(Event::Worked, None),
         }
     }
 
     fn prepare(&self) -> Plan {
-        let (seen, limit) = (self.seen, self.limits.prepare);
-        if let Progress::Failed(failure) = &seen.work {
+        let (observed, limit) = (self.observed, self.limits.prepare);
+        if let Progress::Failed(failure) = &observed.work {
             return Plan::Step(Event::GaveUp, Some(failure.clone()));
         }
-        if seen.agent_bound.is_some() || self.wanted.step_plan.skips_boot() {
+        if observed.agent_bound.is_some() || self.desired.step_plan.skips_boot() {
             return Plan::Step(Event::Called, None);
         }
-        if !seen.minted {
-            let waiting = self.waiting(Thing::BootFiles, self.wanted.since, limit);
+        if !observed.minted {
+            let waiting = self.waiting(Thing::BootFiles, self.desired.since, limit);
             if self.now < waiting.until {
                 return Plan::Act(Act::MintBootDecision, waiting);
             }
             let text = format!("the boot decision was not made within {} s", limit.as_secs());
             return self.give_up(Cause::RamdiskMissing, text);
         }
-        let images = self.pursue(&Goal::new(&seen.images, Act::EnsureImages, limit), Event::Prepared);
+        let images = self.pursue(&Goal::new(&observed.images, Act::EnsureImages, limit), Event::Prepared);
         if !matches!(images, Plan::Step(Event::Prepared, _)) {
             return images;
         }
-        self.pursue(&Goal::new(&seen.boot, Act::EnsureBoot, limit), Event::Prepared)
+        self.pursue(&Goal::new(&observed.boot, Act::EnsureBoot, limit), Event::Prepared)
     }
 
     fn boot(&self) -> Plan {
-        if self.seen.agent_bound.is_some() {
+        if self.observed.agent_bound.is_some() {
             return Plan::Step(Event::Called, None);
         }
-        let network = Boot { device: BootDevice::Pxe, persistence: Persistence::Once, mode: self.wanted.boot_mode };
+        let network = Boot { device: BootDevice::Pxe, persistence: Persistence::Once, mode: self.desired.boot_mode };
         let on = match self.power_reached(PowerTarget::Booted { boot: Some(network) }) {
             Ok(at) => at,
             Err(plan) => return plan,
         };
-        let progress = self.seen.last_mark.map_or(on, |mark| mark.max(on));
+        let progress = self.observed.last_mark.map_or(on, |mark| mark.max(on));
         let lost_at = self.power_lost_at(progress);
         let mut waiting = self.waiting(Thing::Agent, progress, self.limits.boot);
         waiting.until = lost_at.map_or(waiting.until, |lost| lost.min(waiting.until));
         if self.now < waiting.until {
             return Plan::Wait(waiting);
         }
-        if self.wanted.boots_lost + 1 < self.limits.boots {
+        if self.desired.boots_lost + 1 < self.limits.boots {
             return Plan::Step(Event::Again, None);
         }
         let (cause, text) = if lost_at.is_some_and(|lost| lost <= self.now) {
             (Cause::PowerLost, "the machine lost power during its boot".to_owned())
         } else {
-            self.seen.diagnosis.clone().unwrap_or_else(|| {
+            self.observed.diagnosis.clone().unwrap_or_else(|| {
                 (Cause::Deadline, "the machine was told to boot, but its agent never called".to_owned())
             })
         };
@@ -307,8 +307,8 @@ impl Moment<'_> {
     }
 
     fn work(&self, then: Event) -> Plan {
-        match &self.seen.work {
-            Progress::Done(_) if self.inspects() && !self.seen.reported => {
+        match &self.observed.work {
+            Progress::Done(_) if self.inspects() && !self.observed.reported => {
                 let text = "the agent reported that it is done, but sent no hardware report".to_owned();
                 return self.give_up(Cause::NoReport, text);
             }
@@ -319,7 +319,7 @@ impl Moment<'_> {
         let heard = self.heard();
         let lost_at = self.power_lost_at(heard);
         let mut waiting = self.waiting(Thing::Work, heard, self.limits.agent);
-        let report_by = self.inspects().then(|| self.wanted.since.plus(self.limits.boot));
+        let report_by = self.inspects().then(|| self.desired.since.plus(self.limits.boot));
         for sooner in [lost_at, report_by].into_iter().flatten() {
             waiting.until = waiting.until.min(sooner);
         }
@@ -341,40 +341,41 @@ impl Moment<'_> {
     /// Returns the time of the agent's last call, but not before the beginning of the stage: a scheduler that has just
     /// taken over has received no call yet.
     fn heard(&self) -> Timestamp {
-        self.seen.agent_heard.map_or(self.wanted.since, |heard| heard.max(self.wanted.since))
+        self.observed.agent_heard.map_or(self.desired.since, |heard| heard.max(self.desired.since))
     }
 
     /// Returns whether the operation is an inspection. A report takes seconds, so an agent that keeps calling without
     /// sending one gets a deadline; an agent that writes a disk does not.
     fn inspects(&self) -> bool {
-        matches!(self.wanted.state, State::Inspecting { .. })
+        matches!(self.desired.state, State::Inspecting { .. })
     }
 
     fn boot_from_disk(&self) -> Plan {
-        let disk = Boot { device: BootDevice::Disk, persistence: Persistence::Persistent, mode: self.wanted.boot_mode };
+        let disk =
+            Boot { device: BootDevice::Disk, persistence: Persistence::Persistent, mode: self.desired.boot_mode };
         let on = match self.power_reached(PowerTarget::Booted { boot: Some(disk) }) {
             Ok(at) => at,
             Err(plan) => return plan,
         };
-        let deploys = matches!(self.wanted.state, State::Deploying { .. });
-        let Some(patience) = self.wanted.wait_for_life.filter(|_| deploys) else {
+        let deploys = matches!(self.desired.state, State::Deploying { .. });
+        let Some(limit) = self.desired.wait_for_life.filter(|_| deploys) else {
             return Plan::Step(Event::Finished, None);
         };
-        if self.seen.life.is_some() {
+        if self.observed.life.is_some() {
             return Plan::Step(Event::Finished, None);
         }
-        let waiting = self.waiting(Thing::Life, on, patience);
+        let waiting = self.waiting(Thing::Life, on, limit);
         if self.now < waiting.until {
             return Plan::Wait(waiting);
         }
-        let text = format!("the deployed system gave no sign of life within {} s", patience.as_secs());
+        let text = format!("the deployed system gave no sign of life within {} s", limit.as_secs());
         self.give_up(Cause::NoLife, text)
     }
 
     /// Returns when a machine that was read as off counts as having lost its power. The delay exists because a sign of
     /// life after the reading proves the BMC wrong, and because firmware may switch a machine off for a moment.
     fn power_lost_at(&self, alive: Timestamp) -> Option<Timestamp> {
-        Some(self.seen.off_at?.max(alive).plus(self.limits.agent / POWER_LOSS_FRACTION))
+        Some(self.observed.off_at?.max(alive).plus(self.limits.agent / POWER_LOSS_FRACTION))
     }
 
     fn power(&self, target: PowerTarget, then: Event) -> Plan {
@@ -385,16 +386,16 @@ impl Moment<'_> {
     }
 
     fn power_reached(&self, target: PowerTarget) -> Result<Timestamp, Plan> {
-        if let Progress::Done(at) = self.seen.power_target {
+        if let Progress::Done(at) = self.observed.power_target {
             return Ok(at);
         }
-        let goal = Goal::new(&self.seen.power_target, Act::EnsurePower(target), self.limits.power);
+        let goal = Goal::new(&self.observed.power_target, Act::EnsurePower(target), self.limits.power);
         Err(self.pursue(&goal, Event::Finished))
     }
 
     /// Repeats the goal's act until it is done, and then applies the event. The operation fails after the time limit.
     fn pursue(&self, goal: &Goal<'_>, then: Event) -> Plan {
-        let waiting = self.waiting(goal.thing, self.wanted.since, goal.limit);
+        let waiting = self.waiting(goal.thing, self.desired.since, goal.limit);
         match goal.progress {
             Progress::Done(_) => Plan::Step(then, None),
             Progress::Failed(failure) => Plan::Step(Event::GaveUp, Some(failure.clone())),

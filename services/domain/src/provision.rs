@@ -1,9 +1,9 @@
-//! The life of a node: one enum, and one function that moves it.
+//! Provisioning state machine of a node: one enum and one function that changes it.
 //!
-//! States carry Ironic's meaning; failure is one state that remembers what failed, so that a retry knows where to go
-//! back to. What [`step`] returns as effects are changes to the node's own records, stored in the same transaction as
-//! the new state. Work on the outside is never an effect of a step: [`crate::plan`] derives it again from what is
-//! stored, so a crash loses nothing.
+//! States have Ironic's meaning. Failure is a single state that records the failed phase, so that a retry knows what to
+//! resume. The effects that [`step`] returns are changes to the node's own records, stored in the same transaction as the
+//! new state. External work is never an effect of a step: [`crate::plan`] derives it from the stored records, so a crash
+//! loses nothing.
 
 mod adopt;
 mod clean;
@@ -21,35 +21,35 @@ pub use verb::{ParseVerbError, Verb};
 
 use crate::power::PowerTarget;
 
-/// What moves a life.
+/// Input of the state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A person asked.
+    /// A client requested a verb.
     Asked(Verb),
-    /// The BMC answered with the right credentials.
+    /// The BMC accepted the credentials.
     Answered,
-    /// Everything that a boot needs is in its place.
+    /// Everything that a boot needs is prepared.
     Prepared,
-    /// The agent proved itself.
+    /// The agent authenticated.
     Called,
-    /// The agent did what it was told.
+    /// The agent finished its work.
     Worked,
-    /// What was next of the steps that a person named is made.
+    /// The next of the requested steps is done.
     Made,
-    /// A step holds all that comes after it.
+    /// A hold step was reached.
     Held,
-    /// The next step needs an agent, and there is none.
+    /// The next step needs an agent, and none runs.
     Reboots,
-    /// The last thing that was wanted has been seen.
+    /// The intended final state was observed.
     Finished,
-    /// The boot made no progress and is tried again.
+    /// The boot made no progress and is retried.
     Again,
-    /// It failed for good.
+    /// The operation failed, without further retries.
     GaveUp,
 }
 
 impl Event {
-    /// All that is seen, and not asked.
+    /// Every event except requests.
     pub const SEEN: &'static [Self] = &[
         Self::Answered,
         Self::Prepared,
@@ -63,34 +63,34 @@ impl Event {
         Self::GaveUp,
     ];
 
-    /// Every event: what may be asked, and what may be seen.
+    /// Every event: requests and observations.
     pub fn all() -> impl Iterator<Item = Self> {
         Verb::ALL.iter().copied().map(Self::Asked).chain(Self::SEEN.iter().copied())
     }
 }
 
-/// A change to the node's records that goes with a step, stored with it.
+/// Change to the node's records, stored together with the new state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// An operation begins.
+    /// Starts an operation.
     Open(Phase),
-    /// The running operation ends well.
+    /// Ends the running operation with success.
     Close,
-    /// The running operation ends with the failure that the event came with.
+    /// Ends the running operation with the failure of the event.
     Fail,
-    /// Instructions from here on carry a new generation.
+    /// Increments the generation of later instructions.
     NewGeneration,
-    /// The boot decision, with its token, is void: the machine is no longer booted by us.
+    /// Revokes the boot decision and its token.
     RevokeBoot,
-    /// What was next of the named steps counts as made.
+    /// Marks the next of the requested steps as done.
     CountSteps,
-    /// What was deployed is forgotten.
+    /// Removes the deployment.
     ForgetDeployment,
-    /// What the machine reported becomes what is known of the node.
+    /// Stores the reported hardware as the node's.
     TakeFacts,
 }
 
-/// Why a request or an observation changes nothing.
+/// Reason why a request or an observation changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The verb is not allowed in this state.
@@ -121,7 +121,7 @@ pub enum Refused {
         /// Verb of the request.
         verb: Verb,
     },
-    /// The machine cannot be booted from the network, which the verb needs.
+    /// The node cannot be booted from the network, which the verb needs.
     #[error(
         "the node cannot boot from the network, which {verb} needs: {}",
         match .lacks {
@@ -148,16 +148,16 @@ pub enum Refused {
         "an instance is associated with the node; undeploy it, remove the instance, or put the node into maintenance first"
     )]
     HasInstance,
-    /// An operation runs, which alone may change power.
+    /// An operation runs, and only it may change the power.
     #[error("the node is {state}; wait until the operation has ended, or abort it: ironmesh node abort NODE")]
     Busy {
         /// State of the node.
         state: State,
     },
-    /// Power must stay on.
+    /// The node's power must stay on.
     #[error("the node must stay on (disable_power_off): it cannot be switched off or shut down")]
     StaysOn,
-    /// An observation that came too late or too early, and changes nothing.
+    /// The observation does not apply in this state.
     #[error("{event:?} means nothing in state {state}")]
     Meaningless {
         /// State of the node.
@@ -168,7 +168,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// Whether the state or the retirement of the node is the reason, rather than anything else that is known of it.
+    /// Returns whether the reason is the state or the retirement of the node.
     ///
     /// Ironic checks these before the arguments of a request, and the others after them.
     #[must_use]
@@ -197,14 +197,13 @@ fn list(verbs: Vec<Verb>) -> String {
 /// Result of a step: the new state, and the changes to the node's records that go with it.
 pub type Step = Result<(State, Vec<Effect>), Refused>;
 
-/// Moves a node's life by one event. This is the only way in which a node changes state.
+/// Applies one event to a node's state. This is the only way in which a node changes state.
 ///
-/// Everything that any API may ask of a node's life is decided here, by the order in which Ironic checks it: maintenance
-/// (of a deploy and a rebuild), state, retirement, maintenance (of the rest), protection, support by the driver, boot from
-/// the network.
+/// Checks requests of all APIs in Ironic's order: maintenance (for deploy and rebuild), state, retirement, maintenance (for
+/// the other verbs), protection, support by the driver, network boot.
 ///
 /// # Errors
-/// [`Refused`] says why nothing changed, and for a request what could be asked instead.
+/// [`Refused`] with the reason, and for a request the verbs that the state allows.
 pub fn step(state: State, event: Event, facts: NodeFacts) -> Step {
     let Event::Asked(verb) = event else { return transition(state, event, facts) };
     let in_maintenance = facts.in_maintenance && stops_in_maintenance(verb);
@@ -227,7 +226,7 @@ pub fn step(state: State, event: Event, facts: NodeFacts) -> Step {
     Ok(moved)
 }
 
-/// Whether a node may be removed from the registry.
+/// Checks that a node may be removed from the registry.
 ///
 /// # Errors
 /// [`Refused::Protected`], [`Refused::HasInstance`], [`Refused::NotRemovable`]. Maintenance lifts the last two, as in Ironic.
@@ -244,11 +243,11 @@ pub const fn remove(state: State, facts: NodeFacts) -> Result<(), Refused> {
     Err(Refused::NotRemovable { state })
 }
 
-/// Whether a client may change the power of a node.
+/// Checks that a client may change the power of a node.
 ///
 /// # Errors
-/// [`Refused::StaysOn`] for a target that leaves the machine off, or that shuts its system down, of a node that must stay
-/// on; [`Refused::Busy`] while an operation runs.
+/// [`Refused::StaysOn`] if the target includes a moment without power and the node must stay on; [`Refused::Busy`] while
+/// an operation runs.
 pub const fn change_power(state: State, target: PowerTarget, facts: NodeFacts) -> Result<(), Refused> {
     let shuts_down = matches!(target, PowerTarget::Off | PowerTarget::SoftOff { .. } | PowerTarget::SoftBooted { .. });
     if facts.stays_on && shuts_down {
@@ -257,7 +256,7 @@ pub const fn change_power(state: State, target: PowerTarget, facts: NodeFacts) -
     if state.is_busy() { Err(Refused::Busy { state }) } else { Ok(()) }
 }
 
-/// Whether maintenance keeps a verb from being carried out.
+/// Returns whether maintenance blocks a verb.
 const fn stops_in_maintenance(verb: Verb) -> bool {
     match verb {
         Verb::Deploy | Verb::Rebuild | Verb::Clean | Verb::Rescue | Verb::Unrescue | Verb::Service => true,
@@ -285,12 +284,12 @@ const fn supports(verb: Verb, facts: NodeFacts) -> Support {
     }
 }
 
-/// Whether a verb boots the machine from the network first of all, so that it would fail without.
+/// Returns whether a verb starts with a network boot.
 const fn needs_network_boot(verb: Verb) -> bool {
     matches!(verb, Verb::Deploy | Verb::Rebuild | Verb::Inspect | Verb::Clean)
 }
 
-/// The state machine alone.
+/// State machine without the checks of [`step`].
 fn transition(state: State, event: Event, facts: NodeFacts) -> Step {
     use Effect as F;
     use Event as E;
@@ -298,7 +297,7 @@ fn transition(state: State, event: Event, facts: NodeFacts) -> Step {
     match (state, event) {
         (S::Enroll, E::Asked(Verb::Manage)) => Ok((S::Verifying, vec![F::Open(Phase::Verify), F::NewGeneration])),
         (S::Verifying, E::Answered) => Ok((S::Manageable, vec![F::Close])),
-        // As Ironic has it: a node whose BMC does not answer is enrolled again, and its last error says why.
+        // As in Ironic, a node whose BMC does not respond returns to enroll, with the reason in its last error.
         (S::Verifying, E::GaveUp) => Ok((S::Enroll, vec![F::Fail])),
         (S::Verifying, E::Asked(Verb::Abort)) => Ok((S::Enroll, vec![F::Fail])),
         (S::Manageable, E::Asked(Verb::Provide)) if facts.retired => Err(Refused::Retired),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{failure::Cause, time::Timestamp};
 
 /// Entries kept of one boot; what comes after is dropped, since a boot that fills this goes in circles.
-pub const LONGEST: usize = 300;
+pub const MAX_ENTRIES: usize = 300;
 
 /// One event of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

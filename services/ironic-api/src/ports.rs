@@ -240,8 +240,8 @@ impl RestApi {
         let (id, uuid) = (before.port.value.id, node.node);
         if let Some(field) = WIRING.iter().find(|field| changed(field)) {
             return Err(Class::Conflict.says(format!(
-                "Port {id} can not have {field} changed while its node {uuid} is in state \"{state}\": bring the node \
-                 to manageable, or set it into maintenance"
+                "{field} of port {id} cannot be changed while its node {uuid} is in state \"{state}\": make the node \
+                 manageable, or set its maintenance"
             )));
         }
         let in_use = node.life.state == State::Active || node.spec().instance().is_some();

@@ -59,7 +59,7 @@ impl ProvisionCheck<'_> {
         let (uuid, driver) = (&self.node.node.to_string(), &self.node.intent.driver.to_string());
         match refused {
             Refused::Retired => {
-                Class::Invalid.says(format!("Node {uuid} can not be made available because it is retired."))
+                Class::Invalid.says(format!("Node {uuid} cannot be made available because it is retired."))
             }
             Refused::Protected => text::protected(uuid),
             Refused::InMaintenance { .. } => text::in_maintenance(verb.in_maintenance().unwrap_or("provisioning"), uuid),

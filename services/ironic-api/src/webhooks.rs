@@ -183,7 +183,7 @@ impl RestApi {
             let outcome = match receiver {
                 Ok(receiver) => self.round(receiver, state, &|| self.is_still(id, webhook.record.revision)).await,
                 Err(why) => Err(DeliveryError {
-                    reason: format!("it can not be used: {why}"),
+                    reason: format!("the webhook's configuration is invalid: {why}"),
                     retry_after: None,
                     is_final: false,
                 }),

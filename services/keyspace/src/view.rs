@@ -38,7 +38,7 @@ use crate::{
 /// Number of changed paths that a slow reader may lag behind. Beyond it, it is told that everything changed.
 const LAG: usize = 4096;
 /// Pause after the watch failed.
-const AGAIN: Duration = Duration::from_millis(300);
+const WATCH_RETRY_DELAY: Duration = Duration::from_millis(300);
 /// Interval at which a restored backup is checked for its adoption.
 const ADOPTED: Duration = Duration::from_secs(1);
 
@@ -197,7 +197,7 @@ impl View {
                             tracing::warn!(error = text, "watch failed, will retry");
                         }
                         told = text;
-                        tokio::time::sleep(if is_lasting { ADOPTED } else { AGAIN }).await;
+                        tokio::time::sleep(if is_lasting { ADOPTED } else { WATCH_RETRY_DELAY }).await;
                     }
                 }
             }

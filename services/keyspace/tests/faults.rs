@@ -18,7 +18,7 @@ use keyspace::{
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long a test waits for a state, on the paused clock.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn acked(number: u128) -> Key<Ack> {
     key::ack(Scope::Datacenter, Service::Power, InstanceId::new(uuid::Uuid::from_u128(number)))
@@ -49,7 +49,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(timeout(PATIENCE, waiting).await.is_ok(), "waited in vain until {what}");
+    assert!(timeout(WAIT_TIMEOUT, waiting).await.is_ok(), "waited in vain until {what}");
 }
 
 #[tokio::test(start_paused = true)]

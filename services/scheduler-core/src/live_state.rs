@@ -11,7 +11,7 @@ use domain::{
     id::NodeId,
     plan::Progress,
     time::Timestamp,
-    timeline::{Entry, LONGEST, Mark},
+    timeline::{Entry, MAX_ENTRIES, Mark},
 };
 use parking_lot::{Mutex, MutexGuard};
 use proto::common::v1::NodeTimelineEntry;
@@ -195,7 +195,7 @@ impl LiveState {
         if entry.mark == Mark::ImageProgress {
             entries.retain(|known| known.mark != Mark::ImageProgress || known.by != entry.by);
         }
-        if entries.len() >= LONGEST {
+        if entries.len() >= MAX_ENTRIES {
             return false;
         }
         let at = entries.iter().take_while(|known| known.at <= entry.at).count();

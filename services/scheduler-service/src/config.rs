@@ -51,10 +51,10 @@ pub struct Scheduler {
     pub fake: Duration,
     /// Where it answers Ironic's REST API; port 0 takes any free one.
     pub rest: SocketAddr,
-    /// What it shows there over HTTPS; without it it answers plain HTTP.
+    /// Certificate for HTTPS. Without one the REST API uses plain HTTP.
     pub rest_tls: RestTls,
-    /// Who may ask there: a file of `name:hash` lines, the hash bcrypt's; where nothing below is
-    /// named either, whoever comes, and then from loopback alone.
+    /// File with the REST API's users, one `name:hash` per line, the hash by bcrypt. If no other authentication is
+    /// configured either, requests are not authenticated, and the API must listen on loopback.
     pub rest_users: PathBuf,
     /// The same by tokens of OpenStack's Keystone.
     pub rest_keystone: Keystone,
@@ -84,8 +84,8 @@ impl Default for Scheduler {
 }
 
 impl Scheduler {
-    /// Whether whoever comes is asked who he is.
-    fn asks_who(&self) -> bool {
+    /// Returns whether REST requests are authenticated.
+    fn authenticates_rest(&self) -> bool {
         !self.rest_users.as_os_str().is_empty() || self.rest_keystone.is_on() || self.rest_jwt.is_on()
     }
 
@@ -121,9 +121,9 @@ impl Configured for Config {
         problems.extend(self.scheduler.rest_tls.problems());
         problems.extend(self.scheduler.rest_keystone.problems());
         problems.extend(self.scheduler.rest_jwt.problems());
-        if !self.scheduler.asks_who() && !self.scheduler.rest.ip().is_loopback() {
+        if !self.scheduler.authenticates_rest() && !self.scheduler.rest.ip().is_loopback() {
             problems.push(format!(
-                "scheduler.rest: {} is not loopback, and nobody is asked who he is; name the users in \
+                "scheduler.rest: {} is not loopback, but requests are not authenticated; name the users in \
                  scheduler.rest_users (htpasswd -cB FILE NAME makes such a file), a Keystone in \
                  scheduler.rest_keystone.url, or an OpenID provider's keys in scheduler.rest_jwt.keys",
                 self.scheduler.rest

@@ -10,7 +10,7 @@ use std::{
 use domain::{
     generation::Generation,
     id::NodeId,
-    timeline::{Amount, Entry, LONGEST, Mark},
+    timeline::{Amount, Entry, MAX_ENTRIES, Mark},
 };
 use futures::{Stream, StreamExt as _, stream};
 use parking_lot::Mutex;
@@ -97,7 +97,7 @@ impl Timeline {
             *last = event;
             return;
         }
-        if of_node.len() < LONGEST {
+        if of_node.len() < MAX_ENTRIES {
             of_node.push_back(event);
         }
     }

@@ -19,7 +19,7 @@ const EACH: u64 = 12 << 10;
 /// What the volume takes itself: boot sector, root directory, the tables of a volume of 64 MiB.
 const FRAME: u64 = 256 << 10;
 /// Octets of all files: what OpenStack allows a config drive to have.
-const MOST: u64 = 64 << 20;
+const MAX_CONTENT_BYTES: u64 = 64 << 20;
 
 /// Name under which a compressed volume is passed in place of files. No file has this name.
 pub const PACKED: &str = ":packed";
@@ -42,7 +42,7 @@ pub fn meta_data(uuid: &str, name: &str, phone_home: Option<&str>) -> Vec<u8> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigDriveError {
     /// They are too large together.
-    #[error("its files need {octets} octets, a config drive has at most {MOST}")]
+    #[error("its files need {octets} octets, a config drive has at most {MAX_CONTENT_BYTES}")]
     TooLarge {
         /// What they need, in octets.
         octets: u64,
@@ -73,7 +73,7 @@ pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> R
     }
     let octets: u64 =
         files.iter().map(|(path, file)| file.len() as u64 + EACH * (1 + path.split('/').count() as u64)).sum();
-    if octets > MOST {
+    if octets > MAX_CONTENT_BYTES {
         return Err(ConfigDriveError::TooLarge { octets });
     }
     let size = octets.saturating_add(FRAME).next_multiple_of(STEP);
@@ -96,9 +96,9 @@ pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> R
 /// [`ConfigDriveError`]
 pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, ConfigDriveError> {
     let mut volume = Vec::new();
-    GzDecoder::new(packed).take(MOST + 1).read_to_end(&mut volume).map_err(ConfigDriveError::Zip)?;
+    GzDecoder::new(packed).take(MAX_CONTENT_BYTES + 1).read_to_end(&mut volume).map_err(ConfigDriveError::Zip)?;
     let octets = volume.len() as u64;
-    if octets > MOST {
+    if octets > MAX_CONTENT_BYTES {
         return Err(ConfigDriveError::TooLarge { octets });
     }
     let has = |at: usize, sign: &[u8]| volume.get(at..at + sign.len()) == Some(sign);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_of_somebody_else_is_taken_as_it_is() {
+    fn a_volume_made_by_another_program_is_readable() {
         let mut iso = vec![0; 400_000];
         iso[ISO_AT..ISO_AT + 5].copy_from_slice(ISO);
         let files = BTreeMap::from([(PACKED.to_owned(), packed(&iso)), ("openstack/x".to_owned(), vec![1])]);

@@ -1,8 +1,8 @@
 //! DHCPv4 for machines that boot from the network: who asks, and what it is answered.
 //!
 //! [`Request::decode`] reads a datagram that came to port 67 and says who sent it ([`Client`]). [`answer()`] is one pure
-//! function from that request and a [`Reservation`] to a [`Reply`]: bytes, and where to send them. [`Ask`] and
-//! [`Answer`] are the other half, for simulated machines. There is no session: DHCP keeps its state in the client.
+//! function from that request and a [`Reservation`] to a [`Reply`]: bytes, and where to send them. [`SimulatedClient`] and
+//! [`ServerReply`] are the other half, for simulated machines. There is no session: DHCP keeps its state in the client.
 //!
 //! Addresses are reserved for a known machine beforehand and never taken from a pool, so nothing is stored
 //! between OFFER and ACK, and any replica of a rack gives the same answer.
@@ -20,17 +20,17 @@
 //! a boot file name above 128 octets, and sorts the options by code.
 #![deny(clippy::indexing_slicing)]
 
-mod answer;
-mod ask;
 mod client;
 mod malformed;
 mod message;
 mod options;
+mod reply;
 mod reservation;
+mod simulated_client;
 
-pub use answer::{Destination, Kind, Replica, Reply, answer};
-pub use ask::{Answer, Ask};
 pub use client::{Client, Machine, Request, Verb};
 pub use malformed::{MAX_MESSAGE, Malformed};
 pub use message::Mac;
-pub use reservation::{Boot, BootFile, Reservation, Unfit};
+pub use reply::{Destination, Kind, Replica, Reply, answer};
+pub use reservation::{Boot, BootFile, InvalidBootFile, Reservation};
+pub use simulated_client::{ServerReply, SimulatedClient};

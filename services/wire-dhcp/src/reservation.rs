@@ -4,16 +4,16 @@ use std::net::Ipv4Addr;
 
 /// A boot file's name or URL that cannot be put into a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum InvalidBootFile {
     /// Nothing at all.
     #[error("boot file name is empty")]
     Empty,
     /// Longer than option 67 carries.
     #[error("boot file name has {0} octets, option 67 carries 255")]
-    Long(usize),
+    TooLong(usize),
     /// Blanks or characters that are not printable ASCII; firmware cuts or misreads them.
     #[error("boot file name holds a blank or a character that is not ASCII")]
-    Text,
+    InvalidCharacter,
 }
 
 /// A file name for TFTP, or a URL: 1 to 255 printable ASCII octets without blanks.
@@ -24,14 +24,14 @@ impl BootFile {
     /// Checks a name.
     ///
     /// # Errors
-    /// [`Unfit`]: choose another name; it could not be told to firmware.
-    pub fn new(name: impl Into<String>) -> Result<Self, Unfit> {
+    /// [`InvalidBootFile`]: choose another name; it could not be told to firmware.
+    pub fn new(name: impl Into<String>) -> Result<Self, InvalidBootFile> {
         let name = name.into();
         match name.len() {
-            0 => Err(Unfit::Empty),
+            0 => Err(InvalidBootFile::Empty),
             1..=255 if name.bytes().all(|octet| octet.is_ascii_graphic()) => Ok(Self(name)),
-            1..=255 => Err(Unfit::Text),
-            length => Err(Unfit::Long(length)),
+            1..=255 => Err(InvalidBootFile::InvalidCharacter),
+            length => Err(InvalidBootFile::TooLong(length)),
         }
     }
 

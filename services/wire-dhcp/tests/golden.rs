@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use wire_dhcp::{
-    Answer, Boot, BootFile, Client, Destination, Kind, Machine, Replica, Reply, Request, Reservation, Verb,
+    Boot, BootFile, Client, Destination, Kind, Machine, Replica, Reply, Request, Reservation, ServerReply, Verb,
 };
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 1, 11);
@@ -55,7 +55,7 @@ fn ipxe_in_a_bios_rom_is_known_and_answered() {
     assert_eq!(seen(&discover), (Verb::Discover, Client::Ipxe(Machine::Bios), Some(UUID)));
     assert_eq!(discover.user_class.as_deref(), Some("iPXE"));
     assert_eq!(discover.mac.to_string(), "52:54:00:01:00:01");
-    assert!(Answer::decode(&reply(&discover).unwrap().bytes).unwrap().no_proxy);
+    assert!(ServerReply::decode(&reply(&discover).unwrap().bytes).unwrap().no_proxy);
     let taken = reply(&golden!("ipxe-rom-bios-request")).unwrap();
     assert_eq!((taken.kind, taken.destination), (Kind::Ack, Destination::Broadcast));
 }
@@ -75,7 +75,7 @@ fn ovmf_pxe_is_known_and_answered() {
     assert_eq!(seen(&discover), (Verb::Discover, Client::Pxe(Machine::UefiX64), Some(UUID)));
     assert!(discover.wants_broadcast);
     assert_eq!(discover.vendor_class.as_deref(), Some("PXEClient:Arch:00007:UNDI:003000"));
-    assert_eq!(Answer::decode(&reply(&discover).unwrap().bytes).unwrap().discovery_control, Some(8));
+    assert_eq!(ServerReply::decode(&reply(&discover).unwrap().bytes).unwrap().discovery_control, Some(8));
     let taken = golden!("ovmf-pxe-request");
     assert_eq!((taken.server_identifier, taken.requested), (Some(SERVER), Some(ADDRESS)));
     assert_eq!(reply(&taken).unwrap().kind, Kind::Ack);
@@ -85,7 +85,7 @@ fn ovmf_pxe_is_known_and_answered() {
 fn ovmf_http_boot_is_known_and_answered() {
     let discover = golden!("ovmf-http-discover");
     assert_eq!(seen(&discover), (Verb::Discover, Client::Http(Machine::UefiX64), Some(UUID)));
-    let offer = Answer::decode(&reply(&discover).unwrap().bytes).unwrap();
+    let offer = ServerReply::decode(&reply(&discover).unwrap().bytes).unwrap();
     assert_eq!(offer.vendor_class.as_deref(), Some("HTTPClient"));
 }
 
@@ -94,7 +94,7 @@ fn a_system_is_a_sign_of_life_and_keeps_its_address() {
     let discover = golden!("udhcpc-discover");
     assert_eq!(seen(&discover), (Verb::Discover, Client::System, None));
     assert_eq!(discover.vendor_class.as_deref(), Some("udhcp 1.35.0"));
-    assert_eq!(Answer::decode(&reply(&discover).unwrap().bytes).unwrap().file, None);
+    assert_eq!(ServerReply::decode(&reply(&discover).unwrap().bytes).unwrap().file, None);
     let renew = golden!("udhcpc-renew");
     assert_eq!((renew.verb, renew.current), (Verb::Request, Some(ADDRESS)));
     assert_eq!(reply(&renew).unwrap().destination, Destination::Unicast(ADDRESS));

@@ -33,10 +33,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// An endless row of unpredictable octets, drawn from one seed.
+/// Generator of unpredictable bytes, from one seed.
 ///
-/// A session needs nonces at login and an initialization vector for every datagram (IPMI 2.0 §13.29), and asks
-/// nobody for randomness: the seed comes in once, which also makes a session in a test repeatable.
+/// A session needs nonces at login and an initialization vector for every datagram (IPMI 2.0 §13.29). The only source of
+/// randomness is the seed, an argument, so that a session in a test is reproducible.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Entropy {
     seed: [u8; 32],

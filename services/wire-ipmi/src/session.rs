@@ -171,7 +171,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
     pub fn close(&mut self, now: T) {
         match &mut self.phase {
             Phase::Over => {}
-            // Nobody has proven anything yet: there is nothing that could act.
+            // Neither side is authenticated yet, so no command can have been executed.
             Phase::Login(_) => {
                 self.lose_all();
                 self.phase = Phase::Over;

@@ -9,7 +9,7 @@ use crate::python;
 use crate::version::Version;
 
 /// The most traits of a node.
-pub const MOST_TRAITS: usize = 50;
+pub const MAX_TRAITS: usize = 50;
 /// Since when a vif can be told its port.
 const VIF_PORT: u16 = 67;
 /// What virtual drives there are, how a BMC gets an image, and from where.
@@ -131,12 +131,12 @@ pub fn one_trait(node: &str, text: &str, has: usize) -> Result<(), Error> {
 }
 
 fn check_number(node: &str, number: usize) -> Result<(), Error> {
-    if number <= MOST_TRAITS {
+    if number <= MAX_TRAITS {
         return Ok(());
     }
     Err(Class::Invalid.says(format!(
         "Could not modify traits for node {node} as it would exceed the maximum number of traits per node ({number} vs. \
-         {MOST_TRAITS})"
+         {MAX_TRAITS})"
     )))
 }
 

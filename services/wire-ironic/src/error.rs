@@ -54,7 +54,7 @@ pub enum Class {
     TooLarge,
     /// Ours, or the hardware's in a call that waits for it.
     Server,
-    /// Nobody is there to do it now.
+    /// No service can handle the request now.
     Unavailable,
 }
 

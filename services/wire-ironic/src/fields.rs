@@ -31,7 +31,7 @@ pub use body::{check_post, check_whole};
 pub use columns::{Columns, columns, sort_key};
 pub use kind::Kind;
 pub use mask::{MASK, is_secret, masked};
-pub(crate) use name::{FAMILIES, LONGEST as LONGEST_NAME, check_trait};
+pub(crate) use name::{FAMILIES, MAX_NAME_CHARS, check_trait};
 pub use name::{NODE_RESERVED, check_new_name, check_patched_name, identifies, is_uuid};
 pub(crate) use refusal::{MAX_PRIORITY, refusal};
 pub(crate) use steps::{conditions_of_rules, rules};
@@ -108,7 +108,7 @@ pub struct Field {
     pub hidden: bool,
     /// The most characters, or 0 for any number.
     pub longest: usize,
-    /// What it is if nobody set it.
+    /// Value if no client has set it.
     pub initial: Initial,
 }
 

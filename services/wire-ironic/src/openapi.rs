@@ -50,7 +50,7 @@ pub fn document() -> Value {
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        // None at all where the service asks nobody.
+        // Without authentication there is no security scheme.
         "security": [{}, {"basic": []}, {"token": []}, {"bearer": []}],
         "paths": paths(),
         "components": {

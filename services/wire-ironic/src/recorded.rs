@@ -2,7 +2,7 @@
 //!
 //! `record/record.py` asked; `golden/recorded.jsonl` has what was answered, with the whole resource as it was before.
 //! Each request is either predicted to the letter, or its line stands in one of the two lists in [`known`], with the
-//! deliberate difference or with what only somebody who knows the nodes could have said.
+//! deliberate difference or with what the test cannot know about the nodes.
 
 mod known;
 mod predict;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 pub const MAX_REQUEST: usize = 512;
 /// The longest file name we accept, in octets: what DHCP option 67 can carry.
 pub const MAX_FILE_NAME: usize = 255;
-/// The most options we keep of one request; four are defined, the rest is somebody else's.
+/// Maximum number of options kept of one request. Four are defined; others are ignored.
 pub const MAX_OPTIONS: usize = 16;
 /// The largest payload of one DATA packet, in octets (RFC 2348: "blksize" is at most 65464).
 pub const MAX_PAYLOAD: usize = 65464;
@@ -21,7 +21,7 @@ const ACK: u16 = 4;
 const ERROR: u16 = 5;
 const OPTION_ACK: u16 = 6;
 
-/// A datagram that is no TFTP packet. Whoever gets it drops the datagram; nothing has changed.
+/// Datagram that is not a TFTP packet. The receiver drops it; no state changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// It ends before its fields do, or a string has no terminating NUL.

@@ -9,9 +9,9 @@ use crate::packet::{ErrorCode, Malformed, Packet, Request};
 /// How often the same packets are sent before the client counts as lost.
 const MAX_TRIES: u32 = 6;
 /// The first wait for an ACK when the client named no `timeout`. It doubles with every try up to
-/// [`LONGEST_WAIT`]: 1 + 2 + 4 + 4 + 4 + 4 = 19 s until a client is given up. EDK2 repeats its ACK after 4 s.
+/// [`MAX_WAIT`]: 1 + 2 + 4 + 4 + 4 + 4 = 19 s until a client is given up. EDK2 repeats its ACK after 4 s.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(4);
+const MAX_WAIT: Duration = Duration::from_secs(4);
 /// The least time between two repeats that a client's doubled ACK may cause in windowed mode.
 const REPEAT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -161,7 +161,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
         }
         self.tries = self.tries.saturating_add(1);
         if self.agreed.timeout.is_none() {
-            self.wait = self.wait.saturating_mul(2).min(LONGEST_WAIT);
+            self.wait = self.wait.saturating_mul(2).min(MAX_WAIT);
         }
         self.deadline = Some(now + self.wait);
         match self.phase {
@@ -244,7 +244,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
     /// With one block at a time that must cause nothing, or both sides double every packet for the rest of
     /// the file (the "Sorcerer's Apprentice", RFC 1123 §4.2.3.1). With windows it is how a client reports that
     /// the first block of the window was lost (RFC 7440 §4), so there it may cause a repeat, but not more often than
-    /// once a second: a client that doubles its ACKs for another reason can not make us double the file.
+    /// once a second: a client that doubles its ACKs for another reason cannot make us double the file.
     fn repeat_for_gap(&mut self, now: T) {
         let too_soon = self.no_repeat_before.is_some_and(|until| now < until);
         if self.agreed.window > 1 && !too_soon && self.next > self.window_end {

@@ -1,5 +1,5 @@
 //! Other people's clients against our transfer, over loopback: curl and busybox.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can not go on fails")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue fails")]
 
 #[expect(dead_code, reason = "the example's main is not called here")]
 #[path = "../examples/serve.rs"]

@@ -96,7 +96,7 @@ async fn answer(stream: TcpStream, content: &[u8], habit: Habit, asked: &Asked) 
     stream.flush().await
 }
 
-const PATIENCE: RetryPolicy = RetryPolicy {
+const RETRY_POLICY: RetryPolicy = RetryPolicy {
     idle: Duration::from_millis(600),
     pause: Duration::from_millis(1),
     longest: Duration::from_millis(5),
@@ -112,7 +112,7 @@ async fn fetched(urls: &[String]) -> Result<Vec<u8>, WorkError> {
     let (to, mut from) = mpsc::channel(MAX_QUEUED_CHUNKS);
     let urls = urls.to_vec();
     let client = Client::builder().no_proxy().tls_backend_preconfigured(no_tls()).build().unwrap();
-    service_kit::Host::default().spawn(async move { fetch(&client, &urls, PATIENCE, to, &mut |_, _| {}).await });
+    service_kit::Host::default().spawn(async move { fetch(&client, &urls, RETRY_POLICY, to, &mut |_, _| {}).await });
     let mut all = vec![];
     loop {
         match from.recv().await.unwrap() {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Silence after which the remembered events are over. They come at once, and nothing marks their end.
-const QUIET: Duration = Duration::from_millis(500);
+const REPLAY_END_SILENCE: Duration = Duration::from_millis(500);
 
 /// Show events: state changes, boots, failures.
 ///
@@ -43,7 +43,7 @@ pub(crate) async fn run(screen: &Screen, api: &Api, events: Events) -> Result<()
         let next = if events.follow {
             stream.message().await?
         } else {
-            match timeout(QUIET, stream.message()).await {
+            match timeout(REPLAY_END_SILENCE, stream.message()).await {
                 Ok(message) => message?,
                 Err(_) => None,
             }

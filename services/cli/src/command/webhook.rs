@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Octets of a file that are read.
-const MOST: u64 = 64 << 10;
+const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// What can be asked of webhooks.
 #[derive(Debug, Subcommand)]
@@ -105,7 +105,7 @@ pub struct More {
 }
 
 fn read(what: &'static str, option: &'static str, file: Option<&Path>) -> Result<Option<String>, Error> {
-    Ok(Source { what, option, most: MOST }.read(file, false)?)
+    Ok(Source { what, option, most: MAX_FILE_BYTES }.read(file, false)?)
 }
 
 impl More {

@@ -12,8 +12,8 @@ use crate::{
 impl Moment<'_> {
     /// Plans the next of the requested steps.
     pub(super) fn next_step(&self) -> Plan {
-        let (steps, is_fake) = (self.wanted.step_plan, self.wanted.executor == Executor::Fake);
-        if let Progress::Failed(failure) = &self.seen.work {
+        let (steps, is_fake) = (self.desired.step_plan, self.desired.executor == Executor::Fake);
+        if let Progress::Failed(failure) = &self.observed.work {
             return Plan::Step(Event::GaveUp, Some(failure.clone()));
         }
         match steps.next {
@@ -30,11 +30,11 @@ impl Moment<'_> {
                 let text = "the next step needs an agent, but the operation boots no ramdisk".to_owned();
                 self.give_up(Cause::UnknownStep, text)
             }
-            NextStep::Work(_) if !self.seen.minted || !(self.seen.steps_sent || steps.agent_continues) => {
+            NextStep::Work(_) if !self.observed.minted || !(self.observed.steps_sent || steps.agent_continues) => {
                 Plan::Step(Event::Reboots, None)
             }
-            NextStep::Work(_) if !self.seen.steps_sent => {
-                let waiting = self.waiting(Thing::Work, self.wanted.since, self.limits.agent);
+            NextStep::Work(_) if !self.observed.steps_sent => {
+                let waiting = self.waiting(Thing::Work, self.desired.since, self.limits.agent);
                 if self.now < waiting.until {
                     return Plan::Act(Act::SendSteps, waiting);
                 }
@@ -48,8 +48,8 @@ impl Moment<'_> {
 
     /// Waits for the pause to end or, without a duration, for the agent's next heartbeat.
     fn pause(&self, pause: Option<Duration>) -> Plan {
-        let is_heard = self.seen.agent_heard.is_some_and(|heard| heard > self.wanted.since);
-        let waiting = self.waiting(Thing::Pause, self.wanted.since, pause.unwrap_or(self.limits.agent));
+        let is_heard = self.observed.agent_heard.is_some_and(|heard| heard > self.desired.since);
+        let waiting = self.waiting(Thing::Pause, self.desired.since, pause.unwrap_or(self.limits.agent));
         match pause {
             None if is_heard => Plan::Step(Event::Made, None),
             _ if self.now < waiting.until => Plan::Wait(waiting),

@@ -2,8 +2,8 @@ use super::*;
 use crate::provision::{self, Phase};
 use crate::step_plan;
 
-fn wanted(state: State) -> Wanted {
-    Wanted {
+fn desired(state: State) -> Desired {
+    Desired {
         state,
         since: Timestamp::from_millis(0),
         generation: Generation::from_number(1),
@@ -27,14 +27,14 @@ fn deploying(stage: Stage) -> State {
 fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
     let facts = provision::NodeFacts { cleans_after_use: true, ..provision::NodeFacts::default() };
     let (mut state, _) = provision::step(from, Event::Asked(verb), facts).unwrap();
-    let mut seen = Seen { reported: true, ..Seen::default() };
+    let mut observed = Observed { reported: true, ..Observed::default() };
     let mut acts = Vec::new();
     for second in 0..40 {
-        match plan(&wanted(state), &seen, &Limits::default(), at(second)) {
+        match plan(&desired(state), &observed, &Limits::default(), at(second)) {
             Plan::Rest => break,
             Plan::Wait(waiting) => match waiting.thing {
-                Thing::Agent => seen.agent_bound = Some(at(second)),
-                Thing::Work => seen.work = Progress::Done(at(second)),
+                Thing::Agent => observed.agent_bound = Some(at(second)),
+                Thing::Work => observed.work = Progress::Done(at(second)),
                 other @ (Thing::Bmc | Thing::Images | Thing::BootFiles | Thing::Power | Thing::Pause | Thing::Life) => {
                     panic!("waits for {other:?}")
                 }
@@ -43,11 +43,11 @@ fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
                 acts.push(act);
                 let done = Progress::Done(at(second));
                 match act {
-                    Act::MintBootDecision | Act::SendSteps => (seen.minted, seen.steps_sent) = (true, true),
-                    Act::EnsureImages => seen.images = done,
-                    Act::EnsureBoot => seen.boot = done,
-                    Act::EnsurePower(_) => seen.power_target = done,
-                    Act::AskBmc => seen.bmc = done,
+                    Act::MintBootDecision | Act::SendSteps => (observed.minted, observed.steps_sent) = (true, true),
+                    Act::EnsureImages => observed.images = done,
+                    Act::EnsureBoot => observed.boot = done,
+                    Act::EnsurePower(_) => observed.power_target = done,
+                    Act::AskBmc => observed.bmc = done,
                     Act::AdoptAgentSteps => panic!("no agent listed steps"),
                 }
             }
@@ -55,7 +55,7 @@ fn goes(from: State, verb: provision::Verb) -> (State, Vec<Act>) {
                 assert_eq!(failure, None);
                 let (next, effects) = provision::step(state, event, facts).unwrap();
                 if effects.contains(&provision::Effect::NewGeneration) {
-                    seen.power_target = Progress::Unknown;
+                    observed.power_target = Progress::Unknown;
                 }
                 state = next;
             }
@@ -88,25 +88,25 @@ fn cleans(steps: &[&str], executor: Executor, agent_continues: bool) -> (State, 
     let steps: Vec<_> = steps.iter().map(step).collect();
     let facts = provision::NodeFacts::default();
     let (mut state, _) = provision::step(State::Manageable, Event::Asked(provision::Verb::Clean), facts).unwrap();
-    let (mut seen, mut acts, mut made, mut since) = (Seen::default(), Vec::new(), 0, at(0));
+    let (mut observed, mut acts, mut made, mut since) = (Observed::default(), Vec::new(), 0, at(0));
     for second in 0..60 {
         let next_step = step_plan::next_step(&steps, made);
         let ramdisk = steps.iter().any(|step| step.reserved().is_none());
-        let wanted = Wanted {
+        let desired = Desired {
             executor,
             since,
             step_plan: StepPlan { next: next_step, ramdisk, agent_continues },
-            ..wanted(state)
+            ..desired(state)
         };
-        let event = match plan(&wanted, &seen, &Limits::default(), at(second)) {
+        let event = match plan(&desired, &observed, &Limits::default(), at(second)) {
             Plan::Rest if state == State::CleanHold => Event::Asked(provision::Verb::Unhold),
             Plan::Rest => break,
             Plan::Wait(waiting) => {
                 match waiting.thing {
-                    Thing::Agent => seen.agent_bound = Some(at(second)),
-                    Thing::Pause => seen.agent_heard = Some(at(second)),
+                    Thing::Agent => observed.agent_bound = Some(at(second)),
+                    Thing::Pause => observed.agent_heard = Some(at(second)),
                     Thing::Bmc | Thing::Images | Thing::BootFiles | Thing::Power | Thing::Work | Thing::Life => {
-                        seen.work = Progress::Done(at(second));
+                        observed.work = Progress::Done(at(second));
                     }
                 }
                 continue;
@@ -115,11 +115,11 @@ fn cleans(steps: &[&str], executor: Executor, agent_continues: bool) -> (State, 
                 acts.push(act);
                 match act {
                     Act::MintBootDecision | Act::SendSteps => {
-                        (seen.minted, seen.steps_sent, seen.work) = (true, true, Progress::Unknown)
+                        (observed.minted, observed.steps_sent, observed.work) = (true, true, Progress::Unknown)
                     }
-                    Act::EnsureImages => seen.images = Progress::Done(at(second)),
-                    Act::EnsureBoot => seen.boot = Progress::Done(at(second)),
-                    Act::EnsurePower(_) => seen.power_target = Progress::Done(at(second)),
+                    Act::EnsureImages => observed.images = Progress::Done(at(second)),
+                    Act::EnsureBoot => observed.boot = Progress::Done(at(second)),
+                    Act::EnsurePower(_) => observed.power_target = Progress::Done(at(second)),
                     Act::AskBmc | Act::AdoptAgentSteps => panic!("{act:?}"),
                 }
                 continue;
@@ -133,12 +133,12 @@ fn cleans(steps: &[&str], executor: Executor, agent_continues: bool) -> (State, 
         let mut is_new = effects.contains(&provision::Effect::NewGeneration);
         if effects.contains(&provision::Effect::CountSteps) {
             made += next_step.step_count();
-            seen.steps_sent = false;
+            observed.steps_sent = false;
         }
         is_new |= matches!(event, Event::Called | Event::Made | Event::Asked(provision::Verb::Unhold))
             && matches!(step_plan::next_step(&steps, made), NextStep::Power(_));
         if is_new {
-            seen = Seen::default();
+            observed = Observed::default();
         }
         (state, since) = (next, at(second));
     }
@@ -175,8 +175,8 @@ fn a_pause_ends_by_the_clock_or_by_the_agents_next_call_and_always_has_a_deadlin
     let waits = |pause| StepPlan { next: NextStep::Pause(pause), ramdisk: true, agent_continues: true };
     let (state, limits) = (State::Cleaning { stage: Stage::Work, manual: true }, Limits::default());
     let planned = |pause, heard: Option<i64>, now| {
-        let seen = Seen { agent_heard: heard.map(at), ..Seen::default() };
-        plan(&Wanted { step_plan: waits(pause), since: at(10), ..wanted(state) }, &seen, &limits, at(now))
+        let observed = Observed { agent_heard: heard.map(at), ..Observed::default() };
+        plan(&Desired { step_plan: waits(pause), since: at(10), ..desired(state) }, &observed, &limits, at(now))
     };
     let seven = Some(Duration::from_secs(7));
     assert!(matches!(planned(seven, Some(12), 16), Plan::Wait(Waiting { thing: Thing::Pause, .. })));
@@ -209,50 +209,52 @@ fn an_adoption_asks_the_bmc_and_does_nothing_else() {
 #[test]
 fn an_inspection_without_a_report_fails_even_if_its_agent_keeps_calling() {
     let limits = Limits::default();
-    let wanted = wanted(State::Inspecting { stage: Stage::Work });
-    let failed = |seen: &Seen, now| match plan(&wanted, seen, &limits, now) {
+    let desired = desired(State::Inspecting { stage: Stage::Work });
+    let failed = |observed: &Observed, now| match plan(&desired, observed, &limits, now) {
         Plan::Step(Event::GaveUp, Some(failure)) => Some(failure.cause),
         Plan::Rest | Plan::Wait(_) | Plan::Act(..) | Plan::Step(..) => None,
     };
     let late = at(0).plus(limits.boot);
-    let mut seen = Seen { agent_bound: Some(at(0)), agent_heard: Some(at(299)), ..Seen::default() };
-    assert_eq!((failed(&seen, at(299)), failed(&seen, late)), (None, Some(Cause::NoReport)));
-    seen.agent_heard = Some(at(10));
-    assert_eq!(failed(&seen, at(10).plus(limits.agent)), Some(Cause::AgentLost));
-    seen.work = Progress::Done(at(11));
-    assert_eq!(failed(&seen, at(12)), Some(Cause::NoReport), "done without a report");
-    seen.reported = true;
-    assert_eq!(plan(&wanted, &seen, &limits, at(12)), Plan::Step(Event::Worked, None));
+    let mut observed = Observed { agent_bound: Some(at(0)), agent_heard: Some(at(299)), ..Observed::default() };
+    assert_eq!((failed(&observed, at(299)), failed(&observed, late)), (None, Some(Cause::NoReport)));
+    observed.agent_heard = Some(at(10));
+    assert_eq!(failed(&observed, at(10).plus(limits.agent)), Some(Cause::AgentLost));
+    observed.work = Progress::Done(at(11));
+    assert_eq!(failed(&observed, at(12)), Some(Cause::NoReport), "done without a report");
+    observed.reported = true;
+    assert_eq!(plan(&desired, &observed, &limits, at(12)), Plan::Step(Event::Worked, None));
 }
 
 #[test]
 fn a_boot_without_progress_is_retried_and_then_fails_with_its_diagnosis() {
     let limits = Limits::default();
-    let seen = Seen {
+    let observed = Observed {
         power_target: Progress::Done(at(10)),
         last_mark: Some(at(20)),
         diagnosis: Some((Cause::TftpBlocked, "stopped at the loader".to_owned())),
-        ..Seen::default()
+        ..Observed::default()
     };
-    let mut wanted = wanted(deploying(Stage::Boot));
+    let mut desired = desired(deploying(Stage::Boot));
     let late = at(20).plus(limits.boot);
-    assert!(matches!(plan(&wanted, &seen, &limits, at(300)), Plan::Wait(Waiting { thing: Thing::Agent, .. })));
-    assert_eq!(plan(&wanted, &seen, &limits, late), Plan::Step(Event::Again, None));
-    wanted.boots_lost = 2;
-    let Plan::Step(Event::GaveUp, Some(failure)) = plan(&wanted, &seen, &limits, late) else { panic!("goes on") };
+    assert!(matches!(plan(&desired, &observed, &limits, at(300)), Plan::Wait(Waiting { thing: Thing::Agent, .. })));
+    assert_eq!(plan(&desired, &observed, &limits, late), Plan::Step(Event::Again, None));
+    desired.boots_lost = 2;
+    let Plan::Step(Event::GaveUp, Some(failure)) = plan(&desired, &observed, &limits, late) else { panic!("goes on") };
     assert_eq!((failure.cause, failure.text.as_str()), (Cause::TftpBlocked, "stopped at the loader (after 3 boots)"));
 }
 
 #[test]
 fn an_agent_that_stops_calling_is_lost() {
     let limits = Limits::default();
-    let mut seen = Seen { agent_bound: Some(at(5)), ..Seen::default() };
-    let wanted = wanted(deploying(Stage::Work));
-    assert!(matches!(plan(&wanted, &seen, &limits, at(119)), Plan::Wait(_)));
-    let Plan::Step(Event::GaveUp, Some(failure)) = plan(&wanted, &seen, &limits, at(120)) else { panic!("goes on") };
+    let mut observed = Observed { agent_bound: Some(at(5)), ..Observed::default() };
+    let desired = desired(deploying(Stage::Work));
+    assert!(matches!(plan(&desired, &observed, &limits, at(119)), Plan::Wait(_)));
+    let Plan::Step(Event::GaveUp, Some(failure)) = plan(&desired, &observed, &limits, at(120)) else {
+        panic!("goes on")
+    };
     assert_eq!(failure.cause, Cause::AgentLost);
-    seen.agent_heard = Some(at(100));
-    assert!(matches!(plan(&wanted, &seen, &limits, at(120)), Plan::Wait(_)));
+    observed.agent_heard = Some(at(100));
+    assert!(matches!(plan(&desired, &observed, &limits, at(120)), Plan::Wait(_)));
 }
 
 #[test]
@@ -271,15 +273,18 @@ fn every_wait_of_a_busy_state_ends() {
         State::Inspecting { stage: Stage::Work },
         State::Inspecting { stage: Stage::Finish },
     ] {
-        let seen = Seen { minted: true, ..Seen::default() };
-        assert!(matches!(plan(&wanted(state), &seen, &limits, never), Plan::Step(Event::GaveUp, Some(_))), "{state:?}");
+        let observed = Observed { minted: true, ..Observed::default() };
+        assert!(
+            matches!(plan(&desired(state), &observed, &limits, never), Plan::Step(Event::GaveUp, Some(_))),
+            "{state:?}"
+        );
     }
     // A boot fails by its power, and then by its agent.
     for stage in [deploying(Stage::Boot), State::Inspecting { stage: Stage::Boot }] {
-        let last = Wanted { boots_lost: limits.boots, ..wanted(stage) };
+        let last = Desired { boots_lost: limits.boots, ..desired(stage) };
         for power_target in [Progress::Unknown, Progress::Done(at(1))] {
-            let seen = Seen { minted: true, power_target, ..Seen::default() };
-            assert!(matches!(plan(&last, &seen, &limits, never), Plan::Step(Event::GaveUp, Some(_))), "{stage:?}");
+            let observed = Observed { minted: true, power_target, ..Observed::default() };
+            assert!(matches!(plan(&last, &observed, &limits, never), Plan::Step(Event::GaveUp, Some(_))), "{stage:?}");
         }
     }
 }
@@ -287,43 +292,43 @@ fn every_wait_of_a_busy_state_ends() {
 #[test]
 fn a_node_at_rest_needs_no_work() {
     for state in [State::Available, State::Active, State::Failed { during: Phase::Deploy }] {
-        assert_eq!(plan(&wanted(state), &Seen::default(), &Limits::default(), at(0)), Plan::Rest);
+        assert_eq!(plan(&desired(state), &Observed::default(), &Limits::default(), at(0)), Plan::Rest);
     }
 }
 
 #[test]
 fn a_machine_that_was_read_as_off_lost_its_power_unless_its_agent_still_calls() {
-    let wanted = wanted(deploying(Stage::Work));
-    let seen = |off: Option<i64>, heard| Seen {
+    let desired = desired(deploying(Stage::Work));
+    let observed = |off: Option<i64>, heard| Observed {
         off_at: off.map(at),
         agent_bound: Some(at(0)),
         agent_heard: Some(at(heard)),
-        ..Seen::default()
+        ..Observed::default()
     };
     let limits = Limits::default();
-    let lost = plan(&wanted, &seen(Some(40), 41), &limits, at(71));
+    let lost = plan(&desired, &observed(Some(40), 41), &limits, at(71));
     assert!(matches!(&lost, Plan::Step(Event::GaveUp, Some(why)) if why.cause == Cause::PowerLost), "{lost:?}");
     // A BMC that reports off while the agent calls is wrong, and a BMC that reports nothing proves nothing.
-    for (seen, now) in [(seen(Some(40), 60), 71), (seen(None, 41), 160)] {
-        assert!(matches!(plan(&wanted, &seen, &limits, at(now)), Plan::Wait(_)), "{seen:?}");
+    for (observed, now) in [(observed(Some(40), 60), 71), (observed(None, 41), 160)] {
+        assert!(matches!(plan(&desired, &observed, &limits, at(now)), Plan::Wait(_)), "{observed:?}");
     }
-    let Plan::Wait(waiting) = plan(&wanted, &seen(Some(40), 41), &limits, at(50)) else { panic!("it waits") };
+    let Plan::Wait(waiting) = plan(&desired, &observed(Some(40), 41), &limits, at(50)) else { panic!("it waits") };
     assert_eq!(waiting.until, at(71), "the next pass is due when the power counts as lost");
 }
 
 #[test]
 fn a_boot_that_lost_its_power_is_retried_and_finally_fails_with_power_lost() {
-    let seen = Seen {
+    let observed = Observed {
         power_target: Progress::Done(at(0)),
         off_at: Some(at(10)),
         diagnosis: Some((Cause::NoDhcp, "no DHCP".to_owned())),
-        ..Seen::default()
+        ..Observed::default()
     };
-    let first = wanted(deploying(Stage::Boot));
-    assert!(matches!(plan(&first, &seen, &Limits::default(), at(39)), Plan::Wait(_)));
-    assert_eq!(plan(&first, &seen, &Limits::default(), at(40)), Plan::Step(Event::Again, None));
-    let last = Wanted { boots_lost: 2, ..first };
-    let lost = plan(&last, &seen, &Limits::default(), at(40));
+    let first = desired(deploying(Stage::Boot));
+    assert!(matches!(plan(&first, &observed, &Limits::default(), at(39)), Plan::Wait(_)));
+    assert_eq!(plan(&first, &observed, &Limits::default(), at(40)), Plan::Step(Event::Again, None));
+    let last = Desired { boots_lost: 2, ..first };
+    let lost = plan(&last, &observed, &Limits::default(), at(40));
     assert!(matches!(&lost, Plan::Step(Event::GaveUp, Some(why)) if why.cause == Cause::PowerLost), "{lost:?}");
 }
 
@@ -346,20 +351,20 @@ fn busy() -> Vec<State> {
 
 #[test]
 fn the_clean_steps_of_an_agent_are_adopted_before_its_work_is_checked() {
-    let cleaning = wanted(State::Cleaning { stage: Stage::Work, manual: false });
-    let mut seen =
-        Seen { has_agent_steps: true, agent_bound: Some(at(1)), work: Progress::Underway, ..Seen::default() };
+    let cleaning = desired(State::Cleaning { stage: Stage::Work, manual: false });
+    let mut observed =
+        Observed { has_agent_steps: true, agent_bound: Some(at(1)), work: Progress::Underway, ..Observed::default() };
     let limits = Limits::default();
     let late = cleaning.since.plus(limits.agent * 2);
     assert!(
-        matches!(plan(&cleaning, &seen, &limits, late), Plan::Act(Act::AdoptAgentSteps, _)),
+        matches!(plan(&cleaning, &observed, &limits, late), Plan::Act(Act::AdoptAgentSteps, _)),
         "even after an absence of the scheduler"
     );
-    seen.has_agent_steps = false;
+    observed.has_agent_steps = false;
     let course = StepPlan { next: NextStep::Work(2), ramdisk: true, agent_continues: true };
-    let taken = Wanted { step_plan: course, ..cleaning.clone() };
-    seen.minted = true;
-    assert!(matches!(plan(&taken, &seen, &limits, cleaning.since), Plan::Act(Act::SendSteps, _)));
+    let taken = Desired { step_plan: course, ..cleaning.clone() };
+    observed.minted = true;
+    assert!(matches!(plan(&taken, &observed, &limits, cleaning.since), Plan::Act(Act::SendSteps, _)));
 }
 
 #[test]
@@ -384,13 +389,18 @@ fn every_busy_state_has_work_and_a_deadline_with_either_executor() {
     });
     for (step_plan, state) in plans.flat_map(|plan| busy().into_iter().map(move |state| (plan, state))) {
         for executor in [Executor::Agent, Executor::Fake] {
-            let wanted = Wanted { executor, step_plan, ..wanted(state) };
-            assert_ne!(plan(&wanted, &Seen::default(), &limits, wanted.since), Plan::Rest, "{state:?} {executor:?}");
-            let late = wanted.since.plus(Duration::from_secs(25 * 3600));
+            let desired = Desired { executor, step_plan, ..desired(state) };
+            assert_ne!(
+                plan(&desired, &Observed::default(), &limits, desired.since),
+                Plan::Rest,
+                "{state:?} {executor:?}"
+            );
+            let late = desired.since.plus(Duration::from_secs(25 * 3600));
             // Power reached its target long ago and nothing happened since.
-            let seen = Seen { power_target: Progress::Done(wanted.since), minted: true, ..Seen::default() };
-            for seen in [Seen::default(), seen] {
-                let ends = plan(&wanted, &seen, &limits, late);
+            let observed =
+                Observed { power_target: Progress::Done(desired.since), minted: true, ..Observed::default() };
+            for observed in [Observed::default(), observed] {
+                let ends = plan(&desired, &observed, &limits, late);
                 assert!(
                     matches!(ends, Plan::Step(..)) || matches!(ends, Plan::Act(Act::MintBootDecision, _)),
                     "{state:?} {ends:?}"

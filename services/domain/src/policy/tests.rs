@@ -70,7 +70,7 @@ fn a_role_that_includes_another_may_whatever_that_one_may() {
 }
 
 #[test]
-fn an_admin_of_the_system_may_everything_and_nobody_else_may() {
+fn only_a_system_admin_has_full_rights() {
     for rule in all() {
         assert_eq!(Caller::unrestricted("root").ask(rule, thing()), Verdict::Allowed, "{}", rule.name());
     }

@@ -1,10 +1,10 @@
-//! The arrows of taking a deployment down and making the disks forget.
+//! Transitions of undeploying and cleaning.
 
 use super::{Effect as F, Event as E, NodeFacts, Phase, Stage, State as S, Step, Verb};
 
-/// The arrow, where deleting or cleaning has one.
+/// Transition of undeploying or cleaning, if there is one.
 pub(super) fn step(state: S, event: E, facts: NodeFacts) -> Option<Step> {
-    // Out of use stays out of use.
+    // A retired node returns to manageable, not to available.
     let ready = if facts.retired { S::Manageable } else { S::Available };
     Some(Ok(match (state, event) {
         (

@@ -1,8 +1,8 @@
-//! The arrows of bringing an image up.
+//! Transitions of a deployment.
 
 use super::{Effect as F, Event as E, Phase, Stage, State as S, Step, Verb};
 
-/// The arrow, where deploying has one.
+/// Transition of a deployment, if there is one.
 pub(super) fn step(state: S, event: E) -> Option<Step> {
     Some(Ok(match (state, event) {
         (S::Available, E::Asked(Verb::Deploy))
@@ -21,7 +21,7 @@ pub(super) fn step(state: S, event: E) -> Option<Step> {
         (S::Deploying { stage: Stage::Work }, E::Reboots) => {
             (at(Stage::Prepare), vec![F::NewGeneration, F::RevokeBoot])
         }
-        // What held the work lets it go on; the agent is still there.
+        // The hold ends; the agent still runs.
         (S::DeployHold, E::Asked(Verb::Unhold)) => (at(Stage::Work), vec![]),
         (S::DeployHold, E::Asked(Verb::Abort)) => {
             (S::Failed { during: Phase::Deploy }, vec![F::Fail, F::NewGeneration, F::RevokeBoot])

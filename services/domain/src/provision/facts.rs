@@ -1,8 +1,8 @@
-//! What beside its state decides where a node's life may go.
+//! Facts about a node that the state machine needs besides its state.
 
-/// Everything beside its state that [`super::step`], [`super::remove`] and [`super::change_power`] must know of a node.
+/// Facts about a node that [`super::step`], [`super::remove`] and [`super::change_power`] need besides its state.
 ///
-/// Each API fills it from the same records in one place, so that all of them decide alike.
+/// One function fills it from the node's records for all APIs, so that they decide alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct NodeFacts {
     /// Disks are wiped before the node becomes available for the first time.
@@ -13,11 +13,11 @@ pub struct NodeFacts {
     pub retired: bool,
     /// The node must not be undeployed, rebuilt or removed.
     pub protected: bool,
-    /// An operator works on the machine by hand.
+    /// The node is in maintenance.
     pub in_maintenance: bool,
     /// An Ironic instance is associated with the node.
     pub has_instance: bool,
-    /// Power must not be switched off, not even for a moment.
+    /// The power must not be switched off, not even for a moment.
     pub stays_on: bool,
     /// Whether the machine can be booted from the network.
     pub network_boot: NetworkBoot,
@@ -25,7 +25,7 @@ pub struct NodeFacts {
     pub inspect: Support,
     /// Whether the node's rescue interface is enabled.
     pub rescue: Support,
-    /// Whether the steps that the request names can be carried out in use ([`super::Verb::Service`]).
+    /// Whether the requested steps are possible on a node in use ([`super::Verb::Service`]).
     pub service: Support,
 }
 

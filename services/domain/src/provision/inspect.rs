@@ -1,4 +1,4 @@
-//! The arrows of finding out what a machine is, and what its report makes of the node.
+//! Transitions of an inspection, and the evaluation of its report.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use crate::{
     power::BootMode,
 };
 
-/// Ports that one inspection adds: they are stored with its end, in a transaction of at most 128 operations.
-const MOST_PORTS: usize = 24;
-/// Remarks that are kept of one inspection; a report may come from a machine that is anybody's.
-const MOST_REMARKS: usize = 8;
-/// Characters of an interface's name (Linux, include/uapi/linux/if.h, `IFNAMSIZ`, without its end).
-const LONGEST_NIC: usize = 15;
+/// Maximum number of ports that one inspection adds. They are stored in one transaction of at most 128 operations.
+const MAX_PORTS: usize = 24;
+/// Maximum number of remarks of one inspection. A report is untrusted input.
+const MAX_REMARKS: usize = 8;
+/// Maximum length of an interface's name, in characters (Linux, include/uapi/linux/if.h, `IFNAMSIZ` without the terminator).
+const MAX_NIC_NAME_CHARS: usize = 15;
 
-/// The arrow, where inspecting has one.
+/// Transition of an inspection, if there is one.
 pub(super) fn step(state: S, event: E) -> Option<Step> {
     Some(Ok(match (state, event) {
         (S::Manageable | S::Failed { during: Phase::Inspect }, E::Asked(Verb::Inspect)) => {
@@ -39,28 +39,28 @@ fn at(stage: Stage) -> S {
     S::Inspecting { stage }
 }
 
-/// What is known of a node before its report is looked at.
+/// State of a node before its report is evaluated.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
-    /// The firmware interface that it is set to boot with.
+    /// Configured boot mode.
     pub boot_mode: BootMode,
-    /// The MACs of its ports.
+    /// MACs of its ports.
     pub ports: &'a [MacAddr],
 }
 
-/// What a report makes of a node.
+/// Result of evaluating a report.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
-    /// MACs that become its ports.
+    /// MACs that become ports of the node.
     pub ports: Vec<MacAddr>,
-    /// What an operator should know of, in words.
+    /// Remarks for operators.
     pub remarks: Vec<String>,
 }
 
-/// Compares a report with what is known. `holder` says who has a MAC, as `node n2`.
+/// Compares a report with the known state. `holder` returns the owner of a MAC, such as `node n2`.
 ///
-/// A MAC that another node has is remarked on and stays where it is: many machines show a NIC of their BMC with one and
-/// the same MAC, and none of them would ever pass an inspection that fails for it.
+/// A MAC of another node causes a remark and not a failure: many machines report a NIC of their BMC with the same MAC, and
+/// none of them would pass an inspection otherwise.
 #[must_use]
 pub fn found(hardware: &Hardware, known: Known<'_>, holder: impl Fn(MacAddr) -> Option<String>) -> Found {
     let mut found = Found::default();
@@ -76,9 +76,9 @@ pub fn found(hardware: &Hardware, known: Known<'_>, holder: impl Fn(MacAddr) -> 
             None => found.ports.push(nic.mac),
         }
     }
-    if found.ports.len() > MOST_PORTS {
-        let more = found.ports.len() - MOST_PORTS;
-        found.ports.truncate(MOST_PORTS);
+    if found.ports.len() > MAX_PORTS {
+        let more = found.ports.len() - MAX_PORTS;
+        found.ports.truncate(MAX_PORTS);
         found.remarks.push(format!("{more} more NICs did not become ports; inspect it again to add them"));
     }
     let strange = known.ports.iter().filter(|mac| !hardware.nics.iter().any(|nic| nic.mac == **mac));
@@ -95,16 +95,16 @@ pub fn found(hardware: &Hardware, known: Known<'_>, holder: impl Fn(MacAddr) -> 
 }
 
 fn bound(mut remarks: Vec<String>) -> Vec<String> {
-    if remarks.len() > MOST_REMARKS {
-        let more = remarks.len() - (MOST_REMARKS - 1);
-        remarks.truncate(MOST_REMARKS - 1);
+    if remarks.len() > MAX_REMARKS {
+        let more = remarks.len() - (MAX_REMARKS - 1);
+        remarks.truncate(MAX_REMARKS - 1);
         remarks.push(format!("and {more} more such things"));
     }
     remarks
 }
 
 fn name(nic: &Nic) -> String {
-    nic.name.chars().take(LONGEST_NIC).collect()
+    nic.name.chars().take(MAX_NIC_NAME_CHARS).collect()
 }
 
 const fn word(mode: BootMode) -> &'static str {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn macs_that_nobody_has_become_ports_once_and_what_can_be_no_ones_does_not() {
+    fn each_free_mac_becomes_one_port_and_an_invalid_mac_none() {
         let group = MacAddr::new([0x01, 0, 0x5e, 0, 0, 1]);
         let hardware = machine([mac(1), mac(2), mac(2), mac(3), group, MacAddr::new([0; 6])]);
         let found = look(&hardware, &[mac(1)], |_| None);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mac_that_another_node_has_stays_there_and_is_remarked_on() {
+    fn a_mac_of_another_node_causes_a_remark() {
         let holder = |of| (of == mac(2)).then(|| "node n2".to_owned());
         let found = look(&machine([mac(1), mac(2), mac(3)]), &[mac(1)], holder);
         assert_eq!(found.ports, [mac(3)]);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_not_there_another_firmware_and_no_disk_are_remarked_on() {
+    fn a_missing_port_another_boot_mode_and_a_missing_disk_cause_remarks() {
         let hardware = Hardware { boot_mode: BootMode::Uefi, disks: vec![], ..machine([mac(1)]) };
         let remarks = look(&hardware, &[mac(1), mac(9)], |_| None).remarks;
         let [port, firmware, disk] = remarks.as_slice() else { panic!("{remarks:?}") };
@@ -160,16 +160,16 @@ mod tests {
     }
 
     #[test]
-    fn a_report_of_a_thousand_nics_adds_few_ports_and_says_so_in_few_words() {
+    fn a_report_of_a_thousand_nics_is_limited_in_ports_and_remarks() {
         let macs = (0..1000_u16).map(|number| {
             let [high, low] = number.to_be_bytes();
             MacAddr::new([0x52, 0x54, 0, 1, high, low])
         });
         let hardware = machine(macs);
         let free = look(&hardware, &[], |_| None);
-        assert_eq!((free.ports.len(), free.remarks.len()), (MOST_PORTS, 1));
+        assert_eq!((free.ports.len(), free.remarks.len()), (MAX_PORTS, 1));
         let taken = look(&hardware, &[], |_| Some("node n2".to_owned()));
-        assert_eq!((taken.ports.len(), taken.remarks.len()), (0, MOST_REMARKS));
+        assert_eq!((taken.ports.len(), taken.remarks.len()), (0, MAX_REMARKS));
         assert_eq!(taken.remarks.last().map(String::as_str), Some("and 993 more such things"));
     }
 }

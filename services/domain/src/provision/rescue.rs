@@ -1,8 +1,8 @@
-//! The arrows of booting a rescue system, and of going back from it.
+//! Transitions of rescue and unrescue.
 
 use super::{Effect as F, Event as E, Phase, Stage, State as S, Step, Verb};
 
-/// The arrow, where rescuing has one.
+/// Transition of rescue or unrescue, if there is one.
 pub(super) fn step(state: S, event: E) -> Option<Step> {
     Some(Ok(match (state, event) {
         (
@@ -12,7 +12,7 @@ pub(super) fn step(state: S, event: E) -> Option<Step> {
         (S::Rescuing { stage: Stage::Prepare }, E::Prepared) => (at(Stage::Boot), vec![]),
         (S::Rescuing { stage: Stage::Prepare | Stage::Boot }, E::Called) => (at(Stage::Work), vec![]),
         (S::Rescuing { stage: Stage::Boot }, E::Again) => (at(Stage::Prepare), vec![F::NewGeneration, F::RevokeBoot]),
-        // What was booted is the rescue system: it stays as it is.
+        // The rescue system keeps running.
         (S::Rescuing { stage: Stage::Work }, E::Worked) => (S::Rescue, vec![F::Close]),
         (S::Rescuing { .. }, E::GaveUp | E::Asked(Verb::Abort)) => {
             (S::Failed { during: Phase::Rescue }, vec![F::Fail, F::NewGeneration, F::RevokeBoot])

@@ -1,8 +1,8 @@
-//! The arrows of working on a machine that is in use.
+//! Transitions of servicing a node in use.
 
 use super::{Effect as F, Event as E, Phase, Stage, State as S, Step, Verb};
 
-/// The arrow, where servicing has one.
+/// Transition of servicing, if there is one.
 pub(super) fn step(state: S, event: E) -> Option<Step> {
     Some(Ok(match (state, event) {
         (S::Active | S::ServiceHold | S::Failed { during: Phase::Service }, E::Asked(Verb::Service)) => {
@@ -19,7 +19,7 @@ pub(super) fn step(state: S, event: E) -> Option<Step> {
             (at(Stage::Prepare), vec![F::NewGeneration, F::RevokeBoot])
         }
         (S::ServiceHold, E::Asked(Verb::Unhold)) => (at(Stage::Work), vec![]),
-        // The machine is in use, and goes back to it.
+        // The node returns to its use.
         (S::Servicing { stage: Stage::Boot | Stage::Work } | S::ServiceHold, E::Asked(Verb::Abort)) => {
             (at(Stage::Finish), vec![F::NewGeneration, F::RevokeBoot])
         }

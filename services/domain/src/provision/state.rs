@@ -1,4 +1,4 @@
-//! Where a node can be.
+//! Provisioning states of a node.
 
 use std::fmt;
 
@@ -6,66 +6,66 @@ use serde::{Deserialize, Serialize};
 
 use super::{Event, NodeFacts, Verb, step};
 
-/// How far work that boots the agent has come.
+/// Progress of work that boots the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// Image, boot files and boot token are put in their places.
+    /// Image, boot files and boot token are prepared.
     Prepare,
-    /// The machine was told to boot; the agent has not called.
+    /// The machine was booted; the agent has not called yet.
     Boot,
-    /// The agent is at work.
+    /// The agent works.
     Work,
-    /// The agent is done; power is brought to where the work ends.
+    /// The agent is done; the power is changed to its final state.
     Finish,
 }
 
-/// A kind of work, remembered by a failure.
+/// Kind of work, recorded in a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Finding out whether the BMC answers.
+    /// Verifying the BMC's credentials.
     Verify,
-    /// Finding out what the machine is.
+    /// Inspecting the hardware.
     Inspect,
-    /// Bringing an image up.
+    /// Deploying an image.
     Deploy,
-    /// Taking a deployment down.
+    /// Removing a deployment.
     Delete,
-    /// Making the disks forget.
+    /// Cleaning the disks.
     Clean,
-    /// Cleaning by steps that a person named.
+    /// Cleaning by requested steps.
     ManualClean,
     /// Taking over a running machine.
     Adopt,
     /// Booting a rescue system.
     Rescue,
-    /// Going back from it.
+    /// Returning from rescue.
     Unrescue,
-    /// Steps on a machine in use.
+    /// Running steps on a node in use.
     Service,
 }
 
-/// Where a node is in its life. Persisted; add variants, never repurpose one.
+/// Provisioning state of a node. Persisted: add variants, never change the meaning of one.
 ///
-/// Ironic's whole list stands here from the first line; [`super::step`] refuses the arrows that are not built.
+/// Contains all of Ironic's states; [`super::step`] refuses transitions that are not implemented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum State {
-    /// Known by name; nothing was checked.
+    /// Registered, not verified.
     Enroll,
-    /// The BMC is being asked.
+    /// The BMC is being verified.
     Verifying,
-    /// The BMC answers; not for use.
+    /// The BMC responds; the node is not available for use.
     Manageable,
-    /// What the machine is made of is being found out.
+    /// The hardware is being inspected.
     Inspecting {
         /// How far.
         stage: Stage,
     },
-    /// Clean, and may be deployed.
+    /// Clean and available for deployment.
     Available,
-    /// An image is being brought up.
+    /// An image is being deployed.
     Deploying {
         /// How far.
         stage: Stage,
@@ -74,13 +74,13 @@ pub enum State {
     DeployHold,
     /// In use.
     Active,
-    /// A deployment is being taken down.
+    /// A deployment is being removed.
     Deleting,
-    /// Disks are being made to forget.
+    /// Disks are being cleaned.
     Cleaning {
         /// How far.
         stage: Stage,
-        /// A person named the steps: it ends where it began, and not in use.
+        /// Whether a client requested the steps. Such a cleaning returns to manageable.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         manual: bool,
     },
@@ -95,27 +95,27 @@ pub enum State {
     },
     /// The rescue system runs.
     Rescue,
-    /// On the way back from rescue.
+    /// Returning from rescue.
     Unrescuing {
         /// How far.
         stage: Stage,
     },
-    /// Steps on a machine in use.
+    /// Steps run on a node in use.
     Servicing {
         /// How far.
         stage: Stage,
     },
     /// Held between service steps.
     ServiceHold,
-    /// Stopped until a person acts.
+    /// Stopped until an operator acts.
     Failed {
-        /// What a retry goes back to.
+        /// Phase that a retry resumes.
         during: Phase,
     },
 }
 
 impl State {
-    /// The word that Ironic's clients know it by.
+    /// Ironic's name of the state.
     #[must_use]
     pub const fn ironic_name(self) -> &'static str {
         match self {
@@ -145,7 +145,7 @@ impl State {
         }
     }
 
-    /// Where the work that is going on, or that failed, was to lead: Ironic's word for `target_provision_state`.
+    /// State to which the running or failed work leads, as in Ironic's `target_provision_state`.
     #[must_use]
     pub const fn target(self) -> Option<&'static str> {
         match self {
@@ -174,7 +174,7 @@ impl State {
         }
     }
 
-    /// Whether an operation runs here.
+    /// Returns whether an operation runs in this state.
     #[must_use]
     pub const fn is_busy(self) -> bool {
         match self {
@@ -199,26 +199,26 @@ impl State {
         }
     }
 
-    /// Whether the work that is going on ends with the deployed system running.
+    /// Returns whether the running work ends with the deployed system running.
     #[must_use]
     pub const fn ends_in_use(self) -> bool {
         matches!(self, Self::Deploying { .. } | Self::Servicing { .. } | Self::Unrescuing { .. })
     }
 
-    /// Whether its BMC has ever answered to the credentials that are kept.
+    /// Returns whether the BMC has accepted the stored credentials.
     #[must_use]
     pub const fn is_verified(self) -> bool {
         !matches!(self, Self::Enroll | Self::Verifying | Self::Failed { during: Phase::Verify })
     }
 
-    /// What a person may ask for here.
+    /// Verbs that a client may request in this state.
     #[must_use]
     pub fn verbs(self) -> Vec<Verb> {
         let facts = NodeFacts::default();
         Verb::ALL.iter().copied().filter(|verb| step(self, Event::Asked(*verb), facts).is_ok()).collect()
     }
 
-    /// Whether the node may be deleted from the registry.
+    /// Returns whether the node may be removed from the registry.
     #[must_use]
     pub const fn may_be_removed(self) -> bool {
         matches!(

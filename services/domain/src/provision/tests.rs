@@ -49,7 +49,7 @@ fn events() -> Vec<Event> {
 }
 
 #[test]
-fn the_whole_machine_is_as_the_golden_table_says() {
+fn every_transition_is_as_in_the_golden_table() {
     let mut table = String::new();
     for state in states() {
         for event in events() {
@@ -66,7 +66,7 @@ fn the_whole_machine_is_as_the_golden_table_says() {
 }
 
 #[test]
-fn every_busy_state_that_is_built_can_fail_and_so_never_sticks() {
+fn every_busy_state_can_fail() {
     for state in states() {
         let reachable = states()
             .iter()
@@ -78,17 +78,17 @@ fn every_busy_state_that_is_built_can_fail_and_so_never_sticks() {
 }
 
 #[test]
-fn a_refusal_names_what_can_be_asked_instead() {
+fn a_refusal_names_the_allowed_verbs() {
     let refused = step(State::Enroll, Event::Asked(Verb::Deploy), facts()).unwrap_err();
     assert_eq!(refused.to_string(), "a node in state enroll cannot deploy; from here it can: manage");
 }
 
-/// As a node has it that nobody said anything of.
+/// Facts of a node with default settings.
 fn facts() -> NodeFacts {
     NodeFacts { cleans_after_use: true, ..NodeFacts::default() }
 }
 
-/// What a person may ask for, state by state: Ironic's own table, by its words.
+/// Allowed verbs of each state, from Ironic's table.
 const ASKED: &[(&str, &str)] = &[
     ("enroll", "manage"),
     ("manageable", "provide inspect clean adopt"),
@@ -114,14 +114,14 @@ const ASKED: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn a_person_may_ask_for_what_ironics_table_has_and_to_abort_what_is_going_on() {
-    // No step leads to a failed verification: such a node is enrolled again.
+fn the_allowed_verbs_are_those_of_ironic_and_abort() {
+    // No transition leads to a failed verification: the node returns to enroll.
     for state in states().into_iter().filter(|state| *state != State::Failed { during: Phase::Verify }) {
         let name = state.ironic_name();
         let table = ASKED.iter().find(|(of, _)| *of == name).map_or("", |(_, verbs)| verbs);
         let mut wanted: Vec<&str> = table.split_whitespace().collect();
         let mut verbs: Vec<String> = state.verbs().iter().map(Verb::to_string).collect();
-        // Ours takes an abort wherever work is going on that can be given up, not only where it waits.
+        // Unlike Ironic, an abort is allowed in every state whose work can be given up, not only in waiting ones.
         if state.is_busy() {
             verbs.retain(|verb| verb != "abort");
             wanted.retain(|verb| *verb != "abort");
@@ -133,7 +133,7 @@ fn a_person_may_ask_for_what_ironics_table_has_and_to_abort_what_is_going_on() {
 }
 
 #[test]
-fn who_is_retired_is_not_made_available_by_cleaning() {
+fn cleaning_does_not_make_a_retired_node_available() {
     let last = State::Cleaning { stage: Stage::Finish, manual: false };
     let retired = NodeFacts { retired: true, ..facts() };
     assert_eq!(step(last, Event::Finished, retired).unwrap().0, State::Manageable);
@@ -144,7 +144,7 @@ fn who_is_retired_is_not_made_available_by_cleaning() {
 }
 
 #[test]
-fn whether_a_machine_is_cleaned_is_facts() {
+fn the_facts_decide_whether_a_node_is_cleaned() {
     let provide = |cleans_before_use| {
         let facts = NodeFacts { cleans_before_use, ..NodeFacts::default() };
         step(State::Manageable, Event::Asked(Verb::Provide), facts).unwrap().0
@@ -154,14 +154,14 @@ fn whether_a_machine_is_cleaned_is_facts() {
 }
 
 #[test]
-fn a_state_that_was_stored_before_there_was_manual_cleaning_is_still_read() {
+fn a_cleaning_state_without_the_manual_flag_is_still_readable() {
     let read: State = serde_json::from_str(r#"{"state": "cleaning", "stage": "boot"}"#).unwrap();
     assert_eq!(read, State::Cleaning { stage: Stage::Boot, manual: false });
     assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"state":"cleaning","stage":"boot"}"#);
 }
 
 #[test]
-fn a_protected_node_is_not_undeployed_rebuilt_or_removed_from_any_state() {
+fn a_protected_node_cannot_be_undeployed_rebuilt_or_removed() {
     let protected = NodeFacts { protected: true, in_maintenance: true, ..facts() };
     for state in states() {
         for verb in [Verb::Undeploy, Verb::Rebuild] {
@@ -171,12 +171,12 @@ fn a_protected_node_is_not_undeployed_rebuilt_or_removed_from_any_state() {
     }
     let asked = step(State::Active, Event::Asked(Verb::Undeploy), NodeFacts { protected: true, ..facts() });
     assert_eq!(asked, Err(Refused::Protected));
-    // What was asked for before it was protected goes on.
+    // An operation that was accepted before the protection continues.
     assert!(step(State::Deleting, Event::Finished, protected).is_ok());
 }
 
 #[test]
-fn each_fact_refuses_its_verbs_and_nothing_else() {
+fn each_fact_refuses_only_its_verbs() {
     let refused = |facts: NodeFacts| {
         let mut verbs = Vec::new();
         for verb in Verb::ALL.iter().copied() {
@@ -205,7 +205,7 @@ fn each_fact_refuses_its_verbs_and_nothing_else() {
 }
 
 #[test]
-fn a_node_with_an_instance_is_removed_in_maintenance_alone() {
+fn a_node_with_an_instance_can_be_removed_only_in_maintenance() {
     let with_instance = NodeFacts { has_instance: true, ..facts() };
     assert_eq!(remove(State::Available, with_instance), Err(Refused::HasInstance));
     assert_eq!(remove(State::Active, NodeFacts { in_maintenance: true, ..with_instance }), Ok(()));
@@ -214,7 +214,7 @@ fn a_node_with_an_instance_is_removed_in_maintenance_alone() {
 }
 
 #[test]
-fn power_is_not_changed_while_an_operation_runs_nor_taken_from_a_node_that_must_stay_on() {
+fn power_cannot_be_changed_during_an_operation_or_removed_from_a_node_that_must_stay_on() {
     let boot = State::Deploying { stage: Stage::Boot };
     assert_eq!(change_power(boot, PowerTarget::On, facts()), Err(Refused::Busy { state: boot }));
     assert_eq!(change_power(State::Active, PowerTarget::Off, facts()), Ok(()));

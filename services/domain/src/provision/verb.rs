@@ -1,43 +1,43 @@
-//! What a person can ask of a node's life.
+//! Provision verbs.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A request; the words are those of Ironic's `provision` call.
+/// Provision verb. The names are those of Ironic's `provision` call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verb {
-    /// Check the BMC, or take out of use.
+    /// Verify the BMC, or make an available node manageable.
     Manage,
-    /// Put into use.
+    /// Make available.
     Provide,
-    /// Bring an image up (Ironic's `active`).
+    /// Deploy an image (Ironic's `active`).
     Deploy,
-    /// Bring the image up again.
+    /// Deploy the image again.
     Rebuild,
-    /// Take the deployment down and clean (Ironic's `deleted`).
+    /// Remove the deployment and clean (Ironic's `deleted`).
     Undeploy,
     /// Run clean steps.
     Clean,
-    /// Find out what the machine is.
+    /// Inspect the hardware.
     Inspect,
-    /// Stop what is running.
+    /// Abort the running operation.
     Abort,
-    /// Take over a machine that already runs its system.
+    /// Adopt a machine that already runs its system.
     Adopt,
     /// Boot a rescue system.
     Rescue,
-    /// Go back from it.
+    /// Return from rescue.
     Unrescue,
-    /// Run steps on a machine in use.
+    /// Run steps on a node in use.
     Service,
-    /// Go on from a hold.
+    /// End a hold.
     Unhold,
 }
 
 impl Verb {
-    /// Every verb.
+    /// All verbs.
     pub const ALL: &'static [Self] = &[
         Self::Manage,
         Self::Provide,
@@ -75,7 +75,7 @@ impl fmt::Display for Verb {
     }
 }
 
-/// The text is not a verb.
+/// Error for a text that is not a verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not something a node can be asked for")]
 pub struct ParseVerbError(String);

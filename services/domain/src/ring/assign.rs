@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_back_to_a_seat_gets_what_was_had_there_and_moves_nothing_else() {
+    fn a_member_that_returns_to_a_slot_gets_its_old_share_and_nothing_else_moves() {
         let slot = |n| SlotId::new(Uuid::from_u128(n));
         let slots = |slots: &[(u128, u128)]| slots.iter().map(|(n, at)| (instance(*n), slot(*at))).collect();
         let before = Ring { slots: slots(&[(1, 101), (2, 102), (3, 103)]), ..ring(1..=3) };

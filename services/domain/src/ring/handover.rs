@@ -112,10 +112,10 @@ pub fn may_claim(
         || !ring.names(holder)
 }
 
-/// What the leader writes next, or `None` where the ring is as it should be.
+/// Returns the ring that the leader writes next, or `None` if the current one is correct.
 ///
-/// Members are those present and not stopping. Whoever drops out stays in `leaving` until it has acknowledged an
-/// epoch that lacks it or is gone.
+/// Its members are those present and not stopping. A member that drops out stays in `leaving` until it has acknowledged an
+/// epoch without it or is gone.
 pub fn next_ring(
     ring: Option<(&Ring, i64)>,
     present: &BTreeMap<InstanceId, Presence>,
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_is_gone_after_the_wait_and_not_when_it_was_seen_in_between() {
+    fn a_member_is_gone_after_the_wait_unless_it_was_seen_in_between() {
         let ring = ring(&[1, 2], &[]);
         let mut absences = Absences::default();
         let at = Duration::from_millis;

@@ -65,7 +65,7 @@ impl WebhookClient {
             request = request.bearer_auth(token);
         }
         let unreached = |error: reqwest::Error| DeliveryError {
-            reason: format!("it can not be told: {}", status::chain(&error.without_url())),
+            reason: format!("the request failed: {}", status::chain(&error.without_url())),
             retry_after: None,
             is_final: false,
         };

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a case waits for a state.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -196,7 +196,7 @@ fn reading(failure: Failure) -> Error {
 async fn until<F: Future<Output = Result<bool, Error>>>(what: &str, mut is_so: impl FnMut() -> F) -> Result<(), Error> {
     let begun = Instant::now();
     while !is_so().await? {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "waited in vain until {what}");
         sleep(LOOK_INTERVAL).await;
     }
     Ok(())
@@ -205,7 +205,7 @@ async fn until<F: Future<Output = Result<bool, Error>>>(what: &str, mut is_so: i
 /// The next changes of a stream and the watcher that they are for.
 async fn changes(stream: &mut dyn WatchStream) -> Result<Told, Error> {
     loop {
-        let message = tokio::time::timeout(PATIENCE, stream.message()).await;
+        let message = tokio::time::timeout(WAIT_TIMEOUT, stream.message()).await;
         let message = message.map_err(|_| silent())?;
         match message.map_err(reading)? {
             WatchMessage::Changes { watcher, changes, .. } if !changes.is_empty() => {

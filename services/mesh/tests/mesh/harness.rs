@@ -32,7 +32,7 @@ pub(crate) const RACK: RackId = RackId::new(Uuid::from_u128(7));
 pub(crate) const SCOPE: Scope = Scope::Rack(RACK);
 pub(crate) const SERVICE: Service = Service::Power;
 /// How long anything may take to be seen, in simulated time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -62,7 +62,7 @@ pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
             sleep(ms(5)).await;
         }
     };
-    assert!(timeout(PATIENCE, waiting).await.is_ok(), "waited in vain for {what}");
+    assert!(timeout(WAIT_TIMEOUT, waiting).await.is_ok(), "waited in vain for {what}");
 }
 
 /// Where a process runs: its slot, what was noted there last, and whether its kernel proves a death.
@@ -170,7 +170,7 @@ impl Process {
                 sleep(ms(5)).await;
             }
         };
-        timeout(PATIENCE, claiming).await.unwrap()
+        timeout(WAIT_TIMEOUT, claiming).await.unwrap()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{
     driver::Driver,
     failure::{Cause, Failure},
-    plan::{Executor, Plan, Progress, Seen, Waiting, Wanted, plan},
+    plan::{Desired, Executor, Observed, Plan, Progress, Waiting, plan},
     power::Power,
     provision::{Phase, State},
     step,
@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// What is wanted.
-pub fn wanted(record: &Record) -> Wanted {
+pub fn wanted(record: &Record) -> Desired {
     let (life, intent) = (&record.life.value, &record.intent.value);
-    Wanted {
+    Desired {
         state: life.state,
         since: life.since,
         generation: life.generation,
@@ -51,14 +51,14 @@ fn step_plan(record: &Record) -> StepPlan {
 }
 
 /// What was seen.
-pub fn seen(record: &Record, hot: &LiveState) -> Seen {
+pub fn seen(record: &Record, hot: &LiveState) -> Observed {
     let generation = record.life.value.generation;
     let NodeLive { heard, answered, .. } = hot.of(record.node);
     let answered = answered.filter(|(known, _)| *known == generation).map(|(_, answered)| answered).unwrap_or_default();
     let entries = hot.boot(record.node, generation);
     let agent = record.agent.as_ref().filter(|agent| agent.generation == generation);
     let pxe = record.pxe.as_ref().filter(|pxe| pxe.generation == generation);
-    Seen {
+    Observed {
         bmc: answered.bmc,
         off_at: record.power.as_ref().filter(|power| power.power == Power::Off).map(|power| power.seen_at),
         power_target: power_target(record, generation),

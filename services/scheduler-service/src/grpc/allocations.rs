@@ -23,7 +23,7 @@ use scheduler_core::{Error, allocation::is_free, node_view::NodeView, request_id
 /// Verdicts in one answer.
 const VERDICTS: usize = 1000;
 /// The longest wait in the queue: 30 days.
-const LONGEST_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
+const MAX_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -77,8 +77,8 @@ impl Shared {
 
     async fn create_allocation(&self, id: Uuid, request: CreateAllocationRequest) -> Result<WireAllocation, Error> {
         let queue = u64::try_from(request.queue_ms).map(Duration::from_millis).unwrap_or(Duration::MAX);
-        if queue > LONGEST_WAIT {
-            let why = format!("must be between 0 and {} ms", LONGEST_WAIT.as_millis());
+        if queue > MAX_WAIT {
+            let why = format!("must be between 0 and {} ms", MAX_WAIT.as_millis());
             return Err(Invalid::wrong("queue_ms", why).into());
         }
         let until = (!queue.is_zero()).then(|| clock::now().plus(queue));

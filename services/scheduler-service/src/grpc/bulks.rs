@@ -27,9 +27,9 @@ use scheduler_core::{
 };
 
 /// Nodes of one bulk: its record stays far below what a transaction may have.
-const MOST: usize = 2000;
-/// Nodes at the same time where nobody says how many.
-const AT_ONCE: u32 = 10;
+const MAX_NODES: usize = 2000;
+/// Default number of nodes that a bulk works on at the same time.
+const DEFAULT_CONCURRENCY: u32 = 10;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -37,7 +37,7 @@ impl Shared {
     async fn create_bulk(&self, id: Uuid, request: CreateBulkRequest) -> Result<WireBulk, Error> {
         let verb: Verb = text("verb", &request.verb)?;
         if !takes(verb) {
-            let why = format!("{verb} can not be asked of many at once; ask it of each node");
+            let why = format!("{verb} is not available as a bulk; request it for each node");
             return Err(Invalid::wrong("verb", why).into());
         }
         let image = match (verb, request.image.as_str()) {
@@ -65,7 +65,7 @@ impl Shared {
 
     /// The nodes that are asked: those selected of which it can be asked now.
     fn of_bulk(&self, request: &CreateBulkRequest, verb: Verb) -> Result<Vec<BulkNode>, Error> {
-        // One that is allocated is somebody's: he names it.
+        // An allocated node is in use, so it must be named.
         let with_allocated = request.selector.as_ref().is_some_and(|wire| !wire.nodes.is_empty());
         let with_maintenance = request.selector.as_ref().is_some_and(|wire| wire.maintenance.is_some());
         let selector = self.selector(request.selector.clone())?;
@@ -76,7 +76,11 @@ impl Shared {
                 && (with_allocated || verb != Verb::Deploy || !facts.attributes.is_allocated)
                 && self.registry.check(record, verb, &[]).is_ok()
         };
-        let count = if request.count == 0 { MOST } else { usize::try_from(request.count).unwrap_or(MOST).min(MOST) };
+        let count = if request.count == 0 {
+            MAX_NODES
+        } else {
+            usize::try_from(request.count).unwrap_or(MAX_NODES).min(MAX_NODES)
+        };
         let all = self.registry.nodes(None).into_iter();
         let fit = all.filter_map(|(node, rack)| self.registry.record(rack, node)).filter(fits);
         let nodes: Vec<_> = fit
@@ -86,7 +90,7 @@ impl Shared {
         match nodes.len() {
             0 => Err(Error::InUse(format!("of no selected node can {verb} be asked now; see: ironmesh node list"))),
             many if many > count && request.count == 0 => {
-                Err(Invalid::wrong("selector", format!("it means more than {MOST} nodes; say a count")).into())
+                Err(Invalid::wrong("selector", format!("it means more than {MAX_NODES} nodes; say a count")).into())
             }
             _ => Ok(nodes.into_iter().take(count).collect()),
         }
@@ -176,7 +180,7 @@ const fn shown_state(state: BulkState) -> WireState {
 
 fn limits(wire: WireLimits) -> BulkLimits {
     BulkLimits {
-        at_once: if wire.at_once == 0 { AT_ONCE } else { wire.at_once },
+        at_once: if wire.at_once == 0 { DEFAULT_CONCURRENCY } else { wire.at_once },
         max_failures: wire.max_failures.unwrap_or(0),
         canary: wire.canary,
         pause_after_canary: wire.pause_after_canary,

@@ -34,7 +34,7 @@ use scheduler_core::{
 /// Nodes on one page.
 const PAGE: u32 = 1000;
 /// The longest name; it becomes a host name (RFC 1123 §2.1).
-const LONGEST_NAME: usize = 63;
+const MAX_NAME_CHARS: usize = 63;
 /// How often a watcher is told at most.
 const PACE: Duration = Duration::from_millis(200);
 
@@ -222,7 +222,7 @@ struct Watcher {
     live_state: tokio::sync::broadcast::Receiver<domain::id::NodeId>,
 }
 
-/// Sends the node whenever it is another than the one sent last, until nobody listens.
+/// Sends the node whenever it differs from the one sent last, until the client disconnects.
 async fn watch(
     shared: Arc<Shared>,
     node: domain::id::NodeId,
@@ -234,7 +234,7 @@ async fn watch(
         let shown = match shared.shown(&node.to_string()) {
             Ok(shown) => shown,
             Err(error) => {
-                // It was deleted: that ends the stream, and whoever listened knows why.
+                // The node was deleted: the stream ends with the reason.
                 let _ = sender.send(Err(error.into())).await;
                 return;
             }
@@ -309,14 +309,15 @@ fn macs(field: &'static str, all: &[String]) -> Result<Vec<MacAddr>, Invalid> {
 
 fn name(text: &str) -> Result<String, Invalid> {
     let fits = !text.is_empty()
-        && text.len() <= LONGEST_NAME
+        && text.len() <= MAX_NAME_CHARS
         && !text.starts_with('-')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
     let is_id = text.parse::<domain::id::NodeId>().is_ok();
     if fits && !is_id {
         return Ok(text.to_owned());
     }
-    let why =
-        format!("{text:?} must have 1 to {LONGEST_NAME} letters, digits, '-', '.', '_', '~', and not look like an id");
+    let why = format!(
+        "{text:?} must have 1 to {MAX_NAME_CHARS} letters, digits, '-', '.', '_', '~', and not look like an id"
+    );
     Err(Invalid::wrong("name", why))
 }

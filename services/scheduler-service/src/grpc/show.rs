@@ -13,7 +13,7 @@ use scheduler_core::{
 };
 
 /// The part of a boot's deadline after which silence is remarked on.
-const QUIET: u32 = 4;
+const SILENCE_FRACTION: u32 = 4;
 
 /// A node.
 pub(super) fn node(shared: &Shared, record: &Record) -> wire::Node {
@@ -139,7 +139,7 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
 /// Whether a boot that runs has been quiet for so long that it may have stopped: a healthy one gets no diagnosis.
 fn looks_stopped(shared: &Shared, record: &Record, entries: &[timeline::Entry]) -> bool {
     let quiet = entries.last().map(|last| clock::now().since(last.at));
-    record.life.value.state.is_busy() && quiet.is_some_and(|quiet| quiet > shared.limits.boot / QUIET)
+    record.life.value.state.is_busy() && quiet.is_some_and(|quiet| quiet > shared.limits.boot / SILENCE_FRACTION)
 }
 
 /// A power instruction outside an operation that failed.

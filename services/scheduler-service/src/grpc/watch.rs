@@ -38,8 +38,8 @@ const WAITING: usize = 16;
 /// What is streamed.
 pub(super) type Stream = BoxStream<'static, Result<WatchNodesResponse, Status>>;
 
-/// Nobody listens any more.
-struct Left;
+/// Error for a disconnected client.
+struct Disconnected;
 
 struct Watcher {
     shared: Arc<Shared>,
@@ -89,8 +89,8 @@ impl Shared {
 }
 
 impl Watcher {
-    /// Tells until nobody listens or the service stops.
-    async fn run(mut self) -> Result<(), Left> {
+    /// Sends changes until the client disconnects or the service stops.
+    async fn run(mut self) -> Result<(), Disconnected> {
         let host = self.shared.host.clone();
         loop {
             tokio::select! {
@@ -105,7 +105,7 @@ impl Watcher {
     }
 
     /// Tells what there is to tell, and waits for more.
-    async fn turn(&mut self) -> Result<(), Left> {
+    async fn turn(&mut self) -> Result<(), Disconnected> {
         if self.incarnation != self.shared.incarnation() {
             (self.at, self.incarnation) = (At::Nowhere, self.shared.incarnation());
         }
@@ -113,8 +113,8 @@ impl Watcher {
         self.tell(batch).await?;
         let sender = self.sender.clone();
         tokio::select! {
-            () = sender.closed() => return Err(Left),
-            is_more = self.more() => if !is_more { return Err(Left) },
+            () = sender.closed() => return Err(Disconnected),
+            is_more = self.more() => if !is_more { return Err(Disconnected) },
             () = sleep(PROGRESS) => {}
         }
         sleep(PACE).await;
@@ -132,7 +132,7 @@ impl Watcher {
         }
     }
 
-    async fn tell(&mut self, batch: Batch) -> Result<(), Left> {
+    async fn tell(&mut self, batch: Batch) -> Result<(), Disconnected> {
         if batch.is_all {
             self.known.clear();
             self.revision = 0;
@@ -170,10 +170,10 @@ impl Watcher {
         is_selected.then(|| show::node(&self.shared, &record))
     }
 
-    async fn send(&mut self, news: Told) -> Result<(), Left> {
+    async fn send(&mut self, news: Told) -> Result<(), Disconnected> {
         self.told = Instant::now();
         let revision = u64::try_from(self.revision).unwrap_or(0);
         let message = WatchNodesResponse { revision, incarnation: self.incarnation, news: Some(news) };
-        self.sender.send(Ok(message)).await.map_err(|_| Left)
+        self.sender.send(Ok(message)).await.map_err(|_| Disconnected)
     }
 }

@@ -1,10 +1,10 @@
 use super::*;
-use crate::Ask;
+use crate::SimulatedClient;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 1, 0, 1]);
 
-fn ask(client: Client) -> Ask {
-    Ask { client, mac: MAC, xid: 7, secs: 3, uuid: Some([7; 16]), relay: None }
+fn ask(client: Client) -> SimulatedClient {
+    SimulatedClient { client, mac: MAC, xid: 7, secs: 3, uuid: Some([7; 16]), relay: None }
 }
 
 /// A DISCOVER with these options alone.

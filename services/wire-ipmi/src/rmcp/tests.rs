@@ -11,7 +11,7 @@ fn the_consoles_id_is_found_in_the_handshake_and_in_the_session() {
 }
 
 #[test]
-fn a_refusal_of_ipmi_sim_without_an_id_is_nobodys() {
+fn a_refusal_of_ipmi_sim_without_an_id_belongs_to_no_session() {
     // OpenIPMI ipmi_sim 2.0.33 on Debian 12, answering Open Session for suite 17 with status 4.
     let bytes = [6, 0, 0xff, 7, 6, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 9, 4];
     assert_eq!(console_session_id(&bytes), None);

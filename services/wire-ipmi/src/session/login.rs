@@ -22,14 +22,14 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// How often a BMC may say so before it is believed.
 const BUSY_LIMIT: u8 = 5;
 /// How often one message is sent. At 25 % loss in each direction one exchange in 700 still fails.
-const TRIES: u8 = 8;
+const MAX_SENDS: u8 = 8;
 /// How often a message after the first is sent before the whole attempt is begun anew: a BMC that has done with
 /// RAKP 3 may not answer it again when its RAKP 4 was lost.
-const TRIES_WITHIN: u8 = 4;
+const MAX_UNAUTHENTICATED_SENDS: u8 = 4;
 /// How often the handshake is begun.
 const ATTEMPTS: u8 = 6;
 /// By how much the patience may grow.
-const PATIENCE_GROWTH: u32 = 4;
+const MAX_TIMEOUT_FACTOR: u32 = 4;
 
 /// What the session must do after a step of its login.
 pub(super) enum Progress {
@@ -158,7 +158,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         if now < self.deadline {
             return Progress::Wait;
         }
-        let stuck = self.doubt.is_some() || self.tries >= TRIES_WITHIN;
+        let stuck = self.doubt.is_some() || self.tries >= MAX_UNAUTHENTICATED_SENDS;
         if let (true, Step::Proving(_), Some(bmc)) = (stuck, &self.step, self.rival.take_if(|_| stuck)) {
             return Progress::Send(self.prove(config, entropy, now, bmc));
         }
@@ -167,9 +167,9 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         }
         let limit = match self.step {
             Step::Pausing => return self.again(config, now, Reason::NoSlot),
-            Step::Opening if self.tries >= TRIES => return Progress::Fail(Reason::Silent, None),
-            Step::Opening => TRIES,
-            Step::Proving(_) | Step::Keying(..) => TRIES_WITHIN,
+            Step::Opening if self.tries >= MAX_SENDS => return Progress::Fail(Reason::Silent, None),
+            Step::Opening => MAX_SENDS,
+            Step::Proving(_) | Step::Keying(..) => MAX_UNAUTHENTICATED_SENDS,
         };
         if self.tries >= limit {
             return self.again(config, now, Reason::Silent);
@@ -239,8 +239,8 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
     /// begin anew and us reject its proof, for ever; so be slower from now on.
     fn learn(&mut self, config: &Config) {
         if self.tries > 1 {
-            let most = config.patience.saturating_mul(PATIENCE_GROWTH);
-            self.patience = self.patience.saturating_mul(2).min(most);
+            let max_timeout = config.patience.saturating_mul(MAX_TIMEOUT_FACTOR);
+            self.patience = self.patience.saturating_mul(2).min(max_timeout);
         }
     }
 

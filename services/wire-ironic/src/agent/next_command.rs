@@ -1,5 +1,5 @@
-//! What the agent is told next: from the work and from all that it was told so far, which it remembers itself. Whoever
-//! asks, after whatever crash, comes to the same.
+//! Next command for the agent, computed from the work and from the commands that the agent remembers. The result is the
+//! same whichever process asks, also after a crash.
 
 use serde_json::{Map, Value, json};
 
@@ -8,9 +8,9 @@ use super::command::{Command, Commands, ImageInfo, Kind, Outcome, Status, StepsF
 /// How often the agent may find in the middle of the work that it has other steps than it said.
 const MISMATCHES: usize = 5;
 /// Steps of its own that an agent may clean by.
-const MOST_STEPS: usize = 64;
+const MAX_STEPS: usize = 64;
 /// Octets of a step's name with its interface.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 /// The step that writes the image.
 pub const WRITE_IMAGE: &str = "write_image";
 /// The interfaces whose steps come first among those that are equally urgent.
@@ -145,11 +145,11 @@ fn own(has: &[&Value]) -> Result<Vec<RequestedStep>, String> {
     if !steps.iter().any(|one| text(one, "step").starts_with("erase_devices")) {
         return Err(format!("none of the agent's steps with a priority erases disks: {}", names(has)));
     }
-    if steps.len() > MOST_STEPS || steps.iter().any(|one| name(one).len() > LONGEST_NAME) {
+    if steps.len() > MAX_STEPS || steps.iter().any(|one| name(one).len() > MAX_NAME_CHARS) {
         return Err(format!(
-            "the agent would clean by {} steps, the first {}: more than {MOST_STEPS}, or longer names than any has",
+            "the agent would clean by {} steps, the first {}: more than {MAX_STEPS}, or longer names than any has",
             steps.len(),
-            steps.first().map(|step| name(step).chars().take(LONGEST_NAME).collect::<String>()).unwrap_or_default(),
+            steps.first().map(|step| name(step).chars().take(MAX_NAME_CHARS).collect::<String>()).unwrap_or_default(),
         ));
     }
     let wish = |one: &Value| RequestedStep {
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(sent(after(&Task::Clean, vec![])), "clean.get_clean_steps ");
         let wanted = [wish("deploy", "erase_devices_metadata"), wish("raid", "check"), wish("deploy", "erase_devices")];
         assert_eq!(after(&Task::Clean, vec![steps()]), Next::Lists(wanted.to_vec()));
-        let many = (0..=MOST_STEPS)
+        let many = (0..=MAX_STEPS)
             .map(|n| json!({"interface": "deploy", "step": format!("erase_devices_{n}"), "priority": 1}))
             .collect::<Vec<_>>();
         let many = json!({"clean_steps": {"A": many}, "hardware_manager_version": {}});

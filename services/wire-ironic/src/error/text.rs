@@ -157,7 +157,7 @@ pub fn power_failed(target: &str) -> Error {
     Class::Conflict.says(format!("Failed to set node power state to {target}."))
 }
 
-/// Nobody is free to do it.
+/// All workers are busy.
 #[must_use]
 pub fn busy(reason: &str) -> Error {
     Class::Unavailable.says(format!("Unable to process request at this time. {reason}"))

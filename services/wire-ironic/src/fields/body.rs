@@ -9,7 +9,7 @@ use crate::error::{Class, Error, text};
 use crate::python;
 use crate::version::Version;
 
-/// Since when a port may be on a switch that nobody manages.
+/// First minor version with ports on unmanaged switches.
 const NETWORK_TYPE: u16 = 64;
 /// Since when the name of a runbook need not be a trait.
 const RUNBOOK_NAMES: u16 = 112;
@@ -36,8 +36,7 @@ pub fn check_post(resource: &Resource, version: Version, body: &Value) -> Result
     Ok(stored)
 }
 
-/// Checks a resource that a PATCH has changed, as the protocol does: as if it were new. What PATCH can not set is left
-/// as it is.
+/// Checks a resource that a PATCH has changed, as if it were new. Fields that PATCH cannot set are not checked.
 ///
 /// # Errors
 /// 400, in the words that a patch is refused with.
@@ -62,7 +61,7 @@ fn as_object<'a>(word: &str, body: &'a Value) -> Result<&'a Map<String, Value>, 
     body.as_object().ok_or_else(|| refusal(word, &format!("{} is not of type 'object'", python::quoted(body))))
 }
 
-/// The schema of these is chosen by the version, so that a newer field is one that nobody knows.
+/// Resources whose schema depends on the version, so that a newer field counts as unknown.
 fn unknown_before(resource: &Resource, version: Version, field: &Field) -> bool {
     matches!((resource.path, field.name), ("runbooks", "description") | ("allocations", "node"))
         && !version.has(field.since)
@@ -173,7 +172,7 @@ fn check_patched_name(resource: &Resource, members: &Map<String, Value>) -> Resu
     }
 }
 
-/// Where a port is plugged in: a switch and its port, a smart card and its port, or a word that nobody manages it.
+/// Local link of a port: a switch and its port, a smart NIC and its port, or a word for an unmanaged switch.
 fn check_link(link: &Map<String, Value>) -> Result<(), Error> {
     let has = |name: &str| link.contains_key(name);
     let unmanaged = link.get("network_type").and_then(Value::as_str) == Some("unmanaged");

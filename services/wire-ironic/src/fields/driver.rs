@@ -1,4 +1,4 @@
-//! Drivers: the hardware types that somebody serves.
+//! Drivers: the supported hardware types.
 
 use super::Kind::{List, Name, Text};
 use super::{Field, Initial, Resource, Unknown};

@@ -12,7 +12,7 @@ pub const NODE_RESERVED: &[&str] = &["maintenance", "management", "states", "ven
 /// What the names of traits begin with: our own, and those of the package `os-traits`.
 pub(crate) const FAMILIES: &[&str] = &["CUSTOM_", "HW_", "COMPUTE_", "STORAGE_", "MISC_", "OWNER_"];
 /// The longest name.
-pub(crate) const LONGEST: usize = 255;
+pub(crate) const MAX_NAME_CHARS: usize = 255;
 /// The version from which names are more than host names.
 const UNRESERVED: u16 = 10;
 /// The version from which nodes have names.
@@ -29,7 +29,7 @@ pub fn is_uuid(text: &str) -> bool {
 /// Whether a node may be called so by a request of this version; the reserved words apart.
 fn is_name(version: Version, name: &str) -> bool {
     let characters = if version.has(UNRESERVED) { unreserved(name) } else { host(name) };
-    characters && name.len() <= LONGEST && !is_uuid(name)
+    characters && name.len() <= MAX_NAME_CHARS && !is_uuid(name)
 }
 
 /// RFC 3986 §2.3.
@@ -79,7 +79,7 @@ pub(crate) fn check_trait(word: &str, text: &str) -> Result<(), Error> {
         !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
     };
     let quoted = python::quoted_text(text);
-    if text.len() > LONGEST {
+    if text.len() > MAX_NAME_CHARS {
         return Err(refusal(word, &format!("{quoted} is too long")));
     }
     if FAMILIES.iter().any(|family| text.strip_prefix(family).is_some_and(plain)) {
@@ -102,7 +102,7 @@ pub(crate) fn check_trait(word: &str, text: &str) -> Result<(), Error> {
 /// # Errors
 /// 400; `what` is what the refusal calls the resource.
 pub(super) fn check_logical(what: &str, name: &str) -> Result<(), Error> {
-    if unreserved(name) && name.len() <= LONGEST && !is_uuid(name) {
+    if unreserved(name) && name.len() <= MAX_NAME_CHARS && !is_uuid(name) {
         return Ok(());
     }
     Err(Class::Invalid.says(format!("Cannot create {what} with invalid name '{name}'")))

@@ -71,7 +71,7 @@ fn a_node_began_available_before_11() {
 }
 
 #[test]
-fn a_switch_that_nobody_manages_is_known_from_64() {
+fn an_unmanaged_switch_is_accepted_from_64() {
     let port = json!({"address": "52:54:00:aa:bb:01", "node_uuid": "11111111-1111-4111-8111-000000000001",
         "local_link_connection": {"network_type": "unmanaged"}});
     assert!(check_post(&PORT, version(64), &port).is_ok());

@@ -75,7 +75,7 @@ pub fn node_states(version: Version, whole: &Map<String, Value>) -> Map<String, 
     view(&NODE, version, &Columns::These(STATES.to_vec()), whole)
 }
 
-/// What the tables alone can say; a fresh UUID and a driver's preference they can not.
+/// Initial value from the tables. A fresh UUID and a driver's default are not among them.
 pub(crate) fn initial(initial: Initial) -> Value {
     match initial {
         Initial::Null | Initial::Fresh | Initial::Driver => Value::Null,
@@ -99,8 +99,7 @@ fn renamed<'a>(resource: &Resource, version: Version, name: &str, value: Cow<'a,
     }
 }
 
-/// What a version calls a provision state: before 2 an available node had none, before 39 nobody waited for an
-/// inspection.
+/// Name of a provision state in a version: before 2 an available node had none, before 39 there was no `inspect wait`.
 #[must_use]
 pub fn provision_state(version: Version, state: &str) -> Option<&str> {
     match state {

@@ -1,4 +1,4 @@
-//! The documents by which a client finds its way, and the description itself. Nobody needs credentials for them.
+//! Operations for discovery: the version documents and the OpenAPI document. They need no credentials.
 
 use serde_json::{Map, Value, json};
 

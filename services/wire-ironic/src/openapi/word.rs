@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::argument::BOOLEAN_WORDS;
-use crate::fields::{self, LONGEST_NAME};
+use crate::fields::{self, MAX_NAME_CHARS};
 
 /// One of these.
 pub(super) fn one_of(words: &[&str]) -> Value {
@@ -51,12 +51,12 @@ pub(super) fn mac() -> Value {
 /// A trait.
 pub(super) fn trait_name() -> Value {
     let families = fields::FAMILIES.join("|");
-    json!({"type": "string", "pattern": format!("^({families})[A-Z0-9_]+$"), "maxLength": LONGEST_NAME})
+    json!({"type": "string", "pattern": format!("^({families})[A-Z0-9_]+$"), "maxLength": MAX_NAME_CHARS})
 }
 
 /// A name of what is neither a trait nor a host; a UUID is none.
 pub(super) fn logical_name() -> Value {
-    json!({"type": "string", "pattern": "^[A-Za-z0-9._~-]+$", "maxLength": LONGEST_NAME})
+    json!({"type": "string", "pattern": "^[A-Za-z0-9._~-]+$", "maxLength": MAX_NAME_CHARS})
 }
 
 /// An object with these members and no others.

@@ -6,13 +6,13 @@ use super::{Op, Verb};
 use crate::error::Error;
 use crate::fields::{self, Post, Resource};
 
-/// Applies the operations one after the other and checks what came out of them, as if it were new.
+/// Applies the operations in order and checks the result as if it were new.
 ///
-/// `whole` is the resource as it is stored. What is given back is all of it, or else nothing has happened. An interface
-/// that was removed is null: the driver's default is put there by whoever knows the driver.
+/// `whole` is the stored resource; the function returns all fields of the changed one. A removed interface is null; the
+/// caller replaces it by the driver's default.
 ///
 /// # Errors
-/// 400 with the operation that could not be made, or with what is wrong in the result.
+/// 400 with the operation that failed, or with what is wrong with the result.
 pub fn apply(resource: &Resource, whole: &Map<String, Value>, ops: &[Op]) -> Result<Map<String, Value>, Error> {
     let mut changed = whole.clone();
     for op in ops {
@@ -31,7 +31,7 @@ fn default(resource: &Resource, name: &str) -> Value {
     resource.field(name).map_or(Value::Null, |field| fields::initial(field.initial))
 }
 
-/// An operation on a field of the resource itself, which is there even if nobody ever set it.
+/// Operation on a field of the resource itself, which exists even if no client has set it.
 fn field(resource: &Resource, whole: &mut Map<String, Value>, op: &Op) {
     let required = resource.field(op.field()).is_some_and(|field| field.post == Post::Must);
     if op.verb != Verb::Remove {

@@ -64,7 +64,7 @@ pub fn check_before(version: Version, ident: &str, node: &Map<String, Value>, op
     Ok(())
 }
 
-/// A lone removal of `instance_uuid`: how a node is taken back from whoever left it in the middle.
+/// A lone removal of `instance_uuid`, by which a client releases a node that another client abandoned.
 fn gives_up_instance(ops: &[Op]) -> bool {
     match ops {
         [op] => op.verb == Verb::Remove && op.field() == "instance_uuid" && op.inside().is_empty(),

@@ -74,7 +74,7 @@ fn a_port_moves_to_another_node_by_either_name() {
 }
 
 #[test]
-fn a_runbook_of_everybodys_is_nobodys() {
+fn a_public_runbook_has_no_owner() {
     let runbook = |public: bool| json!({"owner": "p", "public": public}).as_object().cloned().unwrap();
     let owner = |public: bool, ops: &Value| {
         let (mut runbook, parsed) = (runbook(public), parse(&RUNBOOK, Version::MAX, ops).unwrap());

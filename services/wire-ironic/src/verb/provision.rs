@@ -46,7 +46,7 @@ pub enum ConfigDrive {
 /// A request to `states/provision`, with nothing checked but what JSON its arguments are.
 #[derive(Clone, PartialEq)]
 pub struct Provision {
-    /// The word for the verb; perhaps one that nobody knows.
+    /// Name of the verb; may be unknown.
     pub target: String,
     configdrive: Value,
     clean_steps: Vec<Value>,
@@ -181,7 +181,7 @@ impl Provision {
             ));
         }
         if !self.clean_steps.is_empty() || !self.service_steps.is_empty() {
-            return Err(Class::Invalid.says("runbook and steps can not be given together"));
+            return Err(Class::Invalid.says("runbook and steps cannot be combined"));
         }
         Ok(())
     }

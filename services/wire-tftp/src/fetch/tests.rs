@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{End, Limits, Output, Transfer, request};
 
-const MOST: usize = 1 << 20;
+const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// What the wire does to the n-th packet: false loses it.
 type Wire<'w> = &'w mut dyn FnMut() -> bool;
@@ -66,7 +66,7 @@ fn a_file_arrives_whole_with_and_without_options() {
     ] {
         for size in [0, 1, 512, 100_000] {
             let file = file(size);
-            let mut fetch = Fetch::new("f", wish, MOST, Duration::ZERO);
+            let mut fetch = Fetch::new("f", wish, MAX_FILE_BYTES, Duration::ZERO);
             let (end, outcome) = play(&file, &mut fetch, &mut || true);
             assert_eq!(end, FetchEnd::Complete);
             assert_eq!(outcome.unwrap().end, End::Delivered);
@@ -95,14 +95,14 @@ fn a_file_larger_than_allowed_is_not_collected() {
 
 #[test]
 fn a_deaf_server_is_given_up() {
-    let mut fetch = Fetch::new("f", RequestedOptions::default(), MOST, Duration::ZERO);
+    let mut fetch = Fetch::new("f", RequestedOptions::default(), MAX_FILE_BYTES, Duration::ZERO);
     assert_eq!(play(&[], &mut fetch, &mut || false).0, FetchEnd::Lost);
 }
 
 #[test]
 fn a_gap_is_reported_at_once_and_so_is_a_repeated_block() {
     let wish = RequestedOptions { window: Some(4), ..RequestedOptions::default() };
-    let mut fetch = Fetch::new("f", wish, MOST, Duration::ZERO);
+    let mut fetch = Fetch::new("f", wish, MAX_FILE_BYTES, Duration::ZERO);
     let mut hear = |packet: Packet<'_>| {
         fetch.receive(Duration::ZERO, &packet.encode()).unwrap();
         std::iter::from_fn(|| fetch.poll()).last()
@@ -125,7 +125,7 @@ proptest! {
         size in 0usize..40_000, window in 1u16..20, lost in prop::collection::vec(0usize..5, 1..200),
     ) {
         let file = file(size);
-        let mut fetch = Fetch::new("f", RequestedOptions { block_size: Some(700), window: Some(window), ..RequestedOptions::default() }, MOST, Duration::ZERO);
+        let mut fetch = Fetch::new("f", RequestedOptions { block_size: Some(700), window: Some(window), ..RequestedOptions::default() }, MAX_FILE_BYTES, Duration::ZERO);
         let mut fates = lost.iter().cycle();
         // One packet in five is lost on average.
         let (end, _) = play(&file, &mut fetch, &mut || fates.next() != Some(&0));
@@ -137,7 +137,7 @@ proptest! {
 
     #[test]
     fn any_datagrams_are_survived(datagrams in prop::collection::vec((0u8..7, prop::collection::vec(any::<u8>(), 0..40)), 0..50)) {
-        let mut fetch = Fetch::new("f", RequestedOptions { window: Some(4), ..RequestedOptions::default() }, MOST, Duration::ZERO);
+        let mut fetch = Fetch::new("f", RequestedOptions { window: Some(4), ..RequestedOptions::default() }, MAX_FILE_BYTES, Duration::ZERO);
         let asked = Request { file: "f".into(), mode: "octet".into(), options: vec![] };
         let mut transfer = Transfer::new(file(5000), &asked, Limits::default(), Duration::ZERO);
         for (kind, bytes) in datagrams {

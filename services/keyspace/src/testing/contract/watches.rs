@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{PATIENCE, Space, changes, reading};
+use super::{Space, WAIT_TIMEOUT, changes, reading};
 use crate::{
     Error,
     store::{
@@ -84,7 +84,7 @@ pub(super) async fn a_watch_from_a_compacted_revision_is_canceled(space: &Space<
     let last = space.write(vec![space.put("a", "3")]).await?;
     space.subject.compact(last).await;
     let mut stream = open(space, vec![watcher(space, "", first)]).await?;
-    let message = timeout(PATIENCE, stream.message()).await.map_err(|_| super::silent())?;
+    let message = timeout(WAIT_TIMEOUT, stream.message()).await.map_err(|_| super::silent())?;
     assert_eq!(message.map_err(reading)?, WatchMessage::Canceled);
     let mut stream = open(space, vec![watcher(space, "", last)]).await?;
     assert_eq!(told(space, &changes(stream.as_mut()).await?.changes), [format!("a@{last}")], "it is not compacted");
@@ -97,7 +97,7 @@ pub(super) async fn a_request_for_progress_is_answered(space: &Space<'_>) -> Res
     let nothing = timeout(Duration::from_millis(500), stream.message()).await;
     assert!(nothing.is_err(), "nothing changed: {nothing:?}");
     stream.request_progress().await.map_err(reading)?;
-    let message = timeout(PATIENCE, stream.message()).await.map_err(|_| super::silent())?;
+    let message = timeout(WAIT_TIMEOUT, stream.message()).await.map_err(|_| super::silent())?;
     let message = message.map_err(reading)?;
     assert!(matches!(&message, WatchMessage::Changes { changes, .. } if changes.is_empty()), "{message:?}");
     Ok(())

@@ -2,15 +2,15 @@
 
 use std::net::Ipv4Addr;
 
-use crate::answer::Kind;
 use crate::client::{Client, Verb};
 use crate::malformed::{MAX_MESSAGE, Malformed};
 use crate::message::{Direction, Mac, Message};
 use crate::options::{Options, code};
+use crate::reply::Kind;
 
 /// A simulated network card that wants an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct SimulatedClient {
     /// What it plays.
     pub client: Client,
     /// Its address on Ethernet.
@@ -25,7 +25,7 @@ pub struct Ask {
     pub relay: Option<Ipv4Addr>,
 }
 
-impl Ask {
+impl SimulatedClient {
     /// DHCPDISCOVER: the first message.
     #[must_use]
     pub fn discover(&self) -> Vec<u8> {
@@ -34,7 +34,7 @@ impl Ask {
 
     /// DHCPREQUEST that takes an offer (RFC 2131 §4.3.2, SELECTING).
     #[must_use]
-    pub fn request(&self, offer: &Answer) -> Vec<u8> {
+    pub fn request(&self, offer: &ServerReply) -> Vec<u8> {
         write(&self.naming(Verb::Request, offer))
     }
 
@@ -65,20 +65,20 @@ impl Ask {
 
     /// DHCPDECLINE: the address is in use by another.
     #[must_use]
-    pub fn decline(&self, ack: &Answer) -> Vec<u8> {
+    pub fn decline(&self, ack: &ServerReply) -> Vec<u8> {
         write(&self.naming(Verb::Decline, ack))
     }
 
     /// DHCPRELEASE: the address is no longer needed.
     #[must_use]
-    pub fn release(&self, ack: &Answer) -> Vec<u8> {
+    pub fn release(&self, ack: &ServerReply) -> Vec<u8> {
         let mut message = self.message(Verb::Release);
         message.ciaddr = ack.address;
         message.options.add_address(code::SERVER_IDENTIFIER, ack.server_identifier);
         write(&message)
     }
 
-    fn naming(&self, verb: Verb, answer: &Answer) -> Message {
+    fn naming(&self, verb: Verb, answer: &ServerReply) -> Message {
         let mut message = self.message(verb);
         message.options.add_address(code::SERVER_IDENTIFIER, answer.server_identifier);
         message.options.add_address(code::REQUESTED_ADDRESS, answer.address);
@@ -131,7 +131,7 @@ fn write(message: &Message) -> Vec<u8> {
 
 /// What a client reads from a server's reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ServerReply {
     /// OFFER, ACK or NAK.
     pub kind: Kind,
     /// The card it is for.
@@ -164,7 +164,7 @@ pub struct Answer {
     pub message: Option<String>,
 }
 
-impl Answer {
+impl ServerReply {
     /// Reads a server's reply.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::*;
 use crate::client::Machine;
 use crate::malformed::{MAX_MESSAGE, Malformed};
 use crate::message::Mac;
-use crate::{Answer, Ask, BootFile, Unfit};
+use crate::{BootFile, InvalidBootFile, ServerReply, SimulatedClient};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 11);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 99);
@@ -24,8 +24,15 @@ fn reservation(file: &str) -> Reservation {
     }
 }
 
-fn ask(client: Client) -> Ask {
-    Ask { client, mac: Mac([0x52, 0x54, 0, 1, 0, 1]), xid: 0x1234_5678, secs: 0, uuid: Some([7; 16]), relay: None }
+fn ask(client: Client) -> SimulatedClient {
+    SimulatedClient {
+        client,
+        mac: Mac([0x52, 0x54, 0, 1, 0, 1]),
+        xid: 0x1234_5678,
+        secs: 0,
+        uuid: Some([7; 16]),
+        relay: None,
+    }
 }
 
 const PXE: Client = Client::Pxe(Machine::UefiX64);
@@ -39,8 +46,8 @@ fn options(reply: &Reply) -> Options {
 }
 
 /// What an offer to this client says.
-fn offer(client: Client) -> Answer {
-    Answer::decode(&reply(&ask(client).discover()).unwrap().bytes).unwrap()
+fn offer(client: Client) -> ServerReply {
+    ServerReply::decode(&reply(&ask(client).discover()).unwrap().bytes).unwrap()
 }
 
 #[test]
@@ -48,7 +55,7 @@ fn a_discover_is_offered_the_reserved_address() {
     let reply = reply(&ask(PXE).discover()).unwrap();
     assert_eq!((reply.kind, reply.destination), (Kind::Offer, Destination::Broadcast));
     assert_eq!(reply.destination.socket().to_string(), "255.255.255.255:68");
-    let offer = Answer::decode(&reply.bytes).unwrap();
+    let offer = ServerReply::decode(&reply.bytes).unwrap();
     assert_eq!((offer.address, offer.xid, offer.mac), (ADDRESS, 0x1234_5678, ask(PXE).mac));
     assert_eq!(offer.server_identifier, REPLICA.server_identifier);
     assert_eq!(offer.netmask, Some(Ipv4Addr::new(255, 255, 255, 0)));
@@ -120,7 +127,7 @@ fn a_request_for_another_address_is_refused_aloud() {
     for bytes in [ask(Client::System).reboot(OTHER), ask(Client::System).renew(OTHER)] {
         let reply = reply(&bytes).unwrap();
         assert_eq!((reply.kind, reply.destination), (Kind::Nak, Destination::Broadcast));
-        let nak = Answer::decode(&reply.bytes).unwrap();
+        let nak = ServerReply::decode(&reply.bytes).unwrap();
         assert_eq!((nak.address, nak.lease_seconds, nak.file), (Ipv4Addr::UNSPECIFIED, None, None));
         assert!(nak.message.is_some());
         assert_eq!(options(&reply).get(61).map(<[u8]>::len), Some(7));
@@ -129,7 +136,7 @@ fn a_request_for_another_address_is_refused_aloud() {
 
 #[test]
 fn a_relayed_refusal_has_the_broadcast_bit() {
-    let system = Ask { relay: Some(RELAY), ..ask(Client::System) };
+    let system = SimulatedClient { relay: Some(RELAY), ..ask(Client::System) };
     let reply = reply(&system.reboot(OTHER)).unwrap();
     assert_eq!((reply.kind, reply.destination), (Kind::Nak, Destination::Relay(RELAY)));
     assert_eq!(reply.bytes.get(10..12), Some([0x80, 0].as_slice()));
@@ -137,7 +144,7 @@ fn a_relayed_refusal_has_the_broadcast_bit() {
 
 #[test]
 fn a_request_that_takes_another_servers_offer_is_met_with_silence() {
-    let offer = Answer { server_identifier: OTHER, ..offer(PXE) };
+    let offer = ServerReply { server_identifier: OTHER, ..offer(PXE) };
     assert_eq!(reply(&ask(PXE).request(&offer)), None);
 }
 
@@ -147,7 +154,7 @@ fn any_replica_acknowledges_what_another_offered() {
     let second = Replica { address: Ipv4Addr::new(10, 77, 1, 3), ..REPLICA };
     let request = Request::decode(&ask(PXE).request(&offer)).unwrap();
     let reply = answer(&request, &reservation("snponly.efi"), &second).unwrap();
-    let ack = Answer::decode(&reply.bytes).unwrap();
+    let ack = ServerReply::decode(&reply.bytes).unwrap();
     assert_eq!(
         (ack.kind, ack.server_identifier, ack.next_server),
         (Kind::Ack, offer.server_identifier, second.address)
@@ -168,7 +175,7 @@ fn declines_and_releases_are_never_answered() {
 fn an_inform_is_told_options_but_no_address_and_only_inside_the_network() {
     let reply_inside = reply(&ask(Client::System).inform(OTHER)).unwrap();
     assert_eq!((reply_inside.kind, reply_inside.destination), (Kind::Ack, Destination::Unicast(OTHER)));
-    let ack = Answer::decode(&reply_inside.bytes).unwrap();
+    let ack = ServerReply::decode(&reply_inside.bytes).unwrap();
     assert_eq!((ack.address, ack.lease_seconds), (Ipv4Addr::UNSPECIFIED, None));
     assert!(ack.netmask.is_some());
     assert_eq!(reply(&ask(Client::System).inform(Ipv4Addr::new(8, 8, 8, 8))), None);
@@ -209,10 +216,10 @@ fn a_long_url_is_in_its_option_and_not_in_the_field() {
 
 #[test]
 fn a_boot_file_that_firmware_could_not_read_is_refused() {
-    assert_eq!(BootFile::new(""), Err(Unfit::Empty));
-    assert_eq!(BootFile::new("x".repeat(256)), Err(Unfit::Long(256)));
+    assert_eq!(BootFile::new(""), Err(InvalidBootFile::Empty));
+    assert_eq!(BootFile::new("x".repeat(256)), Err(InvalidBootFile::TooLong(256)));
     for name in ["a b", "a\0", "ä"] {
-        assert_eq!(BootFile::new(name), Err(Unfit::Text));
+        assert_eq!(BootFile::new(name), Err(InvalidBootFile::InvalidCharacter));
     }
 }
 
@@ -253,11 +260,11 @@ proptest! {
             bytes.extend(octets);
         }
         for bytes in [bytes.as_slice(), bytes.get(..cut).unwrap_or(&bytes)] {
-            let _ = Answer::decode(bytes);
+            let _ = ServerReply::decode(bytes);
             let Ok(request) = Request::decode(bytes) else { continue };
             if let Some(reply) = answer(&request, &reservation("http://10.77.1.2/boot.ipxe"), &REPLICA) {
                 prop_assert!((300..=MAX_MESSAGE).contains(&reply.bytes.len()) && reply.bytes.len() <= request.room);
-                let read = Answer::decode(&reply.bytes).unwrap();
+                let read = ServerReply::decode(&reply.bytes).unwrap();
                 prop_assert_eq!((read.kind, read.xid, read.mac), (reply.kind, request.xid, request.mac));
             }
         }
@@ -266,6 +273,6 @@ proptest! {
     #[test]
     fn any_rubbish_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..1600)) {
         let _ = Request::decode(&bytes);
-        let _ = Answer::decode(&bytes);
+        let _ = ServerReply::decode(&bytes);
     }
 }
