@@ -1,7 +1,7 @@
-//! What the stock agent says and is told: lookup, heartbeat, what an inspection found, and the commands that go back.
+//! Protocol of ironic-python-agent: lookup, heartbeat, inspection reports, and commands.
 //!
-//! The agent (`ironic-python-agent`) is a server of its own: it calls three paths here, and is called at the address
-//! that its heartbeat names.
+//! The agent is also a server: it calls three paths of this API, and receives commands at the URL that its heartbeat
+//! contains.
 
 mod command;
 mod heartbeat;

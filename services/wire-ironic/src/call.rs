@@ -1,4 +1,4 @@
-//! The small calls below a node: what their bodies may say.
+//! Parsers for the bodies of calls below a node.
 
 use serde_json::{Map, Value, json};
 
@@ -8,18 +8,18 @@ use crate::fields::{check_trait, refusal};
 use crate::python;
 use crate::version::Version;
 
-/// The most traits of a node.
+/// Maximum number of traits of a node.
 pub const MAX_TRAITS: usize = 50;
-/// Since when a vif can be told its port.
+/// First minor version in which a VIF can name its port.
 const VIF_PORT: u16 = 67;
-/// What virtual drives there are, how a BMC gets an image, and from where.
+/// Virtual drives, how a BMC gets an image, and URL schemes.
 pub(crate) const DEVICE_TYPES: &[&str] = &["disk", "cdrom", "floppy"];
 pub(crate) const SOURCES: &[&str] = &["http", "local", "swift"];
 pub(crate) const SCHEMES: &[&str] = &["http", "https", "file"];
-/// The words for how a machine boots.
+/// Names of the boot modes.
 pub(crate) const BOOT_MODES: &[&str] = &["bios", "uefi"];
 
-/// `PUT maintenance`: why.
+/// Parses `PUT maintenance`: the reason.
 ///
 /// # Errors
 /// 400.
@@ -28,7 +28,7 @@ pub fn maintenance(body: &Map<String, Value>) -> Result<Option<String>, Error> {
     argument::text(body, "reason")
 }
 
-/// `PUT states/console`: on or off.
+/// Parses `PUT states/console`: on or off.
 ///
 /// # Errors
 /// 400.
@@ -37,7 +37,7 @@ pub fn console(body: &Map<String, Value>) -> Result<bool, Error> {
     argument::flag(body, "enabled")?.ok_or_else(|| argument::missing("enabled"))
 }
 
-/// How a machine boots.
+/// Boot mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BootMode {
     /// `bios`.
@@ -46,7 +46,7 @@ pub enum BootMode {
     Uefi,
 }
 
-/// `PUT states/boot_mode`.
+/// Parses `PUT states/boot_mode`.
 ///
 /// # Errors
 /// 400.
@@ -64,7 +64,7 @@ pub fn boot_mode(body: &Map<String, Value>) -> Result<BootMode, Error> {
     }
 }
 
-/// `PUT states/secure_boot`: on or off.
+/// Parses `PUT states/secure_boot`: on or off.
 ///
 /// # Errors
 /// 400.
@@ -73,26 +73,26 @@ pub fn secure_boot(body: &Map<String, Value>) -> Result<bool, Error> {
     argument::flag(body, "target")?.ok_or_else(|| argument::missing("target"))
 }
 
-/// `PUT management/boot_device`: from what, and whether for good.
+/// Parses `PUT management/boot_device`: the device, and whether it is persistent.
 ///
 /// # Errors
-/// 400; which devices there are, the hardware says.
+/// 400 for an invalid body. The caller checks the device.
 pub fn boot_device(body: &Map<String, Value>) -> Result<(String, bool), Error> {
     argument::only(body, &["boot_device", "persistent"])?;
     let device = argument::text(body, "boot_device")?.ok_or_else(|| argument::missing("boot_device"))?;
     Ok((device, argument::flag(body, "persistent")?.unwrap_or_default()))
 }
 
-/// `PUT management/indicators/NAME`: what the lamp is to be.
+/// Parses `PUT management/indicators/NAME`: the state of the indicator.
 ///
 /// # Errors
-/// 400; which lamps there are, the hardware says.
+/// 400 for an invalid body. The caller checks the indicator.
 pub fn indicator(body: &Map<String, Value>) -> Result<String, Error> {
     argument::only(body, &["state"])?;
     argument::text(body, "state")?.ok_or_else(|| argument::missing("state"))
 }
 
-/// `PUT traits`: all of them from now on, without doubles and in order. `node` is for the refusal.
+/// Parses `PUT traits`: all traits, sorted and without duplicates. `node` is for the error.
 ///
 /// # Errors
 /// 400.
@@ -121,7 +121,7 @@ pub fn traits(node: &str, body: &Map<String, Value>) -> Result<Vec<String>, Erro
     Ok(traits)
 }
 
-/// `PUT traits/<trait>`: one more; `has` is how many the node will have then.
+/// Checks `PUT traits/<trait>`: one more trait; `has` is the resulting number of traits.
 ///
 /// # Errors
 /// 400.
@@ -140,30 +140,30 @@ fn check_number(node: &str, number: usize) -> Result<(), Error> {
     )))
 }
 
-/// A network that is plugged into a node.
+/// Virtual interface of a network, attached to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vif {
-    /// Its name there.
+    /// Id of the VIF.
     pub id: String,
-    /// Into which port or port group, by UUID; else a free one is found.
+    /// Port or port group, by UUID. `None` selects a free one.
     pub into: Option<Into>,
-    /// What else came with it; kept for the network.
+    /// Other members, kept for the network service.
     pub other: Map<String, Value>,
 }
 
-/// What a vif is plugged into.
+/// What a VIF is attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Into {
-    /// A port.
+    /// Port.
     Port(String),
-    /// A port group.
+    /// Port group.
     Portgroup(String),
 }
 
-/// `POST vifs`.
+/// Parses `POST vifs`.
 ///
 /// # Errors
-/// 400, or 406 for a port before its time.
+/// 400, or 406 for a port in a version without it.
 pub fn vif(version: Version, body: &Map<String, Value>) -> Result<Vif, Error> {
     let id = argument::text(body, "id")?.ok_or_else(|| refusal("vif", "'id' is a required property"))?;
     let into = match (argument::text(body, "port_uuid")?, argument::text(body, "portgroup_uuid")?) {
@@ -180,18 +180,18 @@ pub fn vif(version: Version, body: &Map<String, Value>) -> Result<Vif, Error> {
     Ok(Vif { id, into, other: other.collect() })
 }
 
-/// An image that is put into a virtual drive.
+/// Image for a virtual drive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Media {
     /// `cdrom`, `disk` or `floppy`.
     pub device_type: String,
-    /// Where the image is.
+    /// URL of the image.
     pub image_url: String,
-    /// How the BMC gets it: `local`, `http` or `swift`.
+    /// How the BMC gets the image: `local`, `http` or `swift`.
     pub source: String,
 }
 
-/// `POST vmedia`.
+/// Parses `POST vmedia`.
 ///
 /// # Errors
 /// 400.
@@ -210,7 +210,7 @@ pub fn media(body: &Map<String, Value>) -> Result<Media, Error> {
     Ok(Media { device_type, image_url, source })
 }
 
-/// `DELETE vmedia`: from which drives, or from all.
+/// Parses `DELETE vmedia`: the drives. Empty for all.
 ///
 /// # Errors
 /// 400.
@@ -234,7 +234,7 @@ fn one_of(word: &str, words: &[&str]) -> Result<(), Error> {
     Err(refusal("vmedia", &format!("{} is not one of [{words}]", python::quoted_text(word))))
 }
 
-/// The answer of `validate`: each interface is fit, or why not.
+/// Encodes the response of `validate`: each interface with its result.
 #[must_use]
 pub fn validation<'a>(interfaces: impl Iterator<Item = (&'a str, Result<(), String>)>) -> Value {
     let shown = interfaces.map(|(name, result)| {

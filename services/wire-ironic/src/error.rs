@@ -1,65 +1,65 @@
-//! What a refused request is told: a status and a text, in one of three shapes.
+//! Error responses: a status and a text, in one of three formats.
 //!
-//! Clients of thirty releases pick the text out of these shapes, so the shapes and the texts are part of the protocol.
-//! The one that most calls use carries JSON inside a JSON string.
+//! Clients of thirty releases parse these formats, so formats and texts are part of the protocol. The most frequent one
+//! contains JSON in a JSON string.
 
 pub mod text;
 
 use serde_json::{Value, json};
 
-/// The shape of an error's body.
+/// Format of an error's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// From a resource: `error_message` is a string with `faultcode`, `faultstring` and `debuginfo` in it.
+    /// From a resource: `error_message` is a string that contains JSON with `faultcode`, `faultstring` and `debuginfo`.
     Fault,
-    /// From before any resource, such as an unknown path: `error_message` is a string with `code`, `title` and
-    /// `description` in it. No version headers go along, but with the refusal of a version.
+    /// From the router, such as for an unknown path: `error_message` is a string that contains JSON with `code`, `title` and
+    /// `description`. Only the error of an unsupported version has version headers.
     Router,
-    /// From the limits on a body, and from the agent: `faultcode` and `faultstring` at the top.
+    /// From body limits and agent calls: `faultcode` and `faultstring` are members of the body.
     Flat,
 }
 
-/// A refusal, as the client sees it.
+/// Error response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{status}: {text}")]
 pub struct Error {
     /// The HTTP status.
     pub status: u16,
-    /// The shape of the body.
+    /// Format of the body.
     pub form: Form,
-    /// What clients show; lower-case or not, it is the protocol's.
+    /// Text that clients show, in Ironic's wording.
     pub text: String,
 }
 
-/// What can be wrong, and with it the status; the API reference calls these the normal response codes of errors.
+/// Class of an error, which determines its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Fix the request.
+    /// The request is invalid.
     Invalid,
-    /// No credentials, or wrong ones.
+    /// The credentials are missing or wrong.
     Unauthenticated,
-    /// Known, and not allowed; also a protected node.
+    /// The caller lacks a permission, or the node is protected.
     Forbidden,
-    /// The thing named is not there, or must not be seen.
+    /// The resource does not exist or is hidden from the caller.
     NotFound,
-    /// The path is known, the method is not.
+    /// The path does not support the method.
     MethodNotAllowed,
-    /// The request's version does not have this.
+    /// The request's version does not support this.
     NotAcceptable,
-    /// Change the thing's state first, or come again: locked, associated, exists already, wrong power state.
+    /// The state of the resource conflicts with the request: locked, associated, existing already, wrong power state.
     Conflict,
-    /// It is not as the request demands (RFC 9110 §13.1.1); Ironic has no such condition.
+    /// A precondition failed (RFC 9110 §13.1.1); Ironic has no preconditions.
     PreconditionFailed,
-    /// The body is longer than the path takes.
+    /// The body is larger than the path accepts.
     TooLarge,
-    /// Ours, or the hardware's in a call that waits for it.
+    /// Internal error, or hardware error in a call that waits for the hardware.
     Server,
     /// No service can handle the request now.
     Unavailable,
 }
 
 impl Class {
-    /// All of them, in the order of their statuses.
+    /// All classes, in the order of their statuses.
     pub const ALL: [Self; 11] = [
         Self::Invalid,
         Self::Unauthenticated,
@@ -92,19 +92,19 @@ impl Class {
         }
     }
 
-    /// A refusal by a resource.
+    /// Returns an error in the format of a resource.
     #[must_use]
     pub fn says(self, text: impl Into<String>) -> Error {
         Error { status: self.status(), form: Form::Fault, text: text.into() }
     }
 
-    /// A refusal from before any resource.
+    /// Returns an error in the format of the router.
     #[must_use]
     pub fn routed(self, text: impl Into<String>) -> Error {
         Error { status: self.status(), form: Form::Router, text: text.into() }
     }
 
-    /// A refusal of a body, or by the agent.
+    /// Returns an error in the format of body limits and agent calls.
     #[must_use]
     pub fn flat(self, text: impl Into<String>) -> Error {
         Error { status: self.status(), form: Form::Flat, text: text.into() }
@@ -112,7 +112,7 @@ impl Class {
 }
 
 impl Error {
-    /// The JSON that goes out.
+    /// JSON body of the response.
     #[must_use]
     pub fn body(&self) -> Value {
         let faultcode = if self.status >= 500 { "Server" } else { "Client" };
@@ -130,7 +130,7 @@ fn wrapped(inner: &Value) -> Value {
     json!({"error_message": inner.to_string()})
 }
 
-/// The reason phrase of a status, RFC 9110 §15 as the protocol spells it.
+/// Reason phrase of a status, in Ironic's spelling (RFC 9110 §15).
 #[must_use]
 pub const fn title(status: u16) -> &'static str {
     match status {

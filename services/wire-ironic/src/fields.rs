@@ -1,7 +1,7 @@
-//! What each resource is made of: one table per resource, read by everything else.
+//! Fields of the resources: one table per resource, which all other modules use.
 //!
-//! A row says what a field is called, which version brought it, what JSON it is, who may set it, and where it shows.
-//! Nothing about a field is written anywhere else.
+//! A row has a field's name, first version, JSON type, who can set it, and where it is shown. No other place defines
+//! properties of a field.
 
 mod allocation;
 mod body;
@@ -57,56 +57,56 @@ pub enum Initial {
     Text(&'static str),
     /// This number.
     Number(i64),
-    /// A fresh UUID.
+    /// New UUID.
     Fresh,
-    /// What the node's driver prefers.
+    /// Default of the node's driver.
     Driver,
 }
 
-/// Whether a list can be sorted by a field.
+/// Whether lists can be sorted by a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
-    /// Yes.
+    /// They can.
     Yes,
-    /// No, and the refusal names it as one that is known.
+    /// They cannot; the error says that the field is not sortable.
     Known,
-    /// No, and the refusal is that of an unknown one.
+    /// They cannot; the error is that of an unknown field.
     No,
 }
 
-/// Whether a new resource may bring a field.
+/// Whether POST accepts a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Post {
-    /// It is refused as unknown.
+    /// Rejected as unknown.
     No,
-    /// It may.
+    /// Optional.
     May,
-    /// It must.
+    /// Required.
     Must,
 }
 
-/// One row of a table.
+/// Row of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
     /// Its name.
     pub name: &'static str,
     /// The version that brought it.
     pub since: u16,
-    /// What JSON it is.
+    /// JSON type.
     pub kind: Kind,
-    /// Shown by a list without `fields` and `detail`.
+    /// Whether a list without `fields` and `detail` shows it.
     pub column: bool,
-    /// Whether lists sort by it.
+    /// Whether lists can be sorted by it.
     pub sort: Sort,
-    /// Whether POST takes it.
+    /// Whether POST accepts it.
     pub post: Post,
-    /// Whether PATCH takes it.
+    /// Whether PATCH accepts it.
     pub patch: bool,
     /// Whether secrets in it are shown as [`MASK`].
     pub masked: bool,
-    /// Taken and never shown.
+    /// Whether it is accepted but never shown.
     pub hidden: bool,
-    /// The most characters, or 0 for any number.
+    /// Maximum length in characters, or 0 for no limit.
     pub longest: usize,
     /// Value if no client has set it.
     pub initial: Initial,
@@ -176,45 +176,45 @@ impl Field {
     }
 }
 
-/// How a resource refuses `fields` that it does not have.
+/// How a resource rejects unknown `fields`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unknown {
-    /// One is named.
+    /// The error names one of them.
     One,
-    /// All are named.
+    /// The error names all of them.
     All,
-    /// The first is named, and all that there are.
+    /// The error names the first one, and all known fields.
     Listed,
 }
 
-/// One kind of resource.
+/// Kind of resource.
 #[derive(Debug)]
 pub struct Resource {
-    /// Its name in paths, below `/v1`.
+    /// Path below `/v1`.
     pub path: &'static str,
-    /// The key of its list.
+    /// Key of its list.
     pub plural: &'static str,
-    /// What refusals of a body call it; empty where they name nothing.
+    /// Name in errors about a body; empty if they have none.
     pub word: &'static str,
     /// The version that brought it.
     pub since: u16,
-    /// What a link and a marker name it by.
+    /// Field that identifies it in links and markers.
     pub key: &'static str,
-    /// Its fields, by name.
+    /// Fields, sorted by name.
     pub fields: &'static [Field],
-    /// What PATCH takes, in the order in which refusals list it.
+    /// Fields that PATCH accepts, in the order in which errors list them.
     pub patchable: &'static [&'static str],
     unknown: Unknown,
 }
 
 impl Resource {
-    /// The field of this name.
+    /// Returns the field with this name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// Whether `fields` may name the links, which are shown in any case.
+    /// Returns whether `fields` may name the links, which are always shown.
     pub(crate) fn takes_links(&self) -> bool {
         self.unknown != Unknown::One
     }
@@ -234,7 +234,7 @@ pub use volume_connector::VOLUME_CONNECTOR;
 pub use volume_target::VOLUME_TARGET;
 pub use webhook::WEBHOOK;
 
-/// Every kind of resource that has a table.
+/// All resources with a table.
 pub static RESOURCES: [&Resource; 13] = [
     &NODE,
     &PORT,

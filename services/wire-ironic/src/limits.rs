@@ -1,17 +1,17 @@
-//! How much a request may carry, asked before its body is read as JSON.
+//! Limits of a request's body, checked before it is parsed.
 
 use crate::error::{Class, Error};
 
-/// The most levels of lists and objects in each other.
+/// Maximum nesting of arrays and objects.
 pub const LEVELS: usize = 25;
-/// The most bytes of a body.
+/// Maximum size of a body, in bytes.
 pub const BODY: usize = 1 << 20;
-/// The same for `states/provision`, which carries config drives.
+/// Maximum size for `states/provision`, whose body may contain a config drive, in bytes.
 pub const PROVISION_BODY: usize = 64 << 20;
-/// The same for `continue_inspection`, which carries logs.
+/// Maximum size for `continue_inspection`, whose body may contain logs, in bytes.
 pub const INSPECTION_BODY: usize = 16 << 20;
 
-/// The most bytes that a body at this path may have.
+/// Returns the maximum size of a body at a path, in bytes.
 #[must_use]
 pub fn body_limit(path: &str) -> usize {
     let path = path.trim_matches('/');
@@ -24,13 +24,13 @@ pub fn body_limit(path: &str) -> usize {
     }
 }
 
-/// The refusal of a body that is too long.
+/// Error for a body that is too large.
 #[must_use]
 pub fn too_large() -> Error {
     Class::TooLarge.flat("Request body is too large. Please contact the service administrator.")
 }
 
-/// Lets a body through whose brackets, outside of its texts, are not too deep in each other. It need not be JSON.
+/// Checks the nesting of the brackets in a body, outside of its strings. The body need not be valid JSON.
 ///
 /// # Errors
 /// 400.

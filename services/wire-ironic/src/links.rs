@@ -1,4 +1,4 @@
-//! Where things are: every resource says so itself, once with the version in the path and once without.
+//! Links: every resource has one with the version in the path and one without.
 
 mod frame;
 
@@ -10,7 +10,7 @@ use crate::{
     version::Version,
 };
 
-/// The two links of a path below `/v1`, such as `nodes/<uuid>`. `base` is scheme and host.
+/// Returns the two links of a path below `/v1`, such as `nodes/<uuid>`. `base` is scheme and host.
 #[must_use]
 pub fn resource(base: &str, path: &str) -> Value {
     json!([
@@ -19,27 +19,27 @@ pub fn resource(base: &str, path: &str) -> Value {
     ])
 }
 
-/// A list of links that a resource shows beside its own, and the version that brought it.
+/// Link list of a subresource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sub {
-    /// Its name, in the resource and in the path.
+    /// Name, in the resource and in the path.
     pub name: &'static str,
     /// The version that brought it.
     pub since: u16,
 }
 
-/// What a node links to. Shown with the whole node, never with `fields`.
+/// Subresources of a node. Shown with all fields, never with `fields`.
 pub const NODE: &[Sub] = &[sub("ports", 1), sub("states", 14), sub("portgroups", 24), sub("volume", 32)];
-/// What a port group links to.
+/// Subresources of a port group.
 pub const PORTGROUP: &[Sub] = &[sub("ports", 23)];
-/// What a driver links to.
+/// Subresources of a driver.
 pub const DRIVER: &[Sub] = &[sub("properties", 14)];
-/// What a chassis links to; see [`chassis_nodes`] for its odd shape.
+/// Subresources of a chassis; see [`chassis_nodes`] for their format.
 pub const CHASSIS: &[Sub] = &[sub("nodes", 1)];
-/// What the collection `volume` links to.
+/// Subresources of the collection `volume`.
 pub const VOLUME: &[Sub] = &[sub("connectors", 32), sub("targets", 32)];
 
-/// What a resource links to below itself, in lists of links like its own.
+/// Returns the subresources of a resource.
 pub(crate) fn subs(resource: &Resource) -> &'static [Sub] {
     match resource.path {
         "nodes" => NODE,
@@ -53,7 +53,7 @@ const fn sub(name: &'static str, since: u16) -> Sub {
     Sub { name, since }
 }
 
-/// The link lists of one resource, by name, for a request of this version; `path` is such as `nodes/<uuid>`.
+/// Returns the link lists of a resource, by name, in a version; `path` is such as `nodes/<uuid>`.
 pub fn below<'a>(
     subs: &'static [Sub],
     version: Version,
@@ -64,7 +64,7 @@ pub fn below<'a>(
     shown.map(move |sub| (sub.name, resource(base, &format!("{path}/{}", sub.name))))
 }
 
-/// A resource as a request sees it, with its links.
+/// Returns the visible fields of a resource, with its links.
 #[must_use]
 pub fn shown(
     resource: &'static Resource,
@@ -79,13 +79,13 @@ pub fn shown(
     }
 }
 
-/// The nodes of a chassis are a list of links in a list: so the protocol has it, and clients skip it.
+/// Returns the link to the nodes of a chassis: in Ironic a list of links inside a list, which clients ignore.
 #[must_use]
 pub fn chassis_nodes(base: &str, uuid: &str) -> Value {
     json!([resource(base, &format!("chassis/{uuid}/nodes"))])
 }
 
-/// The `Location` of a new resource, or of the states that an accepted verb will change.
+/// Returns the `Location` of a new resource, or of the states that an accepted verb changes.
 #[must_use]
 pub fn location(base: &str, path: &str) -> String {
     format!("{base}/v1/{path}")

@@ -1,9 +1,9 @@
-//! What the agent is told to do: commands, and what became of them.
+//! Commands for the agent, and their results.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// The kind of work whose steps a command is about.
+/// Kind of work that a command's steps belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Cleaning.
@@ -15,7 +15,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its word in the names of commands.
+    /// Name in commands.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -26,12 +26,12 @@ impl Kind {
     }
 }
 
-/// One command.
+/// Command.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Command {
-    /// Its name, with the extension's before the point.
+    /// Name, with the extension before the dot.
     pub name: String,
-    /// What it is told.
+    /// Parameters.
     pub params: Map<String, Value>,
 }
 
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Command {
 }
 
 impl Command {
-    /// A command by its name; `params` that are no object are none.
+    /// Creates a command. `params` that are not an object are left out.
     #[must_use]
     pub fn new(name: impl Into<String>, params: Value) -> Self {
         let params = match params {
@@ -52,15 +52,15 @@ impl Command {
         Self { name: name.into(), params }
     }
 
-    /// Asks for the steps that the agent has. Answered at once, with [`StepsFound`].
+    /// Requests the agent's steps. The response is immediate: [`StepsFound`].
     #[must_use]
     pub fn get_steps(kind: Kind, node: &Value, ports: &Value) -> Self {
         let word = kind.word();
         Self::new(format!("{word}.get_{word}_steps"), json!({"node": node, "ports": ports}))
     }
 
-    /// Has one step made. `version` is the `hardware_manager_version` of the steps; if the agent has another by now,
-    /// the outcome is [`Status::VersionMismatch`], and all begins anew.
+    /// Executes one step. `version` is the `hardware_manager_version` of the steps; if the agent has another one by now,
+    /// the outcome is [`Status::VersionMismatch`], and the work starts again.
     #[must_use]
     pub fn execute_step(kind: Kind, step: &Value, node: &Value, ports: &Value, version: &Value) -> Self {
         let word = kind.word();
@@ -76,7 +76,7 @@ impl Command {
         Self::new("rescue.finalize_rescue", json!({"rescue_password": password, "hashed": true}))
     }
 
-    /// Installs the boot loader of what was written.
+    /// Installs the boot loader of the written image.
     #[must_use]
     pub fn install_bootloader(root: Option<&str>, esp: Option<&str>, prep: Option<&str>, boot_mode: &str) -> Self {
         Self::new(
@@ -90,7 +90,7 @@ impl Command {
         )
     }
 
-    /// A command without anything to tell: `standby.sync`, `standby.power_off`, `standby.run_image`,
+    /// Creates a command without parameters: `standby.sync`, `standby.power_off`, `standby.run_image`,
     /// `standby.get_partition_uuids`, `log.collect_system_logs`, `system.lockdown`.
     #[must_use]
     pub fn bare(name: &str) -> Self {
@@ -98,47 +98,47 @@ impl Command {
     }
 }
 
-/// Where commands are sent. The token is in the address: keep it out of logs.
+/// Returns the URL for commands. It contains the token: keep it out of logs.
 #[must_use]
 pub fn commands_url(callback_url: &str, wait: bool, token: &str) -> String {
     format!("{}/v1/commands/?wait={wait}&agent_token={token}", callback_url.trim_end_matches('/'))
 }
 
-/// How far a command is.
+/// Status of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Status {
-    /// Not done yet.
+    /// Running.
     #[serde(rename = "RUNNING")]
     Running,
-    /// Done.
+    /// Succeeded.
     #[serde(rename = "SUCCEEDED")]
     Succeeded,
-    /// Not done, and not to be.
+    /// Failed.
     #[serde(rename = "FAILED")]
     Failed,
-    /// The agent's steps are not those that it was asked about.
+    /// The agent's steps have changed since they were listed.
     #[serde(rename = "CLEAN_VERSION_MISMATCH")]
     VersionMismatch,
 }
 
-/// What became of a command.
+/// Result of a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Its name for further questions.
+    /// Id of the command.
     pub id: String,
-    /// Its name, without the extension's.
+    /// Name of the command, without the extension.
     pub command_name: String,
-    /// How far it is.
+    /// Status.
     pub command_status: Status,
-    /// What went wrong.
+    /// Error.
     #[serde(default)]
     pub command_error: Option<Value>,
-    /// What came out.
+    /// Result.
     #[serde(default)]
     pub command_result: Option<Value>,
 }
 
-/// All that an agent was ever told, oldest first.
+/// All commands that an agent has received, oldest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Commands {
     /// The commands.
@@ -146,54 +146,54 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// The latest of a name, which is the one that counts.
+    /// Returns the latest command with a name.
     #[must_use]
     pub fn latest(&self, command_name: &str) -> Option<&Outcome> {
         self.commands.iter().rev().find(|outcome| outcome.command_name == command_name)
     }
 }
 
-/// The steps that an agent has, by who in it offers them.
+/// Steps of an agent, by hardware manager.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepsFound {
-    /// By hardware manager.
+    /// Steps of each hardware manager.
     #[serde(alias = "clean_steps", alias = "deploy_steps", alias = "service_steps")]
     pub steps: Map<String, Value>,
-    /// The version of each; handed back with every step.
+    /// Version of each hardware manager; sent back with every step.
     pub hardware_manager_version: Value,
 }
 
-/// The image that `write_image` writes.
+/// Image for the `write_image` step.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageInfo {
     /// Its name.
     pub id: String,
-    /// Where it is; the first that answers.
+    /// URLs; the first that responds is used.
     pub urls: Vec<String>,
-    /// A checksum by an algorithm that its length tells.
+    /// Checksum; its length determines the algorithm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
-    /// The algorithm, such as `sha256`.
+    /// Hash algorithm, such as `sha256`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os_hash_algo: Option<String>,
-    /// The checksum by it.
+    /// Hash by that algorithm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os_hash_value: Option<String>,
     /// `raw` or `qcow2`.
     pub disk_format: String,
     /// `bare`.
     pub container_format: String,
-    /// A raw image goes straight to the disk.
+    /// Whether a raw image is streamed to the disk.
     pub stream_raw_images: bool,
-    /// The node.
+    /// Id of the node.
     pub node_uuid: String,
-    /// The config drive, or where it is.
+    /// Config drive, or its URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub configdrive: Option<String>,
-    /// By which proxies.
+    /// HTTP proxies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxies: Option<Value>,
-    /// What a partition image needs: `root_mb`, `swap_mb`, `ephemeral_mb` and more.
+    /// Properties of a partition image: `root_mb`, `swap_mb`, `ephemeral_mb` and more.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }

@@ -1,4 +1,4 @@
-//! `POST /v1/heartbeat/{node}`: an agent lives, and says where it can be called.
+//! `POST /v1/heartbeat/{node}`: an agent reports that it is alive, and its URL.
 
 use serde_json::{Map, Value};
 
@@ -8,39 +8,39 @@ use crate::version::{Collection, Version};
 
 pub(crate) const ARGUMENTS: &[&str] =
     &["callback_url", "agent_version", "agent_token", "agent_verify_ca", "agent_status", "agent_status_message"];
-/// Since when an agent says its version, its certificate, and how a foreign installer fares.
+/// First minor versions with the agent's version, its certificate, and the progress of a custom installer.
 const AGENT_VERSION: u16 = 36;
 const VERIFY_CA: u16 = 68;
 const STATUS: u16 = 72;
 
-/// The words for how a foreign installer fares.
+/// Names of the phases of a custom installer.
 pub(crate) const PHASES: &[&str] = &["start", "end", "error"];
 
-/// How a foreign installer fares.
+/// Phase of a custom installer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// It has begun.
+    /// Started.
     Start,
-    /// It is done.
+    /// Finished.
     End,
-    /// It has failed.
+    /// Failed.
     Error,
 }
 
-/// One heartbeat.
+/// Heartbeat.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Where the agent is called; empty for an installer that cannot be called.
+    /// URL of the agent. Empty for an installer without an API.
     pub callback_url: String,
-    /// What it proves itself by.
+    /// Token of the agent.
     pub agent_token: String,
-    /// Its version; without one it is too old.
+    /// Version of the agent. `None` for one that is too old.
     pub agent_version: Option<String>,
-    /// The certificate that its address answers with.
+    /// Certificate of its URL.
     pub agent_verify_ca: Option<String>,
-    /// How an installer fares.
+    /// Phase of a custom installer.
     pub agent_status: Option<Phase>,
-    /// What the installer says about it.
+    /// Message of the installer.
     pub agent_status_message: Option<String>,
 }
 
@@ -51,10 +51,10 @@ impl std::fmt::Debug for Heartbeat {
 }
 
 impl Heartbeat {
-    /// Reads a body and checks it against the address that the node's agent had so far, if it had one.
+    /// Parses a body and checks it against the node's previous agent URL, if there is one.
     ///
     /// # Errors
-    /// 404 for a request older than 22, 400 for all else.
+    /// 404 for a request older than 22, otherwise 400.
     pub fn read(version: Version, body: &Map<String, Value>, known: Option<&str>) -> Result<Self, Error> {
         if let Some(collection) = Collection::named("heartbeat") {
             collection.check(version, false)?;
@@ -81,7 +81,7 @@ impl Heartbeat {
         Ok(Self { callback_url, agent_token, agent_version, agent_verify_ca, agent_status, agent_status_message })
     }
 
-    /// Whether the agent is one that can be worked with. The comparison of tokens is the caller's, in constant time.
+    /// Checks that the agent is recent enough. The caller compares the tokens, in constant time.
     ///
     /// # Errors
     /// 400.
@@ -93,7 +93,7 @@ impl Heartbeat {
             .says("Agent did not transmit a version, and a version is required. Please update the agent being used."))
     }
 
-    /// Whether the agent is called by TLS, where that is required.
+    /// Checks that the agent uses TLS, if that is required.
     ///
     /// # Errors
     /// 400.
@@ -104,7 +104,7 @@ impl Heartbeat {
         Err(Class::Invalid.says("TLS is required by configuration"))
     }
 
-    /// The refusal of a token that is not the node's.
+    /// Error for a token that is not the node's.
     #[must_use]
     pub fn wrong_token() -> Error {
         Class::Invalid.says("Invalid or missing agent token received.")
@@ -115,7 +115,7 @@ fn given(text: &Option<String>) -> bool {
     text.as_deref().is_some_and(|text| !text.is_empty())
 }
 
-/// The address of an agent does not change while it lives: another one is another agent.
+/// Checks the URL. An agent keeps its URL; another URL means another agent.
 fn check_url(url: &str, known: Option<&str>) -> Result<(), Error> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
     if !url.is_empty() && !matches!(scheme.as_str(), "http" | "https") {
@@ -139,18 +139,18 @@ fn phase(word: &str) -> Result<Phase, Error> {
     }
 }
 
-/// What a heartbeat does to a node.
+/// Effect of a heartbeat on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Heed {
-    /// The work goes on.
+    /// The work continues.
     GoesOn,
     /// Only record it: work is already in progress, or a user holds the node.
     Noted,
-    /// It is answered like any other, and forgotten.
+    /// It is accepted and ignored.
     Ignored,
 }
 
-/// What a heartbeat does in a provision state; in maintenance it is noted at most.
+/// Returns the effect of a heartbeat in a provision state. In maintenance it is recorded at most.
 #[must_use]
 pub fn heed(state: &str) -> Heed {
     match state {

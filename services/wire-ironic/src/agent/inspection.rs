@@ -1,4 +1,4 @@
-//! `POST /v1/continue_inspection`: what an agent found in the machine that it runs on.
+//! `POST /v1/continue_inspection`: an agent's report about its machine.
 
 use serde_json::{Map, Value};
 
@@ -8,42 +8,42 @@ use crate::fields::{is_uuid, refusal};
 use crate::python;
 use crate::version::{Collection, Version};
 
-/// Since when the path is one of its own; before, the oldest version alone has it, for agents that send none.
+/// First minor version with this path. Before, only the oldest version has it, for agents that send no version.
 const OWN: u16 = 84;
 
-/// What the answer is.
+/// Response to the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Callback {
-    /// `{"uuid": …}`: the agent has no further use for us.
+    /// `{"uuid": …}`: the agent stops.
     Uuid,
-    /// The answer of a lookup, with a token: the agent may go on.
+    /// The response to a lookup, with a token: the agent continues.
     Lookup,
 }
 
-/// What an agent reports.
+/// Report of an agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// The node, if the boot said which.
+    /// Node, if the kernel arguments name it.
     pub node_uuid: Option<String>,
-    /// The addresses of its cards, in lower case.
+    /// MAC addresses of the NICs, in lower case.
     pub addresses: Vec<String>,
-    /// The addresses of its BMC.
+    /// Addresses of the BMC.
     pub bmc_addresses: Vec<String>,
-    /// The inventory, as it came; stored and shown as it is.
+    /// Inventory, stored and shown unchanged.
     pub inventory: Value,
-    /// What the ramdisk says went wrong; the inspection fails with it.
+    /// Error of the ramdisk; the inspection fails with it.
     pub error: Option<String>,
-    /// All else that came; with what hooks add it is shown as `plugin_data`.
+    /// All other members, shown as `plugin_data`.
     pub rest: Map<String, Value>,
-    /// What the answer is.
+    /// Response to the report.
     pub answer: Callback,
 }
 
 impl Report {
-    /// Reads a body and the query's `node_uuid`.
+    /// Parses a body and the query's `node_uuid`.
     ///
     /// # Errors
-    /// 404 for a version that does not have the path, 400 for a report that says too little.
+    /// 404 for a version that does not have the path, 400 for an incomplete report.
     pub fn read(version: Version, node_uuid: Option<&str>, mut body: Map<String, Value>) -> Result<Self, Error> {
         check_inventory(&body)?;
         if let Some(uuid) = node_uuid.filter(|uuid| !is_uuid(uuid)) {

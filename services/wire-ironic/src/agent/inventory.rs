@@ -1,88 +1,88 @@
-//! The inventory of a machine. Clients are strict about its types: a frequency is text, a size is a number.
+//! Inventory of a machine. Clients are strict about its types: a frequency is text, a size is a number.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A whole inventory.
+/// Inventory.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Inventory {
     /// Network cards.
     pub interfaces: Vec<Interface>,
-    /// The processor.
+    /// Processor.
     pub cpu: Cpu,
     /// Disks.
     pub disks: Vec<Disk>,
     /// Memory.
     pub memory: Memory,
-    /// The BMC, by IPv4.
+    /// IPv4 address of the BMC.
     pub bmc_address: Option<String>,
-    /// The BMC, by IPv6.
+    /// IPv6 address of the BMC.
     pub bmc_v6address: Option<String>,
-    /// The BMC's card.
+    /// MAC address of the BMC.
     pub bmc_mac: Option<String>,
-    /// Who made the machine.
+    /// Manufacturer of the machine.
     pub system_vendor: SystemVendor,
-    /// How it booted.
+    /// Boot mode and device.
     pub boot: Boot,
-    /// What it calls itself.
+    /// Host name.
     pub hostname: Option<String>,
-    /// What else the agent found; kept as it came.
+    /// Other members, kept unchanged.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// A network card.
+/// NIC.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Interface {
     /// The system's name for it.
     pub name: String,
-    /// Its address.
+    /// MAC address.
     pub mac_address: String,
-    /// By IPv4.
+    /// IPv4 address.
     pub ipv4_address: Option<String>,
-    /// By IPv6.
+    /// IPv6 address.
     pub ipv6_address: Option<String>,
-    /// Whether the other end is there.
+    /// Whether the link is up.
     pub has_carrier: bool,
-    /// What the switch said, as pairs of type and bytes.
+    /// LLDP packets of the switch, as pairs of type and bytes.
     pub lldp: Option<Value>,
-    /// PCI vendor.
+    /// PCI vendor id.
     pub vendor: Option<String>,
-    /// PCI product.
+    /// PCI product id.
     pub product: Option<String>,
-    /// For DHCP, of InfiniBand.
+    /// DHCP client id, for InfiniBand.
     pub client_id: Option<String>,
-    /// The firmware's name for it.
+    /// Name in the firmware.
     pub biosdevname: Option<String>,
-    /// Its speed.
+    /// Speed.
     pub speed_mbps: Option<u64>,
-    /// Where it sits.
+    /// PCI address.
     pub pci_address: Option<String>,
-    /// Its driver.
+    /// Driver.
     pub driver: Option<String>,
 }
 
-/// The processor.
+/// Processor.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cpu {
     /// Its model.
     pub model_name: Option<String>,
-    /// In MHz, as text.
+    /// Frequency in MHz, as text.
     pub frequency: Option<String>,
-    /// Threads.
+    /// Number of threads.
     pub count: u64,
-    /// Such as `x86_64`.
+    /// Architecture, such as `x86_64`.
     pub architecture: String,
-    /// Its flags.
+    /// Flags.
     pub flags: Vec<String>,
-    /// Sockets.
+    /// Number of sockets.
     pub socket_count: Option<u64>,
 }
 
-/// A disk.
+/// Disk.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Disk {
@@ -90,29 +90,29 @@ pub struct Disk {
     pub name: String,
     /// Its model.
     pub model: Option<String>,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Whether it turns.
+    /// Whether it is rotational.
     pub rotational: bool,
-    /// World-wide name.
+    /// WWN.
     pub wwn: Option<String>,
     /// Its serial number.
     pub serial: Option<String>,
     /// Its maker.
     pub vendor: Option<String>,
-    /// With the controller's part.
+    /// WWN with the vendor extension.
     pub wwn_with_extension: Option<String>,
-    /// The controller's part.
+    /// Vendor extension of the WWN.
     pub wwn_vendor_extension: Option<String>,
-    /// Where SCSI has it.
+    /// SCSI address (host, channel, target, LUN).
     pub hctl: Option<String>,
-    /// A name that stays.
+    /// Persistent path (`/dev/disk/by-path`).
     pub by_path: Option<String>,
-    /// Bytes of a sector, as told.
+    /// Logical sector size in bytes.
     pub logical_sectors: Option<u64>,
-    /// Bytes of a sector, as made.
+    /// Physical sector size in bytes.
     pub physical_sectors: Option<u64>,
-    /// Such as `nvme`.
+    /// Protocol, such as `nvme`.
     pub tran: Option<String>,
 }
 
@@ -120,13 +120,13 @@ pub struct Disk {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
-    /// Bytes that the system has.
+    /// Size that the system sees, in bytes.
     pub total: u64,
-    /// Mebibytes that are plugged in.
+    /// Installed size in mebibytes.
     pub physical_mb: u64,
 }
 
-/// Who made the machine.
+/// Manufacturer of the machine.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SystemVendor {
@@ -148,16 +148,16 @@ pub struct Firmware {
     pub vendor: Option<String>,
     /// Its version.
     pub version: Option<String>,
-    /// When it was made.
+    /// Build date.
     pub build_date: Option<String>,
 }
 
-/// How the machine booted.
+/// Boot mode and device of the machine.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Boot {
     /// `uefi` or `bios`.
     pub current_boot_mode: Option<String>,
-    /// The address of the card that it booted from.
+    /// MAC address of the NIC that it booted from.
     pub pxe_interface: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/lookup`: an agent that has just booted asks which node it is.
+//! `GET /v1/lookup`: an agent that has just booted finds its node.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,47 +19,47 @@ const EXPECTED: &[&str] = &[
     "rescue wait",
     "service wait",
 ];
-/// States in which an agent may be kept running for what comes next.
+/// States in which an agent may keep running for the next operation (fast track).
 const KEPT: &[&str] = &["enroll", "manageable", "available", "servicing", "service hold"];
-/// Since when agents prove themselves by a token.
+/// First minor version with agent tokens.
 const TOKENS: u16 = 62;
 
-/// Whether agents are kept running between one work and the next.
+/// Whether agents keep running between operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FastTrack {
-    /// They are, so that they are found in states that wait for an order.
+    /// They do, so lookups succeed also in states without an operation.
     On,
-    /// Each work boots its own.
+    /// Each operation boots its own agent.
     Off,
 }
 
-/// Whether an agent finds a node in this state. If not, it learns no more than that nothing was found:
+/// Returns whether a lookup finds a node in this state. If not, the response is
 /// [`crate::error::text::resource_not_found`].
 #[must_use]
 pub fn findable(state: &str, fast_track: FastTrack) -> bool {
     EXPECTED.contains(&state) || (fast_track == FastTrack::On && KEPT.contains(&state))
 }
 
-/// Whether an answer may hold the token. It is given once; afterwards, the mask stands in its place.
+/// Returns whether a response may contain the token. It is sent once; later responses contain the mask.
 #[must_use]
 pub const fn shows_token(version: Version) -> bool {
     version.has(TOKENS)
 }
 
-/// What an agent knows of the node that it runs on.
+/// Parameters of a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lookup {
-    /// Its addresses, in lower case. Those that are none have been left out.
+    /// MAC addresses, in lower case, without invalid ones.
     pub addresses: Vec<String>,
-    /// The node, if the boot said which; then addresses do not matter.
+    /// Node, if the kernel arguments name it; addresses are ignored then.
     pub node_uuid: Option<String>,
 }
 
 impl Lookup {
-    /// Reads the query.
+    /// Parses the query.
     ///
     /// # Errors
-    /// 404 for a request older than 22, 400 for one that says nothing.
+    /// 404 for a request older than 22, 400 for one without parameters.
     pub fn read(version: Version, pairs: &[(String, String)]) -> Result<Self, Error> {
         if let Some(collection) = Collection::named("lookup") {
             collection.check(version, true)?;
@@ -83,34 +83,34 @@ impl Lookup {
     }
 }
 
-/// The `config` of an answer. The agent takes each key that it knows and ignores the others.
+/// `config` of the response. The agent ignores unknown keys.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentConfig {
-    /// How many seconds may pass between two heartbeats.
+    /// Maximum time between two heartbeats, in seconds.
     pub heartbeat_timeout: u32,
-    /// The token, once; later the mask.
+    /// Token in the first response; later the mask.
     pub agent_token: Option<String>,
-    /// Tokens are not a choice.
+    /// Whether the token is required; always true.
     pub agent_token_required: bool,
-    /// Whether an image may be checked by MD5.
+    /// Whether MD5 checksums are accepted.
     pub agent_md5_checksum_enable: bool,
-    /// Whether the agent need not look for its BMC.
+    /// Whether the agent skips the detection of its BMC.
     pub agent_skip_bmc_detect: bool,
-    /// Whether an image's inside is left unlooked at before it is written.
+    /// Whether the inspection of image content is disabled.
     pub disable_deep_image_inspection: bool,
-    /// Formats that an image may have.
+    /// Accepted image formats.
     pub permitted_image_formats: Vec<String>,
-    /// Whether a boot loader for BIOS may be installed.
+    /// Whether the boot loader for BIOS can be installed.
     pub enable_bios_bootloader_install: bool,
-    /// The oldest TLS, such as `1.3`.
+    /// Minimum TLS version, such as `1.3`.
     pub tls_min_version: Option<String>,
-    /// Ciphers, if not the usual.
+    /// TLS ciphers, if not the default ones.
     pub tls_cipher_suites: Option<String>,
-    /// Containers as steps.
+    /// Steps that run containers.
     pub agent_containers: Containers,
-    /// Where metrics go.
+    /// Metrics.
     pub metrics: Metrics,
-    /// Where statsd is.
+    /// Address of statsd.
     pub metrics_statsd: Statsd,
 }
 
@@ -120,39 +120,39 @@ impl std::fmt::Debug for AgentConfig {
     }
 }
 
-/// Containers that are steps.
+/// Configuration of steps that run containers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Containers {
-    /// Whether any will do.
+    /// Whether any container is allowed.
     pub allow_arbitrary_containers: bool,
-    /// Which will do.
+    /// Allowed containers.
     pub allowed_containers: Vec<String>,
-    /// The file that lists them.
+    /// URL of the list of steps.
     pub container_steps_file: String,
-    /// What runs them.
+    /// Program that runs containers.
     pub runner: String,
-    /// With what they are fetched.
+    /// Options of its pull command.
     pub pull_options: Vec<String>,
-    /// With what they are run.
+    /// Options of its run command.
     pub run_options: Vec<String>,
 }
 
-/// Where metrics go.
+/// Metrics.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// `noop` or `statsd`.
     pub backend: String,
-    /// Names begin with the host.
+    /// Whether names start with the host name.
     pub prepend_host: bool,
-    /// Names begin with the UUID.
+    /// Whether names start with the node's UUID.
     pub prepend_uuid: bool,
-    /// The host's labels in reverse.
+    /// Whether the labels of the host name are reversed.
     pub prepend_host_reverse: bool,
-    /// All names begin with it.
+    /// Prefix of all names.
     pub global_prefix: Option<String>,
 }
 
-/// Where statsd is.
+/// Address of statsd.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Statsd {
     /// Its host.
@@ -162,7 +162,7 @@ pub struct Statsd {
 }
 
 impl AgentConfig {
-    /// What the real service sends when nothing is configured.
+    /// The defaults of Ironic.
     #[must_use]
     pub fn usual(agent_token: Option<String>) -> Self {
         Self {

@@ -5,26 +5,26 @@ use serde_json::{Map, Value, json};
 
 use super::command::{Command, Commands, ImageInfo, Kind, Outcome, Status, StepsFound};
 
-/// How often the agent may find in the middle of the work that it has other steps than it said.
+/// Maximum number of times that the agent's steps may change during the work.
 const MISMATCHES: usize = 5;
-/// Steps of its own that an agent may clean by.
+/// Maximum number of the agent's own clean steps.
 const MAX_STEPS: usize = 64;
-/// Octets of a step's name with its interface.
+/// Maximum length of a step's name with its interface, in characters.
 const MAX_NAME_CHARS: usize = 64;
 /// The step that writes the image.
 pub const WRITE_IMAGE: &str = "write_image";
-/// The interfaces whose steps come first among those that are equally urgent.
+/// Order of the interfaces among steps of the same priority.
 /// Source: the ranks in Ironic's `conductor/steps.py`.
 const RANKS: &[&str] = &["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
 
-/// A step that is asked for.
+/// Requested step.
 #[derive(Clone, PartialEq)]
 pub struct RequestedStep {
-    /// The interface whose step it is.
+    /// Interface of the step.
     pub interface: String,
-    /// Its name there.
+    /// Name of the step.
     pub step: String,
-    /// What it is told. It may hold secrets.
+    /// Arguments. They may contain secrets.
     pub args: Map<String, Value>,
 }
 
@@ -37,35 +37,35 @@ impl std::fmt::Debug for RequestedStep {
     }
 }
 
-/// The work.
+/// Work of the agent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Task<'a> {
-    /// Say which steps the agent would clean by: those with a priority, the most urgent first. One at least must erase.
+    /// List the agent's clean steps: those with a priority, highest first. At least one of them must erase disks.
     Clean,
-    /// Clean or service by these steps, in this order.
+    /// Execute these clean or service steps, in this order.
     Steps(Kind, &'a [RequestedStep]),
     /// Write this image to the disk; with steps, by them, in this order: `write_image` among them has the image.
     Write(&'a ImageInfo, Option<&'a [RequestedStep]>),
 }
 
-/// What comes next.
+/// Next action.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
-    /// Tell it this.
+    /// Send this command.
     Send(Command),
-    /// It is at it; the name of the step.
+    /// A step runs; its name.
     Wait(String),
-    /// All is done.
+    /// The work is done.
     Done,
-    /// It would clean by these steps of its own, in this order.
+    /// The agent's clean steps, in their order.
     Lists(Vec<RequestedStep>),
-    /// So many steps are made, and the last of them wants its machine to be rebooted before anything else is done.
+    /// This number of steps is done, and the last one requires a reboot before the next.
     Reboots(usize),
-    /// The work failed, for this reason.
+    /// The work failed, with this reason.
     Failed(String),
 }
 
-/// What the agent is told next. `node` and `ports` are handed to it with every command.
+/// Computes the next action. `node` and `ports` are sent with every command.
 #[must_use]
 pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Next {
     let kind = match task {
@@ -133,7 +133,7 @@ pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Ne
     }
 }
 
-/// Whether the machine is to be rebooted after a step.
+/// Returns whether a step requires a reboot.
 fn reboots(step: &Value) -> bool {
     step.get("reboot_requested") == Some(&Value::Bool(true))
 }
@@ -160,7 +160,7 @@ fn own(has: &[&Value]) -> Result<Vec<RequestedStep>, String> {
     Ok(steps.into_iter().map(wish).collect())
 }
 
-/// The steps that write an image: where none are named the one that does, and where some are, by them.
+/// Returns the steps that write an image: the requested ones, or the write step alone if none are requested.
 fn written(has: &[&Value], image: &ImageInfo, named: Option<&[RequestedStep]>) -> Result<Vec<Value>, String> {
     let args = json!({"image_info": image, "configdrive": image.configdrive});
     let Value::Object(args) = args else { return Err("the image cannot be described".to_owned()) };
@@ -169,12 +169,12 @@ fn written(has: &[&Value], image: &ImageInfo, named: Option<&[RequestedStep]>) -
     chosen(has, named.map(|wish| if wish.step == WRITE_IMAGE { &write } else { wish }))
 }
 
-/// The agent's own steps with what they are told.
+/// Returns the agent's steps with the requested arguments.
 fn chosen<'a>(has: &[&Value], named: impl Iterator<Item = &'a RequestedStep>) -> Result<Vec<Value>, String> {
     named.map(|wish| told(has, wish)).collect()
 }
 
-/// The agent's own step with what it is told.
+/// Returns the agent's step with the requested arguments.
 fn told(has: &[&Value], wish: &RequestedStep) -> Result<Value, String> {
     let RequestedStep { interface, step, args } = wish;
     let mine = has.iter().copied().find(|one| text(one, "interface") == interface && text(one, "step") == step);
@@ -206,7 +206,7 @@ fn names(steps: &[&Value]) -> String {
     steps.iter().map(|step| name(step)).collect::<Vec<_>>().join(", ")
 }
 
-/// What a command that was not done says about it.
+/// Returns the error of a failed command.
 fn refused(outcome: &Outcome) -> String {
     let empty = Map::new();
     let error = outcome.command_error.as_ref().and_then(Value::as_object).unwrap_or(&empty);
