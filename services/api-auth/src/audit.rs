@@ -37,12 +37,15 @@ pub struct Origin {
 /// A change over the REST API and its result.
 #[derive(Debug)]
 pub struct Record<'a> {
+    /// Origin of the request.
     pub origin: &'a Origin,
     /// `None` if the client is not authenticated.
     pub caller: Option<&'a Caller>,
+    /// HTTP method.
     pub method: &'a str,
+    /// Path of the request.
     pub path: &'a str,
-    /// The resource, by its id if known.
+    /// Path of the resource, with its id if known.
     pub resource: &'a str,
     /// HTTP status of the response.
     pub status: u16,

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     basic::Users,
     config::AuthConfig,
+    error::Error,
     jwt::Issuer,
     keystone::{Keystone, TOKEN},
     refusal::Refusal,
@@ -20,11 +21,13 @@ use crate::{
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum size of a token, in bytes. Keystone's have about 200, signed ones with many claims some thousands.
 const MAX_TOKEN_BYTES: usize = 16 << 10;
+
 /// A rejected request, as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
     /// The client is not authenticated (401).
     Unknown {
+        /// JSON body of the response, as Ironic's.
         body: Value,
         /// The values of `WWW-Authenticate`, one for each configured method.
         challenges: Vec<String>,
@@ -49,11 +52,11 @@ impl Authenticator {
     /// Opens the configured methods. If there are none, requests are not authenticated.
     ///
     /// # Errors
-    /// A configured file cannot be read or is invalid; the message names the configuration key.
-    pub fn open(config: &AuthConfig) -> Result<Self, String> {
+    /// [`Error::Config`] if a configured file cannot be read or is invalid; the message names the configuration key.
+    pub fn open(config: &AuthConfig) -> Result<Self, Error> {
         let (keystone, jwt) = (&config.keystone, &config.jwt);
         let is_named = |path: &Path| !path.as_os_str().is_empty();
-        let named = |key: &'static str| move |why: String| format!("scheduler.{key}: {why}");
+        let named = |key: &'static str| move |error: Error| error.in_key(key);
         let users = is_named(&config.users).then(|| Users::open(&config.users)).transpose();
         let keystone = keystone.is_on().then(|| Keystone::open(keystone)).transpose();
         let issuer = jwt.is_on().then(|| Issuer::open(jwt)).transpose();
@@ -77,7 +80,7 @@ impl Authenticator {
         if is_public(path) {
             return Ok(Arc::clone(&self.anonymous));
         }
-        self.who(headers).await.map_err(|refusal| match refusal {
+        self.authenticate(headers).await.map_err(|refusal| match refusal {
             Refusal::Unknown(message) => Denied::Unknown {
                 body: json!({"error": {"message": message, "code": 401, "title": "Unauthorized"}}),
                 challenges: self.challenges(),
@@ -86,17 +89,19 @@ impl Authenticator {
         })
     }
 
-    async fn who(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
         let word = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if let (Some(keystone), Some(token)) = (&self.keystone, word(TOKEN)) {
-            return within(keystone.who(checked_length(token)?)).await;
+            return within(keystone.authenticate(checked_length(token)?)).await;
         }
         let said = word(header::AUTHORIZATION.as_str()).and_then(|said| said.split_once(' '));
         match (said, &self.issuer, &self.users) {
             (Some((scheme, token)), Some(issuer), _) if scheme.eq_ignore_ascii_case("bearer") => {
-                within(issuer.who(checked_length(token.trim())?)).await
+                within(issuer.authenticate(checked_length(token.trim())?)).await
             }
-            (Some((scheme, coded)), _, Some(users)) if scheme.eq_ignore_ascii_case("basic") => users.who(coded).await,
+            (Some((scheme, coded)), _, Some(users)) if scheme.eq_ignore_ascii_case("basic") => {
+                users.authenticate(coded).await
+            }
             _ => Err(Refusal::Unknown("Authorization required".to_owned())),
         }
     }
@@ -154,8 +159,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let auth = with_users(folder.path());
         for open in ["/", "/lookup", "/heartbeat/x", "continue_inspection", ""] {
-            let who = auth.check(open, &HeaderMap::new()).await.unwrap();
-            assert!(who.roles.is_empty() && who.scope == Scope::None, "{open}");
+            let caller = auth.check(open, &HeaderMap::new()).await.unwrap();
+            assert!(caller.roles.is_empty() && caller.scope == Scope::None, "{open}");
         }
         for closed in ["/nodes", "/lookup/nodes", "/heartbeats/x"] {
             assert!(auth.check(closed, &HeaderMap::new()).await.is_err(), "{closed}");
@@ -195,6 +200,6 @@ mod tests {
     fn an_invalid_file_is_reported_with_its_configuration_key() {
         let users = "/nonexistent/users".into();
         let why = Authenticator::open(&AuthConfig { users, ..AuthConfig::default() }).unwrap_err();
-        assert!(why.starts_with("scheduler.rest_users: "), "{why}");
+        assert!(why.to_string().starts_with("scheduler.rest_users: "), "{why}");
     }
 }

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::refusal::Refusal;
+use crate::{error::Error, refusal::Refusal};
 
 /// Minimum interval between two reads of the file.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -43,12 +43,11 @@ impl Users {
     /// Reads the file.
     ///
     /// # Errors
-    /// The file cannot be read, or one of its lines is invalid.
-    pub(super) fn open(file: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let hashes = Arc::new(parse(&text).map_err(|line| {
-            format!("{}, line {line}: must be NAME:HASH, the hash made with htpasswd -nB NAME", file.display())
-        })?);
+    /// [`Error::Content`] if the file cannot be read, [`Error::UsersLine`] if one of its lines is invalid.
+    pub(super) fn open(file: &Path) -> Result<Self, Error> {
+        let text = fs::read_to_string(file).map_err(|cause| Error::Read { cause }.at(file.display()))?;
+        let hashes = parse(&text).map_err(|line| Error::UsersLine { path: file.to_owned(), line })?;
+        let hashes = Arc::new(hashes);
         let known = Known { looked: Instant::now(), text, hashes, right: HashMap::new() };
         Ok(Self { file: file.to_owned(), known: Mutex::new(known) })
     }
@@ -57,7 +56,7 @@ impl Users {
     ///
     /// # Errors
     /// [`Refusal::Unknown`] if no user has these credentials.
-    pub(super) async fn who(&self, coded: &str) -> Result<Arc<Caller>, Refusal> {
+    pub(super) async fn authenticate(&self, coded: &str) -> Result<Arc<Caller>, Refusal> {
         let denied = |message: &str| Refusal::Unknown(message.to_owned());
         let (name, password) = credentials(coded).ok_or_else(|| denied("Authorization required"))?;
         let key = key(&name, &password);
@@ -154,7 +153,7 @@ mod tests {
     use super::*;
 
     async fn is_let_in(users: &Users, credentials: &str) -> bool {
-        users.who(&BASE64_STANDARD.encode(credentials)).await.is_ok_and(|who| who.is_unrestricted())
+        users.authenticate(&BASE64_STANDARD.encode(credentials)).await.is_ok_and(|caller| caller.is_unrestricted())
     }
 
     #[tokio::test]
@@ -170,7 +169,7 @@ mod tests {
         for wrong in ["ann:wrong", "bob:right", "ann", ":", ""] {
             assert!(!is_let_in(&users, wrong).await, "{wrong}");
         }
-        assert!(users.who("*").await.is_err());
+        assert!(users.authenticate("*").await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -235,8 +234,8 @@ mod tests {
     fn an_unreadable_file_and_an_invalid_line_fail_the_start_with_the_file_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("users");
-        assert!(Users::open(&file).unwrap_err().contains("users"));
+        assert!(Users::open(&file).unwrap_err().to_string().contains("users"));
         fs::write(&file, "# x\nann:plain\n").unwrap();
-        assert!(Users::open(&file).unwrap_err().contains("line 2"));
+        assert!(Users::open(&file).unwrap_err().to_string().contains("line 2"));
     }
 }

@@ -11,8 +11,7 @@ use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::Value;
 
 use self::{claims::Names, keys::Keys};
-use crate::config;
-use crate::refusal::Refusal;
+use crate::{config, error::Error, refusal::Refusal};
 
 /// Maximum clock difference between the provider and this process, in seconds.
 const LEEWAY_SECONDS: u64 = 30;
@@ -27,7 +26,11 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    pub(super) fn open(config: &config::Jwt) -> Result<Self, String> {
+    /// Reads the provider's keys, if they are in a file.
+    ///
+    /// # Errors
+    /// [`Error::Content`] if the keys or the CA file cannot be used.
+    pub(super) fn open(config: &config::Jwt) -> Result<Self, Error> {
         proof::install();
         let names =
             Names { roles: config.roles.clone(), project: config.project.clone(), system: config.system.clone() };
@@ -38,7 +41,7 @@ impl Issuer {
     ///
     /// # Errors
     /// [`Refusal::Unknown`] if the token is invalid, [`Refusal::Away`] if the keys are not available.
-    pub(super) async fn who(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
+    pub(super) async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
         let unknown = |why: &str| Refusal::Unknown(format!("Invalid access token: {why}"));
         let header = decode_header(token).map_err(|_| unknown("it is not a signed token"))?;
         if !proof::TAKEN.contains(&header.alg) {
@@ -48,12 +51,19 @@ impl Issuer {
         if claims::is_critical(token) {
             return Err(unknown("its header has critical extensions"));
         }
-        let keys = self.keys.of(header.kid.as_deref(), header.alg).await.map_err(Refusal::Away)?;
+        let keys = self.keys.of(header.kid.as_deref(), header.alg).await;
+        let keys = keys.map_err(|error| Refusal::Away(error.to_string()))?;
         let validation = self.validation(header.alg);
         let mut why = "it is not signed with a key of the provider".to_owned();
         for key in keys {
             match decode::<Value>(token, &key, &validation) {
-                Ok(read) => return self.names.who(&read.claims).map(Arc::new).map_err(|why| unknown(&why)),
+                Ok(read) => {
+                    return self
+                        .names
+                        .authenticate(&read.claims)
+                        .map(Arc::new)
+                        .map_err(|error| unknown(&error.to_string()));
+                }
                 Err(error) => why = error.to_string(),
             }
         }

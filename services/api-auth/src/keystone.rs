@@ -3,7 +3,7 @@
 
 mod token;
 
-use std::{collections::HashMap, fmt::Write as _, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use domain::{policy::Caller, secret::Secret};
 use parking_lot::Mutex;
@@ -13,8 +13,9 @@ use service_kit::clock;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Semaphore, time::Instant};
 
-use crate::config;
 use crate::{
+    config,
+    error::Error,
     identity_server::{client, json as read},
     refusal::Refusal,
 };
@@ -68,17 +69,21 @@ struct Known {
 }
 
 /// Answer of Keystone to a validation.
-enum Asked {
+enum Validation {
     /// The token is valid; its description.
-    Told(Value),
+    Valid(Value),
     /// The token is unknown.
-    Wrong,
+    Unknown,
     /// Our own token was rejected.
-    NotUs,
+    OwnTokenRejected,
 }
 
 impl Keystone {
-    pub(super) fn open(config: &config::Keystone) -> Result<Self, String> {
+    /// Reads the password and the CA file. Does not call Keystone.
+    ///
+    /// # Errors
+    /// [`Error::PasswordFile`] or [`Error::Content`] if one of the files cannot be used.
+    pub(super) fn open(config: &config::Keystone) -> Result<Self, Error> {
         let url = config.url.trim_end_matches('/');
         let account = Account {
             user: config.user.clone(),
@@ -108,7 +113,7 @@ impl Keystone {
     ///
     /// # Errors
     /// [`Refusal::Unknown`] if the token is invalid, [`Refusal::Away`] if Keystone cannot be asked.
-    pub(super) async fn who(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
+    pub(super) async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
         let slot = self.slot(Sha256::digest(token).into());
         let mut known = slot.lock().await;
         if let Some(known) = known.as_ref().filter(|known| known.until > Instant::now()) {
@@ -138,14 +143,14 @@ impl Keystone {
 
     async fn ask(&self, token: &str) -> Known {
         let now = Instant::now();
-        match self.told(token).await {
+        match self.validate(token).await {
             Ok(Some(body)) => match token::read(&body, &self.services, clock::now()) {
-                Ok((who, left)) => Known { until: now + left.min(self.seen), answer: Ok(Arc::new(who)) },
+                Ok((caller, left)) => Known { until: now + left.min(self.seen), answer: Ok(Arc::new(caller)) },
                 Err(why) => wrong(now, why),
             },
             Ok(None) => wrong(now, "The request you have made requires authentication."),
-            Err(why) => {
-                tracing::warn!(url = self.url, why, "Keystone token validation failed");
+            Err(error) => {
+                tracing::warn!(url = self.url, why = %error, "Keystone token validation failed");
                 let answer = Err(Refusal::Away("The Keystone service is temporarily unavailable.".to_owned()));
                 Known { until: Instant::now() + FAILURE_TTL, answer }
             }
@@ -153,39 +158,37 @@ impl Keystone {
     }
 
     /// Returns Keystone's description of a token, or `None` if the token is unknown.
-    async fn told(&self, token: &str) -> Result<Option<Value>, String> {
-        let _turn = self.asking.acquire().await.map_err(|error| error.to_string())?;
+    async fn validate(&self, token: &str) -> Result<Option<Value>, Error> {
+        let _permit = self.asking.acquire().await.map_err(|_| Error::Closed)?;
         let own = self.own_token(None).await?;
-        match self.try_told(&own, token).await? {
-            Asked::Told(body) => return Ok(Some(body)),
-            Asked::Wrong => return Ok(None),
-            Asked::NotUs => {}
+        match self.validate_as(&own, token).await? {
+            Validation::Valid(body) => return Ok(Some(body)),
+            Validation::Unknown => return Ok(None),
+            Validation::OwnTokenRejected => {}
         }
         let own = self.own_token(Some(&own)).await?;
-        match self.try_told(&own, token).await? {
-            Asked::Told(body) => Ok(Some(body)),
-            Asked::Wrong => Ok(None),
-            Asked::NotUs => Err("Keystone rejects our own token, although it is new".to_owned()),
+        match self.validate_as(&own, token).await? {
+            Validation::Valid(body) => Ok(Some(body)),
+            Validation::Unknown => Ok(None),
+            Validation::OwnTokenRejected => Err(Error::OwnTokenRejected),
         }
     }
 
-    async fn try_told(&self, own: &Secret, token: &str) -> Result<Asked, String> {
+    async fn validate_as(&self, own: &Secret, token: &str) -> Result<Validation, Error> {
         let url = format!("{}/v3/auth/tokens?nocatalog", self.url);
-        let ask = self.client.get(url).header(TOKEN, own.expose()).header(SUBJECT, token);
-        let answer = ask.send().await.map_err(|error| service_kit::status::chain(&error))?;
-        match answer.status() {
-            StatusCode::OK => read(answer).await.map(Asked::Told),
-            StatusCode::NOT_FOUND => Ok(Asked::Wrong),
-            StatusCode::UNAUTHORIZED => Ok(Asked::NotUs),
-            StatusCode::FORBIDDEN => {
-                Err(format!("user {} may not validate tokens: give it the role service", self.account.user))
-            }
-            status => Err(format!("Keystone answered {status}")),
+        let request = self.client.get(url).header(TOKEN, own.expose()).header(SUBJECT, token);
+        let response = request.send().await.map_err(|cause| Error::Call { cause })?;
+        match response.status() {
+            StatusCode::OK => read(response).await.map(Validation::Valid),
+            StatusCode::NOT_FOUND => Ok(Validation::Unknown),
+            StatusCode::UNAUTHORIZED => Ok(Validation::OwnTokenRejected),
+            StatusCode::FORBIDDEN => Err(Error::NotPermitted { user: self.account.user.clone() }),
+            status => Err(Error::KeystoneStatus(status)),
         }
     }
 
     /// Returns our own token. `old` is a token that was rejected; it is replaced.
-    async fn own_token(&self, old: Option<&Secret>) -> Result<Secret, String> {
+    async fn own_token(&self, old: Option<&Secret>) -> Result<Secret, Error> {
         let mut own = self.own.lock().await;
         if let Some(own) = own.as_ref().filter(|own| Some(*own) != old) {
             return Ok(own.clone());
@@ -197,16 +200,11 @@ impl Keystone {
             .body(self.account.request()?)
             .send()
             .await
-            .map_err(|error| service_kit::status::chain(&error))?;
+            .map_err(|cause| Error::Call { cause })?;
         let status = answer.status();
         let fresh = answer.headers().get(SUBJECT).filter(|_| status == StatusCode::CREATED);
-        let fresh = fresh.map(|token| Secret::new(token.as_bytes().to_vec())).ok_or_else(|| {
-            let mut why = format!("Keystone rejected the login of user {}: {status}", self.account.user);
-            if status == StatusCode::UNAUTHORIZED {
-                let _ = write!(why, "; check user, password, project and domain in scheduler.rest_keystone");
-            }
-            why
-        })?;
+        let rejected = || Error::LoginRejected { user: self.account.user.clone(), status };
+        let fresh = fresh.map(|token| Secret::new(token.as_bytes().to_vec())).ok_or_else(rejected)?;
         *own = Some(fresh.clone());
         Ok(fresh)
     }
@@ -217,21 +215,22 @@ fn wrong(now: Instant, why: &str) -> Known {
 }
 
 impl Account {
-    fn password(&self) -> Result<Secret, String> {
+    fn password(&self) -> Result<Secret, Error> {
         let text = fs::read(&self.password).map(Secret::new);
-        let text = text.map_err(|error| format!("the password file {}: {error}", self.password.display()))?;
+        let text = text.map_err(|cause| Error::PasswordFile { path: self.password.clone(), cause })?;
         Ok(Secret::new(text.expose().trim_ascii_end().to_vec()))
     }
 
     /// Returns the body of a login ("Password authentication with scoped authorization"). The password file is read each
     /// time, so that a new password needs no restart.
-    fn request(&self) -> Result<Vec<u8>, String> {
+    fn request(&self) -> Result<Vec<u8>, Error> {
         let password = self.password()?;
         let domain = json!({"name": self.domain});
         let user = json!({"name": self.user, "domain": domain, "password": String::from_utf8_lossy(password.expose())});
         let identity = json!({"methods": ["password"], "password": {"user": user}});
         let scope = json!({"project": {"name": self.project, "domain": domain}});
-        serde_json::to_vec(&json!({"auth": {"identity": identity, "scope": scope}})).map_err(|error| error.to_string())
+        serde_json::to_vec(&json!({"auth": {"identity": identity, "scope": scope}}))
+            .map_err(|cause| Error::Json { cause })
     }
 }
 

@@ -7,16 +7,13 @@
 //! | `basic`, `keystone`, `jwt` | passwords, Keystone tokens, tokens of an OpenID provider |
 //! | [`role_table`] | the role that an operator's certificate must have for each RPC |
 //! | [`audit`] | records of changes |
-
-#![expect(
-    missing_docs,
-    reason = "shared by the scheduler's crates alone; its items are documented where they are not plain"
-)]
+//! | [`Error`] | reasons why a method cannot be used |
 
 pub mod audit;
 mod authenticator;
 mod basic;
 pub mod config;
+mod error;
 mod identity_server;
 mod jwt;
 mod keystone;
@@ -25,3 +22,4 @@ pub mod role_table;
 
 pub use authenticator::{Authenticator, Denied};
 pub use config::{AuthConfig, Jwt, Keystone};
+pub use error::Error;

@@ -40,9 +40,10 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     scheduler_core::spawn_loops(&app);
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::write_address_file(&kit.common.data, "rest", rest.local_addr().ok());
-    let authenticator = Authenticator::open(&config.scheduler.auth()).map_err(Error::Auth)?;
-    let door = ironic_api::RestListener::open(rest, config.scheduler.rest_tls.clone()).map_err(Error::Auth)?;
-    let api = ironic_api::serve(kit.host.clone(), door, Arc::clone(&app), authenticator);
+    let authenticator =
+        Authenticator::open(&config.scheduler.auth()).map_err(|error| Error::Auth(error.to_string()))?;
+    let listener = ironic_api::RestListener::open(rest, config.scheduler.rest_tls.clone()).map_err(Error::Auth)?;
+    let api = ironic_api::serve(kit.host.clone(), listener, Arc::clone(&app), authenticator);
     kit.host.spawn_essential("the REST API", api);
     let api = Arc::new(grpc::Shared::new(app));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&api)))

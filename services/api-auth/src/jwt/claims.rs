@@ -4,6 +4,8 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::policy::{Caller, Roles, Scope};
 use serde_json::Value;
 
+use crate::error::Error;
+
 /// The names of claims. A name with dots that is not itself a claim is a path, such as `realm_access.roles`.
 #[derive(Debug)]
 pub(super) struct Names {
@@ -16,11 +18,11 @@ impl Names {
     /// Returns the caller.
     ///
     /// # Errors
-    /// The token has no `sub`.
-    pub(super) fn who(&self, claims: &Value) -> Result<Caller, String> {
+    /// [`Error::NoSubject`] if the token has no `sub`.
+    pub(super) fn authenticate(&self, claims: &Value) -> Result<Caller, Error> {
         let word = |name: &str| claims.get(name).and_then(Value::as_str).filter(|word| !word.is_empty());
         let name = word("preferred_username").or_else(|| word("client_id")).or_else(|| word("sub"));
-        let name = name.ok_or("it has no sub")?.to_owned();
+        let name = name.ok_or(Error::NoSubject)?.to_owned();
         Ok(Caller { name, roles: roles(claim(claims, &self.roles)), scope: self.scope(claims) })
     }
 
@@ -72,9 +74,9 @@ mod tests {
     #[test]
     fn a_claim_is_found_by_its_name_or_by_a_path_to_it() {
         let claims = json!({"sub": "u1", "realm_access": {"roles": ["Member", "dancer"]}, "https://lab/project": "p1"});
-        let who = names().who(&claims).unwrap();
-        assert_eq!((who.name.as_str(), who.roles), ("u1", Roles::named(["member"])));
-        assert_eq!(who.scope, Scope::Project { id: "p1".to_owned(), is_services: false });
+        let caller = names().authenticate(&claims).unwrap();
+        assert_eq!((caller.name.as_str(), caller.roles), ("u1", Roles::named(["member"])));
+        assert_eq!(caller.scope, Scope::Project { id: "p1".to_owned(), is_services: false });
     }
 
     #[test]
@@ -82,7 +84,7 @@ mod tests {
         let scope = |more: Value| {
             let mut claims = json!({"sub": "u1"});
             claims.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
-            names().who(&claims).unwrap().scope
+            names().authenticate(&claims).unwrap().scope
         };
         assert_eq!(scope(json!({})), Scope::None);
         assert_eq!(scope(json!({"system_scope": "some"})), Scope::None);
@@ -92,13 +94,13 @@ mod tests {
 
     #[test]
     fn a_token_without_a_subject_is_rejected() {
-        assert!(names().who(&json!({"realm_access": {"roles": ["admin"]}})).is_err());
+        assert!(names().authenticate(&json!({"realm_access": {"roles": ["admin"]}})).is_err());
     }
 
     #[test]
     fn roles_may_be_one_string() {
         let names = Names { roles: "scope".to_owned(), ..names() };
-        let who = names.who(&json!({"sub": "u1", "scope": "openid admin"})).unwrap();
-        assert_eq!(who.roles, Roles::named(["admin"]));
+        let caller = names.authenticate(&json!({"sub": "u1", "scope": "openid admin"})).unwrap();
+        assert_eq!(caller.roles, Roles::named(["admin"]));
     }
 }

@@ -1,7 +1,12 @@
 //! The published keys of a provider, from a file or a URL. They are fetched again when they are old, and when a token names
 //! an unknown key.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use jsonwebtoken::{
     Algorithm, DecodingKey,
@@ -11,8 +16,11 @@ use parking_lot::{Mutex, MutexGuard};
 use reqwest::{Client, StatusCode};
 use tokio::time::Instant;
 
-use crate::config;
-use crate::identity_server::{client, json};
+use crate::{
+    config,
+    error::Error,
+    identity_server::{client, json},
+};
 
 /// Interval between two reads of a file, and minimum interval between two fetches.
 const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -56,7 +64,10 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Reads a file immediately; a URL is fetched for the first token.
-    pub(super) fn open(config: &config::Jwt) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// [`Error::Content`] if the file of keys or the CA file cannot be used.
+    pub(super) fn open(config: &config::Jwt) -> Result<Self, Error> {
         let mut known = Known::default();
         let source = if config.keys.starts_with("https://") {
             Source::Url(config.keys.clone(), client(&config.ca)?)
@@ -72,8 +83,8 @@ impl Keys {
     /// Returns the candidate keys of a token: the key that it names, or all keys of its algorithm if it names none.
     ///
     /// # Errors
-    /// The keys cannot be fetched, and there are none or they are too old.
-    pub(super) async fn of(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<DecodingKey>, String> {
+    /// [`Error::KeysUnavailable`] if the keys cannot be fetched, and there are none or they are too old.
+    pub(super) async fn of(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<DecodingKey>, Error> {
         let fit = |keys: &[Key]| -> Vec<DecodingKey> {
             let fits = |key: &&Key| key.algorithm == algorithm && (id.is_none() || key.id.as_deref() == id);
             keys.iter().filter(fits).map(|key| key.key.clone()).collect()
@@ -87,7 +98,7 @@ impl Keys {
         let (keys, age) = self.look();
         match age {
             Some(age) if age <= MAX_KEY_AGE => Ok(fit(&keys)),
-            Some(_) | None => Err("The keys of the token issuer are not available.".to_owned()),
+            Some(_) | None => Err(Error::KeysUnavailable),
         }
     }
 
@@ -117,8 +128,9 @@ impl Keys {
                 (known.keys, known.read) = (Arc::new(keys), known.tried);
                 known.why.clear();
             }
-            Err(why) if why == known.why => {}
-            Err(why) => {
+            Err(error) if error.to_string() == known.why => {}
+            Err(error) => {
+                let why = error.to_string();
                 tracing::warn!(why, "keys in scheduler.rest_jwt.keys cannot be read, keeping the previous keys");
                 known.why = why;
             }
@@ -126,29 +138,31 @@ impl Keys {
     }
 }
 
-fn from_file(file: &PathBuf) -> Result<Vec<Key>, String> {
-    let unusable = |why: String| format!("{}: {why}", file.display());
-    let text = fs::read(file).map_err(|error| unusable(error.to_string()))?;
-    let set = serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
-    usable(&set).map_err(unusable)
+fn from_file(file: &Path) -> Result<Vec<Key>, Error> {
+    let read = || {
+        let text = fs::read(file).map_err(|cause| Error::Read { cause })?;
+        usable(&serde_json::from_slice(&text).map_err(|cause| Error::Json { cause })?)
+    };
+    read().map_err(|error| error.at(file.display()))
 }
 
-async fn from_url(url: &str, client: &Client) -> Result<Vec<Key>, String> {
-    let unusable = |why: String| format!("{url}: {why}");
-    let answer = client.get(url).send().await;
-    let answer = answer.map_err(|error| unusable(service_kit::status::chain(&error)))?;
-    if answer.status() != StatusCode::OK {
-        return Err(unusable(format!("the server answered {}", answer.status())));
-    }
-    let set = json(answer).await.map_err(unusable)?;
-    usable(&serde_json::from_value(set).map_err(|error| unusable(error.to_string()))?).map_err(unusable)
+async fn from_url(url: &str, client: &Client) -> Result<Vec<Key>, Error> {
+    let fetch = async {
+        let response = client.get(url).send().await.map_err(|cause| Error::Call { cause })?;
+        if response.status() != StatusCode::OK {
+            return Err(Error::Status(response.status()));
+        }
+        let set = json(response).await?;
+        usable(&serde_json::from_value(set).map_err(|cause| Error::Json { cause })?)
+    };
+    fetch.await.map_err(|error| error.at(url))
 }
 
 /// Returns the keys of a set that can verify signatures.
-fn usable(set: &JwkSet) -> Result<Vec<Key>, String> {
+fn usable(set: &JwkSet) -> Result<Vec<Key>, Error> {
     let keys: Vec<Key> = set.keys.iter().filter_map(key).collect();
     if keys.is_empty() {
-        return Err("it has no key for RS256, ES256 or EdDSA in \"keys\" (a JSON Web Key Set, RFC 7517 §5)".to_owned());
+        return Err(Error::NoUsableKey);
     }
     Ok(keys)
 }

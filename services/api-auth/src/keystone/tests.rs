@@ -87,10 +87,13 @@ async fn bench(password: &str, seen: Duration) -> Bench {
 #[tokio::test]
 async fn concurrent_requests_with_one_token_cause_one_validation() {
     let bench = bench("secret", Duration::from_secs(60)).await;
-    let all = futures::future::join_all((0..20).map(|_| bench.keystone.who("right"))).await;
-    for who in all {
-        let who = who.unwrap();
-        assert_eq!((who.name.as_str(), who.roles, &who.scope), ("ann", Roles::named(["admin"]), &Scope::System));
+    let all = futures::future::join_all((0..20).map(|_| bench.keystone.authenticate("right"))).await;
+    for caller in all {
+        let caller = caller.unwrap();
+        assert_eq!(
+            (caller.name.as_str(), caller.roles, &caller.scope),
+            ("ann", Roles::named(["admin"]), &Scope::System)
+        );
     }
     assert_eq!(bench.fake.asked.load(Ordering::SeqCst), 1);
     assert_eq!(bench.fake.logins.load(Ordering::SeqCst), 1);
@@ -100,18 +103,18 @@ async fn concurrent_requests_with_one_token_cause_one_validation() {
 #[tokio::test]
 async fn a_revoked_token_is_rejected_when_its_cache_entry_expires() {
     let bench = bench("secret", Duration::from_millis(300)).await;
-    assert!(bench.keystone.who("right").await.is_ok());
+    assert!(bench.keystone.authenticate("right").await.is_ok());
     bench.fake.is_revoked.store(true, Ordering::SeqCst);
-    assert!(bench.keystone.who("right").await.is_ok());
+    assert!(bench.keystone.authenticate("right").await.is_ok());
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(matches!(bench.keystone.who("right").await, Err(Refusal::Unknown(_))));
+    assert!(matches!(bench.keystone.authenticate("right").await, Err(Refusal::Unknown(_))));
 }
 
 #[tokio::test]
 async fn an_invalid_token_is_validated_once() {
     let bench = bench("secret", Duration::from_secs(60)).await;
     for _ in 0..5 {
-        assert!(matches!(bench.keystone.who("wrong").await, Err(Refusal::Unknown(_))));
+        assert!(matches!(bench.keystone.authenticate("wrong").await, Err(Refusal::Unknown(_))));
     }
     assert_eq!(bench.fake.asked.load(Ordering::SeqCst), 1);
 }
@@ -119,9 +122,9 @@ async fn an_invalid_token_is_validated_once() {
 #[tokio::test]
 async fn our_own_token_is_renewed_when_it_is_rejected() {
     let bench = bench("secret", Duration::ZERO).await;
-    assert!(bench.keystone.who("right").await.is_ok());
+    assert!(bench.keystone.authenticate("right").await.is_ok());
     bench.fake.own.store(1, Ordering::SeqCst);
-    assert!(bench.keystone.who("right").await.is_ok());
+    assert!(bench.keystone.authenticate("right").await.is_ok());
     assert_eq!(bench.fake.logins.load(Ordering::SeqCst), 2);
 }
 
@@ -129,12 +132,12 @@ async fn our_own_token_is_renewed_when_it_is_rejected() {
 async fn a_failing_keystone_or_a_rejected_login_does_not_make_a_token_invalid() {
     let bench = bench("secret", Duration::from_secs(60)).await;
     bench.fake.is_broken.store(true, Ordering::SeqCst);
-    assert!(matches!(bench.keystone.who("right").await, Err(Refusal::Away(_))));
+    assert!(matches!(bench.keystone.authenticate("right").await, Err(Refusal::Away(_))));
     bench.fake.is_broken.store(false, Ordering::SeqCst);
     tokio::time::sleep(FAILURE_TTL).await;
-    assert!(bench.keystone.who("right").await.is_ok(), "it is asked again soon");
+    assert!(bench.keystone.authenticate("right").await.is_ok(), "it is asked again soon");
     let stranger = tests::bench("other", Duration::from_secs(60)).await;
-    assert!(matches!(stranger.keystone.who("right").await, Err(Refusal::Away(_))));
+    assert!(matches!(stranger.keystone.authenticate("right").await, Err(Refusal::Away(_))));
 }
 
 #[tokio::test]

@@ -60,12 +60,12 @@ mod tests {
 
     #[test]
     fn a_token_gives_name_roles_and_scope() {
-        let (who, left) = told(&json!({"project": {"id": "p1", "name": "lab"}})).unwrap();
-        assert_eq!((who.name.as_str(), left), ("ann", Duration::from_secs(3600)));
-        assert_eq!(who.roles, Roles::named(["member"]));
-        assert_eq!(who.scope, Scope::Project { id: "p1".to_owned(), is_services: false });
-        let (who, _) = told(&json!({"project": {"id": "p2", "name": "service"}})).unwrap();
-        assert_eq!(who.scope, Scope::Project { id: "p2".to_owned(), is_services: true });
+        let (caller, left) = told(&json!({"project": {"id": "p1", "name": "lab"}})).unwrap();
+        assert_eq!((caller.name.as_str(), left), ("ann", Duration::from_secs(3600)));
+        assert_eq!(caller.roles, Roles::named(["member"]));
+        assert_eq!(caller.scope, Scope::Project { id: "p1".to_owned(), is_services: false });
+        let (caller, _) = told(&json!({"project": {"id": "p2", "name": "service"}})).unwrap();
+        assert_eq!(caller.scope, Scope::Project { id: "p2".to_owned(), is_services: true });
         assert_eq!(told(&json!({"system": {"all": true}})).unwrap().0.scope, Scope::System);
     }
 
