@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ramdisk_is_named_by_both_its_parts_or_not_at_all() {
+    fn a_ramdisk_needs_both_kernel_and_ramdisk() {
         let node = |info: &Value| -> NodeSpec { serde_json::from_value(json!({ "driver_info": info })).unwrap() };
         let whole =
             json!({"deploy_kernel": "http://h/k", "deploy_ramdisk": "ipa", "kernel_append_params": "%default% x"});

@@ -35,7 +35,7 @@ impl RestApi {
         let malformed = || Class::Invalid.says(format!("Malformed indicator name \"{unique}\""));
         let (name, part) = unique.split_once('@').ok_or_else(malformed)?;
         if request.method == "PUT" {
-            // A lamp of nobody's can not be switched.
+            // A read-only indicator cannot be set.
             return Err(text::unsupported(&node.intent.driver.to_string(), "set_indicator_state", Class::Invalid));
         }
         self.check_is_fake(request, ident, "get_indicator_state")?;

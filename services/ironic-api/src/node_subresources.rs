@@ -116,7 +116,7 @@ impl RestApi {
         Ok(ApiResponse::ok(json!({"inventory": inventory, "plugin_data": plugin_data})))
     }
 
-    /// The part of a collection that is a node's.
+    /// Lists the resources of one node.
     pub(super) fn list_node_resources<T: IronicCollection>(
         &self,
         request: &ApiRequest,

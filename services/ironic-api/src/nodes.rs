@@ -391,7 +391,7 @@ impl RestApi {
         let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, &node, &record)?;
-        registry.remove(&record).await.map_err(|error| not_removed(ident, &node, &error))?;
+        registry.remove(&record).await.map_err(|error| deletion_error(ident, &node, &error))?;
         self.delete_node_resources(node.node).await?;
         self.app.live_state.forget(node.node);
         self.app.live_state.tell(Some(node.node), "DELETED", record.intent.value.name);
@@ -399,8 +399,8 @@ impl RestApi {
     }
 }
 
-/// Why a node was not removed, in Ironic's words.
-fn not_removed(ident: &str, node: &NodeView, error: &scheduler_core::Error) -> Error {
+/// Error of a refused deletion, in Ironic's words.
+fn deletion_error(ident: &str, node: &NodeView, error: &scheduler_core::Error) -> Error {
     let uuid = node.node.to_string();
     let scheduler_core::Error::Refused(refused) = error else { return fault(ident, error) };
     match refused {

@@ -88,7 +88,7 @@ impl Iterator for Page {
                 chunk.push(b',');
             }
             self.at = At::Members;
-            // Neither the writer nor a map with keys of text can fail.
+            // Writing to a `Vec` and serializing a map with text keys cannot fail.
             let _ = serde_json::to_writer(&mut chunk, &self.frame.around(&visibility.redact(document(&node))));
         }
         Some(chunk.into())

@@ -31,7 +31,7 @@ use scheduler_core::registry::{PortChange, StoredPort};
 
 /// Fields of a port that are no part of its specification.
 const ELSEWHERE: &[&str] = &["uuid", "address", "node_uuid", "node_ident", "created_at", "updated_at"];
-/// What can not be changed while the machine uses its ports.
+/// Fields that cannot be changed while the node is in use.
 const WIRING: &[&str] = &["pxe_enabled", "local_link_connection", "physical_network", "portgroup_uuid"];
 
 impl RestApi {
@@ -130,7 +130,8 @@ impl RestApi {
             return Err(text::already_exists(&format!("A port with MAC address {mac}")));
         }
         let spec = Stamped::created(port_spec(attributes)?, clock::now());
-        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: boots(&spec.spec, &node), spec };
+        let new =
+            PortChange { id, mac, node: node.node, rack: node.rack, boots: is_boot_port(&spec.spec, &node), spec };
         registry.create_port(&new).await.map_err(|error| fault(&mac.to_string(), &error))?;
         let body = self.shown_port(request, &id.to_string())?;
         Ok(ApiResponse::created(body, links::location(&request.base, &format!("ports/{id}"))))
@@ -217,7 +218,8 @@ impl RestApi {
         }
         let stored = before.port.value.spec.clone().unwrap_or_default();
         let spec = stored.updated(port_spec(after)?, clock::now());
-        let new = PortChange { id, mac, node: node.node, rack: node.rack, boots: boots(&spec.spec, &node), spec };
+        let new =
+            PortChange { id, mac, node: node.node, rack: node.rack, boots: is_boot_port(&spec.spec, &node), spec };
         let changed = self.app.registry.change_port(&before, &new).await;
         changed.map_err(|error| fault(ident, &error))?;
         Ok(ApiResponse::ok(self.shown_port(request, &id.to_string())?))
@@ -282,7 +284,7 @@ fn address(attributes: &Map<String, Value>) -> Result<MacAddr, Error> {
     mac.parse().map_err(|_| Class::Invalid.says(format!("Expected valid MAC address for address: {text}")))
 }
 
-/// Whether the machine may boot from it, so that it needs an address on the rack's network.
-fn boots(spec: &PortSpec, node: &NodeView) -> bool {
+/// Returns whether the node can boot from a port, so that it needs an address on the rack's network.
+fn is_boot_port(spec: &PortSpec, node: &NodeView) -> bool {
     spec.pxe_enabled && node.intent.driver != Driver::FakeHardware
 }

@@ -124,7 +124,7 @@ impl RestApi {
         let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, &node, &record)?;
-        // A reboot that leaves no moment off is one that no system is asked for.
+        // A graceful reboot includes a moment without power.
         if power.target == Target::SoftReboot && node.spec().disable_power_off {
             let driver = record.intent.value.driver;
             let refusal =

@@ -148,7 +148,8 @@ fn secret_in<'a>(key: &'a str, value: &'a Value) -> Option<&'a str> {
     }
 }
 
-/// A runbook is approved for a node by a trait that both have; in older versions, by the trait that is its name.
+/// Checks that a runbook is approved for a node: both have a common trait, or in older versions the node has a trait with the
+/// runbook's name.
 fn check_approved(request: &ApiRequest, runbook: &RunbookSpec, node: &NodeView) -> Result<(), Error> {
     let name = &runbook.name;
     let approving = if request.version.has(RUNBOOK_TRAITS) { runbook.traits.clone() } else { vec![name.clone()] };

@@ -28,7 +28,7 @@ pub(super) const fn domain_verb(verb: Verb) -> DomainVerb {
     }
 }
 
-/// A request to `states/provision`, and the node that it is about.
+/// Request to `states/provision`, and its node.
 pub(super) struct ProvisionCheck<'a> {
     pub(super) request: &'a ApiRequest,
     pub(super) provision: &'a Provision,

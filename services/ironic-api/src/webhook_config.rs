@@ -79,7 +79,7 @@ impl WebhookConfig {
     /// Reads the stored fields of a webhook and decrypts its secrets.
     ///
     /// # Errors
-    /// Why it can not be used.
+    /// The reason why the webhook cannot be used.
     pub(super) fn read(stored: &Stored<WebhookSpec>, sealer: &Sealer) -> Result<Self, String> {
         let (webhook, place) = (stored.spec(), format!("{}/delivery_info", stored.id));
         let open = |name: &str| {

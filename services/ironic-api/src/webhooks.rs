@@ -154,14 +154,14 @@ impl Round {
 }
 
 impl RestApi {
-    /// A webhook that is to be told by this replica.
+    /// Returns a webhook if it is enabled and this replica leads.
     fn enabled(&self, id: Uuid) -> Option<Stored<WebhookSpec>> {
         let webhook = self.app.resource::<WebhookSpec>(id)?;
         (webhook.spec().enabled && self.app.registry.mesh.leads()).then_some(webhook)
     }
 
-    /// Whether it is to be told by this replica as it was.
-    fn is_still(&self, id: Uuid, revision: i64) -> bool {
+    /// Returns whether a webhook is still enabled, unchanged, and this replica leads.
+    fn is_still_enabled(&self, id: Uuid, revision: i64) -> bool {
         self.enabled(id).is_some_and(|now| now.record.revision == revision)
     }
 
@@ -170,7 +170,7 @@ impl RestApi {
         let mut news = self.app.registry.view().subscribe();
         let mut current: Option<(i64, Result<WebhookClient, String>, DeliveryState)> = None;
         while let Some(webhook) = self.enabled(id) {
-            // What was changed of it may be what it is told of.
+            // A changed webhook may have another query.
             if current.as_ref().is_none_or(|(revision, ..)| *revision != webhook.record.revision) {
                 let config = WebhookConfig::read(&webhook, &self.app.registry.sealer);
                 current = Some((
@@ -181,7 +181,9 @@ impl RestApi {
             }
             let Some((_, receiver, state)) = &mut current else { return };
             let outcome = match receiver {
-                Ok(receiver) => self.round(receiver, state, &|| self.is_still(id, webhook.record.revision)).await,
+                Ok(receiver) => {
+                    self.round(receiver, state, &|| self.is_still_enabled(id, webhook.record.revision)).await
+                }
                 Err(why) => Err(DeliveryError {
                     reason: format!("the webhook's configuration is invalid: {why}"),
                     retry_after: None,
@@ -202,7 +204,7 @@ impl RestApi {
             if let Some(retry_delay) = retry_delay {
                 // A changed webhook is retried at once.
                 let until = Instant::now() + retry_delay;
-                while Instant::now() < until && self.is_still(id, webhook.record.revision) {
+                while Instant::now() < until && self.is_still_enabled(id, webhook.record.revision) {
                     sleep(MIN_DELIVERY_INTERVAL).await;
                 }
                 continue;

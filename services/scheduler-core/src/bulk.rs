@@ -1,4 +1,4 @@
-//! Bulks: carried by the scheduler that leads, from what is stored, so that whoever leads next goes on.
+//! Bulks: run by the leading scheduler from the stored records, so that the next leader continues.
 //!
 //! What it asks of a node is a request with an id of its own, made of the bulk's and the node's ([`crate::idempotency`]): the
 //! change marks it, so that no node is asked twice, also by two that both think that they lead.
@@ -127,7 +127,7 @@ fn seen(registry: &Registry, bulk: Uuid, one: &BulkNode) -> Option<BulkProgress>
     }
 }
 
-/// Asks a node; why it can not be asked, where that is so for good.
+/// Requests the verb of a node. Returns the reason if the node refuses it permanently.
 async fn ask(shared: &AppState, id: Uuid, node: NodeId, bulk: &Bulk) -> Option<String> {
     let image = bulk.image.map(|image| image.to_string()).unwrap_or_default();
     let asked = request(id, node);
@@ -171,7 +171,7 @@ pub fn steer(bulk: &mut Bulk, state: BulkState) {
         BulkState::Running => {}
         BulkState::Paused if bulk.state == BulkState::Running => {
             bulk.state = BulkState::Paused;
-            "somebody paused it".clone_into(&mut bulk.reason);
+            "paused by a client".clone_into(&mut bulk.reason);
         }
         BulkState::Paused | BulkState::Done => {}
         BulkState::Canceled => {

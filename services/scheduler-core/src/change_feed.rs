@@ -68,7 +68,7 @@ impl ChangeFeed {
         Self { view, inner: Mutex::new(inner) }
     }
 
-    /// What there is to tell to somebody who is there.
+    /// Returns the changes after a position.
     pub fn since(&self, at: At) -> Batch {
         let mut inner = self.inner.lock();
         let revision = self.catch_up(&mut inner);

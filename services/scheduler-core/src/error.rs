@@ -14,11 +14,11 @@ use service_kit::{
 
 use crate::collections::Unique;
 
-/// Why it did not do it.
+/// Error of a use case.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request can not be read.
-    #[error("the request is not right")]
+    /// The request is invalid.
+    #[error("invalid request")]
     Request(#[from] proto::convert::Invalid),
     /// Another resource of the collection has a value that must be unique.
     #[error("another {kind} has {value}; see: ironmesh {kind} list")]
@@ -28,30 +28,30 @@ pub enum Error {
         /// The value.
         value: Unique,
     },
-    /// The thing named does not exist.
+    /// The named record does not exist.
     #[error("there is no {kind} {name:?}; see: ironmesh {kind} list")]
     Missing {
-        /// What kind of thing.
+        /// Kind of the record.
         kind: &'static str,
-        /// How it was named.
+        /// Name in the request.
         name: String,
     },
-    /// Somebody else has it.
+    /// Another record has the value.
     #[error("{what} {value} is taken by {kind} {holder}")]
     Taken {
-        /// What is taken.
+        /// Kind of the value.
         what: &'static str,
-        /// Which.
+        /// The value.
         value: String,
-        /// What has it.
+        /// Kind of the record that has it.
         kind: String,
-        /// Its name.
+        /// Name of the record that has it.
         holder: String,
     },
-    /// The node's life does not move that way.
+    /// The state machine refuses the request.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Not while it is in use.
+    /// The record is in use.
     #[error("{0}")]
     InUse(String),
     /// An operation runs.
@@ -62,25 +62,27 @@ pub enum Error {
         /// Its state.
         state: String,
     },
-    /// It has no NIC that it could boot from the network with.
-    #[error("node {name} has {lacks} and can not boot from the network for that; {next}")]
+    /// The node cannot boot from the network.
+    #[error("node {name} has {lacks}, so it cannot boot from the network; {next}")]
     NoMac {
         /// The node.
         name: String,
-        /// What it has not.
+        /// What is missing.
         lacks: &'static str,
-        /// What gives it that.
+        /// What the operator can do.
         next: String,
     },
-    /// The lock is another one than was seen.
-    #[error("the {service}'s lock of node {node} is not the one that was seen; look again: ironmesh lock list {node}")]
+    /// The lock has changed since the client read it.
+    #[error(
+        "the {service}'s lock of node {node} has changed since it was read; list it again: ironmesh lock list {node}"
+    )]
     LockChanged {
         /// The node.
         node: String,
-        /// Whose lock.
+        /// Service that holds the lock.
         service: Service,
     },
-    /// The change is made, and one replica does not say that it has it.
+    /// The change is stored, but one replica has not confirmed that it applied it.
     #[error(
         "the change is made, but the scheduler at {endpoint} did not say for {} s that it has it: what is read through \
          it may be older; see: ironmesh rack show",
@@ -89,9 +91,9 @@ pub enum Error {
     NotEverywhere {
         /// The replica.
         instance: InstanceId,
-        /// Where it answers.
+        /// Endpoint of the replica.
         endpoint: String,
-        /// How long it was waited for.
+        /// Time that the request waited.
         waited: Duration,
     },
     /// The rack has no address left.
@@ -99,47 +101,47 @@ pub enum Error {
     NoAddress {
         /// The rack.
         rack: String,
-        /// The first of its range.
+        /// First address of the range.
         first: std::net::Ipv4Addr,
-        /// The last.
+        /// Last address of the range.
         last: std::net::Ipv4Addr,
     },
-    /// This instance may not act.
+    /// The membership of this instance has ended.
     #[error(transparent)]
     Mesh(#[from] mesh::Error),
-    /// The store did not do it.
-    #[error("the store did not do it")]
+    /// The etcd transaction failed.
+    #[error("the etcd transaction failed")]
     Store(#[from] keyspace::Error),
-    /// A secret can not be sealed or opened.
-    #[error("a secret of node {node} can not be used")]
+    /// A secret cannot be sealed or opened.
+    #[error("a secret of node {node} cannot be used")]
     Sealed {
         /// The node.
         node: NodeId,
-        /// Why.
+        /// Reason.
         source: keyspace::Error,
     },
-    /// No randomness.
+    /// The operating system provides no randomness.
     #[error("the operating system gives no randomness")]
     Random(#[from] getrandom::Error),
-    /// A leaf did not do it.
+    /// A call of a leaf service failed.
     #[error("{0}")]
     Leaf(String),
-    /// This replica ends.
+    /// This replica stops.
     #[error("this scheduler stops; ask another one, which goes on from the last revision that was told")]
     Stopping,
-    /// It can not begin.
+    /// The mesh cannot be joined.
     #[error(transparent)]
     Join(#[from] mesh::JoinError),
-    /// Who may ask at the REST API can not be told.
+    /// The authentication of the REST API cannot be set up.
     #[error("{0}")]
     Auth(String),
-    /// It can not listen.
+    /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
 }
 
 impl Error {
-    /// Whether somebody else wrote first: read again, then try again.
+    /// Returns whether a concurrent change caused the error; the caller reads the records and retries.
     pub const fn is_conflict(&self) -> bool {
         matches!(self, Self::Mesh(mesh::Error::Store(keyspace::Error::Conflict)))
     }

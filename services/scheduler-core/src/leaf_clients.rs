@@ -56,10 +56,11 @@ impl LeafClients {
 
     /// A line to the node's owner in a service of its rack.
     pub fn to_owner(&self, rack: RackId, service: Service, node: NodeId) -> Result<MeshChannel, Error> {
-        let nobody = || Error::Leaf(format!("no {service} of the rack answers; see: ironmesh rack show"));
-        let ring: Versioned<StoredRing> = self.view.get(&key::ring(Scope::Rack(rack), service)).ok_or_else(nobody)?;
-        let owner = ring.value.ring.owner(node).ok_or_else(nobody)?;
-        let member = self.view.get(&key::member(Scope::Rack(rack), service, owner)).ok_or_else(nobody)?;
+        let unreachable = || Error::Leaf(format!("no {service} of the rack answers; see: ironmesh rack show"));
+        let ring: Versioned<StoredRing> =
+            self.view.get(&key::ring(Scope::Rack(rack), service)).ok_or_else(unreachable)?;
+        let owner = ring.value.ring.owner(node).ok_or_else(unreachable)?;
+        let member = self.view.get(&key::member(Scope::Rack(rack), service, owner)).ok_or_else(unreachable)?;
         self.to(rack, service, &member.value.endpoint, Some(DEADLINE))
     }
 

@@ -115,7 +115,7 @@ impl LiveState {
             events.pop_front();
         }
         events.push_back(event.clone());
-        // Nobody watches: it is remembered.
+        // Without subscribers the event is only stored.
         let _ = self.sender.send(event);
     }
 

@@ -227,7 +227,7 @@ impl MeshEvents {
         }
     }
 
-    /// What has not ended although its deadline is over: whoever runs it hangs, and nobody has noticed yet.
+    /// Finds operations that run past their deadline, because their owner hangs.
     fn find_overdue(&mut self, shared: &AppState) {
         let now = clock::now();
         self.looked = now;

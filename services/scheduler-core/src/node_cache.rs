@@ -1,7 +1,7 @@
-//! Every node as clients see it, ready to be read: fed by the view, so that a read costs no store and no parsing.
+//! Cache of every node as clients see it. The view keeps it up to date, so that a read needs neither the store nor parsing.
 //!
-//! A reader first takes what the view told since the last one. So whoever wrote something and waited until the view had
-//! it reads it here.
+//! A reader first applies the view's changes since the last read, so that a client that waited for the view to show its
+//! write reads that write here.
 
 use std::{
     collections::{BTreeMap, HashMap},

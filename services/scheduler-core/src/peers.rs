@@ -19,8 +19,8 @@ use tokio::{
 
 use crate::{Error, metrics};
 
-/// How long a change waits for the others; longer than a lease, so that only a replica that lives and can not be
-/// reached from here is given up.
+/// Time that a change waits for the other replicas. It is longer than a lease, so that only a replica that is alive but
+/// unreachable is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The revisions that the others have reached. Clones are the same.
@@ -54,9 +54,9 @@ impl Peers {
     }
 }
 
-/// The first of the others that must still be waited for.
+/// Returns the first of the other replicas that must still be waited for.
 ///
-/// One that is stopping and whose stream has ended answers nobody any more.
+/// A stopping replica whose stream has ended serves no more requests.
 fn behind(
     others: &BTreeMap<InstanceId, Member>,
     applied: &HashMap<InstanceId, i64>,

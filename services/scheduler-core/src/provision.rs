@@ -226,7 +226,7 @@ fn check_steps(verb: Verb, steps: &[Step], driver: Driver) -> Result<(), Error> 
     }
 }
 
-/// A rescue without a password would let nobody in.
+/// Rejects a rescue without a password, which would be inaccessible.
 fn check_password(verb: Verb, password: &str) -> Result<(), Invalid> {
     match (verb, password.trim().is_empty()) {
         (Verb::Rescue, true) => Err(Invalid::Missing("rescue_password")),

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_failures_pause_it_until_somebody_lets_it_go_on() {
+    fn too_many_failures_pause_a_bulk_until_it_is_resumed() {
         let mut all = bulk(&[failed(), running(), WAITS], 5, 0);
         assert_eq!((next(&mut all), all.state, all.reason.as_str()), (vec![], BulkState::Paused, "1 node failed"));
         go_on(&mut all);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_canceled_asks_nobody_more_and_ends_with_what_runs() {
+    fn a_canceled_bulk_starts_no_more_nodes_and_ends_with_the_running_ones() {
         let mut all = bulk(&[running(), WAITS], 5, 0);
         all.state = BulkState::Canceled;
         assert_eq!((next(&mut all), all.ended), (vec![], None));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_pauses_asks_nobody() {
+    fn a_paused_bulk_starts_no_nodes() {
         let mut all = bulk(&[WAITS], 5, 0);
         all.state = BulkState::Paused;
         assert_eq!(next(&mut all), []);

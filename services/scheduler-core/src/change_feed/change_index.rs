@@ -54,7 +54,7 @@ pub(super) struct ChangeIndex {
 }
 
 impl ChangeIndex {
-    /// Begins with what there is, of which nobody knows when it changed.
+    /// Starts with the existing nodes, whose last change is unknown.
     pub(super) fn begin(&mut self, nodes: impl IntoIterator<Item = (NodeId, RackId)>, when: When) {
         self.nodes = nodes.into_iter().map(|(node, rack)| (node, (rack, when))).collect();
         self.gone.clear();
@@ -88,7 +88,7 @@ impl ChangeIndex {
         }
     }
 
-    /// What there is to tell to somebody who is there.
+    /// Returns the changes after a position.
     pub(super) fn since(&self, at: At) -> News {
         let is_all = self.floor.is_after(at) || at == At::Nowhere;
         let nodes = self.nodes.iter().filter(|(_, (_, when))| is_all || when.is_after(at));

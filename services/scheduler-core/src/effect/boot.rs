@@ -72,8 +72,8 @@ pub async fn mint(shared: &AppState, record: &Record, claim: Claim) -> Result<()
     Ok(())
 }
 
-/// Executor the agent that is there the steps that are next, by a fenced write: all that it was handed before stands, so
-/// that whoever reads it knows how far that agent is.
+/// Sends the next steps to the running agent, by a fenced write. The earlier steps stay in the record, which shows the
+/// agent's progress.
 pub async fn hand(shared: &AppState, record: &Record, claim: Claim) -> Result<(), Error> {
     let Some(read) = record.boot.as_ref() else { return Ok(()) };
     let from = read.value.part.map_or_else(|| made(record), |part| part.from);
@@ -130,7 +130,7 @@ fn work(shared: &AppState, record: &Record, life_key: &str) -> Result<Work, NotM
         // An agent with steps of its own makes those that are named, and says of any other that it has none.
         (State::Cleaning { manual: true, .. }, _) if has_steps(record) => Ok(Work::Wipe),
         (State::Servicing { .. }, _) if has_steps(record) => Ok(Work::Service),
-        // Nobody's disks are wiped by a cleaning whose steps do not say so.
+        // A cleaning wipes disks only if its steps say so.
         (State::Cleaning { manual: true, .. }, _) if erases(record) => Ok(Work::Wipe),
         (State::Inspecting { .. }, _) => Ok(Work::Inspect),
         (state, _) => {

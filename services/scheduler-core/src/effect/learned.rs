@@ -1,4 +1,4 @@
-//! Kernels and ramdisks that a node names itself: registered images, or files of which nobody said what they hash to.
+//! Kernels and ramdisks that a node names itself: registered images, or files without a known digest.
 
 use domain::{
     failure::{Cause, Failure},

@@ -9,8 +9,8 @@ use keyspace::key;
 use super::{Moved, Record, Registry};
 
 impl Registry {
-    /// Adds to a move what the report makes of the node, by what is known at this moment. Should somebody else take one
-    /// of the MACs before it is stored, the store refuses all of it, and the next pass looks again.
+    /// Adds the changes that follow from an inspection's report to a transition. If another node takes one of the MACs
+    /// before they are stored, the transaction fails, and the next pass evaluates the report again.
     pub(super) fn take_facts(&self, record: &Record, moved: &mut Moved) {
         let ports: Vec<MacAddr> = record.ports.iter().map(|(mac, _)| *mac).collect();
         let known = Known { boot_mode: record.intent.value.boot_mode, ports: &ports };

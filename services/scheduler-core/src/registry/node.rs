@@ -53,7 +53,7 @@ pub struct NodeChange {
     pub remove_macs: Vec<MacAddr>,
     pub wait_for_life_seconds: Option<u32>,
     pub boot_files_by_tftp: Option<bool>,
-    /// That somebody works on the machine by hand, and why; or that nobody does.
+    /// Whether the node is in maintenance, and the reason.
     pub maintenance: Option<(bool, String)>,
 }
 
@@ -138,7 +138,7 @@ impl Registry {
         for _ in 0..TRIES {
             let mut news = self.view().subscribe();
             match self.commit(self.changed(record, &wanted)?).await {
-                // Another replica took an address or a MAC since we looked, unless somebody changed this very node.
+                // Another replica took an address or a MAC, or changed this node.
                 Err(error) if error.is_conflict() => drop(timeout(LOOK, news.next()).await),
                 outcome => return outcome,
             }
@@ -259,7 +259,7 @@ impl Registry {
         for service in Service::ALL {
             let scope = if service == Service::Scheduler { Scope::Datacenter } else { Scope::Rack(rack) };
             let claim = key::claim(scope, service, node);
-            // Whoever still works on it finds its claim gone at the next write, and stops.
+            // A worker that is still active finds its claim gone at the next write, and stops.
             if let Some(held) = self.view().get(&claim) {
                 change = change.delete(&claim, Expect::Revision(held.revision));
             }

@@ -13,7 +13,7 @@ use keyspace::{
 
 use crate::Error;
 
-/// The addresses of a rack that nobody has, in order.
+/// Returns the unassigned addresses of a rack, in order.
 pub(super) fn free_addresses(view: &View, rack: RackId, network: &Network) -> impl Iterator<Item = Ipv4Addr> + use<> {
     let taken: HashSet<Ipv4Addr> =
         view.paths(key::addresses(rack).path()).iter().filter_map(|path| key::last(path)).collect();
@@ -52,8 +52,8 @@ pub(super) fn add(
     Ok(change)
 }
 
-/// Adds ports that an inspection found. They have no address: those are for NICs that somebody says are on the
-/// provisioning network, and a machine has many that are not.
+/// Adds ports that an inspection found. They get no address, because most NICs of a machine are not on the provisioning
+/// network; an operator assigns addresses.
 pub(super) fn find(
     mut change: Change,
     rack: RackId,

@@ -148,7 +148,7 @@ impl Registry {
     }
 }
 
-/// A node that somebody works on stays where he is.
+/// Rejects a move of a node that an operation or an operator works on.
 fn check_rests(record: &Record) -> Result<(), Error> {
     let (life, intent) = (&record.life.value, &record.intent.value);
     if life.state.is_busy() || wants_power(record).is_some() {

@@ -85,7 +85,7 @@ impl Registry {
         self.commit(self.mesh.as_member()?.put(&key, &life, Expect::Revision(held.life.revision))?).await
     }
 
-    /// Waits a moment for the view to show what somebody else wrote about a node.
+    /// Waits briefly for the view to show a concurrent change of a node.
     pub async fn seen_anew(&self, held: &Held) {
         let mut news = self.view().subscribe();
         let is_old = || {
@@ -174,8 +174,8 @@ impl Registry {
         self.view().get(&key::name(INSTANCE, instance)).map(|held| held.value)
     }
 
-    /// Holds the key of a BMC that nobody else has, and gives up the one of before. Two nodes on one BMC are fine by
-    /// Ironic's clients: the second holds no key.
+    /// Takes the key of a free BMC and releases the previous one. Ironic allows two nodes with the same BMC; the second
+    /// one has no key.
     fn take_bmc(
         &self,
         mut change: Change,

@@ -118,7 +118,7 @@ async fn work(shared: &Arc<AppState>, guard: &WorkGuard, node: NodeId) -> Result
             Plan::Rest => return Ok(Next::Changed),
             Plan::Wait(waiting) => {
                 let left = waiting.until.since(now) + Duration::from_millis(10);
-                // That an agent is heard wakes nobody: it is heard all the time.
+                // A heartbeat does not wake the loop, because agents send them all the time.
                 let hears = waiting.thing == Thing::Pause;
                 return Ok(Next::Within(if hears { left.min(LATER) } else { left }));
             }

@@ -77,7 +77,7 @@ pub fn seen(record: &Record, hot: &LiveState) -> Observed {
     }
 }
 
-/// Whether steps that an agent would clean by are of use: nobody named any, and it was to wipe.
+/// Returns whether the agent's own clean steps are needed: the request named none, and the disks are to be wiped.
 fn lists(record: &Record) -> bool {
     record.running().is_some_and(|operation| operation.steps.is_empty())
         && matches!(record.life.value.state, State::Cleaning { manual: false, .. })
@@ -90,7 +90,7 @@ fn is_handed(record: &Record) -> bool {
     decision.is_some_and(|decision| Some(decision.value.reaches()) == due)
 }
 
-/// How the work stands: a machine's agent says so, and of a step that nobody can make it is known before.
+/// Returns the progress of the work as the agent reports it. A step that no agent has fails at once.
 fn work(record: &Record) -> Progress {
     let running = record.running();
     let steps = running.map(|operation| operation.steps.as_slice()).unwrap_or_default();
