@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{arrows, calls, circles, docs, proto, say, size};
+use crate::{arrows, calls, circles, docs, proto, say, size, words};
 
 /// Extent of the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     calls::check(false)?;
     proto::check(false)?;
     size::check()?;
+    words::check()?;
     docs::run(docs::Mode::Check)?;
     step("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"], &[])?;
     step("deny", &["deny", "--offline", "--log-level", "error", "check", "bans", "licenses", "sources"], &[])?;
