@@ -12,6 +12,7 @@ use domain::{power::Power, service::Service};
 use proto::{
     api::v1::{CreateImageRequest, CreateNodeRequest},
     common::v1::BootMode,
+    convert::time::wire_duration,
 };
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -301,7 +302,7 @@ fn enrolment(node: &Node) -> CreateNodeRequest {
         bmc_password: node.bmc.password.clone(),
         boot_mode: boot_mode.into(),
         macs: vec![node.machine.mac.clone()],
-        wait_for_life_seconds: 300,
+        sign_of_life_timeout: Some(wire_duration(Duration::from_secs(300))),
         ..Default::default()
     }
 }

@@ -13,6 +13,7 @@ use proto::api::v1::{
     Allocation, CreateAllocationRequest, DeleteAllocationRequest, GetAllocationRequest, PlacementApart,
     PlanAllocationRequest, Wish,
 };
+use proto::convert::time::wire_duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -44,8 +45,8 @@ async fn available(fleet: &Fleet, count: usize) -> Result<()> {
 }
 
 async fn allocate(api: &Api, name: &str, wish: Wish, queue: Duration) -> Result<Allocation> {
-    let queue_ms = queue.as_millis().try_into()?;
-    let request = CreateAllocationRequest { name: name.to_owned(), wish: Some(wish), queue_ms };
+    let queue_timeout = Some(wire_duration(queue));
+    let request = CreateAllocationRequest { name: name.to_owned(), wish: Some(wish), queue_timeout };
     let answer = api.allocations.clone().create_allocation(request).await?.into_inner();
     answer.allocation.context("no allocation")
 }

@@ -1,6 +1,8 @@
 //! Faulty machines, BMCs and images: the node ends in the right state, and says why and what to do. Needs root and the
 //! packages of `scripts/test`; `ironmesh` must be built.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use integration_tests::check::words;
 use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT};
@@ -8,6 +10,7 @@ use integration_tests::machine::fault::{Agent, Bmc, Boot};
 use integration_tests::machine::{Faults, Spec, is_blank};
 use integration_tests::mesh::{Api, Failed, Options, enrolment};
 use proto::api::v1::{CreateNodeRequest, UpdateNodeRequest};
+use proto::convert::time::wire_duration;
 
 /// Limits of a scheduler that gives up soon.
 fn hasty() -> Options {
@@ -262,7 +265,10 @@ fn a_system_without_a_sign_of_life_two_machines_and_a_lost_image_server_are_name
     let dead = broken(Faults { boot: Boot::DeadSystem, ..Faults::default() });
     let lab = Lab::up("tlife", &[dead, agent(Agent::CalledByTwo), Spec::default()], hasty()).unwrap();
     lab.run(async |mut api, lab| {
-        let patient = CreateNodeRequest { wait_for_life_seconds: 4, ..enrolment(lab.machine("n1")?) };
+        let patient = CreateNodeRequest {
+            sign_of_life_timeout: Some(wire_duration(Duration::from_secs(4))),
+            ..enrolment(lab.machine("n1")?)
+        };
         api.nodes.create_node(patient).await?;
         for node in ["n2", "n3"] {
             api.enrol(lab.machine(node)?).await?;

@@ -13,6 +13,7 @@ use integration_tests::machine::{Faults, Machine, Spec, is_blank};
 use integration_tests::mesh::{Api, Options, enrolment};
 use integration_tests::record::Recorder;
 use proto::api::v1::CreateNodeRequest;
+use proto::convert::time::WireTime;
 use rustix::process::Signal;
 use tonic::Code;
 use wire_ipmi::chassis::Power;
@@ -73,7 +74,8 @@ fn an_inspection_finds_what_a_machine_is_leaves_its_disk_alone_and_switches_it_o
         let ports: Vec<(&str, bool)> = ports.iter().map(|port| (&*port.mac, port.address.is_empty())).collect();
         assert_eq!(ports, [("52:54:00:02:00:01", false), ("52:54:00:02:00:03", true)]);
         assert_eq!(observed.inspection_remarks, ["eth1 has the MAC 52:54:00:02:00:02 of node n2, where it stays"]);
-        assert!(observed.inspection_finished_at_ms > observed.inspection_started_at_ms);
+        let order = |at: Option<WireTime>| at.map(|at| (at.seconds, at.nanos));
+        assert!(order(observed.inspection_end_time) > order(observed.inspection_start_time));
         let marks = api.marks("n1").await?;
         let has = |wanted| marks.iter().any(|(mark, _)| mark == wanted);
         assert!(has("AGENT_REPORT") && has("INSPECTED") && !has("WIPED"), "{marks:?}");
@@ -113,7 +115,7 @@ fn a_failed_inspection_names_where_it_stopped_and_can_be_repeated() {
         // `manage` gives up the inspection.
         api.ask("n2", "manage", "").await?;
         let observed = api.sees("n2", "manageable", WAIT_TIMEOUT, |observed| observed.state == "manageable").await?;
-        assert!(observed.inspection_started_at_ms > 0 && observed.inspection_finished_at_ms == 0, "{observed:?}");
+        assert!(observed.inspection_start_time.is_some() && observed.inspection_end_time.is_none(), "{observed:?}");
         Ok(())
     })
     .unwrap();
@@ -163,7 +165,7 @@ fn an_inspection_goes_on_although_the_scheduler_that_drives_it_is_killed() {
         lab.mesh().service(&victim)?.signal(Signal::KILL)?;
         let node = api.reach("n1", "manageable", WAIT_TIMEOUT).await?;
         let observed = node.observed.as_ref().context("nothing was observed")?;
-        ensure!(observed.inspection_finished_at_ms > 0 && observed.hardware.is_some(), "{observed:#?}");
+        ensure!(observed.inspection_end_time.is_some() && observed.hardware.is_some(), "{observed:#?}");
         let starts = machine.console().iter().filter(|line| line.contains("the agent starts")).count();
         assert_eq!((starts, machine.power()), (1, Power::Off));
         recorder.catches_up().await?;

@@ -200,7 +200,7 @@ async fn bulk_ends(apis: &[&Api], id: &str) -> Result<proto::api::v1::Bulk> {
             for api in apis {
                 let request = GetBulkRequest { bulk: id.to_owned() };
                 let bulk = api.bulks.clone().get_bulk(request).await.ok().and_then(|answer| answer.into_inner().bulk);
-                if let Some(bulk) = bulk.filter(|bulk| bulk.ended_ms > 0 || bulk.state() == BulkState::Paused) {
+                if let Some(bulk) = bulk.filter(|bulk| bulk.end_time.is_some() || bulk.state() == BulkState::Paused) {
                     return bulk;
                 }
             }
@@ -235,7 +235,7 @@ fn a_bulk_whose_leader_is_killed_deploys_each_node_once() {
         let begun = Instant::now();
         loop {
             let now = api.bulks.get_bulk(request.clone()).await?.into_inner().bulk.context("no bulk")?;
-            ensure!(now.running <= 4 && now.ended_ms == 0 && begun.elapsed() < WAIT_TIMEOUT, "{now:#?}");
+            ensure!(now.running <= 4 && now.end_time.is_none() && begun.elapsed() < WAIT_TIMEOUT, "{now:#?}");
             if now.done > 2 {
                 break;
             }

@@ -5,6 +5,7 @@
 mod node;
 mod power;
 mod report;
+pub mod time;
 mod work;
 
 pub use work::{encoding, encoding_word, purpose, purpose_word};

@@ -16,6 +16,7 @@ use proto::api::v1::{
     CreateImageRequest, CreateNodeRequest, GetNodeRequest, GetNodeTimelineRequest, Node, NodeObserved,
     ProvisionNodeRequest, Rack, UpdateRackRequest,
 };
+use proto::convert::time::wire_duration;
 use serde::Deserialize;
 use service_kit::client::{MeshChannel, mesh_channel};
 use service_kit::tls::{Files, Tls, install_provider};
@@ -256,7 +257,7 @@ pub fn enrolment(machine: &Machine) -> CreateNodeRequest {
         bmc_password: machine.password(),
         boot_mode: proto::common::v1::BootMode::Bios.into(),
         macs: vec![machine.mac.to_string()],
-        wait_for_life_seconds: 20,
+        sign_of_life_timeout: Some(wire_duration(Duration::from_secs(20))),
         ..Default::default()
     }
 }

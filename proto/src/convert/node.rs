@@ -3,11 +3,13 @@
 use domain::{
     failure::{Cause, Failure},
     generation::{Generation, Incarnation, InstructionVersion, Token},
-    time::Timestamp,
     timeline::{Amount, Entry, Mark},
 };
 
-use super::Invalid;
+use super::{
+    Invalid, required,
+    time::{time, wire_time},
+};
 use crate::common::v1 as wire;
 
 impl From<InstructionVersion> for wire::InstructionVersion {
@@ -27,7 +29,7 @@ impl From<wire::InstructionVersion> for InstructionVersion {
 impl From<Entry> for wire::TimelineEntry {
     fn from(entry: Entry) -> Self {
         Self {
-            at_ms: entry.at.millis(),
+            observe_time: Some(wire_time(entry.at)),
             by: entry.by,
             mark: entry.mark.word().to_owned(),
             subject: entry.subject,
@@ -40,7 +42,7 @@ impl TryFrom<wire::TimelineEntry> for Entry {
     type Error = Invalid;
     fn try_from(entry: wire::TimelineEntry) -> Result<Self, Invalid> {
         Ok(Self {
-            at: Timestamp::from_millis(entry.at_ms),
+            at: time("observe_time", required("observe_time", entry.observe_time)?)?,
             by: entry.by,
             mark: Mark::ALL
                 .iter()
@@ -55,7 +57,7 @@ impl TryFrom<wire::TimelineEntry> for Entry {
 
 impl From<Failure> for wire::Failure {
     fn from(failure: Failure) -> Self {
-        Self { cause: failure.cause.word().to_owned(), text: failure.text, at_ms: failure.at.millis() }
+        Self { cause: failure.cause.word().to_owned(), text: failure.text, occur_time: Some(wire_time(failure.at)) }
     }
 }
 
@@ -69,7 +71,7 @@ impl TryFrom<wire::Failure> for Failure {
                 .find(|cause| cause.word() == failure.cause)
                 .ok_or_else(|| unknown("cause", &failure.cause))?,
             text: failure.text,
-            at: Timestamp::from_millis(failure.at_ms),
+            at: time("occur_time", required("occur_time", failure.occur_time)?)?,
         })
     }
 }

@@ -2,7 +2,10 @@
 
 use domain::power::{Boot, BootDevice, BootMode, Persistence, Power, PowerTarget};
 
-use super::{Invalid, required, text};
+use super::{
+    Invalid, required,
+    time::{time, wire_time},
+};
 use crate::common::v1::{self as wire, power_target::Target};
 
 impl From<Power> for wire::Power {
@@ -98,11 +101,12 @@ impl From<PowerTarget> for wire::PowerTarget {
             PowerTarget::On => Target::On(wire::power_target::On {}),
             PowerTarget::Off => Target::Off(wire::power_target::Off {}),
             PowerTarget::SoftOff { by } => {
-                let by = by.map(|by| by.to_string()).unwrap_or_default();
-                Target::SoftOff(wire::power_target::SoftOff { by })
+                Target::SoftOff(wire::power_target::SoftOff { expire_time: by.map(wire_time) })
             }
             PowerTarget::Booted { boot } => Target::Booted(wire::power_target::Booted { boot: boot.map(Into::into) }),
-            PowerTarget::SoftBooted { by } => Target::SoftBooted(wire::power_target::SoftBooted { by: by.to_string() }),
+            PowerTarget::SoftBooted { by } => {
+                Target::SoftBooted(wire::power_target::SoftBooted { expire_time: Some(wire_time(by)) })
+            }
             PowerTarget::BootOrder { boot } => {
                 Target::BootOrder(wire::power_target::BootOrder { boot: Some(boot.into()) })
             }
@@ -118,10 +122,14 @@ impl TryFrom<wire::PowerTarget> for PowerTarget {
         Ok(match required("target", target.target)? {
             Target::On(_) => Self::On,
             Target::Off(_) => Self::Off,
-            Target::SoftOff(soft) if soft.by.is_empty() => Self::SoftOff { by: None },
-            Target::SoftOff(soft) => Self::SoftOff { by: Some(text("target.by", &soft.by)?) },
+            Target::SoftOff(soft) => {
+                Self::SoftOff { by: soft.expire_time.map(|by| time("target.expire_time", by)).transpose()? }
+            }
             Target::Booted(booted) => Self::Booted { boot: booted.boot.map(Boot::try_from).transpose()? },
-            Target::SoftBooted(soft) => Self::SoftBooted { by: text("target.by", &soft.by)? },
+            Target::SoftBooted(soft) => {
+                let by = required("target.expire_time", soft.expire_time)?;
+                Self::SoftBooted { by: time("target.expire_time", by)? }
+            }
             Target::Interrupted(_) => Self::Interrupted,
             Target::BootOrder(order) => Self::BootOrder { boot: required("target.boot", order.boot)?.try_into()? },
         })

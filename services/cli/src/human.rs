@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use domain::time::Timestamp;
+use proto::convert::{self, time::WireTime};
 
 /// A text without characters that would command the terminal: firmware and agents choose some of what we show.
 pub(crate) fn clean(text: &str) -> String {
@@ -31,12 +32,15 @@ pub(crate) fn length(length: Duration) -> String {
     }
 }
 
-/// How long ago; empty where it never was.
-pub(crate) fn ago(now: Timestamp, at_ms: i64) -> String {
-    if at_ms == 0 {
-        return String::new();
-    }
-    let seconds = now.since(Timestamp::from_millis(at_ms)).as_secs();
+/// Decodes a time of an answer; `None` if it is absent or invalid.
+pub(crate) fn at(time: Option<WireTime>) -> Option<Timestamp> {
+    convert::time::time("time", time?).ok()
+}
+
+/// Formats how long ago a time was; empty if the time is absent.
+pub(crate) fn ago(now: Timestamp, time: Option<WireTime>) -> String {
+    let Some(at) = at(time) else { return String::new() };
+    let seconds = now.since(at).as_secs();
     match seconds {
         0..120 => format!("{seconds} s ago"),
         120..7200 => format!("{} m ago", seconds / 60),
@@ -45,14 +49,14 @@ pub(crate) fn ago(now: Timestamp, at_ms: i64) -> String {
     }
 }
 
-/// A moment with its age; empty where it never was.
-pub(crate) fn moment(now: Timestamp, at_ms: i64) -> String {
-    if at_ms == 0 { String::new() } else { format!("{} ({})", second(at_ms), ago(now, at_ms)) }
+/// Formats a time with its age; empty if the time is absent.
+pub(crate) fn moment(now: Timestamp, time: Option<WireTime>) -> String {
+    at(time).map(|at| format!("{} ({})", second(at), ago(now, time))).unwrap_or_default()
 }
 
-/// A moment to the second, in UTC.
-pub(crate) fn second(at_ms: i64) -> String {
-    let text = Timestamp::from_millis(at_ms.div_euclid(1000).saturating_mul(1000)).to_string();
+/// Formats a time to the second, in UTC.
+pub(crate) fn second(at: Timestamp) -> String {
+    let text = Timestamp::from_millis(at.millis().div_euclid(1000).saturating_mul(1000)).to_string();
     text.replace(".000Z", "Z").replace('T', " ")
 }
 
@@ -117,10 +121,11 @@ mod tests {
     #[test]
     fn ages_have_one_unit() {
         let now = Timestamp::from_millis(1_000_000_000);
-        assert_eq!(ago(now, 999_995_000), "5 s ago");
-        assert_eq!(ago(now, 999_000_000), "16 m ago");
-        assert_eq!(ago(now, 900_000_000), "27 h ago");
-        assert_eq!(ago(now, 0), "");
+        let ago = |millis| ago(now, Some(convert::time::wire_time(Timestamp::from_millis(millis))));
+        assert_eq!(ago(999_995_000), "5 s ago");
+        assert_eq!(ago(999_000_000), "16 m ago");
+        assert_eq!(ago(900_000_000), "27 h ago");
+        assert_eq!(super::ago(now, None), "");
     }
 
     #[test]

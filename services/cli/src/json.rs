@@ -1,17 +1,19 @@
 //! Answers for programs: complete, snake_case, stable. Times are RFC 3339; what is not known is null.
 
-use domain::time::Timestamp;
 use proto::{
     api::v1::{
         Allocation, Boot, Bulk, BulkState, Event, Image, Lock, Node, NodeIntent, NodeObserved, Operation,
         PlacementApart, PlacementOrder, PlanAllocationResponse, Rack, Webhook, Wish,
     },
     common::v1::{BootMode, Failure, Hardware, Power, TimelineEntry},
+    convert::time::WireTime,
 };
 use serde_json::{Value, json};
 
-fn time(at_ms: i64) -> Value {
-    if at_ms == 0 { Value::Null } else { Value::String(Timestamp::from_millis(at_ms).to_string()) }
+use crate::human;
+
+fn time(time: Option<WireTime>) -> Value {
+    human::at(time).map_or(Value::Null, |at| Value::String(at.to_string()))
 }
 
 fn text(text: &str) -> Value {
@@ -46,9 +48,9 @@ pub(crate) fn webhook(one: &Webhook) -> Value {
         "url": one.url,
         "query": text(&one.query),
         "enabled": one.enabled,
-        "since": time(one.since_ms),
-        "delivered": time(one.delivered_ms),
-        "failing_since": time(one.failing_since_ms),
+        "since": time(one.create_time),
+        "delivered": time(one.last_delivery_time),
+        "failing_since": time(one.failure_start_time),
         "reason": text(&one.reason),
     })
 }
@@ -64,8 +66,8 @@ pub(crate) fn allocation(one: &Allocation) -> Value {
         "node_name": text(&one.node_name),
         "rack": if one.node.is_empty() { Value::Null } else { json!(one.rack) },
         "reason": text(&one.reason),
-        "since": time(one.since_ms),
-        "queue_until": time(one.queue_until_ms),
+        "since": time(one.create_time),
+        "queue_until": time(one.queue_expire_time),
         "place_in_queue": (one.place_in_queue > 0).then_some(one.place_in_queue),
     })
 }
@@ -129,7 +131,7 @@ fn intent(intent: &NodeIntent) -> Value {
         "bmc_user": intent.bmc_user,
         "boot_mode": boot_mode(intent.boot_mode()),
         "image": text(&intent.image),
-        "wait_for_life_seconds": intent.wait_for_life_seconds,
+        "wait_for_life_seconds": intent.sign_of_life_timeout.map_or(0, |timeout| timeout.seconds),
         "boot_files_by_tftp": intent.boot_files_by_tftp,
         "ports": list(&intent.ports, |port| json!({
             "id": port.id, "mac": port.mac, "address": text(&port.address),
@@ -146,11 +148,11 @@ fn intent(intent: &NodeIntent) -> Value {
 fn observed(observed: &NodeObserved) -> Value {
     json!({
         "state": observed.state,
-        "state_since": time(observed.state_since_ms),
+        "state_since": time(observed.state_start_time),
         "power": power(observed.power()),
-        "power_seen_at": time(observed.power_seen_at_ms),
+        "power_seen_at": time(observed.power_observe_time),
         "waiting": observed.waiting.as_ref().map(|waiting| json!({
-            "thing": waiting.thing, "since": time(waiting.since_ms), "until": time(waiting.until_ms),
+            "thing": waiting.thing, "since": time(waiting.start_time), "until": time(waiting.expire_time),
         })),
         "last_failure": observed.last_failure.as_ref().map(failure),
         "next_step": text(&observed.next_step),
@@ -159,15 +161,15 @@ fn observed(observed: &NodeObserved) -> Value {
         "last_entry": observed.last_entry.as_ref().map(entry),
         "hardware": observed.hardware.as_ref().map(hardware),
         "verbs": observed.verbs,
-        "inspection_started_at": time(observed.inspection_started_at_ms),
-        "inspection_finished_at": time(observed.inspection_finished_at_ms),
+        "inspection_started_at": time(observed.inspection_start_time),
+        "inspection_finished_at": time(observed.inspection_end_time),
         "inspection_remarks": observed.inspection_remarks,
     })
 }
 
 /// A failure.
 pub(crate) fn failure(failure: &Failure) -> Value {
-    json!({ "cause": failure.cause, "text": failure.text, "at": time(failure.at_ms) })
+    json!({ "cause": failure.cause, "text": failure.text, "at": time(failure.occur_time) })
 }
 
 fn hardware(hardware: &Hardware) -> Value {
@@ -193,7 +195,7 @@ fn hardware(hardware: &Hardware) -> Value {
 
 fn entry(entry: &TimelineEntry) -> Value {
     json!({
-        "at": time(entry.at_ms),
+        "at": time(entry.observe_time),
         "by": entry.by,
         "mark": entry.mark,
         "subject": entry.subject,
@@ -235,16 +237,16 @@ pub(crate) fn rack(rack: &Rack) -> Value {
         "replicas": list(&rack.replicas, |replica| json!({
             "service": replica.service, "instance": replica.instance, "endpoint": replica.endpoint,
             "leader": replica.leader, "stopping": replica.stopping, "owns": replica.owns,
-            "since": time(replica.since_ms), "acknowledged": replica.acknowledged,
+            "since": time(replica.join_time), "acknowledged": replica.acknowledged,
         })),
         "rings": list(&rack.rings, |ring| json!({
-            "service": ring.service, "epoch": ring.epoch, "since": time(ring.since_ms), "leader": text(&ring.leader),
+            "service": ring.service, "epoch": ring.epoch, "since": time(ring.update_time), "leader": text(&ring.leader),
             "leaving": list(&ring.leaving, |leaving| json!({
-                "instance": leaving.instance, "since": time(leaving.since_ms), "present": leaving.present,
+                "instance": leaving.instance, "since": time(leaving.leave_time), "present": leaving.present,
             })),
         })),
         "unknown_macs": list(&rack.unknown_macs, |unknown| json!({
-            "mac": unknown.mac, "seen_at": time(unknown.seen_at_ms), "firmware": unknown.firmware,
+            "mac": unknown.mac, "seen_at": time(unknown.last_request_time), "firmware": unknown.firmware,
         })),
     })
 }
@@ -256,8 +258,8 @@ pub(crate) fn operation(operation: &Operation) -> Value {
         "node": operation.node,
         "node_name": operation.node_name,
         "phase": operation.phase,
-        "since": time(operation.since_ms),
-        "ended": time(operation.ended_ms),
+        "since": time(operation.start_time),
+        "ended": time(operation.end_time),
         "failure": operation.failure.as_ref().map(failure),
     })
 }
@@ -277,8 +279,8 @@ pub(crate) fn bulk(bulk: &Bulk) -> Value {
             BulkState::Done => json!("done"),
         },
         "reason": text(&bulk.reason),
-        "since": time(bulk.since_ms),
-        "ended": time(bulk.ended_ms),
+        "since": time(bulk.start_time),
+        "ended": time(bulk.end_time),
         "limits": {
             "at_once": limits.at_once, "max_failures": limits.max_failures, "canary": limits.canary,
             "pause_after_canary": limits.pause_after_canary,
@@ -302,18 +304,18 @@ pub(crate) fn lock(lock: &Lock) -> Value {
         "holder": lock.holder,
         "endpoint": text(&lock.endpoint),
         "purpose": lock.purpose,
-        "since": time(lock.since_ms),
-        "deadline": time(lock.deadline_ms),
+        "since": time(lock.start_time),
+        "deadline": time(lock.expire_time),
         "token": lock.token,
         "broken_by": text(&lock.broken_by),
-        "broken_at": time(lock.broken_at_ms),
+        "broken_at": time(lock.break_time),
     })
 }
 
 /// An event.
 pub(crate) fn event(event: &Event) -> Value {
     json!({
-        "at": time(event.at_ms),
+        "at": time(event.occur_time),
         "node": text(&event.node),
         "node_name": text(&event.node_name),
         "kind": event.kind,

@@ -6,7 +6,7 @@ use domain::{
 };
 use proto::{api::v1::Boot, common::v1::TimelineEntry};
 
-use crate::human::{clean, length, second, size};
+use crate::human::{at, clean, length, second, size};
 
 /// Columns for the time since the first entry, and for the time since the entry before.
 const TIMES: usize = 11;
@@ -81,24 +81,29 @@ struct Row {
 
 fn rows<'a>(entries: impl IntoIterator<Item = &'a TimelineEntry>) -> Vec<Row> {
     let mut sorted: Vec<_> = entries.into_iter().collect();
-    sorted.sort_by_key(|entry| entry.at_ms);
+    sorted.sort_by_key(|entry| millis(entry));
     let mut rows: Vec<Row> = Vec::new();
     for entry in sorted {
         // "pxe-service at 10.77.1.2" says as much as "pxe 10.77.1.2".
         let (text, by) = (sentence(entry), clean(&entry.by).replace("-service at ", " "));
         match rows.last_mut() {
             Some(row) if row.text == text && row.by == by => {
-                row.last_ms = entry.at_ms;
+                row.last_ms = millis(entry);
                 row.times += 1;
             }
             last => {
-                let at_ms = entry.at_ms;
+                let at_ms = millis(entry);
                 let before_ms = last.map_or(at_ms, |row| row.last_ms);
                 rows.push(Row { before_ms, first_ms: at_ms, last_ms: at_ms, text, by, times: 1 });
             }
         }
     }
     rows
+}
+
+/// When it was seen; zero if the answer has no valid time.
+fn millis(entry: &TimelineEntry) -> i64 {
+    at(entry.observe_time).map_or(0, Timestamp::millis)
 }
 
 fn between(from_ms: i64, to_ms: i64) -> std::time::Duration {
@@ -115,7 +120,7 @@ pub(crate) fn story(width: usize, node: &str, story: &Story) -> String {
         "{node}, {} {}, from {}: {}\n\n",
         if generations.len() > 1 { "generations" } else { "generation" },
         generations.join(", "),
-        second(begin),
+        second(Timestamp::from_millis(begin)),
         length(between(begin, end))
     );
     let columns = Columns::of(width);

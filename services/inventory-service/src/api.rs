@@ -5,7 +5,7 @@ use futures::{StreamExt as _, stream, stream::BoxStream};
 use keyspace::key;
 use proto::{
     common::v1::NodeTimelineEntry,
-    convert::{Invalid, text},
+    convert::{Invalid, text, time::wire_time},
     inventory::v1::{
         AnswerAgentRequest, AnswerAgentResponse, GetInventoryRequest, GetInventoryResponse, Heartbeat,
         WatchAgentsRequest, WatchAgentsResponse, inventory_service_server::InventoryService,
@@ -38,8 +38,8 @@ impl InventoryService for Api {
         let node: NodeId = text("node", &request.into_inner().node).map_err(Error::from)?;
         let read = self.ironic.agents.mesh.view().get(&key::inventory(self.ironic.agents.rack, node));
         let inventory = read.ok_or(Error::NoReport(node))?.value;
-        let seen_at_ms = inventory.seen_at.millis();
-        Ok(Response::new(GetInventoryResponse { hardware: Some(inventory.hardware.into()), seen_at_ms }))
+        let report_time = Some(wire_time(inventory.seen_at));
+        Ok(Response::new(GetInventoryResponse { hardware: Some(inventory.hardware.into()), report_time }))
     }
 
     async fn answer_agent(
@@ -78,7 +78,7 @@ impl InventoryService for Api {
         let beats = self
             .heartbeats
             .watch()
-            .map(|(node, at)| Sign::Heartbeat(Heartbeat { node: node.to_string(), at_ms: at.millis() }));
+            .map(|(node, at)| Sign::Heartbeat(Heartbeat { node: node.to_string(), receive_time: Some(wire_time(at)) }));
         let signs = stream::select(entries.boxed(), beats.boxed());
         Ok(Response::new(signs.map(|sign| Ok(WatchAgentsResponse { sign: Some(sign) })).boxed()))
     }

@@ -31,9 +31,17 @@ use service_kit::{
 use tonic::service::Routes;
 
 /// Which callers may call which methods of the listener for services.
-const RULES: &[Rule] = &[Rule { path: "/ironmesh.inventory.v1.InventoryService/", allows: schedulers }];
+const RULES: &[Rule] = &[
+    Rule::new("/ironmesh.inventory.v1.InventoryService/GetInventory", schedulers),
+    Rule::new("/ironmesh.inventory.v1.InventoryService/AnswerAgent", schedulers),
+    Rule::new("/ironmesh.inventory.v1.InventoryService/WatchAgents", schedulers),
+];
 /// Any agent may call the listener for agents; it authenticates with the boot token.
-const AGENT_RULES: &[Rule] = &[Rule { path: "/ironmesh.agent.v1.AgentService/", allows: any_agent }];
+const AGENT_RULES: &[Rule] = &[
+    Rule::new("/ironmesh.agent.v1.AgentService/Hello", any_agent),
+    Rule::new("/ironmesh.agent.v1.AgentService/Report", any_agent),
+    Rule::new("/ironmesh.agent.v1.AgentService/Work", any_agent),
+];
 
 fn any_agent(_: Option<&Identity>, _: &str) -> bool {
     true

@@ -33,7 +33,12 @@ use service_kit::{
 use tonic::service::Routes;
 
 /// Which callers may call which methods.
-const RULES: &[Rule] = &[Rule { path: "/ironmesh.power.v1.PowerService/", allows: schedulers }];
+const RULES: &[Rule] = &[
+    Rule::new("/ironmesh.power.v1.PowerService/EnsurePower", schedulers),
+    Rule::new("/ironmesh.power.v1.PowerService/GetPower", schedulers),
+    Rule::new("/ironmesh.power.v1.PowerService/GetBootOrder", schedulers),
+    Rule::new("/ironmesh.power.v1.PowerService/WatchTimeline", schedulers),
+];
 
 /// Runs the service until the host stops.
 ///

@@ -36,7 +36,10 @@ use service_kit::{
 use tonic::service::Routes;
 
 /// Which callers may call which methods.
-const RULES: &[Rule] = &[Rule { path: "/ironmesh.pxe.v1.PxeService/", allows: schedulers }];
+const RULES: &[Rule] = &[
+    Rule::new("/ironmesh.pxe.v1.PxeService/EnsureBoot", schedulers),
+    Rule::new("/ironmesh.pxe.v1.PxeService/WatchTimeline", schedulers),
+];
 
 /// Runs the service until the host stops.
 ///

@@ -5,7 +5,6 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use domain::{
     id::{InstanceId, RackId},
     service::Service,
-    time::Timestamp,
 };
 use futures::StreamExt as _;
 use keyspace::{
@@ -15,6 +14,7 @@ use keyspace::{
 };
 use parking_lot::Mutex;
 use proto::{
+    convert::time::time,
     inventory::v1::{
         WatchAgentsRequest, inventory_service_client::InventoryServiceClient, watch_agents_response::Sign,
     },
@@ -118,8 +118,9 @@ async fn follow(shared: &AppState, rack: RackId, service: Service, replica: &Rep
                 match sign.map_err(refused)?.sign {
                     Some(Sign::Entry(entry)) => shared.live_state.entry(entry),
                     Some(Sign::Heartbeat(beat)) => {
-                        if let Ok(node) = beat.node.parse() {
-                            shared.live_state.heard(node, Timestamp::from_millis(beat.at_ms));
+                        let at = beat.receive_time.and_then(|at| time("receive_time", at).ok());
+                        if let (Ok(node), Some(at)) = (beat.node.parse(), at) {
+                            shared.live_state.heard(node, at);
                         }
                     }
                     None => {}

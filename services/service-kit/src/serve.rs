@@ -41,13 +41,27 @@ const MAX_DRAIN_READS: u32 = 16;
 /// Maximum number of connections of one listener; further clients wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
 
-/// Allows callers to call methods. A path that no rule matches is denied to all.
+/// Allows callers to call a method. A method without a rule is denied to all.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// Prefix of the method's path, such as `/ironmesh.power.v1.PowerService/`.
+    /// Path of the method, such as `/ironmesh.power.v1.PowerService/GetPower`. It is compared as a whole.
     pub path: &'static str,
     /// Returns whether this caller may call it.
     pub allows: fn(Option<&Identity>, rack: &str) -> bool,
+}
+
+impl Rule {
+    /// Creates the rule of one method.
+    #[must_use]
+    pub const fn new(path: &'static str, allows: fn(Option<&Identity>, rack: &str) -> bool) -> Self {
+        Self { path, allows }
+    }
+
+    /// Returns the rule of the method that has this path, if any.
+    #[must_use]
+    pub fn find<'a>(rules: impl IntoIterator<Item = &'a Self>, path: &str) -> Option<&'a Self> {
+        rules.into_iter().find(|rule| rule.path == path)
+    }
 }
 
 /// Allows schedulers of any rack.
@@ -92,8 +106,10 @@ pub fn authenticated(caller: Option<&Identity>, _: &str) -> bool {
 
 /// Health and reflection, open to all callers with a certificate of our CA.
 pub const COMMON_RULES: &[Rule] = &[
-    Rule { path: "/grpc.health.v1.Health/", allows: authenticated },
-    Rule { path: "/grpc.reflection.", allows: authenticated },
+    Rule::new("/grpc.health.v1.Health/Check", authenticated),
+    Rule::new("/grpc.health.v1.Health/Watch", authenticated),
+    Rule::new("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", authenticated),
+    Rule::new("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", authenticated),
 ];
 
 /// The certificate (DER) that the client presented and proved possession of.
@@ -228,7 +244,7 @@ impl tower::Service<http::Request<hyper::body::Incoming>> for Guard {
 
     fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> Self::Future {
         let path = request.uri().path().to_owned();
-        let rule = self.rules.iter().chain(COMMON_RULES).find(|rule| path.starts_with(rule.path));
+        let rule = Rule::find(self.rules.iter().chain(COMMON_RULES), &path);
         let allowed = rule.is_some_and(|rule| (rule.allows)(self.caller.as_ref(), &self.rack));
         if !allowed {
             let who = self.caller.as_ref().map_or_else(|| "an unidentified caller".to_owned(), Identity::to_string);
@@ -283,4 +299,23 @@ pub struct BindError {
     pub address: SocketAddr,
     /// The I/O error.
     pub source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_found_by_the_whole_path_only() {
+        let rules = [Rule::new("/a.Nodes/GetNode", authenticated), Rule::new("/a.Nodes/GetNodeTimeline", operators)];
+        let found = |path: &str| Rule::find(&rules, path).map(|rule| rule.path);
+        for rule in rules {
+            assert_eq!(found(rule.path), Some(rule.path));
+        }
+        for path in
+            ["", "/", "/a.Nodes/", "/a.Nodes/Get", "/a.Nodes/GetNodes", "/a.Nodes/GetNode/", "/b/a.Nodes/GetNode"]
+        {
+            assert_eq!(found(path), None, "{path}");
+        }
+    }
 }

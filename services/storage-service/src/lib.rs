@@ -23,7 +23,11 @@ use service_kit::{
 use tonic::service::Routes;
 
 /// Which callers may call which methods.
-const RULES: &[Rule] = &[Rule { path: "/ironmesh.storage.v1.StorageService/", allows: schedulers }];
+const RULES: &[Rule] = &[
+    Rule::new("/ironmesh.storage.v1.StorageService/EnsureImage", schedulers),
+    Rule::new("/ironmesh.storage.v1.StorageService/LearnImage", schedulers),
+    Rule::new("/ironmesh.storage.v1.StorageService/ListImages", schedulers),
+];
 
 /// Runs the service until the host stops.
 ///

@@ -5,9 +5,12 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use futures::future::join_all;
-use proto::api::v1::{
-    Allocation, CreateAllocationRequest, DeleteAllocationRequest, GetAllocationRequest, ListAllocationsRequest,
-    PlacementApart, PlacementOrder, PlanAllocationRequest, PlanAllocationResponse, Wish,
+use proto::{
+    api::v1::{
+        Allocation, CreateAllocationRequest, DeleteAllocationRequest, GetAllocationRequest, ListAllocationsRequest,
+        PlacementApart, PlacementOrder, PlanAllocationRequest, PlanAllocationResponse, Wish,
+    },
+    convert::time::wire_duration,
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -153,9 +156,9 @@ pub(crate) async fn allocate(screen: &Screen, api: &Api, asked: Allocate) -> Res
         screen.show(|| planned(screen, &plan), || json::plan(&plan))?;
         return if plan.node.is_empty() { Err(Error::Told) } else { Ok(()) };
     }
-    let queue_ms = asked.queue.map_or(0, |queue| i64::try_from(queue.as_millis()).unwrap_or(i64::MAX));
+    let queue_timeout = asked.queue.map(wire_duration);
     let one = async |name: String| {
-        let request = CreateAllocationRequest { name, wish: Some(asked.wish()), queue_ms };
+        let request = CreateAllocationRequest { name, wish: Some(asked.wish()), queue_timeout };
         let answer = once(request, async |request| api.allocations().create_allocation(request).await).await?;
         answered(answer.allocation)
     };
@@ -226,7 +229,7 @@ fn table_of(screen: &Screen, all: &[Allocation]) -> String {
             standing(one),
             one.node_name.clone(),
             if one.node.is_empty() { String::new() } else { human::rack(&one.rack) },
-            ago(screen.now(), one.since_ms),
+            ago(screen.now(), one.create_time),
             one.reason.clone(),
         ]
     };
@@ -256,8 +259,8 @@ fn shown(screen: &Screen, one: &Allocation) -> String {
         ("capabilities", capabilities.join(", ")),
         ("group", wish.group),
         ("owner", wish.owner),
-        ("since", human::moment(screen.now(), one.since_ms)),
-        ("waits until", if one.queue_until_ms == 0 { String::new() } else { human::second(one.queue_until_ms) }),
+        ("since", human::moment(screen.now(), one.create_time)),
+        ("waits until", human::at(one.queue_expire_time).map(human::second).unwrap_or_default()),
     ];
     table::facts(screen, facts)
 }

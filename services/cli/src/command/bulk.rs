@@ -207,7 +207,7 @@ fn row(screen: &Screen, bulk: &Bulk) -> Vec<String> {
         bulk.id.clone(),
         bulk.verb.clone(),
         bulk.image.clone(),
-        ago(screen.now(), bulk.since_ms),
+        ago(screen.now(), bulk.start_time),
         state(bulk).to_owned(),
         bulk.done.to_string(),
         bulk.failed.to_string(),
@@ -222,7 +222,7 @@ fn shown(screen: &Screen, bulk: &Bulk) -> Result<(), Error> {
         let facts = vec![
             ("bulk", bulk.id.clone()),
             ("asks for", format!("{} {}", bulk.verb, bulk.image).trim_end().to_owned()),
-            ("began", ago(screen.now(), bulk.since_ms)),
+            ("began", ago(screen.now(), bulk.start_time)),
             ("stands", words(bulk)),
         ];
         let rows = bulk.nodes.iter().map(|one| vec![one.node_name.clone(), one.progress.clone(), one.failure.clone()]);

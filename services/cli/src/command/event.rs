@@ -10,7 +10,7 @@ use crate::{
     Format,
     call::Api,
     error::Error,
-    human::{clean, second},
+    human::{at, clean, second},
     json,
     output::Screen,
 };
@@ -62,5 +62,6 @@ pub(crate) async fn run(screen: &Screen, api: &Api, events: Events) -> Result<()
 
 fn line(event: &Event) -> String {
     let node = if event.node_name.is_empty() { &event.node } else { &event.node_name };
-    format!("{}  {:<14} {:<9} {}", second(event.at_ms), clean(node), event.kind, event.text.replace('\n', " "))
+    let when = at(event.occur_time).map(second).unwrap_or_default();
+    format!("{when}  {:<14} {:<9} {}", clean(node), event.kind, event.text.replace('\n', " "))
 }

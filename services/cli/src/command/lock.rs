@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     call::Api,
     error::Error,
-    human::{ago, length, or_dash},
+    human::{ago, at, length, or_dash},
     json,
     once::once,
     output::Screen,
@@ -74,19 +74,16 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: LockCommand) -> Res
 }
 
 fn row(now: Timestamp, lock: &Lock) -> Vec<String> {
-    let left = Timestamp::from_millis(lock.deadline_ms);
-    let deadline = if lock.deadline_ms == 0 {
-        String::new()
-    } else if left > now {
-        format!("in {}", length(left.since(now)))
-    } else {
-        format!("overdue {}", length(now.since(left)))
+    let deadline = match at(lock.expire_time) {
+        None => String::new(),
+        Some(expire) if expire > now => format!("in {}", length(expire.since(now))),
+        Some(expire) => format!("overdue {}", length(now.since(expire))),
     };
     vec![
         lock.node_name.clone(),
         lock.service.clone(),
         lock.purpose.clone(),
-        ago(now, lock.since_ms),
+        ago(now, lock.start_time),
         deadline,
         lock.holder.chars().take(8).collect(),
         or_dash(&lock.endpoint),

@@ -1,14 +1,13 @@
 //! Accepted requests and the work that they cause.
 
 use clap::{Args, Subcommand};
-use domain::time::Timestamp;
 use proto::api::v1::{ListOperationsRequest, Operation};
 use serde_json::Value;
 
 use crate::{
     call::Api,
     error::Error,
-    human::{ago, length},
+    human::{ago, at, length},
     json,
     output::Screen,
     table,
@@ -44,17 +43,17 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: OperationCommand) -
 
 fn row(screen: &Screen, operation: &Operation) -> Vec<String> {
     let now = screen.now();
-    let end = if operation.ended_ms == 0 { now } else { Timestamp::from_millis(operation.ended_ms) };
+    let took = at(operation.start_time).map(|start| length(at(operation.end_time).unwrap_or(now).since(start)));
     let outcome = match &operation.failure {
         Some(failure) => format!("{}: {}", failure.cause, failure.text),
-        None if operation.ended_ms == 0 => "running".to_owned(),
+        None if operation.end_time.is_none() => "running".to_owned(),
         None => "done".to_owned(),
     };
     vec![
         operation.node_name.clone(),
         operation.phase.clone(),
-        ago(now, operation.since_ms),
-        length(end.since(Timestamp::from_millis(operation.since_ms))),
+        ago(now, operation.start_time),
+        took.unwrap_or_default(),
         outcome,
         operation.id.clone(),
     ]

@@ -220,7 +220,8 @@ fn drawn(screen: &Screen, rack: &Rack) -> String {
     }
     if !rack.unknown_macs.is_empty() {
         let rows = rack.unknown_macs.iter();
-        let rows = rows.map(|mac| vec![mac.mac.clone(), ago(screen.now(), mac.seen_at_ms), mac.firmware.clone()]);
+        let rows =
+            rows.map(|mac| vec![mac.mac.clone(), ago(screen.now(), mac.last_request_time), mac.firmware.clone()]);
         text.push_str("\n\nMACs that asked for an address and belong to no node:\n\n");
         text.push_str(&table::list(screen, &["MAC", "SEEN", "FIRMWARE"], rows));
     }
@@ -246,7 +247,7 @@ fn leaving(screen: &Screen, rack: &Rack) -> String {
     let lines = all.map(|(ring, leaving)| {
         let how = if leaving.present { "it still has its lease" } else { "its lease is gone" };
         let instance: String = leaving.instance.chars().take(8).collect();
-        format!("\n{} {instance} is leaving since {}: {how}.", ring.service, ago(screen.now(), leaving.since_ms))
+        format!("\n{} {instance} is leaving since {}: {how}.", ring.service, ago(screen.now(), leaving.leave_time))
     });
     let lines: String = lines.collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }

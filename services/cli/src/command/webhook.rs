@@ -166,7 +166,7 @@ fn table_of(screen: &Screen, all: &[Webhook]) -> String {
             one.name.clone(),
             one.url.clone(),
             standing(one).to_owned(),
-            ago(screen.now(), one.delivered_ms),
+            ago(screen.now(), one.last_delivery_time),
             one.reason.clone(),
         ]
     };
@@ -174,25 +174,25 @@ fn table_of(screen: &Screen, all: &[Webhook]) -> String {
 }
 
 const fn standing(one: &Webhook) -> &'static str {
-    match (one.enabled, one.failing_since_ms) {
+    match (one.enabled, one.failure_start_time) {
         (false, _) => "disabled",
-        (true, 0) => "told",
-        (true, _) => "failing",
+        (true, None) => "told",
+        (true, Some(_)) => "failing",
     }
 }
 
 fn shown(screen: &Screen, one: &Webhook) -> String {
-    let at = |at_ms: i64| if at_ms == 0 { String::new() } else { moment(screen.now(), at_ms) };
+    let at = |time| moment(screen.now(), time);
     let facts = vec![
         ("webhook", one.name.clone()),
         ("stands", standing(one).to_owned()),
         ("because", one.reason.clone()),
-        ("failing since", at(one.failing_since_ms)),
-        ("last took", at(one.delivered_ms)),
+        ("failing since", at(one.failure_start_time)),
+        ("last took", at(one.last_delivery_time)),
         ("receiver", one.url.clone()),
         ("query", one.query.clone()),
         ("id", one.id.clone()),
-        ("since", at(one.since_ms)),
+        ("since", at(one.create_time)),
     ];
     table::facts(screen, facts)
 }

@@ -1,8 +1,10 @@
 //! What the canned answers are made of.
 
+use domain::time::Timestamp;
 use proto::{
     api::v1::{Boot, Bulk, BulkNode, BulkState, Node, NodeIntent, NodeObserved, Owner, Port, Waiting},
     common::v1::{Amount, BootMode, Disk, Failure, Hardware, Nic, Power, TimelineEntry},
+    convert::time::{WireTime, wire_time},
 };
 
 /// The time in all canned answers: 2026-01-31T12:01:00Z.
@@ -10,9 +12,14 @@ pub(super) const NOW: i64 = 1_769_860_860_000;
 /// When what they tell of began.
 pub(super) const BEGIN: i64 = NOW - 60_000;
 
+/// A time in an answer.
+pub(super) fn time(millis: i64) -> Option<WireTime> {
+    Some(wire_time(Timestamp::from_millis(millis)))
+}
+
 fn entry(at: i64, by: &str, mark: &str, subject: &str) -> TimelineEntry {
     TimelineEntry {
-        at_ms: BEGIN + at,
+        observe_time: time(BEGIN + at),
         by: by.to_owned(),
         mark: mark.to_owned(),
         subject: subject.to_owned(),
@@ -35,9 +42,9 @@ pub(super) fn node(name: &str, number: u8) -> Node {
     };
     let observed = NodeObserved {
         state: "active".to_owned(),
-        state_since_ms: BEGIN,
+        state_start_time: time(BEGIN),
         power: Power::On.into(),
-        power_seen_at_ms: BEGIN,
+        power_observe_time: time(BEGIN),
         verbs: vec!["rebuild".to_owned(), "undeploy".to_owned()],
         ..Default::default()
     };
@@ -65,7 +72,7 @@ pub(super) fn failed(mut node: Node) -> Node {
         observed.last_failure = Some(Failure {
             cause: "IMAGE_DIGEST".to_owned(),
             text: "the image hashes to sha256:9f86d081, not to sha256:ba7816bf".to_owned(),
-            at_ms: BEGIN + 42_000,
+            occur_time: time(BEGIN + 42_000),
         });
         observed.next_step = "compute the digest again and register the image anew: ironmesh image create …".to_owned();
         observed.verbs = vec!["deploy".to_owned(), "undeploy".to_owned()];
@@ -96,8 +103,11 @@ pub(super) fn deploying(mut node: Node, done: u64) -> Node {
     if let Some(observed) = &mut node.observed {
         observed.state = "deploying".to_owned();
         observed.operation = "00000000-0000-4000-8000-000000000900".to_owned();
-        observed.waiting =
-            Some(Waiting { thing: "its agent to do the work".to_owned(), since_ms: BEGIN, until_ms: NOW });
+        observed.waiting = Some(Waiting {
+            thing: "its agent to do the work".to_owned(),
+            start_time: time(BEGIN),
+            expire_time: time(NOW),
+        });
         let mut entry = entry(0, "inventory-service", "IMAGE_PROGRESS", "debian to vda");
         entry.amount = Some(Amount { done, total: 100 });
         observed.last_entry = Some(entry);
@@ -120,8 +130,8 @@ pub(super) fn busy(mut node: Node, state: &str) -> Node {
     observed.state = state.to_owned();
     observed.operation = "00000000-0000-4000-8000-000000000901".to_owned();
     let thing = if state == "adopting" { "an answer of its BMC" } else { "its agent to call" };
-    observed.waiting = Some(Waiting { thing: thing.to_owned(), since_ms: BEGIN, until_ms: NOW });
-    observed.inspection_started_at_ms = BEGIN;
+    observed.waiting = Some(Waiting { thing: thing.to_owned(), start_time: time(BEGIN), expire_time: time(NOW) });
+    observed.inspection_start_time = time(BEGIN);
     node.revision = 110;
     node
 }
@@ -129,7 +139,7 @@ pub(super) fn busy(mut node: Node, state: &str) -> Node {
 pub(super) fn inspected(mut node: Node) -> Node {
     let observed = node.observed.get_or_insert_default();
     observed.hardware = Some(hardware());
-    (observed.inspection_started_at_ms, observed.inspection_finished_at_ms) = (BEGIN, BEGIN + 42_000);
+    (observed.inspection_start_time, observed.inspection_end_time) = (time(BEGIN), time(BEGIN + 42_000));
     observed.inspection_remarks = vec!["eth1 has the MAC 52:54:00:00:00:02 of node n2, where it stays".to_owned()];
     node.revision = 120;
     node
@@ -183,8 +193,8 @@ pub(super) fn bulk(ended: u32, state: BulkState) -> Bulk {
         verb: "deploy".to_owned(),
         image: "debian".to_owned(),
         state: state.into(),
-        since_ms: BEGIN,
-        ended_ms: if ended > 1 { NOW } else { 0 },
+        start_time: time(BEGIN),
+        end_time: time(NOW).filter(|_| ended > 1),
         waiting: u32::from(ended == 0),
         running: u32::from(ended < 2),
         done: ended.min(1),

@@ -25,7 +25,7 @@ use service_kit::{
 use tempfile::TempDir;
 use tonic::{Request, Response, Status, service::Routes};
 
-use super::canned::{BEGIN, NOW, adopted, boots, bulk, busy, deploying, failed, inspected, manageable, node};
+use super::canned::{BEGIN, NOW, adopted, boots, bulk, busy, deploying, failed, inspected, manageable, node, time};
 
 use proto::api::v1::{
     bulk_service_server::{BulkService, BulkServiceServer},
@@ -36,7 +36,20 @@ use proto::api::v1::{
     watch_nodes_response::News,
 };
 
-const RULES: &[Rule] = &[Rule { path: "/ironmesh.api.v1.", allows: operators }];
+const RULES: &[Rule] = &[
+    Rule::new("/ironmesh.api.v1.BulkService/CreateBulk", operators),
+    Rule::new("/ironmesh.api.v1.BulkService/GetBulk", operators),
+    Rule::new("/ironmesh.api.v1.EventService/WatchEvents", operators),
+    Rule::new("/ironmesh.api.v1.ImageService/CreateImage", operators),
+    Rule::new("/ironmesh.api.v1.NodeService/EnsureNodePower", operators),
+    Rule::new("/ironmesh.api.v1.NodeService/GetNode", operators),
+    Rule::new("/ironmesh.api.v1.NodeService/GetNodeTimeline", operators),
+    Rule::new("/ironmesh.api.v1.NodeService/ListNodes", operators),
+    Rule::new("/ironmesh.api.v1.NodeService/ProvisionNode", operators),
+    Rule::new("/ironmesh.api.v1.NodeService/WatchNode", operators),
+    Rule::new("/ironmesh.api.v1.NodeService/WatchNodes", operators),
+    Rule::new("/ironmesh.api.v1.RackService/GetRack", operators),
+];
 
 /// The service, and a context file for it. Ends when dropped.
 pub(super) struct Fake {
@@ -215,7 +228,7 @@ impl NodeService for Canned {
         if self.powered.load(Ordering::Relaxed) > 0 {
             let mut off = Node { generation: 8, ..at_rest.clone() };
             if let Some(observed) = &mut off.observed {
-                (observed.power, observed.power_seen_at_ms) = (Power::Off.into(), NOW);
+                (observed.power, observed.power_observe_time) = (Power::Off.into(), time(NOW));
                 observed.power_settled_generation = 8;
             }
             return Ok(Response::new(stream::iter([shown(at_rest), shown(off)]).boxed()));
@@ -340,7 +353,7 @@ impl RackService for Canned {
             leader,
             stopping,
             owns: 2,
-            since_ms: BEGIN,
+            join_time: time(BEGIN),
             acknowledged: 40,
         };
         let rack = Rack {
@@ -356,17 +369,17 @@ impl RackService for Canned {
             rings: vec![Ring {
                 service: "power-service".to_owned(),
                 epoch: 41,
-                since_ms: BEGIN,
+                update_time: time(BEGIN),
                 leader: "3f2a77aa-0000-4000-8000-000000000001".to_owned(),
                 leaving: vec![Leaving {
                     instance: "5b00aa11-0000-4000-8000-000000000002".to_owned(),
-                    since_ms: BEGIN,
+                    leave_time: time(BEGIN),
                     present: false,
                 }],
             }],
             unknown_macs: vec![UnknownMac {
                 mac: "52:54:00:00:00:77".to_owned(),
-                seen_at_ms: BEGIN,
+                last_request_time: time(BEGIN),
                 firmware: "PXE (BIOS)".to_owned(),
             }],
             ..Default::default()
@@ -389,7 +402,7 @@ impl EventService for Canned {
 
     async fn watch_events(&self, _: Request<WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
         let event = Event {
-            at_ms: BEGIN,
+            occur_time: time(BEGIN),
             node_name: "n1".to_owned(),
             kind: "STATE".to_owned(),
             text: "active".to_owned(),

@@ -5,7 +5,8 @@ use crate::tests::golden;
 
 fn entry(at_ms: i64, mark: Mark, subject: &str) -> TimelineEntry {
     let by = "pxe-service at 10.77.1.2".to_owned();
-    TimelineEntry { at_ms, by, mark: mark.word().to_owned(), subject: subject.to_owned(), amount: None }
+    let observe_time = Some(proto::convert::time::wire_time(Timestamp::from_millis(at_ms)));
+    TimelineEntry { observe_time, by, mark: mark.word().to_owned(), subject: subject.to_owned(), amount: None }
 }
 
 fn deployed() -> Vec<Boot> {

@@ -11,7 +11,10 @@ use proto::{
         ListAllocationsResponse, PlacementApart, PlacementOrder, PlanAllocationRequest, PlanAllocationResponse,
         PlanReason, PlanVerdict, Wish as WireWish, allocation_service_server::AllocationService,
     },
-    convert::{Invalid, required},
+    convert::{
+        Invalid, required,
+        time::{duration, wire_time},
+    },
 };
 use service_kit::clock;
 use tonic::{Request, Response, Status};
@@ -76,10 +79,11 @@ impl Shared {
     }
 
     async fn create_allocation(&self, id: Uuid, request: CreateAllocationRequest) -> Result<WireAllocation, Error> {
-        let queue = u64::try_from(request.queue_ms).map(Duration::from_millis).unwrap_or(Duration::MAX);
+        let queue =
+            request.queue_timeout.map(|queue| duration("queue_timeout", queue)).transpose()?.unwrap_or_default();
         if queue > MAX_WAIT {
-            let why = format!("must be between 0 and {} ms", MAX_WAIT.as_millis());
-            return Err(Invalid::wrong("queue_ms", why).into());
+            let why = format!("must be at most {} s", MAX_WAIT.as_secs());
+            return Err(Invalid::wrong("queue_timeout", why).into());
         }
         let until = (!queue.is_zero()).then(|| clock::now().plus(queue));
         let spec = self.allocation_spec(request.name, required("wish", request.wish)?, until)?;
@@ -110,8 +114,8 @@ impl Shared {
             node_name: node.as_ref().map(|node| node.intent.name.clone()).unwrap_or_default(),
             rack: node.as_ref().map(|node| node.rack_name.clone()).unwrap_or_default(),
             reason,
-            since_ms: stored.record.value.created_at.millis(),
-            queue_until_ms: spec.placement.queue_until.filter(|_| place.is_some()).map_or(0, Timestamp::millis),
+            create_time: Some(wire_time(stored.record.value.created_at)),
+            queue_expire_time: spec.placement.queue_until.filter(|_| place.is_some()).map(wire_time),
             place_in_queue: place.unwrap_or(0),
             wish: Some(shown_wish(spec.clone())),
         }

@@ -12,7 +12,7 @@ use proto::{
         CreateBulkResponse, GetBulkRequest, GetBulkResponse, ListBulksRequest, ListBulksResponse, UpdateBulkRequest,
         UpdateBulkResponse, bulk_service_server::BulkService,
     },
-    convert::{Invalid, text},
+    convert::{Invalid, text, time::wire_time},
 };
 use service_kit::clock;
 use tonic::{Request, Response, Status};
@@ -138,8 +138,8 @@ impl Shared {
             }),
             state: shown_state(bulk.state).into(),
             reason: bulk.reason.clone(),
-            since_ms: bulk.since.millis(),
-            ended_ms: bulk.ended.map_or(0, domain::time::Timestamp::millis),
+            start_time: Some(wire_time(bulk.since)),
+            end_time: bulk.ended.map(wire_time),
             waiting: count.waiting,
             running: count.running,
             done: count.done,

@@ -2,7 +2,10 @@
 
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use keyspace::key;
-use proto::api::v1::{Event as WireEvent, WatchEventsRequest, WatchEventsResponse, event_service_server::EventService};
+use proto::{
+    api::v1::{Event as WireEvent, WatchEventsRequest, WatchEventsResponse, event_service_server::EventService},
+    convert::time::wire_time,
+};
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
@@ -15,7 +18,7 @@ fn shown(registry: &Registry, event: Event) -> WireEvent {
         Some(registry.view().get(&key::intent(rack, node))?.value.name)
     });
     WireEvent {
-        at_ms: event.at.millis(),
+        occur_time: Some(wire_time(event.at)),
         node: event.node.map(|node| node.to_string()).unwrap_or_default(),
         node_name: name.unwrap_or_default(),
         kind: event.kind.to_owned(),

@@ -16,7 +16,7 @@ use proto::{
         BreakLockRequest, BreakLockResponse, ListLocksRequest, ListLocksResponse, Lock as WireLock,
         lock_service_server::LockService,
     },
-    convert::text,
+    convert::{text, time::wire_time},
 };
 use service_kit::{clock, tls::Identity};
 use tonic::{Request, Response, Status};
@@ -80,11 +80,11 @@ impl Shared {
             holder: holder.to_string(),
             endpoint: member.map(|member| member.value.endpoint).unwrap_or_default(),
             purpose: running.purpose,
-            since_ms: running.since.millis(),
-            deadline_ms: running.deadline.map_or(0, Timestamp::millis),
+            start_time: Some(wire_time(running.since)),
+            expire_time: running.deadline.map(wire_time),
             token: u64::try_from(claim.revision).unwrap_or(0),
             broken_by: broken.map(|broken| broken.by.clone()).unwrap_or_default(),
-            broken_at_ms: broken.map_or(0, |broken| broken.since.millis()),
+            break_time: broken.map(|broken| wire_time(broken.since)),
         }
     }
 
@@ -120,7 +120,7 @@ impl LockService for Shared {
             vec![self.registry.named(&node)?]
         };
         let mut locks: Vec<_> = records.iter().flat_map(|record| self.locks_of(record)).collect();
-        locks.sort_by_key(|lock| lock.since_ms);
+        locks.sort_by_key(|lock| lock.start_time.map(|at| (at.seconds, at.nanos)));
         Ok(Response::new(ListLocksResponse { locks }))
     }
 

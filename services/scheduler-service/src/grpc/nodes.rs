@@ -17,7 +17,10 @@ use proto::{
         UpdateNodeRequest, UpdateNodeResponse, WatchNodeRequest, WatchNodeResponse, WatchNodesRequest,
         node_service_server::NodeService,
     },
-    convert::{Invalid, required, text},
+    convert::{
+        Invalid, required, text,
+        time::{WireDuration, whole_seconds},
+    },
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -277,7 +280,7 @@ fn new_node(request: CreateNodeRequest) -> Result<NewNode, Invalid> {
         password: Secret::new(request.bmc_password.into_bytes()),
         boot_mode,
         macs: macs("macs", &request.macs)?,
-        wait_for_life_seconds: (request.wait_for_life_seconds > 0).then_some(request.wait_for_life_seconds),
+        wait_for_life_seconds: sign_of_life(request.sign_of_life_timeout)?.filter(|seconds| *seconds > 0),
         boot_files_by_tftp: request.boot_files_by_tftp,
     })
 }
@@ -292,10 +295,14 @@ fn node_change(request: UpdateNodeRequest) -> Result<NodeChange, Invalid> {
         password: request.bmc_password.map(|password| Secret::new(password.into_bytes())),
         add_macs: macs("add_macs", &request.add_macs)?,
         remove_macs: macs("remove_macs", &request.remove_macs)?,
-        wait_for_life_seconds: request.wait_for_life_seconds,
+        wait_for_life_seconds: sign_of_life(request.sign_of_life_timeout)?,
         boot_files_by_tftp: request.boot_files_by_tftp,
         maintenance: request.maintenance.map(|is_on| (is_on, request.maintenance_reason)),
     })
+}
+
+fn sign_of_life(timeout: Option<WireDuration>) -> Result<Option<u32>, Invalid> {
+    timeout.map(|timeout| whole_seconds("sign_of_life_timeout", timeout)).transpose()
 }
 
 fn macs(field: &'static str, all: &[String]) -> Result<Vec<MacAddr>, Invalid> {

@@ -1,9 +1,12 @@
 //! Operations.
 
 use keyspace::key;
-use proto::api::v1::{
-    GetOperationRequest, GetOperationResponse, ListOperationsRequest, ListOperationsResponse,
-    Operation as WireOperation, operation_service_server::OperationService,
+use proto::{
+    api::v1::{
+        GetOperationRequest, GetOperationResponse, ListOperationsRequest, ListOperationsResponse,
+        Operation as WireOperation, operation_service_server::OperationService,
+    },
+    convert::time::wire_time,
 };
 use tonic::{Request, Response, Status};
 
@@ -21,8 +24,8 @@ impl Shared {
                 node: node.to_string(),
                 node_name: intent.name,
                 phase: operation.phase.to_string(),
-                since_ms: operation.since.millis(),
-                ended_ms: operation.ended.map_or(0, domain::time::Timestamp::millis),
+                start_time: Some(wire_time(operation.since)),
+                end_time: operation.ended.map(wire_time),
                 failure: operation.failure.map(Into::into),
             })
         });
@@ -48,8 +51,8 @@ impl OperationService for Shared {
     ) -> Result<Response<ListOperationsResponse>, Status> {
         let running = request.into_inner().running;
         let mut operations = self.operations();
-        operations.retain(|operation| !running || operation.ended_ms == 0);
-        operations.sort_by_key(|operation| operation.since_ms);
+        operations.retain(|operation| !running || operation.end_time.is_none());
+        operations.sort_by_key(|operation| operation.start_time.map(|at| (at.seconds, at.nanos)));
         Ok(Response::new(ListOperationsResponse { operations }))
     }
 }

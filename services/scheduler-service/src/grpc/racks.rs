@@ -18,7 +18,7 @@ use proto::{
         ListRacksResponse, Rack as WireRack, Replica as WireReplica, Ring as WireRing, UnknownMac, UpdateRackRequest,
         UpdateRackResponse, rack_service_server::RackService,
     },
-    convert::{Invalid, text},
+    convert::{Invalid, text, time::wire_time},
 };
 use service_kit::config::is_rack_name;
 use tonic::{Request, Response, Status};
@@ -69,7 +69,7 @@ impl Shared {
                     leader: leader.as_ref().is_some_and(|leader| leader.value.instance == instance),
                     stopping: member.value.stopping,
                     owns: u32::try_from(nodes.iter().filter(owned).count()).unwrap_or(u32::MAX),
-                    since_ms: member.value.since.millis(),
+                    join_time: Some(wire_time(member.value.since)),
                     acknowledged: self
                         .registry
                         .view()
@@ -89,13 +89,13 @@ impl Shared {
             let leader = view.get(&key::election(scope, service));
             let leaving = ring.value.left.iter().map(|(instance, since)| Leaving {
                 instance: instance.to_string(),
-                since_ms: since.millis(),
+                leave_time: Some(wire_time(*since)),
                 present: view.get(&key::member(scope, service, *instance)).is_some(),
             });
             Some(WireRing {
                 service: service.to_string(),
                 epoch: ring.revision,
-                since_ms: ring.value.since.millis(),
+                update_time: Some(wire_time(ring.value.since)),
                 leader: leader.map(|leader| leader.value.instance.to_string()).unwrap_or_default(),
                 leaving: leaving.collect(),
             })
@@ -109,7 +109,7 @@ impl Shared {
         let shown = macs.into_iter().filter_map(|(path, unknown)| {
             Some(UnknownMac {
                 mac: key::last::<MacAddr>(&path)?.to_string(),
-                seen_at_ms: unknown.value.seen_at.millis(),
+                last_request_time: Some(wire_time(unknown.value.seen_at)),
                 firmware: unknown.value.firmware,
             })
         });

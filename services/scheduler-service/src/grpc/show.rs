@@ -1,8 +1,13 @@
 //! Records as the public API shows them.
 
-use domain::{failure::Failure, service::Service, time::Timestamp, timeline};
+use std::time::Duration;
+
+use domain::{failure::Failure, service::Service, timeline};
 use keyspace::key;
-use proto::api::v1 as wire;
+use proto::{
+    api::v1 as wire,
+    convert::time::{wire_duration, wire_time},
+};
 use service_kit::clock;
 
 use super::{Shared, locks::scope};
@@ -57,7 +62,9 @@ fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
         bmc_user: intent.bmc.as_ref().map(|bmc| bmc.user.clone()).unwrap_or_default(),
         boot_mode: proto::common::v1::BootMode::from(intent.boot_mode).into(),
         image: image.map(|image| image.value.name).unwrap_or_default(),
-        wait_for_life_seconds: intent.wait_for_life_seconds.unwrap_or(0),
+        sign_of_life_timeout: intent
+            .wait_for_life_seconds
+            .map(|seconds| wire_duration(Duration::from_secs(seconds.into()))),
         boot_files_by_tftp: intent.boot_files_by_tftp,
         ports: record
             .ports
@@ -113,13 +120,13 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
     let inspection = life.inspection.as_ref();
     wire::NodeObserved {
         state: life.state.to_string(),
-        state_since_ms: life.since.millis(),
+        state_start_time: Some(wire_time(life.since)),
         power: power.map_or(0, |power| proto::common::v1::Power::from(power.power).into()),
-        power_seen_at_ms: power.map_or(0, |power| power.seen_at.millis()),
+        power_observe_time: power.map(|power| wire_time(power.seen_at)),
         waiting: seen::waiting(shared, record).map(|waiting| wire::Waiting {
             thing: waiting.thing.words().to_owned(),
-            since_ms: waiting.since.millis(),
-            until_ms: waiting.until.millis(),
+            start_time: Some(wire_time(waiting.since)),
+            expire_time: Some(wire_time(waiting.until)),
         }),
         next_step: failure.as_ref().map(|failure| failure.cause.next_step().to_owned()).unwrap_or_default(),
         last_failure: failure.map(Into::into),
@@ -130,8 +137,8 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
         power_settled_generation: settled.map_or(0, |settled| settled.generation.number()),
         power_failure: settled.and_then(|settled| settled.failure.clone()).map(Into::into),
         verbs: life.state.verbs().iter().map(ToString::to_string).collect(),
-        inspection_started_at_ms: inspection.map_or(0, |inspection| inspection.started_at.millis()),
-        inspection_finished_at_ms: inspection.and_then(|it| it.finished_at).map_or(0, Timestamp::millis),
+        inspection_start_time: inspection.map(|inspection| wire_time(inspection.started_at)),
+        inspection_end_time: inspection.and_then(|it| it.finished_at).map(wire_time),
         inspection_remarks: inspection.map(|inspection| inspection.remarks.clone()).unwrap_or_default(),
     }
 }

@@ -1,6 +1,5 @@
 //! Webhooks.
 
-use domain::time::Timestamp;
 use keyspace::{
     key,
     value::{ExtraFields, WebhookSpec},
@@ -11,7 +10,7 @@ use proto::{
         GetWebhookResponse, ListWebhooksRequest, ListWebhooksResponse, UpdateWebhookRequest, UpdateWebhookResponse,
         Webhook as WireWebhook, webhook_service_server::WebhookService,
     },
-    convert::Invalid,
+    convert::{Invalid, time::wire_time},
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -36,9 +35,9 @@ impl Shared {
             url: spec.url.clone(),
             query: spec.query.clone().unwrap_or_default(),
             enabled: spec.enabled,
-            since_ms: stored.record.value.created_at.millis(),
-            delivered_ms: told.at.map_or(0, Timestamp::millis),
-            failing_since_ms: told.failing_since.map_or(0, Timestamp::millis),
+            create_time: Some(wire_time(stored.record.value.created_at)),
+            last_delivery_time: told.at.map(wire_time),
+            failure_start_time: told.failing_since.map(wire_time),
             reason: told.error,
         }
     }

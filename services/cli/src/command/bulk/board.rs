@@ -39,7 +39,7 @@ pub(super) async fn wait(screen: &Screen, api: &Api, id: String, until: Option<I
             Err(error) => return Err(error),
         };
         board.show(&bulk, &running(screen, api, &bulk).await);
-        if bulk.ended_ms > 0 || bulk.state() == BulkState::Paused && bulk.running == 0 {
+        if bulk.end_time.is_some() || bulk.state() == BulkState::Paused && bulk.running == 0 {
             break bulk;
         }
         sleep(POLL_INTERVAL).await;

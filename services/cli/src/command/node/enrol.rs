@@ -1,12 +1,13 @@
 //! Enrolls machines and changes their records.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use domain::net::{BmcAddr, MacAddr};
 use proto::{
     api::v1::{CreateNodeRequest, UpdateNodeRequest},
     common::v1 as wire,
+    convert::time::{WireDuration, wire_duration},
 };
 
 use super::{
@@ -122,6 +123,12 @@ impl Traits {
     }
 }
 
+impl Traits {
+    fn sign_of_life_timeout(&self) -> Option<WireDuration> {
+        self.wait_for_life.map(|seconds| wire_duration(Duration::from_secs(seconds.into())))
+    }
+}
+
 impl Password {
     fn read(&self) -> anyhow::Result<Option<String>> {
         let source = Source { what: "the BMC's password", option: "--bmc-password-file", most: MAX_PASSWORD_BYTES };
@@ -147,7 +154,7 @@ pub(super) async fn create(screen: &Screen, api: &Api, create: Create) -> Result
         bmc_password,
         boot_mode: create.traits.boot_mode().into(),
         macs: macs(&create.mac),
-        wait_for_life_seconds: create.traits.wait_for_life.unwrap_or(0),
+        sign_of_life_timeout: create.traits.sign_of_life_timeout(),
         boot_files_by_tftp: create.traits.tftp.unwrap_or(false),
     };
     let node = answered(once(request, async |request| api.nodes().create_node(request).await).await?.node)?;
@@ -164,7 +171,7 @@ pub(super) async fn set(screen: &Screen, api: &Api, set: Set) -> Result<(), Erro
         boot_mode: set.traits.boot_mode().into(),
         add_macs: macs(&set.add_mac),
         remove_macs: macs(&set.remove_mac),
-        wait_for_life_seconds: set.traits.wait_for_life,
+        sign_of_life_timeout: set.traits.sign_of_life_timeout(),
         boot_files_by_tftp: set.traits.tftp,
         rack: set.rack,
         ..Default::default()

@@ -1,13 +1,15 @@
 //! A node's boots, a line each.
 
-use domain::time::Timestamp;
-use proto::api::v1::{Boot, GetNodeTimelineRequest};
+use proto::{
+    api::v1::{Boot, GetNodeTimelineRequest},
+    common::v1::TimelineEntry,
+};
 use serde_json::Value;
 
 use crate::{
     call::Api,
     error::Error,
-    human::{ago, length},
+    human::{ago, at, length},
     json,
     output::Screen,
     table, timeline_chart,
@@ -24,11 +26,11 @@ pub(super) async fn run(screen: &Screen, api: &Api, node: String) -> Result<(), 
 
 fn row(screen: &Screen, boot: &Boot) -> Vec<String> {
     let (first, last) = (boot.entries.first(), boot.entries.last());
-    let at = |at_ms| Timestamp::from_millis(at_ms);
-    let took = first.zip(last).map(|(first, last)| length(at(last.at_ms).since(at(first.at_ms))));
+    let seen = |entry: Option<&TimelineEntry>| at(entry?.observe_time);
+    let took = seen(first).zip(seen(last)).map(|(first, last)| length(last.since(first)));
     vec![
         boot.generation.to_string(),
-        first.map(|first| ago(screen.now(), first.at_ms)).unwrap_or_default(),
+        first.map(|first| ago(screen.now(), first.observe_time)).unwrap_or_default(),
         took.unwrap_or_default(),
         boot.entries.len().to_string(),
         last.map(timeline_chart::sentence).unwrap_or_default(),

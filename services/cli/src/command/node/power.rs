@@ -53,7 +53,7 @@ impl Target {
         let target = match self {
             Self::On => power_target::Target::On(power_target::On {}),
             Self::Off => power_target::Target::Off(power_target::Off {}),
-            Self::SoftOff => power_target::Target::SoftOff(power_target::SoftOff { by: String::new() }),
+            Self::SoftOff => power_target::Target::SoftOff(power_target::SoftOff { expire_time: None }),
             Self::Cycle => power_target::Target::Booted(power_target::Booted { boot: None }),
         };
         wire::PowerTarget { target: Some(target) }

@@ -3,13 +3,14 @@
 use proto::{
     api::v1::{GetNodeRequest, Node, NodeIntent, NodeObserved, Owner},
     common::v1::{BootMode, Hardware, Power},
+    convert::time::duration,
 };
 
 use super::super::answered;
 use crate::{
     call::Api,
     error::Error,
-    human::{self, ago, length, moment, size},
+    human::{self, ago, at, length, moment, size},
     json,
     output::Screen,
     table, timeline_chart,
@@ -33,7 +34,7 @@ fn row(screen: &Screen, node: &Node) -> Vec<String> {
         node.name.clone(),
         human::rack(&node.rack),
         observed.state.clone(),
-        ago(screen.now(), observed.state_since_ms),
+        ago(screen.now(), observed.state_start_time),
         power(observed.power()).to_owned(),
         intent.image.clone(),
         intent.bmc_address.clone(),
@@ -102,15 +103,12 @@ fn drawn(screen: &Screen, node: &Node) -> String {
 fn wanted(intent: &NodeIntent) -> Vec<(&'static str, String)> {
     let ports = intent.ports.iter();
     let ports = ports.map(|port| format!("{} {}", port.mac, port.address).trim_end().to_owned());
-    let life = match intent.wait_for_life_seconds {
-        0 => String::new(),
-        seconds => length(std::time::Duration::from_secs(seconds.into())),
-    };
+    let life = intent.sign_of_life_timeout.and_then(|timeout| duration("sign_of_life_timeout", timeout).ok());
     vec![
         ("bmc", format!("{} as {}", intent.bmc_address, intent.bmc_user)),
         ("boot mode", boot_mode(intent.boot_mode()).to_owned()),
         ("boot files", if intent.boot_files_by_tftp { "by TFTP".to_owned() } else { String::new() }),
-        ("wait for life", life),
+        ("wait for life", life.map(length).unwrap_or_default()),
         ("ports", ports.collect::<Vec<_>>().join("\n")),
         ("image", intent.image.clone()),
         ("driver", intent.driver.clone()),
@@ -132,23 +130,24 @@ fn maintenance(intent: &NodeIntent) -> String {
 
 fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)> {
     let now = screen.now();
-    let since = now.since(domain::time::Timestamp::from_millis(observed.state_since_ms));
+    let since =
+        at(observed.state_start_time).map_or_else(String::new, |start| format!(", for {}", length(now.since(start))));
     let power = match power(observed.power()) {
         "" => String::new(),
-        word => format!("{word}, seen {}", ago(now, observed.power_seen_at_ms)),
+        word => format!("{word}, seen {}", ago(now, observed.power_observe_time)),
     };
     let waits = observed.waiting.as_ref().map(|waiting| {
-        let until = domain::time::Timestamp::from_millis(waiting.until_ms).since(now);
-        format!("{}, since {}, for another {}", waiting.thing, ago(now, waiting.since_ms), length(until))
+        let until = at(waiting.expire_time).map_or_else(Default::default, |expire| expire.since(now));
+        format!("{}, since {}, for another {}", waiting.thing, ago(now, waiting.start_time), length(until))
     });
     let failure = observed
         .last_failure
         .as_ref()
-        .map(|failure| format!("{}: {}\n{}", failure.cause, failure.text, moment(now, failure.at_ms)));
+        .map(|failure| format!("{}: {}\n{}", failure.cause, failure.text, moment(now, failure.occur_time)));
     let entry = observed.last_entry.as_ref();
-    let entry = entry.map(|entry| format!("{}, {}", timeline_chart::sentence(entry), ago(now, entry.at_ms)));
+    let entry = entry.map(|entry| format!("{}, {}", timeline_chart::sentence(entry), ago(now, entry.observe_time)));
     vec![
-        ("state", format!("{}, for {}", observed.state, length(since))),
+        ("state", format!("{}{since}", observed.state)),
         ("power", power),
         ("waits for", waits.unwrap_or_default()),
         ("last seen", entry.unwrap_or_default()),
@@ -164,9 +163,9 @@ fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)>
 
 /// When what it is made of was last found out, and whether a later try came to nothing or is under way.
 fn inspected(screen: &Screen, observed: &NodeObserved) -> String {
-    let (began, ended) = (observed.inspection_started_at_ms, observed.inspection_finished_at_ms);
-    let mut words = if ended > 0 { ago(screen.now(), ended) } else { String::new() };
-    if began > ended {
+    let (began, ended) = (observed.inspection_start_time, observed.inspection_end_time);
+    let mut words = ago(screen.now(), ended);
+    if at(began) > at(ended) {
         let separator = if words.is_empty() { "" } else { "; " };
         words.push_str(&format!("{separator}last tried {}", ago(screen.now(), began)));
     }

@@ -88,7 +88,7 @@ impl Seen {
 
     /// The line that tells of a message which was not taken yet; none where it tells nothing that a line shows.
     fn line(&self, screen: &Screen, message: &WatchNodesResponse) -> Option<String> {
-        let at = second(screen.now().millis());
+        let at = second(screen.now());
         match message.news.as_ref()? {
             News::Node(node) => {
                 let before = self.nodes.get(&node.id).map(words);
