@@ -124,7 +124,7 @@ async fn events(api: &mut Api) -> Result<String> {
 async fn answers(api: &mut Api) -> Result<String> {
     let mut said = format!("{:?}", api.rack().await?);
     let nodes = api.nodes.list_nodes(ListNodesRequest::default()).await?;
-    let images = api.images.list_images(ListImagesRequest {}).await?;
+    let images = api.images.list_images(ListImagesRequest::default()).await?;
     let operations = api.operations.list_operations(ListOperationsRequest::default()).await?;
     let timeline = api.nodes.get_node_timeline(GetNodeTimelineRequest { node: "n1".to_owned() }).await?;
     said += &format!("{nodes:?} {images:?} {operations:?} {timeline:?}");

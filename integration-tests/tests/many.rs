@@ -137,11 +137,11 @@ fn nodes_are_listed_and_watched_by_what_they_are() {
         let enrolled = NodeSelector { states: vec!["enroll".to_owned()], ..even.clone() };
         let request = ListNodesRequest { selector: Some(even.clone()), page_size: 1, ..Default::default() };
         let page = api.nodes.list_nodes(request.clone()).await?.into_inner();
-        let rest = ListNodesRequest { after: page.next_after, page_size: 0, ..request };
+        let rest = ListNodesRequest { page_token: page.next_page_token, page_size: 0, ..request };
         let rest = api.nodes.list_nodes(rest).await?.into_inner();
         let mut names: Vec<_> = [page.nodes, rest.nodes].concat().into_iter().map(|node| node.name).collect();
         names.sort();
-        ensure!(names == ["f2", "f4"] && rest.next_after.is_empty(), "{names:?}");
+        ensure!(names == ["f2", "f4"] && rest.next_page_token.is_empty(), "{names:?}");
         let mut watcher = Watcher::at(&api, 0, 0, enrolled).await?;
         watcher.until("the even ones", |states| states.len() == 2).await?;
         // A node that no longer matches is reported as gone.

@@ -15,7 +15,7 @@ use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::{Api, Options, program};
 use integration_tests::site::{Running, START, Site};
-use proto::api::v1::{CreateNodeRequest, CreateRackRequest, Rack, WatchEventsRequest, WatchEventsResponse};
+use proto::api::v1::{CreateNodeRequest, CreateRackRequest, WatchEventsRequest, WatchEventsResponse};
 use proto::common::v1::BootMode;
 use proto::power::v1::{GetPowerRequest, power_service_client::PowerServiceClient};
 use service_kit::Host;
@@ -38,7 +38,7 @@ const STOP: Duration = Duration::from_secs(5);
 async fn found(site: &Site, operator: &Tls) -> Result<Running> {
     let mut scheduler = site.run(Service::Scheduler).await?;
     let mut api = site.api(&mut scheduler, operator).await?;
-    api.racks.create_rack(CreateRackRequest { rack: Some(Rack::default()) }).await?;
+    api.racks.create_rack(CreateRackRequest::default()).await?;
     Ok(scheduler)
 }
 

@@ -15,7 +15,7 @@ use integration_tests::machine::Spec;
 use integration_tests::mesh::{Api, Options, program};
 use integration_tests::site::Site;
 use keyspace::{Change, Error, Expect, Store, Trouble, View, key, snapshot, view};
-use proto::api::v1::{CreateRackRequest, Rack};
+use proto::api::v1::CreateRackRequest;
 use proto::common::v1::InstructionVersion;
 use proto::power::v1::{EnsurePowerRequest, power_service_client::PowerServiceClient};
 use service_kit::client::mesh_channel;
@@ -64,8 +64,8 @@ fn is_island(refused: &Status, why: &str) -> Result<()> {
 }
 
 async fn create_rack(api: &mut Api, name: &str) -> Result<(), Status> {
-    let rack = Some(Rack { name: name.to_owned(), ..Default::default() });
-    api.racks.create_rack(CreateRackRequest { rack }).await.map(drop)
+    let request = CreateRackRequest { name: name.to_owned(), ..Default::default() };
+    api.racks.create_rack(request).await.map(drop)
 }
 
 async fn racks(api: &mut Api) -> Result<Vec<String>> {

@@ -177,7 +177,7 @@ impl Api {
             if observed.state == state {
                 return Ok(node);
             }
-            let rests = observed.operation.is_empty() && observed.last_failure.is_some();
+            let rests = observed.operation.is_none() && observed.last_failure.is_some();
             if rests || begun.elapsed() > patience {
                 bail!("{name} is {:?} and not {state:?} after {:?}: {observed:#?}", observed.state, begun.elapsed());
             }
@@ -217,7 +217,7 @@ impl Api {
         let begun = Instant::now();
         loop {
             let observed = self.node(name).await?.observed.unwrap_or_default();
-            if let (Some(failure), true) = (&observed.last_failure, observed.operation.is_empty()) {
+            if let (Some(failure), true) = (&observed.last_failure, observed.operation.is_none()) {
                 let (cause, text) = (failure.cause.clone(), failure.text.clone());
                 return Ok(Failed { state: observed.state, cause, text, next_step: observed.next_step });
             }

@@ -157,7 +157,7 @@ fn observed(observed: &NodeObserved) -> Value {
         "last_failure": observed.last_failure.as_ref().map(failure),
         "next_step": text(&observed.next_step),
         "diagnosis": text(&observed.diagnosis),
-        "operation": text(&observed.operation),
+        "operation": observed.operation.as_ref().map(operation),
         "last_entry": observed.last_entry.as_ref().map(entry),
         "hardware": observed.hardware.as_ref().map(hardware),
         "verbs": observed.verbs,

@@ -9,8 +9,9 @@
 //! | `call` | clients of the API's services |
 //! | `once` | repeats a request until it is answered, so that it is carried out once |
 //! | `command` | one module per noun: decodes arguments, calls the API, shows the answer |
-//! | `draw` | draws a boot |
-//! | `output`, `table`, `words`, `json`, `form` | all output |
+//! | `pages` | follows the pages of a list to the end |
+//! | `timeline_chart` | draws a boot |
+//! | `output`, `table`, `human`, `json`, `serialize` | all output |
 
 mod call;
 pub mod command;
@@ -20,6 +21,7 @@ mod human;
 mod json;
 mod once;
 mod output;
+mod pages;
 mod serialize;
 mod table;
 mod timeline_chart;

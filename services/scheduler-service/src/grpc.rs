@@ -7,6 +7,7 @@ mod images;
 mod locks;
 mod nodes;
 mod operations;
+mod pages;
 mod peers;
 mod racks;
 mod show;

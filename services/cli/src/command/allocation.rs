@@ -23,7 +23,7 @@ use crate::{
     json,
     once::once,
     output::Screen,
-    table,
+    pages, table,
 };
 
 /// Interval at which a waiting allocation is read.
@@ -201,8 +201,12 @@ async fn get(api: &Api, allocation: String) -> Result<Allocation, Error> {
 pub(crate) async fn run(screen: &Screen, api: &Api, command: AllocationCommand) -> Result<(), Error> {
     match command {
         AllocationCommand::List => {
-            let answer = api.allocations().list_allocations(ListAllocationsRequest {}).await?.into_inner();
-            let all = answer.allocations;
+            let page = async |page_token| {
+                let request = ListAllocationsRequest { page_token, ..Default::default() };
+                let answer = api.allocations().list_allocations(request).await?.into_inner();
+                Ok((answer.allocations, answer.next_page_token))
+            };
+            let all = pages::all(page).await?;
             screen.show(|| table_of(screen, &all), || all.iter().map(json::allocation).collect::<Value>())
         }
         AllocationCommand::Show(Named { allocation }) => {

@@ -6,13 +6,14 @@ use std::{collections::HashMap, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use proto::api::v1::{
-    Bulk, BulkLimits, BulkState, CreateBulkRequest, GetBulkRequest, ListBulksRequest, UpdateBulkRequest,
+    Bulk, BulkLimits, BulkState, CancelBulkRequest, CreateBulkRequest, GetBulkRequest, ListBulksRequest,
+    PauseBulkRequest, ResumeBulkRequest,
 };
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{answered, config_drive::config_drive, filter::Filter};
-use crate::{call::Api, error::Error, human::ago, json, once::once, output::Screen, table};
+use crate::{call::Api, error::Error, human::ago, json, once::once, output::Screen, pages, table};
 
 /// What can be asked of bulks.
 #[derive(Debug, Subcommand)]
@@ -119,7 +120,12 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: BulkCommand) -> Res
     match command {
         BulkCommand::Start(asked) => start(screen, api, *asked).await,
         BulkCommand::List => {
-            let bulks = api.bulks().list_bulks(ListBulksRequest {}).await?.into_inner().bulks;
+            let page = async |page_token| {
+                let request = ListBulksRequest { page_token, ..Default::default() };
+                let answer = api.bulks().list_bulks(request).await?.into_inner();
+                Ok((answer.bulks, answer.next_page_token))
+            };
+            let bulks = pages::all(page).await?;
             let heading = ["BULK", "VERB", "IMAGE", "BEGAN", "STATE", "DONE", "FAILED", "RUNNING", "WAITING", "WHY"];
             screen.show(
                 || table::list(screen, &heading, bulks.iter().map(|bulk| row(screen, bulk))),
@@ -128,9 +134,18 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: BulkCommand) -> Res
         }
         BulkCommand::Show(Named { bulk }) => shown(screen, &get(api, bulk).await?),
         BulkCommand::Wait(Named { bulk }) => board::wait(screen, api, bulk, None).await,
-        BulkCommand::Pause(named) => steer(screen, api, named, BulkState::Paused).await,
-        BulkCommand::Continue(named) => steer(screen, api, named, BulkState::Running).await,
-        BulkCommand::Cancel(named) => steer(screen, api, named, BulkState::Canceled).await,
+        BulkCommand::Pause(Named { bulk }) => {
+            let call = async |request| api.bulks().pause_bulk(request).await;
+            shown(screen, &answered(once(PauseBulkRequest { bulk }, call).await?.bulk)?)
+        }
+        BulkCommand::Continue(Named { bulk }) => {
+            let call = async |request| api.bulks().resume_bulk(request).await;
+            shown(screen, &answered(once(ResumeBulkRequest { bulk }, call).await?.bulk)?)
+        }
+        BulkCommand::Cancel(Named { bulk }) => {
+            let call = async |request| api.bulks().cancel_bulk(request).await;
+            shown(screen, &answered(once(CancelBulkRequest { bulk }, call).await?.bulk)?)
+        }
     }
 }
 
@@ -170,11 +185,6 @@ pub(in crate::command) async fn begin(
 
 async fn get(api: &Api, bulk: String) -> Result<Bulk, Error> {
     answered(api.bulks().get_bulk(GetBulkRequest { bulk }).await?.into_inner().bulk)
-}
-
-async fn steer(screen: &Screen, api: &Api, named: Named, state: BulkState) -> Result<(), Error> {
-    let request = UpdateBulkRequest { bulk: named.bulk, state: state.into() };
-    shown(screen, &answered(once(request, async |request| api.bulks().update_bulk(request).await).await?.bulk)?)
 }
 
 fn words(bulk: &Bulk) -> String {

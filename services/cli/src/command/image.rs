@@ -22,7 +22,7 @@ use crate::{
     json,
     once::once,
     output::Screen,
-    table,
+    pages, table,
 };
 
 /// Octets read at a time.
@@ -120,7 +120,14 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: ImageCommand) -> Re
                 &answered(once(request, async |request| api.images().create_image(request).await).await?.image)?,
             )
         }
-        ImageCommand::List => list(screen, &api.images().list_images(ListImagesRequest {}).await?.into_inner().images),
+        ImageCommand::List => {
+            let page = async |page_token| {
+                let request = ListImagesRequest { page_token, ..Default::default() };
+                let answer = api.images().list_images(request).await?.into_inner();
+                Ok((answer.images, answer.next_page_token))
+            };
+            list(screen, &pages::all(page).await?)
+        }
         ImageCommand::Show(Named { image }) => {
             show(screen, &answered(api.images().get_image(GetImageRequest { image }).await?.into_inner().image)?)
         }

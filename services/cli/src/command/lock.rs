@@ -12,7 +12,7 @@ use crate::{
     json,
     once::once,
     output::Screen,
-    table,
+    pages, table,
 };
 
 /// What can be asked of locks.
@@ -55,7 +55,12 @@ pub struct Break {
 pub(crate) async fn run(screen: &Screen, api: &Api, command: LockCommand) -> Result<(), Error> {
     match command {
         LockCommand::List(List { node }) => {
-            let locks = api.locks().list_locks(ListLocksRequest { node }).await?.into_inner().locks;
+            let page = async |page_token| {
+                let request = ListLocksRequest { page_token, node: node.clone(), ..Default::default() };
+                let answer = api.locks().list_locks(request).await?.into_inner();
+                Ok((answer.locks, answer.next_page_token))
+            };
+            let locks = pages::all(page).await?;
             let heading =
                 ["NODE", "SERVICE", "PURPOSE", "SINCE", "GIVES UP", "HOLDER", "ENDPOINT", "TOKEN", "BROKEN BY"];
             screen.show(

@@ -10,7 +10,7 @@ use crate::{
     human::{ago, at, length},
     json,
     output::Screen,
-    table,
+    pages, table,
 };
 
 /// What can be asked of operations.
@@ -31,13 +31,18 @@ pub struct List {
 
 pub(crate) async fn run(screen: &Screen, api: &Api, command: OperationCommand) -> Result<(), Error> {
     let OperationCommand::List(List { running }) = command;
-    let answer = api.operations().list_operations(ListOperationsRequest { running }).await?.into_inner();
+    let page = async |page_token| {
+        let request = ListOperationsRequest { page_token, running, ..Default::default() };
+        let answer = api.operations().list_operations(request).await?.into_inner();
+        Ok((answer.operations, answer.next_page_token))
+    };
+    let operations = pages::all(page).await?;
     screen.show(
         || {
             let heading = ["NODE", "PHASE", "BEGAN", "TOOK", "OUTCOME", "ID"];
-            table::list(screen, &heading, answer.operations.iter().map(|operation| row(screen, operation)))
+            table::list(screen, &heading, operations.iter().map(|operation| row(screen, operation)))
         },
-        || answer.operations.iter().map(json::operation).collect::<Value>(),
+        || operations.iter().map(json::operation).collect::<Value>(),
     )
 }
 

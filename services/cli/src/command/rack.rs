@@ -15,7 +15,7 @@ use crate::{
     json,
     once::once,
     output::Screen,
-    table,
+    pages, table,
 };
 
 /// What can be asked of racks.
@@ -114,11 +114,16 @@ pub struct Boots {
 pub(crate) async fn run(screen: &Screen, api: &Api, command: RackCommand) -> Result<(), Error> {
     match command {
         RackCommand::Create(create) => {
-            let request = CreateRackRequest { rack: Some(new(create)) };
+            let request = new(create);
             show(screen, &answered(once(request, async |request| api.racks().create_rack(request).await).await?.rack)?)
         }
         RackCommand::List => {
-            let racks = api.racks().list_racks(ListRacksRequest {}).await?.into_inner().racks;
+            let page = async |page_token| {
+                let request = ListRacksRequest { page_token, ..Default::default() };
+                let answer = api.racks().list_racks(request).await?.into_inner();
+                Ok((answer.racks, answer.next_page_token))
+            };
+            let racks = pages::all(page).await?;
             list(screen, &racks)
         }
         RackCommand::Show(Named { rack }) => {
@@ -135,9 +140,9 @@ fn text<T: ToString>(value: Option<T>) -> Option<String> {
     value.map(|value| value.to_string())
 }
 
-fn new(create: Create) -> Rack {
+fn new(create: Create) -> CreateRackRequest {
     let Create { name, network, boots } = create;
-    Rack {
+    CreateRackRequest {
         name,
         subnet: text(network.subnet).unwrap_or_default(),
         first_address: text(network.first).unwrap_or_default(),
@@ -147,7 +152,6 @@ fn new(create: Create) -> Rack {
         kernel: boots.kernel.unwrap_or_default(),
         ramdisk: boots.ramdisk.unwrap_or_default(),
         kernel_arguments: boots.kernel_arguments.unwrap_or_default(),
-        ..Rack::default()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     json,
     once::once,
     output::Screen,
-    table,
+    pages, table,
 };
 
 /// Octets of a file that are read.
@@ -126,7 +126,12 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: WebhookCommand) -> 
     let show = |one: Webhook| screen.show(|| shown(screen, &one), || json::webhook(&one));
     match command {
         WebhookCommand::List => {
-            let all = api.webhooks().list_webhooks(ListWebhooksRequest {}).await?.into_inner().webhooks;
+            let page = async |page_token| {
+                let request = ListWebhooksRequest { page_token, ..Default::default() };
+                let answer = api.webhooks().list_webhooks(request).await?.into_inner();
+                Ok((answer.webhooks, answer.next_page_token))
+            };
+            let all = pages::all(page).await?;
             screen.show(|| table_of(screen, &all), || all.iter().map(json::webhook).collect::<Value>())
         }
         WebhookCommand::Show(Named { webhook }) => {

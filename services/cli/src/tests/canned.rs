@@ -2,7 +2,7 @@
 
 use domain::time::Timestamp;
 use proto::{
-    api::v1::{Boot, Bulk, BulkNode, BulkState, Node, NodeIntent, NodeObserved, Owner, Port, Waiting},
+    api::v1::{Boot, Bulk, BulkNode, BulkState, Node, NodeIntent, NodeObserved, Operation, Owner, Port, Waiting},
     common::v1::{Amount, BootMode, Disk, Failure, Hardware, Nic, Power, TimelineEntry},
     convert::time::{WireTime, wire_time},
 };
@@ -15,6 +15,10 @@ pub(super) const BEGIN: i64 = NOW - 60_000;
 /// A time in an answer.
 pub(super) fn time(millis: i64) -> Option<WireTime> {
     Some(wire_time(Timestamp::from_millis(millis)))
+}
+
+fn operation(id: &str, phase: &str) -> Option<Operation> {
+    Some(Operation { id: id.to_owned(), phase: phase.to_owned(), start_time: time(BEGIN), ..Default::default() })
 }
 
 fn entry(at: i64, by: &str, mark: &str, subject: &str) -> TimelineEntry {
@@ -102,7 +106,7 @@ fn hardware() -> Hardware {
 pub(super) fn deploying(mut node: Node, done: u64) -> Node {
     if let Some(observed) = &mut node.observed {
         observed.state = "deploying".to_owned();
-        observed.operation = "00000000-0000-4000-8000-000000000900".to_owned();
+        observed.operation = operation("00000000-0000-4000-8000-000000000900", "deploy");
         observed.waiting = Some(Waiting {
             thing: "its agent to do the work".to_owned(),
             start_time: time(BEGIN),
@@ -128,7 +132,7 @@ pub(super) fn manageable(mut node: Node) -> Node {
 pub(super) fn busy(mut node: Node, state: &str) -> Node {
     let observed = node.observed.get_or_insert_default();
     observed.state = state.to_owned();
-    observed.operation = "00000000-0000-4000-8000-000000000901".to_owned();
+    observed.operation = operation("00000000-0000-4000-8000-000000000901", "inspect");
     let thing = if state == "adopting" { "an answer of its BMC" } else { "its agent to call" };
     observed.waiting = Some(Waiting { thing: thing.to_owned(), start_time: time(BEGIN), expire_time: time(NOW) });
     observed.inspection_start_time = time(BEGIN);

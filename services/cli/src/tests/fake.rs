@@ -183,9 +183,9 @@ impl NodeService for Canned {
 
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Answer<ListNodesResponse> {
         // One node a page, so that pages are followed.
-        let (name, next_after) = if request.into_inner().after.is_empty() { ("n2", "n2") } else { ("n1", "") };
+        let (name, next) = if request.into_inner().page_token.is_empty() { ("n2", "after n2") } else { ("n1", "") };
         let nodes = vec![Self::named(name)?];
-        Ok(Response::new(ListNodesResponse { nodes, next_after: next_after.to_owned() }))
+        Ok(Response::new(ListNodesResponse { nodes, next_page_token: next.to_owned() }))
     }
 
     async fn update_node(&self, _: Request<UpdateNodeRequest>) -> Answer<UpdateNodeResponse> {
@@ -206,7 +206,8 @@ impl NodeService for Canned {
             _ => deploying(node, 0),
         };
         *self.asked.lock() = request;
-        Ok(Response::new(ProvisionNodeResponse { node: Some(node) }))
+        let operation = node.observed.as_ref().and_then(|observed| observed.operation.clone());
+        Ok(Response::new(ProvisionNodeResponse { node: Some(node), operation }))
     }
 
     async fn ensure_node_power(&self, _: Request<EnsureNodePowerRequest>) -> Answer<EnsureNodePowerResponse> {
@@ -313,7 +314,15 @@ impl BulkService for Canned {
         not_here()
     }
 
-    async fn update_bulk(&self, _: Request<UpdateBulkRequest>) -> Answer<UpdateBulkResponse> {
+    async fn pause_bulk(&self, _: Request<PauseBulkRequest>) -> Answer<PauseBulkResponse> {
+        not_here()
+    }
+
+    async fn resume_bulk(&self, _: Request<ResumeBulkRequest>) -> Answer<ResumeBulkResponse> {
+        not_here()
+    }
+
+    async fn cancel_bulk(&self, _: Request<CancelBulkRequest>) -> Answer<CancelBulkResponse> {
         not_here()
     }
 }

@@ -20,7 +20,10 @@ use service_kit::clock;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::Shared;
+use super::{
+    Shared,
+    pages::{Page, Position},
+};
 use scheduler_core::{Error, allocation::is_free, node_view::NodeView, request_id::RequestId, resource_store::Stored};
 
 /// Verdicts in one answer.
@@ -215,10 +218,13 @@ impl AllocationService for Shared {
         Ok(Response::new(GetAllocationResponse { allocation }))
     }
 
-    async fn list_allocations(&self, _: Request<ListAllocationsRequest>) -> Answer<ListAllocationsResponse> {
-        let (queue, all) = (Queue::of(self), self.resources::<AllocationSpec>());
+    async fn list_allocations(&self, request: Request<ListAllocationsRequest>) -> Answer<ListAllocationsResponse> {
+        let page = Page::read(&mut request.into_inner()).map_err(Error::from)?;
+        let (queue, all) = (Queue::of(self), self.resources::<AllocationSpec>().into_iter());
+        let positioned = all.map(|stored| (Position::of_time(stored.record.value.created_at, stored.id), stored));
+        let (all, next_page_token) = page.cut_unsorted(positioned);
         let shown = all.iter().map(|stored| self.shown_one_allocation(stored, &queue));
-        Ok(Response::new(ListAllocationsResponse { allocations: shown.collect() }))
+        Ok(Response::new(ListAllocationsResponse { allocations: shown.collect(), next_page_token }))
     }
 
     async fn delete_allocation(&self, request: Request<DeleteAllocationRequest>) -> Answer<DeleteAllocationResponse> {

@@ -8,9 +8,10 @@ use keyspace::{
 };
 use proto::{
     api::v1::{
-        Bulk as WireBulk, BulkLimits as WireLimits, BulkNode as WireNode, BulkState as WireState, CreateBulkRequest,
-        CreateBulkResponse, GetBulkRequest, GetBulkResponse, ListBulksRequest, ListBulksResponse, UpdateBulkRequest,
-        UpdateBulkResponse, bulk_service_server::BulkService,
+        Bulk as WireBulk, BulkLimits as WireLimits, BulkNode as WireNode, BulkState as WireState, CancelBulkRequest,
+        CancelBulkResponse, CreateBulkRequest, CreateBulkResponse, GetBulkRequest, GetBulkResponse, ListBulksRequest,
+        ListBulksResponse, PauseBulkRequest, PauseBulkResponse, ResumeBulkRequest, ResumeBulkResponse,
+        bulk_service_server::BulkService,
     },
     convert::{Invalid, text, time::wire_time},
 };
@@ -18,7 +19,11 @@ use service_kit::clock;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Shared, show};
+use super::{
+    Shared,
+    pages::{Page, Position},
+    show,
+};
 use scheduler_core::{
     Error,
     bulk::{Count, drive_place, steer, takes},
@@ -102,16 +107,13 @@ impl Shared {
         Ok((uuid, self.registry.view().get(&key::bulk(uuid)).ok_or_else(missing)?))
     }
 
-    async fn steer_bulk(&self, request: UpdateBulkRequest) -> Result<WireBulk, Error> {
-        let wanted = match request.state() {
-            WireState::Running => BulkState::Running,
-            WireState::Paused => BulkState::Paused,
-            WireState::Canceled => BulkState::Canceled,
-            WireState::Done | WireState::Unspecified => {
-                return Err(Invalid::wrong("state", "must be running, paused or canceled".to_owned()).into());
-            }
-        };
-        let (id, read) = self.bulk(&request.bulk)?;
+    fn bulk_as_it_is(&self, id: &str) -> Result<WireBulk, Error> {
+        let (id, read) = self.bulk(id)?;
+        Ok(self.shown_bulk(id, &read.value, true))
+    }
+
+    async fn steer_bulk(&self, id: &str, wanted: BulkState) -> Result<WireBulk, Error> {
+        let (id, read) = self.bulk(id)?;
         if read.value.ended.is_some() {
             return Err(Error::InUse(format!("bulk {id} has ended")));
         }
@@ -201,33 +203,50 @@ impl BulkService for Shared {
             Ok(CreateBulkResponse { bulk: Some(bulk) })
         };
         let anew = || {
-            let (id, read) = self.bulk(&id.to_string())?;
-            Ok(CreateBulkResponse { bulk: Some(self.shown_bulk(id, &read.value, true)) })
+            let bulk = self.bulk_as_it_is(&id.to_string())?;
+            Ok(CreateBulkResponse { bulk: Some(bulk) })
         };
         Ok(Response::new(self.once(asked, change, anew).await?))
     }
 
     async fn get_bulk(&self, request: Request<GetBulkRequest>) -> Answer<GetBulkResponse> {
-        let (id, read) = self.bulk(&request.into_inner().bulk)?;
-        Ok(Response::new(GetBulkResponse { bulk: Some(self.shown_bulk(id, &read.value, true)) }))
+        let bulk = self.bulk_as_it_is(&request.into_inner().bulk)?;
+        Ok(Response::new(GetBulkResponse { bulk: Some(bulk) }))
     }
 
-    async fn list_bulks(&self, _: Request<ListBulksRequest>) -> Answer<ListBulksResponse> {
-        let mut all = self.registry.view().list(&key::bulks());
-        all.sort_by_key(|(_, read)| read.value.since);
-        let shown = all.iter().filter_map(|(path, read)| Some(self.shown_bulk(key::last(path)?, &read.value, false)));
-        Ok(Response::new(ListBulksResponse { bulks: shown.collect() }))
+    async fn list_bulks(&self, request: Request<ListBulksRequest>) -> Answer<ListBulksResponse> {
+        let page = Page::read(&mut request.into_inner()).map_err(Error::from)?;
+        let all = self.registry.view().list(&key::bulks()).into_iter();
+        let positioned = all.filter_map(|(path, read)| {
+            let id: Uuid = key::last(&path)?;
+            Some((Position::of_time(read.value.since, id), (id, read.value)))
+        });
+        let (bulks, next_page_token) = page.cut_unsorted(positioned);
+        let bulks = bulks.iter().map(|(id, bulk)| self.shown_bulk(*id, bulk, false)).collect();
+        Ok(Response::new(ListBulksResponse { bulks, next_page_token }))
     }
 
-    async fn update_bulk(&self, request: Request<UpdateBulkRequest>) -> Answer<UpdateBulkResponse> {
-        let asked = RequestId::read(request.metadata(), "UpdateBulk", request.get_ref())?;
-        let request = request.into_inner();
-        let id = request.bulk.clone();
-        let change = async { Ok(UpdateBulkResponse { bulk: Some(self.steer_bulk(request).await?) }) };
-        let anew = || {
-            let (id, read) = self.bulk(&id)?;
-            Ok(UpdateBulkResponse { bulk: Some(self.shown_bulk(id, &read.value, true)) })
-        };
+    async fn pause_bulk(&self, request: Request<PauseBulkRequest>) -> Answer<PauseBulkResponse> {
+        let asked = RequestId::read(request.metadata(), "PauseBulk", request.get_ref())?;
+        let id = request.into_inner().bulk;
+        let change = async { Ok(PauseBulkResponse { bulk: Some(self.steer_bulk(&id, BulkState::Paused).await?) }) };
+        let anew = || Ok(PauseBulkResponse { bulk: Some(self.bulk_as_it_is(&id)?) });
+        Ok(Response::new(self.once(asked, change, anew).await?))
+    }
+
+    async fn resume_bulk(&self, request: Request<ResumeBulkRequest>) -> Answer<ResumeBulkResponse> {
+        let asked = RequestId::read(request.metadata(), "ResumeBulk", request.get_ref())?;
+        let id = request.into_inner().bulk;
+        let change = async { Ok(ResumeBulkResponse { bulk: Some(self.steer_bulk(&id, BulkState::Running).await?) }) };
+        let anew = || Ok(ResumeBulkResponse { bulk: Some(self.bulk_as_it_is(&id)?) });
+        Ok(Response::new(self.once(asked, change, anew).await?))
+    }
+
+    async fn cancel_bulk(&self, request: Request<CancelBulkRequest>) -> Answer<CancelBulkResponse> {
+        let asked = RequestId::read(request.metadata(), "CancelBulk", request.get_ref())?;
+        let id = request.into_inner().bulk;
+        let change = async { Ok(CancelBulkResponse { bulk: Some(self.steer_bulk(&id, BulkState::Canceled).await?) }) };
+        let anew = || Ok(CancelBulkResponse { bulk: Some(self.bulk_as_it_is(&id)?) });
         Ok(Response::new(self.once(asked, change, anew).await?))
     }
 }

@@ -15,7 +15,10 @@ use proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::{
+    Shared,
+    pages::{Page, Position},
+};
 use scheduler_core::{Error, request_id::RequestId};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -97,9 +100,12 @@ impl ImageService for Shared {
         Ok(Response::new(GetImageResponse { image: Some(shown(image.value)) }))
     }
 
-    async fn list_images(&self, _: Request<ListImagesRequest>) -> Answer<ListImagesResponse> {
+    async fn list_images(&self, request: Request<ListImagesRequest>) -> Answer<ListImagesResponse> {
+        let page = Page::read(&mut request.into_inner()).map_err(Error::from)?;
         let images = self.registry.view().list(&key::images()).into_iter();
-        Ok(Response::new(ListImagesResponse { images: images.map(|(_, image)| shown(image.value)).collect() }))
+        let positioned = images.map(|(_, image)| (Position::of_id(image.value.id), image.value));
+        let (images, next_page_token) = page.cut_unsorted(positioned);
+        Ok(Response::new(ListImagesResponse { images: images.into_iter().map(shown).collect(), next_page_token }))
     }
 
     async fn delete_image(&self, request: Request<DeleteImageRequest>) -> Answer<DeleteImageResponse> {

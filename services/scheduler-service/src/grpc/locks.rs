@@ -21,7 +21,10 @@ use proto::{
 use service_kit::{clock, tls::Identity};
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::{
+    Shared,
+    pages::{Page, Position},
+};
 use scheduler_core::{Error, registry::Record, request_id::RequestId, work::seen};
 
 /// What runs under a claim.
@@ -41,11 +44,12 @@ pub(super) const fn scope(service: Service, rack: RackId) -> Scope {
 }
 
 impl Shared {
-    fn locks_of(&self, record: &Record) -> Vec<WireLock> {
+    fn locks_of(&self, record: &Record) -> Vec<(Position, WireLock)> {
         let locks = Service::ALL.into_iter().filter_map(|service| {
             let claim = self.claim(service, record.rack, record.node)?;
             let running = self.running(service, record)?;
-            Some(self.shown_lock(record, service, &claim, running))
+            let position = Position::of_time(running.since, format!("{}/{service}", record.node));
+            Some((position, self.shown_lock(record, service, &claim, running)))
         });
         locks.collect()
     }
@@ -112,16 +116,12 @@ impl Shared {
 #[tonic::async_trait]
 impl LockService for Shared {
     async fn list_locks(&self, request: Request<ListLocksRequest>) -> Result<Response<ListLocksResponse>, Status> {
-        let node = request.into_inner().node;
-        let records: Vec<Record> = if node.is_empty() {
-            let nodes = self.registry.nodes(None).into_iter();
-            nodes.filter_map(|(node, rack)| self.registry.record(rack, node)).collect()
-        } else {
-            vec![self.registry.named(&node)?]
-        };
-        let mut locks: Vec<_> = records.iter().flat_map(|record| self.locks_of(record)).collect();
-        locks.sort_by_key(|lock| lock.start_time.map(|at| (at.seconds, at.nanos)));
-        Ok(Response::new(ListLocksResponse { locks }))
+        let mut request = request.into_inner();
+        let page = Page::read(&mut request).map_err(Error::from)?;
+        let records: Vec<Record> =
+            if request.node.is_empty() { self.records().collect() } else { vec![self.registry.named(&request.node)?] };
+        let (locks, next_page_token) = page.cut_unsorted(records.iter().flat_map(|record| self.locks_of(record)));
+        Ok(Response::new(ListLocksResponse { locks, next_page_token }))
     }
 
     async fn break_lock(&self, request: Request<BreakLockRequest>) -> Result<Response<BreakLockResponse>, Status> {

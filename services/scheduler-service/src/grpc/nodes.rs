@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     net::{BmcAddr, MacAddr},
     power::BootMode,
+    provision::Verb,
     secret::Secret,
 };
 use futures::{StreamExt as _, stream::BoxStream};
@@ -26,7 +27,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, show, watch::Stream};
+use super::{
+    Shared,
+    pages::{Page, Position},
+    show,
+    watch::Stream,
+};
 use scheduler_core::{
     Error, boot_history,
     provision::{ProvisionNode, provision_node},
@@ -34,8 +40,6 @@ use scheduler_core::{
     request_id::RequestId,
 };
 
-/// Nodes on one page.
-const PAGE: u32 = 1000;
 /// The longest name; it becomes a host name (RFC 1123 §2.1).
 const MAX_NAME_CHARS: usize = 63;
 /// How often a watcher is told at most.
@@ -90,17 +94,30 @@ impl Shared {
         Ok(DeleteNodeResponse {})
     }
 
-    async fn provision(&self, request: ProvisionNodeRequest) -> Result<Node, Error> {
+    async fn provision(&self, request: ProvisionNodeRequest) -> Result<ProvisionNodeResponse, Error> {
+        let verb: Verb = text("verb", &request.verb)?;
+        let before = self.registry.named(&request.node)?;
         let command = ProvisionNode {
-            node: self.registry.find(&request.node)?.1,
-            verb: text("verb", &request.verb)?,
+            node: before.node,
+            verb,
             image: request.image,
             config_drive: request.config_drive.into_iter().collect(),
             steps: request.steps.into_iter().map(step).collect(),
             rescue_password: request.rescue_password,
         };
         provision_node(self, command).await?;
-        self.shown(&request.node)
+        let after = self.registry.named(&request.node)?;
+        let id = |record: &Record| record.operation.as_ref().map(|operation| operation.value.id);
+        let is_of_verb = id(&after) != id(&before) || verb == Verb::Abort;
+        let operation = if is_of_verb { show::operation(&after) } else { None };
+        Ok(ProvisionNodeResponse { node: Some(show::node(self, &after)), operation })
+    }
+
+    /// Makes the answer to a repeated request from the present state.
+    fn provisioned(&self, name: &str) -> Result<ProvisionNodeResponse, Error> {
+        let record = self.registry.named(name)?;
+        let operation = record.running().and_then(|_| show::operation(&record));
+        Ok(ProvisionNodeResponse { node: Some(show::node(self, &record)), operation })
     }
 
     async fn power(&self, request: EnsureNodePowerRequest) -> Result<u64, Error> {
@@ -145,21 +162,18 @@ impl NodeService for Shared {
     }
 
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Answer<ListNodesResponse> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        let page = Page::read(&mut request).map_err(Error::from)?;
         let only = request.rack.map(|rack| self.registry.rack_named(&rack)).transpose()?;
-        let size = if request.page_size == 0 { PAGE } else { request.page_size.min(PAGE) };
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let nodes = self.registry.nodes(only.map(|rack| rack.value.id));
         let selector = self.selector(request.selector)?;
-        let after = nodes.into_iter().skip_while(|(node, _)| node.to_string() <= request.after);
-        let records = after.filter_map(|(node, rack)| self.registry.record(rack, node));
-        let selected = records.filter(|record| selector.is_empty() || selector.selects(&show::facts(self, record)));
-        let mut page: Vec<_> = selected.take(size.saturating_add(1)).collect();
-        let more = page.len() > size;
-        page.truncate(size);
-        let next_after = page.last().filter(|_| more).map(|record| record.node.to_string()).unwrap_or_default();
-        let nodes = page.iter().map(|record| show::node(self, record)).collect();
-        Ok(Response::new(ListNodesResponse { nodes, next_after }))
+        let nodes = self.registry.nodes(only.map(|rack| rack.value.id)).into_iter();
+        let rest = nodes.map(|(node, rack)| (Position::of_id(node), node, rack));
+        let rest = rest.filter(|(position, ..)| page.may_have(position));
+        let records = rest.filter_map(|(position, node, rack)| Some((position, self.registry.record(rack, node)?)));
+        let (records, next_page_token) =
+            page.cut(records.filter(|(_, record)| selector.is_empty() || selector.selects(&show::facts(self, record))));
+        let nodes = records.iter().map(|record| show::node(self, record)).collect();
+        Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
     }
 
     async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Answer<UpdateNodeResponse> {
@@ -183,9 +197,8 @@ impl NodeService for Shared {
         let files = std::mem::take(&mut public.config_drive);
         let asked = RequestId::read_with(request.metadata(), "ProvisionNode", &public, &files)?;
         let request = request.into_inner();
-        let change = async { Ok(ProvisionNodeResponse { node: Some(self.provision(request).await?) }) };
-        let anew = || Ok(ProvisionNodeResponse { node: Some(self.shown(&public.node)?) });
-        Ok(Response::new(self.once(asked, change, anew).await?))
+        let anew = || self.provisioned(&public.node);
+        Ok(Response::new(self.once(asked, self.provision(request), anew).await?))
     }
 
     async fn ensure_node_power(&self, request: Request<EnsureNodePowerRequest>) -> Answer<EnsureNodePowerResponse> {

@@ -23,7 +23,11 @@ use proto::{
 use service_kit::config::is_rack_name;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, locks::scope};
+use super::{
+    Shared,
+    locks::scope,
+    pages::{Page, Position},
+};
 use scheduler_core::{Error, request_id::RequestId};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -31,16 +35,15 @@ type Answer<T> = Result<Response<T>, Status>;
 impl Shared {
     fn shown_rack(&self, rack: &Rack) -> WireRack {
         let image = |id| self.registry.image(id).map(|image| image.value.name);
-        let network = rack.network.as_ref();
-        let or_empty = |address: Option<Ipv4Addr>| address.map(|address| address.to_string()).unwrap_or_default();
+        let network = NetworkTexts::of(rack.network.as_ref());
         WireRack {
             id: rack.id.to_string(),
             name: rack.name.clone(),
-            subnet: network.map(|network| network.subnet.to_string()).unwrap_or_default(),
-            first_address: or_empty(network.map(|network| network.first)),
-            last_address: or_empty(network.map(|network| network.last)),
-            router: or_empty(network.and_then(|network| network.router)),
-            server_identifier: or_empty(network.map(|network| network.server_identifier)),
+            subnet: network.subnet,
+            first_address: network.first_address,
+            last_address: network.last_address,
+            router: network.router,
+            server_identifier: network.server_identifier,
             kernel: rack.kernel.and_then(image).unwrap_or_default(),
             ramdisk: rack.ramdisk.and_then(image).unwrap_or_default(),
             kernel_arguments: rack.kernel_arguments.clone(),
@@ -116,18 +119,24 @@ impl Shared {
         shown.collect()
     }
 
-    async fn make_rack(&self, wire: WireRack) -> Result<Rack, Error> {
-        if !is_rack_name(&wire.name) {
-            let why = format!("{:?} must be lower-case letters, digits and dashes", wire.name);
+    async fn make_rack(&self, request: CreateRackRequest) -> Result<Rack, Error> {
+        if !is_rack_name(&request.name) {
+            let why = format!("{:?} must be lower-case letters, digits and dashes", request.name);
             return Err(Invalid::wrong("name", why).into());
         }
         let rack = Rack {
             id: RackId::new(uuid::Uuid::new_v4()),
-            network: network(&wire)?,
-            kernel: self.image_id(&wire.kernel)?,
-            ramdisk: self.image_id(&wire.ramdisk)?,
-            kernel_arguments: wire.kernel_arguments,
-            name: wire.name,
+            kernel: self.image_id(&request.kernel)?,
+            ramdisk: self.image_id(&request.ramdisk)?,
+            kernel_arguments: request.kernel_arguments,
+            name: request.name,
+            network: network(&NetworkTexts {
+                subnet: request.subnet,
+                first_address: request.first_address,
+                last_address: request.last_address,
+                router: request.router,
+                server_identifier: request.server_identifier,
+            })?,
         };
         let holder = Holder { kind: "rack".to_owned(), id: rack.id.uuid(), name: rack.name.clone() };
         let change = self.registry.mesh.as_member()?.put(&key::rack_name(&rack.name), &holder, Expect::Absent)?.put(
@@ -158,20 +167,18 @@ impl Shared {
             rack.ramdisk = self.image_id(ramdisk)?;
         }
         rack.kernel_arguments = request.kernel_arguments.unwrap_or(rack.kernel_arguments);
-        let mut wire = self.shown_rack(&rack);
-        let touches = [
-            (&request.subnet, &mut wire.subnet),
-            (&request.first_address, &mut wire.first_address),
-            (&request.last_address, &mut wire.last_address),
-            (&request.router, &mut wire.router),
-            (&request.server_identifier, &mut wire.server_identifier),
+        let mut texts = NetworkTexts::of(rack.network.as_ref());
+        let changes = [
+            (request.subnet, &mut texts.subnet),
+            (request.first_address, &mut texts.first_address),
+            (request.last_address, &mut texts.last_address),
+            (request.router, &mut texts.router),
+            (request.server_identifier, &mut texts.server_identifier),
         ];
-        for (new, old) in touches {
-            if let Some(new) = new {
-                old.clone_from(new);
-            }
+        for (new, old) in changes {
+            *old = new.unwrap_or_else(|| std::mem::take(old));
         }
-        rack.network = network(&wire)?;
+        rack.network = network(&texts)?;
         let change =
             self.registry.mesh.as_member()?.put(&key::rack(rack.id), &rack, Expect::Revision(read.revision))?;
         self.registry.commit(change).await?;
@@ -179,8 +186,31 @@ impl Shared {
     }
 }
 
-/// The provisioning network that a message describes; none where its subnet is empty.
-fn network(wire: &WireRack) -> Result<Option<Network>, Invalid> {
+/// A provisioning network as the fields of messages describe it; absent values are empty.
+#[derive(Debug, Default)]
+struct NetworkTexts {
+    subnet: String,
+    first_address: String,
+    last_address: String,
+    router: String,
+    server_identifier: String,
+}
+
+impl NetworkTexts {
+    fn of(network: Option<&Network>) -> Self {
+        let Some(network) = network else { return Self::default() };
+        Self {
+            subnet: network.subnet.to_string(),
+            first_address: network.first.to_string(),
+            last_address: network.last.to_string(),
+            router: network.router.map(|router| router.to_string()).unwrap_or_default(),
+            server_identifier: network.server_identifier.to_string(),
+        }
+    }
+}
+
+/// Parses a provisioning network; `None` if its subnet is empty.
+fn network(wire: &NetworkTexts) -> Result<Option<Network>, Invalid> {
     if wire.subnet.is_empty() {
         return Ok(None);
     }
@@ -211,10 +241,10 @@ fn network(wire: &WireRack) -> Result<Option<Network>, Invalid> {
 impl RackService for Shared {
     async fn create_rack(&self, request: Request<CreateRackRequest>) -> Answer<CreateRackResponse> {
         let asked = RequestId::read(request.metadata(), "CreateRack", request.get_ref())?;
-        let wire = request.into_inner().rack.ok_or_else(|| Error::from(Invalid::Missing("rack")))?;
-        let name = wire.name.clone();
+        let request = request.into_inner();
+        let name = request.name.clone();
         let answer = |rack| CreateRackResponse { rack: Some(self.shown_rack(&rack)) };
-        let change = async { self.make_rack(wire).await.map(answer) };
+        let change = async { self.make_rack(request).await.map(answer) };
         let anew = || Ok(answer(self.registry.rack_named(&name)?.value));
         Ok(Response::new(self.once(asked, change, anew).await?))
     }
@@ -224,9 +254,13 @@ impl RackService for Shared {
         Ok(Response::new(GetRackResponse { rack: Some(self.shown_rack(&rack.value)) }))
     }
 
-    async fn list_racks(&self, _: Request<ListRacksRequest>) -> Answer<ListRacksResponse> {
+    async fn list_racks(&self, request: Request<ListRacksRequest>) -> Answer<ListRacksResponse> {
+        let page = Page::read(&mut request.into_inner()).map_err(Error::from)?;
         let racks = self.registry.view().list(&key::racks()).into_iter();
-        Ok(Response::new(ListRacksResponse { racks: racks.map(|(_, rack)| self.shown_rack(&rack.value)).collect() }))
+        let positioned = racks.map(|(_, rack)| (Position::of_id(rack.value.id), rack.value));
+        let (racks, next_page_token) = page.cut_unsorted(positioned);
+        let racks = racks.iter().map(|rack| self.shown_rack(rack)).collect();
+        Ok(Response::new(ListRacksResponse { racks, next_page_token }))
     }
 
     async fn update_rack(&self, request: Request<UpdateRackRequest>) -> Answer<UpdateRackResponse> {

@@ -116,7 +116,6 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
     let failure = failure(record);
     let power = record.power.as_ref();
     let settled = power.and_then(|power| power.settled.as_ref());
-    let operation = record.running();
     let inspection = life.inspection.as_ref();
     wire::NodeObserved {
         state: life.state.to_string(),
@@ -131,7 +130,7 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
         next_step: failure.as_ref().map(|failure| failure.cause.next_step().to_owned()).unwrap_or_default(),
         last_failure: failure.map(Into::into),
         diagnosis: diagnosis.map(|(_, text)| text).unwrap_or_default(),
-        operation: operation.map(|operation| operation.id.to_string()).unwrap_or_default(),
+        operation: record.running().and_then(|_| operation(record)),
         last_entry: entries.last().cloned().map(Into::into),
         hardware: record.inventory.clone().map(|inventory| inventory.hardware.into()),
         power_settled_generation: settled.map_or(0, |settled| settled.generation.number()),
@@ -141,6 +140,20 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
         inspection_end_time: inspection.and_then(|it| it.finished_at).map(wire_time),
         inspection_remarks: inspection.map(|inspection| inspection.remarks.clone()).unwrap_or_default(),
     }
+}
+
+/// The latest operation of a node; `None` if it never had one.
+pub(super) fn operation(record: &Record) -> Option<wire::Operation> {
+    let operation = &record.operation.as_ref()?.value;
+    Some(wire::Operation {
+        id: operation.id.to_string(),
+        node: record.node.to_string(),
+        node_name: record.intent.value.name.clone(),
+        phase: operation.phase.to_string(),
+        start_time: Some(wire_time(operation.since)),
+        end_time: operation.ended.map(wire_time),
+        failure: operation.failure.clone().map(Into::into),
+    })
 }
 
 /// Whether a boot that runs has been quiet for so long that it may have stopped: a healthy one gets no diagnosis.

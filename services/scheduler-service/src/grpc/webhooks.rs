@@ -15,7 +15,10 @@ use proto::{
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::Shared;
+use super::{
+    Shared,
+    pages::{Page, Position},
+};
 use ironic_api::{check_webhook, check_webhook_count};
 use scheduler_core::{Error, request_id::RequestId, resource_store::Stored};
 
@@ -111,10 +114,13 @@ impl WebhookService for Shared {
         Ok(Response::new(GetWebhookResponse { webhook }))
     }
 
-    async fn list_webhooks(&self, _: Request<ListWebhooksRequest>) -> Answer<ListWebhooksResponse> {
-        let all = self.resources::<WebhookSpec>();
+    async fn list_webhooks(&self, request: Request<ListWebhooksRequest>) -> Answer<ListWebhooksResponse> {
+        let page = Page::read(&mut request.into_inner()).map_err(Error::from)?;
+        let all = self.resources::<WebhookSpec>().into_iter();
+        let positioned = all.map(|stored| (Position::of_time(stored.record.value.created_at, stored.id), stored));
+        let (all, next_page_token) = page.cut_unsorted(positioned);
         let webhooks = all.iter().map(|stored| self.shown_one_webhook(stored)).collect();
-        Ok(Response::new(ListWebhooksResponse { webhooks }))
+        Ok(Response::new(ListWebhooksResponse { webhooks, next_page_token }))
     }
 
     async fn update_webhook(&self, request: Request<UpdateWebhookRequest>) -> Answer<UpdateWebhookResponse> {

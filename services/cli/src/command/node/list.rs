@@ -9,7 +9,7 @@ use super::{
     show::{by_place, table_of},
     watch,
 };
-use crate::{call::Api, error::Error, json, output::Screen};
+use crate::{call::Api, error::Error, json, output::Screen, pages};
 
 /// Which nodes.
 #[derive(Debug, Clone, Args)]
@@ -27,16 +27,11 @@ pub(super) async fn run(screen: &Screen, api: &Api, list: List) -> Result<(), Er
     if list.watch {
         return watch::run(screen, api, selector).await;
     }
-    let (mut nodes, mut after) = (Vec::new(), String::new());
-    loop {
-        let request = ListNodesRequest { page_size: 0, after, rack: None, selector: selector.clone() };
-        let page = api.nodes().list_nodes(request).await?.into_inner();
-        nodes.extend(page.nodes);
-        after = page.next_after;
-        if after.is_empty() {
-            break;
-        }
-    }
-    let nodes = by_place(nodes);
+    let page = async |page_token| {
+        let request = ListNodesRequest { page_token, selector: selector.clone(), ..Default::default() };
+        let answer = api.nodes().list_nodes(request).await?.into_inner();
+        Ok((answer.nodes, answer.next_page_token))
+    };
+    let nodes = by_place(pages::all(page).await?);
     screen.show(|| table_of(screen, &nodes), || nodes.iter().map(json::node).collect::<Value>())
 }

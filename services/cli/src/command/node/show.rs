@@ -1,7 +1,7 @@
 //! Nodes, drawn.
 
 use proto::{
-    api::v1::{GetNodeRequest, Node, NodeIntent, NodeObserved, Owner},
+    api::v1::{GetNodeRequest, Node, NodeIntent, NodeObserved, Operation, Owner},
     common::v1::{BootMode, Hardware, Power},
     convert::time::duration,
 };
@@ -154,11 +154,16 @@ fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)>
         ("diagnosis", observed.diagnosis.clone()),
         ("failed", failure.unwrap_or_default()),
         ("next step", observed.next_step.clone()),
-        ("operation", observed.operation.clone()),
+        ("operation", observed.operation.as_ref().map(|operation| running(screen, operation)).unwrap_or_default()),
         ("can be asked to", observed.verbs.join(", ")),
         ("inspected", inspected(screen, observed)),
         ("remarks", observed.inspection_remarks.join("\n")),
     ]
+}
+
+/// An operation that runs: what is done, since when, and its id.
+fn running(screen: &Screen, operation: &Operation) -> String {
+    format!("{}, started {}, {}", operation.phase, ago(screen.now(), operation.start_time), operation.id)
 }
 
 /// When what it is made of was last found out, and whether a later try came to nothing or is under way.

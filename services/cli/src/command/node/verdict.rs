@@ -56,7 +56,7 @@ impl Goal {
 fn life(node: &Node, rests: &str, revision: u64) -> Verdict {
     let (_, observed) = parts(node);
     // A replica that lags shows the node as it was before the request.
-    if node.revision < revision || !observed.operation.is_empty() {
+    if node.revision < revision || observed.operation.is_some() {
         return Verdict::Underway;
     }
     if rests.is_empty() || observed.state == rests {
@@ -94,12 +94,14 @@ fn missed(failure: Option<Failure>, next: String, otherwise: impl FnOnce() -> St
 
 #[cfg(test)]
 mod tests {
-    use proto::api::v1::NodeObserved;
+    use proto::api::v1::{NodeObserved, Operation};
 
     use super::*;
 
     fn node(revision: u64, state: &str, operation: &str) -> Node {
-        let observed = NodeObserved { state: state.to_owned(), operation: operation.to_owned(), ..Default::default() };
+        let operation = Operation { id: operation.to_owned(), ..Default::default() };
+        let operation = Some(operation).filter(|operation| !operation.id.is_empty());
+        let observed = NodeObserved { state: state.to_owned(), operation, ..Default::default() };
         Node { revision, generation: revision, observed: Some(observed), ..Default::default() }
     }
 
