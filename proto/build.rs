@@ -10,6 +10,8 @@ const FILES: &[&str] = &[
     "ironmesh/inventory/v1/inventory_service.proto",
     "ironmesh/agent/v1/agent_service.proto",
     "ironmesh/api/v1/node_selector.proto",
+    "ironmesh/api/v1/service_kind.proto",
+    "ironmesh/api/v1/provision_verb.proto",
     "ironmesh/api/v1/operation.proto",
     "ironmesh/api/v1/node.proto",
     "ironmesh/api/v1/node_service.proto",

@@ -14,7 +14,7 @@ use domain::{
     service::Service,
 };
 use keyspace::value::{Journal, StoredRing};
-use proto::api::v1::Node;
+use proto::api::v1::{Node, ServiceKind};
 use rustix::process::Signal;
 use service_kit::Host;
 use tokio::time::Instant;
@@ -202,7 +202,8 @@ fn is_at_work(recorder: &Recorder, service: Service, node: NodeId) -> bool {
 /// No process does.
 pub async fn owner(api: &mut Api, lab: &impl World, service: Service, node: &str) -> Result<(String, InstanceId)> {
     let owners = api.node(node).await?.owners;
-    let owner = owners.iter().find(|owner| owner.service == service.name()).context("no process owns it")?;
+    let owner =
+        owners.iter().find(|owner| owner.service() == ServiceKind::from(service)).context("no process owns it")?;
     for number in 1..=9 {
         let name = format!("{service}-{number}");
         let at = fs::read_to_string(lab.data().join(&name).join("grpc.address")).unwrap_or_default();

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use domain::{power::Power, service::Service};
 use proto::{
-    api::v1::{CreateImageRequest, CreateNodeRequest},
+    api::v1::{CreateImageRequest, CreateNodeRequest, ImageEncoding},
     common::v1::BootMode,
     convert::time::wire_duration,
 };
@@ -21,7 +21,7 @@ use crate::{
     bmc::Caught,
     check::Deed,
     fault::{Point, Subject, World, firmware_points},
-    mesh::{Api, Mesh, Options, beside},
+    mesh::{Api, Mesh, Options, beside, purpose},
     rack::{
         Node, Plan, Rack,
         chassis::Chassis,
@@ -274,7 +274,7 @@ fn holds_partition(disk: &Path, image: &[u8]) -> Result<bool> {
     Ok(parts(&content).is_some() && parts(&content) == parts(image))
 }
 
-async fn register(api: &mut Api, name: &str, purpose: &str, file: &Path) -> Result<()> {
+async fn register(api: &mut Api, name: &str, kind: &str, file: &Path) -> Result<()> {
     let sum = Command::new("sha256sum").arg(file).output()?;
     let sum = String::from_utf8(sum.stdout)?;
     let digest = format!("sha256:{}", sum.split_whitespace().next().context("no digest")?);
@@ -282,8 +282,8 @@ async fn register(api: &mut Api, name: &str, purpose: &str, file: &Path) -> Resu
         name: name.to_owned(),
         url: format!("file://{}", file.display()),
         digest,
-        encoding: if purpose == "disk" { "gzip".to_owned() } else { String::new() },
-        purpose: purpose.to_owned(),
+        encoding: if kind == "disk" { ImageEncoding::Gzip } else { ImageEncoding::Unspecified }.into(),
+        purpose: purpose(kind),
         unpacked_size: 0,
     };
     api.images.create_image(request).await?;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, ensure};
-use proto::api::v1::CreateNodeRequest;
+use proto::api::v1::{CreateNodeRequest, ServiceKind};
 use service_kit::Host;
 use tempfile::TempDir;
 use wire_ipmi::chassis::{Control, Power};
@@ -143,7 +143,7 @@ impl Fleet {
     /// Errors of the API, or no scheduler leads.
     pub async fn leading_scheduler(&self, api: &mut Api) -> Result<String> {
         let replicas = api.rack().await?.replicas.into_iter();
-        let mut leading = replicas.filter(|replica| replica.service == "scheduler-service" && replica.leader);
+        let mut leading = replicas.filter(|replica| replica.service() == ServiceKind::Scheduler && replica.leader);
         let endpoint = leading.next().context("no scheduler leads")?.endpoint;
         for number in 1..=2 {
             let name = format!("scheduler-service-{number}");

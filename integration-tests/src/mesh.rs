@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
-pub use self::api::{Api, Failed, enrolment};
+pub use self::api::{Api, Failed, enrolment, purpose, verb};
 use crate::rack::Services;
 use crate::rack::daemon::Daemon;
 use crate::rack::namespace::Namespace;

@@ -10,8 +10,8 @@ use integration_tests::{
     mesh::{self, Api, Options},
 };
 use proto::api::v1::{
-    Allocation, CreateAllocationRequest, DeleteAllocationRequest, GetAllocationRequest, PlacementApart,
-    PlanAllocationRequest, Wish,
+    Allocation, AllocationSpec, AllocationState, AntiAffinity, CreateAllocationRequest, DeleteAllocationRequest,
+    GetAllocationRequest, PlanAllocationRequest,
 };
 use proto::convert::time::wire_duration;
 use rustix::process::Signal;
@@ -44,9 +44,9 @@ async fn available(fleet: &Fleet, count: usize) -> Result<()> {
     Ok(())
 }
 
-async fn allocate(api: &Api, name: &str, wish: Wish, queue: Duration) -> Result<Allocation> {
+async fn allocate(api: &Api, name: &str, spec: AllocationSpec, queue: Duration) -> Result<Allocation> {
     let queue_timeout = Some(wire_duration(queue));
-    let request = CreateAllocationRequest { name: name.to_owned(), wish: Some(wish), queue_timeout };
+    let request = CreateAllocationRequest { name: name.to_owned(), spec: Some(spec), queue_timeout };
     let answer = api.allocations.clone().create_allocation(request).await?.into_inner();
     answer.allocation.context("no allocation")
 }
@@ -57,7 +57,7 @@ async fn get(api: &Api, name: &str) -> Result<Allocation> {
 }
 
 async fn give_back(api: &Api, name: &str) -> Result<()> {
-    let request = DeleteAllocationRequest { allocation: name.to_owned() };
+    let request = DeleteAllocationRequest { allocation: name.to_owned(), ..Default::default() };
     Ok(api.allocations.clone().delete_allocation(request).await.map(drop)?)
 }
 
@@ -65,7 +65,7 @@ async fn gets_a_node(api: &Api, name: &str) -> Result<Allocation> {
     let waiting = async {
         loop {
             match get(api, name).await {
-                Ok(one) if one.state == "active" => return one,
+                Ok(one) if one.state() == AllocationState::Active => return one,
                 Ok(_) | Err(_) => sleep(POLL_INTERVAL).await,
             }
         }
@@ -73,8 +73,8 @@ async fn gets_a_node(api: &Api, name: &str) -> Result<Allocation> {
     timeout(WAIT_TIMEOUT, waiting).await.with_context(|| format!("{name} gets no node"))
 }
 
-fn small() -> Wish {
-    Wish { resource_class: "small".to_owned(), ..Wish::default() }
+fn small() -> AllocationSpec {
+    AllocationSpec { resource_class: "small".to_owned(), ..AllocationSpec::default() }
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn the_oldest_waiting_allocation_gets_a_free_node_although_the_leader_is_killed(
     let waited = fleet.run(async |mut api, fleet| {
         available(fleet, 1).await?;
         let held = allocate(&api, "held", small(), Duration::ZERO).await?;
-        ensure!(held.state == "active" && held.node_name == "f1", "{held:#?}");
+        ensure!(held.state() == AllocationState::Active && held.node_name == "f1", "{held:#?}");
         let long = Duration::from_secs(3600);
         let (first, second) =
             (allocate(&api, "first", small(), long).await?, allocate(&api, "second", small(), long).await?);
-        ensure!((first.state.as_str(), first.place_in_queue) == ("allocating", 1), "{first:#?}");
+        ensure!((first.state(), first.place_in_queue) == (AllocationState::Allocating, 1), "{first:#?}");
         ensure!(second.place_in_queue == 2 && second.reason.contains("no available nodes"), "{second:#?}");
         // An allocation that does not wait is refused at once, as Ironic refuses it.
         let rest = Rest::new(fleet.mesh())?;
@@ -102,13 +102,13 @@ fn the_oldest_waiting_allocation_gets_a_free_node_although_the_leader_is_killed(
         let first = gets_a_node(&other, "first").await?;
         ensure!(first.node_name == "f1" && first.place_in_queue == 0, "{first:#?}");
         let second = get(&other, "second").await?;
-        ensure!((second.state.as_str(), second.place_in_queue) == ("allocating", 1), "{second:#?}");
+        ensure!((second.state(), second.place_in_queue) == (AllocationState::Allocating, 1), "{second:#?}");
         let short = allocate(&other, "short", small(), Duration::from_millis(300)).await?;
         ensure!(short.place_in_queue == 2, "{short:#?}");
         give_back(&other, "first").await?;
         gets_a_node(&other, "second").await?;
         let failing = async {
-            while get(&other, "short").await?.state != "error" {
+            while get(&other, "short").await?.state() != AllocationState::Error {
                 sleep(POLL_INTERVAL).await;
             }
             anyhow::Ok(())
@@ -124,26 +124,27 @@ fn a_group_is_placed_apart_although_all_are_requested_at_once() {
     let kept = fleet.run(async |api, fleet| {
         available(fleet, 4).await?;
         let (first, second) = (fleet.mesh().api_of(1)?, fleet.mesh().api_of(2)?);
-        let wish = Wish { group: "db".to_owned(), apart: PlacementApart::PowerDomain.into(), ..small() };
+        let spec =
+            AllocationSpec { group: "db".to_owned(), anti_affinity: AntiAffinity::PowerDomain.into(), ..small() };
         let asked = (0..6).map(|number| {
-            let (api, wish) = (if number % 2 == 0 { &first } else { &second }, wish.clone());
-            async move { allocate(api, &format!("db-{number}"), wish, Duration::ZERO).await }
+            let (api, spec) = (if number % 2 == 0 { &first } else { &second }, spec.clone());
+            async move { allocate(api, &format!("db-{number}"), spec, Duration::ZERO).await }
         });
         let all = join_all(asked).await.into_iter().collect::<Result<Vec<_>>>()?;
         let mut nodes = Vec::new();
         for one in &all {
             let now = get(&api, &one.name).await?;
-            match now.state.as_str() {
-                "active" => nodes.push(now.node_name),
-                "error" => ensure!(now.reason.contains("apart from those of the group db"), "{now:#?}"),
-                other => ensure!(false, "{other}: {now:#?}"),
+            match now.state() {
+                AllocationState::Active => nodes.push(now.node_name),
+                AllocationState::Error => ensure!(now.reason.contains("apart from those of the group db"), "{now:#?}"),
+                AllocationState::Allocating | AllocationState::Unspecified => ensure!(false, "{now:#?}"),
             }
         }
         let domain = |name: &String| name.trim_start_matches('f').parse::<usize>().map(|number| number.div_ceil(2));
         let mut domains = nodes.iter().map(domain).collect::<Result<Vec<_>, _>>()?;
         domains.sort_unstable();
         ensure!(domains == [1, 2], "{nodes:?}");
-        let request = PlanAllocationRequest { wish: Some(wish.clone()), ..Default::default() };
+        let request = PlanAllocationRequest { spec: Some(spec.clone()), ..Default::default() };
         let plan = api.allocations.clone().plan_allocation(request).await?.into_inner();
         ensure!(plan.node.is_empty() && plan.fitting == 0 && plan.verdicts.len() == 4, "{plan:#?}");
         let whys: Vec<_> = plan.reasons.iter().map(|one| (one.nodes, one.why_not.as_str())).collect();
@@ -166,8 +167,8 @@ fn a_group_is_placed_apart_although_all_are_requested_at_once() {
         for one in &all {
             give_back(&api, &one.name).await?;
         }
-        let again = allocate(&api, "db", wish, Duration::ZERO).await?;
-        ensure!(again.state == "active", "{again:#?}");
+        let again = allocate(&api, "db", spec, Duration::ZERO).await?;
+        ensure!(again.state() == AllocationState::Active, "{again:#?}");
         Ok(())
     });
     kept.unwrap();

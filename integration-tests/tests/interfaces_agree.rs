@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use integration_tests::{fleet::Fleet, ironic::Rest, mesh::Api, mesh::Options};
+use integration_tests::{
+    fleet::Fleet,
+    ironic::Rest,
+    mesh::{Api, Options, verb},
+};
 use proto::api::v1::{CreateBulkRequest, DeleteNodeRequest, NodeSelector};
 use serde_json::{Value, json};
 use tonic::Code;
@@ -34,7 +38,7 @@ async fn refused(rest: &Rest<'_>, api: &mut Api, name: &str, verbs: [&str; 2], s
     let status = api.ask(name, ours, "").await.err().with_context(|| format!("gRPC takes {ours} of {name}"))?;
     ensure!(status.code() == Code::FailedPrecondition && status.message().contains(says), "{ours}: {status:?}");
     let selector = Some(NodeSelector { nodes: vec![name.to_owned()], maintenance: None, ..NodeSelector::default() });
-    let request = CreateBulkRequest { verb: ours.to_owned(), selector, ..CreateBulkRequest::default() };
+    let request = CreateBulkRequest { verb: verb(ours), selector, ..CreateBulkRequest::default() };
     let status =
         api.bulks.create_bulk(request).await.err().with_context(|| format!("a bulk takes {ours} of {name}"))?;
     ensure!(matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument), "{status:?}");
@@ -55,7 +59,7 @@ fn a_protected_node_survives_every_interface_and_one_in_maintenance_takes_no_wor
         }
         let deleted = rest.status("DELETE", "nodes/kept", None).await?;
         ensure!(deleted == 403, "REST deletes: {deleted}");
-        let request = DeleteNodeRequest { node: "kept".to_owned() };
+        let request = DeleteNodeRequest { node: "kept".to_owned(), ..Default::default() };
         let status = api.nodes.delete_node(request).await.err().context("gRPC deletes")?;
         ensure!(status.message().contains("protected"), "{status:?}");
         set(&rest, "kept", "protected", json!(false)).await?;

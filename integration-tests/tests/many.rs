@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use integration_tests::{
     fleet::Fleet,
     ironic::Rest,
-    mesh::{Api, Options},
+    mesh::{Api, Options, verb as verb_of},
 };
 use proto::api::v1::{
     BulkLimits, BulkState, CreateBulkRequest, DeleteNodeRequest, GetBulkRequest, ListNodesRequest, Node, NodeSelector,
@@ -111,7 +111,7 @@ fn a_watch_continues_without_a_gap_after_its_scheduler_is_killed() {
         }
         // No watch is open meanwhile.
         second.bring("f2", "manage", "", "manageable", WAIT_TIMEOUT).await?;
-        second.nodes.delete_node(DeleteNodeRequest { node: "f3".to_owned() }).await?;
+        second.nodes.delete_node(DeleteNodeRequest { node: "f3".to_owned(), ..Default::default() }).await?;
         watcher.move_to(&second).await?;
         let is_so = |states: &BTreeMap<_, _>| is(states, "f2", "manageable") && !states.contains_key("f3");
         watcher.until("what happened meanwhile", is_so).await?;
@@ -160,7 +160,7 @@ fn nodes_are_listed_and_watched_by_what_they_are() {
 /// Sends a request with a request id.
 async fn ask_as(api: &Api, id: &str, node: &str, verb: &str) -> Result<Node, Status> {
     let mut request =
-        Request::new(ProvisionNodeRequest { node: node.to_owned(), verb: verb.to_owned(), ..Default::default() });
+        Request::new(ProvisionNodeRequest { node: node.to_owned(), verb: verb_of(verb), ..Default::default() });
     let id = id.parse().map_err(|_| Status::internal("no header"))?;
     request.metadata_mut().insert("ironmesh-request-id", id);
     let answer = api.nodes.clone().provision_node(request).await?.into_inner();
@@ -217,7 +217,7 @@ fn a_bulk_whose_leader_is_killed_deploys_each_node_once() {
     let carried = fleet.run(async |mut api, fleet| {
         fakes(fleet, NODES).await?;
         let begin = |verb: &str, image: &str, canary| CreateBulkRequest {
-            verb: verb.to_owned(),
+            verb: verb_of(verb),
             image: image.to_owned(),
             limits: Some(BulkLimits { at_once: 4, max_failures: Some(0), canary, pause_after_canary: false }),
             ..Default::default()

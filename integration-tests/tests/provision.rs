@@ -13,7 +13,7 @@ use integration_tests::mesh::{Options, enrolment};
 use integration_tests::rack::wait;
 use integration_tests::record::{Recorder, Write};
 use keyspace::value::{Journal, PowerSeen};
-use proto::api::v1::CreateNodeRequest;
+use proto::api::v1::{CreateNodeRequest, ServiceKind};
 use tonic::Code;
 use wire_ipmi::chassis::{Control, Power};
 use wire_ipmi::responder::machine::Change;
@@ -132,9 +132,9 @@ fn four_machines_deploy_at_the_same_time_with_two_replicas_of_every_service() {
             assert_eq!(on, 2, "{:#?}", machine.mutations());
         }
         let replicas = api.clone().rack().await?.replicas;
-        for service in ["power-service", "pxe-service", "storage-service", "inventory-service"] {
-            let owned: Vec<u32> = replicas.iter().filter(|one| one.service == service).map(|one| one.owns).collect();
-            assert_eq!((owned.len(), owned.iter().sum()), (2, 4), "{service}: {owned:?}");
+        for service in [ServiceKind::Power, ServiceKind::Pxe, ServiceKind::Storage, ServiceKind::Inventory] {
+            let owned: Vec<u32> = replicas.iter().filter(|one| one.service() == service).map(|one| one.owns).collect();
+            assert_eq!((owned.len(), owned.iter().sum()), (2, 4), "{service:?}: {owned:?}");
         }
         Ok(())
     })

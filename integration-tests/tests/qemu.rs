@@ -19,7 +19,7 @@ use integration_tests::{
         wait,
     },
 };
-use proto::api::v1::ProvisionNodeRequest;
+use proto::api::v1::{ProvisionNodeRequest, ProvisionVerb};
 use sha2::{Digest as _, Sha256};
 
 /// URL prefix of images on a foreign server.
@@ -31,7 +31,7 @@ async fn deploy(api: &mut Api, lab: &FirmwareLab, image: &Path, drive: &HashMap<
     for machine in lab.machines() {
         let request = ProvisionNodeRequest {
             node: machine.name().to_owned(),
-            verb: "deploy".to_owned(),
+            verb: ProvisionVerb::Deploy.into(),
             image: IMAGE.to_owned(),
             config_drive: drive.clone(),
             ..ProvisionNodeRequest::default()

@@ -9,7 +9,7 @@ use integration_tests::fault::{number, tell};
 use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT};
 use integration_tests::machine::Spec;
 use integration_tests::mesh::{Api, Options};
-use proto::api::v1::{GetNodeRequest, UpdateNodeRequest};
+use proto::api::v1::{GetNodeRequest, ServiceKind, UpdateNodeRequest};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
@@ -103,7 +103,7 @@ fn held_back(tag: &str, rounds: u64) -> Result<()> {
 }
 
 fn schedulers(rack: &proto::api::v1::Rack) -> usize {
-    rack.replicas.iter().filter(|replica| replica.service == "scheduler-service").count()
+    rack.replicas.iter().filter(|replica| replica.service() == ServiceKind::Scheduler).count()
 }
 
 #[test]

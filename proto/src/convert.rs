@@ -2,13 +2,15 @@
 //!
 //! A message that passes is valid everywhere else; [`Invalid`] names the field of one that does not.
 
+mod kinds;
+pub mod mask;
 mod node;
 mod power;
 mod report;
 pub mod time;
 mod work;
 
-pub use work::{encoding, encoding_word, purpose, purpose_word};
+pub use work::encoding_word;
 
 use std::str::FromStr;
 

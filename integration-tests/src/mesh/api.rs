@@ -13,8 +13,8 @@ use proto::api::v1::node_service_client::NodeServiceClient;
 use proto::api::v1::operation_service_client::OperationServiceClient;
 use proto::api::v1::rack_service_client::RackServiceClient;
 use proto::api::v1::{
-    CreateImageRequest, CreateNodeRequest, GetNodeRequest, GetNodeTimelineRequest, Node, NodeObserved,
-    ProvisionNodeRequest, Rack, UpdateRackRequest,
+    CreateImageRequest, CreateNodeRequest, GetNodeRequest, GetNodeTimelineRequest, ImagePurpose, Node, NodeObserved,
+    ProvisionNodeRequest, ProvisionVerb, Rack, UpdateRackRequest,
 };
 use proto::convert::time::wire_duration;
 use serde::Deserialize;
@@ -105,7 +105,7 @@ impl Api {
             name: name.to_owned(),
             url: url.to_owned(),
             digest: digest.to_owned(),
-            purpose: purpose.to_owned(),
+            purpose: self::purpose(purpose),
             ..Default::default()
         };
         self.images.create_image(image).await.map(drop)
@@ -160,8 +160,8 @@ impl Api {
     /// # Errors
     /// Errors of the API.
     pub async fn ask(&mut self, node: &str, verb: &str, image: &str) -> Result<(), Status> {
-        let (node, verb, image) = (node.to_owned(), verb.to_owned(), image.to_owned());
-        let request = ProvisionNodeRequest { node, verb, image, ..Default::default() };
+        let (node, image) = (node.to_owned(), image.to_owned());
+        let request = ProvisionNodeRequest { node, verb: self::verb(verb), image, ..Default::default() };
         self.nodes.provision_node(request).await.map(drop)
     }
 
@@ -260,4 +260,16 @@ pub fn enrolment(machine: &Machine) -> CreateNodeRequest {
         sign_of_life_timeout: Some(wire_duration(Duration::from_secs(20))),
         ..Default::default()
     }
+}
+
+/// The value of a verb, such as `deploy`, in a message; if there is no such verb, zero, which the API refuses.
+#[must_use]
+pub fn verb(word: &str) -> i32 {
+    ProvisionVerb::from_str_name(&format!("PROVISION_VERB_{}", word.to_uppercase())).map_or(0, i32::from)
+}
+
+/// The value of an image's purpose, such as `disk`, in a message; if there is no such purpose, zero.
+#[must_use]
+pub fn purpose(word: &str) -> i32 {
+    ImagePurpose::from_str_name(&format!("IMAGE_PURPOSE_{}", word.to_uppercase())).map_or(0, i32::from)
 }

@@ -2,15 +2,15 @@
 
 use proto::{
     api::v1::{
-        Allocation, Boot, Bulk, BulkState, Event, Image, Lock, Node, NodeIntent, NodeObserved, Operation,
-        PlacementApart, PlacementOrder, PlanAllocationResponse, Rack, Webhook, Wish,
+        Allocation, AllocationSpec, AntiAffinity, Boot, Bulk, Event, Image, Lock, Node, NodeIntent, NodeObserved,
+        Operation, PlacementOrder, PlanAllocationResponse, Rack, Webhook,
     },
     common::v1::{BootMode, Failure, Hardware, Power, TimelineEntry},
     convert::time::WireTime,
 };
 use serde_json::{Value, json};
 
-use crate::human;
+use crate::{human, words};
 
 fn time(time: Option<WireTime>) -> Value {
     human::at(time).map_or(Value::Null, |at| Value::String(at.to_string()))
@@ -52,6 +52,7 @@ pub(crate) fn webhook(one: &Webhook) -> Value {
         "delivered": time(one.last_delivery_time),
         "failing_since": time(one.failure_start_time),
         "reason": text(&one.reason),
+        "etag": one.etag,
     })
 }
 
@@ -60,8 +61,8 @@ pub(crate) fn allocation(one: &Allocation) -> Value {
     json!({
         "id": one.id,
         "name": text(&one.name),
-        "wish": one.wish.as_ref().map(wish),
-        "state": one.state,
+        "spec": one.spec.as_ref().map(spec),
+        "state": text(words::allocation_state(one.state())),
         "node": text(&one.node),
         "node_name": text(&one.node_name),
         "rack": if one.node.is_empty() { Value::Null } else { json!(one.rack) },
@@ -69,33 +70,34 @@ pub(crate) fn allocation(one: &Allocation) -> Value {
         "since": time(one.create_time),
         "queue_until": time(one.queue_expire_time),
         "place_in_queue": (one.place_in_queue > 0).then_some(one.place_in_queue),
+        "etag": one.etag,
     })
 }
 
-fn wish(wish: &Wish) -> Value {
-    let order = match wish.order() {
+fn spec(spec: &AllocationSpec) -> Value {
+    let order = match spec.order() {
         PlacementOrder::Unspecified => Value::Null,
         PlacementOrder::Spread => json!("spread"),
         PlacementOrder::Pack => json!("pack"),
     };
-    let apart = match wish.apart() {
-        PlacementApart::Unspecified => Value::Null,
-        PlacementApart::Rack => json!("rack"),
-        PlacementApart::PowerDomain => json!("power-domain"),
+    let anti_affinity = match spec.anti_affinity() {
+        AntiAffinity::Unspecified => Value::Null,
+        AntiAffinity::Rack => json!("rack"),
+        AntiAffinity::PowerDomain => json!("power-domain"),
     };
     json!({
-        "resource_class": wish.resource_class,
-        "traits": wish.traits,
-        "capabilities": wish.capabilities,
-        "candidates": wish.candidates,
-        "owner": text(&wish.owner),
+        "resource_class": spec.resource_class,
+        "traits": spec.traits,
+        "capabilities": spec.capabilities,
+        "candidates": spec.candidates,
+        "owner": text(&spec.owner),
         "order": order,
-        "group": text(&wish.group),
-        "apart": apart,
+        "group": text(&spec.group),
+        "anti_affinity": anti_affinity,
     })
 }
 
-/// What would come of a wish.
+/// Result of a dry run of an allocation.
 pub(crate) fn plan(plan: &PlanAllocationResponse) -> Value {
     json!({
         "node": text(&plan.node),
@@ -116,10 +118,11 @@ pub(crate) fn node(node: &Node) -> Value {
         "rack": node.rack,
         "generation": node.generation,
         "revision": node.revision,
+        "etag": node.etag,
         "intent": node.intent.as_ref().map(intent),
         "observed": node.observed.as_ref().map(observed),
         "owners": list(&node.owners, |owner| json!({
-            "service": owner.service, "instance": owner.instance, "endpoint": text(&owner.endpoint),
+            "service": text(words::service(owner.service())), "instance": owner.instance, "endpoint": text(&owner.endpoint),
             "claimed_by": text(&owner.claimed_by), "token": (owner.token > 0).then_some(owner.token),
         })),
     })
@@ -160,7 +163,7 @@ fn observed(observed: &NodeObserved) -> Value {
         "operation": observed.operation.as_ref().map(operation),
         "last_entry": observed.last_entry.as_ref().map(entry),
         "hardware": observed.hardware.as_ref().map(hardware),
-        "verbs": observed.verbs,
+        "verbs": observed.verbs().map(words::verb).collect::<Vec<_>>(),
         "inspection_started_at": time(observed.inspection_start_time),
         "inspection_finished_at": time(observed.inspection_end_time),
         "inspection_remarks": observed.inspection_remarks,
@@ -215,9 +218,10 @@ pub(crate) fn image(image: &Image) -> Value {
         "name": image.name,
         "url": image.url,
         "digest": image.digest,
-        "encoding": image.encoding,
-        "purpose": image.purpose,
+        "encoding": text(words::encoding(image.encoding())),
+        "purpose": text(words::purpose(image.purpose())),
         "unpacked_size": (image.unpacked_size > 0).then_some(image.unpacked_size),
+        "etag": image.etag,
     })
 }
 
@@ -226,6 +230,7 @@ pub(crate) fn rack(rack: &Rack) -> Value {
     json!({
         "id": rack.id,
         "name": rack.name,
+        "etag": rack.etag,
         "subnet": text(&rack.subnet),
         "first_address": text(&rack.first_address),
         "last_address": text(&rack.last_address),
@@ -235,12 +240,12 @@ pub(crate) fn rack(rack: &Rack) -> Value {
         "ramdisk": text(&rack.ramdisk),
         "kernel_arguments": rack.kernel_arguments,
         "replicas": list(&rack.replicas, |replica| json!({
-            "service": replica.service, "instance": replica.instance, "endpoint": replica.endpoint,
+            "service": text(words::service(replica.service())), "instance": replica.instance, "endpoint": replica.endpoint,
             "leader": replica.leader, "stopping": replica.stopping, "owns": replica.owns,
             "since": time(replica.join_time), "acknowledged": replica.acknowledged,
         })),
         "rings": list(&rack.rings, |ring| json!({
-            "service": ring.service, "epoch": ring.epoch, "since": time(ring.update_time), "leader": text(&ring.leader),
+            "service": text(words::service(ring.service())), "epoch": ring.epoch, "since": time(ring.update_time), "leader": text(&ring.leader),
             "leaving": list(&ring.leaving, |leaving| json!({
                 "instance": leaving.instance, "since": time(leaving.leave_time), "present": leaving.present,
             })),
@@ -257,7 +262,7 @@ pub(crate) fn operation(operation: &Operation) -> Value {
         "id": operation.id,
         "node": operation.node,
         "node_name": operation.node_name,
-        "phase": operation.phase,
+        "phase": text(&words::phase(operation.phase())),
         "since": time(operation.start_time),
         "ended": time(operation.end_time),
         "failure": operation.failure.as_ref().map(failure),
@@ -269,15 +274,10 @@ pub(crate) fn bulk(bulk: &Bulk) -> Value {
     let limits = bulk.limits.unwrap_or_default();
     json!({
         "id": bulk.id,
-        "verb": bulk.verb,
+        "etag": bulk.etag,
+        "verb": text(&words::verb(bulk.verb())),
         "image": text(&bulk.image),
-        "state": match bulk.state() {
-            BulkState::Unspecified => Value::Null,
-            BulkState::Running => json!("running"),
-            BulkState::Paused => json!("paused"),
-            BulkState::Canceled => json!("canceled"),
-            BulkState::Done => json!("done"),
-        },
+        "state": text(words::bulk_state(bulk.state())),
         "reason": text(&bulk.reason),
         "since": time(bulk.start_time),
         "ended": time(bulk.end_time),
@@ -288,7 +288,7 @@ pub(crate) fn bulk(bulk: &Bulk) -> Value {
         "waiting": bulk.waiting, "running": bulk.running, "done": bulk.done, "failed": bulk.failed,
         "skipped": bulk.skipped,
         "nodes": list(&bulk.nodes, |one| json!({
-            "node": one.node, "node_name": one.node_name, "progress": one.progress, "failure": text(&one.failure),
+            "node": one.node, "node_name": one.node_name, "progress": text(words::progress(one.progress())), "failure": text(&one.failure),
             "operation": text(&one.operation),
         })),
     })
@@ -300,7 +300,7 @@ pub(crate) fn lock(lock: &Lock) -> Value {
         "node": lock.node,
         "node_name": lock.node_name,
         "rack": lock.rack,
-        "service": lock.service,
+        "service": text(words::service(lock.service())),
         "holder": lock.holder,
         "endpoint": text(&lock.endpoint),
         "purpose": lock.purpose,

@@ -11,7 +11,7 @@
 //! | `command` | one module per noun: decodes arguments, calls the API, shows the answer |
 //! | `pages` | follows the pages of a list to the end |
 //! | `timeline_chart` | draws a boot |
-//! | `output`, `table`, `human`, `json`, `serialize` | all output |
+//! | `output`, `table`, `human`, `words`, `json`, `serialize` | all output |
 
 mod call;
 pub mod command;
@@ -25,6 +25,7 @@ mod pages;
 mod serialize;
 mod table;
 mod timeline_chart;
+mod words;
 
 use std::{path::PathBuf, process::ExitCode};
 

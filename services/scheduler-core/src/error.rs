@@ -36,6 +36,17 @@ pub enum Error {
         /// Name in the request.
         name: String,
     },
+    /// The request has the entity tag of an earlier revision.
+    #[error(
+        "{kind} {name} was changed by another client since it was read; read it again, and repeat the change with the new \
+         etag if it is still wanted"
+    )]
+    Changed {
+        /// Kind of the record.
+        kind: &'static str,
+        /// Name of the record.
+        name: String,
+    },
     /// Another record has the value.
     #[error("{what} {value} is taken by {kind} {holder}")]
     Taken {
@@ -153,6 +164,7 @@ impl Failure for Error {
             Self::Request(_) => Kind::Invalid,
             Self::Missing { .. } => Kind::Missing,
             Self::Taken { .. } | Self::NotUnique { .. } => Kind::Taken,
+            Self::Changed { .. } => Kind::Conflict,
             Self::Refused(_)
             | Self::InUse(_)
             | Self::Busy { .. }
@@ -175,6 +187,7 @@ impl Failure for Error {
             Self::Request(_) => "REQUEST",
             Self::NotUnique { .. } => "NOT_UNIQUE",
             Self::Missing { .. } => "MISSING",
+            Self::Changed { .. } => "ETAG",
             Self::Taken { .. } => "TAKEN",
             Self::Refused(_) => "REFUSED",
             Self::InUse(_) => "IN_USE",

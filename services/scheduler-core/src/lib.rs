@@ -30,6 +30,7 @@ pub mod change_feed;
 pub mod collections;
 pub mod effect;
 mod error;
+pub mod etag;
 pub mod history_writer;
 pub mod idempotency;
 pub mod leaf_clients;

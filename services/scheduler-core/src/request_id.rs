@@ -122,7 +122,7 @@ mod tests {
     }
 
     fn delete(node: &str) -> DeleteNodeRequest {
-        DeleteNodeRequest { node: node.to_owned() }
+        DeleteNodeRequest { node: node.to_owned(), etag: String::new() }
     }
 
     const ID: &str = "00000000-0000-4000-8000-000000000001";

@@ -5,6 +5,7 @@ mod bulks;
 mod events;
 mod images;
 mod locks;
+mod node_requests;
 mod nodes;
 mod operations;
 mod pages;
@@ -13,6 +14,9 @@ mod racks;
 mod show;
 mod watch;
 mod webhooks;
+
+#[cfg(test)]
+mod tests;
 
 use std::{ops::Deref, sync::Arc};
 

@@ -15,7 +15,7 @@ use domain::{
 };
 use keyspace::value::{ExtraFields, NodeSpec};
 use proto::api::v1::{
-    CreateBulkRequest, DeleteNodeRequest, NodeSelector, ProvisionNodeRequest, Step,
+    CreateBulkRequest, DeleteNodeRequest, NodeSelector, ProvisionNodeRequest, ProvisionVerb, Step,
     bulk_service_server::BulkService as _, node_service_server::NodeService as _,
 };
 use scheduler_core::testing::{Failure, TestNode, World};
@@ -121,7 +121,7 @@ impl Interfaces {
         let step = || Step { interface: "deploy".to_owned(), step: "erase_devices".to_owned() };
         let request = ProvisionNodeRequest {
             node: node.id.to_string(),
-            verb: verb.to_string(),
+            verb: ProvisionVerb::from(verb).into(),
             image: if matches!(verb, Verb::Deploy | Verb::Rebuild) { "disk".to_owned() } else { String::new() },
             steps: if matches!(verb, Verb::Clean | Verb::Service) { vec![step()] } else { Vec::new() },
             rescue_password: if verb == Verb::Rescue { "secret".to_owned() } else { String::new() },
@@ -142,7 +142,7 @@ impl Interfaces {
         let selector =
             NodeSelector { nodes: vec![node.name()], maintenance: in_maintenance, ..NodeSelector::default() };
         let request = CreateBulkRequest {
-            verb: verb.to_string(),
+            verb: ProvisionVerb::from(verb).into(),
             image,
             selector: Some(selector),
             ..CreateBulkRequest::default()
@@ -312,7 +312,7 @@ async fn a_node_is_removed_alike() {
             interfaces.world.put(&node).await.unwrap();
             let rest = interfaces.rest("DELETE", &format!("nodes/{}", node.id), None).await.unwrap();
             interfaces.world.put(&node).await.unwrap();
-            let request = Request::new(DeleteNodeRequest { node: node.id.to_string() });
+            let request = Request::new(DeleteNodeRequest { node: node.id.to_string(), ..Default::default() });
             let grpc = match interfaces.grpc.delete_node(request).await {
                 Ok(_) => Decision::Accepted,
                 Err(status) => Decision::of(status.message()).unwrap_or_else(|| panic!("{status:?}")),

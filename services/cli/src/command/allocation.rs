@@ -7,8 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use futures::future::join_all;
 use proto::{
     api::v1::{
-        Allocation, CreateAllocationRequest, DeleteAllocationRequest, GetAllocationRequest, ListAllocationsRequest,
-        PlacementApart, PlacementOrder, PlanAllocationRequest, PlanAllocationResponse, Wish,
+        Allocation, AllocationSpec, AllocationState, AntiAffinity, CreateAllocationRequest, DeleteAllocationRequest,
+        GetAllocationRequest, ListAllocationsRequest, PlacementOrder, PlanAllocationRequest, PlanAllocationResponse,
     },
     convert::time::wire_duration,
 };
@@ -23,7 +23,7 @@ use crate::{
     json,
     once::once,
     output::Screen,
-    pages, table,
+    pages, table, words,
 };
 
 /// Interval at which a waiting allocation is read.
@@ -120,18 +120,18 @@ fn capability(text: &str) -> anyhow::Result<(String, String)> {
 }
 
 impl Allocate {
-    fn wish(&self) -> Wish {
+    fn spec(&self) -> AllocationSpec {
         let order = match self.order {
             None => PlacementOrder::Unspecified,
             Some(Order::Spread) => PlacementOrder::Spread,
             Some(Order::Pack) => PlacementOrder::Pack,
         };
-        let apart = match self.apart {
-            None => PlacementApart::Unspecified,
-            Some(Apart::Rack) => PlacementApart::Rack,
-            Some(Apart::PowerDomain) => PlacementApart::PowerDomain,
+        let anti_affinity = match self.apart {
+            None => AntiAffinity::Unspecified,
+            Some(Apart::Rack) => AntiAffinity::Rack,
+            Some(Apart::PowerDomain) => AntiAffinity::PowerDomain,
         };
-        Wish {
+        AllocationSpec {
             resource_class: self.resource_class.clone(),
             traits: self.traits.clone(),
             capabilities: self.capability.iter().cloned().collect(),
@@ -139,7 +139,7 @@ impl Allocate {
             owner: self.owner.clone().unwrap_or_default(),
             order: order.into(),
             group: self.group.clone().unwrap_or_default(),
-            apart: apart.into(),
+            anti_affinity: anti_affinity.into(),
         }
     }
 
@@ -151,14 +151,14 @@ impl Allocate {
 
 pub(crate) async fn allocate(screen: &Screen, api: &Api, asked: Allocate) -> Result<(), Error> {
     if asked.dry_run {
-        let request = PlanAllocationRequest { name: asked.name.clone(), wish: Some(asked.wish()) };
+        let request = PlanAllocationRequest { name: asked.name.clone(), spec: Some(asked.spec()) };
         let plan = api.allocations().plan_allocation(request).await?.into_inner();
         screen.show(|| planned(screen, &plan), || json::plan(&plan))?;
         return if plan.node.is_empty() { Err(Error::Told) } else { Ok(()) };
     }
     let queue_timeout = asked.queue.map(wire_duration);
     let one = async |name: String| {
-        let request = CreateAllocationRequest { name, wish: Some(asked.wish()), queue_timeout };
+        let request = CreateAllocationRequest { name, spec: Some(asked.spec()), queue_timeout };
         let answer = once(request, async |request| api.allocations().create_allocation(request).await).await?;
         answered(answer.allocation)
     };
@@ -169,14 +169,14 @@ pub(crate) async fn allocate(screen: &Screen, api: &Api, asked: Allocate) -> Res
     };
     screen.show(|| table_of(screen, &made), || made.iter().map(json::allocation).collect::<Value>())?;
     // One that stands in the queue is what was asked for.
-    if made.iter().any(|one| one.state == "error") { Err(Error::Told) } else { Ok(()) }
+    if made.iter().any(|one| one.state() == AllocationState::Error) { Err(Error::Told) } else { Ok(()) }
 }
 
 /// Until each has its node or has failed.
 async fn wait(screen: &Screen, api: &Api, mut all: Vec<Allocation>, until: Instant) -> Result<Vec<Allocation>, Error> {
     let mut said = String::new();
     loop {
-        let waiting: Vec<_> = all.iter().filter(|one| one.state == "allocating").collect();
+        let waiting: Vec<_> = all.iter().filter(|one| one.state() == AllocationState::Allocating).collect();
         let Some(first) = waiting.first() else { return Ok(all) };
         let (place, reason) = (first.place_in_queue, &first.reason);
         let words = format!("{} of {} wait, the first at place {place}: {reason}", waiting.len(), all.len());
@@ -188,7 +188,7 @@ async fn wait(screen: &Screen, api: &Api, mut all: Vec<Allocation>, until: Insta
             return Err(anyhow!("the allocations are still waiting for nodes; see: ironmesh allocation list").into());
         }
         sleep(POLL_INTERVAL).await;
-        for one in all.iter_mut().filter(|one| one.state == "allocating") {
+        for one in all.iter_mut().filter(|one| one.state() == AllocationState::Allocating) {
             *one = get(api, one.id.clone()).await?;
         }
     }
@@ -214,7 +214,7 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: AllocationCommand) 
             screen.show(|| shown(screen, &one), || json::allocation(&one))
         }
         AllocationCommand::Delete(Named { allocation }) => {
-            let request = DeleteAllocationRequest { allocation: allocation.clone() };
+            let request = DeleteAllocationRequest { allocation: allocation.clone(), ..Default::default() };
             once(request, async |request| api.allocations().delete_allocation(request).await).await?;
             let told = serde_json::json!({ "allocation": allocation, "deleted": true });
             screen.show(|| format!("{allocation}: deleted"), || told)
@@ -226,10 +226,10 @@ fn table_of(screen: &Screen, all: &[Allocation]) -> String {
     let heading = ["ALLOCATION", "CLASS", "STATE", "NODE", "RACK", "SINCE", "WAITS FOR, OR FAILED"];
     let row = |one: &Allocation| {
         let name = if one.name.is_empty() { one.id.clone() } else { one.name.clone() };
-        let wish = one.wish.clone().unwrap_or_default();
+        let spec = one.spec.clone().unwrap_or_default();
         vec![
             name,
-            wish.resource_class,
+            spec.resource_class,
             standing(one),
             one.node_name.clone(),
             if one.node.is_empty() { String::new() } else { human::rack(&one.rack) },
@@ -242,14 +242,14 @@ fn table_of(screen: &Screen, all: &[Allocation]) -> String {
 
 fn standing(one: &Allocation) -> String {
     match one.place_in_queue {
-        0 => one.state.clone(),
+        0 => words::allocation_state(one.state()).to_owned(),
         place => format!("waits, place {place}"),
     }
 }
 
 fn shown(screen: &Screen, one: &Allocation) -> String {
-    let wish = one.wish.clone().unwrap_or_default();
-    let capabilities: Vec<_> = wish.capabilities.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+    let spec = one.spec.clone().unwrap_or_default();
+    let capabilities: Vec<_> = spec.capabilities.iter().map(|(name, value)| format!("{name}:{value}")).collect();
     let facts = vec![
         ("allocation", one.id.clone()),
         ("name", one.name.clone()),
@@ -258,11 +258,11 @@ fn shown(screen: &Screen, one: &Allocation) -> String {
         ("node", one.node_name.clone()),
         ("node id", one.node.clone()),
         ("rack", if one.node.is_empty() { String::new() } else { human::rack(&one.rack) }),
-        ("wants", wish.resource_class),
-        ("traits", wish.traits.join(", ")),
+        ("wants", spec.resource_class),
+        ("traits", spec.traits.join(", ")),
         ("capabilities", capabilities.join(", ")),
-        ("group", wish.group),
-        ("owner", wish.owner),
+        ("group", spec.group),
+        ("owner", spec.owner),
         ("since", human::moment(screen.now(), one.create_time)),
         ("waits until", human::at(one.queue_expire_time).map(human::second).unwrap_or_default()),
     ];

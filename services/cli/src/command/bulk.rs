@@ -5,15 +5,16 @@ mod board;
 use std::{collections::HashMap, path::PathBuf};
 
 use clap::{Args, Subcommand};
+use domain::provision::Verb;
 use proto::api::v1::{
-    Bulk, BulkLimits, BulkState, CancelBulkRequest, CreateBulkRequest, GetBulkRequest, ListBulksRequest,
-    PauseBulkRequest, ResumeBulkRequest,
+    Bulk, BulkLimits, CancelBulkRequest, CreateBulkRequest, GetBulkRequest, ListBulksRequest, PauseBulkRequest,
+    ProvisionVerb, ResumeBulkRequest,
 };
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{answered, config_drive::config_drive, filter::Filter};
-use crate::{call::Api, error::Error, human::ago, json, once::once, output::Screen, pages, table};
+use crate::{call::Api, error::Error, human::ago, json, once::once, output::Screen, pages, table, words};
 
 /// What can be asked of bulks.
 #[derive(Debug, Subcommand)]
@@ -58,7 +59,7 @@ pub struct Named {
 #[derive(Debug, Clone, Args)]
 pub struct Start {
     /// manage, provide, deploy, rebuild, undeploy, inspect, adopt or abort.
-    verb: String,
+    verb: Verb,
     /// The image's name or id, for deploy, rebuild and adopt.
     #[arg(long)]
     image: Option<String>,
@@ -109,7 +110,7 @@ pub(in crate::command) enum Waiting {
 
 /// What is asked of whom.
 pub(in crate::command) struct Wanted {
-    pub(in crate::command) verb: String,
+    pub(in crate::command) verb: Verb,
     pub(in crate::command) image: String,
     pub(in crate::command) filter: Filter,
     pub(in crate::command) limits: Limits,
@@ -136,15 +137,15 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: BulkCommand) -> Res
         BulkCommand::Wait(Named { bulk }) => board::wait(screen, api, bulk, None).await,
         BulkCommand::Pause(Named { bulk }) => {
             let call = async |request| api.bulks().pause_bulk(request).await;
-            shown(screen, &answered(once(PauseBulkRequest { bulk }, call).await?.bulk)?)
+            shown(screen, &answered(once(PauseBulkRequest { bulk, ..Default::default() }, call).await?.bulk)?)
         }
         BulkCommand::Continue(Named { bulk }) => {
             let call = async |request| api.bulks().resume_bulk(request).await;
-            shown(screen, &answered(once(ResumeBulkRequest { bulk }, call).await?.bulk)?)
+            shown(screen, &answered(once(ResumeBulkRequest { bulk, ..Default::default() }, call).await?.bulk)?)
         }
         BulkCommand::Cancel(Named { bulk }) => {
             let call = async |request| api.bulks().cancel_bulk(request).await;
-            shown(screen, &answered(once(CancelBulkRequest { bulk }, call).await?.bulk)?)
+            shown(screen, &answered(once(CancelBulkRequest { bulk, ..Default::default() }, call).await?.bulk)?)
         }
     }
 }
@@ -166,7 +167,7 @@ pub(in crate::command) async fn begin(
     let Wanted { verb, image, filter, limits, config_drive } = wanted;
     let request = CreateBulkRequest {
         selector: filter.wire(),
-        verb,
+        verb: ProvisionVerb::from(verb).into(),
         image,
         count: limits.count.unwrap_or(0),
         limits: Some(BulkLimits {
@@ -179,7 +180,7 @@ pub(in crate::command) async fn begin(
     };
     let bulk = answered(once(request, async |request| api.bulks().create_bulk(request).await).await?.bulk)?;
     let Waiting::Until(until) = waiting else { return shown(screen, &bulk) };
-    screen.note(&format!("bulk {} asks {} of {} nodes", bulk.id, bulk.verb, bulk.nodes.len()));
+    screen.note(&format!("bulk {} asks {} of {} nodes", bulk.id, words::verb(bulk.verb()), bulk.nodes.len()));
     board::wait(screen, api, bulk.id, until).await
 }
 
@@ -187,10 +188,10 @@ async fn get(api: &Api, bulk: String) -> Result<Bulk, Error> {
     answered(api.bulks().get_bulk(GetBulkRequest { bulk }).await?.into_inner().bulk)
 }
 
-fn words(bulk: &Bulk) -> String {
+fn progress(bulk: &Bulk) -> String {
     let mut words = format!(
         "{}: {} done, {} failed, {} running, {} waiting",
-        state(bulk),
+        words::bulk_state(bulk.state()),
         bulk.done,
         bulk.failed,
         bulk.running,
@@ -202,23 +203,13 @@ fn words(bulk: &Bulk) -> String {
     words
 }
 
-fn state(bulk: &Bulk) -> &'static str {
-    match bulk.state() {
-        BulkState::Unspecified => "",
-        BulkState::Running => "running",
-        BulkState::Paused => "paused",
-        BulkState::Canceled => "canceled",
-        BulkState::Done => "done",
-    }
-}
-
 fn row(screen: &Screen, bulk: &Bulk) -> Vec<String> {
     vec![
         bulk.id.clone(),
-        bulk.verb.clone(),
+        words::verb(bulk.verb()),
         bulk.image.clone(),
         ago(screen.now(), bulk.start_time),
-        state(bulk).to_owned(),
+        words::bulk_state(bulk.state()).to_owned(),
         bulk.done.to_string(),
         bulk.failed.to_string(),
         bulk.running.to_string(),
@@ -231,11 +222,14 @@ fn shown(screen: &Screen, bulk: &Bulk) -> Result<(), Error> {
     let drawn = || {
         let facts = vec![
             ("bulk", bulk.id.clone()),
-            ("asks for", format!("{} {}", bulk.verb, bulk.image).trim_end().to_owned()),
+            ("asks for", format!("{} {}", words::verb(bulk.verb()), bulk.image).trim_end().to_owned()),
             ("began", ago(screen.now(), bulk.start_time)),
-            ("stands", words(bulk)),
+            ("stands", progress(bulk)),
         ];
-        let rows = bulk.nodes.iter().map(|one| vec![one.node_name.clone(), one.progress.clone(), one.failure.clone()]);
+        let rows = bulk
+            .nodes
+            .iter()
+            .map(|one| vec![one.node_name.clone(), words::progress(one.progress()).to_owned(), one.failure.clone()]);
         format!("{}\n\n{}", table::facts(screen, facts), table::list(screen, &["NODE", "STANDS", "WHY"], rows))
     };
     screen.show(drawn, || json::bulk(bulk))

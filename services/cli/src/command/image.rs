@@ -10,7 +10,9 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use domain::image::Digest;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use proto::api::v1::{CreateImageRequest, DeleteImageRequest, GetImageRequest, Image, ListImagesRequest};
+use proto::api::v1::{
+    CreateImageRequest, DeleteImageRequest, GetImageRequest, Image, ImageEncoding, ImagePurpose, ListImagesRequest,
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -22,7 +24,7 @@ use crate::{
     json,
     once::once,
     output::Screen,
-    pages, table,
+    pages, table, words,
 };
 
 /// Octets read at a time.
@@ -107,8 +109,24 @@ pub enum Purpose {
     Ramdisk,
 }
 
-fn word(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+impl From<Encoding> for ImageEncoding {
+    fn from(encoding: Encoding) -> Self {
+        match encoding {
+            Encoding::Plain => Self::Plain,
+            Encoding::Gzip => Self::Gzip,
+            Encoding::Zstd => Self::Zstd,
+        }
+    }
+}
+
+impl From<Purpose> for ImagePurpose {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Disk => Self::Disk,
+            Purpose::Kernel => Self::Kernel,
+            Purpose::Ramdisk => Self::Ramdisk,
+        }
+    }
 }
 
 pub(crate) async fn run(screen: &Screen, api: &Api, command: ImageCommand) -> Result<(), Error> {
@@ -132,8 +150,10 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: ImageCommand) -> Re
             show(screen, &answered(api.images().get_image(GetImageRequest { image }).await?.into_inner().image)?)
         }
         ImageCommand::Delete(Named { image }) => {
-            once(DeleteImageRequest { image: image.clone() }, async |request| api.images().delete_image(request).await)
-                .await?;
+            once(DeleteImageRequest { image: image.clone(), ..Default::default() }, async |request| {
+                api.images().delete_image(request).await
+            })
+            .await?;
             screen.show(|| format!("{image}: deleted"), || json!({ "image": image, "deleted": true }))
         }
     }
@@ -146,8 +166,8 @@ async fn request(screen: &Screen, create: Create) -> Result<CreateImageRequest, 
         name: create.name,
         url: create.url.unwrap_or_default(),
         digest: create.digest.as_ref().map(Digest::to_string).unwrap_or_default(),
-        encoding: word(&encoding),
-        purpose: word(&create.purpose),
+        encoding: ImageEncoding::from(encoding).into(),
+        purpose: ImagePurpose::from(create.purpose).into(),
         unpacked_size: create.unpacked_size.unwrap_or(0),
     };
     if let Some(file) = create.file {
@@ -206,7 +226,8 @@ fn list(screen: &Screen, images: &[Image]) -> Result<(), Error> {
         let digest: String = image.digest.chars().take(19).collect();
         let digest = if digest.len() < image.digest.len() { format!("{digest}…") } else { digest };
         let unpacked = size(image.unpacked_size);
-        vec![image.name.clone(), image.purpose.clone(), image.encoding.clone(), unpacked, digest, image.url.clone()]
+        let (purpose, encoding) = (words::purpose(image.purpose()), words::encoding(image.encoding()));
+        vec![image.name.clone(), purpose.to_owned(), encoding.to_owned(), unpacked, digest, image.url.clone()]
     };
     screen.show(
         || table::list(screen, &["IMAGE", "PURPOSE", "ENCODING", "SIZE", "DIGEST", "URL"], images.iter().map(row)),
@@ -219,8 +240,8 @@ fn show(screen: &Screen, image: &Image) -> Result<(), Error> {
         [
             ("image", image.name.clone()),
             ("id", image.id.clone()),
-            ("purpose", image.purpose.clone()),
-            ("encoding", image.encoding.clone()),
+            ("purpose", words::purpose(image.purpose()).to_owned()),
+            ("encoding", words::encoding(image.encoding()).to_owned()),
             ("unpacked size", size(image.unpacked_size)),
             ("digest", image.digest.clone()),
             ("url", image.url.clone()),

@@ -1,8 +1,8 @@
 //! Locks: which service works on which node.
 
 use clap::{Args, Subcommand};
-use domain::time::Timestamp;
-use proto::api::v1::{BreakLockRequest, ListLocksRequest, Lock};
+use domain::{service::Service, time::Timestamp};
+use proto::api::v1::{BreakLockRequest, ListLocksRequest, Lock, ServiceKind};
 use serde_json::Value;
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     json,
     once::once,
     output::Screen,
-    pages, table,
+    pages, table, words,
 };
 
 /// What can be asked of locks.
@@ -46,7 +46,7 @@ pub struct Break {
     /// The node's name or id.
     node: String,
     /// The service that works on it, as `lock list` names it.
-    service: String,
+    service: Service,
     /// The token that `lock list` shows: a lock with another token is not broken.
     #[arg(long)]
     token: u64,
@@ -69,7 +69,7 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: LockCommand) -> Res
             )
         }
         LockCommand::Break(Break { node, service, token }) => {
-            let request = BreakLockRequest { node: node.clone(), service: service.clone(), token };
+            let request = BreakLockRequest { node: node.clone(), service: ServiceKind::from(service).into(), token };
             once(request, async |request| api.locks().break_lock(request).await).await?;
             screen
                 .note(&format!("broke the {service}'s lock of node {node}; its owner continues from the stored state"));
@@ -86,7 +86,7 @@ fn row(now: Timestamp, lock: &Lock) -> Vec<String> {
     };
     vec![
         lock.node_name.clone(),
-        lock.service.clone(),
+        words::service(lock.service()).to_owned(),
         lock.purpose.clone(),
         ago(now, lock.start_time),
         deadline,

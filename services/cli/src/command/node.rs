@@ -13,6 +13,7 @@ mod verdict;
 mod watch;
 
 use clap::{Args, Subcommand};
+use domain::provision::Verb;
 use proto::api::v1::DeleteNodeRequest;
 use serde_json::json;
 
@@ -158,26 +159,29 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: NodeCommand) -> Res
         NodeCommand::Set(set) => enrol::set(screen, api, set).await,
         NodeCommand::Delete(Named { node }) => delete(screen, api, node).await,
         NodeCommand::Power(power) => power::run(screen, api, power).await,
-        NodeCommand::Manage(plain) => provision::plain(screen, api, "manage", plain).await,
-        NodeCommand::Provide(plain) => provision::plain(screen, api, "provide", plain).await,
-        NodeCommand::Inspect(plain) => provision::plain(screen, api, "inspect", plain).await,
+        NodeCommand::Manage(plain) => provision::plain(screen, api, Verb::Manage, plain).await,
+        NodeCommand::Provide(plain) => provision::plain(screen, api, Verb::Provide, plain).await,
+        NodeCommand::Inspect(plain) => provision::plain(screen, api, Verb::Inspect, plain).await,
         NodeCommand::Adopt(adopt) => provision::adopt(screen, api, adopt).await,
-        NodeCommand::Deploy(deploy) => provision::deploy(screen, api, "deploy", *deploy).await,
-        NodeCommand::Rebuild(deploy) => provision::deploy(screen, api, "rebuild", *deploy).await,
-        NodeCommand::Undeploy(plain) => provision::plain(screen, api, "undeploy", plain).await,
-        NodeCommand::Clean(stepped) => provision::stepped(screen, api, "clean", stepped).await,
-        NodeCommand::Service(stepped) => provision::stepped(screen, api, "service", stepped).await,
+        NodeCommand::Deploy(deploy) => provision::deploy(screen, api, Verb::Deploy, *deploy).await,
+        NodeCommand::Rebuild(deploy) => provision::deploy(screen, api, Verb::Rebuild, *deploy).await,
+        NodeCommand::Undeploy(plain) => provision::plain(screen, api, Verb::Undeploy, plain).await,
+        NodeCommand::Clean(stepped) => provision::stepped(screen, api, Verb::Clean, stepped).await,
+        NodeCommand::Service(stepped) => provision::stepped(screen, api, Verb::Service, stepped).await,
         NodeCommand::Rescue(rescue) => provision::rescue(screen, api, rescue).await,
-        NodeCommand::Unrescue(plain) => provision::plain(screen, api, "unrescue", plain).await,
-        NodeCommand::Unhold(plain) => provision::plain(screen, api, "unhold", plain).await,
+        NodeCommand::Unrescue(plain) => provision::plain(screen, api, Verb::Unrescue, plain).await,
+        NodeCommand::Unhold(plain) => provision::plain(screen, api, Verb::Unhold, plain).await,
         NodeCommand::Maintenance(maintenance) => enrol::maintain(screen, api, maintenance).await,
-        NodeCommand::Abort(plain) => provision::plain(screen, api, "abort", plain).await,
+        NodeCommand::Abort(plain) => provision::plain(screen, api, Verb::Abort, plain).await,
         NodeCommand::History(Named { node }) => history::run(screen, api, node).await,
         NodeCommand::Timeline(timeline) => timeline::run(screen, api, timeline).await,
     }
 }
 
 async fn delete(screen: &Screen, api: &Api, node: String) -> Result<(), Error> {
-    once(DeleteNodeRequest { node: node.clone() }, async |request| api.nodes().delete_node(request).await).await?;
+    once(DeleteNodeRequest { node: node.clone(), ..Default::default() }, async |request| {
+        api.nodes().delete_node(request).await
+    })
+    .await?;
     screen.show(|| format!("{node}: deleted"), || json!({ "node": node, "deleted": true }))
 }

@@ -10,7 +10,7 @@ use crate::{
     human::{ago, at, length},
     json,
     output::Screen,
-    pages, table,
+    pages, table, words,
 };
 
 /// What can be asked of operations.
@@ -56,7 +56,7 @@ fn row(screen: &Screen, operation: &Operation) -> Vec<String> {
     };
     vec![
         operation.node_name.clone(),
-        operation.phase.clone(),
+        words::phase(operation.phase()),
         ago(now, operation.start_time),
         took.unwrap_or_default(),
         outcome,

@@ -15,7 +15,7 @@ use crate::{
     json,
     once::once,
     output::Screen,
-    pages, table,
+    pages, table, words,
 };
 
 /// What can be asked of racks.
@@ -167,6 +167,7 @@ fn change(set: Set) -> UpdateRackRequest {
         last_address: text(network.last),
         router: text(network.router),
         server_identifier: text(network.server_identifier),
+        ..Default::default()
     }
 }
 
@@ -251,7 +252,11 @@ fn leaving(screen: &Screen, rack: &Rack) -> String {
     let lines = all.map(|(ring, leaving)| {
         let how = if leaving.present { "it still has its lease" } else { "its lease is gone" };
         let instance: String = leaving.instance.chars().take(8).collect();
-        format!("\n{} {instance} is leaving since {}: {how}.", ring.service, ago(screen.now(), leaving.leave_time))
+        format!(
+            "\n{} {instance} is leaving since {}: {how}.",
+            words::service(ring.service()),
+            ago(screen.now(), leaving.leave_time)
+        )
     });
     let lines: String = lines.collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }
@@ -261,7 +266,7 @@ fn replicas(screen: &Screen, rack: &Rack) -> String {
     let word = |is: bool, word: &str| if is { word.to_owned() } else { String::new() };
     let rows = rack.replicas.iter().map(|replica| {
         vec![
-            replica.service.clone(),
+            words::service(replica.service()).to_owned(),
             replica.instance.chars().take(8).collect(),
             replica.endpoint.clone(),
             word(replica.leader, "yes"),

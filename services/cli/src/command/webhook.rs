@@ -152,12 +152,14 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: WebhookCommand) -> 
         }
         WebhookCommand::Set(Set { webhook, url, secret_file, enabled, more }) => {
             let (token, ca, secret) = (more.token()?, more.ca()?, secret(secret_file.as_deref())?);
-            let request = UpdateWebhookRequest { webhook, url, query: more.query, secret, token, ca, enabled };
+            let query = more.query;
+            let request =
+                UpdateWebhookRequest { webhook, url, query, secret, token, ca, enabled, ..Default::default() };
             let answer = once(request, async |request| api.webhooks().update_webhook(request).await).await?;
             show(answered(answer.webhook)?)
         }
         WebhookCommand::Delete(Named { webhook }) => {
-            let request = DeleteWebhookRequest { webhook: webhook.clone() };
+            let request = DeleteWebhookRequest { webhook: webhook.clone(), ..Default::default() };
             once(request, async |request| api.webhooks().delete_webhook(request).await).await?;
             let told = serde_json::json!({ "webhook": webhook, "deleted": true });
             screen.show(|| format!("{webhook}: deleted"), || told)

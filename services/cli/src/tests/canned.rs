@@ -2,7 +2,10 @@
 
 use domain::time::Timestamp;
 use proto::{
-    api::v1::{Boot, Bulk, BulkNode, BulkState, Node, NodeIntent, NodeObserved, Operation, Owner, Port, Waiting},
+    api::v1::{
+        Boot, Bulk, BulkNode, BulkNodeProgress, BulkState, Node, NodeIntent, NodeObserved, Operation, OperationPhase,
+        Owner, Port, ProvisionVerb, ServiceKind, Waiting,
+    },
     common::v1::{Amount, BootMode, Disk, Failure, Hardware, Nic, Power, TimelineEntry},
     convert::time::{WireTime, wire_time},
 };
@@ -17,8 +20,8 @@ pub(super) fn time(millis: i64) -> Option<WireTime> {
     Some(wire_time(Timestamp::from_millis(millis)))
 }
 
-fn operation(id: &str, phase: &str) -> Option<Operation> {
-    Some(Operation { id: id.to_owned(), phase: phase.to_owned(), start_time: time(BEGIN), ..Default::default() })
+fn operation(id: &str, phase: OperationPhase) -> Option<Operation> {
+    Some(Operation { id: id.to_owned(), phase: phase.into(), start_time: time(BEGIN), ..Default::default() })
 }
 
 fn entry(at: i64, by: &str, mark: &str, subject: &str) -> TimelineEntry {
@@ -49,7 +52,7 @@ pub(super) fn node(name: &str, number: u8) -> Node {
         state_start_time: time(BEGIN),
         power: Power::On.into(),
         power_observe_time: time(BEGIN),
-        verbs: vec!["rebuild".to_owned(), "undeploy".to_owned()],
+        verbs: vec![ProvisionVerb::Rebuild.into(), ProvisionVerb::Undeploy.into()],
         ..Default::default()
     };
     Node {
@@ -60,8 +63,9 @@ pub(super) fn node(name: &str, number: u8) -> Node {
         observed: Some(observed),
         generation: 7,
         revision: 100,
+        etag: "\"100\"".to_owned(),
         owners: vec![Owner {
-            service: "power-service".to_owned(),
+            service: ServiceKind::Power.into(),
             instance: "3f2a77aa-0000-4000-8000-000000000001".to_owned(),
             endpoint: "10.77.2.2:7001".to_owned(),
             claimed_by: "3f2a77aa-0000-4000-8000-000000000001".to_owned(),
@@ -79,7 +83,7 @@ pub(super) fn failed(mut node: Node) -> Node {
             occur_time: time(BEGIN + 42_000),
         });
         observed.next_step = "compute the digest again and register the image anew: ironmesh image create …".to_owned();
-        observed.verbs = vec!["deploy".to_owned(), "undeploy".to_owned()];
+        observed.verbs = vec![ProvisionVerb::Deploy.into(), ProvisionVerb::Undeploy.into()];
         observed.hardware = Some(hardware());
     }
     node.revision = 120;
@@ -106,7 +110,7 @@ fn hardware() -> Hardware {
 pub(super) fn deploying(mut node: Node, done: u64) -> Node {
     if let Some(observed) = &mut node.observed {
         observed.state = "deploying".to_owned();
-        observed.operation = operation("00000000-0000-4000-8000-000000000900", "deploy");
+        observed.operation = operation("00000000-0000-4000-8000-000000000900", OperationPhase::Deploy);
         observed.waiting = Some(Waiting {
             thing: "its agent to do the work".to_owned(),
             start_time: time(BEGIN),
@@ -124,7 +128,7 @@ pub(super) fn manageable(mut node: Node) -> Node {
     node.intent.get_or_insert_default().image = String::new();
     let observed = node.observed.get_or_insert_default();
     observed.state = "manageable".to_owned();
-    observed.verbs = vec!["provide".to_owned(), "inspect".to_owned(), "adopt".to_owned()];
+    observed.verbs = [ProvisionVerb::Provide, ProvisionVerb::Inspect, ProvisionVerb::Adopt].map(i32::from).to_vec();
     node
 }
 
@@ -132,7 +136,7 @@ pub(super) fn manageable(mut node: Node) -> Node {
 pub(super) fn busy(mut node: Node, state: &str) -> Node {
     let observed = node.observed.get_or_insert_default();
     observed.state = state.to_owned();
-    observed.operation = operation("00000000-0000-4000-8000-000000000901", "inspect");
+    observed.operation = operation("00000000-0000-4000-8000-000000000901", OperationPhase::Inspect);
     let thing = if state == "adopting" { "an answer of its BMC" } else { "its agent to call" };
     observed.waiting = Some(Waiting { thing: thing.to_owned(), start_time: time(BEGIN), expire_time: time(NOW) });
     observed.inspection_start_time = time(BEGIN);
@@ -181,20 +185,23 @@ pub(super) fn boots() -> Vec<Boot> {
 
 /// A deploy of two nodes, of which so many have ended; the second fails.
 pub(super) fn bulk(ended: u32, state: BulkState) -> Bulk {
-    let one = |name: &str, progress: &str, failure: &str| BulkNode {
+    let one = |name: &str, progress: BulkNodeProgress, failure: &str| BulkNode {
         node_name: name.to_owned(),
-        progress: progress.to_owned(),
+        progress: progress.into(),
         failure: failure.to_owned(),
         ..Default::default()
     };
     let nodes = match ended {
-        0 => [one("n1", "running", ""), one("n2", "waiting", "")],
-        1 => [one("n1", "done", ""), one("n2", "running", "")],
-        _ => [one("n1", "done", ""), one("n2", "failed", "IMAGE_DIGEST: the image hashes to another")],
+        0 => [one("n1", BulkNodeProgress::Running, ""), one("n2", BulkNodeProgress::Waiting, "")],
+        1 => [one("n1", BulkNodeProgress::Done, ""), one("n2", BulkNodeProgress::Running, "")],
+        _ => [
+            one("n1", BulkNodeProgress::Done, ""),
+            one("n2", BulkNodeProgress::Failed, "IMAGE_DIGEST: the image hashes to another"),
+        ],
     };
     Bulk {
         id: "00000000-0000-4000-8000-000000000700".to_owned(),
-        verb: "deploy".to_owned(),
+        verb: ProvisionVerb::Deploy.into(),
         image: "debian".to_owned(),
         state: state.into(),
         start_time: time(BEGIN),

@@ -199,10 +199,10 @@ impl NodeService for Canned {
     async fn provision_node(&self, request: Request<ProvisionNodeRequest>) -> Answer<ProvisionNodeResponse> {
         let request = request.into_inner();
         let node = Self::named(&request.node)?;
-        let node = match request.verb.as_str() {
-            "inspect" => busy(node, "inspecting"),
-            "adopt" => busy(node, "adopting"),
-            "clean" => busy(node, "cleaning"),
+        let node = match request.verb() {
+            ProvisionVerb::Inspect => busy(node, "inspecting"),
+            ProvisionVerb::Adopt => busy(node, "adopting"),
+            ProvisionVerb::Clean => busy(node, "cleaning"),
             _ => deploying(node, 0),
         };
         *self.asked.lock() = request;
@@ -236,8 +236,8 @@ impl NodeService for Canned {
         }
         if at_rest.name == "m1" {
             let asked = self.asked.lock().clone();
-            let (underway, done) = match asked.verb.as_str() {
-                "adopt" => (busy(at_rest.clone(), "adopting"), adopted(at_rest, &asked.image)),
+            let (underway, done) = match asked.verb() {
+                ProvisionVerb::Adopt => (busy(at_rest.clone(), "adopting"), adopted(at_rest, &asked.image)),
                 _ => (busy(at_rest.clone(), "inspect wait"), inspected(at_rest)),
             };
             return Ok(Response::new(stream::iter([shown(underway), shown(done)]).boxed()));
@@ -295,7 +295,10 @@ impl BulkService for Canned {
         assert!(request.metadata().get("ironmesh-request-id").is_some(), "it names no request");
         let CreateBulkRequest { selector, verb, image, count, limits, config_drive: _ } = request.into_inner();
         let classes = selector.unwrap_or_default().resource_classes;
-        assert_eq!((verb.as_str(), image.as_str(), count, classes), ("deploy", "debian", 2, vec!["big".to_owned()]));
+        assert_eq!(
+            (verb, image.as_str(), count, classes),
+            (ProvisionVerb::Deploy.into(), "debian", 2, vec!["big".to_owned()])
+        );
         assert_eq!(limits.unwrap_or_default().canary, 1);
         Ok(Response::new(CreateBulkResponse { bulk: Some(bulk(0, BulkState::Running)) }))
     }
@@ -331,7 +334,16 @@ impl BulkService for Canned {
 impl ImageService for Canned {
     async fn create_image(&self, request: Request<CreateImageRequest>) -> Answer<CreateImageResponse> {
         let CreateImageRequest { name, url, digest, encoding, purpose, unpacked_size } = request.into_inner();
-        let image = Image { id: "id".to_owned(), name, url, digest, encoding, purpose, unpacked_size };
+        let image = Image {
+            id: "id".to_owned(),
+            name,
+            url,
+            digest,
+            encoding,
+            purpose,
+            unpacked_size,
+            etag: "\"9\"".to_owned(),
+        };
         Ok(Response::new(CreateImageResponse { image: Some(image) }))
     }
 
@@ -355,8 +367,8 @@ impl RackService for Canned {
     }
 
     async fn get_rack(&self, _: Request<GetRackRequest>) -> Answer<GetRackResponse> {
-        let replica = |service: &str, port, leader, stopping| Replica {
-            service: service.to_owned(),
+        let replica = |service: ServiceKind, port, leader, stopping| Replica {
+            service: service.into(),
             instance: "3f2a77aa-0000-4000-8000-000000000001".to_owned(),
             endpoint: format!("10.77.2.2:{port}"),
             leader,
@@ -374,9 +386,12 @@ impl RackService for Canned {
             server_identifier: "10.77.1.1".to_owned(),
             kernel: "agent-kernel".to_owned(),
             ramdisk: "agent-ramdisk".to_owned(),
-            replicas: vec![replica("power-service", 7001, true, false), replica("pxe-service", 7002, false, true)],
+            replicas: vec![
+                replica(ServiceKind::Power, 7001, true, false),
+                replica(ServiceKind::Pxe, 7002, false, true),
+            ],
             rings: vec![Ring {
-                service: "power-service".to_owned(),
+                service: ServiceKind::Power.into(),
                 epoch: 41,
                 update_time: time(BEGIN),
                 leader: "3f2a77aa-0000-4000-8000-000000000001".to_owned(),

@@ -132,12 +132,22 @@ impl Registry {
         Ok(())
     }
 
-    /// Changes a node.
-    pub async fn update(&self, record: &Record, wanted: NodeChange) -> Result<(), Error> {
+    /// Changes a node. `check` is asked in each attempt, after everything that the change depends on was read.
+    ///
+    /// # Errors
+    /// Those of `check`; a conflict where the node's records changed since they were read.
+    pub async fn update(
+        &self,
+        record: &Record,
+        wanted: NodeChange,
+        check: impl Fn() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let key = key::intent(record.rack, record.node);
         for _ in 0..TRIES {
             let mut news = self.view().subscribe();
-            match self.commit(self.changed(record, &wanted)?).await {
+            let change = self.changed(record, &wanted)?;
+            check()?;
+            match self.commit(change).await {
                 // Another replica took an address or a MAC, or changed this node.
                 Err(error) if error.is_conflict() => drop(timeout(LOOK, news.next()).await),
                 outcome => return outcome,

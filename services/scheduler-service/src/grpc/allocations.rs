@@ -3,13 +3,16 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::time::Timestamp;
-use keyspace::value::{AllocationSpec, AntiAffinity, Placement as PlacementSpec, PlacementOrder as OrderSpec};
+use keyspace::value::{
+    AllocationSpec, AllocationState, AntiAffinity, Placement as PlacementSpec, PlacementOrder as OrderSpec,
+};
 use proto::{
     api::v1::{
-        Allocation as WireAllocation, CreateAllocationRequest, CreateAllocationResponse, DeleteAllocationRequest,
+        Allocation as WireAllocation, AllocationSpec as WireSpec, AllocationState as WireState,
+        AntiAffinity as WireAntiAffinity, CreateAllocationRequest, CreateAllocationResponse, DeleteAllocationRequest,
         DeleteAllocationResponse, GetAllocationRequest, GetAllocationResponse, ListAllocationsRequest,
-        ListAllocationsResponse, PlacementApart, PlacementOrder, PlanAllocationRequest, PlanAllocationResponse,
-        PlanReason, PlanVerdict, Wish as WireWish, allocation_service_server::AllocationService,
+        ListAllocationsResponse, PlacementOrder, PlanAllocationRequest, PlanAllocationResponse, PlanReason,
+        PlanVerdict, allocation_service_server::AllocationService,
     },
     convert::{
         Invalid, required,
@@ -24,7 +27,9 @@ use super::{
     Shared,
     pages::{Page, Position},
 };
-use scheduler_core::{Error, allocation::is_free, node_view::NodeView, request_id::RequestId, resource_store::Stored};
+use scheduler_core::{
+    Error, allocation::is_free, etag, node_view::NodeView, request_id::RequestId, resource_store::Stored,
+};
 
 /// Verdicts in one answer.
 const VERDICTS: usize = 1000;
@@ -52,16 +57,16 @@ impl Shared {
     fn allocation_spec(
         &self,
         name: String,
-        wire: WireWish,
+        wire: WireSpec,
         queue_until: Option<Timestamp>,
     ) -> Result<AllocationSpec, Error> {
         if wire.resource_class.is_empty() {
-            return Err(Invalid::Missing("wish.resource_class").into());
+            return Err(Invalid::Missing("spec.resource_class").into());
         }
-        let (anti_affinity, order) = (anti_affinity(wire.apart()), order(wire.order()));
+        let (anti_affinity, order) = (anti_affinity(wire.anti_affinity()), order(wire.order()));
         if anti_affinity != AntiAffinity::None && wire.group.is_empty() {
-            let why = "apart needs a group: name the group whose nodes are kept apart".to_owned();
-            return Err(Invalid::wrong("wish.apart", why).into());
+            let why = "needs a group: set spec.group to the allocations that must not share it".to_owned();
+            return Err(Invalid::wrong("spec.anti_affinity", why).into());
         }
         let candidates = wire.candidates.iter().map(|candidate| Ok(self.registry.find(candidate)?.1));
         Ok(AllocationSpec {
@@ -89,7 +94,7 @@ impl Shared {
             return Err(Invalid::wrong("queue_timeout", why).into());
         }
         let until = (!queue.is_zero()).then(|| clock::now().plus(queue));
-        let spec = self.allocation_spec(request.name, required("wish", request.wish)?, until)?;
+        let spec = self.allocation_spec(request.name, required("spec", request.spec)?, until)?;
         self.allocate(id, spec).await?;
         self.shown_allocation(&id.to_string())
     }
@@ -112,7 +117,7 @@ impl Shared {
         WireAllocation {
             id: id.to_string(),
             name: spec.name.clone().unwrap_or_default(),
-            state: spec.state.ironic_name().to_owned(),
+            state: state(spec.state).into(),
             node: spec.node_uuid.map(|node| node.to_string()).unwrap_or_default(),
             node_name: node.as_ref().map(|node| node.intent.name.clone()).unwrap_or_default(),
             rack: node.as_ref().map(|node| node.rack_name.clone()).unwrap_or_default(),
@@ -120,13 +125,14 @@ impl Shared {
             create_time: Some(wire_time(stored.record.value.created_at)),
             queue_expire_time: spec.placement.queue_until.filter(|_| place.is_some()).map(wire_time),
             place_in_queue: place.unwrap_or(0),
-            wish: Some(shown_wish(spec.clone())),
+            spec: Some(shown_spec(spec.clone())),
+            etag: etag::tag(stored.record.revision),
         }
     }
 
     fn plan(&self, request: PlanAllocationRequest) -> Result<PlanAllocationResponse, Error> {
         let id = Uuid::new_v4();
-        let spec = self.allocation_spec(request.name, required("wish", request.wish)?, None)?;
+        let spec = self.allocation_spec(request.name, required("spec", request.spec)?, None)?;
         let (queue, all) = (Queue::of(self), self.node_cache.all());
         let surroundings = self.surroundings(id, &spec, &queue.specs);
         let chosen = surroundings.choose(id, &spec, &all);
@@ -157,7 +163,7 @@ impl Shared {
     }
 }
 
-fn shown_wish(spec: AllocationSpec) -> WireWish {
+fn shown_spec(spec: AllocationSpec) -> WireSpec {
     let AllocationSpec { resource_class, traits, candidate_nodes, owner, placement, .. } = spec;
     let PlacementSpec { capabilities, group, order, anti_affinity, .. } = placement;
     let order = match order {
@@ -165,12 +171,12 @@ fn shown_wish(spec: AllocationSpec) -> WireWish {
         OrderSpec::Spread => PlacementOrder::Spread,
         OrderSpec::Pack => PlacementOrder::Pack,
     };
-    let apart = match anti_affinity {
-        AntiAffinity::None => PlacementApart::Unspecified,
-        AntiAffinity::Rack => PlacementApart::Rack,
-        AntiAffinity::PowerDomain => PlacementApart::PowerDomain,
+    let anti_affinity = match anti_affinity {
+        AntiAffinity::None => WireAntiAffinity::Unspecified,
+        AntiAffinity::Rack => WireAntiAffinity::Rack,
+        AntiAffinity::PowerDomain => WireAntiAffinity::PowerDomain,
     };
-    WireWish {
+    WireSpec {
         resource_class: resource_class.unwrap_or_default(),
         traits,
         capabilities: capabilities.into_iter().collect(),
@@ -178,7 +184,15 @@ fn shown_wish(spec: AllocationSpec) -> WireWish {
         owner: owner.unwrap_or_default(),
         order: order.into(),
         group,
-        apart: apart.into(),
+        anti_affinity: anti_affinity.into(),
+    }
+}
+
+const fn state(state: AllocationState) -> WireState {
+    match state {
+        AllocationState::Allocating => WireState::Allocating,
+        AllocationState::Active => WireState::Active,
+        AllocationState::Error => WireState::Error,
     }
 }
 
@@ -190,11 +204,11 @@ const fn order(wire: PlacementOrder) -> OrderSpec {
     }
 }
 
-const fn anti_affinity(wire: PlacementApart) -> AntiAffinity {
+const fn anti_affinity(wire: WireAntiAffinity) -> AntiAffinity {
     match wire {
-        PlacementApart::Unspecified => AntiAffinity::None,
-        PlacementApart::Rack => AntiAffinity::Rack,
-        PlacementApart::PowerDomain => AntiAffinity::PowerDomain,
+        WireAntiAffinity::Unspecified => AntiAffinity::None,
+        WireAntiAffinity::Rack => AntiAffinity::Rack,
+        WireAntiAffinity::PowerDomain => AntiAffinity::PowerDomain,
     }
 }
 
@@ -229,9 +243,11 @@ impl AllocationService for Shared {
 
     async fn delete_allocation(&self, request: Request<DeleteAllocationRequest>) -> Answer<DeleteAllocationResponse> {
         let asked = RequestId::read(request.metadata(), "DeleteAllocation", request.get_ref())?;
-        let named = request.into_inner().allocation;
+        let DeleteAllocationRequest { allocation, etag } = request.into_inner();
         let change = async {
-            self.release(&self.find_resource(&named)?).await?;
+            let stored = self.find_resource(&allocation)?;
+            etag::check(&etag, "allocation", &allocation, stored.record.revision)?;
+            self.release(&stored).await?;
             Ok(DeleteAllocationResponse {})
         };
         Ok(Response::new(self.once(asked, change, || Ok(DeleteAllocationResponse {})).await?))

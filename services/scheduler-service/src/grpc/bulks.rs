@@ -8,12 +8,12 @@ use keyspace::{
 };
 use proto::{
     api::v1::{
-        Bulk as WireBulk, BulkLimits as WireLimits, BulkNode as WireNode, BulkState as WireState, CancelBulkRequest,
-        CancelBulkResponse, CreateBulkRequest, CreateBulkResponse, GetBulkRequest, GetBulkResponse, ListBulksRequest,
-        ListBulksResponse, PauseBulkRequest, PauseBulkResponse, ResumeBulkRequest, ResumeBulkResponse,
-        bulk_service_server::BulkService,
+        Bulk as WireBulk, BulkLimits as WireLimits, BulkNode as WireNode, BulkNodeProgress as WireProgress,
+        BulkState as WireState, CancelBulkRequest, CancelBulkResponse, CreateBulkRequest, CreateBulkResponse,
+        GetBulkRequest, GetBulkResponse, ListBulksRequest, ListBulksResponse, PauseBulkRequest, PauseBulkResponse,
+        ProvisionVerb, ResumeBulkRequest, ResumeBulkResponse, bulk_service_server::BulkService,
     },
-    convert::{Invalid, text, time::wire_time},
+    convert::{Invalid, time::wire_time},
 };
 use service_kit::clock;
 use tonic::{Request, Response, Status};
@@ -27,6 +27,7 @@ use super::{
 use scheduler_core::{
     Error,
     bulk::{Count, drive_place, steer, takes},
+    etag,
     registry::Record,
     request_id::RequestId,
 };
@@ -40,7 +41,7 @@ type Answer<T> = Result<Response<T>, Status>;
 
 impl Shared {
     async fn create_bulk(&self, id: Uuid, request: CreateBulkRequest) -> Result<WireBulk, Error> {
-        let verb: Verb = text("verb", &request.verb)?;
+        let verb: Verb = request.verb().try_into()?;
         if !takes(verb) {
             let why = format!("{verb} is not available as a bulk; request it for each node");
             return Err(Invalid::wrong("verb", why).into());
@@ -65,7 +66,7 @@ impl Shared {
             change = change.put(&key::bulk_drive(id), &sealed, Expect::Absent)?;
         }
         self.registry.commit(change).await?;
-        Ok(self.shown_bulk(id, &bulk, true))
+        self.bulk_as_it_is(&id.to_string())
     }
 
     /// The nodes that are asked: those selected of which it can be asked now.
@@ -109,11 +110,12 @@ impl Shared {
 
     fn bulk_as_it_is(&self, id: &str) -> Result<WireBulk, Error> {
         let (id, read) = self.bulk(id)?;
-        Ok(self.shown_bulk(id, &read.value, true))
+        Ok(self.shown_bulk(id, &read, true))
     }
 
-    async fn steer_bulk(&self, id: &str, wanted: BulkState) -> Result<WireBulk, Error> {
+    async fn steer_bulk(&self, id: &str, tag: &str, wanted: BulkState) -> Result<WireBulk, Error> {
         let (id, read) = self.bulk(id)?;
+        etag::check(tag, "bulk", &id.to_string(), read.revision)?;
         if read.value.ended.is_some() {
             return Err(Error::InUse(format!("bulk {id} has ended")));
         }
@@ -121,16 +123,17 @@ impl Shared {
         steer(&mut bulk, wanted);
         let change = self.registry.mesh.as_member()?.put(&key::bulk(id), &bulk, Expect::Revision(read.revision))?;
         self.registry.commit(change).await?;
-        Ok(self.shown_bulk(id, &bulk, true))
+        self.bulk_as_it_is(&id.to_string())
     }
 
-    fn shown_bulk(&self, id: Uuid, bulk: &Bulk, with_nodes: bool) -> WireBulk {
+    fn shown_bulk(&self, id: Uuid, read: &Versioned<Bulk>, with_nodes: bool) -> WireBulk {
+        let bulk = &read.value;
         let count = Count::of(bulk.nodes.iter().map(|one| &one.progress));
         let image = bulk.image.and_then(|image| self.registry.image(image));
         let nodes = bulk.nodes.iter().filter(|_| with_nodes).map(|one| self.shown_one(one));
         WireBulk {
             id: id.to_string(),
-            verb: bulk.verb.to_string(),
+            verb: ProvisionVerb::from(bulk.verb).into(),
             image: image.map(|image| image.value.name).unwrap_or_default(),
             limits: Some(WireLimits {
                 at_once: bulk.limits.at_once,
@@ -148,6 +151,7 @@ impl Shared {
             failed: count.failed,
             skipped: count.skipped,
             nodes: nodes.collect(),
+            etag: etag::tag(read.revision),
         }
     }
 
@@ -155,16 +159,16 @@ impl Shared {
         let rack = self.registry.rack_of(one.node);
         let intent = rack.and_then(|rack| self.registry.view().get(&key::intent(rack, one.node)));
         let (progress, operation, failure) = match &one.progress {
-            BulkProgress::Waiting => ("waiting", None, ""),
-            BulkProgress::Running { operation } => ("running", Some(*operation), ""),
-            BulkProgress::Done { operation } => ("done", *operation, ""),
-            BulkProgress::Failed { operation, text } => ("failed", *operation, text.as_str()),
-            BulkProgress::Skipped => ("skipped", None, ""),
+            BulkProgress::Waiting => (WireProgress::Waiting, None, ""),
+            BulkProgress::Running { operation } => (WireProgress::Running, Some(*operation), ""),
+            BulkProgress::Done { operation } => (WireProgress::Done, *operation, ""),
+            BulkProgress::Failed { operation, text } => (WireProgress::Failed, *operation, text.as_str()),
+            BulkProgress::Skipped => (WireProgress::Skipped, None, ""),
         };
         WireNode {
             node: one.node.to_string(),
             node_name: intent.map(|intent| intent.value.name).unwrap_or_default(),
-            progress: progress.to_owned(),
+            progress: progress.into(),
             failure: failure.to_owned(),
             operation: operation.map(|operation| operation.to_string()).unwrap_or_default(),
         }
@@ -219,7 +223,7 @@ impl BulkService for Shared {
         let all = self.registry.view().list(&key::bulks()).into_iter();
         let positioned = all.filter_map(|(path, read)| {
             let id: Uuid = key::last(&path)?;
-            Some((Position::of_time(read.value.since, id), (id, read.value)))
+            Some((Position::of_time(read.value.since, id), (id, read)))
         });
         let (bulks, next_page_token) = page.cut_unsorted(positioned);
         let bulks = bulks.iter().map(|(id, bulk)| self.shown_bulk(*id, bulk, false)).collect();
@@ -228,24 +232,27 @@ impl BulkService for Shared {
 
     async fn pause_bulk(&self, request: Request<PauseBulkRequest>) -> Answer<PauseBulkResponse> {
         let asked = RequestId::read(request.metadata(), "PauseBulk", request.get_ref())?;
-        let id = request.into_inner().bulk;
-        let change = async { Ok(PauseBulkResponse { bulk: Some(self.steer_bulk(&id, BulkState::Paused).await?) }) };
+        let PauseBulkRequest { bulk: id, etag } = request.into_inner();
+        let change =
+            async { Ok(PauseBulkResponse { bulk: Some(self.steer_bulk(&id, &etag, BulkState::Paused).await?) }) };
         let anew = || Ok(PauseBulkResponse { bulk: Some(self.bulk_as_it_is(&id)?) });
         Ok(Response::new(self.once(asked, change, anew).await?))
     }
 
     async fn resume_bulk(&self, request: Request<ResumeBulkRequest>) -> Answer<ResumeBulkResponse> {
         let asked = RequestId::read(request.metadata(), "ResumeBulk", request.get_ref())?;
-        let id = request.into_inner().bulk;
-        let change = async { Ok(ResumeBulkResponse { bulk: Some(self.steer_bulk(&id, BulkState::Running).await?) }) };
+        let ResumeBulkRequest { bulk: id, etag } = request.into_inner();
+        let change =
+            async { Ok(ResumeBulkResponse { bulk: Some(self.steer_bulk(&id, &etag, BulkState::Running).await?) }) };
         let anew = || Ok(ResumeBulkResponse { bulk: Some(self.bulk_as_it_is(&id)?) });
         Ok(Response::new(self.once(asked, change, anew).await?))
     }
 
     async fn cancel_bulk(&self, request: Request<CancelBulkRequest>) -> Answer<CancelBulkResponse> {
         let asked = RequestId::read(request.metadata(), "CancelBulk", request.get_ref())?;
-        let id = request.into_inner().bulk;
-        let change = async { Ok(CancelBulkResponse { bulk: Some(self.steer_bulk(&id, BulkState::Canceled).await?) }) };
+        let CancelBulkRequest { bulk: id, etag } = request.into_inner();
+        let change =
+            async { Ok(CancelBulkResponse { bulk: Some(self.steer_bulk(&id, &etag, BulkState::Canceled).await?) }) };
         let anew = || Ok(CancelBulkResponse { bulk: Some(self.bulk_as_it_is(&id)?) });
         Ok(Response::new(self.once(asked, change, anew).await?))
     }

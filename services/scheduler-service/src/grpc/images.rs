@@ -2,16 +2,16 @@
 
 use domain::{
     id::ImageId,
-    image::{Digest, Image},
+    image::{Digest, Encoding, Image, Purpose},
 };
-use keyspace::{Expect, key};
+use keyspace::{Expect, key, store::Versioned};
 use proto::{
     api::v1::{
         CreateImageRequest, CreateImageResponse, DeleteImageRequest, DeleteImageResponse, GetImageRequest,
-        GetImageResponse, Image as WireImage, ListImagesRequest, ListImagesResponse,
+        GetImageResponse, Image as WireImage, ImageEncoding, ImagePurpose, ListImagesRequest, ListImagesResponse,
         image_service_server::ImageService,
     },
-    convert::{Invalid, encoding, encoding_word, purpose, purpose_word, text},
+    convert::{Invalid, text},
 };
 use tonic::{Request, Response, Status};
 
@@ -19,18 +19,20 @@ use super::{
     Shared,
     pages::{Page, Position},
 };
-use scheduler_core::{Error, request_id::RequestId};
+use scheduler_core::{Error, etag, request_id::RequestId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
-fn shown(image: Image) -> WireImage {
+fn shown(read: Versioned<Image>) -> WireImage {
+    let image = read.value;
     WireImage {
+        etag: etag::tag(read.revision),
         id: image.id.to_string(),
         name: image.name,
         url: image.url,
         digest: image.digest.to_string(),
-        encoding: encoding_word(image.encoding).to_owned(),
-        purpose: purpose_word(image.purpose).to_owned(),
+        encoding: ImageEncoding::from(image.encoding).into(),
+        purpose: ImagePurpose::from(image.purpose).into(),
         unpacked_size: image.unpacked_size.unwrap_or(0),
     }
 }
@@ -42,20 +44,24 @@ fn decode(request: CreateImageRequest) -> Result<Image, Invalid> {
     if !["http://", "https://", "file://"].iter().any(|scheme| request.url.starts_with(scheme)) {
         return Err(Invalid::wrong("url", format!("{:?} must begin with http://, https:// or file://", request.url)));
     }
+    let (encoding, purpose) = (request.encoding(), request.purpose());
+    let encoding = if encoding == ImageEncoding::Unspecified { Encoding::Plain } else { Encoding::try_from(encoding)? };
+    let purpose = if purpose == ImagePurpose::Unspecified { Purpose::Disk } else { Purpose::try_from(purpose)? };
     Ok(Image {
         id: ImageId::new(uuid::Uuid::new_v4()),
         name: request.name,
         url: request.url,
         digest: text::<Digest>("digest", &request.digest)?,
-        encoding: encoding(&request.encoding)?,
-        purpose: purpose(&request.purpose)?,
+        encoding,
+        purpose,
         unpacked_size: (request.unpacked_size > 0).then_some(request.unpacked_size),
     })
 }
 
 impl Shared {
-    async fn forget_image(&self, name: &str) -> Result<(), Error> {
+    async fn forget_image(&self, name: &str, tag: &str) -> Result<(), Error> {
         let image = self.registry.image_named(name)?;
+        etag::check(tag, "image", &image.value.name, image.revision)?;
         let id = image.value.id;
         let racks = self.registry.view().list(&key::racks());
         let rack = racks.iter().find(|(_, rack)| [rack.value.kernel, rack.value.ramdisk].contains(&Some(id)));
@@ -84,34 +90,34 @@ impl ImageService for Shared {
     async fn create_image(&self, request: Request<CreateImageRequest>) -> Answer<CreateImageResponse> {
         let asked = RequestId::read(request.metadata(), "CreateImage", request.get_ref())?;
         let image = decode(request.into_inner()).map_err(Error::from)?;
-        let change = async {
-            self.registry.create_image(&image).await?;
-            Ok(CreateImageResponse { image: Some(shown(image.clone())) })
-        };
         let anew = || {
             let image = self.registry.image_named(&image.name)?;
-            Ok(CreateImageResponse { image: Some(shown(image.value)) })
+            Ok(CreateImageResponse { image: Some(shown(image)) })
+        };
+        let change = async {
+            self.registry.create_image(&image).await?;
+            anew()
         };
         Ok(Response::new(self.once(asked, change, anew).await?))
     }
 
     async fn get_image(&self, request: Request<GetImageRequest>) -> Answer<GetImageResponse> {
         let image = self.registry.image_named(&request.into_inner().image)?;
-        Ok(Response::new(GetImageResponse { image: Some(shown(image.value)) }))
+        Ok(Response::new(GetImageResponse { image: Some(shown(image)) }))
     }
 
     async fn list_images(&self, request: Request<ListImagesRequest>) -> Answer<ListImagesResponse> {
         let page = Page::read(&mut request.into_inner()).map_err(Error::from)?;
         let images = self.registry.view().list(&key::images()).into_iter();
-        let positioned = images.map(|(_, image)| (Position::of_id(image.value.id), image.value));
+        let positioned = images.map(|(_, image)| (Position::of_id(image.value.id), image));
         let (images, next_page_token) = page.cut_unsorted(positioned);
         Ok(Response::new(ListImagesResponse { images: images.into_iter().map(shown).collect(), next_page_token }))
     }
 
     async fn delete_image(&self, request: Request<DeleteImageRequest>) -> Answer<DeleteImageResponse> {
         let asked = RequestId::read(request.metadata(), "DeleteImage", request.get_ref())?;
-        let name = request.into_inner().image;
-        let change = async { self.forget_image(&name).await.map(|()| DeleteImageResponse {}) };
+        let DeleteImageRequest { image, etag } = request.into_inner();
+        let change = async { self.forget_image(&image, &etag).await.map(|()| DeleteImageResponse {}) };
         Ok(Response::new(self.once(asked, change, || Ok(DeleteImageResponse {})).await?))
     }
 }

@@ -13,10 +13,10 @@ use keyspace::{
 };
 use proto::{
     api::v1::{
-        BreakLockRequest, BreakLockResponse, ListLocksRequest, ListLocksResponse, Lock as WireLock,
+        BreakLockRequest, BreakLockResponse, ListLocksRequest, ListLocksResponse, Lock as WireLock, ServiceKind,
         lock_service_server::LockService,
     },
-    convert::{text, time::wire_time},
+    convert::time::wire_time,
 };
 use service_kit::{clock, tls::Identity};
 use tonic::{Request, Response, Status};
@@ -80,7 +80,7 @@ impl Shared {
             node: record.node.to_string(),
             node_name: record.intent.value.name.clone(),
             rack: self.registry.rack(record.rack).map(|rack| rack.value.name).unwrap_or_default(),
-            service: service.to_string(),
+            service: ServiceKind::from(service).into(),
             holder: holder.to_string(),
             endpoint: member.map(|member| member.value.endpoint).unwrap_or_default(),
             purpose: running.purpose,
@@ -93,7 +93,7 @@ impl Shared {
     }
 
     async fn break_lock(&self, request: BreakLockRequest, by: String) -> Result<(), Error> {
-        let service: Service = text("service", &request.service)?;
+        let service: Service = request.service().try_into()?;
         let record = self.registry.named(&request.node)?;
         let name = &record.intent.value.name;
         let claim = self.claim(service, record.rack, record.node);

@@ -2,26 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{
-    net::{BmcAddr, MacAddr},
-    power::BootMode,
-    provision::Verb,
-    secret::Secret,
-};
+use domain::provision::Verb;
 use futures::{StreamExt as _, stream::BoxStream};
 use keyspace::{key, view::News};
 use proto::{
     api::v1::{
         Boot, CreateNodeRequest, CreateNodeResponse, DeleteNodeRequest, DeleteNodeResponse, EnsureNodePowerRequest,
         EnsureNodePowerResponse, GetNodeRequest, GetNodeResponse, GetNodeTimelineRequest, GetNodeTimelineResponse,
-        ListNodesRequest, ListNodesResponse, Node, ProvisionNodeRequest, ProvisionNodeResponse, Step,
-        UpdateNodeRequest, UpdateNodeResponse, WatchNodeRequest, WatchNodeResponse, WatchNodesRequest,
-        node_service_server::NodeService,
+        ListNodesRequest, ListNodesResponse, Node, ProvisionNodeRequest, ProvisionNodeResponse, UpdateNodeRequest,
+        UpdateNodeResponse, WatchNodeRequest, WatchNodeResponse, WatchNodesRequest, node_service_server::NodeService,
     },
-    convert::{
-        Invalid, required, text,
-        time::{WireDuration, whole_seconds},
-    },
+    convert::required,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,6 +20,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Shared,
+    node_requests::{Update, new_node, step, update},
     pages::{Page, Position},
     show,
     watch::Stream,
@@ -36,12 +28,10 @@ use super::{
 use scheduler_core::{
     Error, boot_history,
     provision::{ProvisionNode, provision_node},
-    registry::{NewNode, NodeChange, Record},
+    registry::Record,
     request_id::RequestId,
 };
 
-/// The longest name; it becomes a host name (RFC 1123 §2.1).
-const MAX_NAME_CHARS: usize = 63;
 /// How often a watcher is told at most.
 const PACE: Duration = Duration::from_millis(200);
 
@@ -62,32 +52,31 @@ impl Shared {
 
     async fn update(&self, request: UpdateNodeRequest) -> Result<UpdateNodeResponse, Error> {
         let record = self.registry.named(&request.node)?;
-        match request.rack.clone() {
-            Some(rack) => self.carry(&record, &rack, &request).await?,
-            None => self.registry.update(&record, node_change(request)?).await?,
+        let etag = request.etag.clone();
+        let check = || show::check_etag(self, &etag, &record);
+        match update(request, show::facts(self, &record).attributes.maintenance)? {
+            Update::Rack(rack) => self.carry(&record, &rack, check).await?,
+            Update::Fields(change) => self.registry.update(&record, *change, check).await?,
         }
         Ok(UpdateNodeResponse { node: Some(self.shown(&record.node.to_string())?) })
     }
 
     /// The machine was carried to another rack.
-    async fn carry(&self, record: &Record, rack: &str, request: &UpdateNodeRequest) -> Result<(), Error> {
-        let (node, rack_name) = (request.node.clone(), request.rack.clone());
-        if *request != (UpdateNodeRequest { node, rack: rack_name, ..UpdateNodeRequest::default() }) {
-            let why = "must be the only thing that a request changes: move the node first".to_owned();
-            return Err(Invalid::wrong("rack", why).into());
-        }
+    async fn carry(&self, record: &Record, rack: &str, check: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
         let rack = self.registry.rack_named(rack)?;
         if rack.value.id == record.rack {
-            return Ok(());
+            return check();
         }
-        let missing = || Error::Missing { kind: "node", name: request.node.clone() };
+        let missing = || Error::Missing { kind: "node", name: record.intent.value.name.clone() };
         let held = self.registry.held(record.node).ok_or_else(missing)?;
+        check()?;
         let record = held.spec.as_ref().map(|read| &read.value);
         self.registry.move_with(&held, &rack, &held.intent.value, record).await
     }
 
-    async fn delete(&self, name: String) -> Result<DeleteNodeResponse, Error> {
-        let record = self.registry.named(&name)?;
+    async fn delete(&self, request: DeleteNodeRequest) -> Result<DeleteNodeResponse, Error> {
+        let record = self.registry.named(&request.node)?;
+        show::check_etag(self, &request.etag, &record)?;
         self.registry.remove(&record).await?;
         self.live_state.forget(record.node);
         self.live_state.tell(Some(record.node), "DELETED", record.intent.value.name);
@@ -95,7 +84,7 @@ impl Shared {
     }
 
     async fn provision(&self, request: ProvisionNodeRequest) -> Result<ProvisionNodeResponse, Error> {
-        let verb: Verb = text("verb", &request.verb)?;
+        let verb: Verb = request.verb().try_into()?;
         let before = self.registry.named(&request.node)?;
         let command = ProvisionNode {
             node: before.node,
@@ -187,7 +176,7 @@ impl NodeService for Shared {
 
     async fn delete_node(&self, request: Request<DeleteNodeRequest>) -> Answer<DeleteNodeResponse> {
         let asked = RequestId::read(request.metadata(), "DeleteNode", request.get_ref())?;
-        let delete = self.delete(request.into_inner().node);
+        let delete = self.delete(request.into_inner());
         Ok(Response::new(self.once(asked, delete, || Ok(DeleteNodeResponse {})).await?))
     }
 
@@ -278,66 +267,4 @@ async fn watch(
         }
         tokio::time::sleep(PACE).await;
     }
-}
-
-fn step(named: Step) -> domain::step::Step {
-    domain::step::Step { interface: named.interface, step: named.step, args: serde_json::Map::new() }
-}
-
-fn new_node(request: CreateNodeRequest) -> Result<NewNode, Invalid> {
-    let boot_mode = request.boot_mode().try_into().unwrap_or_default();
-    Ok(NewNode {
-        name: name(&request.name)?,
-        bmc: text::<BmcAddr>("bmc_address", &request.bmc_address)?,
-        user: request.bmc_user,
-        password: Secret::new(request.bmc_password.into_bytes()),
-        boot_mode,
-        macs: macs("macs", &request.macs)?,
-        wait_for_life_seconds: sign_of_life(request.sign_of_life_timeout)?.filter(|seconds| *seconds > 0),
-        boot_files_by_tftp: request.boot_files_by_tftp,
-    })
-}
-
-fn node_change(request: UpdateNodeRequest) -> Result<NodeChange, Invalid> {
-    let boot_mode: Option<BootMode> = request.boot_mode().try_into().ok();
-    Ok(NodeChange {
-        boot_mode,
-        name: request.name.as_deref().map(name).transpose()?,
-        bmc: request.bmc_address.map(|address| text("bmc_address", &address)).transpose()?,
-        user: request.bmc_user,
-        password: request.bmc_password.map(|password| Secret::new(password.into_bytes())),
-        add_macs: macs("add_macs", &request.add_macs)?,
-        remove_macs: macs("remove_macs", &request.remove_macs)?,
-        wait_for_life_seconds: sign_of_life(request.sign_of_life_timeout)?,
-        boot_files_by_tftp: request.boot_files_by_tftp,
-        maintenance: request.maintenance.map(|is_on| (is_on, request.maintenance_reason)),
-    })
-}
-
-fn sign_of_life(timeout: Option<WireDuration>) -> Result<Option<u32>, Invalid> {
-    timeout.map(|timeout| whole_seconds("sign_of_life_timeout", timeout)).transpose()
-}
-
-fn macs(field: &'static str, all: &[String]) -> Result<Vec<MacAddr>, Invalid> {
-    let macs = all.iter().map(|mac| text::<MacAddr>(field, mac));
-    macs.map(|mac| {
-        let mac = mac?;
-        if mac.is_unicast() { Ok(mac) } else { Err(Invalid::wrong(field, format!("{mac} is not the MAC of one NIC"))) }
-    })
-    .collect()
-}
-
-fn name(text: &str) -> Result<String, Invalid> {
-    let fits = !text.is_empty()
-        && text.len() <= MAX_NAME_CHARS
-        && !text.starts_with('-')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
-    let is_id = text.parse::<domain::id::NodeId>().is_ok();
-    if fits && !is_id {
-        return Ok(text.to_owned());
-    }
-    let why = format!(
-        "{text:?} must have 1 to {MAX_NAME_CHARS} letters, digits, '-', '.', '_', '~', and not look like an id"
-    );
-    Err(Invalid::wrong("name", why))
 }

@@ -15,10 +15,10 @@ use keyspace::{
 use proto::{
     api::v1::{
         CreateRackRequest, CreateRackResponse, GetRackRequest, GetRackResponse, Leaving, ListRacksRequest,
-        ListRacksResponse, Rack as WireRack, Replica as WireReplica, Ring as WireRing, UnknownMac, UpdateRackRequest,
-        UpdateRackResponse, rack_service_server::RackService,
+        ListRacksResponse, Rack as WireRack, Replica as WireReplica, Ring as WireRing, ServiceKind, UnknownMac,
+        UpdateRackRequest, UpdateRackResponse, rack_service_server::RackService,
     },
-    convert::{Invalid, text, time::wire_time},
+    convert::{Invalid, mask::Mask, text, time::wire_time},
 };
 use service_kit::config::is_rack_name;
 use tonic::{Request, Response, Status};
@@ -28,12 +28,25 @@ use super::{
     locks::scope,
     pages::{Page, Position},
 };
-use scheduler_core::{Error, request_id::RequestId};
+use scheduler_core::{Error, etag, request_id::RequestId};
+
+/// The fields of [`UpdateRackRequest`] that a mask may name.
+const FIELDS: &[&str] = &[
+    "kernel",
+    "ramdisk",
+    "kernel_arguments",
+    "subnet",
+    "first_address",
+    "last_address",
+    "router",
+    "server_identifier",
+];
 
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Shared {
-    fn shown_rack(&self, rack: &Rack) -> WireRack {
+    fn shown_rack(&self, read: &Versioned<Rack>) -> WireRack {
+        let rack = &read.value;
         let image = |id| self.registry.image(id).map(|image| image.value.name);
         let network = NetworkTexts::of(rack.network.as_ref());
         WireRack {
@@ -50,6 +63,7 @@ impl Shared {
             replicas: self.replicas_of(rack.id),
             rings: self.rings_of(rack.id),
             unknown_macs: self.unknown_macs(rack.id),
+            etag: etag::tag(read.revision),
         }
     }
 
@@ -66,7 +80,7 @@ impl Shared {
                     ring.as_ref().is_some_and(|ring| ring.value.ring.owner(*node) == Some(instance))
                 };
                 shown.push(WireReplica {
-                    service: service.to_string(),
+                    service: ServiceKind::from(service).into(),
                     instance: instance.to_string(),
                     endpoint: member.value.endpoint,
                     leader: leader.as_ref().is_some_and(|leader| leader.value.instance == instance),
@@ -96,7 +110,7 @@ impl Shared {
                 present: view.get(&key::member(scope, service, *instance)).is_some(),
             });
             Some(WireRing {
-                service: service.to_string(),
+                service: ServiceKind::from(service).into(),
                 epoch: ring.revision,
                 update_time: Some(wire_time(ring.value.since)),
                 leader: leader.map(|leader| leader.value.instance.to_string()).unwrap_or_default(),
@@ -119,7 +133,7 @@ impl Shared {
         shown.collect()
     }
 
-    async fn make_rack(&self, request: CreateRackRequest) -> Result<Rack, Error> {
+    async fn make_rack(&self, request: CreateRackRequest) -> Result<(), Error> {
         if !is_rack_name(&request.name) {
             let why = format!("{:?} must be lower-case letters, digits and dashes", request.name);
             return Err(Invalid::wrong("name", why).into());
@@ -149,7 +163,7 @@ impl Shared {
                 let (value, holder) = (rack.name.clone(), rack.name);
                 Err(Error::Taken { what: "the name", value, kind: "rack".to_owned(), holder })
             }
-            outcome => outcome.map(|()| rack),
+            outcome => outcome,
         }
     }
 
@@ -157,23 +171,26 @@ impl Shared {
         if name.is_empty() { Ok(None) } else { Ok(Some(self.registry.image_named(name)?.value.id)) }
     }
 
-    async fn change_rack(&self, request: UpdateRackRequest) -> Result<Rack, Error> {
+    async fn change_rack(&self, request: UpdateRackRequest) -> Result<(), Error> {
+        let mask = Mask::read(request.update_mask.as_ref(), FIELDS)?;
         let read = self.registry.rack_named(&request.rack)?;
+        etag::check(&request.etag, "rack", &format!("{:?}", read.value.name), read.revision)?;
         let mut rack = read.value.clone();
-        if let Some(kernel) = &request.kernel {
-            rack.kernel = self.image_id(kernel)?;
+        if let Some(kernel) = mask.value("kernel", request.kernel) {
+            rack.kernel = self.image_id(&kernel)?;
         }
-        if let Some(ramdisk) = &request.ramdisk {
-            rack.ramdisk = self.image_id(ramdisk)?;
+        if let Some(ramdisk) = mask.value("ramdisk", request.ramdisk) {
+            rack.ramdisk = self.image_id(&ramdisk)?;
         }
-        rack.kernel_arguments = request.kernel_arguments.unwrap_or(rack.kernel_arguments);
+        rack.kernel_arguments =
+            mask.value("kernel_arguments", request.kernel_arguments).unwrap_or(rack.kernel_arguments);
         let mut texts = NetworkTexts::of(rack.network.as_ref());
         let changes = [
-            (request.subnet, &mut texts.subnet),
-            (request.first_address, &mut texts.first_address),
-            (request.last_address, &mut texts.last_address),
-            (request.router, &mut texts.router),
-            (request.server_identifier, &mut texts.server_identifier),
+            (mask.value("subnet", request.subnet), &mut texts.subnet),
+            (mask.value("first_address", request.first_address), &mut texts.first_address),
+            (mask.value("last_address", request.last_address), &mut texts.last_address),
+            (mask.value("router", request.router), &mut texts.router),
+            (mask.value("server_identifier", request.server_identifier), &mut texts.server_identifier),
         ];
         for (new, old) in changes {
             *old = new.unwrap_or_else(|| std::mem::take(old));
@@ -181,8 +198,7 @@ impl Shared {
         rack.network = network(&texts)?;
         let change =
             self.registry.mesh.as_member()?.put(&key::rack(rack.id), &rack, Expect::Revision(read.revision))?;
-        self.registry.commit(change).await?;
-        Ok(rack)
+        self.registry.commit(change).await
     }
 }
 
@@ -243,21 +259,23 @@ impl RackService for Shared {
         let asked = RequestId::read(request.metadata(), "CreateRack", request.get_ref())?;
         let request = request.into_inner();
         let name = request.name.clone();
-        let answer = |rack| CreateRackResponse { rack: Some(self.shown_rack(&rack)) };
-        let change = async { self.make_rack(request).await.map(answer) };
-        let anew = || Ok(answer(self.registry.rack_named(&name)?.value));
+        let anew = || Ok(CreateRackResponse { rack: Some(self.shown_rack(&self.registry.rack_named(&name)?)) });
+        let change = async {
+            self.make_rack(request).await?;
+            anew()
+        };
         Ok(Response::new(self.once(asked, change, anew).await?))
     }
 
     async fn get_rack(&self, request: Request<GetRackRequest>) -> Answer<GetRackResponse> {
         let rack = self.registry.rack_named(&request.into_inner().rack)?;
-        Ok(Response::new(GetRackResponse { rack: Some(self.shown_rack(&rack.value)) }))
+        Ok(Response::new(GetRackResponse { rack: Some(self.shown_rack(&rack)) }))
     }
 
     async fn list_racks(&self, request: Request<ListRacksRequest>) -> Answer<ListRacksResponse> {
         let page = Page::read(&mut request.into_inner()).map_err(Error::from)?;
         let racks = self.registry.view().list(&key::racks()).into_iter();
-        let positioned = racks.map(|(_, rack)| (Position::of_id(rack.value.id), rack.value));
+        let positioned = racks.map(|(_, rack)| (Position::of_id(rack.value.id), rack));
         let (racks, next_page_token) = page.cut_unsorted(positioned);
         let racks = racks.iter().map(|rack| self.shown_rack(rack)).collect();
         Ok(Response::new(ListRacksResponse { racks, next_page_token }))
@@ -267,9 +285,11 @@ impl RackService for Shared {
         let asked = RequestId::read(request.metadata(), "UpdateRack", request.get_ref())?;
         let request = request.into_inner();
         let name = request.rack.clone();
-        let answer = |rack| UpdateRackResponse { rack: Some(self.shown_rack(&rack)) };
-        let change = async { self.change_rack(request).await.map(answer) };
-        let anew = || Ok(answer(self.registry.rack_named(&name)?.value));
+        let anew = || Ok(UpdateRackResponse { rack: Some(self.shown_rack(&self.registry.rack_named(&name)?)) });
+        let change = async {
+            self.change_rack(request).await?;
+            anew()
+        };
         Ok(Response::new(self.once(asked, change, anew).await?))
     }
 }

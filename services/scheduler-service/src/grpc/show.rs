@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{failure::Failure, service::Service, timeline};
+use domain::{failure::Failure, id::NodeId, service::Service, timeline};
 use keyspace::key;
 use proto::{
     api::v1 as wire,
@@ -12,6 +12,7 @@ use service_kit::clock;
 
 use super::{Shared, locks::scope};
 use scheduler_core::{
+    Error, etag,
     registry::Record,
     select::{Attributes, Facts},
     work::seen,
@@ -22,6 +23,10 @@ const SILENCE_FRACTION: u32 = 4;
 
 /// A node.
 pub(super) fn node(shared: &Shared, record: &Record) -> wire::Node {
+    // The tag is read before the record, so that it is never of a later change than what is shown.
+    let etag = etag(shared, record.node);
+    let read = shared.registry.record(record.rack, record.node);
+    let record = read.as_ref().unwrap_or(record);
     let rack = shared.registry.rack(record.rack).map(|rack| rack.value.name).unwrap_or_default();
     wire::Node {
         id: record.node.to_string(),
@@ -32,7 +37,22 @@ pub(super) fn node(shared: &Shared, record: &Record) -> wire::Node {
         generation: record.life.value.generation.number(),
         revision: u64::try_from(record.life.revision.max(record.intent.revision)).unwrap_or(0),
         owners: owners(shared, record),
+        etag,
     }
+}
+
+/// A node's entity tag; empty if it was deleted.
+fn etag(shared: &Shared, node: NodeId) -> String {
+    shared.node_cache.get(node).map(|shown| etag::tag(shown.revision)).unwrap_or_default()
+}
+
+/// Checks the `etag` of a request against a node as it is now.
+///
+/// # Errors
+/// Those of [`etag::check`].
+pub(super) fn check_etag(shared: &Shared, tag: &str, record: &Record) -> Result<(), Error> {
+    let revision = shared.node_cache.get(record.node).map_or(0, |shown| shown.revision);
+    etag::check(tag, "node", &record.intent.value.name, revision)
 }
 
 /// Who looks after it, by service.
@@ -43,7 +63,7 @@ fn owners(shared: &Shared, record: &Record) -> Vec<wire::Owner> {
         let owner = view.get(&key::ring(scope, service))?.value.ring.owner(record.node)?;
         let claim = view.get(&key::claim(scope, service, record.node));
         Some(wire::Owner {
-            service: service.to_string(),
+            service: wire::ServiceKind::from(service).into(),
             instance: owner.to_string(),
             endpoint: view.get(&key::member(scope, service, owner)).map(|it| it.value.endpoint).unwrap_or_default(),
             claimed_by: claim.as_ref().map(|claim| claim.value.instance.to_string()).unwrap_or_default(),
@@ -135,7 +155,7 @@ fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
         hardware: record.inventory.clone().map(|inventory| inventory.hardware.into()),
         power_settled_generation: settled.map_or(0, |settled| settled.generation.number()),
         power_failure: settled.and_then(|settled| settled.failure.clone()).map(Into::into),
-        verbs: life.state.verbs().iter().map(ToString::to_string).collect(),
+        verbs: life.state.verbs().into_iter().map(|verb| wire::ProvisionVerb::from(verb).into()).collect(),
         inspection_start_time: inspection.map(|inspection| wire_time(inspection.started_at)),
         inspection_end_time: inspection.and_then(|it| it.finished_at).map(wire_time),
         inspection_remarks: inspection.map(|inspection| inspection.remarks.clone()).unwrap_or_default(),
@@ -149,7 +169,7 @@ pub(super) fn operation(record: &Record) -> Option<wire::Operation> {
         id: operation.id.to_string(),
         node: record.node.to_string(),
         node_name: record.intent.value.name.clone(),
-        phase: operation.phase.to_string(),
+        phase: wire::OperationPhase::from(operation.phase).into(),
         start_time: Some(wire_time(operation.since)),
         end_time: operation.ended.map(wire_time),
         failure: operation.failure.clone().map(Into::into),

@@ -10,7 +10,7 @@ use proto::{
         GetWebhookResponse, ListWebhooksRequest, ListWebhooksResponse, UpdateWebhookRequest, UpdateWebhookResponse,
         Webhook as WireWebhook, webhook_service_server::WebhookService,
     },
-    convert::{Invalid, time::wire_time},
+    convert::{Invalid, mask::Mask, time::wire_time},
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -20,7 +20,10 @@ use super::{
     pages::{Page, Position},
 };
 use ironic_api::{check_webhook, check_webhook_count};
-use scheduler_core::{Error, request_id::RequestId, resource_store::Stored};
+use scheduler_core::{Error, etag, request_id::RequestId, resource_store::Stored};
+
+/// The fields of [`UpdateWebhookRequest`] that a mask may name.
+const FIELDS: &[&str] = &["url", "query", "secret", "token", "ca", "enabled"];
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -42,6 +45,7 @@ impl Shared {
             last_delivery_time: told.at.map(wire_time),
             failure_start_time: told.failing_since.map(wire_time),
             reason: told.error,
+            etag: etag::tag(stored.record.revision),
         }
     }
 
@@ -58,25 +62,29 @@ impl Shared {
     }
 
     async fn update_webhook(&self, request: UpdateWebhookRequest) -> Result<WireWebhook, Error> {
+        let mask = Mask::read(request.update_mask.as_ref(), FIELDS)?;
         let before = self.find_resource::<WebhookSpec>(&request.webhook)?;
+        etag::check(&request.etag, "webhook", &before.spec().name, before.record.revision)?;
         let mut spec = before.spec().clone();
         for (name, value) in [("secret", request.secret), ("token", request.token), ("ca", request.ca)] {
-            value.into_iter().for_each(|value| set(&mut spec.delivery_info, name, value));
+            mask.value(name, value).into_iter().for_each(|value| set(&mut spec.delivery_info, name, value));
         }
-        if let Some(url) = request.url {
+        if let Some(url) = mask.value("url", request.url) {
             spec.url = url;
         }
-        if let Some(query) = request.query {
+        if let Some(query) = mask.value("query", request.query) {
             spec.query = Some(query).filter(|query| !query.is_empty());
         }
-        spec.enabled = request.enabled.unwrap_or(spec.enabled);
+        spec.enabled = mask.value("enabled", request.enabled).unwrap_or(spec.enabled);
         check(&spec)?;
         self.update_resource(&before, spec).await?;
         self.shown_webhook(&before.id.to_string())
     }
 
-    async fn delete_webhook(&self, named: &str) -> Result<DeleteWebhookResponse, Error> {
-        self.delete_resource(&self.find_resource::<WebhookSpec>(named)?).await?;
+    async fn delete_webhook(&self, request: &DeleteWebhookRequest) -> Result<DeleteWebhookResponse, Error> {
+        let stored = self.find_resource::<WebhookSpec>(&request.webhook)?;
+        etag::check(&request.etag, "webhook", &stored.spec().name, stored.record.revision)?;
+        self.delete_resource(&stored).await?;
         Ok(DeleteWebhookResponse {})
     }
 }
@@ -135,8 +143,8 @@ impl WebhookService for Shared {
 
     async fn delete_webhook(&self, request: Request<DeleteWebhookRequest>) -> Answer<DeleteWebhookResponse> {
         let asked = RequestId::read(request.metadata(), "DeleteWebhook", request.get_ref())?;
-        let named = request.into_inner().webhook;
-        let change = Self::delete_webhook(self, &named);
+        let request = request.into_inner();
+        let change = Self::delete_webhook(self, &request);
         Ok(Response::new(self.once(asked, change, || Ok(DeleteWebhookResponse {})).await?))
     }
 }

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar};
-use proto::api::v1::{Bulk, BulkState, ListNodesRequest, Node, NodeSelector};
+use proto::api::v1::{Bulk, BulkNodeProgress, BulkState, ListNodesRequest, Node, NodeSelector};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-use super::{get, shown, words};
+use super::{get, progress, shown};
 use crate::{
     call::Api,
     command::progress::{per_cent, standing, turning},
@@ -51,7 +51,7 @@ pub(super) async fn wait(screen: &Screen, api: &Api, id: String, until: Option<I
 
 /// Returns the running nodes; none if rows cannot be drawn or the call fails.
 async fn running(screen: &Screen, api: &Api, bulk: &Bulk) -> Vec<Node> {
-    let running = bulk.nodes.iter().filter(|one| one.progress == "running").take(ROWS);
+    let running = bulk.nodes.iter().filter(|one| one.progress() == BulkNodeProgress::Running).take(ROWS);
     let nodes: Vec<String> = running.map(|one| one.node.clone()).collect();
     if nodes.is_empty() || !screen.has_bars {
         return Vec::new();
@@ -80,7 +80,7 @@ impl<'a> Board<'a> {
     }
 
     fn show(&mut self, bulk: &Bulk, running: &[Node]) {
-        let words = words(bulk);
+        let words = progress(bulk);
         let Some((all, bar)) = &self.bars else {
             if words != self.said {
                 self.screen.note(&words);

@@ -211,7 +211,7 @@ pub(super) async fn maintain(screen: &Screen, api: &Api, asked: Maintenance) -> 
     let maintenance_reason = asked.reason.unwrap_or_default();
     let mut nodes = Vec::new();
     for node in asked.nodes {
-        let (maintenance, maintenance_reason) = (Some(is_on), maintenance_reason.clone());
+        let (maintenance, maintenance_reason) = (Some(is_on), Some(maintenance_reason.clone()));
         let request = UpdateNodeRequest { node, maintenance, maintenance_reason, ..Default::default() };
         nodes.push(answered(once(request, async |request| api.nodes().update_node(request).await).await?.node)?);
     }

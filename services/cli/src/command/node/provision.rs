@@ -4,8 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{anyhow, bail};
 use clap::{ArgGroup, Args};
+use domain::provision::Verb;
 use futures::future::join_all;
-use proto::api::v1::{Node, ProvisionNodeRequest, Step};
+use proto::api::v1::{Node, ProvisionNodeRequest, ProvisionVerb, Step};
 use tokio::time::Instant;
 
 use super::{
@@ -120,8 +121,8 @@ fn drive_file(text: &str) -> anyhow::Result<(String, PathBuf)> {
     }
 }
 
-pub(super) async fn plain(screen: &Screen, api: &Api, verb: &'static str, plain: Plain) -> Result<(), Error> {
-    let request = ProvisionNodeRequest { verb: verb.to_owned(), ..Default::default() };
+pub(super) async fn plain(screen: &Screen, api: &Api, verb: Verb, plain: Plain) -> Result<(), Error> {
+    let request = ProvisionNodeRequest { verb: ProvisionVerb::from(verb).into(), ..Default::default() };
     all(screen, api, plain.nodes, &request, &plain.waits).await
 }
 
@@ -134,8 +135,9 @@ fn step(text: &str) -> anyhow::Result<Step> {
     }
 }
 
-pub(super) async fn stepped(screen: &Screen, api: &Api, verb: &'static str, stepped: Stepped) -> Result<(), Error> {
-    let request = ProvisionNodeRequest { verb: verb.to_owned(), steps: stepped.steps, ..Default::default() };
+pub(super) async fn stepped(screen: &Screen, api: &Api, verb: Verb, stepped: Stepped) -> Result<(), Error> {
+    let request =
+        ProvisionNodeRequest { verb: ProvisionVerb::from(verb).into(), steps: stepped.steps, ..Default::default() };
     all(screen, api, stepped.nodes, &request, &stepped.waits).await
 }
 
@@ -143,11 +145,11 @@ pub(super) async fn rescue(screen: &Screen, api: &Api, rescue: Rescue) -> Result
     let source = Source { what: "the rescue password", option: "--password-file", most: MAX_PASSWORD_BYTES };
     let password = source.read(rescue.password_file.as_deref(), rescue.password_stdin)?;
     let rescue_password = password.unwrap_or_default();
-    let request = ProvisionNodeRequest { verb: "rescue".to_owned(), rescue_password, ..Default::default() };
+    let request = ProvisionNodeRequest { verb: ProvisionVerb::Rescue.into(), rescue_password, ..Default::default() };
     all(screen, api, rescue.nodes, &request, &rescue.waits).await
 }
 
-pub(super) async fn deploy(screen: &Screen, api: &Api, verb: &'static str, deploy: Deploy) -> Result<(), Error> {
+pub(super) async fn deploy(screen: &Screen, api: &Api, verb: Verb, deploy: Deploy) -> Result<(), Error> {
     let config_drive = config_drive(deploy.user_data, deploy.config_drive_file)?;
     let image = deploy.image.unwrap_or_default();
     let is_filtered = deploy.filter.clone().wire().is_some() || deploy.limits.is_said();
@@ -155,8 +157,7 @@ pub(super) async fn deploy(screen: &Screen, api: &Api, verb: &'static str, deplo
         return Err(anyhow!("name the nodes, or select them with a filter or a count; not both").into());
     }
     if is_filtered {
-        let wanted =
-            Wanted { verb: verb.to_owned(), image, filter: deploy.filter, limits: deploy.limits, config_drive };
+        let wanted = Wanted { verb, image, filter: deploy.filter, limits: deploy.limits, config_drive };
         let until = Instant::now() + deploy.waits.timeout;
         let waiting = if deploy.waits.wait { Waiting::Until(Some(until)) } else { Waiting::No };
         return begin(screen, api, wanted, waiting).await;
@@ -166,12 +167,13 @@ pub(super) async fn deploy(screen: &Screen, api: &Api, verb: &'static str, deplo
             anyhow!("name the nodes, or select them with a filter or a count, such as --state available").into()
         );
     }
-    let request = ProvisionNodeRequest { verb: verb.to_owned(), image, config_drive, ..Default::default() };
+    let request =
+        ProvisionNodeRequest { verb: ProvisionVerb::from(verb).into(), image, config_drive, ..Default::default() };
     all(screen, api, deploy.nodes, &request, &deploy.waits).await
 }
 
 pub(super) async fn adopt(screen: &Screen, api: &Api, adopt: Adopt) -> Result<(), Error> {
-    let (verb, image) = ("adopt".to_owned(), adopt.image.unwrap_or_default());
+    let (verb, image) = (ProvisionVerb::Adopt.into(), adopt.image.unwrap_or_default());
     let request = ProvisionNodeRequest { verb, image, ..Default::default() };
     all(screen, api, adopt.nodes, &request, &adopt.waits).await
 }
@@ -193,7 +195,7 @@ async fn all(
             (Ok(node), None) => return Outcome::Accepted(node),
             (Ok(node), Some(_)) => node,
         };
-        let goal = Goal::Life { rests: rests(&request.verb), revision: node.revision };
+        let goal = Goal::Life { rests: rests(request.verb()), revision: node.revision };
         let Some(mut row) = board.as_ref().map(|board| board.row(name)) else { return Outcome::Accepted(node) };
         let ended = follow(api, &node.id, &goal, begun + waits.timeout, &mut row).await;
         row.end();

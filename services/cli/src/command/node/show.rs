@@ -13,7 +13,7 @@ use crate::{
     human::{self, ago, at, length, moment, size},
     json,
     output::Screen,
-    table, timeline_chart,
+    table, timeline_chart, words,
 };
 
 /// In the order in which people look for them.
@@ -155,7 +155,7 @@ fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)>
         ("failed", failure.unwrap_or_default()),
         ("next step", observed.next_step.clone()),
         ("operation", observed.operation.as_ref().map(|operation| running(screen, operation)).unwrap_or_default()),
-        ("can be asked to", observed.verbs.join(", ")),
+        ("can be asked to", observed.verbs().map(words::verb).collect::<Vec<_>>().join(", ")),
         ("inspected", inspected(screen, observed)),
         ("remarks", observed.inspection_remarks.join("\n")),
     ]
@@ -163,7 +163,12 @@ fn seen(screen: &Screen, observed: &NodeObserved) -> Vec<(&'static str, String)>
 
 /// An operation that runs: what is done, since when, and its id.
 fn running(screen: &Screen, operation: &Operation) -> String {
-    format!("{}, started {}, {}", operation.phase, ago(screen.now(), operation.start_time), operation.id)
+    format!(
+        "{}, started {}, {}",
+        words::phase(operation.phase()),
+        ago(screen.now(), operation.start_time),
+        operation.id
+    )
 }
 
 /// When what it is made of was last found out, and whether a later try came to nothing or is under way.
@@ -185,7 +190,7 @@ fn owner(owner: &Owner) -> String {
         holder if holder == owner.instance => format!("token {}", owner.token),
         holder => format!("still claimed by {}", holder.chars().take(8).collect::<String>()),
     };
-    words_of(&[&owner.service, &instance, "at", &owner.endpoint, "-", &claim])
+    words_of(&[words::service(owner.service()), &instance, "at", &owner.endpoint, "-", &claim])
 }
 
 fn machine(hardware: &Hardware) -> Vec<(&'static str, String)> {

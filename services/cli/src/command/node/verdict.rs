@@ -1,7 +1,10 @@
 //! Whether what was asked of a node has come true: pure, from the node as it is now.
 
 use domain::failure::Cause;
-use proto::{api::v1::Node, common::v1::Failure};
+use proto::{
+    api::v1::{Node, ProvisionVerb},
+    common::v1::Failure,
+};
 
 use super::show::parts;
 
@@ -34,13 +37,17 @@ pub(super) enum Goal {
 }
 
 /// Where a verb ends; empty where it may end anywhere.
-pub(super) fn rests(verb: &str) -> &'static str {
+pub(super) const fn rests(verb: ProvisionVerb) -> &'static str {
     match verb {
-        "manage" | "inspect" | "clean" => "manageable",
-        "provide" | "undeploy" => "available",
-        "deploy" | "rebuild" | "adopt" | "service" | "unrescue" => "active",
-        "rescue" => "rescue",
-        _ => "",
+        ProvisionVerb::Manage | ProvisionVerb::Inspect | ProvisionVerb::Clean => "manageable",
+        ProvisionVerb::Provide | ProvisionVerb::Undeploy => "available",
+        ProvisionVerb::Deploy
+        | ProvisionVerb::Rebuild
+        | ProvisionVerb::Adopt
+        | ProvisionVerb::Service
+        | ProvisionVerb::Unrescue => "active",
+        ProvisionVerb::Rescue => "rescue",
+        ProvisionVerb::Unspecified | ProvisionVerb::Abort | ProvisionVerb::Unhold => "",
     }
 }
 
@@ -107,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_life_is_judged_once_its_operation_has_ended() {
-        let goal = Goal::Life { rests: rests("deploy"), revision: 5 };
+        let goal = Goal::Life { rests: rests(ProvisionVerb::Deploy), revision: 5 };
         assert_eq!(goal.judge(&node(5, "deploying", "op")), Verdict::Underway);
         assert_eq!(goal.judge(&node(9, "active", "")), Verdict::Reached);
         let Verdict::Missed(missed) = goal.judge(&node(9, "manageable", "")) else { panic!("it rests elsewhere") };
@@ -116,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_replica_that_lags_decides_nothing() {
-        let goal = Goal::Life { rests: rests("rebuild"), revision: 5 };
+        let goal = Goal::Life { rests: rests(ProvisionVerb::Rebuild), revision: 5 };
         assert_eq!(goal.judge(&node(4, "active", "")), Verdict::Underway);
     }
 

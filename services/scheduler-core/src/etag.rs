@@ -1,0 +1,81 @@
+//! Entity tags: the store's revision of a resource's last change. REST adds the version of the representation to a
+//! node's tag, and each API accepts the tags of the other.
+
+use proto::convert::Invalid;
+
+use crate::Error;
+
+/// Returns the entity tag of a revision.
+pub fn tag(revision: i64) -> String {
+    format!("\"{revision}\"")
+}
+
+/// Returns the entity tag of a representation, which differs by the minor version that it is shown in.
+pub fn tag_of_version(revision: i64, minor: u16) -> String {
+    format!("\"{revision}.{minor}\"")
+}
+
+/// Returns the revision of a strong entity tag, in whatever version it was shown; `None` if it is not one of ours.
+pub fn revision(tag: &str) -> Option<i64> {
+    let text = tag.strip_prefix('"')?.strip_suffix('"')?;
+    let revision = match text.split_once('.') {
+        Some((revision, minor)) => minor.parse::<u16>().ok().map(|_| revision)?,
+        None => text,
+    };
+    revision.parse().ok()
+}
+
+/// Checks the `etag` of a request against the resource's revision. An empty tag is no condition.
+///
+/// # Errors
+/// [`Error::Request`] if the tag is not one of ours, [`Error::Changed`] if it is of another revision.
+pub fn check(tag: &str, kind: &'static str, name: &str, current: i64) -> Result<(), Error> {
+    if tag.is_empty() {
+        return Ok(());
+    }
+    let wrong = || Invalid::wrong("etag", format!("{tag:?} is not an etag that this API returned"));
+    if revision(tag).ok_or_else(wrong)? == current {
+        Ok(())
+    } else {
+        Err(Error::Changed { kind, name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_has_its_revision() {
+        for revision in [0, 1, 4711, i64::MAX] {
+            assert_eq!(super::revision(&tag(revision)), Some(revision));
+            assert_eq!(super::revision(&tag_of_version(revision, 115)), Some(revision));
+        }
+    }
+
+    #[test]
+    fn a_tag_that_is_not_ours_has_no_revision() {
+        for wrong in ["", "5", "\"", "\"\"", "\"five\"", "\"5.\"", "\"5.x\"", "\"5.1.2\"", "W/\"5\"", "\"5", "5\"", "*"]
+        {
+            assert_eq!(revision(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_made_of_the_revision_that_was_read_and_of_no_other() {
+        assert!(check("", "node", "n1", 5).is_ok());
+        assert!(check("\"5\"", "node", "n1", 5).is_ok() && check("\"5.115\"", "node", "n1", 5).is_ok());
+        assert!(matches!(check("\"4\"", "node", "n1", 5), Err(Error::Changed { kind: "node", .. })));
+        assert!(matches!(check("5", "node", "n1", 5), Err(Error::Request(_))));
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let status = tonic::Status::from(check("\"4\"", "node", "n1", 5).unwrap_err());
+        assert_eq!(status.code(), tonic::Code::Aborted);
+        assert!(status.message().contains("node n1") && status.message().contains("read it again"), "{status}");
+        let status = tonic::Status::from(check("4", "node", "n1", 5).unwrap_err());
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        assert!(status.message().contains("etag"), "{status}");
+    }
+}
