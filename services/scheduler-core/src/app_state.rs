@@ -1,4 +1,4 @@
-//! What the use cases, the reconcile loop and the API front ends share.
+//! State that the use cases, the reconcile loop and the API front ends share.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ use crate::{
 pub struct AppState {
     /// Records of nodes, racks and images.
     pub registry: Registry,
-    /// What leaves stream.
+    /// Observations that leaves stream.
     pub live_state: LiveState,
     /// Boots that are not stored yet.
     pub pending_history: PendingHistory,
-    /// Which nodes changed since when.
+    /// Feed of changed nodes.
     pub change_feed: Arc<ChangeFeed>,
-    /// Every node, ready to be shown.
+    /// Cache of every node.
     pub node_cache: Arc<NodeCache>,
     /// Connections to the leaves.
     pub leaf_clients: LeafClients,
@@ -34,13 +34,13 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// State of a process that joined the mesh.
+    /// Creates the state of a process that joined the mesh.
     #[must_use]
     pub fn new(kit: &Kit, joined: &Joined, limits: Limits) -> Self {
         Self::assemble(joined.mesh.clone(), joined.sealer.clone(), kit.tls.clone(), limits, kit.host.clone())
     }
 
-    /// The same, of its parts.
+    /// Creates the state from its parts.
     pub(crate) fn assemble(mesh: Mesh, sealer: Sealer, tls: Tls, limits: Limits, host: Host) -> Self {
         let view = mesh.view().clone();
         Self {

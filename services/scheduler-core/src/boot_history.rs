@@ -1,4 +1,4 @@
-//! Past boots: written when an operation ends, so that they outlive this process's memory.
+//! Past boots, stored when an operation ends.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 
 use crate::{Error, live_state::LiveState, registry::Registry};
 
-/// Entries of one node that are kept (services/keyspace/README.md).
-const ENTRIES: usize = 300;
+/// Maximum number of stored entries of a node (services/keyspace/README.md).
+const MAX_STORED_ENTRIES: usize = 300;
 
-/// Boots that are to be kept, by node. Clones are the same.
+/// Boots that are not stored yet, by node. Clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct PendingHistory {
     pub(crate) nodes: Arc<Mutex<BTreeMap<NodeId, Vec<PastBoot>>>>,
@@ -28,7 +28,7 @@ impl PendingHistory {
         self.nodes.lock()
     }
 
-    /// Has the boots of a node that are in memory now kept within a moment: by then they may have made room for others.
+    /// Schedules the boots of a node that are in memory to be stored soon, before others replace them.
     pub fn add(&self, node: NodeId, hot: &LiveState) {
         self.put(node, hot.of(node).boots);
     }
@@ -39,7 +39,7 @@ impl PendingHistory {
     }
 }
 
-/// Adds boots; of one that is known, what is not known of it: another replica may have heard another part.
+/// Adds boots, and missing entries of known boots: another replica may have received other entries.
 pub(crate) fn merge(boots: &mut Vec<PastBoot>, more: impl IntoIterator<Item = (Generation, Vec<Entry>)>) {
     for (generation, entries) in more {
         let Some(known) = boots.iter_mut().find(|boot| boot.generation == generation) else {
@@ -59,9 +59,9 @@ pub(crate) fn merge(boots: &mut Vec<PastBoot>, more: impl IntoIterator<Item = (G
     boots.sort_by_key(|boot| boot.generation);
 }
 
-/// The latest boots whose entries fit.
+/// Returns the latest boots whose entries fit.
 pub(crate) fn bound(boots: Vec<PastBoot>) -> Vec<PastBoot> {
-    let mut left = ENTRIES;
+    let mut left = MAX_STORED_ENTRIES;
     let mut kept: Vec<_> = boots
         .into_iter()
         .rev()
@@ -75,12 +75,12 @@ pub(crate) fn bound(boots: Vec<PastBoot>) -> Vec<PastBoot> {
     kept
 }
 
-/// The boots of a node: those in memory, and before them those that are stored.
+/// Returns the boots of a node: the stored ones, then those in memory.
 pub async fn boots(registry: &Registry, hot: &LiveState, node: NodeId) -> Result<Vec<PastBoot>, Error> {
     let read = registry.mesh.store().get_packed(&key::history(node)).await;
     let mut boots = match read {
         Ok(read) => read.map(|read| read.value.boots).unwrap_or_default(),
-        // On an island what is in memory is all there is.
+        // On an island only the boots in memory are readable.
         Err(error) if error.is_away() => Vec::new(),
         Err(error) => return Err(error.into()),
     };

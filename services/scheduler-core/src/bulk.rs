@@ -1,7 +1,7 @@
 //! Bulks: run by the leading scheduler from the stored records, so that the next leader continues.
 //!
-//! What it asks of a node is a request with an id of its own, made of the bulk's and the node's ([`crate::idempotency`]): the
-//! change marks it, so that no node is asked twice, also by two that both think that they lead.
+//! Each request to a node has an id derived from the bulk's and the node's ([`crate::idempotency`]), so that it is accepted
+//! only once, even if two schedulers both consider themselves the leader.
 
 mod plan;
 
@@ -31,24 +31,24 @@ use crate::{
     request_id::RequestId,
 };
 
-/// How often the leader looks at all bulks.
-const LOOK: Duration = Duration::from_millis(300);
-/// How long one that ended is remembered.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Interval at which the leader processes all bulks.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(300);
+/// Time that an ended bulk is kept.
+const ENDED_BULK_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// Carries all bulks while this replica leads.
+/// Runs all bulks while this replica leads.
 pub async fn carry(shared: Arc<AppState>) {
     loop {
         tokio::select! {
             () = shared.host.stopping() => return,
-            () = sleep(LOOK) => {}
+            () = sleep(SWEEP_INTERVAL) => {}
         }
         if !shared.registry.mesh.leads() {
             continue;
         }
         for (path, read) in shared.registry.view().list(&key::bulks()) {
             let Some(id) = key::last(&path) else { continue };
-            // What was begun is marked: another round, or another leader, goes on from there.
+            // Started nodes are recorded, so another round or another leader continues from there.
             if let Err(error) = Box::pin(round(&shared, id, read)).await {
                 tracing::debug!(bulk = %id, error = %chain(&error), "a bulk waits");
             }
@@ -59,7 +59,7 @@ pub async fn carry(shared: Arc<AppState>) {
 async fn round(shared: &AppState, id: Uuid, read: Versioned<Bulk>) -> Result<(), Error> {
     let registry = &shared.registry;
     if let Some(ended) = read.value.ended {
-        if clock::now().since(ended) > KEPT {
+        if clock::now().since(ended) > ENDED_BULK_RETENTION {
             let gone = registry.mesh.as_member()?.delete(&key::bulk(id), Expect::Revision(read.revision));
             registry.mesh.commit(gone).await?;
         }
@@ -88,24 +88,24 @@ async fn round(shared: &AppState, id: Uuid, read: Versioned<Bulk>) -> Result<(),
     Ok(())
 }
 
-/// What the config drive of a bulk is sealed for.
+/// Place for which the config drive of a bulk is sealed.
 pub fn drive_place(bulk: Uuid) -> String {
     format!("bulk/{bulk}/config-drive")
 }
 
-/// The files of a bulk's config drive.
+/// Returns the files of a bulk's config drive.
 fn drive(registry: &Registry, bulk: Uuid) -> Result<ConfigDrive, Error> {
     let Some(sealed) = registry.view().get(&key::bulk_drive(bulk)) else { return Ok(ConfigDrive::new()) };
     let place = drive_place(bulk);
     Ok(registry.sealer.open_json(&place, &sealed.value)?)
 }
 
-/// The request that a bulk makes of a node.
+/// Returns the id of a bulk's request to a node.
 fn request(bulk: Uuid, node: NodeId) -> RequestId {
     RequestId::by_name(bulk, &node.uuid())
 }
 
-/// How far a node is by what is stored of it; none: nothing new.
+/// Returns the new progress of a node, or `None` if it has not changed.
 fn seen(registry: &Registry, bulk: Uuid, one: &BulkNode) -> Option<BulkProgress> {
     let operation = match one.progress {
         BulkProgress::Waiting => match request(bulk, one.node).known(registry.view())?.value.operation {
@@ -137,7 +137,7 @@ async fn ask(shared: &AppState, id: Uuid, node: NodeId, bulk: &Bulk) -> Option<S
         provision_node(shared, ProvisionNode { node, verb, image, config_drive, steps, rescue_password }).await
     };
     let error = Box::pin(asked.clone().scope(asking)).await.err()?;
-    // Another one may have asked it, which is what comes in the way.
+    // Another leader may have made the same request, which causes the conflict.
     if asked.known(shared.registry.view()).is_some() {
         return None;
     }
@@ -149,7 +149,7 @@ async fn ask(shared: &AppState, id: Uuid, node: NodeId, bulk: &Bulk) -> Option<S
     }
 }
 
-/// Whether many can be asked for it at once with nothing but an image.
+/// Returns whether a verb is available as a bulk.
 pub const fn takes(verb: Verb) -> bool {
     match verb {
         Verb::Manage
@@ -164,7 +164,7 @@ pub const fn takes(verb: Verb) -> bool {
     }
 }
 
-/// What a person wants of a bulk.
+/// Changes the state of a bulk as a client requests.
 pub fn steer(bulk: &mut Bulk, state: BulkState) {
     match state {
         BulkState::Running if bulk.state == BulkState::Paused => plan::go_on(bulk),

@@ -1,8 +1,7 @@
-//! What changed of nodes and when, for all who watch: fed by the view, so that a watcher costs no read of the store.
+//! Feed of changed nodes for watchers, from the view: a watcher causes no read of the store.
 //!
-//! Who watches is told what nodes are, not each of their changes: noted is only when each changed last, and of those that
-//! are gone when they went. So a reader may be as slow as he likes and nothing grows for him; who is slower than what is
-//! remembered begins again.
+//! The feed records only when each node changed last, and when deleted nodes were deleted, not each change. A slow watcher
+//! costs no memory; one that falls behind the remembered deletions starts again with all nodes.
 
 mod change_index;
 
@@ -23,19 +22,21 @@ use parking_lot::Mutex;
 use service_kit::Host;
 use tokio::time::sleep;
 
-/// How often it takes what was told, at most.
-const PACE: Duration = Duration::from_millis(100);
+/// Minimum time between two updates from the view.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What a watcher does not know yet.
+/// Changes that a watcher does not know yet.
 #[derive(Debug)]
 pub struct Batch {
-    /// What he knew counts for nothing: `nodes` are all that there are.
+    /// Whether the watcher must start again: `nodes` are all existing nodes.
     pub is_all: bool,
+    /// Changed nodes, with their racks.
     pub nodes: Vec<(NodeId, RackId)>,
+    /// Deleted nodes.
     pub gone: Vec<NodeId>,
-    /// With it he knows all up to this revision, by any board.
+    /// Revision up to which the watcher then knows all changes, on any replica.
     pub revision: i64,
-    /// With it he is here.
+    /// Position of the watcher after this batch.
     pub at: At,
 }
 
@@ -47,14 +48,14 @@ struct Inner {
     round: u64,
 }
 
-/// The board.
+/// Feed of changed nodes. Clones share the state.
 #[derive(Debug)]
 pub struct ChangeFeed {
     view: View,
     inner: Mutex<Inner>,
 }
 
-/// What a changed path is about.
+/// Subject of a changed path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum About {
     Node(RackId, NodeId),
@@ -62,6 +63,7 @@ enum About {
 }
 
 impl ChangeFeed {
+    /// Creates a feed of the changes that a view shows.
     pub fn new(view: View) -> Self {
         let inner =
             Inner { feed: Feed::new(&view), change_index: ChangeIndex::default(), ports: HashMap::new(), round: 0 };
@@ -76,7 +78,7 @@ impl ChangeFeed {
         Batch { is_all: news.is_all, nodes: news.nodes, gone: news.gone, revision, at: At::Round(inner.round) }
     }
 
-    /// Keeps it up, watched or not: who comes from another replica goes on here from what changed meanwhile.
+    /// Keeps the feed up to date even without watchers, so that a watcher that comes from another replica can continue here.
     pub async fn keep(self: Arc<Self>, host: Host) {
         let mut news = self.view.subscribe();
         loop {
@@ -85,16 +87,16 @@ impl ChangeFeed {
                 () = host.stopping() => return,
                 told = news.next() => if told.is_none() { return },
             }
-            sleep(PACE).await;
+            sleep(UPDATE_INTERVAL).await;
         }
     }
 
-    /// Takes what was told; says up to which revision that is all.
+    /// Applies the view's changes. Returns the revision up to which they are complete.
     fn catch_up(&self, inner: &mut Inner) -> i64 {
-        // Read first: what is not newer was told before.
+        // Read before the changes: all changes up to this revision were received.
         let revision = self.view.freshness().revision;
         let changed = inner.feed.take(touches);
-        // Read last: what was told is not newer.
+        // Read after the changes: no received change is newer.
         let when = When { round: inner.round.saturating_add(1), revision: self.view.newest() };
         match changed {
             None => self.begin(inner, when),
@@ -105,7 +107,7 @@ impl ChangeFeed {
         revision
     }
 
-    /// Anything may have changed.
+    /// Marks every node as changed.
     fn begin(&self, inner: &mut Inner, when: When) {
         inner.ports.clear();
         let mut nodes = Vec::new();
@@ -145,7 +147,7 @@ fn touches(path: &str) -> Touches<About> {
     key::port_of(path).map_or(Touches::Nothing, |(rack, mac)| Touches::One(About::Port(rack, mac)))
 }
 
-/// Whether a changed path may be something to tell.
+/// Returns whether a changed path is relevant to watchers.
 pub fn concerns(path: &str) -> bool {
     touches(path) != Touches::Nothing
 }

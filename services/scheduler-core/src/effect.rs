@@ -1,4 +1,4 @@
-//! One act, one call of a leaf. Every effect may be repeated.
+//! Carries out acts of a plan: one act is one call of a leaf. Every effect may be repeated.
 
 pub mod boot;
 pub mod images;
@@ -10,17 +10,17 @@ use mesh::Claim;
 
 use crate::{Error, registry::Record};
 
-/// What an instruction carries now.
+/// Returns the version of an instruction: token and generation.
 fn version(record: &Record, claim: Claim) -> InstructionVersion {
     InstructionVersion { token: claim.token(), generation: record.life.value.generation }
 }
 
-/// Why no decision was minted.
+/// Reason why no boot decision was minted.
 #[derive(Debug)]
 pub enum NotMinted {
     /// It cannot be minted.
     Never(Failure),
-    /// It may be minted in a moment.
+    /// It may be possible soon.
     NotNow(Error),
 }
 

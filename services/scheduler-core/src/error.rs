@@ -1,4 +1,4 @@
-//! Everything that can go wrong in a scheduler-service, and what a caller can do about it.
+//! Errors of the use cases, and what a client can do about them.
 
 use std::time::Duration;
 

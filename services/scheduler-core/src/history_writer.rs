@@ -1,4 +1,4 @@
-//! Writes past boots into the store when an operation ends, so that they outlive this process's memory.
+//! Stores past boots when an operation ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,14 +14,14 @@ use crate::{
     boot_history::{bound, merge},
 };
 
-/// How long more may be heard of boots before they are kept; those of all nodes that are named meanwhile are kept together.
+/// Time to collect boots before they are stored together.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
-/// Before it is tried again where it failed.
+/// Delay after a failed write.
 const RETRY_DELAY: Duration = Duration::from_secs(10);
-/// Nodes whose boots are read and written at once.
+/// Maximum number of nodes per transaction.
 const NODES_PER_TRANSACTION: usize = 32;
 
-/// Keeps boots until the host stops, and then those that are left.
+/// Stores boots until the host stops, then the remaining ones.
 pub async fn keep(shared: Arc<AppState>) {
     let mut pause = COLLECT_INTERVAL;
     while !shared.host.is_stopping() {
@@ -50,7 +50,7 @@ pub async fn keep(shared: Arc<AppState>) {
     }
 }
 
-/// Another replica kept boots of one of these nodes, or one is no more: that is no reason to keep none of the others.
+/// Another replica stored boots of one of these nodes, or one was deleted; the others are stored one by one.
 async fn one_by_one(shared: &AppState, nodes: &[(NodeId, Vec<PastBoot>)]) -> Result<(), Error> {
     for one in nodes {
         match add_to_stored(shared, std::slice::from_ref(one)).await {
@@ -65,10 +65,10 @@ fn parts(boots: &[PastBoot]) -> impl Iterator<Item = (Generation, Vec<Entry>)> {
     boots.iter().map(|boot| (boot.generation, boot.entries.clone()))
 }
 
-/// Adds these, and what is in memory of their nodes, to what is stored, all of it or nothing.
+/// Stores the boots of these nodes in one transaction.
 async fn add_to_stored(shared: &AppState, nodes: &[(NodeId, Vec<PastBoot>)]) -> Result<(), Error> {
     let registry = &shared.registry;
-    // Of a node that is no more nothing is kept.
+    // The boots of a deleted node are dropped.
     let known = nodes.iter().filter_map(|(node, boots)| {
         let life = key::life(registry.rack_of(*node)?, *node);
         let born = registry.view().get(&life)?.created;

@@ -1,4 +1,4 @@
-//! LeafClients to leaves: to a node's owner, or to every replica of a rack's service.
+//! Connections to leaves: to a node's owner, or to every replica of a rack's service.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -20,12 +20,12 @@ use service_kit::{
 
 use crate::Error;
 
-/// How long one call of a leaf may take.
-const DEADLINE: Duration = Duration::from_secs(15);
-/// LeafClients kept; endpoints that are no more go with the rest.
-const MOST: usize = 4096;
+/// Timeout of a call of a leaf.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Maximum number of cached connections. If there are more, the cache is cleared.
+const MAX_CONNECTIONS: usize = 4096;
 
-/// The lines. Clones are the same.
+/// Cache of connections. Clones share the state.
 #[derive(Debug, Clone)]
 pub struct LeafClients {
     tls: Tls,
@@ -33,19 +33,22 @@ pub struct LeafClients {
     open: Arc<Mutex<HashMap<(String, Service), MeshChannel>>>,
 }
 
-/// A replica of a leaf.
+/// Replica of a leaf service.
 #[derive(Debug, Clone)]
 pub struct Replica {
+    /// Id of the instance.
     pub instance: InstanceId,
+    /// Member record.
     pub member: Member,
 }
 
 impl LeafClients {
+    /// Creates the cache of connections; the view has the endpoints.
     pub fn new(tls: Tls, view: View) -> Self {
         Self { tls, view, open: Arc::default() }
     }
 
-    /// The replicas of a rack's service.
+    /// Returns the replicas of a rack's service.
     pub fn replicas(&self, rack: RackId, service: Service) -> Vec<Replica> {
         let members: Vec<(String, Versioned<Member>)> = self.view.list(&key::members(Scope::Rack(rack), service));
         members
@@ -54,17 +57,17 @@ impl LeafClients {
             .collect()
     }
 
-    /// A line to the node's owner in a service of its rack.
+    /// Returns a connection to the node's owner in a service of its rack.
     pub fn to_owner(&self, rack: RackId, service: Service, node: NodeId) -> Result<MeshChannel, Error> {
         let unreachable = || Error::Leaf(format!("no {service} of the rack answers; see: ironmesh rack show"));
         let ring: Versioned<StoredRing> =
             self.view.get(&key::ring(Scope::Rack(rack), service)).ok_or_else(unreachable)?;
         let owner = ring.value.ring.owner(node).ok_or_else(unreachable)?;
         let member = self.view.get(&key::member(Scope::Rack(rack), service, owner)).ok_or_else(unreachable)?;
-        self.to(rack, service, &member.value.endpoint, Some(DEADLINE))
+        self.to(rack, service, &member.value.endpoint, Some(CALL_TIMEOUT))
     }
 
-    /// A line to a replica; `deadline`: `None` for streams.
+    /// Returns a connection to a replica. `deadline` is `None` for streams.
     pub fn to(
         &self,
         rack: RackId,
@@ -81,7 +84,7 @@ impl LeafClients {
             return make();
         }
         let mut open = self.open.lock();
-        if open.len() >= MOST {
+        if open.len() >= MAX_CONNECTIONS {
             open.clear();
         }
         let wanted = (endpoint.to_owned(), service);
@@ -93,7 +96,7 @@ impl LeafClients {
         Ok(line)
     }
 
-    /// A line for streams to another scheduler.
+    /// Returns a connection for streams to another scheduler.
     pub fn to_scheduler(&self, endpoint: &str) -> Result<MeshChannel, Error> {
         client::mesh_channel(&self.tls, endpoint, Service::Scheduler, "", None)
             .map_err(|error| Error::Leaf(error.to_string()))

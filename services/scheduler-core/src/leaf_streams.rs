@@ -24,12 +24,12 @@ use proto::{
 
 use crate::{Error, app_state::AppState, leaf_clients::Replica};
 
-/// How often the members are read where no change of them was heard.
+/// Interval at which the members are read without a change.
 const MEMBER_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Pause before a broken stream is opened again.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Keeps a stream open to every replica of every leaf that has something to tell.
+/// Keeps a stream open to every replica of every leaf that has a stream.
 pub async fn listen(shared: Arc<AppState>) {
     let mut known: HashSet<(InstanceId, Service)> = HashSet::new();
     let gone = Arc::new(Mutex::new(Vec::<(InstanceId, Service)>::new()));
@@ -56,7 +56,7 @@ pub async fn listen(shared: Arc<AppState>) {
     }
 }
 
-/// Waits for news of members.
+/// Waits for a change of the members.
 async fn of_members(news: &mut Subscription) {
     while let Some(News::Path(path)) = news.next().await {
         if matches!(key::parse(&path), Some(Parsed::Member { .. })) {

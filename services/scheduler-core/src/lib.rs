@@ -17,11 +17,6 @@
 //! | [`leaf_clients`], [`peers`] | connections to leaves and to the other schedulers |
 //! | [`mesh_events`] | events of the mesh |
 
-#![expect(
-    missing_docs,
-    reason = "shared by the scheduler's crates alone; its items are documented where they are not plain"
-)]
-
 pub mod allocation;
 pub mod app_state;
 pub mod boot_history;

@@ -1,5 +1,5 @@
-//! LiveState facts: what the leaves stream, in memory. They never enter the store; a replica that has just started gets what
-//! the leaves still remember.
+//! Live state: observations that the leaves stream, in memory. They are never stored; a replica that has just started
+//! receives what the leaves still remember.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,42 +18,49 @@ use proto::common::v1::NodeTimelineEntry;
 use service_kit::clock;
 use tokio::sync::broadcast;
 
-/// Events remembered for those who begin to watch.
-const REMEMBERED: usize = 1000;
-/// Boots of one node kept in memory.
-const BOOTS: usize = 4;
+/// Number of events remembered for new subscribers.
+const MAX_REMEMBERED_EVENTS: usize = 1000;
+/// Number of boots of a node in memory.
+const MAX_BOOTS_PER_NODE: usize = 4;
 
-/// Something that people may want to see as it happens.
+/// Event for operators.
 #[derive(Debug, Clone)]
 pub struct Event {
+    /// Time of the event.
     pub at: Timestamp,
+    /// Node that it is about, if any.
     pub node: Option<NodeId>,
+    /// Kind of the event, such as `STATE`.
     pub kind: &'static str,
+    /// Description.
     pub text: String,
 }
 
-/// What is known of a node beside the store.
+/// Live state of a node.
 #[derive(Debug, Clone, Default)]
 pub struct NodeLive {
     /// Boots by generation, the latest last.
     pub boots: VecDeque<(Generation, Vec<Entry>)>,
-    /// The agent's last sign.
+    /// Time of the agent's last call.
     pub heard: Option<Timestamp>,
-    /// What leaves answered for this generation.
+    /// Progress that leaves reported, with its generation.
     pub answered: Option<(Generation, Answered)>,
-    /// Entries came since its boots were kept.
+    /// Whether entries arrived since its boots were stored.
     is_unkept: bool,
 }
 
-/// What leaves answered to the acts of one generation.
+/// Progress that leaves reported for the acts of one generation.
 #[derive(Debug, Clone, Default)]
 pub struct Answered {
+    /// Progress of the request that checks the BMC.
     pub bmc: Progress,
+    /// Progress of fetching the images.
     pub images: Progress,
+    /// Progress of the pxe-service.
     pub boot: Progress,
 }
 
-/// All of it. Clones are the same.
+/// Live state of all nodes. Clones share the state.
 #[derive(Debug, Clone)]
 pub struct LiveState {
     nodes: Arc<Mutex<HashMap<NodeId, NodeLive>>>,
@@ -67,8 +74,8 @@ impl Default for LiveState {
         Self {
             nodes: Arc::default(),
             events: Arc::default(),
-            sender: broadcast::Sender::new(REMEMBERED),
-            touched: broadcast::Sender::new(REMEMBERED),
+            sender: broadcast::Sender::new(MAX_REMEMBERED_EVENTS),
+            touched: broadcast::Sender::new(MAX_REMEMBERED_EVENTS),
         }
     }
 }
@@ -78,12 +85,12 @@ impl LiveState {
         self.nodes.lock()
     }
 
-    /// What is known of a node.
+    /// Returns the live state of a node.
     pub fn of(&self, node: NodeId) -> NodeLive {
         self.lock().get(&node).cloned().unwrap_or_default()
     }
 
-    /// The entries of one boot.
+    /// Returns the entries of one boot.
     pub fn boot(&self, node: NodeId, generation: Generation) -> Vec<Entry> {
         let nodes = self.lock();
         let of_node = nodes.get(&node);
@@ -91,19 +98,19 @@ impl LiveState {
         boot.map(|(_, entries)| entries.clone()).unwrap_or_default()
     }
 
-    /// Nodes about which something hot changed.
+    /// Subscribes to the ids of nodes whose live state changes.
     pub fn touched(&self) -> broadcast::Receiver<NodeId> {
         self.touched.subscribe()
     }
 
-    /// Remembered events, and those to come.
+    /// Returns the remembered events and a subscription to later ones.
     pub fn events(&self, most: usize) -> (Vec<Event>, broadcast::Receiver<Event>) {
         let live = self.sender.subscribe();
         let events = self.events.lock();
         (events.iter().skip(events.len().saturating_sub(most)).cloned().collect(), live)
     }
 
-    /// Tells of something.
+    /// Publishes an event.
     pub fn tell(&self, node: Option<NodeId>, kind: &'static str, text: String) {
         self.tell_at(clock::now(), node, kind, text);
     }
@@ -111,7 +118,7 @@ impl LiveState {
     fn tell_at(&self, at: Timestamp, node: Option<NodeId>, kind: &'static str, text: String) {
         let event = Event { at, node, kind, text };
         let mut events = self.events.lock();
-        if events.len() >= REMEMBERED {
+        if events.len() >= MAX_REMEMBERED_EVENTS {
             events.pop_front();
         }
         events.push_back(event.clone());
@@ -123,7 +130,7 @@ impl LiveState {
         let _ = self.touched.send(node);
     }
 
-    /// Notes what a leaf answered.
+    /// Records the progress that a leaf reported.
     pub fn answered(&self, node: NodeId, generation: Generation, note: impl FnOnce(&mut Answered)) {
         let mut nodes = self.lock();
         let of_node = nodes.entry(node).or_default();
@@ -137,17 +144,17 @@ impl LiveState {
         }
     }
 
-    /// Whether entries came since they were last taken.
+    /// Returns whether entries arrived since they were last taken.
     pub fn is_unkept(&self, node: NodeId) -> bool {
         self.lock().get(&node).is_some_and(|of_node| of_node.is_unkept)
     }
 
-    /// Whether entries came since this was last asked.
+    /// Returns whether entries arrived since the last call.
     pub fn take_unkept(&self, node: NodeId) -> bool {
         self.lock().get_mut(&node).is_some_and(|of_node| std::mem::take(&mut of_node.is_unkept))
     }
 
-    /// Forgets a node that is no more.
+    /// Removes a deleted node.
     pub fn forget(&self, node: NodeId) {
         self.lock().remove(&node);
     }
@@ -170,7 +177,7 @@ impl LiveState {
         }
     }
 
-    /// Puts an entry in its place by time; a repetition (a stream that began anew) is known and changes nothing.
+    /// Inserts an entry by its time. A repeated entry, from a restarted stream, changes nothing.
     fn remember(&self, node: NodeId, generation: Generation, entry: Entry) -> bool {
         let mut nodes = self.lock();
         let of_node = nodes.entry(node).or_default();
@@ -179,7 +186,7 @@ impl LiveState {
             None => {
                 let at = of_node.boots.iter().take_while(|(known, _)| *known < generation).count();
                 of_node.boots.insert(at, (generation, Vec::new()));
-                if of_node.boots.len() > BOOTS {
+                if of_node.boots.len() > MAX_BOOTS_PER_NODE {
                     of_node.boots.pop_front();
                 }
                 match of_node.boots.iter().position(|(known, _)| *known == generation) {

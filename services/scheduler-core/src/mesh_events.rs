@@ -1,6 +1,6 @@
-//! What the mesh does by itself, told as events: who joins, leads, leaves or is lost, what passes on, what hangs.
+//! Events of the mesh: members that join, lead, leave or are lost, takeovers, and overdue operations.
 //!
-//! Everything is read from the view, so every scheduler tells the same; nothing is decided here.
+//! All events are derived from the view, so every scheduler publishes the same ones.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,18 +23,18 @@ use service_kit::clock;
 
 use crate::{app_state::AppState, live_state::LiveState, work::seen};
 
-/// How often it is looked for what hangs.
-const LOOK: Duration = Duration::from_secs(2);
-/// How long after its deadline something may still be on its way to its end.
-const SLACK: Duration = Duration::from_secs(5);
-/// Instances that are remembered by name after they are gone.
-const NAMES: usize = 4096;
+/// Interval at which overdue operations are searched.
+const OVERDUE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Time after a deadline before an operation counts as overdue.
+const OVERDUE_GRACE_PERIOD: Duration = Duration::from_secs(5);
+/// Number of ended instances whose names are remembered.
+const MAX_REMEMBERED_NAMES: usize = 4096;
 
-/// Tells events until the host stops.
+/// Publishes events until the host stops.
 pub async fn tell(shared: Arc<AppState>) {
     let mut news = shared.registry.view().subscribe();
     let mut witness = MeshEvents::default();
-    // What was there before is no news.
+    // The initial state causes no events.
     witness.look_everywhere(shared.registry.view(), &LiveState::default());
     loop {
         tokio::select! {
@@ -44,15 +44,15 @@ pub async fn tell(shared: Arc<AppState>) {
                 Some(News::Everything) => witness.look_everywhere(shared.registry.view(), &shared.live_state),
                 None => return,
             },
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(OVERDUE_CHECK_INTERVAL) => {}
         }
-        if clock::now().since(witness.looked) >= LOOK {
+        if clock::now().since(witness.looked) >= OVERDUE_CHECK_INTERVAL {
             witness.find_overdue(&shared);
         }
     }
 }
 
-/// What was seen last.
+/// State at the last check.
 #[derive(Debug, Default)]
 struct MeshEvents {
     members: BTreeMap<String, Member>,
@@ -64,17 +64,17 @@ struct MeshEvents {
     looked: Timestamp,
 }
 
-/// Something that has a deadline.
+/// Operation or command with a deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Running {
     node: NodeId,
-    /// A leaf's command and when it was journalled; none: the scheduler's own operation.
+    /// Command of a leaf with the time of its journal entry. `None` for an operation of the scheduler.
     command: Option<(String, Timestamp)>,
     deadline: Option<Timestamp>,
     is_told: bool,
 }
 
-/// What a key of the mesh is about.
+/// Subject of a key of the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum About {
     Member(Scope, Service, InstanceId),
@@ -85,7 +85,7 @@ enum About {
     Operation(NodeId),
 }
 
-/// Reads a path. Returns `None` if its changes are not told.
+/// Parses a path. Returns `None` if its changes cause no events.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most keys are not told")]
 fn about(path: &str) -> Option<About> {
     match key::parse(path)? {
@@ -107,7 +107,7 @@ impl MeshEvents {
             self.holders.keys().cloned().collect(),
             self.running.keys().cloned().collect(),
         ];
-        // Members first: what follows names them.
+        // Members first, because later events name them.
         let mut paths: Vec<String> = known.into_iter().flatten().chain(view.paths(key::ROOT)).collect();
         paths.sort_by_key(|path| !matches!(about(path), Some(About::Member(..))));
         paths.dedup();
@@ -149,7 +149,7 @@ impl MeshEvents {
     fn member(&mut self, hot: &LiveState, path: &str, service: Service, instance: InstanceId, seen: Option<Member>) {
         match (self.members.get(path), seen) {
             (None, Some(member)) => {
-                if self.names.len() >= NAMES {
+                if self.names.len() >= MAX_REMEMBERED_NAMES {
                     self.names.clear();
                 }
                 let name = format!("{service} at {}", member.endpoint);
@@ -234,7 +234,7 @@ impl MeshEvents {
         for running in self.running.values_mut() {
             let deadline = match &running.command {
                 Some((_, at)) => Some(at.plus(shared.limits.power)),
-                // While it waits its plan says until when; a plan that wants to go on has no deadline of its own.
+                // A waiting operation has the deadline of its plan; others have none.
                 None => deadline(shared, running.node),
             };
             if deadline.is_some() && deadline != running.deadline {
@@ -254,7 +254,7 @@ impl MeshEvents {
     }
 }
 
-/// Until when a node's operation waits.
+/// Returns the deadline of a node's operation.
 fn deadline(shared: &AppState, node: NodeId) -> Option<Timestamp> {
     let record = shared.registry.record(shared.registry.rack_of(node)?, node)?;
     seen::waiting(shared, &record).map(|waiting| waiting.until)
@@ -262,7 +262,7 @@ fn deadline(shared: &AppState, node: NodeId) -> Option<Timestamp> {
 
 impl Running {
     fn overdue(&self, now: Timestamp) -> Option<String> {
-        let deadline = self.deadline.filter(|deadline| now > deadline.plus(SLACK) && !self.is_told)?;
+        let deadline = self.deadline.filter(|deadline| now > deadline.plus(OVERDUE_GRACE_PERIOD) && !self.is_told)?;
         let what = self.command.as_ref().map_or("its operation", |(command, _)| command);
         let next = "see who holds it: ironmesh lock list; if it hangs: ironmesh lock break";
         Some(format!("{what} should have ended at {deadline} and has not; {next}"))

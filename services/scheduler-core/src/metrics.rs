@@ -10,6 +10,7 @@ const EVERYWHERE: &str = "scheduler_everywhere_seconds";
 const RECEIVERS: &str = "scheduler_webhook_events_total";
 const EFFECT: &str = "scheduler_effect_seconds";
 
+/// Registers the descriptions of all metrics.
 pub fn describe() {
     describe_counter!(PASSES, "Passes over nodes");
     describe_counter!(FOUND_LATE, "Work that the slow timer found and the watch had missed: a bug of ours");
@@ -23,30 +24,37 @@ pub fn describe() {
     describe_histogram!(EFFECT, Unit::Seconds, "One act on the outside");
 }
 
+/// Counts a reconcile pass.
 pub fn pass() {
     counter!(PASSES).increment(1);
 }
 
+/// Counts work that the timer found and the watch had missed.
 pub fn found_late() {
     counter!(FOUND_LATE).increment(1);
 }
 
+/// Counts a state transition, by its event.
 pub fn step(event: &'static str) {
     counter!(STEPS, "event" => event).increment(1);
 }
 
+/// Counts a delivered webhook event.
 pub fn told_receiver() {
     counter!(RECEIVERS, "outcome" => "taken").increment(1);
 }
 
+/// Counts a failed delivery of a webhook event.
 pub fn not_told_receiver() {
     counter!(RECEIVERS, "outcome" => "not taken").increment(1);
 }
 
+/// Records the time from a stored change until every replica has applied it.
 pub fn everywhere(since: Instant) {
     histogram!(EVERYWHERE).record(since.elapsed().as_secs_f64());
 }
 
+/// Records the duration of an external act.
 pub fn effect(since: Instant) {
     histogram!(EFFECT).record(since.elapsed().as_secs_f64());
 }

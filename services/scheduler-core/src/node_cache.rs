@@ -42,7 +42,7 @@ struct Inner {
     order: HashMap<NodeId, Order>,
 }
 
-/// The node_cache.
+/// Cache of every node. Clones share the state.
 #[derive(Debug)]
 pub struct NodeCache {
     view: View,
@@ -50,28 +50,29 @@ pub struct NodeCache {
 }
 
 impl NodeCache {
+    /// Creates a cache of the nodes that a view shows.
     pub fn new(view: View) -> Self {
         let inner = Inner { feed: Feed::new(&view), nodes: BTreeMap::new(), order: HashMap::new() };
         Self { view, inner: Mutex::new(inner) }
     }
 
-    /// The node of this id.
+    /// Returns the node with an id.
     pub fn get(&self, node: NodeId) -> Option<Arc<NodeView>> {
         self.with(|inner| inner.nodes.get(inner.order.get(&node)?).cloned())
     }
 
-    /// All nodes, in the order of their creation.
+    /// Returns all nodes, in the order of their creation.
     pub fn all(&self) -> Vec<Arc<NodeView>> {
         self.those(|_| true)
     }
 
-    /// Those that are wanted, in the order of their creation.
+    /// Returns the nodes that match, in the order of their creation.
     pub fn those(&self, wanted: impl Fn(&NodeView) -> bool) -> Vec<Arc<NodeView>> {
         self.with(|inner| inner.nodes.values().filter(|node| wanted(node)).cloned().collect())
     }
 
-    /// The first of those that are wanted, in the order of their creation or against it, from behind a node on. None:
-    /// that node is not there.
+    /// Returns the first nodes that match after a node, in the order of their creation or in reverse. `None` if that node does
+    /// not exist.
     pub fn next(
         &self,
         behind: Option<NodeId>,
@@ -98,7 +99,7 @@ impl NodeCache {
         })
     }
 
-    /// Does something with what is there by now. No lock outlives it.
+    /// Runs a function on the current nodes, under the lock.
     fn with<T>(&self, read: impl FnOnce(&Inner) -> T) -> T {
         let mut inner = self.inner.lock();
         self.catch_up(&mut inner);
@@ -126,7 +127,7 @@ impl NodeCache {
     fn put(&self, inner: &mut Inner, rack: RackId, node: NodeId) {
         let before = inner.order.remove(&node).and_then(|order| inner.nodes.remove(&order));
         let Some(now) = NodeView::read(&self.view, rack, node) else {
-            // It was moved to another rack.
+            // The node moved to another rack.
             if let Some(before) = before.filter(|before| before.rack != rack) {
                 self.put(inner, before.rack, node);
             }
@@ -138,7 +139,7 @@ impl NodeCache {
     }
 }
 
-/// Names of racks, and who looks after nodes, are all nodes'.
+/// A rack's name and the owners of nodes are part of every node.
 fn touches(path: &str) -> Touches<(RackId, NodeId)> {
     let Some(key) = key::parse(path) else { return Touches::Nothing };
     if matches!(key, Parsed::Rack { .. } | Parsed::Ring { service: Service::Power, .. }) {

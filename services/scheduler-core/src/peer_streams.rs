@@ -10,7 +10,7 @@ use tokio_stream::StreamExt as _;
 
 use crate::{Error, app_state::AppState, peers::others};
 
-/// How often the members are read where no change of them was heard.
+/// Interval at which the members are read without a change.
 const MEMBER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before a broken stream is opened again.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -20,7 +20,7 @@ pub async fn listen(shared: Arc<AppState>) {
     let followed: Arc<Mutex<HashSet<InstanceId>>> = Arc::default();
     let mut news = shared.registry.view().subscribe();
     loop {
-        // Before it has joined it does not know which of them it is itself.
+        // Before it joins, the process does not know its own instance id.
         let is_member = shared.registry.mesh.instance().is_some();
         for (instance, member) in others(&shared.registry.mesh).into_iter().filter(|_| is_member) {
             if followed.lock().insert(instance) {
@@ -42,7 +42,7 @@ pub async fn listen(shared: Arc<AppState>) {
     }
 }
 
-/// Follows one replica until it is no member any more.
+/// Follows one replica until it is no longer a member.
 async fn follow(shared: &AppState, instance: InstanceId, endpoint: &str) {
     let applied = &shared.registry.peers.applied;
     while others(&shared.registry.mesh).contains_key(&instance) {

@@ -21,16 +21,16 @@ use crate::{Error, metrics};
 
 /// Time that a change waits for the other replicas. It is longer than a lease, so that only a replica that is alive but
 /// unreachable is given up.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The revisions that the others have reached. Clones are the same.
+/// Revisions that the other replicas have applied. Clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct Peers {
     pub(crate) applied: Arc<watch::Sender<HashMap<InstanceId, i64>>>,
 }
 
 impl Peers {
-    /// Waits until every other replica has applied a revision or is no member any more. Safe to drop at any await.
+    /// Waits until every other replica has applied a revision or is no longer a member. Cancel-safe.
     pub async fn have(&self, mesh: &Mesh, revision: i64) -> Result<(), Error> {
         let mut applied = self.applied.subscribe();
         let mut news = mesh.view().subscribe();
@@ -42,12 +42,12 @@ impl Peers {
                 return Ok(());
             };
             tokio::select! {
-                // The sender lives as long as this.
+                // The sender lives as long as `self`.
                 _ = applied.changed() => {}
                 _ = news.next() => {}
-                () = sleep_until(begun + PATIENCE) => {
+                () = sleep_until(begun + REPLICA_TIMEOUT) => {
                     let endpoint = others.get(&instance).map(|member| member.endpoint.clone()).unwrap_or_default();
-                    return Err(Error::NotEverywhere { instance, endpoint, waited: PATIENCE });
+                    return Err(Error::NotEverywhere { instance, endpoint, waited: REPLICA_TIMEOUT });
                 }
             }
         }

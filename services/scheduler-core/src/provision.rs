@@ -1,4 +1,4 @@
-//! Provisioning: a client asks for the next move of a node's life. One use case, which REST, gRPC and bulk call.
+//! Provisioning: requests that change a node's state. One use case for REST, gRPC and bulks.
 //!
 //! The APIs decode a request into a [`Provision`]. Whether the node takes it is decided by `domain::provision::step` from
 //! [`NodeFacts`], which are read here from the node's records and nowhere else.
@@ -26,7 +26,7 @@ use crate::{
     request_id,
 };
 
-/// Steps that one request may name.
+/// Maximum number of steps in a request.
 const MAX_STEPS: usize = 64;
 /// Maximum size of the files of a config drive in a request, in bytes; a larger one is given as a URL.
 pub const MAX_CONFIG_DRIVE_BYTES: usize = 512 << 10;
@@ -34,49 +34,49 @@ pub const MAX_CONFIG_DRIVE_BYTES: usize = 512 << 10;
 /// A command to provision a node, as our own APIs give it: the image by name, and the files of the config drive.
 #[derive(Debug, Clone)]
 pub struct ProvisionNode {
-    /// Which node.
+    /// Node.
     pub node: NodeId,
-    /// What it is asked for.
+    /// Verb.
     pub verb: Verb,
-    /// The image by its id or name; empty: none is named.
+    /// Image by its id or name. Empty if none is named.
     pub image: String,
-    /// Files of the config drive by path; empty: there is none.
+    /// Files of the config drive, by path. Empty if there is none.
     pub config_drive: ConfigDrive,
-    /// Named steps, in their order.
+    /// Requested steps, in their order.
     pub steps: Vec<Step>,
-    /// For a rescue, and empty otherwise.
+    /// Password for a rescue. Empty for other verbs.
     pub rescue_password: String,
 }
 
 /// A decoded request to provision a node.
 #[derive(Debug, Clone, Default)]
 pub struct Provision {
-    /// Named steps, in their order; empty: what the verb always does.
+    /// Requested steps, in their order. Empty for the default steps of the verb.
     pub steps: Vec<Step>,
-    /// Whether the steps are carried out without booting an agent.
+    /// Whether the steps run without booting an agent.
     pub ramdisk: Ramdisk,
-    /// What is to be deployed; none: what the intent has already.
+    /// Deployment. `None` to keep that of the intent.
     pub deployment: Option<Deployment>,
-    /// What the request changes of the node's specification, stored in the same transaction.
+    /// Changes of the node's specification, stored in the same transaction.
     pub spec: Option<SpecChange>,
 }
 
 /// A node's specification after a request.
 #[derive(Debug, Clone)]
 pub struct SpecChange {
-    /// The revision of the record that it was made from, which must be unchanged.
+    /// Expected revision of the record.
     pub before: Expect,
-    /// The record.
+    /// New record.
     pub after: Stamped<NodeSpec>,
 }
 
 /// Whether an operation boots an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ramdisk {
-    /// It does, where its steps need one.
+    /// If its steps need one.
     #[default]
     Booted,
-    /// It does not (Ironic's `disable_ramdisk`).
+    /// Never (Ironic's `disable_ramdisk`).
     Disabled,
 }
 
@@ -90,7 +90,7 @@ pub async fn provision_node(app: &AppState, command: ProvisionNode) -> Result<()
     let registry = &app.registry;
     let record = registry.named(&node.to_string())?;
     let driver = record.intent.value.driver;
-    // First what no other arguments could make good.
+    // First the checks that no other arguments could satisfy.
     registry.check(&record, verb, &steps)?;
     check_steps(verb, &steps, driver)?;
     check_password(verb, &rescue_password)?;
@@ -139,7 +139,7 @@ impl Registry {
     /// since they were read.
     pub async fn accept(&self, record: &Record, verb: Verb, request: Provision) -> Result<(), Error> {
         let Provision { steps, ramdisk, deployment, spec } = request;
-        // What is decided by these fields is stored only while they are the same: a node may be protected at this moment.
+        // The decision is stored only if these fields are unchanged: the node may become protected at this moment.
         let key = key::node_spec(record.rack, record.node);
         let read = self.view().get(&key);
         let facts = facts(record, read.as_ref().map(|read| &read.value.spec), &steps);
@@ -153,7 +153,7 @@ impl Registry {
             operation.without_ramdisk = ramdisk == Ramdisk::Disabled;
             request_id::begins(Some(operation.id));
         }
-        // An operation takes over what a client wanted of power.
+        // An operation replaces a requested power state.
         let old = &record.intent.value;
         let intent = Intent { power: None, deployment: deployment.or_else(|| old.deployment.clone()), ..old.clone() };
         let changed = (intent != *old).then_some(&intent);
@@ -167,7 +167,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether a node takes a verb with these steps, as [`Self::accept`] decides it.
+    /// Checks that a node accepts a verb with these steps, as [`Self::accept`] does.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::NoMac`]
@@ -176,18 +176,18 @@ impl Registry {
         taken.map_err(|refused| Self::refusal(record, refused))
     }
 
-    /// The same, as the domain says it.
+    /// The same, with the domain's error.
     pub fn decide(&self, record: &Record, verb: Verb, steps: &[Step]) -> Result<(), Refused> {
         step(record.life.value.state, Event::Asked(verb), self.facts(record, steps)).map(drop)
     }
 
-    /// Everything beside its state that decides what a node takes; `steps` are those of the request.
+    /// Returns the facts about a node besides its state; `steps` are those of the request.
     pub fn facts(&self, record: &Record, steps: &[Step]) -> NodeFacts {
         let read = self.view().get(&key::node_spec(record.rack, record.node));
         facts(record, read.as_ref().map(|read| &read.value.spec), steps)
     }
 
-    /// Adds to a refusal the node's name, and what its user can do about it.
+    /// Adds the node's name to a refusal, and what the client can do.
     fn refusal(record: &Record, refused: Refused) -> Error {
         match refused {
             Refused::NoNetworkBoot { lacks, .. } => no_network_boot(&record.intent.value.name, lacks),
@@ -205,7 +205,7 @@ impl Registry {
     }
 }
 
-/// Whether a verb takes these steps, and the driver has them.
+/// Checks that the verb accepts the steps and the driver has them.
 fn check_steps(verb: Verb, steps: &[Step], driver: Driver) -> Result<(), Error> {
     let takes = matches!(verb, Verb::Clean | Verb::Service);
     if !takes && !steps.is_empty() {
@@ -236,8 +236,8 @@ fn check_password(verb: Verb, password: &str) -> Result<(), Invalid> {
     }
 }
 
-/// Everything beside its state that decides what a node takes. Unless its specification says otherwise, a new machine is not
-/// wiped, and one that was in use is.
+/// Computes the facts about a node besides its state. Unless its specification says otherwise, a new node is not wiped, and
+/// one that was in use is.
 fn facts(record: &Record, spec: Option<&NodeSpec>, steps: &[Step]) -> NodeFacts {
     let is = |flag: fn(&NodeSpec) -> bool| spec.is_some_and(flag);
     let automated_clean = spec.and_then(|spec| spec.automated_clean);
@@ -248,7 +248,7 @@ fn facts(record: &Record, spec: Option<&NodeSpec>, steps: &[Step]) -> NodeFacts 
         let chosen = chosen.or_else(|| intent.driver.default_implementation(interface)).unwrap_or("no-");
         Support::from(!chosen.starts_with("no-"))
     };
-    // Our own agent makes no steps on a machine in use; the stock agent does, and anybody's steps need no agent.
+    // Our own agent executes no steps on a node in use; ironic-python-agent does, and reserved steps need no agent.
     let needs_agent = steps.is_empty() || steps.iter().any(|step| step.reserved().is_none());
     NodeFacts {
         cleans_before_use: automated_clean.unwrap_or(false),
@@ -275,7 +275,7 @@ fn network_boot(record: &Record) -> NetworkBoot {
     }
 }
 
-/// The refusal for a node that cannot boot from the network, with what makes it able to.
+/// Returns the error for a node that cannot boot from the network, with what to do.
 fn no_network_boot(name: &str, lacks: NetworkBoot) -> Error {
     let name = name.to_owned();
     let add = format!("ironmesh node set {name} --add-mac MAC");
@@ -292,7 +292,7 @@ fn no_network_boot(name: &str, lacks: NetworkBoot) -> Error {
     Error::NoMac { name, lacks, next }
 }
 
-/// The failure of an operation that a client aborted.
+/// Returns the failure of an aborted operation.
 fn aborted(state: State) -> Failure {
     Failure { cause: Cause::Aborted, text: format!("aborted by a person while {state}"), at: clock::now() }
 }

@@ -39,61 +39,77 @@ pub use spec::Held;
 use transition::transition;
 pub use transition::{Moved, due, newborn, turn};
 
-/// The records. Clones are the same.
+/// Access to the records. Clones share the state.
 #[derive(Debug, Clone)]
 pub struct Registry {
+    /// Membership of this replica, which every write depends on.
     pub mesh: Mesh,
+    /// Key by which secrets are sealed.
     pub sealer: Sealer,
+    /// Revisions that the other replicas have applied.
     pub peers: Peers,
-    /// Which ports are whose.
+    /// Ports by node.
     index: Arc<index::Ports>,
-    /// Where nodes are.
+    /// Racks by node.
     places: Arc<index::Nodes>,
-    /// Held while a machine is enrolled: all take the lowest free address, and would get in each other's way.
+    /// Held during an enrollment: each takes the lowest free address, so concurrent ones would conflict.
     enrolling: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Everything that the store has about a node.
+/// All records of a node.
 #[derive(Debug, Clone)]
 pub struct Record {
+    /// Rack of the node.
     pub rack: RackId,
+    /// Id of the node.
     pub node: NodeId,
+    /// Intended state.
     pub intent: Versioned<Intent>,
+    /// Provisioning state and generation.
     pub life: Versioned<Life>,
+    /// Last operation, if there was one.
     pub operation: Option<Versioned<Operation>>,
+    /// Boot decision, if one is valid.
     pub boot: Option<Versioned<BootDecision>>,
+    /// Observations of the power-service.
     pub power: Option<PowerSeen>,
+    /// Observations of the pxe-service.
     pub pxe: Option<PxeSeen>,
+    /// Observations of the node's agent.
     pub agent: Option<AgentSeen>,
+    /// Last hardware report.
     pub inventory: Option<Inventory>,
+    /// Ports by MAC.
     pub ports: Vec<(MacAddr, Versioned<Port>)>,
 }
 
 impl Record {
-    /// The operation that runs.
+    /// Returns the running operation.
     pub fn running(&self) -> Option<&Operation> {
         self.operation.as_ref().map(|read| &read.value).filter(|operation| operation.is_running())
     }
 }
 
 impl Registry {
+    /// Creates the registry over a mesh's view and store.
     pub fn new(mesh: Mesh, sealer: Sealer) -> Self {
         let index = Arc::new(index::Ports::new(mesh.view().clone()));
         let places = Arc::new(index::Nodes::new(mesh.view().clone()));
         Self { mesh, sealer, peers: Peers::default(), index, places, enrolling: Arc::default() }
     }
 
-    /// Commits what a person asked for, and waits until it can be read through any replica.
+    /// Commits a client's change, and waits until it can be read through every replica.
     pub async fn commit(&self, change: Change) -> Result<(), Error> {
         let revision = self.mesh.commit(request_id::marked(change)?).await?;
         self.peers.have(&self.mesh, revision).await
     }
 
+    /// View of the store.
     pub fn view(&self) -> &View {
         self.mesh.view()
     }
 
-    /// The rack and id of a node that is named by its id or name.
+    /// Finds a node by its id or name.
     pub fn find(&self, name: &str) -> Result<(RackId, NodeId), Error> {
         let missing = || Error::Missing { kind: "node", name: name.to_owned() };
         let node = match name.parse::<NodeId>() {
@@ -104,12 +120,12 @@ impl Registry {
         Ok((rack, node))
     }
 
-    /// The rack that a node is in.
+    /// Returns the rack of a node.
     pub fn rack_of(&self, node: NodeId) -> Option<RackId> {
         self.places.rack_of(node)
     }
 
-    /// Everything about a node.
+    /// Reads all records of a node.
     pub fn record(&self, rack: RackId, node: NodeId) -> Option<Record> {
         let view = self.view();
         let ports = self.index.of(node).into_iter();
@@ -128,13 +144,13 @@ impl Registry {
         })
     }
 
-    /// The record of a node by name.
+    /// Reads all records of a node that is named by its id or name.
     pub fn named(&self, name: &str) -> Result<Record, Error> {
         let (rack, node) = self.find(name)?;
         self.record(rack, node).ok_or_else(|| Error::Missing { kind: "node", name: name.to_owned() })
     }
 
-    /// All nodes of a rack, or of all racks, in the order of their ids.
+    /// Lists the nodes of a rack, or of all racks, in the order of their ids.
     pub fn nodes(&self, only: Option<RackId>) -> Vec<(NodeId, RackId)> {
         let mut nodes = Vec::new();
         for (_, rack) in self.view().list(&key::racks()) {
@@ -147,11 +163,12 @@ impl Registry {
         nodes
     }
 
+    /// Returns a rack by its id.
     pub fn rack(&self, rack: RackId) -> Option<Versioned<Rack>> {
         self.view().get(&key::rack(rack))
     }
 
-    /// A rack by its id or name; the empty name is that of the rack named "".
+    /// Finds a rack by its id or name. The empty name is valid.
     pub fn rack_named(&self, name: &str) -> Result<Versioned<Rack>, Error> {
         let missing = || Error::Missing { kind: "rack", name: name.to_owned() };
         let id = match name.parse::<RackId>() {
@@ -161,7 +178,7 @@ impl Registry {
         self.rack(id).ok_or_else(missing)
     }
 
-    /// An image by its id or name.
+    /// Finds an image by its id or name.
     pub fn image_named(&self, name: &str) -> Result<Versioned<Image>, Error> {
         let missing = || Error::Missing { kind: "image", name: name.to_owned() };
         let id = match name.parse::<ImageId>() {
@@ -171,11 +188,12 @@ impl Registry {
         self.image(id).ok_or_else(missing)
     }
 
+    /// Returns an image by its id.
     pub fn image(&self, image: ImageId) -> Option<Versioned<Image>> {
         self.view().get(&key::image(image))
     }
 
-    /// Adds a move of a life to a change that already says under which right it is made.
+    /// Adds a state transition to a change that already has its preconditions.
     pub fn add_move(
         &self,
         change: Change,
@@ -212,6 +230,10 @@ impl Registry {
         ports::find(change, rack, node, &holder, &moved.ports)
     }
 
+    /// Computes the records after an event. Nothing is stored.
+    ///
+    /// # Errors
+    /// [`provision::Refused`] if the state machine refuses the event.
     pub fn moved(
         &self,
         record: &Record,
@@ -230,7 +252,7 @@ impl Registry {
         Ok(moved)
     }
 
-    /// A new generation for an instruction outside an operation, with what it wants of power.
+    /// Stores a power request outside an operation, under a new generation.
     pub async fn accept_power(&self, record: &Record, target: domain::power::PowerTarget) -> Result<Generation, Error> {
         provision::change_power(record.life.value.state, target, self.facts(record, &[]))?;
         let life = Life { generation: record.life.value.generation.next(), ..record.life.value.clone() };
@@ -245,7 +267,7 @@ impl Registry {
     }
 }
 
-/// How the keys that only one resource may have name a node that has them.
+/// Returns the holder of a unique key for a node.
 fn holder(node: NodeId, name: &str) -> Holder {
     Holder { kind: "node".to_owned(), id: node.uuid(), name: name.to_owned() }
 }

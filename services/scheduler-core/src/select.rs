@@ -1,4 +1,4 @@
-//! Which nodes a selector means. Pure.
+//! Selectors of nodes. Pure.
 
 use domain::{driver::Driver, id::RackId};
 use keyspace::value::NodeSpec;
@@ -7,15 +7,20 @@ use proto::{
     convert::{Invalid, text},
 };
 
-/// What clients specified of a node that it is selected by.
+/// Attributes of a node for selectors, set by clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
+    /// Resource class.
     pub resource_class: String,
+    /// Traits.
     pub traits: Vec<String>,
+    /// Project that owns the node.
     pub owner: String,
+    /// Whether the node is in maintenance.
     pub maintenance: bool,
-    /// It has an instance: an allocation's, or one that a client named.
+    /// Whether the node has an instance.
     pub is_allocated: bool,
+    /// Reason for the maintenance.
     pub maintenance_reason: String,
 }
 
@@ -32,19 +37,26 @@ impl From<&NodeSpec> for Attributes {
     }
 }
 
-/// What a node is selected by.
+/// Facts about a node for selectors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
+    /// Id of the node.
     pub id: String,
+    /// Name of the node.
     pub name: String,
+    /// Rack of the node.
     pub rack: RackId,
+    /// Ironic's name of the provision state.
     pub state: &'static str,
+    /// Driver of the node.
     pub driver: Driver,
+    /// Whether the last operation or power change failed.
     pub failed: bool,
+    /// Attributes that clients set.
     pub attributes: Attributes,
 }
 
-/// Which nodes; the default means all.
+/// Selector of nodes. The default selects all.
 #[derive(Debug, Clone, Default)]
 pub struct Selector {
     wire: NodeSelector,
@@ -53,7 +65,7 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// Reads a message; `rack` finds a rack by its name or id.
+    /// Parses a message. `rack` finds a rack by its name or id.
     pub fn read<E: From<Invalid>>(
         wire: Option<NodeSelector>,
         rack: impl Fn(&str) -> Result<RackId, E>,
@@ -66,11 +78,12 @@ impl Selector {
         })
     }
 
-    /// Whether it says nothing: then it means all.
+    /// Returns whether the selector is empty, so that it selects all nodes.
     pub fn is_empty(&self) -> bool {
         self.wire == NodeSelector::default()
     }
 
+    /// Returns whether the selector selects a node.
     pub fn selects(&self, node: &Facts) -> bool {
         let wire = &self.wire;
         let named = |pattern: &String| *pattern == node.id || is_like(&node.name, pattern);
@@ -90,9 +103,9 @@ fn is_one<T: PartialEq>(wanted: &[T], is: &T) -> bool {
     wanted.is_empty() || wanted.contains(is)
 }
 
-/// Whether a text is as a pattern has it, in which * stands for any characters and ? for one.
+/// Returns whether a text matches a pattern, in which * stands for any characters and ? for one.
 ///
-/// After a mismatch only the last * is tried further: what comes before it fits already, so this takes at most the
+/// After a mismatch only the last * is extended, because the text before it matches already. The run time is at most the
 /// product of both lengths.
 fn is_like(text: &str, pattern: &str) -> bool {
     let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());

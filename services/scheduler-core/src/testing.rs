@@ -44,7 +44,7 @@ pub const RACK: RackId = RackId::new(Uuid::from_u128(1));
 /// The image that every world has; its name is `disk`.
 pub const IMAGE: ImageId = ImageId::new(Uuid::from_u128(2));
 /// How long the scheduler may take to join, or to see what was written.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a test cannot begin.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -121,7 +121,7 @@ impl World {
         let (followed, member, stop) = (view.clone(), mesh.clone(), host.clone());
         host.spawn(async move { followed.follow(store, prefixes, None, std::future::pending()).await });
         host.spawn(async move { member.live(stop, lock).await });
-        timeout(PATIENCE, mesh.wait_until_joined()).await?;
+        timeout(WAIT_TIMEOUT, mesh.wait_until_joined()).await?;
         let (tls, sealer) = (tls(&folder)?, Sealer::new(&[7; 32])?);
         let app = Arc::new(AppState::assemble(mesh, sealer, tls, Limits::default(), host));
         let world = Self { etcd, app, _folder: folder };
@@ -163,7 +163,7 @@ impl World {
     /// # Errors
     /// It is not in time.
     pub async fn sees(&self, revision: i64) -> Result<(), Failure> {
-        Ok(timeout(PATIENCE, self.app.registry.view().reaches(revision)).await?)
+        Ok(timeout(WAIT_TIMEOUT, self.app.registry.view().reaches(revision)).await?)
     }
 
     /// Writes a node as it is, whatever it was, and waits until the scheduler sees it.

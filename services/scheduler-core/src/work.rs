@@ -1,4 +1,4 @@
-//! The loop: a change or a deadline puts a node on the queue; one task per busy node makes one pass.
+//! Reconcile loop: a change or a deadline queues a node; one task per busy node makes one pass.
 
 pub mod pass;
 mod queue;
@@ -13,27 +13,27 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{app_state::AppState, metrics};
 use queue::Queue;
 
-/// How often everything is looked at, in case the watch missed something.
-const SLOW: Duration = Duration::from_secs(15);
-/// How soon a node is looked at again whose act is under way.
-pub const SOON: Duration = Duration::from_secs(1);
+/// Interval at which all nodes are queued, in case the watch missed a change.
+const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(15);
+/// Delay of the next pass over a node whose act is in progress.
+pub const ACT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When a node is to be looked at again.
+/// Time of the next pass over a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// When something about it changes.
+    /// When the node changes.
     Changed,
-    /// After this long at the latest.
+    /// After this time at the latest.
     Within(Duration),
 }
 
-/// Makes passes until the host stops.
+/// Runs the loop until the host stops.
 pub async fn run(shared: Arc<AppState>) {
     let mut news = shared.registry.view().subscribe();
     let mut touched = shared.live_state.touched();
     let mut queue = Queue::default();
     let (sender, mut ended) = mpsc::unbounded_channel::<(NodeId, Next)>();
-    let mut slow = tokio::time::interval(SLOW);
+    let mut slow = tokio::time::interval(FULL_SCAN_INTERVAL);
     let mut running = HashSet::new();
     loop {
         let now = Instant::now();
@@ -43,7 +43,7 @@ pub async fn run(shared: Arc<AppState>) {
         }
         tokio::select! {
             () = shared.host.stopping() => return,
-            () = tokio::time::sleep_until(queue.deadline(now + SLOW, &running)) => {}
+            () = tokio::time::sleep_until(queue.deadline(now + FULL_SCAN_INTERVAL, &running)) => {}
             Some((node, next)) = ended.recv() => {
                 running.remove(&node);
                 if let Next::Within(pause) = next {
@@ -51,7 +51,7 @@ pub async fn run(shared: Arc<AppState>) {
                 }
             }
             Some(told) = news.next() => {
-                // What a transaction changed of a node is told in parts, and one pass sees all of it.
+                // The view reports a transaction's changes one by one; a short delay lets one pass see all of them.
                 for told in std::iter::once(told).chain(std::iter::from_fn(|| news.take())) {
                     match told {
                         News::Path(path) => if let Some((_, node)) = key::node_of(&path) {

@@ -1,19 +1,25 @@
-//! What is to be done next of a bulk. Pure.
+//! Decides the next actions of a bulk. Pure.
 
 use domain::{id::NodeId, time::Timestamp};
 use keyspace::value::{Bulk, BulkProgress, BulkState};
 
-/// How many nodes are how far.
+/// Number of nodes by progress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
+    /// Nodes that have not started.
     pub waiting: u32,
+    /// Nodes with a running operation.
     pub running: u32,
+    /// Nodes that succeeded.
     pub done: u32,
+    /// Nodes that failed.
     pub failed: u32,
+    /// Nodes that refused the verb.
     pub skipped: u32,
 }
 
 impl Count {
+    /// Counts the progress of all nodes.
     pub fn of<'a>(all: impl IntoIterator<Item = &'a BulkProgress>) -> Self {
         let mut count = Self::default();
         for progress in all {
@@ -30,7 +36,7 @@ impl Count {
     }
 }
 
-/// Takes a bulk as far as it goes with what its nodes are now; the nodes that are to be asked.
+/// Updates a bulk from the progress of its nodes. Returns the nodes to start.
 pub(super) fn plan(bulk: &mut Bulk, now: Timestamp) -> Vec<NodeId> {
     match bulk.state {
         BulkState::Running => {}
@@ -64,13 +70,13 @@ pub(super) fn plan(bulk: &mut Bulk, now: Timestamp) -> Vec<NodeId> {
     waiting.take(free).map(|one| one.node).collect()
 }
 
-/// Whether the canaries are still what it is about.
+/// Returns whether the canaries have not all succeeded yet.
 fn in_canaries(bulk: &Bulk) -> bool {
     let mut canaries = bulk.nodes.iter().take(size(bulk.limits.canary));
     !bulk.canaries_passed && canaries.any(|one| !matches!(one.progress, BulkProgress::Done { .. }))
 }
 
-/// Why it is to pause.
+/// Returns the reason to pause, if there is one.
 fn pauses(bulk: &Bulk, all: Count) -> Option<String> {
     if all.failed.saturating_sub(bulk.forgiven) > bulk.limits.max_failures {
         return Some(format!("{} failed", of(all.failed)));
@@ -94,7 +100,7 @@ fn size(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-/// Lets it go on: what failed up to now counts no more.
+/// Resumes a bulk. Earlier failures no longer count.
 pub(super) fn go_on(bulk: &mut Bulk) {
     let canaries = Count::of(bulk.nodes.iter().take(size(bulk.limits.canary)).map(|one| &one.progress));
     bulk.canaries_passed |= canaries.waiting == 0 && canaries.running == 0 || canaries.failed > 0;

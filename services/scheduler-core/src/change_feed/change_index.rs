@@ -1,24 +1,24 @@
-//! When nodes changed last. Pure.
+//! Index of the last change of each node. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use domain::id::{NodeId, RackId};
 
-/// Nodes that are gone and still told of.
-const GONE: usize = 4096;
+/// Maximum number of remembered deletions.
+const MAX_REMEMBERED_DELETIONS: usize = 4096;
 
-/// How far a watcher is.
+/// Position of a watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
-    /// He knows nothing.
+    /// The watcher knows nothing.
     Nowhere,
-    /// He knows all up to this revision of the store.
+    /// The watcher knows all changes up to this store revision.
     Revision(i64),
-    /// He knows all up to this round of this change_index.
+    /// The watcher knows all changes up to this round of this index.
     Round(u64),
 }
 
-/// When something changed last: in this round, at this revision or before.
+/// Time of a change: the round, and the revision at or before which it happened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct When {
     pub(super) round: u64,
@@ -35,21 +35,21 @@ impl When {
     }
 }
 
-/// What a watcher does not know yet.
+/// Changes that a watcher does not know yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct News {
-    /// What he knew counts for nothing: `nodes` are all that there are.
+    /// Whether the watcher must start again: `nodes` are all existing nodes.
     pub(super) is_all: bool,
     pub(super) nodes: Vec<(NodeId, RackId)>,
     pub(super) gone: Vec<NodeId>,
 }
 
-/// The change_index: a line for each node, and some for those that are gone.
+/// Last change of each node, and the remembered deletions.
 #[derive(Debug, Default)]
 pub(super) struct ChangeIndex {
     nodes: BTreeMap<NodeId, (RackId, When)>,
     gone: VecDeque<(NodeId, When)>,
-    /// Nothing is known of what changed up to here.
+    /// Changes up to here are unknown.
     floor: When,
 }
 
@@ -61,27 +61,27 @@ impl ChangeIndex {
         self.floor = when;
     }
 
-    /// Something about a node changed, which is in this rack.
+    /// Records a change of a node in a rack.
     pub(super) fn changed(&mut self, node: NodeId, rack: RackId, when: When) {
         self.nodes.insert(node, (rack, when));
         self.gone.retain(|(gone, _)| *gone != node);
     }
 
-    /// The same, where it is not known whether it still is.
+    /// Records a change of a node that may have left the rack.
     pub(super) fn touched(&mut self, node: NodeId, when: When) {
         if let Some((_, of_node)) = self.nodes.get_mut(&node) {
             *of_node = when;
         }
     }
 
-    /// A node is no more in this rack; it may have been moved to another one before.
+    /// Records that a node left a rack. It may have moved to another one before.
     pub(super) fn went(&mut self, node: NodeId, rack: RackId, when: When) {
         if self.nodes.get(&node).is_none_or(|(of, _)| *of != rack) {
             return;
         }
         self.nodes.remove(&node);
         self.gone.push_back((node, when));
-        if self.gone.len() > GONE
+        if self.gone.len() > MAX_REMEMBERED_DELETIONS
             && let Some((_, forgotten)) = self.gone.pop_front()
         {
             self.floor = forgotten;
@@ -177,13 +177,13 @@ mod tests {
     #[test]
     fn who_is_slower_than_what_is_remembered_begins_again() {
         let mut change_index = two_nodes();
-        for number in 0..=u64::try_from(GONE).unwrap() {
+        for number in 0..=u64::try_from(MAX_REMEMBERED_DELETIONS).unwrap() {
             let (node, when) = (node(u128::from(number) + 10), when(number + 2, 20));
             change_index.changed(node, rack(1), when);
             change_index.went(node, rack(1), when);
         }
         assert!(change_index.since(At::Round(1)).is_all);
         assert!(!change_index.since(At::Round(2)).is_all);
-        assert_eq!(change_index.gone.len(), GONE);
+        assert_eq!(change_index.gone.len(), MAX_REMEMBERED_DELETIONS);
     }
 }

@@ -1,4 +1,4 @@
-//! The boot decision: minted by the node's owner, answered by the pxe-service.
+//! Boot decision: minted by the node's owner, served by the pxe-service.
 
 use domain::{
     failure::{Cause, Failure},
@@ -24,12 +24,12 @@ use crate::{
     registry::{Record, due, turn},
 };
 
-/// Octets of a boot token.
-const TOKEN: usize = 32;
-/// Octets of the key that a deployed system phones home with.
-const LIFE_KEY: usize = 16;
+/// Length of a boot token, in bytes.
+const TOKEN_BYTES: usize = 32;
+/// Length of the key with which a deployed system phones home, in bytes.
+const LIFE_KEY_BYTES: usize = 16;
 
-/// Mints the decision of the present generation, with its token sealed, by a fenced write.
+/// Mints the boot decision of the current generation, with a sealed token, by a fenced write.
 pub async fn mint(shared: &AppState, record: &Record, claim: Claim) -> Result<(), NotMinted> {
     let named = record.intent.value.ironic_ramdisk.as_ref();
     let [kernel, ramdisk] = match named {
@@ -37,9 +37,9 @@ pub async fn mint(shared: &AppState, record: &Record, claim: Claim) -> Result<()
         None => images::agent_images(shared, record).map_err(NotMinted::Never)?,
     };
     let (node, registry) = (record.node, &shared.registry);
-    let mut boot_token = [0; TOKEN];
+    let mut boot_token = [0; TOKEN_BYTES];
     getrandom::fill(&mut boot_token)?;
-    let mut life_key = [0; LIFE_KEY];
+    let mut life_key = [0; LIFE_KEY_BYTES];
     getrandom::fill(&mut life_key)?;
     let life_key = hex::encode(life_key);
     let work = work(shared, record, &life_key)?;
@@ -87,8 +87,7 @@ pub async fn hand(shared: &AppState, record: &Record, claim: Claim) -> Result<()
     Ok(())
 }
 
-/// Makes the steps that the agent would clean by those of the operation, by a fenced write: they are a course from then on,
-/// as if a person had named them.
+/// Adopts the agent's own clean steps as the operation's steps, by a fenced write. From then on they count as requested.
 pub async fn take_steps(shared: &AppState, record: &Record, claim: Claim) -> Result<(), Error> {
     let Some((agent, read)) = record.agent.as_ref().zip(record.operation.as_ref()) else { return Ok(()) };
     let operation = Operation { steps: agent.lists.clone(), ..read.value.clone() };
@@ -101,12 +100,12 @@ pub async fn take_steps(shared: &AppState, record: &Record, claim: Claim) -> Res
     Ok(())
 }
 
-/// How many of the named steps are made.
+/// Returns the number of requested steps that are done.
 fn made(record: &Record) -> u32 {
     record.operation.as_ref().map_or(0, |operation| operation.value.made)
 }
 
-/// The steps from one on that are an agent's, up to the last that is due.
+/// Returns the agent's steps from one on, up to the last that is due.
 fn due_steps(record: &Record, from: u32) -> Vec<Step> {
     let to = record.operation.as_ref().map_or(0, |operation| due(&operation.value));
     let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
@@ -114,20 +113,20 @@ fn due_steps(record: &Record, from: u32) -> Vec<Step> {
     part.iter().filter(|step| step.reserved().is_none()).cloned().collect()
 }
 
-/// Where what is due stands; none where no steps were named.
+/// Returns the range of the steps that are due, or `None` if none were requested.
 fn part(record: &Record, from: u32) -> Option<Part> {
     let operation = &record.operation.as_ref()?.value;
-    // An agent that is only to be there is handed nothing.
+    // An agent that only needs to run receives no steps.
     let to = if matches!(turn(Some(operation)), NextStep::Work(_)) { due(operation) } else { operation.made };
     (!operation.steps.is_empty()).then_some(Part { from, to })
 }
 
-/// What the agent is to do. Disks are wiped where that is what the state says, and never because nothing else fits.
+/// Returns the agent's work. Disks are wiped only if the state says so, never as a default.
 fn work(shared: &AppState, record: &Record, life_key: &str) -> Result<Work, NotMinted> {
     match (record.life.value.state, &record.intent.value.deployment) {
         (State::Deploying { .. }, Some(deployment)) => write(shared, record, deployment, life_key),
         (State::Cleaning { manual: false, .. }, _) => Ok(Work::Wipe),
-        // An agent with steps of its own makes those that are named, and says of any other that it has none.
+        // An agent with its own steps executes the requested ones and reports unknown ones.
         (State::Cleaning { manual: true, .. }, _) if has_steps(record) => Ok(Work::Wipe),
         (State::Servicing { .. }, _) if has_steps(record) => Ok(Work::Service),
         // A cleaning wipes disks only if its steps say so.
@@ -140,17 +139,17 @@ fn work(shared: &AppState, record: &Record, life_key: &str) -> Result<Work, NotM
     }
 }
 
-/// The steps that a person named.
+/// Returns whether steps were requested.
 fn steps(record: &Record) -> &[Step] {
     record.operation.as_ref().map(|operation| operation.value.steps.as_slice()).unwrap_or_default()
 }
 
-/// Whether they are made by an agent that has steps of its own.
+/// Returns whether an agent with its own steps executes them.
 fn has_steps(record: &Record) -> bool {
     record.intent.value.ironic_ramdisk.is_some() && !steps(record).is_empty()
 }
 
-/// Whether those that are due make the disks forget.
+/// Returns whether the due steps erase disks.
 fn erases(record: &Record) -> bool {
     due_steps(record, made(record))
         .iter()
@@ -184,7 +183,7 @@ fn write(shared: &AppState, record: &Record, deployment: &Deployment, life_key: 
     })
 }
 
-/// Has the pxe-service answer by the decision.
+/// Instructs the pxe-service to serve the boot decision.
 pub async fn ensure(shared: &AppState, record: &Record, claim: Claim) -> Progress {
     let line = match shared.leaf_clients.to_owner(record.rack, Service::Pxe, record.node) {
         Ok(line) => line,

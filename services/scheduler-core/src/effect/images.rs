@@ -1,4 +1,4 @@
-//! Acts of the storage-service: everything that a boot needs, in every replica's cache.
+//! Acts on the storage-service: caches everything that a boot needs in every replica.
 
 use domain::{
     failure::{Cause, Failure},
@@ -15,7 +15,7 @@ use service_kit::clock;
 use super::learned;
 use crate::{app_state::AppState, registry::Record};
 
-/// How the images of a node's present work stand.
+/// Returns the progress of fetching the images of a node's current work.
 pub async fn ensure(shared: &AppState, record: &Record) -> Progress {
     let images = match wanted(shared, record) {
         Ok(images) => images,
@@ -30,7 +30,7 @@ pub async fn ensure(shared: &AppState, record: &Record) -> Progress {
                 Progress::Done(_) => done += 1,
                 Progress::Failed(failure) => failed = Some(failure),
                 Progress::Underway => pulling += 1,
-                // A replica that does not answer has nothing to hand out either.
+                // A replica that does not respond cannot serve files either.
                 Progress::Unknown => {}
             }
         }
@@ -67,7 +67,7 @@ async fn one(shared: &AppState, record: &Record, endpoint: &str, image: &Image) 
     }
 }
 
-/// The images that the work needs: kernel, ramdisk, and what is deployed.
+/// Returns the images that the work needs: kernel, ramdisk and the deployed image.
 fn wanted(shared: &AppState, record: &Record) -> Result<Vec<Image>, Failure> {
     let mut images = match decided(record) {
         Some(images) => images.to_vec(),
@@ -79,7 +79,7 @@ fn wanted(shared: &AppState, record: &Record) -> Result<Vec<Image>, Failure> {
     Ok(images)
 }
 
-/// Kernel and ramdisk that a node names by where they are, as they were when its boot was decided.
+/// Returns the kernel and ramdisk that a node names by URL, as of its boot decision.
 fn decided(record: &Record) -> Option<[Image; 2]> {
     let named = record.intent.value.ironic_ramdisk.as_ref()?;
     let decision = &record.boot.as_ref().filter(|boot| boot.value.protocol == Protocol::Ironic)?.value;
@@ -88,13 +88,14 @@ fn decided(record: &Record) -> Option<[Image; 2]> {
     Some([kernel, image(&decision.ramdisk, &named.ramdisk, Purpose::Ramdisk)])
 }
 
-/// The kernel and the ramdisk of the rack's agent.
+/// Returns the kernel and the ramdisk of the rack's agent.
 pub fn agent_images(shared: &AppState, record: &Record) -> Result<[Image; 2], Failure> {
     let rack = shared.registry.rack(record.rack).map(|rack| rack.value);
     let (kernel, ramdisk) = rack.map_or((None, None), |rack| (rack.kernel, rack.ramdisk));
     Ok([find(shared, kernel, "the rack's kernel")?, find(shared, ramdisk, "the rack's ramdisk")?])
 }
 
+/// Finds a registered image. `what` describes it in the failure.
 pub fn find(shared: &AppState, image: Option<ImageId>, what: &str) -> Result<Image, Failure> {
     let missing = |text: String| Failure { cause: Cause::RamdiskMissing, text, at: clock::now() };
     let image = image.ok_or_else(|| missing(format!("{what} is not set")))?;

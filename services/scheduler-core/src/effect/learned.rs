@@ -13,10 +13,10 @@ use service_kit::{clock, status};
 use super::NotMinted;
 use crate::{Error, app_state::AppState, registry::Record};
 
-/// The kernel and the ramdisk that a node names, as they are now. Repeat it while it is [`NotMinted::NotNow`]: what is
-/// not known yet is on its way into a cache of the rack.
+/// Returns the kernel and the ramdisk that a node names. Repeat the call while it returns [`NotMinted::NotNow`]: files
+/// with an unknown digest are being downloaded into a cache of the rack.
 pub(super) async fn images(shared: &AppState, record: &Record, named: &IronicRamdisk) -> Result<[Image; 2], NotMinted> {
-    // Both are on their way before either is waited for.
+    // Both downloads start before the function waits for one of them.
     let (kernel, ramdisk) = tokio::join!(
         one(shared, record, &named.kernel, Purpose::Kernel),
         one(shared, record, &named.ramdisk, Purpose::Ramdisk),
@@ -24,7 +24,7 @@ pub(super) async fn images(shared: &AppState, record: &Record, named: &IronicRam
     Ok([kernel?, ramdisk?])
 }
 
-/// An image that is known by where it is and what it hashes to.
+/// Returns an image with a known URL and digest.
 pub(super) fn image(url: &str, digest: Digest, purpose: Purpose) -> Image {
     Image {
         id: ImageId::new(uuid::Uuid::nil()),

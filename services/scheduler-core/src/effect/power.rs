@@ -1,4 +1,4 @@
-//! Acts of the power-service.
+//! Acts on the power-service.
 
 use domain::{
     failure::{Cause, Failure},
@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use super::version;
 use crate::{Error, app_state::AppState, registry::Record};
 
-/// Brings power to a target; the outcome is the node's power record.
+/// Instructs the power-service to reach a power target. The result appears in the node's power record.
 pub async fn ensure(shared: &AppState, record: &Record, claim: Claim, target: PowerTarget) -> Result<(), Error> {
     let line = shared.leaf_clients.to_owner(record.rack, Service::Power, record.node)?;
     let request = EnsurePowerRequest {
@@ -28,7 +28,7 @@ pub async fn ensure(shared: &AppState, record: &Record, claim: Claim, target: Po
     PowerServiceClient::new(line).ensure_power(request).await.map(drop).map_err(|status| refused(&status))
 }
 
-/// Asks the BMC who it is.
+/// Requests the BMC's identity.
 pub async fn ask(shared: &AppState, record: &Record) -> Result<Progress, Error> {
     let line = shared.leaf_clients.to_owner(record.rack, Service::Power, record.node)?;
     let request = GetPowerRequest { node: record.node.to_string() };
@@ -38,16 +38,16 @@ pub async fn ask(shared: &AppState, record: &Record) -> Result<Progress, Error> 
     }
 }
 
-/// What a BMC tells its machine to boot from, as it says now.
+/// Boot device override of a BMC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BootOrder {
-    /// None: nothing in particular, or what has no name here.
+    /// Boot device. `None` if there is no override or it is unknown.
     pub device: Option<BootDevice>,
-    /// None: it does not say.
+    /// Boot mode. `None` if the BMC does not report it.
     pub is_persistent: Option<bool>,
 }
 
-/// Asks the BMC what it tells the machine to boot from; the inner error is the BMC's.
+/// Reads the boot device override. The inner error is the BMC's.
 pub async fn boot_order(shared: &AppState, rack: RackId, node: NodeId) -> Result<Result<BootOrder, Failure>, Error> {
     let line = shared.leaf_clients.to_owner(rack, Service::Power, node)?;
     let request = GetBootOrderRequest { node: node.to_string() };
@@ -63,7 +63,7 @@ pub async fn boot_order(shared: &AppState, rack: RackId, node: NodeId) -> Result
     }
 }
 
-/// What is wrong with the BMC, where that is what is wrong.
+/// Returns the failure of the BMC, if the error is the BMC's.
 fn cause(status: &Status) -> Option<Cause> {
     let reason = status::reason(status).unwrap_or_default();
     Cause::ALL.iter().copied().find(|cause| cause.word() == reason)
@@ -75,7 +75,7 @@ fn judge(status: &Status) -> Result<Progress, Error> {
             let text = status.message().to_owned();
             Ok(Progress::Failed(Failure { cause, text, at: clock::now() }))
         }
-        // Silent, or no slot: it may pass until the deadline.
+        // A silent or busy BMC may recover before the deadline.
         (Some(_), _) => Ok(Progress::Underway),
         (None, _) => Err(refused(status)),
     }

@@ -1,4 +1,4 @@
-//! What an inspection reported becomes what is known of its node.
+//! Stores the results of an inspection.
 
 use domain::{
     net::MacAddr,

@@ -1,4 +1,4 @@
-//! Which ports are whose, and where nodes are: fed by the view, so that a node is found without looking at all others, or at
+//! Indexes of ports by node and of racks by node. The view keeps them up to date, so that a lookup reads neither all nodes nor
 //! all racks.
 
 use std::{
@@ -17,7 +17,7 @@ use keyspace::{
     view::{Feed, Touches},
 };
 
-/// Where a port is kept.
+/// Key of a port's record: rack and MAC.
 type Place = (RackId, MacAddr);
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ struct Inner {
     of_node: HashMap<NodeId, BTreeSet<Place>>,
 }
 
-/// The index. A reader first takes what the view told since the last one.
+/// Index of ports. A reader first applies the view's changes since the last read.
 #[derive(Debug)]
 pub(super) struct Ports {
     view: View,
@@ -40,7 +40,7 @@ impl Ports {
         Self { view, inner: Mutex::new(inner) }
     }
 
-    /// The ports of a node, in the order of their MACs.
+    /// Returns the ports of a node, in the order of their MACs.
     pub(super) fn of(&self, node: NodeId) -> Vec<(Place, Versioned<Port>)> {
         self.with(|inner| {
             let places = inner.of_node.get(&node).into_iter().flatten();
@@ -48,7 +48,7 @@ impl Ports {
         })
     }
 
-    /// All of them.
+    /// Returns all ports.
     pub(super) fn all(&self) -> Vec<(Place, Versioned<Port>)> {
         self.with(|inner| inner.ports.iter().map(|(place, port)| (*place, port.clone())).collect())
     }
@@ -101,7 +101,7 @@ struct Places {
     racks: HashMap<NodeId, RackId>,
 }
 
-/// The racks of all nodes. A reader first takes what the view told since the last one.
+/// Index of racks. A reader first applies the view's changes since the last read.
 #[derive(Debug)]
 pub(super) struct Nodes {
     view: View,
@@ -114,7 +114,7 @@ impl Nodes {
         Self { view, places: Mutex::new(places) }
     }
 
-    /// The rack that a node is in.
+    /// Returns the rack of a node.
     pub(super) fn rack_of(&self, node: NodeId) -> Option<RackId> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = places.feed.take(lives).unwrap_or_else(|| {

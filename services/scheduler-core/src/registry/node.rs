@@ -1,4 +1,4 @@
-//! Enrolling, changing and removing nodes. Uniqueness is a key, made in the record's own transaction.
+//! Enrolls, changes and removes nodes. A unique value is a key that is written in the record's transaction.
 
 use std::time::Duration;
 
@@ -23,52 +23,69 @@ use tokio::time::timeout;
 use super::{Record, Registry, holder, newborn, ports};
 use crate::Error;
 
-/// How often a write is tried that others' writes can get in the way of.
-const TRIES: u32 = 5;
-/// How long another replica's write may take to be seen here.
-const LOOK: Duration = Duration::from_millis(200);
+/// Maximum number of attempts of a write that may conflict with others.
+const MAX_ATTEMPTS: u32 = 5;
+/// Time to wait for another replica's write to appear in the view.
+const VIEW_LAG_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A machine to be enrolled.
+/// Node to enroll.
 #[derive(Debug, Clone)]
 pub struct NewNode {
+    /// Name; becomes the host name.
     pub name: String,
+    /// Address of the BMC.
     pub bmc: BmcAddr,
+    /// User at the BMC.
     pub user: String,
+    /// Password of that user.
     pub password: Secret,
+    /// Firmware interface.
     pub boot_mode: BootMode,
+    /// MACs of its ports.
     pub macs: Vec<MacAddr>,
+    /// Time to wait for the deployed system's first sign of life, in seconds.
     pub wait_for_life_seconds: Option<u32>,
+    /// Whether boot files are always sent by TFTP.
     pub boot_files_by_tftp: bool,
 }
 
-/// What is to be changed about a node; what is none stays.
+/// Changes of a node. `None` keeps a value.
 #[derive(Debug, Clone, Default)]
 pub struct NodeChange {
+    /// New name.
     pub name: Option<String>,
+    /// New address of the BMC.
     pub bmc: Option<BmcAddr>,
+    /// New user at the BMC.
     pub user: Option<String>,
+    /// New password of that user.
     pub password: Option<Secret>,
+    /// New firmware interface.
     pub boot_mode: Option<BootMode>,
+    /// MACs of new ports.
     pub add_macs: Vec<MacAddr>,
+    /// MACs of removed ports.
     pub remove_macs: Vec<MacAddr>,
+    /// New time to wait for the first sign of life, in seconds.
     pub wait_for_life_seconds: Option<u32>,
+    /// Whether boot files are always sent by TFTP from now on.
     pub boot_files_by_tftp: Option<bool>,
     /// Whether the node is in maintenance, and the reason.
     pub maintenance: Option<(bool, String)>,
 }
 
 impl Registry {
-    /// Enrols a machine.
+    /// Enrolls a node.
     pub async fn create(&self, rack: &Versioned<Rack>, new: NewNode) -> Result<NodeId, Error> {
         let node = NodeId::new(uuid::Uuid::new_v4());
         let _alone = self.enrolling.lock().await;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let mut news = self.view().subscribe();
             self.check_free(&new.name, Some(&new.bmc), &new.macs)?;
             match self.commit(self.creation(rack, node, &new)?).await {
                 Ok(()) => return Ok(node),
-                // Another replica took a name, an address or a MAC since we looked: look again, once we can see it.
-                Err(error) if error.is_conflict() => drop(timeout(LOOK, news.next()).await),
+                // Another replica took a name, an address or a MAC: check again when the view shows it.
+                Err(error) if error.is_conflict() => drop(timeout(VIEW_LAG_TIMEOUT, news.next()).await),
                 Err(error) => return Err(error),
             }
         }
@@ -102,13 +119,14 @@ impl Registry {
         ports::add(change, self.view(), &rack.value, node, &holder, &new.macs)
     }
 
+    /// Seals the password of a node's BMC.
     pub fn seal_password(&self, node: NodeId, password: &Secret) -> Result<keyspace::seal::Sealed, Error> {
         self.sealer
             .seal(&format!("{node}/bmc-password"), password.expose())
             .map_err(|source| Error::Sealed { node, source })
     }
 
-    /// Names the holder of what is taken.
+    /// Checks that name, BMC and MACs are free.
     fn check_free(&self, name: &str, bmc: Option<&BmcAddr>, macs: &[MacAddr]) -> Result<(), Error> {
         let taken = |what: &'static str, value: String, holder: Versioned<Holder>| Error::Taken {
             what,
@@ -143,13 +161,13 @@ impl Registry {
         check: impl Fn() -> Result<(), Error>,
     ) -> Result<(), Error> {
         let key = key::intent(record.rack, record.node);
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let mut news = self.view().subscribe();
             let change = self.changed(record, &wanted)?;
             check()?;
             match self.commit(change).await {
                 // Another replica took an address or a MAC, or changed this node.
-                Err(error) if error.is_conflict() => drop(timeout(LOOK, news.next()).await),
+                Err(error) if error.is_conflict() => drop(timeout(VIEW_LAG_TIMEOUT, news.next()).await),
                 outcome => return outcome,
             }
             if self.view().get(&key).is_none_or(|intent| intent.revision != record.intent.revision) {
@@ -231,7 +249,7 @@ impl Registry {
         Ok(Some(Bmc { address, user, password, redfish }))
     }
 
-    /// Forgets a node: its records, its unique keys, its claims and journals, in one transaction.
+    /// Removes a node: its records, unique keys, claims and journals, in one transaction.
     ///
     /// # Errors
     /// [`Error::Refused`] by `domain::provision::remove`; a conflict where its records changed since they were read.

@@ -1,4 +1,4 @@
-//! Ports as Ironic's clients write them.
+//! Creates, changes and deletes ports.
 
 use domain::{
     id::{NodeId, PortId, RackId},
@@ -13,28 +13,36 @@ use keyspace::{
 use super::{Registry, holder, ports};
 use crate::Error;
 
-/// A port, and where it is kept.
+/// Port and its key.
 #[derive(Debug, Clone)]
 pub struct StoredPort {
+    /// Rack of the port's node.
     pub rack: RackId,
+    /// MAC address.
     pub mac: MacAddr,
+    /// Record of the port.
     pub port: Versioned<Port>,
 }
 
-/// What a port is to be.
+/// New state of a port.
 #[derive(Debug, Clone)]
 pub struct PortChange {
+    /// Id of the port.
     pub id: PortId,
+    /// MAC address.
     pub mac: MacAddr,
+    /// Node of the port.
     pub node: NodeId,
+    /// Rack of the node.
     pub rack: RackId,
-    /// The machine may boot from it: it has an address on the rack's network.
+    /// Whether the node can boot from it, so that it gets an address on the rack's network.
     pub boots: bool,
+    /// Fields that clients set.
     pub spec: Stamped<PortSpec>,
 }
 
 impl Registry {
-    /// All ports of all racks, in the order of their creation.
+    /// Lists all ports of all racks, in the order of their creation.
     pub fn ports(&self) -> Vec<StoredPort> {
         let all = self.index.all().into_iter();
         let mut all: Vec<_> = all.map(|((rack, mac), port)| StoredPort { rack, mac, port }).collect();
@@ -52,7 +60,7 @@ impl Registry {
         self.commit(change).await
     }
 
-    /// Changes a port; under another MAC it is kept elsewhere.
+    /// Changes a port. A changed MAC changes its key.
     pub async fn change_port(&self, before: &StoredPort, new: &PortChange) -> Result<(), Error> {
         let _alone = self.enrolling.lock().await;
         let had = before.port.value.address;
@@ -69,7 +77,7 @@ impl Registry {
         self.commit(change).await
     }
 
-    /// The MAC is another node's from here on.
+    /// Moves the MAC to another node.
     fn rehold(&self, change: Change, new: &PortChange) -> Result<Change, Error> {
         let held = self.view().get(&key::mac(new.mac));
         let of = holder(new.node, &self.name_of(new));
@@ -80,7 +88,7 @@ impl Registry {
         self.view().get(&key::intent(new.rack, new.node)).map(|intent| intent.value.name).unwrap_or_default()
     }
 
-    /// Takes a port away.
+    /// Deletes a port.
     pub async fn delete_port(&self, port: &StoredPort) -> Result<(), Error> {
         let change = take_away(self.mesh.as_member()?, port);
         self.commit(change).await
@@ -98,7 +106,7 @@ impl Registry {
             }
         };
         let port = Port { id: new.id, node: new.node, address, spec: Some(new.spec.clone()) };
-        // A node that went to another rack meanwhile has its ports there.
+        // The ports of a node that has moved are in its new rack.
         let life = key::life(new.rack, new.node);
         let missing = || Error::Missing { kind: "node", name: new.node.to_string() };
         let born = self.view().get(&life).ok_or_else(missing)?.created;

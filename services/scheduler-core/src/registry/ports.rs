@@ -24,12 +24,12 @@ pub(super) fn free_addresses(view: &View, rack: RackId, network: &Network) -> im
         .filter(move |address| !taken.contains(address) && !others.contains(&Some(*address)))
 }
 
-/// That a rack has no address left.
+/// Returns the error for a rack without a free address.
 pub(super) fn no_address(rack: &Rack, network: &Network) -> Error {
     Error::NoAddress { rack: rack.name.clone(), first: network.first, last: network.last }
 }
 
-/// Adds ports with their addresses and the keys that keep them unique.
+/// Adds ports with their addresses and unique keys.
 pub(super) fn add(
     mut change: Change,
     view: &View,

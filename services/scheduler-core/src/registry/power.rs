@@ -1,11 +1,11 @@
-//! How far a node's power is from what was asked for.
+//! Progress of power instructions.
 
 use domain::{generation::Generation, plan::Progress, power::PowerTarget};
 use keyspace::value::PowerSeen;
 
 use super::Record;
 
-/// Progress of the power instruction of a generation, by what was last seen of the node's power.
+/// Returns the progress of a generation's power instruction, from the last observation.
 pub fn settled(power: Option<&PowerSeen>, generation: Generation) -> Progress {
     let settled = power.and_then(|power| power.settled.as_ref());
     match settled.filter(|settled| settled.generation == generation) {
@@ -14,12 +14,12 @@ pub fn settled(power: Option<&PowerSeen>, generation: Generation) -> Progress {
     }
 }
 
-/// Progress of the power instruction of a generation.
+/// Returns the progress of a generation's power instruction.
 pub fn power_target(record: &Record, generation: Generation) -> Progress {
     settled(record.power.as_ref(), generation)
 }
 
-/// The power that a client asked for and that is not reached, of a node without a running operation.
+/// Returns the requested power state if it is not reached and no operation runs.
 pub fn wants_power(record: &Record) -> Option<PowerTarget> {
     let target = record.intent.value.power?;
     let settled = power_target(record, record.life.value.generation);

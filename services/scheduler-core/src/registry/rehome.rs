@@ -1,7 +1,7 @@
-//! A node goes to another rack: everything that is kept of it, in one transaction.
+//! Moves a node to another rack: all its records, in one transaction.
 //!
-//! Its old owners' claims go with it, so that whatever they still write is not written; the journals come along, so that the
-//! new owners close the sessions of those before and obey no older instruction.
+//! The claims of its former owners are deleted, so that their later writes fail. The journals move with the node, so that the
+//! new owners close the former owners' BMC sessions and refuse older instructions.
 
 use domain::{
     id::{NodeId, RackId},
@@ -36,12 +36,12 @@ impl Registry {
         let missing = || Error::Missing { kind: "node", name: node.to_string() };
         let record = self.record(from, node).ok_or_else(missing)?;
         check_rests(&record)?;
-        // Others take addresses of the rack, too.
+        // Concurrent requests take addresses of the rack, too.
         let _alone = self.enrolling.lock().await;
         let bios = self.mesh.store().get_packed(&key::bios(from, node)).await?;
         let rack = to.value.id;
         let life = Life { generation: held.life.value.generation.next(), ..held.life.value.clone() };
-        // Power that was asked for is power that was reached.
+        // A requested power state must be reached before the move.
         let intent = Intent { power: None, ..intent.clone() };
         let expected = self.mesh.as_member()?.expect(&key::rack(rack), Expect::Revision(to.revision));
         let mut change = self
@@ -81,7 +81,7 @@ impl Registry {
         change = self.carry(change, key::firmware, (from, rack), node)?;
         change = self.carry_ports(change, (node, &intent.name), from, &to.value, &record.ports)?;
         self.commit(self.carry_ownership(change, (from, rack), node)?).await?;
-        // A port that came to be at the same moment was not known yet. None can come after this one was seen.
+        // A port that was added concurrently causes a conflict; none can be added after this check.
         let left = self.index.of(node).into_iter().filter(|((of, _), _)| *of == from);
         let left: Vec<_> = left.map(|((_, mac), port)| (mac, port)).collect();
         if left.is_empty() {
@@ -91,7 +91,7 @@ impl Registry {
         self.commit(change).await
     }
 
-    /// A value that is the same in the other rack.
+    /// Copies a value to the other rack.
     fn carry<V: Serialize + DeserializeOwned>(
         &self,
         change: Change,
@@ -120,7 +120,7 @@ impl Registry {
             if let Some(address) = port.value.address {
                 change = change.clear(&key::address(from, address));
             }
-            // Where there was no network, none had an address that may boot.
+            // In a rack without a network no port had an address.
             let boots = port.value.address.is_some() || (!had_network && may_boot(&port.value));
             let address = match &mut free {
                 Some((network, free)) if boots => Some(free.next().ok_or_else(|| ports::no_address(to, network))?),
@@ -157,7 +157,7 @@ fn check_rests(record: &Record) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether clients say of a port that its machine boots from it.
+/// Returns whether PXE is enabled on a port.
 fn may_boot(port: &Port) -> bool {
     port.spec.as_ref().is_none_or(|record| record.spec.pxe_enabled)
 }

@@ -1,4 +1,4 @@
-//! What clients specify of nodes, stored in one transaction with the intent that services act by.
+//! Specifications of nodes, stored in one transaction with the intents.
 
 use std::time::Duration;
 
@@ -17,23 +17,28 @@ use tokio::time::timeout;
 use super::{Registry, holder};
 use crate::{Error, collections::Collection as _};
 
-/// A node as it was read for a change.
+/// Node as read for a change.
 #[derive(Debug, Clone)]
 pub struct Held {
+    /// Rack of the node.
     pub rack: RackId,
+    /// Id of the node.
     pub node: NodeId,
+    /// Intended state.
     pub intent: Versioned<Intent>,
+    /// Provisioning state and generation.
     pub life: Versioned<Life>,
+    /// Fields that clients set, if any.
     pub spec: Option<Versioned<Stamped<NodeSpec>>>,
 }
 
-/// How long another replica's write may take to be seen here.
-const LOOK: Duration = Duration::from_millis(200);
-/// The kind of the key that keeps an Ironic instance on one node.
+/// Time to wait for another replica's write to appear in the view.
+const VIEW_LAG_TIMEOUT: Duration = Duration::from_millis(200);
+/// Kind of the key that makes an instance's id unique among nodes.
 const INSTANCE: &str = "instance";
 
 impl Registry {
-    /// The node of an id, for a change.
+    /// Reads a node for a change.
     pub fn held(&self, node: NodeId) -> Option<Held> {
         let (rack, view) = (self.rack_of(node)?, self.view());
         Some(Held {
@@ -45,7 +50,7 @@ impl Registry {
         })
     }
 
-    /// Enrolls a node with what a client specified of it.
+    /// Enrolls a node with its specification.
     pub async fn create_with(
         &self,
         rack: &Versioned<Rack>,
@@ -72,13 +77,13 @@ impl Registry {
         self.commit(self.take_bmc(change, None, intent, &of)?).await
     }
 
-    /// Changes what clients specified of a node.
+    /// Changes the specification of a node.
     pub async fn change_with(&self, held: &Held, intent: &Intent, spec: &Stamped<NodeSpec>) -> Result<(), Error> {
         let change = self.add_spec(self.mesh.as_member()?, held, intent, spec)?;
         self.commit(change).await
     }
 
-    /// Notes that something went wrong that no operation was about.
+    /// Records a failure outside an operation.
     pub async fn note_failure(&self, held: &Held, failure: Failure) -> Result<(), Error> {
         let life = Life { failure: Some(failure), ..held.life.value.clone() };
         let key = key::life(held.rack, held.node);
@@ -98,10 +103,10 @@ impl Registry {
             })
         };
         let waiting = async { while is_old() && news.next().await.is_some() {} };
-        drop(timeout(LOOK, waiting).await);
+        drop(timeout(VIEW_LAG_TIMEOUT, waiting).await);
     }
 
-    /// The same, as a part of a larger change.
+    /// Adds the change of a specification to a larger change.
     pub fn add_spec(
         &self,
         change: Change,
@@ -120,7 +125,7 @@ impl Registry {
         Ok(change.put(&key::node_spec(rack, node), spec, Expect::same(held.spec.as_ref()))?)
     }
 
-    /// What only one node may have: its name, its instance, its BMC.
+    /// Updates the unique keys of a node: name, instance and BMC.
     pub(super) fn add_unique(
         &self,
         mut change: Change,
@@ -149,7 +154,7 @@ impl Registry {
         if intent == before { Ok(change) } else { self.take_bmc(change, Some(before), intent, &of) }
     }
 
-    /// An Ironic instance is on this node no more.
+    /// Releases the key of a node's instance.
     pub fn give_up_instance(&self, change: Change, node: NodeId, instance: Option<&str>) -> Change {
         let Some(key) = instance.map(|instance| key::name(INSTANCE, instance)) else { return change };
         match self.view().get(&key).filter(|held| held.value.id == node.uuid()) {
@@ -158,7 +163,7 @@ impl Registry {
         }
     }
 
-    /// Deletes the allocation that a node was given to, and its name.
+    /// Deletes the allocation of a node, and the key of its name.
     pub(super) fn end_allocation(&self, change: Change, spec: &NodeSpec) -> Change {
         let Some(id) = spec.allocation_uuid else { return change };
         let Some(read) = self.view().get(&key::allocation(id)) else { return change };
@@ -169,7 +174,7 @@ impl Registry {
         }
     }
 
-    /// Who has an Ironic instance.
+    /// Returns the holder of an instance.
     pub fn instance_holder(&self, instance: &str) -> Option<Holder> {
         self.view().get(&key::name(INSTANCE, instance)).map(|held| held.value)
     }
@@ -197,7 +202,7 @@ impl Registry {
         Ok(change)
     }
 
-    /// Gives up the key of a BMC, where it is this node's.
+    /// Releases the key of a BMC, if this node holds it.
     pub(super) fn give_up_bmc(&self, change: Change, address: &BmcAddr, of: &Holder) -> Change {
         let key = key::bmc(address);
         match self.view().get(&key).filter(|held| held.value.id == of.id) {

@@ -1,4 +1,4 @@
-//! What a move of a life makes of the records. Pure.
+//! Computes the records after a state transition. Pure.
 
 use domain::{
     failure::Failure,
@@ -12,21 +12,25 @@ use domain::{
 };
 use keyspace::value::{Inspection, Life, Operation};
 
-/// What a move of a life makes of the records.
+/// Records after a state transition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
+    /// New provisioning state and generation.
     pub life: Life,
+    /// Operation, if one runs or ended.
     pub operation: Option<Operation>,
+    /// Whether the deployment is removed.
     pub forget_deployment: bool,
+    /// Whether the boot decision is revoked.
     pub revoke_boot: bool,
-    /// What the machine reported is to become what is known of it.
+    /// Whether the reported hardware becomes the node's.
     pub take_facts: bool,
     /// MACs that become ports of the node.
     pub ports: Vec<MacAddr>,
 }
 
-/// Carries a step's effects out on the records. `id` names the operation, where one begins. `rebooting`: the agent made
-/// named steps up to here, and wants its machine to be rebooted.
+/// Applies a transition's effects to the records. `id` is the id of a new operation. `rebooting` is the number of steps that
+/// the agent has done, if it requests a reboot.
 pub(super) fn transition(
     life: &Life,
     operation: Option<&Operation>,
@@ -104,26 +108,26 @@ pub(super) fn transition(
     if matches!(event, Event::Called | Event::Made | Event::Asked(Verb::Unhold))
         && matches!(turn(moved.operation.as_ref()), NextStep::Power(_))
     {
-        // An instruction of its own; what was booted does not outlive it.
+        // Starts a new generation; the booted system does not outlive it.
         moved.life.generation = moved.life.generation.next();
         moved.revoke_boot = true;
     }
     Ok(moved)
 }
 
-/// What is next of the steps of an operation.
+/// Returns the next of an operation's steps.
 pub fn turn(operation: Option<&Operation>) -> NextStep {
     operation.map_or(NextStep::Undivided, |operation| {
         step_plan::next_step(&operation.steps, usize::try_from(operation.made).unwrap_or(usize::MAX))
     })
 }
 
-/// Number of steps that are made once the next part is.
+/// Returns the number of steps that are done after the next part.
 pub fn due(operation: &Operation) -> u32 {
     operation.made.saturating_add(u32::try_from(turn(Some(operation)).step_count()).unwrap_or(u32::MAX))
 }
 
-/// What was next is made.
+/// Marks the next part as done.
 fn count(operation: &mut Option<Operation>) {
     let made = u32::try_from(turn(operation.as_ref()).step_count()).unwrap_or(u32::MAX);
     if let Some(operation) = operation {
@@ -131,8 +135,8 @@ fn count(operation: &mut Option<Operation>) {
     }
 }
 
-/// Steps up to here are made, and the machine is rebooted after them: by the boot of its next agent, or, where none is
-/// booted at once, by a step of its own.
+/// Marks steps as done and adds the reboot after them: the boot of the next agent or, if none is booted at once, a reboot
+/// step.
 fn reboot(moved: &mut Moved, made: u32) {
     let Some(operation) = &mut moved.operation else { return };
     let at = usize::try_from(made).unwrap_or(usize::MAX).min(operation.steps.len());
@@ -148,7 +152,7 @@ fn reboot(moved: &mut Moved, made: u32) {
     moved.revoke_boot = true;
 }
 
-/// An inspection that begins; what the one before found stands until this one has found something.
+/// Starts an inspection. The results of the previous one stay until it has succeeded.
 fn begun(before: Option<&Inspection>, now: Timestamp) -> Inspection {
     let remarks = before.map(|before| before.remarks.clone()).unwrap_or_default();
     Inspection { started_at: now, finished_at: before.and_then(|before| before.finished_at), remarks }
@@ -161,7 +165,7 @@ fn end(operation: &mut Option<Operation>, now: Timestamp, failure: Option<Failur
     }
 }
 
-/// A new life, for a node that is enrolled.
+/// Returns the initial state of an enrolled node.
 pub fn newborn(now: Timestamp) -> Life {
     Life {
         state: State::Enroll,

@@ -1,4 +1,4 @@
-//! One pass over one node: mine? → read → plan → at most one effect.
+//! One pass over one node: owned? → read → plan → at most one effect.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use service_kit::{clock, telemetry};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::{Next, SOON, seen};
+use super::{ACT_POLL_INTERVAL, Next, seen};
 use crate::{
     Error,
     app_state::AppState,
@@ -22,23 +22,23 @@ use crate::{
     registry::{Moved, Record, settled, wants_power},
 };
 
-/// Moves of a life that one pass may make; more is left to the next one.
-const MOST_STEPS: u32 = 8;
-/// How soon a node is looked at again that another replica owns or is being handed over.
-const LATER: Duration = Duration::from_secs(1);
+/// Maximum number of state transitions in one pass. The next pass continues.
+const MAX_TRANSITIONS: u32 = 8;
+/// Delay of the next pass over a node that another replica owns or that is being handed over.
+const OTHER_OWNER_DELAY: Duration = Duration::from_secs(1);
 
-/// What there is to do for a node.
+/// Due work of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
-    /// Nothing: it is not there, or rests and has the power that was asked for.
+    /// None: the node does not exist, or rests with the requested power state.
     Nothing,
-    /// It rests but for the power that is wanted of it.
+    /// The node rests, but has not reached the requested power state.
     Power,
-    /// What its operation wants.
+    /// Work of the running operation.
     Operation,
 }
 
-/// What is due for a node. Most of what is told is about nodes that rest, so that no more is read for it than this.
+/// Returns the due work of a node. Most changes concern resting nodes, so this reads as little as possible.
 fn due(shared: &AppState, node: NodeId) -> Due {
     let (Some(rack), view) = (shared.registry.rack_of(node), shared.registry.view()) else { return Due::Nothing };
     let Some(life) = view.get(&key::life(rack, node)).map(|read| read.value) else { return Due::Nothing };
@@ -51,7 +51,7 @@ fn due(shared: &AppState, node: NodeId) -> Due {
     if is_due { Due::Power } else { Due::Nothing }
 }
 
-/// Whether the node is to be worked on by this replica at all.
+/// Returns whether the node needs work.
 pub(super) fn is_wanted(shared: &AppState, node: NodeId) -> bool {
     due(shared, node) != Due::Nothing && shared.registry.mesh.owns(node)
 }
@@ -67,16 +67,16 @@ fn read(shared: &AppState, node: NodeId) -> Option<Record> {
     shared.registry.record(shared.registry.rack_of(node)?, node)
 }
 
-/// The operation that runs.
+/// Reads the running operation.
 fn running(shared: &AppState, node: NodeId) -> Option<Operation> {
     let read = shared.registry.view().get(&key::operation(shared.registry.rack_of(node)?, node))?;
     Some(read.value).filter(Operation::is_running)
 }
 
-/// One pass. It takes the node's id alone and reads the truth again.
+/// Makes one pass. It takes only the node's id and reads the current records.
 pub(super) async fn pass(shared: &Arc<AppState>, node: NodeId) -> Next {
     if due(shared, node) == Due::Nothing {
-        // What the leaves tell of an operation may come after its end.
+        // Observations of an operation may arrive after its end.
         if shared.live_state.is_unkept(node) && shared.registry.mesh.owns(node) && shared.live_state.take_unkept(node) {
             shared.pending_history.add(node, &shared.live_state);
         }
@@ -86,7 +86,7 @@ pub(super) async fn pass(shared: &Arc<AppState>, node: NodeId) -> Next {
         Ok(guard) => guard,
         Err(error) => {
             tracing::debug!(%node, error = %service_kit::status::chain(&error), "not now");
-            return Next::Within(LATER);
+            return Next::Within(OTHER_OWNER_DELAY);
         }
     };
     let span = tracing::info_span!("pass", %node);
@@ -96,21 +96,21 @@ pub(super) async fn pass(shared: &Arc<AppState>, node: NodeId) -> Next {
     let work = work(shared, &guard, node).instrument(span);
     let outcome = tokio::select! {
         outcome = work => outcome,
-        () = guard.lost() => return Next::Within(LATER),
+        () = guard.lost() => return Next::Within(OTHER_OWNER_DELAY),
     };
     outcome.unwrap_or_else(|error| {
         tracing::info!(%node, error = %service_kit::status::chain(&error), "a pass came to nothing; the next one tries again");
-        Next::Within(SOON)
+        Next::Within(ACT_POLL_INTERVAL)
     })
 }
 
 async fn work(shared: &Arc<AppState>, guard: &WorkGuard, node: NodeId) -> Result<Next, Error> {
     let claim = shared.registry.mesh.claim(guard).await?;
-    for _ in 0..MOST_STEPS {
+    for _ in 0..MAX_TRANSITIONS {
         let Some(record) = read(shared, node) else { return Ok(Next::Changed) };
         if let Some(target) = wants_power(&record) {
             effect::power::ensure(shared, &record, claim, target).await?;
-            return Ok(Next::Within(SOON));
+            return Ok(Next::Within(ACT_POLL_INTERVAL));
         }
         let (wanted, seen) = (seen::wanted(&record), seen::seen(&record, &shared.live_state));
         let now = clock::now();
@@ -120,12 +120,12 @@ async fn work(shared: &Arc<AppState>, guard: &WorkGuard, node: NodeId) -> Result
                 let left = waiting.until.since(now) + Duration::from_millis(10);
                 // A heartbeat does not wake the loop, because agents send them all the time.
                 let hears = waiting.thing == Thing::Pause;
-                return Ok(Next::Within(if hears { left.min(LATER) } else { left }));
+                return Ok(Next::Within(if hears { left.min(OTHER_OWNER_DELAY) } else { left }));
             }
             Plan::Step(event, failure) => step(shared, claim, &record, event, failure).await?,
             Plan::Act(act, _) => {
                 if !self::act(shared, claim, &record, act).await? {
-                    return Ok(Next::Within(SOON));
+                    return Ok(Next::Within(ACT_POLL_INTERVAL));
                 }
             }
         }
@@ -133,7 +133,7 @@ async fn work(shared: &Arc<AppState>, guard: &WorkGuard, node: NodeId) -> Result
     Ok(Next::Within(Duration::ZERO))
 }
 
-/// One act; true: its outcome is known, and the plan can go on.
+/// Carries out one act. Returns true if its result is known, so that the plan can continue.
 async fn act(shared: &Arc<AppState>, claim: Claim, record: &Record, act: Act) -> Result<bool, Error> {
     let begun = Instant::now();
     let (node, generation) = (record.node, record.life.value.generation);
@@ -171,7 +171,7 @@ async fn act(shared: &Arc<AppState>, claim: Claim, record: &Record, act: Act) ->
     outcome
 }
 
-/// Moves the life, by a fenced write.
+/// Applies a state transition, by a fenced write.
 async fn step(
     shared: &Arc<AppState>,
     claim: Claim,
@@ -203,7 +203,7 @@ async fn step(
     Ok(())
 }
 
-/// Tells what an inspection came to.
+/// Publishes the result of an inspection.
 fn tell_found(shared: &AppState, node: NodeId, moved: &Moved) {
     for mac in &moved.ports {
         shared.live_state.tell(Some(node), "PORT", format!("{mac} was found and is its port from now on"));

@@ -1,4 +1,4 @@
-//! Node ids and when they are due; an id that is there is not repeated.
+//! Queue of node ids with their due times. A queued id is not repeated.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -8,12 +8,12 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     due: HashMap<NodeId, Instant>,
-    /// The same by time: a fleet waits here, and is looked through at each change of any node.
+    /// Index by due time, because the queue may contain the whole fleet.
     order: BTreeSet<(Instant, NodeId)>,
 }
 
 impl Queue {
-    /// Puts a node on; of two times the earlier one counts.
+    /// Queues a node. Of two due times the earlier one counts.
     pub(super) fn put(&mut self, node: NodeId, at: Instant) {
         match self.due.get_mut(&node) {
             Some(due) if *due <= at => return,
@@ -30,7 +30,7 @@ impl Queue {
         self.due.contains_key(&node)
     }
 
-    /// Takes the first node that is due and is not worked on.
+    /// Takes the first node that is due and has no running pass.
     pub(super) fn due(&mut self, now: Instant, running: &HashSet<NodeId>) -> Option<NodeId> {
         let mut due = self.order.iter().take_while(|(at, _)| *at <= now);
         let first = *due.find(|(_, node)| !running.contains(node))?;
@@ -39,7 +39,7 @@ impl Queue {
         Some(first.1)
     }
 
-    /// When the next one is due that is not worked on: for the others the end of that work is waited for.
+    /// Returns the next due time of a node without a running pass.
     pub(super) fn deadline(&self, latest: Instant, running: &HashSet<NodeId>) -> Instant {
         let first = self.order.iter().find(|(_, node)| !running.contains(node));
         first.map_or(latest, |(first, _)| (*first).min(latest))

@@ -1,4 +1,4 @@
-//! What the plan is told: what is wanted of a node and what was seen, for its present generation.
+//! Inputs of the plan: the intended state and the observations of a node, for its current generation.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
     registry::{Record, due, power_target, turn},
 };
 
-/// What is wanted.
+/// Returns the intended state of a node.
 pub fn wanted(record: &Record) -> Desired {
     let (life, intent) = (&record.life.value, &record.intent.value);
     Desired {
@@ -40,7 +40,7 @@ pub fn wanted(record: &Record) -> Desired {
     }
 }
 
-/// The steps that a person named, and who can make them.
+/// Returns the plan of the operation's steps.
 fn step_plan(record: &Record) -> StepPlan {
     let Some(operation) = record.running() else { return StepPlan::default() };
     StepPlan {
@@ -50,7 +50,7 @@ fn step_plan(record: &Record) -> StepPlan {
     }
 }
 
-/// What was seen.
+/// Returns the observations of a node.
 pub fn seen(record: &Record, hot: &LiveState) -> Observed {
     let generation = record.life.value.generation;
     let NodeLive { heard, answered, .. } = hot.of(record.node);
@@ -83,7 +83,7 @@ fn lists(record: &Record) -> bool {
         && matches!(record.life.value.state, State::Cleaning { manual: false, .. })
 }
 
-/// Whether the decision of this generation has the steps that are next.
+/// Returns whether the boot decision of this generation contains the next steps.
 fn is_handed(record: &Record) -> bool {
     let decision = record.boot.as_ref().filter(|boot| boot.value.generation == record.life.value.generation);
     let due = record.operation.as_ref().map(|operation| due(&operation.value));
@@ -94,7 +94,7 @@ fn is_handed(record: &Record) -> bool {
 fn work(record: &Record) -> Progress {
     let running = record.running();
     let steps = running.map(|operation| operation.steps.as_slice()).unwrap_or_default();
-    // An agent that has steps of its own says itself which it has not.
+    // An agent with its own steps reports unknown steps itself.
     let asked = if record.intent.value.ironic_ramdisk.is_some() { &[] } else { steps };
     let phase = running.map_or(Phase::ManualClean, |operation| operation.phase);
     if let Some(step) = step::first_unsupported(asked, record.intent.value.driver, phase) {
@@ -112,13 +112,13 @@ fn work(record: &Record) -> Progress {
     }
 }
 
-/// Whether an agent that says so has done all that the decision hands it.
+/// Returns whether the agent has done all steps of the boot decision.
 fn is_done(record: &Record) -> bool {
     let Some((agent, decision)) = record.agent.as_ref().zip(record.boot.as_ref()) else { return true };
     !agent.is_at_work(&decision.value)
 }
 
-/// What the node waits for, by the same plan that the owner's passes make.
+/// Returns what the node waits for, by the same plan as the owner's passes.
 pub fn waiting(app: &AppState, record: &Record) -> Option<Waiting> {
     match plan(&wanted(record), &seen(record, &app.live_state), &app.limits, clock::now()) {
         Plan::Wait(waiting) | Plan::Act(_, waiting) => Some(waiting),
