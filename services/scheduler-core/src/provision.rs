@@ -307,7 +307,10 @@ mod tests {
     fn a_node_that_cannot_boot_from_the_network_is_told_what_to_do() {
         let text = |lacks| service_kit::status::chain(&no_network_boot("n1", lacks));
         let none = text(NetworkBoot::NoPort);
-        assert!(none.contains("no MAC, so it cannot boot") && none.ends_with("ironmesh node set n1 --add-mac MAC"), "{none}");
+        assert!(
+            none.contains("no MAC, so it cannot boot") && none.ends_with("ironmesh node set n1 --add-mac MAC"),
+            "{none}"
+        );
         let unaddressed = text(NetworkBoot::NoAddress);
         assert!(unaddressed.contains("rack set") && unaddressed.contains("--remove-mac"), "{unaddressed}");
     }

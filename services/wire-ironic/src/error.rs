@@ -23,7 +23,7 @@ pub enum Form {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{status}: {text}")]
 pub struct Error {
-    /// The HTTP status.
+    /// HTTP status.
     pub status: u16,
     /// Format of the body.
     pub form: Form,
@@ -74,7 +74,7 @@ impl Class {
         Self::Unavailable,
     ];
 
-    /// The HTTP status.
+    /// HTTP status.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {

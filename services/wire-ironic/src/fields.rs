@@ -90,7 +90,7 @@ pub enum Post {
 pub struct Field {
     /// Its name.
     pub name: &'static str,
-    /// The version that brought it.
+    /// First version with it.
     pub since: u16,
     /// JSON type.
     pub kind: Kind,
@@ -196,7 +196,7 @@ pub struct Resource {
     pub plural: &'static str,
     /// Name in errors about a body; empty if they have none.
     pub word: &'static str,
-    /// The version that brought it.
+    /// First version with it.
     pub since: u16,
     /// Field that identifies it in links and markers.
     pub key: &'static str,

@@ -1,8 +1,8 @@
-//! Texts that the tables must print; `UPDATE=1` writes them anew.
+//! Golden files of the tables; `UPDATE=1` rewrites them.
 
 use std::path::Path;
 
-/// Compares with the golden file, or writes it.
+/// Compares a text with its golden file, or rewrites the file.
 pub(crate) fn check(name: &str, printed: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/golden").join(name);
     if option_env!("UPDATE").is_some() {

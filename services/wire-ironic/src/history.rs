@@ -1,5 +1,5 @@
-//! What each microversion brought. Most of it stands in the tables; the rest, rules that are spread over the crate, is
-//! named here, so that nothing of a version is forgotten and the whole list can be read.
+//! Features of each microversion. Most follow from the tables; rules that are spread over the crate are listed here, so that
+//! the list is complete.
 
 use crate::fields::RESOURCES;
 use crate::query::filters;
@@ -7,7 +7,7 @@ use crate::route;
 use crate::verb::{Target, Verb};
 use crate::version::{Version, collections};
 
-/// Rules that are no row of a table, by the version that brought them.
+/// Rules that are not in a table, by their first version.
 const RULES: &[(u16, &str)] = &[
     (1, "versions"),
     (2, "an available node is `available`; before, its state is null"),
@@ -55,7 +55,7 @@ const RULES: &[(u16, &str)] = &[
     (115, "states and duration in history"),
 ];
 
-/// What a version brought, a line each: `field nodes.name`, `filter nodes?driver`, `path PUT nodes/*/maintenance`,
+/// Returns the features of a version, one per line: `field nodes.name`, `filter nodes?driver`, `path PUT nodes/*/maintenance`,
 /// `verb manage`, `power soft power off`, `collection conductors`, `rule …`.
 #[must_use]
 pub fn brought(version: Version) -> Vec<String> {

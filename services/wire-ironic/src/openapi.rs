@@ -1,9 +1,8 @@
-//! The API described for machines: OpenAPI 3.1, of the newest version, made from the tables.
+//! OpenAPI 3.1 document of the newest version, generated from the tables.
 //!
-//! What a table says is taken from it: [`crate::route`] has the paths, their methods, successes and versions,
-//! [`crate::fields`] the resources, [`crate::query`] what may stand behind the question mark, [`crate::verb`] and
-//! [`crate::raid`] the words of bodies. What only a function says (bodies of small calls, answers that are no resource)
-//! stands in [`body`] and [`answer`], and the service's answers are checked against it by a fuzzer.
+//! [`crate::route`] has the paths with their methods, statuses and versions, [`crate::fields`] the resources,
+//! [`crate::query`] the query parameters, [`crate::verb`] and [`crate::raid`] the bodies. Bodies and responses that no table
+//! describes are in [`body`] and [`answer`]. A fuzzer compares the service's responses with the document.
 //!
 //! Source: the OpenAPI Specification 3.1, JSON Schema 2020-12.
 
@@ -25,13 +24,13 @@ use crate::fields::RESOURCES;
 use crate::route::{self, Requirement, Route};
 use crate::version::{Collection, Version};
 
-/// Where the description is served.
+/// Path of the document.
 pub const PATH: &str = "/openapi.json";
-/// The header `Link` of the documents at `/` and `/v1` (RFC 8288), which have no member for it that stock clients would
-/// not stumble over. The relation is that of RFC 8631.
+/// Header `Link` (RFC 8288) of the documents at `/` and `/v1`. A new member in these documents would break stock clients.
+/// RFC 8631 defines the relation.
 pub const LINK: &str = "</openapi.json>; rel=\"service-desc\"; type=\"application/json\"";
 
-/// The description, whole.
+/// Generates the document.
 #[must_use]
 pub fn document() -> Value {
     json!({
@@ -101,7 +100,7 @@ fn operation(route: &Route) -> Value {
     Value::Object(operation)
 }
 
-/// What a call can beyond what Ironic's can.
+/// Extensions of a call to Ironic's API.
 fn beyond(method: &str, path: &str) -> &'static str {
     match (method, path) {
         ("GET", "nodes") => {

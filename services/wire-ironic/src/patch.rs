@@ -1,8 +1,7 @@
-//! JSON Patch as the protocol takes it: three of RFC 6902's six operations, on fields that the table allows, all or
-//! nothing.
+//! JSON Patch as Ironic accepts it: three of RFC 6902's six operations, on fields that the table allows, applied as a whole.
 //!
-//! [`parse`] reads a list of operations and checks it against the table, [`apply()`] makes them. What a node's state
-//! forbids is in [`node`].
+//! [`parse`] reads a list of operations and checks it against the table, [`apply()`] applies it. [`node`] has the rules that
+//! depend on a node's state.
 
 mod apply;
 pub mod node;
@@ -18,27 +17,27 @@ use crate::fields::{self, Resource};
 use crate::python;
 use crate::version::Version;
 
-/// What is done at a path.
+/// Kind of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Sets, or inserts into a list.
+    /// Sets a value, or inserts into a list.
     Add,
-    /// Sets what is there.
+    /// Replaces a value.
     Replace,
-    /// Takes away; a field of the resource itself is as new again.
+    /// Removes a value; a field of the resource itself gets its initial value.
     Remove,
 }
 
-/// One operation.
+/// Operation of a patch.
 #[derive(Clone, PartialEq)]
 pub struct Op {
-    /// What is done.
+    /// Kind.
     pub verb: Verb,
-    /// Where: the field, and the way into it. Never empty.
+    /// Path: the field, and the steps into it. Never empty.
     path: Vec<String>,
-    /// What is put there; [`Value::Null`] for a removal.
+    /// New value; [`Value::Null`] for a removal.
     pub value: Value,
-    /// The operation as refusals quote it.
+    /// Text of the operation in errors.
     quoted: String,
 }
 
@@ -48,20 +47,20 @@ impl std::fmt::Debug for Op {
     }
 }
 
-/// The version from which keys with `~` and `/` can be named, as RFC 6901 §3 writes them.
+/// First minor version with escapes for `~` and `/` (RFC 6901 §3).
 const ESCAPES: u16 = 98;
-/// The version from which an allocation can be changed.
+/// First minor version in which allocations can be changed.
 const ALLOCATIONS: u16 = 57;
 const WORDS: [(&str, Verb); 3] = [("add", Verb::Add), ("replace", Verb::Replace), ("remove", Verb::Remove)];
 
 impl Op {
-    /// The field of the resource that this changes.
+    /// Field of the resource that the operation changes.
     #[must_use]
     pub fn field(&self) -> &str {
         self.path.first().map_or("", String::as_str)
     }
 
-    /// The way into the field; empty if the operation is about the whole field.
+    /// Steps into the field. Empty if the operation changes the whole field.
     #[must_use]
     pub fn inside(&self) -> &[String] {
         self.path.get(1..).unwrap_or_default()
@@ -75,7 +74,7 @@ impl Op {
 /// Clears the owner of a runbook whose `public` flag a patch is about to change.
 ///
 /// # Errors
-/// 400: it is to be everybody's and have an owner.
+/// 400 if the patch makes the runbook public and sets an owner.
 pub fn disown(runbook: &mut Map<String, Value>, ops: &[Op], body: &Value) -> Result<(), Error> {
     let told = |name: &str| ops.iter().find(|op| op.field() == name && op.verb != Verb::Remove);
     let is_yes = |value: &Value| value.as_bool().unwrap_or_default();
@@ -93,11 +92,10 @@ fn refused(quoted: &str, reason: &str) -> Error {
     Class::Invalid.says(format!("Couldn't apply patch '{quoted}'. Reason: {reason}"))
 }
 
-/// Reads a list of operations and checks it against the resource's table. An empty list is fine.
+/// Parses a list of operations and checks it against the resource's table. An empty list is valid.
 ///
 /// # Errors
-/// 400 for what no version takes, 406 for setting a field that only a newer one has. Removing such a field is let
-/// through.
+/// 400 for an invalid operation, 406 for setting a field of a newer version. Removing such a field is accepted.
 pub fn parse(resource: &Resource, version: Version, body: &Value) -> Result<Vec<Op>, Error> {
     if resource.path == "allocations" && !version.has(ALLOCATIONS) {
         return Err(Class::MethodNotAllowed.says("The API version does not allow updating allocations"));
@@ -139,7 +137,7 @@ fn operation(version: Version, item: &Value) -> Result<Op, Error> {
     Ok(Op { verb, path, value, quoted })
 }
 
-/// The operation as a refusal may show it: who reads a log need not be who set a password.
+/// Returns the text of an operation for errors, with secrets masked.
 fn without_secrets(members: &Map<String, Value>, path: &[String]) -> Value {
     let mut shown = members.clone();
     let key = path.last().cloned().unwrap_or_default();
@@ -171,7 +169,7 @@ fn verb(members: &Map<String, Value>) -> Result<Verb, Error> {
     found.map(|(_, verb)| *verb).ok_or_else(|| schema(&format!("{} is not one of [{words}]", python::quoted(word))))
 }
 
-/// A path that begins with a slash and has nothing in it but words, hyphens and, in time, escapes.
+/// Splits a path. Returns `None` unless it starts with a slash and contains only words, hyphens and valid escapes.
 fn path(version: Version, path: &Value) -> Result<Vec<String>, Error> {
     let quoted = python::quoted(path);
     let Some(text) = path.as_str() else {
@@ -183,7 +181,7 @@ fn path(version: Version, path: &Value) -> Result<Vec<String>, Error> {
     tokens.ok_or_else(|| schema(&format!(r"{quoted} does not match '^(/[\\w-]+)+$'")))
 }
 
-/// One step of a path, or nothing if it has what a step must not have.
+/// Decodes one step of a path. Returns `None` if it contains an invalid character.
 fn unescaped(escapes: bool, token: &str) -> Option<String> {
     let mut out = String::new();
     let mut rest = token.chars();

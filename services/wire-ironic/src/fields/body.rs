@@ -1,4 +1,4 @@
-//! What a new or a changed resource may say.
+//! Checks the bodies of new and changed resources.
 
 use serde_json::{Map, Value};
 
@@ -11,16 +11,16 @@ use crate::version::Version;
 
 /// First minor version with ports on unmanaged switches.
 const NETWORK_TYPE: u16 = 64;
-/// Since when the name of a runbook need not be a trait.
+/// First minor version in which a runbook's name need not be a trait.
 const RUNBOOK_NAMES: u16 = 112;
 
 /// Checks the body of a POST against its resource's table, in the order in which the protocol does: what is required,
 /// what is unknown, types, words for booleans and UUIDs, and at last what the version does not have.
 ///
-/// Gives the resource as it is stored: words for booleans are booleans, null objects are empty.
+/// Returns the resource as it is stored: words for booleans become booleans, null objects become empty.
 ///
 /// # Errors
-/// 400 for a body that no version takes, 406 for one that only a newer one does.
+/// 400 for an invalid body, 406 for a body that needs a newer version.
 pub fn check_post(resource: &Resource, version: Version, body: &Value) -> Result<Map<String, Value>, Error> {
     let members = as_object(resource.word, body)?;
     let takes = |field: &&Field| field.post != Post::No && !unknown_before(resource, version, field);
@@ -39,7 +39,7 @@ pub fn check_post(resource: &Resource, version: Version, body: &Value) -> Result
 /// Checks a resource that a PATCH has changed, as if it were new. Fields that PATCH cannot set are not checked.
 ///
 /// # Errors
-/// 400, in the words that a patch is refused with.
+/// 400, with the texts for patches.
 pub fn check_whole(resource: &Resource, whole: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
     check_required(resource, "patch", whole)?;
     let settable: Map<String, Value> = whole
@@ -96,7 +96,7 @@ fn has_value(members: &Map<String, Value>, name: &str) -> bool {
     members.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty())
 }
 
-/// A port is one node's, named one way.
+/// Checks that a port names its node exactly once.
 fn check_one_node(word: &str, members: &Map<String, Value>) -> Result<(), Error> {
     let named = ["node_uuid", "node_ident"].into_iter().filter(|name| members.contains_key(*name)).count();
     match named {
@@ -138,7 +138,7 @@ fn check_type(word: &str, field: &Field, value: &Value) -> Result<(), Error> {
     Ok(())
 }
 
-/// The value as it is stored; words for booleans, UUIDs and addresses are looked at here.
+/// Returns the value as it is stored. Checks words for booleans, UUIDs and addresses.
 fn stored(field: &Field, value: &Value) -> Result<Value, Error> {
     let named_uuid = field.kind == Kind::Uuid || field.name == "node_uuid";
     match (field.kind, value) {
@@ -152,7 +152,7 @@ fn stored(field: &Field, value: &Value) -> Result<Value, Error> {
     }
 }
 
-/// Above are the priorities of rules that come with a server.
+/// Higher priorities are reserved for built-in rules.
 fn check_priority(resource: &Resource, members: &Map<String, Value>) -> Result<(), Error> {
     let priority = members.get("priority").and_then(Value::as_i64);
     if resource.path != "inspection_rules" || priority.is_none_or(|priority| priority <= MAX_PRIORITY) {
@@ -161,7 +161,7 @@ fn check_priority(resource: &Resource, members: &Map<String, Value>) -> Result<(
     Err(Class::Invalid.says(format!("Priority must be between 0 and {MAX_PRIORITY} for user-defined rules.")))
 }
 
-/// What is named by a trait stays so; what is named otherwise has a name.
+/// Checks the name: a trait where the resource requires one, otherwise any name.
 fn check_patched_name(resource: &Resource, members: &Map<String, Value>) -> Result<(), Error> {
     let Some(text) = members.get("name").and_then(Value::as_str) else { return Ok(()) };
     match resource.path {
@@ -185,7 +185,7 @@ fn check_link(link: &Map<String, Value>) -> Result<(), Error> {
     Err(refusal("local_link_connection", &format!("{what}. Possible root cause: '{missing}' is a required property")))
 }
 
-/// Names of what is no node, and traits.
+/// Checks names of resources other than nodes, and traits.
 fn check_names(resource: &Resource, version: Version, members: &Map<String, Value>) -> Result<(), Error> {
     let traits = members.get("traits").and_then(Value::as_array).into_iter().flatten();
     for item in traits {

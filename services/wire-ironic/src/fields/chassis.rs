@@ -1,4 +1,4 @@
-//! Chassis: what nodes are mounted in.
+//! Chassis: enclosures of nodes.
 
 use super::Kind::{Object, Text, Time, Uuid};
 use super::{Field, Initial, Resource, Unknown};

@@ -1,26 +1,26 @@
-//! Which fields a request wants to see, and by which a list may be sorted.
+//! Requested fields, and sort keys.
 
 use super::{Resource, Sort, Unknown};
 use crate::error::{Class, Error, text};
 use crate::python;
 use crate::version::Version;
 
-/// The version from which `fields` is understood.
+/// First minor version with `fields`.
 const SUBSETS: u16 = 8;
-/// The version from which `detail` is understood.
+/// First minor version with `detail`.
 const DETAIL: u16 = 43;
 
-/// What of a resource is shown.
+/// Fields of a resource that a response contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Columns {
-    /// All that the version has, with its link lists.
+    /// All fields of the version, and the link lists.
     All,
-    /// These, and the resource's own links.
+    /// These fields, and the resource's own links.
     These(Vec<&'static str>),
 }
 
 impl Columns {
-    /// Whether a field is shown.
+    /// Returns whether a field is shown.
     #[must_use]
     pub fn show(&self, name: &str) -> bool {
         match self {
@@ -30,12 +30,12 @@ impl Columns {
     }
 }
 
-/// What a list of this resource shows.
+/// Returns the fields that a list of this resource shows.
 ///
-/// `fields` is the query's, still with commas; `detail` the query's, as a boolean.
+/// `fields` and `detail` are the query's parameters.
 ///
 /// # Errors
-/// 406 for what the version does not have, 400 for what no version has.
+/// 406 for a field that the version does not have, 400 for an unknown one.
 pub fn columns(
     resource: &Resource,
     version: Version,
@@ -58,7 +58,7 @@ fn defaults(resource: &Resource, version: Version) -> impl Iterator<Item = &'sta
     resource.fields.iter().filter(move |field| field.column && version.has(field.since)).map(|field| field.name)
 }
 
-/// Commas, spaces around them, any case.
+/// Splits a list at commas; ignores spaces and case.
 fn split(fields: &str) -> Vec<String> {
     let names = fields.split(',').map(|name| name.trim().to_ascii_lowercase());
     names.filter(|name| !name.is_empty()).collect()
@@ -129,10 +129,10 @@ fn unknown_text(resource: &Resource, first: &str, all: &[&str]) -> String {
     }
 }
 
-/// Lets a list be sorted by `key`; `id`, the order of creation, always is fine.
+/// Checks a sort key. `id`, the order of creation, is always valid.
 ///
 /// # Errors
-/// 406 for a field that the version does not have, 400 for one that does not sort.
+/// 406 for a field that the version does not have, 400 for one that is not sortable.
 pub fn sort_key(resource: &Resource, version: Version, key: &str) -> Result<(), Error> {
     if key == "id" {
         return Ok(());

@@ -14,7 +14,7 @@ pub static DEPLOY_TEMPLATE: Resource = Resource {
     patchable: &["extra", "name", "steps", "description"],
     fields: &[
         Field::new("created_at", 55, Time),
-        // Taken since it stands in the schema, and shown by no version.
+        // Accepted because it is in the schema, but no version shows it.
         Field::new("description", 55, Text).set().longest(255).hidden(),
         Field::new("extra", 55, Object).set(),
         Field::new("name", 55, Name).column().must().patch(),

@@ -1,4 +1,4 @@
-//! Inspection rules: what is done with what an inspection found.
+//! Inspection rules: actions on the results of an inspection.
 
 use super::Kind::{Bool, Integer, List, Steps, Text, Time, Uuid};
 use super::{Field, Initial, Resource, Unknown};

@@ -1,10 +1,10 @@
-//! The kinds of JSON that fields are, and how a value of another kind is refused.
+//! JSON types of fields, and errors for values of other types.
 
 use serde_json::Value;
 
 use super::Initial;
 
-/// What JSON a field is.
+/// JSON type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A string, or null.
@@ -19,20 +19,20 @@ pub enum Kind {
     Bool,
     /// A boolean alone.
     Strict,
-    /// A whole number.
+    /// An integer.
     Integer,
-    /// An object, or null on the way in and never on the way out.
+    /// An object. Null is accepted but never shown.
     Object,
-    /// A list, or null on the way in.
+    /// A list. Null is accepted.
     List,
     /// A list with at least one element.
     Steps,
-    /// A time as RFC 3339 has it, or null; never set by a client.
+    /// A time (RFC 3339), or null. Clients cannot set it.
     Time,
 }
 
 impl Kind {
-    /// The JSON types that are taken, as refusals list them.
+    /// Accepted JSON types, as errors list them.
     #[must_use]
     pub const fn types(self) -> &'static [&'static str] {
         match self {
@@ -48,7 +48,7 @@ impl Kind {
         }
     }
 
-    /// Whether a value is of one of the types. A string in place of a boolean or a UUID is looked at elsewhere.
+    /// Returns whether a value has one of the types. Strings for booleans and UUIDs are checked elsewhere.
     #[must_use]
     pub fn takes(self, value: &Value) -> bool {
         self.types().contains(&json_type(value))
@@ -70,7 +70,7 @@ impl Kind {
     }
 }
 
-/// What JSON schema calls a value.
+/// Name of a value's type in JSON Schema.
 fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

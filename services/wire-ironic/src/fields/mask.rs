@@ -1,12 +1,12 @@
-//! Secrets that are taken and never shown again.
+//! Secrets, which are accepted and never shown.
 
 use serde_json::Value;
 
-/// What stands where a secret was. Written back, it is stored as it is: clients know not to.
+/// Replacement of a secret in responses.
 pub const MASK: &str = "******";
 
-/// A key that contains one of these, in any case, has a secret for its value. Source: what the protocol's own servers
-/// mask; clients rely on all other values coming back unchanged.
+/// Parts of keys, in any case, whose values are secrets. Source: what Ironic masks; clients rely on all other values being
+/// shown unchanged.
 const WORDS: &[&str] = &[
     "adminpass",
     "admin_pass",
@@ -39,10 +39,10 @@ const WORDS: &[&str] = &[
     "cephmonkey",
 ];
 
-/// Keys that are masked when they are exactly this.
+/// Keys whose values are secrets.
 const EXACTLY: &[&str] = &["snmp_auth_key", "snmp_priv_key", "image_url"];
 
-/// The value with every secret in it masked, at any depth.
+/// Masks every secret in a value, at any depth.
 #[must_use]
 pub fn masked(value: Value) -> Value {
     match value {
@@ -60,13 +60,13 @@ pub fn masked(value: Value) -> Value {
     }
 }
 
-/// Whether the value of a key is a secret, which is stored as such and shown as [`MASK`].
+/// Returns whether the value of a key is a secret, which is stored sealed and shown as [`MASK`].
 #[must_use]
 pub fn is_secret(key: &str, value: &Value) -> bool {
     hides(key, value) && !value.is_null()
 }
 
-/// An object under a secret's key is looked into, but for a config drive: its parts have harmless names.
+/// An object under a secret's key is masked by its own keys, except a config drive, whose keys do not tell.
 fn hides(key: &str, value: &Value) -> bool {
     let key = key.to_ascii_lowercase();
     if value.is_object() {

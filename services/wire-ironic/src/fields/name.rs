@@ -1,4 +1,4 @@
-//! What may be a name.
+//! Rules for names.
 
 use serde_json::Value;
 
@@ -7,18 +7,18 @@ use crate::error::{Class, Error};
 use crate::python;
 use crate::version::Version;
 
-/// Paths below `/v1/nodes` that no node may have for a name, in the order in which the refusal lists them.
+/// Paths below `/v1/nodes` that are not valid names of nodes, in the order in which the error lists them.
 pub const NODE_RESERVED: &[&str] = &["maintenance", "management", "states", "vendor_passthru", "detail", "validate"];
-/// What the names of traits begin with: our own, and those of the package `os-traits`.
+/// Prefixes of traits: custom ones and those of the package `os-traits`.
 pub(crate) const FAMILIES: &[&str] = &["CUSTOM_", "HW_", "COMPUTE_", "STORAGE_", "MISC_", "OWNER_"];
-/// The longest name.
+/// Maximum length of a name, in characters.
 pub(crate) const MAX_NAME_CHARS: usize = 255;
-/// The version from which names are more than host names.
+/// First minor version with names that are not host names.
 const UNRESERVED: u16 = 10;
-/// The version from which nodes have names.
+/// First minor version with names of nodes.
 const NAMES: u16 = 5;
 
-/// Whether this is a UUID as the protocol takes it: with or without hyphens, in any case.
+/// Returns whether a text is a UUID: with or without hyphens, in any case.
 #[must_use]
 pub fn is_uuid(text: &str) -> bool {
     let text = text.trim_start_matches("urn:").trim_start_matches("uuid:");
@@ -26,7 +26,7 @@ pub fn is_uuid(text: &str) -> bool {
     digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a node may be called so by a request of this version; the reserved words apart.
+/// Returns whether a text is a valid name of a node in a version, reserved words aside.
 fn is_name(version: Version, name: &str) -> bool {
     let characters = if version.has(UNRESERVED) { unreserved(name) } else { host(name) };
     characters && name.len() <= MAX_NAME_CHARS && !is_uuid(name)
@@ -45,7 +45,7 @@ fn host(name: &str) -> bool {
     })
 }
 
-/// Checks the name that a new node brings.
+/// Checks the name of a new node.
 ///
 /// # Errors
 /// 400 with the text for a new node.
@@ -54,7 +54,7 @@ pub fn check_new_name(version: Version, name: &str) -> Result<(), Error> {
     check(version, name, || format!("Cannot create node with invalid name '{name}'"))
 }
 
-/// Checks the name that a node shall have from now on. `node` is what the request calls it.
+/// Checks the new name of a node. `node` is its identifier in the request.
 ///
 /// # Errors
 /// 400 with the text for a change.
@@ -70,10 +70,10 @@ pub fn check_patched_name(version: Version, node: &str, name: &Value) -> Result<
     }
 }
 
-/// Checks what must be a trait: one of our own, or of the families that are the same everywhere.
+/// Checks a trait: a custom one, or one with a standard prefix.
 ///
 /// # Errors
-/// 400; `word` is what the refusal calls the resource.
+/// 400; `word` is the name of the resource in the error.
 pub(crate) fn check_trait(word: &str, text: &str) -> Result<(), Error> {
     let plain = |rest: &str| {
         !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
@@ -97,10 +97,10 @@ pub(crate) fn check_trait(word: &str, text: &str) -> Result<(), Error> {
     ))
 }
 
-/// Checks the name of what is neither a node nor a trait.
+/// Checks a name that is neither a node's nor a trait.
 ///
 /// # Errors
-/// 400; `what` is what the refusal calls the resource.
+/// 400; `what` is the name of the resource in the error.
 pub(super) fn check_logical(what: &str, name: &str) -> Result<(), Error> {
     if unreserved(name) && name.len() <= MAX_NAME_CHARS && !is_uuid(name) {
         return Ok(());
@@ -122,9 +122,9 @@ fn check_reserved(name: &str) -> Result<(), Error> {
     )))
 }
 
-/// Whether what stands in a path can be a node for a request of this version: a UUID, or from 5 on a name.
+/// Returns whether an identifier in a path can be a node in a version: a UUID, or from 5 on a name.
 ///
-/// What is neither is refused with [`crate::error::text::bad_identifier`]; a name in an older request is not found.
+/// Other identifiers are rejected with [`crate::error::text::bad_identifier`]; a name in an older request is not found.
 #[must_use]
 pub fn identifies(version: Version, ident: &str) -> bool {
     is_uuid(ident) || (version.has(NAMES) && unreserved(ident))

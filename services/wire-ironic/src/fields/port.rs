@@ -1,4 +1,4 @@
-//! Ports: the network cards of nodes.
+//! Ports: NICs of nodes.
 
 use super::Kind::{Flag, Name, Object, Strict, Text, Time, Uuid};
 use super::{Field, Initial, Resource, Unknown};
@@ -38,7 +38,7 @@ pub static PORT: Resource = Resource {
         Field::new("is_smartnic", 53, Flag).set().initial(Initial::False),
         Field::new("local_link_connection", 19, Object).set(),
         Field::new("name", 88, Text).set(),
-        // A name or a UUID, instead of node_uuid.
+        // Name or UUID of the node, as an alternative to node_uuid.
         Field::new("node_ident", 94, Name).set().hidden(),
         Field::new("node_uuid", 1, Name).unsorted().set(),
         Field::new("physical_network", 34, Text).set().longest(64),

@@ -1,4 +1,4 @@
-//! What stands in the lists of templates, runbooks and inspection rules.
+//! Elements of the lists in templates, runbooks and inspection rules.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::error::{Class, Error};
 use crate::python;
 use crate::verb::{Step, Steps};
 
-/// What an inspection rule can do, in the order of the refusal.
+/// Actions of inspection rules, in the order in which the error lists them.
 const ACTIONS: &[&str] = &[
     "fail",
     "log",
@@ -27,14 +27,14 @@ const ACTIONS: &[&str] = &[
     "del-port-attribute",
     "api-call",
 ];
-/// What an inspection rule can ask; with `!` before it, the contrary.
+/// Operators of conditions; `!` before one negates it.
 const OPERATORS: &[&str] =
     &["eq", "lt", "gt", "is-empty", "in-net", "matches", "contains", "one-of", "is-none", "is-true", "is-false"];
 
-/// Checks the lists of a resource that has any; `word` is what the refusal calls it.
+/// Checks the lists of a resource; `word` is its name in errors.
 ///
 /// # Errors
-/// 400 with what is wrong in the first element that is.
+/// 400 with the first invalid element.
 pub(super) fn check(resource: &Resource, word: &str, members: &Map<String, Value>) -> Result<(), Error> {
     let list = |name: &str| members.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let read = |kind: Steps| {
@@ -54,23 +54,23 @@ pub(super) fn check(resource: &Resource, word: &str, members: &Map<String, Value
     }
 }
 
-/// What a condition can ask, and the contrary of each.
+/// Returns the operators of conditions, each also negated.
 fn operators() -> Vec<String> {
     let contrary = OPERATORS.iter().map(|word| format!("!{word}"));
     OPERATORS.iter().map(|word| (*word).to_owned()).chain(contrary).collect()
 }
 
-/// The JSON Schema of a rule's actions.
+/// JSON Schema of a rule's actions.
 pub(crate) fn rules() -> Value {
     json!({"type": "array", "minItems": 1, "items": rule(ACTIONS)})
 }
 
-/// The JSON Schema of a rule's conditions.
+/// JSON Schema of a rule's conditions.
 pub(crate) fn conditions_of_rules() -> Value {
     json!({"type": ["array", "null"], "items": rule(&operators())})
 }
 
-/// The JSON Schema of what [`check_rule`] takes.
+/// JSON Schema for [`check_rule`].
 fn rule(known: &[impl serde::Serialize]) -> Value {
     json!({
         "type": "object",
@@ -79,7 +79,7 @@ fn rule(known: &[impl serde::Serialize]) -> Value {
     })
 }
 
-/// Steps as they are stored: places are numbers, and what a step is told is there, if only as nothing.
+/// Returns steps as they are stored: priorities are numbers, and arguments are present, if only as an empty object.
 pub(super) fn write(resource: &Resource, members: &mut Map<String, Value>) {
     if !matches!(resource.path, "deploy_templates" | "runbooks") {
         return;
@@ -96,7 +96,7 @@ pub(super) fn write(resource: &Resource, members: &mut Map<String, Value>) {
     }
 }
 
-/// A step of an interface can be there once.
+/// Checks that each step of an interface occurs once.
 fn check_doubles(steps: &[Step]) -> Result<(), Error> {
     let double = steps.iter().enumerate().find(|(index, step)| {
         steps.iter().take(*index).any(|other| (&other.interface, &other.step) == (&step.interface, &step.step))
@@ -109,7 +109,7 @@ fn check_doubles(steps: &[Step]) -> Result<(), Error> {
     )))
 }
 
-/// An operator and what it is told; what else there is, the operator knows.
+/// Checks an operator and its arguments.
 fn check_rule(word: &str, item: &Value, known: &[&str]) -> Result<(), Error> {
     let wrong =
         |value: &Value, types: &str| refusal(word, &format!("{} is not of type {types}", python::quoted(value)));

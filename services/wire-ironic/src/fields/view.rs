@@ -1,4 +1,4 @@
-//! A resource as a version sees it.
+//! Visible fields of a resource, by API version.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,9 @@ use serde_json::{Map, Value};
 use super::{Columns, Field, Initial, Kind, NODE, Resource, mask};
 use crate::version::Version;
 
-/// What of a whole resource a request sees: newer fields are left out, values of newer words are put into older ones,
-/// secrets are masked.
+/// Returns the visible fields of a resource: leaves out newer fields, translates newer values to older ones, masks secrets.
 ///
-/// `whole` may lack fields, which then are what they are initially. Links are not fields: [`crate::links`] has them.
+/// Fields that `whole` lacks have their initial values. Links are not fields: see [`crate::links`].
 #[must_use]
 pub fn view(
     resource: &Resource,
@@ -23,7 +22,7 @@ pub fn view(
         .collect()
 }
 
-/// The fields that a request sees, in the order of the table.
+/// Returns the visible fields, in the order of the table.
 pub(crate) fn shown<'a>(
     resource: &'a Resource,
     version: Version,
@@ -32,7 +31,7 @@ pub(crate) fn shown<'a>(
     resource.fields.iter().filter(move |field| version.has(field.since) && !field.hidden && columns.show(field.name))
 }
 
-/// The value of a field as a version sees it.
+/// Returns the value of a field in a version.
 pub(crate) fn seen<'a>(
     resource: &Resource,
     version: Version,
@@ -48,13 +47,13 @@ pub(crate) fn seen<'a>(
     renamed(resource, version, field.name, value)
 }
 
-/// Where a new node begins; clients of old expect one that can be deployed at once.
+/// Returns the first state of a new node; old clients expect one that can be deployed at once.
 #[must_use]
 pub const fn first_state(version: Version) -> &'static str {
     if version.has(11) { "enroll" } else { "available" }
 }
 
-/// What `/v1/nodes/<node>/states` shows.
+/// Fields of `/v1/nodes/<node>/states`.
 pub(crate) const STATES: &[&str] = &[
     "boot_mode",
     "console_enabled",
@@ -69,7 +68,7 @@ pub(crate) const STATES: &[&str] = &[
     "target_raid_config",
 ];
 
-/// The states of a whole node, as a version sees them.
+/// Returns the states of a node in a version.
 #[must_use]
 pub fn node_states(version: Version, whole: &Map<String, Value>) -> Map<String, Value> {
     view(&NODE, version, &Columns::These(STATES.to_vec()), whole)

@@ -1,4 +1,4 @@
-//! Resources as a request sees them, written from what is there without a copy of it: lists are long.
+//! Serializes visible fields of resources without copying them, for long lists.
 
 use std::{borrow::Cow, fmt};
 
@@ -11,7 +11,7 @@ use crate::{
     version::Version,
 };
 
-/// What is the same for every resource that one answer shows: which fields, which links, what the links begin with.
+/// Properties that all resources of one response share: fields, links and the base of the links.
 #[derive(Debug, Clone)]
 pub struct Frame {
     resource: &'static Resource,
@@ -23,7 +23,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// For answers of this version; `base` is scheme and host.
+    /// Creates the frame of a response; `base` is scheme and host.
     #[must_use]
     pub fn new(resource: &'static Resource, version: Version, base: &str, columns: &Columns) -> Self {
         let has_subs = *columns == Columns::All || (resource.path == "drivers" && columns.show("hosts"));
@@ -38,21 +38,21 @@ impl Frame {
         }
     }
 
-    /// A resource in it, as a value.
+    /// Returns a resource as a value.
     #[must_use]
     pub fn shown(&self, whole: &Map<String, Value>) -> Value {
-        // A map with keys of text is always an object.
+        // A map with text keys always serializes to an object.
         serde_json::to_value(self.around(whole)).unwrap_or_default()
     }
 
-    /// A resource in it; what `whole` lacks is what it is initially.
+    /// Returns a resource for serialization. Fields that `whole` lacks have their initial values.
     #[must_use]
     pub const fn around<'a>(&'a self, whole: &'a Map<String, Value>) -> Framed<'a> {
         Framed { frame: self, whole }
     }
 }
 
-/// A resource that writes itself as a request sees it, with its links.
+/// Resource that serializes its visible fields and links.
 #[derive(Debug, Clone, Copy)]
 pub struct Framed<'a> {
     frame: &'a Frame,
@@ -85,7 +85,7 @@ impl Serialize for Framed<'_> {
     }
 }
 
-/// The two links of a resource, or of what is below it.
+/// The two links of a resource, or of a subresource.
 struct Links<'a> {
     base: &'a str,
     path: &'a str,

@@ -1,4 +1,4 @@
-//! Making the operations of a patch: RFC 6902 §4 inside of a field, the table's own rule for a field itself.
+//! Applies the operations of a patch: by RFC 6902 §4 inside a field, by the table for a field itself.
 
 use serde_json::{Map, Value};
 
@@ -35,7 +35,7 @@ fn default(resource: &Resource, name: &str) -> Value {
 fn field(resource: &Resource, whole: &mut Map<String, Value>, op: &Op) {
     let required = resource.field(op.field()).is_some_and(|field| field.post == Post::Must);
     if op.verb != Verb::Remove {
-        // A port is moved to another node by either of two names for it.
+        // A port can be moved to another node by either of two fields.
         match (resource.path, op.field()) {
             ("ports", "node_ident") => drop(whole.remove("node_uuid")),
             ("ports", "node_uuid") => drop(whole.remove("node_ident")),
@@ -43,14 +43,14 @@ fn field(resource: &Resource, whole: &mut Map<String, Value>, op: &Op) {
         }
         whole.insert(op.field().to_owned(), op.value.clone());
     } else if required || (resource.path == "ports" && op.field() == "node_uuid") {
-        // The check of the whole says what is missing.
+        // The check of the result reports missing fields.
         whole.remove(op.field());
     } else {
         whole.insert(op.field().to_owned(), default(resource, op.field()));
     }
 }
 
-/// Walks to the container that the last step is about.
+/// Finds the container of the last step.
 fn inside(value: &mut Value, path: &[String], op: &Op) -> Result<(), String> {
     let Some((token, rest)) = path.split_first() else { return Ok(()) };
     if rest.is_empty() {
@@ -117,7 +117,7 @@ fn item(items: &mut Vec<Value>, token: &str, op: &Op) -> Result<(), String> {
     Ok(())
 }
 
-/// RFC 6901 §4: digits without a leading zero.
+/// Parses an index (RFC 6901 §4): digits without a leading zero.
 fn place(token: &str) -> Result<usize, String> {
     let plain = token == "0" || (!token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit()));
     let place = plain.then(|| token.parse().ok()).flatten();

@@ -1,4 +1,4 @@
-//! What a node's state forbids a patch to change, and what follows from a change.
+//! Rules for patches that depend on a node's state, and consequences of changes.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::error::{Class, Error, text};
 use crate::python;
 use crate::version::Version;
 
-/// States in which a node that is on its way somewhere may be changed all the same.
+/// Transient states in which a node can be changed.
 pub const CHANGEABLE: &[&str] = &[
     "deploy failed",
     "clean failed",
@@ -22,17 +22,17 @@ pub const CHANGEABLE: &[&str] = &[
     "verifying",
     "service hold",
 ];
-/// States in which interfaces, and a resource class that is set, may be changed; in the order of the refusal.
+/// States in which interfaces and an existing resource class can be changed, in the order in which the error lists them.
 pub const REARRANGEABLE: &[&str] = &["enroll", "inspecting", "inspect wait", "manageable", "available"];
-/// The version from which a node that is being inspected is left alone.
+/// First minor version in which a node that is being inspected cannot be changed.
 const INSPECT_WAIT: u16 = 39;
-/// The version from which `reset_interfaces` is known.
+/// First minor version with `reset_interfaces`.
 const RESET: u16 = 45;
 
 /// Checks the query parameter `reset_interfaces` of a patch.
 ///
 /// # Errors
-/// 406 before its time, 400 if the driver is not changed.
+/// 406 in an older version, 400 if the driver is not changed.
 pub fn check_reset(version: Version, reset: Option<bool>, ops: &[Op]) -> Result<(), Error> {
     if reset.is_some() && !version.has(RESET) {
         return Err(text::not_acceptable());
@@ -46,7 +46,7 @@ pub fn check_reset(version: Version, reset: Option<bool>, ops: &[Op]) -> Result<
     Ok(())
 }
 
-/// Whether a node can be changed at all where it is. `ident` is what the request calls it.
+/// Checks that a node can be changed in its state. `ident` is its identifier in the request.
 ///
 /// # Errors
 /// 409.
@@ -72,11 +72,10 @@ fn gives_up_instance(ops: &[Op]) -> bool {
     }
 }
 
-/// Checks what a patch made of a node against what the node was, and draws the consequences: a flag that is cleared
-/// clears its reason.
+/// Checks the changes of a patch to a node, and applies their consequences: a cleared flag clears its reason.
 ///
 /// # Errors
-/// 409 for what the state forbids, 400 for a reason without its flag.
+/// 409 for a change that the state forbids, 400 for a reason without its flag.
 pub fn check_after(
     ident: &str,
     before: &Map<String, Value>,
@@ -115,13 +114,13 @@ fn name_instance(node: &mut Map<String, Value>) {
     }
 }
 
-/// States that a node is deleted from. In maintenance it is deleted from any.
+/// States in which a node can be deleted. In maintenance it can be deleted in any state.
 pub const DELETABLE: &[&str] = &["manageable", "enroll", "adopt failed", "available"];
 
-/// Whether a node can be deleted where it is.
+/// Checks that a node can be deleted.
 ///
 /// # Errors
-/// 409, or 403 for a protected one.
+/// 409, or 403 for a protected node.
 pub fn check_delete(node: &Map<String, Value>) -> Result<(), Error> {
     let (uuid, state) = (word(node, "uuid"), word(node, "provision_state"));
     let instance = word(node, "instance_uuid");
@@ -140,7 +139,7 @@ pub fn check_delete(node: &Map<String, Value>) -> Result<(), Error> {
     Err(not_deletable(uuid, state))
 }
 
-/// The refusal to delete a node in a state.
+/// Error for a deletion that the state forbids.
 #[must_use]
 pub fn not_deletable(uuid: &str, state: &str) -> Error {
     let states = python::listed(DELETABLE);
@@ -150,7 +149,7 @@ pub fn not_deletable(uuid: &str, state: &str) -> Error {
     ))
 }
 
-/// A flag with a reason. `only` are the states in which it may be set; none for all but available.
+/// Checks a flag with a reason. `only` has the states in which it can be set; `None` for all except available.
 fn flag(before: &Map<String, Value>, after: &mut Map<String, Value>, name: &str, only: &[&str]) -> Result<(), Error> {
     let (uuid, state) = (word(before, "uuid"), word(before, "provision_state"));
     let reason = format!("{name}_reason");
