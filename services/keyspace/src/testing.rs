@@ -25,7 +25,8 @@
 //! # Time
 //! Leases, delays and timeouts follow tokio's clock, so `tokio::time::pause` (or `start_paused`) puts them under the
 //! test's control. The world has no task of its own: it is driven by those who wait for an answer or a watch message, and
-//! every request first carries out what is due. Events happen in the order of their due times.
+//! every request first carries out what is due. Events happen in the order of their due times. A simulation of many
+//! processes runs [`MemoryEtcd::drive`] beside them, which is faster.
 //! The same sequence of polls gives the same sequence of revisions.
 //!
 //! # Faults

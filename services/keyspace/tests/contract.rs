@@ -27,3 +27,21 @@ keyspace::contract_tests!(
     #[tokio::test(start_paused = true)]
     memory
 );
+
+/// The same, while a task drives the store.
+mod driven {
+    use super::{Memory, MemoryEtcd};
+
+    fn memory() -> Memory {
+        let etcd = MemoryEtcd::new();
+        let driven = etcd.clone();
+        #[expect(clippy::disallowed_methods, reason = "a test has no Host")]
+        tokio::spawn(async move { driven.drive().await });
+        Memory(etcd)
+    }
+
+    keyspace::contract_tests!(
+        #[tokio::test(start_paused = true)]
+        memory
+    );
+}

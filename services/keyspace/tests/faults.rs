@@ -53,6 +53,19 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_opens_after_its_client_has_given_up_is_closed() {
+    let etcd = MemoryEtcd::new();
+    let client = etcd.client();
+    let late = Delivery::delayed(Duration::from_secs(5), Duration::ZERO);
+    client.set_plan(move |call| if call.kind == CallKind::Watch { late } else { Delivery::PROMPT });
+    let view = follow(&client);
+    sleep(Duration::from_secs(20)).await;
+    let written = put(&etcd.client().store(), 1, 1, Expect::Absent).await.unwrap();
+    client.heal();
+    until("the view shows it", || view.freshness().revision >= written).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_whose_answer_is_lost_was_carried_out_and_is_not_repeated() {
     let etcd = MemoryEtcd::new();
     let client = etcd.client();

@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 use super::{ROOT, Scope};
 
+/// Room for the path of most keys: two ids and a few words.
+const USUAL_LENGTH: usize = 128;
+
 /// A path without [`ROOT`], such as `{rack}/node/{node}/life`.
 #[derive(Debug)]
 pub(super) struct Template {
@@ -50,7 +53,8 @@ impl Template {
     /// Fills in the arguments. With fewer arguments than parameters, the result is the prefix of all keys with these
     /// arguments.
     pub(super) fn path(&self, arguments: &[&dyn Display]) -> String {
-        let (mut path, mut arguments) = (ROOT.to_owned(), arguments.iter());
+        let (mut path, mut arguments) = (String::with_capacity(USUAL_LENGTH), arguments.iter());
+        path.push_str(ROOT);
         for (number, segment) in self.segments.iter().enumerate() {
             if number > 0 {
                 path.push('/');

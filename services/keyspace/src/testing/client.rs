@@ -164,6 +164,9 @@ impl Inner {
             }
         }
         loop {
+            if self.shared.is_driven() {
+                return receiver.await.unwrap_or(Err(Failure::Unavailable(None)));
+            }
             let earlier = self.shared.earlier.notified();
             let next = {
                 let mut world = self.shared.world.lock();
@@ -175,6 +178,7 @@ impl Inner {
                 }
             };
             tokio::select! {
+                biased;
                 () = earlier => {}
                 () = sleep_to(next) => {}
             }

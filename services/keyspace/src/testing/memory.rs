@@ -1,9 +1,12 @@
 //! The in-memory store, as a test sees it from outside.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     client::MemoryClient,
@@ -74,14 +77,38 @@ impl MemoryEtcd {
     /// An empty store at revision 1.
     #[must_use]
     pub fn new() -> Self {
-        let world = Mutex::new(World::new(State::new(FIRST_CLUSTER)));
-        Self { shared: Arc::new(Shared { world, earlier: Notify::new() }) }
+        Self { shared: Arc::new(Shared::new(World::new(State::new(FIRST_CLUSTER)))) }
     }
 
     /// A handle for one more process, without faults.
     #[must_use]
     pub fn client(&self) -> MemoryClient {
         MemoryClient::new(Arc::clone(&self.shared))
+    }
+
+    /// Carries out what is due, when it is due, and never returns. While a task runs this, a request or a watch wakes only
+    /// the task that waits for it; without it, each event wakes all of them. Dropping it stops the world between requests.
+    pub async fn drive(&self) {
+        self.shared.is_driven.store(true, Ordering::Relaxed);
+        // From now on no waiter drives the world.
+        self.shared.earlier.notify_waiters();
+        let mut due = std::pin::pin!(sleep_until(Instant::now()));
+        loop {
+            let earlier = self.shared.earlier.notified();
+            let next = {
+                let mut world = self.shared.world.lock();
+                world.advance(Instant::now());
+                world.next_event()
+            };
+            if let Some(next) = next {
+                due.as_mut().reset(next);
+            }
+            tokio::select! {
+                biased;
+                () = earlier => {}
+                () = &mut due, if next.is_some() => {}
+            }
+        }
     }
 
     /// Carries out what is due, then this.

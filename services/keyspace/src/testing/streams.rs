@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -15,17 +16,19 @@ pub(super) struct MemoryWatch {
     shared: Arc<Shared>,
     id: u64,
     wake: Arc<Notify>,
+    closed: Arc<Mutex<Vec<u64>>>,
 }
 
 impl MemoryWatch {
     pub(super) fn new(shared: Arc<Shared>, opened: OpenStream) -> Self {
-        Self { shared, id: opened.id, wake: opened.wake }
+        Self { shared, id: opened.id, wake: opened.wake, closed: opened.closed }
     }
 }
 
 impl Drop for MemoryWatch {
     fn drop(&mut self) {
-        self.shared.world.lock().close(self.id);
+        // The world may be locked: it drops what it opened for a client that has given up.
+        self.closed.lock().push(self.id);
     }
 }
 
@@ -41,12 +44,14 @@ impl WatchStream for MemoryWatch {
                     match world.next_message(self.id, now) {
                         Next::Message(message) => return Ok(message),
                         Next::Broken => return Err(Failure::Unavailable(None)),
+                        Next::Wait(until) if self.shared.is_driven() => until,
                         Next::Wait(until) => [until, world.next_event()].into_iter().flatten().min(),
                     }
                 };
                 tokio::select! {
+                    biased;
                     () = self.wake.notified() => {}
-                    () = earlier => {}
+                    () = earlier, if !self.shared.is_driven() => {}
                     () = sleep_to(next) => {}
                 }
             }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,6 +22,18 @@ type Arrival = Box<dyn FnOnce(&mut World, Instant) + Send>;
 pub(super) struct Shared {
     pub(super) world: Mutex<World>,
     pub(super) earlier: Notify,
+    /// Whether [`MemoryEtcd::drive`](super::MemoryEtcd::drive) carries out what is due. Otherwise those who wait do.
+    pub(super) is_driven: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(world: World) -> Self {
+        Self { world: Mutex::new(world), earlier: Notify::new(), is_driven: AtomicBool::new(false) }
+    }
+
+    pub(super) fn is_driven(&self) -> bool {
+        self.is_driven.load(Ordering::Relaxed)
+    }
 }
 
 /// An open stream of watches.
@@ -51,6 +66,8 @@ pub(super) struct World {
     /// Requests on their way, by the time of their arrival and the order in which they were sent.
     arrivals: BTreeMap<Arrive, Arrival>,
     streams: BTreeMap<u64, Stream>,
+    /// Streams that their clients have closed.
+    closed: Arc<Mutex<Vec<u64>>>,
     /// How each client's watch messages are delivered, unless at once.
     deliveries: BTreeMap<u64, WatchDelivery>,
     ids: u64,
@@ -71,6 +88,7 @@ impl World {
             expiry_lag: Duration::ZERO,
             arrivals: BTreeMap::new(),
             streams: BTreeMap::new(),
+            closed: Arc::default(),
             deliveries: BTreeMap::new(),
             ids: 0,
         }
@@ -99,6 +117,9 @@ impl World {
 
     /// Carries out everything that is due, in the order of its time.
     pub(super) fn advance(&mut self, now: Instant) {
+        for closed in self.closed.lock().drain(..) {
+            self.streams.remove(&closed);
+        }
         while let Some(at) = self.next_event().filter(|at| *at <= now) {
             // A keep-alive that arrives just in time is in time.
             if self.arrivals.keys().next().is_some_and(|arrive| arrive.at == at) {
@@ -148,11 +169,7 @@ impl World {
             stream.watchers.push(watcher);
         }
         self.streams.insert(id, stream);
-        OpenStream { id, wake }
-    }
-
-    pub(super) fn close(&mut self, stream: u64) {
-        self.streams.remove(&stream);
+        OpenStream { id, wake, closed: Arc::clone(&self.closed) }
     }
 
     /// Breaks the streams of one client, or of all of them.
@@ -212,6 +229,8 @@ impl World {
 pub(super) struct OpenStream {
     pub(super) id: u64,
     pub(super) wake: Arc<Notify>,
+    /// Where the client notes that it has closed it.
+    pub(super) closed: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Stream {
