@@ -69,15 +69,11 @@ impl Mesh {
             tokio::time::sleep(safety.times().settle).await;
         }
         safety.reached(Step::BeforeClaim).await;
+        let after = read.as_ref().map(|read| read.revision);
         if by_any {
             read = self.inner.store.get(&key).await?;
         }
-        let claim = value::Claim {
-            instance: membership.instance,
-            since: self.inner.wall_now(),
-            after: read.as_ref().map(|read| read.revision),
-            broken: None,
-        };
+        let claim = value::Claim { instance: membership.instance, since: self.inner.wall_now(), after, broken: None };
         let change = membership
             .change(config)
             .expect(&key::ring(config.scope, config.service), Expect::Revision(ring.revision))

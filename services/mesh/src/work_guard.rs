@@ -1,6 +1,6 @@
 //! Work on nodes: which nodes have workers in this process, and which workers must end because their node is lost.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use domain::id::NodeId;
 use parking_lot::{Mutex, MutexGuard};
@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 /// The workers of this process, by node.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WorkTable {
-    by_node: Arc<Mutex<HashMap<NodeId, Held>>>,
+    /// Ordered, so that workers are told to end in an order that a simulation can replay.
+    by_node: Arc<Mutex<BTreeMap<NodeId, Held>>>,
     /// Revisions of broken claims whose workers were told to end.
-    broken: Arc<Mutex<HashMap<NodeId, i64>>>,
+    broken: Arc<Mutex<BTreeMap<NodeId, i64>>>,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Drop for WorkGuard {
 }
 
 impl WorkTable {
-    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Held>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Held>> {
         self.by_node.lock()
     }
 
