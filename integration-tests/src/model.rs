@@ -1,45 +1,47 @@
-//! The ownership protocol of OWNERSHIP.md in a simulated world: the real rules of `domain::ring` and the real values of
-//! `keyspace`, driven as `mesh` and `power-service` drive them, among faults that a seed draws.
+//! The ownership protocol in a simulated world: `mesh` as it is shipped, over `keyspace`'s in-memory store and a paused
+//! clock, with faults that a seed draws.
 //!
-//! A schedule is one seed: a few processes and nodes, people who ask for power changes, and faults that fall where a
-//! process comes to a chosen point of the protocol. Then everything is mended, all that was asked must come to its
-//! end, and [`crate::check`] judges what the BMCs and the journal's history say. [`Rules`] can leave one rule out, to
-//! see that the checker catches it.
-//!
-//! `member.rs`, `owner.rs` and `work.rs` follow the services line by line; a change of `mesh::{live, leader,
-//! acquire, journal}` or `power_service::work` is made there too.
+//! A schedule is one seed: a few processes and nodes, users who request power changes, and faults that begin where a
+//! process reaches a chosen point of the protocol. Then everything is repaired, all requests must end, and
+//! [`crate::check`] judges what the BMCs and the history of claims and journals say. [`Rules`] can break one rule, to see
+//! that the checker finds it. The same seed gives the same schedule, event by event.
 
 mod bmc;
-mod etcd;
+mod chance;
 mod fault;
-mod member;
-mod owner;
+mod history;
+mod inject;
+mod link;
+mod network;
+mod places;
 mod process;
 mod rules;
+mod session;
 mod sim;
 mod work;
 mod world;
 
 use std::{ops::AddAssign, time::Duration};
 
+use anyhow::Result;
 pub use rules::{Fences, Mutant, Rules};
 
-use crate::check::{History, Violation, check};
+use crate::check::{History, Violation};
 
 /// What happened, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Schedules.
     pub schedules: usize,
-    /// Faults that fell on a process.
+    /// Faults that happened to a process.
     pub faults: usize,
-    /// Those that hit an owner with an act outstanding.
+    /// Those that happened to an owner with a command outstanding.
     pub hits: usize,
     /// Claims that passed from one instance to another.
     pub takeovers: usize,
     /// Claims that were refused, by the rules or by the store.
     pub refused: usize,
-    /// Memberships that ended by a lost lease, a lost key or the fence.
+    /// Memberships that ended and were followed by another one of the same process.
     pub fenced: usize,
     /// Rings.
     pub rings: usize,
@@ -47,13 +49,13 @@ pub struct Tally {
     pub killed: usize,
     /// Processes that handed over and ended.
     pub stopped: usize,
-    /// Commands that were to be journalled and sent.
+    /// Commands that were to be journaled and sent.
     pub acts: usize,
-    /// Commands that came through a session which was closed.
+    /// Commands that arrived through a closed session.
     pub refused_commands: usize,
-    /// Faults that never fell: no process came to their point.
-    pub strikes_left: usize,
-    /// Time that went by in the worlds.
+    /// Points at which faults were to begin, and that no process reached.
+    pub not_reached: usize,
+    /// Simulated time.
     pub simulated: Duration,
 }
 
@@ -70,12 +72,12 @@ impl AddAssign for Tally {
         self.stopped += other.stopped;
         self.acts += other.acts;
         self.refused_commands += other.refused_commands;
-        self.strikes_left += other.strikes_left;
+        self.not_reached += other.not_reached;
         self.simulated += other.simulated;
     }
 }
 
-/// What came of a schedule.
+/// The result of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// What happened, in numbers.
@@ -84,27 +86,25 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     /// What the checker was given.
     pub histories: Vec<History>,
-    /// What happened, line by line: time, who, what. Empty unless it was asked for.
-    pub story: Vec<String>,
+    /// What happened, line by line: time, process, event. Empty unless it was recorded.
+    pub trace: Vec<String>,
 }
 
-/// Whether a story is wanted: telling it takes most of the time.
+/// Whether events are recorded, which takes longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Story {
+pub enum Trace {
     /// Every event.
-    Told,
+    Recorded,
     /// None.
-    Untold,
+    Off,
 }
 
 /// Runs one schedule.
-#[must_use]
-pub fn run(seed: u64, rules: Rules, story: Story) -> Outcome {
-    let world = world::World::new(seed, rules, story == Story::Told);
-    world.run();
-    let histories = world.histories();
-    let tally = Tally { schedules: 1, ..world.count() };
-    let story = world.sim.story();
-    world.take_apart();
-    Outcome { tally, violations: check(&histories), histories, story }
+///
+/// # Errors
+/// The runtime cannot be built.
+pub fn run(seed: u64, rules: Rules, trace: Trace) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    // Without tokio's budget: all tasks of a schedule are one task to the runtime.
+    Ok(runtime.block_on(tokio::task::unconstrained(world::World::run(seed, rules, trace))))
 }

@@ -1,13 +1,16 @@
-//! A BMC: sessions, slots, late and doubled datagrams, and a log for the checker.
+//! A simulated BMC: sessions, a limited number of them, duplicate datagrams, and a log for the checker.
 
-use std::{collections::BTreeMap, collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use domain::{power::Power, time::Timestamp};
 
 use crate::check::{Deed, What};
 
-/// How long a session may be idle; a real one's minute, shortened so that a run need not wait for it.
-const IDLE: Duration = Duration::from_secs(20);
+/// How long a session may be idle. A real one's is a minute, which would make every run longer.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A command that changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +22,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) const fn words(self) -> &'static str {
+    pub(crate) const fn description(self) -> &'static str {
         match self {
             Self::On => "power on",
             Self::Off => "power off",
@@ -29,8 +32,8 @@ impl Command {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Ask {
-    /// The number is the console's: a repeated handshake is the same session.
+pub(crate) enum Request {
+    /// The number is the client's: a repeated login is the same session.
     Login(u64),
     Close(u32),
     Read,
@@ -38,22 +41,31 @@ pub(crate) enum Ask {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Reply {
     Session(u32),
-    NoSlot,
-    /// A close: the session is no more.
+    NoFreeSession,
+    /// The session does not exist any more.
     Closed,
-    /// A close by id is not offered.
+    /// It does not close sessions by id.
     CannotClose,
     Power(Power),
     Done,
 }
 
+/// A request as it arrives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Datagram {
+    pub(crate) session: u32,
+    /// The same in a retransmission by the network, another one in one by the client.
+    pub(crate) number: u32,
+    pub(crate) request: Request,
+}
+
 #[derive(Debug)]
 struct Session {
-    console: u64,
-    seen: BTreeSet<u32>,
-    heard: Duration,
+    client: u64,
+    numbers: BTreeSet<u32>,
+    last_used: Duration,
 }
 
 #[derive(Debug)]
@@ -61,82 +73,83 @@ pub(crate) struct Bmc {
     /// Whether it closes sessions by id.
     pub(crate) closes: bool,
     pub(crate) power: Power,
-    slots: usize,
+    max_sessions: usize,
     sessions: BTreeMap<u32, Session>,
     pub(crate) log: Vec<Deed>,
-    /// Commands that came through a session that was closed.
+    /// Number of commands that arrived through a closed session.
     pub(crate) refused: usize,
 }
 
 impl Bmc {
-    pub(crate) const fn new(closes: bool, slots: usize) -> Self {
-        Self { closes, power: Power::Off, slots, sessions: BTreeMap::new(), log: Vec::new(), refused: 0 }
+    pub(crate) const fn new(closes: bool, max_sessions: usize) -> Self {
+        Self { closes, power: Power::Off, max_sessions, sessions: BTreeMap::new(), log: Vec::new(), refused: 0 }
     }
 
-    /// A datagram arrives; `fresh` is the id that a new session would get. None: it is dropped unanswered.
-    pub(crate) fn receive(&mut self, now: Duration, session: u32, number: u32, ask: Ask, fresh: u32) -> Option<Told> {
-        self.sessions.retain(|_, session| now < session.heard + IDLE);
-        if let Ask::Login(console) = ask {
-            return Some(self.login(now, console, fresh));
+    /// Handles a datagram. `fresh` is the id that a new session would get. `None`: it is dropped unanswered.
+    pub(crate) fn receive(&mut self, now: Duration, datagram: Datagram, fresh: u32) -> Option<Reply> {
+        let Datagram { session, number, request } = datagram;
+        self.sessions.retain(|_, session| now < session.last_used + IDLE_TIMEOUT);
+        if let Request::Login(client) = request {
+            return Some(self.login(now, client, fresh));
         }
         let Some(open) = self.sessions.get_mut(&session) else {
-            if let Ask::Command(command) = ask {
+            if let Request::Command(command) = request {
                 self.refused += 1;
-                self.note(now, session, What::Command { words: command.words().to_owned(), executed: false });
+                self.note(now, session, What::Command { words: command.description().to_owned(), executed: false });
             }
             return None;
         };
-        // A doubled datagram has its number twice (IPMI 2.0 §6.12.13).
-        if !open.seen.insert(number) {
+        // A duplicate has the same number (IPMI 2.0 §6.12.13).
+        if !open.numbers.insert(number) {
             return None;
         }
-        open.heard = now;
-        Some(self.carry_out(now, session, ask))
+        open.last_used = now;
+        Some(self.execute(now, session, request))
     }
 
-    fn login(&mut self, now: Duration, console: u64, fresh: u32) -> Told {
-        if let Some((id, _)) = self.sessions.iter().find(|(_, session)| session.console == console) {
-            return Told::Session(*id);
+    fn login(&mut self, now: Duration, client: u64, fresh: u32) -> Reply {
+        if let Some((id, _)) = self.sessions.iter().find(|(_, session)| session.client == client) {
+            return Reply::Session(*id);
         }
-        if self.sessions.len() >= self.slots {
-            return Told::NoSlot;
+        if self.sessions.len() >= self.max_sessions {
+            return Reply::NoFreeSession;
         }
-        self.sessions.insert(fresh, Session { console, seen: BTreeSet::new(), heard: now });
+        self.sessions.insert(fresh, Session { client, numbers: BTreeSet::new(), last_used: now });
         self.note(now, fresh, What::Login);
-        Told::Session(fresh)
+        Reply::Session(fresh)
     }
 
-    fn carry_out(&mut self, now: Duration, session: u32, ask: Ask) -> Told {
-        match ask {
-            Ask::Login(_) | Ask::Read => {
+    fn execute(&mut self, now: Duration, session: u32, request: Request) -> Reply {
+        match request {
+            Request::Login(_) | Request::Read => {
                 self.note(now, session, What::Read);
-                Told::Power(self.power)
+                Reply::Power(self.power)
             }
-            Ask::Close(other) if other != session && !self.closes => Told::CannotClose,
-            Ask::Close(other) => {
+            Request::Close(other) if other != session && !self.closes => Reply::CannotClose,
+            Request::Close(other) => {
                 if self.sessions.remove(&other).is_some() {
                     self.note(now, other, What::Close);
                 }
-                Told::Closed
+                Reply::Closed
             }
-            Ask::Command(command) => {
+            Request::Command(command) => {
                 match command {
                     Command::On => self.power = Power::On,
                     Command::Off => self.power = Power::Off,
                     Command::Reset => {}
                 }
-                self.note(now, session, What::Command { words: command.words().to_owned(), executed: true });
-                Told::Done
+                self.note(now, session, What::Command { words: command.description().to_owned(), executed: true });
+                Reply::Done
             }
         }
     }
 
     fn note(&mut self, now: Duration, session: u32, what: What) {
-        self.log.push(Deed { at: stamp(now), session, what });
+        self.log.push(Deed { at: timestamp(now), session, what });
     }
 }
 
-/// The world's time as wall time.
-pub(crate) fn stamp(now: Duration) -> Timestamp {
+/// The schedule's time as wall time.
+pub(crate) fn timestamp(now: Duration) -> Timestamp {
     Timestamp::default().plus(now)
 }

@@ -1,27 +1,26 @@
-//! Where faults fall, and which: drawn by the seed, at the protocol's own points.
+//! Which faults happen in a schedule, and at which points of the protocol they begin: drawn by the seed.
 
-use std::time::Duration;
+mod scenario;
 
-use super::{rules::Fences, sim::Chance};
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
 
-/// A place in the protocol.
+use mesh::Step;
+use parking_lot::Mutex;
+
+use super::{chance::Chance, rules::Fences};
+
+/// A point at which a fault can begin: the steps of `mesh`, and those of an owner at a BMC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Point {
-    BeforeKeepAlive,
-    AfterKeepAlive,
-    BeforeAck,
-    BeforeRing,
-    /// Between the clock's reading and the view's.
-    BeforeLook,
+    Mesh(Step),
     /// A worker has its guard and no claim.
-    Staked,
-    BeforeClaim,
-    AfterClaim,
+    BeforeWork,
     BeforeLogin,
     BeforeClose,
     BeforeRead,
-    BeforeJournal,
-    AfterJournal,
     BeforeSend,
     BeforeRepeat,
     /// Between the permit's check and the send.
@@ -31,10 +30,10 @@ pub(crate) enum Point {
     BeforeSettle,
 }
 
-/// Points at which an owner has an act outstanding.
+/// Points at which an owner has a command outstanding.
 const ACTING: [Point; 7] = [
-    Point::BeforeJournal,
-    Point::AfterJournal,
+    Point::Mesh(Step::BeforeJournal),
+    Point::Mesh(Step::AfterJournal),
     Point::BeforeSend,
     Point::BeforeRepeat,
     Point::Permitted,
@@ -43,14 +42,14 @@ const ACTING: [Point; 7] = [
 ];
 /// The others.
 const BETWEEN: [Point; 12] = [
-    Point::Staked,
-    Point::BeforeKeepAlive,
-    Point::AfterKeepAlive,
-    Point::BeforeAck,
-    Point::BeforeRing,
-    Point::BeforeLook,
-    Point::BeforeClaim,
-    Point::AfterClaim,
+    Point::BeforeWork,
+    Point::Mesh(Step::BeforeKeepAlive),
+    Point::Mesh(Step::AfterKeepAlive),
+    Point::Mesh(Step::BeforeAck),
+    Point::Mesh(Step::BeforeRing),
+    Point::Mesh(Step::BeforeLook),
+    Point::Mesh(Step::BeforeClaim),
+    Point::Mesh(Step::AfterClaim),
     Point::BeforeLogin,
     Point::BeforeClose,
     Point::BeforeRead,
@@ -60,101 +59,157 @@ const BETWEEN: [Point; 12] = [
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// SIGSTOP: its clock runs on.
+    /// The process is stopped (SIGSTOP). Its clock advances.
     Pause(Duration),
-    /// The whole machine: its clock stands still too.
+    /// The machine is suspended: its clock stands still, too.
     Freeze(Duration),
-    /// Killed, and started again after this.
+    /// The process is killed, and started again after this time.
     Kill(Duration),
-    /// SIGTERM, and started again when it has ended.
+    /// The process is asked to stop (SIGTERM), and started again after it has ended.
     Stop,
     /// Its lease vanishes early.
     Revoke,
-    /// The same, for a process that is cut off already.
-    RevokeCut,
     /// Its member key vanishes, its lease does not.
     Vanish,
-    /// Nothing passes between it and etcd; what was sent may arrive afterwards.
+    /// Nothing passes between it and the store.
     Cut(Duration),
-    /// Requests and answers take long.
+    /// Requests to the store and answers are slow.
     Slow(Duration),
-    /// So many answers are lost after the request was carried out.
+    /// This many answers are lost after the requests were carried out.
     LoseAnswers(u32),
-    /// Its watch brings nothing.
+    /// No watch messages arrive at it.
     Stall(Duration),
-    /// All watches bring nothing.
+    /// No watch messages arrive at any process.
     StallAll(Duration),
-    /// All watches but its own bring nothing.
+    /// No watch messages arrive at any other process.
     StallOthers(Duration),
-    /// A place that is empty is taken by a new process.
+    /// A new process starts at a place that is free.
     Join,
-    /// A person breaks the claims that it holds.
+    /// An operator breaks the claims that it holds.
     Break,
-    /// BMCs answer nothing.
+    /// An operator breaks all claims.
+    BreakAll,
+    /// No answers arrive from BMCs.
     Deaf(Duration),
-    /// BMCs do what they are told and do not say so.
+    /// BMCs carry out commands, and their confirmations do not arrive.
     Mute(Duration),
 }
 
-/// Whom it hits.
+/// Which process it happens to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whom {
-    /// The process that came to the point.
+    /// The process that reached the point.
     Victim,
     /// The present leader.
     Leader,
     /// Another process.
     Other,
-    /// Who was started last.
+    /// The one that was started last by a fault.
     Newest,
-    /// Another process, with an act outstanding if there is one.
+    /// Another process, with a command outstanding if there is one.
     Acting,
 }
 
 /// One fault.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Blow {
+pub(crate) struct Fault {
+    /// Time after the point was reached.
     pub(crate) delay: Duration,
     pub(crate) kind: Kind,
     pub(crate) whom: Whom,
 }
 
-/// Faults that begin when a process comes to a point.
+/// Faults that begin when a process reaches a point.
 #[derive(Debug, Clone)]
-pub(crate) struct Strike {
-    pub(crate) from: Duration,
-    pub(crate) point: Point,
-    pub(crate) blows: Vec<Blow>,
+struct Strike {
+    not_before: Duration,
+    point: Point,
+    faults: Vec<Fault>,
+}
+
+/// Faults whose point was reached.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) place: usize,
+    pub(crate) faults: Vec<Fault>,
 }
 
 /// What a plan may contain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Every BMC closes sessions: only then is a frozen clock fenced at all.
+    /// Every BMC closes sessions. Nothing else fences a process whose clock stands still.
     pub(crate) all_close: bool,
     pub(crate) fences: Fences,
 }
 
 /// The faults of one schedule.
-pub(crate) fn plan(chance: &Chance, limits: Limits) -> Vec<Strike> {
-    let mut strikes = Vec::new();
-    let mut from = chance.millis(200, 3000);
-    for _ in 0..=chance.below(3) {
-        let strike = if chance.percent(60) { story(chance, from) } else { strike(chance, limits, from) };
-        strikes.push(strike);
-        from += chance.millis(500, 5000);
-    }
-    strikes
+pub(crate) struct FaultPlan {
+    strikes: Mutex<Vec<Strike>>,
+    left: AtomicUsize,
+    due: Mutex<Vec<Due>>,
+    is_due: AtomicBool,
 }
 
-/// Faults that have nothing to do with each other but their time.
-fn strike(chance: &Chance, limits: Limits, from: Duration) -> Strike {
+impl FaultPlan {
+    pub(crate) fn draw(chance: &Chance, limits: Limits) -> Self {
+        let mut strikes = Vec::new();
+        let mut not_before = chance.millis(200, 3000);
+        for _ in 0..=chance.below(3) {
+            strikes.push(if chance.percent(75) {
+                let (point, faults) = scenario::draw(chance, limits);
+                Strike { not_before, point, faults }
+            } else {
+                unrelated(chance, limits, not_before)
+            });
+            not_before += chance.millis(500, 4000);
+        }
+        let left = AtomicUsize::new(strikes.len());
+        Self { strikes: Mutex::new(strikes), left, due: Mutex::default(), is_due: AtomicBool::new(false) }
+    }
+
+    /// A process reached a point. Returns `true` if faults begin here.
+    pub(crate) fn reached(&self, place: usize, point: Point, now: Duration, chance: &Chance) -> bool {
+        if self.left() == 0 {
+            return false;
+        }
+        let mut strikes = self.strikes.lock();
+        let found = strikes.iter().position(|strike| strike.point == point && strike.not_before <= now);
+        let Some(found) = found.filter(|_| chance.percent(60)) else { return false };
+        let faults = strikes.remove(found).faults;
+        self.left.store(strikes.len(), Ordering::Relaxed);
+        self.due.lock().push(Due { place, faults });
+        self.is_due.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes the faults whose point was reached.
+    pub(crate) fn take_due(&self) -> Vec<Due> {
+        if !self.is_due.swap(false, Ordering::Relaxed) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.due.lock())
+    }
+
+    /// Number of points that no process has reached.
+    pub(crate) fn left(&self) -> usize {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    /// No faults begin any more. Returns how many had not begun.
+    pub(crate) fn cancel(&self) -> usize {
+        self.strikes.lock().clear();
+        self.left.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// Faults that have only their time in common.
+fn unrelated(chance: &Chance, limits: Limits, not_before: Duration) -> Strike {
     let point = if chance.percent(85) {
         chance.one(&ACTING, Point::BeforeSend)
     } else {
-        chance.one(&BETWEEN, Point::BeforeLook)
+        chance.one(&BETWEEN, Point::BeforeWork)
     };
-    let mut blows = Vec::new();
+    let mut faults = Vec::new();
     let mut delay = Duration::ZERO;
     for number in 0..=chance.below(4) {
         let whom = match chance.below(10) {
@@ -162,120 +217,13 @@ fn strike(chance: &Chance, limits: Limits, from: Duration) -> Strike {
             2 | 3 if number > 0 => Whom::Other,
             _ => Whom::Victim,
         };
-        // Faults that come together are the ones that hurt.
+        // Faults that come together do more harm.
         if number > 0 && chance.percent(50) {
             delay += if chance.percent(50) { chance.millis(0, 300) } else { chance.millis(0, 3000) };
         }
-        blows.push(Blow { delay, kind: kind(chance, limits), whom });
+        faults.push(Fault { delay, kind: kind(chance, limits), whom });
     }
-    Strike { from, point, blows }
-}
-
-/// Faults that belong together, as they did in real outages; their times are drawn.
-fn story(chance: &Chance, from: Duration) -> Strike {
-    let acting = chance.one(&ACTING, Point::BeforeSend);
-    let (point, blows) = match chance.below(8) {
-        0 => (acting, unseen_loss(chance)),
-        1 => (chance.one(&[Point::BeforeLook, acting], acting), sleeping_observer(chance)),
-        2 => (acting, leaders_end(chance)),
-        3 => (acting, two_rings(chance)),
-        4 => (acting, two_joins(chance)),
-        5 => (Point::BeforeJournal, back_again(chance)),
-        6 => (Point::Staked, late_claim(chance)),
-        _ => (Point::AfterKeepAlive, late_answer(chance)),
-    };
-    let blows = blows.into_iter().map(|(delay, kind, whom)| Blow { delay, kind, whom }).collect();
-    Strike { from, point, blows }
-}
-
-type Blows = Vec<(Duration, Kind, Whom)>;
-
-/// A lease vanishes, and its owner neither sees it nor can ask.
-fn unseen_loss(chance: &Chance) -> Blows {
-    let blind = if chance.percent(50) { Kind::Stall } else { Kind::Cut };
-    let time = chance.millis(500, 5000);
-    let mut blows =
-        vec![(chance.millis(0, 400), blind(time), Whom::Victim), (chance.millis(0, 400), Kind::Revoke, Whom::Victim)];
-    if chance.percent(40) {
-        blows.push((Duration::ZERO, Kind::Mute(time), Whom::Victim));
-    }
-    blows
-}
-
-/// A process sleeps, and wakes just after an owner's lease has vanished.
-fn sleeping_observer(chance: &Chance) -> Blows {
-    let sleep = chance.millis(2500, 7000);
-    let late = sleep.saturating_sub(chance.millis(0, 1200));
-    let sleeper = if chance.percent(50) { Whom::Victim } else { Whom::Other };
-    vec![
-        (Duration::ZERO, Kind::Pause(sleep), sleeper),
-        (late, Kind::Mute(chance.millis(500, 3500)), Whom::Acting),
-        (late, Kind::Cut(chance.millis(2000, 5000)), Whom::Acting),
-        (late, Kind::RevokeCut, Whom::Acting),
-    ]
-}
-
-/// An owner is on its way out, unseen by itself, when the leader goes too.
-fn leaders_end(chance: &Chance) -> Blows {
-    let mut blows = unseen_loss(chance);
-    let leader = if chance.percent(60) { Kind::Revoke } else { Kind::Stop };
-    blows.push((chance.millis(20, 1500), leader, Whom::Leader));
-    blows
-}
-
-/// An owner is asked to stop and does not see the rings that follow.
-fn two_rings(chance: &Chance) -> Blows {
-    let mut blows = vec![
-        (chance.millis(30, 200), Kind::Stall(chance.millis(2000, 7000)), Whom::Victim),
-        (Duration::ZERO, Kind::Stop, Whom::Victim),
-    ];
-    let then = chance.millis(200, 2500);
-    blows.push((then, if chance.percent(50) { Kind::Join } else { Kind::Stop }, Whom::Other));
-    if chance.percent(50) {
-        blows.push((chance.millis(0, 2500), Kind::Mute(chance.millis(500, 3500)), Whom::Victim));
-    }
-    blows
-}
-
-/// Two processes join one after the other, and the first one's line is slow.
-fn two_joins(chance: &Chance) -> Blows {
-    let first = chance.millis(0, 300);
-    vec![
-        (Duration::ZERO, Kind::Stall(chance.millis(100, 1500)), Whom::Victim),
-        (Duration::ZERO, Kind::Mute(chance.millis(500, 3500)), Whom::Victim),
-        (first, Kind::Join, Whom::Victim),
-        (first + chance.millis(50, 300), Kind::Slow(chance.millis(1000, 5000)), Whom::Newest),
-        (first + chance.millis(300, 1500), Kind::Join, Whom::Victim),
-    ]
-}
-
-/// A lease vanishes, and no process sees that its owner comes back.
-fn back_again(chance: &Chance) -> Blows {
-    let blind = chance.millis(3600, 4600);
-    let (owner, others) = (chance.millis(0, 30), chance.millis(60, 150));
-    vec![
-        (owner, Kind::Stall(blind + chance.millis(200, 3000)), Whom::Victim),
-        (owner + chance.millis(10, 30), Kind::Revoke, Whom::Victim),
-        (others, Kind::StallOthers(blind), Whom::Victim),
-    ]
-}
-
-/// A process that wants to claim sleeps meanwhile, and the node passes to another.
-fn late_claim(chance: &Chance) -> Blows {
-    let sleep = chance.millis(600, 2900);
-    vec![
-        (Duration::ZERO, Kind::Pause(sleep), Whom::Victim),
-        (chance.millis(0, 1000), Kind::Join, Whom::Victim),
-        (Duration::ZERO, Kind::Mute(sleep + chance.millis(300, 1500)), Whom::Victim),
-    ]
-}
-
-/// The answer to a keep-alive is read long after it came.
-fn late_answer(chance: &Chance) -> Blows {
-    vec![
-        (Duration::ZERO, Kind::Pause(chance.millis(4000, 9000)), Whom::Victim),
-        (chance.millis(0, 300), Kind::Revoke, Whom::Victim),
-    ]
+    Strike { not_before, point, faults }
 }
 
 fn kind(chance: &Chance, limits: Limits) -> Kind {
@@ -292,7 +240,7 @@ fn kind(chance: &Chance, limits: Limits) -> Kind {
         5 => Kind::Kill(time),
         6 | 7 => Kind::Stop,
         8..11 => Kind::Revoke,
-        // Only A tells of it where the watch is late.
+        // Only A fences it while the watch is late.
         11 if limits.fences != Fences::FenceOnly => Kind::Vanish,
         11 | 12 => Kind::Cut(time),
         13 => Kind::Slow(time),
@@ -300,7 +248,7 @@ fn kind(chance: &Chance, limits: Limits) -> Kind {
         15 => Kind::Stall(time),
         16 => Kind::StallAll(time),
         17 => Kind::Join,
-        // A broken claim is fenced by A alone.
+        // Only A fences the holder of a broken claim.
         18 if limits.fences != Fences::FenceOnly => Kind::Break,
         18 => Kind::Mute(time),
         _ => Kind::Deaf(chance.millis(200, 3000)),

@@ -1,39 +1,40 @@
-//! Which rules are in force: all of them, or all but one.
+//! Which rules of the protocol a schedule runs under: all of them, or all but one.
 
 use std::time::Duration;
 
 use domain::ring::fence::Times;
+use mesh::{DangerousRule, SafetyParams};
 
-/// A rule left out or bent, to see the checker catch it. Nothing of it is in shipped code.
+/// A rule that is broken, so that the checker must find what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutant {
-    /// Who is missing is gone at once: no W.
+    /// An absent instance is gone at once: W is zero.
     GoneAtOnce,
-    /// W is counted from the last look at which the instance was there.
-    EarlierSight,
-    /// The owner under the ring before is asked to let go, instead of the holder that the claim names.
-    LastOwnerAsked,
-    /// A claim is written whatever the claim is by then.
+    /// [`DangerousRule::AbsenceFromPreviousLook`]
+    AbsenceFromPreviousLook,
+    /// [`DangerousRule::AskPreviousOwner`]
+    AskPreviousOwner,
+    /// [`DangerousRule::BlindClaim`]
     BlindClaim,
-    /// A fenced write expects the ring's epoch, not the claim.
+    /// [`DangerousRule::FencedByEpoch`]
     FencedByEpoch,
-    /// A ring is acknowledged before the work on lost nodes has ended.
+    /// [`DangerousRule::EarlyAck`]
     EarlyAck,
-    /// A process keeps its instance id when its membership is lost, and over a restart.
+    /// [`DangerousRule::SameIdentity`]
     SameIdentity,
-    /// The journal entry is written after the command was sent.
+    /// [`DangerousRule::JournalAfterSend`]
     JournalAfterSend,
-    /// A retransmission asks for no permit.
+    /// A retransmission is sent without asking the permit.
     FreeRepeats,
-    /// A new leader does not know who is still leaving.
-    LeavingForgotten,
-    /// A close that is not confirmed is not waited for: no D.
+    /// [`DangerousRule::ForgetLeaving`]
+    ForgetLeaving,
+    /// A close that is not confirmed is not waited for: D is zero.
     NoSettle,
-    /// The sessions of those before are not closed.
-    NothingClosed,
-    /// With A off: F is counted from the keep-alive's answer.
+    /// [`SafetyParams::dangerous_leave_sessions_open`]
+    SessionsLeftOpen,
+    /// [`DangerousRule::FenceFromAnswer`], without A.
     FenceFromAnswer,
-    /// With F off: A is counted from the journal's answer.
+    /// [`DangerousRule::ArmFromAnswer`], without F.
     ArmFromAnswer,
 }
 
@@ -41,37 +42,54 @@ impl Mutant {
     /// All of them.
     pub const ALL: [Self; 14] = [
         Self::GoneAtOnce,
-        Self::EarlierSight,
-        Self::LastOwnerAsked,
+        Self::AbsenceFromPreviousLook,
+        Self::AskPreviousOwner,
         Self::BlindClaim,
         Self::FencedByEpoch,
         Self::EarlyAck,
         Self::SameIdentity,
         Self::JournalAfterSend,
         Self::FreeRepeats,
-        Self::LeavingForgotten,
+        Self::ForgetLeaving,
         Self::NoSettle,
-        Self::NothingClosed,
+        Self::SessionsLeftOpen,
         Self::FenceFromAnswer,
         Self::ArmFromAnswer,
     ];
+
+    /// The switch of `mesh`, if it has one for this.
+    const fn rule(self) -> Option<DangerousRule> {
+        match self {
+            Self::AbsenceFromPreviousLook => Some(DangerousRule::AbsenceFromPreviousLook),
+            Self::AskPreviousOwner => Some(DangerousRule::AskPreviousOwner),
+            Self::BlindClaim => Some(DangerousRule::BlindClaim),
+            Self::FencedByEpoch => Some(DangerousRule::FencedByEpoch),
+            Self::EarlyAck => Some(DangerousRule::EarlyAck),
+            Self::SameIdentity => Some(DangerousRule::SameIdentity),
+            Self::JournalAfterSend => Some(DangerousRule::JournalAfterSend),
+            Self::ForgetLeaving => Some(DangerousRule::ForgetLeaving),
+            Self::FenceFromAnswer => Some(DangerousRule::FenceFromAnswer),
+            Self::ArmFromAnswer => Some(DangerousRule::ArmFromAnswer),
+            Self::GoneAtOnce | Self::FreeRepeats | Self::NoSettle | Self::SessionsLeftOpen => None,
+        }
+    }
 }
 
-/// Which of the two fences are up. Each must do alone.
+/// Which of the two fences are up. Each suffices alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fences {
     /// A and F.
     Both,
-    /// A: F never comes.
+    /// A: F never passes.
     ArmOnly,
-    /// F: an entry arms for ever.
+    /// F: an entry arms its command forever.
     FenceOnly,
 }
 
-/// The rules of one world.
+/// The rules of one schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// What is left out.
+    /// The rule that is broken.
     pub mutant: Option<Mutant>,
     /// Which fences are up.
     pub fences: Fences,
@@ -84,36 +102,36 @@ impl Rules {
         Self { mutant: None, fences: Fences::Both }
     }
 
-    /// All rules, one fence.
+    /// All rules, with these fences.
     #[must_use]
     pub const fn with(fences: Fences) -> Self {
         Self { mutant: None, fences }
     }
 
-    /// All but one.
+    /// All rules but one.
     #[must_use]
     pub const fn without(mutant: Mutant) -> Self {
         let fences = match mutant {
-            // These bend what F rests on; A, which is up in every service, would hide most of it.
+            // These weaken what F depends on. A, which is up in every service, would hide most of it.
             Mutant::FenceFromAnswer
-            | Mutant::EarlierSight
-            | Mutant::LastOwnerAsked
-            | Mutant::BlindClaim
+            | Mutant::AbsenceFromPreviousLook
+            | Mutant::AskPreviousOwner
             | Mutant::SameIdentity
-            | Mutant::LeavingForgotten => Fences::FenceOnly,
+            | Mutant::ForgetLeaving => Fences::FenceOnly,
             Mutant::ArmFromAnswer => Fences::ArmOnly,
             Mutant::GoneAtOnce
+            | Mutant::BlindClaim
             | Mutant::FencedByEpoch
             | Mutant::EarlyAck
             | Mutant::JournalAfterSend
             | Mutant::FreeRepeats
             | Mutant::NoSettle
-            | Mutant::NothingClosed => Fences::Both,
+            | Mutant::SessionsLeftOpen => Fences::Both,
         };
         Self { mutant: Some(mutant), fences }
     }
 
-    pub(crate) fn is(self, mutant: Mutant) -> bool {
+    pub(crate) fn breaks(self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
     }
 
@@ -123,9 +141,19 @@ impl Rules {
         Times {
             arm: if self.fences == Fences::FenceOnly { NEVER } else { sound.arm },
             fence: if self.fences == Fences::ArmOnly { NEVER } else { sound.fence },
-            settle: if self.is(Mutant::NoSettle) { Duration::ZERO } else { sound.settle },
-            wait: if self.is(Mutant::GoneAtOnce) { Duration::ZERO } else { sound.wait },
+            settle: if self.breaks(Mutant::NoSettle) { Duration::ZERO } else { sound.settle },
+            wait: if self.breaks(Mutant::GoneAtOnce) { Duration::ZERO } else { sound.wait },
             ..sound
+        }
+    }
+
+    /// What a process of this schedule is given.
+    pub(crate) fn safety(self) -> SafetyParams {
+        let safety = SafetyParams::default().dangerous_times(self.times());
+        match self.mutant {
+            Some(Mutant::SessionsLeftOpen) => safety.dangerous_leave_sessions_open(),
+            Some(mutant) => mutant.rule().into_iter().fold(safety, SafetyParams::dangerous_break),
+            None => safety,
         }
     }
 }

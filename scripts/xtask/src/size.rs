@@ -10,7 +10,7 @@ use crate::{files, say};
 /// Maximum length of a file in lines, tests included.
 const MAX_FILE: usize = 500;
 /// Files that are still longer, and their present length. The list only shrinks.
-const KNOWN: &[(&str, usize)] = &[("integration-tests/src/model/world.rs", 669)];
+const KNOWN: &[(&str, usize)] = &[];
 /// Length in lines that nine of ten files do not exceed.
 const FILE_P90: usize = 400;
 /// Length in lines that nine of ten functions do not exceed.
