@@ -2,7 +2,8 @@
 //! enable: no shipped program contains it.
 //!
 //! [`World::up`] joins one scheduler to the mesh over [`keyspace::testing::MemoryEtcd`]. It runs no loop: what is stored
-//! stays as it is until a use case changes it. It needs no root, no etcd and no network.
+//! stays as it is until a use case changes it. It needs no root, no etcd and no network. [`World::start`] sets more:
+//! another scheduler over the same store, other deadlines, or the address that the scheduler publishes.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -22,16 +23,16 @@ use keyspace::{
     Key,
     key::{self, Scope},
     seal::Sealer,
-    testing::MemoryEtcd,
+    testing::{MemoryClient, MemoryEtcd},
     value::{Holder, Intent, Life, NodeSpec, Port, Rack, Stamped},
     view,
 };
 use mesh::{DataDirLock, Endpoints, MemberConfig, Mesh, SafetyParams};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use serde::Serialize;
 use service_kit::{
     Host,
-    tls::{Files, Tls},
+    tls::{Files, Identity, Tls, dns_name},
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -54,9 +55,40 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub struct World {
     /// The store.
     pub etcd: MemoryEtcd,
+    /// The scheduler's connection to the store, whose faults a test sets.
+    pub client: MemoryClient,
     /// The scheduler.
     pub app: Arc<AppState>,
+    /// Certificate of every service of the rack, and the CA that signed it.
+    pub tls: Tls,
     _folder: TempDir,
+}
+
+/// How a scheduler starts.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The store that it joins.
+    pub etcd: MemoryEtcd,
+    /// Its certificate; `None` to make a CA of its own.
+    pub tls: Option<Tls>,
+    /// Deadlines of the plan.
+    pub limits: Limits,
+    /// The gRPC address that it publishes.
+    pub endpoint: String,
+    /// The times and the clock of its membership.
+    pub safety: SafetyParams,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            etcd: MemoryEtcd::new(),
+            tls: None,
+            limits: Limits::default(),
+            endpoint: "127.0.0.1:1".to_owned(),
+            safety: SafetyParams::default(),
+        }
+    }
 }
 
 /// A node to be written into the store as it is.
@@ -104,28 +136,42 @@ impl TestNode {
 }
 
 impl World {
-    /// Starts a scheduler, and waits until it is a member.
+    /// Starts a scheduler over a store of its own, and waits until it is a member.
     ///
     /// # Errors
     /// Its certificates cannot be made, or it does not join in time.
     pub async fn up() -> Result<Self, Failure> {
-        let (etcd, folder, host) = (MemoryEtcd::new(), tempfile::tempdir()?, Host::default());
-        let store = etcd.client().store();
+        Self::start(Setup::default()).await
+    }
+
+    /// Starts a scheduler, and waits until it is a member. The first one over a store writes the rack and the image.
+    ///
+    /// # Errors
+    /// Its certificates cannot be made, or it does not join in time.
+    pub async fn start(setup: Setup) -> Result<Self, Failure> {
+        let Setup { etcd, tls, limits, endpoint, safety } = setup;
+        let (client, folder, host) = (etcd.client(), tempfile::tempdir()?, Host::default());
+        let store = client.store();
         let prefixes = key::followed(Scope::Datacenter, Service::Scheduler);
         let view = view::open(&store, &prefixes, &folder.path().join("view.zst")).await?;
         let (service, scope) = (Service::Scheduler, Scope::Datacenter);
-        let endpoints = Endpoints { endpoint: "127.0.0.1:1".to_owned(), ..Endpoints::default() };
-        let config = MemberConfig { service, scope, endpoints, safety: SafetyParams::default() };
+        let endpoints = Endpoints { endpoint, ..Endpoints::default() };
+        let config = MemberConfig { service, scope, endpoints, safety };
         let mesh = Mesh::new(config, store.clone(), view.clone());
         let lock = DataDirLock::take(folder.path())?;
         let (followed, member, stop) = (view.clone(), mesh.clone(), host.clone());
         host.spawn(async move { followed.follow(store, prefixes, None, std::future::pending()).await });
         host.spawn(async move { member.live(stop, lock).await });
         timeout(WAIT_TIMEOUT, mesh.wait_until_joined()).await?;
-        let (tls, sealer) = (tls(&folder)?, Sealer::new(&[7; 32])?);
-        let app = Arc::new(AppState::assemble(mesh, sealer, tls, Limits::default(), host));
-        let world = Self { etcd, app, _folder: folder };
-        world.furnish().await?;
+        let tls = match tls {
+            Some(tls) => tls,
+            None => certificates(&folder)?,
+        };
+        let app = Arc::new(AppState::assemble(mesh, Sealer::new(&[7; 32])?, tls.clone(), limits, host));
+        let world = Self { etcd, client, app, tls, _folder: folder };
+        if world.etcd.pair(key::rack(RACK).path()).is_none() {
+            world.furnish().await?;
+        }
         Ok(world)
     }
 
@@ -208,13 +254,16 @@ impl World {
     }
 }
 
-/// A certificate of its own; nothing is called with it.
-fn tls(folder: &TempDir) -> Result<Tls, Failure> {
+/// A CA, and a certificate by which a test answers as any service of the rack and calls as its scheduler.
+fn certificates(folder: &TempDir) -> Result<Tls, Failure> {
     let (ca_key, own_key) = (KeyPair::generate()?, KeyPair::generate()?);
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_certificate = ca.self_signed(&ca_key)?;
-    let own = CertificateParams::new(vec!["localhost".to_owned()])?;
+    let names: Vec<String> = Service::ALL.iter().map(|service| dns_name(*service, "")).collect();
+    let mut own = CertificateParams::new(names)?;
+    let scheduler = Identity::Service { service: Service::Scheduler, rack: String::new() };
+    own.subject_alt_names.push(SanType::URI(scheduler.uri().try_into()?));
     let certificate = own.signed_by(&own_key, &Issuer::from_params(&ca, &ca_key))?;
     let path = |name: &str| folder.path().join(name);
     let files = Files { ca: path("ca.pem"), certificate: path("own.pem"), key: path("own.key") };
