@@ -1,5 +1,7 @@
 //! Creates, changes and deletes ports.
 
+use std::net::Ipv4Addr;
+
 use domain::{
     id::{NodeId, PortId, RackId},
     net::MacAddr,
@@ -63,18 +65,35 @@ impl Registry {
     /// Changes a port. A changed MAC changes its key.
     pub async fn change_port(&self, before: &StoredPort, new: &PortChange) -> Result<(), Error> {
         let _alone = self.enrolling.lock().await;
-        let had = before.port.value.address;
-        let same = before.mac == new.mac && before.rack == new.rack && had.is_some() == new.boots;
+        let stays = before.mac == new.mac && before.rack == new.rack;
         let change = self.mesh.as_member()?;
-        let change = if same {
-            let port = Port { id: new.id, node: new.node, address: had, spec: Some(new.spec.clone()) };
-            let key = key::port(new.rack, new.mac);
-            let change = change.put(&key, &port, Expect::Revision(before.port.revision))?;
-            if before.port.value.node == new.node { change } else { self.rehold(change, new)? }
+        let change = if stays {
+            self.rewrite_port(change, before, new)?
         } else {
             self.put_port(take_away(change, before), new)?
         };
         self.commit(change).await
+    }
+
+    /// Changes a port under the keys that it has: a transaction that deletes a key cannot write it too. The port gets an
+    /// address if the machine boots from it from now on, and gives its address up if the machine no longer does.
+    fn rewrite_port(&self, mut change: Change, before: &StoredPort, new: &PortChange) -> Result<Change, Error> {
+        let had = before.port.value.address;
+        let address = match had.filter(|_| new.boots) {
+            Some(had) => Some(had),
+            None => self.free_address(new)?,
+        };
+        match (had, address) {
+            (Some(had), None) => change = change.clear(&key::address(new.rack, had)),
+            (None, Some(given)) => {
+                let of = holder(new.node, &self.name_of(new));
+                change = change.put(&key::address(new.rack, given), &of, Expect::Absent)?;
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let port = Port { id: new.id, node: new.node, address, spec: Some(new.spec.clone()) };
+        let change = change.put(&key::port(new.rack, new.mac), &port, Expect::Revision(before.port.revision))?;
+        if before.port.value.node == new.node { Ok(change) } else { self.rehold(change, new) }
     }
 
     /// Moves the MAC to another node.
@@ -94,17 +113,19 @@ impl Registry {
         self.commit(change).await
     }
 
+    /// A free address of the rack, for a port that the machine boots from; `None` if the rack has no network.
+    fn free_address(&self, new: &PortChange) -> Result<Option<Ipv4Addr>, Error> {
+        let rack = self.rack(new.rack).filter(|_| new.boots).map(|rack| rack.value);
+        let Some((rack, network)) = rack.as_ref().and_then(|rack| Some((rack, rack.network.as_ref()?))) else {
+            return Ok(None);
+        };
+        let free = ports::free_addresses(self.view(), rack.id, network).next();
+        free.map(Some).ok_or_else(|| ports::no_address(rack, network))
+    }
+
     fn put_port(&self, mut change: Change, new: &PortChange) -> Result<Change, Error> {
         let of = holder(new.node, &self.name_of(new));
-        let rack = self.rack(new.rack).map(|rack| rack.value);
-        let network = rack.as_ref().filter(|_| new.boots).and_then(|rack| rack.network.as_ref().map(|net| (rack, net)));
-        let address = match network {
-            None => None,
-            Some((rack, network)) => {
-                let free = ports::free_addresses(self.view(), rack.id, network).next();
-                Some(free.ok_or_else(|| ports::no_address(rack, network))?)
-            }
-        };
+        let address = self.free_address(new)?;
         let port = Port { id: new.id, node: new.node, address, spec: Some(new.spec.clone()) };
         // The ports of a node that has moved are in its new rack.
         let life = key::life(new.rack, new.node);

@@ -16,6 +16,8 @@ mod leaves;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod nodes;
+#[cfg(test)]
 mod power;
 #[cfg(test)]
 mod races;
