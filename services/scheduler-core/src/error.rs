@@ -154,7 +154,10 @@ pub enum Error {
 impl Error {
     /// Returns whether a concurrent change caused the error; the caller reads the records and retries.
     pub const fn is_conflict(&self) -> bool {
-        matches!(self, Self::Mesh(mesh::Error::Store(keyspace::Error::Conflict)))
+        matches!(
+            self,
+            Self::Mesh(mesh::Error::Store(keyspace::Error::Conflict)) | Self::Store(keyspace::Error::Conflict)
+        )
     }
 }
 

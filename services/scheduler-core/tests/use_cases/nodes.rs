@@ -48,7 +48,7 @@ impl Lab {
     }
 
     async fn changes(&self, node: NodeId, change: NodeChange) -> Result<(), Error> {
-        self.app().registry.update(&self.record(node), change).await
+        self.app().registry.update(&self.record(node), change, || Ok(())).await
     }
 
     fn port(&self, of: MacAddr) -> StoredPort {
@@ -162,6 +162,17 @@ async fn the_bmc_and_the_macs_of_a_busy_node_stay() {
     let strange = NodeChange { remove_macs: vec![mac(99)], ..NodeChange::default() };
     let missing = status::chain(&lab.changes(rest, strange).await.unwrap_err());
     assert!(missing.contains("52:54:00:02:00:63 of node n2"), "{missing}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_a_node_that_was_changed_meanwhile_is_refused() {
+    let lab = Lab::at_rest().await;
+    let node = lab.enrolls(machine("n1", 1)).await.unwrap();
+    let before = lab.record(node);
+    lab.changes(node, NodeChange { name: Some("first".to_owned()), ..NodeChange::default() }).await.unwrap();
+    let late = NodeChange { name: Some("second".to_owned()), ..NodeChange::default() };
+    assert!(lab.app().registry.update(&before, late, || Ok(())).await.unwrap_err().is_conflict());
+    assert_eq!(lab.shows(node, "name"), json!("first"));
 }
 
 #[tokio::test(start_paused = true)]
