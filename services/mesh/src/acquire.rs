@@ -64,6 +64,7 @@ impl Mesh {
         if let Some(broken) = read.as_ref().filter(|read| read.value.instance == membership.instance) {
             // An operator broke this instance's own claim: all work under it must end first, and what was sent must arrive.
             if !guard.begins_after(broken.revision) {
+                self.inner.work.end_under_broken(node, broken.revision);
                 return Err(Error::HandingOver { node });
             }
             tokio::time::sleep(safety.times().settle).await;

@@ -100,6 +100,17 @@ impl WorkTable {
         }
     }
 
+    /// Ends the work on one node whose claim an operator broke at this revision. A worker that meets the mark tells it:
+    /// one that holds its guard only for moments is never there when [`Self::end_broken`] looks.
+    pub(crate) fn end_under_broken(&self, node: NodeId, revision: i64) {
+        let by_node = self.lock();
+        if self.broken.lock().insert(node, revision) != Some(revision)
+            && let Some(held) = by_node.get(&node)
+        {
+            held.stop.cancel();
+        }
+    }
+
     /// Ends the work on every node that is not `mine`. Returns how many of these nodes still have workers.
     pub(crate) fn end(&self, mine: impl Fn(NodeId) -> bool) -> usize {
         let by_node = self.lock();
@@ -129,6 +140,20 @@ mod tests {
         assert!(!after.is_lost() && after.begins_after(7) && !after.begins_after(8));
         guards.end_broken(|_| Some(8));
         assert!(after.is_lost(), "broken again");
+    }
+
+    #[test]
+    fn a_worker_that_meets_a_broken_claim_ends_all_work_under_it_once() {
+        let (guards, node) = (WorkTable::default(), NodeId::new(uuid::Uuid::from_u128(1)));
+        let (first, second) = (guards.take(node).unwrap(), guards.take(node).unwrap());
+        guards.end_under_broken(node, 7);
+        assert!(first.is_lost() && second.is_lost());
+        assert!(guards.take(node).is_none(), "not before both have ended");
+        drop((first, second));
+        let after = guards.take(node).unwrap();
+        guards.end_under_broken(node, 7);
+        guards.end_broken(|_| Some(7));
+        assert!(!after.is_lost() && after.begins_after(7));
     }
 
     #[test]

@@ -163,6 +163,19 @@ async fn work_under_a_broken_claim_ends_and_the_node_is_claimed_again_after_d() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_that_was_broken_while_nobody_worked_is_claimed_again() {
+    let etcd = MemoryEtcd::new();
+    let process = Process::alone(&etcd).await;
+    let guard = process.begin(node(1));
+    let before = process.mesh.claim(&guard).await.unwrap();
+    drop(guard);
+    break_claim(&etcd);
+    sleep(ms(1000)).await;
+    let after = process.claims(node(1)).await;
+    assert!(after.token() > before.token());
+}
+
+#[tokio::test(start_paused = true)]
 async fn work_on_other_nodes_survives_a_broken_claim() {
     let etcd = MemoryEtcd::new();
     let process = Process::alone(&etcd).await;
