@@ -16,6 +16,8 @@ mod leaves;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod locks;
+#[cfg(test)]
 mod nodes;
 #[cfg(test)]
 mod power;
