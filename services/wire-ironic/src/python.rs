@@ -1,8 +1,8 @@
-//! JSON as the protocol's refusals quote it: they were written where `None` and `True` are words.
+//! JSON values in Python's notation, as Ironic's error messages quote them.
 
 use serde_json::Value;
 
-/// A value as refusals quote it.
+/// Formats a value as error messages quote it.
 pub(crate) fn quoted(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),
@@ -18,7 +18,7 @@ pub(crate) fn quoted(value: &Value) -> String {
     }
 }
 
-/// A text as refusals quote it.
+/// Formats a text as error messages quote it.
 pub(crate) fn quoted_text(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::from(quote);
@@ -39,7 +39,7 @@ pub(crate) fn quoted_text(text: &str) -> String {
     out
 }
 
-/// A list of texts as refusals quote it: `'a', 'b'`.
+/// Formats a list of texts as error messages quote it: `'a', 'b'`.
 pub(crate) fn listed<T: AsRef<str>>(texts: &[T]) -> String {
     texts.iter().map(|text| quoted_text(text.as_ref())).collect::<Vec<_>>().join(", ")
 }

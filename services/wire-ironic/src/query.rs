@@ -18,34 +18,34 @@ use crate::fields::{self, Columns, Resource};
 use crate::page::{self, Direction, Page};
 use crate::version::Version;
 
-/// Which list of a resource is asked for.
+/// Kind of list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// The collection itself.
     Plain,
-    /// Its `/detail`, which knows neither `fields` nor `detail`.
+    /// Its `/detail`, which supports neither `fields` nor `detail`.
     Detail,
 }
 
-/// A list that is asked for.
+/// Parsed query of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct List {
-    /// What of each resource is shown.
+    /// Fields to show.
     pub columns: Columns,
-    /// What must match; all of it.
+    /// Filters; all must match.
     pub filters: Vec<(&'static Filter, Operand)>,
-    /// Which part of the list, and in which order.
+    /// Page and order.
     pub page: Page,
-    /// Which list.
+    /// Kind of list.
     pub shape: Shape,
 }
 
 const PAGING: &[&str] = &["marker", "limit", "sort_key", "sort_dir"];
 
-/// Reads the query of a list. `pairs` are decoded; of a name that is there twice the last counts.
+/// Parses the query of a list. `pairs` are decoded; the last value of a repeated name wins.
 ///
 /// # Errors
-/// 400 for what no version takes, 406 for what only a newer one does, 403 for port filters that exclude each other.
+/// 400 for an invalid query, 406 for one that needs a newer version, 403 for port filters that exclude each other.
 pub fn list(resource: &Resource, version: Version, shape: Shape, pairs: &[(String, String)]) -> Result<List, Error> {
     check_names(resource, shape, pairs)?;
     let get = |name: &str| pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -76,7 +76,7 @@ pub fn list(resource: &Resource, version: Version, shape: Shape, pairs: &[(Strin
     Ok(List { columns, filters: found, page, shape })
 }
 
-/// Whether a resource's lists know a parameter that is not a filter.
+/// Returns whether a resource's lists have a parameter that is not a filter.
 pub(crate) fn knows(resource: &Resource, shape: Shape, name: &str) -> bool {
     match name {
         "fields" => shape == Shape::Plain,
@@ -90,13 +90,13 @@ fn check_names(resource: &Resource, shape: Shape, pairs: &[(String, String)]) ->
     unexpected(pairs.iter().map(|(name, _)| name.as_str()).filter(|name| !known(name)))
 }
 
-/// A sort key that is too new is told before anything that is wrong with filters.
+/// Checks the sort key's version, before any filter.
 fn check_sort_version(resource: &Resource, version: Version, key: Option<&str>) -> Result<(), Error> {
     let field = key.and_then(|key| resource.field(key));
     if field.is_some_and(|field| !version.has(field.since)) { Err(text::not_acceptable()) } else { Ok(()) }
 }
 
-/// Ports are found by one of node, port group and shard.
+/// Checks that ports are filtered by at most one of node, port group and shard.
 fn check_together(resource: &Resource, found: &[(&'static Filter, Operand)]) -> Result<(), Error> {
     let given = |name: &str| found.iter().any(|(filter, _)| filter.name == name);
     let by = [given("node") || given("node_uuid"), given("portgroup"), given("shard")];

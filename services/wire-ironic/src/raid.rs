@@ -1,4 +1,4 @@
-//! How a machine's disks shall stand together: `PUT states/raid`, and what a driver says about it.
+//! RAID configuration: `PUT states/raid`, and a driver's logical disk properties.
 
 use serde_json::{Map, Value, json};
 
@@ -7,23 +7,23 @@ use crate::python;
 
 const LEVELS: &[&str] = &["JBOD", "0", "1", "2", "5", "6", "1+0", "5+0", "6+0"];
 
-/// What a logical disk may say.
+/// Type of a logical disk's member.
 enum Says {
-    /// A text.
+    /// Text.
     Text,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Yes or no.
+    /// Boolean.
     Flag,
-    /// A size in GiB, or all that is left.
+    /// Size in GiB, or the remaining space.
     Size,
-    /// A number of disks.
+    /// Number of disks.
     Count,
-    /// Disks, by name or by what they are like.
+    /// Disks, by name or by properties.
     Disks,
 }
 
-/// The members of a logical disk. Source: the JSON schema that the protocol's servers ship for RAID.
+/// Members of a logical disk. Source: Ironic's JSON schema for RAID.
 const MEMBERS: &[(&str, Says, &str)] = &[
     ("raid_level", Says::Word(LEVELS), "RAID level: JBOD, 0, 1, 2, 5, 6, 1+0, 5+0 or 6+0. Required."),
     ("size_gb", Says::Size, "Size in GiB, or MAX for all that is left. Required."),
@@ -38,19 +38,19 @@ const MEMBERS: &[(&str, Says, &str)] = &[
 ];
 const REQUIRED: [&str; 2] = ["raid_level", "size_gb"];
 
-/// `GET drivers/*/raid/logical_disk_properties`: what a logical disk may say, and what it means.
+/// Encodes `GET drivers/*/raid/logical_disk_properties`: the members of a logical disk with their descriptions.
 #[must_use]
 pub fn properties() -> Value {
     MEMBERS.iter().map(|(name, _, meaning)| ((*name).to_owned(), json!(meaning))).collect::<Map<_, _>>().into()
 }
 
-/// The JSON Schema of what [`properties`] shows.
+/// JSON Schema of [`properties`].
 pub(crate) fn properties_schema() -> Value {
     let names: Vec<&str> = MEMBERS.iter().map(|(name, ..)| *name).collect();
     json!({"type": "object", "additionalProperties": {"type": "string"}, "required": names})
 }
 
-/// The JSON Schema of what [`target`] takes.
+/// JSON Schema for [`target`].
 pub(crate) fn schema() -> Value {
     let members: Map<String, Value> =
         MEMBERS.iter().map(|(name, says, meaning)| ((*name).to_owned(), says.schema(meaning))).collect();
@@ -91,7 +91,7 @@ impl Says {
     }
 }
 
-/// `PUT states/raid`: what is wanted. No body, and one that is empty, want nothing.
+/// Parses `PUT states/raid`: the intended configuration. A missing or empty body clears it.
 ///
 /// # Errors
 /// 400.

@@ -1,8 +1,8 @@
-//! What can be asked of a node's state: the verbs of `states/provision` and the targets of `states/power`.
+//! Verbs of `states/provision` and targets of `states/power`.
 //!
-//! The rules here are those of the request: which words there are since when, and what may come with which. Whether a
-//! state takes a verb is not asked here. The order of a whole check is: node; [`Verb::check_version`]; maintenance;
-//! state; [`Provision::check`].
+//! The rules concern the request only: the first versions of the words, and the arguments of each verb. Whether a state
+//! allows a verb is decided elsewhere. The order of all checks is: node; [`Verb::check_version`]; maintenance; state;
+//! [`Provision::check`].
 
 mod deploy_steps;
 mod power;
@@ -19,43 +19,43 @@ pub use step::{Step, Steps};
 use crate::error::{Error, text};
 use crate::version::Version;
 
-/// A verb of `states/provision`.
+/// Verb of `states/provision`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verb {
-    /// Deploy; `deploy` is another word for it.
+    /// Deploy; also `deploy`.
     Active,
-    /// Deploy again what was deployed.
+    /// Deploy the same image again.
     Rebuild,
-    /// Tear down; `undeploy` is another word for it.
+    /// Undeploy; also `undeploy`.
     Deleted,
-    /// Take under management.
+    /// Make manageable.
     Manage,
     /// Make available.
     Provide,
-    /// Look into the hardware.
+    /// Inspect the hardware.
     Inspect,
-    /// Give up what waits.
+    /// Abort the operation.
     Abort,
-    /// Clean by hand.
+    /// Clean manually.
     Clean,
-    /// Take over what others deployed.
+    /// Adopt a running machine.
     Adopt,
     /// Boot a rescue system.
     Rescue,
     /// Leave the rescue system.
     Unrescue,
-    /// Go on after a hold.
+    /// Continue after a hold.
     Unhold,
-    /// Work on what is deployed.
+    /// Service a node in use.
     Service,
 }
 
-/// A word for a verb.
+/// Name of a verb.
 struct Word {
     word: &'static str,
     verb: Verb,
     since: u16,
-    /// An older request is told so only where the state would take the verb.
+    /// Whether an older request is rejected only if the state would allow the verb.
     late: bool,
 }
 
@@ -63,7 +63,7 @@ const fn word(word: &'static str, verb: Verb, since: u16) -> Word {
     Word { word, verb, since, late: false }
 }
 
-/// The words, in the order in which they came.
+/// Names of the verbs, in the order of their first versions.
 const WORDS: &[Word] = &[
     word("active", Verb::Active, 1),
     word("rebuild", Verb::Rebuild, 1),
@@ -82,22 +82,22 @@ const WORDS: &[Word] = &[
     Word { word: "service", verb: Verb::Service, since: 87, late: true },
 ];
 
-/// States that can be aborted since a version of their own.
+/// States that can be aborted from a later version on.
 const ABORTS: &[(&str, u16)] = &[("inspect wait", 41), ("wait call-back", 110)];
 
 impl Verb {
-    /// The verb of a word, or nothing: then the answer is [`text::wrong_state`], as for a verb that the state refuses.
+    /// Parses the name of a verb. For an unknown one the error is [`text::wrong_state`], as for a verb that the state refuses.
     #[must_use]
     pub fn read(word: &str) -> Option<Self> {
         WORDS.iter().find(|row| row.word == word).map(|row| row.verb)
     }
 
-    /// Every word, with the version that brought it.
+    /// Returns every name, with its first version.
     pub fn words() -> impl Iterator<Item = (&'static str, u16)> {
         WORDS.iter().map(|row| (row.word, row.since))
     }
 
-    /// The first check of all: a word that is newer than the request.
+    /// Checks that the request's version has the verb. This is the first check.
     ///
     /// # Errors
     /// 406.
@@ -106,7 +106,7 @@ impl Verb {
         if newer { Err(text::not_acceptable()) } else { Ok(()) }
     }
 
-    /// What is left of the check of the version once the state has taken the verb.
+    /// Completes the check of the version after the state has allowed the verb.
     ///
     /// # Errors
     /// 406.
@@ -116,16 +116,15 @@ impl Verb {
         if word || (self == Self::Abort && abort) { Err(text::not_acceptable()) } else { Ok(()) }
     }
 
-    /// Maintenance keeps these from being done. `word` is the request's: two words for one verb differ here.
+    /// Checks that maintenance does not block the verb. `word` is the name in the request: two names of one verb differ here.
     ///
     /// # Errors
-    /// 400; the other operations that maintenance stops are stopped later, with words of their own
-    /// ([`Verb::in_maintenance`]).
+    /// 400. Other operations that maintenance blocks are rejected later, with other texts ([`Verb::in_maintenance`]).
     pub fn check_maintenance(word: &str, node: &str) -> Result<(), Error> {
         if matches!(word, "active" | "rebuild") { Err(text::in_maintenance("provisioning", node)) } else { Ok(()) }
     }
 
-    /// What a protected node does not take; asked last.
+    /// Checks that the node's protection allows the verb. This is the last check.
     ///
     /// # Errors
     /// 403.
@@ -133,7 +132,7 @@ impl Verb {
         if matches!(self, Self::Deleted | Self::Rebuild) { Err(text::protected(node)) } else { Ok(()) }
     }
 
-    /// The kind of steps that come with it.
+    /// Returns the kind of steps in its arguments.
     #[must_use]
     pub const fn steps(self) -> Option<Steps> {
         match self {
@@ -152,7 +151,7 @@ impl Verb {
         }
     }
 
-    /// What a refusal calls the operation that maintenance stops, if it stops this one at all.
+    /// Returns the name of the operation in the maintenance error, or `None` if maintenance does not block the verb.
     #[must_use]
     pub const fn in_maintenance(self) -> Option<&'static str> {
         match self {

@@ -1,4 +1,4 @@
-//! Which microversion a request speaks, and what both sides say about versions.
+//! Microversions: negotiation, and version headers.
 
 mod collection;
 
@@ -6,51 +6,51 @@ pub use collection::{Collection, collections};
 
 use crate::error::{Class, Error};
 
-/// The header of this protocol alone.
+/// Version header of Ironic.
 pub const HEADER: &str = "X-OpenStack-Ironic-API-Version";
-/// The header of all of OpenStack; it wins over [`HEADER`], and is never sent back.
+/// Version header of OpenStack. It takes precedence over [`HEADER`] and is not sent in responses.
 pub const SHARED_HEADER: &str = "OpenStack-API-Version";
-/// The oldest version, in every answer from a known path.
+/// Header with the oldest version, in every response of a known path.
 pub const MINIMUM_HEADER: &str = "X-OpenStack-Ironic-API-Minimum-Version";
-/// The newest version, in every answer from a known path.
+/// Header with the newest version, in every response of a known path.
 pub const MAXIMUM_HEADER: &str = "X-OpenStack-Ironic-API-Maximum-Version";
-/// From this version on `.json` at the end of a path is a part of a name.
+/// First minor version in which `.json` at the end of a path is part of a name.
 const SUFFIX_ENDS: u16 = 91;
 
-/// A microversion: `1.N`.
+/// Microversion: `1.N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u16);
 
 impl Version {
-    /// The oldest.
+    /// Oldest version.
     pub const MIN: Self = Self(1);
-    /// The newest.
+    /// Newest version.
     pub const MAX: Self = Self(115);
 
-    /// `1.minor`, if there is such a version.
+    /// Returns `1.minor`, if that version exists.
     #[must_use]
     pub const fn new(minor: u16) -> Option<Self> {
         if minor >= Self::MIN.0 && minor <= Self::MAX.0 { Some(Self(minor)) } else { None }
     }
 
-    /// The number after the point.
+    /// Number after the dot.
     #[must_use]
     pub const fn minor(self) -> u16 {
         self.0
     }
 
-    /// Whether this version has what came with `1.minor`.
+    /// Returns whether this version has the features of `1.minor`.
     #[must_use]
     pub const fn has(self, minor: u16) -> bool {
         self.0 >= minor
     }
 
-    /// Every version, oldest first.
+    /// Returns all versions, oldest first.
     pub fn all() -> impl Iterator<Item = Self> {
         (Self::MIN.0..=Self::MAX.0).map(Self)
     }
 
-    /// The headers of every answer to a request of this version.
+    /// Returns the version headers of a response in this version.
     #[must_use]
     pub fn headers(self) -> [(&'static str, String); 3] {
         let [minimum, maximum] = range_headers();
@@ -64,17 +64,17 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// A request whose version we do not speak.
+/// Error for an unsupported version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
 pub struct Refused {
-    /// What the client is told.
+    /// Error response.
     pub error: Error,
-    /// Clients read the range from the headers of the refusal; one that we could not read gets none.
+    /// Version headers, from which clients read the range. Empty if the requested version is malformed.
     pub headers: Vec<(&'static str, String)>,
 }
 
-/// The version that a request asks for.
+/// Determines the version of a request.
 ///
 /// `own` and `shared` are the values of [`HEADER`] and [`SHARED_HEADER`]. Without either it is the oldest, and never
 /// the newest: scripts of 2015 live by that.

@@ -7,10 +7,10 @@ use crate::fields::{Resource, is_uuid};
 use crate::python;
 use crate::version::Version;
 
-/// How a filter's value is read.
+/// Type of a filter's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reads {
-    /// Any text.
+    /// Text.
     Text,
     /// A UUID.
     Uuid,
@@ -18,7 +18,7 @@ pub enum Reads {
     Ident,
     /// A word for a boolean.
     Flag,
-    /// Texts with commas between them.
+    /// Texts, separated by commas.
     Words,
     /// A MAC address.
     Mac,
@@ -30,25 +30,25 @@ pub enum Reads {
     Type,
 }
 
-/// What an older request is told.
+/// Error for a request in an older version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Older {
-    /// 406, and which version would do.
+    /// 406 with the required version.
     Needs,
-    /// 406 and no more.
+    /// 406 without details.
     Bare,
-    /// 406 and the name.
+    /// 406 with the name of the filter.
     Named,
 }
 
-/// A row of the table.
+/// Row of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// Its name in the query.
+    /// Name in the query.
     pub name: &'static str,
-    /// The version that brought it.
+    /// First version with the filter.
     pub since: u16,
-    /// How its value is read.
+    /// Type of its value.
     pub reads: Reads,
     older: Older,
 }
@@ -109,7 +109,7 @@ static RUNBOOKS: &[Filter] = &[filter("project", 92, Reads::Flag)];
 static INSPECTION_RULES: &[Filter] = &[filter("phase", 96, Reads::Text)];
 static VOLUMES: &[Filter] = &[filter("node", 32, Reads::Ident), filter("project", 32, Reads::Text)];
 
-/// The filters of a resource's lists, by name.
+/// Returns the filters of a resource's lists, by name.
 #[must_use]
 pub fn filters(resource: &Resource) -> &'static [Filter] {
     match resource.path {
@@ -159,7 +159,7 @@ pub(crate) const STATES: &[&str] = &[
     "verifying",
     "wait call-back",
 ];
-/// All faults, in the order of the refusal.
+/// All faults, in the order in which the error lists them.
 pub(crate) const FAULTS: &[&str] = &["power failure", "clean failure", "rescue abort failure", "service failure"];
 /// All kinds of drivers.
 pub(crate) const DRIVER_TYPES: &[&str] = &["classic", "dynamic"];
@@ -179,10 +179,10 @@ impl Filter {
         }
     }
 
-    /// Lets a value through that the version takes and that there is.
+    /// Checks that the value exists and the version supports it.
     ///
     /// # Errors
-    /// 406 for an older request, 400 for an unknown word.
+    /// 406 for a newer value, 400 for an unknown one.
     pub(super) fn check(&self, version: Version, operand: &Operand) -> Result<(), Error> {
         if !version.has(self.since) {
             return Err(match self.older {

@@ -1,14 +1,14 @@
-//! In which order the steps of a deployment are made.
+//! Order of the steps of a deployment.
 
 use super::Step;
 use super::step::rank;
 
-/// Steps that are no interface's: there may be any number of them, and none stands for another.
+/// Reserved steps, which belong to no interface: any number of them may occur.
 const RESERVED: &[&str] = &["hold", "wait", "power_on", "power_off", "reboot"];
 
-/// The steps of a deployment, the most urgent first: the driver's own, in whose place stand those that templates bring,
-/// and in theirs those of the request. A step of priority 0 is left out. Returns nothing if no step was named:
-/// the driver does what it always does.
+/// Returns the steps of a deployment, highest priority first. Steps of templates replace the driver's own, and steps of the
+/// request replace both. A step of priority 0 is left out. Returns an empty list if no step was requested: the driver then
+/// executes its default steps.
 /// Source: Ironic's `conductor/steps.py`, `_get_all_deployment_steps`.
 #[must_use]
 pub fn order_deploy_steps(own: Step, templates: impl IntoIterator<Item = Vec<Step>>, request: Vec<Step>) -> Vec<Step> {
@@ -63,7 +63,7 @@ mod tests {
             names(&course),
             ["bios.apply_configuration 90", "power.hold 85", "deploy.write_image 80", "power.hold 5"]
         );
-        // Equally urgent: by the rank of their interfaces.
+        // Steps of the same priority are ordered by their interfaces.
         assert_eq!(
             names(&order_deploy_steps(own(), [template], vec![])).first().unwrap(),
             "bios.apply_configuration 90"

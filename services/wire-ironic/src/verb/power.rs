@@ -1,4 +1,4 @@
-//! The body of `states/power`.
+//! Body of `states/power`.
 
 use serde_json::{Map, Value};
 
@@ -7,10 +7,10 @@ use crate::error::{Class, Error, text};
 use crate::python;
 use crate::version::Version;
 
-/// The version from which a machine can be asked to go down by itself, and a time be given for it.
+/// First minor version with graceful shutdowns and timeouts.
 const SOFT: u16 = 27;
 
-/// Where the power shall be.
+/// Target of the power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
     /// On.
@@ -19,17 +19,17 @@ pub enum Target {
     Off,
     /// Off and on.
     Reboot,
-    /// Off, by the system's own will.
+    /// Graceful shutdown.
     SoftOff,
-    /// Off by the system's own will, and on.
+    /// Graceful shutdown, then on.
     SoftReboot,
 }
 
 impl Target {
-    /// All of them.
+    /// All targets.
     pub const ALL: [Self; 5] = [Self::On, Self::Off, Self::Reboot, Self::SoftOff, Self::SoftReboot];
 
-    /// Its word.
+    /// Name in requests.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Target {
         }
     }
 
-    /// The version that brought it.
+    /// First version with the target.
     #[must_use]
     pub const fn since(self) -> u16 {
         match self {
@@ -50,7 +50,7 @@ impl Target {
         }
     }
 
-    /// What `target_power_state` is until it is done.
+    /// Value of `target_power_state` until the target is reached.
     #[must_use]
     pub const fn aims_at(self) -> &'static str {
         match self {
@@ -59,40 +59,40 @@ impl Target {
         }
     }
 
-    /// A node with `disable_power_off` takes no such target.
+    /// Returns whether `disable_power_off` forbids the target.
     #[must_use]
     pub const fn leaves_off(self) -> bool {
         matches!(self, Self::Off | Self::SoftOff)
     }
 }
 
-/// A request to `states/power`.
+/// Request to `states/power`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Power {
-    /// Where the power shall be.
+    /// Target of the power.
     pub target: Target,
-    /// How many seconds it may take.
+    /// Timeout in seconds.
     pub timeout: Option<u64>,
 }
 
-/// What a check of the request needs to know of the node.
+/// State of the node for the check of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen<'a> {
-    /// What the request calls the node.
+    /// Identifier of the node in the request.
     pub ident: &'a str,
-    /// Its power state, if it is known.
+    /// Power state, if known.
     pub power: Option<&'a str>,
-    /// Its provision state.
+    /// Provision state.
     pub provision: &'a str,
-    /// Whether it must not be switched off.
+    /// Whether `disable_power_off` is set.
     pub stays_on: bool,
 }
 
 impl Power {
-    /// Reads and checks a request.
+    /// Parses and checks a request.
     ///
     /// # Errors
-    /// 400 for a wrong request or a node that is being cleaned, 406 for an older one, 409 for a node that stays on.
+    /// 400 for an invalid request or a node that is being cleaned, 406 for an older version, 409 for a node that must stay on.
     pub fn read(version: Version, body: &Map<String, Value>, node: Seen<'_>) -> Result<Self, Error> {
         argument::only(body, &["target", "timeout"])?;
         let word = argument::text(body, "target")?.ok_or_else(|| argument::missing("target"))?;
@@ -117,7 +117,7 @@ impl Power {
     }
 }
 
-/// A number, or a text that is one.
+/// Parses a number, or text with one.
 fn seconds(value: &Value) -> Result<i64, Error> {
     let number = value.as_i64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
     number.ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! The body of `states/provision`.
+//! Body of `states/provision`.
 
 use std::fmt;
 
@@ -24,26 +24,26 @@ const ARGUMENTS: &[&str] = &[
 const REBUILD_DRIVE: u16 = 35;
 const DRIVE_PARTS: u16 = 56;
 const VENDOR_DATA: u16 = 59;
-/// Since when a deployment takes steps.
+/// First minor version with deploy steps.
 const DEPLOY_STEPS: u16 = 69;
-/// Since when cleaning and servicing can do without a ramdisk.
+/// First minor version with `disable_ramdisk`.
 const CLEAN_WITHOUT: u16 = 70;
 const SERVICE_WITHOUT: u16 = 108;
-/// Since when there are runbooks.
+/// First minor version with runbooks.
 const RUNBOOKS: u16 = 92;
 
-/// What an instance finds when it boots first. It may hold secrets, and shows none.
+/// Config drive. Its `Debug` output hides its content, which may contain secrets.
 #[derive(Clone, PartialEq)]
 pub enum ConfigDrive {
-    /// Where it is.
+    /// URL.
     Url(String),
-    /// An ISO, zipped, in base64.
+    /// ISO image, compressed by gzip, in base64.
     Packed(String),
-    /// What it is made from: `meta_data`, `network_data`, `user_data`, `vendor_data`.
+    /// Parts: `meta_data`, `network_data`, `user_data`, `vendor_data`.
     Parts(Map<String, Value>),
 }
 
-/// A request to `states/provision`, with nothing checked but what JSON its arguments are.
+/// Request to `states/provision`, of which only the JSON types are checked.
 #[derive(Clone, PartialEq)]
 pub struct Provision {
     /// Name of the verb; may be unknown.
@@ -54,11 +54,11 @@ pub struct Provision {
     service_steps: Vec<Value>,
     rescue_password: Option<String>,
     disable_ramdisk: Option<bool>,
-    /// The runbook whose steps are made, by UUID or name.
+    /// Runbook whose steps are executed, by UUID or name.
     pub runbook: Option<String>,
 }
 
-/// What a verb is told, once all is checked.
+/// Checked arguments of a verb.
 #[derive(Clone, PartialEq, Default)]
 pub struct Arguments {
     /// For active and rebuild.
@@ -98,7 +98,7 @@ impl fmt::Debug for Arguments {
 }
 
 impl Provision {
-    /// Reads a body; arguments in the query have been put into it.
+    /// Parses a body, which contains the arguments of the query too.
     ///
     /// # Errors
     /// 400.
@@ -126,10 +126,10 @@ impl Provision {
         })
     }
 
-    /// Checks what comes with the verb, once the state has taken it; `state` is where the node is.
+    /// Checks the arguments of the verb after the state has allowed it; `state` is the node's state.
     ///
     /// # Errors
-    /// 400, or 406 for what is newer than the request.
+    /// 400, or 406 for arguments of a newer version.
     pub fn check(&self, version: Version, verb: Verb, state: &str) -> Result<Arguments, Error> {
         let configdrive = self.drive(version)?;
         if self.runbook.is_some() {
@@ -275,7 +275,7 @@ fn parts_of_drive(version: Version, parts: &Map<String, Value>) -> Result<Config
     Ok(ConfigDrive::Parts(parts.clone()))
 }
 
-/// A colon is not of base64, so that an address can be told from a drive.
+/// Base64 contains no colon, so a URL can be distinguished from a config drive.
 fn packed_drive(text: &str) -> Result<ConfigDrive, Error> {
     if text.contains("://") {
         return Ok(ConfigDrive::Url(text.to_owned()));

@@ -1,37 +1,37 @@
-//! The steps that a verb or a template brings.
+//! Steps of verbs, templates and runbooks.
 
 use serde_json::{Map, Value, json};
 
 use crate::error::{Class, Error};
 use crate::python;
 
-/// What steps are for; it decides what a step must say.
+/// Kind of a list of steps, which determines their members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Steps {
-    /// `clean_steps`: made in the order given.
+    /// `clean_steps`: executed in the given order.
     Clean,
-    /// `service_steps`: the same.
+    /// `service_steps`: executed in the given order.
     Service,
     /// `deploy_steps`, and the steps of a template: each with its priority.
     Deploy,
-    /// The steps of a runbook: each with its place.
+    /// Steps of a runbook: each with its order.
     Runbook,
 }
 
-/// One step.
+/// Step.
 #[derive(Clone, PartialEq)]
 pub struct Step {
-    /// The interface whose step it is.
+    /// Interface of the step.
     pub interface: String,
-    /// Its name there.
+    /// Name of the step.
     pub step: String,
-    /// What it is told.
+    /// Arguments.
     pub args: Map<String, Value>,
-    /// Its place among the others; of a deploy step, 0 leaves it out.
+    /// Order or priority; priority 0 disables a deploy step.
     pub priority: Option<u64>,
-    /// Whether it is made on the children of the node.
+    /// Whether it runs on the children of the node.
     pub on_children: bool,
-    /// On which of them, if not on all.
+    /// Selected children. Empty for all.
     pub children: Vec<Value>,
 }
 
@@ -41,17 +41,17 @@ impl std::fmt::Debug for Step {
     }
 }
 
-/// Interfaces, highest first: who goes first where priorities are equal.
+/// Order of the interfaces among steps of the same priority.
 const INTERFACES: &[&str] = &["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
 const NETWORK: &str = "network";
 
-/// The place of an interface among those whose steps are equally urgent.
+/// Returns the rank of an interface among steps of the same priority.
 pub(super) fn rank(interface: &str) -> usize {
     INTERFACES.iter().position(|known| *known == interface).unwrap_or(INTERFACES.len())
 }
 
 impl Steps {
-    /// The argument that they come in.
+    /// Name of the argument with the steps.
     #[must_use]
     pub const fn argument(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl Steps {
         }
     }
 
-    /// The interfaces that have steps of this kind.
+    /// Interfaces that have steps of this kind.
     pub fn interfaces(self) -> impl Iterator<Item = &'static str> {
         INTERFACES.iter().copied().chain((self == Self::Service).then_some(NETWORK))
     }
@@ -85,7 +85,7 @@ impl Steps {
         }
     }
 
-    /// The JSON Schema of one step.
+    /// JSON Schema of one step.
     pub(crate) fn schema(self) -> Value {
         let interfaces: Vec<&str> = self.interfaces().collect();
         let of = |key: &str| match key {
@@ -100,15 +100,15 @@ impl Steps {
         json!({"type": "object", "properties": members, "required": self.required(), "additionalProperties": false})
     }
 
-    /// Reads a list of steps.
+    /// Parses a list of steps.
     ///
     /// # Errors
-    /// 400 with what is wrong in the first one that is.
+    /// 400 with the first invalid step.
     pub fn read(self, list: &[Value]) -> Result<Vec<Step>, Error> {
         self.check(list).map_err(|what| Class::Invalid.says(format!("Invalid {}: {what}", self.argument())))
     }
 
-    /// The same, for a refusal that names something else.
+    /// The same, with another name in the error.
     pub(crate) fn check(self, list: &[Value]) -> Result<Vec<Step>, String> {
         list.iter().map(|value| self.step(value)).collect()
     }
@@ -170,7 +170,7 @@ fn flag(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| wrong(value, "boolean"))
 }
 
-/// A number that is not negative, or a text of digits.
+/// Parses a non-negative number, or text with one.
 fn number(value: &Value) -> Result<u64, String> {
     if value.as_i64().is_some_and(i64::is_negative) {
         return Err(format!("{value} is less than the minimum of 0"));
