@@ -163,7 +163,7 @@ async fn work_under_a_broken_claim_ends_and_the_node_is_claimed_again_after_d() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_that_was_broken_while_nobody_worked_is_claimed_again() {
+async fn a_claim_that_was_broken_without_a_worker_is_taken_again() {
     let etcd = MemoryEtcd::new();
     let process = Process::alone(&etcd).await;
     let guard = process.begin(node(1));

@@ -80,7 +80,7 @@ async fn an_allocation_gets_a_node_of_its_class_with_its_traits_which_is_then_ta
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_whose_power_is_unknown_or_that_is_maintained_is_given_to_nobody() {
+async fn a_node_of_unknown_power_or_in_maintenance_is_not_allocated() {
     let lab = Lab::at_rest().await;
     lab.machine_with(1, State::Available, json!({"resource_class": "big"})).await;
     lab.free(2, json!({"maintenance": true})).await;

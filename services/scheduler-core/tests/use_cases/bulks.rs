@@ -200,7 +200,7 @@ async fn a_node_that_refuses_for_good_fails_with_the_words_of_its_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_somebody_else_asked_for_something_meanwhile_is_told_apart() {
+async fn a_concurrent_request_of_another_client_is_distinguished() {
     let lab = Lab::up().await;
     lab.leaves.set(|script| script.agent = Agent::Mute);
     let node = lab.machine(1, State::Available).await;

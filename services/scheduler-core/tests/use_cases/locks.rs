@@ -30,7 +30,7 @@ async fn a_node_at_work_is_claimed_by_its_scheduler_and_says_what_it_waits_for()
     let lab = Lab::up().await;
     lab.leaves.set(|script| script.agent = Agent::Mute);
     let node = lab.machine(1, State::Available).await;
-    assert!(lab.claim(node).is_none(), "a node at rest is claimed by nobody");
+    assert!(lab.claim(node).is_none(), "a node at rest has no claim");
     lab.ask(node, Verb::Deploy).await.unwrap();
     lab.comes_to(node, "wait call-back").await;
     until("the boot", || lab.state(node), || !lab.leaves.power_targets(node).is_empty()).await;

@@ -224,7 +224,7 @@ async fn a_node_of_ironics_clients_keeps_its_instance_for_itself() {
     assert_eq!(registry.instance_holder("i"), None);
     assert_eq!(lab.shows(node, "instance_uuid"), json!("j"));
     create(22, "b", "i").await.unwrap();
-    // Whoever read it before is told so, and sees the change a moment later.
+    // A client that read it before gets a conflict, and sees the change soon after.
     assert!(registry.change_with(&held, &held.intent.value, &spec("k")).await.unwrap_err().is_conflict());
     registry.seen_anew(&held).await;
     assert_ne!(registry.held(node).unwrap().spec.unwrap().revision, held.spec.unwrap().revision);
@@ -270,8 +270,8 @@ async fn a_port_is_added_changed_given_to_another_node_and_taken_away() {
     assert_eq!(registry.view().get(&key::mac(mac(8))).map(|holder| holder.value.name), Some("b".to_owned()));
     registry.delete_port(&lab.port(mac(8))).await.unwrap();
     assert_eq!(lab.macs(second), [mac(2)]);
-    let nobody = PortChange { node: NodeId::new(uuid::Uuid::from_u128(404)), ..new };
-    assert!(matches!(registry.create_port(&nobody).await, Err(Error::Missing { kind: "node", .. })));
+    let absent = PortChange { node: NodeId::new(uuid::Uuid::from_u128(404)), ..new };
+    assert!(matches!(registry.create_port(&absent).await, Err(Error::Missing { kind: "node", .. })));
 }
 
 #[tokio::test(start_paused = true)]

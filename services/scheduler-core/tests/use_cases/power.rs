@@ -106,8 +106,8 @@ async fn the_boot_order_is_what_the_bmc_says_or_why_it_does_not() {
     assert_eq!(refused.cause, Cause::BmcPassword);
     lab.leaves.leave(Service::Power);
     lab.sees_everything().await;
-    let nobody = boot_order(lab.app(), RACK, node).await.unwrap_err();
-    assert!(nobody.to_string().contains("ironmesh rack show"), "{nobody}");
+    let unreachable = boot_order(lab.app(), RACK, node).await.unwrap_err();
+    assert!(unreachable.to_string().contains("ironmesh rack show"), "{unreachable}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Requests that are decided while somebody else writes: what a decision was made by must still hold when it is stored.
+//! Races: a decision is stored only if the records that it depends on are unchanged.
 
 use std::time::Duration;
 
