@@ -58,6 +58,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const KERNEL: ImageId = ImageId::new(Uuid::from_u128(3));
 pub(crate) const RAMDISK: ImageId = ImageId::new(Uuid::from_u128(4));
 
+/// Methods that the leaves and the schedulers of a test answer.
+const METHODS: &[&str] = &[
+    "/ironmesh.power.v1.PowerService/EnsurePower",
+    "/ironmesh.power.v1.PowerService/GetPower",
+    "/ironmesh.power.v1.PowerService/GetBootOrder",
+    "/ironmesh.power.v1.PowerService/WatchTimeline",
+    "/ironmesh.pxe.v1.PxeService/EnsureBoot",
+    "/ironmesh.pxe.v1.PxeService/WatchTimeline",
+    "/ironmesh.storage.v1.StorageService/EnsureImage",
+    "/ironmesh.storage.v1.StorageService/LearnImage",
+    "/ironmesh.inventory.v1.InventoryService/WatchAgents",
+    "/ironmesh.scheduler.v1.SchedulerService/WatchApplied",
+];
+
 /// One scheduler and the leaves.
 pub(crate) struct Lab {
     pub(crate) world: World,
@@ -98,7 +112,7 @@ fn serve(host: &Host, tls: Tls, socket: TcpListener, routes: Routes) {
         name: "test",
         tls: Arc::new(move || tls.server()),
         routes,
-        rules: Arc::new([Rule { path: "/", allows: authenticated }]),
+        rules: METHODS.iter().map(|path| Rule::new(path, authenticated)).collect(),
         rack: Arc::from(""),
     };
     host.spawn(serve::accept(host.clone(), socket, listener));
