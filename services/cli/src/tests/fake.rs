@@ -203,7 +203,17 @@ impl NodeService for Canned {
             ProvisionVerb::Inspect => busy(node, "inspecting"),
             ProvisionVerb::Adopt => busy(node, "adopting"),
             ProvisionVerb::Clean => busy(node, "cleaning"),
-            _ => deploying(node, 0),
+            ProvisionVerb::Unspecified
+            | ProvisionVerb::Manage
+            | ProvisionVerb::Provide
+            | ProvisionVerb::Deploy
+            | ProvisionVerb::Rebuild
+            | ProvisionVerb::Undeploy
+            | ProvisionVerb::Abort
+            | ProvisionVerb::Rescue
+            | ProvisionVerb::Unrescue
+            | ProvisionVerb::Service
+            | ProvisionVerb::Unhold => deploying(node, 0),
         };
         *self.asked.lock() = request;
         let operation = node.observed.as_ref().and_then(|observed| observed.operation.clone());
@@ -236,9 +246,10 @@ impl NodeService for Canned {
         }
         if at_rest.name == "m1" {
             let asked = self.asked.lock().clone();
-            let (underway, done) = match asked.verb() {
-                ProvisionVerb::Adopt => (busy(at_rest.clone(), "adopting"), adopted(at_rest, &asked.image)),
-                _ => (busy(at_rest.clone(), "inspect wait"), inspected(at_rest)),
+            let (underway, done) = if asked.verb() == ProvisionVerb::Adopt {
+                (busy(at_rest.clone(), "adopting"), adopted(at_rest, &asked.image))
+            } else {
+                (busy(at_rest.clone(), "inspect wait"), inspected(at_rest))
             };
             return Ok(Response::new(stream::iter([shown(underway), shown(done)]).boxed()));
         }
