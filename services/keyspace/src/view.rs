@@ -6,6 +6,7 @@
 
 mod disk;
 mod feed;
+mod rings;
 
 pub use feed::{Feed, Subscription, Touches};
 
@@ -27,7 +28,7 @@ use tokio::{
     time::Instant,
 };
 
-use self::disk::Disk;
+use self::{disk::Disk, rings::Rings};
 use crate::{
     Error, Key, Prefix, Store, error, key,
     snapshot::{self, Snapshot},
@@ -70,6 +71,7 @@ pub struct View {
     freshness: Arc<watch::Sender<Freshness>>,
     /// The highest revision that was applied.
     newest: Arc<AtomicI64>,
+    rings: Arc<Rings>,
 }
 
 impl Default for View {
@@ -79,6 +81,7 @@ impl Default for View {
             news: broadcast::Sender::new(LAG),
             freshness: Arc::new(watch::Sender::new(Freshness { revision: 0, heard: None, rebuilds: 0 })),
             newest: Arc::default(),
+            rings: Arc::default(),
         }
     }
 }
@@ -235,7 +238,12 @@ impl View {
 
     fn rebuild(&self, new: Vec<Pair>, revision: i64, heard: Option<Instant>) {
         tracing::warn!(revision, "a restored backup was adopted, rebuilding the view");
-        *self.pairs.write() = new.into_iter().map(|pair| (pair.path.clone(), pair)).collect();
+        {
+            // Another store's revisions do not tell whether a decoded ring is the same.
+            let mut rings = self.rings.0.lock();
+            *self.pairs.write() = new.into_iter().map(|pair| (pair.path.clone(), pair)).collect();
+            rings.clear();
+        }
         self.newest.store(revision, Ordering::Release);
         self.freshness.send_modify(|freshness| {
             *freshness = Freshness { revision, heard, rebuilds: freshness.rebuilds.saturating_add(1) };

@@ -35,7 +35,7 @@ impl GroupState {
     /// ring that names it.
     fn read(view: &View, group: Group) -> Self {
         let Group { scope, service } = group;
-        let ring = view.get(&key::ring(scope, service)).map(Arc::new);
+        let ring = view.ring(scope, service);
         let members = view.list(&key::members(scope, service));
         let acks = view.list(&key::acks(scope, service));
         let dead = view.paths(key::deads(scope, service).path());
