@@ -24,7 +24,7 @@ impl RestApi {
         if let Some(node) = backfill {
             return self.backfill(request, id, allocation, &node).await;
         }
-        let created = self.app.create_resource(id, allocation).await;
+        let created = self.app.create_resource(&request.context(), id, allocation).await;
         let record = created.map_err(|error| fault(&id.to_string(), &error))?;
         let body = self.resource_body(request, id, &record);
         self.app.place(id).await;
@@ -68,9 +68,9 @@ impl RestApi {
         if allocation.resource_class.is_none() {
             allocation.resource_class.clone_from(&node.spec().resource_class);
         }
-        let created = self.app.create_resource(id, allocation).await;
+        let created = self.app.create_resource(&request.context(), id, allocation).await;
         let record = created.map_err(|error| fault(&id.to_string(), &error))?;
-        self.change_node(&request.condition, ident, node.node, |before| {
+        self.change_node(request, ident, node.node, |before| {
             let mut after = before.clone();
             after.insert("allocation_uuid".to_owned(), json!(id.to_string()));
             after.insert("instance_uuid".to_owned(), json!(id.to_string()));
@@ -83,14 +83,18 @@ impl RestApi {
 
     pub(super) async fn delete_allocation(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         request.only(&[])?;
-        self.release_allocation(&self.resource(ident)?).await
+        self.release_allocation(request, &self.resource(ident)?).await
     }
 
-    pub(super) async fn release_allocation(&self, before: &Stored<AllocationSpec>) -> Result<ApiResponse, Error> {
+    pub(super) async fn release_allocation(
+        &self,
+        request: &ApiRequest,
+        before: &Stored<AllocationSpec>,
+    ) -> Result<ApiResponse, Error> {
         if let Some(reason) = self.app.release_blocker(before) {
             return Err(Class::Conflict.says(reason));
         }
-        self.app.release(before).await.map_err(|error| fault(&before.id.to_string(), &error))?;
+        self.app.release(&request.context(), before).await.map_err(|error| fault(&before.id.to_string(), &error))?;
         Ok(ApiResponse::no_content())
     }
 }

@@ -15,7 +15,7 @@ use wire_ironic::{
     verb::ConfigDrive,
 };
 
-use super::{RestApi, config_drive_fetch, fault::fault};
+use super::{ApiRequest, RestApi, config_drive_fetch, fault::fault};
 use scheduler_core::registry::Record;
 
 /// Maximum size of a compressed config drive, in bytes. Sealed and in base64 it must fit into one transaction.
@@ -34,6 +34,7 @@ impl RestApi {
     /// Determines what to deploy. `None` for a driver that does not deploy.
     pub(super) async fn deployment(
         &self,
+        request: &ApiRequest,
         record: &Record,
         node: &Map<String, Value>,
         drive: Option<&ConfigDrive>,
@@ -52,7 +53,7 @@ impl RestApi {
                 let found = self.app.registry.image_named(&name);
                 found.map_err(|error| refused(service_kit::status::chain(&error)))?.value.id
             }
-            Source::Url(url, digest) => self.find_or_register_image(record.node, url, digest).await?,
+            Source::Url(url, digest) => self.find_or_register_image(request, record.node, url, digest).await?,
         };
         let config_drive = match drive {
             None => None,
@@ -72,7 +73,13 @@ impl RestApi {
     }
 
     /// Returns the image with this digest. Registers it if there is none.
-    async fn find_or_register_image(&self, node: NodeId, url: String, digest: Digest) -> Result<ImageId, Error> {
+    async fn find_or_register_image(
+        &self,
+        request: &ApiRequest,
+        node: NodeId,
+        url: String,
+        digest: Digest,
+    ) -> Result<ImageId, Error> {
         let registry = &self.app.registry;
         let known = registry.view().list(&keyspace::key::images()).into_iter();
         if let Some((_, image)) =
@@ -84,7 +91,7 @@ impl RestApi {
         let encoding = encoding(&url);
         let name = format!("{}-{id}", url.rsplit('/').next().unwrap_or_default());
         let image = Image { id, name, url, digest, encoding, purpose: Purpose::Disk, unpacked_size: None };
-        registry.create_image(&image).await.map_err(|error| fault(&node.to_string(), &error))?;
+        registry.create_image(&request.context(), &image).await.map_err(|error| fault(&node.to_string(), &error))?;
         Ok(id)
     }
 }

@@ -103,7 +103,7 @@ impl RestApi {
         if record.life.value.state.is_busy() || is_power_changing(&record) {
             return Err(text::locked(&node.node.to_string(), node.conductor.as_deref().unwrap_or_default()));
         }
-        let accepted = registry.accept_power(&record, target(record.intent.value.boot_mode)).await;
+        let accepted = registry.accept_power(&request.context(), &record, target(record.intent.value.boot_mode)).await;
         let generation = accepted.map_err(|error| fault(ident, &error))?;
         let Ok(ended) = timeout(COMMAND_TIMEOUT, self.wait_for_result(node, generation)).await else {
             return Err(text::busy(&format!(

@@ -98,7 +98,7 @@ impl RestApi {
         let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
         let text = format!("Could not attach device {}: there is no drive to put it into", media.device_type);
         let failure = Failure { cause: Cause::BmcRefused, text, at: clock::now() };
-        registry.note_failure(&held, failure).await.map_err(|error| fault(ident, &error))?;
+        registry.note_failure(&request.context(), &held, failure).await.map_err(|error| fault(ident, &error))?;
         Ok(ApiResponse::no_content())
     }
 
@@ -137,7 +137,7 @@ impl RestApi {
         let id = node.spec().allocation_uuid.ok_or_else(missing)?;
         let allocation = self.resource::<AllocationSpec>(&id.to_string())?;
         if request.method == "DELETE" {
-            return self.release_allocation(&allocation).await;
+            return self.release_allocation(request, &allocation).await;
         }
         Ok(ApiResponse::ok(self.resource_body(request, id, &allocation.record.value)))
     }
@@ -159,7 +159,7 @@ impl RestApi {
             after.insert("console_enabled".to_owned(), json!(enabled));
             Ok(after)
         };
-        self.change_node(&request.condition, ident, node, change).await?;
+        self.change_node(request, ident, node, change).await?;
         Ok(ApiResponse::accepted(Some(links::location(&request.base, &format!("nodes/{ident}/states/console")))))
     }
 
@@ -172,7 +172,7 @@ impl RestApi {
             after.insert("target_raid_config".to_owned(), Value::Object(target.clone()));
             Ok(after)
         };
-        self.change_node(&request.condition, ident, node, change).await.map(|_| ApiResponse::no_content())
+        self.change_node(request, ident, node, change).await.map(|_| ApiResponse::no_content())
     }
 
     /// Finds a node and checks that it has an implementation for an interface.
@@ -195,7 +195,7 @@ impl RestApi {
         let on = request.method == "PUT";
         let reason = call::maintenance(&request.arguments()?)?;
         let node = self.node(request, ident)?.node;
-        self.change_node(&request.condition, ident, node, |before| {
+        self.change_node(request, ident, node, |before| {
             let mut after = before.clone();
             after.insert("maintenance".to_owned(), json!(on));
             after.insert("maintenance_reason".to_owned(), json!(reason.clone().filter(|_| on)));
@@ -240,7 +240,7 @@ impl RestApi {
             after.insert("traits".to_owned(), json!(now));
             Ok(after)
         };
-        self.change_node(&request.condition, ident, node, change).await?;
+        self.change_node(request, ident, node, change).await?;
         let done = ApiResponse::no_content();
         Ok(match (request.method.as_str(), rest) {
             ("PUT", [name]) => {

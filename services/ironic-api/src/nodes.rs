@@ -26,7 +26,7 @@ use wire_ironic::{
 use super::{
     ApiRequest, RestApi,
     authz::Visibility,
-    condition::{self, Condition},
+    condition,
     driver_info::{BmcAccess, bmc_access, check_interfaces, driver, ironic_ramdisk},
     fault::fault,
     list,
@@ -179,7 +179,7 @@ impl RestApi {
             life.state = domain::provision::State::Available;
         }
         let record = Stamped::created(spec, intent.enrolled_at);
-        let made = registry.create_with(&rack, node, &intent, &life, &record).await;
+        let made = registry.create_with(&request.context(), &rack, node, &intent, &life, &record).await;
         made.map_err(|error| fault(&node.to_string(), &error))?;
         self.app.live_state.tell(Some(node), "ENROLLED", intent.name);
         let (body, tag) = self.node_body(request, node)?;
@@ -257,7 +257,7 @@ impl RestApi {
             request.parameter("reset_interfaces").map(|word| query::boolean("reset_interfaces", word)).transpose()?;
         patch::node::check_reset(request.version, reset, &ops)?;
         let reset = reset.unwrap_or_default();
-        self.change_node(&request.condition, ident, node, |before| {
+        self.change_node(request, ident, node, |before| {
             patch::node::check_before(request.version, ident, before, &ops)?;
             for op in ops.iter().filter(|op| op.field() == "name" && op.inside().is_empty()) {
                 if op.verb != patch::Verb::Remove {
@@ -281,7 +281,7 @@ impl RestApi {
     /// request's preconditions.
     pub(super) async fn change_node(
         &self,
-        condition: &Condition,
+        request: &ApiRequest,
         ident: &str,
         node: NodeId,
         change: impl Fn(&Map<String, Value>) -> Result<Map<String, Value>, Error>,
@@ -292,14 +292,14 @@ impl RestApi {
             let held = registry.held(node).ok_or_else(|| text::not_found("Node", ident))?;
             let view = NodeView::read(registry.view(), held.rack, node);
             let view = view.ok_or_else(|| text::not_found("Node", ident))?;
-            condition.check(ident, view.revision)?;
+            request.condition.check(ident, view.revision)?;
             let before = render(&view);
             let after = change(&before)?;
             let rack = self.target_rack(held.rack, &before, &after)?;
             let (intent, record) = self.changed_records(&held, &before, after)?;
             let stored = match &rack {
-                Some(rack) => registry.move_with(&held, rack, &intent, Some(&record)).await,
-                None => registry.change_with(&held, &intent, &record).await,
+                Some(rack) => registry.move_with(&request.context(), &held, rack, &intent, Some(&record)).await,
+                None => registry.change_with(&request.context(), &held, &intent, &record).await,
             };
             match stored {
                 Ok(()) => return Ok(()),
@@ -391,8 +391,8 @@ impl RestApi {
         let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, &node, &record)?;
-        registry.remove(&record).await.map_err(|error| deletion_error(ident, &node, &error))?;
-        self.delete_node_resources(node.node).await?;
+        registry.remove(&request.context(), &record).await.map_err(|error| deletion_error(ident, &node, &error))?;
+        self.delete_node_resources(request, node.node).await?;
         self.app.live_state.forget(node.node);
         self.app.live_state.tell(Some(node.node), "DELETED", record.intent.value.name);
         Ok(ApiResponse::no_content())

@@ -48,7 +48,7 @@ impl RestApi {
             return Err(text::bad_port("UUID", "port_uuid", ident));
         }
         let port = self.port(request, ident)?;
-        let deleted = self.app.registry.delete_port(&port).await;
+        let deleted = self.app.registry.delete_port(&request.context(), &port).await;
         deleted.map_err(|error| fault(ident, &error)).map(|()| ApiResponse::no_content())
     }
 
@@ -132,7 +132,7 @@ impl RestApi {
         let spec = Stamped::created(port_spec(attributes)?, clock::now());
         let new =
             PortChange { id, mac, node: node.node, rack: node.rack, boots: is_boot_port(&spec.spec, &node), spec };
-        registry.create_port(&new).await.map_err(|error| fault(&mac.to_string(), &error))?;
+        registry.create_port(&request.context(), &new).await.map_err(|error| fault(&mac.to_string(), &error))?;
         let body = self.shown_port(request, &id.to_string())?;
         Ok(ApiResponse::created(body, links::location(&request.base, &format!("ports/{id}"))))
     }
@@ -220,7 +220,7 @@ impl RestApi {
         let spec = stored.updated(port_spec(after)?, clock::now());
         let new =
             PortChange { id, mac, node: node.node, rack: node.rack, boots: is_boot_port(&spec.spec, &node), spec };
-        let changed = self.app.registry.change_port(&before, &new).await;
+        let changed = self.app.registry.change_port(&request.context(), &before, &new).await;
         changed.map_err(|error| fault(ident, &error))?;
         Ok(ApiResponse::ok(self.shown_port(request, &id.to_string())?))
     }

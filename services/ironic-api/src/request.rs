@@ -10,6 +10,7 @@ use axum::{
 };
 use domain::policy::Caller;
 use percent_encoding::percent_decode_str;
+use scheduler_core::RequestContext;
 use serde_json::{Map, Value};
 use wire_ironic::{
     error::{Class, Error, text},
@@ -161,6 +162,11 @@ fn follows(headers: &HeaderMap) -> Option<Option<i64>> {
 }
 
 impl ApiRequest {
+    /// The context in which the scheduler carries the request out.
+    pub(super) fn context(&self) -> RequestContext {
+        RequestContext::of(self.caller.name.clone())
+    }
+
     /// Returns whether the request has this method and path.
     pub(super) fn is(&self, method: &str, path: &str) -> bool {
         self.method == method && self.path == path

@@ -145,7 +145,11 @@ impl RestApi {
         if self.app.resource::<T>(id).is_some() {
             return Err(text::already_exists(&format!("{} with UUID {id}", with_article(T::KIND))));
         }
-        let record = self.app.create_resource(id, spec).await.map_err(|error| fault(&id.to_string(), &error))?;
+        let record = self
+            .app
+            .create_resource(&request.context(), id, spec)
+            .await
+            .map_err(|error| fault(&id.to_string(), &error))?;
         let path = format!("{}/{id}", T::RESOURCE.path);
         Ok(ApiResponse::created(self.resource_body(request, id, &record), links::location(&request.base, &path)))
     }
@@ -186,7 +190,7 @@ impl RestApi {
         }
         let spec: T = from_fields(after)?;
         spec.check()?;
-        let updated = self.app.update_resource(&before, spec).await;
+        let updated = self.app.update_resource(&request.context(), &before, spec).await;
         let record = updated.map_err(|error| fault(&before.id.to_string(), &error))?;
         Ok(ApiResponse::ok(self.resource_body(request, before.id, &record)))
     }
@@ -197,13 +201,16 @@ impl RestApi {
     ) -> Result<ApiResponse, Error> {
         request.only(&[])?;
         for stored in self.app.resources::<T>() {
-            self.delete_stored(&stored).await?;
+            self.delete_stored(request, &stored).await?;
         }
         Ok(ApiResponse::no_content())
     }
 
-    async fn delete_stored<T: IronicCollection>(&self, stored: &Stored<T>) -> Result<(), Error> {
-        self.app.delete_resource(stored).await.map_err(|error| fault(&stored.id.to_string(), &error))
+    async fn delete_stored<T: IronicCollection>(&self, request: &ApiRequest, stored: &Stored<T>) -> Result<(), Error> {
+        self.app
+            .delete_resource(&request.context(), stored)
+            .await
+            .map_err(|error| fault(&stored.id.to_string(), &error))
     }
 
     pub(super) async fn delete_resource<T: IronicCollection>(
@@ -215,20 +222,20 @@ impl RestApi {
         let stored = self.resource::<T>(ident)?;
         T::check_unused(self, stored.id)?;
         self.check_volume_change(&stored, VolumeChange::Deletion).await?;
-        self.delete_stored(&stored).await.map(|()| ApiResponse::no_content())
+        self.delete_stored(request, &stored).await.map(|()| ApiResponse::no_content())
     }
 
     /// Deletes the resources of a node that was deleted. If the process dies before that, they can be deleted by their ids.
-    pub(super) async fn delete_node_resources(&self, node: NodeId) -> Result<(), Error> {
-        self.delete_resources_of::<PortgroupSpec>(node).await?;
-        self.delete_resources_of::<VolumeConnectorSpec>(node).await?;
-        self.delete_resources_of::<VolumeTargetSpec>(node).await
+    pub(super) async fn delete_node_resources(&self, request: &ApiRequest, node: NodeId) -> Result<(), Error> {
+        self.delete_resources_of::<PortgroupSpec>(request, node).await?;
+        self.delete_resources_of::<VolumeConnectorSpec>(request, node).await?;
+        self.delete_resources_of::<VolumeTargetSpec>(request, node).await
     }
 
-    async fn delete_resources_of<T: IronicCollection>(&self, node: NodeId) -> Result<(), Error> {
+    async fn delete_resources_of<T: IronicCollection>(&self, request: &ApiRequest, node: NodeId) -> Result<(), Error> {
         for stored in self.app.resources::<T>() {
             if stored.spec().node() == Some(node) {
-                self.delete_stored(&stored).await?;
+                self.delete_stored(request, &stored).await?;
             }
         }
         Ok(())
@@ -298,7 +305,7 @@ impl RestApi {
         traits.sort_unstable();
         traits.dedup();
         let spec = RunbookSpec { traits, ..before.spec().clone() };
-        let updated = self.app.update_resource(&before, spec).await;
+        let updated = self.app.update_resource(&request.context(), &before, spec).await;
         updated.map_err(|error| fault(&before.id.to_string(), &error)).map(|_| ApiResponse::no_content())
     }
 }

@@ -88,10 +88,10 @@ impl RestApi {
         }
         if matches!(verb, Verb::Active | Verb::Rebuild) {
             let drive = arguments.configdrive.as_ref();
-            provision.deployment = self.deployment(&record, document(&shown), drive).await?;
+            provision.deployment = self.deployment(request, &record, document(&shown), drive).await?;
             provision.spec = drive.map(|drive| self.with_drive(&record, drive)).transpose()?;
         }
-        let accepted = registry.accept(&record, domain_verb(verb), provision).await;
+        let accepted = registry.accept(&request.context(), &record, domain_verb(verb), provision).await;
         if accepted.is_ok() {
             let state = registry.held(node.node).map(|held| held.life.value.state.to_string()).unwrap_or_default();
             self.app.live_state.tell(Some(node.node), "STATE", state);
@@ -140,7 +140,7 @@ impl RestApi {
             Target::SoftOff => PowerTarget::SoftOff { by: Some(by) },
             Target::SoftReboot => PowerTarget::SoftBooted { by },
         };
-        let accepted = registry.accept_power(&record, target).await;
+        let accepted = registry.accept_power(&request.context(), &record, target).await;
         if let Err(scheduler_core::Error::Refused(provision::Refused::Busy { .. })) = accepted {
             return Err(text::locked(&node.node.to_string(), node.conductor.as_deref().unwrap_or_default()));
         }

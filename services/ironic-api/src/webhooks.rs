@@ -46,11 +46,11 @@ use super::{
     response::ApiResponse,
     webhook_config::{WebhookConfig, check},
 };
+use scheduler_core::{RequestContext, node_view::NodeView, resource_store::Stored};
 use scheduler_core::{
     change_feed::{At, Batch},
     metrics,
 };
-use scheduler_core::{node_view::NodeView, resource_store::Stored};
 
 /// Maximum number of webhooks.
 const MAX_WEBHOOKS: usize = 64;
@@ -333,7 +333,7 @@ impl RestApi {
         state.progress.failing_since.get_or_insert_with(clock::now);
         state.progress.error = format!("{why}, by which it wants to be told nothing more: the webhook is disabled");
         let disabled = WebhookSpec { enabled: false, ..webhook.spec().clone() };
-        if let Err(error) = self.app.update_resource(webhook, disabled).await {
+        if let Err(error) = self.app.update_resource(&RequestContext::internal(), webhook, disabled).await {
             tracing::info!(webhook = %webhook.id, error = %chain(&error), "webhook not disabled yet, will retry");
             return sleep(MIN_DELIVERY_INTERVAL).await;
         }

@@ -24,7 +24,9 @@ use service_kit::{clock, status::chain};
 use uuid::Uuid;
 
 use self::choose::{Context, choose, in_use, unsuitable};
-use crate::{Error, app_state::AppState, collections::Collection, node_view::NodeView, resource_store::Stored};
+use crate::{
+    Error, RequestContext, app_state::AppState, collections::Collection, node_view::NodeView, resource_store::Stored,
+};
 
 /// The kind of the key under which each node of a group is given.
 const GROUP: &str = "allocation-group";
@@ -121,13 +123,13 @@ impl AppState {
     ///
     /// # Errors
     /// [`Error::Taken`] if another allocation has its name; [`Error::InUse`] if the queue is full.
-    pub async fn allocate(&self, id: Uuid, allocation: AllocationSpec) -> Result<(), Error> {
+    pub async fn allocate(&self, context: &RequestContext, id: Uuid, allocation: AllocationSpec) -> Result<(), Error> {
         let queues = allocation.placement.queue_until.is_some();
         if queues && self.waiting_allocations().len() >= MAX_QUEUE_LENGTH {
             let text = format!("{MAX_QUEUE_LENGTH} allocations wait already; see: ironmesh allocation list");
             return Err(Error::InUse(text));
         }
-        self.create_resource(id, allocation).await?;
+        self.create_resource(context, id, allocation).await?;
         self.place(id).await;
         Ok(())
     }
@@ -187,7 +189,7 @@ impl AppState {
             let expect = group_revision.map_or(Expect::Absent, Expect::Revision);
             change = change.put(&key::name(GROUP, group), &last, expect)?;
         }
-        registry.commit(change).await
+        registry.commit(&RequestContext::internal(), change).await
     }
 
     async fn fail(&self, before: &Stored<AllocationSpec>, reason: &str) -> Result<(), Error> {
@@ -195,7 +197,7 @@ impl AppState {
         let failed = AllocationSpec { state: AllocationState::Error, last_error, ..before.spec().clone() };
         let change = self.registry.mesh.as_member()?;
         let change = change.put(&key::allocation(before.id), &updated(before, failed), unchanged(before))?;
-        self.registry.commit(change).await
+        self.registry.commit(&RequestContext::internal(), change).await
     }
 
     /// The reason that an allocation cannot be released. `None` if it can.
@@ -210,7 +212,7 @@ impl AppState {
     ///
     /// # Errors
     /// [`Error::InUse`] if its node is in use.
-    pub async fn release(&self, before: &Stored<AllocationSpec>) -> Result<(), Error> {
+    pub async fn release(&self, context: &RequestContext, before: &Stored<AllocationSpec>) -> Result<(), Error> {
         if let Some(reason) = self.release_blocker(before) {
             return Err(Error::InUse(reason));
         }
@@ -231,7 +233,7 @@ impl AppState {
                 change = change.delete(&last, Expect::Revision(read.revision));
             }
         }
-        registry.commit(change.delete(&key::allocation(before.id), unchanged(before))).await
+        registry.commit(context, change.delete(&key::allocation(before.id), unchanged(before))).await
     }
 }
 

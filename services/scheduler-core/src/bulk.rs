@@ -3,8 +3,10 @@
 //! Each request to a node has an id derived from the bulk's and the node's ([`crate::idempotency`]), so that it is accepted
 //! only once, even if two schedulers both consider themselves the leader.
 
+mod create;
 mod plan;
 
+pub use create::CreateBulk;
 pub use plan::Count;
 
 use std::{sync::Arc, time::Duration};
@@ -24,7 +26,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
-    Error,
+    Error, RequestContext,
     app_state::AppState,
     provision::{ProvisionNode, provision_node},
     registry::Registry,
@@ -131,12 +133,14 @@ fn seen(registry: &Registry, bulk: Uuid, one: &BulkNode) -> Option<BulkProgress>
 async fn ask(shared: &AppState, id: Uuid, node: NodeId, bulk: &Bulk) -> Option<String> {
     let image = bulk.image.map(|image| image.to_string()).unwrap_or_default();
     let asked = request(id, node);
+    let context = RequestContext::with_id(asked.clone());
     let asking = async {
         let config_drive = drive(&shared.registry, id)?;
         let (verb, steps, rescue_password) = (bulk.verb, Vec::new(), String::new());
-        provision_node(shared, ProvisionNode { node, verb, image, config_drive, steps, rescue_password }).await
+        provision_node(&context, shared, ProvisionNode { node, verb, image, config_drive, steps, rescue_password })
+            .await
     };
-    let error = Box::pin(asked.clone().scope(asking)).await.err()?;
+    let error = Box::pin(asking).await.err()?;
     // Another leader may have made the same request, which causes the conflict.
     if asked.known(shared.registry.view()).is_some() {
         return None;

@@ -21,7 +21,7 @@ pub enum Error {
     #[error("invalid request")]
     Request(#[from] proto::convert::Invalid),
     /// Another resource of the collection has a value that must be unique.
-    #[error("another {kind} has {value}; see: ironmesh {kind} list")]
+    #[error("{value} is taken by another {kind}; see: ironmesh {kind} list")]
     NotUnique {
         /// Kind of the resource.
         kind: &'static str,

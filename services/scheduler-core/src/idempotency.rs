@@ -14,7 +14,7 @@ use service_kit::clock;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::{Error, app_state::AppState, registry::Registry, request_id::RequestId};
+use crate::{Error, RequestContext, app_state::AppState, registry::Registry, request_id::RequestId};
 
 /// How long a request is remembered.
 const REQUEST_RETENTION: Duration = Duration::from_secs(3600);
@@ -38,26 +38,26 @@ impl AppState {
     /// Boxed: a change is large.
     pub fn once<'a, T: Message + Default + 'a>(
         &'a self,
-        asked: Option<RequestId>,
+        context: &'a RequestContext,
         change: impl Future<Output = Result<T, Error>> + Send + 'a,
         anew: impl Fn() -> Result<T, Error> + Send + Sync + 'a,
     ) -> BoxFuture<'a, Result<T, Error>> {
-        Box::pin(self.carried_out(asked, change, anew))
+        Box::pin(self.carried_out(context, change, anew))
     }
 
     async fn carried_out<T: Message + Default>(
         &self,
-        asked: Option<RequestId>,
+        context: &RequestContext,
         change: impl Future<Output = Result<T, Error>>,
         anew: impl Fn() -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let Some(asked) = asked else { return change.await };
+        let Some(asked) = &context.request_id else { return change.await };
         if let Some(known) = asked.known(self.registry.view()) {
-            return self.again(&asked, known, anew).await;
+            return self.again(asked, known, anew).await;
         }
-        match asked.clone().scope(change).await {
+        match change.await {
             Ok(answer) => {
-                self.keep(&asked, &answer).await;
+                self.keep(asked, &answer).await;
                 Ok(answer)
             }
             // This call carried it out.
@@ -69,7 +69,7 @@ impl AppState {
                     known => known,
                 };
                 match known {
-                    Some(known) => self.again(&asked, known, anew).await,
+                    Some(known) => self.again(asked, known, anew).await,
                     None => Err(error),
                 }
             }

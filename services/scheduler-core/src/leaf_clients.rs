@@ -6,12 +6,7 @@ use domain::{
     id::{InstanceId, NodeId, RackId},
     service::Service,
 };
-use keyspace::{
-    View, key,
-    key::Scope,
-    store::Versioned,
-    value::{Member, StoredRing},
-};
+use keyspace::{View, key, key::Scope, store::Versioned, value::Member};
 use parking_lot::Mutex;
 use service_kit::{
     client::{self, MeshChannel},
@@ -60,8 +55,7 @@ impl LeafClients {
     /// Returns a connection to the node's owner in a service of its rack.
     pub fn to_owner(&self, rack: RackId, service: Service, node: NodeId) -> Result<MeshChannel, Error> {
         let unreachable = || Error::Leaf(format!("no {service} of the rack answers; see: ironmesh rack show"));
-        let ring: Versioned<StoredRing> =
-            self.view.get(&key::ring(Scope::Rack(rack), service)).ok_or_else(unreachable)?;
+        let ring = self.view.ring(Scope::Rack(rack), service).ok_or_else(unreachable)?;
         let owner = ring.value.ring.owner(node).ok_or_else(unreachable)?;
         let member = self.view.get(&key::member(Scope::Rack(rack), service, owner)).ok_or_else(unreachable)?;
         self.to(rack, service, &member.value.endpoint, Some(CALL_TIMEOUT))

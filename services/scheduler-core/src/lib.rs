@@ -7,10 +7,11 @@
 //! | module | content |
 //! |---|---|
 //! | [`app_state`] | what use cases, loop and front ends share |
-//! | [`provision`], [`allocation`], [`bulk`] | use cases |
+//! | [`provision`], [`allocation`], [`bulk`], [`locks`] | use cases; those of nodes, ports, racks and images are methods of [`registry`] |
 //! | [`registry`], [`collections`], [`resource_store`] | records, and the transactions that change them |
 //! | [`work`], [`effect`] | the reconcile loop, and its calls of the leaves |
 //! | [`node_cache`], [`node_view`], [`change_feed`], [`live_state`], [`boot_history`] | projections of the view and of what leaves stream |
+//! | [`context`] | what a use case knows of its request |
 //! | [`request_id`], [`idempotency`] | requests that are carried out once |
 //! | [`leaf_streams`], [`peer_streams`], [`history_writer`] | what runs beside the loop |
 //! | [`select`] | selectors of nodes |
@@ -23,6 +24,7 @@ pub mod boot_history;
 pub mod bulk;
 pub mod change_feed;
 pub mod collections;
+pub mod context;
 pub mod effect;
 mod error;
 pub mod etag;
@@ -31,6 +33,7 @@ pub mod idempotency;
 pub mod leaf_clients;
 pub mod leaf_streams;
 pub mod live_state;
+pub mod locks;
 pub mod mesh_events;
 pub mod metrics;
 pub mod node_cache;
@@ -47,6 +50,7 @@ pub mod testing;
 pub mod work;
 
 pub use app_state::AppState;
+pub use context::RequestContext;
 pub use error::Error;
 
 use std::sync::Arc;

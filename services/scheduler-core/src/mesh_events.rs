@@ -127,7 +127,7 @@ impl MeshEvents {
                 self.election(hot, path, service, seen);
             }
             Some(About::Ring(scope, service)) => {
-                if let Some(ring) = view.get(&key::ring(scope, service)) {
+                if let Some(ring) = view.ring(scope, service) {
                     self.ring(hot, path, service, &ring.value);
                 }
             }

@@ -83,7 +83,7 @@ impl NodeView {
     #[must_use]
     pub fn read(view: &View, rack: RackId, node: NodeId) -> Option<Self> {
         let scope = Scope::Rack(rack);
-        let ring = view.get(&key::ring(scope, Service::Power));
+        let ring = view.ring(scope, Service::Power);
         let owner = ring.as_ref().and_then(|ring| ring.value.ring.owner(node));
         let member = owner.and_then(|owner| view.get(&key::member(scope, Service::Power, owner)));
         let (own, intent) = (view.get(&key::rack(rack)), view.get(&key::intent(rack, node))?);

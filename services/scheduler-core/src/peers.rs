@@ -31,10 +31,11 @@ pub struct Peers {
 
 impl Peers {
     /// Waits until every other replica has applied a revision or is no longer a member. Cancel-safe.
-    pub async fn have(&self, mesh: &Mesh, revision: i64) -> Result<(), Error> {
+    pub async fn have(&self, mesh: &Mesh, revision: i64, deadline: Option<Instant>) -> Result<(), Error> {
         let mut applied = self.applied.subscribe();
         let mut news = mesh.view().subscribe();
         let begun = Instant::now();
+        let until = deadline.map_or(begun + REPLICA_TIMEOUT, |deadline| deadline.min(begun + REPLICA_TIMEOUT));
         loop {
             let others = others(mesh);
             let Some(instance) = behind(&others, &applied.borrow_and_update(), revision) else {
@@ -45,9 +46,9 @@ impl Peers {
                 // The sender lives as long as `self`.
                 _ = applied.changed() => {}
                 _ = news.next() => {}
-                () = sleep_until(begun + REPLICA_TIMEOUT) => {
+                () = sleep_until(until) => {
                     let endpoint = others.get(&instance).map(|member| member.endpoint.clone()).unwrap_or_default();
-                    return Err(Error::NotEverywhere { instance, endpoint, waited: REPLICA_TIMEOUT });
+                    return Err(Error::NotEverywhere { instance, endpoint, waited: begun.elapsed() });
                 }
             }
         }

@@ -16,14 +16,13 @@ use keyspace::{
     value::{ConfigDrive, Deployment, Intent, NodeSpec, Stamped},
 };
 use proto::convert::Invalid;
-use service_kit::{clock, telemetry};
+use service_kit::clock;
 
 use crate::{
-    Error,
+    Error, RequestContext,
     app_state::AppState,
     metrics,
     registry::{Record, Registry},
-    request_id,
 };
 
 /// Maximum number of steps in a request.
@@ -85,7 +84,7 @@ pub enum Ramdisk {
 /// # Errors
 /// [`Error::Refused`] and [`Error::NoMac`] where the node does not take the verb; [`Error::Request`] where its arguments do
 /// not fit; [`Error::Missing`] for the node or the image.
-pub async fn provision_node(app: &AppState, command: ProvisionNode) -> Result<(), Error> {
+pub async fn provision_node(context: &RequestContext, app: &AppState, command: ProvisionNode) -> Result<(), Error> {
     let ProvisionNode { node, verb, image, config_drive, steps, rescue_password } = command;
     let registry = &app.registry;
     let record = registry.named(&node.to_string())?;
@@ -97,7 +96,7 @@ pub async fn provision_node(app: &AppState, command: ProvisionNode) -> Result<()
     let names_image = !image.is_empty() || !config_drive.is_empty();
     let deploys = matches!(verb, Verb::Deploy | Verb::Rebuild) || verb == Verb::Adopt && names_image;
     let deployment = if deploys { Some(registry.deployment(&record, &image, &config_drive)?) } else { None };
-    registry.accept(&record, verb, Provision { steps, deployment, ..Provision::default() }).await?;
+    registry.accept(context, &record, verb, Provision { steps, deployment, ..Provision::default() }).await?;
     let state = registry.named(&node.to_string())?.life.value.state;
     app.live_state.tell(Some(node), "STATE", state.to_string());
     Ok(())
@@ -137,7 +136,13 @@ impl Registry {
     /// # Errors
     /// [`Error::Refused`] and [`Error::NoMac`] where the node does not take the verb; a conflict where its records changed
     /// since they were read.
-    pub async fn accept(&self, record: &Record, verb: Verb, request: Provision) -> Result<(), Error> {
+    pub async fn accept(
+        &self,
+        context: &RequestContext,
+        record: &Record,
+        verb: Verb,
+        request: Provision,
+    ) -> Result<(), Error> {
         let Provision { steps, ramdisk, deployment, spec } = request;
         // The decision is stored only if these fields are unchanged: the node may become protected at this moment.
         let key = key::node_spec(record.rack, record.node);
@@ -147,11 +152,13 @@ impl Registry {
         let moved = self.moved(record, (Event::Asked(verb), facts), failure);
         let mut moved = moved.map_err(|refused| Self::refusal(record, refused))?;
         let before = record.operation.as_ref().map(|read| read.value.id);
+        let mut begins = None;
         if let Some(operation) = moved.operation.as_mut().filter(|operation| Some(operation.id) != before) {
-            operation.trace = telemetry::current_traceparent();
+            operation.trace.clone_from(&context.trace);
             operation.steps = steps;
             operation.without_ramdisk = ramdisk == Ramdisk::Disabled;
-            request_id::begins(Some(operation.id));
+            begins = Some(operation.id);
+            tracing::info!(node = %record.node, operation = %operation.id, %verb, actor = context.actor, "operation begins");
         }
         // An operation replaces a requested power state.
         let old = &record.intent.value;
@@ -162,7 +169,7 @@ impl Registry {
         if let Some(SpecChange { before, after }) = spec {
             change = change.put(&key, &after, before)?;
         }
-        self.commit(change).await?;
+        self.commit_beginning(context, change, begins).await?;
         metrics::step("asked");
         Ok(())
     }

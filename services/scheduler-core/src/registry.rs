@@ -7,6 +7,7 @@ mod node;
 mod port;
 mod ports;
 mod power;
+mod rack;
 mod rehome;
 mod spec;
 mod transition;
@@ -30,7 +31,7 @@ use keyspace::{
 use mesh::Mesh;
 use service_kit::clock;
 
-use crate::{Error, peers::Peers, request_id};
+use crate::{Error, RequestContext, peers::Peers};
 
 pub use node::{NewNode, NodeChange};
 pub use port::{PortChange, StoredPort};
@@ -84,6 +85,23 @@ pub struct Record {
 }
 
 impl Record {
+    /// The last failure that was not corrected since.
+    pub fn failure(&self) -> Option<Failure> {
+        let failure = self.life.value.failure.clone();
+        failure.or_else(|| self.power_failure()).or_else(|| self.bmc_trouble())
+    }
+
+    /// The failure of the last requested power state, if it was not corrected since.
+    fn power_failure(&self) -> Option<Failure> {
+        let settled = self.power.as_ref()?.settled.as_ref()?;
+        settled.failure.clone().filter(|_| settled.generation == self.life.value.generation)
+    }
+
+    /// The failure of the regular polls of the BMC. While an operation runs, its own outcome counts.
+    fn bmc_trouble(&self) -> Option<Failure> {
+        self.power.as_ref()?.trouble.clone().filter(|_| !self.life.value.state.is_busy())
+    }
+
     /// Returns the running operation.
     pub fn running(&self) -> Option<&Operation> {
         self.operation.as_ref().map(|read| &read.value).filter(|operation| operation.is_running())
@@ -99,9 +117,19 @@ impl Registry {
     }
 
     /// Commits a client's change, and waits until it can be read through every replica.
-    pub async fn commit(&self, change: Change) -> Result<(), Error> {
-        let revision = self.mesh.commit(request_id::marked(change)?).await?;
-        self.peers.have(&self.mesh, revision).await
+    pub async fn commit(&self, context: &RequestContext, change: Change) -> Result<(), Error> {
+        self.commit_beginning(context, change, None).await
+    }
+
+    /// Commits a change that begins an operation.
+    pub(crate) async fn commit_beginning(
+        &self,
+        context: &RequestContext,
+        change: Change,
+        operation: Option<OperationId>,
+    ) -> Result<(), Error> {
+        let revision = self.mesh.commit(context.mark(change, operation)?).await?;
+        self.peers.have(&self.mesh, revision, context.deadline).await
     }
 
     /// View of the store.
@@ -253,7 +281,12 @@ impl Registry {
     }
 
     /// Stores a power request outside an operation, under a new generation.
-    pub async fn accept_power(&self, record: &Record, target: domain::power::PowerTarget) -> Result<Generation, Error> {
+    pub async fn accept_power(
+        &self,
+        context: &RequestContext,
+        record: &Record,
+        target: domain::power::PowerTarget,
+    ) -> Result<Generation, Error> {
         provision::change_power(record.life.value.state, target, self.facts(record, &[]))?;
         let life = Life { generation: record.life.value.generation.next(), ..record.life.value.clone() };
         let intent = Intent { power: Some(target), ..record.intent.value.clone() };
@@ -262,7 +295,7 @@ impl Registry {
             .as_member()?
             .put(&key::life(record.rack, record.node), &life, Expect::Revision(record.life.revision))?
             .put(&key::intent(record.rack, record.node), &intent, Expect::Revision(record.intent.revision))?;
-        self.commit(change).await?;
+        self.commit(context, change).await?;
         Ok(life.generation)
     }
 }

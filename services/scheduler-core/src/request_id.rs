@@ -3,16 +3,11 @@
 //! A change that a request makes stores the id in its own transaction, so that no other change can be made for the same id,
 //! through whichever replica.
 
-use std::{
-    cell::Cell,
-    collections::{BTreeMap, HashMap},
-};
+use std::collections::{BTreeMap, HashMap};
 
-use domain::id::OperationId;
-use keyspace::{Change, Expect, View, key, store::Versioned, value::Request};
+use keyspace::{View, key, store::Versioned, value::Request};
 use prost::Message;
 use proto::convert::Invalid;
-use service_kit::clock;
 use sha2::{Digest as _, Sha256};
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
@@ -21,11 +16,6 @@ use crate::Error;
 
 /// Metadata key with the id of a request: a UUID.
 const HEADER: &str = "ironmesh-request-id";
-
-tokio::task_local! {
-    /// The request whose change is being committed, and the operation that it begins.
-    static CURRENT: (RequestId, Cell<Option<OperationId>>);
-}
 
 /// A request with an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +62,9 @@ impl RequestId {
         Ok(Some(Self { id, digest: hex::encode(digest.finalize()) }))
     }
 
-    /// Runs a change for this request: every commit within it is marked with the id.
-    pub async fn scope<T>(self, change: impl Future<Output = T>) -> T {
-        CURRENT.scope((self, Cell::new(None)), change).await
+    /// The digest of the request, by which another one with the same id is recognized.
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// The stored record of the request, if it was carried out.
@@ -90,22 +80,6 @@ impl RequestId {
         let why = format!("{} was given to another request at {}; each needs one of its own", self.id, known.at);
         Err(Invalid::wrong(HEADER, why).into())
     }
-}
-
-/// Notes which operation the current request begins.
-pub fn begins(operation: Option<OperationId>) {
-    // The client sent no id: there is nothing to note.
-    let _ = CURRENT.try_with(|(_, begun)| begun.set(operation));
-}
-
-/// Adds the record of the current request to its change, if the request has an id.
-pub fn marked(change: Change) -> Result<Change, keyspace::Error> {
-    let marked = CURRENT.try_with(|(asked, begun)| {
-        let (digest, operation) = (asked.digest.clone(), begun.get());
-        let request = Request { digest, at: clock::now(), operation, answer: String::new() };
-        change.clone().put(&key::request(asked.id), &request, Expect::Absent)
-    });
-    marked.unwrap_or(Ok(change))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use wire_ironic::fields::is_secret;
 
 use crate::{
-    Error,
+    Error, RequestContext,
     app_state::AppState,
     collections::{Collection, Unique},
     registry::Registry,
@@ -84,7 +84,12 @@ impl AppState {
     ///
     /// # Errors
     /// [`Error::NotUnique`] if another resource has one of these; the store's.
-    pub async fn create_resource<T: Collection>(&self, id: Uuid, mut spec: T) -> Result<Stamped<T>, Error> {
+    pub async fn create_resource<T: Collection>(
+        &self,
+        context: &RequestContext,
+        id: Uuid,
+        mut spec: T,
+    ) -> Result<Stamped<T>, Error> {
         self.registry.seal_secrets(&mut spec, &id.to_string())?;
         let unique = spec.unique();
         self.check_unique::<T>(id, &unique)?;
@@ -93,7 +98,7 @@ impl AppState {
         for value in &unique {
             change = change.put(&unique_key::<T>(value), &holder::<T>(id, value), Expect::Absent)?;
         }
-        self.registry.commit(change).await?;
+        self.registry.commit(context, change).await?;
         Ok(record)
     }
 
@@ -101,7 +106,12 @@ impl AppState {
     ///
     /// # Errors
     /// [`Error::NotUnique`] if another resource has one of these; a conflict if the record changed since it was read.
-    pub async fn update_resource<T: Collection>(&self, before: &Stored<T>, mut spec: T) -> Result<Stamped<T>, Error> {
+    pub async fn update_resource<T: Collection>(
+        &self,
+        context: &RequestContext,
+        before: &Stored<T>,
+        mut spec: T,
+    ) -> Result<Stamped<T>, Error> {
         let id = before.id;
         self.registry.seal_secrets(&mut spec, &id.to_string())?;
         let (old, new) = (before.spec().unique(), spec.unique());
@@ -115,7 +125,7 @@ impl AppState {
         for value in new.iter().filter(|value| !old.contains(value)) {
             change = change.put(&unique_key::<T>(value), &holder::<T>(id, value), Expect::Absent)?;
         }
-        self.registry.commit(change).await?;
+        self.registry.commit(context, change).await?;
         Ok(record)
     }
 
@@ -123,7 +133,11 @@ impl AppState {
     ///
     /// # Errors
     /// A conflict if the record changed since it was read; the store's.
-    pub async fn delete_resource<T: Collection>(&self, stored: &Stored<T>) -> Result<(), Error> {
+    pub async fn delete_resource<T: Collection>(
+        &self,
+        context: &RequestContext,
+        stored: &Stored<T>,
+    ) -> Result<(), Error> {
         let mut change =
             self.registry.mesh.as_member()?.delete(&T::key(stored.id), Expect::Revision(stored.record.revision));
         if let Some(progress) = T::progress(stored.id) {
@@ -132,7 +146,7 @@ impl AppState {
         for value in stored.spec().unique() {
             change = change.clear(&unique_key::<T>(&value));
         }
-        self.registry.commit(change).await
+        self.registry.commit(context, change).await
     }
 
     fn check_unique<T: Collection>(&self, id: Uuid, unique: &[Unique]) -> Result<(), Error> {

@@ -1,11 +1,13 @@
-//! Selectors of nodes. Pure.
+//! Selects nodes by what they are.
 
 use domain::{driver::Driver, id::RackId};
-use keyspace::value::NodeSpec;
+use keyspace::{key, value::NodeSpec};
 use proto::{
     api::v1::NodeSelector,
     convert::{Invalid, text},
 };
+
+use crate::{app_state::AppState, registry::Record};
 
 /// Attributes of a node for selectors, set by clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,6 +56,35 @@ pub struct Facts {
     pub failed: bool,
     /// Attributes that clients set.
     pub attributes: Attributes,
+}
+
+impl AppState {
+    /// What clients specified of a node that it is selected by.
+    pub fn attributes(&self, record: &Record) -> Attributes {
+        let read = self.registry.view().get(&key::node_spec(record.rack, record.node));
+        read.map(|read| Attributes::from(&read.value.spec)).unwrap_or_default()
+    }
+
+    /// What a node is selected by.
+    pub fn selection_facts(&self, record: &Record) -> Facts {
+        Facts {
+            id: record.node.to_string(),
+            name: record.intent.value.name.clone(),
+            rack: record.rack,
+            state: record.life.value.state.ironic_name(),
+            driver: record.intent.value.driver,
+            failed: record.failure().is_some(),
+            attributes: self.attributes(record),
+        }
+    }
+
+    /// Reads a selector.
+    ///
+    /// # Errors
+    /// [`crate::Error::Request`] if it names a driver that does not exist; [`crate::Error::Missing`] for a rack.
+    pub fn selector(&self, wire: Option<NodeSelector>) -> Result<Selector, crate::Error> {
+        Selector::read(wire, |name| Ok::<_, crate::Error>(self.registry.rack_named(name)?.value.id))
+    }
 }
 
 /// Selector of nodes. The default selects all.

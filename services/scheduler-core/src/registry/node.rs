@@ -21,7 +21,7 @@ use service_kit::clock;
 use tokio::time::timeout;
 
 use super::{Record, Registry, holder, newborn, ports};
-use crate::Error;
+use crate::{Error, RequestContext};
 
 /// Maximum number of attempts of a write that may conflict with others.
 const MAX_ATTEMPTS: u32 = 5;
@@ -76,13 +76,18 @@ pub struct NodeChange {
 
 impl Registry {
     /// Enrolls a node.
-    pub async fn create(&self, rack: &Versioned<Rack>, new: NewNode) -> Result<NodeId, Error> {
+    pub async fn create(
+        &self,
+        context: &RequestContext,
+        rack: &Versioned<Rack>,
+        new: NewNode,
+    ) -> Result<NodeId, Error> {
         let node = NodeId::new(uuid::Uuid::new_v4());
         let _alone = self.enrolling.lock().await;
         for _ in 0..MAX_ATTEMPTS {
             let mut news = self.view().subscribe();
             self.check_free(&new.name, Some(&new.bmc), &new.macs)?;
-            match self.commit(self.creation(rack, node, &new)?).await {
+            match self.commit(context, self.creation(rack, node, &new)?).await {
                 Ok(()) => return Ok(node),
                 // Another replica took a name, an address or a MAC: check again when the view shows it.
                 Err(error) if error.is_conflict() => drop(timeout(VIEW_LAG_TIMEOUT, news.next()).await),
@@ -156,6 +161,7 @@ impl Registry {
     /// Those of `check`; a conflict where the node's records changed since they were read.
     pub async fn update(
         &self,
+        context: &RequestContext,
         record: &Record,
         wanted: NodeChange,
         check: impl Fn() -> Result<(), Error>,
@@ -165,7 +171,7 @@ impl Registry {
             let mut news = self.view().subscribe();
             let change = self.changed(record, &wanted)?;
             check()?;
-            match self.commit(change).await {
+            match self.commit(context, change).await {
                 // Another replica took an address or a MAC, or changed this node.
                 Err(error) if error.is_conflict() => drop(timeout(VIEW_LAG_TIMEOUT, news.next()).await),
                 outcome => return outcome,
@@ -253,7 +259,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Refused`] by `domain::provision::remove`; a conflict where its records changed since they were read.
-    pub async fn remove(&self, record: &Record) -> Result<(), Error> {
+    pub async fn remove(&self, context: &RequestContext, record: &Record) -> Result<(), Error> {
         provision::remove(record.life.value.state, self.facts(record, &[]))?;
         let intent = &record.intent.value;
         let (rack, node) = (record.rack, record.node);
@@ -293,7 +299,7 @@ impl Registry {
             }
             change = change.clear(&key::journal(scope, service, node));
         }
-        self.commit(change).await
+        self.commit(context, change).await
     }
 }
 

@@ -13,7 +13,7 @@ use keyspace::{
 };
 
 use super::{Registry, holder, ports};
-use crate::Error;
+use crate::{Error, RequestContext};
 
 /// Port and its key.
 #[derive(Debug, Clone)]
@@ -56,14 +56,19 @@ impl Registry {
     }
 
     /// Adds a port.
-    pub async fn create_port(&self, new: &PortChange) -> Result<(), Error> {
+    pub async fn create_port(&self, context: &RequestContext, new: &PortChange) -> Result<(), Error> {
         let _alone = self.enrolling.lock().await;
         let change = self.put_port(self.mesh.as_member()?, new)?;
-        self.commit(change).await
+        self.commit(context, change).await
     }
 
     /// Changes a port. A changed MAC changes its key.
-    pub async fn change_port(&self, before: &StoredPort, new: &PortChange) -> Result<(), Error> {
+    pub async fn change_port(
+        &self,
+        context: &RequestContext,
+        before: &StoredPort,
+        new: &PortChange,
+    ) -> Result<(), Error> {
         let _alone = self.enrolling.lock().await;
         let stays = before.mac == new.mac && before.rack == new.rack;
         let change = self.mesh.as_member()?;
@@ -72,7 +77,7 @@ impl Registry {
         } else {
             self.put_port(take_away(change, before), new)?
         };
-        self.commit(change).await
+        self.commit(context, change).await
     }
 
     /// Changes a port under the keys that it has: a transaction that deletes a key cannot write it too. The port gets an
@@ -108,9 +113,9 @@ impl Registry {
     }
 
     /// Deletes a port.
-    pub async fn delete_port(&self, port: &StoredPort) -> Result<(), Error> {
+    pub async fn delete_port(&self, context: &RequestContext, port: &StoredPort) -> Result<(), Error> {
         let change = take_away(self.mesh.as_member()?, port);
-        self.commit(change).await
+        self.commit(context, change).await
     }
 
     /// A free address of the rack, for a port that the machine boots from; `None` if the rack has no network.

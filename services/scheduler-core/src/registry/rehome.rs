@@ -17,7 +17,7 @@ use keyspace::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Held, Record, Registry, ports, wants_power};
-use crate::Error;
+use crate::{Error, RequestContext};
 
 impl Registry {
     /// Moves a node to another rack, together with a change of what is wanted of it and of what Ironic's clients say. Ports
@@ -27,6 +27,7 @@ impl Registry {
     /// [`Error::Busy`]; the rack has no address for it; a conflict, where something was changed meanwhile.
     pub async fn move_with(
         &self,
+        context: &RequestContext,
         held: &Held,
         to: &Versioned<Rack>,
         intent: &Intent,
@@ -80,7 +81,7 @@ impl Registry {
         change = self.carry(change, key::inventory, (from, rack), node)?;
         change = self.carry(change, key::firmware, (from, rack), node)?;
         change = self.carry_ports(change, (node, &intent.name), from, &to.value, &record.ports)?;
-        self.commit(self.carry_ownership(change, (from, rack), node)?).await?;
+        self.commit(context, self.carry_ownership(change, (from, rack), node)?).await?;
         // A port that was added concurrently causes a conflict; none can be added after this check.
         let left = self.index.of(node).into_iter().filter(|((of, _), _)| *of == from);
         let left: Vec<_> = left.map(|((_, mac), port)| (mac, port)).collect();
@@ -88,7 +89,8 @@ impl Registry {
             return Ok(());
         }
         let change = self.carry_ports(self.mesh.as_member()?, (node, &intent.name), from, &to.value, &left)?;
-        self.commit(change).await
+        // The request's own change is made.
+        self.commit(&RequestContext { request_id: None, ..context.clone() }, change).await
     }
 
     /// Copies a value to the other rack.

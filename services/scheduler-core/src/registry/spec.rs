@@ -15,7 +15,7 @@ use keyspace::{
 use tokio::time::timeout;
 
 use super::{Registry, holder};
-use crate::{Error, collections::Collection as _};
+use crate::{Error, RequestContext, collections::Collection as _};
 
 /// Node as read for a change.
 #[derive(Debug, Clone)]
@@ -53,6 +53,7 @@ impl Registry {
     /// Enrolls a node with its specification.
     pub async fn create_with(
         &self,
+        context: &RequestContext,
         rack: &Versioned<Rack>,
         node: NodeId,
         intent: &Intent,
@@ -74,20 +75,26 @@ impl Registry {
         if let Some(instance) = spec.spec.instance() {
             change = change.put(&key::name(INSTANCE, instance), &of, Expect::Absent)?;
         }
-        self.commit(self.take_bmc(change, None, intent, &of)?).await
+        self.commit(context, self.take_bmc(change, None, intent, &of)?).await
     }
 
     /// Changes the specification of a node.
-    pub async fn change_with(&self, held: &Held, intent: &Intent, spec: &Stamped<NodeSpec>) -> Result<(), Error> {
+    pub async fn change_with(
+        &self,
+        context: &RequestContext,
+        held: &Held,
+        intent: &Intent,
+        spec: &Stamped<NodeSpec>,
+    ) -> Result<(), Error> {
         let change = self.add_spec(self.mesh.as_member()?, held, intent, spec)?;
-        self.commit(change).await
+        self.commit(context, change).await
     }
 
     /// Records a failure outside an operation.
-    pub async fn note_failure(&self, held: &Held, failure: Failure) -> Result<(), Error> {
+    pub async fn note_failure(&self, context: &RequestContext, held: &Held, failure: Failure) -> Result<(), Error> {
         let life = Life { failure: Some(failure), ..held.life.value.clone() };
         let key = key::life(held.rack, held.node);
-        self.commit(self.mesh.as_member()?.put(&key, &life, Expect::Revision(held.life.revision))?).await
+        self.commit(context, self.mesh.as_member()?.put(&key, &life, Expect::Revision(held.life.revision))?).await
     }
 
     /// Waits briefly for the view to show a concurrent change of a node.

@@ -12,12 +12,12 @@ use keyspace::{
     key,
     value::{AllocationSpec, AntiAffinity, Placement, PlacementOrder, Stamped},
 };
-use scheduler_core::Error;
+use scheduler_core::{Error, RequestContext, request_id::RequestId};
 use serde_json::{Value, json};
 use service_kit::{clock, status};
 use uuid::Uuid;
 
-use crate::lab::{Lab, until};
+use crate::lab::{Lab, internal, until};
 
 const fn id(number: u128) -> Uuid {
     Uuid::from_u128(1000 + number)
@@ -45,7 +45,7 @@ impl Lab {
     }
 
     async fn allocates(&self, number: u128, wish: &AllocationSpec) -> Value {
-        self.app().allocate(id(number), wish.clone()).await.unwrap();
+        self.app().allocate(&internal(), id(number), wish.clone()).await.unwrap();
         self.allocation(number, "state")
     }
 
@@ -60,6 +60,15 @@ impl Lab {
         let last = || self.allocation(number, "state").to_string();
         until(state, last, || self.allocation(number, "state") == json!(state)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_allocation_with_a_request_id_gets_its_node_at_once() {
+    let lab = Lab::at_rest().await;
+    let node = lab.free(1, json!({})).await;
+    let context = RequestContext::with_id(RequestId::by_name(id(1), &id(2)));
+    lab.app().allocate(&context, id(1), wish("big")).await.unwrap();
+    assert_eq!(lab.allocation(1, "node_uuid"), json!(node.to_string()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,7 +182,7 @@ async fn a_group_is_packed_into_one_rack_or_spread_and_its_last_one_frees_its_na
     for number in 1..=2 {
         assert!(lab.app().registry.view().has(&group));
         let stored = lab.app().resource::<AllocationSpec>(id(number)).unwrap();
-        lab.app().release(&stored).await.unwrap();
+        lab.app().release(&internal(), &stored).await.unwrap();
     }
     assert!(!lab.app().registry.view().has(&group));
     assert_eq!(lab.app().resources::<AllocationSpec>().len(), 0);
@@ -184,9 +193,9 @@ async fn a_name_is_one_allocations() {
     let lab = Lab::at_rest().await;
     lab.free(1, json!({})).await;
     let named = AllocationSpec { name: Some("mine".to_owned()), ..wish("big") };
-    lab.app().allocate(id(1), named.clone()).await.unwrap();
-    let taken = status::chain(&lab.app().allocate(id(2), named.clone()).await.unwrap_err());
-    assert!(taken.contains("another allocation has the name mine"), "{taken}");
+    lab.app().allocate(&internal(), id(1), named.clone()).await.unwrap();
+    let taken = status::chain(&lab.app().allocate(&internal(), id(2), named.clone()).await.unwrap_err());
+    assert!(taken.contains("the name mine is taken by another allocation"), "{taken}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,9 +203,9 @@ async fn an_allocation_is_given_up_with_its_name_and_its_node_is_free_again() {
     let lab = Lab::at_rest().await;
     let node = lab.free(1, json!({})).await;
     let named = AllocationSpec { name: Some("mine".to_owned()), traits: Vec::new(), ..wish("big") };
-    lab.app().allocate(id(1), named.clone()).await.unwrap();
+    lab.app().allocate(&internal(), id(1), named.clone()).await.unwrap();
     let stored = lab.app().resource::<AllocationSpec>(id(1)).unwrap();
-    lab.app().release(&stored).await.unwrap();
+    lab.app().release(&internal(), &stored).await.unwrap();
     assert_eq!(lab.shows(node, "instance_uuid"), json!(null));
     assert_eq!(lab.allocates(2, &named).await, json!("active"));
 }
@@ -209,7 +218,7 @@ async fn an_allocation_of_an_active_node_is_kept_and_ends_with_the_undeploy() {
     lab.ask(node, Verb::Deploy).await.unwrap();
     lab.comes_to(node, "active").await;
     let stored = lab.app().resource::<AllocationSpec>(id(1)).unwrap();
-    let kept = lab.app().release(&stored).await.unwrap_err();
+    let kept = lab.app().release(&internal(), &stored).await.unwrap_err();
     assert!(matches!(kept, Error::InUse(_)) && kept.to_string().contains("is active"), "{kept}");
     lab.ask(node, Verb::Undeploy).await.unwrap();
     lab.comes_to(node, "available").await;

@@ -10,7 +10,7 @@ use keyspace::{
     value::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState, ConfigDrive, Work},
 };
 use scheduler_core::{
-    bulk::{Count, drive_place, steer},
+    bulk::{Count, drive_place},
     testing::IMAGE,
 };
 use serde_json::json;
@@ -18,7 +18,7 @@ use service_kit::clock;
 use uuid::Uuid;
 
 use crate::{
-    lab::{Lab, until},
+    lab::{Lab, internal, until},
     leaves::{Agent, Images},
 };
 
@@ -46,7 +46,7 @@ fn bulk(verb: Verb, nodes: &[NodeId], limits: BulkLimits) -> Bulk {
 impl Lab {
     async fn begin(&self, bulk: &Bulk) {
         let change = self.app().registry.mesh.as_member().unwrap().put(&key::bulk(ID), bulk, Expect::Absent).unwrap();
-        self.app().registry.commit(change).await.unwrap();
+        self.app().registry.commit(&internal(), change).await.unwrap();
     }
 
     fn bulk(&self) -> Option<Bulk> {
@@ -73,11 +73,7 @@ impl Lab {
     async fn steers(&self, state: BulkState) {
         loop {
             let read = self.app().registry.view().get(&key::bulk(ID)).unwrap();
-            let mut bulk = read.value;
-            steer(&mut bulk, state);
-            let change = self.app().registry.mesh.as_member().unwrap();
-            let change = change.put(&key::bulk(ID), &bulk, Expect::Revision(read.revision)).unwrap();
-            match self.app().registry.commit(change).await {
+            match self.app().set_bulk_state(&internal(), ID, &read, state).await {
                 Err(error) if error.is_conflict() => {}
                 outcome => return outcome.unwrap(),
             }
@@ -225,7 +221,7 @@ async fn the_config_drive_of_a_bulk_is_sealed_anew_for_each_node_and_forgotten_a
     let registry = &lab.app().registry;
     let sealed = registry.sealed_drive(&drive_place(ID), &files).unwrap();
     let change = registry.mesh.as_member().unwrap().put(&key::bulk_drive(ID), &sealed, Expect::Absent).unwrap();
-    registry.commit(change).await.unwrap();
+    registry.commit(&internal(), change).await.unwrap();
     lab.begin(&bulk(Verb::Deploy, &[node], limits(1))).await;
     lab.comes_to(node, "wait call-back").await;
     let Work::Write { config_drive, .. } = lab.leaves.boot_decision(node).unwrap().work else { panic!() };

@@ -14,7 +14,7 @@ use scheduler_core::{boot_history::boots, change_feed::At, registry::PortChange,
 use serde_json::json;
 
 use crate::{
-    lab::{Lab, until},
+    lab::{Lab, internal, until},
     leaves::Agent,
 };
 
@@ -150,7 +150,7 @@ async fn a_watcher_is_told_everything_once_and_then_what_changes() {
     assert_eq!(changed.nodes.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [second]);
     // A watcher of another scheduler goes on from the revision that it was told.
     assert_eq!(feed.since(At::Revision(all.revision)).nodes.len(), 1);
-    lab.app().registry.remove(&lab.record(first)).await.unwrap();
+    lab.app().registry.remove(&internal(), &lab.record(first)).await.unwrap();
     let gone = feed.since(changed.at);
     assert_eq!((gone.nodes.len(), gone.gone), (0, vec![first]));
 }
@@ -168,7 +168,7 @@ async fn a_changed_port_is_told_as_a_change_of_its_node() {
         boots: false,
         spec: Stamped::default(),
     };
-    lab.app().registry.create_port(&new).await.unwrap();
+    lab.app().registry.create_port(&internal(), &new).await.unwrap();
     let changed = lab.app().change_feed.since(before.at);
     assert_eq!(changed.nodes.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [node]);
     assert_eq!(lab.shows(node, "driver"), json!("ipmi"));

@@ -30,7 +30,7 @@ use proto::{
     storage::v1::storage_service_server::StorageServiceServer,
 };
 use scheduler_core::{
-    AppState, Error,
+    AppState, Error, RequestContext,
     provision::{Provision, ProvisionNode, provision_node},
     registry::{NodeChange, Record},
     testing::{RACK, Setup, TestNode, World},
@@ -118,6 +118,11 @@ fn serve(host: &Host, tls: Tls, socket: TcpListener, routes: Routes) {
     host.spawn(serve::accept(host.clone(), socket, listener));
 }
 
+/// The context of a request without an id.
+pub(crate) fn internal() -> RequestContext {
+    RequestContext::internal()
+}
+
 impl Lab {
     /// A scheduler without its loops: what is stored stays as it is until a use case changes it.
     pub(crate) async fn at_rest() -> Self {
@@ -164,7 +169,7 @@ impl Lab {
                 purpose,
                 unpacked_size: None,
             };
-            self.app().registry.create_image(&image).await.unwrap();
+            self.app().registry.create_image(&internal(), &image).await.unwrap();
         }
         self.set_rack(|rack| {
             (rack.kernel, rack.ramdisk) = (Some(KERNEL), Some(RAMDISK));
@@ -224,11 +229,22 @@ impl Lab {
     }
 
     pub(crate) async fn ask_with(&self, node: NodeId, verb: Verb, image: &str, steps: &[Step]) -> Result<(), Error> {
+        self.ask_as(&internal(), node, verb, image, steps).await
+    }
+
+    pub(crate) async fn ask_as(
+        &self,
+        context: &RequestContext,
+        node: NodeId,
+        verb: Verb,
+        image: &str,
+        steps: &[Step],
+    ) -> Result<(), Error> {
         let (image, steps) = (image.to_owned(), steps.to_vec());
         let rescue_password = if verb == Verb::Rescue { "secret".to_owned() } else { String::new() };
         let config_drive = ConfigDrive::new();
         let command = ProvisionNode { node, verb, image, config_drive, steps, rescue_password };
-        Box::pin(provision_node(self.app(), command)).await
+        Box::pin(provision_node(context, self.app(), command)).await
     }
 
     /// What the store has about a node.
@@ -255,13 +271,13 @@ impl Lab {
     /// Adds a MAC to a node.
     pub(crate) async fn add_port(&self, node: NodeId, mac: MacAddr) {
         let change = NodeChange { add_macs: vec![mac], ..NodeChange::default() };
-        self.app().registry.update(&self.record(node), change, || Ok(())).await.unwrap();
+        self.app().registry.update(&internal(), &self.record(node), change, || Ok(())).await.unwrap();
     }
 
     /// Stores a request with these steps past the checks of its arguments.
     pub(crate) async fn accept_with_steps(&self, node: NodeId, verb: Verb, steps: &[Step]) {
         let request = Provision { steps: steps.to_vec(), ..Provision::default() };
-        self.app().registry.accept(&self.record(node), verb, request).await.unwrap();
+        self.app().registry.accept(&internal(), &self.record(node), verb, request).await.unwrap();
     }
 
     /// Waits until the scheduler sees everything that is in the store.

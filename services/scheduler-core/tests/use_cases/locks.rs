@@ -5,17 +5,11 @@ use domain::{
     provision::{State, Verb},
     service::Service,
 };
-use keyspace::{
-    Expect, key,
-    key::Scope,
-    store::Versioned,
-    value::{Broken, Claim},
-};
-use scheduler_core::work::seen::waiting;
-use service_kit::clock;
+use keyspace::{key, key::Scope, store::Versioned, value::Claim};
+use scheduler_core::{Error, work::seen::waiting};
 
 use crate::{
-    lab::{Lab, until},
+    lab::{Lab, internal, until},
     leaves::Agent,
 };
 
@@ -48,11 +42,10 @@ async fn a_broken_lock_is_taken_again_with_a_newer_token_and_the_deploy_goes_on(
     lab.ask(node, Verb::Deploy).await.unwrap();
     lab.comes_to(node, "wait call-back").await;
     let before = lab.claim(node).unwrap();
-    let broken = Claim { broken: Some(Broken { by: "an operator".to_owned(), since: clock::now() }), ..before.value };
-    let path = key::claim(Scope::Datacenter, Service::Scheduler, node);
-    let change = lab.app().registry.mesh.as_member().unwrap();
-    let change = change.put(&path, &broken, Expect::Revision(before.revision)).unwrap();
-    lab.app().registry.commit(change).await.unwrap();
+    let token = u64::try_from(before.revision).unwrap();
+    let wrong = lab.app().break_lock(&internal(), &lab.record(node), Service::Scheduler, token + 1).await;
+    assert!(matches!(wrong, Err(Error::LockChanged { .. })), "{wrong:?}");
+    lab.app().break_lock(&internal(), &lab.record(node), Service::Scheduler, token).await.unwrap();
     lab.leaves.finishes(node);
     lab.comes_to(node, "active").await;
     let after = lab.claim(node).unwrap();

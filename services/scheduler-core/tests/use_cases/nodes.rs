@@ -22,7 +22,7 @@ use scheduler_core::{
 use serde_json::json;
 use service_kit::{clock, status};
 
-use crate::lab::Lab;
+use crate::lab::{Lab, internal};
 
 fn mac(last: u8) -> MacAddr {
     MacAddr::new([0x52, 0x54, 0, 2, 0, last])
@@ -44,11 +44,11 @@ fn machine(name: &str, last: u8) -> NewNode {
 impl Lab {
     async fn enrolls(&self, new: NewNode) -> Result<NodeId, Error> {
         let rack = self.app().registry.rack(RACK).unwrap();
-        self.app().registry.create(&rack, new).await
+        self.app().registry.create(&internal(), &rack, new).await
     }
 
     async fn changes(&self, node: NodeId, change: NodeChange) -> Result<(), Error> {
-        self.app().registry.update(&self.record(node), change, || Ok(())).await
+        self.app().registry.update(&internal(), &self.record(node), change, || Ok(())).await
     }
 
     fn port(&self, of: MacAddr) -> StoredPort {
@@ -171,7 +171,7 @@ async fn a_change_of_a_node_that_was_changed_meanwhile_is_refused() {
     let before = lab.record(node);
     lab.changes(node, NodeChange { name: Some("first".to_owned()), ..NodeChange::default() }).await.unwrap();
     let late = NodeChange { name: Some("second".to_owned()), ..NodeChange::default() };
-    assert!(lab.app().registry.update(&before, late, || Ok(())).await.unwrap_err().is_conflict());
+    assert!(lab.app().registry.update(&internal(), &before, late, || Ok(())).await.unwrap_err().is_conflict());
     assert_eq!(lab.shows(node, "name"), json!("first"));
 }
 
@@ -182,7 +182,7 @@ async fn a_removed_node_leaves_nothing_behind() {
     let node = lab.enrolls(machine("n1", 1)).await.unwrap();
     let maintenance = Some((true, "to be removed".to_owned()));
     lab.changes(node, NodeChange { maintenance, ..NodeChange::default() }).await.unwrap();
-    lab.app().registry.remove(&lab.record(node)).await.unwrap();
+    lab.app().registry.remove(&internal(), &lab.record(node)).await.unwrap();
     let after: Vec<_> = lab.world.etcd.pairs().into_iter().map(|pair| pair.path).collect();
     assert_eq!(after, before);
     assert_eq!(lab.state(node), "gone");
@@ -194,10 +194,10 @@ async fn a_removed_node_leaves_nothing_behind() {
 async fn a_node_in_use_or_with_an_instance_is_not_removed() {
     let lab = Lab::at_rest().await;
     let active = lab.machine(1, State::Active).await;
-    let refused = lab.app().registry.remove(&lab.record(active)).await.unwrap_err();
+    let refused = lab.app().registry.remove(&internal(), &lab.record(active)).await.unwrap_err();
     assert!(status::chain(&refused).contains("cannot be deleted"), "{refused:?}");
     let taken = lab.machine_with(2, State::Available, json!({"instance_uuid": "i"})).await;
-    let refused = lab.app().registry.remove(&lab.record(taken)).await.unwrap_err();
+    let refused = lab.app().registry.remove(&internal(), &lab.record(taken)).await.unwrap_err();
     assert!(status::chain(&refused).contains("an instance is associated"), "{refused:?}");
 }
 
@@ -214,18 +214,21 @@ async fn a_node_of_ironics_clients_keeps_its_instance_for_itself() {
     let create = async |number: u128, name: &str, instance: &str| {
         let node = NodeId::new(uuid::Uuid::from_u128(number));
         let intent = Intent { name: name.to_owned(), ..intent.clone() };
-        registry.create_with(&rack, node, &intent, &newborn(clock::now()), &spec(instance)).await.map(|()| node)
+        registry
+            .create_with(&internal(), &rack, node, &intent, &newborn(clock::now()), &spec(instance))
+            .await
+            .map(|()| node)
     };
     let node = create(21, "a", "i").await.unwrap();
     assert_eq!(registry.instance_holder("i").map(|holder| holder.name), Some("a".to_owned()));
     assert!(create(22, "b", "i").await.unwrap_err().is_conflict());
     let held = registry.held(node).unwrap();
-    registry.change_with(&held, &held.intent.value, &spec("j")).await.unwrap();
+    registry.change_with(&internal(), &held, &held.intent.value, &spec("j")).await.unwrap();
     assert_eq!(registry.instance_holder("i"), None);
     assert_eq!(lab.shows(node, "instance_uuid"), json!("j"));
     create(22, "b", "i").await.unwrap();
     // A client that read it before gets a conflict, and sees the change soon after.
-    assert!(registry.change_with(&held, &held.intent.value, &spec("k")).await.unwrap_err().is_conflict());
+    assert!(registry.change_with(&internal(), &held, &held.intent.value, &spec("k")).await.unwrap_err().is_conflict());
     registry.seen_anew(&held).await;
     assert_ne!(registry.held(node).unwrap().spec.unwrap().revision, held.spec.unwrap().revision);
     assert_eq!(lab.record(node).intent.value.driver, Driver::FakeHardware);
@@ -237,7 +240,7 @@ async fn a_failure_outside_an_operation_is_the_nodes_last_error() {
     let node = lab.machine(1, State::Active).await;
     let (cause, text, at) = (domain::failure::Cause::BmcRefused, "no such boot device".to_owned(), clock::now());
     let held = lab.app().registry.held(node).unwrap();
-    lab.app().registry.note_failure(&held, domain::failure::Failure { cause, text, at }).await.unwrap();
+    lab.app().registry.note_failure(&internal(), &held, domain::failure::Failure { cause, text, at }).await.unwrap();
     assert_eq!(lab.shows(node, "last_error"), json!("no such boot device"));
 }
 
@@ -254,24 +257,24 @@ async fn a_port_is_added_changed_given_to_another_node_and_taken_away() {
         boots: true,
         spec: Stamped::default(),
     };
-    registry.create_port(&new).await.unwrap();
+    registry.create_port(&internal(), &new).await.unwrap();
     assert_eq!(lab.macs(first), [mac(1), mac(9)]);
-    assert!(registry.create_port(&new).await.unwrap_err().is_conflict());
+    assert!(registry.create_port(&internal(), &new).await.unwrap_err().is_conflict());
     let address = lab.port(mac(9)).port.value.address.unwrap();
     // It boots no more, and its address is free.
-    registry.change_port(&lab.port(mac(9)), &PortChange { boots: false, ..new.clone() }).await.unwrap();
+    registry.change_port(&internal(), &lab.port(mac(9)), &PortChange { boots: false, ..new.clone() }).await.unwrap();
     assert_eq!(lab.port(mac(9)).port.value.address, None);
     assert!(!registry.view().has(&key::address(RACK, address)));
     // It gets another MAC, and goes to the other node.
     let moved = PortChange { mac: mac(8), boots: false, ..new.clone() };
-    registry.change_port(&lab.port(mac(9)), &moved).await.unwrap();
-    registry.change_port(&lab.port(mac(8)), &PortChange { node: second, ..moved }).await.unwrap();
+    registry.change_port(&internal(), &lab.port(mac(9)), &moved).await.unwrap();
+    registry.change_port(&internal(), &lab.port(mac(8)), &PortChange { node: second, ..moved }).await.unwrap();
     assert_eq!((lab.macs(first), lab.macs(second)), (vec![mac(1)], vec![mac(2), mac(8)]));
     assert_eq!(registry.view().get(&key::mac(mac(8))).map(|holder| holder.value.name), Some("b".to_owned()));
-    registry.delete_port(&lab.port(mac(8))).await.unwrap();
+    registry.delete_port(&internal(), &lab.port(mac(8))).await.unwrap();
     assert_eq!(lab.macs(second), [mac(2)]);
     let absent = PortChange { node: NodeId::new(uuid::Uuid::from_u128(404)), ..new };
-    assert!(matches!(registry.create_port(&absent).await, Err(Error::Missing { kind: "node", .. })));
+    assert!(matches!(registry.create_port(&internal(), &absent).await, Err(Error::Missing { kind: "node", .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,10 +289,10 @@ async fn a_port_in_a_rack_without_a_network_is_changed_and_gets_an_address_once_
         let spec = Stamped::created(PortSpec { description, ..PortSpec::default() }, clock::now());
         PortChange { id, mac: mac(1), node, rack: RACK, boots: true, spec }
     };
-    registry.change_port(&lab.port(mac(1)), &changed("left")).await.unwrap();
+    registry.change_port(&internal(), &lab.port(mac(1)), &changed("left")).await.unwrap();
     assert_eq!(lab.port(mac(1)).port.value.address, None);
     lab.set_rack(|rack| rack.network = network).await;
-    registry.change_port(&lab.port(mac(1)), &changed("right")).await.unwrap();
+    registry.change_port(&internal(), &lab.port(mac(1)), &changed("right")).await.unwrap();
     let port = lab.port(mac(1)).port.value;
     assert_eq!(port.address, Some(Ipv4Addr::new(10, 1, 0, 10)));
     assert!(registry.view().has(&key::address(RACK, Ipv4Addr::new(10, 1, 0, 10))));
@@ -303,6 +306,9 @@ async fn what_is_not_there_is_named_with_the_command_that_lists_what_is() {
     assert!(registry.rack_named("zz").unwrap_err().to_string().contains("ironmesh rack list"));
     assert!(registry.image_named("zz").unwrap_err().to_string().contains("ironmesh image list"));
     let taken = registry.image_named("disk").unwrap().value;
-    assert_eq!(registry.create_image(&taken).await.unwrap_err().to_string(), "the name disk is taken by image disk");
+    assert_eq!(
+        registry.create_image(&internal(), &taken).await.unwrap_err().to_string(),
+        "the name disk is taken by image disk"
+    );
     assert_eq!(registry.rack_named("").unwrap().value.id, RACK);
 }

@@ -11,13 +11,13 @@ use serde_json::json;
 use service_kit::status;
 
 use crate::{
-    lab::{Lab, until},
+    lab::{Lab, internal, until},
     leaves::Bmc,
 };
 
 impl Lab {
     async fn order(&self, node: domain::id::NodeId, target: PowerTarget) -> Result<(), String> {
-        let accepted = self.app().registry.accept_power(&self.record(node), target).await;
+        let accepted = self.app().registry.accept_power(&internal(), &self.record(node), target).await;
         accepted.map(drop).map_err(|error| status::chain(&error))
     }
 

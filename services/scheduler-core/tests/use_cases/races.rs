@@ -17,7 +17,7 @@ use scheduler_core::{
 };
 use serde_json::json;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, internal};
 
 /// Another replica changes what is specified of a node.
 fn rewrite(etcd: &MemoryEtcd, node: NodeId, change: impl FnOnce(&mut NodeSpec)) {
@@ -81,7 +81,7 @@ async fn a_config_drive_does_not_overwrite_fields_that_changed_since_it_was_put_
     lab.sees_everything().await;
     let spec = Some(SpecChange { before: Expect::same(held.spec.as_ref()), after });
     let request = Provision { spec, ..Provision::default() };
-    let refused = lab.app().registry.accept(&lab.record(node), Verb::Deploy, request).await.unwrap_err();
+    let refused = lab.app().registry.accept(&internal(), &lab.record(node), Verb::Deploy, request).await.unwrap_err();
     assert!(refused.is_conflict(), "{refused:?}");
     assert_eq!((lab.state(node), lab.shows(node, "extra")), ("available".to_owned(), json!({"owner": "me"})));
 }
@@ -102,7 +102,8 @@ async fn a_power_order_is_refused_where_an_operation_began_meanwhile() {
     let node = lab.machine(1, State::Available).await;
     let before = lab.record(node);
     lab.ask(node, Verb::Deploy).await.unwrap();
-    let refused = lab.app().registry.accept_power(&before, domain::power::PowerTarget::Off).await.unwrap_err();
+    let refused =
+        lab.app().registry.accept_power(&internal(), &before, domain::power::PowerTarget::Off).await.unwrap_err();
     assert!(refused.is_conflict(), "{refused:?}");
     assert_eq!(lab.record(node).intent.value.power, None);
 }

@@ -18,7 +18,10 @@ use serde_json::json;
 use service_kit::{clock, status};
 use uuid::Uuid;
 
-use crate::{lab::Lab, leaves::LEAF};
+use crate::{
+    lab::{Lab, internal},
+    leaves::LEAF,
+};
 
 const OTHER: RackId = RackId::new(Uuid::from_u128(50));
 
@@ -48,7 +51,7 @@ impl Lab {
     async fn moves(&self, node: NodeId, to: &Versioned<Rack>) -> Result<(), Error> {
         let held = self.app().registry.held(node).unwrap();
         let spec = held.spec.as_ref().map(|read| read.value.clone());
-        self.app().registry.move_with(&held, to, &held.intent.value, spec.as_ref()).await
+        self.app().registry.move_with(&internal(), &held, to, &held.intent.value, spec.as_ref()).await
     }
 }
 
@@ -105,7 +108,7 @@ async fn a_node_stays_where_it_is_while_something_is_done_to_it() {
     let refused = status::chain(&lab.moves(busy, &to).await.unwrap_err());
     assert!(refused.contains("n1") && refused.contains("deploying"), "{refused}");
     let ordered = lab.machine(2, State::Active).await;
-    lab.app().registry.accept_power(&lab.record(ordered), PowerTarget::Off).await.unwrap();
+    lab.app().registry.accept_power(&internal(), &lab.record(ordered), PowerTarget::Off).await.unwrap();
     assert!(matches!(lab.moves(ordered, &to).await, Err(Error::Busy { .. })));
     assert_eq!(lab.app().registry.rack_of(ordered), Some(RACK));
 }

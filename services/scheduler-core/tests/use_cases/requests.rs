@@ -7,12 +7,12 @@ use domain::{
 };
 use keyspace::{key, value::Request};
 use proto::api::v1::{GetNodeRequest, ProvisionNodeRequest, ProvisionVerb};
-use scheduler_core::{Error, request_id::RequestId};
+use scheduler_core::{Error, RequestContext, request_id::RequestId};
 use service_kit::status;
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
-use crate::lab::{Lab, until};
+use crate::lab::{Lab, internal, until};
 
 const ID: Uuid = Uuid::from_u128(7000);
 
@@ -25,6 +25,11 @@ fn asked(node: NodeId, verb: Verb) -> RequestId {
     RequestId::read(&metadata, "ProvisionNode", &request).unwrap().unwrap()
 }
 
+/// The image that a verb names.
+fn image(verb: Verb) -> &'static str {
+    if matches!(verb, Verb::Deploy) { "disk" } else { "" }
+}
+
 /// An answer, which a message stands for.
 fn answer(text: &str) -> GetNodeRequest {
     GetNodeRequest { node: text.to_owned() }
@@ -33,11 +38,12 @@ fn answer(text: &str) -> GetNodeRequest {
 impl Lab {
     /// Sends a request to manage a node, or sends it again.
     async fn sends(&self, node: NodeId, verb: Verb) -> Result<String, Error> {
+        let context = RequestContext::with_id(asked(node, verb));
         let carried_out = async {
-            self.ask(node, verb).await?;
+            self.ask_as(&context, node, verb, image(verb), &[]).await?;
             Ok(answer("first"))
         };
-        let answered = self.app().once(Some(asked(node, verb)), carried_out, || Ok(answer("anew")));
+        let answered = self.app().once(&context, carried_out, || Ok(answer("anew")));
         answered.await.map(|answer| answer.node)
     }
 
@@ -124,11 +130,12 @@ async fn an_answer_that_is_too_long_to_be_stored_is_made_anew() {
     let lab = Lab::at_rest().await;
     let node = lab.fake(1, State::Available).await;
     let long = "x".repeat(20 << 10);
+    let context = RequestContext::with_id(asked(node, Verb::Deploy));
     let carried_out = async {
-        lab.ask(node, Verb::Deploy).await?;
+        lab.ask_as(&context, node, Verb::Deploy, "disk", &[]).await?;
         Ok(answer(&long))
     };
-    let first = lab.app().once(Some(asked(node, Verb::Deploy)), carried_out, || Ok(answer("anew"))).await.unwrap();
+    let first = lab.app().once(&context, carried_out, || Ok(answer("anew"))).await.unwrap();
     assert_eq!(first.node, long);
     lab.sees_everything().await;
     assert_eq!(lab.sends(node, Verb::Deploy).await.unwrap(), "anew");
@@ -155,7 +162,7 @@ async fn a_request_without_an_id_is_carried_out_each_time() {
             lab.ask(node, verb).await?;
             Ok(answer("first"))
         };
-        assert_eq!(lab.app().once(None, carried_out, || Ok(answer("anew"))).await.unwrap().node, "first");
+        assert_eq!(lab.app().once(&internal(), carried_out, || Ok(answer("anew"))).await.unwrap().node, "first");
     }
     assert_eq!(lab.state(node), "available");
 }

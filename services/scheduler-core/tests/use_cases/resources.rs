@@ -16,7 +16,7 @@ use service_kit::{clock, status};
 use uuid::Uuid;
 
 use crate::{
-    lab::{Lab, until},
+    lab::{Lab, internal, until},
     leaves::LEAF,
 };
 
@@ -42,32 +42,32 @@ fn webhook(url: &str) -> WebhookSpec {
 async fn a_resource_is_found_by_its_id_and_by_its_name_until_it_is_deleted() {
     let lab = Lab::at_rest().await;
     let app = lab.app();
-    app.create_resource(id(1), portgroup("bond0")).await.unwrap();
+    app.create_resource(&internal(), id(1), portgroup("bond0")).await.unwrap();
     let stored = app.find_resource::<PortgroupSpec>("bond0").unwrap();
     assert_eq!((stored.id, stored.spec()), (id(1), &portgroup("bond0")));
     assert!(app.find_resource::<PortgroupSpec>(&id(1).to_string()).is_ok());
     let address = Some("52:54:00:00:00:01".to_owned());
-    app.update_resource(&stored, PortgroupSpec { address, ..portgroup("bond1") }).await.unwrap();
+    app.update_resource(&internal(), &stored, PortgroupSpec { address, ..portgroup("bond1") }).await.unwrap();
     assert!(app.find_resource::<PortgroupSpec>("bond0").is_err());
     let stored = app.find_resource::<PortgroupSpec>("bond1").unwrap();
-    app.delete_resource(&stored).await.unwrap();
+    app.delete_resource(&internal(), &stored).await.unwrap();
     let gone = app.find_resource::<PortgroupSpec>("bond1").unwrap_err();
     assert!(gone.to_string().contains("bond1"), "{gone}");
     // Another one may have all that it had.
     let address = Some("52:54:00:00:00:01".to_owned());
-    app.create_resource(id(2), PortgroupSpec { address, ..portgroup("bond1") }).await.unwrap();
+    app.create_resource(&internal(), id(2), PortgroupSpec { address, ..portgroup("bond1") }).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_only_one_resource_may_have_is_refused_to_a_second_one() {
     let lab = Lab::at_rest().await;
     let app = lab.app();
-    app.create_resource(id(1), target(0)).await.unwrap();
-    app.create_resource(id(2), target(1)).await.unwrap();
-    let refused = app.create_resource(id(3), target(0)).await.unwrap_err();
+    app.create_resource(&internal(), id(1), target(0)).await.unwrap();
+    app.create_resource(&internal(), id(2), target(1)).await.unwrap();
+    let refused = app.create_resource(&internal(), id(3), target(0)).await.unwrap_err();
     assert!(refused.to_string().contains("the boot index 0"), "{refused}");
     let before = app.resource::<VolumeTargetSpec>(id(2)).unwrap();
-    let refused = app.update_resource(&before, target(0)).await.unwrap_err();
+    let refused = app.update_resource(&internal(), &before, target(0)).await.unwrap_err();
     assert!(refused.to_string().contains("the boot index 0"), "{refused}");
     assert_eq!(app.resources::<VolumeTargetSpec>().len(), 2);
 }
@@ -77,7 +77,7 @@ async fn a_secret_of_a_resource_is_sealed_in_the_store() {
     let lab = Lab::at_rest().await;
     let mut with_secret = target(0);
     with_secret.properties.set_text("auth_password", "s3cret");
-    lab.app().create_resource(id(1), with_secret).await.unwrap();
+    lab.app().create_resource(&internal(), id(1), with_secret).await.unwrap();
     let everything = lab.world.etcd.pairs();
     assert!(everything.iter().all(|pair| !String::from_utf8_lossy(&pair.value).contains("s3cret")));
 }
@@ -86,14 +86,14 @@ async fn a_secret_of_a_resource_is_sealed_in_the_store() {
 async fn a_change_of_a_resource_that_was_changed_meanwhile_is_refused() {
     let lab = Lab::at_rest().await;
     let app = lab.app();
-    app.create_resource(id(1), webhook("http://w")).await.unwrap();
+    app.create_resource(&internal(), id(1), webhook("http://w")).await.unwrap();
     let before = app.find_resource::<WebhookSpec>("w").unwrap();
-    app.update_resource(&before, webhook("http://v")).await.unwrap();
-    assert!(app.update_resource(&before, webhook("http://late")).await.unwrap_err().is_conflict());
+    app.update_resource(&internal(), &before, webhook("http://v")).await.unwrap();
+    assert!(app.update_resource(&internal(), &before, webhook("http://late")).await.unwrap_err().is_conflict());
     let now = app.find_resource::<WebhookSpec>("w").unwrap();
     assert_eq!(now.spec().url, "http://v");
-    app.delete_resource(&now).await.unwrap();
-    assert!(app.delete_resource(&now).await.unwrap_err().is_conflict());
+    app.delete_resource(&internal(), &now).await.unwrap();
+    assert!(app.delete_resource(&internal(), &now).await.unwrap_err().is_conflict());
 }
 
 #[tokio::test(start_paused = true)]

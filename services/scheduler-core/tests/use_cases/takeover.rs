@@ -15,7 +15,7 @@ use serde_json::json;
 use service_kit::status;
 
 use crate::{
-    lab::{Lab, limits, safety, scheduler, shows, until},
+    lab::{Lab, internal, limits, safety, scheduler, shows, until},
     leaves::Agent,
 };
 
@@ -147,7 +147,7 @@ async fn a_request_that_both_schedulers_get_is_carried_out_once() {
     pair.second.sees(pair.lab.world.etcd.revision()).await.unwrap();
     let (first, second) = (pair.lab.record(node), pair.second.app.registry.named(&node.to_string()).unwrap());
     let provide = |app: Arc<AppState>, record| async move {
-        app.registry.accept(&record, Verb::Provide, scheduler_core::provision::Provision::default()).await
+        app.registry.accept(&internal(), &record, Verb::Provide, scheduler_core::provision::Provision::default()).await
     };
     let outcome =
         tokio::join!(provide(Arc::clone(pair.lab.app()), first), provide(Arc::clone(&pair.second.app), second));

@@ -27,9 +27,7 @@ use super::{
     Shared,
     pages::{Page, Position},
 };
-use scheduler_core::{
-    Error, allocation::is_free, etag, node_view::NodeView, request_id::RequestId, resource_store::Stored,
-};
+use scheduler_core::{Error, RequestContext, allocation::is_free, etag, node_view::NodeView, resource_store::Stored};
 
 /// Verdicts in one answer.
 const VERDICTS: usize = 1000;
@@ -86,7 +84,12 @@ impl Shared {
         })
     }
 
-    async fn create_allocation(&self, id: Uuid, request: CreateAllocationRequest) -> Result<WireAllocation, Error> {
+    async fn create_allocation(
+        &self,
+        context: &RequestContext,
+        id: Uuid,
+        request: CreateAllocationRequest,
+    ) -> Result<WireAllocation, Error> {
         let queue =
             request.queue_timeout.map(|queue| duration("queue_timeout", queue)).transpose()?.unwrap_or_default();
         if queue > MAX_WAIT {
@@ -95,7 +98,7 @@ impl Shared {
         }
         let until = (!queue.is_zero()).then(|| clock::now().plus(queue));
         let spec = self.allocation_spec(request.name, required("spec", request.spec)?, until)?;
-        self.allocate(id, spec).await?;
+        self.allocate(context, id, spec).await?;
         self.shown_allocation(&id.to_string())
     }
 
@@ -215,16 +218,16 @@ const fn anti_affinity(wire: WireAntiAffinity) -> AntiAffinity {
 #[tonic::async_trait]
 impl AllocationService for Shared {
     async fn create_allocation(&self, request: Request<CreateAllocationRequest>) -> Answer<CreateAllocationResponse> {
-        let asked = RequestId::read(request.metadata(), "CreateAllocation", request.get_ref())?;
+        let context = RequestContext::read(&request, "CreateAllocation", request.get_ref())?;
         // Under the id of the request it is found again, also where the answer is lost.
-        let id = asked.as_ref().map_or_else(Uuid::new_v4, RequestId::id);
+        let id = context.new_id();
         let request = request.into_inner();
         let change = async {
-            let allocation = Self::create_allocation(self, id, request).await?;
+            let allocation = Self::create_allocation(self, &context, id, request).await?;
             Ok(CreateAllocationResponse { allocation: Some(allocation) })
         };
         let anew = || Ok(CreateAllocationResponse { allocation: Some(self.shown_allocation(&id.to_string())?) });
-        Ok(Response::new(self.once(asked, change, anew).await?))
+        Ok(Response::new(self.once(&context, change, anew).await?))
     }
 
     async fn get_allocation(&self, request: Request<GetAllocationRequest>) -> Answer<GetAllocationResponse> {
@@ -242,15 +245,15 @@ impl AllocationService for Shared {
     }
 
     async fn delete_allocation(&self, request: Request<DeleteAllocationRequest>) -> Answer<DeleteAllocationResponse> {
-        let asked = RequestId::read(request.metadata(), "DeleteAllocation", request.get_ref())?;
+        let context = RequestContext::read(&request, "DeleteAllocation", request.get_ref())?;
         let DeleteAllocationRequest { allocation, etag } = request.into_inner();
         let change = async {
             let stored = self.find_resource(&allocation)?;
             etag::check(&etag, "allocation", &allocation, stored.record.revision)?;
-            self.release(&stored).await?;
+            self.release(&context, &stored).await?;
             Ok(DeleteAllocationResponse {})
         };
-        Ok(Response::new(self.once(asked, change, || Ok(DeleteAllocationResponse {})).await?))
+        Ok(Response::new(self.once(&context, change, || Ok(DeleteAllocationResponse {})).await?))
     }
 
     async fn plan_allocation(&self, request: Request<PlanAllocationRequest>) -> Answer<PlanAllocationResponse> {

@@ -4,7 +4,7 @@ use domain::{
     id::ImageId,
     image::{Digest, Encoding, Image, Purpose},
 };
-use keyspace::{Expect, key, store::Versioned};
+use keyspace::{key, store::Versioned};
 use proto::{
     api::v1::{
         CreateImageRequest, CreateImageResponse, DeleteImageRequest, DeleteImageResponse, GetImageRequest,
@@ -19,7 +19,7 @@ use super::{
     Shared,
     pages::{Page, Position},
 };
-use scheduler_core::{Error, etag, request_id::RequestId};
+use scheduler_core::{Error, RequestContext, etag};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -58,47 +58,20 @@ fn decode(request: CreateImageRequest) -> Result<Image, Invalid> {
     })
 }
 
-impl Shared {
-    async fn forget_image(&self, name: &str, tag: &str) -> Result<(), Error> {
-        let image = self.registry.image_named(name)?;
-        etag::check(tag, "image", &image.value.name, image.revision)?;
-        let id = image.value.id;
-        let racks = self.registry.view().list(&key::racks());
-        let rack = racks.iter().find(|(_, rack)| [rack.value.kernel, rack.value.ramdisk].contains(&Some(id)));
-        if let Some((_, rack)) = rack {
-            let text = format!("image {} is what the agent of rack {:?} boots", image.value.name, rack.value.name);
-            return Err(Error::InUse(text));
-        }
-        for (node, rack) in self.registry.nodes(None) {
-            let intent = self.registry.view().get(&key::intent(rack, node)).map(|intent| intent.value);
-            if let Some(intent) = intent.filter(|intent| intent.deployment.as_ref().is_some_and(|d| d.image == id)) {
-                return Err(Error::InUse(format!("image {} runs on node {}", image.value.name, intent.name)));
-            }
-        }
-        let change = self
-            .registry
-            .mesh
-            .as_member()?
-            .delete(&key::image(id), Expect::Revision(image.revision))
-            .clear(&key::image_name(&image.value.name));
-        self.registry.commit(change).await
-    }
-}
-
 #[tonic::async_trait]
 impl ImageService for Shared {
     async fn create_image(&self, request: Request<CreateImageRequest>) -> Answer<CreateImageResponse> {
-        let asked = RequestId::read(request.metadata(), "CreateImage", request.get_ref())?;
+        let context = RequestContext::read(&request, "CreateImage", request.get_ref())?;
         let image = decode(request.into_inner()).map_err(Error::from)?;
         let anew = || {
             let image = self.registry.image_named(&image.name)?;
             Ok(CreateImageResponse { image: Some(shown(image)) })
         };
         let change = async {
-            self.registry.create_image(&image).await?;
+            self.registry.create_image(&context, &image).await?;
             anew()
         };
-        Ok(Response::new(self.once(asked, change, anew).await?))
+        Ok(Response::new(self.once(&context, change, anew).await?))
     }
 
     async fn get_image(&self, request: Request<GetImageRequest>) -> Answer<GetImageResponse> {
@@ -115,9 +88,13 @@ impl ImageService for Shared {
     }
 
     async fn delete_image(&self, request: Request<DeleteImageRequest>) -> Answer<DeleteImageResponse> {
-        let asked = RequestId::read(request.metadata(), "DeleteImage", request.get_ref())?;
+        let context = RequestContext::read(&request, "DeleteImage", request.get_ref())?;
         let DeleteImageRequest { image, etag } = request.into_inner();
-        let change = async { self.forget_image(&image, &etag).await.map(|()| DeleteImageResponse {}) };
-        Ok(Response::new(self.once(asked, change, || Ok(DeleteImageResponse {})).await?))
+        let change = async {
+            let read = self.registry.image_named(&image)?;
+            etag::check(&etag, "image", &read.value.name, read.revision)?;
+            self.registry.delete_image(&context, &read).await.map(|()| DeleteImageResponse {})
+        };
+        Ok(Response::new(self.once(&context, change, || Ok(DeleteImageResponse {})).await?))
     }
 }

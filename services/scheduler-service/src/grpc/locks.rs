@@ -1,16 +1,7 @@
 //! Locks: claims under which something runs.
 
-use domain::{
-    id::{NodeId, RackId},
-    service::Service,
-    time::Timestamp,
-};
-use keyspace::{
-    Expect, key,
-    key::Scope,
-    store::Versioned,
-    value::{Broken, Claim},
-};
+use domain::service::Service;
+use keyspace::{key, store::Versioned, value::Claim};
 use proto::{
     api::v1::{
         BreakLockRequest, BreakLockResponse, ListLocksRequest, ListLocksResponse, Lock as WireLock, ServiceKind,
@@ -18,61 +9,36 @@ use proto::{
     },
     convert::time::wire_time,
 };
-use service_kit::{clock, tls::Identity};
 use tonic::{Request, Response, Status};
 
 use super::{
     Shared,
     pages::{Page, Position},
 };
-use scheduler_core::{Error, registry::Record, request_id::RequestId, work::seen};
-
-/// What runs under a claim.
-#[derive(Debug)]
-struct Running {
-    purpose: String,
-    since: Timestamp,
-    deadline: Option<Timestamp>,
-}
-
-/// Where a service's claims of a rack's nodes are.
-pub(super) const fn scope(service: Service, rack: RackId) -> Scope {
-    match service {
-        Service::Scheduler => Scope::Datacenter,
-        Service::Power | Service::Pxe | Service::Storage | Service::Inventory => Scope::Rack(rack),
-    }
-}
+use scheduler_core::{
+    AppState, Error, RequestContext,
+    locks::{RunningWork, scope},
+    registry::Record,
+};
 
 impl Shared {
     fn locks_of(&self, record: &Record) -> Vec<(Position, WireLock)> {
         let locks = Service::ALL.into_iter().filter_map(|service| {
-            let claim = self.claim(service, record.rack, record.node)?;
-            let running = self.running(service, record)?;
+            let claim = self.claim_of(service, record)?;
+            let running = self.running_work(service, record)?;
             let position = Position::of_time(running.since, format!("{}/{service}", record.node));
             Some((position, self.shown_lock(record, service, &claim, running)))
         });
         locks.collect()
     }
 
-    fn claim(&self, service: Service, rack: RackId, node: NodeId) -> Option<Versioned<Claim>> {
-        self.registry.view().get(&key::claim(scope(service, rack), service, node))
-    }
-
-    /// What a service does to a node: the scheduler's operation, or a leaf's command without an outcome.
-    fn running(&self, service: Service, record: &Record) -> Option<Running> {
-        if service == Service::Scheduler {
-            let operation = record.running()?;
-            let deadline = seen::waiting(self, record).map(|waiting| waiting.until);
-            let purpose = operation.phase.to_string();
-            return Some(Running { purpose, since: operation.since, deadline });
-        }
-        let journal = self.registry.view().get(&key::journal(scope(service, record.rack), service, record.node))?;
-        let entry = journal.value.entry.filter(|entry| entry.outcome.is_none())?;
-        let deadline = Some(entry.at.plus(self.limits.power));
-        Some(Running { purpose: entry.command, since: entry.at, deadline })
-    }
-
-    fn shown_lock(&self, record: &Record, service: Service, claim: &Versioned<Claim>, running: Running) -> WireLock {
+    fn shown_lock(
+        &self,
+        record: &Record,
+        service: Service,
+        claim: &Versioned<Claim>,
+        running: RunningWork,
+    ) -> WireLock {
         let holder = claim.value.instance;
         let member = self.registry.view().get(&key::member(scope(service, record.rack), service, holder));
         let broken = claim.value.broken.as_ref();
@@ -91,26 +57,6 @@ impl Shared {
             break_time: broken.map(|broken| wire_time(broken.since)),
         }
     }
-
-    async fn break_lock(&self, request: BreakLockRequest, by: String) -> Result<(), Error> {
-        let service: Service = request.service().try_into()?;
-        let record = self.registry.named(&request.node)?;
-        let name = &record.intent.value.name;
-        let claim = self.claim(service, record.rack, record.node);
-        let seen = claim.filter(|claim| u64::try_from(claim.revision).is_ok_and(|token| token == request.token));
-        let changed = || Error::LockChanged { node: name.clone(), service };
-        let claim = seen.ok_or_else(changed)?;
-        let key = key::claim(scope(service, record.rack), service, record.node);
-        let broken = Claim { broken: Some(Broken { by: by.clone(), since: clock::now() }), ..claim.value };
-        let change = self.registry.mesh.as_member()?.put(&key, &broken, Expect::Revision(claim.revision))?;
-        match self.registry.commit(change).await {
-            Err(error) if error.is_conflict() => return Err(changed()),
-            outcome => outcome?,
-        }
-        tracing::warn!(node = %record.node, %service, by, "a lock was broken");
-        self.live_state.tell(Some(record.node), "LOCK", format!("{by} broke the {service}'s lock"));
-        Ok(())
-    }
 }
 
 #[tonic::async_trait]
@@ -125,9 +71,13 @@ impl LockService for Shared {
     }
 
     async fn break_lock(&self, request: Request<BreakLockRequest>) -> Result<Response<BreakLockResponse>, Status> {
-        let by = request.extensions().get::<Identity>().map(Identity::to_string).unwrap_or_default();
-        let asked = RequestId::read(request.metadata(), "BreakLock", request.get_ref())?;
-        let change = async { Self::break_lock(self, request.into_inner(), by).await.map(|()| BreakLockResponse {}) };
-        Ok(Response::new(self.once(asked, change, || Ok(BreakLockResponse {})).await?))
+        let context = RequestContext::read(&request, "BreakLock", request.get_ref())?;
+        let request = request.into_inner();
+        let change = async {
+            let service: Service = request.service().try_into()?;
+            let record = self.registry.named(&request.node)?;
+            AppState::break_lock(self, &context, &record, service, request.token).await.map(|()| BreakLockResponse {})
+        };
+        Ok(Response::new(self.once(&context, change, || Ok(BreakLockResponse {})).await?))
     }
 }

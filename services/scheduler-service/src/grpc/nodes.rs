@@ -26,10 +26,9 @@ use super::{
     watch::Stream,
 };
 use scheduler_core::{
-    Error, boot_history,
+    Error, RequestContext, boot_history,
     provision::{ProvisionNode, provision_node},
     registry::Record,
-    request_id::RequestId,
 };
 
 /// How often a watcher is told at most.
@@ -42,27 +41,33 @@ impl Shared {
         Ok(show::node(self, &self.registry.named(name)?))
     }
 
-    async fn create(&self, request: CreateNodeRequest) -> Result<CreateNodeResponse, Error> {
+    async fn create(&self, context: &RequestContext, request: CreateNodeRequest) -> Result<CreateNodeResponse, Error> {
         let rack = self.registry.rack_named(&request.rack)?;
-        let node = self.registry.create(&rack, new_node(request)?).await?;
+        let node = self.registry.create(context, &rack, new_node(request)?).await?;
         let shown = self.shown(&node.to_string())?;
         self.live_state.tell(Some(node), "ENROLLED", shown.name.clone());
         Ok(CreateNodeResponse { node: Some(shown) })
     }
 
-    async fn update(&self, request: UpdateNodeRequest) -> Result<UpdateNodeResponse, Error> {
+    async fn update(&self, context: &RequestContext, request: UpdateNodeRequest) -> Result<UpdateNodeResponse, Error> {
         let record = self.registry.named(&request.node)?;
         let etag = request.etag.clone();
         let check = || show::check_etag(self, &etag, &record);
-        match update(request, show::facts(self, &record).attributes.maintenance)? {
-            Update::Rack(rack) => self.carry(&record, &rack, check).await?,
-            Update::Fields(change) => self.registry.update(&record, *change, check).await?,
+        match update(request, self.selection_facts(&record).attributes.maintenance)? {
+            Update::Rack(rack) => self.carry(context, &record, &rack, check).await?,
+            Update::Fields(change) => self.registry.update(context, &record, *change, check).await?,
         }
         Ok(UpdateNodeResponse { node: Some(self.shown(&record.node.to_string())?) })
     }
 
     /// The machine was carried to another rack.
-    async fn carry(&self, record: &Record, rack: &str, check: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+    async fn carry(
+        &self,
+        context: &RequestContext,
+        record: &Record,
+        rack: &str,
+        check: impl Fn() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let rack = self.registry.rack_named(rack)?;
         if rack.value.id == record.rack {
             return check();
@@ -71,19 +76,23 @@ impl Shared {
         let held = self.registry.held(record.node).ok_or_else(missing)?;
         check()?;
         let record = held.spec.as_ref().map(|read| &read.value);
-        self.registry.move_with(&held, &rack, &held.intent.value, record).await
+        self.registry.move_with(context, &held, &rack, &held.intent.value, record).await
     }
 
-    async fn delete(&self, request: DeleteNodeRequest) -> Result<DeleteNodeResponse, Error> {
+    async fn delete(&self, context: &RequestContext, request: DeleteNodeRequest) -> Result<DeleteNodeResponse, Error> {
         let record = self.registry.named(&request.node)?;
         show::check_etag(self, &request.etag, &record)?;
-        self.registry.remove(&record).await?;
+        self.registry.remove(context, &record).await?;
         self.live_state.forget(record.node);
         self.live_state.tell(Some(record.node), "DELETED", record.intent.value.name);
         Ok(DeleteNodeResponse {})
     }
 
-    async fn provision(&self, request: ProvisionNodeRequest) -> Result<ProvisionNodeResponse, Error> {
+    async fn provision(
+        &self,
+        context: &RequestContext,
+        request: ProvisionNodeRequest,
+    ) -> Result<ProvisionNodeResponse, Error> {
         let verb: Verb = request.verb().try_into()?;
         let before = self.registry.named(&request.node)?;
         let command = ProvisionNode {
@@ -94,7 +103,7 @@ impl Shared {
             steps: request.steps.into_iter().map(step).collect(),
             rescue_password: request.rescue_password,
         };
-        provision_node(self, command).await?;
+        provision_node(context, self, command).await?;
         let after = self.registry.named(&request.node)?;
         let id = |record: &Record| record.operation.as_ref().map(|operation| operation.value.id);
         let is_of_verb = id(&after) != id(&before) || verb == Verb::Abort;
@@ -109,10 +118,10 @@ impl Shared {
         Ok(ProvisionNodeResponse { node: Some(show::node(self, &record)), operation })
     }
 
-    async fn power(&self, request: EnsureNodePowerRequest) -> Result<u64, Error> {
+    async fn power(&self, context: &RequestContext, request: EnsureNodePowerRequest) -> Result<u64, Error> {
         let record = self.registry.named(&request.node)?;
         let target = required("target", request.target)?.try_into()?;
-        Ok(self.registry.accept_power(&record, target).await?.number())
+        Ok(self.registry.accept_power(context, &record, target).await?.number())
     }
 
     async fn timeline(&self, name: &str) -> Result<GetNodeTimelineResponse, Error> {
@@ -138,11 +147,11 @@ impl Shared {
 impl NodeService for Shared {
     async fn create_node(&self, request: Request<CreateNodeRequest>) -> Answer<CreateNodeResponse> {
         let public = CreateNodeRequest { bmc_password: String::new(), ..request.get_ref().clone() };
-        let asked = RequestId::read(request.metadata(), "CreateNode", &public)?;
+        let context = RequestContext::read(&request, "CreateNode", &public)?;
         let request = request.into_inner();
         let name = request.name.clone();
         let anew = || Ok(CreateNodeResponse { node: Some(self.shown(&name)?) });
-        Ok(Response::new(self.once(asked, self.create(request), anew).await?))
+        Ok(Response::new(self.once(&context, self.create(&context, request), anew).await?))
     }
 
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Answer<GetNodeResponse> {
@@ -159,45 +168,45 @@ impl NodeService for Shared {
         let rest = nodes.map(|(node, rack)| (Position::of_id(node), node, rack));
         let rest = rest.filter(|(position, ..)| page.may_have(position));
         let records = rest.filter_map(|(position, node, rack)| Some((position, self.registry.record(rack, node)?)));
-        let (records, next_page_token) =
-            page.cut(records.filter(|(_, record)| selector.is_empty() || selector.selects(&show::facts(self, record))));
+        let (records, next_page_token) = page
+            .cut(records.filter(|(_, record)| selector.is_empty() || selector.selects(&self.selection_facts(record))));
         let nodes = records.iter().map(|record| show::node(self, record)).collect();
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
     }
 
     async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Answer<UpdateNodeResponse> {
         let public = UpdateNodeRequest { bmc_password: None, ..request.get_ref().clone() };
-        let asked = RequestId::read(request.metadata(), "UpdateNode", &public)?;
+        let context = RequestContext::read(&request, "UpdateNode", &public)?;
         let request = request.into_inner();
         let name = request.name.clone().unwrap_or_else(|| request.node.clone());
         let anew = || Ok(UpdateNodeResponse { node: Some(self.shown(&name)?) });
-        Ok(Response::new(self.once(asked, self.update(request), anew).await?))
+        Ok(Response::new(self.once(&context, self.update(&context, request), anew).await?))
     }
 
     async fn delete_node(&self, request: Request<DeleteNodeRequest>) -> Answer<DeleteNodeResponse> {
-        let asked = RequestId::read(request.metadata(), "DeleteNode", request.get_ref())?;
-        let delete = self.delete(request.into_inner());
-        Ok(Response::new(self.once(asked, delete, || Ok(DeleteNodeResponse {})).await?))
+        let context = RequestContext::read(&request, "DeleteNode", request.get_ref())?;
+        let delete = self.delete(&context, request.into_inner());
+        Ok(Response::new(self.once(&context, delete, || Ok(DeleteNodeResponse {})).await?))
     }
 
     async fn provision_node(&self, request: Request<ProvisionNodeRequest>) -> Answer<ProvisionNodeResponse> {
         let mut public = request.get_ref().clone();
         public.rescue_password.clear();
         let files = std::mem::take(&mut public.config_drive);
-        let asked = RequestId::read_with(request.metadata(), "ProvisionNode", &public, &files)?;
+        let context = RequestContext::read_with(&request, "ProvisionNode", &public, &files)?;
         let request = request.into_inner();
         let anew = || self.provisioned(&public.node);
-        Ok(Response::new(self.once(asked, self.provision(request), anew).await?))
+        Ok(Response::new(self.once(&context, self.provision(&context, request), anew).await?))
     }
 
     async fn ensure_node_power(&self, request: Request<EnsureNodePowerRequest>) -> Answer<EnsureNodePowerResponse> {
-        let asked = RequestId::read(request.metadata(), "EnsureNodePower", request.get_ref())?;
+        let context = RequestContext::read(&request, "EnsureNodePower", request.get_ref())?;
         let request = request.into_inner();
         let name = request.node.clone();
-        let change = async { Ok(EnsureNodePowerResponse { generation: self.power(request).await? }) };
+        let change = async { Ok(EnsureNodePowerResponse { generation: self.power(&context, request).await? }) };
         // Of all instructions up to the last one it is settled when that is.
         let anew = || Ok(EnsureNodePowerResponse { generation: self.shown(&name)?.generation });
-        Ok(Response::new(self.once(asked, change, anew).await?))
+        Ok(Response::new(self.once(&context, change, anew).await?))
     }
 
     async fn get_node_timeline(&self, request: Request<GetNodeTimelineRequest>) -> Answer<GetNodeTimelineResponse> {

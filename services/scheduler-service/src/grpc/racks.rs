@@ -8,9 +8,9 @@ use domain::{
     service::Service,
 };
 use keyspace::{
-    Expect, key,
+    key,
     store::Versioned,
-    value::{Holder, Network, Rack, StoredRing},
+    value::{Network, Rack},
 };
 use proto::{
     api::v1::{
@@ -25,10 +25,9 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Shared,
-    locks::scope,
     pages::{Page, Position},
 };
-use scheduler_core::{Error, etag, request_id::RequestId};
+use scheduler_core::{Error, RequestContext, etag, locks::scope};
 
 /// The fields of [`UpdateRackRequest`] that a mask may name.
 const FIELDS: &[&str] = &[
@@ -72,7 +71,7 @@ impl Shared {
         let mut shown = Vec::new();
         for service in Service::ALL {
             let scope = scope(service, rack);
-            let ring: Option<Versioned<StoredRing>> = self.registry.view().get(&key::ring(scope, service));
+            let ring = self.registry.view().ring(scope, service);
             let leader = self.registry.view().get(&key::election(scope, service));
             for (path, member) in self.registry.view().list(&key::members(scope, service)) {
                 let Some(instance) = key::last(&path) else { continue };
@@ -102,7 +101,7 @@ impl Shared {
         let view = self.registry.view();
         let shown = Service::ALL.into_iter().filter_map(|service| {
             let scope = scope(service, rack);
-            let ring = view.get(&key::ring(scope, service))?;
+            let ring = view.ring(scope, service)?;
             let leader = view.get(&key::election(scope, service));
             let leaving = ring.value.left.iter().map(|(instance, since)| Leaving {
                 instance: instance.to_string(),
@@ -133,7 +132,7 @@ impl Shared {
         shown.collect()
     }
 
-    async fn make_rack(&self, request: CreateRackRequest) -> Result<(), Error> {
+    async fn make_rack(&self, context: &RequestContext, request: CreateRackRequest) -> Result<(), Error> {
         if !is_rack_name(&request.name) {
             let why = format!("{:?} must be lower-case letters, digits and dashes", request.name);
             return Err(Invalid::wrong("name", why).into());
@@ -152,26 +151,14 @@ impl Shared {
                 server_identifier: request.server_identifier,
             })?,
         };
-        let holder = Holder { kind: "rack".to_owned(), id: rack.id.uuid(), name: rack.name.clone() };
-        let change = self.registry.mesh.as_member()?.put(&key::rack_name(&rack.name), &holder, Expect::Absent)?.put(
-            &key::rack(rack.id),
-            &rack,
-            Expect::Absent,
-        )?;
-        match self.registry.commit(change).await {
-            Err(error) if error.is_conflict() => {
-                let (value, holder) = (rack.name.clone(), rack.name);
-                Err(Error::Taken { what: "the name", value, kind: "rack".to_owned(), holder })
-            }
-            outcome => outcome,
-        }
+        self.registry.create_rack(context, &rack).await
     }
 
     fn image_id(&self, name: &str) -> Result<Option<domain::id::ImageId>, Error> {
         if name.is_empty() { Ok(None) } else { Ok(Some(self.registry.image_named(name)?.value.id)) }
     }
 
-    async fn change_rack(&self, request: UpdateRackRequest) -> Result<(), Error> {
+    async fn change_rack(&self, context: &RequestContext, request: UpdateRackRequest) -> Result<(), Error> {
         let mask = Mask::read(request.update_mask.as_ref(), FIELDS)?;
         let read = self.registry.rack_named(&request.rack)?;
         etag::check(&request.etag, "rack", &format!("{:?}", read.value.name), read.revision)?;
@@ -196,9 +183,7 @@ impl Shared {
             *old = new.unwrap_or_else(|| std::mem::take(old));
         }
         rack.network = network(&texts)?;
-        let change =
-            self.registry.mesh.as_member()?.put(&key::rack(rack.id), &rack, Expect::Revision(read.revision))?;
-        self.registry.commit(change).await
+        self.registry.update_rack(context, &read, &rack).await
     }
 }
 
@@ -256,15 +241,15 @@ fn network(wire: &NetworkTexts) -> Result<Option<Network>, Invalid> {
 #[tonic::async_trait]
 impl RackService for Shared {
     async fn create_rack(&self, request: Request<CreateRackRequest>) -> Answer<CreateRackResponse> {
-        let asked = RequestId::read(request.metadata(), "CreateRack", request.get_ref())?;
+        let context = RequestContext::read(&request, "CreateRack", request.get_ref())?;
         let request = request.into_inner();
         let name = request.name.clone();
         let anew = || Ok(CreateRackResponse { rack: Some(self.shown_rack(&self.registry.rack_named(&name)?)) });
         let change = async {
-            self.make_rack(request).await?;
+            self.make_rack(&context, request).await?;
             anew()
         };
-        Ok(Response::new(self.once(asked, change, anew).await?))
+        Ok(Response::new(self.once(&context, change, anew).await?))
     }
 
     async fn get_rack(&self, request: Request<GetRackRequest>) -> Answer<GetRackResponse> {
@@ -282,14 +267,14 @@ impl RackService for Shared {
     }
 
     async fn update_rack(&self, request: Request<UpdateRackRequest>) -> Answer<UpdateRackResponse> {
-        let asked = RequestId::read(request.metadata(), "UpdateRack", request.get_ref())?;
+        let context = RequestContext::read(&request, "UpdateRack", request.get_ref())?;
         let request = request.into_inner();
         let name = request.rack.clone();
         let anew = || Ok(UpdateRackResponse { rack: Some(self.shown_rack(&self.registry.rack_named(&name)?)) });
         let change = async {
-            self.change_rack(request).await?;
+            self.change_rack(&context, request).await?;
             anew()
         };
-        Ok(Response::new(self.once(asked, change, anew).await?))
+        Ok(Response::new(self.once(&context, change, anew).await?))
     }
 }

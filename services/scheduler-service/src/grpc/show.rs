@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{failure::Failure, id::NodeId, service::Service, timeline};
+use domain::{id::NodeId, service::Service, timeline};
 use keyspace::key;
 use proto::{
     api::v1 as wire,
@@ -10,13 +10,8 @@ use proto::{
 };
 use service_kit::clock;
 
-use super::{Shared, locks::scope};
-use scheduler_core::{
-    Error, etag,
-    registry::Record,
-    select::{Attributes, Facts},
-    work::seen,
-};
+use super::Shared;
+use scheduler_core::{Error, etag, locks::scope, registry::Record, work::seen};
 
 /// The part of a boot's deadline after which silence is remarked on.
 const SILENCE_FRACTION: u32 = 4;
@@ -60,7 +55,7 @@ fn owners(shared: &Shared, record: &Record) -> Vec<wire::Owner> {
     let view = shared.registry.view();
     let owners = Service::ALL.into_iter().filter_map(|service| {
         let scope = scope(service, record.rack);
-        let owner = view.get(&key::ring(scope, service))?.value.ring.owner(record.node)?;
+        let owner = view.ring(scope, service)?.value.ring.owner(record.node)?;
         let claim = view.get(&key::claim(scope, service, record.node));
         Some(wire::Owner {
             service: wire::ServiceKind::from(service).into(),
@@ -76,7 +71,7 @@ fn owners(shared: &Shared, record: &Record) -> Vec<wire::Owner> {
 fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
     let intent = &record.intent.value;
     let image = intent.deployment.as_ref().and_then(|deployment| shared.registry.image(deployment.image));
-    let attributes = attributes(shared, record);
+    let attributes = shared.attributes(record);
     wire::NodeIntent {
         bmc_address: intent.bmc.as_ref().map(|bmc| bmc.address.to_string()).unwrap_or_default(),
         bmc_user: intent.bmc.as_ref().map(|bmc| bmc.user.clone()).unwrap_or_default(),
@@ -104,36 +99,11 @@ fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
     }
 }
 
-/// What clients specified of a node that it is selected by.
-fn attributes(shared: &Shared, record: &Record) -> Attributes {
-    let read = shared.registry.view().get(&key::node_spec(record.rack, record.node));
-    read.map(|read| Attributes::from(&read.value.spec)).unwrap_or_default()
-}
-
-/// What a node is selected by.
-pub(super) fn facts(shared: &Shared, record: &Record) -> Facts {
-    Facts {
-        id: record.node.to_string(),
-        name: record.intent.value.name.clone(),
-        rack: record.rack,
-        state: record.life.value.state.ironic_name(),
-        driver: record.intent.value.driver,
-        failed: failure(record).is_some(),
-        attributes: attributes(shared, record),
-    }
-}
-
-/// The last thing that went wrong and was not made good since.
-fn failure(record: &Record) -> Option<Failure> {
-    let failure = record.life.value.failure.clone();
-    failure.or_else(|| power_failure(record)).or_else(|| trouble(record))
-}
-
 fn observed(shared: &Shared, record: &Record) -> wire::NodeObserved {
     let life = &record.life.value;
     let entries = shared.live_state.boot(record.node, life.generation);
     let diagnosis = looks_stopped(shared, record, &entries).then(|| timeline::diagnose(&entries)).flatten();
-    let failure = failure(record);
+    let failure = record.failure();
     let power = record.power.as_ref();
     let settled = power.and_then(|power| power.settled.as_ref());
     let inspection = life.inspection.as_ref();
@@ -180,15 +150,4 @@ pub(super) fn operation(record: &Record) -> Option<wire::Operation> {
 fn looks_stopped(shared: &Shared, record: &Record, entries: &[timeline::Entry]) -> bool {
     let quiet = entries.last().map(|last| clock::now().since(last.at));
     record.life.value.state.is_busy() && quiet.is_some_and(|quiet| quiet > shared.limits.boot / SILENCE_FRACTION)
-}
-
-/// A power instruction outside an operation that failed.
-fn power_failure(record: &Record) -> Option<Failure> {
-    let settled = record.power.as_ref()?.settled.as_ref()?;
-    settled.failure.clone().filter(|_| settled.generation == record.life.value.generation)
-}
-
-/// What regular looks at power came to where the BMC is of no use. While an operation runs its own outcome counts.
-fn trouble(record: &Record) -> Option<Failure> {
-    record.power.as_ref()?.trouble.clone().filter(|_| !record.life.value.state.is_busy())
 }

@@ -9,7 +9,7 @@ use keyspace::{
     view::{News, Subscription},
 };
 use proto::api::v1::{
-    Node, NodeSelector, WatchNodesRequest, WatchNodesResponse,
+    Node, WatchNodesRequest, WatchNodesResponse,
     watch_nodes_response::{Begin, News as Told, Settled},
 };
 use tokio::{
@@ -57,10 +57,6 @@ struct Watcher {
 
 impl Shared {
     /// What a message selects.
-    pub(super) fn selector(&self, wire: Option<NodeSelector>) -> Result<Selector, Error> {
-        Selector::read(wire, |name| Ok::<_, Error>(self.registry.rack_named(name)?.value.id))
-    }
-
     pub(super) fn watch_all(&self, request: WatchNodesRequest) -> Result<Response<Stream>, Error> {
         let selector = self.selector(request.selector)?;
         let incarnation = self.incarnation();
@@ -166,7 +162,7 @@ impl Watcher {
     /// The node, where it is there and selected.
     fn shown(&self, node: NodeId, rack: domain::id::RackId) -> Option<Node> {
         let record = self.shared.registry.record(rack, node)?;
-        let is_selected = self.selector.is_empty() || self.selector.selects(&show::facts(&self.shared, &record));
+        let is_selected = self.selector.is_empty() || self.selector.selects(&self.shared.selection_facts(&record));
         is_selected.then(|| show::node(&self.shared, &record))
     }
 

@@ -20,7 +20,7 @@ use super::{
     pages::{Page, Position},
 };
 use ironic_api::{check_webhook, check_webhook_count};
-use scheduler_core::{Error, etag, request_id::RequestId, resource_store::Stored};
+use scheduler_core::{Error, RequestContext, etag, resource_store::Stored};
 
 /// The fields of [`UpdateWebhookRequest`] that a mask may name.
 const FIELDS: &[&str] = &["url", "query", "secret", "token", "ca", "enabled"];
@@ -49,7 +49,12 @@ impl Shared {
         }
     }
 
-    async fn create_webhook(&self, id: Uuid, request: CreateWebhookRequest) -> Result<WireWebhook, Error> {
+    async fn create_webhook(
+        &self,
+        context: &RequestContext,
+        id: Uuid,
+        request: CreateWebhookRequest,
+    ) -> Result<WireWebhook, Error> {
         let mut spec = WebhookSpec { name: request.name, url: request.url, ..WebhookSpec::default() };
         for (name, value) in [("secret", request.secret), ("token", request.token), ("ca", request.ca)] {
             set(&mut spec.delivery_info, name, value);
@@ -57,11 +62,15 @@ impl Shared {
         spec.query = Some(request.query).filter(|query| !query.is_empty());
         check(&spec)?;
         check_webhook_count(self.registry.view()).map_err(|error| Error::InUse(error.text))?;
-        self.create_resource(id, spec).await?;
+        self.create_resource(context, id, spec).await?;
         self.shown_webhook(&id.to_string())
     }
 
-    async fn update_webhook(&self, request: UpdateWebhookRequest) -> Result<WireWebhook, Error> {
+    async fn update_webhook(
+        &self,
+        context: &RequestContext,
+        request: UpdateWebhookRequest,
+    ) -> Result<WireWebhook, Error> {
         let mask = Mask::read(request.update_mask.as_ref(), FIELDS)?;
         let before = self.find_resource::<WebhookSpec>(&request.webhook)?;
         etag::check(&request.etag, "webhook", &before.spec().name, before.record.revision)?;
@@ -77,14 +86,18 @@ impl Shared {
         }
         spec.enabled = mask.value("enabled", request.enabled).unwrap_or(spec.enabled);
         check(&spec)?;
-        self.update_resource(&before, spec).await?;
+        self.update_resource(context, &before, spec).await?;
         self.shown_webhook(&before.id.to_string())
     }
 
-    async fn delete_webhook(&self, request: &DeleteWebhookRequest) -> Result<DeleteWebhookResponse, Error> {
+    async fn delete_webhook(
+        &self,
+        context: &RequestContext,
+        request: &DeleteWebhookRequest,
+    ) -> Result<DeleteWebhookResponse, Error> {
         let stored = self.find_resource::<WebhookSpec>(&request.webhook)?;
         etag::check(&request.etag, "webhook", &stored.spec().name, stored.record.revision)?;
-        self.delete_resource(&stored).await?;
+        self.delete_resource(context, &stored).await?;
         Ok(DeleteWebhookResponse {})
     }
 }
@@ -107,14 +120,15 @@ fn set(fields: &mut ExtraFields, name: &str, value: String) {
 impl WebhookService for Shared {
     async fn create_webhook(&self, request: Request<CreateWebhookRequest>) -> Answer<CreateWebhookResponse> {
         let public = CreateWebhookRequest { secret: String::new(), token: String::new(), ..request.get_ref().clone() };
-        let asked = RequestId::read(request.metadata(), "CreateWebhook", &public)?;
+        let context = RequestContext::read(&request, "CreateWebhook", &public)?;
         // Under the id of the request it is found again, also where the answer is lost.
-        let id = asked.as_ref().map_or_else(Uuid::new_v4, RequestId::id);
+        let id = context.new_id();
         let request = request.into_inner();
-        let change =
-            async { Ok(CreateWebhookResponse { webhook: Some(Self::create_webhook(self, id, request).await?) }) };
+        let change = async {
+            Ok(CreateWebhookResponse { webhook: Some(Self::create_webhook(self, &context, id, request).await?) })
+        };
         let anew = || Ok(CreateWebhookResponse { webhook: Some(self.shown_webhook(&id.to_string())?) });
-        Ok(Response::new(self.once(asked, change, anew).await?))
+        Ok(Response::new(self.once(&context, change, anew).await?))
     }
 
     async fn get_webhook(&self, request: Request<GetWebhookRequest>) -> Answer<GetWebhookResponse> {
@@ -133,18 +147,19 @@ impl WebhookService for Shared {
 
     async fn update_webhook(&self, request: Request<UpdateWebhookRequest>) -> Answer<UpdateWebhookResponse> {
         let public = UpdateWebhookRequest { secret: None, token: None, ..request.get_ref().clone() };
-        let asked = RequestId::read(request.metadata(), "UpdateWebhook", &public)?;
+        let context = RequestContext::read(&request, "UpdateWebhook", &public)?;
         let request = request.into_inner();
         let named = request.webhook.clone();
-        let change = async { Ok(UpdateWebhookResponse { webhook: Some(Self::update_webhook(self, request).await?) }) };
+        let change =
+            async { Ok(UpdateWebhookResponse { webhook: Some(Self::update_webhook(self, &context, request).await?) }) };
         let anew = || Ok(UpdateWebhookResponse { webhook: Some(self.shown_webhook(&named)?) });
-        Ok(Response::new(self.once(asked, change, anew).await?))
+        Ok(Response::new(self.once(&context, change, anew).await?))
     }
 
     async fn delete_webhook(&self, request: Request<DeleteWebhookRequest>) -> Answer<DeleteWebhookResponse> {
-        let asked = RequestId::read(request.metadata(), "DeleteWebhook", request.get_ref())?;
+        let context = RequestContext::read(&request, "DeleteWebhook", request.get_ref())?;
         let request = request.into_inner();
-        let change = Self::delete_webhook(self, &request);
-        Ok(Response::new(self.once(asked, change, || Ok(DeleteWebhookResponse {})).await?))
+        let change = Self::delete_webhook(self, &context, &request);
+        Ok(Response::new(self.once(&context, change, || Ok(DeleteWebhookResponse {})).await?))
     }
 }
