@@ -58,7 +58,7 @@ async fn life(lab: &Lab) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let server = serves_a_drive(folder.path())?;
     let to = |drive: String| json!({"target": "active", "configdrive": drive});
-    for (wrong, why) in [("http://127.0.0.1:8099/none", "404"), ("http://127.0.0.1:1/drive", "fetched")] {
+    for (wrong, why) in [("http://127.0.0.1:8099/none", "404"), ("http://127.0.0.1:1/drive", "downloaded")] {
         let told = rest.ask("PUT", "nodes/n1/states/provision", Some(to(wrong.to_owned()))).await;
         let told = told.err().context("it was taken")?.to_string();
         ensure!(told.contains("400") && told.contains(why), "{told}");
