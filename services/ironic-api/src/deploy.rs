@@ -64,8 +64,7 @@ impl RestApi {
                     ConfigDrive::Parts(parts) => Ok(assemble_files(record.node, node, parts)),
                 };
                 let files = files.map_err(refused)?;
-                let json = serde_json::to_vec(&files).map_err(|error| refused(error.to_string()))?;
-                let sealed = self.app.registry.sealer.seal(&format!("{}/config-drive", record.node), &json);
+                let sealed = self.app.registry.sealer.seal_json(&format!("{}/config-drive", record.node), &files);
                 Some(sealed.map_err(|error| fault(&record.node.to_string(), &error.into()))?)
             }
         };

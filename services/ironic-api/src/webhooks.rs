@@ -70,14 +70,7 @@ const MAX_EVENTS_IN_FLIGHT: usize = 8;
 /// Sends events while this replica leads.
 pub(super) async fn run(api: Arc<RestApi>) {
     let running: Arc<Mutex<HashSet<Uuid>>> = Arc::default();
-    loop {
-        tokio::select! {
-            () = api.host.stopping() => return,
-            () = sleep(WEBHOOK_POLL_INTERVAL) => {}
-        }
-        if !api.app.registry.mesh.leads() {
-            continue;
-        }
+    while api.app.leads_after(WEBHOOK_POLL_INTERVAL).await {
         for path in api.app.registry.view().paths(key::webhooks().path()) {
             let Some(id) = key::last(&path) else { continue };
             let mut known = running.lock().unwrap_or_else(PoisonError::into_inner);

@@ -91,6 +91,17 @@ pub enum Scope {
     Datacenter,
 }
 
+impl Scope {
+    /// The scope of a service that serves a rack: the schedulers serve all racks of their datacenter.
+    #[must_use]
+    pub const fn of(service: Service, rack: RackId) -> Self {
+        match service {
+            Service::Scheduler => Self::Datacenter,
+            Service::Power | Service::Pxe | Service::Storage | Service::Inventory => Self::Rack(rack),
+        }
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::Error;
 pub use crate::value::Sealed;
 
-pub use self::fields::{IsSecret, has_sealed, mask, open_text, seal_fields, seal_record};
+pub use self::fields::{IsSecret, has_sealed, mask, open_text, seal_record};
 
 /// Size of a key, in bytes.
 const KEY: usize = 32;

@@ -25,7 +25,11 @@ use uuid::Uuid;
 
 use self::choose::{Context, choose, in_use, unsuitable};
 use crate::{
-    Error, RequestContext, app_state::AppState, collections::Collection, node_view::NodeView, resource_store::Stored,
+    Error, RequestContext,
+    app_state::AppState,
+    collections::{Collection, delete_from},
+    node_view::NodeView,
+    resource_store::Stored,
 };
 
 /// The kind of the key under which each node of a group is given.
@@ -223,9 +227,6 @@ impl AppState {
             forget_allocation(&mut record.spec);
             change = registry.add_spec(change, &held, &held.intent.value, &record)?;
         }
-        if let Some(name) = allocation.name() {
-            change = change.clear(&key::name(AllocationSpec::KIND, name));
-        }
         let group = &allocation.placement.group;
         if !group.is_empty() && self.group_nodes(before.id, group).is_empty() {
             let last = key::name(GROUP, group);
@@ -233,7 +234,7 @@ impl AppState {
                 change = change.delete(&last, Expect::Revision(read.revision));
             }
         }
-        registry.commit(context, change.delete(&key::allocation(before.id), unchanged(before))).await
+        registry.commit(context, delete_from(change, before.id, &before.record)).await
     }
 }
 
@@ -256,14 +257,7 @@ const fn unchanged<T>(before: &Stored<T>) -> Expect {
 
 /// Serves allocations that are left or wait in the queue, oldest first, while this scheduler leads.
 pub async fn sweep(shared: Arc<AppState>) {
-    loop {
-        tokio::select! {
-            () = shared.host.stopping() => return,
-            () = tokio::time::sleep(SWEEP_INTERVAL) => {}
-        }
-        if !shared.registry.mesh.leads() {
-            continue;
-        }
+    while shared.leads_after(SWEEP_INTERVAL).await {
         let now = clock::now();
         let mut left = shared.resources::<AllocationSpec>();
         left.retain(|stored| stored.spec().is_allocating());

@@ -1,6 +1,6 @@
 //! State that the use cases, the reconcile loop and the API front ends share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::plan::Limits;
 use keyspace::seal::Sealer;
@@ -38,6 +38,19 @@ impl AppState {
     #[must_use]
     pub fn new(kit: &Kit, joined: &Joined, limits: Limits) -> Self {
         Self::assemble(joined.mesh.clone(), joined.sealer.clone(), kit.tls.clone(), limits, kit.host.clone())
+    }
+
+    /// Waits for an interval, and again until this scheduler leads. Returns false when the process stops.
+    pub async fn leads_after(&self, interval: Duration) -> bool {
+        loop {
+            tokio::select! {
+                () = self.host.stopping() => return false,
+                () = tokio::time::sleep(interval) => {}
+            }
+            if self.registry.mesh.leads() {
+                return true;
+            }
+        }
     }
 
     /// Creates the state from its parts.

@@ -22,7 +22,6 @@ use service_kit::{
     clock,
     status::{Failure as _, Kind, chain},
 };
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
@@ -40,14 +39,7 @@ const ENDED_BULK_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs all bulks while this replica leads.
 pub async fn carry(shared: Arc<AppState>) {
-    loop {
-        tokio::select! {
-            () = shared.host.stopping() => return,
-            () = sleep(SWEEP_INTERVAL) => {}
-        }
-        if !shared.registry.mesh.leads() {
-            continue;
-        }
+    while shared.leads_after(SWEEP_INTERVAL).await {
         for (path, read) in shared.registry.view().list(&key::bulks()) {
             let Some(id) = key::last(&path) else { continue };
             // Started nodes are recorded, so another round or another leader continues from there.

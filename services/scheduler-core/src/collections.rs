@@ -4,10 +4,11 @@ use std::fmt;
 
 use domain::id::NodeId;
 use keyspace::{
-    Key, Prefix, key,
+    Change, Expect, Key, Prefix, key,
+    store::Versioned,
     value::{
-        AllocationSpec, ChassisSpec, Delivered, DeployTemplateSpec, InspectionRuleSpec, PortgroupSpec, RunbookSpec,
-        Secrets, Stamped, VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
+        AllocationSpec, ChassisSpec, Delivered, DeployTemplateSpec, Holder, InspectionRuleSpec, PortgroupSpec,
+        RunbookSpec, Secrets, Stamped, VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -94,6 +95,18 @@ impl Unique {
             Self::BootIndex { node, index } => format!("{node} {index}"),
         }
     }
+}
+
+/// The key that the holder of a unique value has.
+pub(crate) fn unique_key<T: Collection>(value: &Unique) -> Key<Holder> {
+    key::name(&value.key_kind(T::KIND), &value.key_name())
+}
+
+/// Adds to a change the deletion of a resource, with the keys of its unique values and what is remembered of it.
+pub(crate) fn delete_from<T: Collection>(change: Change, id: Uuid, read: &Versioned<Stamped<T>>) -> Change {
+    let change = change.delete(&T::key(id), Expect::Revision(read.revision));
+    let change = T::progress(id).into_iter().fold(change, |change, key| change.clear(&key));
+    read.value.spec.unique().iter().fold(change, |change, value| change.clear(&unique_key::<T>(value)))
 }
 
 fn named(name: Option<&str>) -> Vec<Unique> {

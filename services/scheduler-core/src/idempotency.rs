@@ -121,14 +121,7 @@ impl AppState {
 
 /// Deletes old requests while this replica leads.
 pub async fn sweep(shared: Arc<AppState>) {
-    loop {
-        tokio::select! {
-            () = shared.host.stopping() => return,
-            () = sleep(SWEEP_INTERVAL) => {}
-        }
-        if !shared.registry.mesh.leads() {
-            continue;
-        }
+    while shared.leads_after(SWEEP_INTERVAL).await {
         let all = shared.registry.view().list(&key::requests()).into_iter();
         let all = all.filter_map(|(path, request)| Some((request.value.at, key::last(&path)?, request.revision)));
         if let Err(error) = forget(&shared.registry, &old(all.collect(), clock::now())).await {

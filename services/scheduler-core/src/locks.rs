@@ -1,6 +1,6 @@
 //! Locks: what the services of the mesh do to nodes, and how an operator takes a node away from one that hangs.
 
-use domain::{id::RackId, service::Service, time::Timestamp};
+use domain::{service::Service, time::Timestamp};
 use keyspace::{
     Expect, key,
     key::Scope,
@@ -22,20 +22,11 @@ pub struct RunningWork {
     pub deadline: Option<Timestamp>,
 }
 
-/// The scope of the claims of a service on the nodes of a rack.
-#[must_use]
-pub const fn scope(service: Service, rack: RackId) -> Scope {
-    match service {
-        Service::Scheduler => Scope::Datacenter,
-        Service::Power | Service::Pxe | Service::Storage | Service::Inventory => Scope::Rack(rack),
-    }
-}
-
 impl AppState {
     /// The claim of a service on a node.
     #[must_use]
     pub fn claim_of(&self, service: Service, record: &Record) -> Option<Versioned<Claim>> {
-        self.registry.view().get(&key::claim(scope(service, record.rack), service, record.node))
+        self.registry.view().get(&key::claim(Scope::of(service, record.rack), service, record.node))
     }
 
     /// What a service does to a node: the scheduler's operation, or a leaf's command without an outcome.
@@ -47,7 +38,7 @@ impl AppState {
             let purpose = operation.phase.to_string();
             return Some(RunningWork { purpose, since: operation.since, deadline });
         }
-        let journal = self.registry.view().get(&key::journal(scope(service, record.rack), service, record.node))?;
+        let journal = self.registry.view().get(&key::journal(Scope::of(service, record.rack), service, record.node))?;
         let entry = journal.value.entry.filter(|entry| entry.outcome.is_none())?;
         let deadline = Some(entry.at.plus(self.limits.power));
         Some(RunningWork { purpose: entry.command, since: entry.at, deadline })
@@ -69,7 +60,7 @@ impl AppState {
         let has_token =
             |claim: &Versioned<Claim>| u64::try_from(claim.revision).is_ok_and(|revision| revision == token);
         let claim = self.claim_of(service, record).filter(has_token).ok_or_else(changed)?;
-        let key = key::claim(scope(service, record.rack), service, record.node);
+        let key = key::claim(Scope::of(service, record.rack), service, record.node);
         let broken = Claim { broken: Some(Broken { by: by.clone(), since: clock::now() }), ..claim.value };
         let change = self.registry.mesh.as_member()?.put(&key, &broken, Expect::Revision(claim.revision))?;
         match self.registry.commit(context, change).await {

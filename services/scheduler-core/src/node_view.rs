@@ -120,7 +120,7 @@ impl NodeView {
     /// The implementation of an interface: the one that a client chose, or the driver's default.
     #[must_use]
     pub fn interface(&self, interface: Interface) -> Option<&str> {
-        self.spec().interface(interface).or_else(|| self.intent.driver.default_implementation(interface))
+        self.spec().implementation(interface, self.intent.driver)
     }
 
     /// The document that a front end makes of the node; made once, by the first that asks for it.
@@ -131,8 +131,7 @@ impl NodeView {
     /// The failure of a requested power state, if it was not corrected since.
     #[must_use]
     pub fn power_failure(&self) -> Option<&Failure> {
-        let settled = self.power.as_ref().and_then(|power| power.settled.as_ref());
-        settled.filter(|settled| settled.generation == self.life.generation)?.failure.as_ref()
+        self.power.as_ref()?.settled_in(self.life.generation)?.failure.as_ref()
     }
 
     /// The requested power state, while the node is not in it. `None` for what an operation does of its own.

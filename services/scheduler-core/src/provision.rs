@@ -246,25 +246,24 @@ fn check_password(verb: Verb, password: &str) -> Result<(), Invalid> {
 /// Computes the facts about a node besides its state. Unless its specification says otherwise, a new node is not wiped, and
 /// one that was in use is.
 fn facts(record: &Record, spec: Option<&NodeSpec>, steps: &[Step]) -> NodeFacts {
-    let is = |flag: fn(&NodeSpec) -> bool| spec.is_some_and(flag);
-    let automated_clean = spec.and_then(|spec| spec.automated_clean);
+    let unspecified = NodeSpec::default();
+    let spec = spec.unwrap_or(&unspecified);
     let intent = &record.intent.value;
     let is_fake = intent.driver == Driver::FakeHardware;
     let supports = |interface: Interface| {
-        let chosen = spec.and_then(|spec| spec.interface(interface));
-        let chosen = chosen.or_else(|| intent.driver.default_implementation(interface)).unwrap_or("no-");
-        Support::from(!chosen.starts_with("no-"))
+        let implementation = spec.implementation(interface, intent.driver).unwrap_or("no-");
+        Support::from(!implementation.starts_with("no-"))
     };
     // Our own agent executes no steps on a node in use; ironic-python-agent does, and reserved steps need no agent.
     let needs_agent = steps.is_empty() || steps.iter().any(|step| step.reserved().is_none());
     NodeFacts {
-        cleans_before_use: automated_clean.unwrap_or(false),
-        cleans_after_use: automated_clean.unwrap_or(true),
-        retired: is(|spec| spec.retired),
-        protected: is(|spec| spec.protected),
-        in_maintenance: is(|spec| spec.maintenance),
-        has_instance: is(|spec| spec.instance().is_some()),
-        stays_on: is(|spec| spec.disable_power_off),
+        cleans_before_use: spec.automated_clean.unwrap_or(false),
+        cleans_after_use: spec.automated_clean.unwrap_or(true),
+        retired: spec.retired,
+        protected: spec.protected,
+        in_maintenance: spec.maintenance,
+        has_instance: spec.instance().is_some(),
+        stays_on: spec.disable_power_off,
         network_boot: if is_fake { NetworkBoot::Ready } else { network_boot(record) },
         inspect: supports(Interface::Inspect),
         rescue: supports(Interface::Rescue),

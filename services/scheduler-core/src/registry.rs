@@ -93,8 +93,7 @@ impl Record {
 
     /// The failure of the last requested power state, if it was not corrected since.
     fn power_failure(&self) -> Option<Failure> {
-        let settled = self.power.as_ref()?.settled.as_ref()?;
-        settled.failure.clone().filter(|_| settled.generation == self.life.value.generation)
+        self.power.as_ref()?.settled_in(self.life.value.generation)?.failure.clone()
     }
 
     /// The failure of the regular polls of the BMC. While an operation runs, its own outcome counts.

@@ -13,7 +13,7 @@ use wire_ironic::fields::is_secret;
 use crate::{
     Error, RequestContext,
     app_state::AppState,
-    collections::{Collection, Unique},
+    collections::{Collection, Unique, delete_from, unique_key},
     registry::Registry,
 };
 
@@ -138,14 +138,7 @@ impl AppState {
         context: &RequestContext,
         stored: &Stored<T>,
     ) -> Result<(), Error> {
-        let mut change =
-            self.registry.mesh.as_member()?.delete(&T::key(stored.id), Expect::Revision(stored.record.revision));
-        if let Some(progress) = T::progress(stored.id) {
-            change = change.clear(&progress);
-        }
-        for value in stored.spec().unique() {
-            change = change.clear(&unique_key::<T>(&value));
-        }
+        let change = delete_from(self.registry.mesh.as_member()?, stored.id, &stored.record);
         self.registry.commit(context, change).await
     }
 
@@ -157,10 +150,6 @@ impl AppState {
             None => Ok(()),
         }
     }
-}
-
-fn unique_key<T: Collection>(value: &Unique) -> keyspace::Key<Holder> {
-    key::name(&value.key_kind(T::KIND), &value.key_name())
 }
 
 fn holder<T: Collection>(id: Uuid, value: &Unique) -> Holder {

@@ -137,7 +137,7 @@ impl Child {
     /// Publishes the proof of death: this process reaped the child, so that others need not wait for it.
     async fn publish(&self, store: &Store, rack: RackId) {
         let Some(instance) = self.instance() else { return };
-        let scope = if self.service == Service::Scheduler { Scope::Datacenter } else { Scope::Rack(rack) };
+        let scope = Scope::of(self.service, rack);
         let group = mesh::Group { scope, service: self.service };
         if let Err(error) = mesh::publish_death(store, group, instance, "reaped by ironmesh up").await {
             tracing::warn!(error = %service_kit::status::chain(&error), "cannot publish a proof of death");

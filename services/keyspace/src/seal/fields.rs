@@ -18,15 +18,7 @@ pub type IsSecret = fn(&str, &Value) -> bool;
 /// [`Error::Seal`]
 pub fn seal_record(record: &mut impl Secrets, id: &str, is_secret: IsSecret, sealer: &Sealer) -> Result<(), Error> {
     let mut fields = record.secret_fields().into_iter();
-    fields.try_for_each(|(path, fields)| seal_fields(fields, &format!("{id}/{path}"), is_secret, sealer))
-}
-
-/// Seals every secret of a dictionary that is not sealed yet. `place` is the record's id and the dictionary's path in it.
-///
-/// # Errors
-/// [`Error::Seal`]
-pub fn seal_fields(fields: &mut ExtraFields, place: &str, is_secret: IsSecret, sealer: &Sealer) -> Result<(), Error> {
-    seal_members(fields.as_map_mut(), place, is_secret, sealer)
+    fields.try_for_each(|(path, fields)| seal_members(fields.as_map_mut(), &format!("{id}/{path}"), is_secret, sealer))
 }
 
 fn seal_members(

@@ -23,6 +23,14 @@ pub struct PowerSeen {
     pub trouble: Option<Failure>,
 }
 
+impl PowerSeen {
+    /// How the instruction of a generation ended. `None` if it has not, or if another one ended since.
+    #[must_use]
+    pub fn settled_in(&self, generation: Generation) -> Option<&Settled> {
+        self.settled.as_ref().filter(|settled| settled.generation == generation)
+    }
+}
+
 /// How an instruction ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {

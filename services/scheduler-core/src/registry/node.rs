@@ -291,7 +291,7 @@ impl Registry {
             change = remove_port(change, record, *mac, port);
         }
         for service in Service::ALL {
-            let scope = if service == Service::Scheduler { Scope::Datacenter } else { Scope::Rack(rack) };
+            let scope = Scope::of(service, rack);
             let claim = key::claim(scope, service, node);
             // A worker that is still active finds its claim gone at the next write, and stops.
             if let Some(held) = self.view().get(&claim) {

@@ -7,8 +7,7 @@ use super::Record;
 
 /// Returns the progress of a generation's power instruction, from the last observation.
 pub fn settled(power: Option<&PowerSeen>, generation: Generation) -> Progress {
-    let settled = power.and_then(|power| power.settled.as_ref());
-    match settled.filter(|settled| settled.generation == generation) {
+    match power.and_then(|power| power.settled_in(generation)) {
         None => Progress::Unknown,
         Some(settled) => settled.failure.clone().map_or(Progress::Done(settled.at), Progress::Failed),
     }

@@ -10,12 +10,12 @@ use domain::{
 use keyspace::{
     Change, Expect, key,
     store::Versioned,
-    value::{AllocationSpec, Holder, Intent, Life, NodeSpec, Rack, Stamped},
+    value::{Holder, Intent, Life, NodeSpec, Rack, Stamped},
 };
 use tokio::time::timeout;
 
 use super::{Registry, holder};
-use crate::{Error, RequestContext, collections::Collection as _};
+use crate::{Error, RequestContext, collections::delete_from};
 
 /// Node as read for a change.
 #[derive(Debug, Clone)]
@@ -174,11 +174,7 @@ impl Registry {
     pub(super) fn end_allocation(&self, change: Change, spec: &NodeSpec) -> Change {
         let Some(id) = spec.allocation_uuid else { return change };
         let Some(read) = self.view().get(&key::allocation(id)) else { return change };
-        let change = change.delete(&key::allocation(id), Expect::Revision(read.revision));
-        match &read.value.spec.name {
-            Some(name) => change.clear(&key::name(AllocationSpec::KIND, name)),
-            None => change,
-        }
+        delete_from(change, id, &read)
     }
 
     /// Returns the holder of an instance.

@@ -14,7 +14,7 @@ use scheduler_core::work::seen::waiting;
 use serde_json::json;
 
 use crate::{
-    lab::{Lab, SOON, limits, until},
+    lab::{Lab, SHORT_TIMEOUT, limits, until},
     leaves::{Agent, Bmc, BootFiles, Images},
 };
 
@@ -37,7 +37,7 @@ async fn a_bmc_that_refuses_the_password_leaves_the_node_enrolled_and_says_so() 
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_bmc_is_asked_until_the_deadline() {
-    let lab = Lab::up_with(Limits { verify: SOON, ..limits() }).await;
+    let lab = Lab::up_with(Limits { verify: SHORT_TIMEOUT, ..limits() }).await;
     lab.leaves.set(|script| script.bmc = Bmc::Silent);
     let node = lab.machine(1, State::Enroll).await;
     lab.ask(node, Verb::Manage).await.unwrap();
@@ -188,7 +188,7 @@ async fn a_pxe_service_that_is_not_ready_or_not_there_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_machine_whose_agent_never_calls_is_booted_again_and_then_given_up() {
-    let lab = Lab::up_with(Limits { boot: SOON, boots: 2, ..limits() }).await;
+    let lab = Lab::up_with(Limits { boot: SHORT_TIMEOUT, boots: 2, ..limits() }).await;
     lab.leaves.set(|script| script.agent = Agent::Mute);
     let node = lab.machine(1, State::Available).await;
     lab.ask(node, Verb::Deploy).await.unwrap();
@@ -221,7 +221,7 @@ async fn a_boot_that_stopped_after_dhcp_is_diagnosed_by_its_timeline() {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_is_not_heard_again_is_given_up() {
-    let lab = Lab::up_with(Limits { agent: SOON, ..limits() }).await;
+    let lab = Lab::up_with(Limits { agent: SHORT_TIMEOUT, ..limits() }).await;
     lab.leaves.set(|script| script.agent = Agent::CallsOnce);
     let node = lab.machine(1, State::Available).await;
     lab.ask(node, Verb::Deploy).await.unwrap();

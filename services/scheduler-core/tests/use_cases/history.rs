@@ -1,4 +1,4 @@
-//! What is told of a node while it happens, what is kept of it, and what those who watch are told.
+//! Timelines of nodes: the live entries, the stored history, and the streams of watchers.
 
 use domain::{
     id::{NodeId, PortId},

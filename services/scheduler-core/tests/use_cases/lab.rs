@@ -86,7 +86,7 @@ pub(crate) fn limits() -> Limits {
 }
 
 /// A deadline that is over at once.
-pub(crate) const SOON: Duration = Duration::from_millis(50);
+pub(crate) const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Tokio's clock, as a machine that was booted a while ago.
 pub(crate) fn safety() -> SafetyParams {

@@ -1,7 +1,7 @@
 //! Locks: claims under which something runs.
 
 use domain::service::Service;
-use keyspace::{key, store::Versioned, value::Claim};
+use keyspace::{key, key::Scope, store::Versioned, value::Claim};
 use proto::{
     api::v1::{
         BreakLockRequest, BreakLockResponse, ListLocksRequest, ListLocksResponse, Lock as WireLock, ServiceKind,
@@ -15,11 +15,7 @@ use super::{
     Shared,
     pages::{Page, Position},
 };
-use scheduler_core::{
-    AppState, Error, RequestContext,
-    locks::{RunningWork, scope},
-    registry::Record,
-};
+use scheduler_core::{AppState, Error, RequestContext, locks::RunningWork, registry::Record};
 
 impl Shared {
     fn locks_of(&self, record: &Record) -> Vec<(Position, WireLock)> {
@@ -40,7 +36,7 @@ impl Shared {
         running: RunningWork,
     ) -> WireLock {
         let holder = claim.value.instance;
-        let member = self.registry.view().get(&key::member(scope(service, record.rack), service, holder));
+        let member = self.registry.view().get(&key::member(Scope::of(service, record.rack), service, holder));
         let broken = claim.value.broken.as_ref();
         WireLock {
             node: record.node.to_string(),

@@ -9,6 +9,7 @@ use domain::{
 };
 use keyspace::{
     key,
+    key::Scope,
     store::Versioned,
     value::{Network, Rack},
 };
@@ -27,7 +28,7 @@ use super::{
     Shared,
     pages::{Page, Position},
 };
-use scheduler_core::{Error, RequestContext, etag, locks::scope};
+use scheduler_core::{Error, RequestContext, etag};
 
 /// The fields of [`UpdateRackRequest`] that a mask may name.
 const FIELDS: &[&str] = &[
@@ -70,7 +71,7 @@ impl Shared {
         let nodes = self.registry.nodes(Some(rack));
         let mut shown = Vec::new();
         for service in Service::ALL {
-            let scope = scope(service, rack);
+            let scope = Scope::of(service, rack);
             let ring = self.registry.view().ring(scope, service);
             let leader = self.registry.view().get(&key::election(scope, service));
             for (path, member) in self.registry.view().list(&key::members(scope, service)) {
@@ -100,7 +101,7 @@ impl Shared {
     fn rings_of(&self, rack: RackId) -> Vec<WireRing> {
         let view = self.registry.view();
         let shown = Service::ALL.into_iter().filter_map(|service| {
-            let scope = scope(service, rack);
+            let scope = Scope::of(service, rack);
             let ring = view.ring(scope, service)?;
             let leader = view.get(&key::election(scope, service));
             let leaving = ring.value.left.iter().map(|(instance, since)| Leaving {

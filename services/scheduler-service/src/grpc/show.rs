@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{id::NodeId, service::Service, timeline};
-use keyspace::key;
+use keyspace::{key, key::Scope};
 use proto::{
     api::v1 as wire,
     convert::time::{wire_duration, wire_time},
@@ -11,7 +11,7 @@ use proto::{
 use service_kit::clock;
 
 use super::Shared;
-use scheduler_core::{Error, etag, locks::scope, registry::Record, work::seen};
+use scheduler_core::{Error, etag, registry::Record, work::seen};
 
 /// The part of a boot's deadline after which silence is remarked on.
 const SILENCE_FRACTION: u32 = 4;
@@ -54,7 +54,7 @@ pub(super) fn check_etag(shared: &Shared, tag: &str, record: &Record) -> Result<
 fn owners(shared: &Shared, record: &Record) -> Vec<wire::Owner> {
     let view = shared.registry.view();
     let owners = Service::ALL.into_iter().filter_map(|service| {
-        let scope = scope(service, record.rack);
+        let scope = Scope::of(service, record.rack);
         let owner = view.ring(scope, service)?.value.ring.owner(record.node)?;
         let claim = view.get(&key::claim(scope, service, record.node));
         Some(wire::Owner {

@@ -1,6 +1,6 @@
 //! Nodes.
 
-use domain::driver::Interface;
+use domain::driver::{Driver, Interface};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -162,6 +162,12 @@ impl NodeSpec {
             Interface::Vendor => &self.vendor_interface,
         }
         .as_deref()
+    }
+
+    /// The implementation of an interface: the one that a client chose, or the driver's default.
+    #[must_use]
+    pub fn implementation(&self, interface: Interface, driver: Driver) -> Option<&str> {
+        self.interface(interface).or_else(|| driver.default_implementation(interface))
     }
 
     /// The instance that it has. `None` if it has none.

@@ -22,7 +22,7 @@ pub struct WebhookSpec {
     pub extra: ExtraFields,
     /// Its name.
     pub name: String,
-    /// Which nodes it is told of: the query of a list of nodes. `None` for all.
+    /// The query that selects its nodes, as for a list of nodes. `None` for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// Where its receiver is.
