@@ -194,9 +194,11 @@ impl fmt::Display for Driver {
     }
 }
 
-impl fmt::Display for Interface {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Interface {
+    /// Ironic's name of it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Bios => "bios",
             Self::Boot => "boot",
             Self::Console => "console",
@@ -210,7 +212,13 @@ impl fmt::Display for Interface {
             Self::Rescue => "rescue",
             Self::Storage => "storage",
             Self::Vendor => "vendor",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -22,7 +22,7 @@ use wire_ironic::{
     route::{Found, Requirement, Target},
 };
 
-pub(super) use self::visibility::{Document, Visibility};
+pub(super) use self::visibility::{Document, NodeVisibility, Visibility};
 use super::{ApiRequest, RestApi, collections::IronicCollection};
 use scheduler_core::node_view::NodeView;
 

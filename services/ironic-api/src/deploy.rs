@@ -8,7 +8,7 @@ use domain::{
     id::{ImageId, NodeId},
     image::{Digest, Encoding, Image, Purpose},
 };
-use keyspace::value::{ConfigDrive as Files, Deployment};
+use keyspace::value::{ConfigDrive as Files, Deployment, ExtraFields};
 use serde_json::{Map, Value, json};
 use wire_ironic::{
     error::{Class, Error},
@@ -16,7 +16,7 @@ use wire_ironic::{
 };
 
 use super::{ApiRequest, RestApi, config_drive_fetch, fault::fault};
-use scheduler_core::registry::Record;
+use scheduler_core::{node_view::NodeView, registry::Record};
 
 /// Maximum size of a compressed config drive, in bytes. Sealed and in base64 it must fit into one transaction.
 const MAX_PACKED_BYTES: usize = 128 << 10;
@@ -36,7 +36,7 @@ impl RestApi {
         &self,
         request: &ApiRequest,
         record: &Record,
-        node: &Map<String, Value>,
+        node: &NodeView,
         drive: Option<&ConfigDrive>,
     ) -> Result<Option<Deployment>, Error> {
         if record.intent.value.driver == Driver::FakeHardware {
@@ -46,8 +46,8 @@ impl RestApi {
             let uuid = record.node;
             Class::Invalid.says(format!("Failed to validate deploy or power info for node {uuid}: {why}"))
         };
-        let empty = Map::new();
-        let info = node.get("instance_info").and_then(Value::as_object).unwrap_or(&empty);
+        let empty = ExtraFields::new();
+        let info = node.spec().instance_info.as_ref().unwrap_or(&empty);
         let image = match source(info).map_err(refused)? {
             Source::Registered(name) => {
                 let found = self.app.registry.image_named(&name);
@@ -61,7 +61,7 @@ impl RestApi {
                 let files = match drive {
                     ConfigDrive::Url(url) => unpack(&config_drive_fetch::config_drive(url).await.map_err(refused)?),
                     ConfigDrive::Packed(text) => unpack(text),
-                    ConfigDrive::Parts(parts) => Ok(assemble_files(record.node, node, parts)),
+                    ConfigDrive::Parts(parts) => Ok(assemble_files(node, parts)),
                 };
                 let files = files.map_err(refused)?;
                 let sealed = self.app.registry.sealer.seal_json(&format!("{}/config-drive", record.node), &files);
@@ -104,8 +104,8 @@ fn encoding(url: &str) -> Encoding {
     }
 }
 
-fn source(info: &Map<String, Value>) -> Result<Source, String> {
-    let text = |name: &str| info.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+fn source(info: &ExtraFields) -> Result<Source, String> {
+    let text = |name: &str| info.text(name).filter(|text| !text.is_empty());
     let Some(source) = text("image_source") else {
         return Err("Cannot validate image information because one or more parameters are missing from its \
                     instance_info. Missing are: ['instance_info.image_source']"
@@ -139,12 +139,13 @@ fn source(info: &Map<String, Value>) -> Result<Source, String> {
 }
 
 /// Assembles the files of a config drive from its parts.
-fn assemble_files(node: NodeId, whole: &Map<String, Value>, parts: &Map<String, Value>) -> Files {
+fn assemble_files(node: &NodeView, parts: &Map<String, Value>) -> Files {
     let mut files = BTreeMap::new();
     let mut put = |name: &str, content: Vec<u8>| files.insert(format!("openstack/latest/{name}"), content);
-    let name = whole.get("name").and_then(Value::as_str).map_or_else(|| node.to_string(), str::to_owned);
+    let (uuid, name) = (node.node.to_string(), &node.intent.name);
+    let name = if name.is_empty() { &uuid } else { name };
     let mut meta = Map::from_iter([
-        ("uuid".to_owned(), json!(node.to_string())),
+        ("uuid".to_owned(), json!(uuid)),
         ("name".to_owned(), json!(name)),
         ("hostname".to_owned(), json!(name)),
     ]);
@@ -182,10 +183,13 @@ fn unpack(text: &str) -> Result<Files, String> {
 
 #[cfg(test)]
 mod tests {
+    use keyspace::value::NodeSpec;
+
     use super::*;
+    use crate::test_node::node;
 
     fn of(info: Value) -> Result<Source, String> {
-        source(info.as_object().unwrap())
+        source(&ExtraFields::from(info.as_object().cloned().unwrap()))
     }
 
     #[test]
@@ -211,11 +215,10 @@ mod tests {
 
     #[test]
     fn a_config_drive_contains_its_parts_and_the_name_of_the_node() {
-        let node = NodeId::new(uuid::Uuid::from_u128(7));
-        let whole = json!({"name": "n1"});
+        let node = node(7, "n1", NodeSpec::default());
         let parts =
             json!({"meta_data": {"hostname": "other"}, "user_data": "#!/bin/sh", "network_data": {"links": []}});
-        let files = assemble_files(node, whole.as_object().unwrap(), parts.as_object().unwrap());
+        let files = assemble_files(&node, parts.as_object().unwrap());
         let meta: Value = serde_json::from_slice(&files["openstack/latest/meta_data.json"]).unwrap();
         assert_eq!((meta["hostname"].as_str(), meta["name"].as_str()), (Some("other"), Some("n1")));
         assert_eq!(files["openstack/latest/user_data"], b"#!/bin/sh");

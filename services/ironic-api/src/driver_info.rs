@@ -8,7 +8,7 @@ use keyspace::value::{ExtraFields, IronicRamdisk, NodeSpec, Redfish};
 use serde_json::{Map, Value};
 use wire_ironic::error::{Class, Error, text};
 
-use super::{node_document::interface_field, redfish};
+use super::{records::interface_field, redfish};
 
 /// Parses a node's driver.
 pub(super) fn driver(attributes: &Map<String, Value>) -> Result<Driver, Error> {

@@ -34,7 +34,7 @@ use wire_ironic::{
     query::{List, Shape},
 };
 
-use super::{ApiRequest, RestApi, authz::Visibility, node_document::document, nodes::matches};
+use super::{ApiRequest, RestApi, authz::NodeVisibility, node_document::NodeDocument, nodes::matches};
 use scheduler_core::node_view::NodeView;
 
 /// Maximum number of open streams. Each keeps 24 bytes per node.
@@ -132,17 +132,15 @@ impl RestApi {
 
     /// Encodes the changes that the client does not know yet.
     fn changes(&self, request: &ApiRequest, list: &List, sent: &mut SentNodes, is_first: bool) -> Vec<Bytes> {
-        let (parent, visibility) = (self.parent(request, list), Visibility::nodes(request));
+        let (parent, visibility) = (self.parent(request, list), NodeVisibility::of(&request.caller));
         let (all, frame) = (self.node_cache.all(), Frame::new(&NODE, request.version, &request.base, &list.columns));
-        let is_of = |node: &&Arc<NodeView>| {
-            matches(document(node), list, parent.as_deref()) && visibility.includes(document(node))
-        };
+        let is_of = |node: &&Arc<NodeView>| matches(node, list, parent.as_deref()) && visibility.includes(node);
         let (mut out, mut now) = (Chunks::default(), HashMap::with_capacity(sent.nodes.len()));
         let mut latest = sent.since;
         for node in all.iter().filter(is_of) {
             let known = sent.nodes.get(&node.node).copied().or_else(|| is_first.then_some(sent.since));
             if known.is_none_or(|known| known < node.revision) {
-                out.event("node", node.revision, &frame.shown(&visibility.redact(document(node))));
+                out.event("node", node.revision, &frame.shown(&NodeDocument::new(node, visibility)));
             }
             latest = latest.max(node.revision);
             now.insert(node.node, node.revision);

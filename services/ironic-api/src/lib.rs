@@ -38,6 +38,8 @@ mod resources;
 mod response;
 mod states;
 mod step_requests;
+#[cfg(test)]
+mod test_node;
 mod validate;
 mod vendor;
 mod verb;

@@ -1,11 +1,9 @@
 //! Filters, sorts and cuts lists into pages. Pure.
 
-use std::cmp::Ordering;
-
 use serde_json::{Map, Value, json};
 use wire_ironic::{
     error::{Error, text},
-    fields::Resource,
+    fields::{FieldSource, FieldValue, Resource},
     links::Frame,
     page::Direction,
     query::{self, List, Operand},
@@ -28,7 +26,7 @@ pub(super) fn page(
     visibility: Visibility<'_>,
 ) -> Result<Value, Error> {
     items.retain(|item| visibility.includes(item));
-    let page = chosen(resource, list, items, |item| item)?;
+    let page = chosen(resource, list, items, |item, field| item.field(field))?;
     let last = page.last().and_then(|last| last.get(resource.key)).and_then(Value::as_str).unwrap_or_default();
     let next = query::next_page(resource, list, &request.base, page.len(), last);
     let frame = Frame::new(resource, request.version, &request.base, &list.columns);
@@ -40,7 +38,7 @@ pub(super) fn page(
     Ok(Value::Object(body))
 }
 
-/// Selects and sorts the members of a page. `whole` returns the fields of a member.
+/// Selects and sorts the members of a page. `field` returns a field of a member.
 ///
 /// # Errors
 /// 404 for a marker that is not there.
@@ -48,11 +46,11 @@ pub(super) fn chosen<T>(
     resource: &Resource,
     list: &List,
     mut items: Vec<T>,
-    whole: fn(&T) -> &Document,
+    field: impl for<'a> Fn(&'a T, &str) -> Option<FieldValue<'a>>,
 ) -> Result<Vec<T>, Error> {
     let key = list.page.sort_key.as_str();
     if key != "id" {
-        items.sort_by(|one, other| compare(value(whole(one), key), value(whole(other), key)));
+        items.sort_by_cached_key(|item| SortKey::of(field(item, key)));
     }
     if list.page.direction == Direction::Down {
         items.reverse();
@@ -60,7 +58,8 @@ pub(super) fn chosen<T>(
     let from = match &list.page.marker {
         None => 0,
         Some(marker) => {
-            let at = items.iter().position(|item| is(whole(item), resource.key, marker));
+            let is_marker = |item: &T| field(item, resource.key).is_some_and(|key| key.as_str() == Some(marker));
+            let at = items.iter().position(is_marker);
             at.ok_or_else(|| text::not_found(word(resource), marker))? + 1
         }
     };
@@ -86,47 +85,44 @@ fn word(resource: &Resource) -> &'static str {
     }
 }
 
-fn value<'a>(item: &'a Document, key: &str) -> &'a Value {
-    item.get(key).unwrap_or(&Value::Null)
+/// Value by which a list is sorted: null first, as in Ironic's database, and text by its bytes.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum SortKey {
+    Null,
+    Flag(bool),
+    Number(i64),
+    Text(String),
 }
 
-fn is(item: &Document, key: &str, text: &str) -> bool {
-    value(item, key).as_str() == Some(text)
-}
-
-/// Orders null first, as Ironic's database does, and text by its bytes.
-fn compare(one: &Value, other: &Value) -> Ordering {
-    match (one, other) {
-        (Value::Null, Value::Null) => Ordering::Equal,
-        (Value::Null, _) => Ordering::Less,
-        (_, Value::Null) => Ordering::Greater,
-        (Value::Bool(one), Value::Bool(other)) => one.cmp(other),
-        (Value::Number(one), Value::Number(other)) => {
-            one.as_f64().partial_cmp(&other.as_f64()).unwrap_or(Ordering::Equal)
-        }
-        _ => one.as_str().unwrap_or_default().cmp(other.as_str().unwrap_or_default()),
+impl SortKey {
+    fn of(value: Option<FieldValue<'_>>) -> Self {
+        let Some(value) = value else { return Self::Null };
+        let number = || value.as_i64().map(Self::Number);
+        let text = || value.as_str().map(|text| Self::Text(text.to_owned()));
+        value.as_bool().map(Self::Flag).or_else(number).or_else(text).unwrap_or(Self::Null)
     }
 }
 
 /// Returns whether a field matches a filter.
-pub(super) fn matches(item: &Document, field: &str, operand: &Operand) -> bool {
-    let value = value(item, field);
+pub(super) fn matches(item: &impl FieldSource, field: &str, operand: &Operand) -> bool {
+    let value = item.field(field);
+    let text = value.as_ref().and_then(FieldValue::as_str);
     match operand {
-        Operand::Flag(flag) => value.as_bool().unwrap_or_default() == *flag,
-        Operand::Text(text) => value.as_str().unwrap_or_default() == text,
-        Operand::Words(words) => value.as_str().is_some_and(|value| words.iter().any(|word| word == value)),
+        Operand::Flag(flag) => value.as_ref().and_then(FieldValue::as_bool).unwrap_or_default() == *flag,
+        Operand::Text(wanted) => text.unwrap_or_default() == wanted,
+        Operand::Words(words) => text.is_some_and(|text| words.iter().any(|word| word == text)),
     }
 }
 
 /// Returns whether a field has a value.
-pub(super) fn has(item: &Document, field: &str) -> bool {
-    value(item, field).as_str().is_some_and(|text| !text.is_empty())
+pub(super) fn has(item: &impl FieldSource, field: &str) -> bool {
+    item.field(field).is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty()))
 }
 
 /// Returns whether a text field contains a text, ignoring case.
-pub(super) fn contains(item: &Document, field: &str, operand: &Operand) -> bool {
+pub(super) fn contains(item: &impl FieldSource, field: &str, operand: &Operand) -> bool {
     let words = operand.written().to_lowercase();
-    value(item, field).as_str().is_some_and(|text| text.to_lowercase().contains(&words))
+    item.field(field).is_some_and(|value| value.as_str().is_some_and(|text| text.to_lowercase().contains(&words)))
 }
 
 #[cfg(test)]

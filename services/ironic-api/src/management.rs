@@ -20,7 +20,7 @@ use wire_ironic::{
     error::{Class, Error, text},
 };
 
-use super::{ApiRequest, RestApi, fault::fault, node_document::document, response::ApiResponse, validate};
+use super::{ApiRequest, RestApi, fault::fault, response::ApiResponse, validate};
 use scheduler_core::node_view::NodeView;
 use scheduler_core::{
     effect::{self, power::BootOrder},
@@ -46,7 +46,7 @@ impl RestApi {
             "noop" => BootOrder { device: Some(BootDevice::Pxe), is_persistent: Some(true) },
             _ => {
                 check_free(&node)?;
-                validate::management(document(&node), node.intent.driver)?;
+                validate::management(&node)?;
                 let asked = effect::power::boot_order(&self.app, node.rack, node.node).await;
                 asked.map_err(|error| fault(ident, &error))?.map_err(|failure| failed(&node, &failure))?
             }
@@ -61,7 +61,7 @@ impl RestApi {
         let is_there = !matches!(management(&node), "fake" | "noop");
         if is_there {
             check_free(&node)?;
-            validate::management(document(&node), node.intent.driver)?;
+            validate::management(&node)?;
         }
         let device = devices(&node).iter().copied().find(|device| device.to_string() == named);
         let device = device.ok_or_else(|| Class::Invalid.says(format!("Invalid boot device {named} specified.")))?;
@@ -85,7 +85,7 @@ impl RestApi {
             return self.unsupported(request, ident, below);
         }
         check_free(&node)?;
-        validate::management(document(&node), node.intent.driver)?;
+        validate::management(&node)?;
         self.instruct(request, ident, &node, |_| PowerTarget::Interrupted).await
     }
 

@@ -1,82 +1,169 @@
-//! A node as the newest version of the protocol shows it.
+//! A node as the newest version of the protocol shows it. Its fields are rendered when they are asked for.
+
+use std::borrow::Cow;
 
 use domain::{
     driver::{Driver, Interface},
     power::{Power, PowerTarget},
 };
 use keyspace::{
-    seal::mask,
+    seal,
     value::{ExtraFields, Intent},
 };
 use serde_json::{Map, Value, json};
-use wire_ironic::fields::MASK;
+use wire_ironic::fields::{FieldSource, FieldValue, MASK, NODE};
 
-use super::records::{time, to_fields};
+use super::{authz::NodeVisibility, records::time};
 use scheduler_core::node_view::{NodeView, StepKind};
 
-/// The node with all of its fields, secrets masked. Rendered once per revision.
-pub(super) fn document(node: &NodeView) -> &Map<String, Value> {
-    let rendered = node.document(|node| {
-        let mut document = render(node);
-        mask(&mut document, MASK);
-        ExtraFields::from(document)
-    });
-    rendered.as_map()
+/// A node as a caller sees it: secrets are masked, and what the caller cannot see is replaced.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NodeDocument<'a> {
+    node: &'a NodeView,
+    visibility: NodeVisibility<'a>,
+}
+
+impl<'a> NodeDocument<'a> {
+    /// The node as a caller with this visibility sees it.
+    pub(super) const fn new(node: &'a NodeView, visibility: NodeVisibility<'a>) -> Self {
+        Self { node, visibility }
+    }
+
+    /// The node with all of its fields visible.
+    pub(super) const fn unrestricted(node: &'a NodeView) -> Self {
+        Self::new(node, NodeVisibility::Unrestricted)
+    }
+}
+
+impl FieldSource for NodeDocument<'_> {
+    fn field(&self, name: &str) -> Option<FieldValue<'_>> {
+        if let Some(replacement) = self.visibility.replacement(self.node, name) {
+            return Some(replacement.into());
+        }
+        let value = field(self.node, name)?;
+        let can_hold_secrets =
+            matches!(name, "driver_info" | "instance_info" | "clean_step" | "deploy_step" | "service_step");
+        if !can_hold_secrets {
+            return Some(value);
+        }
+        let mut value = value.into_json();
+        if let Value::Object(fields) = &mut value {
+            seal::mask(fields, MASK);
+        }
+        Some(value.into())
+    }
 }
 
 /// The node with all of its fields. Sealed secrets are in it as they are stored.
 pub(super) fn render(node: &NodeView) -> Map<String, Value> {
-    let mut document = specified(node);
-    let life = &node.life;
-    let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
-    put("provision_state", json!(life.state.ironic_name()));
-    put("target_provision_state", json!(life.state.target()));
-    put("provision_updated_at", time(Some(life.since).filter(|since| *since != node.intent.enrolled_at)));
-    put("power_state", node.power.as_ref().map_or(Value::Null, |power| json!(power_name(power.power))));
-    put("target_power_state", json!(node.pending_power().and_then(power_target_name).map(|(state, _)| state)));
-    put("last_error", json!(last_error(node)));
-    put("conductor", json!(node.conductor));
-    put("reservation", if node.is_locked() { json!(node.conductor) } else { Value::Null });
-    let inspection = life.inspection.as_ref();
-    put("inspection_started_at", time(inspection.map(|inspection| inspection.started_at)));
-    put("inspection_finished_at", time(inspection.and_then(|inspection| inspection.finished_at)));
-    if let Some((kind, step)) = node.current_step() {
-        put(step_field(kind), json!(step));
-    }
-    if let Some(firmware) = &node.firmware {
-        put("boot_mode", json!(firmware.boot_mode.map(|mode| mode.to_string())));
-        put("secure_boot", json!(firmware.secure_boot));
-    }
-    document
+    let fields = NODE.fields.iter().filter_map(|row| Some((row.name.to_owned(), field(node, row.name)?.into_json())));
+    fields.collect()
 }
 
-/// What clients specified; the rest is the driver's default.
-fn specified(node: &NodeView) -> Map<String, Value> {
-    let intent = &node.intent;
-    let mut document = to_fields(node.spec());
-    let mut put = |name: String, value: Value| document.insert(name, value);
-    put("uuid".to_owned(), json!(node.node.to_string()));
-    put("name".to_owned(), if intent.name.is_empty() { Value::Null } else { json!(intent.name) });
-    put("driver".to_owned(), json!(intent.driver.to_string()));
-    put("conductor_group".to_owned(), json!(node.rack_name));
-    put("created_at".to_owned(), time(Some(intent.enrolled_at)));
-    put("updated_at".to_owned(), time(node.record.updated_at));
-    if node.spec().driver_info.is_none() {
-        put("driver_info".to_owned(), driver_info(intent));
+/// The value of a field of the node. `None` for its initial value. Sealed secrets are in it as they are stored.
+pub(super) fn field<'a>(node: &'a NodeView, name: &str) -> Option<FieldValue<'a>> {
+    let (spec, intent, life) = (node.spec(), &node.intent, &node.life);
+    let inspection = life.inspection.as_ref();
+    Some(match name {
+        "allocation_uuid" => spec.allocation_uuid?.to_string().into(),
+        "automated_clean" => spec.automated_clean?.into(),
+        "boot_mode" => match &node.firmware {
+            Some(firmware) => firmware.boot_mode.map(|mode| mode.to_string()).into(),
+            None => spec.boot_mode.as_deref()?.into(),
+        },
+        "chassis_uuid" => spec.chassis_uuid?.to_string().into(),
+        "clean_step" => step(node, StepKind::Clean)?,
+        "conductor" => node.conductor.as_deref().into(),
+        "conductor_group" => node.rack_name.as_str().into(),
+        "console_enabled" => set_flag(spec.console_enabled)?,
+        "created_at" => time(Some(intent.enrolled_at)).into(),
+        "deploy_step" => step(node, StepKind::Deploy)?,
+        "description" => spec.description.as_deref()?.into(),
+        "disable_power_off" => set_flag(spec.disable_power_off)?,
+        "driver" => intent.driver.to_string().into(),
+        "driver_info" => match &spec.driver_info {
+            Some(info) => FieldValue::Object(info.as_map()),
+            None => Value::Object(synthesized_driver_info(intent)).into(),
+        },
+        "extra" => dictionary(&spec.extra)?,
+        "fault" => spec.fault.as_deref()?.into(),
+        "inspection_finished_at" => time(inspection.and_then(|inspection| inspection.finished_at)).into(),
+        "inspection_started_at" => time(inspection.map(|inspection| inspection.started_at)).into(),
+        "instance_info" => FieldValue::Object(spec.instance_info.as_ref()?.as_map()),
+        "instance_name" => spec.instance_name.as_deref()?.into(),
+        "instance_uuid" => spec.instance_uuid.as_deref()?.into(),
+        "last_error" => last_error(node).into(),
+        "lessee" => spec.lessee.as_deref()?.into(),
+        "maintenance" => set_flag(spec.maintenance)?,
+        "maintenance_reason" => spec.maintenance_reason.as_deref()?.into(),
+        "name" => Some(intent.name.as_str()).filter(|name| !name.is_empty()).into(),
+        "network_data" => dictionary(&spec.network_data)?,
+        "owner" => spec.owner.as_deref()?.into(),
+        "parent_node" => spec.parent_node.as_deref()?.into(),
+        "power_state" => node.power.as_ref().map(|power| power_name(power.power)).into(),
+        "properties" => dictionary(&spec.properties)?,
+        "protected" => set_flag(spec.protected)?,
+        "protected_reason" => spec.protected_reason.as_deref()?.into(),
+        "provision_state" => life.state.ironic_name().into(),
+        "provision_updated_at" => time(Some(life.since).filter(|since| *since != intent.enrolled_at)).into(),
+        "raid_config" => dictionary(&spec.raid_config)?,
+        "reservation" => node.conductor.as_deref().filter(|_| node.is_locked()).into(),
+        "resource_class" => spec.resource_class.as_deref()?.into(),
+        "retired" => set_flag(spec.retired)?,
+        "retired_reason" => spec.retired_reason.as_deref()?.into(),
+        "secure_boot" => match &node.firmware {
+            Some(firmware) => firmware.secure_boot.into(),
+            None => spec.secure_boot?.into(),
+        },
+        "service_step" => step(node, StepKind::Service)?,
+        "shard" => spec.shard.as_deref()?.into(),
+        "target_power_state" => node.pending_power().and_then(power_target_name).map(|(state, _)| state).into(),
+        "target_provision_state" => life.state.target().into(),
+        "target_raid_config" => dictionary(&spec.target_raid_config)?,
+        "traits" if spec.traits.is_empty() => return None,
+        "traits" => json!(spec.traits).into(),
+        "updated_at" => time(node.record.updated_at).into(),
+        "uuid" => node.node.to_string().into(),
+        name => {
+            let interface = name.strip_suffix("_interface")?;
+            node.interface(*Interface::ALL.iter().find(|one| one.name() == interface)?).into()
+        }
+    })
+}
+
+/// `true`. `None` for `false`, which is the initial value of all flags of a node.
+fn set_flag(flag: bool) -> Option<FieldValue<'static>> {
+    flag.then(|| true.into())
+}
+
+/// A dictionary. `None` if it is empty.
+fn dictionary(fields: &ExtraFields) -> Option<FieldValue<'_>> {
+    (!fields.is_empty()).then(|| FieldValue::Object(fields.as_map()))
+}
+
+/// The step that the node runs now, if it is of this kind.
+fn step(node: &NodeView, kind: StepKind) -> Option<FieldValue<'_>> {
+    let (_, step) = node.current_step().filter(|(running, _)| *running == kind)?;
+    Some(json!(step).into())
+}
+
+/// How the node's BMC is reached, in Ironic's words. Sealed secrets are in it as they are stored.
+pub(super) fn driver_info(node: &NodeView) -> Cow<'_, Map<String, Value>> {
+    match &node.spec().driver_info {
+        Some(info) => Cow::Borrowed(info.as_map()),
+        None => Cow::Owned(synthesized_driver_info(&node.intent)),
     }
-    for interface in Interface::ALL.iter().copied() {
-        put(interface_field(interface), json!(node.interface(interface)));
-    }
-    document
 }
 
 /// `driver_info` of a node that was not enrolled by a client of Ironic's API.
-fn driver_info(intent: &Intent) -> Value {
-    let Some(bmc) = intent.bmc.as_ref().filter(|_| intent.driver == Driver::Ipmi) else { return json!({}) };
-    json!({
-        "ipmi_address": bmc.address.host, "ipmi_port": bmc.address.port,
-        "ipmi_username": bmc.user, "ipmi_password": {"sealed": bmc.password},
-    })
+fn synthesized_driver_info(intent: &Intent) -> Map<String, Value> {
+    let Some(bmc) = intent.bmc.as_ref().filter(|_| intent.driver == Driver::Ipmi) else { return Map::new() };
+    Map::from_iter([
+        ("ipmi_address".to_owned(), json!(bmc.address.host)),
+        ("ipmi_port".to_owned(), json!(bmc.address.port)),
+        ("ipmi_username".to_owned(), json!(bmc.user)),
+        ("ipmi_password".to_owned(), json!({"sealed": bmc.password})),
+    ])
 }
 
 /// The last failure that was not corrected since.
@@ -111,16 +198,39 @@ pub(super) const fn power_name(power: Power) -> &'static str {
     }
 }
 
-/// The field of a node that shows its current step.
-const fn step_field(kind: StepKind) -> &'static str {
-    match kind {
-        StepKind::Clean => "clean_step",
-        StepKind::Deploy => "deploy_step",
-        StepKind::Service => "service_step",
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{records::to_fields, test_node};
 
-/// The field of a node that names the implementation of an interface.
-pub(super) fn interface_field(interface: Interface) -> String {
-    format!("{interface}_interface")
+    fn node(spec: Value) -> NodeView {
+        test_node::node(7, "n1", serde_json::from_value(spec).unwrap())
+    }
+
+    /// A specification in which no field has its default.
+    fn full() -> Value {
+        let golden = include_str!("../../keyspace/src/value/golden/resources.txt");
+        let record = golden.lines().skip_while(|line| *line != "node").nth(1).unwrap();
+        serde_json::from_str::<Value>(record).unwrap()["spec"].take()
+    }
+
+    #[test]
+    fn a_document_has_every_field_of_the_specification_as_it_is_stored() {
+        for spec in [json!({}), full()] {
+            let node = node(spec);
+            let document = render(&node);
+            for (name, value) in to_fields(node.spec()) {
+                assert_eq!(document.get(&name), Some(&value), "{name}");
+            }
+        }
+        assert_eq!(to_fields(node(full()).spec()).len(), full().as_object().unwrap().len());
+    }
+
+    #[test]
+    fn a_secret_is_masked_in_what_a_client_sees_and_sealed_in_what_is_stored() {
+        let node = node(full());
+        assert!(render(&node)["driver_info"]["ipmi_password"]["sealed"].is_object());
+        let seen = NodeDocument::unrestricted(&node).field("driver_info").unwrap().into_json();
+        assert_eq!(seen["ipmi_password"], MASK);
+    }
 }

@@ -17,8 +17,8 @@ use wire_ironic::{
 };
 
 use super::{
-    ApiRequest, RestApi, authz::Visibility, collections::IronicCollection, fault::fault, hardware,
-    node_document::document, nodes::one, response::ApiResponse,
+    ApiRequest, RestApi, authz::NodeVisibility, collections::IronicCollection, fault::fault, hardware, nodes::one,
+    response::ApiResponse,
 };
 use scheduler_core::node_view::NodeView;
 
@@ -254,8 +254,8 @@ impl RestApi {
         let uuid = self.node(request, ident)?.node.to_string();
         let all = self.node_cache.all();
         let of = |node: &&Arc<NodeView>| node.spec().parent_node.as_deref() == Some(uuid.as_str());
-        let visibility = Visibility::nodes(request);
-        let seen = all.iter().filter(of).filter(|node| visibility.includes(document(node)));
+        let visibility = NodeVisibility::of(&request.caller);
+        let seen = all.iter().filter(of).filter(|node| visibility.includes(node));
         let children: Vec<String> = seen.map(|node| node.node.to_string()).collect();
         let href = format!("{}/v1/nodes?parent_node={uuid}", request.base);
         Ok(ApiResponse::ok(json!({"children": children, "links": {"href": href, "rel": "children"}})))
@@ -263,9 +263,7 @@ impl RestApi {
 
     pub(super) fn validate(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?;
-        Ok(ApiResponse::ok(call::validation(
-            super::validate::interfaces(document(&node), node.intent.driver).into_iter(),
-        )))
+        Ok(ApiResponse::ok(call::validation(super::validate::interfaces(&node).into_iter())))
     }
 }
 

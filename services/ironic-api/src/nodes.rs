@@ -25,14 +25,14 @@ use wire_ironic::{
 
 use super::{
     ApiRequest, RestApi,
-    authz::Visibility,
+    authz::NodeVisibility,
     condition,
     driver_info::{BmcAccess, bmc_access, check_interfaces, driver, ironic_ramdisk},
     fault::fault,
     list,
-    node_document::{document, interface_field, render},
+    node_document::{NodeDocument, field, render},
     pages::Page,
-    records::{from_fields, to_fields},
+    records::{from_fields, interface_field, to_fields},
     response::ApiResponse,
 };
 use scheduler_core::registry::{Held, Record, newborn};
@@ -75,13 +75,13 @@ impl RestApi {
     }
 
     fn page_of_nodes(&self, request: &ApiRequest, list: List, parent: Option<&str>) -> Result<ApiResponse, Error> {
-        let visibility = Visibility::nodes(request);
-        let is_of = |node: &NodeView| matches(document(node), &list, parent) && visibility.includes(document(node));
+        let visibility = NodeVisibility::of(&request.caller);
+        let is_of = |node: &NodeView| matches(node, &list, parent) && visibility.includes(node);
         let marker = list.page.marker.as_deref();
         let missing = || text::not_found("Node", marker.unwrap_or_default());
         let behind = marker.map(|marker| {
             let node = marker.parse().ok().and_then(|node| self.node_cache.get(node));
-            node.filter(|node| visibility.includes(document(node))).map(|node| node.node).ok_or_else(missing)
+            node.filter(|node| visibility.includes(node)).map(|node| node.node).ok_or_else(missing)
         });
         let behind = behind.transpose()?;
         let page = if list.page.sort_key == "id" {
@@ -93,7 +93,7 @@ impl RestApi {
         } else {
             // A marker gives the start of the page even if the node no longer matches the filters.
             let all = self.node_cache.those(|node| is_of(node) || Some(node.node) == behind);
-            list::chosen(&NODE, &list, all, |node| document(node))?
+            list::chosen(&NODE, &list, all, |node, name| field(node, name))?
         };
         Ok(ApiResponse::page(Page::new(request, &list, page)))
     }
@@ -127,7 +127,7 @@ impl RestApi {
         if request.condition.has(&tag) {
             return Ok(ApiResponse::not_modified().with_etag(tag));
         }
-        let seen = Visibility::nodes(request).redact(document(&node));
+        let seen = NodeDocument::new(&node, NodeVisibility::of(&request.caller));
         let shown = links::shown(&NODE, request.version, &request.base, &columns, &seen);
         Ok(ApiResponse::ok(Value::Object(shown)).with_etag(tag))
     }
@@ -135,7 +135,7 @@ impl RestApi {
     /// Returns the body of the response to a change, and the node's entity tag.
     pub(super) fn node_body(&self, request: &ApiRequest, node: NodeId) -> Result<(Value, String), Error> {
         let shown = self.node_cache.get(node).ok_or_else(|| text::not_found("Node", &node.to_string()))?;
-        let seen = Visibility::nodes(request).redact(document(&shown));
+        let seen = NodeDocument::new(&shown, NodeVisibility::of(&request.caller));
         let whole = links::shown(&NODE, request.version, &request.base, &Columns::All, &seen);
         Ok((Value::Object(whole), condition::tag(shown.revision, request.version)))
     }
@@ -419,7 +419,8 @@ fn deletion_error(ident: &str, node: &NodeView, error: &scheduler_core::Error) -
 }
 
 /// Returns whether a node matches the filters of a list.
-pub(super) fn matches(node: &Map<String, Value>, list: &List, parent: Option<&str>) -> bool {
+pub(super) fn matches(view: &NodeView, list: &List, parent: Option<&str>) -> bool {
+    let node = &NodeDocument::unrestricted(view);
     let mut with_children = false;
     for (filter, operand) in &list.filters {
         let fits = match filter.name {
@@ -433,7 +434,7 @@ pub(super) fn matches(node: &Map<String, Value>, list: &List, parent: Option<&st
             }
             "parent_node" => {
                 with_children = true;
-                node.get("parent_node").and_then(Value::as_str) == parent
+                view.spec().parent_node.as_deref() == parent
             }
             field => list::matches(node, field, operand),
         };
@@ -441,7 +442,7 @@ pub(super) fn matches(node: &Map<String, Value>, list: &List, parent: Option<&st
             return false;
         }
     }
-    with_children || !list::has(node, "parent_node")
+    with_children || view.spec().parent_node.as_ref().is_none_or(String::is_empty)
 }
 
 /// Returns whether the ports of a node in this state can be changed.

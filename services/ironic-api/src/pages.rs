@@ -12,7 +12,7 @@ use wire_ironic::{
     query::{self, List},
 };
 
-use super::{ApiRequest, authz::Visibility, node_document::document};
+use super::{ApiRequest, authz::NodeVisibility, node_document::NodeDocument};
 use scheduler_core::node_view::NodeView;
 
 /// Size at which a chunk is sent, in bytes.
@@ -73,7 +73,7 @@ impl Iterator for Page {
         if self.at == At::Begin {
             chunk.extend_from_slice(format!("{{\"{}\":[", NODE.plural).as_bytes());
         }
-        let visibility = Visibility::of_nodes(&self.caller);
+        let visibility = NodeVisibility::of(&self.caller);
         while chunk.len() < CHUNK_BYTES {
             let Some(node) = self.nodes.next() else {
                 chunk.push(b']');
@@ -89,7 +89,7 @@ impl Iterator for Page {
             }
             self.at = At::Members;
             // Writing to a `Vec` and serializing a map with text keys cannot fail.
-            let _ = serde_json::to_writer(&mut chunk, &self.frame.around(&visibility.redact(document(&node))));
+            let _ = serde_json::to_writer(&mut chunk, &self.frame.around(&NodeDocument::new(&node, visibility)));
         }
         Some(chunk.into())
     }
@@ -97,14 +97,8 @@ impl Iterator for Page {
 
 #[cfg(test)]
 mod tests {
-    use domain::{
-        id::{NodeId, RackId},
-        power::BootMode,
-        time::Timestamp,
-    };
-    use scheduler_core::registry::newborn;
+    use keyspace::value::NodeSpec;
     use serde_json::json;
-    use uuid::Uuid;
     use wire_ironic::{
         links,
         query::{self, Shape},
@@ -112,7 +106,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::condition::Condition;
+    use crate::{condition::Condition, test_node::node};
 
     fn page(count: u128) -> (Vec<Value>, Vec<Bytes>) {
         let request = ApiRequest {
@@ -128,17 +122,12 @@ mod tests {
             follows: None,
         };
         let list = query::list(&NODE, request.version, Shape::Detail, &[]).unwrap();
-        let nodes = (0..count).map(|number| {
-            let node = NodeId::new(Uuid::from_u128(number));
-            let at = Timestamp::from_millis(1);
-            let intent = json!({"name": "\"n\"", "enrolled_at": at, "boot_mode": BootMode::default()});
-            let intent = serde_json::from_value(intent).unwrap();
-            let mut view = NodeView::new(RackId::new(Uuid::nil()), node, intent, newborn(at), 1);
-            view.record.spec = serde_json::from_value(json!({"driver_info": {"ipmi_password": "seen"}})).unwrap();
-            Arc::new(view)
-        });
+        let spec: NodeSpec = serde_json::from_value(json!({"driver_info": {"ipmi_password": "seen"}})).unwrap();
+        let nodes = (0..count).map(|number| Arc::new(node(number, "\"n\"", spec.clone())));
         let nodes: Vec<_> = nodes.collect();
-        let shown = |node: &Arc<NodeView>| links::shown(&NODE, Version::MAX, "http://h", &list.columns, document(node));
+        let shown = |node: &Arc<NodeView>| {
+            links::shown(&NODE, Version::MAX, "http://h", &list.columns, &NodeDocument::unrestricted(node))
+        };
         (nodes.iter().map(|node| Value::Object(shown(node))).collect(), Page::new(&request, &list, nodes).collect())
     }
 

@@ -20,7 +20,7 @@ use super::{
     authz::Visibility,
     fault::fault,
     list,
-    node_document::document,
+    node_document::NodeDocument,
     nodes::is_rearrangeable,
     records::{from_fields, time, to_fields},
     resources::is,
@@ -97,7 +97,7 @@ impl RestApi {
     fn matches(&self, port: &Map<String, Value>, list: &List, node: Option<&str>) -> bool {
         let of_node = |field: &str, operand: &query::Operand| {
             let node = port.get("node_uuid").and_then(Value::as_str).and_then(|node| self.find(node));
-            node.is_some_and(|node| list::matches(document(&node), field, operand))
+            node.is_some_and(|node| list::matches(&NodeDocument::unrestricted(&node), field, operand))
         };
         list.filters.iter().all(|(filter, operand)| match filter.name {
             "node" | "node_uuid" => node.is_some_and(|node| is(port, "node_uuid", node)),

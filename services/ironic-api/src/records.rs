@@ -1,6 +1,6 @@
 //! Converts between records and their fields as Ironic's clients know them. JSON is made and read on this side only.
 
-use domain::time::Timestamp;
+use domain::{driver::Interface, time::Timestamp};
 use keyspace::{seal::mask, value::Stamped};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -37,6 +37,11 @@ pub(super) fn document(id: Uuid, record: &Stamped<impl Serialize>) -> Map<String
     document.insert("created_at".to_owned(), time(Some(record.created_at)));
     document.insert("updated_at".to_owned(), time(record.updated_at));
     document
+}
+
+/// The field of a node that names the implementation of an interface.
+pub(super) fn interface_field(interface: Interface) -> String {
+    format!("{interface}_interface")
 }
 
 /// A time as the protocol writes it.

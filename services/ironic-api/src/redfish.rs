@@ -1,6 +1,6 @@
 //! Parses the Redfish properties of `driver_info`. Pure.
 
-use domain::net::BmcAddr;
+use domain::{id::NodeId, net::BmcAddr};
 use keyspace::value::{Login, Redfish, Transport, Trust};
 use serde_json::{Map, Value};
 
@@ -45,16 +45,13 @@ impl InvalidProperty {
 }
 
 /// Checks that the properties of a node suffice to reach its BMC.
-pub(super) fn validate(node: &Map<String, Value>) -> Result<(), String> {
-    let uuid = node.get("uuid").and_then(Value::as_str).unwrap_or_default();
-    let empty = Map::new();
-    let info = node.get("driver_info").and_then(Value::as_object).unwrap_or(&empty);
+pub(super) fn validate(node: NodeId, info: &Map<String, Value>) -> Result<(), String> {
     match parse(info) {
         Ok(Some(_)) => Ok(()),
         Ok(None) => {
-            Err(format!("Missing the following Redfish properties in node {uuid} driver_info: ['redfish_address']"))
+            Err(format!("Missing the following Redfish properties in node {node} driver_info: ['redfish_address']"))
         }
-        Err(wrong) => Err(wrong.of(uuid)),
+        Err(wrong) => Err(wrong.of(&node.to_string())),
     }
 }
 
@@ -187,9 +184,10 @@ mod tests {
 
     #[test]
     fn a_missing_address_is_reported_in_the_words_of_ironic() {
-        let node = json!({"uuid": "u", "driver_info": {}}).as_object().cloned().unwrap();
-        let why = "Missing the following Redfish properties in node u driver_info: ['redfish_address']";
-        assert_eq!(validate(&node).unwrap_err(), why);
+        let node = NodeId::new(uuid::Uuid::nil());
+        let why = "Missing the following Redfish properties in node 00000000-0000-0000-0000-000000000000 driver_info: \
+                   ['redfish_address']";
+        assert_eq!(validate(node, &Map::new()).unwrap_err(), why);
     }
 
     #[test]

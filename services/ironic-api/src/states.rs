@@ -17,9 +17,9 @@ use wire_ironic::{
 
 use super::{
     ApiRequest, RestApi,
-    authz::Visibility,
+    authz::NodeVisibility,
     fault::fault,
-    node_document::{document, power_name},
+    node_document::{NodeDocument, power_name},
     response::ApiResponse,
     step_requests,
     verb::{ProvisionCheck, domain_verb},
@@ -42,7 +42,7 @@ impl RestApi {
         let node = self.node(request, ident)?;
         Ok(ApiResponse::ok(Value::Object(fields::node_states(
             request.version,
-            &Visibility::nodes(request).redact(document(&node)),
+            &NodeDocument::new(&node, NodeVisibility::of(&request.caller)),
         ))))
     }
 
@@ -88,7 +88,7 @@ impl RestApi {
         }
         if matches!(verb, Verb::Active | Verb::Rebuild) {
             let drive = arguments.configdrive.as_ref();
-            provision.deployment = self.deployment(request, &record, document(&shown), drive).await?;
+            provision.deployment = self.deployment(request, &record, &shown, drive).await?;
             provision.spec = drive.map(|drive| self.with_drive(&record, drive)).transpose()?;
         }
         let accepted = registry.accept(&request.context(), &record, domain_verb(verb), provision).await;

@@ -1,10 +1,11 @@
 //! Validates a node's fields for each of its interfaces. Pure.
 
 use domain::driver::{Driver, Interface};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use wire_ironic::error::{Class, Error};
 
-use super::{node_document::interface_field, redfish};
+use super::{node_document::driver_info, redfish};
+use scheduler_core::node_view::NodeView;
 
 /// Interfaces in the response; the vendor interface is not among them.
 const VALIDATED_INTERFACES: &[(&str, Interface)] = &[
@@ -23,43 +24,45 @@ const VALIDATED_INTERFACES: &[(&str, Interface)] = &[
 ];
 
 /// Validates each interface.
-pub(super) fn interfaces(node: &Map<String, Value>, driver: Driver) -> Vec<(&'static str, Result<(), String>)> {
-    VALIDATED_INTERFACES.iter().map(|(name, interface)| (*name, one(node, driver, *interface))).collect()
+pub(super) fn interfaces(node: &NodeView) -> Vec<(&'static str, Result<(), String>)> {
+    VALIDATED_INTERFACES.iter().map(|(name, interface)| (*name, one(node, *interface))).collect()
 }
 
 /// Validates a node's management interface.
 ///
 /// # Errors
 /// 400 with what is missing, in Ironic's words.
-pub(super) fn management(node: &Map<String, Value>, driver: Driver) -> Result<(), Error> {
-    one(node, driver, Interface::Management).map_err(|why| Class::Invalid.says(why))
+pub(super) fn management(node: &NodeView) -> Result<(), Error> {
+    one(node, Interface::Management).map_err(|why| Class::Invalid.says(why))
 }
 
-fn one(node: &Map<String, Value>, driver: Driver, interface: Interface) -> Result<(), String> {
-    let chosen = node.get(&interface_field(interface)).and_then(Value::as_str).unwrap_or_default();
+fn one(node: &NodeView, interface: Interface) -> Result<(), String> {
+    let (driver, chosen) = (node.intent.driver, node.interface(interface).unwrap_or_default());
     if chosen.starts_with("no-") {
         return Err(format!("Driver {driver} does not support {interface} (disabled or not implemented)."));
     }
     match (driver, interface, chosen) {
         (_, _, "fake") => Ok(()),
         (Driver::Ipmi, Interface::Power | Interface::Management, _) => ipmi(node),
-        (Driver::Redfish, Interface::Power | Interface::Management, _) => redfish::validate(node),
+        (Driver::Redfish, Interface::Power | Interface::Management, _) => {
+            redfish::validate(node.node, &driver_info(node))
+        }
         (_, Interface::Deploy, "direct" | "autodetect" | "ramdisk") => image(node),
         _ => Ok(()),
     }
 }
 
-fn ipmi(node: &Map<String, Value>) -> Result<(), String> {
-    let address = node.get("driver_info").and_then(|info| info.get("ipmi_address")).and_then(Value::as_str);
-    if address.is_some_and(|address| !address.is_empty()) {
+fn ipmi(node: &NodeView) -> Result<(), String> {
+    let info = driver_info(node);
+    if info.get("ipmi_address").and_then(Value::as_str).is_some_and(|address| !address.is_empty()) {
         return Ok(());
     }
     Err("Missing the following IPMI credentials in node's driver_info: ['ipmi_address'].".to_owned())
 }
 
-fn image(node: &Map<String, Value>) -> Result<(), String> {
-    let uuid = node.get("uuid").and_then(Value::as_str).unwrap_or_default();
-    let source = node.get("instance_info").and_then(|info| info.get("image_source")).and_then(Value::as_str);
+fn image(node: &NodeView) -> Result<(), String> {
+    let uuid = node.node;
+    let source = node.spec().instance_info.as_ref().and_then(|info| info.text("image_source"));
     if source.is_some_and(|source| !source.is_empty()) {
         return Ok(());
     }

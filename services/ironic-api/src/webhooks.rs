@@ -40,7 +40,7 @@ use self::{
 };
 use super::{
     ApiRequest, RestApi,
-    node_document::document,
+    node_document::NodeDocument,
     nodes::matches,
     records::to_fields,
     response::ApiResponse,
@@ -134,7 +134,7 @@ impl Round {
     async fn send(&self, receiver: &WebhookClient, id: Uuid, event: NodeEvent) -> Result<NodeEvent, DeliveryError> {
         let (kind, name, data) = match event {
             NodeEvent::Changed(node, revision) => {
-                let shown = self.now.get(&node).map(|node| self.frame.shown(document(node)));
+                let shown = self.now.get(&node).map(|node| self.frame.shown(&NodeDocument::unrestricted(node)));
                 ("node.changed", format!("{node}.{revision}"), json!({"revision": revision, "node": shown}))
             }
             NodeEvent::Left(node) => {
@@ -276,7 +276,7 @@ impl RestApi {
             let ident = operand.written();
             self.find(&ident).map_or(ident, |node| node.node.to_string())
         });
-        let is_of = |node: &NodeView| matches(document(node), list, parent.as_deref());
+        let is_of = |node: &NodeView| matches(node, list, parent.as_deref());
         let is_first = state.delivered.is_first();
         let those: Vec<_> = match batch.is_all || is_first {
             true => self.node_cache.those(is_of),

@@ -1,7 +1,5 @@
 //! A node as the store describes it, read once for all that show it or choose among nodes.
 
-use std::sync::OnceLock;
-
 use domain::{
     driver::Interface,
     failure::Failure,
@@ -15,7 +13,7 @@ use domain::{
 use keyspace::{
     View,
     key::{self, Scope},
-    value::{ExtraFields, FirmwareSeen, Intent, Life, NodeSpec, Operation, PowerSeen, Stamped},
+    value::{FirmwareSeen, Intent, Life, NodeSpec, Operation, PowerSeen, Stamped},
 };
 
 use crate::registry::settled;
@@ -45,7 +43,6 @@ pub struct NodeView {
     pub conductor: Option<String>,
     /// The store's revision of the last change of any of this.
     pub revision: i64,
-    document: OnceLock<ExtraFields>,
 }
 
 /// A kind of steps that an operation runs.
@@ -75,7 +72,6 @@ impl NodeView {
             operation: None,
             conductor: None,
             revision,
-            document: OnceLock::new(),
         }
     }
 
@@ -121,11 +117,6 @@ impl NodeView {
     #[must_use]
     pub fn interface(&self, interface: Interface) -> Option<&str> {
         self.spec().implementation(interface, self.intent.driver)
-    }
-
-    /// The document that a front end makes of the node; made once, by the first that asks for it.
-    pub fn document(&self, render: impl FnOnce(&Self) -> ExtraFields) -> &ExtraFields {
-        self.document.get_or_init(|| render(self))
     }
 
     /// The failure of a requested power state, if it was not corrected since.

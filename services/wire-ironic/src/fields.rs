@@ -19,6 +19,7 @@ mod port;
 mod portgroup;
 mod refusal;
 mod runbook;
+mod source;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use mask::{MASK, is_secret, masked};
 pub(crate) use name::{FAMILIES, MAX_NAME_CHARS, check_trait};
 pub use name::{NODE_RESERVED, check_new_name, check_patched_name, identifies, is_uuid};
 pub(crate) use refusal::{MAX_PRIORITY, refusal};
+pub use source::{FieldSource, FieldValue};
 pub(crate) use steps::{conditions_of_rules, rules};
 #[cfg(test)]
 pub(crate) use tests::any_json;

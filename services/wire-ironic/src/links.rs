@@ -6,7 +6,7 @@ pub use frame::{Frame, Framed};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    fields::{Columns, Resource},
+    fields::{Columns, FieldSource, Resource},
     version::Version,
 };
 
@@ -71,7 +71,7 @@ pub fn shown(
     version: Version,
     base: &str,
     columns: &Columns,
-    whole: &Map<String, Value>,
+    whole: &impl FieldSource,
 ) -> Map<String, Value> {
     match Frame::new(resource, version, base, columns).shown(whole) {
         Value::Object(shown) => shown,

@@ -11,7 +11,7 @@ use wire_ironic::{
 };
 
 use super::super::ApiRequest;
-use crate::node_document::interface_field;
+use crate::records::interface_field;
 
 /// Refusal of a node for another project.
 pub(super) const OTHERS_NODE: &str =

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Owned as _, field_rules, project};
 use crate::{ApiRequest, RestApi};
+use scheduler_core::node_view::NodeView;
 
 /// Resource with all its fields.
 pub(crate) type Document = Map<String, Value>;
@@ -61,13 +62,42 @@ impl Mark {
     }
 }
 
-/// What a caller can see of one collection.
+/// What a caller can see of nodes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NodeVisibility<'a> {
+    /// Everything.
+    Unrestricted,
+    /// Nodes of the caller's project.
+    Project(&'a Caller),
+}
+
+impl<'a> NodeVisibility<'a> {
+    /// Visibility for a caller.
+    pub(crate) fn of(caller: &'a Caller) -> Self {
+        if caller.may(ALL_NODES, None) { Self::Unrestricted } else { Self::Project(caller) }
+    }
+
+    /// Returns whether the caller can see a node.
+    pub(crate) fn includes(self, node: &NodeView) -> bool {
+        match self {
+            Self::Unrestricted => true,
+            Self::Project(caller) => caller.may(SEE_NODE, Some(node.spec().ownership())),
+        }
+    }
+
+    /// Replacement of a field that the caller cannot see. `None` if the caller can see it.
+    pub(crate) fn replacement(self, node: &NodeView, field: &str) -> Option<Value> {
+        let Self::Project(caller) = self else { return None };
+        let (_, rule, mark) = RESTRICTED_FIELDS.iter().find(|(name, ..)| *name == field)?;
+        (!caller.may(*rule, Some(node.spec().ownership()))).then(|| mark.shown())
+    }
+}
+
+/// What a caller can see of a collection other than nodes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Visibility<'a> {
     /// Everything.
     Unrestricted,
-    /// Nodes of the caller's project.
-    Nodes(&'a Caller),
     /// Resources of nodes.
     Parts(&'a RestApi, &'a Caller, Parts),
     /// Allocations.
@@ -86,16 +116,6 @@ pub(crate) enum Parts {
 }
 
 impl<'a> Visibility<'a> {
-    /// Visibility of nodes for the sender of a request.
-    pub(crate) fn nodes(request: &'a ApiRequest) -> Self {
-        Self::of_nodes(&request.caller)
-    }
-
-    /// Visibility of nodes for a caller.
-    pub(crate) fn of_nodes(caller: &'a Caller) -> Self {
-        if caller.may(ALL_NODES, None) { Self::Unrestricted } else { Self::Nodes(caller) }
-    }
-
     /// Visibility of a collection; `path` is the path of its resource.
     pub(crate) fn of(api: &'a RestApi, request: &'a ApiRequest, path: &str) -> Self {
         let caller = request.caller.as_ref();
@@ -122,7 +142,6 @@ impl<'a> Visibility<'a> {
     pub(crate) fn includes(self, whole: &Document) -> bool {
         match self {
             Self::Unrestricted => true,
-            Self::Nodes(caller) => caller.may(SEE_NODE, Some(ownership(whole))),
             Self::Parts(api, caller, _) => {
                 let node = whole.get("node_uuid").and_then(Value::as_str).and_then(|node| api.find(node));
                 node.is_some_and(|node| caller.may(SEE_NODE, Some(node.spec().ownership())))
@@ -137,7 +156,6 @@ impl<'a> Visibility<'a> {
     /// Replaces the values that the caller cannot see.
     pub(crate) fn redact(self, whole: &Document) -> Cow<'_, Document> {
         match self {
-            Self::Nodes(caller) => redact_node(caller, whole),
             Self::Parts(_, _, Parts::WithoutProperties) => {
                 let mut seen = whole.clone();
                 seen.insert(
@@ -158,25 +176,17 @@ fn ownership(document: &Document) -> Ownership<'_> {
     Ownership { owner: named("owner"), lessee: named("lessee") }
 }
 
-fn redact_node<'a>(caller: &Caller, whole: &'a Map<String, Value>) -> Cow<'a, Map<String, Value>> {
-    let mut seen = Cow::Borrowed(whole);
-    for (field, rule, mark) in RESTRICTED_FIELDS {
-        if !caller.may(*rule, Some(ownership(whole))) {
-            seen.to_mut().insert((*field).to_owned(), mark.shown());
-        }
-    }
-    seen
-}
-
 #[cfg(test)]
 mod tests {
     use domain::policy::{Roles, Scope};
+    use keyspace::value::NodeSpec;
 
     use super::*;
+    use crate::test_node::node;
 
-    fn whole() -> Map<String, Value> {
-        let whole = json!({"owner": "own", "lessee": "let", "last_error": "BMC 10.0.0.5", "driver_info": {"a": 1}});
-        whole.as_object().cloned().unwrap()
+    fn owned(owner: &str, lessee: &str) -> NodeView {
+        let (owner, lessee) = (Some(owner.to_owned()), Some(lessee.to_owned()));
+        node(7, "n1", NodeSpec { owner, lessee, ..NodeSpec::default() })
     }
 
     fn of(project: &str) -> Caller {
@@ -186,22 +196,23 @@ mod tests {
 
     #[test]
     fn a_lessee_does_not_read_what_is_behind_a_node_and_its_owner_does() {
-        let (whole, lessee, owner) = (whole(), of("let"), of("own"));
-        let seen = Visibility::Nodes(&lessee).redact(&whole);
+        let (node, lessee, owner) = (owned("own", "let"), of("let"), of("own"));
         for field in ["last_error", "reservation", "driver_info", "driver_internal_info"] {
-            assert!(seen[field].to_string().contains("edacted"), "{field}");
+            let replacement = NodeVisibility::of(&lessee).replacement(&node, field).unwrap();
+            assert!(replacement.to_string().contains("edacted"), "{field}");
+            assert_eq!(NodeVisibility::of(&owner).replacement(&node, field), None, "{field}");
+            assert_eq!(NodeVisibility::Unrestricted.replacement(&node, field), None, "{field}");
         }
-        assert!(matches!(Visibility::Nodes(&owner).redact(&whole), Cow::Borrowed(_)));
-        assert!(matches!(Visibility::Unrestricted.redact(&whole), Cow::Borrowed(_)));
+        assert_eq!(NodeVisibility::of(&lessee).replacement(&node, "name"), None);
     }
 
     #[test]
-    fn a_stranger_sees_no_node_and_everybody_a_public_runbook() {
-        let (whole, stranger) = (whole(), of("else"));
-        assert!(!Visibility::Nodes(&stranger).includes(&whole));
-        assert!(Visibility::Nodes(&of("let")).includes(&whole));
-        let runbook = json!({"owner": null, "public": true}).as_object().cloned().unwrap();
-        assert!(Visibility::Runbooks(&stranger).includes(&runbook));
-        assert!(!Visibility::Runbooks(&stranger).includes(&whole));
+    fn a_caller_without_a_share_sees_no_node_and_every_public_runbook() {
+        let (node, other) = (owned("own", "let"), of("else"));
+        assert!(!NodeVisibility::of(&other).includes(&node));
+        assert!(NodeVisibility::of(&of("let")).includes(&node));
+        let runbook = |public: bool| json!({"owner": "own", "public": public}).as_object().cloned().unwrap();
+        assert!(Visibility::Runbooks(&other).includes(&runbook(true)));
+        assert!(!Visibility::Runbooks(&other).includes(&runbook(false)));
     }
 }

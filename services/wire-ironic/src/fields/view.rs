@@ -1,24 +1,17 @@
 //! Visible fields of a resource, by API version.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value};
 
-use super::{Columns, Field, Initial, Kind, NODE, Resource, mask};
+use super::{Columns, Field, FieldSource, FieldValue, Initial, Kind, NODE, Resource, mask};
 use crate::version::Version;
 
 /// Returns the visible fields of a resource: leaves out newer fields, translates newer values to older ones, masks secrets.
 ///
 /// Fields that `whole` lacks have their initial values. Links are not fields: see [`crate::links`].
 #[must_use]
-pub fn view(
-    resource: &Resource,
-    version: Version,
-    columns: &Columns,
-    whole: &Map<String, Value>,
-) -> Map<String, Value> {
+pub fn view(resource: &Resource, version: Version, columns: &Columns, whole: &impl FieldSource) -> Map<String, Value> {
     shown(resource, version, columns)
-        .map(|field| (field.name.to_owned(), seen(resource, version, field, whole.get(field.name)).into_owned()))
+        .map(|field| (field.name.to_owned(), seen(resource, version, field, whole.field(field.name)).into_json()))
         .collect()
 }
 
@@ -31,20 +24,20 @@ pub(crate) fn shown<'a>(
     resource.fields.iter().filter(move |field| version.has(field.since) && !field.hidden && columns.show(field.name))
 }
 
-/// Returns the value of a field in a version.
+/// Returns the value of a field in a version. `value` is `None` for the initial value.
 pub(crate) fn seen<'a>(
     resource: &Resource,
     version: Version,
     field: &Field,
-    value: Option<&'a Value>,
-) -> Cow<'a, Value> {
-    let value = match value {
-        Some(Value::Null) if field.kind == Kind::Object => Cow::Owned(initial(field.initial)),
-        Some(value) if field.masked => Cow::Owned(mask::masked(value.clone())),
-        Some(value) => Cow::Borrowed(value),
-        None => Cow::Owned(initial(field.initial)),
-    };
-    renamed(resource, version, field.name, value)
+    value: Option<FieldValue<'a>>,
+) -> FieldValue<'a> {
+    match value {
+        None => initial(field.initial).into(),
+        Some(value) if field.kind == Kind::Object && value.is_null() => initial(field.initial).into(),
+        Some(value) if field.masked => mask::masked(value.into_json()).into(),
+        Some(value) if resource.path == "nodes" && field.name == "provision_state" => renamed(version, value),
+        Some(value) => value,
+    }
 }
 
 /// Returns the first state of a new node; old clients expect one that can be deployed at once.
@@ -70,7 +63,7 @@ pub(crate) const STATES: &[&str] = &[
 
 /// Returns the states of a node in a version.
 #[must_use]
-pub fn node_states(version: Version, whole: &Map<String, Value>) -> Map<String, Value> {
+pub fn node_states(version: Version, whole: &impl FieldSource) -> Map<String, Value> {
     view(&NODE, version, &Columns::These(STATES.to_vec()), whole)
 }
 
@@ -87,14 +80,12 @@ pub(crate) fn initial(initial: Initial) -> Value {
     }
 }
 
-fn renamed<'a>(resource: &Resource, version: Version, name: &str, value: Cow<'a, Value>) -> Cow<'a, Value> {
-    if resource.path != "nodes" || name != "provision_state" {
-        return value;
-    }
+/// Returns the name that a provision state has in a version.
+fn renamed(version: Version, value: FieldValue<'_>) -> FieldValue<'_> {
     let Some(state) = value.as_str() else { return value };
     match provision_state(version, state) {
         Some(same) if same == state => value,
-        other => Cow::Owned(other.map_or(Value::Null, Value::from)),
+        other => other.map(str::to_owned).into(),
     }
 }
 

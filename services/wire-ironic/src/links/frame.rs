@@ -1,13 +1,13 @@
 //! Serializes visible fields of resources without copying them, for long lists.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Sub, chassis_nodes, subs};
 use crate::{
-    fields::{self, Columns, Field, Resource},
+    fields::{self, Columns, Field, FieldSource, Resource},
     version::Version,
 };
 
@@ -40,40 +40,35 @@ impl Frame {
 
     /// Returns a resource as a value.
     #[must_use]
-    pub fn shown(&self, whole: &Map<String, Value>) -> Value {
+    pub fn shown<S: FieldSource>(&self, whole: &S) -> Value {
         // A map with text keys always serializes to an object.
         serde_json::to_value(self.around(whole)).unwrap_or_default()
     }
 
     /// Returns a resource for serialization. Fields that `whole` lacks have their initial values.
     #[must_use]
-    pub const fn around<'a>(&'a self, whole: &'a Map<String, Value>) -> Framed<'a> {
+    pub const fn around<'a, S: FieldSource>(&'a self, whole: &'a S) -> Framed<'a, S> {
         Framed { frame: self, whole }
     }
 }
 
 /// Resource that serializes its visible fields and links.
-#[derive(Debug, Clone, Copy)]
-pub struct Framed<'a> {
+#[derive(Debug)]
+pub struct Framed<'a, S> {
     frame: &'a Frame,
-    whole: &'a Map<String, Value>,
+    whole: &'a S,
 }
 
-impl Framed<'_> {
-    fn key(&self) -> &str {
-        self.whole.get(self.frame.resource.key).and_then(Value::as_str).unwrap_or_default()
-    }
-}
-
-impl Serialize for Framed<'_> {
+impl<F: FieldSource> Serialize for Framed<'_, F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Frame { resource, version, base, fields, subs, has_nodes } = self.frame;
         let mut members = serializer.serialize_map(None)?;
         for field in fields {
-            let value: Cow<'_, Value> = fields::seen(resource, *version, field, self.whole.get(field.name));
-            members.serialize_entry(field.name, value.as_ref())?;
+            let value = fields::seen(resource, *version, field, self.whole.field(field.name));
+            members.serialize_entry(field.name, &value)?;
         }
-        let (path, key) = (resource.path, self.key());
+        let key = self.whole.field(resource.key);
+        let (path, key) = (resource.path, key.as_ref().and_then(|key| key.as_str()).unwrap_or_default());
         members.serialize_entry("links", &Links { base, path, key, below: "" })?;
         for sub in subs {
             members.serialize_entry(sub.name, &Links { base, path, key, below: sub.name })?;
