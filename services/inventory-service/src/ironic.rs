@@ -196,7 +196,7 @@ impl Ironic {
 
     /// Checks that the callback URL is at the address that we assigned to the machine.
     fn check_address(&self, node: NodeId, url: &str) -> Result<(), Wire> {
-        let refused = |why: &str| Err(Class::Invalid.says(format!("The callback_url {url:?} is refused: {why}")));
+        let refused = |why: &str| Err(Class::Invalid.error(format!("The callback_url {url:?} is refused: {why}")));
         let Some(host) = agent_client::host(url) else { return refused("its host must be an IPv4 address") };
         let ports = self.agents.mesh.view().list(&key::ports(self.agents.rack)).into_iter();
         let mut own = ports.filter(|(_, port)| port.value.node == node).filter_map(|(_, port)| port.value.address);
@@ -294,7 +294,7 @@ impl Ironic {
             Kind::NotOwner | Kind::Unavailable | Kind::Island | Kind::NotNow => text::busy(&chain(error)),
             Kind::Invalid | Kind::Missing | Kind::Taken | Kind::Denied | Kind::Internal => {
                 tracing::warn!(%node, error = %chain(error), "call of an agent failed");
-                Class::Server.says("internal error of inventory-service; see its log")
+                Class::Server.error("internal error of inventory-service; see its log")
             }
         })
     }

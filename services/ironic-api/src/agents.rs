@@ -73,7 +73,7 @@ impl RestApi {
         let answer = client.answer_agent(request).await;
         let answer = answer.map_err(|status| text::busy(status.message()))?.into_inner();
         let body = answer.body.map(|body| serde_json::from_slice::<Value>(&body)).transpose();
-        let body = body.map_err(|_| Class::Server.says("The inventory-service sent an invalid response"))?;
+        let body = body.map_err(|_| Class::Server.error("The inventory-service sent an invalid response"))?;
         Ok(ApiResponse::relayed(u16::try_from(answer.status).unwrap_or(500), body))
     }
 }

@@ -17,7 +17,7 @@ impl RestApi {
         let (id, mut attributes) = Self::new_resource::<AllocationSpec>(request)?;
         let backfill = attributes.get("node").and_then(Value::as_str).map(str::to_owned);
         if backfill.is_none() && attributes.get("resource_class").and_then(Value::as_str).is_none() {
-            return Err(Class::Invalid.says("The resource_class field is mandatory when not backfilling"));
+            return Err(Class::Invalid.error("The resource_class field is mandatory when not backfilling"));
         }
         self.resolve_candidates(request, &mut attributes)?;
         let allocation: AllocationSpec = from_fields(attributes)?;
@@ -42,7 +42,7 @@ impl RestApi {
             }
         }
         if !missing.is_empty() {
-            return Err(Class::Invalid.says(format!("Nodes cannot be found: {}", missing.join(", "))));
+            return Err(Class::Invalid.error(format!("Nodes cannot be found: {}", missing.join(", "))));
         }
         attributes.insert("candidate_nodes".to_owned(), Value::Array(found));
         Ok(())
@@ -56,7 +56,7 @@ impl RestApi {
         mut allocation: AllocationSpec,
         ident: &str,
     ) -> Result<ApiResponse, Error> {
-        let missing = || Class::Invalid.says(format!("Node {ident} could not be found."));
+        let missing = || Class::Invalid.error(format!("Node {ident} could not be found."));
         let node = self.find_visible(request, ident).ok_or_else(missing)?;
         if node.life.state != State::Active {
             let state = node.life.state.ironic_name();
@@ -92,7 +92,7 @@ impl RestApi {
         before: &Stored<AllocationSpec>,
     ) -> Result<ApiResponse, Error> {
         if let Some(reason) = self.app.release_blocker(before) {
-            return Err(Class::Conflict.says(reason));
+            return Err(Class::Conflict.error(reason));
         }
         self.app.release(&request.context(), before).await.map_err(|error| fault(&before.id.to_string(), &error))?;
         Ok(ApiResponse::no_content())

@@ -105,14 +105,14 @@ impl RestApi {
             }
             Target::NewNode => {
                 require(&request.caller, rule, None)?;
-                request.owner = project_owner(request, || Class::Invalid.says(field_rules::OTHERS_NODE))?;
+                request.owner = project_owner(request, || Class::Invalid.error(field_rules::OTHERS_NODE))?;
                 self.check_parent(request)?;
             }
             Target::NewRunbook => {
                 require(&request.caller, rule, None)?;
-                request.owner = project_owner(request, || Class::Invalid.says(field_rules::OTHERS_RUNBOOK))?;
+                request.owner = project_owner(request, || Class::Invalid.error(field_rules::OTHERS_RUNBOOK))?;
                 if request.owner.is_some() && request.body.get("public").is_some_and(field_rules::is_yes) {
-                    return Err(Class::Invalid.says(field_rules::PUBLIC_RUNBOOK));
+                    return Err(Class::Invalid.error(field_rules::PUBLIC_RUNBOOK));
                 }
             }
             Target::NewAllocation => {
@@ -120,7 +120,7 @@ impl RestApi {
                 if !request.caller.may(CREATE_ALLOCATION_FOR_OTHERS, None) {
                     let project = request.caller.project().unwrap_or_default().to_owned();
                     request.owner = project_owner(request, || {
-                        Class::Forbidden.says(field_rules::others_allocation(request, &project))
+                        Class::Forbidden.error(field_rules::others_allocation(request, &project))
                     })?;
                 }
             }
@@ -144,7 +144,7 @@ impl RestApi {
         let gives_away = ops.iter().any(|op| op.field() == "owner");
         if is_active && gives_away && !request.caller.may(UPDATE_OWNER_PROVISIONED, ownership) {
             let refusal = format!("Cannot update owner of node \"{}\" while it is in state \"active\".", node.node);
-            return Err(Class::Conflict.says(refusal));
+            return Err(Class::Conflict.error(refusal));
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ impl RestApi {
         };
         match self.find_visible(request, ident) {
             Some(node) => require(&request.caller, rule, Some(node.spec().ownership())),
-            None => Err(Class::Invalid.says(format!("Node {ident} could not be found."))),
+            None => Err(Class::Invalid.error(format!("Node {ident} could not be found."))),
         }
     }
 
@@ -171,7 +171,7 @@ impl RestApi {
         let is_own = |node: &Arc<NodeView>| node.spec().ownership().owner == Some(project.as_str());
         match self.find_visible(request, ident).filter(is_own) {
             Some(_) => Ok(()),
-            None => Err(Class::Invalid.says(format!("Node {ident} could not be found."))),
+            None => Err(Class::Invalid.error(format!("Node {ident} could not be found."))),
         }
     }
 

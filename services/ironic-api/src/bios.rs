@@ -42,7 +42,7 @@ impl RestApi {
             let bios = self.settings(ident, &node).await?;
             let missing = || {
                 let text = format!("Node {} doesn't have a BIOS setting '{name}'", node.node);
-                Class::NotFound.says(text)
+                Class::NotFound.error(text)
             };
             let setting = bios.settings.get(*name).ok_or_else(missing)?;
             let fields = fields(explains);
@@ -54,7 +54,7 @@ impl RestApi {
             request.parameter("detail").map(|word| query::boolean("detail", word)).transpose()?.unwrap_or(false);
         let fields = match request.parameter("fields") {
             Some(_) if detail => {
-                return Err(Class::Invalid.says("Can not specify ?detail=True and fields in the same request."));
+                return Err(Class::Invalid.error("Can not specify ?detail=True and fields in the same request."));
             }
             Some(asked) => chosen(asked)?,
             None => fields(detail),
@@ -86,7 +86,7 @@ fn chosen(asked: &str) -> Result<Vec<&'static str>, Error> {
     let known: Vec<&'static str> = [PLAIN, EXPLAINED, ALWAYS].concat();
     let of = |word: &str| {
         let found = known.iter().copied().find(|known| *known == word);
-        found.ok_or_else(|| Class::Invalid.says(format!("Field(s) \"{word}\" are not valid.")))
+        found.ok_or_else(|| Class::Invalid.error(format!("Field(s) \"{word}\" are not valid.")))
     };
     asked.split(',').map(|word| of(word.trim())).collect()
 }

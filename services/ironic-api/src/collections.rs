@@ -57,7 +57,7 @@ impl IronicCollection for ChassisSpec {
 
     fn check_unused(api: &RestApi, id: Uuid) -> Result<(), Error> {
         if api.node_cache.all().iter().any(|node| node.spec().chassis_uuid == Some(id)) {
-            return Err(Class::Invalid.says(format!("Chassis {id} contains nodes.")));
+            return Err(Class::Invalid.error(format!("Chassis {id} contains nodes.")));
         }
         Ok(())
     }
@@ -74,7 +74,7 @@ impl IronicCollection for PortgroupSpec {
             port.port.value.spec.as_ref().is_some_and(|record| record.spec.portgroup_uuid == Some(id))
         };
         if ports.iter().any(is_member) {
-            return Err(Class::Invalid.says(format!(
+            return Err(Class::Invalid.error(format!(
                 "Portgroup {id} contains ports: delete them or remove them from the port group first."
             )));
         }

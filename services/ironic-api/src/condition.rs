@@ -62,7 +62,7 @@ impl Condition {
         if self.matches.as_ref().is_none_or(|tags| tags.has(revision)) {
             return Ok(());
         }
-        Err(Class::PreconditionFailed.says(format!(
+        Err(Class::PreconditionFailed.error(format!(
             "Node {name} has changed since it was read (If-Match does not name \"{revision}.…\", its current revision): \
              read it again, and repeat the change if it still applies"
         )))

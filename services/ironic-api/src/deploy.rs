@@ -44,7 +44,7 @@ impl RestApi {
         }
         let refused = |why: String| {
             let uuid = record.node;
-            Class::Invalid.says(format!("Failed to validate deploy or power info for node {uuid}: {why}"))
+            Class::Invalid.error(format!("Failed to validate deploy or power info for node {uuid}: {why}"))
         };
         let empty = ExtraFields::new();
         let info = node.spec().instance_info.as_ref().unwrap_or(&empty);

@@ -26,7 +26,7 @@ pub(super) fn check_interfaces(driver: Driver, attributes: &Map<String, Value>) 
             continue;
         }
         let known = Driver::SERVED.iter().any(|driver| driver.supports(interface, name));
-        return Err(Class::Invalid.says(if known {
+        return Err(Class::Invalid.error(if known {
             format!("{interface} interface implementation '{name}' is not supported by hardware type {driver}.")
         } else {
             let valid: Vec<String> = implementations(interface).into_iter().map(|name| format!("'{name}'")).collect();

@@ -111,13 +111,13 @@ pub(super) fn list_methods(name: &str) -> Result<ApiResponse, Error> {
 /// Refuses to call a driver's own method, because there are none.
 pub(super) fn call_method(name: &str, method: &str) -> Result<ApiResponse, Error> {
     driver(name)?;
-    Err(Class::Invalid.says(format!("No handler for method {method}")))
+    Err(Class::Invalid.error(format!("No handler for method {method}")))
 }
 
 fn driver(name: &str) -> Result<Driver, Error> {
     let driver = name.parse().ok().filter(|driver| Driver::SERVED.contains(driver));
     let missing = || format!("Could not find the following driver(s) or hardware type(s): {name}.");
-    driver.ok_or_else(|| Class::NotFound.says(missing()))
+    driver.ok_or_else(|| Class::NotFound.error(missing()))
 }
 
 /// Keys of `driver_info` that a driver reads, with their descriptions.

@@ -61,7 +61,7 @@ impl StreamSlot {
         }
         OPEN_STREAMS.fetch_sub(1, Ordering::Relaxed);
         Err(Class::Unavailable
-            .says(format!("{MAX_STREAMS} event streams are open already; close one, or ask another replica")))
+            .error(format!("{MAX_STREAMS} event streams are open already; close one, or ask another replica")))
     }
 }
 

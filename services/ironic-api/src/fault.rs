@@ -11,16 +11,16 @@ pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
         return text::already_exists(&holder_of(kind, value));
     }
     match error.kind() {
-        Kind::Invalid | Kind::NotNow => Class::Invalid.says(chain(error)),
-        Kind::Missing => Class::NotFound.says(chain(error)),
-        Kind::Taken => Class::Conflict.says(chain(error)),
+        Kind::Invalid | Kind::NotNow => Class::Invalid.error(chain(error)),
+        Kind::Missing => Class::NotFound.error(chain(error)),
+        Kind::Taken => Class::Conflict.error(chain(error)),
         // Other requests changed the resource again and again.
         Kind::Conflict => text::locked(ident, "another request"),
-        Kind::Denied => Class::Forbidden.says(chain(error)),
+        Kind::Denied => Class::Forbidden.error(chain(error)),
         Kind::NotOwner | Kind::Unavailable | Kind::Island => text::busy(&chain(error)),
         Kind::Internal => {
             tracing::error!(resource = ident, error = %chain(error), "request failed");
-            Class::Server.says("Internal error; the log of the scheduler-service tells the cause")
+            Class::Server.error("Internal error; the log of the scheduler-service tells the cause")
         }
     }
 }

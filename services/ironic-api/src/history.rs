@@ -32,7 +32,7 @@ impl RestApi {
         all.sort_by(|one, other| one["created_at"].as_str().cmp(&other["created_at"].as_str()));
         if let [id] = rest {
             let found = all.into_iter().find(|entry| entry["uuid"] == *id);
-            let missing = || Class::NotFound.says(format!("Node history record {id} could not be found."));
+            let missing = || Class::NotFound.error(format!("Node history record {id} could not be found."));
             return found.map(|entry| ApiResponse::ok(shown(request, node.node, entry, true))).ok_or_else(missing);
         }
         request.only(&["detail", "limit", "marker", "sort_key", "sort_dir"])?;

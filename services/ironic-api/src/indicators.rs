@@ -32,7 +32,7 @@ impl RestApi {
         if request.method == "PUT" {
             call::indicator(&request.arguments()?)?;
         }
-        let malformed = || Class::Invalid.says(format!("Malformed indicator name \"{unique}\""));
+        let malformed = || Class::Invalid.error(format!("Malformed indicator name \"{unique}\""));
         let (name, part) = unique.split_once('@').ok_or_else(malformed)?;
         if request.method == "PUT" {
             // A read-only indicator cannot be set.
@@ -42,8 +42,10 @@ impl RestApi {
         let lamps = INDICATORS.iter().filter(|(of, ..)| *of == part);
         let names: Vec<&str> = lamps.map(|(_, name, ..)| *name).collect();
         match names.as_slice() {
-            [] => Err(Class::Invalid.says(format!("Invalid component {part} specified."))),
-            names if !names.contains(&name) => Err(Class::Invalid.says(format!("Invalid indicator {name} specified."))),
+            [] => Err(Class::Invalid.error(format!("Invalid component {part} specified."))),
+            names if !names.contains(&name) => {
+                Err(Class::Invalid.error(format!("Invalid indicator {name} specified.")))
+            }
             _ => Ok(ApiResponse::ok(json!({"state": "on"}))),
         }
     }

@@ -153,7 +153,7 @@ impl RestApi {
         let path = request.path.clone();
         let found = route::find(request.version, &request.method, &path)?;
         if has_sealed(&request.body) {
-            return Err(Class::Invalid.says("A value must not have the shape of a sealed one: {\"sealed\": …}"));
+            return Err(Class::Invalid.error("A value must not have the shape of a sealed one: {\"sealed\": …}"));
         }
         self.authorize(request, &found)?;
         if let Some(refused) = found.older() {

@@ -64,7 +64,7 @@ impl RestApi {
             validate::management(&node)?;
         }
         let device = devices(&node).iter().copied().find(|device| device.to_string() == named);
-        let device = device.ok_or_else(|| Class::Invalid.says(format!("Invalid boot device {named} specified.")))?;
+        let device = device.ok_or_else(|| Class::Invalid.error(format!("Invalid boot device {named} specified.")))?;
         if !is_there {
             return Ok(ApiResponse::no_content());
         }

@@ -107,7 +107,7 @@ impl RestApi {
         let node = self.node(request, ident)?;
         let key = keyspace::key::inventory(node.rack, node.node);
         let missing =
-            || Class::NotFound.says(format!("Node inventory record for node {} could not be found.", node.node));
+            || Class::NotFound.error(format!("Node inventory record for node {} could not be found.", node.node));
         let read = self.app.registry.view().get(&key).ok_or_else(missing)?;
         let (inventory, plugin_data) = match read.value.reported {
             Some(reported) => (reported.inventory, reported.plugin_data),
@@ -131,7 +131,7 @@ impl RestApi {
 
     pub(super) async fn allocation(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         // In Ironic a missing node is an invalid request here, not a 404.
-        let unknown = |error: Error| if error.status == 404 { Class::Invalid.says(error.text) } else { error };
+        let unknown = |error: Error| if error.status == 404 { Class::Invalid.error(error.text) } else { error };
         let node = self.node(request, ident).map_err(unknown)?;
         let missing = || text::no_allocation(ident);
         let id = node.spec().allocation_uuid.ok_or_else(missing)?;
@@ -229,7 +229,7 @@ impl RestApi {
                 ("DELETE", [name]) => {
                     let at = now.iter().position(|one| one == name);
                     now.remove(
-                        at.ok_or_else(|| Class::NotFound.says(format!("Node {uuid} doesn't have a trait '{name}'")))?,
+                        at.ok_or_else(|| Class::NotFound.error(format!("Node {uuid} doesn't have a trait '{name}'")))?,
                     );
                 }
                 _ => now.clear(),

@@ -153,7 +153,7 @@ impl RestApi {
         check_interfaces(driver, &attributes)?;
         self.check_references(&attributes)?;
         let node = match attributes.get("uuid").and_then(Value::as_str) {
-            Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
+            Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.error(format!("Expected UUID for uuid: {uuid}")))?,
             None => NodeId::new(uuid::Uuid::new_v4()),
         };
         self.check_free(node, &name, &attributes)?;
@@ -197,10 +197,10 @@ impl RestApi {
     fn check_references(&self, attributes: &Map<String, Value>) -> Result<(), Error> {
         let named = |name: &str| attributes.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         if let Some(chassis) = named("chassis_uuid").filter(|uuid| !self.has_chassis(uuid)) {
-            return Err(Class::Invalid.says(format!("Chassis {chassis} could not be found.")));
+            return Err(Class::Invalid.error(format!("Chassis {chassis} could not be found.")));
         }
         match named("parent_node").filter(|parent| self.find(parent).is_none()) {
-            Some(parent) => Err(Class::Invalid.says(format!("Node {parent} could not be found."))),
+            Some(parent) => Err(Class::Invalid.error(format!("Node {parent} could not be found."))),
             None => Ok(()),
         }
     }

@@ -119,7 +119,7 @@ impl RestApi {
         let mac = address(&attributes)?;
         self.check_port(&attributes, &node, None)?;
         let id = match attributes.get("uuid").and_then(Value::as_str) {
-            Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
+            Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.error(format!("Expected UUID for uuid: {uuid}")))?,
             None => PortId::new(uuid::Uuid::new_v4()),
         };
         let registry = &self.app.registry;
@@ -150,20 +150,20 @@ impl RestApi {
     ) -> Result<std::sync::Arc<NodeView>, Error> {
         let uuid = attributes.get("node_uuid").and_then(Value::as_str);
         if let Some(uuid) = uuid.filter(|uuid| !fields::is_uuid(uuid)) {
-            return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {uuid}")));
+            return Err(Class::Invalid.error(format!("Expected UUID for node_uuid: {uuid}")));
         }
         let ident = uuid.or_else(|| attributes.get("node_ident").and_then(Value::as_str)).unwrap_or_default();
         self.find_visible(request, ident)
-            .ok_or_else(|| Class::Invalid.says(format!("Node {ident} could not be found.")))
+            .ok_or_else(|| Class::Invalid.error(format!("Node {ident} could not be found.")))
     }
 
     /// Checks that the port group exists and belongs to the node, and that the name is free.
     fn check_port(&self, attributes: &Map<String, Value>, node: &NodeView, own: Option<PortId>) -> Result<(), Error> {
         if let Some(group) = attributes.get("portgroup_uuid").and_then(Value::as_str) {
             let found = self.resource::<PortgroupSpec>(group);
-            let found = found.map_err(|_| Class::Invalid.says(format!("Portgroup {group} could not be found.")))?;
+            let found = found.map_err(|_| Class::Invalid.error(format!("Portgroup {group} could not be found.")))?;
             if found.spec().node_uuid != Some(node.node) {
-                return Err(Class::Invalid.says(format!("Portgroup {group} belongs to another node than the port.")));
+                return Err(Class::Invalid.error(format!("Portgroup {group} belongs to another node than the port.")));
             }
             self.check_network(attributes, group, own)?;
         }
@@ -189,7 +189,7 @@ impl RestApi {
             return Ok(());
         }
         let (network, theirs) = (network.unwrap_or("None"), theirs.unwrap_or("None"));
-        Err(Class::Conflict.says(format!(
+        Err(Class::Conflict.error(format!(
             "Port with physical network {network} cannot become a member of port group {group} which has ports in \
              physical network {theirs}."
         )))
@@ -208,7 +208,7 @@ impl RestApi {
         let stays = old.get("portgroup_uuid").is_some_and(|group| group.is_string());
         if stays && old.get("portgroup_uuid") == after.get("portgroup_uuid") && network(&old) != network(&after) {
             let refusal = "physical_network cannot be changed while the port belongs to a portgroup.";
-            return Err(Class::Invalid.says(refusal));
+            return Err(Class::Invalid.error(refusal));
         }
         self.check_port(&after, &node, Some(id))?;
         self.check_wiring(&old, &after, &before)?;
@@ -241,7 +241,7 @@ impl RestApi {
         }
         let (id, uuid) = (before.port.value.id, node.node);
         if let Some(field) = WIRING.iter().find(|field| changed(field)) {
-            return Err(Class::Conflict.says(format!(
+            return Err(Class::Conflict.error(format!(
                 "{field} of port {id} cannot be changed while its node {uuid} is in state \"{state}\": make the node \
                  manageable, or set its maintenance"
             )));
@@ -249,7 +249,7 @@ impl RestApi {
         let in_use = node.life.state == State::Active || node.spec().instance().is_some();
         if in_use && changed("address") {
             return Err(
-                Class::Conflict.says(format!("Cannot update the address of port {id}: its node {uuid} is in use"))
+                Class::Conflict.error(format!("Cannot update the address of port {id}: its node {uuid} is in use"))
             );
         }
         Ok(())
@@ -281,7 +281,7 @@ fn port_spec(mut attributes: Map<String, Value>) -> Result<PortSpec, Error> {
 fn address(attributes: &Map<String, Value>) -> Result<MacAddr, Error> {
     let text = attributes.get("address").and_then(Value::as_str).unwrap_or_default();
     let mac = query::mac("address", text)?;
-    mac.parse().map_err(|_| Class::Invalid.says(format!("Expected valid MAC address for address: {text}")))
+    mac.parse().map_err(|_| Class::Invalid.error(format!("Expected valid MAC address for address: {text}")))
 }
 
 /// Returns whether the node can boot from a port, so that it needs an address on the rack's network.

@@ -26,7 +26,7 @@ pub(super) fn to_fields(spec: &impl Serialize) -> Map<String, Value> {
 pub(super) fn from_fields<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<T, Error> {
     fields.retain(|_, value| !value.is_null());
     serde_json::from_value(Value::Object(fields))
-        .map_err(|error| Class::Invalid.says(format!("Invalid value: {error}")))
+        .map_err(|error| Class::Invalid.error(format!("Invalid value: {error}")))
 }
 
 /// A resource with all of its fields, its secrets masked.

@@ -107,7 +107,7 @@ pub(super) async fn parse(
     let version_headers =
         if path.is_empty() || Collection::named(first).is_some() { versions } else { VersionHeaders::default() };
     if !takes_json(&parts.headers) {
-        return (version_headers, ParsedRequest::Refused(Class::NotAcceptable.routed("")));
+        return (version_headers, ParsedRequest::Refused(Class::NotAcceptable.router_error("")));
     }
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|Query(pairs)| pairs).unwrap_or_default();
     let body = match octets.iter().all(u8::is_ascii_whitespace) {
@@ -205,7 +205,7 @@ impl ApiRequest {
             Value::Null => Map::new(),
             Value::Object(members) => members.clone(),
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                return Err(Class::Invalid.says("The body of this call must be a JSON object"));
+                return Err(Class::Invalid.error("The body of this call must be a JSON object"));
             }
         };
         for (name, value) in &self.pairs {

@@ -44,7 +44,7 @@ impl RestApi {
         let found = match ident.parse::<Uuid>() {
             Ok(id) => self.app.resource(id),
             Err(_) if T::IS_NAMED => self.app.resource_named(ident),
-            Err(_) => return Err(Class::Invalid.says(format!("Expected UUID for uuid: {ident}"))),
+            Err(_) => return Err(Class::Invalid.error(format!("Expected UUID for uuid: {ident}"))),
         };
         found.ok_or_else(|| text::not_found(T::NOUN, ident))
     }
@@ -84,7 +84,7 @@ impl RestApi {
         let ident = operand.written();
         match self.find_visible(request, &ident) {
             Some(node) => Ok(Some(node.node.to_string())),
-            None if is_strict => Err(Class::Invalid.says(format!("Node {ident} could not be found."))),
+            None if is_strict => Err(Class::Invalid.error(format!("Node {ident} could not be found."))),
             None => Err(text::not_found("Node", &ident)),
         }
     }
@@ -128,7 +128,7 @@ impl RestApi {
         let mut attributes = fields::check_post(T::RESOURCE, request.version, &request.body)?;
         request.set_owner(&mut attributes);
         let id = match attributes.get("uuid").and_then(Value::as_str) {
-            Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.says(format!("Expected UUID for uuid: {uuid}")))?,
+            Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.error(format!("Expected UUID for uuid: {uuid}")))?,
             None => Uuid::new_v4(),
         };
         Ok((id, attributes))
@@ -162,9 +162,9 @@ impl RestApi {
     ) -> Result<Option<NodeId>, Error> {
         let Some(ident) = attributes.get("node_uuid").and_then(Value::as_str) else { return Ok(None) };
         if !fields::is_uuid(ident) {
-            return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {ident}")));
+            return Err(Class::Invalid.error(format!("Expected UUID for node_uuid: {ident}")));
         }
-        let missing = || Class::Invalid.says(format!("Node {ident} could not be found."));
+        let missing = || Class::Invalid.error(format!("Node {ident} could not be found."));
         let node = self.find_visible(request, ident).ok_or_else(missing)?.node;
         attributes.insert("node_uuid".to_owned(), json!(node.to_string()));
         Ok(Some(node))
@@ -186,7 +186,7 @@ impl RestApi {
         let mut after = patch::apply(T::RESOURCE, &fields, &ops)?;
         self.check_node(request, &mut after)?;
         if after.remove("uuid") != Some(uuid) {
-            return Err(Class::Invalid.says("Changing the UUID of a resource is not possible"));
+            return Err(Class::Invalid.error("Changing the UUID of a resource is not possible"));
         }
         let spec: T = from_fields(after)?;
         spec.check()?;
@@ -280,7 +280,7 @@ impl RestApi {
             sleep(POWER_CHECK_INTERVAL).await;
             now = self.node_cache.get(node.node);
         }
-        Err(Class::NotFound.says("The node of the volume was deleted meanwhile"))
+        Err(Class::NotFound.error("The node of the volume was deleted meanwhile"))
     }
 
     pub(super) async fn runbook_traits(

@@ -98,7 +98,7 @@ pub(super) fn denied(denied: &Denied, request_id: &str) -> Response {
     let (body, challenges) = match denied {
         Denied::Unknown { body, challenges } => (body, challenges),
         Denied::Away(why) => {
-            return into_http(&VersionHeaders::default(), Err(Class::Unavailable.says(why.as_str())), request_id);
+            return into_http(&VersionHeaders::default(), Err(Class::Unavailable.error(why.as_str())), request_id);
         }
     };
     let mut response = Response::new(Body::from(body.to_string()));

@@ -129,7 +129,7 @@ impl RestApi {
             let driver = record.intent.value.driver;
             let refusal =
                 format!("The driver {driver} does not support the power state, soft rebooting, with disable_power_off");
-            return Err(Class::Invalid.says(refusal));
+            return Err(Class::Invalid.error(refusal));
         }
         let timeout = power.timeout.map_or(DEFAULT_SHUTDOWN_TIMEOUT, Duration::from_secs).min(MAX_SHUTDOWN_TIMEOUT);
         let by = clock::now().plus(timeout);

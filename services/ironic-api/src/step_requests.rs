@@ -111,7 +111,7 @@ pub(super) fn check(steps: &[Step], record: &Record) -> Result<(), Error> {
     for step in steps {
         let name = format!("{}.{}", step.interface, step.step);
         if let Some(secret) = step.args.iter().find_map(|(key, value)| secret_in(key, value)) {
-            return Err(Class::Invalid.says(format!(
+            return Err(Class::Invalid.error(format!(
                 "The step {name} has a secret among its arguments, {secret}, but arguments are not encrypted: pass it in the \
                  config drive"
             )));
@@ -119,7 +119,7 @@ pub(super) fn check(steps: &[Step], record: &Record) -> Result<(), Error> {
         match step.reserved() {
             Some(ReservedStep::Wait(pause)) => {
                 if pause.is_none() != step.args.is_empty() || pause.is_some_and(|pause| pause > MAX_PAUSE) {
-                    return Err(Class::Invalid.says(format!(
+                    return Err(Class::Invalid.error(format!(
                         "The step {name} takes seconds, a number of at most {}, or nothing",
                         MAX_PAUSE.as_secs()
                     )));
@@ -128,7 +128,7 @@ pub(super) fn check(steps: &[Step], record: &Record) -> Result<(), Error> {
             None if by_our_agent && !step.args.is_empty() => {
                 let unexpected: Vec<&str> = step.args.keys().map(String::as_str).collect();
                 return Err(Class::Invalid
-                    .says(format!("The step {name} has these unexpected arguments: {}", unexpected.join(", "))));
+                    .error(format!("The step {name} has these unexpected arguments: {}", unexpected.join(", "))));
             }
             Some(ReservedStep::Hold | ReservedStep::Power(_)) | None => {}
         }
@@ -155,13 +155,13 @@ fn check_approved(request: &ApiRequest, runbook: &RunbookSpec, node: &NodeView) 
     let approving = if request.version.has(RUNBOOK_TRAITS) { runbook.traits.clone() } else { vec![name.clone()] };
     if approving.is_empty() {
         return Err(
-            Class::Invalid.says(format!("Runbook {name} has no traits configured: add a trait that the nodes have"))
+            Class::Invalid.error(format!("Runbook {name} has no traits configured: add a trait that the nodes have"))
         );
     }
     if approving.iter().any(|one| node.spec().traits.contains(one)) {
         return Ok(());
     }
-    Err(Class::Invalid.says(format!(
+    Err(Class::Invalid.error(format!(
         "This runbook has not been approved for use on this node {}: the node needs one of the traits {}",
         node.node,
         approving.join(", ")

@@ -33,7 +33,7 @@ pub(super) fn interfaces(node: &NodeView) -> Vec<(&'static str, Result<(), Strin
 /// # Errors
 /// 400 with what is missing, in Ironic's words.
 pub(super) fn management(node: &NodeView) -> Result<(), Error> {
-    one(node, Interface::Management).map_err(|why| Class::Invalid.says(why))
+    one(node, Interface::Management).map_err(|why| Class::Invalid.error(why))
 }
 
 fn one(node: &NodeView, interface: Interface) -> Result<(), String> {

@@ -54,16 +54,16 @@ impl RestApi {
         if name == "methods" {
             return Ok(ApiResponse::ok(shown(methods)));
         }
-        let missing = || Class::Invalid.says(format!("No handler for method {name}"));
+        let missing = || Class::Invalid.error(format!("No handler for method {name}"));
         let method = methods.iter().find(|method| method.name == name).ok_or_else(missing)?;
         if request.method != "POST" {
             let refusal = format!("The method {name} does not support HTTP {}", request.method);
-            return Err(Class::Invalid.says(refusal));
+            return Err(Class::Invalid.error(refusal));
         }
         let arguments = request.arguments()?;
         let bar = arguments.get("bar").and_then(Value::as_str);
         if method.bar.is_some() && bar.is_none() {
-            return Err(Class::Invalid.says(format!("Parameter 'bar' not passed to method '{name}'.")));
+            return Err(Class::Invalid.error(format!("Parameter 'bar' not passed to method '{name}'.")));
         }
         if method.is_awaited {
             return Ok(ApiResponse::ok(Value::Bool(bar == method.bar)));

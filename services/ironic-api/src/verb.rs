@@ -59,12 +59,12 @@ impl ProvisionCheck<'_> {
         let (uuid, driver) = (&self.node.node.to_string(), &self.node.intent.driver.to_string());
         match refused {
             Refused::Retired => {
-                Class::Invalid.says(format!("Node {uuid} cannot be made available because it is retired."))
+                Class::Invalid.error(format!("Node {uuid} cannot be made available because it is retired."))
             }
             Refused::Protected => text::protected(uuid),
             Refused::InMaintenance { .. } => text::in_maintenance(verb.in_maintenance().unwrap_or("provisioning"), uuid),
             Refused::Unsupported { verb } => text::unsupported(driver, &verb.to_string(), Class::Invalid),
-            Refused::NoNetworkBoot { .. } => Class::Invalid.says(format!(
+            Refused::NoNetworkBoot { .. } => Class::Invalid.error(format!(
                 "Failed to validate deploy or power info for node {uuid}: Node {uuid} does not have any port associated \
                  with it that has an address on its rack's network"
             )),

@@ -44,7 +44,7 @@ pub(super) struct WebhookConfig {
 /// # Errors
 /// 400: what is wrong and what to write instead.
 pub(super) fn check(webhook: &WebhookSpec) -> Result<(), Error> {
-    let invalid = |why: String| Class::Invalid.says(why);
+    let invalid = |why: String| Class::Invalid.error(why);
     url(&webhook.url).map_err(invalid)?;
     list(webhook.query.as_deref().unwrap_or_default())?;
     let info = webhook.delivery_info.as_map();
@@ -137,7 +137,7 @@ fn certificates(pem: &str) -> Result<Vec<Certificate>, String> {
 
 /// Parses a query. Without `fields` nodes are sent with all their fields.
 fn list(text: &str) -> Result<List, Error> {
-    let nowhere = |why| Class::Invalid.says(format!("query {text:?}: {why}"));
+    let nowhere = |why| Class::Invalid.error(format!("query {text:?}: {why}"));
     let url = Url::parse(&format!("http://nodes/?{text}")).map_err(|why| nowhere(why.to_string()))?;
     let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
     if let Some((name, _)) = pairs.iter().find(|(name, _)| PAGING_PARAMETERS.contains(&name.as_str())) {

@@ -106,7 +106,8 @@ pub fn check_webhook_count(view: &View) -> Result<(), Error> {
     if view.paths(key::webhooks().path()).len() < MAX_WEBHOOKS {
         return Ok(());
     }
-    Err(Class::Conflict.says(format!("There are {MAX_WEBHOOKS} webhooks already, which is the most; delete one first")))
+    Err(Class::Conflict
+        .error(format!("There are {MAX_WEBHOOKS} webhooks already, which is the most; delete one first")))
 }
 
 /// Progress of a receiver.

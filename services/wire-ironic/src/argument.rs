@@ -15,7 +15,7 @@ pub(crate) fn text(body: &Map<String, Value>, name: &str) -> Result<Option<Strin
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(Class::Invalid.says(format!("Expected string for {name}: {}", python::quoted(other)))),
+        Some(other) => Err(Class::Invalid.error(format!("Expected string for {name}: {}", python::quoted(other)))),
     }
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn list(body: &Map<String, Value>, name: &str) -> Result<Vec<Value>, 
 
 /// Returns the refusal of a value that has none of the accepted types.
 pub(crate) fn expected(types: &str, name: &str, value: &Value) -> Error {
-    Class::Invalid.says(format!("Expected types {types} for {name}: {}", python::quoted(value)))
+    Class::Invalid.error(format!("Expected types {types} for {name}: {}", python::quoted(value)))
 }
 
 /// Refuses arguments that a call does not have.
@@ -52,13 +52,13 @@ pub fn unexpected<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Error>
     if names.is_empty() {
         return Ok(());
     }
-    Err(Class::Invalid.says(format!("Unexpected arguments: {}", names.join(", "))))
+    Err(Class::Invalid.error(format!("Unexpected arguments: {}", names.join(", "))))
 }
 
 /// Returns the refusal of a call that lacks an argument.
 #[must_use]
 pub fn missing(name: &str) -> Error {
-    Class::Invalid.says(format!("Missing mandatory parameter: {name}"))
+    Class::Invalid.error(format!("Missing mandatory parameter: {name}"))
 }
 
 /// Accepted words for a boolean, in the order in which refusals list them.
@@ -73,7 +73,7 @@ pub fn boolean(name: &str, word: &str) -> Result<bool, Error> {
     let lower = word.trim().to_ascii_lowercase();
     if !BOOLEAN_WORDS.contains(&lower.as_str()) {
         let words = python::listed(&BOOLEAN_WORDS);
-        return Err(Class::Invalid.says(format!(
+        return Err(Class::Invalid.error(format!(
             "Invalid {name}: Unrecognized value {}, acceptable values are: {words}",
             python::quoted_text(word)
         )));
@@ -91,5 +91,5 @@ pub fn mac(name: &str, text: &str) -> Result<String, Error> {
     if octets.len() == 6 && octets.iter().all(plain) {
         return Ok(text.to_ascii_lowercase());
     }
-    Err(Class::Invalid.says(format!("Expected valid MAC address for {name}: {text}")))
+    Err(Class::Invalid.error(format!("Expected valid MAC address for {name}: {text}")))
 }

@@ -59,7 +59,7 @@ pub fn boot_mode(body: &Map<String, Value>) -> Result<BootMode, Error> {
         _ => {
             let allowed = BOOT_MODES.join(", ");
             let refusal = format!("Invalid boot mode {target} requested for node. Allowed boot modes are: {allowed}");
-            Err(Class::Invalid.says(refusal))
+            Err(Class::Invalid.error(refusal))
         }
     }
 }
@@ -103,7 +103,7 @@ pub fn traits(node: &str, body: &Map<String, Value>) -> Result<Vec<String>, Erro
         return Err(refusal("body", &format!("Additional properties are not allowed ({unknown} was unexpected)")));
     }
     if !body.contains_key("traits") {
-        return Err(Class::Invalid.says(
+        return Err(Class::Invalid.error(
             "A single node trait may be added via PUT /v1/nodes/<node identifier>/traits/<trait> with no body, or all \
              node traits may be replaced via PUT /v1/nodes/<node identifier>/traits with the list of traits specified \
              in the request body.",
@@ -134,7 +134,7 @@ fn check_number(node: &str, number: usize) -> Result<(), Error> {
     if number <= MAX_TRAITS {
         return Ok(());
     }
-    Err(Class::Invalid.says(format!(
+    Err(Class::Invalid.error(format!(
         "Could not modify traits for node {node} as it would exceed the maximum number of traits per node ({number} vs. \
          {MAX_TRAITS})"
     )))
@@ -172,7 +172,7 @@ pub fn vif(version: Version, body: &Map<String, Value>) -> Result<Vif, Error> {
         (Some(port), None) => Some(Into::Port(port)),
         (None, Some(portgroup)) => Some(Into::Portgroup(portgroup)),
         (Some(_), Some(_)) => {
-            return Err(Class::Invalid.says("Cannot specify both port_uuid and portgroup_uuid"));
+            return Err(Class::Invalid.error("Cannot specify both port_uuid and portgroup_uuid"));
         }
     };
     let known = |name: &str| matches!(name, "id" | "port_uuid" | "portgroup_uuid");
@@ -205,7 +205,7 @@ pub fn media(body: &Map<String, Value>) -> Result<Media, Error> {
     one_of(&source, SOURCES)?;
     let scheme = image_url.split_once("://").map_or("", |(scheme, _)| scheme);
     if !SCHEMES.contains(&scheme) {
-        return Err(Class::Invalid.says(format!("Unsupported or missing URL scheme: {scheme}")));
+        return Err(Class::Invalid.error(format!("Unsupported or missing URL scheme: {scheme}")));
     }
     Ok(Media { device_type, image_url, source })
 }
@@ -223,7 +223,7 @@ pub fn media_types(pairs: &[(String, String)]) -> Result<Vec<String>, Error> {
         return Ok(types);
     }
     let (wrong, valid) = (wrong.join(", "), DEVICE_TYPES.join(", "));
-    Err(Class::Invalid.says(format!("Invalid device type(s) {wrong} (valid are {valid})")))
+    Err(Class::Invalid.error(format!("Invalid device type(s) {wrong} (valid are {valid})")))
 }
 
 fn one_of(word: &str, words: &[&str]) -> Result<(), Error> {

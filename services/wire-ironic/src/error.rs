@@ -94,19 +94,19 @@ impl Class {
 
     /// Returns an error in the format of a resource.
     #[must_use]
-    pub fn says(self, text: impl Into<String>) -> Error {
+    pub fn error(self, text: impl Into<String>) -> Error {
         Error { status: self.status(), form: Form::Fault, text: text.into() }
     }
 
     /// Returns an error in the format of the router.
     #[must_use]
-    pub fn routed(self, text: impl Into<String>) -> Error {
+    pub fn router_error(self, text: impl Into<String>) -> Error {
         Error { status: self.status(), form: Form::Router, text: text.into() }
     }
 
     /// Returns an error in the format of body limits and agent calls.
     #[must_use]
-    pub fn flat(self, text: impl Into<String>) -> Error {
+    pub fn flat_error(self, text: impl Into<String>) -> Error {
         Error { status: self.status(), form: Form::Flat, text: text.into() }
     }
 }
@@ -117,16 +117,14 @@ impl Error {
     pub fn body(&self) -> Value {
         let faultcode = if self.status >= 500 { "Server" } else { "Client" };
         match self.form {
-            Form::Fault => wrapped(&json!({"faultcode": faultcode, "faultstring": self.text, "debuginfo": null})),
-            Form::Router => {
-                wrapped(&json!({"code": self.status, "title": title(self.status), "description": self.text}))
-            }
+            Form::Fault => wrap(&json!({"faultcode": faultcode, "faultstring": self.text, "debuginfo": null})),
+            Form::Router => wrap(&json!({"code": self.status, "title": title(self.status), "description": self.text})),
             Form::Flat => json!({"faultcode": faultcode, "faultstring": self.text}),
         }
     }
 }
 
-fn wrapped(inner: &Value) -> Value {
+fn wrap(inner: &Value) -> Value {
     json!({"error_message": inner.to_string()})
 }
 
@@ -152,13 +150,13 @@ pub const fn title(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
-    fn inside(error: &Error) -> Value {
+    fn inner_json(error: &Error) -> Value {
         serde_json::from_str(error.body().get("error_message").unwrap().as_str().unwrap()).unwrap()
     }
 
     #[test]
-    fn a_resource_puts_json_into_a_string() {
-        let inner = inside(&Class::NotFound.says("Node x could not be found."));
+    fn an_error_of_a_resource_is_json_in_a_string() {
+        let inner = inner_json(&Class::NotFound.error("Node x could not be found."));
         assert_eq!(
             inner,
             json!({"faultcode": "Client", "faultstring": "Node x could not be found.", "debuginfo": null})
@@ -166,18 +164,18 @@ mod tests {
     }
 
     #[test]
-    fn from_500_on_the_fault_is_the_servers() {
+    fn the_faultcode_of_a_5xx_is_server() {
         for class in Class::ALL {
             let expected = if class.status() < 500 { "Client" } else { "Server" };
-            assert_eq!(inside(&class.says("x")).get("faultcode").unwrap(), expected);
-            assert_eq!(class.flat("x").body().get("faultcode").unwrap(), expected);
+            assert_eq!(inner_json(&class.error("x")).get("faultcode").unwrap(), expected);
+            assert_eq!(class.flat_error("x").body().get("faultcode").unwrap(), expected);
         }
     }
 
     #[test]
-    fn the_router_says_code_and_title() {
+    fn an_error_of_the_router_has_a_code_and_a_title() {
         assert_eq!(
-            inside(&Class::MethodNotAllowed.routed("")),
+            inner_json(&Class::MethodNotAllowed.router_error("")),
             json!({"code": 405, "title": "Method Not Allowed", "description": ""})
         );
     }

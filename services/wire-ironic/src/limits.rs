@@ -27,7 +27,7 @@ pub fn body_limit(path: &str) -> usize {
 /// Error for a body that is too large.
 #[must_use]
 pub fn too_large() -> Error {
-    Class::TooLarge.flat("Request body is too large. Please contact the service administrator.")
+    Class::TooLarge.flat_error("Request body is too large. Please contact the service administrator.")
 }
 
 /// Checks the nesting of the brackets in a body, outside of its strings. The body need not be valid JSON.
@@ -47,7 +47,7 @@ pub fn check_levels(body: &[u8]) -> Result<(), Error> {
         }
         if levels > LEVELS {
             return Err(Class::Invalid
-                .flat("Request body JSON is nested too deeply. Please contact the service administrator."));
+                .flat_error("Request body JSON is nested too deeply. Please contact the service administrator."));
         }
     }
     Ok(())

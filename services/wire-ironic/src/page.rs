@@ -44,7 +44,7 @@ impl Direction {
             "desc" => Ok(Self::Down),
             _ => {
                 Err(Class::Invalid
-                    .says(format!("Invalid sort direction: {word}. Acceptable values are 'asc' or 'desc'")))
+                    .error(format!("Invalid sort direction: {word}. Acceptable values are 'asc' or 'desc'")))
             }
         }
     }
@@ -54,7 +54,7 @@ impl Direction {
 pub(crate) fn number(text: &str) -> Result<i64, Error> {
     let digits = text.trim().trim_start_matches(['-', '+']);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Class::Invalid.says(format!("Expected an integer for limit: {text}")));
+        return Err(Class::Invalid.error(format!("Expected an integer for limit: {text}")));
     }
     let large = if text.trim().starts_with('-') { i64::MIN } else { i64::MAX };
     Ok(text.trim().parse().unwrap_or(large))
@@ -71,7 +71,7 @@ pub fn limit_of(text: Option<&str>) -> Result<usize, Error> {
 pub(crate) fn limit(asked: Option<i64>) -> Result<usize, Error> {
     match asked {
         None => Ok(MAX_LIMIT),
-        Some(limit) if limit <= 0 => Err(Class::Invalid.says("Limit must be positive")),
+        Some(limit) if limit <= 0 => Err(Class::Invalid.error("Limit must be positive")),
         Some(limit) => Ok(usize::try_from(limit).unwrap_or(MAX_LIMIT).min(MAX_LIMIT)),
     }
 }
@@ -85,5 +85,5 @@ pub(crate) fn marker(resource: &Resource, marker: &str) -> Result<String, Error>
     if is_marked_by_name(resource) || is_uuid(marker) {
         return Ok(marker.to_owned());
     }
-    Err(Class::Invalid.says(format!("Expected UUID for marker: {marker}")))
+    Err(Class::Invalid.error(format!("Expected UUID for marker: {marker}")))
 }

@@ -89,7 +89,7 @@ pub fn disown(runbook: &mut Map<String, Value>, ops: &[Op], body: &Value) -> Res
 }
 
 fn refused(quoted: &str, reason: &str) -> Error {
-    Class::Invalid.says(format!("Couldn't apply patch '{quoted}'. Reason: {reason}"))
+    Class::Invalid.error(format!("Couldn't apply patch '{quoted}'. Reason: {reason}"))
 }
 
 /// Parses a list of operations and checks it against the resource's table. An empty list is valid.
@@ -98,7 +98,7 @@ fn refused(quoted: &str, reason: &str) -> Error {
 /// 400 for an invalid operation, 406 for setting a field of a newer version. Removing such a field is accepted.
 pub fn parse(resource: &Resource, version: Version, body: &Value) -> Result<Vec<Op>, Error> {
     if resource.path == "allocations" && !version.has(ALLOCATIONS) {
-        return Err(Class::MethodNotAllowed.says("The API version does not allow updating allocations"));
+        return Err(Class::MethodNotAllowed.error("The API version does not allow updating allocations"));
     }
     let Some(items) = body.as_array() else {
         return Err(schema(&format!("{} is not of type 'array'", python::quoted(body))));
@@ -206,5 +206,5 @@ fn check_field(resource: &Resource, op: &Op) -> Result<(), Error> {
     }
     let path: String = op.path.iter().flat_map(|token| ["/", token.as_str()]).collect();
     let words = resource.patchable.join(", ");
-    Err(Class::Invalid.says(format!("Cannot patch {path}. Only the following can be updated: {words}")))
+    Err(Class::Invalid.error(format!("Cannot patch {path}. Only the following can be updated: {words}")))
 }

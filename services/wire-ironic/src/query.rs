@@ -101,7 +101,7 @@ fn check_together(resource: &Resource, found: &[(&'static Filter, Operand)]) -> 
     let given = |name: &str| found.iter().any(|(filter, _)| filter.name == name);
     let by = [given("node") || given("node_uuid"), given("portgroup"), given("shard")];
     if resource.path == "ports" && by.into_iter().filter(|given| *given).count() > 1 {
-        return Err(Class::Forbidden.says("Operation not permitted."));
+        return Err(Class::Forbidden.error("Operation not permitted."));
     }
     Ok(())
 }

@@ -101,18 +101,18 @@ pub fn target(body: &Value) -> Result<Map<String, Value>, Error> {
         Value::Object(members) => members,
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             let quoted = python::quoted(body);
-            return Err(Class::Invalid.says(format!("Expected types <class 'dict'> for target_raid_config: {quoted}")));
+            return Err(Class::Invalid.error(format!("Expected types <class 'dict'> for target_raid_config: {quoted}")));
         }
     };
     if members.is_empty() {
         return Ok(Map::new());
     }
-    check(members).map_err(|what| Class::Invalid.says(format!("RAID config validation error: {what}")))?;
+    check(members).map_err(|what| Class::Invalid.error(format!("RAID config validation error: {what}")))?;
     let disks = members.get("logical_disks").and_then(Value::as_array).into_iter().flatten();
     let roots = disks.filter(|disk| disk.get("is_root_volume") == Some(&Value::Bool(true))).count();
     if roots > 1 {
         return Err(Class::Invalid
-            .says(format!("Raid config cannot have more than one root volume. {roots} root volumes were specified")));
+            .error(format!("Raid config cannot have more than one root volume. {roots} root volumes were specified")));
     }
     Ok(members.clone())
 }

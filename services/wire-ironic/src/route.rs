@@ -116,7 +116,7 @@ impl Found<'_> {
     #[must_use]
     pub fn older(&self) -> Option<Error> {
         let since = self.since?;
-        Some(Class::NotFound.says(format!("This endpoint is supported starting with the API version 1.{since}")))
+        Some(Class::NotFound.error(format!("This endpoint is supported starting with the API version 1.{since}")))
     }
 }
 

@@ -90,7 +90,7 @@ pub fn negotiate(own: Option<&str>, shared: Option<&str>) -> Result<Version, Ref
         return Ok(Version::MAX);
     }
     let Some((major, minor)) = numbers(asked) else {
-        let error = Class::NotAcceptable.routed(format!("Invalid value for {HEADER} header"));
+        let error = Class::NotAcceptable.router_error(format!("Invalid value for {HEADER} header"));
         return Err(Refused { error, headers: Vec::new() });
     };
     let known = (major == 1).then_some(minor).and_then(|minor| Version::new(u16::try_from(minor).ok()?));
@@ -137,7 +137,7 @@ fn out_of_range(major: u64, minor: u64) -> Refused {
              service. {range}"
         )
     };
-    Refused { error: Class::NotAcceptable.routed(text), headers: range_headers().to_vec() }
+    Refused { error: Class::NotAcceptable.router_error(text), headers: range_headers().to_vec() }
 }
 
 fn range_headers() -> [(&'static str, String); 2] {

@@ -53,7 +53,7 @@ impl Ironic {
             return Ok(token);
         }
         let found: Inventory = serde_json::from_value(said.inventory.clone())
-            .map_err(|error| Class::Invalid.says(format!("The inventory is malformed: {error}")))?;
+            .map_err(|error| Class::Invalid.error(format!("The inventory is malformed: {error}")))?;
         let hardware = report::hardware(&found);
         let described = describe(&hardware);
         let at = clock::now();

@@ -66,17 +66,17 @@ impl Heartbeat {
         let status = argument::text(body, "agent_status")?;
         let agent_status_message = argument::text(body, "agent_status_message")?;
         if given(&agent_version) && !version.has(AGENT_VERSION) {
-            return Err(Class::Invalid.says("Field \"agent_version\" not recognised"));
+            return Err(Class::Invalid.error("Field \"agent_version\" not recognised"));
         }
         if (given(&status) || given(&agent_status_message)) && !version.has(STATUS) {
-            return Err(Class::Invalid.says("Fields \"agent_status\" and \"agent_status_message\" not recognised."));
+            return Err(Class::Invalid.error("Fields \"agent_status\" and \"agent_status_message\" not recognised."));
         }
         if agent_verify_ca.is_some() && !version.has(VERIFY_CA) {
-            return Err(Class::Invalid.says("Field \"agent_verify_ca\" not recognised in this version"));
+            return Err(Class::Invalid.error("Field \"agent_verify_ca\" not recognised in this version"));
         }
         check_url(&callback_url, known)?;
         let agent_token = argument::text(body, "agent_token")?
-            .ok_or_else(|| Class::Invalid.says("Agent token is required for heartbeat processing."))?;
+            .ok_or_else(|| Class::Invalid.error("Agent token is required for heartbeat processing."))?;
         let agent_status = status.as_deref().map(phase).transpose()?;
         Ok(Self { callback_url, agent_token, agent_version, agent_verify_ca, agent_status, agent_status_message })
     }
@@ -90,7 +90,7 @@ impl Heartbeat {
             return Ok(());
         }
         Err(Class::Invalid
-            .says("Agent did not transmit a version, and a version is required. Please update the agent being used."))
+            .error("Agent did not transmit a version, and a version is required. Please update the agent being used."))
     }
 
     /// Checks that the agent uses TLS, if that is required.
@@ -101,13 +101,13 @@ impl Heartbeat {
         if self.callback_url.is_empty() || self.callback_url.starts_with("https://") {
             return Ok(());
         }
-        Err(Class::Invalid.says("TLS is required by configuration"))
+        Err(Class::Invalid.error("TLS is required by configuration"))
     }
 
     /// Error for a token that is not the node's.
     #[must_use]
     pub fn wrong_token() -> Error {
-        Class::Invalid.says("Invalid or missing agent token received.")
+        Class::Invalid.error("Invalid or missing agent token received.")
     }
 }
 
@@ -119,10 +119,10 @@ fn given(text: &Option<String>) -> bool {
 fn check_url(url: &str, known: Option<&str>) -> Result<(), Error> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
     if !url.is_empty() && !matches!(scheme.as_str(), "http" | "https") {
-        return Err(Class::Invalid.says("An issue with the supplied \"callback_url\" has been detected."));
+        return Err(Class::Invalid.error("An issue with the supplied \"callback_url\" has been detected."));
     }
     if known.is_some_and(|known| known != url) {
-        return Err(Class::Invalid.says("Detected change in ramdisk provided \"callback_url\""));
+        return Err(Class::Invalid.error("Detected change in ramdisk provided \"callback_url\""));
     }
     Ok(())
 }
@@ -134,7 +134,7 @@ fn phase(word: &str) -> Result<Phase, Error> {
         "error" => Ok(Phase::Error),
         _ => {
             let words = PHASES.join(",");
-            Err(Class::Invalid.says(format!("Agent status is invalid. Valid states are {words}.")))
+            Err(Class::Invalid.error(format!("Agent status is invalid. Valid states are {words}.")))
         }
     }
 }

@@ -47,7 +47,7 @@ impl Report {
     pub fn read(version: Version, node_uuid: Option<&str>, mut body: Map<String, Value>) -> Result<Self, Error> {
         check_inventory(&body)?;
         if let Some(uuid) = node_uuid.filter(|uuid| !is_uuid(uuid)) {
-            return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {uuid}")));
+            return Err(Class::Invalid.error(format!("Expected UUID for node_uuid: {uuid}")));
         }
         check_version(version, node_uuid.is_some())?;
         let inventory = body.remove("inventory").unwrap_or_default();
@@ -56,7 +56,7 @@ impl Report {
         let bmc_addresses: Vec<String> =
             [text("bmc_address"), text("bmc_v6address")].into_iter().flatten().map(str::to_owned).collect();
         if addresses.is_empty() && bmc_addresses.is_empty() && node_uuid.is_none() {
-            return Err(Class::Invalid.says("No lookup information provided"));
+            return Err(Class::Invalid.error("No lookup information provided"));
         }
         let error = body.get("error").filter(|error| !error.is_null());
         let error = error.map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned));
@@ -76,7 +76,7 @@ impl Report {
 fn check_version(version: Version, by_uuid: bool) -> Result<(), Error> {
     let Some(collection) = Collection::named("continue_inspection") else { return Ok(()) };
     if by_uuid && !version.has(OWN) {
-        return Err(Class::NotFound.says(format!("API version 1.{OWN} or newer is required")));
+        return Err(Class::NotFound.error(format!("API version 1.{OWN} or newer is required")));
     }
     collection.check(version, false)
 }

@@ -69,7 +69,7 @@ impl Lookup {
         let get = |name| pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let node_uuid = get("node_uuid").filter(|uuid| !uuid.is_empty());
         if let Some(uuid) = node_uuid.filter(|uuid| !is_uuid(uuid)) {
-            return Err(Class::Invalid.says(format!("Expected UUID for node_uuid: {uuid}")));
+            return Err(Class::Invalid.error(format!("Expected UUID for node_uuid: {uuid}")));
         }
         let addresses: Vec<String> = get("addresses")
             .unwrap_or_default()
@@ -77,7 +77,7 @@ impl Lookup {
             .filter_map(|address| argument::mac("addresses", address.trim()).ok())
             .collect();
         if addresses.is_empty() && node_uuid.is_none() {
-            return Err(Class::Invalid.says("At least one of 'addresses' and 'node_uuid' parameters is required"));
+            return Err(Class::Invalid.error("At least one of 'addresses' and 'node_uuid' parameters is required"));
         }
         Ok(Self { addresses, node_uuid: node_uuid.map(str::to_owned) })
     }

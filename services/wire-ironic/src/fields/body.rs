@@ -87,7 +87,7 @@ fn check_required(resource: &Resource, word: &str, members: &Map<String, Value>)
     }
     let named = has_value(members, "resource_class") || has_value(members, "node");
     if resource.path == "allocations" && word != "patch" && !named {
-        return Err(Class::Invalid.says("The resource_class field is mandatory when not backfilling"));
+        return Err(Class::Invalid.error("The resource_class field is mandatory when not backfilling"));
     }
     Ok(())
 }
@@ -145,7 +145,7 @@ fn stored(field: &Field, value: &Value) -> Result<Value, Error> {
         (Kind::Flag, Value::String(word)) => argument::boolean(field.name, word).map(Value::from),
         (Kind::Object, Value::Null) => Ok(Value::Object(Map::new())),
         (_, Value::String(text)) if named_uuid && !name::is_uuid(text) => {
-            Err(Class::Invalid.says(format!("Expected UUID for {}: {text}", field.name)))
+            Err(Class::Invalid.error(format!("Expected UUID for {}: {text}", field.name)))
         }
         (_, Value::String(text)) if field.name == "address" => argument::mac("address", text).map(Value::from),
         _ => Ok(value.clone()),
@@ -158,7 +158,7 @@ fn check_priority(resource: &Resource, members: &Map<String, Value>) -> Result<(
     if resource.path != "inspection_rules" || priority.is_none_or(|priority| priority <= MAX_PRIORITY) {
         return Ok(());
     }
-    Err(Class::Invalid.says(format!("Priority must be between 0 and {MAX_PRIORITY} for user-defined rules.")))
+    Err(Class::Invalid.error(format!("Priority must be between 0 and {MAX_PRIORITY} for user-defined rules.")))
 }
 
 /// Checks the name: a trait where the resource requires one, otherwise any name.
@@ -192,7 +192,7 @@ fn check_names(resource: &Resource, version: Version, members: &Map<String, Valu
         name::check_trait(resource.word, item.as_str().unwrap_or_default())?;
     }
     if members.get("physical_network").and_then(Value::as_str) == Some("") {
-        return Err(Class::Invalid.says("A non-empty value is required when setting physical_network"));
+        return Err(Class::Invalid.error("A non-empty value is required when setting physical_network"));
     }
     let link = members.get("local_link_connection").and_then(Value::as_object);
     link.map_or(Ok(()), check_link)?;

@@ -81,10 +81,10 @@ fn check_detail(resource: &Resource, version: Version, fields: bool, detail: Opt
         }
     } else if !version.has(DETAIL) && !resource.path.starts_with("volume/") {
         let detail = if detail { "True" } else { "False" };
-        return Err(Class::Invalid.says(format!("Invalid query parameter ?detail={detail} received.")));
+        return Err(Class::Invalid.error(format!("Invalid query parameter ?detail={detail} received.")));
     }
     if fields && detail {
-        return Err(Class::Invalid.says(if resource.path.starts_with("volume/") {
+        return Err(Class::Invalid.error(if resource.path.starts_with("volume/") {
             "Can't fetch a subset of fields with 'detail' set"
         } else {
             "Can not specify ?detail=True and fields in the same request."
@@ -106,7 +106,7 @@ fn check_names(resource: &Resource, names: &[String]) -> Result<Columns, Error> 
     }
     match unknown.first() {
         None => Ok(Columns::These(found)),
-        Some(first) => Err(Class::Invalid.says(unknown_text(resource, first, &unknown))),
+        Some(first) => Err(Class::Invalid.error(unknown_text(resource, first, &unknown))),
     }
 }
 
@@ -149,5 +149,5 @@ pub fn sort_key(resource: &Resource, version: Version, key: &str) -> Result<(), 
 }
 
 fn unsortable(key: &str) -> Error {
-    Class::Invalid.says(format!("The sort_key value {key} is an invalid field for sorting"))
+    Class::Invalid.error(format!("The sort_key value {key} is an invalid field for sorting"))
 }

@@ -66,7 +66,7 @@ pub fn check_patched_name(version: Version, node: &str, name: &Value) -> Result<
             check(version, name, || invalid(name))
         }
         None if name.is_null() => Ok(()),
-        None => Err(Class::Invalid.says(invalid(&python::quoted(name)))),
+        None => Err(Class::Invalid.error(invalid(&python::quoted(name)))),
     }
 }
 
@@ -105,11 +105,11 @@ pub(super) fn check_logical(what: &str, name: &str) -> Result<(), Error> {
     if unreserved(name) && name.len() <= MAX_NAME_CHARS && !is_uuid(name) {
         return Ok(());
     }
-    Err(Class::Invalid.says(format!("Cannot create {what} with invalid name '{name}'")))
+    Err(Class::Invalid.error(format!("Cannot create {what} with invalid name '{name}'")))
 }
 
 fn check(version: Version, name: &str, refusal: impl FnOnce() -> String) -> Result<(), Error> {
-    if is_name(version, name) { Ok(()) } else { Err(Class::Invalid.says(refusal())) }
+    if is_name(version, name) { Ok(()) } else { Err(Class::Invalid.error(refusal())) }
 }
 
 fn check_reserved(name: &str) -> Result<(), Error> {
@@ -117,7 +117,7 @@ fn check_reserved(name: &str) -> Result<(), Error> {
         return Ok(());
     }
     let words = NODE_RESERVED.join(", ");
-    Err(Class::Invalid.says(format!(
+    Err(Class::Invalid.error(format!(
         "The word \"{name}\" is reserved and can not be used as a node name. Reserved words are: {words}."
     )))
 }

@@ -8,5 +8,5 @@ pub(crate) const MAX_PRIORITY: i64 = 9999;
 /// Returns the refusal of a value that does not match the schema. `word` is the name of the schema, or empty.
 pub(crate) fn refusal(word: &str, what: &str) -> Error {
     let of = if word.is_empty() { String::new() } else { format!(" for {word}") };
-    Class::Invalid.says(format!("Schema error{of}: {what}"))
+    Class::Invalid.error(format!("Schema error{of}: {what}"))
 }

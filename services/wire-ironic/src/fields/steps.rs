@@ -103,7 +103,7 @@ fn check_doubles(steps: &[Step]) -> Result<(), Error> {
     });
     let Some((_, step)) = double else { return Ok(()) };
     let (interface, step) = (&step.interface, &step.step);
-    Err(Class::Invalid.says(format!(
+    Err(Class::Invalid.error(format!(
         "Deploy template invalid: Duplicate deploy steps. A template cannot have multiple deploy steps with the same \
          interface and step. Duplicates: interface: {interface}, step: {step}."
     )))

@@ -40,7 +40,7 @@ pub fn check_reset(version: Version, reset: Option<bool>, ops: &[Op]) -> Result<
     let driver = ops.iter().any(|op| op.verb != Verb::Remove && op.field() == "driver");
     if reset == Some(true) && !driver {
         return Err(
-            Class::Invalid.says("The reset_interfaces parameter can only be used when changing the node's driver.")
+            Class::Invalid.error("The reset_interfaces parameter can only be used when changing the node's driver.")
         );
     }
     Ok(())
@@ -82,7 +82,7 @@ pub fn check_after(
     mut after: Map<String, Value>,
 ) -> Result<Map<String, Value>, Error> {
     if changed(before, &after, "driver") && is(before, "console_enabled") {
-        return Err(Class::Conflict.says(format!(
+        return Err(Class::Conflict.error(format!(
             "Node {ident} can not update the driver while the console is enabled. Please stop the console first."
         )));
     }
@@ -143,7 +143,7 @@ pub fn check_delete(node: &Map<String, Value>) -> Result<(), Error> {
 #[must_use]
 pub fn not_deletable(uuid: &str, state: &str) -> Error {
     let states = python::listed(DELETABLE);
-    Class::Conflict.says(format!(
+    Class::Conflict.error(format!(
         "Can not delete node \"{uuid}\" while it is in provision state \"{state}\". Valid provision states to perform \
          deletion are: \"({states})\", or set the node into maintenance mode"
     ))
@@ -157,18 +157,18 @@ fn flag(before: &Map<String, Value>, after: &mut Map<String, Value>, name: &str,
         if !is(after, name) {
             after.insert(reason.clone(), Value::Null);
         } else if !only.is_empty() && !only.contains(&state) {
-            return Err(Class::Conflict.says(format!(
+            return Err(Class::Conflict.error(format!(
                 "Node {uuid} can only be made protected in provision states 'active' or 'rescue', the current state is \
                  '{state}'"
             )));
         } else if only.is_empty() && state == "available" {
-            return Err(Class::Conflict.says(format!(
+            return Err(Class::Conflict.error(format!(
                 "Node {uuid} can not have 'retired' set in provision state 'available', the current state is '{state}'"
             )));
         }
     }
     if changed(before, after, &reason) && !word(after, &reason).is_empty() && !is(after, name) {
-        return Err(Class::Invalid.says(format!("The {reason} field can only be set when {name} is True")));
+        return Err(Class::Invalid.error(format!("The {reason} field can only be set when {name} is True")));
     }
     Ok(())
 }
@@ -181,13 +181,13 @@ fn check_interfaces(before: &Map<String, Value>, after: &Map<String, Value>) -> 
     let states = REARRANGEABLE.join(", ");
     let interface = after.keys().find(|name| name.ends_with("_interface") && changed(before, after, name));
     if let Some(interface) = interface.filter(|_| !is(after, "maintenance")) {
-        return Err(Class::Conflict.says(format!(
+        return Err(Class::Conflict.error(format!(
             "Node {uuid} can not have {interface} updated unless it is in one of allowed ({states}) states or in \
              maintenance mode. Current state is '{state}'."
         )));
     }
     if changed(before, after, "resource_class") && !word(before, "resource_class").is_empty() {
-        return Err(Class::Conflict.says(format!(
+        return Err(Class::Conflict.error(format!(
             "Node {uuid} can not have resource_class updated unless it is in one of allowed ({states}) states. \
              Current state is '{state}'."
         )));
@@ -207,7 +207,7 @@ fn check_instance(before: &Map<String, Value>, after: &Map<String, Value>) -> Re
     let allocated = !word(before, "allocation_uuid").is_empty();
     if allocated && !is(before, "maintenance") && !REARRANGEABLE.contains(&state) {
         let states = REARRANGEABLE.join(", ");
-        return Err(Class::Conflict.says(format!(
+        return Err(Class::Conflict.error(format!(
             "Node {uuid} with an allocation can not have instance_uuid removed unless it is in one of allowed \
              ({states}) states or in maintenance mode. Current state is '{state}'."
         )));

@@ -171,7 +171,7 @@ impl Filter {
         match self.reads {
             Reads::Flag => boolean(name, value).map(Operand::Flag),
             Reads::Mac => mac(name, value).map(Operand::Text),
-            Reads::Uuid if !is_uuid(value) => Err(Class::Invalid.says(format!("Expected UUID for {name}: {value}"))),
+            Reads::Uuid if !is_uuid(value) => Err(Class::Invalid.error(format!("Expected UUID for {name}: {value}"))),
             Reads::Words => Ok(Operand::Words(value.split(',').map(|word| word.trim().to_owned()).collect())),
             Reads::Text | Reads::Uuid | Reads::Ident | Reads::State | Reads::Fault | Reads::Type => {
                 Ok(Operand::Text(value.to_owned()))
@@ -189,7 +189,7 @@ impl Filter {
                 Older::Needs => text::needs_version(self.since),
                 Older::Bare => text::not_acceptable(),
                 Older::Named => {
-                    Class::NotAcceptable.says(format!("{} is not acceptable in this API version", self.name))
+                    Class::NotAcceptable.error(format!("{} is not acceptable in this API version", self.name))
                 }
             });
         }
@@ -205,6 +205,6 @@ impl Filter {
                 .then(|| "\"type\" filter must be one of \"classic\" or \"dynamic\", if specified.".to_owned()),
             Reads::Text | Reads::Uuid | Reads::Ident | Reads::Flag | Reads::Words | Reads::Mac => None,
         };
-        refusal.map_or(Ok(()), |refusal| Err(Class::Invalid.says(refusal)))
+        refusal.map_or(Ok(()), |refusal| Err(Class::Invalid.error(refusal)))
     }
 }

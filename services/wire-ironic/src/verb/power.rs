@@ -104,7 +104,7 @@ impl Power {
             return Err(text::not_acceptable());
         }
         if timeout.is_some_and(|timeout| timeout < 1) {
-            return Err(Class::Invalid.says("timeout has to be positive integer"));
+            return Err(Class::Invalid.error("timeout has to be positive integer"));
         }
         let Some(target) = target else { return Err(text::wrong_state(word, node.ident, node.power)) };
         if matches!(node.provision, "clean wait" | "cleaning") {
@@ -122,6 +122,6 @@ fn seconds(value: &Value) -> Result<i64, Error> {
     let number = value.as_i64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
     number.ok_or_else(|| {
         let shown = value.as_str().map_or_else(|| python::quoted(value), str::to_owned);
-        Class::Invalid.says(format!("Expected an integer for timeout: {shown}"))
+        Class::Invalid.error(format!("Expected an integer for timeout: {shown}"))
     })
 }

@@ -163,7 +163,7 @@ impl Provision {
         if !takes {
             let targets = if rebuild { "active, rebuild" } else { "active" };
             return Err(Class::Invalid
-                .says(format!("Adding a config drive is only supported when setting provision state to {targets}")));
+                .error(format!("Adding a config drive is only supported when setting provision state to {targets}")));
         }
         match self.configdrive.as_object() {
             Some(parts) => parts_of_drive(version, parts).map(Some),
@@ -176,12 +176,12 @@ impl Provision {
             return Err(text::not_acceptable());
         }
         if !matches!(verb, Verb::Clean | Verb::Service) {
-            return Err(Class::Invalid.says(
+            return Err(Class::Invalid.error(
                 "\"runbooks\" is only valid when setting target provision state to any of ['clean', 'service']",
             ));
         }
         if !self.clean_steps.is_empty() || !self.service_steps.is_empty() {
-            return Err(Class::Invalid.says("runbook and steps cannot be combined"));
+            return Err(Class::Invalid.error("runbook and steps cannot be combined"));
         }
         Ok(())
     }
@@ -194,13 +194,13 @@ impl Provision {
             Some(Steps::Clean) => CLEAN_WITHOUT,
             Some(Steps::Service) => SERVICE_WITHOUT,
             Some(Steps::Deploy | Steps::Runbook) | None => {
-                return Err(Class::Invalid.says("disable_ramdisk is supported only with manual cleaning or servicing"));
+                return Err(Class::Invalid.error("disable_ramdisk is supported only with manual cleaning or servicing"));
             }
         };
         if version.has(since) {
             return Ok(());
         }
-        Err(Class::NotAcceptable.says("disable_ramdisk is not acceptable in this API version"))
+        Err(Class::NotAcceptable.error("disable_ramdisk is not acceptable in this API version"))
     }
 
     fn check_deploy_steps(&self, version: Version) -> Result<(), Error> {
@@ -214,7 +214,7 @@ impl Provision {
             return Ok(());
         }
         Err(Class::Invalid
-            .says("\"deploy_steps\" is only valid when setting target provision state to active or rebuild"))
+            .error("\"deploy_steps\" is only valid when setting target provision state to active or rebuild"))
     }
 
     fn steps(&self, verb: Verb) -> Result<Vec<Step>, Error> {
@@ -227,7 +227,7 @@ impl Provision {
         if list.is_empty() && self.runbook.is_none() {
             let (argument, target) = (kind.argument(), &self.target);
             return Err(Class::Invalid
-                .says(format!("\"{argument}\" is required when setting target provision state to {target}")));
+                .error(format!("\"{argument}\" is required when setting target provision state to {target}")));
         }
         kind.read(list)
     }
@@ -236,7 +236,7 @@ impl Provision {
         let empty = self.rescue_password.as_deref().is_none_or(|password| password.trim().is_empty());
         if verb == Verb::Rescue && empty {
             return Err(Class::Invalid
-                .says("A non-empty \"rescue_password\" is required when setting target provision state to rescue"));
+                .error("A non-empty \"rescue_password\" is required when setting target provision state to rescue"));
         }
         Ok(self.rescue_password.clone())
     }
@@ -246,7 +246,7 @@ fn only(misplaced: bool, argument: &str, target: &str) -> Result<(), Error> {
     if !misplaced {
         return Ok(());
     }
-    Err(Class::Invalid.says(format!("\"{argument}\" is only valid when setting target provision state to {target}")))
+    Err(Class::Invalid.error(format!("\"{argument}\" is only valid when setting target provision state to {target}")))
 }
 
 fn parts_of_drive(version: Version, parts: &Map<String, Value>) -> Result<ConfigDrive, Error> {
@@ -256,21 +256,21 @@ fn parts_of_drive(version: Version, parts: &Map<String, Value>) -> Result<Config
             "user_data" => !value.is_boolean() && !value.is_number(),
             _ => {
                 let name = python::quoted_text(name);
-                return Err(Class::Invalid.says(format!(
+                return Err(Class::Invalid.error(format!(
                     "Invalid configdrive format: Additional properties are not allowed ({name} was unexpected)"
                 )));
             }
         };
         if !fits {
-            return Err(Class::Invalid.says(format!("Invalid configdrive format: {name} has a wrong type")));
+            return Err(Class::Invalid.error(format!("Invalid configdrive format: {name} has a wrong type")));
         }
     }
     let since = |what, minor| format!("Providing {what} is only supported starting with API version 1.{minor}");
     if !version.has(DRIVE_PARTS) {
-        return Err(Class::Invalid.says(since("a JSON object for configdrive", DRIVE_PARTS)));
+        return Err(Class::Invalid.error(since("a JSON object for configdrive", DRIVE_PARTS)));
     }
     if parts.contains_key("vendor_data") && !version.has(VENDOR_DATA) {
-        return Err(Class::Invalid.says(since("vendor_data in configdrive", VENDOR_DATA)));
+        return Err(Class::Invalid.error(since("vendor_data in configdrive", VENDOR_DATA)));
     }
     Ok(ConfigDrive::Parts(parts.clone()))
 }
@@ -283,5 +283,5 @@ fn packed_drive(text: &str) -> Result<ConfigDrive, Error> {
     if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=\n\r\t ".contains(&byte)) {
         return Ok(ConfigDrive::Packed(text.to_owned()));
     }
-    Err(Class::Invalid.says("Invalid configdrive format: it is neither a JSON, nor a URL, nor a base64 string"))
+    Err(Class::Invalid.error("Invalid configdrive format: it is neither a JSON, nor a URL, nor a base64 string"))
 }

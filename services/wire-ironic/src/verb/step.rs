@@ -105,7 +105,7 @@ impl Steps {
     /// # Errors
     /// 400 with the first invalid step.
     pub fn read(self, list: &[Value]) -> Result<Vec<Step>, Error> {
-        self.check(list).map_err(|what| Class::Invalid.says(format!("Invalid {}: {what}", self.argument())))
+        self.check(list).map_err(|what| Class::Invalid.error(format!("Invalid {}: {what}", self.argument())))
     }
 
     /// The same, with another name in the error.

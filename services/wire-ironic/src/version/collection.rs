@@ -76,7 +76,7 @@ impl Collection {
         }
         Err(match self.hidden {
             Hidden::Never => return Ok(()),
-            Hidden::Missing(text) => Class::NotFound.says(text),
+            Hidden::Missing(text) => Class::NotFound.error(text),
             Hidden::Refused(text, form) => {
                 let class = if read { Class::NotFound } else { Class::MethodNotAllowed };
                 Error { status: class.status(), form, text: text.to_owned() }
