@@ -2,20 +2,20 @@
 //!
 //! [`crate::route`] has the paths with their methods, statuses and versions, [`crate::fields`] the resources,
 //! [`crate::query`] the query parameters, [`crate::verb`] and [`crate::raid`] the bodies. Bodies and responses that no table
-//! describes are in [`body`] and [`answer`]. A fuzzer compares the service's responses with the document.
+//! describes are in [`request_body`] and [`responses`]. A fuzzer compares the service's responses with the document.
 //!
 //! Source: the OpenAPI Specification 3.1, JSON Schema 2020-12.
 
-mod answer;
-mod body;
-mod entrance;
-mod field;
-mod parameter;
-mod place;
-mod refusal;
+mod discovery;
+mod error_responses;
+mod parameters;
+mod path_kind;
+mod request_body;
+mod resource_schemas;
+mod responses;
+mod schema;
 #[cfg(test)]
 mod tests;
-mod word;
 
 use serde_json::{Map, Value, json};
 
@@ -54,9 +54,9 @@ pub fn document() -> Value {
         "paths": paths(),
         "components": {
             "schemas": schemas(),
-            "responses": Class::ALL.into_iter().map(refusal::component).collect::<Map<_, _>>(),
-            "parameters": {"Version": parameter::version()},
-            "headers": answer::headers(),
+            "responses": Class::ALL.into_iter().map(error_responses::component).collect::<Map<_, _>>(),
+            "parameters": {"Version": parameters::version_header()},
+            "headers": responses::header_components(),
             "securitySchemes": {
                 "basic": {"type": "http", "scheme": "basic"},
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -67,9 +67,10 @@ pub fn document() -> Value {
 }
 
 fn paths() -> Map<String, Value> {
-    let mut paths: Map<String, Value> = entrance::paths().into_iter().collect();
+    let mut paths: Map<String, Value> = discovery::paths().into_iter().collect();
     for route in route::routes() {
-        let operations = paths.entry(format!("/v1/{}", place::named(route.path))).or_insert_with(|| json!({}));
+        let operations =
+            paths.entry(format!("/v1/{}", path_kind::with_parameter_names(route.path))).or_insert_with(|| json!({}));
         if let Some(operations) = operations.as_object_mut() {
             operations.insert(route.method.to_lowercase(), operation(route));
         }
@@ -81,17 +82,17 @@ fn operation(route: &Route) -> Value {
     let Route { method, path, success, since, .. } = route;
     let first = path.split('/').next().unwrap_or_default();
     let since = Collection::named(first).map_or(*since, |collection| collection.since.max(*since));
-    let name = place::named(path).replace(['{', '}'], "").replace('/', "_");
-    let mut responses = answer::responses(method, path, *success);
-    responses.extend(refusal::responses(method, path));
+    let name = path_kind::with_parameter_names(path).replace(['{', '}'], "").replace('/', "_");
+    let mut responses = responses::success_responses(method, path, *success);
+    responses.extend(error_responses::error_responses(method, path));
     let mut operation = Map::from_iter([
         ("operationId".to_owned(), json!(format!("{}_{name}", method.to_lowercase()))),
         ("tags".to_owned(), json!([first])),
-        ("description".to_owned(), json!(format!("Since version 1.{since}.{}", beyond(method, path)))),
-        ("parameters".to_owned(), parameter::parameters(method, path)),
+        ("description".to_owned(), json!(format!("Since version 1.{since}.{}", extension(method, path)))),
+        ("parameters".to_owned(), parameters::parameters(method, path)),
         ("responses".to_owned(), Value::Object(responses)),
     ]);
-    if let Some(body) = body::body(method, path) {
+    if let Some(body) = request_body::request_body(method, path) {
         operation.insert("requestBody".to_owned(), body);
     }
     if route.requirement == Requirement::Public {
@@ -100,8 +101,8 @@ fn operation(route: &Route) -> Value {
     Value::Object(operation)
 }
 
-/// Extensions of a call to Ironic's API.
-fn beyond(method: &str, path: &str) -> &'static str {
+/// Returns the description of a call's extension to Ironic's API, or an empty string.
+fn extension(method: &str, path: &str) -> &'static str {
     match (method, path) {
         ("GET", "nodes") => {
             " With the header `Accept: text/event-stream` the list goes on: an event for each node that is added, \
@@ -112,6 +113,6 @@ fn beyond(method: &str, path: &str) -> &'static str {
 }
 
 fn schemas() -> Map<String, Value> {
-    let own = RESOURCES.iter().flat_map(|resource| field::schemas(resource));
-    own.chain(refusal::schemas()).chain([("Links".to_owned(), answer::links())]).collect()
+    let own = RESOURCES.iter().flat_map(|resource| resource_schemas::schemas(resource));
+    own.chain(error_responses::schemas()).chain([("Links".to_owned(), responses::links_schema())]).collect()
 }

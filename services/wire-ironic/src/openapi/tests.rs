@@ -6,7 +6,7 @@ use crate::route;
 
 use super::*;
 
-/// Every object in a value, the value itself first.
+/// Returns every object in a value, the value itself first.
 fn objects(value: &Value) -> Vec<&Map<String, Value>> {
     let own = value.as_object();
     let members = own.into_iter().flat_map(Map::values);
@@ -15,7 +15,7 @@ fn objects(value: &Value) -> Vec<&Map<String, Value>> {
 }
 
 #[test]
-fn the_description_is_golden() {
+fn the_document_is_the_golden_one() {
     crate::golden::check("openapi.json", &format!("{:#}\n", document()));
 }
 
@@ -35,13 +35,13 @@ fn every_reference_resolves_and_every_schema_is_referenced() {
 }
 
 #[test]
-fn every_call_has_a_name_of_its_own_and_says_what_comes_of_it() {
+fn every_operation_has_a_unique_id_and_a_success_response() {
     let document = document();
     let calls: Vec<_> = objects(&document).into_iter().filter(|object| object.contains_key("operationId")).collect();
     let names: BTreeSet<&str> = calls.iter().filter_map(|call| call.get("operationId")?.as_str()).collect();
     assert_eq!(names.len(), calls.len());
-    let there = (1..=Version::MAX.minor()).flat_map(route::since).count();
-    assert_eq!(calls.len(), there + 3, "all of the table, and the three documents");
+    let routes = (1..=Version::MAX.minor()).flat_map(route::since).count();
+    assert_eq!(calls.len(), routes + 3, "all routes, and the three documents");
     for call in calls {
         let statuses: Vec<_> = call.get("responses").and_then(Value::as_object).unwrap().keys().collect();
         assert!(statuses.iter().any(|status| status.starts_with('2')), "{call:?}");

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{exactly, response};
-use super::refusal;
-use super::{PATH, word};
+use super::error_responses;
+use super::responses::{exactly, response};
+use super::{PATH, schema};
 use crate::error::Class;
 use crate::version::{Version, collections};
 
-/// Their paths.
+/// Returns the operations, by path.
 pub(super) fn paths() -> [(String, Value); 3] {
     [
         ("/".to_owned(), document("get_root", "The versions that there are.", &root())),
@@ -20,7 +20,7 @@ pub(super) fn paths() -> [(String, Value); 3] {
 fn document(name: &str, description: &str, schema: &Value) -> Value {
     let mut responses = Map::from_iter([("200".to_owned(), response(200, Some(schema.clone())))]);
     if name != "get_description" {
-        responses.extend([Class::Invalid, Class::NotAcceptable].map(refusal::reference));
+        responses.extend([Class::Invalid, Class::NotAcceptable].map(error_responses::reference));
         let link = json!({"schema": {"type": "string"}, "required": true});
         if let Some(headers) = responses.get_mut("200").and_then(|response| response.get_mut("headers")) {
             headers.as_object_mut().map(|headers| headers.insert("Link".to_owned(), link));
@@ -43,10 +43,10 @@ fn version() -> Value {
     exactly(&json!({"id": text, "links": links(), "status": text, "min_version": text, "version": text}))
 }
 
-/// Links that may say what kind of document is there.
+/// Schema of links that may have a media type.
 fn links() -> Value {
     let text = json!({"type": "string"});
-    let link = word::object(&json!({"href": text, "rel": text, "type": text}), &["href", "rel"]);
+    let link = schema::object(&json!({"href": text, "rel": text, "type": text}), &["href", "rel"]);
     json!({"type": "array", "items": link})
 }
 
@@ -68,12 +68,12 @@ fn v1() -> Value {
         ("media_types", exactly(&json!({"base": text, "type": text}))),
         ("version", version()),
     ];
-    // A request that names no version is shown what the oldest has.
+    // A request without a version header gets the collections of the oldest version.
     let oldest = collections().iter().filter(|collection| Version::MIN.has(collection.since));
     let oldest = oldest.map(|collection| collection.name);
     let required: Vec<&str> = own.iter().map(|(name, _)| *name).chain(oldest).collect();
     let collections = collections().iter().map(|collection| (collection.name, links()));
     let members: Map<String, Value> =
         own.iter().cloned().chain(collections).map(|(name, schema)| (name.to_owned(), schema)).collect();
-    word::object(&Value::Object(members), &required)
+    schema::object(&Value::Object(members), &required)
 }

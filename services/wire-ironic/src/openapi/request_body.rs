@@ -1,30 +1,30 @@
-//! What a call takes.
+//! Request bodies of the calls.
 
 use serde_json::{Value, json};
 
-use super::field;
-use super::place::{Place, place};
-use super::word::{self, argument_flag, object, one_of, text};
+use super::path_kind::{PathKind, path_kind};
+use super::resource_schemas;
+use super::schema::{self, argument_flag, nullable_text, object, one_of};
 use crate::agent;
 use crate::call;
 use crate::raid;
 use crate::verb::{Steps, Target, Verb};
 
-/// What a call takes, if it takes anything.
-pub(super) fn body(method: &str, path: &str) -> Option<Value> {
-    let (required, schema) = match (method, place(path)) {
-        ("POST", Place::List(resource, _)) => {
-            (true, json!({"$ref": format!("#/components/schemas/New{}", field::name(resource))}))
+/// Returns the request body of a call, or `None` if the call has none.
+pub(super) fn request_body(method: &str, path: &str) -> Option<Value> {
+    let (required, schema) = match (method, path_kind(path)) {
+        ("POST", PathKind::List(resource, _)) => {
+            (true, json!({"$ref": format!("#/components/schemas/New{}", resource_schemas::schema_name(resource))}))
         }
-        ("PATCH", Place::One(resource)) => (true, field::of(resource, "Change")),
-        ("PUT" | "POST", Place::Other) => other(path)?,
+        ("PATCH", PathKind::One(resource)) => (true, resource_schemas::reference(resource, "Change")),
+        ("PUT" | "POST", PathKind::Other) => body_without_table(path)?,
         _ => return None,
     };
     Some(json!({"required": required, "content": {"application/json": {"schema": schema}}}))
 }
 
-/// The bodies that have no table, and whether one must be there.
-fn other(path: &str) -> Option<(bool, Value)> {
+/// Returns the schema of a body that has no table, and whether the body is required.
+fn body_without_table(path: &str) -> Option<(bool, Value)> {
     let steps = |kind: Steps| json!({"type": ["array", "null"], "items": kind.schema()});
     Some(match path {
         "nodes/*/states/power" => (true, power()),
@@ -33,22 +33,22 @@ fn other(path: &str) -> Option<(bool, Value)> {
         "nodes/*/states/console" => (true, object(&json!({"enabled": argument_flag()}), &["enabled"])),
         "nodes/*/states/boot_mode" => (true, object(&json!({"target": one_of(call::BOOT_MODES)}), &["target"])),
         "nodes/*/states/secure_boot" => (true, object(&json!({"target": argument_flag()}), &["target"])),
-        "nodes/*/maintenance" => (false, object(&json!({"reason": text()}), &[])),
+        "nodes/*/maintenance" => (false, object(&json!({"reason": nullable_text()}), &[])),
         "nodes/*/management/boot_device" => {
             let persistent = json!({"anyOf": [{"type": "null"}, argument_flag()]});
             let members = json!({"boot_device": {"type": "string"}, "persistent": persistent});
             (true, object(&members, &["boot_device"]))
         }
         "nodes/*/traits" | "runbooks/*/traits" => {
-            let traits = json!({"type": ["array", "null"], "items": word::trait_name()});
+            let traits = json!({"type": ["array", "null"], "items": schema::trait_name()});
             (true, object(&json!({"traits": traits}), &["traits"]))
         }
         "nodes/*/vifs" => (true, vif()),
-        "nodes/*/vmedia" => (true, media()),
+        "nodes/*/vmedia" => (true, virtual_media()),
         "nodes/*/management/indicators/*" => (true, json!({"type": "object"})),
         "events" => (true, object(&json!({"events": {"type": "array", "items": {"type": "object"}}}), &["events"])),
         "heartbeat" | "heartbeat/*" => (true, heartbeat(path == "heartbeat")),
-        "continue_inspection" => (true, inspection()),
+        "continue_inspection" => (true, inspection_report()),
         path if path.ends_with("vendor_passthru/*") => (false, json!({"type": "object"})),
         _ => return None,
     })
@@ -71,25 +71,25 @@ fn provision(steps: impl Fn(Steps) -> Value) -> Value {
         "clean_steps": steps(Steps::Clean),
         "deploy_steps": steps(Steps::Deploy),
         "service_steps": steps(Steps::Service),
-        "rescue_password": text(),
+        "rescue_password": nullable_text(),
         "disable_ramdisk": {"anyOf": [{"type": "null"}, argument_flag()]},
-        "runbook": text(),
+        "runbook": nullable_text(),
     });
     object(&members, &["target"])
 }
 
-/// What else comes with it is kept for the network. It is plugged into one thing.
+/// Schema of a VIF. It is attached to a port or to a port group; other members are kept for the network service.
 fn vif() -> Value {
     let both = json!({"port_uuid": {"type": "string"}, "portgroup_uuid": {"type": "string"}});
     json!({
         "not": {"properties": both, "required": ["port_uuid", "portgroup_uuid"]},
         "type": "object",
-        "properties": {"id": {"type": "string"}, "port_uuid": text(), "portgroup_uuid": text()},
+        "properties": {"id": {"type": "string"}, "port_uuid": nullable_text(), "portgroup_uuid": nullable_text()},
         "required": ["id"],
     })
 }
 
-fn media() -> Value {
+fn virtual_media() -> Value {
     let schemes = call::SCHEMES.join("|");
     json!({
         "type": "object",
@@ -102,23 +102,23 @@ fn media() -> Value {
     })
 }
 
-/// What an agent says when it lives; without a path it names its node too.
-fn heartbeat(names: bool) -> Value {
+/// Schema of a heartbeat. `with_node` is for the path that does not contain the node.
+fn heartbeat(with_node: bool) -> Value {
     let mut members: serde_json::Map<String, Value> =
-        agent::HEARTBEAT_ARGUMENTS.iter().map(|name| ((*name).to_owned(), text())).collect();
+        agent::HEARTBEAT_ARGUMENTS.iter().map(|name| ((*name).to_owned(), nullable_text())).collect();
     members.insert("agent_token".to_owned(), json!({"type": "string"}));
     members.insert("callback_url".to_owned(), json!({"type": "string", "pattern": "^([Hh][Tt][Tt][Pp][Ss]?:.*)?$"}));
     members.insert("agent_status".to_owned(), json!({"anyOf": [{"type": "null"}, one_of(agent::PHASES)]}));
-    let mut all = vec!["callback_url", "agent_token"];
-    if names {
+    let mut required = vec!["callback_url", "agent_token"];
+    if with_node {
         members.insert("node_ident".to_owned(), json!({"type": "string"}));
-        all.push("node_ident");
+        required.push("node_ident");
     }
-    object(&Value::Object(members), &all)
+    object(&Value::Object(members), &required)
 }
 
-/// What an agent found; all else that comes is shown as it came.
-fn inspection() -> Value {
+/// Schema of an inspection report. Other members are kept unchanged.
+fn inspection_report() -> Value {
     let interface = json!({
         "type": "object",
         "properties": {"mac_address": {"type": "string"}},
@@ -128,8 +128,8 @@ fn inspection() -> Value {
         "type": "object",
         "properties": {
             "interfaces": {"type": "array", "minItems": 1, "items": interface},
-            "bmc_address": text(),
-            "bmc_v6address": text(),
+            "bmc_address": nullable_text(),
+            "bmc_v6address": nullable_text(),
         },
         "required": ["interfaces"],
     });

@@ -1,21 +1,21 @@
-//! Schemas of the words that bodies and queries are made of.
+//! JSON Schemas of the values in bodies and queries.
 
 use serde_json::{Value, json};
 
 use crate::argument::BOOLEAN_WORDS;
 use crate::fields::{self, MAX_NAME_CHARS};
 
-/// One of these.
+/// One of these strings.
 pub(super) fn one_of(words: &[&str]) -> Value {
     json!({"type": "string", "enum": words})
 }
 
-/// A text, or nothing.
-pub(super) fn text() -> Value {
+/// A string or null.
+pub(super) fn nullable_text() -> Value {
     json!({"type": ["string", "null"]})
 }
 
-/// A word for a boolean, in any case.
+/// A word for a boolean, in upper or lower case.
 pub(super) fn flag_word() -> Value {
     let any_case = |word: &&str| {
         let letters = word.chars().map(|letter| match letter.is_ascii_alphabetic() {
@@ -28,12 +28,12 @@ pub(super) fn flag_word() -> Value {
     json!({"type": "string", "pattern": format!("^({})$", words.join("|"))})
 }
 
-/// A boolean, a word for one, or nothing: in the field of a resource.
+/// A boolean, a word for one, or null: a field of a resource.
 pub(super) fn flag() -> Value {
     json!({"anyOf": [{"type": ["boolean", "null"]}, flag_word()]})
 }
 
-/// The same as the argument of a call, where a number may be the word.
+/// A boolean, 0, 1, or a word for a boolean: an argument of a call.
 pub(super) fn argument_flag() -> Value {
     json!({"anyOf": [{"type": "boolean"}, {"type": "integer", "enum": [0, 1]}, flag_word()]})
 }
@@ -48,13 +48,13 @@ pub(super) fn mac() -> Value {
     json!({"type": "string", "pattern": "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$"})
 }
 
-/// A trait.
+/// Name of a trait.
 pub(super) fn trait_name() -> Value {
-    let families = fields::FAMILIES.join("|");
-    json!({"type": "string", "pattern": format!("^({families})[A-Z0-9_]+$"), "maxLength": MAX_NAME_CHARS})
+    let prefixes = fields::FAMILIES.join("|");
+    json!({"type": "string", "pattern": format!("^({prefixes})[A-Z0-9_]+$"), "maxLength": MAX_NAME_CHARS})
 }
 
-/// A name of what is neither a trait nor a host; a UUID is none.
+/// A logical name: not a trait, a host name or a UUID.
 pub(super) fn logical_name() -> Value {
     json!({"type": "string", "pattern": "^[A-Za-z0-9._~-]+$", "maxLength": MAX_NAME_CHARS})
 }
