@@ -39,10 +39,10 @@ pub fn document() -> Value {
             "title": "Ironmesh: Ironic's REST API v1",
             "version": Version::MAX.to_string(),
             "description": format!(
-                "The API of OpenStack Ironic as Ironmesh serves it, as version {max} of it has it. The service speaks {min} \
-                 to {max}; a request that names no version is of {min}, which has less than stands here. A method that \
-                 a path does not have is refused with 405. What a body may say may stand behind the question mark too, \
-                 for the calls below a node.",
+                "The API of OpenStack Ironic as Ironmesh serves it, in version {max}. The service supports {min} to {max}; a \
+                 request without a version header has version {min}, which lacks many of these calls. A method that a \
+                 path does not support is rejected with 405. Calls below a node also accept the members of the body as \
+                 query parameters.",
                 min = Version::MIN,
                 max = Version::MAX,
             ),
@@ -105,8 +105,8 @@ fn operation(route: &Route) -> Value {
 fn extension(method: &str, path: &str) -> &'static str {
     match (method, path) {
         ("GET", "nodes") => {
-            " With the header `Accept: text/event-stream` the list goes on: an event for each node that is added, \
-             changed or removed, as server-sent events, from the one after `Last-Event-ID` where that is named."
+            " With the header `Accept: text/event-stream` the response is a stream of server-sent events: one for each \
+             node that is added, changed or removed, starting after `Last-Event-ID` if the request has it."
         }
         _ => "",
     }

@@ -11,9 +11,9 @@ use crate::version::{Version, collections};
 /// Returns the operations, by path.
 pub(super) fn paths() -> [(String, Value); 3] {
     [
-        ("/".to_owned(), document("get_root", "The versions that there are.", &root())),
-        ("/v1".to_owned(), document("get_v1", "What there is in this version.", &v1())),
-        (PATH.to_owned(), document("get_description", "This document.", &json!({"type": "object"}))),
+        ("/".to_owned(), document("get_root", "Supported versions of the API.", &root())),
+        ("/v1".to_owned(), document("get_v1", "Collections of the version.", &v1())),
+        (PATH.to_owned(), document("get_description", "This OpenAPI document.", &json!({"type": "object"}))),
     ]
 }
 

@@ -16,8 +16,8 @@ pub(super) fn version_header() -> Value {
         "name": HEADER,
         "in": "header",
         "required": true,
-        "description": "The version that the request speaks, and that is described here. Another one is understood as \
-                        that version has it.",
+        "description": "Version of the request. This document describes the newest version; the service supports older ones \
+                        too.",
         "schema": schema::one_of(&[&Version::MAX.to_string(), "latest"]),
     })
 }
@@ -39,10 +39,18 @@ fn precondition(method: &str, path: &str) -> Option<Value> {
     let schema = json!({"type": "string"});
     let header = |name: &str, description: &str| json!({"name": name, "in": "header", "description": description, "schema": schema});
     if (method, path) == WITH_ETAG {
-        return Some(header("If-None-Match", "The ETag of the node as the client has it: where it is that, 304."));
+        return Some(header(
+            "If-None-Match",
+            "ETag of the node that the client has. If the node still has it, the response is 304.",
+        ));
     }
     let changes = method != "GET" && (path == "nodes/*" || path.starts_with("nodes/*/states"));
-    changes.then(|| header("If-Match", "The ETag of the node as it was read: where it is another by now, 412."))
+    changes.then(|| {
+        header(
+            "If-Match",
+            "ETag of the node that the client has read. If the node has another one now, the response is 412.",
+        )
+    })
 }
 
 /// Returns the name and schema of each path parameter.

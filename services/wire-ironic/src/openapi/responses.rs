@@ -63,11 +63,11 @@ pub(super) fn response(status: u16, body: Option<Value>) -> Value {
         headers.insert("Location".to_owned(), json!({"schema": {"type": "string"}, "required": required}));
     }
     let description = match status {
-        200 => "It is so.",
-        201 => "It is made.",
-        202 => "It is accepted, and not done yet.",
-        304 => "It is what the client has.",
-        _ => "It is done.",
+        200 => "Success.",
+        201 => "The resource was created.",
+        202 => "The request was accepted; the operation continues.",
+        304 => "The node has not changed.",
+        _ => "Success, without a body.",
     };
     let mut response =
         Map::from_iter([("description".to_owned(), json!(description)), ("headers".to_owned(), json!(headers))]);
