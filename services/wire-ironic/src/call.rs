@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::argument;
 use crate::error::{Class, Error, text};
-use crate::fields::{check_trait, refusal};
+use crate::fields::{check_trait, schema_error};
 use crate::python;
 use crate::version::Version;
 
@@ -100,7 +100,7 @@ pub fn traits(node: &str, body: &Map<String, Value>) -> Result<Vec<String>, Erro
     let unknown: Vec<&String> = body.keys().filter(|name| *name != "traits").collect();
     if !unknown.is_empty() {
         let unknown = python::listed(&unknown);
-        return Err(refusal("body", &format!("Additional properties are not allowed ({unknown} was unexpected)")));
+        return Err(schema_error("body", &format!("Additional properties are not allowed ({unknown} was unexpected)")));
     }
     if !body.contains_key("traits") {
         return Err(Class::Invalid.error(
@@ -165,7 +165,7 @@ pub enum Into {
 /// # Errors
 /// 400, or 406 for a port in a version without it.
 pub fn vif(version: Version, body: &Map<String, Value>) -> Result<Vif, Error> {
-    let id = argument::text(body, "id")?.ok_or_else(|| refusal("vif", "'id' is a required property"))?;
+    let id = argument::text(body, "id")?.ok_or_else(|| schema_error("vif", "'id' is a required property"))?;
     let into = match (argument::text(body, "port_uuid")?, argument::text(body, "portgroup_uuid")?) {
         (None, None) => None,
         _ if !version.has(VIF_PORT) => return Err(text::not_acceptable()),
@@ -197,7 +197,7 @@ pub struct Media {
 /// 400.
 pub fn media(body: &Map<String, Value>) -> Result<Media, Error> {
     let required = |name: &str| {
-        argument::text(body, name)?.ok_or_else(|| refusal("vmedia", &format!("'{name}' is a required property")))
+        argument::text(body, name)?.ok_or_else(|| schema_error("vmedia", &format!("'{name}' is a required property")))
     };
     let (device_type, image_url) = (required("device_type")?, required("image_url")?);
     let source = argument::text(body, "image_download_source")?.unwrap_or_else(|| "local".to_owned());
@@ -231,7 +231,7 @@ fn one_of(word: &str, words: &[&str]) -> Result<(), Error> {
         return Ok(());
     }
     let words = python::listed(words);
-    Err(refusal("vmedia", &format!("{} is not one of [{words}]", python::quoted_text(word))))
+    Err(schema_error("vmedia", &format!("{} is not one of [{words}]", python::quoted_text(word))))
 }
 
 /// Encodes the response of `validate`: each interface with its result.

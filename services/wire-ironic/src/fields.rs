@@ -1,6 +1,6 @@
 //! Fields of the resources: one table per resource, which all other modules use.
 //!
-//! A row has a field's name, first version, JSON type, who can set it, and where it is shown. No other place defines
+//! A row has a field's name, first version, JSON type, which calls can set it, and which responses show it. No other place defines
 //! properties of a field.
 
 mod allocation;
@@ -17,8 +17,8 @@ mod name;
 mod node;
 mod port;
 mod portgroup;
-mod refusal;
 mod runbook;
+mod schema_error;
 mod source;
 mod steps;
 #[cfg(test)]
@@ -32,11 +32,11 @@ pub use body::{check_post, check_whole};
 pub use columns::{Columns, columns, sort_key};
 pub use kind::Kind;
 pub use mask::{MASK, is_secret, masked};
-pub(crate) use name::{FAMILIES, MAX_NAME_CHARS, check_trait};
+pub(crate) use name::{MAX_NAME_CHARS, TRAIT_PREFIXES, check_trait};
 pub use name::{NODE_RESERVED, check_new_name, check_patched_name, identifies, is_uuid};
-pub(crate) use refusal::{MAX_PRIORITY, refusal};
+pub(crate) use schema_error::{MAX_PRIORITY, schema_error};
 pub use source::{FieldSource, FieldValue};
-pub(crate) use steps::{conditions_of_rules, rules};
+pub(crate) use steps::{actions_schema, conditions_schema};
 #[cfg(test)]
 pub(crate) use tests::any_json;
 pub(crate) use view::{STATES as NODE_STATES, initial, seen, shown};
@@ -48,9 +48,9 @@ pub enum Initial {
     /// `null`.
     Null,
     /// `{}`.
-    Empty,
+    EmptyObject,
     /// `[]`.
-    Nothing,
+    EmptyList,
     /// `false`.
     False,
     /// `true`.
@@ -60,31 +60,31 @@ pub enum Initial {
     /// This number.
     Number(i64),
     /// New UUID.
-    Fresh,
+    NewUuid,
     /// Default of the node's driver.
-    Driver,
+    DriverDefault,
 }
 
 /// Whether lists can be sorted by a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
     /// They can.
-    Yes,
+    Sortable,
     /// They cannot; the error says that the field is not sortable.
-    Known,
+    Unsortable,
     /// They cannot; the error is that of an unknown field.
-    No,
+    Unknown,
 }
 
 /// Whether POST accepts a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Post {
-    /// Rejected as unknown.
-    No,
-    /// Optional.
-    May,
-    /// Required.
-    Must,
+    /// No: the field is rejected as unknown.
+    Rejected,
+    /// Yes.
+    Optional,
+    /// Yes, and it must be present.
+    Required,
 }
 
 /// Row of a table.
@@ -97,7 +97,7 @@ pub struct Field {
     /// JSON type.
     pub kind: Kind,
     /// Whether a list without `fields` and `detail` shows it.
-    pub column: bool,
+    pub in_summary: bool,
     /// Whether lists can be sorted by it.
     pub sort: Sort,
     /// Whether POST accepts it.
@@ -109,84 +109,96 @@ pub struct Field {
     /// Whether it is accepted but never shown.
     pub hidden: bool,
     /// Maximum length in characters, or 0 for no limit.
-    pub longest: usize,
+    pub max_chars: usize,
     /// Value if no client has set it.
     pub initial: Initial,
 }
 
 impl Field {
     const fn new(name: &'static str, since: u16, kind: Kind) -> Self {
-        let sort = if matches!(kind, Kind::Object | Kind::List | Kind::Steps) { Sort::Known } else { Sort::Yes };
+        let sort =
+            if matches!(kind, Kind::Object | Kind::List | Kind::Steps) { Sort::Unsortable } else { Sort::Sortable };
         let initial = kind.initial();
         Self {
             name,
             since,
             kind,
-            column: false,
+            in_summary: false,
             sort,
-            post: Post::No,
+            post: Post::Rejected,
             patch: false,
             masked: false,
             hidden: false,
-            longest: 0,
+            max_chars: 0,
             initial,
         }
     }
 
-    const fn column(self) -> Self {
-        Self { column: true, ..self }
+    /// Makes the field a part of lists without `fields` and `detail`.
+    const fn in_summary(self) -> Self {
+        Self { in_summary: true, ..self }
     }
 
+    /// Accepts the field without ever showing it.
     const fn hidden(self) -> Self {
-        Self { hidden: true, sort: Sort::No, ..self }
+        Self { hidden: true, sort: Sort::Unknown, ..self }
     }
 
-    const fn known(self) -> Self {
-        Self { sort: Sort::Known, ..self }
+    /// Rejects the field as a sort key, with an error that it is not sortable.
+    const fn unsortable(self) -> Self {
+        Self { sort: Sort::Unsortable, ..self }
     }
 
-    const fn unsorted(self) -> Self {
-        Self { sort: Sort::No, ..self }
+    /// Rejects the field as a sort key, with the error of an unknown field.
+    const fn no_sort_key(self) -> Self {
+        Self { sort: Sort::Unknown, ..self }
     }
 
+    /// Makes the field optional in POST.
     const fn post(self) -> Self {
-        Self { post: Post::May, ..self }
+        Self { post: Post::Optional, ..self }
     }
 
-    const fn must(self) -> Self {
-        Self { post: Post::Must, ..self }
+    /// Makes the field required in POST.
+    const fn required(self) -> Self {
+        Self { post: Post::Required, ..self }
     }
 
+    /// Lets PATCH change the field.
     const fn patch(self) -> Self {
         Self { patch: true, ..self }
     }
 
-    const fn set(self) -> Self {
+    /// Makes the field optional in POST and lets PATCH change it.
+    const fn writable(self) -> Self {
         self.post().patch()
     }
 
+    /// Shows secrets in the field as [`MASK`].
     const fn masked(self) -> Self {
         Self { masked: true, ..self }
     }
 
-    const fn longest(self, longest: usize) -> Self {
-        Self { longest, ..self }
+    /// Limits the length of the field.
+    const fn max_chars(self, max_chars: usize) -> Self {
+        Self { max_chars, ..self }
     }
 
+    /// Sets the initial value, if it is not that of the type.
     const fn initial(self, initial: Initial) -> Self {
         Self { initial, ..self }
     }
 }
 
-/// How a resource rejects unknown `fields`.
+/// Error of a resource for unknown names in `fields`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unknown {
-    /// The error names one of them.
-    One,
-    /// The error names all of them.
-    All,
-    /// The error names the first one, and all known fields.
-    Listed,
+enum UnknownFieldError {
+    /// Names one of them.
+    NamesOne,
+    /// Names all of them.
+    NamesAll,
+    /// Names the first one, and lists all known fields.
+    ListsKnown,
 }
 
 /// Kind of resource.
@@ -196,8 +208,8 @@ pub struct Resource {
     pub path: &'static str,
     /// Key of its list.
     pub plural: &'static str,
-    /// Name in errors about a body; empty if they have none.
-    pub word: &'static str,
+    /// Name of its schema in errors; empty if errors do not name it.
+    pub schema_name: &'static str,
     /// First version with it.
     pub since: u16,
     /// Field that identifies it in links and markers.
@@ -206,7 +218,7 @@ pub struct Resource {
     pub fields: &'static [Field],
     /// Fields that PATCH accepts, in the order in which errors list them.
     pub patchable: &'static [&'static str],
-    unknown: Unknown,
+    unknown_field_error: UnknownFieldError,
 }
 
 impl Resource {
@@ -217,8 +229,8 @@ impl Resource {
     }
 
     /// Returns whether `fields` may name the links, which are always shown.
-    pub(crate) fn takes_links(&self) -> bool {
-        self.unknown != Unknown::One
+    pub(crate) fn accepts_links(&self) -> bool {
+        self.unknown_field_error != UnknownFieldError::NamesOne
     }
 }
 

@@ -117,7 +117,7 @@ pub fn parse(resource: &Resource, version: Version, body: &Value) -> Result<Vec<
 }
 
 fn schema(what: &str) -> Error {
-    fields::refusal("patch", what)
+    fields::schema_error("patch", what)
 }
 
 fn operation(version: Version, item: &Value) -> Result<Op, Error> {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::argument;
 use crate::error::{Class, Error};
-use crate::fields::{is_uuid, refusal};
+use crate::fields::{is_uuid, schema_error};
 use crate::python;
 use crate::version::{Collection, Version};
 
@@ -88,7 +88,7 @@ fn addresses(inventory: &Value) -> Vec<String> {
 }
 
 fn check_inventory(body: &Map<String, Value>) -> Result<(), Error> {
-    let fails = |what: String| Err(refusal("data", &what));
+    let fails = |what: String| Err(schema_error("data", &what));
     let wrong = |value: &Value, types: &str| format!("{} is not of type {types}", python::quoted(value));
     let Some(inventory) = body.get("inventory") else {
         return fails("'inventory' is a required property".to_owned());

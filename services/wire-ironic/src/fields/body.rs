@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::refusal::{MAX_PRIORITY, refusal};
+use super::schema_error::{MAX_PRIORITY, schema_error};
 use super::{Field, Kind, Post, Resource, name, steps};
 use crate::argument;
 use crate::error::{Class, Error, text};
@@ -10,28 +10,28 @@ use crate::python;
 use crate::version::Version;
 
 /// First minor version with ports on unmanaged switches.
-const NETWORK_TYPE: u16 = 64;
+const NETWORK_TYPE_SINCE: u16 = 64;
 /// First minor version in which a runbook's name need not be a trait.
-const RUNBOOK_NAMES: u16 = 112;
+const RUNBOOK_NAMES_SINCE: u16 = 112;
 
-/// Checks the body of a POST against its resource's table, in the order in which the protocol does: what is required,
-/// what is unknown, types, words for booleans and UUIDs, and at last what the version does not have.
+/// Checks the body of a POST against the table of its resource, in Ironic's order: unknown fields, missing fields, types,
+/// words for booleans and UUIDs, and fields that the version does not have.
 ///
-/// Returns the resource as it is stored: words for booleans become booleans, null objects become empty.
+/// Returns the resource in the form in which it is stored: words for booleans become booleans, null objects become empty.
 ///
 /// # Errors
 /// 400 for an invalid body, 406 for a body that needs a newer version.
 pub fn check_post(resource: &Resource, version: Version, body: &Value) -> Result<Map<String, Value>, Error> {
-    let members = as_object(resource.word, body)?;
-    let takes = |field: &&Field| field.post != Post::No && !unknown_before(resource, version, field);
-    let taken: Vec<&Field> = resource.fields.iter().filter(takes).collect();
-    check_unknown(resource.word, members, |name| taken.iter().any(|field| field.name == name))?;
-    check_required(resource, resource.word, members)?;
-    let mut stored = check_values(resource, resource.word, members)?;
-    steps::write(resource, &mut stored);
+    let members = as_object(resource.schema_name, body)?;
+    let is_accepted = |field: &&Field| field.post != Post::Rejected && !is_unknown_before(resource, version, field);
+    let accepted: Vec<&Field> = resource.fields.iter().filter(is_accepted).collect();
+    check_unknown(resource.schema_name, members, |name| accepted.iter().any(|field| field.name == name))?;
+    check_required(resource, resource.schema_name, members)?;
+    let mut stored = check_values(resource, resource.schema_name, members)?;
+    steps::normalize(resource, &mut stored);
     check_names(resource, version, members)?;
     check_priority(resource, members)?;
-    steps::check(resource, resource.word, members)?;
+    steps::check(resource, resource.schema_name, members)?;
     check_versions(resource, version, members)?;
     Ok(stored)
 }
@@ -53,40 +53,41 @@ pub fn check_whole(resource: &Resource, whole: &Map<String, Value>) -> Result<Ma
     steps::check(resource, "patch", &settable)?;
     let mut whole = whole.clone();
     whole.extend(stored);
-    steps::write(resource, &mut whole);
+    steps::normalize(resource, &mut whole);
     Ok(whole)
 }
 
-fn as_object<'a>(word: &str, body: &'a Value) -> Result<&'a Map<String, Value>, Error> {
-    body.as_object().ok_or_else(|| refusal(word, &format!("{} is not of type 'object'", python::quoted(body))))
+fn as_object<'a>(schema: &str, body: &'a Value) -> Result<&'a Map<String, Value>, Error> {
+    body.as_object().ok_or_else(|| schema_error(schema, &format!("{} is not of type 'object'", python::quoted(body))))
 }
 
-/// Resources whose schema depends on the version, so that a newer field counts as unknown.
-fn unknown_before(resource: &Resource, version: Version, field: &Field) -> bool {
+/// Returns whether a field is unknown to the schema of an older version. For all other fields, the version is checked last.
+fn is_unknown_before(resource: &Resource, version: Version, field: &Field) -> bool {
     matches!((resource.path, field.name), ("runbooks", "description") | ("allocations", "node"))
         && !version.has(field.since)
 }
 
-fn check_unknown(word: &str, members: &Map<String, Value>, known: impl Fn(&str) -> bool) -> Result<(), Error> {
+fn check_unknown(schema: &str, members: &Map<String, Value>, known: impl Fn(&str) -> bool) -> Result<(), Error> {
     let unknown: Vec<&String> = members.keys().filter(|name| !known(name)).collect();
     let was = if unknown.len() == 1 { "was" } else { "were" };
     if unknown.is_empty() {
         return Ok(());
     }
     let unknown = python::listed(&unknown);
-    Err(refusal(word, &format!("Additional properties are not allowed ({unknown} {was} unexpected)")))
+    Err(schema_error(schema, &format!("Additional properties are not allowed ({unknown} {was} unexpected)")))
 }
 
-fn check_required(resource: &Resource, word: &str, members: &Map<String, Value>) -> Result<(), Error> {
-    let missing = resource.fields.iter().find(|field| field.post == Post::Must && !members.contains_key(field.name));
+fn check_required(resource: &Resource, schema: &str, members: &Map<String, Value>) -> Result<(), Error> {
+    let missing =
+        resource.fields.iter().find(|field| field.post == Post::Required && !members.contains_key(field.name));
     if let Some(field) = missing {
-        return Err(refusal(word, &format!("'{}' is a required property", field.name)));
+        return Err(schema_error(schema, &format!("'{}' is a required property", field.name)));
     }
     if resource.path == "ports" {
-        return check_one_node(word, members);
+        return check_one_node(schema, members);
     }
     let named = has_value(members, "resource_class") || has_value(members, "node");
-    if resource.path == "allocations" && word != "patch" && !named {
+    if resource.path == "allocations" && schema != "patch" && !named {
         return Err(Class::Invalid.error("The resource_class field is mandatory when not backfilling"));
     }
     Ok(())
@@ -97,19 +98,19 @@ fn has_value(members: &Map<String, Value>, name: &str) -> bool {
 }
 
 /// Checks that a port names its node exactly once.
-fn check_one_node(word: &str, members: &Map<String, Value>) -> Result<(), Error> {
+fn check_one_node(schema: &str, members: &Map<String, Value>) -> Result<(), Error> {
     let named = ["node_uuid", "node_ident"].into_iter().filter(|name| members.contains_key(*name)).count();
     match named {
         1 => Ok(()),
-        0 => Err(refusal(word, "'node_uuid' is a required property")),
-        _ => Err(refusal(word, "only one of 'node_ident' and 'node_uuid' may be given")),
+        0 => Err(schema_error(schema, "'node_uuid' is a required property")),
+        _ => Err(schema_error(schema, "only one of 'node_ident' and 'node_uuid' may be given")),
     }
 }
 
-fn check_values(resource: &Resource, word: &str, members: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
+fn check_values(resource: &Resource, schema: &str, members: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
     for (name, value) in members {
         if let Some(field) = resource.field(name) {
-            check_type(word, field, value)?;
+            check_type(schema, field, value)?;
         }
     }
     let stored = members.iter().map(|(name, value)| {
@@ -119,26 +120,26 @@ fn check_values(resource: &Resource, word: &str, members: &Map<String, Value>) -
     stored.collect()
 }
 
-fn check_type(word: &str, field: &Field, value: &Value) -> Result<(), Error> {
-    if !field.kind.takes(value) {
+fn check_type(schema: &str, field: &Field, value: &Value) -> Result<(), Error> {
+    if !field.kind.accepts(value) {
         let types = python::listed(field.kind.types());
-        return Err(refusal(word, &format!("{} is not of type {types}", python::quoted(value))));
+        return Err(schema_error(schema, &format!("{} is not of type {types}", python::quoted(value))));
     }
     let length = value.as_str().map(|text| text.chars().count());
-    if field.longest > 0 && length.is_some_and(|length| length > field.longest) {
-        return Err(refusal(word, &format!("{} is too long", python::quoted(value))));
+    if field.max_chars > 0 && length.is_some_and(|length| length > field.max_chars) {
+        return Err(schema_error(schema, &format!("{} is too long", python::quoted(value))));
     }
     let empty_list = field.kind == Kind::Steps && value.as_array().is_some_and(Vec::is_empty);
     if empty_list || (field.name == "instance_name" && length == Some(0)) {
-        return Err(refusal(word, &format!("{} should be non-empty", python::quoted(value))));
+        return Err(schema_error(schema, &format!("{} should be non-empty", python::quoted(value))));
     }
     if field.name == "priority" && value.as_i64().is_some_and(|number| number < 0) {
-        return Err(refusal(word, &format!("{} is less than the minimum of 0", python::quoted(value))));
+        return Err(schema_error(schema, &format!("{} is less than the minimum of 0", python::quoted(value))));
     }
     Ok(())
 }
 
-/// Returns the value as it is stored. Checks words for booleans, UUIDs and addresses.
+/// Returns the value in the form in which it is stored. Checks words for booleans, UUIDs and addresses.
 fn stored(field: &Field, value: &Value) -> Result<Value, Error> {
     let named_uuid = field.kind == Kind::Uuid || field.name == "node_uuid";
     match (field.kind, value) {
@@ -152,7 +153,7 @@ fn stored(field: &Field, value: &Value) -> Result<Value, Error> {
     }
 }
 
-/// Higher priorities are reserved for built-in rules.
+/// Checks the priority of an inspection rule. Higher priorities are reserved for built-in rules.
 fn check_priority(resource: &Resource, members: &Map<String, Value>) -> Result<(), Error> {
     let priority = members.get("priority").and_then(Value::as_i64);
     if resource.path != "inspection_rules" || priority.is_none_or(|priority| priority <= MAX_PRIORITY) {
@@ -166,13 +167,13 @@ fn check_patched_name(resource: &Resource, members: &Map<String, Value>) -> Resu
     let Some(text) = members.get("name").and_then(Value::as_str) else { return Ok(()) };
     match resource.path {
         "deploy_templates" => name::check_trait("patch", text),
-        "runbooks" if text.is_empty() => Err(refusal("patch", "'' should be non-empty")),
+        "runbooks" if text.is_empty() => Err(schema_error("patch", "'' should be non-empty")),
         "webhooks" => name::check_logical("patch", text),
         _ => Ok(()),
     }
 }
 
-/// Local link of a port: a switch and its port, a smart NIC and its port, or a word for an unmanaged switch.
+/// Checks `local_link_connection`: a switch and its port, a smart NIC and its port, or an unmanaged switch.
 fn check_link(link: &Map<String, Value>) -> Result<(), Error> {
     let has = |name: &str| link.contains_key(name);
     let unmanaged = link.get("network_type").and_then(Value::as_str) == Some("unmanaged");
@@ -182,14 +183,17 @@ fn check_link(link: &Map<String, Value>) -> Result<(), Error> {
     let missing = if has("port_id") { "switch_id" } else { "port_id" };
     let link = python::quoted(&Value::Object(link.clone()));
     let what = format!("{link} is not valid under any of the given schemas");
-    Err(refusal("local_link_connection", &format!("{what}. Possible root cause: '{missing}' is a required property")))
+    Err(schema_error(
+        "local_link_connection",
+        &format!("{what}. Possible root cause: '{missing}' is a required property"),
+    ))
 }
 
 /// Checks names of resources other than nodes, and traits.
 fn check_names(resource: &Resource, version: Version, members: &Map<String, Value>) -> Result<(), Error> {
     let traits = members.get("traits").and_then(Value::as_array).into_iter().flatten();
     for item in traits {
-        name::check_trait(resource.word, item.as_str().unwrap_or_default())?;
+        name::check_trait(resource.schema_name, item.as_str().unwrap_or_default())?;
     }
     if members.get("physical_network").and_then(Value::as_str) == Some("") {
         return Err(Class::Invalid.error("A non-empty value is required when setting physical_network"));
@@ -198,9 +202,9 @@ fn check_names(resource: &Resource, version: Version, members: &Map<String, Valu
     link.map_or(Ok(()), check_link)?;
     let Some(text) = members.get("name").and_then(Value::as_str) else { return Ok(()) };
     match resource.path {
-        "deploy_templates" => name::check_trait(resource.word, text),
-        "runbooks" if !version.has(RUNBOOK_NAMES) => name::check_trait(resource.word, text),
-        "portgroups" | "runbooks" | "webhooks" => name::check_logical(resource.word, text),
+        "deploy_templates" => name::check_trait(resource.schema_name, text),
+        "runbooks" if !version.has(RUNBOOK_NAMES_SINCE) => name::check_trait(resource.schema_name, text),
+        "portgroups" | "runbooks" | "webhooks" => name::check_logical(resource.schema_name, text),
         "allocations" => name::check_logical("allocation", text),
         _ => Ok(()),
     }
@@ -209,7 +213,7 @@ fn check_names(resource: &Resource, version: Version, members: &Map<String, Valu
 fn check_versions(resource: &Resource, version: Version, members: &Map<String, Value>) -> Result<(), Error> {
     let newer = |name: &String| resource.field(name).is_some_and(|field| !version.has(field.since));
     let unmanaged = members.get("local_link_connection").is_some_and(|link| link.get("network_type").is_some());
-    if members.keys().any(newer) || (unmanaged && !version.has(NETWORK_TYPE)) {
+    if members.keys().any(newer) || (unmanaged && !version.has(NETWORK_TYPE_SINCE)) {
         return Err(text::not_acceptable());
     }
     Ok(())

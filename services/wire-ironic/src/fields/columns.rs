@@ -1,14 +1,14 @@
 //! Requested fields, and sort keys.
 
-use super::{Resource, Sort, Unknown};
+use super::{Resource, Sort, UnknownFieldError};
 use crate::error::{Class, Error, text};
 use crate::python;
 use crate::version::Version;
 
 /// First minor version with `fields`.
-const SUBSETS: u16 = 8;
+const FIELDS_SINCE: u16 = 8;
 /// First minor version with `detail`.
-const DETAIL: u16 = 43;
+const DETAIL_SINCE: u16 = 43;
 
 /// Fields of a resource that a response contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +50,12 @@ pub fn columns(
     match fields {
         Some(fields) => check_names(resource, &fields),
         None if detail == Some(true) => Ok(Columns::All),
-        None => Ok(Columns::These(defaults(resource, version).collect())),
+        None => Ok(Columns::These(summary(resource, version).collect())),
     }
 }
 
-fn defaults(resource: &Resource, version: Version) -> impl Iterator<Item = &'static str> {
-    resource.fields.iter().filter(move |field| field.column && version.has(field.since)).map(|field| field.name)
+fn summary(resource: &Resource, version: Version) -> impl Iterator<Item = &'static str> {
+    resource.fields.iter().filter(move |field| field.in_summary && version.has(field.since)).map(|field| field.name)
 }
 
 /// Splits a list at commas; ignores spaces and case.
@@ -65,7 +65,7 @@ fn split(fields: &str) -> Vec<String> {
 }
 
 fn check_versions(resource: &Resource, version: Version, names: &[String]) -> Result<(), Error> {
-    let since = if resource.path == "drivers" { 77 } else { SUBSETS };
+    let since = if resource.path == "drivers" { 77 } else { FIELDS_SINCE };
     let newer = |name: &String| resource.field(name).is_some_and(|field| !version.has(field.since));
     if !version.has(since) || names.iter().any(newer) {
         return Err(text::not_acceptable());
@@ -79,7 +79,7 @@ fn check_detail(resource: &Resource, version: Version, fields: bool, detail: Opt
         if !version.has(30) {
             return Err(text::needs_version(30));
         }
-    } else if !version.has(DETAIL) && !resource.path.starts_with("volume/") {
+    } else if !version.has(DETAIL_SINCE) && !resource.path.starts_with("volume/") {
         let detail = if detail { "True" } else { "False" };
         return Err(Class::Invalid.error(format!("Invalid query parameter ?detail={detail} received.")));
     }
@@ -100,7 +100,7 @@ fn check_names(resource: &Resource, names: &[String]) -> Result<Columns, Error> 
         match resource.field(name).filter(|field| !field.hidden) {
             Some(field) if found.contains(&field.name) => {}
             Some(field) => found.push(field.name),
-            None if name == "links" && resource.takes_links() => {}
+            None if name == "links" && resource.accepts_links() => {}
             None => unknown.push(name.as_str()),
         }
     }
@@ -111,10 +111,10 @@ fn check_names(resource: &Resource, names: &[String]) -> Result<Columns, Error> 
 }
 
 fn unknown_text(resource: &Resource, first: &str, all: &[&str]) -> String {
-    match resource.unknown {
-        Unknown::One => format!("Field {first} is not a valid field."),
-        Unknown::All => format!("Field(s) \"{}\" are not valid", all.join(", ")),
-        Unknown::Listed => {
+    match resource.unknown_field_error {
+        UnknownFieldError::NamesOne => format!("Field {first} is not a valid field."),
+        UnknownFieldError::NamesAll => format!("Field(s) \"{}\" are not valid", all.join(", ")),
+        UnknownFieldError::ListsKnown => {
             let mut known: Vec<&str> = resource.fields.iter().map(|field| field.name).collect();
             known.push("links");
             known.extend(match resource.path {
@@ -141,13 +141,13 @@ pub fn sort_key(resource: &Resource, version: Version, key: &str) -> Result<(), 
     if field.is_some_and(|field| !version.has(field.since)) {
         return Err(text::not_acceptable());
     }
-    match field.map_or(Sort::No, |field| field.sort) {
-        Sort::Yes => Ok(()),
-        Sort::Known => Err(unsortable(key)),
-        Sort::No => Err(unsortable(&format!("\"{key}\""))),
+    match field.map_or(Sort::Unknown, |field| field.sort) {
+        Sort::Sortable => Ok(()),
+        Sort::Unsortable => Err(not_sortable(key)),
+        Sort::Unknown => Err(not_sortable(&format!("\"{key}\""))),
     }
 }
 
-fn unsortable(key: &str) -> Error {
+fn not_sortable(key: &str) -> Error {
     Class::Invalid.error(format!("The sort_key value {key} is an invalid field for sorting"))
 }

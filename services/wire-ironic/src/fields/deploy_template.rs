@@ -1,25 +1,25 @@
 //! Deploy templates: steps that a trait brings into a deployment.
 
 use super::Kind::{Name, Object, Steps, Text, Time, Uuid};
-use super::{Field, Initial, Resource, Unknown};
+use super::{Field, Initial, Resource, UnknownFieldError};
 
 /// The table; source: the API reference of deploy templates.
 pub static DEPLOY_TEMPLATE: Resource = Resource {
     path: "deploy_templates",
     plural: "deploy_templates",
-    word: "template",
+    schema_name: "template",
     since: 55,
     key: "uuid",
-    unknown: Unknown::Listed,
+    unknown_field_error: UnknownFieldError::ListsKnown,
     patchable: &["extra", "name", "steps", "description"],
     fields: &[
         Field::new("created_at", 55, Time),
         // Accepted because it is in the schema, but no version shows it.
-        Field::new("description", 55, Text).set().longest(255).hidden(),
-        Field::new("extra", 55, Object).set(),
-        Field::new("name", 55, Name).column().must().patch(),
-        Field::new("steps", 55, Steps).must().patch().masked(),
+        Field::new("description", 55, Text).writable().max_chars(255).hidden(),
+        Field::new("extra", 55, Object).writable(),
+        Field::new("name", 55, Name).in_summary().required().patch(),
+        Field::new("steps", 55, Steps).required().patch().masked(),
         Field::new("updated_at", 55, Time),
-        Field::new("uuid", 55, Uuid).column().post().initial(Initial::Fresh),
+        Field::new("uuid", 55, Uuid).in_summary().post().initial(Initial::NewUuid),
     ],
 };

@@ -1,16 +1,16 @@
 //! Drivers: the supported hardware types.
 
 use super::Kind::{List, Name, Text};
-use super::{Field, Initial, Resource, Unknown};
+use super::{Field, Initial, Resource, UnknownFieldError};
 
 /// The table; source: the API reference of drivers.
 pub static DRIVER: Resource = Resource {
     path: "drivers",
     plural: "drivers",
-    word: "",
+    schema_name: "",
     since: 1,
     key: "name",
-    unknown: Unknown::Listed,
+    unknown_field_error: UnknownFieldError::ListsKnown,
     patchable: &[],
     fields: &[
         Field::new("default_bios_interface", 40, Text),
@@ -39,8 +39,8 @@ pub static DRIVER: Resource = Resource {
         Field::new("enabled_rescue_interfaces", 38, List),
         Field::new("enabled_storage_interfaces", 33, List),
         Field::new("enabled_vendor_interfaces", 30, List),
-        Field::new("hosts", 1, List).column(),
-        Field::new("name", 1, Name).column(),
-        Field::new("type", 30, Text).column().initial(Initial::Text("dynamic")),
+        Field::new("hosts", 1, List).in_summary(),
+        Field::new("name", 1, Name).in_summary(),
+        Field::new("type", 30, Text).in_summary().initial(Initial::Text("dynamic")),
     ],
 };

@@ -7,17 +7,17 @@ use super::Initial;
 /// JSON type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A string, or null.
+    /// A string or null.
     Text,
-    /// A string, and never null.
+    /// A string. Null is rejected.
     Name,
-    /// A UUID, or null.
+    /// A UUID or null.
     Uuid,
-    /// A boolean, or a word for one, or null.
+    /// A boolean, a word for one, or null.
     Flag,
-    /// A boolean or null; words are refused.
+    /// A boolean or null. Words are rejected.
     Bool,
-    /// A boolean alone.
+    /// A boolean. Words and null are rejected.
     Strict,
     /// An integer.
     Integer,
@@ -27,7 +27,7 @@ pub enum Kind {
     List,
     /// A list with at least one element.
     Steps,
-    /// A time (RFC 3339), or null. Clients cannot set it.
+    /// A time (RFC 3339) or null. Clients cannot set it.
     Time,
 }
 
@@ -50,14 +50,14 @@ impl Kind {
 
     /// Returns whether a value has one of the types. Strings for booleans and UUIDs are checked elsewhere.
     #[must_use]
-    pub fn takes(self, value: &Value) -> bool {
+    pub fn accepts(self, value: &Value) -> bool {
         self.types().contains(&json_type(value))
     }
 
     pub(super) const fn initial(self) -> Initial {
         match self {
-            Self::Object => Initial::Empty,
-            Self::List | Self::Steps => Initial::Nothing,
+            Self::Object => Initial::EmptyObject,
+            Self::List | Self::Steps => Initial::EmptyList,
             Self::Text
             | Self::Name
             | Self::Uuid

@@ -5,9 +5,9 @@ use serde_json::Value;
 /// Replacement of a secret in responses.
 pub const MASK: &str = "******";
 
-/// Parts of keys, in any case, whose values are secrets. Source: what Ironic masks; clients rely on all other values being
+/// Parts of the keys of secrets, in lower case; keys are compared without regard to case. Source: what Ironic masks; clients rely on all other values being
 /// shown unchanged.
-const WORDS: &[&str] = &[
+const SECRET_KEY_PARTS: &[&str] = &[
     "adminpass",
     "admin_pass",
     "password",
@@ -39,8 +39,8 @@ const WORDS: &[&str] = &[
     "cephmonkey",
 ];
 
-/// Keys whose values are secrets.
-const EXACTLY: &[&str] = &["snmp_auth_key", "snmp_priv_key", "image_url"];
+/// Whole keys of secrets.
+const SECRET_KEYS: &[&str] = &["snmp_auth_key", "snmp_priv_key", "image_url"];
 
 /// Masks every secret in a value, at any depth.
 #[must_use]
@@ -50,7 +50,7 @@ pub fn masked(value: Value) -> Value {
             members
                 .into_iter()
                 .map(|(key, value)| {
-                    let value = if hides(&key, &value) { Value::from(MASK) } else { masked(value) };
+                    let value = if is_masked(&key, &value) { Value::from(MASK) } else { masked(value) };
                     (key, value)
                 })
                 .collect(),
@@ -63,17 +63,18 @@ pub fn masked(value: Value) -> Value {
 /// Returns whether the value of a key is a secret, which is stored sealed and shown as [`MASK`].
 #[must_use]
 pub fn is_secret(key: &str, value: &Value) -> bool {
-    hides(key, value) && !value.is_null()
+    is_masked(key, value) && !value.is_null()
 }
 
-/// An object under a secret's key is masked by its own keys, except a config drive, whose keys do not tell.
-fn hides(key: &str, value: &Value) -> bool {
+/// Returns whether the value of a key is masked as a whole. An object is masked by its own keys, except for a config drive,
+/// whose keys do not tell which of its values are secrets.
+fn is_masked(key: &str, value: &Value) -> bool {
     let key = key.to_ascii_lowercase();
     if value.is_object() {
         return key == "configdrive" && value.as_object().is_some_and(|members| !members.is_empty());
     }
     let empty = value.is_null() || value.as_str().is_some_and(str::is_empty);
-    WORDS.iter().any(|word| key.contains(word)) || (EXACTLY.contains(&key.as_str()) && !empty)
+    SECRET_KEY_PARTS.iter().any(|word| key.contains(word)) || (SECRET_KEYS.contains(&key.as_str()) && !empty)
 }
 
 #[cfg(test)]

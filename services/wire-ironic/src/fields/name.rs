@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::refusal::refusal;
+use super::schema_error::schema_error;
 use crate::error::{Class, Error};
 use crate::python;
 use crate::version::Version;
@@ -10,13 +10,13 @@ use crate::version::Version;
 /// Paths below `/v1/nodes` that are not valid names of nodes, in the order in which the error lists them.
 pub const NODE_RESERVED: &[&str] = &["maintenance", "management", "states", "vendor_passthru", "detail", "validate"];
 /// Prefixes of traits: custom ones and those of the package `os-traits`.
-pub(crate) const FAMILIES: &[&str] = &["CUSTOM_", "HW_", "COMPUTE_", "STORAGE_", "MISC_", "OWNER_"];
+pub(crate) const TRAIT_PREFIXES: &[&str] = &["CUSTOM_", "HW_", "COMPUTE_", "STORAGE_", "MISC_", "OWNER_"];
 /// Maximum length of a name, in characters.
 pub(crate) const MAX_NAME_CHARS: usize = 255;
 /// First minor version with names that are not host names.
-const UNRESERVED: u16 = 10;
+const UNRESERVED_NAMES_SINCE: u16 = 10;
 /// First minor version with names of nodes.
-const NAMES: u16 = 5;
+const NAMES_SINCE: u16 = 5;
 
 /// Returns whether a text is a UUID: with or without hyphens, in any case.
 #[must_use]
@@ -28,17 +28,18 @@ pub fn is_uuid(text: &str) -> bool {
 
 /// Returns whether a text is a valid name of a node in a version, reserved words aside.
 fn is_name(version: Version, name: &str) -> bool {
-    let characters = if version.has(UNRESERVED) { unreserved(name) } else { host(name) };
+    let characters = if version.has(UNRESERVED_NAMES_SINCE) { is_unreserved(name) } else { is_host_name(name) };
     characters && name.len() <= MAX_NAME_CHARS && !is_uuid(name)
 }
 
-/// RFC 3986 §2.3.
-fn unreserved(name: &str) -> bool {
+/// Returns whether a name has only unreserved characters (RFC 3986 §2.3).
+fn is_unreserved(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }
 
-/// RFC 1123 §2.1: labels of letters, digits and hyphens, the latter not at their ends.
-fn host(name: &str) -> bool {
+/// Returns whether a name is a host name (RFC 1123 §2.1): labels of letters, digits and hyphens, without hyphens at their
+/// ends.
+fn is_host_name(name: &str) -> bool {
     name.split('.').all(|label| {
         let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
@@ -73,23 +74,23 @@ pub fn check_patched_name(version: Version, node: &str, name: &Value) -> Result<
 /// Checks a trait: a custom one, or one with a standard prefix.
 ///
 /// # Errors
-/// 400; `word` is the name of the resource in the error.
-pub(crate) fn check_trait(word: &str, text: &str) -> Result<(), Error> {
+/// 400; `schema` is the name of the resource in the error.
+pub(crate) fn check_trait(schema: &str, text: &str) -> Result<(), Error> {
     let plain = |rest: &str| {
         !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
     };
     let quoted = python::quoted_text(text);
     if text.len() > MAX_NAME_CHARS {
-        return Err(refusal(word, &format!("{quoted} is too long")));
+        return Err(schema_error(schema, &format!("{quoted} is too long")));
     }
-    if FAMILIES.iter().any(|family| text.strip_prefix(family).is_some_and(plain)) {
+    if TRAIT_PREFIXES.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(plain)) {
         return Ok(());
     }
-    if text.is_empty() && word == "patch" {
-        return Err(refusal(word, "'' should be non-empty"));
+    if text.is_empty() && schema == "patch" {
+        return Err(schema_error(schema, "'' should be non-empty"));
     }
-    Err(refusal(
-        word,
+    Err(schema_error(
+        schema,
         &format!(
             "{quoted} is not valid under any of the given schemas. Possible root cause: {quoted} does not match \
              '^CUSTOM_[A-Z0-9_]+$'"
@@ -102,14 +103,14 @@ pub(crate) fn check_trait(word: &str, text: &str) -> Result<(), Error> {
 /// # Errors
 /// 400; `what` is the name of the resource in the error.
 pub(super) fn check_logical(what: &str, name: &str) -> Result<(), Error> {
-    if unreserved(name) && name.len() <= MAX_NAME_CHARS && !is_uuid(name) {
+    if is_unreserved(name) && name.len() <= MAX_NAME_CHARS && !is_uuid(name) {
         return Ok(());
     }
     Err(Class::Invalid.error(format!("Cannot create {what} with invalid name '{name}'")))
 }
 
-fn check(version: Version, name: &str, refusal: impl FnOnce() -> String) -> Result<(), Error> {
-    if is_name(version, name) { Ok(()) } else { Err(Class::Invalid.error(refusal())) }
+fn check(version: Version, name: &str, message: impl FnOnce() -> String) -> Result<(), Error> {
+    if is_name(version, name) { Ok(()) } else { Err(Class::Invalid.error(message())) }
 }
 
 fn check_reserved(name: &str) -> Result<(), Error> {
@@ -127,7 +128,7 @@ fn check_reserved(name: &str) -> Result<(), Error> {
 /// Other identifiers are rejected with [`crate::error::text::bad_identifier`]; a name in an older request is not found.
 #[must_use]
 pub fn identifies(version: Version, ident: &str) -> bool {
-    is_uuid(ident) || (version.has(NAMES) && unreserved(ident))
+    is_uuid(ident) || (version.has(NAMES_SINCE) && is_unreserved(ident))
 }
 
 #[cfg(test)]
@@ -157,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_is_one_without_its_hyphens_too() {
+    fn a_uuid_may_lack_its_hyphens() {
         assert!(is_uuid("11111111111141118111000000000001") && is_uuid("ABCDEF01-1111-4111-8111-000000000001"));
         assert!(!is_uuid("11111111-1111-4111-8111-00000000000"));
     }
 
     #[test]
-    fn before_5_only_a_uuid_is_a_node() {
+    fn before_5_only_a_uuid_identifies_a_node() {
         let old = Version::new(4).unwrap();
         assert!(!identifies(old, "node-1") && identifies(Version::MAX, "node-1"));
         assert!(identifies(old, "11111111-1111-4111-8111-000000000001"));

@@ -1,9 +1,9 @@
-//! Elements of the lists in templates, runbooks and inspection rules.
+//! Elements of the lists in deploy templates, runbooks and inspection rules.
 
 use serde_json::{Map, Value, json};
 
 use super::Resource;
-use super::refusal::refusal;
+use super::schema_error::schema_error;
 use crate::error::{Class, Error};
 use crate::python;
 use crate::verb::{Step, Steps};
@@ -31,24 +31,24 @@ const ACTIONS: &[&str] = &[
 const OPERATORS: &[&str] =
     &["eq", "lt", "gt", "is-empty", "in-net", "matches", "contains", "one-of", "is-none", "is-true", "is-false"];
 
-/// Checks the lists of a resource; `word` is its name in errors.
+/// Checks the lists of a resource; `schema` is its name in errors.
 ///
 /// # Errors
 /// 400 with the first invalid element.
-pub(super) fn check(resource: &Resource, word: &str, members: &Map<String, Value>) -> Result<(), Error> {
+pub(super) fn check(resource: &Resource, schema: &str, members: &Map<String, Value>) -> Result<(), Error> {
     let list = |name: &str| members.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let read = |kind: Steps| {
-        let steps = kind.check(list("steps")).map_err(|what| refusal(word, &what))?;
-        check_doubles(&steps)
+    let check_steps = |kind: Steps| {
+        let steps = kind.check(list("steps")).map_err(|what| schema_error(schema, &what))?;
+        check_duplicates(&steps)
     };
     match resource.path {
-        "deploy_templates" => read(Steps::Deploy),
-        "runbooks" => read(Steps::Runbook),
+        "deploy_templates" => check_steps(Steps::Deploy),
+        "runbooks" => check_steps(Steps::Runbook),
         "inspection_rules" => {
             let operators = operators();
             let operators: Vec<&str> = operators.iter().map(String::as_str).collect();
-            list("actions").iter().try_for_each(|item| check_rule(word, item, ACTIONS))?;
-            list("conditions").iter().try_for_each(|item| check_rule(word, item, &operators))
+            list("actions").iter().try_for_each(|item| check_operation(schema, item, ACTIONS))?;
+            list("conditions").iter().try_for_each(|item| check_operation(schema, item, &operators))
         }
         _ => Ok(()),
     }
@@ -56,22 +56,22 @@ pub(super) fn check(resource: &Resource, word: &str, members: &Map<String, Value
 
 /// Returns the operators of conditions, each also negated.
 fn operators() -> Vec<String> {
-    let contrary = OPERATORS.iter().map(|word| format!("!{word}"));
-    OPERATORS.iter().map(|word| (*word).to_owned()).chain(contrary).collect()
+    let negated = OPERATORS.iter().map(|word| format!("!{word}"));
+    OPERATORS.iter().map(|word| (*word).to_owned()).chain(negated).collect()
 }
 
 /// JSON Schema of a rule's actions.
-pub(crate) fn rules() -> Value {
-    json!({"type": "array", "minItems": 1, "items": rule(ACTIONS)})
+pub(crate) fn actions_schema() -> Value {
+    json!({"type": "array", "minItems": 1, "items": operations_schema(ACTIONS)})
 }
 
 /// JSON Schema of a rule's conditions.
-pub(crate) fn conditions_of_rules() -> Value {
-    json!({"type": ["array", "null"], "items": rule(&operators())})
+pub(crate) fn conditions_schema() -> Value {
+    json!({"type": ["array", "null"], "items": operations_schema(&operators())})
 }
 
-/// JSON Schema for [`check_rule`].
-fn rule(known: &[impl serde::Serialize]) -> Value {
+/// JSON Schema of what [`check_operation`] checks.
+fn operations_schema(known: &[impl serde::Serialize]) -> Value {
     json!({
         "type": "object",
         "properties": {"op": {"type": "string", "enum": known}, "args": {"type": ["array", "object"]}},
@@ -79,8 +79,9 @@ fn rule(known: &[impl serde::Serialize]) -> Value {
     })
 }
 
-/// Returns steps as they are stored: priorities are numbers, and arguments are present, if only as an empty object.
-pub(super) fn write(resource: &Resource, members: &mut Map<String, Value>) {
+/// Converts the steps of a resource to the form in which they are stored: priorities are numbers, and missing arguments
+/// are an empty object.
+pub(super) fn normalize(resource: &Resource, members: &mut Map<String, Value>) {
     if !matches!(resource.path, "deploy_templates" | "runbooks") {
         return;
     }
@@ -97,11 +98,11 @@ pub(super) fn write(resource: &Resource, members: &mut Map<String, Value>) {
 }
 
 /// Checks that each step of an interface occurs once.
-fn check_doubles(steps: &[Step]) -> Result<(), Error> {
-    let double = steps.iter().enumerate().find(|(index, step)| {
+fn check_duplicates(steps: &[Step]) -> Result<(), Error> {
+    let duplicate = steps.iter().enumerate().find(|(index, step)| {
         steps.iter().take(*index).any(|other| (&other.interface, &other.step) == (&step.interface, &step.step))
     });
-    let Some((_, step)) = double else { return Ok(()) };
+    let Some((_, step)) = duplicate else { return Ok(()) };
     let (interface, step) = (&step.interface, &step.step);
     Err(Class::Invalid.error(format!(
         "Deploy template invalid: Duplicate deploy steps. A template cannot have multiple deploy steps with the same \
@@ -110,17 +111,17 @@ fn check_doubles(steps: &[Step]) -> Result<(), Error> {
 }
 
 /// Checks an operator and its arguments.
-fn check_rule(word: &str, item: &Value, known: &[&str]) -> Result<(), Error> {
-    let wrong =
-        |value: &Value, types: &str| refusal(word, &format!("{} is not of type {types}", python::quoted(value)));
-    let Some(members) = item.as_object() else { return Err(wrong(item, "'object'")) };
+fn check_operation(schema: &str, item: &Value, known: &[&str]) -> Result<(), Error> {
+    let wrong_type =
+        |value: &Value, types: &str| schema_error(schema, &format!("{} is not of type {types}", python::quoted(value)));
+    let Some(members) = item.as_object() else { return Err(wrong_type(item, "'object'")) };
     if let Some(missing) = ["op", "args"].into_iter().find(|name| !members.contains_key(*name)) {
-        return Err(refusal(word, &format!("'{missing}' is a required property")));
+        return Err(schema_error(schema, &format!("'{missing}' is a required property")));
     }
     let op = members.get("op").unwrap_or(&Value::Null);
     if !op.as_str().is_some_and(|op| known.contains(&op)) {
-        return Err(refusal(word, &format!("{} is not one of [{}]", python::quoted(op), python::listed(known))));
+        return Err(schema_error(schema, &format!("{} is not one of [{}]", python::quoted(op), python::listed(known))));
     }
     let args = members.get("args").unwrap_or(&Value::Null);
-    if args.is_array() || args.is_object() { Ok(()) } else { Err(wrong(args, "'array', 'object'")) }
+    if args.is_array() || args.is_object() { Ok(()) } else { Err(wrong_type(args, "'array', 'object'")) }
 }

@@ -7,20 +7,20 @@ fn printed(resource: &Resource) -> String {
     let mut out = format!("{} since 1.{}, named by {}\n", resource.path, resource.since, resource.key);
     for field in resource.fields {
         let mut notes = Vec::new();
-        notes.extend(field.column.then_some("column".to_owned()));
+        notes.extend(field.in_summary.then_some("column".to_owned()));
         notes.extend(match field.sort {
-            Sort::Yes => Some("sort".to_owned()),
-            Sort::Known | Sort::No => None,
+            Sort::Sortable => Some("sort".to_owned()),
+            Sort::Unsortable | Sort::Unknown => None,
         });
         notes.extend(match field.post {
-            Post::No => None,
-            Post::May => Some("post".to_owned()),
-            Post::Must => Some("post!".to_owned()),
+            Post::Rejected => None,
+            Post::Optional => Some("post".to_owned()),
+            Post::Required => Some("post!".to_owned()),
         });
         notes.extend(field.patch.then_some("patch".to_owned()));
         notes.extend(field.masked.then_some("masked".to_owned()));
         notes.extend(field.hidden.then_some("hidden".to_owned()));
-        notes.extend((field.longest > 0).then(|| format!("<={}", field.longest)));
+        notes.extend((field.max_chars > 0).then(|| format!("<={}", field.max_chars)));
         let (kind, initial) = (format!("{:?}", field.kind), format!("{:?}", field.initial));
         let line = format!("{:32} {:>3}  {kind:8} {initial:24} {}", field.name, field.since, notes.join(" "));
         out.push_str(line.trim_end());

@@ -70,9 +70,9 @@ pub fn node_states(version: Version, whole: &impl FieldSource) -> Map<String, Va
 /// Initial value from the tables. A fresh UUID and a driver's default are not among them.
 pub(crate) fn initial(initial: Initial) -> Value {
     match initial {
-        Initial::Null | Initial::Fresh | Initial::Driver => Value::Null,
-        Initial::Empty => Value::Object(Map::new()),
-        Initial::Nothing => Value::Array(Vec::new()),
+        Initial::Null | Initial::NewUuid | Initial::DriverDefault => Value::Null,
+        Initial::EmptyObject => Value::Object(Map::new()),
+        Initial::EmptyList => Value::Array(Vec::new()),
         Initial::False => Value::Bool(false),
         Initial::True => Value::Bool(true),
         Initial::Text(text) => Value::from(text),

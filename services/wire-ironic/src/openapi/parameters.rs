@@ -104,7 +104,7 @@ fn list_parameters(resource: &'static Resource, shape: Shape) -> Vec<Value> {
         all.push(query_parameter("detail", &schema::flag_word()));
     }
     if knows("limit") {
-        let sorting = resource.fields.iter().filter(|field| field.sort == Sort::Yes).map(|field| field.name);
+        let sorting = resource.fields.iter().filter(|field| field.sort == Sort::Sortable).map(|field| field.name);
         let keys: Vec<&str> = ["id"].into_iter().chain(sorting).collect();
         all.push(query_parameter("limit", &json!({"type": "integer", "minimum": 1})));
         all.push(query_parameter("marker", &marker(resource)));
@@ -121,7 +121,7 @@ fn marker(resource: &Resource) -> Value {
 /// Returns the parameter `fields`: names separated by commas. Empty names are ignored.
 fn fields(resource: &Resource) -> Value {
     let shown = resource.fields.iter().filter(|field| !field.hidden && Version::MAX.has(field.since));
-    let links = resource.takes_links().then_some("links");
+    let links = resource.accepts_links().then_some("links");
     let names: Vec<&str> = shown.map(|field| field.name).chain(links).chain([""]).collect();
     list_parameter("fields", &schema::one_of(&names))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::schema;
-use crate::fields::{self, Field, Kind, Post, Resource, conditions_of_rules, rules};
+use crate::fields::{self, Field, Kind, Post, Resource, actions_schema, conditions_schema};
 use crate::links;
 use crate::verb::Steps;
 use crate::version::Version;
@@ -35,7 +35,7 @@ pub(super) fn schemas(resource: &'static Resource) -> Vec<(String, Value)> {
     if !resource.patchable.is_empty() {
         schemas.extend([(name.clone(), whole), (format!("{name}Change"), patch_schema(resource))]);
     }
-    if resource.fields.iter().any(|field| field.post != Post::No) {
+    if resource.fields.iter().any(|field| field.post != Post::Rejected) {
         schemas.push((format!("New{name}"), post_schema(resource)));
     }
     schemas
@@ -74,10 +74,11 @@ pub(super) fn shown_field(resource: &Resource, field: &Field) -> Value {
 }
 
 fn post_schema(resource: &'static Resource) -> Value {
-    let accepted = || resource.fields.iter().filter(|field| field.post != Post::No && Version::MAX.has(field.since));
+    let accepted =
+        || resource.fields.iter().filter(|field| field.post != Post::Rejected && Version::MAX.has(field.since));
     let members: Map<String, Value> =
         accepted().map(|field| (field.name.to_owned(), accepted_field(resource, field))).collect();
-    let required: Vec<&str> = accepted().filter(|field| field.post == Post::Must).map(|field| field.name).collect();
+    let required: Vec<&str> = accepted().filter(|field| field.post == Post::Required).map(|field| field.name).collect();
     let mut schema = schema::object(&json!(members), &required);
     let has_text = |names: [&str; 2]| {
         let has_text =
@@ -105,8 +106,8 @@ fn accepted_field(resource: &Resource, field: &Field) -> Value {
         (_, "local_link_connection") => return local_link_connection(),
         ("ports" | "portgroups" | "volume/connectors" | "volume/targets", "node_uuid") => schema::uuid(),
         ("allocations", "traits") => json!({"type": ["array", "null"], "items": schema::trait_name()}),
-        ("inspection_rules", "actions") => rules(),
-        ("inspection_rules", "conditions") => conditions_of_rules(),
+        ("inspection_rules", "actions") => actions_schema(),
+        ("inspection_rules", "conditions") => conditions_schema(),
         ("deploy_templates", "steps") => steps(Steps::Deploy),
         ("runbooks", "steps") => steps(Steps::Runbook),
         ("webhooks", "url") => json!({"type": "string", "format": "uri", "pattern": "^https?://"}),
@@ -121,8 +122,8 @@ fn accepted_field(resource: &Resource, field: &Field) -> Value {
         return schema::flag();
     }
     if let Some(schema) = schema.as_object_mut() {
-        if field.longest > 0 {
-            schema.insert("maxLength".to_owned(), json!(field.longest));
+        if field.max_chars > 0 {
+            schema.insert("maxLength".to_owned(), json!(field.max_chars));
         }
         if field.kind == Kind::Uuid {
             schema.insert("format".to_owned(), json!("uuid"));

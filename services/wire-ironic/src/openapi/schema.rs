@@ -50,7 +50,7 @@ pub(super) fn mac() -> Value {
 
 /// Name of a trait.
 pub(super) fn trait_name() -> Value {
-    let prefixes = fields::FAMILIES.join("|");
+    let prefixes = fields::TRAIT_PREFIXES.join("|");
     json!({"type": "string", "pattern": format!("^({prefixes})[A-Z0-9_]+$"), "maxLength": MAX_NAME_CHARS})
 }
 

@@ -33,7 +33,7 @@ fn default(resource: &Resource, name: &str) -> Value {
 
 /// Operation on a field of the resource itself, which exists even if no client has set it.
 fn field(resource: &Resource, whole: &mut Map<String, Value>, op: &Op) {
-    let required = resource.field(op.field()).is_some_and(|field| field.post == Post::Must);
+    let required = resource.field(op.field()).is_some_and(|field| field.post == Post::Required);
     if op.verb != Verb::Remove {
         // A port can be moved to another node by either of two fields.
         match (resource.path, op.field()) {

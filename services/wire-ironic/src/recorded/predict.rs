@@ -215,8 +215,11 @@ fn one(ask: &Ask, resource: &'static Resource, version: Version, ident: &str, wh
     }
     let named = resource.path != "nodes" || fields::identifies(version, ident);
     let before = before(resource, ident, whole).filter(|_| named);
-    let kind =
-        format!("{}{}", resource.word.get(..1).unwrap_or("c").to_uppercase(), resource.word.get(1..).unwrap_or(""));
+    let kind = format!(
+        "{}{}",
+        resource.schema_name.get(..1).unwrap_or("c").to_uppercase(),
+        resource.schema_name.get(1..).unwrap_or("")
+    );
     let kind = if resource.path == "conductors" { "Conductor" } else { &kind };
     let before = before.ok_or_else(|| crate::error::text::not_found(kind, ident))?;
     Ok(Says::Body(200, Value::Object(links::shown(resource, version, BASE, &columns, before))))
