@@ -69,7 +69,7 @@ impl RestApi {
             base: request.base.clone(),
         };
         let mut client =
-            InventoryServiceClient::new(line).max_encoding_message_size(wire_ironic::limits::INSPECTION_BODY);
+            InventoryServiceClient::new(line).max_encoding_message_size(wire_ironic::limits::MAX_INSPECTION_BODY_BYTES);
         let answer = client.answer_agent(request).await;
         let answer = answer.map_err(|status| text::busy(status.message()))?.into_inner();
         let body = answer.body.map(|body| serde_json::from_slice::<Value>(&body)).transpose();

@@ -94,7 +94,7 @@ impl IronicCollection for RunbookSpec {
     const IS_NAMED: bool = true;
 
     fn before_patch(fields: &mut Map<String, Value>, ops: &[Op], body: &Value) -> Result<(), Error> {
-        patch::disown(fields, ops, body)
+        patch::clear_runbook_owner(fields, ops, body)
     }
 }
 

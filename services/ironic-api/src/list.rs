@@ -52,7 +52,7 @@ pub(super) fn chosen<T>(
     if key != "id" {
         items.sort_by_cached_key(|item| SortKey::of(field(item, key)));
     }
-    if list.page.direction == Direction::Down {
+    if list.page.direction == Direction::Descending {
         items.reverse();
     }
     let from = match &list.page.marker {
@@ -121,7 +121,7 @@ pub(super) fn has(item: &impl FieldSource, field: &str) -> bool {
 
 /// Returns whether a text field contains a text, ignoring case.
 pub(super) fn contains(item: &impl FieldSource, field: &str, operand: &Operand) -> bool {
-    let words = operand.written().to_lowercase();
+    let words = operand.to_text().to_lowercase();
     item.field(field).is_some_and(|value| value.as_str().is_some_and(|text| text.to_lowercase().contains(&words)))
 }
 

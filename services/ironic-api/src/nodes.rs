@@ -86,8 +86,8 @@ impl RestApi {
         let behind = behind.transpose()?;
         let page = if list.page.sort_key == "id" {
             let order = match list.page.direction {
-                Direction::Up => ListOrder::OldestFirst,
-                Direction::Down => ListOrder::NewestFirst,
+                Direction::Ascending => ListOrder::OldestFirst,
+                Direction::Descending => ListOrder::NewestFirst,
             };
             self.node_cache.next(behind, order, list.page.limit, is_of).ok_or_else(missing)?
         } else {
@@ -101,7 +101,7 @@ impl RestApi {
     /// Rejects filters that name a missing resource.
     pub(super) fn check_filters(&self, list: &List) -> Result<(), Error> {
         let chassis = list.filters.iter().find(|(filter, _)| filter.name == "chassis_uuid");
-        match chassis.map(|(_, operand)| operand.written()) {
+        match chassis.map(|(_, operand)| operand.to_text()) {
             Some(uuid) if !self.has_chassis(&uuid) => Err(text::not_found("Chassis", &uuid)),
             Some(_) | None => Ok(()),
         }
@@ -110,7 +110,7 @@ impl RestApi {
     /// Id of the parent that a list is filtered by, whether the filter has its id or its name.
     pub(super) fn parent(&self, request: &ApiRequest, list: &List) -> Option<String> {
         let (_, operand) = list.filters.iter().find(|(filter, _)| filter.name == "parent_node")?;
-        let ident = operand.written();
+        let ident = operand.to_text();
         Some(self.find_visible(request, &ident).map_or(ident, |node| node.node.to_string()))
     }
 
@@ -447,7 +447,7 @@ pub(super) fn matches(view: &NodeView, list: &List, parent: Option<&str>) -> boo
 
 /// Returns whether the ports of a node in this state can be changed.
 pub(super) fn is_rearrangeable(state: &str) -> bool {
-    patch::node::REARRANGEABLE.contains(&state) && state != "available"
+    patch::node::INTERFACE_CHANGE_STATES.contains(&state) && state != "available"
 }
 
 /// Body with a single member.

@@ -102,7 +102,7 @@ impl RestApi {
         list.filters.iter().all(|(filter, operand)| match filter.name {
             "node" | "node_uuid" => node.is_some_and(|node| is(port, "node_uuid", node)),
             "portgroup" => {
-                let group = self.resource::<PortgroupSpec>(&operand.written());
+                let group = self.resource::<PortgroupSpec>(&operand.to_text());
                 group.is_ok_and(|group| is(port, "portgroup_uuid", &group.id.to_string()))
             }
             "description_contains" => list::contains(port, "description", operand),

@@ -81,7 +81,7 @@ impl RestApi {
     pub(super) fn node_of(&self, request: &ApiRequest, list: &List, is_strict: bool) -> Result<Option<String>, Error> {
         let filter = list.filters.iter().find(|(filter, _)| matches!(filter.name, "node" | "node_uuid"));
         let Some((_, operand)) = filter else { return Ok(None) };
-        let ident = operand.written();
+        let ident = operand.to_text();
         match self.find_visible(request, &ident) {
             Some(node) => Ok(Some(node.node.to_string())),
             None if is_strict => Err(Class::Invalid.error(format!("Node {ident} could not be found."))),

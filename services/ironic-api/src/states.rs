@@ -12,7 +12,7 @@ use service_kit::clock;
 use wire_ironic::{
     error::{Class, Error, text},
     fields, links,
-    verb::{ConfigDrive, Power, Provision as ProvisionRequest, Seen, Target, Verb},
+    verb::{ConfigDrive, NodeState, Power, Provision as ProvisionRequest, Target, Verb},
 };
 
 use super::{
@@ -114,7 +114,7 @@ impl RestApi {
 
     pub(super) async fn power(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?;
-        let seen = Seen {
+        let seen = NodeState {
             ident,
             power: node.power.as_ref().map(|power| power_name(power.power)),
             provision: node.life.state.ironic_name(),

@@ -274,7 +274,7 @@ impl RestApi {
     fn next_round(&self, list: &List, state: &mut DeliveryState) -> Round {
         let batch = self.app.change_feed.since(state.at);
         let parent = list.filters.iter().find(|(filter, _)| filter.name == "parent_node").map(|(_, operand)| {
-            let ident = operand.written();
+            let ident = operand.to_text();
             self.find(&ident).map_or(ident, |node| node.node.to_string())
         });
         let is_of = |node: &NodeView| matches(node, list, parent.as_deref());

@@ -11,11 +11,13 @@ use crate::version::Version;
 /// Maximum number of traits of a node.
 pub const MAX_TRAITS: usize = 50;
 /// First minor version in which a VIF can name its port.
-const VIF_PORT: u16 = 67;
-/// Virtual drives, how a BMC gets an image, and URL schemes.
+const VIF_PORT_SINCE: u16 = 67;
+/// Kinds of virtual drives.
 pub(crate) const DEVICE_TYPES: &[&str] = &["disk", "cdrom", "floppy"];
-pub(crate) const SOURCES: &[&str] = &["http", "local", "swift"];
-pub(crate) const SCHEMES: &[&str] = &["http", "https", "file"];
+/// Ways in which a BMC gets an image.
+pub(crate) const IMAGE_SOURCES: &[&str] = &["http", "local", "swift"];
+/// Schemes of image URLs.
+pub(crate) const IMAGE_URL_SCHEMES: &[&str] = &["http", "https", "file"];
 /// Names of the boot modes.
 pub(crate) const BOOT_MODES: &[&str] = &["bios", "uefi"];
 
@@ -58,8 +60,8 @@ pub fn boot_mode(body: &Map<String, Value>) -> Result<BootMode, Error> {
         "uefi" => Ok(BootMode::Uefi),
         _ => {
             let allowed = BOOT_MODES.join(", ");
-            let refusal = format!("Invalid boot mode {target} requested for node. Allowed boot modes are: {allowed}");
-            Err(Class::Invalid.error(refusal))
+            let message = format!("Invalid boot mode {target} requested for node. Allowed boot modes are: {allowed}");
+            Err(Class::Invalid.error(message))
         }
     }
 }
@@ -117,7 +119,7 @@ pub fn traits(node: &str, body: &Map<String, Value>) -> Result<Vec<String>, Erro
     }
     traits.sort_unstable();
     traits.dedup();
-    check_number(node, traits.len())?;
+    check_trait_count(node, traits.len())?;
     Ok(traits)
 }
 
@@ -127,15 +129,15 @@ pub fn traits(node: &str, body: &Map<String, Value>) -> Result<Vec<String>, Erro
 /// 400.
 pub fn one_trait(node: &str, text: &str, has: usize) -> Result<(), Error> {
     check_trait("trait", text)?;
-    check_number(node, has)
+    check_trait_count(node, has)
 }
 
-fn check_number(node: &str, number: usize) -> Result<(), Error> {
-    if number <= MAX_TRAITS {
+fn check_trait_count(node: &str, count: usize) -> Result<(), Error> {
+    if count <= MAX_TRAITS {
         return Ok(());
     }
     Err(Class::Invalid.error(format!(
-        "Could not modify traits for node {node} as it would exceed the maximum number of traits per node ({number} vs. \
+        "Could not modify traits for node {node} as it would exceed the maximum number of traits per node ({count} vs. \
          {MAX_TRAITS})"
     )))
 }
@@ -168,7 +170,7 @@ pub fn vif(version: Version, body: &Map<String, Value>) -> Result<Vif, Error> {
     let id = argument::text(body, "id")?.ok_or_else(|| schema_error("vif", "'id' is a required property"))?;
     let into = match (argument::text(body, "port_uuid")?, argument::text(body, "portgroup_uuid")?) {
         (None, None) => None,
-        _ if !version.has(VIF_PORT) => return Err(text::not_acceptable()),
+        _ if !version.has(VIF_PORT_SINCE) => return Err(text::not_acceptable()),
         (Some(port), None) => Some(Into::Port(port)),
         (None, Some(portgroup)) => Some(Into::Portgroup(portgroup)),
         (Some(_), Some(_)) => {
@@ -202,9 +204,9 @@ pub fn media(body: &Map<String, Value>) -> Result<Media, Error> {
     let (device_type, image_url) = (required("device_type")?, required("image_url")?);
     let source = argument::text(body, "image_download_source")?.unwrap_or_else(|| "local".to_owned());
     one_of(&device_type, DEVICE_TYPES)?;
-    one_of(&source, SOURCES)?;
+    one_of(&source, IMAGE_SOURCES)?;
     let scheme = image_url.split_once("://").map_or("", |(scheme, _)| scheme);
-    if !SCHEMES.contains(&scheme) {
+    if !IMAGE_URL_SCHEMES.contains(&scheme) {
         return Err(Class::Invalid.error(format!("Unsupported or missing URL scheme: {scheme}")));
     }
     Ok(Media { device_type, image_url, source })
@@ -218,12 +220,12 @@ pub fn media_types(pairs: &[(String, String)]) -> Result<Vec<String>, Error> {
     argument::unexpected(pairs.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "device_types"))?;
     let types: Vec<String> =
         pairs.iter().flat_map(|(_, value)| value.split(',')).map(|word| word.trim().to_owned()).collect();
-    let wrong: Vec<&str> = types.iter().map(String::as_str).filter(|word| !DEVICE_TYPES.contains(word)).collect();
-    if wrong.is_empty() {
+    let invalid: Vec<&str> = types.iter().map(String::as_str).filter(|word| !DEVICE_TYPES.contains(word)).collect();
+    if invalid.is_empty() {
         return Ok(types);
     }
-    let (wrong, valid) = (wrong.join(", "), DEVICE_TYPES.join(", "));
-    Err(Class::Invalid.error(format!("Invalid device type(s) {wrong} (valid are {valid})")))
+    let (invalid, valid) = (invalid.join(", "), DEVICE_TYPES.join(", "));
+    Err(Class::Invalid.error(format!("Invalid device type(s) {invalid} (valid are {valid})")))
 }
 
 fn one_of(word: &str, words: &[&str]) -> Result<(), Error> {
@@ -237,14 +239,14 @@ fn one_of(word: &str, words: &[&str]) -> Result<(), Error> {
 /// Encodes the response of `validate`: each interface with its result.
 #[must_use]
 pub fn validation<'a>(interfaces: impl Iterator<Item = (&'a str, Result<(), String>)>) -> Value {
-    let shown = interfaces.map(|(name, result)| {
+    let results = interfaces.map(|(name, result)| {
         let value = match result {
             Ok(()) => json!({"result": true}),
             Err(reason) => json!({"result": false, "reason": reason}),
         };
         (name.to_owned(), value)
     });
-    Value::Object(shown.collect())
+    Value::Object(results.collect())
 }
 
 #[cfg(test)]
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn traits_are_stored_in_order_and_once() {
+    fn traits_are_sorted_and_unique() {
         let body = object(json!({"traits": ["HW_CPU_X86_VMX", "CUSTOM_B", "CUSTOM_A", "CUSTOM_B"]}));
         assert_eq!(traits("n", &body).unwrap(), ["CUSTOM_A", "CUSTOM_B", "HW_CPU_X86_VMX"]);
         let many: Vec<String> = (0..51).map(|number| format!("CUSTOM_{number}")).collect();
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vif_is_told_its_port_from_67() {
+    fn a_vif_can_name_its_port_from_67() {
         let body = object(json!({"id": "v", "port_uuid": "11111111-1111-4111-8111-000000000001", "more": 1}));
         assert_eq!(vif(Version::new(66).unwrap(), &body).unwrap_err().status, 406);
         let vif = vif(Version::MAX, &body).unwrap();
@@ -273,15 +275,15 @@ mod tests {
     }
 
     #[test]
-    fn media_come_by_addresses_that_a_bmc_can_use() {
-        let ask = |url: &str| media(&object(json!({"device_type": "cdrom", "image_url": url})));
-        assert_eq!(ask("https://h/i.iso").unwrap().source, "local");
-        assert!(ask("gopher://h/i.iso").is_err() && ask("i.iso").is_err());
+    fn virtual_media_require_a_url_that_a_bmc_can_load() {
+        let parse = |url: &str| media(&object(json!({"device_type": "cdrom", "image_url": url})));
+        assert_eq!(parse("https://h/i.iso").unwrap().source, "local");
+        assert!(parse("gopher://h/i.iso").is_err() && parse("i.iso").is_err());
         assert!(media_types(&[("device_types".to_owned(), "cdrom,tape".to_owned())]).is_err());
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn the_error_names_a_missing_argument() {
         let none = Map::new();
         assert_eq!(console(&none).unwrap_err().text, "Missing mandatory parameter: enabled");
         assert_eq!(secure_boot(&none).unwrap_err().text, "Missing mandatory parameter: target");

@@ -1,14 +1,14 @@
-//! The documents at `/` and `/v1`, by which a client discovers the API.
+//! Documents at `/` and `/v1`, by which clients discover the API.
 
 use serde_json::{Map, Value, json};
 
 use crate::links;
 use crate::version::{Version, collections};
 
-/// The document at `/`. `base` is scheme and host, without a slash at its end.
+/// Returns the document at `/`. `base` is scheme and host, without a slash at its end.
 #[must_use]
 pub fn root(base: &str) -> Value {
-    let version = one(base);
+    let version = version_entry(base);
     json!({
         "name": "OpenStack Ironic API",
         "description": "Ironic is an OpenStack project which enables the provision and management of baremetal machines.",
@@ -17,7 +17,7 @@ pub fn root(base: &str) -> Value {
     })
 }
 
-/// The document at `/v1`, for a request of this version.
+/// Returns the document at `/v1` for a request in this version.
 #[must_use]
 pub fn v1(base: &str, version: Version) -> Value {
     let mut document = Map::new();
@@ -37,14 +37,15 @@ pub fn v1(base: &str, version: Version) -> Value {
         "media_types".to_owned(),
         json!({"base": "application/json", "type": "application/vnd.openstack.ironic.v1+json"}),
     );
-    document.insert("version".to_owned(), one(base));
+    document.insert("version".to_owned(), version_entry(base));
     for collection in collections().iter().filter(|collection| version.has(collection.since)) {
         document.insert(collection.name.to_owned(), links::resource(base, &format!("{}/", collection.name)));
     }
     Value::Object(document)
 }
 
-fn one(base: &str) -> Value {
+/// Returns the description of the API's version.
+fn version_entry(base: &str) -> Value {
     json!({
         "id": "v1",
         "links": [{"href": format!("{base}/v1/"), "rel": "self"}],

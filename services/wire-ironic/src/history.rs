@@ -55,10 +55,10 @@ const RULES: &[(u16, &str)] = &[
     (115, "states and duration in history"),
 ];
 
-/// Returns the features of a version, one per line: `field nodes.name`, `filter nodes?driver`, `path PUT nodes/*/maintenance`,
+/// Returns the features that a version added, one per line: `field nodes.name`, `filter nodes?driver`, `path PUT nodes/*/maintenance`,
 /// `verb manage`, `power soft power off`, `collection conductors`, `rule …`.
 #[must_use]
-pub fn brought(version: Version) -> Vec<String> {
+pub fn features(version: Version) -> Vec<String> {
     let minor = version.minor();
     let mut out = Vec::new();
     let new = collections().iter().filter(|collection| collection.since == minor);
@@ -71,7 +71,7 @@ pub fn brought(version: Version) -> Vec<String> {
         out.extend(filters.map(|filter| format!("filter {path}?{}", filter.name)));
     }
     out.extend(route::since(minor).map(|route| format!("path {} {}", route.method, route.path)));
-    out.extend(Verb::words().filter(|(_, since)| *since == minor).map(|(word, _)| format!("verb {word}")));
+    out.extend(Verb::names().filter(|(_, since)| *since == minor).map(|(word, _)| format!("verb {word}")));
     let targets = Target::ALL.into_iter().filter(|target| target.since() == minor);
     out.extend(targets.map(|target| format!("power {}", target.word())));
     out.extend(RULES.iter().filter(|(since, _)| *since == minor).map(|(_, rule)| format!("rule: {rule}")));
@@ -83,10 +83,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_version_brought_something_and_the_list_is_the_golden_one() {
+    fn every_version_has_a_new_feature_and_the_list_is_the_golden_one() {
         let mut out = String::new();
         for version in Version::all() {
-            let lines = brought(version);
+            let lines = features(version);
             assert!(!lines.is_empty(), "{version}");
             out.push_str(&lines.iter().map(|line| format!("{version:<6} {line}\n")).collect::<String>());
         }

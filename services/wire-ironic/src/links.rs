@@ -24,7 +24,7 @@ pub fn resource(base: &str, path: &str) -> Value {
 pub struct Sub {
     /// Name, in the resource and in the path.
     pub name: &'static str,
-    /// The version that brought it.
+    /// First minor version with it.
     pub since: u16,
 }
 

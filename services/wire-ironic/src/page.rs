@@ -1,4 +1,4 @@
-//! The part of a list that a request asks for.
+//! Paging and order of lists.
 
 use crate::error::{Class, Error};
 use crate::fields::{Resource, is_uuid};
@@ -23,9 +23,9 @@ pub struct Page {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// `asc`.
-    Up,
+    Ascending,
     /// `desc`.
-    Down,
+    Descending,
 }
 
 impl Direction {
@@ -33,15 +33,15 @@ impl Direction {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Self::Up => "asc",
-            Self::Down => "desc",
+            Self::Ascending => "asc",
+            Self::Descending => "desc",
         }
     }
 
     pub(crate) fn read(word: &str) -> Result<Self, Error> {
         match word {
-            "asc" => Ok(Self::Up),
-            "desc" => Ok(Self::Down),
+            "asc" => Ok(Self::Ascending),
+            "desc" => Ok(Self::Descending),
             _ => {
                 Err(Class::Invalid
                     .error(format!("Invalid sort direction: {word}. Acceptable values are 'asc' or 'desc'")))
@@ -50,14 +50,14 @@ impl Direction {
     }
 }
 
-/// Parses `limit`. A number that does not fit stands for the largest or the smallest.
-pub(crate) fn number(text: &str) -> Result<i64, Error> {
+/// Parses `limit`. A number out of range becomes the largest or the smallest one.
+pub(crate) fn parse_limit(text: &str) -> Result<i64, Error> {
     let digits = text.trim().trim_start_matches(['-', '+']);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Class::Invalid.error(format!("Expected an integer for limit: {text}")));
     }
-    let large = if text.trim().starts_with('-') { i64::MIN } else { i64::MAX };
-    Ok(text.trim().parse().unwrap_or(large))
+    let bound = if text.trim().starts_with('-') { i64::MIN } else { i64::MAX };
+    Ok(text.trim().parse().unwrap_or(bound))
 }
 
 /// Returns the number of items for an optional `limit` of a query.
@@ -65,11 +65,12 @@ pub(crate) fn number(text: &str) -> Result<i64, Error> {
 /// # Errors
 /// 400.
 pub fn limit_of(text: Option<&str>) -> Result<usize, Error> {
-    limit(text.map(number).transpose()?)
+    limit(text.map(parse_limit).transpose()?)
 }
 
-pub(crate) fn limit(asked: Option<i64>) -> Result<usize, Error> {
-    match asked {
+/// Returns the number of items on a page for an optional `limit`.
+pub(crate) fn limit(requested: Option<i64>) -> Result<usize, Error> {
+    match requested {
         None => Ok(MAX_LIMIT),
         Some(limit) if limit <= 0 => Err(Class::Invalid.error("Limit must be positive")),
         Some(limit) => Ok(usize::try_from(limit).unwrap_or(MAX_LIMIT).min(MAX_LIMIT)),
@@ -81,6 +82,7 @@ pub(crate) fn is_marked_by_name(resource: &Resource) -> bool {
     matches!(resource.path, "conductors" | "deploy_templates" | "runbooks" | "inspection_rules")
 }
 
+/// Checks a marker of this resource, and returns it.
 pub(crate) fn marker(resource: &Resource, marker: &str) -> Result<String, Error> {
     if is_marked_by_name(resource) || is_uuid(marker) {
         return Ok(marker.to_owned());

@@ -33,7 +33,7 @@ pub enum Verb {
 pub struct Op {
     /// Kind.
     pub verb: Verb,
-    /// Path: the field, and the steps into it. Never empty.
+    /// Path: the field, and the tokens of the path inside it. Never empty.
     path: Vec<String>,
     /// New value; [`Value::Null`] for a removal.
     pub value: Value,
@@ -48,10 +48,11 @@ impl std::fmt::Debug for Op {
 }
 
 /// First minor version with escapes for `~` and `/` (RFC 6901 §3).
-const ESCAPES: u16 = 98;
+const ESCAPES_SINCE: u16 = 98;
 /// First minor version in which allocations can be changed.
-const ALLOCATIONS: u16 = 57;
-const WORDS: [(&str, Verb); 3] = [("add", Verb::Add), ("replace", Verb::Replace), ("remove", Verb::Remove)];
+const ALLOCATION_PATCH_SINCE: u16 = 57;
+/// Names of the operations.
+const NAMES: [(&str, Verb); 3] = [("add", Verb::Add), ("replace", Verb::Replace), ("remove", Verb::Remove)];
 
 impl Op {
     /// Field of the resource that the operation changes.
@@ -60,7 +61,7 @@ impl Op {
         self.path.first().map_or("", String::as_str)
     }
 
-    /// Steps into the field. Empty if the operation changes the whole field.
+    /// Path inside the field. Empty if the operation changes the whole field.
     #[must_use]
     pub fn inside(&self) -> &[String] {
         self.path.get(1..).unwrap_or_default()
@@ -75,14 +76,14 @@ impl Op {
 ///
 /// # Errors
 /// 400 if the patch makes the runbook public and sets an owner.
-pub fn disown(runbook: &mut Map<String, Value>, ops: &[Op], body: &Value) -> Result<(), Error> {
-    let told = |name: &str| ops.iter().find(|op| op.field() == name && op.verb != Verb::Remove);
-    let is_yes = |value: &Value| value.as_bool().unwrap_or_default();
-    let public = told("public").map_or_else(|| runbook.get("public").is_some_and(is_yes), |op| is_yes(&op.value));
-    if told("owner").is_some() && public {
+pub fn clear_runbook_owner(runbook: &mut Map<String, Value>, ops: &[Op], body: &Value) -> Result<(), Error> {
+    let set = |name: &str| ops.iter().find(|op| op.field() == name && op.verb != Verb::Remove);
+    let is_true = |value: &Value| value.as_bool().unwrap_or_default();
+    let public = set("public").map_or_else(|| runbook.get("public").is_some_and(is_true), |op| is_true(&op.value));
+    if set("owner").is_some() && public {
         return Err(refused(&python::quoted(body), "There cannot be an owner for a public runbook"));
     }
-    if told("public").is_some() {
+    if set("public").is_some() {
         runbook.insert("owner".to_owned(), Value::Null);
     }
     Ok(())
@@ -97,11 +98,11 @@ fn refused(quoted: &str, reason: &str) -> Error {
 /// # Errors
 /// 400 for an invalid operation, 406 for setting a field of a newer version. Removing such a field is accepted.
 pub fn parse(resource: &Resource, version: Version, body: &Value) -> Result<Vec<Op>, Error> {
-    if resource.path == "allocations" && !version.has(ALLOCATIONS) {
+    if resource.path == "allocations" && !version.has(ALLOCATION_PATCH_SINCE) {
         return Err(Class::MethodNotAllowed.error("The API version does not allow updating allocations"));
     }
     let Some(items) = body.as_array() else {
-        return Err(schema(&format!("{} is not of type 'array'", python::quoted(body))));
+        return Err(schema_error(&format!("{} is not of type 'array'", python::quoted(body))));
     };
     let ops: Vec<Op> = items.iter().map(|item| operation(version, item)).collect::<Result<_, _>>()?;
     for op in &ops {
@@ -116,13 +117,13 @@ pub fn parse(resource: &Resource, version: Version, body: &Value) -> Result<Vec<
     Ok(ops)
 }
 
-fn schema(what: &str) -> Error {
+fn schema_error(what: &str) -> Error {
     fields::schema_error("patch", what)
 }
 
 fn operation(version: Version, item: &Value) -> Result<Op, Error> {
     let members =
-        item.as_object().ok_or_else(|| schema(&format!("{} is not of type 'object'", python::quoted(item))))?;
+        item.as_object().ok_or_else(|| schema_error(&format!("{} is not of type 'object'", python::quoted(item))))?;
     check_members(members)?;
     let verb = verb(members)?;
     let path = path(version, members.get("path").unwrap_or(&Value::Null))?;
@@ -139,13 +140,13 @@ fn operation(version: Version, item: &Value) -> Result<Op, Error> {
 
 /// Returns the text of an operation for errors, with secrets masked.
 fn without_secrets(members: &Map<String, Value>, path: &[String]) -> Value {
-    let mut shown = members.clone();
+    let mut masked_members = members.clone();
     let key = path.last().cloned().unwrap_or_default();
-    if let Some(value) = shown.get_mut("value") {
+    if let Some(value) = masked_members.get_mut("value") {
         let masked = fields::masked(Value::Object(Map::from_iter([(key.clone(), value.take())])));
         *value = masked.get(&key).cloned().unwrap_or_default();
     }
-    Value::Object(shown)
+    Value::Object(masked_members)
 }
 
 fn check_members(members: &Map<String, Value>) -> Result<(), Error> {
@@ -154,35 +155,38 @@ fn check_members(members: &Map<String, Value>) -> Result<(), Error> {
     if !unknown.is_empty() {
         let was = if unknown.len() == 1 { "was" } else { "were" };
         let unknown = python::listed(&unknown);
-        return Err(schema(&format!("Additional properties are not allowed ({unknown} {was} unexpected)")));
+        return Err(schema_error(&format!("Additional properties are not allowed ({unknown} {was} unexpected)")));
     }
     match ["path", "op"].into_iter().find(|name| !members.contains_key(*name)) {
-        Some(missing) => Err(schema(&format!("'{missing}' is a required property"))),
+        Some(missing) => Err(schema_error(&format!("'{missing}' is a required property"))),
         None => Ok(()),
     }
 }
 
 fn verb(members: &Map<String, Value>) -> Result<Verb, Error> {
     let word = members.get("op").unwrap_or(&Value::Null);
-    let found = WORDS.iter().find(|(name, _)| word.as_str() == Some(*name));
-    let words = python::listed(&WORDS.map(|(name, _)| name));
-    found.map(|(_, verb)| *verb).ok_or_else(|| schema(&format!("{} is not one of [{words}]", python::quoted(word))))
+    let found = NAMES.iter().find(|(name, _)| word.as_str() == Some(*name));
+    let words = python::listed(&NAMES.map(|(name, _)| name));
+    found
+        .map(|(_, verb)| *verb)
+        .ok_or_else(|| schema_error(&format!("{} is not one of [{words}]", python::quoted(word))))
 }
 
-/// Splits a path. Returns `None` unless it starts with a slash and contains only words, hyphens and valid escapes.
+/// Splits a path into tokens. Fails unless it starts with a slash and its tokens contain only letters, digits, `_`, `-` and
+/// valid escapes.
 fn path(version: Version, path: &Value) -> Result<Vec<String>, Error> {
     let quoted = python::quoted(path);
     let Some(text) = path.as_str() else {
-        return Err(schema(&format!("{quoted} is not of type 'string'")));
+        return Err(schema_error(&format!("{quoted} is not of type 'string'")));
     };
     let tokens = text.strip_prefix('/').and_then(|rest| {
-        rest.split('/').map(|token| unescaped(version.has(ESCAPES), token)).collect::<Option<Vec<String>>>()
+        rest.split('/').map(|token| unescape(version.has(ESCAPES_SINCE), token)).collect::<Option<Vec<String>>>()
     });
-    tokens.ok_or_else(|| schema(&format!(r"{quoted} does not match '^(/[\\w-]+)+$'")))
+    tokens.ok_or_else(|| schema_error(&format!(r"{quoted} does not match '^(/[\\w-]+)+$'")))
 }
 
-/// Decodes one step of a path. Returns `None` if it contains an invalid character.
-fn unescaped(escapes: bool, token: &str) -> Option<String> {
+/// Decodes one token of a path. Returns `None` if it contains an invalid character.
+fn unescape(escapes: bool, token: &str) -> Option<String> {
     let mut out = String::new();
     let mut rest = token.chars();
     while let Some(character) = rest.next() {

@@ -50,7 +50,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn json_is_quoted_as_the_protocol_quotes_it() {
+    fn json_is_quoted_as_python_prints_it() {
         let value = json!({"a": [null, true, 1, 2.5], "b": "it's", "c": "\"'"});
         assert_eq!(quoted(&value), r#"{'a': [None, True, 1, 2.5], 'b': "it's", 'c': '"\''}"#);
     }

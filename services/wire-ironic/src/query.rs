@@ -1,4 +1,4 @@
-//! The query of a list: its filters, the versions that brought them, and how their values are parsed.
+//! Queries of lists: filters, fields and paging.
 
 mod filter;
 mod next;
@@ -7,7 +7,7 @@ mod operand;
 mod tests;
 
 pub(crate) use filter::{DRIVER_TYPES, FAULTS, STATES};
-pub use filter::{Filter, Reads, filters};
+pub use filter::{Filter, ValueType, filters};
 pub use next::next_page;
 pub use operand::Operand;
 
@@ -40,6 +40,7 @@ pub struct List {
     pub shape: Shape,
 }
 
+/// Parameters of paging and sorting.
 const PAGING: &[&str] = &["marker", "limit", "sort_key", "sort_dir"];
 
 /// Parses the query of a list. `pairs` are decoded; the last value of a repeated name wins.
@@ -56,12 +57,12 @@ pub fn list(resource: &Resource, version: Version, shape: Shape, pairs: &[(Strin
         }
     }
     let detail = get("detail").map(|word| boolean("detail", word)).transpose()?;
-    let limit = get("limit").map(page::number).transpose()?;
+    let limit = get("limit").map(page::parse_limit).transpose()?;
     check_sort_version(resource, version, get("sort_key"))?;
     for (filter, operand) in &found {
         filter.check(version, operand)?;
     }
-    check_together(resource, &found)?;
+    check_port_filters(resource, &found)?;
     let columns = match shape {
         Shape::Plain => fields::columns(resource, version, get("fields"), detail)?,
         Shape::Detail => Columns::All,
@@ -69,7 +70,7 @@ pub fn list(resource: &Resource, version: Version, shape: Shape, pairs: &[(Strin
     let page = Page {
         limit: page::limit(limit)?,
         marker: get("marker").map(|marker| page::marker(resource, marker)).transpose()?,
-        direction: get("sort_dir").map_or(Ok(Direction::Up), Direction::read)?,
+        direction: get("sort_dir").map_or(Ok(Direction::Ascending), Direction::read)?,
         sort_key: get("sort_key").unwrap_or("id").to_owned(),
     };
     fields::sort_key(resource, version, &page.sort_key)?;
@@ -77,7 +78,7 @@ pub fn list(resource: &Resource, version: Version, shape: Shape, pairs: &[(Strin
 }
 
 /// Returns whether a resource's lists have a parameter that is not a filter.
-pub(crate) fn knows(resource: &Resource, shape: Shape, name: &str) -> bool {
+pub(crate) fn has_parameter(resource: &Resource, shape: Shape, name: &str) -> bool {
     match name {
         "fields" => shape == Shape::Plain,
         "detail" => shape == Shape::Plain && resource.path != "allocations",
@@ -86,7 +87,8 @@ pub(crate) fn knows(resource: &Resource, shape: Shape, name: &str) -> bool {
 }
 
 fn check_names(resource: &Resource, shape: Shape, pairs: &[(String, String)]) -> Result<(), Error> {
-    let known = |name: &str| knows(resource, shape, name) || filters(resource).iter().any(|filter| filter.name == name);
+    let known =
+        |name: &str| has_parameter(resource, shape, name) || filters(resource).iter().any(|filter| filter.name == name);
     unexpected(pairs.iter().map(|(name, _)| name.as_str()).filter(|name| !known(name)))
 }
 
@@ -97,7 +99,7 @@ fn check_sort_version(resource: &Resource, version: Version, key: Option<&str>) 
 }
 
 /// Checks that ports are filtered by at most one of node, port group and shard.
-fn check_together(resource: &Resource, found: &[(&'static Filter, Operand)]) -> Result<(), Error> {
+fn check_port_filters(resource: &Resource, found: &[(&'static Filter, Operand)]) -> Result<(), Error> {
     let given = |name: &str| found.iter().any(|(filter, _)| filter.name == name);
     let by = [given("node") || given("node_uuid"), given("portgroup"), given("shard")];
     if resource.path == "ports" && by.into_iter().filter(|given| *given).count() > 1 {

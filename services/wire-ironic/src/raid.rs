@@ -5,10 +5,11 @@ use serde_json::{Map, Value, json};
 use crate::error::{Class, Error};
 use crate::python;
 
+/// RAID levels.
 const LEVELS: &[&str] = &["JBOD", "0", "1", "2", "5", "6", "1+0", "5+0", "6+0"];
 
 /// Type of a logical disk's member.
-enum Says {
+enum MemberType {
     /// Text.
     Text,
     /// One of these words.
@@ -24,18 +25,23 @@ enum Says {
 }
 
 /// Members of a logical disk. Source: Ironic's JSON schema for RAID.
-const MEMBERS: &[(&str, Says, &str)] = &[
-    ("raid_level", Says::Word(LEVELS), "RAID level: JBOD, 0, 1, 2, 5, 6, 1+0, 5+0 or 6+0. Required."),
-    ("size_gb", Says::Size, "Size in GiB, or MAX for all that is left. Required."),
-    ("volume_name", Says::Text, "Name of the volume; one is made where none is given."),
-    ("is_root_volume", Says::Flag, "Whether the system is put there; no by default."),
-    ("share_physical_disks", Says::Flag, "Whether other logical disks may have the same physical ones; no by default."),
-    ("disk_type", Says::Word(&["hdd", "ssd"]), "hdd or ssd; any by default."),
-    ("interface_type", Says::Word(&["sata", "scsi", "sas"]), "sata, scsi or sas; any by default."),
-    ("number_of_physical_disks", Says::Count, "Physical disks to take; as few as the level needs by default."),
-    ("controller", Says::Text, "The RAID controller; one is chosen where none is given."),
-    ("physical_disks", Says::Disks, "The physical disks; they are chosen where none are given."),
+const MEMBERS: &[(&str, MemberType, &str)] = &[
+    ("raid_level", MemberType::Word(LEVELS), "RAID level: JBOD, 0, 1, 2, 5, 6, 1+0, 5+0 or 6+0. Required."),
+    ("size_gb", MemberType::Size, "Size in GiB, or MAX for all that is left. Required."),
+    ("volume_name", MemberType::Text, "Name of the volume; one is made where none is given."),
+    ("is_root_volume", MemberType::Flag, "Whether the system is put there; no by default."),
+    (
+        "share_physical_disks",
+        MemberType::Flag,
+        "Whether other logical disks may have the same physical ones; no by default.",
+    ),
+    ("disk_type", MemberType::Word(&["hdd", "ssd"]), "hdd or ssd; any by default."),
+    ("interface_type", MemberType::Word(&["sata", "scsi", "sas"]), "sata, scsi or sas; any by default."),
+    ("number_of_physical_disks", MemberType::Count, "Physical disks to take; as few as the level needs by default."),
+    ("controller", MemberType::Text, "The RAID controller; one is chosen where none is given."),
+    ("physical_disks", MemberType::Disks, "The physical disks; they are chosen where none are given."),
 ];
+/// Required members of a logical disk.
 const REQUIRED: [&str; 2] = ["raid_level", "size_gb"];
 
 /// Encodes `GET drivers/*/raid/logical_disk_properties`: the members of a logical disk with their descriptions.
@@ -53,7 +59,7 @@ pub(crate) fn properties_schema() -> Value {
 /// JSON Schema for [`target`].
 pub(crate) fn schema() -> Value {
     let members: Map<String, Value> =
-        MEMBERS.iter().map(|(name, says, meaning)| ((*name).to_owned(), says.schema(meaning))).collect();
+        MEMBERS.iter().map(|(name, member_type, meaning)| ((*name).to_owned(), member_type.schema(meaning))).collect();
     let disk = json!({
         "type": "object",
         "properties": members,
@@ -62,16 +68,16 @@ pub(crate) fn schema() -> Value {
         "additionalProperties": false,
     });
     let disks = json!({"type": "array", "minItems": 1, "items": disk});
-    let wanted = json!({
+    let config = json!({
         "type": "object",
         "properties": {"logical_disks": disks},
         "required": ["logical_disks"],
         "additionalProperties": false,
     });
-    json!({"anyOf": [{"type": "object", "maxProperties": 0}, wanted]})
+    json!({"anyOf": [{"type": "object", "maxProperties": 0}, config]})
 }
 
-impl Says {
+impl MemberType {
     fn schema(&self, meaning: &str) -> Value {
         let mut schema = match self {
             Self::Text => json!({"type": "string"}),
@@ -120,7 +126,7 @@ pub fn target(body: &Value) -> Result<Map<String, Value>, Error> {
 fn check(members: &Map<String, Value>) -> Result<(), String> {
     let disks = members.get("logical_disks").ok_or_else(|| required("logical_disks"))?;
     only(members, |name| name == "logical_disks")?;
-    let disks = disks.as_array().ok_or_else(|| no_type(disks, "'array'"))?;
+    let disks = disks.as_array().ok_or_else(|| wrong_type(disks, "'array'"))?;
     if disks.is_empty() {
         return Err("[] should be non-empty".to_owned());
     }
@@ -128,10 +134,10 @@ fn check(members: &Map<String, Value>) -> Result<(), String> {
 }
 
 fn check_disk(disk: &Value) -> Result<(), String> {
-    let members = disk.as_object().ok_or_else(|| no_type(disk, "'object'"))?;
-    for (name, says, _) in MEMBERS {
+    let members = disk.as_object().ok_or_else(|| wrong_type(disk, "'object'"))?;
+    for (name, member_type, _) in MEMBERS {
         if let Some(value) = members.get(*name) {
-            check_member(says, value)?;
+            check_member(member_type, value)?;
         }
     }
     if let Some(missing) = REQUIRED.iter().find(|name| !members.contains_key(**name)) {
@@ -144,28 +150,28 @@ fn check_disk(disk: &Value) -> Result<(), String> {
     Ok(())
 }
 
-fn check_member(says: &Says, value: &Value) -> Result<(), String> {
+fn check_member(member_type: &MemberType, value: &Value) -> Result<(), String> {
     let one_of = |words: &[&str]| format!("{} is not one of [{}]", python::quoted(value), python::listed(words));
-    match says {
-        Says::Text if value.is_string() => Ok(()),
-        Says::Text => Err(no_type(value, "'string'")),
-        Says::Word(words) if value.as_str().is_some_and(|word| words.contains(&word)) => Ok(()),
-        Says::Word(_) if !value.is_string() => Err(no_type(value, "'string'")),
-        Says::Word(words) => Err(one_of(words)),
-        Says::Flag if value.is_boolean() => Ok(()),
-        Says::Flag => Err(no_type(value, "'boolean'")),
-        Says::Size if value.as_str() == Some("MAX") || value.is_u64() => Ok(()),
-        Says::Size if value.is_i64() => Err(format!("{value} is less than the minimum of 0")),
-        Says::Size => Err(one_of(&["MAX"])),
-        Says::Count if value.as_u64().is_some_and(|count| count > 0) => Ok(()),
-        Says::Count if value.is_i64() => Err(format!("{value} is less than or equal to the minimum of 0")),
-        Says::Count => Err(no_type(value, "'integer'")),
-        Says::Disks => {
-            let disks = value.as_array().ok_or_else(|| no_type(value, "'array'"))?;
-            let named = disks.iter().all(Value::is_string);
-            let described = disks.len() >= 2 && disks.iter().all(Value::is_object);
+    match member_type {
+        MemberType::Text if value.is_string() => Ok(()),
+        MemberType::Text => Err(wrong_type(value, "'string'")),
+        MemberType::Word(words) if value.as_str().is_some_and(|word| words.contains(&word)) => Ok(()),
+        MemberType::Word(_) if !value.is_string() => Err(wrong_type(value, "'string'")),
+        MemberType::Word(words) => Err(one_of(words)),
+        MemberType::Flag if value.is_boolean() => Ok(()),
+        MemberType::Flag => Err(wrong_type(value, "'boolean'")),
+        MemberType::Size if value.as_str() == Some("MAX") || value.is_u64() => Ok(()),
+        MemberType::Size if value.is_i64() => Err(format!("{value} is less than the minimum of 0")),
+        MemberType::Size => Err(one_of(&["MAX"])),
+        MemberType::Count if value.as_u64().is_some_and(|count| count > 0) => Ok(()),
+        MemberType::Count if value.is_i64() => Err(format!("{value} is less than or equal to the minimum of 0")),
+        MemberType::Count => Err(wrong_type(value, "'integer'")),
+        MemberType::Disks => {
+            let disks = value.as_array().ok_or_else(|| wrong_type(value, "'array'"))?;
+            let are_names = disks.iter().all(Value::is_string);
+            let are_objects = disks.len() >= 2 && disks.iter().all(Value::is_object);
             let wrong = || format!("{} is not valid under any of the given schemas", python::quoted(value));
-            if named || described { Ok(()) } else { Err(wrong()) }
+            if are_names || are_objects { Ok(()) } else { Err(wrong()) }
         }
     }
 }
@@ -183,7 +189,7 @@ fn required(name: &str) -> String {
     format!("'{name}' is a required property")
 }
 
-fn no_type(value: &Value, types: &str) -> String {
+fn wrong_type(value: &Value, types: &str) -> String {
     format!("{} is not of type {types}", python::quoted(value))
 }
 
@@ -191,18 +197,18 @@ fn no_type(value: &Value, types: &str) -> String {
 mod tests {
     use super::*;
 
-    fn refused(body: &Value) -> String {
+    fn error_text(body: &Value) -> String {
         target(body).unwrap_err().text
     }
 
     #[test]
-    fn nothing_is_wanted_by_nothing() {
+    fn an_empty_body_clears_the_configuration() {
         assert_eq!(target(&Value::Null), Ok(Map::new()));
         assert_eq!(target(&json!({})), Ok(Map::new()));
     }
 
     #[test]
-    fn a_logical_disk_says_its_size_and_level_and_nothing_unknown() {
+    fn a_logical_disk_has_a_size_a_level_and_only_known_members() {
         let with = |more: Value| {
             let mut disk = json!({"size_gb": 100, "raid_level": "1"}).as_object().cloned().unwrap();
             disk.extend(more.as_object().cloned().unwrap());
@@ -217,17 +223,17 @@ mod tests {
             (json!({"disk_type": "xx"}), "'xx' is not one of ['hdd', 'ssd']"),
             (json!({"physical_disks": ["a"]}), "'controller' is a dependency of 'physical_disks'"),
         ] {
-            assert_eq!(refused(&with(more)), format!("RAID config validation error: {why}"));
+            assert_eq!(error_text(&with(more)), format!("RAID config validation error: {why}"));
         }
-        assert!(refused(&json!([])).starts_with("Expected types <class 'dict'>"));
-        assert!(refused(&json!({"logical_disks": []})).ends_with("[] should be non-empty"));
-        assert!(refused(&json!({"x": 1})).contains("'logical_disks' is a required property"));
+        assert!(error_text(&json!([])).starts_with("Expected types <class 'dict'>"));
+        assert!(error_text(&json!({"logical_disks": []})).ends_with("[] should be non-empty"));
+        assert!(error_text(&json!({"x": 1})).contains("'logical_disks' is a required property"));
     }
 
     #[test]
-    fn one_disk_is_the_root_at_most() {
+    fn at_most_one_disk_is_the_root_volume() {
         let root = json!({"size_gb": 5, "raid_level": "1", "is_root_volume": true});
         let two = json!({"logical_disks": [root, root]});
-        assert!(refused(&two).starts_with("Raid config cannot have more than one root volume. 2 "));
+        assert!(error_text(&two).starts_with("Raid config cannot have more than one root volume. 2 "));
     }
 }

@@ -1,4 +1,4 @@
-//! The calls of the API below `/v1`: their methods and paths, the versions that brought them, and who may make them.
+//! Calls of the API below `/v1`: methods, paths, first versions and authorization rules.
 
 mod table;
 
@@ -9,20 +9,20 @@ use table::ROUTES;
 use crate::error::{Class, Error, text};
 use crate::version::{Collection, Version};
 
-/// How a request of a version older than the route is refused.
+/// Error for a request in a version older than the route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Older {
-    /// As if the path did not exist.
+    /// 404, as for a path that does not exist.
     Missing,
     /// 406.
     NotAcceptable,
-    /// 404 with the required version, told only to callers that may make the call ([`Found::older`]).
+    /// 404 with the required version, only for callers that are allowed to make the call ([`Found::older`]).
     Endpoint,
-    /// 406 for a read, 405 for a `PUT`, 404 for a `DELETE`.
-    Written,
+    /// 406 for `GET`, 405 for `PUT`, 404 for `DELETE`.
+    ByMethod,
 }
 
-/// What an authorization rule is about, and so whose owner and lessee decide.
+/// Object of an authorization rule, whose owner and lessee decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// No particular record.
@@ -53,10 +53,10 @@ pub enum Target {
     NewRunbook,
 }
 
-/// What a caller needs to be allowed to make a call.
+/// Requirement for making a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Requirement {
-    /// Nothing: the call is answered without authentication.
+    /// None: requests are not authenticated.
     Public,
     /// Full administrative rights.
     Unrestricted,
@@ -64,7 +64,7 @@ pub enum Requirement {
     Rule {
         /// Name of the rule, such as `baremetal:node:get`.
         name: &'static str,
-        /// What it is about.
+        /// Object of the rule.
         target: Target,
     },
 }
@@ -78,9 +78,9 @@ pub struct Route {
     pub path: &'static str,
     /// HTTP status of success.
     pub success: u16,
-    /// Minor version that brought the call. That of its whole collection may be later ([`Collection`]).
+    /// First minor version with the call. That of its collection may be later ([`Collection`]).
     pub since: u16,
-    /// What a caller needs.
+    /// Requirement for making the call.
     pub requirement: Requirement,
     older: Older,
     call: for<'p> fn(&[&'p str]) -> Option<Call<'p>>,
@@ -91,7 +91,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
     ROUTES.iter()
 }
 
-/// Returns the calls that a version brought.
+/// Returns the calls that a version added.
 pub fn since(minor: u16) -> impl Iterator<Item = &'static Route> {
     let collection = |path: &str| path.split('/').next().and_then(Collection::named).map_or(1, |found| found.since);
     ROUTES.iter().filter(move |route| collection(route.path).max(route.since) == minor)
@@ -104,15 +104,15 @@ pub struct Found<'p> {
     pub route: &'static Route,
     /// The call with its parameters.
     pub call: Call<'p>,
-    /// The first parameter of the path: the id or name of what the call is about. Empty if the path has none.
+    /// The first parameter of the path: the id or name of the resource. Empty if the path has none.
     pub ident: &'p str,
-    /// Version of the route, if the request is older and is refused only once it is authorized.
+    /// First version of the route, if the request is older and is rejected only after it is authorized.
     since: Option<u16>,
 }
 
 impl Found<'_> {
-    /// Returns the refusal of a request of an older version, to be answered once the caller is known to be allowed to make
-    /// the call, and `None` if the version suffices.
+    /// Returns the error for a request in an older version, or `None` if the version suffices. The caller returns it after it
+    /// has authorized the request.
     #[must_use]
     pub fn older(&self) -> Option<Error> {
         let since = self.since?;
@@ -124,12 +124,13 @@ impl Found<'_> {
 /// ([`crate::version::without_suffix`]).
 ///
 /// # Errors
-/// 404 or 405 in the router's form if there is no such route, and 404, 405 or 406 if the route is newer than the request.
+/// 404 or 405 in the format of the router if there is no such route, and 404, 405 or 406 if the route is newer than the
+/// request.
 pub fn find<'p>(version: Version, method: &str, path: &'p str) -> Result<Found<'p>, Error> {
     let segments: Vec<&'p str> = path.split('/').collect();
     let Some(rows) = rows(&segments) else {
         return Err(match segments.as_slice() {
-            // Ironic serves a node's states from one controller, which refuses unknown names by method.
+            // In Ironic one controller serves a node's states, and rejects unknown names by method.
             ["nodes", _, "states", _] if method != "GET" => text::method_not_allowed(),
             _ => text::no_such_path(),
         });
@@ -140,7 +141,7 @@ pub fn find<'p>(version: Version, method: &str, path: &'p str) -> Result<Found<'
         let exists = rows.clone().any(|route| route.older != Older::Missing || version.has(route.since));
         return Err(if exists { text::method_not_allowed() } else { text::no_such_path() });
     };
-    // A heartbeat that names no node is refused alike in every version.
+    // The error for a heartbeat without a node is the same in every version.
     let collection = segments.first().and_then(|name| Collection::named(name)).filter(|_| route.path != "heartbeat");
     if let Some(collection) = collection {
         collection.check(version, method == "GET")?;
@@ -151,14 +152,14 @@ pub fn find<'p>(version: Version, method: &str, path: &'p str) -> Result<Found<'
     Err(match route.older {
         Older::Missing => text::no_such_path(),
         Older::NotAcceptable => text::not_acceptable(),
-        Older::Written if method == "PUT" => text::method_not_allowed(),
-        Older::Written if method == "DELETE" => text::resource_not_found(),
-        Older::Written => text::not_acceptable(),
+        Older::ByMethod if method == "PUT" => text::method_not_allowed(),
+        Older::ByMethod if method == "DELETE" => text::resource_not_found(),
+        Older::ByMethod => text::not_acceptable(),
         Older::Endpoint => return Ok(Found { route, call, ident, since: Some(route.since) }),
     })
 }
 
-/// Returns the methods that a path takes in any version, or nothing if there is no such path. `path` is as for [`find`].
+/// Returns the methods that a path supports in any version, or nothing if there is no such path. `path` is as for [`find`].
 pub fn methods(path: &str) -> impl Iterator<Item = &'static str> {
     let segments: Vec<&str> = path.split('/').collect();
     let methods: Vec<&str> = rows(&segments).into_iter().flatten().map(|route| route.method).collect();
@@ -191,7 +192,7 @@ impl Route {
 mod tests {
     use super::*;
 
-    fn refusal(version: Version, method: &str, path: &str) -> Error {
+    fn error(version: Version, method: &str, path: &str) -> Error {
         find(version, method, path).unwrap_err()
     }
 
@@ -238,16 +239,16 @@ mod tests {
     }
 
     #[test]
-    fn a_known_path_refuses_an_unknown_method() {
-        assert_eq!(refusal(Version::MAX, "POST", "nodes/n/states/power"), text::method_not_allowed());
-        assert_eq!(refusal(Version::MAX, "GET", "nodes/n/bogus"), text::no_such_path());
-        assert_eq!(refusal(Version::MIN, "GET", "nodes/n/traits"), text::not_acceptable());
-        assert_eq!(refusal(Version::MIN, "PUT", "nodes/n/traits/CUSTOM_A"), text::method_not_allowed());
-        assert_eq!(refusal(Version::MIN, "DELETE", "nodes/n/traits"), text::resource_not_found());
-        assert_eq!(refusal(Version::MAX, "PUT", "nodes/n/states/bogus"), text::method_not_allowed());
-        assert_eq!(refusal(Version::MAX, "GET", "nodes/n/states/bogus"), text::no_such_path());
+    fn a_known_path_rejects_an_unknown_method() {
+        assert_eq!(error(Version::MAX, "POST", "nodes/n/states/power"), text::method_not_allowed());
+        assert_eq!(error(Version::MAX, "GET", "nodes/n/bogus"), text::no_such_path());
+        assert_eq!(error(Version::MIN, "GET", "nodes/n/traits"), text::not_acceptable());
+        assert_eq!(error(Version::MIN, "PUT", "nodes/n/traits/CUSTOM_A"), text::method_not_allowed());
+        assert_eq!(error(Version::MIN, "DELETE", "nodes/n/traits"), text::resource_not_found());
+        assert_eq!(error(Version::MAX, "PUT", "nodes/n/states/bogus"), text::method_not_allowed());
+        assert_eq!(error(Version::MAX, "GET", "nodes/n/states/bogus"), text::no_such_path());
         assert_eq!(methods("nodes/n/traits").collect::<Vec<_>>(), ["GET", "PUT", "DELETE"]);
         assert_eq!(methods("nodes/n/bogus").count(), 0);
-        assert_eq!(refusal(Version::MIN, "PUT", "nodes/n/vmedia"), text::no_such_path());
+        assert_eq!(error(Version::MIN, "PUT", "nodes/n/vmedia"), text::no_such_path());
     }
 }

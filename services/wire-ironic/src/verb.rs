@@ -1,6 +1,6 @@
 //! Verbs of `states/provision` and targets of `states/power`.
 //!
-//! The rules concern the request only: the first versions of the words, and the arguments of each verb. Whether a state
+//! The rules concern the request only: the first versions of the names, and the arguments of each verb. Whether a state
 //! allows a verb is decided elsewhere. The order of all checks is: node; [`Verb::check_version`]; maintenance; state;
 //! [`Provision::check`].
 
@@ -12,7 +12,7 @@ mod step;
 mod tests;
 
 pub use deploy_steps::order_deploy_steps;
-pub use power::{Power, Seen, Target};
+pub use power::{NodeState, Power, Target};
 pub use provision::{Arguments, ConfigDrive, Provision};
 pub use step::{Step, Steps};
 
@@ -51,58 +51,58 @@ pub enum Verb {
 }
 
 /// Name of a verb.
-struct Word {
-    word: &'static str,
+struct Name {
+    name: &'static str,
     verb: Verb,
     since: u16,
     /// Whether an older request is rejected only if the state would allow the verb.
-    late: bool,
+    after_state: bool,
 }
 
-const fn word(word: &'static str, verb: Verb, since: u16) -> Word {
-    Word { word, verb, since, late: false }
+const fn name(name: &'static str, verb: Verb, since: u16) -> Name {
+    Name { name, verb, since, after_state: false }
 }
 
 /// Names of the verbs, in the order of their first versions.
-const WORDS: &[Word] = &[
-    word("active", Verb::Active, 1),
-    word("rebuild", Verb::Rebuild, 1),
-    word("deleted", Verb::Deleted, 1),
-    word("manage", Verb::Manage, 4),
-    word("provide", Verb::Provide, 4),
-    word("inspect", Verb::Inspect, 6),
-    word("abort", Verb::Abort, 13),
-    word("clean", Verb::Clean, 15),
-    word("adopt", Verb::Adopt, 17),
-    word("rescue", Verb::Rescue, 38),
-    word("unrescue", Verb::Unrescue, 38),
-    word("deploy", Verb::Active, 73),
-    word("undeploy", Verb::Deleted, 73),
-    Word { word: "unhold", verb: Verb::Unhold, since: 85, late: true },
-    Word { word: "service", verb: Verb::Service, since: 87, late: true },
+const NAMES: &[Name] = &[
+    name("active", Verb::Active, 1),
+    name("rebuild", Verb::Rebuild, 1),
+    name("deleted", Verb::Deleted, 1),
+    name("manage", Verb::Manage, 4),
+    name("provide", Verb::Provide, 4),
+    name("inspect", Verb::Inspect, 6),
+    name("abort", Verb::Abort, 13),
+    name("clean", Verb::Clean, 15),
+    name("adopt", Verb::Adopt, 17),
+    name("rescue", Verb::Rescue, 38),
+    name("unrescue", Verb::Unrescue, 38),
+    name("deploy", Verb::Active, 73),
+    name("undeploy", Verb::Deleted, 73),
+    Name { name: "unhold", verb: Verb::Unhold, since: 85, after_state: true },
+    Name { name: "service", verb: Verb::Service, since: 87, after_state: true },
 ];
 
-/// States that can be aborted from a later version on.
-const ABORTS: &[(&str, u16)] = &[("inspect wait", 41), ("wait call-back", 110)];
+/// States that can be aborted only from a version on.
+const ABORT_SINCE: &[(&str, u16)] = &[("inspect wait", 41), ("wait call-back", 110)];
 
 impl Verb {
     /// Parses the name of a verb. For an unknown one the error is [`text::wrong_state`], as for a verb that the state refuses.
     #[must_use]
-    pub fn read(word: &str) -> Option<Self> {
-        WORDS.iter().find(|row| row.word == word).map(|row| row.verb)
+    pub fn read(name: &str) -> Option<Self> {
+        NAMES.iter().find(|row| row.name == name).map(|row| row.verb)
     }
 
     /// Returns every name, with its first version.
-    pub fn words() -> impl Iterator<Item = (&'static str, u16)> {
-        WORDS.iter().map(|row| (row.word, row.since))
+    pub fn names() -> impl Iterator<Item = (&'static str, u16)> {
+        NAMES.iter().map(|row| (row.name, row.since))
     }
 
     /// Checks that the request's version has the verb. This is the first check.
     ///
     /// # Errors
     /// 406.
-    pub fn check_version(version: Version, word: &str) -> Result<(), Error> {
-        let newer = WORDS.iter().any(|row| row.word == word && !row.late && !version.has(row.since));
+    pub fn check_version(version: Version, name: &str) -> Result<(), Error> {
+        let newer = NAMES.iter().any(|row| row.name == name && !row.after_state && !version.has(row.since));
         if newer { Err(text::not_acceptable()) } else { Ok(()) }
     }
 
@@ -110,18 +110,18 @@ impl Verb {
     ///
     /// # Errors
     /// 406.
-    pub fn check_late(self, version: Version, state: &str) -> Result<(), Error> {
-        let word = WORDS.iter().any(|row| row.verb == self && row.late && !version.has(row.since));
-        let abort = ABORTS.iter().any(|(name, since)| *name == state && !version.has(*since));
-        if word || (self == Self::Abort && abort) { Err(text::not_acceptable()) } else { Ok(()) }
+    pub fn check_version_after_state(self, version: Version, state: &str) -> Result<(), Error> {
+        let newer = NAMES.iter().any(|row| row.verb == self && row.after_state && !version.has(row.since));
+        let abort = ABORT_SINCE.iter().any(|(waiting, since)| *waiting == state && !version.has(*since));
+        if newer || (self == Self::Abort && abort) { Err(text::not_acceptable()) } else { Ok(()) }
     }
 
-    /// Checks that maintenance does not block the verb. `word` is the name in the request: two names of one verb differ here.
+    /// Checks that maintenance does not block the verb. `name` is the one in the request: two names of one verb differ here.
     ///
     /// # Errors
     /// 400. Other operations that maintenance blocks are rejected later, with other texts ([`Verb::in_maintenance`]).
-    pub fn check_maintenance(word: &str, node: &str) -> Result<(), Error> {
-        if matches!(word, "active" | "rebuild") { Err(text::in_maintenance("provisioning", node)) } else { Ok(()) }
+    pub fn check_maintenance(name: &str, node: &str) -> Result<(), Error> {
+        if matches!(name, "active" | "rebuild") { Err(text::in_maintenance("provisioning", node)) } else { Ok(()) }
     }
 
     /// Checks that the node's protection allows the verb. This is the last check.

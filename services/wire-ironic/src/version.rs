@@ -15,7 +15,7 @@ pub const MINIMUM_HEADER: &str = "X-OpenStack-Ironic-API-Minimum-Version";
 /// Header with the newest version, in every response of a known path.
 pub const MAXIMUM_HEADER: &str = "X-OpenStack-Ironic-API-Maximum-Version";
 /// First minor version in which `.json` at the end of a path is part of a name.
-const SUFFIX_ENDS: u16 = 91;
+const SUFFIX_IN_NAME_SINCE: u16 = 91;
 
 /// Microversion: `1.N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,7 +67,7 @@ impl std::fmt::Display for Version {
 /// Error for an unsupported version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
-pub struct Refused {
+pub struct VersionError {
     /// Error response.
     pub error: Error,
     /// Version headers, from which clients read the range. Empty if the requested version is malformed.
@@ -76,49 +76,49 @@ pub struct Refused {
 
 /// Determines the version of a request.
 ///
-/// `own` and `shared` are the values of [`HEADER`] and [`SHARED_HEADER`]. Without either it is the oldest, and never
-/// the newest: scripts of 2015 live by that.
+/// `own` and `shared` are the values of [`HEADER`] and [`SHARED_HEADER`]. Without either, it is the oldest version, because
+/// old scripts rely on its behavior.
 ///
 /// # Errors
-/// 406, in the router's form, with the headers that go along.
-pub fn negotiate(own: Option<&str>, shared: Option<&str>) -> Result<Version, Refused> {
-    let asked = shared.and_then(ours).or(own).map_or("", str::trim);
-    if asked.is_empty() {
+/// 406 in the format of the router, with the version headers of the response.
+pub fn negotiate(own: Option<&str>, shared: Option<&str>) -> Result<Version, VersionError> {
+    let requested = shared.and_then(baremetal_version).or(own).map_or("", str::trim);
+    if requested.is_empty() {
         return Ok(Version::MIN);
     }
-    if asked.eq_ignore_ascii_case("latest") {
+    if requested.eq_ignore_ascii_case("latest") {
         return Ok(Version::MAX);
     }
-    let Some((major, minor)) = numbers(asked) else {
+    let Some((major, minor)) = numbers(requested) else {
         let error = Class::NotAcceptable.router_error(format!("Invalid value for {HEADER} header"));
-        return Err(Refused { error, headers: Vec::new() });
+        return Err(VersionError { error, headers: Vec::new() });
     };
     let known = (major == 1).then_some(minor).and_then(|minor| Version::new(u16::try_from(minor).ok()?));
     known.ok_or_else(|| out_of_range(major, minor))
 }
 
-/// The path without the suffix `.json`, which requests before 91 may put at its end.
+/// Removes the suffix `.json` of a path, which requests before 91 may have.
 ///
-/// `named` is the version if the request names one: without, the suffix stays.
+/// `named` is the version in the request's headers. Without one, the suffix stays.
 #[must_use]
 pub fn without_suffix(named: Option<Version>, path: &str) -> &str {
     match named {
-        Some(version) if !version.has(SUFFIX_ENDS) => path.strip_suffix(".json").unwrap_or(path),
+        Some(version) if !version.has(SUFFIX_IN_NAME_SINCE) => path.strip_suffix(".json").unwrap_or(path),
         Some(_) | None => path,
     }
 }
 
-/// What the shared header says of us. Other services' entries are skipped.
-fn ours(shared: &str) -> Option<&str> {
+/// Returns the version for this service in the shared header, which may have versions for other services too.
+fn baremetal_version(shared: &str) -> Option<&str> {
     shared.split(',').find_map(|entry| {
         let (service, version) = entry.trim().split_once(char::is_whitespace)?;
         (service == "baremetal").then(|| version.trim())
     })
 }
 
-/// Exactly two numbers.
-fn numbers(asked: &str) -> Option<(u64, u64)> {
-    let (major, minor) = asked.split_once('.')?;
+/// Parses a version: exactly two numbers.
+fn numbers(requested: &str) -> Option<(u64, u64)> {
+    let (major, minor) = requested.split_once('.')?;
     Some((number(major)?, number(minor)?))
 }
 
@@ -127,7 +127,7 @@ fn number(digits: &str) -> Option<u64> {
     plain.then(|| digits.parse().ok()).flatten()
 }
 
-fn out_of_range(major: u64, minor: u64) -> Refused {
+fn out_of_range(major: u64, minor: u64) -> VersionError {
     let range = format!("The supported version range is: [{}, {}].", Version::MIN, Version::MAX);
     let text = if major == 1 {
         format!("Version {major}.{minor} was requested but the minor version is not supported by this service. {range}")
@@ -137,7 +137,7 @@ fn out_of_range(major: u64, minor: u64) -> Refused {
              service. {range}"
         )
     };
-    Refused { error: Class::NotAcceptable.router_error(text), headers: range_headers().to_vec() }
+    VersionError { error: Class::NotAcceptable.router_error(text), headers: range_headers().to_vec() }
 }
 
 fn range_headers() -> [(&'static str, String); 2] {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_the_oldest_version() {
+    fn a_request_without_version_has_the_oldest_one() {
         assert_eq!(minor(None, None), Some(1));
         assert_eq!(minor(Some(""), None), Some(1));
         assert_eq!(minor(None, Some("compute 2.1")), Some(1));
@@ -171,11 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn only_a_readable_version_is_told_the_range() {
-        for (asked, headers) in [("1.0", 2), ("1.116", 2), ("2.1", 2), ("abc", 0), ("1", 0), ("1.10.1", 0), ("1.-1", 0)]
+    fn the_error_for_a_malformed_version_has_no_range() {
+        for (requested, headers) in
+            [("1.0", 2), ("1.116", 2), ("2.1", 2), ("abc", 0), ("1", 0), ("1.10.1", 0), ("1.-1", 0)]
         {
-            let refused = negotiate(Some(asked), None).unwrap_err();
-            assert_eq!((refused.error.status, refused.headers.len()), (406, headers), "{asked}");
+            let refused = negotiate(Some(requested), None).unwrap_err();
+            assert_eq!((refused.error.status, refused.headers.len()), (406, headers), "{requested}");
         }
     }
 

@@ -7,7 +7,7 @@ use super::responses::WITH_ETAG;
 use super::schema;
 use crate::call;
 use crate::fields::{Resource, Sort};
-use crate::query::{self, Filter, Reads, Shape};
+use crate::query::{self, Filter, Shape, ValueType};
 use crate::version::{HEADER, Version};
 
 /// Returns the version header.
@@ -96,14 +96,14 @@ fn query(method: &str, path: &str) -> Vec<Value> {
 fn list_parameters(resource: &'static Resource, shape: Shape) -> Vec<Value> {
     let mut all: Vec<Value> =
         query::filters(resource).iter().filter(|filter| Version::MAX.has(filter.since)).map(filter).collect();
-    let knows = |name: &str| query::knows(resource, shape, name);
-    if knows("fields") {
+    let has = |name: &str| query::has_parameter(resource, shape, name);
+    if has("fields") {
         all.push(fields(resource));
     }
-    if knows("detail") {
+    if has("detail") {
         all.push(query_parameter("detail", &schema::flag_word()));
     }
-    if knows("limit") {
+    if has("limit") {
         let sorting = resource.fields.iter().filter(|field| field.sort == Sort::Sortable).map(|field| field.name);
         let keys: Vec<&str> = ["id"].into_iter().chain(sorting).collect();
         all.push(query_parameter("limit", &json!({"type": "integer", "minimum": 1})));
@@ -127,15 +127,15 @@ fn fields(resource: &Resource) -> Value {
 }
 
 fn filter(filter: &'static Filter) -> Value {
-    match filter.reads {
-        Reads::Text | Reads::Ident => query_parameter(filter.name, &json!({"type": "string"})),
-        Reads::Uuid => query_parameter(filter.name, &schema::uuid()),
-        Reads::Flag => query_parameter(filter.name, &schema::flag_word()),
-        Reads::Words => list_parameter(filter.name, &json!({"type": "string"})),
-        Reads::Mac => query_parameter(filter.name, &schema::mac()),
-        Reads::State => query_parameter(filter.name, &schema::one_of(query::STATES)),
-        Reads::Fault => query_parameter(filter.name, &schema::one_of(query::FAULTS)),
-        Reads::Type => query_parameter(filter.name, &schema::one_of(query::DRIVER_TYPES)),
+    match filter.value_type {
+        ValueType::Text | ValueType::Ident => query_parameter(filter.name, &json!({"type": "string"})),
+        ValueType::Uuid => query_parameter(filter.name, &schema::uuid()),
+        ValueType::Flag => query_parameter(filter.name, &schema::flag_word()),
+        ValueType::Words => list_parameter(filter.name, &json!({"type": "string"})),
+        ValueType::Mac => query_parameter(filter.name, &schema::mac()),
+        ValueType::State => query_parameter(filter.name, &schema::one_of(query::STATES)),
+        ValueType::Fault => query_parameter(filter.name, &schema::one_of(query::FAULTS)),
+        ValueType::Type => query_parameter(filter.name, &schema::one_of(query::DRIVER_TYPES)),
     }
 }
 

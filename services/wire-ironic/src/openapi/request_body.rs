@@ -64,7 +64,7 @@ fn power() -> Value {
 }
 
 fn provision(steps: impl Fn(Steps) -> Value) -> Value {
-    let words: Vec<&str> = Verb::words().map(|(word, _)| word).collect();
+    let words: Vec<&str> = Verb::names().map(|(word, _)| word).collect();
     let members = json!({
         "target": one_of(&words),
         "configdrive": {"type": ["object", "string", "null"]},
@@ -90,13 +90,13 @@ fn vif() -> Value {
 }
 
 fn virtual_media() -> Value {
-    let schemes = call::SCHEMES.join("|");
+    let schemes = call::IMAGE_URL_SCHEMES.join("|");
     json!({
         "type": "object",
         "properties": {
             "device_type": one_of(call::DEVICE_TYPES),
             "image_url": {"type": "string", "pattern": format!("^({schemes})://")},
-            "image_download_source": {"anyOf": [{"type": "null"}, one_of(call::SOURCES)]},
+            "image_download_source": {"anyOf": [{"type": "null"}, one_of(call::IMAGE_SOURCES)]},
         },
         "required": ["device_type", "image_url"],
     })

@@ -17,22 +17,22 @@ pub fn apply(resource: &Resource, whole: &Map<String, Value>, ops: &[Op]) -> Res
     let mut changed = whole.clone();
     for op in ops {
         if op.inside().is_empty() {
-            field(resource, &mut changed, op);
+            apply_to_field(resource, &mut changed, op);
         } else {
-            let root = changed.entry(op.field().to_owned()).or_insert_with(|| default(resource, op.field()));
-            inside(root, op.inside(), op).map_err(|reason| op.refused(&reason))?;
+            let root = changed.entry(op.field().to_owned()).or_insert_with(|| initial_value(resource, op.field()));
+            apply_inside(root, op.inside(), op).map_err(|reason| op.refused(&reason))?;
         }
     }
     let touched = ops.iter().any(|op| resource.field(op.field()).is_some());
     if touched { fields::check_whole(resource, &changed) } else { Ok(changed) }
 }
 
-fn default(resource: &Resource, name: &str) -> Value {
+fn initial_value(resource: &Resource, name: &str) -> Value {
     resource.field(name).map_or(Value::Null, |field| fields::initial(field.initial))
 }
 
-/// Operation on a field of the resource itself, which exists even if no client has set it.
-fn field(resource: &Resource, whole: &mut Map<String, Value>, op: &Op) {
+/// Applies an operation to a field of the resource itself, which exists even if no client has set it.
+fn apply_to_field(resource: &Resource, whole: &mut Map<String, Value>, op: &Op) {
     let required = resource.field(op.field()).is_some_and(|field| field.post == Post::Required);
     if op.verb != Verb::Remove {
         // A port can be moved to another node by either of two fields.
@@ -46,37 +46,37 @@ fn field(resource: &Resource, whole: &mut Map<String, Value>, op: &Op) {
         // The check of the result reports missing fields.
         whole.remove(op.field());
     } else {
-        whole.insert(op.field().to_owned(), default(resource, op.field()));
+        whole.insert(op.field().to_owned(), initial_value(resource, op.field()));
     }
 }
 
-/// Finds the container of the last step.
-fn inside(value: &mut Value, path: &[String], op: &Op) -> Result<(), String> {
+/// Applies an operation at a path inside a field.
+fn apply_inside(value: &mut Value, path: &[String], op: &Op) -> Result<(), String> {
     let Some((token, rest)) = path.split_first() else { return Ok(()) };
     if rest.is_empty() {
-        return last(value, token, op);
+        return apply_to_container(value, token, op);
     }
     match value {
         Value::Object(members) => match members.get_mut(token) {
-            Some(next) => inside(next, rest, op),
+            Some(next) => apply_inside(next, rest, op),
             None => Err(format!("member '{token}' not found")),
         },
         Value::Array(items) => {
-            let place = place(token)?;
-            match items.get_mut(place) {
-                Some(next) => inside(next, rest, op),
+            let index = index(token)?;
+            match items.get_mut(index) {
+                Some(next) => apply_inside(next, rest, op),
                 None => Err(format!("index '{token}' is out of bounds")),
             }
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Err(no_container(token)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Err(not_a_container(token)),
     }
 }
 
-fn last(value: &mut Value, token: &str, op: &Op) -> Result<(), String> {
+fn apply_to_container(value: &mut Value, token: &str, op: &Op) -> Result<(), String> {
     match value {
         Value::Object(members) => member(members, token, op),
         Value::Array(items) => item(items, token, op),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Err(no_container(token)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Err(not_a_container(token)),
     }
 }
 
@@ -101,16 +101,16 @@ fn item(items: &mut Vec<Value>, token: &str, op: &Op) -> Result<(), String> {
         (Verb::Add, "-") => items.push(op.value.clone()),
         (Verb::Replace, "-") => return Err("'path' with '-' can't be applied to 'replace' operation".to_owned()),
         (Verb::Remove, "-") => return Err("invalid array index '-'".to_owned()),
-        (Verb::Add, token) => match place(token)? {
-            place if place <= items.len() => items.insert(place, op.value.clone()),
+        (Verb::Add, token) => match index(token)? {
+            index if index <= items.len() => items.insert(index, op.value.clone()),
             _ => return Err("can't insert outside of list".to_owned()),
         },
-        (Verb::Replace, token) => match items.get_mut(place(token)?) {
+        (Verb::Replace, token) => match items.get_mut(index(token)?) {
             Some(old) => *old = op.value.clone(),
             None => return Err("can't replace outside of list".to_owned()),
         },
-        (Verb::Remove, token) => match place(token)? {
-            place if place < items.len() => drop(items.remove(place)),
+        (Verb::Remove, token) => match index(token)? {
+            index if index < items.len() => drop(items.remove(index)),
             _ => return Err(format!("can't remove a non-existent object '{token}'")),
         },
     }
@@ -118,12 +118,12 @@ fn item(items: &mut Vec<Value>, token: &str, op: &Op) -> Result<(), String> {
 }
 
 /// Parses an index (RFC 6901 §4): digits without a leading zero.
-fn place(token: &str) -> Result<usize, String> {
+fn index(token: &str) -> Result<usize, String> {
     let plain = token == "0" || (!token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit()));
-    let place = plain.then(|| token.parse().ok()).flatten();
-    place.ok_or_else(|| format!("'{token}' is not a valid sequence index"))
+    let index = plain.then(|| token.parse().ok()).flatten();
+    index.ok_or_else(|| format!("'{token}' is not a valid sequence index"))
 }
 
-fn no_container(token: &str) -> String {
+fn not_a_container(token: &str) -> String {
     format!("Cannot apply token '{token}' to what is neither an object nor a list")
 }

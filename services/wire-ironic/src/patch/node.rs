@@ -8,7 +8,7 @@ use crate::python;
 use crate::version::Version;
 
 /// Transient states in which a node can be changed.
-pub const CHANGEABLE: &[&str] = &[
+pub const CHANGEABLE_STATES: &[&str] = &[
     "deploy failed",
     "clean failed",
     "inspect failed",
@@ -23,18 +23,18 @@ pub const CHANGEABLE: &[&str] = &[
     "service hold",
 ];
 /// States in which interfaces and an existing resource class can be changed, in the order in which the error lists them.
-pub const REARRANGEABLE: &[&str] = &["enroll", "inspecting", "inspect wait", "manageable", "available"];
+pub const INTERFACE_CHANGE_STATES: &[&str] = &["enroll", "inspecting", "inspect wait", "manageable", "available"];
 /// First minor version in which a node that is being inspected cannot be changed.
-const INSPECT_WAIT: u16 = 39;
+const INSPECT_WAIT_SINCE: u16 = 39;
 /// First minor version with `reset_interfaces`.
-const RESET: u16 = 45;
+const RESET_INTERFACES_SINCE: u16 = 45;
 
 /// Checks the query parameter `reset_interfaces` of a patch.
 ///
 /// # Errors
 /// 406 in an older version, 400 if the driver is not changed.
 pub fn check_reset(version: Version, reset: Option<bool>, ops: &[Op]) -> Result<(), Error> {
-    if reset.is_some() && !version.has(RESET) {
+    if reset.is_some() && !version.has(RESET_INTERFACES_SINCE) {
         return Err(text::not_acceptable());
     }
     let driver = ops.iter().any(|op| op.verb != Verb::Remove && op.field() == "driver");
@@ -51,21 +51,21 @@ pub fn check_reset(version: Version, reset: Option<bool>, ops: &[Op]) -> Result<
 /// # Errors
 /// 409.
 pub fn check_before(version: Version, ident: &str, node: &Map<String, Value>, ops: &[Op]) -> Result<(), Error> {
-    let state = word(node, "provision_state");
-    if is(node, "maintenance") && gives_up_instance(ops) {
+    let state = text_of(node, "provision_state");
+    if is_set(node, "maintenance") && only_removes_instance(ops) {
         return Ok(());
     }
-    if !word(node, "target_provision_state").is_empty() && !CHANGEABLE.contains(&state) {
+    if !text_of(node, "target_provision_state").is_empty() && !CHANGEABLE_STATES.contains(&state) {
         return Err(text::in_transition(ident));
     }
-    if state == "inspecting" && version.has(INSPECT_WAIT) {
-        return Err(text::being_inspected(word(node, "uuid"), state));
+    if state == "inspecting" && version.has(INSPECT_WAIT_SINCE) {
+        return Err(text::being_inspected(text_of(node, "uuid"), state));
     }
     Ok(())
 }
 
-/// A lone removal of `instance_uuid`, by which a client releases a node that another client abandoned.
-fn gives_up_instance(ops: &[Op]) -> bool {
+/// Returns whether a patch only removes `instance_uuid`, by which a client releases a node that another client abandoned.
+fn only_removes_instance(ops: &[Op]) -> bool {
     match ops {
         [op] => op.verb == Verb::Remove && op.field() == "instance_uuid" && op.inside().is_empty(),
         _ => false,
@@ -81,59 +81,59 @@ pub fn check_after(
     before: &Map<String, Value>,
     mut after: Map<String, Value>,
 ) -> Result<Map<String, Value>, Error> {
-    if changed(before, &after, "driver") && is(before, "console_enabled") {
+    if changed(before, &after, "driver") && is_set(before, "console_enabled") {
         return Err(Class::Conflict.error(format!(
             "Node {ident} can not update the driver while the console is enabled. Please stop the console first."
         )));
     }
-    if changed(before, &after, "maintenance") && !is(&after, "maintenance") {
+    if changed(before, &after, "maintenance") && !is_set(&after, "maintenance") {
         after.insert("maintenance_reason".to_owned(), Value::Null);
         after.insert("fault".to_owned(), Value::Null);
     }
     if changed(before, &after, "conductor_group") {
-        let group = word(&after, "conductor_group").to_lowercase();
+        let group = text_of(&after, "conductor_group").to_lowercase();
         after.insert("conductor_group".to_owned(), Value::from(group));
     }
     if changed(before, &after, "instance_info") {
-        name_instance(&mut after);
+        set_instance_name(&mut after);
     }
-    flag(before, &mut after, "protected", &["active", "rescue"])?;
-    flag(before, &mut after, "retired", &[])?;
+    check_flag(before, &mut after, "protected", &["active", "rescue"])?;
+    check_flag(before, &mut after, "retired", &[])?;
     check_interfaces(before, &after)?;
     check_instance(before, &after)?;
     Ok(after)
 }
 
-/// An instance without a name gets the one that its information shows, where clients of old put it. A new node does not:
-/// so it was answered.
-fn name_instance(node: &mut Map<String, Value>) {
-    let shown = node.get("instance_info").and_then(|info| info.get("display_name")).and_then(Value::as_str);
-    let shown = shown.filter(|name| !name.is_empty()).map(Value::from);
-    if let Some(name) = shown.filter(|_| word(node, "instance_name").is_empty()) {
+/// Sets a missing instance name from `instance_info/display_name`, where older clients put it. A new node keeps no name, as
+/// in Ironic.
+fn set_instance_name(node: &mut Map<String, Value>) {
+    let display_name = node.get("instance_info").and_then(|info| info.get("display_name")).and_then(Value::as_str);
+    let display_name = display_name.filter(|name| !name.is_empty()).map(Value::from);
+    if let Some(name) = display_name.filter(|_| text_of(node, "instance_name").is_empty()) {
         node.insert("instance_name".to_owned(), name);
     }
 }
 
 /// States in which a node can be deleted. In maintenance it can be deleted in any state.
-pub const DELETABLE: &[&str] = &["manageable", "enroll", "adopt failed", "available"];
+pub const DELETABLE_STATES: &[&str] = &["manageable", "enroll", "adopt failed", "available"];
 
 /// Checks that a node can be deleted.
 ///
 /// # Errors
 /// 409, or 403 for a protected node.
 pub fn check_delete(node: &Map<String, Value>) -> Result<(), Error> {
-    let (uuid, state) = (word(node, "uuid"), word(node, "provision_state"));
-    let instance = word(node, "instance_uuid");
-    if is(node, "maintenance") && !is(node, "protected") {
+    let (uuid, state) = (text_of(node, "uuid"), text_of(node, "provision_state"));
+    let instance = text_of(node, "instance_uuid");
+    if is_set(node, "maintenance") && !is_set(node, "protected") {
         return Ok(());
     }
-    if !instance.is_empty() && !is(node, "maintenance") {
+    if !instance.is_empty() && !is_set(node, "maintenance") {
         return Err(text::associated(uuid, instance));
     }
-    if is(node, "protected") {
+    if is_set(node, "protected") {
         return Err(text::protected(uuid));
     }
-    if DELETABLE.contains(&state) {
+    if DELETABLE_STATES.contains(&state) {
         return Ok(());
     }
     Err(not_deletable(uuid, state))
@@ -142,19 +142,25 @@ pub fn check_delete(node: &Map<String, Value>) -> Result<(), Error> {
 /// Error for a deletion that the state forbids.
 #[must_use]
 pub fn not_deletable(uuid: &str, state: &str) -> Error {
-    let states = python::listed(DELETABLE);
+    let states = python::listed(DELETABLE_STATES);
     Class::Conflict.error(format!(
         "Can not delete node \"{uuid}\" while it is in provision state \"{state}\". Valid provision states to perform \
          deletion are: \"({states})\", or set the node into maintenance mode"
     ))
 }
 
-/// Checks a flag with a reason. `only` has the states in which it can be set; `None` for all except available.
-fn flag(before: &Map<String, Value>, after: &mut Map<String, Value>, name: &str, only: &[&str]) -> Result<(), Error> {
-    let (uuid, state) = (word(before, "uuid"), word(before, "provision_state"));
+/// Checks a flag with a reason. `only` has the states in which it can be set; if it is empty, the flag can be set in all
+/// states but available.
+fn check_flag(
+    before: &Map<String, Value>,
+    after: &mut Map<String, Value>,
+    name: &str,
+    only: &[&str],
+) -> Result<(), Error> {
+    let (uuid, state) = (text_of(before, "uuid"), text_of(before, "provision_state"));
     let reason = format!("{name}_reason");
     if changed(before, after, name) {
-        if !is(after, name) {
+        if !is_set(after, name) {
             after.insert(reason.clone(), Value::Null);
         } else if !only.is_empty() && !only.contains(&state) {
             return Err(Class::Conflict.error(format!(
@@ -167,26 +173,26 @@ fn flag(before: &Map<String, Value>, after: &mut Map<String, Value>, name: &str,
             )));
         }
     }
-    if changed(before, after, &reason) && !word(after, &reason).is_empty() && !is(after, name) {
+    if changed(before, after, &reason) && !text_of(after, &reason).is_empty() && !is_set(after, name) {
         return Err(Class::Invalid.error(format!("The {reason} field can only be set when {name} is True")));
     }
     Ok(())
 }
 
 fn check_interfaces(before: &Map<String, Value>, after: &Map<String, Value>) -> Result<(), Error> {
-    let (uuid, state) = (word(before, "uuid"), word(before, "provision_state"));
-    if REARRANGEABLE.contains(&state) {
+    let (uuid, state) = (text_of(before, "uuid"), text_of(before, "provision_state"));
+    if INTERFACE_CHANGE_STATES.contains(&state) {
         return Ok(());
     }
-    let states = REARRANGEABLE.join(", ");
+    let states = INTERFACE_CHANGE_STATES.join(", ");
     let interface = after.keys().find(|name| name.ends_with("_interface") && changed(before, after, name));
-    if let Some(interface) = interface.filter(|_| !is(after, "maintenance")) {
+    if let Some(interface) = interface.filter(|_| !is_set(after, "maintenance")) {
         return Err(Class::Conflict.error(format!(
             "Node {uuid} can not have {interface} updated unless it is in one of allowed ({states}) states or in \
              maintenance mode. Current state is '{state}'."
         )));
     }
-    if changed(before, after, "resource_class") && !word(before, "resource_class").is_empty() {
+    if changed(before, after, "resource_class") && !text_of(before, "resource_class").is_empty() {
         return Err(Class::Conflict.error(format!(
             "Node {uuid} can not have resource_class updated unless it is in one of allowed ({states}) states. \
              Current state is '{state}'."
@@ -196,17 +202,17 @@ fn check_interfaces(before: &Map<String, Value>, after: &Map<String, Value>) -> 
 }
 
 fn check_instance(before: &Map<String, Value>, after: &Map<String, Value>) -> Result<(), Error> {
-    let (uuid, state) = (word(before, "uuid"), word(before, "provision_state"));
-    let instance = word(before, "instance_uuid");
+    let (uuid, state) = (text_of(before, "uuid"), text_of(before, "provision_state"));
+    let instance = text_of(before, "instance_uuid");
     if instance.is_empty() || !changed(before, after, "instance_uuid") {
         return Ok(());
     }
-    if !word(after, "instance_uuid").is_empty() {
+    if !text_of(after, "instance_uuid").is_empty() {
         return Err(text::associated(uuid, instance));
     }
-    let allocated = !word(before, "allocation_uuid").is_empty();
-    if allocated && !is(before, "maintenance") && !REARRANGEABLE.contains(&state) {
-        let states = REARRANGEABLE.join(", ");
+    let allocated = !text_of(before, "allocation_uuid").is_empty();
+    if allocated && !is_set(before, "maintenance") && !INTERFACE_CHANGE_STATES.contains(&state) {
+        let states = INTERFACE_CHANGE_STATES.join(", ");
         return Err(Class::Conflict.error(format!(
             "Node {uuid} with an allocation can not have instance_uuid removed unless it is in one of allowed \
              ({states}) states or in maintenance mode. Current state is '{state}'."
@@ -220,10 +226,10 @@ fn changed(before: &Map<String, Value>, after: &Map<String, Value>, name: &str) 
     value(before) != value(after)
 }
 
-fn word<'a>(node: &'a Map<String, Value>, name: &str) -> &'a str {
+fn text_of<'a>(node: &'a Map<String, Value>, name: &str) -> &'a str {
     node.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn is(node: &Map<String, Value>, name: &str) -> bool {
+fn is_set(node: &Map<String, Value>, name: &str) -> bool {
     node.get(name).and_then(Value::as_bool).unwrap_or_default()
 }

@@ -19,7 +19,7 @@ fn extra(ops: &Value) -> Value {
 }
 
 #[test]
-fn a_refusal_quotes_no_secret() {
+fn an_error_quotes_no_secret() {
     let ops = json!([{"op": "replace", "path": "/driver_info/ipmi_password", "value": "sesame"}]);
     let error = patched(&ops).unwrap_err();
     assert!(error.text.contains("can't replace") && !error.text.contains("sesame"), "{error}");
@@ -49,7 +49,7 @@ fn keys_with_slashes_can_be_named_from_98() {
 }
 
 #[test]
-fn what_is_removed_is_as_new_again() {
+fn a_removed_field_has_its_initial_value() {
     let ops = json!([{"op": "remove", "path": "/automated_clean"}, {"op": "remove", "path": "/extra"}]);
     let after = patched(&ops).unwrap();
     assert_eq!((after.get("automated_clean"), after.get("extra")), (Some(&Value::Null), Some(&json!({}))));
@@ -66,7 +66,7 @@ fn a_newer_field_can_be_removed_and_not_set() {
 }
 
 #[test]
-fn a_port_moves_to_another_node_by_either_name() {
+fn a_port_moves_to_another_node_by_node_uuid_or_node_ident() {
     let port = json!({"address": "52:54:00:aa:bb:01", "node_uuid": "11111111-1111-4111-8111-000000000001"});
     let ops = parse(&PORT, Version::MAX, &json!([{"op": "add", "path": "/node_ident", "value": "n"}])).unwrap();
     let after = apply(&PORT, port.as_object().unwrap(), &ops).unwrap();
@@ -78,7 +78,9 @@ fn a_public_runbook_has_no_owner() {
     let runbook = |public: bool| json!({"owner": "p", "public": public}).as_object().cloned().unwrap();
     let owner = |public: bool, ops: &Value| {
         let (mut runbook, parsed) = (runbook(public), parse(&RUNBOOK, Version::MAX, ops).unwrap());
-        disown(&mut runbook, &parsed, ops).map(|()| runbook.get("owner").cloned()).map_err(|error| error.status)
+        clear_runbook_owner(&mut runbook, &parsed, ops)
+            .map(|()| runbook.get("owner").cloned())
+            .map_err(|error| error.status)
     };
     let op = |name: &str, value: Value| json!({"op": "add", "path": format!("/{name}"), "value": value});
     assert_eq!(owner(false, &json!([op("public", json!(true))])), Ok(Some(Value::Null)));
@@ -95,16 +97,16 @@ fn state(state: &str, more: Value) -> Map<String, Value> {
 }
 
 fn change(before: &Map<String, Value>, ops: &Value) -> Result<Map<String, Value>, u16> {
-    let go = || {
+    let patch = || {
         let ops = parse(&NODE, Version::MAX, ops)?;
         node::check_before(Version::MAX, "n", before, &ops)?;
         node::check_after("n", before, apply(&NODE, before, &ops)?)
     };
-    go().map_err(|error: Error| error.status)
+    patch().map_err(|error: Error| error.status)
 }
 
 #[test]
-fn a_node_on_its_way_is_left_alone() {
+fn a_node_in_transition_cannot_be_changed() {
     let add = json!([{"op": "add", "path": "/extra/x", "value": 1}]);
     let deploying = state("deploying", json!({"target_provision_state": "active"}));
     assert_eq!(change(&deploying, &add), Err(409));
@@ -116,7 +118,7 @@ fn a_node_on_its_way_is_left_alone() {
 }
 
 #[test]
-fn a_reason_needs_its_flag_and_goes_with_it() {
+fn a_reason_requires_its_flag_and_is_cleared_with_it() {
     let set = |path: &str, value: Value| json!([{"op": "add", "path": path, "value": value}]);
     assert_eq!(change(&state("active", json!({})), &set("/protected_reason", json!("r"))), Err(400));
     assert_eq!(change(&state("manageable", json!({})), &set("/protected", json!(true))), Err(409));
@@ -127,7 +129,7 @@ fn a_reason_needs_its_flag_and_goes_with_it() {
 }
 
 #[test]
-fn an_active_node_keeps_interfaces_class_and_instance() {
+fn interfaces_class_and_instance_of_an_active_node_cannot_be_changed() {
     let before = state("active", json!({"resource_class": "a", "instance_uuid": UUID, "deploy_interface": "direct"}));
     let set = |path: &str, value: &str| json!([{"op": "add", "path": path, "value": value}]);
     assert_eq!(change(&before, &set("/deploy_interface", "ramdisk")), Err(409));
@@ -137,7 +139,7 @@ fn an_active_node_keeps_interfaces_class_and_instance() {
 }
 
 #[test]
-fn what_follows_from_a_change_is_changed_too() {
+fn a_patch_also_changes_dependent_fields() {
     let ops = json!([{"op": "add", "path": "/conductor_group", "value": "GROUP"},
         {"op": "add", "path": "/instance_info/display_name", "value": "shown"}]);
     let after = change(&state("available", json!({"instance_info": {}})), &ops).unwrap();
@@ -148,7 +150,7 @@ fn what_follows_from_a_change_is_changed_too() {
 }
 
 #[test]
-fn a_node_is_deleted_from_rest_or_in_maintenance() {
+fn a_node_can_be_deleted_in_stable_states_or_in_maintenance() {
     let delete = |name, more| node::check_delete(&state(name, more)).map_err(|error| error.status);
     assert_eq!((delete("enroll", json!({})), delete("available", json!({}))), (Ok(()), Ok(())));
     assert_eq!(delete("clean failed", json!({})), Err(409));
@@ -184,7 +186,7 @@ proptest! {
             apply(&NODE, &node, &op)
         });
         let at_once = patched(&Value::from(ops));
-        // A name that is wrong for a moment is refused in steps alone; what passes in steps passes at once.
+        // Applied one by one, a temporarily invalid name is rejected. What succeeds one by one also succeeds at once.
         if let Ok(node) = one_by_one {
             prop_assert_eq!(at_once.unwrap(), node);
         }

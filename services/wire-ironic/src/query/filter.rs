@@ -1,4 +1,4 @@
-//! The filters of each list.
+//! Filters of each list.
 
 use super::operand::Operand;
 use crate::argument::{boolean, mac};
@@ -9,7 +9,7 @@ use crate::version::Version;
 
 /// Type of a filter's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reads {
+pub enum ValueType {
     /// Text.
     Text,
     /// A UUID.
@@ -32,13 +32,13 @@ pub enum Reads {
 
 /// Error for a request in an older version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Older {
+enum TooOldError {
     /// 406 with the required version.
-    Needs,
+    NamesVersion,
     /// 406 without details.
-    Bare,
+    Plain,
     /// 406 with the name of the filter.
-    Named,
+    NamesFilter,
 }
 
 /// Row of the table.
@@ -49,65 +49,67 @@ pub struct Filter {
     /// First version with the filter.
     pub since: u16,
     /// Type of its value.
-    pub reads: Reads,
-    older: Older,
+    pub value_type: ValueType,
+    too_old: TooOldError,
 }
 
-const fn filter(name: &'static str, since: u16, reads: Reads) -> Filter {
-    Filter { name, since, reads, older: Older::Needs }
+/// Creates a row whose error for older requests names the required version.
+const fn filter(name: &'static str, since: u16, value_type: ValueType) -> Filter {
+    Filter { name, since, value_type, too_old: TooOldError::NamesVersion }
 }
 
-const fn bare(name: &'static str, since: u16, reads: Reads) -> Filter {
-    Filter { name, since, reads, older: Older::Bare }
+/// Creates a row whose error for older requests has no details.
+const fn plain_filter(name: &'static str, since: u16, value_type: ValueType) -> Filter {
+    Filter { name, since, value_type, too_old: TooOldError::Plain }
 }
 
 static NODES: &[Filter] = &[
-    filter("associated", 1, Reads::Flag),
-    filter("chassis_uuid", 1, Reads::Uuid),
-    filter("conductor", 49, Reads::Text),
-    filter("conductor_group", 46, Reads::Text),
-    filter("description_contains", 1, Reads::Text),
-    filter("driver", 16, Reads::Text),
-    filter("fault", 42, Reads::Fault),
-    filter("include_children", 83, Reads::Flag),
-    Filter { name: "instance_name", since: 104, reads: Reads::Text, older: Older::Named },
-    filter("instance_uuid", 1, Reads::Uuid),
-    filter("lessee", 65, Reads::Text),
-    filter("maintenance", 1, Reads::Flag),
-    filter("owner", 50, Reads::Text),
-    filter("parent_node", 83, Reads::Text),
-    filter("project", 1, Reads::Text),
-    bare("provision_state", 9, Reads::State),
-    filter("resource_class", 21, Reads::Text),
-    filter("retired", 1, Reads::Flag),
-    filter("shard", 82, Reads::Words),
-    filter("sharded", 82, Reads::Flag),
+    filter("associated", 1, ValueType::Flag),
+    filter("chassis_uuid", 1, ValueType::Uuid),
+    filter("conductor", 49, ValueType::Text),
+    filter("conductor_group", 46, ValueType::Text),
+    filter("description_contains", 1, ValueType::Text),
+    filter("driver", 16, ValueType::Text),
+    filter("fault", 42, ValueType::Fault),
+    filter("include_children", 83, ValueType::Flag),
+    Filter { name: "instance_name", since: 104, value_type: ValueType::Text, too_old: TooOldError::NamesFilter },
+    filter("instance_uuid", 1, ValueType::Uuid),
+    filter("lessee", 65, ValueType::Text),
+    filter("maintenance", 1, ValueType::Flag),
+    filter("owner", 50, ValueType::Text),
+    filter("parent_node", 83, ValueType::Text),
+    filter("project", 1, ValueType::Text),
+    plain_filter("provision_state", 9, ValueType::State),
+    filter("resource_class", 21, ValueType::Text),
+    filter("retired", 1, ValueType::Flag),
+    filter("shard", 82, ValueType::Words),
+    filter("sharded", 82, ValueType::Flag),
 ];
 static PORTS: &[Filter] = &[
-    filter("address", 1, Reads::Mac),
-    filter("conductor_groups", 1, Reads::Words),
-    filter("description_contains", 1, Reads::Text),
-    filter("node", 1, Reads::Ident),
-    filter("node_uuid", 1, Reads::Uuid),
-    bare("portgroup", 24, Reads::Ident),
-    filter("shard", 82, Reads::Words),
+    filter("address", 1, ValueType::Mac),
+    filter("conductor_groups", 1, ValueType::Words),
+    filter("description_contains", 1, ValueType::Text),
+    filter("node", 1, ValueType::Ident),
+    filter("node_uuid", 1, ValueType::Uuid),
+    plain_filter("portgroup", 24, ValueType::Ident),
+    filter("shard", 82, ValueType::Words),
 ];
 static PORTGROUPS: &[Filter] = &[
-    filter("address", 23, Reads::Mac),
-    filter("conductor_groups", 99, Reads::Words),
-    filter("node", 23, Reads::Ident),
-    filter("shard", 106, Reads::Words),
+    filter("address", 23, ValueType::Mac),
+    filter("conductor_groups", 99, ValueType::Words),
+    filter("node", 23, ValueType::Ident),
+    filter("shard", 106, ValueType::Words),
 ];
 static ALLOCATIONS: &[Filter] = &[
-    filter("node", 52, Reads::Ident),
-    bare("owner", 60, Reads::Text),
-    filter("resource_class", 52, Reads::Text),
-    filter("state", 52, Reads::Text),
+    filter("node", 52, ValueType::Ident),
+    plain_filter("owner", 60, ValueType::Text),
+    filter("resource_class", 52, ValueType::Text),
+    filter("state", 52, ValueType::Text),
 ];
-static DRIVERS: &[Filter] = &[filter("type", 30, Reads::Type)];
-static RUNBOOKS: &[Filter] = &[filter("project", 92, Reads::Flag)];
-static INSPECTION_RULES: &[Filter] = &[filter("phase", 96, Reads::Text)];
-static VOLUMES: &[Filter] = &[filter("node", 32, Reads::Ident), filter("project", 32, Reads::Text)];
+static DRIVERS: &[Filter] = &[filter("type", 30, ValueType::Type)];
+static RUNBOOKS: &[Filter] = &[filter("project", 92, ValueType::Flag)];
+static INSPECTION_RULES: &[Filter] = &[filter("phase", 96, ValueType::Text)];
+static VOLUMES: &[Filter] = &[filter("node", 32, ValueType::Ident), filter("project", 32, ValueType::Text)];
 
 /// Returns the filters of a resource's lists, by name.
 #[must_use]
@@ -165,46 +167,56 @@ pub(crate) const FAULTS: &[&str] = &["power failure", "clean failure", "rescue a
 pub(crate) const DRIVER_TYPES: &[&str] = &["classic", "dynamic"];
 
 impl Filter {
-    /// Parses a value of the filter.
+    /// Parses a value.
     pub(super) fn read(&self, value: &str) -> Result<Operand, Error> {
         let name = self.name;
-        match self.reads {
-            Reads::Flag => boolean(name, value).map(Operand::Flag),
-            Reads::Mac => mac(name, value).map(Operand::Text),
-            Reads::Uuid if !is_uuid(value) => Err(Class::Invalid.error(format!("Expected UUID for {name}: {value}"))),
-            Reads::Words => Ok(Operand::Words(value.split(',').map(|word| word.trim().to_owned()).collect())),
-            Reads::Text | Reads::Uuid | Reads::Ident | Reads::State | Reads::Fault | Reads::Type => {
-                Ok(Operand::Text(value.to_owned()))
+        match self.value_type {
+            ValueType::Flag => boolean(name, value).map(Operand::Flag),
+            ValueType::Mac => mac(name, value).map(Operand::Text),
+            ValueType::Uuid if !is_uuid(value) => {
+                Err(Class::Invalid.error(format!("Expected UUID for {name}: {value}")))
             }
+            ValueType::Words => Ok(Operand::Words(value.split(',').map(|word| word.trim().to_owned()).collect())),
+            ValueType::Text
+            | ValueType::Uuid
+            | ValueType::Ident
+            | ValueType::State
+            | ValueType::Fault
+            | ValueType::Type => Ok(Operand::Text(value.to_owned())),
         }
     }
 
-    /// Checks that the value exists and the version supports it.
+    /// Checks that the version supports the filter and that the value is a known one.
     ///
     /// # Errors
-    /// 406 for a newer value, 400 for an unknown one.
+    /// 406 for a newer filter, 400 for an unknown value.
     pub(super) fn check(&self, version: Version, operand: &Operand) -> Result<(), Error> {
         if !version.has(self.since) {
-            return Err(match self.older {
-                Older::Needs => text::needs_version(self.since),
-                Older::Bare => text::not_acceptable(),
-                Older::Named => {
+            return Err(match self.too_old {
+                TooOldError::NamesVersion => text::needs_version(self.since),
+                TooOldError::Plain => text::not_acceptable(),
+                TooOldError::NamesFilter => {
                     Class::NotAcceptable.error(format!("{} is not acceptable in this API version", self.name))
                 }
             });
         }
         let Operand::Text(word) = operand else { return Ok(()) };
         let word = word.as_str();
-        let refusal = match self.reads {
-            Reads::State => (!STATES.contains(&word)).then(|| format!("Provision state \"{word}\" is not valid")),
-            Reads::Fault => (!FAULTS.contains(&word)).then(|| {
+        let message = match self.value_type {
+            ValueType::State => (!STATES.contains(&word)).then(|| format!("Provision state \"{word}\" is not valid")),
+            ValueType::Fault => (!FAULTS.contains(&word)).then(|| {
                 let faults = python::listed(FAULTS);
                 format!("Unrecognized fault \"{word}\" is specified, allowed faults are ({faults})")
             }),
-            Reads::Type => (!DRIVER_TYPES.contains(&word))
+            ValueType::Type => (!DRIVER_TYPES.contains(&word))
                 .then(|| "\"type\" filter must be one of \"classic\" or \"dynamic\", if specified.".to_owned()),
-            Reads::Text | Reads::Uuid | Reads::Ident | Reads::Flag | Reads::Words | Reads::Mac => None,
+            ValueType::Text
+            | ValueType::Uuid
+            | ValueType::Ident
+            | ValueType::Flag
+            | ValueType::Words
+            | ValueType::Mac => None,
         };
-        refusal.map_or(Ok(()), |refusal| Err(Class::Invalid.error(refusal)))
+        message.map_or(Ok(()), |message| Err(Class::Invalid.error(message)))
     }
 }

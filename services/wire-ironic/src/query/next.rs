@@ -1,4 +1,4 @@
-//! The link from one page of a list to the next.
+//! Link to the next page of a list.
 
 use super::{List, Shape};
 use crate::fields::{Columns, Resource};
@@ -19,16 +19,16 @@ pub fn next_page(resource: &Resource, list: &List, base: &str, shown: usize, las
         (Columns::All, Shape::Plain) => query.push(("detail", "True".to_owned())),
         (Columns::These(names), Shape::Plain) => query.push(("fields", names.join(","))),
     }
-    query.extend(list.filters.iter().map(|(filter, operand)| (filter.name, operand.written())));
+    query.extend(list.filters.iter().map(|(filter, operand)| (filter.name, operand.to_text())));
     query.push(("limit", list.page.limit.to_string()));
     query.push(("marker", last.to_owned()));
-    let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", percent_encode(value))).collect();
     let detail = if list.shape == Shape::Detail { "/detail" } else { "" };
     Some(format!("{base}/v1/{}{detail}?{}", resource.path, query.join("&")))
 }
 
 /// Percent-encodes a value (RFC 3986 §2.1), except for commas, which separate fields.
-fn encoded(value: &str) -> String {
+fn percent_encode(value: &str) -> String {
     let mut out = String::new();
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~,:".contains(&byte) {

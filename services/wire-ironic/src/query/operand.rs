@@ -1,4 +1,4 @@
-//! The parsed value of a filter.
+//! Values of filters.
 
 /// Value that a filter compares with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,9 +12,9 @@ pub enum Operand {
 }
 
 impl Operand {
-    /// Formats the value for a query, without percent-encoding.
+    /// Formats the value as in a query, without percent-encoding.
     #[must_use]
-    pub fn written(&self) -> String {
+    pub fn to_text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Flag(true) => "True".to_owned(),

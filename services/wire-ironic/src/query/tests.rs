@@ -7,7 +7,7 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
 }
 
-fn asked(minor: u16, query: &str) -> Result<List, Error> {
+fn parsed(minor: u16, query: &str) -> Result<List, Error> {
     list(&NODE, Version::new(minor).unwrap(), Shape::Plain, &pairs(query))
 }
 
@@ -16,16 +16,16 @@ fn every_filter_is_in_the_golden_table() {
     let mut out = String::new();
     for resource in RESOURCES {
         for filter in filters(resource) {
-            let (name, since, reads) = (filter.name, filter.since, filter.reads);
-            out.push_str(&format!("{:18} {name:22} {since:>3}  {reads:?}\n", resource.path));
+            let (name, since, value_type) = (filter.name, filter.since, filter.value_type);
+            out.push_str(&format!("{:18} {name:22} {since:>3}  {value_type:?}\n", resource.path));
         }
     }
     crate::golden::check("filters.txt", &out);
 }
 
 #[test]
-fn the_next_page_is_one_of_the_same_list() {
-    let list = asked(115, "limit=2&fields=uuid,name&owner=a%26b&maintenance=yes").unwrap();
+fn the_link_to_the_next_page_keeps_filters_and_fields() {
+    let list = parsed(115, "limit=2&fields=uuid,name&owner=a%26b&maintenance=yes").unwrap();
     let next = next_page(&NODE, &list, "http://h", 2, "u").unwrap();
     let expected =
         "http://h/v1/nodes?sort_key=id&sort_dir=asc&fields=uuid,name&maintenance=True&owner=a%2526b&limit=2&marker=u";
@@ -34,8 +34,8 @@ fn the_next_page_is_one_of_the_same_list() {
 }
 
 #[test]
-fn a_page_is_never_longer_than_a_thousand() {
-    let limit = |query| asked(115, query).unwrap().page.limit;
+fn a_page_has_at_most_a_thousand_items() {
+    let limit = |query| parsed(115, query).unwrap().page.limit;
     assert_eq!(
         (limit(""), limit("limit=7"), limit("limit=5000"), limit("limit=99999999999999999999")),
         (1000, 7, 1000, 1000)
@@ -43,14 +43,14 @@ fn a_page_is_never_longer_than_a_thousand() {
 }
 
 #[test]
-fn ports_are_found_by_one_thing() {
+fn ports_cannot_be_filtered_by_node_and_port_group_at_once() {
     let found = |query| list(&PORT, Version::MAX, Shape::Plain, &pairs(query)).map_err(|error| error.status);
     assert_eq!(found("node=n&portgroup=p").unwrap_err(), 403);
     assert!(found("node=n&address=52:54:00:AA:BB:01").is_ok());
 }
 
 #[test]
-fn a_detail_list_knows_no_fields() {
+fn a_detail_list_has_no_fields_parameter() {
     let detail = |query| list(&NODE, Version::MAX, Shape::Detail, &pairs(query)).map_err(|error| error.text);
     assert_eq!(detail("fields=uuid").unwrap_err(), "Unexpected arguments: fields");
     assert!(detail("limit=1").is_ok());

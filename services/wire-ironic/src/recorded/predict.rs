@@ -8,8 +8,8 @@ use crate::agent::{Heartbeat, Lookup, Report};
 use crate::error::Error;
 use crate::fields::{self, Columns, NODE, RESOURCES, Resource};
 use crate::query::{self, Shape};
-use crate::verb::{Power, Provision, Seen, Verb};
-use crate::version::{self, Collection, Refused, Version, negotiate};
+use crate::verb::{NodeState, Power, Provision, Verb};
+use crate::version::{self, Collection, Version, VersionError, negotiate};
 use crate::{call, documents, limits, links, patch, route};
 
 type Whole = BTreeMap<String, Map<String, Value>>;
@@ -17,7 +17,7 @@ const BASE: &str = "http://ironic.test";
 
 /// A recorded request.
 pub(super) struct Ask {
-    pub(super) version: Result<Version, Refused>,
+    pub(super) version: Result<Version, VersionError>,
     method: String,
     path: String,
     pairs: Vec<(String, String)>,
@@ -241,7 +241,7 @@ fn change(ask: &Ask, resource: &'static Resource, version: Version, ident: &str,
     if resource.path != "nodes" {
         let mut before = before.clone();
         if resource.path == "runbooks" {
-            patch::disown(&mut before, &ops, &ask.body())?;
+            patch::clear_runbook_owner(&mut before, &ops, &ask.body())?;
         }
         let after = patch::apply(resource, &before, &ops)?;
         return Ok(Says::Body(200, Value::Object(touched(resource, version, &ops, &after))));
@@ -301,7 +301,7 @@ fn takes(state: &str, verb: Verb) -> bool {
 fn power(ask: &Ask, version: Version, ident: &str, whole: &Whole) -> Result<Says, Error> {
     let Some(node) = before(&NODE, ident, whole) else { return Ok(Says::Nothing) };
     let text = |name: &str| node.get(name).and_then(Value::as_str);
-    let seen = Seen {
+    let seen = NodeState {
         ident,
         power: text("power_state"),
         provision: text("provision_state").unwrap_or_default(),

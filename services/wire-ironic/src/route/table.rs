@@ -108,15 +108,15 @@ routes! {
     NodeIndicatorSet { ident, indicator }: PUT "nodes/*/management/indicators/*"
         => 204 since 63, rule("baremetal:node:set_indicator_state", Node);
     NodeTraitList { ident }: GET "nodes/*/traits"
-        => 200 since 37 older Written, rule("baremetal:node:traits:list", Node);
+        => 200 since 37 older ByMethod, rule("baremetal:node:traits:list", Node);
     NodeTraitsSet { ident }: PUT "nodes/*/traits"
-        => 204 since 37 older Written, rule("baremetal:node:traits:set", Node);
+        => 204 since 37 older ByMethod, rule("baremetal:node:traits:set", Node);
     NodeTraitsClear { ident }: DELETE "nodes/*/traits"
-        => 204 since 37 older Written, rule("baremetal:node:traits:delete", Node);
+        => 204 since 37 older ByMethod, rule("baremetal:node:traits:delete", Node);
     NodeTraitAdd { ident, name }: PUT "nodes/*/traits/*"
-        => 204 since 37 older Written, rule("baremetal:node:traits:set", Node);
+        => 204 since 37 older ByMethod, rule("baremetal:node:traits:set", Node);
     NodeTraitRemove { ident, name }: DELETE "nodes/*/traits/*"
-        => 204 since 37 older Written, rule("baremetal:node:traits:delete", Node);
+        => 204 since 37 older ByMethod, rule("baremetal:node:traits:delete", Node);
     NodeVifList { ident }: GET "nodes/*/vifs" => 200 since 28, rule("baremetal:node:vif:list", Node);
     NodeVifAttach { ident }: POST "nodes/*/vifs" => 204 since 28, rule("baremetal:node:vif:attach", Node);
     NodeVifDetach { ident, vif }: DELETE "nodes/*/vifs/*" => 204 since 28, rule("baremetal:node:vif:detach", Node);

@@ -3,7 +3,7 @@
 use super::Step;
 use super::step::rank;
 
-/// Reserved steps, which belong to no interface: any number of them may occur.
+/// Reserved steps, which belong to no interface. Each may occur any number of times.
 const RESERVED: &[&str] = &["hold", "wait", "power_on", "power_off", "reboot"];
 
 /// Returns the steps of a deployment, highest priority first. Steps of templates replace the driver's own, and steps of the
@@ -12,24 +12,24 @@ const RESERVED: &[&str] = &["hold", "wait", "power_on", "power_off", "reboot"];
 /// Source: Ironic's `conductor/steps.py`, `_get_all_deployment_steps`.
 #[must_use]
 pub fn order_deploy_steps(own: Step, templates: impl IntoIterator<Item = Vec<Step>>, request: Vec<Step>) -> Vec<Step> {
-    let mut course = vec![own];
-    let mut is_named = false;
-    for more in templates.into_iter().chain([request]) {
-        is_named |= !more.is_empty();
-        for step in more {
+    let mut steps = vec![own];
+    let mut is_requested = false;
+    for list in templates.into_iter().chain([request]) {
+        is_requested |= !list.is_empty();
+        for step in list {
             let is_same = |known: &&mut Step| known.interface == step.interface && known.step == step.step;
-            match course.iter_mut().find(is_same).filter(|_| !RESERVED.contains(&step.step.as_str())) {
+            match steps.iter_mut().find(is_same).filter(|_| !RESERVED.contains(&step.step.as_str())) {
                 Some(known) => *known = step,
-                None => course.push(step),
+                None => steps.push(step),
             }
         }
     }
-    if !is_named {
+    if !is_requested {
         return Vec::new();
     }
-    course.retain(|step| step.priority.unwrap_or(0) > 0);
-    course.sort_by_key(|step| (std::cmp::Reverse(step.priority), rank(&step.interface)));
-    course
+    steps.retain(|step| step.priority.unwrap_or(0) > 0);
+    steps.sort_by_key(|step| (std::cmp::Reverse(step.priority), rank(&step.interface)));
+    steps
 }
 
 #[cfg(test)]
@@ -49,18 +49,18 @@ mod tests {
         }
     }
 
-    fn names(course: &[Step]) -> Vec<String> {
-        course.iter().map(|step| format!("{}.{} {}", step.interface, step.step, step.priority.unwrap_or(0))).collect()
+    fn names(steps: &[Step]) -> Vec<String> {
+        steps.iter().map(|step| format!("{}.{} {}", step.interface, step.step, step.priority.unwrap_or(0))).collect()
     }
 
     #[test]
-    fn steps_of_the_request_stand_for_those_of_templates_and_these_for_the_drivers() {
+    fn steps_of_the_request_replace_those_of_templates_which_replace_those_of_the_driver() {
         let own = || step("deploy.write_image", 80);
         let template = vec![step("raid.apply_configuration", 90), step("bios.apply_configuration", 90)];
         let request = vec![step("raid.apply_configuration", 0), step("power.hold", 85), step("power.hold", 5)];
-        let course = order_deploy_steps(own(), [template.clone()], request);
+        let ordered = order_deploy_steps(own(), [template.clone()], request);
         assert_eq!(
-            names(&course),
+            names(&ordered),
             ["bios.apply_configuration 90", "power.hold 85", "deploy.write_image 80", "power.hold 5"]
         );
         // Steps of the same priority are ordered by their interfaces.

@@ -8,16 +8,16 @@ use crate::python;
 use crate::version::Version;
 
 /// First minor version with graceful shutdowns and timeouts.
-const SOFT: u16 = 27;
+const SOFT_POWER_SINCE: u16 = 27;
 
-/// Target of the power.
+/// Target of a power request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// On.
+    /// Power on.
     On,
-    /// Off.
+    /// Power off.
     Off,
-    /// Off and on.
+    /// Power off, then on.
     Reboot,
     /// Graceful shutdown.
     SoftOff,
@@ -46,13 +46,13 @@ impl Target {
     pub const fn since(self) -> u16 {
         match self {
             Self::On | Self::Off | Self::Reboot => 1,
-            Self::SoftOff | Self::SoftReboot => SOFT,
+            Self::SoftOff | Self::SoftReboot => SOFT_POWER_SINCE,
         }
     }
 
     /// Value of `target_power_state` until the target is reached.
     #[must_use]
-    pub const fn aims_at(self) -> &'static str {
+    pub const fn power_state(self) -> &'static str {
         match self {
             Self::On | Self::Reboot | Self::SoftReboot => "power on",
             Self::Off | Self::SoftOff => "power off",
@@ -69,15 +69,15 @@ impl Target {
 /// Request to `states/power`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Power {
-    /// Target of the power.
+    /// Target.
     pub target: Target,
     /// Timeout in seconds.
     pub timeout: Option<u64>,
 }
 
-/// State of the node for the check of a request.
+/// State of a node, for the check of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen<'a> {
+pub struct NodeState<'a> {
     /// Identifier of the node in the request.
     pub ident: &'a str,
     /// Power state, if known.
@@ -93,14 +93,14 @@ impl Power {
     ///
     /// # Errors
     /// 400 for an invalid request or a node that is being cleaned, 406 for an older version, 409 for a node that must stay on.
-    pub fn read(version: Version, body: &Map<String, Value>, node: Seen<'_>) -> Result<Self, Error> {
+    pub fn read(version: Version, body: &Map<String, Value>, node: NodeState<'_>) -> Result<Self, Error> {
         argument::only(body, &["target", "timeout"])?;
         let word = argument::text(body, "target")?.ok_or_else(|| argument::missing("target"))?;
         let word = word.as_str();
         let timeout = body.get("timeout").filter(|value| !value.is_null()).map(seconds).transpose()?;
         let target = Target::ALL.into_iter().find(|target| target.word() == word);
-        let soft = target.is_some_and(|target| !version.has(target.since()));
-        if soft || (timeout.is_some_and(|timeout| timeout != 0) && !version.has(SOFT)) {
+        let newer = target.is_some_and(|target| !version.has(target.since()));
+        if newer || (timeout.is_some_and(|timeout| timeout != 0) && !version.has(SOFT_POWER_SINCE)) {
             return Err(text::not_acceptable());
         }
         if timeout.is_some_and(|timeout| timeout < 1) {
@@ -121,7 +121,7 @@ impl Power {
 fn seconds(value: &Value) -> Result<i64, Error> {
     let number = value.as_i64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
     number.ok_or_else(|| {
-        let shown = value.as_str().map_or_else(|| python::quoted(value), str::to_owned);
-        Class::Invalid.error(format!("Expected an integer for timeout: {shown}"))
+        let quoted = value.as_str().map_or_else(|| python::quoted(value), str::to_owned);
+        Class::Invalid.error(format!("Expected an integer for timeout: {quoted}"))
     })
 }

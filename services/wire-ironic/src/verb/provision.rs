@@ -10,6 +10,7 @@ use crate::error::{Class, Error, text};
 use crate::python;
 use crate::version::Version;
 
+/// Members of a body.
 const ARGUMENTS: &[&str] = &[
     "target",
     "configdrive",
@@ -20,17 +21,20 @@ const ARGUMENTS: &[&str] = &[
     "service_steps",
     "runbook",
 ];
-/// Since when a rebuild takes a config drive, a config drive is made from its parts, and these may be a vendor's.
-const REBUILD_DRIVE: u16 = 35;
-const DRIVE_PARTS: u16 = 56;
-const VENDOR_DATA: u16 = 59;
+/// First minor version in which a rebuild accepts a config drive.
+const REBUILD_DRIVE_SINCE: u16 = 35;
+/// First minor version in which a config drive can be given as its parts.
+const DRIVE_PARTS_SINCE: u16 = 56;
+/// First minor version with vendor data in a config drive.
+const VENDOR_DATA_SINCE: u16 = 59;
 /// First minor version with deploy steps.
-const DEPLOY_STEPS: u16 = 69;
-/// First minor version with `disable_ramdisk`.
-const CLEAN_WITHOUT: u16 = 70;
-const SERVICE_WITHOUT: u16 = 108;
+const DEPLOY_STEPS_SINCE: u16 = 69;
+/// First minor version with `disable_ramdisk` for cleaning.
+const CLEAN_DISABLE_RAMDISK_SINCE: u16 = 70;
+/// First minor version with `disable_ramdisk` for servicing.
+const SERVICE_DISABLE_RAMDISK_SINCE: u16 = 108;
 /// First minor version with runbooks.
-const RUNBOOKS: u16 = 92;
+const RUNBOOKS_SINCE: u16 = 92;
 
 /// Config drive. Its `Debug` output hides its content, which may contain secrets.
 #[derive(Clone, PartialEq)]
@@ -61,13 +65,13 @@ pub struct Provision {
 /// Checked arguments of a verb.
 #[derive(Clone, PartialEq, Default)]
 pub struct Arguments {
-    /// For active and rebuild.
+    /// Config drive, for active and rebuild.
     pub configdrive: Option<ConfigDrive>,
-    /// For clean, service, active and rebuild; empty if a runbook brings them.
+    /// Steps, for clean, service, active and rebuild. Empty if a runbook has them.
     pub steps: Vec<Step>,
-    /// For rescue.
+    /// Password, for rescue.
     pub rescue_password: Option<String>,
-    /// For clean and service.
+    /// For clean and service: whether the steps run without the ramdisk.
     pub without_ramdisk: bool,
 }
 
@@ -131,7 +135,7 @@ impl Provision {
     /// # Errors
     /// 400, or 406 for arguments of a newer version.
     pub fn check(&self, version: Version, verb: Verb, state: &str) -> Result<Arguments, Error> {
-        let configdrive = self.drive(version)?;
+        let configdrive = self.config_drive(version)?;
         if self.runbook.is_some() {
             self.check_runbook(version, verb)?;
         }
@@ -140,7 +144,7 @@ impl Provision {
         self.check_deploy_steps(version)?;
         only(self.rescue_password.is_some() && verb != Verb::Rescue, "rescue_password", "rescue")?;
         only(!self.service_steps.is_empty() && verb != Verb::Service, "service_steps", "service")?;
-        verb.check_late(version, state)?;
+        verb.check_version_after_state(version, state)?;
         Ok(Arguments {
             configdrive,
             steps: self.steps(verb)?,
@@ -149,7 +153,7 @@ impl Provision {
         })
     }
 
-    fn drive(&self, version: Version) -> Result<Option<ConfigDrive>, Error> {
+    fn config_drive(&self, version: Version) -> Result<Option<ConfigDrive>, Error> {
         let empty = match &self.configdrive {
             Value::String(text) => text.is_empty(),
             Value::Object(parts) => parts.is_empty(),
@@ -158,9 +162,9 @@ impl Provision {
         if empty {
             return Ok(None);
         }
-        let rebuild = version.has(REBUILD_DRIVE);
-        let takes = self.target == "active" || (rebuild && self.target == "rebuild");
-        if !takes {
+        let rebuild = version.has(REBUILD_DRIVE_SINCE);
+        let is_supported = self.target == "active" || (rebuild && self.target == "rebuild");
+        if !is_supported {
             let targets = if rebuild { "active, rebuild" } else { "active" };
             return Err(Class::Invalid
                 .error(format!("Adding a config drive is only supported when setting provision state to {targets}")));
@@ -172,7 +176,7 @@ impl Provision {
     }
 
     fn check_runbook(&self, version: Version, verb: Verb) -> Result<(), Error> {
-        if !version.has(RUNBOOKS) {
+        if !version.has(RUNBOOKS_SINCE) {
             return Err(text::not_acceptable());
         }
         if !matches!(verb, Verb::Clean | Verb::Service) {
@@ -191,8 +195,8 @@ impl Provision {
             return Ok(());
         }
         let since = match verb.steps() {
-            Some(Steps::Clean) => CLEAN_WITHOUT,
-            Some(Steps::Service) => SERVICE_WITHOUT,
+            Some(Steps::Clean) => CLEAN_DISABLE_RAMDISK_SINCE,
+            Some(Steps::Service) => SERVICE_DISABLE_RAMDISK_SINCE,
             Some(Steps::Deploy | Steps::Runbook) | None => {
                 return Err(Class::Invalid.error("disable_ramdisk is supported only with manual cleaning or servicing"));
             }
@@ -207,8 +211,8 @@ impl Provision {
         if self.deploy_steps.is_empty() {
             return Ok(());
         }
-        if !version.has(DEPLOY_STEPS) {
-            return Err(text::needs_version(DEPLOY_STEPS));
+        if !version.has(DEPLOY_STEPS_SINCE) {
+            return Err(text::needs_version(DEPLOY_STEPS_SINCE));
         }
         if matches!(self.target.as_str(), "active" | "rebuild") {
             return Ok(());
@@ -242,6 +246,7 @@ impl Provision {
     }
 }
 
+/// Fails if an argument is used with a verb that does not have it.
 fn only(misplaced: bool, argument: &str, target: &str) -> Result<(), Error> {
     if !misplaced {
         return Ok(());
@@ -251,7 +256,7 @@ fn only(misplaced: bool, argument: &str, target: &str) -> Result<(), Error> {
 
 fn parts_of_drive(version: Version, parts: &Map<String, Value>) -> Result<ConfigDrive, Error> {
     for (name, value) in parts {
-        let fits = match name.as_str() {
+        let has_valid_type = match name.as_str() {
             "meta_data" | "network_data" | "vendor_data" => value.is_object(),
             "user_data" => !value.is_boolean() && !value.is_number(),
             _ => {
@@ -261,16 +266,16 @@ fn parts_of_drive(version: Version, parts: &Map<String, Value>) -> Result<Config
                 )));
             }
         };
-        if !fits {
+        if !has_valid_type {
             return Err(Class::Invalid.error(format!("Invalid configdrive format: {name} has a wrong type")));
         }
     }
-    let since = |what, minor| format!("Providing {what} is only supported starting with API version 1.{minor}");
-    if !version.has(DRIVE_PARTS) {
-        return Err(Class::Invalid.error(since("a JSON object for configdrive", DRIVE_PARTS)));
+    let too_old = |what, minor| format!("Providing {what} is only supported starting with API version 1.{minor}");
+    if !version.has(DRIVE_PARTS_SINCE) {
+        return Err(Class::Invalid.error(too_old("a JSON object for configdrive", DRIVE_PARTS_SINCE)));
     }
-    if parts.contains_key("vendor_data") && !version.has(VENDOR_DATA) {
-        return Err(Class::Invalid.error(since("vendor_data in configdrive", VENDOR_DATA)));
+    if parts.contains_key("vendor_data") && !version.has(VENDOR_DATA_SINCE) {
+        return Err(Class::Invalid.error(too_old("vendor_data in configdrive", VENDOR_DATA_SINCE)));
     }
     Ok(ConfigDrive::Parts(parts.clone()))
 }

@@ -1,4 +1,4 @@
-//! Steps of verbs, templates and runbooks.
+//! Steps of verbs, deploy templates and runbooks.
 
 use serde_json::{Map, Value, json};
 
@@ -18,7 +18,7 @@ pub enum Steps {
     Runbook,
 }
 
-/// Step.
+/// Step of an operation.
 #[derive(Clone, PartialEq)]
 pub struct Step {
     /// Interface of the step.
@@ -42,12 +42,13 @@ impl std::fmt::Debug for Step {
 }
 
 /// Order of the interfaces among steps of the same priority.
-const INTERFACES: &[&str] = &["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
+const INTERFACE_ORDER: &[&str] = &["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
+/// Interface that has only service steps.
 const NETWORK: &str = "network";
 
 /// Returns the rank of an interface among steps of the same priority.
 pub(super) fn rank(interface: &str) -> usize {
-    INTERFACES.iter().position(|known| *known == interface).unwrap_or(INTERFACES.len())
+    INTERFACE_ORDER.iter().position(|known| *known == interface).unwrap_or(INTERFACE_ORDER.len())
 }
 
 impl Steps {
@@ -64,7 +65,7 @@ impl Steps {
 
     /// Interfaces that have steps of this kind.
     pub fn interfaces(self) -> impl Iterator<Item = &'static str> {
-        INTERFACES.iter().copied().chain((self == Self::Service).then_some(NETWORK))
+        INTERFACE_ORDER.iter().copied().chain((self == Self::Service).then_some(NETWORK))
     }
 
     const fn keys(self) -> &'static [&'static str] {
@@ -114,7 +115,7 @@ impl Steps {
     }
 
     fn step(self, value: &Value) -> Result<Step, String> {
-        let members = value.as_object().ok_or_else(|| wrong(value, "object"))?;
+        let members = value.as_object().ok_or_else(|| wrong_type(value, "object"))?;
         self.check_keys(members)?;
         let interface = text(members, "interface")?;
         let known: Vec<&str> = self.interfaces().collect();
@@ -149,25 +150,25 @@ impl Steps {
     }
 }
 
-fn wrong(value: &Value, kind: &str) -> String {
+fn wrong_type(value: &Value, kind: &str) -> String {
     format!("{} is not of type '{kind}'", python::quoted(value))
 }
 
 fn text(members: &Map<String, Value>, key: &str) -> Result<String, String> {
     let value = members.get(key).unwrap_or(&Value::Null);
-    value.as_str().map(str::to_owned).ok_or_else(|| wrong(value, "string"))
+    value.as_str().map(str::to_owned).ok_or_else(|| wrong_type(value, "string"))
 }
 
 fn object(value: &Value) -> Result<Map<String, Value>, String> {
-    value.as_object().cloned().ok_or_else(|| wrong(value, "object"))
+    value.as_object().cloned().ok_or_else(|| wrong_type(value, "object"))
 }
 
 fn array(value: &Value) -> Result<Vec<Value>, String> {
-    value.as_array().cloned().ok_or_else(|| wrong(value, "array"))
+    value.as_array().cloned().ok_or_else(|| wrong_type(value, "array"))
 }
 
 fn flag(value: &Value) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| wrong(value, "boolean"))
+    value.as_bool().ok_or_else(|| wrong_type(value, "boolean"))
 }
 
 /// Parses a non-negative number, or text with one.

@@ -10,33 +10,33 @@ fn check(minor: u16, body: Value) -> Result<Arguments, Error> {
 }
 
 #[test]
-fn every_word_is_in_the_golden_table() {
-    let verbs = Verb::words().map(|(word, since)| format!("provision {word:16} {since:>3}\n"));
+fn every_name_is_in_the_golden_table() {
+    let verbs = Verb::names().map(|(word, since)| format!("provision {word:16} {since:>3}\n"));
     let powers =
         Target::ALL.into_iter().map(|target| format!("power     {:16} {:>3}\n", target.word(), target.since()));
     crate::golden::check("verbs.txt", &verbs.chain(powers).collect::<String>());
 }
 
 #[test]
-fn a_word_is_refused_before_its_time() {
-    for (word, since) in Verb::words() {
+fn an_older_request_cannot_use_a_verb() {
+    for (word, since) in Verb::names() {
         let Some(before) = Version::new(since - 1) else { continue };
         let early = Verb::check_version(before, word).is_err();
-        let late = Verb::read(word).unwrap().check_late(before, "clean hold").is_err();
+        let late = Verb::read(word).unwrap().check_version_after_state(before, "clean hold").is_err();
         assert!(early || late, "{word}");
         assert!(Verb::check_version(Version::new(since).unwrap(), word).is_ok());
     }
 }
 
 #[test]
-fn what_waits_is_aborted_since_its_own_version() {
-    let abort = |minor, state| Verb::Abort.check_late(Version::new(minor).unwrap(), state).is_ok();
+fn each_waiting_state_can_be_aborted_from_its_own_version() {
+    let abort = |minor, state| Verb::Abort.check_version_after_state(Version::new(minor).unwrap(), state).is_ok();
     assert!(!abort(40, "inspect wait") && abort(41, "inspect wait") && abort(40, "clean wait"));
     assert!(!abort(109, "wait call-back") && abort(110, "wait call-back"));
 }
 
 #[test]
-fn a_config_drive_is_an_address_a_package_or_its_parts() {
+fn a_config_drive_is_a_url_an_image_or_its_parts() {
     let drive = |drive: Value| {
         check(115, json!({"target": "active", "configdrive": drive})).map(|arguments| arguments.configdrive.unwrap())
     };
@@ -48,7 +48,7 @@ fn a_config_drive_is_an_address_a_package_or_its_parts() {
 }
 
 #[test]
-fn steps_are_read_with_what_they_are_told() {
+fn steps_are_parsed_with_their_arguments() {
     let steps = json!([{"interface": "raid", "step": "create_configuration", "args": {"a": 1}}]);
     let arguments = check(115, json!({"target": "clean", "clean_steps": steps, "disable_ramdisk": "yes"})).unwrap();
     let step = arguments.steps.first().unwrap();
@@ -63,15 +63,15 @@ fn steps_are_read_with_what_they_are_told() {
 }
 
 #[test]
-fn a_runbook_brings_the_steps() {
+fn a_runbook_replaces_the_steps() {
     assert!(check(92, json!({"target": "clean", "runbook": "r"})).is_ok());
     assert_eq!(check(91, json!({"target": "clean", "runbook": "r"})).unwrap_err().status, 406);
     assert_eq!(check(92, json!({"target": "rebuild", "runbook": "r"})).unwrap_err().status, 400);
 }
 
 #[test]
-fn a_node_that_stays_on_is_never_switched_off() {
-    let node = Seen { ident: "n", power: Some("power on"), provision: "active", stays_on: true };
+fn disable_power_off_forbids_targets_that_end_in_power_off() {
+    let node = NodeState { ident: "n", power: Some("power on"), provision: "active", stays_on: true };
     for target in Target::ALL {
         let body = json!({"target": target.word()});
         let power = Power::read(Version::MAX, body.as_object().unwrap(), node);
@@ -86,10 +86,10 @@ proptest! {
             prop::sample::select(vec!["target", "timeout", "configdrive", "clean_steps", "service_steps", "runbook"]),
             crate::fields::any_json(), 0..4,
         ),
-        word in prop::sample::select(Verb::words().map(|(word, _)| word).collect::<Vec<_>>()),
+        word in prop::sample::select(Verb::names().map(|(word, _)| word).collect::<Vec<_>>()),
     ) {
         let mut body: Map<String, Value> = body.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let node = Seen { ident: "n", power: None, provision: "enroll", stays_on: false };
+        let node = NodeState { ident: "n", power: None, provision: "enroll", stays_on: false };
         let power = Power::read(Version::MAX, &body, node);
         prop_assert!(power.is_ok() || power.is_err_and(|error| error.status == 400));
         body.insert("target".to_owned(), Value::from(word));
