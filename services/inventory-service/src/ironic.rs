@@ -141,7 +141,7 @@ impl Ironic {
         let config = AgentConfig {
             heartbeat_timeout: HEARTBEAT_TIMEOUT_SECS,
             agent_md5_checksum_enable: false,
-            ..AgentConfig::usual(token)
+            ..AgentConfig::with_defaults(token)
         };
         let mut node = self.node_document(booting.node);
         if let Some(members) = node.as_object_mut() {

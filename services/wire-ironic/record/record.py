@@ -1,6 +1,6 @@
-"""Plays requests.txt against a real Ironic and writes what it answers, one JSON object a line.
+"""Sends the requests in requests.txt to a real Ironic and writes its responses, one JSON object per line.
 
-How the checked-in answers were made, on loopback, with the packages of PyPI:
+The checked-in recording was made on loopback, with packages from PyPI:
 
     python -m venv v && v/bin/pip install ironic==39.0.0
     v/bin/ironic-dbsync --config-file ironic.conf create_schema
@@ -51,7 +51,7 @@ class Player:
         return answer, answer.read()
 
     def whole(self, path):
-        """The resource that a path is about, as the newest version shows it, if it is another than last time."""
+        """Returns the resource of a path in the newest version, or None if it has not changed since the last call."""
         found = re.match(r"(?:/v1)?/((?:volume/)?[a-z_]+/[^/?]+)", path)
         if not found or found[1].startswith(("lookup", "heartbeat")):
             return None

@@ -1,8 +1,8 @@
-//! What a real Ironic 39.0.0 answered to five hundred requests, and what the tables say that it must answer.
+//! Compares the tables with the responses of a real Ironic 39.0.0 to five hundred requests.
 //!
-//! `record/record.py` asked; `golden/recorded.jsonl` has what was answered, with the whole resource as it was before.
-//! Each request is either predicted to the letter, or its line stands in one of the two lists in [`known`], with the
-//! deliberate difference or with what the test cannot know about the nodes.
+//! `record/record.py` made the recording. `golden/recorded.jsonl` has the responses, and each resource as it was before the
+//! request. Each response is either predicted exactly, or its request is in one of the two lists in [`known`]: with a
+//! deliberate difference, or with the facts that the test lacks.
 
 mod known;
 mod predict;
@@ -14,11 +14,14 @@ use serde_json::{Map, Value};
 
 use crate::difference::DIFFERENCES;
 use crate::error::Error;
-use predict::{Ask, Says};
+use predict::{Prediction, RecordedRequest};
 
+/// Line of the recording.
 #[derive(Deserialize)]
 struct Record {
-    ask: String,
+    /// Version, method, path and body.
+    #[serde(rename = "ask")]
+    request: String,
     sent: BTreeMap<String, String>,
     status: u16,
     headers: BTreeMap<String, String>,
@@ -26,10 +29,13 @@ struct Record {
     before: Option<Before>,
 }
 
+/// Resource before the request.
 #[derive(Deserialize)]
 struct Before {
-    of: String,
-    is: Map<String, Value>,
+    #[serde(rename = "of")]
+    path: String,
+    #[serde(rename = "is")]
+    fields: Map<String, Value>,
 }
 
 fn records() -> Vec<Record> {
@@ -37,64 +43,67 @@ fn records() -> Vec<Record> {
     lines.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The words inside of a body, whatever its form.
-fn inside(body: &Value) -> Value {
+/// Returns the JSON inside an error body in any format, or the body itself.
+fn inner_json(body: &Value) -> Value {
     let text = body.get("error_message").and_then(Value::as_str);
     text.map_or_else(|| body.clone(), |text| serde_json::from_str(text).unwrap())
 }
 
-fn refusal(error: &Error) -> String {
-    format!("{} {}", error.status, inside(&error.body()))
+fn error_line(error: &Error) -> String {
+    format!("{} {}", error.status, inner_json(&error.body()))
 }
 
-/// What is wrong with a prediction, or nothing.
-fn wrong(record: &Record, says: Says) -> Option<String> {
-    let answered = || format!("{} {}", record.status, inside(&record.body));
-    match says {
-        Says::Nothing => Some(format!("no rule, but {}", answered())),
-        Says::Error(error) if refusal(&error) == answered() => None,
-        Says::Error(error) => Some(format!("{}\n     but {}", refusal(&error), answered())),
-        Says::Status(status) if record.status == status => None,
-        Says::Status(status) => Some(format!("{status}\n     but {}", answered())),
-        Says::Body(status, body) if record.status == status => predict::unlike(&body, &record.body),
-        Says::Body(status, _) => Some(format!("{status}\n     but {}", answered())),
+/// Describes how a response differs from its prediction. Returns `None` if it does not.
+fn mismatch(record: &Record, prediction: Prediction) -> Option<String> {
+    let response = || format!("{} {}", record.status, inner_json(&record.body));
+    match prediction {
+        Prediction::None => Some(format!("no rule, but {}", response())),
+        Prediction::Error(error) if error_line(&error) == response() => None,
+        Prediction::Error(error) => Some(format!("{}\n     but {}", error_line(&error), response())),
+        Prediction::Status(status) if record.status == status => None,
+        Prediction::Status(status) => Some(format!("{status}\n     but {}", response())),
+        Prediction::Body(status, body) if record.status == status => predict::body_mismatch(&body, &record.body),
+        Prediction::Body(status, _) => Some(format!("{status}\n     but {}", response())),
     }
 }
 
 #[test]
-fn the_tables_predict_what_a_real_ironic_answers() {
-    let (mut whole, mut wrongs, mut predicted) = (BTreeMap::new(), Vec::new(), 0);
-    let mut excused: BTreeSet<&str> = known::DIFFERENT.iter().chain(known::BEYOND).map(|(ask, _)| *ask).collect();
+fn the_tables_predict_the_responses_of_a_real_ironic() {
+    let (mut resources, mut failures, mut predicted) = (BTreeMap::new(), Vec::new(), 0);
+    let mut exceptions: BTreeSet<&str> =
+        known::DIFFERENT.iter().chain(known::UNPREDICTABLE).map(|(request, _)| *request).collect();
     for record in records() {
         if let Some(before) = &record.before {
-            whole.insert(before.of.clone(), before.is.clone());
+            resources.insert(before.path.clone(), before.fields.clone());
         }
-        let ask = Ask::new(&record.ask, &record.sent);
-        let found = wrong(&record, predict::says(&ask, &whole));
-        let excuse = excused.remove(record.ask.as_str());
+        let request = RecordedRequest::new(&record.request, &record.sent);
+        let found = mismatch(&record, predict::predict(&request, &resources));
+        let is_exception = exceptions.remove(record.request.as_str());
         match found {
-            None if excuse => wrongs.push(format!("{}\n     is predicted and needs no excuse", record.ask)),
+            None if is_exception => {
+                failures.push(format!("{}\n     is predicted and must not be an exception", record.request))
+            }
             None => predicted += 1,
-            Some(_) if excuse => {}
-            Some(what) => wrongs.push(format!("{}\n     {what}", record.ask)),
+            Some(_) if is_exception => {}
+            Some(what) => failures.push(format!("{}\n     {what}", record.request)),
         }
     }
-    wrongs.extend(excused.iter().map(|ask| format!("{ask}\n     was never asked")));
-    assert!(wrongs.is_empty(), "{} wrong:\n{}", wrongs.len(), wrongs.join("\n"));
+    failures.extend(exceptions.iter().map(|request| format!("{request}\n     is not in the recording")));
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     assert!(predicted > 500, "{predicted}");
 }
 
 #[test]
 fn version_headers_are_predicted() {
     for record in records() {
-        let ask = Ask::new(&record.ask, &record.sent);
-        // What the router refuses says nothing of versions, unless it is the version that it refuses.
-        let router = inside(&record.body).get("code").is_some();
-        let expected: BTreeMap<String, String> = match &ask.version {
-            _ if !ask.routed() => continue,
-            Ok(_) if router => BTreeMap::new(),
+        let request = RecordedRequest::new(&record.request, &record.sent);
+        // Errors of the router have no version headers, except for the error of an unsupported version.
+        let is_router_error = inner_json(&record.body).get("code").is_some();
+        let expected: BTreeMap<String, String> = match &request.version {
+            _ if !request.has_collection() => continue,
+            Ok(_) if is_router_error => BTreeMap::new(),
             Ok(version) => version.headers().into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect(),
-            Err(refused) => refused.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect(),
+            Err(error) => error.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect(),
         };
         let got: BTreeMap<String, String> = record
             .headers
@@ -102,32 +111,32 @@ fn version_headers_are_predicted() {
             .filter(|(name, _)| name.contains("version"))
             .map(|(a, b)| (a.clone(), b.clone()))
             .collect();
-        assert_eq!(got, expected, "{}", record.ask);
+        assert_eq!(got, expected, "{}", record.request);
     }
 }
 
 #[test]
-fn what_has_no_body_has_no_type() {
+fn a_response_without_body_has_no_content_type() {
     for record in records() {
         if record.status == 204 || (record.status == 202 && record.body.is_null()) {
-            assert!(!record.headers.contains_key("content-type"), "{}", record.ask);
+            assert!(!record.headers.contains_key("content-type"), "{}", record.request);
         }
     }
 }
 
 #[test]
-fn a_new_resource_says_where_it_is() {
+fn the_response_to_a_post_has_the_location_of_the_resource() {
     for record in records().iter().filter(|record| record.status == 201) {
         let link = record.body.pointer("/links/0/href").and_then(Value::as_str).unwrap();
         let own = link.replace("/v1/inspection/", "/v1/inspection_rules/");
-        assert_eq!(record.headers.get("location"), Some(&own), "{}", record.ask);
+        assert_eq!(record.headers.get("location"), Some(&own), "{}", record.request);
     }
 }
 
 #[test]
-fn every_difference_has_a_reason_and_every_excuse_a_difference() {
-    for (ask, name) in known::DIFFERENT {
-        assert!(DIFFERENCES.iter().any(|difference| difference.name == *name), "{ask}: {name}");
+fn every_difference_has_a_reason_and_every_exception_a_difference() {
+    for (request, name) in known::DIFFERENT {
+        assert!(DIFFERENCES.iter().any(|difference| difference.name == *name), "{request}: {name}");
     }
     assert!(DIFFERENCES.iter().all(|difference| !difference.why.is_empty()));
 }

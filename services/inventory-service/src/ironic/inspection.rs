@@ -12,7 +12,7 @@ use mesh::WorkGuard;
 use serde_json::{Value, json};
 use service_kit::clock;
 use wire_ironic::{
-    agent::{Callback, Inventory, Report},
+    agent::{Inventory, Report, ReportResponse},
     error::{Class, text},
 };
 
@@ -31,13 +31,13 @@ impl Ironic {
         let inspects = |booting: &PendingBoot| booting.decision.value.work == Work::Inspect;
         let booting = booting.filter(inspects).ok_or_else(text::resource_not_found)?;
         let guard = self.begin_work(&booting)?;
-        let answer = said.answer;
+        let answer = said.response;
         let token = self.take(&guard, &booting, said).await?;
         Ok(AgentResponse {
             status: 202,
             body: Some(match answer {
-                Callback::Uuid => json!({"uuid": booting.node}),
-                Callback::Lookup => self.lookup_response(&booting, call, Some(token)),
+                ReportResponse::Uuid => json!({"uuid": booting.node}),
+                ReportResponse::Lookup => self.lookup_response(&booting, call, Some(token)),
             }),
         })
     }

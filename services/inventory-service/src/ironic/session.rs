@@ -134,7 +134,7 @@ impl Ironic {
                     let reaches = booting.decision.value.reaches();
                     return self.finish(guard, &caller, AgentEvent::Finished(Some(reaches))).await;
                 }
-                Next::Lists(own) => {
+                Next::Listed(own) => {
                     let lists: Vec<_> = own.into_iter().map(step).collect();
                     if let Some(step) = lists.iter().find(|step| step.reserved().is_some()) {
                         let text = format!(
@@ -147,7 +147,7 @@ impl Ironic {
                     self.report_event(guard, &caller, AgentEvent::Lists(lists)).await?;
                     return Ok(self.wait_for_steps(booting).await);
                 }
-                Next::Reboots(made) => {
+                Next::Reboot(made) => {
                     self.note(booting, task.mark(), &mut last_step, "rebooting".to_owned());
                     let from = booting.decision.value.part.map_or(0, |part| part.from);
                     let made = from.saturating_add(u32::try_from(made).unwrap_or(u32::MAX));

@@ -6,12 +6,15 @@ use crate::argument;
 use crate::error::{Class, Error};
 use crate::version::{Collection, Version};
 
+/// Members of the body.
 pub(crate) const ARGUMENTS: &[&str] =
     &["callback_url", "agent_version", "agent_token", "agent_verify_ca", "agent_status", "agent_status_message"];
-/// First minor versions with the agent's version, its certificate, and the progress of a custom installer.
-const AGENT_VERSION: u16 = 36;
-const VERIFY_CA: u16 = 68;
-const STATUS: u16 = 72;
+/// First minor version with `agent_version`.
+const AGENT_VERSION_SINCE: u16 = 36;
+/// First minor version with `agent_verify_ca`.
+const AGENT_VERIFY_CA_SINCE: u16 = 68;
+/// First minor version with `agent_status` and `agent_status_message`.
+const AGENT_STATUS_SINCE: u16 = 72;
 
 /// Names of the phases of a custom installer.
 pub(crate) const PHASES: &[&str] = &["start", "end", "error"];
@@ -27,7 +30,7 @@ pub enum Phase {
     Error,
 }
 
-/// Heartbeat.
+/// Parsed heartbeat.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Heartbeat {
     /// URL of the agent. Empty for an installer without an API.
@@ -65,13 +68,13 @@ impl Heartbeat {
         let agent_verify_ca = argument::text(body, "agent_verify_ca")?;
         let status = argument::text(body, "agent_status")?;
         let agent_status_message = argument::text(body, "agent_status_message")?;
-        if given(&agent_version) && !version.has(AGENT_VERSION) {
+        if has_text(&agent_version) && !version.has(AGENT_VERSION_SINCE) {
             return Err(Class::Invalid.error("Field \"agent_version\" not recognised"));
         }
-        if (given(&status) || given(&agent_status_message)) && !version.has(STATUS) {
+        if (has_text(&status) || has_text(&agent_status_message)) && !version.has(AGENT_STATUS_SINCE) {
             return Err(Class::Invalid.error("Fields \"agent_status\" and \"agent_status_message\" not recognised."));
         }
-        if agent_verify_ca.is_some() && !version.has(VERIFY_CA) {
+        if agent_verify_ca.is_some() && !version.has(AGENT_VERIFY_CA_SINCE) {
             return Err(Class::Invalid.error("Field \"agent_verify_ca\" not recognised in this version"));
         }
         check_url(&callback_url, known)?;
@@ -86,7 +89,7 @@ impl Heartbeat {
     /// # Errors
     /// 400.
     pub fn check_version(&self) -> Result<(), Error> {
-        if given(&self.agent_version) || self.agent_status.is_some() {
+        if has_text(&self.agent_version) || self.agent_status.is_some() {
             return Ok(());
         }
         Err(Class::Invalid
@@ -111,7 +114,7 @@ impl Heartbeat {
     }
 }
 
-fn given(text: &Option<String>) -> bool {
+fn has_text(text: &Option<String>) -> bool {
     text.as_deref().is_some_and(|text| !text.is_empty())
 }
 
@@ -141,23 +144,23 @@ fn phase(word: &str) -> Result<Phase, Error> {
 
 /// Effect of a heartbeat on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Heed {
+pub enum HeartbeatEffect {
     /// The work continues.
-    GoesOn,
-    /// Only record it: work is already in progress, or a user holds the node.
-    Noted,
-    /// It is accepted and ignored.
-    Ignored,
+    Continue,
+    /// The heartbeat is only recorded: work is already in progress, or a user holds the node.
+    Record,
+    /// The heartbeat is accepted and ignored.
+    Ignore,
 }
 
 /// Returns the effect of a heartbeat in a provision state. In maintenance it is recorded at most.
 #[must_use]
-pub fn heed(state: &str) -> Heed {
+pub fn heartbeat_effect(state: &str) -> HeartbeatEffect {
     match state {
-        "wait call-back" | "clean wait" | "service wait" | "rescue wait" => Heed::GoesOn,
+        "wait call-back" | "clean wait" | "service wait" | "rescue wait" => HeartbeatEffect::Continue,
         "deploying" | "cleaning" | "rescuing" | "servicing" | "deploy hold" | "clean hold" | "service hold" => {
-            Heed::Noted
+            HeartbeatEffect::Record
         }
-        _ => Heed::Ignored,
+        _ => HeartbeatEffect::Ignore,
     }
 }

@@ -9,11 +9,11 @@ use crate::python;
 use crate::version::{Collection, Version};
 
 /// First minor version with this path. Before, only the oldest version has it, for agents that send no version.
-const OWN: u16 = 84;
+const CONTINUE_INSPECTION_SINCE: u16 = 84;
 
 /// Response to the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Callback {
+pub enum ReportResponse {
     /// `{"uuid": …}`: the agent stops.
     Uuid,
     /// The response to a lookup, with a token: the agent continues.
@@ -36,7 +36,7 @@ pub struct Report {
     /// All other members, shown as `plugin_data`.
     pub rest: Map<String, Value>,
     /// Response to the report.
-    pub answer: Callback,
+    pub response: ReportResponse,
 }
 
 impl Report {
@@ -60,7 +60,8 @@ impl Report {
         }
         let error = body.get("error").filter(|error| !error.is_null());
         let error = error.map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned));
-        let answer = if version.has(OWN) { Callback::Lookup } else { Callback::Uuid };
+        let response =
+            if version.has(CONTINUE_INSPECTION_SINCE) { ReportResponse::Lookup } else { ReportResponse::Uuid };
         Ok(Self {
             node_uuid: node_uuid.map(str::to_owned),
             addresses,
@@ -68,51 +69,51 @@ impl Report {
             inventory,
             error,
             rest: body,
-            answer,
+            response,
         })
     }
 }
 
 fn check_version(version: Version, by_uuid: bool) -> Result<(), Error> {
     let Some(collection) = Collection::named("continue_inspection") else { return Ok(()) };
-    if by_uuid && !version.has(OWN) {
-        return Err(Class::NotFound.error(format!("API version 1.{OWN} or newer is required")));
+    if by_uuid && !version.has(CONTINUE_INSPECTION_SINCE) {
+        return Err(Class::NotFound.error(format!("API version 1.{CONTINUE_INSPECTION_SINCE} or newer is required")));
     }
     collection.check(version, false)
 }
 
 fn addresses(inventory: &Value) -> Vec<String> {
     let interfaces = inventory.get("interfaces").and_then(Value::as_array).into_iter().flatten();
-    let written = interfaces.filter_map(|interface| interface.get("mac_address")?.as_str());
-    written.filter_map(|address| argument::mac("mac_address", address).ok()).collect()
+    let texts = interfaces.filter_map(|interface| interface.get("mac_address")?.as_str());
+    texts.filter_map(|address| argument::mac("mac_address", address).ok()).collect()
 }
 
 fn check_inventory(body: &Map<String, Value>) -> Result<(), Error> {
-    let fails = |what: String| Err(schema_error("data", &what));
-    let wrong = |value: &Value, types: &str| format!("{} is not of type {types}", python::quoted(value));
+    let fail = |what: String| Err(schema_error("data", &what));
+    let wrong_type = |value: &Value, types: &str| format!("{} is not of type {types}", python::quoted(value));
     let Some(inventory) = body.get("inventory") else {
-        return fails("'inventory' is a required property".to_owned());
+        return fail("'inventory' is a required property".to_owned());
     };
-    let Some(members) = inventory.as_object() else { return fails(wrong(inventory, "'object'")) };
+    let Some(members) = inventory.as_object() else { return fail(wrong_type(inventory, "'object'")) };
     let Some(interfaces) = members.get("interfaces") else {
-        return fails("'interfaces' is a required property".to_owned());
+        return fail("'interfaces' is a required property".to_owned());
     };
-    let Some(list) = interfaces.as_array() else { return fails(wrong(interfaces, "'array'")) };
+    let Some(list) = interfaces.as_array() else { return fail(wrong_type(interfaces, "'array'")) };
     if list.is_empty() {
-        return fails("[] should be non-empty".to_owned());
+        return fail("[] should be non-empty".to_owned());
     }
     for interface in list {
         match interface.as_object().map(|members| members.get("mac_address")) {
-            None => return fails(wrong(interface, "'object'")),
-            Some(None) => return fails("'mac_address' is a required property".to_owned()),
-            Some(Some(address)) if !address.is_string() => return fails(wrong(address, "'string'")),
+            None => return fail(wrong_type(interface, "'object'")),
+            Some(None) => return fail("'mac_address' is a required property".to_owned()),
+            Some(Some(address)) if !address.is_string() => return fail(wrong_type(address, "'string'")),
             Some(Some(_)) => {}
         }
     }
     let bmc = ["bmc_address", "bmc_v6address"].into_iter().filter_map(|name| members.get(name));
     for address in bmc {
         if !address.is_string() && !address.is_null() {
-            return fails(wrong(address, "'string', 'null'"));
+            return fail(wrong_type(address, "'string', 'null'"));
         }
     }
     Ok(())

@@ -130,7 +130,7 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SystemVendor {
-    /// Its name.
+    /// Product name.
     pub product_name: Option<String>,
     /// Its serial number.
     pub serial_number: Option<String>,

@@ -8,7 +8,7 @@ use crate::fields::is_uuid;
 use crate::version::{Collection, Version};
 
 /// States in which an agent is expected.
-const EXPECTED: &[&str] = &[
+const AGENT_STATES: &[&str] = &[
     "deploying",
     "wait call-back",
     "cleaning",
@@ -20,9 +20,9 @@ const EXPECTED: &[&str] = &[
     "service wait",
 ];
 /// States in which an agent may keep running for the next operation (fast track).
-const KEPT: &[&str] = &["enroll", "manageable", "available", "servicing", "service hold"];
+const FAST_TRACK_STATES: &[&str] = &["enroll", "manageable", "available", "servicing", "service hold"];
 /// First minor version with agent tokens.
-const TOKENS: u16 = 62;
+const AGENT_TOKENS_SINCE: u16 = 62;
 
 /// Whether agents keep running between operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,13 +37,13 @@ pub enum FastTrack {
 /// [`crate::error::text::resource_not_found`].
 #[must_use]
 pub fn findable(state: &str, fast_track: FastTrack) -> bool {
-    EXPECTED.contains(&state) || (fast_track == FastTrack::On && KEPT.contains(&state))
+    AGENT_STATES.contains(&state) || (fast_track == FastTrack::On && FAST_TRACK_STATES.contains(&state))
 }
 
 /// Returns whether a response may contain the token. It is sent once; later responses contain the mask.
 #[must_use]
 pub const fn shows_token(version: Version) -> bool {
-    version.has(TOKENS)
+    version.has(AGENT_TOKENS_SINCE)
 }
 
 /// Parameters of a lookup.
@@ -162,9 +162,9 @@ pub struct Statsd {
 }
 
 impl AgentConfig {
-    /// The defaults of Ironic.
+    /// Returns Ironic's default configuration.
     #[must_use]
-    pub fn usual(agent_token: Option<String>) -> Self {
+    pub fn with_defaults(agent_token: Option<String>) -> Self {
         Self {
             heartbeat_timeout: 300,
             agent_token,

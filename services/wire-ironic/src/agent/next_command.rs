@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::command::{Command, Commands, ImageInfo, Kind, Outcome, Status, StepsFound};
 
 /// Maximum number of times that the agent's steps may change during the work.
-const MISMATCHES: usize = 5;
+const MAX_VERSION_MISMATCHES: usize = 5;
 /// Maximum number of the agent's own clean steps.
 const MAX_STEPS: usize = 64;
 /// Maximum length of a step's name with its interface, in characters.
@@ -15,7 +15,7 @@ const MAX_NAME_CHARS: usize = 64;
 pub const WRITE_IMAGE: &str = "write_image";
 /// Order of the interfaces among steps of the same priority.
 /// Source: the ranks in Ironic's `conductor/steps.py`.
-const RANKS: &[&str] = &["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
+const INTERFACE_ORDER: &[&str] = &["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
 
 /// Requested step.
 #[derive(Clone, PartialEq)]
@@ -44,7 +44,7 @@ pub enum Task<'a> {
     Clean,
     /// Execute these clean or service steps, in this order.
     Steps(Kind, &'a [RequestedStep]),
-    /// Write this image to the disk; with steps, by them, in this order: `write_image` among them has the image.
+    /// Write this image to the disk. With steps, execute them in this order; `write_image` among them writes the image.
     Write(&'a ImageInfo, Option<&'a [RequestedStep]>),
 }
 
@@ -53,82 +53,81 @@ pub enum Task<'a> {
 pub enum Next {
     /// Send this command.
     Send(Command),
-    /// A step runs; its name.
+    /// Wait for the running step with this name.
     Wait(String),
     /// The work is done.
     Done,
-    /// The agent's clean steps, in their order.
-    Lists(Vec<RequestedStep>),
-    /// This number of steps is done, and the last one requires a reboot before the next.
-    Reboots(usize),
+    /// The agent has listed its clean steps, in their order.
+    Listed(Vec<RequestedStep>),
+    /// Reboot: this number of steps is done, and the last one requires a reboot.
+    Reboot(usize),
     /// The work failed, with this reason.
     Failed(String),
 }
 
 /// Computes the next action. `node` and `ports` are sent with every command.
 #[must_use]
-pub fn next(task: &Task<'_>, said: &Commands, node: &Value, ports: &Value) -> Next {
+pub fn next(task: &Task<'_>, received: &Commands, node: &Value, ports: &Value) -> Next {
     let kind = match task {
         Task::Clean => Kind::Clean,
         Task::Steps(kind, _) => *kind,
         Task::Write(..) => Kind::Deploy,
     };
     let word = kind.word();
-    let (asking, making) = (format!("get_{word}_steps"), format!("execute_{word}_step"));
-    let asked = said.commands.iter().rposition(|outcome| outcome.command_name == asking);
-    let Some(asked) = asked else { return Next::Send(Command::get_steps(kind, node, ports)) };
-    let (before, since) = said.commands.split_at(asked);
+    let (list_command, execute_command) = (format!("get_{word}_steps"), format!("execute_{word}_step"));
+    let listed = received.commands.iter().rposition(|outcome| outcome.command_name == list_command);
+    let Some(listed) = listed else { return Next::Send(Command::get_steps(kind, node, ports)) };
+    let (before, since) = received.commands.split_at(listed);
     let Some((found, since)) = since.split_first() else { return Next::Send(Command::get_steps(kind, node, ports)) };
     let found = match found.command_status {
-        Status::Running => return Next::Wait(asking),
+        Status::Running => return Next::Wait(list_command),
         Status::Succeeded => found.command_result.clone().and_then(|result| serde_json::from_value(result).ok()),
-        Status::Failed | Status::VersionMismatch => return Next::Failed(refused(found)),
+        Status::Failed | Status::VersionMismatch => return Next::Failed(failure_text(found)),
     };
     let Some(found): Option<StepsFound> = found else {
-        return Next::Failed(format!("the agent's answer to {asking} cannot be read"));
+        return Next::Failed(format!("the agent's response to {list_command} is malformed"));
     };
-    let has: Vec<&Value> = found.steps.values().filter_map(Value::as_array).flatten().collect();
+    let available: Vec<&Value> = found.steps.values().filter_map(Value::as_array).flatten().collect();
     let steps = match task {
-        Task::Clean => return own(&has).map_or_else(Next::Failed, Next::Lists),
-        Task::Steps(_, named) => chosen(&has, named.iter()),
-        Task::Write(image, named) => written(&has, image, *named),
+        Task::Clean => return default_clean_steps(&available).map_or_else(Next::Failed, Next::Listed),
+        Task::Steps(_, named) => select_steps(&available, named.iter()),
+        Task::Write(image, named) => write_steps(&available, image, *named),
     };
     let steps = match steps {
         Ok(steps) => steps,
         Err(why) => return Next::Failed(why),
     };
-    let made: Vec<_> = since.iter().filter(|outcome| outcome.command_name == making).collect();
+    let executed: Vec<_> = since.iter().filter(|outcome| outcome.command_name == execute_command).collect();
     let mut done = 0;
-    for outcome in made {
+    for outcome in executed {
         match outcome.command_status {
             Status::Succeeded => done += 1,
             Status::Running => return Next::Wait(steps.get(done).map(name).unwrap_or_default()),
-            Status::Failed => return Next::Failed(refused(outcome)),
+            Status::Failed => return Next::Failed(failure_text(outcome)),
             Status::VersionMismatch => {
-                let asked = before.iter().filter(|outcome| outcome.command_name == asking).count();
-                if asked < MISMATCHES {
+                let lists = before.iter().filter(|outcome| outcome.command_name == list_command).count();
+                if lists < MAX_VERSION_MISMATCHES {
                     return Next::Send(Command::get_steps(kind, node, ports));
                 }
-                return Next::Failed("the agent has other steps each time that it is asked".to_owned());
+                return Next::Failed("the agent's steps change each time that they are listed".to_owned());
             }
         }
     }
     let rebooting = done.checked_sub(1).and_then(|last| steps.get(last)).is_some_and(reboots);
-    let rests = if rebooting { Next::Reboots(done) } else { Next::Done };
+    let finished = if rebooting { Next::Reboot(done) } else { Next::Done };
     match steps.get(done).filter(|_| !rebooting) {
-        // What was written may still be in its memory when power goes: it syncs after the last step, however often it
-        // was
-        // handed more.
+        // Written data may still be in the page cache. The agent syncs after the last step, also if it received more steps
+        // after an earlier sync.
         None if matches!(task, Task::Write(..)) && done > 0 => {
-            let last = since.iter().rposition(|outcome| outcome.command_name == making);
+            let last = since.iter().rposition(|outcome| outcome.command_name == execute_command);
             let after = since.get(last.map_or(0, |last| last + 1)..).unwrap_or_default();
             match after.iter().find(|outcome| outcome.command_name == "sync").map(|sync| sync.command_status) {
                 None => Next::Send(Command::bare("standby.sync")),
                 Some(Status::Running) => Next::Wait("standby.sync".to_owned()),
-                Some(Status::Succeeded | Status::Failed | Status::VersionMismatch) => rests,
+                Some(Status::Succeeded | Status::Failed | Status::VersionMismatch) => finished,
             }
         }
-        None => rests,
+        None => finished,
         Some(step) => Next::Send(Command::execute_step(kind, step, node, ports, &found.hardware_manager_version)),
     }
 }
@@ -138,52 +137,57 @@ fn reboots(step: &Value) -> bool {
     step.get("reboot_requested") == Some(&Value::Bool(true))
 }
 
-/// Returns the steps that the agent cleans by if the request names none.
-fn own(has: &[&Value]) -> Result<Vec<RequestedStep>, String> {
-    let mut steps: Vec<&Value> = has.iter().copied().filter(|one| priority(one) > 0).collect();
+/// Returns the agent's clean steps with a priority, in the order of their execution.
+fn default_clean_steps(available: &[&Value]) -> Result<Vec<RequestedStep>, String> {
+    let mut steps: Vec<&Value> = available.iter().copied().filter(|one| priority(one) > 0).collect();
     steps.sort_by_key(|one| (std::cmp::Reverse(priority(one)), rank(one)));
     if !steps.iter().any(|one| text(one, "step").starts_with("erase_devices")) {
-        return Err(format!("none of the agent's steps with a priority erases disks: {}", names(has)));
+        return Err(format!("none of the agent's steps with a priority erases disks: {}", names(available)));
     }
     if steps.len() > MAX_STEPS || steps.iter().any(|one| name(one).len() > MAX_NAME_CHARS) {
         return Err(format!(
-            "the agent would clean by {} steps, the first {}: more than {MAX_STEPS}, or longer names than any has",
+            "the agent lists {} clean steps, the first one {}: more than {MAX_STEPS}, or a name of more than \
+             {MAX_NAME_CHARS} characters",
             steps.len(),
             steps.first().map(|step| name(step).chars().take(MAX_NAME_CHARS).collect::<String>()).unwrap_or_default(),
         ));
     }
-    let wish = |one: &Value| RequestedStep {
+    let requested = |one: &Value| RequestedStep {
         interface: text(one, "interface").to_owned(),
         step: text(one, "step").to_owned(),
         args: Map::new(),
     };
-    Ok(steps.into_iter().map(wish).collect())
+    Ok(steps.into_iter().map(requested).collect())
 }
 
 /// Returns the steps that write an image: the requested ones, or the write step alone if none are requested.
-fn written(has: &[&Value], image: &ImageInfo, named: Option<&[RequestedStep]>) -> Result<Vec<Value>, String> {
+fn write_steps(available: &[&Value], image: &ImageInfo, named: Option<&[RequestedStep]>) -> Result<Vec<Value>, String> {
     let args = json!({"image_info": image, "configdrive": image.configdrive});
     let Value::Object(args) = args else { return Err("the image cannot be described".to_owned()) };
     let write = RequestedStep { interface: "deploy".to_owned(), step: WRITE_IMAGE.to_owned(), args };
     let named = named.unwrap_or_else(|| std::slice::from_ref(&write)).iter();
-    chosen(has, named.map(|wish| if wish.step == WRITE_IMAGE { &write } else { wish }))
+    select_steps(available, named.map(|step| if step.step == WRITE_IMAGE { &write } else { step }))
 }
 
 /// Returns the agent's steps with the requested arguments.
-fn chosen<'a>(has: &[&Value], named: impl Iterator<Item = &'a RequestedStep>) -> Result<Vec<Value>, String> {
-    named.map(|wish| told(has, wish)).collect()
+fn select_steps<'a>(
+    available: &[&Value],
+    named: impl Iterator<Item = &'a RequestedStep>,
+) -> Result<Vec<Value>, String> {
+    named.map(|requested| with_arguments(available, requested)).collect()
 }
 
 /// Returns the agent's step with the requested arguments.
-fn told(has: &[&Value], wish: &RequestedStep) -> Result<Value, String> {
-    let RequestedStep { interface, step, args } = wish;
-    let mine = has.iter().copied().find(|one| text(one, "interface") == interface && text(one, "step") == step);
-    let mine = mine.cloned();
-    let mut own = mine.ok_or_else(|| format!("the agent has no step {interface}.{step}; it has {}", names(has)))?;
-    if let Some(members) = own.as_object_mut().filter(|_| !args.is_empty()) {
+fn with_arguments(available: &[&Value], requested: &RequestedStep) -> Result<Value, String> {
+    let RequestedStep { interface, step, args } = requested;
+    let found = available.iter().copied().find(|one| text(one, "interface") == interface && text(one, "step") == step);
+    let found = found.cloned();
+    let mut found =
+        found.ok_or_else(|| format!("the agent has no step {interface}.{step}; it has {}", names(available)))?;
+    if let Some(members) = found.as_object_mut().filter(|_| !args.is_empty()) {
         members.insert("args".to_owned(), Value::Object(args.clone()));
     }
-    Ok(own)
+    Ok(found)
 }
 
 fn text<'a>(step: &'a Value, member: &str) -> &'a str {
@@ -195,7 +199,7 @@ fn priority(step: &Value) -> i64 {
 }
 
 fn rank(step: &Value) -> usize {
-    RANKS.iter().position(|rank| *rank == text(step, "interface")).unwrap_or(RANKS.len())
+    INTERFACE_ORDER.iter().position(|rank| *rank == text(step, "interface")).unwrap_or(INTERFACE_ORDER.len())
 }
 
 fn name(step: &Value) -> String {
@@ -206,13 +210,13 @@ fn names(steps: &[&Value]) -> String {
     steps.iter().map(|step| name(step)).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the error of a failed command.
-fn refused(outcome: &Outcome) -> String {
+/// Returns the error text of a failed command.
+fn failure_text(outcome: &Outcome) -> String {
     let empty = Map::new();
     let error = outcome.command_error.as_ref().and_then(Value::as_object).unwrap_or(&empty);
-    let said = ["details", "message"].into_iter().find_map(|member| error.get(member)?.as_str());
-    let said: String = said.unwrap_or("it gives no reason").chars().filter(|c| !c.is_control()).take(500).collect();
-    format!("the agent could not do {}: {said}", outcome.command_name)
+    let text = ["details", "message"].into_iter().find_map(|member| error.get(member)?.as_str());
+    let text: String = text.unwrap_or("without a reason").chars().filter(|c| !c.is_control()).take(500).collect();
+    format!("the agent's command {} failed: {text}", outcome.command_name)
 }
 
 #[cfg(test)]
@@ -244,57 +248,61 @@ mod tests {
         next(task, &Commands { commands }, &json!({"uuid": "n"}), &json!([]))
     }
 
-    fn sent(next: Next) -> String {
+    fn sent_command(next: Next) -> String {
         let Next::Send(command) = next else { panic!("{next:?}") };
         let step = command.params.get("step").map(name).unwrap_or_default();
         format!("{} {step}", command.name)
     }
 
-    fn made(status: Status) -> Outcome {
+    fn executed(status: Status) -> Outcome {
         outcome("execute_clean_step", status, Value::Null)
     }
 
-    fn wish(interface: &str, step: &str) -> RequestedStep {
+    fn requested(interface: &str, step: &str) -> RequestedStep {
         RequestedStep { interface: interface.to_owned(), step: step.to_owned(), args: Map::new() }
     }
 
     #[test]
-    fn a_cleaning_lists_the_agents_own_steps_the_most_urgent_first() {
-        assert_eq!(sent(after(&Task::Clean, vec![])), "clean.get_clean_steps ");
-        let wanted = [wish("deploy", "erase_devices_metadata"), wish("raid", "check"), wish("deploy", "erase_devices")];
-        assert_eq!(after(&Task::Clean, vec![steps()]), Next::Lists(wanted.to_vec()));
+    fn the_agents_clean_steps_are_listed_by_priority() {
+        assert_eq!(sent_command(after(&Task::Clean, vec![])), "clean.get_clean_steps ");
+        let wanted = [
+            requested("deploy", "erase_devices_metadata"),
+            requested("raid", "check"),
+            requested("deploy", "erase_devices"),
+        ];
+        assert_eq!(after(&Task::Clean, vec![steps()]), Next::Listed(wanted.to_vec()));
         let many = (0..=MAX_STEPS)
             .map(|n| json!({"interface": "deploy", "step": format!("erase_devices_{n}"), "priority": 1}))
             .collect::<Vec<_>>();
         let many = json!({"clean_steps": {"A": many}, "hardware_manager_version": {}});
         let many = after(&Task::Clean, vec![outcome("get_clean_steps", Status::Succeeded, many)]);
-        assert!(matches!(&many, Next::Failed(why) if why.contains("65 steps")), "{many:?}");
+        assert!(matches!(&many, Next::Failed(why) if why.contains("65 clean steps")), "{many:?}");
     }
 
     #[test]
-    fn a_step_that_runs_is_waited_for_and_one_that_failed_ends_the_work_with_its_reason() {
-        let named = [wish("deploy", "erase_devices_metadata")];
+    fn a_running_step_is_awaited_and_a_failed_one_ends_the_work_with_its_reason() {
+        let named = [requested("deploy", "erase_devices_metadata")];
         let task = Task::Steps(Kind::Clean, &named);
-        let running = after(&task, vec![steps(), made(Status::Running)]);
+        let running = after(&task, vec![steps(), executed(Status::Running)]);
         assert_eq!(running, Next::Wait("deploy.erase_devices_metadata".to_owned()));
-        let Next::Failed(why) = after(&task, vec![steps(), made(Status::Failed)]) else { panic!() };
+        let Next::Failed(why) = after(&task, vec![steps(), executed(Status::Failed)]) else { panic!() };
         assert!(why.contains("the disk is gone"), "{why}");
     }
 
     #[test]
-    fn steps_that_changed_are_asked_for_anew_but_not_for_ever() {
-        let named = [wish("deploy", "erase_devices")];
+    fn changed_steps_are_listed_again_but_not_forever() {
+        let named = [requested("deploy", "erase_devices")];
         let task = Task::Steps(Kind::Clean, &named);
-        let mut said = vec![steps(), made(Status::VersionMismatch)];
-        assert_eq!(sent(after(&task, said.clone())), "clean.get_clean_steps ");
-        for _ in 0..MISMATCHES {
-            said.extend([steps(), made(Status::VersionMismatch)]);
+        let mut received = vec![steps(), executed(Status::VersionMismatch)];
+        assert_eq!(sent_command(after(&task, received.clone())), "clean.get_clean_steps ");
+        for _ in 0..MAX_VERSION_MISMATCHES {
+            received.extend([steps(), executed(Status::VersionMismatch)]);
         }
-        assert!(matches!(after(&task, said), Next::Failed(_)));
+        assert!(matches!(after(&task, received), Next::Failed(_)));
     }
 
     #[test]
-    fn named_steps_are_made_as_named_and_one_that_the_agent_has_not_is_named() {
+    fn requested_steps_are_executed_and_an_unknown_one_fails_with_its_name() {
         let named = |interface: &str, step: &str| {
             let args = Map::from_iter([("agent_burnin_cpu_timeout".to_owned(), json!(60))]);
             [RequestedStep { interface: interface.to_owned(), step: step.to_owned(), args }]
@@ -302,50 +310,51 @@ mod tests {
         let burnin = named("deploy", "burnin_cpu");
         let task = Task::Steps(Kind::Clean, &burnin);
         let Next::Send(command) = after(&task, vec![steps()]) else { panic!() };
-        assert_eq!(sent(Next::Send(command.clone())), "clean.execute_clean_step deploy.burnin_cpu");
+        assert_eq!(sent_command(Next::Send(command.clone())), "clean.execute_clean_step deploy.burnin_cpu");
         let args = command.params.get("step").and_then(|step| step.get("args"));
         assert_eq!(args, Some(&json!({"agent_burnin_cpu_timeout": 60})));
-        assert_eq!(after(&task, vec![steps(), made(Status::Succeeded)]), Next::Done);
+        assert_eq!(after(&task, vec![steps(), executed(Status::Succeeded)]), Next::Done);
         let Next::Failed(why) = after(&Task::Steps(Kind::Clean, &named("bios", "x")), vec![steps()]) else { panic!() };
         assert!(why.contains("bios.x") && why.contains("deploy.burnin_cpu"), "{why}");
     }
 
     #[test]
-    fn a_step_that_wants_a_reboot_ends_a_part_of_the_work() {
+    fn a_step_that_requires_a_reboot_interrupts_the_work() {
         let has = json!({"clean_steps": {"A": [
             {"interface": "bios", "step": "apply", "priority": 5, "reboot_requested": true},
             {"interface": "deploy", "step": "erase_devices", "priority": 9, "reboot_requested": false},
         ]}, "hardware_manager_version": {"A": "1"}});
-        let mut said = vec![outcome("get_clean_steps", Status::Succeeded, has)];
-        let named = [wish("deploy", "erase_devices"), wish("bios", "apply"), wish("deploy", "erase_devices")];
+        let mut received = vec![outcome("get_clean_steps", Status::Succeeded, has)];
+        let named =
+            [requested("deploy", "erase_devices"), requested("bios", "apply"), requested("deploy", "erase_devices")];
         let task = Task::Steps(Kind::Clean, &named);
-        said.push(made(Status::Succeeded));
-        assert_eq!(sent(after(&task, said.clone())), "clean.execute_clean_step bios.apply");
-        said.push(made(Status::Running));
-        assert_eq!(after(&task, said.clone()), Next::Wait("bios.apply".to_owned()));
-        said.pop();
-        said.push(made(Status::Succeeded));
-        assert_eq!(after(&task, said.clone()), Next::Reboots(2));
+        received.push(executed(Status::Succeeded));
+        assert_eq!(sent_command(after(&task, received.clone())), "clean.execute_clean_step bios.apply");
+        received.push(executed(Status::Running));
+        assert_eq!(after(&task, received.clone()), Next::Wait("bios.apply".to_owned()));
+        received.pop();
+        received.push(executed(Status::Succeeded));
+        assert_eq!(after(&task, received.clone()), Next::Reboot(2));
         assert_eq!(
-            after(&Task::Steps(Kind::Clean, &named[..2]), said.clone()),
-            Next::Reboots(2),
-            "the last one as well"
+            after(&Task::Steps(Kind::Clean, &named[..2]), received.clone()),
+            Next::Reboot(2),
+            "also after the last step"
         );
-        said.truncate(1);
-        let own = [wish("deploy", "erase_devices"), wish("bios", "apply")];
-        assert_eq!(after(&Task::Clean, said), Next::Lists(own.to_vec()), "nor is it kept out of the agent's own list");
+        received.truncate(1);
+        let own = [requested("deploy", "erase_devices"), requested("bios", "apply")];
+        assert_eq!(after(&Task::Clean, received), Next::Listed(own.to_vec()), "the list contains it, too");
     }
 
     #[test]
-    fn a_cleaning_that_erases_nothing_is_none() {
+    fn a_cleaning_without_an_erase_step_fails() {
         let none = json!({"clean_steps": {"A": [{"interface": "raid", "step": "check", "priority": 1}]},
                           "hardware_manager_version": {}});
-        let said = vec![outcome("get_clean_steps", Status::Succeeded, none)];
-        assert!(matches!(after(&Task::Clean, said), Next::Failed(why) if why.contains("erases")));
+        let received = vec![outcome("get_clean_steps", Status::Succeeded, none)];
+        assert!(matches!(after(&Task::Clean, received), Next::Failed(why) if why.contains("erases")));
     }
 
     #[test]
-    fn an_image_is_an_argument_of_the_step_that_writes_it() {
+    fn the_image_is_an_argument_of_the_write_step() {
         let image = ImageInfo {
             id: "debian".to_owned(),
             urls: vec!["http://s/f".to_owned()],
@@ -362,29 +371,32 @@ mod tests {
         };
         let has = json!({"deploy_steps": {"A": [{"interface": "deploy", "step": "write_image", "priority": 0}]},
                          "hardware_manager_version": {"A": "1"}});
-        let mut said = vec![outcome("get_deploy_steps", Status::Succeeded, has)];
-        let Next::Send(command) = after(&Task::Write(&image, None), said.clone()) else { panic!() };
+        let mut received = vec![outcome("get_deploy_steps", Status::Succeeded, has)];
+        let Next::Send(command) = after(&Task::Write(&image, None), received.clone()) else { panic!() };
         assert_eq!(command.name, "deploy.execute_deploy_step");
         let params = Value::Object(command.params);
         let at = |pointer: &str| params.pointer(pointer).cloned().unwrap_or_default();
         assert_eq!(at("/step/args/image_info/urls/0"), "http://s/f");
         assert_eq!(at("/step/args/configdrive"), "H4sI");
         assert_eq!(at("/deploy_version"), json!({"A": "1"}));
-        // Written where its place among others is.
-        let course = [wish("deploy", "write_image")];
+        // The same with requested steps.
+        let steps = [requested("deploy", "write_image")];
         assert_eq!(
-            after(&Task::Write(&image, Some(&course)), said.clone()),
-            after(&Task::Write(&image, None), said.clone())
+            after(&Task::Write(&image, Some(&steps)), received.clone()),
+            after(&Task::Write(&image, None), received.clone())
         );
-        said.push(outcome("execute_deploy_step", Status::Succeeded, Value::Null));
-        assert_eq!(after(&Task::Write(&image, None), said.clone()), Next::Send(Command::bare("standby.sync")));
-        said.push(outcome("sync", Status::Succeeded, Value::Null));
-        assert_eq!(after(&Task::Write(&image, None), said.clone()), Next::Done);
-        // A step that it is handed later has a sync of its own; one that is only there has done nothing.
-        let course = [wish("deploy", "write_image"), wish("deploy", "write_image")];
-        said.push(outcome("execute_deploy_step", Status::Succeeded, Value::Null));
-        assert_eq!(after(&Task::Write(&image, Some(&course)), said.clone()), Next::Send(Command::bare("standby.sync")));
-        said.truncate(1);
-        assert_eq!(after(&Task::Write(&image, Some(&[])), said), Next::Done);
+        received.push(outcome("execute_deploy_step", Status::Succeeded, Value::Null));
+        assert_eq!(after(&Task::Write(&image, None), received.clone()), Next::Send(Command::bare("standby.sync")));
+        received.push(outcome("sync", Status::Succeeded, Value::Null));
+        assert_eq!(after(&Task::Write(&image, None), received.clone()), Next::Done);
+        // A later step needs another sync. Without executed steps there is nothing to sync.
+        let steps = [requested("deploy", "write_image"), requested("deploy", "write_image")];
+        received.push(outcome("execute_deploy_step", Status::Succeeded, Value::Null));
+        assert_eq!(
+            after(&Task::Write(&image, Some(&steps)), received.clone()),
+            Next::Send(Command::bare("standby.sync"))
+        );
+        received.truncate(1);
+        assert_eq!(after(&Task::Write(&image, Some(&[])), received), Next::Done);
     }
 }

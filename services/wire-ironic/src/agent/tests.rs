@@ -12,14 +12,14 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 #[test]
-fn an_agent_is_found_where_one_is_expected() {
+fn a_lookup_succeeds_in_states_that_expect_an_agent() {
     assert!(findable("inspect wait", FastTrack::Off) && !findable("active", FastTrack::On));
     assert!(!findable("manageable", FastTrack::Off) && findable("manageable", FastTrack::On));
     assert!(!shows_token(version(61)) && shows_token(version(62)));
 }
 
 #[test]
-fn addresses_that_are_none_are_left_out() {
+fn a_lookup_ignores_invalid_addresses() {
     let pairs = [("addresses".to_owned(), "bad, 52:54:00:AA:BB:01,".to_owned())];
     let lookup = Lookup::read(version(22), &pairs).unwrap();
     assert_eq!(lookup.addresses, ["52:54:00:aa:bb:01"]);
@@ -28,7 +28,7 @@ fn addresses_that_are_none_are_left_out() {
 }
 
 #[test]
-fn another_address_is_another_agent() {
+fn a_heartbeat_from_another_url_is_rejected() {
     let body = object(json!({"callback_url": "https://h:9999", "agent_token": "t", "agent_version": "13.0.0"}));
     let read = |known| Heartbeat::read(version(68), &body, known);
     assert!(read(None).is_ok() && read(Some("https://h:9999")).is_ok());
@@ -45,10 +45,10 @@ fn a_heartbeat_hides_its_token() {
 }
 
 #[test]
-fn a_heartbeat_moves_what_waits_for_it() {
-    assert_eq!(heed("clean wait"), Heed::GoesOn);
-    assert_eq!(heed("deploy hold"), Heed::Noted);
-    assert_eq!(heed("active"), Heed::Ignored);
+fn a_heartbeat_continues_work_that_waits_for_the_agent() {
+    assert_eq!(heartbeat_effect("clean wait"), HeartbeatEffect::Continue);
+    assert_eq!(heartbeat_effect("deploy hold"), HeartbeatEffect::Record);
+    assert_eq!(heartbeat_effect("active"), HeartbeatEffect::Ignore);
 }
 
 #[test]
@@ -57,16 +57,16 @@ fn a_report_is_split_into_inventory_and_the_rest() {
         "root_disk": {"name": "/dev/sda"}, "error": null});
     let report = Report::read(version(1), None, object(body.clone())).unwrap();
     assert_eq!(
-        (report.addresses.as_slice(), report.answer),
-        (["52:54:00:aa:bb:01".to_owned()].as_slice(), Callback::Uuid)
+        (report.addresses.as_slice(), report.response),
+        (["52:54:00:aa:bb:01".to_owned()].as_slice(), ReportResponse::Uuid)
     );
     assert_eq!((report.error, report.rest.contains_key("root_disk")), (None, true));
-    assert_eq!(Report::read(version(84), None, object(body.clone())).unwrap().answer, Callback::Lookup);
+    assert_eq!(Report::read(version(84), None, object(body.clone())).unwrap().response, ReportResponse::Lookup);
     assert_eq!(Report::read(version(50), None, object(body)).unwrap_err().status, 404);
 }
 
 #[test]
-fn an_inventory_keeps_what_it_does_not_know() {
+fn an_inventory_keeps_unknown_members() {
     let value = json!({"cpu": {"frequency": "2900.0", "count": 8}, "usb_devices": [1], "memory": {"total": 5}});
     let inventory: Inventory = serde_json::from_value(value).unwrap();
     let back = serde_json::to_value(&inventory).unwrap();
@@ -76,7 +76,7 @@ fn an_inventory_keeps_what_it_does_not_know() {
 }
 
 #[test]
-fn commands_are_named_after_their_work() {
+fn the_name_of_a_command_contains_the_kind_of_work() {
     let command =
         Command::execute_step(Kind::Deploy, &json!({"step": "x"}), &json!({}), &json!([]), &json!({"g": "1"}));
     assert_eq!(command.name, "deploy.execute_deploy_step");
@@ -86,7 +86,7 @@ fn commands_are_named_after_their_work() {
 }
 
 #[test]
-fn of_commands_of_one_name_the_latest_counts() {
+fn the_latest_of_several_commands_with_one_name_is_found() {
     let of = |id: &str, status: &str| json!({"id": id, "command_name": "execute_clean_step", "command_status": status});
     let list = json!({"commands": [of("1", "SUCCEEDED"), of("2", "CLEAN_VERSION_MISMATCH")]});
     let list: Commands = serde_json::from_value(list).unwrap();
@@ -99,7 +99,7 @@ fn of_commands_of_one_name_the_latest_counts() {
 
 proptest! {
     #[test]
-    fn any_body_is_heard_or_refused(
+    fn any_body_is_parsed_or_rejected(
         body in prop::collection::btree_map(
             prop::sample::select(vec!["callback_url", "agent_token", "agent_status", "inventory", "error", "x"]),
             crate::fields::any_json(), 0..4,

@@ -5,8 +5,8 @@ use serde_json::Value;
 /// Replacement of a secret in responses.
 pub const MASK: &str = "******";
 
-/// Parts of the keys of secrets, in lower case; keys are compared without regard to case. Source: what Ironic masks; clients rely on all other values being
-/// shown unchanged.
+/// Parts of the keys of secrets, in lower case; keys are compared without regard to case. Source: the keys that Ironic masks.
+/// Clients rely on all other values being shown unchanged.
 const SECRET_KEY_PARTS: &[&str] = &[
     "adminpass",
     "admin_pass",

@@ -12,7 +12,7 @@ use crate::fields::{self, Post, Resource};
 /// caller replaces it by the driver's default.
 ///
 /// # Errors
-/// 400 with the operation that failed, or with what is wrong with the result.
+/// 400 with the operation that failed, or with the first invalid field of the result.
 pub fn apply(resource: &Resource, whole: &Map<String, Value>, ops: &[Op]) -> Result<Map<String, Value>, Error> {
     let mut changed = whole.clone();
     for op in ops {

@@ -1,6 +1,6 @@
-//! Requests that the tables do not predict, and why.
+//! Requests whose recorded responses the tables do not predict, with the reasons.
 
-/// Lines whose answer we mean to give otherwise, and the name of the difference.
+/// Requests with a deliberate difference, and its name.
 pub(super) const DIFFERENT: &[(&str, &str)] = &[
     (
         r#"1.115 GET /v1/nodes?limit=2&fields=uuid,name&sort_key=name&sort_dir=desc&driver=fake-hardware"#,
@@ -76,60 +76,63 @@ pub(super) const DIFFERENT: &[(&str, &str)] = &[
     (r#"1.115 PATCH /v1/nodes"#, "no-such-path"),
 ];
 
-/// Lines whose answer no table here knows, and who does.
-pub(super) const BEYOND: &[(&str, &str)] = &[
+/// Requests whose responses depend on facts that the test lacks, and those facts.
+pub(super) const UNPREDICTABLE: &[(&str, &str)] = &[
     (
         r#"1.115 POST /v1/nodes {"driver":"fake-hardware","uuid":"11111111-1111-4111-8111-000000000001"}"#,
-        "in use already",
+        "used names and addresses",
     ),
-    (r#"1.115 POST /v1/nodes {"driver":"fake-hardware","name":"node-1"}"#, "in use already"),
+    (r#"1.115 POST /v1/nodes {"driver":"fake-hardware","name":"node-1"}"#, "used names and addresses"),
     (
         r#"1.115 POST /v1/ports {"address":"52:54:00:aa:bb:01","node_uuid":"11111111-1111-4111-8111-000000000001"}"#,
-        "in use already",
+        "used names and addresses",
     ),
-    (r#"1.115 POST /v1/allocations {"resource_class":"x","name":"alloc-1"}"#, "in use already"),
-    (r#"1.115 POST /v1/nodes {"driver":"nope"}"#, "what drivers there are"),
-    (r#"1.115 POST /v1/nodes {"driver":"fake-hardware","deploy_interface":"nope"}"#, "what drivers there are"),
+    (r#"1.115 POST /v1/allocations {"resource_class":"x","name":"alloc-1"}"#, "used names and addresses"),
+    (r#"1.115 POST /v1/nodes {"driver":"nope"}"#, "available drivers"),
+    (r#"1.115 POST /v1/nodes {"driver":"fake-hardware","deploy_interface":"nope"}"#, "available drivers"),
     (
         r#"1.115 PATCH /v1/nodes/node-1 [{"op":"replace","path":"/conductor_group","value":"GROUP"}]"#,
-        "what drivers there are",
+        "available drivers",
     ),
-    (r#"1.115 GET /v1/drivers/nope"#, "what drivers there are"),
-    (r#"1.115 PATCH /v1/nodes/node-1 [{"op":"replace","path":"/driver","value":"ipmi"}]"#, "what drivers there are"),
+    (r#"1.115 GET /v1/drivers/nope"#, "available drivers"),
+    (r#"1.115 PATCH /v1/nodes/node-1 [{"op":"replace","path":"/driver","value":"ipmi"}]"#, "available drivers"),
     (
         r#"1.115 POST /v1/nodes {"driver":"fake-hardware","chassis_uuid":"11111111-1111-4111-8111-0000000000cc"}"#,
-        "what there is",
+        "existing resources",
     ),
-    (r#"1.115 GET /v1/nodes?marker=11111111-1111-4111-8111-00000000ffff"#, "what there is"),
-    (r#"1.115 GET /v1/nodes?chassis_uuid=11111111-1111-4111-8111-00000000ffff"#, "what there is"),
-    (r#"1.115 PUT /v1/nodes/node-1/states/provision {"target":"service","runbook":"nope"}"#, "what there is"),
-    (r#"1.115 PUT /v1/nodes/node-1/states/provision {"target":"rebuild","runbook":"nope"}"#, "what there is"),
+    (r#"1.115 GET /v1/nodes?marker=11111111-1111-4111-8111-00000000ffff"#, "existing resources"),
+    (r#"1.115 GET /v1/nodes?chassis_uuid=11111111-1111-4111-8111-00000000ffff"#, "existing resources"),
+    (r#"1.115 PUT /v1/nodes/node-1/states/provision {"target":"service","runbook":"nope"}"#, "existing resources"),
+    (r#"1.115 PUT /v1/nodes/node-1/states/provision {"target":"rebuild","runbook":"nope"}"#, "existing resources"),
     (
         r#"1.115 POST /v1/ports {"address":"52:54:00:aa:bb:03","node_uuid":"11111111-1111-4111-8111-00000000ffff"}"#,
-        "what there is",
+        "existing resources",
     ),
-    (r#"1.115 GET /v1/ports?node_uuid=11111111-1111-4111-8111-00000000ffff"#, "what there is"),
-    (r#"1.115 POST /v1/allocations {"resource_class":"x","candidate_nodes":["nobody"]}"#, "what there is"),
-    (r#"1.115 GET /v1/lookup?addresses=52:54:00:aa:bb:0f"#, "what there is"),
-    (r#"1.115 GET /v1/lookup?node_uuid=11111111-1111-4111-8111-000000000001"#, "what there is"),
-    (r#"1.115 POST /v1/heartbeat/nobody {"callback_url":"https://127.0.0.1:9999","agent_token":"t"}"#, "what there is"),
+    (r#"1.115 GET /v1/ports?node_uuid=11111111-1111-4111-8111-00000000ffff"#, "existing resources"),
+    (r#"1.115 POST /v1/allocations {"resource_class":"x","candidate_nodes":["nobody"]}"#, "existing resources"),
+    (r#"1.115 GET /v1/lookup?addresses=52:54:00:aa:bb:0f"#, "existing resources"),
+    (r#"1.115 GET /v1/lookup?node_uuid=11111111-1111-4111-8111-000000000001"#, "existing resources"),
+    (
+        r#"1.115 POST /v1/heartbeat/nobody {"callback_url":"https://127.0.0.1:9999","agent_token":"t"}"#,
+        "existing resources",
+    ),
     (
         r#"1.115 POST /v1/continue_inspection {"inventory":{"interfaces":[{"mac_address":"52:54:00:aa:bb:0f"}]}}"#,
-        "what there is",
+        "existing resources",
     ),
     (
         r#"1.1 POST /v1/continue_inspection {"inventory":{"interfaces":[{"mac_address":"52:54:00:aa:bb:0f"}]}}"#,
-        "what there is",
+        "existing resources",
     ),
     (
         r#"1.115 POST /v1/heartbeat/node-1 {"callback_url":"https://127.0.0.1:9999","agent_token":"t","agent_version":"1"}"#,
-        "the token of the node",
+        "agent token of the node",
     ),
-    (r#"1.115 GET /v1/nodes/node-1/inventory"#, "what there is"),
-    (r#"1.115 GET /v1/nodes/node-1/management/indicators/led"#, "what the hardware has"),
-    (r#"1.115 GET /v1/nodes/node-1/management/indicators/nope@system"#, "what the hardware has"),
-    (r#"1.115 GET /v1/nodes/node-1/management/indicators/led@nope"#, "what the hardware has"),
-    (r#"1.115 PUT /v1/nodes/node-1/management/indicators/led@system {"state":"on"}"#, "what the hardware has"),
-    (r#"1.115 PUT /v1/nodes/node-1/management/indicators/led {"state":"on"}"#, "what the hardware has"),
-    (r#"1.75 PUT /v1/nodes/nobody/states/boot_mode {"target":"uefi"}"#, "what there is"),
+    (r#"1.115 GET /v1/nodes/node-1/inventory"#, "existing resources"),
+    (r#"1.115 GET /v1/nodes/node-1/management/indicators/led"#, "indicators of the hardware"),
+    (r#"1.115 GET /v1/nodes/node-1/management/indicators/nope@system"#, "indicators of the hardware"),
+    (r#"1.115 GET /v1/nodes/node-1/management/indicators/led@nope"#, "indicators of the hardware"),
+    (r#"1.115 PUT /v1/nodes/node-1/management/indicators/led@system {"state":"on"}"#, "indicators of the hardware"),
+    (r#"1.115 PUT /v1/nodes/node-1/management/indicators/led {"state":"on"}"#, "indicators of the hardware"),
+    (r#"1.75 PUT /v1/nodes/nobody/states/boot_mode {"target":"uefi"}"#, "existing resources"),
 ];

@@ -1,4 +1,4 @@
-//! What the tables say of a recorded request: a thin face over them, without a server.
+//! Predicts the response to a recorded request from the tables: an API front end without a server.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ use crate::verb::{NodeState, Power, Provision, Verb};
 use crate::version::{self, Collection, Version, VersionError, negotiate};
 use crate::{call, documents, limits, links, patch, route};
 
-type Whole = BTreeMap<String, Map<String, Value>>;
+type Resources = BTreeMap<String, Map<String, Value>>;
 const BASE: &str = "http://ironic.test";
 
 /// A recorded request.
-pub(super) struct Ask {
+pub(super) struct RecordedRequest {
     pub(super) version: Result<Version, VersionError>,
     method: String,
     path: String,
@@ -25,19 +25,19 @@ pub(super) struct Ask {
     root: bool,
 }
 
-/// What the tables say.
-pub(super) enum Says {
-    /// Nothing: no rule of ours.
-    Nothing,
-    /// It is refused so.
+/// Predicted response.
+pub(super) enum Prediction {
+    /// None: no rule predicts it.
+    None,
+    /// This error.
     Error(Error),
-    /// It is taken.
+    /// Success with this status.
     Status(u16),
-    /// It is taken, and answered so; see [`unlike`].
+    /// Success with this status and body; see [`body_mismatch`].
     Body(u16, Value),
 }
 
-impl Ask {
+impl RecordedRequest {
     pub(super) fn new(line: &str, sent: &BTreeMap<String, String>) -> Self {
         let mut words = line.splitn(4, ' ');
         let (_, method, target) = (words.next(), words.next().unwrap(), words.next().unwrap());
@@ -59,12 +59,12 @@ impl Ask {
         }
     }
 
-    /// Whether the request comes to a collection at all: only then are there version headers.
-    pub(super) fn routed(&self) -> bool {
+    /// Returns whether the path is in a collection, so that the response has version headers.
+    pub(super) fn has_collection(&self) -> bool {
         let first = self.path.split('/').next().unwrap_or_default();
-        let deep = limits::check_levels(self.raw.as_bytes()).is_err();
-        let agents = matches!(self.method.as_str(), "HEAD" | "OPTIONS");
-        Collection::named(first).is_some() && !agents && !deep
+        let is_too_deep = limits::check_levels(self.raw.as_bytes()).is_err();
+        let is_other_method = matches!(self.method.as_str(), "HEAD" | "OPTIONS");
+        Collection::named(first).is_some() && !is_other_method && !is_too_deep
     }
 
     fn body(&self) -> Value {
@@ -76,62 +76,68 @@ impl Ask {
     }
 }
 
-pub(super) fn says(ask: &Ask, whole: &Whole) -> Says {
-    if let Err(error) = limits::check_levels(ask.raw.as_bytes()) {
-        return Says::Error(error);
+/// Predicts the response to a request. `resources` has the resources before the request, by path.
+pub(super) fn predict(request: &RecordedRequest, resources: &Resources) -> Prediction {
+    if let Err(error) = limits::check_levels(request.raw.as_bytes()) {
+        return Prediction::Error(error);
     }
-    match (ask.method.as_str(), ask.path.as_str()) {
-        ("HEAD", _) => return Says::Status(405),
-        ("OPTIONS", _) => return Says::Status(200),
-        ("GET", "") if ask.pairs.is_empty() => return documents(ask),
+    match (request.method.as_str(), request.path.as_str()) {
+        ("HEAD", _) => return Prediction::Status(405),
+        ("OPTIONS", _) => return Prediction::Status(200),
+        ("GET", "") if request.pairs.is_empty() => return documents(request),
         _ => {}
     }
-    let version = match &ask.version {
+    let version = match &request.version {
         Ok(version) => *version,
-        Err(refused) => return Says::Error(refused.error.clone()),
+        Err(error) => return Prediction::Error(error.error.clone()),
     };
-    routed(ask, version, whole).unwrap_or_else(Says::Error)
+    predict_call(request, version, resources).unwrap_or_else(Prediction::Error)
 }
 
-fn documents(ask: &Ask) -> Says {
-    // The line says "/" for the root and "/v1" or "/v1/" for the other.
-    let version = ask.version.as_ref().ok().copied();
+fn documents(request: &RecordedRequest) -> Prediction {
+    // The path is "/" for the root document, "/v1" or "/v1/" for the other one.
+    let version = request.version.as_ref().ok().copied();
     match version {
-        _ if ask.root => Says::Body(200, documents::root(BASE)),
-        Some(version) => Says::Body(200, documents::v1(BASE, version)),
-        None => Says::Nothing,
+        _ if request.root => Prediction::Body(200, documents::root(BASE)),
+        Some(version) => Prediction::Body(200, documents::v1(BASE, version)),
+        None => Prediction::None,
     }
 }
 
-fn routed(ask: &Ask, version: Version, whole: &Whole) -> Result<Says, Error> {
-    let segments: Vec<&str> = ask.path.split('/').collect();
-    let found = route::find(version, &ask.method, &ask.path)?;
-    if let Some(refused) = found.older() {
-        return Err(refused);
+fn predict_call(request: &RecordedRequest, version: Version, resources: &Resources) -> Result<Prediction, Error> {
+    let segments: Vec<&str> = request.path.split('/').collect();
+    let found = route::find(version, &request.method, &request.path)?;
+    if let Some(error) = found.older() {
+        return Err(error);
     }
-    match (ask.method.as_str(), segments.as_slice()) {
-        ("GET", ["lookup"]) => Lookup::read(version, &ask.pairs).map(|_| Says::Status(200)),
-        ("POST", ["heartbeat", _]) => Heartbeat::read(version, &ask.object(), None).map(|_| Says::Status(202)),
-        ("POST", ["continue_inspection"]) => Report::read(version, None, ask.object()).map(|_| Says::Status(202)),
+    match (request.method.as_str(), segments.as_slice()) {
+        ("GET", ["lookup"]) => Lookup::read(version, &request.pairs).map(|_| Prediction::Status(200)),
+        ("POST", ["heartbeat", _]) => {
+            Heartbeat::read(version, &request.object(), None).map(|_| Prediction::Status(202))
+        }
+        ("POST", ["continue_inspection"]) => {
+            Report::read(version, None, request.object()).map(|_| Prediction::Status(202))
+        }
         ("GET", ["volume"]) => {
             let mut body = Map::new();
             body.insert("links".to_owned(), links::resource(BASE, "volume/"));
             body.extend(
                 links::below(links::VOLUME, version, BASE, "volume").map(|(name, value)| (name.to_owned(), value)),
             );
-            Ok(Says::Body(200, Value::Object(body)))
+            Ok(Prediction::Body(200, Value::Object(body)))
         }
-        ("GET", ["nodes", ident, "states"]) => Ok(before(&NODE, ident, whole)
-            .map_or(Says::Nothing, |node| Says::Body(200, Value::Object(fields::node_states(version, node))))),
-        ("GET", _) if segments.len() > 2 && first(&segments) == "nodes" => Ok(Says::Status(found.route.success)),
-        (_, ["nodes", _, rest @ ..]) if !rest.is_empty() && small(ask, version, rest)? => {
-            Ok(Says::Status(found.route.success))
+        ("GET", ["nodes", ident, "states"]) => Ok(before(&NODE, ident, resources)
+            .map_or(Prediction::None, |node| Prediction::Body(200, Value::Object(fields::node_states(version, node))))),
+        ("GET", _) if segments.len() > 2 && first(&segments) == "nodes" => Ok(Prediction::Status(found.route.success)),
+        (_, ["nodes", _, rest @ ..]) if !rest.is_empty() && check_subresource_call(request, version, rest)? => {
+            Ok(Prediction::Status(found.route.success))
         }
-        ("PUT", ["nodes", ident, "states", "provision"]) => provision(ask, version, ident, whole),
-        ("PUT", ["nodes", ident, "states", "power"]) => power(ask, version, ident, whole),
+        ("PUT", ["nodes", ident, "states", "provision"]) => provision(request, version, ident, resources),
+        ("PUT", ["nodes", ident, "states", "power"]) => power(request, version, ident, resources),
         (_, segments) => {
-            let says = resource(ask, version, segments, whole)?;
-            Ok(if matches!(says, Says::Nothing) { Says::Status(found.route.success) } else { says })
+            let prediction = resource(request, version, segments, resources)?;
+            let has_rule = !matches!(prediction, Prediction::None);
+            Ok(if has_rule { prediction } else { Prediction::Status(found.route.success) })
         }
     }
 }
@@ -140,10 +146,10 @@ fn first<'a>(segments: &[&'a str]) -> &'a str {
     segments.first().copied().unwrap_or_default()
 }
 
-/// Whether a small call is one that has a rule, which then is checked.
-fn small(ask: &Ask, version: Version, rest: &[&str]) -> Result<bool, Error> {
-    let body = &ask.object();
-    match (ask.method.as_str(), rest) {
+/// Checks the arguments of a call below a node. Returns `false` if the call has no rule.
+fn check_subresource_call(request: &RecordedRequest, version: Version, rest: &[&str]) -> Result<bool, Error> {
+    let body = &request.object();
+    match (request.method.as_str(), rest) {
         ("PUT", ["maintenance"]) => call::maintenance(body).map(drop),
         ("PUT", ["states", "console"]) => call::console(body).map(drop),
         ("PUT", ["states", "boot_mode"]) => call::boot_mode(body).map(drop),
@@ -154,46 +160,58 @@ fn small(ask: &Ask, version: Version, rest: &[&str]) -> Result<bool, Error> {
         ("PUT", ["traits", text]) => call::one_trait("n", text, 1),
         ("POST", ["vifs"]) => call::vif(version, body).map(drop),
         ("POST", ["vmedia"]) => call::media(body).map(drop),
-        ("DELETE", ["vmedia"]) => call::media_types(&ask.pairs).map(drop),
+        ("DELETE", ["vmedia"]) => call::media_types(&request.pairs).map(drop),
         _ => return Ok(false),
     }
     .map(|()| true)
 }
 
-fn resource(ask: &Ask, version: Version, segments: &[&str], whole: &Whole) -> Result<Says, Error> {
+fn resource(
+    request: &RecordedRequest,
+    version: Version,
+    segments: &[&str],
+    resources: &Resources,
+) -> Result<Prediction, Error> {
     let found = RESOURCES
         .iter()
-        .find(|resource| ask.path == resource.path || ask.path.starts_with(&format!("{}/", resource.path)));
-    let Some(resource) = found.copied() else { return Ok(Says::Nothing) };
+        .find(|resource| request.path == resource.path || request.path.starts_with(&format!("{}/", resource.path)));
+    let Some(resource) = found.copied() else { return Ok(Prediction::None) };
     let depth = resource.path.split('/').count();
     let ident = segments.get(depth).copied();
-    match (ask.method.as_str(), ident, segments.len() - depth) {
-        ("GET", None, _) => list(ask, resource, version, Shape::Plain, whole),
-        ("GET", Some("detail"), 1) => list(ask, resource, version, Shape::Detail, whole),
-        ("GET", Some(ident), 1) => one(ask, resource, version, ident, whole),
-        ("POST", None, _) => post(ask, resource, version),
+    match (request.method.as_str(), ident, segments.len() - depth) {
+        ("GET", None, _) => list(request, resource, version, Shape::Plain, resources),
+        ("GET", Some("detail"), 1) => list(request, resource, version, Shape::Detail, resources),
+        ("GET", Some(ident), 1) => one(request, resource, version, ident, resources),
+        ("POST", None, _) => post(request, resource, version),
         ("DELETE", Some(ident), 1) if resource.path == "nodes" => {
-            let node = before(resource, ident, whole).ok_or_else(|| crate::error::text::not_found("Node", ident))?;
-            patch::node::check_delete(node).map(|()| Says::Status(204))
+            let node =
+                before(resource, ident, resources).ok_or_else(|| crate::error::text::not_found("Node", ident))?;
+            patch::node::check_delete(node).map(|()| Prediction::Status(204))
         }
-        ("PATCH", Some(ident), 1) => change(ask, resource, version, ident, whole),
-        _ => Ok(Says::Nothing),
+        ("PATCH", Some(ident), 1) => change(request, resource, version, ident, resources),
+        _ => Ok(Prediction::None),
     }
 }
 
-fn before<'a>(resource: &Resource, ident: &str, whole: &'a Whole) -> Option<&'a Map<String, Value>> {
-    whole.get(&format!("{}/{ident}", resource.path))
+fn before<'a>(resource: &Resource, ident: &str, resources: &'a Resources) -> Option<&'a Map<String, Value>> {
+    resources.get(&format!("{}/{ident}", resource.path))
 }
 
-fn list(ask: &Ask, resource: &'static Resource, version: Version, shape: Shape, whole: &Whole) -> Result<Says, Error> {
-    let list = query::list(resource, version, shape, &ask.pairs)?;
+fn list(
+    request: &RecordedRequest,
+    resource: &'static Resource,
+    version: Version,
+    shape: Shape,
+    resources: &Resources,
+) -> Result<Prediction, Error> {
+    let list = query::list(resource, version, shape, &request.pairs)?;
     let key = |item: &Map<String, Value>| item.get(resource.key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let items = whole.iter().filter(|(of, _)| of.starts_with(&format!("{}/", resource.path)));
+    let items = resources.iter().filter(|(of, _)| of.starts_with(&format!("{}/", resource.path)));
     let views = items.map(|(_, item)| (key(item), links::shown(resource, version, BASE, &list.columns, item)));
     let next = query::next_page(resource, &list, BASE, list.page.limit, "LAST");
     let body = json!({"plural": resource.plural, "items": views.collect::<BTreeMap<_, _>>(), "limit": list.page.limit,
         "next": next, "keys": keys(resource, version, &list.columns)});
-    Ok(Says::Body(200, json!({"list": body})))
+    Ok(Prediction::Body(200, json!({"list": body})))
 }
 
 fn keys(resource: &'static Resource, version: Version, columns: &Columns) -> Vec<String> {
@@ -203,9 +221,15 @@ fn keys(resource: &'static Resource, version: Version, columns: &Columns) -> Vec
         .collect()
 }
 
-fn one(ask: &Ask, resource: &'static Resource, version: Version, ident: &str, whole: &Whole) -> Result<Says, Error> {
-    let fields = ask.pairs.iter().find(|(name, _)| name == "fields").map(|(_, value)| value.as_str());
-    query::unexpected(ask.pairs.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "fields"))?;
+fn one(
+    request: &RecordedRequest,
+    resource: &'static Resource,
+    version: Version,
+    ident: &str,
+    resources: &Resources,
+) -> Result<Prediction, Error> {
+    let fields = request.pairs.iter().find(|(name, _)| name == "fields").map(|(_, value)| value.as_str());
+    query::unexpected(request.pairs.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "fields"))?;
     let columns = match fields {
         Some(_) => fields::columns(resource, version, fields, None)?,
         None => Columns::All,
@@ -214,7 +238,7 @@ fn one(ask: &Ask, resource: &'static Resource, version: Version, ident: &str, wh
         return Err(crate::error::text::bad_identifier("node", ident));
     }
     let named = resource.path != "nodes" || fields::identifies(version, ident);
-    let before = before(resource, ident, whole).filter(|_| named);
+    let before = before(resource, ident, resources).filter(|_| named);
     let kind = format!(
         "{}{}",
         resource.schema_name.get(..1).unwrap_or("c").to_uppercase(),
@@ -222,31 +246,37 @@ fn one(ask: &Ask, resource: &'static Resource, version: Version, ident: &str, wh
     );
     let kind = if resource.path == "conductors" { "Conductor" } else { &kind };
     let before = before.ok_or_else(|| crate::error::text::not_found(kind, ident))?;
-    Ok(Says::Body(200, Value::Object(links::shown(resource, version, BASE, &columns, before))))
+    Ok(Prediction::Body(200, Value::Object(links::shown(resource, version, BASE, &columns, before))))
 }
 
-fn post(ask: &Ask, resource: &'static Resource, version: Version) -> Result<Says, Error> {
-    let mut stored = fields::check_post(resource, version, &ask.body())?;
+fn post(request: &RecordedRequest, resource: &'static Resource, version: Version) -> Result<Prediction, Error> {
+    let mut stored = fields::check_post(resource, version, &request.body())?;
     if resource.path == "nodes" {
         stored.insert("provision_state".to_owned(), Value::from(fields::first_state(version)));
         stored.get("name").and_then(Value::as_str).map_or(Ok(()), |name| fields::check_new_name(version, name))?;
     }
     let columns = Columns::These(stored.keys().filter_map(|name| Some(resource.field(name)?.name)).collect());
-    Ok(Says::Body(201, json!({"part": fields::view(resource, version, &columns, &stored)})))
+    Ok(Prediction::Body(201, json!({"part": fields::view(resource, version, &columns, &stored)})))
 }
 
-fn change(ask: &Ask, resource: &'static Resource, version: Version, ident: &str, whole: &Whole) -> Result<Says, Error> {
-    let ops = patch::parse(resource, version, &ask.body())?;
-    let before = before(resource, ident, whole).ok_or_else(|| crate::error::text::not_found("Node", ident))?;
+fn change(
+    request: &RecordedRequest,
+    resource: &'static Resource,
+    version: Version,
+    ident: &str,
+    resources: &Resources,
+) -> Result<Prediction, Error> {
+    let ops = patch::parse(resource, version, &request.body())?;
+    let before = before(resource, ident, resources).ok_or_else(|| crate::error::text::not_found("Node", ident))?;
     if resource.path != "nodes" {
         let mut before = before.clone();
         if resource.path == "runbooks" {
-            patch::clear_runbook_owner(&mut before, &ops, &ask.body())?;
+            patch::clear_runbook_owner(&mut before, &ops, &request.body())?;
         }
         let after = patch::apply(resource, &before, &ops)?;
-        return Ok(Says::Body(200, Value::Object(touched(resource, version, &ops, &after))));
+        return Ok(Prediction::Body(200, Value::Object(patched_fields(resource, version, &ops, &after))));
     }
-    let reset = ask.pairs.iter().find(|(name, _)| name == "reset_interfaces");
+    let reset = request.pairs.iter().find(|(name, _)| name == "reset_interfaces");
     let reset = reset.map(|(name, value)| query::boolean(name, value)).transpose()?;
     patch::node::check_reset(version, reset, &ops)?;
     patch::node::check_before(version, ident, before, &ops)?;
@@ -254,14 +284,19 @@ fn change(ask: &Ask, resource: &'static Resource, version: Version, ident: &str,
         fields::check_patched_name(version, ident, &op.value)?;
     }
     let after = patch::node::check_after(ident, before, patch::apply(&NODE, before, &ops)?)?;
-    Ok(Says::Body(200, Value::Object(touched(&NODE, version, &ops, &after))))
+    Ok(Prediction::Body(200, Value::Object(patched_fields(&NODE, version, &ops, &after))))
 }
 
-/// All but times, and interfaces that the driver chose.
-fn touched(resource: &Resource, version: Version, ops: &[patch::Op], after: &Map<String, Value>) -> Map<String, Value> {
+/// Returns the predictable fields of a patched resource: without times and interfaces that the driver determines.
+fn patched_fields(
+    resource: &Resource,
+    version: Version,
+    ops: &[patch::Op],
+    after: &Map<String, Value>,
+) -> Map<String, Value> {
     let mut view = fields::view(resource, version, &Columns::All, after);
     view.remove("updated_at");
-    // A real one holds it while it answers.
+    // Ironic reserves the node during the request.
     view.remove("reservation");
     for op in ops.iter().filter(|op| op.verb == patch::Verb::Remove && op.field().ends_with("_interface")) {
         view.remove(op.field());
@@ -269,26 +304,31 @@ fn touched(resource: &Resource, version: Version, ops: &[patch::Op], after: &Map
     Map::from_iter([("part".to_owned(), Value::Object(view))])
 }
 
-fn provision(ask: &Ask, version: Version, ident: &str, whole: &Whole) -> Result<Says, Error> {
-    let Some(node) = before(&NODE, ident, whole) else { return Ok(Says::Nothing) };
+fn provision(
+    request: &RecordedRequest,
+    version: Version,
+    ident: &str,
+    resources: &Resources,
+) -> Result<Prediction, Error> {
+    let Some(node) = before(&NODE, ident, resources) else { return Ok(Prediction::None) };
     let text = |name: &str| node.get(name).and_then(Value::as_str).unwrap_or_default();
-    let request = Provision::read(&ask.object())?;
+    let request = Provision::read(&request.object())?;
     Verb::check_version(version, &request.target)?;
     if node.get("maintenance") == Some(&json!(true)) {
         Verb::check_maintenance(&request.target, text("uuid"))?;
     }
     let state = text("provision_state");
-    let verb = Verb::read(&request.target).filter(|verb| takes(state, *verb));
+    let verb = Verb::read(&request.target).filter(|verb| allows(state, *verb));
     let verb = verb.ok_or_else(|| crate::error::text::wrong_state(&request.target, text("uuid"), Some(state)))?;
     request.check(version, verb, state)?;
     if node.get("protected") == Some(&json!(true)) {
         verb.check_protected(text("uuid"))?;
     }
-    Ok(Says::Status(202))
+    Ok(Prediction::Status(202))
 }
 
-/// The states that the recording went through.
-fn takes(state: &str, verb: Verb) -> bool {
+/// Returns whether a state allows a verb, for the states in the recording.
+fn allows(state: &str, verb: Verb) -> bool {
     match state {
         "enroll" => verb == Verb::Manage,
         "manageable" => matches!(verb, Verb::Provide | Verb::Inspect | Verb::Clean | Verb::Adopt),
@@ -298,22 +338,22 @@ fn takes(state: &str, verb: Verb) -> bool {
     }
 }
 
-fn power(ask: &Ask, version: Version, ident: &str, whole: &Whole) -> Result<Says, Error> {
-    let Some(node) = before(&NODE, ident, whole) else { return Ok(Says::Nothing) };
+fn power(request: &RecordedRequest, version: Version, ident: &str, resources: &Resources) -> Result<Prediction, Error> {
+    let Some(node) = before(&NODE, ident, resources) else { return Ok(Prediction::None) };
     let text = |name: &str| node.get(name).and_then(Value::as_str);
-    let seen = NodeState {
+    let node_state = NodeState {
         ident,
         power: text("power_state"),
         provision: text("provision_state").unwrap_or_default(),
         stays_on: node.get("disable_power_off") == Some(&json!(true)),
     };
-    Power::read(version, &ask.object(), seen).map(|_| Says::Status(202))
+    Power::read(version, &request.object(), node_state).map(|_| Prediction::Status(202))
 }
 
-/// How a body is unlike what was predicted, or nothing.
-pub(super) fn unlike(predicted: &Value, got: &Value) -> Option<String> {
+/// Describes how a body differs from the predicted one. Returns `None` if it does not.
+pub(super) fn body_mismatch(predicted: &Value, got: &Value) -> Option<String> {
     if let Some(list) = predicted.get("list") {
-        return unlike_list(list, got);
+        return list_mismatch(list, got);
     }
     if let Some(part) = predicted.get("part").and_then(Value::as_object) {
         let differs = |(name, value): &(&String, &Value)| got.get(*name) != Some(*value);
@@ -323,7 +363,7 @@ pub(super) fn unlike(predicted: &Value, got: &Value) -> Option<String> {
     (predicted != got).then(|| format!("{predicted}\n     but {got}"))
 }
 
-fn unlike_list(list: &Value, got: &Value) -> Option<String> {
+fn list_mismatch(list: &Value, got: &Value) -> Option<String> {
     let at = |name: &str| list.get(name).unwrap();
     let items = got.get(at("plural").as_str().unwrap()).and_then(Value::as_array);
     let Some(items) = items else { return Some(format!("no {} but {got}", at("plural"))) };
@@ -334,12 +374,12 @@ fn unlike_list(list: &Value, got: &Value) -> Option<String> {
             return Some(format!("{}\n     but {keys:?}", at("keys")));
         }
     }
-    let full = items.len() as u64 == at("limit").as_u64().unwrap();
-    let (ours, theirs) = (at("next").as_str().filter(|_| full), got.get("next").and_then(Value::as_str));
-    (query_of(ours) != query_of(theirs)).then(|| format!("{ours:?}\n     but {theirs:?}"))
+    let is_full = items.len() as u64 == at("limit").as_u64().unwrap();
+    let (predicted, recorded) = (at("next").as_str().filter(|_| is_full), got.get("next").and_then(Value::as_str));
+    (query_of(predicted) != query_of(recorded)).then(|| format!("{predicted:?}\n     but {recorded:?}"))
 }
 
-/// A link as its path and its parameters, fields in any order, without the marker.
+/// Returns the path and the parameters of a link, with sorted fields and without the marker.
 fn query_of(link: Option<&str>) -> Option<BTreeMap<String, Vec<String>>> {
     let (path, query) = link?.split_once('?')?;
     let mut parts = BTreeMap::from([("path".to_owned(), vec![path.to_owned()])]);

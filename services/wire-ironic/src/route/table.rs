@@ -15,7 +15,7 @@ macro_rules! requirement {
     };
 }
 
-/// Expands to how a row refuses older requests.
+/// Expands to the error of a row for older requests.
 macro_rules! older {
     () => {
         Older::Missing
@@ -32,7 +32,7 @@ macro_rules! routes {
             => $success:literal since $since:literal $(older $older:ident)?,
             $kind:ident $(($rule:literal, $target:ident))?;
     )+) => {
-        /// A call of the API, with the parameters of its path.
+        /// Call of the API, with the parameters of its path.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Call<'p> {
             $(
@@ -46,7 +46,7 @@ macro_rules! routes {
             )+
         }
 
-        /// Every route. Of two paths that match a request the first counts; the rows of one path are adjacent.
+        /// All routes. If two paths match a request, the first one is used; the rows of one path are adjacent.
         pub(super) static ROUTES: &[Route] = &[$(
             Route {
                 method: stringify!($method),
@@ -64,8 +64,8 @@ macro_rules! routes {
     };
 }
 
-// Call: method, path (`*` stands for any one segment) => status of success, first version, who may make it. The first
-// versions of whole collections are in `Collection`.
+// Call: method, path (`*` matches one segment) => status of success, first version, requirement. The first versions of
+// whole collections are in `Collection`.
 routes! {
     NodeList: GET "nodes" => 200 since 1, rule("baremetal:node:list", Nothing);
     NodeCreate: POST "nodes" => 201 since 1, rule("baremetal:node:create", NewNode);
@@ -147,7 +147,7 @@ routes! {
     NodeVolumeTargetList { ident }: GET "nodes/*/volume/targets" => 200 since 32, rule("baremetal:volume:get", Node);
     NodePassthruMethods { ident }: GET "nodes/*/vendor_passthru/methods"
         => 200 since 1, rule("baremetal:node:vendor_passthru", Node);
-    // A method that runs asynchronously is answered with 202.
+    // Methods that run asynchronously return 202.
     NodePassthruGet { ident, method }: GET "nodes/*/vendor_passthru/*"
         => 200 since 1, rule("baremetal:node:vendor_passthru", Node);
     NodePassthruPost { ident, method }: POST "nodes/*/vendor_passthru/*"
@@ -248,14 +248,14 @@ routes! {
         => 204 since 1, rule("baremetal:volume:delete", VolumeTarget);
     ShardList: GET "shards" => 200 since 82, rule("baremetal:shards:get", Nothing);
     EventPost: POST "events" => 204 since 54, rule("baremetal:events:post", Nothing);
-    // Ours, and part of every version. A webhook receives changes of every node and makes the service call a URL that
-    // its creator chose.
+    // An extension, available in every version. A webhook receives the changes of every node, and makes the service call a
+    // URL that its creator chose.
     WebhookList: GET "webhooks" => 200 since 1, unrestricted;
     WebhookCreate: POST "webhooks" => 201 since 1, unrestricted;
     WebhookShow { ident }: GET "webhooks/*" => 200 since 1, unrestricted;
     WebhookUpdate { ident }: PATCH "webhooks/*" => 200 since 1, unrestricted;
     WebhookDelete { ident }: DELETE "webhooks/*" => 204 since 1, unrestricted;
-    // Agents present a token of their own.
+    // Agents authenticate with their own tokens.
     AgentLookup: GET "lookup" => 200 since 1, public;
     AgentHeartbeat: POST "heartbeat" => 202 since 1, public;
     AgentHeartbeatOf { ident }: POST "heartbeat/*" => 202 since 1, public;
