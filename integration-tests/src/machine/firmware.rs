@@ -10,7 +10,7 @@ use agent::config::BootFile;
 use anyhow::{Context as _, Result, bail, ensure};
 use service_kit::Host;
 use tokio::time::sleep;
-use wire_dhcp::{Client, Mac, Machine as Kind, ServerReply, SimulatedClient};
+use wire_dhcp::{Architecture, Client, Mac, ServerReply, SimulatedClient};
 use wire_ipmi::chassis::boot::{Choice, Device};
 
 use super::dhcp::{self, Offers};
@@ -53,7 +53,7 @@ async fn network(shared: &Shared) -> Result<()> {
         bail!("PXE-E61: media test failure, check cable");
     }
     let offers = if fault == fault::Boot::IgnoresOffers { Offers::Ignore } else { Offers::Take };
-    let Some(given) = address(shared, Client::Pxe(Kind::Bios), offers).await? else {
+    let Some(given) = address(shared, Client::Pxe(Architecture::Bios), offers).await? else {
         bail!("PXE-E51: no DHCP offers were received");
     };
     let Some(loader) = given.file else {
@@ -68,7 +68,8 @@ async fn network(shared: &Shared) -> Result<()> {
 }
 
 async fn ipxe(shared: &Shared, fault: fault::Boot) -> Result<()> {
-    let given = address(shared, Client::Ipxe(Kind::Bios), Offers::Take).await?.context("iPXE got no address")?;
+    let given =
+        address(shared, Client::Ipxe(Architecture::Bios), Offers::Take).await?.context("iPXE got no address")?;
     let url = given.file.context("iPXE was named no script")?;
     let text = String::from_utf8(file(&url).await?)?;
     ensure!(text.starts_with("#!ipxe"), "{url} is no script");

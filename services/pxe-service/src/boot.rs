@@ -2,7 +2,7 @@
 
 use domain::net::MacAddr;
 use keyspace::value::{BootDecision, Protocol, Work};
-use wire_dhcp::{Client, Machine};
+use wire_dhcp::{Architecture, Client};
 
 /// A file of one node that its machine can request, over HTTP or TFTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,12 +58,12 @@ pub(crate) fn parse_path(text: &str) -> Option<BootPath> {
 pub(crate) fn boot_file(client: Client, mac: MacAddr, decision: Option<&BootDecision>, http: &str) -> Option<String> {
     decision?;
     match client {
-        Client::Pxe(Machine::Bios) => Some("undionly.kpxe".to_owned()),
-        Client::Pxe(Machine::UefiX64) => Some("snponly.efi".to_owned()),
-        Client::Http(Machine::UefiX64) => Some(format!("http://{http}/ipxe.efi")),
+        Client::Pxe(Architecture::Bios) => Some("undionly.kpxe".to_owned()),
+        Client::Pxe(Architecture::UefiX64) => Some("snponly.efi".to_owned()),
+        Client::Http(Architecture::UefiX64) => Some(format!("http://{http}/ipxe.efi")),
         Client::Ipxe(_) => Some(format!("http://{http}/boot/{mac}/{}", NodeFile::Script.name())),
-        Client::Pxe(Machine::UefiArm64 | Machine::Other(_))
-        | Client::Http(Machine::Bios | Machine::UefiArm64 | Machine::Other(_))
+        Client::Pxe(Architecture::UefiArm64 | Architecture::Other(_))
+        | Client::Http(Architecture::Bios | Architecture::UefiArm64 | Architecture::Other(_))
         | Client::System => None,
     }
 }
@@ -71,19 +71,19 @@ pub(crate) fn boot_file(client: Client, mac: MacAddr, decision: Option<&BootDeci
 /// Describes the client, for the timeline.
 pub(crate) fn describe(client: Client) -> String {
     match client {
-        Client::Pxe(machine) => format!("PXE firmware ({})", describe_machine(machine)),
-        Client::Http(machine) => format!("HTTP boot firmware ({})", describe_machine(machine)),
-        Client::Ipxe(machine) => format!("iPXE ({})", describe_machine(machine)),
+        Client::Pxe(machine) => format!("PXE firmware ({})", describe_architecture(machine)),
+        Client::Http(machine) => format!("HTTP boot firmware ({})", describe_architecture(machine)),
+        Client::Ipxe(machine) => format!("iPXE ({})", describe_architecture(machine)),
         Client::System => "an operating system".to_owned(),
     }
 }
 
-fn describe_machine(machine: Machine) -> String {
-    match machine {
-        Machine::Bios => "BIOS".to_owned(),
-        Machine::UefiX64 => "UEFI x64".to_owned(),
-        Machine::UefiArm64 => "UEFI arm64".to_owned(),
-        Machine::Other(number) => format!("architecture {number}"),
+fn describe_architecture(architecture: Architecture) -> String {
+    match architecture {
+        Architecture::Bios => "BIOS".to_owned(),
+        Architecture::UefiX64 => "UEFI x64".to_owned(),
+        Architecture::UefiArm64 => "UEFI arm64".to_owned(),
+        Architecture::Other(number) => format!("architecture {number}"),
     }
 }
 
@@ -218,14 +218,14 @@ mod tests {
     fn each_firmware_gets_its_own_loader_and_a_node_without_a_decision_none() {
         let decision = decision(Protocol::Ironmesh, Work::Wipe);
         let of = |client| boot_file(client, mac(), Some(&decision), "10.0.0.1:80");
-        assert_eq!(of(Client::Pxe(Machine::Bios)).as_deref(), Some("undionly.kpxe"));
-        assert_eq!(of(Client::Pxe(Machine::UefiX64)).as_deref(), Some("snponly.efi"));
-        assert_eq!(of(Client::Http(Machine::UefiX64)).as_deref(), Some("http://10.0.0.1:80/ipxe.efi"));
+        assert_eq!(of(Client::Pxe(Architecture::Bios)).as_deref(), Some("undionly.kpxe"));
+        assert_eq!(of(Client::Pxe(Architecture::UefiX64)).as_deref(), Some("snponly.efi"));
+        assert_eq!(of(Client::Http(Architecture::UefiX64)).as_deref(), Some("http://10.0.0.1:80/ipxe.efi"));
         let script = "http://10.0.0.1:80/boot/52:54:00:01:00:01/script.ipxe";
-        assert_eq!(of(Client::Ipxe(Machine::Bios)).as_deref(), Some(script));
-        assert_eq!(of(Client::Pxe(Machine::UefiArm64)), None);
+        assert_eq!(of(Client::Ipxe(Architecture::Bios)).as_deref(), Some(script));
+        assert_eq!(of(Client::Pxe(Architecture::UefiArm64)), None);
         assert_eq!(of(Client::System), None);
-        assert_eq!(boot_file(Client::Pxe(Machine::Bios), mac(), None, "10.0.0.1:80"), None);
+        assert_eq!(boot_file(Client::Pxe(Architecture::Bios), mac(), None, "10.0.0.1:80"), None);
     }
 
     #[test]

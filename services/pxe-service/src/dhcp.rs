@@ -14,7 +14,7 @@ use service_kit::{
     socket::{Arrival, Datagrams},
 };
 use tokio::time::Instant;
-use wire_dhcp::{Boot, BootFile, Client, Kind, MAX_MESSAGE, Replica, Reply, Request, Reservation, Verb, answer};
+use wire_dhcp::{Boot, BootFile, Client, Kind, MAX_MESSAGE, MessageType, Replica, Reply, Request, Reservation, answer};
 
 use crate::{Error, boot, context::PxeContext, metrics, rack::KnownNode};
 
@@ -27,7 +27,7 @@ const REPETITION_WINDOW: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Dhcp {
     socket: Datagrams,
-    recent: HashMap<(MacAddr, u32, Verb), Instant>,
+    recent: HashMap<(MacAddr, u32, MessageType), Instant>,
 }
 
 impl Dhcp {
@@ -119,7 +119,7 @@ impl Dhcp {
                 self.recent.clear();
             }
         }
-        let before = self.recent.insert((mac, request.xid, request.verb), now);
+        let before = self.recent.insert((mac, request.xid, request.message_type), now);
         before.is_some_and(|at| now.duration_since(at) < REPETITION_WINDOW)
     }
 }
@@ -128,7 +128,7 @@ impl Dhcp {
 /// receive is recorded once.
 fn record_request(context: &PxeContext, request: &Request, known: &KnownNode, repeated: bool) {
     let Some(decision) = &known.decision else { return };
-    if request.verb == Verb::Discover && request.client != Client::System && !repeated {
+    if request.message_type == MessageType::Discover && request.client != Client::System && !repeated {
         let client = boot::describe(request.client);
         context.timeline.note(known.node, decision.generation, Mark::DhcpDiscover, client);
     }

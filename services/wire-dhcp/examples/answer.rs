@@ -1,6 +1,6 @@
-//! The smallest driver of `wire_dhcp::answer`: one machine, one address, for tracing real firmware on one link.
-//! `answer OWN-ADDRESS MACHINE-ADDRESS PXE-FILE SCRIPT-URL`; `-` for a file is none.
-//! What arrives and what is answered goes to standard error, requests as hexadecimal for `golden/`.
+//! Minimal driver of `wire_dhcp::answer` for one machine and one address, for tracing real firmware.
+//! `answer OWN-ADDRESS MACHINE-ADDRESS PXE-FILE SCRIPT-URL`; `-` means no file.
+//! Requests and replies are printed to standard error, requests in hexadecimal for `golden/`.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -30,7 +30,7 @@ fn main() -> io::Result<()> {
                 continue;
             }
         };
-        eprintln!("< {from} {:?} {:?} {hex}", request.verb, request.client);
+        eprintln!("< {from} {:?} {:?} {hex}", request.message_type, request.client);
         let file = match request.client {
             Client::Ipxe(_) | Client::Http(_) => script,
             Client::Pxe(_) | Client::System => pxe,

@@ -1,4 +1,4 @@
-//! Requests of clients.
+//! Messages of clients.
 
 use std::net::Ipv4Addr;
 
@@ -6,25 +6,25 @@ use crate::malformed::Malformed;
 use crate::message::{Direction, Mac, Message};
 use crate::options::{Options, code};
 
-/// The longest host name or class we keep for display, in octets.
-const MAX_TEXT: usize = 128;
+/// Maximum length of a host name or class that is kept for display, in octets.
+const MAX_TEXT_OCTETS: usize = 128;
 
-/// What a client wants (RFC 2131 §3.1, option 53).
+/// Type of a client's message (RFC 2131 §3.1, option 53).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verb {
-    /// 1: who can give me an address?
+pub enum MessageType {
+    /// 1, DHCPDISCOVER: requests offers.
     Discover,
-    /// 3: give me this address, or let me keep it.
+    /// 3, DHCPREQUEST: takes an offered address, or continues to use an address.
     Request,
-    /// 4: the address I was given is in use by another. Never answered; worth an event.
+    /// 4, DHCPDECLINE: the address is in use by another machine. There is no reply.
     Decline,
-    /// 7: I am done with the address. Never answered.
+    /// 7, DHCPRELEASE: the address is no longer used. There is no reply.
     Release,
-    /// 8: I have an address; tell me the rest.
+    /// 8, DHCPINFORM: requests options for an address that was configured otherwise.
     Inform,
 }
 
-impl Verb {
+impl MessageType {
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::Discover => 1,
@@ -38,36 +38,36 @@ impl Verb {
     fn from_number(number: u8) -> Option<Self> {
         [Self::Discover, Self::Request, Self::Decline, Self::Release, Self::Inform]
             .into_iter()
-            .find(|verb| verb.number() == number)
+            .find(|message_type| message_type.number() == number)
     }
 }
 
-/// What the firmware runs on, by the first architecture of option 93 (RFC 4578 §2.1 and IANA's list).
+/// Architecture of the firmware: the first one in option 93 (RFC 4578 §2.1 and IANA's list).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Machine {
-    /// 0 and 20: x86 with a BIOS. Also assumed when a PXE client names none.
+pub enum Architecture {
+    /// 0 and 20: x86 with a BIOS. Also assumed if a PXE client has no option 93.
     Bios,
     /// 7, 9 and 16: x86-64 with UEFI.
     UefiX64,
     /// 11 and 19: 64-bit ARM with UEFI.
     UefiArm64,
-    /// Any other number, such as 6 for 32-bit UEFI: we have no loader for it.
+    /// Any other number, such as 6 for 32-bit UEFI. There is no boot loader for it.
     Other(u16),
 }
 
-impl Machine {
+impl Architecture {
     fn from_number(number: u16) -> Self {
         match number {
             0 | 20 => Self::Bios,
-            // RFC 4578 calls 9 "EFI x86-64" and 7 "EFI BC"; IANA has them the other way round, and firmware
-            // of x86-64 sends 7 (OVMF, iPXE) or, rarely, 9.
+            // RFC 4578 calls 9 "EFI x86-64" and 7 "EFI BC"; IANA lists them the other way round. Firmware of x86-64
+            // sends 7 (OVMF, iPXE) or, rarely, 9.
             7 | 9 | 16 => Self::UefiX64,
             11 | 19 => Self::UefiArm64,
             other => Self::Other(other),
         }
     }
 
-    /// The number that firmware of this kind sends; HTTP boot has its own.
+    /// Returns the number that the firmware sends. HTTP boot has its own numbers.
     pub(crate) fn number(self, http: bool) -> u16 {
         match (self, http) {
             (Self::Bios, false) => 0,
@@ -84,146 +84,149 @@ impl Machine {
 /// Kind of client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Client {
-    /// PXE firmware: wants a loader by TFTP.
-    Pxe(Machine),
-    /// UEFI HTTP boot: wants a loader by URL.
-    Http(Machine),
-    /// iPXE, from a ROM or already loaded by us: wants a script.
-    Ipxe(Machine),
-    /// An operating system or ramdisk: a sign of life, with nothing to boot.
+    /// PXE firmware. It loads a boot loader by TFTP.
+    Pxe(Architecture),
+    /// UEFI HTTP boot. It loads a boot loader from a URL.
+    Http(Architecture),
+    /// iPXE, from a ROM or loaded by an earlier reply. It loads a script.
+    Ipxe(Architecture),
+    /// An operating system or ramdisk. It boots nothing; its message shows that it runs.
     System,
 }
 
-/// One message of a client, read and judged.
+/// Parsed message of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Message type.
-    pub verb: Verb,
+    pub message_type: MessageType,
     /// Kind of client.
     pub client: Client,
-    /// Its network card.
+    /// MAC address of its NIC.
     pub mac: Mac,
-    /// Its transaction; our reply repeats it.
+    /// Transaction id; the reply repeats it.
     pub xid: u32,
-    /// Seconds since the client began to ask.
+    /// Seconds since the client started to request an address.
     pub secs: u16,
     /// Whether the client cannot receive unicast yet (RFC 2131 §4.1, broadcast bit).
     pub wants_broadcast: bool,
-    /// The address it uses already (`ciaddr`).
+    /// Address that the client uses already (`ciaddr`).
     pub current: Option<Ipv4Addr>,
-    /// The address it asks for, or declines (option 50).
+    /// Address that it requests or declines (option 50).
     pub requested: Option<Ipv4Addr>,
-    /// The server whose offer it takes (option 54).
+    /// Server whose offer it takes (option 54).
     pub server_identifier: Option<Ipv4Addr>,
-    /// The relay that forwarded the message (`giaddr`). Whether that relay is ours is for the caller to judge.
+    /// Relay that forwarded the message (`giaddr`). The caller checks whether it is a known relay.
     pub relay: Option<Ipv4Addr>,
-    /// The SMBIOS UUID (option 97, RFC 4578 §2.3), octets as sent: the first three fields are little endian.
+    /// SMBIOS UUID (option 97, RFC 4578 §2.3), as sent: the first three fields are little endian.
     pub uuid: Option<[u8; 16]>,
-    /// Its vendor class (option 60), such as `PXEClient:Arch:00007:UNDI:003016`, cut for display.
+    /// Vendor class (option 60), such as `PXEClient:Arch:00007:UNDI:003016`, truncated for display.
     pub vendor_class: Option<String>,
-    /// Its user class (option 77), as one text, cut for display.
+    /// User class (option 77) as one text, truncated for display.
     pub user_class: Option<String>,
-    /// The name it gives itself (option 12), cut for display.
+    /// Host name (option 12), truncated for display.
     pub host_name: Option<String>,
-    /// The most octets of a message it takes (option 57); at least 576 less IP and UDP.
-    pub(crate) room: usize,
-    /// What is given back unchanged.
-    pub(crate) echoes: Options,
+    /// Maximum size of a message that the client accepts, in octets (option 57 without the IP and UDP headers).
+    pub(crate) max_octets: usize,
+    /// Options that the reply repeats unchanged.
+    pub(crate) echoed_options: Options,
 }
 
 impl Request {
-    /// Reads a datagram that came to the server's port.
+    /// Parses a datagram that was received at the server's port.
     ///
     /// # Errors
-    /// [`Malformed`]: nothing we may answer; drop it.
+    /// [`Malformed`] if it is not a valid message of a client. Drop it without a reply.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let message = Message::decode(bytes, Direction::Request)?;
         let options = &message.options;
-        let [verb] = options.exact(code::MESSAGE_TYPE).ok_or(Malformed::Type)?;
+        let [message_type] = options.exact(code::MESSAGE_TYPE).ok_or(Malformed::Type)?;
         Ok(Self {
-            verb: Verb::from_number(verb).ok_or(Malformed::Type)?,
+            message_type: MessageType::from_number(message_type).ok_or(Malformed::Type)?,
             client: client(options),
             mac: message.mac,
             xid: message.xid,
             secs: message.secs,
             wants_broadcast: message.broadcast,
-            current: set(message.ciaddr),
-            requested: options.address(code::REQUESTED_ADDRESS).and_then(set),
-            server_identifier: options.address(code::SERVER_IDENTIFIER).and_then(set),
+            current: specified(message.ciaddr),
+            requested: options.address(code::REQUESTED_ADDRESS).and_then(specified),
+            server_identifier: options.address(code::SERVER_IDENTIFIER).and_then(specified),
             relay: relay(message.giaddr)?,
             uuid: uuid(options),
-            vendor_class: shown(options.get(code::VENDOR_CLASS)),
-            user_class: shown(options.get(code::USER_CLASS)),
-            host_name: shown(options.get(code::HOST_NAME)),
-            room: room(options),
-            echoes: echoes(options),
+            vendor_class: display_text(options.get(code::VENDOR_CLASS)),
+            user_class: display_text(options.get(code::USER_CLASS)),
+            host_name: display_text(options.get(code::HOST_NAME)),
+            max_octets: max_octets(options),
+            echoed_options: echoed_options(options),
         })
     }
 }
 
-fn set(address: Ipv4Addr) -> Option<Ipv4Addr> {
+fn specified(address: Ipv4Addr) -> Option<Ipv4Addr> {
     (!address.is_unspecified()).then_some(address)
 }
 
-/// A relay at a broadcast, multicast or loopback address would turn our reply against our own network.
+/// Checks the address of the relay. A reply to a broadcast, multicast or loopback address would go to the own network.
 fn relay(giaddr: Ipv4Addr) -> Result<Option<Ipv4Addr>, Malformed> {
     if giaddr.is_broadcast() || giaddr.is_multicast() || giaddr.is_loopback() {
         return Err(Malformed::Relay(giaddr));
     }
-    Ok(set(giaddr))
+    Ok(specified(giaddr))
 }
 
-/// Who sent these options.
+/// Determines the kind of a client from its options.
 ///
-/// iPXE calls itself a PXE client too, so it is looked for first: by its user class (with a length octet before it as
-/// RFC 3004 §4 wants, or without as it really sends it), or by its own option 175.
+/// iPXE is checked first, because it has the vendor class of a PXE client too. It is identified by its user class, with or
+/// without a length octet (RFC 3004 §4 requires one, iPXE sends none), or by its own option 175.
 fn client(options: &Options) -> Client {
-    let architecture = options.get(code::ARCHITECTURE).and_then(|list| list.first_chunk::<2>());
-    let machine = Machine::from_number(architecture.map_or(0, |first| u16::from_be_bytes(*first)));
+    let first = options.get(code::ARCHITECTURE).and_then(|list| list.first_chunk::<2>());
+    let architecture = Architecture::from_number(first.map_or(0, |first| u16::from_be_bytes(*first)));
     let user_class = options.get(code::USER_CLASS).unwrap_or_default();
     let vendor_class = options.get(code::VENDOR_CLASS).unwrap_or_default();
     if user_class.windows(4).any(|word| word == b"iPXE") || options.get(code::IPXE).is_some() {
-        Client::Ipxe(machine)
+        Client::Ipxe(architecture)
     } else if vendor_class.starts_with(b"HTTPClient") {
-        Client::Http(machine)
-    } else if vendor_class.starts_with(b"PXEClient") || architecture.is_some() {
+        Client::Http(architecture)
+    } else if vendor_class.starts_with(b"PXEClient") || first.is_some() {
         // RFC 4578 §2.1: option 93 "MUST be present in all DHCP and PXE packets sent by PXE-compliant clients".
-        // No operating system sends it, so that a loader without a vendor class is not taken for a sign of life.
-        Client::Pxe(machine)
+        // No operating system sends it, so a boot loader without a vendor class is not mistaken for one.
+        Client::Pxe(architecture)
     } else {
         Client::System
     }
 }
 
-/// Option 97 is a type octet, 0, and 16 octets (RFC 4578 §2.3). All zero or all ones is firmware without a UUID.
+/// Parses option 97: a type octet, 0, and 16 octets (RFC 4578 §2.3). Firmware without a UUID sends only zeros or only ones.
 fn uuid(options: &Options) -> Option<[u8; 16]> {
     let [kind, uuid @ ..] = options.exact::<17>(code::MACHINE_IDENTIFIER)?;
     (kind == 0 && uuid != [0; 16] && uuid != [0xff; 16]).then_some(uuid)
 }
 
-/// A client must take 576 octets of IP (RFC 2131 §2); it may say more. Less is not believed.
-fn room(options: &Options) -> usize {
+/// Returns the maximum size of a message that a client accepts. Every client must accept IP packets of 576 octets
+/// (RFC 2131 §2), so smaller values are ignored.
+fn max_octets(options: &Options) -> usize {
     const HEADERS: usize = 20 + 8;
-    let said = options.exact(code::MAX_SIZE).map_or(0, u16::from_be_bytes);
-    usize::from(said.max(576)).saturating_sub(HEADERS).min(crate::malformed::MAX_MESSAGE)
+    let announced = options.exact(code::MAX_SIZE).map_or(0, u16::from_be_bytes);
+    usize::from(announced.max(576)).saturating_sub(HEADERS).min(crate::malformed::MAX_MESSAGE)
 }
 
-/// What a server gives back unchanged: the client identifier (RFC 6842 §3), the relay's option 82 (RFC 3046 §2.2, which
-/// wants it last), and the machine identifier (PXE 2.1 §2.2; clients with several cards tell replies apart by it).
-fn echoes(options: &Options) -> Options {
-    let mut echoes = Options::default();
+/// Returns the options that the reply repeats unchanged: the client identifier (RFC 6842 §3), option 82
+/// of the relay (RFC 3046 §2.2, which requires it to be the last one), and the machine identifier (PXE 2.1 §2.2; clients with
+/// several NICs distinguish replies by it).
+fn echoed_options(options: &Options) -> Options {
+    let mut echoed = Options::default();
     for code in [code::CLIENT_IDENTIFIER, code::MACHINE_IDENTIFIER, code::RELAY] {
-        // An identifier that was split can be 1,400 octets long; one option's worth is all we give back.
+        // A split identifier can have 1,400 octets. Only those that fit into one option are repeated.
         if let Some(octets) = options.get(code).filter(|octets| octets.len() <= 255) {
-            echoes.add(code, octets);
+            echoed.add(code, octets);
         }
     }
-    echoes
+    echoed
 }
 
-fn shown(octets: Option<&[u8]>) -> Option<String> {
+/// Returns an option as text for display.
+fn display_text(octets: Option<&[u8]>) -> Option<String> {
     let octets = octets?;
-    let octets = octets.get(..MAX_TEXT).unwrap_or(octets);
+    let octets = octets.get(..MAX_TEXT_OCTETS).unwrap_or(octets);
     let text: String = String::from_utf8_lossy(octets).chars().filter(|letter| !letter.is_control()).collect();
     (!text.is_empty()).then_some(text)
 }

@@ -1,4 +1,4 @@
-//! One DHCP message: the fixed header of RFC 2131 §2 and its options.
+//! DHCP messages: the fixed header of RFC 2131 §2 and the options.
 #![deny(clippy::arithmetic_side_effects)]
 
 use std::fmt;
@@ -10,16 +10,16 @@ use dhcproto::{Decodable, Decoder, Encodable, error::EncodeError};
 use crate::malformed::{MAX_MESSAGE, Malformed};
 use crate::options::Options;
 
-/// The shortest message we write, in octets. BOOTP messages have 300, and some boot ROMs drop shorter ones.
-pub(crate) const MIN_MESSAGE: usize = 300;
-/// The fixed header without the magic cookie, in octets.
-const HEADER: usize = 236;
-/// The octets between header and options (RFC 2131 §3).
-const MAGIC: [u8; 4] = [99, 130, 83, 99];
-/// The `file` field, in octets, its NUL included.
-const FILE_FIELD: usize = 128;
+/// Minimum size of an encoded message, in octets. BOOTP messages have 300, and some boot ROMs drop shorter ones.
+pub(crate) const MIN_MESSAGE_OCTETS: usize = 300;
+/// Size of the fixed header without the magic cookie, in octets.
+const HEADER_OCTETS: usize = 236;
+/// Magic cookie between header and options (RFC 2131 §3).
+const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Size of the `file` field with its NUL, in octets.
+const FILE_FIELD_OCTETS: usize = 128;
 
-/// An Ethernet address.
+/// Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
@@ -36,14 +36,14 @@ impl fmt::Debug for Mac {
     }
 }
 
-/// The two directions (RFC 2131 §2, `op`).
+/// Direction of a message (RFC 2131 §2, `op`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Request,
     Reply,
 }
 
-/// A message whose header is sound; its options are still to be judged.
+/// Message with a valid header. Its options are not checked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) direction: Direction,
@@ -60,7 +60,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// An empty message of one transaction.
+    /// Creates a message without options.
     pub(crate) fn new(direction: Direction, xid: u32, mac: Mac) -> Self {
         let none = Ipv4Addr::UNSPECIFIED;
         Self {
@@ -82,10 +82,11 @@ impl Message {
         if bytes.len() > MAX_MESSAGE {
             return Err(Malformed::Long);
         }
-        let (head, rest) = bytes.split_at_checked(HEADER).ok_or(Malformed::Short)?;
-        let options = rest.strip_prefix(&MAGIC).ok_or(Malformed::Magic)?;
-        // dhcproto reads a cookie and options behind the header; it gets an empty list.
-        let header = v4::Message::decode(&mut Decoder::new(&[head, &MAGIC].concat())).map_err(|_| Malformed::Short)?;
+        let (head, rest) = bytes.split_at_checked(HEADER_OCTETS).ok_or(Malformed::Short)?;
+        let options = rest.strip_prefix(&MAGIC_COOKIE).ok_or(Malformed::Magic)?;
+        // dhcproto expects a cookie and options after the header; it gets an empty list.
+        let header =
+            v4::Message::decode(&mut Decoder::new(&[head, &MAGIC_COOKIE].concat())).map_err(|_| Malformed::Short)?;
         let direction = match header.opcode() {
             Opcode::BootRequest => Direction::Request,
             Opcode::BootReply => Direction::Reply,
@@ -103,13 +104,13 @@ impl Message {
             yiaddr: header.yiaddr(),
             siaddr: header.siaddr(),
             giaddr: header.giaddr(),
-            mac: hardware(&header)?,
+            mac: hardware_address(&header)?,
             file: header.fname().unwrap_or_default().to_vec(),
             options: Options::decode(options)?,
         })
     }
 
-    /// Writes the message, padded to the BOOTP minimum. A `file` that does not fit its field is left out.
+    /// Encodes the message, padded to [`MIN_MESSAGE_OCTETS`]. A `file` that does not fit into its field is left out.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         let Mac(mac) = self.mac;
         let mut header = v4::Message::new_with_id(self.xid, self.ciaddr, self.yiaddr, self.siaddr, self.giaddr, &mac);
@@ -121,20 +122,20 @@ impl Message {
         if self.broadcast {
             header.set_flags(v4::Flags::default().set_broadcast());
         }
-        if !self.file.is_empty() && self.file.len() < FILE_FIELD {
+        if !self.file.is_empty() && self.file.len() < FILE_FIELD_OCTETS {
             header.set_fname(&self.file);
         }
         let mut bytes = header.to_vec()?;
         bytes.extend(self.options.encode()?);
-        if bytes.len() < MIN_MESSAGE {
-            bytes.resize(MIN_MESSAGE, 0);
+        if bytes.len() < MIN_MESSAGE_OCTETS {
+            bytes.resize(MIN_MESSAGE_OCTETS, 0);
         }
         Ok(bytes)
     }
 }
 
-/// The hardware address; `chaddr()` may not be called before its length is known to be sane.
-fn hardware(header: &v4::Message) -> Result<Mac, Malformed> {
+/// Returns the hardware address. `chaddr()` panics on invalid lengths, so the length is checked first.
+fn hardware_address(header: &v4::Message) -> Result<Mac, Malformed> {
     if header.htype() != HType::Eth || header.hlen() != 6 {
         return Err(Malformed::Hardware);
     }

@@ -1,4 +1,4 @@
-//! Options as code and octets, in the order of the wire.
+//! Options as codes and octets, in the order on the wire.
 #![deny(clippy::arithmetic_side_effects)]
 
 use std::net::Ipv4Addr;
@@ -8,7 +8,7 @@ use dhcproto::{Encoder, error::EncodeError};
 
 use crate::malformed::Malformed;
 
-/// The options we read or write, by their number (RFC 2132; others as noted).
+/// Codes of the options that this crate uses (RFC 2132; others as noted).
 pub(crate) mod code {
     pub(crate) const NETMASK: u8 = 1;
     pub(crate) const ROUTER: u8 = 3;
@@ -43,21 +43,23 @@ pub(crate) mod code {
     pub(crate) const IPXE: u8 = 175;
 }
 
+/// Padding between options.
 const PAD: u8 = 0;
+/// End of the options.
 const END: u8 = 255;
 
-/// The most octets all options of one message may have: what is left of the largest message.
-const MAX_OCTETS: usize = crate::malformed::MAX_MESSAGE;
+/// Maximum size of all options of a message, in octets.
+const MAX_OPTIONS_OCTETS: usize = crate::malformed::MAX_MESSAGE;
 
-/// The options of one message, or those encapsulated in one option. A code occurs once.
+/// Options of a message, or those encapsulated in an option. Each code occurs once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Options(Vec<(u8, Vec<u8>)>);
 
 impl Options {
-    /// Reads options up to END or the end of the bytes. Parts of a split option are joined (RFC 3396 §7).
+    /// Parses options up to END or the end of the bytes. Parts of a split option are joined (RFC 3396 §7).
     pub(crate) fn decode(mut bytes: &[u8]) -> Result<Self, Malformed> {
         let mut options = Self::default();
-        if bytes.len() > MAX_OCTETS {
+        if bytes.len() > MAX_OPTIONS_OCTETS {
             return Err(Malformed::Long);
         }
         while let Some((&code, rest)) = bytes.split_first() {
@@ -83,7 +85,7 @@ impl Options {
         }
     }
 
-    /// Adds an option at the end; the order here is the order on the wire.
+    /// Appends an option. The order of the options is their order on the wire.
     pub(crate) fn add(&mut self, code: u8, value: impl AsRef<[u8]>) -> &mut Self {
         self.join(code, value.as_ref());
         self
@@ -105,7 +107,7 @@ impl Options {
         self.0.iter().find(|(known, _)| *known == code).map(|(_, octets)| octets.as_slice())
     }
 
-    /// An option that must have exactly `N` octets, if it has.
+    /// Returns an option if it has exactly `N` octets.
     pub(crate) fn exact<const N: usize>(&self, code: u8) -> Option<[u8; N]> {
         self.get(code)?.try_into().ok()
     }
@@ -118,14 +120,14 @@ impl Options {
         self.exact(code).map(u32::from_be_bytes)
     }
 
-    /// Text up to a NUL, which some clients append (RFC 2132 §2 forbids it and warns of it).
+    /// Returns an option as text up to a NUL, which some clients append (RFC 2132 §2 forbids it and warns of it).
     pub(crate) fn text(&self, code: u8) -> Option<String> {
         let octets = self.get(code)?;
         let octets = octets.split(|octet| *octet == 0).next().unwrap_or_default();
         std::str::from_utf8(octets).ok().filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
-    /// Writes the options in their order, and END.
+    /// Encodes the options in their order, and END.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         let mut bytes = Vec::new();
         let mut encoder = Encoder::new(&mut bytes);
@@ -151,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn an_option_that_ends_too_early_is_malformed() {
+    fn a_truncated_option_is_malformed() {
         assert_eq!(Options::decode(&[53]), Err(Malformed::Short));
         assert_eq!(Options::decode(&[53, 2, 1]), Err(Malformed::Short));
     }
 
     #[test]
-    fn what_follows_the_end_is_not_read() {
+    fn octets_after_end_are_ignored() {
         assert_eq!(Options::decode(&[0, 0, 53, 1, 1, 255, 9, 9]).unwrap().0, [(53, vec![1])]);
     }
 

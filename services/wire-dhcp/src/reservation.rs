@@ -1,30 +1,30 @@
-//! What is set aside for one network card: an address, and what to boot.
+//! Reservations: the address and the boot file of a NIC.
 
 use std::net::Ipv4Addr;
 
-/// A boot file's name or URL that cannot be put into a reply.
+/// Reason why a boot file cannot be put into a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBootFile {
-    /// Nothing at all.
+    /// It is empty.
     #[error("boot file name is empty")]
     Empty,
-    /// Longer than option 67 carries.
+    /// It is longer than option 67.
     #[error("boot file name has {0} octets, option 67 carries 255")]
     TooLong(usize),
-    /// Blanks or characters that are not printable ASCII; firmware cuts or misreads them.
+    /// It contains blanks or characters other than printable ASCII, which firmware truncates or misreads.
     #[error("boot file name holds a blank or a character that is not ASCII")]
     InvalidCharacter,
 }
 
-/// A file name for TFTP, or a URL: 1 to 255 printable ASCII octets without blanks.
+/// File name for TFTP, or URL: 1 to 255 printable ASCII characters without blanks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootFile(String);
 
 impl BootFile {
-    /// Checks a name.
+    /// Checks a file name or URL.
     ///
     /// # Errors
-    /// [`InvalidBootFile`]: choose another name; it could not be told to firmware.
+    /// [`InvalidBootFile`] if it is empty, too long or contains an invalid character.
     pub fn new(name: impl Into<String>) -> Result<Self, InvalidBootFile> {
         let name = name.into();
         match name.len() {
@@ -35,38 +35,38 @@ impl BootFile {
         }
     }
 
-    /// The name.
+    /// Returns the name or URL.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What a client is to boot.
+/// Boot file of a client, and its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boot {
-    /// The TFTP server; `None` is the answering replica itself.
+    /// TFTP server; `None` for the replica that replies.
     pub next_server: Option<Ipv4Addr>,
-    /// A file name for [`Pxe`](crate::Client::Pxe), a URL for [`Http`](crate::Client::Http), either for [`Ipxe`](crate::Client::Ipxe).
+    /// File name for [`Pxe`](crate::Client::Pxe), a URL for [`Http`](crate::Client::Http), either for [`Ipxe`](crate::Client::Ipxe).
     pub file: BootFile,
 }
 
-/// What is set aside for one network card.
+/// Reservation for a NIC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// Its address.
+    /// Address.
     pub address: Ipv4Addr,
-    /// The length of the network's prefix, 0 to 32; more counts as 32.
+    /// Prefix length of the network, 0 to 32. Larger values count as 32.
     pub prefix: u8,
-    /// The way out of the network.
+    /// Default router.
     pub router: Option<Ipv4Addr>,
-    /// Name servers; the first three are told.
+    /// Name servers; replies have the first three.
     pub dns: Vec<Ipv4Addr>,
-    /// How long the address may be used before it is asked for again.
+    /// Lease time, in seconds.
     pub lease_seconds: u32,
-    /// A host name of at most 63 octets; a longer one is not told.
+    /// Host name of at most 63 octets; a longer one is left out.
     pub host_name: Option<String>,
-    /// What to boot. `None`, and any [`System`](crate::Client::System), gets an address and nothing else.
+    /// Boot file. A [`System`](crate::Client::System) gets none.
     pub boot: Option<Boot>,
 }
 

@@ -1,98 +1,98 @@
-//! The client's half: what firmware, iPXE or a system sends, and what it reads from a reply. For simulated machines.
+//! Client side for simulated machines: requests of firmware, iPXE and systems, and parsing of replies.
 
 use std::net::Ipv4Addr;
 
-use crate::client::{Client, Verb};
+use crate::client::{Client, MessageType};
 use crate::malformed::{MAX_MESSAGE, Malformed};
 use crate::message::{Direction, Mac, Message};
 use crate::options::{Options, code};
 use crate::reply::Kind;
 
-/// A simulated network card that wants an address.
+/// NIC of a simulated machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SimulatedClient {
-    /// What it plays.
+    /// Kind of client.
     pub client: Client,
-    /// Its address on Ethernet.
+    /// MAC address.
     pub mac: Mac,
-    /// Its transaction, chosen by the caller.
+    /// Transaction id, chosen by the caller.
     pub xid: u32,
-    /// Seconds since it began to ask.
+    /// Seconds since it started to request an address.
     pub secs: u16,
-    /// Its SMBIOS UUID; a system does not tell it.
+    /// SMBIOS UUID; a system does not send it.
     pub uuid: Option<[u8; 16]>,
-    /// The relay it sits behind; then the message looks as that relay would forward it.
+    /// Relay that forwards its messages.
     pub relay: Option<Ipv4Addr>,
 }
 
 impl SimulatedClient {
-    /// DHCPDISCOVER: the first message.
+    /// Encodes a DHCPDISCOVER.
     #[must_use]
     pub fn discover(&self) -> Vec<u8> {
-        write(&self.message(Verb::Discover))
+        encode(&self.message(MessageType::Discover))
     }
 
-    /// DHCPREQUEST that takes an offer (RFC 2131 §4.3.2, SELECTING).
+    /// Encodes a DHCPREQUEST that takes an offer (RFC 2131 §4.3.2, SELECTING).
     #[must_use]
     pub fn request(&self, offer: &ServerReply) -> Vec<u8> {
-        write(&self.naming(Verb::Request, offer))
+        encode(&self.message_for_offer(MessageType::Request, offer))
     }
 
-    /// DHCPREQUEST for an address remembered from before (INIT-REBOOT).
+    /// Encodes a DHCPREQUEST for an earlier address (INIT-REBOOT).
     #[must_use]
     pub fn reboot(&self, address: Ipv4Addr) -> Vec<u8> {
-        let mut message = self.message(Verb::Request);
+        let mut message = self.message(MessageType::Request);
         message.options.add_address(code::REQUESTED_ADDRESS, address);
-        write(&message)
+        encode(&message)
     }
 
-    /// DHCPREQUEST to go on using an address (RENEWING, REBINDING).
+    /// Encodes a DHCPREQUEST that continues to use an address (RENEWING, REBINDING).
     #[must_use]
     pub fn renew(&self, address: Ipv4Addr) -> Vec<u8> {
-        let mut message = self.message(Verb::Request);
+        let mut message = self.message(MessageType::Request);
         message.ciaddr = address;
         message.broadcast = false;
-        write(&message)
+        encode(&message)
     }
 
-    /// DHCPINFORM from a machine with an address of its own.
+    /// Encodes a DHCPINFORM for an address that was configured otherwise.
     #[must_use]
     pub fn inform(&self, address: Ipv4Addr) -> Vec<u8> {
-        let mut message = self.message(Verb::Inform);
+        let mut message = self.message(MessageType::Inform);
         message.ciaddr = address;
-        write(&message)
+        encode(&message)
     }
 
-    /// DHCPDECLINE: the address is in use by another.
+    /// Encodes a DHCPDECLINE: the address is in use by another machine.
     #[must_use]
     pub fn decline(&self, ack: &ServerReply) -> Vec<u8> {
-        write(&self.naming(Verb::Decline, ack))
+        encode(&self.message_for_offer(MessageType::Decline, ack))
     }
 
-    /// DHCPRELEASE: the address is no longer needed.
+    /// Encodes a DHCPRELEASE.
     #[must_use]
     pub fn release(&self, ack: &ServerReply) -> Vec<u8> {
-        let mut message = self.message(Verb::Release);
+        let mut message = self.message(MessageType::Release);
         message.ciaddr = ack.address;
         message.options.add_address(code::SERVER_IDENTIFIER, ack.server_identifier);
-        write(&message)
+        encode(&message)
     }
 
-    fn naming(&self, verb: Verb, answer: &ServerReply) -> Message {
-        let mut message = self.message(verb);
-        message.options.add_address(code::SERVER_IDENTIFIER, answer.server_identifier);
-        message.options.add_address(code::REQUESTED_ADDRESS, answer.address);
+    fn message_for_offer(&self, message_type: MessageType, reply: &ServerReply) -> Message {
+        let mut message = self.message(message_type);
+        message.options.add_address(code::SERVER_IDENTIFIER, reply.server_identifier);
+        message.options.add_address(code::REQUESTED_ADDRESS, reply.address);
         message
     }
 
-    fn message(&self, verb: Verb) -> Message {
+    fn message(&self, message_type: MessageType) -> Message {
         let mut message = Message::new(Direction::Request, self.xid, self.mac);
         message.secs = self.secs;
         message.giaddr = self.relay.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        // Firmware has no IP stack yet that could take unicast.
+        // The IP stack of firmware cannot receive unicast before it has an address.
         message.broadcast = self.client != Client::System;
         let options = &mut message.options;
-        options.add(code::MESSAGE_TYPE, [verb.number()]);
+        options.add(code::MESSAGE_TYPE, [message_type.number()]);
         options.add(code::MAX_SIZE, 1472u16.to_be_bytes());
         options.add(
             code::PARAMETER_LIST,
@@ -124,51 +124,51 @@ impl SimulatedClient {
     }
 }
 
-/// Writing to memory fails on overflow only, which messages this small do not reach.
-fn write(message: &Message) -> Vec<u8> {
+/// Encodes a message. Encoding fails only on overflow, which messages of this size do not reach.
+fn encode(message: &Message) -> Vec<u8> {
     message.encode().unwrap_or_default()
 }
 
-/// What a client reads from a server's reply.
+/// Parsed reply of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerReply {
-    /// OFFER, ACK or NAK.
+    /// Type of the reply.
     pub kind: Kind,
-    /// The card it is for.
+    /// MAC address of the receiving NIC.
     pub mac: Mac,
-    /// The transaction it belongs to.
+    /// Transaction id.
     pub xid: u32,
-    /// The address given (`yiaddr`); 0.0.0.0 in a NAK.
+    /// Assigned address (`yiaddr`); 0.0.0.0 in a NAK.
     pub address: Ipv4Addr,
-    /// The server that gives it.
+    /// Server identifier (option 54).
     pub server_identifier: Ipv4Addr,
-    /// Where the boot file is (`siaddr`, else the server itself).
+    /// Server of the boot file (`siaddr`, otherwise the DHCP server).
     pub next_server: Ipv4Addr,
-    /// The boot file's name or URL (option 67, else the header's field).
+    /// Name or URL of the boot file (option 67, otherwise the header field).
     pub file: Option<String>,
-    /// Option 1.
+    /// Netmask (option 1).
     pub netmask: Option<Ipv4Addr>,
-    /// Option 3, the first.
+    /// First router (option 3).
     pub router: Option<Ipv4Addr>,
-    /// Option 51, seconds.
+    /// Lease time in seconds (option 51).
     pub lease_seconds: Option<u32>,
-    /// Option 12.
+    /// Host name (option 12).
     pub host_name: Option<String>,
-    /// Option 60.
+    /// Vendor class (option 60).
     pub vendor_class: Option<String>,
-    /// Option 43 tag 6: how PXE firmware goes on.
+    /// PXE discovery control (option 43 tag 6).
     pub discovery_control: Option<u8>,
-    /// Option 175 tag 176: iPXE need not wait for a ProxyDHCP server.
+    /// Whether iPXE does not wait for a ProxyDHCP server (option 175 tag 176).
     pub no_proxy: bool,
-    /// Option 56: why not.
+    /// Text of a NAK (option 56).
     pub message: Option<String>,
 }
 
 impl ServerReply {
-    /// Reads a server's reply.
+    /// Parses a reply.
     ///
     /// # Errors
-    /// [`Malformed`]: drop the datagram.
+    /// [`Malformed`] if the datagram is not a valid reply. Drop it.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let message = Message::decode(bytes, Direction::Reply)?;
         let options = &message.options;
@@ -188,8 +188,8 @@ impl ServerReply {
             lease_seconds: options.number(code::LEASE_TIME),
             host_name: options.text(code::HOST_NAME),
             vendor_class: options.text(code::VENDOR_CLASS),
-            discovery_control: within(options, code::VENDOR, 6),
-            no_proxy: within(options, code::IPXE, 176) == Some(1),
+            discovery_control: encapsulated_octet(options, code::VENDOR, 6),
+            no_proxy: encapsulated_octet(options, code::IPXE, 176) == Some(1),
             message: options.text(code::MESSAGE),
         })
     }
@@ -199,10 +199,10 @@ fn field(octets: &[u8]) -> Option<String> {
     std::str::from_utf8(octets).ok().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// The single octet of an encapsulated option (RFC 2132 §8.4).
-fn within(options: &Options, code: u8, tag: u8) -> Option<u8> {
+/// Returns the value of an encapsulated option of one octet (RFC 2132 §8.4).
+fn encapsulated_octet(options: &Options, code: u8, tag: u8) -> Option<u8> {
     let inner = Options::decode(options.get(code)?).ok()?;
     inner.exact::<1>(tag).map(|[octet]| octet)
 }
 
-const _: () = assert!(MAX_MESSAGE == 1472, "the size that `Ask` announces");
+const _: () = assert!(MAX_MESSAGE == 1472, "the size that `SimulatedClient` announces");

@@ -1,15 +1,16 @@
-//! What real firmware and systems sent, and what we make of it. Each file says where it comes from.
+//! Messages of real firmware and systems. Each file in `golden/` names its origin.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::Ipv4Addr;
 
 use wire_dhcp::{
-    Boot, BootFile, Client, Destination, Kind, Machine, Replica, Reply, Request, Reservation, ServerReply, Verb,
+    Architecture, Boot, BootFile, Client, Destination, Kind, MessageType, Replica, Reply, Request, Reservation,
+    ServerReply,
 };
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 1, 11);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 1, 1);
-/// 4c4c4544-0001-4c41-8042-525400000001 as SMBIOS stores it: three fields little endian.
+/// 4c4c4544-0001-4c41-8042-525400000001 as SMBIOS stores it: the first three fields are little endian.
 const UUID: [u8; 16] = [0x44, 0x45, 0x4c, 0x4c, 1, 0, 0x41, 0x4c, 0x80, 0x42, 0x52, 0x54, 0, 0, 0, 1];
 
 macro_rules! golden {
@@ -45,14 +46,14 @@ fn reply(request: &Request) -> Option<Reply> {
     wire_dhcp::answer(request, &reservation, &Replica { server_identifier: SERVER, address: SERVER })
 }
 
-fn seen(request: &Request) -> (Verb, Client, Option<[u8; 16]>) {
-    (request.verb, request.client, request.uuid)
+fn identity(request: &Request) -> (MessageType, Client, Option<[u8; 16]>) {
+    (request.message_type, request.client, request.uuid)
 }
 
 #[test]
-fn ipxe_in_a_bios_rom_is_known_and_answered() {
+fn ipxe_in_a_bios_rom_gets_a_reply() {
     let discover = golden!("ipxe-rom-bios-discover");
-    assert_eq!(seen(&discover), (Verb::Discover, Client::Ipxe(Machine::Bios), Some(UUID)));
+    assert_eq!(identity(&discover), (MessageType::Discover, Client::Ipxe(Architecture::Bios), Some(UUID)));
     assert_eq!(discover.user_class.as_deref(), Some("iPXE"));
     assert_eq!(discover.mac.to_string(), "52:54:00:01:00:01");
     assert!(ServerReply::decode(&reply(&discover).unwrap().bytes).unwrap().no_proxy);
@@ -61,18 +62,18 @@ fn ipxe_in_a_bios_rom_is_known_and_answered() {
 }
 
 #[test]
-fn ipxe_loaded_by_firmware_is_not_taken_for_the_firmware_again() {
+fn ipxe_loaded_by_firmware_is_not_mistaken_for_the_firmware() {
     let undionly = golden!("ipxe-undionly-discover");
-    assert_eq!(seen(&undionly), (Verb::Discover, Client::Ipxe(Machine::Bios), Some(UUID)));
+    assert_eq!(identity(&undionly), (MessageType::Discover, Client::Ipxe(Architecture::Bios), Some(UUID)));
     assert!(undionly.wants_broadcast, "the driver beneath is the firmware's");
     let discover = golden!("ipxe-snponly-discover");
-    assert_eq!(seen(&discover), (Verb::Discover, Client::Ipxe(Machine::UefiX64), Some(UUID)));
+    assert_eq!(identity(&discover), (MessageType::Discover, Client::Ipxe(Architecture::UefiX64), Some(UUID)));
 }
 
 #[test]
-fn ovmf_pxe_is_known_and_answered() {
+fn ovmf_pxe_gets_a_reply() {
     let discover = golden!("ovmf-pxe-discover");
-    assert_eq!(seen(&discover), (Verb::Discover, Client::Pxe(Machine::UefiX64), Some(UUID)));
+    assert_eq!(identity(&discover), (MessageType::Discover, Client::Pxe(Architecture::UefiX64), Some(UUID)));
     assert!(discover.wants_broadcast);
     assert_eq!(discover.vendor_class.as_deref(), Some("PXEClient:Arch:00007:UNDI:003000"));
     assert_eq!(ServerReply::decode(&reply(&discover).unwrap().bytes).unwrap().discovery_control, Some(8));
@@ -82,29 +83,29 @@ fn ovmf_pxe_is_known_and_answered() {
 }
 
 #[test]
-fn ovmf_http_boot_is_known_and_answered() {
+fn ovmf_http_boot_gets_a_reply() {
     let discover = golden!("ovmf-http-discover");
-    assert_eq!(seen(&discover), (Verb::Discover, Client::Http(Machine::UefiX64), Some(UUID)));
+    assert_eq!(identity(&discover), (MessageType::Discover, Client::Http(Architecture::UefiX64), Some(UUID)));
     let offer = ServerReply::decode(&reply(&discover).unwrap().bytes).unwrap();
     assert_eq!(offer.vendor_class.as_deref(), Some("HTTPClient"));
 }
 
 #[test]
-fn a_system_is_a_sign_of_life_and_keeps_its_address() {
+fn a_system_keeps_its_address() {
     let discover = golden!("udhcpc-discover");
-    assert_eq!(seen(&discover), (Verb::Discover, Client::System, None));
+    assert_eq!(identity(&discover), (MessageType::Discover, Client::System, None));
     assert_eq!(discover.vendor_class.as_deref(), Some("udhcp 1.35.0"));
     assert_eq!(ServerReply::decode(&reply(&discover).unwrap().bytes).unwrap().file, None);
     let renew = golden!("udhcpc-renew");
-    assert_eq!((renew.verb, renew.current), (Verb::Request, Some(ADDRESS)));
+    assert_eq!((renew.message_type, renew.current), (MessageType::Request, Some(ADDRESS)));
     assert_eq!(reply(&renew).unwrap().destination, Destination::Unicast(ADDRESS));
     let release = golden!("udhcpc-release");
-    assert_eq!((release.verb, release.current), (Verb::Release, Some(ADDRESS)));
+    assert_eq!((release.message_type, release.current), (MessageType::Release, Some(ADDRESS)));
     assert_eq!(reply(&release), None);
 }
 
 #[test]
-fn a_real_message_with_any_octet_changed_is_survived() {
+fn a_real_message_with_any_octet_changed_does_not_panic() {
     let good = bytes(include_str!("../golden/ipxe-rom-bios-discover.hex"));
     for at in 0..good.len() {
         for octet in [0, 1, 17, 127, 128, 254, 255] {

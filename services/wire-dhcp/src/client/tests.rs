@@ -3,11 +3,11 @@ use crate::SimulatedClient;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 1, 0, 1]);
 
-fn ask(client: Client) -> SimulatedClient {
+fn simulated_client(client: Client) -> SimulatedClient {
     SimulatedClient { client, mac: MAC, xid: 7, secs: 3, uuid: Some([7; 16]), relay: None }
 }
 
-/// A DISCOVER with these options alone.
+/// Returns a DISCOVER with only these options.
 fn discover(more: &[(u8, &[u8])]) -> Vec<u8> {
     let mut message = Message::new(Direction::Request, 7, MAC);
     message.options.add(code::MESSAGE_TYPE, [1]);
@@ -22,10 +22,10 @@ fn client_of(more: &[(u8, &[u8])]) -> Client {
 }
 
 #[test]
-fn what_a_simulated_machine_plays_is_what_is_seen() {
-    for machine in [Machine::Bios, Machine::UefiX64, Machine::UefiArm64, Machine::Other(6)] {
+fn the_kind_of_a_simulated_client_is_identified() {
+    for machine in [Architecture::Bios, Architecture::UefiX64, Architecture::UefiArm64, Architecture::Other(6)] {
         for client in [Client::Pxe(machine), Client::Http(machine), Client::Ipxe(machine), Client::System] {
-            let request = Request::decode(&ask(client).discover()).unwrap();
+            let request = Request::decode(&simulated_client(client).discover()).unwrap();
             assert_eq!((request.client, request.mac, request.xid, request.secs), (client, MAC, 7, 3));
             assert_eq!(request.uuid.is_some(), client != Client::System);
         }
@@ -33,47 +33,47 @@ fn what_a_simulated_machine_plays_is_what_is_seen() {
 }
 
 #[test]
-fn the_first_architecture_counts_and_a_missing_one_is_a_bios() {
-    assert_eq!(client_of(&[(60, b"PXEClient"), (93, &[0, 11, 0, 7])]), Client::Pxe(Machine::UefiArm64));
-    assert_eq!(client_of(&[(60, b"PXEClient")]), Client::Pxe(Machine::Bios));
-    assert_eq!(client_of(&[(60, b"PXEClient"), (93, &[7])]), Client::Pxe(Machine::Bios));
-    assert_eq!(client_of(&[(60, b"PXEClient"), (93, &[0, 9])]), Client::Pxe(Machine::UefiX64));
+fn the_first_architecture_is_used_and_a_missing_one_is_a_bios() {
+    assert_eq!(client_of(&[(60, b"PXEClient"), (93, &[0, 11, 0, 7])]), Client::Pxe(Architecture::UefiArm64));
+    assert_eq!(client_of(&[(60, b"PXEClient")]), Client::Pxe(Architecture::Bios));
+    assert_eq!(client_of(&[(60, b"PXEClient"), (93, &[7])]), Client::Pxe(Architecture::Bios));
+    assert_eq!(client_of(&[(60, b"PXEClient"), (93, &[0, 9])]), Client::Pxe(Architecture::UefiX64));
 }
 
 #[test]
-fn ipxe_is_known_by_either_mark_and_before_pxe() {
+fn ipxe_is_identified_by_user_class_or_option_175() {
     let pxe = (60, b"PXEClient".as_slice());
-    assert_eq!(client_of(&[pxe, (77, b"iPXE")]), Client::Ipxe(Machine::Bios));
-    assert_eq!(client_of(&[pxe, (77, b"\x04iPXE")]), Client::Ipxe(Machine::Bios));
-    assert_eq!(client_of(&[pxe, (175, &[1]), (93, &[0, 7])]), Client::Ipxe(Machine::UefiX64));
-    assert_eq!(client_of(&[pxe, (77, b"other")]), Client::Pxe(Machine::Bios));
+    assert_eq!(client_of(&[pxe, (77, b"iPXE")]), Client::Ipxe(Architecture::Bios));
+    assert_eq!(client_of(&[pxe, (77, b"\x04iPXE")]), Client::Ipxe(Architecture::Bios));
+    assert_eq!(client_of(&[pxe, (175, &[1]), (93, &[0, 7])]), Client::Ipxe(Architecture::UefiX64));
+    assert_eq!(client_of(&[pxe, (77, b"other")]), Client::Pxe(Architecture::Bios));
 }
 
 #[test]
-fn a_loader_without_vendor_class_is_no_sign_of_life() {
-    assert_eq!(client_of(&[(93, &[0, 7])]), Client::Pxe(Machine::UefiX64));
+fn a_boot_loader_without_vendor_class_is_not_a_system() {
+    assert_eq!(client_of(&[(93, &[0, 7])]), Client::Pxe(Architecture::UefiX64));
     assert_eq!(client_of(&[(60, b"udhcp 1.35.0")]), Client::System);
     assert_eq!(client_of(&[]), Client::System);
 }
 
 #[test]
-fn a_uuid_that_says_nothing_is_none() {
+fn a_uuid_of_zeros_or_ones_is_ignored() {
     for octets in [[0; 17].as_slice(), &[1; 17], &[0; 16], &[[0].as_slice(), &[0xff; 16]].concat()] {
         assert_eq!(Request::decode(&discover(&[(97, octets)])).unwrap().uuid, None);
     }
 }
 
 #[test]
-fn what_is_shown_is_cut_and_printable() {
+fn text_for_display_is_truncated_and_printable() {
     let long = [b'x'; 200];
     let request = Request::decode(&discover(&[(12, b"a\x1b[2Jb\n"), (60, &long), (77, b"")])).unwrap();
     assert_eq!(request.host_name.as_deref(), Some("a[2Jb"));
-    assert_eq!(request.vendor_class.unwrap().len(), MAX_TEXT);
+    assert_eq!(request.vendor_class.unwrap().len(), MAX_TEXT_OCTETS);
     assert_eq!(request.user_class, None);
 }
 
 #[test]
-fn what_is_no_request_is_malformed() {
+fn an_invalid_request_is_malformed() {
     let good = discover(&[]);
     let with = |at: usize, octet: u8| {
         let mut bytes = good.clone();
@@ -96,8 +96,8 @@ fn what_is_no_request_is_malformed() {
 }
 
 #[test]
-fn a_message_cut_anywhere_before_its_end_is_malformed() {
-    let bytes = ask(Client::Ipxe(Machine::Bios)).discover();
+fn a_truncated_message_is_malformed() {
+    let bytes = simulated_client(Client::Ipxe(Architecture::Bios)).discover();
     let end = bytes.iter().rposition(|octet| *octet == 255).unwrap();
     let options_start = 240;
     for length in 0..end {
@@ -108,8 +108,8 @@ fn a_message_cut_anywhere_before_its_end_is_malformed() {
 }
 
 #[test]
-fn an_identifier_longer_than_one_option_is_not_given_back() {
+fn an_identifier_longer_than_one_option_is_not_repeated() {
     let long = [1; 600];
-    assert_eq!(Request::decode(&discover(&[(61, &long)])).unwrap().echoes.get(61), None);
-    assert_eq!(Request::decode(&discover(&[(61, b"id")])).unwrap().echoes.get(61), Some(b"id".as_slice()));
+    assert_eq!(Request::decode(&discover(&[(61, &long)])).unwrap().echoed_options.get(61), None);
+    assert_eq!(Request::decode(&discover(&[(61, b"id")])).unwrap().echoed_options.get(61), Some(b"id".as_slice()));
 }

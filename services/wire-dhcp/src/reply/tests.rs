@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::client::Machine;
+use crate::client::Architecture;
 use crate::malformed::{MAX_MESSAGE, Malformed};
 use crate::message::Mac;
 use crate::{BootFile, InvalidBootFile, ServerReply, SimulatedClient};
@@ -24,7 +24,7 @@ fn reservation(file: &str) -> Reservation {
     }
 }
 
-fn ask(client: Client) -> SimulatedClient {
+fn simulated_client(client: Client) -> SimulatedClient {
     SimulatedClient {
         client,
         mac: Mac([0x52, 0x54, 0, 1, 0, 1]),
@@ -35,7 +35,7 @@ fn ask(client: Client) -> SimulatedClient {
     }
 }
 
-const PXE: Client = Client::Pxe(Machine::UefiX64);
+const PXE: Client = Client::Pxe(Architecture::UefiX64);
 
 fn reply(bytes: &[u8]) -> Option<Reply> {
     answer(&Request::decode(bytes).unwrap(), &reservation("snponly.efi"), &REPLICA)
@@ -47,16 +47,16 @@ fn options(reply: &Reply) -> Options {
 
 /// What an offer to this client says.
 fn offer(client: Client) -> ServerReply {
-    ServerReply::decode(&reply(&ask(client).discover()).unwrap().bytes).unwrap()
+    ServerReply::decode(&reply(&simulated_client(client).discover()).unwrap().bytes).unwrap()
 }
 
 #[test]
 fn a_discover_is_offered_the_reserved_address() {
-    let reply = reply(&ask(PXE).discover()).unwrap();
+    let reply = reply(&simulated_client(PXE).discover()).unwrap();
     assert_eq!((reply.kind, reply.destination), (Kind::Offer, Destination::Broadcast));
     assert_eq!(reply.destination.socket().to_string(), "255.255.255.255:68");
     let offer = ServerReply::decode(&reply.bytes).unwrap();
-    assert_eq!((offer.address, offer.xid, offer.mac), (ADDRESS, 0x1234_5678, ask(PXE).mac));
+    assert_eq!((offer.address, offer.xid, offer.mac), (ADDRESS, 0x1234_5678, simulated_client(PXE).mac));
     assert_eq!(offer.server_identifier, REPLICA.server_identifier);
     assert_eq!(offer.netmask, Some(Ipv4Addr::new(255, 255, 255, 0)));
     assert_eq!(offer.router, Some(Ipv4Addr::new(10, 77, 1, 254)));
@@ -67,7 +67,7 @@ fn a_discover_is_offered_the_reserved_address() {
 }
 
 #[test]
-fn pxe_firmware_is_told_to_boot_the_file_at_once() {
+fn a_reply_to_pxe_firmware_skips_discovery() {
     let offer = offer(PXE);
     assert_eq!(offer.vendor_class.as_deref(), Some("PXEClient"));
     assert_eq!(offer.discovery_control, Some(8));
@@ -76,9 +76,9 @@ fn pxe_firmware_is_told_to_boot_the_file_at_once() {
 }
 
 #[test]
-fn http_firmware_is_told_its_class_and_ipxe_not_to_wait() {
-    assert_eq!(offer(Client::Http(Machine::UefiX64)).vendor_class.as_deref(), Some("HTTPClient"));
-    let offer = offer(Client::Ipxe(Machine::Bios));
+fn a_reply_to_http_boot_has_its_class_and_one_to_ipxe_no_proxy() {
+    assert_eq!(offer(Client::Http(Architecture::UefiX64)).vendor_class.as_deref(), Some("HTTPClient"));
+    let offer = offer(Client::Ipxe(Architecture::Bios));
     assert!(offer.no_proxy);
     assert_eq!((offer.vendor_class, offer.discovery_control), (None, None));
 }
@@ -92,7 +92,7 @@ fn a_system_gets_an_address_and_nothing_to_boot() {
 
 #[test]
 fn the_message_type_comes_first_and_the_relay_option_last() {
-    let mut message = Message::decode(&ask(PXE).discover(), Direction::Request).unwrap();
+    let mut message = Message::decode(&simulated_client(PXE).discover(), Direction::Request).unwrap();
     message.giaddr = RELAY;
     message.options.add(code::RELAY, [1, 2, b'e', b'0', 200, 1, 9]);
     let reply = reply(&message.encode().unwrap()).unwrap();
@@ -104,16 +104,16 @@ fn the_message_type_comes_first_and_the_relay_option_last() {
 }
 
 #[test]
-fn identifiers_are_given_back() {
-    let machine = options(&reply(&ask(PXE).discover()).unwrap());
+fn identifiers_are_repeated() {
+    let machine = options(&reply(&simulated_client(PXE).discover()).unwrap());
     assert_eq!(machine.get(97), Some([&[0], [7; 16].as_slice()].concat().as_slice()));
-    let system = options(&reply(&ask(Client::System).discover()).unwrap());
+    let system = options(&reply(&simulated_client(Client::System).discover()).unwrap());
     assert_eq!(system.get(61), Some([1, 0x52, 0x54, 0, 1, 0, 1].as_slice()));
 }
 
 #[test]
 fn a_request_for_the_reserved_address_is_acknowledged_in_every_state() {
-    let system = ask(Client::System);
+    let system = simulated_client(Client::System);
     let taken = reply(&system.request(&offer(Client::System))).unwrap();
     assert_eq!((taken.kind, taken.destination), (Kind::Ack, Destination::Broadcast));
     let rebooted = reply(&system.reboot(ADDRESS)).unwrap();
@@ -123,8 +123,8 @@ fn a_request_for_the_reserved_address_is_acknowledged_in_every_state() {
 }
 
 #[test]
-fn a_request_for_another_address_is_refused_aloud() {
-    for bytes in [ask(Client::System).reboot(OTHER), ask(Client::System).renew(OTHER)] {
+fn a_request_for_another_address_gets_a_broadcast_nak() {
+    for bytes in [simulated_client(Client::System).reboot(OTHER), simulated_client(Client::System).renew(OTHER)] {
         let reply = reply(&bytes).unwrap();
         assert_eq!((reply.kind, reply.destination), (Kind::Nak, Destination::Broadcast));
         let nak = ServerReply::decode(&reply.bytes).unwrap();
@@ -135,24 +135,24 @@ fn a_request_for_another_address_is_refused_aloud() {
 }
 
 #[test]
-fn a_relayed_refusal_has_the_broadcast_bit() {
-    let system = SimulatedClient { relay: Some(RELAY), ..ask(Client::System) };
+fn a_relayed_nak_has_the_broadcast_bit() {
+    let system = SimulatedClient { relay: Some(RELAY), ..simulated_client(Client::System) };
     let reply = reply(&system.reboot(OTHER)).unwrap();
     assert_eq!((reply.kind, reply.destination), (Kind::Nak, Destination::Relay(RELAY)));
     assert_eq!(reply.bytes.get(10..12), Some([0x80, 0].as_slice()));
 }
 
 #[test]
-fn a_request_that_takes_another_servers_offer_is_met_with_silence() {
+fn a_request_that_takes_another_servers_offer_gets_no_reply() {
     let offer = ServerReply { server_identifier: OTHER, ..offer(PXE) };
-    assert_eq!(reply(&ask(PXE).request(&offer)), None);
+    assert_eq!(reply(&simulated_client(PXE).request(&offer)), None);
 }
 
 #[test]
 fn any_replica_acknowledges_what_another_offered() {
     let offer = offer(PXE);
     let second = Replica { address: Ipv4Addr::new(10, 77, 1, 3), ..REPLICA };
-    let request = Request::decode(&ask(PXE).request(&offer)).unwrap();
+    let request = Request::decode(&simulated_client(PXE).request(&offer)).unwrap();
     let reply = answer(&request, &reservation("snponly.efi"), &second).unwrap();
     let ack = ServerReply::decode(&reply.bytes).unwrap();
     assert_eq!(
@@ -162,48 +162,48 @@ fn any_replica_acknowledges_what_another_offered() {
 }
 
 #[test]
-fn declines_and_releases_are_never_answered() {
+fn declines_and_releases_get_no_reply() {
     let offer = offer(Client::System);
-    let declined = ask(Client::System).decline(&offer);
+    let declined = simulated_client(Client::System).decline(&offer);
     assert_eq!(reply(&declined), None);
     let seen = Request::decode(&declined).unwrap();
-    assert_eq!((seen.verb, seen.requested), (Verb::Decline, Some(ADDRESS)));
-    assert_eq!(reply(&ask(Client::System).release(&offer)), None);
+    assert_eq!((seen.message_type, seen.requested), (MessageType::Decline, Some(ADDRESS)));
+    assert_eq!(reply(&simulated_client(Client::System).release(&offer)), None);
 }
 
 #[test]
-fn an_inform_is_told_options_but_no_address_and_only_inside_the_network() {
-    let reply_inside = reply(&ask(Client::System).inform(OTHER)).unwrap();
+fn an_inform_gets_options_without_an_address_and_only_inside_the_network() {
+    let reply_inside = reply(&simulated_client(Client::System).inform(OTHER)).unwrap();
     assert_eq!((reply_inside.kind, reply_inside.destination), (Kind::Ack, Destination::Unicast(OTHER)));
     let ack = ServerReply::decode(&reply_inside.bytes).unwrap();
     assert_eq!((ack.address, ack.lease_seconds), (Ipv4Addr::UNSPECIFIED, None));
     assert!(ack.netmask.is_some());
-    assert_eq!(reply(&ask(Client::System).inform(Ipv4Addr::new(8, 8, 8, 8))), None);
+    assert_eq!(reply(&simulated_client(Client::System).inform(Ipv4Addr::new(8, 8, 8, 8))), None);
 }
 
 #[test]
-fn an_acknowledgement_is_never_sent_to_a_made_up_address() {
-    let mut message = Message::decode(&ask(PXE).reboot(ADDRESS), Direction::Request).unwrap();
+fn an_ack_is_never_sent_to_a_forged_address() {
+    let mut message = Message::decode(&simulated_client(PXE).reboot(ADDRESS), Direction::Request).unwrap();
     message.ciaddr = Ipv4Addr::new(8, 8, 8, 8);
     assert_eq!(reply(&message.encode().unwrap()).unwrap().kind, Kind::Nak);
 }
 
 #[test]
-fn our_own_reply_is_not_a_request() {
-    let reply = reply(&ask(PXE).discover()).unwrap();
+fn a_reply_is_not_a_request() {
+    let reply = reply(&simulated_client(PXE).discover()).unwrap();
     assert_eq!(Request::decode(&reply.bytes), Err(Malformed::Direction));
 }
 
 #[test]
 fn a_reply_has_at_least_300_octets() {
     let bare = Reservation { router: None, dns: vec![], host_name: None, boot: None, ..reservation("x") };
-    let request = Request::decode(&ask(Client::System).discover()).unwrap();
+    let request = Request::decode(&simulated_client(Client::System).discover()).unwrap();
     assert_eq!(answer(&request, &bare, &REPLICA).unwrap().bytes.len(), 300);
 }
 
 #[test]
 fn a_long_url_is_in_its_option_and_not_in_the_field() {
-    let request = Request::decode(&ask(Client::Http(Machine::UefiX64)).discover()).unwrap();
+    let request = Request::decode(&simulated_client(Client::Http(Architecture::UefiX64)).discover()).unwrap();
     for length in [1, 127, 128, 255] {
         let url = "u".repeat(length);
         let reply = answer(&request, &reservation(&url), &REPLICA).unwrap();
@@ -215,7 +215,7 @@ fn a_long_url_is_in_its_option_and_not_in_the_field() {
 }
 
 #[test]
-fn a_boot_file_that_firmware_could_not_read_is_refused() {
+fn a_boot_file_that_firmware_cannot_read_is_invalid() {
     assert_eq!(BootFile::new(""), Err(InvalidBootFile::Empty));
     assert_eq!(BootFile::new("x".repeat(256)), Err(InvalidBootFile::TooLong(256)));
     for name in ["a b", "a\0", "ä"] {
@@ -224,8 +224,8 @@ fn a_boot_file_that_firmware_could_not_read_is_refused() {
 }
 
 #[test]
-fn a_reply_leaves_out_names_before_it_outgrows_the_client() {
-    let mut message = Message::decode(&ask(PXE).discover(), Direction::Request).unwrap();
+fn a_reply_leaves_out_options_to_fit_the_clients_maximum_size() {
+    let mut message = Message::decode(&simulated_client(PXE).discover(), Direction::Request).unwrap();
     message.options.remove(code::MAX_SIZE);
     message.options.add(code::CLIENT_IDENTIFIER, [1; 180]);
     let request = Request::decode(&message.encode().unwrap()).unwrap();
@@ -237,7 +237,7 @@ fn a_reply_leaves_out_names_before_it_outgrows_the_client() {
 }
 
 #[test]
-fn every_prefix_makes_a_netmask() {
+fn every_prefix_has_a_netmask() {
     let mask = |prefix| Reservation { prefix, ..reservation("x") }.netmask().to_string();
     assert_eq!(
         [mask(0), mask(9), mask(32), mask(255)],
@@ -247,7 +247,7 @@ fn every_prefix_makes_a_netmask() {
 
 proptest! {
     #[test]
-    fn any_datagram_is_survived_and_any_reply_can_be_read(
+    fn any_datagram_is_parsed_or_rejected_and_any_reply_is_valid(
         head in prop::collection::vec(any::<u8>(), 240), tail in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..40)), 0..12),
         verb in 0u8..10, cut in 0usize..1472,
     ) {
@@ -263,7 +263,7 @@ proptest! {
             let _ = ServerReply::decode(bytes);
             let Ok(request) = Request::decode(bytes) else { continue };
             if let Some(reply) = answer(&request, &reservation("http://10.77.1.2/boot.ipxe"), &REPLICA) {
-                prop_assert!((300..=MAX_MESSAGE).contains(&reply.bytes.len()) && reply.bytes.len() <= request.room);
+                prop_assert!((300..=MAX_MESSAGE).contains(&reply.bytes.len()) && reply.bytes.len() <= request.max_octets);
                 let read = ServerReply::decode(&reply.bytes).unwrap();
                 prop_assert_eq!((read.kind, read.xid, read.mac), (reply.kind, request.xid, request.mac));
             }
@@ -271,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn any_rubbish_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..1600)) {
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..1600)) {
         let _ = Request::decode(&bytes);
         let _ = ServerReply::decode(&bytes);
     }
