@@ -377,7 +377,7 @@ async fn revocation(fleet: &Fleet, keystone: &Keystone, people: &People) -> Resu
     ensure!(ask(other).await?.status() == 200, "what was just heard is forgotten");
     sleep(SEEN).await;
     let away = ask(other).await?;
-    ensure!(away.status() == 503 && away.headers().contains_key("retry-after"), "{away:?}");
+    ensure!(away.status() == 503 && !away.headers().contains_key("retry-after"), "{away:?}");
     let public = client.get(nodes.trim_end_matches("/nodes")).send().await?;
     ensure!(public.status() == 200, "{public:?}");
     Ok(())

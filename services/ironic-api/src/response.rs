@@ -138,9 +138,6 @@ pub(super) fn into_http(
     if has_body {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    if answer.status == 503 {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-    }
     if let Some(location) = answer.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         headers.insert(header::LOCATION, location);
     }
@@ -171,5 +168,22 @@ pub(super) fn name(response: &mut Response, request_id: &str) {
     if let Ok(id) = HeaderValue::from_str(request_id) {
         response.headers_mut().insert("x-openstack-request-id", id.clone());
         response.headers_mut().insert("openstack-request-id", id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire_ironic::error::Class;
+
+    use super::*;
+
+    /// ironicclient's exceptions take that header for 413 alone, and end in a `TypeError` before they show the reason.
+    #[test]
+    fn an_error_has_no_header_on_which_the_stock_client_breaks() {
+        for class in [Class::Conflict, Class::TooLarge, Class::Server, Class::Unavailable] {
+            let response = into_http(&VersionHeaders::default(), Err(class.error("why")), "req-1");
+            assert_eq!(response.status().as_u16(), class.status());
+            assert!(!response.headers().contains_key(header::RETRY_AFTER), "{class:?}");
+        }
     }
 }

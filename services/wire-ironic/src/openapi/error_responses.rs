@@ -58,9 +58,7 @@ pub(super) fn component(class: Class) -> (String, Value) {
             headers.insert("Allow".to_owned(), json!({"schema": {"type": "string"}, "required": true}));
             headers.extend(responses::version_headers());
         }
-        Class::Unavailable => {
-            headers.insert("Retry-After".to_owned(), json!({"schema": {"type": "integer"}, "required": true}));
-        }
+        Class::Unavailable => {}
         Class::Invalid
         | Class::Forbidden
         | Class::NotFound
