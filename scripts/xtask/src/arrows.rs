@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
-use cargo_metadata::{Metadata, MetadataCommand, Package};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 use crate::say;
 
@@ -24,7 +24,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("storage-service", &["domain", "proto", "keyspace", "mesh", "service-kit"]),
     ("inventory-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic", "wire-config-drive"]),
     ("api-auth", &["domain", "service-kit", "proto"]),
-    ("scheduler-core", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic", "wire-config-drive"]),
+    (
+        "scheduler-core",
+        &[
+            "domain",
+            "proto",
+            "keyspace",
+            "mesh",
+            "service-kit",
+            "wire-ironic",
+            "wire-config-drive",
+            "scheduler-testing",
+        ],
+    ),
+    ("scheduler-testing", &["domain", "keyspace", "mesh", "service-kit", "scheduler-core"]),
     (
         "ironic-api",
         &[
@@ -51,6 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "api-auth",
             "ironic-api",
             "wire-ironic",
+            "scheduler-testing",
         ],
     ),
     ("agent", &["domain", "proto", "service-kit", "wire-config-drive"]),
@@ -98,6 +112,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["domain", "wire-dhcp", "wire-tftp", "wire-ipmi", "wire-ironic", "wire-config-drive"];
 /// Crates that no pure crate may use directly.
 const IMPURE: &[&str] = &["tokio", "tonic", "etcd-client", "rand", "getrandom", "socket2", "rustix", "nix", "reqwest"];
+/// Crates that only dev-dependencies may name, so that no program contains them.
+const FOR_TESTS: &[&str] = &["scheduler-testing", "integration-tests"];
 /// Crates that may use etcd's client.
 const ETCD: &[&str] = &["keyspace", "integration-tests"];
 
@@ -128,15 +144,16 @@ fn wrongs(metadata: &Metadata) -> Vec<String> {
 fn edges(package: &Package, allowed: &[&str], table: &BTreeMap<&str, &[&str]>) -> Vec<String> {
     let user = package.name.as_str();
     // `name` is the package's own name, not the one that a rename gives it here.
-    let used = package.dependencies.iter().map(|dependency| dependency.name.as_str());
-    used.filter(|used| {
+    let used = package.dependencies.iter().map(|dependency| (dependency.name.as_str(), dependency.kind));
+    used.filter(|(used, kind)| {
         // A crate's own tests may use it with the feature `testing`.
         let ours = table.contains_key(used) && !allowed.contains(used) && *used != user;
         let impure = PURE.contains(&user) && IMPURE.contains(used);
         let etcd = *used == "etcd-client" && !ETCD.contains(&user);
-        ours || impure || etcd
+        let ships = FOR_TESTS.contains(used) && *kind != DependencyKind::Development;
+        ours || impure || etcd || ships
     })
-    .map(|used| format!("{user} must not use {used}"))
+    .map(|(used, _)| format!("{user} must not use {used}"))
     .collect()
 }
 
@@ -151,33 +168,42 @@ fn lints(package: &Package) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn package(name: &str, dependency: &str) -> Package {
+    fn package(name: &str, dependency: &str, kind: &str) -> Package {
         let manifest = format!("{}/Cargo.toml", env!("CARGO_MANIFEST_DIR"));
         serde_json::from_value(serde_json::json!({
             "name": name, "version": "0.1.0", "id": name, "targets": [], "features": {}, "manifest_path": manifest,
-            "dependencies": [dependency_of(dependency)],
+            "dependencies": [dependency_of(dependency, kind)],
         }))
         .unwrap()
     }
 
-    fn dependency_of(name: &str) -> serde_json::Value {
+    fn dependency_of(name: &str, kind: &str) -> serde_json::Value {
         serde_json::json!({
-            "name": name, "req": "*", "kind": "dev", "optional": false, "uses_default_features": true,
+            "name": name, "req": "*", "kind": kind, "optional": false, "uses_default_features": true,
             "features": [], "rename": "innocent",
         })
     }
 
-    fn found(name: &str, dependency: &str) -> Vec<String> {
+    fn found(name: &str, dependency: &str, kind: &str) -> Vec<String> {
         let table: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
-        edges(&package(name, dependency), table.get(name).copied().unwrap_or_default(), &table)
+        edges(&package(name, dependency, kind), table.get(name).copied().unwrap_or_default(), &table)
     }
 
     #[test]
     fn a_forbidden_edge_is_found_in_dev_dependencies_and_under_another_name() {
-        assert_eq!(found("wire-tftp", "tokio"), ["wire-tftp must not use tokio"]);
-        assert_eq!(found("power-service", "pxe-service"), ["power-service must not use pxe-service"]);
-        assert_eq!(found("cli", "keyspace"), ["cli must not use keyspace"]);
-        assert_eq!(found("mesh", "etcd-client"), ["mesh must not use etcd-client"]);
-        assert_eq!(found("mesh", "keyspace"), [] as [String; 0]);
+        assert_eq!(found("wire-tftp", "tokio", "dev"), ["wire-tftp must not use tokio"]);
+        assert_eq!(found("power-service", "pxe-service", "dev"), ["power-service must not use pxe-service"]);
+        assert_eq!(found("cli", "keyspace", "dev"), ["cli must not use keyspace"]);
+        assert_eq!(found("mesh", "etcd-client", "dev"), ["mesh must not use etcd-client"]);
+        assert_eq!(found("mesh", "keyspace", "dev"), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_crate_for_tests_is_only_a_dev_dependency() {
+        assert_eq!(found("scheduler-service", "scheduler-testing", "dev"), [] as [String; 0]);
+        assert_eq!(found("scheduler-core", "scheduler-testing", "dev"), [] as [String; 0]);
+        let refused = ["scheduler-service must not use scheduler-testing"];
+        assert_eq!(found("scheduler-service", "scheduler-testing", "normal"), refused);
+        assert_eq!(found("scheduler-service", "scheduler-testing", "build"), refused);
     }
 }

@@ -53,8 +53,9 @@ impl AppState {
         }
     }
 
-    /// Creates the state from its parts.
-    pub(crate) fn assemble(mesh: Mesh, sealer: Sealer, tls: Tls, limits: Limits, host: Host) -> Self {
+    /// Creates the state from its parts. [`Self::new`] takes them from a process that joined the mesh.
+    #[must_use]
+    pub fn assemble(mesh: Mesh, sealer: Sealer, tls: Tls, limits: Limits, host: Host) -> Self {
         let view = mesh.view().clone();
         Self {
             registry: Registry::new(mesh, sealer),

@@ -45,8 +45,6 @@ pub mod registry;
 pub mod request_id;
 pub mod resource_store;
 pub mod select;
-#[cfg(feature = "testing")]
-pub mod testing;
 pub mod work;
 
 pub use app_state::AppState;

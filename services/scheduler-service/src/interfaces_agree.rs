@@ -18,7 +18,7 @@ use proto::api::v1::{
     CreateBulkRequest, DeleteNodeRequest, NodeSelector, ProvisionNodeRequest, ProvisionVerb, Step,
     bulk_service_server::BulkService as _, node_service_server::NodeService as _,
 };
-use scheduler_core::testing::{Failure, TestNode, World};
+use scheduler_testing::{Failure, TestNode, World};
 use serde_json::{Value, json};
 use service_kit::status::Failure as _;
 use tonic::Request;

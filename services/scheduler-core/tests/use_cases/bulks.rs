@@ -9,10 +9,8 @@ use keyspace::{
     Expect, key,
     value::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState, ConfigDrive, Work},
 };
-use scheduler_core::{
-    bulk::{Count, drive_place},
-    testing::IMAGE,
-};
+use scheduler_core::bulk::{Count, drive_place};
+use scheduler_testing::IMAGE;
 use serde_json::json;
 use service_kit::clock;
 use uuid::Uuid;
@@ -203,7 +201,7 @@ async fn a_concurrent_request_of_another_client_is_distinguished() {
     lab.begin(&bulk(Verb::Deploy, &[node], limits(1))).await;
     until("the deploy", || format!("{:?}", lab.bulk()), || lab.count().running == 1).await;
     lab.world.client.set_watch_delivery(keyspace::testing::WatchDelivery::Stalled);
-    let operation = key::operation(scheduler_core::testing::RACK, node);
+    let operation = key::operation(scheduler_testing::RACK, node);
     let mut record = lab.record(node).operation.unwrap().value;
     record.id = domain::id::OperationId::new(Uuid::from_u128(5));
     lab.world.write(&operation, &record).unwrap();

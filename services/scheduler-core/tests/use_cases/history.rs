@@ -10,7 +10,8 @@ use keyspace::{
     Store, key,
     value::{History, Stamped},
 };
-use scheduler_core::{boot_history::boots, change_feed::At, registry::PortChange, testing::RACK};
+use scheduler_core::{boot_history::boots, change_feed::At, registry::PortChange};
+use scheduler_testing::RACK;
 use serde_json::json;
 
 use crate::{

@@ -33,8 +33,8 @@ use scheduler_core::{
     AppState, Error, RequestContext,
     provision::{Provision, ProvisionNode, provision_node},
     registry::{NodeChange, Record},
-    testing::{RACK, Setup, TestNode, World},
 };
+use scheduler_testing::{RACK, Setup, TestNode, World};
 use serde_json::{Value, json};
 use service_kit::{
     Host, clock,

@@ -45,7 +45,7 @@ use proto::{
         ListImagesResponse, storage_service_server::StorageService,
     },
 };
-use scheduler_core::testing::RACK;
+use scheduler_testing::RACK;
 use serde::{Serialize, de::DeserializeOwned};
 use service_kit::{
     clock,

@@ -10,7 +10,7 @@ use domain::{
     service::Service,
 };
 use keyspace::value::{Protocol, Work};
-use scheduler_core::testing::{IMAGE, TestNode};
+use scheduler_testing::{IMAGE, TestNode};
 use serde_json::json;
 
 use crate::{
@@ -92,7 +92,7 @@ async fn a_deploy_hands_the_agent_the_image_and_its_rack_the_boot_files() {
     assert!(lab.leaves.asked(node).contains(&Asked::Boot));
     assert_eq!(lab.record(node).intent.value.deployment.map(|deployment| deployment.image), Some(IMAGE));
     // The boot token is sealed where it is stored.
-    let stored = lab.world.etcd.pair(keyspace::key::boot(scheduler_core::testing::RACK, node).path()).unwrap();
+    let stored = lab.world.etcd.pair(keyspace::key::boot(scheduler_testing::RACK, node).path()).unwrap();
     assert!(String::from_utf8_lossy(stored.value.as_slice()).contains("sealed"));
 }
 

@@ -17,8 +17,8 @@ use keyspace::{
 use scheduler_core::{
     Error,
     registry::{NewNode, NodeChange, PortChange, StoredPort, newborn},
-    testing::RACK,
 };
+use scheduler_testing::RACK;
 use serde_json::json;
 use service_kit::{clock, status};
 

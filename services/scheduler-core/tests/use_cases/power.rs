@@ -6,7 +6,8 @@ use domain::{
     provision::{Stage, State, Verb},
     service::Service,
 };
-use scheduler_core::{effect::power::boot_order, registry::wants_power, testing::RACK};
+use scheduler_core::{effect::power::boot_order, registry::wants_power};
+use scheduler_testing::RACK;
 use serde_json::json;
 use service_kit::status;
 

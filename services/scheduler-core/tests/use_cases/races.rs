@@ -11,10 +11,8 @@ use keyspace::{
     testing::{CallKind, Delivery, MemoryEtcd},
     value::{NodeSpec, Stamped, set_config_drive},
 };
-use scheduler_core::{
-    provision::{Provision, SpecChange},
-    testing::RACK,
-};
+use scheduler_core::provision::{Provision, SpecChange};
+use scheduler_testing::RACK;
 use serde_json::json;
 
 use crate::lab::{Lab, internal};

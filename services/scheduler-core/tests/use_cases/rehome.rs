@@ -13,7 +13,8 @@ use keyspace::{
     store::Versioned,
     value::{Claim, Holder, Journal, Network, Rack},
 };
-use scheduler_core::{Error, testing::RACK};
+use scheduler_core::Error;
+use scheduler_testing::RACK;
 use serde_json::json;
 use service_kit::{clock, status};
 use uuid::Uuid;

@@ -10,7 +10,7 @@ use keyspace::{
     testing::Space,
     value::{Election, Journal, JournalEntry, Member, PortgroupSpec, VolumeTargetSpec, WebhookSpec},
 };
-use scheduler_core::testing::RACK;
+use scheduler_testing::RACK;
 use serde_json::json;
 use service_kit::{clock, status};
 use uuid::Uuid;

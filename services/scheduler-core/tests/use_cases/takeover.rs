@@ -7,10 +7,8 @@ use domain::{
     provision::{State, Verb},
 };
 use keyspace::testing::WatchDelivery;
-use scheduler_core::{
-    AppState,
-    testing::{Setup, World},
-};
+use scheduler_core::AppState;
+use scheduler_testing::{Setup, World};
 use serde_json::json;
 use service_kit::status;
 

@@ -16,7 +16,7 @@ use proto::{
     },
     convert::mask::FieldMask,
 };
-use scheduler_core::testing::{TestNode, World};
+use scheduler_testing::{TestNode, World};
 use service_kit::status::reason;
 use tonic::{Code, Request, Response, Status};
 

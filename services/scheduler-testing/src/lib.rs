@@ -1,5 +1,4 @@
-//! A scheduler over an in-memory store, for tests. Only compiled with the feature `testing`, which only dev-dependencies
-//! enable: no shipped program contains it.
+//! A scheduler over an in-memory store, for tests. Only dev-dependencies name this crate: no program contains it.
 //!
 //! [`World::up`] joins one scheduler to the mesh over [`keyspace::testing::MemoryEtcd`]. It runs no loop: what is stored
 //! stays as it is until a use case changes it. It needs no root, no etcd and no network. [`World::start`] sets more:
@@ -29,6 +28,7 @@ use keyspace::{
 };
 use mesh::{DataDirLock, Endpoints, MemberConfig, Mesh, SafetyParams};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use scheduler_core::{AppState, registry::newborn};
 use serde::Serialize;
 use service_kit::{
     Host,
@@ -37,8 +37,6 @@ use service_kit::{
 use tempfile::TempDir;
 use tokio::time::timeout;
 use uuid::Uuid;
-
-use crate::{AppState, registry::newborn};
 
 /// The rack that every world has; its name is empty.
 pub const RACK: RackId = RackId::new(Uuid::from_u128(1));
