@@ -10,11 +10,13 @@
 //! | [`provision`] | `step(state, event)`: the only way a node changes its provision state |
 //! | [`plan`] | remaining work for a node, from its intended and its observed state |
 //! | [`step`], [`step_plan`] | steps of an operation, and which one is next |
+//! | [`placement`], [`capabilities`] | choice of the node that an allocation is given |
 //! | [`driver`] | drivers, and what their interfaces support |
 //! | [`policy`] | authorization: role × rule, owner and lessee |
 //! | [`timeline`] | events of one boot, and the diagnosis of where it stopped |
 //! | [`ring`] | ownership of nodes, claims, departed members, and the timing rules of fences |
 
+pub mod capabilities;
 pub mod driver;
 pub mod failure;
 pub mod generation;
@@ -22,6 +24,7 @@ pub mod hardware;
 pub mod id;
 pub mod image;
 pub mod net;
+pub mod placement;
 pub mod plan;
 pub mod policy;
 pub mod power;

@@ -5,25 +5,25 @@
 //! an earlier one waits for. Allocations of one group are given their nodes one after the other: each such write is
 //! conditional on the last one of the group.
 
-mod choose;
+mod surroundings;
 
-pub use choose::{Candidate, Unsuitable, is_free};
+pub use surroundings::{Surroundings, is_free};
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{id::NodeId, provision::State};
+use domain::{
+    id::NodeId,
+    placement::{NoSuitableNode, PlacementOrder},
+    provision::State,
+};
 use keyspace::{
     Expect, key,
     store::Versioned,
-    value::{
-        AllocationSpec, AllocationState, ExtraFields, Holder, NodeSpec, PlacementOrder, Stamped, clear_traits,
-        set_traits,
-    },
+    value::{AllocationSpec, AllocationState, ExtraFields, Holder, NodeSpec, Stamped, clear_traits, set_traits},
 };
 use service_kit::{clock, status::chain};
 use uuid::Uuid;
 
-use self::choose::{Context, choose, in_use, unsuitable};
 use crate::{
     Error, RequestContext,
     app_state::AppState,
@@ -44,46 +44,6 @@ const MAX_TRIES: u32 = 20;
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 /// Maximum number of allocations in the queue.
 const MAX_QUEUE_LENGTH: usize = 1000;
-
-/// What is considered beside the nodes when one is chosen.
-#[derive(Debug, Default)]
-pub struct Surroundings<'a> {
-    /// Revision of the group's key. `None` if there is no such key.
-    group_revision: Option<i64>,
-    group_nodes: Vec<Arc<NodeView>>,
-    used: Vec<Arc<NodeView>>,
-    /// Allocations that have waited longer.
-    ahead: &'a [AllocationSpec],
-}
-
-impl Surroundings<'_> {
-    fn context(&self) -> Context<'_> {
-        Context {
-            group_nodes: self.group_nodes.iter().map(|node| Candidate::from(&**node)).collect(),
-            ahead: self.ahead,
-            in_use: in_use(self.used.iter().map(|node| Candidate::from(&**node))),
-        }
-    }
-
-    /// Each node, with the reason that it is not suitable. `None` if it is.
-    pub fn judge<'a>(
-        &'a self,
-        allocation: &'a AllocationSpec,
-        nodes: &'a [Arc<NodeView>],
-    ) -> impl Iterator<Item = (&'a Arc<NodeView>, Option<Unsuitable>)> {
-        let context = self.context();
-        nodes.iter().map(move |node| (node, unsuitable(allocation, &Candidate::from(&**node), &context)))
-    }
-
-    /// Chooses the node of an allocation.
-    ///
-    /// # Errors
-    /// The reason that no node is suitable.
-    pub fn choose(&self, id: Uuid, allocation: &AllocationSpec, nodes: &[Arc<NodeView>]) -> Result<NodeId, String> {
-        let candidates = nodes.iter().map(|node| Candidate::from(&**node));
-        choose(allocation, id.as_u128(), candidates, &self.context())
-    }
-}
 
 impl AppState {
     /// Allocations that wait in the queue, oldest first.
@@ -196,7 +156,7 @@ impl AppState {
         registry.commit(&RequestContext::internal(), change).await
     }
 
-    async fn fail(&self, before: &Stored<AllocationSpec>, reason: &str) -> Result<(), Error> {
+    async fn fail(&self, before: &Stored<AllocationSpec>, reason: &NoSuitableNode) -> Result<(), Error> {
         let last_error = Some(format!("Failed to process allocation {}: {reason}.", before.id));
         let failed = AllocationSpec { state: AllocationState::Error, last_error, ..before.spec().clone() };
         let change = self.registry.mesh.as_member()?;

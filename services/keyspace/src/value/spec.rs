@@ -12,8 +12,10 @@ mod steps;
 mod volume;
 mod webhook;
 
+pub use domain::placement::{AntiAffinity, PlacementOrder};
+
 pub use self::{
-    allocation::{AllocationSpec, AllocationState, AntiAffinity, Placement, PlacementOrder},
+    allocation::{AllocationSpec, AllocationState, Placement},
     chassis::ChassisSpec,
     inspection_rule::InspectionRuleSpec,
     node::NodeSpec,

@@ -113,7 +113,8 @@ impl Shared {
         let place = at.and_then(|at| u32::try_from(at.saturating_add(1)).ok());
         let reason = if spec.is_allocating() {
             let ahead = queue.specs.get(..at.unwrap_or(queue.specs.len())).unwrap_or_default();
-            self.surroundings(id, spec, ahead).choose(id, spec, &queue.free).err().unwrap_or_default()
+            let chosen = self.surroundings(id, spec, ahead).choose(id, spec, &queue.free);
+            chosen.err().map(|why| why.to_string()).unwrap_or_default()
         } else {
             spec.last_error.clone().unwrap_or_default()
         };
@@ -161,7 +162,8 @@ impl Shared {
         reasons.sort_by(|one, other| (other.nodes, &one.why_not).cmp(&(one.nodes, &other.why_not)));
         verdicts.sort_by_key(|verdict| !verdict.why_not.is_empty());
         verdicts.truncate(VERDICTS);
-        let (node, refusal) = chosen.map_or_else(|why| (String::new(), why), |node| (node.to_string(), String::new()));
+        let (node, refusal) =
+            chosen.map_or_else(|why| (String::new(), why.to_string()), |node| (node.to_string(), String::new()));
         Ok(PlanAllocationResponse { node, refusal, verdicts, reasons, fitting })
     }
 }

@@ -1,7 +1,6 @@
 //! `properties`: what the hardware is and can do.
 
-use domain::power::BootMode;
-use serde_json::Value;
+use domain::{capabilities::Capabilities, power::BootMode};
 
 use super::ExtraFields;
 
@@ -22,24 +21,16 @@ impl<'a> Properties<'a> {
         self.0.text("power_domain").filter(|domain| !domain.is_empty())
     }
 
-    /// The value of a capability. Capabilities are a text (`name:value,name:value`) or an object.
+    /// The capabilities.
     #[must_use]
-    pub fn capability(self, name: &str) -> Option<&'a str> {
-        match self.0.as_map().get("capabilities")? {
-            Value::String(all) => {
-                let pairs = all.split(',').filter_map(|pair| pair.trim().split_once(':'));
-                pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
-            }
-            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-                other.get(name)?.as_str()
-            }
-        }
+    pub fn capabilities(self) -> Capabilities<'a> {
+        self.0.as_map().get("capabilities").map(Capabilities::read).unwrap_or_default()
     }
 
     /// The firmware interface that the node is to boot with. `None` if the capability `boot_mode` names none.
     #[must_use]
     pub fn boot_mode(self) -> Option<BootMode> {
-        match self.capability("boot_mode")? {
+        match self.capabilities().get("boot_mode")? {
             "uefi" => Some(BootMode::Uefi),
             "bios" => Some(BootMode::Bios),
             _ => None,
@@ -49,24 +40,12 @@ impl<'a> Properties<'a> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn properties(value: Value) -> ExtraFields {
         serde_json::from_value(value).unwrap()
-    }
-
-    #[test]
-    fn capabilities_are_a_text_or_an_object() {
-        for value in [json!("boot_option:local, raid:1"), json!({"boot_option": "local", "raid": "1"})] {
-            let fields = properties(json!({"capabilities": value}));
-            assert_eq!(Properties::of(&fields).capability("raid"), Some("1"), "{fields:?}");
-            assert_eq!(Properties::of(&fields).capability("rai"), None, "{fields:?}");
-        }
-        for value in [json!(7), json!(null), json!(["raid:1"])] {
-            assert_eq!(Properties::of(&properties(json!({"capabilities": value}))).capability("raid"), None);
-        }
     }
 
     #[test]

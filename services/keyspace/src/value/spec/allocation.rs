@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use domain::{id::NodeId, time::Timestamp};
+use domain::{
+    id::NodeId,
+    placement::{AntiAffinity, PlacementOrder},
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Secrets;
@@ -31,32 +35,6 @@ impl AllocationState {
             Self::Error => "error",
         }
     }
-}
-
-/// Which of the racks with suitable nodes one is taken from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PlacementOrder {
-    /// Any.
-    #[default]
-    Any,
-    /// The one with the fewest nodes of its group; without a group, with the fewest in use.
-    Spread,
-    /// The one with the most.
-    Pack,
-}
-
-/// What no two nodes of a group may share.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AntiAffinity {
-    /// They may share everything.
-    #[default]
-    None,
-    /// The rack.
-    Rack,
-    /// The power domain (`properties.power_domain`).
-    PowerDomain,
 }
 
 /// What an allocation may specify beyond Ironic's fields.
