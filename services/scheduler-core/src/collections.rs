@@ -260,28 +260,3 @@ impl Collection for WebhookSpec {
         named(self.name())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unique_values_of_a_collection_have_keys_of_their_own() {
-        let keys = |all: Vec<Unique>, kind: &str| -> Vec<_> {
-            all.iter().map(|unique| (unique.key_kind(kind), unique.key_name())).collect()
-        };
-        let group = PortgroupSpec {
-            name: Some("g".to_owned()),
-            address: Some("52:54:00:00:00:01".to_owned()),
-            ..PortgroupSpec::default()
-        };
-        let of_group = keys(group.unique(), PortgroupSpec::KIND);
-        assert_eq!(of_group[0], ("portgroup".to_owned(), "g".to_owned()));
-        assert_eq!(of_group[1], ("portgroup-address".to_owned(), "52:54:00:00:00:01".to_owned()));
-        let node = NodeId::new(Uuid::from_u128(1));
-        let target = VolumeTargetSpec { node_uuid: Some(node), boot_index: 0, ..VolumeTargetSpec::default() };
-        assert_eq!(keys(target.unique(), VolumeTargetSpec::KIND)[0].1, format!("{node} 0"));
-        assert!(ChassisSpec::default().unique().is_empty());
-        assert!(PortgroupSpec { name: Some(String::new()), ..PortgroupSpec::default() }.unique().is_empty());
-    }
-}

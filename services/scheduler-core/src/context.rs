@@ -107,32 +107,3 @@ fn timeout(metadata: &MetadataMap) -> Option<Duration> {
         _ => return None,
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_timeout_is_digits_and_a_unit() {
-        for (text, expected) in [
-            ("1H", Some(Duration::from_secs(3600))),
-            ("2M", Some(Duration::from_secs(120))),
-            ("99999999S", Some(Duration::from_secs(99_999_999))),
-            ("30m", Some(Duration::from_millis(30))),
-            ("7u", Some(Duration::from_micros(7))),
-            ("7n", Some(Duration::from_nanos(7))),
-            ("100000000S", None),
-            ("S", None),
-            ("1", None),
-            ("-1S", None),
-            ("+1S", None),
-            ("1s", None),
-            ("", None),
-        ] {
-            let mut metadata = MetadataMap::new();
-            metadata.insert(TIMEOUT, text.parse().unwrap());
-            assert_eq!(timeout(&metadata), expected, "{text:?}");
-        }
-        assert_eq!(timeout(&MetadataMap::new()), None);
-    }
-}

@@ -6,6 +6,8 @@ mod allocations;
 #[cfg(test)]
 mod bulks;
 #[cfg(test)]
+mod etags;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod history;
@@ -26,8 +28,12 @@ mod races;
 #[cfg(test)]
 mod rehome;
 #[cfg(test)]
+mod request_contexts;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod resources;
+#[cfg(test)]
+mod selectors;
 #[cfg(test)]
 mod takeover;
