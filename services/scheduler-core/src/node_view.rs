@@ -16,7 +16,7 @@ use keyspace::{
     value::{FirmwareSeen, Intent, Life, NodeSpec, Operation, PowerSeen, Stamped},
 };
 
-use crate::registry::settled;
+use crate::registry::{last_failure, power_failure, settled};
 
 /// What the store has about a node.
 #[derive(Debug)]
@@ -122,7 +122,13 @@ impl NodeView {
     /// The failure of a requested power state, if it was not corrected since.
     #[must_use]
     pub fn power_failure(&self) -> Option<&Failure> {
-        self.power.as_ref()?.settled_in(self.life.generation)?.failure.as_ref()
+        power_failure(&self.life, self.power.as_ref())
+    }
+
+    /// The last failure that was not corrected since.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        last_failure(&self.life, self.power.as_ref())
     }
 
     /// The requested power state, while the node is not in it. `None` for what an operation does of its own.

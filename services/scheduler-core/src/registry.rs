@@ -35,7 +35,7 @@ use crate::{Error, RequestContext, peers::Peers};
 
 pub use node::{NewNode, NodeChange};
 pub use port::{PortChange, StoredPort};
-pub use power::{power_target, settled, wants_power};
+pub use power::{last_failure, power_failure, power_target, settled, wants_power};
 pub use spec::Held;
 use transition::transition;
 pub use transition::{Moved, due, newborn, turn};
@@ -87,18 +87,7 @@ pub struct Record {
 impl Record {
     /// The last failure that was not corrected since.
     pub fn failure(&self) -> Option<Failure> {
-        let failure = self.life.value.failure.clone();
-        failure.or_else(|| self.power_failure()).or_else(|| self.bmc_trouble())
-    }
-
-    /// The failure of the last requested power state, if it was not corrected since.
-    fn power_failure(&self) -> Option<Failure> {
-        self.power.as_ref()?.settled_in(self.life.value.generation)?.failure.clone()
-    }
-
-    /// The failure of the regular polls of the BMC. While an operation runs, its own outcome counts.
-    fn bmc_trouble(&self) -> Option<Failure> {
-        self.power.as_ref()?.trouble.clone().filter(|_| !self.life.value.state.is_busy())
+        last_failure(&self.life.value, self.power.as_ref()).cloned()
     }
 
     /// Returns the running operation.

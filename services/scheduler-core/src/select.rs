@@ -1,81 +1,20 @@
 //! Selects nodes by what they are.
 
-use domain::{driver::Driver, id::RackId};
-use keyspace::{key, value::NodeSpec};
+use domain::{
+    driver::Driver,
+    id::{NodeId, RackId},
+};
 use proto::{
     api::v1::NodeSelector,
     convert::{Invalid, text},
 };
 
-use crate::{app_state::AppState, registry::Record};
-
-/// Attributes of a node for selectors, set by clients.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attributes {
-    /// Resource class.
-    pub resource_class: String,
-    /// Traits.
-    pub traits: Vec<String>,
-    /// Project that owns the node.
-    pub owner: String,
-    /// Whether the node is in maintenance.
-    pub maintenance: bool,
-    /// Whether the node has an instance.
-    pub is_allocated: bool,
-    /// Reason for the maintenance.
-    pub maintenance_reason: String,
-}
-
-impl From<&NodeSpec> for Attributes {
-    fn from(spec: &NodeSpec) -> Self {
-        Self {
-            resource_class: spec.resource_class.clone().unwrap_or_default(),
-            traits: spec.traits.clone(),
-            owner: spec.owner.clone().unwrap_or_default(),
-            maintenance: spec.maintenance,
-            is_allocated: spec.instance().is_some(),
-            maintenance_reason: spec.maintenance_reason.clone().unwrap_or_default(),
-        }
-    }
-}
-
-/// Facts about a node for selectors.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// Id of the node.
-    pub id: String,
-    /// Name of the node.
-    pub name: String,
-    /// Rack of the node.
-    pub rack: RackId,
-    /// Ironic's name of the provision state.
-    pub state: &'static str,
-    /// Driver of the node.
-    pub driver: Driver,
-    /// Whether the last operation or power change failed.
-    pub failed: bool,
-    /// Attributes that clients set.
-    pub attributes: Attributes,
-}
+use crate::{app_state::AppState, node_view::NodeView};
 
 impl AppState {
-    /// What clients specified of a node that it is selected by.
-    pub fn attributes(&self, record: &Record) -> Attributes {
-        let read = self.registry.view().get(&key::node_spec(record.rack, record.node));
-        read.map(|read| Attributes::from(&read.value.spec)).unwrap_or_default()
-    }
-
-    /// What a node is selected by.
-    pub fn selection_facts(&self, record: &Record) -> Facts {
-        Facts {
-            id: record.node.to_string(),
-            name: record.intent.value.name.clone(),
-            rack: record.rack,
-            state: record.life.value.state.ironic_name(),
-            driver: record.intent.value.driver,
-            failed: record.failure().is_some(),
-            attributes: self.attributes(record),
-        }
+    /// Returns whether a selector selects a node. An empty one selects all.
+    pub fn selects(&self, selector: &Selector, node: NodeId) -> bool {
+        selector.is_empty() || self.node_cache.get(node).is_some_and(|node| selector.selects(&node))
     }
 
     /// Reads a selector.
@@ -115,23 +54,26 @@ impl Selector {
     }
 
     /// Returns whether the selector selects a node.
-    pub fn selects(&self, node: &Facts) -> bool {
-        let wire = &self.wire;
-        let named = |pattern: &String| *pattern == node.id || is_like(&node.name, pattern);
-        (wire.nodes.is_empty() || wire.nodes.iter().any(named))
+    pub fn selects(&self, node: &NodeView) -> bool {
+        let (wire, spec) = (&self.wire, node.spec());
+        let is_named = || {
+            let id = node.node.to_string();
+            wire.nodes.iter().any(|pattern| *pattern == id || is_like(&node.intent.name, pattern))
+        };
+        (wire.nodes.is_empty() || is_named())
             && is_one(&self.racks, &node.rack)
-            && (wire.states.is_empty() || wire.states.iter().any(|state| state == node.state))
-            && is_one(&self.drivers, &node.driver)
-            && is_one(&wire.resource_classes, &node.attributes.resource_class)
-            && wire.traits.iter().all(|one| node.attributes.traits.contains(one))
-            && is_one(&wire.owners, &node.attributes.owner)
-            && wire.maintenance.is_none_or(|wanted| wanted == node.attributes.maintenance)
-            && wire.failed.is_none_or(|wanted| wanted == node.failed)
+            && is_one(&wire.states, node.life.state.ironic_name())
+            && is_one(&self.drivers, &node.intent.driver)
+            && is_one(&wire.resource_classes, spec.resource_class.as_deref().unwrap_or_default())
+            && wire.traits.iter().all(|one| spec.traits.contains(one))
+            && is_one(&wire.owners, spec.owner.as_deref().unwrap_or_default())
+            && wire.maintenance.is_none_or(|wanted| wanted == spec.maintenance)
+            && wire.failed.is_none_or(|wanted| wanted == node.failure().is_some())
     }
 }
 
-fn is_one<T: PartialEq>(wanted: &[T], is: &T) -> bool {
-    wanted.is_empty() || wanted.contains(is)
+fn is_one<T: PartialEq<U>, U: ?Sized>(wanted: &[T], is: &U) -> bool {
+    wanted.is_empty() || wanted.iter().any(|one| one == is)
 }
 
 /// Returns whether a text matches a pattern, in which * stands for any characters and ? for one.

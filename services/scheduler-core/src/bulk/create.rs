@@ -11,7 +11,7 @@ use service_kit::clock;
 use uuid::Uuid;
 
 use super::{drive_place, steer, takes};
-use crate::{Error, RequestContext, app_state::AppState, registry::Record};
+use crate::{Error, RequestContext, app_state::AppState, node_view::NodeView, registry::Record};
 
 /// Maximum number of nodes of one bulk. Its record stays far below the maximum size of a transaction.
 const MAX_NODES: usize = 2000;
@@ -74,19 +74,19 @@ impl AppState {
         let with_allocated = command.selector.as_ref().is_some_and(|wire| !wire.nodes.is_empty());
         let with_maintenance = command.selector.as_ref().is_some_and(|wire| wire.maintenance.is_some());
         let selector = self.selector(command.selector.clone())?;
-        let fits = |record: &Record| {
-            let facts = self.selection_facts(record);
-            selector.selects(&facts)
-                && (with_maintenance || !facts.attributes.maintenance)
-                && (with_allocated || verb != Verb::Deploy || !facts.attributes.is_allocated)
-                && self.registry.check(record, verb, &[]).is_ok()
+        let fits = |node: &NodeView| {
+            selector.selects(node)
+                && (with_maintenance || !node.spec().maintenance)
+                && (with_allocated || verb != Verb::Deploy || node.spec().instance().is_none())
         };
+        let accepts = |record: &Record| self.registry.check(record, verb, &[]).is_ok();
         let count = match command.count {
             0 => MAX_NODES,
             count => usize::try_from(count).unwrap_or(MAX_NODES).min(MAX_NODES),
         };
         let all = self.registry.nodes(None).into_iter();
-        let fit = all.filter_map(|(node, rack)| self.registry.record(rack, node)).filter(fits);
+        let fit = all.filter(|(node, _)| self.node_cache.get(*node).is_some_and(|node| fits(&node)));
+        let fit = fit.filter_map(|(node, rack)| self.registry.record(rack, node)).filter(accepts);
         let nodes: Vec<_> = fit
             .take(count.saturating_add(1))
             .map(|record| BulkNode { node: record.node, progress: BulkProgress::Waiting })

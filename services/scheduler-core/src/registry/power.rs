@@ -1,7 +1,7 @@
 //! Progress of power instructions.
 
-use domain::{generation::Generation, plan::Progress, power::PowerTarget};
-use keyspace::value::PowerSeen;
+use domain::{failure::Failure, generation::Generation, plan::Progress, power::PowerTarget};
+use keyspace::value::{Life, PowerSeen};
 
 use super::Record;
 
@@ -11,6 +11,18 @@ pub fn settled(power: Option<&PowerSeen>, generation: Generation) -> Progress {
         None => Progress::Unknown,
         Some(settled) => settled.failure.clone().map_or(Progress::Done(settled.at), Progress::Failed),
     }
+}
+
+/// Returns the last failure of a node that was not corrected since. While an operation runs, its own outcome counts and not
+/// the regular polls of the BMC.
+pub fn last_failure<'a>(life: &'a Life, power: Option<&'a PowerSeen>) -> Option<&'a Failure> {
+    let trouble = || power?.trouble.as_ref().filter(|_| !life.state.is_busy());
+    life.failure.as_ref().or_else(|| power_failure(life, power)).or_else(trouble)
+}
+
+/// Returns the failure of the last requested power state, if it was not corrected since.
+pub fn power_failure<'a>(life: &Life, power: Option<&'a PowerSeen>) -> Option<&'a Failure> {
+    power?.settled_in(life.generation)?.failure.as_ref()
 }
 
 /// Returns the progress of a generation's power instruction.

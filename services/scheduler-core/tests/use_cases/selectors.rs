@@ -1,27 +1,42 @@
 //! Selectors of nodes.
 
-use domain::{driver::Driver, id::RackId};
-use keyspace::value::NodeSpec;
+use domain::{
+    driver::Driver,
+    id::{NodeId, RackId},
+    power::BootMode,
+    provision::State,
+    time::Timestamp,
+};
+use keyspace::value::{Intent, Life, NodeSpec, Stamped};
 use proto::{api::v1::NodeSelector, convert::Invalid};
-use scheduler_core::select::{Attributes, Facts, Selector};
+use scheduler_core::{node_view::NodeView, registry::newborn, select::Selector};
 use uuid::Uuid;
 
-fn node() -> Facts {
+fn named(name: &str) -> NodeView {
+    let now = Timestamp::from_millis(0);
+    let intent = Intent {
+        name: name.to_owned(),
+        enrolled_at: now,
+        driver: Driver::FakeHardware,
+        bmc: None,
+        boot_mode: BootMode::default(),
+        deployment: None,
+        wait_for_life_seconds: None,
+        boot_files_by_tftp: false,
+        ironic_ramdisk: None,
+        power: None,
+    };
+    let life = Life { state: State::Available, ..newborn(now) };
+    let (rack, node) = (RackId::new(Uuid::from_u128(5)), NodeId::new(Uuid::from_u128(1)));
     let spec = NodeSpec {
         resource_class: Some("big".to_owned()),
         traits: vec!["CUSTOM_A".to_owned(), "CUSTOM_B".to_owned()],
         owner: Some("p".to_owned()),
         ..NodeSpec::default()
     };
-    Facts {
-        id: "00000000-0000-4000-8000-000000000001".to_owned(),
-        name: "r1-n07".to_owned(),
-        rack: RackId::new(Uuid::from_u128(5)),
-        state: "available",
-        driver: Driver::FakeHardware,
-        failed: false,
-        attributes: Attributes::from(&spec),
-    }
+    let mut node = NodeView::new(rack, node, intent, life, 1);
+    node.record = Stamped::created(spec, now);
+    node
 }
 
 fn read(wire: NodeSelector) -> Result<Selector, Invalid> {
@@ -29,7 +44,7 @@ fn read(wire: NodeSelector) -> Result<Selector, Invalid> {
 }
 
 fn selects(wire: NodeSelector) -> bool {
-    read(wire).unwrap().selects(&node())
+    read(wire).unwrap().selects(&named("r1-n07"))
 }
 
 fn list(words: &[&str]) -> Vec<String> {
@@ -63,7 +78,7 @@ fn a_driver_that_is_none_is_refused_by_name() {
 fn a_name_is_like_a_pattern_with_stars_and_question_marks() {
     let is_like = |name: &str, pattern: &str| {
         let wire = NodeSelector { nodes: list(&[pattern]), ..Default::default() };
-        read(wire).unwrap().selects(&Facts { name: name.to_owned(), ..node() })
+        read(wire).unwrap().selects(&named(name))
     };
     for (pattern, fits) in [
         ("r1-n07", true),

@@ -53,7 +53,8 @@ impl Shared {
         let record = self.registry.named(&request.node)?;
         let etag = request.etag.clone();
         let check = || show::check_etag(self, &etag, &record);
-        match update(request, self.selection_facts(&record).attributes.maintenance)? {
+        let is_in_maintenance = self.node_cache.get(record.node).is_some_and(|node| node.spec().maintenance);
+        match update(request, is_in_maintenance)? {
             Update::Rack(rack) => self.carry(context, &record, &rack, check).await?,
             Update::Fields(change) => self.registry.update(context, &record, *change, check).await?,
         }
@@ -167,9 +168,9 @@ impl NodeService for Shared {
         let nodes = self.registry.nodes(only.map(|rack| rack.value.id)).into_iter();
         let rest = nodes.map(|(node, rack)| (Position::of_id(node), node, rack));
         let rest = rest.filter(|(position, ..)| page.may_have(position));
+        let rest = rest.filter(|(_, node, _)| self.selects(&selector, *node));
         let records = rest.filter_map(|(position, node, rack)| Some((position, self.registry.record(rack, node)?)));
-        let (records, next_page_token) = page
-            .cut(records.filter(|(_, record)| selector.is_empty() || selector.selects(&self.selection_facts(record))));
+        let (records, next_page_token) = page.cut(records);
         let nodes = records.iter().map(|record| show::node(self, record)).collect();
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
     }

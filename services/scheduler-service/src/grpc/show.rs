@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{id::NodeId, service::Service, timeline};
-use keyspace::{key, key::Scope};
+use keyspace::{key, key::Scope, value::NodeSpec};
 use proto::{
     api::v1 as wire,
     convert::time::{wire_duration, wire_time},
@@ -71,7 +71,8 @@ fn owners(shared: &Shared, record: &Record) -> Vec<wire::Owner> {
 fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
     let intent = &record.intent.value;
     let image = intent.deployment.as_ref().and_then(|deployment| shared.registry.image(deployment.image));
-    let attributes = shared.attributes(record);
+    let (node, unspecified) = (shared.node_cache.get(record.node), NodeSpec::default());
+    let spec = node.as_ref().map_or(&unspecified, |node| node.spec());
     wire::NodeIntent {
         bmc_address: intent.bmc.as_ref().map(|bmc| bmc.address.to_string()).unwrap_or_default(),
         bmc_user: intent.bmc.as_ref().map(|bmc| bmc.user.clone()).unwrap_or_default(),
@@ -91,11 +92,11 @@ fn intent(shared: &Shared, record: &Record) -> wire::NodeIntent {
             })
             .collect(),
         driver: intent.driver.to_string(),
-        resource_class: attributes.resource_class,
-        traits: attributes.traits,
-        owner: attributes.owner,
-        maintenance: attributes.maintenance,
-        maintenance_reason: attributes.maintenance_reason,
+        resource_class: spec.resource_class.clone().unwrap_or_default(),
+        traits: spec.traits.clone(),
+        owner: spec.owner.clone().unwrap_or_default(),
+        maintenance: spec.maintenance,
+        maintenance_reason: spec.maintenance_reason.clone().unwrap_or_default(),
     }
 }
 

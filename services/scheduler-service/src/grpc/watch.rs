@@ -162,8 +162,7 @@ impl Watcher {
     /// The node, where it is there and selected.
     fn shown(&self, node: NodeId, rack: domain::id::RackId) -> Option<Node> {
         let record = self.shared.registry.record(rack, node)?;
-        let is_selected = self.selector.is_empty() || self.selector.selects(&self.shared.selection_facts(&record));
-        is_selected.then(|| show::node(&self.shared, &record))
+        self.shared.selects(&self.selector, node).then(|| show::node(&self.shared, &record))
     }
 
     async fn send(&mut self, news: Told) -> Result<(), Disconnected> {
