@@ -18,7 +18,6 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
-    store::Versioned,
     value::{AllocationSpec, AllocationState, ExtraFields, Holder, NodeSpec, Stamped, clear_traits, set_traits},
 };
 use service_kit::{clock, status::chain};
@@ -146,7 +145,8 @@ impl AppState {
         }
         let change = registry.add_spec(registry.mesh.as_member()?, &held, &held.intent.value, &record)?;
         let given = AllocationSpec { state: AllocationState::Active, node_uuid: Some(node), ..allocation.clone() };
-        let mut change = change.put(&key::allocation(id), &updated(before, given), unchanged(before))?;
+        let expect = Expect::Revision(before.record.revision);
+        let mut change = change.put(&key::allocation(id), &updated(before, given), expect)?;
         let group = &allocation.placement.group;
         if !group.is_empty() {
             let last = Holder { kind: AllocationSpec::KIND.to_owned(), id, name: group.clone() };
@@ -159,9 +159,8 @@ impl AppState {
     async fn fail(&self, before: &Stored<AllocationSpec>, reason: &NoSuitableNode) -> Result<(), Error> {
         let last_error = Some(format!("Failed to process allocation {}: {reason}.", before.id));
         let failed = AllocationSpec { state: AllocationState::Error, last_error, ..before.spec().clone() };
-        let change = self.registry.mesh.as_member()?;
-        let change = change.put(&key::allocation(before.id), &updated(before, failed), unchanged(before))?;
-        self.registry.commit(&RequestContext::internal(), change).await
+        let (key, failed) = (key::allocation(before.id), updated(before, failed));
+        self.registry.replace(&RequestContext::internal(), &key, &before.record, &failed).await
     }
 
     /// The reason that an allocation cannot be released. `None` if it can.
@@ -208,11 +207,6 @@ fn forget_allocation(node: &mut NodeSpec) {
 
 fn updated(before: &Stored<AllocationSpec>, spec: AllocationSpec) -> Stamped<AllocationSpec> {
     before.record.value.updated(spec, clock::now())
-}
-
-const fn unchanged<T>(before: &Stored<T>) -> Expect {
-    let Versioned { revision, .. } = &before.record;
-    Expect::Revision(*revision)
 }
 
 /// Serves allocations that are left or wait in the queue, oldest first, while this scheduler leads.

@@ -2,7 +2,7 @@
 
 use domain::{service::Service, time::Timestamp};
 use keyspace::{
-    Expect, key,
+    key,
     key::Scope,
     store::Versioned,
     value::{Broken, Claim},
@@ -61,9 +61,8 @@ impl AppState {
             |claim: &Versioned<Claim>| u64::try_from(claim.revision).is_ok_and(|revision| revision == token);
         let claim = self.claim_of(service, record).filter(has_token).ok_or_else(changed)?;
         let key = key::claim(Scope::of(service, record.rack), service, record.node);
-        let broken = Claim { broken: Some(Broken { by: by.clone(), since: clock::now() }), ..claim.value };
-        let change = self.registry.mesh.as_member()?.put(&key, &broken, Expect::Revision(claim.revision))?;
-        match self.registry.commit(context, change).await {
+        let broken = Claim { broken: Some(Broken { by: by.clone(), since: clock::now() }), ..claim.value.clone() };
+        match self.registry.replace(context, &key, &claim, &broken).await {
             Err(error) if error.is_conflict() => return Err(changed()),
             outcome => outcome?,
         }

@@ -23,12 +23,13 @@ use domain::{
     provision::{self, Event, NodeFacts},
 };
 use keyspace::{
-    Change, Expect, View, key,
+    Change, Expect, Key, View, key,
     seal::Sealer,
     store::Versioned,
     value::{AgentSeen, BootDecision, Holder, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
 };
-use mesh::Mesh;
+use mesh::{Claim, Mesh};
+use serde::Serialize;
 use service_kit::clock;
 
 use crate::{Error, RequestContext, peers::Peers};
@@ -118,6 +119,37 @@ impl Registry {
     ) -> Result<(), Error> {
         let revision = self.mesh.commit(context.mark(change, operation)?).await?;
         self.peers.have(&self.mesh, revision, context.deadline).await
+    }
+
+    /// Replaces one record as a client requests, if this replica is a member and the record is as it was read.
+    ///
+    /// # Errors
+    /// A conflict if the record changed since it was read; those of [`Self::commit`].
+    pub async fn replace<V: Serialize>(
+        &self,
+        context: &RequestContext,
+        key: &Key<V>,
+        before: &Versioned<V>,
+        now: &V,
+    ) -> Result<(), Error> {
+        let change = self.mesh.as_member()?.put(key, now, Expect::Revision(before.revision))?;
+        self.commit(context, change).await
+    }
+
+    /// Replaces one record of a node as its owner, if the claim is still held and the record is as it was read.
+    ///
+    /// # Errors
+    /// A conflict if the claim was lost or the record changed since it was read; those of [`Mesh::commit`].
+    pub(crate) async fn replace_claimed<V: Serialize>(
+        &self,
+        claim: &Claim,
+        key: &Key<V>,
+        before: &Versioned<V>,
+        now: &V,
+    ) -> Result<(), Error> {
+        let change = self.mesh.fenced(claim).put(key, now, Expect::Revision(before.revision))?;
+        self.mesh.commit(change).await?;
+        Ok(())
     }
 
     /// View of the store.

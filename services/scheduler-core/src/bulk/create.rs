@@ -117,7 +117,6 @@ impl AppState {
         }
         let mut bulk = read.value.clone();
         steer(&mut bulk, state);
-        let change = self.registry.mesh.as_member()?;
-        self.registry.commit(context, change.put(&key::bulk(id), &bulk, Expect::Revision(read.revision))?).await
+        self.registry.replace(context, &key::bulk(id), read, &bulk).await
     }
 }

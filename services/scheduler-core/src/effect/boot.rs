@@ -78,26 +78,14 @@ pub async fn hand(shared: &AppState, record: &Record, claim: Claim) -> Result<()
     let Some(read) = record.boot.as_ref() else { return Ok(()) };
     let from = read.value.part.map_or_else(|| made(record), |part| part.from);
     let decision = BootDecision { steps: due_steps(record, from), part: part(record, from), ..read.value.clone() };
-    let change = shared.registry.mesh.fenced(&claim).put(
-        &key::boot(record.rack, record.node),
-        &decision,
-        Expect::Revision(read.revision),
-    )?;
-    shared.registry.mesh.commit(change).await?;
-    Ok(())
+    shared.registry.replace_claimed(&claim, &key::boot(record.rack, record.node), read, &decision).await
 }
 
 /// Adopts the agent's own clean steps as the operation's steps, by a fenced write. From then on they count as requested.
 pub async fn take_steps(shared: &AppState, record: &Record, claim: Claim) -> Result<(), Error> {
     let Some((agent, read)) = record.agent.as_ref().zip(record.operation.as_ref()) else { return Ok(()) };
     let operation = Operation { steps: agent.lists.clone(), ..read.value.clone() };
-    let change = shared.registry.mesh.fenced(&claim).put(
-        &key::operation(record.rack, record.node),
-        &operation,
-        Expect::Revision(read.revision),
-    )?;
-    shared.registry.mesh.commit(change).await?;
-    Ok(())
+    shared.registry.replace_claimed(&claim, &key::operation(record.rack, record.node), read, &operation).await
 }
 
 /// Returns the number of requested steps that are done.

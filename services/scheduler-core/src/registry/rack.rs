@@ -37,8 +37,6 @@ impl Registry {
         before: &Versioned<Rack>,
         rack: &Rack,
     ) -> Result<(), Error> {
-        let change = self.mesh.as_member()?;
-        let change = change.put(&key::rack(rack.id), rack, Expect::Revision(before.revision))?;
-        self.commit(context, change).await
+        self.replace(context, &key::rack(rack.id), before, rack).await
     }
 }

@@ -93,8 +93,7 @@ impl Registry {
     /// Records a failure outside an operation.
     pub async fn note_failure(&self, context: &RequestContext, held: &Held, failure: Failure) -> Result<(), Error> {
         let life = Life { failure: Some(failure), ..held.life.value.clone() };
-        let key = key::life(held.rack, held.node);
-        self.commit(context, self.mesh.as_member()?.put(&key, &life, Expect::Revision(held.life.revision))?).await
+        self.replace(context, &key::life(held.rack, held.node), &held.life, &life).await
     }
 
     /// Waits briefly for the view to show a concurrent change of a node.
