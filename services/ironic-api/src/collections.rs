@@ -1,11 +1,8 @@
 //! What the collections of the API differ in.
 
-use keyspace::{
-    key,
-    value::{
-        AllocationSpec, ChassisSpec, DeployTemplateSpec, InspectionRuleSpec, PortgroupSpec, RunbookSpec,
-        VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
-    },
+use keyspace::value::{
+    AllocationSpec, ChassisSpec, DeployTemplateSpec, InspectionRuleSpec, PortgroupSpec, RunbookSpec, Stamped,
+    VolumeConnectorSpec, VolumeTargetSpec,
 };
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -13,13 +10,13 @@ use wire_ironic::{
     error::{Class, Error},
     fields::{
         ALLOCATION, CHASSIS, DEPLOY_TEMPLATE, INSPECTION_RULE, PORTGROUP, RUNBOOK, Resource, VOLUME_CONNECTOR,
-        VOLUME_TARGET, WEBHOOK,
+        VOLUME_TARGET,
     },
     patch::{self, Op},
 };
 
-use super::{RestApi, records::time, webhook_config};
-use scheduler_core::collections::Collection;
+use super::RestApi;
+use scheduler_core::{AppState, Error as CoreError, RequestContext, collections::Collection, resource_store::Stored};
 
 /// A collection of the API.
 pub(super) trait IronicCollection: Collection {
@@ -32,9 +29,24 @@ pub(super) trait IronicCollection: Collection {
     /// Whether a list of the resources of a node that does not exist is a bad request instead of not found.
     const IS_NODE_CHECKED: bool = false;
 
-    /// Refuses a specification that cannot work.
-    fn check(&self) -> Result<(), Error> {
-        Ok(())
+    /// Stores a new resource.
+    fn create(
+        app: &AppState,
+        context: &RequestContext,
+        id: Uuid,
+        spec: Self,
+    ) -> impl Future<Output = Result<Stamped<Self>, CoreError>> + Send {
+        app.create_resource(context, id, spec)
+    }
+
+    /// Stores a changed resource.
+    fn update(
+        app: &AppState,
+        context: &RequestContext,
+        before: &Stored<Self>,
+        spec: Self,
+    ) -> impl Future<Output = Result<Stamped<Self>, CoreError>> + Send {
+        app.update_resource(context, before, spec)
     }
 
     /// Changes and checks the fields of a resource before a patch of it is applied.
@@ -126,23 +138,4 @@ impl IronicCollection for AllocationSpec {
     const NOUN: &'static str = "Allocation";
     const IS_NAMED: bool = true;
     const IS_NODE_CHECKED: bool = true;
-}
-
-impl IronicCollection for WebhookSpec {
-    const RESOURCE: &'static Resource = &WEBHOOK;
-    const NOUN: &'static str = "Webhook";
-    const IS_NAMED: bool = true;
-
-    fn check(&self) -> Result<(), Error> {
-        webhook_config::check(self)
-    }
-
-    fn complete(api: &RestApi, id: Uuid, document: &mut Map<String, Value>) {
-        let progress = api.app.registry.view().get(&key::delivered(id)).map(|read| read.value).unwrap_or_default();
-        let error = if progress.error.is_empty() { Value::Null } else { Value::from(progress.error) };
-        document.insert("delivered_revision".to_owned(), Value::from(progress.revision));
-        document.insert("delivered_at".to_owned(), time(progress.at));
-        document.insert("failing_since".to_owned(), time(progress.failing_since));
-        document.insert("last_error".to_owned(), error);
-    }
 }

@@ -234,7 +234,7 @@ impl RestApi {
                 self.collection::<VolumeTargetSpec>(request, CollectionCall::Delete(ident)).await
             }
             Call::WebhookList => self.collection::<WebhookSpec>(request, CollectionCall::List).await,
-            Call::WebhookCreate => self.create_webhook(request).await,
+            Call::WebhookCreate => self.collection::<WebhookSpec>(request, CollectionCall::Create).await,
             Call::WebhookShow { ident } => self.collection::<WebhookSpec>(request, CollectionCall::Show(ident)).await,
             Call::WebhookUpdate { ident } => {
                 self.collection::<WebhookSpec>(request, CollectionCall::Update(ident)).await

@@ -10,6 +10,12 @@ pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
     if let Error::NotUnique { kind, value } = error {
         return text::already_exists(&holder_of(kind, value));
     }
+    if let Error::Webhook(why) = error {
+        return Class::Invalid.error(chain(why));
+    }
+    if let Error::TooMany { .. } = error {
+        return Class::Conflict.error(chain(error));
+    }
     match error.kind() {
         Kind::Invalid | Kind::NotNow => Class::Invalid.error(chain(error)),
         Kind::Missing => Class::NotFound.error(chain(error)),

@@ -43,7 +43,6 @@ mod test_node;
 mod validate;
 mod vendor;
 mod verb;
-mod webhook_config;
 mod webhooks;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -58,11 +57,7 @@ use wire_ironic::{
     links, route,
 };
 
-pub use self::{
-    config::RestTls,
-    listener::RestListener,
-    webhooks::{check_webhook, check_webhook_count},
-};
+pub use self::{config::RestTls, listener::RestListener, webhooks::IronicWebhooks};
 use self::{
     request::{ApiRequest, ParsedRequest},
     response::ApiResponse,
@@ -84,13 +79,12 @@ pub(crate) struct RestApi {
 /// Serves the API until the host stops.
 pub async fn serve(host: Host, listener: RestListener, app: Arc<AppState>, auth: Authenticator) {
     let api = rest_api(app, auth, listener.scheme());
-    host.spawn_essential("webhooks", webhooks::run(Arc::clone(&api)));
     if let Err(error) = listener.serve(host, Router::new().fallback(handle).with_state(api)).await {
         tracing::error!(%error, "the REST API is not answered any more");
     }
 }
 
-/// Returns the API's routes, without a listener and without webhooks.
+/// Returns the API's routes, without a listener.
 pub fn router(app: Arc<AppState>, authenticator: Authenticator) -> Router {
     Router::new().fallback(handle).with_state(rest_api(app, authenticator, "http"))
 }

@@ -36,7 +36,7 @@ use super::{
     response::ApiResponse,
 };
 use scheduler_core::registry::{Held, Record, newborn};
-use scheduler_core::{node_cache::ListOrder, node_view::NodeView};
+use scheduler_core::{AppState, node_cache::ListOrder, node_view::NodeView};
 
 /// How often a change is tried that others' changes can get in the way of.
 const MAX_ATTEMPTS: u32 = 5;
@@ -58,7 +58,7 @@ impl RestApi {
 
     /// Finds a node by id or name.
     pub(super) fn find(&self, ident: &str) -> Option<Arc<NodeView>> {
-        self.node_cache.get(self.app.registry.find(ident).ok()?.1)
+        find(&self.app, ident)
     }
 
     pub(super) fn list_nodes(&self, request: &ApiRequest, shape: Shape) -> Result<ApiResponse, Error> {
@@ -397,6 +397,11 @@ impl RestApi {
         self.app.live_state.tell(Some(node.node), "DELETED", record.intent.value.name);
         Ok(ApiResponse::no_content())
     }
+}
+
+/// Finds a node by id or name.
+pub(super) fn find(app: &AppState, ident: &str) -> Option<Arc<NodeView>> {
+    app.node_cache.get(app.registry.find(ident).ok()?.1)
 }
 
 /// Error of a refused deletion, in Ironic's words.

@@ -141,15 +141,11 @@ impl RestApi {
         let (id, mut attributes) = Self::new_resource::<T>(request)?;
         self.check_node(request, &mut attributes)?;
         let spec: T = from_fields(attributes)?;
-        spec.check()?;
         if self.app.resource::<T>(id).is_some() {
             return Err(text::already_exists(&format!("{} with UUID {id}", with_article(T::KIND))));
         }
-        let record = self
-            .app
-            .create_resource(&request.context(), id, spec)
-            .await
-            .map_err(|error| fault(&id.to_string(), &error))?;
+        let created = T::create(&self.app, &request.context(), id, spec).await;
+        let record = created.map_err(|error| fault(&id.to_string(), &error))?;
         let path = format!("{}/{id}", T::RESOURCE.path);
         Ok(ApiResponse::created(self.resource_body(request, id, &record), links::location(&request.base, &path)))
     }
@@ -188,9 +184,7 @@ impl RestApi {
         if after.remove("uuid") != Some(uuid) {
             return Err(Class::Invalid.error("Changing the UUID of a resource is not possible"));
         }
-        let spec: T = from_fields(after)?;
-        spec.check()?;
-        let updated = self.app.update_resource(&request.context(), &before, spec).await;
+        let updated = T::update(&self.app, &request.context(), &before, from_fields(after)?).await;
         let record = updated.map_err(|error| fault(&before.id.to_string(), &error))?;
         Ok(ApiResponse::ok(self.resource_body(request, before.id, &record)))
     }

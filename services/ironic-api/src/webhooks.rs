@@ -1,354 +1,196 @@
-//! Webhooks (`/v1/webhooks`): sends the states of nodes to the URLs that clients registered.
-//!
-//! The leading scheduler sends. Its events are `node.changed` (the current state of a node that matches the webhook's
-//! query), `node.left` (a node that does not, or no longer, match, or was deleted) and `nodes.members` (the ids of all
-//! matching nodes, if it is not known which ones left). As in [`super::events`], events carry states, not changes: for an
-//! unreachable receiver only the delivered revision is stored, and later it receives the state at that time. An event may be
-//! sent again, by another leader or after a lost response, with the same `webhook-id`. The events of one node are sent in
-//! order.
+//! Webhooks (`/v1/webhooks`), and the form of their events: a query is that of a list of nodes, and a node is written as
+//! the list shows it.
 
-mod client;
-mod delivered;
-
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-
-use domain::id::NodeId;
-use futures::{StreamExt as _, stream};
+use domain::time::Timestamp;
 use keyspace::{
-    Expect, View, key,
-    value::{Delivered, WebhookSpec},
+    key,
+    value::{Stamped, WebhookSpec},
 };
-use serde_json::{Value, json};
-use service_kit::{clock, status::chain};
-use tokio::time::{Instant, sleep, timeout};
+use reqwest::Url;
+use scheduler_core::{
+    AppState, Error, RequestContext,
+    node_view::NodeView,
+    resource_store::Stored,
+    webhooks::{self, InvalidQuery, NodeMatcher, WebhookEvent, WebhookFormat, WebhookQuery},
+};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 use wire_ironic::{
-    error::{Class, Error},
-    fields::{NODE, WEBHOOK, check_post},
+    fields::{NODE, Resource, WEBHOOK},
     links::Frame,
-    query::List,
+    query::{self, List, Shape},
     version::Version,
 };
 
-use self::{
-    client::{DeliveryError, WebhookClient},
-    delivered::{DeliveredNodes, NodeEvent},
-};
 use super::{
-    ApiRequest, RestApi,
+    RestApi,
+    collections::IronicCollection,
     node_document::NodeDocument,
-    nodes::matches,
-    records::to_fields,
-    response::ApiResponse,
-    webhook_config::{WebhookConfig, check},
-};
-use scheduler_core::{RequestContext, node_view::NodeView, resource_store::Stored};
-use scheduler_core::{
-    change_feed::{At, Batch},
-    metrics,
+    nodes::{find, matches},
+    records::time,
 };
 
-/// Maximum number of webhooks.
-const MAX_WEBHOOKS: usize = 64;
-/// Interval at which the leader reads the list of webhooks.
-const WEBHOOK_POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// Minimum time between two deliveries to a receiver.
-const MIN_DELIVERY_INTERVAL: Duration = Duration::from_millis(500);
-/// Maximum time between two checks for changes.
-const MAX_DELIVERY_INTERVAL: Duration = Duration::from_secs(5);
-/// Minimum time between two writes of a receiver's progress.
-const PROGRESS_WRITE_INTERVAL: Duration = Duration::from_secs(5);
-/// Interval of these writes while there are no events, so that the next leader finds a recent revision.
-const IDLE_PROGRESS_WRITE_INTERVAL: Duration = Duration::from_secs(600);
-/// Maximum number of concurrent requests to a receiver. They are about different nodes.
-const MAX_EVENTS_IN_FLIGHT: usize = 8;
+/// Paging and sorting parameters, which do not apply to webhooks.
+const PAGING_PARAMETERS: &[&str] = &["limit", "marker", "sort_key", "sort_dir", "detail"];
 
-/// Sends events while this replica leads.
-pub(super) async fn run(api: Arc<RestApi>) {
-    let running: Arc<Mutex<HashSet<Uuid>>> = Arc::default();
-    while api.app.leads_after(WEBHOOK_POLL_INTERVAL).await {
-        for path in api.app.registry.view().paths(key::webhooks().path()) {
-            let Some(id) = key::last(&path) else { continue };
-            let mut known = running.lock().unwrap_or_else(PoisonError::into_inner);
-            if api.enabled(id).is_none() || !known.insert(id) {
-                continue;
-            }
-            let (api, running) = (Arc::clone(&api), Arc::clone(&running));
-            api.host.clone().spawn(async move {
-                tokio::select! {
-                    () = api.host.stopping() => {}
-                    () = api.deliver_to(id) => {}
-                }
-                running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            });
-        }
-    }
-}
+/// Queries and events of webhooks in the words of Ironic's API.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IronicWebhooks;
 
-/// Refuses a webhook that cannot work, by the rules of the REST API.
-///
-/// # Errors
-/// 400
-pub fn check_webhook(webhook: &WebhookSpec) -> Result<(), Error> {
-    check_post(&WEBHOOK, Version::MAX, &Value::Object(to_fields(webhook)))?;
-    check(webhook)
-}
-
-/// Refuses one that is too many.
-///
-/// # Errors
-/// 409 if there are too many.
-pub fn check_webhook_count(view: &View) -> Result<(), Error> {
-    if view.paths(key::webhooks().path()).len() < MAX_WEBHOOKS {
-        return Ok(());
-    }
-    Err(Class::Conflict
-        .error(format!("There are {MAX_WEBHOOKS} webhooks already, which is the most; delete one first")))
-}
-
-/// Progress of a receiver.
-struct DeliveryState {
-    id: Uuid,
-    delivered: DeliveredNodes,
-    at: At,
-    progress: Delivered,
-    /// Whether `progress` differs from what is stored.
-    is_progress_unsaved: bool,
-    saved_at: Instant,
-    failures: u32,
-}
-
-/// Events of one round.
-struct Round {
-    batch: Batch,
-    events: Vec<NodeEvent>,
-    /// Current state of the matching nodes: the changed ones, or all.
-    now: HashMap<NodeId, Arc<NodeView>>,
+/// Query of a webhook.
+#[derive(Debug)]
+struct NodeQuery {
+    list: List,
     frame: Frame,
 }
 
-impl Round {
-    async fn send(&self, receiver: &WebhookClient, id: Uuid, event: NodeEvent) -> Result<NodeEvent, DeliveryError> {
-        let (kind, name, data) = match event {
-            NodeEvent::Changed(node, revision) => {
-                let shown = self.now.get(&node).map(|node| self.frame.shown(&NodeDocument::unrestricted(node)));
-                ("node.changed", format!("{node}.{revision}"), json!({"revision": revision, "node": shown}))
-            }
-            NodeEvent::Left(node) => {
-                let revision = self.batch.revision;
-                ("node.left", format!("{node}.left.{revision}"), json!({"revision": revision, "uuid": node}))
-            }
-        };
-        receiver.send(&format!("{id}.{name}"), kind, data).await.map(|()| event)
+impl WebhookFormat for IronicWebhooks {
+    fn compile(&self, query: &str) -> Result<Box<dyn WebhookQuery>, InvalidQuery> {
+        let list = parse(query)?;
+        let frame = Frame::new(&NODE, Version::MAX, "", &list.columns);
+        Ok(Box::new(NodeQuery { list, frame }))
     }
 }
 
-impl RestApi {
-    /// Returns a webhook if it is enabled and this replica leads.
-    fn enabled(&self, id: Uuid) -> Option<Stored<WebhookSpec>> {
-        let webhook = self.app.resource::<WebhookSpec>(id)?;
-        (webhook.spec().enabled && self.app.registry.mesh.leads()).then_some(webhook)
-    }
-
-    /// Returns whether a webhook is still enabled, unchanged, and this replica leads.
-    fn is_still_enabled(&self, id: Uuid, revision: i64) -> bool {
-        self.enabled(id).is_some_and(|now| now.record.revision == revision)
-    }
-
-    /// Sends events to one receiver while its webhook is enabled and this replica leads.
-    async fn deliver_to(&self, id: Uuid) {
-        let mut news = self.app.registry.view().subscribe();
-        let mut current: Option<(i64, Result<WebhookClient, String>, DeliveryState)> = None;
-        while let Some(webhook) = self.enabled(id) {
-            // A changed webhook may have another query.
-            if current.as_ref().is_none_or(|(revision, ..)| *revision != webhook.record.revision) {
-                let config = WebhookConfig::read(&webhook, &self.app.registry.sealer);
-                current = Some((
-                    webhook.record.revision,
-                    config.and_then(WebhookClient::new),
-                    self.begin_delivery(id, webhook.record.created),
-                ));
-            }
-            let Some((_, receiver, state)) = &mut current else { return };
-            let outcome = match receiver {
-                Ok(receiver) => {
-                    self.round(receiver, state, &|| self.is_still_enabled(id, webhook.record.revision)).await
-                }
-                Err(why) => Err(DeliveryError {
-                    reason: format!("the webhook's configuration is invalid: {why}"),
-                    retry_after: None,
-                    is_final: false,
-                }),
-            };
-            let retry_delay = match outcome {
-                Ok(()) => None,
-                Err(error) if error.is_final => {
-                    return self.disable(&webhook, state, error.reason).await;
-                }
-                Err(error) => Some(record_failure(state, error)),
-            };
-            let age = state.saved_at.elapsed();
-            if state.is_progress_unsaved && age > PROGRESS_WRITE_INTERVAL || age > IDLE_PROGRESS_WRITE_INTERVAL {
-                self.save_progress(webhook.record.created, state).await;
-            }
-            if let Some(retry_delay) = retry_delay {
-                // A changed webhook is retried at once.
-                let until = Instant::now() + retry_delay;
-                while Instant::now() < until && self.is_still_enabled(id, webhook.record.revision) {
-                    sleep(MIN_DELIVERY_INTERVAL).await;
-                }
-                continue;
-            }
-            // Changes in the meantime are sent together.
-            sleep(MIN_DELIVERY_INTERVAL).await;
-            drop(timeout(MAX_DELIVERY_INTERVAL, news.next()).await);
-        }
-    }
-
-    fn begin_delivery(&self, id: Uuid, created: i64) -> DeliveryState {
-        let saved = self.app.registry.view().get(&key::delivered(id)).map(|read| read.value);
-        // A new webhook receives the changes since its creation.
-        let progress = saved.unwrap_or_else(|| Delivered { revision: created, ..Delivered::default() });
-        let at = At::Revision(progress.revision);
-        // The first progress is stored at once.
-        let saved_at = Instant::now().checked_sub(PROGRESS_WRITE_INTERVAL).unwrap_or_else(Instant::now);
-        DeliveryState {
-            id,
-            delivered: DeliveredNodes::default(),
-            at,
-            progress,
-            is_progress_unsaved: false,
-            saved_at,
-            failures: 0,
-        }
-    }
-
-    /// Sends the pending events and records them as delivered. Stops if `goes_on` returns false, because another leader may
-    /// send newer states.
-    async fn round(
-        &self,
-        receiver: &WebhookClient,
-        state: &mut DeliveryState,
-        goes_on: &(dyn Fn() -> bool + Send + Sync),
-    ) -> Result<(), DeliveryError> {
-        let round = self.next_round(&receiver.config().list, state);
-        let (id, revision) = (state.id, round.batch.revision);
-        {
-            let mut sending = stream::iter(round.events.clone())
-                .map(|event| round.send(receiver, id, event))
-                .buffer_unordered(MAX_EVENTS_IN_FLIGHT);
-            while let Some(outcome) = sending.next().await {
-                state.delivered.record(outcome?);
-                metrics::told_receiver();
-                if !goes_on() {
-                    return Ok(());
-                }
-            }
-        }
-        if round.batch.is_all {
-            let data = json!({"revision": revision, "uuids": round.now.keys().collect::<Vec<_>>()});
-            receiver.send(&format!("{id}.members.{revision}"), "nodes.members", data).await?;
-            metrics::told_receiver();
-            state.delivered.retain(|node| round.now.contains_key(node));
-        }
-        if state.failures > 0 {
-            tracing::info!(webhook = %id, attempts = state.failures, "a webhook's receiver takes again what it is told");
-        }
-        if round.batch.is_all || !round.events.is_empty() || state.progress.failing_since.is_some() {
-            state.progress.at = Some(clock::now());
-            state.is_progress_unsaved = true;
-        }
-        state.delivered.complete_round();
-        state.at = round.batch.at;
-        state.failures = 0;
-        state.progress.revision = state.progress.revision.max(revision);
-        (state.progress.failing_since, state.progress.error) = (None, String::new());
-        Ok(())
-    }
-
-    /// Collects the pending events.
-    fn next_round(&self, list: &List, state: &mut DeliveryState) -> Round {
-        let batch = self.app.change_feed.since(state.at);
-        let parent = list.filters.iter().find(|(filter, _)| filter.name == "parent_node").map(|(_, operand)| {
+impl WebhookQuery for NodeQuery {
+    fn matcher(&self, app: &AppState) -> NodeMatcher<'_> {
+        let parent = self.list.filters.iter().find(|(filter, _)| filter.name == "parent_node").map(|(_, operand)| {
             let ident = operand.to_text();
-            self.find(&ident).map_or(ident, |node| node.node.to_string())
+            find(app, &ident).map_or(ident, |node| node.node.to_string())
         });
-        let is_of = |node: &NodeView| matches(node, list, parent.as_deref());
-        let is_first = state.delivered.is_first();
-        let those: Vec<_> = match batch.is_all || is_first {
-            true => self.node_cache.those(is_of),
-            false => batch
-                .nodes
-                .iter()
-                .filter_map(|(node, _)| self.node_cache.get(*node))
-                .filter(|node| is_of(node))
-                .collect(),
+        Box::new(move |node| matches(node, &self.list, parent.as_deref()))
+    }
+
+    fn encode(&self, event: &WebhookEvent<'_>, at: Timestamp) -> String {
+        let data = match event {
+            WebhookEvent::NodeChanged { node, revision } => {
+                json!({"revision": revision, "node": self.shown(node)})
+            }
+            WebhookEvent::NodeLeft { node, revision } => json!({"revision": revision, "uuid": node}),
+            WebhookEvent::NodesMembers { nodes, revision } => json!({"revision": revision, "uuids": nodes}),
         };
-        let now: HashMap<NodeId, Arc<NodeView>> = those.into_iter().map(|node| (node.node, node)).collect();
-        let changed = batch.nodes.iter().map(|(node, _)| (*node, now.get(node).map(|node| node.revision)));
-        // If all nodes are listed, the missing ones follow from `nodes.members`.
-        let changed: Vec<_> = changed.filter(|(_, revision)| revision.is_some() || !batch.is_all).collect();
-        if is_first {
-            let named: HashSet<NodeId> = changed.iter().map(|(node, _)| *node).collect();
-            let since = state.progress.revision;
-            let was = |node: &NodeView| if batch.is_all { node.revision <= since } else { !named.contains(&node.node) };
-            now.values()
-                .filter(|node| was(node))
-                .for_each(|node| state.delivered.record_known(node.node, node.revision));
-        }
-        let events = state.delivered.pending_events(&changed, &batch.gone);
-        Round { events, now, frame: Frame::new(&NODE, Version::MAX, "", &list.columns), batch }
-    }
-
-    /// Stores a receiver's progress. A failure is retried later.
-    async fn save_progress(&self, created: i64, state: &mut DeliveryState) {
-        let noting = async {
-            let mesh = &self.app.registry.mesh;
-            let (key, webhook) = (key::delivered(state.id), key::webhook(state.id));
-            let expect = Expect::same(mesh.view().get(&key).as_ref());
-            let change = mesh.as_member()?.expect_created(&webhook, created);
-            let change = change.put(&key, &state.progress, expect).map_err(scheduler_core::Error::from)?;
-            mesh.commit(change).await.map_err(scheduler_core::Error::from)
-        };
-        state.saved_at = Instant::now();
-        match noting.await {
-            Ok(_) => state.is_progress_unsaved = false,
-            Err(error) => tracing::debug!(webhook = %state.id, error = %chain(&error), "not saved_at yet"),
-        }
-    }
-
-    /// Disables a webhook whose receiver is gone.
-    async fn disable(&self, webhook: &Stored<WebhookSpec>, state: &mut DeliveryState, why: String) {
-        tracing::warn!(webhook = %webhook.id, why, "a webhook is disabled");
-        state.progress.failing_since.get_or_insert_with(clock::now);
-        state.progress.error = format!("{why}, by which it wants to be told nothing more: the webhook is disabled");
-        let disabled = WebhookSpec { enabled: false, ..webhook.spec().clone() };
-        if let Err(error) = self.app.update_resource(&RequestContext::internal(), webhook, disabled).await {
-            tracing::info!(webhook = %webhook.id, error = %chain(&error), "webhook not disabled yet, will retry");
-            return sleep(MIN_DELIVERY_INTERVAL).await;
-        }
-        self.save_progress(webhook.record.created, state).await;
-    }
-
-    pub(super) async fn create_webhook(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
-        check_webhook_count(self.app.registry.view())?;
-        self.create_resource::<WebhookSpec>(request).await
+        json!({"type": event.kind(), "timestamp": at.to_string(), "data": data}).to_string()
     }
 }
 
-/// Records a failed delivery. Returns the delay before the next attempt.
-fn record_failure(state: &mut DeliveryState, error: DeliveryError) -> Duration {
-    state.failures = state.failures.saturating_add(1);
-    if state.failures == 1 {
-        tracing::warn!(webhook = %state.id, why = error.reason, "a webhook's receiver does not take what it is told");
+impl NodeQuery {
+    fn shown(&self, node: &NodeView) -> Value {
+        self.frame.shown(&NodeDocument::unrestricted(node))
     }
-    metrics::not_told_receiver();
-    state.progress.failing_since.get_or_insert_with(clock::now);
-    state.progress.error = error.reason;
-    state.is_progress_unsaved = true;
-    delivered::retry_delay(state.failures, error.retry_after)
+}
+
+impl IronicCollection for WebhookSpec {
+    const RESOURCE: &'static Resource = &WEBHOOK;
+    const NOUN: &'static str = "Webhook";
+    const IS_NAMED: bool = true;
+
+    async fn create(app: &AppState, context: &RequestContext, id: Uuid, spec: Self) -> Result<Stamped<Self>, Error> {
+        webhooks::create_webhook(context, app, &IronicWebhooks, id, spec).await
+    }
+
+    async fn update(
+        app: &AppState,
+        context: &RequestContext,
+        before: &Stored<Self>,
+        spec: Self,
+    ) -> Result<Stamped<Self>, Error> {
+        webhooks::update_webhook(context, app, &IronicWebhooks, before, spec).await
+    }
+
+    fn complete(api: &RestApi, id: Uuid, document: &mut Map<String, Value>) {
+        let progress = api.app.registry.view().get(&key::delivered(id)).map(|read| read.value).unwrap_or_default();
+        let error = if progress.error.is_empty() { Value::Null } else { Value::from(progress.error) };
+        document.insert("delivered_revision".to_owned(), Value::from(progress.revision));
+        document.insert("delivered_at".to_owned(), time(progress.at));
+        document.insert("failing_since".to_owned(), time(progress.failing_since));
+        document.insert("last_error".to_owned(), error);
+    }
+}
+
+/// Parses a query. Without `fields` nodes are sent with all their fields.
+fn parse(text: &str) -> Result<List, InvalidQuery> {
+    let invalid = |why: String| InvalidQuery { reason: format!("query {text:?}: {why}") };
+    let url = Url::parse(&format!("http://nodes/?{text}")).map_err(|why| invalid(why.to_string()))?;
+    let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    if let Some((name, _)) = pairs.iter().find(|(name, _)| PAGING_PARAMETERS.contains(&name.as_str())) {
+        return Err(invalid(format!(
+            "a webhook is told of all nodes that its filters leave, so that {name} says nothing"
+        )));
+    }
+    let shape = if pairs.iter().any(|(name, _)| name == "fields") { Shape::Plain } else { Shape::Detail };
+    query::list(&NODE, Version::MAX, shape, &pairs).map_err(|error| InvalidQuery { reason: error.text })
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::id::NodeId;
+    use scheduler_core::webhooks::check_webhook;
+    use service_kit::status::chain;
+    use wire_ironic::fields::MASK;
+
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    fn refusal(fields: Value) -> String {
+        let webhook: WebhookSpec = serde_json::from_value(fields).unwrap();
+        check_webhook(&IronicWebhooks, &webhook).map_or_else(|why| chain(&why), |()| String::new())
+    }
+
+    #[test]
+    fn a_valid_webhook_is_accepted() {
+        for query in ["", "provision_state=active", "fields=uuid,name&owner=me&maintenance=false"] {
+            let info = json!({"secret": SECRET, "token": "abc.def"});
+            let url = "https://there:8443/hook?x=1";
+            let fields = json!({"name": "w", "url": url, "delivery_info": info, "query": query});
+            assert_eq!(refusal(fields), "", "{query}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_field_is_rejected_and_named() {
+        let with = |name: &str, value: Value| {
+            let info = json!({"secret": SECRET});
+            let mut fields = json!({"name": "w", "url": "https://there/", "delivery_info": info, "query": ""});
+            fields[name] = value;
+            refusal(fields)
+        };
+        let long = "x".repeat(2049);
+        for (name, value, says) in [
+            ("name", json!(""), "Cannot create webhook with invalid name ''"),
+            ("name", json!("a b"), "invalid name 'a b'"),
+            ("name", json!(Uuid::nil().to_string()), "invalid name"),
+            ("url", json!(long), "url must not be longer than 2048"),
+            ("url", json!("there"), "url \"there\" is no address: relative URL without a base"),
+            ("url", json!("file:///etc/passwd"), "https://"),
+            ("url", json!("https://ann:pw@there/"), "token in delivery_info"),
+            ("delivery_info", json!({}), "openssl rand"),
+            ("delivery_info", json!({"secret": "whsec_c2hvcnQ="}), "24 to 64"),
+            ("delivery_info", json!({"secret": MASK}), "not shown"),
+            (
+                "delivery_info",
+                json!({"secret": SECRET, "passwd": "x"}),
+                "\"passwd\", which is none of secret, token, ca",
+            ),
+            ("delivery_info", json!({"secret": SECRET, "token": "a b"}), "printable"),
+            ("delivery_info", json!({"secret": SECRET, "ca": "x"}), "PEM"),
+            ("query", json!("colour=red"), "colour"),
+            ("query", json!("limit=3"), "query \"limit=3\": a webhook is told"),
+            ("query", json!("fields=nothing"), "nothing"),
+        ] {
+            let text = with(name, value.clone());
+            assert!(text.contains(says), "{name} {value}: {text:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_written_with_its_type_its_time_and_its_revision() {
+        let query = IronicWebhooks.compile("").unwrap();
+        let node = NodeId::new(Uuid::from_u128(1));
+        let body = query.encode(&WebhookEvent::NodeLeft { node, revision: 7 }, Timestamp::default());
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&body["type"], &body["data"]["revision"]), (&json!("node.left"), &json!(7)));
+        assert_eq!(body["data"]["uuid"], json!(node.to_string()));
+        assert!(body["timestamp"].is_string());
+    }
 }

@@ -18,7 +18,9 @@ mod webhook;
 pub use boot::{BootDecision, BootFile, Part, Protocol, Work};
 pub use bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState};
 pub use driver_info::set_bmc;
-pub use extra_fields::{ExtraFields, Properties, clear_traits, set_config_drive, set_traits, traits};
+pub use extra_fields::{
+    DeliveryInfo, ExtraFields, Properties, TextOrSecret, clear_traits, set_config_drive, set_traits, traits,
+};
 pub(crate) use extra_fields::{sealed, sealed_value};
 pub use firmware::{Bios, BiosSetting, FirmwareSeen};
 pub use mesh::{

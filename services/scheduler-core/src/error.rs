@@ -1,5 +1,7 @@
 //! Errors of the use cases, and what a client can do about them.
 
+mod webhook;
+
 use std::time::Duration;
 
 use domain::{
@@ -12,6 +14,8 @@ use service_kit::{
     status::{Failure, Kind, status},
 };
 
+pub use self::webhook::{InvalidQuery, InvalidWebhook};
+pub(crate) use self::webhook::{KEY_PREFIX, MAX_KEY_BYTES, MAX_TEXT_CHARS, MIN_KEY_BYTES};
 use crate::collections::Unique;
 
 /// Error of a use case.
@@ -20,6 +24,17 @@ pub enum Error {
     /// The request is invalid.
     #[error("invalid request")]
     Request(#[from] proto::convert::Invalid),
+    /// The webhook cannot work.
+    #[error("invalid request: webhook")]
+    Webhook(#[from] InvalidWebhook),
+    /// There are as many resources as there may be.
+    #[error("There are {max} {what} already, which is the most; delete one first")]
+    TooMany {
+        /// The resources.
+        what: &'static str,
+        /// How many there may be.
+        max: usize,
+    },
     /// Another resource of the collection has a value that must be unique.
     #[error("{value} is taken by another {kind}; see: ironmesh {kind} list")]
     NotUnique {
@@ -164,12 +179,13 @@ impl Error {
 impl Failure for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::Request(_) => Kind::Invalid,
+            Self::Request(_) | Self::Webhook(_) => Kind::Invalid,
             Self::Missing { .. } => Kind::Missing,
             Self::Taken { .. } | Self::NotUnique { .. } => Kind::Taken,
             Self::Changed { .. } => Kind::Conflict,
             Self::Refused(_)
             | Self::InUse(_)
+            | Self::TooMany { .. }
             | Self::Busy { .. }
             | Self::NoMac { .. }
             | Self::NoAddress { .. }
@@ -187,13 +203,13 @@ impl Failure for Error {
 
     fn reason(&self) -> &'static str {
         match self {
-            Self::Request(_) => "REQUEST",
+            Self::Request(_) | Self::Webhook(_) => "REQUEST",
             Self::NotUnique { .. } => "NOT_UNIQUE",
             Self::Missing { .. } => "MISSING",
             Self::Changed { .. } => "ETAG",
             Self::Taken { .. } => "TAKEN",
             Self::Refused(_) => "REFUSED",
-            Self::InUse(_) => "IN_USE",
+            Self::InUse(_) | Self::TooMany { .. } => "IN_USE",
             Self::Busy { .. } => "BUSY",
             Self::NoMac { .. } => "NO_MAC",
             Self::NoAddress { .. } => "NO_ADDRESS",

@@ -13,6 +13,7 @@
 //! | [`node_cache`], [`node_view`], [`change_feed`], [`live_state`], [`boot_history`] | projections of the view and of what leaves stream |
 //! | [`context`] | what a use case knows of its request |
 //! | [`request_id`], [`idempotency`] | requests that are carried out once |
+//! | [`webhooks`] | use cases of webhooks, and the delivery of their events |
 //! | [`leaf_streams`], [`peer_streams`], [`history_writer`] | what runs beside the loop |
 //! | [`select`] | selectors of nodes |
 //! | [`leaf_clients`], [`peers`] | connections to leaves and to the other schedulers |
@@ -45,6 +46,7 @@ pub mod registry;
 pub mod request_id;
 pub mod resource_store;
 pub mod select;
+pub mod webhooks;
 pub mod work;
 
 pub use app_state::AppState;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use api_auth::{Authenticator, audit, role_table};
 use domain::service::Service;
+use ironic_api::IronicWebhooks;
 use proto::api::v1::{
     allocation_service_server::AllocationServiceServer, bulk_service_server::BulkServiceServer,
     event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
@@ -38,6 +39,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let joined = Box::pin(mesh::join(&kit, Service::Scheduler, endpoints)).await?;
     let app = Arc::new(AppState::new(&kit, &joined, config.scheduler.limits()));
     scheduler_core::spawn_loops(&app);
+    let webhooks = scheduler_core::webhooks::deliver(Arc::clone(&app), Arc::new(IronicWebhooks));
+    kit.host.spawn_essential("webhooks", webhooks);
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::write_address_file(&kit.common.data, "rest", rest.local_addr().ok());
     let authenticator =

@@ -1,6 +1,7 @@
 //! Ironic's open dictionaries (`extra`, `properties`, `driver_info`, `instance_info`, …), and one typed accessor for each
 //! whose keys Ironmesh acts on. This is the only module of the stored values that handles JSON of no fixed type.
 
+mod delivery_info;
 mod instance_info;
 mod properties;
 
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 use super::Sealed;
 
 pub use self::{
+    delivery_info::{DeliveryInfo, TextOrSecret},
     instance_info::{clear_traits, set_config_drive, set_traits, traits},
     properties::Properties,
 };

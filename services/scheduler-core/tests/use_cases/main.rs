@@ -37,3 +37,5 @@ mod resources;
 mod selectors;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
+mod webhooks;

@@ -10,7 +10,7 @@ use proto::{
         GetWebhookResponse, ListWebhooksRequest, ListWebhooksResponse, UpdateWebhookRequest, UpdateWebhookResponse,
         Webhook as WireWebhook, webhook_service_server::WebhookService,
     },
-    convert::{Invalid, mask::Mask, time::wire_time},
+    convert::{mask::Mask, time::wire_time},
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -19,8 +19,8 @@ use super::{
     Shared,
     pages::{Page, Position},
 };
-use ironic_api::{check_webhook, check_webhook_count};
-use scheduler_core::{Error, RequestContext, etag, resource_store::Stored};
+use ironic_api::IronicWebhooks;
+use scheduler_core::{Error, RequestContext, etag, resource_store::Stored, webhooks};
 
 /// The fields of [`UpdateWebhookRequest`] that a mask may name.
 const FIELDS: &[&str] = &["url", "query", "secret", "token", "ca", "enabled"];
@@ -60,9 +60,7 @@ impl Shared {
             set(&mut spec.delivery_info, name, value);
         }
         spec.query = Some(request.query).filter(|query| !query.is_empty());
-        check(&spec)?;
-        check_webhook_count(self.registry.view()).map_err(|error| Error::InUse(error.text))?;
-        self.create_resource(context, id, spec).await?;
+        webhooks::create_webhook(context, self, &IronicWebhooks, id, spec).await?;
         self.shown_webhook(&id.to_string())
     }
 
@@ -85,8 +83,7 @@ impl Shared {
             spec.query = Some(query).filter(|query| !query.is_empty());
         }
         spec.enabled = mask.value("enabled", request.enabled).unwrap_or(spec.enabled);
-        check(&spec)?;
-        self.update_resource(context, &before, spec).await?;
+        webhooks::update_webhook(context, self, &IronicWebhooks, &before, spec).await?;
         self.shown_webhook(&before.id.to_string())
     }
 
@@ -100,11 +97,6 @@ impl Shared {
         self.delete_resource(context, &stored).await?;
         Ok(DeleteWebhookResponse {})
     }
-}
-
-/// Refuses a webhook that cannot work.
-fn check(spec: &WebhookSpec) -> Result<(), Error> {
-    Ok(check_webhook(spec).map_err(|error| Invalid::wrong("webhook", error.text))?)
 }
 
 /// Sets a key of a dictionary. An empty value removes it.

@@ -6,11 +6,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::time::Timestamp;
 use reqwest::{Client, StatusCode, header};
 use ring::hmac;
-use serde_json::{Value, json};
-use service_kit::{clock, status};
+use service_kit::{clock, outbound_http, status};
+use uuid::Uuid;
 
-use crate::webhook_config::WebhookConfig;
-use service_kit::outbound_http;
+use super::{InvalidWebhook, WebhookEvent, config::WebhookConfig};
 
 /// Timeout of a request to a receiver.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,8 +36,8 @@ impl WebhookClient {
     ///
     /// # Errors
     /// The webhook's CA certificates are invalid.
-    pub(super) fn new(config: WebhookConfig) -> Result<Self, String> {
-        let client = outbound_http::client(REQUEST_TIMEOUT, &config.ca).map_err(|error| status::chain(&error))?;
+    pub(super) fn new(config: WebhookConfig) -> Result<Self, InvalidWebhook> {
+        let client = outbound_http::client(REQUEST_TIMEOUT, &config.ca)?;
         Ok(Self { client, config })
     }
 
@@ -46,21 +45,22 @@ impl WebhookClient {
         &self.config
     }
 
-    /// Sends one event. A repetition must have the same `id`.
+    /// Sends one event of the webhook with an id.
     ///
     /// # Errors
     /// Without a response the receiver may have accepted the event nevertheless.
-    pub(super) async fn send(&self, id: &str, kind: &str, data: Value) -> Result<(), DeliveryError> {
+    pub(super) async fn send(&self, webhook: Uuid, event: &WebhookEvent<'_>) -> Result<(), DeliveryError> {
         let now = clock::now();
-        let body = json!({"type": kind, "timestamp": now.to_string(), "data": data}).to_string();
+        let id = format!("{webhook}.{}", event.id());
+        let body = self.config.query.encode(event, now);
         let seconds = seconds(now);
         let mut request = self
             .client
             .post(self.config.url.clone())
             .header(header::CONTENT_TYPE, "application/json")
-            .header("webhook-id", id)
+            .header("webhook-id", &id)
             .header("webhook-timestamp", seconds)
-            .header("webhook-signature", signature(self.config.key.expose(), id, seconds, &body));
+            .header("webhook-signature", signature(self.config.key.expose(), &id, seconds, &body));
         if let Some(token) = self.config.token.as_ref().and_then(|token| std::str::from_utf8(token.expose()).ok()) {
             request = request.bearer_auth(token);
         }
