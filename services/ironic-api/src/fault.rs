@@ -3,19 +3,40 @@
 use service_kit::status::{Failure as _, Kind, chain};
 use wire_ironic::error::{Class, Error as ApiError, text};
 
-use scheduler_core::{Error, collections::Unique};
+use scheduler_core::{Error, collections::Unique, ports::PortRefusal};
 
 /// The response to a request about the resource `ident` that failed with `error`.
 pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
-    if let Error::NotUnique { kind, value } = error {
-        return text::already_exists(&holder_of(kind, value));
+    match error {
+        Error::NotUnique { kind, value } => text::already_exists(&holder_of(kind, value)),
+        Error::MacTaken { mac, .. } => text::already_exists(&holder_of("port", &Unique::Address(mac.to_string()))),
+        Error::Webhook(why) => Class::Invalid.error(chain(why)),
+        Error::TooMany { .. } => Class::Conflict.error(chain(error)),
+        Error::Port(refusal) => port_refused(refusal),
+        Error::Request(_)
+        | Error::Missing { .. }
+        | Error::Changed { .. }
+        | Error::Taken { .. }
+        | Error::Refused(_)
+        | Error::InUse(_)
+        | Error::Busy { .. }
+        | Error::NoMac { .. }
+        | Error::LockChanged { .. }
+        | Error::NotEverywhere { .. }
+        | Error::NoAddress { .. }
+        | Error::Mesh(_)
+        | Error::Store(_)
+        | Error::Sealed { .. }
+        | Error::Random(_)
+        | Error::Leaf(_)
+        | Error::Stopping
+        | Error::Join(_)
+        | Error::Auth(_)
+        | Error::Bind(_) => fault_of_kind(ident, error),
     }
-    if let Error::Webhook(why) = error {
-        return Class::Invalid.error(chain(why));
-    }
-    if let Error::TooMany { .. } = error {
-        return Class::Conflict.error(chain(error));
-    }
+}
+
+fn fault_of_kind(ident: &str, error: &Error) -> ApiError {
     match error.kind() {
         Kind::Invalid | Kind::NotNow => Class::Invalid.error(chain(error)),
         Kind::Missing => Class::NotFound.error(chain(error)),
@@ -31,6 +52,35 @@ pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
     }
 }
 
+fn port_refused(refusal: &PortRefusal) -> ApiError {
+    match refusal {
+        PortRefusal::NoPortgroup { portgroup } => {
+            Class::Invalid.error(format!("Portgroup {portgroup} could not be found."))
+        }
+        PortRefusal::OtherNode { portgroup } => {
+            Class::Invalid.error(format!("Portgroup {portgroup} belongs to another node than the port."))
+        }
+        PortRefusal::OtherNetwork { portgroup, network, theirs } => {
+            let (network, theirs) = (network.as_deref().unwrap_or("None"), theirs.as_deref().unwrap_or("None"));
+            Class::Conflict.error(format!(
+                "Port with physical network {network} cannot become a member of port group {portgroup} which has ports \
+                 in physical network {theirs}."
+            ))
+        }
+        PortRefusal::MemberNetwork => {
+            Class::Invalid.error("physical_network cannot be changed while the port belongs to a portgroup.")
+        }
+        PortRefusal::Wiring { field, port, node, state } => Class::Conflict.error(format!(
+            "{field} of port {port} cannot be changed while its node {node} is in state \"{}\": make the node \
+             manageable, or set its maintenance",
+            state.ironic_name()
+        )),
+        PortRefusal::Address { port, node } => {
+            Class::Conflict.error(format!("Cannot update the address of port {port}: its node {node} is in use"))
+        }
+    }
+}
+
 /// A resource's kind with its article, as Ironic's messages have it.
 pub(super) fn with_article(kind: &str) -> String {
     let words = kind.replace('_', " ");
@@ -42,6 +92,7 @@ pub(super) fn with_article(kind: &str) -> String {
 fn holder_of(kind: &str, value: &Unique) -> String {
     let resource = with_article(kind);
     match value {
+        Unique::Id(id) => format!("{resource} with UUID {id}"),
         Unique::Name(name) => format!("{resource} with name {name}"),
         Unique::Address(address) => format!("{resource} with MAC address {address}"),
         Unique::Connector { kind, id } => format!("{resource} with type {kind} and connector ID {id}"),

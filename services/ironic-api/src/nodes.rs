@@ -450,11 +450,6 @@ pub(super) fn matches(view: &NodeView, list: &List, parent: Option<&str>) -> boo
     with_children || view.spec().parent_node.as_ref().is_none_or(String::is_empty)
 }
 
-/// Returns whether the ports of a node in this state can be changed.
-pub(super) fn is_rearrangeable(state: &str) -> bool {
-    patch::node::INTERFACE_CHANGE_STATES.contains(&state) && state != "available"
-}
-
 /// Body with a single member.
 pub(super) fn one(name: &str, value: Value) -> Value {
     json!({name: value})

@@ -1,11 +1,13 @@
 //! Errors of the use cases, and what a client can do about them.
 
+mod port;
 mod webhook;
 
 use std::time::Duration;
 
 use domain::{
     id::{InstanceId, NodeId},
+    net::MacAddr,
     provision::Refused,
     service::Service,
 };
@@ -14,8 +16,11 @@ use service_kit::{
     status::{Failure, Kind, status},
 };
 
-pub use self::webhook::{InvalidQuery, InvalidWebhook};
 pub(crate) use self::webhook::{KEY_PREFIX, MAX_KEY_BYTES, MAX_TEXT_CHARS, MIN_KEY_BYTES};
+pub use self::{
+    port::{PortRefusal, WiringField},
+    webhook::{InvalidQuery, InvalidWebhook},
+};
 use crate::collections::Unique;
 
 /// Error of a use case.
@@ -74,6 +79,19 @@ pub enum Error {
         /// Name of the record that has it.
         holder: String,
     },
+    /// Another record has the MAC address.
+    #[error("the MAC {mac} is taken by {kind} {holder}")]
+    MacTaken {
+        /// The MAC address.
+        mac: MacAddr,
+        /// Kind of the record that has it.
+        kind: String,
+        /// Name of the record that has it.
+        holder: String,
+    },
+    /// The port cannot be created or changed.
+    #[error(transparent)]
+    Port(#[from] PortRefusal),
     /// The state machine refuses the request.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -181,7 +199,8 @@ impl Failure for Error {
         match self {
             Self::Request(_) | Self::Webhook(_) => Kind::Invalid,
             Self::Missing { .. } => Kind::Missing,
-            Self::Taken { .. } | Self::NotUnique { .. } => Kind::Taken,
+            Self::Taken { .. } | Self::MacTaken { .. } | Self::NotUnique { .. } => Kind::Taken,
+            Self::Port(refusal) => refusal.kind(),
             Self::Changed { .. } => Kind::Conflict,
             Self::Refused(_)
             | Self::InUse(_)
@@ -207,7 +226,8 @@ impl Failure for Error {
             Self::NotUnique { .. } => "NOT_UNIQUE",
             Self::Missing { .. } => "MISSING",
             Self::Changed { .. } => "ETAG",
-            Self::Taken { .. } => "TAKEN",
+            Self::Taken { .. } | Self::MacTaken { .. } => "TAKEN",
+            Self::Port(_) => "PORT",
             Self::Refused(_) => "REFUSED",
             Self::InUse(_) | Self::TooMany { .. } => "IN_USE",
             Self::Busy { .. } => "BUSY",

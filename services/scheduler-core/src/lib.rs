@@ -7,7 +7,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`app_state`] | what use cases, loop and front ends share |
-//! | [`provision`], [`allocation`], [`bulk`], [`locks`] | use cases; those of nodes, ports, racks and images are methods of [`registry`] |
+//! | [`provision`], [`ports`], [`allocation`], [`bulk`], [`locks`] | use cases; those of nodes, racks and images are methods of [`registry`] |
 //! | [`registry`], [`collections`], [`resource_store`] | records, and the transactions that change them |
 //! | [`work`], [`effect`] | the reconcile loop, and its calls of the leaves |
 //! | [`node_cache`], [`node_view`], [`change_feed`], [`live_state`], [`boot_history`] | projections of the view and of what leaves stream |
@@ -41,6 +41,7 @@ pub mod node_cache;
 pub mod node_view;
 pub mod peer_streams;
 pub mod peers;
+pub mod ports;
 pub mod provision;
 pub mod registry;
 pub mod request_id;

@@ -35,7 +35,8 @@ use service_kit::clock;
 use crate::{Error, RequestContext, peers::Peers};
 
 pub use node::{NewNode, NodeChange};
-pub use port::{PortChange, StoredPort};
+pub(crate) use port::PortChange;
+pub use port::StoredPort;
 pub use power::{last_failure, power_failure, power_target, settled, wants_power};
 pub use spec::Held;
 use transition::transition;

@@ -20,7 +20,7 @@ use keyspace::{
 use service_kit::clock;
 use tokio::time::timeout;
 
-use super::{Record, Registry, holder, newborn, ports};
+use super::{Record, Registry, holder, newborn, port::remove_port, ports};
 use crate::{Error, RequestContext};
 
 /// Maximum number of attempts of a write that may conflict with others.
@@ -147,12 +147,7 @@ impl Registry {
         {
             return Err(taken("the BMC", bmc.to_string(), holder));
         }
-        for mac in macs {
-            if let Some(holder) = self.view().get(&key::mac(*mac)) {
-                return Err(taken("the MAC", mac.to_string(), holder));
-            }
-        }
-        Ok(())
+        self.check_macs_are_free(macs)
     }
 
     /// Changes a node. `check` is asked in each attempt, after everything that the change depends on was read.
@@ -217,7 +212,7 @@ impl Registry {
             let port = record.ports.iter().find(|(known, _)| known == mac);
             let (_, port) =
                 port.ok_or_else(|| Error::Missing { kind: "port", name: format!("{mac} of node {}", old.name) })?;
-            change = remove_port(change, record, *mac, port);
+            change = remove_port(change, record.rack, *mac, port);
         }
         let rack =
             self.rack(record.rack).ok_or_else(|| Error::Missing { kind: "rack", name: record.rack.to_string() })?;
@@ -288,7 +283,7 @@ impl Registry {
             change = change.delete(&key::node_spec(rack, node), Expect::Revision(read.revision));
         }
         for (mac, port) in &record.ports {
-            change = remove_port(change, record, *mac, port);
+            change = remove_port(change, record.rack, *mac, port);
         }
         for service in Service::ALL {
             let scope = Scope::of(service, rack);
@@ -300,13 +295,5 @@ impl Registry {
             change = change.clear(&key::journal(scope, service, node));
         }
         self.commit(context, change).await
-    }
-}
-
-fn remove_port(change: Change, record: &Record, mac: MacAddr, port: &Versioned<keyspace::value::Port>) -> Change {
-    let change = change.clear(&key::mac(mac)).delete(&key::port(record.rack, mac), Expect::Revision(port.revision));
-    match port.value.address {
-        Some(address) => change.clear(&key::address(record.rack, address)),
-        None => change,
     }
 }

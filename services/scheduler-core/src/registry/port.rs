@@ -26,9 +26,17 @@ pub struct StoredPort {
     pub port: Versioned<Port>,
 }
 
+impl StoredPort {
+    /// Name of the port. `None` if it has none.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.port.value.spec.as_ref()?.spec.name.as_deref()
+    }
+}
+
 /// New state of a port.
 #[derive(Debug, Clone)]
-pub struct PortChange {
+pub(crate) struct PortChange {
     /// Id of the port.
     pub id: PortId,
     /// MAC address.
@@ -55,15 +63,27 @@ impl Registry {
         all
     }
 
+    /// Checks that no port and no enrolled node has one of these MACs.
+    ///
+    /// # Errors
+    /// [`Error::MacTaken`]
+    pub(crate) fn check_macs_are_free(&self, macs: &[MacAddr]) -> Result<(), Error> {
+        let taken = macs.iter().find_map(|mac| Some((*mac, self.view().get(&key::mac(*mac))?.value)));
+        match taken {
+            Some((mac, holder)) => Err(Error::MacTaken { mac, kind: holder.kind, holder: holder.name }),
+            None => Ok(()),
+        }
+    }
+
     /// Adds a port.
-    pub async fn create_port(&self, context: &RequestContext, new: &PortChange) -> Result<(), Error> {
+    pub(crate) async fn create_port(&self, context: &RequestContext, new: &PortChange) -> Result<(), Error> {
         let _alone = self.enrolling.lock().await;
         let change = self.put_port(self.mesh.as_member()?, new)?;
         self.commit(context, change).await
     }
 
     /// Changes a port. A changed MAC changes its key.
-    pub async fn change_port(
+    pub(crate) async fn change_port(
         &self,
         context: &RequestContext,
         before: &StoredPort,
@@ -75,7 +95,7 @@ impl Registry {
         let change = if stays {
             self.rewrite_port(change, before, new)?
         } else {
-            self.put_port(take_away(change, before), new)?
+            self.put_port(remove_port(change, before.rack, before.mac, &before.port), new)?
         };
         self.commit(context, change).await
     }
@@ -113,8 +133,8 @@ impl Registry {
     }
 
     /// Deletes a port.
-    pub async fn delete_port(&self, context: &RequestContext, port: &StoredPort) -> Result<(), Error> {
-        let change = take_away(self.mesh.as_member()?, port);
+    pub(crate) async fn delete_port(&self, context: &RequestContext, port: &StoredPort) -> Result<(), Error> {
+        let change = remove_port(self.mesh.as_member()?, port.rack, port.mac, &port.port);
         self.commit(context, change).await
     }
 
@@ -148,11 +168,11 @@ impl Registry {
     }
 }
 
-fn take_away(change: Change, port: &StoredPort) -> Change {
-    let change =
-        change.clear(&key::mac(port.mac)).delete(&key::port(port.rack, port.mac), Expect::Revision(port.port.revision));
-    match port.port.value.address {
-        Some(address) => change.clear(&key::address(port.rack, address)),
+/// Deletes a port, its MAC's key and its address.
+pub(super) fn remove_port(change: Change, rack: RackId, mac: MacAddr, port: &Versioned<Port>) -> Change {
+    let change = change.clear(&key::mac(mac)).delete(&key::port(rack, mac), Expect::Revision(port.revision));
+    match port.value.address {
+        Some(address) => change.clear(&key::address(rack, address)),
         None => change,
     }
 }

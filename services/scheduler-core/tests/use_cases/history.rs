@@ -8,10 +8,13 @@ use domain::{
 };
 use keyspace::{
     Store, key,
-    value::{History, Stamped},
+    value::{History, PortSpec},
 };
-use scheduler_core::{boot_history::boots, change_feed::At, registry::PortChange};
-use scheduler_testing::RACK;
+use scheduler_core::{
+    boot_history::boots,
+    change_feed::At,
+    ports::{PortFields, create_port},
+};
 use serde_json::json;
 
 use crate::{
@@ -161,15 +164,8 @@ async fn a_changed_port_is_told_as_a_change_of_its_node() {
     let lab = Lab::up().await;
     let node = lab.machine(1, State::Manageable).await;
     let before = lab.app().change_feed.since(At::Nowhere);
-    let new = PortChange {
-        id: PortId::new(uuid::Uuid::from_u128(5)),
-        mac: MacAddr::new([0x52, 0x54, 0, 9, 0, 1]),
-        node,
-        rack: RACK,
-        boots: false,
-        spec: Stamped::default(),
-    };
-    lab.app().registry.create_port(&internal(), &new).await.unwrap();
+    let fields = PortFields { mac: MacAddr::new([0x52, 0x54, 0, 9, 0, 1]), node, spec: PortSpec::default() };
+    create_port(&internal(), lab.app(), PortId::new(uuid::Uuid::from_u128(5)), fields).await.unwrap();
     let changed = lab.app().change_feed.since(before.at);
     assert_eq!(changed.nodes.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [node]);
     assert_eq!(lab.shows(node, "driver"), json!("ipmi"));

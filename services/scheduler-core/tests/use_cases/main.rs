@@ -22,6 +22,8 @@ mod locks;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod ports;
+#[cfg(test)]
 mod power;
 #[cfg(test)]
 mod races;

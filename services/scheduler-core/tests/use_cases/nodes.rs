@@ -1,22 +1,19 @@
-//! Nodes and their ports are enrolled, changed and removed.
+//! Nodes are enrolled, changed and removed.
 
 use std::net::Ipv4Addr;
 
 use domain::{
     driver::Driver,
-    id::{NodeId, PortId},
+    id::NodeId,
     net::MacAddr,
     power::BootMode,
     provision::{Stage, State},
     secret::Secret,
 };
-use keyspace::{
-    key,
-    value::{Intent, NodeSpec, PortSpec, Stamped},
-};
+use keyspace::value::{Intent, NodeSpec, Stamped};
 use scheduler_core::{
     Error,
-    registry::{NewNode, NodeChange, PortChange, StoredPort, newborn},
+    registry::{NewNode, NodeChange, newborn},
 };
 use scheduler_testing::RACK;
 use serde_json::json;
@@ -24,11 +21,11 @@ use service_kit::{clock, status};
 
 use crate::lab::{Lab, internal};
 
-fn mac(last: u8) -> MacAddr {
+pub(crate) fn mac(last: u8) -> MacAddr {
     MacAddr::new([0x52, 0x54, 0, 2, 0, last])
 }
 
-fn machine(name: &str, last: u8) -> NewNode {
+pub(crate) fn machine(name: &str, last: u8) -> NewNode {
     NewNode {
         name: name.to_owned(),
         bmc: format!("10.9.0.{last}:623").parse().unwrap(),
@@ -42,17 +39,13 @@ fn machine(name: &str, last: u8) -> NewNode {
 }
 
 impl Lab {
-    async fn enrolls(&self, new: NewNode) -> Result<NodeId, Error> {
+    pub(crate) async fn enrolls(&self, new: NewNode) -> Result<NodeId, Error> {
         let rack = self.app().registry.rack(RACK).unwrap();
         self.app().registry.create(&internal(), &rack, new).await
     }
 
-    async fn changes(&self, node: NodeId, change: NodeChange) -> Result<(), Error> {
+    pub(crate) async fn changes(&self, node: NodeId, change: NodeChange) -> Result<(), Error> {
         self.app().registry.update(&internal(), &self.record(node), change, || Ok(())).await
-    }
-
-    fn port(&self, of: MacAddr) -> StoredPort {
-        self.app().registry.ports().into_iter().find(|port| port.mac == of).unwrap()
     }
 }
 
@@ -242,61 +235,6 @@ async fn a_failure_outside_an_operation_is_the_nodes_last_error() {
     let held = lab.app().registry.held(node).unwrap();
     lab.app().registry.note_failure(&internal(), &held, domain::failure::Failure { cause, text, at }).await.unwrap();
     assert_eq!(lab.shows(node, "last_error"), json!("no such boot device"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_port_is_added_changed_given_to_another_node_and_taken_away() {
-    let lab = Lab::at_rest().await;
-    let (first, second) = (lab.enrolls(machine("a", 1)).await.unwrap(), lab.enrolls(machine("b", 2)).await.unwrap());
-    let registry = &lab.app().registry;
-    let new = PortChange {
-        id: PortId::new(uuid::Uuid::from_u128(77)),
-        mac: mac(9),
-        node: first,
-        rack: RACK,
-        boots: true,
-        spec: Stamped::default(),
-    };
-    registry.create_port(&internal(), &new).await.unwrap();
-    assert_eq!(lab.macs(first), [mac(1), mac(9)]);
-    assert!(registry.create_port(&internal(), &new).await.unwrap_err().is_conflict());
-    let address = lab.port(mac(9)).port.value.address.unwrap();
-    // It boots no more, and its address is free.
-    registry.change_port(&internal(), &lab.port(mac(9)), &PortChange { boots: false, ..new.clone() }).await.unwrap();
-    assert_eq!(lab.port(mac(9)).port.value.address, None);
-    assert!(!registry.view().has(&key::address(RACK, address)));
-    // It gets another MAC, and goes to the other node.
-    let moved = PortChange { mac: mac(8), boots: false, ..new.clone() };
-    registry.change_port(&internal(), &lab.port(mac(9)), &moved).await.unwrap();
-    registry.change_port(&internal(), &lab.port(mac(8)), &PortChange { node: second, ..moved }).await.unwrap();
-    assert_eq!((lab.macs(first), lab.macs(second)), (vec![mac(1)], vec![mac(2), mac(8)]));
-    assert_eq!(registry.view().get(&key::mac(mac(8))).map(|holder| holder.value.name), Some("b".to_owned()));
-    registry.delete_port(&internal(), &lab.port(mac(8))).await.unwrap();
-    assert_eq!(lab.macs(second), [mac(2)]);
-    let absent = PortChange { node: NodeId::new(uuid::Uuid::from_u128(404)), ..new };
-    assert!(matches!(registry.create_port(&internal(), &absent).await, Err(Error::Missing { kind: "node", .. })));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_port_in_a_rack_without_a_network_is_changed_and_gets_an_address_once_there_is_one() {
-    let lab = Lab::at_rest().await;
-    let network = lab.app().registry.rack(RACK).unwrap().value.network;
-    lab.set_rack(|rack| rack.network = None).await;
-    let node = lab.enrolls(machine("a", 1)).await.unwrap();
-    let registry = &lab.app().registry;
-    let changed = |description: &str| {
-        let (id, description) = (PortId::new(uuid::Uuid::from_u128(77)), Some(description.to_owned()));
-        let spec = Stamped::created(PortSpec { description, ..PortSpec::default() }, clock::now());
-        PortChange { id, mac: mac(1), node, rack: RACK, boots: true, spec }
-    };
-    registry.change_port(&internal(), &lab.port(mac(1)), &changed("left")).await.unwrap();
-    assert_eq!(lab.port(mac(1)).port.value.address, None);
-    lab.set_rack(|rack| rack.network = network).await;
-    registry.change_port(&internal(), &lab.port(mac(1)), &changed("right")).await.unwrap();
-    let port = lab.port(mac(1)).port.value;
-    assert_eq!(port.address, Some(Ipv4Addr::new(10, 1, 0, 10)));
-    assert!(registry.view().has(&key::address(RACK, Ipv4Addr::new(10, 1, 0, 10))));
-    assert_eq!(port.spec.and_then(|record| record.spec.description), Some("right".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
