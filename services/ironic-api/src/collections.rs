@@ -7,7 +7,7 @@ use keyspace::value::{
 use serde_json::{Map, Value};
 use uuid::Uuid;
 use wire_ironic::{
-    error::{Class, Error},
+    error::Error,
     fields::{
         ALLOCATION, CHASSIS, DEPLOY_TEMPLATE, INSPECTION_RULE, PORTGROUP, RUNBOOK, Resource, VOLUME_CONNECTOR,
         VOLUME_TARGET,
@@ -16,10 +16,14 @@ use wire_ironic::{
 };
 
 use super::RestApi;
-use scheduler_core::{AppState, Error as CoreError, RequestContext, collections::Collection, resource_store::Stored};
+use scheduler_core::{
+    AppState, Error as CoreError, RequestContext,
+    resource_store::Stored,
+    resources::{self, ResourceRules},
+};
 
 /// A collection of the API.
-pub(super) trait IronicCollection: Collection {
+pub(super) trait IronicCollection: ResourceRules {
     /// The table of its fields.
     const RESOURCE: &'static Resource;
     /// Its noun, as Ironic's messages begin with it.
@@ -46,16 +50,11 @@ pub(super) trait IronicCollection: Collection {
         before: &Stored<Self>,
         spec: Self,
     ) -> impl Future<Output = Result<Stamped<Self>, CoreError>> + Send {
-        app.update_resource(context, before, spec)
+        resources::update_resource(context, app, before, spec)
     }
 
     /// Changes and checks the fields of a resource before a patch of it is applied.
     fn before_patch(_: &mut Map<String, Value>, _: &[Op], _: &Value) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// Refuses to delete a resource that others need.
-    fn check_unused(_: &RestApi, _: Uuid) -> Result<(), Error> {
         Ok(())
     }
 
@@ -66,32 +65,12 @@ pub(super) trait IronicCollection: Collection {
 impl IronicCollection for ChassisSpec {
     const RESOURCE: &'static Resource = &CHASSIS;
     const NOUN: &'static str = "Chassis";
-
-    fn check_unused(api: &RestApi, id: Uuid) -> Result<(), Error> {
-        if api.node_cache.all().iter().any(|node| node.spec().chassis_uuid == Some(id)) {
-            return Err(Class::Invalid.error(format!("Chassis {id} contains nodes.")));
-        }
-        Ok(())
-    }
 }
 
 impl IronicCollection for PortgroupSpec {
     const RESOURCE: &'static Resource = &PORTGROUP;
     const NOUN: &'static str = "Portgroup";
     const IS_NAMED: bool = true;
-
-    fn check_unused(api: &RestApi, id: Uuid) -> Result<(), Error> {
-        let ports = api.app.registry.ports();
-        let is_member = |port: &scheduler_core::registry::StoredPort| {
-            port.port.value.spec.as_ref().is_some_and(|record| record.spec.portgroup_uuid == Some(id))
-        };
-        if ports.iter().any(is_member) {
-            return Err(Class::Invalid.error(format!(
-                "Portgroup {id} contains ports: delete them or remove them from the port group first."
-            )));
-        }
-        Ok(())
-    }
 }
 
 impl IronicCollection for DeployTemplateSpec {

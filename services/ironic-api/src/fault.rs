@@ -3,7 +3,8 @@
 use service_kit::status::{Failure as _, Kind, chain};
 use wire_ironic::error::{Class, Error as ApiError, text};
 
-use scheduler_core::{Error, collections::Unique, ports::PortRefusal};
+use super::node_document::power_name;
+use scheduler_core::{Error, collections::Unique, ports::PortRefusal, resources::ResourceRefusal};
 
 /// The response to a request about the resource `ident` that failed with `error`.
 pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
@@ -13,6 +14,7 @@ pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
         Error::Webhook(why) => Class::Invalid.error(chain(why)),
         Error::TooMany { .. } => Class::Conflict.error(chain(error)),
         Error::Port(refusal) => port_refused(refusal),
+        Error::Resource(refusal) => resource_refused(refusal),
         Error::Request(_)
         | Error::Missing { .. }
         | Error::Changed { .. }
@@ -78,6 +80,25 @@ fn port_refused(refusal: &PortRefusal) -> ApiError {
         PortRefusal::Address { port, node } => {
             Class::Conflict.error(format!("Cannot update the address of port {port}: its node {node} is in use"))
         }
+    }
+}
+
+fn resource_refused(refusal: &ResourceRefusal) -> ApiError {
+    match refusal {
+        ResourceRefusal::ChassisHasNodes { chassis } => {
+            Class::Invalid.error(format!("Chassis {chassis} contains nodes."))
+        }
+        ResourceRefusal::PortgroupHasPorts { portgroup } => Class::Invalid.error(format!(
+            "Portgroup {portgroup} contains ports: delete them or remove them from the port group first."
+        )),
+        ResourceRefusal::NotPoweredOff { kind, change, node, power } => {
+            let action = format!("{} {change}", kind.replace('_', " "));
+            text::wrong_state(&action, &node.to_string(), power.map(power_name))
+        }
+        ResourceRefusal::PowerPending { node, conductor } => {
+            text::locked(&node.to_string(), conductor.as_deref().unwrap_or_default())
+        }
+        ResourceRefusal::NodeDeleted { .. } => Class::NotFound.error("The node of the volume was deleted meanwhile"),
     }
 }
 

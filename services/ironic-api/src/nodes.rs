@@ -36,7 +36,7 @@ use super::{
     response::ApiResponse,
 };
 use scheduler_core::registry::{Held, Record, newborn};
-use scheduler_core::{AppState, node_cache::ListOrder, node_view::NodeView};
+use scheduler_core::{AppState, node_cache::ListOrder, node_view::NodeView, nodes::delete_node};
 
 /// How often a change is tried that others' changes can get in the way of.
 const MAX_ATTEMPTS: u32 = 5;
@@ -388,13 +388,10 @@ impl RestApi {
     pub(super) async fn delete_node(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
         request.only(&[])?;
         let node = self.node(request, ident)?;
-        let registry = &self.app.registry;
-        let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
+        let record = self.app.registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, &node, &record)?;
-        registry.remove(&request.context(), &record).await.map_err(|error| deletion_error(ident, &node, &error))?;
-        self.delete_node_resources(request, node.node).await?;
-        self.app.live_state.forget(node.node);
-        self.app.live_state.tell(Some(node.node), "DELETED", record.intent.value.name);
+        let deleted = delete_node(&request.context(), &self.app, &record).await;
+        deleted.map_err(|error| deletion_error(ident, &node, &error))?;
         Ok(ApiResponse::no_content())
     }
 }

@@ -1,15 +1,8 @@
 //! Resources of collections: chassis, port groups, templates, runbooks, rules, volumes, allocations, webhooks.
 
-use std::{sync::Arc, time::Duration};
-
-use domain::{
-    id::NodeId,
-    power::Power,
-    provision::{Phase, State},
-};
-use keyspace::value::{ChassisSpec, PortgroupSpec, RunbookSpec, Stamped, VolumeConnectorSpec, VolumeTargetSpec};
+use domain::id::NodeId;
+use keyspace::value::{ChassisSpec, PortgroupSpec, RunbookSpec, Stamped};
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 use wire_ironic::{
     error::{Class, Error, text},
@@ -24,16 +17,10 @@ use super::{
     collections::IronicCollection,
     fault::{fault, with_article},
     list,
-    node_document::power_name,
     records::{self, from_fields, to_fields},
     response::ApiResponse,
 };
-use scheduler_core::{node_view::NodeView, resource_store::Stored};
-
-/// How long a change of volumes waits until the node is in its requested power state.
-const POWER_TIMEOUT: Duration = Duration::from_secs(3);
-/// Interval at which the power state is checked meanwhile.
-const POWER_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+use scheduler_core::{resource_store::Stored, resources};
 
 impl RestApi {
     /// The resource with an id or, if its collection has names, a name.
@@ -174,7 +161,6 @@ impl RestApi {
         request.only(&[])?;
         let ops = patch::parse(T::RESOURCE, request.version, &request.body)?;
         let before = self.resource::<T>(ident)?;
-        self.check_volume_change(&before, VolumeChange::Update).await?;
         let uuid = json!(before.id.to_string());
         let mut fields = to_fields(before.spec());
         fields.insert("uuid".to_owned(), uuid.clone());
@@ -201,10 +187,8 @@ impl RestApi {
     }
 
     async fn delete_stored<T: IronicCollection>(&self, request: &ApiRequest, stored: &Stored<T>) -> Result<(), Error> {
-        self.app
-            .delete_resource(&request.context(), stored)
-            .await
-            .map_err(|error| fault(&stored.id.to_string(), &error))
+        let deleted = resources::delete_resource(&request.context(), &self.app, stored).await;
+        deleted.map_err(|error| fault(&stored.id.to_string(), &error))
     }
 
     pub(super) async fn delete_resource<T: IronicCollection>(
@@ -214,67 +198,7 @@ impl RestApi {
     ) -> Result<ApiResponse, Error> {
         request.only(&[])?;
         let stored = self.resource::<T>(ident)?;
-        T::check_unused(self, stored.id)?;
-        self.check_volume_change(&stored, VolumeChange::Deletion).await?;
         self.delete_stored(request, &stored).await.map(|()| ApiResponse::no_content())
-    }
-
-    /// Deletes the resources of a node that was deleted. If the process dies before that, they can be deleted by their ids.
-    pub(super) async fn delete_node_resources(&self, request: &ApiRequest, node: NodeId) -> Result<(), Error> {
-        self.delete_resources_of::<PortgroupSpec>(request, node).await?;
-        self.delete_resources_of::<VolumeConnectorSpec>(request, node).await?;
-        self.delete_resources_of::<VolumeTargetSpec>(request, node).await
-    }
-
-    async fn delete_resources_of<T: IronicCollection>(&self, request: &ApiRequest, node: NodeId) -> Result<(), Error> {
-        for stored in self.app.resources::<T>() {
-            if stored.spec().node() == Some(node) {
-                self.delete_stored(request, &stored).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses a change of a volume unless its node is powered off. Volumes of a node that is not in use yet can be deleted.
-    async fn check_volume_change<T: IronicCollection>(
-        &self,
-        stored: &Stored<T>,
-        change: VolumeChange,
-    ) -> Result<(), Error> {
-        if !T::RESOURCE.path.starts_with("volume") {
-            return Ok(());
-        }
-        let Some(node) = stored.spec().node().and_then(|node| self.node_cache.get(node)) else { return Ok(()) };
-        let node = self.settled(node).await?;
-        let power = node.power.as_ref().map(|power| power.power);
-        let is_unused =
-            matches!(node.life.state, State::Enroll | State::Manageable | State::Failed { during: Phase::Adopt, .. });
-        if power == Some(Power::Off) || (change == VolumeChange::Deletion && is_unused) {
-            return Ok(());
-        }
-        let what = match change {
-            VolumeChange::Update => "update",
-            VolumeChange::Deletion => "deletion",
-        };
-        let action = format!("{} {what}", T::NOUN.to_lowercase());
-        Err(text::wrong_state(&action, &node.node.to_string(), power.map(power_name)))
-    }
-
-    /// Waits until a node is in its requested power state.
-    async fn settled(&self, node: Arc<NodeView>) -> Result<Arc<NodeView>, Error> {
-        let until = Instant::now() + POWER_TIMEOUT;
-        let mut now = Some(node);
-        while let Some(node) = now {
-            if node.pending_power().is_none() {
-                return Ok(node);
-            }
-            if Instant::now() > until {
-                return Err(text::locked(&node.node.to_string(), node.conductor.as_deref().unwrap_or_default()));
-            }
-            sleep(POWER_CHECK_INTERVAL).await;
-            now = self.node_cache.get(node.node);
-        }
-        Err(Class::NotFound.error("The node of the volume was deleted meanwhile"))
     }
 
     pub(super) async fn runbook_traits(
@@ -299,16 +223,9 @@ impl RestApi {
         traits.sort_unstable();
         traits.dedup();
         let spec = RunbookSpec { traits, ..before.spec().clone() };
-        let updated = self.app.update_resource(&request.context(), &before, spec).await;
+        let updated = resources::update_resource(&request.context(), &self.app, &before, spec).await;
         updated.map_err(|error| fault(&before.id.to_string(), &error)).map(|_| ApiResponse::no_content())
     }
-}
-
-/// What is done to a volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum VolumeChange {
-    Update,
-    Deletion,
 }
 
 /// Whether a document's field is this text.

@@ -1,6 +1,7 @@
 //! Errors of the use cases, and what a client can do about them.
 
 mod port;
+mod resource;
 mod webhook;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use service_kit::{
 pub(crate) use self::webhook::{KEY_PREFIX, MAX_KEY_BYTES, MAX_TEXT_CHARS, MIN_KEY_BYTES};
 pub use self::{
     port::{PortRefusal, WiringField},
+    resource::{ResourceRefusal, VolumeChange},
     webhook::{InvalidQuery, InvalidWebhook},
 };
 use crate::collections::Unique;
@@ -92,6 +94,9 @@ pub enum Error {
     /// The port cannot be created or changed.
     #[error(transparent)]
     Port(#[from] PortRefusal),
+    /// The resource cannot be changed or deleted.
+    #[error(transparent)]
+    Resource(#[from] ResourceRefusal),
     /// The state machine refuses the request.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -201,6 +206,7 @@ impl Failure for Error {
             Self::Missing { .. } => Kind::Missing,
             Self::Taken { .. } | Self::MacTaken { .. } | Self::NotUnique { .. } => Kind::Taken,
             Self::Port(refusal) => refusal.kind(),
+            Self::Resource(refusal) => refusal.kind(),
             Self::Changed { .. } => Kind::Conflict,
             Self::Refused(_)
             | Self::InUse(_)
@@ -228,6 +234,7 @@ impl Failure for Error {
             Self::Changed { .. } => "ETAG",
             Self::Taken { .. } | Self::MacTaken { .. } => "TAKEN",
             Self::Port(_) => "PORT",
+            Self::Resource(_) => "RESOURCE",
             Self::Refused(_) => "REFUSED",
             Self::InUse(_) | Self::TooMany { .. } => "IN_USE",
             Self::Busy { .. } => "BUSY",

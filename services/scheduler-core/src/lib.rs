@@ -7,7 +7,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`app_state`] | what use cases, loop and front ends share |
-//! | [`provision`], [`ports`], [`allocation`], [`bulk`], [`locks`] | use cases; those of nodes, racks and images are methods of [`registry`] |
+//! | [`provision`], [`nodes`], [`ports`], [`resources`], [`allocation`], [`bulk`], [`locks`] | use cases; those of racks and images, and most of nodes, are methods of [`registry`] |
 //! | [`registry`], [`collections`], [`resource_store`] | records, and the transactions that change them |
 //! | [`work`], [`effect`] | the reconcile loop, and its calls of the leaves |
 //! | [`node_cache`], [`node_view`], [`change_feed`], [`live_state`], [`boot_history`] | projections of the view and of what leaves stream |
@@ -39,6 +39,7 @@ pub mod mesh_events;
 pub mod metrics;
 pub mod node_cache;
 pub mod node_view;
+pub mod nodes;
 pub mod peer_streams;
 pub mod peers;
 pub mod ports;
@@ -46,6 +47,7 @@ pub mod provision;
 pub mod registry;
 pub mod request_id;
 pub mod resource_store;
+pub mod resources;
 pub mod select;
 pub mod webhooks;
 pub mod work;

@@ -106,7 +106,7 @@ impl AppState {
     ///
     /// # Errors
     /// [`Error::NotUnique`] if another resource has one of these; a conflict if the record changed since it was read.
-    pub async fn update_resource<T: Collection>(
+    pub(crate) async fn update_resource<T: Collection>(
         &self,
         context: &RequestContext,
         before: &Stored<T>,
@@ -133,7 +133,7 @@ impl AppState {
     ///
     /// # Errors
     /// A conflict if the record changed since it was read; the store's.
-    pub async fn delete_resource<T: Collection>(
+    pub(crate) async fn delete_resource<T: Collection>(
         &self,
         context: &RequestContext,
         stored: &Stored<T>,

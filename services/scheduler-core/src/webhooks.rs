@@ -119,7 +119,8 @@ pub async fn create_webhook(
 /// Changes a webhook.
 ///
 /// # Errors
-/// [`Error::Webhook`] if it cannot work, and those of [`AppState::update_resource`].
+/// [`Error::Webhook`] if it cannot work; [`Error::NotUnique`] if another one has its name; a conflict if it changed since it
+/// was read.
 pub async fn update_webhook(
     context: &RequestContext,
     app: &AppState,

@@ -254,7 +254,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Refused`] by `domain::provision::remove`; a conflict where its records changed since they were read.
-    pub async fn remove(&self, context: &RequestContext, record: &Record) -> Result<(), Error> {
+    pub(crate) async fn remove(&self, context: &RequestContext, record: &Record) -> Result<(), Error> {
         provision::remove(record.life.value.state, self.facts(record, &[]))?;
         let intent = &record.intent.value;
         let (rack, node) = (record.rack, record.node);

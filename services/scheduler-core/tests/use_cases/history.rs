@@ -13,6 +13,7 @@ use keyspace::{
 use scheduler_core::{
     boot_history::boots,
     change_feed::At,
+    nodes::delete_node,
     ports::{PortFields, create_port},
 };
 use serde_json::json;
@@ -154,7 +155,7 @@ async fn a_watcher_is_told_everything_once_and_then_what_changes() {
     assert_eq!(changed.nodes.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [second]);
     // A watcher of another scheduler goes on from the revision that it was told.
     assert_eq!(feed.since(At::Revision(all.revision)).nodes.len(), 1);
-    lab.app().registry.remove(&internal(), &lab.record(first)).await.unwrap();
+    delete_node(&internal(), lab.app(), &lab.record(first)).await.unwrap();
     let gone = feed.since(changed.at);
     assert_eq!((gone.nodes.len(), gone.gone), (0, vec![first]));
 }

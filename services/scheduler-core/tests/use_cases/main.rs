@@ -34,6 +34,8 @@ mod request_contexts;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]
+mod resource_rules;
+#[cfg(test)]
 mod resources;
 #[cfg(test)]
 mod selectors;

@@ -13,6 +13,7 @@ use domain::{
 use keyspace::value::{Intent, NodeSpec, Stamped};
 use scheduler_core::{
     Error,
+    nodes::delete_node,
     registry::{NewNode, NodeChange, newborn},
 };
 use scheduler_testing::RACK;
@@ -175,7 +176,7 @@ async fn a_removed_node_leaves_nothing_behind() {
     let node = lab.enrolls(machine("n1", 1)).await.unwrap();
     let maintenance = Some((true, "to be removed".to_owned()));
     lab.changes(node, NodeChange { maintenance, ..NodeChange::default() }).await.unwrap();
-    lab.app().registry.remove(&internal(), &lab.record(node)).await.unwrap();
+    delete_node(&internal(), lab.app(), &lab.record(node)).await.unwrap();
     let after: Vec<_> = lab.world.etcd.pairs().into_iter().map(|pair| pair.path).collect();
     assert_eq!(after, before);
     assert_eq!(lab.state(node), "gone");
@@ -187,10 +188,10 @@ async fn a_removed_node_leaves_nothing_behind() {
 async fn a_node_in_use_or_with_an_instance_is_not_removed() {
     let lab = Lab::at_rest().await;
     let active = lab.machine(1, State::Active).await;
-    let refused = lab.app().registry.remove(&internal(), &lab.record(active)).await.unwrap_err();
+    let refused = delete_node(&internal(), lab.app(), &lab.record(active)).await.unwrap_err();
     assert!(status::chain(&refused).contains("cannot be deleted"), "{refused:?}");
     let taken = lab.machine_with(2, State::Available, json!({"instance_uuid": "i"})).await;
-    let refused = lab.app().registry.remove(&internal(), &lab.record(taken)).await.unwrap_err();
+    let refused = delete_node(&internal(), lab.app(), &lab.record(taken)).await.unwrap_err();
     assert!(status::chain(&refused).contains("an instance is associated"), "{refused:?}");
 }
 

@@ -10,7 +10,10 @@ use keyspace::{
     testing::Space,
     value::{ChassisSpec, Election, Journal, JournalEntry, Member, PortgroupSpec, VolumeTargetSpec, WebhookSpec},
 };
-use scheduler_core::collections::{Collection, Unique};
+use scheduler_core::{
+    collections::{Collection, Unique},
+    resources::{delete_resource, update_resource},
+};
 use scheduler_testing::RACK;
 use serde_json::json;
 use service_kit::{clock, status};
@@ -68,10 +71,10 @@ async fn a_resource_is_found_by_its_id_and_by_its_name_until_it_is_deleted() {
     assert_eq!((stored.id, stored.spec()), (id(1), &portgroup("bond0")));
     assert!(app.find_resource::<PortgroupSpec>(&id(1).to_string()).is_ok());
     let address = Some("52:54:00:00:00:01".to_owned());
-    app.update_resource(&internal(), &stored, PortgroupSpec { address, ..portgroup("bond1") }).await.unwrap();
+    update_resource(&internal(), app, &stored, PortgroupSpec { address, ..portgroup("bond1") }).await.unwrap();
     assert!(app.find_resource::<PortgroupSpec>("bond0").is_err());
     let stored = app.find_resource::<PortgroupSpec>("bond1").unwrap();
-    app.delete_resource(&internal(), &stored).await.unwrap();
+    delete_resource(&internal(), app, &stored).await.unwrap();
     let gone = app.find_resource::<PortgroupSpec>("bond1").unwrap_err();
     assert!(gone.to_string().contains("bond1"), "{gone}");
     // Another one may have all that it had.
@@ -88,7 +91,7 @@ async fn what_only_one_resource_may_have_is_refused_to_a_second_one() {
     let refused = app.create_resource(&internal(), id(3), target(0)).await.unwrap_err();
     assert!(refused.to_string().contains("the boot index 0"), "{refused}");
     let before = app.resource::<VolumeTargetSpec>(id(2)).unwrap();
-    let refused = app.update_resource(&internal(), &before, target(0)).await.unwrap_err();
+    let refused = update_resource(&internal(), app, &before, target(0)).await.unwrap_err();
     assert!(refused.to_string().contains("the boot index 0"), "{refused}");
     assert_eq!(app.resources::<VolumeTargetSpec>().len(), 2);
 }
@@ -109,12 +112,12 @@ async fn a_change_of_a_resource_that_was_changed_meanwhile_is_refused() {
     let app = lab.app();
     app.create_resource(&internal(), id(1), webhook("http://w")).await.unwrap();
     let before = app.find_resource::<WebhookSpec>("w").unwrap();
-    app.update_resource(&internal(), &before, webhook("http://v")).await.unwrap();
-    assert!(app.update_resource(&internal(), &before, webhook("http://late")).await.unwrap_err().is_conflict());
+    update_resource(&internal(), app, &before, webhook("http://v")).await.unwrap();
+    assert!(update_resource(&internal(), app, &before, webhook("http://late")).await.unwrap_err().is_conflict());
     let now = app.find_resource::<WebhookSpec>("w").unwrap();
     assert_eq!(now.spec().url, "http://v");
-    app.delete_resource(&internal(), &now).await.unwrap();
-    assert!(app.delete_resource(&internal(), &now).await.unwrap_err().is_conflict());
+    delete_resource(&internal(), app, &now).await.unwrap();
+    assert!(delete_resource(&internal(), app, &now).await.unwrap_err().is_conflict());
 }
 
 #[tokio::test(start_paused = true)]

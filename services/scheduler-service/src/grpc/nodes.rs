@@ -27,6 +27,7 @@ use super::{
 };
 use scheduler_core::{
     Error, RequestContext, boot_history,
+    nodes::delete_node,
     provision::{ProvisionNode, provision_node},
     registry::Record,
 };
@@ -83,9 +84,7 @@ impl Shared {
     async fn delete(&self, context: &RequestContext, request: DeleteNodeRequest) -> Result<DeleteNodeResponse, Error> {
         let record = self.registry.named(&request.node)?;
         show::check_etag(self, &request.etag, &record)?;
-        self.registry.remove(context, &record).await?;
-        self.live_state.forget(record.node);
-        self.live_state.tell(Some(record.node), "DELETED", record.intent.value.name);
+        delete_node(context, self, &record).await?;
         Ok(DeleteNodeResponse {})
     }
 

@@ -20,7 +20,7 @@ use super::{
     pages::{Page, Position},
 };
 use ironic_api::IronicWebhooks;
-use scheduler_core::{Error, RequestContext, etag, resource_store::Stored, webhooks};
+use scheduler_core::{Error, RequestContext, etag, resource_store::Stored, resources, webhooks};
 
 /// The fields of [`UpdateWebhookRequest`] that a mask may name.
 const FIELDS: &[&str] = &["url", "query", "secret", "token", "ca", "enabled"];
@@ -94,7 +94,7 @@ impl Shared {
     ) -> Result<DeleteWebhookResponse, Error> {
         let stored = self.find_resource::<WebhookSpec>(&request.webhook)?;
         etag::check(&request.etag, "webhook", &stored.spec().name, stored.record.revision)?;
-        self.delete_resource(context, &stored).await?;
+        resources::delete_resource(context, self, &stored).await?;
         Ok(DeleteWebhookResponse {})
     }
 }
