@@ -11,11 +11,13 @@
 //! | [`plan`] | remaining work for a node, from its intended and its observed state |
 //! | [`step`], [`step_plan`] | steps of an operation, and which one is next |
 //! | [`placement`], [`capabilities`] | choice of the node that an allocation is given |
+//! | [`bulk`] | one verb for many nodes, and which of them is next |
 //! | [`driver`] | drivers, and what their interfaces support |
 //! | [`policy`] | authorization: role × rule, owner and lessee |
 //! | [`timeline`] | events of one boot, and the diagnosis of where it stopped |
 //! | [`ring`] | ownership of nodes, claims, departed members, and the timing rules of fences |
 
+pub mod bulk;
 pub mod capabilities;
 pub mod driver;
 pub mod failure;

@@ -1,7 +1,6 @@
 //! The stored values, one file per noun. They are JSON, readable with `etcdctl`; fields are added, never repurposed.
 
 mod boot;
-mod bulk;
 mod driver_info;
 mod extra_fields;
 mod firmware;
@@ -15,8 +14,9 @@ mod spec;
 mod stamped;
 mod webhook;
 
+pub use domain::bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState};
+
 pub use boot::{BootDecision, BootFile, Part, Protocol, Work};
-pub use bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState};
 pub use driver_info::set_bmc;
 pub use extra_fields::{
     DeliveryInfo, ExtraFields, Properties, TextOrSecret, clear_traits, set_config_drive, set_traits, traits,

@@ -4,19 +4,18 @@
 //! only once, even if two schedulers both consider themselves the leader.
 
 mod create;
-mod plan;
 
 pub use create::CreateBulk;
-pub use plan::Count;
+pub use domain::bulk::Count;
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{id::NodeId, provision::Verb};
+use domain::id::NodeId;
 use futures::future::join_all;
 use keyspace::{
     Expect, key,
     store::Versioned,
-    value::{Bulk, BulkNode, BulkProgress, BulkState, ConfigDrive},
+    value::{Bulk, BulkNode, BulkProgress, ConfigDrive},
 };
 use service_kit::{
     clock,
@@ -65,7 +64,7 @@ async fn round(shared: &AppState, id: Uuid, read: Versioned<Bulk>) -> Result<(),
             one.progress = progress;
         }
     }
-    let next = plan::plan(&mut bulk, clock::now());
+    let next = bulk.advance(clock::now());
     let asked = join_all(next.iter().map(|node| ask(shared, id, *node, &bulk))).await;
     for (node, refused) in next.iter().zip(asked).filter_map(|(node, refused)| Some((node, refused?))) {
         if let Some(one) = bulk.nodes.iter_mut().find(|one| one.node == *node) {
@@ -141,38 +140,6 @@ async fn ask(shared: &AppState, id: Uuid, node: NodeId, bulk: &Bulk) -> Option<S
         Kind::Conflict | Kind::Unavailable | Kind::NotOwner | Kind::Island => None,
         Kind::Invalid | Kind::Missing | Kind::Taken | Kind::NotNow | Kind::Denied | Kind::Internal => {
             Some(chain(&error))
-        }
-    }
-}
-
-/// Returns whether a verb is available as a bulk.
-pub const fn takes(verb: Verb) -> bool {
-    match verb {
-        Verb::Manage
-        | Verb::Provide
-        | Verb::Deploy
-        | Verb::Rebuild
-        | Verb::Undeploy
-        | Verb::Inspect
-        | Verb::Abort
-        | Verb::Adopt => true,
-        Verb::Clean | Verb::Rescue | Verb::Unrescue | Verb::Service | Verb::Unhold => false,
-    }
-}
-
-/// Changes the state of a bulk as a client requests.
-pub fn steer(bulk: &mut Bulk, state: BulkState) {
-    match state {
-        BulkState::Running if bulk.state == BulkState::Paused => plan::go_on(bulk),
-        BulkState::Running => {}
-        BulkState::Paused if bulk.state == BulkState::Running => {
-            bulk.state = BulkState::Paused;
-            "paused by a client".clone_into(&mut bulk.reason);
-        }
-        BulkState::Paused | BulkState::Done => {}
-        BulkState::Canceled => {
-            bulk.state = BulkState::Canceled;
-            bulk.reason.clear();
         }
     }
 }

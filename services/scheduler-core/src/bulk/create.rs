@@ -1,6 +1,6 @@
 //! Accepts bulks, and pauses, resumes and cancels them.
 
-use domain::provision::Verb;
+use domain::{bulk::is_bulk_verb, provision::Verb};
 use keyspace::{
     Expect, key,
     store::Versioned,
@@ -10,7 +10,7 @@ use proto::{api::v1::NodeSelector, convert::Invalid};
 use service_kit::clock;
 use uuid::Uuid;
 
-use super::{drive_place, steer, takes};
+use super::drive_place;
 use crate::{Error, RequestContext, app_state::AppState, node_view::NodeView, registry::Record};
 
 /// Maximum number of nodes of one bulk. Its record stays far below the maximum size of a transaction.
@@ -42,7 +42,7 @@ impl AppState {
     /// [`Error::Request`] if its arguments do not fit its verb; [`Error::InUse`] if no selected node takes it.
     pub async fn create_bulk(&self, context: &RequestContext, command: CreateBulk) -> Result<(), Error> {
         let verb = command.verb;
-        if !takes(verb) {
+        if !is_bulk_verb(verb) {
             let why = format!("{verb} is not available as a bulk; request it for each node");
             return Err(Invalid::wrong("verb", why).into());
         }
@@ -116,7 +116,7 @@ impl AppState {
             return Err(Error::InUse(format!("bulk {id} has ended")));
         }
         let mut bulk = read.value.clone();
-        steer(&mut bulk, state);
+        bulk.steer(state);
         self.registry.replace(context, &key::bulk(id), read, &bulk).await
     }
 }
