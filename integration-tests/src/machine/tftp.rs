@@ -29,8 +29,8 @@ pub async fn probe(server: Ipv4Addr, file: &str) -> Result<()> {
 /// # Errors
 /// The server is silent or has no such file.
 pub async fn fetch(server: Ipv4Addr, file: &str, silent_after: Option<u32>) -> Result<Vec<u8>> {
-    let wish = RequestedOptions { block_size: Some(BLOCK), size: Some(0), ..RequestedOptions::default() };
-    let mut fetch = Fetch::new(file, wish, LARGEST, Instant::now());
+    let requested = RequestedOptions { block_size: Some(BLOCK), size: Some(0), ..RequestedOptions::default() };
+    let mut fetch = Fetch::new(file, requested, LARGEST, Instant::now());
     let end = drive(server, &mut fetch, silent_after).await?;
     ensure!(end == FetchEnd::Complete, "tftp://{server}/{file}: {end:?}");
     Ok(fetch.content().to_vec())

@@ -1,5 +1,5 @@
-//! The smallest driver of a [`Transfer`]: serves the files named on the command line, for tests against foreign
-//! clients and for tracing firmware. `serve ADDRESS:PORT FILE...`
+//! Minimal driver of a [`Transfer`]: serves the files on the command line, for tests with foreign clients and for tracing
+//! firmware. `serve ADDRESS:PORT FILE...`
 #![expect(clippy::disallowed_types, reason = "an example without tokio; its clock is the standard one")]
 
 use std::io;
@@ -25,36 +25,36 @@ fn main() -> io::Result<()> {
     serve(&socket, &files, &|name, outcome| eprintln!("{name}: {outcome:?}"))
 }
 
-/// Answers requests for ever; `tell` hears how each transfer ended.
-pub(crate) fn serve(door: &UdpSocket, files: &[File], tell: &(dyn Fn(&str, Outcome) + Sync)) -> io::Result<()> {
+/// Serves requests forever, and passes the outcome of each transfer to `report`.
+pub(crate) fn serve(socket: &UdpSocket, files: &[File], report: &(dyn Fn(&str, Outcome) + Sync)) -> io::Result<()> {
     std::thread::scope(|scope| {
         let mut buffer = [0; 1024];
         loop {
-            let (length, client) = door.recv_from(&mut buffer)?;
+            let (length, client) = socket.recv_from(&mut buffer)?;
             let asked = match wire_tftp::request(buffer.get(..length).unwrap_or_default()) {
                 Ok(asked) => asked,
                 Err(Some(refusal)) => {
-                    door.send_to(&refusal.encode(), client)?;
+                    socket.send_to(&refusal.encode(), client)?;
                     continue;
                 }
                 Err(None) => continue,
             };
             let name = asked.file.trim_start_matches('/').to_owned();
             let Some((_, content)) = files.iter().find(|(known, _)| *known == name) else {
-                door.send_to(&Refusal::NotFound.encode(), client)?;
+                socket.send_to(&Refusal::NotFound.encode(), client)?;
                 continue;
             };
             let transfer = Transfer::new(Arc::clone(content), &asked, Limits::default(), Instant::now());
-            let here = door.local_addr()?;
-            scope.spawn(move || match carry(transfer, here, client) {
-                Ok(outcome) => tell(&name, outcome),
+            let here = socket.local_addr()?;
+            scope.spawn(move || match drive(transfer, here, client) {
+                Ok(outcome) => report(&name, outcome),
                 Err(error) => eprintln!("{name} to {client}: {error}"),
             });
         }
     })
 }
 
-fn carry(mut transfer: Transfer<Arc<[u8]>, Instant>, mut here: SocketAddr, client: SocketAddr) -> io::Result<Outcome> {
+fn drive(mut transfer: Transfer<Arc<[u8]>, Instant>, mut here: SocketAddr, client: SocketAddr) -> io::Result<Outcome> {
     here.set_port(0);
     let socket = UdpSocket::bind(here)?;
     socket.connect(client)?;

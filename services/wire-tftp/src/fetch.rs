@@ -1,4 +1,4 @@
-//! The client's half: reads one file, as firmware does, for simulated machines and for tests.
+//! Client side for simulated machines and tests: reads one file, as firmware does.
 
 use std::ops::Add;
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use crate::options::{NegotiatedOptions, RequestedOptions};
 use crate::packet::{ErrorCode, Malformed, Packet, Request};
 
-/// How often a packet is sent before the server counts as lost.
+/// Maximum number of times that a packet is sent before the server counts as lost.
 const MAX_TRIES: u32 = 6;
-/// How long to wait for the next packet.
-const WAIT: Duration = Duration::from_secs(1);
+/// Timeout for the next packet.
+const PACKET_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a fetch ended.
+/// End of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchEnd {
-    /// The whole file is here.
+    /// The whole file was received.
     Complete,
-    /// It was a size probe; the server's OACK has come and the ERROR that ends the transfer is out.
+    /// The size probe succeeded: the OACK was received and the ERROR that ends the transfer was sent.
     Probed,
     /// The server sent an ERROR.
     Refused(ErrorCode),
-    /// The server's OACK says more than it was asked, or the file is larger than allowed.
+    /// The OACK exceeds the request, or the file is larger than allowed.
     Unfit,
-    /// The server went silent.
+    /// The server did not respond to any try.
     Lost,
 }
 
-/// What the driver must do next.
+/// Next action of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
-    /// Put these bytes on the wire: the first to the well-known port, all others to the port that answered.
+    /// Send these bytes: the first ones to the well-known port, all others to the port that replied.
     Send(Vec<u8>),
-    /// The fetch is over; the content is in [`Fetch::content`].
+    /// The fetch is over. The content is in [`Fetch::content`].
     Done(FetchEnd),
 }
 
@@ -39,16 +39,16 @@ pub enum Fetched {
 #[derive(Debug)]
 pub struct Fetch<T> {
     request: Request,
-    wish: RequestedOptions,
+    requested: RequestedOptions,
     probe: bool,
-    most: usize,
+    max_octets: usize,
     agreed: Option<NegotiatedOptions>,
     content: Vec<u8>,
-    /// Blocks received in order.
+    /// Number of blocks received in order.
     received: u64,
-    /// Blocks received since our last ACK.
+    /// Number of blocks received since the last ACK.
     unacknowledged: u16,
-    /// What was sent last; repeated when the server is silent.
+    /// Last sent packet, repeated after a timeout.
     last: Vec<u8>,
     ready: Vec<Fetched>,
     tries: u32,
@@ -56,14 +56,14 @@ pub struct Fetch<T> {
 }
 
 impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
-    /// Asks for a file of at most `most` octets.
-    pub fn new(file: &str, wish: RequestedOptions, most: usize, now: T) -> Self {
-        let request = Request { file: file.to_owned(), mode: "octet".to_owned(), options: wish.list() };
+    /// Starts to read a file of at max_octets `max_octets` octets.
+    pub fn new(file: &str, requested: RequestedOptions, max_octets: usize, now: T) -> Self {
+        let request = Request { file: file.to_owned(), mode: "octet".to_owned(), options: requested.list() };
         let mut fetch = Self {
             request,
-            wish,
+            requested,
             probe: false,
-            most,
+            max_octets,
             agreed: None,
             content: Vec::new(),
             received: 0,
@@ -77,7 +77,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
         fetch
     }
 
-    /// Asks for a file's size only, as PXE firmware does: `tsize`, then ERROR 8.
+    /// Starts to request only the size of a file, as PXE firmware does: `tsize`, then ERROR 8.
     pub fn probe(file: &str, now: T) -> Self {
         Self {
             probe: true,
@@ -85,10 +85,10 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
         }
     }
 
-    /// The server spoke.
+    /// Handles a datagram from the server.
     ///
     /// # Errors
-    /// [`Malformed`]: the datagram makes no sense here and changed nothing.
+    /// [`Malformed`] if it is not a packet that is expected here. Nothing has changed.
     pub fn receive(&mut self, now: T, bytes: &[u8]) -> Result<(), Malformed> {
         let packet = Packet::decode(bytes)?;
         if self.deadline.is_none() {
@@ -103,7 +103,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
         Ok(())
     }
 
-    /// A deadline passed: what was said last is said again.
+    /// Handles a passed deadline: repeats the last packet, or ends the fetch after too many tries.
     pub fn expire(&mut self, now: T) {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
@@ -113,35 +113,35 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
             return;
         }
         self.tries = self.tries.saturating_add(1);
-        self.deadline = Some(now + WAIT);
+        self.deadline = Some(now + PACKET_TIMEOUT);
         self.ready.push(Fetched::Send(self.last.clone()));
     }
 
-    /// The next thing to do; ask until `None` after every other call.
+    /// Takes the next output. Call it until `None` after every other call.
     pub fn poll(&mut self) -> Option<Fetched> {
         (!self.ready.is_empty()).then(|| self.ready.remove(0))
     }
 
-    /// When to call [`expire`](Self::expire); `None` when the fetch is over.
+    /// Returns when to call [`expire`](Self::expire), or `None` if the fetch is over.
     pub fn deadline(&self) -> Option<T> {
         self.deadline
     }
 
-    /// What has arrived in order so far.
+    /// Returns the content that was received in order so far.
     pub fn content(&self) -> &[u8] {
         &self.content
     }
 
-    /// What the server agreed to, as soon as it has answered; its `said.size` is the file's size.
+    /// Returns the negotiated options once the server has replied. `oack.size` is the size of the file.
     pub fn negotiated(&self) -> Option<&NegotiatedOptions> {
         self.agreed.as_ref()
     }
 
-    fn options(&mut self, now: T, said: &RequestedOptions) {
+    fn options(&mut self, now: T, oack: &RequestedOptions) {
         if self.received > 0 {
             return;
         }
-        let Some(agreed) = NegotiatedOptions::accept(&self.wish, said) else {
+        let Some(agreed) = NegotiatedOptions::accept(&self.requested, oack) else {
             return self.abort(FetchEnd::Unfit);
         };
         self.agreed = Some(agreed);
@@ -152,26 +152,28 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
     }
 
     fn block(&mut self, now: T, number: u16, payload: &[u8]) {
-        // DATA in answer to a request with options means that the server knows none of them (RFC 2347 §2).
+        // DATA in response to a request with options means that the server supports none of them (RFC 2347 §2).
         let agreed = *self.agreed.get_or_insert_with(|| {
             NegotiatedOptions::answer(&RequestedOptions::default(), 0, crate::Limits::default())
         });
         let ahead = number.wrapping_sub(wire_number(self.received));
         if ahead != 1 {
-            // A gap: say where we are (RFC 7440 §4). A repeat of the last block: our ACK was lost.
+            // A gap: acknowledge the last block in order (RFC 7440 §4). A repeated block: the ACK was lost.
             if ahead == 0 || (ahead > 1 && ahead <= agreed.window) {
                 self.send(now, &Packet::Ack(wire_number(self.received)));
                 self.unacknowledged = 0;
             }
             return;
         }
-        if payload.len() > agreed.block_size.into() || self.content.len().saturating_add(payload.len()) > self.most {
+        if payload.len() > agreed.block_size.into()
+            || self.content.len().saturating_add(payload.len()) > self.max_octets
+        {
             return self.abort(FetchEnd::Unfit);
         }
         self.content.extend_from_slice(payload);
         self.received = self.received.saturating_add(1);
         self.unacknowledged = self.unacknowledged.saturating_add(1);
-        self.deadline = Some(now + WAIT);
+        self.deadline = Some(now + PACKET_TIMEOUT);
         let last = payload.len() < agreed.block_size.into();
         if last || self.unacknowledged >= agreed.window {
             self.send(now, &Packet::Ack(wire_number(self.received)));
@@ -185,7 +187,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
     fn send(&mut self, now: T, packet: &Packet<'_>) {
         self.last = packet.encode();
         self.tries = 1;
-        self.deadline = Some(now + WAIT);
+        self.deadline = Some(now + PACKET_TIMEOUT);
         self.ready.push(Fetched::Send(self.last.clone()));
     }
 
@@ -201,7 +203,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Fetch<T> {
     }
 }
 
-/// Block numbers are 16 bits wide and go on at 0 after 65535.
+/// Returns the 16 bits of a block number on the wire, which wrap from 65535 to 0.
 fn wire_number(block: u64) -> u16 {
     let [.., high, low] = block.to_be_bytes();
     u16::from_be_bytes([high, low])

@@ -1,18 +1,18 @@
-//! The six packets of TFTP: bytes to meaning and back, total and without state.
+//! Encodes and decodes the six packets of TFTP.
 #![deny(clippy::arithmetic_side_effects)]
 
 use std::borrow::Cow;
 
-/// The longest request we read, in octets (RFC 2347 §2: "The maximum size of a request packet is 512 octets").
-pub const MAX_REQUEST: usize = 512;
-/// The longest file name we accept, in octets: what DHCP option 67 can carry.
-pub const MAX_FILE_NAME: usize = 255;
+/// Maximum size of a request, in octets (RFC 2347 §2: "The maximum size of a request packet is 512 octets").
+pub const MAX_REQUEST_OCTETS: usize = 512;
+/// Maximum length of a file name, in octets: that of DHCP option 67.
+pub const MAX_FILE_NAME_OCTETS: usize = 255;
 /// Maximum number of options kept of one request. Four are defined; others are ignored.
 pub const MAX_OPTIONS: usize = 16;
-/// The largest payload of one DATA packet, in octets (RFC 2348: "blksize" is at most 65464).
-pub const MAX_PAYLOAD: usize = 65464;
-/// The longest message of an ERROR that we keep, in octets.
-const MAX_MESSAGE: usize = 128;
+/// Maximum payload of a DATA packet, in octets (RFC 2348: "blksize" is at most 65464).
+pub const MAX_PAYLOAD_OCTETS: usize = 65464;
+/// Maximum length of the message of an ERROR that is kept, in octets.
+const MAX_MESSAGE_OCTETS: usize = 128;
 
 const READ: u16 = 1;
 const WRITE: u16 = 2;
@@ -27,7 +27,7 @@ pub enum Malformed {
     /// It ends before its fields do, or a string has no terminating NUL.
     #[error("packet is cut short")]
     Short,
-    /// The first two octets name no packet (RFC 1350 §5, RFC 2347 §2).
+    /// The first two octets are not a packet type (RFC 1350 §5, RFC 2347 §2).
     #[error("packet type {0} does not exist")]
     Kind(u16),
     /// A name, a value, a list or a payload is longer than this crate's limits.
@@ -36,12 +36,12 @@ pub enum Malformed {
     /// A string is not printable text.
     #[error("packet holds text that is not printable")]
     Text,
-    /// A well-formed packet that makes no sense here, such as DATA sent to a server.
+    /// The packet is valid but not expected here, such as DATA sent to a server.
     #[error("packet is out of place")]
     Unexpected,
 }
 
-/// The error codes of RFC 1350 §5 and RFC 2347 §4.
+/// Error code (RFC 1350 §5 and RFC 2347 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
     /// 0: see the message.
@@ -60,14 +60,14 @@ pub enum ErrorCode {
     FileExists,
     /// 7
     NoSuchUser,
-    /// 8: the options are not to the client's liking; also how firmware ends a `tsize` probe.
+    /// 8: the client rejects the options. Firmware also ends a `tsize` probe with it.
     OptionsRefused,
     /// A number that no RFC defines.
     Other(u16),
 }
 
 impl ErrorCode {
-    /// The number on the wire.
+    /// Returns the number on the wire.
     #[must_use]
     pub fn number(self) -> u16 {
         match self {
@@ -100,19 +100,19 @@ impl ErrorCode {
     }
 }
 
-/// What a client asks for: a file, how to encode it, and options in the order given.
+/// Request of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The file's name as sent: printable, 1 to [`MAX_FILE_NAME`] octets. It may hold `..`, a leading `/` or
-    /// backslashes; which file that is, if any, is the caller's decision.
+    /// File name as sent: printable, 1 to [`MAX_FILE_NAME_OCTETS`] octets. It may contain `..`, a leading `/` or backslashes; the
+    /// caller decides which file it means.
     pub file: String,
-    /// The transfer mode as sent; case does not matter (RFC 1350 §5).
+    /// Transfer mode as sent, in any case (RFC 1350 §5).
     pub mode: String,
-    /// Option names and values as sent, at most [`MAX_OPTIONS`].
+    /// Names and values of the options as sent, at most [`MAX_OPTIONS`].
     pub options: Vec<(String, String)>,
 }
 
-/// One TFTP packet (RFC 1350 §5, RFC 2347 §2).
+/// TFTP packet (RFC 1350 §5, RFC 2347 §2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet<'p> {
     /// RRQ: the client wants to read a file.
@@ -121,29 +121,29 @@ pub enum Packet<'p> {
     Write(Request),
     /// DATA: one block of the file.
     Data {
-        /// The block's number; the first is 1, and 0 follows 65535.
+        /// Number of the block. The first one is 1; 0 follows 65535.
         block: u16,
-        /// At most [`MAX_PAYLOAD`] octets.
+        /// At most [`MAX_PAYLOAD_OCTETS`] octets.
         payload: Cow<'p, [u8]>,
     },
-    /// ACK: everything up to this block has arrived. 0 acknowledges an OACK.
+    /// ACK: all blocks up to this one were received. 0 acknowledges an OACK.
     Ack(u16),
-    /// ERROR: the transfer is over. Never answered, never repeated (RFC 1350 §7).
+    /// ERROR: the transfer is over. It is neither acknowledged nor repeated (RFC 1350 §7).
     Error {
-        /// Why, as a number.
+        /// Error code.
         code: ErrorCode,
-        /// Why, for people; cut to a limit, unprintable characters replaced.
+        /// Text for people: truncated, with unprintable characters replaced.
         message: String,
     },
-    /// OACK: the options the server agrees to.
+    /// OACK: the options that the server accepts.
     OptionAck(Vec<(String, String)>),
 }
 
 impl<'p> Packet<'p> {
-    /// Reads one datagram.
+    /// Decodes a datagram.
     ///
     /// # Errors
-    /// [`Malformed`]: drop the datagram.
+    /// [`Malformed`] if it is not a TFTP packet. Drop it.
     pub fn decode(bytes: &'p [u8]) -> Result<Self, Malformed> {
         let (kind, rest) = number(bytes)?;
         match kind {
@@ -151,12 +151,12 @@ impl<'p> Packet<'p> {
             WRITE => decode_request(rest).map(Self::Write),
             DATA => {
                 let (block, payload) = number(rest)?;
-                if payload.len() > MAX_PAYLOAD {
+                if payload.len() > MAX_PAYLOAD_OCTETS {
                     return Err(Malformed::Long);
                 }
                 Ok(Self::Data { block, payload: Cow::Borrowed(payload) })
             }
-            // Octets after the block number are ignored: some firmware pads ACKs to the Ethernet minimum.
+            // Octets after the block number are ignored: some firmware pads ACKs to the minimum Ethernet frame.
             ACK => number(rest).map(|(block, _)| Self::Ack(block)),
             ERROR => number(rest)
                 .map(|(code, text)| Self::Error { code: ErrorCode::from_number(code), message: message(text) }),
@@ -165,7 +165,7 @@ impl<'p> Packet<'p> {
         }
     }
 
-    /// Writes the packet. Strings must hold no NUL; one that does is cut there, so that it cannot forge a field.
+    /// Encodes the packet. A string with a NUL is truncated there, so that it cannot forge a field.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -191,28 +191,28 @@ impl<'p> Packet<'p> {
     }
 }
 
-/// Why a request is not served. Send [`encode`](Refusal::encode) once, keep nothing.
+/// Reason why a request is rejected. Send the ERROR packet of [`encode`](Refusal::encode) once; there is no transfer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The client wants to write.
+    /// It is a write request.
     #[error("writing is not possible here")]
     Write,
     /// The mode is not `octet`.
     #[error("only mode octet is served")]
     Mode,
-    /// The request itself is broken.
+    /// The request is malformed.
     #[error("the request cannot be read")]
     Unreadable,
-    /// There is no such file, or this client may not have it.
+    /// The file does not exist, or the client is not allowed to read it.
     #[error("no such file")]
     NotFound,
-    /// The server has as many transfers as it wants; the client may ask again.
+    /// The server has too many transfers. The client may try again.
     #[error("too many transfers, ask again")]
     Busy,
 }
 
 impl Refusal {
-    /// The code on the wire (RFC 1350 §5).
+    /// Returns the error code (RFC 1350 §5).
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -223,20 +223,20 @@ impl Refusal {
         }
     }
 
-    /// The ERROR packet to send.
+    /// Encodes the ERROR packet to send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         Packet::Error { code: self.code(), message: self.to_string() }.encode()
     }
 }
 
-/// Reads what arrived at the well-known port: a read request we can serve, or what to say instead.
+/// Parses a datagram that was received at the well-known port.
 ///
 /// # Errors
-/// `Some(refusal)`: send its ERROR packet once. `None`: not a request at all; stay silent, because an
-/// ERROR in answer to a stray ACK or ERROR would let two servers talk to each other for ever.
+/// `Some(refusal)` if the request cannot be served: send its ERROR packet once. `None` if the datagram is not a request: send
+/// nothing, because two servers that reply to stray ERRORs with ERRORs would never stop.
 pub fn request(bytes: &[u8]) -> Result<Request, Option<Refusal>> {
-    if bytes.len() > MAX_REQUEST {
+    if bytes.len() > MAX_REQUEST_OCTETS {
         return Err(None);
     }
     match Packet::decode(bytes) {
@@ -255,11 +255,11 @@ fn number(bytes: &[u8]) -> Result<(u16, &[u8]), Malformed> {
     Ok((u16::from_be_bytes(*head), rest))
 }
 
-/// A string up to its NUL, and what follows.
+/// Splits off a string that ends with a NUL.
 fn text(bytes: &[u8]) -> Result<(&str, &[u8]), Malformed> {
     let end = bytes.iter().position(|octet| *octet == 0).ok_or(Malformed::Short)?;
     let (head, rest) = bytes.split_at_checked(end).ok_or(Malformed::Short)?;
-    if head.len() > MAX_FILE_NAME {
+    if head.len() > MAX_FILE_NAME_OCTETS {
         return Err(Malformed::Long);
     }
     let text = std::str::from_utf8(head).map_err(|_| Malformed::Text)?;
@@ -280,7 +280,7 @@ fn decode_request(bytes: &[u8]) -> Result<Request, Malformed> {
 
 fn decode_options(mut bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
     let mut options = Vec::new();
-    // A name without NUL ends the list: some firmware pads its requests (seen with NULs and with rubbish).
+    // A name without a NUL ends the list: some firmware pads its requests with NULs or arbitrary octets.
     while let Ok((name, rest)) = text(bytes) {
         if name.is_empty() {
             break;
@@ -296,7 +296,7 @@ fn decode_options(mut bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> 
 }
 
 fn message(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|octet| *octet == 0).unwrap_or(bytes.len()).min(MAX_MESSAGE);
+    let end = bytes.iter().position(|octet| *octet == 0).unwrap_or(bytes.len()).min(MAX_MESSAGE_OCTETS);
     String::from_utf8_lossy(bytes.get(..end).unwrap_or_default())
         .chars()
         .map(|letter| if letter.is_control() { '?' } else { letter })

@@ -1,4 +1,4 @@
-//! One file to one client, from its read request to the last acknowledgement.
+//! Sends one file to one client.
 
 use std::ops::Add;
 use std::time::Duration;
@@ -6,64 +6,65 @@ use std::time::Duration;
 use crate::options::{Limits, NegotiatedOptions, RequestedOptions};
 use crate::packet::{ErrorCode, Malformed, Packet, Request};
 
-/// How often the same packets are sent before the client counts as lost.
+/// Maximum number of times that the same packets are sent before the client counts as lost.
 const MAX_TRIES: u32 = 6;
-/// The first wait for an ACK when the client named no `timeout`. It doubles with every try up to
-/// [`MAX_WAIT`]: 1 + 2 + 4 + 4 + 4 + 4 = 19 s until a client is given up. EDK2 repeats its ACK after 4 s.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const MAX_WAIT: Duration = Duration::from_secs(4);
-/// The least time between two repeats that a client's doubled ACK may cause in windowed mode.
-const REPEAT_PAUSE: Duration = Duration::from_secs(1);
+/// First timeout for an ACK if the client requested no `timeout`. It doubles with every try up to [`MAX_ACK_TIMEOUT`]: a client
+/// is given up after 1 + 2 + 4 + 4 + 4 + 4 = 19 s. EDK2 repeats its ACK after 4 s.
+const FIRST_ACK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Maximum timeout for an ACK if the client requested no `timeout`.
+const MAX_ACK_TIMEOUT: Duration = Duration::from_secs(4);
+/// Minimum time between two repeats of a window because of duplicate ACKs.
+const MIN_REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the driver must do next.
+/// Next action of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Put these bytes on the wire.
+    /// Send these bytes.
     Send(Vec<u8>),
-    /// The transfer is over; nothing follows.
+    /// The transfer is over.
     Done(Outcome),
 }
 
-/// How a transfer ended.
+/// End of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The client has acknowledged the last block.
     Delivered,
-    /// The client sent an ERROR. After a mere OACK that is how firmware asks for a file's size: no fault.
+    /// The client sent an ERROR. After an OACK this is not a failure: firmware requests the size of a file so.
     Aborted(ErrorCode),
-    /// The client went silent; every packet was repeated as often as we do.
+    /// The client did not respond to any try.
     Lost,
 }
 
-/// What a boot timeline wants to know about a transfer that is over.
+/// Result of a transfer, for the boot timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// How it ended.
+    /// How the transfer ended.
     pub end: End,
-    /// The file's size, octets.
+    /// Size of the file, in octets.
     pub size: u64,
-    /// File octets put on the wire, repeats included.
+    /// Octets of the file that were sent, including repeats.
     pub bytes_sent: u64,
-    /// File octets the client acknowledged.
+    /// Octets of the file that the client acknowledged.
     pub bytes_acknowledged: u64,
-    /// The last block acknowledged, counted without wrap; 0 is none.
+    /// Last acknowledged block, without wrapping; 0 for none.
     pub last_acknowledged: u64,
-    /// Whether the client asked for the file's size.
-    pub size_asked: bool,
+    /// Whether the client requested the size of the file.
+    pub size_requested: bool,
 }
 
 impl Outcome {
-    /// Whether the client only wanted to know the size, as PXE firmware does before the real read: it asked for
-    /// `tsize`, took no block, and left with an ERROR or in silence.
+    /// Returns whether the client only requested the size, as PXE firmware does before it reads a file: it requested `tsize`,
+    /// acknowledged no block, and sent an ERROR or nothing.
     #[must_use]
     pub fn is_probe(&self) -> bool {
-        self.size_asked && self.last_acknowledged == 0 && self.end != End::Delivered
+        self.size_requested && self.last_acknowledged == 0 && self.end != End::Delivered
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The OACK is out, its acknowledgement (ACK 0) is not in.
+    /// The OACK is not acknowledged yet (by ACK 0).
     Offering,
     Sending,
     Over,
@@ -71,19 +72,18 @@ enum Phase {
 
 /// Sends one file, a window of blocks at a time.
 ///
-/// `F` is the file's content; an `Arc<[u8]>` lets many transfers share it. `T` is any clock reading. A client whose
-/// first packet was lost repeats its *request*, to the well-known port: the driver then starts a new transfer in
-/// the place of this one.
+/// `F` is the content of the file; with an `Arc<[u8]>`, transfers share it. `T` is any clock reading. If the first packet is
+/// lost, the client repeats its request at the well-known port, and the driver replaces the transfer by a new one.
 #[derive(Debug)]
 pub struct Transfer<F, T> {
     file: F,
     agreed: NegotiatedOptions,
     phase: Phase,
-    /// Blocks acknowledged so far. Block numbers are counted in 64 bits and cut to 16 on the wire.
+    /// Last acknowledged block. Block numbers have 64 bits here and 16 on the wire.
     acknowledged: u64,
-    /// The last block sent so far.
+    /// Last sent block.
     sent: u64,
-    /// The next block to hand out, `acknowledged + 1 ..= window_end`.
+    /// Next block to send, `acknowledged + 1 ..= window_end`.
     next: u64,
     window_end: u64,
     bytes_sent: u64,
@@ -91,18 +91,17 @@ pub struct Transfer<F, T> {
     tries: u32,
     wait: Duration,
     deadline: Option<T>,
-    /// No repeat because of a doubled ACK before this time.
+    /// Earliest time of the next repeat because of a duplicate ACK.
     no_repeat_before: Option<T>,
     outcome: Option<Outcome>,
 }
 
 impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<F, T> {
-    /// Begins to answer a request with a file. Requests of other modes than `octet` were refused by
-    /// [`request`](crate::request) already.
-    pub fn new(file: F, asked: &Request, limits: Limits, now: T) -> Self {
+    /// Starts the transfer of a file for a request that [`request`](crate::request) returned.
+    pub fn new(file: F, request: &Request, limits: Limits, now: T) -> Self {
         let agreed =
-            NegotiatedOptions::answer(&RequestedOptions::read(&asked.options), file.as_ref().len() as u64, limits);
-        let offers = agreed.said != RequestedOptions::default();
+            NegotiatedOptions::answer(&RequestedOptions::read(&request.options), file.as_ref().len() as u64, limits);
+        let offers = agreed.oack != RequestedOptions::default();
         let mut transfer = Self {
             file,
             agreed,
@@ -114,7 +113,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
             bytes_sent: 0,
             offer_due: offers,
             tries: 1,
-            wait: agreed.timeout.unwrap_or(FIRST_WAIT),
+            wait: agreed.timeout.unwrap_or(FIRST_ACK_TIMEOUT),
             deadline: None,
             no_repeat_before: None,
             outcome: None,
@@ -126,10 +125,10 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
         transfer
     }
 
-    /// The client spoke.
+    /// Handles a datagram from the client.
     ///
     /// # Errors
-    /// [`Malformed`]: the datagram makes no sense here and changed nothing; drop it.
+    /// [`Malformed`] if it is not a packet that is expected here. Drop it; nothing has changed.
     pub fn receive(&mut self, now: T, bytes: &[u8]) -> Result<(), Malformed> {
         let packet = Packet::decode(bytes)?;
         match (self.phase, packet) {
@@ -140,7 +139,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
                 self.offer_due = false;
                 self.open_window(now);
             }
-            // An ACK of a block we have not sent yet, left from an earlier transfer of the same ports.
+            // The ACK belongs to an earlier transfer with the same ports: no block was sent yet.
             (Phase::Offering, Packet::Ack(_)) => {}
             (Phase::Sending, Packet::Ack(number)) => self.acknowledge(now, number),
             (_, Packet::Read(_) | Packet::Write(_) | Packet::Data { .. } | Packet::OptionAck(_)) => {
@@ -150,7 +149,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
         Ok(())
     }
 
-    /// A deadline passed: what is unacknowledged is sent again, until the client counts as lost.
+    /// Handles a passed deadline: repeats unacknowledged packets, or ends the transfer after too many tries.
     pub fn expire(&mut self, now: T) {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
@@ -161,7 +160,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
         }
         self.tries = self.tries.saturating_add(1);
         if self.agreed.timeout.is_none() {
-            self.wait = self.wait.saturating_mul(2).min(MAX_WAIT);
+            self.wait = self.wait.saturating_mul(2).min(MAX_ACK_TIMEOUT);
         }
         self.deadline = Some(now + self.wait);
         match self.phase {
@@ -171,13 +170,13 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
         }
     }
 
-    /// The next thing to do; ask until `None` after every other call.
+    /// Takes the next output. Call it until `None` after every other call.
     pub fn poll(&mut self) -> Option<Output> {
         if self.phase == Phase::Over {
             return self.outcome.take().map(Output::Done);
         }
         if std::mem::take(&mut self.offer_due) {
-            return Some(Output::Send(Packet::OptionAck(self.agreed.said.list()).encode()));
+            return Some(Output::Send(Packet::OptionAck(self.agreed.oack.list()).encode()));
         }
         if self.phase != Phase::Sending || self.next > self.window_end {
             return None;
@@ -188,17 +187,17 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
         Some(Output::Send(bytes))
     }
 
-    /// When to call [`expire`](Self::expire); `None` when the transfer is over.
+    /// Returns when to call [`expire`](Self::expire), or `None` if the transfer is over.
     pub fn deadline(&self) -> Option<T> {
         self.deadline
     }
 
-    /// What both sides agreed to.
+    /// Returns the negotiated options.
     pub fn negotiated(&self) -> &NegotiatedOptions {
         &self.agreed
     }
 
-    /// File octets acknowledged so far, for a progress display.
+    /// Returns the number of acknowledged octets of the file, for a progress display.
     pub fn bytes_acknowledged(&self) -> u64 {
         self.acknowledged.saturating_mul(self.agreed.block_size.into()).min(self.size())
     }
@@ -207,7 +206,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
         self.file.as_ref().len() as u64
     }
 
-    /// Blocks in the file. The last one is shorter than the others, hence empty if need be (RFC 1350 §6).
+    /// Returns the number of blocks of the file. The last block is shorter than the others, and may be empty (RFC 1350 §6).
     fn blocks(&self) -> u64 {
         let block_size = u64::from(self.agreed.block_size.max(1));
         (self.size() / block_size).saturating_add(1)
@@ -223,8 +222,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
     }
 
     fn acknowledge(&mut self, now: T, number: u16) {
-        // How far this ACK is ahead of the last one; the wrap at 65536 cancels out, because a window is at
-        // most 65535 blocks.
+        // Distance to the last ACK. Wrapping is unambiguous, because a window has at most 65535 blocks.
         let ahead = u64::from(number.wrapping_sub(wire_number(self.acknowledged)));
         if ahead == 0 {
             self.repeat_for_gap(now);
@@ -236,29 +234,29 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
                 self.open_window(now);
             }
         }
-        // Anything else is an ACK that was overtaken, and says nothing new.
+        // Any other ACK was overtaken by a later one.
     }
 
-    /// The client says again what it said last.
+    /// Handles a duplicate ACK.
     ///
-    /// With one block at a time that must cause nothing, or both sides double every packet for the rest of
-    /// the file (the "Sorcerer's Apprentice", RFC 1123 §4.2.3.1). With windows it is how a client reports that
-    /// the first block of the window was lost (RFC 7440 §4), so there it may cause a repeat, but not more often than
-    /// once a second: a client that doubles its ACKs for another reason cannot make us double the file.
+    /// Without windows it must not trigger a repeat, or both sides double every packet for the rest of the file (the
+    /// "Sorcerer's Apprentice", RFC 1123 §4.2.3.1). With windows it means that the first block of the window was lost
+    /// (RFC 7440 §4). The window is repeated at most once per second, so that a client that doubles its ACKs for another
+    /// reason does not double the traffic.
     fn repeat_for_gap(&mut self, now: T) {
         let too_soon = self.no_repeat_before.is_some_and(|until| now < until);
         if self.agreed.window > 1 && !too_soon && self.next > self.window_end {
-            self.no_repeat_before = Some(now + REPEAT_PAUSE);
+            self.no_repeat_before = Some(now + MIN_REPEAT_INTERVAL);
             self.next = self.acknowledged.saturating_add(1);
         }
     }
 
-    /// Sends on from the block after the last acknowledged one (RFC 7440 §4: also after a gap).
+    /// Starts a window at the block after the last acknowledged one (RFC 7440 §4: also after a gap).
     fn open_window(&mut self, now: T) {
         self.next = self.acknowledged.saturating_add(1);
         self.window_end = self.acknowledged.saturating_add(self.agreed.window.into()).min(self.blocks());
         self.tries = 1;
-        self.wait = self.agreed.timeout.unwrap_or(FIRST_WAIT);
+        self.wait = self.agreed.timeout.unwrap_or(FIRST_ACK_TIMEOUT);
         self.deadline = Some(now + self.wait);
     }
 
@@ -271,12 +269,12 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
             bytes_sent: self.bytes_sent,
             bytes_acknowledged: self.bytes_acknowledged(),
             last_acknowledged: self.acknowledged,
-            size_asked: self.agreed.said.size.is_some(),
+            size_requested: self.agreed.oack.size.is_some(),
         });
     }
 }
 
-/// Block numbers are 16 bits wide and go on at 0 after 65535.
+/// Returns the 16 bits of a block number on the wire, which wrap from 65535 to 0.
 fn wire_number(block: u64) -> u16 {
     let [.., high, low] = block.to_be_bytes();
     u16::from_be_bytes([high, low])

@@ -1,4 +1,4 @@
-//! Other people's clients against our transfer, over loopback: curl and busybox.
+//! Tests [`wire_tftp::Transfer`] with foreign clients over loopback: curl and busybox.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue fails")]
 
 #[expect(dead_code, reason = "the example's main is not called here")]
@@ -14,7 +14,7 @@ use wire_tftp::{End, Outcome};
 
 const NAME: &str = "boot.efi";
 
-/// A server of one file; its port, and how transfers ended. It lives until the test process ends.
+/// Starts a server of one file, and returns its port and the outcomes of its transfers. It runs until the process ends.
 fn server(size: usize) -> (u16, Vec<u8>, Receiver<Outcome>) {
     let content: Vec<u8> = (0..size).map(|at| u8::try_from(at * 7 % 256).unwrap()).collect();
     let door = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -59,14 +59,14 @@ fn file(size: usize) -> Vec<u8> {
 
 #[test]
 fn a_file_arrives_whole_with_and_without_options() {
-    for wish in [
+    for requested in [
         RequestedOptions::default(),
         RequestedOptions { block_size: Some(1432), size: Some(0), ..RequestedOptions::default() },
         RequestedOptions { block_size: Some(1468), window: Some(16), ..RequestedOptions::default() },
     ] {
         for size in [0, 1, 512, 100_000] {
             let file = file(size);
-            let mut fetch = Fetch::new("f", wish, MAX_FILE_BYTES, Duration::ZERO);
+            let mut fetch = Fetch::new("f", requested, MAX_FILE_BYTES, Duration::ZERO);
             let (end, outcome) = play(&file, &mut fetch, &mut || true);
             assert_eq!(end, FetchEnd::Complete);
             assert_eq!(outcome.unwrap().end, End::Delivered);
@@ -82,7 +82,7 @@ fn a_probe_learns_the_size_and_leaves_quietly() {
     let (end, outcome) = play(&file(4321), &mut fetch, &mut || true);
     assert_eq!(end, FetchEnd::Probed);
     assert!(outcome.unwrap().is_probe());
-    assert_eq!(fetch.negotiated().unwrap().said.size, Some(4321));
+    assert_eq!(fetch.negotiated().unwrap().oack.size, Some(4321));
 }
 
 #[test]
@@ -101,19 +101,19 @@ fn a_deaf_server_is_given_up() {
 
 #[test]
 fn a_gap_is_reported_at_once_and_so_is_a_repeated_block() {
-    let wish = RequestedOptions { window: Some(4), ..RequestedOptions::default() };
-    let mut fetch = Fetch::new("f", wish, MAX_FILE_BYTES, Duration::ZERO);
+    let requested = RequestedOptions { window: Some(4), ..RequestedOptions::default() };
+    let mut fetch = Fetch::new("f", requested, MAX_FILE_BYTES, Duration::ZERO);
     let mut hear = |packet: Packet<'_>| {
         fetch.receive(Duration::ZERO, &packet.encode()).unwrap();
         std::iter::from_fn(|| fetch.poll()).last()
     };
-    let said = |block| Some(Fetched::Send(Packet::Ack(block).encode()));
+    let oack = |block| Some(Fetched::Send(Packet::Ack(block).encode()));
     let block = |number| Packet::Data { block: number, payload: vec![0; 512].into() };
-    assert_eq!(hear(Packet::OptionAck(wish.list())), said(0));
+    assert_eq!(hear(Packet::OptionAck(requested.list())), oack(0));
     assert_eq!(hear(block(1)), None);
-    assert_eq!(hear(block(3)), said(1));
+    assert_eq!(hear(block(3)), oack(1));
     assert_eq!(hear(block(2)), None);
-    assert_eq!(hear(block(2)), said(2));
+    assert_eq!(hear(block(2)), oack(2));
     assert_eq!(hear(block(900)), None, "far off is a stray");
 }
 

@@ -43,7 +43,7 @@ fn a_stray_packet_at_the_door_is_met_with_silence() {
 
 #[test]
 fn a_broken_or_oversized_request_is_refused() {
-    let long = [b"\0\x01".as_slice(), &[b'x'; MAX_FILE_NAME + 1], b"\0octet\0"].concat();
+    let long = [b"\0\x01".as_slice(), &[b'x'; MAX_FILE_NAME_OCTETS + 1], b"\0octet\0"].concat();
     for bytes in [
         &b"\0\x01"[..],
         b"\0\x01x",
@@ -55,7 +55,7 @@ fn a_broken_or_oversized_request_is_refused() {
     ] {
         assert_eq!(request(bytes), Err(Some(Refusal::Unreadable)), "{bytes:?}");
     }
-    assert_eq!(request(&[1; MAX_REQUEST + 1]), Err(None));
+    assert_eq!(request(&[1; MAX_REQUEST_OCTETS + 1]), Err(None));
     let many = [b"\0\x01x\0octet\0".as_slice(), &b"a\0b\0".repeat(MAX_OPTIONS + 1)].concat();
     assert_eq!(request(&many), Err(Some(Refusal::Unreadable)));
 }

@@ -70,8 +70,8 @@ fn a_file_that_fills_its_blocks_ends_with_an_empty_one() {
 fn options_are_answered_by_an_oack_which_is_repeated_when_lost() {
     let mut transfer = transfer(5000, &[("blksize", "1428"), ("tsize", "0")]);
     let Some(Output::Send(bytes)) = transfer.poll() else { panic!("no OACK") };
-    let said = Packet::OptionAck(vec![("tsize".into(), "5000".into()), ("blksize".into(), "1428".into())]);
-    assert_eq!(Packet::decode(&bytes), Ok(said));
+    let oack = Packet::OptionAck(vec![("tsize".into(), "5000".into()), ("blksize".into(), "1428".into())]);
+    assert_eq!(Packet::decode(&bytes), Ok(oack));
     assert_eq!(drain(&mut transfer).0, []);
     transfer.expire(transfer.deadline().unwrap());
     assert_eq!(drain(&mut transfer).0, [0]);
