@@ -1,6 +1,5 @@
-//! A config drive's content, as cloud-init's ConfigDrive datasource finds it: a FAT volume in memory, labelled
-//! `config-2`, made of files; or a volume that a client provided. The agent writes it to the
-//! machine's disk.
+//! Content of a config drive for cloud-init's ConfigDrive datasource: a FAT volume with the label `config-2`, created in
+//! memory from files, or a volume that a client provided. The agent writes it to the disk of the machine.
 
 use std::{
     collections::BTreeMap,
@@ -10,50 +9,52 @@ use std::{
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
 use flate2::read::GzDecoder;
 
-/// The label that cloud-init looks for, as FAT holds labels: 11 octets.
+/// Volume label that cloud-init requires, in FAT's format of 11 octets.
 const LABEL: [u8; 11] = *b"config-2   ";
-/// The volume is a multiple of this many octets; so it is never smaller.
-const STEP: u64 = 1 << 20;
-/// What a file or a folder may take beyond its content: a cluster begun and its directory entries.
-const EACH: u64 = 12 << 10;
-/// What the volume takes itself: boot sector, root directory, the tables of a volume of 64 MiB.
-const FRAME: u64 = 256 << 10;
-/// Octets of all files: what OpenStack allows a config drive to have.
+/// The size of a volume is a multiple of this number of octets.
+const VOLUME_SIZE_UNIT: u64 = 1 << 20;
+/// Maximum overhead of a file or folder, in octets: a partially used cluster and directory entries.
+const FILE_OVERHEAD: u64 = 12 << 10;
+/// Overhead of the volume, in octets: boot sector, root directory, and the tables of a volume of 64 MiB.
+const VOLUME_OVERHEAD: u64 = 256 << 10;
+/// Maximum size of all files, in octets, as in OpenStack.
 const MAX_CONTENT_BYTES: u64 = 64 << 20;
 
 /// Name under which a compressed volume is passed in place of files. No file has this name.
 pub const PACKED: &str = ":packed";
-/// Where a volume of ISO 9660 says that it is one (ECMA-119 §8.1), and how.
-const ISO_AT: usize = 32_769;
-const ISO: &[u8] = b"CD001";
-/// Where a volume of FAT says it, and how.
-const FAT_AT: usize = 510;
-const FAT: &[u8] = &[0x55, 0xaa];
+/// Offset of the identifier of an ISO 9660 volume (ECMA-119 §8.1).
+const ISO_IDENTIFIER_OFFSET: usize = 32_769;
+/// Identifier of an ISO 9660 volume.
+const ISO_IDENTIFIER: &[u8] = b"CD001";
+/// Offset of the signature of a FAT volume.
+const FAT_SIGNATURE_OFFSET: usize = 510;
+/// Signature of a FAT volume.
+const FAT_SIGNATURE: &[u8] = &[0x55, 0xaa];
 
-/// Renders `openstack/latest/meta_data.json`, by which cloud-init knows the instance. `phone_home` is the URL that the
-/// deployed system calls when it is up.
+/// Renders `openstack/latest/meta_data.json`, which identifies the instance to cloud-init. `phone_home` is the URL that the
+/// deployed system calls after it has started.
 #[must_use]
 pub fn meta_data(uuid: &str, name: &str, phone_home: Option<&str>) -> Vec<u8> {
     let data = serde_json::json!({"uuid": uuid, "name": name, "hostname": name, "phone_home": phone_home});
     data.to_string().into_bytes()
 }
 
-/// Why files make no volume.
+/// Reason why a volume cannot be created or unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigDriveError {
-    /// They are too large together.
+    /// The files are too large in total.
     #[error("its files need {octets} octets, a config drive has at most {MAX_CONTENT_BYTES}")]
     TooLarge {
-        /// What they need, in octets.
+        /// Total size, in octets.
         octets: u64,
     },
-    /// A file has a name that we do not write.
+    /// The name of a file is not supported.
     #[error("{0:?} is not a name for a file of a config drive")]
     Name(String),
     /// The compressed volume cannot be decompressed.
     #[error("the config drive cannot be decompressed: it must be a gzip-compressed volume")]
     Zip(#[source] io::Error),
-    /// The compressed volume has no label by which it could be found.
+    /// The compressed volume is neither ISO 9660 nor FAT.
     #[error("the packed config drive is neither an ISO 9660 nor a FAT volume")]
     Strange,
     /// The file system cannot hold the files.
@@ -61,22 +62,21 @@ pub enum ConfigDriveError {
     Volume(#[source] io::Error),
 }
 
-/// Makes the volume, for a disk whose sectors have `sector` octets. `id` tells it from others: the node's UUID. The
-/// same
-/// files and id make the same octets.
+/// Creates a volume for a disk with sectors of `sector` octets. `id` is the UUID of the node, from which the volume id is
+/// derived. The result is reproducible.
 ///
 /// # Errors
-/// [`ConfigDriveError`]
+/// [`ConfigDriveError`] if the files are too large, have unsupported names, or do not fit into a file system.
 pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> Result<Vec<u8>, ConfigDriveError> {
     if let Some(packed) = files.get(PACKED) {
         return unpack(packed);
     }
     let octets: u64 =
-        files.iter().map(|(path, file)| file.len() as u64 + EACH * (1 + path.split('/').count() as u64)).sum();
+        files.iter().map(|(path, file)| file.len() as u64 + FILE_OVERHEAD * (1 + path.split('/').count() as u64)).sum();
     if octets > MAX_CONTENT_BYTES {
         return Err(ConfigDriveError::TooLarge { octets });
     }
-    let size = octets.saturating_add(FRAME).next_multiple_of(STEP);
+    let size = octets.saturating_add(VOLUME_OVERHEAD).next_multiple_of(VOLUME_SIZE_UNIT);
     let mut volume = Cursor::new(vec![0; usize::try_from(size).unwrap_or(usize::MAX)]);
     let [a, b, c, d, ..] = id;
     let options = FormatVolumeOptions::new()
@@ -88,12 +88,11 @@ pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> R
     Ok(volume.into_inner())
 }
 
-/// Decompresses a volume that a client provided: gzip (RFC 1952) around ISO 9660 or FAT, of 64 MiB at most. What is
-/// given back
-/// is a multiple of 1 MiB.
+/// Decompresses a volume that a client provided: ISO 9660 or FAT of at most 64 MiB, compressed by gzip (RFC 1952). The result
+/// is padded to a multiple of 1 MiB.
 ///
 /// # Errors
-/// [`ConfigDriveError`]
+/// [`ConfigDriveError`] if it cannot be decompressed, is too large, or is not a volume.
 pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, ConfigDriveError> {
     let mut volume = Vec::new();
     GzDecoder::new(packed).take(MAX_CONTENT_BYTES + 1).read_to_end(&mut volume).map_err(ConfigDriveError::Zip)?;
@@ -102,10 +101,10 @@ pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, ConfigDriveError> {
         return Err(ConfigDriveError::TooLarge { octets });
     }
     let has = |at: usize, sign: &[u8]| volume.get(at..at + sign.len()) == Some(sign);
-    if !has(ISO_AT, ISO) && !has(FAT_AT, FAT) {
+    if !has(ISO_IDENTIFIER_OFFSET, ISO_IDENTIFIER) && !has(FAT_SIGNATURE_OFFSET, FAT_SIGNATURE) {
         return Err(ConfigDriveError::Strange);
     }
-    volume.resize(usize::try_from(octets.next_multiple_of(STEP)).unwrap_or(usize::MAX), 0);
+    volume.resize(usize::try_from(octets.next_multiple_of(VOLUME_SIZE_UNIT)).unwrap_or(usize::MAX), 0);
     Ok(volume)
 }
 
@@ -139,9 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_made_by_another_program_is_readable() {
+    fn a_volume_of_another_program_is_unpacked() {
         let mut iso = vec![0; 400_000];
-        iso[ISO_AT..ISO_AT + 5].copy_from_slice(ISO);
+        iso[ISO_IDENTIFIER_OFFSET..ISO_IDENTIFIER_OFFSET + 5].copy_from_slice(ISO_IDENTIFIER);
         let files = BTreeMap::from([(PACKED.to_owned(), packed(&iso)), ("openstack/x".to_owned(), vec![1])]);
         let volume = volume(&files, [7; 16], 512).unwrap();
         assert_eq!((volume.len(), &volume[..iso.len()]), (1 << 20, iso.as_slice()));
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_volume_or_too_large_or_cut_off_is_said() {
+    fn an_invalid_or_too_large_or_truncated_volume_is_an_error() {
         assert!(matches!(unpack(b"no zip"), Err(ConfigDriveError::Zip(_))));
         assert!(matches!(unpack(&packed(&[0; 100])), Err(ConfigDriveError::Strange)));
         assert!(matches!(unpack(&packed(&vec![0; 65 << 20])), Err(ConfigDriveError::TooLarge { .. })));
