@@ -115,7 +115,7 @@ impl Ipmi {
         let registered = Registered { sessions: Arc::clone(&self.sessions), console };
         let mut config = Config::new(console, login.user.as_bytes(), login.password.expose())
             .map_err(|error| refused(error.to_string()))?;
-        config.patience = limits.answer;
+        config.response_timeout = limits.answer;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| refused(format!("no random numbers available: {error}")))?;
         let session = Session::new(config, seed, Instant::now());

@@ -1,4 +1,4 @@
-//! A BMC for trying things out: `bmc PORT` listens on 127.0.0.1 for user `admin`, password `labpass`.
+//! Simulated BMC for experiments: `bmc PORT` listens on 127.0.0.1 for user `admin`, password `labpass`.
 #![expect(clippy::disallowed_types, reason = "an example over std has no other clock")]
 
 use std::error::Error;
@@ -37,7 +37,7 @@ fn seed() -> [u8; 32] {
     seed
 }
 
-/// Does everything that the responder asks for.
+/// Performs the outputs of the responder.
 fn serve(
     socket: &UdpSocket,
     responder: &mut Responder<SocketAddr, Instant>,
@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut buffer = [0; MAX_DATAGRAM];
     writeln!(stdout(), "listening on {}", socket.local_addr()?)?;
     loop {
-        // Idle sessions are ended when the next datagram comes; nothing needs them before.
+        // Idle sessions end when the next datagram is received, which is early enough.
         let (length, from) = socket.recv_from(&mut buffer)?;
         if let Err(malformed) = responder.receive(Instant::now(), from, buffer.get(..length).unwrap_or_default()) {
             writeln!(stdout(), "ignored a datagram: {malformed}")?;

@@ -1,4 +1,4 @@
-//! A remote console for trying things out: `console HOST:PORT USER PASSWORD status|on|off|cycle|reset|soft|pxe|disk|boot`.
+//! Remote console for experiments: `console HOST:PORT USER PASSWORD status|on|off|cycle|reset|soft|pxe|disk|boot`.
 #![expect(clippy::disallowed_types, reason = "an example over std has no other clock")]
 
 use std::error::Error;
@@ -10,7 +10,7 @@ use wire_ipmi::chassis::boot::{Choice, Device, Firmware, Persistence};
 use wire_ipmi::chassis::{self, Control};
 use wire_ipmi::{Command, Config, Effect, Output, Retry, Session, Ticket};
 
-/// What one word of the command line asks for.
+/// Returns the commands for a word of the command line.
 fn commands(word: &str) -> Option<Vec<(Command, Effect)>> {
     let boot = |device| Choice { device, persistence: Persistence::Once, firmware: Firmware::Uefi };
     let changes = match word {
@@ -28,7 +28,7 @@ fn commands(word: &str) -> Option<Vec<(Command, Effect)>> {
     Some(changes.into_iter().map(|command| (command, Effect::Mutates)).collect())
 }
 
-/// A seed that is good enough to try things out with, and for nothing else.
+/// Returns a seed that is good enough for experiments only.
 fn seed() -> [u8; 32] {
     use std::hash::{BuildHasher, RandomState};
     let mut seed = [0; 32];

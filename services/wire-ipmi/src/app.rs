@@ -1,4 +1,4 @@
-//! The commands about the BMC itself and about its sessions (IPMI 2.0 §20 and §22).
+//! Commands for the BMC itself and its sessions (IPMI 2.0 §20 and §22).
 
 use crate::Malformed;
 use crate::message::{Command, Completion, netfn};
@@ -16,33 +16,33 @@ pub(crate) mod number {
     pub(crate) const GET_CHANNEL_SUITES: u8 = 0x54;
 }
 
-/// *Get Device ID* (§20.1). Reads.
+/// *Get Device ID* (§20.1). Read-only.
 #[must_use]
 pub fn get_device_id() -> Command {
     Command::new(netfn::APP, number::GET_DEVICE_ID, [])
 }
 
-/// *Get System GUID* (§22.14). Reads.
+/// *Get System GUID* (§22.14). Read-only.
 #[must_use]
 pub fn get_system_guid() -> Command {
     Command::new(netfn::APP, number::GET_SYSTEM_GUID, [])
 }
 
-/// *Get Session Info* of the session that asks (§22.20). Reads.
+/// *Get Session Info* of the own session (§22.20). Read-only.
 #[must_use]
 pub fn get_session_info() -> Command {
     Command::new(netfn::APP, number::GET_SESSION_INFO, [0])
 }
 
-/// *Close Session* of any session by the id that the BMC gave it (§22.19). An administrator may close a stranger's.
+/// *Close Session* of any session by the BMC's id of it (§22.19). An administrator may close sessions of other users.
 ///
-/// Judge the answer with [`closes`].
+/// Check the response with [`closes`].
 #[must_use]
 pub fn close_session(bmc_session: u32) -> Command {
     Command::new(netfn::APP, number::CLOSE_SESSION, bmc_session.to_le_bytes())
 }
 
-/// Whether an answer to [`close_session`] confirms that the session is gone: closed now, or not there.
+/// Returns whether a response to [`close_session`] confirms that the session does not exist any more.
 #[must_use]
 pub fn closes(completion: Completion) -> bool {
     completion == Completion::OK || completion == Completion::NO_SUCH_SESSION
@@ -53,26 +53,26 @@ pub(crate) fn set_session_privilege(privilege: Privilege) -> Command {
     Command::new(netfn::APP, number::SET_SESSION_PRIVILEGE, [privilege.number()])
 }
 
-/// Which BMC this is (§20.1, Table 20-2).
+/// Identification of a BMC (§20.1, Table 20-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceId {
     /// Device ID.
     pub device: u8,
     /// Firmware revision, major (7 bits) and minor (two decimal digits).
     pub firmware: [u8; 2],
-    /// The IPMI version, major and minor: 2 and 0 here, or 1 and 5.
+    /// IPMI version, major and minor, such as 2 and 0.
     pub ipmi: [u8; 2],
-    /// The maker's IANA enterprise number, 20 bits.
+    /// IANA enterprise number of the manufacturer, 20 bits.
     pub manufacturer: u32,
-    /// The maker's product number.
+    /// Product number of the manufacturer.
     pub product: u16,
 }
 
 impl DeviceId {
-    /// Reads an answer to [`get_device_id`]; more octets than expected are ignored.
+    /// Decodes a response to [`get_device_id`]. Additional octets are ignored.
     ///
     /// # Errors
-    /// [`Malformed::Truncated`]: ask again or do without.
+    /// [`Malformed::Truncated`] if the response is too short.
     pub fn decode(data: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Reader::new(data);
         let [device, _revision, major, minor, version, _support] = fields.array()?;
@@ -87,30 +87,30 @@ impl DeviceId {
     }
 }
 
-/// Reads an answer to [`get_system_guid`].
+/// Decodes a response to [`get_system_guid`].
 ///
 /// # Errors
-/// [`Malformed::Truncated`] when there are fewer than 16 octets.
+/// [`Malformed::Truncated`] if there are fewer than 16 octets.
 pub fn system_guid(data: &[u8]) -> Result<[u8; 16], Malformed> {
     Reader::new(data).array()
 }
 
-/// How many sessions the BMC can have and has (§22.20, Table 22-25).
+/// Session slots of a BMC (§22.20, Table 22-25).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sessions {
-    /// The handle of the session that asked; not its id.
+    /// Handle of the requesting session, which is not its id.
     pub handle: u8,
-    /// How many it can have.
+    /// Number of slots.
     pub possible: u8,
-    /// How many it has.
+    /// Number of open sessions.
     pub active: u8,
 }
 
 impl Sessions {
-    /// Reads an answer to [`get_session_info`].
+    /// Decodes a response to [`get_session_info`].
     ///
     /// # Errors
-    /// [`Malformed::Truncated`] when there are fewer than three octets.
+    /// [`Malformed::Truncated`] if there are fewer than three octets.
     pub fn decode(data: &[u8]) -> Result<Self, Malformed> {
         let [handle, possible, active] = Reader::new(data).array()?;
         Ok(Self { handle, possible: possible & 0x3f, active: active & 0x3f })

@@ -15,35 +15,35 @@ pub(crate) mod number {
     pub(crate) const GET_BOOT_OPTIONS: u8 = 0x09;
 }
 
-/// *Get Chassis Status* (§28.2). Reads; [`Status::decode`] the answer.
+/// *Get Chassis Status* (§28.2). Read-only; decode the response with [`Status::decode`].
 #[must_use]
 pub fn get_status() -> Command {
     Command::new(netfn::CHASSIS, number::GET_STATUS, [])
 }
 
-/// Whether the machine has power.
+/// Power state of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Power {
-    /// It runs.
+    /// On.
     On,
-    /// Only the BMC runs.
+    /// Off; only the BMC has power.
     Off,
 }
 
-/// What *Get Chassis Status* says (Table 28-3).
+/// Response to *Get Chassis Status* (Table 28-3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
     /// System power.
     pub power: Power,
-    /// Bits 1 to 4 of the first octet: overload, interlock, fault, control fault. 0 when all is well.
+    /// Bits 1 to 4 of the first octet: overload, interlock, fault, control fault. 0 if there is no fault.
     pub faults: u8,
 }
 
 impl Status {
-    /// Reads an answer; more octets than expected are ignored.
+    /// Decodes a response. Additional octets are ignored.
     ///
     /// # Errors
-    /// [`Malformed::Truncated`] for an empty answer: ask again.
+    /// [`Malformed::Truncated`] if the response is empty.
     pub fn decode(data: &[u8]) -> Result<Self, Malformed> {
         let state = Reader::new(data).octet()?;
         let power = if state & 1 == 1 { Power::On } else { Power::Off };
@@ -60,32 +60,31 @@ impl Status {
     }
 }
 
-/// What *Chassis Control* can ask for (Table 28-4). All of them change the machine.
+/// Actions of *Chassis Control* (Table 28-4). All of them change the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
     /// Power off at once. Absolute: may be sent again.
     Off = 0,
     /// Power on. Absolute: may be sent again.
     On = 1,
-    /// Off, and on again after a second. **Not** absolute.
+    /// Power off, and on again after a second. **Not** absolute.
     Cycle = 2,
     /// Hard reset. **Not** absolute.
     Reset = 3,
     /// Diagnostic interrupt (NMI). **Not** absolute.
     Diagnostic = 4,
-    /// Ask the operating system to shut down (emulated fatal overtemperature).
+    /// Request the operating system to shut down (emulated fatal overtemperature).
     Soft = 5,
 }
 
 impl Control {
-    /// The request.
+    /// Returns the command.
     #[must_use]
     pub fn command(self) -> Command {
         Command::new(netfn::CHASSIS, number::CONTROL, [self as u8])
     }
 
-    /// Whether asking twice does no more than asking once. Send the others with
-    /// [`Retry::once`](crate::Retry::once).
+    /// Returns whether a repeated command has no further effect. Send the others with [`Retry::once`](crate::Retry::once).
     #[must_use]
     pub const fn is_absolute(self) -> bool {
         matches!(self, Self::Off | Self::On | Self::Soft)
@@ -98,14 +97,14 @@ impl Control {
     }
 }
 
-/// How long the identify light shines.
+/// Duration of the identify light.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identify {
-    /// Not any more.
+    /// Off.
     Off,
-    /// For so many seconds.
+    /// This number of seconds.
     Seconds(u8),
-    /// Until told otherwise. Optional for a BMC (§28.5).
+    /// On until it is switched off. Optional for a BMC (§28.5).
     Always,
 }
 
@@ -136,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_control_is_read_back_as_itself() {
+    fn every_control_is_decoded_as_itself() {
         for number in 0..=5 {
             let control = Control::of(number).unwrap();
             assert_eq!(control.command().data, [number]);
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_with_garbage_behind_it_is_read() {
+    fn a_status_with_additional_octets_is_decoded() {
         let status = Status::decode(&[0x61, 0x10, 0x40, 0x54, 0xff, 0xff]).unwrap();
         assert_eq!(status, Status { power: Power::On, faults: 0 });
         assert_eq!(Status::decode(&[]), Err(Malformed::Truncated));

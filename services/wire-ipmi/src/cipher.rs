@@ -1,4 +1,4 @@
-//! What protects a session: the two cipher suites that we speak (IPMI 2.0 §13.28, Table 22-20).
+//! Cipher suites 3 and 17 (IPMI 2.0 §13.28, Table 22-20).
 
 use std::fmt;
 
@@ -13,15 +13,14 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::Malformed;
 use crate::rmcp::{self, Packet, Protection};
 
-/// One block of AES, and so the length of an initialization vector.
+/// Block size of AES and length of an initialization vector, in octets.
 const BLOCK: usize = 16;
-/// The block of SHA-1 and SHA-256, to which HMAC fills up a key.
+/// Block size of SHA-1 and SHA-256, to which HMAC pads a key, in octets.
 const HMAC_BLOCK: usize = 64;
-/// The constants of IPMI 2.0 §13.32 are 20 octets, for SHA-256 too (as ipmitool and FreeIPMI do it).
+/// Length of the constants of IPMI 2.0 §13.32, in octets, also for SHA-256 (as in ipmitool and FreeIPMI).
 const CONSTANT: usize = 20;
 
-/// The algorithms of a session. Nothing weaker is spoken: suites 0 to 2 leave the authentication, the integrity or
-/// the confidentiality out.
+/// Cipher suite of a session. Weaker suites are not supported: 0 to 2 lack authentication, integrity or confidentiality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suite {
     /// RAKP-HMAC-SHA1, HMAC-SHA1-96, AES-CBC-128. Every BMC has it.
@@ -31,7 +30,7 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// Its number in Table 22-20.
+    /// Returns the number in Table 22-20.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
@@ -52,7 +51,7 @@ impl Suite {
         [Self::Three, Self::Seventeen].into_iter().find(|suite| suite.algorithms() == algorithms)
     }
 
-    /// The length of a key exchange authentication code, in octets.
+    /// Returns the length of a key exchange authentication code, in octets.
     pub(crate) const fn digest(self) -> usize {
         match self {
             Self::Three => 20,
@@ -60,7 +59,7 @@ impl Suite {
         }
     }
 
-    /// The length of an integrity check value, in octets.
+    /// Returns the length of an integrity check value, in octets.
     pub(crate) const fn check(self) -> usize {
         match self {
             Self::Three => 12,
@@ -69,7 +68,7 @@ impl Suite {
     }
 }
 
-/// The output of HMAC under either suite; wiped, because it may be a key.
+/// Output of HMAC. It is wiped when it is dropped, because it may be a key.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Digest {
     octets: [u8; 32],
@@ -81,7 +80,7 @@ impl Digest {
         self.octets.get(..self.length).unwrap_or_default()
     }
 
-    /// The octets of an integrity check value (§13.28.4 truncates the digest).
+    /// Returns the octets of an integrity check value (§13.28.4 truncates the digest).
     pub(crate) fn check(&self, suite: Suite) -> &[u8] {
         self.octets.get(..suite.check()).unwrap_or_default()
     }
@@ -97,7 +96,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// HMAC over the parts in a row. The key is at most 64 octets, as all keys of IPMI are.
+/// Computes the HMAC of the concatenated parts. The key has at most 64 octets, as all keys of IPMI.
 pub(crate) fn hmac(suite: Suite, key: &[u8], parts: &[&[u8]]) -> Digest {
     let mut block = Zeroizing::new([0; HMAC_BLOCK]);
     block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
@@ -119,7 +118,7 @@ pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {
     one.ct_eq(other).into()
 }
 
-/// The keys of a session: one signs, the other encrypts (IPMI 2.0 §13.32).
+/// Keys of a session, for signing and for encryption (IPMI 2.0 §13.32).
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Keys {
     #[zeroize(skip)]
@@ -138,7 +137,7 @@ impl Keys {
         }
     }
 
-    /// An IPMI message as an encrypted and signed datagram.
+    /// Encrypts and signs an IPMI message.
     pub(crate) fn seal(&self, session: u32, sequence: u32, vector: [u8; BLOCK], message: &[u8]) -> Vec<u8> {
         let payload = self.encrypt(vector, message);
         let mut datagram = rmcp::sealed(session, sequence, &payload);
@@ -148,14 +147,14 @@ impl Keys {
         datagram
     }
 
-    /// The message of a datagram, when its integrity check value is right.
+    /// Decrypts the message of a datagram if its integrity check value is valid.
     pub(crate) fn open(&self, packet: &Packet<'_>) -> Result<Vec<u8>, Malformed> {
-        // A cleared bit in the payload type would otherwise let anybody in.
+        // Without this check, a cleared bit in the payload type would bypass authentication.
         let Protection::Sealed { signed, trailer } = packet.protection else {
             return Err(Malformed::Unauthentic);
         };
         let code = hmac(self.suite, self.integrity.octets(), &[signed]);
-        // What follows the check value is not signed and is not looked at.
+        // Octets after the check value are not signed and are ignored.
         let given = trailer.get(..self.suite.check()).ok_or(Malformed::Truncated)?;
         if !equal(code.check(self.suite), given) {
             return Err(Malformed::Unauthentic);
@@ -163,7 +162,7 @@ impl Keys {
         self.decrypt(packet.payload)
     }
 
-    /// Fills up with 1, 2, 3, … and the number of these (IPMI 2.0 §13.29, Table 13-20).
+    /// Encrypts a message, padded with 1, 2, 3, … and the length of the padding (IPMI 2.0 §13.29, Table 13-20).
     fn encrypt(&self, vector: [u8; BLOCK], message: &[u8]) -> Vec<u8> {
         let mut text = message.to_vec();
         let pad =

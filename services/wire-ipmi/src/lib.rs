@@ -1,36 +1,35 @@
-//! IPMI 2.0 over RMCP+, both halves, without sockets: the remote console's [`Session`], and a BMC's
-//! [`Responder`](responder::Responder) for simulated machines.
+//! IPMI 2.0 over RMCP+ without sockets: the [`Session`] of a remote console, and the
+//! [`Responder`](responder::Responder) of a simulated BMC.
 //!
-//! A driver owns the socket and the clock. It sends what [`Session::poll`] gives it, brings what arrives to
-//! [`Session::receive`], and calls [`Session::expire`] at [`Session::deadline`]. One socket can carry many sessions:
-//! [`console_session_id`] says whose a datagram is.
+//! A driver owns the socket and the clock. It sends the datagrams of [`Session::poll`], passes received ones to
+//! [`Session::receive`], and calls [`Session::expire`] at [`Session::deadline`]. Several sessions can share a socket:
+//! [`console_session_id`] returns the session of a datagram.
 //!
 //! # Fencing
 //!
-//! A request says whether it [mutates](Effect::Mutates). Each of its datagrams, retransmissions too, then comes as
-//! [`Guard::Mutating`], so that the driver asks for a permit every time; without one it drops the datagram and calls
-//! [`Session::cancel`], after which nothing of the request is handed out. [`Output::Opened`] brings the BMC's session
-//! id, for the journal, before anything that mutates can be sent; [`app::close_session`] closes another session by it.
+//! The caller declares whether a request [mutates](Effect::Mutates). Each datagram of such a request, including
+//! retransmissions, is marked [`Guard::Mutating`], so that the driver requires a permit each time. Without a permit it drops
+//! the datagram and calls [`Session::cancel`]; no further datagram of the request is sent. [`Output::Opened`] has the BMC's
+//! session id for the journal, before any mutating datagram is sent; [`app::close_session`] closes another session by it.
 //!
-//! # What is implemented
+//! # Implemented
 //!
 //! *Intelligent Platform Management Interface Specification, second generation, v2.0, revision 1.1*: presence ping
 //! (§13.2.3), RMCP+ Open Session and RAKP 1 to 4 (§13.17 to §13.24), key derivation (§13.31, §13.32), cipher suites 3
 //! and 17 (§22.15, Table 22-20), session headers (§13.6), sequence numbers (§6.12), the session commands (§22.13 to
 //! §22.20), chassis commands (§28.2 to §28.5, §28.12, §28.13), *Get Device ID* (§20.1).
 //!
-//! # What is left out
+//! # Not implemented
 //!
-//! * Sessions of IPMI 1.5, and all suites that leave something out: nothing weaker than suite 3 is ever spoken.
-//! * *Get Channel Authentication Capabilities* is answered by the responder and never asked by the session: its answer
-//!   is not authenticated, so nothing may depend on it, and it names no session. ipmitool and others ask it first;
-//!   `ipmi_sim` opens a session without.
-//! * Serial over LAN, sensors, the event log, FRU and OEM payloads: not yet.
-//! * A suite that the BMC's answer downgrades is not taken; a forged *refusal* of suite 17 does bring us to suite 3,
-//!   because a refusal is not authenticated. Use [`Suites::Only`] where that matters.
+//! * Sessions of IPMI 1.5, and cipher suites weaker than suite 3.
+//! * *Get Channel Authentication Capabilities* is supported by the responder and never sent by the session, because
+//!   the response is not authenticated. ipmitool and others send it first; BMCs such as `ipmi_sim` do not require it.
+//! * Serial over LAN, sensors, the event log, FRU and OEM payloads.
+//! * Protection from a downgrade to suite 3: a response with another suite than the requested one is rejected, but a forged
+//!   *refusal* of suite 17 leads to suite 3, because refusals are not authenticated. [`Suites::Only`] prevents it.
 //!
-//! ipmi-rs-core's types are not used: it has none for chassis, boot options or the handshake as pure values, and its
-//! record parsers index what comes off the wire (it was seen to panic on malformed SDRs).
+//! ipmi-rs-core is not used: it has no pure types for chassis, boot options or the handshake, and its parsers panic on
+//! malformed records.
 #![deny(clippy::indexing_slicing)]
 
 mod cipher;

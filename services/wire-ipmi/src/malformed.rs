@@ -1,24 +1,24 @@
-//! Why a datagram was not taken.
+//! Reasons to drop a datagram.
 
-/// A datagram that was dropped. The session goes on as if it had never come.
+/// Reason to drop a datagram. The state of the session does not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// It stops before a field that must be there.
+    /// It ends before a required field.
     #[error("it ends early")]
     Truncated,
-    /// Not RMCP 1.0, or not a message class, authentication type or payload that we speak.
+    /// It is not RMCP 1.0, or has an unsupported message class, authentication type or payload.
     #[error("it is not IPMI over RMCP")]
     Foreign,
-    /// A length, a checksum or a padding contradicts the rest.
+    /// A length, a checksum or a padding is inconsistent.
     #[error("it contradicts itself")]
     Inconsistent,
-    /// Its integrity check value is wrong or absent, so anybody may have sent it.
+    /// Its integrity check value is invalid or missing.
     #[error("it is not authenticated")]
     Unauthentic,
-    /// Its sequence number was seen before, or is too old to tell.
+    /// Its sequence number was received before, or is too old.
     #[error("it is a repetition")]
     Replayed,
-    /// It names another session, or answers no outstanding request.
+    /// It belongs to another session, or to no outstanding request.
     #[error("it answers nothing that was asked")]
     Unexpected,
 }

@@ -1,31 +1,31 @@
-//! An IPMI message as it travels over LAN (IPMI 2.0 Table 13-8, "IPMI LAN Message"; §13.8).
+//! IPMI messages over LAN (IPMI 2.0 Table 13-8, "IPMI LAN Message"; §13.8).
 
 #![deny(clippy::arithmetic_side_effects)]
 
 use crate::Malformed;
 use crate::read::Reader;
 
-/// The BMC's address.
+/// Address of the BMC.
 const BMC: u8 = 0x20;
-/// A remote console's software id.
+/// Software id of a remote console.
 const CONSOLE: u8 = 0x81;
-/// More than any command of ours needs; keeps a datagram far below [`crate::MAX_DATAGRAM`].
+/// Maximum size of a command's data, in octets. It keeps a datagram far below [`crate::MAX_DATAGRAM`].
 pub const MAX_DATA: usize = 255;
 
-/// A network function (IPMI 2.0 Table 5-1): the family of a command. Requests are even.
+/// Network functions (IPMI 2.0 Table 5-1): families of commands. Those of requests are even.
 pub mod netfn {
     /// Power, boot options.
     pub const CHASSIS: u8 = 0x00;
-    /// The BMC itself and its sessions.
+    /// BMC and sessions.
     pub const APP: u8 = 0x06;
 }
 
-/// A request without its envelope.
+/// Command without its envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// The family, even; see [`netfn`].
+    /// Network function; even. See [`netfn`].
     pub netfn: u8,
-    /// The command's number within the family (IPMI 2.0 Appendix G).
+    /// Number of the command within the family (IPMI 2.0 Appendix G).
     pub command: u8,
     /// At most [`MAX_DATA`] octets.
     pub data: Vec<u8>,
@@ -36,46 +36,46 @@ impl Command {
         Self { netfn, command, data: data.into() }
     }
 
-    /// The message with its two checksums. `sequence` has six bits.
+    /// Encodes the message with its two checksums. `sequence` has six bits.
     pub(crate) fn encode(&self, sequence: u8) -> Vec<u8> {
         envelope(BMC, self.netfn << 2, CONSOLE, sequence << 2, self.command, &self.data)
     }
 }
 
-/// How a command ended (IPMI 2.0 Table 5-2).
+/// Completion code of a command (IPMI 2.0 Table 5-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Completion(pub u8);
 
 impl Completion {
-    /// Done.
+    /// Success.
     pub const OK: Self = Self(0x00);
-    /// Busy: ask again later.
+    /// Busy; retry later.
     pub const BUSY: Self = Self(0xc0);
-    /// The BMC does not know the command.
+    /// Unknown command.
     pub const UNKNOWN_COMMAND: Self = Self(0xc1);
-    /// Too few or too many octets.
+    /// Invalid length.
     pub const BAD_LENGTH: Self = Self(0xc7);
-    /// A value is not allowed.
+    /// Invalid value.
     pub const BAD_FIELD: Self = Self(0xcc);
-    /// The session's privilege does not suffice.
+    /// Insufficient privilege.
     pub const NO_PRIVILEGE: Self = Self(0xd4);
     /// Not possible in the present state, such as a reset of a machine that is off.
     pub const NOT_NOW: Self = Self(0xd5);
     /// *Close Session*: there is no session of that id (Table 22-24).
     pub const NO_SUCH_SESSION: Self = Self(0x87);
 
-    /// Whether the command was carried out.
+    /// Returns whether the command succeeded.
     #[must_use]
     pub fn is_ok(self) -> bool {
         self == Self::OK
     }
 }
 
-/// A message to a BMC.
+/// Message to a BMC.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) command: Command,
-    /// The addresses and the sequence number, to be turned round in the answer.
+    /// Addresses and sequence number, which are swapped in the response.
     from: [u8; 4],
 }
 
@@ -92,7 +92,7 @@ impl Request {
         Ok(Self { command, from: [from, family & 3, to, sequence] })
     }
 
-    /// The answer to this request.
+    /// Encodes the response to this request.
     pub(crate) fn answer(&self, completion: Completion, data: &[u8]) -> Vec<u8> {
         let [from, lun, to, sequence] = self.from;
         let family = (self.command.netfn | 1) << 2 | lun;
@@ -101,7 +101,7 @@ impl Request {
     }
 }
 
-/// A message from a BMC.
+/// Message from a BMC.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) netfn: u8,
@@ -112,8 +112,8 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// Does not look at the checksums: the integrity check value has said more, and a BMC that pads its answers
-    /// with garbage (`ipmi_sim` after *Reset Watchdog Timer*) may well sum up something else.
+    /// Decodes a response. Checksums are ignored: the integrity check value is stronger, and some BMCs send responses with
+    /// additional octets and wrong checksums (`ipmi_sim` after *Reset Watchdog Timer*).
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let (_check, text) = bytes.split_last().ok_or(Malformed::Truncated)?;
         let mut fields = Reader::new(text);
@@ -137,7 +137,7 @@ fn envelope(to: u8, family: u8, from: u8, sequence: u8, command: u8, data: &[u8]
     message
 }
 
-/// Two's complement of the sum (IPMI 2.0 §13.8).
+/// Returns the two's complement of the sum (IPMI 2.0 §13.8).
 fn checksum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)).wrapping_neg()
 }

@@ -1,4 +1,4 @@
-//! The handshake's messages and the keys they yield (IPMI 2.0 §13.17 to §13.24, §13.31).
+//! Messages and keys of the handshake (IPMI 2.0 §13.17 to §13.24, §13.31).
 
 #![deny(clippy::arithmetic_side_effects)]
 
@@ -7,12 +7,12 @@ use crate::cipher::{self, Digest, Suite};
 use crate::read::Reader;
 use crate::secret::Secret;
 
-/// The longest user name (IPMI 2.0 §22.28 stores 16 octets).
+/// Maximum length of a user name, in octets (IPMI 2.0 §22.28).
 pub const MAX_NAME: usize = 16;
-/// A nonce of the handshake.
+/// Nonce of the handshake.
 pub(crate) type Nonce = [u8; 16];
 
-/// A status code of RMCP+ and RAKP (IPMI 2.0 Table 13-15).
+/// Status code of RMCP+ and RAKP (IPMI 2.0 Table 13-15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status(pub u8);
 
@@ -37,28 +37,28 @@ impl Status {
     /// No cipher suite match with proposed security algorithms.
     pub const NO_SUITE: Self = Self(0x11);
 
-    /// Whether it says that the proposed algorithms are not spoken: invalid authentication (4) or integrity (5)
+    /// Returns whether the BMC does not support the proposed algorithms: invalid authentication (4) or integrity (5)
     /// algorithm, no matching payload of these (6, 7), invalid confidentiality algorithm (0x10), no suite (0x11).
     pub(crate) const fn refuses_suite(self) -> bool {
         matches!(self.0, 0x04..=0x07 | 0x10 | 0x11)
     }
 }
 
-/// What a session may do (IPMI 2.0 Table 13-9, "Requested maximum privilege level").
+/// Privilege level of a session (IPMI 2.0 Table 13-9, "Requested maximum privilege level").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Privilege {
-    /// May ask the BMC to call back.
+    /// May request a callback.
     Callback = 1,
     /// May read.
     User = 2,
     /// May also change power and boot device.
     Operator = 3,
-    /// May also close other people's sessions.
+    /// May also close sessions of other users.
     Administrator = 4,
 }
 
 impl Privilege {
-    /// Its number on the wire.
+    /// Returns the number on the wire.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
@@ -93,7 +93,7 @@ impl OpenRequest {
     }
 }
 
-/// The three algorithm payloads, each eight octets with its type first.
+/// Encodes the three algorithm payloads of eight octets.
 fn proposal([authentication, integrity, confidentiality]: [u8; 3]) -> [u8; 24] {
     let mut bytes = [0; 24];
     let algorithms = [(0, authentication), (1, integrity), (2, confidentiality)];
@@ -115,8 +115,8 @@ fn read_proposal(mut fields: Reader<'_>) -> Result<[u8; 3], Malformed> {
     Ok(algorithms)
 }
 
-/// The head of a reply: tag, status, two octets, the console's id. `ipmi_sim` 2.0.33 ends a refusal after the status,
-/// so there the id may be missing.
+/// Decodes the start of a reply: tag, status, two octets, and the console's session id. The id may be missing in a refusal,
+/// as in those of `ipmi_sim` 2.0.33.
 fn head<'a>(fields: &mut Reader<'a>) -> Result<(u8, Status, u8, Option<u32>), Malformed> {
     let [tag, status] = fields.array()?;
     let rest: Result<([u8; 2], u32), Malformed> = fields.array().and_then(|octets| Ok((octets, fields.long()?)));
@@ -127,7 +127,7 @@ fn head<'a>(fields: &mut Reader<'a>) -> Result<(u8, Status, u8, Option<u32>), Ma
     }
 }
 
-/// RMCP+ Open Session Response (Table 13-10). With a status other than 0 it ends after the console's id, or before.
+/// RMCP+ Open Session Response (Table 13-10). With a status other than 0 it ends after the console's session id, or before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OpenResponse {
     pub(crate) tag: u8,
@@ -135,7 +135,7 @@ pub(crate) struct OpenResponse {
     pub(crate) granted: Result<Grant, Status>,
 }
 
-/// The BMC's session id and the algorithms it chose.
+/// Session id of the BMC, and the algorithms that it chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) bmc: u32,
@@ -169,18 +169,18 @@ impl OpenResponse {
     }
 }
 
-/// RAKP Message 1 (Table 13-11): who wants in, and the console's nonce.
+/// RAKP Message 1 (Table 13-11): the user and the console's nonce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rakp1 {
     pub(crate) tag: u8,
     pub(crate) bmc: u32,
     pub(crate) nonce: Nonce,
-    /// The privilege, and [`NAME_ONLY`].
+    /// Privilege, and [`NAME_ONLY`].
     pub(crate) role: u8,
     pub(crate) name: Vec<u8>,
 }
 
-/// Look the user up by name alone, not by name and privilege (Table 13-11, bit 4 of the role).
+/// Bit of the role: the BMC looks the user up by name only, not by name and privilege (Table 13-11, bit 4).
 pub(crate) const NAME_ONLY: u8 = 0x10;
 
 impl Rakp1 {
@@ -210,7 +210,7 @@ pub(crate) struct Reply<B> {
     pub(crate) body: Result<B, Status>,
 }
 
-/// What RAKP Message 2 brings.
+/// Content of RAKP Message 2.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rakp2 {
     pub(crate) nonce: Nonce,
@@ -218,13 +218,13 @@ pub(crate) struct Rakp2 {
     pub(crate) code: Vec<u8>,
 }
 
-/// What RAKP Message 4 brings.
+/// Content of RAKP Message 4.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rakp4 {
     pub(crate) check: Vec<u8>,
 }
 
-/// The part of a reply that differs between messages 2 and 4.
+/// Part of a reply that differs between messages 2 and 4.
 pub(crate) trait Body: Sized {
     fn write(&self, bytes: &mut Vec<u8>);
     fn read(fields: Reader<'_>) -> Result<Self, Malformed>;
@@ -274,7 +274,7 @@ impl<B: Body> Reply<B> {
     }
 }
 
-/// RAKP Message 3 (Table 13-13): the console's proof, or why it turns away.
+/// RAKP Message 3 (Table 13-13): the console's proof, or the status with which it aborts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rakp3 {
     pub(crate) tag: u8,
@@ -302,7 +302,7 @@ impl Rakp3 {
     }
 }
 
-/// Everything both sides have said, from which they compute the same codes and keys.
+/// Values of the handshake from which both sides compute the same codes and keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Transcript {
     pub(crate) suite: Suite,
@@ -316,7 +316,7 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
-    /// The BMC's proof that it knows the password (§13.31, RAKP Message 2).
+    /// Computes the BMC's proof that it knows the password (§13.31, RAKP Message 2).
     pub(crate) fn bmc_proof(&self, password: &Secret) -> Digest {
         let (console, bmc) = (self.console.to_le_bytes(), self.bmc.to_le_bytes());
         let who = [self.role, length(&self.name)];
@@ -324,20 +324,20 @@ impl Transcript {
         cipher::hmac(self.suite, password.expose(), &parts)
     }
 
-    /// The console's proof of the same (RAKP Message 3).
+    /// Computes the console's proof that it knows the password (RAKP Message 3).
     pub(crate) fn console_proof(&self, password: &Secret) -> Digest {
         let who = [self.role, length(&self.name)];
         let parts = [&self.bmc_nonce[..], &self.console.to_le_bytes(), &who, &self.name];
         cipher::hmac(self.suite, password.expose(), &parts)
     }
 
-    /// The session integrity key, of K_G or where the BMC has none of the password.
+    /// Computes the session integrity key from K_G, or from the password if the BMC has no K_G.
     pub(crate) fn key(&self, key: &Secret) -> Digest {
         let who = [self.role, length(&self.name)];
         cipher::hmac(self.suite, key.expose(), &[&self.console_nonce, &self.bmc_nonce, &who, &self.name])
     }
 
-    /// The BMC's proof that it has the same session integrity key (RAKP Message 4); truncated on the wire.
+    /// Computes the BMC's proof that it has the same session integrity key (RAKP Message 4). It is truncated on the wire.
     pub(crate) fn key_proof(&self, key: &Digest) -> Digest {
         let parts = [&self.console_nonce[..], &self.bmc.to_le_bytes(), &self.guid];
         cipher::hmac(self.suite, key.octets(), &parts)

@@ -1,10 +1,10 @@
-//! Takes fields off the front of a datagram.
+//! Reads the fields of a datagram.
 
 #![deny(clippy::arithmetic_side_effects)]
 
 use crate::Malformed;
 
-/// What is left to read. Multi-octet fields are least significant octet first (IPMI 2.0 §13.4).
+/// Unread rest of a datagram. Numbers have the least significant octet first (IPMI 2.0 §13.4).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 

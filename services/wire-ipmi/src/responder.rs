@@ -1,8 +1,8 @@
-//! The BMC's half, for simulated machines: many sessions, users with passwords, suites 3 and 17.
+//! BMC side for simulated machines: sessions, users with passwords, suites 3 and 17.
 //!
-//! It answers what concerns sessions itself, and hands every other command to its driver, which answers with
-//! [`Responder::respond`] when (and if) its machine is ready. A command that arrives twice is handed out twice, as with
-//! real BMCs. Every command is reported with its session, so that a checker can say who did what.
+//! The responder handles commands for sessions itself. It passes every other command to its driver, which responds with
+//! [`Responder::respond`]. A command that is received twice is passed on twice, as by real BMCs. Every command is reported
+//! with its session, for the checks of tests.
 
 use std::collections::VecDeque;
 use std::ops::Add;
@@ -21,88 +21,88 @@ mod session_commands;
 
 use handshake::{Slot, Stage};
 
-/// How long a session may be idle (IPMI 2.0 §6.12.15).
-pub const IDLE: Duration = Duration::from_secs(60);
-/// How long a handshake may take. A slot must not be lost for a minute to a console that went away.
-pub const HANDSHAKE: Duration = Duration::from_secs(10);
-/// More slots than any BMC has.
+/// Maximum idle time of a session (IPMI 2.0 §6.12.15).
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Maximum duration of a handshake. A console that disappears must not block a slot for a minute.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum number of slots, more than any real BMC has.
 pub const MAX_SLOTS: usize = 63;
-/// How many commands may wait for their answers; a command beyond that is answered *busy*.
+/// Maximum number of outstanding commands. The response to more is *busy*.
 pub const MAX_CALLS: usize = 64;
 
-/// Someone who may log in.
+/// User of the BMC.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// At most [`MAX_NAME`](crate::MAX_NAME) octets.
+    /// Name of at most [`MAX_NAME`](crate::MAX_NAME) octets.
     pub name: Vec<u8>,
-    /// His password.
+    /// Password.
     pub password: Secret,
     /// Maximum privilege of the user.
     pub privilege: Privilege,
 }
 
-/// Which BMC this is.
+/// Identity of the BMC.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// Its GUID, least significant octet first.
+    /// GUID, least significant octet first.
     pub guid: [u8; 16],
-    /// Who may log in.
+    /// Users.
     pub users: Vec<User>,
-    /// Its key K_G, if one is set.
+    /// Key K_G, if set.
     pub bmc_key: Option<Secret>,
-    /// Which suites it speaks.
+    /// Supported cipher suites.
     pub suites: Vec<Suite>,
-    /// How many sessions it can have, half-open ones included; at most [`MAX_SLOTS`].
+    /// Number of session slots, which half-open sessions use too; at most [`MAX_SLOTS`].
     pub slots: usize,
-    /// Which sessions may be closed through one.
+    /// Which sessions *Close Session* can end.
     pub closing: Closing,
 }
 
-/// Which sessions *Close Session* ends.
+/// Which sessions *Close Session* can end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Closing {
-    /// An administrator's ends any (IPMI 2.0 §22.19).
+    /// An administrator can end any session (IPMI 2.0 §22.19).
     #[default]
     Any,
-    /// Each ends its own alone: BMCs that refuse the id of another one are met in the field.
+    /// A session can end only itself, as in some real BMCs.
     Own,
 }
 
-/// A command that was received and may be answered once.
+/// Received command, to which the driver responds once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// Its number, to answer it by.
+    /// Id for the response.
     pub id: u64,
-    /// The id that this BMC gave to the session; 0 for a message outside any session.
+    /// The BMC's session id; 0 for a message outside any session.
     pub session: u32,
-    /// What the session may do at present.
+    /// Current privilege of the session.
     pub privilege: Privilege,
-    /// The command.
+    /// Command.
     pub command: Command,
 }
 
-/// What the driver must do next. `K` is any name of a sender, such as a socket address.
+/// Next action of the driver. `K` identifies a sender, such as a socket address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output<K> {
-    /// Put these bytes on the wire.
+    /// Send a datagram.
     Send {
-        /// To whom.
+        /// Receiver.
         to: K,
-        /// The datagram.
+        /// Datagram.
         bytes: Vec<u8>,
     },
-    /// Carry this out and [`respond`](Responder::respond).
+    /// Execute this command and [`respond`](Responder::respond).
     Command(Call),
-    /// This was carried out already: a command about sessions, for the log.
+    /// A command for sessions was executed, for the log.
     Served {
-        /// What was asked. There is nothing to respond to.
+        /// Command, which needs no response.
         call: Call,
-        /// How it ended.
+        /// Completion code.
         completion: Completion,
     },
 }
 
-/// A command whose answer is awaited.
+/// Command that waits for its response.
 #[derive(Debug)]
 struct Awaited<K> {
     id: u64,
@@ -111,7 +111,7 @@ struct Awaited<K> {
     request: Request,
 }
 
-/// One BMC. Call [`poll`](Self::poll) until it returns `None` after every other call.
+/// BMC. Call [`poll`](Self::poll) until it returns `None` after every other call.
 #[derive(Debug)]
 pub struct Responder<K, T> {
     identity: Identity,
@@ -123,45 +123,45 @@ pub struct Responder<K, T> {
 }
 
 impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T> {
-    /// A BMC without sessions. Its ids and nonces are drawn from `seed`.
+    /// Creates a BMC without sessions. Its ids and nonces are derived from `seed`.
     #[must_use]
     pub const fn new(identity: Identity, seed: [u8; 32]) -> Self {
         let entropy = Entropy::new(seed);
         Self { identity, entropy, slots: Vec::new(), awaited: VecDeque::new(), calls: 0, ready: VecDeque::new() }
     }
 
-    /// The next thing to do; `None` when there is nothing until the next call.
+    /// Takes the next output. Returns `None` if there is none.
     pub fn poll(&mut self) -> Option<Output<K>> {
         self.ready.pop_front()
     }
 
-    /// When to call [`expire`](Self::expire); `None` while there is no session.
+    /// Returns when to call [`expire`](Self::expire), or `None` if there is no session.
     #[must_use]
     pub fn deadline(&self) -> Option<T> {
         self.slots.iter().map(|slot| slot.deadline).reduce(|a, b| if b < a { b } else { a })
     }
 
-    /// Ends what was idle for too long. May be called at any time.
+    /// Ends idle sessions and handshakes. May be called at any time.
     pub fn expire(&mut self, now: T) {
         self.slots.retain(|slot| now < slot.deadline);
     }
 
-    /// The ids of the sessions that are logged in.
+    /// Returns the ids of the open sessions.
     pub fn sessions(&self) -> impl Iterator<Item = u32> + '_ {
         self.slots.iter().filter(|slot| matches!(slot.stage, Stage::Active(_))).map(|slot| slot.id)
     }
 
-    /// Forgets all sessions and commands, as when the BMC restarts.
+    /// Drops all sessions and commands, as a restart of the BMC does.
     pub fn reboot(&mut self) {
         self.slots.clear();
         self.awaited.clear();
         self.ready.clear();
     }
 
-    /// Takes a datagram.
+    /// Handles a datagram.
     ///
     /// # Errors
-    /// [`Malformed`]: it was dropped, and nothing changed.
+    /// [`Malformed`] if the datagram was dropped. Nothing has changed.
     pub fn receive(&mut self, now: T, from: K, bytes: &[u8]) -> Result<(), Malformed> {
         self.expire(now);
         match Datagram::decode(bytes)? {
@@ -183,7 +183,7 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
         }
     }
 
-    /// Answers a command. Ignored when its session is gone, or when it was answered before.
+    /// Responds to a command. The response is ignored if the session has ended or the command has a response already.
     pub fn respond(&mut self, id: u64, completion: Completion, data: &[u8]) {
         let Some(position) = self.awaited.iter().position(|awaited| awaited.id == id) else {
             return;
@@ -195,7 +195,7 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
         self.answer(awaited.session, awaited.from, &awaited.request.answer(completion, data));
     }
 
-    /// What may be asked before there is a session (IPMI 2.0 §13.14, Appendix G).
+    /// Handles commands that need no session (IPMI 2.0 §13.14, Appendix G).
     fn sessionless(&self, message: &[u8]) -> Result<Vec<u8>, Malformed> {
         let request = Request::decode(message)?;
         let (completion, data) = session_commands::public(&self.identity, &request.command);
@@ -217,7 +217,7 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
             return Err(Malformed::Replayed);
         }
         let request = Request::decode(&message)?;
-        slot.deadline = now + IDLE;
+        slot.deadline = now + IDLE_TIMEOUT;
         self.calls = self.calls.wrapping_add(1);
         let call =
             Call { id: self.calls, session: slot.id, privilege: active.privilege, command: request.command.clone() };
@@ -230,11 +230,11 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
 
     fn served(&mut self, from: K, request: &Request, call: Call, served: session_commands::Served) {
         let (completion, data, closing) = served;
-        // The answer goes out under the keys of the session, so before it is closed.
+        // The response is encrypted with the keys of the session, so it is sent before the session is closed.
         self.answer(call.session, from, &request.answer(completion, &data));
         if let Some(session) = closing {
             self.slots.retain(|slot| slot.id != session);
-            // What waits for an answer there was handed out before the close; only its answer is dropped.
+            // Outstanding commands of the session were passed on already; their responses are dropped.
             self.awaited.retain(|awaited| awaited.session != session);
         }
         self.ready.push_back(Output::Served { call, completion });

@@ -1,17 +1,17 @@
-//! The wrapping of a datagram: RMCP, the presence ping, and the two session headers (IPMI 2.0 §13.1 to §13.6).
+//! Headers of a datagram: RMCP, the presence ping, and the two session headers (IPMI 2.0 §13.1 to §13.6).
 
 #![deny(clippy::arithmetic_side_effects)]
 
 use crate::Malformed;
 use crate::read::Reader;
 
-/// The RMCP header: version, reserved, sequence number, class.
+/// Size of the RMCP header, in octets: version, reserved, sequence number, class.
 pub(crate) const HEADER: usize = 4;
-/// The largest datagram that is looked at. IPMI messages over LAN stay below 256 octets of payload.
+/// Maximum size of a datagram, in octets. IPMI messages over LAN have payloads below 256 octets.
 pub const MAX_DATAGRAM: usize = 1_024;
 
 const VERSION: u8 = 0x06;
-/// "No acknowledgement wanted" (ASF 2.0 §3.2.2.2); IPMI uses no other.
+/// Sequence number for "no acknowledgement" (ASF 2.0 §3.2.2.2), the only one that IPMI uses.
 const UNACKNOWLEDGED: u8 = 0xff;
 const CLASS_ASF: u8 = 0x06;
 const CLASS_IPMI: u8 = 0x07;
@@ -22,9 +22,9 @@ const AUTHENTICATION_NONE: u8 = 0x00;
 const AUTHENTICATION_PLUS: u8 = 0x06;
 const ENCRYPTED: u8 = 0x80;
 const AUTHENTICATED: u8 = 0x40;
-/// Authentication type, payload type, session, sequence, length: what a 2.0 header is before its payload.
+/// Size of an IPMI 2.0 session header, in octets: authentication type, payload type, session, sequence, length.
 const SESSION_HEADER: usize = 12;
-/// The pad length and the next header octets.
+/// Size of the pad length and the next header, in octets.
 const TRAILER: usize = 2;
 const NEXT_HEADER: u8 = 0x07;
 
@@ -39,14 +39,14 @@ pub(crate) mod payload {
     pub(crate) const RAKP_4: u8 = 0x15;
 }
 
-/// What a datagram is.
+/// Content of a datagram.
 #[derive(Debug)]
 pub(crate) enum Datagram<'a> {
-    /// "Are you there?" with the tag to give back.
+    /// Presence ping, with the tag that the pong repeats.
     Ping { tag: u8 },
-    /// A message in an IPMI 1.5 header outside any session.
+    /// Message outside any session, with an IPMI 1.5 header.
     Sessionless(&'a [u8]),
-    /// A payload in an IPMI 2.0 header.
+    /// Payload with an IPMI 2.0 header.
     Plus(Packet<'a>),
 }
 
@@ -60,14 +60,14 @@ pub(crate) struct Packet<'a> {
     pub(crate) protection: Protection<'a>,
 }
 
-/// What the two highest bits of the payload type promise.
+/// Protection of a payload, by the two highest bits of its type.
 #[derive(Debug)]
 pub(crate) enum Protection<'a> {
     /// Neither encrypted nor signed: the handshake.
     Plain,
-    /// Both. `signed` goes from the authentication type to the next header octet, `trailer` is what follows.
+    /// Encrypted and signed. `signed` goes from the authentication type to the next header octet; `trailer` is the rest.
     Sealed { signed: &'a [u8], trailer: &'a [u8] },
-    /// One without the other, which neither of our suites does.
+    /// Only one of both, which no supported suite uses.
     Partial,
 }
 
@@ -101,7 +101,7 @@ fn session(bytes: &[u8]) -> Result<Datagram<'_>, Malformed> {
         AUTHENTICATION_NONE => {
             let (_sequence, session, length) = (header.long()?, header.long()?, header.octet()?);
             if session != 0 {
-                // A session of IPMI 1.5, which we neither open nor grant.
+                // Sessions of IPMI 1.5 are not supported.
                 return Err(Malformed::Foreign);
             }
             Ok(Datagram::Sessionless(header.take(usize::from(length))?))
@@ -127,18 +127,18 @@ fn packet<'a>(bytes: &'a [u8], mut header: Reader<'a>) -> Result<Packet<'a>, Mal
     Ok(Packet { kind: kind & !(ENCRYPTED | AUTHENTICATED), session, sequence, payload, protection })
 }
 
-/// How many octets 0xff make the signed part a multiple of four (IPMI 2.0 Table 13-8, "Integrity PAD").
+/// Returns the number of octets 0xff that pad the signed part to a multiple of four (IPMI 2.0 Table 13-8, "Integrity PAD").
 const fn padding(length: usize) -> usize {
     let unpadded = SESSION_HEADER.saturating_add(length).saturating_add(TRAILER);
     unpadded.next_multiple_of(4).saturating_sub(unpadded)
 }
 
-/// A payload of the handshake, unprotected.
+/// Encodes an unprotected payload of the handshake.
 pub(crate) fn plain(kind: u8, payload: &[u8]) -> Vec<u8> {
     plus(kind, 0, 0, payload)
 }
 
-/// An encrypted message up to its next header octet; the integrity check value is still to come.
+/// Encodes an encrypted message up to its next header octet, without the integrity check value.
 pub(crate) fn sealed(session: u32, sequence: u32, payload: &[u8]) -> Vec<u8> {
     let mut datagram = plus(payload::MESSAGE | ENCRYPTED | AUTHENTICATED, session, sequence, payload);
     let pad = padding(payload.len());
@@ -156,7 +156,7 @@ fn plus(kind: u8, session: u32, sequence: u32, payload: &[u8]) -> Vec<u8> {
     datagram
 }
 
-/// A message outside any session, in an IPMI 1.5 header.
+/// Encodes a message outside any session, with an IPMI 1.5 header.
 pub(crate) fn sessionless(message: &[u8]) -> Vec<u8> {
     let length = u8::try_from(message.len()).unwrap_or(u8::MAX);
     let mut datagram =
@@ -165,7 +165,7 @@ pub(crate) fn sessionless(message: &[u8]) -> Vec<u8> {
     datagram
 }
 
-/// "I am here, and speak IPMI" (IPMI 2.0 Table 13-7).
+/// Encodes a presence pong (IPMI 2.0 Table 13-7).
 pub(crate) fn pong(tag: u8) -> Vec<u8> {
     const IPMI_SUPPORTED: u8 = 0x81;
     let mut datagram = vec![VERSION, 0, UNACKNOWLEDGED, CLASS_ASF];
@@ -176,7 +176,7 @@ pub(crate) fn pong(tag: u8) -> Vec<u8> {
     datagram
 }
 
-/// "Are you there?", for a watch of many BMCs without a login; the answer carries the tag.
+/// Encodes a presence ping, which checks without a login whether a BMC responds. The pong repeats the tag.
 #[must_use]
 pub fn presence_ping(tag: u8) -> Vec<u8> {
     let mut datagram = vec![VERSION, 0, UNACKNOWLEDGED, CLASS_ASF];
@@ -185,11 +185,11 @@ pub fn presence_ping(tag: u8) -> Vec<u8> {
     datagram
 }
 
-/// The remote console's session that a datagram from a BMC belongs to, for one socket shared by many sessions.
+/// Returns the remote console's session id in a datagram from a BMC, for a socket that several sessions share.
 ///
-/// An answer of the handshake carries the id in its payload, an answer of an open session in its header. `None` when
-/// there is no id: some BMCs refuse a handshake in two octets (`ipmi_sim` 2.0.33 does). Give such a datagram to the
-/// sender's sessions that are not open yet; each drops what is not its own.
+/// A response of the handshake has the id in its payload, a response of an open session in its header. Returns `None` if
+/// there is no id: some BMCs refuse a handshake in two octets (as `ipmi_sim` 2.0.33). Pass such a datagram to all sessions with
+/// that BMC that are not open yet; each drops datagrams that are not its own.
 #[must_use]
 pub fn console_session_id(datagram: &[u8]) -> Option<u32> {
     let Ok(Datagram::Plus(packet)) = Datagram::decode(datagram) else {

@@ -1,4 +1,4 @@
-//! What must not be printed, and is wiped when it is dropped.
+//! Secrets, which are never printed and are wiped when they are dropped.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::cipher::{self, Suite};
 
-/// The longest password or key that IPMI 2.0 knows (§13.20: K_UID and K_G are 160 bits).
+/// Maximum length of a password or key, in octets (IPMI 2.0 §13.20: K_UID and K_G have 160 bits).
 pub const MAX_SECRET: usize = 20;
 
-/// A password or a key K_G, filled up with zeros as on the BMC.
+/// Password or key K_G, padded with zeros as on the BMC.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; MAX_SECRET]);
 
 impl Secret {
-    /// Takes at most [`MAX_SECRET`] octets; `None` when there are more.
+    /// Creates a secret, or returns `None` if there are more than [`MAX_SECRET`] octets.
     #[must_use]
     pub fn new(octets: &[u8]) -> Option<Self> {
         let mut padded = [0; MAX_SECRET];
@@ -48,7 +48,7 @@ impl Entropy {
         Self { seed, drawn: 0 }
     }
 
-    /// Sixteen octets never handed out before.
+    /// Returns sixteen octets that were never returned before.
     pub(crate) fn draw(&mut self) -> [u8; 16] {
         self.drawn = self.drawn.wrapping_add(1);
         let digest = cipher::hmac(Suite::Seventeen, &self.seed, &[&self.drawn.to_le_bytes()]);

@@ -1,7 +1,7 @@
-//! One session of a remote console with one BMC: logs in, carries commands, stays alive, logs out.
+//! Session of a remote console with a BMC: login, commands, keep-alive, logout.
 //!
-//! A damaged, repeated, late or strange datagram is dropped and never an error of the session; only what is certain,
-//! or was said twice, ends it. See [`login`] for how a single bad answer in the handshake is told from a real one.
+//! Damaged, repeated, late or unexpected datagrams are dropped and never end the session. See [`login`] for invalid responses
+//! in the handshake.
 
 use std::collections::VecDeque;
 use std::ops::Add;
@@ -23,17 +23,17 @@ use exchange::{Errand, Exchange, Expired};
 use login::{Established, Login, Progress};
 use output::{Guard, Output, Reason, Refused, Ticket, Withdrawn};
 
-/// How many requests may wait for their turn.
+/// Maximum number of queued requests.
 pub const MAX_QUEUE: usize = 64;
-/// How often the session's own commands are sent.
-const OWN_TRIES: u8 = 6;
-/// After so many datagrams in a row that cannot be authenticated, a try that went unanswered ends the session.
-const FORGED_LIMIT: u8 = 3;
+/// Maximum number of tries of the session's own commands.
+const MAX_SESSION_COMMAND_SENDS: u8 = 6;
+/// Number of consecutive unauthenticated datagrams after which a try without a response ends the session.
+const MAX_UNAUTHENTICATED_DATAGRAMS: u8 = 3;
 
-/// One session. Call [`poll`](Self::poll) until it returns `None` after every other call.
+/// Session with a BMC. Call [`poll`](Self::poll) until it returns `None` after every other call.
 ///
-/// `T` is any clock reading; tests use plain durations, the driver uses tokio's instants. Dropping it leaves the
-/// session open at the BMC until that ends idle ones.
+/// `T` is any clock reading; tests use plain durations, the driver uses tokio's instants. If it is
+/// dropped, the BMC keeps the session open until its idle timeout.
 #[derive(Debug)]
 pub struct Session<T> {
     config: Config,
@@ -54,24 +54,23 @@ enum Phase<T> {
 struct Active<T> {
     exchange: Exchange<T>,
     stage: Stage,
-    /// What `Opened` will say.
+    /// Output that reports the open session.
     opened: Output,
-    /// When to ask the BMC something, for the sake of asking.
+    /// Time of the next keep-alive command.
     probe: T,
-    patience: Duration,
+    response_timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// *Set Session Privilege Level* is under way; a session begins as *user* (IPMI 2.0 §13.24).
+    /// *Set Session Privilege Level* was sent; a session begins as *user* (IPMI 2.0 §13.24).
     Raising,
     Ready,
     Closing,
 }
 
 impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
-    /// Begins to log in. `seed` must be unpredictable and used for nothing else: nonces and initialization vectors
-    /// are drawn from it.
+    /// Starts a login. `seed` must be unpredictable and used only once: nonces and initialization vectors are derived from it.
     #[must_use]
     pub fn new(config: Config, seed: [u8; 32], now: T) -> Self {
         let (login, bytes) = Login::new(&config, now);
@@ -80,12 +79,12 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
         Self { config, entropy: Entropy::new(seed), phase, queue: VecDeque::new(), ready }
     }
 
-    /// The next thing to do; `None` when there is nothing until the next call.
+    /// Takes the next output. Returns `None` if there is none.
     pub fn poll(&mut self) -> Option<Output> {
         self.ready.pop_front()
     }
 
-    /// When to call [`expire`](Self::expire); `None` when the session is over.
+    /// Returns when to call [`expire`](Self::expire), or `None` if the session has ended.
     #[must_use]
     pub fn deadline(&self) -> Option<T> {
         match &self.phase {
@@ -95,7 +94,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
         }
     }
 
-    /// The BMC's id of this session, from its answer to *Open Session* on.
+    /// Returns the BMC's session id, which is known after the response to *Open Session*.
     #[must_use]
     pub const fn bmc_session(&self) -> Option<u32> {
         match &self.phase {
@@ -105,17 +104,17 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
         }
     }
 
-    /// The console's id of this session, by which its datagrams are told from those of others.
+    /// Returns the console's session id, which identifies the datagrams of this session.
     #[must_use]
     pub const fn console_session(&self) -> u32 {
         self.config.console
     }
 
-    /// Asks for a command to be sent when its turn comes. A retransmission has the same request sequence number and a
+    /// Queues a command. A retransmission has the same request sequence number and a
     /// new session sequence number (IPMI 2.0 §13.8, §6.12.8).
     ///
     /// # Errors
-    /// [`Refused`]: nothing was taken.
+    /// [`Refused`] if the command was not queued.
     pub fn request(
         &mut self,
         now: T,
@@ -140,12 +139,12 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
             return Err(Refused::Full);
         }
         self.queue.push_back((ticket, command, effect, retry));
-        self.pump(now);
+        self.send_queued(now);
         Ok(())
     }
 
-    /// Withdraws a request: no datagram of it is handed out any more, also none that waits in [`poll`](Self::poll).
-    /// An answer that still comes is reported, for as long as the session lives; [`Output::Lost`] is not.
+    /// Cancels a request: [`poll`](Self::poll) returns no further datagram of it. A late response is reported while the session
+    /// is open; [`Output::Lost`] is not.
     pub fn cancel(&mut self, now: T, ticket: Ticket) -> Withdrawn {
         let queued = self.queue.len();
         self.queue.retain(|(waiting, ..)| *waiting != ticket);
@@ -159,7 +158,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
         let held = self.ready.len();
         self.ready.retain(|output| !matches!(output, Output::Send { guard: Guard::Mutating(t), .. } if *t == ticket));
         let held = u32::try_from(held.saturating_sub(self.ready.len())).unwrap_or(u32::MAX);
-        self.pump(now);
+        self.send_queued(now);
         match withdrawn {
             Withdrawn::HandedOut(sent) if sent <= held => Withdrawn::Unsent,
             Withdrawn::HandedOut(sent) => Withdrawn::HandedOut(sent.saturating_sub(held)),
@@ -167,13 +166,13 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
         }
     }
 
-    /// Logs out. Requests that wait are lost; nothing of them is sent any more.
+    /// Logs out. Queued requests are lost and not sent any more.
     pub fn close(&mut self, now: T) {
         match &mut self.phase {
             Phase::Over => {}
             // Neither side is authenticated yet, so no command can have been executed.
             Phase::Login(_) => {
-                self.lose_all();
+                self.report_all_lost();
                 self.phase = Phase::Over;
                 self.ready.push_back(Output::Closed);
             }
@@ -183,16 +182,16 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
                 }
                 active.stage = Stage::Closing;
                 let close = app::close_session(active.exchange.bmc());
-                self.lose_all();
+                self.report_all_lost();
                 self.own(now, Errand::Close, close);
             }
         }
     }
 
-    /// Takes a datagram.
+    /// Handles a datagram.
     ///
     /// # Errors
-    /// [`Malformed`]: it was dropped. Nothing changed, but that datagrams which could not be authenticated are counted.
+    /// [`Malformed`] if the datagram was dropped. Nothing has changed, except that unauthenticated datagrams are counted.
     pub fn receive(&mut self, now: T, bytes: &[u8]) -> Result<(), Malformed> {
         let Datagram::Plus(packet) = Datagram::decode(bytes)? else {
             return Err(Malformed::Unexpected);
@@ -208,7 +207,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
         }
     }
 
-    /// Notes that time went on. May be called at any time.
+    /// Handles passed deadlines. May be called at any time.
     pub fn expire(&mut self, now: T) {
         match &mut self.phase {
             Phase::Over => {}
@@ -234,27 +233,27 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
 
     fn activate(&mut self, now: T, established: Established) {
         let Established { keys, suite, bmc, guid } = established;
-        let patience = match &self.phase {
-            Phase::Login(login) => login.patience(),
-            Phase::Active(_) | Phase::Over => self.config.patience,
+        let response_timeout = match &self.phase {
+            Phase::Login(login) => login.response_timeout(),
+            Phase::Active(_) | Phase::Over => self.config.response_timeout,
         };
         let opened = Output::Opened { bmc_session: bmc, suite, guid };
         let exchange = Exchange::new(keys, bmc);
         let probe = now + self.config.keep_alive;
-        self.phase = Phase::Active(Active { exchange, stage: Stage::Raising, opened, probe, patience });
+        self.phase = Phase::Active(Active { exchange, stage: Stage::Raising, opened, probe, response_timeout });
         self.own(now, Errand::Raise, app::set_session_privilege(self.config.privilege));
     }
 
-    /// Sends a command of the session's own.
+    /// Sends one of the session's own commands.
     fn own(&mut self, now: T, errand: Errand, command: Command) {
         let Phase::Active(active) = &mut self.phase else { return };
-        let retry = Retry { timeout: active.patience, tries: OWN_TRIES };
+        let retry = Retry { timeout: active.response_timeout, tries: MAX_SESSION_COMMAND_SENDS };
         let (bytes, guard) = active.exchange.begin(&mut self.entropy, now, errand, (command, Effect::Reads, retry));
         self.ready.push_back(Output::Send { bytes, guard });
     }
 
-    /// Sends what waits, as far as the pipeline has room.
-    fn pump(&mut self, now: T) {
+    /// Sends queued requests while the pipeline has room.
+    fn send_queued(&mut self, now: T) {
         let Phase::Active(active) = &mut self.phase else { return };
         let room = self.config.pipeline.clamp(1, MAX_PIPELINE);
         while active.stage == Stage::Ready && active.exchange.waiting() < room {
@@ -291,7 +290,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
             }
             Errand::Close => self.fail(Reason::Unclosed(completion)),
         }
-        self.pump(now);
+        self.send_queued(now);
         Ok(())
     }
 
@@ -302,10 +301,10 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
             };
             let forged = active.exchange.forged();
             match expired {
-                _ if forged >= FORGED_LIMIT => self.fail(Reason::Forged),
+                _ if forged >= MAX_UNAUTHENTICATED_DATAGRAMS => self.fail(Reason::Forged),
                 Expired::Again { bytes, guard } => self.ready.push_back(Output::Send { bytes, guard }),
                 Expired::GivenUp(Errand::Caller(ticket)) => {
-                    // Is it the command or the BMC that is lost? Ask.
+                    // A keep-alive shows whether the command or the BMC is lost.
                     active.probe = now;
                     self.ready.push_back(Output::Lost { ticket });
                 }
@@ -314,7 +313,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
                 }
             }
         }
-        self.pump(now);
+        self.send_queued(now);
         if let Phase::Active(active) = &self.phase
             && active.exchange.waiting() == 0
             && active.stage == Stage::Ready
@@ -324,8 +323,8 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
         }
     }
 
-    /// Nothing more is sent for any request, and each is reported.
-    fn lose_all(&mut self) {
+    /// Ends all requests and reports each as lost.
+    fn report_all_lost(&mut self) {
         let mut lost: Vec<Ticket> = match &mut self.phase {
             Phase::Active(active) => active.exchange.withdraw_all(),
             Phase::Login(_) | Phase::Over => Vec::new(),
@@ -336,7 +335,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
     }
 
     fn fail(&mut self, reason: Reason) {
-        self.lose_all();
+        self.report_all_lost();
         self.phase = Phase::Over;
         self.ready.push_back(Output::Failed(reason));
     }

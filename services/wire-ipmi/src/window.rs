@@ -1,27 +1,26 @@
-//! Tells a fresh sequence number from one that was seen before.
+//! Sliding window that detects repeated sequence numbers.
 
-/// How far back a number may lie and still be taken once. IPMI 2.0 §6.12.13 asks for eight or more; 64 lets a
-/// datagram that was held up for a second through.
+/// Size of the window. IPMI 2.0 §6.12.13 requires at least eight numbers; 64 accept a datagram that was delayed for a second.
 const WIDTH: u32 = 64;
 
-/// The sequence numbers received in one direction of one session.
+/// Received sequence numbers in one direction of a session.
 ///
-/// A number may jump forward by any amount, because it is looked at only after the datagram's integrity was proven.
+/// A number may jump forward by any amount, because only authenticated datagrams are checked.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Window {
-    /// The highest number seen, and one bit for it and each of the 63 below.
+    /// Highest received number, and one bit for it and each of the 63 below.
     seen: Option<(u32, u64)>,
 }
 
 impl Window {
-    /// Notes the number; false when it was noted before or is too old to tell.
+    /// Records a number. Returns `false` if it was recorded before or is too old.
     pub(crate) fn admit(&mut self, number: u32) -> bool {
         let Some((highest, bits)) = self.seen else {
             self.seen = Some((number, 1));
             return true;
         };
         let ahead = number.wrapping_sub(highest);
-        // The numbers are a circle: less than half of it ahead is ahead.
+        // Numbers wrap: a distance of less than half of the range is ahead.
         if ahead != 0 && ahead < 1 << 31 {
             self.seen = Some((number, bits.checked_shl(ahead).unwrap_or(0) | 1));
             return true;
@@ -45,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_goes_round_the_end_of_the_numbers() {
+    fn the_window_wraps_at_the_maximum_number() {
         let mut window = Window::default();
         assert!(window.admit(u32::MAX));
         assert!(window.admit(1));

@@ -1,6 +1,6 @@
-//! Against people who did not read our code: ipmitool, FreeIPMI and OpenIPMI's `ipmi_sim`.
+//! Tests with foreign implementations: ipmitool, FreeIPMI and OpenIPMI's `ipmi_sim`.
 //!
-//! These tools are installed by `scripts/test`; a test without its tool fails.
+//! `scripts/test` installs these tools; a test without its tool fails.
 #![expect(clippy::disallowed_types, reason = "a test over std's sockets has no other clock")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "any other answer fails the test")]
 #![expect(clippy::unwrap_used, reason = "what surrounds the tests may fail them too")]
@@ -25,7 +25,7 @@ use wire_ipmi::{
     Suites, Ticket, app,
 };
 
-/// Our responder and a machine in memory, on a port of its own.
+/// Responder with a simulated machine, on its own port.
 struct Bmc {
     address: SocketAddr,
     machine: Arc<Mutex<Machine>>,
@@ -94,7 +94,7 @@ fn serve(socket: &UdpSocket, machine: &Mutex<Machine>, log: &Mutex<Vec<Call>>, s
     }
 }
 
-/// Whether the tool was content, and all that it printed.
+/// Returns whether the tool succeeded, and its output.
 fn run(program: &str, arguments: &[&str]) -> (bool, String) {
     let output = Process::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     let text = [output.stdout, output.stderr].concat();
@@ -110,7 +110,7 @@ fn ipmitool(bmc: &Bmc, suite: &str, command: &str) -> String {
 }
 
 #[test]
-fn ipmitool_is_content_with_our_responder_under_either_suite() {
+fn ipmitool_works_with_the_responder_with_either_suite() {
     for suite in ["3", "17"] {
         let bmc = Bmc::listen();
         assert!(ipmitool(&bmc, suite, "mc info").contains("IPMI Version              : 2.0"));
@@ -126,7 +126,7 @@ fn ipmitool_is_content_with_our_responder_under_either_suite() {
         ipmitool(&bmc, suite, "power reset");
         ipmitool(&bmc, suite, "power off");
         assert_eq!(bmc.machine().power(), Power::Off);
-        // Every invocation closed its session, and none did a thing outside one.
+        // Every invocation closed its session, and sent no command outside one.
         let log = bmc.log.lock().unwrap();
         assert!(log.iter().all(|call| call.session != 0));
         assert_eq!(log.iter().filter(|call| (call.command.netfn, call.command.command) == (6, 0x3c)).count(), 9);
@@ -146,7 +146,7 @@ fn ipmitool_without_a_suite_finds_one_and_a_wrong_password_is_refused() {
 }
 
 #[test]
-fn freeipmi_is_content_with_our_responder_under_either_suite() {
+fn freeipmi_works_with_the_responder_with_either_suite() {
     for suite in ["3", "17"] {
         let bmc = Bmc::listen();
         let host = bmc.address.to_string();
@@ -162,7 +162,7 @@ fn freeipmi_is_content_with_our_responder_under_either_suite() {
     }
 }
 
-/// OpenIPMI's simulator with a chassis of three files.
+/// OpenIPMI's simulator, whose chassis state is in three files.
 struct Sim {
     address: SocketAddr,
     folder: PathBuf,
@@ -225,7 +225,7 @@ impl Drop for Sim {
     }
 }
 
-/// One of our sessions over a socket that makes so many copies of each datagram, in both directions.
+/// Session over a socket that copies each datagram a number of times, in both directions.
 struct Console {
     socket: UdpSocket,
     session: Session<Instant>,
@@ -244,7 +244,7 @@ impl Console {
         Self { socket, session: Session::new(config, seed, Instant::now()), copies, next: 0 }
     }
 
-    /// What the session says next, apart from what it sends.
+    /// Returns the next output of the session, except for datagrams.
     fn next(&mut self) -> Output {
         let mut buffer = [0; MAX_DATAGRAM];
         let end = Instant::now() + Duration::from_secs(30);
@@ -277,7 +277,7 @@ impl Console {
         }
     }
 
-    fn ask(&mut self, command: Command, effect: Effect) -> (Completion, Vec<u8>) {
+    fn request(&mut self, command: Command, effect: Effect) -> (Completion, Vec<u8>) {
         self.next += 1;
         let retry = Retry { timeout: Duration::from_secs(1), tries: 4 };
         self.session.request(Instant::now(), Ticket(self.next), command, effect, retry).unwrap();
@@ -294,45 +294,45 @@ impl Console {
 }
 
 #[test]
-fn our_session_drives_ipmi_sim_with_suite_3_after_it_refused_17() {
+fn a_session_controls_ipmi_sim_with_suite_3_after_it_refused_17() {
     let sim = Sim::start("drives");
     let mut console = Console::new(sim.address, 11, |_| {}, 1);
     let Output::Opened { bmc_session, suite: Suite::Three, .. } = console.next() else { panic!("not opened") };
     assert_eq!(console.session.bmc_session(), Some(bmc_session));
     let power = |console: &mut Console| {
-        let (completion, data) = console.ask(chassis::get_status(), Effect::Reads);
+        let (completion, data) = console.request(chassis::get_status(), Effect::Reads);
         assert!(completion.is_ok());
         chassis::Status::decode(&data).unwrap().power
     };
     assert_eq!(power(&mut console), Power::Off);
-    assert!(console.ask(Control::On.command(), Effect::Mutates).0.is_ok());
+    assert!(console.request(Control::On.command(), Effect::Mutates).0.is_ok());
     assert_eq!(power(&mut console), Power::On);
     assert_eq!(sim.kept("power"), "1\n");
     let pxe = Choice { device: Device::Network, persistence: Persistence::Once, firmware: Firmware::Uefi };
     for step in pxe.steps() {
-        let (completion, _) = console.ask(step.command.clone(), Effect::Mutates);
+        let (completion, _) = console.request(step.command.clone(), Effect::Mutates);
         assert!(step.passes(completion), "{step:?} {completion:?}");
     }
     assert_eq!(sim.kept("boot"), "pxe\n");
-    let (_, data) = console.ask(chassis::boot::get(), Effect::Reads);
+    let (_, data) = console.request(chassis::boot::get(), Effect::Reads);
     assert_eq!(chassis::boot::choice(&data).unwrap().0.device, Device::Network);
-    let (_, data) = console.ask(app::get_device_id(), Effect::Reads);
+    let (_, data) = console.request(app::get_device_id(), Effect::Reads);
     assert_eq!(app::DeviceId::decode(&data).unwrap().ipmi, [2, 0]);
-    let (_, data) = console.ask(app::get_session_info(), Effect::Reads);
+    let (_, data) = console.request(app::get_session_info(), Effect::Reads);
     assert!(app::Sessions::decode(&data).unwrap().active > 0);
     assert_eq!(console.close(), Output::Closed);
 }
 
 #[test]
-fn ipmi_sim_lets_one_of_our_sessions_close_another_which_then_does_nothing() {
+fn a_session_can_close_another_one_of_ipmi_sim() {
     let sim = Sim::start("closes");
-    let patient = |config: &mut Config| config.patience = Duration::from_millis(200);
-    let mut old = Console::new(sim.address, 21, patient, 1);
+    let set_timeout = |config: &mut Config| config.response_timeout = Duration::from_millis(200);
+    let mut old = Console::new(sim.address, 21, set_timeout, 1);
     let Output::Opened { bmc_session, .. } = old.next() else { panic!("not opened") };
-    let mut new = Console::new(sim.address, 22, patient, 1);
+    let mut new = Console::new(sim.address, 22, set_timeout, 1);
     assert!(matches!(new.next(), Output::Opened { .. }));
-    assert_eq!(new.ask(app::close_session(bmc_session), Effect::Reads).0, Completion::OK);
-    assert_eq!(new.ask(app::close_session(bmc_session), Effect::Reads).0, Completion::NO_SUCH_SESSION);
+    assert_eq!(new.request(app::close_session(bmc_session), Effect::Reads).0, Completion::OK);
+    assert_eq!(new.request(app::close_session(bmc_session), Effect::Reads).0, Completion::NO_SUCH_SESSION);
 
     let retry = Retry { timeout: Duration::from_millis(200), tries: 2 };
     old.session.request(Instant::now(), Ticket(1), Control::On.command(), Effect::Mutates, retry).unwrap();
@@ -343,19 +343,19 @@ fn ipmi_sim_lets_one_of_our_sessions_close_another_which_then_does_nothing() {
 }
 
 #[test]
-fn ipmi_sim_is_logged_in_to_although_every_datagram_comes_twice() {
+fn a_login_to_ipmi_sim_succeeds_although_every_datagram_is_doubled() {
     let sim = Sim::start("twice");
     let mut console =
         Console::new(sim.address, 31, |config: &mut Config| config.suites = Suites::Only(Suite::Three), 2);
     let output = console.next();
     assert!(matches!(output, Output::Opened { .. }), "{output:?}");
-    assert!(console.ask(Control::On.command(), Effect::Mutates).0.is_ok());
-    let (_, data) = console.ask(chassis::get_status(), Effect::Reads);
+    assert!(console.request(Control::On.command(), Effect::Mutates).0.is_ok());
+    let (_, data) = console.request(chassis::get_status(), Effect::Reads);
     assert_eq!(chassis::Status::decode(&data).unwrap().power, Power::On);
 }
 
 #[test]
-fn ipmi_sim_is_told_from_one_with_another_password_or_another_user() {
+fn a_login_to_ipmi_sim_with_a_wrong_password_or_user_fails() {
     let sim = Sim::start("refuses");
     for (name, password, reason) in
         [(b"admin", b"nope", Reason::WrongPassword), (b"nobod", b"nope", Reason::UnknownUser)]

@@ -1,4 +1,4 @@
-//! Which device a machine boots from next (IPMI 2.0 §28.12 and §28.13, Table 28-14).
+//! Boot device of a machine (IPMI 2.0 §28.12 and §28.13, Table 28-14).
 
 use super::number;
 use crate::Malformed;
@@ -13,16 +13,16 @@ pub(crate) mod parameter {
     pub(crate) const FLAGS: u8 = 5;
 }
 
-/// The version of the parameters (Table 28-13); every answer opens with it.
+/// Version of the parameters (Table 28-13), with which every response starts.
 pub(crate) const VERSION: u8 = 1;
 const VALID: u8 = 0x80;
 const PERSISTENT: u8 = 0x40;
 const UEFI: u8 = 0x20;
 
-/// What to boot from (Table 28-14, parameter 5, second octet, bits 5 to 2).
+/// Boot device (Table 28-14, parameter 5, second octet, bits 5 to 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
-    /// Whatever the firmware's own order says.
+    /// The firmware's boot order.
     Unchanged = 0,
     /// The network.
     Network = 1,
@@ -34,7 +34,7 @@ pub enum Device {
     Diagnostic = 4,
     /// The CD or DVD.
     Cd = 5,
-    /// The firmware's set-up.
+    /// Firmware setup.
     Setup = 6,
     /// A virtual (remote) floppy or other removable medium.
     RemoteRemovable = 7,
@@ -66,76 +66,76 @@ impl Device {
     }
 }
 
-/// For how long a choice holds.
+/// Duration of a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persistence {
-    /// For the next boot.
+    /// The next boot.
     Once,
-    /// For all boots to come.
+    /// All boots.
     Always,
 }
 
-/// Which firmware boots.
+/// Firmware for the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
-    /// PC compatible.
+    /// BIOS.
     Bios,
-    /// Extensible.
+    /// UEFI.
     Uefi,
 }
 
-/// Whether the firmware is to heed the choice. `ipmi_sim` answers *ignored* even when it obeys (seen with 2.0.33).
+/// Whether the firmware uses the choice. `ipmi_sim` 2.0.33 reports *ignored* although it uses the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
-    /// It is to be heeded.
+    /// The firmware uses it.
     Valid,
-    /// It is not, or the BMC does not keep the bit.
+    /// The firmware ignores it, or the BMC does not store the bit.
     Invalid,
 }
 
-/// A choice of boot device.
+/// Choice of a boot device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
-    /// From what.
+    /// Device.
     pub device: Device,
-    /// For how long.
+    /// Duration.
     pub persistence: Persistence,
-    /// By which firmware.
+    /// Firmware.
     pub firmware: Firmware,
 }
 
-/// One command of a change, and what to make of a refusal.
+/// Command of a change, and the effect of its failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The request. It changes the BMC.
+    /// Command. It changes the BMC.
     pub command: Command,
-    /// Whether the change failed when this step is refused.
+    /// Whether the change fails if this command fails.
     pub weight: Weight,
 }
 
 impl Step {
-    /// Whether the change may go on after this answer.
+    /// Returns whether the change continues after this completion code.
     #[must_use]
     pub fn passes(&self, completion: Completion) -> bool {
         completion.is_ok() || self.weight == Weight::Optional
     }
 }
 
-/// Whether a step matters.
+/// Effect of a failed command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
-    /// A refusal fails the change.
+    /// The change fails.
     Required,
-    /// A refusal is normal: parameter 0 is optional, and `ipmi_sim` 2.0.33 answers it with 0xCC.
+    /// None: parameter 0 is optional, and the response of `ipmi_sim` 2.0.33 is 0xCC.
     Optional,
 }
 
 impl Choice {
-    /// The commands that make the choice, in order. All are absolute: each may be repeated.
+    /// Returns the commands that make the choice, in order. All are absolute: each may be repeated.
     #[must_use]
     pub fn steps(self) -> Vec<Step> {
-        // 0x08: keep the choice although no reset follows within 60 seconds. The others are for the firmware to
-        // clear it after it was used: for one boot.
+        // 0x08: the BMC keeps the choice if no reset follows within 60 seconds. The other bits would clear a choice for one
+        // boot too early.
         const KEEP_WITHOUT_RESET: u8 = 0x08;
         vec![
             step(Weight::Optional, parameter::SET_IN_PROGRESS, &[1]),
@@ -147,7 +147,7 @@ impl Choice {
         ]
     }
 
-    /// *Set System Boot Options*, parameter 5 alone: enough for most BMCs.
+    /// *Set System Boot Options* with only parameter 5, which suffices for most BMCs.
     #[must_use]
     pub fn command(self) -> Command {
         set(parameter::FLAGS, &self.encode())
@@ -183,16 +183,16 @@ fn set(parameter: u8, value: &[u8]) -> Command {
     Command::new(netfn::CHASSIS, number::SET_BOOT_OPTIONS, [&[parameter], value].concat())
 }
 
-/// *Get System Boot Options*, parameter 5 (§28.13). Reads; [`choice`] reads the answer.
+/// *Get System Boot Options*, parameter 5 (§28.13). Read-only; decode the response with [`choice`].
 #[must_use]
 pub fn get() -> Command {
     Command::new(netfn::CHASSIS, number::GET_BOOT_OPTIONS, [parameter::FLAGS, 0, 0])
 }
 
-/// Reads an answer to [`get`]. Whether an *invalid* choice counts is the caller's to say (see [`Validity`]).
+/// Decodes a response to [`get`]. The caller decides whether it uses an *invalid* choice (see [`Validity`]).
 ///
 /// # Errors
-/// [`Malformed`] when it is too short, answers another parameter, or names a device that the table does not.
+/// [`Malformed`] if the response is too short, is for another parameter, or contains an unknown device.
 pub fn choice(data: &[u8]) -> Result<(Choice, Validity), Malformed> {
     let mut fields = Reader::new(data);
     let [_version, parameter] = fields.array()?;
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_choice_is_read_back_as_it_was_made() {
+    fn a_choice_is_decoded_as_itself() {
         for device in 0..16 {
             let Some(device) = Device::of(device) else { continue };
             for (persistence, firmware) in [(Persistence::Once, Firmware::Uefi), (Persistence::Always, Firmware::Bios)]
@@ -220,13 +220,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_ipmi_sim_with_the_invalid_bit_still_names_the_device() {
+    fn a_response_of_ipmi_sim_with_the_invalid_bit_has_the_device() {
         let (read, validity) = choice(&[1, 5, 0, 4, 0, 0, 0]).unwrap();
         assert_eq!((read.device, validity), (Device::Network, Validity::Invalid));
     }
 
     #[test]
-    fn only_a_refused_flags_step_fails_the_change() {
+    fn only_the_failure_of_the_flags_fails_the_change() {
         let made = Choice { device: Device::Disk, persistence: Persistence::Once, firmware: Firmware::Uefi };
         let failing: Vec<Vec<u8>> = made
             .steps()

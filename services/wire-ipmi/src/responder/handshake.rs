@@ -1,9 +1,9 @@
-//! Open Session and RAKP 1 to 4 as the BMC sees them (IPMI 2.0 §13.17 to §13.24).
+//! BMC side of Open Session and RAKP 1 to 4 (IPMI 2.0 §13.17 to §13.24).
 
 use std::ops::Add;
 use std::time::Duration;
 
-use super::{HANDSHAKE, IDLE, Identity, MAX_SLOTS, User};
+use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Identity, MAX_SLOTS, User};
 use crate::Malformed;
 use crate::cipher::{self, Digest, Keys, Suite};
 use crate::rakp::{Grant, OpenRequest, OpenResponse, Privilege, Rakp1, Rakp2, Rakp3, Rakp4, Reply, Status, Transcript};
@@ -11,7 +11,7 @@ use crate::rmcp::{self, Packet, Protection, payload};
 use crate::secret::Entropy;
 use crate::window::Window;
 
-/// A session, or the beginning of one.
+/// Session, or handshake of one.
 #[derive(Debug)]
 pub(super) struct Slot<T> {
     pub(super) id: u32,
@@ -19,7 +19,7 @@ pub(super) struct Slot<T> {
     pub(super) deadline: T,
     pub(super) stage: Stage,
     suite: Suite,
-    /// The last message of the handshake and our answer, which is repeated when the message is.
+    /// Last message of the handshake and its reply, which is repeated if the message is.
     last: (Vec<u8>, Vec<u8>),
 }
 
@@ -40,13 +40,13 @@ pub(super) struct Active {
     pub(super) keys: Keys,
     pub(super) window: Window,
     pub(super) sequence: u32,
-    /// At present.
+    /// Current privilege.
     pub(super) privilege: Privilege,
-    /// At most.
+    /// Maximum privilege.
     pub(super) limit: Privilege,
 }
 
-/// The answer to a message of the handshake, if it gets one.
+/// Handles a message of the handshake, and returns the reply, if any.
 pub(super) fn receive<T: Copy + Add<Duration, Output = T>>(
     identity: &Identity,
     entropy: &mut Entropy,
@@ -86,16 +86,23 @@ fn open<T: Copy + Add<Duration, Output = T>>(
     if slots.len() >= identity.slots.min(MAX_SLOTS) {
         return Ok(answer(Err(Status::NO_RESOURCES)));
     }
-    // Privilege 0 asks for the highest there is.
+    // Privilege 0 requests the highest one.
     let privilege = Privilege::of(request.privilege & 0x0f).unwrap_or(Privilege::Administrator).number();
     let id = free_id(entropy, slots);
     let datagram = answer(Ok(Grant { bmc: id, privilege, algorithms: request.algorithms }));
     let last = (bytes.to_vec(), datagram.clone());
-    slots.push(Slot { id, console: request.console, deadline: now + HANDSHAKE, stage: Stage::Opened, suite, last });
+    slots.push(Slot {
+        id,
+        console: request.console,
+        deadline: now + HANDSHAKE_TIMEOUT,
+        stage: Stage::Opened,
+        suite,
+        last,
+    });
     Ok(datagram)
 }
 
-/// Not 0, and not in use.
+/// Returns a session id that is not 0 and not in use.
 fn free_id<T>(entropy: &mut Entropy, slots: &[Slot<T>]) -> u32 {
     loop {
         let [a, b, c, d, ..] = entropy.draw();
@@ -168,7 +175,7 @@ fn admit<T: Copy + Add<Duration, Output = T>>(
         return Ok(answer(console, Err(Status::INVALID_SESSION)));
     };
     let Ok(code) = message.code else {
-        // The console turned away: "terminate the RAKP process" (Table 13-13); there is no peer to answer.
+        // The console aborts: "terminate the RAKP process" (Table 13-13). There is no reply.
         slots.retain(|slot| slot.id != message.bmc);
         return Ok(None);
     };
@@ -189,7 +196,7 @@ fn admit<T: Copy + Add<Duration, Output = T>>(
     };
     let datagram = answer(console, Ok(Rakp4 { check }));
     slot.last = (bytes.to_vec(), datagram.clone().unwrap_or_default());
-    slot.deadline = now + IDLE;
+    slot.deadline = now + IDLE_TIMEOUT;
     slot.stage = Stage::Active(Box::new(active));
     Ok(datagram)
 }

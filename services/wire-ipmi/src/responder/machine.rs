@@ -1,4 +1,4 @@
-//! A machine in memory behind a [`Responder`](super::Responder): power, boot options, identify light.
+//! Simulated machine behind a [`Responder`](super::Responder): power, boot options, identify light.
 
 use super::Call;
 use crate::app::number as app;
@@ -7,26 +7,26 @@ use crate::chassis::{Control, Identify, Power, Status, number as chassis};
 use crate::message::{Command, Completion, netfn};
 use crate::rakp::Privilege;
 
-/// What a command did to the machine, for the simulation of the rest of it.
+/// Change of the machine by a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Power control was carried out; for [`Control::Soft`] the power is still on until
+    /// Power control was executed; for [`Control::Soft`] the power is still on until
     /// [`Machine::set_power`] says otherwise.
     Power(Control),
     /// Another boot device was chosen.
     Boot(Choice),
-    /// The light.
+    /// The identify light was changed.
     Identify(Identify),
 }
 
-/// The answer to a command.
+/// Response to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// How it ended.
+    /// Completion code.
     pub completion: Completion,
-    /// What it brings.
+    /// Data.
     pub data: Vec<u8>,
-    /// What it changed.
+    /// Change of the machine, if any.
     pub change: Option<Change>,
 }
 
@@ -44,31 +44,31 @@ impl Default for Machine {
 }
 
 impl Machine {
-    /// A machine without a chosen boot device.
+    /// Creates a machine without a chosen boot device.
     #[must_use]
     pub const fn new(power: Power) -> Self {
         Self { power, flags: [0; 5] }
     }
 
-    /// Whether it runs.
+    /// Returns the power state.
     #[must_use]
     pub const fn power(&self) -> Power {
         self.power
     }
 
-    /// Changes the power without a command: the button, or an operating system that shut down.
+    /// Changes the power without a command, as the power button or a shutdown of the operating system does.
     pub const fn set_power(&mut self, power: Power) {
         self.power = power;
     }
 
-    /// The boot device that was chosen, if any.
+    /// Returns the chosen boot device, if any.
     #[must_use]
     pub fn boot(&self) -> Option<Choice> {
         let (choice, validity) = Choice::of(self.flags)?;
         (validity == boot::Validity::Valid).then_some(choice)
     }
 
-    /// Takes the boot device as the firmware does at a start: a choice for one boot is gone afterwards.
+    /// Returns the boot device for a start of the firmware, and clears a choice for one boot.
     pub fn take_boot(&mut self) -> Option<Choice> {
         let choice = self.boot()?;
         if choice.persistence == boot::Persistence::Once {
@@ -77,11 +77,11 @@ impl Machine {
         Some(choice)
     }
 
-    /// Carries a command out.
+    /// Executes a command.
     pub fn answer(&mut self, call: &Call) -> Answer {
         let Command { netfn, command, data } = &call.command;
         let needed = match (*netfn, *command) {
-            // Appendix G: operator for what changes the chassis.
+            // Appendix G: commands that change the chassis require the operator privilege.
             (netfn::CHASSIS, chassis::CONTROL | chassis::IDENTIFY | chassis::SET_BOOT_OPTIONS) => Privilege::Operator,
             (netfn::CHASSIS, chassis::GET_BOOT_OPTIONS) => Privilege::Operator,
             _ => Privilege::User,
@@ -166,7 +166,7 @@ const fn changed(change: Change) -> Answer {
     Answer { completion: Completion::OK, data: Vec::new(), change: Some(change) }
 }
 
-/// Table 20-2: IPMI 2.0, a chassis device, no maker.
+/// Returns the device id (Table 20-2): IPMI 2.0, a chassis device, no manufacturer.
 fn device_id() -> Answer {
     const CHASSIS_DEVICE: u8 = 0x80;
     answer([0x20, 0x01, 0x01, 0x00, 0x02, CHASSIS_DEVICE, 0, 0, 0, 1, 0, 0, 0, 0, 0])

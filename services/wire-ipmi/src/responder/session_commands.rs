@@ -1,4 +1,4 @@
-//! The commands about sessions and the channel, which the responder answers itself (IPMI 2.0 §22.13 to §22.20).
+//! Commands for sessions and the channel, which the responder handles itself (IPMI 2.0 §22.13 to §22.20).
 
 use super::handshake::{Slot, Stage};
 use super::{Call, Closing, Identity};
@@ -7,13 +7,13 @@ use crate::cipher::Suite;
 use crate::message::{Command, Completion, netfn};
 use crate::rakp::Privilege;
 
-/// The channel that all sessions come in on, IPv4 LAN.
+/// Channel of all sessions: IPv4 LAN.
 const CHANNEL: u8 = 1;
 
-/// Completion, data, and the session that must be closed once the answer is on its way.
+/// Completion code, data, and the session to close after the response is sent.
 pub(super) type Served = (Completion, Vec<u8>, Option<u32>);
 
-/// Answers what may be asked outside a session.
+/// Handles commands outside a session.
 pub(super) fn public(identity: &Identity, command: &Command) -> (Completion, Vec<u8>) {
     match (command.netfn, command.command) {
         (netfn::APP, number::GET_CHANNEL_AUTHENTICATION) => (Completion::OK, authentication(identity)),
@@ -45,7 +45,7 @@ fn suites(identity: &Identity, data: &[u8]) -> Vec<u8> {
     std::iter::once(CHANNEL).chain(records.into_iter().skip(from).take(16)).collect()
 }
 
-/// Answers a command within a session, if it is about sessions.
+/// Handles a command for sessions. Returns `None` for any other command.
 pub(super) fn serve<T>(identity: &Identity, slots: &mut [Slot<T>], call: &Call) -> Option<Served> {
     let command = &call.command;
     if command.netfn != netfn::APP {
@@ -67,7 +67,7 @@ const fn refusal(completion: Completion) -> Served {
     (completion, Vec::new(), None)
 }
 
-/// *Set Session Privilege Level* (§22.18): 0 asks, and more than the session's limit is refused with 0x81.
+/// *Set Session Privilege Level* (§22.18): 0 returns the current one; the error for more than the session's limit is 0x81.
 fn set_privilege<T>(slots: &mut [Slot<T>], call: &Call) -> Served {
     const EXCEEDS_LIMIT: Completion = Completion(0x81);
     let Some(asked) = call.command.data.first() else {
@@ -87,8 +87,8 @@ fn set_privilege<T>(slots: &mut [Slot<T>], call: &Call) -> Served {
     (Completion::OK, vec![active.privilege.number()], None)
 }
 
-/// *Close Session* (§22.19): one's own, or as an administrator anybody's. By handle (id 0) it is not offered, as with
-/// `ipmi_sim`.
+/// *Close Session* (§22.19): the own session, or any session for an administrator. Closing by handle (id 0) is not supported,
+/// as in `ipmi_sim`.
 fn close<T>(identity: &Identity, slots: &[Slot<T>], call: &Call) -> Served {
     let Some(id) = call.command.data.first_chunk().copied().map(u32::from_le_bytes) else {
         return refusal(Completion::BAD_LENGTH);
@@ -103,7 +103,7 @@ fn close<T>(identity: &Identity, slots: &[Slot<T>], call: &Call) -> Served {
     }
 }
 
-/// *Get Session Info* (§22.20, Table 22-25): of the session that asks (0), by index, by handle (0xfe) or id (0xff).
+/// *Get Session Info* (§22.20, Table 22-25): of the own session (0), by index, by handle (0xfe) or id (0xff).
 fn session_info<T>(identity: &Identity, slots: &[Slot<T>], call: &Call) -> Served {
     let active: Vec<(&Slot<T>, Privilege)> = slots
         .iter()
@@ -122,7 +122,7 @@ fn session_info<T>(identity: &Identity, slots: &[Slot<T>], call: &Call) -> Serve
     let counts = [short(identity.slots), short(active.len())];
     let found = position.and_then(|position| Some((short(position).saturating_add(1), active.get(position)?)));
     let data = match found {
-        // Handle, the counts, user 1, its privilege, IPMI 2.0 on our channel; the console's address is not known here.
+        // Handle, counts, user 1, privilege, IPMI 2.0 on the channel. The console's address is not known here.
         Some((handle, (_, privilege))) => {
             let head = [handle, counts[0], counts[1], 1, privilege.number(), 0x10 | CHANNEL];
             [&head[..], &[0; 12]].concat()

@@ -28,16 +28,16 @@ fn status(responder: &mut Responder<u8, Duration>, bytes: &[u8], now: Duration) 
 }
 
 #[test]
-fn slots_are_bounded_a_repetition_takes_none_and_half_open_ones_expire() {
+fn slots_are_limited_a_repeated_message_uses_none_and_half_open_ones_expire() {
     let mut responder = responder(2);
     let now = Duration::ZERO;
     let answers = [1, 1, 2, 3].map(|tag| status(&mut responder, &open(tag), now));
     assert_eq!(answers, [0, 0, 0, 1]);
-    assert_eq!(status(&mut responder, &open(3), now + HANDSHAKE), 0);
+    assert_eq!(status(&mut responder, &open(3), now + HANDSHAKE_TIMEOUT), 0);
 }
 
 #[test]
-fn a_ping_is_answered_with_its_tag() {
+fn a_pong_has_the_tag_of_its_ping() {
     let mut responder = responder(1);
     responder.receive(Duration::ZERO, 9, &rmcp::presence_ping(0x42)).unwrap();
     let Some(Output::Send { to: 9, bytes }) = responder.poll() else { panic!("no answer") };

@@ -1,4 +1,4 @@
-//! What a session is told at its beginning, and with every request.
+//! Configuration of a session and its requests.
 
 use std::time::Duration;
 
@@ -6,52 +6,52 @@ use crate::cipher::Suite;
 use crate::rakp::{MAX_NAME, Privilege};
 use crate::secret::Secret;
 
-/// Which cipher suites a session accepts. There is no way to ask for a weaker one.
+/// Cipher suites that a session accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suites {
-    /// 17, and 3 where the BMC refuses 17.
+    /// 17, or 3 if the BMC refuses 17.
     Best,
-    /// This one alone.
+    /// Only this one.
     Only(Suite),
 }
 
-/// Credentials of a login, and its timeouts.
+/// Credentials and timeouts of a login.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) console: u32,
     pub(crate) name: Vec<u8>,
     pub(crate) password: Secret,
-    /// The BMC's own key K_G, where one is set; otherwise the password stands in (IPMI 2.0 §13.31).
+    /// Key K_G of the BMC, if set; otherwise the password is used (IPMI 2.0 §13.31).
     pub bmc_key: Option<Secret>,
-    /// The privilege asked for. Default: administrator, needed to close other sessions.
+    /// Requested privilege. Default: administrator, which is required to close other sessions.
     pub privilege: Privilege,
     /// Default: [`Suites::Best`].
     pub suites: Suites,
-    /// How long the BMC has for an answer of the handshake before it is asked again; grows to four times this when
-    /// answers come late. Default: one second, as most BMCs answer within 0.2 s.
-    pub patience: Duration,
-    /// How long the session may be idle before it asks for the device id. A BMC ends an idle session after
-    /// 60 ± 3 seconds (IPMI 2.0 §6.12.15). Default: 20 s, which leaves time for the tries.
+    /// Timeout for a response of the handshake, after which the message is repeated. It grows to four times this value if
+    /// responses are late. Default: one second; most BMCs respond within 0.2 s.
+    pub response_timeout: Duration,
+    /// Idle time after which the session requests the device id to stay open. A BMC ends an idle session after 60 ± 3 seconds
+    /// (IPMI 2.0 §6.12.15). Default: 20 s, which leaves time for repeats.
     pub keep_alive: Duration,
-    /// How many commands may wait for their answers at once, 1 to [`MAX_PIPELINE`]. Default: one, since many BMCs
-    /// mix up or drop a second.
+    /// Maximum number of outstanding commands, 1 to [`MAX_PIPELINE`]. Default: one, because many BMCs confuse or drop a
+    /// second one.
     pub pipeline: usize,
 }
 
-/// More commands in flight than any BMC takes; far below the 64 request sequence numbers, so that the number of an
-/// answer that comes late is not given to another command meanwhile.
+/// Maximum number of outstanding commands. It is far below the 64 request sequence numbers, so that the number of a late
+/// response is not reused by another command.
 pub const MAX_PIPELINE: usize = 8;
 
-/// A login that cannot be.
+/// Reason why a login is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLogin {
-    /// More than [`MAX_NAME`] octets.
+    /// The user name has more than [`MAX_NAME`] octets.
     #[error("the user name has more than {MAX_NAME} octets")]
     LongName,
-    /// More than [`MAX_SECRET`](crate::MAX_SECRET) octets.
+    /// The password has more than [`MAX_SECRET`](crate::MAX_SECRET) octets.
     #[error("the password has more than {} octets", crate::MAX_SECRET)]
     LongPassword,
-    /// Session id 0 means "no session" (IPMI 2.0 Table 13-9).
+    /// The session id is 0, which means "no session" (IPMI 2.0 Table 13-9).
     #[error("the console's session id is 0")]
     ZeroId,
 }
@@ -60,7 +60,7 @@ impl Config {
     /// `console` is the remote console's session id: unique among the sessions of one socket, unpredictable, not 0.
     ///
     /// # Errors
-    /// [`InvalidLogin`]: correct the named value.
+    /// [`InvalidLogin`] if one of the values is invalid.
     pub fn new(console: u32, name: &[u8], password: &[u8]) -> Result<Self, InvalidLogin> {
         if console == 0 {
             return Err(InvalidLogin::ZeroId);
@@ -75,35 +75,35 @@ impl Config {
             bmc_key: None,
             privilege: Privilege::Administrator,
             suites: Suites::Best,
-            patience: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
             keep_alive: Duration::from_secs(20),
             pipeline: 1,
         })
     }
 }
 
-/// How often, and after what wait, a command is sent again.
+/// Number and timeout of the tries of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// How long to wait for the answer to each try.
+    /// Timeout of each try.
     pub timeout: Duration,
-    /// How many times the command is sent at most; 0 counts as 1.
+    /// Maximum number of tries. 0 counts as 1.
     pub tries: u8,
 }
 
 impl Retry {
-    /// Sent once, and never again: for what is not absolute, such as a reset or an NMI.
+    /// Returns a single try, for commands that are not absolute, such as a reset or an NMI.
     #[must_use]
     pub const fn once(timeout: Duration) -> Self {
         Self { timeout, tries: 1 }
     }
 }
 
-/// What a command does to the BMC or its machine. The caller knows; nothing is guessed from the command.
+/// Whether a command changes the BMC or its machine. The caller declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing.
+    /// It changes nothing.
     Reads,
-    /// A change: each of its datagrams is marked [`Guard::Mutating`](crate::Guard::Mutating).
+    /// It changes something. Each of its datagrams is marked [`Guard::Mutating`](crate::Guard::Mutating).
     Mutates,
 }

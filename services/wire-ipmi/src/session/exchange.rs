@@ -1,4 +1,4 @@
-//! Requests and answers of an open session: numbers, tries, and which answer belongs to what.
+//! Requests and responses of an open session: sequence numbers, tries, and matching.
 
 use std::ops::Add;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::rmcp::Packet;
 use crate::secret::Entropy;
 use crate::window::Window;
 
-/// The request sequence number has six bits (IPMI 2.0 §13.8).
-const NUMBERS: u8 = 64;
+/// Number of request sequence numbers, which have six bits (IPMI 2.0 §13.8).
+const REQUEST_NUMBERS: u8 = 64;
 
-/// On whose behalf a command is sent.
+/// Purpose of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Errand {
     Caller(Ticket),
@@ -24,7 +24,7 @@ pub(super) enum Errand {
     Close,
 }
 
-/// A command on its way.
+/// Sent command.
 #[derive(Debug)]
 struct Flight<T> {
     errand: Errand,
@@ -34,11 +34,11 @@ struct Flight<T> {
     timeout: Duration,
     left: u8,
     sent: u32,
-    /// `None` when nothing more is done about it, though an answer would still be taken.
+    /// `None` if it is not sent any more. A response is still accepted.
     deadline: Option<T>,
 }
 
-/// What one expired try leads to.
+/// Result of an expired try.
 pub(super) enum Expired {
     Again { bytes: Vec<u8>, guard: Guard },
     GivenUp(Errand),
@@ -53,7 +53,7 @@ pub(super) struct Exchange<T> {
     next: u8,
     /// At most one per number.
     flights: Vec<Flight<T>>,
-    /// How many datagrams of this session could not be authenticated since the last that could.
+    /// Number of unauthenticated datagrams since the last authenticated one.
     forged: u8,
 }
 
@@ -70,7 +70,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Exchange<T> {
         self.forged
     }
 
-    /// How many commands wait for an answer.
+    /// Returns the number of outstanding commands.
     pub(super) fn waiting(&self) -> usize {
         self.flights.iter().filter(|flight| flight.deadline.is_some()).count()
     }
@@ -110,10 +110,10 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Exchange<T> {
         (bytes, guard)
     }
 
-    /// The next number that no waiting command has; a command given up under it is forgotten.
+    /// Returns the next number that no outstanding command has. A command with this number that was given up is dropped.
     fn free_number(&mut self) -> u8 {
-        for _ in 0..NUMBERS {
-            self.next = self.next.wrapping_add(1) % NUMBERS;
+        for _ in 0..REQUEST_NUMBERS {
+            self.next = self.next.wrapping_add(1) % REQUEST_NUMBERS;
             let number = self.next;
             if !self.flights.iter().any(|flight| flight.number == number && flight.deadline.is_some()) {
                 break;
@@ -123,14 +123,14 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Exchange<T> {
         self.next
     }
 
-    /// Every datagram has a session sequence number of its own, retransmissions too; 0 is for datagrams outside a
+    /// Every datagram has a new session sequence number, also retransmissions; 0 is for datagrams outside a
     /// session (IPMI 2.0 §6.12.8, §13.6).
     fn seal(&mut self, entropy: &mut Entropy, message: &[u8]) -> Vec<u8> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         self.keys.seal(self.bmc, self.sequence, entropy.draw(), message)
     }
 
-    /// Takes an answer, if it is one to something that was asked.
+    /// Handles a response to an outstanding or cancelled command.
     pub(super) fn receive(&mut self, packet: &Packet<'_>) -> Result<(Errand, Response), Malformed> {
         let message = match self.keys.open(packet) {
             Ok(message) => message,
@@ -153,7 +153,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Exchange<T> {
         Ok((flight.errand, response))
     }
 
-    /// One expired try, if there is any; ask until there is none.
+    /// Handles an expired try. Call it until it returns `None`.
     pub(super) fn expire(&mut self, entropy: &mut Entropy, now: T) -> Option<Expired> {
         let flight = self.flights.iter_mut().find(|flight| flight.deadline.is_some_and(|deadline| deadline <= now))?;
         if flight.left == 0 {
@@ -168,7 +168,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Exchange<T> {
         Some(Expired::Again { bytes, guard })
     }
 
-    /// Sends nothing more for this ticket.
+    /// Stops sending the command of a ticket.
     pub(super) fn withdraw(&mut self, ticket: Ticket) -> Withdrawn {
         let errand = Errand::Caller(ticket);
         let Some(flight) = self.flights.iter_mut().rev().find(|f| f.errand == errand && f.deadline.is_some()) else {
@@ -178,7 +178,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Exchange<T> {
         Withdrawn::HandedOut(flight.sent)
     }
 
-    /// Sends nothing more for anybody; tells whose requests waited.
+    /// Stops sending all commands, and returns the tickets of outstanding requests.
     pub(super) fn withdraw_all(&mut self) -> Vec<Ticket> {
         let waiting = self.flights.iter_mut().filter(|flight| flight.deadline.is_some());
         waiting

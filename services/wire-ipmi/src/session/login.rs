@@ -1,8 +1,8 @@
-//! From nothing to shared keys: Open Session and RAKP 1 to 4, seen from the remote console.
+//! Login of the remote console: Open Session and RAKP 1 to 4.
 //!
-//! The answers of this phase are not authenticated until RAKP 2 proves the password, so a single bad one proves
-//! nothing: it may be a damaged copy that runs ahead of the good one. It is held as a *doubt* for a moment, in which
-//! a good answer wins, and then asked about once more by a fresh attempt. Two bad attempts are believed.
+//! Responses are not authenticated until RAKP 2 proves the password, so an invalid one may be a damaged copy of a valid one.
+//! It is kept as a *doubt* for a moment, in which a valid response supersedes it. Otherwise the login is attempted once more.
+//! It fails after two invalid attempts.
 
 use std::ops::Add;
 use std::time::Duration;
@@ -15,32 +15,32 @@ use crate::rakp::{Grant, NAME_ONLY, OpenRequest, OpenResponse, Rakp1, Rakp2, Rak
 use crate::rmcp::{self, Packet, Protection, payload};
 use crate::secret::Entropy;
 
-/// How long a good answer has to overtake a bad one.
-const DOUBT: Duration = Duration::from_millis(250);
-/// How long to leave a BMC alone that has no session to give.
+/// Time in which a valid response supersedes an invalid one.
+const DOUBT_DURATION: Duration = Duration::from_millis(250);
+/// Delay before the next attempt if the BMC has no free session.
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
-/// How often a BMC may say so before it is believed.
-const BUSY_LIMIT: u8 = 5;
-/// How often one message is sent. At 25 % loss in each direction one exchange in 700 still fails.
+/// Number of such replies after which the login fails.
+const MAX_BUSY_REPLIES: u8 = 5;
+/// Maximum number of times that a message is sent. At 25 % loss in each direction, one exchange in 700 fails.
 const MAX_SENDS: u8 = 8;
-/// How often a message after the first is sent before the whole attempt is begun anew: a BMC that has done with
-/// RAKP 3 may not answer it again when its RAKP 4 was lost.
+/// Number of times that a message after the first one is sent before the attempt is restarted: a BMC that has handled
+/// RAKP 3 may not repeat a lost RAKP 4.
 const MAX_UNAUTHENTICATED_SENDS: u8 = 4;
-/// How often the handshake is begun.
-const ATTEMPTS: u8 = 6;
-/// By how much the patience may grow.
+/// Maximum number of attempts.
+const MAX_ATTEMPTS: u8 = 6;
+/// Maximum factor by which the response timeout grows.
 const MAX_TIMEOUT_FACTOR: u32 = 4;
 
-/// What the session must do after a step of its login.
+/// Next action of the session during its login.
 pub(super) enum Progress {
     Wait,
     Send(Vec<u8>),
     Done(Established),
-    /// The datagram, if any, tells the BMC that we turn away.
+    /// The datagram, if any, tells the BMC that the console aborts.
     Fail(Reason, Option<Vec<u8>>),
 }
 
-/// What a login yields.
+/// Result of a login.
 pub(super) struct Established {
     pub(super) keys: Keys,
     pub(super) suite: Suite,
@@ -50,12 +50,12 @@ pub(super) struct Established {
 
 #[derive(Debug)]
 enum Step {
-    /// The BMC had no slot; the deadline begins a new attempt.
+    /// The BMC had no free slot. The next attempt starts at the deadline.
     Pausing,
     Opening,
-    /// RAKP 1 is sent. The BMC's part of the transcript is still blank.
+    /// RAKP 1 was sent. The BMC's part of the transcript is still empty.
     Proving(Transcript),
-    /// RAKP 3 is sent.
+    /// RAKP 3 was sent.
     Keying(Transcript, Digest),
 }
 
@@ -65,24 +65,24 @@ pub(super) struct Login<T> {
     fallback: Option<Suite>,
     step: Step,
     tag: u8,
-    /// The tag of this attempt's *Open Session*.
+    /// Tag of the *Open Session* of this attempt.
     opening: u8,
-    /// Another session id that an answer to it named: one of the two answers is damaged, or both ids are good.
+    /// Session id in a second response to it: one of the responses is damaged, or both ids are valid.
     rival: Option<u32>,
     datagram: Vec<u8>,
     tries: u8,
     deadline: T,
-    patience: Duration,
+    response_timeout: Duration,
     attempts: u8,
     busy: u8,
-    /// What a bad answer of this attempt says.
+    /// Reason of an invalid response in this attempt.
     doubt: Option<Reason>,
-    /// What the bad answer of an earlier attempt said.
+    /// Reason of an invalid response in an earlier attempt.
     believed: Option<Reason>,
 }
 
 impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
-    /// Begins; the first datagram comes along.
+    /// Starts a login, and returns its first datagram.
     pub(super) fn new(config: &Config, now: T) -> (Self, Vec<u8>) {
         let (suite, fallback) = match config.suites {
             Suites::Best => (Suite::Seventeen, Some(Suite::Three)),
@@ -92,14 +92,14 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
             suite,
             fallback,
             step: Step::Opening,
-            // Some refusals carry nothing but the tag: let two sessions with one BMC differ in it.
+            // Some refusals contain only the tag, so the tags of two sessions with one BMC must differ.
             tag: config.console.to_le_bytes()[3],
             opening: 0,
             rival: None,
             datagram: Vec::new(),
             tries: 0,
             deadline: now,
-            patience: config.patience,
+            response_timeout: config.response_timeout,
             attempts: 0,
             busy: 0,
             doubt: None,
@@ -113,12 +113,12 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         self.deadline
     }
 
-    /// How long an answer may take, as learned so far.
-    pub(super) const fn patience(&self) -> Duration {
-        self.patience
+    /// Returns the response timeout, adapted to the BMC.
+    pub(super) const fn response_timeout(&self) -> Duration {
+        self.response_timeout
     }
 
-    /// The BMC's session id, once it has given one.
+    /// Returns the BMC's session id, if known.
     pub(super) const fn bmc(&self) -> Option<u32> {
         match &self.step {
             Step::Proving(transcript) | Step::Keying(transcript, _) => Some(transcript.bmc),
@@ -163,44 +163,44 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
             return Progress::Send(self.prove(config, entropy, now, bmc));
         }
         if let Some(reason) = self.doubt.take() {
-            return self.convince(config, now, reason);
+            return self.handle_doubt(config, now, reason);
         }
         let limit = match self.step {
-            Step::Pausing => return self.again(config, now, Reason::NoSlot),
+            Step::Pausing => return self.restart(config, now, Reason::NoSlot),
             Step::Opening if self.tries >= MAX_SENDS => return Progress::Fail(Reason::Silent, None),
             Step::Opening => MAX_SENDS,
             Step::Proving(_) | Step::Keying(..) => MAX_UNAUTHENTICATED_SENDS,
         };
         if self.tries >= limit {
-            return self.again(config, now, Reason::Silent);
+            return self.restart(config, now, Reason::Silent);
         }
         self.tries = self.tries.saturating_add(1);
-        self.deadline = now + self.patience;
+        self.deadline = now + self.response_timeout;
         Progress::Send(self.datagram.clone())
     }
 
-    /// A new attempt from the start, unless there were enough.
-    fn again(&mut self, config: &Config, now: T, reason: Reason) -> Progress {
-        if self.attempts >= ATTEMPTS {
+    /// Starts a new attempt, or fails after too many.
+    fn restart(&mut self, config: &Config, now: T, reason: Reason) -> Progress {
+        if self.attempts >= MAX_ATTEMPTS {
             return Progress::Fail(self.believed.unwrap_or(reason), None);
         }
         Progress::Send(self.open(config, now))
     }
 
-    /// A doubt that no good answer dispelled.
-    fn convince(&mut self, config: &Config, now: T, reason: Reason) -> Progress {
-        // A status such as "invalid session id" says that the BMC lost track of us, say because our RAKP 1 reached
-        // it twice: that is about the attempt, not about the login, and is tried as often as silence is.
+    /// Handles a doubt that no valid response has superseded.
+    fn handle_doubt(&mut self, config: &Config, now: T, reason: Reason) -> Progress {
+        // A status such as "invalid session id" concerns only the attempt, for example because the BMC received RAKP 1 twice.
+        // It is retried as often as a missing response.
         if !matches!(reason, Reason::Refused(_))
             && let Some(reason) = self.believed.replace(reason)
         {
-            return Progress::Fail(reason, self.turn_away());
+            return Progress::Fail(reason, self.abort_message());
         }
-        self.again(config, now, reason)
+        self.restart(config, now, reason)
     }
 
-    /// RAKP 3 with a status, so that the BMC need not keep the half-open session (IPMI 2.0 Table 13-13).
-    fn turn_away(&self) -> Option<Vec<u8>> {
+    /// Returns a RAKP 3 with a status, upon which the BMC drops the half-open session (IPMI 2.0 Table 13-13).
+    fn abort_message(&self) -> Option<Vec<u8>> {
         let bmc = self.bmc()?;
         let message = Rakp3 { tag: self.tag.wrapping_add(1), bmc, code: Err(Status::INVALID_CHECK) };
         Some(rmcp::plain(payload::RAKP_3, &message.encode()))
@@ -220,7 +220,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         self.advance(now, Step::Opening, rmcp::plain(payload::OPEN_REQUEST, &request.encode()))
     }
 
-    /// Each message has a tag of its own, so that an answer to an earlier one is not taken for this one's.
+    /// Returns a new tag, which distinguishes the response from those to earlier messages.
     const fn next_tag(&mut self) -> u8 {
         self.tag = self.tag.wrapping_add(1);
         self.tag
@@ -230,17 +230,17 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         self.step = step;
         self.tries = 1;
         self.doubt = None;
-        self.deadline = now + self.patience;
+        self.deadline = now + self.response_timeout;
         self.datagram.clone_from(&datagram);
         datagram
     }
 
-    /// An answer that came only after a repetition may have been late, not lost. Asking a late BMC again makes it
-    /// begin anew and us reject its proof, for ever; so be slower from now on.
+    /// Increases the response timeout after a response that needed a repeat, because it may have been late, not lost. A slow BMC
+    /// restarts the handshake at each repeat, so the login would never succeed.
     fn learn(&mut self, config: &Config) {
         if self.tries > 1 {
-            let max_timeout = config.patience.saturating_mul(MAX_TIMEOUT_FACTOR);
-            self.patience = self.patience.saturating_mul(2).min(max_timeout);
+            let max_timeout = config.response_timeout.saturating_mul(MAX_TIMEOUT_FACTOR);
+            self.response_timeout = self.response_timeout.saturating_mul(2).min(max_timeout);
         }
     }
 
@@ -258,12 +258,12 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         Ok(Progress::Send(self.prove(config, entropy, now, grant.bmc)))
     }
 
-    /// A suite that was not proposed would be a downgrade by a machine in the middle.
+    /// Returns whether the chosen suite was proposed. Any other suite would be a downgrade by an attacker.
     fn acceptable(&self, grant: &Grant) -> bool {
         grant.bmc != 0 && Suite::of(grant.algorithms) == Some(self.suite)
     }
 
-    /// A second answer to *Open Session*, while the first is being followed.
+    /// Handles a second response to *Open Session*.
     fn contradicted(&mut self, config: &Config, chosen: u32, bytes: &[u8]) -> Result<Progress, Malformed> {
         let response = OpenResponse::decode(bytes)?;
         match response.granted {
@@ -280,7 +280,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         }
     }
 
-    /// RAKP 1, for the session of this id.
+    /// Returns RAKP 1 for a session of the BMC.
     fn prove(&mut self, config: &Config, entropy: &mut Entropy, now: T, bmc: u32) -> Vec<u8> {
         let draft = Transcript {
             suite: self.suite,
@@ -305,7 +305,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
             Err(status) => return Ok(self.refused(config, now, status)),
         };
         let transcript = Transcript { bmc_nonce: proof.nonce, guid: proof.guid, ..draft };
-        // Octets behind the code are tolerated.
+        // Octets after the code are ignored.
         let code = proof.code.get(..self.suite.digest()).unwrap_or_default();
         if !cipher::equal(transcript.bmc_proof(&config.password).octets(), code) {
             return Ok(self.suspect(now, Reason::WrongPassword));
@@ -369,10 +369,10 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
 
     fn pause(&mut self, now: T) -> Progress {
         self.busy = self.busy.saturating_add(1);
-        if self.busy >= BUSY_LIMIT {
+        if self.busy >= MAX_BUSY_REPLIES {
             return Progress::Fail(Reason::NoSlot, None);
         }
-        // Waiting for a slot is no attempt.
+        // Waiting for a slot does not count as an attempt.
         self.attempts = self.attempts.saturating_sub(1);
         self.step = Step::Pausing;
         self.deadline = now + BUSY_PAUSE;
@@ -382,7 +382,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
     fn suspect(&mut self, now: T, reason: Reason) -> Progress {
         if self.doubt.is_none() {
             self.doubt = Some(reason);
-            self.deadline = now + DOUBT;
+            self.deadline = now + DOUBT_DURATION;
         }
         Progress::Wait
     }

@@ -1,81 +1,81 @@
-//! What a session tells its driver.
+//! Outputs of a session.
 
 use crate::cipher::Suite;
 use crate::message::Completion;
 use crate::rakp::Status;
 
-/// The caller's name for one request.
+/// Identifier of a request, chosen by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// Whether a datagram changes anything at the BMC.
+/// Whether a datagram needs a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
-    /// It does not: handshake, reading, keep-alive, closing.
+    /// It does not change the machine: handshake, reading, keep-alive, closing.
     Free,
-    /// It carries this request, which does. Send it only with a permit; without, drop it and
+    /// It belongs to this mutating request. Send it only with a permit; without one, drop it and
     /// [`cancel`](crate::Session::cancel) the ticket.
     Mutating(Ticket),
 }
 
-/// What the driver must do or know next.
+/// Next action or event for the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Put these bytes on the wire.
+    /// Send a datagram.
     Send {
-        /// The datagram.
+        /// Datagram.
         bytes: Vec<u8>,
-        /// Whether a permit is needed; also for every retransmission.
+        /// Whether it needs a permit; set on every retransmission too.
         guard: Guard,
     },
-    /// Logged in: requests are sent from now on.
+    /// The session is open. Requests are sent from now on.
     Opened {
-        /// The BMC's id of this session, for the journal, and for others to close it by.
+        /// The BMC's session id, for the journal and for closing the session from another one.
         bmc_session: u32,
-        /// What protects it.
+        /// Cipher suite.
         suite: Suite,
-        /// Which BMC it is (as it says itself; a proof only that it knows the password).
+        /// GUID that the BMC claims. The handshake proves only that it knows the password.
         guid: [u8; 16],
     },
-    /// A request was answered. After [`Output::Lost`] this may still come, for as long as the session lives.
+    /// A response was received. It may follow [`Output::Lost`] while the session is open.
     Answer {
-        /// Which.
+        /// Ticket of the request.
         ticket: Ticket,
-        /// How it ended.
+        /// Completion code.
         completion: Completion,
-        /// What it brought; may be longer than the command's answer should be.
+        /// Data of the response. It may be longer than specified.
         data: Vec<u8>,
     },
-    /// All tries of a request went unanswered, or the session ended first: it was carried out or it was not.
+    /// No response to any try of a request, or the session ended before. It is unknown whether the BMC executed the request.
     Lost {
-        /// Which.
+        /// Ticket of the request.
         ticket: Ticket,
     },
-    /// The BMC confirmed that the session is closed, or it never was opened. Nothing follows.
+    /// The BMC confirmed that the session is closed, or it was never open. This is the last output.
     Closed,
-    /// The session is over without that confirmation. Nothing follows.
+    /// The session ended without that confirmation. This is the last output.
     Failed(Reason),
 }
 
-/// Why a session is over.
+/// Reason why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// The BMC's proof does not fit our password, twice: the password is wrong, or another device answers.
+    /// The BMC's proof did not match the password in two attempts: the password is wrong, or another device responds.
     #[error("the password is wrong")]
     WrongPassword,
-    /// The BMC does not know the name, or not at that privilege.
+    /// The user name is unknown, or does not have the privilege.
     #[error("the user is not known")]
     UnknownUser,
-    /// The user may not have the privilege that was asked for.
+    /// The user is not allowed to have the requested privilege.
     #[error("the user may not have that privilege")]
     NoPrivilege,
-    /// The BMC has no session left, or says so.
+    /// The BMC reports that it has no free session.
     #[error("the BMC has no free session slot")]
     NoSlot,
-    /// The BMC speaks neither of the suites that were allowed.
+    /// The BMC supports none of the accepted cipher suites.
     #[error("the BMC refuses the cipher suites")]
     NoSuite,
-    /// The proof of the session key does not fit, twice: K_G differs, or the answer is forged.
+    /// The proof of the session key did not match in two attempts: K_G differs, or the response is forged.
     #[error("the BMC's key K_G is another")]
     WrongKey,
     /// The handshake was refused with another status.
@@ -87,38 +87,38 @@ pub enum Reason {
     /// *Close Session* failed with this completion code, so the session may still be open.
     #[error("the BMC did not close the session: completion code {:#04x}", .0.0)]
     Unclosed(Completion),
-    /// No answer to any try.
+    /// No response to any try.
     #[error("the BMC does not answer")]
     Silent,
-    /// Answers came, but none that could be authenticated.
+    /// Responses were received, but none could be authenticated.
     #[error("the BMC's answers are forged")]
     Forged,
 }
 
-/// What became of a request that was withdrawn.
+/// State of a cancelled request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Withdrawn {
-    /// No datagram of it was ever handed out.
+    /// No datagram of it was sent.
     Unsent,
-    /// So many were, and no more will be. An answer is still reported when one comes.
+    /// This number of datagrams was sent, and no more will be. A response is still reported.
     HandedOut(u32),
-    /// The ticket is not known: answered, given up, or never asked.
+    /// The ticket is unknown: the request has ended, or never existed.
     Unknown,
 }
 
-/// A request that was not taken.
+/// Reason why a request was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The session is closing or over.
     #[error("the session is over")]
     Over,
-    /// As many requests wait as may.
+    /// Too many requests are queued.
     #[error("too many requests wait")]
     Full,
     /// The ticket is in use.
     #[error("the ticket is in use")]
     Repeated,
-    /// More than [`MAX_DATA`](crate::MAX_DATA) octets, or an odd or too high network function.
+    /// The command has more than [`MAX_DATA`](crate::MAX_DATA) octets, or an invalid network function.
     #[error("the command cannot be spelled")]
     Unspeakable,
 }

@@ -1,4 +1,4 @@
-//! A session against a responder, over a wire that is as bad as the test wants, under a clock that the test moves.
+//! Tests a session with a responder over an unreliable network, with a simulated clock.
 
 #![expect(clippy::indexing_slicing, reason = "a test may fail")]
 
@@ -18,7 +18,7 @@ fn opened(told: &Output) -> bool {
 }
 
 #[test]
-fn a_session_lives_under_either_suite() {
+fn a_session_works_with_either_suite() {
     for suite in [Suite::Three, Suite::Seventeen] {
         let mut bed = Bed::new(Config { suites: Suites::Only(suite), ..config() }, identity());
         bed.live();
@@ -29,7 +29,7 @@ fn a_session_lives_under_either_suite() {
 }
 
 #[test]
-fn suite_3_is_taken_where_17_is_refused_and_nothing_weaker() {
+fn suite_3_is_used_if_17_is_refused_and_no_weaker_one() {
     let mut bed = Bed::new(config(), Identity { suites: vec![Suite::Three], ..identity() });
     bed.live();
     assert!(matches!(bed.told.first(), Some(Output::Opened { suite: Suite::Three, .. })));
@@ -39,7 +39,7 @@ fn suite_3_is_taken_where_17_is_refused_and_nothing_weaker() {
 }
 
 #[test]
-fn the_bmcs_own_key_is_used_where_both_know_it() {
+fn k_g_is_used_if_both_sides_have_it() {
     let key = Secret::new(b"kg");
     let mut bed =
         Bed::new(Config { bmc_key: key.clone(), ..config() }, Identity { bmc_key: key.clone(), ..identity() });
@@ -60,21 +60,21 @@ fn a_wrong_password_and_an_unknown_user_fail_within_a_second() {
 }
 
 #[test]
-fn a_user_who_may_less_is_told_so() {
+fn a_user_without_the_privilege_gets_its_own_reason() {
     let mut identity = identity();
     identity.users.iter_mut().for_each(|user| user.privilege = Privilege::Operator);
     assert_eq!(Bed::new(config(), identity).failure(), Reason::NoPrivilege);
 }
 
 #[test]
-fn a_bmc_without_a_slot_is_named_after_a_few_tries() {
+fn a_login_to_a_bmc_without_a_free_slot_fails_after_a_few_tries() {
     let mut bed = Bed::new(config(), Identity { slots: 0, ..identity() });
     assert_eq!(bed.failure(), Reason::NoSlot);
     assert!(bed.now < Duration::from_secs(5), "{:?}", bed.now);
 }
 
 #[test]
-fn open_session_busy_twice_is_survived() {
+fn a_login_succeeds_after_two_busy_replies() {
     let mut answers = 0;
     let mut bed = Bed::good().faulty(move |side, bytes| {
         let mut bytes = bytes.to_vec();
@@ -90,7 +90,7 @@ fn open_session_busy_twice_is_survived() {
 }
 
 #[test]
-fn a_deaf_bmc_is_given_up() {
+fn a_login_to_an_unresponsive_bmc_fails() {
     let mut bed = Bed::good().faulty(|_, _| vec![]);
     assert_eq!(bed.failure(), Reason::Silent);
     assert_eq!(bed.now, Duration::from_secs(8));
@@ -112,7 +112,7 @@ fn a_forged_rakp_2_or_4_fails_quickly() {
 }
 
 #[test]
-fn a_cleared_authentication_bit_or_a_broken_check_value_is_never_believed() {
+fn a_cleared_authentication_bit_or_an_invalid_check_value_is_never_accepted() {
     let cleared: fn(&mut Vec<u8>) = |bytes| bytes[5] &= 0x3f;
     let broken: fn(&mut Vec<u8>) = |bytes| *bytes.last_mut().unwrap() ^= 1;
     for spoil in [cleared, broken] {
@@ -129,7 +129,7 @@ fn a_cleared_authentication_bit_or_a_broken_check_value_is_never_believed() {
 }
 
 #[test]
-fn duplicates_both_ways_late_answers_and_bad_copies_ahead_are_survived() {
+fn a_session_tolerates_duplicates_late_responses_and_damaged_copies() {
     let millis = Duration::from_millis;
     let twice = move |_, bytes: &[u8]| vec![(millis(1), bytes.to_vec()), (millis(2), bytes.to_vec())];
     Bed::good().faulty(twice).live();
@@ -140,7 +140,7 @@ fn duplicates_both_ways_late_answers_and_bad_copies_ahead_are_survived() {
     Bed::good().faulty(late).live();
 
     for spoil in 0..80_usize {
-        // Only answers: a BMC that gets a bad RAKP 1 or 3 has every right to turn us away.
+        // Only responses are damaged: a BMC may abort upon an invalid RAKP 1 or 3.
         let corrupt_first = move |side, bytes: &[u8]| {
             if side == Side::ToBmc {
                 return at_once(side, bytes);
@@ -160,7 +160,7 @@ fn duplicates_both_ways_late_answers_and_bad_copies_ahead_are_survived() {
 }
 
 #[test]
-fn old_answers_and_garbage_behind_the_answer_are_survived() {
+fn a_session_tolerates_old_responses_and_additional_octets() {
     let mut old: Vec<Vec<u8>> = Vec::new();
     let mut bed = Bed::good().faulty(move |side, bytes| {
         if side == Side::ToBmc {
@@ -176,7 +176,7 @@ fn old_answers_and_garbage_behind_the_answer_are_survived() {
 }
 
 #[test]
-fn a_command_sent_once_is_never_sent_again_and_its_late_answer_counts() {
+fn a_command_with_one_try_is_never_repeated_and_its_late_response_is_reported() {
     let mut bed = Bed::good();
     bed.until(opened);
     let before = bed.sent.len();
@@ -196,7 +196,7 @@ fn a_command_sent_once_is_never_sent_again_and_its_late_answer_counts() {
 }
 
 #[test]
-fn every_datagram_of_a_mutating_request_is_marked_and_none_follows_its_cancel() {
+fn every_datagram_of_a_mutating_request_is_marked_and_none_follows_its_cancellation() {
     let mut bed = Bed::good();
     bed.until(opened);
     bed = bed.faulty(|_, _| vec![]);
@@ -211,7 +211,7 @@ fn every_datagram_of_a_mutating_request_is_marked_and_none_follows_its_cancel() 
 }
 
 #[test]
-fn a_request_that_was_never_handed_out_is_withdrawn_unsent() {
+fn a_queued_request_is_cancelled_without_being_sent() {
     let mut bed = Bed::good();
     bed.until(opened);
     bed.ask(1, Control::On.command(), Effect::Mutates);
@@ -224,7 +224,7 @@ fn a_request_that_was_never_handed_out_is_withdrawn_unsent() {
 }
 
 #[test]
-fn a_session_closed_by_another_is_noticed_and_executes_nothing() {
+fn a_session_that_another_one_closed_ends_and_executes_nothing() {
     let mut bed = Bed::good();
     bed.until(opened);
     let id = bed.session.bmc_session().unwrap();
@@ -249,7 +249,7 @@ fn a_session_closed_by_another_is_noticed_and_executes_nothing() {
     assert_eq!(bed.done, []);
 }
 
-/// The power states that were reported, in the order of the answers.
+/// Returns the reported power states, in the order of the responses.
 fn reported(bed: &Bed<'_>) -> Vec<Power> {
     let answers = bed.told.iter().filter_map(|told| match told {
         Output::Answer { data, .. } => chassis::Status::decode(data).ok(),
@@ -259,10 +259,10 @@ fn reported(bed: &Bed<'_>) -> Vec<Power> {
 }
 
 #[test]
-fn a_second_answer_to_a_repeated_request_is_not_taken_for_the_next_ones() {
+fn a_second_response_to_a_repeated_request_is_not_mistaken_for_that_of_the_next() {
     let mut bed = Bed::good();
     bed.until(opened);
-    // Longer than one try: the BMC answers two, and the second answer comes before that of the next request.
+    // The delay exceeds one try: the BMC responds twice, and the second response precedes that to the next request.
     bed = bed.faulty(|side, bytes: &[u8]| {
         vec![(Duration::from_millis(if side == Side::ToConsole { 700 } else { 1 }), bytes.to_vec())]
     });
@@ -275,7 +275,7 @@ fn a_second_answer_to_a_repeated_request_is_not_taken_for_the_next_ones() {
 }
 
 #[test]
-fn an_answer_replayed_when_its_request_number_comes_round_again_is_dropped() {
+fn a_response_that_is_replayed_when_its_request_number_recurs_is_dropped() {
     let mut bed = Bed::good();
     bed.until(opened);
     let mut first: Option<Vec<u8>> = None;
@@ -304,7 +304,7 @@ fn an_idle_session_is_kept_alive_for_an_hour() {
 }
 
 #[test]
-fn a_pipeline_answers_each_request_with_its_own_answer() {
+fn each_request_of_a_pipeline_gets_its_own_response() {
     let mut bed = Bed::new(Config { pipeline: MAX_PIPELINE, ..config() }, identity());
     for ticket in 0..40 {
         let command = if ticket % 2 == 0 { chassis::get_status() } else { app::get_device_id() };
@@ -329,7 +329,7 @@ fn nothing_secret_is_printed() {
     assert!(!text.contains("labpass") && !text.contains(password.trim_matches(['[', ']'])), "{text}");
 }
 
-/// A small generator, so that a failing seed is a failing test.
+/// Returns the next number of a small generator, so that a failure can be reproduced by its seed.
 fn draw(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -338,14 +338,14 @@ fn draw(state: &mut u64) -> u64 {
 }
 
 #[test]
-fn a_session_lives_on_a_wire_that_loses_repeats_reorders_and_damages() {
-    // Not random ones: everything is drawn from the seed, so this test says the same each time.
+fn a_session_works_on_a_network_that_loses_repeats_reorders_and_damages() {
+    // Everything is derived from the seed, so the test is reproducible.
     for seed in 1..=300_u64 {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         eprintln!("seed {seed}");
         let mut bed = Bed::good().faulty(move |_, bytes| {
             let copies = match draw(&mut state) % 100 {
-                // An exchange has two directions: 25 % of them fail.
+                // An exchange has two directions, so 25 % of the exchanges fail.
                 0..14 => 0,
                 14..30 => 2,
                 _ => 1,

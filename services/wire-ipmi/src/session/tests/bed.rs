@@ -1,4 +1,4 @@
-//! The test bed: both halves, the wire between them and the clock.
+//! Test bed: a session, a responder, the network between them, and the clock.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{Privilege, Secret, Suite};
 pub(super) const CONSOLE: u32 = 0x0403_0201;
 pub(super) const RETRY: Retry = Retry { timeout: Duration::from_millis(500), tries: 10 };
 
-/// What the wire does with a datagram: the copies that arrive, each after a delay.
+/// Behavior of the network for a datagram: the received copies, each with its delay.
 pub(super) type Fault<'f> = Box<dyn FnMut(Side, &[u8]) -> Vec<(Duration, Vec<u8>)> + 'f>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,10 @@ pub(super) struct Bed<'f> {
     pub(super) machine: Machine,
     pub(super) wire: Vec<(Duration, Side, Vec<u8>)>,
     pub(super) fault: Fault<'f>,
-    /// Everything but `Send`.
+    /// Outputs other than `Send`.
     pub(super) told: Vec<Output>,
     pub(super) sent: Vec<(Duration, Guard)>,
-    /// The chassis commands that the machine carried out.
+    /// Chassis commands that the machine executed.
     pub(super) done: Vec<Command>,
 }
 
@@ -114,7 +114,7 @@ impl<'f> Bed<'f> {
         }
     }
 
-    /// Moves on to the next datagram or deadline; false when there is none before `end`.
+    /// Advances to the next datagram or deadline. Returns `false` if there is none before `end`.
     pub(super) fn step(&mut self, end: Duration) -> bool {
         self.settle();
         let next = self.wire.iter().map(|(at, ..)| *at).chain(self.session.deadline()).min();
@@ -136,7 +136,7 @@ impl<'f> Bed<'f> {
         true
     }
 
-    /// Until the session said something for which `found` holds, for at most two minutes.
+    /// Runs until `found` accepts an output of the session, for at most two minutes.
     pub(super) fn until(&mut self, found: impl Fn(&Output) -> bool) -> Duration {
         while !self.told.iter().any(&found) {
             assert!(self.step(Duration::from_secs(120)), "at {:?}: {:?}", self.now, self.told);
@@ -156,7 +156,7 @@ impl<'f> Bed<'f> {
         }
     }
 
-    /// A whole life: power on, read it back, log out.
+    /// Runs a complete session: power on, read the state, log out.
     pub(super) fn live(&mut self) {
         self.ask(1, Control::On.command(), Effect::Mutates);
         self.ask(2, chassis::get_status(), Effect::Reads);
