@@ -12,50 +12,50 @@ use crate::power::BootDevice;
 pub enum Driver {
     /// No machine: all work is simulated by waiting.
     FakeHardware,
-    /// A machine with a BMC that speaks IPMI 2.0.
+    /// A machine with an IPMI 2.0 BMC.
     #[default]
     Ipmi,
-    /// A machine whose power is switched by hand, and whose boot order is set by hand once: the network first.
+    /// A machine without a BMC: an operator switches its power, and sets the boot order to network first once.
     ManualManagement,
-    /// A machine with a BMC that speaks Redfish.
+    /// A machine with a Redfish BMC.
     Redfish,
 }
 
-/// One of the things that a machine is asked for, each by an implementation of its own.
+/// Hardware interface of a driver. Each one has its own implementations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interface {
-    /// Settings of its firmware.
+    /// BIOS settings.
     Bios,
-    /// How it is brought to boot what it shall.
+    /// Booting of an agent or an instance.
     Boot,
-    /// Its console.
+    /// Serial console.
     Console,
-    /// How an image gets onto it.
+    /// Writing of images.
     Deploy,
-    /// Versions of its firmware.
+    /// Firmware versions.
     Firmware,
-    /// How it is found out what it is.
+    /// Inspection of the hardware.
     Inspect,
     /// Boot device and boot mode.
     Management,
-    /// Networks of its tenants.
+    /// Tenant networks.
     Network,
-    /// On and off.
+    /// Power control.
     Power,
-    /// Its RAID controllers.
+    /// RAID controllers.
     Raid,
-    /// How a rescue system gets onto it.
+    /// Rescue system.
     Rescue,
-    /// Its volumes on the network.
+    /// Remote volumes.
     Storage,
-    /// What its vendor has beyond all that.
+    /// Vendor extensions.
     Vendor,
 }
 
-/// The implementations of one interface by one driver, the preferred one first.
+/// Implementations of an interface by a driver, the preferred one first.
 struct Row(Interface, &'static [&'static str]);
 
-/// What is built. A name that stands here is served; what is not served does not stand here.
+/// Supported interfaces of each driver. Every listed implementation works.
 static FAKE: &[Row] = &[
     Row(Interface::Bios, &["fake", "no-bios"]),
     Row(Interface::Boot, &["fake"]),
@@ -93,7 +93,7 @@ static MANUAL: &[Row] = &[
     Row(Interface::Deploy, &["direct"]),
     Row(Interface::Firmware, &["no-firmware"]),
     Row(Interface::Inspect, &["agent", "no-inspect"]),
-    // The operator who switches the machine sets its boot order too.
+    // The operator who switches the machine also sets its boot order.
     Row(Interface::Management, &["noop", "fake"]),
     Row(Interface::Network, &["noop"]),
     Row(Interface::Power, &["fake"]),
@@ -119,7 +119,7 @@ static REDFISH: &[Row] = &[
 ];
 
 impl Driver {
-    /// Those that nodes can have, by name.
+    /// Drivers that nodes can have, by name.
     pub const SERVED: &'static [Self] = &[Self::FakeHardware, Self::Ipmi, Self::ManualManagement, Self::Redfish];
 
     const fn rows(self) -> &'static [Row] {
@@ -151,7 +151,7 @@ impl Driver {
     }
 }
 
-/// What a machine can be told to boot from, by what its management is done by.
+/// Supported boot devices, by management implementation.
 #[must_use]
 pub fn boot_devices(management: &str) -> &'static [BootDevice] {
     use BootDevice::{Bios, Cdrom, Disk, Pxe, Safe, UefiHttp};
@@ -165,7 +165,7 @@ pub fn boot_devices(management: &str) -> &'static [BootDevice] {
 }
 
 impl Interface {
-    /// All of them, by name.
+    /// All interfaces, by name.
     pub const ALL: &'static [Self] = &[
         Self::Bios,
         Self::Boot,
@@ -222,7 +222,7 @@ impl fmt::Display for Interface {
     }
 }
 
-/// The text is not the name of a hardware type.
+/// Error for a text that is not the name of a hardware type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a hardware type")]
 pub struct ParseDriverError(String);
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_served_driver_does_every_interface_by_something() {
+    fn every_driver_has_an_implementation_of_every_interface() {
         for driver in Driver::SERVED {
             for interface in Interface::ALL {
                 assert!(driver.default_implementation(*interface).is_some(), "{driver} {interface}");
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_of_every_served_driver_can_be_told_to_boot_from_the_network() {
+    fn every_driver_supports_booting_from_the_network() {
         let managements = Driver::SERVED.iter().flat_map(|driver| driver.implementations(Interface::Management));
         for management in managements {
             assert!(boot_devices(management).contains(&BootDevice::Pxe), "{management}");
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_is_read_as_it_is_written() {
+    fn a_driver_is_parsed_from_its_name() {
         for driver in Driver::SERVED {
             assert_eq!(driver.to_string().parse(), Ok(*driver));
             assert_eq!(serde_json::to_string(driver).unwrap(), format!("\"{driver}\""));

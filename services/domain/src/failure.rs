@@ -32,68 +32,68 @@ macro_rules! causes {
 causes! {
     /// The BMC does not answer.
     BmcSilent, "BMC_SILENT", "check that the BMC has power and network and that its address is right (ironmesh node show), then repeat the command";
-    /// The BMC knows the user but not this password, or the reverse.
+    /// The BMC rejected the user or the password.
     BmcPassword, "BMC_PASSWORD", "set the right credentials with: ironmesh node set NODE --bmc-user … --bmc-password-file …, then repeat the command";
-    /// The BMC has no room for another session.
+    /// The BMC has no free session.
     BmcNoSession, "BMC_NO_SESSION", "close stale sessions at the BMC (ipmitool session info all), or reset the BMC, then repeat the command";
-    /// The BMC answered that it will not do it.
+    /// The BMC rejected the request.
     BmcRefused, "BMC_REFUSED", "look at the BMC's own log for why it refused, then repeat the command";
-    /// The machine did not take power although the BMC accepted the command.
+    /// The machine did not change its power although the BMC accepted the command.
     PowerStuck, "POWER_STUCK", "look at the machine: power supply, front panel lock; then repeat the command";
-    /// The machine lost its power while work was going on.
+    /// The machine lost power during an operation.
     PowerLost, "POWER_LOST", "find out what switched it off (ironmesh node timeline), then repeat the command";
-    /// No DHCP packet of the machine was seen.
+    /// No DHCP packet of the machine was received.
     NoDhcp, "NO_DHCP", "check the cable, the switch port's VLAN and that the port's MAC is right (ironmesh node show), and that the firmware may boot from the network";
-    /// DHCP was offered and not taken.
+    /// The machine did not take the DHCP offer.
     DhcpNotTaken, "DHCP_NOT_TAKEN", "look for a second DHCP server on the segment, and for a switch that drops broadcasts";
-    /// The machine had an address but fetched no boot loader.
+    /// The machine had an address but loaded no boot loader.
     TftpBlocked, "TFTP_BLOCKED", "check that UDP port 69 and the answers from high ports pass between the machine and the pxe-service";
-    /// The loader ran but fetched nothing over HTTP.
+    /// The boot loader ran but loaded nothing over HTTP.
     HttpBlocked, "HTTP_BLOCKED", "check that the pxe-service's HTTP port passes between the machine and the pxe-service";
-    /// A boot file is missing or is not what it should be.
+    /// A boot file is missing or has the wrong content.
     RamdiskMissing, "RAMDISK_MISSING", "register the rack's kernel and ramdisk again: ironmesh image create …, ironmesh rack set RACK --kernel … --ramdisk …";
-    /// Kernel and ramdisk were fetched, and the agent never called.
+    /// Kernel and ramdisk were loaded, but the agent never called.
     AgentMute, "AGENT_MUTE", "look at the machine's console: did the kernel start, does it know the NIC, does the agent reach the inventory-service?";
     /// The agent called and then stopped calling.
     AgentLost, "AGENT_LOST", "look at the machine's console for a crash of the agent or the kernel; check the link";
-    /// The agent ended with an error of its own.
+    /// The agent failed with an error.
     AgentCrashed, "AGENT_CRASHED", "look at the machine's console and the agent's last words in ironmesh node timeline";
     /// A requested step is not supported by anything that could execute it.
     UnknownStep, "UNKNOWN_STEP", "see which steps the node's driver has, and repeat the command without this one";
-    /// The agent called and did not say what the machine is made of.
+    /// The agent called but did not report the hardware.
     NoReport, "NO_REPORT", "look at the machine's console for why the agent does not report; register the ramdisk of this release where the rack has an older one";
-    /// Two machines asked with the same boot token.
+    /// Two machines presented the same boot token.
     TwoMachines, "TWO_MACHINES", "find the second machine that boots with this node's MAC; nothing was written";
-    /// The image's content is not what was registered.
+    /// The content of the image does not match its digest.
     ImageDigest, "IMAGE_DIGEST", "register the image with the right digest, or repair the file at its URL";
     /// The image cannot be downloaded from its URL.
     ImageUnreachable, "IMAGE_UNREACHABLE", "check that the image's URL answers from the storage-service, then deploy again";
-    /// The image does not fit.
+    /// The image does not fit on the disk.
     ImageTooLarge, "IMAGE_TOO_LARGE", "choose a larger disk or a smaller image";
     /// The image cannot be decompressed.
     ImageCorrupt, "IMAGE_CORRUPT", "build the image again; its packing is damaged though its digest is right";
-    /// The machine has no disk to write to.
+    /// The machine has no suitable disk.
     NoDisk, "NO_DISK", "check the disk and its controller; the ramdisk may lack its driver (ironmesh node show lists what was found)";
-    /// The disk answers with errors.
+    /// The disk reports errors.
     DiskError, "DISK_ERROR", "replace the disk; see the agent's words for its name and serial number";
-    /// The storage-service stopped answering in the middle.
+    /// The storage-service stopped responding during a transfer.
     ImageServerGone, "IMAGE_SERVER_GONE", "check the rack's storage-service (ironmesh rack show), then deploy again";
-    /// The machine was started from its disk and gave no sign of life in time.
+    /// The machine booted from its disk, and its system did not call in time.
     NoLife, "NO_LIFE", "look at the machine's console: boot loader, kernel, network of the deployed system";
     /// A user aborted the operation.
     Aborted, "ABORTED", "nothing to repair: repeat the command when you want it";
-    /// A deadline passed without another cause being known.
+    /// A deadline passed without a known cause.
     Deadline, "DEADLINE", "look at ironmesh node timeline for the last thing that was seen";
 }
 
-/// A failure as it is stored and shown.
+/// Failure of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The word for programs.
+    /// Cause.
     pub cause: Cause,
-    /// What happened, in plain words, naming the thing.
+    /// Description of what happened, and to what.
     pub text: String,
-    /// When.
+    /// Time of the failure.
     pub at: Timestamp,
 }
 

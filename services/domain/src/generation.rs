@@ -1,10 +1,10 @@
-//! Monotonic numbers of instructions, by which a leaf refuses an older instruction.
+//! Monotonic numbers of instructions. A leaf rejects older instructions by them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Number of an instruction about one node. Zero means that there was none yet.
+/// Number of an instruction for a node. Zero before the first instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(u64);
@@ -73,8 +73,7 @@ impl fmt::Display for Incarnation {
 }
 
 /// Fencing token of a claim: the revision at which etcd stored it, within an incarnation of the store. A later claim
-/// has a
-/// greater token, even after a backup was restored and revisions restarted.
+/// has a greater token, even after a backup was restored and revisions restarted.
 ///
 /// Its JSON is a plain number in the first incarnation, and an object in later ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -143,20 +142,20 @@ impl fmt::Display for Token {
     }
 }
 
-/// Where an instruction stands: first by who sent it, then by its number.
+/// Version of an instruction: ordered by the sender's claim, then by the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct InstructionVersion {
-    /// The sender's claim.
+    /// Claim of the sender.
     pub token: Token,
-    /// The instruction's number.
+    /// Number of the instruction.
     pub generation: Generation,
 }
 
 impl InstructionVersion {
-    /// Whether an instruction with this version may still be obeyed after `highest` was.
+    /// Returns whether an instruction with this version may be executed after one with version `highest`.
     ///
-    /// A token or a generation that is less than the highest one seen is refused; equal ones repeat. Generations are
-    /// compared within one incarnation of the store: a backup that was adopted counts on from what it held.
+    /// A lower token or generation is rejected; equal ones are a repetition. Generations are compared within one incarnation
+    /// of the store: they continue from the value in an adopted backup.
     #[must_use]
     pub fn may_follow(self, highest: Self) -> bool {
         let is_later = self.token.incarnation > highest.token.incarnation;
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_sender_or_an_older_instruction_is_refused() {
+    fn an_older_sender_or_an_older_instruction_is_rejected() {
         assert!(version(7, 3).may_follow(version(7, 3)));
         assert!(version(8, 3).may_follow(version(7, 3)));
         assert!(!version(6, 4).may_follow(version(7, 3)));
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_backup_was_adopted_its_instructions_count_and_none_of_before_does() {
+    fn after_a_backup_is_adopted_only_instructions_of_the_new_incarnation_are_accepted() {
         assert!(adopted(2, 1).may_follow(version(7, 3)));
         assert!(!version(9, 9).may_follow(adopted(2, 1)));
         assert!(!adopted(2, 1).may_follow(adopted(2, 2)));
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_the_first_incarnation_is_a_number_as_it_always_was() {
+    fn a_token_of_the_first_incarnation_is_serialized_as_a_number() {
         let read = |text: &str| serde_json::from_str::<Token>(text).unwrap();
         for (token, text) in
             [(Token::from_number(12), "12"), (Token::new(Incarnation(2), 12), r#"{"incarnation":2,"revision":12}"#)]

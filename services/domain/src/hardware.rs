@@ -8,55 +8,55 @@ use crate::{net::MacAddr, power::BootMode};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hardware {
-    /// Manufacturer from DMI.
+    /// Manufacturer, from DMI.
     pub manufacturer: String,
-    /// Its product name.
+    /// Product name.
     pub product: String,
-    /// Its serial number.
+    /// Serial number.
     pub serial: String,
-    /// Its SMBIOS UUID.
+    /// SMBIOS UUID.
     pub uuid: String,
-    /// The processor's model.
+    /// Processor model.
     pub cpu_model: String,
-    /// The instruction set, as `uname -m` says.
+    /// Instruction set, as in `uname -m`.
     pub cpu_arch: String,
-    /// Logical processors.
+    /// Number of logical processors.
     pub cpu_count: u32,
-    /// Octets of memory that the kernel has.
+    /// Memory available to the kernel, in bytes.
     pub memory_bytes: u64,
     /// Firmware interface that the machine booted with.
     pub boot_mode: BootMode,
-    /// Its disks, the smallest kernel name first.
+    /// Disks, sorted by kernel name.
     pub disks: Vec<Disk>,
-    /// Its NICs, the smallest kernel name first.
+    /// NICs, sorted by kernel name.
     pub nics: Vec<Nic>,
 }
 
-/// A disk.
+/// Disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Disk {
-    /// The kernel's name, as `vda`.
+    /// Kernel name, such as `vda`.
     pub name: String,
-    /// Octets.
+    /// Size in bytes.
     pub size_bytes: u64,
-    /// The maker's serial number, where there is one.
+    /// Serial number, if known.
     pub serial: String,
-    /// The model, where there is one.
+    /// Model, if known.
     pub model: String,
-    /// Whether it has spinning platters.
+    /// Whether it is rotational.
     pub rotational: bool,
 }
 
-/// A NIC.
+/// NIC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {
-    /// The kernel's name, as `eth0`.
+    /// Kernel name, such as `eth0`.
     pub name: String,
-    /// Its hardware address.
+    /// MAC address.
     pub mac: MacAddr,
     /// Whether the link has a carrier.
     pub carrier: bool,
-    /// Whether the machine booted through it.
+    /// Whether the machine booted from it.
     pub booted_from: bool,
 }

@@ -41,13 +41,13 @@ kinds! {
     Image, ImageId, "image";
     /// Names an accepted request and the work it causes.
     Operation, OperationId, "operation";
-    /// Names one run of a service's process, as the ring knows it.
+    /// Names one run of a service's process in the ring.
     Instance, InstanceId, "instance";
-    /// Names a place in the ring, which a process has again whenever it starts on the same data folder.
+    /// Names a slot in the ring, which a process keeps as long as it has the same data folder.
     Slot, SlotId, "slot";
 }
 
-/// The text is not a UUID.
+/// Error for a text that is not a UUID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not the UUID of a {word}")]
 pub struct ParseIdError {

@@ -1,4 +1,4 @@
-//! Images by digest: what is written to disks, and what machines boot from the network.
+//! Images for disks and for booting from the network, and their digests.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{id::ImageId, net::as_text};
 
-/// The hash function of a digest.
+/// Hash function of a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
     /// FIPS 180-4, 32 octets.
@@ -16,7 +16,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The digest's size in octets.
+    /// Returns the size of a digest, in bytes.
     #[must_use]
     pub const fn size(self) -> usize {
         match self {
@@ -25,7 +25,7 @@ impl Algorithm {
         }
     }
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -40,17 +40,17 @@ impl Algorithm {
 pub struct Digest {
     /// Hash function.
     pub algorithm: Algorithm,
-    /// Lower-case hexadecimal, exactly as long as the function's output.
+    /// Lower-case hexadecimal, exactly as long as the output of the function.
     hex: String,
 }
 
-/// The text is not a digest.
+/// Error for a text that is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a digest such as sha256:<64 hexadecimal digits> or sha512:<128 hexadecimal digits>")]
 pub struct ParseDigestError(String);
 
 impl Digest {
-    /// The hexadecimal digits.
+    /// Returns the hexadecimal digits.
     #[must_use]
     pub fn hex(&self) -> &str {
         &self.hex
@@ -106,16 +106,16 @@ pub enum Purpose {
     Disk,
     /// Booted from the network.
     Kernel,
-    /// The initial file system beside a kernel.
+    /// Initial file system for a kernel.
     Ramdisk,
 }
 
-/// A registered image.
+/// Registered image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
-    /// Its id.
+    /// Id.
     pub id: ImageId,
-    /// Its name, unique within the datacenter.
+    /// Name, unique within the datacenter.
     pub name: String,
     /// URL that the image is downloaded from: `http:`, `https:` or `file:`.
     pub url: String,

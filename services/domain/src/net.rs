@@ -1,14 +1,14 @@
-//! Addresses: of NICs, of BMCs, of a rack's provisioning network.
+//! Addresses of NICs, BMCs and provisioning networks.
 
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The hardware address of a NIC. Written lower-case with colons.
+/// MAC address of a NIC. Displayed in lower case with colons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MacAddr([u8; 6]);
 
-/// The text is not an address of the expected kind.
+/// Error for a text that is not an address of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {wanted}")]
 pub struct ParseAddressError {
@@ -23,13 +23,13 @@ impl ParseAddressError {
 }
 
 impl MacAddr {
-    /// From its six octets.
+    /// Creates an address from its six octets.
     #[must_use]
     pub const fn new(octets: [u8; 6]) -> Self {
         Self(octets)
     }
 
-    /// The six octets.
+    /// Returns the six octets.
     #[must_use]
     pub const fn octets(self) -> [u8; 6] {
         self.0
@@ -66,15 +66,15 @@ impl FromStr for MacAddr {
 /// Address of a BMC, which is its identity within a datacenter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BmcAddr {
-    /// An IP address or a DNS name, lower-case.
+    /// IP address or DNS name, in lower case.
     pub host: String,
-    /// The UDP port; 623 for IPMI unless said otherwise (IPMI 2.0 §13.1.2).
+    /// UDP port; the default for IPMI is 623 (IPMI 2.0 §13.1.2).
     pub port: u16,
 }
 
-/// The port of RMCP (IPMI 2.0 §13.1.2).
+/// Port of RMCP (IPMI 2.0 §13.1.2).
 pub const IPMI_PORT: u16 = 623;
-/// The longest DNS name (RFC 1035 §2.3.4).
+/// Maximum length of a DNS name (RFC 1035 §2.3.4).
 const MAX_NAME_CHARS: usize = 253;
 
 impl fmt::Display for BmcAddr {
@@ -98,7 +98,7 @@ impl FromStr for BmcAddr {
     }
 }
 
-/// An IPv4 network, as `10.77.1.0/24`.
+/// IPv4 network, such as `10.77.1.0/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Subnet {
     network: Ipv4Addr,
@@ -106,25 +106,25 @@ pub struct Subnet {
 }
 
 impl Subnet {
-    /// The network that `address` lies in, where `prefix` is at most 30.
+    /// Creates the network of `address`, or returns `None` if `prefix` is more than 30.
     #[must_use]
     pub fn around(address: Ipv4Addr, prefix: u8) -> Option<Self> {
         (prefix <= 30).then(|| Self { network: Ipv4Addr::from_bits(address.to_bits() & mask(prefix)), prefix })
     }
 
-    /// Whether the address lies in it.
+    /// Returns whether the address is in the network.
     #[must_use]
     pub fn contains(self, address: Ipv4Addr) -> bool {
         address.to_bits() & mask(self.prefix) == self.network.to_bits()
     }
 
-    /// The mask, as DHCP option 1 wants it.
+    /// Returns the netmask.
     #[must_use]
     pub fn netmask(self) -> Ipv4Addr {
         Ipv4Addr::from_bits(mask(self.prefix))
     }
 
-    /// The number of leading one bits.
+    /// Returns the prefix length.
     #[must_use]
     pub const fn prefix(self) -> u8 {
         self.prefix
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mac_is_read_with_colons_or_dashes_and_written_with_colons() {
+    fn a_mac_is_parsed_with_colons_or_dashes_and_displayed_with_colons() {
         let mac: MacAddr = "52-54-00-AB-cd-0f".parse().unwrap();
         assert_eq!(mac.to_string(), "52:54:00:ab:cd:0f");
         for wrong in ["", "52:54:00:ab:cd", "52:54:00:ab:cd:0f:11", "52:54:0:ab:cd:0f", "zz:54:00:ab:cd:0f"] {
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bmc_has_the_ipmi_port_unless_another_is_named() {
+    fn a_bmc_address_without_a_port_has_the_ipmi_port() {
         assert_eq!("10.0.0.5".parse::<BmcAddr>().unwrap().to_string(), "10.0.0.5:623");
         assert_eq!("BMC7:1623".parse::<BmcAddr>().unwrap().to_string(), "bmc7:1623");
         for wrong in ["", ":623", "a b", "10.0.0.5:0", "10.0.0.5:70000"] {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subnet_knows_what_lies_in_it() {
+    fn a_subnet_contains_its_addresses() {
         let subnet: Subnet = "10.77.1.9/24".parse().unwrap();
         assert_eq!(subnet.to_string(), "10.77.1.0/24");
         assert_eq!(subnet.netmask(), Ipv4Addr::new(255, 255, 255, 0));

@@ -1,8 +1,7 @@
-//! Authorization: what a caller may do, by its roles, its scope and the ownership of the record.
+//! Authorization: the rights of a caller, by its roles, its scope and the ownership of the record.
 //!
-//! The rules have the names that Ironic's clients know (`baremetal:node:get`); each is a row of [`table`]. There are
-//! three
-//! verdicts, because an unrelated caller must not even learn that a record exists ([`Verdict::Hidden`]).
+//! The rules have the names of Ironic's policy (`baremetal:node:get`); each is a row of [`table`]. There are three verdicts,
+//! because an unrelated caller must not even learn that a record exists ([`Verdict::Hidden`]).
 
 mod table;
 #[cfg(test)]
@@ -15,13 +14,13 @@ use table::{Services, Sight};
 /// Role of a user or a program in a scope. The first four are cumulative: a later one includes the earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// May read.
+    /// Reads records.
     Reader,
-    /// May use existing records.
+    /// Uses existing records.
     Member,
-    /// May manage records in use.
+    /// Manages records in use.
     Manager,
-    /// May do everything.
+    /// Has all rights.
     Admin,
     /// A program that acts for others, such as OpenStack's compute service. No role includes it, and it includes none.
     Service,
@@ -86,7 +85,7 @@ pub enum Scope {
     None,
 }
 
-/// A caller.
+/// Caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// Name in audit records.

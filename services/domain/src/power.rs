@@ -1,4 +1,4 @@
-//! Power and what a machine boots from.
+//! Power states, boot devices and power targets.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// Whether a node's main power is on.
+/// Power state of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Power {
-    /// Running, or trying to.
+    /// On.
     On,
-    /// In standby: only the BMC runs.
+    /// Off: only the BMC has power.
     Off,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for Power {
     }
 }
 
-/// What the firmware tries first.
+/// Boot device that the firmware tries first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BootDevice {
@@ -35,16 +35,16 @@ pub enum BootDevice {
     Disk,
     /// An optical drive or virtual media.
     Cdrom,
-    /// The firmware's set-up.
+    /// Firmware setup.
     Bios,
-    /// The local disk, in what its firmware calls safe mode.
+    /// The local disk, in the firmware's safe mode.
     Safe,
     /// The network, by UEFI's own HTTP client.
     UefiHttp,
 }
 
 impl BootDevice {
-    /// All of them.
+    /// All boot devices.
     pub const ALL: [Self; 6] = [Self::Pxe, Self::Disk, Self::Cdrom, Self::Bios, Self::Safe, Self::UefiHttp];
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for BootDevice {
     }
 }
 
-/// Which firmware interface the machine boots with.
+/// Firmware interface for the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BootMode {
@@ -81,7 +81,7 @@ impl fmt::Display for BootMode {
     }
 }
 
-/// How long a boot device holds.
+/// Duration of a boot order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Persistence {
@@ -91,56 +91,54 @@ pub enum Persistence {
     Persistent,
 }
 
-/// A boot order to be set at the BMC.
+/// Boot order that is set at the BMC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Boot {
-    /// What is tried first.
+    /// Boot device.
     pub device: BootDevice,
-    /// For how long.
+    /// Duration.
     pub persistence: Persistence,
-    /// With which firmware interface.
+    /// Firmware interface.
     pub mode: BootMode,
 }
 
-/// Where power is wanted. Every target is absolute: asking twice is asking once. What is not so at a BMC, an
-/// interrupt, is
-/// sent once for each instruction.
+/// Intended power. Every target is absolute, so repeating a request has no further effect. An interrupt, which is not
+/// absolute at the BMC, is sent once per instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "target")]
 pub enum PowerTarget {
-    /// On; it does not matter since when.
+    /// On, without a reboot.
     On,
     /// Off.
     Off,
-    /// Asked to shut down by ACPI, and off.
+    /// Off after a graceful shutdown (ACPI).
     SoftOff {
-        /// Until when it must have gone off by itself, or the instruction has failed; none: it is switched off where it
-        /// does not within the rack's own time.
+        /// Deadline of the shutdown, after which the instruction fails. `None` switches the machine off after the rack's own
+        /// timeout.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Timestamp>,
     },
-    /// On, and booted after this instruction was given: off, seen off, boot order, on.
+    /// On, and booted after this instruction: switch off, observe that it is off, set the boot order, switch on.
     Booted {
-        /// The boot order set while it is off, where one is wanted.
+        /// Boot order that is set while it is off, if any.
         boot: Option<Boot>,
     },
-    /// On, and booted after this instruction was given, by its system's own will: asked to shut down by ACPI, seen off,
-    /// on.
+    /// On, and booted after this instruction, with a graceful shutdown (ACPI): shut down, observe that it is off, switch on.
     SoftBooted {
-        /// Until when it must have gone off by itself, or the instruction has failed.
+        /// Deadline of the shutdown, after which the instruction fails.
         by: Timestamp,
     },
     /// Unchanged. Only the boot order is set, for a boot that is requested separately.
     BootOrder {
-        /// Which.
+        /// Boot order.
         boot: Boot,
     },
-    /// As it is. What is wanted is that its system is interrupted once (NMI), so that it says where it stands.
+    /// Unchanged. The system is interrupted once (NMI), for example to write a crash dump.
     Interrupted,
 }
 
 impl PowerTarget {
-    /// The boot order that it takes to get there.
+    /// Returns the boot order that is set for the target, if any.
     #[must_use]
     pub const fn boot(self) -> Option<Boot> {
         match self {
@@ -150,7 +148,8 @@ impl PowerTarget {
         }
     }
 
-    /// Until when the machine's own system has time for its part; none: it has none, or the rack's own time counts.
+    /// Returns the deadline of the graceful shutdown. Returns `None` if there is no shutdown or if the rack's own timeout
+    /// applies.
     #[must_use]
     pub const fn by(self) -> Option<Timestamp> {
         match self {
@@ -166,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_readable_and_one_that_was_stored_before_it_had_a_deadline_is_still_read() {
+    fn a_target_is_readable_and_one_stored_without_a_deadline_is_still_parsed() {
         let written = |target: PowerTarget| serde_json::to_string(&target).unwrap();
         assert_eq!(written(PowerTarget::SoftOff { by: None }), r#"{"target":"soft-off"}"#);
         assert_eq!(

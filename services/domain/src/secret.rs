@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_output_tells_nothing() {
+    fn debug_output_hides_the_secret() {
         assert_eq!(format!("{:?}", Secret::new(b"hunter2".to_vec())), "Secret(…)");
     }
 }

@@ -1,17 +1,17 @@
-//! The names of the services, as configuration, certificates, keys and rings spell them.
+//! Names of the services in configuration, certificates, keys and rings.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A service of the mesh.
+/// Service of the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Service {
     /// Controls BMCs.
     #[serde(rename = "power-service")]
     Power,
-    /// Answers machines that boot.
+    /// Serves machines that boot.
     #[serde(rename = "pxe-service")]
     Pxe,
     /// Caches and serves images.
@@ -26,7 +26,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// All of them, leaves first.
+    /// All services, leaves first.
     pub const ALL: [Self; 5] = [Self::Power, Self::Pxe, Self::Storage, Self::Inventory, Self::Scheduler];
 
     /// Returns the service's name.
@@ -48,7 +48,7 @@ impl fmt::Display for Service {
     }
 }
 
-/// The text names no service of the mesh.
+/// Error for a text that is not the name of a service.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a service; the services are power-, pxe-, storage-, inventory- and scheduler-service")]
 pub struct ParseServiceError(String);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{driver::Driver, power::PowerTarget, provision::Phase};
 
-/// A requested step.
+/// Requested step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Step {
     /// Interface that the step belongs to, by its name in Ironic.
@@ -26,12 +26,12 @@ pub enum ReservedStep {
     Hold,
     /// Wait for this duration, or, if `None`, for the agent's next heartbeat.
     Wait(Option<Duration>),
-    /// Bring the power to this target.
+    /// Change the power to this target.
     Power(PowerTarget),
 }
 
 /// Returns the steps that a driver supports in a phase, as `interface.step`. Source: the steps of Ironic's fake
-/// hardware, and those of the stock agent that `ironmesh-agent` implements too.
+/// hardware, and those of ironic-python-agent that `ironmesh-agent` implements too.
 const fn supported(driver: Driver, phase: Phase) -> &'static [&'static str] {
     match (driver, phase) {
         (Driver::FakeHardware, _) => &[
@@ -80,7 +80,7 @@ impl Step {
     }
 }
 
-/// Reads a number of seconds, which may also be given as text.
+/// Parses a number of seconds, which may also be given as text.
 fn seconds(value: &Value) -> Option<Duration> {
     let number = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
     Some(Duration::from_secs(number))
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(first_unsupported(&steps[..2], Driver::Ipmi, Phase::ManualClean), None);
         assert_eq!(first_unsupported(&steps, Driver::Ipmi, Phase::ManualClean), Some(&steps[2]));
         assert_eq!(first_unsupported(&[step("bios", "factory_reset")], Driver::FakeHardware, Phase::Service), None);
-        // Deploy steps are not clean steps, nor the reverse.
+        // Deploy steps are not clean steps, and vice versa.
         let write = [step("deploy", "write_image")];
         assert_eq!(first_unsupported(&write, Driver::Ipmi, Phase::Deploy), None);
         assert_eq!(first_unsupported(&write, Driver::Ipmi, Phase::ManualClean), Some(&write[0]));

@@ -10,7 +10,7 @@ use crate::{
 /// Maximum duration of a `wait` step.
 pub const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
-/// What the operation does next.
+/// Next step of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NextStep {
     /// The operation has no list of steps; its work is indivisible.
@@ -20,7 +20,7 @@ pub enum NextStep {
     Hold,
     /// Wait for this duration, or, if `None`, for the agent's next heartbeat.
     Pause(Option<Duration>),
-    /// Bring the power to this target.
+    /// Change the power to this target.
     Power(PowerTarget),
     /// This many consecutive steps, sent together to the executor of the node's work.
     Work(usize),
@@ -53,7 +53,7 @@ impl From<ReservedStep> for NextStep {
 /// The part of an operation's steps that [`crate::plan`] needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StepPlan {
-    /// What the operation does next.
+    /// Next step of an operation.
     pub next: NextStep,
     /// Whether at least one of the steps needs the machine to boot a ramdisk.
     pub ramdisk: bool,

@@ -6,12 +6,12 @@ use std::{fmt, str::FromStr, time::Duration};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A point in time, in milliseconds since 1970-01-01T00:00:00Z. Serialized as RFC 3339, so that it is readable in
+/// Point in time, in milliseconds since 1970-01-01T00:00:00Z. Serialized as RFC 3339, so that it is readable in
 /// `etcdctl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
-/// The text is not a time in RFC 3339.
+/// Error for a text that is not a time in RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time such as 2026-01-31T12:00:00.000Z")]
 pub struct ParseTimestampError(String);
@@ -72,13 +72,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_reads_back_as_it_was_written() {
+    fn a_displayed_time_is_parsed_as_itself() {
         let time = Timestamp::from_millis(1_795_305_600_123);
         assert_eq!(time.to_string().parse::<Timestamp>().unwrap(), time);
     }
 
     #[test]
-    fn nothing_is_before_itself() {
+    fn a_time_is_not_before_itself() {
         let time = Timestamp::from_millis(5);
         assert_eq!(time.since(Timestamp::from_millis(9)), Duration::ZERO);
     }

@@ -1,4 +1,4 @@
-//! The events of one boot, from the first DHCP packet to the deployed system's first sign of life, and its diagnosis.
+//! Events of a boot, from the first DHCP packet to the first call of the deployed system, and their diagnosis.
 
 use std::fmt;
 
@@ -6,30 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::{failure::Cause, time::Timestamp};
 
-/// Entries kept of one boot; what comes after is dropped, since a boot that fills this goes in circles.
+/// Maximum number of entries of a boot. Later ones are dropped, because a boot with so many is in a loop.
 pub const MAX_ENTRIES: usize = 300;
 
-/// One event of a boot.
+/// Event of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When.
+    /// Time.
     pub at: Timestamp,
-    /// Which replica saw or served it.
+    /// Replica that observed or served it.
     pub by: String,
-    /// What.
+    /// Kind of the event.
     pub mark: Mark,
     /// Subject of the event: a file, an address, a disk or a message.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject: String,
-    /// How far, in octets, where that means something.
+    /// Progress, if the event has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Amount>,
 }
 
-/// How far something came.
+/// Progress of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
-    /// Octets done.
+    /// Bytes transferred.
     pub done: u64,
     /// Total bytes, or zero if unknown.
     pub total: u64,
@@ -37,18 +37,18 @@ pub struct Amount {
 
 macro_rules! marks {
     ($($(#[$doc:meta])* $mark:ident, $word:literal, $words:literal;)*) => {
-        /// What can be seen of a boot.
+        /// Kind of an event of a boot.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Mark { $($(#[$doc])* #[serde(rename = $word)] $mark,)* }
         impl Mark {
-            /// Every mark, in the order in which a boot makes them.
+            /// All marks, in the order of a boot.
             pub const ALL: &'static [Self] = &[$(Self::$mark,)*];
-            /// The stable word that programs know it by.
+            /// Returns the stable name for programs.
             #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$mark => $word,)* }
             }
-            /// In words for a timeline.
+            /// Returns the text for a timeline.
             #[must_use]
             pub const fn words(self) -> &'static str {
                 match self { $(Self::$mark => $words,)* }
@@ -58,25 +58,25 @@ macro_rules! marks {
 }
 
 marks! {
-    /// The BMC was seen with power off.
+    /// The machine was observed with power off.
     PowerOff, "POWER_OFF", "power off";
-    /// The BMC took the command to power on.
+    /// The BMC accepted the command to power on.
     PowerOn, "POWER_ON", "power on";
-    /// The firmware or iPXE asked for an address.
+    /// The firmware or iPXE requested an address.
     DhcpDiscover, "DHCP_DISCOVER", "asked for an address";
-    /// It was offered one.
+    /// An address was offered.
     DhcpOffer, "DHCP_OFFER", "offered";
-    /// It took one.
+    /// The offered address was taken.
     DhcpAck, "DHCP_ACK", "took the address";
-    /// It asked for an address that is not its own.
+    /// Another address than the reserved one was requested.
     DhcpNak, "DHCP_NAK", "refused another address";
-    /// It asked for a loader by TFTP.
+    /// A boot loader was requested by TFTP.
     LoaderAsked, "LOADER_ASKED", "asked for the loader";
-    /// The loader was delivered.
+    /// The boot loader was delivered.
     LoaderSent, "LOADER_SENT", "loader delivered";
-    /// The loader's transfer died.
+    /// The transfer of the boot loader failed.
     LoaderLost, "LOADER_LOST", "loader's transfer died";
-    /// iPXE took its script.
+    /// iPXE loaded its script.
     ScriptSent, "SCRIPT_SENT", "script delivered";
     /// The kernel was delivered.
     KernelSent, "KERNEL_SENT", "kernel delivered";
@@ -86,9 +86,9 @@ marks! {
     TokenSent, "TOKEN_SENT", "boot token delivered";
     /// A boot file is missing.
     FileMissing, "FILE_MISSING", "boot file missing";
-    /// A boot file's transfer died.
+    /// The transfer of a boot file failed.
     FileLost, "FILE_LOST", "boot file's transfer died";
-    /// The agent proved itself.
+    /// The agent authenticated itself.
     AgentHello, "AGENT_HELLO", "agent called";
     /// A machine that is not bound to the token presented it.
     AgentRefused, "AGENT_REFUSED", "agent refused";
@@ -96,17 +96,17 @@ marks! {
     AgentReport, "AGENT_REPORT", "hardware reported";
     /// The image is being written.
     ImageProgress, "IMAGE_PROGRESS", "writing the image";
-    /// The image is written and verified.
+    /// The image was written and verified.
     ImageWritten, "IMAGE_WRITTEN", "image written and verified";
-    /// The config drive is written.
+    /// The config drive was written.
     ConfigDriveWritten, "CONFIG_DRIVE_WRITTEN", "config drive written";
     /// The disks were wiped.
     Wiped, "WIPED", "disks wiped";
-    /// The agent's report was all that was wanted of it.
+    /// The agent's report completed its work.
     Inspected, "INSPECTED", "machine inspected";
     /// The agent reported that it cannot continue.
     AgentFailed, "AGENT_FAILED", "agent failed";
-    /// The deployed system was seen alive.
+    /// The deployed system called.
     FirstLife, "FIRST_LIFE", "first sign of life";
 }
 
@@ -124,7 +124,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// Where a boot stopped and why, from what was seen of it since the machine was told to boot.
+/// Diagnoses where a boot stopped and why, from its events since the instruction to boot.
 ///
 /// Returns `None` if nothing is wrong: the agent or the deployed system called.
 #[must_use]
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn each_place_where_a_boot_can_stop_has_its_own_cause() {
+    fn each_event_at_which_a_boot_can_stop_has_its_own_cause() {
         let mut seen = vec![(Mark::PowerOn, "")];
         assert_eq!(cause(&seen), Some(Cause::NoDhcp));
         seen.push((Mark::DhcpDiscover, "PXE (BIOS)"));

@@ -1,23 +1,22 @@
 //! The table of authorization rules. The names and the defaults are those of Ironic 39.0.0, as
 //! `oslopolicy-sample-generator --namespace ironic.api` prints them.
 //!
-//! A node's creation and deletion by its own project's admins are on, as they are there by default
-//! (`[api] project_admin_can_manage_own_nodes`), and are one rule with those by the system's admins. Otherwise the
-//! table
-//! says of every caller of the golden matrix what oslo.policy makes of that release's rules, but for one thing: the
-//! services' own project may read chassis and drivers and change chassis, as every member of the system.
+//! As in Ironic's default (`[api] project_admin_can_manage_own_nodes`), admins of a project can create and delete nodes of
+//! their own; here it is one rule with those of the system's admins. For all callers of the golden matrix, the verdicts are
+//! those of oslo.policy with the rules of that release, with one exception: the project of the services may read chassis and
+//! drivers and change chassis, as every member of the system.
 
 use super::Role;
 
-/// Which callers with the role of a service count, beside those of the services' own project, who are members of the
-/// system.
+/// Which callers with the service role are allowed, in addition to those of the services' own project, who are members of
+/// the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Services {
     /// None.
     None,
-    /// Those with it in the system's scope.
+    /// Those in the system scope.
     OfSystem,
-    /// These and those of the owner's project.
+    /// Those in the system scope and in the owner's project.
     OfOwner,
     /// All.
     Anywhere,
@@ -38,7 +37,7 @@ pub(super) enum Sight {
 #[derive(Debug)]
 pub(super) struct Row {
     name: &'static str,
-    /// In the system's scope.
+    /// In the system scope.
     pub(super) system: Option<Role>,
     /// In the project that owns the record.
     pub(super) owner: Option<Role>,

@@ -1,4 +1,4 @@
-//! Rendezvous hashing: every node has an owner among the members, and a member that comes or goes moves only its share.
+//! Rendezvous hashing: every node has an owner among the members, and a joining or leaving member moves only its share.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,20 +7,19 @@ use uuid::Uuid;
 
 use crate::id::{InstanceId, NodeId, SlotId};
 
-/// The hash that is in force; another one gets another number, so that replicas never disagree in silence.
+/// Version of the hash function. A changed function gets a new version, so that replicas detect a disagreement.
 pub const HASH_VERSION: u32 = 1;
 
-/// The members of a service in a rack that nodes are shared among. Its epoch is the revision of its key.
+/// Members of a service in a rack, among which nodes are distributed. Its epoch is the revision of its key.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ring {
-    /// Who owns nodes, with weights (1 is a whole share).
+    /// Owners of nodes, with their weights (1 is a full share).
     pub members: BTreeMap<InstanceId, u32>,
-    /// Who owned nodes and has neither let go of them nor gone.
+    /// Former owners that have neither released their nodes nor gone.
     #[serde(default)]
     pub leaving: BTreeSet<InstanceId>,
-    /// The slots of members. A member's share depends on its slot, so that a member that returns gets its former
-    /// share, or on
-    /// the instance where it has none.
+    /// Slots of members. The share of a member depends on its slot, so that a returning member gets its former share. Without
+    /// a slot it depends on the instance.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slots: BTreeMap<InstanceId, SlotId>,
     /// [`HASH_VERSION`] of the writer.
@@ -28,7 +27,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// The node's owner; none where the ring is empty.
+    /// Returns the owner of a node, or `None` if the ring is empty.
     #[must_use]
     pub fn owner(&self, node: NodeId) -> Option<InstanceId> {
         self.members
@@ -38,7 +37,7 @@ impl Ring {
             .map(|(instance, _)| *instance)
     }
 
-    /// How many members stand before this one for the node: 0 is the owner. `None` for one who is no member.
+    /// Returns the rank of an instance for a node: 0 is the owner. Returns `None` if it is not a member.
     #[must_use]
     pub fn rank(&self, node: NodeId, instance: InstanceId) -> Option<usize> {
         let mine = self.score(instance, *self.members.get(&instance)?, node);
@@ -53,7 +52,7 @@ impl Ring {
         )
     }
 
-    /// Whether the instance is in it, as member or on its way out.
+    /// Returns whether the instance is in the ring, as a member or leaving.
     #[must_use]
     pub fn names(&self, instance: InstanceId) -> bool {
         self.members.contains_key(&instance) || self.leaving.contains(&instance)
@@ -70,7 +69,7 @@ fn score(place: Uuid, weight: u32, node: NodeId) -> f64 {
     let (a, b) = place.as_u64_pair();
     let (c, d) = node.uuid().as_u64_pair();
     let hash = [a, b, c, d].into_iter().fold(0x9e37_79b9_7f4a_7c15, |state, word| mix(state ^ word));
-    // The upper 53 bits fill a double's mantissa; half a step keeps clear of ln(0) and ln(1).
+    // The upper 53 bits fill the mantissa; the half step avoids ln(0) and ln(1).
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
     let uniform = ((hash >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
     -f64::from(weight) / uniform.ln()
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_comes_takes_its_share_and_moves_nothing_else() {
+    fn a_new_member_takes_its_share_and_moves_no_other_node() {
         let (before, after) = (ring(1..=4), ring(1..=5));
         let moved: Vec<_> = nodes().filter(|node| before.owner(*node) != after.owner(*node)).collect();
         assert!((1_800..=2_200).contains(&moved.len()), "{}", moved.len());
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_returns_to_a_slot_gets_its_old_share_and_nothing_else_moves() {
+    fn a_member_that_returns_to_its_slot_gets_its_former_share_and_no_other_node_moves() {
         let slot = |n| SlotId::new(Uuid::from_u128(n));
         let slots = |slots: &[(u128, u128)]| slots.iter().map(|(n, at)| (instance(*n), slot(*at))).collect();
         let before = Ring { slots: slots(&[(1, 101), (2, 102), (3, 103)]), ..ring(1..=3) };

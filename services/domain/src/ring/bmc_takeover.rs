@@ -1,32 +1,32 @@
-//! One owner's takeover at a BMC (OWNERSHIP.md, "Changing a BMC"): claim, name the sessions of those before, log in,
-//! close theirs, wait where a close is not confirmed, read. Only then may a command be journalled and sent.
+//! Takeover of a BMC by a new owner (OWNERSHIP.md, "Changing a BMC"): claim, find the sessions of earlier owners, log in,
+//! close their sessions, wait if a close is not confirmed, read the state. Only then may a command be journaled and sent.
 //!
-//! Driven by power-service over etcd and sockets, and by a model over neither: the order is decided here alone.
+//! The power-service drives it over etcd and sockets, the model test over neither. Only this module decides the order.
 
 use std::{ops::Add, time::Duration};
 
 use crate::generation::Token;
 
-/// What the driver does next.
+/// Next action of the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextAction<S, T> {
-    /// Have the claim, by a conditional write.
+    /// Claim the node, by a conditional write.
     Claim,
-    /// Read from the store which sessions the journal names.
+    /// Read the sessions in the journal from the store.
     Sessions,
-    /// Open a session of one's own; it changes nothing at the BMC.
+    /// Open an own session, which does not change the machine.
     Login,
     /// Close this session of an earlier owner.
     Close(S),
-    /// Do nothing until then: a command of a session that could not be closed may still be under way.
+    /// Wait until this time: a command of a session that could not be closed may still be executed.
     Settle(T),
-    /// Read the BMC's state: the deciding read.
+    /// Read the state of the BMC, on which commands are based.
     Read,
-    /// Journal and act.
+    /// Journal and send commands.
     Act,
 }
 
-/// Where a takeover stands. `S` names a session, `T` is any clock reading.
+/// State of a takeover. `S` identifies a session, `T` is any clock reading.
 #[derive(Debug, Clone)]
 pub struct Takeover<S, T> {
     settle: Duration,
@@ -38,13 +38,13 @@ pub struct Takeover<S, T> {
 }
 
 impl<S: Copy + PartialEq, T: Copy + Add<Duration, Output = T> + PartialOrd> Takeover<S, T> {
-    /// Begins. `settle` is D.
+    /// Starts a takeover. `settle` is D.
     #[must_use]
     pub const fn new(settle: Duration) -> Self {
         Self { settle, claimed: None, to_close: None, own: None, settle_until: None, has_read: false }
     }
 
-    /// What is next.
+    /// Returns the next action.
     pub fn next_action(&self, now: T) -> NextAction<S, T> {
         let Some(to_close) = (match (self.claimed, &self.to_close) {
             (None, _) => return NextAction::Claim,
@@ -66,7 +66,8 @@ impl<S: Copy + PartialEq, T: Copy + Add<Duration, Output = T> + PartialOrd> Take
         if self.has_read { NextAction::Act } else { NextAction::Read }
     }
 
-    /// The store answered the claim at `now`. A new token begins the takeover anew: others may have acted in between.
+    /// Records the store's response to the claim at `now`. A new token restarts the takeover, because other owners may have
+    /// acted meanwhile.
     pub fn claimed(&mut self, token: Token, now: T) {
         if self.claimed.is_none_or(|(before, _)| before != token) {
             *self = Self { own: None, ..Self::new(self.settle) };
@@ -74,12 +75,12 @@ impl<S: Copy + PartialEq, T: Copy + Add<Duration, Output = T> + PartialOrd> Take
         }
     }
 
-    /// The journal names these sessions, each with the token that it belonged to.
+    /// Records the sessions in the journal, each with its token.
     pub fn sessions(&mut self, named: impl IntoIterator<Item = S>) {
         self.to_close = Some(named.into_iter().collect());
     }
 
-    /// A session of one's own is open. What was read through another one does not count.
+    /// Records that an own session is open. State that was read through another one is discarded.
     pub fn logged_in(&mut self, session: S) {
         self.own = Some(session);
         self.has_read = false;
@@ -88,14 +89,14 @@ impl<S: Copy + PartialEq, T: Copy + Add<Duration, Output = T> + PartialOrd> Take
         }
     }
 
-    /// The session of one's own is lost.
+    /// Records that the own session is lost.
     pub fn logged_out(&mut self) {
         if let (Some(own), Some(to_close)) = (self.own.take(), &mut self.to_close) {
             to_close.push(own);
         }
     }
 
-    /// The BMC confirmed that the session is closed, or did not.
+    /// Records whether the BMC confirmed that a session is closed.
     pub fn closed(&mut self, session: S, confirmed: bool) {
         if let Some(to_close) = &mut self.to_close {
             to_close.retain(|other| *other != session);
@@ -105,12 +106,12 @@ impl<S: Copy + PartialEq, T: Copy + Add<Duration, Output = T> + PartialOrd> Take
         }
     }
 
-    /// The deciding read is done.
+    /// Records that the state was read.
     pub fn read(&mut self) {
         self.has_read = true;
     }
 
-    /// The claim's token, where there is one.
+    /// Returns the token of the claim, if there is one.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
         self.claimed.map(|(token, _)| token)
@@ -127,7 +128,7 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn begun() -> Takeover<u32, Duration> {
+    fn started() -> Takeover<u32, Duration> {
         let mut takeover = Takeover::new(D);
         assert_eq!(takeover.next_action(at(0)), NextAction::Claim);
         takeover.claimed(Token::from_number(7), at(0));
@@ -136,8 +137,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_before_the_sessions_of_those_before_are_closed_and_the_state_is_read() {
-        let mut takeover = begun();
+    fn no_command_is_sent_before_earlier_sessions_are_closed_and_the_state_is_read() {
+        let mut takeover = started();
         takeover.sessions([3, 4]);
         assert_eq!(takeover.next_action(at(1)), NextAction::Login);
         takeover.logged_in(9);
@@ -151,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn a_close_that_is_not_confirmed_is_waited_for_from_the_claims_answer() {
-        let mut takeover = begun();
+    fn the_wait_after_an_unconfirmed_close_starts_at_the_response_to_the_claim() {
+        let mut takeover = started();
         takeover.sessions([3]);
         takeover.logged_in(9);
         takeover.closed(3, false);
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_new_login_closes_the_old_session_and_reads_again() {
-        let mut takeover = begun();
+        let mut takeover = started();
         takeover.sessions([]);
         takeover.logged_in(9);
         takeover.read();
@@ -175,8 +176,8 @@ mod tests {
     }
 
     #[test]
-    fn a_new_token_begins_the_turn_anew() {
-        let mut takeover = begun();
+    fn a_new_token_restarts_the_takeover() {
+        let mut takeover = started();
         takeover.sessions([]);
         takeover.logged_in(9);
         takeover.read();

@@ -1,23 +1,23 @@
-//! the constants of OWNERSHIP.md and the arithmetic of arming and fencing, for any clock that all of a process reads.
+//! Timing constants of OWNERSHIP.md, and the arithmetic of arming and fencing, for any clock that a whole process shares.
 
 use std::{ops::Add, time::Duration};
 
-/// The times that the mesh's safety rests on.
+/// Timing constants on which the mesh's safety depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
-    /// Between two keep-alives.
+    /// Time between two keep-alives.
     pub keep_alive: Duration,
-    /// A: how long one journal entry arms its command.
+    /// A: time for which a journal entry permits its command.
     pub arm: Duration,
-    /// F: an owner without a successful keep-alive for this long stops.
+    /// F: time without a successful keep-alive after which an owner stops.
     pub fence: Duration,
-    /// D: what a datagram and a BMC's queue may take.
+    /// D: maximum delay of a datagram in the network and the BMC's queue.
     pub settle: Duration,
-    /// W: how long a member's key is seen missing before it counts as gone.
+    /// W: time for which a member's key must be missing before the member counts as gone.
     pub wait: Duration,
-    /// T: the lease.
+    /// T: duration of the lease.
     pub lease: Duration,
-    /// The slowest path from our socket into a BMC's act.
+    /// Maximum time from sending a datagram to the BMC's action.
     pub bmc_delay: Duration,
 }
 
@@ -35,14 +35,14 @@ impl Default for Times {
     }
 }
 
-/// A set of times under which two owners could act.
+/// Error for timing constants with which two owners could act at once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unsound times: {0}")]
 pub struct Unsound(pub &'static str);
 
 impl Times {
     /// # Errors
-    /// Names the first relation that does not hold.
+    /// Fails with the first relation that does not hold.
     pub fn check(&self) -> Result<(), Unsound> {
         let relations = [
             (self.keep_alive < self.fence, "the keep-alive interval must be shorter than the fence"),
@@ -54,15 +54,15 @@ impl Times {
         relations.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(Unsound(what)))
     }
 
-    /// Whether a datagram may still leave: before `armed + A` and before `alive + F`.
+    /// Returns whether a datagram may still be sent: before `armed + A` and before `alive + F`.
     ///
     /// `armed` is read before the journal's request was sent, `alive` is when the last successful keep-alive was
-    /// *sent*: what was sent is certainly before what the store knows.
+    /// *sent*, which is certainly before the store renewed the lease.
     pub fn may_send<T: Copy + Add<Duration, Output = T> + PartialOrd>(&self, armed: T, alive: T, now: T) -> bool {
         now < armed + self.arm && now < alive + self.fence
     }
 
-    /// Whether an owner must stop.
+    /// Returns whether an owner must stop.
     pub fn is_fenced<T: Copy + Add<Duration, Output = T> + PartialOrd>(&self, alive: T, now: T) -> bool {
         now >= alive + self.fence
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_times_in_force_are_sound_and_each_relation_is_checked() {
+    fn the_default_times_are_safe_and_each_relation_is_checked() {
         let sound = Times::default();
         assert_eq!(sound.check(), Ok(()));
         let second = Duration::from_secs(1);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn arm_and_fence_each_stop_a_datagram_alone() {
+    fn an_expired_permit_and_an_expired_fence_each_block_a_datagram() {
         let times = Times::default();
         let second = Duration::from_secs(1);
         assert!(times.may_send(second * 10, second * 8, second * 10));

@@ -1,4 +1,4 @@
-//! When a claim may pass on, what the leader writes next, and when a member counts as gone.
+//! When a claim may change its holder, which ring the leader writes next, and when a member counts as gone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,18 +9,18 @@ use std::{
 use super::assign::{HASH_VERSION, Ring};
 use crate::id::{InstanceId, SlotId};
 
-/// What a member says of itself.
+/// Presence of a member, as it announces itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Presence {
-    /// Its weight in the ring.
+    /// Weight in the ring.
     pub weight: u32,
-    /// It was asked to stop and hands over.
+    /// Whether it is stopping and hands over its nodes.
     pub stopping: bool,
-    /// Its slot, where it has one.
+    /// Slot, if it has one.
     pub slot: Option<SlotId>,
 }
 
-/// Who is seen missing, since when on the observer's own clock.
+/// Members that are missing, with the start of their absence on the observer's own clock.
 #[derive(Debug, Clone)]
 pub struct Absences<T> {
     since: BTreeMap<InstanceId, T>,
@@ -33,10 +33,10 @@ impl<T> Default for Absences<T> {
 }
 
 impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Absences<T> {
-    /// Takes note of one look at the store: of those whom the ring names, whose member key is missing?
+    /// Records an observation of the store: which members of the ring have no member key.
     ///
-    /// The clock of an instance starts at the first look, not older than the ring that names it, at which it was
-    /// missing; one that is there, or is no longer named, has no clock.
+    /// The clock of an instance starts at the first observation, not older than the ring that contains it, at which it is
+    /// missing. It stops when the instance is present or not in the ring any more.
     pub fn look(&mut self, now: T, ring: &Ring, present: impl Fn(InstanceId) -> bool) {
         self.since.retain(|instance, _| ring.names(*instance) && !present(*instance));
         for instance in ring.members.keys().chain(&ring.leaving) {
@@ -46,7 +46,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Absences<T> {
         }
     }
 
-    /// Who has been missing for `wait`.
+    /// Returns the members that have been missing for `wait`.
     pub fn gone(&self, now: T, wait: Duration) -> BTreeSet<InstanceId> {
         self.since.iter().filter(|(_, since)| now >= **since + wait).map(|(instance, _)| *instance).collect()
     }
@@ -61,10 +61,10 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Absences<T> {
     }
 }
 
-/// Who owes an acknowledgement, since when on the leader's own clock.
+/// Members with an outstanding acknowledgement, with its start on the leader's own clock.
 #[derive(Debug, Clone)]
 pub struct Debts<T> {
-    /// The first ring that each owes, and when that was seen first.
+    /// First ring that each member has not acknowledged, and the time of its first observation.
     since: BTreeMap<InstanceId, (i64, T)>,
 }
 
@@ -75,8 +75,8 @@ impl<T> Default for Debts<T> {
 }
 
 impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Debts<T> {
-    /// Records one observation of the store. A later ring does not restart the clock of a member that owes an earlier
-    /// one.
+    /// Records an observation of the store. A later ring does not restart the clock of a member that has not acknowledged an
+    /// earlier one.
     pub fn look(&mut self, now: T, ring: &Ring, epoch: i64, acknowledged: impl Fn(InstanceId) -> Option<i64>) {
         let owes = |instance, epoch| acknowledged(instance).is_none_or(|ack| ack < epoch);
         self.since.retain(|instance, (first, _)| ring.names(*instance) && owes(*instance, *first));
@@ -87,16 +87,16 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Debts<T> {
         }
     }
 
-    /// Who has owed an acknowledgement for `patience`: whatever keeps it from letting go, it hangs.
-    pub fn overdue(&self, now: T, patience: Duration) -> Vec<InstanceId> {
-        let overdue = self.since.iter().filter(|(_, (_, since))| now >= *since + patience);
+    /// Returns the members whose acknowledgement has been outstanding for `timeout`.
+    pub fn overdue(&self, now: T, timeout: Duration) -> Vec<InstanceId> {
+        let overdue = self.since.iter().filter(|(_, (_, since))| now >= *since + timeout);
         overdue.map(|(instance, _)| *instance).collect()
     }
 }
 
-/// Whether the owner under a ring may claim a node that `holder` claimed before.
+/// Returns whether the owner in a ring may claim a node that `holder` has claimed.
 ///
-/// `epoch` is the ring's; `acknowledged` gives the highest epoch that an instance acknowledged.
+/// `epoch` is that of the ring; `acknowledged` returns the highest epoch that an instance has acknowledged.
 pub fn may_claim(
     me: InstanceId,
     holder: Option<InstanceId>,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_is_missing_leaves_and_is_dropped_only_when_it_is_gone() {
+    fn a_missing_member_leaves_and_is_dropped_only_when_it_is_gone() {
         let gone_none = BTreeSet::new();
         let (old, none) = (ring(&[1, 2], &[]), |_: InstanceId| None);
         let next = next_ring(Some((&old, 5)), &present(&[1]), none, &gone_none).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_stops_is_dropped_when_it_has_acknowledged_an_epoch_without_it() {
+    fn a_stopping_member_is_dropped_when_it_has_acknowledged_an_epoch_without_it() {
         let gone_none = BTreeSet::new();
         let mut present = present(&[1, 2]);
         present.insert(id(2), Presence { weight: 1, stopping: true, slot: None });
@@ -218,7 +218,7 @@ mod tests {
         };
         let first = next_ring(None, &at(&[(5, 101), (6, 102)]), |_| None, &gone_none).unwrap();
         assert_eq!(slots(&first), vec![(5, 101), (6, 102)]);
-        // A folder that was copied: the second one that names its slot has none.
+        // A copied data folder: the second member with the same slot gets none.
         let copied = next_ring(Some((&first, 5)), &at(&[(4, 101), (5, 101), (6, 102)]), |_| None, &gone_none).unwrap();
         assert_eq!(slots(&copied), vec![(5, 101), (6, 102)]);
         let back = next_ring(Some((&copied, 6)), &at(&[(4, 101), (6, 102)]), |_| None, &gone_none).unwrap();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_passes_on_only_when_its_holder_let_go_is_gone_or_is_unknown() {
+    fn a_claim_changes_its_holder_only_if_that_let_go_is_gone_or_is_unknown() {
         let gone_none = BTreeSet::new();
         let now = ring(&[1, 2], &[3]);
         let silent = |_: InstanceId| None;
@@ -240,23 +240,23 @@ mod tests {
     }
 
     #[test]
-    fn who_owes_an_acknowledgement_is_overdue_by_the_first_ring_that_it_owes() {
+    fn an_acknowledgement_is_overdue_from_the_first_ring_that_lacks_it() {
         let (ring, at) = (ring(&[1, 2], &[3]), Duration::from_secs);
-        let patience = at(5);
+        let timeout = at(5);
         let acks = |acks: &'static [(u128, i64)]| {
             move |instance| acks.iter().find(|(n, _)| id(*n) == instance).map(|(_, epoch)| *epoch)
         };
         let mut debts = Debts::default();
         debts.look(at(0), &ring, 7, acks(&[(1, 7), (2, 6)]));
         debts.look(at(3), &ring, 8, acks(&[(1, 7), (2, 6)]));
-        assert!(debts.overdue(at(4), patience).is_empty());
-        assert_eq!(debts.overdue(at(5), patience), [id(2), id(3)], "the second ring restarts nothing");
-        // Two has paid what it owed first, and owes the later one since it was seen to.
+        assert!(debts.overdue(at(4), timeout).is_empty());
+        assert_eq!(debts.overdue(at(5), timeout), [id(2), id(3)], "the second ring restarts nothing");
+        // Member 2 has acknowledged the first ring; its clock for the later one starts at that observation.
         debts.look(at(6), &ring, 8, acks(&[(1, 8), (2, 7), (3, 8)]));
-        assert!(debts.overdue(at(10), patience).is_empty());
-        assert_eq!(debts.overdue(at(11), patience), [id(2)]);
+        assert!(debts.overdue(at(10), timeout).is_empty());
+        assert_eq!(debts.overdue(at(11), timeout), [id(2)]);
         debts.look(at(11), &ring, 8, acks(&[(1, 8), (2, 8), (3, 8)]));
-        assert!(debts.overdue(at(99), patience).is_empty());
+        assert!(debts.overdue(at(99), timeout).is_empty());
     }
 
     #[test]
