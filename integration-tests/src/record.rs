@@ -14,7 +14,7 @@ use keyspace::{
     key::ROOT,
     store::{Event, Pair, Pem},
     value::{Claim, Journal},
-    watch::{Seen, Watch},
+    watch::{Update, Watch},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use service_kit::{Host, clock};
@@ -220,19 +220,19 @@ impl Drop for Recorder {
     }
 }
 
-fn note(writes: &Mutex<Vec<Write>>, seen: Seen, counted: &watch::Sender<usize>) {
+fn note(writes: &Mutex<Vec<Write>>, update: Update, counted: &watch::Sender<usize>) {
     let (at, heard) = (Instant::now(), clock::now());
     let written = |pair: Pair| Write { at, heard, path: pair.path, revision: pair.revision, value: Some(pair.value) };
-    let new: Vec<Write> = match seen {
-        Seen::Everything { pairs, .. } | Seen::Rebuilt { pairs, .. } => pairs.into_iter().map(written).collect(),
-        Seen::Changes { changes, .. } => changes
+    let new: Vec<Write> = match update {
+        Update::Snapshot { pairs, .. } | Update::Rebuilt { pairs, .. } => pairs.into_iter().map(written).collect(),
+        Update::Changes { changes, .. } => changes
             .into_iter()
             .map(|change| match change {
                 Event::Put(pair) => written(pair),
                 Event::Delete { path, revision } => Write { at, heard, path, revision, value: None },
             })
             .collect(),
-        Seen::Nothing => return,
+        Update::Unchanged => return,
     };
     let mut writes = writes.lock().unwrap_or_else(PoisonError::into_inner);
     writes.extend(new);

@@ -260,7 +260,7 @@ impl RestApi {
         self.change_node(request, ident, node, |before| {
             patch::node::check_before(request.version, ident, before, &ops)?;
             for op in ops.iter().filter(|op| op.field() == "name" && op.inside().is_empty()) {
-                if op.verb != patch::Verb::Remove {
+                if op.kind != patch::OpKind::Remove {
                     fields::check_patched_name(request.version, ident, &op.value)?;
                 }
             }

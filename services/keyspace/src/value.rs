@@ -42,14 +42,3 @@ pub use spec::{
 };
 pub use stamped::Stamped;
 pub use webhook::Delivered;
-
-use serde::{Deserialize, Serialize};
-
-/// When something was observed, and by which instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// When.
-    pub at: domain::time::Timestamp,
-    /// By which instance.
-    pub by: domain::id::InstanceId,
-}

@@ -33,7 +33,7 @@ use crate::{
     Error, Key, Prefix, Store, error, key,
     snapshot::{self, Snapshot},
     store::{Event, Pair, Versioned},
-    watch::{Seen, Watch},
+    watch::{Update, Watch},
 };
 
 /// Number of changed paths that a slow reader may lag behind. Beyond it, it is told that everything changed.
@@ -188,9 +188,9 @@ impl View {
         let following = async {
             loop {
                 match watch.next().await {
-                    Ok(seen) => {
-                        let rebuilds = matches!(seen, Seen::Rebuilt { .. });
-                        self.apply(seen);
+                    Ok(update) => {
+                        let rebuilds = matches!(update, Update::Rebuilt { .. });
+                        self.apply(update);
                         disk.keep(self, &store, rebuilds);
                     }
                     Err(error) => {
@@ -219,13 +219,13 @@ impl View {
         Snapshot { revision: self.freshness().revision, incarnation, pairs: self.read().values().cloned().collect() }
     }
 
-    fn apply(&self, seen: Seen) {
+    fn apply(&self, update: Update) {
         let now = Some(Instant::now());
-        match seen {
-            Seen::Everything { pairs, lowest, revision } => self.replace(pairs, lowest, revision, now),
-            Seen::Rebuilt { pairs, revision } => self.rebuild(pairs, revision, now),
-            Seen::Nothing => self.fresh(0, now),
-            Seen::Changes { changes, revision } => {
+        match update {
+            Update::Snapshot { pairs, lowest, revision } => self.replace(pairs, lowest, revision, now),
+            Update::Rebuilt { pairs, revision } => self.rebuild(pairs, revision, now),
+            Update::Unchanged => self.fresh(0, now),
+            Update::Changes { changes, revision } => {
                 for path in self.change(changes) {
                     // Without subscribers there is no one to tell.
                     let _ = self.news.send(News::Path(path.into()));
@@ -317,14 +317,14 @@ pub async fn open(store: &Store, prefixes: &[String], file: &std::path::Path) ->
     }
     let mut watch = Watch::new(store.clone(), prefixes.to_vec());
     match watch.next().await {
-        Ok(Seen::Rebuilt { pairs, revision }) => {
+        Ok(Update::Rebuilt { pairs, revision }) => {
             let view = View::default();
             view.replace(pairs, revision, revision, Some(Instant::now()));
             Ok(view)
         }
-        Ok(seen) => {
+        Ok(update) => {
             let view = View::default();
-            view.apply(seen);
+            view.apply(update);
             Ok(view)
         }
         Err(away) => {
@@ -355,10 +355,10 @@ mod tests {
     #[tokio::test]
     async fn a_change_that_is_older_than_what_is_known_is_not_applied() {
         let view = View::default();
-        view.apply(Seen::Everything { pairs: vec![pair("/a", 5)], lowest: 5, revision: 5 });
-        view.apply(Seen::Changes { changes: vec![delete("/a", 4)], revision: Some(6) });
+        view.apply(Update::Snapshot { pairs: vec![pair("/a", 5)], lowest: 5, revision: 5 });
+        view.apply(Update::Changes { changes: vec![delete("/a", 4)], revision: Some(6) });
         assert_eq!(paths(&view), ["/a"]);
-        view.apply(Seen::Changes { changes: vec![delete("/a", 7), Event::Put(pair("/b", 7))], revision: Some(7) });
+        view.apply(Update::Changes { changes: vec![delete("/a", 7), Event::Put(pair("/b", 7))], revision: Some(7) });
         assert_eq!(paths(&view), ["/b"]);
         assert_eq!((view.freshness().revision, view.newest()), (7, 7));
     }
@@ -366,31 +366,31 @@ mod tests {
     #[tokio::test]
     async fn changes_under_another_prefix_do_not_count_as_having_seen_the_first_one() {
         let view = View::default();
-        view.apply(Seen::Everything { pairs: vec![], lowest: 5, revision: 5 });
-        view.apply(Seen::Changes { changes: vec![Event::Put(pair("/other", 9))], revision: None });
+        view.apply(Update::Snapshot { pairs: vec![], lowest: 5, revision: 5 });
+        view.apply(Update::Changes { changes: vec![Event::Put(pair("/other", 9))], revision: None });
         assert_eq!((paths(&view), view.freshness().revision), (vec!["/other".to_owned()], 5));
     }
 
     #[tokio::test]
     async fn a_rebuilt_view_forgets_what_was_newer_and_releases_who_waits_for_it() {
         let view = View::default();
-        view.apply(Seen::Everything { pairs: vec![pair("/a", 5), pair("/b", 9)], lowest: 9, revision: 9 });
+        view.apply(Update::Snapshot { pairs: vec![pair("/a", 5), pair("/b", 9)], lowest: 9, revision: 9 });
         let mut news = view.subscribe();
         let waiting = view.reaches(20);
-        let building = async { view.apply(Seen::Rebuilt { pairs: vec![pair("/a", 3)], revision: 4 }) };
+        let building = async { view.apply(Update::Rebuilt { pairs: vec![pair("/a", 3)], revision: 4 }) };
         tokio::join!(waiting, building);
         assert_eq!((paths(&view), view.freshness().revision), (vec!["/a".to_owned()], 4));
         assert_eq!(news.next().await, Some(News::Everything));
-        view.apply(Seen::Changes { changes: vec![Event::Put(pair("/c", 5))], revision: Some(5) });
+        view.apply(Update::Changes { changes: vec![Event::Put(pair("/c", 5))], revision: Some(5) });
         assert_eq!(paths(&view), ["/a", "/c"]);
     }
 
     #[tokio::test]
     async fn a_list_drops_what_is_gone_and_tells_that_anything_may_have_changed() {
         let view = View::default();
-        view.apply(Seen::Everything { pairs: vec![pair("/a", 5), pair("/b", 5)], lowest: 5, revision: 5 });
+        view.apply(Update::Snapshot { pairs: vec![pair("/a", 5), pair("/b", 5)], lowest: 5, revision: 5 });
         let mut news = view.subscribe();
-        view.apply(Seen::Everything { pairs: vec![pair("/b", 5), pair("/c", 8)], lowest: 8, revision: 8 });
+        view.apply(Update::Snapshot { pairs: vec![pair("/b", 5), pair("/c", 8)], lowest: 8, revision: 8 });
         assert_eq!(paths(&view), ["/b", "/c"]);
         assert_eq!(news.next().await, Some(News::Everything));
     }

@@ -18,11 +18,11 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 const WATCHING: &str = "watching";
 
-/// What the watch saw.
+/// Update of a watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    /// Everything at a revision: keys that are not included do not exist any more.
-    Everything {
+pub enum Update {
+    /// All keys at a revision. Keys that are not included do not exist any more.
+    Snapshot {
         /// All pairs.
         pairs: Vec<Pair>,
         /// The lowest of the prefixes' revisions: later writes are not included for every prefix.
@@ -30,7 +30,7 @@ pub enum Seen {
         /// The revision at which the first prefix was listed.
         revision: i64,
     },
-    /// Everything in a restored backup that was adopted: what was known before no longer counts.
+    /// All keys of an adopted restored backup. Earlier updates are invalid.
     Rebuilt {
         /// All pairs.
         pairs: Vec<Pair>,
@@ -41,20 +41,20 @@ pub enum Seen {
     Changes {
         /// The changes.
         changes: Vec<Event>,
-        /// The last revision that is seen completely, if these are changes under the first prefix. Watchers of one
-        /// stream are not in step: changes under another prefix say nothing about the first one.
+        /// Last revision whose changes are complete, if these are changes under the first prefix. The watchers of a stream are
+        /// not synchronized: changes under another prefix do not imply that those under the first one are complete.
         revision: Option<i64>,
     },
-    /// Nothing changed, and etcd answers.
-    Nothing,
+    /// Nothing changed, and etcd responds.
+    Unchanged,
 }
 
-/// Follows everything under a few prefixes. The revisions of the first one count: it has what the follower itself
-/// writes.
+/// Watches all keys under a few prefixes. Only revisions of the first prefix are reported, because the watching process writes
+/// its own keys there.
 pub struct Watch {
     store: Store,
     prefixes: Vec<String>,
-    /// For each prefix, the last revision that is seen completely. `None` if they must be listed first.
+    /// Last complete revision of each prefix. `None` if the prefixes must be listed first.
     revisions: Option<Vec<i64>>,
     live: Option<Live>,
     /// Whether the store was adopted and the caller was not told yet.
@@ -83,12 +83,12 @@ impl Watch {
         Self { store, prefixes, revisions: None, live: None, starts_over: false }
     }
 
-    /// Waits for the next thing seen. After an error call again after a pause; nothing is missed.
+    /// Waits for the next update. After an error, call it again after a pause; no change is missed.
     /// *Not* safe to drop before it is done: what was received would be lost. Run it in a task of its own.
     ///
     /// # Errors
     /// [`Error::Unavailable`]; [`Error::RestoredBackup`] until the store is adopted.
-    pub async fn next(&mut self) -> Result<Seen, Error> {
+    pub async fn next(&mut self) -> Result<Update, Error> {
         let outcome = self.step().await;
         if outcome.is_err() {
             self.store.guard.doubt();
@@ -99,7 +99,7 @@ impl Watch {
         outcome
     }
 
-    async fn step(&mut self) -> Result<Seen, Error> {
+    async fn step(&mut self) -> Result<Update, Error> {
         // A member that is cut off from the others answers requests for progress and never reports a change, so a
         // member that other requests have left is left by the watch, too.
         if self.live.as_ref().is_none_or(|live| live.endpoint.is_left()) || self.store.is_restored_backup() {
@@ -111,7 +111,7 @@ impl Watch {
             none => none.insert(open(&self.store, &self.prefixes, revisions).await?),
         };
         let WatchMessage::Changes { watcher, revision, changes } = live.message().await? else {
-            // Compacted past what was seen, or canceled by the server: list again.
+            // The revision was compacted, or the server canceled the watch: list again.
             self.revisions = None;
             self.live = None;
             return self.list().await;
@@ -128,13 +128,13 @@ impl Watch {
         let Some(last) = changes.iter().map(Event::revision).max() else {
             // The header's revision is no promise: before etcd 3.4.25 and 3.5.8 an answer to a progress request
             // overtakes events (etcd issue 15220).
-            return Ok(Seen::Nothing);
+            return Ok(Update::Unchanged);
         };
         if let Some(seen) = watcher.and_then(|watcher| revisions.get_mut(watcher)) {
             *seen = last.max(*seen);
         }
         let revision = (watcher == Some(0)).then_some(last);
-        Ok(Seen::Changes { changes, revision })
+        Ok(Update::Changes { changes, revision })
     }
 
     /// Verifies the store before a stream is opened: a restored backup would be silent until its revisions reach those
@@ -149,7 +149,7 @@ impl Watch {
         Ok(())
     }
 
-    async fn list(&mut self) -> Result<Seen, Error> {
+    async fn list(&mut self) -> Result<Update, Error> {
         let (mut all, mut revisions) = (Vec::new(), Vec::new());
         for prefix in &self.prefixes {
             let (pairs, revision) = self.store.list_pairs(prefix).await?;
@@ -163,9 +163,9 @@ impl Watch {
             self.store.guard.saw(last);
         }
         if std::mem::take(&mut self.starts_over) {
-            return Ok(Seen::Rebuilt { pairs: all, revision });
+            return Ok(Update::Rebuilt { pairs: all, revision });
         }
-        Ok(Seen::Everything { pairs: all, lowest, revision })
+        Ok(Update::Snapshot { pairs: all, lowest, revision })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::version::Version;
 
 /// Kind of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verb {
+pub enum OpKind {
     /// Sets a value, or inserts into a list.
     Add,
     /// Replaces a value.
@@ -32,7 +32,7 @@ pub enum Verb {
 #[derive(Clone, PartialEq)]
 pub struct Op {
     /// Kind.
-    pub verb: Verb,
+    pub kind: OpKind,
     /// Path: the field, and the tokens of the path inside it. Never empty.
     path: Vec<String>,
     /// New value; [`Value::Null`] for a removal.
@@ -43,7 +43,7 @@ pub struct Op {
 
 impl std::fmt::Debug for Op {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Op").field("verb", &self.verb).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Op").field("kind", &self.kind).field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -52,7 +52,7 @@ const ESCAPES_SINCE: u16 = 98;
 /// First minor version in which allocations can be changed.
 const ALLOCATION_PATCH_SINCE: u16 = 57;
 /// Names of the operations.
-const NAMES: [(&str, Verb); 3] = [("add", Verb::Add), ("replace", Verb::Replace), ("remove", Verb::Remove)];
+const NAMES: [(&str, OpKind); 3] = [("add", OpKind::Add), ("replace", OpKind::Replace), ("remove", OpKind::Remove)];
 
 impl Op {
     /// Field of the resource that the operation changes.
@@ -77,7 +77,7 @@ impl Op {
 /// # Errors
 /// 400 if the patch makes the runbook public and sets an owner.
 pub fn clear_runbook_owner(runbook: &mut Map<String, Value>, ops: &[Op], body: &Value) -> Result<(), Error> {
-    let set = |name: &str| ops.iter().find(|op| op.field() == name && op.verb != Verb::Remove);
+    let set = |name: &str| ops.iter().find(|op| op.field() == name && op.kind != OpKind::Remove);
     let is_true = |value: &Value| value.as_bool().unwrap_or_default();
     let public = set("public").map_or_else(|| runbook.get("public").is_some_and(is_true), |op| is_true(&op.value));
     if set("owner").is_some() && public {
@@ -110,7 +110,7 @@ pub fn parse(resource: &Resource, version: Version, body: &Value) -> Result<Vec<
     }
     for op in &ops {
         let newer = resource.field(op.field()).is_some_and(|field| !version.has(field.since));
-        if newer && op.verb != Verb::Remove {
+        if newer && op.kind != OpKind::Remove {
             return Err(text::not_acceptable());
         }
     }
@@ -125,17 +125,17 @@ fn operation(version: Version, item: &Value) -> Result<Op, Error> {
     let members =
         item.as_object().ok_or_else(|| schema_error(&format!("{} is not of type 'object'", python::quoted(item))))?;
     check_members(members)?;
-    let verb = verb(members)?;
+    let kind = op_kind(members)?;
     let path = path(version, members.get("path").unwrap_or(&Value::Null))?;
     let quoted = python::quoted(&without_secrets(members, &path));
-    let value = match (verb, members.get("value")) {
-        (Verb::Remove, _) => Value::Null,
-        (Verb::Add | Verb::Replace, Some(value)) => value.clone(),
-        (Verb::Add | Verb::Replace, None) => {
+    let value = match (kind, members.get("value")) {
+        (OpKind::Remove, _) => Value::Null,
+        (OpKind::Add | OpKind::Replace, Some(value)) => value.clone(),
+        (OpKind::Add | OpKind::Replace, None) => {
             return Err(refused(&quoted, "The operation does not contain a 'value' member"));
         }
     };
-    Ok(Op { verb, path, value, quoted })
+    Ok(Op { kind, path, value, quoted })
 }
 
 /// Returns the text of an operation for errors, with secrets masked.
@@ -163,12 +163,12 @@ fn check_members(members: &Map<String, Value>) -> Result<(), Error> {
     }
 }
 
-fn verb(members: &Map<String, Value>) -> Result<Verb, Error> {
+fn op_kind(members: &Map<String, Value>) -> Result<OpKind, Error> {
     let word = members.get("op").unwrap_or(&Value::Null);
     let found = NAMES.iter().find(|(name, _)| word.as_str() == Some(*name));
     let words = python::listed(&NAMES.map(|(name, _)| name));
     found
-        .map(|(_, verb)| *verb)
+        .map(|(_, kind)| *kind)
         .ok_or_else(|| schema_error(&format!("{} is not one of [{words}]", python::quoted(word))))
 }
 

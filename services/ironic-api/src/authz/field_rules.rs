@@ -6,7 +6,7 @@ use domain::{
 };
 use serde_json::Value;
 use wire_ironic::{
-    patch::{Op, Verb},
+    patch::{Op, OpKind},
     query,
 };
 
@@ -65,7 +65,7 @@ pub(super) fn rules(any: Rule, ops: &[Op]) -> Vec<Rule> {
         if Interface::ALL.iter().any(|interface| interface_field(*interface) == field) {
             return INTERFACES;
         }
-        if field == "automated_clean" && op.verb != Verb::Remove && is_no(&op.value) {
+        if field == "automated_clean" && op.kind != OpKind::Remove && is_no(&op.value) {
             return NO_CLEANING;
         }
         any

@@ -42,7 +42,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{store::Pair, watch::Seen};
+    use crate::{store::Pair, watch::Update};
 
     #[tokio::test]
     async fn a_ring_is_decoded_anew_when_it_changed_or_the_store_was_restored() {
@@ -55,12 +55,12 @@ mod tests {
         let view = View::default();
         assert!(view.ring(scope, service).is_none());
         let since = || view.ring(scope, service).map(|ring| ring.value.since.millis());
-        view.apply(Seen::Everything { pairs: vec![pair(1, 5)], lowest: 5, revision: 5 });
+        view.apply(Update::Snapshot { pairs: vec![pair(1, 5)], lowest: 5, revision: 5 });
         let (first, again) = (view.ring(scope, service).unwrap(), view.ring(scope, service).unwrap());
         assert!(Arc::ptr_eq(&first, &again), "it was decoded twice");
-        view.apply(Seen::Everything { pairs: vec![pair(2, 6)], lowest: 6, revision: 6 });
+        view.apply(Update::Snapshot { pairs: vec![pair(2, 6)], lowest: 6, revision: 6 });
         assert_eq!(since(), Some(2));
-        view.apply(Seen::Rebuilt { pairs: vec![pair(3, 6)], revision: 6 });
+        view.apply(Update::Rebuilt { pairs: vec![pair(3, 6)], revision: 6 });
         assert_eq!(since(), Some(3));
     }
 }

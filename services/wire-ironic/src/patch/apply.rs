@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Op, Verb};
+use super::{Op, OpKind};
 use crate::error::Error;
 use crate::fields::{self, Post, Resource};
 
@@ -34,7 +34,7 @@ fn initial_value(resource: &Resource, name: &str) -> Value {
 /// Applies an operation to a field of the resource itself, which exists even if no client has set it.
 fn apply_to_field(resource: &Resource, whole: &mut Map<String, Value>, op: &Op) {
     let required = resource.field(op.field()).is_some_and(|field| field.post == Post::Required);
-    if op.verb != Verb::Remove {
+    if op.kind != OpKind::Remove {
         // A port can be moved to another node by either of two fields.
         match (resource.path, op.field()) {
             ("ports", "node_ident") => drop(whole.remove("node_uuid")),
@@ -81,13 +81,13 @@ fn apply_to_container(value: &mut Value, token: &str, op: &Op) -> Result<(), Str
 }
 
 fn member(members: &mut Map<String, Value>, token: &str, op: &Op) -> Result<(), String> {
-    match op.verb {
-        Verb::Add => drop(members.insert(token.to_owned(), op.value.clone())),
-        Verb::Replace => match members.get_mut(token) {
+    match op.kind {
+        OpKind::Add => drop(members.insert(token.to_owned(), op.value.clone())),
+        OpKind::Replace => match members.get_mut(token) {
             Some(old) => *old = op.value.clone(),
             None => return Err(format!("can't replace a non-existent object '{token}'")),
         },
-        Verb::Remove => {
+        OpKind::Remove => {
             if members.remove(token).is_none() {
                 return Err(format!("can't remove a non-existent object '{token}'"));
             }
@@ -97,19 +97,19 @@ fn member(members: &mut Map<String, Value>, token: &str, op: &Op) -> Result<(), 
 }
 
 fn item(items: &mut Vec<Value>, token: &str, op: &Op) -> Result<(), String> {
-    match (op.verb, token) {
-        (Verb::Add, "-") => items.push(op.value.clone()),
-        (Verb::Replace, "-") => return Err("'path' with '-' can't be applied to 'replace' operation".to_owned()),
-        (Verb::Remove, "-") => return Err("invalid array index '-'".to_owned()),
-        (Verb::Add, token) => match index(token)? {
+    match (op.kind, token) {
+        (OpKind::Add, "-") => items.push(op.value.clone()),
+        (OpKind::Replace, "-") => return Err("'path' with '-' can't be applied to 'replace' operation".to_owned()),
+        (OpKind::Remove, "-") => return Err("invalid array index '-'".to_owned()),
+        (OpKind::Add, token) => match index(token)? {
             index if index <= items.len() => items.insert(index, op.value.clone()),
             _ => return Err("can't insert outside of list".to_owned()),
         },
-        (Verb::Replace, token) => match items.get_mut(index(token)?) {
+        (OpKind::Replace, token) => match items.get_mut(index(token)?) {
             Some(old) => *old = op.value.clone(),
             None => return Err("can't replace outside of list".to_owned()),
         },
-        (Verb::Remove, token) => match index(token)? {
+        (OpKind::Remove, token) => match index(token)? {
             index if index < items.len() => drop(items.remove(index)),
             _ => return Err(format!("can't remove a non-existent object '{token}'")),
         },

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Op, Verb};
+use super::{Op, OpKind};
 use crate::error::{Class, Error, text};
 use crate::python;
 use crate::version::Version;
@@ -37,7 +37,7 @@ pub fn check_reset(version: Version, reset: Option<bool>, ops: &[Op]) -> Result<
     if reset.is_some() && !version.has(RESET_INTERFACES_SINCE) {
         return Err(text::not_acceptable());
     }
-    let driver = ops.iter().any(|op| op.verb != Verb::Remove && op.field() == "driver");
+    let driver = ops.iter().any(|op| op.kind != OpKind::Remove && op.field() == "driver");
     if reset == Some(true) && !driver {
         return Err(
             Class::Invalid.error("The reset_interfaces parameter can only be used when changing the node's driver.")
@@ -67,7 +67,7 @@ pub fn check_before(version: Version, ident: &str, node: &Map<String, Value>, op
 /// Returns whether a patch only removes `instance_uuid`, by which a client releases a node that another client abandoned.
 fn only_removes_instance(ops: &[Op]) -> bool {
     match ops {
-        [op] => op.verb == Verb::Remove && op.field() == "instance_uuid" && op.inside().is_empty(),
+        [op] => op.kind == OpKind::Remove && op.field() == "instance_uuid" && op.inside().is_empty(),
         _ => false,
     }
 }

@@ -166,8 +166,8 @@ fn any_op() -> impl Strategy<Value = Value> {
     let path =
         (prop_oneof![Just("extra"), Just("name"), Just("driver"), Just("uuid")], prop::collection::vec(token, 0..3))
             .prop_map(|(root, rest)| rest.iter().fold(format!("/{root}"), |path, token| format!("{path}/{token}")));
-    let verb = prop_oneof![Just("add"), Just("replace"), Just("remove"), Just("test")];
-    (verb, path, fields::any_json()).prop_map(|(op, path, value)| json!({"op": op, "path": path, "value": value}))
+    let op = prop_oneof![Just("add"), Just("replace"), Just("remove"), Just("test")];
+    (op, path, fields::any_json()).prop_map(|(op, path, value)| json!({"op": op, "path": path, "value": value}))
 }
 
 proptest! {

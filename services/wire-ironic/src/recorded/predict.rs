@@ -280,7 +280,8 @@ fn change(
     let reset = reset.map(|(name, value)| query::boolean(name, value)).transpose()?;
     patch::node::check_reset(version, reset, &ops)?;
     patch::node::check_before(version, ident, before, &ops)?;
-    for op in ops.iter().filter(|op| op.field() == "name" && op.inside().is_empty() && op.verb != patch::Verb::Remove) {
+    for op in ops.iter().filter(|op| op.field() == "name" && op.inside().is_empty() && op.kind != patch::OpKind::Remove)
+    {
         fields::check_patched_name(version, ident, &op.value)?;
     }
     let after = patch::node::check_after(ident, before, patch::apply(&NODE, before, &ops)?)?;
@@ -298,7 +299,7 @@ fn patched_fields(
     view.remove("updated_at");
     // Ironic reserves the node during the request.
     view.remove("reservation");
-    for op in ops.iter().filter(|op| op.verb == patch::Verb::Remove && op.field().ends_with("_interface")) {
+    for op in ops.iter().filter(|op| op.kind == patch::OpKind::Remove && op.field().ends_with("_interface")) {
         view.remove(op.field());
     }
     Map::from_iter([("part".to_owned(), Value::Object(view))])

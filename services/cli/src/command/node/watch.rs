@@ -22,11 +22,11 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Puts the cursor at home and clears the screen (ECMA-48 §8.3.21, §8.3.39).
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// Watches until it is interrupted. Survives a scheduler-service that goes away: another one goes on from there.
+/// Watches until it is interrupted. If the scheduler-service fails, it continues with another one.
 pub(super) async fn run(screen: &Screen, api: &Api, selector: Option<NodeSelector>) -> Result<(), Error> {
-    let mut seen = Seen::default();
+    let mut state = WatchState::default();
     loop {
-        match follow(screen, api, selector.clone(), &mut seen).await {
+        match follow(screen, api, selector.clone(), &mut state).await {
             Err(Error::Call(status)) if is_unreachable(&status) || status.code() == Code::Unavailable => {}
             Err(error) => return Err(error),
             Ok(()) => {}
@@ -38,9 +38,14 @@ pub(super) async fn run(screen: &Screen, api: &Api, selector: Option<NodeSelecto
     }
 }
 
-/// Until the stream ends.
-async fn follow(screen: &Screen, api: &Api, selector: Option<NodeSelector>, seen: &mut Seen) -> Result<(), Error> {
-    let request = WatchNodesRequest { selector, since_revision: seen.revision, since_incarnation: seen.incarnation };
+/// Prints messages until the stream ends.
+async fn follow(
+    screen: &Screen,
+    api: &Api,
+    selector: Option<NodeSelector>,
+    state: &mut WatchState,
+) -> Result<(), Error> {
+    let request = WatchNodesRequest { selector, since_revision: state.revision, since_incarnation: state.incarnation };
     let mut stream = api.node_streams().watch_nodes(request).await?.into_inner();
     while let Some(message) = stream.message().await? {
         let is_whole = message.revision > 0;
@@ -48,14 +53,14 @@ async fn follow(screen: &Screen, api: &Api, selector: Option<NodeSelector>, seen
             Format::Json | Format::Yaml | Format::Name => screen.piece(&told(&message))?,
             Format::Table if is_live(screen) => {}
             Format::Table => {
-                if let Some(line) = seen.line(screen, &message) {
+                if let Some(line) = state.line(screen, &message) {
                     screen.line(&line)?;
                 }
             }
         }
-        seen.take(message);
+        state.apply(message);
         if is_whole && screen.format == Format::Table && is_live(screen) {
-            let nodes = by_place(seen.nodes.values().cloned().collect());
+            let nodes = by_place(state.nodes.values().cloned().collect());
             let count = nodes.len();
             screen.raw(format!("{CLEAR}{}\n{count} nodes; ends with ^C\n", table_of(screen, &nodes)).as_bytes())?;
         }
@@ -67,16 +72,16 @@ fn is_live(screen: &Screen) -> bool {
     screen.has_bars && screen.edge.is_some()
 }
 
-/// What was told so far.
+/// Nodes as of the last message, and its revision.
 #[derive(Debug, Default)]
-struct Seen {
+struct WatchState {
     nodes: BTreeMap<String, Node>,
     revision: u64,
     incarnation: u64,
 }
 
-impl Seen {
-    fn take(&mut self, message: WatchNodesResponse) {
+impl WatchState {
+    fn apply(&mut self, message: WatchNodesResponse) {
         (self.revision, self.incarnation) = (message.revision, message.incarnation);
         match message.news {
             Some(News::Begin(_)) => self.nodes.clear(),
@@ -86,7 +91,7 @@ impl Seen {
         }
     }
 
-    /// The line that tells of a message which was not taken yet; none where it tells nothing that a line shows.
+    /// Returns the line for a message that is not applied yet, or `None` if the line would be the same as before.
     fn line(&self, screen: &Screen, message: &WatchNodesResponse) -> Option<String> {
         let at = second(screen.now());
         match message.news.as_ref()? {

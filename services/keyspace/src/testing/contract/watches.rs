@@ -11,7 +11,7 @@ use crate::{
         Event,
         connection::{WatchMessage, WatchStream, Watcher},
     },
-    watch::{Seen, Watch},
+    watch::{Update, Watch},
 };
 
 async fn open(space: &Space<'_>, watchers: Vec<Watcher>) -> Result<Box<dyn WatchStream>, Error> {
@@ -107,7 +107,7 @@ pub(super) async fn a_follower_sees_everything_and_then_every_change(space: &Spa
     let revision = space.write(vec![space.put("a", "1")]).await?;
     let mut watch = Watch::new(space.store.clone(), vec![space.path("")]);
     let first = watch.next().await?;
-    assert!(matches!(&first, Seen::Everything { pairs, revision: at, .. } if pairs.len() == 1 && *at >= revision));
+    assert!(matches!(&first, Update::Snapshot { pairs, revision: at, .. } if pairs.len() == 1 && *at >= revision));
     let revision = space.write(vec![space.put("b", "1")]).await?;
     assert_eq!(next_changes(&mut watch).await?, (vec![format!("{}b", space.path(""))], Some(revision)));
     Ok(())
@@ -122,13 +122,13 @@ pub(super) async fn a_follower_lists_again_after_a_compaction(space: &Space<'_>)
     let last = space.write(vec![space.put("b", "1"), space.delete("a")]).await?;
     let last = space.write(vec![space.put("c", "1")]).await?.max(last);
     space.subject.compact(last).await;
-    let seen = loop {
+    let update = loop {
         match watch.next().await? {
-            Seen::Nothing => {}
-            seen @ (Seen::Everything { .. } | Seen::Rebuilt { .. } | Seen::Changes { .. }) => break seen,
+            Update::Unchanged => {}
+            update @ (Update::Snapshot { .. } | Update::Rebuilt { .. } | Update::Changes { .. }) => break update,
         }
     };
-    let Seen::Everything { pairs, .. } = seen else { panic!("it lists again: {seen:?}") };
+    let Update::Snapshot { pairs, .. } = update else { panic!("it lists again: {update:?}") };
     assert_eq!(pairs.iter().map(|pair| pair.path.clone()).collect::<Vec<_>>(), [space.path("b"), space.path("c")]);
     Ok(())
 }
@@ -136,11 +136,13 @@ pub(super) async fn a_follower_lists_again_after_a_compaction(space: &Space<'_>)
 async fn next_changes(watch: &mut Watch) -> Result<(Vec<String>, Option<i64>), Error> {
     loop {
         match watch.next().await? {
-            Seen::Changes { changes, revision } => {
+            Update::Changes { changes, revision } => {
                 return Ok((changes.iter().map(|event| event.path().to_owned()).collect(), revision));
             }
-            Seen::Nothing => {}
-            seen @ (Seen::Everything { .. } | Seen::Rebuilt { .. }) => panic!("nothing is listed again: {seen:?}"),
+            Update::Unchanged => {}
+            update @ (Update::Snapshot { .. } | Update::Rebuilt { .. }) => {
+                panic!("nothing is listed again: {update:?}")
+            }
         }
     }
 }
