@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::rack::{namespace::Namespace, wait};
 
-/// How long a transition of a node without a boot may take.
+/// Maximum duration of a transition of a node without a boot.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A program of Ironic's clients.

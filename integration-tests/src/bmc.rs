@@ -1,4 +1,4 @@
-//! A simulated BMC: wire-ipmi's responder over UDP, which logs who changed what.
+//! A simulated BMC: wire-ipmi's responder over UDP, which logs each change with its session.
 //!
 //! It works with any kind of machine; its [`Chassis`] decides what a command does to the machine.
 
@@ -39,7 +39,7 @@ const SLOTS: usize = 4;
 /// waited for.
 const SLOW: Duration = Duration::from_millis(2500);
 
-/// What a BMC controls: power, boot device, and whether it answers at all.
+/// State that a BMC controls: power, boot device, and whether it responds.
 pub(crate) trait Chassis {
     /// Carries a command out. The BMC takes its next command only after this returns.
     async fn carry_out(&mut self, call: &Call) -> Answer;
@@ -159,7 +159,7 @@ impl Bmc {
         held(&self.mutations).clone()
     }
 
-    /// What it did, in order, as input for the checker.
+    /// Returns its log, as input for the checker.
     pub fn deeds(&self) -> Vec<Deed> {
         held(&self.deeds).clone()
     }
@@ -284,7 +284,7 @@ impl Bmc {
         }
     }
 
-    /// Logs what was done about a command that arrived at that time.
+    /// Logs the result of a command that was received at that time.
     fn note(&self, at: Timestamp, call: &Call, change: Option<Change>) {
         let Some(change) = change else {
             if call.command == chassis::get_status() {

@@ -1,6 +1,6 @@
 //! The two-owner checker: did at most one owner change each node, and was every change journalled first (OWNERSHIP.md)?
 //!
-//! It judges a run by what two witnesses wrote down, not by what participants report: each BMC's log, in the order in
+//! It judges a run by two independent records, not by reports of the participants: each BMC's log, in the order in
 //! which the BMC acted, and *every* revision of the node's claim and journal, recorded by a watch from before the run.
 //! Each command is mapped through its session to a journal entry and so to a token. It is pure; the model and runs
 //! over real processes hand it the same [`History`].
@@ -33,7 +33,7 @@ pub struct History {
     pub claims: Vec<Revision<Claim>>,
     /// Every revision of its journal key, in order.
     pub journal: Vec<Revision<Journal>>,
-    /// How it stood when the run was over; none: the run is not judged by its end.
+    /// State at the end of the run. `None` if the end is not checked.
     pub end: Option<End>,
 }
 
@@ -44,11 +44,11 @@ pub struct Deed {
     pub at: Timestamp,
     /// The BMC's id of the session that it came in.
     pub session: u32,
-    /// What was asked.
+    /// Command.
     pub what: What,
 }
 
-/// What a BMC was asked for.
+/// Command to a BMC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
@@ -82,22 +82,22 @@ pub struct Revision<V> {
     pub value: Option<V>,
 }
 
-/// How a node stood when the run was over.
+/// State of a node at the end of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// The last instruction that was accepted.
     pub asked: Generation,
-    /// The last one that came to an end, as the store has it.
+    /// Last instruction that has ended, according to the store.
     pub ended: Generation,
     /// Why that one failed, where it did: then the node need not stand as wanted.
     pub failure: Option<Failure>,
-    /// Where power was wanted.
+    /// Intended power.
     pub wanted: Power,
-    /// Where it is.
+    /// Actual power.
     pub is: Power,
 }
 
-/// One journal entry, and where it stands among the others.
+/// Journal entry, and its position among the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     revision: i64,

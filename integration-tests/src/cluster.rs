@@ -1,4 +1,4 @@
-//! An etcd of three members, each in a namespace of its own at a rack's switch. One can be killed, stopped, or cut off
+//! An etcd of three members, each in its own namespace at a rack's switch. One can be killed, stopped, or cut off
 //! from the others while clients reach it.
 
 use std::fs;
@@ -21,7 +21,7 @@ const MEMBERS: u8 = 3;
 /// Ports for clients and for members.
 const CLIENTS: u16 = 2379;
 const PEERS: u16 = 2380;
-/// How long the members may take to elect a leader.
+/// Maximum time for the members to elect a leader.
 const START: Duration = Duration::from_secs(30);
 
 /// The cluster. It is taken down when it is dropped.

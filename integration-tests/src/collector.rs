@@ -94,11 +94,11 @@ impl Collector {
     /// Waits until `find` returns something for the received spans.
     ///
     /// # Errors
-    /// It does not within `patience`; the error lists the spans.
+    /// It does not within `timeout`; the error lists the spans.
     pub async fn until<T>(
         &self,
         what: &str,
-        patience: Duration,
+        timeout: Duration,
         look: impl Fn(&[Sent]) -> Option<T> + Send,
     ) -> Result<T> {
         let begun = Instant::now();
@@ -107,13 +107,13 @@ impl Collector {
             if let Some(found) = look(&spans) {
                 return Ok(found);
             }
-            if begun.elapsed() > patience {
+            if begun.elapsed() > timeout {
                 let one = |sent: &Sent| {
                     let trace: String = sent.span.trace_id.iter().map(|octet| format!("{octet:02x}")).collect();
                     format!("{} {} {} {}", sent.service, trace, sent.span.name, sent.attribute("path"))
                 };
                 let seen = spans.iter().map(one).collect::<Vec<_>>().join("\n  ");
-                anyhow::bail!("waited {patience:?} in vain for {what} among:\n  {seen}");
+                anyhow::bail!("waited {timeout:?} in vain for {what} among:\n  {seen}");
             }
             sleep(POLL_INTERVAL).await;
         }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::authority::Authority;
 
-/// How long etcd may take to answer.
+/// Maximum time for etcd to answer.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running etcd. It is ended when it is dropped.

@@ -30,10 +30,10 @@ use crate::{
     record::{Recorder, Write},
 };
 
-/// How long a stopped process stays stopped: longer than T + W, after which it owns nothing
+/// Time for which a process is stopped: longer than T + W, after which it owns nothing
 /// (services/mesh/OWNERSHIP.md).
 const STOPPED: Duration = Duration::from_millis(8500);
-/// How long the drawn point may take to occur: real firmware on a busy host takes minutes.
+/// Maximum time for the drawn point to occur: real firmware on a busy host takes minutes.
 const COMING: Duration = Duration::from_secs(180);
 
 /// Fault of the owner.
@@ -111,7 +111,7 @@ pub async fn deploy_through(
     recorder: &Recorder,
     (service, fault, mut seed): (Service, Fault, u64),
     (image, content): (&str, &[u8]),
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Outcome> {
     let machine = pick(&mut seed, lab.machines()).context("no machine")?;
     let point = *pick(&mut seed, &machine.points(service)).context("no point")?;
@@ -146,7 +146,7 @@ pub async fn deploy_through(
     let outstanding = service != Service::Power || trap.is_some() || is_at_work(recorder, service, id);
     drop(trap);
     for machine in lab.machines() {
-        api.reach(machine.name(), "active", patience).await?;
+        api.reach(machine.name(), "active", timeout).await?;
     }
     let took = begun.elapsed();
     let takeover = takeover(recorder, hit, service, instance, struck);
@@ -243,7 +243,7 @@ pub async fn histories(api: &mut Api, lab: &impl World, recorder: &Recorder) -> 
     Ok(histories)
 }
 
-/// Input of the checker for one node: what its BMC did, and which power was requested and observed.
+/// Input of the checker for one node: the log of its BMC, and the requested and observed power.
 ///
 /// # Errors
 /// The node has no id.

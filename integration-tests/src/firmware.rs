@@ -31,13 +31,13 @@ use crate::{
     },
 };
 
-/// How long a machine may take for one step while others are busy (UEFI alone took 53 s; this is ten times as long).
+/// Maximum duration of one step of a machine while others are busy (UEFI alone took 53 s; this is ten times as long).
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Name of the deployed image.
 pub const IMAGE: &str = "image";
-/// What a deployed system prints on its console when it is up.
+/// Line that a deployed system prints on its console when it is up.
 pub const UP: &str = "IRONMESH-OS up";
-/// How long it may take from active, when it has phoned home, to that line.
+/// Maximum time from active, when the system has phoned home, to that line.
 const SPEAKS: Duration = Duration::from_secs(60);
 /// Interval between two checks of a console.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -84,7 +84,7 @@ pub struct Machines {
     pub firmware: Vec<Firmware>,
     /// Kind of their BMCs.
     pub behind: Behind,
-    /// Memory of each in MiB; `None`: what its firmware needs.
+    /// Memory of each in MiB; `None` for the requirement of its firmware.
     pub memory_mib: Option<u32>,
     /// Disk of each in MiB.
     pub disk_mib: u32,
@@ -192,15 +192,15 @@ impl Machine {
     }
 
     /// Waits for the first console line with these words.
-    async fn heard(&self, words: &str, patience: Duration) -> Result<String> {
+    async fn heard(&self, words: &str, timeout: Duration) -> Result<String> {
         let (mut console, begun) = (Console::open(&self.node.console), Instant::now());
         loop {
             if let Some(line) = console.look_for(words)? {
                 return Ok(line);
             }
-            if begun.elapsed() > patience {
+            if begun.elapsed() > timeout {
                 let last = console.last_lines();
-                bail!("{} did not say {words:?} within {patience:?}; it said last:\n{last}", self.name());
+                bail!("{} did not say {words:?} within {timeout:?}; it said last:\n{last}", self.name());
             }
             sleep(POLL_INTERVAL).await;
         }
@@ -229,8 +229,8 @@ impl Subject for Machine {
         Ok(if self.chassis.is_on()? { Power::On } else { Power::Off })
     }
 
-    async fn says(&self, words: &str, patience: Duration) -> Result<()> {
-        self.heard(words, patience).await.map(drop)
+    async fn says(&self, words: &str, timeout: Duration) -> Result<()> {
+        self.heard(words, timeout).await.map(drop)
     }
 
     async fn runs(&self, image: &[u8]) -> Result<()> {

@@ -1,5 +1,5 @@
 //! Hundreds of machines in one process: each has a BMC on a loopback address, with power and nothing else behind it.
-//! They do not boot; only what a power-service deals with is simulated.
+//! They do not boot; only their BMCs and power are simulated.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -54,7 +54,7 @@ pub struct Machine {
     heeds: Arc<AtomicBool>,
 }
 
-/// What a BMC controls here.
+/// State that a BMC controls.
 struct Chassis {
     board: Arc<Mutex<Board>>,
     heeds: Arc<AtomicBool>,

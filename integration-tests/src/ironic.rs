@@ -30,7 +30,7 @@ use wire_ironic::{
 pub use self::rest::Rest;
 use crate::peer::Peer;
 
-/// How long a node may take to reach a state.
+/// Maximum time for a node to reach a state.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The node whose state the test sets in the store.
 const BY_HAND: &str = "11111111-1111-4111-8111-000000000001";
@@ -338,7 +338,7 @@ impl Rules {
     }
 }
 
-/// How our answer differs from Ironic's; `None` if it does not. Generated ids and hosts are equal to any others.
+/// Describes how a response differs from Ironic's. Returns `None` if it does not. Generated ids and hosts are not compared.
 #[must_use]
 pub fn unlike(real: &Answer, ours: &Answer) -> Option<String> {
     let mut words = Vec::new();

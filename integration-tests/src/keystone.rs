@@ -16,9 +16,9 @@ use crate::rack::{daemon::Daemon, namespace::Namespace, wait};
 
 /// Password of all users.
 pub const PASSWORD: &str = "opensesame";
-/// Its port, in a namespace of its own.
+/// Its port, in its own network namespace.
 const PORT: u16 = 5000;
-/// How long it may take to start: it creates a database first.
+/// Maximum time for it to start, which includes creating a database.
 const START: Duration = Duration::from_secs(90);
 
 /// A running Keystone. It is ended when it is dropped.

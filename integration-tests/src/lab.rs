@@ -16,7 +16,7 @@ use crate::fault::tell;
 use crate::machine::{Machine, SimulatedRack, Spec};
 use crate::mesh::{Api, Mesh, Options};
 
-/// How long one transition of a node may take in a test: ten times what it takes on an idle host.
+/// Maximum duration of one transition of a node in a test: ten times that on an idle host.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Name of the deployed image.
 pub const IMAGE: &str = "small";

@@ -3,7 +3,7 @@
 //!
 //! Its BMC is wire-ipmi's responder over UDP. Power-on starts a boot: DHCP as PXE firmware, the loader by TFTP, DHCP as
 //! iPXE, the script, its files, and the agent with the boot file among them; or the system on the disk, which requests
-//! an address and phones home. Power-off ends it at any point. [`Faults`] says what is wrong with it.
+//! an address and phones home. Power-off ends it at any point. [`Faults`] describes its faults.
 
 mod chassis;
 pub mod cpio;
@@ -39,7 +39,7 @@ use crate::bmc::{Bmc, Caught, Mutation, PASSWORD, Script};
 use crate::check::Deed;
 use crate::rack::namespace::Namespace;
 
-/// How long a boot may take to end after power-off.
+/// Maximum time for a boot to end after power-off.
 const GRACE: Duration = Duration::from_secs(5);
 /// Interval between two checks of its console.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -113,7 +113,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Machine {
-    /// Machine number `number` of a rack, with its NIC in a namespace of its own and its BMC in the namespace of all
+    /// Machine number `number` of a rack, with its NIC in its own namespace and its BMC in the namespace of all
     /// BMCs.
     fn build(
         number: u8,
@@ -159,7 +159,7 @@ impl Machine {
         Ok(Self { name, mac, bmc_address, shared, button, host, threads: vec![bmc, machine] })
     }
 
-    /// Presses the power button: the machine goes on without its BMC.
+    /// Presses the power button: the machine is switched on without its BMC.
     ///
     /// # Errors
     /// Its thread has ended.
@@ -195,14 +195,14 @@ impl Machine {
     /// Waits until its console has a line with these words.
     ///
     /// # Errors
-    /// It does not within `patience`.
-    pub async fn says(&self, words: &str, patience: Duration) -> Result<()> {
+    /// It does not within `timeout`.
+    pub async fn says(&self, words: &str, timeout: Duration) -> Result<()> {
         let said = async {
             while !self.console().iter().any(|line| line.contains(words)) {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        let waited = tokio::time::timeout(patience, said).await;
+        let waited = tokio::time::timeout(timeout, said).await;
         waited.with_context(|| format!("{} never said {words:?}: {:#?}", self.name, self.console()))
     }
 
@@ -236,7 +236,7 @@ impl Machine {
         self.shared.bmc.mutations()
     }
 
-    /// What its BMC did, in order, as input for the checker.
+    /// Returns the log of its BMC, as input for the checker.
     pub fn deeds(&self) -> Vec<Deed> {
         self.shared.bmc.deeds()
     }

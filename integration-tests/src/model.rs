@@ -3,7 +3,7 @@
 //!
 //! A schedule is one seed: a few processes and nodes, users who request power changes, and faults that begin where a
 //! process reaches a chosen point of the protocol. Then everything is repaired, all requests must end, and
-//! [`crate::check`] judges what the BMCs and the history of claims and journals say. [`Rules`] can break one rule, to see
+//! [`crate::check`] checks the logs of the BMCs and the history of claims and journals. [`Rules`] can break one rule, to see
 //! that the checker finds it. The same seed gives the same schedule, event by event.
 
 mod bmc;
@@ -28,7 +28,7 @@ pub use rules::{Fences, Mutant, Rules};
 
 use crate::check::{History, Violation};
 
-/// What happened, in numbers.
+/// Numbers of events of a schedule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Schedules.
@@ -80,13 +80,13 @@ impl AddAssign for Tally {
 /// The result of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// What happened, in numbers.
+    /// Numbers of events.
     pub tally: Tally,
-    /// What the checker found.
+    /// Violations that the checker found.
     pub violations: Vec<Violation>,
-    /// What the checker was given.
+    /// Input of the checker.
     pub histories: Vec<History>,
-    /// What happened, line by line: time, process, event. Empty unless it was recorded.
+    /// Events, one per line: time, process, event. Empty unless recorded.
     pub trace: Vec<String>,
 }
 

@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::rack::{daemon::Daemon, namespace::Namespace, wait};
 
-/// Its port, in a namespace of its own.
+/// Its port, in its own network namespace.
 const PORT: u16 = 16385;
-/// How long it may take to start: it creates a database first.
+/// Maximum time for it to start, which includes creating a database.
 const START: Duration = Duration::from_secs(90);
 /// Changes its database, where no request does so quickly.
 const SQL: &str = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], 10); c.execute(sys.argv[2]); c.commit()";
@@ -26,7 +26,7 @@ pub struct Peer {
     daemon: Daemon,
 }
 
-/// A program of its own.
+/// Program of the peer.
 fn beside(name: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ironic/bin").join(name);
     ensure!(path.exists(), "{} is not there; scripts/test --all installs it", path.display());

@@ -88,7 +88,7 @@ impl Rack {
     /// Brings up the rack of `plan`. Its machines are off.
     ///
     /// # Errors
-    /// Not root, a program is missing, or a rack with this tag is up. What was made until then is removed again.
+    /// Not root, a program is missing, or a rack with this tag is up. Partial results are removed.
     pub fn up(plan: &Plan) -> Result<Self> {
         let rack = plan.rack()?;
         anyhow::ensure!(
@@ -97,7 +97,7 @@ impl Rack {
             rack.tag
         );
         fs::create_dir_all(&rack.state).with_context(|| rack.state.display().to_string())?;
-        // Written before anything is made, so that `down` finds what a crash leaves.
+        // Written first, so that `down` finds the remains of a crash.
         fs::write(rack.state.join(FILE), serde_json::to_vec_pretty(&rack)?)?;
         match rack.build() {
             Ok(()) => Ok(rack),
@@ -195,7 +195,7 @@ impl Services {
     }
 }
 
-/// Removes what a rack with this tag has left, except for its state directory.
+/// Removes the remains of a rack with this tag, except for its state directory.
 ///
 /// # Errors
 /// Something could not be ended.

@@ -25,7 +25,7 @@ use crate::check::Revision;
 /// Pause before etcd is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// How long it may take to receive what the store has.
+/// Maximum time to receive the content of the store.
 const CATCHING_UP: Duration = Duration::from_secs(20);
 
 /// One write.
@@ -60,7 +60,7 @@ pub struct Recorder {
     host: Host,
 }
 
-/// The part of a service's configuration that says how to reach etcd.
+/// Part of a service's configuration: the connection to etcd.
 #[derive(Debug, Deserialize)]
 struct Config {
     service: Reach,
@@ -74,7 +74,7 @@ struct Reach {
     key: PathBuf,
 }
 
-/// A connection of its own to the store that the service in `data` uses.
+/// Opens an own connection to the store that the service in `data` uses.
 ///
 /// # Errors
 /// There is no configuration of a service.
@@ -149,15 +149,15 @@ impl Recorder {
     /// Waits for a write from number `from` on.
     ///
     /// # Errors
-    /// There was none within `patience`.
+    /// There was none within `timeout`.
     pub async fn hears(
         &self,
         what: &str,
         from: usize,
-        patience: Duration,
+        timeout: Duration,
         is_it: impl Fn(&Write) -> bool,
     ) -> Result<Write> {
-        let (mut count, mut from, end) = (self.count.clone(), from, Instant::now() + patience);
+        let (mut count, mut from, end) = (self.count.clone(), from, Instant::now() + timeout);
         loop {
             count.mark_unchanged();
             {
@@ -168,7 +168,7 @@ impl Recorder {
                 from = writes.len();
             }
             if tokio::time::timeout_at(end, count.changed()).await.is_err() {
-                bail!("{what}: nothing of it was written within {patience:?}");
+                bail!("{what}: nothing of it was written within {timeout:?}");
             }
         }
     }

@@ -22,9 +22,9 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::etcd::Etcd;
 use crate::mesh::{Api, program};
 
-/// How long a service may take to start.
+/// Maximum time for a service to start.
 pub const START: Duration = Duration::from_secs(20);
-/// How long one call may take.
+/// Maximum duration of one call.
 const CALL: Duration = Duration::from_secs(5);
 /// Interval between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -94,7 +94,7 @@ impl Site {
         Identity::Service { service, rack: String::new() }
     }
 
-    /// Writes a certificate of the site's CA into a folder of this name, and replaces one that exists.
+    /// Writes a certificate of the site's CA into a folder of this name, and replaces an existing one.
     ///
     /// # Errors
     /// The files cannot be written.
@@ -233,9 +233,9 @@ impl Running {
     /// Waits until it has logged these words.
     ///
     /// # Errors
-    /// It ended, or did not within `patience`.
-    pub async fn says(&mut self, words: &str, patience: Duration) -> Result<String> {
-        self.until(words, patience, async |running| Ok(running.log()?.contains(words).then_some(()))).await?;
+    /// It ended, or did not within `timeout`.
+    pub async fn says(&mut self, words: &str, timeout: Duration) -> Result<String> {
+        self.until(words, timeout, async |running| Ok(running.log()?.contains(words).then_some(()))).await?;
         self.log()
     }
 
@@ -276,7 +276,7 @@ impl Running {
     async fn until<T>(
         &mut self,
         what: &str,
-        patience: Duration,
+        timeout: Duration,
         mut look: impl AsyncFnMut(&Self) -> Result<Option<T>>,
     ) -> Result<T> {
         let begun = Instant::now();
@@ -287,8 +287,8 @@ impl Running {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the {} ended ({status}) before {what}: {}", self.service, self.log()?);
             }
-            if begun.elapsed() > patience {
-                bail!("waited {patience:?} in vain for {what} of the {}: {}", self.service, self.log()?);
+            if begun.elapsed() > timeout {
+                bail!("waited {timeout:?} in vain for {what} of the {}: {}", self.service, self.log()?);
             }
             sleep(POLL_INTERVAL).await;
         }
@@ -306,11 +306,11 @@ impl Running {
     /// Waits for its end.
     ///
     /// # Errors
-    /// It still runs after `patience`; the error has its log.
-    pub async fn ended(&mut self, patience: Duration) -> Result<ExitStatus> {
-        match tokio::time::timeout(patience, self.child.wait()).await {
+    /// It still runs after `timeout`; the error has its log.
+    pub async fn ended(&mut self, timeout: Duration) -> Result<ExitStatus> {
+        match tokio::time::timeout(timeout, self.child.wait()).await {
             Ok(ended) => Ok(ended?),
-            Err(_) => bail!("the {} runs still after {patience:?}: {}", self.service, self.log()?),
+            Err(_) => bail!("the {} runs still after {timeout:?}: {}", self.service, self.log()?),
         }
     }
 }

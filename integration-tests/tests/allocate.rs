@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-/// How long one step may take.
+/// Maximum duration of one step.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Interval between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 /// Columns of the matrix: five scopes, and five roles in each.
 const SCOPES: &[&str] = &["system", "owner", "lessee", "stranger", "service"];
 const ROLES: &[&str] = &["admin", "manager", "member", "reader", "service"];
-/// How long an answer of Keystone is used here.
+/// Time for which a response of Keystone is cached.
 const SEEN: Duration = Duration::from_secs(3);
 /// Issuer and audience in tokens of an OpenID provider.
 const ISSUER: &str = "https://id.example";
@@ -74,7 +74,7 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("POST", "webhooks", "{}"),
 ];
 
-/// How long a Keystone on a busy host is called again.
+/// Maximum time for which requests to Keystone are retried on a busy host.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The caller of a request.
@@ -105,7 +105,7 @@ impl Asker<'_> {
         self.with(self.people.token(who.0, who.1)?, method, path, &body).await
     }
 
-    /// Sends a request as an admin of the system, who is not refused.
+    /// Sends a request as an admin of the system, and fails if it is rejected.
     async fn must(&self, method: &str, path: &str, body: Value) -> Result<Value> {
         let (status, answer) = self.ask(("system", "admin"), method, path, &body).await?;
         ensure!(status < 300, "{method} {path}: {status} {answer}");
@@ -117,7 +117,7 @@ fn uuid(of: &Value) -> Result<String> {
     Ok(of.get("uuid").and_then(Value::as_str).with_context(|| of.to_string())?.to_owned())
 }
 
-/// Creates what the calls are about: a node that is owned and lent, a node of a stranger, and their resources.
+/// Creates the records for the calls: a node with owner and lessee, a node of another project, and their resources.
 async fn things(asker: &Asker<'_>) -> Result<Vec<(&'static str, String)>> {
     let project = |name: &str| asker.people.projects.get(name).cloned().unwrap_or_default();
     let (owner, lessee) = (project("owner"), project("lessee"));
@@ -270,7 +270,7 @@ async fn allocations(asker: &Asker<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An admin of a project enrolls nodes of its own and deletes them.
+/// An admin of a project enrolls and deletes the project's own nodes.
 async fn own_nodes(asker: &Asker<'_>) -> Result<()> {
     let (admin, owner) = (("owner", "admin"), asker.people.projects.get("owner").cloned().unwrap_or_default());
     let (status, made) = asker.ask(admin, "POST", "nodes", &json!({"driver": "fake-hardware", "name": "n4"})).await?;
@@ -290,7 +290,7 @@ async fn own_nodes(asker: &Asker<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Only a permitted caller is told that a call needs a later version; others get their usual error.
+/// Only permitted callers get the error for a too old version; others get their usual error.
 async fn older_versions(asker: &Asker<'_>) -> Result<()> {
     for (who, status, words) in [
         (("system", "admin"), 404, "starting with the API version 1.76"),

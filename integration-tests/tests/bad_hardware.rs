@@ -1,4 +1,4 @@
-//! Faulty machines, BMCs and images: the node ends in the right state, and says why and what to do. Needs root and the
+//! Faulty machines, BMCs and images: the node ends in the right state, with the cause and the next step. Needs root and the
 //! packages of `scripts/test`; `ironmesh` must be built.
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn broken(faults: Faults) -> Spec {
     Spec { faults, ..Spec::default() }
 }
 
-/// The node is in this state for this reason, and says what to do.
+/// Checks that the node is in a state with a cause, and describes the next step.
 #[track_caller]
 fn assert_failed(failed: &Failed, state: &str, cause: &str) {
     assert_eq!((failed.state.as_str(), failed.cause.as_str()), (state, cause), "{failed:#?}");

@@ -18,7 +18,7 @@ use integration_tests::{
     rack::{namespace::Namespace, wait},
 };
 
-/// How long a node may take to reach a state that is waited for.
+/// Maximum time for a node to reach an awaited state.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Number of calls in the script.
 const AT_LEAST: usize = 150;

@@ -1,4 +1,4 @@
-//! What clients of Ironic's API rely on beyond its reference, with their own requests: Metal3's baremetal-operator,
+//! Behavior that clients of Ironic's API rely on beyond its reference, with their own requests: Metal3's baremetal-operator,
 //! gophercloud, Nova and Terraform; and our extensions to Ironic's API.
 
 use std::time::Duration;

@@ -17,7 +17,7 @@ const REPLICAS: [&str; 2] = ["pxe-service-1", "pxe-service-2"];
 const IDENTIFIER: &str = "10.77.1.3";
 const TAKEN: &str = "acquired the DHCP server identifier";
 
-/// How often these words occur in the logs of the pxe-services.
+/// Returns the number of occurrences of these words in the logs of the pxe-services.
 fn said(lab: &Lab, words: &str) -> Result<usize> {
     let count = |name: &&str| Ok(lab.mesh().log(name)?.matches(words).count());
     REPLICAS.iter().map(count).sum()
@@ -27,7 +27,7 @@ fn is_held(lab: &Lab) -> Result<bool> {
     Ok(lab.rack().place().ip("-4 address show dev prov")?.contains(&format!(" {IDENTIFIER}/32 ")))
 }
 
-/// The replica with the identifier: the last one that logged it.
+/// Returns the replica with the server identifier: the last one that logged it.
 fn holder(lab: &Lab) -> Result<&'static str> {
     let [first, _] = REPLICAS;
     Ok(if lab.mesh().log(first)?.contains(TAKEN) { first } else { REPLICAS[1] })

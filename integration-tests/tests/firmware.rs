@@ -1,5 +1,5 @@
 //! Owners are killed and stopped with real firmware: QEMU machines with our BMCs, whose logs the checker reads, and
-//! with `ipmi_sim`, judged by the outcome. A seed draws the point of the deployment. Needs what tests/qemu.rs needs.
+//! with `ipmi_sim`, judged by the outcome. A seed draws the point of the deployment. The requirements are those of tests/qemu.rs.
 
 use anyhow::Result;
 use domain::service::Service;
@@ -21,7 +21,7 @@ fn pairs() -> Options {
 }
 
 fn survives(machines: Machines, service: Service, fault: Fault, seed: u64) -> Result<Outcome> {
-    // Each service and fault has a sequence of its own.
+    // Each service and fault has its own sequence.
     let name = service.name().bytes().chain([fault as u8]);
     let drawn = name.fold(seed, |seed, octet| seed.wrapping_mul(31).wrapping_add(octet.into()));
     let lab = FirmwareLab::up(&tag(&machines, service, fault, seed), machines, pairs())?;

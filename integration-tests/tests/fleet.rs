@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 use wire_ipmi::chassis;
 
-/// How long one step of the whole fleet may take.
+/// Maximum duration of one step of the whole fleet.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 /// Interval between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

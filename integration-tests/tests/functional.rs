@@ -1,6 +1,6 @@
 //! The functional tests of Ironic's own command line, unmodified, with the release that has them.
 //!
-//! They also ran against a real Ironic 39.0.0 with the same configuration (noauth, fake hardware): what fails there may
+//! They also ran against a real Ironic 39.0.0 with the same configuration (noauth, fake hardware): tests that fail there may
 //! fail here.
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Stdio};

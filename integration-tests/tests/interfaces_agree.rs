@@ -1,4 +1,4 @@
-//! REST, gRPC and bulk decide alike what a node takes.
+//! REST, gRPC and bulk make the same decisions about a node.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn set(rest: &Rest<'_>, name: &str, field: &str, value: Value) -> Result<(
     rest.ask("PATCH", &format!("nodes/{name}"), Some(patch)).await.map(drop)
 }
 
-/// What each API answers to a verb that none of them may take.
+/// Responses of each API to a verb that all of them must reject.
 async fn refused(rest: &Rest<'_>, api: &mut Api, name: &str, verbs: [&str; 2], says: &str) -> Result<()> {
     let [ironic, ours] = verbs;
     let body = json!({"target": ironic, "rescue_password": (ironic == "rescue").then_some("secret")});

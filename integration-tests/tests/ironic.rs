@@ -270,8 +270,8 @@ fn through_every_write(tag: &str, every: usize) -> Result<()> {
                 let killing = async {
                     let mut from = begun;
                     for round in 0..=number {
-                        let patience = Duration::from_secs(3);
-                        if recorder.hears(&format!("write {round}"), from, patience, about).await.is_err() {
+                        let timeout = Duration::from_secs(3);
+                        if recorder.hears(&format!("write {round}"), from, timeout, about).await.is_err() {
                             return Ok(false);
                         }
                         let at = recorder.since(from).iter().position(about).unwrap_or_default();

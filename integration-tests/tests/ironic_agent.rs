@@ -12,7 +12,7 @@ use integration_tests::mesh::Options;
 use integration_tests::rack::{daemon::Daemon, wait};
 use serde_json::{Value, json};
 
-/// How long a boot of the agent with its work may take; most of it is Python's start.
+/// Maximum duration of a boot of the agent with its work; most of it is Python's start.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[test]

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 
 /// Number of nodes.
 const NODES: usize = 6;
-/// How long all nodes may take to come to rest after the last request; a killed service is restarted after a growing
+/// Maximum time for all nodes to reach a stable state after the last request; a killed service is restarted after a growing
 /// pause.
 const REST: Duration = Duration::from_secs(60);
 /// Verbs, as Ironic's clients send them.

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Request, Status, Streaming};
 
-/// How long one step may take.
+/// Maximum duration of one step.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn two() -> Options {

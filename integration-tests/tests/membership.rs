@@ -20,7 +20,7 @@ use service_kit::Host;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// How long anything may take to be seen.
+/// Maximum time until an expected state is observed.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Waits for a state, with a limit.

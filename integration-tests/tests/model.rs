@@ -8,7 +8,7 @@ use integration_tests::fault::{number, tell};
 use integration_tests::model::{Fences, Mutant, Rules, Tally, Trace, run};
 use tokio::time::Instant;
 
-/// Where the seeds of mutants begin: other schedules than those of the sound world.
+/// First seed of the mutants, whose schedules differ from those without broken rules.
 const MUTANT_SEEDS: u64 = 1_000_000;
 /// Number of schedules in which a mutant must be caught.
 const BOUND: u64 = 20_000;

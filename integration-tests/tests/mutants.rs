@@ -1,4 +1,4 @@
-//! Whole processes with a rule left out: the checker finds what they do, and finds nothing where the rule is in force.
+//! Processes with a broken rule: the checker finds the violations, and finds none with the rule.
 //!
 //! An owner is stopped with a command on its way that the BMC has not got. Its successor takes the node over and acts;
 //! then the stopped one goes on, cut off from etcd, and repeats its command. What keeps that from the machine is the
@@ -26,17 +26,17 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Members of a rack with one replica of everything and one scheduler.
 const MEMBERS: usize = 5;
 
-/// What is left out, and where.
+/// Broken rule, and the process with it.
 struct Case {
     tag: &'static str,
     bmc: Bmc,
     words: &'static [&'static str],
 }
 
-/// Runs the story; what the checker found.
+/// Runs the scenario, and returns the violations that the checker found.
 fn overtaken(case: &Case) -> Result<Vec<Violation>> {
     let faults = Faults { bmc: case.bmc, ..Faults::default() };
-    // Only what an instruction needs is read from the BMC.
+    // Only instructions read from the BMC.
     let options = Options { set: vec!["power.poll=0s".to_owned()], ..Options::default() };
     let lab = Lab::up(case.tag, &[Spec { faults, ..Spec::default() }], options)?;
     lab.run(async |mut api, lab| {
@@ -63,7 +63,7 @@ async fn bent(lab: &Lab, number: u8, words: &[&str]) -> Result<Beside> {
     Beside::start_as(lab, Service::Power, number, Duration::ZERO, &words).await
 }
 
-/// Whichever of the two owns the node, once the one that was shipped is out of the ring.
+/// Waits until the shipped process is out of the ring, and returns the owner of the node.
 async fn victim<'b>(api: &mut Api, lab: &Lab, pair: &'b [Beside; 2]) -> Result<&'b Beside> {
     let begun = Instant::now();
     loop {

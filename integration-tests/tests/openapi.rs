@@ -1,4 +1,4 @@
-//! The description of the REST API: what is served, and whether the service complies.
+//! OpenAPI document of the REST API: serving it, and compliance of the service.
 //!
 //! Compliance is tested with schemathesis, which makes valid and invalid requests from the description, and checks each
 //! answer against it.
@@ -26,7 +26,7 @@ const SEED: &str = "1";
 const EXAMPLES: &str = "25";
 /// Minimum number of requests, as made when this was written; an empty description would pass all checks, too.
 const AT_LEAST: usize = 10_000;
-/// How long a node may take to reach the state that a request needs.
+/// Maximum time for a node to reach the state that a request needs.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Prefix of the nodes' ids.

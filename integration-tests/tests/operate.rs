@@ -31,7 +31,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tonic::{Code, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 
-/// How long a service may take to stop.
+/// Maximum time for a service to stop.
 const STOP: Duration = Duration::from_secs(5);
 
 /// Starts a scheduler-service and creates the rack with the empty name, which the others need.
@@ -174,7 +174,7 @@ async fn clients_without_a_valid_certificate_or_role_are_refused_and_told_what_t
     let asked = PowerServiceClient::new(power.mesh_channel(&Tls::load(chief)?).await?).get_power(ask).await;
     assert_eq!(asked.err().context("there is no such node")?.code(), Code::NotFound);
 
-    // No certificate: a foreign client's error says why.
+    // Without a certificate, the error of a foreign client has the reason.
     let name = tls::dns_name(Service::Scheduler, "");
     let (_, port) = endpoint.rsplit_once(':').context("no port")?;
     let mut curl = Command::new("curl");
@@ -183,7 +183,7 @@ async fn clients_without_a_valid_certificate_or_role_are_refused_and_told_what_t
     let told = self::told(&curl.output().await?)?;
     assert!(told.contains("certificate required"), "{told}");
     assert!(curl.arg("--cert").arg(&ann.certificate).arg("--key").arg(&ann.key).output().await?.status.success());
-    // The service's log says who was refused, and why.
+    // The service logs the rejected caller and the reason.
     let said = scheduler.log()?;
     assert!(said.contains("call denied") && said.contains("refused a connection"), "{said}");
     Ok(())
@@ -306,7 +306,7 @@ fn one_request_is_one_trace_from_the_scheduler_to_the_leaves() {
         let mut asked = collector.until("one trace for each request", Duration::from_secs(15), all_seen).await?;
         asked.sort();
         asked.dedup();
-        assert_eq!(asked.len(), 3, "each request has a trace of its own");
+        assert_eq!(asked.len(), 3, "each request has its own trace");
         host.stop();
         Ok(())
     })
@@ -352,7 +352,7 @@ async fn a_foreign_client_finds_the_api_by_reflection_calls_it_and_sees_health()
     Ok(())
 }
 
-/// What the binary prints when it ends with an error.
+/// Returns the output of the binary if it exits with an error.
 async fn refused(words: &[&str], last: &Path) -> Result<String> {
     let mut command = Command::new(program()?);
     command.args(words).arg(last).stdin(Stdio::null()).kill_on_drop(true);

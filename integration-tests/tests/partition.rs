@@ -21,7 +21,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-/// How long all nodes together may take.
+/// Maximum total duration of all nodes.
 const ACTIVE: Duration = Duration::from_secs(120);
 /// Interval between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);

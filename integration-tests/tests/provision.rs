@@ -47,7 +47,7 @@ fn a_machine_goes_from_enrolled_to_active_and_back_to_available() {
 
 /// Maximum number of keys that a deployment may write, without retries (services/keyspace/README.md).
 const DEPLOY_WRITES: usize = 40;
-/// Removes writes of attempts at a BMC that were repeated within the same instruction (each has a session of its own),
+/// Removes writes of attempts at a BMC that were repeated within the same instruction (each has its own session),
 /// and reports that a BMC was unusable for a while.
 fn without_retries(writes: Vec<Write>) -> Vec<Write> {
     let mut tries: BTreeMap<Generation, Vec<Vec<usize>>> = BTreeMap::new();

@@ -49,10 +49,10 @@ fn up(tag: &str, machines: Machines) -> Result<FirmwareLab> {
     FirmwareLab::up(tag, machines, Options { replicas: 2, ..Options::default() })
 }
 
-/// What each deployed system prints on its console when it is up.
-fn words(lab: &FirmwareLab, patience: Duration) -> Result<Vec<String>> {
+/// Line that each deployed system prints on its console when it is up.
+fn words(lab: &FirmwareLab, timeout: Duration) -> Result<Vec<String>> {
     let consoles = lab.rack().nodes.iter().map(|node| Console::open(&node.console));
-    consoles.map(|mut console| console.wait_for(UP, patience)).collect()
+    consoles.map(|mut console| console.wait_for(UP, timeout)).collect()
 }
 
 #[test]

@@ -17,7 +17,7 @@ use keyspace::key::{self, Scope};
 use keyspace::value::{Claim, StoredRing};
 use tokio::time::Instant;
 
-/// How long all nodes together may take.
+/// Maximum total duration of all nodes.
 const ACTIVE: Duration = Duration::from_secs(120);
 /// Number of machines in a rack.
 const MACHINES: usize = 3;

@@ -17,7 +17,7 @@ use integration_tests::rack::namespace::Namespace;
 use integration_tests::rack::responder::Responder;
 use integration_tests::rack::{Node, Plan, Rack, down_by_tag, wait};
 
-/// Ten times what firmware needs on two idle cores.
+/// Ten times the duration of firmware on two idle cores.
 const FIRMWARE: Duration = Duration::from_secs(60);
 
 /// A rack that is taken down however the test ends.
@@ -126,7 +126,7 @@ fn our_bmc_makes_a_machine_boot_from_ipmitools_device_and_logs_the_session() {
     let told: Vec<String> = told.into_iter().chain(["cycle".into(), "power off".into()]).collect();
     assert_eq!(commands.iter().map(|command| words(command.change)).collect::<Vec<_>>(), told);
     let sessions: BTreeSet<u32> = commands.iter().map(|command| command.session).collect();
-    assert_eq!(sessions.len(), commands.len(), "each call of ipmitool is a session of its own");
+    assert_eq!(sessions.len(), commands.len(), "each call of ipmitool has its own session");
 }
 
 fn boots_what_ipmitool_says(rack: &Guarded) {

@@ -192,7 +192,7 @@ async fn firmware_anew(rest: &Rest<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The boot device that is set is the one that is read from the service.
+/// The service returns the boot device that was set.
 async fn boot_device(rest: &Rest<'_>, emulator: &Emulator, system: &str) -> Result<()> {
     let path = "nodes/n1/management/boot_device";
     let supported = rest.ask("GET", &format!("{path}/supported"), None).await?;

@@ -13,7 +13,7 @@ use integration_tests::machine::Spec;
 use integration_tests::mesh::Options;
 use integration_tests::record::Recorder;
 
-/// How long all nodes together may take: a boot that lost its server is retried.
+/// Maximum total duration of all nodes: a boot that lost its server is retried.
 const ACTIVE: Duration = Duration::from_secs(120);
 
 /// Number of machines in a rack.
@@ -26,7 +26,7 @@ fn pairs() -> Options {
 }
 
 fn survives(service: Service, fault: Fault, seed: u64) -> Result<Outcome> {
-    // Each service and fault has a sequence of its own.
+    // Each service and fault has its own sequence.
     let name = service.name().bytes().chain([fault as u8]);
     let drawn = name.fold(seed, |seed, octet| seed.wrapping_mul(31).wrapping_add(octet.into()));
     let lab = Lab::up(&tag(service, fault, seed), &vec![Spec::default(); MACHINES], pairs())?;

@@ -209,7 +209,7 @@ async fn a_restored_backup_is_detected_although_its_revisions_are_higher() -> Re
     known.follow(store.clone(), prefixes.clone(), Some(service.join(file)), std::future::ready(())).await;
     etcd.put_back(&copy)?;
     etcd.begin().await?;
-    // Expired leases and unaware writers raise the revisions above what the service knew.
+    // Expired leases and unaware writers raise the revisions above the last one of the service.
     let store = etcd.store().await?;
     for number in 10..20 {
         put(&store, number, 1).await?;

@@ -15,7 +15,7 @@ use integration_tests::{
 use serde_json::{Value, json};
 use wire_ipmi::chassis::Power;
 
-/// How long a boot of the stock agent with its work may take; most of it is Python's start.
+/// Maximum duration of a boot of the stock agent with its work; most of it is Python's start.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 fn step(name: &str) -> Value {

@@ -16,7 +16,7 @@ use keyspace::{
 use service_kit::Host;
 use uuid::Uuid;
 
-/// How long anything may take to be seen.
+/// Maximum time until an expected state is observed.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn image(number: u128) -> Result<Image> {
@@ -85,7 +85,7 @@ async fn a_watch_has_no_gap_after_a_restart_of_etcd_and_after_compaction() -> Re
     let gone = key::image(ImageId::new(Uuid::from_u128(1)));
     let revision = store.get(&gone).await?.context("the first image")?.revision;
     let last = store.commit(Change::new().delete(&gone, Expect::Revision(revision))).await?;
-    // The watch cannot resume from what was compacted: it must list again.
+    // The revision of the watch was compacted, so it must list again.
     etcd.ctl(&["compact", &last.to_string()])?;
     until("nineteen images and not the first", || count(&view) == 19 && view.get(&gone).is_none()).await?;
     put(&store, 21, Expect::Absent).await?;

@@ -2,7 +2,7 @@
 //! authentication, and those of authorization with a real Keystone.
 //!
 //! The former also ran against a real Ironic 39.0.0 with the same configuration (noauth, fake hardware, no Neutron);
-//! what fails there is skipped here, too.
+//! tests that fail there are skipped here, too.
 
 use std::{fmt::Write as _, fs, path::Path, process::Stdio};
 

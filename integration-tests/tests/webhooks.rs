@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 const PORT: &str = "8443";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const TOKEN: &str = "t0k3n-of-the-receiver";
-/// How long a delivery may take.
+/// Maximum duration of a delivery.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running receiver. It is ended with its namespace.

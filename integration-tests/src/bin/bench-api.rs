@@ -1,7 +1,7 @@
-//! Measures two services with Ironic's REST API side by side: requests per second, latency, and the CPU time of client
-//! and server. `scripts/bench api` starts both and calls this.
+//! Benchmarks two services with Ironic's REST API: requests per second, latency, and the CPU time of client and server.
+//! `scripts/bench api` starts both services and runs this program.
 //!
-//! Each measurement is repeated in turn at both, and the median counts: machines are noisy.
+//! Measurements alternate between the services, and the median of all rounds is reported, because machines are noisy.
 
 use std::{
     fs,
@@ -20,37 +20,37 @@ use integration_tests::fault::tell;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// Compares two services that answer Ironic's REST API.
+/// Compares two services with Ironic's REST API.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Ours, as http://127.0.0.1:6385.
+    /// URL of Ironmesh, such as http://127.0.0.1:6385
     #[arg(long)]
     ours: String,
-    /// The pids of ours, with etcd's.
+    /// Process ids of Ironmesh, including etcd
     #[arg(long, value_delimiter = ',')]
     our_pids: Vec<u32>,
-    /// The peer's; without it ours is measured alone.
+    /// URL of the peer; without it, only Ironmesh is measured
     #[arg(long)]
     peer: Option<String>,
-    /// The pids of the peer's.
+    /// Process ids of the peer
     #[arg(long, value_delimiter = ',')]
     peer_pids: Vec<u32>,
-    /// Nodes that there are.
+    /// Number of nodes
     #[arg(long, default_value_t = 1000)]
     nodes: usize,
-    /// Clients at the same time.
+    /// Number of concurrent clients
     #[arg(long, default_value_t = 16)]
     clients: usize,
-    /// Seconds of each measurement.
+    /// Duration of each measurement, in seconds
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// How often each is made.
+    /// Number of rounds of each measurement
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Nodes that are brought through a life at the same time; 0: none.
+    /// Number of nodes that are deployed and undeployed concurrently; 0 skips this measurement
     #[arg(long, default_value_t = 200)]
     lives: usize,
-    /// Only these are measured: get, list, create, patch, power, lives, pages.
+    /// Measurements to run: get, list, create, patch, power, lives, pages; all by default
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -61,7 +61,7 @@ impl Options {
     }
 }
 
-/// One of the services.
+/// Measured service.
 #[derive(Debug, Clone)]
 struct Service {
     url: String,
@@ -70,7 +70,7 @@ struct Service {
     nodes: Arc<Vec<String>>,
 }
 
-/// What is asked.
+/// Kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Get,
@@ -104,27 +104,29 @@ impl Kind {
     }
 }
 
-/// Between two looks at a node that is waited for.
+/// Interval between two polls of a node's state.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How long all the lives may take.
+/// Maximum duration of all deployments.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(900);
-/// Changes a second beside which pages are read.
-const CHANGES: u32 = 100;
+/// Changes per second during the measurement of pages.
+const CHANGES_PER_SECOND: u32 = 100;
 
-/// What came of one measurement.
+/// Result of a measurement.
 #[derive(Debug, Clone, Copy)]
 struct Measured {
-    per_second: f64,
-    median: Duration,
-    late: Duration,
-    /// Processor time of the server and of this client for one request.
-    server: Duration,
-    client: Duration,
+    requests_per_second: f64,
+    /// Median latency.
+    p50: Duration,
+    /// 99th percentile of the latency.
+    p99: Duration,
+    /// CPU time of the server per request.
+    server_cpu: Duration,
+    /// CPU time of this client per request.
+    client_cpu: Duration,
 }
 
-/// Processor time of a process and of what it has waited for (proc(5), `stat`: utime, stime, cutime, cstime, in
-/// hundredths of a second).
-fn spent(pid: u32) -> Duration {
+/// Returns the CPU time of a process (proc(5), `stat`: utime and stime, in hundredths of a second).
+fn cpu_time(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after = text.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks = after.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
@@ -133,12 +135,12 @@ fn spent(pid: u32) -> Duration {
 
 impl Service {
     fn new(url: String, pids: Vec<u32>) -> Result<Self> {
-        // Who is busy for long is waited for: by itself a connection would be given up after 30 s.
+        // A busy service may respond late: the default timeout would drop a connection after 30 s.
         let client = reqwest::Client::builder().no_proxy().tcp_user_timeout(None).build()?;
         Ok(Self { url, pids, client, nodes: Arc::default() })
     }
 
-    fn ask(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> reqwest::RequestBuilder {
+    fn request(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> reqwest::RequestBuilder {
         let request = self.client.request(method, format!("{}/v1/{path}", self.url));
         let request = request.header("X-OpenStack-Ironic-API-Version", "1.109");
         match body {
@@ -149,13 +151,13 @@ impl Service {
 
     async fn create(&self) -> Result<String> {
         let body = json!({"driver": "fake-hardware", "resource_class": "baremetal", "extra": {"a": 1}});
-        let answer = self.ask(reqwest::Method::POST, "nodes", Some(body)).send().await?.error_for_status()?;
-        let node: Value = serde_json::from_str(&answer.text().await?)?;
+        let response = self.request(reqwest::Method::POST, "nodes", Some(body)).send().await?.error_for_status()?;
+        let node: Value = serde_json::from_str(&response.text().await?)?;
         Ok(node["uuid"].as_str().context("no uuid")?.to_owned())
     }
 
-    /// Enrols nodes until there are so many.
-    async fn fill(&mut self, count: usize, clients: usize) -> Result<()> {
+    /// Enrolls `count` nodes.
+    async fn enroll(&mut self, count: usize, clients: usize) -> Result<()> {
         let left = Arc::new(AtomicUsize::new(count));
         let one = async || {
             let mut made = Vec::new();
@@ -173,39 +175,39 @@ impl Service {
         Ok(())
     }
 
-    async fn once(&self, kind: Kind, number: usize) -> Result<()> {
+    async fn send_one(&self, kind: Kind, number: usize) -> Result<()> {
         use reqwest::Method;
         let node = self.nodes.get(number % self.nodes.len()).context("no nodes")?;
         let request = match kind {
             Kind::Create => return self.create().await.map(drop),
-            Kind::Get => self.ask(Method::GET, &format!("nodes/{node}"), None),
-            Kind::List => self.ask(Method::GET, "nodes?limit=1000", None),
+            Kind::Get => self.request(Method::GET, &format!("nodes/{node}"), None),
+            Kind::List => self.request(Method::GET, "nodes?limit=1000", None),
             Kind::Patch => {
                 let body = json!([{"op": "add", "path": "/extra/n", "value": number}]);
-                self.ask(Method::PATCH, &format!("nodes/{node}"), Some(body))
+                self.request(Method::PATCH, &format!("nodes/{node}"), Some(body))
             }
             Kind::Power => {
                 let target = if (number / self.nodes.len()).is_multiple_of(2) { "power on" } else { "power off" };
-                self.ask(Method::PUT, &format!("nodes/{node}/states/power"), Some(json!({"target": target})))
+                self.request(Method::PUT, &format!("nodes/{node}/states/power"), Some(json!({"target": target})))
             }
         };
-        let answer = request.send().await?;
-        // A node that is still at the power change before is locked: a client of Ironic's asks again.
-        let status = answer.status();
-        ensure!(status.is_success() || status.as_u16() == 409, "{kind:?}: {status}: {}", answer.text().await?);
-        answer.bytes().await?;
+        let response = request.send().await?;
+        // A node is locked during a power change; clients of Ironic repeat the request.
+        let status = response.status();
+        ensure!(status.is_success() || status.as_u16() == 409, "{kind:?}: {status}: {}", response.text().await?);
+        response.bytes().await?;
         Ok(())
     }
 
     async fn measure(&self, kind: Kind, clients: usize, seconds: u64) -> Result<Measured> {
         let (begun, next) = (Instant::now(), AtomicUsize::new(0));
         let until = begun + Duration::from_secs(seconds);
-        let (server, own) = (self.spent(), spent(std::process::id()));
+        let (server, own) = (self.cpu_time(), cpu_time(std::process::id()));
         let one = async || {
             let mut took = Vec::new();
             while Instant::now() < until {
                 let at = Instant::now();
-                self.once(kind, next.fetch_add(1, Ordering::Relaxed)).await?;
+                self.send_one(kind, next.fetch_add(1, Ordering::Relaxed)).await?;
                 took.push(at.elapsed());
             }
             anyhow::Ok(took)
@@ -215,43 +217,44 @@ impl Service {
             all.extend(took?);
         }
         let elapsed = begun.elapsed();
-        let (server, own) = (self.spent().saturating_sub(server), spent(std::process::id()).saturating_sub(own));
+        let (server, own) = (self.cpu_time().saturating_sub(server), cpu_time(std::process::id()).saturating_sub(own));
         all.sort_unstable();
         let count = u32::try_from(all.len()).unwrap_or(u32::MAX).max(1);
-        let at = |part: usize| all.get(all.len() * part / 100).copied().unwrap_or_default();
+        let percentile = |percent: usize| all.get(all.len() * percent / 100).copied().unwrap_or_default();
         Ok(Measured {
-            per_second: f64::from(count) / elapsed.as_secs_f64(),
-            median: at(50),
-            late: at(99),
-            server: server / count,
-            client: own / count,
+            requests_per_second: f64::from(count) / elapsed.as_secs_f64(),
+            p50: percentile(50),
+            p99: percentile(99),
+            server_cpu: server / count,
+            client_cpu: own / count,
         })
     }
 
-    /// Brings nodes from enroll to active and back by their verbs, all at the same time; how long that took.
-    async fn live(&self, count: usize) -> Result<Duration> {
+    /// Deploys and undeploys nodes concurrently by their verbs, starting in enroll, and returns the duration.
+    async fn measure_lives(&self, count: usize) -> Result<Duration> {
         use reqwest::Method;
         let mut nodes = Vec::new();
         for _ in 0..count {
             nodes.push(self.create().await?);
         }
         let begun = Instant::now();
-        // A boot of the fake takes what is written in it, and nothing is cleaned, in either.
+        // Both services have simulated nodes with configured boot times and without cleaning.
         let life = [("manage", "manageable"), ("provide", "available"), ("active", "active"), ("deleted", "available")];
         let one = async |node: &String| {
             for (target, state) in life {
                 let path = format!("nodes/{node}/states/provision");
-                let asking = || self.ask(Method::PUT, &path, Some(json!({"target": target})));
-                let (answer, tries) = patiently(begun, asking).await?;
-                // Whose connection broke may have been heard.
-                ensure!(answer.status() == 202 || tries > 1, "{target}: {}", answer.text().await?);
+                let request = || self.request(Method::PUT, &path, Some(json!({"target": target})));
+                let (response, tries) = send_with_retries(begun, request).await?;
+                // A request whose connection broke may have been accepted, so its repetition may fail.
+                ensure!(response.status() == 202 || tries > 1, "{target}: {}", response.text().await?);
                 loop {
-                    let asking = || self.ask(Method::GET, &format!("nodes/{node}?fields=provision_state"), None);
-                    let answer: Value = serde_json::from_str(&patiently(begun, asking).await?.0.text().await?)?;
-                    if answer["provision_state"] == state {
+                    let request = || self.request(Method::GET, &format!("nodes/{node}?fields=provision_state"), None);
+                    let node_state: Value =
+                        serde_json::from_str(&send_with_retries(begun, request).await?.0.text().await?)?;
+                    if node_state["provision_state"] == state {
                         break;
                     }
-                    ensure!(begun.elapsed() < WAIT_TIMEOUT, "{node} is not {state}: {answer}");
+                    ensure!(begun.elapsed() < WAIT_TIMEOUT, "{node} is not {state}: {node_state}");
                     tokio::time::sleep(POLL_INTERVAL).await;
                 }
             }
@@ -262,23 +265,23 @@ impl Service {
         }
         let took = begun.elapsed();
         for node in &nodes {
-            self.ask(Method::DELETE, &format!("nodes/{node}"), None).send().await?;
+            self.request(Method::DELETE, &format!("nodes/{node}"), None).send().await?;
         }
         Ok(took)
     }
 
-    /// Pages of a list at one client, while nodes are changed at a steady rate; how many changes that came to.
-    async fn measure_beside_changes(&self, seconds: u64) -> Result<(Measured, usize)> {
+    /// Measures pages of a list with one client while nodes are changed at a steady rate. Also returns the number of changes.
+    async fn measure_pages_during_changes(&self, seconds: u64) -> Result<(Measured, usize)> {
         let (begun, changes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let changing = async {
-            let mut beat = tokio::time::interval(Duration::from_secs(1) / CHANGES);
-            beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            let mut under_way = FuturesUnordered::new();
+            let mut ticks = tokio::time::interval(Duration::from_secs(1) / CHANGES_PER_SECOND);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let mut in_flight = FuturesUnordered::new();
             loop {
-                // One that is late keeps no other from its time.
+                // A late change does not delay the next one.
                 tokio::select! {
-                    _ = beat.tick() => under_way.push(self.once(Kind::Patch, begun.fetch_add(1, Ordering::Relaxed))),
-                    Some(ended) = under_way.next() => {
+                    _ = ticks.tick() => in_flight.push(self.send_one(Kind::Patch, begun.fetch_add(1, Ordering::Relaxed))),
+                    Some(ended) = in_flight.next() => {
                         ended?;
                         changes.fetch_add(1, Ordering::Relaxed);
                     }
@@ -293,7 +296,7 @@ impl Service {
         }
     }
 
-    /// Memory that is its own (`Pss` of proc(5)), in MiB: of the service, and of etcd where it has one.
+    /// Returns the memory of the service and of its etcd, in MiB (`Pss` of proc(5)).
     fn memory(&self) -> (u64, u64) {
         let of = |pid: &u32| {
             let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
@@ -305,27 +308,27 @@ impl Service {
         (own.into_iter().map(of).sum(), etcd.into_iter().map(of).sum())
     }
 
-    fn spent(&self) -> Duration {
-        self.pids.iter().map(|pid| spent(*pid)).sum()
+    fn cpu_time(&self) -> Duration {
+        self.pids.iter().map(|pid| cpu_time(*pid)).sum()
     }
 }
 
-/// The one in the middle, by requests per second.
-fn middle(mut all: Vec<Measured>) -> Option<Measured> {
-    all.sort_by(|one, other| one.per_second.total_cmp(&other.per_second));
+/// Returns the median, by requests per second.
+fn median(mut all: Vec<Measured>) -> Option<Measured> {
+    all.sort_by(|one, other| one.requests_per_second.total_cmp(&other.requests_per_second));
     all.get(all.len() / 2).copied()
 }
 
 fn row(name: &str, clients: usize, measured: &Measured) -> String {
-    let Measured { per_second, median, late, server, client } = measured;
+    let Measured { requests_per_second, p50, p99, server_cpu, client_cpu } = measured;
     let millis = |time: &Duration| time.as_secs_f64() * 1000.0;
     format!(
-        "  {name:<6} {clients:>3} clients {per_second:>9.0}/s  p50 {:>8.2} ms  p99 {:>8.2} ms  server {:>7.3} ms  \
+        "  {name:<6} {clients:>3} clients {requests_per_second:>9.0}/s  p50 {:>8.2} ms  p99 {:>8.2} ms  server {:>7.3} ms  \
          client {:>6.3} ms of CPU each",
-        millis(median),
-        millis(late),
-        millis(server),
-        millis(client)
+        millis(p50),
+        millis(p99),
+        millis(server_cpu),
+        millis(client_cpu)
     )
 }
 
@@ -336,7 +339,7 @@ async fn compare(options: &Options) -> Result<()> {
     }
     for (name, service) in &mut services {
         let begun = Instant::now();
-        service.fill(options.nodes, options.clients).await?;
+        service.enroll(options.nodes, options.clients).await?;
         let (took, (own, etcd)) = (begun.elapsed().as_secs_f64(), service.memory());
         tell(format_args!(
             "{name}: {} nodes enrolled in {took:.1} s; memory {own} MiB, etcd {etcd} MiB",
@@ -351,7 +354,7 @@ async fn compare(options: &Options) -> Result<()> {
     if options.lives > 0 && options.wants("lives") {
         let mut took = Vec::new();
         for (name, service) in &services {
-            took.push(service.live(options.lives).await?.as_secs_f64());
+            took.push(service.measure_lives(options.lives).await?.as_secs_f64());
             let seconds = took.last().copied().unwrap_or_default();
             tell(format_args!(
                 "{name}: {} nodes through manage, provide, active, deleted: {seconds:.1} s",
@@ -364,16 +367,16 @@ async fn compare(options: &Options) -> Result<()> {
     }
     let seconds = options.seconds * 3;
     for (name, service) in services.iter().filter(|_| options.wants("pages")) {
-        let (measured, changes) = service.measure_beside_changes(seconds).await?;
+        let (measured, changes) = service.measure_pages_during_changes(seconds).await?;
         let per_second = changes as u64 / seconds;
         let (own, etcd) = service.memory();
-        tell(format_args!("list 1000 beside {per_second} PATCHes a second; memory {own} MiB, etcd {etcd} MiB"));
+        tell(format_args!("list 1000 during {per_second} PATCHes per second; memory {own} MiB, etcd {etcd} MiB"));
         tell(row(name, 1, &measured));
     }
     Ok(())
 }
 
-/// Measures one kind of request at all services in turn.
+/// Measures one kind of request, alternating between the services.
 async fn compare_kind(
     options: &Options,
     services: &[(&'static str, Service)],
@@ -387,28 +390,32 @@ async fn compare_kind(
         }
     }
     tell(kind.word());
-    let middles: Vec<Measured> = all.into_iter().filter_map(middle).collect();
-    for ((name, _), measured) in services.iter().zip(&middles) {
+    let medians: Vec<Measured> = all.into_iter().filter_map(median).collect();
+    for ((name, _), measured) in services.iter().zip(&medians) {
         tell(row(name, clients, measured));
     }
-    if let [ours, peer] = middles.as_slice() {
+    if let [ours, peer] = medians.as_slice() {
         let ratio = |one: Duration, other: Duration| one.as_secs_f64() / other.as_secs_f64().max(1e-9);
         tell(format_args!(
             "  {:.1} times its requests per second, {:.3} of its latency, {:.3} of its CPU",
-            ours.per_second / peer.per_second,
-            ratio(ours.median, peer.median),
-            ratio(ours.server, peer.server)
+            ours.requests_per_second / peer.requests_per_second,
+            ratio(ours.p50, peer.p50),
+            ratio(ours.server_cpu, peer.server_cpu)
         ));
     }
     Ok(())
 }
 
-/// An answer, and how often was asked for it: who has more connections than he can take breaks some of them.
-async fn patiently(begun: Instant, asking: impl Fn() -> reqwest::RequestBuilder) -> Result<(reqwest::Response, u32)> {
+/// Sends a request until there is a response, and returns the response and the number of tries. A service with too many
+/// connections drops some of them.
+async fn send_with_retries(
+    begun: Instant,
+    request: impl Fn() -> reqwest::RequestBuilder,
+) -> Result<(reqwest::Response, u32)> {
     let mut tries = 1;
     loop {
-        match asking().send().await {
-            Ok(answer) => return Ok((answer, tries)),
+        match request().send().await {
+            Ok(response) => return Ok((response, tries)),
             Err(error) if begun.elapsed() > WAIT_TIMEOUT => return Err(error.into()),
             Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }

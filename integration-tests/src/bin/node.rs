@@ -31,7 +31,7 @@ struct Bent {
     /// Whether a journal entry arms for A and a keep-alive lasts for F, or both forever.
     #[arg(long, value_enum, default_value_t = Permits::Checked)]
     permits: Permits,
-    /// What is done with the BMC sessions of earlier owners.
+    /// Handling of the BMC sessions of earlier owners.
     #[arg(long, value_enum, default_value_t = Sessions::Closed)]
     sessions: Sessions,
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a run.
+//! Violations that a run can have.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum Violation {
         node: NodeId,
         /// The one before.
         before: i64,
-        /// The one that is not later.
+        /// Version that is not later.
         revision: i64,
     },
     /// A claim took the place of another one than its writer had read.
@@ -27,9 +27,9 @@ pub enum Violation {
         node: NodeId,
         /// The claim's revision.
         revision: i64,
-        /// What its writer had read; none: that there was no claim.
+        /// Claim that its writer had read; `None` for no claim.
         read: Option<i64>,
-        /// What there was.
+        /// Actual claim.
         was: Option<i64>,
     },
     /// A journal was written with a token that no claim has.
@@ -191,7 +191,7 @@ pub enum Violation {
         node: NodeId,
         /// The last instruction.
         asked: Generation,
-        /// The last one that ended.
+        /// Last ended instruction.
         ended: Generation,
     },
     /// All instructions ended, none failed, and the node does not stand where it was wanted.
@@ -200,9 +200,9 @@ pub enum Violation {
         node: NodeId,
         /// The last instruction.
         asked: Generation,
-        /// What it wanted.
+        /// Intended power.
         wanted: Power,
-        /// What is.
+        /// Actual power.
         is: Power,
     },
 }

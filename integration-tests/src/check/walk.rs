@@ -29,7 +29,7 @@ pub(super) fn judge(history: &History) -> Vec<Violation> {
     wrong
 }
 
-/// Each claim takes the place of the one that its writer has read. A broken one is its holder's, with a mark.
+/// Checks that each claim replaces the claim that its writer has read. A broken claim has the same holder and a mark.
 fn judge_claims(history: &History, wrong: &mut Vec<Violation>) {
     let mut was = None;
     for claim in &history.claims {
@@ -52,7 +52,7 @@ struct Named {
     forgotten: Option<(i64, Option<Timestamp>)>,
 }
 
-/// What the journal's whole history says.
+/// State from the whole history of the journal.
 struct Book {
     entries: Vec<Entry>,
     sessions: BTreeMap<u32, Named>,
@@ -182,7 +182,7 @@ struct Walk<'a> {
     /// The latest entry that a command was mapped to.
     last: Option<usize>,
     read: Option<Decided>,
-    /// How often each entry's command was carried out.
+    /// Checks how often the command of each entry was executed.
     done: BTreeMap<usize, usize>,
 }
 
@@ -234,7 +234,7 @@ impl Walk<'_> {
         debug_assert!(token.revision() > 0, "a claim has a revision");
     }
 
-    /// The earliest entry for this command that is not older than the one that was mapped last; else the latest.
+    /// Returns the earliest entry for this command that is not older than the last mapped one, otherwise the latest.
     fn entry_of(&self, deed: &Deed, words: &str) -> Option<usize> {
         let fits = |entry: &Entry| entry.session == deed.session && names(&entry.command, words);
         let fitting =
@@ -277,7 +277,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a journal's command is the one that a BMC logged: a boot order's entry also names its step.
+/// Returns whether a command in the journal is the command in a BMC's log. The entry of a boot order also has its step.
 fn names(journalled: &str, logged: &str) -> bool {
     journalled.strip_prefix(logged).is_some_and(|rest| rest.is_empty() || rest.starts_with(", step "))
 }

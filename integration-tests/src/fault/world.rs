@@ -1,4 +1,4 @@
-//! What the fault tests need from machines of any kind.
+//! Interface of the fault tests to machines of any kind.
 
 use std::{future::Future, path::PathBuf, time::Duration};
 
@@ -31,7 +31,7 @@ pub trait Subject {
     /// Points of its deployment at which a service has something to do.
     fn points(&self, service: Service) -> Vec<Point>;
 
-    /// What its BMC did, in order; `None` if the BMC has no log, and only the journal is checked.
+    /// Returns the log of its BMC; `None` if the BMC has no log, and only the journal is checked.
     fn deeds(&self) -> Vec<Deed>;
 
     /// Sets a trap: the BMC carries out the `number`-th command that changes the machine, and withholds the answer
@@ -50,8 +50,8 @@ pub trait Subject {
     /// Waits until its console has a line with these words.
     ///
     /// # Errors
-    /// It does not within `patience`; the error has its last line.
-    fn says(&self, words: &str, patience: Duration) -> impl Future<Output = Result<()>>;
+    /// It does not within `timeout`; the error has its last line.
+    fn says(&self, words: &str, timeout: Duration) -> impl Future<Output = Result<()>>;
 
     /// Whether it runs the deployed system: its disk is the image, and the system, if it is a real one, has reported.
     ///

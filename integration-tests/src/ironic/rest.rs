@@ -113,8 +113,8 @@ impl<'m> Rest<'m> {
     ///
     /// # Errors
     /// It does not reach it in time; the error has its last error.
-    pub async fn reach_within(&self, node: &str, state: &str, patience: Duration) -> Result<()> {
-        let until = Instant::now() + patience;
+    pub async fn reach_within(&self, node: &str, state: &str, timeout: Duration) -> Result<()> {
+        let until = Instant::now() + timeout;
         loop {
             let now = self.ask("GET", &format!("nodes/{node}"), None).await?;
             if now["provision_state"] == state && now["reservation"].is_null() {

@@ -54,8 +54,8 @@ impl Subject for Machine {
         })
     }
 
-    async fn says(&self, words: &str, patience: Duration) -> Result<()> {
-        self.says(words, patience).await
+    async fn says(&self, words: &str, timeout: Duration) -> Result<()> {
+        self.says(words, timeout).await
     }
 
     async fn runs(&self, image: &[u8]) -> Result<()> {

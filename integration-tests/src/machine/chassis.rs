@@ -45,7 +45,7 @@ impl bmc::Chassis for Chassis {
 }
 
 impl Shared {
-    /// Carries a command out, and returns what it means for power.
+    /// Executes a command, and returns its effect on the power.
     fn command(&self, call: &Call) -> (Answer, Vec<Turn>) {
         let mut board = held(&self.board);
         let before = board.power();

@@ -9,11 +9,11 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 use wire_dhcp::{Kind, ServerReply, SimulatedClient};
 
-/// How long each try waits; these are iPXE's pauses.
+/// Timeouts of the tries, as in iPXE.
 const WAITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 const SERVERS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::BROADCAST), 67);
 
-/// What to do with an offer.
+/// Reaction to an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offers {
     /// Accept the first.

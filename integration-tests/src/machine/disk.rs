@@ -1,4 +1,4 @@
-//! What a machine finds on its disk when it boots from it.
+//! Content of a machine's disk when it boots from it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

@@ -19,7 +19,7 @@ use super::{Shared, cpio, disk, fault, ironic, script, tftp};
 /// The machine's only NIC.
 pub(super) const NIC: &str = "eth0";
 /// Duration of a power-on self-test; real ones take minutes.
-/// How often a system phones home, as often as the small image does, and the pause between two calls.
+/// Number of calls with which a system phones home, as in the small image, and the pause between two calls.
 const CALLS: u32 = 30;
 const PHONE_HOME_INTERVAL: Duration = Duration::from_secs(1);
 const SELF_TEST: Duration = Duration::from_millis(100);

@@ -10,9 +10,9 @@ use tokio::process::Command;
 
 use super::Shared;
 
-/// Hardware manager that tells the agent which hardware there is.
+/// Hardware manager that reports the simulated hardware to the agent.
 const HARDWARE: &str = include_str!("../../ironic/ironmesh_lab.py");
-/// How a Python package announces a hardware manager (packaging.python.org, *Entry points*).
+/// Entry points by which a Python package announces a hardware manager (packaging.python.org, *Entry points*).
 const ENTRY_POINTS: &str = "[ironic_python_agent.hardware_managers]\nlab = ironmesh_lab:LabHardwareManager\n";
 /// The agent must see only its own processes, and its own kernel command line.
 const OWN_PROCESSES: [&str; 5] = ["--pid", "--fork", "--mount-proc", "--kill-child", "sh"];

@@ -22,7 +22,7 @@ pub struct SimulatedRack {
 }
 
 impl SimulatedRack {
-    /// Brings up machines that are off, named `n1` and so on. Removes what an earlier rack with this tag left.
+    /// Brings up machines that are off, named `n1` and so on. Removes the remains of an earlier rack with this tag.
     ///
     /// # Errors
     /// Not root, or a program is missing.

@@ -26,7 +26,7 @@ use tonic::{Code, Status};
 use crate::bmc::USER;
 use crate::machine::Machine;
 
-/// How long one call may take.
+/// Maximum duration of one call.
 const CALL: Duration = Duration::from_secs(10);
 /// Interval between two reads of a node.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -40,7 +40,7 @@ struct Client {
     key: PathBuf,
 }
 
-/// How an operation failed.
+/// Failure of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     /// State that the node is in.
@@ -49,7 +49,7 @@ pub struct Failed {
     pub cause: String,
     /// Description.
     pub text: String,
-    /// What to do.
+    /// Next step for the operator.
     pub next_step: String,
 }
 
@@ -168,8 +168,8 @@ impl Api {
     /// Waits until a node is in a state.
     ///
     /// # Errors
-    /// It came to rest in another state, or did not arrive within `patience`; the error has what was seen last.
-    pub async fn reach(&mut self, name: &str, state: &str, patience: Duration) -> Result<Node> {
+    /// The node stopped in another state, or did not reach the state within `timeout`; the error has the last observed state.
+    pub async fn reach(&mut self, name: &str, state: &str, timeout: Duration) -> Result<Node> {
         let begun = Instant::now();
         loop {
             let node = self.node(name).await?;
@@ -178,7 +178,7 @@ impl Api {
                 return Ok(node);
             }
             let rests = observed.operation.is_none() && observed.last_failure.is_some();
-            if rests || begun.elapsed() > patience {
+            if rests || begun.elapsed() > timeout {
                 bail!("{name} is {:?} and not {state:?} after {:?}: {observed:#?}", observed.state, begun.elapsed());
             }
             sleep(POLL_INTERVAL).await;
@@ -188,12 +188,12 @@ impl Api {
     /// Waits until `find` returns something for a node; `what` describes it in errors.
     ///
     /// # Errors
-    /// It did not within `patience`; the error has what was seen.
+    /// Nothing was found within `timeout`; the error has the last observed state.
     pub async fn sees(
         &mut self,
         name: &str,
         what: &str,
-        patience: Duration,
+        timeout: Duration,
         is_so: impl Fn(&NodeObserved) -> bool + Send,
     ) -> Result<NodeObserved> {
         let begun = Instant::now();
@@ -202,8 +202,8 @@ impl Api {
             if is_so(&observed) {
                 return Ok(observed);
             }
-            if begun.elapsed() > patience {
-                bail!("{what} was not seen of {name} within {patience:?}: {observed:#?}");
+            if begun.elapsed() > timeout {
+                bail!("{what} was not seen of {name} within {timeout:?}: {observed:#?}");
             }
             sleep(POLL_INTERVAL).await;
         }
@@ -212,8 +212,8 @@ impl Api {
     /// Waits until a node's operation fails. Returns the state that it is in, and why.
     ///
     /// # Errors
-    /// It does not fail, or not within `patience`.
-    pub async fn fails(&mut self, name: &str, patience: Duration) -> Result<Failed> {
+    /// It does not fail, or not within `timeout`.
+    pub async fn fails(&mut self, name: &str, timeout: Duration) -> Result<Failed> {
         let begun = Instant::now();
         loop {
             let observed = self.node(name).await?.observed.unwrap_or_default();
@@ -221,8 +221,8 @@ impl Api {
                 let (cause, text) = (failure.cause.clone(), failure.text.clone());
                 return Ok(Failed { state: observed.state, cause, text, next_step: observed.next_step });
             }
-            if begun.elapsed() > patience {
-                bail!("{name} did not fail within {patience:?}: {observed:#?}");
+            if begun.elapsed() > timeout {
+                bail!("{name} did not fail within {timeout:?}: {observed:#?}");
             }
             sleep(POLL_INTERVAL).await;
         }
@@ -232,9 +232,9 @@ impl Api {
     ///
     /// # Errors
     /// Errors of [`Api::ask`] and [`Api::reach`].
-    pub async fn bring(&mut self, node: &str, verb: &str, image: &str, to: &str, patience: Duration) -> Result<Node> {
+    pub async fn bring(&mut self, node: &str, verb: &str, image: &str, to: &str, timeout: Duration) -> Result<Node> {
         self.ask(node, verb, image).await?;
-        self.reach(node, to, patience).await
+        self.reach(node, to, timeout).await
     }
 
     /// All events of a node's remembered boots, each with its subject.

@@ -9,7 +9,7 @@ use domain::{power::Power, time::Timestamp};
 
 use crate::check::{Deed, What};
 
-/// How long a session may be idle. A real one's is a minute, which would make every run longer.
+/// Idle timeout of a session. That of a real BMC is a minute, which would make every run longer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A command that changes something.

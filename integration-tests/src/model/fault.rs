@@ -56,7 +56,7 @@ const BETWEEN: [Point; 12] = [
     Point::BeforeSettle,
 ];
 
-/// What happens.
+/// Kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The process is stopped (SIGSTOP). Its clock advances.
@@ -104,7 +104,7 @@ pub(crate) enum Whom {
     Leader,
     /// Another process.
     Other,
-    /// The one that was started last by a fault.
+    /// The process that a fault started last.
     Newest,
     /// Another process, with a command outstanding if there is one.
     Acting,
@@ -134,7 +134,7 @@ pub(crate) struct Due {
     pub(crate) faults: Vec<Fault>,
 }
 
-/// What a plan may contain.
+/// Faults that a plan may contain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Every BMC closes sessions. Nothing else fences a process whose clock stands still.

@@ -1,4 +1,4 @@
-//! What a schedule leaves for the checker, the tally and the trace, read from the store's history and the BMCs' logs.
+//! Input of the checker, the tally and the trace, read from the store's history and the BMCs' logs.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,7 +24,7 @@ pub(crate) fn stored<V: DeserializeOwned>(etcd: &MemoryEtcd, key: &Key<V>) -> Op
     pair.read().ok().map(|read| (read.value, read.revision))
 }
 
-/// One node's history. `end` is how it stands.
+/// One node's history. `end` is the final state.
 pub(crate) fn of_node(shared: &Shared, written: &[Written], node: NodeId, end: Option<End>) -> History {
     let claims: Vec<Revision<Claim>> = revisions(shared, written, &key::claim(SCOPE, SERVICE, node));
     let journal: Vec<Revision<Journal>> = revisions(shared, written, &key::journal(SCOPE, SERVICE, node));
@@ -48,7 +48,7 @@ fn revisions<V: DeserializeOwned>(shared: &Shared, written: &[Written], key: &Ke
     revisions
 }
 
-/// Counts what the store's history shows.
+/// Counts events in the store's history.
 pub(crate) fn count(written: &[Written], histories: &[History]) -> Tally {
     let ring = key::ring(SCOPE, SERVICE);
     let is_ring = |event: &&Event| event.path() == ring.path();

@@ -1,4 +1,4 @@
-//! The way of one place to the store: what happens to the requests and watches of the process that runs there.
+//! Connection of a place to the store, with faults for the requests and watches of the process that runs there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use super::sim::Sim;
 
 #[derive(Debug, Default)]
 struct Conditions {
-    /// Nothing passes until then. What is sent may arrive afterwards.
+    /// Nothing passes until then. Requests that were sent may arrive afterwards.
     cut_until: Duration,
     slow_until: Duration,
     /// No watch message arrives until then.

@@ -15,7 +15,7 @@ use super::{
 /// Longest delay of a datagram, in milliseconds: just below D's lower bound.
 const MAX_DELAY: u64 = 399;
 
-/// How long datagrams take.
+/// Delays of datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Delays {
     Short,
@@ -35,11 +35,11 @@ impl Delays {
     }
 }
 
-/// What the network does at present.
+/// Current behavior of the network.
 #[derive(Debug, Clone, Copy)]
 struct Conditions {
     delays: Delays,
-    /// How many of a hundred datagrams are lost.
+    /// Percentage of lost datagrams.
     loss: usize,
     /// No answers arrive until then.
     deaf_until: Duration,

@@ -1,4 +1,4 @@
-//! Where processes run: starting, killing and finding them.
+//! Places where processes run: starting, killing and finding them.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! One simulated process of power-service: `mesh` as it is shipped, over the in-memory store and a clock of its own.
+//! Simulated process of power-service: the shipped `mesh` crate over the in-memory store, with its own clock.
 
 use std::{
     collections::BTreeMap,
@@ -39,10 +39,10 @@ use super::{
 pub(crate) const RACK: RackId = RackId::new(Uuid::from_u128(7));
 pub(crate) const SCOPE: Scope = Scope::Rack(RACK);
 pub(crate) const SERVICE: Service = Service::Power;
-/// What every clock shows at the beginning.
+/// Initial time of every clock.
 const BOOTED_FOR: Duration = Duration::from_secs(1000);
 
-/// What all processes share.
+/// State shared by all processes.
 pub(crate) struct Shared {
     pub(crate) sim: Arc<Sim>,
     pub(crate) rules: Rules,
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) instances: Mutex<Vec<InstanceId>>,
     /// Every BMC closes sessions by id.
     pub(crate) all_close: bool,
-    /// How long a BMC may take before a request is repeated.
+    /// Timeout after which a request to a BMC is repeated.
     pub(crate) answer_timeout: Duration,
     /// In how many of a hundred cases a worker is slow between two steps.
     pub(crate) sluggish: usize,
@@ -69,13 +69,13 @@ impl Shared {
     }
 }
 
-/// What controls a process from outside.
+/// Handle that controls a process from outside.
 pub(crate) struct Control {
     pub(crate) name: String,
     pub(crate) place: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) gate: Arc<Gate>,
-    /// How much time its clock has missed.
+    /// Time that its clock has missed.
     missed: Mutex<Duration>,
     /// Number of commands that are journaled or sent, and whose outcome is not known.
     outstanding: AtomicUsize,
@@ -145,7 +145,7 @@ impl Drop for Outstanding {
     }
 }
 
-/// Where a process can run: its data directory and its way to the store.
+/// Place where a process can run: its data directory and its connection to the store.
 #[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) number: usize,
@@ -154,7 +154,7 @@ pub(crate) struct Place {
     pub(crate) is_provable: bool,
     /// The instance that is noted in its data directory.
     pub(crate) last: Arc<Mutex<Option<InstanceId>>>,
-    /// How many processes ran here.
+    /// Number of processes that have run here.
     pub(crate) runs: u32,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::ring::fence::Times;
 use mesh::{DangerousRule, SafetyParams};
 
-/// A rule that is broken, so that the checker must find what follows.
+/// Rule that is broken, so that the checker must find the consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutant {
     /// An absent instance is gone at once: W is zero.
@@ -147,7 +147,7 @@ impl Rules {
         }
     }
 
-    /// What a process of this schedule is given.
+    /// Returns the parameters of a process in this schedule.
     pub(crate) fn safety(self) -> SafetyParams {
         let safety = SafetyParams::default().dangerous_times(self.times());
         match self.mutant {

@@ -16,7 +16,7 @@ use super::{
     rules::Mutant,
 };
 
-/// How often a request is sent before the BMC counts as silent.
+/// Maximum number of times that a request is sent before the BMC counts as unresponsive.
 const ATTEMPTS: usize = 4;
 
 /// Why a request failed.
@@ -114,7 +114,7 @@ impl BmcSession {
         if !is_unchecked && !permit.allows(self.id) {
             return Err(if attempt > 0 { BmcError::Unknown } else { BmcError::NotPermitted });
         }
-        // A pause here is what is left over (OWNERSHIP.md). It is harmless where sessions are closed.
+        // A pause here is the remaining risk (OWNERSHIP.md). It is harmless if sessions are closed.
         if shared.all_close {
             control.point(Point::Permitted).await;
         }

@@ -265,18 +265,18 @@ impl Sim {
             task.as_ref().and_then(|task| task.gate.as_ref()).is_some_and(|gate| Arc::ptr_eq(gate, killed))
         };
         let dropped: Vec<_> = self.tasks.lock().iter_mut().filter(|task| is_its(task)).map(Option::take).collect();
-        // Dropped here, where nothing is locked: what they hold wakes others.
+        // They are dropped here, outside of all locks, because dropping them wakes other tasks.
         drop(dropped);
     }
 
-    /// Drops everything, because tasks and events refer to what owns them.
+    /// Drops all tasks and events, which refer to their owner.
     pub(crate) fn clear(&self) {
         let (tasks, events) = (std::mem::take(&mut *self.tasks.lock()), std::mem::take(&mut *self.events.lock()));
         drop((tasks, events));
     }
 }
 
-/// Lets others run first: what was decided about this task takes effect before it continues.
+/// Lets other tasks run first, so that decisions about this task take effect before it continues.
 pub(crate) async fn yield_once() {
     let mut has_yielded = false;
     poll_fn(|context| {

@@ -24,16 +24,16 @@ use super::{
     session::{BmcError, BmcSession},
 };
 
-/// How often power is read while it does not follow a command yet.
+/// Interval between reads of the power state after a command.
 const POWER_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Delay before a failure that may pass is retried.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// How long one instruction is retried.
+/// Maximum time for which an instruction is retried.
 const INSTRUCTION_TIMEOUT: Duration = Duration::from_secs(120);
-/// What is reported of a reset without a known outcome.
+/// Error of a reset with an unknown outcome.
 const UNKNOWN_RESET: &str = "it is not known whether the reset was carried out";
 
-/// What a node is to be brought to.
+/// Intended state of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     On,
@@ -243,7 +243,7 @@ impl Process {
                 }
                 NextAction::Settle(until) => self.control.sleep(until.saturating_sub(self.mesh.now())).await,
                 NextAction::Read | NextAction::Act => {
-                    // What was sent through them has arrived: they need not be remembered any more.
+                    // Their datagrams have arrived, so the sessions need not be remembered any more.
                     unconfirmed.drain(..).for_each(|other| journal.closed(other));
                     self.control.point(Point::BeforeRead).await;
                     break session.power().await?;

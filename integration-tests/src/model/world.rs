@@ -41,19 +41,19 @@ use crate::check::{End, check};
 const HEALED: Duration = Duration::from_secs(12);
 /// When everything that was requested must have ended.
 const OVER: Duration = Duration::from_secs(90);
-/// How much longer than T the store may keep a lease, in milliseconds.
+/// Maximum time by which the store keeps a lease longer than T, in milliseconds.
 const MAX_EXPIRY_LAG: u64 = 500;
 /// Number of processes at the beginning.
 const PROCESSES: usize = 3;
 
-/// What the users know of the store, decoded once per revision.
+/// State of the store for the users, decoded once per revision.
 #[derive(Default)]
 struct Known {
     ring: Option<(i64, StoredRing)>,
     seen: BTreeMap<NodeId, (i64, PowerSeen)>,
 }
 
-/// What was last requested of a node.
+/// Last request for a node.
 #[derive(Debug, Clone, Copy)]
 struct Requested {
     generation: Generation,
@@ -131,7 +131,7 @@ impl World {
         self.is_healed.load(Ordering::Relaxed)
     }
 
-    /// Asks each node's owner for what is wanted until that has ended, then wants something else. Ends the schedule when
+    /// Sends each node's request to its owner until the request has ended, then draws another one. Ends the schedule when
     /// nothing is left to do.
     fn operate(self: &Arc<Self>) {
         for node in &self.shared.nodes {

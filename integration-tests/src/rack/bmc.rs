@@ -49,7 +49,7 @@ impl<'m> Bmc<'m> {
     /// Starts it and waits until it answers.
     ///
     /// # Errors
-    /// A program is missing, or does not start; its log says why.
+    /// A program is missing or does not start; the reason is in its log.
     pub fn start(&self) -> Result<()> {
         fs::write(self.file("bmc.emu"), EMULATION)?;
         fs::write(self.file("lan.conf"), self.configuration(&self.access.password))?;
@@ -145,7 +145,7 @@ impl<'m> Bmc<'m> {
     }
 }
 
-/// Whether `daemon` has the UDP port. Its /proc shows the sockets of its own namespace.
+/// Returns whether `daemon` has the UDP port. Its /proc shows the sockets of its namespace.
 fn bound(daemon: Daemon, port: u16) -> bool {
     let local = format!(":{port:04X}");
     let sockets = fs::read_to_string(format!("/proc/{}/net/udp", daemon.pid())).unwrap_or_default();

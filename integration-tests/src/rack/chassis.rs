@@ -44,7 +44,7 @@ pub enum Act {
     /// The same, unless an [`Act::ResetOnce`] is running: that one ends by telling QEMU the stored order, and holds the
     /// monitor for so long that the BMC would seem silent.
     OrderSoon(BootDevice),
-    /// Store what the next start or reset boots from.
+    /// Store the boot device of the next start or reset.
     Remember(BootDevice),
     /// Reset, and withdraw the boot order once the firmware has read it, without keeping the BMC waiting.
     ResetOnce,
@@ -97,7 +97,7 @@ pub fn asks(words: &[String]) -> Result<Vec<Ask>> {
     Ok(asks)
 }
 
-/// Handles `chassis NODEDIR WORDS…`, with `program` to run for what must not keep the BMC waiting. Returns the answer
+/// Handles `chassis NODEDIR WORDS…`, with `program` for work that must not delay the BMC. Returns the answer
 /// for `ipmi_sim`.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Reads what a machine writes to its serial port.
+//! Reads the output of a machine's serial port.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -28,7 +28,7 @@ impl Console {
         Self { log: log.to_owned(), read: 0, text: String::new() }
     }
 
-    /// Skips what exists already, so that only new lines are awaited.
+    /// Skips existing output, so that only new lines are awaited.
     ///
     /// # Errors
     /// The log cannot be read.
@@ -41,10 +41,10 @@ impl Console {
     /// Waits until a line contains `text`, and returns that line. The next wait begins after it.
     ///
     /// # Errors
-    /// It does not within `patience`; the error shows the last lines.
-    pub fn wait_for(&mut self, text: &str, patience: Duration) -> Result<String> {
+    /// It does not within `timeout`; the error shows the last lines.
+    pub fn wait_for(&mut self, text: &str, timeout: Duration) -> Result<String> {
         let thing = format!("{text:?} in {}", self.log.display());
-        let found = wait::until(&thing, patience, || self.look_for(text));
+        let found = wait::until(&thing, timeout, || self.look_for(text));
         found.with_context(|| format!("last seen:\n{}", self.last_lines()))
     }
 
@@ -67,7 +67,7 @@ impl Console {
         Some(line)
     }
 
-    /// Reads what was written since.
+    /// Reads the output since the last call.
     fn follow(&mut self) -> Result<()> {
         let mut log = match File::open(&self.log) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

@@ -96,14 +96,14 @@ impl Daemon {
     /// # Errors
     /// It survived SIGKILL.
     pub fn end(&self) -> Result<()> {
-        for (signal, patience) in [(Signal::TERM, GRACE), (Signal::KILL, DEATH)] {
+        for (signal, timeout) in [(Signal::TERM, GRACE), (Signal::KILL, DEATH)] {
             if self.alive() {
                 match kill_process(self.pid, signal) {
                     Ok(()) | Err(Errno::SRCH) => {}
                     Err(error) => return Err(error).context("ending a daemon"),
                 }
             }
-            let gone = wait::until("an end", patience, || Ok((self.reap() || !self.alive()).then_some(())));
+            let gone = wait::until("an end", timeout, || Ok((self.reap() || !self.alive()).then_some(())));
             if gone.is_ok() {
                 return Ok(());
             }
@@ -120,7 +120,7 @@ impl Daemon {
 /// Start time of the program with this pid; `None` if there is none or it is a zombie.
 fn began(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // proc(5): the name, field 2, is in parentheses and may hold spaces; what follows the last one starts at field 3.
+    // proc(5): the name, field 2, is in parentheses and may contain spaces; field 3 follows the last parenthesis.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
     let began = fields.nth(18)?;

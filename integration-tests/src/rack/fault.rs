@@ -19,7 +19,7 @@ pub enum Cable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traffic {
     /// Packets of one UDP port of the services. For TFTP that is only the request: use [`Traffic::AnyUdp`] to break a
-    /// running transfer (RFC 1350 §4: each transfer has ports of its own).
+    /// running transfer (RFC 1350 §4: each transfer has its own ports).
     Udp(u16),
     /// Packets of one TCP port of the services.
     Tcp(u16),
@@ -75,7 +75,7 @@ pub fn deafen(bmc: &Bmc<'_>) -> Result<()> {
     bmc.signal(Signal::STOP)
 }
 
-/// Ends a BMC's silence; it then also answers what was sent meanwhile.
+/// Ends the silence of a BMC, which then also responds to requests that it received meanwhile.
 ///
 /// # Errors
 /// It does not run.

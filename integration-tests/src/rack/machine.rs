@@ -60,7 +60,7 @@ pub enum Behind {
     /// OpenIPMI's `ipmi_sim`, a process that also has the serial line and the in-band interface.
     #[default]
     IpmiSim,
-    /// [`crate::bmc::Bmc`], in the test's process, which logs what it does.
+    /// [`crate::bmc::Bmc`] in the process of the test, which logs its actions.
     Responder,
 }
 
@@ -136,7 +136,7 @@ impl Machine {
     /// files: QEMU would keep them.
     ///
     /// # Errors
-    /// QEMU says why in `qemu.log`.
+    /// QEMU does not start; the reason is in `qemu.log`.
     pub fn power_on(&self, first: BootDevice) -> Result<()> {
         let log = self.path("qemu.log");
         let output = fs::File::options().create(true).append(true).open(&log)?;

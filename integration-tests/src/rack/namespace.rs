@@ -112,7 +112,7 @@ impl Namespace {
         run("ip", &all)
     }
 
-    /// Runs `work` on a thread in it, so that all its sockets are there, with a tokio runtime of its own. A panic of
+    /// Runs `work` on a thread in it, so that all its sockets are there, with its own tokio runtime. A panic of
     /// `work` is passed to the caller.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub struct Plan {
     ///
     /// [`Responder`]: super::responder::Responder
     pub behind: Behind,
-    /// Memory of each machine in MiB; `None`: what its firmware needs.
+    /// Memory of each machine in MiB; `None` for the requirement of its firmware.
     pub memory_mib: Option<u32>,
     /// Disk of each machine in MiB.
     pub disk_mib: u32,

@@ -60,10 +60,10 @@ impl Qmp {
     /// Waits until `event` was received, and then until it was not received again for `quiet`.
     ///
     /// # Errors
-    /// It was not received within `patience`, or the monitor closed.
-    pub fn settle(&mut self, event: &str, patience: Duration, quiet: Duration) -> Result<()> {
+    /// It was not received within `timeout`, or the monitor closed.
+    pub fn settle(&mut self, event: &str, timeout: Duration, quiet: Duration) -> Result<()> {
         while !self.events.iter().any(|seen| seen == event) {
-            self.next(patience)?.with_context(|| format!("no {event} within {patience:?}"))?;
+            self.next(timeout)?.with_context(|| format!("no {event} within {timeout:?}"))?;
         }
         while self.next(quiet)?.is_some() {}
         self.events.clear();
@@ -71,15 +71,15 @@ impl Qmp {
     }
 
     /// Records the next event; `None` if there was none in time.
-    fn next(&mut self, patience: Duration) -> Result<Option<()>> {
-        let Some(message) = self.read(patience)? else { return Ok(None) };
+    fn next(&mut self, timeout: Duration) -> Result<Option<()>> {
+        let Some(message) = self.read(timeout)? else { return Ok(None) };
         self.events.extend(message.get("event").and_then(Value::as_str).map(str::to_owned));
         Ok(Some(()))
     }
 
     /// One message; `None` if it was not complete in time. An incomplete one is kept.
-    fn read(&mut self, patience: Duration) -> Result<Option<Value>> {
-        self.stream.get_ref().set_read_timeout(Some(patience))?;
+    fn read(&mut self, timeout: Duration) -> Result<Option<Value>> {
+        self.stream.get_ref().set_read_timeout(Some(timeout))?;
         match self.stream.read_until(b'\n', &mut self.line) {
             Ok(_) if self.line.ends_with(b"\n") => {
                 let message = serde_json::from_slice(&self.line).context("what the monitor said")?;

@@ -1,4 +1,4 @@
-//! Our own BMC of a QEMU machine, instead of `ipmi_sim`: it logs what it does, as input for the checker.
+//! BMC of a QEMU machine, instead of `ipmi_sim`: it logs its actions, as input for the checker.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -125,7 +125,7 @@ fn failed(error: &anyhow::Error, change: Option<Change>) -> Answer {
     Answer { completion: UNSPECIFIED, data: vec![], change }
 }
 
-/// What the machine can boot from.
+/// Boot devices of the machine.
 fn device(choice: Choice) -> Result<BootDevice> {
     match choice.device {
         Device::Unchanged => Ok(BootDevice::Unsaid),

@@ -1,4 +1,4 @@
-//! Waiting for a state, never for a duration: every wait is bounded and says what it waited for.
+//! Waiting for a state, never for a duration: every wait is bounded, and its error names the awaited state.
 #![expect(
     clippy::disallowed_types,
     reason = "the rack is real processes, seen from code without tokio or a paused clock"
@@ -15,15 +15,15 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// Calls `look` until it returns something.
 ///
 /// # Errors
-/// Errors of `look`, or `patience` is over; `thing` says what was waited for.
-pub fn until<T>(thing: &str, patience: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+/// Errors of `look`, or the timeout; `thing` describes the awaited state.
+pub fn until<T>(thing: &str, timeout: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let begun = Instant::now();
     loop {
         if let Some(found) = look()? {
             return Ok(found);
         }
-        if begun.elapsed() > patience {
-            bail!("waited {patience:?} in vain for {thing}");
+        if begun.elapsed() > timeout {
+            bail!("waited {timeout:?} in vain for {thing}");
         }
         sleep(PAUSE);
     }

@@ -13,7 +13,7 @@ use crate::authority::Authority;
 use crate::rack::daemon::Daemon;
 use crate::rack::namespace::Namespace;
 
-/// How long it may take to start.
+/// Maximum time for it to start.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Its port.

@@ -46,7 +46,7 @@ fn unseen_loss(chance: &Chance) -> Faults {
     faults
 }
 
-/// A lease vanishes while a command of its owner is under way, and the owner does not see it.
+/// A lease vanishes during a command of its owner, which does not notice it.
 fn sudden_loss(chance: &Chance) -> Faults {
     let time = chance.millis(500, 3000);
     vec![
