@@ -1,4 +1,4 @@
-# Sourced by image and image-debian, after debian.sh: what BIOS and UEFI boot from, and the files beside an image.
+# Sourced by image and image-debian, after debian.sh: boot loaders for BIOS and UEFI, and the files for an image.
 # shellcheck shell=bash
 
 # Kernel messages also go to the screen; the system's output goes to the serial port.

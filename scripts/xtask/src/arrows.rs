@@ -143,7 +143,7 @@ fn wrongs(metadata: &Metadata) -> Vec<String> {
 
 fn edges(package: &Package, allowed: &[&str], table: &BTreeMap<&str, &[&str]>) -> Vec<String> {
     let user = package.name.as_str();
-    // `name` is the package's own name, not the one that a rename gives it here.
+    // `name` is the name of the package, also if the dependency is renamed.
     let used = package.dependencies.iter().map(|dependency| (dependency.name.as_str(), dependency.kind));
     used.filter(|(used, kind)| {
         // A crate's own tests may use it with the feature `testing`.

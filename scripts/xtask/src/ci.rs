@@ -16,7 +16,7 @@ pub(crate) enum Extent {
     All,
 }
 
-/// Runs the checks, and fails on the first one that fails.
+/// Runs the checks, and stops at the first failure.
 pub(crate) fn run(extent: Extent) -> Result<()> {
     step("fmt", &["fmt", "--all", "--check"], &[])?;
     arrows::check()?;

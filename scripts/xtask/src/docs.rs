@@ -81,7 +81,7 @@ fn tables(service: &Service) -> Result<[(&'static str, String); 4]> {
     ])
 }
 
-/// Replaces what is between a table's markers.
+/// Replaces the text between the markers of a table.
 fn fill(text: &str, name: &str, table: &str) -> Result<String> {
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
     let missing = || format!("has no {} … {end}", begin.trim_end());

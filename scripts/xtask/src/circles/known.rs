@@ -9,7 +9,7 @@ pub(super) struct Known {
     lines: Vec<String>,
 }
 
-/// How the circles that exist differ from those that are known.
+/// Difference between the actual circles and the known ones.
 pub(super) struct Verdict<'c> {
     /// Circles that are not within a known one.
     pub(super) new: Vec<&'c Circle>,
@@ -24,7 +24,7 @@ impl Known {
         Self { lines: lines.map(ToOwned::to_owned).collect() }
     }
 
-    /// Compares it with what exists. A circle that is a part of a known one is not new, but makes the known one stale.
+    /// Compares the known circles with the actual ones. A part of a known circle is not new, but makes the known one stale.
     pub(super) fn compare<'c>(&self, circles: &'c [Circle]) -> Verdict<'c> {
         let names: BTreeSet<String> = circles.iter().map(Circle::name).collect();
         Verdict {

@@ -1,4 +1,4 @@
-//! What the text of one module imports, defines and refers to.
+//! Imports, definitions and references of a module's source.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub(super) struct Import {
 }
 
 impl Import {
-    /// The name in this module, and the path that it stands for.
+    /// Name in this module, and the path that it refers to.
     pub(super) fn alias(&self) -> Option<(String, Vec<String>)> {
         Some((self.name.clone()?, self.segments.clone()))
     }

@@ -1,4 +1,4 @@
-//! The modules of a crate: which there are, what each defines, imports and refers to.
+//! Modules of a crate, with their definitions, imports and references.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ const MAX_REEXPORTS: usize = 16;
 /// Index of a module in its tree.
 pub(super) type ModuleId = usize;
 
-/// One module, in its own file or inline.
+/// Module, in its own file or inline.
 pub(super) struct Module {
     /// Names from below the crate's root to this module; empty for the root.
     pub(super) path: Vec<String>,
@@ -38,7 +38,7 @@ pub(super) struct Tree {
     pub(super) modules: Vec<Module>,
 }
 
-/// What a name in a module stands for.
+/// Meaning of a name in a module.
 enum Meaning {
     Module(ModuleId),
     /// An item that the module defines.
@@ -121,7 +121,7 @@ impl Tree {
         self.add(place(file), &parsed.items, read).map(Some)
     }
 
-    /// All modules that a path, written in module `from`, leads through, and at last the one that defines what it names.
+    /// Returns all modules on a path in module `from`, and at last the module that defines the item.
     /// Empty for a path into another crate.
     pub(super) fn resolve(&self, from: ModuleId, segments: &[String]) -> Vec<ModuleId> {
         let mut passed = Vec::new();
@@ -143,7 +143,7 @@ impl Tree {
             meaning = match (&meaning, segment.as_str()) {
                 (Meaning::Item(_), _) | (_, "self") => break,
                 (Meaning::Module(_), "super") => Meaning::Module(self.modules.get(current)?.parent?),
-                // A name that is not found, as one that a macro defines, ends the path in the module that it is in.
+                // An unknown name, such as that of a macro's item, ends the path in its module.
                 (Meaning::Module(_), name) => self.look_up(current, name, left, passed)?,
             };
         }
@@ -174,7 +174,7 @@ impl Tree {
     }
 }
 
-/// Where a module is in its crate and on disk.
+/// Path of a module in its crate and on disk.
 struct Place {
     path: Vec<String>,
     file: PathBuf,

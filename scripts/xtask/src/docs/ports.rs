@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use super::{markdown, rpcs::first_sentence};
 use crate::files;
 
-/// A setting that is an address or a port, and what is spoken there.
+/// Setting with an address or a port, and its protocol.
 struct Port {
     service: &'static str,
     setting: &'static str,
@@ -47,7 +47,7 @@ pub(super) fn table(service: &str) -> Result<String> {
 /// One line of a configuration.
 struct Setting {
     default: String,
-    /// The comment above it, or above the settings that it stands with.
+    /// Comment above it, or above its group of settings.
     comment: String,
 }
 
