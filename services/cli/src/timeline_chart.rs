@@ -29,7 +29,7 @@ pub(crate) struct Story {
     pub(crate) boots: Vec<Boot>,
 }
 
-/// Puts boots together that belong together: one whose agent ended its work, and the one that came of it.
+/// Groups boots: one whose agent completed its work, and the boot that followed from it.
 pub(crate) fn stories(boots: Vec<Boot>) -> Vec<Story> {
     let mut stories: Vec<Story> = Vec::new();
     for boot in boots.into_iter().filter(|boot| !boot.entries.is_empty()) {

@@ -282,12 +282,12 @@ impl Mesh {
     /// Returns whether a stopping process may end: it has handed over, or has waited long enough for that.
     fn may_leave(&self, schedule: &mut Schedule) -> bool {
         let since = *schedule.stopping_since.get_or_insert_with(|| self.now());
-        let patience = self.times().wait + self.times().lease;
+        let timeout = self.times().wait + self.times().lease;
         let Some(membership) = self.membership() else { return true };
         let has_handed_over = self.ring().is_none_or(|ring| {
             !ring.value.ring.members.contains_key(&membership.instance) && membership.acknowledged >= ring.revision
         });
-        has_handed_over || self.now() >= since + patience
+        has_handed_over || self.now() >= since + timeout
     }
 }
 

@@ -9,11 +9,11 @@ use reqwest::{Certificate, Client, Response, redirect};
 ///
 /// # Errors
 /// The CA file cannot be used.
-pub fn client(patience: Duration, ca: &[Certificate]) -> Result<Client, reqwest::Error> {
+pub fn client(timeout: Duration, ca: &[Certificate]) -> Result<Client, reqwest::Error> {
     let mut builder = Client::builder()
         .no_proxy()
         .redirect(redirect::Policy::none())
-        .timeout(patience)
+        .timeout(timeout)
         .user_agent(concat!("ironmesh/", env!("CARGO_PKG_VERSION")));
     if !ca.is_empty() {
         builder = builder.tls_certs_only(ca.to_vec());

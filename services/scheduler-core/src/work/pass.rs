@@ -99,7 +99,7 @@ pub(super) async fn pass(shared: &Arc<AppState>, node: NodeId) -> Next {
         () = guard.lost() => return Next::Within(OTHER_OWNER_DELAY),
     };
     outcome.unwrap_or_else(|error| {
-        tracing::info!(%node, error = %service_kit::status::chain(&error), "a pass came to nothing; the next one tries again");
+        tracing::info!(%node, error = %service_kit::status::chain(&error), "reconcile pass failed, will retry");
         Next::Within(ACT_POLL_INTERVAL)
     })
 }

@@ -8,7 +8,7 @@ const MAX_FILE_BYTES: usize = 1 << 20;
 /// What the wire does to the n-th packet: false loses it.
 type Wire<'w> = &'w mut dyn FnMut() -> bool;
 
-/// Runs both halves against each other until both are over; returns how they ended.
+/// Runs a fetch and a transfer against each other until both have ended, and returns both ends.
 fn play(file: &[u8], fetch: &mut Fetch<Duration>, wire: Wire<'_>) -> (FetchEnd, Option<crate::Outcome>) {
     let mut now = Duration::ZERO;
     let mut transfer: Option<Transfer<&[u8], Duration>> = None;

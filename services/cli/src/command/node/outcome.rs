@@ -15,15 +15,15 @@ use crate::{
     output::Screen,
 };
 
-/// What became of one node.
+/// Outcome of a request for a node.
 pub(super) enum Outcome {
     /// The request was accepted, and the command does not wait.
     Accepted(Node),
-    /// It is where it was asked to be.
+    /// The node reached the requested state.
     Reached(Node, Duration),
-    /// It came to rest elsewhere.
+    /// The node stopped in another state.
     Missed(Node, Missed),
-    /// The time is up; it goes on.
+    /// The timeout passed, and the operation continues.
     Late(Option<Node>),
     /// The request was not accepted, or no scheduler-service was reached.
     Refused(Error),

@@ -171,7 +171,7 @@ fn running(screen: &Screen, operation: &Operation) -> String {
     )
 }
 
-/// When what it is made of was last found out, and whether a later try came to nothing or is under way.
+/// Returns the time of the last inspection, and whether a later one failed or is in progress.
 fn inspected(screen: &Screen, observed: &NodeObserved) -> String {
     let (began, ended) = (observed.inspection_start_time, observed.inspection_end_time);
     let mut words = ago(screen.now(), ended);

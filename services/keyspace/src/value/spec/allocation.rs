@@ -60,7 +60,7 @@ impl Placement {
     }
 }
 
-/// What clients specified of an allocation, and what became of it.
+/// Specification of an allocation by clients, and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AllocationSpec {
