@@ -10,12 +10,17 @@ use domain::{
 };
 use keyspace::value::{ConfigDrive as Files, Deployment, ExtraFields};
 use serde_json::{Map, Value, json};
+use service_kit::status::chain;
 use wire_ironic::{
     error::{Class, Error},
     verb::ConfigDrive,
 };
 
-use super::{ApiRequest, RestApi, config_drive_fetch, fault::fault};
+use super::{
+    ApiRequest, RestApi,
+    config_drive_fetch::{self, ConfigDriveFetchError},
+    fault::fault,
+};
 use scheduler_core::{node_view::NodeView, registry::Record};
 
 /// Maximum size of a compressed config drive, in bytes. Sealed and in base64 it must fit into one transaction.
@@ -30,6 +35,42 @@ enum Source {
     Url(String, Digest),
 }
 
+/// Reason that a node cannot be deployed as it is specified.
+#[derive(Debug, thiserror::Error)]
+enum InvalidDeployment {
+    #[error(
+        "Cannot validate image information because one or more parameters are missing from its instance_info. Missing \
+         are: ['instance_info.image_source']"
+    )]
+    NoImageSource,
+    #[error("image_disk_format must be raw: machines are written octet by octet")]
+    DiskFormat,
+    #[error(
+        "image_source's \"image_checksum\", or \"image_os_hash_algo\" and \"image_os_hash_value\" must be provided in \
+         instance_info"
+    )]
+    NoChecksum,
+    #[error(
+        "the checksum must be a SHA-256 or SHA-512 in hexadecimal; MD5 proves nothing, and a checksum's URL is not read"
+    )]
+    Checksum,
+    #[error(transparent)]
+    Image(scheduler_core::Error),
+    #[error(transparent)]
+    Fetch(#[from] ConfigDriveFetchError),
+    #[error("the packed config drive is not base64")]
+    NotBase64(#[source] base64::DecodeError),
+    #[error(
+        "the packed config drive has {} KiB, and {} KiB are kept at most: leave out what the system can fetch when it \
+         runs",
+        bytes >> 10,
+        MAX_PACKED_BYTES >> 10
+    )]
+    DriveTooLarge { bytes: usize },
+    #[error(transparent)]
+    Drive(#[from] wire_config_drive::ConfigDriveError),
+}
+
 impl RestApi {
     /// Determines what to deploy. `None` for a driver that does not deploy.
     pub(super) async fn deployment(
@@ -42,8 +83,8 @@ impl RestApi {
         if record.intent.value.driver == Driver::FakeHardware {
             return Ok(None);
         }
-        let refused = |why: String| {
-            let uuid = record.node;
+        let refused = |why: InvalidDeployment| {
+            let (uuid, why) = (record.node, chain(&why));
             Class::Invalid.error(format!("Failed to validate deploy or power info for node {uuid}: {why}"))
         };
         let empty = ExtraFields::new();
@@ -51,7 +92,7 @@ impl RestApi {
         let image = match source(info).map_err(refused)? {
             Source::Registered(name) => {
                 let found = self.app.registry.image_named(&name);
-                found.map_err(|error| refused(service_kit::status::chain(&error)))?.value.id
+                found.map_err(|error| refused(InvalidDeployment::Image(error)))?.value.id
             }
             Source::Url(url, digest) => self.find_or_register_image(request, record.node, url, digest).await?,
         };
@@ -59,7 +100,10 @@ impl RestApi {
             None => None,
             Some(drive) => {
                 let files = match drive {
-                    ConfigDrive::Url(url) => unpack(&config_drive_fetch::config_drive(url).await.map_err(refused)?),
+                    ConfigDrive::Url(url) => {
+                        let fetched = config_drive_fetch::config_drive(url).await;
+                        unpack(&fetched.map_err(|error| refused(error.into()))?)
+                    }
                     ConfigDrive::Packed(text) => unpack(text),
                     ConfigDrive::Parts(parts) => Ok(assemble_files(node, parts)),
                 };
@@ -104,15 +148,13 @@ fn encoding(url: &str) -> Encoding {
     }
 }
 
-fn source(info: &ExtraFields) -> Result<Source, String> {
+fn source(info: &ExtraFields) -> Result<Source, InvalidDeployment> {
     let text = |name: &str| info.text(name).filter(|text| !text.is_empty());
     let Some(source) = text("image_source") else {
-        return Err("Cannot validate image information because one or more parameters are missing from its \
-                    instance_info. Missing are: ['instance_info.image_source']"
-            .to_owned());
+        return Err(InvalidDeployment::NoImageSource);
     };
     if text("image_disk_format").is_some_and(|format| format != "raw") {
-        return Err("image_disk_format must be raw: machines are written octet by octet".to_owned());
+        return Err(InvalidDeployment::DiskFormat);
     }
     if !["http://", "https://", "file://"].iter().any(|scheme| source.starts_with(scheme)) {
         return Ok(Source::Registered(source.to_owned()));
@@ -123,18 +165,9 @@ fn source(info: &ExtraFields) -> Result<Source, String> {
         (None, Some(checksum)) if checksum.contains(':') => checksum.to_owned(),
         (None, Some(checksum)) if checksum.len() == 128 => format!("sha512:{checksum}"),
         (None, Some(checksum)) => format!("sha256:{checksum}"),
-        (None, None) => {
-            return Err(
-                "image_source's \"image_checksum\", or \"image_os_hash_algo\" and \"image_os_hash_value\" must \
-                        be provided in instance_info"
-                    .to_owned(),
-            );
-        }
+        (None, None) => return Err(InvalidDeployment::NoChecksum),
     };
-    let digest = digest.parse().map_err(|_| {
-        "the checksum must be a SHA-256 or SHA-512 in hexadecimal; MD5 proves nothing, and a checksum's URL is not read"
-            .to_owned()
-    })?;
+    let digest = digest.parse().map_err(|_| InvalidDeployment::Checksum)?;
     Ok(Source::Url(source.to_owned(), digest))
 }
 
@@ -167,17 +200,13 @@ fn assemble_files(node: &NodeView, parts: &Map<String, Value>) -> Files {
 }
 
 /// Unpacks a config drive that the client built, so that an invalid one fails the request and not the deployment.
-fn unpack(text: &str) -> Result<Files, String> {
+fn unpack(text: &str) -> Result<Files, InvalidDeployment> {
     let text: String = text.split_whitespace().collect();
-    let octets = STANDARD.decode(text).map_err(|error| format!("the packed config drive is not base64: {error}"))?;
+    let octets = STANDARD.decode(text).map_err(InvalidDeployment::NotBase64)?;
     if octets.len() > MAX_PACKED_BYTES {
-        let (has, most) = (octets.len() >> 10, MAX_PACKED_BYTES >> 10);
-        return Err(format!(
-            "the packed config drive has {has} KiB, and {most} KiB are kept at most: leave out what the \
-                            system can fetch when it runs"
-        ));
+        return Err(InvalidDeployment::DriveTooLarge { bytes: octets.len() });
     }
-    wire_config_drive::unpack(&octets).map_err(|error| service_kit::status::chain(&error))?;
+    wire_config_drive::unpack(&octets)?;
     Ok(BTreeMap::from([(wire_config_drive::PACKED.to_owned(), octets)]))
 }
 
@@ -189,7 +218,7 @@ mod tests {
     use crate::test_node::node;
 
     fn of(info: Value) -> Result<Source, String> {
-        source(&ExtraFields::from(info.as_object().cloned().unwrap()))
+        source(&ExtraFields::from(info.as_object().cloned().unwrap())).map_err(|refused| refused.to_string())
     }
 
     #[test]
@@ -223,7 +252,7 @@ mod tests {
         assert_eq!((meta["hostname"].as_str(), meta["name"].as_str()), (Some("other"), Some("n1")));
         assert_eq!(files["openstack/latest/user_data"], b"#!/bin/sh");
         assert!(files.contains_key("openstack/latest/network_data.json"));
-        assert!(unpack("aaaa").unwrap_err().contains("gzip"));
-        assert!(unpack("not*base64").unwrap_err().contains("base64"));
+        assert!(unpack("aaaa").unwrap_err().to_string().contains("gzip"));
+        assert!(unpack("not*base64").unwrap_err().to_string().contains("base64"));
     }
 }

@@ -31,10 +31,7 @@ pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
         | Error::Sealed { .. }
         | Error::Random(_)
         | Error::Leaf(_)
-        | Error::Stopping
-        | Error::Join(_)
-        | Error::Auth(_)
-        | Error::Bind(_) => fault_of_kind(ident, error),
+        | Error::Stopping => fault_of_kind(ident, error),
     }
 }
 

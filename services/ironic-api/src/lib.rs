@@ -57,7 +57,11 @@ use wire_ironic::{
     links, route,
 };
 
-pub use self::{config::RestTls, listener::RestListener, webhooks::IronicWebhooks};
+pub use self::{
+    config::RestTls,
+    listener::{RestListener, RestTlsError},
+    webhooks::IronicWebhooks,
+};
 use self::{
     request::{ApiRequest, ParsedRequest},
     response::ApiResponse,

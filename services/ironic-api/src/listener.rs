@@ -15,9 +15,12 @@ use axum_server::{
 };
 use rustls::{
     ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject as _},
+    },
 };
-use service_kit::Host;
+use service_kit::{Host, status::chain};
 use tokio::net::TcpListener;
 
 use crate::config::RestTls;
@@ -36,6 +39,44 @@ pub struct RestListener {
     tls: Option<Tls>,
 }
 
+/// Reason that the REST API cannot be served with the configured certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum RestTlsError {
+    /// The listener has no address.
+    #[error("cannot read the address of the REST API")]
+    Address(#[source] io::Error),
+    /// A file cannot be read.
+    #[error("scheduler.rest_tls: cannot read {}", path.display())]
+    Read {
+        /// Path of the file.
+        path: PathBuf,
+        /// Cause.
+        source: io::Error,
+    },
+    /// A file is not PEM.
+    #[error("scheduler.rest_tls: {} is invalid", path.display())]
+    Pem {
+        /// Path of the file.
+        path: PathBuf,
+        /// Cause.
+        source: pem::Error,
+    },
+    /// A file has no certificate.
+    #[error("scheduler.rest_tls: {}: it holds no certificate", path.display())]
+    NoCertificate {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// Certificate and key cannot be used together.
+    #[error("scheduler.rest_tls: {} cannot be used with its key", path.display())]
+    Pair {
+        /// Path of the certificate.
+        path: PathBuf,
+        /// Cause.
+        source: rustls::Error,
+    },
+}
+
 /// Certificate and key in use.
 #[derive(Debug)]
 struct Tls {
@@ -48,9 +89,9 @@ impl RestListener {
     /// Reads the certificate and prepares the listener.
     ///
     /// # Errors
-    /// The certificate or its key is missing or invalid.
-    pub fn open(listener: TcpListener, files: RestTls) -> Result<Self, String> {
-        let address = listener.local_addr().map_err(|error| error.to_string())?;
+    /// [`RestTlsError`] if the certificate or its key is missing or invalid.
+    pub fn open(listener: TcpListener, files: RestTls) -> Result<Self, RestTlsError> {
+        let address = listener.local_addr().map_err(RestTlsError::Address)?;
         let is_private = address.ip().is_loopback();
         if !files.is_on() {
             if !is_private {
@@ -111,6 +152,7 @@ async fn reload_certificate(host: Host, mut tls: Tls) {
                 tracing::info!("reloaded the certificate of the REST API");
             }
             Err(error) => {
+                let error = chain(&error);
                 tracing::warn!(error, "ignoring the invalid certificate of the REST API, keeping the previous one")
             }
         }
@@ -118,23 +160,24 @@ async fn reload_certificate(host: Host, mut tls: Tls) {
     }
 }
 
-fn read(files: &RestTls) -> Result<[Vec<u8>; 2], String> {
-    let read = |path: &PathBuf| {
-        fs::read(path).map_err(|error| format!("scheduler.rest_tls: cannot read {}: {error}", path.display()))
-    };
+fn read(files: &RestTls) -> Result<[Vec<u8>; 2], RestTlsError> {
+    let read = |path: &PathBuf| fs::read(path).map_err(|source| RestTlsError::Read { path: path.clone(), source });
     Ok([read(&files.certificate)?, read(&files.key)?])
 }
 
-fn server_config(files: &RestTls, [certificate, key]: &[Vec<u8>; 2]) -> Result<ServerConfig, String> {
-    let wrong = |path: &PathBuf, why: String| format!("scheduler.rest_tls: {}: {why}", path.display());
+fn server_config(files: &RestTls, [certificate, key]: &[Vec<u8>; 2]) -> Result<ServerConfig, RestTlsError> {
+    let not_pem = |path: &PathBuf| {
+        let path = path.clone();
+        |source| RestTlsError::Pem { path, source }
+    };
     let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| wrong(&files.certificate, error.to_string()))?;
+    let chain = chain.map_err(not_pem(&files.certificate))?;
     if chain.is_empty() {
-        return Err(wrong(&files.certificate, "it holds no certificate".to_owned()));
+        return Err(RestTlsError::NoCertificate { path: files.certificate.clone() });
     }
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| wrong(&files.key, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(not_pem(&files.key))?;
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
-    let mut config = config.map_err(|error| wrong(&files.certificate, error.to_string()))?;
+    let mut config = config.map_err(|source| RestTlsError::Pair { path: files.certificate.clone(), source })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -151,10 +194,11 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             RestListener::open(listener, files.clone()).map(|listener| listener.scheme())
         };
-        assert!(open(&files).await.unwrap_err().contains("cannot read"));
+        let refused = async |files: &RestTls| open(files).await.unwrap_err().to_string();
+        assert!(refused(&files).await.contains("cannot read"));
         fs::write(&files.certificate, "").unwrap();
         fs::write(&files.key, "").unwrap();
-        assert!(open(&files).await.unwrap_err().contains("a.pem: it holds no certificate"));
-        assert_eq!(open(&RestTls::default()).await, Ok("http"));
+        assert!(refused(&files).await.contains("a.pem: it holds no certificate"));
+        assert_eq!(open(&RestTls::default()).await.unwrap(), "http");
     }
 }

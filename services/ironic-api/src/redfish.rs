@@ -44,14 +44,21 @@ impl InvalidProperty {
     }
 }
 
+/// Reason that a node's Redfish service cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InvalidRedfish {
+    #[error("Missing the following Redfish properties in node {node} driver_info: ['redfish_address']")]
+    NoAddress { node: NodeId },
+    #[error("{}", property.of(&node.to_string()))]
+    Property { node: NodeId, property: InvalidProperty },
+}
+
 /// Checks that the properties of a node suffice to reach its BMC.
-pub(super) fn validate(node: NodeId, info: &Map<String, Value>) -> Result<(), String> {
+pub(super) fn validate(node: NodeId, info: &Map<String, Value>) -> Result<(), InvalidRedfish> {
     match parse(info) {
         Ok(Some(_)) => Ok(()),
-        Ok(None) => {
-            Err(format!("Missing the following Redfish properties in node {node} driver_info: ['redfish_address']"))
-        }
-        Err(wrong) => Err(wrong.of(&node.to_string())),
+        Ok(None) => Err(InvalidRedfish::NoAddress { node }),
+        Err(property) => Err(InvalidRedfish::Property { node, property }),
     }
 }
 
@@ -187,7 +194,7 @@ mod tests {
         let node = NodeId::new(uuid::Uuid::nil());
         let why = "Missing the following Redfish properties in node 00000000-0000-0000-0000-000000000000 driver_info: \
                    ['redfish_address']";
-        assert_eq!(validate(node, &Map::new()).unwrap_err(), why);
+        assert_eq!(validate(node, &Map::new()).unwrap_err().to_string(), why);
     }
 
     #[test]

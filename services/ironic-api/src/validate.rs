@@ -1,10 +1,16 @@
 //! Validates a node's fields for each of its interfaces. Pure.
 
-use domain::driver::{Driver, Interface};
+use domain::{
+    driver::{Driver, Interface},
+    id::NodeId,
+};
 use serde_json::Value;
 use wire_ironic::error::{Class, Error};
 
-use super::{node_document::driver_info, redfish};
+use super::{
+    node_document::driver_info,
+    redfish::{self, InvalidRedfish},
+};
 use scheduler_core::node_view::NodeView;
 
 /// Interfaces in the response; the vendor interface is not among them.
@@ -23,8 +29,24 @@ const VALIDATED_INTERFACES: &[(&str, Interface)] = &[
     ("storage", Interface::Storage),
 ];
 
+/// Reason that an interface of a node cannot be used, in Ironic's words.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InvalidInterface {
+    #[error("Driver {driver} does not support {interface} (disabled or not implemented).")]
+    Unsupported { driver: Driver, interface: Interface },
+    #[error("Missing the following IPMI credentials in node's driver_info: ['ipmi_address'].")]
+    NoIpmiAddress,
+    #[error("{0}")]
+    Redfish(InvalidRedfish),
+    #[error(
+        "Node {node} failed to validate deploy image info. Some parameters were missing. Missing are: \
+         ['instance_info.image_source']"
+    )]
+    NoImageSource { node: NodeId },
+}
+
 /// Validates each interface.
-pub(super) fn interfaces(node: &NodeView) -> Vec<(&'static str, Result<(), String>)> {
+pub(super) fn interfaces(node: &NodeView) -> Vec<(&'static str, Result<(), InvalidInterface>)> {
     VALIDATED_INTERFACES.iter().map(|(name, interface)| (*name, one(node, *interface))).collect()
 }
 
@@ -33,41 +55,37 @@ pub(super) fn interfaces(node: &NodeView) -> Vec<(&'static str, Result<(), Strin
 /// # Errors
 /// 400 with what is missing, in Ironic's words.
 pub(super) fn management(node: &NodeView) -> Result<(), Error> {
-    one(node, Interface::Management).map_err(|why| Class::Invalid.error(why))
+    one(node, Interface::Management).map_err(|why| Class::Invalid.error(why.to_string()))
 }
 
-fn one(node: &NodeView, interface: Interface) -> Result<(), String> {
+fn one(node: &NodeView, interface: Interface) -> Result<(), InvalidInterface> {
     let (driver, chosen) = (node.intent.driver, node.interface(interface).unwrap_or_default());
     if chosen.starts_with("no-") {
-        return Err(format!("Driver {driver} does not support {interface} (disabled or not implemented)."));
+        return Err(InvalidInterface::Unsupported { driver, interface });
     }
     match (driver, interface, chosen) {
         (_, _, "fake") => Ok(()),
         (Driver::Ipmi, Interface::Power | Interface::Management, _) => ipmi(node),
         (Driver::Redfish, Interface::Power | Interface::Management, _) => {
-            redfish::validate(node.node, &driver_info(node))
+            redfish::validate(node.node, &driver_info(node)).map_err(InvalidInterface::Redfish)
         }
         (_, Interface::Deploy, "direct" | "autodetect" | "ramdisk") => image(node),
         _ => Ok(()),
     }
 }
 
-fn ipmi(node: &NodeView) -> Result<(), String> {
+fn ipmi(node: &NodeView) -> Result<(), InvalidInterface> {
     let info = driver_info(node);
     if info.get("ipmi_address").and_then(Value::as_str).is_some_and(|address| !address.is_empty()) {
         return Ok(());
     }
-    Err("Missing the following IPMI credentials in node's driver_info: ['ipmi_address'].".to_owned())
+    Err(InvalidInterface::NoIpmiAddress)
 }
 
-fn image(node: &NodeView) -> Result<(), String> {
-    let uuid = node.node;
+fn image(node: &NodeView) -> Result<(), InvalidInterface> {
     let source = node.spec().instance_info.as_ref().and_then(|info| info.text("image_source"));
     if source.is_some_and(|source| !source.is_empty()) {
         return Ok(());
     }
-    Err(format!(
-        "Node {uuid} failed to validate deploy image info. Some parameters were missing. Missing are: \
-         ['instance_info.image_source']"
-    ))
+    Err(InvalidInterface::NoImageSource { node: node.node })
 }

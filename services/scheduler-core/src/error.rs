@@ -12,10 +12,7 @@ use domain::{
     provision::Refused,
     service::Service,
 };
-use service_kit::{
-    serve::BindError,
-    status::{Failure, Kind, status},
-};
+use service_kit::status::{Failure, Kind, status};
 
 pub(crate) use self::webhook::{KEY_PREFIX, MAX_KEY_BYTES, MAX_TEXT_CHARS, MIN_KEY_BYTES};
 pub use self::{
@@ -178,15 +175,6 @@ pub enum Error {
     /// This replica stops.
     #[error("this scheduler stops; ask another one, which goes on from the last revision that was told")]
     Stopping,
-    /// The mesh cannot be joined.
-    #[error(transparent)]
-    Join(#[from] mesh::JoinError),
-    /// The authentication of the REST API cannot be set up.
-    #[error("{0}")]
-    Auth(String),
-    /// A listener cannot be bound.
-    #[error(transparent)]
-    Bind(#[from] BindError),
 }
 
 impl Error {
@@ -220,9 +208,7 @@ impl Failure for Error {
             Self::Store(keyspace::Error::RestoredBackup(_) | keyspace::Error::Full { .. }) => Kind::Island,
             Self::Store(error) if error.is_away() => Kind::Unavailable,
             Self::Leaf(_) | Self::NotEverywhere { .. } | Self::Stopping => Kind::Unavailable,
-            Self::Store(_) | Self::Sealed { .. } | Self::Random(_) | Self::Join(_) | Self::Bind(_) | Self::Auth(_) => {
-                Kind::Internal
-            }
+            Self::Store(_) | Self::Sealed { .. } | Self::Random(_) => Kind::Internal,
         }
     }
 
@@ -248,7 +234,6 @@ impl Failure for Error {
             Self::Random(_) => "RANDOM",
             Self::Leaf(_) => "LEAF",
             Self::Stopping => "STOPPING",
-            Self::Join(_) | Self::Bind(_) | Self::Auth(_) => "BEGIN",
         }
     }
 

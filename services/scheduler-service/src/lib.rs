@@ -1,6 +1,7 @@
 //! The gRPC API of the scheduler, and the wiring of its crates: [`scheduler_core`], [`ironic_api`] and [`api_auth`].
 
 mod config;
+mod error;
 mod grpc;
 #[cfg(test)]
 mod interfaces_agree;
@@ -8,8 +9,8 @@ mod stale;
 
 pub use api_auth::{Jwt, Keystone};
 pub use config::{Config, Scheduler};
+pub use error::Error;
 pub use ironic_api::RestTls;
-pub use scheduler_core::Error;
 
 use std::sync::Arc;
 
@@ -43,9 +44,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_essential("webhooks", webhooks);
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::write_address_file(&kit.common.data, "rest", rest.local_addr().ok());
-    let authenticator =
-        Authenticator::open(&config.scheduler.auth()).map_err(|error| Error::Auth(error.to_string()))?;
-    let listener = ironic_api::RestListener::open(rest, config.scheduler.rest_tls.clone()).map_err(Error::Auth)?;
+    let authenticator = Authenticator::open(&config.scheduler.auth())?;
+    let listener = ironic_api::RestListener::open(rest, config.scheduler.rest_tls.clone())?;
     let api = ironic_api::serve(kit.host.clone(), listener, Arc::clone(&app), authenticator);
     kit.host.spawn_essential("the REST API", api);
     let api = Arc::new(grpc::Shared::new(app));

@@ -1,5 +1,7 @@
 //! Parsers for the bodies of calls below a node.
 
+use std::fmt;
+
 use serde_json::{Map, Value, json};
 
 use crate::argument;
@@ -238,11 +240,11 @@ fn one_of(word: &str, words: &[&str]) -> Result<(), Error> {
 
 /// Encodes the response of `validate`: each interface with its result.
 #[must_use]
-pub fn validation<'a>(interfaces: impl Iterator<Item = (&'a str, Result<(), String>)>) -> Value {
+pub fn validation<'a, E: fmt::Display>(interfaces: impl Iterator<Item = (&'a str, Result<(), E>)>) -> Value {
     let results = interfaces.map(|(name, result)| {
         let value = match result {
             Ok(()) => json!({"result": true}),
-            Err(reason) => json!({"result": false, "reason": reason}),
+            Err(reason) => json!({"result": false, "reason": reason.to_string()}),
         };
         (name.to_owned(), value)
     });
