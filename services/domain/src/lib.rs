@@ -15,6 +15,7 @@
 //! | [`driver`] | drivers, and what their interfaces support |
 //! | [`policy`] | authorization: role × rule, owner and lessee |
 //! | [`timeline`] | events of one boot, and the diagnosis of where it stopped |
+//! | [`webhook_delivery`] | events that a webhook's receiver still needs, and when to retry |
 //! | [`ring`] | ownership of nodes, claims, departed members, and the timing rules of fences |
 
 pub mod bulk;
@@ -38,3 +39,4 @@ pub mod step;
 pub mod step_plan;
 pub mod time;
 pub mod timeline;
+pub mod webhook_delivery;

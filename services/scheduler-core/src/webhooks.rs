@@ -9,7 +9,6 @@
 
 mod client;
 mod config;
-mod delivered;
 mod delivery;
 
 use std::fmt;

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use domain::id::NodeId;
+use domain::{
+    id::NodeId,
+    webhook_delivery::{DeliveredNodes, PendingEvent, retry_delay},
+};
 use futures::{StreamExt as _, stream};
 use keyspace::{
     Expect, key,
@@ -20,7 +23,6 @@ use super::{
     InvalidWebhook, WebhookEvent, WebhookFormat, WebhookQuery,
     client::{DeliveryError, WebhookClient},
     config::WebhookConfig,
-    delivered::{self, DeliveredNodes, NodeEvent},
 };
 use crate::{
     AppState, Error, RequestContext,
@@ -82,20 +84,25 @@ struct DeliveryState {
 /// Events of one round.
 struct Round {
     batch: Batch,
-    events: Vec<NodeEvent>,
+    events: Vec<PendingEvent>,
     /// Current state of the matching nodes: the changed ones, or all.
     now: HashMap<NodeId, Arc<NodeView>>,
 }
 
 impl Round {
-    async fn send(&self, receiver: &WebhookClient, id: Uuid, event: NodeEvent) -> Result<NodeEvent, DeliveryError> {
+    async fn send(
+        &self,
+        receiver: &WebhookClient,
+        id: Uuid,
+        event: PendingEvent,
+    ) -> Result<PendingEvent, DeliveryError> {
         let sent = match event {
-            NodeEvent::Changed(node, revision) => {
+            PendingEvent::Changed(node, revision) => {
                 // Only a node in `now` has this event.
                 let Some(node) = self.now.get(&node) else { return Ok(event) };
                 WebhookEvent::NodeChanged { node, revision }
             }
-            NodeEvent::Left(node) => WebhookEvent::NodeLeft { node, revision: self.batch.revision },
+            PendingEvent::Left(node) => WebhookEvent::NodeLeft { node, revision: self.batch.revision },
         };
         receiver.send(id, &sent).await.map(|()| event)
     }
@@ -313,5 +320,5 @@ fn record_failure(state: &mut DeliveryState, error: DeliveryError) -> Duration {
     state.progress.failing_since.get_or_insert_with(clock::now);
     state.progress.error = error.reason;
     state.is_progress_unsaved = true;
-    delivered::retry_delay(state.failures, error.retry_after)
+    retry_delay(state.failures, error.retry_after)
 }

@@ -1,29 +1,29 @@
-//! Decides which events a receiver still needs, and when to retry. Pure.
+//! Delivery of webhooks: which events a receiver still needs, and when a failed one is sent again.
 
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
 };
 
-use domain::id::NodeId;
+use crate::id::NodeId;
 
 /// Delay after the first failed delivery. Doubles with each further one.
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Maximum delay after a failed delivery.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(300);
 
-/// Event of a node.
+/// Event that a receiver still needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NodeEvent {
+pub enum PendingEvent {
     /// The node matches the webhook's query and was changed at this revision.
     Changed(NodeId, i64),
     /// The node does not, or no longer, match.
     Left(NodeId),
 }
 
-/// Events that a receiver has accepted.
+/// Nodes as a receiver knows them, by the events that it has accepted.
 #[derive(Debug, Default)]
-pub(super) struct DeliveredNodes {
+pub struct DeliveredNodes {
     /// Last delivered revision of each node.
     nodes: HashMap<NodeId, i64>,
     /// Nodes whose `node.left` was delivered in this round.
@@ -33,11 +33,14 @@ pub(super) struct DeliveredNodes {
 }
 
 impl DeliveredNodes {
-    /// Returns the events to send. `changed` has each changed node with its revision, or `None` if it does not match; `gone`
-    /// has the deleted nodes.
-    pub(super) fn pending_events(&self, changed: &[(NodeId, Option<i64>)], gone: &[NodeId]) -> Vec<NodeEvent> {
+    /// Returns the events to send. `changed` has each changed node with its revision, or `None` if it does not match the
+    /// webhook's query; `gone` has the deleted nodes.
+    #[must_use]
+    pub fn pending_events(&self, changed: &[(NodeId, Option<i64>)], gone: &[NodeId]) -> Vec<PendingEvent> {
         let of = |(node, revision): &(NodeId, Option<i64>)| match revision {
-            Some(revision) => (self.nodes.get(node) != Some(revision)).then_some(NodeEvent::Changed(*node, *revision)),
+            Some(revision) => {
+                (self.nodes.get(node) != Some(revision)).then_some(PendingEvent::Changed(*node, *revision))
+            }
             None => self.left_event(*node),
         };
         changed.iter().filter_map(of).chain(gone.iter().filter_map(|node| self.left_event(*node))).collect()
@@ -45,49 +48,53 @@ impl DeliveredNodes {
 
     /// Returns the `Left` event of a node, unless the receiver does not know the node. Before the first round has ended it
     /// may know any node.
-    fn left_event(&self, node: NodeId) -> Option<NodeEvent> {
+    fn left_event(&self, node: NodeId) -> Option<PendingEvent> {
         let may_be_known = self.nodes.contains_key(&node) || !self.is_complete;
-        (may_be_known && !self.left.contains(&node)).then_some(NodeEvent::Left(node))
+        (may_be_known && !self.left.contains(&node)).then_some(PendingEvent::Left(node))
     }
 
     /// Records that the receiver accepted an event.
-    pub(super) fn record(&mut self, event: NodeEvent) {
+    pub fn record(&mut self, event: PendingEvent) {
         match event {
-            NodeEvent::Changed(node, revision) => {
+            PendingEvent::Changed(node, revision) => {
                 self.nodes.insert(node, revision);
                 self.left.remove(&node);
             }
-            NodeEvent::Left(node) => {
+            PendingEvent::Left(node) => {
                 self.nodes.remove(&node);
                 self.left.insert(node);
             }
         }
     }
 
-    /// Records that the receiver knows a node from an earlier leader.
-    pub(super) fn record_known(&mut self, node: NodeId, revision: i64) {
+    /// Records that the receiver knows a node from an earlier leader. A revision that was delivered since is kept.
+    pub fn record_known(&mut self, node: NodeId, revision: i64) {
         self.nodes.entry(node).or_insert(revision);
     }
 
-    /// Forgets nodes that are not among the delivered members.
-    pub(super) fn retain(&mut self, is: impl Fn(&NodeId) -> bool) {
-        self.nodes.retain(|node, _| is(node));
+    /// Forgets all nodes except the members that were delivered.
+    pub fn retain(&mut self, is_member: impl Fn(&NodeId) -> bool) {
+        self.nodes.retain(|node, _| is_member(node));
     }
 
-    /// Records that the receiver accepted all events of a round.
-    pub(super) fn complete_round(&mut self) {
+    /// Records that the receiver accepted all events of a round. From now on it gets the `Left` event only of nodes that it
+    /// knows.
+    pub fn complete_round(&mut self) {
         self.is_complete = true;
         self.left.clear();
     }
 
     /// Returns whether no round has ended yet.
-    pub(super) const fn is_first(&self) -> bool {
+    #[must_use]
+    pub const fn is_first(&self) -> bool {
         !self.is_complete
     }
 }
 
-/// Returns the delay after consecutive failures. `asked` is the delay that the receiver requested.
-pub(super) fn retry_delay(failures: u32, asked: Option<Duration>) -> Duration {
+/// Returns the delay after consecutive failures. `asked` is the delay that the receiver requested; a longer one than five
+/// minutes is shortened to that.
+#[must_use]
+pub fn retry_delay(failures: u32, asked: Option<Duration>) -> Duration {
     let grown = MIN_RETRY_DELAY.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
     grown.max(asked.unwrap_or_default()).min(MAX_RETRY_DELAY)
 }
@@ -108,11 +115,11 @@ mod tests {
         let changed = [(node(1), Some(7)), (node(2), Some(8))];
         assert_eq!(
             delivered.pending_events(&changed, &[]),
-            [NodeEvent::Changed(node(1), 7), NodeEvent::Changed(node(2), 8)]
+            [PendingEvent::Changed(node(1), 7), PendingEvent::Changed(node(2), 8)]
         );
-        delivered.record(NodeEvent::Changed(node(1), 7));
-        assert_eq!(delivered.pending_events(&changed, &[]), [NodeEvent::Changed(node(2), 8)]);
-        assert_eq!(delivered.pending_events(&[(node(1), Some(9))], &[]), [NodeEvent::Changed(node(1), 9)]);
+        delivered.record(PendingEvent::Changed(node(1), 7));
+        assert_eq!(delivered.pending_events(&changed, &[]), [PendingEvent::Changed(node(2), 8)]);
+        assert_eq!(delivered.pending_events(&[(node(1), Some(9))], &[]), [PendingEvent::Changed(node(1), 9)]);
     }
 
     #[test]
@@ -121,22 +128,22 @@ mod tests {
         delivered.record_known(node(1), 5);
         assert_eq!(
             delivered.pending_events(&[(node(2), None)], &[node(3)]),
-            [NodeEvent::Left(node(2)), NodeEvent::Left(node(3))]
+            [PendingEvent::Left(node(2)), PendingEvent::Left(node(3))]
         );
-        delivered.record(NodeEvent::Left(node(2)));
-        assert_eq!(delivered.pending_events(&[(node(2), None)], &[node(3)]), [NodeEvent::Left(node(3))]);
+        delivered.record(PendingEvent::Left(node(2)));
+        assert_eq!(delivered.pending_events(&[(node(2), None)], &[node(3)]), [PendingEvent::Left(node(3))]);
         delivered.complete_round();
         assert_eq!(delivered.pending_events(&[(node(2), None)], &[node(3)]), [], "it knows of neither");
-        assert_eq!(delivered.pending_events(&[(node(1), None)], &[]), [NodeEvent::Left(node(1))]);
+        assert_eq!(delivered.pending_events(&[(node(1), None)], &[]), [PendingEvent::Left(node(1))]);
     }
 
     #[test]
     fn a_node_that_returns_is_sent_again() {
         let mut delivered = DeliveredNodes::default();
-        delivered.record(NodeEvent::Changed(node(1), 5));
+        delivered.record(PendingEvent::Changed(node(1), 5));
         delivered.complete_round();
-        delivered.record(NodeEvent::Left(node(1)));
-        assert_eq!(delivered.pending_events(&[(node(1), Some(5))], &[]), [NodeEvent::Changed(node(1), 5)]);
+        delivered.record(PendingEvent::Left(node(1)));
+        assert_eq!(delivered.pending_events(&[(node(1), Some(5))], &[]), [PendingEvent::Changed(node(1), 5)]);
     }
 
     #[test]
