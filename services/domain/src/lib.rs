@@ -15,11 +15,13 @@
 //! | [`driver`] | drivers, and what their interfaces support |
 //! | [`policy`] | authorization: role × rule, owner and lessee |
 //! | [`timeline`] | events of one boot, and the diagnosis of where it stopped |
+//! | [`change_index`] | last change of each node, for watchers |
 //! | [`webhook_delivery`] | events that a webhook's receiver still needs, and when to retry |
 //! | [`ring`] | ownership of nodes, claims, departed members, and the timing rules of fences |
 
 pub mod bulk;
 pub mod capabilities;
+pub mod change_index;
 pub mod driver;
 pub mod failure;
 pub mod generation;

@@ -3,14 +3,10 @@
 //! The feed records only when each node changed last, and when deleted nodes were deleted, not each change. A slow watcher
 //! costs no memory; one that falls behind the remembered deletions starts again with all nodes.
 
-mod change_index;
-
-pub use change_index::At;
-
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use change_index::{ChangeIndex, When};
 use domain::{
+    change_index::{ChangeIndex, ChangeTime, ChangedNodes, WatchPosition},
     id::{NodeId, RackId},
     net::MacAddr,
 };
@@ -37,7 +33,7 @@ pub struct Batch {
     /// Revision up to which the watcher then knows all changes, on any replica.
     pub revision: i64,
     /// Position of the watcher after this batch.
-    pub at: At,
+    pub at: WatchPosition,
 }
 
 #[derive(Debug)]
@@ -71,11 +67,11 @@ impl ChangeFeed {
     }
 
     /// Returns the changes after a position.
-    pub fn since(&self, at: At) -> Batch {
+    pub fn since(&self, at: WatchPosition) -> Batch {
         let mut inner = self.inner.lock();
         let revision = self.catch_up(&mut inner);
-        let news = inner.change_index.since(at);
-        Batch { is_all: news.is_all, nodes: news.nodes, gone: news.gone, revision, at: At::Round(inner.round) }
+        let ChangedNodes { is_all, nodes, gone } = inner.change_index.changes_since(at);
+        Batch { is_all, nodes, gone, revision, at: WatchPosition::Round(inner.round) }
     }
 
     /// Keeps the feed up to date even without watchers, so that a watcher that comes from another replica can continue here.
@@ -97,7 +93,7 @@ impl ChangeFeed {
         let revision = self.view.freshness().revision;
         let changed = inner.feed.take(touches);
         // Read after the changes: no received change is newer.
-        let when = When { round: inner.round.saturating_add(1), revision: self.view.newest() };
+        let when = ChangeTime { round: inner.round.saturating_add(1), revision: self.view.newest() };
         match changed {
             None => self.begin(inner, when),
             Some(changed) if changed.is_empty() => return revision,
@@ -108,7 +104,7 @@ impl ChangeFeed {
     }
 
     /// Marks every node as changed.
-    fn begin(&self, inner: &mut Inner, when: When) {
+    fn begin(&self, inner: &mut Inner, when: ChangeTime) {
         inner.ports.clear();
         let mut nodes = Vec::new();
         for (_, rack) in self.view.list(&key::racks()) {
@@ -117,15 +113,15 @@ impl ChangeFeed {
             let ports = self.view.list(&key::ports(rack)).into_iter();
             inner.ports.extend(ports.filter_map(|(path, port)| Some((key::port_of(&path)?, port.value.node))));
         }
-        inner.change_index.begin(nodes, when);
+        inner.change_index.reset(nodes, when);
     }
 
-    fn note(&self, inner: &mut Inner, about: About, when: When) {
+    fn note(&self, inner: &mut Inner, about: About, when: ChangeTime) {
         match about {
             About::Node(rack, node) if self.view.get(&key::life(rack, node)).is_some() => {
-                inner.change_index.changed(node, rack, when);
+                inner.change_index.record_change(node, rack, when);
             }
-            About::Node(rack, node) => inner.change_index.went(node, rack, when),
+            About::Node(rack, node) => inner.change_index.record_departure(node, rack, when),
             About::Port(rack, mac) => {
                 let now = self.view.get(&key::port(rack, mac)).map(|port| port.value.node);
                 let before = match now {
@@ -133,7 +129,7 @@ impl ChangeFeed {
                     None => inner.ports.remove(&(rack, mac)),
                 };
                 for node in [before, now].into_iter().flatten() {
-                    inner.change_index.touched(node, when);
+                    inner.change_index.record_touch(node, when);
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use domain::{
+    change_index::WatchPosition,
     id::NodeId,
     webhook_delivery::{DeliveredNodes, PendingEvent, retry_delay},
 };
@@ -25,11 +26,7 @@ use super::{
     config::WebhookConfig,
 };
 use crate::{
-    AppState, Error, RequestContext,
-    change_feed::{At, Batch},
-    metrics,
-    node_view::NodeView,
-    resource_store::Stored,
+    AppState, Error, RequestContext, change_feed::Batch, metrics, node_view::NodeView, resource_store::Stored,
 };
 
 /// Interval at which the leader reads the list of webhooks.
@@ -73,7 +70,7 @@ pub async fn deliver(app: Arc<AppState>, format: Arc<dyn WebhookFormat>) {
 struct DeliveryState {
     id: Uuid,
     delivered: DeliveredNodes,
-    at: At,
+    at: WatchPosition,
     progress: Delivered,
     /// Whether `progress` differs from what is stored.
     is_progress_unsaved: bool,
@@ -192,7 +189,7 @@ impl Sender {
         let saved = self.app.registry.view().get(&key::delivered(id)).map(|read| read.value);
         // A new webhook receives the changes since its creation.
         let progress = saved.unwrap_or_else(|| Delivered { revision: created, ..Delivered::default() });
-        let at = At::Revision(progress.revision);
+        let at = WatchPosition::Revision(progress.revision);
         // The first progress is stored at once.
         let saved_at = Instant::now().checked_sub(PROGRESS_WRITE_INTERVAL).unwrap_or_else(Instant::now);
         DeliveryState {

@@ -1,6 +1,7 @@
 //! Timelines of nodes: the live entries, the stored history, and the streams of watchers.
 
 use domain::{
+    change_index::WatchPosition,
     id::{NodeId, PortId},
     net::MacAddr,
     provision::{State, Verb},
@@ -12,7 +13,6 @@ use keyspace::{
 };
 use scheduler_core::{
     boot_history::boots,
-    change_feed::At,
     nodes::delete_node,
     ports::{PortFields, create_port},
 };
@@ -146,7 +146,7 @@ async fn a_watcher_is_told_everything_once_and_then_what_changes() {
     let lab = Lab::at_rest().await;
     let (first, second) = (lab.fake(1, State::Manageable).await, lab.fake(2, State::Manageable).await);
     let feed = &lab.app().change_feed;
-    let all = feed.since(At::Nowhere);
+    let all = feed.since(WatchPosition::Start);
     assert!(all.is_all);
     assert_eq!(all.nodes.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [first, second]);
     lab.ask(second, Verb::Provide).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_watcher_is_told_everything_once_and_then_what_changes() {
     assert!(!changed.is_all);
     assert_eq!(changed.nodes.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [second]);
     // A watcher of another scheduler goes on from the revision that it was told.
-    assert_eq!(feed.since(At::Revision(all.revision)).nodes.len(), 1);
+    assert_eq!(feed.since(WatchPosition::Revision(all.revision)).nodes.len(), 1);
     delete_node(&internal(), lab.app(), &lab.record(first)).await.unwrap();
     let gone = feed.since(changed.at);
     assert_eq!((gone.nodes.len(), gone.gone), (0, vec![first]));
@@ -164,7 +164,7 @@ async fn a_watcher_is_told_everything_once_and_then_what_changes() {
 async fn a_changed_port_is_told_as_a_change_of_its_node() {
     let lab = Lab::up().await;
     let node = lab.machine(1, State::Manageable).await;
-    let before = lab.app().change_feed.since(At::Nowhere);
+    let before = lab.app().change_feed.since(WatchPosition::Start);
     let fields = PortFields { mac: MacAddr::new([0x52, 0x54, 0, 9, 0, 1]), node, spec: PortSpec::default() };
     create_port(&internal(), lab.app(), PortId::new(uuid::Uuid::from_u128(5)), fields).await.unwrap();
     let changed = lab.app().change_feed.since(before.at);

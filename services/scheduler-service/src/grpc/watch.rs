@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use domain::id::NodeId;
+use domain::{change_index::WatchPosition, id::NodeId};
 use futures::{StreamExt as _, stream::BoxStream};
 use keyspace::{
     key,
@@ -22,7 +22,7 @@ use tonic::{Response, Status};
 use super::{Shared, show};
 use scheduler_core::{
     Error,
-    change_feed::{At, Batch, concerns},
+    change_feed::{Batch, concerns},
     select::Selector,
 };
 
@@ -48,7 +48,7 @@ struct Watcher {
     news: Subscription,
     /// What was told of.
     known: HashSet<NodeId>,
-    at: At,
+    at: WatchPosition,
     /// All up to here was told; zero: not all was told once.
     revision: i64,
     incarnation: u64,
@@ -69,7 +69,7 @@ impl Shared {
             selector,
             sender,
             known: HashSet::new(),
-            at: if is_known { At::Revision(revision) } else { At::Nowhere },
+            at: if is_known { WatchPosition::Revision(revision) } else { WatchPosition::Start },
             revision: if is_known { revision } else { 0 },
             incarnation,
             told: Instant::now(),
@@ -103,7 +103,7 @@ impl Watcher {
     /// Tells what there is to tell, and waits for more.
     async fn turn(&mut self) -> Result<(), Disconnected> {
         if self.incarnation != self.shared.incarnation() {
-            (self.at, self.incarnation) = (At::Nowhere, self.shared.incarnation());
+            (self.at, self.incarnation) = (WatchPosition::Start, self.shared.incarnation());
         }
         let batch = self.shared.change_feed.since(self.at);
         self.tell(batch).await?;
@@ -134,7 +134,7 @@ impl Watcher {
             self.revision = 0;
             self.send(Told::Begin(Begin {})).await?;
         }
-        let goes_on = matches!(self.at, At::Revision(_)) && !batch.is_all;
+        let goes_on = matches!(self.at, WatchPosition::Revision(_)) && !batch.is_all;
         for node in batch.gone {
             // One who goes on from elsewhere may know of it.
             if self.known.remove(&node) || goes_on {
