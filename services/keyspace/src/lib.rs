@@ -5,6 +5,7 @@
 
 pub mod key;
 pub mod maintenance;
+pub mod node_index;
 pub mod seal;
 pub mod snapshot;
 pub mod store;

@@ -2,7 +2,6 @@
 
 mod facts;
 mod image;
-mod index;
 mod node;
 mod port;
 mod ports;
@@ -24,6 +23,7 @@ use domain::{
 };
 use keyspace::{
     Change, Expect, Key, View, key,
+    node_index::{PortIndex, RackIndex},
     seal::Sealer,
     store::Versioned,
     value::{AgentSeen, BootDecision, Holder, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
@@ -52,9 +52,9 @@ pub struct Registry {
     /// Revisions that the other replicas have applied.
     pub peers: Peers,
     /// Ports by node.
-    index: Arc<index::Ports>,
+    port_index: Arc<PortIndex>,
     /// Racks by node.
-    places: Arc<index::Nodes>,
+    rack_index: Arc<RackIndex>,
     /// Held during an enrollment: each takes the lowest free address, so concurrent ones would conflict.
     enrolling: Arc<tokio::sync::Mutex<()>>,
 }
@@ -101,9 +101,9 @@ impl Record {
 impl Registry {
     /// Creates the registry over a mesh's view and store.
     pub fn new(mesh: Mesh, sealer: Sealer) -> Self {
-        let index = Arc::new(index::Ports::new(mesh.view().clone()));
-        let places = Arc::new(index::Nodes::new(mesh.view().clone()));
-        Self { mesh, sealer, peers: Peers::default(), index, places, enrolling: Arc::default() }
+        let port_index = Arc::new(PortIndex::new(mesh.view().clone()));
+        let rack_index = Arc::new(RackIndex::new(mesh.view().clone()));
+        Self { mesh, sealer, peers: Peers::default(), port_index, rack_index, enrolling: Arc::default() }
     }
 
     /// Commits a client's change, and waits until it can be read through every replica.
@@ -171,13 +171,13 @@ impl Registry {
 
     /// Returns the rack of a node.
     pub fn rack_of(&self, node: NodeId) -> Option<RackId> {
-        self.places.rack_of(node)
+        self.rack_index.rack_of(node)
     }
 
     /// Reads all records of a node.
     pub fn record(&self, rack: RackId, node: NodeId) -> Option<Record> {
         let view = self.view();
-        let ports = self.index.of(node).into_iter();
+        let ports = self.port_index.of(node).into_iter();
         Some(Record {
             rack,
             node,

@@ -54,7 +54,7 @@ pub(crate) struct PortChange {
 impl Registry {
     /// Lists all ports of all racks, in the order of their creation.
     pub fn ports(&self) -> Vec<StoredPort> {
-        let all = self.index.all().into_iter();
+        let all = self.port_index.all().into_iter();
         let mut all: Vec<_> = all.map(|((rack, mac), port)| StoredPort { rack, mac, port }).collect();
         all.sort_by_key(|one| {
             let spec = one.port.value.spec.as_ref();

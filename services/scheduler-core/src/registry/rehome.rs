@@ -83,7 +83,7 @@ impl Registry {
         change = self.carry_ports(change, (node, &intent.name), from, &to.value, &record.ports)?;
         self.commit(context, self.carry_ownership(change, (from, rack), node)?).await?;
         // A port that was added concurrently causes a conflict; none can be added after this check.
-        let left = self.index.of(node).into_iter().filter(|((of, _), _)| *of == from);
+        let left = self.port_index.of(node).into_iter().filter(|((of, _), _)| *of == from);
         let left: Vec<_> = left.map(|((_, mac), port)| (mac, port)).collect();
         if left.is_empty() {
             return Ok(());
