@@ -1,10 +1,11 @@
 //! Errors of the scheduler as Ironic's clients know them.
 
+use keyspace::collection::Unique;
 use service_kit::status::{Failure as _, Kind, chain};
 use wire_ironic::error::{Class, Error as ApiError, text};
 
 use super::node_document::power_name;
-use scheduler_core::{Error, collections::Unique, ports::PortRefusal, resources::ResourceRefusal};
+use scheduler_core::{Error, ports::PortRefusal, resources::ResourceRefusal};
 
 /// The response to a request about the resource `ident` that failed with `error`.
 pub(super) fn fault(ident: &str, error: &Error) -> ApiError {

@@ -17,19 +17,15 @@ use domain::{
     provision::State,
 };
 use keyspace::{
-    Expect, key,
+    Expect,
+    collection::{Collection, delete_from},
+    key,
     value::{AllocationSpec, AllocationState, ExtraFields, Holder, NodeSpec, Stamped, clear_traits, set_traits},
 };
 use service_kit::{clock, status::chain};
 use uuid::Uuid;
 
-use crate::{
-    Error, RequestContext,
-    app_state::AppState,
-    collections::{Collection, delete_from},
-    node_view::NodeView,
-    resource_store::Stored,
-};
+use crate::{Error, RequestContext, app_state::AppState, node_view::NodeView, resource_store::Stored};
 
 /// The kind of the key under which each node of a group is given.
 const GROUP: &str = "allocation-group";

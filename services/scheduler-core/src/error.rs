@@ -12,6 +12,7 @@ use domain::{
     provision::Refused,
     service::Service,
 };
+use keyspace::collection::Unique;
 use service_kit::status::{Failure, Kind, status};
 
 pub(crate) use self::webhook::{KEY_PREFIX, MAX_KEY_BYTES, MAX_TEXT_CHARS, MIN_KEY_BYTES};
@@ -20,7 +21,6 @@ pub use self::{
     resource::{ResourceRefusal, VolumeChange},
     webhook::{InvalidQuery, InvalidWebhook},
 };
-use crate::collections::Unique;
 
 /// Error of a use case.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`app_state`] | what use cases, loop and front ends share |
 //! | [`provision`], [`nodes`], [`ports`], [`resources`], [`allocation`], [`bulk`], [`locks`] | use cases; those of racks and images, and most of nodes, are methods of [`registry`] |
-//! | [`registry`], [`collections`], [`resource_store`] | records, and the transactions that change them |
+//! | [`registry`], [`resource_store`] | records, and the transactions that change them |
 //! | [`work`], [`effect`] | the reconcile loop, and its calls of the leaves |
 //! | [`node_cache`], [`node_view`], [`change_feed`], [`live_state`], [`boot_history`] | projections of the view and of what leaves stream |
 //! | [`context`] | what a use case knows of its request |
@@ -24,7 +24,6 @@ pub mod app_state;
 pub mod boot_history;
 pub mod bulk;
 pub mod change_feed;
-pub mod collections;
 pub mod context;
 pub mod effect;
 mod error;

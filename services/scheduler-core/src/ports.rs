@@ -8,13 +8,15 @@ use domain::{
     net::MacAddr,
     provision::State,
 };
-use keyspace::value::{PortSpec, PortgroupSpec, Stamped};
+use keyspace::{
+    collection::Unique,
+    value::{PortSpec, PortgroupSpec, Stamped},
+};
 use service_kit::clock;
 
 pub use crate::error::{PortRefusal, WiringField};
 use crate::{
     AppState, Error, RequestContext,
-    collections::Unique,
     node_view::NodeView,
     registry::{PortChange, StoredPort},
 };

@@ -1,7 +1,9 @@
 //! Stores the resources of collections: each record, and a key for each value that only one of its collection may have.
 
 use keyspace::{
-    Expect, key,
+    Expect,
+    collection::{Collection, Unique, delete_from, unique_key},
+    key,
     seal::seal_record,
     store::Versioned,
     value::{Holder, Secrets, Stamped},
@@ -10,12 +12,7 @@ use service_kit::clock;
 use uuid::Uuid;
 use wire_ironic::fields::is_secret;
 
-use crate::{
-    Error, RequestContext,
-    app_state::AppState,
-    collections::{Collection, Unique, delete_from, unique_key},
-    registry::Registry,
-};
+use crate::{Error, RequestContext, app_state::AppState, registry::Registry};
 
 /// A resource as it is stored.
 #[derive(Debug, Clone)]

@@ -7,18 +7,18 @@ use domain::{
     power::Power,
     provision::{Phase, State},
 };
-use keyspace::value::{
-    AllocationSpec, ChassisSpec, DeployTemplateSpec, InspectionRuleSpec, PortgroupSpec, RunbookSpec, Stamped,
-    VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
+use keyspace::{
+    collection::Collection,
+    value::{
+        AllocationSpec, ChassisSpec, DeployTemplateSpec, InspectionRuleSpec, PortgroupSpec, RunbookSpec, Stamped,
+        VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
+    },
 };
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 pub use crate::error::{ResourceRefusal, VolumeChange};
-use crate::{
-    AppState, Error, RequestContext, collections::Collection, node_view::NodeView, registry::StoredPort,
-    resource_store::Stored,
-};
+use crate::{AppState, Error, RequestContext, node_view::NodeView, registry::StoredPort, resource_store::Stored};
 
 /// How long a change of volumes waits until the node is in its requested power state.
 const POWER_TIMEOUT: Duration = Duration::from_secs(3);

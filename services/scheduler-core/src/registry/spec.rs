@@ -8,14 +8,16 @@ use domain::{
     net::BmcAddr,
 };
 use keyspace::{
-    Change, Expect, key,
+    Change, Expect,
+    collection::delete_from,
+    key,
     store::Versioned,
     value::{Holder, Intent, Life, NodeSpec, Rack, Stamped},
 };
 use tokio::time::timeout;
 
 use super::{Registry, holder};
-use crate::{Error, RequestContext, collections::delete_from};
+use crate::{Error, RequestContext};
 
 /// Node as read for a change.
 #[derive(Debug, Clone)]

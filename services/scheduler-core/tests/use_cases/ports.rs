@@ -8,12 +8,12 @@ use domain::{
     provision::{Stage, State},
 };
 use keyspace::{
+    collection::Unique,
     key,
     value::{ExtraFields, PortSpec, PortgroupSpec},
 };
 use scheduler_core::{
     Error,
-    collections::Unique,
     ports::{PortFields, PortRefusal, WiringField, create_port, delete_port, update_port},
     registry::{NodeChange, StoredPort},
 };

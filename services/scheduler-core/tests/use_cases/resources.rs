@@ -8,12 +8,9 @@ use domain::{
 use keyspace::{
     key::{self, Scope},
     testing::Space,
-    value::{ChassisSpec, Election, Journal, JournalEntry, Member, PortgroupSpec, VolumeTargetSpec, WebhookSpec},
+    value::{Election, Journal, JournalEntry, Member, PortgroupSpec, VolumeTargetSpec, WebhookSpec},
 };
-use scheduler_core::{
-    collections::{Collection, Unique},
-    resources::{delete_resource, update_resource},
-};
+use scheduler_core::resources::{delete_resource, update_resource};
 use scheduler_testing::RACK;
 use serde_json::json;
 use service_kit::{clock, status};
@@ -40,26 +37,6 @@ fn target(boot_index: i64) -> VolumeTargetSpec {
 
 fn webhook(url: &str) -> WebhookSpec {
     WebhookSpec { name: "w".to_owned(), url: url.to_owned(), ..WebhookSpec::default() }
-}
-
-#[test]
-fn unique_values_of_a_collection_have_keys_of_their_own() {
-    let keys = |all: Vec<Unique>, kind: &str| -> Vec<_> {
-        all.iter().map(|unique| (unique.key_kind(kind), unique.key_name())).collect()
-    };
-    let group = PortgroupSpec {
-        name: Some("g".to_owned()),
-        address: Some("52:54:00:00:00:01".to_owned()),
-        ..PortgroupSpec::default()
-    };
-    let of_group = keys(group.unique(), PortgroupSpec::KIND);
-    assert_eq!(of_group[0], ("portgroup".to_owned(), "g".to_owned()));
-    assert_eq!(of_group[1], ("portgroup-address".to_owned(), "52:54:00:00:00:01".to_owned()));
-    let node = NodeId::new(Uuid::from_u128(1));
-    let target = VolumeTargetSpec { node_uuid: Some(node), boot_index: 0, ..VolumeTargetSpec::default() };
-    assert_eq!(keys(target.unique(), VolumeTargetSpec::KIND)[0].1, format!("{node} 0"));
-    assert!(ChassisSpec::default().unique().is_empty());
-    assert!(PortgroupSpec { name: Some(String::new()), ..PortgroupSpec::default() }.unique().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

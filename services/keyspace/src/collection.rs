@@ -1,9 +1,12 @@
-//! The collections of resources that belong to no rack: where they are stored, and what is unique in them.
+//! The collections of resources that belong to no rack: the keys of their records and of their unique values.
 
 use std::fmt;
 
 use domain::id::NodeId;
-use keyspace::{
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use crate::{
     Change, Expect, Key, Prefix, key,
     store::Versioned,
     value::{
@@ -11,38 +14,36 @@ use keyspace::{
         RunbookSpec, Secrets, Stamped, VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
     },
 };
-use serde::{Serialize, de::DeserializeOwned};
-use uuid::Uuid;
 
 /// A resource of a collection.
 pub trait Collection: Secrets + Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static {
-    /// The kind of the resource, as its holders and messages name it.
+    /// Kind of the resource, as holders of unique values and messages name it.
     const KIND: &'static str;
 
-    /// The key of the resource with an id.
+    /// Returns the key of the resource with an id.
     fn key(id: Uuid) -> Key<Stamped<Self>>;
 
-    /// The prefix of the collection's keys.
+    /// Returns the prefix of the collection's keys.
     fn all() -> Prefix<Stamped<Self>>;
 
-    /// What no other resource of the collection may have.
+    /// Returns the values that no other resource of the collection may have.
     fn unique(&self) -> Vec<Unique>;
 
-    /// Its name. `None` if it has none.
+    /// Returns the name of the resource, if it has one.
     fn name(&self) -> Option<&str>;
 
-    /// The node that it belongs to. `None` if it belongs to none.
+    /// Returns the node that the resource belongs to, if it belongs to one.
     fn node(&self) -> Option<NodeId> {
         None
     }
 
-    /// The key of what the scheduler remembers of the resource beside its record. `None` if it remembers nothing.
+    /// Returns the key of the progress that is stored beside a resource's record, if the collection has that.
     fn progress(_: Uuid) -> Option<Key<Delivered>> {
         None
     }
 }
 
-/// What only one resource of a collection may have.
+/// Value that only one resource of a collection may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unique {
     /// An id.
@@ -80,9 +81,8 @@ impl fmt::Display for Unique {
 }
 
 impl Unique {
-    /// The kind of the key that its holder has.
-    #[must_use]
-    pub fn key_kind(&self, collection: &str) -> String {
+    /// Returns the kind of its key, by the kind of its collection.
+    fn key_kind(&self, collection: &str) -> String {
         match self {
             Self::Id(_) => format!("{collection}-id"),
             Self::Address(_) => format!("{collection}-address"),
@@ -90,7 +90,7 @@ impl Unique {
         }
     }
 
-    /// The name of the key that its holder has.
+    /// Returns the name of its key.
     #[must_use]
     pub fn key_name(&self) -> String {
         match self {
@@ -102,13 +102,16 @@ impl Unique {
     }
 }
 
-/// The key that the holder of a unique value has.
-pub(crate) fn unique_key<T: Collection>(value: &Unique) -> Key<Holder> {
+/// Returns the key of a unique value, which names the resource that has it.
+#[must_use]
+pub fn unique_key<T: Collection>(value: &Unique) -> Key<Holder> {
     key::name(&value.key_kind(T::KIND), &value.key_name())
 }
 
-/// Adds to a change the deletion of a resource, with the keys of its unique values and what is remembered of it.
-pub(crate) fn delete_from<T: Collection>(change: Change, id: Uuid, read: &Versioned<Stamped<T>>) -> Change {
+/// Adds the deletion of a resource to a change, with the keys of its unique values and its progress. The change fails if the
+/// record changed since it was read.
+#[must_use]
+pub fn delete_from<T: Collection>(change: Change, id: Uuid, read: &Versioned<Stamped<T>>) -> Change {
     let change = change.delete(&T::key(id), Expect::Revision(read.revision));
     let change = T::progress(id).into_iter().fold(change, |change, key| change.clear(&key));
     read.value.spec.unique().iter().fold(change, |change, value| change.clear(&unique_key::<T>(value)))
@@ -263,5 +266,30 @@ impl Collection for WebhookSpec {
 
     fn unique(&self) -> Vec<Unique> {
         named(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unique_values_of_a_collection_have_keys_of_their_own() {
+        let keys = |all: Vec<Unique>, kind: &str| -> Vec<_> {
+            all.iter().map(|unique| (unique.key_kind(kind), unique.key_name())).collect()
+        };
+        let group = PortgroupSpec {
+            name: Some("g".to_owned()),
+            address: Some("52:54:00:00:00:01".to_owned()),
+            ..PortgroupSpec::default()
+        };
+        let of_group = keys(group.unique(), PortgroupSpec::KIND);
+        assert_eq!(of_group[0], ("portgroup".to_owned(), "g".to_owned()));
+        assert_eq!(of_group[1], ("portgroup-address".to_owned(), "52:54:00:00:00:01".to_owned()));
+        let node = NodeId::new(Uuid::from_u128(1));
+        let target = VolumeTargetSpec { node_uuid: Some(node), boot_index: 0, ..VolumeTargetSpec::default() };
+        assert_eq!(keys(target.unique(), VolumeTargetSpec::KIND)[0].1, format!("{node} 0"));
+        assert!(ChassisSpec::default().unique().is_empty());
+        assert!(PortgroupSpec { name: Some(String::new()), ..PortgroupSpec::default() }.unique().is_empty());
     }
 }
