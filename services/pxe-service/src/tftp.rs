@@ -6,15 +6,16 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use domain::timeline::Amount;
 use parking_lot::Mutex;
 use service_kit::{Host, socket::Datagrams};
 use tokio::{
     net::UdpSocket,
+    sync::watch,
     time::{Instant, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
-use wire_tftp::{End, Limits, Outcome, Output, Refusal, Request, Transfer};
+use wire_tftp::{End, FurtherRequest, Limits, Outcome, Output, Refusal, Request, Transfer};
 
 use crate::{
     Error,
@@ -29,18 +30,21 @@ const MAX_TRANSFERS: usize = 1024;
 /// Size of the receive buffers, in bytes; larger than any request or acknowledgement.
 const BUFFER_BYTES: usize = 2048;
 
+/// The latest request of each client, by its address and port, while it is served.
+type Clients = Arc<Mutex<HashMap<SocketAddrV4, watch::Sender<Request>>>>;
+
 /// The socket for requests.
 #[derive(Debug)]
 pub(crate) struct Tftp {
     socket: Datagrams,
-    running: Arc<Mutex<HashMap<SocketAddrV4, CancellationToken>>>,
+    clients: Clients,
 }
 
 impl Tftp {
     pub(crate) fn bind(context: &PxeContext) -> Result<Self, Error> {
         let address = SocketAddrV4::new(context.pxe.address, context.pxe.tftp_port);
         let socket = Datagrams::bind(address, None).map_err(|source| Error::Socket { what: "TFTP", source })?;
-        Ok(Self { socket, running: Arc::default() })
+        Ok(Self { socket, clients: Arc::default() })
     }
 
     pub(crate) async fn serve(self, host: Host, context: Arc<PxeContext>) {
@@ -67,40 +71,56 @@ impl Tftp {
     }
 
     async fn begin(&self, host: &Host, context: Arc<PxeContext>, from: SocketAddrV4, request: Request) {
-        let stop = CancellationToken::new();
-        {
-            let mut running = self.running.lock();
-            if running.len() >= MAX_TRANSFERS {
-                return metrics::file("tftp", "too many");
-            }
-            // A new request from the same port means that the previous transfer was abandoned.
-            if let Some(before) = running.insert(from, stop.clone()) {
-                before.cancel();
-            }
-        }
-        let Some(path) = boot::parse_path(&request.file) else {
-            self.end(from, &stop);
+        if boot::parse_path(&request.file).is_none() {
             return self.refuse(&context, from, Refusal::NotFound).await;
-        };
-        let running = Arc::clone(&self.running);
-        host.spawn(async move {
-            let outcome = transfer(&context, from, &request, &path, &stop).await;
-            if let Err(error) = outcome {
-                tracing::debug!(file = request.file, %error, "TFTP transfer failed");
-            }
-            forget(&running, from, &stop);
-        });
-    }
-
-    fn end(&self, from: SocketAddrV4, stop: &CancellationToken) {
-        forget(&self.running, from, stop);
+        }
+        let Some(requests) = admit(&self.clients, from, request) else { return };
+        let clients = Arc::clone(&self.clients);
+        host.spawn(serve_client(context, from, requests, clients));
     }
 }
 
-fn forget(running: &Mutex<HashMap<SocketAddrV4, CancellationToken>>, from: SocketAddrV4, stop: &CancellationToken) {
-    if !stop.is_cancelled() {
-        running.lock().remove(&from);
+/// Passes a request to the client's task, or returns what a new task serves. Returns `None` if there is no task to start.
+fn admit(clients: &Clients, from: SocketAddrV4, request: Request) -> Option<watch::Receiver<Request>> {
+    let mut clients = clients.lock();
+    if let Some(client) = clients.get(&from) {
+        client.send_replace(request);
+        return None;
     }
+    if clients.len() >= MAX_TRANSFERS {
+        metrics::file("tftp", "too many");
+        return None;
+    }
+    let (latest, mut requests) = watch::channel(request);
+    requests.mark_changed();
+    clients.insert(from, latest);
+    Some(requests)
+}
+
+/// Serves the requests of one client, one after the other.
+async fn serve_client(
+    context: Arc<PxeContext>,
+    from: SocketAddrV4,
+    mut requests: watch::Receiver<Request>,
+    clients: Clients,
+) {
+    while let Some(request) = next_request(&clients, from, &mut requests) {
+        let Some(path) = boot::parse_path(&request.file) else { continue };
+        if let Err(error) = transfer(&context, from, &request, &path, &mut requests).await {
+            tracing::debug!(file = request.file, %error, "TFTP transfer failed");
+        }
+    }
+}
+
+/// Returns the client's request that is not served yet. If there is none, forgets the client: its next request starts
+/// another task.
+fn next_request(clients: &Clients, from: SocketAddrV4, requests: &mut watch::Receiver<Request>) -> Option<Request> {
+    let mut clients = clients.lock();
+    if requests.has_changed().unwrap_or(false) {
+        return Some(requests.borrow_and_update().clone());
+    }
+    clients.remove(&from);
+    None
 }
 
 async fn transfer(
@@ -108,7 +128,7 @@ async fn transfer(
     from: SocketAddrV4,
     request: &Request,
     path: &BootPath,
-    stop: &CancellationToken,
+    requests: &mut watch::Receiver<Request>,
 ) -> std::io::Result<()> {
     let socket = UdpSocket::bind(SocketAddr::from((context.pxe.address, 0))).await?;
     socket.connect(SocketAddr::V4(from)).await?;
@@ -120,8 +140,10 @@ async fn transfer(
             return socket.send(&Refusal::NotFound.encode()).await.map(drop);
         }
     };
-    let outcome = drive(&socket, &served, request, stop).await?;
-    record_outcome(context, &served, outcome);
+    match drive(&socket, served.content.clone(), request, requests).await? {
+        Some(outcome) => record_outcome(context, &served, outcome),
+        None => metrics::file("tftp", "replaced"),
+    }
     Ok(())
 }
 
@@ -142,32 +164,48 @@ fn record_outcome(context: &PxeContext, served: &ServedFile, outcome: Outcome) {
     }
 }
 
-/// Drives one transfer over a socket that is connected to the client. Contains no decision.
+/// Drives one transfer over a socket that is connected to the client. Contains no decision. Returns `None` if a new
+/// request of the client takes its place.
 async fn drive(
     socket: &UdpSocket,
-    served: &ServedFile,
+    content: Bytes,
     request: &Request,
-    stop: &CancellationToken,
-) -> std::io::Result<Outcome> {
-    let mut transfer = Transfer::new(served.content.clone(), request, Limits::default(), Instant::now());
+    requests: &mut watch::Receiver<Request>,
+) -> std::io::Result<Option<Outcome>> {
+    let mut transfer = Transfer::new(content, request, Limits::default(), Instant::now());
     let mut buffer = [0; BUFFER_BYTES];
     loop {
         while let Some(output) = transfer.poll() {
             match output {
                 Output::Send(bytes) => drop(socket.send(&bytes).await?),
-                Output::Done(outcome) => return Ok(outcome),
+                Output::Done(outcome) => return Ok(Some(outcome)),
             }
         }
         let deadline = transfer.deadline().unwrap_or_else(Instant::now);
         tokio::select! {
-            () = stop.cancelled() => return Err(std::io::ErrorKind::Interrupted.into()),
-            () = sleep_until(deadline) => transfer.expire(Instant::now()),
+            // A repeated request is older than what the client sends once it has an answer.
+            biased;
+            Ok(()) = requests.changed() => {
+                let further = requests.borrow_and_update().clone();
+                match transfer.receive_request(Instant::now(), &further) {
+                    FurtherRequest::Retransmission => metrics::file("tftp", "repeated"),
+                    FurtherRequest::LateCopy => metrics::file("tftp", "late copy"),
+                    FurtherRequest::New => {
+                        requests.mark_changed();
+                        return Ok(None);
+                    }
+                }
+            }
             got = socket.recv(&mut buffer) => {
                 let bytes = buffer.get(..got?).unwrap_or_default();
                 if let Err(malformed) = transfer.receive(Instant::now(), bytes) {
                     tracing::debug!(%malformed, "ignored a malformed datagram");
                 }
             }
+            () = sleep_until(deadline) => transfer.expire(Instant::now()),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

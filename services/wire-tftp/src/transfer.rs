@@ -15,6 +15,10 @@ const FIRST_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_ACK_TIMEOUT: Duration = Duration::from_secs(4);
 /// Minimum time between two repeats of a window because of duplicate ACKs.
 const MIN_REPEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time after a client's last ACK in which its own request can still arrive as a copy that the network delayed. Firmware
+/// that starts again needs longer: it ends a transfer only after some seconds of silence (EDK2: 4 s), and a machine that was
+/// reset needs longer still.
+const LATE_COPY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Next action of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +66,17 @@ impl Outcome {
     }
 }
 
+/// Meaning of a read request from the port of a client whose transfer still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FurtherRequest {
+    /// The client repeats its request, because it has received nothing yet: the transfer sends its first packet again.
+    Retransmission,
+    /// A late copy of a request whose answer the client has acknowledged already. There is no answer (RFC 1350 §4).
+    LateCopy,
+    /// Another request, or the same from a client that starts again: it replaces this transfer.
+    New,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The OACK is not acknowledged yet (by ACK 0).
@@ -73,10 +88,13 @@ enum Phase {
 /// Sends one file, a window of blocks at a time.
 ///
 /// `F` is the content of the file; with an `Arc<[u8]>`, transfers share it. `T` is any clock reading. If the first packet is
-/// lost, the client repeats its request at the well-known port, and the driver replaces the transfer by a new one.
+/// lost, the client repeats its request at the well-known port, and the driver passes it to
+/// [`receive_request`](Self::receive_request).
 #[derive(Debug)]
 pub struct Transfer<F, T> {
     file: F,
+    file_name: String,
+    requested: RequestedOptions,
     agreed: NegotiatedOptions,
     phase: Phase,
     /// Last acknowledged block. Block numbers have 64 bits here and 16 on the wire.
@@ -93,17 +111,21 @@ pub struct Transfer<F, T> {
     deadline: Option<T>,
     /// Earliest time of the next repeat because of a duplicate ACK.
     no_repeat_before: Option<T>,
+    /// Until when the client's request may arrive once more as a late copy. `None` until its first ACK.
+    late_copy_until: Option<T>,
     outcome: Option<Outcome>,
 }
 
 impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<F, T> {
     /// Starts the transfer of a file for a request that [`request`](crate::request) returned.
     pub fn new(file: F, request: &Request, limits: Limits, now: T) -> Self {
-        let agreed =
-            NegotiatedOptions::answer(&RequestedOptions::read(&request.options), file.as_ref().len() as u64, limits);
+        let requested = RequestedOptions::read(&request.options);
+        let agreed = NegotiatedOptions::answer(&requested, file.as_ref().len() as u64, limits);
         let offers = agreed.oack != RequestedOptions::default();
         let mut transfer = Self {
             file,
+            file_name: request.file.clone(),
+            requested,
             agreed,
             phase: if offers { Phase::Offering } else { Phase::Sending },
             acknowledged: 0,
@@ -116,6 +138,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
             wait: agreed.timeout.unwrap_or(FIRST_ACK_TIMEOUT),
             deadline: None,
             no_repeat_before: None,
+            late_copy_until: None,
             outcome: None,
         };
         transfer.deadline = Some(now + transfer.wait);
@@ -137,6 +160,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
             (Phase::Offering, Packet::Ack(0)) => {
                 self.phase = Phase::Sending;
                 self.offer_due = false;
+                self.late_copy_until = Some(now + LATE_COPY_TIMEOUT);
                 self.open_window(now);
             }
             // The ACK belongs to an earlier transfer with the same ports: no block was sent yet.
@@ -147,6 +171,28 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
             }
         }
         Ok(())
+    }
+
+    /// Handles a read request that arrived at the well-known port from the port of this client. The driver replaces the
+    /// transfer only if the request is [`FurtherRequest::New`].
+    ///
+    /// A repeated request neither restarts the transfer nor prolongs it: a client that only repeats its request is lost after
+    /// as many tries as a silent one.
+    pub fn receive_request(&mut self, now: T, request: &Request) -> FurtherRequest {
+        let is_same = request.file == self.file_name && RequestedOptions::read(&request.options) == self.requested;
+        match (self.phase, self.late_copy_until) {
+            (Phase::Offering | Phase::Sending, None) if is_same => self.repeat_first_packet(),
+            (Phase::Offering | Phase::Sending, Some(until)) if is_same && now < until => FurtherRequest::LateCopy,
+            (Phase::Offering | Phase::Sending | Phase::Over, _) => FurtherRequest::New,
+        }
+    }
+
+    fn repeat_first_packet(&mut self) -> FurtherRequest {
+        match self.phase {
+            Phase::Offering => self.offer_due = true,
+            Phase::Sending | Phase::Over => self.next = self.acknowledged.saturating_add(1),
+        }
+        FurtherRequest::Retransmission
     }
 
     /// Handles a passed deadline: repeats unacknowledged packets, or ends the transfer after too many tries.
@@ -228,6 +274,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
             self.repeat_for_gap(now);
         } else if ahead <= self.sent.saturating_sub(self.acknowledged) {
             self.acknowledged = self.acknowledged.saturating_add(ahead);
+            self.late_copy_until = Some(now + LATE_COPY_TIMEOUT);
             if self.acknowledged == self.blocks() {
                 self.finish(End::Delivered);
             } else {

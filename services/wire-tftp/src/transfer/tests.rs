@@ -238,3 +238,126 @@ fn a_client_that_leaves_in_the_middle_is_no_probe() {
         (End::Aborted(ErrorCode::DiskFull), 1024, 512)
     );
 }
+
+/// Steps before the further request of [`a_further_request_of_a_running_transfer`].
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    Nothing,
+    Ack(u16),
+    Wait(u64),
+    Expire,
+    Error,
+}
+
+struct Further {
+    source: &'static str,
+    options: &'static [(&'static str, &'static str)],
+    before: &'static [Before],
+    file: &'static str,
+    further_options: &'static [(&'static str, &'static str)],
+    meaning: FurtherRequest,
+    sent: &'static [u16],
+}
+
+#[test]
+fn a_further_request_of_a_running_transfer() {
+    use Before::{Ack, Error, Expire, Nothing, Wait};
+    use FurtherRequest::{LateCopy, New, Retransmission};
+    const SIZED: &[(&str, &str)] = &[("tsize", "0"), ("blksize", "1428")];
+    const WINDOWED: &[(&str, &str)] = &[("blksize", "512"), ("windowsize", "4")];
+    let row = |source, options, before, file, further_options, meaning, sent| Further {
+        source,
+        options,
+        before,
+        file,
+        further_options,
+        meaning,
+        sent,
+    };
+    for further in [
+        row("RFC 1350 §4: the network doubled the request", &[], &[Nothing], "f", &[], Retransmission, &[1]),
+        row("the same with options: the OACK again (RFC 2347 §2)", SIZED, &[Nothing], "f", SIZED, Retransmission, &[0]),
+        row("firmware repeats after 4 s, our own repeat is out", SIZED, &[Expire], "f", SIZED, Retransmission, &[0]),
+        row("the same without options", &[], &[Expire, Wait(2500)], "f", &[], Retransmission, &[1]),
+        row(
+            "RFC 1350 §4: a copy that was delayed past the ACK of the OACK",
+            SIZED,
+            &[Ack(0)],
+            "f",
+            SIZED,
+            LateCopy,
+            &[],
+        ),
+        row("a copy after the first block (RFC 1123 §4.2.3.1)", &[], &[Ack(1)], "f", &[], LateCopy, &[]),
+        row("a copy within a window (RFC 7440)", WINDOWED, &[Ack(0), Ack(4)], "f", WINDOWED, LateCopy, &[]),
+        row("a copy 1.9 s after the last ACK", &[], &[Ack(1), Wait(1900)], "f", &[], LateCopy, &[]),
+        row("reset in the middle of the file, same port", &[], &[Ack(1), Wait(2000)], "f", &[], New, &[]),
+        row("the same with options", SIZED, &[Ack(0), Ack(1), Wait(9000)], "f", SIZED, New, &[]),
+        row(
+            "OVMF's two requests, of the size and of the file, from one port",
+            SIZED,
+            &[Nothing],
+            "f",
+            &[("blksize", "1428")],
+            New,
+            &[],
+        ),
+        row("the options were not understood: asked without", SIZED, &[Nothing], "f", &[], New, &[]),
+        row("another block size", SIZED, &[Nothing], "f", &[("tsize", "0"), ("blksize", "512")], New, &[]),
+        row("another file, even within milliseconds", &[], &[Ack(1)], "g", &[], New, &[]),
+        row("the size was asked, the client left, and asks again", SIZED, &[Error], "f", SIZED, New, &[]),
+        row("an option that is passed over differs", &[], &[Nothing], "f", &[("multicast", "")], Retransmission, &[1]),
+        row(
+            "names of options in capitals, in another order (RFC 2347 §2)",
+            SIZED,
+            &[Nothing],
+            "f",
+            &[("BLKSIZE", "1428"), ("TSIZE", "0")],
+            Retransmission,
+            &[0],
+        ),
+    ] {
+        let mut now = ZERO;
+        let mut transfer = transfer(5000, further.options);
+        drain(&mut transfer);
+        for step in further.before {
+            match *step {
+                Nothing => {}
+                Ack(number) => drop(ack(&mut transfer, now, number)),
+                Wait(millis) => now += Duration::from_millis(millis),
+                Expire => {
+                    now = transfer.deadline().unwrap();
+                    transfer.expire(now);
+                    drain(&mut transfer);
+                }
+                Error => {
+                    let error = Packet::Error { code: ErrorCode::OptionsRefused, message: "aborted".into() };
+                    transfer.receive(now, &error.encode()).unwrap();
+                    drain(&mut transfer);
+                }
+            }
+        }
+        let again = Request { file: further.file.to_owned(), ..asked(further.further_options) };
+        let meaning = transfer.receive_request(now, &again);
+        assert_eq!((meaning, drain(&mut transfer).0.as_slice()), (further.meaning, further.sent), "{}", further.source);
+    }
+}
+
+#[test]
+fn a_client_that_only_repeats_its_request_is_given_up_and_gets_one_packet_for_each() {
+    let mut transfer = transfer(5000, &[]);
+    let (mut packets, mut requests) = (drain(&mut transfer).0.len(), 0);
+    let outcome = loop {
+        requests += 1;
+        let Some(deadline) = transfer.deadline() else { panic!("no deadline") };
+        assert_eq!(transfer.receive_request(deadline, &asked(&[])), FurtherRequest::Retransmission);
+        packets += drain(&mut transfer).0.len();
+        transfer.expire(deadline);
+        let (sent, outcome) = drain(&mut transfer);
+        packets += sent.len();
+        if let Some(outcome) = outcome {
+            break outcome;
+        }
+    };
+    assert_eq!((outcome.end, requests, packets), (End::Lost, 6, 12));
+}
