@@ -48,6 +48,12 @@ const PAD: u8 = 0;
 /// End of the options.
 const END: u8 = 255;
 
+/// Options behind which a pad follows. Some firmware reads texts up to a NUL, beyond the length of their option, and
+/// requested a boot file whose name ended in the code of the next option: `snponly.efia` (97), or in 0xFF
+/// (github.com/netbootxyz/netboot.xyz/issues/1198). A NUL within the option, as dnsmasq sends, is suspected of misleading
+/// other firmware (github.com/raspberrypi/firmware/issues/871), and RFC 2132 §2 advises against it. A pad is harmless.
+const PADDED: [u8; 2] = [code::TFTP_SERVER, code::BOOT_FILE];
+
 /// Maximum size of all options of a message, in octets.
 const MAX_OPTIONS_OCTETS: usize = crate::malformed::MAX_MESSAGE;
 
@@ -127,12 +133,15 @@ impl Options {
         std::str::from_utf8(octets).ok().filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
-    /// Encodes the options in their order, and END.
+    /// Encodes the options in their order, and END. A pad follows some of them (RFC 2132 §3.1), see [`PADDED`].
     pub(crate) fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         let mut bytes = Vec::new();
         let mut encoder = Encoder::new(&mut bytes);
         for (code, octets) in &self.0 {
             encode_long_opt_bytes(OptionCode::from(*code), octets, &mut encoder)?;
+            if PADDED.contains(code) {
+                encoder.write_u8(PAD)?;
+            }
         }
         encoder.write_u8(END)?;
         Ok(bytes)
@@ -148,7 +157,7 @@ mod tests {
         let mut options = Options::default();
         options.add(code::BOOT_FILE, vec![b'x'; 300]).add(code::MESSAGE_TYPE, [1]);
         let bytes = options.encode().unwrap();
-        assert_eq!(bytes.len(), 300 + 2 * 2 + 3 + 1);
+        assert_eq!(bytes.len(), 300 + 2 * 2 + 1 + 3 + 1, "a pad is behind the boot file");
         assert_eq!(Options::decode(&bytes).unwrap(), options);
     }
 

@@ -14,6 +14,9 @@ pub const MAX_PAYLOAD_OCTETS: usize = 65464;
 /// Maximum length of the message of an ERROR that is kept, in octets.
 const MAX_MESSAGE_OCTETS: usize = 128;
 
+/// Code that ends the options of a DHCP message (RFC 2132 §3.2).
+const OPTIONS_END: u8 = 255;
+
 const READ: u16 = 1;
 const WRITE: u16 = 2;
 const DATA: u16 = 3;
@@ -259,23 +262,42 @@ fn number(bytes: &[u8]) -> Result<(u16, &[u8]), Malformed> {
 fn text(bytes: &[u8]) -> Result<(&str, &[u8]), Malformed> {
     let end = bytes.iter().position(|octet| *octet == 0).ok_or(Malformed::Short)?;
     let (head, rest) = bytes.split_at_checked(end).ok_or(Malformed::Short)?;
-    if head.len() > MAX_FILE_NAME_OCTETS {
+    Ok((printable(head)?, rest.get(1..).unwrap_or_default()))
+}
+
+fn printable(octets: &[u8]) -> Result<&str, Malformed> {
+    if octets.len() > MAX_FILE_NAME_OCTETS {
         return Err(Malformed::Long);
     }
-    let text = std::str::from_utf8(head).map_err(|_| Malformed::Text)?;
+    let text = std::str::from_utf8(octets).map_err(|_| Malformed::Text)?;
     if text.chars().any(char::is_control) {
         return Err(Malformed::Text);
     }
-    Ok((text, rest.get(1..).unwrap_or_default()))
+    Ok(text)
 }
 
 fn decode_request(bytes: &[u8]) -> Result<Request, Malformed> {
-    let (file, rest) = text(bytes)?;
+    let (file, rest) = file_name(bytes)?;
     if file.is_empty() {
         return Err(Malformed::Text);
     }
     let (mode, rest) = text(rest)?;
     Ok(Request { file: file.to_owned(), mode: mode.to_owned(), options: decode_options(rest)? })
+}
+
+/// A file name up to its NUL, and what follows.
+///
+/// Firmware copies it from DHCP's option 67. If that ends in a NUL, as dnsmasq's does, the request holds a second one
+/// where the mode would be empty. Firmware that reads one octet too many copies the end of the options, 0xFF, which is no
+/// character of UTF-8 (github.com/netbootxyz/netboot.xyz/issues/1198). Neither is part of the name.
+fn file_name(bytes: &[u8]) -> Result<(&str, &[u8]), Malformed> {
+    let end = bytes.iter().position(|octet| *octet == 0).ok_or(Malformed::Short)?;
+    let (name, mut rest) = bytes.split_at_checked(end).ok_or(Malformed::Short)?;
+    while let [0, after @ ..] = rest {
+        rest = after;
+    }
+    let length = name.iter().rposition(|octet| *octet != OPTIONS_END).map_or(0, |last| last.saturating_add(1));
+    Ok((printable(name.get(..length).unwrap_or_default())?, rest))
 }
 
 fn decode_options(mut bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> {

@@ -214,6 +214,55 @@ fn a_long_url_is_in_its_option_and_not_in_the_field() {
     }
 }
 
+/// Reads a text option as lenient firmware does: up to a NUL, beyond the option's length.
+fn read_up_to_nul(reply: &Reply, wanted: u8) -> Option<String> {
+    let mut rest = reply.bytes.get(240..)?;
+    while let [code, after @ ..] = rest {
+        rest = after;
+        if *code == 0 {
+            continue;
+        }
+        let (&length, value) = rest.split_first()?;
+        if *code == wanted {
+            let text: Vec<u8> = value.iter().copied().take_while(|octet| *octet != 0).collect();
+            return String::from_utf8(text).ok();
+        }
+        rest = value.get(length.into()..)?;
+    }
+    None
+}
+
+#[test]
+fn firmware_that_reads_beyond_a_boot_option_reads_a_nul() {
+    let http = Client::Http(Architecture::UefiX64);
+    for (source, client, file) in [
+        ("option 97 follows: `snponly.efia`", PXE, "snponly.efi"),
+        ("netboot.xyz#1198: END follows", Client::Pxe(Architecture::Bios), "undionly.kpxe"),
+        ("a name of one octet", PXE, "x"),
+        ("the longest name that fits into the header", PXE, &"u".repeat(127)),
+        ("a name that is only in the option", PXE, &"u".repeat(128)),
+        ("a URL that fills the option", http, &"u".repeat(255)),
+        ("a URL of HTTP boot", http, "http://10.77.1.2:8080/ipxe.efi"),
+        ("a script of iPXE", Client::Ipxe(Architecture::Bios), "http://10.77.1.2/boot/52:54:00:01:00:01/script.ipxe"),
+    ] {
+        for uuid in [Some([7; 16]), None] {
+            let mut message =
+                Message::decode(&SimulatedClient { uuid, ..simulated_client(client) }.discover(), Direction::Request)
+                    .unwrap();
+            if uuid.is_none() {
+                message.options.remove(code::MACHINE_IDENTIFIER);
+            }
+            let request = Request::decode(&message.encode().unwrap()).unwrap();
+            let reply = answer(&request, &reservation(file), &REPLICA).unwrap();
+            assert_eq!(read_up_to_nul(&reply, 67).as_deref(), Some(file), "{source}");
+            assert_eq!(read_up_to_nul(&reply, 66).as_deref(), Some("10.77.1.2"), "{source}");
+            let options = options(&reply);
+            assert_eq!(options.get(67), Some(file.as_bytes()), "{source}: the NUL is not in the option");
+            assert_eq!(options.get(66), Some(b"10.77.1.2".as_slice()), "raspberrypi/firmware#871: {source}");
+        }
+    }
+}
+
 #[test]
 fn a_boot_file_that_firmware_cannot_read_is_invalid() {
     assert_eq!(BootFile::new(""), Err(InvalidBootFile::Empty));

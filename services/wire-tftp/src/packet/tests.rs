@@ -61,6 +61,32 @@ fn a_broken_or_oversized_request_is_refused() {
 }
 
 #[test]
+fn what_firmware_copies_from_behind_option_67_is_not_part_of_the_name() {
+    let name = Some("snponly.efi");
+    for (source, bytes, file) in [
+        ("dnsmasq ends option 67 with a NUL", &b"\0\x01snponly.efi\0\0octet\0"[..], name),
+        ("the same with options", b"\0\x01snponly.efi\0\0octet\0tsize\x000\0", name),
+        ("a field of the header with its NULs", b"\0\x01snponly.efi\0\0\0\0octet\0", name),
+        ("netboot.xyz#1198: END of the options", b"\0\x01snponly.efi\xff\0octet\0", name),
+        ("END, and the NULs behind it", b"\0\x01snponly.efi\xff\0\0octet\0blksize\x001432\0", name),
+        ("END twice", b"\0\x01snponly.efi\xff\xff\0octet\0", name),
+        ("RFC 1350 §5", b"\0\x01snponly.efi\0octet\0", name),
+        ("the code of option 97 is a letter", b"\0\x01snponly.efia\0octet\0", Some("snponly.efia")),
+        ("nothing but END", b"\0\x01\xff\0octet\0", None),
+        ("END within the name", b"\0\x01snp\xffonly.efi\0octet\0", None),
+        ("the code of option 3", b"\0\x01snponly.efi\x03\0octet\0", None),
+        ("an octet that is not END", b"\0\x01snponly.efi\xfe\0octet\0", None),
+        ("no mode", b"\0\x01snponly.efi\0\0\0", None),
+    ] {
+        let asked = request(bytes);
+        match file {
+            Some(file) => assert_eq!(asked.unwrap().file, file, "{source}"),
+            None => assert_eq!(asked, Err(Some(Refusal::Unreadable)), "{source}"),
+        }
+    }
+}
+
+#[test]
 fn padding_after_a_request_does_not_spoil_it() {
     assert_eq!(request(b"\0\x01x\0octet\0blksize\x001024\0\0\0\0\0").unwrap().options.len(), 1);
     assert!(request(b"\0\x01x\0octet\0\0\0").unwrap().options.is_empty());
