@@ -14,9 +14,11 @@ use service_kit::{
     socket::{Arrival, Datagrams},
 };
 use tokio::time::Instant;
-use wire_dhcp::{Boot, BootFile, Client, Kind, MAX_MESSAGE, MessageType, Replica, Reply, Request, Reservation, answer};
+use wire_dhcp::{
+    Boot, BootFile, Client, Kind, MAX_MESSAGE, MessageType, NoReply, Replica, Reply, Request, Reservation, answer,
+};
 
-use crate::{Error, boot, context::PxeContext, metrics, rack::KnownNode};
+use crate::{Error, boot, context::PxeContext, metrics, rack::KnownNode, unanswered::UnansweredLog};
 
 /// Maximum number of requests remembered to detect repetitions; the oldest are forgotten.
 const MAX_REMEMBERED_REQUESTS: usize = 4096;
@@ -28,6 +30,7 @@ const REPETITION_WINDOW: Duration = Duration::from_secs(60);
 pub(crate) struct Dhcp {
     socket: Datagrams,
     recent: HashMap<(MacAddr, u32, MessageType), Instant>,
+    unanswered: UnansweredLog,
 }
 
 impl Dhcp {
@@ -35,7 +38,7 @@ impl Dhcp {
         let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, context.pxe.dhcp_port);
         let socket = Datagrams::bind(address, Some(&context.pxe.device))
             .map_err(|source| Error::Socket { what: "DHCP", source })?;
-        Ok(Self { socket, recent: HashMap::new() })
+        Ok(Self { socket, recent: HashMap::new(), unanswered: UnansweredLog::default() })
     }
 
     pub(crate) async fn serve(mut self, host: Host, context: Arc<PxeContext>) {
@@ -68,12 +71,14 @@ impl Dhcp {
         };
         let mac = MacAddr::new(request.mac.0);
         let Some(network) = context.rack.network() else { return metrics::dhcp("no network") };
-        if request.relay.is_some() {
-            // No relays are configured: the sender could have the reply sent to an address of its choice.
-            return metrics::dhcp("relayed");
+        if let Some(relay) = request.relay.filter(|relay| !network.subnet.contains(relay.link)) {
+            // The MAC address, known or not, says nothing about a machine on another link.
+            return self.leave_unanswered(mac, NoReply::OtherLink(relay));
         }
         let Some(known) = context.rack.known(mac) else {
             if context.rack.has_port(mac) {
+                self.unanswered
+                    .log(&mac, &"no address is reserved for this port; the range of the rack may be used up");
                 return metrics::dhcp("no address");
             }
             context.observations.record_unknown(mac, boot::describe(request.client));
@@ -97,9 +102,32 @@ impl Dhcp {
             boot: file.and_then(|file| BootFile::new(file).ok()).map(|file| Boot { next_server: None, file }),
         };
         let replica = Replica { server_identifier: network.server_identifier, address: context.pxe.address };
-        let Some(reply) = answer(&request, &reservation, &replica) else { return metrics::dhcp("not for us") };
-        self.send(context, &reply, &arrival).await;
-        record_reply(context, &request, &known, &reply);
+        match answer(&request, &reservation, &replica) {
+            Ok(reply) => {
+                self.send(context, &reply, &arrival).await;
+                record_reply(context, &request, &known, &reply);
+            }
+            Err(reason) => self.leave_unanswered(mac, reason),
+        }
+    }
+
+    /// Counts a message without a reply, and logs the reason if an operator can change it.
+    fn leave_unanswered(&mut self, mac: MacAddr, reason: NoReply) {
+        let outcome = match reason {
+            NoReply::NotDue => "no reply due",
+            NoReply::OtherServer(_) => "not for us",
+            NoReply::NoAddress => "no address requested",
+            NoReply::OtherNetwork(_) => "other network",
+            NoReply::OtherLink(_) => "relayed from another network",
+            NoReply::TooLong(_) => "too long",
+        };
+        metrics::dhcp(outcome);
+        match reason {
+            NoReply::NotDue | NoReply::OtherServer(_) => {}
+            NoReply::NoAddress | NoReply::OtherNetwork(_) | NoReply::OtherLink(_) | NoReply::TooLong(_) => {
+                self.unanswered.log(&mac, &reason);
+            }
+        }
     }
 
     async fn send(&self, context: &PxeContext, reply: &Reply, arrival: &Arrival) {

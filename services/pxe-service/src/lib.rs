@@ -20,6 +20,7 @@ mod metrics;
 mod observations;
 mod rack;
 mod tftp;
+mod unanswered;
 
 pub use config::{Config, Pxe};
 pub use error::Error;

@@ -44,9 +44,12 @@ fn main() -> io::Result<()> {
             host_name: Some("node".to_owned()),
             boot: BootFile::new(file).ok().filter(|_| file != "-").map(|file| Boot { next_server: None, file }),
         };
-        if let Some(reply) = wire_dhcp::answer(&request, &reservation, &replica) {
-            eprintln!("> {} {:?}", reply.destination.socket(), reply.kind);
-            socket.send_to(&reply.bytes, reply.destination.socket())?;
+        match wire_dhcp::answer(&request, &reservation, &replica) {
+            Ok(reply) => {
+                eprintln!("> {} {:?}", reply.destination.socket(), reply.kind);
+                socket.send_to(&reply.bytes, reply.destination.socket())?;
+            }
+            Err(reason) => eprintln!("> nothing: {reason}"),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use crate::malformed::Malformed;
 use crate::message::{Direction, Mac, Message};
 use crate::options::{Options, code};
+use crate::relay::Relay;
 
 /// Maximum length of a host name or class that is kept for display, in octets.
 const MAX_TEXT_OCTETS: usize = 128;
@@ -115,8 +116,8 @@ pub struct Request {
     pub requested: Option<Ipv4Addr>,
     /// Server whose offer it takes (option 54).
     pub server_identifier: Option<Ipv4Addr>,
-    /// Relay that forwarded the message (`giaddr`). The caller checks whether it is a known relay.
-    pub relay: Option<Ipv4Addr>,
+    /// Relay that forwarded the message.
+    pub relay: Option<Relay>,
     /// SMBIOS UUID (option 97, RFC 4578 §2.3), as sent: the first three fields are little endian.
     pub uuid: Option<[u8; 16]>,
     /// Vendor class (option 60), such as `PXEClient:Arch:00007:UNDI:003016`, truncated for display.
@@ -150,7 +151,7 @@ impl Request {
             current: specified(message.ciaddr),
             requested: options.address(code::REQUESTED_ADDRESS).and_then(specified),
             server_identifier: options.address(code::SERVER_IDENTIFIER).and_then(specified),
-            relay: relay(message.giaddr)?,
+            relay: Relay::of(message.giaddr, options)?,
             uuid: uuid(options),
             vendor_class: display_text(options.get(code::VENDOR_CLASS)),
             user_class: display_text(options.get(code::USER_CLASS)),
@@ -163,14 +164,6 @@ impl Request {
 
 fn specified(address: Ipv4Addr) -> Option<Ipv4Addr> {
     (!address.is_unspecified()).then_some(address)
-}
-
-/// Checks the address of the relay. A reply to a broadcast, multicast or loopback address would go to the own network.
-fn relay(giaddr: Ipv4Addr) -> Result<Option<Ipv4Addr>, Malformed> {
-    if giaddr.is_broadcast() || giaddr.is_multicast() || giaddr.is_loopback() {
-        return Err(Malformed::Relay(giaddr));
-    }
-    Ok(specified(giaddr))
 }
 
 /// Determines the kind of a client from its options.
@@ -214,11 +207,15 @@ fn max_octets(options: &Options) -> usize {
 /// several NICs distinguish replies by it).
 fn echoed_options(options: &Options) -> Options {
     let mut echoed = Options::default();
-    for code in [code::CLIENT_IDENTIFIER, code::MACHINE_IDENTIFIER, code::RELAY] {
+    for code in [code::CLIENT_IDENTIFIER, code::MACHINE_IDENTIFIER] {
         // A split identifier can have 1,400 octets. Only those that fit into one option are repeated.
         if let Some(octets) = options.get(code).filter(|octets| octets.len() <= 255) {
             echoed.add(code, octets);
         }
+    }
+    // RFC 3046 §2.2: the whole option is repeated, whatever its length.
+    if let Some(octets) = options.get(code::RELAY) {
+        echoed.add(code::RELAY, octets);
     }
     echoed
 }

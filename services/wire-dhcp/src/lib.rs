@@ -8,8 +8,9 @@
 //! ACK, and all replicas of a rack send the same reply.
 //!
 //! Implemented: RFC 2131 §4.1 (destination of a reply), §4.3.1 to §4.3.5 (messages), RFC 2132 (options), RFC 3004 (user
-//! class), RFC 3046 §2.2 (option 82 is repeated), RFC 3396 (long options), RFC 4578 and PXE 2.1 §2.2 (architecture,
-//! machine identifier, discovery control), RFC 6842 (client identifier is repeated), UEFI 2.10 §24.7 (HTTP boot).
+//! class), RFC 3046 §2.2 (option 82 is repeated), RFC 3396 (long options), RFC 3527 (link selection), RFC 4578 and PXE 2.1
+//! §2.2 (architecture, machine identifier, discovery control), RFC 5107 (server identifier override), RFC 6842 (client
+//! identifier is repeated), UEFI 2.10 §24.7 (HTTP boot).
 //!
 //! Not implemented: plain BOOTP without a message type (no current boot firmware sends it), option overload (RFC 2131 §4.1:
 //! clients do not use it and replies do not need it), address pools, leasequery, rapid commit, boot-server discovery at port
@@ -24,6 +25,7 @@ mod client;
 mod malformed;
 mod message;
 mod options;
+mod relay;
 mod reply;
 mod reservation;
 mod simulated_client;
@@ -31,6 +33,7 @@ mod simulated_client;
 pub use client::{Architecture, Client, MessageType, Request};
 pub use malformed::{MAX_MESSAGE, Malformed};
 pub use message::Mac;
-pub use reply::{Destination, Kind, Replica, Reply, answer};
+pub use relay::Relay;
+pub use reply::{Destination, Kind, NoReply, Replica, Reply, answer};
 pub use reservation::{Boot, BootFile, InvalidBootFile, Reservation};
 pub use simulated_client::{ServerReply, SimulatedClient};

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use crate::client::{Client, MessageType, Request};
 use crate::message::{Direction, Message};
 use crate::options::{Options, code};
+use crate::relay::Relay;
 use crate::reservation::{Boot, Reservation};
 
 /// UDP port of servers and relays (RFC 2131 §4.1).
@@ -90,41 +91,71 @@ pub struct Reply {
     pub bytes: Vec<u8>,
 }
 
-/// Computes the reply to a request. Returns `None` if there must be no reply.
+/// Reason why there must be no reply to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoReply {
+    /// A DHCPDECLINE or DHCPRELEASE (RFC 2131 §4.3.3, §4.3.4).
+    #[error("the message needs no reply")]
+    NotDue,
+    /// The client takes the offer of another server.
+    #[error("the client takes the offer of the server {0}")]
+    OtherServer(Ipv4Addr),
+    /// The request names no address.
+    #[error("the request names no address: ciaddr and option 50 are missing")]
+    NoAddress,
+    /// The client asks for options for an address outside the network.
+    #[error("the client has the address {0}, which is outside the network")]
+    OtherNetwork(Ipv4Addr),
+    /// The relay forwards for a link where the reserved address is useless (RFC 2131 §4.3.1).
+    #[error("the relay {relay} forwards for the link of {link}, which is outside the network", relay = .0.address, link = .0.link)]
+    OtherLink(Relay),
+    /// The options of client and relay leave no space.
+    #[error("the reply does not fit into {0} octets, because the options of client or relay are too long")]
+    TooLong(usize),
+}
+
+/// Computes the reply to a request.
 ///
 /// All replicas compute the same bytes, except for their own address.
-#[must_use]
-pub fn answer(request: &Request, reservation: &Reservation, replica: &Replica) -> Option<Reply> {
+///
+/// # Errors
+/// [`NoReply`] if there must be no reply.
+pub fn answer(request: &Request, reservation: &Reservation, replica: &Replica) -> Result<Reply, NoReply> {
     let kind = match request.message_type {
         MessageType::Discover => Kind::Offer,
         MessageType::Request => answer_request(request, reservation, replica)?,
         MessageType::Inform => {
             // RFC 2131 §4.3.5: the reply goes to `ciaddr`, so a forged one must not be outside the network.
-            let current = request.current?;
-            reservation.contains(current).then_some(Kind::Ack)?
+            let current = request.current.ok_or(NoReply::NoAddress)?;
+            if !reservation.contains(current) {
+                return Err(NoReply::OtherNetwork(current));
+            }
+            Kind::Ack
         }
-        // RFC 2131 §4.3.3, §4.3.4: there is no reply.
-        MessageType::Decline | MessageType::Release => return None,
+        MessageType::Decline | MessageType::Release => return Err(NoReply::NotDue),
     };
+    if let Some(relay) = request.relay.filter(|relay| !reservation.contains(relay.link)) {
+        return Err(NoReply::OtherLink(relay));
+    }
     let message = match kind {
         Kind::Offer | Kind::Ack => offer_or_ack(kind, request, reservation, replica),
         Kind::Nak => nak(request, replica),
     };
-    let bytes = encode_to_fit(message, request.max_octets)?;
-    Some(Reply { kind, destination: destination(kind, request), bytes })
+    let bytes = encode_to_fit(message, request.max_octets).ok_or(NoReply::TooLong(request.max_octets))?;
+    Ok(Reply { kind, destination: destination(kind, request), bytes })
 }
 
-/// Returns the type of the reply to a DHCPREQUEST, or `None` if there must be none (RFC 2131 §4.3.2). A NAK is possible,
-/// because the machine is known.
-fn answer_request(request: &Request, reservation: &Reservation, replica: &Replica) -> Option<Kind> {
+/// Returns the type of the reply to a DHCPREQUEST (RFC 2131 §4.3.2). A NAK is possible, because the machine is known.
+fn answer_request(request: &Request, reservation: &Reservation, replica: &Replica) -> Result<Kind, NoReply> {
     // SELECTING: the client takes the offer of another server.
-    if request.server_identifier.is_some_and(|server| server != replica.server_identifier) {
-        return None;
+    let is_ours = |server| server == replica.server_identifier || server == visible_identifier(request, replica);
+    if let Some(server) = request.server_identifier.filter(|server| !is_ours(*server)) {
+        return Err(NoReply::OtherServer(server));
     }
     // SELECTING and INIT-REBOOT have the address in option 50, RENEWING and REBINDING in `ciaddr`. If both are present,
     // `ciaddr` is used, because an ACK goes there and must only go to the reserved address.
-    let address = request.current.or(request.requested)?;
-    Some(if address == reservation.address { Kind::Ack } else { Kind::Nak })
+    let address = request.current.or(request.requested).ok_or(NoReply::NoAddress)?;
+    Ok(if address == reservation.address { Kind::Ack } else { Kind::Nak })
 }
 
 fn offer_or_ack(kind: Kind, request: &Request, reservation: &Reservation, replica: &Replica) -> Message {
@@ -159,11 +190,17 @@ fn nak(request: &Request, replica: &Replica) -> Message {
 fn new_message(kind: Kind, request: &Request, replica: &Replica) -> Message {
     let mut message = Message::new(Direction::Reply, request.xid, request.mac);
     message.broadcast = request.wants_broadcast;
-    message.giaddr = request.relay.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    message.giaddr = request.relay.map_or(Ipv4Addr::UNSPECIFIED, |relay| relay.address);
     // The message type must be the first option: some boot ROMs expect it there.
     message.options.add(code::MESSAGE_TYPE, [kind.number()]);
-    message.options.add_address(code::SERVER_IDENTIFIER, replica.server_identifier);
+    message.options.add_address(code::SERVER_IDENTIFIER, visible_identifier(request, replica));
     message
+}
+
+/// Returns the server identifier that the client sees. A relay may name another one than ours, so that the client renews
+/// its lease through the relay (RFC 5107).
+fn visible_identifier(request: &Request, replica: &Replica) -> Ipv4Addr {
+    request.relay.and_then(|relay| relay.server_identifier).unwrap_or(replica.server_identifier)
 }
 
 /// Adds lease time, renewal time (one half) and rebinding time (seven eighths, RFC 2131 §4.4.5).
@@ -241,7 +278,7 @@ fn encode_to_fit(mut message: Message, max_octets: usize) -> Option<Vec<u8>> {
 
 fn destination(kind: Kind, request: &Request) -> Destination {
     match (request.relay, kind, request.current) {
-        (Some(relay), _, _) => Destination::Relay(relay),
+        (Some(relay), _, _) => Destination::Relay(relay.address),
         // RFC 2131 §4.1: NAKs are broadcast. A client that receives an OFFER has no valid address yet.
         (None, Kind::Nak | Kind::Offer, _) => Destination::Broadcast,
         // The client has this address, which was checked, and answers ARP.
