@@ -19,7 +19,8 @@ pub use domain::bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState};
 pub use boot::{BootDecision, BootFile, Part, Protocol, Work};
 pub use driver_info::set_bmc;
 pub use extra_fields::{
-    DeliveryInfo, ExtraFields, Properties, TextOrSecret, clear_traits, set_config_drive, set_traits, traits,
+    DeliveryInfo, ExtraFields, Properties, TextOrSecret, clear_traits, dhcp_client_identifier, set_config_drive,
+    set_traits, traits,
 };
 pub(crate) use extra_fields::{sealed, sealed_value};
 pub use firmware::{Bios, BiosSetting, FirmwareSeen};

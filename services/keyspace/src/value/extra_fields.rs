@@ -3,6 +3,7 @@
 
 mod delivery_info;
 mod instance_info;
+mod port_extra;
 mod properties;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::Sealed;
 pub use self::{
     delivery_info::{DeliveryInfo, TextOrSecret},
     instance_info::{clear_traits, set_config_drive, set_traits, traits},
+    port_extra::dhcp_client_identifier,
     properties::Properties,
 };
 
