@@ -2,7 +2,7 @@
 
 use domain::net::MacAddr;
 use keyspace::value::{BootDecision, Protocol, Work};
-use wire_dhcp::{Architecture, Client};
+use wire_dhcp::{Architecture, Client, Request};
 
 /// A file of one node that its machine can request, over HTTP or TFTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,14 +58,31 @@ pub(crate) fn parse_path(text: &str) -> Option<BootPath> {
 pub(crate) fn boot_file(client: Client, mac: MacAddr, decision: Option<&BootDecision>, http: &str) -> Option<String> {
     decision?;
     match client {
-        Client::Pxe(Architecture::Bios) => Some("undionly.kpxe".to_owned()),
-        Client::Pxe(Architecture::UefiX64) => Some("snponly.efi".to_owned()),
-        Client::Http(Architecture::UefiX64) => Some(format!("http://{http}/ipxe.efi")),
+        Client::Pxe(_) => loader(client).map(str::to_owned),
+        Client::Http(_) => loader(client).map(|name| format!("http://{http}/{name}")),
         Client::Ipxe(_) => Some(format!("http://{http}/boot/{mac}/{}", NodeFile::Script.name())),
+        Client::System => None,
+    }
+}
+
+/// Returns the boot loader for firmware of this kind.
+fn loader(client: Client) -> Option<&'static str> {
+    match client {
+        Client::Pxe(Architecture::Bios) => Some("undionly.kpxe"),
+        Client::Pxe(Architecture::UefiX64) => Some("snponly.efi"),
+        Client::Http(Architecture::UefiX64) => Some("ipxe.efi"),
         Client::Pxe(Architecture::UefiArm64 | Architecture::Other(_))
         | Client::Http(Architecture::Bios | Architecture::UefiArm64 | Architecture::Other(_))
+        | Client::Ipxe(_)
         | Client::System => None,
     }
+}
+
+/// Returns the client with the first of its architectures that there is a boot loader for. If there is none for any, returns
+/// the client with its first one.
+pub(crate) fn bootable_client(request: &Request) -> Client {
+    let clients = request.architectures.iter().map(|architecture| request.client.with_architecture(*architecture));
+    clients.into_iter().find(|client| loader(*client).is_some()).unwrap_or(request.client)
 }
 
 /// Describes the client, for the timeline.
@@ -226,6 +243,37 @@ mod tests {
         assert_eq!(of(Client::Pxe(Architecture::UefiArm64)), None);
         assert_eq!(of(Client::System), None);
         assert_eq!(boot_file(Client::Pxe(Architecture::Bios), mac(), None, "10.0.0.1:80"), None);
+    }
+
+    #[test]
+    fn the_first_architecture_with_a_boot_loader_is_booted() {
+        use Architecture::{Bios, Other, UefiArm64, UefiX64};
+        // A DISCOVER with this option 60 and this option 93 (RFC 4578 §2.1).
+        let discover = |class: &[u8], list: &[u8]| {
+            let mut bytes = vec![0; 240];
+            bytes.splice(..3, [1, 1, 6]);
+            bytes.splice(28..34, [0x52, 0x54, 0, 1, 0, 1]);
+            bytes.splice(236.., [99, 130, 83, 99, 53, 1, 1]);
+            for (code, octets) in [(60, class), (93, list)] {
+                bytes.extend([code, u8::try_from(octets.len()).unwrap()]);
+                bytes.extend(octets);
+            }
+            Request::decode(&bytes).unwrap()
+        };
+        for (class, list, expected) in [
+            (&b"PXEClient"[..], &[0, 6, 0, 7][..], Client::Pxe(UefiX64)),
+            (b"PXEClient", &[0, 11, 0, 7], Client::Pxe(UefiX64)),
+            (b"PXEClient", &[0, 6, 0, 0], Client::Pxe(Bios)),
+            (b"PXEClient", &[0, 0, 0, 7], Client::Pxe(Bios)),
+            (b"PXEClient:Arch:00007:UNDI:003016", &[0, 0, 0, 7], Client::Pxe(UefiX64)),
+            (b"HTTPClient:Arch:00016:UNDI:003001", &[0, 20, 0, 16], Client::Http(UefiX64)),
+            (b"HTTPClient", &[0, 20, 0, 16], Client::Http(UefiX64)),
+            (b"PXEClient", &[0, 6, 0, 11], Client::Pxe(Other(6))),
+            (b"PXEClient", &[0, 11], Client::Pxe(UefiArm64)),
+            (b"udhcp 1.35.0", &[], Client::System),
+        ] {
+            assert_eq!(bootable_client(&discover(class, list)), expected, "{list:?}");
+        }
     }
 
     #[test]

@@ -9,13 +9,15 @@ use std::{
 };
 
 use domain::{generation::Generation, net::MacAddr, timeline::Mark};
+use keyspace::value::Network;
 use service_kit::{
     Host,
     socket::{Arrival, Datagrams},
 };
 use tokio::time::Instant;
 use wire_dhcp::{
-    Boot, BootFile, Client, Kind, MAX_MESSAGE, MessageType, NoReply, Replica, Reply, Request, Reservation, answer,
+    Boot, BootFile, Client, Kind, MAX_MESSAGE, Malformed, MessageType, NoReply, Replica, Reply, Request, Reservation,
+    answer,
 };
 
 use crate::{Error, boot, context::PxeContext, metrics, rack::KnownNode, unanswered::UnansweredLog};
@@ -62,15 +64,23 @@ impl Dhcp {
     }
 
     async fn handle(&mut self, context: &PxeContext, arrival: Arrival, bytes: &[u8]) {
-        let request = match Request::decode(bytes) {
+        let mut request = match Request::decode(bytes) {
             Ok(request) => request,
+            Err(Malformed::ClientIdentifier) => {
+                self.unanswered.log(&arrival.from, &Malformed::ClientIdentifier);
+                return metrics::dhcp("no client identifier");
+            }
             Err(error) => {
                 tracing::debug!(from = %arrival.from, %error, "ignored a malformed datagram");
                 return metrics::dhcp("malformed");
             }
         };
-        let mac = MacAddr::new(request.mac.0);
+        request.client = boot::bootable_client(&request);
         let Some(network) = context.rack.network() else { return metrics::dhcp("no network") };
+        let identifier = request.client_identifier.as_deref();
+        let Some(mac) = context.rack.port_of(&request.hardware, identifier) else {
+            return self.leave_identifier_unanswered(identifier.unwrap_or_default());
+        };
         if let Some(relay) = request.relay.filter(|relay| !network.subnet.contains(relay.link)) {
             // The MAC address, known or not, says nothing about a machine on another link.
             return self.leave_unanswered(mac, NoReply::OtherLink(relay));
@@ -90,44 +100,50 @@ impl Dhcp {
             return metrics::dhcp("left to its owner");
         }
         record_request(context, &request, &known, repeated);
-        let http = context.http.to_string();
-        let file = boot::boot_file(request.client, mac, known.decision.as_ref(), &http);
-        let reservation = Reservation {
-            address: known.address,
-            prefix: network.subnet.prefix(),
-            router: network.router,
-            dns: network.name_servers.clone(),
-            lease_seconds: u32::try_from(context.pxe.lease.as_secs()).unwrap_or(u32::MAX),
-            host_name: Some(known.name.clone()),
-            boot: file.and_then(|file| BootFile::new(file).ok()).map(|file| Boot { next_server: None, file }),
-        };
+        let reservation = reservation(context, &network, &known, request.client);
         let replica = Replica { server_identifier: network.server_identifier, address: context.pxe.address };
         match answer(&request, &reservation, &replica) {
             Ok(reply) => {
                 self.send(context, &reply, &arrival).await;
+                self.count_answer(mac, &request, known.decision.is_some() && reservation.boot.is_none());
                 record_reply(context, &request, &known, &reply);
             }
             Err(reason) => self.leave_unanswered(mac, reason),
         }
     }
 
+    /// Counts an answer, and logs if firmware that is to boot gets no boot file.
+    fn count_answer(&mut self, mac: MacAddr, request: &Request, lacks_boot_file: bool) {
+        if !lacks_boot_file || request.client == Client::System {
+            return metrics::dhcp("answered");
+        }
+        let client = boot::describe(request.client);
+        self.unanswered.log(&mac, &format_args!("an address, but no boot file: there is no boot loader for {client}"));
+        metrics::dhcp("answered without a boot loader");
+    }
+
+    /// Counts and logs a message of an InfiniBand interface that no port has.
+    fn leave_identifier_unanswered(&mut self, identifier: &[u8]) {
+        let text: Vec<String> = identifier.iter().map(|octet| format!("{octet:02x}")).collect();
+        let text = text.join(":");
+        let set = format!("baremetal port set PORT --extra client-id={text}");
+        let reason = format!("no port has this client identifier; set it with: {set}");
+        self.unanswered.log(&"InfiniBand interface", &reason);
+        metrics::dhcp("unknown client identifier");
+    }
+
     /// Counts a message without a reply, and logs the reason if an operator can change it.
     fn leave_unanswered(&mut self, mac: MacAddr, reason: NoReply) {
         let outcome = match reason {
-            NoReply::NotDue => "no reply due",
-            NoReply::OtherServer(_) => "not for us",
+            NoReply::NotDue => return metrics::dhcp("no reply due"),
+            NoReply::OtherServer(_) => return metrics::dhcp("not for us"),
             NoReply::NoAddress => "no address requested",
             NoReply::OtherNetwork(_) => "other network",
             NoReply::OtherLink(_) => "relayed from another network",
             NoReply::TooLong(_) => "too long",
         };
         metrics::dhcp(outcome);
-        match reason {
-            NoReply::NotDue | NoReply::OtherServer(_) => {}
-            NoReply::NoAddress | NoReply::OtherNetwork(_) | NoReply::OtherLink(_) | NoReply::TooLong(_) => {
-                self.unanswered.log(&mac, &reason);
-            }
-        }
+        self.unanswered.log(&mac, &reason);
     }
 
     async fn send(&self, context: &PxeContext, reply: &Reply, arrival: &Arrival) {
@@ -152,6 +168,19 @@ impl Dhcp {
     }
 }
 
+fn reservation(context: &PxeContext, network: &Network, known: &KnownNode, client: Client) -> Reservation {
+    let file = boot::boot_file(client, known.mac, known.decision.as_ref(), &context.http.to_string());
+    Reservation {
+        address: known.address,
+        prefix: network.subnet.prefix(),
+        router: network.router,
+        dns: network.name_servers.clone(),
+        lease_seconds: u32::try_from(context.pxe.lease.as_secs()).unwrap_or(u32::MAX),
+        host_name: Some(known.name.clone()),
+        boot: file.and_then(|file| BootFile::new(file).ok()).map(|file| Boot { next_server: None, file }),
+    }
+}
+
 /// Records a request on the timeline. Only the replica that replies does so, so that a request that all replicas
 /// receive is recorded once.
 fn record_request(context: &PxeContext, request: &Request, known: &KnownNode, repeated: bool) {
@@ -168,7 +197,6 @@ fn record_reply(context: &PxeContext, request: &Request, known: &KnownNode, repl
         context.timeline.note(known.node, generation, mark, subject);
     };
     let Some(decision) = &known.decision else {
-        metrics::dhcp("answered");
         // No boot of ours is pending, and power has reached what the deployment requires: this is the deployed system.
         if reply.kind == Kind::Ack && request.client == Client::System && known.is_powered {
             context.observations.record_alive(
@@ -179,7 +207,6 @@ fn record_reply(context: &PxeContext, request: &Request, known: &KnownNode, repl
         }
         return;
     };
-    metrics::dhcp("answered");
     match reply.kind {
         Kind::Offer => note(decision.generation, Mark::DhcpOffer, format!("{} to {client}", known.address)),
         Kind::Ack => {

@@ -10,9 +10,10 @@ use keyspace::{
     View,
     key::{self, Parsed, Scope},
     store::Versioned,
-    value::{self, BootDecision, Network, PxeSeen},
+    value::{self, BootDecision, Network, Port, PxeSeen},
 };
 use mesh::{Joined, Mesh};
+use wire_dhcp::Hardware;
 
 use crate::Error;
 
@@ -48,6 +49,20 @@ impl Rack {
 
     pub(crate) fn network(&self) -> Option<Network> {
         self.view().get(&key::rack(self.id))?.value.network
+    }
+
+    /// Returns the MAC address of the port that this interface is, or would be: an InfiniBand interface is the port whose
+    /// `extra` has its client identifier, otherwise it is identified by its GUID.
+    pub(crate) fn port_of(&self, hardware: &Hardware, client_identifier: Option<&[u8]>) -> Option<MacAddr> {
+        match (hardware, client_identifier) {
+            (Hardware::Infiniband(_), Some(identifier)) => {
+                let ports = self.view().list(&key::ports(self.id));
+                let ports = ports.iter().map(|(path, port)| (path.as_str(), &port.value));
+                port_with_identifier(ports, identifier)
+            }
+            (Hardware::Infiniband(_), None) | (Hardware::Ethernet(_), _) => None,
+        }
+        .or_else(|| hardware.mac().map(|mac| MacAddr::new(mac.0)))
     }
 
     /// Returns the node with this MAC address, if there is one and it has a reserved IP address.
@@ -103,5 +118,51 @@ impl Rack {
         let endpoints =
             members.into_iter().map(|(_, member): (_, Versioned<value::Member>)| member.value.ironic_endpoint);
         endpoints.filter(|endpoint| !endpoint.is_empty()).collect()
+    }
+}
+
+/// Returns the MAC address of the port whose `extra` has this DHCP client identifier.
+fn port_with_identifier<'a>(
+    mut ports: impl Iterator<Item = (&'a str, &'a Port)>,
+    identifier: &[u8],
+) -> Option<MacAddr> {
+    let has_it = |port: &Port| {
+        let extra = port.spec.as_ref().map(|spec| &spec.spec.extra);
+        extra.and_then(value::dhcp_client_identifier).is_some_and(|known| known == identifier)
+    };
+    let (path, _) = ports.find(|(_, port)| has_it(port))?;
+    key::last(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_found_by_the_client_identifier_in_its_extra() {
+        let port = |extra: serde_json::Value| -> Port {
+            let id = "00000000-0000-0000-0000-000000000001";
+            let spec = serde_json::json!({"spec": {"extra": extra}, "created_at": domain::time::Timestamp::default()});
+            serde_json::from_value(serde_json::json!({"id": id, "node": id, "spec": spec})).unwrap()
+        };
+        let id = "ff:00:00:00:00:00:02:00:00:02:c9:00:7c:fe:90:03:00:29:24:4f";
+        let octets = [255, 0, 0, 0, 0, 0, 2, 0, 0, 2, 0xc9, 0, 0x7c, 0xfe, 0x90, 3, 0, 0x29, 0x24, 0x4f];
+        let ports = [
+            ("ports/52:54:00:01:00:01", port(serde_json::json!({}))),
+            ("ports/52:54:00:01:00:02", port(serde_json::json!({"client-id": "ff:00"}))),
+            ("ports/7c:fe:90:29:24:4f", port(serde_json::json!({"client-id": id.to_uppercase()}))),
+            ("ports/52:54:00:01:00:03", port(serde_json::json!({"client-id": 7, "client_id": "01:02"}))),
+        ];
+        for (source, identifier, expected) in [
+            ("Ironic's `extra.client-id` (specs 6.2, add-infiniband-support)", &octets[..], Some("7c:fe:90:29:24:4f")),
+            ("another port's", &[255, 0], Some("52:54:00:01:00:02")),
+            ("the start of one", &octets[..19], None),
+            ("the end of one", &octets[1..], None),
+            ("none", &[], None),
+            ("under another key", &[1, 2], None),
+        ] {
+            let found = port_with_identifier(ports.iter().map(|(path, port)| (*path, port)), identifier);
+            assert_eq!(found.map(|mac| mac.to_string()).as_deref(), expected, "{source}");
+        }
     }
 }

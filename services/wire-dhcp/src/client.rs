@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
+use crate::hardware::Hardware;
 use crate::malformed::Malformed;
-use crate::message::{Direction, Mac, Message};
+use crate::message::{Direction, Message};
 use crate::options::{Options, code};
 use crate::relay::Relay;
 
@@ -43,7 +44,7 @@ impl MessageType {
     }
 }
 
-/// Architecture of the firmware: the first one in option 93 (RFC 4578 §2.1 and IANA's list).
+/// Architecture of the firmware (option 93, RFC 4578 §2.1 and IANA's list).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Architecture {
     /// 0 and 20: x86 with a BIOS. Also assumed if a PXE client has no option 93.
@@ -95,15 +96,32 @@ pub enum Client {
     System,
 }
 
+impl Client {
+    /// Returns the same kind of client with another architecture. A system has none.
+    #[must_use]
+    pub fn with_architecture(self, architecture: Architecture) -> Self {
+        match self {
+            Self::Pxe(_) => Self::Pxe(architecture),
+            Self::Http(_) => Self::Http(architecture),
+            Self::Ipxe(_) => Self::Ipxe(architecture),
+            Self::System => Self::System,
+        }
+    }
+}
+
 /// Parsed message of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Message type.
     pub message_type: MessageType,
-    /// Kind of client.
+    /// Kind of client, with the first of its architectures.
     pub client: Client,
-    /// MAC address of its NIC.
-    pub mac: Mac,
+    /// Every architecture that the client can boot, the one that it prefers first. Firmware may name several (RFC 4578 §2.1).
+    pub architectures: Vec<Architecture>,
+    /// Its interface.
+    pub hardware: Hardware,
+    /// Client identifier (option 61). It identifies an InfiniBand interface (RFC 4390 §2.1).
+    pub client_identifier: Option<Vec<u8>>,
     /// Transaction id; the reply repeats it.
     pub xid: u32,
     /// Seconds since the client started to request an address.
@@ -141,13 +159,21 @@ impl Request {
         let message = Message::decode(bytes, Direction::Request)?;
         let options = &message.options;
         let [message_type] = options.exact(code::MESSAGE_TYPE).ok_or(Malformed::Type)?;
+        let client_identifier = options.get(code::CLIENT_IDENTIFIER).filter(|octets| !octets.is_empty());
+        if client_identifier.is_none() && message.hardware.mac().is_none() {
+            return Err(Malformed::ClientIdentifier);
+        }
+        let architectures = architectures(options);
         Ok(Self {
             message_type: MessageType::from_number(message_type).ok_or(Malformed::Type)?,
-            client: client(options),
-            mac: message.mac,
+            client: client(options, architectures.first().copied()),
+            architectures,
+            hardware: message.hardware,
+            client_identifier: client_identifier.map(<[u8]>::to_vec),
             xid: message.xid,
             secs: message.secs,
-            wants_broadcast: message.broadcast,
+            // RFC 4390 §2.1: `chaddr` is of no use for unicast. Clients must set the bit, and a relay needs it.
+            wants_broadcast: message.broadcast || matches!(message.hardware, Hardware::Infiniband(_)),
             current: specified(message.ciaddr),
             requested: options.address(code::REQUESTED_ADDRESS).and_then(specified),
             server_identifier: options.address(code::SERVER_IDENTIFIER).and_then(specified),
@@ -170,9 +196,8 @@ fn specified(address: Ipv4Addr) -> Option<Ipv4Addr> {
 ///
 /// iPXE is checked first, because it has the vendor class of a PXE client too. It is identified by its user class, with or
 /// without a length octet (RFC 3004 §4 requires one, iPXE sends none), or by its own option 175.
-fn client(options: &Options) -> Client {
-    let first = options.get(code::ARCHITECTURE).and_then(|list| list.first_chunk::<2>());
-    let architecture = Architecture::from_number(first.map_or(0, |first| u16::from_be_bytes(*first)));
+fn client(options: &Options, first: Option<Architecture>) -> Client {
+    let architecture = first.unwrap_or(Architecture::Bios);
     let user_class = options.get(code::USER_CLASS).unwrap_or_default();
     let vendor_class = options.get(code::VENDOR_CLASS).unwrap_or_default();
     if user_class.windows(4).any(|word| word == b"iPXE") || options.get(code::IPXE).is_some() {
@@ -186,6 +211,26 @@ fn client(options: &Options) -> Client {
     } else {
         Client::System
     }
+}
+
+/// Returns the architectures of option 93, in their order. If the vendor class names one of them, it is the one in which the
+/// firmware runs, and becomes the first (PXE 2.1 §2.2: `PXEClient:Arch:00007:UNDI:003016`); it also stands in for a list
+/// that is missing.
+fn architectures(options: &Options) -> Vec<Architecture> {
+    let list = options.get(code::ARCHITECTURE).unwrap_or_default();
+    let mut numbers: Vec<u16> =
+        list.chunks_exact(2).filter_map(|pair| pair.try_into().ok()).map(u16::from_be_bytes).collect();
+    let running = running_architecture(options.get(code::VENDOR_CLASS).unwrap_or_default());
+    if numbers.is_empty() {
+        numbers.extend(running);
+    }
+    numbers.sort_by_key(|number| Some(*number) != running);
+    numbers.into_iter().map(Architecture::from_number).collect()
+}
+
+fn running_architecture(vendor_class: &[u8]) -> Option<u16> {
+    let (_, rest) = std::str::from_utf8(vendor_class).ok()?.split_once(":Arch:")?;
+    rest.split(':').next()?.parse().ok()
 }
 
 /// Parses option 97: a type octet, 0, and 16 octets (RFC 4578 §2.3). Firmware without a UUID sends only zeros or only ones.

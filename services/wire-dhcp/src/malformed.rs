@@ -21,9 +21,12 @@ pub enum Malformed {
     /// reply to itself.
     #[error("message has the wrong direction")]
     Direction,
-    /// The hardware is not Ethernet with 6 octets, or the address is a group address or all zero.
-    #[error("hardware address is not that of an Ethernet card")]
+    /// The hardware is neither Ethernet with 6 octets nor InfiniBand, or the address is a group address or all zero.
+    #[error("hardware address is not that of an Ethernet or InfiniBand card")]
     Hardware,
+    /// An InfiniBand card sent neither an address nor a client identifier (RFC 4390 §2.1).
+    #[error("InfiniBand message has no client identifier (option 61), which RFC 4390 requires")]
+    ClientIdentifier,
     /// Option 53 is missing, or is not a message type of the expected direction.
     #[error("message type is missing or unknown")]
     Type,

@@ -1,14 +1,14 @@
 //! DHCP messages: the fixed header of RFC 2131 §2 and the options.
 #![deny(clippy::arithmetic_side_effects)]
 
-use std::fmt;
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::{self, HType, Opcode};
 use dhcproto::{Decodable, Decoder, Encodable, error::EncodeError};
 
+use crate::hardware::{Hardware, InfinibandAddress, Mac};
 use crate::malformed::{MAX_MESSAGE, Malformed};
-use crate::options::Options;
+use crate::options::{Options, code};
 
 /// Minimum size of an encoded message, in octets. BOOTP messages have 300, and some boot ROMs drop shorter ones.
 pub(crate) const MIN_MESSAGE_OCTETS: usize = 300;
@@ -18,23 +18,9 @@ const HEADER_OCTETS: usize = 236;
 const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Size of the `file` field with its NUL, in octets.
 const FILE_FIELD_OCTETS: usize = 128;
-
-/// Ethernet address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+/// Where `sname` and `file` are in the header.
+const SNAME_FIELD: std::ops::Range<usize> = 44..108;
+const FILE_FIELD: std::ops::Range<usize> = 108..236;
 
 /// Direction of a message (RFC 2131 §2, `op`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +40,14 @@ pub(crate) struct Message {
     pub(crate) yiaddr: Ipv4Addr,
     pub(crate) siaddr: Ipv4Addr,
     pub(crate) giaddr: Ipv4Addr,
-    pub(crate) mac: Mac,
+    pub(crate) hardware: Hardware,
     pub(crate) file: Vec<u8>,
     pub(crate) options: Options,
 }
 
 impl Message {
     /// Creates a message without options.
-    pub(crate) fn new(direction: Direction, xid: u32, mac: Mac) -> Self {
+    pub(crate) fn new(direction: Direction, xid: u32, hardware: impl Into<Hardware>) -> Self {
         let none = Ipv4Addr::UNSPECIFIED;
         Self {
             direction,
@@ -72,7 +58,7 @@ impl Message {
             yiaddr: none,
             siaddr: none,
             giaddr: none,
-            mac,
+            hardware: hardware.into(),
             file: Vec::new(),
             options: Options::default(),
         }
@@ -95,6 +81,8 @@ impl Message {
         if direction != expected {
             return Err(Malformed::Direction);
         }
+        let mut options = Options::decode(options)?;
+        let overloaded = decode_overloaded(head, &mut options)?;
         Ok(Self {
             direction,
             xid: header.xid(),
@@ -104,16 +92,19 @@ impl Message {
             yiaddr: header.yiaddr(),
             siaddr: header.siaddr(),
             giaddr: header.giaddr(),
-            mac: hardware_address(&header)?,
-            file: header.fname().unwrap_or_default().to_vec(),
-            options: Options::decode(options)?,
+            hardware: hardware(&header)?,
+            file: if overloaded.file { Vec::new() } else { header.fname().unwrap_or_default().to_vec() },
+            options,
         })
     }
 
     /// Encodes the message, padded to [`MIN_MESSAGE_OCTETS`]. A `file` that does not fit into its field is left out.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, EncodeError> {
-        let Mac(mac) = self.mac;
-        let mut header = v4::Message::new_with_id(self.xid, self.ciaddr, self.yiaddr, self.siaddr, self.giaddr, &mac);
+        let mut header = v4::Message::new_with_id(self.xid, self.ciaddr, self.yiaddr, self.siaddr, self.giaddr, &[]);
+        match &self.hardware {
+            Hardware::Ethernet(Mac(mac)) => header.set_chaddr(mac),
+            Hardware::Infiniband(address) => header.set_htype(HType::Infiniband).set_chaddr(address.octets()),
+        };
         header.set_secs(self.secs);
         header.set_opcode(match self.direction {
             Direction::Request => Opcode::BootRequest,
@@ -134,15 +125,43 @@ impl Message {
     }
 }
 
+/// Header fields that hold options instead of their own content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Overloaded {
+    file: bool,
+    sname: bool,
+}
+
+/// Parses the options in `file` and `sname`, if option 52 says that some are there (RFC 2131 §4.1, RFC 2132 §9.3): first those
+/// of `file`, then those of `sname`. Values other than 1 to 3 have no meaning.
+fn decode_overloaded(head: &[u8], options: &mut Options) -> Result<Overloaded, Malformed> {
+    let overloaded = match options.exact(code::OVERLOAD) {
+        Some([1]) => Overloaded { file: true, sname: false },
+        Some([2]) => Overloaded { file: false, sname: true },
+        Some([3]) => Overloaded { file: true, sname: true },
+        Some(_) | None => Overloaded { file: false, sname: false },
+    };
+    if overloaded.file {
+        options.decode_more(head.get(FILE_FIELD).unwrap_or_default())?;
+    }
+    if overloaded.sname {
+        options.decode_more(head.get(SNAME_FIELD).unwrap_or_default())?;
+    }
+    Ok(overloaded)
+}
+
 /// Returns the hardware address. `chaddr()` panics on invalid lengths, so the length is checked first.
-fn hardware_address(header: &v4::Message) -> Result<Mac, Malformed> {
-    if header.htype() != HType::Eth || header.hlen() != 6 {
+fn hardware(header: &v4::Message) -> Result<Hardware, Malformed> {
+    if usize::from(header.hlen()) > InfinibandAddress::MAX_OCTETS {
         return Err(Malformed::Hardware);
     }
-    let mac: [u8; 6] = header.chaddr().try_into().map_err(|_| Malformed::Hardware)?;
-    let [first, ..] = mac;
-    if first & 1 == 1 || mac == [0; 6] {
-        return Err(Malformed::Hardware);
+    if header.htype() == HType::Infiniband {
+        return Ok(Hardware::Infiniband(InfinibandAddress::new(header.chaddr())));
     }
-    Ok(Mac(mac))
+    let mac = Mac(header.chaddr().try_into().map_err(|_| Malformed::Hardware)?);
+    if header.htype() == HType::Eth && mac.is_unicast() {
+        Ok(Hardware::Ethernet(mac))
+    } else {
+        Err(Malformed::Hardware)
+    }
 }

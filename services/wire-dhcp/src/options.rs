@@ -18,6 +18,7 @@ pub(crate) mod code {
     pub(crate) const VENDOR: u8 = 43;
     pub(crate) const REQUESTED_ADDRESS: u8 = 50;
     pub(crate) const LEASE_TIME: u8 = 51;
+    pub(crate) const OVERLOAD: u8 = 52;
     pub(crate) const MESSAGE_TYPE: u8 = 53;
     pub(crate) const SERVER_IDENTIFIER: u8 = 54;
     pub(crate) const PARAMETER_LIST: u8 = 55;
@@ -63,11 +64,17 @@ pub(crate) struct Options(Vec<(u8, Vec<u8>)>);
 
 impl Options {
     /// Parses options up to END or the end of the bytes. Parts of a split option are joined (RFC 3396 §7).
-    pub(crate) fn decode(mut bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut options = Self::default();
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         if bytes.len() > MAX_OPTIONS_OCTETS {
             return Err(Malformed::Long);
         }
+        let mut options = Self::default();
+        options.decode_more(bytes)?;
+        Ok(options)
+    }
+
+    /// Parses further options of the same message, and joins them to those before (RFC 3396).
+    pub(crate) fn decode_more(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
         while let Some((&code, rest)) = bytes.split_first() {
             bytes = rest;
             if code == PAD {
@@ -78,10 +85,10 @@ impl Options {
             }
             let (&length, rest) = rest.split_first().ok_or(Malformed::Short)?;
             let (value, rest) = rest.split_at_checked(length.into()).ok_or(Malformed::Short)?;
-            options.join(code, value);
+            self.join(code, value);
             bytes = rest;
         }
-        Ok(options)
+        Ok(())
     }
 
     fn join(&mut self, code: u8, value: &[u8]) {

@@ -188,7 +188,7 @@ fn nak(request: &Request, replica: &Replica) -> Message {
 }
 
 fn new_message(kind: Kind, request: &Request, replica: &Replica) -> Message {
-    let mut message = Message::new(Direction::Reply, request.xid, request.mac);
+    let mut message = Message::new(Direction::Reply, request.xid, request.hardware);
     message.broadcast = request.wants_broadcast;
     message.giaddr = request.relay.map_or(Ipv4Addr::UNSPECIFIED, |relay| relay.address);
     // The message type must be the first option: some boot ROMs expect it there.

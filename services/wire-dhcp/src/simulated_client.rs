@@ -3,8 +3,9 @@
 use std::net::Ipv4Addr;
 
 use crate::client::{Client, MessageType};
+use crate::hardware::Mac;
 use crate::malformed::{MAX_MESSAGE, Malformed};
-use crate::message::{Direction, Mac, Message};
+use crate::message::{Direction, Message};
 use crate::options::{Options, code};
 use crate::reply::Kind;
 
@@ -134,7 +135,7 @@ fn encode(message: &Message) -> Vec<u8> {
 pub struct ServerReply {
     /// Type of the reply.
     pub kind: Kind,
-    /// MAC address of the receiving NIC.
+    /// MAC address of the receiving NIC; zero for InfiniBand without an address.
     pub mac: Mac,
     /// Transaction id.
     pub xid: u32,
@@ -177,7 +178,7 @@ impl ServerReply {
         let server_identifier = options.address(code::SERVER_IDENTIFIER).ok_or(Malformed::Type)?;
         Ok(Self {
             kind: kinds.into_iter().find(|known| known.number() == kind).ok_or(Malformed::Type)?,
-            mac: message.mac,
+            mac: message.hardware.mac().unwrap_or(Mac([0; 6])),
             xid: message.xid,
             address: message.yiaddr,
             server_identifier,

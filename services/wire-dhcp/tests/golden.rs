@@ -55,7 +55,7 @@ fn ipxe_in_a_bios_rom_gets_a_reply() {
     let discover = golden!("ipxe-rom-bios-discover");
     assert_eq!(identity(&discover), (MessageType::Discover, Client::Ipxe(Architecture::Bios), Some(UUID)));
     assert_eq!(discover.user_class.as_deref(), Some("iPXE"));
-    assert_eq!(discover.mac.to_string(), "52:54:00:01:00:01");
+    assert_eq!(discover.hardware.mac().unwrap().to_string(), "52:54:00:01:00:01");
     assert!(ServerReply::decode(&reply(&discover).unwrap().bytes).unwrap().no_proxy);
     let taken = reply(&golden!("ipxe-rom-bios-request")).unwrap();
     assert_eq!((taken.kind, taken.destination), (Kind::Ack, Destination::Broadcast));

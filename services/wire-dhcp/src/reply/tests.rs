@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::client::Architecture;
+use crate::hardware::{Hardware, InfinibandAddress, Mac};
 use crate::malformed::{MAX_MESSAGE, Malformed};
-use crate::message::Mac;
 use crate::{BootFile, InvalidBootFile, ServerReply, SimulatedClient};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 11);
@@ -254,6 +254,38 @@ fn a_relayed_request_is_answered_to_its_relay() {
 }
 
 #[test]
+fn an_infiniband_client_is_answered_by_broadcast_with_its_own_header() {
+    let guid = [0x7c, 0xfe, 0x90, 3, 0, 0x29, 0x24, 0x4f];
+    let identifier: &[u8] = &[&[255, 0, 0, 0, 0, 0, 2, 0, 0, 2, 0xc9, 0], guid.as_slice()].concat();
+    for (source, chaddr, relay) in [
+        ("RFC 4390 §2.1: hlen 0", &[][..], None),
+        ("a DISCOVER without the broadcast bit, through a relay", &[], Some(RELAY)),
+        ("iPXE sends the GUID", &guid, None),
+        ("UEFI firmware sends a MAC address", &[0x7c, 0xfe, 0x90, 0x29, 0x24, 0x4f], None),
+        ("a length that names no address", &[1; 16], None),
+        ("the GUID through a relay", &guid, Some(RELAY)),
+    ] {
+        let hardware = Hardware::Infiniband(InfinibandAddress::new(chaddr));
+        let mut message = Message::new(Direction::Request, 7, hardware);
+        message.giaddr = relay.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        message.options.add(code::MESSAGE_TYPE, [1]).add(code::CLIENT_IDENTIFIER, identifier);
+        let reply = reply(&message.encode().unwrap()).unwrap();
+        assert_eq!(reply.destination, relay.map_or(Destination::Broadcast, Destination::Relay), "{source}");
+        let header = reply.bytes.get(..44).unwrap();
+        assert_eq!(
+            header.get(1..3),
+            Some([32, u8::try_from(chaddr.len()).unwrap()].as_slice()),
+            "{source}: htype, hlen"
+        );
+        assert_eq!(header.get(10..12), Some([0x80, 0].as_slice()), "{source}: the broadcast bit");
+        let mut padded = chaddr.to_vec();
+        padded.resize(16, 0);
+        assert_eq!(header.get(28..44), Some(&*padded), "{source}: chaddr");
+        assert_eq!(options(&reply).get(code::CLIENT_IDENTIFIER), Some(identifier), "{source}: RFC 6842 §3");
+    }
+}
+
+#[test]
 fn option_82_without_a_relay_is_repeated_and_changes_nothing_else() {
     let mut message = Message::decode(&simulated_client(PXE).discover(), Direction::Request).unwrap();
     let information = relay_information(&[5, 4, 10, 78, 1, 0, 11, 4, 10, 78, 1, 1]);
@@ -453,7 +485,7 @@ proptest! {
             if let Ok(reply) = answer(&request, &reservation("http://10.77.1.2/boot.ipxe"), &REPLICA) {
                 prop_assert!((300..=MAX_MESSAGE).contains(&reply.bytes.len()) && reply.bytes.len() <= request.max_octets);
                 let read = ServerReply::decode(&reply.bytes).unwrap();
-                prop_assert_eq!((read.kind, read.xid, read.mac), (reply.kind, request.xid, request.mac));
+                prop_assert_eq!((read.kind, read.xid, Some(read.mac)), (reply.kind, request.xid, request.hardware.mac()));
             }
         }
     }
