@@ -15,7 +15,7 @@ use rtnetlink::{
 use service_kit::{Host, status};
 use tokio::time::MissedTickBehavior;
 
-use crate::{arp::Arp, context::PxeContext, metrics};
+use crate::{arp::Arp, config::Pxe, context::PxeContext, metrics};
 
 /// How often leadership is checked and the lifetime renewed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -60,8 +60,8 @@ enum AcquireError {
 
 impl IdentifierHolder {
     /// Opens the sockets on the provisioning network.
-    pub(crate) fn open(host: &Host, context: &PxeContext) -> io::Result<Self> {
-        let arp = Arp::open(&context.pxe.device)?;
+    pub(crate) fn open(host: &Host, pxe: &Pxe) -> io::Result<Self> {
+        let arp = Arp::open(&pxe.device)?;
         let (connection, netlink, _) = rtnetlink::new_connection()?;
         host.spawn(connection);
         Ok(Self { arp, netlink, holding: Holding::Not })

@@ -7,15 +7,16 @@
 //! announces no prefix, so that it changes nothing on other machines.
 
 use std::{
-    fs, io,
+    io,
     net::{Ipv6Addr, SocketAddr, SocketAddrV6},
 };
 
+use nix::net::if_::if_nametoindex;
 use service_kit::Host;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-use crate::{Error, context::PxeContext};
+use crate::{Error, config::Pxe};
 
 /// Type of a router solicitation (RFC 4861 §4.1).
 const SOLICITATION: u8 = 133;
@@ -37,10 +38,10 @@ pub(crate) struct Advertiser {
 
 impl Advertiser {
     /// Binds the socket. Returns `None` if the link has no IPv6; machines then wait for their timeout.
-    pub(crate) fn bind(context: &PxeContext) -> Result<Option<Self>, Error> {
+    pub(crate) fn bind(pxe: &Pxe) -> Result<Option<Self>, Error> {
         let refused = |source| Error::Socket { what: "router advertisements", source };
-        let device = &context.pxe.device;
-        let index = index_of(device).map_err(refused)?;
+        let device = &pxe.device;
+        let index = index_of(device)?;
         match socket(device, index) {
             Ok(socket) => {
                 let socket = UdpSocket::from_std(socket.into()).map_err(refused)?;
@@ -84,9 +85,11 @@ impl Advertiser {
     }
 }
 
-fn index_of(device: &str) -> io::Result<u32> {
-    let text = fs::read_to_string(format!("/sys/class/net/{device}/ifindex"))?;
-    text.trim().parse().map_err(io::Error::other)
+/// Returns the index of an interface. It asks the kernel and not `/sys`, which may show the interfaces of another network
+/// namespace.
+fn index_of(device: &str) -> Result<u32, Error> {
+    let refused = |error: nix::Error| Error::NoInterface { device: device.to_owned(), source: error.into() };
+    if_nametoindex(device).map_err(refused)
 }
 
 /// Opens a raw socket bound to one link; requires CAP_NET_RAW. tokio's `UdpSocket` works with any datagram socket.
@@ -101,4 +104,19 @@ fn socket(device: &str, index: u32) -> io::Result<Socket> {
     socket.join_multicast_v6(&ALL_ROUTERS, index)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_is_found_by_the_kernel_and_a_missing_one_is_named() {
+        assert_eq!(index_of("lo").unwrap(), 1);
+        for device in ["prov9", "", "a name that is too long for an interface", "lo/../lo", "lo\0", "LO"] {
+            let error = index_of(device).unwrap_err();
+            assert!(matches!(error, Error::NoInterface { .. }), "{error}");
+            assert!(error.to_string().contains(&format!("interface {device:?}")), "{error}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use wire_dhcp::{
     answer,
 };
 
-use crate::{Error, boot, context::PxeContext, metrics, rack::KnownNode, unanswered::UnansweredLog};
+use crate::{Error, boot, config::Pxe, context::PxeContext, metrics, rack::KnownNode, unanswered::UnansweredLog};
 
 /// Maximum number of requests remembered to detect repetitions; the oldest are forgotten.
 const MAX_REMEMBERED_REQUESTS: usize = 4096;
@@ -36,10 +36,10 @@ pub(crate) struct Dhcp {
 }
 
 impl Dhcp {
-    pub(crate) fn bind(context: &PxeContext) -> Result<Self, Error> {
-        let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, context.pxe.dhcp_port);
-        let socket = Datagrams::bind(address, Some(&context.pxe.device))
-            .map_err(|source| Error::Socket { what: "DHCP", source })?;
+    pub(crate) fn bind(pxe: &Pxe) -> Result<Self, Error> {
+        let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, pxe.dhcp_port);
+        let socket =
+            Datagrams::bind(address, Some(&pxe.device)).map_err(|source| Error::Socket { what: "DHCP", source })?;
         Ok(Self { socket, recent: HashMap::new(), unanswered: UnansweredLog::default() })
     }
 

@@ -45,9 +45,17 @@ pub enum Error {
     /// A TCP listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The interface on the provisioning network does not exist.
+    #[error("interface {device:?} does not exist in the network namespace of the service; check pxe.device")]
+    NoInterface {
+        /// Name of the interface.
+        device: String,
+        /// The I/O error.
+        source: io::Error,
+    },
     /// A socket on the provisioning network cannot be opened.
     #[error(
-        "cannot open the socket for {what}; check pxe.device, and that the service may use low ports and raw sockets"
+        "cannot open the socket for {what}; check pxe.device and pxe.address, and that the service may use low ports and raw sockets"
     )]
     Socket {
         /// The protocol.
@@ -80,9 +88,12 @@ impl Failure for Error {
             Self::NotYetSeen(_) | Self::Fetching(_) | Self::NoStorage { .. } => Kind::Unavailable,
             Self::BootFile { .. } => Kind::NotNow,
             Self::Mesh(error) => error.kind(),
-            Self::Join(_) | Self::Bind(_) | Self::Socket { .. } | Self::Folder { .. } | Self::Sealed { .. } => {
-                Kind::Internal
-            }
+            Self::Join(_)
+            | Self::Bind(_)
+            | Self::NoInterface { .. }
+            | Self::Socket { .. }
+            | Self::Folder { .. }
+            | Self::Sealed { .. } => Kind::Internal,
         }
     }
 
@@ -94,7 +105,9 @@ impl Failure for Error {
             Self::NoStorage { .. } => "NO_STORAGE",
             Self::BootFile { .. } => "BOOT_FILE",
             Self::Mesh(error) => error.reason(),
-            Self::Join(_) | Self::Bind(_) | Self::Socket { .. } | Self::Folder { .. } => "BEGIN",
+            Self::Join(_) | Self::Bind(_) | Self::NoInterface { .. } | Self::Socket { .. } | Self::Folder { .. } => {
+                "BEGIN"
+            }
             Self::Sealed { .. } => "SEALED",
         }
     }

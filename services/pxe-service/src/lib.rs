@@ -30,7 +30,7 @@ use std::sync::Arc;
 use domain::service::Service;
 use proto::pxe::v1::pxe_service_server::PxeServiceServer;
 use service_kit::{
-    Kit,
+    Host, Kit,
     serve::{self, Rule, schedulers},
     timeline::Timeline,
 };
@@ -58,6 +58,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         data_endpoint: http_address.to_string(),
         ..mesh::Endpoints::default()
     };
+    // Before it joins: a replica that cannot serve the provisioning network must not own nodes.
+    let provisioning = if pxe.device.is_empty() { None } else { Some(Provisioning::bind(&kit.host, &pxe)?) };
     let joined = Box::pin(mesh::join(&kit, Service::Pxe, endpoints)).await?;
     let membership = joined.mesh.clone();
     let timeline = Timeline::new(format!("pxe-service at {}", pxe.address));
@@ -76,21 +78,41 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     });
     kit.host.spawn_essential("boot files", context.files.clone().prefetch(kit.host.clone()));
     kit.host.spawn_essential("http", http::serve(kit.host.clone(), pages, Arc::clone(&context)));
-    if !context.pxe.device.is_empty() {
-        let tftp = tftp::Tftp::bind(&context)?;
-        kit.host.spawn_essential("tftp", tftp.serve(kit.host.clone(), Arc::clone(&context)));
-        if let Some(advertiser) = advertise::Advertiser::bind(&context)? {
-            kit.host.spawn_essential("advertisements", advertiser.serve(kit.host.clone()));
-        }
-        let holder = address::IdentifierHolder::open(&kit.host, &context)
-            .map_err(|source| Error::Socket { what: "ARP", source })?;
-        kit.host.spawn_essential("server identifier", holder.serve(kit.host.clone(), Arc::clone(&context)));
-        let dhcp = dhcp::Dhcp::bind(&context)?;
-        kit.host.spawn_essential("dhcp", dhcp.serve(kit.host.clone(), Arc::clone(&context)));
+    if let Some(provisioning) = provisioning {
+        provisioning.serve(&kit.host, &context);
     }
     let routes = Routes::new(PxeServiceServer::new(api::Api { context, timeline }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(membership.report_health(health, kit.host.clone()));
     kit.host.stopping().await;
     Ok(())
+}
+
+/// The servers on the provisioning network, with their sockets bound.
+struct Provisioning {
+    tftp: tftp::Tftp,
+    advertiser: Option<advertise::Advertiser>,
+    identifier: address::IdentifierHolder,
+    dhcp: dhcp::Dhcp,
+}
+
+impl Provisioning {
+    /// Binds all sockets. The advertiser comes first, because its error names an interface that does not exist.
+    fn bind(host: &Host, pxe: &Pxe) -> Result<Self, Error> {
+        let advertiser = advertise::Advertiser::bind(pxe)?;
+        let tftp = tftp::Tftp::bind(pxe)?;
+        let identifier =
+            address::IdentifierHolder::open(host, pxe).map_err(|source| Error::Socket { what: "ARP", source })?;
+        Ok(Self { tftp, advertiser, identifier, dhcp: dhcp::Dhcp::bind(pxe)? })
+    }
+
+    /// Serves until the host stops.
+    fn serve(self, host: &Host, context: &Arc<context::PxeContext>) {
+        host.spawn_essential("tftp", self.tftp.serve(host.clone(), Arc::clone(context)));
+        if let Some(advertiser) = self.advertiser {
+            host.spawn_essential("advertisements", advertiser.serve(host.clone()));
+        }
+        host.spawn_essential("server identifier", self.identifier.serve(host.clone(), Arc::clone(context)));
+        host.spawn_essential("dhcp", self.dhcp.serve(host.clone(), Arc::clone(context)));
+    }
 }

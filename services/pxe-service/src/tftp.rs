@@ -20,6 +20,7 @@ use wire_tftp::{End, FurtherRequest, Limits, Outcome, Output, Refusal, Request, 
 use crate::{
     Error,
     boot::{self, BootPath},
+    config::Pxe,
     context::PxeContext,
     http::{self, ServedFile},
     metrics,
@@ -41,8 +42,8 @@ pub(crate) struct Tftp {
 }
 
 impl Tftp {
-    pub(crate) fn bind(context: &PxeContext) -> Result<Self, Error> {
-        let address = SocketAddrV4::new(context.pxe.address, context.pxe.tftp_port);
+    pub(crate) fn bind(pxe: &Pxe) -> Result<Self, Error> {
+        let address = SocketAddrV4::new(pxe.address, pxe.tftp_port);
         let socket = Datagrams::bind(address, None).map_err(|source| Error::Socket { what: "TFTP", source })?;
         Ok(Self { socket, clients: Arc::default() })
     }
