@@ -297,13 +297,13 @@ async fn find_rack(store: &Store, name: &str) -> Result<RackId> {
 /// Waits until every service is ready, then prints the endpoints.
 async fn ready(options: &Options, children: &[child::Child], certs: &certs::Certs) -> Result<()> {
     let begun = Instant::now();
-    for child in children {
-        while !child.is_ready() {
-            if begun.elapsed() > READY_TIMEOUT {
-                bail!("{} does not start; see {}", child.name, child.log().display());
-            }
-            tokio::time::sleep(CHECK_INTERVAL).await;
+    // All at the same time: a service that has joined may exit while another one is awaited.
+    while let Some(child) = children.iter().find(|child| !child.is_ready()) {
+        if begun.elapsed() > READY_TIMEOUT {
+            let error = child.last_error().map(|error| format!(": {error}")).unwrap_or_default();
+            bail!("{} does not start{error}; see {}", child.name, child.log().display());
         }
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
     let schedulers = children.iter().filter(|child| child.service == Service::Scheduler);
     let endpoints: Option<Vec<_>> = schedulers.map(child::Child::endpoint).collect();

@@ -1,6 +1,14 @@
 //! Runs a service as a child process: starts it, restarts it with back-off, and publishes its death when it was reaped.
 
-use std::{fs, net::TcpListener, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    fs,
+    io::{Read as _, Seek as _, SeekFrom},
+    net::TcpListener,
+    path::PathBuf,
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use domain::{
@@ -8,6 +16,7 @@ use domain::{
     service::Service,
 };
 use keyspace::{Store, key::Scope};
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use service_kit::Host;
 use tokio::{process::Command, time::Instant};
@@ -20,6 +29,10 @@ const INITIAL_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(10);
 /// A child that ran for this long was started successfully: the delay is reset.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// How much of the end of a log is searched for an error, in bytes.
+const MAX_ERROR_LOG_BYTES: u64 = 16 << 10;
+/// Maximum length of an error of a child that is repeated on the terminal, in characters.
+const MAX_ERROR_LETTERS: usize = 500;
 /// How long a child may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(13);
 
@@ -33,6 +46,17 @@ pub(crate) struct Child {
     pub(crate) data: PathBuf,
     /// Its configuration (TOML).
     pub(crate) config: String,
+    /// What is known of its runs. Clones share it.
+    pub(crate) runs: Arc<Mutex<Runs>>,
+}
+
+/// What is known of the runs of a child process.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    /// Instance that its data directory named before the present run.
+    instance_before: Option<InstanceId>,
+    /// Reason why the last run ended, in the service's words.
+    last_error: Option<String>,
 }
 
 impl Child {
@@ -49,6 +73,7 @@ impl Child {
     /// free, because other processes know it.
     pub(crate) fn write_config(&self) -> Result<()> {
         fs::create_dir_all(&self.data)?;
+        self.runs.lock().instance_before = self.instance();
         let config = self.endpoint().map_or_else(|| Ok(self.config.clone()), |at| listening_at(&self.config, &at))?;
         for stale in ["grpc.address", "monitor.address", "http.address", "agents.address"] {
             let path = self.data.join(stale);
@@ -65,9 +90,14 @@ impl Child {
         fs::read_to_string(self.data.join("grpc.address")).ok().map(|text| text.trim().to_owned())
     }
 
-    /// Returns whether it has joined the mesh.
+    /// Returns whether its present run has joined the mesh.
     pub(crate) fn is_ready(&self) -> bool {
-        self.endpoint().is_some() && self.instance().is_some()
+        has_joined(self.endpoint().as_deref(), self.instance(), self.runs.lock().instance_before)
+    }
+
+    /// Returns why its last run ended, if it ended by itself.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.runs.lock().last_error.clone()
     }
 
     /// Returns its last instance, as recorded in its data directory.
@@ -92,7 +122,8 @@ impl Child {
             if begun.elapsed() > STABLE_AFTER {
                 pause = INITIAL_DELAY;
             }
-            say(&format!("{} exited, restarting it (log: {})", self.name, self.log().display()));
+            let error = self.last_error().map(|error| format!(": {error}")).unwrap_or_default();
+            say(&format!("{} exited, restarting it (log: {}){error}", self.name, self.log().display()));
             tokio::select! {
                 () = host.stopping() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -107,6 +138,7 @@ impl Child {
     /// Runs it until it exits. Returns `true` if it was stopped because the host stops.
     async fn run_until_exit(&self, host: &Host) -> Result<bool> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log())?;
+        let start_of_log = log.metadata()?.len();
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut child = Command::new(program)
             .arg(self.service.name())
@@ -121,6 +153,7 @@ impl Child {
             ended = child.wait() => {
                 let ended = ended?;
                 tracing::warn!(name = self.name, %ended, "service exited");
+                self.runs.lock().last_error = self.logged_since(start_of_log).as_deref().and_then(error_line);
                 return Ok(false);
             }
             () = host.stopping() => {}
@@ -134,6 +167,16 @@ impl Child {
         Ok(true)
     }
 
+    /// Returns what it has logged since then.
+    fn logged_since(&self, start: u64) -> Option<String> {
+        let mut log = fs::File::open(self.log()).ok()?;
+        let end = log.metadata().ok()?.len();
+        log.seek(SeekFrom::Start(start.max(end.saturating_sub(MAX_ERROR_LOG_BYTES)))).ok()?;
+        let mut text = Vec::new();
+        log.read_to_end(&mut text).ok()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// Publishes the proof of death: this process reaped the child, so that others need not wait for it.
     async fn publish(&self, store: &Store, rack: RackId) {
         let Some(instance) = self.instance() else { return };
@@ -143,6 +186,21 @@ impl Child {
             tracing::warn!(error = %service_kit::status::chain(&error), "cannot publish a proof of death");
         }
     }
+}
+
+/// Returns whether a service has joined: it listens, and its data directory names another instance than before this run.
+fn has_joined(endpoint: Option<&str>, instance: Option<InstanceId>, before: Option<InstanceId>) -> bool {
+    endpoint.is_some() && instance.is_some() && instance != before
+}
+
+/// Returns the error with which a run ended: the last line of its log that is not a log message. Log messages start with
+/// their time. Returns `None` if there is none, as for a process that was killed.
+fn error_line(log: &str) -> Option<String> {
+    let is_message = |line: &&str| line.starts_with(|first: char| first.is_ascii_digit());
+    let is_hint = |line: &&str| line.starts_with("note: ");
+    let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    let line = lines.rfind(|line| !is_message(line) && !is_hint(line))?;
+    Some(line.chars().take(MAX_ERROR_LETTERS).collect())
 }
 
 /// Returns the configuration with the previous gRPC address, if that is free.
@@ -166,5 +224,55 @@ pub(crate) async fn stop_on_signal(host: Host) {
         () = host.stopping() => {}
         _ = terminate.recv() => host.stop(),
         _ = interrupt.recv() => host.stop(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_ready_only_when_its_present_run_has_joined() {
+        let [one, two] = [1, 2].map(|number| InstanceId::new(uuid::Uuid::from_u128(number)));
+        for (case, endpoint, instance, before, expected) in [
+            ("first start, joined", Some("127.0.0.1:1"), Some(one), None, true),
+            ("first start, listening only", Some("127.0.0.1:1"), None, None, false),
+            ("not even listening", None, None, None, false),
+            ("restarted, joined again", Some("127.0.0.1:1"), Some(two), Some(one), true),
+            (
+                "restarted, listening: the instance is the previous run's",
+                Some("127.0.0.1:1"),
+                Some(one),
+                Some(one),
+                false,
+            ),
+            ("joined and then exited: the address is gone", None, Some(two), Some(one), false),
+        ] {
+            assert_eq!(has_joined(endpoint, instance, before), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn the_error_of_a_run_is_its_last_line_that_is_no_log_message() {
+        let message = "2026-11-30T12:00:00.000000Z  INFO pxe_service: starting";
+        let error =
+            "interface \"prov\" does not exist in the network namespace of the service; check pxe.device: ENODEV";
+        for (case, log, expected) in [
+            ("an error alone", format!("{error}\n"), Some(error)),
+            ("after messages", format!("{message}\n{message}\n{error}\n"), Some(error)),
+            ("before a last message of the shutdown", format!("{error}\n{message}\n"), Some(error)),
+            ("without a line end", format!("{message}\n{error}"), Some(error)),
+            ("the last of two", format!("other\n{error}\n\n"), Some(error)),
+            (
+                "a panic",
+                "\nthread 'main' panicked at src/a.rs:1:2:\nno room\nnote: run with `RUST_BACKTRACE=1`\n".to_owned(),
+                Some("no room"),
+            ),
+            ("killed: messages alone", format!("{message}\n"), None),
+            ("nothing", String::new(), None),
+        ] {
+            assert_eq!(error_line(&log).as_deref(), expected, "{case}");
+        }
+        assert_eq!(error_line(&"x".repeat(9000)).map(|line| line.len()), Some(MAX_ERROR_LETTERS));
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -78,7 +79,7 @@ fn child(
             format_config(&scheduler_service::Config { service: common, scheduler }, &options.set)?
         }
     };
-    Ok(Child { name, service, data, config })
+    Ok(Child { name, service, data, config, runs: Arc::default() })
 }
 
 /// A key of a service's own table, set on the command line.
