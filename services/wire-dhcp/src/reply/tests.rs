@@ -135,125 +135,6 @@ fn a_request_for_another_address_gets_a_broadcast_nak() {
 }
 
 #[test]
-fn a_relayed_nak_has_the_broadcast_bit() {
-    let system = SimulatedClient { relay: Some(RELAY), ..simulated_client(Client::System) };
-    let reply = reply(&system.reboot(OTHER)).unwrap();
-    assert_eq!((reply.kind, reply.destination), (Kind::Nak, Destination::Relay(RELAY)));
-    assert_eq!(reply.bytes.get(10..12), Some([0x80, 0].as_slice()));
-}
-
-/// Sub-options of option 82: a circuit id and a remote id, which no server understands, before the given ones.
-fn relay_information(more: &[u8]) -> Vec<u8> {
-    [&[1, 4, b'e', b't', b'h', 255, 2, 2, 0, 9], more].concat()
-}
-
-#[test]
-fn a_relayed_request_is_answered_to_its_relay() {
-    let offer = offer(PXE);
-    let overridden = ServerReply { server_identifier: RELAY, ..offer.clone() };
-    let (discover, ours) = (simulated_client(PXE).discover(), simulated_client(PXE).request(&offer));
-    let (seen_override, reboot) = (simulated_client(PXE).request(&overridden), simulated_client(PXE).reboot(ADDRESS));
-    let (renew, wrong) = (simulated_client(PXE).renew(ADDRESS), simulated_client(PXE).reboot(OTHER));
-    let loopback = Ipv4Addr::new(192, 0, 2, 1);
-    let foreign = Ipv4Addr::new(10, 78, 1, 254);
-    let other_link = |address, link| Err(NoReply::OtherLink(Relay { address, link, server_identifier: None }));
-    let server = REPLICA.server_identifier;
-    for (source, bytes, giaddr, information, expected) in [
-        ("RFC 2131 §4.1: DISCOVER", &discover, RELAY, None, Ok((Kind::Offer, server))),
-        ("RFC 2131 §4.1: SELECTING", &ours, RELAY, None, Ok((Kind::Ack, server))),
-        ("RFC 3046 §2.2: option 82", &discover, RELAY, Some(vec![]), Ok((Kind::Offer, server))),
-        ("INIT-REBOOT", &reboot, RELAY, Some(vec![]), Ok((Kind::Ack, server))),
-        ("a renewal through the relay (RFC 5107)", &renew, RELAY, Some(vec![]), Ok((Kind::Ack, server))),
-        ("RFC 2131 §4.3.2: a NAK", &wrong, RELAY, Some(vec![]), Ok((Kind::Nak, server))),
-        ("RFC 2131 §4.3.1: another network", &discover, foreign, None, other_link(foreign, foreign)),
-        ("another network with option 82", &discover, foreign, Some(vec![]), other_link(foreign, foreign)),
-        (
-            "RFC 3527: giaddr is a loopback interface of the relay",
-            &discover,
-            loopback,
-            Some(vec![5, 4, 10, 77, 1, 254]),
-            Ok((Kind::Offer, server)),
-        ),
-        (
-            "RFC 3527: the link is named by its network",
-            &discover,
-            loopback,
-            Some(vec![5, 4, 10, 77, 1, 0]),
-            Ok((Kind::Offer, server)),
-        ),
-        (
-            "RFC 3527: giaddr is within the network, but the link is not",
-            &discover,
-            RELAY,
-            Some(vec![5, 4, 10, 78, 1, 0]),
-            other_link(RELAY, Ipv4Addr::new(10, 78, 1, 0)),
-        ),
-        ("a link of three octets", &discover, RELAY, Some(vec![5, 3, 10, 78, 1]), Ok((Kind::Offer, server))),
-        ("a link of 0.0.0.0", &discover, RELAY, Some(vec![5, 4, 0, 0, 0, 0]), Ok((Kind::Offer, server))),
-        ("a truncated sub-option", &discover, RELAY, Some(vec![5, 4, 10]), Ok((Kind::Offer, server))),
-        (
-            "RFC 5107: another server identifier",
-            &discover,
-            RELAY,
-            Some(vec![11, 4, 10, 77, 1, 254]),
-            Ok((Kind::Offer, RELAY)),
-        ),
-        (
-            "RFC 5107: the client takes the offer of that identifier",
-            &seen_override,
-            RELAY,
-            Some(vec![11, 4, 10, 77, 1, 254]),
-            Ok((Kind::Ack, RELAY)),
-        ),
-        (
-            "the client still knows our identifier",
-            &ours,
-            RELAY,
-            Some(vec![11, 4, 10, 77, 1, 254]),
-            Ok((Kind::Ack, RELAY)),
-        ),
-        ("the relay names no such identifier any more", &seen_override, RELAY, None, Err(NoReply::OtherServer(RELAY))),
-        (
-            "both (RFC 3527, RFC 5107)",
-            &discover,
-            loopback,
-            Some(vec![5, 4, 10, 77, 1, 0, 11, 4, 192, 0, 2, 1]),
-            Ok((Kind::Offer, loopback)),
-        ),
-        ("an identifier of a group", &discover, RELAY, Some(vec![11, 4, 224, 0, 0, 1]), Ok((Kind::Offer, server))),
-    ] {
-        let mut message = Message::decode(bytes, Direction::Request).unwrap();
-        message.giaddr = giaddr;
-        let information = information.map(|more| relay_information(&more));
-        if let Some(information) = &information {
-            message.options.add(code::RELAY, information);
-        }
-        let reply = reply(&message.encode().unwrap());
-        let (kind, identifier) = match (reply.clone(), expected) {
-            (Ok(reply), Ok(expected)) => {
-                assert_eq!(reply.kind, expected.0, "{source}");
-                expected
-            }
-            (reply, expected) => {
-                assert_eq!(reply.map(|reply| reply.kind), expected.map(|expected| expected.0), "{source}");
-                continue;
-            }
-        };
-        let reply = reply.unwrap();
-        assert_eq!(reply.destination.socket(), SocketAddrV4::new(giaddr, 67), "{source}");
-        assert_eq!(Message::decode(&reply.bytes, Direction::Reply).unwrap().giaddr, giaddr, "{source}");
-        let read = ServerReply::decode(&reply.bytes).unwrap();
-        assert_eq!(read.server_identifier, identifier, "{source}");
-        assert_eq!(read.address, if kind == Kind::Nak { Ipv4Addr::UNSPECIFIED } else { ADDRESS }, "{source}");
-        assert_eq!(options(&reply).get(code::RELAY), information.as_deref(), "{source}");
-        if let Some(information) = information {
-            let end = reply.bytes.iter().rposition(|octet| *octet == 255).unwrap();
-            assert_eq!(reply.bytes.get(end - information.len()..end), Some(&*information), "{source}: the last option");
-        }
-    }
-}
-
-#[test]
 fn an_infiniband_client_is_answered_by_broadcast_with_its_own_header() {
     let guid = [0x7c, 0xfe, 0x90, 3, 0, 0x29, 0x24, 0x4f];
     let identifier: &[u8] = &[&[255, 0, 0, 0, 0, 0, 2, 0, 0, 2, 0xc9, 0], guid.as_slice()].concat();
@@ -283,32 +164,6 @@ fn an_infiniband_client_is_answered_by_broadcast_with_its_own_header() {
         assert_eq!(header.get(28..44), Some(&*padded), "{source}: chaddr");
         assert_eq!(options(&reply).get(code::CLIENT_IDENTIFIER), Some(identifier), "{source}: RFC 6842 §3");
     }
-}
-
-#[test]
-fn option_82_without_a_relay_is_repeated_and_changes_nothing_else() {
-    let mut message = Message::decode(&simulated_client(PXE).discover(), Direction::Request).unwrap();
-    let information = relay_information(&[5, 4, 10, 78, 1, 0, 11, 4, 10, 78, 1, 1]);
-    message.options.add(code::RELAY, &information);
-    let reply = reply(&message.encode().unwrap()).unwrap();
-    assert_eq!(reply.destination, Destination::Broadcast);
-    assert_eq!(ServerReply::decode(&reply.bytes).unwrap().server_identifier, REPLICA.server_identifier);
-    assert_eq!(options(&reply).get(code::RELAY), Some(&*information));
-}
-
-#[test]
-fn a_relays_option_is_repeated_whatever_its_length_or_there_is_no_reply() {
-    let discover = |length| {
-        let mut message = Message::decode(&simulated_client(PXE).discover(), Direction::Request).unwrap();
-        message.giaddr = RELAY;
-        message.options.add(code::RELAY, vec![200; length]);
-        message
-    };
-    let long = reply(&discover(1000).encode().unwrap()).unwrap();
-    assert_eq!(options(&long).get(code::RELAY).map(<[u8]>::len), Some(1000));
-    let mut small_client = discover(300);
-    small_client.options.remove(code::MAX_SIZE);
-    assert_eq!(reply(&small_client.encode().unwrap()), Err(NoReply::TooLong(548)));
 }
 
 #[test]
@@ -496,3 +351,5 @@ proptest! {
         let _ = ServerReply::decode(&bytes);
     }
 }
+
+mod relayed;
