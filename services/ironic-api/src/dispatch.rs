@@ -1,13 +1,20 @@
-//! Dispatches authorized calls.
+//! Finds the call of a request, authorizes it, and dispatches it to the file of its resource.
 
-use keyspace::value::{
-    AllocationSpec, ChassisSpec, DeployTemplateSpec, InspectionRuleSpec, PortgroupSpec, RunbookSpec,
-    VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
+use std::sync::Arc;
+
+use axum::response::Response;
+use keyspace::{
+    seal::has_sealed,
+    value::{
+        AllocationSpec, ChassisSpec, DeployTemplateSpec, InspectionRuleSpec, PortgroupSpec, RunbookSpec,
+        VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
+    },
 };
 use wire_ironic::{
-    error::{Error, text},
+    documents,
+    error::{Class, Error, text},
     query::{self, Shape},
-    route::Call,
+    route::{self, Call},
 };
 
 use super::{ApiRequest, RestApi, collections::IronicCollection, drivers, response::ApiResponse, volume};
@@ -24,8 +31,36 @@ enum CollectionCall<'p> {
 }
 
 impl RestApi {
+    /// Authorizes a request for a stream of events, and opens it.
+    pub(super) fn follow(self: &Arc<Self>, mut request: ApiRequest) -> Result<Response, Error> {
+        let path = request.path.clone();
+        let found = route::find(request.version, &request.method, &path)?;
+        self.authorize(&mut request, &found)?;
+        let since = request.follows.flatten();
+        self.follow_nodes(request, self.host.clone(), since)
+    }
+
+    /// Finds the call of a request, authorizes it and answers it.
+    pub(super) async fn answer(&self, request: &mut ApiRequest) -> Result<ApiResponse, Error> {
+        if request.path.is_empty() {
+            let shown = || ApiResponse::ok(documents::v1(&request.base, request.version));
+            return (request.method == "GET").then(shown).ok_or_else(text::method_not_allowed);
+        }
+        let path = request.path.clone();
+        let found = route::find(request.version, &request.method, &path)?;
+        if has_sealed(&request.body) {
+            return Err(Class::Invalid.error("A value must not have the shape of a sealed one: {\"sealed\": …}"));
+        }
+        self.authorize(request, &found)?;
+        if let Some(refused) = found.older() {
+            self.node(request, found.ident)?;
+            return Err(refused);
+        }
+        self.dispatch(request, found.call).await
+    }
+
     /// Answers an authorized call.
-    pub(super) async fn dispatch(&self, request: &ApiRequest, call: Call<'_>) -> Result<ApiResponse, Error> {
+    async fn dispatch(&self, request: &ApiRequest, call: Call<'_>) -> Result<ApiResponse, Error> {
         match call {
             Call::NodeList => self.list_nodes(request, Shape::Plain),
             Call::NodeListDetail => self.list_nodes(request, Shape::Detail),

@@ -48,14 +48,9 @@ mod webhooks;
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Router, body::Body, extract::State, http::Request, response::Response};
-use keyspace::seal::has_sealed;
 use serde_json::{Value, json};
 use service_kit::Host;
-use wire_ironic::{
-    documents,
-    error::{Class, Error, text},
-    links, route,
-};
+use wire_ironic::{documents, links};
 
 pub use self::{
     config::RestTls,
@@ -134,33 +129,6 @@ async fn handle(State(api): State<Arc<RestApi>>, request: Request<Body>) -> Resp
 }
 
 impl RestApi {
-    /// Opens a stream of events.
-    fn follow(self: &Arc<Self>, mut request: ApiRequest) -> Result<Response, Error> {
-        let path = request.path.clone();
-        let found = route::find(request.version, &request.method, &path)?;
-        self.authorize(&mut request, &found)?;
-        let since = request.follows.flatten();
-        self.follow_nodes(request, self.host.clone(), since)
-    }
-
-    async fn answer(&self, request: &mut ApiRequest) -> Result<ApiResponse, Error> {
-        if request.path.is_empty() {
-            let shown = || ApiResponse::ok(documents::v1(&request.base, request.version));
-            return (request.method == "GET").then(shown).ok_or_else(text::method_not_allowed);
-        }
-        let path = request.path.clone();
-        let found = route::find(request.version, &request.method, &path)?;
-        if has_sealed(&request.body) {
-            return Err(Class::Invalid.error("A value must not have the shape of a sealed one: {\"sealed\": …}"));
-        }
-        self.authorize(request, &found)?;
-        if let Some(refused) = found.older() {
-            self.node(request, found.ident)?;
-            return Err(refused);
-        }
-        self.dispatch(request, found.call).await
-    }
-
     /// Counts the nodes of each shard.
     fn shards(&self) -> ApiResponse {
         let mut counts = BTreeMap::<String, usize>::new();
