@@ -41,9 +41,7 @@ impl FieldSource for NodeDocument<'_> {
             return Some(replacement.into());
         }
         let value = field(self.node, name)?;
-        let can_hold_secrets =
-            matches!(name, "driver_info" | "instance_info" | "clean_step" | "deploy_step" | "service_step");
-        if !can_hold_secrets {
+        if !NODE.field(name).is_some_and(|row| row.masked) {
             return Some(value);
         }
         let mut value = value.into_json();
