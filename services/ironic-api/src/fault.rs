@@ -121,7 +121,88 @@ fn holder_of(kind: &str, value: &Unique) -> String {
 
 #[cfg(test)]
 mod tests {
+    use domain::{
+        id::{NodeId, PortId},
+        power::Power,
+        provision::State,
+    };
+    use scheduler_core::{ports::WiringField, resources::VolumeChange};
+    use uuid::Uuid;
+
     use super::*;
+
+    const ID: Uuid = Uuid::from_u128(1);
+    const NODE: NodeId = NodeId::new(Uuid::from_u128(2));
+
+    #[track_caller]
+    fn assert_fault(error: impl Into<Error>, status: u16, text: &str) {
+        let fault = fault("r", &error.into());
+        assert_eq!((fault.status, fault.text.as_str()), (status, text));
+    }
+
+    #[test]
+    fn a_refused_port_has_the_status_and_the_text_of_ironic() {
+        const GROUP: &str = "Portgroup 00000000-0000-0000-0000-000000000001";
+        const PORT: &str = "port 00000000-0000-0000-0000-000000000001";
+        const OF: &str = "its node 00000000-0000-0000-0000-000000000002";
+        let port = PortId::new(ID);
+        assert_fault(PortRefusal::NoPortgroup { portgroup: ID }, 400, &format!("{GROUP} could not be found."));
+        let text = format!("{GROUP} belongs to another node than the port.");
+        assert_fault(PortRefusal::OtherNode { portgroup: ID }, 400, &text);
+        assert_fault(
+            PortRefusal::OtherNetwork { portgroup: ID, network: Some("a".to_owned()), theirs: None },
+            409,
+            "Port with physical network a cannot become a member of port group 00000000-0000-0000-0000-000000000001 \
+             which has ports in physical network None.",
+        );
+        let text = "physical_network cannot be changed while the port belongs to a portgroup.";
+        assert_fault(PortRefusal::MemberNetwork, 400, text);
+        for (field, name) in [
+            (WiringField::PxeEnabled, "pxe_enabled"),
+            (WiringField::LocalLinkConnection, "local_link_connection"),
+            (WiringField::PhysicalNetwork, "physical_network"),
+            (WiringField::Portgroup, "portgroup_uuid"),
+        ] {
+            let text = format!(
+                "{name} of {PORT} cannot be changed while {OF} is in state \"active\": make the node manageable, or set \
+                 its maintenance"
+            );
+            assert_fault(PortRefusal::Wiring { field, port, node: NODE, state: State::Active }, 409, &text);
+        }
+        let text = format!("Cannot update the address of {PORT}: {OF} is in use");
+        assert_fault(PortRefusal::Address { port, node: NODE }, 409, &text);
+    }
+
+    #[test]
+    fn a_refused_resource_has_the_status_and_the_text_of_ironic() {
+        const NODE_ID: &str = "00000000-0000-0000-0000-000000000002";
+        let text = "Chassis 00000000-0000-0000-0000-000000000001 contains nodes.";
+        assert_fault(ResourceRefusal::ChassisHasNodes { chassis: ID }, 400, text);
+        assert_fault(
+            ResourceRefusal::PortgroupHasPorts { portgroup: ID },
+            400,
+            "Portgroup 00000000-0000-0000-0000-000000000001 contains ports: delete them or remove them from the port \
+             group first.",
+        );
+        for (kind, change, power, action, state) in [
+            ("volume_target", VolumeChange::Update, Some(Power::On), "volume target update", "power on"),
+            ("volume_connector", VolumeChange::Deletion, None, "volume connector deletion", "None"),
+        ] {
+            let text = format!(
+                "The requested action \"{action}\" can not be performed on node \"{NODE_ID}\" while it is in state \
+                 \"{state}\"."
+            );
+            assert_fault(ResourceRefusal::NotPoweredOff { kind, change, node: NODE, power }, 400, &text);
+        }
+        for (conductor, host) in [(Some("10.77.0.1:7003".to_owned()), "10.77.0.1:7003"), (None, "")] {
+            let text = format!(
+                "Node {NODE_ID} is locked by host {host}, please retry after the current operation is completed."
+            );
+            assert_fault(ResourceRefusal::PowerPending { node: NODE, conductor }, 409, &text);
+        }
+        let text = "The node of the volume was deleted meanwhile";
+        assert_fault(ResourceRefusal::NodeDeleted { node: NODE }, 404, text);
+    }
 
     #[test]
     fn resources_are_described_as_ironic_does() {
