@@ -197,38 +197,4 @@ pub(super) const fn power_name(power: Power) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{records::to_fields, test_node};
-
-    fn node(spec: Value) -> NodeView {
-        test_node::node(7, "n1", serde_json::from_value(spec).unwrap())
-    }
-
-    /// A specification in which no field has its default.
-    fn full() -> Value {
-        let golden = include_str!("../../keyspace/src/value/golden/resources.txt");
-        let record = golden.lines().skip_while(|line| *line != "node").nth(1).unwrap();
-        serde_json::from_str::<Value>(record).unwrap()["spec"].take()
-    }
-
-    #[test]
-    fn a_document_has_every_field_of_the_specification_as_it_is_stored() {
-        for spec in [json!({}), full()] {
-            let node = node(spec);
-            let document = render(&node);
-            for (name, value) in to_fields(node.spec()) {
-                assert_eq!(document.get(&name), Some(&value), "{name}");
-            }
-        }
-        assert_eq!(to_fields(node(full()).spec()).len(), full().as_object().unwrap().len());
-    }
-
-    #[test]
-    fn a_secret_is_masked_in_what_a_client_sees_and_sealed_in_what_is_stored() {
-        let node = node(full());
-        assert!(render(&node)["driver_info"]["ipmi_password"]["sealed"].is_object());
-        let seen = NodeDocument::unrestricted(&node).field("driver_info").unwrap().into_json();
-        assert_eq!(seen["ipmi_password"], MASK);
-    }
-}
+mod tests;
