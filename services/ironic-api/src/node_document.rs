@@ -164,7 +164,9 @@ fn synthesized_driver_info(intent: &Intent) -> Map<String, Value> {
     ])
 }
 
-/// The last failure that was not corrected since.
+/// The last failure of an operation or of a requested power state that was not corrected since. Unlike
+/// [`NodeView::failure`], which the gRPC API shows, it leaves out that the BMC does not respond at present: in Ironic, a
+/// failed poll of the power state is logged and does not set `last_error`.
 fn last_error(node: &NodeView) -> Option<String> {
     let of_power = || {
         let text = node.power_failure()?.text.clone();
