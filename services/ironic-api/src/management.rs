@@ -21,9 +21,9 @@ use wire_ironic::{
 };
 
 use super::{ApiRequest, RestApi, fault::fault, response::ApiResponse, validate};
-use scheduler_core::node_view::NodeView;
 use scheduler_core::{
     effect::{self, power::BootOrder},
+    node_view::NodeView,
     registry::{Record, power_target, settled},
 };
 

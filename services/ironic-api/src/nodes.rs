@@ -35,8 +35,13 @@ use super::{
     records::{from_fields, interface_field, to_fields},
     response::ApiResponse,
 };
-use scheduler_core::registry::{Held, Record, newborn};
-use scheduler_core::{AppState, node_cache::ListOrder, node_view::NodeView, nodes::delete_node};
+use scheduler_core::{
+    AppState,
+    node_cache::ListOrder,
+    node_view::NodeView,
+    nodes::delete_node,
+    registry::{Held, Record, newborn},
+};
 
 /// How often a change is tried that others' changes can get in the way of.
 const MAX_ATTEMPTS: u32 = 5;

@@ -24,8 +24,8 @@ use super::{
     step_requests,
     verb::{ProvisionCheck, domain_verb},
 };
-use scheduler_core::node_view::NodeView;
 use scheduler_core::{
+    node_view::NodeView,
     provision::{Provision, Ramdisk, SpecChange},
     registry::Record,
 };

@@ -19,8 +19,7 @@ use wire_ironic::{
 };
 
 use super::{ApiRequest, RestApi};
-use scheduler_core::node_view::NodeView;
-use scheduler_core::registry::Record;
+use scheduler_core::{node_view::NodeView, registry::Record};
 
 /// First minor version with runbooks.
 const RUNBOOKS: u16 = 92;
