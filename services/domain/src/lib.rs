@@ -10,7 +10,7 @@
 //! | [`provision`] | `step(state, event)`: the only way a node changes its provision state |
 //! | [`plan`] | remaining work for a node, from its intended and its observed state |
 //! | [`step`], [`step_plan`] | steps of an operation, and which one is next |
-//! | [`placement`], [`capabilities`] | choice of the node that an allocation is given |
+//! | [`placement`] | choice of the node that an allocation is given |
 //! | [`bulk`] | one verb for many nodes, and which of them is next |
 //! | [`driver`] | drivers, and what their interfaces support |
 //! | [`policy`] | authorization: role × rule, owner and lessee |
@@ -20,7 +20,6 @@
 //! | [`ring`] | ownership of nodes, claims, departed members, and the timing rules of fences |
 
 pub mod bulk;
-pub mod capabilities;
 pub mod change_index;
 pub mod driver;
 pub mod failure;

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{capabilities::Capabilities, id::NodeId, provision::State};
+use crate::{id::NodeId, provision::State};
 
 /// Which of the racks with suitable nodes one is taken from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub struct Requirements<'a> {
 }
 
 /// A node that may be given to an allocation.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Candidate<'a> {
     /// Its id.
     pub node: NodeId,
@@ -85,8 +85,8 @@ pub struct Candidate<'a> {
     pub lessee: Option<&'a str>,
     /// Its traits.
     pub traits: &'a [String],
-    /// Its capabilities.
-    pub capabilities: Capabilities<'a>,
+    /// Its capabilities and their values. Of two values of one name, the first counts.
+    pub capabilities: Vec<(&'a str, &'a str)>,
 }
 
 /// Reason a node is not suitable for an allocation: the first that applies.
@@ -185,13 +185,13 @@ pub struct PlacementContext<'a> {
 /// Counts nodes in use by rack.
 #[must_use]
 pub fn count_in_use<'a>(nodes: impl Iterator<Item = Candidate<'a>>) -> HashMap<&'a str, usize> {
-    count_by_rack(nodes.filter(|node| node.has_instance))
+    count_by_rack(nodes.filter(|node| node.has_instance).map(|node| node.rack))
 }
 
-fn count_by_rack<'a>(nodes: impl Iterator<Item = Candidate<'a>>) -> HashMap<&'a str, usize> {
+fn count_by_rack<'a>(racks: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
     let mut counts = HashMap::new();
-    for node in nodes {
-        *counts.entry(node.rack).or_default() += 1;
+    for rack in racks {
+        *counts.entry(rack).or_default() += 1;
     }
     counts
 }
@@ -221,7 +221,7 @@ pub fn choose<'a>(
     let counts = if wanted.group.is_empty() {
         context.in_use.clone()
     } else {
-        count_by_rack(context.group_nodes.iter().copied())
+        count_by_rack(context.group_nodes.iter().map(|node| node.rack))
     };
     let count = |node: &Candidate<'_>| counts.get(node.rack).copied().unwrap_or(0);
     let best = match wanted.order {
@@ -274,6 +274,11 @@ impl Candidate<'_> {
         }
         Ok(())
     }
+
+    /// Returns the value of a capability. `None` if the node does not have it.
+    fn capability(&self, name: &str) -> Option<&str> {
+        self.capabilities.iter().find(|(own, _)| *own == name).map(|(_, value)| *value)
+    }
 }
 
 impl Requirements<'_> {
@@ -293,7 +298,7 @@ impl Requirements<'_> {
         if !lacking.is_empty() {
             return Err(Unsuitable::LacksTraits(lacking));
         }
-        let lacks = |(name, value): &(&String, &String)| node.capabilities.get(name) != Some(value.as_str());
+        let lacks = |(name, value): &(&String, &String)| node.capability(name) != Some(value.as_str());
         let lacking = self.capabilities.iter().filter(lacks).map(|(name, value)| format!("{name}:{value}"));
         let lacking: Vec<String> = lacking.collect();
         if lacking.is_empty() { Ok(()) } else { Err(Unsuitable::LacksCapabilities(lacking)) }

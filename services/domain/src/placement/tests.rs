@@ -1,4 +1,3 @@
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
@@ -14,7 +13,7 @@ struct Node {
     has_instance: bool,
     is_in_maintenance: bool,
     traits: Vec<String>,
-    capabilities: Value,
+    capabilities: Vec<(&'static str, &'static str)>,
 }
 
 impl Node {
@@ -44,7 +43,7 @@ impl Node {
             owner: None,
             lessee: None,
             traits: &self.traits,
-            capabilities: Capabilities::read(&self.capabilities),
+            capabilities: self.capabilities.clone(),
         }
     }
 }
@@ -112,10 +111,10 @@ fn the_reason_that_no_node_is_suitable_is_reported() {
 }
 
 #[test]
-fn capabilities_are_read_as_text_and_as_an_object() {
+fn the_first_value_of_a_capability_counts() {
     let nodes = [
-        Node { capabilities: json!("boot_mode:bios,raid:5"), ..Node::new(1) },
-        Node { capabilities: json!({"boot_mode": "uefi"}), ..Node::new(2) },
+        Node { capabilities: vec![("boot_mode", "bios"), ("raid", "5"), ("raid", "1")], ..Node::new(1) },
+        Node { capabilities: vec![("boot_mode", "uefi")], ..Node::new(2) },
     ];
     let with = |name: &str, value: &str| {
         let capabilities = BTreeMap::from([(name.to_owned(), value.to_owned())]);

@@ -80,7 +80,7 @@ fn candidate(node: &NodeView) -> Candidate<'_> {
         owner: spec.owner.as_deref(),
         lessee: spec.lessee.as_deref(),
         traits: &spec.traits,
-        capabilities: properties.capabilities(),
+        capabilities: properties.capabilities().collect(),
     }
 }
 

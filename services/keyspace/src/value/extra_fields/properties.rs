@@ -1,6 +1,7 @@
 //! `properties`: what the hardware is and can do.
 
-use domain::{capabilities::Capabilities, power::BootMode};
+use domain::power::BootMode;
+use serde_json::Value;
 
 use super::ExtraFields;
 
@@ -21,16 +22,20 @@ impl<'a> Properties<'a> {
         self.0.text("power_domain").filter(|domain| !domain.is_empty())
     }
 
-    /// The capabilities.
-    #[must_use]
-    pub fn capabilities(self) -> Capabilities<'a> {
-        self.0.as_map().get("capabilities").map(Capabilities::read).unwrap_or_default()
+    /// The capabilities and their values, in one of the two forms that Ironic accepts: a text `name:value,name:value` or an
+    /// object. Leaves out a value of an object that is not a text. Of two values of one name, the first counts.
+    pub fn capabilities(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let value = self.0.as_map().get("capabilities");
+        let pairs = value.and_then(Value::as_str).unwrap_or_default().split(',');
+        let of_text = pairs.filter_map(|pair| pair.trim().split_once(':'));
+        let members = value.and_then(Value::as_object).into_iter().flatten();
+        of_text.chain(members.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))))
     }
 
     /// The firmware interface that the node is to boot with. `None` if the capability `boot_mode` names none.
     #[must_use]
     pub fn boot_mode(self) -> Option<BootMode> {
-        match self.capabilities().get("boot_mode")? {
+        match self.capabilities().find(|(name, _)| *name == "boot_mode")?.1 {
             "uefi" => Some(BootMode::Uefi),
             "bios" => Some(BootMode::Bios),
             _ => None,
@@ -40,12 +45,29 @@ impl<'a> Properties<'a> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
     fn properties(value: Value) -> ExtraFields {
         serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn capabilities_are_a_text_or_an_object() {
+        for (capabilities, pairs) in [
+            (json!("boot_option:local, raid:1,raid:5"), vec![("boot_option", "local"), ("raid", "1"), ("raid", "5")]),
+            (json!({"boot_option": "local", "raid": "1"}), vec![("boot_option", "local"), ("raid", "1")]),
+            (json!({"boot_option": "local", "raid": 1}), vec![("boot_option", "local")]),
+            (json!("raid"), vec![]),
+            (json!(7), vec![]),
+            (json!(null), vec![]),
+            (json!(["raid:1"]), vec![]),
+        ] {
+            let fields = properties(json!({"capabilities": capabilities}));
+            assert_eq!(Properties::of(&fields).capabilities().collect::<Vec<_>>(), pairs, "{capabilities}");
+        }
+        assert_eq!(Properties::of(&ExtraFields::new()).capabilities().next(), None);
     }
 
     #[test]
