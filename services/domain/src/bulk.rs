@@ -114,7 +114,7 @@ pub struct Count {
     pub done: u32,
     /// Nodes that failed.
     pub failed: u32,
-    /// Nodes that refused the verb.
+    /// Nodes that had not started when the bulk operation was canceled.
     pub skipped: u32,
 }
 
