@@ -146,7 +146,7 @@ fn edges(package: &Package, allowed: &[&str], table: &BTreeMap<&str, &[&str]>) -
     // `name` is the name of the package, also if the dependency is renamed.
     let used = package.dependencies.iter().map(|dependency| (dependency.name.as_str(), dependency.kind));
     used.filter(|(used, kind)| {
-        // A crate's own tests may use it with the feature `testing`.
+        // A crate may name itself as a dev-dependency, as keyspace does to test with its feature `testing`.
         let ours = table.contains_key(used) && !allowed.contains(used) && *used != user;
         let impure = PURE.contains(&user) && IMPURE.contains(used);
         let etcd = *used == "etcd-client" && !ETCD.contains(&user);
