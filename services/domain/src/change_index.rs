@@ -131,57 +131,57 @@ mod tests {
         change_index
     }
 
-    fn told(change_index: &ChangeIndex, at: WatchPosition) -> (bool, Vec<NodeId>, Vec<NodeId>) {
+    fn changes(change_index: &ChangeIndex, at: WatchPosition) -> (bool, Vec<NodeId>, Vec<NodeId>) {
         let ChangedNodes { is_all, nodes, gone } = change_index.changes_since(at);
         (is_all, nodes.into_iter().map(|(node, _)| node).collect(), gone)
     }
 
     #[test]
-    fn who_knows_nothing_or_something_too_old_begins_with_all() {
+    fn a_watcher_that_knows_nothing_or_is_too_far_behind_starts_with_all_nodes() {
         let change_index = two_nodes();
-        assert_eq!(told(&change_index, WatchPosition::Start), (true, vec![node(1), node(2)], vec![]));
-        assert_eq!(told(&change_index, WatchPosition::Revision(9)), (true, vec![node(1), node(2)], vec![]));
-        assert_eq!(told(&change_index, WatchPosition::Revision(10)), (false, vec![], vec![]));
+        assert_eq!(changes(&change_index, WatchPosition::Start), (true, vec![node(1), node(2)], vec![]));
+        assert_eq!(changes(&change_index, WatchPosition::Revision(9)), (true, vec![node(1), node(2)], vec![]));
+        assert_eq!(changes(&change_index, WatchPosition::Revision(10)), (false, vec![], vec![]));
     }
 
     #[test]
-    fn who_goes_on_is_told_what_changed_and_what_went_since() {
+    fn a_watcher_receives_changes_and_deletions_after_its_position() {
         let mut change_index = two_nodes();
         change_index.record_change(node(3), rack(1), when(2, 12));
         change_index.record_departure(node(1), rack(1), when(3, 14));
-        assert_eq!(told(&change_index, WatchPosition::Revision(11)), (false, vec![node(3)], vec![node(1)]));
-        assert_eq!(told(&change_index, WatchPosition::Revision(12)), (false, vec![], vec![node(1)]));
-        assert_eq!(told(&change_index, WatchPosition::Round(1)), (false, vec![node(3)], vec![node(1)]));
-        assert_eq!(told(&change_index, WatchPosition::Round(3)), (false, vec![], vec![]));
+        assert_eq!(changes(&change_index, WatchPosition::Revision(11)), (false, vec![node(3)], vec![node(1)]));
+        assert_eq!(changes(&change_index, WatchPosition::Revision(12)), (false, vec![], vec![node(1)]));
+        assert_eq!(changes(&change_index, WatchPosition::Round(1)), (false, vec![node(3)], vec![node(1)]));
+        assert_eq!(changes(&change_index, WatchPosition::Round(3)), (false, vec![], vec![]));
     }
 
     #[test]
-    fn two_changes_under_one_revision_are_told_apart_by_their_round() {
+    fn the_round_distinguishes_two_changes_under_one_revision() {
         let mut change_index = two_nodes();
         change_index.record_change(node(1), rack(1), when(2, 12));
-        assert_eq!(told(&change_index, WatchPosition::Round(1)).1, [node(1)]);
+        assert_eq!(changes(&change_index, WatchPosition::Round(1)).1, [node(1)]);
         change_index.record_change(node(2), rack(1), when(3, 12));
-        assert_eq!(told(&change_index, WatchPosition::Round(2)).1, [node(2)]);
+        assert_eq!(changes(&change_index, WatchPosition::Round(2)).1, [node(2)]);
     }
 
     #[test]
-    fn a_node_that_was_moved_to_another_rack_is_not_gone() {
+    fn a_node_that_moved_to_another_rack_is_not_deleted() {
         let mut change_index = two_nodes();
         change_index.record_change(node(1), rack(2), when(2, 12));
         change_index.record_departure(node(1), rack(1), when(2, 12));
-        assert_eq!(told(&change_index, WatchPosition::Round(1)), (false, vec![node(1)], vec![]));
+        assert_eq!(changes(&change_index, WatchPosition::Round(1)), (false, vec![node(1)], vec![]));
     }
 
     #[test]
-    fn one_that_came_back_is_not_told_as_gone() {
+    fn a_node_that_was_created_again_is_not_deleted() {
         let mut change_index = two_nodes();
         change_index.record_departure(node(1), rack(1), when(2, 12));
         change_index.record_change(node(1), rack(1), when(3, 13));
-        assert_eq!(told(&change_index, WatchPosition::Round(1)), (false, vec![node(1)], vec![]));
+        assert_eq!(changes(&change_index, WatchPosition::Round(1)), (false, vec![node(1)], vec![]));
     }
 
     #[test]
-    fn who_is_slower_than_what_is_remembered_begins_again() {
+    fn a_watcher_that_is_behind_the_remembered_deletions_starts_again() {
         let mut change_index = two_nodes();
         for number in 0..=u64::try_from(MAX_REMEMBERED_DELETIONS).unwrap() {
             let (node, when) = (node(u128::from(number) + 10), when(number + 2, 20));

@@ -88,9 +88,9 @@ pub(crate) fn bootable_client(request: &Request) -> Client {
 /// Describes the client, for the timeline.
 pub(crate) fn describe(client: Client) -> String {
     match client {
-        Client::Pxe(machine) => format!("PXE firmware ({})", describe_architecture(machine)),
-        Client::Http(machine) => format!("HTTP boot firmware ({})", describe_architecture(machine)),
-        Client::Ipxe(machine) => format!("iPXE ({})", describe_architecture(machine)),
+        Client::Pxe(architecture) => format!("PXE firmware ({})", describe_architecture(architecture)),
+        Client::Http(architecture) => format!("HTTP boot firmware ({})", describe_architecture(architecture)),
+        Client::Ipxe(architecture) => format!("iPXE ({})", describe_architecture(architecture)),
         Client::System => "an operating system".to_owned(),
     }
 }

@@ -34,7 +34,7 @@ impl Surroundings<'_> {
     }
 
     /// Each node, with the reason that it is not suitable. `None` if it is.
-    pub fn judge<'a>(
+    pub fn check_nodes<'a>(
         &'a self,
         allocation: &'a AllocationSpec,
         nodes: &'a [Arc<NodeView>],

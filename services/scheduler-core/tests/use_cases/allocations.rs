@@ -98,7 +98,7 @@ async fn a_node_of_unknown_power_or_in_maintenance_is_not_allocated() {
     let surroundings = lab.app().surroundings(id(9), &wanted, &[]);
     let nodes = lab.app().node_cache.all();
     let whys: Vec<String> = surroundings
-        .judge(&wanted, &nodes)
+        .check_nodes(&wanted, &nodes)
         .map(|(_, why)| why.map(|why| why.to_string()).unwrap_or_default())
         .collect();
     assert_eq!(whys, ["its power is unknown: its BMC has not answered yet", "it is in maintenance"]);

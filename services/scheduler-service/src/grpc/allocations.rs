@@ -142,7 +142,7 @@ impl Shared {
         let chosen = surroundings.choose(id, &spec, &all);
         let mut reasons = HashMap::<String, u32>::new();
         let mut verdicts: Vec<_> = surroundings
-            .judge(&spec, &all)
+            .check_nodes(&spec, &all)
             .map(|(node, why)| {
                 let why_not = why.map(|why| why.to_string()).unwrap_or_default();
                 PlanVerdict {
