@@ -14,8 +14,6 @@ mod spec;
 mod stamped;
 mod webhook;
 
-pub use domain::bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState};
-
 pub use boot::{BootDecision, BootFile, Part, Protocol, Work};
 pub use driver_info::set_bmc;
 pub use extra_fields::{

@@ -6,17 +6,15 @@
 mod create;
 
 pub use create::CreateBulk;
-pub use domain::bulk::Count;
 
 use std::{sync::Arc, time::Duration};
 
-use domain::id::NodeId;
-use futures::future::join_all;
-use keyspace::{
-    Expect, key,
-    store::Versioned,
-    value::{Bulk, BulkNode, BulkProgress, ConfigDrive},
+use domain::{
+    bulk::{Bulk, BulkNode, BulkProgress},
+    id::NodeId,
 };
+use futures::future::join_all;
+use keyspace::{Expect, key, store::Versioned, value::ConfigDrive};
 use service_kit::{
     clock,
     status::{Failure as _, Kind, chain},

@@ -11,6 +11,7 @@ mod row;
 use std::{fmt::Write as _, net::Ipv4Addr, sync::LazyLock};
 
 use domain::{
+    bulk::Bulk,
     id::{ImageId, InstanceId, NodeId, RackId},
     image::Image,
     net::{BmcAddr, MacAddr},
@@ -23,7 +24,7 @@ use super::{
     template::{About, Argument, Split, Template},
 };
 use crate::value::{
-    Ack, AgentSeen, AllocationSpec, Bios, BootDecision, Bulk, ChassisSpec, Claim, Dead, Delivered, DeployTemplateSpec,
+    Ack, AgentSeen, AllocationSpec, Bios, BootDecision, ChassisSpec, Claim, Dead, Delivered, DeployTemplateSpec,
     Election, FirmwareSeen, History, Holder, Incarnation, InspectionRuleSpec, Intent, Inventory, Journal, Life, Member,
     NodeSpec, Operation, Port, PortgroupSpec, PowerSeen, PxeSeen, Rack, Request, RunbookSpec, Sealed, Stamped,
     StoredRing, UnknownMac, VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,

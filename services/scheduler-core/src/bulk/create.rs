@@ -1,11 +1,10 @@
 //! Accepts bulks, and pauses, resumes and cancels them.
 
-use domain::{bulk::is_bulk_verb, provision::Verb};
-use keyspace::{
-    Expect, key,
-    store::Versioned,
-    value::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState, ConfigDrive},
+use domain::{
+    bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState, is_bulk_verb},
+    provision::Verb,
 };
+use keyspace::{Expect, key, store::Versioned, value::ConfigDrive};
 use proto::{api::v1::NodeSelector, convert::Invalid};
 use service_kit::clock;
 use uuid::Uuid;

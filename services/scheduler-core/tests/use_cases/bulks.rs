@@ -1,15 +1,16 @@
 //! One verb for many nodes.
 
 use domain::{
+    bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState, Count},
     id::NodeId,
     provision::{State, Verb},
     time::Timestamp,
 };
 use keyspace::{
     Expect, key,
-    value::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState, ConfigDrive, Work},
+    value::{ConfigDrive, Work},
 };
-use scheduler_core::bulk::{Count, drive_place};
+use scheduler_core::bulk::drive_place;
 use scheduler_testing::IMAGE;
 use serde_json::json;
 use service_kit::clock;

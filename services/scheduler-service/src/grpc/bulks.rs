@@ -1,10 +1,7 @@
 //! Bulks.
 
-use keyspace::{
-    key,
-    store::Versioned,
-    value::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState},
-};
+use domain::bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState, Count};
+use keyspace::{key, store::Versioned};
 use proto::{
     api::v1::{
         Bulk as WireBulk, BulkLimits as WireLimits, BulkNode as WireNode, BulkNodeProgress as WireProgress,
@@ -21,11 +18,7 @@ use super::{
     Shared,
     pages::{Page, Position},
 };
-use scheduler_core::{
-    AppState, Error, RequestContext,
-    bulk::{Count, CreateBulk},
-    etag,
-};
+use scheduler_core::{AppState, Error, RequestContext, bulk::CreateBulk, etag};
 
 /// Default number of nodes that a bulk works on at the same time.
 const DEFAULT_CONCURRENCY: u32 = 10;
