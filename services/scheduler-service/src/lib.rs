@@ -1,5 +1,7 @@
 //! The gRPC API of the scheduler, and the wiring of its crates: [`scheduler_core`], [`ironic_api`] and [`api_auth`].
 
+#[cfg(test)]
+mod check_order;
 mod config;
 mod error;
 mod grpc;
