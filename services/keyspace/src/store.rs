@@ -34,8 +34,6 @@ use crate::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a read is tried, each time with the member in use. A write whose outcome is unknown is never repeated here.
 const READ_ATTEMPTS: u32 = 2;
-/// Maximum number of operations of one change; etcd's own limit is 128.
-const MAX_OPERATIONS: usize = 120;
 /// Maximum size of all values of one change, in bytes; etcd's own limit for a request is 1.5 MiB.
 const MAX_CHANGE_BYTES: usize = 1 << 20;
 /// Keys in one page of a list.
@@ -178,7 +176,7 @@ impl Store {
     /// answer: whether the change was carried out is unknown; read before trying again.
     pub async fn commit(&self, change: Change) -> Result<i64, Error> {
         let Change { compares, operations, bytes } = change;
-        if operations.len() > MAX_OPERATIONS || bytes > MAX_CHANGE_BYTES {
+        if operations.len() > Change::MAX_OPERATIONS || bytes > MAX_CHANGE_BYTES {
             return Err(Error::TooLarge { operations: operations.len(), bytes });
         }
         let (answer, revision) = self.write(Transaction { compares, then: operations, otherwise: Vec::new() }).await?;

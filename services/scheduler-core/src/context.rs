@@ -72,12 +72,6 @@ impl RequestContext {
         Ok(Self { request_id, trace: telemetry::current_traceparent(), actor, deadline })
     }
 
-    /// The context of a further change of the same request. The record of the request is part of the first one.
-    #[must_use]
-    pub(crate) fn without_id(&self) -> Self {
-        Self { request_id: None, ..self.clone() }
-    }
-
     /// The id of what the request creates: that of the request, so that it is found again if the answer is lost, or a new
     /// one.
     #[must_use]

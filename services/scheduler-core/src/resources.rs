@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    id::NodeId,
     power::Power,
     provision::{Phase, State},
 };
@@ -101,26 +100,6 @@ pub async fn delete_resource<T: ResourceRules>(
     T::check_unused(app, stored.id)?;
     check_volume(app, stored, VolumeChange::Deletion).await?;
     app.delete_resource(context, stored).await
-}
-
-/// Deletes the resources of a node that was deleted. If the process dies before that, they can be deleted by their ids.
-pub(crate) async fn delete_node_resources(context: &RequestContext, app: &AppState, node: NodeId) -> Result<(), Error> {
-    delete_resources_of::<PortgroupSpec>(context, app, node).await?;
-    delete_resources_of::<VolumeConnectorSpec>(context, app, node).await?;
-    delete_resources_of::<VolumeTargetSpec>(context, app, node).await
-}
-
-async fn delete_resources_of<T: Collection>(
-    context: &RequestContext,
-    app: &AppState,
-    node: NodeId,
-) -> Result<(), Error> {
-    for stored in app.resources::<T>() {
-        if stored.spec().node() == Some(node) {
-            app.delete_resource(context, &stored).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Checks that the node of a volume is powered off. Volumes of a node that is not in use yet can be deleted.

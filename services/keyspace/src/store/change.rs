@@ -34,6 +34,9 @@ pub struct Change {
 }
 
 impl Change {
+    /// Maximum number of operations; etcd's own limit is 128.
+    pub const MAX_OPERATIONS: usize = 120;
+
     /// An empty change.
     #[must_use]
     pub fn new() -> Self {
@@ -107,6 +110,12 @@ impl Change {
         self.operations.extend(other.operations);
         self.bytes = self.bytes.saturating_add(other.bytes);
         self
+    }
+
+    /// Returns the number of operations.
+    #[must_use]
+    pub const fn operations(&self) -> usize {
+        self.operations.len()
     }
 
     fn write(mut self, path: &str, value: Vec<u8>, lease: i64) -> Self {

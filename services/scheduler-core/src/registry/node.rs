@@ -12,10 +12,12 @@ use domain::{
     service::Service,
 };
 use keyspace::{
-    Change, Expect, key,
+    Change, Expect,
+    collection::{Collection, delete_from},
+    key,
     key::Scope,
     store::Versioned,
-    value::{Bmc, Holder, Intent, Rack, set_bmc},
+    value::{Bmc, Holder, Intent, PortgroupSpec, Rack, VolumeConnectorSpec, VolumeTargetSpec, set_bmc},
 };
 use service_kit::clock;
 use tokio::time::timeout;
@@ -250,7 +252,9 @@ impl Registry {
         Ok(Some(Bmc { address, user, password, redfish }))
     }
 
-    /// Removes a node: its records, unique keys, claims and journals, in one transaction.
+    /// Removes a node: its records, unique keys, claims and journals, and the port groups and volumes that belong to it, in
+    /// one transaction. Resources for which that has no room are deleted before: after a failure the node is still stored,
+    /// and the request can be repeated.
     ///
     /// # Errors
     /// [`Error::Refused`] by `domain::provision::remove`; a conflict where its records changed since they were read.
@@ -294,6 +298,33 @@ impl Registry {
             }
             change = change.clear(&key::journal(scope, service, node));
         }
+        let resources = self.deletions::<PortgroupSpec>(node).chain(self.deletions::<VolumeConnectorSpec>(node));
+        let mut earlier: Vec<Change> = Vec::new();
+        for deletion in resources.chain(self.deletions::<VolumeTargetSpec>(node)) {
+            if has_room(&change, &deletion) {
+                change = change.and(deletion);
+            } else if let Some(last) = earlier.pop_if(|last| has_room(last, &deletion)) {
+                earlier.push(last.and(deletion));
+            } else {
+                let unchanged = Expect::Revision(record.life.revision);
+                earlier.push(self.mesh.as_member()?.expect(&key::life(rack, node), unchanged).and(deletion));
+            }
+        }
+        for deletions in earlier {
+            self.mesh.commit(deletions).await?;
+        }
         self.commit(context, change).await
     }
+
+    /// The deletion of each resource of a collection that belongs to a node.
+    fn deletions<T: Collection>(&self, node: NodeId) -> impl Iterator<Item = Change> + use<T> {
+        let all = self.view().list(&T::all()).into_iter();
+        let of_node = all.filter(move |(_, read)| read.value.spec.node() == Some(node));
+        of_node.filter_map(|(path, read)| Some(delete_from(Change::new(), key::last(&path)?, &read)))
+    }
+}
+
+/// Returns whether another change can be added to a change that gets the record of its request too.
+const fn has_room(change: &Change, other: &Change) -> bool {
+    change.operations() + other.operations() < Change::MAX_OPERATIONS
 }

@@ -7,8 +7,10 @@ use domain::{
 };
 use keyspace::{
     key,
+    testing::{CallKind, Delivery},
     value::{ChassisSpec, PortSpec, PortgroupSpec, PowerSeen, VolumeConnectorSpec, VolumeTargetSpec},
 };
+use proto::api::v1::GetNodeRequest;
 use scheduler_core::{
     Error, RequestContext,
     nodes::delete_node,
@@ -41,6 +43,15 @@ impl Lab {
     async fn changes_target(&self, spec: VolumeTargetSpec) -> Result<(), Error> {
         let before = self.app().resource(ID).unwrap();
         update_resource(&internal(), self.app(), &before, spec).await.map(drop)
+    }
+
+    /// From now on the store refuses the transactions whose first key begins so.
+    fn refuses_writes_of(&self, prefix: &str) {
+        let prefix = prefix.to_owned();
+        self.world.client.set_plan(move |call| match call.kind == CallKind::Write && call.path.starts_with(&prefix) {
+            true => Delivery::REFUSED,
+            false => Delivery::PROMPT,
+        });
     }
 
     async fn has_power(&self, node: NodeId, power: Power) {
@@ -149,7 +160,8 @@ async fn a_node_is_deleted_with_its_port_groups_and_volumes_and_with_no_others()
         app.create_resource(&internal(), Uuid::from_u128(number), connector).await.unwrap();
         app.create_resource(&internal(), Uuid::from_u128(number), target(of, 0)).await.unwrap();
     }
-    // The request has one record, although each resource is deleted by a change of its own.
+    // No resource is deleted by a change of its own, which could fail after the node is gone.
+    lab.refuses_writes_of(key::volume_targets().path());
     let context = RequestContext::with_id(RequestId::by_name(ID, &ID));
     delete_node(&context, app, &lab.record(node)).await.unwrap();
     assert_eq!(lab.state(node), "gone");
@@ -160,4 +172,27 @@ async fn a_node_is_deleted_with_its_port_groups_and_volumes_and_with_no_others()
     ];
     assert_eq!(nodes, [vec![Some(other)], vec![Some(other)], vec![Some(other)]]);
     assert_eq!(lab.events("DELETED"), ["n1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_more_resources_than_fit_in_a_transaction_is_kept_until_they_are_deleted() {
+    let lab = Lab::at_rest().await;
+    let (node, app) = (lab.fake(1, State::Available).await, lab.app());
+    for index in 0..150_i64 {
+        app.create_resource(&internal(), Uuid::new_v4(), target(node, index)).await.unwrap();
+    }
+    let delete = async || {
+        let context = RequestContext::with_id(RequestId::by_name(ID, &ID));
+        let deletion = async {
+            delete_node(&context, app, &lab.record(node)).await?;
+            Ok(GetNodeRequest::default())
+        };
+        app.once(&context, deletion, || Ok(GetNodeRequest::default())).await
+    };
+    lab.refuses_writes_of(key::life(RACK, node).path());
+    assert!(delete().await.is_err());
+    assert_eq!(lab.state(node), "available");
+    lab.world.client.heal();
+    delete().await.unwrap();
+    assert_eq!((lab.state(node).as_str(), app.resources::<VolumeTargetSpec>().len()), ("gone", 0));
 }
