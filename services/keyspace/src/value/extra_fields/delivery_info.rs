@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::ExtraFields;
+use super::{ExtraFields, sealed};
 
 /// Reads `delivery_info`.
 #[derive(Debug, Clone, Copy)]
@@ -15,9 +15,9 @@ pub enum TextOrSecret<'a> {
     Absent,
     /// A text.
     Text(&'a str),
-    /// An object, which stands in place of a secret that is sealed.
+    /// A sealed secret.
     Sealed,
-    /// A value of another type.
+    /// Any other value.
     Other,
 }
 
@@ -59,8 +59,8 @@ impl<'a> DeliveryInfo<'a> {
         match self.0.as_map().get(key) {
             None => TextOrSecret::Absent,
             Some(Value::String(text)) => TextOrSecret::Text(text),
-            Some(Value::Object(_)) => TextOrSecret::Sealed,
-            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_)) => TextOrSecret::Other,
+            Some(value) if sealed(value).is_some() => TextOrSecret::Sealed,
+            Some(_) => TextOrSecret::Other,
         }
     }
 }
@@ -70,17 +70,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::value::Sealed;
 
     #[test]
     fn a_secret_is_read_by_what_stands_in_its_place() {
-        let fields: ExtraFields =
-            serde_json::from_value(json!({"secret": {"sealed": {}}, "token": "t", "ca": 1})).unwrap();
+        let mut fields: ExtraFields = serde_json::from_value(json!({"token": "t", "ca": 1})).unwrap();
+        fields.set_sealed("secret", &Sealed { key: "k".to_owned(), sealed: "s".to_owned() });
         let info = DeliveryInfo::of(&fields);
         assert_eq!(
             (info.secret(), info.token(), info.ca()),
             (TextOrSecret::Sealed, TextOrSecret::Text("t"), TextOrSecret::Other)
         );
         assert_eq!((DeliveryInfo::of(&ExtraFields::new()).secret(), info.unknown_key()), (TextOrSecret::Absent, None));
+        // Only what stands in place of a sealed secret is one: a client may send any object.
+        for other in [json!({"a": 1}), json!({}), json!({"sealed": {}}), json!(null), json!([])] {
+            let fields: ExtraFields = serde_json::from_value(json!({ "secret": other })).unwrap();
+            assert_eq!(DeliveryInfo::of(&fields).secret(), TextOrSecret::Other);
+        }
         let fields: ExtraFields = serde_json::from_value(json!({"passwd": "x"})).unwrap();
         assert_eq!(DeliveryInfo::of(&fields).unknown_key(), Some("passwd"));
     }
