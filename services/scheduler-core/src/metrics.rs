@@ -40,12 +40,12 @@ pub fn step(event: &'static str) {
 }
 
 /// Counts a delivered webhook event.
-pub fn told_receiver() {
+pub fn webhook_event_delivered() {
     counter!(RECEIVERS, "outcome" => "taken").increment(1);
 }
 
 /// Counts a failed delivery of a webhook event.
-pub fn not_told_receiver() {
+pub fn webhook_event_failed() {
     counter!(RECEIVERS, "outcome" => "not taken").increment(1);
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use keyspace::{
     Expect, key,
     value::{Delivered, WebhookSpec},
 };
+use parking_lot::Mutex;
 use service_kit::{clock, status::chain};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -45,12 +46,12 @@ const MAX_EVENTS_IN_FLIGHT: usize = 8;
 /// Sends events while this replica leads, until the host stops.
 pub async fn deliver(app: Arc<AppState>, format: Arc<dyn WebhookFormat>) {
     let host = app.host.clone();
-    let sender = Arc::new(Sender { app, format });
+    let sender = Arc::new(DeliveryService { app, format });
     let running: Arc<Mutex<HashSet<Uuid>>> = Arc::default();
     while sender.app.leads_after(WEBHOOK_POLL_INTERVAL).await {
         for path in sender.app.registry.view().paths(key::webhooks().path()) {
             let Some(id) = key::last(&path) else { continue };
-            let mut known = running.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = running.lock();
             if sender.enabled(id).is_none() || !known.insert(id) {
                 continue;
             }
@@ -60,7 +61,7 @@ pub async fn deliver(app: Arc<AppState>, format: Arc<dyn WebhookFormat>) {
                     () = stop.stopping() => {}
                     () = sender.deliver_to(id) => {}
                 }
-                running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                running.lock().remove(&id);
             });
         }
     }
@@ -81,9 +82,16 @@ struct DeliveryState {
 /// Events of one round.
 struct Round {
     batch: Batch,
-    events: Vec<PendingEvent>,
+    events: Vec<OutgoingEvent>,
     /// Current state of the matching nodes: the changed ones, or all.
     now: HashMap<NodeId, Arc<NodeView>>,
+}
+
+/// Event with what is sent of it.
+#[derive(Clone)]
+enum OutgoingEvent {
+    Changed(Arc<NodeView>),
+    Left(NodeId),
 }
 
 impl Round {
@@ -91,15 +99,16 @@ impl Round {
         &self,
         receiver: &WebhookClient,
         id: Uuid,
-        event: PendingEvent,
+        event: OutgoingEvent,
     ) -> Result<PendingEvent, DeliveryError> {
-        let sent = match event {
-            PendingEvent::Changed(node, revision) => {
-                // Only a node in `now` has this event.
-                let Some(node) = self.now.get(&node) else { return Ok(event) };
-                WebhookEvent::NodeChanged { node, revision }
+        let (sent, event) = match &event {
+            OutgoingEvent::Changed(node) => {
+                let revision = node.revision;
+                (WebhookEvent::NodeChanged { node, revision }, PendingEvent::Changed(node.node, revision))
             }
-            PendingEvent::Left(node) => WebhookEvent::NodeLeft { node, revision: self.batch.revision },
+            OutgoingEvent::Left(node) => {
+                (WebhookEvent::NodeLeft { node: *node, revision: self.batch.revision }, PendingEvent::Left(*node))
+            }
         };
         receiver.send(id, &sent).await.map(|()| event)
     }
@@ -107,19 +116,19 @@ impl Round {
 
 /// Sends the events of all webhooks.
 #[derive(Debug)]
-struct Sender {
+struct DeliveryService {
     app: Arc<AppState>,
     format: Arc<dyn WebhookFormat>,
 }
 
 /// A webhook that events are sent for, as it was read.
-struct Current {
+struct ActiveWebhook {
     revision: i64,
     receiver: Result<WebhookClient, InvalidWebhook>,
     state: DeliveryState,
 }
 
-impl Sender {
+impl DeliveryService {
     /// Returns a webhook if it is enabled and this replica leads.
     fn enabled(&self, id: Uuid) -> Option<Stored<WebhookSpec>> {
         let webhook = self.app.resource::<WebhookSpec>(id)?;
@@ -134,13 +143,13 @@ impl Sender {
     /// Sends events to one receiver while its webhook is enabled and this replica leads.
     async fn deliver_to(&self, id: Uuid) {
         let mut news = self.app.registry.view().subscribe();
-        let mut current: Option<Current> = None;
+        let mut current: Option<ActiveWebhook> = None;
         while let Some(webhook) = self.enabled(id) {
             // A changed webhook may have another query.
             if current.as_ref().is_none_or(|current| current.revision != webhook.record.revision) {
                 current = Some(self.read(&webhook));
             }
-            let Some(Current { receiver, state, .. }) = &mut current else { return };
+            let Some(ActiveWebhook { receiver, state, .. }) = &mut current else { return };
             let outcome = match receiver {
                 Ok(receiver) => {
                     self.round(receiver, state, &|| self.is_still_enabled(id, webhook.record.revision)).await
@@ -176,9 +185,9 @@ impl Sender {
         }
     }
 
-    fn read(&self, webhook: &Stored<WebhookSpec>) -> Current {
+    fn read(&self, webhook: &Stored<WebhookSpec>) -> ActiveWebhook {
         let config = WebhookConfig::read(webhook, &self.app.registry.sealer, &*self.format);
-        Current {
+        ActiveWebhook {
             revision: webhook.record.revision,
             receiver: config.and_then(WebhookClient::new),
             state: self.begin_delivery(webhook.id, webhook.record.created),
@@ -203,13 +212,13 @@ impl Sender {
         }
     }
 
-    /// Sends the pending events and records them as delivered. Stops if `goes_on` returns false, because another leader may
-    /// send newer states.
+    /// Sends the pending events and records them as delivered. Stops if `is_still_enabled` returns false, because another
+    /// leader may send newer states.
     async fn round(
         &self,
         receiver: &WebhookClient,
         state: &mut DeliveryState,
-        goes_on: &(dyn Fn() -> bool + Send + Sync),
+        is_still_enabled: &(dyn Fn() -> bool + Send + Sync),
     ) -> Result<(), DeliveryError> {
         let round = self.next_round(&*receiver.config().query, state);
         let (id, revision) = (state.id, round.batch.revision);
@@ -219,8 +228,8 @@ impl Sender {
                 .buffer_unordered(MAX_EVENTS_IN_FLIGHT);
             while let Some(outcome) = sending.next().await {
                 state.delivered.record(outcome?);
-                metrics::told_receiver();
-                if !goes_on() {
+                metrics::webhook_event_delivered();
+                if !is_still_enabled() {
                     return Ok(());
                 }
             }
@@ -228,11 +237,11 @@ impl Sender {
         if round.batch.is_all {
             let members = WebhookEvent::NodesMembers { nodes: round.now.keys().copied().collect(), revision };
             receiver.send(id, &members).await?;
-            metrics::told_receiver();
+            metrics::webhook_event_delivered();
             state.delivered.retain(|node| round.now.contains_key(node));
         }
         if state.failures > 0 {
-            tracing::info!(webhook = %id, attempts = state.failures, "a webhook's receiver takes again what it is told");
+            tracing::info!(webhook = %id, attempts = state.failures, "webhook receiver accepts events again");
         }
         if round.batch.is_all || !round.events.is_empty() || state.progress.failing_since.is_some() {
             state.progress.at = Some(clock::now());
@@ -249,36 +258,42 @@ impl Sender {
     /// Collects the pending events.
     fn next_round(&self, query: &dyn WebhookQuery, state: &mut DeliveryState) -> Round {
         let batch = self.app.change_feed.since(state.at);
-        let is_of = query.matcher(&self.app);
+        let matches = query.matcher(&self.app);
         let is_first = state.delivered.is_first();
-        let those: Vec<_> = match batch.is_all || is_first {
-            true => self.app.node_cache.those(is_of),
+        let matching: Vec<_> = match batch.is_all || is_first {
+            true => self.app.node_cache.those(matches),
             false => batch
                 .nodes
                 .iter()
                 .filter_map(|(node, _)| self.app.node_cache.get(*node))
-                .filter(|node| is_of(node))
+                .filter(|node| matches(node))
                 .collect(),
         };
-        let now: HashMap<NodeId, Arc<NodeView>> = those.into_iter().map(|node| (node.node, node)).collect();
+        let now: HashMap<NodeId, Arc<NodeView>> = matching.into_iter().map(|node| (node.node, node)).collect();
         let changed = batch.nodes.iter().map(|(node, _)| (*node, now.get(node).map(|node| node.revision)));
         // If all nodes are listed, the missing ones follow from `nodes.members`.
         let changed: Vec<_> = changed.filter(|(_, revision)| revision.is_some() || !batch.is_all).collect();
         if is_first {
             let named: HashSet<NodeId> = changed.iter().map(|(node, _)| *node).collect();
             let since = state.progress.revision;
-            let was = |node: &NodeView| if batch.is_all { node.revision <= since } else { !named.contains(&node.node) };
+            let is_known =
+                |node: &NodeView| if batch.is_all { node.revision <= since } else { !named.contains(&node.node) };
             now.values()
-                .filter(|node| was(node))
+                .filter(|node| is_known(node))
                 .for_each(|node| state.delivered.record_known(node.node, node.revision));
         }
-        let events = state.delivered.pending_events(&changed, &batch.gone);
+        let pending = state.delivered.pending_events(&changed, &batch.gone);
+        let outgoing = |event| match event {
+            PendingEvent::Changed(node, _) => now.get(&node).cloned().map(OutgoingEvent::Changed),
+            PendingEvent::Left(node) => Some(OutgoingEvent::Left(node)),
+        };
+        let events = pending.into_iter().filter_map(outgoing).collect();
         Round { events, now, batch }
     }
 
     /// Stores a receiver's progress. A failure is retried later.
     async fn save_progress(&self, created: i64, state: &mut DeliveryState) {
-        let noting = async {
+        let saving = async {
             let mesh = &self.app.registry.mesh;
             let (key, webhook) = (key::delivered(state.id), key::webhook(state.id));
             let expect = Expect::same(mesh.view().get(&key).as_ref());
@@ -287,17 +302,19 @@ impl Sender {
             mesh.commit(change).await.map_err(Error::from)
         };
         state.saved_at = Instant::now();
-        match noting.await {
+        match saving.await {
             Ok(_) => state.is_progress_unsaved = false,
-            Err(error) => tracing::debug!(webhook = %state.id, error = %chain(&error), "not saved_at yet"),
+            Err(error) => {
+                tracing::debug!(webhook = %state.id, error = %chain(&error), "webhook progress not saved yet, will retry")
+            }
         }
     }
 
     /// Disables a webhook whose receiver is gone.
     async fn disable(&self, webhook: &Stored<WebhookSpec>, state: &mut DeliveryState, why: String) {
-        tracing::warn!(webhook = %webhook.id, why, "a webhook is disabled");
+        tracing::warn!(webhook = %webhook.id, why, "webhook disabled");
         state.progress.failing_since.get_or_insert_with(clock::now);
-        state.progress.error = format!("{why}, by which it wants to be told nothing more: the webhook is disabled");
+        state.progress.error = format!("{why}, which means that it wants no more events: the webhook is disabled");
         let disabled = WebhookSpec { enabled: false, ..webhook.spec().clone() };
         if let Err(error) = self.app.update_resource(&RequestContext::internal(), webhook, disabled).await {
             tracing::info!(webhook = %webhook.id, error = %chain(&error), "webhook not disabled yet, will retry");
@@ -311,9 +328,9 @@ impl Sender {
 fn record_failure(state: &mut DeliveryState, error: DeliveryError) -> Duration {
     state.failures = state.failures.saturating_add(1);
     if state.failures == 1 {
-        tracing::warn!(webhook = %state.id, why = error.reason, "a webhook's receiver does not take what it is told");
+        tracing::warn!(webhook = %state.id, why = error.reason, "webhook delivery failed, will retry");
     }
-    metrics::not_told_receiver();
+    metrics::webhook_event_failed();
     state.progress.failing_since.get_or_insert_with(clock::now);
     state.progress.error = error.reason;
     state.is_progress_unsaved = true;
