@@ -5,13 +5,16 @@ use service_kit::status::{Failure as _, Kind, chain};
 use wire_ironic::error::{Class, Error as ApiError, text};
 
 use super::node_document::power_name;
-use scheduler_core::{Error, ports::PortRefusal, resources::ResourceRefusal};
+use scheduler_core::{Error, ports::PortRefusal, resources::ResourceRefusal, webhooks::InvalidWebhook};
 
 /// The response to a request about the resource `ident` that failed with `error`.
 pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
     match error {
         Error::NotUnique { kind, value } => text::already_exists(&holder_of(kind, value)),
         Error::MacTaken { mac, .. } => text::already_exists(&holder_of("port", &Unique::Address(mac.to_string()))),
+        Error::Webhook(InvalidWebhook::Name(name)) => {
+            Class::Invalid.error(format!("Cannot create webhook with invalid name '{name}'"))
+        }
         Error::Webhook(why) => Class::Invalid.error(chain(why)),
         Error::TooMany { .. } => Class::Conflict.error(chain(error)),
         Error::Port(refusal) => port_refused(refusal),
@@ -202,6 +205,13 @@ mod tests {
         }
         let text = "The node of the volume was deleted meanwhile";
         assert_fault(ResourceRefusal::NodeDeleted { node: NODE }, 404, text);
+    }
+
+    #[test]
+    fn an_invalid_name_of_a_webhook_is_refused_in_ironics_words() {
+        let name = InvalidWebhook::Name("a b".to_owned());
+        let invalid = fault("i", &Error::Webhook(name));
+        assert_eq!((invalid.status, invalid.text.as_str()), (400, "Cannot create webhook with invalid name 'a b'"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use domain::{
 use keyspace::collection::Unique;
 use service_kit::status::{Failure, Kind, status};
 
-pub(crate) use self::webhook::{KEY_PREFIX, MAX_KEY_BYTES, MAX_TEXT_CHARS, MIN_KEY_BYTES};
+pub(crate) use self::webhook::{KEY_PREFIX, MAX_KEY_BYTES, MIN_KEY_BYTES};
 pub use self::{
     port::{PortRefusal, WiringField},
     resource::{ResourceRefusal, VolumeChange},

@@ -20,7 +20,8 @@ use keyspace::{
 };
 use uuid::Uuid;
 
-pub use self::{config::check_webhook, delivery::deliver};
+use self::config::check_webhook;
+pub use self::delivery::deliver;
 pub use crate::error::{InvalidQuery, InvalidWebhook};
 use crate::{AppState, Error, RequestContext, node_view::NodeView, resource_store::Stored};
 

@@ -33,7 +33,7 @@ pub use columns::{Columns, columns, sort_key};
 pub use kind::Kind;
 pub use mask::{MASK, is_secret, masked};
 pub(crate) use name::{MAX_NAME_CHARS, TRAIT_PREFIXES, check_trait};
-pub use name::{NODE_RESERVED, check_new_name, check_patched_name, identifies, is_uuid};
+pub use name::{NODE_RESERVED, check_new_name, check_patched_name, identifies, is_logical_name, is_uuid};
 pub(crate) use schema_error::{MAX_PRIORITY, schema_error};
 pub use source::{FieldSource, FieldValue};
 pub(crate) use steps::{actions_schema, conditions_schema};

@@ -10,8 +10,6 @@ pub(crate) const KEY_PREFIX: &str = "whsec_";
 pub(crate) const MIN_KEY_BYTES: usize = 24;
 /// Maximum length of a key, in bytes.
 pub(crate) const MAX_KEY_BYTES: usize = 64;
-/// Maximum length of `url` and of `query`, in characters.
-pub(crate) const MAX_TEXT_CHARS: usize = 2048;
 
 /// Error of a URL that cannot be parsed.
 type UrlError = <Url as std::str::FromStr>::Err;
@@ -20,13 +18,18 @@ type UrlError = <Url as std::str::FromStr>::Err;
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidWebhook {
     /// The name has invalid characters, is too long, or reads like an id.
-    #[error("Cannot create webhook with invalid name '{0}'")]
+    #[error(
+        "name {0:?} is invalid: it must have 1 to 255 characters, each an ASCII letter, a digit, or one of - . _ ~, and must \
+         not be a UUID"
+    )]
     Name(String),
     /// A field is too long.
-    #[error("{field} must not be longer than {MAX_TEXT_CHARS} characters")]
+    #[error("{field} must not be longer than {max_chars} characters")]
     TooLong {
         /// The field.
         field: &'static str,
+        /// Its maximum length, in characters.
+        max_chars: usize,
     },
     /// The URL cannot be parsed.
     #[error("url {url:?} is no address")]

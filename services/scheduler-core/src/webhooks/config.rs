@@ -7,16 +7,13 @@ use keyspace::{
     value::{DeliveryInfo, TextOrSecret, WebhookSpec},
 };
 use reqwest::{Certificate, Url};
-use wire_ironic::fields::MASK;
+use wire_ironic::fields::{MASK, WEBHOOK, is_logical_name};
 
 use super::{WebhookFormat, WebhookQuery};
 use crate::{
-    error::{InvalidWebhook, KEY_PREFIX, MAX_KEY_BYTES, MAX_TEXT_CHARS, MIN_KEY_BYTES},
+    error::{InvalidWebhook, KEY_PREFIX, MAX_KEY_BYTES, MIN_KEY_BYTES},
     resource_store::Stored,
 };
-
-/// Maximum length of a webhook's name, in bytes.
-const MAX_NAME_BYTES: usize = 255;
 
 /// Configuration of a webhook's deliveries.
 #[derive(Debug)]
@@ -35,11 +32,14 @@ pub(super) struct WebhookConfig {
 ///
 /// # Errors
 /// [`InvalidWebhook`] says what is wrong and what to write instead.
-pub fn check_webhook(format: &dyn WebhookFormat, webhook: &WebhookSpec) -> Result<(), InvalidWebhook> {
-    check_name(&webhook.name)?;
+pub(crate) fn check_webhook(format: &dyn WebhookFormat, webhook: &WebhookSpec) -> Result<(), InvalidWebhook> {
+    if !is_logical_name(&webhook.name) {
+        return Err(InvalidWebhook::Name(webhook.name.clone()));
+    }
     for (field, text) in [("url", Some(&webhook.url)), ("query", webhook.query.as_ref())] {
-        if text.is_some_and(|text| text.chars().count() > MAX_TEXT_CHARS) {
-            return Err(InvalidWebhook::TooLong { field });
+        let max_chars = WEBHOOK.field(field).map_or(0, |row| row.max_chars);
+        if text.is_some_and(|text| text.chars().count() > max_chars) {
+            return Err(InvalidWebhook::TooLong { field, max_chars });
         }
     }
     parse_url(&webhook.url)?;
@@ -88,15 +88,6 @@ impl WebhookConfig {
             query: format.compile(webhook.query.as_deref().unwrap_or_default())?,
         })
     }
-}
-
-/// A name that reads like an id would hide the webhook with that id.
-fn check_name(name: &str) -> Result<(), InvalidWebhook> {
-    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let is_valid = (1..=MAX_NAME_BYTES).contains(&name.len())
-        && name.bytes().all(is_unreserved)
-        && !wire_ironic::fields::is_uuid(name);
-    if is_valid { Ok(()) } else { Err(InvalidWebhook::Name(name.to_owned())) }
 }
 
 fn parse_url(text: &str) -> Result<Url, InvalidWebhook> {

@@ -22,6 +22,7 @@ use scheduler_core::{
         update_webhook,
     },
 };
+use serde_json::json;
 use service_kit::{clock, status};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -29,6 +30,7 @@ use tokio::{
     time::sleep,
 };
 use uuid::Uuid;
+use wire_ironic::fields::MASK;
 
 use crate::lab::{Lab, internal};
 
@@ -162,10 +164,12 @@ async fn a_webhook_that_cannot_work_is_refused_when_it_is_created_and_when_it_is
     assert!(matches!(refusal(webhook("ftp://there/", "")).await, InvalidWebhook::Scheme(_)));
     assert!(matches!(refusal(webhook("http://a:b@there/", "")).await, InvalidWebhook::Credentials));
     let too_long = format!("http://there/{}", "x".repeat(2048));
-    assert!(matches!(refusal(webhook(&too_long, "")).await, InvalidWebhook::TooLong { field: "url" }));
+    assert!(matches!(refusal(webhook(&too_long, "")).await, InvalidWebhook::TooLong { field: "url", max_chars: 2048 }));
     assert!(matches!(refusal(webhook("http://there/", "colour=red")).await, InvalidWebhook::Query(_)));
-    let unnamed = WebhookSpec { name: String::new(), ..webhook("http://there/", "") };
-    assert!(matches!(refusal(unnamed).await, InvalidWebhook::Name(_)));
+    for name in ["", "a b", "00000000-0000-0000-0000-000000000000"] {
+        let unnamed = WebhookSpec { name: name.to_owned(), ..webhook("http://there/", "") };
+        assert!(matches!(refusal(unnamed).await, InvalidWebhook::Name(_)));
+    }
     let unsigned = WebhookSpec { delivery_info: Default::default(), ..webhook("http://there/", "") };
     assert!(matches!(refusal(unsigned).await, InvalidWebhook::Secret));
     lab.subscribes(1, webhook("http://there/", "")).await.unwrap();
@@ -173,6 +177,27 @@ async fn a_webhook_that_cannot_work_is_refused_when_it_is_created_and_when_it_is
     let changed = update_webhook(&internal(), lab.app(), &Plain, &before, webhook("ftp://there/", "")).await;
     let text = status::chain(&changed.unwrap_err());
     assert_eq!(text, "invalid request: webhook: url \"ftp://there/\" must begin with https:// or http://");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalid_delivery_info_is_refused_and_the_refusal_says_what_to_write_instead() {
+    let lab = Lab::at_rest().await;
+    for (info, says) in [
+        (json!({}), "openssl rand"),
+        (json!({"secret": "whsec_c2hvcnQ="}), "24 to 64"),
+        (json!({"secret": MASK}), "not shown"),
+        (json!({"secret": {"a": 1}}), "openssl rand"),
+        (json!({"secret": SECRET, "passwd": "x"}), "\"passwd\", which is none of secret, token, ca"),
+        (json!({"secret": SECRET, "token": "a b"}), "printable"),
+        (json!({"secret": SECRET, "ca": "x"}), "PEM"),
+    ] {
+        let delivery_info = serde_json::from_value(info).unwrap();
+        let spec = WebhookSpec { delivery_info, ..webhook("http://there/", "") };
+        let text = status::chain(&lab.subscribes(1, spec).await.unwrap_err());
+        assert!(text.contains(says), "{text}");
+    }
+    let delivery_info = serde_json::from_value(json!({"secret": SECRET, "token": "abc.def"})).unwrap();
+    lab.subscribes(1, WebhookSpec { delivery_info, ..webhook("https://there:8443/hook?x=1", "") }).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

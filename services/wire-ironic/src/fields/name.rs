@@ -98,12 +98,19 @@ pub(crate) fn check_trait(schema: &str, text: &str) -> Result<(), Error> {
     ))
 }
 
+/// Returns whether a text is a valid name of a resource that is neither a node nor named by a trait: unreserved characters,
+/// and not a UUID, which would hide the resource with that id.
+#[must_use]
+pub fn is_logical_name(name: &str) -> bool {
+    is_unreserved(name) && name.len() <= MAX_NAME_CHARS && !is_uuid(name)
+}
+
 /// Checks a name that is neither a node's nor a trait.
 ///
 /// # Errors
 /// 400; `what` is the name of the resource in the error.
 pub(super) fn check_logical(what: &str, name: &str) -> Result<(), Error> {
-    if is_unreserved(name) && name.len() <= MAX_NAME_CHARS && !is_uuid(name) {
+    if is_logical_name(name) {
         return Ok(());
     }
     Err(Class::Invalid.error(format!("Cannot create {what} with invalid name '{name}'")))
