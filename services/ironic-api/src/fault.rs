@@ -11,6 +11,7 @@ use scheduler_core::{Error, ports::PortRefusal, resources::ResourceRefusal, webh
 pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
     match error {
         Error::NotUnique { kind, value } => text::already_exists(&holder_of(kind, value)),
+        Error::IdTaken { kind, id } => text::already_exists(&format!("{} with UUID {id}", with_article(kind))),
         Error::MacTaken { mac, .. } => text::already_exists(&holder_of("port", &Unique::Address(mac.to_string()))),
         Error::Webhook(InvalidWebhook::Name(name)) => {
             Class::Invalid.error(format!("Cannot create webhook with invalid name '{name}'"))
@@ -104,7 +105,7 @@ fn resource_refused(refusal: &ResourceRefusal) -> ApiError {
 }
 
 /// A resource's kind with its article, as Ironic's messages have it.
-pub(super) fn with_article(kind: &str) -> String {
+fn with_article(kind: &str) -> String {
     let words = kind.replace('_', " ");
     let article = if words.starts_with(['a', 'e', 'i', 'o', 'u']) { "An" } else { "A" };
     format!("{article} {words}")
@@ -114,7 +115,6 @@ pub(super) fn with_article(kind: &str) -> String {
 fn holder_of(kind: &str, value: &Unique) -> String {
     let resource = with_article(kind);
     match value {
-        Unique::Id(id) => format!("{resource} with UUID {id}"),
         Unique::Name(name) => format!("{resource} with name {name}"),
         Unique::Address(address) => format!("{resource} with MAC address {address}"),
         Unique::Connector { kind, id } => format!("{resource} with type {kind} and connector ID {id}"),
@@ -208,8 +208,10 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_name_of_a_webhook_is_refused_in_ironics_words() {
-        let name = InvalidWebhook::Name("a b".to_owned());
+    fn a_taken_id_and_an_invalid_name_of_a_webhook_are_refused_in_ironics_words() {
+        let (id, name) = (uuid::Uuid::nil(), InvalidWebhook::Name("a b".to_owned()));
+        let taken = fault("i", &Error::IdTaken { kind: "volume_target", id });
+        assert_eq!((taken.status, taken.text), (409, format!("A volume target with UUID {id} already exists.")));
         let invalid = fault("i", &Error::Webhook(name));
         assert_eq!((invalid.status, invalid.text.as_str()), (400, "Cannot create webhook with invalid name 'a b'"));
     }

@@ -15,7 +15,7 @@ use super::{
     ApiRequest, RestApi,
     authz::Visibility,
     collections::IronicCollection,
-    fault::{fault, with_article},
+    fault::fault,
     list,
     records::{self, from_fields, to_fields},
     response::ApiResponse,
@@ -128,9 +128,6 @@ impl RestApi {
         let (id, mut attributes) = Self::new_resource::<T>(request)?;
         self.check_node(request, &mut attributes)?;
         let spec: T = from_fields(attributes)?;
-        if self.app.resource::<T>(id).is_some() {
-            return Err(text::already_exists(&format!("{} with UUID {id}", with_article(T::KIND))));
-        }
         let created = T::create(&self.app, &request.context(), id, spec).await;
         let record = created.map_err(|error| fault(&id.to_string(), &error))?;
         let path = format!("{}/{id}", T::RESOURCE.path);

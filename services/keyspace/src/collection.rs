@@ -46,8 +46,6 @@ pub trait Collection: Secrets + Serialize + DeserializeOwned + Clone + PartialEq
 /// Value that only one resource of a collection may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unique {
-    /// An id.
-    Id(Uuid),
     /// A name.
     Name(String),
     /// A MAC address.
@@ -71,7 +69,6 @@ pub enum Unique {
 impl fmt::Display for Unique {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Id(id) => write!(f, "the id {id}"),
             Self::Name(name) => write!(f, "the name {name}"),
             Self::Address(address) => write!(f, "the MAC address {address}"),
             Self::Connector { kind, id } => write!(f, "the type {kind} and the connector ID {id}"),
@@ -84,7 +81,6 @@ impl Unique {
     /// Returns the kind of its key, by the kind of its collection.
     fn key_kind(&self, collection: &str) -> String {
         match self {
-            Self::Id(_) => format!("{collection}-id"),
             Self::Address(_) => format!("{collection}-address"),
             Self::Name(_) | Self::Connector { .. } | Self::BootIndex { .. } => collection.to_owned(),
         }
@@ -94,7 +90,6 @@ impl Unique {
     #[must_use]
     pub fn key_name(&self) -> String {
         match self {
-            Self::Id(id) => id.to_string(),
             Self::Name(text) | Self::Address(text) => text.clone(),
             Self::Connector { kind, id } => format!("{kind} {id}"),
             Self::BootIndex { node, index } => format!("{node} {index}"),

@@ -14,6 +14,7 @@ use domain::{
 };
 use keyspace::collection::Unique;
 use service_kit::status::{Failure, Kind, status};
+use uuid::Uuid;
 
 pub(crate) use self::webhook::{KEY_PREFIX, MAX_KEY_BYTES, MIN_KEY_BYTES};
 pub use self::{
@@ -46,6 +47,14 @@ pub enum Error {
         kind: &'static str,
         /// The value.
         value: Unique,
+    },
+    /// Another resource of the collection has the id.
+    #[error("the id {id} is taken by another {kind}; see: ironmesh {kind} list")]
+    IdTaken {
+        /// Kind of the resource.
+        kind: &'static str,
+        /// The id.
+        id: Uuid,
     },
     /// The named record does not exist.
     #[error("there is no {kind} {name:?}; see: ironmesh {kind} list")]
@@ -192,7 +201,7 @@ impl Failure for Error {
         match self {
             Self::Request(_) | Self::Webhook(_) => Kind::Invalid,
             Self::Missing { .. } => Kind::Missing,
-            Self::Taken { .. } | Self::MacTaken { .. } | Self::NotUnique { .. } => Kind::Taken,
+            Self::Taken { .. } | Self::MacTaken { .. } | Self::NotUnique { .. } | Self::IdTaken { .. } => Kind::Taken,
             Self::Port(refusal) => refusal.kind(),
             Self::Resource(refusal) => refusal.kind(),
             Self::Changed { .. } => Kind::Conflict,
@@ -215,7 +224,7 @@ impl Failure for Error {
     fn reason(&self) -> &'static str {
         match self {
             Self::Request(_) | Self::Webhook(_) => "REQUEST",
-            Self::NotUnique { .. } => "NOT_UNIQUE",
+            Self::NotUnique { .. } | Self::IdTaken { .. } => "NOT_UNIQUE",
             Self::Missing { .. } => "MISSING",
             Self::Changed { .. } => "ETAG",
             Self::Taken { .. } | Self::MacTaken { .. } => "TAKEN",

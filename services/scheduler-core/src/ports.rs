@@ -35,8 +35,8 @@ pub struct PortFields {
 /// Creates a port.
 ///
 /// # Errors
-/// [`Error::Port`] if its port group refuses it; [`Error::NotUnique`] and [`Error::MacTaken`] if another port has its id, its
-/// name or its MAC; the store's.
+/// [`Error::Port`] if its port group refuses it; [`Error::IdTaken`], [`Error::NotUnique`] and [`Error::MacTaken`] if another
+/// port has its id, its name or its MAC; the store's.
 pub async fn create_port(
     context: &RequestContext,
     app: &AppState,
@@ -47,7 +47,7 @@ pub async fn create_port(
     check_portgroup(app, &fields, None)?;
     check_name(app, &fields.spec, None)?;
     if app.registry.ports().iter().any(|port| port.port.value.id == id) {
-        return Err(not_unique(Unique::Id(id.uuid())));
+        return Err(Error::IdTaken { kind: "port", id: id.uuid() });
     }
     app.registry.check_macs_are_free(&[fields.mac])?;
     let spec = Stamped::created(fields.spec, clock::now());

@@ -80,13 +80,14 @@ impl AppState {
     /// Stores a new resource, its secrets sealed, with the keys of its unique values.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] if another resource has one of these; the store's.
+    /// [`Error::IdTaken`] and [`Error::NotUnique`] if another resource has the id or one of these; the store's.
     pub async fn create_resource<T: Collection>(
         &self,
         context: &RequestContext,
         id: Uuid,
         mut spec: T,
     ) -> Result<Stamped<T>, Error> {
+        self.check_id_is_free::<T>(id)?;
         self.registry.seal_secrets(&mut spec, &id.to_string())?;
         let unique = spec.unique();
         self.check_unique::<T>(id, &unique)?;
@@ -137,6 +138,10 @@ impl AppState {
     ) -> Result<(), Error> {
         let change = delete_from(self.registry.mesh.as_member()?, stored.id, &stored.record);
         self.registry.commit(context, change).await
+    }
+
+    pub(crate) fn check_id_is_free<T: Collection>(&self, id: Uuid) -> Result<(), Error> {
+        if self.registry.view().has(&T::key(id)) { Err(Error::IdTaken { kind: T::KIND, id }) } else { Ok(()) }
     }
 
     fn check_unique<T: Collection>(&self, id: Uuid, unique: &[Unique]) -> Result<(), Error> {

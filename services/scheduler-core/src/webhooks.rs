@@ -109,6 +109,7 @@ pub async fn create_webhook(
     id: Uuid,
     spec: WebhookSpec,
 ) -> Result<Stamped<WebhookSpec>, Error> {
+    app.check_id_is_free::<WebhookSpec>(id)?;
     check_webhook(format, &spec)?;
     if app.registry.view().paths(key::webhooks().path()).len() >= MAX_WEBHOOKS {
         return Err(Error::TooMany { what: "webhooks", max: MAX_WEBHOOKS });

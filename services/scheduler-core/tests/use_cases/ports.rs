@@ -143,7 +143,7 @@ async fn the_id_and_the_name_of_a_port_are_its_own() {
     let node = lab.enrolls(machine("a", 1)).await.unwrap();
     lab.creates(1, fields(node, 8, named("nic"))).await.unwrap();
     let same_id = lab.creates(1, fields(node, 9, PortSpec::default())).await;
-    assert!(matches!(same_id, Err(Error::NotUnique { kind: "port", value: Unique::Id(_) })), "{same_id:?}");
+    assert!(matches!(same_id, Err(Error::IdTaken { kind: "port", .. })), "{same_id:?}");
     let same_name = lab.creates(2, fields(node, 9, named("nic"))).await;
     assert!(matches!(same_name, Err(Error::NotUnique { kind: "port", value: Unique::Name(_) })), "{same_name:?}");
     // It keeps its name, and ports without a name do not conflict.

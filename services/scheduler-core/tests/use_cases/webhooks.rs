@@ -198,6 +198,8 @@ async fn an_invalid_delivery_info_is_refused_and_the_refusal_says_what_to_write_
     }
     let delivery_info = serde_json::from_value(json!({"secret": SECRET, "token": "abc.def"})).unwrap();
     lab.subscribes(1, WebhookSpec { delivery_info, ..webhook("https://there:8443/hook?x=1", "") }).await.unwrap();
+    let taken = lab.subscribes(1, WebhookSpec { name: "other".to_owned(), ..webhook("http://there/", "") }).await;
+    assert!(matches!(taken, Err(Error::IdTaken { kind: "webhook", .. })), "{taken:?}");
 }
 
 #[tokio::test(start_paused = true)]
