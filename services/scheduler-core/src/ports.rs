@@ -10,7 +10,7 @@ use domain::{
 };
 use keyspace::{
     collection::Unique,
-    value::{PortSpec, PortgroupSpec, Stamped},
+    value::{NodeSpec, PortSpec, PortgroupSpec, Stamped},
 };
 use service_kit::clock;
 
@@ -146,8 +146,7 @@ fn check_wiring(app: &AppState, before: &StoredPort, old: &PortSpec, new: &PortF
     if let Some(field) = changed_wiring(old, &new.spec) {
         return Err(PortRefusal::Wiring { field, port, node: node.node, state });
     }
-    let is_in_use = state == State::Active || node.spec().instance().is_some();
-    if is_in_use && before.mac != new.mac {
+    if before.mac != new.mac && keeps_macs(state, node.spec()) {
         return Err(PortRefusal::Address { port, node: node.node });
     }
     Ok(())
@@ -162,6 +161,13 @@ fn changed_wiring(old: &PortSpec, new: &PortSpec) -> Option<WiringField> {
         (WiringField::Portgroup, old.portgroup_uuid != new.portgroup_uuid),
     ];
     differs.into_iter().find(|(_, differs)| *differs).map(|(field, _)| field)
+}
+
+/// Returns whether the MAC addresses of a node's ports cannot be exchanged: it is in use, and not in maintenance. Its ports
+/// can still be deleted and added.
+pub(crate) fn keeps_macs(state: State, spec: &NodeSpec) -> bool {
+    let is_in_use = state == State::Active || spec.instance().is_some();
+    is_in_use && !spec.maintenance && !is_rearrangeable(state)
 }
 
 /// Returns whether the ports of a node in this state can be rewired.

@@ -23,7 +23,10 @@ use service_kit::clock;
 use tokio::time::timeout;
 
 use super::{Record, Registry, holder, newborn, port::remove_port, ports};
-use crate::{Error, RequestContext};
+use crate::{
+    Error, RequestContext,
+    ports::{PortRefusal, keeps_macs},
+};
 
 /// Maximum number of attempts of a write that may conflict with others.
 const MAX_ATTEMPTS: u32 = 5;
@@ -155,7 +158,7 @@ impl Registry {
     /// Changes a node. `check` is asked in each attempt, after everything that the change depends on was read.
     ///
     /// # Errors
-    /// Those of `check`; a conflict where the node's records changed since they were read.
+    /// Those of `check`; [`Error::Port`] if it exchanges a MAC of a node in use; a conflict where the node's records changed since they were read.
     pub async fn update(
         &self,
         context: &RequestContext,
@@ -210,16 +213,21 @@ impl Registry {
         if let Some(seconds) = wanted.wait_for_life_seconds {
             intent.wait_for_life_seconds = (seconds > 0).then_some(seconds);
         }
+        let read = self.view().get(&key::node_spec(record.rack, node));
+        let spec = read.as_ref().map(|read| read.value.spec.clone()).unwrap_or_default();
+        let keeps_macs = !wanted.add_macs.is_empty() && keeps_macs(record.life.value.state, &spec);
         for mac in &wanted.remove_macs {
             let port = record.ports.iter().find(|(known, _)| known == mac);
             let (_, port) =
                 port.ok_or_else(|| Error::Missing { kind: "port", name: format!("{mac} of node {}", old.name) })?;
+            if keeps_macs {
+                return Err(PortRefusal::Address { port: port.value.id, node }.into());
+            }
             change = remove_port(change, record.rack, *mac, port);
         }
         let rack =
             self.rack(record.rack).ok_or_else(|| Error::Missing { kind: "rack", name: record.rack.to_string() })?;
         change = ports::add(change, self.view(), &rack.value, node, &holder, &wanted.add_macs)?;
-        let read = self.view().get(&key::node_spec(record.rack, node));
         if read.is_some() || wanted.maintenance.is_some() {
             let mut after = read.as_ref().map(|read| read.value.clone()).unwrap_or_default();
             if let (Some(bmc), Some(info)) = (&intent.bmc, &mut after.spec.driver_info) {

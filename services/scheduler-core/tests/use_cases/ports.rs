@@ -238,6 +238,10 @@ async fn the_mac_of_a_port_whose_node_has_an_instance_stays() {
     let own = lab.macs(taken)[0];
     let moved = |node| PortFields { mac: mac(9), node, spec: PortSpec::default() };
     assert!(matches!(lab.refuses(own, moved(taken)).await, PortRefusal::Address { .. }));
+    // A change of the node exchanges it no more than a change of the port.
+    let exchange = NodeChange { add_macs: vec![mac(9)], remove_macs: vec![own], ..NodeChange::default() };
+    let refused = lab.changes(taken, exchange).await;
+    assert!(matches!(refused, Err(Error::Port(PortRefusal::Address { .. }))), "{refused:?}");
     let free = lab.machine(3, State::Available).await;
     lab.updates(lab.macs(free)[0], moved(free)).await.unwrap();
 }
