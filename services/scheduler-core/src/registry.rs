@@ -37,7 +37,8 @@ use crate::{Error, RequestContext, peers::Peers};
 pub use node::{NewNode, NodeChange};
 pub(crate) use port::PortChange;
 pub use port::StoredPort;
-pub use power::{last_failure, power_failure, power_target, settled, wants_power};
+pub(crate) use power::{last_failure, power_failure};
+pub use power::{power_target, settled, wants_power};
 pub use spec::Held;
 use transition::transition;
 pub use transition::{Moved, due, newborn, turn};
@@ -126,7 +127,7 @@ impl Registry {
     ///
     /// # Errors
     /// A conflict if the record changed since it was read; those of [`Self::commit`].
-    pub async fn replace<V: Serialize>(
+    pub(crate) async fn replace<V: Serialize>(
         &self,
         context: &RequestContext,
         key: &Key<V>,

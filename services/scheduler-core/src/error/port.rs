@@ -92,7 +92,8 @@ impl fmt::Display for WiringField {
 }
 
 impl PortRefusal {
-    /// What the client can do.
+    /// What the client can do. Only gRPC's statuses are made of it, whose one call that changes ports, `UpdateNode`, refuses
+    /// with [`Self::Address`] alone: Ironic's API has a status and a text of its own for each variant.
     pub(super) const fn kind(&self) -> Kind {
         match self {
             Self::NoPortgroup { .. } | Self::OtherNode { .. } | Self::MemberNetwork => Kind::Invalid,

@@ -68,7 +68,8 @@ impl fmt::Display for VolumeChange {
 }
 
 impl ResourceRefusal {
-    /// What the client can do.
+    /// What the client can do. Only gRPC's statuses are made of it, and no call of gRPC changes these resources yet: Ironic's
+    /// API has a status and a text of its own for each variant.
     pub(super) const fn kind(&self) -> Kind {
         match self {
             Self::ChassisHasNodes { .. } | Self::PortgroupHasPorts { .. } | Self::NotPoweredOff { .. } => Kind::NotNow,

@@ -15,13 +15,13 @@ pub fn settled(power: Option<&PowerSeen>, generation: Generation) -> Progress {
 
 /// Returns the last failure of a node that was not corrected since. While an operation runs, its own outcome counts and not
 /// the regular polls of the BMC. Ironic's `last_error`, which the REST API renders, leaves the polls out altogether.
-pub fn last_failure<'a>(life: &'a Life, power: Option<&'a PowerSeen>) -> Option<&'a Failure> {
+pub(crate) fn last_failure<'a>(life: &'a Life, power: Option<&'a PowerSeen>) -> Option<&'a Failure> {
     let trouble = || power?.trouble.as_ref().filter(|_| !life.state.is_busy());
     life.failure.as_ref().or_else(|| power_failure(life, power)).or_else(trouble)
 }
 
 /// Returns the failure of the last requested power state, if it was not corrected since.
-pub fn power_failure<'a>(life: &Life, power: Option<&'a PowerSeen>) -> Option<&'a Failure> {
+pub(crate) fn power_failure<'a>(life: &Life, power: Option<&'a PowerSeen>) -> Option<&'a Failure> {
     power?.settled_in(life.generation)?.failure.as_ref()
 }
 
