@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_taken_id_and_an_invalid_name_of_a_webhook_are_refused_in_ironics_words() {
-        let (id, name) = (uuid::Uuid::nil(), InvalidWebhook::Name("a b".to_owned()));
+        let (id, name) = (Uuid::nil(), InvalidWebhook::Name("a b".to_owned()));
         let taken = fault("i", &Error::IdTaken { kind: "volume_target", id });
         assert_eq!((taken.status, taken.text), (409, format!("A volume target with UUID {id} already exists.")));
         let invalid = fault("i", &Error::Webhook(name));

@@ -6,11 +6,10 @@ use domain::{
     driver::Driver,
     id::{NodeId, PortId},
     net::MacAddr,
-    provision::State,
 };
 use keyspace::{
     collection::Unique,
-    value::{NodeSpec, PortSpec, PortgroupSpec, Stamped},
+    value::{PortSpec, PortgroupSpec, Stamped},
 };
 use service_kit::clock;
 
@@ -18,7 +17,7 @@ pub use crate::error::{PortRefusal, WiringField};
 use crate::{
     AppState, Error, RequestContext,
     node_view::NodeView,
-    registry::{PortChange, StoredPort},
+    registry::{PortChange, StoredPort, is_rearrangeable, keeps_macs},
 };
 
 /// What a client specifies of a port.
@@ -161,16 +160,4 @@ fn changed_wiring(old: &PortSpec, new: &PortSpec) -> Option<WiringField> {
         (WiringField::Portgroup, old.portgroup_uuid != new.portgroup_uuid),
     ];
     differs.into_iter().find(|(_, differs)| *differs).map(|(field, _)| field)
-}
-
-/// Returns whether the MAC addresses of a node's ports cannot be exchanged: it is in use, and not in maintenance. Its ports
-/// can still be deleted and added.
-pub(crate) fn keeps_macs(state: State, spec: &NodeSpec) -> bool {
-    let is_in_use = state == State::Active || spec.instance().is_some();
-    is_in_use && !spec.maintenance && !is_rearrangeable(state)
-}
-
-/// Returns whether the ports of a node in this state can be rewired.
-const fn is_rearrangeable(state: State) -> bool {
-    matches!(state, State::Enroll | State::Inspecting { .. } | State::Manageable)
 }

@@ -35,8 +35,8 @@ use service_kit::clock;
 use crate::{Error, RequestContext, peers::Peers};
 
 pub use node::{NewNode, NodeChange};
-pub(crate) use port::PortChange;
 pub use port::StoredPort;
+pub(crate) use port::{PortChange, is_rearrangeable, keeps_macs};
 pub(crate) use power::{last_failure, power_failure};
 pub use power::{power_target, settled, wants_power};
 pub use spec::Held;

@@ -22,11 +22,12 @@ use keyspace::{
 use service_kit::clock;
 use tokio::time::timeout;
 
-use super::{Record, Registry, holder, newborn, port::remove_port, ports};
-use crate::{
-    Error, RequestContext,
-    ports::{PortRefusal, keeps_macs},
+use super::{
+    Record, Registry, holder, newborn,
+    port::{keeps_macs, remove_port},
+    ports,
 };
+use crate::{Error, RequestContext, error::PortRefusal};
 
 /// Maximum number of attempts of a write that may conflict with others.
 const MAX_ATTEMPTS: u32 = 5;

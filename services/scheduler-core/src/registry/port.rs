@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 use domain::{
     id::{NodeId, PortId, RackId},
     net::MacAddr,
+    provision::State,
 };
 use keyspace::{
     Change, Expect, key,
     store::Versioned,
-    value::{Port, PortSpec, Stamped},
+    value::{NodeSpec, Port, PortSpec, Stamped},
 };
 
 use super::{Registry, holder, ports};
@@ -175,4 +176,16 @@ pub(super) fn remove_port(change: Change, rack: RackId, mac: MacAddr, port: &Ver
         Some(address) => change.clear(&key::address(rack, address)),
         None => change,
     }
+}
+
+/// Returns whether the MAC addresses of a node's ports cannot be exchanged: it is in use, and not in maintenance. Its ports
+/// can still be deleted and added.
+pub(crate) fn keeps_macs(state: State, spec: &NodeSpec) -> bool {
+    let is_in_use = state == State::Active || spec.instance().is_some();
+    is_in_use && !spec.maintenance && !is_rearrangeable(state)
+}
+
+/// Returns whether the ports of a node in this state can be rewired.
+pub(crate) const fn is_rearrangeable(state: State) -> bool {
+    matches!(state, State::Enroll | State::Inspecting { .. } | State::Manageable)
 }
