@@ -21,7 +21,9 @@ use serde::Deserialize;
 use service_kit::client::{MeshChannel, mesh_channel};
 use service_kit::tls::{Files, Tls, install_provider};
 use tokio::time::{Instant, sleep};
-use tonic::{Code, Status};
+use tonic::metadata::AsciiMetadataValue;
+use tonic::{Code, Request, Status};
+use uuid::Uuid;
 
 use crate::bmc::USER;
 use crate::machine::Machine;
@@ -228,12 +230,28 @@ impl Api {
         }
     }
 
-    /// Requests a transition, and waits for the state that it leads to.
+    /// Requests a transition, and waits for the state that it leads to. A request that etcd or another process was in the way
+    /// of is repeated under the same id, as a client does, so that it is carried out once.
     ///
     /// # Errors
-    /// Errors of [`Api::ask`] and [`Api::reach`].
+    /// Errors of the API, and of [`Api::reach`].
     pub async fn bring(&mut self, node: &str, verb: &str, image: &str, to: &str, timeout: Duration) -> Result<Node> {
-        self.ask(node, verb, image).await?;
+        let (begun, id) = (Instant::now(), AsciiMetadataValue::try_from(Uuid::new_v4().to_string())?);
+        let message = ProvisionNodeRequest {
+            node: node.to_owned(),
+            verb: self::verb(verb),
+            image: image.to_owned(),
+            ..Default::default()
+        };
+        loop {
+            let mut request = Request::new(message.clone());
+            request.metadata_mut().insert("ironmesh-request-id", id.clone());
+            match self.nodes.provision_node(request).await {
+                Ok(_) => break,
+                Err(status) if is_transient(status.code()) && begun.elapsed() < CALL => sleep(POLL_INTERVAL).await,
+                Err(status) => return Err(status.into()),
+            }
+        }
         self.reach(node, to, timeout).await
     }
 
@@ -246,6 +264,11 @@ impl Api {
         let timeline = self.nodes.get_node_timeline(request).await?.into_inner();
         Ok(timeline.boots.into_iter().flat_map(|boot| boot.entries).map(|entry| (entry.mark, entry.subject)).collect())
     }
+}
+
+/// Whether a repeated call may succeed: a scheduler ended, etcd did not answer, or another process wrote first.
+const fn is_transient(code: Code) -> bool {
+    matches!(code, Code::Unavailable | Code::Unknown | Code::Aborted)
 }
 
 /// The request that enrolls a machine under its own name; its system is awaited for 20 s.
