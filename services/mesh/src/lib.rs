@@ -12,6 +12,7 @@ mod claim;
 mod dangerous;
 mod death_proof;
 mod error;
+mod fenced_write;
 mod group_commit;
 mod group_view;
 mod island;
