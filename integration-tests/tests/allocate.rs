@@ -104,7 +104,9 @@ fn the_oldest_waiting_allocation_gets_a_free_node_although_the_leader_is_killed(
         let second = get(&other, "second").await?;
         ensure!((second.state(), second.place_in_queue) == (AllocationState::Allocating, 1), "{second:#?}");
         let short = allocate(&other, "short", small(), Duration::from_millis(300)).await?;
-        ensure!(short.place_in_queue == 2, "{short:#?}");
+        // The call may take longer than the allocation may wait.
+        let waits = short.state() == AllocationState::Allocating && short.place_in_queue == 2;
+        ensure!(waits || short.state() == AllocationState::Error, "{short:#?}");
         give_back(&other, "first").await?;
         gets_a_node(&other, "second").await?;
         let failing = async {
