@@ -54,6 +54,8 @@ causes! {
     RamdiskMissing, "RAMDISK_MISSING", "register the rack's kernel and ramdisk again: ironmesh image create …, ironmesh rack set RACK --kernel … --ramdisk …";
     /// Kernel and ramdisk were loaded, but the agent never called.
     AgentMute, "AGENT_MUTE", "look at the machine's console: did the kernel start, does it know the NIC, does the agent reach the inventory-service?";
+    /// The node's and the rack's kernel arguments cannot be used together.
+    KernelArguments, "KERNEL_ARGUMENTS", "shorten the node's kernel_append_params or the rack's arguments (ironmesh rack set RACK --kernel-arguments …), then repeat the command";
     /// The agent called and then stopped calling.
     AgentLost, "AGENT_LOST", "look at the machine's console for a crash of the agent or the kernel; check the link";
     /// The agent failed with an error.

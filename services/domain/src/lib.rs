@@ -27,6 +27,7 @@ pub mod generation;
 pub mod hardware;
 pub mod id;
 pub mod image;
+pub mod kernel_arguments;
 pub mod net;
 pub mod placement;
 pub mod plan;

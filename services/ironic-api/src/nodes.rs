@@ -175,7 +175,7 @@ impl RestApi {
             deployment: None,
             wait_for_life_seconds: None,
             boot_files_by_tftp: false,
-            ironic_ramdisk: ironic_ramdisk(driver, &spec),
+            ironic_ramdisk: ironic_ramdisk(driver, &spec)?,
             power: None,
         };
         intent.bmc = self.bmc(node, &intent, spec.driver_info.as_ref())?;
@@ -373,7 +373,7 @@ impl RestApi {
             let info = spec.driver_info.as_ref().or(synthesized.as_ref());
             intent.bmc = self.bmc(node, &Intent { bmc: old.bmc.clone(), ..intent.clone() }, info)?;
         }
-        intent.ironic_ramdisk = ironic_ramdisk(driver, &spec);
+        intent.ironic_ramdisk = ironic_ramdisk(driver, &spec)?;
         Ok((intent, stored.updated(spec, clock::now())))
     }
 

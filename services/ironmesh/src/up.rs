@@ -249,7 +249,7 @@ async fn prepare(options: &Options, store: &Store) -> Result<()> {
         network: network(options)?,
         kernel: None,
         ramdisk: None,
-        kernel_arguments: "console=ttyS0".to_owned(),
+        kernel_arguments: "console=ttyS0".parse()?,
     };
     let holder = Holder { kind: "rack".to_owned(), id: id.uuid(), name };
     let change = Change::new().put(&key::rack_name(&options.rack), &holder, Expect::Absent)?.put(

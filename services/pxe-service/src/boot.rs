@@ -1,8 +1,12 @@
 //! Decides what a machine receives: loader, script, kernel, ramdisk, token. Pure.
 
+mod endpoint;
+
 use domain::net::MacAddr;
 use keyspace::value::{BootDecision, Protocol, Work};
 use wire_dhcp::{Architecture, Client, Request};
+
+pub(crate) use self::endpoint::Endpoint;
 
 /// A file of one node that its machine can request, over HTTP or TFTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,23 +111,29 @@ fn describe_architecture(architecture: Architecture) -> String {
 /// Where a replica serves boot files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Replica {
-    /// The HTTP address, as `host:port`.
-    pub(crate) http: String,
+    /// The HTTP address.
+    pub(crate) http: Endpoint,
 }
 
 /// Renders the iPXE script. It tries each replica in turn, the current one first, and starts over if all fail.
 ///
-/// `ironic` lists the listeners for agents that use Ironic's protocol, as `host:port`; the agent receives them as
-/// arguments.
-pub(crate) fn render_script(mac: MacAddr, decision: &BootDecision, replicas: &[Replica], ironic: &[String]) -> String {
+/// `ironic` lists the listeners for agents that use Ironic's protocol; the agent receives them as arguments.
+///
+/// Everything that goes into the script has a type that cannot hold a line break or a variable: [`MacAddr`], [`Endpoint`]
+/// and [`domain::kernel_arguments::KernelArguments`].
+pub(crate) fn render_script(
+    mac: MacAddr,
+    decision: &BootDecision,
+    replicas: &[Replica],
+    ironic: &[Endpoint],
+) -> String {
     use std::fmt::Write as _;
     let arguments = arguments(decision, ironic);
     let bootif = mac.to_string().replace(':', "-");
     let mut script = String::from("#!ipxe\necho Ironmesh: booting the agent\n:again\n");
     for (number, replica) in replicas.iter().enumerate() {
         let base = if decision.by_tftp {
-            let host = replica.http.rsplit_once(':').map_or(replica.http.as_str(), |(host, _)| host);
-            format!("tftp://{host}/boot/{mac}")
+            format!("tftp://{}/boot/{mac}", replica.http.host())
         } else {
             format!("http://{}/boot/{mac}", replica.http)
         };
@@ -155,9 +165,9 @@ pub(crate) fn render_script(mac: MacAddr, decision: &BootDecision, replicas: &[R
 
 /// Returns the kernel arguments. An agent that uses Ironic's protocol reads its own from there (ironic-python-agent's
 /// `config.py`): the API's URLs, or for an inspection the URLs that receive its report.
-fn arguments(decision: &BootDecision, ironic: &[String]) -> String {
+fn arguments(decision: &BootDecision, ironic: &[Endpoint]) -> String {
     if decision.protocol == Protocol::Ironmesh {
-        return decision.arguments.clone();
+        return decision.arguments.to_string();
     }
     let urls: Vec<String> = ironic.iter().map(|endpoint| format!("http://{endpoint}")).collect();
     let own = match &decision.work {
@@ -278,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_script_tries_each_replica_in_turn_and_then_starts_over() {
-        let replicas = ["10.0.0.1:80", "10.0.0.2:80"].map(|http| Replica { http: http.to_owned() });
+        let replicas = ["10.0.0.1:80", "10.0.0.2:80"].map(|http| Replica { http: http.parse().unwrap() });
         let mut decision = decision(Protocol::Ironmesh, Work::Wipe);
         let script = render_script(mac(), &decision, &replicas, &[]);
         let first = script.find("http://10.0.0.1:80/boot/52:54:00:01:00:01/vmlinuz").unwrap();
@@ -299,7 +309,7 @@ mod tests {
             minted_at: Timestamp::default(),
             kernel: file("k"),
             ramdisk: file("r"),
-            arguments: "console=ttyS0".to_owned(),
+            arguments: "console=ttyS0".parse().unwrap(),
             by_tftp: false,
             boot_token: serde_json::from_str(r#"{"key": "k", "sealed": ""}"#).unwrap(),
             work,
@@ -311,7 +321,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_speaks_ironics_protocol_is_told_every_door() {
-        let endpoints = ["10.0.0.1:6386".to_owned(), "10.0.0.2:6386".to_owned()];
+        let endpoints = ["10.0.0.1:6386", "10.0.0.2:6386"].map(|endpoint| endpoint.parse().unwrap());
         let of = |protocol, work| arguments(&decision(protocol, work), &endpoints);
         assert_eq!(of(Protocol::Ironmesh, Work::Wipe), "console=ttyS0");
         let both = "console=ttyS0 ipa-api-url=http://10.0.0.1:6386,http://10.0.0.2:6386";

@@ -189,7 +189,7 @@ fn replicas(context: &PxeContext) -> Vec<boot::Replica> {
     let mut all = context.rack.data_endpoints(Service::Pxe);
     all.retain(|endpoint| *endpoint != own);
     all.insert(0, own);
-    all.into_iter().map(|http| boot::Replica { http }).collect()
+    all.iter().filter_map(|http| Some(boot::Replica { http: http.parse().ok()? })).collect()
 }
 
 /// Records that a machine requested a loader.

@@ -15,7 +15,7 @@ use keyspace::{
 use mesh::{Joined, Mesh};
 use wire_dhcp::Hardware;
 
-use crate::Error;
+use crate::{Error, boot::Endpoint};
 
 /// The rack in the view. Clones share the same state.
 #[derive(Debug, Clone)]
@@ -113,11 +113,11 @@ impl Rack {
     }
 
     /// Returns where agents of this rack that use Ironic's protocol are served.
-    pub(crate) fn ironic_endpoints(&self) -> Vec<String> {
+    pub(crate) fn ironic_endpoints(&self) -> Vec<Endpoint> {
         let members = self.view().list(&key::members(Scope::Rack(self.id), Service::Inventory));
         let endpoints =
             members.into_iter().map(|(_, member): (_, Versioned<value::Member>)| member.value.ironic_endpoint);
-        endpoints.filter(|endpoint| !endpoint.is_empty()).collect()
+        endpoints.filter_map(|endpoint| endpoint.parse().ok()).collect()
     }
 }
 

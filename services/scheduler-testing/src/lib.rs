@@ -11,6 +11,7 @@ use domain::{
     generation::Generation,
     id::{ImageId, NodeId, PortId, RackId},
     image::{Encoding, Image, Purpose},
+    kernel_arguments::KernelArguments,
     net::MacAddr,
     plan::Limits,
     power::BootMode,
@@ -180,7 +181,7 @@ impl World {
             network: None,
             kernel: None,
             ramdisk: None,
-            kernel_arguments: String::new(),
+            kernel_arguments: KernelArguments::default(),
         };
         let digest = format!("sha256:{}", "0".repeat(64)).parse()?;
         let (name, url) = ("disk".to_owned(), "http://images/disk".to_owned());

@@ -3,6 +3,7 @@
 use domain::{
     generation::{Generation, Token},
     image::{Digest, Encoding},
+    kernel_arguments::KernelArguments,
     step::Step,
     time::Timestamp,
 };
@@ -24,7 +25,7 @@ pub struct BootDecision {
     /// The agent's ramdisk.
     pub ramdisk: BootFile,
     /// Added to the kernel's command line. Never a secret.
-    pub arguments: String,
+    pub arguments: KernelArguments,
     /// Whether boot files are served over TFTP instead of HTTP.
     #[serde(default)]
     pub by_tftp: bool,

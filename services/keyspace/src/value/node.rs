@@ -7,6 +7,7 @@ use domain::{
     failure::Failure,
     generation::Generation,
     id::{ImageId, NodeId, OperationId, PortId},
+    kernel_arguments::KernelArguments,
     net::BmcAddr,
     plan::Waiting,
     power::BootMode,
@@ -72,7 +73,7 @@ pub struct IronicRamdisk {
     pub ramdisk: String,
     /// Kernel arguments that replace the rack's; `%default%` stands for these. `None` for the rack's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<String>,
+    pub arguments: Option<KernelArguments>,
 }
 
 /// How a BMC is reached.

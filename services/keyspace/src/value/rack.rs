@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use domain::{
     id::{ImageId, RackId},
+    kernel_arguments::KernelArguments,
     net::Subnet,
     time::Timestamp,
 };
@@ -27,7 +28,7 @@ pub struct Rack {
     pub ramdisk: Option<ImageId>,
     /// Added to the agent kernel's command line.
     #[serde(default)]
-    pub kernel_arguments: String,
+    pub kernel_arguments: KernelArguments,
 }
 
 /// A rack's provisioning network.

@@ -44,14 +44,17 @@ pub async fn mint(shared: &AppState, record: &Record, claim: Claim) -> Result<()
     let life_key = hex::encode(life_key);
     let work = work(shared, record, &life_key)?;
     let rack = registry.rack(record.rack).map(|rack| rack.value.kernel_arguments).unwrap_or_default();
-    let own = named.and_then(|named| named.arguments.as_deref());
+    let own = named.and_then(|named| named.arguments.as_ref());
+    let arguments = own.map_or_else(|| Ok(rack.clone()), |own| own.with_default(&rack)).map_err(|error| {
+        NotMinted::Never(Failure { cause: Cause::KernelArguments, text: error.to_string(), at: clock::now() })
+    })?;
     let decision = BootDecision {
         generation: record.life.value.generation,
         token: claim.token(),
         minted_at: clock::now(),
         kernel: BootFile { name: kernel.name, digest: kernel.digest },
         ramdisk: BootFile { name: ramdisk.name, digest: ramdisk.digest },
-        arguments: own.map_or_else(|| rack.clone(), |own| own.replace("%default%", &rack)),
+        arguments,
         by_tftp: record.intent.value.boot_files_by_tftp,
         boot_token: registry
             .sealer

@@ -173,7 +173,7 @@ impl Lab {
         }
         self.set_rack(|rack| {
             (rack.kernel, rack.ramdisk) = (Some(KERNEL), Some(RAMDISK));
-            rack.kernel_arguments = "console=ttyS0".to_owned();
+            rack.kernel_arguments = "console=ttyS0".parse().unwrap();
             rack.network = Some(Network {
                 subnet: "10.1.0.0/24".parse().unwrap(),
                 first: Ipv4Addr::new(10, 1, 0, 10),
@@ -263,7 +263,7 @@ impl Lab {
     /// The node boots the kernel and the ramdisk of Ironic's agent.
     pub(crate) async fn use_ironic_ramdisk(&self, node: NodeId, kernel: &str, ramdisk: &str) {
         let (kernel, ramdisk) = (kernel.to_owned(), ramdisk.to_owned());
-        let arguments = Some("quiet %default%".to_owned());
+        let arguments = Some("quiet %default%".parse().unwrap());
         self.change_intent(node, |intent| intent.ironic_ramdisk = Some(IronicRamdisk { kernel, ramdisk, arguments }))
             .await;
     }

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use domain::{
     id::RackId,
+    kernel_arguments::{KernelArguments, KernelArgumentsError},
     net::{MacAddr, Subnet},
     service::Service,
 };
@@ -29,6 +30,10 @@ use super::{
     pages::{Page, Position},
 };
 use scheduler_core::{Error, RequestContext, etag};
+
+fn kernel_arguments(text: &str) -> Result<KernelArguments, Invalid> {
+    text.parse().map_err(|error: KernelArgumentsError| Invalid::wrong("kernel_arguments", error.to_string()))
+}
 
 /// The fields of [`UpdateRackRequest`] that a mask may name.
 const FIELDS: &[&str] = &[
@@ -59,7 +64,7 @@ impl Shared {
             server_identifier: network.server_identifier,
             kernel: rack.kernel.and_then(image).unwrap_or_default(),
             ramdisk: rack.ramdisk.and_then(image).unwrap_or_default(),
-            kernel_arguments: rack.kernel_arguments.clone(),
+            kernel_arguments: rack.kernel_arguments.to_string(),
             replicas: self.replicas_of(rack.id),
             rings: self.rings_of(rack.id),
             unknown_macs: self.unknown_macs(rack.id),
@@ -142,7 +147,7 @@ impl Shared {
             id: RackId::new(uuid::Uuid::new_v4()),
             kernel: self.image_id(&request.kernel)?,
             ramdisk: self.image_id(&request.ramdisk)?,
-            kernel_arguments: request.kernel_arguments,
+            kernel_arguments: kernel_arguments(&request.kernel_arguments)?,
             name: request.name,
             network: network(&NetworkTexts {
                 subnet: request.subnet,
@@ -170,8 +175,9 @@ impl Shared {
         if let Some(ramdisk) = mask.value("ramdisk", request.ramdisk) {
             rack.ramdisk = self.image_id(&ramdisk)?;
         }
-        rack.kernel_arguments =
-            mask.value("kernel_arguments", request.kernel_arguments).unwrap_or(rack.kernel_arguments);
+        if let Some(arguments) = mask.value("kernel_arguments", request.kernel_arguments) {
+            rack.kernel_arguments = kernel_arguments(&arguments)?;
+        }
         let mut texts = NetworkTexts::of(rack.network.as_ref());
         let changes = [
             (mask.value("subnet", request.subnet), &mut texts.subnet),
