@@ -10,7 +10,7 @@ use domain::{
 use keyspace::{
     seal::open_text,
     store::Versioned,
-    value::{Bmc, ChassisSpec, ExtraFields, Intent, NodeSpec, Properties, Rack, Stamped},
+    value::{Bmc, ChassisSpec, ExtraFields, Intent, NodeSpec, Properties, Rack, Stamped, check_secrets_stay},
 };
 use serde_json::{Map, Value, json};
 use service_kit::clock;
@@ -354,6 +354,18 @@ impl RestApi {
             return Err(text::already_exists(&format!("A node with name {name}")));
         }
         let changes_bmc = before.get("driver_info") != after.get("driver_info");
+        if changes_bmc {
+            let info = |document: &Map<String, Value>| {
+                document
+                    .get("driver_info")
+                    .and_then(Value::as_object)
+                    .cloned()
+                    .map(ExtraFields::from)
+                    .unwrap_or_default()
+            };
+            let checked = check_secrets_stay(&info(before), &info(&after));
+            checked.map_err(|moved| Class::Invalid.error(format!("{moved}.")))?;
+        }
         let stored = held.spec.as_ref().map(|read| read.value.clone()).unwrap_or_default();
         let mut fields = to_fields(&stored.spec);
         // The implementations that the old driver had by default are kept as if they had been chosen.

@@ -15,7 +15,7 @@ mod stamped;
 mod webhook;
 
 pub use boot::{BootDecision, BootFile, Part, Protocol, Work};
-pub use driver_info::set_bmc;
+pub use driver_info::{MovedSecret, check_secrets_stay, set_bmc};
 pub use extra_fields::{
     DeliveryInfo, ExtraFields, Properties, TextOrSecret, clear_traits, dhcp_client_identifier, set_config_drive,
     set_traits, traits,

@@ -103,6 +103,18 @@ pub static DIFFERENCES: &[Difference] = &[
         why: "clients compare the values that they read with those that they wrote",
     },
     Difference {
+        name: "more-secrets",
+        ironic: "`ipmi_hex_kg_key`, `snmp_community` and an object under a secret's name are stored and shown in clear",
+        ours: "they are sealed and masked like every other secret",
+        why: "the name says that it is a secret, whatever the shape of the value",
+    },
+    Difference {
+        name: "stored-secret-stays",
+        ironic: "an address, a port or the trust in a BMC can be changed while the stored password stays",
+        ours: "400 unless the password is given again or removed in the same request",
+        why: "the stored password would be sent to any address that a user names",
+    },
+    Difference {
         name: "owner-without-auth",
         ironic: "without authentication, 400 for POST of a node with `owner`",
         ours: "201",

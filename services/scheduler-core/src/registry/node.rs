@@ -19,6 +19,7 @@ use keyspace::{
     store::Versioned,
     value::{Bmc, Holder, Intent, PortgroupSpec, Rack, VolumeConnectorSpec, VolumeTargetSpec, set_bmc},
 };
+use proto::convert::Invalid;
 use service_kit::clock;
 use tokio::time::timeout;
 
@@ -250,6 +251,10 @@ impl Registry {
         address: Option<BmcAddr>,
         wanted: &NodeChange,
     ) -> Result<Option<Bmc>, Error> {
+        if let (Some(_), Some(old), None) = (&address, old, &wanted.password) {
+            let why = format!("it was given for {}: give it again together with another address", old.address);
+            return Err(Invalid::wrong("bmc_password", why).into());
+        }
         let Some(address) = address.or_else(|| old.map(|bmc| bmc.address.clone())) else { return Ok(None) };
         let password = match (&wanted.password, old) {
             (Some(password), _) => self.seal_password(node, password)?,

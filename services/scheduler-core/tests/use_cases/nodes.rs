@@ -105,6 +105,10 @@ async fn machines_that_are_enrolled_at_once_get_addresses_of_their_own_until_the
 async fn a_node_is_changed_and_gives_up_what_it_had() {
     let lab = Lab::at_rest().await;
     let node = lab.enrolls(machine("n1", 1)).await.unwrap();
+    // The stored password is not sent to another address.
+    let moved = NodeChange { bmc: Some("10.9.0.7:623".parse().unwrap()), ..NodeChange::default() };
+    let refused = status::chain(&lab.changes(node, moved).await.unwrap_err());
+    assert!(refused.contains("bmc_password") && refused.contains("given for 10.9.0.1:623"), "{refused}");
     let change = NodeChange {
         name: Some("renamed".to_owned()),
         bmc: Some("10.9.0.7:623".parse().unwrap()),

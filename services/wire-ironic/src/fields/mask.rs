@@ -39,8 +39,17 @@ const SECRET_KEY_PARTS: &[&str] = &[
     "cephmonkey",
 ];
 
-/// Whole keys of secrets.
-const SECRET_KEYS: &[&str] = &["snmp_auth_key", "snmp_priv_key", "image_url"];
+/// Whole keys of secrets. Ironic masks the first three; the others are secrets that it shows
+/// ([`crate::difference`], `more-secrets`).
+const SECRET_KEYS: &[&str] = &[
+    "snmp_auth_key",
+    "snmp_priv_key",
+    "image_url",
+    "ipmi_hex_kg_key",
+    "snmp_community",
+    "snmp_community_read",
+    "snmp_community_write",
+];
 
 /// Masks every secret in a value, at any depth.
 #[must_use]
@@ -66,13 +75,13 @@ pub fn is_secret(key: &str, value: &Value) -> bool {
     is_masked(key, value) && !value.is_null()
 }
 
-/// Returns whether the value of a key is masked as a whole. An object is masked by its own keys, except for a config drive,
-/// whose keys do not tell which of its values are secrets.
+/// Returns whether the value of a key is masked as a whole, whatever its shape: the keys within a secret do not tell which
+/// of its values may be shown. An object without members has nothing to hide.
 fn is_masked(key: &str, value: &Value) -> bool {
-    let key = key.to_ascii_lowercase();
-    if value.is_object() {
-        return key == "configdrive" && value.as_object().is_some_and(|members| !members.is_empty());
+    if value.as_object().is_some_and(serde_json::Map::is_empty) {
+        return false;
     }
+    let key = key.to_ascii_lowercase();
     let empty = value.is_null() || value.as_str().is_some_and(str::is_empty);
     SECRET_KEY_PARTS.iter().any(|word| key.contains(word)) || (SECRET_KEYS.contains(&key.as_str()) && !empty)
 }
@@ -85,16 +94,18 @@ mod tests {
     #[test]
     fn secrets_are_masked_at_any_depth_and_nothing_else_is() {
         let value = json!({
-            "ipmi_password": "p", "IPMI_PASSWORD": null, "x_pass": "seen", "ipmi_hex_kg_key": "seen",
+            "ipmi_password": "p", "IPMI_PASSWORD": null, "x_pass": "seen", "ipmi_hex_kg_key": "k",
             "nested": {"a": [{"auth_token": "t"}]}, "snmp_auth_key": "k", "snmp_priv_key": "", "image_url": "u",
-            "configdrive": {"user_data": "u"}, "token": {"kind": "seen", "secret": 1},
+            "configdrive": {"user_data": "u"}, "token": {"kind": "k", "more": [1]}, "tokens": ["t"], "secret": {},
+            "snmp_community": "public", "Passwords": {"root": {"hash": "h"}},
         });
         assert_eq!(
             masked(value),
             json!({
-                "ipmi_password": MASK, "IPMI_PASSWORD": MASK, "x_pass": "seen", "ipmi_hex_kg_key": "seen",
+                "ipmi_password": MASK, "IPMI_PASSWORD": MASK, "x_pass": "seen", "ipmi_hex_kg_key": MASK,
                 "nested": {"a": [{"auth_token": MASK}]}, "snmp_auth_key": MASK, "snmp_priv_key": "", "image_url": MASK,
-                "configdrive": MASK, "token": {"kind": "seen", "secret": MASK},
+                "configdrive": MASK, "token": MASK, "tokens": MASK, "secret": {},
+                "snmp_community": MASK, "Passwords": MASK,
             })
         );
     }
