@@ -20,7 +20,7 @@ use wire_ironic::version::Version;
 use crate::{
     Error,
     heartbeats::Heartbeats,
-    ironic::{AgentCall, AgentResponse, CallError, Ironic},
+    ironic::{AgentCall, AgentResponse, CallError, Ironic, Origin},
 };
 
 pub(crate) struct Api {
@@ -50,6 +50,7 @@ impl InventoryService for Api {
         let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
         let version = u16::try_from(minor_version).ok().and_then(Version::new);
         let call = AgentCall {
+            origin: Origin::Scheduler,
             version: version.ok_or_else(|| Error::from(Invalid::Missing("minor_version")))?,
             path,
             pairs: pairs.into_iter().map(|pair| (pair.name, pair.value)).collect(),

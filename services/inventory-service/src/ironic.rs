@@ -10,7 +10,7 @@ mod inspection;
 mod report;
 mod session;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use domain::{generation::Generation, id::NodeId, net::MacAddr, timeline::Mark};
 use keyspace::{
@@ -47,9 +47,20 @@ const HEARTBEAT_TIMEOUT_SECS: u32 = 90;
 /// Placeholder for a token that was already returned.
 const TOKEN_PLACEHOLDER: &str = "******";
 
+/// Where a call came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// From this address, to the listener on the provisioning network.
+    Network(IpAddr),
+    /// Through the REST API of a scheduler, whose configuration allows it.
+    Scheduler,
+}
+
 /// A call of an agent, parsed as far as possible without the node.
 #[derive(Debug, Clone)]
 pub(crate) struct AgentCall {
+    /// Where it came from.
+    pub(crate) origin: Origin,
     /// API version of the call.
     pub(crate) version: Version,
     /// Path below `/v1`, without leading and trailing slashes.
@@ -125,6 +136,11 @@ impl Ironic {
         let lookup = Lookup::read(call.version, &call.pairs)?;
         let uuid = lookup.node_uuid.as_deref();
         let booting = self.booting(uuid, &lookup.addresses).ok_or_else(text::resource_not_found)?;
+        self.check_origin(call, booting.node)?;
+        if !self.has_booted(&booting) {
+            // Agents repeat the lookup.
+            return Err(text::resource_not_found().into());
+        }
         let guard = self.begin_work(&booting)?;
         let token = if !shows_token(call.version) {
             None
@@ -173,6 +189,7 @@ impl Ironic {
         if self.agents.mesh.view().get(&key::life(self.agents.rack, node)).is_none() {
             return Err(text::not_found("Node", &node.to_string()).into());
         }
+        self.check_origin(call, node)?;
         let booting = self.last_boot(node).ok_or_else(Heartbeat::wrong_token)?;
         if !bool::from(self.token(&booting)?.as_bytes().ct_eq(beat.agent_token.as_bytes())) {
             metrics::hello("wrong token");
@@ -188,22 +205,56 @@ impl Ironic {
         if self.agents.mesh.view().get(&key::agent(self.agents.rack, node)).is_some_and(|agent| {
             agent.value.generation == booting.generation() && agent.value.is_at_work(&booting.decision.value)
         }) {
-            self.check_address(node, &beat.callback_url)?;
-            self.start_session(guard, booting, Peer { url: beat.callback_url, certificate: beat.agent_verify_ca });
+            let peer = Peer { url: beat.callback_url, certificate: beat.agent_verify_ca };
+            self.check_callback(node, &peer)?;
+            self.start_session(guard, booting, peer);
         }
         Ok(AgentResponse { status: 202, body: None })
     }
 
-    /// Checks that the callback URL is at the address that we assigned to the machine.
-    fn check_address(&self, node: NodeId, url: &str) -> Result<(), Wire> {
-        let refused = |why: &str| Err(Class::Invalid.error(format!("The callback_url {url:?} is refused: {why}")));
-        let Some(host) = agent_client::host(url) else { return refused("its host must be an IPv4 address") };
+    /// Checks that a call comes from an address that we assigned to the machine: an agent of this node runs nowhere else.
+    /// The response to other callers is that there is no such node.
+    fn check_origin(&self, call: &AgentCall, node: NodeId) -> Result<(), CallError> {
+        match call.origin {
+            Origin::Scheduler => Ok(()),
+            Origin::Network(address) if self.is_own_address(node, address) => Ok(()),
+            Origin::Network(address) => {
+                metrics::hello("wrong address");
+                tracing::warn!(%node, %address, path = call.path, "refused a call that does not come from the node's address");
+                Err(text::resource_not_found().into())
+            }
+        }
+    }
+
+    /// Returns whether we assigned this address to the machine.
+    fn is_own_address(&self, node: NodeId, address: IpAddr) -> bool {
         let ports = self.agents.mesh.view().list(&key::ports(self.agents.rack)).into_iter();
         let mut own = ports.filter(|(_, port)| port.value.node == node).filter_map(|(_, port)| port.value.address);
-        if own.any(|address| address == host) {
-            return Ok(());
+        own.any(|own| address.to_canonical() == own)
+    }
+
+    /// Returns whether the machine asked for an address after it was switched on for this boot. Until then it does not run
+    /// an agent of this boot.
+    fn has_booted(&self, booting: &PendingBoot) -> bool {
+        let seen = self.agents.mesh.view().get(&key::pxe(self.agents.rack, booting.node));
+        seen.is_some_and(|seen| seen.value.generation == booting.generation() && seen.value.exchange_at.is_some())
+    }
+
+    /// Checks that the callback URL is at an address that we assigned to the machine, and that the agent can be called
+    /// there over TLS with the certificate of its heartbeat.
+    fn check_callback(&self, node: NodeId, peer: &Peer) -> Result<(), Wire> {
+        let refused =
+            |why: &str| Err(Class::Invalid.error(format!("The callback_url {:?} is refused: {why}", peer.url)));
+        let Some(host) = agent_client::host(&peer.url) else { return refused("its host must be an IPv4 address") };
+        if !self.is_own_address(node, host.into()) {
+            return refused("it is not an address assigned to the machine");
         }
-        refused("it is not the address assigned to the machine")
+        if !peer.is_over_tls() {
+            return refused(
+                "agents are called over https only, with the certificate in agent_verify_ca; the agent's option enable_auto_tls must be on",
+            );
+        }
+        Ok(())
     }
 
     /// Returns the node that is booting such an agent, by its id or by the MAC address of a port.

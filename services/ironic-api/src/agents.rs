@@ -12,8 +12,17 @@ use wire_ironic::{
 
 use super::{ApiRequest, RestApi, fault::fault, response::ApiResponse};
 
+/// Response to agents where the API does not pass their calls on.
+const NOT_PASSED_ON: &str = "Calls of agents are answered by the inventory-service of the node's rack (inventory.ironic), \
+                             which tells agents its address when they boot; this API passes them on only where \
+                             scheduler.rest_agents allows it";
+
 impl RestApi {
     pub(super) async fn agents(&self, request: &ApiRequest, steps: &[&str]) -> Result<ApiResponse, Error> {
+        if !self.passes_agents_on {
+            // The address of the caller proves nothing here, so the boot token must not be given to it.
+            return Err(Class::NotFound.error(NOT_PASSED_ON));
+        }
         let found = match steps {
             ["lookup"] => {
                 let lookup = Lookup::read(request.version, &request.pairs)?;

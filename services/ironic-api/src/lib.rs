@@ -53,7 +53,7 @@ use service_kit::Host;
 use wire_ironic::{documents, links};
 
 pub use self::{
-    config::RestTls,
+    config::{RestAgents, RestTls},
     listener::{RestListener, RestTlsError},
     webhooks::IronicWebhooks,
 };
@@ -73,11 +73,20 @@ pub(crate) struct RestApi {
     host: Host,
     /// URL scheme of links.
     scheme: &'static str,
+    /// Whether calls of agents are passed on to their rack.
+    passes_agents_on: bool,
 }
 
-/// Serves the API until the host stops.
-pub async fn serve(host: Host, listener: RestListener, app: Arc<AppState>, auth: Authenticator) {
-    let api = rest_api(app, auth, listener.scheme());
+/// Serves the API until the host stops. `passes_agents_on`: whether calls of agents are passed on to their rack
+/// ([`RestAgents`]).
+pub async fn serve(
+    host: Host,
+    listener: RestListener,
+    app: Arc<AppState>,
+    auth: Authenticator,
+    passes_agents_on: bool,
+) {
+    let api = rest_api(app, auth, listener.scheme(), passes_agents_on);
     if let Err(error) = listener.serve(host, Router::new().fallback(handle).with_state(api)).await {
         tracing::error!(%error, "the REST API is not answered any more");
     }
@@ -85,12 +94,12 @@ pub async fn serve(host: Host, listener: RestListener, app: Arc<AppState>, auth:
 
 /// Returns the API's routes, without a listener.
 pub fn router(app: Arc<AppState>, authenticator: Authenticator) -> Router {
-    Router::new().fallback(handle).with_state(rest_api(app, authenticator, "http"))
+    Router::new().fallback(handle).with_state(rest_api(app, authenticator, "http", true))
 }
 
-fn rest_api(app: Arc<AppState>, auth: Authenticator, scheme: &'static str) -> Arc<RestApi> {
+fn rest_api(app: Arc<AppState>, auth: Authenticator, scheme: &'static str, passes_agents_on: bool) -> Arc<RestApi> {
     let (node_cache, host) = (Arc::clone(&app.node_cache), app.host.clone());
-    Arc::new(RestApi { app, auth, node_cache, host, scheme })
+    Arc::new(RestApi { app, auth, node_cache, host, scheme, passes_agents_on })
 }
 
 async fn handle(State(api): State<Arc<RestApi>>, request: Request<Body>) -> Response {

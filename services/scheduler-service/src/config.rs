@@ -8,7 +8,7 @@ use std::{
 
 use api_auth::{AuthConfig, Jwt, Keystone};
 use domain::plan::Limits;
-use ironic_api::RestTls;
+use ironic_api::{RestAgents, RestTls};
 use serde::{Deserialize, Serialize};
 use service_kit::config::{Common, Config as Configured};
 
@@ -60,6 +60,10 @@ pub struct Scheduler {
     pub rest_keystone: Keystone,
     /// The same by access tokens of an OpenID provider.
     pub rest_jwt: Jwt,
+    /// Where calls of agents (lookup, heartbeat, inspection reports) are passed on to their rack: `loopback` only where
+    /// the REST API listens on loopback, `always`, or `never`. Agents are told the address of their rack's
+    /// inventory-service, which checks that they call from the node's address; here that cannot be checked.
+    pub rest_agents: RestAgents,
 }
 
 impl Default for Scheduler {
@@ -79,6 +83,7 @@ impl Default for Scheduler {
             rest_users: PathBuf::new(),
             rest_keystone: Keystone::default(),
             rest_jwt: Jwt::default(),
+            rest_agents: RestAgents::default(),
         }
     }
 }

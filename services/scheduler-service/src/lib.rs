@@ -46,9 +46,10 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_essential("webhooks", webhooks);
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::write_address_file(&kit.common.data, "rest", rest.local_addr().ok());
+    let passes_agents_on = config.scheduler.rest_agents.allows(config.scheduler.rest.ip());
     let authenticator = Authenticator::open(&config.scheduler.auth())?;
     let listener = ironic_api::RestListener::open(rest, config.scheduler.rest_tls.clone())?;
-    let api = ironic_api::serve(kit.host.clone(), listener, Arc::clone(&app), authenticator);
+    let api = ironic_api::serve(kit.host.clone(), listener, Arc::clone(&app), authenticator, passes_agents_on);
     kit.host.spawn_essential("the REST API", api);
     let api = Arc::new(grpc::Shared::new(app));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&api)))

@@ -16,8 +16,15 @@ use wire_ironic::agent::{Command, Commands, commands_url};
 pub(crate) struct Peer {
     /// Base URL of its API.
     pub(crate) url: String,
-    /// Its certificate (PEM); `None` if it uses plain HTTP.
+    /// Its certificate (PEM); `None` if it sent none.
     pub(crate) certificate: Option<String>,
+}
+
+impl Peer {
+    /// Returns whether the agent is called over TLS and has sent the certificate for it.
+    pub(super) fn is_over_tls(&self) -> bool {
+        Url::parse(&self.url).is_ok_and(|url| url.scheme() == "https") && self.certificate.is_some()
+    }
 }
 
 /// Maximum time to wait for a response; longer commands run asynchronously.

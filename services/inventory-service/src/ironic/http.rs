@@ -1,9 +1,11 @@
 //! HTTP handlers for agents that use Ironic's protocol: parse the request, make one call, encode the response.
 
+use std::net::SocketAddr;
+
 use axum::{
     Router,
     body::{Body, to_bytes},
-    extract::{Query, State},
+    extract::{ConnectInfo, Query, State},
     http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header},
     response::Response,
 };
@@ -17,11 +19,11 @@ use wire_ironic::{
     version::{self, Version, negotiate},
 };
 
-use super::{AgentCall, AgentResponse, CallError, Ironic};
+use super::{AgentCall, AgentResponse, CallError, Ironic, Origin};
 
 /// Serves agents until the host stops.
 pub(crate) async fn serve(host: Host, listener: TcpListener, ironic: Ironic) {
-    let routes = Router::new().fallback(handle).with_state(ironic);
+    let routes = Router::new().fallback(handle).with_state(ironic).into_make_service_with_connect_info::<SocketAddr>();
     let stop = host.clone();
     let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });
     if let Err(error) = serving.await {
@@ -29,9 +31,13 @@ pub(crate) async fn serve(host: Host, listener: TcpListener, ironic: Ironic) {
     }
 }
 
-async fn handle(State(ironic): State<Ironic>, request: Request<Body>) -> Response {
+async fn handle(
+    State(ironic): State<Ironic>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let (version, answer) = match read(request).await {
+    let (version, answer) = match read(request, Origin::Network(peer.ip())).await {
         Ok(Read::Document(document)) => (None, Ok(AgentResponse { status: 200, body: Some(document) })),
         Ok(Read::Call(call)) => (Some(call.version), ironic.answer(&call).await),
         Err(refused) => (None, Err(CallError::Refused(refused))),
@@ -57,7 +63,7 @@ enum Read {
     Call(AgentCall),
 }
 
-async fn read(request: Request<Body>) -> Result<Read, Wire> {
+async fn read(request: Request<Body>, origin: Origin) -> Result<Read, Wire> {
     let (parts, body) = request.into_parts();
     let raw = parts.uri.path();
     let path = raw.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(raw);
@@ -80,7 +86,7 @@ async fn read(request: Request<Body>) -> Result<Read, Wire> {
         true => Value::Null,
         false => serde_json::from_slice(&bytes).map_err(|_| text::malformed_json())?,
     };
-    Ok(Read::Call(AgentCall { version, path, pairs, body, base }))
+    Ok(Read::Call(AgentCall { origin, version, path, pairs, body, base }))
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -16,7 +16,7 @@ use wire_ironic::{
     error::{Class, text},
 };
 
-use super::{AgentCall, AgentResponse, CallError, Ironic, PendingBoot, report};
+use super::{AgentCall, AgentResponse, CallError, Ironic, PendingBoot, TOKEN_PLACEHOLDER, report};
 use crate::report::{describe, merge};
 
 /// Maximum size of a report stored in its original form, in bytes; of a larger one only the hardware is stored.
@@ -30,6 +30,10 @@ impl Ironic {
         let booting = self.booting(said.node_uuid.as_deref(), &said.addresses);
         let inspects = |booting: &PendingBoot| booting.decision.value.work == Work::Inspect;
         let booting = booting.filter(inspects).ok_or_else(text::resource_not_found)?;
+        self.check_origin(call, booting.node)?;
+        if !self.has_booted(&booting) {
+            return Err(text::resource_not_found().into());
+        }
         let guard = self.begin_work(&booting)?;
         let answer = said.response;
         let token = self.take(&guard, &booting, said).await?;
@@ -37,21 +41,26 @@ impl Ironic {
             status: 202,
             body: Some(match answer {
                 ReportResponse::Uuid => json!({"uuid": booting.node}),
-                ReportResponse::Lookup => self.lookup_response(&booting, call, Some(token)),
+                ReportResponse::Lookup => {
+                    let token = token.unwrap_or_else(|| TOKEN_PLACEHOLDER.to_owned());
+                    self.lookup_response(&booting, call, Some(token))
+                }
             }),
         })
     }
 
-    /// Stores a report. A repeated report of the same boot is answered in the same way and changes nothing.
-    async fn take(&self, guard: &WorkGuard, booting: &PendingBoot, said: Report) -> Result<String, CallError> {
+    /// Stores a report, and returns the boot's token if no agent has it yet. A repeated report of the same boot changes
+    /// nothing.
+    async fn take(&self, guard: &WorkGuard, booting: &PendingBoot, said: Report) -> Result<Option<String>, CallError> {
         let (node, rack, generation) = (booting.node, self.agents.rack, booting.generation());
         let token = self.token(booting)?;
         let view = self.agents.mesh.view();
         let known = view.get(&key::agent(rack, node));
         let is_bound = known.as_ref().filter(|known| known.value.generation == generation);
         if is_bound.is_some_and(|known| known.value.work != AgentWork::Underway) {
-            return Ok(token);
+            return Ok(None);
         }
+        let is_bound = is_bound.is_some();
         let found: Inventory = serde_json::from_value(said.inventory.clone())
             .map_err(|error| Class::Invalid.error(format!("The inventory is malformed: {error}")))?;
         let hardware = report::hardware(&found);
@@ -85,7 +94,7 @@ impl Ironic {
                 self.agents.timeline.note(node, generation, Mark::Inspected, "ironic-python-agent");
             }
         }
-        Ok(token)
+        Ok((!is_bound).then_some(token))
     }
 }
 

@@ -315,7 +315,7 @@ key_schema! {
     }
     /// A node's network boot as it was observed.
     Pxe = "{rack}/pxe-service/node/{node}/pxe": pxe(rack: RackId, node: NodeId) -> PxeSeen {
-        Json, State, writer: "pxe-service", lease: "no: carries `seen_at`, `seen_by`", followers: []
+        Json, State, writer: "pxe-service", lease: "no: carries `seen_at`, `seen_by`", followers: [Inventory]
     }
     /// A MAC that asked to boot and belongs to no node.
     Unknown = "{rack}/pxe-service/unknown/{mac}": unknown(rack: RackId, mac: MacAddr) in
