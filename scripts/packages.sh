@@ -9,7 +9,7 @@ PACKAGES_BUILD="gcc libc6-dev protobuf-compiler libprotobuf-dev"
 PACKAGES_RACK="etcd-server etcd-client qemu-system-x86 seabios ovmf ipxe ipxe-qemu openipmi ipmitool socat iproute2 nftables"
 PACKAGES_IMAGE="cpio kmod gzip zstd mtools dosfstools gdisk fdisk util-linux syslinux syslinux-common syslinux-utils systemd-boot-efi"
 PACKAGES_DEBIAN="mmdebstrap e2fsprogs"
-PACKAGES_TEST="busybox freeipmi-tools isc-dhcp-client curl procps python3-grpcio grpc-proto \
+PACKAGES_TEST="busybox freeipmi-tools isc-dhcp-client curl procps python3-minimal python3-grpcio grpc-proto \
 udev dmidecode lshw parted ethtool pciutils hdparm bsdextrautils genisoimage"
 
 ensure_packages() {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{arrows, calls, circles, docs, proto, say, size, words};
+use crate::{arrows, calls, circles, docs, programs, proto, say, size, words};
 
 /// Extent of the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +25,11 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     proto::check(false)?;
     size::check()?;
     words::check()?;
+    programs::check()?;
     docs::run(docs::Mode::Check)?;
     step("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"], &[])?;
     step("deny", &["deny", "--offline", "--log-level", "error", "check", "bans", "licenses", "sources"], &[])?;
+    advisories()?;
     let docs = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"];
     step("doc", &docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
     // Tests of whole racks run the shipped binary.
@@ -44,6 +46,17 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
         step("nextest", &tests, &[])?;
     }
     step("doctests", &["test", "--workspace", "--doc", "--locked", "--quiet"], &[])
+}
+
+/// Checks the dependencies for known vulnerabilities. The database comes from the network, without which this is said and
+/// skipped.
+fn advisories() -> Result<()> {
+    let fetched = Command::new("cargo").args(["deny", "--log-level", "off", "fetch", "db"]).output();
+    if !fetched.context("cannot run cargo deny")?.status.success() {
+        say("== advisories: NOT CHECKED, the database of RustSec cannot be fetched from here");
+        return Ok(());
+    }
+    step("advisories", &["deny", "--log-level", "error", "check", "--disable-fetch", "advisories"], &[])
 }
 
 fn step(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {

@@ -1,4 +1,4 @@
-//! The house rules as code: `cargo xtask arrows|calls|ci|circles|docs|proto|size|words`.
+//! The house rules as code: `cargo xtask arrows|calls|ci|circles|docs|programs|proto|sbom|size|words`.
 
 mod arrows;
 mod calls;
@@ -6,14 +6,16 @@ mod ci;
 mod circles;
 mod docs;
 mod files;
+mod programs;
 mod proto;
+mod sbom;
 mod size;
 mod words;
 
 use anyhow::{Result, bail};
 
 const USAGE: &str = "usage: cargo xtask arrows | calls [--approve] | ci [--all] | circles [--known | --shrink] \
-                     | docs [--check] | proto [--approve] | size | words";
+                     | docs [--check] | programs | proto [--approve] | sbom | size | words";
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +30,8 @@ fn main() -> Result<()> {
         ["proto", "--approve"] => proto::check(true),
         ["docs"] => docs::run(docs::Mode::Write),
         ["docs", "--check"] => docs::run(docs::Mode::Check),
+        ["programs"] => programs::check(),
+        ["sbom"] => sbom::print(),
         ["size"] => size::check(),
         ["words"] => words::check(),
         ["ci"] => ci::run(ci::Extent::Usual),
