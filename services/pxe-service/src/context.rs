@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use keyspace::seal::Sealer;
 use service_kit::timeline::Timeline;
 
-use crate::{config, files::Files, observations::Observations, rack::Rack};
+use crate::{config, files::Files, observations::Observations, rack::Rack, unknown_macs::UnknownMacs};
 
 /// State shared by all servers of this replica.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub(crate) struct PxeContext {
     pub(crate) files: Files,
     pub(crate) timeline: Timeline,
     pub(crate) observations: Observations,
+    pub(crate) unknown_macs: UnknownMacs,
     pub(crate) sealer: Sealer,
     /// The CA (PEM) with which agents verify the services of their rack.
     pub(crate) ca: Vec<u8>,

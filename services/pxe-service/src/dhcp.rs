@@ -91,7 +91,7 @@ impl Dhcp {
                     .log(&mac, &"no address is reserved for this port; the range of the rack may be used up");
                 return metrics::dhcp("no address");
             }
-            context.observations.record_unknown(mac, boot::describe(request.client));
+            context.unknown_macs.record(mac, &boot::describe(request.client));
             return metrics::dhcp("unknown");
         };
         let repeated = self.is_repeated(&request, mac);

@@ -3,6 +3,9 @@
 
 use std::{
     collections::HashMap,
+    fs::Metadata,
+    io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -38,6 +41,18 @@ pub(crate) struct Files {
     directory: PathBuf,
     client: reqwest::Client,
     cache: Arc<Mutex<HashMap<Digest, Bytes>>>,
+    /// The loaders that were read, each with the state of its file. Requests share the content.
+    read_loaders: Arc<Mutex<HashMap<&'static str, (FileState, Bytes)>>>,
+}
+
+/// What tells two states of a file apart: inode, time of the last change (seconds, nanoseconds) and size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileState([i64; 2], [u64; 2]);
+
+impl FileState {
+    fn of(file: &Metadata) -> Self {
+        Self([file.mtime(), file.mtime_nsec()], [file.ino(), file.size()])
+    }
 }
 
 impl Files {
@@ -49,7 +64,7 @@ impl Files {
             .no_proxy()
             .build()
             .map_err(|error| Error::BootFile { name: "HTTP".to_owned(), why: error.to_string() })?;
-        Ok(Self { rack, loaders, directory, client, cache: Arc::default() })
+        Ok(Self { rack, loaders, directory, client, cache: Arc::default(), read_loaders: Arc::default() })
     }
 
     /// Fetches the files of every decided boot before a machine requests them: any replica may receive the request,
@@ -82,16 +97,29 @@ impl Files {
         paths.iter().filter_map(|path| self.rack.decision_at(path)).collect()
     }
 
-    /// Reads a loader by its name.
+    /// Returns a loader by its name. It is read again if its file was changed.
     pub(crate) async fn loader(&self, name: &'static str) -> Result<Bytes, Error> {
         let path = self.loaders.join(name);
-        tokio::fs::read(&path).await.map(Bytes::from).map_err(|error| Error::BootFile {
+        self.read_loader(name, &path).await.map_err(|error| Error::BootFile {
             name: name.to_owned(),
             why: format!(
                 "cannot read {}: {error}; install Debian's package ipxe or change pxe.loaders",
                 path.display()
             ),
         })
+    }
+
+    async fn read_loader(&self, name: &'static str, path: &Path) -> io::Result<Bytes> {
+        let mut known = self.read_loaders.lock().await;
+        let state = FileState::of(&tokio::fs::metadata(path).await?);
+        if let Some((read, content)) = known.get(name)
+            && *read == state
+        {
+            return Ok(content.clone());
+        }
+        let content = Bytes::from(tokio::fs::read(path).await?);
+        known.insert(name, (state, content.clone()));
+        Ok(content)
     }
 
     /// Returns a kernel or ramdisk from memory, disk or the rack's storage-service, verified by its digest. Only one

@@ -2,7 +2,8 @@
 //!
 //! The scheduler owner of a node decides what it boots and writes that to the store. Every replica serves it from its
 //! own view, also while etcd is unavailable. [`boot`] decides what a machine receives; [`dhcp`], [`tftp`] and [`http`]
-//! serve it; [`files`] provides boot files; [`observations`] keeps the timeline and stores what must be remembered;
+//! serve it; [`files`] provides boot files; [`observations`] keeps the timeline and stores what must be remembered,
+//! [`unknown_macs`] the machines without a node;
 //! [`address`] holds the rack's DHCP server identifier while this replica is the leader.
 
 mod address;
@@ -21,6 +22,7 @@ mod observations;
 mod rack;
 mod tftp;
 mod unanswered;
+mod unknown_macs;
 
 pub use config::{Config, Pxe};
 pub use error::Error;
@@ -67,6 +69,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let files = files::Files::new(rack.clone(), pxe.loaders.clone(), kit.common.data.join("boot-files"))?;
     let context = Arc::new(context::PxeContext {
         observations: observations::Observations::new(rack.clone(), timeline.clone(), kit.host.clone()),
+        unknown_macs: unknown_macs::UnknownMacs::default(),
         rack,
         files,
         timeline: timeline.clone(),
@@ -76,6 +79,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         http: http_address,
         pxe,
     });
+    let unknown_macs = context.unknown_macs.clone().store(context.rack.clone(), kit.host.clone());
+    kit.host.spawn_essential("unknown MAC addresses", unknown_macs);
     kit.host.spawn_essential("boot files", context.files.clone().prefetch(kit.host.clone()));
     kit.host.spawn_essential("http", http::serve(kit.host.clone(), pages, Arc::clone(&context)));
     if let Some(provisioning) = provisioning {

@@ -1,21 +1,14 @@
-//! Stores observations of boots: one write for the first DHCP exchange of a boot, one for the first sign of life, one
-//! per unknown MAC address.
+//! Stores observations of boots: one write for the first DHCP exchange of a boot, one for the first sign of life.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use domain::{generation::Generation, id::NodeId, net::MacAddr, timeline::Mark};
-use keyspace::{
-    Change, Expect, key,
-    value::{PxeSeen, UnknownMac},
-};
+use domain::{generation::Generation, id::NodeId, timeline::Mark};
+use keyspace::{Change, Expect, key, value::PxeSeen};
 use parking_lot::Mutex;
 use service_kit::{Host, clock, timeline::Timeline};
 use tokio::sync::oneshot;
 
 use crate::rack::Rack;
-
-/// Maximum number of unknown MAC addresses that are stored; the oldest are deleted.
-const MAX_UNKNOWN_MACS: usize = 64;
 
 /// How long a phone-home request waits for its write.
 const PHONE_HOME_TIMEOUT: Duration = Duration::from_secs(3);
@@ -107,33 +100,6 @@ impl Observations {
             tokio::select! {
                 () = host.stopping() => {}
                 () = writing => {}
-            }
-        });
-    }
-
-    /// Records a MAC address that belongs to no node.
-    pub(crate) fn record_unknown(&self, mac: MacAddr, firmware: String) {
-        let key = key::unknown(self.rack.id, mac);
-        if self.rack.view().get(&key).is_some() {
-            return;
-        }
-        tracing::info!(%mac, firmware, "ignored an unknown machine");
-        let rack = self.rack.clone();
-        self.host.spawn(async move {
-            let mut known = rack.view().list(&key::unknowns(rack.id));
-            let unknown = UnknownMac { seen_at: clock::now(), firmware };
-            let Ok(mut change) = Change::new().put(&key, &unknown, Expect::Absent) else { return };
-            known.sort_by_key(|(_, unknown)| std::cmp::Reverse(unknown.value.seen_at));
-            for (path, oldest) in known.iter().skip(MAX_UNKNOWN_MACS - 1) {
-                if let Some(mac) = key::last(path) {
-                    change = change.delete(&key::unknown(rack.id, mac), Expect::Revision(oldest.revision));
-                }
-            }
-            match rack.mesh.store().commit(change).await {
-                Ok(_) | Err(keyspace::Error::Conflict) => {}
-                Err(error) => {
-                    tracing::debug!(error = %service_kit::status::chain(&error), "cannot store an unknown MAC address")
-                }
             }
         });
     }

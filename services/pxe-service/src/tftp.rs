@@ -1,14 +1,14 @@
 //! TFTP on the provisioning network, with one task and one socket per transfer.
 
+mod clients;
+
 use std::{
-    collections::HashMap,
     net::{SocketAddr, SocketAddrV4},
     sync::Arc,
 };
 
 use bytes::Bytes;
 use domain::timeline::Amount;
-use parking_lot::Mutex;
 use service_kit::{Host, socket::Datagrams};
 use tokio::{
     net::UdpSocket,
@@ -17,6 +17,7 @@ use tokio::{
 };
 use wire_tftp::{End, FurtherRequest, Limits, Outcome, Output, Refusal, Request, Transfer};
 
+use self::clients::{Admission, Clients};
 use crate::{
     Error,
     boot::{self, BootPath},
@@ -26,13 +27,8 @@ use crate::{
     metrics,
 };
 
-/// Maximum number of concurrent transfers; firmware retries if none is free.
-const MAX_TRANSFERS: usize = 1024;
 /// Size of the receive buffers, in bytes; larger than any request or acknowledgement.
 const BUFFER_BYTES: usize = 2048;
-
-/// The latest request of each client, by its address and port, while it is served.
-type Clients = Arc<Mutex<HashMap<SocketAddrV4, watch::Sender<Request>>>>;
 
 /// The socket for requests.
 #[derive(Debug)]
@@ -45,7 +41,7 @@ impl Tftp {
     pub(crate) fn bind(pxe: &Pxe) -> Result<Self, Error> {
         let address = SocketAddrV4::new(pxe.address, pxe.tftp_port);
         let socket = Datagrams::bind(address, None).map_err(|source| Error::Socket { what: "TFTP", source })?;
-        Ok(Self { socket, clients: Arc::default() })
+        Ok(Self { socket, clients: Clients::default() })
     }
 
     pub(crate) async fn serve(self, host: Host, context: Arc<PxeContext>) {
@@ -75,27 +71,12 @@ impl Tftp {
         if boot::parse_path(&request.file).is_none() {
             return self.refuse(&context, from, Refusal::NotFound).await;
         }
-        let Some(requests) = admit(&self.clients, from, request) else { return };
-        let clients = Arc::clone(&self.clients);
-        host.spawn(serve_client(context, from, requests, clients));
+        match self.clients.admit(from, request) {
+            Admission::New(requests) => host.spawn(serve_client(context, from, requests, self.clients.clone())),
+            Admission::Passed => {}
+            Admission::TooMany => metrics::file("tftp", "too many"),
+        }
     }
-}
-
-/// Passes a request to the client's task, or returns what a new task serves. Returns `None` if there is no task to start.
-fn admit(clients: &Clients, from: SocketAddrV4, request: Request) -> Option<watch::Receiver<Request>> {
-    let mut clients = clients.lock();
-    if let Some(client) = clients.get(&from) {
-        client.send_replace(request);
-        return None;
-    }
-    if clients.len() >= MAX_TRANSFERS {
-        metrics::file("tftp", "too many");
-        return None;
-    }
-    let (latest, mut requests) = watch::channel(request);
-    requests.mark_changed();
-    clients.insert(from, latest);
-    Some(requests)
 }
 
 /// Serves the requests of one client, one after the other.
@@ -105,27 +86,17 @@ async fn serve_client(
     mut requests: watch::Receiver<Request>,
     clients: Clients,
 ) {
-    while let Some(request) = next_request(&clients, from, &mut requests) {
+    while let Some(request) = clients.next_request(from, &mut requests) {
         let Some(path) = boot::parse_path(&request.file) else { continue };
-        if let Err(error) = transfer(&context, from, &request, &path, &mut requests).await {
+        if let Err(error) = transfer(&context, &clients, from, &request, &path, &mut requests).await {
             tracing::debug!(file = request.file, %error, "TFTP transfer failed");
         }
     }
 }
 
-/// Returns the client's request that is not served yet. If there is none, forgets the client: its next request starts
-/// another task.
-fn next_request(clients: &Clients, from: SocketAddrV4, requests: &mut watch::Receiver<Request>) -> Option<Request> {
-    let mut clients = clients.lock();
-    if requests.has_changed().unwrap_or(false) {
-        return Some(requests.borrow_and_update().clone());
-    }
-    clients.remove(&from);
-    None
-}
-
 async fn transfer(
     context: &PxeContext,
+    clients: &Clients,
     from: SocketAddrV4,
     request: &Request,
     path: &BootPath,
@@ -141,7 +112,8 @@ async fn transfer(
             return socket.send(&Refusal::NotFound.encode()).await.map(drop);
         }
     };
-    match drive(&socket, served.content.clone(), request, requests).await? {
+    let confirm = || clients.confirm(from);
+    match drive(&socket, served.content.clone(), request, requests, confirm).await? {
         Some(outcome) => record_outcome(context, &served, outcome),
         None => metrics::file("tftp", "replaced"),
     }
@@ -165,17 +137,26 @@ fn record_outcome(context: &PxeContext, served: &ServedFile, outcome: Outcome) {
     }
 }
 
-/// Drives one transfer over a socket that is connected to the client. Contains no decision. Returns `None` if a new
-/// request of the client takes its place.
+/// Drives one transfer over a socket that is connected to the client. Contains no decision. `confirm` takes a slot once the
+/// client has acknowledged a packet. Returns `None` if a new request of the client takes its place, or if the transfer has
+/// no slot.
 async fn drive(
     socket: &UdpSocket,
     content: Bytes,
     request: &Request,
     requests: &mut watch::Receiver<Request>,
+    confirm: impl Fn() -> bool,
 ) -> std::io::Result<Option<Outcome>> {
     let mut transfer = Transfer::new(content, request, Limits::default(), Instant::now());
     let mut buffer = [0; BUFFER_BYTES];
+    let mut has_slot = false;
     loop {
+        if transfer.is_confirmed() && !has_slot {
+            has_slot = confirm();
+            if !has_slot {
+                return Ok(None);
+            }
+        }
         while let Some(output) = transfer.poll() {
             match output {
                 Output::Send(bytes) => drop(socket.send(&bytes).await?),
@@ -186,7 +167,11 @@ async fn drive(
         tokio::select! {
             // A repeated request is older than what the client sends once it has an answer.
             biased;
-            Ok(()) = requests.changed() => {
+            changed = requests.changed() => {
+                if changed.is_err() {
+                    // Another client took the place of this one, which has acknowledged nothing.
+                    return Ok(None);
+                }
                 let further = requests.borrow_and_update().clone();
                 match transfer.receive_request(Instant::now(), &further) {
                     FurtherRequest::Retransmission => metrics::file("tftp", "repeated"),

@@ -12,7 +12,7 @@ const BLOCK_OCTETS_RANGE: std::ops::RangeInclusive<u64> = 8..=MAX_PAYLOAD_OCTETS
 const WINDOW_BLOCKS_RANGE: std::ops::RangeInclusive<u64> = 1..=65535;
 /// Accepted timeouts, in seconds. RFC 2349 allows 255, with which a vanished client would hold a transfer for twenty minutes.
 /// Longer timeouts are not acknowledged, which the RFC permits.
-const TIMEOUT_SECONDS_RANGE: std::ops::RangeInclusive<u64> = 1..=60;
+const TIMEOUT_SECONDS_RANGE: std::ops::RangeInclusive<u64> = 1..=10;
 
 /// Limits of a server for requested options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +162,7 @@ mod tests {
             ("timeout", "0"),
             ("timeout", "256"),
             ("timeout", "255"),
+            ("timeout", "11"),
             ("tsize", "-1"),
             ("tsize", "99999999999999999999999"),
             ("blksize", "512 "),

@@ -8,6 +8,11 @@ use crate::packet::{ErrorCode, Malformed, Packet, Request};
 
 /// Maximum number of times that the same packets are sent before the client counts as lost.
 const MAX_TRIES: u32 = 6;
+/// Maximum number of times that an OACK is sent to a client that has acknowledged nothing. The source address of its request
+/// may be forged, so that what it is sent is a load on another host. A client repeats its request if it receives nothing.
+const MAX_UNCONFIRMED_OFFERS: u32 = 3;
+/// The same for the first block, which is twenty times as large as its request.
+const MAX_UNCONFIRMED_BLOCKS: u32 = 2;
 /// First timeout for an ACK if the client requested no `timeout`. It doubles with every try up to [`MAX_ACK_TIMEOUT`]: a client
 /// is given up after 1 + 2 + 4 + 4 + 4 + 4 = 19 s. EDK2 repeats its ACK after 4 s.
 const FIRST_ACK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -200,7 +205,7 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
         }
-        if self.tries >= MAX_TRIES {
+        if self.tries >= self.max_tries() {
             self.finish(End::Lost);
             return;
         }
@@ -214,6 +219,20 @@ impl<F: AsRef<[u8]>, T: Copy + Add<Duration, Output = T> + PartialOrd> Transfer<
             Phase::Sending => self.next = self.acknowledged.saturating_add(1),
             Phase::Over => {}
         }
+    }
+
+    const fn max_tries(&self) -> u32 {
+        match (self.is_confirmed(), self.phase) {
+            (true, _) => MAX_TRIES,
+            (false, Phase::Offering) => MAX_UNCONFIRMED_OFFERS,
+            (false, Phase::Sending | Phase::Over) => MAX_UNCONFIRMED_BLOCKS,
+        }
+    }
+
+    /// Returns whether the client has acknowledged a packet, which shows that it is at the address that its request came
+    /// from.
+    pub const fn is_confirmed(&self) -> bool {
+        self.late_copy_until.is_some()
     }
 
     /// Takes the next output. Call it until `None` after every other call.

@@ -17,7 +17,8 @@ async fn client(
     client.connect(server.local_addr().unwrap()).await.unwrap();
     let (latest, mut requests) = watch::channel(asked.clone());
     #[expect(clippy::disallowed_methods, reason = "a test has no host")]
-    let running = tokio::spawn(async move { drive(&server, Bytes::from(vec![7; 1500]), &asked, &mut requests).await });
+    let running =
+        tokio::spawn(async move { drive(&server, Bytes::from(vec![7; 1500]), &asked, &mut requests, || true).await });
     (client, latest, running)
 }
 
@@ -58,19 +59,4 @@ async fn another_request_from_the_same_port_ends_the_transfer_and_is_served_next
     receive(&client).await;
     latest.send_replace(request("ipxe.efi", &[]));
     assert_eq!(running.await.unwrap().unwrap(), None);
-}
-
-#[test]
-fn a_client_has_one_task_which_serves_its_latest_request() {
-    let clients = Clients::default();
-    let [from, other] = [2070, 2071].map(|port| SocketAddrV4::new([10, 77, 1, 100].into(), port));
-    let [first, second] = ["snponly.efi", "ipxe.efi"].map(|file| request(file, &[]));
-    let mut requests = admit(&clients, from, first.clone()).unwrap();
-    assert!(admit(&clients, from, first.clone()).is_none(), "the same request again");
-    assert!(admit(&clients, other, first.clone()).is_some(), "another port is another client (RFC 1350 §4)");
-    assert_eq!(next_request(&clients, from, &mut requests), Some(first.clone()));
-    assert!(admit(&clients, from, second.clone()).is_none());
-    assert_eq!(next_request(&clients, from, &mut requests), Some(second));
-    assert_eq!(next_request(&clients, from, &mut requests), None);
-    assert!(admit(&clients, from, first).is_some(), "the client was forgotten");
 }

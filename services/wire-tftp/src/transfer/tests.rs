@@ -98,18 +98,18 @@ fn a_size_probe_is_a_quiet_end() {
 #[test]
 fn a_client_that_probes_and_falls_silent_is_a_probe_too() {
     let mut transfer = transfer(5000, &[("tsize", "0")]);
-    let outcome = give_up(&mut transfer);
+    let outcome = give_up(&mut transfer, 3);
     assert!(outcome.is_probe());
     assert_eq!(outcome.end, End::Lost);
 }
 
-fn give_up(transfer: &mut Transfer<Arc<[u8]>, Duration>) -> Outcome {
+fn give_up(transfer: &mut Transfer<Arc<[u8]>, Duration>, tries: usize) -> Outcome {
     let mut sent = Vec::new();
     while let Some(deadline) = transfer.deadline() {
         sent.push(drain(transfer).0);
         transfer.expire(deadline);
     }
-    assert_eq!(sent.len(), 6);
+    assert_eq!(sent.len(), tries);
     assert!(sent.windows(2).all(|pair| pair.first() == pair.last()), "{sent:?}");
     drain(transfer).1.unwrap()
 }
@@ -121,7 +121,7 @@ fn a_silent_client_is_given_up_after_six_tries() {
     ack(&mut transfer, ZERO, 1);
     // `give_up` looks at the first round too.
     transfer.next = 2;
-    let outcome = give_up(&mut transfer);
+    let outcome = give_up(&mut transfer, 6);
     assert_eq!((outcome.end, outcome.last_acknowledged, outcome.bytes_acknowledged), (End::Lost, 1, 512));
     assert!(!outcome.is_probe());
 }
@@ -136,8 +136,13 @@ fn the_last_block_is_repeated_as_well() {
 
 #[test]
 fn waits_double_unless_the_client_chose_its_own() {
-    let waits = |options: &[(&str, &str)]| {
-        let mut transfer = transfer(10, options);
+    let waits = |options: &[(&str, &str)], confirmation: Option<u16>| {
+        let mut transfer = transfer(1000, options);
+        drain(&mut transfer);
+        if let Some(number) = confirmation {
+            ack(&mut transfer, ZERO, number);
+        }
+        assert_eq!(transfer.is_confirmed(), confirmation.is_some());
         let mut times = Vec::new();
         while let Some(deadline) = transfer.deadline() {
             times.push(deadline.as_secs());
@@ -145,8 +150,13 @@ fn waits_double_unless_the_client_chose_its_own() {
         }
         times
     };
-    assert_eq!(waits(&[]), [1, 3, 7, 11, 15, 19]);
-    assert_eq!(waits(&[("timeout", "3")]), [3, 6, 9, 12, 15, 18]);
+    assert_eq!(waits(&[], Some(1)), [1, 3, 7, 11, 15, 19]);
+    assert_eq!(waits(&[("timeout", "3")], Some(0)), [3, 6, 9, 12, 15, 18]);
+    assert_eq!(waits(&[("timeout", "60")], Some(1)), [1, 3, 7, 11, 15, 19]);
+    // A client that never acknowledged anything may not be there.
+    assert_eq!(waits(&[], None), [1, 3]);
+    assert_eq!(waits(&[("tsize", "0")], None), [1, 3, 7]);
+    assert_eq!(waits(&[("timeout", "10")], None), [10, 20, 30]);
 }
 
 #[test]
@@ -359,5 +369,5 @@ fn a_client_that_only_repeats_its_request_is_given_up_and_gets_one_packet_for_ea
             break outcome;
         }
     };
-    assert_eq!((outcome.end, requests, packets), (End::Lost, 6, 12));
+    assert_eq!((outcome.end, requests, packets), (End::Lost, 2, 4));
 }
