@@ -36,7 +36,7 @@ pub struct Key<V> {
 }
 
 impl<V> Key<V> {
-    fn at(path: String) -> Self {
+    pub(crate) fn at(path: String) -> Self {
         Self { path, value: PhantomData }
     }
 
@@ -65,7 +65,7 @@ pub struct Prefix<V> {
 }
 
 impl<V> Prefix<V> {
-    fn at(path: String) -> Self {
+    pub(crate) fn at(path: String) -> Self {
         Self { path, value: PhantomData }
     }
 

@@ -85,8 +85,19 @@ impl Store {
                 }
             }
         }
-        self.endpoints.store(endpoints);
+        self.endpoints.store(Arc::new(endpoints.in_place_of(&self.endpoints())));
         Ok(())
+    }
+
+    /// A handle of the same store with connections of its own, which the calling runtime drives: a connection is only as
+    /// prompt as the runtime that made it. It shares what is known of the store. When it leaves a member that does not
+    /// answer, this handle does, too; a runtime that is too busy to hear answers in time does not move the other one.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn with_own_connections(&self, members: &[String], pem: Pem<'_>) -> Result<Self, Error> {
+        let own = Endpoints::prepare(members, pem).await?.followed_by(&self.endpoints());
+        Ok(Self { endpoints: Arc::new(ArcSwap::from_pointee(own)), guard: Arc::clone(&self.guard) })
     }
 
     pub(crate) fn endpoints(&self) -> Arc<Endpoints> {

@@ -66,7 +66,7 @@ pub struct Freshness {
 /// The copy. Clones share it.
 #[derive(Debug, Clone)]
 pub struct View {
-    pairs: Arc<RwLock<BTreeMap<String, Pair>>>,
+    pairs: Arc<RwLock<BTreeMap<String, Arc<Pair>>>>,
     news: broadcast::Sender<News>,
     freshness: Arc<watch::Sender<Freshness>>,
     /// The highest revision that was applied.
@@ -95,14 +95,17 @@ impl View {
         view
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Pair>> {
+    /// The pairs. Values are decoded only after this lock is released: the thread that applies changes waits for it, and
+    /// keeps the lease as well.
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Pair>>> {
         self.pairs.read()
     }
 
     /// Reads the value of a key. An unreadable value counts as absent and is logged.
     #[must_use]
     pub fn get<V: DeserializeOwned>(&self, key: &Key<V>) -> Option<Versioned<V>> {
-        read(self.read().get(key.path())?)
+        let pair = Arc::clone(self.read().get(key.path())?);
+        read(&pair)
     }
 
     /// Whether a key exists.
@@ -114,13 +117,11 @@ impl View {
     /// Reads all values under a prefix, in the order of their paths.
     #[must_use]
     pub fn list<V: DeserializeOwned>(&self, prefix: &Prefix<V>) -> Vec<(String, Versioned<V>)> {
-        let pairs = self.read();
         let from = (Bound::Included(prefix.path().to_owned()), Bound::Unbounded);
-        pairs
-            .range(from)
-            .take_while(|(path, _)| path.starts_with(prefix.path()))
-            .filter_map(|(path, pair)| Some((path.clone(), read(pair)?)))
-            .collect()
+        let under = |path: &str| path.starts_with(prefix.path());
+        let pairs: Vec<_> =
+            self.read().range(from).take_while(|(path, _)| under(path)).map(|(_, pair)| Arc::clone(pair)).collect();
+        pairs.iter().filter_map(|pair| Some((pair.path.clone(), read(pair)?))).collect()
     }
 
     /// Lists the paths under a prefix.
@@ -190,8 +191,12 @@ impl View {
                 match watch.next().await {
                     Ok(update) => {
                         let rebuilds = matches!(update, Update::Rebuilt { .. });
+                        if rebuilds {
+                            // No file may hold pairs of both stores.
+                            disk.wait().await;
+                        }
                         self.apply(update);
-                        disk.keep(self, &store, rebuilds);
+                        disk.keep(self, &store, rebuilds).await;
                     }
                     Err(error) => {
                         let text = error::chain(&error);
@@ -209,14 +214,16 @@ impl View {
             () = following => {}
             () = end => {}
         }
-        disk.keep(self, &store, true);
+        disk.keep(self, &store, true).await;
     }
 
     /// Copies everything.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let incarnation = self.get(&key::incarnation()).map(|read| read.value.number).unwrap_or_default();
-        Snapshot { revision: self.freshness().revision, incarnation, pairs: self.read().values().cloned().collect() }
+        let revision = self.freshness().revision;
+        let pairs: Vec<_> = self.read().values().map(Arc::clone).collect();
+        Snapshot { revision, incarnation, pairs: pairs.into_iter().map(Arc::unwrap_or_clone).collect() }
     }
 
     fn apply(&self, update: Update) {
@@ -241,7 +248,7 @@ impl View {
         {
             // Another store's revisions do not tell whether a decoded ring is the same.
             let mut rings = self.rings.0.lock();
-            *self.pairs.write() = new.into_iter().map(|pair| (pair.path.clone(), pair)).collect();
+            *self.pairs.write() = new.into_iter().map(|pair| (pair.path.clone(), Arc::new(pair))).collect();
             rings.clear();
         }
         self.newest.store(revision, Ordering::Release);
@@ -262,7 +269,7 @@ impl View {
             self.newest.fetch_max(revision, Ordering::AcqRel);
             paths.push(path.to_owned());
             match change {
-                Event::Put(pair) => pairs.insert(pair.path.clone(), pair),
+                Event::Put(pair) => pairs.insert(pair.path.clone(), Arc::new(pair)),
                 Event::Delete { path, .. } => pairs.remove(&path),
             };
         }
@@ -278,7 +285,7 @@ impl View {
             pairs.retain(|path, pair| pair.revision > lowest || new.contains_key(path));
             for (path, pair) in new.drain() {
                 if pairs.get(&path).is_none_or(|known| known.revision < pair.revision) {
-                    pairs.insert(path, pair);
+                    pairs.insert(path, Arc::new(pair));
                 }
             }
         }
@@ -337,61 +344,4 @@ pub async fn open(store: &Store, prefixes: &[String], file: &std::path::Path) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pair(path: &str, revision: i64) -> Pair {
-        Pair { path: path.to_owned(), value: b"1".to_vec(), revision, created: 1 }
-    }
-
-    fn delete(path: &str, revision: i64) -> Event {
-        Event::Delete { path: path.to_owned(), revision }
-    }
-
-    fn paths(view: &View) -> Vec<String> {
-        view.paths("/")
-    }
-
-    #[tokio::test]
-    async fn a_change_that_is_older_than_what_is_known_is_not_applied() {
-        let view = View::default();
-        view.apply(Update::Snapshot { pairs: vec![pair("/a", 5)], lowest: 5, revision: 5 });
-        view.apply(Update::Changes { changes: vec![delete("/a", 4)], revision: Some(6) });
-        assert_eq!(paths(&view), ["/a"]);
-        view.apply(Update::Changes { changes: vec![delete("/a", 7), Event::Put(pair("/b", 7))], revision: Some(7) });
-        assert_eq!(paths(&view), ["/b"]);
-        assert_eq!((view.freshness().revision, view.newest()), (7, 7));
-    }
-
-    #[tokio::test]
-    async fn changes_under_another_prefix_do_not_count_as_having_seen_the_first_one() {
-        let view = View::default();
-        view.apply(Update::Snapshot { pairs: vec![], lowest: 5, revision: 5 });
-        view.apply(Update::Changes { changes: vec![Event::Put(pair("/other", 9))], revision: None });
-        assert_eq!((paths(&view), view.freshness().revision), (vec!["/other".to_owned()], 5));
-    }
-
-    #[tokio::test]
-    async fn a_rebuilt_view_forgets_what_was_newer_and_releases_who_waits_for_it() {
-        let view = View::default();
-        view.apply(Update::Snapshot { pairs: vec![pair("/a", 5), pair("/b", 9)], lowest: 9, revision: 9 });
-        let mut news = view.subscribe();
-        let waiting = view.reaches(20);
-        let building = async { view.apply(Update::Rebuilt { pairs: vec![pair("/a", 3)], revision: 4 }) };
-        tokio::join!(waiting, building);
-        assert_eq!((paths(&view), view.freshness().revision), (vec!["/a".to_owned()], 4));
-        assert_eq!(news.next().await, Some(News::Everything));
-        view.apply(Update::Changes { changes: vec![Event::Put(pair("/c", 5))], revision: Some(5) });
-        assert_eq!(paths(&view), ["/a", "/c"]);
-    }
-
-    #[tokio::test]
-    async fn a_list_drops_what_is_gone_and_tells_that_anything_may_have_changed() {
-        let view = View::default();
-        view.apply(Update::Snapshot { pairs: vec![pair("/a", 5), pair("/b", 5)], lowest: 5, revision: 5 });
-        let mut news = view.subscribe();
-        view.apply(Update::Snapshot { pairs: vec![pair("/b", 5), pair("/c", 8)], lowest: 8, revision: 8 });
-        assert_eq!(paths(&view), ["/b", "/c"]);
-        assert_eq!(news.next().await, Some(News::Everything));
-    }
-}
+mod tests;

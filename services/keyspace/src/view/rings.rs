@@ -25,12 +25,11 @@ impl View {
     pub fn ring(&self, scope: Scope, service: Service) -> Option<Arc<Versioned<StoredRing>>> {
         let key = key::ring(scope, service);
         let mut rings = self.rings.0.lock();
-        let pairs = self.read();
-        let pair = pairs.get(key.path())?;
+        let pair = Arc::clone(self.read().get(key.path())?);
         if let Some(ring) = rings.get(&(scope, service)).filter(|ring| ring.revision == pair.revision) {
             return Some(Arc::clone(ring));
         }
-        let ring = Arc::new(super::read(pair)?);
+        let ring = Arc::new(super::read(&pair)?);
         rings.insert((scope, service), Arc::clone(&ring));
         Some(ring)
     }
