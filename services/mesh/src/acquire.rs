@@ -67,14 +67,14 @@ impl Mesh {
         safety.reached(Step::BeforeClaim).await;
         let after = read.as_ref().map(|read| read.revision);
         if by_any {
-            read = self.inner.store.get(&key).await?;
+            read = self.store.get(&key).await?;
         }
         let claim = value::Claim { instance: membership.instance, since: self.inner.wall_now(), after, broken: None };
         let change = membership
             .change(config)
             .expect(&key::ring(config.scope, config.service), Expect::Revision(ring.revision))
             .put(&key, &claim, Expect::same(read.as_ref()))?;
-        let revision = self.inner.store.commit(change).await.map_err(|error| self.not_written(error))?;
+        let revision = self.store.commit(change).await.map_err(|error| self.not_written(error))?;
         count_claim(holder, &membership);
         safety.reached(Step::AfterClaim).await;
         self.inner.view.reaches(revision).await;

@@ -24,7 +24,7 @@ const SPACE_TIMEOUT: Duration = Duration::from_millis(700);
 impl Mesh {
     /// What is wrong with the store although it answers.
     pub(crate) fn store_trouble(&self) -> Option<IslandReason> {
-        let trouble = self.inner.store.trouble();
+        let trouble = self.store.trouble();
         if let Some(Trouble::RestoredBackup(how)) = trouble {
             return Some(IslandReason::RestoredBackup(how));
         }
@@ -37,11 +37,11 @@ impl Mesh {
     /// `next` is the time of the next question.
     pub(crate) async fn look_for_space(&self, next: &mut Duration) {
         let now = self.now();
-        if self.inner.store.trouble() != Some(Trouble::Full) || now < *next {
+        if self.store.trouble() != Some(Trouble::Full) || now < *next {
             return;
         }
         *next = now + SPACE_INTERVAL;
-        if let Ok(Err(error)) = tokio::time::timeout(SPACE_TIMEOUT, self.inner.store.look_for_space()).await {
+        if let Ok(Err(error)) = tokio::time::timeout(SPACE_TIMEOUT, self.store.look_for_space()).await {
             tracing::debug!(error = %service_kit::status::chain(&error), "cannot ask whether the store has space");
         }
     }

@@ -43,7 +43,7 @@ impl Mesh {
     /// [`Error::Store`] with a conflict if an expectation did not hold; read again. [`Error::Island`]
     pub async fn commit(&self, change: Change) -> Result<i64, Error> {
         self.check_island()?;
-        let written = self.inner.store.commit(change).await;
+        let written = self.store.commit(change).await;
         self.wait_for_view(written).await
     }
 

@@ -16,11 +16,11 @@ use keyspace::{
 };
 use service_kit::{Kit, status};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     death_proof::{DataDirError, DataDirLock},
     membership::{Endpoints, MemberConfig},
+    membership_thread::{self, Beats, MembershipThread},
     mesh::Mesh,
     safety_params::SafetyParams,
 };
@@ -29,8 +29,6 @@ use crate::{
 const ETCD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two attempts to reach etcd.
 const ETCD_RETRY_DELAY: Duration = Duration::from_millis(500);
-/// Pause between two attempts to use certificates that changed.
-const RENEWAL_RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// Reason why a service cannot join the mesh.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +57,9 @@ pub enum JoinError {
         "there is no rack named {0:?}; create it with: ironmesh rack create {0:?}, or name another one in service.rack"
     )]
     NoRack(String),
+    /// The kernel refuses a thread.
+    #[error("cannot start the thread that keeps the membership; check the limits on threads and open files")]
+    Thread(#[source] std::io::Error),
 }
 
 /// What a service gets when it has joined the mesh.
@@ -82,7 +83,7 @@ impl Joined {
     }
 }
 
-/// Joins the mesh. Following the view and keeping the membership are essential tasks of the kit's host.
+/// Joins the mesh. The view is followed and the membership kept on a thread of their own, without which the process stops.
 ///
 /// # Errors
 /// [`JoinError`]; each variant says what the operator can do.
@@ -125,16 +126,11 @@ pub async fn join_with(
     let view = Box::pin(open(&wait, &store, &prefixes, &file)).await?;
     let config = MemberConfig { service, scope, endpoints, safety };
     let mesh = Mesh::new(config, store.clone(), view.clone());
-    let left = CancellationToken::new();
-    // The view is followed until this instance has handed over.
-    let end = left.clone().cancelled_owned();
-    kit.host.spawn_essential("view", async move { view.follow(store, prefixes, Some(file), end).await });
-    kit.host.spawn(renew(kit.clone(), mesh.store().clone()));
-    let (member, host) = (mesh.clone(), kit.host.clone());
-    kit.host.spawn_essential("membership", async move {
-        member.live(host, lock).await;
-        left.cancel();
-    });
+    let beats = Beats::default();
+    kit.host.spawn(beats.clone().beat(kit.host.clone()));
+    let thread = MembershipThread { kit: kit.clone(), mesh: mesh.clone(), lock, prefixes, file, beats };
+    kit.host.spawn_essential_thread("membership", move || thread.run()).map_err(JoinError::Thread)?;
+    kit.host.spawn(membership_thread::renew(kit.clone(), store, kit.tls.changes()));
     let rack = match scope {
         Scope::Rack(rack) => Some(rack),
         Scope::Datacenter => None,
@@ -170,29 +166,6 @@ impl<'k> Wait<'k> {
             () = self.kit.host.stopping() => Err(JoinError::Stopped(members)),
             () = tokio::time::sleep(ETCD_RETRY_DELAY) => Ok(()),
         }
-    }
-}
-
-/// Makes the store use certificates that change. While etcd does not accept the new ones, the old ones stay in use.
-async fn renew(kit: Kit, store: Store) {
-    let mut changes = kit.tls.changes();
-    let renewing = async {
-        while changes.changed().await.is_ok() {
-            loop {
-                let [ca, certificate, key] = kit.tls.pem();
-                let pem = Pem { ca: &ca, certificate: &certificate, key: &key };
-                let Err(error) = store.reconnect(&kit.common.etcd, pem).await else { break };
-                let error = status::chain(&error);
-                tracing::warn!(error, "etcd does not accept the new certificates, keeping the old ones");
-                tokio::time::sleep(RENEWAL_RETRY_DELAY).await;
-            }
-            tracing::info!("etcd accepts the new certificates");
-        }
-    };
-    tokio::select! {
-        biased;
-        () = kit.host.stopping() => {}
-        () = renewing => {}
     }
 }
 

@@ -15,7 +15,11 @@ use keyspace::{
     value::{Election, StoredRing},
 };
 
-use crate::{dangerous::Step, membership::Membership, mesh::Inner};
+use crate::{
+    dangerous::Step,
+    membership::Membership,
+    mesh::{Inner, Mesh},
+};
 
 /// How long an instance may take to release the nodes that a ring takes from it. Then its lease is revoked.
 const EVICTION_DELAY: Duration = Duration::from_secs(5);
@@ -23,14 +27,15 @@ const EVICTION_DELAY: Duration = Duration::from_secs(5);
 const MAX_TIDIED: usize = 32;
 
 /// Stands for election if there is no leader. Writes the next ring, evicts and tidies up if this instance leads.
-pub(crate) async fn lead(inner: &Inner, membership: Membership) -> Result<(), keyspace::Error> {
+pub(crate) async fn lead(mesh: &Mesh, membership: Membership) -> Result<(), keyspace::Error> {
+    let inner = &*mesh.inner;
     let config = &inner.config;
     let (scope, service) = (config.scope, config.service);
     config.safety.reached(Step::BeforeLook).await;
     let gone = gone(inner);
     let election = key::election(scope, service);
     let group = inner.group();
-    let Some(leader) = &group.election else { return stand_for_election(inner, membership).await };
+    let Some(leader) = &group.election else { return stand_for_election(mesh, membership).await };
     if leader.value.instance != membership.instance {
         // The next leader counts anew.
         *inner.debts.lock() = Debts::default();
@@ -45,7 +50,7 @@ pub(crate) async fn lead(inner: &Inner, membership: Membership) -> Result<(), ke
             &StoredRing::after(ring.map(|ring| &ring.value), next, inner.wall_now()),
             Expect::same(ring),
         )?;
-        let revision = inner.store.commit(change).await?;
+        let revision = mesh.store.commit(change).await?;
         config.safety.broken.wrote(revision);
         tracing::info!(%service, members, leaving, "wrote a ring");
         metrics::counter!("mesh_rings_total").increment(1);
@@ -53,12 +58,13 @@ pub(crate) async fn lead(inner: &Inner, membership: Membership) -> Result<(), ke
         return Ok(());
     }
     if let Some(ring) = ring {
-        evict(inner, &ring.value.ring, ring.revision).await?;
+        evict(mesh, &ring.value.ring, ring.revision).await?;
     }
-    tidy(inner, membership, ring.map(|ring| &ring.value.ring)).await
+    tidy(mesh, membership, ring.map(|ring| &ring.value.ring)).await
 }
 
-async fn stand_for_election(inner: &Inner, membership: Membership) -> Result<(), keyspace::Error> {
+async fn stand_for_election(mesh: &Mesh, membership: Membership) -> Result<(), keyspace::Error> {
+    let inner = &*mesh.inner;
     let (scope, service) = (inner.config.scope, inner.config.service);
     let change = membership.change(&inner.config).put_leased(
         &key::election(scope, service),
@@ -66,7 +72,7 @@ async fn stand_for_election(inner: &Inner, membership: Membership) -> Result<(),
         Expect::Absent,
         membership.lease,
     )?;
-    match inner.store.commit(change).await {
+    match mesh.store.commit(change).await {
         Ok(revision) => {
             tracing::info!(instance = %membership.instance, %service, "became the leader");
             inner.view.reaches(revision).await;
@@ -94,7 +100,8 @@ pub(crate) fn next(inner: &Inner, ring: Option<&Versioned<StoredRing>>, gone: &B
 }
 
 /// Revokes the lease of an instance that has not released its nodes in time: it hangs, and its nodes must pass on.
-async fn evict(inner: &Inner, ring: &Ring, epoch: i64) -> Result<(), keyspace::Error> {
+async fn evict(mesh: &Mesh, ring: &Ring, epoch: i64) -> Result<(), keyspace::Error> {
+    let inner = &*mesh.inner;
     let (scope, service, now) = (inner.config.scope, inner.config.service, inner.now());
     let group = inner.group();
     let overdue = {
@@ -107,10 +114,10 @@ async fn evict(inner: &Inner, ring: &Ring, epoch: i64) -> Result<(), keyspace::E
         if !group.members.contains_key(&instance) {
             continue;
         }
-        if let Some(lease) = inner.store.lease_of(&member).await?.filter(|lease| *lease != 0) {
+        if let Some(lease) = mesh.store.lease_of(&member).await?.filter(|lease| *lease != 0) {
             tracing::warn!(%instance, %service, epoch, "not released its nodes in time, revoking its lease");
             metrics::counter!("mesh_evicted_total").increment(1);
-            inner.store.revoke(lease).await?;
+            mesh.store.revoke(lease).await?;
         }
     }
     Ok(())
@@ -132,7 +139,8 @@ pub(crate) fn gone(inner: &Inner) -> BTreeSet<InstanceId> {
 }
 
 /// Deletes acknowledgments and proofs of death of instances that no ring, member or claim names.
-async fn tidy(inner: &Inner, membership: Membership, ring: Option<&Ring>) -> Result<(), keyspace::Error> {
+async fn tidy(mesh: &Mesh, membership: Membership, ring: Option<&Ring>) -> Result<(), keyspace::Error> {
+    let inner = &*mesh.inner;
     let (scope, service) = (inner.config.scope, inner.config.service);
     let group = inner.group();
     let is_named = |instance: InstanceId| ring.is_some_and(|ring| ring.names(instance));
@@ -152,7 +160,7 @@ async fn tidy(inner: &Inner, membership: Membership, ring: Option<&Ring>) -> Res
         }
     }
     if !is_empty {
-        inner.store.commit(change).await?;
+        mesh.store.commit(change).await?;
     }
     Ok(())
 }

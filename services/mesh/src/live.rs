@@ -52,7 +52,7 @@ impl Mesh {
     }
 
     async fn commit_journals(&self) {
-        self.inner.group_commit.run(&self.inner.store).await;
+        self.inner.group_commit.run(&self.store).await;
         // Only a second call for the same instance gets here. The membership does not end with it.
         std::future::pending::<()>().await;
     }
@@ -79,7 +79,7 @@ impl Mesh {
         }
         if let Some(membership) = self.membership() {
             self.inner.fence.give_up();
-            if let Err(error) = self.inner.store.revoke(membership.lease).await {
+            if let Err(error) = self.store.revoke(membership.lease).await {
                 tracing::debug!(error = %chain(&error), "cannot revoke the lease, it will expire");
             }
         }
@@ -124,7 +124,7 @@ impl Mesh {
         let (inner, config) = (&self.inner, &self.inner.config);
         let seconds = i64::try_from(config.safety.times().lease.as_secs()).unwrap_or(i64::MAX);
         let sent = self.now();
-        let lease = inner.store.grant(seconds).await?;
+        let lease = self.store.grant(seconds).await?;
         let incarnation = StoreIncarnation::of(&inner.view);
         let own = key::member(config.scope, config.service, instance);
         let member = config.member(lock.slot(), false);
@@ -137,7 +137,7 @@ impl Mesh {
         for attempt in attempts.iter().filter(|attempt| **attempt != instance) {
             change = change.clear(&key::member(config.scope, config.service, *attempt));
         }
-        let created = inner.store.commit(change).await?;
+        let created = self.store.commit(change).await?;
         inner.fence.keep(sent);
         if !config.safety.broken.is(DangerousRule::SameIdentity) {
             inner.view.reaches(created).await;
@@ -155,7 +155,7 @@ impl Mesh {
             self.publish_stopping(membership).await;
         }
         self.apply_ring().await;
-        if let Err(error) = leader::lead(&self.inner, membership).await {
+        if let Err(error) = leader::lead(self, membership).await {
             tracing::debug!(error = %chain(&error), "cannot lead now");
         }
     }
@@ -167,7 +167,7 @@ impl Mesh {
         if !lost && now >= schedule.keep_alive {
             schedule.keep_alive = now + safety.times().keep_alive;
             safety.reached(Step::BeforeKeepAlive).await;
-            match inner.store.keep_alive(membership.lease, KEEP_ALIVE_TIMEOUT).await {
+            match self.store.keep_alive(membership.lease, KEEP_ALIVE_TIMEOUT).await {
                 Ok(true) => {
                     safety.reached(Step::AfterKeepAlive).await;
                     // F counts from the send time: the store cannot have renewed the lease earlier.
@@ -185,14 +185,20 @@ impl Mesh {
         if lost {
             tracing::warn!(instance = %membership.instance, "fenced: ending all work, then joining as a new instance");
             metrics::counter!("mesh_fenced_total").increment(1);
-            inner.fence.give_up();
-            if !safety.broken.is(DangerousRule::SameIdentity) {
-                inner.work.end(|_| false);
-            }
-            inner.journals.clear();
-            inner.membership.send_replace(None);
+            self.end_membership();
         }
         !lost
+    }
+
+    /// Fences this process and ends all its work; what it does next is to join as a new instance.
+    pub(crate) fn end_membership(&self) {
+        let inner = &self.inner;
+        inner.fence.give_up();
+        if !inner.config.safety.broken.is(DangerousRule::SameIdentity) {
+            inner.work.end(|_| false);
+        }
+        inner.journals.clear();
+        inner.membership.send_replace(None);
     }
 
     /// Returns whether the member key is gone. It can vanish while its lease lives: by a bug of etcd, or by hand.
@@ -231,7 +237,7 @@ impl Mesh {
             membership.lease,
         );
         let outcome = match change {
-            Ok(change) => inner.store.commit(change).await,
+            Ok(change) => self.store.commit(change).await,
             Err(error) => Err(error),
         };
         match outcome {
@@ -259,7 +265,7 @@ impl Mesh {
         let expect = Expect::same(inner.group().acks.get(&membership.instance));
         let change = membership.change(config).put(&ack, &Ack { epoch: ring.revision }, expect);
         let outcome = match change {
-            Ok(change) => inner.store.commit(change).await,
+            Ok(change) => self.store.commit(change).await,
             Err(error) => Err(error),
         };
         match outcome {

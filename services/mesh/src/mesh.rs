@@ -29,12 +29,13 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Mesh {
     pub(crate) inner: Arc<Inner>,
+    /// The connections that this handle's requests use.
+    pub(crate) store: Store,
 }
 
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: MemberConfig,
-    pub(crate) store: Store,
     pub(crate) view: View,
     /// What the view holds of the own group.
     pub(crate) group_view: GroupView,
@@ -72,9 +73,9 @@ impl Mesh {
         let since = config.wall_now();
         let group = Group { scope: config.scope, service: config.service };
         Self {
+            store,
             inner: Arc::new(Inner {
                 config,
-                store,
                 group_view: GroupView::new(view.clone(), group),
                 view,
                 fence,
@@ -89,16 +90,23 @@ impl Mesh {
         }
     }
 
+    /// The same instance, whose requests use these connections. [`Self::live`] needs connections that its own runtime made if
+    /// it runs on another runtime than the rest of the process.
+    #[must_use]
+    pub fn with_connections(&self, store: Store) -> Self {
+        Self { store, inner: Arc::clone(&self.inner) }
+    }
+
     /// The view that ownership is read from.
     #[must_use]
     pub fn view(&self) -> &View {
         &self.inner.view
     }
 
-    /// The store.
+    /// The store, by the connections of this handle.
     #[must_use]
     pub fn store(&self) -> &Store {
-        &self.inner.store
+        &self.store
     }
 
     /// The rack whose nodes this instance may own, or the datacenter.

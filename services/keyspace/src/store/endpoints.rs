@@ -26,7 +26,7 @@ pub(crate) struct Endpoints {
 struct Current {
     at: AtomicUsize,
     /// Leaves a member together with this one.
-    follower: Option<Arc<Current>>,
+    follower: Option<Arc<Self>>,
 }
 
 impl Current {
