@@ -2,10 +2,9 @@
 //!
 //! `services/mesh/OWNERSHIP.md` describes the protocol and argues why no two owners act. The rules are pure functions in
 //! `domain::ring`; this crate drives them with etcd and a clock. One loop ([`Mesh::live`]) keeps the lease alive, applies
-//! rings and does the leader's work. It never waits for work in flight, and a service runs it on a thread of its own, so that
-//! no other work delays it. Work on a
-//! node runs under a [`WorkGuard`], which says when the node is lost. A change also needs a [`Claim`], and each datagram of
-//! it a [`Permit`].
+//! rings and does the leader's work. It never waits for work in flight, and [`join()`] runs it on a thread of its own, so
+//! that no other work of the process delays it. Work on a node runs under a [`WorkGuard`], which says when the node is
+//! lost. A change also needs a [`Claim`], and each datagram of it a [`Permit`].
 
 mod acquire;
 mod availability;

@@ -1,6 +1,6 @@
 //! What the other schedulers have applied: a change is answered once it can be read through every replica (keyspace README).
 //!
-//! Each replica streams the revision that its reads have reached to each other one. A replica that hangs or is cut off
+//! Each replica streams the revision that its reads have reached to each other one. A replica that is paused or is cut off
 //! loses its lease, and is waited for no longer than that.
 
 use std::{
