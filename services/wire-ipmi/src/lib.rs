@@ -26,7 +26,8 @@
 //!   the response is not authenticated. ipmitool and others send it first; BMCs such as `ipmi_sim` do not require it.
 //! * Serial over LAN, sensors, the event log, FRU and OEM payloads.
 //! * Protection from a downgrade to suite 3: a response with another suite than the requested one is rejected, but a forged
-//!   *refusal* of suite 17 leads to suite 3, because refusals are not authenticated. [`Suites::Only`] prevents it.
+//!   *refusal* of suite 17, or the loss of the requests for it, leads to suite 3, because refusals are not authenticated and
+//!   some BMCs do not answer what they do not know. [`Suites::Only`] prevents it.
 //!
 //! ipmi-rs-core is not used: it has no pure types for chassis, boot options or the handshake, and its parsers panic on
 //! malformed records.
@@ -34,6 +35,7 @@
 
 mod cipher;
 mod malformed;
+mod meaning;
 mod message;
 mod rakp;
 mod read;
@@ -48,6 +50,7 @@ pub mod responder;
 
 pub use cipher::Suite;
 pub use malformed::Malformed;
+pub use meaning::Meaning;
 pub use message::{Command, Completion, MAX_DATA, netfn};
 pub use rakp::{MAX_NAME, Privilege, Status};
 pub use rmcp::{MAX_DATAGRAM, console_session_id, presence_ping};

@@ -36,6 +36,8 @@ impl Status {
     pub const INVALID_CHECK: Self = Self(0x0f);
     /// No cipher suite match with proposed security algorithms.
     pub const NO_SUITE: Self = Self(0x11);
+    /// Illegal or unrecognized parameter.
+    pub const ILLEGAL_PARAMETER: Self = Self(0x12);
 
     /// Returns whether the BMC does not support the proposed algorithms: invalid authentication (4) or integrity (5)
     /// algorithm, no matching payload of these (6, 7), invalid confidentiality algorithm (0x10), no suite (0x11).

@@ -119,6 +119,8 @@ pub struct Responder<K, T> {
     slots: Vec<Slot<T>>,
     awaited: VecDeque<Awaited<K>>,
     calls: u64,
+    /// Commands, each with its next completion code.
+    scripted: VecDeque<(Command, Completion)>,
     ready: VecDeque<Output<K>>,
 }
 
@@ -127,7 +129,21 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
     #[must_use]
     pub const fn new(identity: Identity, seed: [u8; 32]) -> Self {
         let entropy = Entropy::new(seed);
-        Self { identity, entropy, slots: Vec::new(), awaited: VecDeque::new(), calls: 0, ready: VecDeque::new() }
+        Self {
+            identity,
+            entropy,
+            slots: Vec::new(),
+            awaited: VecDeque::new(),
+            calls: 0,
+            scripted: VecDeque::new(),
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// Answers the next commands of this kind, whatever their data, with these completion codes, one each. None of them is
+    /// carried out.
+    pub fn script(&mut self, command: &Command, completions: impl IntoIterator<Item = Completion>) {
+        self.scripted.extend(completions.into_iter().map(|completion| (command.clone(), completion)));
     }
 
     /// Takes the next output. Returns `None` if there is none.
@@ -221,6 +237,12 @@ impl<K: Clone, T: Copy + Add<Duration, Output = T> + PartialOrd> Responder<K, T>
         self.calls = self.calls.wrapping_add(1);
         let call =
             Call { id: self.calls, session: slot.id, privilege: active.privilege, command: request.command.clone() };
+        let is_same = |named: &Command| (named.netfn, named.command) == (call.command.netfn, call.command.command);
+        let scripted = self.scripted.iter().position(|(named, _)| is_same(named));
+        if let Some((_, completion)) = scripted.and_then(|at| self.scripted.remove(at)) {
+            self.served(from, &request, call, (completion, Vec::new(), None));
+            return Ok(());
+        }
         match session_commands::serve(&self.identity, &mut self.slots, &call) {
             Some(served) => self.served(from, &request, call, served),
             None => self.hand_out(from, request, call),

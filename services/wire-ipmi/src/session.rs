@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::Malformed;
 use crate::app;
+use crate::meaning::Meaning;
 use crate::message::{Command, MAX_DATA, Response};
 use crate::rmcp::{Datagram, Packet, payload};
 use crate::secret::Entropy;
@@ -27,6 +28,11 @@ use output::{Guard, Output, Reason, Refused, Ticket, Withdrawn};
 pub const MAX_QUEUE: usize = 64;
 /// Maximum number of tries of the session's own commands.
 const MAX_SESSION_COMMAND_SENDS: u8 = 6;
+/// Delay before *Set Session Privilege Level* is sent again after the BMC refused it.
+const RAISE_PAUSE: Duration = Duration::from_millis(500);
+/// Maximum number of times that a refused *Set Session Privilege Level* is sent. Some BMCs refuse it for a moment after the
+/// login.
+const MAX_RAISES: u8 = 5;
 /// Number of consecutive unauthenticated datagrams after which a try without a response ends the session.
 const MAX_UNAUTHENTICATED_DATAGRAMS: u8 = 3;
 
@@ -56,6 +62,10 @@ struct Active<T> {
     stage: Stage,
     /// Output that reports the open session.
     opened: Output,
+    /// Number of *Set Session Privilege Level* that were answered with a refusal.
+    refusals: u8,
+    /// When it is sent again.
+    raise_at: Option<T>,
     /// Time of the next keep-alive command.
     probe: T,
     response_timeout: Duration,
@@ -89,7 +99,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
     pub fn deadline(&self) -> Option<T> {
         match &self.phase {
             Phase::Login(login) => Some(login.deadline()),
-            Phase::Active(active) => Some(active.exchange.deadline().unwrap_or(active.probe)),
+            Phase::Active(active) => Some(active.exchange.deadline().or(active.raise_at).unwrap_or(active.probe)),
             Phase::Over => None,
         }
     }
@@ -181,6 +191,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
                     return;
                 }
                 active.stage = Stage::Closing;
+                active.raise_at = None;
                 let close = app::close_session(active.exchange.bmc());
                 self.report_all_lost();
                 self.own(now, Errand::Close, close);
@@ -240,7 +251,9 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
         let opened = Output::Opened { bmc_session: bmc, suite, guid };
         let exchange = Exchange::new(keys, bmc);
         let probe = now + self.config.keep_alive;
-        self.phase = Phase::Active(Active { exchange, stage: Stage::Raising, opened, probe, response_timeout });
+        let stage = Stage::Raising;
+        let (refusals, raise_at) = (0, None);
+        self.phase = Phase::Active(Active { exchange, stage, opened, refusals, raise_at, probe, response_timeout });
         self.own(now, Errand::Raise, app::set_session_privilege(self.config.privilege));
     }
 
@@ -282,7 +295,15 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
                 active.stage = Stage::Ready;
                 self.ready.push_back(active.opened.clone());
             }
-            Errand::Raise if active.stage == Stage::Raising => self.fail(Reason::Unraised(completion)),
+            Errand::Raise if active.stage == Stage::Raising => {
+                active.refusals = active.refusals.saturating_add(1);
+                let meaning = app::set_session_privilege(self.config.privilege).meaning(completion);
+                if meaning == Meaning::Never || active.refusals >= MAX_RAISES {
+                    self.fail(Reason::Unraised(completion));
+                } else {
+                    active.raise_at = Some(now + RAISE_PAUSE);
+                }
+            }
             Errand::Raise => {}
             Errand::Close if app::closes(completion) => {
                 self.phase = Phase::Over;
@@ -312,6 +333,11 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
                     self.fail(Reason::Silent);
                 }
             }
+        }
+        if let Phase::Active(active) = &mut self.phase
+            && active.raise_at.take_if(|at| *at <= now).is_some()
+        {
+            self.own(now, Errand::Raise, app::set_session_privilege(self.config.privilege));
         }
         self.send_queued(now);
         if let Phase::Active(active) = &self.phase

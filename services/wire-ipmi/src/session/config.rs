@@ -9,7 +9,7 @@ use crate::secret::Secret;
 /// Cipher suites that a session accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suites {
-    /// 17, or 3 if the BMC refuses 17.
+    /// 17, or 3 if the BMC refuses 17 or does not answer to it.
     Best,
     /// Only this one.
     Only(Suite),

@@ -26,6 +26,15 @@ const MAX_SENDS: u8 = 8;
 /// Number of times that a message after the first one is sent before the attempt is restarted: a BMC that has handled
 /// RAKP 3 may not repeat a lost RAKP 4.
 const MAX_UNAUTHENTICATED_SENDS: u8 = 4;
+/// Number of times that the first suite is proposed to a BMC that does not answer, before the other one is proposed for the
+/// rest of [`MAX_SENDS`]: some BMCs drop a proposal of algorithms that they do not have.
+const MAX_FIRST_SUITE_SENDS: u8 = 4;
+/// Number of attempts without a RAKP 2 or 4 after which the other suite is tried: some BMCs accept a suite, and then do not
+/// answer.
+const MAX_FIRST_SUITE_ATTEMPTS: u8 = 3;
+/// Number of proofs of the password after which a BMC that accepts none is not offered another one: it may lock the account.
+/// A single one may have been damaged.
+const MAX_REFUSED_PROOFS: u8 = 3;
 /// Maximum number of attempts.
 const MAX_ATTEMPTS: u8 = 6;
 /// Maximum factor by which the response timeout grows.
@@ -62,7 +71,14 @@ enum Step {
 #[derive(Debug)]
 pub(super) struct Login<T> {
     suite: Suite,
+    /// The suite to propose if the BMC refuses the present one.
     fallback: Option<Suite>,
+    /// Whether the BMC's silence has led to the other suite.
+    switched: bool,
+    /// Tag and suite of the *Open Session* before the switch. Its response may be late.
+    earlier: Option<(u8, Suite)>,
+    /// Number of times that *Open Session* is sent in this attempt.
+    max_open_sends: u8,
     step: Step,
     tag: u8,
     /// Tag of the *Open Session* of this attempt.
@@ -75,6 +91,8 @@ pub(super) struct Login<T> {
     response_timeout: Duration,
     attempts: u8,
     busy: u8,
+    /// Number of proofs of the password that the BMC did not accept.
+    refused_proofs: u8,
     /// Reason of an invalid response in this attempt.
     doubt: Option<Reason>,
     /// Reason of an invalid response in an earlier attempt.
@@ -88,9 +106,13 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
             Suites::Best => (Suite::Seventeen, Some(Suite::Three)),
             Suites::Only(suite) => (suite, None),
         };
+        let max_open_sends = if fallback.is_some() { MAX_FIRST_SUITE_SENDS } else { MAX_SENDS };
         let mut login = Self {
             suite,
             fallback,
+            switched: false,
+            earlier: None,
+            max_open_sends,
             step: Step::Opening,
             // Some refusals contain only the tag, so the tags of two sessions with one BMC must differ.
             tag: config.console.to_le_bytes()[3],
@@ -102,6 +124,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
             response_timeout: config.response_timeout,
             attempts: 0,
             busy: 0,
+            refused_proofs: 0,
             doubt: None,
             believed: None,
         };
@@ -167,16 +190,44 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         }
         let limit = match self.step {
             Step::Pausing => return self.restart(config, now, Reason::NoSlot),
-            Step::Opening if self.tries >= MAX_SENDS => return Progress::Fail(Reason::Silent, None),
-            Step::Opening => MAX_SENDS,
+            Step::Opening if self.tries >= self.max_open_sends => {
+                return match self.other_suite() {
+                    Some(suite) => {
+                        let earlier = (self.tag, std::mem::replace(&mut self.suite, suite));
+                        let sent = Progress::Send(self.open(config, now));
+                        self.earlier = Some(earlier);
+                        sent
+                    }
+                    None => Progress::Fail(Reason::Silent, None),
+                };
+            }
+            Step::Opening => self.max_open_sends,
             Step::Proving(_) | Step::Keying(..) => MAX_UNAUTHENTICATED_SENDS,
         };
         if self.tries >= limit {
+            if self.attempts >= MAX_FIRST_SUITE_ATTEMPTS
+                && let Some(suite) = self.other_suite()
+            {
+                self.suite = suite;
+            }
             return self.restart(config, now, Reason::Silent);
         }
         self.tries = self.tries.saturating_add(1);
         self.deadline = now + self.response_timeout;
         Progress::Send(self.datagram.clone())
+    }
+
+    /// Returns the other suite, once, because the BMC does not answer to the present one. If the BMC refuses that one, the
+    /// present one is proposed again.
+    const fn other_suite(&mut self) -> Option<Suite> {
+        if self.switched {
+            return None;
+        }
+        let Some(suite) = self.fallback else { return None };
+        self.switched = true;
+        self.fallback = Some(self.suite);
+        self.max_open_sends = MAX_SENDS - MAX_FIRST_SUITE_SENDS;
+        Some(suite)
     }
 
     /// Starts a new attempt, or fails after too many.
@@ -189,6 +240,12 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
 
     /// Handles a doubt that no valid response has superseded.
     fn handle_doubt(&mut self, config: &Config, now: T, reason: Reason) -> Progress {
+        if reason == Reason::Refused(Status::INVALID_CHECK) {
+            self.refused_proofs = self.refused_proofs.saturating_add(1);
+            if self.refused_proofs >= MAX_REFUSED_PROOFS {
+                return Progress::Fail(Reason::WrongPassword, None);
+            }
+        }
         // A status such as "invalid session id" concerns only the attempt, for example because the BMC received RAKP 1 twice.
         // It is retried as often as a missing response.
         if !matches!(reason, Reason::Refused(_))
@@ -211,6 +268,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         let tag = self.next_tag();
         self.opening = tag;
         self.rival = None;
+        self.earlier = None;
         let request = OpenRequest {
             tag,
             privilege: config.privilege.number(),
@@ -246,6 +304,15 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
 
     fn opened(&mut self, config: &Config, entropy: &mut Entropy, now: T, bytes: &[u8]) -> Result<Progress, Malformed> {
         let response = OpenResponse::decode(bytes)?;
+        if let (Some((tag, suite)), Ok(grant)) = (self.earlier, response.granted)
+            && tag == response.tag
+            && response.console == Some(config.console)
+            && Suite::of(grant.algorithms) == Some(suite)
+        {
+            // The BMC is slow, not silent: what it was asked first is in force.
+            self.fallback = Some(std::mem::replace(&mut self.suite, suite));
+            self.tag = tag;
+        }
         self.expected(config, response.tag, response.console)?;
         let grant = match response.granted {
             Ok(grant) => grant,
@@ -254,6 +321,8 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
         if !self.acceptable(&grant) {
             return Err(Malformed::Unexpected);
         }
+        // The BMC answers to the suite. An attempt that is lost later is no reason for another one.
+        self.max_open_sends = MAX_SENDS;
         self.learn(config);
         Ok(Progress::Send(self.prove(config, entropy, now, grant.bmc)))
     }
@@ -350,7 +419,9 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Login<T> {
     }
 
     fn refused(&mut self, config: &Config, now: T, status: Status) -> Progress {
-        if status.refuses_suite() && matches!(self.step, Step::Opening) {
+        // Some BMCs have no word for a suite that they do not know.
+        let is_unknown = status == Status::ILLEGAL_PARAMETER && self.fallback.is_some();
+        if (status.refuses_suite() || is_unknown) && matches!(self.step, Step::Opening) {
             return match self.fallback.take() {
                 Some(suite) => {
                     self.suite = suite;

@@ -81,7 +81,7 @@ pub enum Reason {
     /// The handshake was refused with another status.
     #[error("the BMC refused the login with RMCP+ status {:#04x}", .0.0)]
     Refused(Status),
-    /// *Set Session Privilege Level* failed with this completion code.
+    /// *Set Session Privilege Level* failed with this completion code, several times unless it can never succeed.
     #[error("the BMC did not raise the privilege: completion code {:#04x}", .0.0)]
     Unraised(Completion),
     /// *Close Session* failed with this completion code, so the session may still be open.

@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test may fail")]
 
 mod bed;
+mod later;
 
 use proptest::prelude::*;
 
