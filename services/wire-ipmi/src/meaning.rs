@@ -4,6 +4,7 @@ use crate::app::number as app;
 use crate::chassis::number as chassis;
 use crate::message::{Command, Completion, netfn};
 use crate::rakp::Status;
+use crate::session::output::Reason;
 
 /// What the code of an answer says about the request, and about sending it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,16 +32,20 @@ impl Command {
     /// (§28.13), *Set Session Privilege Level* (§22.18). The others are those of Table 5-2.
     #[must_use]
     pub const fn meaning(&self, completion: Completion) -> Meaning {
-        match (self.netfn, self.command, completion.0) {
-            // Another console has not ended its change.
-            (netfn::CHASSIS, chassis::SET_BOOT_OPTIONS, 0x81) => Meaning::NotNow,
-            // The parameter is not supported, or is read-only.
-            (netfn::CHASSIS, chassis::SET_BOOT_OPTIONS, 0x80 | 0x82) => Meaning::Never,
-            (netfn::CHASSIS, chassis::GET_BOOT_OPTIONS, 0x80) => Meaning::Never,
-            // The level is not available to the user, exceeds the limit of user or channel, or cannot be disabled.
-            (netfn::APP, app::SET_SESSION_PRIVILEGE, 0x80..=0x82) => Meaning::NoPrivilege,
-            (_, _, code) => generic(code),
-        }
+        meaning(self.netfn, self.command, completion.0)
+    }
+}
+
+const fn meaning(family: u8, number: u8, code: u8) -> Meaning {
+    match (family, number, code) {
+        // Another console has not ended its change.
+        (netfn::CHASSIS, chassis::SET_BOOT_OPTIONS, 0x81) => Meaning::NotNow,
+        // The parameter is not supported, or is read-only.
+        (netfn::CHASSIS, chassis::SET_BOOT_OPTIONS, 0x80 | 0x82) => Meaning::Never,
+        (netfn::CHASSIS, chassis::GET_BOOT_OPTIONS, 0x80) => Meaning::Never,
+        // The level is not available to the user, exceeds the limit of user or channel, or cannot be disabled.
+        (netfn::APP, app::SET_SESSION_PRIVILEGE, 0x80..=0x82) => Meaning::NoPrivilege,
+        (_, _, code) => generic(code),
     }
 }
 
@@ -81,6 +86,27 @@ impl Status {
             _ => Meaning::Undefined,
         }
     }
+}
+
+impl Reason {
+    /// Returns the meaning of the end of a session.
+    #[must_use]
+    pub const fn meaning(self) -> Meaning {
+        match self {
+            Self::WrongPassword | Self::UnknownUser | Self::WrongKey => Meaning::WrongCredentials,
+            Self::NoPrivilege => Meaning::NoPrivilege,
+            Self::NoSlot => Meaning::NotNow,
+            Self::NoSuite => Meaning::Never,
+            Self::Refused(status) => status.meaning(),
+            Self::Unraised(completion) => raise_meaning(completion),
+            Self::Unclosed(_) | Self::Silent | Self::Forged => Meaning::Unclear,
+        }
+    }
+}
+
+/// Meaning of the answer to *Set Session Privilege Level*.
+pub(crate) const fn raise_meaning(completion: Completion) -> Meaning {
+    meaning(netfn::APP, app::SET_SESSION_PRIVILEGE, completion.0)
 }
 
 #[cfg(test)]

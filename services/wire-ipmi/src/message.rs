@@ -51,6 +51,8 @@ impl Completion {
     pub const OK: Self = Self(0x00);
     /// Busy; retry later.
     pub const BUSY: Self = Self(0xc0);
+    /// Timeout while processing: it may have been carried out.
+    pub const TIMEOUT: Self = Self(0xc3);
     /// Unknown command.
     pub const UNKNOWN_COMMAND: Self = Self(0xc1);
     /// Invalid length.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::Malformed;
 use crate::app;
-use crate::meaning::Meaning;
+use crate::meaning::{self, Meaning};
 use crate::message::{Command, MAX_DATA, Response};
 use crate::rmcp::{Datagram, Packet, payload};
 use crate::secret::Entropy;
@@ -297,7 +297,7 @@ impl<T: Copy + Add<Duration, Output = T> + PartialOrd> Session<T> {
             }
             Errand::Raise if active.stage == Stage::Raising => {
                 active.refusals = active.refusals.saturating_add(1);
-                let meaning = app::set_session_privilege(self.config.privilege).meaning(completion);
+                let meaning = meaning::raise_meaning(completion);
                 if meaning == Meaning::Never || active.refusals >= MAX_RAISES {
                     self.fail(Reason::Unraised(completion));
                 } else {

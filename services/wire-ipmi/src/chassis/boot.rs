@@ -119,6 +119,12 @@ impl Step {
     pub fn passes(&self, completion: Completion) -> bool {
         completion.is_ok() || self.weight == Weight::Optional
     }
+
+    /// Returns whether the command disables the timeout, after which the BMC forgets the choice.
+    #[must_use]
+    pub fn is_for_timeout(&self) -> bool {
+        self.command.data.first() == Some(&parameter::VALID_BIT_CLEARING)
+    }
 }
 
 /// Effect of a failed command.
