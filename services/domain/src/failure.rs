@@ -34,6 +34,8 @@ causes! {
     BmcSilent, "BMC_SILENT", "check that the BMC has power and network and that its address is right (ironmesh node show), then repeat the command";
     /// The BMC rejected the user or the password.
     BmcPassword, "BMC_PASSWORD", "set the right credentials with: ironmesh node set NODE --bmc-user … --bmc-password-file …, then repeat the command";
+    /// The BMC's user may not do what is needed.
+    BmcPrivilege, "BMC_PRIVILEGE", "give the BMC's user the privilege at the BMC, or set driver_info/ipmi_priv_level to one that it has, then repeat the command";
     /// The BMC has no free session.
     BmcNoSession, "BMC_NO_SESSION", "close stale sessions at the BMC (ipmitool session info all), or reset the BMC, then repeat the command";
     /// The BMC rejected the request.

@@ -13,7 +13,7 @@ pub use self::thing::{Thing, Waiting};
 use crate::{
     failure::{Cause, Failure},
     generation::Generation,
-    power::{Boot, BootDevice, BootMode, Persistence, PowerTarget},
+    power::{Boot, BootDevice, BootMode, BootPersistence, PowerTarget},
     provision::{Event, Stage, State},
     step_plan::{NextStep, StepPlan},
     time::Timestamp,
@@ -83,6 +83,8 @@ pub struct Desired {
     pub step_plan: StepPlan,
     /// Firmware interface that the node boots with.
     pub boot_mode: BootMode,
+    /// Which boot orders last longer than one boot.
+    pub boot_persistence: BootPersistence,
     /// Time that a deployed system may take to show its first sign of life, or `None` to not wait for one.
     pub wait_for_life: Option<Duration>,
 }
@@ -281,7 +283,7 @@ impl Moment<'_> {
         if self.observed.agent_bound.is_some() {
             return Plan::Step(Event::Called, None);
         }
-        let network = Boot { device: BootDevice::Pxe, persistence: Persistence::Once, mode: self.desired.boot_mode };
+        let network = self.boot_order(BootDevice::Pxe, false);
         let on = match self.power_reached(PowerTarget::Booted { boot: Some(network) }) {
             Ok(at) => at,
             Err(plan) => return plan,
@@ -350,9 +352,12 @@ impl Moment<'_> {
         matches!(self.desired.state, State::Inspecting { .. })
     }
 
+    fn boot_order(&self, device: BootDevice, is_last: bool) -> Boot {
+        Boot { device, persistence: self.desired.boot_persistence.of(is_last), mode: self.desired.boot_mode }
+    }
+
     fn boot_from_disk(&self) -> Plan {
-        let disk =
-            Boot { device: BootDevice::Disk, persistence: Persistence::Persistent, mode: self.desired.boot_mode };
+        let disk = self.boot_order(BootDevice::Disk, true);
         let on = match self.power_reached(PowerTarget::Booted { boot: Some(disk) }) {
             Ok(at) => at,
             Err(plan) => return plan,

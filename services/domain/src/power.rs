@@ -91,6 +91,36 @@ pub enum Persistence {
     Persistent,
 }
 
+/// Which boot orders of an operation last longer than one boot (Ironic's `driver_info/force_persistent_boot_device`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootPersistence {
+    /// The last one, from the disk.
+    #[default]
+    Default,
+    /// All, for BMCs that do not forget a boot order after one boot, or forget it too early.
+    Always,
+    /// None.
+    Never,
+}
+
+impl BootPersistence {
+    /// Whether this is the default.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::Default
+    }
+
+    /// Returns the duration of a boot order: of the last one of an operation, or of one before it.
+    #[must_use]
+    pub const fn of(self, is_last: bool) -> Persistence {
+        match (self, is_last) {
+            (Self::Default, true) | (Self::Always, _) => Persistence::Persistent,
+            (Self::Default, false) | (Self::Never, _) => Persistence::Once,
+        }
+    }
+}
+
 /// Boot order that is set at the BMC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Boot {

@@ -4,12 +4,15 @@ use domain::{
     driver::{Driver, Interface},
     kernel_arguments::KernelArgumentsError,
     net::BmcAddr,
+    power::BootPersistence,
 };
-use keyspace::value::{ExtraFields, IronicRamdisk, NodeSpec, Redfish};
+use keyspace::value::{ExtraFields, Ipmi, IronicRamdisk, NodeSpec, Redfish};
 use serde_json::{Map, Value};
 use wire_ironic::error::{Class, Error, text};
 
-use super::{records::interface_field, redfish};
+use super::{ipmi, records::interface_field, redfish};
+
+pub(super) mod keys;
 
 /// Parses a node's driver.
 pub(super) fn driver(attributes: &Map<String, Value>) -> Result<Driver, Error> {
@@ -72,9 +75,17 @@ pub(super) fn ironic_ramdisk(driver: Driver, spec: &NodeSpec) -> Result<Option<I
     Ok(named.map(|(kernel, ramdisk)| IronicRamdisk { kernel, ramdisk, arguments: of_instance.or(of_node) }))
 }
 
+/// Which boot orders of a node last longer than one boot.
+pub(super) fn boot_persistence(spec: &NodeSpec) -> BootPersistence {
+    let named = spec.driver_info.as_ref().and_then(|info| info.as_map().get("force_persistent_boot_device"));
+    named.and_then(keys::boot_persistence).unwrap_or_default()
+}
+
 /// Address of a BMC, and the keys of its user name and password in `driver_info`.
 pub(super) struct BmcAccess {
     pub(super) address: BmcAddr,
+    /// Settings of an IPMI BMC, without the key K_G.
+    pub(super) ipmi: Ipmi,
     pub(super) redfish: Option<Redfish>,
     pub(super) user: &'static str,
     pub(super) password: &'static str,
@@ -84,25 +95,16 @@ pub(super) struct BmcAccess {
 pub(super) fn bmc_access(driver: Driver, info: &Map<String, Value>) -> Option<BmcAccess> {
     match driver {
         Driver::Ipmi => {
-            Some(BmcAccess { address: address(info)?, redfish: None, user: "ipmi_username", password: "ipmi_password" })
+            let (address, ipmi) = (ipmi::address(info)?, ipmi::parse(info).ok()?);
+            Some(BmcAccess { address, ipmi, redfish: None, user: "ipmi_username", password: "ipmi_password" })
         }
         Driver::Redfish => {
             let (address, redfish) = redfish::parse(info).ok().flatten()?;
-            Some(BmcAccess { address, redfish: Some(redfish), user: "redfish_username", password: "redfish_password" })
+            let (ipmi, redfish) = (Ipmi::default(), Some(redfish));
+            Some(BmcAccess { address, ipmi, redfish, user: "redfish_username", password: "redfish_password" })
         }
         Driver::FakeHardware | Driver::ManualManagement => None,
     }
-}
-
-/// Parses the address of an IPMI BMC.
-fn address(info: &Map<String, Value>) -> Option<BmcAddr> {
-    let host = info.get("ipmi_address").and_then(Value::as_str).filter(|host| !host.is_empty())?;
-    let port = match info.get("ipmi_port") {
-        Some(Value::Number(port)) => port.to_string(),
-        Some(Value::String(port)) => port.clone(),
-        _ => domain::net::IPMI_PORT.to_string(),
-    };
-    format!("{host}:{port}").parse().ok()
 }
 
 #[cfg(test)]
@@ -121,16 +123,6 @@ mod tests {
         assert!(refused(json!({"deploy_interface": "nope"})).contains("entrypoint: nope"));
         assert!(refused(json!({"deploy_interface": "fake"})).contains("not supported by hardware type ipmi"));
         assert!(check_interfaces(Driver::Ipmi, &attributes(json!({"deploy_interface": "direct"}))).is_ok());
-    }
-
-    #[test]
-    fn the_ipmi_port_is_optional_and_may_be_text_or_number() {
-        let at = |value| address(&attributes(value)).map(|address| address.to_string());
-        assert_eq!(at(json!({"ipmi_address": "10.0.0.5"})).as_deref(), Some("10.0.0.5:623"));
-        assert_eq!(at(json!({"ipmi_address": "bmc", "ipmi_port": "1623"})).as_deref(), Some("bmc:1623"));
-        assert_eq!(at(json!({"ipmi_address": "bmc", "ipmi_port": 1623})).as_deref(), Some("bmc:1623"));
-        assert_eq!(at(json!({"ipmi_address": "no host", "ipmi_port": 1})), None);
-        assert_eq!(at(json!({})), None);
     }
 
     #[test]

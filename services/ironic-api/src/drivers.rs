@@ -121,13 +121,15 @@ fn driver(name: &str) -> Result<Driver, Error> {
 }
 
 /// Keys of `driver_info` that a driver reads, with their descriptions.
-fn properties(driver: Driver) -> Value {
+pub(super) fn properties(driver: Driver) -> Value {
     let common = json!({
         "deploy_kernel": "Kernel of an agent that speaks Ironic's protocol: a registered image, or a URL. With it goes \
                           deploy_ramdisk; without both the rack's own agent is booted.",
         "deploy_ramdisk": "Ramdisk of that agent: a registered image, or a URL.",
         "kernel_append_params": "Its kernel's arguments, in which %default% stands for the rack's; the rack's where it \
                                  is not given.",
+        "force_persistent_boot_device": "Which boot orders of an operation last longer than one boot: Default, the last \
+                                         one; Always, all; Never, none. Default where it is not given.",
     });
     let own = match driver {
         Driver::Ipmi => json!({
@@ -135,6 +137,13 @@ fn properties(driver: Driver) -> Value {
             "ipmi_port": "UDP port of the BMC's RMCP; 623 where it is not given.",
             "ipmi_username": "User at the BMC; none where it is not given.",
             "ipmi_password": "Password of that user.",
+            "ipmi_priv_level": "Privilege of the session: ADMINISTRATOR, OPERATOR, USER or CALLBACK. OPERATOR suffices to \
+                                switch power and to set the boot device. ADMINISTRATOR where it is not given.",
+            "ipmi_hex_kg_key": "The BMC's key K_G, in hexadecimal, at most 40 digits; none where it is not given.",
+            "ipmi_cipher_suite": "The only cipher suite that is used, 17 or 3. Where it is not given: 17, or 3 with a BMC \
+                                  that refuses 17 or does not answer to it.",
+            "ipmi_disable_boot_timeout": "Whether the BMC is told not to forget a boot device that was set more than a \
+                                          minute before the boot. True where it is not given.",
         }),
         Driver::FakeHardware => {
             json!({"B1": "Anything. Nothing depends on it.", "B2": "Anything. Nothing depends on it."})

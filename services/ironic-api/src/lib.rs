@@ -23,6 +23,7 @@ mod fault;
 mod hardware;
 mod history;
 mod indicators;
+mod ipmi;
 mod list;
 mod listener;
 mod management;

@@ -27,9 +27,9 @@ use super::{
     ApiRequest, RestApi,
     authz::NodeVisibility,
     condition,
-    driver_info::{BmcAccess, bmc_access, check_interfaces, driver, ironic_ramdisk},
+    driver_info::{BmcAccess, bmc_access, boot_persistence, check_interfaces, driver, ironic_ramdisk, keys},
     fault::fault,
-    list,
+    ipmi, list,
     node_document::{NodeDocument, field, render},
     pages::Page,
     records::{from_fields, interface_field, to_fields},
@@ -157,6 +157,7 @@ impl RestApi {
         let rack = self.rack_for(&attributes, driver)?;
         check_interfaces(driver, &attributes)?;
         self.check_references(&attributes)?;
+        keys::check(driver, attributes.get("driver_info"))?;
         let node = match attributes.get("uuid").and_then(Value::as_str) {
             Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.error(format!("Expected UUID for uuid: {uuid}")))?,
             None => NodeId::new(uuid::Uuid::new_v4()),
@@ -172,6 +173,7 @@ impl RestApi {
             driver,
             bmc: None,
             boot_mode: Properties::of(&spec.properties).boot_mode().unwrap_or_default(),
+            boot_persistence: boot_persistence(&spec),
             deployment: None,
             wait_for_life_seconds: None,
             boot_files_by_tftp: false,
@@ -233,10 +235,9 @@ impl RestApi {
     /// How the BMC is reached according to `driver_info`. `None` if that is incomplete.
     fn bmc(&self, node: NodeId, before: &Intent, info: Option<&ExtraFields>) -> Result<Option<Bmc>, Error> {
         let Some(info) = info else { return Ok(None) };
-        let Some(BmcAccess { address, redfish, user, password: key }) = bmc_access(before.driver, info.as_map()) else {
-            return Ok(None);
-        };
-        let user = info.text(user).unwrap_or_default().to_owned();
+        let Some(access) = bmc_access(before.driver, info.as_map()) else { return Ok(None) };
+        let BmcAccess { address, mut ipmi, redfish, user, password: key } = access;
+        let user = info.as_map().get(user).map(keys::plain).unwrap_or_default();
         let registry = &self.app.registry;
         let internal = |error: scheduler_core::Error| fault(&node.to_string(), &error);
         // A password that is sealed as the one in use was not changed.
@@ -251,7 +252,20 @@ impl RestApi {
                 registry.seal_password(node, &password).map_err(internal)?
             }
         };
-        Ok(Some(Bmc { address, user, password, redfish }))
+        let opened = open_text(info, &format!("{node}/driver_info"), ipmi::KEY, &registry.sealer);
+        let opened = opened.map_err(|source| internal(scheduler_core::Error::Sealed { node, source }))?;
+        if let Some(octets) = opened.filter(|_| before.driver == Driver::Ipmi).and_then(|key| ipmi::key_octets(&key)) {
+            // The same key is not sealed anew, or every change of the node would change its BMC.
+            let in_use = before.bmc.as_ref().and_then(|bmc| bmc.ipmi.key.clone()).filter(|sealed| {
+                let opened = registry.sealer.open(&format!("{node}/bmc-key"), sealed);
+                opened.is_ok_and(|opened| opened.expose() == octets.expose())
+            });
+            ipmi.key = Some(match in_use {
+                Some(sealed) => sealed,
+                None => registry.seal_bmc_key(node, octets.expose()).map_err(internal)?,
+            });
+        }
+        Ok(Some(Bmc { address, user, password, ipmi, redfish }))
     }
 
     pub(super) async fn patch_node(&self, request: &ApiRequest, ident: &str) -> Result<ApiResponse, Error> {
@@ -366,6 +380,9 @@ impl RestApi {
             let checked = check_secrets_stay(&info(before), &info(&after));
             checked.map_err(|moved| Class::Invalid.error(format!("{moved}.")))?;
         }
+        if changes_bmc || driver != old.driver {
+            keys::check(driver, after.get("driver_info"))?;
+        }
         let stored = held.spec.as_ref().map(|read| read.value.clone()).unwrap_or_default();
         let mut fields = to_fields(&stored.spec);
         // The implementations that the old driver had by default are kept as if they had been chosen.
@@ -386,6 +403,7 @@ impl RestApi {
             intent.bmc = self.bmc(node, &Intent { bmc: old.bmc.clone(), ..intent.clone() }, info)?;
         }
         intent.ironic_ramdisk = ironic_ramdisk(driver, &spec)?;
+        intent.boot_persistence = boot_persistence(&spec);
         Ok((intent, stored.updated(spec, clock::now())))
     }
 

@@ -4,6 +4,7 @@ mod boot;
 mod driver_info;
 mod extra_fields;
 mod firmware;
+mod ipmi;
 mod mesh;
 mod node;
 mod rack;
@@ -22,6 +23,7 @@ pub use extra_fields::{
 };
 pub(crate) use extra_fields::{sealed, sealed_value};
 pub use firmware::{Bios, BiosSetting, FirmwareSeen};
+pub use ipmi::{CipherSuite, Ipmi, IpmiPrivilege, UnknownPrivilege};
 pub use mesh::{
     Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, RestoredBackup, Session,
     StoredRing,

@@ -223,6 +223,7 @@ impl World {
             driver: node.driver,
             bmc: None,
             boot_mode: BootMode::default(),
+            boot_persistence: domain::power::BootPersistence::default(),
             deployment: None,
             wait_for_life_seconds: None,
             boot_files_by_tftp: false,

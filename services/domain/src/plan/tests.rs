@@ -1,4 +1,5 @@
 use super::*;
+use crate::power::Persistence;
 use crate::provision::{self, Phase};
 use crate::step_plan;
 
@@ -11,6 +12,7 @@ fn desired(state: State) -> Desired {
         executor: Executor::Agent,
         step_plan: StepPlan::default(),
         boot_mode: BootMode::Bios,
+        boot_persistence: BootPersistence::Default,
         wait_for_life: None,
     }
 }
@@ -407,5 +409,32 @@ fn every_busy_state_has_work_and_a_deadline_with_either_executor() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn boot_orders_last_as_long_as_the_node_demands() {
+    let (once, always) = (Persistence::Once, Persistence::Persistent);
+    for (boot_persistence, network, disk) in [
+        (BootPersistence::Default, once, always),
+        (BootPersistence::Always, always, always),
+        (BootPersistence::Never, once, once),
+    ] {
+        let order = |stage| {
+            let desired = Desired { boot_persistence, ..desired(deploying(stage)) };
+            let observed = Observed {
+                minted: true,
+                images: Progress::Done(at(0)),
+                boot: Progress::Done(at(0)),
+                ..Observed::default()
+            };
+            let plan = plan(&desired, &observed, &Limits::default(), at(1));
+            let Plan::Act(Act::EnsurePower(PowerTarget::Booted { boot: Some(boot) }), _) = plan else {
+                panic!("{plan:?}")
+            };
+            (boot.device, boot.persistence)
+        };
+        assert_eq!(order(Stage::Boot), (BootDevice::Pxe, network), "{boot_persistence:?}");
+        assert_eq!(order(Stage::Finish), (BootDevice::Disk, disk), "{boot_persistence:?}");
     }
 }

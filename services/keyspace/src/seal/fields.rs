@@ -58,7 +58,12 @@ pub fn open_text(fields: &ExtraFields, place: &str, key: &str, sealer: &Sealer) 
         return Ok(fields.text(key).map(|text| Secret::new(text.as_bytes().to_vec())));
     };
     let opened = sealer.open(&format!("{place}/{key}"), &sealed)?;
-    let text: Option<String> = serde_json::from_slice(opened.expose()).ok();
+    // The stock command line turns a password of digits into a number.
+    let text = serde_json::from_slice(opened.expose()).ok().and_then(|value| match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    });
     Ok(text.map(|text| Secret::new(text.into_bytes())))
 }
 
@@ -103,6 +108,16 @@ mod tests {
 
     fn is_secret(key: &str, _: &Value) -> bool {
         key.contains("password") || key.contains("token")
+    }
+
+    #[test]
+    fn a_password_of_digits_is_opened_as_it_was_typed() {
+        for (sent, wanted) in [(json!("0123"), "0123"), (json!(12345), "12345")] {
+            let mut node: NodeSpec = serde_json::from_value(json!({"driver_info": {"ipmi_password": sent}})).unwrap();
+            seal_record(&mut node, "n", is_secret, &sealer()).unwrap();
+            let opened = open_text(&node.driver_info.unwrap(), "n/driver_info", "ipmi_password", &sealer()).unwrap();
+            assert_eq!(opened.unwrap().expose(), wanted.as_bytes());
+        }
     }
 
     #[test]

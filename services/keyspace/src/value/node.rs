@@ -10,7 +10,7 @@ use domain::{
     kernel_arguments::KernelArguments,
     net::BmcAddr,
     plan::Waiting,
-    power::BootMode,
+    power::{BootMode, BootPersistence},
     provision::{Phase, State},
     step::Step,
     time::Timestamp,
@@ -18,7 +18,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{PortSpec, Sealed, Stamped};
+use super::{Ipmi, PortSpec, Sealed, Stamped};
 
 /// The holder of something unique, such as a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub struct Intent {
     pub bmc: Option<Bmc>,
     /// The firmware interface that it boots with.
     pub boot_mode: BootMode,
+    /// Which boot orders last longer than one boot.
+    #[serde(default, skip_serializing_if = "BootPersistence::is_default")]
+    pub boot_persistence: BootPersistence,
     /// What is deployed, or to be deployed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<Deployment>,
@@ -85,6 +88,9 @@ pub struct Bmc {
     pub user: String,
     /// The password, sealed.
     pub password: Sealed,
+    /// Settings of an IPMI BMC.
+    #[serde(default, skip_serializing_if = "Ipmi::is_default")]
+    pub ipmi: Ipmi,
     /// Settings of a Redfish BMC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redfish: Option<Redfish>,

@@ -6,7 +6,7 @@ use domain::{
     driver::Driver,
     id::NodeId,
     net::{BmcAddr, MacAddr},
-    power::BootMode,
+    power::{BootMode, BootPersistence},
     provision,
     secret::Secret,
     service::Service,
@@ -17,7 +17,7 @@ use keyspace::{
     key,
     key::Scope,
     store::Versioned,
-    value::{Bmc, Holder, Intent, PortgroupSpec, Rack, VolumeConnectorSpec, VolumeTargetSpec, set_bmc},
+    value::{Bmc, Holder, Intent, Ipmi, PortgroupSpec, Rack, VolumeConnectorSpec, VolumeTargetSpec, set_bmc},
 };
 use proto::convert::Invalid;
 use service_kit::clock;
@@ -110,8 +110,15 @@ impl Registry {
             name: new.name.clone(),
             enrolled_at: clock::now(),
             driver: Driver::Ipmi,
-            bmc: Some(Bmc { address: new.bmc.clone(), user: new.user.clone(), password, redfish: None }),
+            bmc: Some(Bmc {
+                address: new.bmc.clone(),
+                user: new.user.clone(),
+                password,
+                ipmi: Ipmi::default(),
+                redfish: None,
+            }),
             boot_mode: new.boot_mode,
+            boot_persistence: BootPersistence::default(),
             deployment: None,
             wait_for_life_seconds: new.wait_for_life_seconds,
             boot_files_by_tftp: new.boot_files_by_tftp,
@@ -136,6 +143,11 @@ impl Registry {
         self.sealer
             .seal(&format!("{node}/bmc-password"), password.expose())
             .map_err(|source| Error::Sealed { node, source })
+    }
+
+    /// Seals the key K_G of a node's BMC.
+    pub fn seal_bmc_key(&self, node: NodeId, key: &[u8]) -> Result<keyspace::seal::Sealed, Error> {
+        self.sealer.seal(&format!("{node}/bmc-key"), key).map_err(|source| Error::Sealed { node, source })
     }
 
     /// Checks that name, BMC and MACs are free.
@@ -262,8 +274,8 @@ impl Registry {
             (None, None) => self.seal_password(node, &Secret::new(Vec::new()))?,
         };
         let user = wanted.user.clone().or_else(|| old.map(|bmc| bmc.user.clone())).unwrap_or_default();
-        let redfish = old.and_then(|bmc| bmc.redfish.clone());
-        Ok(Some(Bmc { address, user, password, redfish }))
+        let (ipmi, redfish) = old.map(|bmc| (bmc.ipmi.clone(), bmc.redfish.clone())).unwrap_or_default();
+        Ok(Some(Bmc { address, user, password, ipmi, redfish }))
     }
 
     /// Removes a node: its records, unique keys, claims and journals, and the port groups and volumes that belong to it, in

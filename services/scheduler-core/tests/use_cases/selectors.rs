@@ -20,6 +20,7 @@ fn named(name: &str) -> NodeView {
         driver: Driver::FakeHardware,
         bmc: None,
         boot_mode: BootMode::default(),
+        boot_persistence: domain::power::BootPersistence::default(),
         deployment: None,
         wait_for_life_seconds: None,
         boot_files_by_tftp: false,
