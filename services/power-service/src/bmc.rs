@@ -9,6 +9,8 @@ use domain::{
 use keyspace::value::BiosSetting;
 use mesh::Permit;
 
+use crate::retry::Verdict;
+
 /// A command that changes something. All but `Interrupt` are idempotent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -64,8 +66,10 @@ pub(crate) struct Firmware {
 pub(crate) enum Reply {
     /// The command was accepted.
     Done,
-    /// The command was refused, with the BMC's message.
+    /// The command is refused for good, with the BMC's message.
     Refused(String),
+    /// The command was not carried out now. The error says why, and whether it may be sent again.
+    NotNow(BmcError),
 }
 
 /// Reason a BMC request failed.
@@ -77,12 +81,39 @@ pub(crate) enum BmcError {
     /// The BMC refused the credentials.
     #[error("the BMC at {0} rejected the user or the password")]
     Password(String),
+    /// The BMC has another key K_G.
+    #[error("the BMC at {0} has another key K_G than driver_info/ipmi_hex_kg_key, or has one where that is not set")]
+    WrongKey(String),
+    /// The BMC accepts the user and the password, but the user may not do what is needed.
+    #[error(
+        "the user {user:?} of the BMC at {address} may not have privilege {level}, or may not use this command with it \
+         ({why}); give the user the privilege at the BMC, or set driver_info/ipmi_priv_level to one that it has: \
+         OPERATOR suffices to switch power"
+    )]
+    Privilege {
+        /// Address of the BMC.
+        address: String,
+        /// Name of the user.
+        user: String,
+        /// The privilege that was requested.
+        level: &'static str,
+        /// What the BMC answered, and to what.
+        why: String,
+    },
     /// The BMC has no free session.
     #[error("the BMC at {0} has no free session slot")]
     NoSlot(String),
     /// The BMC is busy; a retry may succeed.
     #[error("the BMC at {address} is busy: {why}")]
     Busy {
+        /// Address of the BMC.
+        address: String,
+        /// The BMC's message, or ours.
+        why: String,
+    },
+    /// The BMC ended the session, or does not know it.
+    #[error("the BMC at {address} ended the session: {why}")]
+    SessionLost {
         /// Address of the BMC.
         address: String,
         /// The BMC's message, or ours.
@@ -96,6 +127,9 @@ pub(crate) enum BmcError {
         /// The BMC's message, or ours.
         why: String,
     },
+    /// A refusal that is believed only when it is repeated.
+    #[error(transparent)]
+    Doubtful(Box<Self>),
     /// The permit expired before the command was sent.
     #[error("the permit to send the command expired")]
     NotPermitted,
@@ -105,21 +139,44 @@ pub(crate) enum BmcError {
 }
 
 impl BmcError {
-    pub(crate) const fn cause(&self) -> Cause {
+    pub(crate) fn cause(&self) -> Cause {
         match self {
             Self::Silent(_) | Self::Unknown(_) | Self::NotPermitted => Cause::BmcSilent,
-            Self::Password(_) => Cause::BmcPassword,
+            Self::Password(_) | Self::WrongKey(_) => Cause::BmcPassword,
+            Self::Privilege { .. } => Cause::BmcPrivilege,
             Self::NoSlot(_) => Cause::BmcNoSession,
-            Self::Refused { .. } | Self::Busy { .. } => Cause::BmcRefused,
+            Self::Refused { .. } | Self::Busy { .. } | Self::SessionLost { .. } => Cause::BmcRefused,
+            Self::Doubtful(refusal) => refusal.cause(),
         }
     }
 
-    /// Returns whether a retry may succeed.
-    pub(crate) const fn may_pass(&self) -> bool {
+    /// Returns whether and how the request is repeated.
+    pub(crate) const fn verdict(&self) -> Verdict {
         match self {
-            Self::Silent(_) | Self::NoSlot(_) | Self::NotPermitted | Self::Unknown(_) | Self::Busy { .. } => true,
-            Self::Password(_) | Self::Refused { .. } => false,
+            Self::Busy { .. } => Verdict::Later,
+            Self::Silent(_) | Self::NoSlot(_) | Self::SessionLost { .. } | Self::NotPermitted | Self::Unknown(_) => {
+                Verdict::NewSession
+            }
+            Self::Doubtful(_) => Verdict::Doubtful,
+            Self::Password(_) | Self::WrongKey(_) => Verdict::WrongCredentials,
+            Self::Refused { .. } | Self::Privilege { .. } => Verdict::Final,
         }
+    }
+
+    /// Returns the error of an answer with this verdict.
+    pub(crate) fn of(verdict: Verdict, address: String, why: String) -> Self {
+        match verdict {
+            Verdict::Later => Self::Busy { address, why },
+            Verdict::NewSession => Self::SessionLost { address, why },
+            Verdict::Doubtful => Self::Doubtful(Box::new(Self::Refused { address, why })),
+            Verdict::Final => Self::Refused { address, why },
+            Verdict::WrongCredentials => Self::Password(address),
+        }
+    }
+
+    /// Returns the refusal of which there is no doubt any more.
+    pub(crate) fn believed(self) -> Self {
+        if let Self::Doubtful(refusal) = self { *refusal } else { self }
     }
 }
 

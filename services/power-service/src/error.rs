@@ -61,7 +61,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn bmc(node: NodeId, error: &BmcError) -> Self {
-        let kind = if error.may_pass() { Kind::Unavailable } else { Kind::NotNow };
+        let kind = if error.verdict().may_pass() { Kind::Unavailable } else { Kind::NotNow };
         Self::Bmc { node, why: error.to_string(), kind, reason: error.cause().word() }
     }
 }

@@ -1,6 +1,7 @@
 //! IPMI 2.0 over UDP. All sessions of the rack share one socket.
 
 mod boot_options;
+mod settings;
 
 use std::{
     collections::HashMap,
@@ -14,6 +15,7 @@ use domain::{
     power::{Boot, Power},
     secret::Secret,
 };
+use keyspace::value;
 use mesh::Permit;
 use parking_lot::Mutex;
 use service_kit::{Host, socket::Datagrams};
@@ -22,13 +24,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use wire_ipmi::{
-    Completion, Config, Effect, Guard, Malformed, Output, Reason, Retry, Session, Ticket, app, chassis, chassis::boot,
+    Completion, Effect, Guard, Malformed, Meaning, Output, Reason, Retry, Session, Ticket, app, chassis, chassis::boot,
 };
 
 use crate::{
     Error,
     bmc::{Bmc, BmcError, BootOrder, Command, Reply},
     config, metrics,
+    retry::Verdict,
 };
 
 /// A datagram that waited longer in the socket buffer is discarded as outdated (OWNERSHIP.md).
@@ -58,6 +61,9 @@ pub(crate) struct Login {
     pub(crate) address: BmcAddr,
     pub(crate) user: String,
     pub(crate) password: Secret,
+    /// The key K_G, if the BMC has one.
+    pub(crate) key: Option<Secret>,
+    pub(crate) ipmi: value::Ipmi,
 }
 
 impl Ipmi {
@@ -108,14 +114,19 @@ impl Ipmi {
     pub(crate) async fn open(&self, login: &Login, limits: &config::Power) -> Result<IpmiSession, BmcError> {
         let address = login.address.to_string();
         let refused = |why: String| BmcError::Refused { address: address.clone(), why };
-        let peer =
-            resolve(&login.address).await.ok_or_else(|| refused("its host name has no IPv4 address".to_owned()))?;
+        let peer = match resolve(&login.address).await {
+            Ok(Some(peer)) => peer,
+            Ok(None) => return Err(refused("its host name has no IPv4 address".to_owned())),
+            // The name server may answer later.
+            Err(error) => {
+                let why = format!("its host name cannot be resolved: {error}");
+                return Err(BmcError::Busy { address, why });
+            }
+        };
         let (sender, receiver) = mpsc::channel(SESSION_QUEUE_LEN);
         let console = self.register(peer, sender).map_err(|error| refused(error.to_string()))?;
         let registered = Registered { sessions: Arc::clone(&self.sessions), console };
-        let mut config = Config::new(console, login.user.as_bytes(), login.password.expose())
-            .map_err(|error| refused(error.to_string()))?;
-        config.response_timeout = limits.answer;
+        let config = settings::config(console, login, limits.answer).map_err(|error| refused(error.to_string()))?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| refused(format!("no random numbers available: {error}")))?;
         let session = Session::new(config, seed, Instant::now());
@@ -126,6 +137,8 @@ impl Ipmi {
             receiver,
             peer,
             address,
+            user: login.user.clone(),
+            settings: login.ipmi.clone(),
             retry,
             bmc_session: 0,
             tickets: 0,
@@ -147,12 +160,12 @@ impl Ipmi {
     }
 }
 
-async fn resolve(address: &BmcAddr) -> Option<SocketAddrV4> {
-    let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await.ok()?;
-    found.into_iter().find_map(|found| match found {
+async fn resolve(address: &BmcAddr) -> std::io::Result<Option<SocketAddrV4>> {
+    let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await?;
+    Ok(found.into_iter().find_map(|found| match found {
         SocketAddr::V4(found) => Some(found),
         SocketAddr::V6(_) => None,
-    })
+    }))
 }
 
 /// Unregisters a session when it is dropped.
@@ -184,6 +197,8 @@ pub(crate) struct IpmiSession {
     receiver: mpsc::Receiver<Vec<u8>>,
     peer: SocketAddrV4,
     address: String,
+    user: String,
+    settings: value::Ipmi,
     retry: Retry,
     bmc_session: u32,
     tickets: u64,
@@ -278,18 +293,68 @@ impl IpmiSession {
         let address = self.address.clone();
         match reason {
             Reason::Silent => BmcError::Silent(address),
-            Reason::WrongPassword | Reason::UnknownUser | Reason::NoPrivilege | Reason::WrongKey => {
-                BmcError::Password(address)
-            }
+            Reason::WrongPassword | Reason::UnknownUser => BmcError::Password(address),
+            Reason::WrongKey => BmcError::WrongKey(address),
             Reason::NoSlot => BmcError::NoSlot(address),
-            Reason::NoSuite | Reason::Refused(_) | Reason::Unraised(_) | Reason::Unclosed(_) | Reason::Forged => {
-                BmcError::Refused { address, why: reason.to_string() }
+            Reason::NoSuite => BmcError::Refused { address, why: settings::no_suite(self.settings.cipher_suite) },
+            // What the session repeated in vain is not doubtful any more.
+            Reason::NoPrivilege | Reason::Unraised(_) if reason.meaning() == Meaning::NoPrivilege => {
+                self.no_privilege(reason.to_string())
+            }
+            Reason::Forged | Reason::Unclosed(_) => BmcError::SessionLost { address, why: reason.to_string() },
+            Reason::NoPrivilege | Reason::Refused(_) | Reason::Unraised(_) => {
+                BmcError::of(Verdict::of_ipmi(reason.meaning()), address, reason.to_string())
             }
         }
     }
 
+    fn no_privilege(&self, why: String) -> BmcError {
+        let level = self.settings.privilege.word();
+        BmcError::Privilege { address: self.address.clone(), user: self.user.clone(), level, why }
+    }
+
+    /// The error of an answer that is no success. `what` names the request.
+    fn error(&self, what: &str, meaning: Meaning, completion: Completion) -> BmcError {
+        let why = format!("completion code {:#04x} to {what}", completion.0);
+        if meaning == Meaning::NoPrivilege {
+            return BmcError::Doubtful(Box::new(self.no_privilege(why)));
+        }
+        BmcError::of(Verdict::of_ipmi(meaning), self.address.clone(), why)
+    }
+
+    /// The reply to a command, by the code of its answer.
+    fn reply(
+        &self,
+        command: Command,
+        meaning: Meaning,
+        completion: Completion,
+        weight: boot::Weight,
+    ) -> Result<Reply, BmcError> {
+        let what = command.description();
+        let error = || self.error(&what, meaning, completion);
+        match (meaning, weight) {
+            (Meaning::Done, _) => Ok(Reply::Done),
+            // An optional step is repeated only if the BMC will carry it out later.
+            (Meaning::NotNow, _) => Ok(Reply::NotNow(error())),
+            (Meaning::Unclear, boot::Weight::Optional) if completion == Completion::TIMEOUT => Err(error()),
+            (_, boot::Weight::Optional) => Ok(Reply::Done),
+            (Meaning::NoPrivilege, _) => Ok(Reply::NotNow(error())),
+            (Meaning::Never, _) => Ok(Reply::Refused(format!("completion code {:#04x} to {what}", completion.0))),
+            (Meaning::Unclear | Meaning::Undefined | Meaning::WrongCredentials, _) => Err(error()),
+        }
+    }
+
+    /// The error of an answer that is too short, or makes no sense.
     fn unreadable(&self, what: &str) -> BmcError {
-        BmcError::Refused { address: self.address.clone(), why: format!("its answer about {what} is malformed") }
+        let why = format!("its answer about {what} is malformed");
+        BmcError::of(Verdict::Doubtful, self.address.clone(), why)
+    }
+
+    /// Reads, and returns the data of a successful answer. `what` names the request.
+    async fn read(&mut self, what: &str, command: wire_ipmi::Command) -> Result<Vec<u8>, BmcError> {
+        let (completion, data) = self.ask(command.clone()).await?;
+        let meaning = command.meaning(completion);
+        if meaning == Meaning::Done { Ok(data) } else { Err(self.error(what, meaning, completion)) }
     }
 }
 
@@ -299,10 +364,7 @@ impl Bmc for IpmiSession {
     }
 
     async fn power(&mut self) -> Result<Power, BmcError> {
-        let (completion, data) = self.ask(chassis::get_status()).await?;
-        if !completion.is_ok() {
-            return Err(self.unreadable(&format!("power (completion code {:#04x})", completion.0)));
-        }
+        let data = self.read("Get Chassis Status", chassis::get_status()).await?;
         let status = chassis::Status::decode(&data).map_err(|_| self.unreadable("power"))?;
         Ok(match status.power {
             chassis::Power::On => Power::On,
@@ -311,7 +373,7 @@ impl Bmc for IpmiSession {
     }
 
     async fn describe(&mut self) -> Result<String, BmcError> {
-        let (_, data) = self.ask(app::get_device_id()).await?;
+        let data = self.read("Get Device ID", app::get_device_id()).await?;
         let id = app::DeviceId::decode(&data).map_err(|_| self.unreadable("its device id"))?;
         Ok(format!("manufacturer {}, product {:#06x}", id.manufacturer, id.product))
     }
@@ -319,10 +381,7 @@ impl Bmc for IpmiSession {
     /// Reads the boot options (*Get System Boot Options*, parameter 5, IPMI 2.0 §28.13). The valid bit is ignored: some
     /// BMCs do not keep it and apply the override regardless.
     async fn boot_order(&mut self) -> Result<BootOrder, BmcError> {
-        let (completion, data) = self.ask(boot::get()).await?;
-        if !completion.is_ok() {
-            return Err(self.unreadable(&format!("its boot options (completion code {:#04x})", completion.0)));
-        }
+        let data = self.read("Get System Boot Options", boot::get()).await?;
         match boot::choice(&data) {
             Ok((chosen, _)) => Ok(boot_options::from_choice(chosen)),
             // A device that the table of the specification does not contain.
@@ -332,31 +391,29 @@ impl Bmc for IpmiSession {
     }
 
     async fn command(&mut self, command: Command, permit: &Permit) -> Result<Reply, BmcError> {
-        let (wire, passes): (_, Box<dyn Fn(Completion) -> bool + Send>) = match command {
-            Command::On => (chassis::Control::On.command(), Box::new(Completion::is_ok)),
-            Command::Off => (chassis::Control::Off.command(), Box::new(Completion::is_ok)),
-            Command::SoftOff => (chassis::Control::Soft.command(), Box::new(Completion::is_ok)),
-            Command::Interrupt => (chassis::Control::Diagnostic.command(), Box::new(Completion::is_ok)),
+        let (wire, weight) = match command {
+            Command::On => (chassis::Control::On.command(), boot::Weight::Required),
+            Command::Off => (chassis::Control::Off.command(), boot::Weight::Required),
+            Command::SoftOff => (chassis::Control::Soft.command(), boot::Weight::Required),
+            Command::Interrupt => (chassis::Control::Diagnostic.command(), boot::Weight::Required),
             Command::Boot(order, number) => {
                 let Some(choice) = boot_options::to_choice(order) else {
                     return Ok(Reply::Refused(format!("IPMI has no boot device {}", order.device)));
                 };
-                let Some(step) = choice.steps().into_iter().nth(number) else { return Ok(Reply::Done) };
-                (step.command.clone(), Box::new(move |completion| step.passes(completion)))
+                let steps = boot_options::steps(choice, &self.settings);
+                let Some(step) = steps.into_iter().nth(number) else { return Ok(Reply::Done) };
+                (step.command, step.weight)
             }
         };
         // IPMI 2.0 §28.3: a command that is not idempotent is sent in exactly one datagram.
         let retry = if command == Command::Interrupt { Retry::once(self.retry.timeout) } else { self.retry };
-        let (completion, _) = self.request(wire, Effect::Mutates, retry, Some(permit)).await?;
-        if passes(completion) {
-            return Ok(Reply::Done);
-        }
-        Ok(Reply::Refused(format!("completion code {:#04x} to {}", completion.0, command.description())))
+        let (completion, _) = self.request(wire.clone(), Effect::Mutates, retry, Some(permit)).await?;
+        self.reply(command, wire.meaning(completion), completion, weight)
     }
 
     fn boot_steps(&self, order: Boot) -> usize {
         // A device that IPMI does not have is refused at its first step.
-        boot_options::to_choice(order).map_or(1, |choice| choice.steps().len())
+        boot_options::to_choice(order).map_or(1, |choice| boot_options::steps(choice, &self.settings).len())
     }
 
     async fn close_other(&mut self, session: u32, _: &str) -> Result<bool, BmcError> {
@@ -369,3 +426,6 @@ impl Bmc for IpmiSession {
         self.run(None, None).await.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

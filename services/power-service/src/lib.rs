@@ -5,7 +5,8 @@
 //! services/mesh/OWNERSHIP.md). The power state and the result of the instruction are stored in the node's power record.
 //!
 //! [`control`] decides, [`work`] executes, [`bmc`] defines the interface of a BMC, [`ipmi`], [`redfish`] and [`fake`]
-//! implement it, and [`session`] selects the implementation for a node. [`poll`] reads the power of idle nodes.
+//! implement it, and [`session`] selects the implementation for a node. [`retry`] decides which failures are repeated.
+//! [`poll`] reads the power of idle nodes.
 
 mod api;
 mod bmc;
@@ -17,6 +18,7 @@ mod ipmi;
 mod metrics;
 mod poll;
 mod redfish;
+mod retry;
 mod session;
 mod work;
 

@@ -22,7 +22,8 @@ const MAX_CONCURRENT_POLLS: usize = 64;
 const SCHEDULE_INTERVAL: Duration = Duration::from_secs(1);
 /// Consecutive failures after which a BMC is reported as silent: a single datagram may be lost.
 const FAILURES_BEFORE_SILENT: u32 = 3;
-/// Factor on the poll interval after a BMC refused the credentials: some BMCs lock the account after repeated failures.
+/// Factor on the poll interval after a BMC refused the request for good. A rejected login is not repeated at all
+/// ([`Work::idle_nodes`]).
 const REFUSED_BACKOFF: u32 = 10;
 
 /// Result of a poll.
@@ -30,9 +31,9 @@ const REFUSED_BACKOFF: u32 = 10;
 pub(crate) enum PowerPoll {
     /// The BMC answered.
     Answered,
-    /// The BMC did not answer.
+    /// The BMC did not answer, or may answer later.
     Silent,
-    /// The BMC refused the request.
+    /// The BMC refused the request for good.
     Refused,
 }
 
@@ -131,7 +132,7 @@ pub(crate) async fn poll(work: Work, interval: Duration, host: Host) {
             Some((node, result)) = polls.next() => {
                 let poll = match &result {
                     Ok(()) => PowerPoll::Answered,
-                    Err(error) if error.may_pass() => PowerPoll::Silent,
+                    Err(error) if error.verdict().may_pass() => PowerPoll::Silent,
                     Err(_) => PowerPoll::Refused,
                 };
                 metrics::power_poll(poll.label());

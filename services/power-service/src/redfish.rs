@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 use self::{
     connection::{Answer, Connection, Endpoint, TransportError},
+    error::RedfishError,
     request::{Credentials, LoginMethod, RedfishRequest},
     response::{ResponseKind, System, classify},
 };
@@ -157,11 +158,16 @@ impl RedfishSession {
         let systems = response::link(root, "/Systems");
         let systems = systems.ok_or_else(|| self.refused("its service root has no link to systems".to_owned()))?;
         let systems = self.get(&systems).await?;
-        response::choose_system(&response::members(&systems.body), named).map_err(|why| self.refused(why))
+        response::choose_system(&response::members(&systems.body), named).map_err(|why| self.unusable(&why))
     }
 
     fn refused(&self, why: impl ToString) -> BmcError {
         BmcError::Refused { address: self.address.to_string(), why: why.to_string() }
+    }
+
+    /// The error of an answer that cannot be used now, or ever.
+    fn unusable(&self, why: &RedfishError) -> BmcError {
+        BmcError::of(why.verdict(), self.address.to_string(), why.to_string())
     }
 
     fn transport_error(&self, error: &TransportError) -> BmcError {
@@ -200,8 +206,8 @@ impl RedfishSession {
             (ResponseKind::Success, _) if answer.body.is_object() => Ok(answer),
             // The token was valid when the session was opened.
             (ResponseKind::Unauthorized, Credentials::Session(_)) => {
-                let why = "it ended our session".to_owned();
-                Err(BmcError::Busy { address: self.address.to_string(), why })
+                let why = "its token is no longer valid".to_owned();
+                Err(BmcError::SessionLost { address: self.address.to_string(), why })
             }
             (kind, _) => Err(kind.error(&self.address.to_string())),
         }
@@ -310,7 +316,7 @@ impl Bmc for RedfishSession {
 
     async fn power(&mut self) -> Result<Power, BmcError> {
         let power = self.system().await?.power();
-        power.map_err(|why| self.refused(why))
+        power.map_err(|why| self.unusable(&why))
     }
 
     async fn describe(&mut self) -> Result<String, BmcError> {

@@ -65,7 +65,9 @@ impl BmcTarget {
         Ok(match (driver, bmc) {
             (Driver::Ipmi, Some(bmc)) => {
                 let password = open(&bmc.password)?;
-                Self::Ipmi(ipmi::Login { address: bmc.address, user: bmc.user, password })
+                let key = bmc.ipmi.key.as_ref().map(|sealed| sealer.open(&format!("{node}/bmc-key"), sealed));
+                let key = key.transpose().map_err(|source| Error::Sealed { node, source })?;
+                Self::Ipmi(ipmi::Login { address: bmc.address, user: bmc.user, password, key, ipmi: bmc.ipmi })
             }
             (Driver::Redfish, Some(bmc)) => {
                 let (password, redfish) = (open(&bmc.password)?, bmc.redfish.unwrap_or_default());

@@ -8,33 +8,33 @@ use domain::{
     generation::InstructionVersion,
     id::{NodeId, RackId},
     power::{BootDevice, Power, PowerTarget},
-    ring::bmc_takeover::{NextAction, Takeover},
-    timeline::Mark,
 };
 use keyspace::{
     Expect, key,
-    value::{Intent, Outcome, PowerSeen, Settled},
+    value::{Intent, PowerSeen, Settled},
 };
 use mesh::{Claim, Joined, JournalWriter, Mesh, WorkGuard};
 use parking_lot::Mutex;
 use service_kit::{Host, clock, timeline::Timeline};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
+use self::{
+    attempt::{AttemptError, Instruction, Stopped},
+    patience::Patience,
+    rejected::RejectedLogins,
+};
 use crate::{
     Error,
-    bmc::{Bmc, BmcError, Command, Reply},
-    config,
-    control::{PowerSequence, Step},
-    metrics,
-    session::{BmcDrivers, BmcSession, BmcTarget},
+    bmc::BmcError,
+    config, metrics,
+    retry::Verdict,
+    session::{BmcDrivers, BmcTarget},
 };
 
+mod attempt;
 mod observe;
-
-/// How often power is read while it does not yet follow a command.
-const POWER_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// Delay before a transient failure is retried.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
+mod patience;
+mod rejected;
 
 /// How long to wait until our own view shows what we wrote. If it takes longer, the rack is about to become an island.
 const VIEW_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,22 +51,7 @@ pub(crate) struct Work {
     timeline: Timeline,
     host: Host,
     running: Arc<Mutex<HashMap<NodeId, InstructionVersion>>>,
-}
-
-/// Why an attempt to execute an instruction ended.
-enum AttemptError {
-    /// The instruction failed permanently.
-    Failed(Failure),
-    /// This process must not continue; the next owner will.
-    Relinquished(mesh::Error),
-    /// A transient failure: a retry may succeed.
-    Transient(BmcError),
-}
-
-impl From<mesh::Error> for AttemptError {
-    fn from(error: mesh::Error) -> Self {
-        Self::Relinquished(error)
-    }
+    rejected: RejectedLogins,
 }
 
 impl Work {
@@ -78,7 +63,8 @@ impl Work {
         host: Host,
     ) -> Result<Self, Error> {
         let rack = joined.rack()?;
-        Ok(Self { joined, rack, drivers, limits: Arc::new(limits), timeline, host, running: Arc::default() })
+        let (limits, running, rejected) = (Arc::new(limits), Arc::default(), RejectedLogins::default());
+        Ok(Self { joined, rack, drivers, limits, timeline, host, running, rejected })
     }
 
     fn mesh(&self) -> &Mesh {
@@ -126,42 +112,59 @@ impl Work {
 
     async fn execute(&self, guard: WorkGuard, version: InstructionVersion, target: PowerTarget) {
         let node = guard.node();
-        let (begun, retry_timeout) = (Instant::now(), self.retry_timeout(target));
-        loop {
-            let outcome = tokio::select! {
-                outcome = self.attempt(&guard, version, target) => outcome,
-                () = guard.lost() => Err(AttemptError::Relinquished(mesh::Error::HandingOver { node })),
-            };
-            let failure_to_store = match outcome {
-                Ok(()) => {
-                    // A machine that boots from the network once is about to be inspected or deployed.
-                    if matches!(target, PowerTarget::Booted { boot: Some(boot) } if boot.device == BootDevice::Pxe) {
-                        drop(self.read_firmware_in_background(node));
+        let instruction = Instruction { version, target };
+        let attempts = async {
+            let budget = self.retry_timeout(target);
+            let mut patience = Patience::new(budget);
+            loop {
+                match self.attempt(&guard, instruction, &mut patience).await {
+                    Ok(()) => return Ok(()),
+                    Err(AttemptError::Stopped(stopped)) => return Err(stopped),
+                    Err(AttemptError::Paused) => {}
+                    Err(AttemptError::Transient(error)) => {
+                        let paused = patience.pause(error).await.map(drop);
+                        paused.map_err(|error| Stopped::Failed(given_up(&error, budget)))?;
                     }
-                    self.wait_until_visible(&guard, version).await;
-                    return metrics::instruction("reached");
                 }
-                Err(AttemptError::Failed(failure)) => Some(failure),
-                Err(AttemptError::Relinquished(error)) => {
-                    tracing::info!(node = %node, error = %chain(&error), "instruction left to the next owner");
-                    return metrics::instruction("left");
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = attempts => outcome,
+            () = guard.lost() => Err(Stopped::Relinquished(mesh::Error::HandingOver { node })),
+        };
+        match outcome {
+            Ok(()) => {
+                // A machine that boots from the network once is about to be inspected or deployed.
+                if matches!(target, PowerTarget::Booted { boot: Some(boot) } if boot.device == BootDevice::Pxe) {
+                    drop(self.read_firmware_in_background(node));
                 }
-                Err(AttemptError::Transient(error)) if begun.elapsed() < retry_timeout => {
-                    tracing::info!(node = %node, %error, "transient BMC failure, will retry");
-                    sleep(RETRY_DELAY).await;
-                    None
-                }
-                Err(AttemptError::Transient(error)) => Some(failure(error.cause(), error.to_string())),
-            };
-            if let Some(failure) = failure_to_store {
+                metrics::instruction("reached");
+            }
+            Err(Stopped::Relinquished(error)) => {
+                tracing::info!(node = %node, error = %chain(&error), "instruction left to the next owner");
+                return metrics::instruction("left");
+            }
+            Err(Stopped::Failed(failure)) => {
                 metrics::instruction("failed");
                 if let Err(error) = self.settle_failed(&guard, version, failure).await {
                     tracing::warn!(node = %node, error = %chain(&error), "cannot store a failed instruction");
                     return;
                 }
-                self.wait_until_visible(&guard, version).await;
-                return;
             }
+        }
+        self.wait_until_visible(&guard, version).await;
+    }
+
+    /// Remembers a login that the BMC rejected, until the BMC accepts one.
+    fn note_login(&self, node: NodeId, error: Option<&BmcError>) {
+        match error.map(BmcError::verdict) {
+            None => self.rejected.remove(node),
+            Some(Verdict::WrongCredentials) => {
+                if let Ok(Intent { bmc: Some(bmc), .. }) = self.intent(node) {
+                    self.rejected.add(node, bmc);
+                }
+            }
+            Some(Verdict::Later | Verdict::NewSession | Verdict::Doubtful | Verdict::Final) => {}
         }
     }
 
@@ -214,48 +217,6 @@ impl Work {
         self.mesh().commit(change).await.map(drop)
     }
 
-    /// Makes one attempt: claims the node, closes previous sessions, waits, reads, then acts.
-    async fn attempt(
-        &self,
-        guard: &WorkGuard,
-        version: InstructionVersion,
-        target: PowerTarget,
-    ) -> Result<(), AttemptError> {
-        let node = guard.node();
-        let reach =
-            self.bmc_target(node).map_err(|error| AttemptError::Failed(failure(Cause::BmcPassword, chain(&error))))?;
-        let mut takeover = Takeover::new(self.mesh().times().settle);
-        let claim = self.mesh().claim(guard).await?;
-        // Our view may have been behind when the instruction was requested. It no longer is, and the previous owner may
-        // have executed it.
-        if self.is_settled(node, version) {
-            return Ok(());
-        }
-        takeover.claimed(claim.token(), self.mesh().now());
-        let mut journal = JournalWriter::read(self.mesh(), claim).await?;
-        journal.obey(version)?;
-        takeover.sessions(journal.to_close());
-        let bmc = reach.open(&self.drivers, &self.limits).await;
-        let mut bmc = bmc.map_err(attempt_error)?;
-        journal.opened(bmc.session(), bmc.path());
-        takeover.logged_in(bmc.session());
-        let outcome = self.in_session(&mut bmc, &mut takeover, &mut journal, version, target).await;
-        let own = bmc.session();
-        if bmc.close().await {
-            journal.closed(own);
-        }
-        let power = match outcome {
-            Ok(power) => power,
-            Err(stopped) => {
-                // Store what is known of sessions, so that the next attempt does not have to close them again.
-                journal.write().await?;
-                return Err(stopped);
-            }
-        };
-        self.settle(&mut journal, version, power).await?;
-        Ok(())
-    }
-
     async fn settle(
         &self,
         journal: &mut JournalWriter,
@@ -278,101 +239,6 @@ impl Work {
             written => written,
         }
     }
-
-    async fn in_session(
-        &self,
-        bmc: &mut BmcSession,
-        takeover: &mut Takeover<u32, Duration>,
-        journal: &mut JournalWriter,
-        version: InstructionVersion,
-        target: PowerTarget,
-    ) -> Result<Power, AttemptError> {
-        let mut unconfirmed = Vec::new();
-        let mut power = loop {
-            match takeover.next_action(self.mesh().now()) {
-                NextAction::Close(session) => {
-                    let confirmed = bmc.close_other(session, journal.path(session)).await.map_err(attempt_error)?;
-                    takeover.closed(session, confirmed);
-                    if confirmed {
-                        journal.closed(session);
-                    } else {
-                        unconfirmed.push(session);
-                    }
-                }
-                NextAction::Settle(until) => sleep(until.saturating_sub(self.mesh().now())).await,
-                NextAction::Read | NextAction::Act => {
-                    // The sessions need not be remembered any more: all commands sent through them have arrived.
-                    unconfirmed.drain(..).for_each(|session| journal.closed(session));
-                    break bmc.power().await.map_err(attempt_error)?;
-                }
-                NextAction::Claim | NextAction::Sessions | NextAction::Login => {
-                    return Err(AttemptError::Transient(BmcError::NotPermitted));
-                }
-            }
-        };
-        takeover.read();
-        let steps = target.boot().map_or(0, |boot| bmc.boot_steps(boot));
-        let mut sequence = PowerSequence::new(target, steps);
-        loop {
-            match sequence.next(power, clock::now(), &self.limits) {
-                Step::Reached => return Ok(power),
-                Step::Stuck(cause, text) => return Err(AttemptError::Failed(failure(cause, text))),
-                Step::Wait => {
-                    sleep(POWER_CHECK_INTERVAL).await;
-                    sequence.waited(POWER_CHECK_INTERVAL);
-                    power = self.read_power(bmc, journal.claim(), version, power).await?;
-                }
-                Step::Send(Command::Interrupt) if has_interrupted(journal, version) => {
-                    let text = "the interrupt was sent, but the BMC did not confirm it; check the console and repeat the \
-                                request if the system was not interrupted";
-                    return Err(AttemptError::Failed(failure(Cause::BmcSilent, text.to_owned())));
-                }
-                Step::Send(command) => {
-                    bmc.prepare().await.map_err(attempt_error)?;
-                    let permit = journal.arm(version, bmc.session(), &command.description()).await?;
-                    match bmc.command(command, &permit).await {
-                        Ok(Reply::Done) => journal.ended(Outcome::Done),
-                        Ok(Reply::Refused(why)) => {
-                            journal.ended(Outcome::Refused(why.clone()));
-                            return Err(AttemptError::Failed(failure(
-                                Cause::BmcRefused,
-                                format!("the BMC refused the command: {why}"),
-                            )));
-                        }
-                        Err(error) => {
-                            journal.ended(Outcome::Unknown);
-                            return Err(attempt_error(error));
-                        }
-                    }
-                    sequence.sent(command);
-                    power = self.read_power(bmc, journal.claim(), version, power).await?;
-                }
-            }
-        }
-    }
-
-    async fn read_power(
-        &self,
-        bmc: &mut BmcSession,
-        claim: Claim,
-        version: InstructionVersion,
-        before: Power,
-    ) -> Result<Power, AttemptError> {
-        let power = bmc.power().await.map_err(attempt_error)?;
-        if power != before {
-            let mark = if power == Power::On { Mark::PowerOn } else { Mark::PowerOff };
-            self.timeline.note(claim.node(), version.generation, mark, "");
-        }
-        Ok(power)
-    }
-}
-
-/// Returns whether the interrupt of this instruction may have reached the BMC in a previous attempt.
-fn has_interrupted(journal: &JournalWriter, version: InstructionVersion) -> bool {
-    let entry = journal.record().entry.as_ref();
-    entry.is_some_and(|entry| {
-        entry.version.generation == version.generation && entry.command == Command::Interrupt.description()
-    })
 }
 
 fn power_record(power: Power, claim: Claim, settled: Option<Settled>) -> PowerSeen {
@@ -383,12 +249,14 @@ fn failure(cause: Cause, text: String) -> Failure {
     Failure { cause, text, at: clock::now() }
 }
 
-fn attempt_error(error: BmcError) -> AttemptError {
-    if error.may_pass() {
-        AttemptError::Transient(error)
+/// The failure of an instruction whose time is over, or that the BMC refuses.
+fn given_up(error: &BmcError, budget: Duration) -> Failure {
+    let repeated = if error.verdict().may_pass() {
+        format!("; the BMC was asked again for {} s", budget.as_secs())
     } else {
-        AttemptError::Failed(failure(error.cause(), error.to_string()))
-    }
+        String::new()
+    };
+    failure(error.cause(), format!("{error}{repeated}"))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

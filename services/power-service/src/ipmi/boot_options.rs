@@ -1,6 +1,7 @@
 //! Converts boot orders to and from IPMI boot options (IPMI 2.0 Table 28-14, parameter 5). Pure.
 
 use domain::power::{Boot, BootDevice, BootMode, Persistence};
+use keyspace::value;
 use wire_ipmi::chassis::boot;
 
 use crate::bmc::BootOrder;
@@ -46,9 +47,27 @@ pub(super) const fn to_choice(order: Boot) -> Option<boot::Choice> {
     Some(boot::Choice { device, persistence, firmware })
 }
 
+/// Returns the commands that make the choice, in order. With the BMC's timeout kept, none of them disables it.
+pub(super) fn steps(choice: boot::Choice, settings: &value::Ipmi) -> Vec<boot::Step> {
+    let steps = choice.steps().into_iter();
+    steps.filter(|step| !(settings.keeps_boot_timeout && step.is_for_timeout())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timeout_that_is_to_stay_is_not_disabled() {
+        let choice = to_choice(Boot { device: BootDevice::Disk, persistence: Persistence::Once, mode: BootMode::Uefi });
+        let sent = |settings: &value::Ipmi| -> Vec<u8> {
+            let steps = steps(choice.unwrap(), settings);
+            steps.iter().filter_map(|step| step.command.data.first().copied()).collect()
+        };
+        assert_eq!(sent(&value::Ipmi::default()), [0, 3, 4, 5, 0], "Table 28-14: parameter 3 has the timeout");
+        let keeps = value::Ipmi { keeps_boot_timeout: true, ..value::Ipmi::default() };
+        assert_eq!(sent(&keeps), [0, 4, 5, 0]);
+    }
 
     #[test]
     fn an_order_is_read_as_it_was_chosen_and_uefis_http_client_has_no_word() {

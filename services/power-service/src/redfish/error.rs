@@ -2,6 +2,8 @@
 
 use domain::power::BootDevice;
 
+use crate::retry::Verdict;
+
 /// Why a Redfish service cannot be used for a purpose. The texts continue a sentence about the BMC.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RedfishError {
@@ -60,4 +62,23 @@ pub(super) enum RedfishError {
     /// TLS cannot be configured.
     #[error("TLS cannot be configured: {0}")]
     Tls(String),
+}
+
+impl RedfishError {
+    /// Returns whether the service may answer differently later.
+    pub(super) const fn verdict(&self) -> Verdict {
+        match self {
+            // A service that starts has no systems yet, and does not know their power.
+            Self::NoSystems | Self::NoPowerState => Verdict::Later,
+            Self::UnknownPowerState(_) => Verdict::Doubtful,
+            Self::ResetType(_)
+            | Self::BootDevice(_)
+            | Self::BootProperty { .. }
+            | Self::Request { .. }
+            | Self::SeveralSystems(_)
+            | Self::UnknownSystem { .. }
+            | Self::CaFile { .. }
+            | Self::Tls(_) => Verdict::Final,
+        }
+    }
 }

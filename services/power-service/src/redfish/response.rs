@@ -11,7 +11,10 @@ use super::{
     connection::Answer,
     error::RedfishError,
 };
-use crate::bmc::{BmcError, BootOrder};
+use crate::{
+    bmc::{BmcError, BootOrder},
+    retry::Verdict,
+};
 
 /// Maximum length of a service's error message that is kept, in characters.
 const MAX_MESSAGE_CHARS: usize = 300;
@@ -52,9 +55,8 @@ pub(super) fn classify(answer: &Answer) -> ResponseKind {
         401 => ResponseKind::Unauthorized,
         404 | 410 => ResponseKind::NotFound,
         412 | 428 => ResponseKind::PreconditionFailed,
-        // A machine that has just been switched off may refuse to be switched on (RFC 9110 §15.5.10).
-        409 | 429 | 503 => ResponseKind::Busy(error_text(answer)),
         502 | 504 => ResponseKind::GatewayError,
+        status if Verdict::of_http(status) == Verdict::Later => ResponseKind::Busy(error_text(answer)),
         300..=399 => ResponseKind::Refused(redirected(answer)),
         _ => ResponseKind::Refused(error_text(answer)),
     }
@@ -64,7 +66,6 @@ impl ResponseKind {
     /// Converts a response other than the expected success to an error.
     pub(super) fn error(self, address: &str) -> BmcError {
         let address = address.to_owned();
-        let refused = |why: &str| BmcError::Refused { address: address.clone(), why: why.to_owned() };
         match self {
             Self::Unauthorized => BmcError::Password(address),
             Self::NoSessionSlot => BmcError::NoSlot(address),
@@ -73,9 +74,9 @@ impl ResponseKind {
                 BmcError::Busy { address, why: "the resource was changed concurrently".to_owned() }
             }
             Self::GatewayError => BmcError::Silent(address),
-            Self::NotFound => refused("it does not have the resource"),
-            Self::Refused(why) => refused(&why),
-            Self::Success => refused("its response is malformed"),
+            Self::NotFound => BmcError::Refused { address, why: "it does not have the resource".to_owned() },
+            Self::Refused(why) => BmcError::Refused { address, why },
+            Self::Success => BmcError::of(Verdict::Doubtful, address, "its response is malformed".to_owned()),
         }
     }
 }
@@ -288,7 +289,7 @@ mod tests {
         for body in texts.iter().map(|text| serde_json::from_str(text).unwrap()).chain([deep]) {
             assert!(members(&body).is_empty());
             assert_eq!(link(&body, "/Systems"), None);
-            assert_eq!(classify(&answer(500, body.clone())), ResponseKind::Refused("status 500".to_owned()));
+            assert_eq!(classify(&answer(500, body.clone())), ResponseKind::Busy("status 500".to_owned()));
             let system = system(body);
             assert!(system.power().is_err() && system.description() == "Redfish" && system.allows("/Boot/X", "y"));
         }

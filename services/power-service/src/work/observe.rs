@@ -12,10 +12,15 @@ use mesh::{Claim, WorkGuard};
 use service_kit::clock;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Work, failure, power_record};
+use super::{
+    Work, failure,
+    patience::{Patience, repeat_read},
+    power_record,
+};
 use crate::{
     Error,
     bmc::{Bmc as _, BmcError, BootOrder},
+    retry::Verdict,
     session::BmcSession,
 };
 
@@ -25,6 +30,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(12);
 /// Maximum duration of a background read: firmware consists of a dozen resources, and a slow BMC may take seconds for
 /// each.
 const BACKGROUND_READ_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long a BMC that answers "later" is asked again, so that the caller receives its answer and not a timeout.
+const READ_RETRY_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a power query waits for the firmware settings.
 const FIRMWARE_WAIT: Duration = Duration::from_secs(2);
 
@@ -103,7 +110,7 @@ impl Work {
     async fn read<T>(
         &self,
         guard: &WorkGuard,
-        read: impl AsyncFnOnce(&mut BmcSession) -> Result<T, BmcError>,
+        read: impl AsyncFn(&mut BmcSession) -> Result<T, BmcError>,
     ) -> Result<T, Error> {
         self.read_for(guard, READ_TIMEOUT, read).await
     }
@@ -114,14 +121,25 @@ impl Work {
         &self,
         guard: &WorkGuard,
         most: Duration,
-        read: impl AsyncFnOnce(&mut BmcSession) -> Result<T, BmcError>,
+        read: impl AsyncFn(&mut BmcSession) -> Result<T, BmcError>,
     ) -> Result<T, Error> {
         let node = guard.node();
         let reach = self.bmc_target(node)?;
         let silent = BmcError::Silent(reach.address());
         let reading = async {
-            let mut bmc = reach.open(&self.drivers, &self.limits).await?;
-            let read = read(&mut bmc).await;
+            let mut patience = Patience::new(READ_RETRY_TIMEOUT.min(most));
+            let mut bmc = loop {
+                let opened = reach.open(&self.drivers, &self.limits).await;
+                self.note_login(node, opened.as_ref().err());
+                match opened {
+                    Ok(bmc) => break bmc,
+                    // The caller repeats its request if it wants to wait for longer than one login takes.
+                    Err(failure) if failure.verdict() == Verdict::NewSession => return Err(failure),
+                    Err(failure) => patience.pause(failure).await.map(drop)?,
+                }
+            };
+            let read = repeat_read!(patience, read(&mut bmc));
+            self.note_login(node, read.as_ref().err());
             bmc.close().await;
             read
         };
@@ -133,7 +151,7 @@ impl Work {
         }
     }
 
-    /// Returns the owned and verified nodes for which no instruction is running.
+    /// Returns the owned and verified nodes for which no instruction is running, and whose BMC did not reject the login.
     pub(crate) fn idle_nodes(&self) -> Vec<NodeId> {
         let view = self.mesh().view();
         let running = self.running.lock();
@@ -142,7 +160,12 @@ impl Work {
         let is_known =
             |node: &NodeId| view.get(&key::life(self.rack, *node)).is_some_and(|life| life.value.state.is_verified());
         // The power of a simulated BMC changes only through us.
-        let has_bmc = |node: &NodeId| self.intent(*node).is_ok_and(|intent| intent.bmc.is_some());
+        self.rejected.retain(|node| self.intent(node).is_ok());
+        // A login that the BMC rejected is not repeated.
+        let has_bmc = |node: &NodeId| {
+            let bmc = self.intent(*node).ok().and_then(|intent| intent.bmc);
+            bmc.is_some_and(|bmc| !self.rejected.has(*node, &bmc))
+        };
         idle.filter(is_known).filter(has_bmc).collect()
     }
 
@@ -152,8 +175,11 @@ impl Work {
         let Ok(guard) = self.mesh().begin_work(node) else { return Ok(()) };
         let Ok(reach) = self.bmc_target(node) else { return Ok(()) };
         let reading = async {
-            let mut bmc = reach.open(&self.drivers, &self.limits).await?;
+            let opened = reach.open(&self.drivers, &self.limits).await;
+            self.note_login(node, opened.as_ref().err());
+            let mut bmc = opened?;
             let power = bmc.power().await;
+            self.note_login(node, power.as_ref().err());
             bmc.close().await;
             power
         };

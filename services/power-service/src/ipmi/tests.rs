@@ -1,0 +1,199 @@
+//! Tests the driver with a simulated BMC on loopback.
+
+use std::net::Ipv4Addr;
+
+use domain::power::{BootDevice, BootMode, Persistence};
+use keyspace::value::{CipherSuite, IpmiPrivilege};
+use tokio::net::UdpSocket;
+use wire_ipmi::{
+    Privilege, Suite,
+    chassis::boot::Weight,
+    responder::{Closing, Identity, Output as BmcOutput, Responder, User, machine::Machine},
+};
+
+use super::*;
+use crate::retry::{Next, Retries};
+
+const KEY: &[u8] = b"kg";
+
+/// A BMC with the users `admin` and `oper`, whose key is `key`. The next commands have these completion codes.
+async fn bmc(host: &Host, key: Option<&[u8]>, script: Vec<(wire_ipmi::Command, u8)>) -> BmcAddr {
+    let user = |name: &[u8], privilege| User {
+        name: name.to_vec(),
+        password: wire_ipmi::Secret::new(b"labpass").unwrap(),
+        privilege,
+    };
+    let identity = Identity {
+        guid: [7; 16],
+        users: vec![user(b"admin", Privilege::Administrator), user(b"oper", Privilege::Operator)],
+        bmc_key: key.and_then(wire_ipmi::Secret::new),
+        suites: vec![Suite::Three],
+        slots: 32,
+        closing: Closing::Any,
+    };
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = socket.local_addr().unwrap().to_string().parse().unwrap();
+    let (mut responder, mut machine): (Responder<SocketAddr, Instant>, _) =
+        (Responder::new(identity, [3; 32]), Machine::default());
+    for (command, code) in script {
+        responder.script(&command, [Completion(code)]);
+    }
+    host.spawn(async move {
+        let mut buffer = [0; MAX_DATAGRAM_BYTES];
+        while let Ok((size, from)) = socket.recv_from(&mut buffer).await {
+            let _malformed = responder.receive(Instant::now(), from, buffer.get(..size).unwrap_or_default());
+            while let Some(output) = responder.poll() {
+                match output {
+                    BmcOutput::Send { to, bytes } => drop(socket.send_to(&bytes, to).await),
+                    BmcOutput::Command(call) => {
+                        let answer = machine.answer(&call);
+                        responder.respond(call.id, answer.completion, &answer.data);
+                    }
+                    BmcOutput::Served { .. } => {}
+                }
+            }
+        }
+    });
+    address
+}
+
+fn login(address: BmcAddr, user: &str) -> Login {
+    let password = Secret::new(b"labpass".to_vec());
+    Login { address, user: user.to_owned(), password, key: None, ipmi: value::Ipmi::default() }
+}
+
+async fn open(host: &Host, login: &Login) -> Result<IpmiSession, BmcError> {
+    let ipmi = Ipmi::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), host.clone()).await.unwrap();
+    ipmi.open(login, &config::Power::default()).await
+}
+
+#[tokio::test]
+async fn a_read_that_is_answered_later_is_repeated_in_its_session() {
+    let host = Host::default();
+    let codes = [0xc0, 0xc3, 0xd2, 0xff, 0xd5, 0xd4];
+    let script = codes.map(|code| (chassis::get_status(), code)).to_vec();
+    let address = bmc(&host, None, script).await;
+    let mut session = open(&host, &login(address, "admin")).await.unwrap();
+    let mut retries = Retries::new(Duration::from_secs(60));
+    for code in codes {
+        let error = session.power().await.unwrap_err();
+        assert!(error.to_string().contains(&format!("{code:#04x}")), "{error}");
+        assert!(matches!(retries.next(Duration::ZERO, error.verdict()), Next::Ask(_)), "{error}");
+    }
+    assert_eq!(session.power().await, Ok(Power::Off));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_an_error_is_no_device_id_and_no_boot_device() {
+    let host = Host::default();
+    let script = vec![(app::get_device_id(), 0xc0), (boot::get(), 0xd2), (boot::get(), 0x80)];
+    let address = bmc(&host, None, script).await;
+    let mut session = open(&host, &login(address, "admin")).await.unwrap();
+    assert_eq!(session.describe().await.unwrap_err().verdict(), Verdict::Later);
+    assert_eq!(session.boot_order().await.unwrap_err().verdict(), Verdict::Later);
+    assert_eq!(session.boot_order().await.unwrap_err().verdict(), Verdict::Final);
+    assert!(session.describe().await.is_ok() && session.boot_order().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_privilege_that_the_user_does_not_have_is_not_told_as_a_wrong_password() {
+    let host = Host::default();
+    let address = bmc(&host, None, Vec::new()).await;
+    let refused = open(&host, &login(address.clone(), "oper")).await.map(drop).unwrap_err();
+    assert_eq!((refused.cause(), refused.verdict()), (domain::failure::Cause::BmcPrivilege, Verdict::Final));
+    let text = refused.to_string();
+    assert!(text.contains("\"oper\"") && text.contains("ADMINISTRATOR") && text.contains("ipmi_priv_level"), "{text}");
+    // The record asks for what the user has.
+    let mut modest = login(address, "oper");
+    modest.ipmi.privilege = IpmiPrivilege::Operator;
+    assert_eq!(open(&host, &modest).await.unwrap().power().await, Ok(Power::Off));
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_a_wrong_key_are_told_apart_and_tried_once() {
+    let host = Host::default();
+    let address = bmc(&host, Some(KEY), Vec::new()).await;
+    let keyed = Login { key: Some(Secret::new(KEY.to_vec())), ..login(address.clone(), "admin") };
+    assert!(open(&host, &keyed).await.is_ok());
+    for (login, wanted) in [
+        (Login { password: Secret::new(b"other".to_vec()), ..keyed.clone() }, BmcError::Password(address.to_string())),
+        (Login { user: "ghost".to_owned(), ..keyed.clone() }, BmcError::Password(address.to_string())),
+        (Login { key: None, ..keyed.clone() }, BmcError::WrongKey(address.to_string())),
+        (Login { key: Some(Secret::new(b"other".to_vec())), ..keyed }, BmcError::WrongKey(address.to_string())),
+    ] {
+        let refused = open(&host, &login).await.map(drop).unwrap_err();
+        assert_eq!(refused, wanted);
+        assert_eq!(refused.verdict(), Verdict::WrongCredentials);
+    }
+}
+
+#[tokio::test]
+async fn a_cipher_suite_of_the_record_is_the_only_one() {
+    let host = Host::default();
+    let address = bmc(&host, None, Vec::new()).await;
+    let with = |suite| {
+        let mut login = login(address.clone(), "admin");
+        login.ipmi.cipher_suite = suite;
+        login
+    };
+    for suite in [None, Some(CipherSuite::Three)] {
+        assert!(open(&host, &with(suite)).await.is_ok(), "{suite:?}");
+    }
+    let refused = open(&host, &with(Some(CipherSuite::Seventeen))).await.map(drop).unwrap_err();
+    let text = refused.to_string();
+    assert!(refused.verdict() == Verdict::Final && text.contains("set driver_info/ipmi_cipher_suite to 3"), "{text}");
+}
+
+#[tokio::test]
+async fn a_command_is_repeated_or_not_by_the_code_of_its_answer() {
+    let host = Host::default();
+    let address = bmc(&host, None, Vec::new()).await;
+    let session = open(&host, &login(address, "admin")).await.unwrap();
+    let order = Boot { device: BootDevice::Disk, persistence: Persistence::Once, mode: BootMode::Uefi };
+    let choice = boot_options::to_choice(order).unwrap().command();
+    let (power, on) = (chassis::Control::On.command(), Command::On);
+    let step = Command::Boot(order, 0);
+    // IPMI 2.0 Table 5-2 and §28.12: done, later, maybe done, or never.
+    for (wire, command, code, weight, wanted) in [
+        (&power, on, 0x00, Weight::Required, "done"),
+        (&power, on, 0xc0, Weight::Required, "later"),
+        (&power, on, 0xd5, Weight::Required, "later"),
+        (&power, on, 0xd2, Weight::Required, "later"),
+        (&power, on, 0xd4, Weight::Required, "later"),
+        (&power, on, 0xc3, Weight::Required, "maybe"),
+        (&power, on, 0xff, Weight::Required, "maybe"),
+        (&power, on, 0x0f, Weight::Required, "maybe"),
+        (&power, on, 0xcc, Weight::Required, "never"),
+        (&power, on, 0xc1, Weight::Required, "never"),
+        (&choice, step, 0x81, Weight::Required, "later"),
+        (&choice, step, 0x80, Weight::Required, "never"),
+        (&choice, step, 0xcc, Weight::Optional, "done"),
+        (&choice, step, 0x80, Weight::Optional, "done"),
+        (&choice, step, 0xff, Weight::Optional, "done"),
+        (&choice, step, 0xc0, Weight::Optional, "later"),
+        (&choice, step, 0xc3, Weight::Optional, "maybe"),
+    ] {
+        let completion = Completion(code);
+        let told = match session.reply(command, wire.meaning(completion), completion, weight) {
+            Ok(Reply::Done) => "done",
+            Ok(Reply::NotNow(error)) => {
+                assert!(error.verdict().may_pass(), "{code:#04x}: {error}");
+                "later"
+            }
+            Ok(Reply::Refused(_)) => "never",
+            Err(error) => {
+                assert!(error.verdict().may_pass(), "{code:#04x}: {error}");
+                "maybe"
+            }
+        };
+        assert_eq!(told, wanted, "{code:#04x} to {command:?}, {weight:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_name_that_cannot_be_resolved_may_be_resolved_later() {
+    let host = Host::default();
+    let unknown = login("no-such-host.invalid:623".parse().unwrap(), "admin");
+    let error = open(&host, &unknown).await.map(drop).unwrap_err();
+    assert_eq!(error.verdict(), Verdict::Later, "{error}");
+}
