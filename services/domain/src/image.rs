@@ -1,5 +1,8 @@
 //! Images for disks and for booting from the network, and their digests.
 
+pub mod checksum;
+pub mod format;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -84,7 +87,7 @@ impl FromStr for Digest {
 }
 as_text!(Digest);
 
-/// Compression of the content on the wire and in the cache. It is decompressed while it is written to a disk.
+/// How the content of an image is packed in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding {
@@ -95,6 +98,8 @@ pub enum Encoding {
     Gzip,
     /// RFC 8878.
     Zstd,
+    /// QEMU copy-on-write, version 2 or 3. The storage-service converts it to plain when it downloads it.
+    Qcow2,
 }
 
 /// Purpose of an image.
@@ -121,7 +126,7 @@ pub struct Image {
     pub url: String,
     /// Expected digest of the downloaded file.
     pub digest: Digest,
-    /// Compression of the file.
+    /// How the file is packed. It is unpacked while it is written to a disk.
     pub encoding: Encoding,
     /// Purpose of the image.
     pub purpose: Purpose,
