@@ -1,13 +1,16 @@
 //! Content of a config drive for cloud-init's ConfigDrive datasource: a FAT volume with the label `config-2`, created in
 //! memory from files, or a volume that a client provided. The agent writes it to the disk of the machine.
 
+mod gzip;
+
 use std::{
     collections::BTreeMap,
     io::{self, Cursor, Read as _, Write as _},
 };
 
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
-use flate2::read::GzDecoder;
+
+pub use self::gzip::GzipReader;
 
 /// Volume label that cloud-init requires, in FAT's format of 11 octets.
 const LABEL: [u8; 11] = *b"config-2   ";
@@ -26,10 +29,10 @@ pub const PACKED: &str = ":packed";
 const ISO_IDENTIFIER_OFFSET: usize = 32_769;
 /// Identifier of an ISO 9660 volume.
 const ISO_IDENTIFIER: &[u8] = b"CD001";
-/// Offset of the signature of a FAT volume.
-const FAT_SIGNATURE_OFFSET: usize = 510;
-/// Signature of a FAT volume.
-const FAT_SIGNATURE: &[u8] = &[0x55, 0xaa];
+/// Signature of a FAT volume, with its offset. A disk with an MBR has it, too.
+const FAT_SIGNATURE: (usize, &[u8]) = (510, &[0x55, 0xaa]);
+/// First bytes of a FAT volume: a jump (Microsoft FAT specification, 3.1).
+const FAT_JUMPS: [u8; 2] = [0xeb, 0xe9];
 
 /// Renders `openstack/latest/meta_data.json`, which identifies the instance to cloud-init. `phone_home` is the URL that the
 /// deployed system calls after it has started.
@@ -52,7 +55,7 @@ pub enum ConfigDriveError {
     #[error("{0:?} is not a name for a file of a config drive")]
     Name(String),
     /// The compressed volume cannot be decompressed.
-    #[error("the config drive cannot be decompressed: it must be a gzip-compressed volume")]
+    #[error("the config drive cannot be decompressed: it must be a volume packed with gzip")]
     Zip(#[source] io::Error),
     /// The compressed volume is neither ISO 9660 nor FAT.
     #[error("the packed config drive is neither an ISO 9660 nor a FAT volume")]
@@ -95,13 +98,16 @@ pub fn volume(files: &BTreeMap<String, Vec<u8>>, id: [u8; 16], sector: u16) -> R
 /// [`ConfigDriveError`] if it cannot be decompressed, is too large, or is not a volume.
 pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, ConfigDriveError> {
     let mut volume = Vec::new();
-    GzDecoder::new(packed).take(MAX_CONTENT_BYTES + 1).read_to_end(&mut volume).map_err(ConfigDriveError::Zip)?;
+    GzipReader::new(packed).take(MAX_CONTENT_BYTES + 1).read_to_end(&mut volume).map_err(ConfigDriveError::Zip)?;
     let octets = volume.len() as u64;
     if octets > MAX_CONTENT_BYTES {
         return Err(ConfigDriveError::TooLarge { octets });
     }
     let has = |at: usize, sign: &[u8]| volume.get(at..at + sign.len()) == Some(sign);
-    if !has(ISO_IDENTIFIER_OFFSET, ISO_IDENTIFIER) && !has(FAT_SIGNATURE_OFFSET, FAT_SIGNATURE) {
+    let (at, sign) = FAT_SIGNATURE;
+    let is_fat = has(at, sign) && volume.first().is_some_and(|first| FAT_JUMPS.contains(first));
+    // A hybrid ISO has the signature of a disk as well.
+    if !has(ISO_IDENTIFIER_OFFSET, ISO_IDENTIFIER) && !is_fat {
         return Err(ConfigDriveError::Strange);
     }
     volume.resize(usize::try_from(octets.next_multiple_of(VOLUME_SIZE_UNIT)).unwrap_or(usize::MAX), 0);
@@ -146,6 +152,34 @@ mod tests {
         assert_eq!((volume.len(), &volume[..iso.len()]), (1 << 20, iso.as_slice()));
         let own = super::volume(&BTreeMap::from([("a".to_owned(), vec![1])]), [7; 16], 512).unwrap();
         assert_eq!(unpack(&packed(&own)).unwrap(), own);
+    }
+
+    #[test]
+    fn a_packed_volume_is_told_by_its_content() {
+        let signed = |parts: &[(usize, &[u8])]| {
+            let mut volume = vec![0; 400_000];
+            for (at, bytes) in parts {
+                volume[*at..*at + bytes.len()].copy_from_slice(bytes);
+            }
+            volume
+        };
+        let iso: (usize, &[u8]) = (ISO_IDENTIFIER_OFFSET, ISO_IDENTIFIER);
+        let own = volume(&BTreeMap::from([("a".to_owned(), vec![1])]), [7; 16], 512).unwrap();
+        let two = |volume: &[u8]| [packed(&volume[..1000]), packed(&volume[1000..])].concat();
+        for (octets, source, works) in [
+            (packed(&signed(&[iso])), "ECMA-119 §8.1", true),
+            (packed(&signed(&[iso, FAT_SIGNATURE])), "isohybrid", true),
+            (packed(&own), "FAT", true),
+            (packed(&signed(&[FAT_SIGNATURE, (450, &[0x83])])), "a disk with an MBR is no volume", false),
+            (packed(&signed(&[])), "zeros", false),
+            (two(&signed(&[iso])), "RFC 1952 §2.2: the second member has the identifier", true),
+            (two(&own), "RFC 1952 §2.2: FAT in two members", true),
+            ([packed(&own), vec![0; 700]].concat(), "gzip -t: zeros", true),
+            ([packed(&own), b"x".to_vec()].concat(), "garbage", false),
+        ] {
+            assert_eq!(unpack(&octets).is_ok(), works, "{source}");
+        }
+        assert_eq!(unpack(&two(&own)).unwrap(), own);
     }
 
     #[test]
