@@ -46,7 +46,7 @@ alike! { "service", Service, ServiceKind:
     Power => Power, Pxe => Pxe, Storage => Storage, Inventory => Inventory, Scheduler => Scheduler,
 }
 
-alike! { "encoding", Encoding, ImageEncoding: Plain => Plain, Gzip => Gzip, Zstd => Zstd }
+alike! { "encoding", Encoding, ImageEncoding: Plain => Plain, Gzip => Gzip, Zstd => Zstd, Qcow2 => Qcow2 }
 
 alike! { "purpose", Purpose, ImagePurpose: Disk => Disk, Kernel => Kernel, Ramdisk => Ramdisk }
 

@@ -11,6 +11,8 @@ impl From<Encoding> for wire::Encoding {
             Encoding::Plain => Self::Plain,
             Encoding::Gzip => Self::Gzip,
             Encoding::Zstd => Self::Zstd,
+            // The storage-service converts it before an agent is told to write it.
+            Encoding::Qcow2 => Self::Unspecified,
         }
     }
 }
@@ -34,5 +36,6 @@ pub const fn encoding_word(encoding: Encoding) -> &'static str {
         Encoding::Plain => "plain",
         Encoding::Gzip => "gzip",
         Encoding::Zstd => "zstd",
+        Encoding::Qcow2 => "qcow2",
     }
 }

@@ -54,10 +54,30 @@ pub fn write_config_drive(
         table.place(target.size, volume.len() as u64, id).map_err(|source| placement_error(&target.title, source))?;
     // The table is written last, so that the partition never appears without its content.
     let content = Edit { at: placed.start, bytes: volume };
-    for edit in [content].into_iter().chain(placed.edits) {
+    apply([content].into_iter().chain(placed.edits), target, "write the config drive to")
+}
+
+/// Moves the backup header of a GPT to the end of a disk that is larger than its image (UEFI 2.10 §5.3.2). Other disks,
+/// and those with a damaged table, are left unchanged.
+///
+/// # Errors
+/// [`WorkError::Disk`]
+pub fn move_backup_table(target: &mut Target<impl Device>) -> Result<(), WorkError> {
+    match read_table(&mut target.device).map_err(target.error("read"))? {
+        Table::Gpt(table) => apply(table.move_backup(target.size), target, "write the partition table to"),
+        Table::Mbr(_) | Table::Damaged(_) | Table::None => Ok(()),
+    }
+}
+
+fn apply(
+    edits: impl IntoIterator<Item = Edit>,
+    target: &mut Target<impl Device>,
+    doing: &'static str,
+) -> Result<(), WorkError> {
+    for edit in edits {
         let device = &mut target.device;
         let written = device.seek(SeekFrom::Start(edit.at)).and_then(|_| device.write_all(&edit.bytes));
-        written.and_then(|()| device.sync()).map_err(target.error("write the config drive to"))?;
+        written.and_then(|()| device.sync()).map_err(target.error(doing))?;
     }
     Ok(())
 }

@@ -12,6 +12,8 @@ use crate::{
 
 /// Sector size in sysfs, in bytes, whatever the disk's own (Linux, Documentation/ABI/stable/sysfs-block).
 const SECTOR_BYTES: u64 = 512;
+/// Sizes of logical blocks of disks, in bytes.
+const BLOCK_SIZES: [u64; 2] = [512, 4096];
 /// Size in bytes below which a disk is chosen last: small disks are often SD cards and firmware modules.
 const MIN_ORDINARY_BYTES: u64 = 4 << 30;
 /// Prefixes of kernel names that are not disks of the machine.
@@ -112,6 +114,23 @@ pub fn title(disk: &Disk) -> String {
         (model, "") => format!("{} ({model})", disk.name),
         (model, serial) => format!("{} ({model}, serial {serial})", disk.name),
     }
+}
+
+/// Returns the size of a disk's logical blocks in bytes, if the kernel tells it.
+#[must_use]
+pub fn block_size(machine: &Machine, disk: &str) -> Option<u64> {
+    text(&machine.path("sys/block").join(disk).join("queue/logical_block_size")).parse().ok()
+}
+
+/// Returns the size of blocks for which the image with this start is partitioned, if its GPT is not where a disk with
+/// blocks of `found` bytes has it (UEFI 2.10 §5.3.1: in the second block).
+#[must_use]
+pub fn other_block_size(start: &[u8], found: u64) -> Option<u64> {
+    let has_table = |size: &u64| {
+        let header = usize::try_from(*size).ok().and_then(|at| start.get(at..));
+        header.is_some_and(|header| header.starts_with(b"EFI PART"))
+    };
+    if has_table(&found) { None } else { BLOCK_SIZES.into_iter().find(has_table) }
 }
 
 /// Opens a disk exclusively for writing.

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use domain::{
     failure::{Cause, Failure},
-    image::Digest,
+    image::{Digest, format::ImageFormatError},
     time::Timestamp,
 };
 use proto::convert::Invalid;
@@ -105,6 +105,27 @@ pub enum WorkError {
         /// The reason.
         source: io::Error,
     },
+    /// The image is not what it is registered as, or cannot be written to a disk.
+    #[error("disk {disk} is left as it was")]
+    Format {
+        /// The disk.
+        disk: String,
+        /// The reason.
+        source: ImageFormatError,
+    },
+    /// The image is partitioned for disks with blocks of another size.
+    #[error(
+        "the image has a GPT for blocks of {image} bytes, but disk {disk} has blocks of {found} bytes and would not \
+         boot it; use an image for {found} bytes, or another disk; the disk is left as it was"
+    )]
+    BlockSize {
+        /// The disk.
+        disk: String,
+        /// Size of its logical blocks, in bytes.
+        found: u64,
+        /// The image's size of logical blocks, in bytes.
+        image: u64,
+    },
     /// The image cannot be downloaded.
     #[error("cannot download the image: no progress after byte {at} in {tries} attempts; the last, {url}: {why}")]
     ServerGone {
@@ -140,6 +161,7 @@ impl WorkError {
             Self::Disk { .. } => Cause::DiskError,
             Self::Digest { .. } => Cause::ImageDigest,
             Self::Corrupt { .. } => Cause::ImageCorrupt,
+            Self::Format { .. } | Self::BlockSize { .. } => Cause::ImageFormat,
             Self::ServerGone { .. } => Cause::ImageServerGone,
             Self::ConfigDrive { source, .. } => source.cause(),
             Self::Instruction(_) | Self::Stopped => Cause::AgentCrashed,

@@ -6,9 +6,13 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
 };
 
-use domain::image::{Digest, Encoding};
+use domain::image::{
+    Digest, Encoding,
+    format::{HEAD_BYTES, ImageFormatError, check_content, check_unpacked},
+};
 
 use crate::{
+    disks::other_block_size,
     error::WorkError,
     unpack::{self, HashingReader, Unpacked},
     wipe::clear_ends,
@@ -39,6 +43,8 @@ pub struct Target<D> {
     pub title: String,
     /// Size in bytes.
     pub size: u64,
+    /// Size of its logical blocks in bytes, if it is known.
+    pub block_size: Option<u64>,
     /// The device.
     pub device: D,
 }
@@ -50,7 +56,7 @@ impl<D: Device> Target<D> {
     /// [`WorkError::Disk`] if the device cannot be read.
     pub fn new(title: String, mut device: D) -> Result<Self, WorkError> {
         match device.seek(SeekFrom::End(0)) {
-            Ok(size) => Ok(Self { title, size, device }),
+            Ok(size) => Ok(Self { title, size, block_size: None, device }),
             Err(source) => Err(WorkError::Disk { disk: title, doing: "measure", source }),
         }
     }
@@ -68,6 +74,19 @@ impl<D: Device> Target<D> {
     pub fn clear_ends(&mut self) -> Result<(), WorkError> {
         let size = self.size;
         clear_ends(&mut self.device, size, &[]).and_then(|()| self.device.sync()).map_err(self.error("clear"))
+    }
+
+    /// Checks that the disk can hold and boot an image with this unpacked start.
+    fn check_first_block(&self, block: &[u8]) -> Result<(), WorkError> {
+        check_unpacked(block).map_err(|error| self.refuse(error))?;
+        match self.block_size.and_then(|found| Some((found, other_block_size(block, found)?))) {
+            Some((found, image)) => Err(WorkError::BlockSize { disk: self.title.clone(), found, image }),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse(&self, source: ImageFormatError) -> WorkError {
+        WorkError::Format { disk: self.title.clone(), source }
     }
 
     fn write(&mut self, at: u64, block: &[u8]) -> Result<(), WorkError> {
@@ -91,30 +110,45 @@ pub struct Image {
     pub unpacked_size: Option<u64>,
 }
 
-/// Writes an image and returns its decompressed size in bytes.
+/// Writes an image and returns its decompressed size in bytes. The disk is left as it was if the start of the image shows
+/// that it cannot be written.
 ///
 /// # Errors
-/// On any error both ends of the disk are zeroed, if the disk still accepts writes, so that its previous content does
-/// not boot either.
-pub fn write_image(packed: impl Read, image: &Image, target: &mut Target<impl Device>) -> Result<u64, WorkError> {
+/// On any later error both ends of the disk are zeroed, if the disk still accepts writes, so that its previous content
+/// does not boot either.
+pub fn write_image(mut packed: impl Read, image: &Image, target: &mut Target<impl Device>) -> Result<u64, WorkError> {
     let needed = image.unpacked_size.unwrap_or(0);
     if needed > target.size {
         return Err(WorkError::TooLarge { disk: target.title.clone(), size: target.size, needed });
     }
-    target.clear_ends()?;
-    let written = write_and_verify(packed, image, target);
-    if written.is_err() {
+    let mut head = Vec::new();
+    let reading = packed.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head);
+    reading.map_err(|error| error.downcast::<WorkError>().unwrap_or(WorkError::Stopped))?;
+    check_content(image.encoding, &head).map_err(|error| target.refuse(error))?;
+    let mut is_cleared = false;
+    let written = write_and_verify(head.chain(packed), image, target, &mut is_cleared);
+    if written.is_err() && is_cleared {
         // Report the first error.
         drop(target.clear_ends());
     }
     written
 }
 
-fn write_and_verify(packed: impl Read, image: &Image, target: &mut Target<impl Device>) -> Result<u64, WorkError> {
+fn write_and_verify(
+    packed: impl Read,
+    image: &Image,
+    target: &mut Target<impl Device>,
+    is_cleared: &mut bool,
+) -> Result<u64, WorkError> {
     let mut source = HashingReader::new(packed, image.digest.algorithm);
-    let unwritten_first = match write_unpacked(&mut source, image.encoding, target) {
+    let unwritten_first = match write_unpacked(&mut source, image.encoding, target, is_cleared) {
         // These errors do not depend on the rest of the stream.
-        Err(error @ (WorkError::Disk { .. } | WorkError::TooLarge { .. })) => return Err(error),
+        Err(
+            error @ (WorkError::Disk { .. }
+            | WorkError::TooLarge { .. }
+            | WorkError::Format { .. }
+            | WorkError::BlockSize { .. }),
+        ) => return Err(error),
         unwritten_first => unwritten_first,
     };
     // A decompression error is caused by a corrupt image or by the wrong image: the digest tells which.
@@ -143,6 +177,7 @@ fn write_unpacked(
     source: impl Read,
     encoding: Encoding,
     target: &mut Target<impl Device>,
+    is_cleared: &mut bool,
 ) -> Result<Written, WorkError> {
     let word = proto::convert::encoding_word(encoding);
     let corrupt = |source| WorkError::Corrupt { encoding: word, source };
@@ -160,6 +195,9 @@ fn write_unpacked(
             return Err(WorkError::TooLarge { disk: target.title.clone(), size: target.size, needed: end });
         }
         if first.is_none() {
+            target.check_first_block(filled)?;
+            *is_cleared = true;
+            target.clear_ends()?;
             first = Some(filled.to_vec());
         } else {
             target.write(bytes, filled)?;

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    config_drive::write_config_drive,
+    config_drive::{move_backup_table, write_config_drive},
     disks,
     error::WorkError,
     fetch::{Chunk, MAX_QUEUED_CHUNKS, Stream, fetch},
@@ -126,16 +126,20 @@ fn install(
     id: [u8; 16],
 ) -> Result<bool, WorkError> {
     let mut target = Target::new(disks::title(disk), disks::open(machine, disk)?)?;
+    target.block_size = disks::block_size(machine, &disk.name);
     let bytes = write_image(stream, image, &mut target)?;
     machine.say(format_args!("image written and verified: {bytes} bytes"));
     let files = written();
-    if files.is_empty() {
-        return Ok(false);
-    }
-    if let Err(error) = write_config_drive(&files, id, &mut target) {
+    // The config drive is at the end of the disk, which needs the same changes of the table.
+    let done =
+        if files.is_empty() { move_backup_table(&mut target) } else { write_config_drive(&files, id, &mut target) };
+    if let Err(error) = done {
         // Report the first error.
         drop(target.clear_ends());
         return Err(error);
+    }
+    if files.is_empty() {
+        return Ok(false);
     }
     machine.say(format_args!("config drive written: {} files", files.len()));
     Ok(true)

@@ -3,8 +3,8 @@
 use std::io::{self, BufReader, Read};
 
 use domain::image::{Algorithm, Digest, Encoding};
-use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256, Sha512};
+use wire_config_drive::GzipReader;
 
 /// Maximum window of a zstd frame, as a power of two: 128 MiB, as `zstd --long` creates. A larger window could exhaust
 /// the memory of a small machine.
@@ -85,7 +85,7 @@ pub(crate) fn matches_digest(found: &str, wanted: &Digest) -> bool {
 /// A decompressed stream. Concatenated members or frames are one stream (RFC 1952 §2.2, RFC 8878 §3.1).
 pub(crate) enum Unpacked<R: Read> {
     Plain(R),
-    Gzip(MultiGzDecoder<BufReader<R>>),
+    Gzip(GzipReader<BufReader<R>>),
     Zstd(zstd::stream::read::Decoder<'static, BufReader<R>>),
 }
 
@@ -94,7 +94,9 @@ impl<R: Read> Unpacked<R> {
         let buffered = |packed| BufReader::with_capacity(BUFFER_BYTES, packed);
         Ok(match encoding {
             Encoding::Plain => Self::Plain(packed),
-            Encoding::Gzip => Self::Gzip(MultiGzDecoder::new(buffered(packed))),
+            Encoding::Gzip => Self::Gzip(GzipReader::new(buffered(packed))),
+            // The storage-service serves it converted.
+            Encoding::Qcow2 => return Err(io::ErrorKind::Unsupported.into()),
             Encoding::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered(packed))?;
                 decoder.window_log_max(WINDOW_LOG)?;

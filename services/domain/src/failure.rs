@@ -76,6 +76,8 @@ causes! {
     ImageTooLarge, "IMAGE_TOO_LARGE", "choose a larger disk or a smaller image";
     /// The image cannot be decompressed.
     ImageCorrupt, "IMAGE_CORRUPT", "build the image again; its packing is damaged though its digest is right";
+    /// The file is not of the format that its image is registered with, or cannot be written to a disk.
+    ImageFormat, "IMAGE_FORMAT", "register the image as what it is, or convert it with: qemu-img convert -O raw";
     /// The machine has no suitable disk.
     NoDisk, "NO_DISK", "check the disk and its controller; the ramdisk may lack its driver (ironmesh node show lists what was found)";
     /// The disk reports errors.

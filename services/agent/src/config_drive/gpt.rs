@@ -124,13 +124,27 @@ impl Table {
     /// Adds a partition of `wanted` bytes at the end of a disk of `size` bytes.
     pub(super) fn place(mut self, size: u64, wanted: u64, id: [u8; 16]) -> Result<Placed, PlacementError> {
         let sector = self.sector;
-        let layout = self.layout(size, wanted).ok_or(PlacementError::NoRoom { wanted })?;
+        let layout = self.layout(size, wanted, ALIGNMENT_BYTES / sector).ok_or(PlacementError::NoRoom { wanted })?;
         let length = self.header.entry as usize;
         let free =
             self.entries.chunks_exact_mut(length).find(|entry| !is_used(entry)).ok_or(PlacementError::NoEntry)?;
         write_entry(free, id, layout.start, layout.usable);
+        Ok(Placed { start: layout.start.saturating_mul(sector), edits: self.edits(&layout) })
+    }
+
+    /// Returns the changes that move the backup header to the end of a disk of `size` bytes. There are none if it is
+    /// there, or if a partition is.
+    pub(super) fn move_backup(self, size: u64) -> Vec<Edit> {
+        match self.layout(size, 0, 1) {
+            Some(layout) if self.header.u64(32) != layout.last => self.edits(&layout),
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    /// Returns the changes that write the table for a disk with this layout, the backup first.
+    fn edits(mut self, layout: &Layout) -> Vec<Edit> {
         self.header.put(48, &layout.usable.to_le_bytes());
-        let (front, back) = (self.header.u64(72), layout.usable.saturating_add(1));
+        let (sector, front, back) = (self.sector, self.header.u64(72), layout.usable.saturating_add(1));
         let edit = |lba: u64, bytes: Vec<u8>| Edit { at: lba.saturating_mul(sector), bytes };
         let mut edits = vec![
             edit(back, self.entries.clone()),
@@ -144,16 +158,17 @@ impl Table {
         if old > layout.taken && old < layout.start {
             edits.push(edit(old, vec![0; HEADER_BYTES]));
         }
-        Ok(Placed { start: layout.start.saturating_mul(sector), edits })
+        edits
     }
 
-    /// Computes the new layout. Returns `None` if there is not enough space.
-    fn layout(&self, size: u64, wanted: u64) -> Option<Layout> {
+    /// Computes the new layout, with a partition that starts at a multiple of `alignment` sectors. Returns `None` if there
+    /// is not enough space.
+    fn layout(&self, size: u64, wanted: u64, alignment: u64) -> Option<Layout> {
         let last = (size / self.sector).checked_sub(1)?;
         let array = (self.entries.len() as u64).div_ceil(self.sector);
         let usable = last.checked_sub(array)?.checked_sub(1)?;
         let begin = usable.checked_add(1)?.checked_sub(wanted.div_ceil(self.sector))?;
-        let start = begin - begin % (ALIGNMENT_BYTES / self.sector);
+        let start = begin - begin % alignment;
         let entries = self.entries.chunks_exact(self.header.entry as usize).filter(|entry| is_used(entry));
         let taken = entries.map(last_lba).max().unwrap_or(0);
         (start > taken && start >= self.header.u64(40)).then_some(Layout { last, usable, start, taken })

@@ -96,6 +96,52 @@ fn firmware_that_lost_the_first_header_finds_the_second_at_the_disks_end() {
 }
 
 #[test]
+fn a_gpt_without_a_config_drive_is_fitted_to_its_disk() {
+    let fit = |path: &Path| {
+        let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+        move_backup_table(&mut Target::new("vda".to_owned(), file).unwrap()).unwrap();
+    };
+    let table = ["-n14:2048:4095", "-n1:8192:0", "-c1:root"];
+    for (image, size, source) in [
+        (24, 64, "UEFI 2.10 §5.3.2: a larger disk"),
+        (24, 25, "a disk that is 1 MiB larger, less than the alignment"),
+        (24, 4096, "a much larger disk"),
+        (24, 24, "a disk of the same size"),
+    ] {
+        let (_folder, path) = disk(image, size, "sgdisk", &table);
+        let text = path.to_str().unwrap();
+        let before = run("sgdisk", &["-i1", "-i14", text]);
+        fit(&path);
+        assert_eq!(run("sgdisk", &["-i1", "-i14", text]), before, "{source}");
+        let verdict = run("sgdisk", &["-v", text]);
+        assert!(verdict.contains("No problems found"), "{source}: {verdict}");
+        // Firmware that lost the first header finds the second at the end of the disk.
+        OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[0; 512], 512).unwrap();
+        assert!(run("sgdisk", &["-p", text]).contains("root"), "{source}");
+        // Table 5-4: the size of the protective partition.
+        let mut sectors = [0; 4];
+        File::open(&path).unwrap().read_exact_at(&mut sectors, 446 + 12).unwrap();
+        assert_eq!(u64::from(u32::from_le_bytes(sectors)), size * MIB / 512 - 1, "{source}");
+    }
+    let unchanged = |path: &Path, source: &str| {
+        let before = fs::read(path).unwrap();
+        fit(path);
+        assert!(fs::read(path).unwrap() == before, "{source}");
+    };
+    let (_folder, path) = disk(24, 24, "sgdisk", &table);
+    unchanged(&path, "a GPT that fits");
+    let (_folder, path) = disk(24, 64, "", &[]);
+    unchanged(&path, "no table");
+    mbr_with(&path, &[(0x83, 2048, 40_960)]);
+    unchanged(&path, "an MBR");
+    let (_folder, path) = disk(24, 64, "mkfs.vfat", &[]);
+    unchanged(&path, "a file system");
+    let (_folder, path) = disk(24, 64, "sgdisk", &table);
+    OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[9], 1024 + 60).unwrap();
+    unchanged(&path, "a damaged GPT");
+}
+
+#[test]
 fn an_mbr_disk_gets_a_primary_partition() {
     let (_folder, path) = disk(24, 64, "", &[]);
     mbr_with(&path, &[(0x83, 2048, 40_960)]);

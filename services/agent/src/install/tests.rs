@@ -120,10 +120,96 @@ fn damaged_packing_is_told_from_another_image() {
     assert_eq!(error.cause(), Cause::ImageCorrupt, "its digest is right");
     let error = write_image(&bad[..], &image(&packed, Encoding::Zstd), &mut disk(9 * MIB)).unwrap_err();
     assert_eq!(error.cause(), Cause::ImageDigest);
-    let error = write_image(&packed[..], &image(&packed, Encoding::Gzip), &mut disk(9 * MIB)).unwrap_err();
-    assert_eq!(error.cause(), Cause::ImageCorrupt);
-    let error = write_image(&[][..], &image(&[], Encoding::Plain), &mut disk(9 * MIB)).unwrap_err();
+    let none = pack(Encoding::Gzip, &[]);
+    let error = write_image(&none[..], &image(&none, Encoding::Gzip), &mut disk(9 * MIB)).unwrap_err();
     assert_eq!(error.cause(), Cause::ImageCorrupt, "nothing is no image");
+}
+
+#[test]
+fn a_file_that_is_no_disk_image_leaves_the_disk_as_it_was() {
+    let (raw, qcow2) = (content(2 * MIB), [b"QFI\xfb\0\0\0\x03".to_vec(), vec![0; MIB]].concat());
+    let signed = |sign: &[u8]| [sign, &raw].concat();
+    let iso = [vec![0; 32_769], b"CD001".to_vec(), vec![0; MIB]].concat();
+    for (packed, encoding, source, found) in [
+        (packed_by("gzip", &[], &raw), Encoding::Plain, "x.raw.gz?sha256=1", "packed with gzip"),
+        (packed_by("zstd", &["-q"], &raw), Encoding::Plain, "X.RAW.ZST", "packed with zstd"),
+        (signed(b"\xfd7zXZ\0"), Encoding::Plain, "x.raw.xz", "packed with xz"),
+        (signed(b"BZh91AY&SY"), Encoding::Plain, "x.raw.bz2", "packed with bzip2"),
+        (signed(b"\x04\x22\x4d\x18"), Encoding::Plain, "x.raw.lz4", "packed with LZ4"),
+        (qcow2.clone(), Encoding::Plain, "x.qcow2", "QCOW2"),
+        (iso.clone(), Encoding::Plain, "x.iso", "ISO 9660"),
+        (packed_by("zstd", &["-q"], &raw), Encoding::Gzip, "zstd as gzip", "packed with zstd"),
+        (raw.clone(), Encoding::Gzip, "raw as gzip", "raw"),
+        (packed_by("gzip", &[], &qcow2), Encoding::Gzip, "x.qcow2.gz", "QCOW2"),
+        (packed_by("zstd", &["-q"], &iso), Encoding::Zstd, "x.iso.zst", "ISO 9660"),
+        (packed_by("gzip", &[], &packed_by("gzip", &[], &raw)), Encoding::Gzip, "x.raw.gz.gz", "packed with gzip"),
+        (b"<html>404".to_vec(), Encoding::Plain, "an error page", "HTML"),
+        (Vec::new(), Encoding::Plain, "an empty file", "empty"),
+    ] {
+        let mut target = disk(9 * MIB);
+        let error = write_image(&packed[..], &image(&packed, encoding), &mut target).unwrap_err();
+        let text = service_kit::status::chain(&error);
+        assert_eq!(error.cause(), Cause::ImageFormat, "{source}: {text}");
+        assert!(text.contains(found) && text.contains("vda (serial S1)"), "{source}: {text}");
+        assert!(target.device.get_ref().iter().all(|octet| *octet == 0xee), "{source}");
+    }
+}
+
+#[test]
+fn gzip_is_written_if_gzip_accepts_it() {
+    let raw = content(2 * MIB + 77);
+    let whole = packed_by("gzip", &["-1"], &raw);
+    let two = [packed_by("gzip", &[], &raw[..MIB]), packed_by("gzip", &[], &raw[MIB..])].concat();
+    for (packed, source, works) in [
+        (whole.clone(), "RFC 1952", true),
+        (two.clone(), "RFC 1952 §2.2", true),
+        ([&whole[..], &[0; 512]].concat(), "gzip -t: zeros", true),
+        ([&two[..], &[0; 300_000]].concat(), "gzip -t: many zeros behind two members", true),
+        ([&whole[..], b"garbage"].concat(), "garbage", false),
+        ([&whole[..], &[0; 512], b"garbage"].concat(), "garbage behind zeros", false),
+        (whole[..whole.len() - 1].to_vec(), "cut in the trailer", false),
+        (whole[..whole.len() / 2].to_vec(), "cut in the data", false),
+        (two[..two.len() - 9].to_vec(), "the second member is cut", false),
+    ] {
+        let mut target = disk(9 * MIB);
+        match write_image(&packed[..], &image(&packed, Encoding::Gzip), &mut target) {
+            Ok(bytes) => assert!(works && bytes == raw.len() as u64 && target.device.get_ref().starts_with(&raw)),
+            Err(error) => {
+                assert!(!works && error.cause() == Cause::ImageCorrupt, "{source}: {error}");
+                // A first block that cannot be unpacked is found before anything is written.
+                let untouched = target.device.get_ref().iter().all(|octet| *octet == 0xee);
+                assert!(untouched || blank(&target), "{source}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_image_for_other_blocks_than_the_disks_is_refused() {
+    let with_table = |at: &[usize]| {
+        let mut raw = vec![0; 2 * MIB];
+        at.iter().for_each(|at| raw[*at..*at + 8].copy_from_slice(b"EFI PART"));
+        raw
+    };
+    for (raw, found, source, works) in [
+        (with_table(&[512]), Some(512), "UEFI 2.10 §5.3.1: LBA 1", true),
+        (with_table(&[4096]), Some(4096), "a 4Kn image on a 4Kn disk", true),
+        (with_table(&[512]), Some(4096), "a 512-byte image on a 4Kn disk", false),
+        (with_table(&[4096]), Some(512), "a 4Kn image on a 512-byte disk", false),
+        (with_table(&[512, 4096]), Some(4096), "for both", true),
+        (with_table(&[]), Some(4096), "without a GPT", true),
+        (with_table(&[512]), None, "the kernel does not tell", true),
+        (vec![7; 100], Some(4096), "shorter than a block", true),
+    ] {
+        let mut target = Target { block_size: found, ..disk(9 * MIB) };
+        match write_image(&raw[..], &image(&raw, Encoding::Plain), &mut target) {
+            Ok(_) => assert!(works, "{source}"),
+            Err(error) => {
+                assert!(!works && error.cause() == Cause::ImageFormat, "{source}: {error}");
+                assert!(target.device.get_ref().iter().all(|octet| *octet == 0xee), "{source}");
+            }
+        }
+    }
 }
 
 /// A disk that takes so many writes and then none.
@@ -204,7 +290,8 @@ proptest! {
         let mut target = disk(9 * MIB);
         let error = write_image(stream, &image(&packed, encoding), &mut target).unwrap_err();
         prop_assert!(matches!(error, WorkError::Stopped), "{error:?}");
-        prop_assert!(blank(&target));
+        let untouched = target.device.get_ref().iter().all(|octet| *octet == 0xee);
+        prop_assert!(untouched || blank(&target));
     }
 
     #[test]
@@ -215,8 +302,10 @@ proptest! {
         let packed = [head, &bytes].concat();
         let mut target = disk(9 * MIB);
         if let Err(error) = write_image(&packed[..], &image(&packed, encoding), &mut target) {
-            prop_assert!(matches!(error.cause(), Cause::ImageCorrupt | Cause::ImageTooLarge), "{error:?}");
-            prop_assert!(blank(&target));
+            let known = [Cause::ImageCorrupt, Cause::ImageTooLarge, Cause::ImageFormat];
+            prop_assert!(known.contains(&error.cause()), "{error:?}");
+            let untouched = target.device.get_ref().iter().all(|octet| *octet == 0xee);
+            prop_assert!(untouched || blank(&target));
         }
     }
 }
@@ -230,5 +319,6 @@ fn pack(encoding: Encoding, bytes: &[u8]) -> Vec<u8> {
             packed
         }
         Encoding::Zstd => zstd::encode_all(bytes, 1).unwrap(),
+        Encoding::Qcow2 => panic!("an agent is given none"),
     }
 }

@@ -271,13 +271,14 @@ fn check_explicit(encoding: Encoding, told: Option<(Evidence, FileFormat)>) -> R
         Encoding::Qcow2 => FileFormat::Qcow2,
     };
     let is_packing = matches!(encoding, Encoding::Gzip | Encoding::Zstd);
-    match other {
-        other if other == format => Ok(encoding),
-        // The name tells the unpacked content.
-        FileFormat::Raw if is_packing => Ok(encoding),
-        FileFormat::Qcow2 if is_packing => Err(ImageFormatError::Nested { outer: format, inner: other }),
-        _ => Err(ImageFormatError::Contradiction { by: Evidence::Encoding, format, other_by, other }),
+    // The name tells the unpacked content.
+    if other == format || is_packing && other == FileFormat::Raw {
+        return Ok(encoding);
     }
+    if is_packing && other == FileFormat::Qcow2 {
+        return Err(ImageFormatError::Nested { outer: format, inner: other });
+    }
+    Err(ImageFormatError::Contradiction { by: Evidence::Encoding, format, other_by, other })
 }
 
 /// Returns a word in lower case, or `None` if there is none.
@@ -301,10 +302,8 @@ pub fn check_content(expected: Encoding, head: &[u8]) -> Result<(), ImageFormatE
 /// # Errors
 /// [`ImageFormatError::Unpacked`].
 pub fn check_unpacked(head: &[u8]) -> Result<(), ImageFormatError> {
-    match by_content(head) {
-        FileFormat::Raw => Ok(()),
-        found => Err(ImageFormatError::Unpacked(found)),
-    }
+    let found = by_content(head);
+    if found == FileFormat::Raw { Ok(()) } else { Err(ImageFormatError::Unpacked(found)) }
 }
 
 /// Checks that a kernel or ramdisk is neither empty nor an error page.
@@ -312,10 +311,9 @@ pub fn check_unpacked(head: &[u8]) -> Result<(), ImageFormatError> {
 /// # Errors
 /// [`ImageFormatError::BootFile`].
 pub fn check_boot_file(head: &[u8]) -> Result<(), ImageFormatError> {
-    match by_content(head) {
-        found @ (FileFormat::Text(_) | FileFormat::Empty) => Err(ImageFormatError::BootFile(found)),
-        _ => Ok(()),
-    }
+    let found = by_content(head);
+    let is_wrong = matches!(found, FileFormat::Text(_) | FileFormat::Empty);
+    if is_wrong { Err(ImageFormatError::BootFile(found)) } else { Ok(()) }
 }
 
 #[cfg(test)]
