@@ -1,19 +1,19 @@
 //! gRPC handlers: decode the request, make one call, encode the response.
 
-use domain::image::Digest;
+use domain::image::{Digest, Encoding};
 use proto::{
     common::v1::Amount,
     convert::{Invalid, text},
     storage::v1::{
-        CachedImage, EnsureImageRequest, EnsureImageResponse, ImageState, LearnImageRequest, LearnImageResponse,
-        ListImagesRequest, ListImagesResponse, storage_service_server::StorageService,
+        CachedImage, EnsureImageRequest, EnsureImageResponse, FileFormat, ImageState, LearnImageRequest,
+        LearnImageResponse, ListImagesRequest, ListImagesResponse, storage_service_server::StorageService,
     },
 };
 use tonic::{Request, Response, Status};
 
 use crate::{
     Error,
-    image::{Cache, DigestDiscovery, Download},
+    image::{Cache, DigestDiscovery, Download, Expected, Wanted},
 };
 
 #[derive(Debug)]
@@ -32,12 +32,24 @@ impl StorageService for Api {
         if request.url.is_empty() {
             return Err(Error::from(Invalid::Missing("url")).into());
         }
-        let (state, amount, failure) = match self.cache.ensure(&digest, &request.url, &request.name) {
-            Download::InProgress { done, total } => (ImageState::Underway, Some(Amount { done, total }), None),
-            Download::Done { size } => (ImageState::Done, Some(Amount { done: size, total: size }), None),
-            Download::Failed { failure, .. } => (ImageState::Failed, None, Some(failure.into())),
+        let expected = match request.format() {
+            FileFormat::Unspecified => Expected::BootFile,
+            FileFormat::Raw => Expected::Disk(Encoding::Plain),
+            FileFormat::Gzip => Expected::Disk(Encoding::Gzip),
+            FileFormat::Zstd => Expected::Disk(Encoding::Zstd),
+            FileFormat::Qcow2 => Expected::Disk(Encoding::Qcow2),
         };
-        Ok(Response::new(EnsureImageResponse { state: state.into(), amount, failure }))
+        let wanted = Wanted { digest: &digest, url: &request.url, name: &request.name, expected };
+        let (state, amount, failure, served) = match self.cache.ensure(&wanted) {
+            Download::InProgress { done, total } => (ImageState::Underway, Some(Amount { done, total }), None, None),
+            Download::Done(cached) => {
+                let amount = Amount { done: cached.size, total: cached.size };
+                (ImageState::Done, Some(amount), None, Some(cached.raw.unwrap_or_else(|| digest.clone())))
+            }
+            Download::Failed { failure, .. } => (ImageState::Failed, None, Some(failure.into()), None),
+        };
+        let served_digest = served.map(|served| served.to_string()).unwrap_or_default();
+        Ok(Response::new(EnsureImageResponse { state: state.into(), amount, failure, served_digest }))
     }
 
     async fn learn_image(&self, request: Request<LearnImageRequest>) -> Result<Response<LearnImageResponse>, Status> {

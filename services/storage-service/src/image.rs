@@ -1,5 +1,7 @@
 //! The cache: each file is downloaded once, verified, and stored under its digest.
 
+mod content;
+mod convert;
 mod digest_discovery;
 mod source;
 
@@ -13,15 +15,18 @@ use std::{
 
 use domain::{
     failure::{Cause, Failure},
-    image::{Algorithm, Digest},
+    image::{
+        Algorithm, Digest, Encoding,
+        format::{FileFormat, ImageFormatError, by_content},
+    },
 };
 use parking_lot::Mutex;
 use service_kit::{Host, clock};
 use sha2::{Digest as _, Sha256, Sha512};
 use tokio::time::Instant;
 
-pub(crate) use self::digest_discovery::DigestDiscovery;
 use self::source::{FetchRequest, Fetched};
+pub(crate) use self::{content::Expected, digest_discovery::DigestDiscovery};
 use crate::{Error, metrics};
 
 /// How long the source of a file may send nothing.
@@ -38,10 +43,44 @@ const RESULT_TTL: Duration = Duration::from_secs(10);
 pub(crate) enum Download {
     /// In progress; sizes in bytes, `total` is 0 if unknown.
     InProgress { done: u64, total: u64 },
-    /// In the cache; the size in bytes.
-    Done { size: u64 },
-    /// Failed.
-    Failed { failure: Failure, at: Instant },
+    /// In the cache.
+    Done(Cached),
+    /// Failed, for callers with the same expectation.
+    Failed { failure: Failure, at: Instant, expected: Expected },
+}
+
+/// A file in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cached {
+    /// Size of the served file, in bytes.
+    pub(crate) size: u64,
+    /// Format of the downloaded file.
+    format: FileFormat,
+    /// Digest of the raw content that is served in place of a converted file.
+    pub(crate) raw: Option<Digest>,
+}
+
+/// The file to download.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'w> {
+    pub(crate) digest: &'w Digest,
+    pub(crate) url: &'w str,
+    /// Name of the image, for messages.
+    pub(crate) name: &'w str,
+    pub(crate) expected: Expected,
+}
+
+impl Cached {
+    /// Returns the answer for a caller that expects a content. `None` if the file must be converted first.
+    fn answer(&self, wanted: &Wanted<'_>) -> Option<Download> {
+        let Expected::Disk(expected) = wanted.expected else { return Some(Download::Done(self.clone())) };
+        let found = self.format;
+        if found.encoding() != Some(expected) {
+            let error = ImageFormatError::Content { expected, found };
+            return Some(DownloadError::format(wanted.name, wanted.url, &error).failed(wanted.expected));
+        }
+        (expected != Encoding::Qcow2 || self.raw.is_some()).then(|| Download::Done(self.clone()))
+    }
 }
 
 /// The cache. Clones share the same state.
@@ -60,21 +99,29 @@ impl Cache {
     pub(crate) fn open(folder: PathBuf, files_from: Vec<PathBuf>, host: Host) -> Result<Self, Error> {
         let unusable = |source| Error::Folder { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(unusable)?;
-        let mut downloads = HashMap::new();
-        for entry in fs::read_dir(&folder).map_err(unusable)?.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            match (name.parse::<Digest>(), entry.metadata()) {
-                (Ok(digest), Ok(metadata)) => drop(downloads.insert(digest, Download::Done { size: metadata.len() })),
-                _ => fs::remove_file(entry.path()).map_err(unusable)?,
-            }
-        }
         let client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(10))
             .read_timeout(READ_TIMEOUT)
             .build()
             .map_err(Error::Http)?;
-        let downloads = Arc::new(Mutex::new(downloads));
-        Ok(Self { folder, files_from: files_from.into(), client, downloads, discoveries: Arc::default(), host })
+        let (downloads, discoveries) = (Arc::default(), Arc::default());
+        let cache =
+            Self { folder: folder.clone(), files_from: files_from.into(), client, downloads, discoveries, host };
+        for entry in fs::read_dir(&folder).map_err(unusable)?.flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Ok(digest) = name.parse::<Digest>() {
+                let mut file = fs::File::open(&path).map_err(unusable)?;
+                let format = by_content(&content::head_of(&mut file).map_err(unusable)?);
+                let size = file.metadata().map_err(unusable)?.len();
+                cache.add(&digest, Cached { size, format, raw: None });
+            } else if let Some((digest, converted)) = cache.converted(&path) {
+                cache.add(&digest, converted);
+            } else {
+                fs::remove_file(&path).map_err(unusable)?;
+            }
+        }
+        Ok(cache)
     }
 
     /// Returns the path of a file, whether it is cached or not.
@@ -85,77 +132,108 @@ impl Cache {
     /// Lists the cached files with their sizes in bytes.
     pub(crate) fn list(&self) -> Vec<(Digest, u64)> {
         let downloads = self.downloads.lock();
-        downloads
-            .iter()
-            .filter_map(
-                |(digest, pull)| if let Download::Done { size } = pull { Some((digest.clone(), *size)) } else { None },
-            )
-            .collect()
+        let files = downloads.iter().filter_map(|(digest, download)| match download {
+            Download::Done(Cached { size, raw: None, .. }) => Some((digest.clone(), *size)),
+            Download::Done(_) | Download::InProgress { .. } | Download::Failed { .. } => None,
+        });
+        files.collect()
     }
 
     /// Returns the state of a file's download. Starts it if it is neither cached nor in progress.
-    pub(crate) fn ensure(&self, digest: &Digest, url: &str, name: &str) -> Download {
+    pub(crate) fn ensure(&self, wanted: &Wanted<'_>) -> Download {
         let mut downloads = self.downloads.lock();
-        if let Some(pull) = downloads.get(digest)
-            && !matches!(pull, Download::Failed { at, .. } if at.elapsed() > RESULT_TTL)
-        {
-            return pull.clone();
-        }
+        let known = match downloads.get(wanted.digest) {
+            Some(Download::Done(cached)) => {
+                if let Some(answer) = cached.answer(wanted) {
+                    return answer;
+                }
+                Some(cached.clone())
+            }
+            Some(Download::Failed { at, expected, .. })
+                if at.elapsed() > RESULT_TTL || *expected != wanted.expected =>
+            {
+                None
+            }
+            Some(download) => return download.clone(),
+            None => None,
+        };
         let started = Download::InProgress { done: 0, total: 0 };
-        downloads.insert(digest.clone(), started.clone());
+        downloads.insert(wanted.digest.clone(), started.clone());
+        let Wanted { digest, url, name, expected } = *wanted;
         let (cache, digest, url, name) = (self.clone(), digest.clone(), url.to_owned(), name.to_owned());
-        self.host.spawn(async move { cache.download(digest, &url, &name).await });
+        self.host.spawn(async move {
+            let wanted = Wanted { digest: &digest, url: &url, name: &name, expected };
+            cache.download(&wanted, known).await;
+        });
         started
     }
 
-    fn set(&self, digest: &Digest, pull: Download) {
-        self.downloads.lock().insert(digest.clone(), pull);
+    fn set(&self, digest: &Digest, download: Download) {
+        self.downloads.lock().insert(digest.clone(), download);
     }
 
-    async fn download(&self, digest: Digest, url: &str, name: &str) {
+    fn add(&self, digest: &Digest, cached: Cached) {
+        self.set(digest, Download::Done(cached));
+    }
+
+    /// Downloads a file unless it is `known`, and converts it if its format is not served.
+    async fn download(&self, wanted: &Wanted<'_>, known: Option<Cached>) {
+        let Wanted { digest, url, name, expected } = *wanted;
         tracing::info!(%digest, url, name, "downloading");
         let mut attempt = 0;
         let ended = loop {
             attempt += 1;
-            match self.try_download(&digest, url, name).await {
-                Ok(size) => break Download::Done { size },
+            let cached = match known.clone() {
+                Some(known) => Ok(known),
+                None => self.try_download(wanted).await,
+            };
+            let cached = match cached {
+                Ok(cached) if expected == Expected::Disk(Encoding::Qcow2) && cached.raw.is_none() => {
+                    self.convert(digest, name).await
+                }
+                cached => cached,
+            };
+            match cached {
+                Ok(cached) => break Download::Done(cached),
                 Err(error)
                     if error.cause == Cause::ImageUnreachable && attempt < MAX_ATTEMPTS && !self.host.is_stopping() =>
                 {
                     tokio::time::sleep(RETRY_DELAY).await;
                 }
-                Err(DownloadError { cause, text }) => {
-                    tracing::warn!(%digest, cause = cause.word(), text, "download failed");
-                    break Download::Failed { failure: Failure { cause, text, at: clock::now() }, at: Instant::now() };
+                Err(error) => {
+                    tracing::warn!(%digest, cause = error.cause.word(), text = error.text, "download failed");
+                    break error.failed(expected);
                 }
             }
         };
-        metrics::downloaded(if matches!(ended, Download::Done { .. }) { "done" } else { "failed" });
-        self.set(&digest, ended);
+        metrics::downloaded(if matches!(ended, Download::Done(_)) { "done" } else { "failed" });
+        self.set(digest, ended);
     }
 
-    async fn try_download(&self, digest: &Digest, url: &str, name: &str) -> Result<u64, DownloadError> {
-        let part = self.path(digest).with_extension("part");
-        let outcome = self.copy(digest, url, name, &part).await;
+    async fn try_download(&self, wanted: &Wanted<'_>) -> Result<Cached, DownloadError> {
+        let (part, name) = (self.path(wanted.digest).with_extension("part"), wanted.name);
+        let outcome = self.copy(wanted, &part).await;
         if outcome.is_ok() {
-            let moved = fs::rename(&part, self.path(digest));
+            let moved = fs::rename(&part, self.path(wanted.digest));
             moved.map_err(|error| DownloadError::disk(format!("cannot move image {name} into the cache: {error}")))?;
-        } else if let Err(error) = fs::remove_file(&part) {
-            tracing::debug!(%error, "no partial file to delete");
+        } else {
+            drop(fs::remove_file(&part));
         }
         outcome
     }
 
-    async fn copy(&self, digest: &Digest, url: &str, name: &str, part: &Path) -> Result<u64, DownloadError> {
+    async fn copy(&self, wanted: &Wanted<'_>, part: &Path) -> Result<Cached, DownloadError> {
+        let Wanted { digest, url, name, expected } = *wanted;
         let progress = |done, total| self.set(digest, Download::InProgress { done, total });
-        let request = FetchRequest { url, name, algorithm: digest.algorithm, path: part, known: None };
+        let request = FetchRequest { url, name, algorithm: digest.algorithm, path: part, expected, known: None };
         let fetched = self.fetch(request, progress).await?;
-        let Some(Fetched { size, hex, .. }) = fetched else { return Ok(0) };
+        let unchanged = || DownloadError::unreachable(format!("{url} reports an unchanged file"));
+        let Fetched { size, format, hex, .. } = fetched.ok_or_else(unchanged)?;
         if hex != digest.hex() {
             let text = format!("image {name} from {url} has digest {hex}, but {} is registered", digest.hex());
             return Err(DownloadError { cause: Cause::ImageDigest, text });
         }
-        Ok(size)
+        Ok(Cached { size, format, raw: None })
     }
 }
 
@@ -174,6 +252,15 @@ impl DownloadError {
 
     const fn unreachable(text: String) -> Self {
         Self { cause: Cause::ImageUnreachable, text }
+    }
+
+    fn format(name: &str, url: &str, error: &ImageFormatError) -> Self {
+        Self { cause: Cause::ImageFormat, text: format!("cannot use image {name} from {url}: {error}") }
+    }
+
+    fn failed(self, expected: Expected) -> Download {
+        let failure = Failure { cause: self.cause, text: self.text, at: clock::now() };
+        Download::Failed { failure, at: Instant::now(), expected }
     }
 }
 
@@ -206,70 +293,4 @@ impl Hasher {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn download(cache: &Cache, digest: &Digest, url: &str) -> Download {
-        loop {
-            let pull = cache.ensure(digest, url, "test");
-            if !matches!(pull, Download::InProgress { .. }) {
-                return pull;
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn cache(folder: &Path) -> Cache {
-        service_kit::tls::install_provider();
-        Cache::open(folder.join("cache"), vec![folder.join("images")], Host::default()).unwrap()
-    }
-
-    fn digest_of(content: &[u8]) -> Digest {
-        format!("sha256:{}", hex::encode(Sha256::digest(content))).parse().unwrap()
-    }
-
-    fn failure(pull: Download) -> Failure {
-        if let Download::Failed { failure, .. } = pull { failure } else { panic!("{pull:?}") }
-    }
-
-    #[tokio::test]
-    async fn a_file_is_pulled_verified_and_found_again_by_the_next_run() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("images")).unwrap();
-        let file = folder.path().join("images/a");
-        fs::write(&file, b"content").unwrap();
-        let (digest, url) = (digest_of(b"content"), format!("file://{}", file.display()));
-        assert_eq!(download(&cache(folder.path()), &digest, &url).await, Download::Done { size: 7 });
-        assert_eq!(cache(folder.path()).list(), [(digest, 7)]);
-    }
-
-    #[tokio::test]
-    async fn a_wrong_digest_names_both_and_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("images")).unwrap();
-        let file = folder.path().join("images/a");
-        fs::write(&file, b"content").unwrap();
-        let (digest, url) = (digest_of(b"other"), format!("file://{}", file.display()));
-        let cache = cache(folder.path());
-        let failure = failure(download(&cache, &digest, &url).await);
-        assert_eq!(failure.cause, Cause::ImageDigest);
-        assert!(failure.text.contains(digest.hex()) && failure.text.contains(digest_of(b"content").hex()));
-        assert_eq!(fs::read_dir(folder.path().join("cache")).unwrap().count(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_file_outside_the_named_folders_is_refused_even_through_a_link() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("images")).unwrap();
-        fs::write(folder.path().join("secret"), b"content").unwrap();
-        let link = folder.path().join("images/link");
-        std::os::unix::fs::symlink(folder.path().join("secret"), &link).unwrap();
-        let cache = cache(folder.path());
-        assert!(
-            cache
-                .source(&format!("file://{}", link.display()), None)
-                .await
-                .is_err_and(|error| matches!(error, source::SourceError::NotPermitted))
-        );
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ mod error;
 mod http;
 mod image;
 mod metrics;
+mod qcow2;
 mod range;
 
 pub use config::{Config, Storage};

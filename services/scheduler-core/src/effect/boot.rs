@@ -42,7 +42,7 @@ pub async fn mint(shared: &AppState, record: &Record, claim: Claim) -> Result<()
     let mut life_key = [0; LIFE_KEY_BYTES];
     getrandom::fill(&mut life_key)?;
     let life_key = hex::encode(life_key);
-    let work = work(shared, record, &life_key)?;
+    let work = work(shared, record, &life_key).await?;
     let rack = registry.rack(record.rack).map(|rack| rack.value.kernel_arguments).unwrap_or_default();
     let own = named.and_then(|named| named.arguments.as_ref());
     let arguments = own.map_or_else(|| Ok(rack.clone()), |own| own.with_default(&rack)).map_err(|error| {
@@ -113,9 +113,9 @@ fn part(record: &Record, from: u32) -> Option<Part> {
 }
 
 /// Returns the agent's work. Disks are wiped only if the state says so, never as a default.
-fn work(shared: &AppState, record: &Record, life_key: &str) -> Result<Work, NotMinted> {
+async fn work(shared: &AppState, record: &Record, life_key: &str) -> Result<Work, NotMinted> {
     match (record.life.value.state, &record.intent.value.deployment) {
-        (State::Deploying { .. }, Some(deployment)) => write(shared, record, deployment, life_key),
+        (State::Deploying { .. }, Some(deployment)) => write(shared, record, deployment, life_key).await,
         (State::Cleaning { manual: false, .. }, _) => Ok(Work::Wipe),
         // An agent with its own steps executes the requested ones and reports unknown ones.
         (State::Cleaning { manual: true, .. }, _) if has_steps(record) => Ok(Work::Wipe),
@@ -147,14 +147,15 @@ fn erases(record: &Record) -> bool {
         .any(|step| step.interface == "deploy" && step.step.starts_with("erase_devices"))
 }
 
-fn write(shared: &AppState, record: &Record, deployment: &Deployment, life_key: &str) -> Result<Work, NotMinted> {
+async fn write(shared: &AppState, record: &Record, deployment: &Deployment, life_key: &str) -> Result<Work, NotMinted> {
     let intent = &record.intent.value;
     let (node, registry) = (record.node, &shared.registry);
     let image = images::find(shared, Some(deployment.image), "the image").map_err(NotMinted::Never)?;
+    let image = learned::served(shared, record, image).await?;
     let sealed = |source| Error::Sealed { node, source };
     let mut files = ConfigDrive::new();
     if let Some(config_drive) = &deployment.config_drive {
-        files = registry.sealer.open_json(&format!("{node}/config-drive"), config_drive).map_err(sealed)?;
+        files = registry.sealer.open_files(&format!("{node}/config-drive"), config_drive).map_err(sealed)?;
     }
     let phone_home = shared
         .leaf_clients
@@ -164,7 +165,7 @@ fn write(shared: &AppState, record: &Record, deployment: &Deployment, life_key: 
     files
         .entry("openstack/latest/meta_data.json".to_owned())
         .or_insert_with(|| wire_config_drive::meta_data(&node.to_string(), &intent.name, phone_home.as_deref()));
-    let config_drive = registry.sealer.seal_json(&format!("{node}/config-drive"), &files).map_err(sealed)?;
+    let config_drive = registry.sealer.seal_files(&format!("{node}/config-drive"), &files).map_err(sealed)?;
     Ok(Work::Write {
         name: image.name,
         digest: image.digest,

@@ -23,10 +23,10 @@ pub async fn ensure(shared: &AppState, record: &Record) -> Progress {
     };
     let replicas = shared.leaf_clients.replicas(record.rack, Service::Storage);
     let mut underway = replicas.is_empty();
-    for image in &images {
+    for request in &images {
         let (mut done, mut failed, mut pulling) = (0, None, 0);
         for replica in &replicas {
-            match one(shared, record, &replica.member.endpoint, image).await {
+            match one(shared, record, &replica.member.endpoint, request.clone()).await {
                 Progress::Done(_) => done += 1,
                 Progress::Failed(failure) => failed = Some(failure),
                 Progress::Underway => pulling += 1,
@@ -42,13 +42,11 @@ pub async fn ensure(shared: &AppState, record: &Record) -> Progress {
     if underway { Progress::Underway } else { Progress::Done(clock::now()) }
 }
 
-async fn one(shared: &AppState, record: &Record, endpoint: &str, image: &Image) -> Progress {
+async fn one(shared: &AppState, record: &Record, endpoint: &str, request: EnsureImageRequest) -> Progress {
     let deadline = Some(std::time::Duration::from_secs(5));
     let Ok(line) = shared.leaf_clients.to(record.rack, Service::Storage, endpoint, deadline) else {
         return Progress::Unknown;
     };
-    let request =
-        EnsureImageRequest { digest: image.digest.to_string(), url: image.url.clone(), name: image.name.clone() };
     match StorageServiceClient::new(line).ensure_image(request).await {
         Err(status) => {
             tracing::info!(endpoint, %status, "a storage-service does not answer");
@@ -67,14 +65,17 @@ async fn one(shared: &AppState, record: &Record, endpoint: &str, image: &Image) 
     }
 }
 
-/// Returns the images that the work needs: kernel, ramdisk and the deployed image.
-fn wanted(shared: &AppState, record: &Record) -> Result<Vec<Image>, Failure> {
-    let mut images = match decided(record) {
-        Some(images) => images.to_vec(),
-        None => agent_images(shared, record)?.to_vec(),
+/// Returns requests for the images that the work needs: kernel, ramdisk and the deployed image.
+fn wanted(shared: &AppState, record: &Record) -> Result<Vec<EnsureImageRequest>, Failure> {
+    let boot_files = match decided(record) {
+        Some(images) => images,
+        None => agent_images(shared, record)?,
     };
+    let mut images: Vec<_> = boot_files.into_iter().map(|image| learned::request(image, None)).collect();
     if let (State::Deploying { .. }, Some(deployment)) = (record.life.value.state, &record.intent.value.deployment) {
-        images.push(find(shared, Some(deployment.image), "the image")?);
+        let image = find(shared, Some(deployment.image), "the image")?;
+        let encoding = image.encoding;
+        images.push(learned::request(image, Some(encoding)));
     }
     Ok(images)
 }

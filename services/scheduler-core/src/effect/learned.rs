@@ -7,7 +7,9 @@ use domain::{
     service::Service,
 };
 use keyspace::value::IronicRamdisk;
-use proto::storage::v1::{ImageState, LearnImageRequest, storage_service_client::StorageServiceClient};
+use proto::storage::v1::{
+    EnsureImageRequest, FileFormat, ImageState, LearnImageRequest, storage_service_client::StorageServiceClient,
+};
 use service_kit::{clock, status};
 
 use super::NotMinted;
@@ -51,10 +53,46 @@ async fn one(shared: &AppState, record: &Record, named: &str, purpose: Purpose) 
     let answer = answer.map_err(|status| Error::Leaf(status.message().to_owned()))?.into_inner();
     match (answer.state(), answer.digest.parse(), answer.failure) {
         (ImageState::Done, Ok(digest), _) => Ok(image(named, digest, purpose)),
-        (ImageState::Failed, _, Some(failure)) => Err(match Failure::try_from(failure) {
-            Ok(failure) => NotMinted::Never(failure),
-            Err(error) => NotMinted::NotNow(Error::Leaf(error.to_string())),
-        }),
-        _ => Err(NotMinted::NotNow(Error::Leaf(format!("{named} is on its way into the rack's cache")))),
+        (_, _, failure) => Err(not_cached(named, failure)),
+    }
+}
+
+/// Returns an image as agents download it: QCOW2 is converted in a cache of the rack. Repeat the call as that of
+/// [`images`].
+pub(super) async fn served(shared: &AppState, record: &Record, image: Image) -> Result<Image, NotMinted> {
+    if image.encoding != Encoding::Qcow2 {
+        return Ok(image);
+    }
+    let line = shared.leaf_clients.to_owner(record.rack, Service::Storage, record.node)?;
+    let answer = StorageServiceClient::new(line).ensure_image(request(image.clone(), Some(image.encoding))).await;
+    let answer = answer.map_err(|status| Error::Leaf(status.message().to_owned()))?.into_inner();
+    match (answer.state(), answer.served_digest.parse(), answer.failure) {
+        (ImageState::Done, Ok(digest), _) => {
+            let unpacked_size = answer.amount.map(|amount| amount.total);
+            Ok(Image { digest, encoding: Encoding::Plain, unpacked_size, ..image })
+        }
+        (_, _, failure) => Err(not_cached(&image.name, failure)),
+    }
+}
+
+/// Returns a request for a file. `encoding` is that of an image for a disk; boot files have any.
+pub(super) fn request(image: Image, encoding: Option<Encoding>) -> EnsureImageRequest {
+    let format = match encoding {
+        None => FileFormat::Unspecified,
+        Some(Encoding::Plain) => FileFormat::Raw,
+        Some(Encoding::Gzip) => FileFormat::Gzip,
+        Some(Encoding::Zstd) => FileFormat::Zstd,
+        Some(Encoding::Qcow2) => FileFormat::Qcow2,
+    };
+    let digest = image.digest.to_string();
+    EnsureImageRequest { digest, url: image.url, name: image.name, format: format.into() }
+}
+
+/// Returns why a file is not in the cache.
+fn not_cached(name: &str, failure: Option<proto::common::v1::Failure>) -> NotMinted {
+    match failure.map(Failure::try_from) {
+        Some(Ok(failure)) => NotMinted::Never(failure),
+        Some(Err(error)) => NotMinted::NotNow(Error::Leaf(error.to_string())),
+        None => NotMinted::NotNow(Error::Leaf(format!("{name} is on its way into the rack's cache"))),
     }
 }

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use domain::{
     failure::Cause,
+    image::{Encoding, Image},
     plan::Limits,
     power::{BootDevice, Power},
     provision::{State, Verb},
     service::Service,
     timeline::Mark,
 };
+use keyspace::{key, value::Work};
 use scheduler_core::work::seen::waiting;
+use scheduler_testing::IMAGE;
 use serde_json::json;
 
 use crate::{
@@ -90,6 +93,39 @@ async fn an_image_that_cannot_be_downloaded_fails_the_deploy_with_the_storage_se
     lab.ask(node, Verb::Deploy).await.unwrap();
     lab.comes_to(node, "deploy failed").await;
     assert_eq!(lab.failure(node), ("IMAGE_UNREACHABLE", "http://images/disk answered 404".to_owned()));
+    assert_eq!(lab.leaves.power_targets(node), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_qcow2_image_is_written_as_the_raw_content_that_the_storage_service_made_of_it() {
+    let lab = Lab::up().await;
+    lab.leaves.set(|script| script.agent = Agent::Mute);
+    let node = lab.machine(1, State::Available).await;
+    let read = lab.app().registry.image(IMAGE).unwrap();
+    let qcow2 = Image { encoding: Encoding::Qcow2, ..read.value };
+    let revision = lab.world.write(&key::image(IMAGE), &qcow2).unwrap();
+    lab.world.sees(revision).await.unwrap();
+    // Until it is converted, no agent is told to write anything.
+    lab.leaves.set(|script| script.images = Images::Underway);
+    lab.ask(node, Verb::Deploy).await.unwrap();
+    until("the question", || lab.state(node), || lab.leaves.images_asked().contains(&"disk".to_owned())).await;
+    assert_eq!((lab.state(node).as_str(), lab.leaves.boot_decision(node)), ("deploying", None));
+    lab.leaves.set(|script| script.images = Images::Cached);
+    lab.comes_to(node, "wait call-back").await;
+    let Work::Write { digest, encoding, unpacked_size, .. } = lab.leaves.boot_decision(node).unwrap().work else {
+        panic!()
+    };
+    assert_eq!((digest.hex(), encoding, unpacked_size), ("6".repeat(64).as_str(), Encoding::Plain, Some(4096)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_of_another_format_fails_the_deploy_before_anything_is_switched_on() {
+    let lab = Lab::up().await;
+    lab.leaves.set(|script| script.images = Images::Fail(Cause::ImageFormat));
+    let node = lab.machine(1, State::Available).await;
+    lab.ask(node, Verb::Deploy).await.unwrap();
+    lab.comes_to(node, "deploy failed").await;
+    assert_eq!(lab.failure(node).0, "IMAGE_FORMAT");
     assert_eq!(lab.leaves.power_targets(node), []);
 }
 

@@ -24,7 +24,7 @@ use keyspace::{
 };
 use parking_lot::Mutex;
 use proto::{
-    common::v1::NodeTimelineEntry,
+    common::v1::{Amount, NodeTimelineEntry},
     convert::time::wire_time,
     inventory::v1::{
         AnswerAgentRequest, AnswerAgentResponse, GetInventoryRequest, GetInventoryResponse, Heartbeat,
@@ -41,8 +41,8 @@ use proto::{
         WatchTimelineResponse as WatchPxeResponse, pxe_service_server::PxeService,
     },
     storage::v1::{
-        EnsureImageRequest, EnsureImageResponse, ImageState, LearnImageRequest, LearnImageResponse, ListImagesRequest,
-        ListImagesResponse, storage_service_server::StorageService,
+        EnsureImageRequest, EnsureImageResponse, FileFormat, ImageState, LearnImageRequest, LearnImageResponse,
+        ListImagesRequest, ListImagesResponse, storage_service_server::StorageService,
     },
 };
 use scheduler_testing::RACK;
@@ -432,10 +432,14 @@ impl StorageService for Leaves {
         &self,
         request: Request<EnsureImageRequest>,
     ) -> Result<Response<EnsureImageResponse>, Status> {
-        let name = request.into_inner().name;
-        self.asked.lock().push((NodeId::new(Uuid::nil()), Asked::Image(name)));
+        let request = request.into_inner();
+        self.asked.lock().push((NodeId::new(Uuid::nil()), Asked::Image(request.name.clone())));
         let (state, failure) = self.image();
-        Ok(Response::new(EnsureImageResponse { state: state.into(), amount: None, failure }))
+        // A QCOW2 image is served converted, under another digest.
+        let is_converted = request.format() == FileFormat::Qcow2;
+        let served_digest = if is_converted { format!("sha256:{}", "6".repeat(64)) } else { request.digest };
+        let amount = Some(Amount { done: 4096, total: 4096 });
+        Ok(Response::new(EnsureImageResponse { state: state.into(), amount, failure, served_digest }))
     }
 
     async fn learn_image(&self, request: Request<LearnImageRequest>) -> Result<Response<LearnImageResponse>, Status> {

@@ -14,7 +14,7 @@ use service_kit::clock;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::{Cache, Download, DownloadError, FetchRequest, Fetched, RESULT_TTL};
+use super::{Cache, Cached, DownloadError, Expected, FetchRequest, Fetched, RESULT_TTL};
 
 /// Maximum number of sources remembered; the oldest is forgotten first.
 const MAX_SOURCES: usize = 256;
@@ -106,10 +106,11 @@ impl Cache {
     ) -> Result<Discovered, DownloadError> {
         let part = self.folder.join(format!("{}.discoveries", hex::encode(Sha256::digest(url.as_bytes()))));
         let known = before.as_ref().and_then(|before| before.validator.as_deref());
-        let request = FetchRequest { url, name, algorithm: Algorithm::Sha256, path: &part, known };
+        let request =
+            FetchRequest { url, name, algorithm: Algorithm::Sha256, path: &part, expected: Expected::BootFile, known };
         let fetched = self.fetch(request, |_, _| {}).await;
         let fetched = fetched.inspect_err(|_| drop(fs::remove_file(&part)))?;
-        let Some(Fetched { size, hex, validator }) = fetched else {
+        let Some(Fetched { size, format, hex, validator }) = fetched else {
             let unknown =
                 || DownloadError::unreachable(format!("{url} reports an unchanged file that was never downloaded"));
             return before.ok_or_else(unknown);
@@ -117,7 +118,7 @@ impl Cache {
         let disk = |why: &dyn std::fmt::Display| DownloadError::disk(format!("cannot store image {name}: {why}"));
         let digest: Digest = format!("sha256:{hex}").parse().map_err(|error| disk(&error))?;
         fs::rename(&part, self.path(&digest)).map_err(|error| disk(&error))?;
-        self.set(&digest, Download::Done { size });
+        self.add(&digest, Cached { size, format, raw: None });
         Ok(Discovered { digest, validator })
     }
 }

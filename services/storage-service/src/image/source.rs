@@ -5,12 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::image::Algorithm;
+use domain::image::{
+    Algorithm,
+    format::{FileFormat, ImageFormatError},
+};
 use futures::StreamExt as _;
 use reqwest::{StatusCode, header};
 use tokio::io::AsyncWriteExt as _;
 
-use super::{Cache, DownloadError, Hasher};
+use super::{
+    Cache, DownloadError, Hasher,
+    content::{Expected, Head},
+};
 
 type Chunks = futures::stream::BoxStream<'static, Result<bytes::Bytes, SourceError>>;
 
@@ -51,6 +57,8 @@ pub(super) struct FetchRequest<'r> {
     pub(super) algorithm: Algorithm,
     /// Path of the file to write.
     pub(super) path: &'r Path,
+    /// What the content must be.
+    pub(super) expected: Expected,
     /// Validator of the content that is already known.
     pub(super) known: Option<&'r str>,
 }
@@ -75,6 +83,8 @@ pub(super) enum Source {
 pub(super) struct Fetched {
     /// Size in bytes.
     pub(super) size: u64,
+    /// Format of the content.
+    pub(super) format: FileFormat,
     /// Digest, hexadecimal.
     pub(super) hex: String,
     /// Validator of the content, if the source provides one.
@@ -88,12 +98,14 @@ impl Cache {
         request: FetchRequest<'_>,
         progress: impl Fn(u64, u64),
     ) -> Result<Option<Fetched>, DownloadError> {
-        let FetchRequest { url, name, algorithm, path, known } = request;
+        let FetchRequest { url, name, algorithm, path, expected, known } = request;
         let unreachable = |error: SourceError| {
             DownloadError::unreachable(format!("cannot download image {name} from {url}: {error}"))
         };
         let disk = |error: io::Error| DownloadError::disk(format!("cannot write image {name} to the cache: {error}"));
+        let strange = |error: ImageFormatError| DownloadError::format(name, url, &error);
         let (mut hasher, mut done) = (Hasher::new(algorithm), 0_u64);
+        let (mut head, mut format) = (Head::default(), FileFormat::Empty);
         let source = self.source(url, known).await.map_err(unreachable)?;
         let Source::Content { size: total, mut chunks, validator } = source else {
             return Ok(None);
@@ -102,6 +114,9 @@ impl Cache {
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(unreachable)?;
             hasher.update(&chunk);
+            if let Some(head) = head.add(&chunk) {
+                format = expected.check(head).map_err(strange)?;
+            }
             out.write_all(&chunk).await.map_err(disk)?;
             done += u64::try_from(chunk.len()).unwrap_or(0);
             progress(done, total);
@@ -109,8 +124,11 @@ impl Cache {
         if total > 0 && done != total {
             return Err(unreachable(SourceError::Incomplete { done, total }));
         }
+        if let Some(head) = head.short() {
+            format = expected.check(head).map_err(strange)?;
+        }
         out.sync_all().await.map_err(disk)?;
-        Ok(Some(Fetched { size: done, hex: hasher.finish(), validator }))
+        Ok(Some(Fetched { size: done, format, hex: hasher.finish(), validator }))
     }
 
     pub(super) async fn source(&self, url: &str, known: Option<&str>) -> Result<Source, SourceError> {

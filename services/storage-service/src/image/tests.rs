@@ -1,0 +1,185 @@
+use std::io::Write as _;
+
+use super::*;
+use crate::qcow2::tests::{Cluster, build};
+
+async fn download(cache: &Cache, digest: &Digest, url: &str) -> Download {
+    download_as(cache, digest, url, Expected::BootFile).await
+}
+
+async fn download_as(cache: &Cache, digest: &Digest, url: &str, expected: Expected) -> Download {
+    loop {
+        let pull = cache.ensure(&Wanted { digest, url, name: "test", expected });
+        if !matches!(pull, Download::InProgress { .. }) {
+            return pull;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn cache(folder: &Path) -> Cache {
+    service_kit::tls::install_provider();
+    Cache::open(folder.join("cache"), vec![folder.join("images")], Host::default()).unwrap()
+}
+
+fn digest_of(content: &[u8]) -> Digest {
+    format!("sha256:{}", hex::encode(Sha256::digest(content))).parse().unwrap()
+}
+
+fn failure(pull: Download) -> Failure {
+    if let Download::Failed { failure, .. } = pull { failure } else { panic!("{pull:?}") }
+}
+
+#[tokio::test]
+async fn a_file_is_pulled_verified_and_found_again_by_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("images")).unwrap();
+    let file = folder.path().join("images/a");
+    fs::write(&file, b"content").unwrap();
+    let (digest, url) = (digest_of(b"content"), format!("file://{}", file.display()));
+    let cached = Cached { size: 7, format: FileFormat::Raw, raw: None };
+    assert_eq!(download(&cache(folder.path()), &digest, &url).await, Download::Done(cached));
+    assert_eq!(cache(folder.path()).list(), [(digest, 7)]);
+}
+
+#[tokio::test]
+async fn a_wrong_digest_names_both_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("images")).unwrap();
+    let file = folder.path().join("images/a");
+    fs::write(&file, b"content").unwrap();
+    let (digest, url) = (digest_of(b"other"), format!("file://{}", file.display()));
+    let cache = cache(folder.path());
+    let failure = failure(download(&cache, &digest, &url).await);
+    assert_eq!(failure.cause, Cause::ImageDigest);
+    assert!(failure.text.contains(digest.hex()) && failure.text.contains(digest_of(b"content").hex()));
+    assert_eq!(fs::read_dir(folder.path().join("cache")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_file_outside_the_named_folders_is_refused_even_through_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("images")).unwrap();
+    fs::write(folder.path().join("secret"), b"content").unwrap();
+    let link = folder.path().join("images/link");
+    std::os::unix::fs::symlink(folder.path().join("secret"), &link).unwrap();
+    let cache = cache(folder.path());
+    assert!(
+        cache
+            .source(&format!("file://{}", link.display()), None)
+            .await
+            .is_err_and(|error| matches!(error, source::SourceError::NotPermitted))
+    );
+}
+
+/// A folder with an image, a cache, and the image's digest and URL.
+struct Lab {
+    folder: tempfile::TempDir,
+    digest: Digest,
+    url: String,
+}
+
+impl Lab {
+    fn new(content: &[u8]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("images")).unwrap();
+        let file = folder.path().join("images/a");
+        fs::write(&file, content).unwrap();
+        Self { digest: digest_of(content), url: format!("file://{}", file.display()), folder }
+    }
+
+    fn cache(&self) -> Cache {
+        cache(self.folder.path())
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        let expected = Expected::Disk(Encoding::Qcow2);
+        Wanted { digest: &self.digest, url: &self.url, name: "test", expected }
+    }
+
+    async fn download(&self, cache: &Cache, encoding: Encoding) -> Download {
+        download_as(cache, &self.digest, &self.url, Expected::Disk(encoding)).await
+    }
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(content).unwrap();
+    packed.finish().unwrap()
+}
+
+#[tokio::test]
+async fn a_file_is_refused_before_it_is_served_if_it_is_not_what_it_is_registered_as() {
+    use Encoding::{Gzip, Plain, Qcow2, Zstd};
+    let raw: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+    let image = build(3, 16, 1 << 16, &[Cluster::Plain(1)]);
+    let iso = [vec![0; 32_769], b"CD001".to_vec(), vec![0; 9000]].concat();
+    let zstd = |content: &[u8]| zstd::encode_all(content, 1).unwrap();
+    let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9][..], &zstd(&raw)].concat();
+    for (content, encoding, source, refused) in [
+        (raw.clone(), Plain, "raw", None),
+        (gzip(&raw), Gzip, "RFC 1952", None),
+        (zstd(&raw), Zstd, "RFC 8878", None),
+        (skippable, Zstd, "pzstd", None),
+        (gzip(&raw), Plain, "x.raw.gz?sha256=1", Some("packed with gzip")),
+        (zstd(&raw), Plain, "X.RAW.ZST", Some("packed with zstd")),
+        (zstd(&raw), Gzip, "zstd named .gz", Some("packed with zstd")),
+        (raw.clone(), Gzip, "a server that unpacks", Some("a raw disk image")),
+        (b"\xfd7zXZ\0\0\x04".to_vec(), Plain, "x.raw.xz", Some("packed with xz")),
+        (image.clone(), Plain, "x.img of Ubuntu", Some("image_disk_format")),
+        (raw.clone(), Qcow2, "raw as qcow2", Some("a raw disk image")),
+        (gzip(&image), Gzip, "x.qcow2.gz", Some("a QCOW2 image")),
+        (zstd(&iso), Zstd, "x.iso.zst", Some("ISO 9660")),
+        (iso.clone(), Plain, "x.iso", Some("ISO 9660")),
+        (b"<!DOCTYPE html><title>404</title>".to_vec(), Plain, "an error page", Some("HTML")),
+        (Vec::new(), Plain, "an empty file", Some("empty")),
+    ] {
+        let lab = Lab::new(&content);
+        let cache = lab.cache();
+        match (lab.download(&cache, encoding).await, refused) {
+            (Download::Done(cached), None) => assert_eq!(cached.size, content.len() as u64, "{source}"),
+            (download, Some(why)) => {
+                let failure = failure(download);
+                assert_eq!(failure.cause, Cause::ImageFormat, "{source}: {failure:?}");
+                assert!(failure.text.contains(why), "{source}: {}", failure.text);
+                assert_eq!(cache.list(), [], "{source}");
+            }
+            (download, None) => panic!("{source}: {download:?}"),
+        }
+        // What another caller brought into the cache is no disk image either.
+        if refused.is_some_and(|why| !["HTML", "empty"].contains(&why)) && encoding == Plain {
+            assert!(matches!(download(&cache, &lab.digest, &lab.url).await, Download::Done(_)), "{source}");
+            assert_eq!(failure(lab.download(&cache, encoding).await).cause, Cause::ImageFormat, "{source}");
+            assert_eq!(failure(lab.download(&lab.cache(), encoding).await).cause, Cause::ImageFormat, "{source}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_qcow2_image_is_served_raw_under_the_digest_of_its_content() {
+    let image = build(3, 16, 3 << 16, &[Cluster::Deflate(1), Cluster::Unallocated, Cluster::Plain(3)]);
+    let raw = [vec![1; 1 << 16], vec![0; 1 << 16], vec![3; 1 << 16]].concat();
+    let (lab, served) = (Lab::new(&image), digest_of(&raw));
+    let cached = Cached { size: 3 << 16, format: FileFormat::Qcow2, raw: Some(served.clone()) };
+    let cache = lab.cache();
+    assert_eq!(lab.download(&cache, Encoding::Qcow2).await, Download::Done(cached.clone()));
+    assert!(fs::read(cache.path(&served)).unwrap() == raw);
+    assert_eq!(cache.list(), [(served.clone(), 3 << 16)]);
+    // The next run knows it, and converts it again if the content was removed.
+    assert_eq!(lab.cache().ensure(&lab.wanted()), Download::Done(cached.clone()));
+    fs::remove_file(cache.path(&served)).unwrap();
+    assert_eq!(lab.download(&lab.cache(), Encoding::Qcow2).await, Download::Done(cached));
+}
+
+#[tokio::test]
+async fn a_qcow2_image_is_parsed_only_if_it_has_its_digest() {
+    let mut image = build(3, 16, 1 << 16, &[Cluster::Plain(1)]);
+    let digest = digest_of(&image);
+    image[15] = 1;
+    let lab = Lab { digest, ..Lab::new(&image) };
+    assert_eq!(failure(lab.download(&lab.cache(), Encoding::Qcow2).await).cause, Cause::ImageDigest);
+    let lab = Lab::new(&image);
+    let failure = failure(lab.download(&lab.cache(), Encoding::Qcow2).await);
+    assert_eq!(failure.cause, Cause::ImageFormat);
+    assert!(failure.text.contains("a backing file") && failure.text.contains("qemu-img convert"), "{}", failure.text);
+}
