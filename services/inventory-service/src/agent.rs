@@ -15,7 +15,7 @@ use keyspace::{
     key::Scope,
     seal::Sealer,
     store::Versioned,
-    value::{AgentSeen, AgentWork, BootDecision, ConfigDrive, Work},
+    value::{AgentSeen, AgentWork, BootDecision, Work},
 };
 use mesh::{Mesh, WorkGuard};
 use proto::agent::v1 as wire;
@@ -155,9 +155,7 @@ impl Agents {
             }
         };
         let sealed = |source| Error::Sealed { node, source };
-        let opened = self.sealer.open(&format!("{node}/config-drive"), &config_drive).map_err(sealed)?;
-        let files: ConfigDrive = serde_json::from_slice(opened.expose())
-            .map_err(|source| sealed(keyspace::Error::Value { key: "config drive".to_owned(), source }))?;
+        let files = self.sealer.open_files(&format!("{node}/config-drive"), &config_drive).map_err(sealed)?;
         let urls = self.urls(&digest);
         if urls.is_empty() {
             // All storage-services may have just lost their leases; an agent without a URL would give up.

@@ -10,6 +10,7 @@ use scheduler_core::{Error, ports::PortRefusal, resources::ResourceRefusal, webh
 /// The response to a request about the resource `ident` that failed with `error`.
 pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
     match error {
+        error if error.is_too_large() => Class::TooLarge.error(chain(error)),
         Error::NotUnique { kind, value } => text::already_exists(&holder_of(kind, value)),
         Error::IdTaken { kind, id } => text::already_exists(&format!("{} with UUID {id}", with_article(kind))),
         Error::MacTaken { mac, .. } => text::already_exists(&holder_of("port", &Unique::Address(mac.to_string()))),
@@ -174,6 +175,25 @@ mod tests {
         }
         let text = format!("Cannot update the address of {PORT}: {OF} is in use");
         assert_fault(PortRefusal::Address { port, node: NODE }, 409, &text);
+    }
+
+    #[test]
+    fn what_is_too_large_for_the_store_is_413_with_the_limit_and_never_500() {
+        let too_large = |operations, bytes| keyspace::Error::TooLarge { operations, bytes };
+        for (error, source) in [
+            (Error::Store(too_large(1, 2 << 20)), "extra of 2 MiB"),
+            (Error::Mesh(too_large(1, 2 << 20).into()), "instance_info of 2 MiB, written by a member"),
+            (Error::Mesh(too_large(3, 1401 << 10).into()), "user_data with a large driver_info"),
+            (Error::Mesh(too_large(1, 16 << 20).into()), "an inspection's inventory"),
+            (Error::Store(too_large(121, 9)), "a deletion with 121 records"),
+            (Error::Mesh(too_large(64, 64 << 20).into()), "the largest body"),
+        ] {
+            // As gRPC answers: INVALID_ARGUMENT with this reason.
+            assert_eq!((error.kind(), error.reason()), (Kind::Invalid, "TOO_LARGE"), "{source}");
+            let fault = fault("n1", &error);
+            assert_eq!(fault.status, 413, "{source}");
+            assert!(fault.text.contains("at most 1400 KiB in 120 records"), "{source}: {}", fault.text);
+        }
     }
 
     #[test]

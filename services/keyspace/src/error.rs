@@ -2,6 +2,11 @@
 
 use crate::value::RestoredBackup;
 
+/// Maximum number of operations of a change; etcd's own limit is 128.
+pub(crate) const MAX_CHANGE_OPERATIONS: usize = 120;
+/// Maximum size of all values of a change, in bytes. etcd's own limit of a request is 1.5 MiB, with keys and expectations.
+pub(crate) const MAX_CHANGE_BYTES: usize = 1400 << 10;
+
 /// Reason a store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -52,13 +57,27 @@ pub enum Error {
         /// The cause.
         source: serde_json::Error,
     },
-    /// A change exceeds etcd's limits.
-    #[error("a change of {operations} operations and {bytes} bytes exceeds the store's limits")]
+    /// A change exceeds etcd's limits. It was not sent.
+    #[error(
+        "too large for the store: {} KiB in {operations} records, and one change has at most {} KiB in {} records; send \
+         less at once, or give large data by its URL",
+        bytes.div_ceil(1024), MAX_CHANGE_BYTES / 1024, MAX_CHANGE_OPERATIONS
+    )]
     TooLarge {
         /// Number of its operations.
         operations: usize,
         /// Bytes of its values.
         bytes: usize,
+    },
+    /// etcd refused a change as too large, because it is configured with other limits.
+    #[error(
+        "too large for the store ({doing}); send less at once, or raise etcd's --max-request-bytes and --max-txn-ops"
+    )]
+    RefusedSize {
+        /// What was being done.
+        doing: &'static str,
+        /// etcd's answer.
+        source: Box<etcd_client::Error>,
     },
     /// The sealing key, or something sealed with it, is unusable.
     #[error("{0}")]
@@ -81,6 +100,12 @@ impl Error {
         matches!(self, Self::Unavailable { .. } | Self::RestoredBackup(_) | Self::Full { .. })
     }
 
+    /// Whether the change is larger than the store's limits. Nothing was written, and a repetition does not help.
+    #[must_use]
+    pub const fn is_too_large(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::RefusedSize { .. })
+    }
+
     /// A stable identifier for programs.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
@@ -89,12 +114,10 @@ impl Error {
             Self::RestoredBackup(_) => "STORE_RESTORED",
             Self::Full { .. } => "STORE_FULL",
             Self::Conflict => "CONFLICT",
-            Self::Refused { .. }
-            | Self::OutOfRange { .. }
-            | Self::Value { .. }
-            | Self::TooLarge { .. }
-            | Self::Seal(_)
-            | Self::File { .. } => "STORE",
+            Self::TooLarge { .. } | Self::RefusedSize { .. } => "TOO_LARGE",
+            Self::Refused { .. } | Self::OutOfRange { .. } | Self::Value { .. } | Self::Seal(_) | Self::File { .. } => {
+                "STORE"
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 
 mod fields;
 
-use std::{fmt, fs, path::Path};
+use std::{collections::BTreeMap, fmt, fs, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chacha20poly1305::{
@@ -13,11 +13,10 @@ use chacha20poly1305::{
     aead::{Aead as _, Payload},
 };
 use domain::secret::Secret;
-use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use crate::Error;
 pub use crate::value::Sealed;
+use crate::{Error, value::ConfigDrive};
 
 pub use self::fields::{IsSecret, has_sealed, mask, open_text, seal_record};
 
@@ -110,22 +109,29 @@ impl Sealer {
             .map_err(|_| damaged())
     }
 
-    /// Seals a value, as JSON, for a place.
+    /// Seals files for a place. They are compressed first, because etcd's requests are small.
     ///
     /// # Errors
-    /// [`Error::Value`] if it has no JSON form; [`Error::Seal`] as for [`Self::seal`].
-    pub fn seal_json(&self, place: &str, value: &impl Serialize) -> Result<Sealed, Error> {
-        let wrong = |source| Error::Value { key: place.to_owned(), source };
-        self.seal(place, &Zeroizing::new(serde_json::to_vec(value).map_err(wrong)?))
+    /// [`Error::Seal`] as for [`Self::seal`], or if they cannot be compressed.
+    pub fn seal_files(&self, place: &str, files: &ConfigDrive) -> Result<Sealed, Error> {
+        let wrong = |error: &dyn fmt::Display| Error::Seal(format!("cannot pack {place}: {error}"));
+        let texts = files.iter().map(|(path, content)| (path, STANDARD.encode(content)));
+        let json = serde_json::to_vec(&texts.collect::<BTreeMap<_, _>>()).map_err(|error| wrong(&error))?;
+        let packed = zstd::bulk::compress(&Zeroizing::new(json), 0).map_err(|error| wrong(&error))?;
+        self.seal(place, &Zeroizing::new(packed))
     }
 
-    /// Opens a value that was sealed as JSON.
+    /// Opens files that were sealed for this place.
     ///
     /// # Errors
-    /// [`Error::Value`] if it is of another type; [`Error::Seal`] as for [`Self::open`].
-    pub fn open_json<T: DeserializeOwned>(&self, place: &str, sealed: &Sealed) -> Result<T, Error> {
-        let wrong = |source| Error::Value { key: place.to_owned(), source };
-        serde_json::from_slice(self.open(place, sealed)?.expose()).map_err(wrong)
+    /// [`Error::Seal`] as for [`Self::open`], or if it holds something else than files.
+    pub fn open_files(&self, place: &str, sealed: &Sealed) -> Result<ConfigDrive, Error> {
+        let wrong = |error: &dyn fmt::Display| Error::Seal(format!("cannot unpack {place}: {error}"));
+        let packed = self.open(place, sealed)?;
+        let json = Zeroizing::new(zstd::decode_all(packed.expose()).map_err(|error| wrong(&error))?);
+        let texts: BTreeMap<String, String> = serde_json::from_slice(&json).map_err(|error| wrong(&error))?;
+        let files = texts.into_iter().map(|(path, text)| Ok((path, STANDARD.decode(text)?)));
+        files.collect::<Result<_, base64::DecodeError>>().map_err(|error| wrong(&error))
     }
 }
 
@@ -147,5 +153,23 @@ mod tests {
     fn the_same_secret_never_looks_the_same() {
         let sealer = Sealer::new(&[7; KEY]).unwrap();
         assert_ne!(sealer.seal("p", b"x").unwrap(), sealer.seal("p", b"x").unwrap());
+    }
+
+    #[test]
+    fn sealed_files_are_hardly_larger_than_their_content() {
+        let sealer = Sealer::new(&[7; KEY]).unwrap();
+        // What cannot be compressed takes a third more, in base64.
+        let mut noise = vec![0; 300 << 10];
+        getrandom::fill(&mut noise).unwrap();
+        let text = b"#cloud-config\n".repeat(20_000);
+        for (content, most) in [(noise, 410 << 10), (text, 8 << 10), (Vec::new(), 1 << 10)] {
+            let files = ConfigDrive::from([("openstack/latest/user_data".to_owned(), content)]);
+            let sealed = sealer.seal_files("n1/config-drive", &files).unwrap();
+            assert!(serde_json::to_vec(&sealed).unwrap().len() < most, "{most}");
+            assert_eq!(sealer.open_files("n1/config-drive", &sealed).unwrap(), files);
+            assert!(sealer.open_files("n2/config-drive", &sealed).is_err());
+        }
+        let other = sealer.seal("p", b"no files").unwrap();
+        assert!(sealer.open_files("p", &other).unwrap_err().to_string().contains("cannot unpack p"));
     }
 }

@@ -34,8 +34,6 @@ use crate::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a read is tried, each time with the member in use. A write whose outcome is unknown is never repeated here.
 const READ_ATTEMPTS: u32 = 2;
-/// Maximum size of all values of one change, in bytes; etcd's own limit for a request is 1.5 MiB.
-const MAX_CHANGE_BYTES: usize = 1 << 20;
 /// Keys in one page of a list.
 const PAGE_KEYS: i64 = 1000;
 
@@ -183,13 +181,12 @@ impl Store {
     /// Carries out a change and returns its revision.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if an expectation did not hold; nothing was written. [`Error::Unavailable`] if there was no
+    /// [`Error::Conflict`] if an expectation did not hold, [`Error::TooLarge`] if etcd would not take it; nothing was
+    /// written. [`Error::Unavailable`] if there was no
     /// answer: whether the change was carried out is unknown; read before trying again.
     pub async fn commit(&self, change: Change) -> Result<i64, Error> {
-        let Change { compares, operations, bytes } = change;
-        if operations.len() > Change::MAX_OPERATIONS || bytes > MAX_CHANGE_BYTES {
-            return Err(Error::TooLarge { operations: operations.len(), bytes });
-        }
+        change.check_size()?;
+        let Change { compares, operations, .. } = change;
         let (answer, revision) = self.write(Transaction { compares, then: operations, otherwise: Vec::new() }).await?;
         if answer.succeeded { Ok(revision) } else { Err(Error::Conflict) }
     }
@@ -203,6 +200,7 @@ impl Store {
         change: Change,
         otherwise: &Key<V>,
     ) -> Result<Result<i64, Option<Versioned<V>>>, Error> {
+        change.check_size()?;
         let otherwise = vec![Operation::Get(otherwise.path().to_owned())];
         let transaction = Transaction { compares: change.compares, then: change.operations, otherwise };
         let (answer, revision) = self.write(transaction).await?;

@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use domain::{generation, id::InstanceId, service::Service};
+use domain::{
+    generation,
+    id::{ImageId, InstanceId},
+    image::{Encoding, Image, Purpose},
+    service::Service,
+};
 use keyspace::{
     Change, Error, Expect, Key, Store, Trouble, View,
     key::{self, ROOT, Scope},
@@ -146,7 +151,42 @@ async fn a_change_beyond_the_limits_is_not_sent() {
     for number in 0..121 {
         change = change.clear(&acked(number));
     }
-    assert!(matches!(store.commit(change).await, Err(Error::TooLarge { operations: 121, .. })));
+    let key = &acked(1);
+    let read = |change: Change| async { store.commit_or_read(change, key).await.map(drop) };
+    for (what, change, operations) in [
+        ("operations", change.clone(), 121),
+        (
+            "operations of two changes",
+            (0..61).fold(Change::new(), |all, n| all.clear(&acked(n)).and(Change::new().clear(key))),
+            122,
+        ),
+        ("a value", large(1, Change::MAX_BYTES), 1),
+        ("values together", large(1, Change::MAX_BYTES / 2).and(large(2, Change::MAX_BYTES / 2)), 2),
+        ("a value of the largest body", large(1, 16 << 20), 1),
+        ("a value of the largest request", large(1, 64 << 20), 1),
+    ] {
+        for outcome in [store.commit(change.clone()).await.map(drop), read(change).await] {
+            let Err(error @ Error::TooLarge { operations: found, .. }) = outcome else { panic!("{what}: {outcome:?}") };
+            let text = error.to_string();
+            assert!(found == operations && text.contains("at most 1400 KiB in 120 records"), "{what}: {text}");
+        }
+    }
+    assert!(store.commit(large(1, Change::MAX_BYTES - 1000)).await.is_ok());
+}
+
+/// A change that writes one value of about this size.
+fn large(number: u128, bytes: usize) -> Change {
+    let key = key::image(ImageId::new(uuid::Uuid::from_u128(number)));
+    let image = Image {
+        id: ImageId::new(uuid::Uuid::from_u128(number)),
+        name: "x".repeat(bytes),
+        url: String::new(),
+        digest: format!("sha256:{}", "1".repeat(64)).parse().unwrap(),
+        encoding: Encoding::Plain,
+        purpose: Purpose::Disk,
+        unpacked_size: None,
+    };
+    Change::new().put(&key, &image, Expect::Absent).unwrap()
 }
 
 #[tokio::test(start_paused = true)]

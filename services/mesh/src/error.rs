@@ -64,6 +64,7 @@ impl Failure for Error {
             Self::Store(keyspace::Error::Conflict) => Kind::Conflict,
             Self::Store(keyspace::Error::RestoredBackup(_) | keyspace::Error::Full { .. }) => Kind::Island,
             Self::Store(error) if error.is_away() => Kind::Unavailable,
+            Self::Store(error) if error.is_too_large() => Kind::Invalid,
             Self::Store(_) => Kind::Internal,
         }
     }

@@ -88,7 +88,7 @@ pub fn drive_place(bulk: Uuid) -> String {
 fn drive(registry: &Registry, bulk: Uuid) -> Result<ConfigDrive, Error> {
     let Some(sealed) = registry.view().get(&key::bulk_drive(bulk)) else { return Ok(ConfigDrive::new()) };
     let place = drive_place(bulk);
-    Ok(registry.sealer.open_json(&place, &sealed.value)?)
+    Ok(registry.sealer.open_files(&place, &sealed.value)?)
 }
 
 /// Returns the id of a bulk's request to a node.

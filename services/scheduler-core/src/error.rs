@@ -194,6 +194,12 @@ impl Error {
             Self::Mesh(mesh::Error::Store(keyspace::Error::Conflict)) | Self::Store(keyspace::Error::Conflict)
         )
     }
+
+    /// Returns whether the request is larger than the store's limits.
+    #[must_use]
+    pub const fn is_too_large(&self) -> bool {
+        matches!(self, Self::Mesh(mesh::Error::Store(error)) | Self::Store(error) if error.is_too_large())
+    }
 }
 
 impl Failure for Error {
@@ -216,6 +222,7 @@ impl Failure for Error {
             Self::Store(keyspace::Error::Conflict) => Kind::Conflict,
             Self::Store(keyspace::Error::RestoredBackup(_) | keyspace::Error::Full { .. }) => Kind::Island,
             Self::Store(error) if error.is_away() => Kind::Unavailable,
+            Self::Store(error) if error.is_too_large() => Kind::Invalid,
             Self::Leaf(_) | Self::NotEverywhere { .. } | Self::Stopping => Kind::Unavailable,
             Self::Store(_) | Self::Sealed { .. } | Self::Random(_) => Kind::Internal,
         }

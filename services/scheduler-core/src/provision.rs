@@ -27,6 +27,8 @@ use crate::{
 
 /// Maximum number of steps in a request.
 const MAX_STEPS: usize = 64;
+/// Maximum size of all steps of a request, in bytes: each boot stores them again, beside the config drive.
+const MAX_STEPS_BYTES: usize = 128 << 10;
 /// Maximum size of the files of a config drive in a request, in bytes; a larger one is given as a URL.
 pub const MAX_CONFIG_DRIVE_BYTES: usize = 512 << 10;
 
@@ -127,7 +129,7 @@ impl Registry {
             let why = format!("{size} octets; at most {MAX_CONFIG_DRIVE_BYTES}");
             return Err(Invalid::wrong("config_drive", why).into());
         }
-        Ok(self.sealer.seal_json(place, files)?)
+        Ok(self.sealer.seal_files(place, files)?)
     }
 
     /// Accepts a request to provision a node: stores its new state, its intent, its changed fields and the operation that
@@ -144,6 +146,11 @@ impl Registry {
         request: Provision,
     ) -> Result<(), Error> {
         let Provision { steps, ramdisk, deployment, spec } = request;
+        let size = serde_json::to_vec(&steps).map_or(0, |json| json.len());
+        if size > MAX_STEPS_BYTES {
+            let why = format!("{} KiB together; at most {}", size >> 10, MAX_STEPS_BYTES >> 10);
+            return Err(Invalid::wrong("steps", why).into());
+        }
         // The decision is stored only if these fields are unchanged: the node may become protected at this moment.
         let key = key::node_spec(record.rack, record.node);
         let read = self.view().get(&key);

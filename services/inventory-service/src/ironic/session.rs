@@ -14,11 +14,7 @@ use domain::{
     timeline::Mark,
 };
 use flate2::{Compression, write::GzEncoder};
-use keyspace::{
-    key,
-    seal::Sealed,
-    value::{ConfigDrive, Work},
-};
+use keyspace::{key, seal::Sealed, value::Work};
 use mesh::WorkGuard;
 use serde_json::{Value, json};
 use service_kit::{clock, status::chain};
@@ -216,9 +212,8 @@ impl Ironic {
             text: format!("cannot build the config drive: {error}"),
             at: clock::now(),
         };
-        let opened = self.agents.sealer.open(&format!("{}/config-drive", booting.node), sealed);
-        let opened = opened.map_err(|error| failed(&error))?;
-        let files: ConfigDrive = serde_json::from_slice(opened.expose()).map_err(|error| failed(&error))?;
+        let files = self.agents.sealer.open_files(&format!("{}/config-drive", booting.node), sealed);
+        let files = files.map_err(|error| failed(&error))?;
         let id = booting.node.uuid().into_bytes();
         let volume = wire_config_drive::volume(&files, id, SECTOR).map_err(|error| failed(&error))?;
         let mut packed = GzEncoder::new(Vec::new(), Compression::default());

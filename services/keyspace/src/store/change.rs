@@ -6,7 +6,10 @@ use super::{
     Versioned,
     connection::{Compare, Operation},
 };
-use crate::{Error, Key};
+use crate::{
+    Error, Key,
+    error::{MAX_CHANGE_BYTES, MAX_CHANGE_OPERATIONS},
+};
 
 /// What a write expects to find. No value can be written without an expectation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,9 @@ pub struct Change {
 
 impl Change {
     /// Maximum number of operations; etcd's own limit is 128.
-    pub const MAX_OPERATIONS: usize = 120;
+    pub const MAX_OPERATIONS: usize = MAX_CHANGE_OPERATIONS;
+    /// Maximum size of all values, in bytes. etcd's own limit of a request is 1.5 MiB, with keys and expectations.
+    pub const MAX_BYTES: usize = MAX_CHANGE_BYTES;
 
     /// An empty change.
     #[must_use]
@@ -101,6 +106,18 @@ impl Change {
     pub fn clear<V>(mut self, key: &Key<V>) -> Self {
         self.operations.push(Operation::Delete(key.path().to_owned()));
         self
+    }
+
+    /// Checks that etcd takes the change.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]
+    pub(super) const fn check_size(&self) -> Result<(), Error> {
+        let (operations, bytes) = (self.operations.len(), self.bytes);
+        if operations > Self::MAX_OPERATIONS || bytes > Self::MAX_BYTES {
+            return Err(Error::TooLarge { operations, bytes });
+        }
+        Ok(())
     }
 
     /// Adds everything of another change.

@@ -61,6 +61,8 @@ pub(crate) enum Failure {
     NoSpace,
     /// The requested revision is compacted or in the future.
     OutOfRange(Box<etcd_client::Error>),
+    /// The member refused the request as too large.
+    TooLarge(Box<etcd_client::Error>),
     /// The member refused the request for another reason.
     Refused(Box<etcd_client::Error>),
 }
@@ -72,6 +74,7 @@ impl Failure {
             Self::Unavailable(source) => Error::Unavailable { doing, source },
             Self::NoSpace => Error::Full { doing },
             Self::OutOfRange(source) => Error::OutOfRange { doing, source },
+            Self::TooLarge(source) => Error::RefusedSize { doing, source },
             Self::Refused(source) => Error::Refused { doing, source },
         }
     }

@@ -28,6 +28,14 @@ const MAX_PAGE_BYTES: usize = 1 << 30;
 /// The text of etcd's NOSPACE alarm, and of the error for a write that would raise it.
 const NO_SPACE: &str = "database space exceeded";
 
+/// Texts of the errors of etcd, of its gRPC library and of ours for a request that is too large. None was carried out.
+const TOO_LARGE: [&str; 4] = [
+    "request is too large",
+    "too many operations in txn request",
+    "received message larger than max",
+    "encoded message length too large",
+];
+
 /// The certificates for connections to etcd, in PEM.
 #[derive(Debug, Clone, Copy)]
 pub struct Pem<'a> {
@@ -252,6 +260,8 @@ impl From<etcd_client::Error> for Failure {
         let away = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown, Code::ResourceExhausted];
         if status.code() == Code::ResourceExhausted && status.message().contains(NO_SPACE) {
             Self::NoSpace
+        } else if TOO_LARGE.iter().any(|text| status.message().contains(text)) {
+            Self::TooLarge(Box::new(error))
         } else if status.code() == Code::OutOfRange {
             Self::OutOfRange(Box::new(error))
         } else if away.contains(&status.code()) {
@@ -342,6 +352,22 @@ mod tests {
             Failure::NoSpace
         ));
         assert!(matches!(failure(Code::ResourceExhausted, "too many requests"), Failure::Unavailable(_)));
+    }
+
+    #[test]
+    fn a_request_that_is_too_large_is_told_from_a_store_that_does_not_answer() {
+        for (code, text, source) in [
+            (Code::InvalidArgument, "etcdserver: request is too large", "etcd rpctypes ErrRequestTooLarge"),
+            (Code::InvalidArgument, "etcdserver: too many operations in txn request", "etcd rpctypes ErrTooManyOps"),
+            (Code::ResourceExhausted, "grpc: received message larger than max (2097683 vs. 2097152)", "grpc-go"),
+            (Code::ResourceExhausted, "grpc: received message larger than max (2 vs. 1)", "grpc-go"),
+            (Code::OutOfRange, "Error, encoded message length too large: found 9 bytes", "tonic"),
+            (Code::ResourceExhausted, "Error, encoded message length too large: found 9 bytes", "tonic"),
+        ] {
+            let error = failure(code, text).doing("writing");
+            assert!(error.is_too_large() && !error.is_away() && error.reason() == "TOO_LARGE", "{source}: {error}");
+        }
+        assert!(failure(Code::ResourceExhausted, "etcdserver: too many requests").doing("writing").is_away());
     }
 
     #[test]

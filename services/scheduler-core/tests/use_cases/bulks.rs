@@ -224,8 +224,7 @@ async fn the_config_drive_of_a_bulk_is_sealed_anew_for_each_node_and_forgotten_a
     lab.begin(&bulk(Verb::Deploy, &[node], limits(1))).await;
     lab.comes_to(node, "wait call-back").await;
     let Work::Write { config_drive, .. } = lab.leaves.boot_decision(node).unwrap().work else { panic!() };
-    let opened = registry.sealer.open(&format!("{node}/config-drive"), &config_drive).unwrap();
-    let opened: ConfigDrive = serde_json::from_slice(opened.expose()).unwrap();
+    let opened = registry.sealer.open_files(&format!("{node}/config-drive"), &config_drive).unwrap();
     assert_eq!(opened.get("openstack/latest/user_data").map(Vec::as_slice), Some(b"#cloud-config".as_slice()));
     assert!(opened.contains_key("openstack/latest/meta_data.json"));
     lab.leaves.finishes(node);
