@@ -10,7 +10,7 @@ use service_kit::outbound_http;
 /// Timeout of the download.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum size of a download, in bytes. A stored drive is smaller, also in base64.
-const MAX_CONFIG_DRIVE_BYTES: usize = 256 << 10;
+const MAX_CONFIG_DRIVE_BYTES: usize = 512 << 10;
 /// First bytes of a gzip file (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 

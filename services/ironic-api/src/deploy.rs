@@ -6,7 +6,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{
     driver::Driver,
     id::{ImageId, NodeId},
-    image::{Digest, Encoding, Image, Purpose},
+    image::{
+        Digest, Encoding, Image, Purpose,
+        checksum::{self, ChecksumError},
+        format::{Description, ImageFormatError, file_name},
+    },
 };
 use keyspace::value::{ConfigDrive as Files, Deployment, ExtraFields};
 use serde_json::{Map, Value, json};
@@ -18,21 +22,40 @@ use wire_ironic::{
 
 use super::{
     ApiRequest, RestApi,
+    checksum_fetch::{self, ChecksumFetchError},
     config_drive_fetch::{self, ConfigDriveFetchError},
     fault::fault,
 };
 use scheduler_core::{node_view::NodeView, registry::Record};
 
-/// Maximum size of a compressed config drive, in bytes. Sealed and in base64 it must fit into one transaction.
-const MAX_PACKED_BYTES: usize = 128 << 10;
+/// Maximum size of a compressed config drive, in bytes. It is stored twice, sealed and in base64, in one transaction.
+const MAX_PACKED_BYTES: usize = 256 << 10;
 
 /// Image that `instance_info` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Source {
     /// Name or id of a registered image.
     Registered(String),
-    /// URL and expected digest.
-    Url(String, Digest),
+    /// Image that need not be registered.
+    Url { url: String, checksum: Checksum, encoding: Encoding },
+}
+
+/// Image of a URL, with what is known of it.
+struct UrlImage {
+    url: String,
+    digest: Digest,
+    encoding: Encoding,
+}
+
+/// Checksum of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Checksum {
+    Digest(Digest),
+    /// URL of a list of checksums, and the algorithm if one is named.
+    List {
+        url: String,
+        algorithm: Option<String>,
+    },
 }
 
 /// Reason that a node cannot be deployed as it is specified.
@@ -43,17 +66,17 @@ enum InvalidDeployment {
          are: ['instance_info.image_source']"
     )]
     NoImageSource,
-    #[error("image_disk_format must be raw: machines are written octet by octet")]
-    DiskFormat,
+    #[error(transparent)]
+    Format(#[from] ImageFormatError),
     #[error(
         "image_source's \"image_checksum\", or \"image_os_hash_algo\" and \"image_os_hash_value\" must be provided in \
          instance_info"
     )]
     NoChecksum,
-    #[error(
-        "the checksum must be a SHA-256 or SHA-512 in hexadecimal; MD5 proves nothing, and a checksum's URL is not read"
-    )]
-    Checksum,
+    #[error(transparent)]
+    Checksum(#[from] ChecksumError),
+    #[error(transparent)]
+    ChecksumList(#[from] ChecksumFetchError),
     #[error(transparent)]
     Image(scheduler_core::Error),
     #[error(transparent)]
@@ -92,9 +115,20 @@ impl RestApi {
         let image = match source(info).map_err(refused)? {
             Source::Registered(name) => {
                 let found = self.app.registry.image_named(&name);
-                found.map_err(|error| refused(InvalidDeployment::Image(error)))?.value.id
+                let image = found.map_err(|error| refused(InvalidDeployment::Image(error)))?.value;
+                description("", info, Some(image.encoding)).encoding().map_err(|error| refused(error.into()))?;
+                image.id
             }
-            Source::Url(url, digest) => self.find_or_register_image(request, record.node, url, digest).await?,
+            Source::Url { url, checksum, encoding } => {
+                let digest = match checksum {
+                    Checksum::Digest(digest) => digest,
+                    Checksum::List { url: list, algorithm } => {
+                        let found = checksum_fetch::checksum(&list, &url, algorithm.as_deref()).await;
+                        found.map_err(|error| refused(error.into()))?
+                    }
+                };
+                self.find_or_register_image(request, record.node, UrlImage { url, digest, encoding }).await?
+            }
         };
         let config_drive = match drive {
             None => None,
@@ -108,67 +142,64 @@ impl RestApi {
                     ConfigDrive::Parts(parts) => Ok(assemble_files(node, parts)),
                 };
                 let files = files.map_err(refused)?;
-                let sealed = self.app.registry.sealer.seal_json(&format!("{}/config-drive", record.node), &files);
-                Some(sealed.map_err(|error| fault(&record.node.to_string(), &error.into()))?)
+                let sealed = self.app.registry.sealed_drive(&format!("{}/config-drive", record.node), &files);
+                Some(sealed.map_err(|error| fault(&record.node.to_string(), &error))?)
             }
         };
         Ok(Some(Deployment { image, config_drive }))
     }
 
-    /// Returns the image with this digest. Registers it if there is none.
+    /// Returns the image with this URL, digest and encoding. Registers it if there is none.
     async fn find_or_register_image(
         &self,
         request: &ApiRequest,
         node: NodeId,
-        url: String,
-        digest: Digest,
+        image: UrlImage,
     ) -> Result<ImageId, Error> {
+        let UrlImage { url, digest, encoding } = image;
         let registry = &self.app.registry;
         let known = registry.view().list(&keyspace::key::images()).into_iter();
-        if let Some((_, image)) =
-            known.into_iter().find(|(_, image)| image.value.digest == digest && image.value.url == url)
-        {
+        if let Some(image) = known.into_iter().map(|(_, image)| image).find(|image| {
+            let Image { url: theirs, digest: known, encoding: packed, .. } = &image.value;
+            (theirs, known, packed) == (&url, &digest, &encoding)
+        }) {
             return Ok(image.value.id);
         }
         let id = ImageId::new(uuid::Uuid::new_v4());
-        let encoding = encoding(&url);
-        let name = format!("{}-{id}", url.rsplit('/').next().unwrap_or_default());
+        let name = format!("{}-{id}", file_name(&url));
         let image = Image { id, name, url, digest, encoding, purpose: Purpose::Disk, unpacked_size: None };
         registry.create_image(&request.context(), &image).await.map_err(|error| fault(&node.to_string(), &error))?;
         Ok(id)
     }
 }
 
-/// Compression of an image, by its file extension.
-fn encoding(url: &str) -> Encoding {
-    match url.rsplit_once('.').map(|(_, ending)| ending) {
-        Some("gz") => Encoding::Gzip,
-        Some("zst") => Encoding::Zstd,
-        _ => Encoding::Plain,
-    }
+/// What `instance_info` says about the format of an image.
+fn description<'d>(url: &'d str, info: &'d ExtraFields, encoding: Option<Encoding>) -> Description<'d> {
+    let (disk_format, container_format) = (info.text("image_disk_format"), info.text("image_container_format"));
+    Description { url, disk_format, container_format, encoding }
 }
 
 fn source(info: &ExtraFields) -> Result<Source, InvalidDeployment> {
-    let text = |name: &str| info.text(name).filter(|text| !text.is_empty());
+    let text = |name: &str| info.text(name).map(str::trim).filter(|text| !text.is_empty());
     let Some(source) = text("image_source") else {
         return Err(InvalidDeployment::NoImageSource);
     };
-    if text("image_disk_format").is_some_and(|format| format != "raw") {
-        return Err(InvalidDeployment::DiskFormat);
-    }
     if !["http://", "https://", "file://"].iter().any(|scheme| source.starts_with(scheme)) {
         return Ok(Source::Registered(source.to_owned()));
     }
+    let encoding = description(source, info, None).encoding()?;
     let named = text("image_os_hash_algo").zip(text("image_os_hash_value"));
-    let digest = match (named, text("image_checksum")) {
-        (Some((algorithm, value)), _) => format!("{algorithm}:{value}"),
-        (None, Some(checksum)) if checksum.contains(':') => checksum.to_owned(),
-        (None, Some(checksum)) if checksum.len() == 128 => format!("sha512:{checksum}"),
-        (None, Some(checksum)) => format!("sha256:{checksum}"),
+    let (algorithm, value) = match (named, text("image_checksum")) {
+        (Some((algorithm, value)), _) => (Some(algorithm), value),
+        (None, Some(checksum)) => (None, checksum),
         (None, None) => return Err(InvalidDeployment::NoChecksum),
     };
-    let digest = digest.parse().map_err(|_| InvalidDeployment::Checksum)?;
-    Ok(Source::Url(source.to_owned(), digest))
+    let checksum = if checksum::is_url(value) {
+        Checksum::List { url: value.to_owned(), algorithm: algorithm.map(str::to_owned) }
+    } else {
+        Checksum::Digest(checksum::parse(algorithm, value)?)
+    };
+    Ok(Source::Url { url: source.to_owned(), checksum, encoding })
 }
 
 /// Assembles the files of a config drive from its parts.
@@ -225,11 +256,31 @@ mod tests {
     fn an_image_is_named_by_its_record_or_by_url_and_digest() {
         let sha = "ab".repeat(32);
         assert_eq!(of(json!({"image_source": "debian-12"})), Ok(Source::Registered("debian-12".to_owned())));
-        let by_place = Source::Url("http://h/i.raw".to_owned(), format!("sha256:{sha}").parse().unwrap());
-        assert_eq!(of(json!({"image_source": "http://h/i.raw", "image_checksum": sha})), Ok(by_place.clone()));
-        let named =
-            json!({"image_source": "http://h/i.raw", "image_os_hash_algo": "sha256", "image_os_hash_value": sha});
-        assert_eq!(of(named), Ok(by_place));
+        // A registered image says itself what it is.
+        assert_eq!(of(json!({"image_source": "web.xz"})), Ok(Source::Registered("web.xz".to_owned())));
+        let list = |algorithm: Option<&str>| {
+            let (url, algorithm) = ("http://h/SHA256SUMS".to_owned(), algorithm.map(str::to_owned));
+            Checksum::List { url, algorithm }
+        };
+        let digest = Checksum::Digest(format!("sha256:{sha}").parse().unwrap());
+        for (more, source, checksum) in [
+            (json!({"image_checksum": sha}), "Ironic", digest.clone()),
+            (json!({"image_checksum": format!("{sha}\n")}), "a line end", digest.clone()),
+            (json!({"image_checksum": format!("SHA256:{}", sha.to_uppercase())}), "capitals", digest.clone()),
+            (json!({"image_os_hash_algo": "sha256", "image_os_hash_value": sha}), "Glance", digest.clone()),
+            (json!({"image_os_hash_algo": "SHA-256", "image_os_hash_value": sha}), "FIPS 180-4", digest),
+            (json!({"image_checksum": "http://h/SHA256SUMS"}), "Metal3, bifrost", list(None)),
+            (
+                json!({"image_os_hash_algo": "sha256", "image_os_hash_value": "http://h/SHA256SUMS"}),
+                "Ironic 39",
+                list(Some("sha256")),
+            ),
+        ] {
+            let mut info = json!({"image_source": "http://h/i.raw"});
+            info.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let url = "http://h/i.raw".to_owned();
+            assert_eq!(of(info), Ok(Source::Url { url, checksum, encoding: Encoding::Plain }), "{source}");
+        }
     }
 
     #[test]
@@ -238,8 +289,49 @@ mod tests {
         assert!(of(json!({"image_source": "http://h/i"})).unwrap_err().contains("image_checksum"));
         let md5 = json!({"image_source": "http://h/i", "image_checksum": "d41d8cd98f00b204e9800998ecf8427e"});
         assert!(of(md5).unwrap_err().contains("MD5"));
-        let qcow = json!({"image_source": "http://h/i", "image_disk_format": "qcow2"});
-        assert!(of(qcow).unwrap_err().contains("raw"));
+    }
+
+    #[test]
+    fn what_cannot_be_written_to_a_disk_is_refused_with_the_request() {
+        for (url, format, source, right) in [
+            ("http://h/x.raw.gz?sha256=1", "raw", "a query", Ok(Encoding::Gzip)),
+            ("http://h/X.RAW.GZ", "", "upper case", Ok(Encoding::Gzip)),
+            ("http://h/x.qcow2", "qcow2", "Metal3, bifrost", Ok(Encoding::Qcow2)),
+            ("http://h/x.qcow2", "", "without a disk format", Ok(Encoding::Qcow2)),
+            ("http://h/x.img", "QCOW2", "upper case", Ok(Encoding::Qcow2)),
+            ("http://h/x.raw.xz", "raw", "xz", Err("packed with xz")),
+            ("http://h/x.raw.bz2", "", "bzip2", Err("packed with bzip2")),
+            ("http://h/x.vmdk", "", "VMDK", Err("qemu-img convert -O raw")),
+            ("http://h/x.img", "vhd", "VHD", Err("VHD")),
+            ("http://h/x.qcow2", "raw", "a contradiction", Err("by its name it is a QCOW2 image")),
+        ] {
+            let info = json!({"image_source": url, "image_disk_format": format, "image_checksum": "ab".repeat(32)});
+            match (of(info), right) {
+                (Ok(Source::Url { encoding, .. }), Ok(right)) => assert_eq!(encoding, right, "{source}"),
+                (Err(error), Err(right)) => assert!(error.contains(right), "{source}: {error}"),
+                (got, _) => panic!("{source}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_packed_config_drive_is_taken_in_base64_with_line_breaks() {
+        let volume = wire_config_drive::volume(&BTreeMap::from([("a".to_owned(), vec![1])]), [7; 16], 512).unwrap();
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, &volume).unwrap();
+        let text = STANDARD.encode(packed.finish().unwrap());
+        let lines = |end: &str| text.as_bytes().chunks(76).map(|line| String::from_utf8_lossy(line) + end).collect();
+        for (text, source) in [
+            (text.clone(), "RFC 4648"),
+            (lines("\n"), "base64(1)"),
+            (lines("\r\n"), "RFC 2045 §6.8"),
+            (format!("{text}\n"), "a line end"),
+            (format!("  {text}"), "indented"),
+            (lines("\n  "), "a YAML block"),
+        ] {
+            assert!(unpack(&text).is_ok(), "{source}");
+        }
+        assert!(unpack(&text[..text.len() / 2 / 4 * 4]).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod allocations;
 mod audit;
 mod authz;
 mod bios;
+mod checksum_fetch;
 mod collections;
 mod condition;
 mod config;

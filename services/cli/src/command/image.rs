@@ -6,9 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
-use domain::image::Digest;
+use domain::image::{
+    self, Digest,
+    format::{Description, HEAD_BYTES, check_boot_file, check_content},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use proto::api::v1::{
     CreateImageRequest, DeleteImageRequest, GetImageRequest, Image, ImageEncoding, ImagePurpose, ListImagesRequest,
@@ -76,7 +79,7 @@ pub struct Create {
     /// The file's digest, as sha256:HEX or sha512:HEX.
     #[arg(long)]
     digest: Option<Digest>,
-    /// How it is packed; it is unpacked while it is written.
+    /// How it is packed; it is unpacked while it is written. Its name tells, if it ends in .gz, .zst or .qcow2.
     #[arg(long, value_enum)]
     encoding: Option<Encoding>,
     /// What it is for.
@@ -96,6 +99,8 @@ pub enum Encoding {
     Gzip,
     /// RFC 8878.
     Zstd,
+    /// QEMU's format; it is converted when it is pulled.
+    Qcow2,
 }
 
 /// What an image is for.
@@ -115,6 +120,7 @@ impl From<Encoding> for ImageEncoding {
             Encoding::Plain => Self::Plain,
             Encoding::Gzip => Self::Gzip,
             Encoding::Zstd => Self::Zstd,
+            Encoding::Qcow2 => Self::Qcow2,
         }
     }
 }
@@ -173,6 +179,7 @@ async fn request(screen: &Screen, create: Create) -> Result<CreateImageRequest, 
     if let Some(file) = create.file {
         let path = file.canonicalize().with_context(|| format!("cannot find the image {}", file.display()))?;
         let octets = path.metadata().map(|metadata| metadata.len()).unwrap_or(0);
+        check_head(&path, encoding, create.purpose)?;
         request.url = format!("file://{}", path.to_str().context("the image's path is not UTF-8; rename it")?);
         if request.digest.is_empty() {
             request.digest = digest(screen, path, octets).await?;
@@ -184,15 +191,47 @@ async fn request(screen: &Screen, create: Create) -> Result<CreateImageRequest, 
     Ok(request)
 }
 
-/// A name that says "packed" and an order that does not would write the packed octets to a disk.
+/// How an image is packed: as it is said, or as its name says, unless the two exclude each other.
 fn encoding(source: &str, named: Option<Encoding>, purpose: Purpose) -> anyhow::Result<Encoding> {
-    let packed = [(".gz", "gzip"), (".zst", "zstd"), (".zstd", "zstd")];
-    match (named, packed.iter().find(|(ending, _)| source.ends_with(ending))) {
-        (Some(encoding), _) => Ok(encoding),
-        (None, Some((_, word))) if purpose == Purpose::Disk => {
-            bail!("{source} looks packed: say --encoding {word}, or --encoding plain to write it as it is")
+    if purpose != Purpose::Disk {
+        return Ok(named.unwrap_or(Encoding::Plain));
+    }
+    let explicit = named.map(image::Encoding::from);
+    let described = Description { url: source, encoding: explicit, ..Description::default() };
+    described.encoding().map(Encoding::from).with_context(|| format!("cannot register {source}"))
+}
+
+/// Compares the start of a file with what it is registered as.
+fn check_head(path: &Path, encoding: Encoding, purpose: Purpose) -> anyhow::Result<()> {
+    let told = || format!("cannot register {}", path.display());
+    let mut head = Vec::new();
+    File::open(path).and_then(|file| file.take(HEAD_BYTES as u64).read_to_end(&mut head)).with_context(told)?;
+    let checked = match purpose {
+        Purpose::Disk => check_content(encoding.into(), &head),
+        Purpose::Kernel | Purpose::Ramdisk => check_boot_file(&head),
+    };
+    checked.with_context(told)
+}
+
+impl From<Encoding> for image::Encoding {
+    fn from(encoding: Encoding) -> Self {
+        match encoding {
+            Encoding::Plain => Self::Plain,
+            Encoding::Gzip => Self::Gzip,
+            Encoding::Zstd => Self::Zstd,
+            Encoding::Qcow2 => Self::Qcow2,
         }
-        (None, _) => Ok(Encoding::Plain),
+    }
+}
+
+impl From<image::Encoding> for Encoding {
+    fn from(encoding: image::Encoding) -> Self {
+        match encoding {
+            image::Encoding::Plain => Self::Plain,
+            image::Encoding::Gzip => Self::Gzip,
+            image::Encoding::Zstd => Self::Zstd,
+            image::Encoding::Qcow2 => Self::Qcow2,
+        }
     }
 }
 
@@ -255,11 +294,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_that_looks_packed_is_not_taken_for_plain() {
-        assert!(encoding("a.raw.gz", None, Purpose::Disk).unwrap_err().to_string().contains("--encoding gzip"));
-        assert_eq!(encoding("a.raw.gz", Some(Encoding::Plain), Purpose::Disk).unwrap(), Encoding::Plain);
-        // A ramdisk stays packed: the kernel unpacks it.
-        assert_eq!(encoding("initrd.gz", None, Purpose::Ramdisk).unwrap(), Encoding::Plain);
-        assert_eq!(encoding("a.raw", None, Purpose::Disk).unwrap(), Encoding::Plain);
+    fn a_disk_is_registered_as_what_its_name_says_or_refused() {
+        for (source, named, purpose, right) in [
+            ("a.raw", None, Purpose::Disk, Ok(Encoding::Plain)),
+            ("a.raw.gz", None, Purpose::Disk, Ok(Encoding::Gzip)),
+            ("https://h/A.RAW.ZST?x=1", None, Purpose::Disk, Ok(Encoding::Zstd)),
+            ("a.qcow2", None, Purpose::Disk, Ok(Encoding::Qcow2)),
+            ("image", Some(Encoding::Gzip), Purpose::Disk, Ok(Encoding::Gzip)),
+            ("a.raw.xz", None, Purpose::Disk, Err("packed with xz")),
+            ("a.vmdk", None, Purpose::Disk, Err("qemu-img convert -O raw")),
+            ("a.raw.gz", Some(Encoding::Plain), Purpose::Disk, Err("packed with gzip")),
+            ("a.raw.gz", Some(Encoding::Zstd), Purpose::Disk, Err("packed with gzip")),
+            // A ramdisk stays packed: the kernel unpacks it.
+            ("initrd.gz", None, Purpose::Ramdisk, Ok(Encoding::Plain)),
+            ("initrd.xz", None, Purpose::Ramdisk, Ok(Encoding::Plain)),
+        ] {
+            match (encoding(source, named, purpose), right) {
+                (Ok(encoding), Ok(right)) => assert_eq!(encoding, right, "{source}"),
+                (Err(error), Err(right)) => assert!(format!("{error:#}").contains(right), "{source}: {error:#}"),
+                (got, _) => panic!("{source}: {got:?}"),
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use domain::{
     id::ImageId,
-    image::{Digest, Encoding, Image, Purpose},
+    image::{Encoding, Image, Purpose, checksum, format::Description},
 };
 use keyspace::{key, store::Versioned};
 use proto::{
@@ -11,7 +11,7 @@ use proto::{
         GetImageResponse, Image as WireImage, ImageEncoding, ImagePurpose, ListImagesRequest, ListImagesResponse,
         image_service_server::ImageService,
     },
-    convert::{Invalid, text},
+    convert::Invalid,
 };
 use tonic::{Request, Response, Status};
 
@@ -45,13 +45,21 @@ fn decode(request: CreateImageRequest) -> Result<Image, Invalid> {
         return Err(Invalid::wrong("url", format!("{:?} must begin with http://, https:// or file://", request.url)));
     }
     let (encoding, purpose) = (request.encoding(), request.purpose());
-    let encoding = if encoding == ImageEncoding::Unspecified { Encoding::Plain } else { Encoding::try_from(encoding)? };
+    let explicit = (encoding != ImageEncoding::Unspecified).then(|| Encoding::try_from(encoding)).transpose()?;
     let purpose = if purpose == ImagePurpose::Unspecified { Purpose::Disk } else { Purpose::try_from(purpose)? };
+    let encoding = match purpose {
+        Purpose::Disk => {
+            let described = Description { url: &request.url, encoding: explicit, ..Description::default() };
+            described.encoding().map_err(|error| Invalid::wrong("encoding", error.to_string()))?
+        }
+        // The kernel unpacks a ramdisk itself.
+        Purpose::Kernel | Purpose::Ramdisk => explicit.unwrap_or_default(),
+    };
     Ok(Image {
         id: ImageId::new(uuid::Uuid::new_v4()),
         name: request.name,
         url: request.url,
-        digest: text::<Digest>("digest", &request.digest)?,
+        digest: checksum::parse(None, &request.digest).map_err(|error| Invalid::wrong("digest", error.to_string()))?,
         encoding,
         purpose,
         unpacked_size: (request.unpacked_size > 0).then_some(request.unpacked_size),
