@@ -12,6 +12,7 @@ mod deploy_template;
 mod driver;
 mod inspection_rule;
 mod kind;
+mod link;
 mod mask;
 mod name;
 mod node;

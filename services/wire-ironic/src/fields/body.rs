@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::schema_error::{MAX_PRIORITY, schema_error};
-use super::{Field, Kind, Post, Resource, name, steps};
+use super::{Field, Kind, Post, Resource, link, name, steps};
 use crate::argument;
 use crate::error::{Class, Error, text};
 use crate::python;
@@ -29,6 +29,7 @@ pub fn check_post(resource: &Resource, version: Version, body: &Value) -> Result
     check_required(resource, resource.schema_name, members)?;
     let mut stored = check_values(resource, resource.schema_name, members)?;
     steps::normalize(resource, &mut stored);
+    link::normalize(&mut stored);
     check_names(resource, version, members)?;
     check_priority(resource, members)?;
     steps::check(resource, resource.schema_name, members)?;
@@ -50,10 +51,13 @@ pub fn check_whole(resource: &Resource, whole: &Map<String, Value>) -> Result<Ma
     let stored = check_values(resource, "patch", &settable)?;
     check_patched_name(resource, &settable)?;
     check_priority(resource, &settable)?;
+    let connection = settable.get("local_link_connection").and_then(Value::as_object);
+    connection.map_or(Ok(()), link::check)?;
     steps::check(resource, "patch", &settable)?;
     let mut whole = whole.clone();
     whole.extend(stored);
     steps::normalize(resource, &mut whole);
+    link::normalize(&mut whole);
     Ok(whole)
 }
 
@@ -173,22 +177,6 @@ fn check_patched_name(resource: &Resource, members: &Map<String, Value>) -> Resu
     }
 }
 
-/// Checks `local_link_connection`: a switch and its port, a smart NIC and its port, or an unmanaged switch.
-fn check_link(link: &Map<String, Value>) -> Result<(), Error> {
-    let has = |name: &str| link.contains_key(name);
-    let unmanaged = link.get("network_type").and_then(Value::as_str) == Some("unmanaged");
-    if link.is_empty() || unmanaged || (has("port_id") && (has("switch_id") || has("hostname"))) {
-        return Ok(());
-    }
-    let missing = if has("port_id") { "switch_id" } else { "port_id" };
-    let link = python::quoted(&Value::Object(link.clone()));
-    let what = format!("{link} is not valid under any of the given schemas");
-    Err(schema_error(
-        "local_link_connection",
-        &format!("{what}. Possible root cause: '{missing}' is a required property"),
-    ))
-}
-
 /// Checks names of resources other than nodes, and traits.
 fn check_names(resource: &Resource, version: Version, members: &Map<String, Value>) -> Result<(), Error> {
     let traits = members.get("traits").and_then(Value::as_array).into_iter().flatten();
@@ -199,7 +187,7 @@ fn check_names(resource: &Resource, version: Version, members: &Map<String, Valu
         return Err(Class::Invalid.error("A non-empty value is required when setting physical_network"));
     }
     let link = members.get("local_link_connection").and_then(Value::as_object);
-    link.map_or(Ok(()), check_link)?;
+    link.map_or(Ok(()), link::check)?;
     let Some(text) = members.get("name").and_then(Value::as_str) else { return Ok(()) };
     match resource.path {
         "deploy_templates" => name::check_trait(resource.schema_name, text),
