@@ -55,7 +55,11 @@ fn entries(node: NodeId, boots: &[PastBoot]) -> Vec<Value> {
     let all = boots.iter().flat_map(|boot| boot.entries.iter().map(move |entry| (boot.generation, entry)));
     all.map(|(generation, entry)| {
         let severity = if ERROR_MARKS.contains(&entry.mark) { "ERROR" } else { "INFO" };
-        let seed = format!("{node}/{generation}/{}/{}/{}/{}", entry.at, entry.mark.word(), entry.by, entry.subject);
+        // Later progress of an image replaces the entry, which stays the same one for its readers.
+        let seed = match entry.mark {
+            Mark::ImageProgress => format!("{node}/{generation}/{}/{}", entry.mark.word(), entry.by),
+            _ => format!("{node}/{generation}/{}/{}/{}/{}", entry.at, entry.mark.word(), entry.by, entry.subject),
+        };
         json!({
             "uuid": id(&seed), "created_at": time(Some(entry.at)), "severity": severity,
             "event": entry.to_string(), "event_type": "boot", "conductor": entry.by,
@@ -133,5 +137,13 @@ mod tests {
         assert_ne!(read[0]["uuid"], read[1]["uuid"]);
         assert_eq!((&read[0]["severity"], &read[1]["severity"]), (&json!("INFO"), &json!("ERROR")));
         assert_eq!(read[1]["event"], "boot file missing: vmlinuz");
+        // A progress that was listed is still found when a later one has replaced it.
+        let progress = |at| PastBoot {
+            generation: Generation::from_number(3),
+            entries: vec![entry(at, Mark::ImageProgress, &at.to_string())],
+        };
+        let (first, later) = (entries(node, &[progress(5)]), entries(node, &[progress(6)]));
+        assert_eq!(first[0]["uuid"], later[0]["uuid"]);
+        assert_ne!(first[0]["created_at"], later[0]["created_at"]);
     }
 }
