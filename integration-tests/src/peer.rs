@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use domain::driver::Interface;
 
 use crate::rack::{daemon::Daemon, namespace::Namespace, wait};
 
@@ -17,6 +18,15 @@ const PORT: u16 = 16385;
 const START: Duration = Duration::from_secs(90);
 /// Changes its database, where no request does so quickly.
 const SQL: &str = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], 10); c.execute(sys.argv[2]); c.commit()";
+
+/// Which implementations of the interfaces are enabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enabled {
+    /// Those with which `golden/recorded.jsonl` was recorded.
+    Recorded,
+    /// All that exist.
+    All,
+}
 
 /// A running Ironic. It is ended when it is dropped.
 #[derive(Debug)]
@@ -38,9 +48,9 @@ impl Peer {
     ///
     /// # Errors
     /// It is not installed, or does not start; the error has its log.
-    pub fn up(place: &Namespace, folder: &Path) -> Result<Self> {
+    pub fn up(place: &Namespace, folder: &Path, enabled: Enabled) -> Result<Self> {
         let (file, log) = (folder.join("ironic.conf"), folder.join("ironic.log"));
-        fs::write(&file, configuration(folder))?;
+        fs::write(&file, configuration(folder, enabled))?;
         let configured = ["--config-file".to_owned(), file.display().to_string()];
         let mut schema = place.command(&beside("ironic-dbsync")?);
         let output = schema.args(&configured).arg("create_schema").output()?;
@@ -65,6 +75,20 @@ impl Peer {
         format!("http://127.0.0.1:{PORT}")
     }
 
+    /// Asks it for its matrix of hardware types, interfaces and implementations, by `record/matrix.py`.
+    ///
+    /// # Errors
+    /// Errors of the script.
+    pub fn matrix(&self) -> Result<String> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../services/wire-ironic/record/matrix.py");
+        let find =
+            "import importlib.metadata as m; print(m.distribution('ironic').locate_file('ironic-39.0.0.dist-info'))";
+        let python = beside("python")?;
+        let info = self.place.run(&[&python, "-c", find])?;
+        let entry_points = Path::new(info.trim()).join("entry_points.txt").display().to_string();
+        self.place.run(&[&python, &script.display().to_string(), &format!("127.0.0.1:{PORT}"), &entry_points])
+    }
+
     /// Changes its database.
     ///
     /// # Errors
@@ -84,14 +108,14 @@ impl Drop for Peer {
 }
 
 /// The configuration of the Ironic whose answers are recorded.
-fn configuration(folder: &Path) -> String {
+fn configuration(folder: &Path, enabled: Enabled) -> String {
     let mut text = format!(
         "[DEFAULT]\nauth_strategy = noauth\nrpc_transport = none\nhost = conductor-a\nmy_ip = 127.0.0.1\n\
          state_path = {folder}\ndefault_network_interface = noop\n\
          enabled_hardware_types = fake-hardware,ipmi,redfish,manual-management\n",
         folder = folder.display()
     );
-    for (interface, enabled) in [
+    let recorded = [
         ("bios", "fake,no-bios,redfish"),
         ("boot", "fake,pxe,ipxe,http,http-ipxe,redfish-virtual-media"),
         ("console", "fake,no-console"),
@@ -105,13 +129,25 @@ fn configuration(folder: &Path) -> String {
         ("rescue", "fake,no-rescue,agent"),
         ("storage", "fake,noop"),
         ("vendor", "fake,no-vendor,ipmitool,redfish"),
-    ] {
-        text.push_str(&format!("enabled_{interface}_interfaces = {enabled}\n"));
+    ];
+    for interface in Interface::ALL {
+        let names = match enabled {
+            Enabled::Recorded => {
+                recorded.iter().find(|(name, _)| *name == interface.name()).map(|(_, names)| (*names).to_owned())
+            }
+            Enabled::All => Some(interface.implementations().join(",")),
+        };
+        text.push_str(&format!("enabled_{interface}_interfaces = {}\n", names.unwrap_or_default()));
     }
     text.push_str(&format!(
         "[api]\nhost_ip = 127.0.0.1\nport = {PORT}\n[database]\nconnection = sqlite:///{}/ironic.db\n\
          [conductor]\nheartbeat_timeout = 3600\nautomated_clean = false\nsync_power_state_interval = -1\n",
         folder.display()
     ));
+    if enabled == Enabled::All {
+        let root = folder.join("httpboot");
+        text.push_str(&format!("[deploy]\nhttp_url = http://127.0.0.1:8080\nhttp_root = {}\n", root.display()));
+        text.push_str("[redfish]\nconnection_attempts = 1\n");
+    }
     text
 }

@@ -253,13 +253,19 @@ fn a_manually_managed_machine_is_deployed_once_its_button_is_pressed() {
 async fn by_hand(lab: &Lab) -> Result<()> {
     let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
     let node = rest.ask("POST", "nodes", Some(json!({"driver": "manual-management", "name": "n1"}))).await?;
-    for (interface, by) in [("power", "fake"), ("management", "noop"), ("deploy", "direct"), ("boot", "ipxe")] {
+    for (interface, by) in [("power", "fake"), ("management", "noop"), ("deploy", "autodetect"), ("boot", "ipxe")] {
         ensure!(node[format!("{interface}_interface")] == by, "{interface}: {node}");
     }
     let port = json!({"address": machine.mac.to_string(), "node_uuid": node["uuid"]});
     rest.ask("POST", "ports", Some(port)).await?;
     ensure!(rest.status("PATCH", "nodes/n1", Some(power_by("ipmitool"))).await? == 400, "it has no BMC");
-    ensure!(rest.status("PATCH", "nodes/n1", Some(power_by("agent"))).await? == 400, "it is not built");
+    // It is taken, but not carried out.
+    ensure!(rest.status("PATCH", "nodes/n1", Some(power_by("agent"))).await? == 200);
+    let valid = rest.ask("GET", "nodes/n1/validate", None).await?;
+    ensure!(valid["power"]["reason"].to_string().contains("not carried out"), "{valid}");
+    ensure!(rest.status("PUT", "nodes/n1/states/provision", Some(json!({"target": "manage"}))).await? == 400);
+    ensure!(rest.status("PUT", "nodes/n1/states/power", Some(json!({"target": "power on"}))).await? == 400);
+    ensure!(rest.status("PATCH", "nodes/n1", Some(power_by("fake"))).await? == 200);
     rest.provision("n1", "manage").await?;
     rest.reach_within("n1", "manageable", LONG).await?;
     let device = "nodes/n1/management/boot_device";

@@ -6,7 +6,7 @@ use integration_tests::{
     fleet::Fleet,
     ironic::{Player, Rules, recorded},
     mesh::Options,
-    peer::Peer,
+    peer::{Enabled, Peer},
     record::store,
 };
 
@@ -15,8 +15,23 @@ use integration_tests::{
 fn a_real_ironic_gives_the_same_answers_except_for_a_written_list() {
     let fleet = Fleet::up("peer", 0, &Options::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let peer = Peer::up(fleet.place(), folder.path()).unwrap();
+    let peer = Peer::up(fleet.place(), folder.path(), Enabled::Recorded).unwrap();
     fleet.run(async |_, fleet| both(fleet, &peer).await).unwrap();
+}
+
+/// The unit tests of `ironic-api` compare our own answers with this table.
+#[test]
+#[ignore = "needs a real Ironic, and takes four minutes: scripts/test --all"]
+fn the_matrix_of_interfaces_is_still_that_of_a_real_ironic() {
+    let fleet = Fleet::up("matrix", 0, &Options::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::up(fleet.place(), folder.path(), Enabled::All).unwrap();
+    let matrix = peer.matrix().unwrap();
+    let golden = include_str!("../../services/wire-ironic/src/golden/matrix.txt");
+    for (now, recorded) in matrix.lines().zip(golden.lines()) {
+        assert_eq!(now, recorded);
+    }
+    assert_eq!(matrix.lines().count(), golden.lines().count());
 }
 
 /// Reads in every version, after all requests.

@@ -1,5 +1,7 @@
 //! Drivers: Ironic's hardware types, their interfaces, and the implementations of each.
 
+mod matrix;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
@@ -52,102 +54,62 @@ pub enum Interface {
     Vendor,
 }
 
-/// Implementations of an interface by a driver, the preferred one first.
-struct Row(Interface, &'static [&'static str]);
-
-/// Supported interfaces of each driver. Every listed implementation works.
-static FAKE: &[Row] = &[
-    Row(Interface::Bios, &["fake", "no-bios"]),
-    Row(Interface::Boot, &["fake"]),
-    Row(Interface::Console, &["fake", "no-console"]),
-    Row(Interface::Deploy, &["fake"]),
-    Row(Interface::Firmware, &["fake", "no-firmware"]),
-    Row(Interface::Inspect, &["fake", "no-inspect"]),
-    Row(Interface::Management, &["fake"]),
-    Row(Interface::Network, &["noop"]),
-    Row(Interface::Power, &["fake"]),
-    Row(Interface::Raid, &["fake", "no-raid"]),
-    Row(Interface::Rescue, &["fake", "no-rescue"]),
-    Row(Interface::Storage, &["noop", "fake"]),
-    Row(Interface::Vendor, &["fake", "no-vendor"]),
-];
-static IPMI: &[Row] = &[
-    Row(Interface::Bios, &["no-bios"]),
-    Row(Interface::Boot, &["ipxe"]),
-    Row(Interface::Console, &["no-console"]),
-    Row(Interface::Deploy, &["direct"]),
-    Row(Interface::Firmware, &["no-firmware"]),
-    Row(Interface::Inspect, &["agent", "no-inspect"]),
-    Row(Interface::Management, &["ipmitool"]),
-    Row(Interface::Network, &["noop"]),
-    Row(Interface::Power, &["ipmitool"]),
-    Row(Interface::Raid, &["no-raid"]),
-    Row(Interface::Rescue, &["no-rescue"]),
-    Row(Interface::Storage, &["noop"]),
-    Row(Interface::Vendor, &["no-vendor"]),
-];
-static MANUAL: &[Row] = &[
-    Row(Interface::Bios, &["no-bios"]),
-    Row(Interface::Boot, &["ipxe"]),
-    Row(Interface::Console, &["no-console"]),
-    Row(Interface::Deploy, &["direct"]),
-    Row(Interface::Firmware, &["no-firmware"]),
-    Row(Interface::Inspect, &["agent", "no-inspect"]),
-    // The operator who switches the machine also sets its boot order.
-    Row(Interface::Management, &["noop", "fake"]),
-    Row(Interface::Network, &["noop"]),
-    Row(Interface::Power, &["fake"]),
-    Row(Interface::Raid, &["no-raid"]),
-    Row(Interface::Rescue, &["no-rescue"]),
-    Row(Interface::Storage, &["noop"]),
-    Row(Interface::Vendor, &["no-vendor"]),
-];
-static REDFISH: &[Row] = &[
-    Row(Interface::Bios, &["redfish", "no-bios"]),
-    Row(Interface::Boot, &["ipxe"]),
-    Row(Interface::Console, &["no-console"]),
-    Row(Interface::Deploy, &["direct"]),
-    Row(Interface::Firmware, &["no-firmware"]),
-    Row(Interface::Inspect, &["agent", "no-inspect"]),
-    Row(Interface::Management, &["redfish"]),
-    Row(Interface::Network, &["noop"]),
-    Row(Interface::Power, &["redfish"]),
-    Row(Interface::Raid, &["no-raid"]),
-    Row(Interface::Rescue, &["no-rescue"]),
-    Row(Interface::Storage, &["noop"]),
-    Row(Interface::Vendor, &["no-vendor"]),
-];
-
 impl Driver {
     /// Drivers that nodes can have, by name.
     pub const SERVED: &'static [Self] = &[Self::FakeHardware, Self::Ipmi, Self::ManualManagement, Self::Redfish];
 
-    const fn rows(self) -> &'static [Row] {
-        match self {
-            Self::FakeHardware => FAKE,
-            Self::Ipmi => IPMI,
-            Self::Redfish => REDFISH,
-            Self::ManualManagement => MANUAL,
-        }
-    }
-
-    /// Returns the supported implementations of an interface, the preferred one first.
+    /// Returns the implementations of an interface that fit the driver, Ironic's preferred one first. Nodes of
+    /// `fake-hardware` take others as well.
     #[must_use]
-    pub fn implementations(self, interface: Interface) -> &'static [&'static str] {
-        let row = self.rows().iter().find(|Row(of, _)| *of == interface);
-        row.map_or(&[], |Row(_, implementations)| implementations)
+    pub const fn implementations(self, interface: Interface) -> &'static [&'static str] {
+        matrix::fitting(self, interface)
     }
 
-    /// Returns the default implementation of an interface, if the driver supports the interface.
+    /// Returns the default implementation of an interface: the first fitting one that this service carries out.
     #[must_use]
     pub fn default_implementation(self, interface: Interface) -> Option<&'static str> {
-        self.implementations(interface).first().copied()
+        self.implementations(interface).iter().copied().find(|name| self.carries_out(interface, name))
     }
 
-    /// Returns whether the driver supports an implementation of an interface.
+    /// Returns whether a node of the driver may have an implementation of an interface. `fake-hardware` takes every one
+    /// that exists, as in Ironic.
     #[must_use]
     pub fn supports(self, interface: Interface, implementation: &str) -> bool {
-        self.implementations(interface).contains(&implementation)
+        let fitting = match self {
+            Self::FakeHardware => interface.implementations(),
+            Self::Ipmi | Self::ManualManagement | Self::Redfish => self.implementations(interface),
+        };
+        fitting.contains(&implementation)
+    }
+
+    /// Returns whether this service does what an implementation of an interface stands for. Nodes may have others, but
+    /// a verb that needs one is refused.
+    #[must_use]
+    pub fn carries_out(self, interface: Interface, implementation: &str) -> bool {
+        matrix::is_carried_out(self, interface, implementation)
+    }
+}
+
+/// Set of interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct InterfaceSet(u16);
+
+impl InterfaceSet {
+    /// Returns whether the interface is in the set.
+    #[must_use]
+    pub const fn contains(self, interface: Interface) -> bool {
+        self.0 & interface.bit() != 0
+    }
+
+    /// Returns the interfaces that are in both sets, by name.
+    pub fn common(self, other: Self) -> impl Iterator<Item = Interface> {
+        Interface::ALL.iter().copied().filter(move |one| self.contains(*one) && other.contains(*one))
+    }
+}
+
+impl FromIterator<Interface> for InterfaceSet {
+    fn from_iter<I: IntoIterator<Item = Interface>>(interfaces: I) -> Self {
+        Self(interfaces.into_iter().fold(0, |set, interface| set | interface.bit()))
     }
 }
 
@@ -181,6 +143,16 @@ impl Interface {
         Self::Storage,
         Self::Vendor,
     ];
+
+    /// Returns all implementations that exist for the interface, sorted.
+    #[must_use]
+    pub const fn implementations(self) -> &'static [&'static str] {
+        matrix::existing(self)
+    }
+
+    const fn bit(self) -> u16 {
+        1 << self as u16
+    }
 }
 
 impl fmt::Display for Driver {
@@ -253,8 +225,11 @@ mod tests {
 
     #[test]
     fn every_driver_supports_booting_from_the_network() {
-        let managements = Driver::SERVED.iter().flat_map(|driver| driver.implementations(Interface::Management));
-        for management in managements {
+        let all = |driver: &'static Driver| {
+            driver.implementations(Interface::Management).iter().map(move |name| (*driver, *name))
+        };
+        for (driver, management) in Driver::SERVED.iter().flat_map(all) {
+            assert!(driver.carries_out(Interface::Management, management), "{driver} {management}");
             assert!(boot_devices(management).contains(&BootDevice::Pxe), "{management}");
         }
     }

@@ -85,6 +85,8 @@ pub struct Desired {
     pub boot_mode: BootMode,
     /// Which boot orders last longer than one boot.
     pub boot_persistence: BootPersistence,
+    /// Whether the BMC is not told what to boot from, because an operator has set it.
+    pub keeps_boot_order: bool,
     /// Time that a deployed system may take to show its first sign of life, or `None` to not wait for one.
     pub wait_for_life: Option<Duration>,
 }
@@ -187,6 +189,9 @@ pub fn plan(desired: &Desired, observed: &Observed, limits: &Limits, now: Timest
         | State::Servicing { stage }
         | State::Unrescuing { stage } => match stage {
             Stage::Work if desired.step_plan.next != NextStep::Undivided => at.next_step(),
+            Stage::Boot if desired.executor == Executor::Fake && desired.step_plan.next == NextStep::AwaitService => {
+                at.await_service()
+            }
             Stage::Prepare | Stage::Boot | Stage::Work if desired.executor == Executor::Fake => at.simulate(stage),
             Stage::Prepare => at.prepare(),
             Stage::Boot => at.boot(),
@@ -283,8 +288,7 @@ impl Moment<'_> {
         if self.observed.agent_bound.is_some() {
             return Plan::Step(Event::Called, None);
         }
-        let network = self.boot_order(BootDevice::Pxe, false);
-        let on = match self.power_reached(PowerTarget::Booted { boot: Some(network) }) {
+        let on = match self.power_reached(self.booted(BootDevice::Pxe, false)) {
             Ok(at) => at,
             Err(plan) => return plan,
         };
@@ -357,8 +361,7 @@ impl Moment<'_> {
     }
 
     fn boot_from_disk(&self) -> Plan {
-        let disk = self.boot_order(BootDevice::Disk, true);
-        let on = match self.power_reached(PowerTarget::Booted { boot: Some(disk) }) {
+        let on = match self.power_reached(self.booted(BootDevice::Disk, true)) {
             Ok(at) => at,
             Err(plan) => return plan,
         };
@@ -375,6 +378,12 @@ impl Moment<'_> {
         }
         let text = format!("the deployed system gave no sign of life within {} s", limit.as_secs());
         self.give_up(Cause::NoLife, text)
+    }
+
+    /// Returns the power target that boots the machine from a device, or from what its operator has set.
+    fn booted(&self, device: BootDevice, is_last: bool) -> PowerTarget {
+        let boot = (!self.desired.keeps_boot_order).then(|| self.boot_order(device, is_last));
+        PowerTarget::Booted { boot }
     }
 
     /// Returns when a machine that was read as off counts as having lost its power. The delay exists because a sign of

@@ -10,6 +10,7 @@ mod clean;
 mod deploy;
 mod facts;
 pub mod inspect;
+mod needs;
 mod rescue;
 mod service;
 mod state;
@@ -19,7 +20,7 @@ pub use facts::{NetworkBoot, NodeFacts, Support};
 pub use state::{Phase, Stage, State};
 pub use verb::{ParseVerbError, Verb};
 
-use crate::power::PowerTarget;
+use crate::{driver::Interface, power::PowerTarget};
 
 /// Input of the state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +39,8 @@ pub enum Event {
     Made,
     /// A hold step was reached.
     Held,
+    /// A step of a service waits for an agent.
+    Awaits,
     /// The next step needs an agent, and none runs.
     Reboots,
     /// The intended final state was observed.
@@ -57,6 +60,7 @@ impl Event {
         Self::Worked,
         Self::Made,
         Self::Held,
+        Self::Awaits,
         Self::Reboots,
         Self::Finished,
         Self::Again,
@@ -121,6 +125,15 @@ pub enum Refused {
         /// Verb of the request.
         verb: Verb,
     },
+    /// The implementation that was chosen for an interface is known, but this service does not carry it out.
+    #[error(
+        "the node's {interface} interface implementation is not carried out by this service, so nothing was changed; \
+         choose another one for {interface}_interface"
+    )]
+    NotCarriedOut {
+        /// Interface.
+        interface: Interface,
+    },
     /// The node cannot be booted from the network, which the verb needs.
     #[error(
         "the node cannot boot from the network, which {verb} needs: {}",
@@ -178,6 +191,7 @@ impl Refused {
             Self::InMaintenance { verb } => matches!(verb, Verb::Deploy | Verb::Rebuild),
             Self::Protected
             | Self::Unsupported { .. }
+            | Self::NotCarriedOut { .. }
             | Self::NoNetworkBoot { .. }
             | Self::NotRemovable { .. }
             | Self::HasInstance
@@ -200,7 +214,7 @@ pub type Step = Result<(State, Vec<Effect>), Refused>;
 /// Applies one event to a node's state. This is the only way in which a node changes state.
 ///
 /// Checks requests of all APIs in Ironic's order: maintenance (for deploy and rebuild), state, retirement, maintenance (for
-/// the other verbs), protection, support by the driver, network boot.
+/// the other verbs), protection, support by the driver, interfaces that are not carried out, network boot.
 ///
 /// # Errors
 /// [`Refused`] with the reason, and for a request the verbs that the state allows.
@@ -219,6 +233,9 @@ pub fn step(state: State, event: Event, facts: NodeFacts) -> Step {
     }
     if supports(verb, facts) == Support::No {
         return Err(Refused::Unsupported { verb });
+    }
+    if let Some(interface) = facts.not_carried_out.common(needs::interfaces(state, verb, facts)).next() {
+        return Err(Refused::NotCarriedOut { interface });
     }
     if needs_network_boot(verb) && facts.network_boot != NetworkBoot::Ready {
         return Err(Refused::NoNetworkBoot { verb, lacks: facts.network_boot });
@@ -246,12 +263,15 @@ pub const fn remove(state: State, facts: NodeFacts) -> Result<(), Refused> {
 /// Checks that a client may change the power of a node.
 ///
 /// # Errors
-/// [`Refused::StaysOn`] if the target includes a moment without power and the node must stay on; [`Refused::Busy`] while
-/// an operation runs.
-pub const fn change_power(state: State, target: PowerTarget, facts: NodeFacts) -> Result<(), Refused> {
+/// [`Refused::StaysOn`] if the target includes a moment without power and the node must stay on;
+/// [`Refused::NotCarriedOut`] for its power interface; [`Refused::Busy`] while an operation runs.
+pub fn change_power(state: State, target: PowerTarget, facts: NodeFacts) -> Result<(), Refused> {
     let shuts_down = matches!(target, PowerTarget::Off | PowerTarget::SoftOff { .. } | PowerTarget::SoftBooted { .. });
     if facts.stays_on && shuts_down {
         return Err(Refused::StaysOn);
+    }
+    if let Some(interface) = facts.not_carried_out.common([Interface::Power].into_iter().collect()).next() {
+        return Err(Refused::NotCarriedOut { interface });
     }
     if state.is_busy() { Err(Refused::Busy { state }) } else { Ok(()) }
 }
@@ -313,6 +333,7 @@ fn transition(state: State, event: Event, facts: NodeFacts) -> Step {
                 | E::Worked
                 | E::Made
                 | E::Held
+                | E::Awaits
                 | E::Reboots
                 | E::Finished
                 | E::Again

@@ -5,7 +5,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{driver::Driver, power::PowerTarget, provision::Phase};
+use crate::{
+    driver::{Driver, Interface},
+    power::PowerTarget,
+    provision::Phase,
+};
 
 /// Requested step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,10 +38,21 @@ pub enum ReservedStep {
 /// hardware, and those of ironic-python-agent that `ironmesh-agent` implements too.
 const fn supported(driver: Driver, phase: Phase) -> &'static [&'static str] {
     match (driver, phase) {
+        (Driver::FakeHardware, Phase::Deploy) => &["deploy.deploy", "firmware.update", "raid.apply_configuration"],
+        (Driver::FakeHardware, Phase::Service) => &[
+            "bios.apply_configuration",
+            "bios.factory_reset",
+            "deploy.erase_devices",
+            "deploy.erase_devices_metadata",
+            "firmware.update",
+            "raid.create_configuration",
+            "raid.delete_configuration",
+            "vendor.log_passthrough",
+            "vendor.trigger_servicewait",
+        ],
         (Driver::FakeHardware, _) => &[
             "bios.apply_configuration",
             "bios.factory_reset",
-            "deploy.deploy",
             "deploy.erase_devices",
             "deploy.erase_devices_metadata",
             "firmware.update",
@@ -66,6 +81,31 @@ impl Step {
         })
     }
 
+    /// Returns whether the step is a core step of every deploy interface: a request may disable it, but not replace it.
+    #[must_use]
+    pub fn is_core(&self) -> bool {
+        self.interface == "deploy" && self.step == "deploy"
+    }
+
+    /// Returns whether the step of Ironic's fake hardware leaves the node in `service wait`.
+    #[must_use]
+    pub fn awaits_service(&self) -> bool {
+        self.interface == "vendor" && self.step == "trigger_servicewait"
+    }
+
+    /// Returns whether the executor of the node's work carries out the step.
+    #[must_use]
+    pub fn is_work(&self) -> bool {
+        self.reserved().is_none() && !self.awaits_service()
+    }
+
+    /// Returns the interface that the step belongs to. `None` for a reserved step, or if there is no such interface.
+    #[must_use]
+    pub fn interface(&self) -> Option<Interface> {
+        let named = Interface::ALL.iter().copied().find(|interface| interface.name() == self.interface);
+        named.filter(|_| self.reserved().is_none())
+    }
+
     /// Creates the reserved step that reboots the machine.
     #[must_use]
     pub fn reboot() -> Self {
@@ -84,6 +124,14 @@ impl Step {
 fn seconds(value: &Value) -> Option<Duration> {
     let number = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
     Some(Duration::from_secs(number))
+}
+
+/// Removes the deploy steps that the driver does not have, as Ironic does where no agent lists steps of its own
+/// (`ironic/conductor/steps.py`, `skip_missing`). Returns the names of the removed steps, as `interface.step`.
+#[must_use]
+pub fn skip_unknown_deploy_steps(steps: &mut Vec<Step>, driver: Driver) -> Vec<String> {
+    let unknown = steps.extract_if(.., |step| !step.is_supported(driver, Phase::Deploy));
+    unknown.map(|step| format!("{}.{}", step.interface, step.step)).collect()
 }
 
 /// Returns the first of these steps that the driver does not support in this phase.
@@ -106,10 +154,33 @@ mod tests {
         assert_eq!(first_unsupported(&steps[..2], Driver::Ipmi, Phase::ManualClean), None);
         assert_eq!(first_unsupported(&steps, Driver::Ipmi, Phase::ManualClean), Some(&steps[2]));
         assert_eq!(first_unsupported(&[step("bios", "factory_reset")], Driver::FakeHardware, Phase::Service), None);
+        // A step that waits for an agent is for service alone, as in Ironic.
+        let waits = [step("vendor", "trigger_servicewait")];
+        assert_eq!(first_unsupported(&waits, Driver::FakeHardware, Phase::Service), None);
+        assert_eq!(first_unsupported(&waits, Driver::FakeHardware, Phase::ManualClean), Some(&waits[0]));
         // Deploy steps are not clean steps, and vice versa.
         let write = [step("deploy", "write_image")];
         assert_eq!(first_unsupported(&write, Driver::Ipmi, Phase::Deploy), None);
         assert_eq!(first_unsupported(&write, Driver::Ipmi, Phase::ManualClean), Some(&write[0]));
         assert_eq!(first_unsupported(&steps[..1], Driver::Ipmi, Phase::Deploy), Some(&steps[0]));
+    }
+
+    #[test]
+    fn an_unknown_deploy_step_is_skipped_and_the_others_are_kept() {
+        for (driver, name, is_kept) in [
+            (Driver::FakeHardware, "deploy.deploy", true),
+            (Driver::FakeHardware, "deploy.write_image", false),
+            (Driver::FakeHardware, "bios.apply_configuration", false),
+            (Driver::FakeHardware, "vendor.log_passthrough", false),
+            (Driver::FakeHardware, "power.hold", true),
+            (Driver::Ipmi, "deploy.write_image", true),
+            (Driver::Ipmi, "deploy.nope", false),
+            (Driver::Redfish, "raid.apply_configuration", false),
+        ] {
+            let (interface, word) = name.split_once('.').unwrap();
+            let mut steps = vec![step(interface, word)];
+            let skipped = skip_unknown_deploy_steps(&mut steps, driver);
+            assert_eq!((steps.len() == 1, skipped.is_empty()), (is_kept, is_kept), "{driver} {name}");
+        }
     }
 }

@@ -22,6 +22,8 @@ pub enum NextStep {
     Pause(Option<Duration>),
     /// Change the power to this target.
     Power(PowerTarget),
+    /// Stop in `service wait` until a user ends the operation, as one step of Ironic's fake hardware does.
+    AwaitService,
     /// This many consecutive steps, sent together to the executor of the node's work.
     Work(usize),
     /// All steps are complete.
@@ -34,7 +36,7 @@ impl NextStep {
     pub const fn step_count(self) -> usize {
         match self {
             Self::Undivided | Self::Done => 0,
-            Self::Hold | Self::Pause(_) | Self::Power(_) => 1,
+            Self::Hold | Self::Pause(_) | Self::Power(_) | Self::AwaitService => 1,
             Self::Work(steps) => steps,
         }
     }
@@ -69,7 +71,7 @@ impl StepPlan {
             NextStep::Undivided => false,
             NextStep::Work(_) => !self.ramdisk,
             NextStep::Hold | NextStep::Pause(_) => !self.ramdisk || !self.agent_continues,
-            NextStep::Power(_) | NextStep::Done => true,
+            NextStep::Power(_) | NextStep::AwaitService | NextStep::Done => true,
         }
     }
 
@@ -90,10 +92,10 @@ pub fn next_step(steps: &[Step], completed: usize) -> NextStep {
     let rest = steps.get(completed..).unwrap_or_default();
     match rest.first() {
         None => NextStep::Done,
-        Some(first) => first.reserved().map_or_else(
-            || NextStep::Work(rest.iter().take_while(|step| step.reserved().is_none()).count()),
-            NextStep::from,
-        ),
+        Some(first) if first.awaits_service() => NextStep::AwaitService,
+        Some(first) => first
+            .reserved()
+            .map_or_else(|| NextStep::Work(rest.iter().take_while(|step| step.is_work()).count()), NextStep::from),
     }
 }
 

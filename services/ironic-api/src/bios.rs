@@ -66,7 +66,7 @@ impl RestApi {
 
     /// Reads the known settings of a node. Empty if the node's driver cannot read them.
     async fn settings(&self, ident: &str, node: &NodeView) -> Result<Bios, Error> {
-        if node.interface(Interface::Bios) != Some("redfish") {
+        if !matches!(node.interface(Interface::Bios), Some("fake" | "redfish")) {
             return Ok(Bios::default());
         }
         let read = self.app.registry.mesh.store().get_packed(&key::bios(node.rack, node.node)).await;

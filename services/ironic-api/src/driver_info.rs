@@ -29,11 +29,11 @@ pub(super) fn check_interfaces(driver: Driver, attributes: &Map<String, Value>) 
         if driver.supports(interface, name) {
             continue;
         }
-        let known = Driver::SERVED.iter().any(|driver| driver.supports(interface, name));
-        return Err(Class::Invalid.error(if known {
+        let existing = interface.implementations();
+        return Err(Class::Invalid.error(if existing.contains(&name) {
             format!("{interface} interface implementation '{name}' is not supported by hardware type {driver}.")
         } else {
-            let valid: Vec<String> = implementations(interface).into_iter().map(|name| format!("'{name}'")).collect();
+            let valid: Vec<String> = existing.iter().map(|name| format!("'{name}'")).collect();
             format!(
                 "Could not find the following interface in the 'ironic.hardware.interfaces.{interface}' entrypoint: \
                  {name}. Valid interfaces are [{}].",
@@ -42,15 +42,6 @@ pub(super) fn check_interfaces(driver: Driver, attributes: &Map<String, Value>) 
         }));
     }
     Ok(())
-}
-
-/// Lists the implementations of an interface, of all drivers.
-fn implementations(interface: Interface) -> Vec<&'static str> {
-    let mut all: Vec<_> =
-        Driver::SERVED.iter().flat_map(|driver| driver.implementations(interface).iter().copied()).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
 }
 
 /// The ramdisk that a node with an agent names, if it names both of its files. Kernel arguments of the instance have

@@ -46,7 +46,7 @@ impl RestApi {
             "noop" => BootOrder { device: Some(BootDevice::Pxe), is_persistent: Some(true) },
             _ => {
                 check_free(&node)?;
-                validate::management(&node)?;
+                validate::interface(&node, Interface::Management)?;
                 let asked = effect::power::boot_order(&self.app, node.rack, node.node).await;
                 asked.map_err(|error| fault(ident, &error))?.map_err(|failure| failed(&node, &failure))?
             }
@@ -61,7 +61,7 @@ impl RestApi {
         let is_there = !matches!(management(&node), "fake" | "noop");
         if is_there {
             check_free(&node)?;
-            validate::management(&node)?;
+            validate::interface(&node, Interface::Management)?;
         }
         let device = devices(&node).iter().copied().find(|device| device.to_string() == named);
         let device = device.ok_or_else(|| Class::Invalid.error(format!("Invalid boot device {named} specified.")))?;
@@ -85,7 +85,7 @@ impl RestApi {
             return self.unsupported(request, ident, below);
         }
         check_free(&node)?;
-        validate::management(&node)?;
+        validate::interface(&node, Interface::Management)?;
         self.instruct(request, ident, &node, |_| PowerTarget::Interrupted).await
     }
 

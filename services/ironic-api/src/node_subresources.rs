@@ -18,7 +18,7 @@ use wire_ironic::{
 
 use super::{
     ApiRequest, RestApi, authz::NodeVisibility, collections::IronicCollection, fault::fault, hardware, nodes::one,
-    response::ApiResponse,
+    response::ApiResponse, validate::InvalidInterface,
 };
 use scheduler_core::node_view::NodeView;
 
@@ -59,14 +59,8 @@ impl RestApi {
         self.node(request, ident).map(|_| ApiResponse::no_content())
     }
 
-    /// Rejects a call that no driver supports. An invalid request is rejected for its own error first.
+    /// Rejects a call that no driver supports.
     pub(super) fn unsupported(&self, request: &ApiRequest, ident: &str, below: &[&str]) -> Result<ApiResponse, Error> {
-        let arguments = || request.arguments();
-        match (request.method.as_str(), below) {
-            ("PUT", ["states", "boot_mode"]) => drop(call::boot_mode(&arguments()?)?),
-            ("PUT", ["states", "secure_boot"]) => drop(call::secure_boot(&arguments()?)?),
-            _ => {}
-        }
         let node = self.node(request, ident)?;
         let what = if below == ["vmedia"] { "get_virtual_media".to_owned() } else { below.join(" ") };
         Err(text::unsupported(&node.intent.driver.to_string(), &what, Class::Invalid))
@@ -187,6 +181,9 @@ impl RestApi {
         let chosen = node.interface(interface).unwrap_or_default();
         if chosen.starts_with("no-") {
             return Err(text::unsupported(&node.intent.driver.to_string(), &interface.to_string(), class));
+        }
+        if !node.intent.driver.carries_out(interface, chosen) {
+            return Err(class.error(InvalidInterface::not_carried_out(&node, interface).to_string()));
         }
         Ok(node)
     }

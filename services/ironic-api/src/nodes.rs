@@ -178,6 +178,7 @@ impl RestApi {
             wait_for_life_seconds: None,
             boot_files_by_tftp: false,
             ironic_ramdisk: ironic_ramdisk(driver, &spec)?,
+            keeps_boot_order: spec.keeps_boot_order(driver),
             power: None,
         };
         intent.bmc = self.bmc(node, &intent, spec.driver_info.as_ref())?;
@@ -404,6 +405,7 @@ impl RestApi {
         }
         intent.ironic_ramdisk = ironic_ramdisk(driver, &spec)?;
         intent.boot_persistence = boot_persistence(&spec);
+        intent.keeps_boot_order = spec.keeps_boot_order(driver);
         Ok((intent, stored.updated(spec, clock::now())))
     }
 
@@ -448,6 +450,7 @@ fn deletion_error(ident: &str, node: &NodeView, error: &scheduler_core::Error) -
         | Refused::Retired
         | Refused::InMaintenance { .. }
         | Refused::Unsupported { .. }
+        | Refused::NotCarriedOut { .. }
         | Refused::NoNetworkBoot { .. }
         | Refused::Busy { .. }
         | Refused::StaysOn

@@ -3,6 +3,7 @@
 
 use domain::{
     driver::Driver,
+    id::NodeId,
     step::{ReservedStep, Step},
     step_plan::MAX_PAUSE,
 };
@@ -23,6 +24,10 @@ use scheduler_core::{node_view::NodeView, registry::Record};
 
 /// First minor version with runbooks.
 const RUNBOOKS: u16 = 92;
+/// Start of Ironic's errors about the steps of templates, and of the request.
+const OF_TEMPLATES: &str =
+    "Validation of deploy steps from deploy templates matching this node's instance traits failed. Errors: ";
+const OF_REQUEST: &str = "Validation of deploy steps from \"deploy steps\" argument failed.";
 /// First minor version in which runbooks have traits.
 const RUNBOOK_TRAITS: u16 = 112;
 
@@ -34,15 +39,23 @@ impl RestApi {
         runbook: Option<Vec<verb::Step>>,
         arguments: &Arguments,
         (node, record): (&NodeView, &Record),
-    ) -> Vec<Step> {
+    ) -> Result<Vec<Step>, Error> {
         let steps = match (verb, runbook) {
             (Verb::Active | Verb::Rebuild, _) => {
-                order_deploy_steps(image_step(record), self.templates(node), arguments.steps.clone())
+                let templates = self.templates(node);
+                templates.iter().try_for_each(|steps| check_core(node.node, steps, OF_TEMPLATES))?;
+                check_core(node.node, &arguments.steps, OF_REQUEST)?;
+                let is_requested = templates.iter().chain([&arguments.steps]).any(|steps| !steps.is_empty());
+                let steps = order_deploy_steps(image_step(record), templates, arguments.steps.clone());
+                if is_requested && steps.is_empty() {
+                    return Err(invalid_deployment(node.node, "No deploy steps returned by the driver"));
+                }
+                steps
             }
             (_, Some(steps)) => steps,
             (_, None) => arguments.steps.clone(),
         };
-        steps.into_iter().map(domain_step).collect()
+        Ok(steps.into_iter().map(domain_step).collect())
     }
 
     /// Returns the steps of the runbook that a request names, if it is approved for the node.
@@ -68,6 +81,21 @@ impl RestApi {
         let found = traits.filter_map(|name| self.app.resource_named::<DeployTemplateSpec>(name));
         found.map(|template| template.spec().steps.iter().map(stored).collect()).collect()
     }
+}
+
+/// Rejects a step that replaces a core step of the driver. One of priority 0 disables it.
+fn check_core(node: NodeId, steps: &[verb::Step], prefix: &str) -> Result<(), Error> {
+    let replaces = |step: &&verb::Step| step.priority.unwrap_or(0) > 0 && domain_step((*step).clone()).is_core();
+    let Some(verb::Step { interface, step, .. }) = steps.iter().find(replaces) else { return Ok(()) };
+    let why = format!(
+        "{prefix}deploy step {step} on interface {interface} is a core step and cannot be overridden by user steps. It may \
+         be disabled by setting the priority to 0"
+    );
+    Err(invalid_deployment(node, &why))
+}
+
+fn invalid_deployment(node: NodeId, why: &str) -> Error {
+    Class::Invalid.error(format!("Failed to validate deploy or power info for node {node}: {why}"))
 }
 
 /// A stored step as the protocol knows it.
@@ -165,4 +193,44 @@ fn check_approved(request: &ApiRequest, runbook: &RunbookSpec, node: &NodeView) 
         node.node,
         approving.join(", ")
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recorded from a real Ironic 39.0.0.
+    #[test]
+    fn a_core_step_can_be_disabled_but_not_replaced() {
+        let node = NodeId::new(uuid::Uuid::from_u128(7));
+        let step = |name: &str, priority| {
+            let (interface, step) = name.split_once('.').unwrap();
+            verb::Step {
+                interface: interface.to_owned(),
+                step: step.to_owned(),
+                args: Map::new(),
+                priority,
+                on_children: false,
+                children: Vec::new(),
+            }
+        };
+        for (name, priority, is_refused) in [
+            ("deploy.deploy", Some(50), true),
+            ("deploy.deploy", Some(1), true),
+            ("deploy.deploy", Some(0), false),
+            ("deploy.write_image", Some(50), false),
+            ("raid.deploy", Some(50), false),
+            ("deploy.nope", Some(50), false),
+        ] {
+            let checked = check_core(node, &[step("power.hold", Some(5)), step(name, priority)], OF_REQUEST);
+            assert_eq!(checked.is_err(), is_refused, "{name} {priority:?}");
+        }
+        let refused = check_core(node, &[step("deploy.deploy", Some(50))], OF_REQUEST).unwrap_err();
+        let theirs = format!(
+            "Failed to validate deploy or power info for node {node}: Validation of deploy steps from \"deploy steps\" \
+             argument failed.deploy step deploy on interface deploy is a core step and cannot be overridden by user steps. \
+             It may be disabled by setting the priority to 0"
+        );
+        assert_eq!((refused.status, refused.text), (400, theirs));
+    }
 }

@@ -34,6 +34,12 @@ const VALIDATED_INTERFACES: &[(&str, Interface)] = &[
 pub(super) enum InvalidInterface {
     #[error("Driver {driver} does not support {interface} (disabled or not implemented).")]
     Unsupported { driver: Driver, interface: Interface },
+    #[error(
+        "The {interface} interface implementation '{name}' is not carried out by this service; set {interface}_interface \
+         to one of: {}",
+        carried_out(*.driver, *.interface)
+    )]
+    NotCarriedOut { driver: Driver, interface: Interface, name: String },
     #[error("Missing the following IPMI credentials in node's driver_info: ['ipmi_address'].")]
     NoIpmiAddress,
     #[error("{0}")]
@@ -45,17 +51,33 @@ pub(super) enum InvalidInterface {
     NoImageSource { node: NodeId },
 }
 
+impl InvalidInterface {
+    /// The reason that a node's implementation of an interface is not carried out.
+    pub(super) fn not_carried_out(node: &NodeView, interface: Interface) -> Self {
+        let driver = node.intent.driver;
+        let name = node.spec().implementation_in_use(interface, driver).unwrap_or_default().to_owned();
+        Self::NotCarriedOut { driver, interface, name }
+    }
+}
+
+/// Lists the implementations of an interface that are carried out for a driver.
+fn carried_out(driver: Driver, interface: Interface) -> String {
+    let all = interface.implementations().iter().copied();
+    let usable = all.filter(|name| driver.supports(interface, name) && driver.carries_out(interface, name));
+    usable.collect::<Vec<_>>().join(", ")
+}
+
 /// Validates each interface.
 pub(super) fn interfaces(node: &NodeView) -> Vec<(&'static str, Result<(), InvalidInterface>)> {
     VALIDATED_INTERFACES.iter().map(|(name, interface)| (*name, one(node, *interface))).collect()
 }
 
-/// Validates a node's management interface.
+/// Validates an interface of a node.
 ///
 /// # Errors
 /// 400 with what is missing, in Ironic's words.
-pub(super) fn management(node: &NodeView) -> Result<(), Error> {
-    one(node, Interface::Management).map_err(|why| Class::Invalid.error(why.to_string()))
+pub(super) fn interface(node: &NodeView, interface: Interface) -> Result<(), Error> {
+    one(node, interface).map_err(|why| Class::Invalid.error(why.to_string()))
 }
 
 fn one(node: &NodeView, interface: Interface) -> Result<(), InvalidInterface> {
@@ -63,13 +85,16 @@ fn one(node: &NodeView, interface: Interface) -> Result<(), InvalidInterface> {
     if chosen.starts_with("no-") {
         return Err(InvalidInterface::Unsupported { driver, interface });
     }
+    if node.spec().not_carried_out(driver).contains(interface) {
+        return Err(InvalidInterface::not_carried_out(node, interface));
+    }
     match (driver, interface, chosen) {
-        (_, _, "fake") => Ok(()),
+        (_, _, "fake" | "noop") => Ok(()),
         (Driver::Ipmi, Interface::Power | Interface::Management, _) => ipmi(node),
         (Driver::Redfish, Interface::Power | Interface::Management, _) => {
             redfish::validate(node.node, &driver_info(node)).map_err(InvalidInterface::Redfish)
         }
-        (_, Interface::Deploy, "direct" | "autodetect" | "ramdisk") => image(node),
+        (_, Interface::Deploy, "direct" | "autodetect") => image(node),
         _ => Ok(()),
     }
 }
@@ -89,3 +114,6 @@ fn image(node: &NodeView) -> Result<(), InvalidInterface> {
     }
     Err(InvalidInterface::NoImageSource { node: node.node })
 }
+
+#[cfg(test)]
+mod tests;

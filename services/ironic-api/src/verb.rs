@@ -6,7 +6,7 @@ use wire_ironic::{
     verb::{Arguments, Provision, Verb},
 };
 
-use super::ApiRequest;
+use super::{ApiRequest, validate::InvalidInterface};
 use scheduler_core::node_view::NodeView;
 
 /// Converts a verb to the domain's type.
@@ -64,6 +64,10 @@ impl ProvisionCheck<'_> {
             Refused::Protected => text::protected(uuid),
             Refused::InMaintenance { .. } => text::in_maintenance(verb.in_maintenance().unwrap_or("provisioning"), uuid),
             Refused::Unsupported { verb } => text::unsupported(driver, &verb.to_string(), Class::Invalid),
+            Refused::NotCarriedOut { interface } => {
+                let why = InvalidInterface::not_carried_out(self.node, interface);
+                Class::Invalid.error(format!("Failed to validate {interface} info for node {uuid}: {why}"))
+            }
             Refused::NoNetworkBoot { .. } => Class::Invalid.error(format!(
                 "Failed to validate deploy or power info for node {uuid}: Node {uuid} does not have any port associated \
                  with it that has an address on its rack's network"

@@ -21,6 +21,6 @@ mod error;
 
 pub use error::Error;
 pub use key::{Key, Prefix, schema as key_schema};
-pub use store::{Change, Expect, Store};
+pub use store::{Change, Expect, Store, stored_size};
 pub use store_identity::{Known, Trouble};
 pub use view::View;

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::endpoints::{Endpoint, Endpoints};
 pub use self::{
-    change::{Change, Expect},
+    change::{Change, Expect, stored_size},
     connection::{Alarm, ClusterMember, Event, MemberState},
     etcd::Pem,
     kv::{Pair, Versioned},

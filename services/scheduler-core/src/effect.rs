@@ -1,6 +1,7 @@
 //! Carries out acts of a plan: one act is one call of a leaf. Every effect may be repeated.
 
 pub mod boot;
+pub mod fake;
 pub mod images;
 mod learned;
 pub mod power;

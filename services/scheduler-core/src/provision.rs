@@ -13,6 +13,7 @@ use domain::{
 use keyspace::{
     Expect, key,
     seal::Sealed,
+    stored_size,
     value::{ConfigDrive, Deployment, Intent, NodeSpec, Stamped},
 };
 use proto::convert::Invalid;
@@ -145,11 +146,18 @@ impl Registry {
         verb: Verb,
         request: Provision,
     ) -> Result<(), Error> {
-        let Provision { steps, ramdisk, deployment, spec } = request;
-        let size = serde_json::to_vec(&steps).map_or(0, |json| json.len());
+        let Provision { mut steps, ramdisk, deployment, spec } = request;
+        let size = stored_size(&steps);
         if size > MAX_STEPS_BYTES {
             let why = format!("{} KiB together; at most {}", size >> 10, MAX_STEPS_BYTES >> 10);
             return Err(Invalid::wrong("steps", why).into());
+        }
+        let intent = &record.intent.value;
+        if matches!(verb, Verb::Deploy | Verb::Rebuild) && intent.ironic_ramdisk.is_none() {
+            let skipped = step::skip_unknown_deploy_steps(&mut steps, intent.driver);
+            if !skipped.is_empty() {
+                tracing::info!(node = %record.node, ?skipped, "deploy steps unknown to the driver skipped");
+            }
         }
         // The decision is stored only if these fields are unchanged: the node may become protected at this moment.
         let key = key::node_spec(record.rack, record.node);
@@ -210,6 +218,7 @@ impl Registry {
             | Refused::Protected
             | Refused::InMaintenance { .. }
             | Refused::Unsupported { .. }
+            | Refused::NotCarriedOut { .. }
             | Refused::NotRemovable { .. }
             | Refused::HasInstance
             | Refused::Busy { .. }
@@ -275,6 +284,8 @@ fn facts(record: &Record, spec: Option<&NodeSpec>, steps: &[Step]) -> NodeFacts 
         inspect: supports(Interface::Inspect),
         rescue: supports(Interface::Rescue),
         service: Support::from(is_fake || intent.ironic_ramdisk.is_some() || !needs_agent),
+        not_carried_out: spec.not_carried_out(intent.driver),
+        step_interfaces: steps.iter().filter_map(Step::interface).collect(),
     }
 }
 

@@ -228,6 +228,7 @@ impl World {
             wait_for_life_seconds: None,
             boot_files_by_tftp: false,
             ironic_ramdisk: None,
+            keeps_boot_order: false,
             power: None,
         };
         let life = Life { state: node.state, generation: Generation::from_number(1), ..newborn(now) };

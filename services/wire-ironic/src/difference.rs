@@ -134,9 +134,28 @@ pub static DIFFERENCES: &[Difference] = &[
     },
     Difference {
         name: "what-is-served",
-        ironic: "drivers and implementations are those of the configuration",
-        ours: "drivers and implementations are the built-in ones",
-        why: "every listed driver must work",
+        ironic: "drivers, implementations and their defaults are those of the configuration",
+        ours: "drivers are the built-in ones; a node takes every implementation that fits its driver, a default is one \
+               that is carried out, and verbs that need another one are refused",
+        why: "a record that works with Ironic must be accepted, and a node without a choice must work",
+    },
+    Difference {
+        name: "abort-a-wait",
+        ironic: "`abort` of a step that is not abortable, such as fake hardware's trigger_servicewait, waits for its end",
+        ours: "`abort` ends the service at once",
+        why: "no agent of fake hardware calls, so that the step would never end",
+    },
+    Difference {
+        name: "disabled-deploy",
+        ironic: "a deployment without any step is accepted and fails",
+        ours: "400 with the same text",
+        why: "the request can be refused before anything happens to the node",
+    },
+    Difference {
+        name: "no-raw-commands",
+        ironic: "`bmc_reset` and `send_raw` of ipmitool are executed",
+        ours: "400 with the reason",
+        why: "commands are journaled before they are sent, and the effect of a raw one is unknown",
     },
     Difference {
         name: "owners-are-conductors",

@@ -19,6 +19,11 @@ impl Moment<'_> {
         match steps.next {
             NextStep::Undivided | NextStep::Done => Plan::Step(Event::Worked, None),
             NextStep::Hold => Plan::Step(Event::Held, None),
+            NextStep::AwaitService if is_fake => Plan::Step(Event::Awaits, None),
+            NextStep::AwaitService => {
+                let text = "only fake hardware has the step vendor.trigger_servicewait".to_owned();
+                self.give_up(Cause::UnknownStep, text)
+            }
             NextStep::Pause(None) if is_fake || !steps.ramdisk => Plan::Step(Event::Made, None),
             NextStep::Pause(pause) => self.pause(pause),
             NextStep::Power(target) => self.power(target, Event::Made),
@@ -44,6 +49,16 @@ impl Moment<'_> {
             }
             NextStep::Work(_) => self.work(Event::Made),
         }
+    }
+
+    /// Waits until a user ends the operation, by abort or undeploy: the agent of a node without a machine never calls.
+    pub(super) fn await_service(&self) -> Plan {
+        let waiting = self.waiting(Thing::Agent, self.desired.since, self.limits.boot);
+        if self.now < waiting.until {
+            return Plan::Wait(waiting);
+        }
+        let text = format!("no agent has called for {} s", self.limits.boot.as_secs());
+        self.give_up(Cause::Deadline, text)
     }
 
     /// Waits for the pause to end or, without a duration, for the agent's next heartbeat.

@@ -13,6 +13,7 @@ fn desired(state: State) -> Desired {
         step_plan: StepPlan::default(),
         boot_mode: BootMode::Bios,
         boot_persistence: BootPersistence::Default,
+        keeps_boot_order: false,
         wait_for_life: None,
     }
 }
@@ -379,6 +380,7 @@ fn every_busy_state_has_work_and_a_deadline_with_either_executor() {
         NextStep::Pause(None),
         NextStep::Pause(longest),
         NextStep::Power(PowerTarget::Off),
+        NextStep::AwaitService,
         NextStep::Done,
     ];
     let turns = turns.into_iter().chain([NextStep::Work(1)]);
@@ -436,5 +438,42 @@ fn boot_orders_last_as_long_as_the_node_demands() {
         };
         assert_eq!(order(Stage::Boot), (BootDevice::Pxe, network), "{boot_persistence:?}");
         assert_eq!(order(Stage::Finish), (BootDevice::Disk, disk), "{boot_persistence:?}");
+    }
+}
+
+#[test]
+fn a_step_of_fake_hardware_waits_for_service_until_a_user_or_the_deadline_ends_it() {
+    let step_plan = StepPlan { next: NextStep::AwaitService, ..StepPlan::default() };
+    let of = |stage, seconds| {
+        let desired = Desired { executor: Executor::Fake, step_plan, ..desired(State::Servicing { stage }) };
+        plan(&desired, &Observed::default(), &Limits::default(), at(seconds))
+    };
+    assert_eq!(of(Stage::Work, 0), Plan::Step(Event::Awaits, None));
+    let (waits, _) =
+        provision::step(State::Servicing { stage: Stage::Work }, Event::Awaits, provision::NodeFacts::default())
+            .unwrap();
+    assert_eq!(waits.ironic_name(), "service wait");
+    assert!(matches!(of(Stage::Boot, 10), Plan::Wait(waiting) if waiting.thing == Thing::Agent));
+    assert!(matches!(of(Stage::Boot, 301), Plan::Step(Event::GaveUp, Some(_))));
+    for verb in [provision::Verb::Abort, provision::Verb::Undeploy] {
+        assert!(waits.verbs().contains(&verb), "{verb}");
+    }
+}
+
+#[test]
+fn a_bmc_without_boot_management_is_not_told_what_to_boot_from() {
+    for (state, device) in [
+        (State::Deploying { stage: Stage::Boot }, BootDevice::Pxe),
+        (State::Cleaning { stage: Stage::Boot, manual: false }, BootDevice::Pxe),
+        (State::Deploying { stage: Stage::Finish }, BootDevice::Disk),
+    ] {
+        let of = |keeps_boot_order| {
+            let desired = Desired { keeps_boot_order, ..desired(state) };
+            match plan(&desired, &Observed::default(), &Limits::default(), at(1)) {
+                Plan::Act(Act::EnsurePower(PowerTarget::Booted { boot }), _) => boot.map(|boot| boot.device),
+                other @ (Plan::Rest | Plan::Wait(_) | Plan::Act(..) | Plan::Step(..)) => panic!("{state:?} {other:?}"),
+            }
+        };
+        assert_eq!((of(false), of(true)), (Some(device), None), "{state:?}");
     }
 }

@@ -1,5 +1,7 @@
 //! Facts about a node that the state machine needs besides its state.
 
+use crate::driver::InterfaceSet;
+
 /// Facts about a node that [`super::step`], [`super::remove`] and [`super::change_power`] need besides its state.
 ///
 /// One function fills it from the node's records for all APIs, so that they decide alike.
@@ -27,6 +29,10 @@ pub struct NodeFacts {
     pub rescue: Support,
     /// Whether the requested steps are possible on a node in use ([`super::Verb::Service`]).
     pub service: Support,
+    /// Interfaces whose chosen implementations this service does not carry out.
+    pub not_carried_out: InterfaceSet,
+    /// Interfaces that the steps of the request belong to.
+    pub step_interfaces: InterfaceSet,
 }
 
 /// Whether a machine can be booted from the network.

@@ -15,6 +15,7 @@ pub(super) fn step(state: S, event: E) -> Option<Step> {
         (S::Servicing { stage: Stage::Finish }, E::Finished) => (S::Active, vec![F::Close]),
         (S::Servicing { stage: Stage::Work }, E::Made) => (at(Stage::Work), vec![F::CountSteps]),
         (S::Servicing { stage: Stage::Work }, E::Held) => (S::ServiceHold, vec![F::CountSteps]),
+        (S::Servicing { stage: Stage::Work }, E::Awaits) => (at(Stage::Boot), vec![]),
         (S::Servicing { stage: Stage::Work }, E::Reboots) => {
             (at(Stage::Prepare), vec![F::NewGeneration, F::RevokeBoot])
         }

@@ -11,6 +11,12 @@ use crate::{
     error::{MAX_CHANGE_BYTES, MAX_CHANGE_OPERATIONS},
 };
 
+/// Returns the size of a value as it is stored without compression, in bytes; 0 for a value that has no JSON.
+#[must_use]
+pub fn stored_size(value: &impl Serialize) -> usize {
+    serde_json::to_vec(value).map_or(0, |json| json.len())
+}
+
 /// What a write expects to find. No value can be written without an expectation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use domain::{id::InstanceId, power::BootMode, time::Timestamp};
+use domain::{id::InstanceId, power::BootMode, step::Step, time::Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// How a node's firmware boots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,42 @@ pub struct FirmwareSeen {
 pub struct Bios {
     /// The settings.
     pub settings: BTreeMap<String, BiosSetting>,
+}
+
+impl Bios {
+    /// The settings after a step of Ironic's fake BIOS interface: `apply_configuration` replaces them all by its
+    /// arguments, `factory_reset` removes them (`ironic/drivers/modules/fake.py`). `None` for any other step, and for
+    /// arguments that name no settings.
+    #[must_use]
+    pub fn after_fake_step(&self, step: &Step, now: Timestamp) -> Option<Self> {
+        match (step.interface.as_str(), step.step.as_str()) {
+            ("bios", "factory_reset") => Some(Self::default()),
+            ("bios", "apply_configuration") => {
+                let named = step.args.get("settings")?.as_array()?.iter();
+                let settings = named.filter_map(|setting| {
+                    let name = setting.get("name")?.as_str()?.to_owned();
+                    let value = setting.get("value").map(text);
+                    let setting = match self.settings.get(&name) {
+                        None => BiosSetting { value, created_at: now, ..BiosSetting::default() },
+                        Some(known) if known.value == value => known.clone(),
+                        Some(known) => BiosSetting { value, updated_at: Some(now), ..known.clone() },
+                    };
+                    Some((name, setting))
+                });
+                Some(Self { settings: settings.collect() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A value as Ironic's database stores it: text, in which `true` is `1`.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(flag) => u8::from(*flag).to_string(),
+        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
 }
 
 /// A setting, with what the vendor's attribute registry says about it, if there is one.
@@ -103,5 +140,32 @@ mod tests {
         let setting = &changed.settings["BootMode"];
         assert_eq!((setting.created_at, setting.updated_at), (at(1), Some(at(3))));
         assert!(Bios::read(Some(&changed), BTreeMap::new(), at(4)).settings.is_empty());
+    }
+
+    #[test]
+    fn fake_bios_settings_come_change_and_go_as_those_of_a_real_ironic() {
+        let step = |step: &str, settings: Value| {
+            let args = serde_json::from_value(json!({"settings": settings})).unwrap();
+            Step { interface: "bios".to_owned(), step: step.to_owned(), args }
+        };
+        let at = Timestamp::from_millis;
+        let apply = |bios: &Bios, settings, now| bios.after_fake_step(&step("apply_configuration", settings), at(now));
+        let seen = |bios: &Bios| -> Vec<_> {
+            let all = bios.settings.iter();
+            all.map(|(name, one)| (name.clone(), one.value.clone().unwrap(), one.updated_at)).collect()
+        };
+        let first =
+            apply(&Bios::default(), json!([{"name": "a", "value": "1"}, {"name": "b", "value": "2"}]), 1).unwrap();
+        assert_eq!(seen(&first), [("a".into(), "1".into(), None), ("b".into(), "2".into(), None)]);
+        // What is not named any more goes.
+        let second = apply(&first, json!([{"name": "b", "value": "3"}, {"name": "c", "value": true}]), 2).unwrap();
+        assert_eq!(seen(&second), [("b".into(), "3".into(), Some(at(2))), ("c".into(), "1".into(), None)]);
+        assert_eq!(second.settings["b"].created_at, at(1));
+        let same = apply(&second, json!([{"name": "b", "value": "3"}]), 3).unwrap();
+        assert_eq!(seen(&same), [("b".into(), "3".into(), Some(at(2)))]);
+        assert_eq!(apply(&second, json!("no list"), 4), None);
+        assert_eq!(apply(&second, json!([]), 4), Some(Bios::default()));
+        assert_eq!(second.after_fake_step(&step("factory_reset", json!([])), at(5)), Some(Bios::default()));
+        assert_eq!(second.after_fake_step(&step("other", json!([])), at(5)), None);
     }
 }

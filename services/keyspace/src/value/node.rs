@@ -62,6 +62,9 @@ pub struct Intent {
     /// The ramdisk of an agent that speaks Ironic's protocol. `None` for the rack's own agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ironic_ramdisk: Option<IronicRamdisk>,
+    /// Whether its BMC is not told what to boot from, because an operator has set it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_boot_order: bool,
     /// The requested power state and its generation, if a user requested one outside an operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<domain::power::PowerTarget>,

@@ -123,6 +123,7 @@ impl Registry {
             wait_for_life_seconds: new.wait_for_life_seconds,
             boot_files_by_tftp: new.boot_files_by_tftp,
             ironic_ramdisk: None,
+            keeps_boot_order: false,
             power: None,
         };
         let holder = holder(node, &new.name);

@@ -101,6 +101,7 @@ pub(super) fn transition(
         | Event::Worked
         | Event::Made
         | Event::Held
+        | Event::Awaits
         | Event::Reboots
         | Event::Finished
         | Event::GaveUp => {}

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
+    driver::Driver,
     failure::Failure,
     id::NodeId,
     plan::{Act, Plan, Progress, Thing, plan},
@@ -181,7 +182,10 @@ async fn step(
 ) -> Result<(), Error> {
     let registry = &shared.registry;
     let moved = registry.moved(record, (event, registry.facts(record, &[])), failure)?;
-    let change = registry.add_move(registry.mesh.fenced(&claim), record, &moved, None)?;
+    let mut change = registry.add_move(registry.mesh.fenced(&claim), record, &moved, None)?;
+    if event == Event::Made && record.intent.value.driver == Driver::FakeHardware {
+        change = effect::fake::add_bios(shared, record, &moved, change).await?;
+    }
     registry.mesh.commit(change).await?;
     metrics::step(word(event));
     let (state, before) = (moved.life.state, record.life.value.state);
@@ -223,6 +227,7 @@ const fn word(event: Event) -> &'static str {
         Event::Worked => "worked",
         Event::Made => "made",
         Event::Held => "held",
+        Event::Awaits => "awaits",
         Event::Reboots => "reboots",
         Event::Finished => "finished",
         Event::Again => "again",

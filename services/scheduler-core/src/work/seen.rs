@@ -37,6 +37,7 @@ pub fn wanted(record: &Record) -> Desired {
         step_plan: step_plan(record),
         boot_mode: intent.boot_mode,
         boot_persistence: intent.boot_persistence,
+        keeps_boot_order: intent.keeps_boot_order,
         wait_for_life: intent.wait_for_life_seconds.map(|seconds| Duration::from_secs(seconds.into())),
     }
 }

@@ -25,6 +25,7 @@ fn named(name: &str) -> NodeView {
         wait_for_life_seconds: None,
         boot_files_by_tftp: false,
         ironic_ramdisk: None,
+        keeps_boot_order: false,
         power: None,
     };
     let life = Life { state: State::Available, ..newborn(now) };

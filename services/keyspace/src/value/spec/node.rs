@@ -1,6 +1,6 @@
 //! Nodes.
 
-use domain::driver::{Driver, Interface};
+use domain::driver::{Driver, Interface, InterfaceSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -168,6 +168,44 @@ impl NodeSpec {
     #[must_use]
     pub fn implementation(&self, interface: Interface, driver: Driver) -> Option<&str> {
         self.interface(interface).or_else(|| driver.default_implementation(interface))
+    }
+
+    /// The implementation of an interface that the next work uses: that of [`Self::implementation`], but what Ironic's
+    /// `autodetect` finds in `instance_info` where that is chosen (`ironic/drivers/modules/autodetect.py`).
+    #[must_use]
+    pub fn implementation_in_use(&self, interface: Interface, driver: Driver) -> Option<&str> {
+        let chosen = self.implementation(interface, driver);
+        if interface != Interface::Deploy || chosen != Some("autodetect") {
+            return chosen;
+        }
+        let text = |name: &str| self.instance_info.as_ref().and_then(|info| info.text(name)).unwrap_or_default();
+        let has = |name: &str| !text(name).is_empty();
+        let wants_ramdisk = self.instance_info.as_ref().is_some_and(|info| {
+            info.as_map().get("ironic_ramdisk_deploy").is_some_and(|value| {
+                value.as_bool().unwrap_or(true) && value.as_str().is_none_or(|word| !word.eq_ignore_ascii_case("false"))
+            })
+        });
+        if wants_ramdisk && (has("boot_iso") || has("kernel") && has("ramdisk")) {
+            Some("ramdisk")
+        } else if text("image_source").starts_with("oci://") {
+            Some("bootc")
+        } else {
+            Some("direct")
+        }
+    }
+
+    /// Interfaces whose chosen implementations this service does not carry out.
+    #[must_use]
+    pub fn not_carried_out(&self, driver: Driver) -> InterfaceSet {
+        let chosen = |interface: Interface| self.implementation_in_use(interface, driver).unwrap_or_default();
+        Interface::ALL.iter().copied().filter(|one| !driver.carries_out(*one, chosen(*one))).collect()
+    }
+
+    /// Returns whether the BMC is not told what to boot from, because an operator has set it (`noop`).
+    #[must_use]
+    pub fn keeps_boot_order(&self, driver: Driver) -> bool {
+        let has_bmc = matches!(driver, Driver::Ipmi | Driver::Redfish);
+        has_bmc && self.implementation(Interface::Management, driver) == Some("noop")
     }
 
     /// The instance that it has. `None` if it has none.
