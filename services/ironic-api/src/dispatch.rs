@@ -76,8 +76,8 @@ impl RestApi {
             Call::NodeRaidSet { ident } => self.set_raid(request, ident).await,
             Call::NodeConsoleShow { ident } | Call::NodeConsoleShowByArgument { ident } => self.console(request, ident),
             Call::NodeConsoleSet { ident } => self.set_console(request, ident).await,
-            Call::NodeBootModeSet { ident } => self.unsupported(request, ident, &["states", "boot_mode"]),
-            Call::NodeSecureBootSet { ident } => self.unsupported(request, ident, &["states", "secure_boot"]),
+            Call::NodeBootModeSet { ident } => self.set_boot_mode(request, ident).await,
+            Call::NodeSecureBootSet { ident } => self.set_secure_boot(request, ident).await,
             Call::NodeMaintenanceSet { ident } | Call::NodeMaintenanceClear { ident } => {
                 self.maintenance(request, ident).await
             }
@@ -128,6 +128,13 @@ impl RestApi {
                 self.list_node_resources::<VolumeTargetSpec>(request, ident, Shape::Plain)
             }
             Call::NodePassthruMethods { ident } => self.vendor(request, ident, "methods"),
+            Call::NodePassthruNamedGet { ident }
+            | Call::NodePassthruNamedPost { ident }
+            | Call::NodePassthruNamedPut { ident }
+            | Call::NodePassthruNamedDelete { ident } => {
+                let method = request.parameter("method").ok_or_else(|| query::missing("method"))?;
+                self.vendor(request, ident, method)
+            }
             Call::NodePassthruGet { ident, method }
             | Call::NodePassthruPost { ident, method }
             | Call::NodePassthruPut { ident, method }

@@ -9,6 +9,7 @@ mod allocations;
 mod audit;
 mod authz;
 mod bios;
+mod boot_mode;
 mod checksum_fetch;
 mod collections;
 mod condition;

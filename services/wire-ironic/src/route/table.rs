@@ -147,6 +147,15 @@ routes! {
     NodeVolumeTargetList { ident }: GET "nodes/*/volume/targets" => 200 since 32, rule("baremetal:volume:get", Node);
     NodePassthruMethods { ident }: GET "nodes/*/vendor_passthru/methods"
         => 200 since 1, rule("baremetal:node:vendor_passthru", Node);
+    // The method is an argument.
+    NodePassthruNamedGet { ident }: GET "nodes/*/vendor_passthru"
+        => 200 since 1, rule("baremetal:node:vendor_passthru", Node);
+    NodePassthruNamedPost { ident }: POST "nodes/*/vendor_passthru"
+        => 200 since 1, rule("baremetal:node:vendor_passthru", Node);
+    NodePassthruNamedPut { ident }: PUT "nodes/*/vendor_passthru"
+        => 200 since 1, rule("baremetal:node:vendor_passthru", Node);
+    NodePassthruNamedDelete { ident }: DELETE "nodes/*/vendor_passthru"
+        => 200 since 1, rule("baremetal:node:vendor_passthru", Node);
     // Methods that run asynchronously return 202.
     NodePassthruGet { ident, method }: GET "nodes/*/vendor_passthru/*"
         => 200 since 1, rule("baremetal:node:vendor_passthru", Node);
