@@ -24,6 +24,7 @@ use proto::{
 };
 use service_kit::{
     Kit,
+    listener::Purpose,
     serve::{self, GrpcListener, Rule, schedulers},
     timeline::Timeline,
     tls::Identity,
@@ -80,14 +81,18 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let tls = kit.tls.clone();
     let agent_listener = GrpcListener {
         name: "agents",
+        purpose: Purpose::AgentGrpc,
         tls: std::sync::Arc::new(move || tls.server_for_agents()),
         routes: Routes::new(AgentServiceServer::new(agent_api::AgentApi { agents: agents.clone() })).prepare(),
         rules: AGENT_RULES.into(),
         rack: kit.common.rack.as_str().into(),
+        limits: kit.common.http.clone(),
+        budget: kit.budget.clone(),
     };
     kit.host.spawn_essential("agents", serve::accept(kit.host.clone(), agent_socket, agent_listener));
     let ironic = ironic::Ironic::new(agents);
-    kit.host.spawn_essential("ironic", ironic::http::serve(kit.host.clone(), ironic_socket, ironic.clone()));
+    let listener = kit.listener(Purpose::AgentHttp);
+    kit.host.spawn_essential("ironic", ironic::http::serve(kit.host.clone(), ironic_socket, listener, ironic.clone()));
     let routes = Routes::new(InventoryServiceServer::new(api::Api { ironic, timeline, heartbeats }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(membership.report_health(health, kit.host.clone()));

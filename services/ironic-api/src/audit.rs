@@ -1,8 +1,6 @@
 //! Writes an audit record of each change ([`api_auth::audit`]).
 
-use std::net::SocketAddr;
-
-use axum::{extract::ConnectInfo, http::request::Parts};
+use axum::http::request::Parts;
 use keyspace::{
     seal,
     value::{
@@ -11,6 +9,7 @@ use keyspace::{
     },
 };
 use serde_json::{Map, Value};
+use service_kit::listener::Peer;
 use wire_ironic::{error::Error, fields};
 
 use super::{
@@ -28,7 +27,7 @@ type AuditedResource = (String, Map<String, Value>);
 
 /// Determines the origin of a request.
 pub(super) fn origin(parts: &Parts) -> Origin {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let peer = parts.extensions.get::<Peer>().map(|peer| peer.address().ip());
     let forwarded = parts.headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
     let forwarded = forwarded.map(|text| text.chars().take(MAX_FORWARDED_CHARS).collect());
     Origin { peer, forwarded, request: format!("req-{}", uuid::Uuid::new_v4()) }

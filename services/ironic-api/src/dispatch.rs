@@ -10,6 +10,7 @@ use keyspace::{
         VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
     },
 };
+use service_kit::listener::Class as CallerClass;
 use wire_ironic::{
     documents,
     error::{Class, Error, text},
@@ -32,12 +33,12 @@ enum CollectionCall<'p> {
 
 impl RestApi {
     /// Authorizes a request for a stream of events, and opens it.
-    pub(super) fn follow(self: &Arc<Self>, mut request: ApiRequest) -> Result<Response, Error> {
+    pub(super) fn follow(self: &Arc<Self>, mut request: ApiRequest, class: CallerClass) -> Result<Response, Error> {
         let path = request.path.clone();
         let found = route::find(request.version, &request.method, &path)?;
         self.authorize(&mut request, &found)?;
         let since = request.follows.flatten();
-        self.follow_nodes(request, self.host.clone(), since)
+        self.follow_nodes(request, class, since)
     }
 
     /// Finds the call of a request, authorizes it and answers it.

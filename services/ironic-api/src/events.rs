@@ -7,14 +7,7 @@
 //!
 //! A stream has no queue: a slow client receives fewer events, with the latest state.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -22,13 +15,15 @@ use axum::{
     response::Response,
 };
 use domain::id::NodeId;
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use service_kit::Host;
+use service_kit::listener::{Class, Exhausted, ShareLimits, Shares};
 use tokio::{sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use wire_ironic::{
-    error::{Class, Error},
+    error::Error,
     fields::NODE,
+    limits,
     links::Frame,
     query,
     query::{List, Shape},
@@ -37,8 +32,6 @@ use wire_ironic::{
 use super::{ApiRequest, RestApi, authz::NodeVisibility, node_document::NodeDocument, nodes::matches};
 use scheduler_core::node_view::NodeView;
 
-/// Maximum number of open streams. Each keeps 24 bytes per node.
-const MAX_STREAMS: usize = 256;
 /// Minimum time between two batches of events of a stream.
 const MIN_EVENT_INTERVAL: Duration = Duration::from_millis(100);
 /// Interval of comments on an idle stream, by which a broken connection is noticed.
@@ -48,26 +41,44 @@ const MAX_QUEUED_CHUNKS: usize = 4;
 /// Size at which a chunk is sent, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Number of open streams.
-static OPEN_STREAMS: AtomicUsize = AtomicUsize::new(0);
+/// Room for open streams, of which each caller has a share. Each stream keeps 24 bytes per node.
+#[derive(Debug, Clone)]
+pub(super) struct EventStreams {
+    shares: Arc<Mutex<Shares<String>>>,
+    limits: ShareLimits,
+}
 
-/// Slot of an open stream; freed on drop.
-struct StreamSlot;
+/// An open stream; its room is freed on drop.
+#[derive(Debug)]
+struct StreamSlot {
+    shares: Arc<Mutex<Shares<String>>>,
+    caller: String,
+}
 
-impl StreamSlot {
-    fn acquire() -> Result<Self, Error> {
-        if OPEN_STREAMS.fetch_add(1, Ordering::Relaxed) < MAX_STREAMS {
-            return Ok(Self);
+impl EventStreams {
+    pub(super) fn new(limits: ShareLimits) -> Self {
+        Self { shares: Arc::new(Mutex::new(Shares::new(limits))), limits }
+    }
+
+    fn open(&self, caller: &str, class: Class) -> Result<StreamSlot, Error> {
+        let taken = self.shares.lock().take(caller.to_owned(), class);
+        let ShareLimits { total, each, .. } = self.limits;
+        match taken {
+            Ok(()) => Ok(StreamSlot { shares: Arc::clone(&self.shares), caller: caller.to_owned() }),
+            Err(Exhausted::Holder) => {
+                Err(limits::unread(429, &format!("This user has {each} event streams open; close one of them")))
+            }
+            Err(Exhausted::Total) => Err(limits::unread(
+                503,
+                &format!("{total} event streams are the maximum, and are open; close one, or ask another replica"),
+            )),
         }
-        OPEN_STREAMS.fetch_sub(1, Ordering::Relaxed);
-        Err(Class::Unavailable
-            .error(format!("{MAX_STREAMS} event streams are open already; close one, or ask another replica")))
     }
 }
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        OPEN_STREAMS.fetch_sub(1, Ordering::Relaxed);
+        self.shares.lock().release(&self.caller);
     }
 }
 
@@ -83,19 +94,19 @@ impl RestApi {
     /// Opens a stream of a list of nodes.
     ///
     /// # Errors
-    /// 400 for invalid filters, 503 if too many streams are open.
+    /// 400 for invalid filters, 429 if the caller has too many open streams, 503 if all callers together have.
     pub(super) fn follow_nodes(
         self: &Arc<Self>,
         request: ApiRequest,
-        host: Host,
+        class: Class,
         since: Option<i64>,
     ) -> Result<Response, Error> {
         let list = query::list(&NODE, request.version, Shape::Plain, &request.pairs)?;
         self.check_filters(&list)?;
-        let open = StreamSlot::acquire()?;
+        let open = self.event_streams.open(&request.caller.name, class)?;
         let (sender, receiver) = mpsc::channel(MAX_QUEUED_CHUNKS);
-        let (api, stopping) = (Arc::clone(self), host.clone());
-        host.spawn(async move {
+        let (api, stopping) = (Arc::clone(self), self.host.clone());
+        self.host.spawn(async move {
             let _open = open;
             let sent = SentNodes { nodes: HashMap::new(), since: since.unwrap_or(0) };
             tokio::select! {

@@ -50,10 +50,14 @@ mod webhooks;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Router, body::Body, extract::State, http::Request, response::Response};
+use axum::{Extension, Router, body::Body, extract::State, http::Request, response::Response};
+use domain::policy::{Caller, Role};
 use serde_json::{Value, json};
-use service_kit::Host;
-use wire_ironic::{documents, links};
+use service_kit::{
+    Host,
+    listener::{BodyBudget, Class, HttpLimits, Limits, Listener, Peer, Purpose, Reason},
+};
+use wire_ironic::{documents, limits, links};
 
 pub use self::{
     config::{RestAgents, RestTls},
@@ -61,7 +65,8 @@ pub use self::{
     webhooks::IronicWebhooks,
 };
 use self::{
-    request::{ApiRequest, ParsedRequest},
+    events::EventStreams,
+    request::{ApiRequest, ParsedRequest, Source, VersionHeaders},
     response::ApiResponse,
 };
 use api_auth::Authenticator;
@@ -78,6 +83,8 @@ pub(crate) struct RestApi {
     scheme: &'static str,
     /// Whether calls of agents are passed on to their rack.
     passes_agents_on: bool,
+    /// Room for open event streams.
+    event_streams: EventStreams,
 }
 
 /// Serves the API until the host stops. `passes_agents_on`: whether calls of agents are passed on to their rack
@@ -89,23 +96,31 @@ pub async fn serve(
     auth: Authenticator,
     passes_agents_on: bool,
 ) {
-    let api = rest_api(app, auth, listener.scheme(), passes_agents_on);
-    if let Err(error) = listener.serve(host, Router::new().fallback(handle).with_state(api)).await {
-        tracing::error!(%error, "the REST API is not answered any more");
-    }
+    let api = rest_api(app, auth, listener.scheme(), listener.limits(), passes_agents_on);
+    listener.serve(host, Router::new().fallback(handle).with_state(api)).await;
 }
 
 /// Returns the API's routes, without a listener.
 pub fn router(app: Arc<AppState>, authenticator: Authenticator) -> Router {
-    Router::new().fallback(handle).with_state(rest_api(app, authenticator, "http", true))
+    let limits = HttpLimits::default();
+    let listener = Listener::new(Purpose::Rest, &limits, BodyBudget::new(&limits));
+    let api = rest_api(app, authenticator, "http", &listener.limits, true);
+    Router::new().fallback(handle).with_state(api).layer(Extension(Peer::without_connection(listener)))
 }
 
-fn rest_api(app: Arc<AppState>, auth: Authenticator, scheme: &'static str, passes_agents_on: bool) -> Arc<RestApi> {
+fn rest_api(
+    app: Arc<AppState>,
+    auth: Authenticator,
+    scheme: &'static str,
+    limits: &Limits,
+    passes_agents_on: bool,
+) -> Arc<RestApi> {
     let (node_cache, host) = (Arc::clone(&app.node_cache), app.host.clone());
-    Arc::new(RestApi { app, auth, node_cache, host, scheme, passes_agents_on })
+    let event_streams = EventStreams::new(limits.event_streams);
+    Arc::new(RestApi { app, auth, node_cache, host, scheme, passes_agents_on, event_streams })
 }
 
-async fn handle(State(api): State<Arc<RestApi>>, request: Request<Body>) -> Response {
+async fn handle(State(api): State<Arc<RestApi>>, Extension(peer): Extension<Peer>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let origin = audit::origin(&parts);
     if let Some(response) = description::answer(&parts, &origin.request) {
@@ -121,23 +136,52 @@ async fn handle(State(api): State<Arc<RestApi>>, request: Request<Body>) -> Resp
             return response;
         }
     };
+    let class = class_of(&caller);
+    let slot = match peer.begin(&caller.name, class) {
+        Ok(slot) => slot,
+        Err(refusal) => {
+            let error = limits::unread(refusal.status(), &refusal.to_string());
+            return response::into_http(&VersionHeaders::default(), Err(error), &origin.request);
+        }
+    };
     let path_headers = description::PathHeaders::of(&parts);
-    let (version_headers, parsed) = request::parse(parts, body, caller, api.scheme).await;
+    let (version_headers, parsed) =
+        request::parse(parts, body, Source { caller, class, peer: &peer, scheme: api.scheme }).await;
     let answer = match parsed {
         ParsedRequest::Refused(error) => Err(error),
         ParsedRequest::Root(base) => Ok(ApiResponse::ok(documents::root(&base))),
         ParsedRequest::Options => Ok(ApiResponse::empty()),
-        ParsedRequest::Api(request) if request.follows.is_some() && request.is("GET", "nodes") => {
-            match api.follow(request) {
-                Ok(stream) => return response::stream(stream, &version_headers, &origin.request),
-                Err(error) => Err(error),
+        ParsedRequest::Api(request, _) if request.follows.is_some() && request.is("GET", "nodes") => {
+            match api.follow(*request, class) {
+                Ok(mut stream) => {
+                    slot.last_as_long_as(&mut stream);
+                    return response::stream(stream, &version_headers, &origin.request);
+                }
+                Err(error) => {
+                    if matches!(error.status, 429 | 503) {
+                        peer.refused(Reason::EventStreams);
+                    }
+                    Err(error)
+                }
             }
         }
-        ParsedRequest::Api(mut request) => api.answer_and_record(&mut request, &origin).await,
+        ParsedRequest::Api(mut request, _charge) => api.answer_and_record(&mut request, &origin).await,
     };
     let mut response = response::into_http(&version_headers, answer, &origin.request);
     path_headers.set(&mut response);
+    slot.last_as_long_as(&mut response);
     response
+}
+
+/// Returns how far a caller is trusted with what is scarce.
+fn class_of(caller: &Caller) -> Class {
+    if caller.is_unrestricted() || caller.roles.with(Role::Service) == caller.roles {
+        Class::Privileged
+    } else if caller.roles.is_empty() {
+        Class::Stranger
+    } else {
+        Class::Ordinary
+    }
 }
 
 impl RestApi {
@@ -161,4 +205,29 @@ fn volume(request: &ApiRequest, path: &str) -> Value {
     let below = links::below(links::VOLUME, request.version, &request.base, path);
     let own = ("links".to_owned(), links::resource(&request.base, &format!("{path}/")));
     Value::Object([own].into_iter().chain(below.map(|(name, value)| (name.to_owned(), value))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::policy::{Roles, Scope};
+
+    use super::*;
+
+    #[test]
+    fn administrators_and_services_have_reserved_room() {
+        let project = || Scope::Project { id: "p".to_owned(), is_services: false };
+        for (roles, scope, class) in [
+            (&["admin"][..], Scope::System, Class::Privileged),
+            (&["service"], project(), Class::Privileged),
+            (&["member", "service"], Scope::System, Class::Privileged),
+            (&["admin"], project(), Class::Ordinary),
+            (&["member"], Scope::System, Class::Ordinary),
+            (&["reader"], project(), Class::Ordinary),
+            (&[], Scope::None, Class::Stranger),
+        ] {
+            let roles_of = Roles::named(roles.iter().copied());
+            let caller = Caller { name: "c".to_owned(), roles: roles_of, scope };
+            assert_eq!(class_of(&caller), class, "{roles:?} {:?}", caller.scope);
+        }
+    }
 }

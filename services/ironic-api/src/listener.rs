@@ -1,18 +1,9 @@
 //! Listener of the REST API: HTTPS if a certificate is configured, otherwise HTTP. Reloads a replaced certificate.
 
-use std::{
-    fs, io,
-    net::{SocketAddr, TcpListener as Listener},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use axum::Router;
-use axum_server::{
-    Handle,
-    tls_rustls::{RustlsAcceptor, RustlsConfig},
-};
 use rustls::{
     ServerConfig,
     pki_types::{
@@ -20,22 +11,24 @@ use rustls::{
         pem::{self, PemObject as _},
     },
 };
-use service_kit::{Host, status::chain};
+use service_kit::{
+    Host,
+    listener::{self, Limits, Listener},
+    status::chain,
+};
 use tokio::net::TcpListener;
+use wire_ironic::error::Class;
 
 use crate::config::RestTls;
 
 /// Interval at which the certificate files are read.
 const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// Timeout of a TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time that calls in flight have to end when the process stops.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Open listener of the REST API.
 #[derive(Debug)]
 pub struct RestListener {
-    listener: TcpListener,
+    socket: TcpListener,
+    listener: Listener,
     tls: Option<Tls>,
 }
 
@@ -82,16 +75,17 @@ pub enum RestTlsError {
 struct Tls {
     files: RestTls,
     text: [Vec<u8>; 2],
-    config: RustlsConfig,
+    config: Arc<ArcSwap<ServerConfig>>,
 }
 
 impl RestListener {
-    /// Reads the certificate and prepares the listener.
+    /// Reads the certificate and prepares the listener. `listener` has the limits.
     ///
     /// # Errors
     /// [`RestTlsError`] if the certificate or its key is missing or invalid.
-    pub fn open(listener: TcpListener, files: RestTls) -> Result<Self, RestTlsError> {
-        let address = listener.local_addr().map_err(RestTlsError::Address)?;
+    pub fn open(socket: TcpListener, listener: Listener, files: RestTls) -> Result<Self, RestTlsError> {
+        let listener = Listener { encode_refusal, ..listener };
+        let address = socket.local_addr().map_err(RestTlsError::Address)?;
         let is_private = address.ip().is_loopback();
         if !files.is_on() {
             if !is_private {
@@ -101,11 +95,13 @@ impl RestListener {
                      certificate in scheduler.rest_tls, or put a proxy in front"
                 );
             }
-            return Ok(Self { listener, tls: None });
+            return Ok(Self { socket, listener, tls: None });
         }
         let text = read(&files)?;
-        let config = RustlsConfig::from_config(Arc::new(server_config(&files, &text)?));
-        Ok(Self { listener, tls: Some(Tls { files, text, config }) })
+        let config = Arc::new(ArcSwap::from_pointee(server_config(&files, &text)?));
+        let current = Arc::clone(&config);
+        let listener = Listener { tls: Some(Arc::new(move || current.load_full())), ..listener };
+        Ok(Self { socket, listener, tls: Some(Tls { files, text, config }) })
     }
 
     /// URL scheme of the API.
@@ -113,25 +109,23 @@ impl RestListener {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// Serves requests until the host stops, then lets calls in flight end.
-    pub(super) async fn serve(self, host: Host, routes: Router) -> io::Result<()> {
-        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-        let Some(tls) = self.tls else {
-            let stop = host.clone();
-            let serving = axum::serve(self.listener, service);
-            return serving.with_graceful_shutdown(async move { stop.stopping().await }).await;
-        };
-        let (handle, config) = (Handle::new(), tls.config.clone());
-        let (closing, stop) = (handle.clone(), host.clone());
-        host.spawn(async move {
-            stop.stopping().await;
-            closing.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
-        });
-        host.spawn(reload_certificate(host.clone(), tls));
-        let listener: Listener = self.listener.into_std()?;
-        let acceptor = RustlsAcceptor::new(config).handshake_timeout(HANDSHAKE_TIMEOUT);
-        axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle).serve(service).await
+    /// Limits of the listener.
+    pub(super) const fn limits(&self) -> &Limits {
+        &self.listener.limits
     }
+
+    /// Serves requests until the host stops, then lets calls in flight end.
+    pub(super) async fn serve(self, host: Host, routes: Router) {
+        if let Some(tls) = self.tls {
+            host.spawn(reload_certificate(host.clone(), tls));
+        }
+        listener::serve(host, self.socket, self.listener, move |_| routes.clone()).await;
+    }
+}
+
+/// Body of a response to a client that is turned away before its request is read.
+fn encode_refusal(why: &str) -> (&'static str, String) {
+    ("application/json", Class::Unavailable.error(why).body().to_string())
 }
 
 /// Reloads a replaced certificate. An invalid one is logged, and the previous one stays in use.
@@ -148,7 +142,7 @@ async fn reload_certificate(host: Host, mut tls: Tls) {
         }
         match server_config(&tls.files, &text) {
             Ok(config) => {
-                tls.config.reload_from_config(Arc::new(config));
+                tls.config.store(Arc::new(config));
                 tracing::info!("reloaded the certificate of the REST API");
             }
             Err(error) => {
@@ -184,6 +178,8 @@ fn server_config(files: &RestTls, [certificate, key]: &[Vec<u8>; 2]) -> Result<S
 
 #[cfg(test)]
 mod tests {
+    use service_kit::listener::{BodyBudget, HttpLimits, Purpose};
+
     use super::*;
 
     #[tokio::test]
@@ -192,7 +188,9 @@ mod tests {
         let files = RestTls { certificate: folder.path().join("a.pem"), key: folder.path().join("a.key") };
         let open = async |files: &RestTls| {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            RestListener::open(listener, files.clone()).map(|listener| listener.scheme())
+            let limits = HttpLimits::default();
+            let limits = Listener::new(Purpose::Rest, &limits, BodyBudget::new(&limits));
+            RestListener::open(listener, limits, files.clone()).map(|listener| listener.scheme())
         };
         let refused = async |files: &RestTls| open(files).await.unwrap_err().to_string();
         assert!(refused(&files).await.contains("cannot read"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::condition::Condition;
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     extract::Query,
     http::{HeaderMap, Method, header, request::Parts, uri::Authority},
 };
@@ -12,8 +12,9 @@ use domain::policy::Caller;
 use percent_encoding::percent_decode_str;
 use scheduler_core::RequestContext;
 use serde_json::{Map, Value};
+use service_kit::listener::{Charge, Class, ParseError, Peer};
 use wire_ironic::{
-    error::{Class, Error, text},
+    error::{Class as ErrorClass, Error, text},
     fields::{self, Columns, Resource},
     limits,
     version::{self, Collection, Version, negotiate},
@@ -44,6 +45,19 @@ pub(super) struct ApiRequest {
     pub(super) follows: Option<Option<i64>>,
 }
 
+/// Where a request comes from.
+#[derive(Debug)]
+pub(super) struct Source<'r> {
+    /// Authenticated sender.
+    pub(super) caller: Arc<Caller>,
+    /// How far it is trusted with memory.
+    pub(super) class: Class,
+    /// Its connection.
+    pub(super) peer: &'r Peer,
+    /// URL scheme of links.
+    pub(super) scheme: &'r str,
+}
+
 /// Version headers of the response, also of a refusal.
 #[derive(Debug, Clone, Default)]
 pub(super) struct VersionHeaders {
@@ -53,8 +67,8 @@ pub(super) struct VersionHeaders {
 
 /// Outcome of parsing a request.
 pub(super) enum ParsedRequest {
-    /// Request for one of the API's resources.
-    Api(ApiRequest),
+    /// Request for one of the API's resources, and the memory that its body takes.
+    Api(Box<ApiRequest>, Charge),
     /// Request for the version document at `/`; contains the base of its links.
     Root(String),
     /// `OPTIONS` of any path.
@@ -64,21 +78,16 @@ pub(super) enum ParsedRequest {
 }
 
 /// Parses a request.
-pub(super) async fn parse(
-    parts: Parts,
-    body: Body,
-    caller: Arc<Caller>,
-    scheme: &str,
-) -> (VersionHeaders, ParsedRequest) {
+pub(super) async fn parse(parts: Parts, body: Body, source: Source<'_>) -> (VersionHeaders, ParsedRequest) {
+    let Source { caller, class, peer, scheme } = source;
     let raw = parts.uri.path();
     let decoded = percent_decode_str(raw).decode_utf8_lossy();
     let path = decoded.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(&decoded);
-    let Ok(octets) = to_bytes(body, limits::body_limit(path)).await else {
-        return (VersionHeaders::default(), ParsedRequest::Refused(limits::too_large()));
+    let limit = limits::body_limit(parts.method.as_str(), path);
+    let (body, charge) = match read(peer, body, limit, class).await {
+        Ok(read) => read,
+        Err(error) => return (VersionHeaders::default(), ParsedRequest::Refused(error)),
     };
-    if let Err(error) = limits::check_levels(&octets) {
-        return (VersionHeaders::default(), ParsedRequest::Refused(error));
-    }
     match parts.method.as_str() {
         "HEAD" => return (VersionHeaders::default(), ParsedRequest::Refused(text::method_not_allowed())),
         "OPTIONS" => return (VersionHeaders::default(), ParsedRequest::Options),
@@ -107,33 +116,32 @@ pub(super) async fn parse(
     let version_headers =
         if path.is_empty() || Collection::named(first).is_some() { versions } else { VersionHeaders::default() };
     if !takes_json(&parts.headers) {
-        return (version_headers, ParsedRequest::Refused(Class::NotAcceptable.router_error("")));
+        return (version_headers, ParsedRequest::Refused(ErrorClass::NotAcceptable.router_error("")));
     }
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|Query(pairs)| pairs).unwrap_or_default();
-    let body = match octets.iter().all(u8::is_ascii_whitespace) {
-        true => Value::Null,
-        false => match serde_json::from_slice(&octets) {
-            Ok(body) => body,
-            Err(_) => return (version_headers, ParsedRequest::Refused(text::malformed_json())),
-        },
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => return (version_headers, ParsedRequest::Refused(error)),
     };
     let method = parts.method.as_str().to_owned();
     let (condition, follows) = (Condition::of(&parts.headers), follows(&parts.headers));
     (
         version_headers,
-        ParsedRequest::Api(ApiRequest {
-            version,
-            method,
-            path,
-            pairs,
-            body,
-            base,
-            caller,
-            owner: None,
-            condition,
-            follows,
-        }),
+        ParsedRequest::Api(
+            Box::new(ApiRequest { version, method, path, pairs, body, base, caller, owner: None, condition, follows }),
+            charge,
+        ),
     )
+}
+
+/// Reads and parses a body. Returns it with the memory that it takes. That it is not JSON is reported after other errors.
+async fn read(peer: &Peer, body: Body, limit: usize, class: Class) -> Result<(Result<Value, Error>, Charge), Error> {
+    let received = peer.read_body(body, limit, class).await;
+    let received = received.map_err(|error| limits::unread(error.status(), &error.to_string()))?;
+    received.parse(limits::check_shape, limits::parse).await.map_err(|error| match error {
+        ParseError::Shape(error) => error,
+        ParseError::Busy(busy) => limits::unread(503, &busy.to_string()),
+    })
 }
 
 fn word<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -205,7 +213,7 @@ impl ApiRequest {
             Value::Null => Map::new(),
             Value::Object(members) => members.clone(),
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                return Err(Class::Invalid.error("The body of this call must be a JSON object"));
+                return Err(ErrorClass::Invalid.error("The body of this call must be a JSON object"));
             }
         };
         for (name, value) in &self.pairs {

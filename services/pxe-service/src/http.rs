@@ -1,16 +1,16 @@
 //! Boot files over HTTP, and the phone-home request of deployed systems.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
-    extract::{ConnectInfo, Path as UrlPath, State},
+    extract::{Path as UrlPath, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -25,7 +25,10 @@ use domain::{
 };
 use futures::Stream;
 use keyspace::value::Protocol;
-use service_kit::Host;
+use service_kit::{
+    Host,
+    listener::{self, Listener, Peer},
+};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
@@ -44,17 +47,10 @@ const AGENT_BOOT_FILE: &str = "etc/ironmesh/boot.json";
 const IRONIC_AGENT_CONFIG: &str = "etc/ironic-python-agent.d/ironmesh.conf";
 
 /// Serves boot files until the host stops.
-pub(crate) async fn serve(host: Host, listener: TcpListener, context: Arc<PxeContext>) {
-    let routes = Router::new()
-        .route("/life/{node}/{key}", post(phone_home))
-        .route("/{*path}", get(file))
-        .with_state(context)
-        .into_make_service_with_connect_info::<SocketAddr>();
-    let stop = host.clone();
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "HTTP listener for boot files failed");
-    }
+pub(crate) async fn serve(host: Host, socket: TcpListener, listener: Listener, context: Arc<PxeContext>) {
+    let routes =
+        Router::new().route("/life/{node}/{key}", post(phone_home)).route("/{*path}", get(file)).with_state(context);
+    listener::serve(host, socket, listener, move |_| routes.clone()).await;
 }
 
 /// A boot file for a machine.
@@ -229,15 +225,15 @@ pub(crate) fn record_lost(context: &PxeContext, served: &ServedFile, amount: Amo
 
 async fn file(
     State(context): State<Arc<PxeContext>>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Extension(peer): Extension<Peer>,
     UrlPath(path): UrlPath<String>,
 ) -> Response {
     let not_found = (StatusCode::NOT_FOUND, "no such boot file\n");
-    let (Some(path), SocketAddr::V4(from)) = (boot::parse_path(&path), from) else {
+    let (Some(path), IpAddr::V4(from)) = (boot::parse_path(&path), peer.address().ip()) else {
         metrics::file("http", "unknown");
         return not_found.into_response();
     };
-    match find_file(&context, &path, *from.ip()).await {
+    match find_file(&context, &path, from).await {
         Ok(served) => {
             record_requested(&context, &served);
             let size = served.content.len();

@@ -33,6 +33,7 @@ use domain::service::Service;
 use proto::pxe::v1::pxe_service_server::PxeServiceServer;
 use service_kit::{
     Host, Kit,
+    listener::Purpose,
     serve::{self, Rule, schedulers},
     timeline::Timeline,
 };
@@ -82,7 +83,10 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let unknown_macs = context.unknown_macs.clone().store(context.rack.clone(), kit.host.clone());
     kit.host.spawn_essential("unknown MAC addresses", unknown_macs);
     kit.host.spawn_essential("boot files", context.files.clone().prefetch(kit.host.clone()));
-    kit.host.spawn_essential("http", http::serve(kit.host.clone(), pages, Arc::clone(&context)));
+    kit.host.spawn_essential(
+        "http",
+        http::serve(kit.host.clone(), pages, kit.listener(Purpose::BootFiles), Arc::clone(&context)),
+    );
     if let Some(provisioning) = provisioning {
         provisioning.serve(&kit.host, &context);
     }

@@ -28,7 +28,7 @@ use proto::api::v1::{
 };
 use proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
 use scheduler_core::AppState;
-use service_kit::{Kit, serve};
+use service_kit::{Kit, listener::Purpose, serve};
 use tonic::service::Routes;
 
 /// Runs until the kit's host stops.
@@ -48,7 +48,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     service_kit::run::write_address_file(&kit.common.data, "rest", rest.local_addr().ok());
     let passes_agents_on = config.scheduler.rest_agents.allows(config.scheduler.rest.ip());
     let authenticator = Authenticator::open(&config.scheduler.auth())?;
-    let listener = ironic_api::RestListener::open(rest, config.scheduler.rest_tls.clone())?;
+    let listener =
+        ironic_api::RestListener::open(rest, kit.listener(Purpose::Rest), config.scheduler.rest_tls.clone())?;
     let api = ironic_api::serve(kit.host.clone(), listener, Arc::clone(&app), authenticator, passes_agents_on);
     kit.host.spawn_essential("the REST API", api);
     let api = Arc::new(grpc::Shared::new(app));

@@ -12,6 +12,8 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use crate::listener::HttpLimits;
+
 /// Settings common to all services: the `[service]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -40,6 +42,8 @@ pub struct Common {
     pub log: String,
     /// OTLP endpoint for traces, such as `http://collector:4317`; empty disables traces.
     pub otlp: String,
+    /// Limits of the HTTP and gRPC listeners.
+    pub http: HttpLimits,
 }
 
 impl Default for Common {
@@ -59,6 +63,7 @@ impl Default for Common {
             sealing_key: etc.join("sealing.key"),
             log: "info".to_owned(),
             otlp: String::new(),
+            http: HttpLimits::default(),
         }
     }
 }
@@ -202,6 +207,7 @@ fn common_problems(common: &Common) -> Vec<String> {
     if !common.otlp.is_empty() && !common.otlp.starts_with("http://") && !common.otlp.starts_with("https://") {
         problems.push(format!("service.otlp: {:?} must be a URL such as http://127.0.0.1:4317", common.otlp));
     }
+    problems.extend(common.http.problems());
     problems
 }
 

@@ -7,6 +7,7 @@
 //! | [`host`] | spawns background tasks and signals shutdown |
 //! | [`telemetry`] | logs, traces with W3C context, metrics |
 //! | [`tls`] | mutual TLS with certificates that are reloaded, and the identity of the caller |
+//! | [`listener`] | accepts HTTP and gRPC connections, within limits of each peer |
 //! | [`serve`], [`client`] | gRPC servers and clients |
 //! | [`outbound_http`] | HTTP client for servers that others run |
 //! | [`status`] | converts errors to gRPC statuses |
@@ -19,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod health;
 pub mod host;
+pub mod listener;
 pub mod outbound_http;
 pub mod run;
 pub mod serve;

@@ -16,6 +16,7 @@ use crate::{
     Host,
     config::{self, Common, Config},
     health::{Health, Serving},
+    listener::{self, BodyBudget, Listener, Purpose},
     serve::{self, BindError, GrpcListener, Rule},
     status,
     telemetry::{self, Telemetry},
@@ -56,6 +57,8 @@ pub struct Kit {
     pub tls: Tls,
     /// The `[service]` table of the configuration.
     pub common: Common,
+    /// Memory for the bodies of requests to all listeners.
+    pub budget: BodyBudget,
 }
 
 /// Runs a service with the arguments of the process.
@@ -85,6 +88,7 @@ where
     if arguments.check {
         return print_and_exit(&format!("{}: the configuration is valid\n", arguments.config.display()));
     }
+    listener::raise_descriptor_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit_with_error(&error),
@@ -147,13 +151,21 @@ impl Kit {
     pub fn new(name: &'static str, common: Common) -> Result<Self, tls::Error> {
         let files =
             tls::Files { ca: common.ca.clone(), certificate: common.certificate.clone(), key: common.key.clone() };
-        Ok(Self { name, host: Host::default(), tls: Tls::load(files)?, common })
+        let budget = BodyBudget::new(&common.http);
+        Ok(Self { name, host: Host::default(), tls: Tls::load(files)?, common, budget })
+    }
+
+    /// Creates a listener for plain HTTP with the configured limits.
+    #[must_use]
+    pub fn listener(&self, purpose: Purpose) -> Listener {
+        Listener::new(purpose, &self.common.http, self.budget.clone())
     }
 
     async fn spawn_monitor(&self, telemetry: &Telemetry) -> Result<(), BindError> {
         let listener = serve::bind("service.monitor", self.common.monitor).await?;
         write_address_file(&self.common.data, "monitor", listener.local_addr().ok());
-        self.host.spawn(serve::monitor(self.host.clone(), listener, telemetry.metrics.clone()));
+        let limits = self.listener(Purpose::Monitor);
+        self.host.spawn(serve::monitor(self.host.clone(), listener, limits, telemetry.metrics.clone()));
         Ok(())
     }
 
@@ -197,10 +209,13 @@ impl Kit {
         let tls = self.tls.clone();
         let listener = GrpcListener {
             name: self.name,
+            purpose: Purpose::Grpc,
             tls: std::sync::Arc::new(move || tls.server()),
             routes: routes.prepare(),
             rules: rules.into(),
             rack: self.common.rack.as_str().into(),
+            limits: self.common.http.clone(),
+            budget: self.budget.clone(),
         };
         self.host.spawn_essential("grpc", serve::accept(self.host.clone(), bound.listener, listener));
         health

@@ -6,40 +6,21 @@ use std::{
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::{Router, extract::State, routing::get};
 use futures::future::BoxFuture;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use metrics_exporter_prometheus::PrometheusHandle;
-use rustls::ServerConfig;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 use tonic::{Status, body::Body, service::Routes};
 use tracing::Instrument as _;
 
 use crate::{
-    Host, telemetry,
+    Host,
+    listener::{self, BodyBudget, GrpcBody, HttpLimits, Listener, Peer, Purpose, Refusal, TlsSource},
+    telemetry,
     tls::{Identity, Role},
 };
-
-/// Maximum duration of a TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long calls in flight may take to end when the process stops.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// How long, and for how many reads, a refused connection is drained so that the client receives the TLS alert.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-const MAX_DRAIN_READS: u32 = 16;
-/// Maximum number of connections of one listener; further clients wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 4096;
 
 /// Allows callers to call a method. A method without a rule is denied to all.
 #[derive(Debug, Clone, Copy)]
@@ -121,14 +102,20 @@ pub struct PeerCertificate(pub Vec<u8>);
 pub struct GrpcListener {
     /// Name for log messages.
     pub name: &'static str,
+    /// Whether it is for the mesh and operators ([`Purpose::Grpc`]) or for agents ([`Purpose::AgentGrpc`]).
+    pub purpose: Purpose,
     /// Returns the TLS configuration for the next connection.
-    pub tls: Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
+    pub tls: TlsSource,
     /// The services.
     pub routes: Routes,
     /// Who may call what.
     pub rules: Arc<[Rule]>,
     /// The rack that this process serves.
     pub rack: Arc<str>,
+    /// Limits of all listeners.
+    pub limits: HttpLimits,
+    /// Memory for the bodies of requests to all listeners.
+    pub budget: BodyBudget,
 }
 
 impl std::fmt::Debug for GrpcListener {
@@ -139,88 +126,16 @@ impl std::fmt::Debug for GrpcListener {
 
 /// Accepts connections until the host stops, then waits for calls in flight.
 pub async fn accept(host: Host, socket: TcpListener, listener: GrpcListener) {
-    let slots = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
-        };
-        let stream = tokio::select! {
-            () = host.stopping() => return,
-            accepted = socket.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                                        // Most likely out of file descriptors: wait for other connections to end.
-                    tracing::warn!(name = listener.name, %error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-        };
-        let (listener, inner) = (listener.clone(), host.clone());
-        host.spawn(async move {
-            if let Err(error) = connection(&inner, stream, &listener).await {
-                tracing::debug!(name = listener.name, %error, "connection ended");
-            }
-            drop(slot);
-        });
-    }
-}
-
-async fn connection(
-    host: &Host,
-    stream: TcpStream,
-    listener: &GrpcListener,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    stream.set_nodelay(true)?;
-    let acceptor = TlsAcceptor::from((listener.tls)());
-    let peer = stream.peer_addr()?;
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream).into_fallible());
-    let stream = match handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? {
-        Ok(stream) => stream,
-        Err((error, stream)) => {
-            // A client that only probed the port has not violated TLS.
-            if error.kind() == io::ErrorKind::InvalidData {
-                tracing::warn!(name = listener.name, %peer, %error, "refused a connection");
-            }
-            drain_refused(stream).await;
-            return Err(error.into());
-        }
-    };
-    let certificate =
-        stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|certificate| certificate.to_vec());
-    let guard = Guard {
-        routes: listener.routes.clone(),
-        rules: Arc::clone(&listener.rules),
-        rack: Arc::clone(&listener.rack),
-        caller: certificate.as_deref().and_then(Identity::of_certificate),
-        certificate: certificate.map(PeerCertificate),
-    };
-    let builder = auto::Builder::new(TokioExecutor::new());
-    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(guard));
-    tokio::pin!(serving);
-    tokio::select! {
-        ended = serving.as_mut() => return ended,
-        () = host.stopping() => serving.as_mut().graceful_shutdown(),
-    }
-    // Streams do not end by themselves: their clients reconnect to another replica.
-    tokio::time::timeout(SHUTDOWN_GRACE, serving).await.unwrap_or(Ok(()))
-}
-
-/// Closes a refused connection so that the client receives the TLS alert: with unread data the kernel would reset the
-/// connection and discard the alert.
-async fn drain_refused(mut stream: TcpStream) {
-    let mut rest = [0; 4096];
-    let drain = async {
-        stream.shutdown().await?;
-        for _ in 0..MAX_DRAIN_READS {
-            if stream.read(&mut rest).await? == 0 {
-                break;
-            }
-        }
-        io::Result::Ok(())
-    };
-    // The connection is refused already; a client that does not read the alert changes nothing.
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, drain).await;
+    let GrpcListener { name: _, purpose, tls, routes, rules, rack, limits, budget } = listener;
+    let front = Listener { tls: Some(tls), ..Listener::new(purpose, &limits, budget) };
+    listener::serve(host, socket, front, move |peer| Guard {
+        routes: routes.clone(),
+        rules: Arc::clone(&rules),
+        rack: Arc::clone(&rack),
+        certificate: peer.certificate().map(|certificate| PeerCertificate(certificate.to_vec())),
+        peer: peer.clone(),
+    })
+    .await;
 }
 
 /// Authorizes each request and runs it in a span of the caller's trace.
@@ -229,7 +144,7 @@ struct Guard {
     routes: Routes,
     rules: Arc<[Rule]>,
     rack: Arc<str>,
-    caller: Option<Identity>,
+    peer: Peer,
     certificate: Option<PeerCertificate>,
 }
 
@@ -244,16 +159,22 @@ impl tower::Service<http::Request<hyper::body::Incoming>> for Guard {
 
     fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> Self::Future {
         let path = request.uri().path().to_owned();
+        let caller = self.peer.identity();
         let rule = Rule::find(self.rules.iter().chain(COMMON_RULES), &path);
-        let allowed = rule.is_some_and(|rule| (rule.allows)(self.caller.as_ref(), &self.rack));
+        let allowed = rule.is_some_and(|rule| (rule.allows)(caller, &self.rack));
         if !allowed {
-            let who = self.caller.as_ref().map_or_else(|| "an unidentified caller".to_owned(), Identity::to_string);
+            let who = caller.map_or_else(|| "an unidentified caller".to_owned(), Identity::to_string);
             tracing::warn!(path, caller = who, "call denied");
             let status = Status::permission_denied(format!("{who} may not call {path}: another role is needed"));
             return Box::pin(async move { Ok(status.into_http()) });
         }
-        let mut request = request.map(Body::new);
-        if let Some(caller) = &self.caller {
+        let slot = match self.peer.begin_identified() {
+            Ok(slot) => slot,
+            Err(refusal) => return Box::pin(async move { Ok(refused(refusal).into_http()) }),
+        };
+        let peer = self.peer.clone();
+        let mut request = request.map(|body| Body::new(GrpcBody::new(body, peer)));
+        if let Some(caller) = caller {
             request.extensions_mut().insert(caller.clone());
         }
         if let Some(certificate) = &self.certificate {
@@ -262,21 +183,31 @@ impl tower::Service<http::Request<hyper::body::Incoming>> for Guard {
         let span = tracing::info_span!("rpc", path);
         telemetry::set_remote_parent(&span, request.headers());
         let mut routes = self.routes.clone();
-        Box::pin(async move { routes.call(request).await }.instrument(span))
+        let calling = async move {
+            let mut response = routes.call(request).await?;
+            // A response can be a stream, which lasts longer than the call of the handler.
+            slot.last_as_long_as(&mut response);
+            Ok(response)
+        };
+        Box::pin(calling.instrument(span))
+    }
+}
+
+/// Returns the status of a call that is not served because of a limit.
+fn refused(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::Connections => Status::unavailable(refusal.to_string()),
+        Refusal::IdentityConnections | Refusal::IdentityRequests => Status::resource_exhausted(refusal.to_string()),
     }
 }
 
 /// Serves metrics and health over plain HTTP for monitoring: `/metrics`, `/healthz`.
-pub async fn monitor(host: Host, listener: TcpListener, metrics: PrometheusHandle) {
+pub async fn monitor(host: Host, socket: TcpListener, listener: Listener, metrics: PrometheusHandle) {
     let pages = Router::new()
         .route("/metrics", get(|State(metrics): State<PrometheusHandle>| async move { metrics.render() }))
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(metrics);
-    let stop = host.clone();
-    let serving = axum::serve(listener, pages).with_graceful_shutdown(async move { stop.stopping().await });
-    if let Err(error) = serving.await {
-        tracing::warn!(%error, "monitoring listener failed");
-    }
+    listener::serve(host, socket, listener, move |_| pages.clone()).await;
 }
 
 /// Binds a TCP listener.

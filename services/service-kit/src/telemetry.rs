@@ -64,6 +64,7 @@ pub fn set_up(service: &'static str, log: &str, otlp: &str) -> Result<Telemetry,
         .with_filter(EnvFilter::try_new("info,h2=off,hyper=off,tonic=off,tower=off,etcd_client=off")?);
     tracing_subscriber::registry().with(lines).with(spans).init();
     let metrics = PrometheusBuilder::new().install_recorder().map_err(|error| Error::Metrics(error.to_string()))?;
+    crate::listener::describe();
     metrics::describe_gauge!(BUILD_INFO, "Always 1; the labels are the service and its version");
     metrics::gauge!(BUILD_INFO, "service" => service, "version" => env!("CARGO_PKG_VERSION")).set(1);
     Ok(Telemetry { tracer: Some(provider), metrics })

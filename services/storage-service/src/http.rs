@@ -1,6 +1,6 @@
 //! Serves files by digest over HTTP, with ranges.
 
-use std::pin::Pin;
+use std::{fs::File, os::unix::fs::FileExt as _, pin::Pin, sync::Arc};
 
 use axum::{
     Router,
@@ -13,12 +13,11 @@ use axum::{
 use bytes::Bytes;
 use domain::image::Digest;
 use futures::{Stream, stream};
-use service_kit::Host;
-use tokio::{
-    fs::File,
-    io::{AsyncReadExt as _, AsyncSeekExt as _},
-    net::TcpListener,
+use service_kit::{
+    Host,
+    listener::{self, Listener},
 };
+use tokio::net::TcpListener;
 
 use crate::{
     image::Cache,
@@ -26,18 +25,14 @@ use crate::{
     range::{RequestedRange, requested_range},
 };
 
-/// Size of the chunks that are read and sent, in bytes.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Size of the chunks that are read and sent, in bytes. A connection whose client does not read holds two of them.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Serves files until the host stops.
-pub(crate) async fn serve(host: Host, listener: TcpListener, cache: Cache) {
+pub(crate) async fn serve(host: Host, socket: TcpListener, listener: Listener, cache: Cache) {
     // axum answers HEAD requests like GET requests, without the body.
     let routes = Router::new().route("/files/{digest}", get(file)).with_state(cache);
-    let stop = host.clone();
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "HTTP listener for files failed");
-    }
+    listener::serve(host, socket, listener, move |_| routes.clone()).await;
 }
 
 async fn file(State(cache): State<Cache>, Path(digest): Path<String>, headers: HeaderMap) -> Response {
@@ -46,11 +41,11 @@ async fn file(State(cache): State<Cache>, Path(digest): Path<String>, headers: H
         Ok(digest) => digest,
         Err(error) => return missing(format!("{error}")),
     };
-    let opened = match File::open(cache.path(&digest)).await {
+    let opened = match tokio::fs::File::open(cache.path(&digest)).await {
         Ok(file) => file.metadata().await.map(|metadata| (file, metadata.len())),
         Err(error) => Err(error),
     };
-    let Ok((mut file, size)) = opened else { return missing(format!("{digest} is not in the cache")) };
+    let Ok((file, size)) = opened else { return missing(format!("{digest} is not in the cache")) };
     let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     let (status, first, count) = match requested_range(asked, size) {
         RequestedRange::Whole => (StatusCode::OK, 0, size),
@@ -60,11 +55,8 @@ async fn file(State(cache): State<Cache>, Path(digest): Path<String>, headers: H
             return (StatusCode::RANGE_NOT_SATISFIABLE, range).into_response();
         }
     };
-    if let Err(error) = file.seek(std::io::SeekFrom::Start(first)).await {
-        tracing::warn!(%digest, %error, "cannot read a cached file");
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    }
-    let mut response = (status, Body::from_stream(chunks(file, count))).into_response();
+    let file = Arc::new(file.into_std().await);
+    let mut response = (status, Body::from_stream(chunks(file, first, count))).into_response();
     let answer = response.headers_mut();
     answer.insert(header::ACCEPT_RANGES, header::HeaderValue::from_static("bytes"));
     answer.insert(header::CONTENT_LENGTH, count.into());
@@ -78,22 +70,58 @@ async fn file(State(cache): State<Cache>, Path(digest): Path<String>, headers: H
 
 type Chunk = Result<Bytes, std::io::Error>;
 
-fn chunks(file: File, count: u64) -> Pin<Box<dyn Stream<Item = Chunk> + Send>> {
-    Box::pin(stream::unfold((file, count), async |(mut file, left)| {
+/// Reads `count` bytes from `first` on. Only one chunk is in memory at a time, and the next one is read when the client
+/// has taken it.
+fn chunks(file: Arc<File>, first: u64, count: u64) -> Pin<Box<dyn Stream<Item = Chunk> + Send>> {
+    Box::pin(stream::unfold((file, first, count), async |(file, at, left)| {
         if left == 0 {
             return None;
         }
         let size = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        let mut chunk = vec![0; size];
-        match file.read(&mut chunk).await {
-            Ok(0) => Some((Err(std::io::ErrorKind::UnexpectedEof.into()), (file, 0))),
-            Ok(got) => {
-                chunk.truncate(got);
-                let got = u64::try_from(got).unwrap_or(0);
+        let source = Arc::clone(&file);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut chunk = vec![0; size];
+            let got = source.read_at(&mut chunk, at)?;
+            chunk.truncate(got);
+            std::io::Result::Ok(chunk)
+        });
+        match reading.await.unwrap_or_else(|stopped| Err(stopped.into())) {
+            Ok(chunk) if chunk.is_empty() => Some((Err(std::io::ErrorKind::UnexpectedEof.into()), (file, at, 0))),
+            Ok(chunk) => {
+                let got = u64::try_from(chunk.len()).unwrap_or(0);
                 metrics::sent(got);
-                Some((Ok(Bytes::from(chunk)), (file, left - got)))
+                Some((Ok(Bytes::from(chunk)), (file, at + got, left - got)))
             }
-            Err(error) => Some((Err(error), (file, 0))),
+            Err(error) => Some((Err(error), (file, at, 0))),
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_of_a_file_is_read_in_chunks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let content: Vec<u8> = (0..3 * CHUNK_BYTES + 5).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        std::fs::write(&path, &content).unwrap();
+        let size = content.len();
+        // First byte, count.
+        for (first, count) in
+            [(0, size), (0, 0), (0, 1), (CHUNK_BYTES - 1, 2), (1, CHUNK_BYTES), (7, 2 * CHUNK_BYTES + 1), (size - 1, 1)]
+        {
+            let file = Arc::new(File::open(&path).unwrap());
+            let number = |value| u64::try_from(value).unwrap();
+            let read: Vec<Chunk> = chunks(file, number(first), number(count)).collect().await;
+            let read: Vec<u8> = read.into_iter().flat_map(|chunk| chunk.unwrap()).collect();
+            assert!(read == content[first..first + count], "{first} {count}");
+        }
+        let file = Arc::new(File::open(&path).unwrap());
+        let beyond: Vec<Chunk> = chunks(file, 0, u64::try_from(size + 1).unwrap()).collect().await;
+        assert!(beyond.last().is_some_and(Result::is_err), "a file that ends early is reported");
+    }
 }

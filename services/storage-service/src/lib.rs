@@ -19,6 +19,7 @@ use domain::service::Service;
 use proto::storage::v1::storage_service_server::StorageServiceServer;
 use service_kit::{
     Kit,
+    listener::Purpose,
     serve::{self, Rule, schedulers},
 };
 use tonic::service::Routes;
@@ -48,7 +49,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let joined = Box::pin(mesh::join(&kit, Service::Storage, endpoints)).await?;
     let membership = joined.mesh.clone();
     let cache = image::Cache::open(kit.common.data.join("images"), config.storage.files_from, kit.host.clone())?;
-    kit.host.spawn_essential("files", http::serve(kit.host.clone(), files, cache.clone()));
+    kit.host
+        .spawn_essential("files", http::serve(kit.host.clone(), files, kit.listener(Purpose::Images), cache.clone()));
     let routes = Routes::new(StorageServiceServer::new(api::Api { cache }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(membership.report_health(health, kit.host.clone()));

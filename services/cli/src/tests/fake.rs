@@ -18,6 +18,7 @@ use proto::{api::v1::*, common::v1::Power};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use service_kit::{
     Host,
+    listener::{BodyBudget, HttpLimits, Purpose},
     serve::{GrpcListener, Rule, accept, operators},
     status::{Failure as Fails, Kind, status},
     tls::{Files, Identity, Tls, dns_name},
@@ -95,7 +96,17 @@ impl Fake {
             .add_service(RackServiceServer::from_arc(Arc::clone(&canned)));
         let host = Host::default();
         let tls = Arc::new(move || tls.server());
-        let door = GrpcListener { name: "fake", tls, routes, rules: RULES.into(), rack: "".into() };
+        let limits = HttpLimits::default();
+        let door = GrpcListener {
+            name: "fake",
+            purpose: Purpose::Grpc,
+            tls,
+            routes,
+            rules: RULES.into(),
+            rack: "".into(),
+            budget: BodyBudget::new(&limits),
+            limits,
+        };
         host.spawn(accept(host.clone(), listener, door));
         Self { context: path("client.toml"), folder, endpoint, canned, host }
     }

@@ -1,20 +1,21 @@
 //! HTTP handlers for agents that use Ironic's protocol: parse the request, make one call, encode the response.
 
-use std::net::SocketAddr;
-
 use axum::{
-    Router,
-    body::{Body, to_bytes},
-    extract::{ConnectInfo, Query, State},
+    Extension, Router,
+    body::Body,
+    extract::{Query, State},
     http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header},
     response::Response,
 };
 use serde_json::Value;
-use service_kit::Host;
+use service_kit::{
+    Host,
+    listener::{self, Charge, Class, Listener, ParseError, Peer},
+};
 use tokio::net::TcpListener;
 use wire_ironic::{
     documents,
-    error::{Error as Wire, text},
+    error::Error as Wire,
     limits,
     version::{self, Version, negotiate},
 };
@@ -22,24 +23,16 @@ use wire_ironic::{
 use super::{AgentCall, AgentResponse, CallError, Ironic, Origin};
 
 /// Serves agents until the host stops.
-pub(crate) async fn serve(host: Host, listener: TcpListener, ironic: Ironic) {
-    let routes = Router::new().fallback(handle).with_state(ironic).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = host.clone();
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.stopping().await });
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "HTTP listener for agents failed");
-    }
+pub(crate) async fn serve(host: Host, socket: TcpListener, listener: Listener, ironic: Ironic) {
+    let routes = Router::new().fallback(handle).with_state(ironic);
+    listener::serve(host, socket, listener, move |_| routes.clone()).await;
 }
 
-async fn handle(
-    State(ironic): State<Ironic>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request<Body>,
-) -> Response {
+async fn handle(State(ironic): State<Ironic>, Extension(peer): Extension<Peer>, request: Request<Body>) -> Response {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let (version, answer) = match read(request, Origin::Network(peer.ip())).await {
+    let (version, answer) = match read(&peer, request).await {
         Ok(Read::Document(document)) => (None, Ok(AgentResponse { status: 200, body: Some(document) })),
-        Ok(Read::Call(call)) => (Some(call.version), ironic.answer(&call).await),
+        Ok(Read::Call(call, _charge)) => (Some(call.version), ironic.answer(&call).await),
         Err(refused) => (None, Err(CallError::Refused(refused))),
     };
     match answer {
@@ -59,16 +52,22 @@ async fn handle(
 enum Read {
     /// A request for a version document.
     Document(Value),
-    /// A call of an agent.
-    Call(AgentCall),
+    /// A call of an agent, and the memory that its body takes.
+    Call(AgentCall, Charge),
 }
 
-async fn read(request: Request<Body>, origin: Origin) -> Result<Read, Wire> {
+async fn read(peer: &Peer, request: Request<Body>) -> Result<Read, Wire> {
     let (parts, body) = request.into_parts();
     let raw = parts.uri.path();
     let path = raw.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(raw);
-    let bytes = to_bytes(body, limits::body_limit(path)).await.map_err(|_| limits::too_large())?;
-    limits::check_levels(&bytes)?;
+    let limit = limits::body_limit(parts.method.as_str(), path);
+    // An agent proves itself by the token in its body.
+    let received = peer.read_body(body, limit, Class::Stranger).await;
+    let received = received.map_err(|error| limits::unread(error.status(), &error.to_string()))?;
+    let (body, charge) = received.parse(limits::check_shape, limits::parse).await.map_err(|error| match error {
+        ParseError::Shape(error) => error,
+        ParseError::Busy(busy) => limits::unread(503, &busy.to_string()),
+    })?;
     let base = format!("http://{}", header_text(&parts.headers, header::HOST.as_str()).unwrap_or("localhost"));
     let (own, shared) =
         (header_text(&parts.headers, version::HEADER), header_text(&parts.headers, version::SHARED_HEADER));
@@ -82,11 +81,8 @@ async fn read(request: Request<Body>, origin: Origin) -> Result<Read, Wire> {
     }
     wire_ironic::route::find(version, parts.method.as_str(), &path)?;
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|Query(pairs)| pairs).unwrap_or_default();
-    let body = match bytes.iter().all(u8::is_ascii_whitespace) {
-        true => Value::Null,
-        false => serde_json::from_slice(&bytes).map_err(|_| text::malformed_json())?,
-    };
-    Ok(Read::Call(AgentCall { origin, version, path, pairs, body, base }))
+    let origin = Origin::Network(peer.address().ip());
+    Ok(Read::Call(AgentCall { origin, version, path, pairs, body: body?, base }, charge))
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -38,6 +38,7 @@ use scheduler_testing::{RACK, Setup, TestNode, World};
 use serde_json::{Value, json};
 use service_kit::{
     Host, clock,
+    listener::{self, BodyBudget, HttpLimits},
     serve::{self, GrpcListener, Rule, authenticated},
     status,
     tls::Tls,
@@ -110,10 +111,13 @@ pub(crate) async fn scheduler(setup: Setup) -> World {
 fn serve(host: &Host, tls: Tls, socket: TcpListener, routes: Routes) {
     let listener = GrpcListener {
         name: "test",
+        purpose: listener::Purpose::Grpc,
         tls: Arc::new(move || tls.server()),
         routes,
         rules: METHODS.iter().map(|path| Rule::new(path, authenticated)).collect(),
         rack: Arc::from(""),
+        limits: HttpLimits::default(),
+        budget: BodyBudget::new(&HttpLimits::default()),
     };
     host.spawn(serve::accept(host.clone(), socket, listener));
 }

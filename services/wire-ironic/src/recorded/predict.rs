@@ -62,7 +62,7 @@ impl RecordedRequest {
     /// Returns whether the path is in a collection, so that the response has version headers.
     pub(super) fn has_collection(&self) -> bool {
         let first = self.path.split('/').next().unwrap_or_default();
-        let is_too_deep = limits::check_levels(self.raw.as_bytes()).is_err();
+        let is_too_deep = limits::check_shape(self.raw.as_bytes()).is_err();
         let is_other_method = matches!(self.method.as_str(), "HEAD" | "OPTIONS");
         Collection::named(first).is_some() && !is_other_method && !is_too_deep
     }
@@ -78,7 +78,7 @@ impl RecordedRequest {
 
 /// Predicts the response to a request. `resources` has the resources before the request, by path.
 pub(super) fn predict(request: &RecordedRequest, resources: &Resources) -> Prediction {
-    if let Err(error) = limits::check_levels(request.raw.as_bytes()) {
+    if let Err(error) = limits::check_shape(request.raw.as_bytes()) {
         return Prediction::Error(error);
     }
     match (request.method.as_str(), request.path.as_str()) {

@@ -1,0 +1,231 @@
+//! The memory that request bodies may take, in all and by class of caller.
+
+use std::{sync::Arc, time::Duration};
+
+use ::metrics::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    limits::{Class, HttpLimits},
+    metrics,
+};
+
+/// Unit of the budget, in bytes.
+const UNIT_BYTES: usize = 1 << 10;
+/// Number of units that a body takes at once, so that not each of its chunks has to ask.
+const STEP_UNITS: u32 = 16;
+/// How long a body waits for other bodies to be done with.
+const BUDGET_WAIT: Duration = Duration::from_secs(2);
+
+/// No memory for request bodies is left for the class of the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the bodies of other requests take all memory that is set aside for them; repeat the request")]
+pub struct BudgetExhausted;
+
+/// The memory that all request bodies of a process may take. Clones share it.
+///
+/// Each class has a part of its own, so that requests without credentials cannot take the memory of users, and users
+/// cannot take all memory of services and administrators. The parts do not depend on each other: a large request that
+/// waits in one does not hold up those in another.
+#[derive(Debug, Clone)]
+pub struct BodyBudget {
+    anonymous: Arc<Semaphore>,
+    ordinary: Arc<Semaphore>,
+    reserved: Arc<Semaphore>,
+    gauge: Gauge,
+}
+
+impl BodyBudget {
+    /// Creates the budget of a process.
+    #[must_use]
+    pub fn new(limits: &HttpLimits) -> Self {
+        let authenticated = limits.body_bytes.saturating_sub(limits.anonymous_body_bytes);
+        let reserved = authenticated / 2;
+        let part = |bytes: usize| Arc::new(Semaphore::new((bytes / UNIT_BYTES).min(Semaphore::MAX_PERMITS)));
+        Self {
+            anonymous: part(limits.anonymous_body_bytes),
+            ordinary: part(authenticated - reserved),
+            reserved: part(reserved),
+            gauge: metrics::body_bytes(),
+        }
+    }
+
+    /// Returns an account of one request, which has taken nothing yet.
+    #[must_use]
+    pub fn account(&self, class: Class) -> Charge {
+        let part = match class {
+            Class::Stranger => &self.anonymous,
+            Class::Ordinary => &self.ordinary,
+            Class::Privileged => &self.reserved,
+        };
+        let spare = (class == Class::Privileged).then(|| Arc::clone(&self.ordinary));
+        Charge { part: Arc::clone(part), spare, permits: Vec::new(), units: 0, used: 0, gauge: self.gauge.clone() }
+    }
+}
+
+/// What one request has taken of the budget. It is given back on drop.
+#[derive(Debug)]
+pub struct Charge {
+    part: Arc<Semaphore>,
+    /// Where a privileged request takes what its own part lacks.
+    spare: Option<Arc<Semaphore>>,
+    /// At most one of each part.
+    permits: Vec<OwnedSemaphorePermit>,
+    units: u32,
+    used: usize,
+    gauge: Gauge,
+}
+
+impl Charge {
+    /// Takes more memory. Waits for it for a short time.
+    ///
+    /// # Errors
+    /// [`BudgetExhausted`] if other requests take too much for too long.
+    pub async fn grow(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
+        let Some(units) = self.missing(bytes) else { return Ok(()) };
+        let permit = match self.try_take(units) {
+            Some(permit) => permit,
+            None => {
+                let waiting = Arc::clone(&self.part).acquire_many_owned(units);
+                let acquired = tokio::time::timeout(BUDGET_WAIT, waiting).await;
+                acquired.ok().and_then(Result::ok).ok_or(BudgetExhausted)?
+            }
+        };
+        self.keep(permit, bytes);
+        Ok(())
+    }
+
+    /// Takes more memory, if it is there.
+    ///
+    /// # Errors
+    /// [`BudgetExhausted`] if it is not.
+    pub fn try_grow(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
+        let Some(units) = self.missing(bytes) else { return Ok(()) };
+        let permit = self.try_take(units).ok_or(BudgetExhausted)?;
+        self.keep(permit, bytes);
+        Ok(())
+    }
+
+    /// Gives everything back.
+    pub fn release(&mut self) {
+        self.gauge.decrement(to_f64(self.units));
+        self.permits.clear();
+        (self.units, self.used) = (0, 0);
+    }
+
+    /// Counts the bytes and returns how many units must be taken for them, if any.
+    fn missing(&mut self, bytes: usize) -> Option<u32> {
+        let held = usize::try_from(self.units).unwrap_or(usize::MAX).saturating_mul(UNIT_BYTES);
+        let used = self.used.saturating_add(bytes);
+        if used <= held {
+            self.used = used;
+            return None;
+        }
+        let units = (used - held).div_ceil(UNIT_BYTES);
+        Some(u32::try_from(units).unwrap_or(u32::MAX))
+    }
+
+    /// Takes a whole step if there is one, otherwise what is missing.
+    fn try_take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
+        let parts = || std::iter::once(&self.part).chain(&self.spare);
+        let take = |count: u32| parts().find_map(|part| Arc::clone(part).try_acquire_many_owned(count).ok());
+        take(units.max(STEP_UNITS)).or_else(|| take(units))
+    }
+
+    fn keep(&mut self, permit: OwnedSemaphorePermit, bytes: usize) {
+        let units = u32::try_from(permit.num_permits()).unwrap_or(u32::MAX);
+        self.units = self.units.saturating_add(units);
+        self.used = self.used.saturating_add(bytes);
+        self.gauge.increment(to_f64(units));
+        let same = self.permits.iter_mut().find(|held| Arc::ptr_eq(held.semaphore(), permit.semaphore()));
+        match same {
+            Some(held) => held.merge(permit),
+            None => self.permits.push(permit),
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.units > 0 {
+            self.release();
+        }
+    }
+}
+
+fn to_f64(units: u32) -> f64 {
+    f64::from(units) * 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn budget() -> BodyBudget {
+        let limits = HttpLimits { body_bytes: 10 * MIB, anonymous_body_bytes: 2 * MIB, ..HttpLimits::default() };
+        BodyBudget::new(&limits)
+    }
+
+    #[test]
+    fn each_class_has_a_part_of_the_budget() {
+        use Class::{Ordinary, Privileged, Stranger};
+        // What is taken in turn, and whether it is given. Parts: 2 for strangers, 4 for users, 4 reserved.
+        for requests in [
+            [(Stranger, 2 * MIB, true), (Stranger, 1, false), (Ordinary, 4 * MIB, true)],
+            [(Stranger, 2 * MIB + 1, false), (Stranger, 2 * MIB, true), (Privileged, 4 * MIB, true)],
+            [(Ordinary, 4 * MIB, true), (Ordinary, 1, false), (Privileged, 4 * MIB, true)],
+            [(Ordinary, 4 * MIB, true), (Privileged, 4 * MIB, true), (Privileged, 1, false)],
+            [(Privileged, 4 * MIB, true), (Privileged, 4 * MIB, true), (Ordinary, 1, false)],
+            [(Privileged, 5 * MIB, false), (Privileged, 4 * MIB, true), (Stranger, 2 * MIB, true)],
+        ] {
+            let budget = budget();
+            let mut charges = Vec::new();
+            for (class, bytes, is_given) in requests {
+                let mut charge = budget.account(class);
+                assert_eq!(charge.try_grow(bytes).is_ok(), is_given, "{requests:?}: {class:?} {bytes}");
+                charges.push(charge);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_request_took_is_given_back() {
+        let budget = budget();
+        for _ in 0..100 {
+            let mut charge = budget.account(Class::Stranger);
+            for _ in 0..16 {
+                charge.try_grow(100 << 10).unwrap();
+            }
+            charge.release();
+            charge.try_grow(2 * MIB).unwrap();
+        }
+        assert_eq!(budget.anonymous.available_permits(), 2 << 10);
+    }
+
+    #[test]
+    fn the_last_bytes_of_a_part_can_be_taken_whatever_the_sizes_of_chunks() {
+        for chunk in [1, 1000, 1024, 3000, 15_000, 16_384, 70_000, 2 * MIB] {
+            let budget = budget();
+            let mut charge = budget.account(Class::Stranger);
+            for start in (0..2 * MIB).step_by(chunk) {
+                assert_eq!(charge.try_grow(chunk.min(2 * MIB - start)), Ok(()), "{start} in chunks of {chunk}");
+            }
+            assert_eq!(charge.try_grow(1), Err(BudgetExhausted));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_briefly_for_others() {
+        let budget = budget();
+        let mut first = budget.account(Class::Ordinary);
+        first.grow(4 * MIB).await.unwrap();
+        let mut second = budget.account(Class::Ordinary);
+        let started = tokio::time::Instant::now();
+        assert_eq!(second.grow(1).await, Err(BudgetExhausted));
+        assert_eq!(started.elapsed(), BUDGET_WAIT);
+        let (outcome, ()) = tokio::join!(second.grow(1), async { drop(first) });
+        assert_eq!(outcome, Ok(()));
+    }
+}
