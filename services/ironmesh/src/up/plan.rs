@@ -97,12 +97,15 @@ impl Setting {
     }
 }
 
-/// Parses `TABLE.KEY=VALUE`. A value of digits is a number.
+/// Parses `TABLE.KEY=VALUE`. A value of digits is a number. Of the table that all services have, only the limits of the
+/// listeners can be set: the rest is what `up` decides.
 pub(crate) fn setting(text: &str) -> Result<Setting> {
     let parts = text.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));
     let ((table, key), value) = parts.context("must be TABLE.KEY=VALUE, such as power.poll=30s")?;
     let tables = ["power", "pxe", "storage", "inventory", "scheduler"];
-    ensure!(tables.contains(&table), "unknown table [{table}]; the tables are {}", tables.join(", "));
+    let is_limit = table == "service" && key.starts_with("http.");
+    let all = tables.join(", ");
+    ensure!(is_limit || tables.contains(&table), "unknown table [{table}]; the tables are {all}, and service.http");
     let value = value.parse::<u32>().map_or_else(|_| value.into(), Into::into);
     Ok(Setting { table: table.to_owned(), key: key.to_owned(), value })
 }
@@ -153,10 +156,12 @@ mod tests {
         assert!(text.contains("boot = \"4s\"") && text.contains("boots = 1") && !text.contains("poll"), "{text}");
         let text = format(&["scheduler.rest_jwt.project=tenant"]).unwrap();
         assert!(text.contains("project = \"tenant\""), "{text}");
+        let text = format(&["service.http.connections=99"]).unwrap();
+        assert!(text.contains("connections = 99"), "{text}");
         let wrong = format(&["scheduler.boost=4s"]).unwrap_err();
         assert!(format!("{wrong:#}").contains("`boost`"), "{wrong:#}");
         format(&["scheduler.rest_jet.project=tenant"]).unwrap_err();
-        for text in ["boot=4s", "power.poll", "sheduler.boot=4s"] {
+        for text in ["boot=4s", "power.poll", "sheduler.boot=4s", "service.rack=r"] {
             setting(text).unwrap_err();
         }
     }
