@@ -58,8 +58,8 @@ impl Authenticator {
         let is_named = |path: &Path| !path.as_os_str().is_empty();
         let named = |key: &'static str| move |error: Error| error.in_key(key);
         let users = is_named(&config.users).then(|| Users::open(&config.users)).transpose();
-        let keystone = keystone.is_on().then(|| Keystone::open(keystone)).transpose();
-        let issuer = jwt.is_on().then(|| Issuer::open(jwt)).transpose();
+        let keystone = keystone.is_on().then(|| Keystone::open(keystone, &config.outbound)).transpose();
+        let issuer = jwt.is_on().then(|| Issuer::open(jwt, &config.outbound)).transpose();
         Ok(Self {
             users: users.map_err(named("rest_users"))?,
             keystone: keystone.map_err(named("rest_keystone"))?,

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use service_kit::outbound_http::OutboundConfig;
 
 /// Default cache time of a Keystone token, as in Keystone's own middleware.
 const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(300);
@@ -16,6 +17,8 @@ pub struct AuthConfig {
     pub keystone: Keystone,
     /// The OpenID provider whose access tokens are accepted.
     pub jwt: Jwt,
+    /// How the servers are reached.
+    pub outbound: OutboundConfig,
 }
 
 /// The `[scheduler.rest_keystone]` table: the Keystone whose tokens are accepted.

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use reqwest::StatusCode;
+use service_kit::outbound_http::OutboundError;
 
 /// Reason why an authentication method cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -67,20 +68,11 @@ pub enum Error {
     #[error("it has no sub")]
     NoSubject,
     /// A call of an identity server failed.
-    #[error("{}", service_kit::status::chain(cause))]
-    Call {
-        /// Reason.
-        cause: reqwest::Error,
-    },
+    #[error(transparent)]
+    Call(#[from] OutboundError),
     /// An identity server sent an unexpected status.
     #[error("the server answered {0}")]
     Status(StatusCode),
-    /// A response of an identity server is too long.
-    #[error("the response is longer than {limit} bytes")]
-    ResponseTooLong {
-        /// Maximum size, in bytes.
-        limit: usize,
-    },
     /// A response of an identity server is not JSON.
     #[error("the response is not JSON: {cause}")]
     ResponseNotJson {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use domain::policy::Caller;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::Value;
+use service_kit::outbound_http::OutboundConfig;
 
 use self::{claims::Names, keys::Keys};
 use crate::{config, error::Error, refusal::Refusal};
@@ -30,11 +31,11 @@ impl Issuer {
     ///
     /// # Errors
     /// [`Error::Content`] if the keys or the CA file cannot be used.
-    pub(super) fn open(config: &config::Jwt) -> Result<Self, Error> {
+    pub(super) fn open(config: &config::Jwt, outbound: &OutboundConfig) -> Result<Self, Error> {
         proof::install();
         let names =
             Names { roles: config.roles.clone(), project: config.project.clone(), system: config.system.clone() };
-        Ok(Self { keys: Keys::open(config)?, issuer: config.issuer.clone(), audience: config.audience.clone(), names })
+        Ok(Self { keys: Keys::open(config, outbound)?, issuer: config.issuer.clone(), audience: config.audience.clone(), names })
     }
 
     /// Returns the owner of a token. Cancel safe.

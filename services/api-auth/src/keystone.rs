@@ -7,9 +7,15 @@ use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use domain::{policy::Caller, secret::Secret};
 use parking_lot::Mutex;
-use reqwest::{Client, StatusCode};
+use reqwest::{
+    StatusCode,
+    header::{CONTENT_TYPE, HeaderName},
+};
 use serde_json::{Value, json};
-use service_kit::clock;
+use service_kit::{
+    clock,
+    outbound_http::{OutboundClient, OutboundConfig, OutboundRequest, Purpose},
+};
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -36,7 +42,7 @@ const MAX_CONCURRENT_VALIDATIONS: usize = 16;
 /// Validates tokens with Keystone.
 #[derive(Debug)]
 pub(super) struct Keystone {
-    client: Client,
+    client: OutboundClient,
     /// Base URL, without `/v3`.
     url: String,
     account: Account,
@@ -83,7 +89,7 @@ impl Keystone {
     ///
     /// # Errors
     /// [`Error::PasswordFile`] or [`Error::Content`] if one of the files cannot be used.
-    pub(super) fn open(config: &config::Keystone) -> Result<Self, Error> {
+    pub(super) fn open(config: &config::Keystone, outbound: &OutboundConfig) -> Result<Self, Error> {
         let url = config.url.trim_end_matches('/');
         let account = Account {
             user: config.user.clone(),
@@ -93,7 +99,7 @@ impl Keystone {
         };
         account.password()?;
         Ok(Self {
-            client: client(&config.ca)?,
+            client: client(outbound, Purpose::Keystone, &config.ca)?,
             url: url.strip_suffix("/v3").unwrap_or(url).to_owned(),
             account,
             services: config.services.clone(),
@@ -176,8 +182,8 @@ impl Keystone {
 
     async fn validate_as(&self, own: &Secret, token: &str) -> Result<Validation, Error> {
         let url = format!("{}/v3/auth/tokens?nocatalog", self.url);
-        let request = self.client.get(url).header(TOKEN, own.expose()).header(SUBJECT, token);
-        let response = request.send().await.map_err(|cause| Error::Call { cause })?;
+        let request = OutboundRequest::get(&url)?.header(HeaderName::from_static(TOKEN), own.expose());
+        let response = self.client.send(request.header(HeaderName::from_static(SUBJECT), token)).await?;
         match response.status() {
             StatusCode::OK => read(response).await.map(Validation::Valid),
             StatusCode::NOT_FOUND => Ok(Validation::Unknown),
@@ -193,16 +199,11 @@ impl Keystone {
         if let Some(own) = own.as_ref().filter(|own| Some(*own) != old) {
             return Ok(own.clone());
         }
-        let answer = self
-            .client
-            .post(format!("{}/v3/auth/tokens?nocatalog", self.url))
-            .header("content-type", "application/json")
-            .body(self.account.request()?)
-            .send()
-            .await
-            .map_err(|cause| Error::Call { cause })?;
+        let url = format!("{}/v3/auth/tokens?nocatalog", self.url);
+        let request = OutboundRequest::post(&url, self.account.request()?)?.header(CONTENT_TYPE, "application/json");
+        let answer = self.client.send(request).await?;
         let status = answer.status();
-        let fresh = answer.headers().get(SUBJECT).filter(|_| status == StatusCode::CREATED);
+        let fresh = answer.header(&HeaderName::from_static(SUBJECT)).filter(|_| status == StatusCode::CREATED);
         let rejected = || Error::LoginRejected { user: self.account.user.clone(), status };
         let fresh = fresh.map(|token| Secret::new(token.as_bytes().to_vec())).ok_or_else(rejected)?;
         *own = Some(fresh.clone());

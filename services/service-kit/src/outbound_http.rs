@@ -1,37 +1,96 @@
-//! HTTP client for servers of others: no proxy, no redirects, and responses of limited size.
+//! The HTTP client for servers that others name: image and config drive URLs, webhooks, identity servers, agents.
+//!
+//! | module | content |
+//! |---|---|
+//! | `address` | what kind of address a destination is, pure |
+//! | [`policy`] | which destinations a purpose may reach, pure |
+//! | `target` | reads URLs, pure |
+//! | `redirect` | where a redirect leads and what it may carry along, pure |
+//! | `proxy` | which requests go through the configured proxy, pure |
+//! | `progress` | whether a transfer is too slow, pure |
+//! | `resolver` | resolves names, and returns only addresses that the policy allows |
+//! | [`client`](OutboundClient) | sends requests |
+//!
+//! A name is checked by the addresses that it resolves to, in the resolver of the client: what is checked is what is
+//! connected to, so that a name whose address changes between the check and the connection (DNS rebinding) gains nothing.
 
-use std::time::Duration;
+mod address;
+mod client;
+mod config;
+mod error;
+pub mod policy;
+mod progress;
+mod proxy;
+mod redirect;
+mod resolver;
+mod target;
 
-use reqwest::{Certificate, Client, Response, redirect};
+pub use client::{OutboundClient, OutboundRequest, OutboundResponse, Trust};
+pub use config::{AddressRange, OutboundConfig, ParseRangeError};
+pub use error::{Destination, OutboundError};
+pub use policy::{Purpose, Refused};
+pub use target::redacted;
 
-/// Creates a client with a timeout for whole responses. `ca` is a CA file (PEM); if it is empty, the CAs of the operating
-/// system are trusted.
-///
-/// # Errors
-/// The CA file cannot be used.
-pub fn client(timeout: Duration, ca: &[Certificate]) -> Result<Client, reqwest::Error> {
-    let mut builder = Client::builder()
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .timeout(timeout)
-        .user_agent(concat!("ironmesh/", env!("CARGO_PKG_VERSION")));
-    if !ca.is_empty() {
-        builder = builder.tls_certs_only(ca.to_vec());
-    }
-    builder.build()
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use reqwest::Url;
+
+use self::{
+    policy::Policy,
+    proxy::NoProxy,
+    resolver::{Lookup, SystemLookup},
+};
+
+/// Creates clients for requests to servers that others name. Clones share the same policy.
+#[derive(Clone)]
+pub struct Outbound {
+    policy: Arc<Policy>,
+    proxy: Option<Url>,
+    no_proxy: NoProxy,
+    lookup: Arc<dyn Lookup>,
 }
 
-/// Reads the body of a response. Returns `None` if it is longer than `most` bytes.
-///
-/// # Errors
-/// The connection failed.
-pub async fn body(mut answer: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
-    let mut body = Vec::new();
-    while let Some(piece) = answer.chunk().await? {
-        if body.len() + piece.len() > most {
-            return Ok(None);
-        }
-        body.extend_from_slice(&piece);
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound").field("policy", &self.policy).finish_non_exhaustive()
     }
-    Ok(Some(body))
 }
+
+impl Default for Outbound {
+    /// Without a proxy, and without addresses that are allowed in addition.
+    fn default() -> Self {
+        Self { policy: Arc::default(), proxy: None, no_proxy: NoProxy::default(), lookup: Arc::new(SystemLookup) }
+    }
+}
+
+impl Outbound {
+    /// Creates it from the `[outbound]` table of a service's configuration.
+    ///
+    /// # Errors
+    /// [`OutboundError::Url`] if the URL of the proxy is invalid.
+    pub fn new(config: &OutboundConfig) -> Result<Self, OutboundError> {
+        let proxy = (!config.proxy.is_empty()).then(|| target::parse(&config.proxy)).transpose()?;
+        Ok(Self {
+            policy: Arc::new(Policy::new(config.allow.clone(), config.internal.clone())),
+            proxy,
+            no_proxy: NoProxy::new(&config.no_proxy),
+            ..Self::default()
+        })
+    }
+
+    /// Adds addresses that are known to belong to a BMC or a provisioning network, for example because they are
+    /// registered in the store. `is_internal` is called for each check, and must not block.
+    #[must_use]
+    pub fn with_internal(self, is_internal: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self { policy: Arc::new(self.policy.with_internal(Arc::new(is_internal))), ..self }
+    }
+
+    /// Returns the policy, for a connection that is not made by a client of this module.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+}
+
+#[cfg(test)]
+mod tests;

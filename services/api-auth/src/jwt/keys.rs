@@ -13,7 +13,8 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
 };
 use parking_lot::{Mutex, MutexGuard};
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
+use service_kit::outbound_http::{OutboundClient, OutboundConfig, OutboundRequest, Purpose};
 use tokio::time::Instant;
 
 use crate::{
@@ -40,7 +41,7 @@ struct Key {
 #[derive(Debug)]
 enum Source {
     File(PathBuf),
-    Url(String, Client),
+    Url(String, OutboundClient),
 }
 
 #[derive(Debug, Default)]
@@ -67,10 +68,10 @@ impl Keys {
     ///
     /// # Errors
     /// [`Error::Content`] if the file of keys or the CA file cannot be used.
-    pub(super) fn open(config: &config::Jwt) -> Result<Self, Error> {
+    pub(super) fn open(config: &config::Jwt, outbound: &OutboundConfig) -> Result<Self, Error> {
         let mut known = Known::default();
         let source = if config.keys.starts_with("https://") {
-            Source::Url(config.keys.clone(), client(&config.ca)?)
+            Source::Url(config.keys.clone(), client(outbound, Purpose::Jwks, &config.ca)?)
         } else {
             let file = PathBuf::from(&config.keys);
             known.keys = Arc::new(from_file(&file)?);
@@ -146,9 +147,9 @@ fn from_file(file: &Path) -> Result<Vec<Key>, Error> {
     read().map_err(|error| error.at(file.display()))
 }
 
-async fn from_url(url: &str, client: &Client) -> Result<Vec<Key>, Error> {
+async fn from_url(url: &str, client: &OutboundClient) -> Result<Vec<Key>, Error> {
     let fetch = async {
-        let response = client.get(url).send().await.map_err(|cause| Error::Call { cause })?;
+        let response = client.send(OutboundRequest::get(url)?).await?;
         if response.status() != StatusCode::OK {
             return Err(Error::Status(response.status()));
         }

@@ -81,7 +81,7 @@ async fn bench(password: &str, seen: Duration) -> Bench {
     let file = folder.path().join("password");
     fs::write(&file, format!("{password}\n")).unwrap();
     let config = config::Keystone { url, password: file, seen, ..config::Keystone::default() };
-    Bench { fake, keystone: Keystone::open(&config).unwrap(), host, _folder: folder }
+    Bench { fake, keystone: Keystone::open(&config, &OutboundConfig::default()).unwrap(), host, _folder: folder }
 }
 
 #[tokio::test]
