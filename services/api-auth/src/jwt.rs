@@ -35,7 +35,12 @@ impl Issuer {
         proof::install();
         let names =
             Names { roles: config.roles.clone(), project: config.project.clone(), system: config.system.clone() };
-        Ok(Self { keys: Keys::open(config, outbound)?, issuer: config.issuer.clone(), audience: config.audience.clone(), names })
+        Ok(Self {
+            keys: Keys::open(config, outbound)?,
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            names,
+        })
     }
 
     /// Returns the owner of a token. Cancel safe.

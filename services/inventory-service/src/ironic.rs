@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use service_kit::{
     clock,
+    outbound_http::{Outbound, Purpose},
     status::{Failure as _, Kind, chain},
 };
 use sha2::{Digest as _, Sha256};
@@ -101,6 +102,8 @@ pub(crate) struct Ironic {
     pub(crate) agents: Agents,
     /// The agents with which a session is running.
     sessions: Arc<Mutex<HashMap<NodeId, Peer>>>,
+    /// Calls agents.
+    outbound: Outbound,
 }
 
 /// A node that is booting such an agent.
@@ -117,8 +120,8 @@ impl PendingBoot {
 }
 
 impl Ironic {
-    pub(crate) fn new(agents: Agents) -> Self {
-        Self { agents, sessions: Arc::default() }
+    pub(crate) fn new(agents: Agents, outbound: Outbound) -> Self {
+        Self { agents, sessions: Arc::default(), outbound }
     }
 
     /// Answers a call.
@@ -248,6 +251,9 @@ impl Ironic {
         let Some(host) = agent_client::host(&peer.url) else { return refused("its host must be an IPv4 address") };
         if !self.is_own_address(node, host.into()) {
             return refused("it is not an address assigned to the machine");
+        }
+        if self.outbound.policy().check(Purpose::AgentCallback, host.into()).is_err() {
+            return refused("its host is not an address of a machine");
         }
         if !peer.is_over_tls() {
             return refused(

@@ -25,6 +25,7 @@ use proto::{
 use service_kit::{
     Kit,
     listener::Purpose,
+    outbound_http::Outbound,
     serve::{self, GrpcListener, Rule, schedulers},
     timeline::Timeline,
     tls::Identity,
@@ -90,7 +91,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         budget: kit.budget.clone(),
     };
     kit.host.spawn_essential("agents", serve::accept(kit.host.clone(), agent_socket, agent_listener));
-    let ironic = ironic::Ironic::new(agents);
+    let ironic = ironic::Ironic::new(agents, Outbound::default());
     let listener = kit.listener(Purpose::AgentHttp);
     kit.host.spawn_essential("ironic", ironic::http::serve(kit.host.clone(), ironic_socket, listener, ironic.clone()));
     let routes = Routes::new(InventoryServiceServer::new(api::Api { ironic, timeline, heartbeats }));

@@ -1,28 +1,20 @@
 //! Downloads a list of checksums when a deployment is requested, and finds the image's in it.
 
-use std::time::Duration;
-
 use domain::image::{
     Digest,
-    checksum::{self, ChecksumError, MAX_LIST_BYTES},
+    checksum::{self, ChecksumError},
     format::file_name,
 };
-use service_kit::outbound_http;
-
-/// Timeout of the download.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+use reqwest::StatusCode;
+use service_kit::outbound_http::{Outbound, OutboundError, OutboundRequest, Purpose, Trust};
 
 /// Reason that the checksum of an image is not known.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ChecksumFetchError {
-    #[error("the checksum's address {0:?} must begin with http:// or https://")]
-    Scheme(String),
-    #[error("the list of checksums cannot be downloaded")]
-    Request(#[source] reqwest::Error),
-    #[error("the list of checksums cannot be downloaded: its server answers with {0}; redirects are not followed")]
-    Status(reqwest::StatusCode),
-    #[error("the list of checksums has more than {} KiB", MAX_LIST_BYTES >> 10)]
-    TooLarge,
+    #[error("the list of checksums cannot be downloaded: {0}")]
+    Request(#[from] OutboundError),
+    #[error("the list of checksums cannot be downloaded: its server answers with {0}")]
+    Status(StatusCode),
     #[error("the list of checksums is not text")]
     NotText,
     #[error("the list of checksums cannot be used")]
@@ -32,22 +24,20 @@ pub(super) enum ChecksumFetchError {
 /// Downloads the list of checksums at `url` and returns the one of the image at `image`, by its file name.
 ///
 /// # Errors
-/// [`ChecksumFetchError`] if the URL is not HTTP, the server does not answer in time, or the list is too large or has no
-/// usable checksum of the image.
-pub(super) async fn checksum(url: &str, image: &str, algorithm: Option<&str>) -> Result<Digest, ChecksumFetchError> {
-    let url = url.trim();
-    let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    if !matches!(scheme.as_deref(), Some("http" | "https")) {
-        return Err(ChecksumFetchError::Scheme(url.to_owned()));
-    }
-    // The URL may have a secret in it.
-    let failed = |error: reqwest::Error| ChecksumFetchError::Request(error.without_url());
-    let answer = outbound_http::client(FETCH_TIMEOUT, &[]).map_err(failed)?.get(url).send().await.map_err(failed)?;
+/// [`ChecksumFetchError`] if the URL is not HTTP, its host is not allowed or does not answer in time, or the list is too
+/// large or has no usable checksum of the image.
+pub(super) async fn checksum(
+    outbound: &Outbound,
+    url: &str,
+    image: &str,
+    algorithm: Option<&str>,
+) -> Result<Digest, ChecksumFetchError> {
+    let client = outbound.client(Purpose::ChecksumList, &Trust::System)?;
+    let answer = client.send(OutboundRequest::get(url.trim())?).await?;
     if !answer.status().is_success() {
         return Err(ChecksumFetchError::Status(answer.status()));
     }
-    let octets = outbound_http::body(answer, MAX_LIST_BYTES).await.map_err(failed)?;
-    let octets = octets.ok_or(ChecksumFetchError::TooLarge)?;
+    let octets = answer.body().await?;
     let list = std::str::from_utf8(&octets).map_err(|_| ChecksumFetchError::NotText)?;
     Ok(checksum::find(list, &file_name(image), algorithm)?)
 }
@@ -55,6 +45,8 @@ pub(super) async fn checksum(url: &str, image: &str, algorithm: Option<&str>) ->
 #[cfg(test)]
 mod tests {
     use axum::{Router, http::StatusCode, response::Redirect, routing::get};
+    use domain::image::checksum::MAX_LIST_BYTES;
+    use service_kit::outbound_http::OutboundConfig;
 
     use super::*;
 
@@ -83,6 +75,8 @@ mod tests {
     async fn the_checksum_of_an_image_is_found_behind_a_url() {
         service_kit::tls::install_provider();
         let base = serve().await;
+        let config = OutboundConfig { allow: vec!["127.0.0.0/8".parse().unwrap()], ..OutboundConfig::default() };
+        let outbound = Outbound::new(&config).unwrap();
         let image = "https://images/dir/x%20y.qcow2?version=1#top";
         for (path, source, why) in [
             ("/gnu", "Debian SHA512SUMS, Metal3", None),
@@ -91,13 +85,13 @@ mod tests {
             ("/bare ", "a line end behind the URL", None),
             ("/others", "not listed", Some("no checksum of \"x y.qcow2\"")),
             ("/md5", "weak", Some("MD5")),
-            ("/large", "an endless list", Some("more than 1024 KiB")),
+            ("/large", "an endless list", Some("sent more than 1048576 bytes")),
             ("/octets", "no text", Some("not text")),
             ("/page", "an error page", Some("no line with a checksum")),
-            ("/moved", "a redirect to elsewhere", Some("307")),
+            ("/moved", "a redirect to elsewhere", Some("is not an allowed destination")),
             ("/gone", "an error", Some("410")),
         ] {
-            match (checksum(&format!("{base}{path}"), image, None).await, why) {
+            match (checksum(&outbound, &format!("{base}{path}"), image, None).await, why) {
                 (Ok(digest), None) => assert_eq!(digest.hex(), "2".repeat(64), "{source}"),
                 (Err(error), Some(why)) => {
                     let text = service_kit::status::chain(&error);
@@ -107,7 +101,10 @@ mod tests {
             }
         }
         for url in ["file:///etc/passwd", "ftp://h/SUMS", "gopher://h"] {
-            assert!(matches!(checksum(url, image, None).await, Err(ChecksumFetchError::Scheme(_))), "{url}");
+            let error = checksum(&outbound, url, image, None).await.unwrap_err();
+            assert!(error.to_string().contains("http://"), "{url}: {error}");
         }
+        let error = checksum(&Outbound::default(), &format!("{base}/gnu"), image, None).await.unwrap_err();
+        assert!(error.to_string().contains("is not an allowed destination"), "{error}");
     }
 }

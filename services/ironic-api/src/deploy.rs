@@ -123,7 +123,7 @@ impl RestApi {
                 let digest = match checksum {
                     Checksum::Digest(digest) => digest,
                     Checksum::List { url: list, algorithm } => {
-                        let found = checksum_fetch::checksum(&list, &url, algorithm.as_deref()).await;
+                        let found = checksum_fetch::checksum(&self.outbound, &list, &url, algorithm.as_deref()).await;
                         found.map_err(|error| refused(error.into()))?
                     }
                 };
@@ -135,7 +135,7 @@ impl RestApi {
             Some(drive) => {
                 let files = match drive {
                     ConfigDrive::Url(url) => {
-                        let fetched = config_drive_fetch::config_drive(url).await;
+                        let fetched = config_drive_fetch::config_drive(&self.outbound, url).await;
                         unpack(&fetched.map_err(|error| refused(error.into()))?)
                     }
                     ConfigDrive::Packed(text) => unpack(text),

@@ -56,6 +56,7 @@ use serde_json::{Value, json};
 use service_kit::{
     Host,
     listener::{BodyBudget, Class, HttpLimits, Limits, Listener, Peer, Purpose, Reason},
+    outbound_http::Outbound,
 };
 use wire_ironic::{documents, limits, links};
 
@@ -77,6 +78,8 @@ use scheduler_core::{AppState, node_cache::NodeCache};
 pub(crate) struct RestApi {
     app: Arc<AppState>,
     auth: Authenticator,
+    /// Downloads config drives.
+    outbound: Outbound,
     node_cache: Arc<NodeCache>,
     host: Host,
     /// URL scheme of links.
@@ -94,30 +97,32 @@ pub async fn serve(
     listener: RestListener,
     app: Arc<AppState>,
     auth: Authenticator,
+    outbound: Outbound,
     passes_agents_on: bool,
 ) {
-    let api = rest_api(app, auth, listener.scheme(), listener.limits(), passes_agents_on);
+    let api = rest_api(app, auth, outbound, listener.scheme(), listener.limits(), passes_agents_on);
     listener.serve(host, Router::new().fallback(handle).with_state(api)).await;
 }
 
-/// Returns the API's routes, without a listener.
+/// Returns the API's routes, without a listener and without addresses that are allowed in addition to the usual ones.
 pub fn router(app: Arc<AppState>, authenticator: Authenticator) -> Router {
     let limits = HttpLimits::default();
     let listener = Listener::new(Purpose::Rest, &limits, BodyBudget::new(&limits));
-    let api = rest_api(app, authenticator, "http", &listener.limits, true);
+    let api = rest_api(app, authenticator, Outbound::default(), "http", &listener.limits, true);
     Router::new().fallback(handle).with_state(api).layer(Extension(Peer::without_connection(listener)))
 }
 
 fn rest_api(
     app: Arc<AppState>,
     auth: Authenticator,
+    outbound: Outbound,
     scheme: &'static str,
     limits: &Limits,
     passes_agents_on: bool,
 ) -> Arc<RestApi> {
     let (node_cache, host) = (Arc::clone(&app.node_cache), app.host.clone());
     let event_streams = EventStreams::new(limits.event_streams);
-    Arc::new(RestApi { app, auth, node_cache, host, scheme, passes_agents_on, event_streams })
+    Arc::new(RestApi { app, auth, outbound, node_cache, host, scheme, passes_agents_on, event_streams })
 }
 
 async fn handle(State(api): State<Arc<RestApi>>, Extension(peer): Extension<Peer>, request: Request<Body>) -> Response {

@@ -94,7 +94,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "info", value_name = "FILTER")]
     pub(crate) log: String,
     /// Set a key of a service's own table, such as power.poll=30s or scheduler.boots=1; may be repeated. The keys are
-    /// those of the files in deploy/config.
+    /// those of the files in deploy/config. A list is written as outbound.allow=["127.0.0.1"].
     #[arg(long, value_name = "TABLE.KEY=VALUE", value_parser = plan::setting)]
     pub(crate) set: Vec<plan::Setting>,
 }

@@ -10,7 +10,10 @@ use api_auth::{AuthConfig, Jwt, Keystone};
 use domain::plan::Limits;
 use ironic_api::{RestAgents, RestTls};
 use serde::{Deserialize, Serialize};
-use service_kit::config::{Common, Config as Configured};
+use service_kit::{
+    config::{Common, Config as Configured},
+    outbound_http::OutboundConfig,
+};
 
 /// Ironic's own port.
 const REST_PORT: u16 = 6385;
@@ -23,6 +26,8 @@ pub struct Config {
     pub service: Common,
     /// What this one is told.
     pub scheduler: Scheduler,
+    /// Rules for requests to servers that users name: config drives and webhooks.
+    pub outbound: OutboundConfig,
 }
 
 /// The `[scheduler]` table: how long each thing may take before it counts as failed.
@@ -95,9 +100,9 @@ impl Scheduler {
     }
 
     /// How clients of the REST API prove who they are.
-    pub(crate) fn auth(&self) -> AuthConfig {
+    pub(crate) fn auth(&self, outbound: OutboundConfig) -> AuthConfig {
         let (users, keystone, jwt) = (self.rest_users.clone(), self.rest_keystone.clone(), self.rest_jwt.clone());
-        AuthConfig { users, keystone, jwt }
+        AuthConfig { users, keystone, jwt, outbound }
     }
 
     pub(crate) const fn limits(&self) -> Limits {
@@ -123,6 +128,7 @@ impl Configured for Config {
         if self.scheduler.boots == 0 {
             problems.push("scheduler.boots: must be at least 1".to_owned());
         }
+        problems.extend(self.outbound.problems());
         problems.extend(self.scheduler.rest_tls.problems());
         problems.extend(self.scheduler.rest_keystone.problems());
         problems.extend(self.scheduler.rest_jwt.problems());

@@ -1,7 +1,7 @@
 //! Reasons that the service cannot start.
 
 use ironic_api::RestTlsError;
-use service_kit::serve::BindError;
+use service_kit::{outbound_http::OutboundError, serve::BindError};
 
 /// Reason that the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum Error {
     /// The authentication of the REST API cannot be set up.
     #[error(transparent)]
     Auth(#[from] api_auth::Error),
+    /// The clients for servers that users name cannot be set up.
+    #[error("outbound")]
+    Outbound(#[from] OutboundError),
     /// The certificate of the REST API cannot be used.
     #[error(transparent)]
     RestTls(#[from] RestTlsError),

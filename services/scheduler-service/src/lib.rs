@@ -7,6 +7,7 @@ mod error;
 mod grpc;
 #[cfg(test)]
 mod interfaces_agree;
+mod internal;
 mod stale;
 
 pub use api_auth::{Jwt, Keystone};
@@ -28,7 +29,7 @@ use proto::api::v1::{
 };
 use proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
 use scheduler_core::AppState;
-use service_kit::{Kit, listener::Purpose, serve};
+use service_kit::{Kit, listener::Purpose, outbound_http::Outbound, serve};
 use tonic::service::Routes;
 
 /// Runs until the kit's host stops.
@@ -42,15 +43,18 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let joined = Box::pin(mesh::join(&kit, Service::Scheduler, endpoints)).await?;
     let app = Arc::new(AppState::new(&kit, &joined, config.scheduler.limits()));
     scheduler_core::spawn_loops(&app);
-    let webhooks = scheduler_core::webhooks::deliver(Arc::clone(&app), Arc::new(IronicWebhooks));
+    let view = joined.mesh.view().clone();
+    let outbound = Outbound::new(&config.outbound)?.with_internal(move |address| internal::contains(&view, address));
+    let webhooks = scheduler_core::webhooks::deliver(Arc::clone(&app), Arc::new(IronicWebhooks), outbound.clone());
     kit.host.spawn_essential("webhooks", webhooks);
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::write_address_file(&kit.common.data, "rest", rest.local_addr().ok());
     let passes_agents_on = config.scheduler.rest_agents.allows(config.scheduler.rest.ip());
-    let authenticator = Authenticator::open(&config.scheduler.auth())?;
+    let authenticator = Authenticator::open(&config.scheduler.auth(config.outbound))?;
     let listener =
         ironic_api::RestListener::open(rest, kit.listener(Purpose::Rest), config.scheduler.rest_tls.clone())?;
-    let api = ironic_api::serve(kit.host.clone(), listener, Arc::clone(&app), authenticator, passes_agents_on);
+    let api =
+        ironic_api::serve(kit.host.clone(), listener, Arc::clone(&app), authenticator, outbound, passes_agents_on);
     kit.host.spawn_essential("the REST API", api);
     let api = Arc::new(grpc::Shared::new(app));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&api)))

@@ -31,14 +31,18 @@ pub use error::{Destination, OutboundError};
 pub use policy::{Purpose, Refused};
 pub use target::redacted;
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use reqwest::Url;
 
 use self::{
     policy::Policy,
     proxy::NoProxy,
-    resolver::{Lookup, SystemLookup},
+    resolver::{Lookup, LookupError, SystemLookup},
 };
 
 /// Creates clients for requests to servers that others name. Clones share the same policy.
@@ -83,6 +87,25 @@ impl Outbound {
     #[must_use]
     pub fn with_internal(self, is_internal: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
         Self { policy: Arc::new(self.policy.with_internal(Arc::new(is_internal))), ..self }
+    }
+
+    /// Resolves a host for a connection that is not made by a client of this module. Returns only addresses that the purpose
+    /// may reach: connect to these, and do not resolve the name again.
+    ///
+    /// # Errors
+    /// [`OutboundError::Refused`] if there is none that is allowed, [`OutboundError::Unresolved`] if there is none at all.
+    pub async fn resolve(&self, purpose: Purpose, host: &str, port: u16) -> Result<Vec<SocketAddr>, OutboundError> {
+        let destination = || Destination { host: format!("{host}:{port}"), is_redirected: false };
+        let found = self.lookup.lookup(host.to_owned()).await;
+        let found = found.map_err(|_| OutboundError::Unresolved(destination()))?;
+        match resolver::allowed(&self.policy, purpose, found) {
+            Ok(allowed) => Ok(allowed.into_iter().map(|address| SocketAddr::new(address.ip(), port)).collect()),
+            Err(LookupError::Refused(why)) => {
+                tracing::warn!(host, ?why, ?purpose, "refused a connection to an address that is not allowed");
+                Err(OutboundError::Refused(destination()))
+            }
+            Err(LookupError::Unresolved) => Err(OutboundError::Unresolved(destination())),
+        }
     }
 
     /// Returns the policy, for a connection that is not made by a client of this module.

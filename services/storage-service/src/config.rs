@@ -6,7 +6,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use service_kit::config::{Common, Config as Configured};
+use service_kit::{
+    config::{Common, Config as Configured},
+    outbound_http::OutboundConfig,
+};
 
 /// The configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +19,8 @@ pub struct Config {
     pub service: Common,
     /// Settings of the storage-service.
     pub storage: Storage,
+    /// Rules for requests to servers that users name.
+    pub outbound: OutboundConfig,
 }
 
 /// The `[storage]` table.
@@ -24,7 +29,7 @@ pub struct Config {
 pub struct Storage {
     /// Address of the HTTP listener for images and boot files, on the provisioning network.
     pub http: SocketAddr,
-    /// Directories that `file:` URLs may refer to; if empty, `file:` URLs are refused.
+    /// Directories that `file:` URLs may refer to, without links below them; if empty, `file:` URLs are refused.
     pub files_from: Vec<PathBuf>,
 }
 
@@ -41,6 +46,8 @@ impl Configured for Config {
 
     fn problems(&self) -> Vec<String> {
         let relative = self.storage.files_from.iter().filter(|folder| !folder.is_absolute());
-        relative.map(|folder| format!("storage.files_from: {} must be an absolute path", folder.display())).collect()
+        let relative =
+            relative.map(|folder| format!("storage.files_from: {} must be an absolute path", folder.display()));
+        relative.chain(self.outbound.problems()).collect()
     }
 }

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use service_kit::{
+    outbound_http::OutboundError,
     serve::BindError,
     status::{Failure, Kind, status},
 };
@@ -28,8 +29,8 @@ pub enum Error {
         source: io::Error,
     },
     /// The HTTP client cannot be created.
-    #[error("cannot create the HTTP client")]
-    Http(#[source] reqwest::Error),
+    #[error("outbound")]
+    Http(#[from] OutboundError),
 }
 
 impl Failure for Error {

@@ -3,6 +3,7 @@
 mod content;
 mod convert;
 mod digest_discovery;
+mod local_file;
 mod source;
 
 use std::{
@@ -21,16 +22,17 @@ use domain::{
     },
 };
 use parking_lot::Mutex;
-use service_kit::{Host, clock};
+use service_kit::{
+    Host, clock,
+    outbound_http::{Purpose, redacted},
+};
 use sha2::{Digest as _, Sha256, Sha512};
 use tokio::time::Instant;
 
 use self::source::{FetchRequest, Fetched};
-pub(crate) use self::{content::Expected, digest_discovery::DigestDiscovery};
+pub(crate) use self::{content::Expected, digest_discovery::DigestDiscovery, source::Sources};
 use crate::{Error, metrics};
 
-/// How long the source of a file may send nothing.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of attempts of a download.
 const MAX_ATTEMPTS: u32 = 3;
 /// Delay before a download is retried.
@@ -87,8 +89,7 @@ impl Cached {
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
     folder: PathBuf,
-    files_from: Arc<[PathBuf]>,
-    client: reqwest::Client,
+    sources: Sources,
     downloads: Arc<Mutex<HashMap<Digest, Download>>>,
     discoveries: Arc<Mutex<HashMap<String, DigestDiscovery>>>,
     host: Host,
@@ -96,17 +97,11 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// Opens the cache. Deletes incomplete files of a previous run.
-    pub(crate) fn open(folder: PathBuf, files_from: Vec<PathBuf>, host: Host) -> Result<Self, Error> {
+    pub(crate) fn open(folder: PathBuf, sources: Sources, host: Host) -> Result<Self, Error> {
         let unusable = |source| Error::Folder { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(unusable)?;
-        let client = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(READ_TIMEOUT)
-            .build()
-            .map_err(Error::Http)?;
         let (downloads, discoveries) = (Arc::default(), Arc::default());
-        let cache =
-            Self { folder: folder.clone(), files_from: files_from.into(), client, downloads, discoveries, host };
+        let cache = Self { folder: folder.clone(), sources, downloads, discoveries, host };
         for entry in fs::read_dir(&folder).map_err(unusable)?.flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -179,7 +174,7 @@ impl Cache {
     /// Downloads a file unless it is `known`, and converts it if its format is not served.
     async fn download(&self, wanted: &Wanted<'_>, known: Option<Cached>) {
         let Wanted { digest, url, name, expected } = *wanted;
-        tracing::info!(%digest, url, name, "downloading");
+        tracing::info!(%digest, url = redacted(url), name, "downloading");
         let mut attempt = 0;
         let ended = loop {
             attempt += 1;
@@ -196,7 +191,10 @@ impl Cache {
             match cached {
                 Ok(cached) => break Download::Done(cached),
                 Err(error)
-                    if error.cause == Cause::ImageUnreachable && attempt < MAX_ATTEMPTS && !self.host.is_stopping() =>
+                    if !error.is_final
+                        && error.cause == Cause::ImageUnreachable
+                        && attempt < MAX_ATTEMPTS
+                        && !self.host.is_stopping() =>
                 {
                     tokio::time::sleep(RETRY_DELAY).await;
                 }
@@ -225,13 +223,22 @@ impl Cache {
     async fn copy(&self, wanted: &Wanted<'_>, part: &Path) -> Result<Cached, DownloadError> {
         let Wanted { digest, url, name, expected } = *wanted;
         let progress = |done, total| self.set(digest, Download::InProgress { done, total });
-        let request = FetchRequest { url, name, algorithm: digest.algorithm, path: part, expected, known: None };
+        let request = FetchRequest {
+            url,
+            name,
+            algorithm: digest.algorithm,
+            path: part,
+            expected,
+            known: None,
+            purpose: Purpose::Image,
+        };
         let fetched = self.fetch(request, progress).await?;
-        let unchanged = || DownloadError::unreachable(format!("{url} reports an unchanged file"));
+        let unchanged = || DownloadError::unreachable(format!("{} reports an unchanged file", redacted(url)));
         let Fetched { size, format, hex, .. } = fetched.ok_or_else(unchanged)?;
+        // The digest that it has would tell a user about a file that the user cannot read.
         if hex != digest.hex() {
-            let text = format!("image {name} from {url} has digest {hex}, but {} is registered", digest.hex());
-            return Err(DownloadError { cause: Cause::ImageDigest, text });
+            let text = format!("image {name} from {} does not have the registered digest {digest}", redacted(url));
+            return Err(DownloadError { cause: Cause::ImageDigest, text, is_final: true });
         }
         Ok(Cached { size, format, raw: None })
     }
@@ -243,19 +250,22 @@ impl Cache {
 pub(crate) struct DownloadError {
     cause: Cause,
     text: String,
+    /// Whether another attempt cannot succeed.
+    is_final: bool,
 }
 
 impl DownloadError {
     const fn disk(text: String) -> Self {
-        Self { cause: Cause::DiskError, text }
+        Self { cause: Cause::DiskError, text, is_final: true }
     }
 
     const fn unreachable(text: String) -> Self {
-        Self { cause: Cause::ImageUnreachable, text }
+        Self { cause: Cause::ImageUnreachable, text, is_final: false }
     }
 
     fn format(name: &str, url: &str, error: &ImageFormatError) -> Self {
-        Self { cause: Cause::ImageFormat, text: format!("cannot use image {name} from {url}: {error}") }
+        let text = format!("cannot use image {name} from {}: {error}", redacted(url));
+        Self { cause: Cause::ImageFormat, text, is_final: true }
     }
 
     fn failed(self, expected: Expected) -> Download {

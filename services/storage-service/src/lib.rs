@@ -20,6 +20,7 @@ use proto::storage::v1::storage_service_server::StorageServiceServer;
 use service_kit::{
     Kit,
     listener::Purpose,
+    outbound_http::Outbound,
     serve::{self, Rule, schedulers},
 };
 use tonic::service::Routes;
@@ -48,7 +49,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     };
     let joined = Box::pin(mesh::join(&kit, Service::Storage, endpoints)).await?;
     let membership = joined.mesh.clone();
-    let cache = image::Cache::open(kit.common.data.join("images"), config.storage.files_from, kit.host.clone())?;
+    let sources = image::Sources::new(config.storage.files_from, &Outbound::new(&config.outbound)?)?;
+    let cache = image::Cache::open(kit.common.data.join("images"), sources, kit.host.clone())?;
     kit.host
         .spawn_essential("files", http::serve(kit.host.clone(), files, kit.listener(Purpose::Images), cache.clone()));
     let routes = Routes::new(StorageServiceServer::new(api::Api { cache }));

@@ -117,7 +117,7 @@ fn issuer(folder: &Path) -> Issuer {
         audience: "ironmesh".to_owned(),
         ..config::Jwt::default()
     };
-    Issuer::open(&config).unwrap()
+    Issuer::open(&config, &OutboundConfig::default()).unwrap()
 }
 
 #[tokio::test]
@@ -205,6 +205,9 @@ fn a_file_without_usable_keys_is_rejected_immediately() {
     {
         fs::write(folder.path().join("keys"), json!({"keys": keys}).to_string()).unwrap();
         let config = config::Jwt { keys: folder.path().join("keys").display().to_string(), ..config::Jwt::default() };
-        assert!(Issuer::open(&config).unwrap_err().to_string().contains("has no key for"), "{keys}");
+        assert!(
+            Issuer::open(&config, &OutboundConfig::default()).unwrap_err().to_string().contains("has no key for"),
+            "{keys}"
+        );
     }
 }

@@ -1,14 +1,15 @@
 //! Client for calls to an agent, over TLS with exactly the certificate of its heartbeat.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc};
 
-use reqwest::{Client, Url, redirect};
+use reqwest::{Url, header::CONTENT_TYPE};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
 };
+use service_kit::outbound_http::{Outbound, OutboundClient, OutboundError, OutboundRequest, Purpose, Trust};
 use wire_ironic::agent::{Command, Commands, commands_url};
 
 /// Address and certificate of an agent.
@@ -27,11 +28,6 @@ impl Peer {
     }
 }
 
-/// Maximum time to wait for a response; longer commands run asynchronously.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Maximum size of a response, in bytes.
-const MAX_RESPONSE_BYTES: usize = 4 << 20;
-
 /// Why a call to an agent failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AgentClientError {
@@ -39,13 +35,8 @@ pub(super) enum AgentClientError {
     #[error("the certificate of the agent cannot be used: {0}")]
     Certificate(String),
     /// The agent does not respond.
-    #[error("the agent at {url} does not respond: {why}")]
-    Silent {
-        /// Its URL.
-        url: String,
-        /// The reason.
-        why: String,
-    },
+    #[error("the agent does not respond: {0}")]
+    Silent(#[from] OutboundError),
     /// The agent responded with an error.
     #[error("the agent responded to {what} with status {status}: {text}")]
     Refused {
@@ -56,7 +47,7 @@ pub(super) enum AgentClientError {
         /// The response body.
         text: String,
     },
-    /// The response is malformed or too large.
+    /// The response is malformed.
     #[error("the agent's response to {0} is malformed")]
     Unreadable(String),
 }
@@ -64,7 +55,7 @@ pub(super) enum AgentClientError {
 /// A client for one agent.
 #[derive(Debug, Clone)]
 pub(super) struct AgentClient {
-    client: Client,
+    client: OutboundClient,
     url: String,
     token: String,
 }
@@ -75,47 +66,33 @@ pub(super) fn host(url: &str) -> Option<Ipv4Addr> {
 }
 
 impl AgentClient {
-    pub(super) fn new(peer: &Peer, token: String) -> Result<Self, AgentClientError> {
-        let wrong = |error: &dyn std::fmt::Display| AgentClientError::Certificate(error.to_string());
-        let builder = Client::builder().timeout(RESPONSE_TIMEOUT).redirect(redirect::Policy::none()).no_proxy();
-        let builder = match &peer.certificate {
-            None => builder,
-            Some(pem) => builder.tls_backend_preconfigured(pinned_config(pem)?),
+    pub(super) fn new(outbound: &Outbound, peer: &Peer, token: String) -> Result<Self, AgentClientError> {
+        let trust = match &peer.certificate {
+            None => Trust::System,
+            Some(pem) => Trust::Tls(Box::new(pinned_config(pem)?)),
         };
-        Ok(Self { client: builder.build().map_err(|error| wrong(&error))?, url: peer.url.clone(), token })
+        Ok(Self { client: outbound.client(Purpose::AgentCallback, &trust)?, url: peer.url.clone(), token })
     }
 
     /// Returns all commands of the agent, with their state.
     pub(super) async fn commands(&self) -> Result<Commands, AgentClientError> {
         let what = "the list of commands";
         let url = commands_url(&self.url, false, &self.token);
-        let bytes = self.call(self.client.get(url), what).await?;
+        let bytes = self.call(OutboundRequest::get(&url)?, what).await?;
         serde_json::from_slice(&bytes).map_err(|_| AgentClientError::Unreadable(what.to_owned()))
     }
 
     /// Sends a command. Its result appears in the list of commands.
     pub(super) async fn send(&self, command: &Command) -> Result<(), AgentClientError> {
         let body = serde_json::to_vec(command).map_err(|_| AgentClientError::Unreadable(command.name.clone()))?;
-        let request = self.client.post(commands_url(&self.url, false, &self.token));
-        let request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
-        self.call(request, &command.name).await.map(drop)
+        let request = OutboundRequest::post(&commands_url(&self.url, false, &self.token), body)?;
+        self.call(request.header(CONTENT_TYPE, "application/json"), &command.name).await.map(drop)
     }
 
-    async fn call(&self, request: reqwest::RequestBuilder, what: &str) -> Result<Vec<u8>, AgentClientError> {
-        // The URL contains the token, so it is removed from the error.
-        let silent = |error: reqwest::Error| AgentClientError::Silent {
-            url: self.url.clone(),
-            why: service_kit::status::chain(&error.without_url()),
-        };
-        let mut response = request.send().await.map_err(silent)?;
+    async fn call(&self, request: OutboundRequest, what: &str) -> Result<Vec<u8>, AgentClientError> {
+        let response = self.client.send(request).await?;
         let status = response.status();
-        let mut bytes = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(silent)? {
-            if bytes.len() + piece.len() > MAX_RESPONSE_BYTES {
-                return Err(AgentClientError::Unreadable(what.to_owned()));
-            }
-            bytes.extend_from_slice(&piece);
-        }
+        let bytes = response.body().await?;
         if status.is_success() {
             return Ok(bytes);
         }

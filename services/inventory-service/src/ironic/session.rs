@@ -97,7 +97,7 @@ impl Ironic {
     ) -> Result<Option<PendingBoot>, SessionError> {
         let token = self.token(booting).map_err(|_| SessionError::Token)?;
         let caller = Self::caller(booting, &token);
-        let line = AgentClient::new(peer, token)?;
+        let line = AgentClient::new(&self.outbound, peer, token)?;
         let task = match self.task_of(booting) {
             Ok(OwnedTask::Write(image, _)) if image.urls.is_empty() => {
                 return Err(SessionError::NoStorage);

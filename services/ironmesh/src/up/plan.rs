@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
 use serde::{Serialize, de::DeserializeOwned};
-use service_kit::config::{Common, Config as Configured, print};
+use service_kit::{
+    config::{Common, Config as Configured, print},
+    outbound_http::OutboundConfig,
+};
 
 use super::{Options, certs::Certs, child::Child};
 
@@ -66,7 +69,8 @@ fn child(
         Service::Storage => {
             let files_from = options.files_from.clone();
             let storage = storage_service::Storage { http: at(IMAGES_PORT), files_from };
-            format_config(&storage_service::Config { service: common, storage }, &options.set)?
+            let outbound = outbound(options);
+            format_config(&storage_service::Config { service: common, storage, outbound }, &options.set)?
         }
         Service::Inventory => {
             let inventory = inventory_service::Inventory { agents: at(AGENTS_PORT), ironic: at(IRONIC_AGENTS_PORT) };
@@ -76,10 +80,18 @@ fn child(
             // The address is for the first scheduler; the others use a free port.
             let rest = if number == 1 { options.rest } else { SocketAddr::new(options.rest.ip(), 0) };
             let scheduler = scheduler_service::Scheduler { rest, ..Default::default() };
-            format_config(&scheduler_service::Config { service: common, scheduler }, &options.set)?
+            let outbound = outbound(options);
+            format_config(&scheduler_service::Config { service: common, scheduler, outbound }, &options.set)?
         }
     };
     Ok(Child { name, service, data, config, runs: Arc::default() })
+}
+
+/// Users may not have the services request what is on the provisioning network.
+fn outbound(options: &Options) -> OutboundConfig {
+    let first = options.address.first().filter(|_| options.network.is_some());
+    let network = first.and_then(|address| format!("{address}/{}", options.prefix).parse().ok());
+    OutboundConfig { internal: network.into_iter().collect(), ..OutboundConfig::default() }
 }
 
 /// A key of a service's own table, set on the command line.
@@ -97,16 +109,20 @@ impl Setting {
     }
 }
 
-/// Parses `TABLE.KEY=VALUE`. A value of digits is a number. Of the table that all services have, only the limits of the
-/// listeners can be set: the rest is what `up` decides.
+/// Parses `TABLE.KEY=VALUE`. A value of digits is a number, and one in brackets is a list in JSON. Of the table that all
+/// services have, only the limits of the listeners can be set: the rest is what `up` decides.
 pub(crate) fn setting(text: &str) -> Result<Setting> {
     let parts = text.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));
     let ((table, key), value) = parts.context("must be TABLE.KEY=VALUE, such as power.poll=30s")?;
-    let tables = ["power", "pxe", "storage", "inventory", "scheduler"];
+    let tables = ["power", "pxe", "storage", "inventory", "scheduler", "outbound"];
     let is_limit = table == "service" && key.starts_with("http.");
     let all = tables.join(", ");
     ensure!(is_limit || tables.contains(&table), "unknown table [{table}]; the tables are {all}, and service.http");
-    let value = value.parse::<u32>().map_or_else(|_| value.into(), Into::into);
+    let value = if value.starts_with('[') {
+        serde_json::from_str(value).with_context(|| format!("{value}: must be a list such as [\"127.0.0.1\"]"))?
+    } else {
+        value.parse::<u32>().map_or_else(|_| value.into(), Into::into)
+    };
     Ok(Setting { table: table.to_owned(), key: key.to_owned(), value })
 }
 
@@ -158,10 +174,13 @@ mod tests {
         assert!(text.contains("project = \"tenant\""), "{text}");
         let text = format(&["service.http.connections=99"]).unwrap();
         assert!(text.contains("connections = 99"), "{text}");
+        let text = format(&["outbound.allow=[\"127.0.0.0/8\", \"::1\"]"]).unwrap();
+        assert!(text.contains("\"127.0.0.0/8\"") && text.contains("\"::1/128\""), "{text}");
+        format(&["outbound.allow=[\"localhost\"]"]).unwrap_err();
         let wrong = format(&["scheduler.boost=4s"]).unwrap_err();
         assert!(format!("{wrong:#}").contains("`boost`"), "{wrong:#}");
         format(&["scheduler.rest_jet.project=tenant"]).unwrap_err();
-        for text in ["boot=4s", "power.poll", "sheduler.boot=4s", "service.rack=r"] {
+        for text in ["outbound.allow=[127", "boot=4s", "power.poll", "sheduler.boot=4s", "service.rack=r"] {
             setting(text).unwrap_err();
         }
     }

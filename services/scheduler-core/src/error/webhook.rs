@@ -2,6 +2,7 @@
 
 use keyspace::value::DeliveryInfo;
 use reqwest::Url;
+use service_kit::outbound_http::OutboundError;
 use wire_ironic::fields::MASK;
 
 /// Prefix of a key of the Standard Webhooks specification.
@@ -77,7 +78,7 @@ pub enum InvalidWebhook {
     Sealed(#[from] keyspace::Error),
     /// No HTTP client can be made with the CA certificates.
     #[error(transparent)]
-    Client(#[from] reqwest::Error),
+    Client(#[from] OutboundError),
 }
 
 /// A query that is invalid.

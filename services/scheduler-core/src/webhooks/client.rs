@@ -4,20 +4,23 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::time::Timestamp;
-use reqwest::{Client, StatusCode, header};
+use reqwest::{
+    StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, RETRY_AFTER},
+};
 use ring::hmac;
-use service_kit::{clock, outbound_http, status};
+use service_kit::{
+    clock,
+    outbound_http::{Outbound, OutboundClient, OutboundError, OutboundRequest, Purpose, Trust},
+};
 use uuid::Uuid;
 
 use super::{InvalidWebhook, WebhookEvent, config::WebhookConfig};
 
-/// Timeout of a request to a receiver.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// HTTP client of one webhook.
 #[derive(Debug)]
 pub(super) struct WebhookClient {
-    client: Client,
+    client: OutboundClient,
     config: WebhookConfig,
 }
 
@@ -36,8 +39,8 @@ impl WebhookClient {
     ///
     /// # Errors
     /// The webhook's CA certificates are invalid.
-    pub(super) fn new(config: WebhookConfig) -> Result<Self, InvalidWebhook> {
-        let client = outbound_http::client(REQUEST_TIMEOUT, &config.ca)?;
+    pub(super) fn new(config: WebhookConfig, outbound: &Outbound) -> Result<Self, InvalidWebhook> {
+        let client = outbound.client(Purpose::Webhook, &Trust::Ca(config.ca.clone()))?;
         Ok(Self { client, config })
     }
 
@@ -54,23 +57,24 @@ impl WebhookClient {
         let id = format!("{webhook}.{}", event.id());
         let body = self.config.query.encode(event, now);
         let seconds = seconds(now);
-        let mut request = self
-            .client
-            .post(self.config.url.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("webhook-id", &id)
-            .header("webhook-timestamp", seconds)
-            .header("webhook-signature", signature(self.config.key.expose(), &id, seconds, &body));
-        if let Some(token) = self.config.token.as_ref().and_then(|token| std::str::from_utf8(token.expose()).ok()) {
-            request = request.bearer_auth(token);
-        }
-        let unreached = |error: reqwest::Error| DeliveryError {
-            reason: format!("the request failed: {}", status::chain(&error.without_url())),
+        let signature = signature(self.config.key.expose(), &id, seconds, &body);
+        let headers =
+            [("webhook-id", id), ("webhook-timestamp", seconds.to_string()), ("webhook-signature", signature)];
+        let headers = headers.map(|(name, value)| (HeaderName::from_static(name), value.into_bytes()));
+        let token = self.config.token.iter().map(|token| (AUTHORIZATION, [b"Bearer ", token.expose()].concat()));
+        let sent = async {
+            let request =
+                OutboundRequest::post(self.config.url.as_str(), body)?.header(CONTENT_TYPE, "application/json");
+            let all = headers.into_iter().chain(token);
+            self.client.send(all.fold(request, |request, (name, value)| request.header(name, value))).await
+        };
+        let unreached = |error: OutboundError| DeliveryError {
+            reason: format!("the request failed: {error}"),
             retry_after: None,
             is_final: false,
         };
-        let answer = request.body(body).send().await.map_err(unreached)?;
-        check_response(answer.status(), answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()))
+        let answer = sent.await.map_err(unreached)?;
+        check_response(answer.status(), answer.header(&RETRY_AFTER))
     }
 }
 

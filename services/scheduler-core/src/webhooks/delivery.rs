@@ -17,7 +17,7 @@ use keyspace::{
     value::{Delivered, WebhookSpec},
 };
 use parking_lot::Mutex;
-use service_kit::{clock, status::chain};
+use service_kit::{clock, outbound_http::Outbound, status::chain};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -44,9 +44,9 @@ const IDLE_PROGRESS_WRITE_INTERVAL: Duration = Duration::from_secs(600);
 const MAX_EVENTS_IN_FLIGHT: usize = 8;
 
 /// Sends events while this replica leads, until the host stops.
-pub async fn deliver(app: Arc<AppState>, format: Arc<dyn WebhookFormat>) {
+pub async fn deliver(app: Arc<AppState>, format: Arc<dyn WebhookFormat>, outbound: Outbound) {
     let host = app.host.clone();
-    let sender = Arc::new(DeliveryService { app, format });
+    let sender = Arc::new(DeliveryService { app, format, outbound });
     let running: Arc<Mutex<HashSet<Uuid>>> = Arc::default();
     while sender.app.leads_after(WEBHOOK_POLL_INTERVAL).await {
         for path in sender.app.registry.view().paths(key::webhooks().path()) {
@@ -119,6 +119,7 @@ impl Round {
 struct DeliveryService {
     app: Arc<AppState>,
     format: Arc<dyn WebhookFormat>,
+    outbound: Outbound,
 }
 
 /// A webhook that events are sent for, as it was read.
@@ -189,7 +190,7 @@ impl DeliveryService {
         let config = WebhookConfig::read(webhook, &self.app.registry.sealer, &*self.format);
         ActiveWebhook {
             revision: webhook.record.revision,
-            receiver: config.and_then(WebhookClient::new),
+            receiver: config.and_then(|config| WebhookClient::new(config, &self.outbound)),
             state: self.begin_delivery(webhook.id, webhook.record.created),
         }
     }

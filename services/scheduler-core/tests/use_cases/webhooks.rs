@@ -23,7 +23,11 @@ use scheduler_core::{
     },
 };
 use serde_json::json;
-use service_kit::{clock, status};
+use service_kit::{
+    clock,
+    outbound_http::{Outbound, OutboundConfig},
+    status,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -147,6 +151,13 @@ impl Lab {
         create_webhook(&internal(), self.app(), &Plain, id(number), spec).await.map(drop)
     }
 
+    /// Delivers events. Receivers may be at these addresses, too.
+    fn delivers(&self, allow: &[&str]) {
+        let allow = allow.iter().map(|text| text.parse().unwrap()).collect();
+        let outbound = Outbound::new(&OutboundConfig { allow, ..OutboundConfig::default() }).unwrap();
+        self.app().host.spawn(deliver(Arc::clone(self.app()), Arc::new(Plain), outbound));
+    }
+
     fn delivered(&self, number: u128) -> Delivered {
         let read = self.app().registry.view().get(&key::delivered(id(number)));
         read.map(|read| read.value).unwrap_or_default()
@@ -217,7 +228,7 @@ async fn one_webhook_too_many_is_refused() {
 async fn a_receiver_is_sent_what_its_nodes_become_and_that_they_leave_signed() {
     let lab = Lab::up().await;
     let receiver = Receiver::start(&lab).await;
-    lab.app().host.spawn(deliver(Arc::clone(lab.app()), Arc::new(Plain)));
+    lab.delivers(&["127.0.0.1"]);
     lab.subscribes(1, webhook(&receiver.url, "manageable")).await.unwrap();
     let node: NodeId = lab.fake(1, State::Manageable).await;
     let request = receiver.receives(&format!("node.changed {node} manageable")).await;
@@ -234,7 +245,7 @@ async fn a_receiver_that_fails_is_sent_the_present_state_later() {
     let lab = Lab::up().await;
     let receiver = Receiver::start(&lab).await;
     receiver.status.store(503, Ordering::Relaxed);
-    lab.app().host.spawn(deliver(Arc::clone(lab.app()), Arc::new(Plain)));
+    lab.delivers(&["127.0.0.1"]);
     lab.subscribes(1, webhook(&receiver.url, "")).await.unwrap();
     let node = lab.fake(1, State::Manageable).await;
     eventually("the failure", || lab.delivered(1).failing_since).await;
@@ -249,7 +260,7 @@ async fn a_webhook_whose_receiver_is_gone_is_disabled() {
     let lab = Lab::up().await;
     let receiver = Receiver::start(&lab).await;
     receiver.status.store(410, Ordering::Relaxed);
-    lab.app().host.spawn(deliver(Arc::clone(lab.app()), Arc::new(Plain)));
+    lab.delivers(&["127.0.0.1"]);
     lab.subscribes(1, webhook(&receiver.url, "")).await.unwrap();
     lab.fake(1, State::Manageable).await;
     eventually("that it is disabled", || {
@@ -257,4 +268,21 @@ async fn a_webhook_whose_receiver_is_gone_is_disabled() {
     })
     .await;
     eventually("the reason", || Some(()).filter(|()| lab.delivered(1).error.contains("410"))).await;
+}
+
+#[tokio::test]
+async fn a_receiver_at_an_address_that_users_must_not_reach_is_sent_nothing() {
+    let lab = Lab::up().await;
+    let receiver = Receiver::start(&lab).await;
+    lab.delivers(&[]);
+    lab.subscribes(1, webhook(&receiver.url, "")).await.unwrap();
+    let metadata = WebhookSpec { name: "metadata".to_owned(), ..webhook("http://169.254.169.254/latest", "") };
+    lab.subscribes(2, metadata).await.unwrap();
+    lab.fake(1, State::Manageable).await;
+    for number in [1, 2] {
+        let failed = || Some(lab.delivered(number).error).filter(|error| !error.is_empty());
+        let error = eventually("the refusal", failed).await;
+        assert!(error.contains("is not an allowed destination"), "{error}");
+    }
+    assert_eq!(receiver.requests.lock().len(), 0);
 }

@@ -57,7 +57,8 @@ impl Limits {
         match purpose {
             Purpose::Image => Self { max_bytes: 256 << 30, ..large },
             Purpose::BootFile => large,
-            Purpose::ConfigDrive => Self { redirects: 5, ..small(10, 256 << 10) },
+            Purpose::ConfigDrive => Self { redirects: 5, ..small(10, 512 << 10) },
+            Purpose::ChecksumList => Self { redirects: 5, ..small(10, 1 << 20) },
             Purpose::Webhook => small(10, 64 << 10),
             // Shorter than the timeout of an authentication, so that the request that asks a server that hangs can pass the
             // failure to the requests that wait for the same answer.

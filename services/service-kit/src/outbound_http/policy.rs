@@ -21,6 +21,8 @@ pub enum Purpose {
     BootFile,
     /// A config drive that a user named.
     ConfigDrive,
+    /// A list of checksums that a user named.
+    ChecksumList,
     /// A receiver of events that a user named.
     Webhook,
     /// The Keystone of the configuration.
@@ -37,7 +39,7 @@ impl Purpose {
     /// Returns whether an address of a class is refused, unless a configuration allows it.
     const fn refuses(self, class: AddressClass) -> bool {
         match self {
-            Self::Image | Self::BootFile | Self::ConfigDrive | Self::Webhook => true,
+            Self::Image | Self::BootFile | Self::ConfigDrive | Self::ChecksumList | Self::Webhook => true,
             // The configuration of the operator names the destination.
             Self::Keystone | Self::Jwks => false,
             // BMCs and agents are where BMCs and agents are.

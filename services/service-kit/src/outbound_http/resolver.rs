@@ -62,7 +62,11 @@ impl Resolve for GuardedResolver {
 }
 
 /// Returns the addresses that are allowed.
-fn allowed(policy: &Policy, purpose: Purpose, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, LookupError> {
+pub(super) fn allowed(
+    policy: &Policy,
+    purpose: Purpose,
+    found: Vec<SocketAddr>,
+) -> Result<Vec<SocketAddr>, LookupError> {
     let mut refused = None;
     let mut allowed = Vec::new();
     for address in found {

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -166,6 +166,16 @@ async fn of_several_addresses_only_the_allowed_ones_are_used() {
     assert_eq!(get(&client, &server.named("both.example")).await.unwrap(), "content");
     let unknown = get(&client, "http://unknown.example/").await.unwrap_err().to_string();
     assert_eq!(unknown, "cannot resolve the name of unknown.example:80");
+}
+
+#[tokio::test]
+async fn a_host_is_resolved_to_allowed_addresses_for_other_protocols() {
+    let all = vec![("bmc.example", vec![vec![HOME, "10.0.0.7".parse().unwrap()]]), ("bad.example", vec![vec![HOME]])];
+    let outbound = outbound(&[], all);
+    let resolved = async |host| outbound.resolve(Purpose::Redfish, host, 443).await;
+    assert_eq!(resolved("bmc.example").await.unwrap(), ["10.0.0.7:443".parse().unwrap()]);
+    assert!(resolved("bad.example").await.unwrap_err().is_refused());
+    assert!(matches!(resolved("unknown.example").await.unwrap_err(), OutboundError::Unresolved(_)));
 }
 
 #[tokio::test]

@@ -40,6 +40,7 @@ impl Cache {
             error @ (Qcow2Error::Unsupported(_) | Qcow2Error::Damaged(_)) => DownloadError {
                 cause: Cause::ImageFormat,
                 text: format!("cannot write image {name} to a disk: {error}"),
+                is_final: true,
             },
         })?;
         let raw: Digest = format!("sha256:{hex}").parse().map_err(|error| disk(io::Error::other(error)))?;

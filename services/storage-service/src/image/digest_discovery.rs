@@ -10,7 +10,10 @@ use domain::{
     failure::Failure,
     image::{Algorithm, Digest},
 };
-use service_kit::clock;
+use service_kit::{
+    clock,
+    outbound_http::{Purpose, redacted},
+};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -88,8 +91,8 @@ impl Cache {
                 Ok(Discovered { digest, validator }) => {
                     DigestDiscovery::Known { digest, validator, at: Instant::now() }
                 }
-                Err(DownloadError { cause, text }) => {
-                    tracing::warn!(url, cause = cause.word(), text, "digest discovery failed");
+                Err(DownloadError { cause, text, .. }) => {
+                    tracing::warn!(url = redacted(&url), cause = cause.word(), text, "digest discovery failed");
                     DigestDiscovery::Failed { failure: Failure { cause, text, at: clock::now() }, at: Instant::now() }
                 }
             };
@@ -106,13 +109,24 @@ impl Cache {
     ) -> Result<Discovered, DownloadError> {
         let part = self.folder.join(format!("{}.discoveries", hex::encode(Sha256::digest(url.as_bytes()))));
         let known = before.as_ref().and_then(|before| before.validator.as_deref());
-        let request =
-            FetchRequest { url, name, algorithm: Algorithm::Sha256, path: &part, expected: Expected::BootFile, known };
+        let request = FetchRequest {
+            url,
+            name,
+            algorithm: Algorithm::Sha256,
+            path: &part,
+            expected: Expected::BootFile,
+            known,
+            purpose: Purpose::BootFile,
+        };
         let fetched = self.fetch(request, |_, _| {}).await;
         let fetched = fetched.inspect_err(|_| drop(fs::remove_file(&part)))?;
         let Some(Fetched { size, format, hex, validator }) = fetched else {
-            let unknown =
-                || DownloadError::unreachable(format!("{url} reports an unchanged file that was never downloaded"));
+            let unknown = || {
+                DownloadError::unreachable(format!(
+                    "{} reports an unchanged file that was never downloaded",
+                    redacted(url)
+                ))
+            };
             return before.ok_or_else(unknown);
         };
         let disk = |why: &dyn std::fmt::Display| DownloadError::disk(format!("cannot store image {name}: {why}"));
@@ -134,9 +148,9 @@ fn ended_at(discovery: &DigestDiscovery) -> Option<Instant> {
 mod tests {
     use std::path::Path;
 
-    use service_kit::Host;
+    use service_kit::{Host, outbound_http::Outbound};
 
-    use super::*;
+    use super::{super::Sources, *};
 
     async fn discover_digest(cache: &Cache, url: &str) -> DigestDiscovery {
         loop {
@@ -150,7 +164,8 @@ mod tests {
 
     fn cache(folder: &Path) -> Cache {
         service_kit::tls::install_provider();
-        Cache::open(folder.join("cache"), vec![folder.join("images")], Host::default()).unwrap()
+        let sources = Sources::new(vec![folder.join("images")], &Outbound::default()).unwrap();
+        Cache::open(folder.join("cache"), sources, Host::default()).unwrap()
     }
 
     fn digest(discovery: &DigestDiscovery) -> String {

@@ -1,8 +1,9 @@
 //! Sources of files: HTTP servers and permitted local directories.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use domain::image::{
@@ -11,11 +12,13 @@ use domain::image::{
 };
 use futures::StreamExt as _;
 use reqwest::{StatusCode, header};
+use service_kit::outbound_http::{Outbound, OutboundClient, OutboundError, OutboundRequest, Purpose, Trust, redacted};
 use tokio::io::AsyncWriteExt as _;
 
 use super::{
     Cache, DownloadError, Hasher,
     content::{Expected, Head},
+    local_file::{self, LocalFileError},
 };
 
 type Chunks = futures::stream::BoxStream<'static, Result<bytes::Bytes, SourceError>>;
@@ -27,17 +30,17 @@ pub(super) enum SourceError {
     #[error("the URL must start with http://, https:// or file://")]
     Scheme,
     /// The request failed.
-    #[error("{}", service_kit::status::chain(.0))]
-    Http(reqwest::Error),
+    #[error(transparent)]
+    Http(#[from] OutboundError),
     /// The server responded with an error.
     #[error("the server responded with {0}")]
     Status(StatusCode),
     /// The file cannot be read.
     #[error("{0}")]
     File(io::Error),
-    /// The file lies outside the permitted directories.
-    #[error("it is in no directory of storage.files_from")]
-    NotPermitted,
+    /// The file may not be read.
+    #[error(transparent)]
+    NotPermitted(#[from] LocalFileError),
     /// The download ended early.
     #[error("it ended after {done} of {total} bytes")]
     Incomplete {
@@ -61,6 +64,7 @@ pub(super) struct FetchRequest<'r> {
     pub(super) expected: Expected,
     /// Validator of the content that is already known.
     pub(super) known: Option<&'r str>,
+    pub(super) purpose: Purpose,
 }
 
 /// Content of a source.
@@ -98,15 +102,16 @@ impl Cache {
         request: FetchRequest<'_>,
         progress: impl Fn(u64, u64),
     ) -> Result<Option<Fetched>, DownloadError> {
-        let FetchRequest { url, name, algorithm, path, expected, known } = request;
-        let unreachable = |error: SourceError| {
-            DownloadError::unreachable(format!("cannot download image {name} from {url}: {error}"))
+        let FetchRequest { url, name, algorithm, path, expected, known, purpose } = request;
+        let unreachable = |error: SourceError| DownloadError {
+            is_final: matches!(&error, SourceError::Http(error) if error.is_refused()),
+            ..DownloadError::unreachable(format!("cannot download image {name} from {}: {error}", redacted(url)))
         };
         let disk = |error: io::Error| DownloadError::disk(format!("cannot write image {name} to the cache: {error}"));
         let strange = |error: ImageFormatError| DownloadError::format(name, url, &error);
         let (mut hasher, mut done) = (Hasher::new(algorithm), 0_u64);
         let (mut head, mut format) = (Head::default(), FileFormat::Empty);
-        let source = self.source(url, known).await.map_err(unreachable)?;
+        let source = self.sources.open(purpose, url, known).await.map_err(unreachable)?;
         let Source::Content { size: total, mut chunks, validator } = source else {
             return Ok(None);
         };
@@ -130,22 +135,40 @@ impl Cache {
         out.sync_all().await.map_err(disk)?;
         Ok(Some(Fetched { size: done, format, hex: hasher.finish(), validator }))
     }
+}
 
-    pub(super) async fn source(&self, url: &str, known: Option<&str>) -> Result<Source, SourceError> {
+/// Where files come from. Clones share the same connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    files_from: Arc<[PathBuf]>,
+    images: OutboundClient,
+    boot_files: OutboundClient,
+}
+
+impl Sources {
+    /// Permits the files below `files_from`, and servers by the rules of `outbound`.
+    pub(crate) fn new(files_from: Vec<PathBuf>, outbound: &Outbound) -> Result<Self, OutboundError> {
+        let client = |purpose| outbound.client(purpose, &Trust::System);
+        Ok(Self {
+            files_from: files_from.into(),
+            images: client(Purpose::Image)?,
+            boot_files: client(Purpose::BootFile)?,
+        })
+    }
+
+    pub(super) async fn open(&self, purpose: Purpose, url: &str, known: Option<&str>) -> Result<Source, SourceError> {
         if let Some(path) = url.strip_prefix("file://") {
             return self.file(Path::new(path), known).await;
         }
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err(SourceError::Scheme);
-        }
-        let request = self.client.get(url);
+        let request = OutboundRequest::get(url).map_err(|_| SourceError::Scheme)?;
         // Entity tags are quoted, dates are not (RFC 9110 §8.8).
         let request = match known {
             None => request,
             Some(tag) if tag.ends_with('"') => request.header(header::IF_NONE_MATCH, tag),
             Some(date) => request.header(header::IF_MODIFIED_SINCE, date),
         };
-        let response = request.send().await.map_err(SourceError::Http)?;
+        let client = if purpose == Purpose::BootFile { &self.boot_files } else { &self.images };
+        let response = client.send(request).await?;
         if known.is_some() && response.status() == StatusCode::NOT_MODIFIED {
             return Ok(Source::Unchanged);
         }
@@ -153,16 +176,17 @@ impl Cache {
             return Err(SourceError::Status(response.status()));
         }
         let size = response.content_length().unwrap_or(0);
-        let validators = [header::ETAG, header::LAST_MODIFIED].into_iter();
-        let validator =
-            validators.filter_map(|name| response.headers().get(name)?.to_str().ok()).map(str::to_owned).next();
-        let chunks = response.bytes_stream().map(|chunk| chunk.map_err(SourceError::Http)).boxed();
-        Ok(Source::Content { size, chunks, validator })
+        let mut validators = [header::ETAG, header::LAST_MODIFIED].into_iter();
+        let validator = validators.find_map(|name| response.header(&name).map(str::to_owned));
+        let chunks = futures::stream::try_unfold(response, async |mut response| {
+            let chunk = response.chunk().await?;
+            Ok(chunk.map(|chunk| (chunk, response)))
+        });
+        Ok(Source::Content { size, chunks: chunks.boxed(), validator })
     }
 
     async fn file(&self, path: &Path, known: Option<&str>) -> Result<Source, SourceError> {
-        let path = self.permitted(path)?;
-        let file = tokio::fs::File::open(&path).await.map_err(SourceError::File)?;
+        let file = tokio::fs::File::from_std(local_file::open(&self.files_from, path)?);
         let metadata = file.metadata().await.map_err(SourceError::File)?;
         let changed = metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
         let validator = changed.map(|at| format!("{} bytes, modified at {} ns", metadata.len(), at.as_nanos()));
@@ -172,15 +196,5 @@ impl Cache {
         let chunks = tokio_util::io::ReaderStream::with_capacity(file, 1 << 20);
         let chunks = chunks.map(|chunk| chunk.map_err(SourceError::File)).boxed();
         Ok(Source::Content { size: metadata.len(), chunks, validator })
-    }
-
-    /// Resolves a path, links included, and checks that it lies in a permitted directory.
-    fn permitted(&self, path: &Path) -> Result<PathBuf, SourceError> {
-        let real = fs::canonicalize(path).map_err(SourceError::File)?;
-        let inside = self.files_from.iter().filter_map(|folder| fs::canonicalize(folder).ok());
-        if inside.into_iter().any(|folder| real.starts_with(folder)) {
-            return Ok(real);
-        }
-        Err(SourceError::NotPermitted)
     }
 }

@@ -86,7 +86,9 @@ const URLS: &[(&str, Option<AddressClass>, &str)] = &[
 fn what_a_user_names_reaches_no_loopback_link_local_own_or_internal_address_in_any_spelling() {
     let policy = policy(&[]);
     for (url, class, source) in URLS {
-        for purpose in [Purpose::Image, Purpose::BootFile, Purpose::ConfigDrive, Purpose::Webhook] {
+        for purpose in
+            [Purpose::Image, Purpose::BootFile, Purpose::ConfigDrive, Purpose::ChecksumList, Purpose::Webhook]
+        {
             assert_eq!(class_of(&policy, purpose, url), *class, "{purpose:?} {url}: {source}");
         }
     }
