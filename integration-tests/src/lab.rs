@@ -14,7 +14,7 @@ use crate::authority::Authority;
 use crate::cluster::Cluster;
 use crate::fault::tell;
 use crate::machine::{Machine, SimulatedRack, Spec};
-use crate::mesh::{Api, Mesh, Options};
+use crate::mesh::{ALLOW_LOOPBACK, Api, Mesh, Options};
 
 /// Maximum duration of one transition of a node in a test: ten times that on an idle host.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -115,7 +115,8 @@ impl Lab {
     pub fn with_stock_agent(tag: &str, work: impl AsyncFnOnce(&Self) -> Result<()> + Send) -> Result<()> {
         let spec = Spec { ironic_agent: Some(stock_agent()), disks: vec![STOCK_DISK], ..Spec::default() };
         // One of two replicas owns the node; the other one refers the agent to it.
-        let lab = Self::up(tag, &[spec], Options { replicas: 2, ..Options::default() })?;
+        let set = vec![ALLOW_LOOPBACK.to_owned()];
+        let lab = Self::up(tag, &[spec], Options { replicas: 2, set, ..Options::default() })?;
         lab.run(async |_, lab| {
             let told = work(lab).await;
             if told.is_err() {

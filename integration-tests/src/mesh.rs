@@ -20,6 +20,9 @@ const START: Duration = Duration::from_secs(75);
 /// It gives its services 15 s and etcd 10 s to end.
 const STOP: Duration = Duration::from_secs(30);
 
+/// Setting with which users may name servers of tests on loopback.
+pub const ALLOW_LOOPBACK: &str = "outbound.allow=[\"127.0.0.1\"]";
+
 /// Options of a mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {

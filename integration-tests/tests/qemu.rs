@@ -10,7 +10,7 @@ use integration_tests::{
     baremetal::Baremetal,
     fault::{Subject as _, World as _, tell},
     firmware::{FirmwareLab, IMAGE, Machines, UP, WAIT_TIMEOUT, built, unpacked},
-    mesh::{Api, Options},
+    mesh::{ALLOW_LOOPBACK, Api, Options},
     rack::{
         Node, Rack,
         console::Console,
@@ -46,7 +46,8 @@ async fn deploy(api: &mut Api, lab: &FirmwareLab, image: &Path, drive: &HashMap<
 }
 
 fn up(tag: &str, machines: Machines) -> Result<FirmwareLab> {
-    FirmwareLab::up(tag, machines, Options { replicas: 2, ..Options::default() })
+    let set = vec![ALLOW_LOOPBACK.to_owned()];
+    FirmwareLab::up(tag, machines, Options { replicas: 2, set, ..Options::default() })
 }
 
 /// Line that each deployed system prints on its console when it is up.

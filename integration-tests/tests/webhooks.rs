@@ -12,7 +12,7 @@ use integration_tests::{
     authority::Authority,
     fleet::Fleet,
     ironic::Rest,
-    mesh::{Api, Options, program},
+    mesh::{ALLOW_LOOPBACK, Api, Options, program},
     rack::daemon::Daemon,
 };
 use rustix::process::Signal;
@@ -100,7 +100,8 @@ async fn hook_until(rest: &Rest<'_>, name: &str, what: &str, is_it: impl Fn(&Val
 
 #[test]
 fn webhooks_deliver_states_also_after_an_absence_and_from_the_next_leader() {
-    let fleet = Fleet::up("hooks", 0, &Options { schedulers: 2, ..Options::default() }).unwrap();
+    let set = vec![ALLOW_LOOPBACK.to_owned()];
+    let fleet = Fleet::up("hooks", 0, &Options { schedulers: 2, set, ..Options::default() }).unwrap();
     let folder = tempfile::tempdir().unwrap();
     fleet
         .run(async |mut api, fleet| {

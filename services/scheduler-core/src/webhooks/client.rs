@@ -58,22 +58,21 @@ impl WebhookClient {
         let body = self.config.query.encode(event, now);
         let seconds = seconds(now);
         let signature = signature(self.config.key.expose(), &id, seconds, &body);
-        let headers =
-            [("webhook-id", id), ("webhook-timestamp", seconds.to_string()), ("webhook-signature", signature)];
-        let headers = headers.map(|(name, value)| (HeaderName::from_static(name), value.into_bytes()));
-        let token = self.config.token.iter().map(|token| (AUTHORIZATION, [b"Bearer ", token.expose()].concat()));
-        let sent = async {
-            let request =
-                OutboundRequest::post(self.config.url.as_str(), body)?.header(CONTENT_TYPE, "application/json");
-            let all = headers.into_iter().chain(token);
-            self.client.send(all.fold(request, |request, (name, value)| request.header(name, value))).await
-        };
         let unreached = |error: OutboundError| DeliveryError {
             reason: format!("the request failed: {error}"),
             retry_after: None,
             is_final: false,
         };
-        let answer = sent.await.map_err(unreached)?;
+        let mut request = OutboundRequest::post(self.config.url.as_str(), body)
+            .map_err(unreached)?
+            .header(CONTENT_TYPE, "application/json")
+            .header(HeaderName::from_static("webhook-id"), id)
+            .header(HeaderName::from_static("webhook-timestamp"), seconds.to_string())
+            .header(HeaderName::from_static("webhook-signature"), signature);
+        if let Some(token) = &self.config.token {
+            request = request.header(AUTHORIZATION, [b"Bearer ", token.expose()].concat());
+        }
+        let answer = self.client.send(request).await.map_err(unreached)?;
         check_response(answer.status(), answer.header(&RETRY_AFTER))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, UdpSocket},
     sync::Arc,
 };
 
@@ -114,14 +114,6 @@ impl Policy {
         refused.map_or(Ok(()), |class| Err(Refused { address, class }))
     }
 
-    /// Checks the address of a socket before a connection to it. All ports of an address are alike.
-    ///
-    /// # Errors
-    /// As [`Self::check`].
-    pub fn check_socket(&self, purpose: Purpose, address: SocketAddr) -> Result<(), Refused> {
-        self.check(purpose, address.ip())
-    }
-
     fn class(&self, address: IpAddr) -> Option<AddressClass> {
         let is_internal = || {
             self.internal.iter().any(|range| range.contains(address))
@@ -135,7 +127,8 @@ impl Policy {
 
 /// Returns whether this host has an address. Our listeners, and those of others that trust the host, are there.
 fn is_own(address: IpAddr) -> bool {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return false };
+    // Without netlink: a socket can be bound to own addresses only.
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return UdpSocket::bind((address, 0)).is_ok() };
     interfaces.filter_map(|interface| interface.address).any(|own| {
         own.as_sockaddr_in().is_some_and(|own| IpAddr::V4(own.ip()) == address)
             || own.as_sockaddr_in6().is_some_and(|own| IpAddr::V6(own.ip()) == address)

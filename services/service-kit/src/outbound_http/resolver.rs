@@ -70,7 +70,7 @@ pub(super) fn allowed(
     let mut refused = None;
     let mut allowed = Vec::new();
     for address in found {
-        match policy.check_socket(purpose, address) {
+        match policy.check(purpose, address.ip()) {
             Ok(()) => allowed.push(address),
             Err(why) => refused = refused.or(Some(why)),
         }

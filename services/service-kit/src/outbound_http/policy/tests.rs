@@ -16,6 +16,9 @@ fn class_of(policy: &Policy, purpose: Purpose, url: &str) -> Option<AddressClass
     policy.check(purpose, address).err().map(|refused| refused.class)
 }
 
+const OF_USERS: [Purpose; 5] =
+    [Purpose::Image, Purpose::BootFile, Purpose::ConfigDrive, Purpose::ChecksumList, Purpose::Webhook];
+
 /// URL, class by which it is refused, and the source.
 const URLS: &[(&str, Option<AddressClass>, &str)] = &[
     ("http://198.51.100.7/", None, "a public server"),
@@ -86,9 +89,7 @@ const URLS: &[(&str, Option<AddressClass>, &str)] = &[
 fn what_a_user_names_reaches_no_loopback_link_local_own_or_internal_address_in_any_spelling() {
     let policy = policy(&[]);
     for (url, class, source) in URLS {
-        for purpose in
-            [Purpose::Image, Purpose::BootFile, Purpose::ConfigDrive, Purpose::ChecksumList, Purpose::Webhook]
-        {
+        for purpose in OF_USERS {
             assert_eq!(class_of(&policy, purpose, url), *class, "{purpose:?} {url}: {source}");
         }
     }
