@@ -148,7 +148,7 @@ fn registered_addresses_are_internal_too() {
 #[test]
 fn the_addresses_of_this_host_are_found() {
     let policy = Policy::default();
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     // No packet is sent. Without a route there is no address to find.
     if socket.connect("192.0.2.1:9").is_ok() {
         let own = socket.local_addr().unwrap().ip();
