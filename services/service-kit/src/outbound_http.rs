@@ -21,14 +21,16 @@ mod error;
 pub mod policy;
 mod progress;
 mod proxy;
+mod range;
 mod redirect;
 mod resolver;
 mod target;
 
 pub use client::{OutboundClient, OutboundRequest, OutboundResponse, Trust};
-pub use config::{AddressRange, OutboundConfig, ParseRangeError};
+pub use config::OutboundConfig;
 pub use error::{Destination, OutboundError};
 pub use policy::{Purpose, Refused};
+pub use range::{AddressRange, ParseRangeError};
 pub use target::redacted;
 
 use std::{

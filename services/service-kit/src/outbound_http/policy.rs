@@ -9,7 +9,7 @@ use std::{
 pub use super::address::AddressClass;
 use super::{
     address::{class, embedded},
-    config::AddressRange,
+    range::AddressRange,
 };
 
 /// What a request is for, which decides who named its destination.

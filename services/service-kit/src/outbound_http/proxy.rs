@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reqwest::Url;
 
-use super::{config::AddressRange, target};
+use super::{range::AddressRange, target};
 
 /// Hosts that are reached without the proxy.
 #[derive(Debug, Clone, Default)]
