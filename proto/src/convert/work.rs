@@ -3,7 +3,20 @@
 use domain::image::Encoding;
 
 use super::Invalid;
-use crate::agent::v1 as wire;
+use crate::{agent::v1 as wire, storage::v1::FileFormat};
+
+impl From<Option<Encoding>> for FileFormat {
+    /// The format of a file that is expected; of no encoding, any format is.
+    fn from(encoding: Option<Encoding>) -> Self {
+        match encoding {
+            None => Self::Unspecified,
+            Some(Encoding::Plain) => Self::Raw,
+            Some(Encoding::Gzip) => Self::Gzip,
+            Some(Encoding::Zstd) => Self::Zstd,
+            Some(Encoding::Qcow2) => Self::Qcow2,
+        }
+    }
+}
 
 impl From<Encoding> for wire::Encoding {
     fn from(encoding: Encoding) -> Self {

@@ -67,7 +67,7 @@ mod tests {
             .route("/gone", get(async || StatusCode::GONE));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, routes).await });
+        service_kit::Host::default().spawn(async move { drop(axum::serve(listener, routes).await) });
         base
     }
 

@@ -56,9 +56,11 @@ fn entries(node: NodeId, boots: &[PastBoot]) -> Vec<Value> {
     all.map(|(generation, entry)| {
         let severity = if ERROR_MARKS.contains(&entry.mark) { "ERROR" } else { "INFO" };
         // Later progress of an image replaces the entry, which stays the same one for its readers.
-        let seed = match entry.mark {
-            Mark::ImageProgress => format!("{node}/{generation}/{}/{}", entry.mark.word(), entry.by),
-            _ => format!("{node}/{generation}/{}/{}/{}/{}", entry.at, entry.mark.word(), entry.by, entry.subject),
+        let (mark, by) = (entry.mark.word(), &entry.by);
+        let seed = if entry.mark == Mark::ImageProgress {
+            format!("{node}/{generation}/{mark}/{by}")
+        } else {
+            format!("{node}/{generation}/{}/{mark}/{by}/{}", entry.at, entry.subject)
         };
         json!({
             "uuid": id(&seed), "created_at": time(Some(entry.at)), "severity": severity,

@@ -168,18 +168,11 @@ impl RestApi {
         let mut spec: NodeSpec = from_fields(attributes)?;
         registry.seal_secrets(&mut spec, &node.to_string()).map_err(|error| fault(&node.to_string(), &error))?;
         let mut intent = Intent {
-            name,
-            enrolled_at: clock::now(),
-            driver,
-            bmc: None,
             boot_mode: Properties::of(&spec.properties).boot_mode().unwrap_or_default(),
             boot_persistence: boot_persistence(&spec),
-            deployment: None,
-            wait_for_life_seconds: None,
-            boot_files_by_tftp: false,
             ironic_ramdisk: ironic_ramdisk(driver, &spec)?,
             keeps_boot_order: spec.keeps_boot_order(driver),
-            power: None,
+            ..Intent::new(name, driver, clock::now())
         };
         intent.bmc = self.bmc(node, &intent, spec.driver_info.as_ref())?;
         let mut life = newborn(intent.enrolled_at);

@@ -160,10 +160,10 @@ async fn a_change_beyond_the_limits_is_not_sent() {
             (0..61).fold(Change::new(), |all, n| all.clear(&acked(n)).and(Change::new().clear(key))),
             122,
         ),
-        ("a value", large(1, Change::MAX_BYTES), 1),
-        ("values together", large(1, Change::MAX_BYTES / 2).and(large(2, Change::MAX_BYTES / 2)), 2),
-        ("a value of the largest body", large(1, 16 << 20), 1),
-        ("a value of the largest request", large(1, 64 << 20), 1),
+        ("a value", large(1, Change::MAX_BYTES).unwrap(), 1),
+        ("values together", large(1, Change::MAX_BYTES / 2).unwrap().and(large(2, Change::MAX_BYTES / 2).unwrap()), 2),
+        ("a value of the largest body", large(1, 16 << 20).unwrap(), 1),
+        ("a value of the largest request", large(1, 64 << 20).unwrap(), 1),
     ] {
         for outcome in [store.commit(change.clone()).await.map(drop), read(change).await] {
             let Err(error @ Error::TooLarge { operations: found, .. }) = outcome else { panic!("{what}: {outcome:?}") };
@@ -171,22 +171,22 @@ async fn a_change_beyond_the_limits_is_not_sent() {
             assert!(found == operations && text.contains("at most 1400 KiB in 120 records"), "{what}: {text}");
         }
     }
-    assert!(store.commit(large(1, Change::MAX_BYTES - 1000)).await.is_ok());
+    assert!(store.commit(large(1, Change::MAX_BYTES - 1000).unwrap()).await.is_ok());
 }
 
 /// A change that writes one value of about this size.
-fn large(number: u128, bytes: usize) -> Change {
+fn large(number: u128, bytes: usize) -> Result<Change, Box<dyn std::error::Error>> {
     let key = key::image(ImageId::new(uuid::Uuid::from_u128(number)));
     let image = Image {
         id: ImageId::new(uuid::Uuid::from_u128(number)),
         name: "x".repeat(bytes),
         url: String::new(),
-        digest: format!("sha256:{}", "1".repeat(64)).parse().unwrap(),
+        digest: format!("sha256:{}", "1".repeat(64)).parse()?,
         encoding: Encoding::Plain,
         purpose: Purpose::Disk,
         unpacked_size: None,
     };
-    Change::new().put(&key, &image, Expect::Absent).unwrap()
+    Ok(Change::new().put(&key, &image, Expect::Absent)?)
 }
 
 #[tokio::test(start_paused = true)]

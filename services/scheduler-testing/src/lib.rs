@@ -14,7 +14,6 @@ use domain::{
     kernel_arguments::KernelArguments,
     net::MacAddr,
     plan::Limits,
-    power::BootMode,
     provision::State,
     service::Service,
     time::Timestamp,
@@ -217,20 +216,7 @@ impl World {
     /// The store is full or stopped.
     pub async fn put(&self, node: &TestNode) -> Result<(), Failure> {
         let (id, now) = (node.id, Timestamp::from_millis(1000));
-        let intent = Intent {
-            name: node.name(),
-            enrolled_at: now,
-            driver: node.driver,
-            bmc: None,
-            boot_mode: BootMode::default(),
-            boot_persistence: domain::power::BootPersistence::default(),
-            deployment: None,
-            wait_for_life_seconds: None,
-            boot_files_by_tftp: false,
-            ironic_ramdisk: None,
-            keeps_boot_order: false,
-            power: None,
-        };
+        let intent = Intent::new(node.name(), node.driver, now);
         let life = Life { state: node.state, generation: Generation::from_number(1), ..newborn(now) };
         let spec = Stamped::created(node.spec.clone(), now);
         self.etcd.delete(key::operation(RACK, id).path());

@@ -70,6 +70,27 @@ pub struct Intent {
     pub power: Option<domain::power::PowerTarget>,
 }
 
+impl Intent {
+    /// What is asked of a node that was just enrolled, and nothing more.
+    #[must_use]
+    pub fn new(name: String, driver: Driver, enrolled_at: Timestamp) -> Self {
+        Self {
+            name,
+            enrolled_at,
+            driver,
+            bmc: None,
+            boot_mode: BootMode::default(),
+            boot_persistence: BootPersistence::default(),
+            deployment: None,
+            wait_for_life_seconds: None,
+            boot_files_by_tftp: false,
+            ironic_ramdisk: None,
+            keeps_boot_order: false,
+            power: None,
+        }
+    }
+}
+
 /// A ramdisk with an agent that speaks Ironic's protocol, as `driver_info` names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IronicRamdisk {

@@ -77,14 +77,7 @@ pub(super) async fn served(shared: &AppState, record: &Record, image: Image) -> 
 
 /// Returns a request for a file. `encoding` is that of an image for a disk; boot files have any.
 pub(super) fn request(image: Image, encoding: Option<Encoding>) -> EnsureImageRequest {
-    let format = match encoding {
-        None => FileFormat::Unspecified,
-        Some(Encoding::Plain) => FileFormat::Raw,
-        Some(Encoding::Gzip) => FileFormat::Gzip,
-        Some(Encoding::Zstd) => FileFormat::Zstd,
-        Some(Encoding::Qcow2) => FileFormat::Qcow2,
-    };
-    let digest = image.digest.to_string();
+    let (digest, format) = (image.digest.to_string(), FileFormat::from(encoding));
     EnsureImageRequest { digest, url: image.url, name: image.name, format: format.into() }
 }
 

@@ -6,7 +6,7 @@ use domain::{
     driver::Driver,
     id::NodeId,
     net::{BmcAddr, MacAddr},
-    power::{BootMode, BootPersistence},
+    power::BootMode,
     provision,
     secret::Secret,
     service::Service,
@@ -106,25 +106,14 @@ impl Registry {
 
     fn creation(&self, rack: &Versioned<Rack>, node: NodeId, new: &NewNode) -> Result<Change, Error> {
         let password = self.seal_password(node, &new.password)?;
+        let bmc =
+            Bmc { address: new.bmc.clone(), user: new.user.clone(), password, ipmi: Ipmi::default(), redfish: None };
         let intent = Intent {
-            name: new.name.clone(),
-            enrolled_at: clock::now(),
-            driver: Driver::Ipmi,
-            bmc: Some(Bmc {
-                address: new.bmc.clone(),
-                user: new.user.clone(),
-                password,
-                ipmi: Ipmi::default(),
-                redfish: None,
-            }),
+            bmc: Some(bmc),
             boot_mode: new.boot_mode,
-            boot_persistence: BootPersistence::default(),
-            deployment: None,
             wait_for_life_seconds: new.wait_for_life_seconds,
             boot_files_by_tftp: new.boot_files_by_tftp,
-            ironic_ramdisk: None,
-            keeps_boot_order: false,
-            power: None,
+            ..Intent::new(new.name.clone(), Driver::Ipmi, clock::now())
         };
         let holder = holder(node, &new.name);
         let id = rack.value.id;

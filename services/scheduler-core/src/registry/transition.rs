@@ -197,24 +197,21 @@ mod tests {
         Life { state, ..newborn(Timestamp::from_millis(0)) }
     }
 
+    /// A transition of a node without an operation.
+    fn moved(life: &Life, event: Event, millis: i64) -> Moved {
+        transition(life, None, (event, NodeFacts::default()), None, None, id(), Timestamp::from_millis(millis)).unwrap()
+    }
+
     #[test]
     fn a_deploy_opens_an_operation_and_its_failure_ends_it_with_the_cause() {
         let now = Timestamp::from_millis(5);
-        let asked = (Event::Asked(Verb::Deploy), NodeFacts::default());
-        let moved = transition(&life(State::Available), None, asked, None, None, id(), now).unwrap();
+        let moved = moved(&life(State::Available), Event::Asked(Verb::Deploy), 5);
         assert_eq!(moved.life.generation.number(), 1);
         assert!(moved.operation.as_ref().is_some_and(|operation| operation.ended.is_none()));
         let failure = Failure { cause: Cause::NoDisk, text: "none".to_owned(), at: now };
-        let failed = transition(
-            &moved.life,
-            moved.operation.as_ref(),
-            (Event::GaveUp, NodeFacts::default()),
-            None,
-            Some(failure.clone()),
-            id(),
-            now,
-        )
-        .unwrap();
+        let gave_up = (Event::GaveUp, NodeFacts::default());
+        let (life, opened) = (&moved.life, moved.operation.as_ref());
+        let failed = transition(life, opened, gave_up, None, Some(failure.clone()), id(), now).unwrap();
         assert_eq!(failed.life.state, State::Failed { during: Phase::Deploy });
         assert_eq!(failed.life.failure, Some(failure.clone()));
         assert_eq!(failed.operation.unwrap().failure, Some(failure));
@@ -224,27 +221,23 @@ mod tests {
     #[test]
     fn an_inspection_notes_when_it_began_and_when_the_last_good_one_ended() {
         let at = Timestamp::from_millis;
-        let asked = (Event::Asked(Verb::Inspect), NodeFacts::default());
-        let begun = transition(&life(State::Manageable), None, asked, None, None, id(), at(1)).unwrap().life;
-        assert_eq!(begun.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(1), None)));
+        let noted = |life: &Life| life.inspection.as_ref().map(|it| (it.started_at, it.finished_at));
+        let begun = moved(&life(State::Manageable), Event::Asked(Verb::Inspect), 1).life;
+        assert_eq!(noted(&begun), Some((at(1), None)));
         let last = Life { state: State::Inspecting { stage: Stage::Finish }, ..begun };
-        let ended = transition(&last, None, (Event::Finished, NodeFacts::default()), None, None, id(), at(2)).unwrap();
+        let ended = moved(&last, Event::Finished, 2);
         assert!(ended.take_facts);
-        let again = transition(&ended.life, None, asked, None, None, id(), at(3)).unwrap().life;
-        assert_eq!(again.inspection.as_ref().map(|it| (it.started_at, it.finished_at)), Some((at(3), Some(at(2)))));
-        let failed = transition(&again, None, (Event::GaveUp, NodeFacts::default()), None, None, id(), at(4)).unwrap();
+        let again = moved(&ended.life, Event::Asked(Verb::Inspect), 3).life;
+        assert_eq!(noted(&again), Some((at(3), Some(at(2)))));
+        let failed = moved(&again, Event::GaveUp, 4);
         assert_eq!((failed.life.inspection, failed.take_facts), (again.inspection, false));
     }
 
     #[test]
     fn lost_boots_are_counted_until_the_agent_calls() {
-        let now = Timestamp::from_millis(5);
-        let boot = life(State::Deploying { stage: Stage::Boot });
-        let again = transition(&boot, None, (Event::Again, NodeFacts::default()), None, None, id(), now).unwrap().life;
+        let again = moved(&life(State::Deploying { stage: Stage::Boot }), Event::Again, 5).life;
         assert_eq!((again.boots_lost, again.generation.number()), (1, 1));
-        let called =
-            transition(&again, None, (Event::Called, NodeFacts::default()), None, None, id(), now).unwrap().life;
-        assert_eq!(called.boots_lost, 0);
+        assert_eq!(moved(&again, Event::Called, 5).life.boots_lost, 0);
     }
 
     #[test]
@@ -252,9 +245,7 @@ mod tests {
         let step = |name: &str| Step { interface: "bios".to_owned(), step: name.to_owned(), args: Default::default() };
         let cleaning = life(State::Cleaning { stage: Stage::Work, manual: true });
         let after = |names: &[&str], made: u32| {
-            let asked = (Event::Asked(Verb::Clean), NodeFacts::default());
-            let opened =
-                transition(&life(State::Manageable), None, asked, None, None, id(), Timestamp::from_millis(1)).unwrap();
+            let opened = moved(&life(State::Manageable), Event::Asked(Verb::Clean), 1);
             let mut operation = opened.operation.unwrap();
             operation.steps = names.iter().map(|name| step(name)).collect();
             let made = (Some(&operation), (Event::Made, NodeFacts::default()), Some(made));

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::time::Timestamp;
-use reqwest::{
-    StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, RETRY_AFTER},
-};
+use reqwest::{StatusCode, header, header::HeaderName};
 use ring::hmac;
 use service_kit::{
     clock,
@@ -65,15 +62,15 @@ impl WebhookClient {
         };
         let mut request = OutboundRequest::post(self.config.url.as_str(), body)
             .map_err(unreached)?
-            .header(CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
             .header(HeaderName::from_static("webhook-id"), id)
             .header(HeaderName::from_static("webhook-timestamp"), seconds.to_string())
             .header(HeaderName::from_static("webhook-signature"), signature);
         if let Some(token) = &self.config.token {
-            request = request.header(AUTHORIZATION, [b"Bearer ", token.expose()].concat());
+            request = request.header(header::AUTHORIZATION, [b"Bearer ", token.expose()].concat());
         }
         let answer = self.client.send(request).await.map_err(unreached)?;
-        check_response(answer.status(), answer.header(&RETRY_AFTER))
+        check_response(answer.status(), answer.header(&header::RETRY_AFTER))
     }
 }
 

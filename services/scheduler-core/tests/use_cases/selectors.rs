@@ -3,7 +3,6 @@
 use domain::{
     driver::Driver,
     id::{NodeId, RackId},
-    power::BootMode,
     provision::State,
     time::Timestamp,
 };
@@ -14,20 +13,7 @@ use uuid::Uuid;
 
 fn named(name: &str) -> NodeView {
     let now = Timestamp::from_millis(0);
-    let intent = Intent {
-        name: name.to_owned(),
-        enrolled_at: now,
-        driver: Driver::FakeHardware,
-        bmc: None,
-        boot_mode: BootMode::default(),
-        boot_persistence: domain::power::BootPersistence::default(),
-        deployment: None,
-        wait_for_life_seconds: None,
-        boot_files_by_tftp: false,
-        ironic_ramdisk: None,
-        keeps_boot_order: false,
-        power: None,
-    };
+    let intent = Intent::new(name.to_owned(), Driver::FakeHardware, now);
     let life = Life { state: State::Available, ..newborn(now) };
     let (rack, node) = (RackId::new(Uuid::from_u128(5)), NodeId::new(Uuid::from_u128(1)));
     let spec = NodeSpec {

@@ -29,7 +29,7 @@ pub(crate) fn build(version: u32, bits: u32, size: u64, clusters: &[Cluster]) ->
         put(100, &112_u32.to_be_bytes());
         put(104, &[u8::from(zstd)]);
     }
-    put(cluster, &(2 * cluster as u64 | 1 << 63).to_be_bytes());
+    put(cluster, &((2 * cluster as u64) | (1 << 63)).to_be_bytes());
     for (index, content) in clusters.iter().enumerate() {
         let plain = |octet: u8| vec![octet; cluster];
         let (entry, data) = match content {
@@ -37,7 +37,7 @@ pub(crate) fn build(version: u32, bits: u32, size: u64, clusters: &[Cluster]) ->
             Cluster::Zero => (ALL_ZEROS, Vec::new()),
             Cluster::Plain(octet) => {
                 image.resize(image.len().next_multiple_of(cluster), 0);
-                (image.len() as u64 | 1 << 63, plain(*octet))
+                (image.len() as u64 | (1 << 63), plain(*octet))
             }
             Cluster::Deflate(octet) => {
                 let mut packed = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
@@ -49,7 +49,7 @@ pub(crate) fn build(version: u32, bits: u32, size: u64, clusters: &[Cluster]) ->
         let entry = if entry == COMPRESSED {
             let offset = image.len() as u64;
             let sectors = (offset + data.len() as u64 - 1) / 512 - offset / 512;
-            COMPRESSED | sectors << (62 - (bits - 8)) | offset
+            COMPRESSED | (sectors << (62 - (bits - 8))) | offset
         } else {
             entry
         };
