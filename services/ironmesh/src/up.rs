@@ -22,7 +22,12 @@ use keyspace::{
     store::Pem,
     value::{Holder, Incarnation, Network, Rack},
 };
-use service_kit::{Host, status, tls::Role};
+use service_kit::{
+    Host,
+    config::{RACK_NAME_RULE, is_rack_name},
+    status,
+    tls::Role,
+};
 use tokio::time::Instant;
 
 use crate::console::{answer, fail, say};
@@ -190,8 +195,8 @@ async fn with_etcd(options: &Options, certs: &certs::Certs, members: &[String], 
 }
 
 fn check(options: &Options) -> Result<()> {
-    if !service_kit::config::is_rack_name(&options.rack) {
-        bail!("--rack {:?}: must consist of lower-case letters, digits and dashes", options.rack);
+    if !is_rack_name(&options.rack) {
+        bail!("--rack {:?}: {RACK_NAME_RULE}", options.rack);
     }
     if options.network.is_some() && options.address.len() != usize::from(options.replicas) {
         let (have, want) = (options.address.len(), options.replicas);

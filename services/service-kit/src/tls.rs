@@ -1,12 +1,14 @@
 //! Mutual TLS between all processes of the mesh, with certificates that are reloaded when they change.
 //!
-//! A certificate has two names: a URI, `spiffe://ironmesh/<rack>/<service>` or `spiffe://ironmesh/operator/<name>`,
-//! which servers read; and a DNS name, `<service>.<rack>.ironmesh.internal`, which clients verify. The CA thus proves
-//! the identity of the caller, and that a call reaches the intended service of the intended rack.
+//! A service's certificate has two names: a URI, its [`Identity`], which servers read; and a DNS name,
+//! `<service>.<rack>.ironmesh.internal`, which clients verify. The CA thus proves the identity of the caller, and that a
+//! call reaches the intended service of the intended rack.
 
+mod authority;
 mod identity;
 
-pub use identity::{Identity, Role, UnknownRole};
+pub use authority::{AuthorityError, Bearer, CertificateAuthority, Issued};
+pub use identity::{Identity, Role, UnknownRole, is_operator_name};
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -254,6 +256,12 @@ fn pem(path: &Path, why: &dyn fmt::Display) -> Error {
 fn certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let all: Vec<_> = CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(|why| pem(path, &why))?;
     if all.is_empty() { Err(pem(path, &"it contains no certificate")) } else { Ok(all) }
+}
+
+/// Returns the identity in the first certificate of a PEM file, which is not verified.
+#[must_use]
+pub fn certificate_identity(pem: &[u8]) -> Option<Identity> {
+    Identity::of_certificate(&CertificateDer::from_pem_slice(pem).ok()?)
 }
 
 /// Returns the server name that clients verify for a rack's service.

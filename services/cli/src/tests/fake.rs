@@ -15,13 +15,12 @@ use domain::service::Service;
 use futures::{Stream, StreamExt as _, stream};
 use parking_lot::Mutex;
 use proto::{api::v1::*, common::v1::Power};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use service_kit::{
     Host,
     listener::{BodyBudget, HttpLimits, Purpose},
     serve::{GrpcListener, Rule, accept, operators},
     status::{Failure as Fails, Kind, status},
-    tls::{Files, Identity, Tls, dns_name},
+    tls::{Bearer, CertificateAuthority, Files, Identity, Tls},
 };
 use tempfile::TempDir;
 use tonic::{Request, Response, Status, service::Routes};
@@ -71,16 +70,14 @@ impl Fake {
     pub(super) async fn serve() -> Self {
         let folder = TempDir::new().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let ca = Authority::new();
-        fs::write(path("ca.pem"), &ca.pem).unwrap();
+        let ca = CertificateAuthority::create("CA of the fake").unwrap();
+        fs::write(path("ca.pem"), ca.certificate()).unwrap();
         let service = Identity::Service { service: Service::Scheduler, rack: String::new() };
         let people = Identity::admin("test");
-        for (name, identity, dns) in
-            [("service", service, Some(dns_name(Service::Scheduler, ""))), ("me", people, None)]
-        {
-            let (certificate, key) = ca.issue(&identity, dns);
-            fs::write(path(&format!("{name}.pem")), certificate).unwrap();
-            fs::write(path(&format!("{name}.key")), key).unwrap();
+        for (name, identity) in [("service", service), ("me", people)] {
+            let issued = ca.issue(Bearer::Mesh(&identity)).unwrap();
+            fs::write(path(&format!("{name}.pem")), issued.certificate).unwrap();
+            fs::write(path(&format!("{name}.key")), issued.key).unwrap();
         }
         let files = Files { ca: path("ca.pem"), certificate: path("service.pem"), key: path("service.key") };
         let tls = Tls::load(files).unwrap();
@@ -114,28 +111,6 @@ impl Fake {
     /// The last move of a life that was asked for.
     pub(super) fn asked(&self) -> ProvisionNodeRequest {
         self.canned.asked.lock().clone()
-    }
-}
-
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    fn issue(&self, identity: &Identity, dns: Option<String>) -> (String, String) {
-        let mut params = CertificateParams::new(dns.into_iter().collect::<Vec<_>>()).unwrap();
-        params.subject_alt_names.push(SanType::URI(identity.uri().try_into().unwrap()));
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Creates a private CA and a certificate for each process. Existing files are kept.
+//! Creates a private CA and a certificate for each process. Existing files are kept, except for certificates whose
+//! identity is not the one that their bearer must have: earlier releases wrote identities in another form.
 
 use std::{
     fs,
@@ -9,11 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
-};
-use service_kit::tls::{Files, Identity, Role, dns_name};
+use service_kit::tls::{Bearer, CertificateAuthority, Files, Identity, Role, certificate_identity, is_operator_name};
 
 /// The certificates and keys of a rack.
 #[derive(Debug, Clone)]
@@ -54,7 +51,7 @@ impl Certs {
 pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
     let folder = data.join("certs");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let ca = Ca::load_or_create(&folder)?;
+    let ca = load_or_create(&folder)?;
     let certs = Certs {
         rack: rack.to_owned(),
         operator: files(&folder, "operator"),
@@ -65,14 +62,11 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
     };
     for service in Service::ALL {
         let rack = if service == Service::Scheduler { "" } else { rack };
-        let identity = Identity::Service { service, rack: rack.to_owned() };
-        ca.issue(&certs.of(service), &[san_uri(&identity)?, san_dns(&dns_name(service, rack))?])?;
+        issue(&ca, &certs.of(service), Bearer::Mesh(&Identity::Service { service, rack: rack.to_owned() }))?;
     }
-    let operator = |name: &str| san_uri(&Identity::admin(name));
-    ca.issue(&certs.operator, &[operator("admin")?])?;
-    ca.issue(&certs.up.0, &[operator("up")?])?;
-    let loopback = SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
-    ca.issue(&certs.etcd, &[loopback, san_dns("localhost")?])?;
+    issue(&ca, &certs.operator, Bearer::Mesh(&Identity::admin("admin")))?;
+    issue(&ca, &certs.up.0, Bearer::Mesh(&Identity::admin("up")))?;
+    issue(&ca, &certs.etcd, Bearer::Host(&["127.0.0.1", "localhost"]))?;
     if !certs.sealing_key.exists() {
         let mut key = [0; 32];
         getrandom::fill(&mut key).context("no random numbers available")?;
@@ -85,9 +79,10 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
 /// path of the context.
 pub(super) fn certify(data: &Path, name: &str, role: Role) -> Result<PathBuf> {
     ensure!(
-        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c)),
-        "invalid name {name:?}: use letters, digits and -_.@"
+        is_operator_name(name),
+        "invalid name {name:?}: use at most 64 letters, digits and -_. and none of the words operator, dc, rack, service and default"
     );
+    let identity = Identity::Operator { name: name.to_owned(), role };
     let folder = data.join("certs");
     let client = data.join("client.toml");
     ensure!(
@@ -95,7 +90,7 @@ pub(super) fn certify(data: &Path, name: &str, role: Role) -> Result<PathBuf> {
         "{} has no private CA; pass the data directory of ironmesh up, or have your own CA sign a certificate \
          with the URI {:?}",
         data.display(),
-        Identity::Operator { name: name.to_owned(), role }.uri()
+        identity.uri()
     );
     let own = format!("operator-{name}-{}", role.word());
     let issued = files(&folder, &own);
@@ -104,7 +99,7 @@ pub(super) fn certify(data: &Path, name: &str, role: Role) -> Result<PathBuf> {
         "{} already exists; remove it to create another",
         issued.certificate.display()
     );
-    Ca::load_or_create(&folder)?.issue(&issued, &[san_uri(&Identity::Operator { name: name.to_owned(), role })?])?;
+    issue(&load_or_create(&folder)?, &issued, Bearer::Mesh(&identity))?;
     let mut context: toml::Table = fs::read_to_string(&client)?.parse().context("client.toml is invalid")?;
     context.insert("certificate".to_owned(), format!("certs/{own}.pem").into());
     context.insert("key".to_owned(), format!("certs/{own}.key").into());
@@ -121,51 +116,34 @@ fn files(folder: &Path, name: &str) -> Files {
     }
 }
 
-fn san_uri(identity: &Identity) -> Result<SanType> {
-    Ok(SanType::URI(identity.uri().try_into().context("the name cannot be used in a certificate")?))
-}
-
-fn san_dns(name: &str) -> Result<SanType> {
-    Ok(SanType::DnsName(name.to_owned().try_into().context("the name cannot be used in a certificate")?))
-}
-
-struct Ca {
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Ca {
-    fn load_or_create(folder: &Path) -> Result<Self> {
-        let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
-        if !certificate.exists() || !key.exists() {
-            let pair = KeyPair::generate()?;
-            let mut params = CertificateParams::default();
-            params.distinguished_name.push(DnType::CommonName, "Ironmesh private CA");
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-            let made = params.self_signed(&pair)?;
-            write_secret(&key, pair.serialize_pem().as_bytes())?;
-            fs::write(&certificate, made.pem())?;
-        }
-        let pem = fs::read_to_string(&certificate)?;
-        let pair = KeyPair::from_pem(&fs::read_to_string(&key)?).context("ca.key is invalid")?;
-        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair).context("ca.pem is invalid")? })
+fn load_or_create(folder: &Path) -> Result<CertificateAuthority> {
+    let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
+    if !certificate.exists() || !key.exists() {
+        let ca = CertificateAuthority::create("Ironmesh private CA")?;
+        write_secret(&key, ca.key().as_bytes())?;
+        fs::write(&certificate, ca.certificate())?;
     }
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let ca = CertificateAuthority::from_pem(&read(&certificate)?, &read(&key)?);
+    ca.with_context(|| format!("cannot use {} with {}", certificate.display(), key.display()))
+}
 
-    fn issue(&self, files: &Files, names: &[SanType]) -> Result<()> {
-        if files.certificate.exists() && files.key.exists() {
-            return Ok(());
-        }
-        let pair = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::OrganizationName, "Ironmesh");
-        params.subject_alt_names = names.to_vec();
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate = params.signed_by(&pair, &self.issuer)?;
-        write_secret(&files.key, pair.serialize_pem().as_bytes())?;
-        fs::write(&files.certificate, certificate.pem())?;
-        Ok(())
+/// Creates a certificate and its key, unless they exist with the identity of the bearer.
+fn issue(ca: &CertificateAuthority, files: &Files, bearer: Bearer<'_>) -> Result<()> {
+    if files.certificate.exists() && files.key.exists() && has_identity(files, bearer)? {
+        return Ok(());
     }
+    let issued = ca.issue(bearer)?;
+    write_secret(&files.key, issued.key.as_bytes())?;
+    fs::write(&files.certificate, issued.certificate)?;
+    Ok(())
+}
+
+fn has_identity(files: &Files, bearer: Bearer<'_>) -> Result<bool> {
+    let Bearer::Mesh(identity) = bearer else { return Ok(true) };
+    let shown = files.certificate.display();
+    let pem = fs::read(&files.certificate).with_context(|| format!("cannot read {shown}"))?;
+    Ok(certificate_identity(&pem).as_ref() == Some(identity))
 }
 
 /// Writes a file that is readable only by its owner.
@@ -191,17 +169,35 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_with_another_identity_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let certs = prepare(folder.path(), "r1").unwrap();
+        let power = certs.of(Service::Power);
+        let ca = load_or_create(&folder.path().join("certs")).unwrap();
+        // As if the data directory were of another rack, or of a release with other identities.
+        for other in [Bearer::Mesh(&Identity::admin("ann")), Bearer::Host(&["power-service.r1.ironmesh.internal"])] {
+            let issued = ca.issue(other).unwrap();
+            fs::write(&power.certificate, issued.certificate).unwrap();
+            fs::write(&power.key, issued.key).unwrap();
+            prepare(folder.path(), "r1").unwrap();
+            let identity = certificate_identity(&fs::read(&power.certificate).unwrap());
+            assert_eq!(identity, Some(Identity::Service { service: Service::Power, rack: "r1".to_owned() }));
+            service_kit::tls::Tls::load(power.clone()).unwrap();
+        }
+    }
+
+    #[test]
     fn a_user_is_given_a_certificate_of_a_role_once() {
         let folder = tempfile::tempdir().unwrap();
         let refused = certify(folder.path(), "ann", Role::Reader).unwrap_err().to_string();
-        assert!(refused.contains("spiffe://ironmesh/operator/ann/reader"), "{refused}");
+        assert!(refused.contains("spiffe://ironmesh/dc/default/operator/ann/reader"), "{refused}");
         prepare(folder.path(), "r1").unwrap();
         fs::write(folder.path().join("client.toml"), "endpoint = \"h:1\"\nca = \"certs/ca.pem\"\n").unwrap();
         let context = certify(folder.path(), "ann", Role::Reader).unwrap();
         let text = fs::read_to_string(context).unwrap();
         assert!(text.contains("h:1") && text.contains("certs/operator-ann-reader.key"), "{text}");
         service_kit::tls::Tls::load(files(&folder.path().join("certs"), "operator-ann-reader")).unwrap();
-        for wrong in ["ann", "", "a/b"] {
+        for wrong in ["ann", "", "a/b", "operator", "a@b"] {
             assert!(certify(folder.path(), wrong, Role::Reader).is_err(), "{wrong}");
         }
     }

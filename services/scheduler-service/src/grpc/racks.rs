@@ -22,7 +22,7 @@ use proto::{
     },
     convert::{Invalid, mask::Mask, text, time::wire_time},
 };
-use service_kit::config::is_rack_name;
+use service_kit::config::{RACK_NAME_RULE, is_rack_name};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -140,7 +140,7 @@ impl Shared {
 
     async fn make_rack(&self, context: &RequestContext, request: CreateRackRequest) -> Result<(), Error> {
         if !is_rack_name(&request.name) {
-            let why = format!("{:?} must be lower-case letters, digits and dashes", request.name);
+            let why = format!("{:?} {RACK_NAME_RULE}", request.name);
             return Err(Invalid::wrong("name", why).into());
         }
         let rack = Rack {

@@ -1,17 +1,32 @@
 //! The identity in a certificate, and the role of an operator.
+//!
+//! An identity is a SPIFFE ID (SPIFFE-ID §2), the only URI among the certificate's names. Nothing else in a certificate
+//! authorizes its bearer. There are two forms:
+//!
+//! ```text
+//! spiffe://ironmesh/dc/<dc>/rack/<rack>/service/<service>
+//! spiffe://ironmesh/dc/<dc>/operator/<name>/<role>
+//! ```
+//!
+//! Each variable segment follows a word that says what it is, so that no name can be taken for a thing of another kind.
 
 use std::fmt;
 
 use domain::service::Service;
 use x509_parser::{
-    extensions::{GeneralName, ParsedExtension},
+    extensions::GeneralName,
     prelude::{FromDer as _, X509Certificate},
 };
 
 use super::{NAMELESS_RACK, dns_label};
+use crate::config::{is_rack_name, is_reserved};
 
 /// Scheme and trust domain of the URIs in all certificates.
 const URI_PREFIX: &str = "spiffe://ironmesh/";
+/// The name of the datacenter: there is one for each CA.
+const DATACENTER: &str = "default";
+/// Maximum length of an operator's name.
+const MAX_NAME_BYTES: usize = 64;
 
 /// The identity of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,64 +111,55 @@ impl Identity {
     #[must_use]
     pub fn uri(&self) -> String {
         match self {
-            Self::Service { service, rack } => format!("{URI_PREFIX}{}/{service}", dns_label(rack)),
-            // Administrators have no role in the URI, so that certificates from before roles existed stay valid.
-            Self::Operator { name, role: Role::Admin } => format!("{URI_PREFIX}operator/{name}"),
-            Self::Operator { name, role } => format!("{URI_PREFIX}operator/{name}/{}", role.word()),
+            Self::Service { service, rack } => {
+                format!("{URI_PREFIX}dc/{DATACENTER}/rack/{}/service/{service}", dns_label(rack))
+            }
+            Self::Operator { name, role } => format!("{URI_PREFIX}dc/{DATACENTER}/operator/{name}/{}", role.word()),
         }
     }
 
-    /// Parses the URI of a certificate. Returns `None` if it is not one of ours.
+    /// Parses the URI of a certificate. Returns `None` if it is not one of ours in every byte: percent-encoding, other
+    /// cases, empty or further segments, queries and fragments are not accepted (SPIFFE-ID §2.1, §2.2).
     #[must_use]
     pub fn from_uri(uri: &str) -> Option<Self> {
-        let (first, second) = uri.strip_prefix(URI_PREFIX)?.split_once('/')?;
-        if first == "operator" {
-            let (name, role) = match second.split_once('/') {
-                None => (second, Role::Admin),
-                Some((name, role)) => (name, role.parse().ok()?),
-            };
-            return (!name.is_empty()).then(|| Self::Operator { name: name.to_owned(), role });
+        let segments: Vec<_> = uri.strip_prefix(URI_PREFIX)?.split('/').collect();
+        match *segments.as_slice() {
+            ["dc", DATACENTER, "rack", rack, "service", service] => {
+                let service = service.parse().ok()?;
+                let is_nameless = rack == NAMELESS_RACK;
+                // The schedulers serve all racks.
+                let has_name = !rack.is_empty() && is_rack_name(rack) && service != Service::Scheduler;
+                let rack = if is_nameless { String::new() } else { rack.to_owned() };
+                (is_nameless || has_name).then_some(Self::Service { service, rack })
+            }
+            ["dc", DATACENTER, "operator", name, role] => {
+                let role = role.parse().ok()?;
+                is_operator_name(name).then(|| Self::Operator { name: name.to_owned(), role })
+            }
+            _ => None,
         }
-        let rack = if first == NAMELESS_RACK { String::new() } else { first.to_owned() };
-        Some(Self::Service { service: second.parse().ok()?, rack })
     }
 
-    /// Returns the identity in a verified certificate. Returns `None` if it has none.
+    /// Returns the identity in a verified certificate: its only URI. Returns `None` if it has none, another one, or
+    /// several.
     #[must_use]
     pub fn of_certificate(certificate: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-        certificate.extensions().iter().find_map(|extension| {
-            let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() else { return None };
-            names.general_names.iter().find_map(|name| {
-                let GeneralName::URI(uri) = name else { return None };
-                Self::from_uri(uri)
-            })
-        })
+        let names = &certificate.subject_alternative_name().ok()??.value.general_names;
+        let mut uris = names.iter().filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
+        let uri = uris.next()?;
+        if uris.next().is_some() { None } else { Self::from_uri(uri) }
     }
+}
+
+/// Returns whether `name` is a valid name of an operator: letters, digits and `-_.` (SPIFFE-ID §2.2), at most 64, and
+/// no reserved word.
+#[must_use]
+pub fn is_operator_name(name: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_relative = name == "." || name == "..";
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.bytes().all(is_legal) && !is_relative && !is_reserved(name)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_identity_reads_back_from_its_uri() {
-        for identity in [
-            Identity::Service { service: Service::Power, rack: "r1".to_owned() },
-            Identity::Service { service: Service::Scheduler, rack: String::new() },
-            Identity::Operator { name: "ann".to_owned(), role: Role::Admin },
-            Identity::Operator { name: "ann".to_owned(), role: Role::Reader },
-        ] {
-            assert_eq!(Identity::from_uri(&identity.uri()), Some(identity));
-        }
-        for wrong in [
-            "spiffe://elsewhere/r1/power-service",
-            "spiffe://ironmesh/r1/cook",
-            "spiffe://ironmesh/operator/",
-            "spiffe://ironmesh/operator/ann/king",
-            "spiffe://ironmesh/operator//reader",
-        ] {
-            assert_eq!(Identity::from_uri(wrong), None, "{wrong}");
-        }
-    }
-}
+mod tests;
