@@ -87,7 +87,7 @@ impl Cluster {
             place.cable("eth0", &switch(tag), &format!("o-{name}"), "br-oob")?;
             place.ip(&format!("address add {address}/24 dev eth0"))?;
             let folder = state.join(&name);
-            authority.issue_for(&folder, address)?;
+            authority.issue_for_member(&folder, address)?;
             let process = start(&name, &place, address, &folder, &all.join(","))?;
             cluster.members.push(Member { name, place, address, folder, process });
         }
@@ -190,7 +190,7 @@ impl Member {
     fn ctl(&self, endpoints: &str, words: &[&str]) -> Result<String> {
         let mut command = self.place.command("etcdctl");
         command.env("ETCDCTL_API", "3").arg(format!("--endpoints={endpoints}"));
-        for (option, file) in [("cacert", "ca.pem"), ("cert", "own.pem"), ("key", "own.key")] {
+        for (option, file) in [("cacert", "ca.pem"), ("cert", "root.pem"), ("key", "root.key")] {
             command.arg(format!("--{option}={}", self.folder.join(file).display()));
         }
         let output = command.args(words).output()?;

@@ -10,9 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use keyspace::{Store, store::Pem};
+use service_kit::tls::Files;
 use tokio::time::Instant;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, administrator};
 
 /// Maximum time for etcd to answer.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,7 +47,7 @@ impl Etcd {
     /// There is no free port, or the folder cannot be written to.
     pub fn prepare(folder: &Path) -> Result<Self> {
         let authority = Authority::new()?;
-        authority.issue_for_loopback(folder)?;
+        authority.issue_for_member(folder, Ipv4Addr::LOCALHOST)?;
         Ok(Self {
             folder: folder.to_owned(),
             client: free_port()?,
@@ -62,7 +63,7 @@ impl Etcd {
     /// # Errors
     /// The folder cannot be written to.
     pub fn obey(&mut self, authority: Authority) -> Result<()> {
-        authority.issue_for_loopback(&self.folder)?;
+        authority.issue_for_member(&self.folder, Ipv4Addr::LOCALHOST)?;
         self.authority = authority;
         Ok(())
     }
@@ -104,7 +105,7 @@ impl Etcd {
         Ok(())
     }
 
-    /// Folder of its certificates.
+    /// The CAs of its certificates.
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.authority
@@ -163,32 +164,39 @@ impl Etcd {
         format!("https://127.0.0.1:{}", self.client)
     }
 
-    /// A new connection to it.
+    /// A new connection to it, as its administrator.
     ///
     /// # Errors
     /// The certificates cannot be used.
     pub async fn store(&self) -> Result<Store> {
-        let read = |name: &str| fs::read(self.folder.join(name));
-        let (ca, certificate, key) = (read("ca.pem")?, read("own.pem")?, read("own.key")?);
+        let Files { ca, certificate, key } = administrator(&self.folder);
+        let (ca, certificate, key) = (fs::read(ca)?, fs::read(certificate)?, fs::read(key)?);
         let pem = Pem { ca: &ca, certificate: &certificate, key: &key };
         Ok(Store::connect(&[self.endpoint()], pem).await?)
     }
 
-    /// Runs etcdctl and returns its output.
+    /// Runs etcdctl as its administrator and returns its output.
     ///
     /// # Errors
     /// The command fails.
     pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
-        let path = |name: &str| self.folder.join(name);
+        self.ctl_as(&administrator(&self.folder), arguments)
+    }
+
+    /// Runs etcdctl with this certificate and returns its output.
+    ///
+    /// # Errors
+    /// The command fails.
+    pub fn ctl_as(&self, files: &Files, arguments: &[&str]) -> Result<String> {
         let output = Command::new("etcdctl")
             .env("ETCDCTL_API", "3")
             .arg(format!("--endpoints={}", self.endpoint()))
             .arg("--cacert")
-            .arg(path("ca.pem"))
+            .arg(administrator(&self.folder).ca)
             .arg("--cert")
-            .arg(path("own.pem"))
+            .arg(&files.certificate)
             .arg("--key")
-            .arg(path("own.key"))
+            .arg(&files.key)
             .args(arguments)
             .output()?;
         if !output.status.success() {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -69,12 +69,9 @@ struct Config {
 #[derive(Debug, Deserialize)]
 struct Reach {
     etcd: Vec<String>,
-    ca: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
 }
 
-/// Opens an own connection to the store that the service in `data` uses.
+/// Opens an own connection to the store that the service in `data` uses, as etcd's administrator.
 ///
 /// # Errors
 /// There is no configuration of a service.
@@ -82,8 +79,8 @@ pub async fn store(data: &Path, service: &str) -> Result<Store> {
     let file = data.join(service).join("config.toml");
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     let Config { service: reach } = toml::from_str(&text)?;
-    let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
-    let (ca, certificate, key) = (read(&reach.ca)?, read(&reach.certificate)?, read(&reach.key)?);
+    let read = |name: &str| fs::read(data.join("certs").join(name)).with_context(|| name.to_owned());
+    let (ca, certificate, key) = (read("etcd-ca.pem")?, read("etcd-root.pem")?, read("etcd-root.key")?);
     Ok(Store::connect(&reach.etcd, Pem { ca: &ca, certificate: &certificate, key: &key }).await?)
 }
 

@@ -19,6 +19,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::authority::for_etcd;
 use crate::etcd::Etcd;
 use crate::mesh::{Api, program};
 
@@ -125,6 +126,7 @@ impl Site {
     /// The shipped file has no such setting.
     pub fn configure(&self, service: Service, keys: &[(&str, &str)]) -> Result<PathBuf> {
         let files = self.issue(service.name(), &Self::identity(service))?;
+        let etcd = for_etcd(&self.path(service.name()));
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/config/{service}.toml"));
         let mut text = fs::read_to_string(&shipped).with_context(|| shipped.display().to_string())?;
         let quoted = |path: &Path| format!("{:?}", path.display().to_string());
@@ -134,6 +136,9 @@ impl Site {
             ("ca", quoted(&files.ca)),
             ("certificate", quoted(&files.certificate)),
             ("key", quoted(&files.key)),
+            ("etcd_ca", quoted(&etcd.ca)),
+            ("etcd_certificate", quoted(&etcd.certificate)),
+            ("etcd_key", quoted(&etcd.key)),
             ("sealing_key", quoted(&self.path("sealing.key"))),
         ];
         // The only port that is the same at every site.

@@ -20,9 +20,12 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use keyspace::{Known, Store, snapshot, store::Pem};
 use serde::Deserialize;
-use service_kit::config::Common;
+use service_kit::{config::Common, tls::Files};
 
-use crate::console::{answer, fail};
+use crate::{
+    console::{answer, fail},
+    up::certs,
+};
 
 /// Commands for the store as a whole.
 #[derive(Debug, Subcommand)]
@@ -66,9 +69,15 @@ pub(crate) struct StoreLocation {
     /// Data directory of `ironmesh up`.
     #[arg(long, value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
     data: Option<PathBuf>,
-    /// Configuration of any service, with the etcd members and the certificates.
+    /// Configuration of a scheduler-service, with the etcd members and the certificates.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Certificate of etcd's user root (PEM) to use instead of the service's, which may not back up the store.
+    #[arg(long, value_name = "FILE", requires_all = ["config", "key"])]
+    certificate: Option<PathBuf>,
+    /// Private key of that certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
 }
 
 /// Back up the store to a file.
@@ -123,6 +132,7 @@ pub(crate) fn run(format: cli::Format, command: StoreCommand) -> ExitCode {
 #[derive(Debug, Clone)]
 struct Access {
     common: Common,
+    files: Files,
     pem: [Vec<u8>; 3],
 }
 
@@ -148,9 +158,15 @@ impl StoreLocation {
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {shown}"))?;
         let AnyService { service } =
             toml::from_str(&text).with_context(|| format!("{shown} is not a service configuration"))?;
-        let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-        let pem = [read(&service.ca)?, read(&service.certificate)?, read(&service.key)?];
-        Ok(Access { common: service, pem })
+        let files = match (&self.data, &self.certificate, &self.key) {
+            (Some(data), ..) => certs::administrator(data),
+            (None, Some(certificate), Some(key)) => {
+                Files { ca: service.etcd_ca.clone(), certificate: certificate.clone(), key: key.clone() }
+            }
+            (None, ..) => service.etcd_files(),
+        };
+        let pem = certs::read(&files)?;
+        Ok(Access { common: service, files, pem })
     }
 
     async fn store(&self) -> Result<Store> {

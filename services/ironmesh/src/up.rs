@@ -1,7 +1,7 @@
 //! Runs a whole rack: an etcd, a private CA, and every service as a child process, restarted with back-off when it
 //! exits. When a child was reaped its death is proven, which is published.
 
-mod certs;
+pub(crate) mod certs;
 mod child;
 mod etcd;
 mod etcd_space;
@@ -53,8 +53,8 @@ pub(crate) struct Options {
     #[arg(long, default_value = "", value_name = "NAME")]
     pub(crate) rack: String,
     /// Member of an existing etcd, as https://10.0.0.1:2379, instead of starting one; may be repeated. Its members must
-    /// trust the CA in certs/ca.pem of the data directory and have certificates of it: put ca.pem and ca.key there
-    /// before the first start, or use the generated ones.
+    /// trust the CA in certs/etcd-ca.pem of the data directory and have certificates of it: put etcd-ca.pem and
+    /// etcd-ca.key there before the first start, or use the generated ones.
     #[arg(long, value_name = "URL", value_parser = etcd::member)]
     pub(crate) etcd: Vec<String>,
     /// Number of replicas of each rack service.
@@ -169,7 +169,7 @@ async fn up(mut options: Options) -> Result<()> {
 }
 
 async fn with_etcd(options: &Options, certs: &certs::Certs, members: &[String], host: &Host) -> Result<()> {
-    let pem = certs.up.read()?;
+    let pem = certs::read(&certs.administrator)?;
     let pem = Pem { ca: &pem[0], certificate: &pem[1], key: &pem[2] };
     let store = Store::connect(members, pem).await.context("cannot create the etcd client")?;
     tokio::select! {

@@ -3,6 +3,7 @@
 //! All paths are in [`key_schema`]; the type of a key determines the type of its value. There are no blind writes: every
 //! write says what it expects to find. Futures are returned, never spawned: the caller owns them.
 
+pub mod access;
 pub mod collection;
 pub mod key;
 pub mod maintenance;

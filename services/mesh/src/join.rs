@@ -14,7 +14,10 @@ use keyspace::{
     store::Pem,
     view,
 };
-use service_kit::{Kit, status};
+use service_kit::{
+    Kit, status,
+    tls::{self, Tls},
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -49,6 +52,9 @@ pub enum JoinError {
     /// It was asked to stop while it waited for etcd.
     #[error("asked to stop while waiting for etcd at {0}")]
     Stopped(String),
+    /// The certificates for etcd cannot be used.
+    #[error("cannot use the certificates for etcd")]
+    EtcdCertificates(#[from] tls::Error),
     /// etcd refused the request, or the sealing key cannot be used.
     #[error("cannot join the mesh")]
     Store(#[from] keyspace::Error),
@@ -104,7 +110,8 @@ pub async fn join_with(
     let common = &kit.common;
     let lock = DataDirLock::take(&common.data)?;
     let sealer = Sealer::from_file(&common.sealing_key)?;
-    let [ca, certificate, own_key] = kit.tls.pem();
+    let etcd = Tls::load(common.etcd_files())?;
+    let [ca, certificate, own_key] = etcd.pem();
     let pem = Pem { ca: &ca, certificate: &certificate, key: &own_key };
     let store = Store::connect(&common.etcd, pem).await?;
     // Before anything is read: a restored backup may be older than what is known here.
@@ -128,9 +135,12 @@ pub async fn join_with(
     let mesh = Mesh::new(config, store.clone(), view.clone());
     let beats = Beats::default();
     kit.host.spawn(beats.clone().beat(kit.host.clone()));
-    let thread = MembershipThread { kit: kit.clone(), mesh: mesh.clone(), lock, prefixes, file, beats };
+    kit.host.spawn(etcd.clone().follow(kit.host.clone()));
+    let thread =
+        MembershipThread { kit: kit.clone(), etcd: etcd.clone(), mesh: mesh.clone(), lock, prefixes, file, beats };
     kit.host.spawn_essential_thread("membership", move || thread.run()).map_err(JoinError::Thread)?;
-    kit.host.spawn(membership_thread::renew(kit.clone(), store, kit.tls.changes()));
+    let changes = etcd.changes();
+    kit.host.spawn(membership_thread::renew(kit.clone(), etcd, store, changes));
     let rack = match scope {
         Scope::Rack(rack) => Some(rack),
         Scope::Datacenter => None,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use keyspace::{Store, store::Pem};
-use service_kit::{Host, Kit, status};
+use service_kit::{Host, Kit, status, tls::Tls};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,8 @@ const MAX_MISSED_BEATS: u32 = 60;
 /// ordinary async function.
 pub(crate) struct MembershipThread {
     pub(crate) kit: Kit,
+    /// The certificates for etcd.
+    pub(crate) etcd: Tls,
     pub(crate) mesh: Mesh,
     pub(crate) lock: DataDirLock,
     /// The prefixes that the view follows.
@@ -82,10 +84,10 @@ impl Drop for EndOnDrop {
 impl MembershipThread {
     /// Runs until this instance has handed over and the view is saved.
     pub(crate) async fn run(self) {
-        let Self { kit, mesh, lock, prefixes, file, beats } = self;
+        let Self { kit, etcd, mesh, lock, prefixes, file, beats } = self;
         let _end = EndOnDrop(mesh.clone());
-        let changes = kit.tls.changes();
-        let [ca, certificate, key] = kit.tls.pem();
+        let changes = etcd.changes();
+        let [ca, certificate, key] = etcd.pem();
         let pem = Pem { ca: &ca, certificate: &certificate, key: &key };
         // Made here: a connection is driven by the runtime that made it.
         let store = match mesh.store().with_own_connections(&kit.common.etcd, pem).await {
@@ -95,7 +97,7 @@ impl MembershipThread {
                 return;
             }
         };
-        kit.host.spawn(renew(kit.clone(), store.clone(), changes));
+        kit.host.spawn(renew(kit.clone(), etcd, store.clone(), changes));
         let (left, followed) = (CancellationToken::new(), CancellationToken::new());
         let (view, watched, end) = (mesh.view().clone(), store.clone(), left.clone().cancelled_owned());
         let saved = followed.clone().drop_guard();
@@ -125,11 +127,11 @@ impl MembershipThread {
 }
 
 /// Makes the store use certificates that change. While etcd does not accept the new ones, the old ones stay in use.
-pub(crate) async fn renew(kit: Kit, store: Store, mut changes: watch::Receiver<u64>) {
+pub(crate) async fn renew(kit: Kit, etcd: Tls, store: Store, mut changes: watch::Receiver<u64>) {
     let renewing = async {
         while changes.changed().await.is_ok() {
             loop {
-                let [ca, certificate, key] = kit.tls.pem();
+                let [ca, certificate, key] = etcd.pem();
                 let pem = Pem { ca: &ca, certificate: &certificate, key: &key };
                 let Err(error) = store.reconnect(&kit.common.etcd, pem).await else { break };
                 let error = status::chain(&error);

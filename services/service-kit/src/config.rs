@@ -12,7 +12,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::listener::HttpLimits;
+use crate::{listener::HttpLimits, tls::Files};
 
 /// Settings common to all services: the `[service]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,12 @@ pub struct Common {
     pub certificate: PathBuf,
     /// Private key of the certificate (PEM, PKCS #8).
     pub key: PathBuf,
+    /// CA that signed the certificates of etcd's members (PEM). It is another one than `ca`.
+    pub etcd_ca: PathBuf,
+    /// Certificate of this service as a client of etcd (PEM), with its etcd user as the common name.
+    pub etcd_certificate: PathBuf,
+    /// Private key of the certificate for etcd (PEM, PKCS #8).
+    pub etcd_key: PathBuf,
     /// File with the key that encrypts secrets in the store: 32 bytes, hexadecimal.
     pub sealing_key: PathBuf,
     /// Log filter, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -60,11 +66,28 @@ impl Default for Common {
             ca: etc.join("ca.pem"),
             certificate: etc.join("service.pem"),
             key: etc.join("service.key"),
+            etcd_ca: etc.join("etcd-ca.pem"),
+            etcd_certificate: etc.join("etcd.pem"),
+            etcd_key: etc.join("etcd.key"),
             sealing_key: etc.join("sealing.key"),
             log: "info".to_owned(),
             otlp: String::new(),
             http: HttpLimits::default(),
         }
+    }
+}
+
+impl Common {
+    /// Returns the files for connections within the mesh.
+    #[must_use]
+    pub fn tls_files(&self) -> Files {
+        Files { ca: self.ca.clone(), certificate: self.certificate.clone(), key: self.key.clone() }
+    }
+
+    /// Returns the files for connections to etcd.
+    #[must_use]
+    pub fn etcd_files(&self) -> Files {
+        Files { ca: self.etcd_ca.clone(), certificate: self.etcd_certificate.clone(), key: self.etcd_key.clone() }
     }
 }
 

@@ -149,10 +149,8 @@ impl Kit {
     /// # Errors
     /// [`tls::Error`] if the certificates cannot be used.
     pub fn new(name: &'static str, common: Common) -> Result<Self, tls::Error> {
-        let files =
-            tls::Files { ca: common.ca.clone(), certificate: common.certificate.clone(), key: common.key.clone() };
         let budget = BodyBudget::new(&common.http);
-        Ok(Self { name, host: Host::default(), tls: Tls::load(files)?, common, budget })
+        Ok(Self { name, host: Host::default(), tls: Tls::load(common.tls_files())?, common, budget })
     }
 
     /// Creates a listener for plain HTTP with the configured limits.

@@ -58,8 +58,14 @@ pub enum Error {
         why: String,
     },
     /// The key, the certificate and the CA do not match.
-    #[error("service.certificate, service.key and service.ca do not match: {0}")]
-    Mismatch(String),
+    #[error("{certificate}, {key} and {ca} do not match: {why}", ca = .files.ca.display(), key = .files.key.display(),
+        certificate = .files.certificate.display())]
+    Mismatch {
+        /// The files.
+        files: Files,
+        /// The reason.
+        why: String,
+    },
 }
 
 fn dns_label(rack: &str) -> &str {
@@ -180,7 +186,7 @@ impl Loaded {
         let roots = Arc::new(roots);
         let chain = certificates(&files.certificate, certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|why| pem(&files.key, &why))?;
-        let mismatch = |why: &dyn fmt::Display| Error::Mismatch(why.to_string());
+        let mismatch = |why: &dyn fmt::Display| Error::Mismatch { files: files.clone(), why: why.to_string() };
         let callers = WebPkiClientVerifier::builder(Arc::clone(&roots)).build().map_err(|why| mismatch(&why))?;
         let mut server = ServerConfig::builder()
             .with_client_cert_verifier(callers)

@@ -99,13 +99,13 @@ fn quota_in(metrics: &str) -> Option<u64> {
 }
 
 fn etcdctl(access: &Access) -> String {
-    let common = &access.common;
+    let (common, files) = (&access.common, &access.files);
     format!(
         "ETCDCTL_API=3 etcdctl --endpoints={} --cacert={} --cert={} --key={}",
         common.etcd.join(","),
-        common.ca.display(),
-        common.certificate.display(),
-        common.key.display()
+        files.ca.display(),
+        files.certificate.display(),
+        files.key.display()
     )
 }
 

@@ -1,5 +1,8 @@
-//! Creates a private CA and a certificate for each process. Existing files are kept, except for certificates whose
+//! Creates two private CAs and the certificates of each process. Existing files are kept, except for certificates whose
 //! identity is not the one that their bearer must have: earlier releases wrote identities in another form.
+//!
+//! The mesh's CA certifies services and operators for calls. etcd's CA certifies etcd's members, the services as users of
+//! etcd, and etcd's administrator, but no operator: with the certificate of an operator etcd cannot be reached.
 
 use std::{
     fs,
@@ -10,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
+use keyspace::access;
 use service_kit::tls::{Bearer, CertificateAuthority, Files, Identity, Role, certificate_identity, is_operator_name};
 
 /// The certificates and keys of a rack.
@@ -19,54 +23,63 @@ pub(crate) struct Certs {
     rack: String,
     /// Certificate of the operator.
     pub(crate) operator: Files,
-    /// Certificate of `ironmesh up` for etcd.
-    pub(crate) up: Own,
-    /// Certificate of etcd.
+    /// Certificate of etcd's administrator, which this process uses.
+    pub(crate) administrator: Files,
+    /// Certificate of the member of etcd.
     pub(crate) etcd: Files,
     /// Key that encrypts the secrets in the store.
     pub(crate) sealing_key: PathBuf,
 }
 
-/// Certificate of this process.
-#[derive(Debug, Clone)]
-pub(crate) struct Own(Files);
-
-impl Own {
-    /// Reads CA, certificate and key (PEM).
-    pub(crate) fn read(&self) -> Result<[Vec<u8>; 3]> {
-        let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-        Ok([read(&self.0.ca)?, read(&self.0.certificate)?, read(&self.0.key)?])
-    }
-}
-
 impl Certs {
     /// Returns the certificate files of a service.
     pub(crate) fn of(&self, service: Service) -> Files {
-        let rack = if service == Service::Scheduler { "" } else { &self.rack };
-        files(&self.folder, &format!("{}-{service}", if rack.is_empty() { "default" } else { rack }))
+        files(&self.folder, &self.name(service))
     }
+
+    /// Returns the certificate files of a service as a user of etcd.
+    pub(crate) fn for_etcd(&self, service: Service) -> Files {
+        etcd_files(&self.folder, &format!("{}-etcd", self.name(service)))
+    }
+
+    fn name(&self, service: Service) -> String {
+        let rack = if service == Service::Scheduler { "" } else { &self.rack };
+        format!("{}-{service}", if rack.is_empty() { "default" } else { rack })
+    }
+}
+
+/// Returns the certificate files of etcd's administrator in the data directory of an `ironmesh up`.
+pub(crate) fn administrator(data: &Path) -> Files {
+    etcd_files(&data.join("certs"), "etcd-root")
+}
+
+/// Reads CA, certificate and key (PEM).
+pub(crate) fn read(files: &Files) -> Result<[Vec<u8>; 3]> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    Ok([read(&files.ca)?, read(&files.certificate)?, read(&files.key)?])
 }
 
 /// Creates the missing files.
 pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
     let folder = data.join("certs");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let ca = load_or_create(&folder)?;
+    let (ca, etcd_ca) = (load_or_create(&folder, "ca")?, load_or_create(&folder, "etcd-ca")?);
     let certs = Certs {
         rack: rack.to_owned(),
         operator: files(&folder, "operator"),
-        up: Own(files(&folder, "up")),
-        etcd: files(&folder, "etcd"),
+        administrator: administrator(data),
+        etcd: etcd_files(&folder, "etcd-member"),
         sealing_key: folder.join("sealing.key"),
         folder,
     };
     for service in Service::ALL {
         let rack = if service == Service::Scheduler { "" } else { rack };
         issue(&ca, &certs.of(service), Bearer::Mesh(&Identity::Service { service, rack: rack.to_owned() }))?;
+        issue(&etcd_ca, &certs.for_etcd(service), Bearer::EtcdUser(&access::user(service, rack)))?;
     }
     issue(&ca, &certs.operator, Bearer::Mesh(&Identity::admin("admin")))?;
-    issue(&ca, &certs.up.0, Bearer::Mesh(&Identity::admin("up")))?;
-    issue(&ca, &certs.etcd, Bearer::Host(&["127.0.0.1", "localhost"]))?;
+    issue(&etcd_ca, &certs.administrator, Bearer::EtcdUser(access::ADMINISTRATOR))?;
+    issue(&etcd_ca, &certs.etcd, Bearer::Host(&["127.0.0.1", "localhost"]))?;
     if !certs.sealing_key.exists() {
         let mut key = [0; 32];
         getrandom::fill(&mut key).context("no random numbers available")?;
@@ -99,7 +112,7 @@ pub(super) fn certify(data: &Path, name: &str, role: Role) -> Result<PathBuf> {
         "{} already exists; remove it to create another",
         issued.certificate.display()
     );
-    issue(&load_or_create(&folder)?, &issued, Bearer::Mesh(&identity))?;
+    issue(&load_or_create(&folder, "ca")?, &issued, Bearer::Mesh(&identity))?;
     let mut context: toml::Table = fs::read_to_string(&client)?.parse().context("client.toml is invalid")?;
     context.insert("certificate".to_owned(), format!("certs/{own}.pem").into());
     context.insert("key".to_owned(), format!("certs/{own}.key").into());
@@ -116,10 +129,14 @@ fn files(folder: &Path, name: &str) -> Files {
     }
 }
 
-fn load_or_create(folder: &Path) -> Result<CertificateAuthority> {
-    let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
+fn etcd_files(folder: &Path, name: &str) -> Files {
+    Files { ca: folder.join("etcd-ca.pem"), ..files(folder, name) }
+}
+
+fn load_or_create(folder: &Path, name: &str) -> Result<CertificateAuthority> {
+    let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
     if !certificate.exists() || !key.exists() {
-        let ca = CertificateAuthority::create("Ironmesh private CA")?;
+        let ca = CertificateAuthority::create(&format!("Ironmesh private CA ({name})"))?;
         write_secret(&key, ca.key().as_bytes())?;
         fs::write(&certificate, ca.certificate())?;
     }
@@ -154,6 +171,8 @@ fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -164,8 +183,10 @@ mod tests {
         let before = fs::read(&power.certificate).unwrap();
         let again = prepare(folder.path(), "r1").unwrap();
         assert_eq!(fs::read(again.of(Service::Power).certificate).unwrap(), before);
-        service_kit::tls::Tls::load(power).unwrap();
-        service_kit::tls::Tls::load(certs.operator).unwrap();
+        for files in [power, certs.for_etcd(Service::Power), certs.operator, certs.administrator, certs.etcd] {
+            assert_eq!(fs::metadata(&files.key).unwrap().permissions().mode() & 0o777, 0o600, "{files:?}");
+            service_kit::tls::Tls::load(files).unwrap();
+        }
     }
 
     #[test]
@@ -173,7 +194,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let certs = prepare(folder.path(), "r1").unwrap();
         let power = certs.of(Service::Power);
-        let ca = load_or_create(&folder.path().join("certs")).unwrap();
+        let ca = load_or_create(&folder.path().join("certs"), "ca").unwrap();
         // As if the data directory were of another rack, or of a release with other identities.
         for other in [Bearer::Mesh(&Identity::admin("ann")), Bearer::Host(&["power-service.r1.ironmesh.internal"])] {
             let issued = ca.issue(other).unwrap();

@@ -143,7 +143,7 @@ fn format_config<C: Configured + Serialize + DeserializeOwned>(config: &C, setti
 }
 
 fn common(options: &Options, certs: &Certs, etcd: &[String], service: Service, data: &Path) -> Common {
-    let files = certs.of(service);
+    let (files, for_etcd) = (certs.of(service), certs.for_etcd(service));
     Common {
         rack: if service == Service::Scheduler { String::new() } else { options.rack.clone() },
         etcd: etcd.to_vec(),
@@ -151,6 +151,9 @@ fn common(options: &Options, certs: &Certs, etcd: &[String], service: Service, d
         ca: files.ca,
         certificate: files.certificate,
         key: files.key,
+        etcd_ca: for_etcd.ca,
+        etcd_certificate: for_etcd.certificate,
+        etcd_key: for_etcd.key,
         sealing_key: certs.sealing_key.clone(),
         log: options.log.clone(),
         otlp: options.otlp.clone(),

@@ -36,6 +36,8 @@ pub enum Bearer<'a> {
     Mesh(&'a Identity),
     /// A server at these addresses and DNS names, and a client of its peers, such as a member of etcd.
     Host(&'a [&'a str]),
+    /// A client of etcd, as this user: etcd takes the common name of a certificate for the name of a user.
+    EtcdUser(&'a str),
 }
 
 /// A certificate and its private key, in PEM.
@@ -116,7 +118,7 @@ impl CertificateAuthority {
 fn params(bearer: Bearer<'_>) -> Result<CertificateParams, AuthorityError> {
     let (server, client) = (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
     let mut params = CertificateParams::default();
-    // Without a common name: etcd takes that for the name of a user.
+    // Without a common name, which would be the name of a user for etcd.
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Ironmesh");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -125,6 +127,10 @@ fn params(bearer: Bearer<'_>) -> Result<CertificateParams, AuthorityError> {
             (vec![uri(identity)?, host(&dns_name(*service, rack))?], vec![server, client])
         }
         Bearer::Mesh(identity @ Identity::Operator { .. }) => (vec![uri(identity)?], vec![client]),
+        Bearer::EtcdUser(user) => {
+            params.distinguished_name.push(DnType::CommonName, user);
+            (Vec::new(), vec![client])
+        }
         Bearer::Host(names) => (names.iter().map(|name| host(name)).collect::<Result<_, _>>()?, vec![server, client]),
     };
     Ok(params)
@@ -196,6 +202,20 @@ mod tests {
             let found: Vec<_> = found.map(text).collect();
             assert_eq!(found, names, "{bearer:?}");
         }
+    }
+
+    #[test]
+    fn a_certificate_for_etcd_has_the_user_as_its_common_name_and_no_identity() {
+        let ca = CertificateAuthority::create("CA of a test").unwrap();
+        let issued = ca.issue(Bearer::EtcdUser("pxe-service.r1")).unwrap();
+        let (_, pem) = parse_x509_pem(issued.certificate.as_bytes()).unwrap();
+        let certificate = pem.parse_x509().unwrap();
+        let names: Vec<_> = certificate.subject().iter_common_name().map(|name| name.as_str().unwrap()).collect();
+        assert_eq!(names, ["pxe-service.r1"]);
+        assert!(certificate.subject_alternative_name().unwrap().is_none());
+        let usage = certificate.extended_key_usage().unwrap().unwrap().value;
+        assert!(usage.client_auth && !usage.server_auth);
+        assert_eq!(Identity::of_certificate(&pem.contents), None);
     }
 
     #[test]
