@@ -12,6 +12,8 @@ use rustix::process::Signal;
 use serde::Deserialize;
 
 use crate::authority::Authority;
+use crate::etcd::init_words;
+use crate::mesh::program;
 use crate::rack::daemon::Daemon;
 use crate::rack::namespace::Namespace;
 use crate::rack::{prefix, switch, wait};
@@ -92,6 +94,10 @@ impl Cluster {
             cluster.members.push(Member { name, place, address, folder, process });
         }
         wait::until("a leader of etcd", START, || Ok(cluster.leader().is_ok().then_some(())))?;
+        let first = cluster.members.first().context("no member")?;
+        let words = init_words(&first.folder, &cluster.urls())?;
+        let output = first.place.command(&program()?.display().to_string()).args(words).output()?;
+        ensure!(output.status.success(), "ironmesh store init: {}", String::from_utf8_lossy(&output.stderr));
         Ok(cluster)
     }
 

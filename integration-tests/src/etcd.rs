@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -14,6 +14,7 @@ use service_kit::tls::Files;
 use tokio::time::Instant;
 
 use crate::authority::{Authority, administrator};
+use crate::mesh::program;
 
 /// Maximum time for etcd to answer.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +29,8 @@ pub struct Etcd {
     authority: Authority,
     /// Additional command-line options.
     options: Vec<String>,
+    /// Whether it has the users and roles of the services.
+    checks: bool,
 }
 
 impl Etcd {
@@ -55,6 +58,7 @@ impl Etcd {
             child: None,
             authority,
             options: vec![],
+            checks: false,
         })
     }
 
@@ -73,6 +77,36 @@ impl Etcd {
     pub fn with(mut self, option: &str) -> Self {
         self.options.push(option.to_owned());
         self
+    }
+
+    /// Makes it check permissions, as the etcd of a rack does, from the next start on.
+    #[must_use]
+    pub fn with_roles(mut self) -> Self {
+        self.checks = true;
+        self
+    }
+
+    /// Creates the users and roles that are missing for the schedulers and the racks in the store, if it has any.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn init(&self) -> Result<()> {
+        if !self.checks {
+            return Ok(());
+        }
+        let mut command = Command::new(program()?);
+        command.args(init_words(&self.folder, &[self.endpoint()])?);
+        let output = command.output()?;
+        if !output.status.success() {
+            bail!("ironmesh store init: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// Whether something listens at its address.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.client)).is_ok()
     }
 
     /// Saves a snapshot of its content.
@@ -143,7 +177,7 @@ impl Etcd {
                 bail!("etcd does not answer: {error}; see {}", path("etcd.log"));
             }
         }
-        Ok(())
+        self.init()
     }
 
     /// Kills it at once (SIGKILL).
@@ -212,6 +246,19 @@ impl Drop for Etcd {
             say(&error);
         }
     }
+}
+
+/// Arguments of the command line that gives etcd its users and roles, as the administrator in the folder of a member.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn init_words(folder: &Path, members: &[String]) -> Result<Vec<String>> {
+    let Files { ca, certificate, key } = administrator(folder);
+    let config = folder.join("init.toml");
+    fs::write(&config, format!("[service]\netcd = {members:?}\netcd_ca = {ca:?}\n"))?;
+    let path = |path: &Path| path.display().to_string();
+    let words = ["store", "init", "--apply", "--config", &path(&config), "--certificate", &path(&certificate)];
+    Ok(words.into_iter().chain(["--key", &path(&key)]).map(str::to_owned).collect())
 }
 
 #[expect(clippy::print_stderr, reason = "a test that cannot clean up reports that")]

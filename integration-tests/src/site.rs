@@ -48,7 +48,7 @@ impl Site {
         let etcd = folder.path().join("etcd");
         fs::create_dir(&etcd)?;
         fs::write(folder.path().join("sealing.key"), format!("{}\n", "5a".repeat(32)))?;
-        Ok(Self { etcd: Etcd::prepare(&etcd)?, folder })
+        Ok(Self { etcd: Etcd::prepare(&etcd)?.with_roles(), folder })
     }
 
     /// A site with a running, empty etcd.
@@ -169,6 +169,10 @@ impl Site {
     /// # Errors
     /// The program is not built.
     pub fn start(&self, service: Service, config: &Path) -> Result<Running> {
+        // The roles of leaves name their rack, which exists by now.
+        if service != Service::Scheduler && self.etcd.is_up() {
+            self.etcd.init()?;
+        }
         let log = self.path(&format!("{service}.log"));
         let output = fs::File::create(&log)?;
         let child = Command::new(program()?)

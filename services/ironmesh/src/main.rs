@@ -1,5 +1,6 @@
 //! The single binary: the command line, every service by its name, and a whole rack from one command.
 
+mod certs;
 mod console;
 mod leftover_etcd;
 mod store;

@@ -5,6 +5,7 @@ mod backup;
 mod cat;
 mod check;
 mod health;
+mod init;
 mod restore;
 mod show;
 
@@ -15,6 +16,7 @@ use std::{
 };
 
 pub(crate) use self::health::{QUOTA, is_worth_defragmenting};
+pub(crate) use self::init::{Checks, ensure as ensure_access};
 pub(crate) use self::restore::{clear as clear_restored, restored};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
@@ -23,8 +25,8 @@ use serde::Deserialize;
 use service_kit::{config::Common, tls::Files};
 
 use crate::{
+    certs,
     console::{answer, fail},
-    up::certs,
 };
 
 /// Commands for the store as a whole.
@@ -56,6 +58,14 @@ pub(crate) enum StoreCommand {
     /// previous instructions are no longer obeyed.
     #[command(after_help = "Example:\n  ironmesh store adopt --data /var/lib/ironmesh")]
     Adopt(StoreLocation),
+    /// Show the users and roles that etcd must have, and with --apply create them.
+    ///
+    /// Each service has an etcd user, whose role lets it write its own keys only; operators have none. Prints the missing
+    /// users, roles and permissions for all racks as commands of etcdctl. Run it after a rack was created, and once for
+    /// an etcd that ironmesh up does not start itself. Needs the certificate of etcd's user root: with --data that of the
+    /// data directory's certs/etcd-root.pem.
+    #[command(after_help = "Example:\n  ironmesh store init --data /var/lib/ironmesh --apply")]
+    Init(Init),
     /// Print the value of a key, decompressed.
     ///
     /// Encrypted secrets stay encrypted.
@@ -99,6 +109,19 @@ pub(crate) struct Restore {
     file: PathBuf,
 }
 
+/// Show or create etcd's users and roles.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Init {
+    #[command(flatten)]
+    location: StoreLocation,
+    /// Member of etcd, as https://10.0.0.1:2379, instead of those in the configuration; may be repeated.
+    #[arg(long, value_name = "URL", value_parser = member)]
+    etcd: Vec<String>,
+    /// Create what is missing, and make etcd check permissions.
+    #[arg(long)]
+    apply: bool,
+}
+
 /// Print the value of a key.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Cat {
@@ -122,6 +145,7 @@ pub(crate) fn run(format: cli::Format, command: StoreCommand) -> ExitCode {
             StoreCommand::Restore(command) => restore::run(&command).await.map(|()| ExitCode::SUCCESS),
             StoreCommand::Check(location) => check::run(format, &location).await,
             StoreCommand::Adopt(location) => adopt::run(&location).await.map(|()| ExitCode::SUCCESS),
+            StoreCommand::Init(command) => init::run(&command).await.map(|()| ExitCode::SUCCESS),
             StoreCommand::Cat(command) => cat::run(&command).await.map(|()| ExitCode::SUCCESS),
         }
     });
@@ -143,7 +167,25 @@ struct AnyService {
 }
 
 impl StoreLocation {
-    fn access(&self) -> Result<Access> {
+    /// Returns how to reach etcd: at these members, or at those of a service's configuration if there are none.
+    fn access(&self, members: &[String]) -> Result<Access> {
+        let mut common = if members.is_empty() || self.config.is_some() { self.common()? } else { Common::default() };
+        if !members.is_empty() {
+            common.etcd = members.to_vec();
+        }
+        let files = match (&self.data, &self.certificate, &self.key) {
+            (Some(data), ..) => certs::administrator(data),
+            (None, Some(certificate), Some(key)) => {
+                Files { ca: common.etcd_ca.clone(), certificate: certificate.clone(), key: key.clone() }
+            }
+            (None, ..) => common.etcd_files(),
+        };
+        let pem = certs::read(&files)?;
+        Ok(Access { common, files, pem })
+    }
+
+    /// Reads the table that all services have from the configuration of a service.
+    fn common(&self) -> Result<Common> {
         let file = match (&self.config, &self.data) {
             (Some(file), _) => file.clone(),
             (None, Some(data)) => {
@@ -158,19 +200,11 @@ impl StoreLocation {
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {shown}"))?;
         let AnyService { service } =
             toml::from_str(&text).with_context(|| format!("{shown} is not a service configuration"))?;
-        let files = match (&self.data, &self.certificate, &self.key) {
-            (Some(data), ..) => certs::administrator(data),
-            (None, Some(certificate), Some(key)) => {
-                Files { ca: service.etcd_ca.clone(), certificate: certificate.clone(), key: key.clone() }
-            }
-            (None, ..) => service.etcd_files(),
-        };
-        let pem = certs::read(&files)?;
-        Ok(Access { common: service, files, pem })
+        Ok(service)
     }
 
     async fn store(&self) -> Result<Store> {
-        let access = self.access()?;
+        let access = self.access(&[])?;
         access.store(&access.common.etcd).await
     }
 
@@ -178,7 +212,7 @@ impl StoreLocation {
     fn notes(&self) -> Result<Vec<Known>> {
         match &self.data {
             Some(data) => notes(data),
-            None => Ok(snapshot::noted(&self.access()?.common.data)?.into_iter().collect()),
+            None => Ok(snapshot::noted(&self.common()?.data)?.into_iter().collect()),
         }
     }
 }
@@ -204,4 +238,11 @@ fn service_folders(data: &Path) -> Result<Vec<PathBuf>> {
     let mut folders: Vec<_> = folders.filter(|path| !path.ends_with("up")).collect();
     folders.sort();
     Ok(folders)
+}
+
+/// Parses the URL of a member.
+pub(crate) fn member(text: &str) -> Result<String> {
+    let rest = text.strip_prefix("https://").filter(|rest| !rest.is_empty() && !rest.contains('/'));
+    rest.with_context(|| format!("{text:?}: must be https://HOST:PORT; etcd requires TLS"))?;
+    Ok(text.to_owned())
 }

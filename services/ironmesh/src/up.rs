@@ -1,7 +1,6 @@
 //! Runs a whole rack: an etcd, a private CA, and every service as a child process, restarted with back-off when it
 //! exits. When a child was reaped its death is proven, which is published.
 
-pub(crate) mod certs;
 mod child;
 mod etcd;
 mod etcd_space;
@@ -18,7 +17,9 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use domain::{id::RackId, net::Subnet, service::Service};
 use keyspace::{
-    Change, Expect, Store, key,
+    Change, Expect, Store,
+    access::rack_roles,
+    key,
     store::Pem,
     value::{Holder, Incarnation, Network, Rack},
 };
@@ -30,7 +31,11 @@ use service_kit::{
 };
 use tokio::time::Instant;
 
-use crate::console::{answer, fail, say};
+use crate::{
+    certs,
+    console::{answer, fail, say},
+    store::{Checks, ensure_access},
+};
 
 /// How long to wait until all services are ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -55,7 +60,7 @@ pub(crate) struct Options {
     /// Member of an existing etcd, as https://10.0.0.1:2379, instead of starting one; may be repeated. Its members must
     /// trust the CA in certs/etcd-ca.pem of the data directory and have certificates of it: put etcd-ca.pem and
     /// etcd-ca.key there before the first start, or use the generated ones.
-    #[arg(long, value_name = "URL", value_parser = etcd::member)]
+    #[arg(long, value_name = "URL", value_parser = crate::store::member)]
     pub(crate) etcd: Vec<String>,
     /// Number of replicas of each rack service.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
@@ -177,7 +182,15 @@ async fn with_etcd(options: &Options, certs: &certs::Certs, members: &[String], 
         () = host.stopping() => return Ok(()),
     };
     let rack = find_rack(&store, &options.rack).await?;
-    if options.etcd.is_empty() {
+    // Before any service starts: a change of roles makes requests that are under way outdated.
+    let owns_etcd = options.etcd.is_empty();
+    if ensure_access(&store, rack_roles(rack, &options.rack), owns_etcd).await? == Checks::Nothing {
+        say(&format!(
+            "etcd does not check who writes what; make it so with: ironmesh store init --data {} --apply",
+            options.data.display()
+        ));
+    }
+    if owns_etcd {
         host.spawn(etcd_space::run(store.clone(), host.clone()));
     }
     let children = plan::children(options, certs, members)?;

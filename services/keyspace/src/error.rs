@@ -38,6 +38,17 @@ pub enum Error {
         /// etcd's answer.
         source: Box<etcd_client::Error>,
     },
+    /// etcd does not permit that to the user of the certificate.
+    #[error(
+        "etcd does not permit it to the user of this certificate ({doing}); check service.etcd_certificate, and create \
+         missing roles on the host of etcd's administrator with: ironmesh store init --data DIR --apply"
+    )]
+    Forbidden {
+        /// What was being done.
+        doing: &'static str,
+        /// etcd's answer.
+        source: Box<etcd_client::Error>,
+    },
     /// The revision is compacted, or the store has not reached it.
     #[error("etcd does not have that revision ({doing})")]
     OutOfRange {
@@ -115,9 +126,12 @@ impl Error {
             Self::Full { .. } => "STORE_FULL",
             Self::Conflict => "CONFLICT",
             Self::TooLarge { .. } | Self::RefusedSize { .. } => "TOO_LARGE",
-            Self::Refused { .. } | Self::OutOfRange { .. } | Self::Value { .. } | Self::Seal(_) | Self::File { .. } => {
-                "STORE"
-            }
+            Self::Refused { .. }
+            | Self::Forbidden { .. }
+            | Self::OutOfRange { .. }
+            | Self::Value { .. }
+            | Self::Seal(_)
+            | Self::File { .. } => "STORE",
         }
     }
 }

@@ -172,6 +172,12 @@ pub fn is_of_mesh(path: &str) -> bool {
     )
 }
 
+/// The prefix of everything that a service writes.
+#[must_use]
+pub fn service_prefix(scope: Scope, service: Service) -> String {
+    schema::of_service(scope, service)
+}
+
 /// The prefixes of the keys that a service follows. The first one has everything that the service writes.
 #[must_use]
 pub fn followed(scope: Scope, service: Service) -> Vec<String> {

@@ -6,7 +6,9 @@ use domain::generation;
 
 pub use crate::store::{Alarm, ClusterMember, MemberState};
 use crate::{
-    Error, Known, Store, key,
+    Error, Known, Store,
+    access::{Present, Step},
+    key,
     store::{
         Pair,
         connection::{Content, Keys, Range},
@@ -87,6 +89,37 @@ impl Store {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Reads etcd's users and roles. Only its administrator may.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; [`Error::Forbidden`]
+    pub async fn access(&self) -> Result<Present, Error> {
+        self.ask("reading etcd's roles", |member| member.access()).await
+    }
+
+    /// Carries out steps that [`steps`](crate::access::steps) returned. Only etcd's administrator may. While permissions
+    /// are not checked yet, steps that do not depend on each other are sent together.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; [`Error::Forbidden`]; [`Error::Refused`]. Call it again with new steps then.
+    pub async fn change_access(&self, steps: &[Step], present: &Present) -> Result<(), Error> {
+        let one = |step: &Step| {
+            let step = step.clone();
+            async { self.ask("changing etcd's roles", |member| member.change_access(step)).await }
+        };
+        if present.enabled {
+            // Each step makes requests that are under way outdated.
+            for step in steps {
+                one(step).await?;
+            }
+            return Ok(());
+        }
+        for stage in steps.chunk_by(|before, after| before.stage() == after.stage()) {
+            futures::future::try_join_all(stage.iter().map(one)).await?;
+        }
+        Ok(())
     }
 
     /// Makes the member in use return unused space to its file system. It serves no requests meanwhile.

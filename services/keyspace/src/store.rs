@@ -25,8 +25,7 @@ use self::{
     guard::Guard,
 };
 use crate::{
-    Error, Key, Prefix,
-    key::ROOT,
+    Error, Key, Prefix, key,
     store_identity::{Known, Trouble},
 };
 
@@ -73,8 +72,10 @@ impl Store {
     pub async fn reconnect(&self, members: &[String], pem: Pem<'_>) -> Result<(), Error> {
         let endpoints = Arc::new(Endpoints::prepare(members, pem).await?);
         for left in (0..members.len()).rev() {
-            let outcome =
-                endpoints.ask("trying new certificates", REQUEST_TIMEOUT, |member| member.range(Range::one(ROOT)));
+            let outcome = endpoints.ask("trying new certificates", REQUEST_TIMEOUT, |member| {
+                // A key that every service may read.
+                member.range(Range::one(key::incarnation().path()))
+            });
             match outcome.await {
                 Err(error) if error.is_away() && left > 0 => {}
                 outcome => {

@@ -220,7 +220,10 @@ const fn away() -> Error {
 fn unavailable(failure: Failure) -> Error {
     let source = match failure {
         Failure::Unavailable(source) => source,
-        Failure::OutOfRange(source) | Failure::TooLarge(source) | Failure::Refused(source) => Some(source),
+        Failure::OutOfRange(source)
+        | Failure::TooLarge(source)
+        | Failure::Forbidden(source)
+        | Failure::Refused(source) => Some(source),
         Failure::NoSpace => None,
     };
     Error::Unavailable { doing: WATCHING, source }

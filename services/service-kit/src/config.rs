@@ -12,6 +12,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+pub use crate::names::{RACK_NAME_RULE, is_rack_name};
 use crate::{listener::HttpLimits, tls::Files};
 
 /// Settings common to all services: the `[service]` table.
@@ -205,29 +206,6 @@ fn at<'t>(table: &'t mut Table, path: &[String]) -> Option<&'t mut Value> {
 #[must_use]
 pub fn print<C: Config>(config: &C) -> String {
     toml::to_string_pretty(config).unwrap_or_else(|error| format!("# cannot be printed: {error}\n"))
-}
-
-/// What the name of a rack must be, for error messages.
-pub const RACK_NAME_RULE: &str =
-    "must consist of lower-case letters, digits and dashes, and not be operator, dc, rack, service or default";
-
-/// Words of the identities in certificates, which are no names of racks and operators.
-const RESERVED: [&str; 5] = ["operator", "dc", "rack", "service", "default"];
-
-/// Returns whether `name` is a reserved word of the identities in certificates, in any case.
-pub(crate) fn is_reserved(name: &str) -> bool {
-    RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name))
-}
-
-/// Returns whether `name` is a valid rack name: lower-case letters, digits and dashes, at most 63, as in a DNS label,
-/// and no reserved word. A rack may have no name.
-#[must_use]
-pub fn is_rack_name(name: &str) -> bool {
-    name.len() <= 63
-        && !is_reserved(name)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn common_problems(common: &Common) -> Vec<String> {

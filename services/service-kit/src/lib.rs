@@ -21,6 +21,7 @@ pub mod config;
 pub mod health;
 pub mod host;
 pub mod listener;
+mod names;
 pub mod outbound_http;
 pub mod run;
 pub mod serve;

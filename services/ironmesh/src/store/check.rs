@@ -18,7 +18,7 @@ const METRICS_TIMEOUT: Duration = Duration::from_secs(3);
 const QUOTA: &str = "etcd_server_quota_backend_bytes";
 
 pub(super) async fn run(format: cli::Format, location: &StoreLocation) -> Result<ExitCode> {
-    let access = location.access()?;
+    let access = location.access(&[])?;
     let facts = gather(&access).await?;
     let findings = find_problems(&facts);
     show::all(format, &facts, &findings);

@@ -13,8 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use service_kit::Host;
 use tokio::process::{Child, Command};
 
-use super::certs::Certs;
-use crate::{console::say, leftover_etcd, store::QUOTA};
+use crate::{certs::Certs, console::say, leftover_etcd, store::QUOTA};
 
 /// How long etcd may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -126,13 +125,6 @@ async fn end(mut child: Child) {
 
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-/// Parses the URL of a member.
-pub(crate) fn member(text: &str) -> Result<String> {
-    let rest = text.strip_prefix("https://").filter(|rest| !rest.is_empty() && !rest.contains('/'));
-    rest.with_context(|| format!("{text:?}: must be https://HOST:PORT; etcd requires TLS"))?;
-    Ok(text.to_owned())
 }
 
 impl Etcd {

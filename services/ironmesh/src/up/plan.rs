@@ -14,7 +14,8 @@ use service_kit::{
     outbound_http::OutboundConfig,
 };
 
-use super::{Options, certs::Certs, child::Child};
+use super::{Options, child::Child};
+use crate::certs::Certs;
 
 /// Ports on each replica's address: boot files, images, agents, and agents that use Ironic's protocol.
 const BOOT_FILES_PORT: u16 = 8080;

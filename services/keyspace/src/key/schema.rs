@@ -163,7 +163,7 @@ macro_rules! of {
 key_schema! {
     /// Which store this is, so that a restored backup is noticed.
     Incarnation = "dc/incarnation": incarnation() -> Incarnation {
-        Json, Mesh, writer: "`ironmesh up`, `ironmesh store adopt`; its mark `restored_backup`: any service",
+        Json, Mesh, writer: "`ironmesh up`, `ironmesh store adopt`; its mark `restored_backup`: scheduler-service",
         lease: "no", followers: [Power, Pxe, Storage, Inventory]
     }
     /// A rack.

@@ -7,7 +7,10 @@
 use futures::future::BoxFuture;
 
 use super::Pair;
-use crate::Error;
+use crate::{
+    Error,
+    access::{Present, Step},
+};
 
 /// The future of one request. Dropping it does not undo the request: etcd may still carry it out.
 pub(crate) type Answer<T> = BoxFuture<'static, Result<T, Failure>>;
@@ -34,6 +37,10 @@ pub(crate) trait Connection: Send + Sync {
     fn alarms(&self) -> Answer<Vec<Alarm>>;
     /// Starts streaming a snapshot of the member's database.
     fn snapshot(&self) -> Answer<Box<dyn SnapshotStream>>;
+    /// Reads users and roles.
+    fn access(&self) -> Answer<Present>;
+    /// Changes users and roles.
+    fn change_access(&self, step: Step) -> Answer<()>;
     /// Makes the member return unused space to its file system. It serves no requests until it is done.
     fn defragment(&self) -> Answer<()>;
 }
@@ -63,6 +70,8 @@ pub(crate) enum Failure {
     OutOfRange(Box<etcd_client::Error>),
     /// The member refused the request as too large.
     TooLarge(Box<etcd_client::Error>),
+    /// The user of the certificate may not do that.
+    Forbidden(Box<etcd_client::Error>),
     /// The member refused the request for another reason.
     Refused(Box<etcd_client::Error>),
 }
@@ -75,6 +84,7 @@ impl Failure {
             Self::NoSpace => Error::Full { doing },
             Self::OutOfRange(source) => Error::OutOfRange { doing, source },
             Self::TooLarge(source) => Error::RefusedSize { doing, source },
+            Self::Forbidden(source) => Error::Forbidden { doing, source },
             Self::Refused(source) => Error::Refused { doing, source },
         }
     }

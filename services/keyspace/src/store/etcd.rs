@@ -1,5 +1,7 @@
 //! A [`Connection`] to a member of a real etcd.
 
+mod access;
+
 use std::time::Duration;
 
 use etcd_client::{
@@ -17,7 +19,10 @@ use super::{
         WatchMessage, WatchStream, Watcher,
     },
 };
-use crate::Error;
+use crate::{
+    Error,
+    access::{Present, Step, end_of_prefix},
+};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,6 +32,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(6);
 const MAX_PAGE_BYTES: usize = 1 << 30;
 /// The text of etcd's NOSPACE alarm, and of the error for a write that would raise it.
 const NO_SPACE: &str = "database space exceeded";
+/// etcd's text for a refused maintenance call, whose code is `Unknown` up to etcd 3.5.
+const NO_PERMISSION: &str = "auth: permission denied";
 
 /// Texts of the errors of etcd, of its gRPC library and of ours for a request that is too large. None was carried out.
 const TOO_LARGE: [&str; 4] = [
@@ -81,7 +88,7 @@ impl Connection for EtcdConnection {
             let (key, mut options) = match range.keys {
                 Keys::One(path) => (path.into_bytes(), GetOptions::new()),
                 Keys::Under { prefix, after } => {
-                    let options = GetOptions::new().with_range(end_of(&prefix));
+                    let options = GetOptions::new().with_range(end_of_prefix(&prefix));
                     // The next key is the smallest one after the last.
                     let first = after.map_or_else(|| prefix.into_bytes(), |after| [after.as_bytes(), &[0]].concat());
                     (first, options)
@@ -106,7 +113,16 @@ impl Connection for EtcdConnection {
             let compares: Vec<_> = transaction.compares.into_iter().map(compare).collect();
             let then: Vec<_> = transaction.then.into_iter().map(operation).collect();
             let otherwise: Vec<_> = transaction.otherwise.into_iter().map(operation).collect();
-            let answer = client.txn(Txn::new().when(compares).and_then(then).or_else(otherwise)).await?;
+            let transaction = Txn::new().when(compares).and_then(then).or_else(otherwise);
+            let mut attempts = 0;
+            let answer = loop {
+                attempts += 1;
+                match client.txn(transaction.clone()).await {
+                    // It was not carried out, so that it can be sent again.
+                    Err(error) if access::is_outdated(&error) && attempts < access::ATTEMPTS => {}
+                    outcome => break outcome?,
+                }
+            };
             let found = answer.op_responses().into_iter().filter_map(|answer| match answer {
                 TxnOpResponse::Get(got) => Some(got.kvs().first().map(pair)),
                 TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
@@ -206,6 +222,14 @@ impl Connection for EtcdConnection {
         Box::pin(async move { Ok(Box::new(EtcdSnapshot(client.snapshot().await?)) as Box<dyn SnapshotStream>) })
     }
 
+    fn access(&self) -> Answer<Present> {
+        Box::pin(access::present(self.client.auth_client()))
+    }
+
+    fn change_access(&self, step: Step) -> Answer<()> {
+        Box::pin(access::change(self.client.auth_client(), step))
+    }
+
     fn defragment(&self) -> Answer<()> {
         let mut client = self.client.maintenance_client();
         Box::pin(async move { Ok(client.defragment().await.map(drop)?) })
@@ -264,6 +288,8 @@ impl From<etcd_client::Error> for Failure {
             Self::TooLarge(Box::new(error))
         } else if status.code() == Code::OutOfRange {
             Self::OutOfRange(Box::new(error))
+        } else if status.code() == Code::PermissionDenied || status.message().contains(NO_PERMISSION) {
+            Self::Forbidden(Box::new(error))
         } else if away.contains(&status.code()) {
             Self::Unavailable(Some(Box::new(error)))
         } else {
@@ -315,15 +341,6 @@ fn operation(operation: Operation) -> TxnOp {
     }
 }
 
-/// The smallest key that does not begin with this prefix, whose last character is ASCII.
-fn end_of(prefix: &str) -> Vec<u8> {
-    let mut end = prefix.as_bytes().to_vec();
-    if let Some(last) = end.last_mut() {
-        *last = last.saturating_add(1);
-    }
-    end
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,9 +355,11 @@ mod tests {
         {
             assert!(matches!(failure(code, "x"), Failure::Unavailable(Some(_))), "{code:?}");
         }
-        for code in [Code::NotFound, Code::InvalidArgument, Code::PermissionDenied, Code::FailedPrecondition] {
+        for code in [Code::NotFound, Code::InvalidArgument, Code::FailedPrecondition] {
             assert!(matches!(failure(code, "x"), Failure::Refused(_)), "{code:?}");
         }
+        assert!(matches!(failure(Code::PermissionDenied, "x"), Failure::Forbidden(_)));
+        assert!(matches!(failure(Code::Unknown, "auth: permission denied"), Failure::Forbidden(_)));
         let lost = etcd_client::Error::WatchError("closed".to_owned());
         assert!(matches!(lost.into(), Failure::Unavailable(Some(_))));
     }
@@ -379,7 +398,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_prefix_is_the_next_key_that_has_it_not() {
-        assert_eq!(end_of("/a/"), b"/a0");
-        assert_eq!(end_of("/a/node"), b"/a/nodf");
+        assert_eq!(end_of_prefix("/a/"), "/a0");
+        assert_eq!(end_of_prefix("/a/node"), "/a/nodf");
     }
 }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     Store,
+    access::{Present, Step},
     store::{
         Alarm, ClusterMember, Endpoints, MemberState,
         connection::{
@@ -257,6 +258,14 @@ impl Connection for MemoryConnection {
             let bytes = serde_json::to_vec(&pairs).map_err(|_| Failure::Unavailable(None))?;
             Ok(Box::new(MemorySnapshot(Some(bytes))) as Box<dyn SnapshotStream>)
         })
+    }
+
+    fn access(&self) -> Answer<Present> {
+        self.send(CallKind::Maintenance, String::new(), |_, _| Ok(Present::default()))
+    }
+
+    fn change_access(&self, _: Step) -> Answer<()> {
+        self.send(CallKind::Maintenance, String::new(), |_, _| Ok(()))
     }
 
     fn defragment(&self) -> Answer<()> {

@@ -19,7 +19,7 @@ use x509_parser::{
 };
 
 use super::{NAMELESS_RACK, dns_label};
-use crate::config::{is_rack_name, is_reserved};
+use crate::names::{is_rack_name, is_reserved};
 
 /// Scheme and trust domain of the URIs in all certificates.
 const URI_PREFIX: &str = "spiffe://ironmesh/";

@@ -90,7 +90,7 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
 
 /// Creates a certificate for a user, signed by the private CA of the data directory, and a context for it. Returns the
 /// path of the context.
-pub(super) fn certify(data: &Path, name: &str, role: Role) -> Result<PathBuf> {
+pub(crate) fn certify(data: &Path, name: &str, role: Role) -> Result<PathBuf> {
     ensure!(
         is_operator_name(name),
         "invalid name {name:?}: use at most 64 letters, digits and -_. and none of the words operator, dc, rack, service and default"
