@@ -4,7 +4,6 @@ use crate::app::number as app;
 use crate::chassis::number as chassis;
 use crate::message::{Command, Completion, netfn};
 use crate::rakp::Status;
-use crate::session::output::Reason;
 
 /// What the code of an answer says about the request, and about sending it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,22 +83,6 @@ impl Status {
             // Payload type; algorithms; GUID; suite; parameter.
             0x03..=0x07 | 0x0e | 0x10..=0x12 => Meaning::Never,
             _ => Meaning::Undefined,
-        }
-    }
-}
-
-impl Reason {
-    /// Returns the meaning of the end of a session.
-    #[must_use]
-    pub const fn meaning(self) -> Meaning {
-        match self {
-            Self::WrongPassword | Self::UnknownUser | Self::WrongKey => Meaning::WrongCredentials,
-            Self::NoPrivilege => Meaning::NoPrivilege,
-            Self::NoSlot => Meaning::NotNow,
-            Self::NoSuite => Meaning::Never,
-            Self::Refused(status) => status.meaning(),
-            Self::Unraised(completion) => raise_meaning(completion),
-            Self::Unclosed(_) | Self::Silent | Self::Forged => Meaning::Unclear,
         }
     }
 }

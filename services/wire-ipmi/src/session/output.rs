@@ -1,6 +1,7 @@
 //! Outputs of a session.
 
 use crate::cipher::Suite;
+use crate::meaning::{Meaning, raise_meaning};
 use crate::message::Completion;
 use crate::rakp::Status;
 
@@ -93,6 +94,22 @@ pub enum Reason {
     /// Responses were received, but none could be authenticated.
     #[error("the BMC's answers are forged")]
     Forged,
+}
+
+impl Reason {
+    /// Returns the meaning of the end of a session.
+    #[must_use]
+    pub const fn meaning(self) -> Meaning {
+        match self {
+            Self::WrongPassword | Self::UnknownUser | Self::WrongKey => Meaning::WrongCredentials,
+            Self::NoPrivilege => Meaning::NoPrivilege,
+            Self::NoSlot => Meaning::NotNow,
+            Self::NoSuite => Meaning::Never,
+            Self::Refused(status) => status.meaning(),
+            Self::Unraised(completion) => raise_meaning(completion),
+            Self::Unclosed(_) | Self::Silent | Self::Forged => Meaning::Unclear,
+        }
+    }
 }
 
 /// State of a cancelled request.
