@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire-ipmi", &[]),
     ("wire-ironic", &[]),
     ("wire-config-drive", &[]),
+    ("driver-info", &["domain", "keyspace", "wire-ironic"]),
     ("proto", &["domain"]),
     ("keyspace", &["domain"]),
     ("service-kit", &["domain"]),
@@ -42,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "ironic-api",
         &[
             "domain",
+            "driver-info",
             "proto",
             "keyspace",
             "mesh",

@@ -4,41 +4,55 @@ use domain::{net::BmcAddr, secret::Secret};
 use keyspace::value::{CipherSuite, Ipmi, IpmiPrivilege};
 use serde_json::{Map, Value};
 
-use super::driver_info::keys::{given, plain, truth};
+use crate::values::{given, plain, truth};
 
 /// The property with the key K_G, which is a secret.
-pub(super) const KEY: &str = "ipmi_hex_kg_key";
+pub const KEY: &str = "ipmi_hex_kg_key";
 /// Maximum length of the key K_G, in octets (IPMI 2.0 §13.20).
 const MAX_KEY_BYTES: usize = 20;
 
 /// An invalid IPMI property. The texts of the first two are Ironic's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InvalidIpmi {
+pub enum InvalidIpmi {
+    /// The privilege level is none of Ironic's.
     #[error(
         "Invalid privilege level value:{0}, the valid value can be one of ADMINISTRATOR, OPERATOR, USER, CALLBACK \
          (driver_info/ipmi_priv_level)"
     )]
     Privilege(String),
+    /// The key K_G has half an octet.
     #[error("Number of ipmi_hex_kg_key characters is not even")]
     OddKey,
+    /// The key K_G is no number, or too long.
     #[error("driver_info/ipmi_hex_kg_key must be a hexadecimal number of at most {} digits", MAX_KEY_BYTES * 2)]
     Key,
+    /// Sessions with this cipher suite are not supported.
     #[error(
         "driver_info/ipmi_cipher_suite = {0} is not supported: use 17 or 3, or remove it, and 17 is used, or 3 with a BMC \
          that does not have 17"
     )]
     CipherSuite(String),
+    /// The value is no Boolean.
     #[error("Invalid value {0} set in driver_info/ipmi_disable_boot_timeout. The value should be a Boolean")]
     BootTimeout(String),
+    /// Address and port are no address of a BMC.
     #[error(
         "driver_info/ipmi_address = {address} with driver_info/ipmi_port = {port} is no address of a BMC: set ipmi_address \
          to an IPv4 address or a host name, and ipmi_port to a number from 1 to 65535"
     )]
-    Address { address: String, port: String },
+    Address {
+        /// The value of `ipmi_address`.
+        address: String,
+        /// The value of `ipmi_port`.
+        port: String,
+    },
 }
 
 /// Checks the properties.
-pub(super) fn check(info: &Map<String, Value>) -> Result<(), InvalidIpmi> {
+///
+/// # Errors
+/// The first invalid one.
+pub fn check(info: &Map<String, Value>) -> Result<(), InvalidIpmi> {
     if given(info, "ipmi_address").is_some() && address(info).is_none() {
         let shown = |key| given(info, key).map(plain).unwrap_or_default();
         return Err(InvalidIpmi::Address { address: shown("ipmi_address"), port: shown("ipmi_port") });
@@ -51,7 +65,10 @@ pub(super) fn check(info: &Map<String, Value>) -> Result<(), InvalidIpmi> {
 }
 
 /// Parses how a session is opened. The result has no key K_G, which is a secret.
-pub(super) fn parse(info: &Map<String, Value>) -> Result<Ipmi, InvalidIpmi> {
+///
+/// # Errors
+/// The first invalid property.
+pub fn parse(info: &Map<String, Value>) -> Result<Ipmi, InvalidIpmi> {
     let privilege = match given(info, "ipmi_priv_level").map(plain) {
         None => IpmiPrivilege::default(),
         Some(word) => word.parse().map_err(|_| InvalidIpmi::Privilege(word))?,
@@ -70,15 +87,17 @@ pub(super) fn parse(info: &Map<String, Value>) -> Result<Ipmi, InvalidIpmi> {
     Ok(Ipmi { privilege, cipher_suite, key: None, keeps_boot_timeout })
 }
 
-/// Parses the address.
-pub(super) fn address(info: &Map<String, Value>) -> Option<BmcAddr> {
+/// Parses the address. `None` if there is none, or it is invalid.
+#[must_use]
+pub fn address(info: &Map<String, Value>) -> Option<BmcAddr> {
     let host = info.get("ipmi_address").and_then(Value::as_str).filter(|host| !host.is_empty())?;
     let port = given(info, "ipmi_port").map_or_else(|| domain::net::IPMI_PORT.to_string(), plain);
     format!("{host}:{port}").parse().ok()
 }
 
 /// The octets of the key K_G. `None` if it is empty or invalid.
-pub(super) fn key_octets(key: &Secret) -> Option<Secret> {
+#[must_use]
+pub fn key_octets(key: &Secret) -> Option<Secret> {
     let text = std::str::from_utf8(key.expose()).ok()?;
     octets(text).ok().filter(|key| !key.expose().is_empty())
 }

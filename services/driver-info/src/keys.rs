@@ -4,18 +4,21 @@
 //! operator sets is ignored silently. Keys that Ironic does not document are kept, as in Ironic: clients store notes of their
 //! own there. `fake-hardware` nodes take anything.
 
-use domain::{driver::Driver, power::BootPersistence};
-use serde_json::{Map, Value};
+use domain::driver::Driver;
+use serde_json::Value;
 use wire_ironic::error::{Class, Error};
 
-use crate::ipmi;
+use crate::{
+    ipmi,
+    values::{FALSE, TRUE, boot_persistence, given, plain},
+};
 
 /// Maximum length of a value that is repeated in an error, in characters.
 const MAX_SHOWN_CHARS: usize = 64;
 
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// It acts. `drivers.rs` describes it.
     Acts,
     /// Clients may set it; the reason why nothing depends on it.
@@ -31,13 +34,13 @@ pub(crate) enum Fate {
 
 /// A key of `driver_info`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Key {
+pub struct Key {
     /// Its name.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// The driver that it belongs to. `None` for all.
-    pub(crate) driver: Option<Driver>,
+    pub driver: Option<Driver>,
     /// What becomes of it.
-    pub(crate) fate: Fate,
+    pub fate: Fate,
 }
 
 const fn key(name: &'static str, fate: Fate) -> Key {
@@ -56,11 +59,6 @@ const fn refused(why: &'static str) -> Fate {
     Fate::Refused { unless: &[], why }
 }
 
-/// Words for false, as oslo.utils `strutils.bool_from_string` has them.
-const FALSE: &[&str] = &["false", "0", "f", "off", "n", "no"];
-/// Words for true.
-const TRUE: &[&str] = &["true", "1", "t", "on", "y", "yes"];
-
 const NO_RESCUE: Fate = Fate::Kept("no driver rescues: rescue_interface is no-rescue");
 const NO_NETWORKS: Fate = Fate::Kept("network_interface is noop: there are no networks to switch between");
 const NO_ANSIBLE: Fate = Fate::Kept("deploy_interface ansible is refused");
@@ -71,7 +69,7 @@ const PROXY: Fate = refused("the rack's storage-service downloads images, and th
 
 /// The keys. Sources: Ironic 39, `drivers/utils.py`, `drivers/modules/{agent,agent_base,ipmitool,pxe_base}.py`,
 /// `drivers/modules/redfish/{boot,utils}.py`, and the keys that its sources read without documenting them.
-pub(crate) const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &[
     key("deploy_kernel", Fate::Acts),
     key("deploy_ramdisk", Fate::Acts),
     key("kernel_append_params", Fate::Acts),
@@ -165,7 +163,7 @@ pub(crate) const KEYS: &[Key] = &[
 ///
 /// # Errors
 /// 400 with the key, the reason and what to do.
-pub(crate) fn check(driver: Driver, info: Option<&Value>) -> Result<(), Error> {
+pub fn check(driver: Driver, info: Option<&Value>) -> Result<(), Error> {
     let Some(info) = info.and_then(Value::as_object).filter(|_| driver != Driver::FakeHardware) else { return Ok(()) };
     for known in KEYS.iter().filter(|key| key.driver.is_none_or(|own| own == driver)) {
         let (Fate::Refused { unless, why }, Some(value)) = (known.fate, given(info, known.name)) else { continue };
@@ -187,33 +185,6 @@ pub(crate) fn check(driver: Driver, info: Option<&Value>) -> Result<(), Error> {
     match driver {
         Driver::Ipmi => ipmi::check(info).map_err(|invalid| Class::Invalid.error(invalid.to_string())),
         Driver::Redfish | Driver::FakeHardware | Driver::ManualManagement => Ok(()),
-    }
-}
-
-/// The value of a key. `None` if it is missing, null or empty.
-pub(crate) fn given<'a>(info: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    info.get(key).filter(|value| !value.is_null() && value.as_str() != Some(""))
-}
-
-/// A value as text. The stock command line turns digits into a number.
-pub(crate) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// A value as a Boolean, in each form that Ironic accepts.
-pub(crate) fn truth(value: &Value) -> Option<bool> {
-    let word = plain(value).trim().to_ascii_lowercase();
-    let word = word.as_str();
-    if TRUE.contains(&word) { Some(true) } else { FALSE.contains(&word).then_some(false) }
-}
-
-/// The value of `force_persistent_boot_device`. Ironic accepts the old values True and False as Always and Default.
-pub(crate) fn boot_persistence(value: &Value) -> Option<BootPersistence> {
-    match plain(value).trim().to_ascii_lowercase().as_str() {
-        "default" => Some(BootPersistence::Default),
-        "always" => Some(BootPersistence::Always),
-        "never" => Some(BootPersistence::Never),
-        _ => truth(value).map(|is_on| if is_on { BootPersistence::Always } else { BootPersistence::Default }),
     }
 }
 

@@ -1,55 +1,29 @@
-//! Parses a node's driver, interfaces and `driver_info`. Pure.
+//! What `driver_info` of a node says: how its BMC is reached, and what its agent boots. Pure.
+//!
+//! | module | content |
+//! |---|---|
+//! | [`keys`] | the keys that Ironic documents, and what becomes of each |
+//! | [`ipmi`], [`redfish`] | the properties of each kind of BMC |
+//! | `values` | values in every form that clients send |
 
-use domain::{
-    driver::{Driver, Interface},
-    kernel_arguments::KernelArgumentsError,
-    net::BmcAddr,
-    power::BootPersistence,
-};
+pub mod ipmi;
+pub mod keys;
+pub mod redfish;
+mod values;
+
+use domain::{driver::Driver, kernel_arguments::KernelArgumentsError, net::BmcAddr, power::BootPersistence};
 use keyspace::value::{ExtraFields, Ipmi, IronicRamdisk, NodeSpec, Redfish};
 use serde_json::{Map, Value};
-use wire_ironic::error::{Class, Error, text};
+use wire_ironic::error::{Class, Error};
 
-use super::{ipmi, records::interface_field, redfish};
-
-pub(super) mod keys;
-
-/// Parses a node's driver.
-pub(super) fn driver(attributes: &Map<String, Value>) -> Result<Driver, Error> {
-    let word = attributes.get("driver").and_then(Value::as_str).unwrap_or_default();
-    let group = attributes.get("conductor_group").and_then(Value::as_str).unwrap_or_default();
-    let driver = word.parse().ok().filter(|driver| Driver::SERVED.contains(driver));
-    driver.ok_or_else(|| text::no_valid_host(word, group))
-}
-
-/// Checks that the driver has each selected interface implementation.
-pub(super) fn check_interfaces(driver: Driver, attributes: &Map<String, Value>) -> Result<(), Error> {
-    for interface in Interface::ALL.iter().copied() {
-        let Some(name) = attributes.get(&interface_field(interface)).and_then(Value::as_str) else { continue };
-        if driver.supports(interface, name) {
-            continue;
-        }
-        let existing = interface.implementations();
-        return Err(Class::Invalid.error(if existing.contains(&name) {
-            format!("{interface} interface implementation '{name}' is not supported by hardware type {driver}.")
-        } else {
-            let valid: Vec<String> = existing.iter().map(|name| format!("'{name}'")).collect();
-            format!(
-                "Could not find the following interface in the 'ironic.hardware.interfaces.{interface}' entrypoint: \
-                 {name}. Valid interfaces are [{}].",
-                valid.join(", ")
-            )
-        }));
-    }
-    Ok(())
-}
+pub use self::values::plain;
 
 /// The ramdisk that a node with an agent names, if it names both of its files. Kernel arguments of the instance have
 /// precedence.
 ///
 /// # Errors
 /// `Invalid` if kernel arguments cannot be put into a boot script, also where no ramdisk is named yet.
-pub(super) fn ironic_ramdisk(driver: Driver, spec: &NodeSpec) -> Result<Option<IronicRamdisk>, Error> {
+pub fn ironic_ramdisk(driver: Driver, spec: &NodeSpec) -> Result<Option<IronicRamdisk>, Error> {
     let (info, instance) = (spec.driver_info.as_ref(), spec.instance_info.as_ref());
     let of = |fields: Option<&'_ ExtraFields>, name: &str| {
         fields.and_then(|fields| fields.text(name)).filter(|text| !text.is_empty()).map(str::to_owned)
@@ -67,23 +41,30 @@ pub(super) fn ironic_ramdisk(driver: Driver, spec: &NodeSpec) -> Result<Option<I
 }
 
 /// Which boot orders of a node last longer than one boot.
-pub(super) fn boot_persistence(spec: &NodeSpec) -> BootPersistence {
+#[must_use]
+pub fn boot_persistence(spec: &NodeSpec) -> BootPersistence {
     let named = spec.driver_info.as_ref().and_then(|info| info.as_map().get("force_persistent_boot_device"));
-    named.and_then(keys::boot_persistence).unwrap_or_default()
+    named.and_then(values::boot_persistence).unwrap_or_default()
 }
 
 /// Address of a BMC, and the keys of its user name and password in `driver_info`.
-pub(super) struct BmcAccess {
-    pub(super) address: BmcAddr,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BmcAccess {
+    /// Its address.
+    pub address: BmcAddr,
     /// Settings of an IPMI BMC, without the key K_G.
-    pub(super) ipmi: Ipmi,
-    pub(super) redfish: Option<Redfish>,
-    pub(super) user: &'static str,
-    pub(super) password: &'static str,
+    pub ipmi: Ipmi,
+    /// Settings of a Redfish BMC.
+    pub redfish: Option<Redfish>,
+    /// The key of the user name.
+    pub user: &'static str,
+    /// The key of the password.
+    pub password: &'static str,
 }
 
 /// Parses how to reach a BMC. `None` if `driver_info` is incomplete or invalid.
-pub(super) fn bmc_access(driver: Driver, info: &Map<String, Value>) -> Option<BmcAccess> {
+#[must_use]
+pub fn bmc_access(driver: Driver, info: &Map<String, Value>) -> Option<BmcAccess> {
     match driver {
         Driver::Ipmi => {
             let (address, ipmi) = (ipmi::address(info)?, ipmi::parse(info).ok()?);
@@ -103,18 +84,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn attributes(value: Value) -> Map<String, Value> {
-        value.as_object().cloned().unwrap()
-    }
-
-    #[test]
-    fn an_interface_of_another_driver_and_an_unknown_one_are_rejected() {
-        let refused = |value| check_interfaces(Driver::Ipmi, &attributes(value)).unwrap_err().text;
-        assert!(refused(json!({"deploy_interface": "nope"})).contains("entrypoint: nope"));
-        assert!(refused(json!({"deploy_interface": "fake"})).contains("not supported by hardware type ipmi"));
-        assert!(check_interfaces(Driver::Ipmi, &attributes(json!({"deploy_interface": "direct"}))).is_ok());
-    }
 
     #[test]
     fn a_ramdisk_needs_both_kernel_and_ramdisk() {

@@ -13,7 +13,7 @@ const MAX_PATH_CHARS: usize = 1024;
 ///
 /// # Errors
 /// The invalid property, in the words of Ironic.
-pub(super) fn parse(info: &Map<String, Value>) -> Result<Option<(BmcAddr, Redfish)>, InvalidProperty> {
+pub fn parse(info: &Map<String, Value>) -> Result<Option<(BmcAddr, Redfish)>, InvalidProperty> {
     let value = match info.get("redfish_address") {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
@@ -29,7 +29,7 @@ pub(super) fn parse(info: &Map<String, Value>) -> Result<Option<(BmcAddr, Redfis
 
 /// Error for an invalid property: the text before and after the node's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct InvalidProperty {
+pub struct InvalidProperty {
     what: String,
     hint: &'static str,
 }
@@ -46,15 +46,28 @@ impl InvalidProperty {
 
 /// Reason that a node's Redfish service cannot be reached.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum InvalidRedfish {
+pub enum InvalidRedfish {
+    /// There is no address.
     #[error("Missing the following Redfish properties in node {node} driver_info: ['redfish_address']")]
-    NoAddress { node: NodeId },
+    NoAddress {
+        /// The node.
+        node: NodeId,
+    },
+    /// A property is invalid.
     #[error("{}", property.of(&node.to_string()))]
-    Property { node: NodeId, property: InvalidProperty },
+    Property {
+        /// The node.
+        node: NodeId,
+        /// The property.
+        property: InvalidProperty,
+    },
 }
 
 /// Checks that the properties of a node suffice to reach its BMC.
-pub(super) fn validate(node: NodeId, info: &Map<String, Value>) -> Result<(), InvalidRedfish> {
+///
+/// # Errors
+/// [`InvalidRedfish`]
+pub fn validate(node: NodeId, info: &Map<String, Value>) -> Result<(), InvalidRedfish> {
     match parse(info) {
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(InvalidRedfish::NoAddress { node }),

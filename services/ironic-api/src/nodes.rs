@@ -7,6 +7,7 @@ use domain::{
     id::{NodeId, RackId},
     provision::Refused,
 };
+use driver_info::{BmcAccess, bmc_access, boot_persistence, ipmi, ironic_ramdisk, keys};
 use keyspace::{
     seal::open_text,
     store::Versioned,
@@ -27,9 +28,9 @@ use super::{
     ApiRequest, RestApi,
     authz::NodeVisibility,
     condition,
-    driver_info::{BmcAccess, bmc_access, boot_persistence, check_interfaces, driver, ironic_ramdisk, keys},
     fault::fault,
-    ipmi, list,
+    interfaces::{check_interfaces, driver},
+    list,
     node_document::{NodeDocument, field, render},
     pages::Page,
     records::{from_fields, interface_field, to_fields},
@@ -231,7 +232,7 @@ impl RestApi {
         let Some(info) = info else { return Ok(None) };
         let Some(access) = bmc_access(before.driver, info.as_map()) else { return Ok(None) };
         let BmcAccess { address, mut ipmi, redfish, user, password: key } = access;
-        let user = info.as_map().get(user).map(keys::plain).unwrap_or_default();
+        let user = info.as_map().get(user).map(driver_info::plain).unwrap_or_default();
         let registry = &self.app.registry;
         let internal = |error: scheduler_core::Error| fault(&node.to_string(), &error);
         // A password that is sealed as the one in use was not changed.

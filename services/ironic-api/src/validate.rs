@@ -4,13 +4,11 @@ use domain::{
     driver::{Driver, Interface},
     id::NodeId,
 };
+use driver_info::redfish::{self, InvalidRedfish};
 use serde_json::Value;
 use wire_ironic::error::{Class, Error};
 
-use super::{
-    node_document::driver_info,
-    redfish::{self, InvalidRedfish},
-};
+use super::node_document::driver_info;
 use scheduler_core::node_view::NodeView;
 
 /// Interfaces in the response; the vendor interface is not among them.

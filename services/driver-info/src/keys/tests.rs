@@ -2,7 +2,7 @@ use keyspace::value::NodeSpec;
 use serde_json::json;
 
 use super::*;
-use crate::driver_info::{bmc_access, boot_persistence as boot_persistence_of, ironic_ramdisk};
+use crate::{bmc_access, boot_persistence as boot_persistence_of, ironic_ramdisk};
 
 /// Every key of `driver_info` in Ironic 39, with its source, a value that must have an effect, and what becomes of it: `acts`,
 /// `refused`, or `kept`.

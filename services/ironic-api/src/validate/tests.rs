@@ -7,7 +7,7 @@ use keyspace::value::NodeSpec;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::{driver_info::check_interfaces, records::interface_field, test_node::node};
+use crate::{interfaces::check_interfaces, records::interface_field, test_node::node};
 
 /// Default implementations that differ from Ironic's, because this service does not carry out Ironic's.
 const OTHER_DEFAULTS: &[(&str, &str, &str, &str)] = &[
