@@ -96,10 +96,24 @@ async fn wrong_is_said(rest: &Rest<'_>, emulator: &Emulator) -> Result<()> {
     let valid = rest.ask("GET", "nodes/n1/validate", None).await?;
     ensure!(valid["power"]["result"] == true && valid["management"]["result"] == true, "{valid}");
     fails(rest, "redfish_verify_ca").await.context("a certificate of an unknown CA")?;
-    set(rest, "redfish_verify_ca", json!(emulator.ca)).await?;
+    for path in [json!("/dev/zero"), json!(emulator.ca), json!("../ca.pem")] {
+        let change = trusting(path.clone());
+        ensure!(rest.status("PATCH", "nodes/n1", Some(change)).await? == 400, "a path was taken: {path}");
+    }
+    rest.ask("PATCH", "nodes/n1", Some(trusting(json!("missing.pem")))).await?;
+    fails(rest, "names no usable PEM file").await.context("a file that does not exist")?;
+    rest.ask("PATCH", "nodes/n1", Some(trusting(json!(fs::read_to_string(&emulator.ca)?)))).await?;
     fails(rest, "rejected the user or the password").await?;
     ensure!(emulator.asked("POST")?.is_empty() && emulator.asked("PATCH")?.is_empty(), "it was told something");
     Ok(())
+}
+
+/// A change of the certificates that are believed. The password must be given again for that.
+fn trusting(certificates: Value) -> Value {
+    json!([
+        {"op": "add", "path": "/driver_info/redfish_verify_ca", "value": certificates},
+        {"op": "add", "path": "/driver_info/redfish_password", "value": "wrong"},
+    ])
 }
 
 async fn set(rest: &Rest<'_>, key: &str, value: Value) -> Result<()> {

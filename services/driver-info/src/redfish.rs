@@ -2,12 +2,16 @@
 
 use domain::{id::NodeId, net::BmcAddr};
 use keyspace::value::{Login, Redfish, Transport, Trust};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Map, Value};
+use wire_ironic::error::{Class, Error};
 
 /// Default path of the service root (DSP0266 §6.3).
 const ROOT: &str = "/redfish/v1";
 /// Maximum length of a path, in characters.
 const MAX_PATH_CHARS: usize = 1024;
+/// Maximum length of a value that is repeated in an error, in characters.
+const MAX_SHOWN_CHARS: usize = 64;
 
 /// Parses how to reach the Redfish service. `None` if `driver_info` has no address.
 ///
@@ -111,18 +115,40 @@ fn trust(info: &Map<String, Value>) -> Result<Trust, InvalidProperty> {
     match info.get("redfish_verify_ca") {
         None | Some(Value::Null) => Ok(Trust::default()),
         Some(Value::Bool(believes)) => Ok(of(*believes)),
-        Some(Value::String(path)) if path.starts_with('/') && path.len() <= MAX_PATH_CHARS => {
-            Ok(Trust::File(path.clone()))
-        }
         Some(other) => match word(other).as_str() {
             "true" | "1" | "t" | "on" | "y" | "yes" => Ok(of(true)),
             "false" | "0" | "f" | "off" | "n" | "no" => Ok(of(false)),
-            _ => Err(InvalidProperty::new(
-                format!("Invalid value type {} set in driver_info/redfish_verify_ca", plain(other)),
-                ". The value should be a Boolean or the path of a PEM file on the power-service's host",
-            )),
+            _ => other.as_str().and_then(Trust::named).filter(is_readable).ok_or_else(|| {
+                let shown: String = plain(other).chars().take(MAX_SHOWN_CHARS).collect();
+                InvalidProperty::new(
+                    format!("Invalid value type {shown:?} set in driver_info/redfish_verify_ca"),
+                    ". The value should be a Boolean, certificates as PEM text, or the name of a PEM file in the folder \
+                     power.ca_folder of the power-service's host; a path is refused.",
+                )
+            }),
         },
     }
+}
+
+/// Returns whether PEM text can be decoded and has a certificate. A file is checked by the power-service that has it.
+fn is_readable(trust: &Trust) -> bool {
+    match trust {
+        Trust::Pem(text) => {
+            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+            certificates.is_ok_and(|certificates| !certificates.is_empty())
+        }
+        Trust::Host | Trust::File(_) | Trust::Anybody => true,
+    }
+}
+
+/// Checks the certificates that `driver_info` names, whatever the driver: what a client names must never be opened as a
+/// path.
+///
+/// # Errors
+/// 400 with the reason.
+pub(super) fn check_trust(node: NodeId, info: Option<&Value>) -> Result<(), Error> {
+    let Some(info) = info.and_then(Value::as_object) else { return Ok(()) };
+    trust(info).map(drop).map_err(|invalid| Class::Invalid.error(invalid.of(&node.to_string())))
 }
 
 fn login(info: &Map<String, Value>) -> Result<Login, InvalidProperty> {
@@ -187,19 +213,41 @@ mod tests {
         };
         assert_eq!(of(json!({"redfish_verify_ca": "False"})).unwrap().trust, Trust::Anybody);
         assert_eq!(of(json!({"redfish_verify_ca": true})).unwrap().trust, Trust::Host);
-        assert_eq!(
-            of(json!({"redfish_verify_ca": "/etc/ca.pem"})).unwrap().trust,
-            Trust::File("/etc/ca.pem".to_owned())
-        );
-        assert!(
-            of(json!({"redfish_verify_ca": "ca.pem"})).unwrap_err().of("n").contains("redfish_verify_ca on node n")
-        );
+        assert_eq!(of(json!({"redfish_verify_ca": "ca.pem"})).unwrap().trust, Trust::File("ca.pem".to_owned()));
+        let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        assert_eq!(of(json!({"redfish_verify_ca": pem})).unwrap().trust, Trust::Pem(pem.to_owned()));
         assert_eq!(of(json!({"redfish_auth_type": "session"})).unwrap().login, Login::Session);
         assert!(
             of(json!({"redfish_auth_type": "magic"})).unwrap_err().of("n").contains("['auto', 'basic', 'session']")
         );
         assert_eq!(of(json!({"redfish_system_id": "/redfish/v1/Systems/1"})).unwrap().system, "/redfish/v1/Systems/1");
         assert!(of(json!({"redfish_system_id": 1})).unwrap_err().of("n").contains("redfish_system_id on node n"));
+    }
+
+    #[test]
+    fn certificates_that_are_named_by_a_path_or_cannot_be_decoded_are_refused() {
+        let node = NodeId::new(uuid::Uuid::nil());
+        let cut = "-----BEGIN CERTIFICATE-----\nMIIB\n";
+        let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+        for wrong in [
+            json!("/dev/zero"),
+            json!("/etc/ca.pem"),
+            json!("../ca.pem"),
+            json!("sub/ca.pem"),
+            json!(".ca.pem"),
+            json!(cut),
+            json!(broken),
+            json!({"path": "/etc/ca.pem"}),
+            json!(7),
+        ] {
+            let error = check_trust(node, Some(&json!({"redfish_verify_ca": wrong}))).unwrap_err();
+            assert_eq!(error.status, 400, "{wrong}");
+            assert!(error.text.contains("redfish_verify_ca on node"), "{}", error.text);
+        }
+        for right in [json!(null), json!(true), json!("no"), json!("ca.pem")] {
+            assert!(check_trust(node, Some(&json!({"redfish_verify_ca": right}))).is_ok(), "{right}");
+        }
+        assert!(check_trust(node, None).is_ok());
     }
 
     #[test]

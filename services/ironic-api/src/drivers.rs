@@ -157,8 +157,9 @@ pub(super) fn properties(driver: Driver) -> Value {
             "redfish_username": "User at the BMC; none where it is not given.",
             "redfish_password": "Password of that user.",
             "redfish_verify_ca": "Whose certificates are believed: true, those of the authorities that the power-service's \
-                                  host knows; a path, those in that PEM file on that host, the BMC's own too; false, \
-                                  anybody's. true where it is not given.",
+                                  host knows; PEM text, those in it, the BMC's own too; a file name, those in that PEM \
+                                  file of the folder power.ca_folder on that host; false, anybody's. true where it is \
+                                  not given.",
             "redfish_auth_type": "session, basic, or auto: a session where the service has them, else basic. auto where \
                                   it is not given.",
         }),

@@ -34,6 +34,7 @@ use super::{
     node_document::{NodeDocument, field, render},
     pages::Page,
     records::{from_fields, interface_field, to_fields},
+    redfish,
     response::ApiResponse,
 };
 use scheduler_core::{
@@ -164,6 +165,7 @@ impl RestApi {
             None => NodeId::new(uuid::Uuid::new_v4()),
         };
         self.check_free(node, &name, &attributes)?;
+        redfish::check_trust(node, attributes.get("driver_info"))?;
         attributes.retain(|field, _| !ELSEWHERE.contains(&field.as_str()));
         let registry = &self.app.registry;
         let mut spec: NodeSpec = from_fields(attributes)?;
@@ -357,6 +359,9 @@ impl RestApi {
         check_interfaces(driver, &after)?;
         self.check_references(&after)?;
         self.check_instance(node, &after)?;
+        if before.get("driver_info") != after.get("driver_info") {
+            redfish::check_trust(node, after.get("driver_info"))?;
+        }
         let name = after.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let holder = self.app.registry.view().get(&keyspace::key::node_name(&name));
         if !name.is_empty() && holder.is_some_and(|holder| holder.value.id != node.uuid()) {

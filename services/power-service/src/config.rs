@@ -1,6 +1,6 @@
 //! Configuration of the power-service.
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::{net::SocketAddrV4, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use service_kit::config::{Common, Config as Configured};
@@ -38,6 +38,9 @@ pub struct Power {
     /// How often the power of each idle node is read; 0 disables it.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
+    /// Folder with the PEM files that `driver_info/redfish_verify_ca` may name; empty for none. Everyone who may change a
+    /// node may name any file in it.
+    pub ca_folder: PathBuf,
     /// Duration of a command to the simulated BMC of `fake-hardware`.
     #[serde(with = "humantime_serde")]
     pub fake: Duration,
@@ -53,6 +56,7 @@ impl Default for Power {
             settle: Duration::from_secs(30),
             soft_off: Duration::from_secs(60),
             poll: Duration::from_secs(60),
+            ca_folder: PathBuf::new(),
             fake: Duration::ZERO,
         }
     }
@@ -70,6 +74,9 @@ impl Configured for Config {
         }
         if self.power.fake >= self.power.instruction {
             problems.push("power.fake: must be shorter than power.instruction".to_owned());
+        }
+        if !self.power.ca_folder.as_os_str().is_empty() && !self.power.ca_folder.is_absolute() {
+            problems.push(format!("power.ca_folder: {} must be an absolute path", self.power.ca_folder.display()));
         }
         if self.power.instruction <= self.power.settle {
             problems.push("power.instruction: must be longer than power.settle".to_owned());

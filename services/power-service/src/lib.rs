@@ -61,7 +61,8 @@ pub async fn run_with(config: Config, kit: Kit, safety: SafetyParams) -> Result<
     let joined = Box::pin(mesh::join_with(&kit, Service::Power, endpoints, safety)).await?;
     let membership = joined.mesh.clone();
     let ipmi = ipmi::Ipmi::bind(config.power.bind, kit.host.clone()).await?;
-    let drivers = session::BmcDrivers { ipmi, redfish: redfish::Redfish::new(membership.times().settle) };
+    let redfish = redfish::Redfish::new(membership.times().settle, &config.power.ca_folder);
+    let drivers = session::BmcDrivers { ipmi, redfish };
     let timeline = service_kit::timeline::Timeline::new(format!("power-service at {}", bound.endpoint));
     let every = config.power.poll;
     let work = work::Work::new(joined.clone(), drivers, config.power, timeline.clone(), kit.host.clone())?;

@@ -47,6 +47,7 @@ const IRONIC_39: &[(&str, &str, &str, &str)] = &[
     ("redfish/utils.py", "redfish_username", "other", "acts"),
     ("redfish/utils.py", "redfish_password", "other", "acts"),
     ("redfish/utils.py", "redfish_verify_ca", "false", "acts"),
+    ("redfish/utils.py", "redfish_verify_ca", "bmc-ca.pem", "acts"),
     ("redfish/utils.py", "redfish_auth_type", "basic", "acts"),
     ("redfish/utils.py", "firmware_update_unresponsive_bmc_wait", "300", "kept"),
     ("redfish/utils.py", "redfish_tls_minimum_version", "1.3", "refused"),

@@ -22,6 +22,8 @@ const BOOT_FILES_PORT: u16 = 8080;
 const IMAGES_PORT: u16 = 8081;
 const AGENTS_PORT: u16 = 8443;
 const IRONIC_AGENTS_PORT: u16 = 6386;
+/// Folder below the data folder with the certificates that nodes may name (`driver_info/redfish_verify_ca`).
+const BMC_CA_FOLDER: &str = "bmc-ca";
 
 /// Returns all children: the scheduler-services, and each rack service as often as requested.
 pub(crate) fn children(options: &Options, certs: &Certs, etcd: &[String]) -> Result<Vec<Child>> {
@@ -54,8 +56,11 @@ fn child(
     let at = |port: u16| SocketAddr::from((outside, if address.is_some() { port } else { 0 }));
     let config = match service {
         Service::Power => {
-            let power =
-                power_service::Power { bind: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), ..Default::default() };
+            let power = power_service::Power {
+                bind: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+                ca_folder: std::path::absolute(options.data.join(BMC_CA_FOLDER)).unwrap_or_default(),
+                ..Default::default()
+            };
             format_config(&power_service::Config { service: common, power }, &options.set)?
         }
         Service::Pxe => {

@@ -25,6 +25,9 @@ struct Credentials {
     destination: &'static [(&'static str, &'static str)],
 }
 
+/// The key that says whose certificates are believed.
+const TRUST: &str = "redfish_verify_ca";
+
 const CREDENTIALS: &[Credentials] = &[
     Credentials {
         secrets: &["ipmi_password", "ipmi_hex_kg_key"],
@@ -41,7 +44,7 @@ const CREDENTIALS: &[Credentials] = &[
     },
     Credentials {
         secrets: &["redfish_password"],
-        destination: &[("redfish_address", ""), ("redfish_verify_ca", "true"), ("redfish_tls_minimum_version", "")],
+        destination: &[("redfish_address", ""), (TRUST, "true"), ("redfish_tls_minimum_version", "")],
     },
 ];
 
@@ -78,10 +81,14 @@ fn is_kept(before: &ExtraFields, after: &ExtraFields, secret: &str) -> bool {
     after.as_map().get(secret).is_some_and(|value| before.as_map().get(secret) == Some(value))
 }
 
-/// The value of a key as a lower-case word: clients send numbers and Booleans as text as well.
+/// The value of a key as a lower-case word: clients send numbers and Booleans as text as well. The case of certificates and
+/// of the names of their files has a meaning.
 fn word(fields: &ExtraFields, key: &str, default: &str) -> String {
     match fields.as_map().get(key) {
         None | Some(Value::Null) => default.to_owned(),
+        Some(Value::String(text)) if key == TRUST && !text.trim().eq_ignore_ascii_case(default) => {
+            text.trim().to_owned()
+        }
         Some(Value::String(text)) => text.trim().to_ascii_lowercase(),
         Some(other) => other.to_string(),
     }
@@ -97,11 +104,17 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+
     #[test]
     fn a_stored_secret_is_not_sent_to_another_destination() {
         let sealed = json!({"sealed": {"key": "k", "sealed": "s"}});
         let ipmi = json!({"ipmi_address": "10.0.0.5", "ipmi_username": "admin", "ipmi_password": sealed});
         let redfish = json!({"redfish_address": "https://bmc/", "redfish_password": sealed, "redfish_verify_ca": true});
+        let named =
+            json!({"redfish_address": "https://bmc/", "redfish_password": sealed, "redfish_verify_ca": "ca.pem"});
+        let pem =
+            json!({"redfish_address": "https://bmc/", "redfish_password": sealed, "redfish_verify_ca": CERTIFICATE});
         // What a client changes, and the key for which the secret is asked again.
         for (before, change, refused) in [
             (&ipmi, json!({"ipmi_address": "10.6.6.6"}), Some("ipmi_address")),
@@ -119,6 +132,12 @@ mod tests {
             (&redfish, json!({"redfish_address": "http://bmc/"}), Some("redfish_address")),
             (&redfish, json!({"redfish_verify_ca": false}), Some("redfish_verify_ca")),
             (&redfish, json!({"redfish_verify_ca": "True"}), None),
+            (&redfish, json!({"redfish_verify_ca": "ca.pem"}), Some("redfish_verify_ca")),
+            (&named, json!({"redfish_verify_ca": "ca.pem"}), None),
+            (&named, json!({"redfish_verify_ca": "CA.pem"}), Some("redfish_verify_ca")),
+            (&named, json!({"redfish_verify_ca": true}), Some("redfish_verify_ca")),
+            (&pem, json!({"redfish_verify_ca": CERTIFICATE.replace('M', "m")}), Some("redfish_verify_ca")),
+            (&pem, json!({"redfish_verify_ca": CERTIFICATE.trim()}), None),
             (&redfish, json!({"redfish_verify_ca": null}), None),
             (&redfish, json!({"redfish_system_id": "/redfish/v1/Systems/2"}), None),
         ] {

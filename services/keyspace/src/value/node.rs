@@ -168,10 +168,43 @@ pub enum Trust {
     /// Those of the certificate authorities that the power-service's host trusts.
     #[default]
     Host,
-    /// Those in this PEM file on the power-service's host, and those that they signed.
+    /// Those in the file of this name in the power-service's folder `power.ca_folder`, and those that they signed.
     File(String),
+    /// Those in this PEM text, and those that they signed.
+    Pem(String),
     /// All: everyone on the network path can pose as the BMC and read the password.
     Anybody,
+}
+
+impl Trust {
+    /// Maximum size of certificates in a record, in bytes: a chain of five with 4096-bit keys has a quarter of it.
+    pub const MAX_PEM_BYTES: usize = 32 << 10;
+    /// Maximum length of a file name, in bytes.
+    const MAX_NAME_BYTES: usize = 255;
+
+    /// Returns the certificates that a client names: by their PEM text (RFC 7468) or by the name of a file. Returns
+    /// `None` for everything else, in particular for a path: a client must not choose which file a service opens.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        if text.contains("-----BEGIN CERTIFICATE-----") {
+            let is_plain = |octet: u8| octet.is_ascii_graphic() || matches!(octet, b' ' | b'\t' | b'\r' | b'\n');
+            let fits = text.len() <= Self::MAX_PEM_BYTES && text.bytes().all(is_plain);
+            return fits.then(|| Self::Pem(text.to_owned()));
+        }
+        Self::is_file_name(text).then(|| Self::File(text.to_owned()))
+    }
+
+    /// Returns whether this is the name of a file that a client may choose: of letters, digits, dots, dashes and
+    /// underscores, without a leading dot, a leading dash or two dots in a row.
+    #[must_use]
+    pub fn is_file_name(text: &str) -> bool {
+        let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b'_');
+        !text.is_empty()
+            && text.len() <= Self::MAX_NAME_BYTES
+            && !text.starts_with(['.', '-'])
+            && !text.contains("..")
+            && text.bytes().all(is_plain)
+    }
 }
 
 /// How to authenticate to a Redfish service.
@@ -317,11 +350,44 @@ mod tests {
 
     #[test]
     fn redfish_settings_are_readable_and_have_defaults() {
-        let all = Redfish { system: "1".to_owned(), trust: Trust::File("/ca.pem".to_owned()), ..Redfish::default() };
+        let all = Redfish { system: "1".to_owned(), trust: Trust::File("ca.pem".to_owned()), ..Redfish::default() };
         let text = serde_json::to_string(&all).unwrap();
-        assert_eq!(text, r#"{"transport":"https","system":"1","trust":{"file":"/ca.pem"},"login":"auto"}"#);
+        assert_eq!(text, r#"{"transport":"https","system":"1","trust":{"file":"ca.pem"},"login":"auto"}"#);
         assert_eq!(serde_json::from_str::<Redfish>(&text).unwrap(), all);
         assert_eq!(serde_json::from_str::<Redfish>("{}").unwrap(), Redfish::default());
         assert_eq!(all.url(&"bmc:443".parse().unwrap()), "https://bmc:443");
+    }
+
+    #[test]
+    fn a_client_names_certificates_by_their_text_or_by_a_bare_file_name_and_never_by_a_path() {
+        let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        assert_eq!(Trust::named(pem), Some(Trust::Pem(pem.to_owned())));
+        for name in ["ca.pem", "rack-7_bmc.crt", "CA", "a.b.c", "0"] {
+            assert_eq!(Trust::named(name), Some(Trust::File(name.to_owned())));
+        }
+        let long = "a".repeat(256);
+        let large = format!("{pem}{}", " ".repeat(Trust::MAX_PEM_BYTES));
+        let hidden = format!("{pem}\u{202e}");
+        for (wrong, why) in [
+            ("/dev/zero", "a device without end"),
+            ("/etc/shadow", "a file of the host"),
+            ("../ca.pem", "out of the folder"),
+            ("a/../../b", "out of the folder"),
+            ("sub/ca.pem", "a path"),
+            ("..", "the folder above"),
+            (".", "the folder"),
+            (".ssh", "a hidden file"),
+            ("a..b", "two dots"),
+            ("-rf", "an option"),
+            ("ca.pem\0", "a NUL ends a name in C"),
+            ("ca pem", "a space"),
+            ("c\u{e4}.pem", "not ASCII"),
+            ("", "nothing"),
+            (&long, "longer than NAME_MAX"),
+            (&large, "larger than a record may hold"),
+            (&hidden, "not printable"),
+        ] {
+            assert_eq!(Trust::named(wrong), None, "{why}: {wrong:?}");
+        }
     }
 }

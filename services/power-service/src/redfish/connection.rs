@@ -13,10 +13,10 @@ use std::{
 use domain::net::BmcAddr;
 use futures::{FutureExt as _, future::poll_fn};
 use hyper::{
-    Request, Response,
+    Method, Request, Response,
     body::{Body as _, Incoming},
     client::conn::http1::{self, SendRequest},
-    header::{ETAG, HeaderName, HeaderValue, LOCATION},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION},
 };
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -28,13 +28,20 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use super::{
+    decode::{Body, decode},
+    http_policy::{Head, Origin},
+};
+
 /// Header that carries a session token (DSP0266 §13.3.4).
 pub(super) const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 /// Maximum time to connect, including TLS, at which BMCs are slow.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time to wait for a response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Maximum size of a response body, in bytes; the system resource of a large machine has about 30 KiB.
+/// Maximum time to wait for the body of an error, which is for its text only.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum size of a response body, compressed and decompressed, in bytes; the system resource of a large machine has about 30 KiB.
 const MAX_BODY_BYTES: usize = 1 << 20;
 /// Maximum size of a response head, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -53,12 +60,28 @@ pub(super) struct Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// Path of the resource that answered, after redirects; empty if none were followed.
+    pub(super) path: String,
     pub(super) etag: Option<String>,
     pub(super) location: Option<String>,
     /// Token of a new session. Marked as sensitive, so that it is not printed.
     pub(super) token: Option<HeaderValue>,
-    /// The JSON body; null if there is none or it is not JSON.
-    pub(super) body: Value,
+    /// Media type that the service claims. Many are wrong, so it does not decide how the body is read.
+    pub(super) content_type: String,
+    /// The body.
+    pub(super) body: Body,
+}
+
+impl Answer {
+    /// Returns what the HTTP policy needs to know of it.
+    pub(super) fn head(&self) -> Head<'_> {
+        Head { status: self.status, location: self.location.as_deref() }
+    }
+
+    /// Returns the body, or null if it is not JSON.
+    pub(super) fn json(&self) -> &Value {
+        if let Body::Json(body) = &self.body { body } else { &Value::Null }
+    }
 }
 
 /// Why there is no response.
@@ -100,6 +123,13 @@ impl Connection {
         self.open.is_some()
     }
 
+    /// Returns where requests go.
+    pub(super) fn origin(&self) -> Origin {
+        let Endpoint { address, tls, .. } = &self.endpoint;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        Origin { scheme, host: address.host.clone(), port: address.port }
+    }
+
     /// Connects, unless there is a usable connection.
     pub(super) async fn connect(&mut self) -> Result<(), TransportError> {
         if let Some(open) = &mut self.open
@@ -128,10 +158,10 @@ impl Connection {
             return Err(TransportError::NotPermitted);
         }
         let answered = timeout(RESPONSE_TIMEOUT, open.exchange(request)).await;
-        let answer = answered.unwrap_or_else(|_| {
+        let (answer, is_whole) = answered.unwrap_or_else(|_| {
             Err(TransportError::Unanswered(format!("no response within {} s", RESPONSE_TIMEOUT.as_secs())))
         })?;
-        self.open = Some(open);
+        self.open = is_whole.then_some(open);
         Ok(answer)
     }
 }
@@ -159,7 +189,9 @@ impl Open {
         Ok(Self { sender, connection })
     }
 
-    async fn exchange(&mut self, request: Request<String>) -> Result<Answer, TransportError> {
+    /// Returns the response, and whether it was read to its end.
+    async fn exchange(&mut self, request: Request<String>) -> Result<(Answer, bool), TransportError> {
+        let is_read = request.method() == Method::GET;
         let sending = self.sender.try_send_request(request);
         let mut answering = pin!(async {
             let sent = sending.await.map_err(|mut error| {
@@ -170,7 +202,7 @@ impl Open {
                     TransportError::Unanswered(why)
                 }
             })?;
-            read(sent).await
+            read(sent, is_read).await
         });
         let connection = &mut self.connection;
         let mut ended = false;
@@ -208,9 +240,47 @@ fn handshake_error(error: &std::io::Error) -> TransportError {
     }
 }
 
-async fn read(response: Response<Incoming>) -> Result<Answer, TransportError> {
-    let (head, mut incoming) = response.into_parts();
+/// Reads a response. Returns whether it was read to its end.
+///
+/// Only the body of a successful read is indispensable. The status of everything else is final even if its body is cut:
+/// otherwise a wrong password would be tried again and again at a BMC that closes the connection after its 401.
+async fn read(response: Response<Incoming>, is_read: bool) -> Result<(Answer, bool), TransportError> {
+    let (head, incoming) = response.into_parts();
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = if is_read && head.status.is_success() {
+        collect(incoming).await
+    } else {
+        let cut = || TransportError::Unanswered("the body of the response was cut".to_owned());
+        timeout(ERROR_BODY_TIMEOUT, collect(incoming)).await.unwrap_or_else(|_| Err(cut()))
+    };
+    let encoding = text(CONTENT_ENCODING).unwrap_or_default();
+    let decoded = body.and_then(|body| {
+        let decoded = decode(&encoding, body, MAX_BODY_BYTES);
+        decoded.map_err(|error| TransportError::Unanswered(error.to_string()))
+    });
+    let (body, is_whole) = match decoded {
+        Ok(body) => (body, true),
+        Err(error) if is_read && head.status.is_success() => return Err(error),
+        Err(error) => {
+            tracing::debug!(%error, status = head.status.as_u16(), "the body of a response was left out");
+            (Body::Empty, false)
+        }
+    };
+    let mut token = head.headers.get(AUTH_TOKEN).cloned();
+    token.iter_mut().for_each(|token| token.set_sensitive(true));
+    let answer = Answer {
+        status: head.status.as_u16(),
+        path: String::new(),
+        etag: text(ETAG),
+        location: text(LOCATION),
+        token,
+        content_type: text(CONTENT_TYPE).unwrap_or_default(),
+        body,
+    };
+    Ok((answer, is_whole))
+}
+
+async fn collect(mut incoming: Incoming) -> Result<Vec<u8>, TransportError> {
     let mut body = Vec::new();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut incoming).poll_frame(context)).await {
         let frame = frame.map_err(|error| TransportError::Unanswered(service_kit::status::chain(&error)))?;
@@ -220,13 +290,5 @@ async fn read(response: Response<Incoming>) -> Result<Answer, TransportError> {
         }
         body.extend_from_slice(&data);
     }
-    let mut token = head.headers.get(AUTH_TOKEN).cloned();
-    token.iter_mut().for_each(|token| token.set_sensitive(true));
-    Ok(Answer {
-        status: head.status.as_u16(),
-        etag: text(ETAG.as_str()),
-        location: text(LOCATION.as_str()),
-        token,
-        body: serde_json::from_slice(&body).unwrap_or_default(),
-    })
+    Ok(body)
 }

@@ -48,17 +48,44 @@ pub(super) enum RedfishError {
     /// The power state is missing.
     #[error("it does not report PowerState")]
     NoPowerState,
+    /// The power state is between on and off.
+    #[error("it reports PowerState {0:?}, which is neither On nor Off")]
+    PowerChanges(String),
     /// The power state is not one of the schema.
     #[error("it reports an unknown PowerState {0:?}")]
     UnknownPowerState(String),
-    /// The CA file of the operator cannot be used.
-    #[error("the certificates in driver_info/redfish_verify_ca = {path:?} cannot be used: {why}")]
-    CaFile {
-        /// The file.
-        path: String,
-        /// The reason.
-        why: String,
+    /// The service redirects to another address. Credentials must not go there.
+    #[error(
+        "it redirects to {0:?}, which is not followed because it is not at this address; set driver_info/redfish_address \
+         to the new address"
+    )]
+    RedirectedAway(String),
+    /// The service redirects a request other than a read in a way that does not keep its method.
+    #[error("it redirects a {method} to {to:?} with status {status}, which is followed for reads only")]
+    RedirectedChange {
+        /// The method.
+        method: &'static str,
+        /// The status.
+        status: u16,
+        /// The location.
+        to: String,
     },
+    /// The service redirects too often.
+    #[error("it redirects in a loop, last to {0:?}")]
+    RedirectLoop(String),
+    /// A collection has too many pages, or pages in a loop.
+    #[error("its collection {0} has too many pages")]
+    Pages(String),
+    /// The named file cannot be used. The text is the same whatever the reason, so that clients do not learn which files
+    /// exist.
+    #[error(
+        "driver_info/redfish_verify_ca = {0:?} names no usable PEM file; put one of at most 1 MiB and of this name in the \
+         folder power.ca_folder of the power-service's host, or give the certificates as PEM text"
+    )]
+    CaFile(String),
+    /// The certificates in the record cannot be used.
+    #[error("the certificates in driver_info/redfish_verify_ca cannot be used: {0}")]
+    CaText(String),
     /// TLS cannot be configured.
     #[error("TLS cannot be configured: {0}")]
     Tls(String),
@@ -69,7 +96,7 @@ impl RedfishError {
     pub(super) const fn verdict(&self) -> Verdict {
         match self {
             // A service that starts has no systems yet, and does not know their power.
-            Self::NoSystems | Self::NoPowerState => Verdict::Later,
+            Self::NoSystems | Self::NoPowerState | Self::PowerChanges(_) => Verdict::Later,
             Self::UnknownPowerState(_) => Verdict::Doubtful,
             Self::ResetType(_)
             | Self::BootDevice(_)
@@ -77,7 +104,12 @@ impl RedfishError {
             | Self::Request { .. }
             | Self::SeveralSystems(_)
             | Self::UnknownSystem { .. }
-            | Self::CaFile { .. }
+            | Self::RedirectedAway(_)
+            | Self::RedirectedChange { .. }
+            | Self::RedirectLoop(_)
+            | Self::Pages(_)
+            | Self::CaFile(_)
+            | Self::CaText(_)
             | Self::Tls(_) => Verdict::Final,
         }
     }

@@ -3,23 +3,19 @@
 use std::fmt;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use domain::{
-    net::BmcAddr,
-    power::{Boot, BootMode, Persistence},
-    secret::Secret,
-};
+use domain::{net::BmcAddr, secret::Secret};
 use hyper::{
     Request,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_MATCH},
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_MATCH},
 };
 use keyspace::value::Login;
 use serde_json::{Value, json};
 
 use super::{
-    boot_source::{CONTINUOUS, ONCE, TARGETS},
     connection::AUTH_TOKEN,
     error::RedfishError,
-    response::{ResponseKind, System, link},
+    http_policy::{Call, Etags},
+    response::{System, link},
 };
 use crate::bmc::Command;
 
@@ -27,6 +23,9 @@ use crate::bmc::Command;
 pub(super) const ROOT: &str = "/redfish/v1";
 /// OData protocol version (DSP0266 §6.4).
 const ODATA_VERSION: HeaderName = HeaderName::from_static("odata-version");
+
+/// JSON pointer of the reset action of a system.
+const RESET: &str = "/Actions/#ComputerSystem.Reset";
 
 /// How a request is authenticated.
 #[derive(Debug, Clone)]
@@ -62,12 +61,17 @@ pub(super) enum LoginMethod {
 /// close them and thus knows that no further command arrives through them (OWNERSHIP.md).
 pub(super) fn login_method(login: Login, root: &str, resource: &Value) -> LoginMethod {
     let service = || link(resource, "/SessionService").map(|path| format!("{}/Sessions", path.trim_end_matches('/')));
-    let sessions = link(resource, "/Links/Sessions").or_else(service);
-    match (login, sessions) {
+    let named = link(resource, "/Links/Sessions").or_else(service);
+    match (login, named) {
         (Login::Basic, _) | (Login::Auto, None) => LoginMethod::Basic,
         (Login::Auto | Login::Session, Some(path)) => LoginMethod::Session(path),
-        (Login::Session, None) => LoginMethod::Session(format!("{root}/SessionService/Sessions")),
+        (Login::Session, None) => LoginMethod::Session(sessions(root)),
     }
+}
+
+/// Returns the path of the session collection according to the schema (DSP0266 §13.3.4.2).
+pub(super) fn sessions(root: &str) -> String {
+    format!("{root}/SessionService/Sessions")
 }
 
 /// A request without its address and credentials.
@@ -78,6 +82,8 @@ pub(super) struct RedfishRequest {
     pub(super) body: Value,
     /// Entity tag of the resource that the change is based on, if it has one.
     pub(super) if_match: Option<String>,
+    /// Entity tags of that resource, from which [`Self::if_match`] is made; `None` for a request without a precondition.
+    pub(super) etags: Option<Etags>,
 }
 
 /// Omits the body: that of a login contains the password.
@@ -89,7 +95,7 @@ impl fmt::Debug for RedfishRequest {
 
 impl RedfishRequest {
     pub(super) fn get(path: &str) -> Self {
-        Self { method: "GET", path: path.to_owned(), body: Value::Null, if_match: None }
+        Self { method: "GET", path: path.to_owned(), body: Value::Null, if_match: None, etags: None }
     }
 
     pub(super) fn delete(path: &str) -> Self {
@@ -101,44 +107,48 @@ impl RedfishRequest {
         Self { method: "POST", body, ..Self::get(path) }
     }
 
-    /// Builds the request that executes a command at the system.
-    ///
-    /// # Errors
-    /// [`RedfishError`] if the system does not support the command.
-    pub(super) fn command(command: Command, system: &System) -> Result<Self, RedfishError> {
-        match command {
-            Command::On => reset(system, &["On", "ForceOn"]),
-            Command::Off => reset(system, &["ForceOff"]),
-            Command::SoftOff => reset(system, &["GracefulShutdown"]),
-            Command::Interrupt => reset(system, &["Nmi"]),
-            Command::Boot(order, _) => boot(system, order),
-        }
+    /// A change of a resource, based on its entity tags.
+    pub(super) fn patch(resource: &System, body: Value) -> Self {
+        Self { method: "PATCH", body, etags: Some(resource.etags.clone()), ..Self::get(&resource.path) }
     }
 
-    /// Returns the request without the field that may have caused this rejection, or `None` if there is none.
+    /// The requests that reset the system, the preferred one first. The later ones are for services that refuse the first
+    /// one without having listed what they accept. `reset_types` are the listed types, if there is a list.
     ///
-    /// Some services reject entity tags that they issued themselves, or a boot mode that is already set.
-    pub(super) fn without_rejected_field(&self, verdict: &ResponseKind, system: &System) -> Option<Self> {
-        const MODE: &str = "/Boot/BootSourceOverrideMode";
-        let mode = self.body.pointer(MODE).filter(|mode| system.body.pointer(MODE) == Some(mode));
-        match verdict {
-            ResponseKind::PreconditionFailed if self.if_match.is_some() => {
-                Some(Self { if_match: None, ..self.clone() })
-            }
-            ResponseKind::Refused(_) if mode.is_some() => {
-                let mut reduced = self.clone();
-                reduced.body.get_mut("Boot")?.as_object_mut()?.remove("BootSourceOverrideMode");
-                Some(reduced)
-            }
-            ResponseKind::PreconditionFailed
-            | ResponseKind::Refused(_)
-            | ResponseKind::Success
-            | ResponseKind::Unauthorized
-            | ResponseKind::NotFound
-            | ResponseKind::Busy(_)
-            | ResponseKind::GatewayError
-            | ResponseKind::NoSessionSlot => None,
+    /// # Errors
+    /// [`RedfishError`] if the system does not support any of the types.
+    pub(super) fn resets(
+        command: Command,
+        system: &System,
+        reset_types: Option<&[String]>,
+    ) -> Result<Vec<Self>, RedfishError> {
+        let power = system.body.get("PowerState").and_then(Value::as_str);
+        // A push of the button toggles: it is sent only if the machine is known to be in the other state.
+        let button = |state: &str| if power == Some(state) { &["PushPowerButton"][..] } else { &[] };
+        let (preferred, others): (&[&str], &[&str]) = match command {
+            Command::On => (&["On", "ForceOn"], button("Off")),
+            Command::Off => (&["ForceOff", "GracefulShutdown"], button("On")),
+            Command::SoftOff => (&["GracefulShutdown"], button("On")),
+            Command::Interrupt => (&["Nmi"], &[]),
+            Command::Boot(..) => (&[], &[]),
+        };
+        let all: Vec<&str> = preferred.iter().chain(others).copied().collect();
+        let is_listed = |kind: &&str| reset_types.is_none_or(|listed| listed.iter().any(|known| known == kind));
+        let supported: Vec<&str> = all.iter().copied().filter(is_listed).collect();
+        if supported.is_empty() {
+            return Err(RedfishError::ResetType(preferred.join(" or ")));
         }
+        let own = system.body.pointer(RESET);
+        let named = own.and_then(|action| super::response::path(action.get("target")?.as_str()?));
+        let path =
+            named.unwrap_or_else(|| format!("{}/Actions/ComputerSystem.Reset", system.path.trim_end_matches('/')));
+        let reset = |kind: &str| Self { method: "POST", body: json!({"ResetType": kind}), ..Self::get(&path) };
+        Ok(supported.into_iter().map(reset).collect())
+    }
+
+    /// Returns what the HTTP policy needs to know of it.
+    pub(super) fn call(&self) -> Call<'_> {
+        Call { method: self.method, path: &self.path }
     }
 
     /// Builds the HTTP request.
@@ -148,6 +158,8 @@ impl RedfishRequest {
             .uri(&self.path)
             .header(HOST, to.to_string())
             .header(ACCEPT, "application/json")
+            // Some services compress unless they are told not to (sushy: `do-not-offer-compression-encoding`).
+            .header(ACCEPT_ENCODING, "identity")
             .header(ODATA_VERSION, "4.0");
         request = match credentials {
             Credentials::Anonymous => request,
@@ -168,87 +180,90 @@ impl RedfishRequest {
     }
 }
 
-/// Builds a `ComputerSystem.Reset` with the first of these reset types that the system supports.
-fn reset(system: &System, reset_types: &[&str]) -> Result<RedfishRequest, RedfishError> {
-    const ACTION: &str = "/Actions/#ComputerSystem.Reset";
-    let reset_type = reset_types.iter().find(|kind| system.allows(&format!("{ACTION}/ResetType"), kind));
-    let reset_type = reset_type.ok_or_else(|| RedfishError::ResetType(reset_types.join(" or ")))?;
-    let named = system.body.pointer(ACTION).and_then(|action| super::response::path(action.get("target")?.as_str()?));
-    let path = named.unwrap_or_else(|| format!("{}/Actions/ComputerSystem.Reset", system.path.trim_end_matches('/')));
-    Ok(RedfishRequest { method: "POST", path, body: json!({"ResetType": reset_type}), if_match: None })
+/// Returns the reset types that the system lists inline. An empty list counts as none.
+pub(super) fn reset_types(system: &System) -> Option<Vec<String>> {
+    strings(system.body.pointer(&format!("{RESET}/ResetType@Redfish.AllowableValues"))?)
 }
 
-/// Builds the request that sets the boot order. The mode is included only if the system has that property.
-fn boot(system: &System, order: Boot) -> Result<RedfishRequest, RedfishError> {
-    let (device, persistence) = (order.device, order.persistence);
-    let target = TARGETS.iter().find_map(|(word, known)| (*known == device).then_some(*word));
-    let target = target.ok_or(RedfishError::BootDevice(device))?;
-    let enabled = match persistence {
-        Persistence::Once => ONCE,
-        Persistence::Persistent => CONTINUOUS,
-    };
-    let mode = match order.mode {
-        BootMode::Uefi => "UEFI",
-        BootMode::Bios => "Legacy",
-    };
-    let mut properties = vec![("BootSourceOverrideTarget", target), ("BootSourceOverrideEnabled", enabled)];
-    if system.body.pointer("/Boot/BootSourceOverrideMode").is_some_and(Value::is_string) {
-        properties.push(("BootSourceOverrideMode", mode));
-    }
-    let refused = properties.iter().find(|(name, value)| !system.allows(&format!("/Boot/{name}"), value));
-    if let Some((property, value)) = refused {
-        return Err(RedfishError::BootProperty { property, value });
-    }
-    let order: serde_json::Map<String, Value> =
-        properties.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-    let if_match = system.etag.clone();
-    Ok(RedfishRequest { method: "PATCH", path: system.path.clone(), body: json!({"Boot": order}), if_match })
+/// Returns the path of the resource that lists the reset types (DSP0266 §9.6, `@Redfish.ActionInfo`).
+pub(super) fn action_info(system: &System) -> Option<String> {
+    let info = system.body.pointer(RESET)?.get("@Redfish.ActionInfo")?;
+    info.as_str().and_then(super::response::path).or_else(|| link(info, ""))
+}
+
+/// Returns the reset types that an action info resource lists (DSP0268, `ActionInfo`).
+pub(super) fn listed_types(action_info: &Value) -> Option<Vec<String>> {
+    let parameters = action_info.get("Parameters")?.as_array()?;
+    let own = parameters.iter().find(|parameter| parameter.get("Name").is_some_and(|name| name == "ResetType"))?;
+    strings(own.get("AllowableValues")?)
+}
+
+/// Returns the path of a system's settings resource (DSP0266 §9.10).
+pub(super) fn settings_path(system: &System) -> Option<String> {
+    ["", "/Boot"].iter().find_map(|place| link(&system.body, &format!("{place}/@Redfish.Settings/SettingsObject")))
+}
+
+fn strings(list: &Value) -> Option<Vec<String>> {
+    let texts: Vec<String> = list.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    (!texts.is_empty()).then_some(texts)
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::power::BootDevice;
-
     use super::*;
-    use crate::redfish::connection::Answer;
-
-    const BOOT: Boot = Boot { device: BootDevice::Disk, persistence: Persistence::Persistent, mode: BootMode::Bios };
+    use crate::redfish::{connection::Answer, decode::Body};
 
     fn system(body: Value) -> System {
-        System::of("/s/1", Answer { status: 200, body, ..Answer::default() })
+        System::of("/s/1", Answer { status: 200, body: Body::Json(body), ..Answer::default() })
     }
 
     #[test]
-    fn a_reset_goes_where_the_system_says_and_is_of_a_type_that_it_takes() {
-        let action = json!({"target": "/s/1/Reset", "ResetType@Redfish.AllowableValues": ["ForceOn", "ForceOff"]});
-        let picky = system(json!({"Actions": {"#ComputerSystem.Reset": action}}));
-        let on = RedfishRequest::command(Command::On, &picky).unwrap();
-        assert_eq!((on.path.as_str(), on.body), ("/s/1/Reset", json!({"ResetType": "ForceOn"})));
-        let refused = RedfishRequest::command(Command::SoftOff, &picky);
-        assert_eq!(refused, Err(RedfishError::ResetType("GracefulShutdown".to_owned())));
-        let off = RedfishRequest::command(Command::SoftOff, &system(json!({}))).unwrap();
-        assert_eq!(off.path, "/s/1/Actions/ComputerSystem.Reset");
-        assert_eq!(off.body, json!({"ResetType": "GracefulShutdown"}));
+    fn a_reset_is_of_a_type_that_the_system_takes() {
+        let kinds = |command, power: &str, listed: Option<&[&str]>| {
+            let listed: Option<Vec<String>> = listed.map(|kinds| kinds.iter().map(|kind| (*kind).to_owned()).collect());
+            let resets = RedfishRequest::resets(command, &system(json!({"PowerState": power})), listed.as_deref());
+            let kind = |request: RedfishRequest| request.body["ResetType"].as_str().unwrap().to_owned();
+            resets.map(|requests| requests.into_iter().map(kind).collect::<Vec<_>>().join(" "))
+        };
+        type Row = (Command, &'static str, Option<&'static [&'static str]>, Option<&'static str>, &'static str);
+        let table: &[Row] = &[
+            (Command::On, "Off", None, Some("On ForceOn PushPowerButton"), "no list: DSP0266 §9.6"),
+            (Command::On, "Off", Some(&["On", "ForceOff"]), Some("On"), "Dell iDRAC 9"),
+            (Command::On, "Off", Some(&["ForceOn", "ForceOff"]), Some("ForceOn"), "ForceOn only"),
+            (Command::On, "Off", Some(&["PushPowerButton"]), Some("PushPowerButton"), "a button only"),
+            (Command::On, "On", Some(&["PushPowerButton"]), None, "a push would switch it off"),
+            (Command::Off, "On", Some(&["ForceOff", "PushPowerButton"]), Some("ForceOff PushPowerButton"), "HPE iLO 5"),
+            (Command::Off, "On", Some(&["GracefulShutdown"]), Some("GracefulShutdown"), "no ForceOff"),
+            (Command::Off, "On", Some(&["PushPowerButton"]), Some("PushPowerButton"), "a button only"),
+            (Command::Off, "Off", Some(&["PushPowerButton"]), None, "a push would switch it on"),
+            (Command::SoftOff, "On", Some(&["PushPowerButton", "ForceOff"]), Some("PushPowerButton"), "HPE iLO 4"),
+            (Command::SoftOff, "On", Some(&["ForceOff"]), None, "it would not be soft"),
+            (Command::Interrupt, "On", Some(&["Nmi"]), Some("Nmi"), "DSP0268, ResetType"),
+            (Command::Interrupt, "On", Some(&["On"]), None, "no NMI"),
+        ];
+        for (command, power, listed, right, source) in table {
+            assert_eq!(kinds(*command, power, *listed).ok().as_deref(), *right, "{command:?} {listed:?}: {source}");
+        }
+        let refused = kinds(Command::SoftOff, "Off", Some(&["On"])).unwrap_err();
+        assert_eq!(refused, RedfishError::ResetType("GracefulShutdown".to_owned()));
     }
 
     #[test]
-    fn a_boot_order_says_the_mode_where_the_system_does_and_names_the_version_that_was_read() {
-        let boot = |body| RedfishRequest::command(Command::Boot(BOOT, 0), &system(body));
-        let plain = boot(json!({})).unwrap();
-        let order = json!({"BootSourceOverrideTarget": "Hdd", "BootSourceOverrideEnabled": "Continuous"});
-        assert_eq!((plain.method, plain.body, plain.if_match), ("PATCH", json!({"Boot": &order}), None));
-        let moded = boot(json!({"@odata.etag": "W/\"1\"", "Boot": {"BootSourceOverrideMode": "UEFI"}})).unwrap();
-        assert_eq!(moded.body["Boot"]["BootSourceOverrideMode"], "Legacy");
-        assert_eq!(moded.if_match.as_deref(), Some("W/\"1\""));
-        let says_uefi = system(json!({"Boot": {"BootSourceOverrideMode": "UEFI"}}));
-        assert_eq!(moded.without_rejected_field(&ResponseKind::PreconditionFailed, &says_uefi).unwrap().if_match, None);
-        let refused = ResponseKind::Refused(String::new());
-        assert_eq!(moded.without_rejected_field(&refused, &says_uefi), None, "another mode is wanted");
-        let says_legacy = system(json!({"Boot": {"BootSourceOverrideMode": "Legacy"}}));
-        assert_eq!(moded.without_rejected_field(&refused, &says_legacy).unwrap().body, json!({"Boot": order}));
-        let takes = json!({"Boot": {"BootSourceOverrideTarget@Redfish.AllowableValues": ["None", "Pxe"]}});
-        let refused = RedfishError::BootProperty { property: "BootSourceOverrideTarget", value: "Hdd" };
-        assert_eq!(boot(takes), Err(refused));
+    fn a_reset_goes_where_the_system_says_and_its_types_are_read_where_the_system_lists_them() {
+        let path = |body| RedfishRequest::resets(Command::On, &system(body), None).unwrap()[0].path.clone();
+        assert_eq!(path(json!({"Actions": {"#ComputerSystem.Reset": {"target": "/s/1/Reset"}}})), "/s/1/Reset");
+        assert_eq!(path(json!({})), "/s/1/Actions/ComputerSystem.Reset");
+        let with = |action: Value| system(json!({"Actions": {"#ComputerSystem.Reset": action}}));
+        let inline = with(json!({"ResetType@Redfish.AllowableValues": ["On"], "@Redfish.ActionInfo": "/i"}));
+        assert_eq!((reset_types(&inline), action_info(&inline).as_deref()), (Some(vec!["On".to_owned()]), Some("/i")));
+        let linked = with(json!({"ResetType@Redfish.AllowableValues": [], "@Redfish.ActionInfo": {"@odata.id": "/i"}}));
+        assert_eq!((reset_types(&linked), action_info(&linked).as_deref()), (None, Some("/i")));
+        let info =
+            json!({"Parameters": [{"Name": "X"}, {"Name": "ResetType", "AllowableValues": ["On", 7, "ForceOff"]}]});
+        assert_eq!(listed_types(&info), Some(vec!["On".to_owned(), "ForceOff".to_owned()]));
+        for wrong in [json!({}), json!({"Parameters": 1}), json!({"Parameters": [{"Name": "ResetType"}]})] {
+            assert_eq!(listed_types(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]

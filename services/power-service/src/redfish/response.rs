@@ -3,23 +3,60 @@
 //! Parsing is lenient: services omit required properties and add unknown ones. Sources: DSP0266 1.20 (protocol),
 //! DSP2046 (`ComputerSystem`), and the responses of `sushy-emulator`.
 
+use std::time::Duration;
+
 use domain::power::{Persistence, Power};
 use serde_json::Value;
 
 use super::{
     boot_source::{CONTINUOUS, ONCE, TARGETS},
     connection::Answer,
+    decode::Body,
     error::RedfishError,
+    http_policy::Etags,
+    messages::{clean, error_text, message_ids},
 };
 use crate::{
     bmc::{BmcError, BootOrder},
     retry::Verdict,
 };
 
-/// Maximum length of a service's error message that is kept, in characters.
-const MAX_MESSAGE_CHARS: usize = 300;
+/// Maximum length of a location in an error, in characters.
+const MAX_LOCATION_CHARS: usize = 300;
+/// Final error about preconditions.
+pub(super) const REJECTS_TAGS: &str =
+    "it rejects the change with and without an entity tag, or another client changes the resource at the same time";
 /// Maximum length of a path, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
+/// How long an unclear power state is read again before it is used, or reported as an error.
+pub(super) const IN_BETWEEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages of the base registry, and of vendors, that say that a request may succeed later (DSP0268, `Base`; HPE
+/// `iLO.…UnableToModifyDuringSystemPOST`; iDRAC `SYS429` and `RAC0508` while it starts).
+const LATER: &[&str] = &[
+    "ServiceTemporarilyUnavailable",
+    "ServiceShuttingDown",
+    "ServiceInUnknownState",
+    "ResourceInUse",
+    "ResourceInStandby",
+    "ResourceExhaustion",
+    "ResourceNotReady",
+    "ServerBusy",
+    "InvalidOperationForSystemState",
+    "UnableToModifyDuringSystemPOST",
+    "SYS429",
+    "RAC0508",
+];
+/// Messages that say that a property of a request was not taken, even in a response with status 200 (DSP0266 §7.7.3).
+const NOT_TAKEN: &[&str] = &[
+    "PropertyNotWritable",
+    "PropertyUnknown",
+    "PropertyValueNotInList",
+    "PropertyValueTypeError",
+    "PropertyValueFormatError",
+    "PropertyValueConflict",
+    "PropertyNotUpdated",
+    "OperationSupportedInFutureStateURI",
+];
 /// Maximum number of system names listed in an error.
 const MAX_LISTED_SYSTEMS: usize = 8;
 
@@ -36,6 +73,8 @@ pub(super) enum ResponseKind {
     PreconditionFailed,
     /// The service is busy.
     Busy(String),
+    /// The service failed. It may be busy, or unable to do this, and may have done it.
+    ServerError(String),
     /// A gateway did not receive an answer: the result is unknown.
     GatewayError,
     /// The service has no free session.
@@ -46,20 +85,39 @@ pub(super) enum ResponseKind {
 
 /// Classifies a response.
 pub(super) fn classify(answer: &Answer) -> ResponseKind {
-    let has_message = |id: &str| message_ids(&answer.body).any(|known| known.contains(id));
+    let body = answer.json();
+    let has_message = |id: &str| message_ids(body).any(|known| known.contains(id));
     match answer.status {
         200..=299 => ResponseKind::Success,
         _ if has_message("SessionLimitExceeded") => ResponseKind::NoSessionSlot,
         // HPE iLO reports it with status 400.
         _ if has_message("UnauthorizedLoginAttempt") => ResponseKind::Unauthorized,
         401 => ResponseKind::Unauthorized,
+        // "Partial results may have been returned" (DSP0268, `Base`).
+        400..=599 if has_message("OperationTimeout") => ResponseKind::ServerError(error_text(answer)),
+        400..=599 if LATER.iter().any(|id| has_message(id)) => ResponseKind::Busy(error_text(answer)),
         404 | 410 => ResponseKind::NotFound,
         412 | 428 => ResponseKind::PreconditionFailed,
         502 | 504 => ResponseKind::GatewayError,
-        status if Verdict::of_http(status) == Verdict::Later => ResponseKind::Busy(error_text(answer)),
+        503 => ResponseKind::Busy(error_text(answer)),
+        status if Verdict::of_http(status) == Verdict::Later => {
+            if status < 500 {
+                ResponseKind::Busy(error_text(answer))
+            } else {
+                ResponseKind::ServerError(error_text(answer))
+            }
+        }
         300..=399 => ResponseKind::Refused(redirected(answer)),
         _ => ResponseKind::Refused(error_text(answer)),
     }
+}
+
+/// Classifies the response to a change. Some services answer with 200 to a change that they did not make, and say so in a
+/// message.
+pub(super) fn classify_change(answer: &Answer) -> ResponseKind {
+    let is_not_taken = message_ids(answer.json()).any(|known| NOT_TAKEN.iter().any(|id| known.contains(id)));
+    let kind = classify(answer);
+    if kind == ResponseKind::Success && is_not_taken { ResponseKind::Refused(error_text(answer)) } else { kind }
 }
 
 impl ResponseKind {
@@ -69,10 +127,9 @@ impl ResponseKind {
         match self {
             Self::Unauthorized => BmcError::Password(address),
             Self::NoSessionSlot => BmcError::NoSlot(address),
-            Self::Busy(why) => BmcError::Busy { address, why },
-            Self::PreconditionFailed => {
-                BmcError::Busy { address, why: "the resource was changed concurrently".to_owned() }
-            }
+            Self::Busy(why) | Self::ServerError(why) => BmcError::Busy { address, why },
+            // Another client may be the reason, or each form of the entity tag is rejected.
+            Self::PreconditionFailed => BmcError::of(Verdict::Doubtful, address, REJECTS_TAGS.to_owned()),
             Self::GatewayError => BmcError::Silent(address),
             Self::NotFound => BmcError::Refused { address, why: "it does not have the resource".to_owned() },
             Self::Refused(why) => BmcError::Refused { address, why },
@@ -81,29 +138,26 @@ impl ResponseKind {
     }
 }
 
+/// Returns why the response to a read has no resource.
+pub(super) fn unreadable(address: &str, path: &str, answer: &Answer) -> BmcError {
+    let address = address.to_owned();
+    match &answer.body {
+        // A BMC that is starting answers so for a while.
+        Body::Empty => BmcError::Busy { address, why: format!("its response for {path} is empty") },
+        Body::Cut => BmcError::Busy { address, why: format!("its response for {path} ends too early") },
+        Body::Json(_) | Body::NotJson => {
+            let kind = clean(&answer.content_type, 64);
+            let why =
+                format!("its response for {path} is no JSON object ({kind:?}); check driver_info/redfish_address");
+            // Some show a page while they start.
+            BmcError::of(Verdict::Doubtful, address, why)
+        }
+    }
+}
+
 fn redirected(answer: &Answer) -> String {
-    let to = answer.location.as_deref().unwrap_or_default();
-    let to: String = to.chars().filter(|sign| !sign.is_control()).take(MAX_MESSAGE_CHARS).collect();
+    let to = clean(answer.location.as_deref().unwrap_or_default(), MAX_LOCATION_CHARS);
     format!("it redirects to {to:?}, which is not followed; set driver_info/redfish_address to the new address")
-}
-
-fn messages(body: &Value) -> impl Iterator<Item = &Value> {
-    let extended = body.pointer("/error/@Message.ExtendedInfo").and_then(Value::as_array);
-    extended.map(Vec::as_slice).unwrap_or_default().iter()
-}
-
-fn message_ids(body: &Value) -> impl Iterator<Item = &str> {
-    let code = body.pointer("/error/code").and_then(Value::as_str);
-    messages(body).filter_map(|message| message.get("MessageId")?.as_str()).chain(code)
-}
-
-/// Returns the error message of a service (DSP0266 §8.6).
-fn error_text(answer: &Answer) -> String {
-    let texts = messages(&answer.body).filter_map(|message| message.get("Message")?.as_str());
-    let texts: Vec<&str> = texts.chain(answer.body.pointer("/error/message").and_then(Value::as_str)).collect();
-    let longest = texts.into_iter().filter(|text| !text.is_empty()).max_by_key(|text| text.len()).unwrap_or_default();
-    let kept: String = longest.chars().filter(|sign| !sign.is_control()).take(MAX_MESSAGE_CHARS).collect();
-    if kept.is_empty() { format!("status {}", answer.status) } else { format!("{kept} (status {})", answer.status) }
 }
 
 /// Returns the path that a link of a resource refers to.
@@ -129,6 +183,13 @@ pub(super) fn members(collection: &Value) -> Vec<String> {
     members.iter().filter_map(|member| link(member, "")).collect()
 }
 
+/// Returns the path of the next page of a collection (DSP0266 §7.4.2). Old services omit the property's name.
+pub(super) fn next_page(collection: &Value) -> Option<String> {
+    let named = ["Members@odata.nextLink", "@odata.nextLink"].iter().find_map(|name| collection.get(*name));
+    // DSP0266 defines a string; some services have a link.
+    named.and_then(|next| next.as_str().and_then(path).or_else(|| link(next, "")))
+}
+
 /// Selects the system with this id, or the only one if `id` is empty.
 pub(super) fn choose_system(systems: &[String], id: &str) -> Result<String, RedfishError> {
     let name = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
@@ -144,13 +205,24 @@ pub(super) fn choose_system(systems: &[String], id: &str) -> Result<String, Redf
     }
 }
 
+/// What a power state means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PowerReading {
+    /// The power is on or off.
+    Is(Power),
+    /// The power is changing, or the service does not know it: it is to be read again.
+    Unclear(RedfishError),
+    /// It did not become clear in time. The error says whether it may later.
+    Unusable(RedfishError),
+}
+
 /// A computer system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct System {
     /// Path of the resource.
     pub(super) path: String,
-    /// Entity tag, if the service sends one.
-    pub(super) etag: Option<String>,
+    /// Entity tags, if the service sends any.
+    pub(super) etags: Etags,
     /// The resource.
     pub(super) body: Value,
 }
@@ -158,18 +230,36 @@ pub(super) struct System {
 impl System {
     /// Creates it from the response to a request for `path`.
     pub(super) fn of(path: &str, answer: Answer) -> Self {
-        let own = || answer.body.get("@odata.etag").and_then(Value::as_str).map(str::to_owned);
-        let etag = answer.etag.clone().or_else(own);
-        Self { path: path.to_owned(), etag: etag.filter(|etag| !etag.is_empty()), body: answer.body }
+        let body = match answer.body {
+            Body::Json(body) => body,
+            Body::Empty | Body::Cut | Body::NotJson => Value::Null,
+        };
+        let own = body.get("@odata.etag").and_then(Value::as_str).map(str::to_owned);
+        let is_tag = |tag: &String| !tag.trim().is_empty();
+        let etags = Etags { header: answer.etag.filter(is_tag), body: own.filter(is_tag) };
+        Self { path: path.to_owned(), etags, body }
     }
 
-    /// Returns the power state. A machine that is powering on or off counts as on.
-    pub(super) fn power(&self) -> Result<Power, RedfishError> {
+    /// Interprets the power state. A state in between is read again for [`IN_BETWEEN_TIMEOUT`]; `waited` is how long that
+    /// was done. `switches_off` says whether this session switched the machine off: then it is known where `PoweringOff`
+    /// leads.
+    pub(super) fn power(&self, waited: Duration, switches_off: bool) -> PowerReading {
+        let is_late = waited >= IN_BETWEEN_TIMEOUT;
         match self.body.get("PowerState").and_then(Value::as_str) {
-            Some("On" | "PoweringOn" | "PoweringOff" | "Paused") => Ok(Power::On),
-            Some("Off") => Ok(Power::Off),
-            Some(other) => Err(RedfishError::UnknownPowerState(short(other))),
-            None => Err(RedfishError::NoPowerState),
+            Some("On") => PowerReading::Is(Power::On),
+            Some("Off") => PowerReading::Is(Power::Off),
+            Some("PoweringOff") if switches_off => PowerReading::Is(Power::On),
+            Some("PoweringOn" | "Paused") if is_late => PowerReading::Is(Power::On),
+            state => {
+                let why = match state {
+                    Some(state @ ("PoweringOn" | "PoweringOff" | "Paused")) => {
+                        RedfishError::PowerChanges(state.to_owned())
+                    }
+                    Some(state) => RedfishError::UnknownPowerState(short(state)),
+                    None => RedfishError::NoPowerState,
+                };
+                if is_late { PowerReading::Unusable(why) } else { PowerReading::Unclear(why) }
+            }
         }
     }
 
@@ -193,15 +283,21 @@ impl System {
         if parts.is_empty() { "Redfish".to_owned() } else { format!("{} (Redfish)", parts.join(", ")) }
     }
 
-    /// Returns whether the property may be set to `value`. Without a list of allowable values any value is allowed.
+    /// Returns whether the property may be set to `value`. Without a list of allowable values any value is allowed. Services
+    /// older than the annotation list devices in `BootSourceOverrideSupported` (HPE iLO 4).
     pub(super) fn allows(&self, pointer: &str, value: &str) -> bool {
-        let choice = self.body.pointer(&format!("{pointer}@Redfish.AllowableValues")).and_then(Value::as_array);
+        let supported = || {
+            let pointer = pointer.strip_suffix("OverrideTarget")?;
+            self.body.pointer(&format!("{pointer}OverrideSupported"))
+        };
+        let choice = self.body.pointer(&format!("{pointer}@Redfish.AllowableValues")).or_else(supported);
+        let choice = choice.and_then(Value::as_array);
         choice.is_none_or(|choice| choice.is_empty() || choice.iter().any(|one| one == value))
     }
 }
 
 fn short(text: &str) -> String {
-    text.trim().chars().filter(|sign| !sign.is_control()).take(64).collect()
+    clean(text.trim(), 64)
 }
 
 #[cfg(test)]
@@ -212,7 +308,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: Value) -> Answer {
-        Answer { status, body, ..Answer::default() }
+        Answer { status, body: Body::Json(body), ..Answer::default() }
     }
 
     fn system(body: Value) -> System {
@@ -242,14 +338,35 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_or_off_still_has_power() {
-        let power = |state: &str| system(json!({"PowerState": state})).power();
-        assert_eq!(power("Off"), Ok(Power::Off));
-        for on in ["On", "PoweringOn", "PoweringOff", "Paused"] {
-            assert_eq!(power(on), Ok(Power::On), "{on}");
+    fn a_power_state_between_on_and_off_is_read_again_and_never_taken_for_the_wrong_one() {
+        use PowerReading::{Is, Unclear, Unusable};
+        let (now, late) = (Duration::ZERO, IN_BETWEEN_TIMEOUT);
+        let changes = |state: &str| RedfishError::PowerChanges(state.to_owned());
+        let unknown = |state: &str| RedfishError::UnknownPowerState(state.to_owned());
+        let table = [
+            (json!("On"), now, false, Is(Power::On), "DSP0268, PowerState"),
+            (json!("Off"), now, true, Is(Power::Off), "DSP0268, PowerState"),
+            (json!("PoweringOn"), now, false, Unclear(changes("PoweringOn")), "DSP0268, PowerState"),
+            (json!("PoweringOn"), late, false, Is(Power::On), "a POST of minutes"),
+            (json!("PoweringOff"), now, false, Unclear(changes("PoweringOff")), "it may be a restart"),
+            (
+                json!("PoweringOff"),
+                late,
+                false,
+                Unusable(changes("PoweringOff")),
+                "\"on\" would end an instruction too early",
+            ),
+            (json!("PoweringOff"), now, true, Is(Power::On), "the sequence waits for off"),
+            (json!("Paused"), now, false, Unclear(changes("Paused")), "DSP0268, PowerState"),
+            (json!("Paused"), late, false, Is(Power::On), "it has power"),
+            (json!(null), now, false, Unclear(RedfishError::NoPowerState), "a BMC that is starting"),
+            (json!(null), late, false, Unusable(RedfishError::NoPowerState), "a BMC that is starting"),
+            (json!("Unknown"), now, true, Unclear(unknown("Unknown")), "not in the schema"),
+            (json!("Reset"), late, true, Unusable(unknown("Reset")), "not in the schema"),
+        ];
+        for (state, waited, switches_off, right, source) in table {
+            assert_eq!(system(json!({"PowerState": state})).power(waited, switches_off), right, "{state}: {source}");
         }
-        assert!(power("Purple") == Err(RedfishError::UnknownPowerState("Purple".to_owned())));
-        assert!(system(json!({"PowerState": null})).power().is_err());
     }
 
     #[test]
@@ -272,6 +389,8 @@ mod tests {
             "@Message.ExtendedInfo": [{"MessageId": "Base.1.0.X", "Message": "The lid of the chassis is open."}]}});
         let words = "The lid of the chassis is open. (status 400)".to_owned();
         assert_eq!(classify(&answer(400, said)), ResponseKind::Refused(words));
+        let empty = Answer { status: 400, ..Answer::default() };
+        assert_eq!(classify(&empty), ResponseKind::Refused("status 400".to_owned()));
         assert_eq!(classify(&answer(400, json!("nothing"))), ResponseKind::Refused("status 400".to_owned()));
         assert_eq!(classify(&answer(409, Value::Null)), ResponseKind::Busy("status 409".to_owned()));
         let full = json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "Base.1.0.SessionLimitExceeded"}]}});
@@ -289,9 +408,14 @@ mod tests {
         for body in texts.iter().map(|text| serde_json::from_str(text).unwrap()).chain([deep]) {
             assert!(members(&body).is_empty());
             assert_eq!(link(&body, "/Systems"), None);
-            assert_eq!(classify(&answer(500, body.clone())), ResponseKind::Busy("status 500".to_owned()));
+            assert_eq!(classify(&answer(500, body.clone())), ResponseKind::ServerError("status 500".to_owned()));
+            assert_eq!(
+                (next_page(&body), crate::redfish::messages::complaint(&answer(500, body.clone())).trim()),
+                (None, "")
+            );
             let system = system(body);
-            assert!(system.power().is_err() && system.description() == "Redfish" && system.allows("/Boot/X", "y"));
+            assert!(matches!(system.power(Duration::ZERO, false), PowerReading::Unclear(_)));
+            assert!(system.description() == "Redfish" && system.allows("/Boot/X", "y"));
         }
     }
 }

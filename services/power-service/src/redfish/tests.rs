@@ -8,9 +8,19 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    time::sleep,
 };
 
-use super::*;
+use super::{
+    connection::{Connection, Endpoint, TransportError},
+    *,
+};
+use crate::retry::{Next, Retries, Verdict};
+
+mod boot;
+mod http;
+mod login;
+mod odd_bmc;
 
 const D: Duration = Duration::from_millis(500);
 const SYSTEM: &str = "/redfish/v1/Systems/1";
@@ -111,7 +121,7 @@ async fn at<T>(
         password: Secret::new(b"pw".to_vec()),
         redfish,
     };
-    join!(serve(&listener, script), async { work(Redfish::new(D).open(&login).await).await })
+    join!(serve(&listener, script), async { work(Redfish::new(D, Path::new("")).open(&login).await).await })
 }
 
 const BASIC: &str = "Basic YWRtaW46cHc=";
@@ -191,10 +201,8 @@ async fn read(opened: Result<RedfishSession, BmcError>) -> RedfishSession {
 }
 
 async fn tell(bmc: &mut RedfishSession, command: Command, may_send: bool) -> Result<Reply, BmcError> {
-    let system = bmc.read.clone().unwrap();
-    let message = RedfishRequest::command(command, &system).unwrap();
     bmc.prepare().await.unwrap();
-    bmc.send(message, &system, || may_send).await
+    bmc.execute(command, || may_send).await
 }
 
 fn with_basic(more: Vec<ScriptedResponse>) -> Vec<ScriptedResponse> {
@@ -285,6 +293,6 @@ async fn a_service_that_is_not_there_is_silent() {
     let password = Secret::new(Vec::new());
     let redfish = value::Redfish { transport: value::Transport::Http, ..value::Redfish::default() };
     let login = Login { address: address.clone(), user: String::new(), password, redfish };
-    let opened = Redfish::new(D).open(&login).await.map(drop);
+    let opened = Redfish::new(D, Path::new("")).open(&login).await.map(drop);
     assert_eq!(opened, Err(BmcError::Silent(address.to_string())));
 }

@@ -14,16 +14,21 @@ use rustls::{
 };
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-use super::error::RedfishError;
+use super::{certificates::CertificateFolder, error::RedfishError};
 
-/// Maximum size of a CA file, in bytes; a bundle of all public CAs has a quarter of it.
-const MAX_CA_FILE_BYTES: u64 = 1 << 20;
+/// Builds TLS configurations. The one with the CAs of the operating system is loaded on first use.
+#[derive(Debug, Clone)]
+pub(super) struct TrustStore {
+    platform: Arc<OnceLock<Arc<ClientConfig>>>,
+    folder: CertificateFolder,
+}
 
-/// TLS configuration with the CAs of the operating system, loaded on first use.
-#[derive(Debug, Clone, Default)]
-pub(super) struct PlatformTrust(Arc<OnceLock<Arc<ClientConfig>>>);
+impl TrustStore {
+    /// Creates it with the folder of the certificates that records name by their file name.
+    pub(super) fn new(folder: CertificateFolder) -> Self {
+        Self { platform: Arc::default(), folder }
+    }
 
-impl PlatformTrust {
     /// Returns the TLS configuration for a service.
     ///
     /// # Errors
@@ -31,18 +36,30 @@ impl PlatformTrust {
     pub(super) async fn config(&self, trust: &Trust) -> Result<Arc<ClientConfig>, RedfishError> {
         match trust {
             Trust::Host => self.platform(),
-            Trust::File(path) => with_verifier(Arc::new(PinnedCertificates::read(path).await?)),
+            Trust::File(name) => {
+                let unusable = || RedfishError::CaFile(name.clone());
+                let pem = self.folder.read(name).await.ok_or_else(unusable)?;
+                // What is in a file that holds no certificates is not told to those who may name files.
+                with_verifier(Arc::new(PinnedCertificates::parse(&pem).map_err(|error| {
+                    tracing::warn!(file = name, %error, "a file in power.ca_folder cannot be used");
+                    unusable()
+                })?))
+            }
+            Trust::Pem(text) => {
+                let named = PinnedCertificates::parse(text.as_bytes());
+                with_verifier(Arc::new(named.map_err(|error| RedfishError::CaText(error.to_string()))?))
+            }
             Trust::Anybody => with_verifier(Arc::new(AcceptAny(provider()))),
         }
     }
 
     fn platform(&self) -> Result<Arc<ClientConfig>, RedfishError> {
-        if let Some(known) = self.0.get() {
+        if let Some(known) = self.platform.get() {
             return Ok(Arc::clone(known));
         }
         let builder = builder()?.with_platform_verifier();
         let builder = builder.map_err(|error| RedfishError::Tls(error.to_string()))?;
-        Ok(Arc::clone(self.0.get_or_init(|| Arc::new(builder.with_no_client_auth()))))
+        Ok(Arc::clone(self.platform.get_or_init(|| Arc::new(builder.with_no_client_auth()))))
     }
 }
 
@@ -60,21 +77,21 @@ fn with_verifier(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConf
     Ok(Arc::new(builder.with_no_client_auth()))
 }
 
-/// Why a CA file cannot be used.
+/// Why certificates cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum InvalidPem {
-    /// The file is not PEM.
-    #[error("it is not a PEM file")]
+    /// They are not PEM.
+    #[error("they are not PEM")]
     NotPem,
-    /// The file has no certificate that can be parsed.
-    #[error("it contains no certificate")]
+    /// There is no certificate that can be parsed.
+    #[error("there is no certificate that can be parsed")]
     Empty,
     /// The certificates cannot be used as CAs.
     #[error("{0}")]
     Unusable(String),
 }
 
-/// Trusts the certificates in the operator's file themselves, whatever their name, and those that they signed.
+/// Trusts the certificates that the record names themselves, whatever their name, and those that they signed.
 ///
 /// The certificate of a BMC is usually self-signed, often marked as a CA, with a name that does not match. Standard
 /// verification would reject it although the operator configured exactly this certificate.
@@ -85,17 +102,6 @@ struct PinnedCertificates {
 }
 
 impl PinnedCertificates {
-    async fn read(path: &str) -> Result<Self, RedfishError> {
-        let unusable =
-            |why: &dyn std::fmt::Display| RedfishError::CaFile { path: path.to_owned(), why: why.to_string() };
-        let size = tokio::fs::metadata(path).await.map_err(|error| unusable(&error))?.len();
-        if size > MAX_CA_FILE_BYTES {
-            return Err(unusable(&format!("it is larger than {MAX_CA_FILE_BYTES} bytes")));
-        }
-        let pem = tokio::fs::read(path).await.map_err(|error| unusable(&error))?;
-        Self::parse(&pem).map_err(|why| unusable(&why))
-    }
-
     fn parse(pem: &[u8]) -> Result<Self, InvalidPem> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let certificates = certificates.map_err(|_| InvalidPem::NotPem)?;
@@ -232,6 +238,26 @@ mod tests {
         assert!(bmc.is_believed(named.clone()).await);
         assert!(!other.is_believed(named).await);
         assert!(other.is_believed(Arc::new(AcceptAny(provider()))).await);
+    }
+
+    #[tokio::test]
+    async fn an_error_tells_nothing_about_the_files_of_the_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let bmc = Bmc::new();
+        std::fs::write(folder.path().join("ca.pem"), &bmc.pem).unwrap();
+        std::fs::write(folder.path().join("other.pem"), "no certificate").unwrap();
+        let store = TrustStore::new(CertificateFolder::new(folder.path()));
+        let config = async |trust| store.config(&trust).await;
+        assert!(config(Trust::File("ca.pem".to_owned())).await.is_ok());
+        assert!(config(Trust::Pem(bmc.pem.clone())).await.is_ok());
+        let mut texts = std::collections::BTreeSet::new();
+        for name in ["missing.pem", "other.pem", "/etc/passwd", "/none", "/dev/zero", "../x", "."] {
+            let error = config(Trust::File(name.to_owned())).await.unwrap_err().to_string();
+            texts.insert(error.replace(&format!("{name:?}"), ""));
+        }
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        let error = config(Trust::Pem("nothing".to_owned())).await.unwrap_err().to_string();
+        assert!(error.contains("redfish_verify_ca"), "{error}");
     }
 
     #[test]
