@@ -146,7 +146,7 @@ fn is_readable(trust: &Trust) -> bool {
 ///
 /// # Errors
 /// 400 with the reason.
-pub(super) fn check_trust(node: NodeId, info: Option<&Value>) -> Result<(), Error> {
+pub fn check_trust(node: NodeId, info: Option<&Value>) -> Result<(), Error> {
     let Some(info) = info.and_then(Value::as_object) else { return Ok(()) };
     trust(info).map(drop).map_err(|invalid| Class::Invalid.error(invalid.of(&node.to_string())))
 }

@@ -169,3 +169,20 @@ pub(super) fn properties(driver: Driver) -> Value {
     all.extend(own.as_object().cloned().unwrap_or_default());
     Value::Object(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use driver_info::keys::{Fate, KEYS};
+
+    use super::*;
+
+    #[test]
+    fn every_key_that_acts_is_described_to_clients() {
+        for driver in [Driver::Ipmi, Driver::Redfish] {
+            let described = properties(driver);
+            for key in KEYS.iter().filter(|key| key.driver.is_none_or(|own| own == driver)) {
+                assert_eq!(described.get(key.name).is_some(), key.fate == Fate::Acts, "{driver} {}", key.name);
+            }
+        }
+    }
+}

@@ -7,7 +7,7 @@ use domain::{
     id::{NodeId, RackId},
     provision::Refused,
 };
-use driver_info::{BmcAccess, bmc_access, boot_persistence, ipmi, ironic_ramdisk, keys};
+use driver_info::{BmcAccess, bmc_access, boot_persistence, ipmi, ironic_ramdisk, keys, redfish};
 use keyspace::{
     seal::open_text,
     store::Versioned,
@@ -34,7 +34,6 @@ use super::{
     node_document::{NodeDocument, field, render},
     pages::Page,
     records::{from_fields, interface_field, to_fields},
-    redfish,
     response::ApiResponse,
 };
 use scheduler_core::{

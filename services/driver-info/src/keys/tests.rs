@@ -187,18 +187,8 @@ fn what_stock_clients_send_is_accepted() {
 }
 
 #[test]
-fn every_key_that_acts_is_described_to_clients() {
-    for driver in [Driver::Ipmi, Driver::Redfish] {
-        let described = crate::drivers::properties(driver);
-        for key in KEYS.iter().filter(|key| key.driver.is_none_or(|own| own == driver)) {
-            assert_eq!(described.get(key.name).is_some(), key.fate == Fate::Acts, "{driver} {}", key.name);
-        }
-    }
-}
-
-#[test]
 fn boot_persistence_is_read_in_every_form_of_ironic() {
-    use BootPersistence::{Always, Default, Never};
+    use domain::power::BootPersistence::{Always, Default, Never};
     for (value, wanted) in [
         (json!("Default"), Some(Default)),
         (json!("always"), Some(Always)),

@@ -125,6 +125,8 @@ impl Bios {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
