@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use domain::power::{BootDevice, BootMode, Persistence};
-use futures::join;
+use futures::{future::join_all, join};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -348,15 +348,16 @@ async fn a_command_that_is_not_carried_out_twice_is_repeated_in_the_same_way_and
             twice(s, c, || complains(400, "ServiceTemporarilyUnavailable", &["5"]))
         }),
     ];
-    for (source, odd) in table {
-        for command in [Command::On, Command::Boot(DISK, 0)] {
-            let bmc = OddBmc::new(*odd);
-            let reply = bmc.run(async |driver, login| execute(driver, login, command).await).await;
-            assert_eq!(reply, Ok(Reply::Done), "{source}, {command:?}");
-            let told: Vec<String> = bmc.take_calls("P").into_iter().skip(1).collect();
-            assert!(told.len() == 3 && told.iter().all(|one| *one == told[0]), "{source}: {told:#?}");
-        }
-    }
+    let commands = [Command::On, Command::Boot(DISK, 0)];
+    let rows = table.iter().flat_map(|row| commands.map(|command| (row, command)));
+    join_all(rows.map(async |((source, odd), command)| {
+        let bmc = OddBmc::new(*odd);
+        let reply = bmc.run(async |driver, login| execute(driver, login, command).await).await;
+        assert_eq!(reply, Ok(Reply::Done), "{source}, {command:?}");
+        let told: Vec<String> = bmc.take_calls("P").into_iter().skip(1).collect();
+        assert!(told.len() == 3 && told.iter().all(|one| *one == told[0]), "{source}: {told:#?}");
+    }))
+    .await;
 }
 
 #[tokio::test]

@@ -386,9 +386,10 @@ async fn a_read_that_fails_twice_is_repeated_by_the_policy_of_all_bmcs() {
             3,
         ),
     ];
-    for (source, odd, sessions) in table {
+    join_all(table.iter().map(async |(source, odd, sessions)| {
         let bmc = OddBmc::new(*odd);
         assert_eq!(bmc.run(power).await, Ok(Power::Off), "{source}");
         assert_eq!(bmc.state.lock().opened, *sessions, "{source}");
-    }
+    }))
+    .await;
 }
