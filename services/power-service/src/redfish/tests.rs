@@ -3,24 +3,24 @@
 use std::net::Ipv4Addr;
 
 use domain::power::{BootDevice, BootMode, Persistence};
-use futures::{future::join_all, join};
+use futures::join;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    time::sleep,
 };
 
 use super::{
     connection::{Connection, Endpoint, TransportError},
     *,
 };
-use crate::retry::{Next, Retries, Verdict};
+use crate::retry::Verdict;
 
 mod boot;
 mod http;
 mod login;
 mod odd_bmc;
+mod repeat;
 
 const D: Duration = Duration::from_millis(500);
 const SYSTEM: &str = "/redfish/v1/Systems/1";

@@ -2,6 +2,7 @@
 
 use super::{
     odd_bmc::{Call, Odd, OddBmc, RESET, Raw, SETTINGS, State, complains, shows, status},
+    repeat::execute,
     *,
 };
 
@@ -10,24 +11,6 @@ fn order(device: BootDevice, persistence: Persistence, mode: BootMode) -> Comman
 }
 
 const DISK: Boot = Boot { device: BootDevice::Disk, persistence: Persistence::Persistent, mode: BootMode::Uefi };
-
-/// Executes a command in a session of its own, and repeats it there as the policy decides, after the power was read.
-async fn execute(driver: &Redfish, login: &Login, command: Command) -> Result<Reply, BmcError> {
-    let mut bmc = driver.open(login).await.unwrap();
-    let (mut retries, begun) = (Retries::new(Duration::from_secs(8)), Instant::now());
-    let reply = loop {
-        bmc.power().await.unwrap();
-        bmc.prepare().await.unwrap();
-        let reply = bmc.execute(command, || true).await;
-        let (Ok(Reply::NotNow(failure)) | Err(failure)) = &reply else { break reply };
-        match retries.next(begun.elapsed(), failure.verdict()) {
-            Next::Ask(after) => sleep(after).await,
-            Next::Login(_) | Next::Fail | Next::GiveUp => break reply,
-        }
-    };
-    bmc.close().await;
-    reply
-}
 
 fn patches(call: &Call) -> bool {
     call.is("PATCH", SYSTEM)
@@ -321,77 +304,6 @@ async fn a_conflict_ends_after_a_few_tries() {
     assert!(matches!(failure.believed(), BmcError::Refused { why, .. } if why.contains("entity tag")));
     let patched = bmc.take_calls("PATCH");
     assert_eq!(patched.len(), 3 * 5, "each form, in three tries: {patched:#?}");
-}
-
-#[tokio::test]
-async fn a_command_that_is_not_carried_out_twice_is_repeated_in_the_same_way_and_nothing_is_learned() {
-    fn twice(state: &mut State, call: &Call, answer: fn() -> Raw) -> Option<Raw> {
-        if !patches(call) && !call.is("POST", RESET) {
-            return None;
-        }
-        state.count += 1;
-        (state.count <= 2).then(answer)
-    }
-    let table: &[(&str, Odd)] = &[
-        ("RFC 9110 §15.6.1: 500", |s, c| twice(s, c, || status(500))),
-        ("500 with a message", |s, c| twice(s, c, || complains(500, "InternalError", &[]))),
-        ("DSP0268, Base: OperationTimeout", |s, c| twice(s, c, || complains(400, "OperationTimeout", &[]))),
-        ("RFC 9110 §15.6.4: 503", |s, c| twice(s, c, || status(503))),
-        ("RFC 9110 §15.5.10: 409", |s, c| twice(s, c, || status(409))),
-        ("RFC 6585 §4: 429", |s, c| twice(s, c, || status(429))),
-        ("RFC 4918 §11.3: 423", |s, c| twice(s, c, || status(423))),
-        ("RFC 4918 §11.5: 507", |s, c| twice(s, c, || status(507))),
-        ("HPE iLO: UnableToModifyDuringSystemPOST", |s, c| {
-            twice(s, c, || complains(400, "UnableToModifyDuringSystemPOST", &[]))
-        }),
-        ("DSP0268, Base: 400 ServiceTemporarilyUnavailable", |s, c| {
-            twice(s, c, || complains(400, "ServiceTemporarilyUnavailable", &["5"]))
-        }),
-    ];
-    let commands = [Command::On, Command::Boot(DISK, 0)];
-    let rows = table.iter().flat_map(|row| commands.map(|command| (row, command)));
-    join_all(rows.map(async |((source, odd), command)| {
-        let bmc = OddBmc::new(*odd);
-        let reply = bmc.run(async |driver, login| execute(driver, login, command).await).await;
-        assert_eq!(reply, Ok(Reply::Done), "{source}, {command:?}");
-        let told: Vec<String> = bmc.take_calls("P").into_iter().skip(1).collect();
-        assert!(told.len() == 3 && told.iter().all(|one| *one == told[0]), "{source}: {told:#?}");
-    }))
-    .await;
-}
-
-#[tokio::test]
-async fn a_refusal_is_told_apart_from_a_failure_that_may_have_been_carried_out() {
-    fn resets(call: &Call, answer: fn() -> Raw) -> Option<Raw> {
-        call.is("POST", RESET).then(answer)
-    }
-    // The last value is whether the journal says that the command was not carried out; `None` is a refusal for good.
-    let table: &[(&str, Odd, Option<bool>)] = &[
-        ("503", |_, c| resets(c, || status(503)), Some(true)),
-        ("409", |_, c| resets(c, || status(409)), Some(true)),
-        ("401", |_, c| resets(c, || status(401)), Some(true)),
-        ("412", |_, c| resets(c, || status(412)), Some(true)),
-        ("500", |_, c| resets(c, || status(500)), Some(false)),
-        ("502", |_, c| resets(c, || status(502)), Some(false)),
-        ("504", |_, c| resets(c, || status(504)), Some(false)),
-        ("520", |_, c| resets(c, || status(520)), Some(false)),
-        ("403", |_, c| resets(c, || status(403)), None),
-        ("404", |_, c| resets(c, || status(404)), None),
-        ("501", |_, c| resets(c, || status(501)), None),
-    ];
-    for (source, odd, right) in table {
-        let bmc = OddBmc::new(*odd);
-        let reply = bmc
-            .run(async |driver, login| tell(&mut read(driver.open(login).await).await, Command::Interrupt, true).await)
-            .await;
-        let is_not_now = match &reply {
-            Ok(Reply::NotNow(_)) => Some(true),
-            Err(_) => Some(false),
-            Ok(Reply::Refused(_)) => None,
-            Ok(Reply::Done) => panic!("{source}: done"),
-        };
-        assert_eq!(is_not_now, *right, "{source}: {reply:?}");
-    }
 }
 
 /// Sets what the system says about resets.

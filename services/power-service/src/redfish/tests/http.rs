@@ -6,38 +6,12 @@ use flate2::{Compression, write::GzEncoder};
 
 use super::{
     odd_bmc::{Call, Odd, OddBmc, ROOT, Raw, State, complains, shows, status},
+    repeat::power,
     *,
 };
 
 async fn read_once(driver: &Redfish, login: &Login) -> Result<Power, BmcError> {
     driver.open(login).await?.power().await
-}
-
-/// Reads the power, and repeats that as the policy decides.
-async fn power(driver: &Redfish, login: &Login) -> Result<Power, BmcError> {
-    let (mut retries, begun) = (Retries::new(Duration::from_secs(8)), Instant::now());
-    let mut session: Option<RedfishSession> = None;
-    loop {
-        let read = match &mut session {
-            Some(session) => session.power().await,
-            None => match driver.open(login).await {
-                Ok(opened) => {
-                    session = Some(opened);
-                    continue;
-                }
-                Err(error) => Err(error),
-            },
-        };
-        let Err(error) = read else { return read };
-        match retries.next(begun.elapsed(), error.verdict()) {
-            Next::Ask(after) => sleep(after).await,
-            Next::Login(after) => {
-                session = None;
-                sleep(after).await;
-            }
-            Next::Fail | Next::GiveUp => return Err(error.believed()),
-        }
-    }
 }
 
 fn gzip(body: &[u8]) -> Vec<u8> {
@@ -340,56 +314,4 @@ async fn a_power_state_in_between_is_read_again() {
     for (source, odd, right) in table {
         assert_eq!(OddBmc::new(*odd).run(power).await, Ok(*right), "{source}");
     }
-}
-
-#[tokio::test]
-async fn a_read_that_fails_twice_is_repeated_by_the_policy_of_all_bmcs() {
-    fn twice(state: &mut State, call: &Call, answer: fn() -> Raw) -> Option<Raw> {
-        if !call.is("GET", SYSTEM) || !state.is_known(call) {
-            return None;
-        }
-        state.count += 1;
-        (state.count <= 2).then(answer)
-    }
-    fn start(state: &mut State, call: &Call, answer: fn() -> Raw) -> Option<Raw> {
-        if call.path != ROOT {
-            return None;
-        }
-        state.count += 1;
-        (state.count <= 2).then(answer)
-    }
-    // The last value is the number of sessions that are opened.
-    let table: &[(&str, Odd, u32)] = &[
-        ("RFC 9110 §15.6.1: 500", |s, c| twice(s, c, || status(500)), 1),
-        ("500 with a message", |s, c| twice(s, c, || complains(500, "InternalError", &[])), 1),
-        ("RFC 9110 §15.6.4: 503", |s, c| twice(s, c, || status(503)), 1),
-        ("RFC 6585 §4: 429", |s, c| twice(s, c, || status(429)), 1),
-        ("RFC 4918 §11.5: 507", |s, c| twice(s, c, || status(507)), 1),
-        ("a power state of null", |s, c| twice(s, c, || shows(200, &json!({"PowerState": null}))), 1),
-        ("no power state", |s, c| twice(s, c, || shows(200, &json!({"Model": "X1"}))), 1),
-        ("a power state that is not in the schema", |s, c| twice(s, c, || shows(200, &json!({"PowerState": "?"}))), 1),
-        ("an empty answer", |s, c| twice(s, c, || status(200)), 1),
-        ("half an answer", |s, c| twice(s, c, || Raw { body: b"{\"Pow".to_vec(), ..status(200) }), 1),
-        ("a page", |s, c| twice(s, c, || Raw { body: b"<html>".to_vec(), ..status(200) }), 1),
-        ("RFC 9110 §15.6.5: 504", |s, c| twice(s, c, || status(504)), 3),
-        ("a root that fails", |s, c| start(s, c, || status(500)), 1),
-        ("a root that is a page", |s, c| start(s, c, || Raw { body: b"<html>".to_vec(), ..status(200) }), 1),
-        (
-            "a service that has no systems yet",
-            |s, c| {
-                if c.path != "/redfish/v1/Systems" {
-                    return None;
-                }
-                s.count += 1;
-                (s.count <= 2).then(|| shows(200, &json!({"Members": []})))
-            },
-            3,
-        ),
-    ];
-    join_all(table.iter().map(async |(source, odd, sessions)| {
-        let bmc = OddBmc::new(*odd);
-        assert_eq!(bmc.run(power).await, Ok(Power::Off), "{source}");
-        assert_eq!(bmc.state.lock().opened, *sessions, "{source}");
-    }))
-    .await;
 }
