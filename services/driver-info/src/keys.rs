@@ -19,7 +19,7 @@ const MAX_SHOWN_CHARS: usize = 64;
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It acts. `drivers.rs` describes it.
+    /// It acts. `drivers.rs` of `ironic-api` describes it.
     Acts,
     /// Clients may set it; the reason why nothing depends on it.
     Kept(&'static str),
