@@ -108,7 +108,8 @@ impl MembershipThread {
         });
         let hung = async {
             tokio::select! {
-                () = beats.hung() => {}
+                // Before the lock of the data directory is released, which proves this instance dead.
+                () = beats.hung() => mesh.end_membership(),
                 // From now on the process has a limited time to end.
                 () = kit.host.stopping() => std::future::pending().await,
             }
