@@ -33,7 +33,7 @@ use domain::service::Service;
 use proto::pxe::v1::pxe_service_server::PxeServiceServer;
 use service_kit::{
     Host, Kit,
-    listener::Purpose,
+    listener::ListenerKind,
     serve::{self, Rule, schedulers},
     timeline::Timeline,
 };
@@ -85,7 +85,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_essential("boot files", context.files.clone().prefetch(kit.host.clone()));
     kit.host.spawn_essential(
         "http",
-        http::serve(kit.host.clone(), pages, kit.listener(Purpose::BootFiles), Arc::clone(&context)),
+        http::serve(kit.host.clone(), pages, kit.listener(ListenerKind::BootFiles), Arc::clone(&context)),
     );
     if let Some(provisioning) = provisioning {
         provisioning.serve(&kit.host, &context);

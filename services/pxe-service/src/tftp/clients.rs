@@ -20,7 +20,7 @@ pub(super) enum Admission {
     Passed,
     /// A new task serves it, and the client's later requests.
     New(watch::Receiver<Request>),
-    /// The address has too many transfers. Firmware repeats its request.
+    /// The address has too many transfers that are under way. Firmware repeats its request.
     TooMany,
 }
 
@@ -41,6 +41,15 @@ struct Table {
     next_number: u64,
 }
 
+impl Table {
+    /// Ends the oldest client of these addresses that has acknowledged nothing. Returns whether there is one.
+    fn forget_oldest(&mut self, is_candidate: impl Fn(&SocketAddrV4) -> bool) -> bool {
+        let unconfirmed = self.clients.iter().filter(|(known, client)| !client.is_confirmed && is_candidate(known));
+        let oldest = unconfirmed.min_by_key(|(_, client)| client.number).map(|(known, _)| *known);
+        oldest.is_some_and(|known| self.clients.remove(&known).is_some())
+    }
+}
+
 /// The clients that are being served. Clones share the same state.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clients(Arc<Mutex<Table>>);
@@ -53,13 +62,12 @@ impl Clients {
             client.latest.send_replace(request);
             return Admission::Passed;
         }
-        if table.clients.keys().filter(|known| known.ip() == from.ip()).count() >= MAX_OF_ADDRESS {
+        let of_address = table.clients.keys().filter(|known| known.ip() == from.ip()).count();
+        if of_address >= MAX_OF_ADDRESS && !table.forget_oldest(|known| known.ip() == from.ip()) {
             return Admission::TooMany;
         }
-        let unconfirmed = table.clients.iter().filter(|(_, client)| !client.is_confirmed);
-        if unconfirmed.clone().count() >= MAX_UNCONFIRMED {
-            let oldest = unconfirmed.min_by_key(|(_, client)| client.number).map(|(address, _)| *address);
-            oldest.and_then(|address| table.clients.remove(&address));
+        if table.clients.values().filter(|client| !client.is_confirmed).count() >= MAX_UNCONFIRMED {
+            table.forget_oldest(|_| true);
         }
         let (latest, mut requests) = watch::channel(request);
         requests.mark_changed();
@@ -154,9 +162,16 @@ mod tests {
     fn an_address_and_all_clients_together_have_limits() {
         let clients = Clients::default();
         let ports = 2000..2000 + u16::try_from(MAX_OF_ADDRESS).unwrap();
-        let _one: Vec<_> = ports.map(|port| new(clients.admit(address(1, port), request("ipxe.efi")))).collect();
-        assert!(matches!(clients.admit(address(1, 1999), request("ipxe.efi")), Admission::TooMany));
-        let mut confirmed = 0;
+        let mut one: Vec<_> =
+            ports.clone().map(|port| new(clients.admit(address(1, port), request("ipxe.efi")))).collect();
+        // Requests with a forged address do not keep the machine that has it from being served.
+        one.push(new(clients.admit(address(1, 1999), request("ipxe.efi"))));
+        assert!(one[0].has_changed().is_err(), "the oldest gave way");
+        for port in ports.skip(1).chain([1999]) {
+            assert!(clients.confirm(address(1, port)));
+        }
+        assert!(matches!(clients.admit(address(1, 1998), request("ipxe.efi")), Admission::TooMany));
+        let mut confirmed = MAX_OF_ADDRESS;
         for host in 2..2000 {
             let _requests = new(clients.admit(address(host, 2070), request("ipxe.efi")));
             confirmed += usize::from(clients.confirm(address(host, 2070)));
