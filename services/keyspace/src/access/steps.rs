@@ -103,7 +103,7 @@ pub fn steps(present: &Present, wanted: &[Role], enable: bool) -> Vec<Step> {
             steps.push(Step::AddUser(name.clone()));
         }
         let roles = roles.cloned().unwrap_or_default();
-        for other in roles.iter().filter(|role| *role != name) {
+        for other in roles.iter().filter(|role| *role != name && name != ADMINISTRATOR) {
             steps.push(Step::Withdraw { user: name.clone(), role: other.clone() });
         }
         if !roles.contains(name) {

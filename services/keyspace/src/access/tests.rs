@@ -46,7 +46,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("R/power-service/node/N/power", "px", "p"),
     ("R/power-service/node/N/firmware", "px", "p"),
     ("R/power-service/node/N/bios", "px", "p"),
-    ("R/pxe-service/node/N/pxe", "x", "x"),
+    ("R/pxe-service/node/N/pxe", "xi", "x"),
     ("R/pxe-service/unknown/52:54:00:00:00:01", "x", "x"),
     ("R/inventory-service/node/N/agent", "xi", "i"),
     ("R/inventory-service/node/N/inventory", "xi", "i"),

@@ -221,7 +221,10 @@ fn each_service_follows_what_the_table_says_and_nothing_else() {
     for (service, others) in [
         (Service::Power, &["node/", "power-service/"][..]),
         (Service::Storage, &["storage-service/"]),
-        (Service::Inventory, &["inventory-service/", "node-spec/", "node/", "port/", "storage-service/member/"]),
+        (
+            Service::Inventory,
+            &["inventory-service/", "node-spec/", "node/", "port/", "pxe-service/node/", "storage-service/member/"],
+        ),
         (
             Service::Pxe,
             &[

@@ -19,6 +19,12 @@ pub(super) fn is_outdated(error: &etcd_client::Error) -> bool {
     ["revision of auth store is old", "revision in header is old"].iter().any(|text| status.message().contains(text))
 }
 
+/// Whether a role or user to be added exists: another process makes the same changes.
+fn is_made(error: &etcd_client::Error) -> bool {
+    let etcd_client::Error::GRpcStatus(status) = error else { return false };
+    ["role name already exists", "user name already exists"].iter().any(|text| status.message().contains(text))
+}
+
 pub(super) async fn present(mut client: AuthClient) -> Result<Present, Failure> {
     let (roles, users) = (client.role_list().await?, client.user_list().await?);
     let role = |name: &String| {
@@ -58,6 +64,7 @@ pub(super) async fn change(mut client: AuthClient, step: Step) -> Result<(), Fai
         attempts += 1;
         match once(&mut client, step.clone()).await {
             Err(error) if is_outdated(&error) && attempts < ATTEMPTS => {}
+            Err(error) if is_made(&error) => return Ok(()),
             outcome => return Ok(outcome?),
         }
     }
