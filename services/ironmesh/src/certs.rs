@@ -16,6 +16,10 @@ use domain::service::Service;
 use keyspace::access;
 use service_kit::tls::{Bearer, CertificateAuthority, Files, Identity, Role, certificate_identity, is_operator_name};
 
+/// Name in the certificate of a member of our etcd, by which members know each other: users of etcd have certificates of the
+/// same CA.
+pub(crate) const ETCD_PEER: &str = "etcd-member.ironmesh.internal";
+
 /// The certificates and keys of a rack.
 #[derive(Debug, Clone)]
 pub(crate) struct Certs {
@@ -79,7 +83,7 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
     }
     issue(&ca, &certs.operator, Bearer::Mesh(&Identity::admin("admin")))?;
     issue(&etcd_ca, &certs.administrator, Bearer::EtcdUser(access::ADMINISTRATOR))?;
-    issue(&etcd_ca, &certs.etcd, Bearer::Host(&["127.0.0.1", "localhost"]))?;
+    issue(&etcd_ca, &certs.etcd, Bearer::Host(&["127.0.0.1", "localhost", ETCD_PEER]))?;
     if !certs.sealing_key.exists() {
         let mut key = [0; 32];
         getrandom::fill(&mut key).context("no random numbers available")?;
@@ -135,7 +139,15 @@ fn etcd_files(folder: &Path, name: &str) -> Files {
 
 fn load_or_create(folder: &Path, name: &str) -> Result<CertificateAuthority> {
     let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
-    if !certificate.exists() || !key.exists() {
+    let (has_certificate, has_key) = (certificate.exists(), key.exists());
+    ensure!(
+        has_certificate == has_key,
+        "{} and {} belong together, but one of them is missing: put it back. To start with a new CA, remove both, and the \
+         certificates that the old one signed",
+        certificate.display(),
+        key.display()
+    );
+    if !has_key {
         let ca = CertificateAuthority::create(&format!("Ironmesh private CA ({name})"))?;
         write_secret(&key, ca.key().as_bytes())?;
         fs::write(&certificate, ca.certificate())?;

@@ -13,7 +13,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use service_kit::Host;
 use tokio::process::{Child, Command};
 
-use crate::{certs::Certs, console::say, leftover_etcd, store::QUOTA};
+use crate::{
+    certs::{Certs, ETCD_PEER},
+    console::say,
+    leftover_etcd,
+    store::QUOTA,
+};
 
 /// How long etcd may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,6 +64,7 @@ pub(crate) async fn start(data: &Path, certs: &Certs) -> Result<Etcd> {
         ("peer-cert-file", certificate),
         ("peer-key-file", key),
         ("peer-trusted-ca-file", ca),
+        ("peer-cert-allowed-hostname", ETCD_PEER.to_owned()),
         ("auto-compaction-mode", "periodic".to_owned()),
         ("auto-compaction-retention", "5m".to_owned()),
         ("quota-backend-bytes", QUOTA.to_string()),
