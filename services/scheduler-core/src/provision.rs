@@ -157,6 +157,10 @@ impl Registry {
             let skipped = step::skip_unknown_deploy_steps(&mut steps, intent.driver);
             if !skipped.is_empty() {
                 tracing::info!(node = %record.node, ?skipped, "deploy steps unknown to the driver skipped");
+                // Without any step the image would be written, which the request may have disabled.
+                if steps.is_empty() {
+                    return Err(Invalid::wrong("steps", format!("the driver has none of them: {skipped:?}")).into());
+                }
             }
         }
         // The decision is stored only if these fields are unchanged: the node may become protected at this moment.

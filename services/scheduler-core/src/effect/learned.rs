@@ -7,9 +7,8 @@ use domain::{
     service::Service,
 };
 use keyspace::value::IronicRamdisk;
-use proto::storage::v1::{
-    EnsureImageRequest, FileFormat, ImageState, LearnImageRequest, storage_service_client::StorageServiceClient,
-};
+use proto::storage::v1::storage_service_client::StorageServiceClient;
+use proto::storage::v1::{EnsureImageRequest, FileFormat, ImageState, LearnImageRequest};
 use service_kit::{clock, status};
 
 use super::NotMinted;

@@ -205,13 +205,12 @@ mod tests {
     #[test]
     fn a_deploy_opens_an_operation_and_its_failure_ends_it_with_the_cause() {
         let now = Timestamp::from_millis(5);
-        let moved = moved(&life(State::Available), Event::Asked(Verb::Deploy), 5);
-        assert_eq!(moved.life.generation.number(), 1);
-        assert!(moved.operation.as_ref().is_some_and(|operation| operation.ended.is_none()));
+        let open = moved(&life(State::Available), Event::Asked(Verb::Deploy), 5);
+        assert!(open.operation.as_ref().is_some_and(|it| it.ended.is_none() && open.life.generation.number() == 1));
         let failure = Failure { cause: Cause::NoDisk, text: "none".to_owned(), at: now };
-        let gave_up = (Event::GaveUp, NodeFacts::default());
-        let (life, opened) = (&moved.life, moved.operation.as_ref());
-        let failed = transition(life, opened, gave_up, None, Some(failure.clone()), id(), now).unwrap();
+        let end = (Event::GaveUp, NodeFacts::default());
+        let (life, operation) = (&open.life, open.operation.as_ref());
+        let failed = transition(life, operation, end, None, Some(failure.clone()), id(), now).unwrap();
         assert_eq!(failed.life.state, State::Failed { during: Phase::Deploy });
         assert_eq!(failed.life.failure, Some(failure.clone()));
         assert_eq!(failed.operation.unwrap().failure, Some(failure));

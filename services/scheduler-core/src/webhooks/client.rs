@@ -6,10 +6,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::time::Timestamp;
 use reqwest::{StatusCode, header, header::HeaderName};
 use ring::hmac;
-use service_kit::{
-    clock,
-    outbound_http::{Outbound, OutboundClient, OutboundError, OutboundRequest, Purpose, Trust},
-};
+use service_kit::clock;
+use service_kit::outbound_http::{Outbound, OutboundClient, OutboundError, OutboundRequest, Purpose, Trust};
 use uuid::Uuid;
 
 use super::{InvalidWebhook, WebhookEvent, config::WebhookConfig};

@@ -111,7 +111,7 @@ pub(crate) async fn scheduler(setup: Setup) -> World {
 fn serve(host: &Host, tls: Tls, socket: TcpListener, routes: Routes) {
     let listener = GrpcListener {
         name: "test",
-        purpose: listener::Purpose::Grpc,
+        purpose: listener::ListenerKind::Grpc,
         tls: Arc::new(move || tls.server()),
         routes,
         rules: METHODS.iter().map(|path| Rule::new(path, authenticated)).collect(),
