@@ -24,7 +24,7 @@ use proto::{
 };
 use service_kit::{
     Kit,
-    listener::Purpose,
+    listener::ListenerKind,
     outbound_http::Outbound,
     serve::{self, GrpcListener, Rule, schedulers},
     timeline::Timeline,
@@ -82,7 +82,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let tls = kit.tls.clone();
     let agent_listener = GrpcListener {
         name: "agents",
-        purpose: Purpose::AgentGrpc,
+        purpose: ListenerKind::AgentGrpc,
         tls: std::sync::Arc::new(move || tls.server_for_agents()),
         routes: Routes::new(AgentServiceServer::new(agent_api::AgentApi { agents: agents.clone() })).prepare(),
         rules: AGENT_RULES.into(),
@@ -92,7 +92,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     };
     kit.host.spawn_essential("agents", serve::accept(kit.host.clone(), agent_socket, agent_listener));
     let ironic = ironic::Ironic::new(agents, Outbound::default());
-    let listener = kit.listener(Purpose::AgentHttp);
+    let listener = kit.listener(ListenerKind::AgentHttp);
     kit.host.spawn_essential("ironic", ironic::http::serve(kit.host.clone(), ironic_socket, listener, ironic.clone()));
     let routes = Routes::new(InventoryServiceServer::new(api::Api { ironic, timeline, heartbeats }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;

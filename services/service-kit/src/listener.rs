@@ -40,7 +40,7 @@ pub use self::{
     accept::{raise_descriptor_limit, serve},
     body::{BodyError, ParseError, ReceivedBody},
     body_budget::{BodyBudget, BudgetExhausted, Charge},
-    limits::{AddressKey, Class, HttpLimits, Limits, Purpose, ShareLimits},
+    limits::{AddressKey, Class, HttpLimits, Limits, ListenerKind, ShareLimits},
     metrics::Reason,
     shares::{Exhausted, Shares},
 };
@@ -55,7 +55,7 @@ pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
 #[derive(Clone)]
 pub struct Listener {
     /// What it is for.
-    pub purpose: Purpose,
+    pub purpose: ListenerKind,
     /// TLS, if it uses it.
     pub tls: Option<TlsSource>,
     /// Its limits.
@@ -75,7 +75,7 @@ impl std::fmt::Debug for Listener {
 impl Listener {
     /// Creates a listener for plain HTTP with the limits of its purpose, whose refusals are plain text.
     #[must_use]
-    pub fn new(purpose: Purpose, settings: &HttpLimits, budget: BodyBudget) -> Self {
+    pub fn new(purpose: ListenerKind, settings: &HttpLimits, budget: BodyBudget) -> Self {
         let limits = Limits::of(purpose, settings);
         Self { purpose, tls: None, limits, budget, encode_refusal: |why| ("text/plain", format!("{why}\n")) }
     }

@@ -16,7 +16,7 @@ use crate::{
     Host,
     config::{self, Common, Config},
     health::{Health, Serving},
-    listener::{self, BodyBudget, Listener, Purpose},
+    listener::{self, BodyBudget, Listener, ListenerKind},
     serve::{self, BindError, GrpcListener, Rule},
     status,
     telemetry::{self, Telemetry},
@@ -155,14 +155,14 @@ impl Kit {
 
     /// Creates a listener for plain HTTP with the configured limits.
     #[must_use]
-    pub fn listener(&self, purpose: Purpose) -> Listener {
+    pub fn listener(&self, purpose: ListenerKind) -> Listener {
         Listener::new(purpose, &self.common.http, self.budget.clone())
     }
 
     async fn spawn_monitor(&self, telemetry: &Telemetry) -> Result<(), BindError> {
         let listener = serve::bind("service.monitor", self.common.monitor).await?;
         write_address_file(&self.common.data, "monitor", listener.local_addr().ok());
-        let limits = self.listener(Purpose::Monitor);
+        let limits = self.listener(ListenerKind::Monitor);
         self.host.spawn(serve::monitor(self.host.clone(), listener, limits, telemetry.metrics.clone()));
         Ok(())
     }
@@ -207,7 +207,7 @@ impl Kit {
         let tls = self.tls.clone();
         let listener = GrpcListener {
             name: self.name,
-            purpose: Purpose::Grpc,
+            purpose: ListenerKind::Grpc,
             tls: std::sync::Arc::new(move || tls.server()),
             routes: routes.prepare(),
             rules: rules.into(),

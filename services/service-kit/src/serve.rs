@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 
 use crate::{
     Host,
-    listener::{self, BodyBudget, GrpcBody, HttpLimits, Listener, Peer, Purpose, Refusal, TlsSource},
+    listener::{self, BodyBudget, GrpcBody, HttpLimits, Listener, ListenerKind, Peer, Refusal, TlsSource},
     telemetry,
     tls::{Identity, Role},
 };
@@ -102,8 +102,8 @@ pub struct PeerCertificate(pub Vec<u8>);
 pub struct GrpcListener {
     /// Name for log messages.
     pub name: &'static str,
-    /// Whether it is for the mesh and operators ([`Purpose::Grpc`]) or for agents ([`Purpose::AgentGrpc`]).
-    pub purpose: Purpose,
+    /// Whether it is for the mesh and operators ([`ListenerKind::Grpc`]) or for agents ([`ListenerKind::AgentGrpc`]).
+    pub purpose: ListenerKind,
     /// Returns the TLS configuration for the next connection.
     pub tls: TlsSource,
     /// The services.

@@ -19,7 +19,7 @@ use domain::service::Service;
 use proto::storage::v1::storage_service_server::StorageServiceServer;
 use service_kit::{
     Kit,
-    listener::Purpose,
+    listener::ListenerKind,
     outbound_http::Outbound,
     serve::{self, Rule, schedulers},
 };
@@ -51,8 +51,10 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let membership = joined.mesh.clone();
     let sources = image::Sources::new(config.storage.files_from, &Outbound::new(&config.outbound)?)?;
     let cache = image::Cache::open(kit.common.data.join("images"), sources, kit.host.clone())?;
-    kit.host
-        .spawn_essential("files", http::serve(kit.host.clone(), files, kit.listener(Purpose::Images), cache.clone()));
+    kit.host.spawn_essential(
+        "files",
+        http::serve(kit.host.clone(), files, kit.listener(ListenerKind::Images), cache.clone()),
+    );
     let routes = Routes::new(StorageServiceServer::new(api::Api { cache }));
     let health = kit.serve(bound, routes, RULES, proto::DESCRIPTORS).await;
     kit.host.spawn(membership.report_health(health, kit.host.clone()));

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use proto::{api::v1::*, common::v1::Power};
 use service_kit::{
     Host,
-    listener::{BodyBudget, HttpLimits, Purpose},
+    listener::{BodyBudget, HttpLimits, ListenerKind},
     serve::{GrpcListener, Rule, accept, operators},
     status::{Failure as Fails, Kind, status},
     tls::{Bearer, CertificateAuthority, Files, Identity, Tls},
@@ -96,7 +96,7 @@ impl Fake {
         let limits = HttpLimits::default();
         let door = GrpcListener {
             name: "fake",
-            purpose: Purpose::Grpc,
+            purpose: ListenerKind::Grpc,
             tls,
             routes,
             rules: RULES.into(),

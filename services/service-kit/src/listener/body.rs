@@ -23,6 +23,9 @@ use super::{
 
 /// Number of bytes by which a body must progress in each [`super::Limits::body_timeout`].
 const MIN_PROGRESS_BYTES: usize = 1 << 10;
+/// Rate that a body must reach on the whole, in bytes per second, in addition to one [`super::Limits::body_timeout`]. It
+/// bounds how long a peer can hold memory of the budget.
+const MIN_BYTES_PER_SECOND: usize = 32 << 10;
 /// How long the rest of a refused body is read and thrown away. A client that is still sending when the connection is
 /// closed may lose the response.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -81,10 +84,13 @@ pub enum BodyError {
         /// The maximum, in bytes.
         limit: usize,
     },
-    /// It did not progress (408).
-    #[error("the request body did not arrive: less than 1 KiB in {} s; repeat the request", .timeout.as_secs())]
+    /// It did not progress, or too slowly on the whole (408).
+    #[error(
+        "the request body arrives too slowly: it needs 1 KiB in each {} s, and 32 KiB/s on the whole; repeat the request",
+        .timeout.as_secs()
+    )]
     Slow {
-        /// The time in which it had to.
+        /// The time in which it has to progress.
         timeout: Duration,
     },
     /// Other requests take the memory for bodies (503).
@@ -143,6 +149,12 @@ impl Peer {
     }
 }
 
+/// Returns until when a body may be incomplete that has `received` bytes, and began to arrive at `begun`.
+fn allowed_until(begun: Instant, timeout: Duration, received: usize) -> Instant {
+    let seconds = u64::try_from(received / MIN_BYTES_PER_SECOND).unwrap_or(u64::MAX);
+    begun + timeout + Duration::from_secs(seconds)
+}
+
 async fn read<B>(body: &mut B, limit: usize, timeout: Duration, mut charge: Charge) -> Result<ReceivedBody, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -153,14 +165,14 @@ where
     }
     let (mut chunks, mut size) = (Chunks::default(), 0_usize);
     // Most bodies are here at once: no timer is needed for them.
-    let mut timer = None::<Pin<Box<Sleep>>>;
+    let mut timer = None::<(Instant, Pin<Box<Sleep>>)>;
     let mut progress = 0;
     loop {
         let next = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
         let frame = match next.now_or_never() {
             Some(frame) => frame,
             None => {
-                let timer = timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
+                let (_, timer) = timer.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(timeout))));
                 tokio::select! {
                     biased;
                     frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)) => frame,
@@ -176,8 +188,8 @@ where
         }
         charge.grow(data.len()).await?;
         progress += data.len();
-        if let Some(timer) = timer.as_mut().filter(|_| progress >= MIN_PROGRESS_BYTES) {
-            timer.as_mut().reset(Instant::now() + timeout);
+        if let Some((begun, timer)) = timer.as_mut().filter(|_| progress >= MIN_PROGRESS_BYTES) {
+            timer.as_mut().reset(allowed_until(*begun, timeout, size).min(Instant::now() + timeout));
             progress = 0;
         }
         chunks.push(data);
@@ -279,7 +291,8 @@ pub(crate) struct GrpcBody<B> {
     peer: Peer,
     meter: MessageMeter,
     charge: Charge,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// When the incomplete message was first waited for, and until when the next bytes have to come.
+    timer: Option<(Instant, Pin<Box<Sleep>>)>,
     /// Bytes since the timer was set.
     progress: usize,
 }
@@ -304,7 +317,7 @@ where
         let timeout = this.peer.limits().body_timeout;
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
             if this.meter.pending > 0 {
-                let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
+                let (_, timer) = this.timer.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(timeout))));
                 ready!(timer.as_mut().poll(cx));
                 this.peer.refused(Reason::BodyTimeout);
                 let status = Status::deadline_exceeded(BodyError::Slow { timeout }.to_string());
@@ -316,8 +329,14 @@ where
         if let Some(data) = frame.data_ref() {
             this.progress += data.len();
             let has_ended = this.meter.note(data);
-            if has_ended || this.progress >= MIN_PROGRESS_BYTES {
+            if has_ended {
                 (this.timer, this.progress) = (None, 0);
+            } else if this.progress >= MIN_PROGRESS_BYTES {
+                this.progress = 0;
+                if let Some((begun, timer)) = &mut this.timer {
+                    let until = allowed_until(*begun, timeout, this.meter.pending);
+                    timer.as_mut().reset(until.min(Instant::now() + timeout));
+                }
             }
             if has_ended {
                 // The message is passed on.
@@ -344,6 +363,15 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_may_take_as_long_as_its_size_needs_and_no_longer() {
+        let (begun, timeout) = (Instant::now(), Duration::from_secs(15));
+        // Bytes that have arrived, and how long the body may be incomplete, in seconds.
+        for (received, seconds) in [(0, 15), (1 << 10, 15), (32 << 10, 16), (1 << 20, 47), (64 << 20, 2063)] {
+            assert_eq!((allowed_until(begun, timeout, received) - begun).as_secs(), seconds, "{received}");
+        }
+    }
 
     #[test]
     fn a_body_is_the_same_however_it_is_cut() {

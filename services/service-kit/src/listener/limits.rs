@@ -98,7 +98,7 @@ impl HttpLimits {
 
 /// What a listener is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Purpose {
+pub enum ListenerKind {
     /// gRPC with mutual TLS, for services and operators.
     Grpc,
     /// gRPC for our agents, which have no certificate of our CA.
@@ -115,7 +115,7 @@ pub enum Purpose {
     Images,
 }
 
-impl Purpose {
+impl ListenerKind {
     /// Returns the value of the label `listener` of the metrics.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -130,10 +130,11 @@ impl Purpose {
         }
     }
 
-    /// Returns whether the certificate of a peer is one of our CA, and names its identity.
+    /// Returns whether the certificate of a peer is one of our CA, and names its identity. Agents present certificates of
+    /// their own making, which prove a key and nothing else.
     #[must_use]
     pub const fn has_identities(self) -> bool {
-        matches!(self, Self::Grpc | Self::AgentGrpc)
+        matches!(self, Self::Grpc)
     }
 }
 
@@ -187,16 +188,16 @@ pub struct Limits {
 impl Limits {
     /// Returns the limits of a listener.
     #[must_use]
-    pub fn of(purpose: Purpose, settings: &HttpLimits) -> Self {
+    pub fn of(purpose: ListenerKind, settings: &HttpLimits) -> Self {
         let all = settings.connections;
         // Columns: connections, reserved, HTTP/2 streams, whether idle connections end.
         let (connections, reserved, streams, is_idle_closed) = match purpose {
-            Purpose::Grpc => (all, all / 8, MAX_GRPC_STREAMS, false),
-            Purpose::Rest => (all, all / 8, MAX_STREAMS, true),
+            ListenerKind::Grpc => (all, all / 8, MAX_GRPC_STREAMS, false),
+            ListenerKind::Rest => (all, all / 8, MAX_STREAMS, true),
             // The connection is the agent's identity, and lasts as long as its boot.
-            Purpose::AgentGrpc => (all, 0, MAX_STREAMS, false),
-            Purpose::AgentHttp | Purpose::BootFiles | Purpose::Images => (all, 0, 0, true),
-            Purpose::Monitor => (all.min(MAX_MONITOR_CONNECTIONS), 0, 0, true),
+            ListenerKind::AgentGrpc => (all, 0, MAX_STREAMS, false),
+            ListenerKind::AgentHttp | ListenerKind::BootFiles | ListenerKind::Images => (all, 0, 0, true),
+            ListenerKind::Monitor => (all.min(MAX_MONITOR_CONNECTIONS), 0, 0, true),
         };
         Self {
             connections,
@@ -260,19 +261,21 @@ mod tests {
     #[test]
     fn every_listener_has_limits_within_the_settings() {
         let settings = HttpLimits { connections: 800, ..HttpLimits::default() };
-        // Purpose, connections, reserved, streams, whether an idle connection ends.
+        // ListenerKind, connections, reserved, streams, whether an idle connection ends.
         for (purpose, connections, reserved, streams, ends) in [
-            (Purpose::Grpc, 800, 100, 256, false),
-            (Purpose::AgentGrpc, 800, 0, 64, false),
-            (Purpose::Rest, 800, 100, 64, true),
-            (Purpose::Monitor, 64, 0, 0, true),
-            (Purpose::AgentHttp, 800, 0, 0, true),
-            (Purpose::BootFiles, 800, 0, 0, true),
-            (Purpose::Images, 800, 0, 0, true),
+            (ListenerKind::Grpc, 800, 100, 256, false),
+            (ListenerKind::AgentGrpc, 800, 0, 64, false),
+            (ListenerKind::Rest, 800, 100, 64, true),
+            (ListenerKind::Monitor, 64, 0, 0, true),
+            (ListenerKind::AgentHttp, 800, 0, 0, true),
+            (ListenerKind::BootFiles, 800, 0, 0, true),
+            (ListenerKind::Images, 800, 0, 0, true),
         ] {
             let limits = Limits::of(purpose, &settings);
             assert_eq!((limits.connections, limits.reserved, limits.streams), (connections, reserved, streams));
             assert_eq!(limits.idle_timeout.is_some(), ends, "{purpose:?}");
+            // An agent's certificate is of its own making, and may name any identity.
+            assert_eq!(purpose.has_identities(), purpose == ListenerKind::Grpc, "{purpose:?}");
             assert!(limits.per_loopback_address <= connections && limits.per_address <= connections, "{purpose:?}");
         }
     }
@@ -297,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_loopback_address_has_more_connections() {
-        let limits = Limits::of(Purpose::Rest, &HttpLimits::default());
+        let limits = Limits::of(ListenerKind::Rest, &HttpLimits::default());
         for (address, most) in [
             ("127.0.0.1", 2048),
             ("127.0.0.2", 2048),

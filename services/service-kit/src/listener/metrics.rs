@@ -8,7 +8,7 @@ use std::{
 use metrics::{Gauge, counter, describe_counter, describe_gauge, gauge};
 use tokio::time::Instant;
 
-use super::limits::Purpose;
+use super::limits::ListenerKind;
 
 const CONNECTIONS: &str = "ironmesh_http_connections";
 const REFUSALS: &str = "ironmesh_http_refusals_total";
@@ -88,7 +88,7 @@ impl Reason {
 /// Counts what a listener refuses, and logs it at most once per interval.
 #[derive(Debug)]
 pub(super) struct Meter {
-    purpose: Purpose,
+    purpose: ListenerKind,
     connections: Gauge,
     started: Instant,
     /// Milliseconds after `started` at which the next message may be logged.
@@ -98,7 +98,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(purpose: Purpose) -> Self {
+    pub(super) fn new(purpose: ListenerKind) -> Self {
         let connections = gauge!(CONNECTIONS, "listener" => purpose.word());
         let (next_warning, unreported) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { purpose, connections, started: Instant::now(), next_warning, unreported }

@@ -188,7 +188,7 @@ impl Watchdog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::limits::{HttpLimits, Purpose};
+    use crate::listener::limits::{HttpLimits, ListenerKind};
 
     const fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)
@@ -228,7 +228,7 @@ mod tests {
             ("a stream of rare events", vec![seen(20, true, None, 5, false), seen(40, true, None, 5, false)], Ok(20)),
         ];
         for (what, observations, expected) in cases {
-            let mut watchdog = Watchdog::new(Limits::of(Purpose::Rest, &HttpLimits::default()));
+            let mut watchdog = Watchdog::new(Limits::of(ListenerKind::Rest, &HttpLimits::default()));
             let outcomes: Vec<_> = observations.iter().map(|seen| watchdog.check(seen)).collect();
             assert_eq!(outcomes.last().copied(), Some(expected.map(seconds)), "{what}: {observations:?}");
         }
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_channel_of_a_service_may_be_idle() {
-        let mut watchdog = Watchdog::new(Limits::of(Purpose::Grpc, &HttpLimits::default()));
+        let mut watchdog = Watchdog::new(Limits::of(ListenerKind::Grpc, &HttpLimits::default()));
         assert_eq!(watchdog.check(&seen(9000, true, Some(8000), 0, false)), Ok(seconds(20)));
     }
 

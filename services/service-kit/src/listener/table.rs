@@ -160,7 +160,7 @@ mod tests {
     use std::{cell::Cell, rc::Rc};
 
     use super::*;
-    use crate::listener::limits::{HttpLimits, Purpose};
+    use crate::listener::limits::{HttpLimits, ListenerKind};
 
     /// A connection with a name, and since when it is idle.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn table(connections: usize, reserved: usize, per_address: usize, per_identity: usize) -> Table<Fake> {
-        let limits = Limits::of(Purpose::Rest, &HttpLimits::default());
+        let limits = Limits::of(ListenerKind::Rest, &HttpLimits::default());
         let per_loopback_address = per_address;
         Table::new(Limits { connections, reserved, per_address, per_loopback_address, per_identity, ..limits })
     }

@@ -44,7 +44,7 @@ impl Drop for Served {
 
 /// Serves `/`, `/hang`, which is never answered, `/large`, which has 64 MiB, and `/body`, which answers with the size of
 /// the request body of at most 1 MiB.
-async fn served(purpose: Purpose, settings: HttpLimits) -> Served {
+async fn served(purpose: ListenerKind, settings: HttpLimits) -> Served {
     let produced = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&produced);
     let large = move || {
@@ -133,7 +133,7 @@ async fn read_all(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn a_connection_without_a_whole_request_head_is_closed() {
-    let served = served(Purpose::Rest, HttpLimits { head_timeout: SHORT, ..HttpLimits::default() }).await;
+    let served = served(ListenerKind::Rest, HttpLimits { head_timeout: SHORT, ..HttpLimits::default() }).await;
     for beginning in [
         "",
         "G",
@@ -151,7 +151,7 @@ async fn a_connection_without_a_whole_request_head_is_closed() {
 
 #[tokio::test]
 async fn a_connection_without_a_further_request_is_closed() {
-    let served = served(Purpose::Rest, HttpLimits { idle_timeout: SHORT, ..HttpLimits::default() }).await;
+    let served = served(ListenerKind::Rest, HttpLimits { idle_timeout: SHORT, ..HttpLimits::default() }).await;
     for further in ["", "GET / HTTP/1.1\r\nHost"] {
         let mut stream = served.send(GET).await;
         assert!(read_until(&mut stream, "hello").await.contains("200 OK"));
@@ -162,7 +162,7 @@ async fn a_connection_without_a_further_request_is_closed() {
 
 #[tokio::test]
 async fn a_body_that_does_not_progress_ends_with_408() {
-    let served = served(Purpose::Rest, HttpLimits { body_timeout: SHORT, ..HttpLimits::default() }).await;
+    let served = served(ListenerKind::Rest, HttpLimits { body_timeout: SHORT, ..HttpLimits::default() }).await;
     for body in [
         "Content-Length: 9\r\n\r\n12345678",
         "Transfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n",
@@ -190,7 +190,7 @@ async fn a_body_that_does_not_progress_ends_with_408() {
 
 #[tokio::test]
 async fn a_body_is_read_up_to_the_limit_of_its_route() {
-    let served = served(Purpose::Rest, HttpLimits::default()).await;
+    let served = served(ListenerKind::Rest, HttpLimits::default()).await;
     let limit = 1 << 20;
     for (size, chunked, status) in [
         (0, false, "200"),
@@ -215,7 +215,7 @@ async fn a_body_is_read_up_to_the_limit_of_its_route() {
 #[tokio::test]
 async fn bodies_that_would_take_too_much_memory_together_are_refused() {
     let settings = HttpLimits { anonymous_body_bytes: 1 << 20, ..HttpLimits::default() };
-    let served = served(Purpose::Rest, settings).await;
+    let served = served(ListenerKind::Rest, settings).await;
     let mut taken = served.budget.account(Class::Stranger);
     taken.try_grow((1 << 20) - (32 << 10)).unwrap();
     let post = |size: usize| {
@@ -233,7 +233,7 @@ async fn bodies_that_would_take_too_much_memory_together_are_refused() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_closed_and_costs_little() {
-    let served = served(Purpose::Images, HttpLimits { write_timeout: SHORT, ..HttpLimits::default() }).await;
+    let served = served(ListenerKind::Images, HttpLimits { write_timeout: SHORT, ..HttpLimits::default() }).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 << 10).unwrap();
     let mut stream = socket.connect(served.address).await.unwrap();
@@ -256,7 +256,7 @@ async fn a_client_that_does_not_read_is_closed_and_costs_little() {
 
 #[tokio::test]
 async fn a_slow_client_that_reads_gets_the_whole_response() {
-    let served = served(Purpose::Images, HttpLimits { write_timeout: SHORT, ..HttpLimits::default() }).await;
+    let served = served(ListenerKind::Images, HttpLimits { write_timeout: SHORT, ..HttpLimits::default() }).await;
     let mut stream = served.send("GET /large HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
     let (mut all, mut buffer) = (0, vec![0; 1 << 20]);
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
@@ -269,7 +269,7 @@ async fn a_slow_client_that_reads_gets_the_whole_response() {
 #[tokio::test]
 async fn one_address_cannot_shut_out_another() {
     let settings = HttpLimits { connections_per_loopback_address: 8, ..HttpLimits::default() };
-    let served = served(Purpose::Rest, settings).await;
+    let served = served(ListenerKind::Rest, settings).await;
     let mut busy = Vec::new();
     for _ in 0..8 {
         busy.push(served.hang_from("127.0.0.1").await);
@@ -286,7 +286,7 @@ async fn idle_connections_make_room_for_new_ones() {
         HttpLimits { connections_per_loopback_address: 8, ..HttpLimits::default() },
         HttpLimits { connections: 16, ..HttpLimits::default() },
     ] {
-        let served = served(Purpose::Images, settings).await;
+        let served = served(ListenerKind::Images, settings).await;
         let mut idle = Vec::new();
         for _ in 0..100 {
             idle.push(served.connect().await);
@@ -299,7 +299,7 @@ async fn idle_connections_make_room_for_new_ones() {
 
 #[tokio::test]
 async fn a_full_listener_says_so() {
-    let served = served(Purpose::Images, HttpLimits { connections: 16, ..HttpLimits::default() }).await;
+    let served = served(ListenerKind::Images, HttpLimits { connections: 16, ..HttpLimits::default() }).await;
     let mut busy = Vec::new();
     for _ in 0..16 {
         busy.push(served.hang_from("127.0.0.3").await);
@@ -312,7 +312,7 @@ async fn a_full_listener_says_so() {
 #[tokio::test]
 async fn requests_of_one_user_leave_room_for_others() {
     let settings = HttpLimits { requests_per_identity: 2, ..HttpLimits::default() };
-    let listener = Listener::new(Purpose::Rest, &settings, BodyBudget::new(&settings));
+    let listener = Listener::new(ListenerKind::Rest, &settings, BodyBudget::new(&settings));
     let peer = Peer::without_connection(listener);
     let slots: Vec<_> = (0..2).map(|_| peer.begin("ann", Class::Ordinary).unwrap()).collect();
     assert_eq!(peer.begin("ann", Class::Ordinary).unwrap_err().status(), 429);
