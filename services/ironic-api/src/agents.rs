@@ -19,7 +19,7 @@ const NOT_PASSED_ON: &str = "Calls of agents are answered by the inventory-servi
 
 impl RestApi {
     pub(super) async fn agents(&self, request: &ApiRequest, steps: &[&str]) -> Result<ApiResponse, Error> {
-        if !self.passes_agents_on {
+        if !self.agents.passes_on(request.is_forwarded) {
             // The address of the caller proves nothing here, so the boot token must not be given to it.
             return Err(Class::NotFound.error(NOT_PASSED_ON));
         }

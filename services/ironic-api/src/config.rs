@@ -35,7 +35,7 @@ impl RestTls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RestAgents {
-    /// Only where the API listens on loopback.
+    /// Only where the API listens on loopback, and only calls that did not come through a proxy.
     #[default]
     Loopback,
     /// On each address.
@@ -45,11 +45,19 @@ pub enum RestAgents {
 }
 
 impl RestAgents {
-    /// Returns whether calls are passed on by a listener on this address.
+    /// Returns the setting as it applies to a listener on this address.
     #[must_use]
-    pub const fn allows(self, listener: IpAddr) -> bool {
+    pub const fn at(self, listener: IpAddr) -> Self {
         match self {
-            Self::Loopback => listener.is_loopback(),
+            Self::Loopback if !listener.is_loopback() => Self::Never,
+            setting => setting,
+        }
+    }
+
+    /// Returns whether a call is passed on. `is_forwarded`: it came through a proxy, so that its caller may be anywhere.
+    pub(crate) const fn passes_on(self, is_forwarded: bool) -> bool {
+        match self {
+            Self::Loopback => !is_forwarded,
             Self::Always => true,
             Self::Never => false,
         }
@@ -62,15 +70,21 @@ mod tests {
 
     #[test]
     fn calls_of_agents_are_passed_on_from_loopback_unless_configured_otherwise() {
-        for (setting, listener, allowed) in [
-            (RestAgents::default(), "127.0.0.1", true),
-            (RestAgents::default(), "::1", true),
-            (RestAgents::default(), "0.0.0.0", false),
-            (RestAgents::default(), "10.0.0.9", false),
-            (RestAgents::Always, "10.0.0.9", true),
-            (RestAgents::Never, "127.0.0.1", false),
+        // Setting, listener, and whether a call is passed on that came directly, and one that came through a proxy.
+        for (setting, listener, direct, forwarded) in [
+            (RestAgents::default(), "127.0.0.1", true, false),
+            (RestAgents::default(), "::1", true, false),
+            (RestAgents::default(), "0.0.0.0", false, false),
+            (RestAgents::default(), "10.0.0.9", false, false),
+            (RestAgents::Always, "10.0.0.9", true, true),
+            (RestAgents::Never, "127.0.0.1", false, false),
         ] {
-            assert_eq!(setting.allows(listener.parse().unwrap()), allowed, "{setting:?} {listener}");
+            let setting = setting.at(listener.parse().unwrap());
+            assert_eq!(
+                (setting.passes_on(false), setting.passes_on(true)),
+                (direct, forwarded),
+                "{setting:?} {listener}"
+            );
         }
     }
 }

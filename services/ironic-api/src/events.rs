@@ -111,6 +111,7 @@ impl RestApi {
             let sent = SentNodes { nodes: HashMap::new(), since: since.unwrap_or(0) };
             tokio::select! {
                 () = api.send_changes(&request, &list, sent, &sender) => {}
+                () = sender.closed() => {}
                 () = stopping.stopping() => {}
             }
         });

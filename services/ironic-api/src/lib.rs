@@ -53,7 +53,7 @@ use domain::policy::{Caller, Role};
 use serde_json::{Value, json};
 use service_kit::{
     Host,
-    listener::{BodyBudget, Class, HttpLimits, Limits, Listener, Peer, Purpose, Reason},
+    listener::{BodyBudget, Class, HttpLimits, Limits, Listener, ListenerKind, Peer, Reason},
     outbound_http::Outbound,
 };
 use wire_ironic::{documents, limits, links};
@@ -82,31 +82,30 @@ pub(crate) struct RestApi {
     host: Host,
     /// URL scheme of links.
     scheme: &'static str,
-    /// Whether calls of agents are passed on to their rack.
-    passes_agents_on: bool,
+    /// Which calls of agents are passed on to their rack.
+    agents: RestAgents,
     /// Room for open event streams.
     event_streams: EventStreams,
 }
 
-/// Serves the API until the host stops. `passes_agents_on`: whether calls of agents are passed on to their rack
-/// ([`RestAgents`]).
+/// Serves the API until the host stops. `agents`: which calls of agents this listener passes on to their rack.
 pub async fn serve(
     host: Host,
     listener: RestListener,
     app: Arc<AppState>,
     auth: Authenticator,
     outbound: Outbound,
-    passes_agents_on: bool,
+    agents: RestAgents,
 ) {
-    let api = rest_api(app, auth, outbound, listener.scheme(), listener.limits(), passes_agents_on);
+    let api = rest_api(app, auth, outbound, listener.scheme(), listener.limits(), agents);
     listener.serve(host, Router::new().fallback(handle).with_state(api)).await;
 }
 
 /// Returns the API's routes, without a listener and without addresses that are allowed in addition to the usual ones.
 pub fn router(app: Arc<AppState>, authenticator: Authenticator) -> Router {
     let limits = HttpLimits::default();
-    let listener = Listener::new(Purpose::Rest, &limits, BodyBudget::new(&limits));
-    let api = rest_api(app, authenticator, Outbound::default(), "http", &listener.limits, true);
+    let listener = Listener::new(ListenerKind::Rest, &limits, BodyBudget::new(&limits));
+    let api = rest_api(app, authenticator, Outbound::default(), "http", &listener.limits, RestAgents::Always);
     Router::new().fallback(handle).with_state(api).layer(Extension(Peer::without_connection(listener)))
 }
 
@@ -116,11 +115,11 @@ fn rest_api(
     outbound: Outbound,
     scheme: &'static str,
     limits: &Limits,
-    passes_agents_on: bool,
+    agents: RestAgents,
 ) -> Arc<RestApi> {
     let (node_cache, host) = (Arc::clone(&app.node_cache), app.host.clone());
     let event_streams = EventStreams::new(limits.event_streams);
-    Arc::new(RestApi { app, auth, outbound, node_cache, host, scheme, passes_agents_on, event_streams })
+    Arc::new(RestApi { app, auth, outbound, node_cache, host, scheme, agents, event_streams })
 }
 
 async fn handle(State(api): State<Arc<RestApi>>, Extension(peer): Extension<Peer>, request: Request<Body>) -> Response {

@@ -157,6 +157,7 @@ mod tests {
             base: "http://h".to_owned(),
             caller: Arc::new(Caller::unrestricted("ann")),
             owner: None,
+            is_forwarded: false,
             condition: crate::condition::Condition::default(),
             follows: None,
         };

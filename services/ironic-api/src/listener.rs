@@ -178,7 +178,7 @@ fn server_config(files: &RestTls, [certificate, key]: &[Vec<u8>; 2]) -> Result<S
 
 #[cfg(test)]
 mod tests {
-    use service_kit::listener::{BodyBudget, HttpLimits, Purpose};
+    use service_kit::listener::{BodyBudget, HttpLimits, ListenerKind};
 
     use super::*;
 
@@ -189,7 +189,7 @@ mod tests {
         let open = async |files: &RestTls| {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let limits = HttpLimits::default();
-            let limits = Listener::new(Purpose::Rest, &limits, BodyBudget::new(&limits));
+            let limits = Listener::new(ListenerKind::Rest, &limits, BodyBudget::new(&limits));
             RestListener::open(listener, limits, files.clone()).map(|listener| listener.scheme())
         };
         let refused = async |files: &RestTls| open(files).await.unwrap_err().to_string();

@@ -39,11 +39,16 @@ pub(super) struct ApiRequest {
     pub(super) caller: Arc<Caller>,
     /// Project that owns the resources that this request creates, if the caller is restricted to one.
     pub(super) owner: Option<String>,
+    /// Whether a proxy passed the request on, by the headers that proxies add.
+    pub(super) is_forwarded: bool,
     /// Preconditions (`If-Match`, `If-None-Match`).
     pub(super) condition: Condition,
     /// Set if the client requests a stream of changes; the inner value is the store revision after which it starts.
     pub(super) follows: Option<Option<i64>>,
 }
+
+/// Headers by which a proxy shows that it passed a request on (RFC 7239, RFC 9110 §7.6.3), in lower case.
+const PROXY_HEADERS: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
 
 /// Where a request comes from.
 #[derive(Debug)]
@@ -124,14 +129,21 @@ pub(super) async fn parse(parts: Parts, body: Body, source: Source<'_>) -> (Vers
         Err(error) => return (version_headers, ParsedRequest::Refused(error)),
     };
     let method = parts.method.as_str().to_owned();
-    let (condition, follows) = (Condition::of(&parts.headers), follows(&parts.headers));
-    (
-        version_headers,
-        ParsedRequest::Api(
-            Box::new(ApiRequest { version, method, path, pairs, body, base, caller, owner: None, condition, follows }),
-            charge,
-        ),
-    )
+    let is_forwarded = PROXY_HEADERS.iter().any(|name| parts.headers.contains_key(*name));
+    let request = ApiRequest {
+        version,
+        method,
+        path,
+        pairs,
+        body,
+        base,
+        caller,
+        owner: None,
+        is_forwarded,
+        condition: Condition::of(&parts.headers),
+        follows: follows(&parts.headers),
+    };
+    (version_headers, ParsedRequest::Api(Box::new(request), charge))
 }
 
 /// Reads and parses a body. Returns it with the memory that it takes. That it is not JSON is reported after other errors.

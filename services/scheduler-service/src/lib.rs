@@ -29,7 +29,7 @@ use proto::api::v1::{
 };
 use proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
 use scheduler_core::AppState;
-use service_kit::{Kit, listener::Purpose, outbound_http::Outbound, serve};
+use service_kit::{Kit, listener::ListenerKind, outbound_http::Outbound, serve};
 use tonic::service::Routes;
 
 /// Runs until the kit's host stops.
@@ -49,12 +49,11 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     kit.host.spawn_essential("webhooks", webhooks);
     let rest = serve::bind("scheduler.rest", config.scheduler.rest).await?;
     service_kit::run::write_address_file(&kit.common.data, "rest", rest.local_addr().ok());
-    let passes_agents_on = config.scheduler.rest_agents.allows(config.scheduler.rest.ip());
+    let agents = config.scheduler.rest_agents.at(config.scheduler.rest.ip());
     let authenticator = Authenticator::open(&config.scheduler.auth(config.outbound))?;
     let listener =
-        ironic_api::RestListener::open(rest, kit.listener(Purpose::Rest), config.scheduler.rest_tls.clone())?;
-    let api =
-        ironic_api::serve(kit.host.clone(), listener, Arc::clone(&app), authenticator, outbound, passes_agents_on);
+        ironic_api::RestListener::open(rest, kit.listener(ListenerKind::Rest), config.scheduler.rest_tls.clone())?;
+    let api = ironic_api::serve(kit.host.clone(), listener, Arc::clone(&app), authenticator, outbound, agents);
     kit.host.spawn_essential("the REST API", api);
     let api = Arc::new(grpc::Shared::new(app));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&api)))
