@@ -240,7 +240,14 @@ fn slow_readers_of_an_image_cost_little_and_are_closed() {
         .run(async |_, fleet| {
             let storage = Target::new(fleet, "storage-service-1", "http.address")?;
             let digest = "a".repeat(64);
-            let image = fs::File::create(fleet.data().join(format!("storage-service-1/images/sha256-{digest}")))?;
+            let folder = fleet.data().join("storage-service-1/images");
+            let until = Instant::now() + PATIENCE;
+            // The cache is opened when the service has joined the mesh.
+            while !folder.exists() {
+                ensure!(Instant::now() < until, "{} does not exist", folder.display());
+                sleep(Duration::from_millis(50)).await;
+            }
+            let image = fs::File::create(folder.join(format!("sha256-{digest}")))?;
             image.set_len(u64::try_from(LARGE_BYTES)?)?;
             let request = format!("GET /files/sha256:{digest} HTTP/1.1\r\nHost: h\r\n\r\n");
             let mut streams = Vec::new();

@@ -85,6 +85,12 @@ fn what_users_name_reaches_no_internal_server_and_no_file_outside_the_permitted_
     lab.run(async |mut api, lab| {
         lab.make_available(&mut api).await?;
         let rest = Rest::new(lab.mesh())?;
+        // A deployment without an image is refused before its config drive is downloaded.
+        let image = json!([
+            {"op": "add", "path": "/instance_info/image_source", "value": "http://198.51.100.7/os.raw"},
+            {"op": "add", "path": "/instance_info/image_checksum", "value": "0".repeat(64)},
+        ]);
+        rest.ask("PATCH", "nodes/n1", Some(image)).await?;
         config_drives(lab, &rest).await?;
         webhooks(&rest).await?;
         images(lab, &rest).await?;

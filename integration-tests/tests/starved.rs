@@ -18,6 +18,7 @@ use domain::{
     service::Service,
 };
 use futures::future::BoxFuture;
+use integration_tests::authority::for_etcd;
 use integration_tests::site::Site;
 use keyspace::{key, key::Scope};
 use mesh::{Endpoints, Mesh, SafetyParams, Step, boottime};
@@ -46,12 +47,16 @@ impl Process {
     fn start(site: &Site, name: &str, safety: SafetyParams) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
         let files = site.issue(name, &Site::identity(SERVICE))?;
+        let etcd = for_etcd(&site.path(name));
         let common = Common {
             etcd: vec![site.etcd.endpoint()],
             data: site.path(&format!("{name}.data")),
             ca: files.ca,
             certificate: files.certificate,
             key: files.key,
+            etcd_ca: etcd.ca,
+            etcd_certificate: etcd.certificate,
+            etcd_key: etcd.key,
             sealing_key: site.path("sealing.key"),
             ..Common::default()
         };

@@ -128,7 +128,8 @@ pub(crate) struct Cat {
     #[command(flatten)]
     location: StoreLocation,
     /// The key, with or without /ironmesh/v1/.
-    key: String,
+    #[arg(value_name = "KEY")]
+    path: String,
 }
 
 /// Runs a command. Exits with 0 on success, and with 1 on failure or if there are problems.

@@ -9,7 +9,7 @@ use super::Cat;
 
 pub(super) async fn run(command: &Cat) -> Result<()> {
     let store = command.location.store().await?;
-    let path = if command.key.starts_with('/') { command.key.clone() } else { format!("{ROOT}{}", command.key) };
+    let path = if command.path.starts_with('/') { command.path.clone() } else { format!("{ROOT}{}", command.path) };
     let pair = store.pair(&path).await.context("cannot read the store")?;
     let pair = pair.with_context(|| format!("there is no key {path}"))?;
     let text = key_schema::decompress(&pair.value).with_context(|| format!("cannot decompress the value of {path}"))?;
