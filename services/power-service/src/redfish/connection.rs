@@ -52,7 +52,7 @@ pub(super) struct Endpoint {
     pub(super) address: BmcAddr,
     /// TLS configuration; `None` for plain HTTP.
     pub(super) tls: Option<Arc<ClientConfig>>,
-    /// How long sent data may stay user_timeout before the connection is closed (D of OWNERSHIP.md).
+    /// How long sent data may stay unacknowledged before the connection is closed (D of OWNERSHIP.md).
     pub(super) user_timeout: Duration,
 }
 
