@@ -91,7 +91,7 @@ pub(crate) struct RedfishSession {
     has_set_boot: bool,
     /// Whether this session switched the machine off.
     has_switched_off: bool,
-    /// Whether a command was sent and not answered.
+    /// Whether a command was sent and not answered, or failed in a way after which it may still be carried out.
     has_pending_command: bool,
     /// When the power state became unclear, if it is.
     unclear_since: Option<Instant>,

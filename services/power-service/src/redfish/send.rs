@@ -217,7 +217,10 @@ impl RedfishSession {
                 self.settings = None;
                 Ok(Reply::NotNow(self.error(kind)))
             }
-            kind @ ResponseKind::ServerError(_) => Err(self.error(kind)),
+            kind @ ResponseKind::ServerError(_) => {
+                self.has_pending_command = true;
+                Err(self.error(kind))
+            }
         }
     }
 }

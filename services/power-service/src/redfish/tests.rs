@@ -240,6 +240,21 @@ async fn a_command_without_an_answer_is_unknown_and_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_session_counts_as_closed_only_if_no_command_of_it_can_still_be_carried_out() {
+    // Status of the answer to a command, and whether it may still be under way (RFC 9110 §15.5 and §15.6).
+    for (status, may_be_under_way) in [(204, false), (400, false), (403, false), (500, true), (502, true), (507, true)] {
+        let script = with_basic(vec![system(Stays), ScriptedResponse(status, "", Value::Null, Closes)]);
+        let (_, closed) = at(value::Login::Basic, script, async |opened| {
+            let mut bmc = read(opened).await;
+            drop(tell(&mut bmc, Command::SoftOff, true).await);
+            bmc.close().await
+        })
+        .await;
+        assert_eq!(closed, !may_be_under_way, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn a_version_that_the_service_refuses_is_left_out_once() {
     let stale = ScriptedResponse(412, "", Value::Null, Stays);
     let script = with_basic(vec![system(Stays), stale, ScriptedResponse(200, "", Value::Null, Closes)]);
