@@ -38,6 +38,8 @@ use crate::{
 const MAX_SOCKET_DELAY: Duration = Duration::from_secs(2);
 /// Maximum number of datagrams queued for one session.
 const SESSION_QUEUE_LEN: usize = 64;
+/// Number of failures of optional commands in a session, after which they are not repeated any more.
+const MAX_OPTIONAL_FAILURES: u32 = 3;
 /// Size of the receive buffer, in bytes; larger than any RMCP+ message that we request.
 const MAX_DATAGRAM_BYTES: usize = 2048;
 
@@ -142,6 +144,7 @@ impl Ipmi {
             retry,
             bmc_session: 0,
             tickets: 0,
+            optional_failures: 0,
             registered,
         };
         open.run(None, None).await?;
@@ -202,10 +205,15 @@ pub(crate) struct IpmiSession {
     retry: Retry,
     bmc_session: u32,
     tickets: u64,
+    /// How often optional commands failed.
+    optional_failures: u32,
     registered: Registered,
 }
 
 type Answer = (Completion, Vec<u8>);
+
+/// Returns whether a datagram of a command may be sent now through this session.
+type MaySend<'a> = &'a (dyn Fn(u32) -> bool + Sync);
 
 impl IpmiSession {
     async fn ask(&mut self, command: wire_ipmi::Command) -> Result<Answer, BmcError> {
@@ -217,7 +225,7 @@ impl IpmiSession {
         command: wire_ipmi::Command,
         effect: Effect,
         retry: Retry,
-        permit: Option<&Permit>,
+        may_send: Option<MaySend<'_>>,
     ) -> Result<Answer, BmcError> {
         let begun = Instant::now();
         self.tickets += 1;
@@ -225,20 +233,24 @@ impl IpmiSession {
         self.session
             .request(begun, ticket, command, effect, retry)
             .map_err(|error| BmcError::Refused { address: self.address.clone(), why: error.to_string() })?;
-        let answer = self.run(Some(ticket), permit).await?.ok_or_else(|| BmcError::Silent(self.address.clone()));
+        let answer = self.run(Some(ticket), may_send).await?.ok_or_else(|| BmcError::Silent(self.address.clone()));
         metrics::command(begun);
         answer
     }
 
     /// Drives the session until the request `wanted` is answered, or until the session is open if `wanted` is `None`.
-    async fn run(&mut self, wanted: Option<Ticket>, permit: Option<&Permit>) -> Result<Option<Answer>, BmcError> {
+    async fn run(
+        &mut self,
+        wanted: Option<Ticket>,
+        may_send: Option<MaySend<'_>>,
+    ) -> Result<Option<Answer>, BmcError> {
         let mut sent = false;
         loop {
             while let Some(output) = self.session.poll() {
                 match output {
                     Output::Send { bytes, guard: Guard::Free } => self.send(&bytes).await,
                     Output::Send { bytes, guard: Guard::Mutating(ticket) } => {
-                        if permit.is_some_and(|permit| permit.allows(self.bmc_session)) {
+                        if may_send.is_some_and(|may_send| may_send(self.bmc_session)) {
                             sent = true;
                             self.send(&bytes).await;
                         } else if !sent {
@@ -334,6 +346,8 @@ impl IpmiSession {
         let error = || self.error(&what, meaning, completion);
         match (meaning, weight) {
             (Meaning::Done, _) => Ok(Reply::Done),
+            // The console that began the change may be gone, and only our last step clears it.
+            (_, boot::Weight::Optional) if completion == boot::SET_IN_PROGRESS => Ok(Reply::Done),
             // An optional step is repeated only if the BMC will carry it out later.
             (Meaning::NotNow, _) => Ok(Reply::NotNow(error())),
             (Meaning::Unclear, boot::Weight::Optional) if completion == Completion::TIMEOUT => Err(error()),
@@ -342,6 +356,46 @@ impl IpmiSession {
             (Meaning::Never, _) => Ok(Reply::Refused(format!("completion code {:#04x} to {what}", completion.0))),
             (Meaning::Unclear | Meaning::Undefined | Meaning::WrongCredentials, _) => Err(error()),
         }
+    }
+
+    /// Executes a command while `may_send` allows it. The failure of an optional command is repeated a few times in the same
+    /// session and then ignored, so that it does not fail the instruction.
+    async fn execute(&mut self, command: Command, may_send: MaySend<'_>) -> Result<Reply, BmcError> {
+        let (wire, weight) = match command {
+            Command::On => (chassis::Control::On.command(), boot::Weight::Required),
+            Command::Off => (chassis::Control::Off.command(), boot::Weight::Required),
+            Command::SoftOff => (chassis::Control::Soft.command(), boot::Weight::Required),
+            Command::Interrupt => (chassis::Control::Diagnostic.command(), boot::Weight::Required),
+            Command::Boot(order, number) => {
+                let Some(choice) = boot_options::to_choice(order) else {
+                    return Ok(Reply::Refused(format!("IPMI has no boot device {}", order.device)));
+                };
+                let steps = boot_options::steps(choice, &self.settings);
+                let Some(step) = steps.into_iter().nth(number) else { return Ok(Reply::Done) };
+                (step.command, step.weight)
+            }
+        };
+        // IPMI 2.0 §28.3: a command that is not idempotent is sent in exactly one datagram.
+        let retry = if command == Command::Interrupt { Retry::once(self.retry.timeout) } else { self.retry };
+        let reply = match self.request(wire.clone(), Effect::Mutates, retry, Some(may_send)).await {
+            Ok((completion, _)) => self.reply(command, wire.meaning(completion), completion, weight),
+            // The steps are absolute, so it may be repeated in this session, unless the session is over.
+            Err(BmcError::Unknown(address))
+                if weight == boot::Weight::Optional && self.session.bmc_session().is_some() =>
+            {
+                Err(BmcError::Busy { address, why: format!("no answer to {}", command.description()) })
+            }
+            Err(error) => return Err(error),
+        };
+        if weight == boot::Weight::Required || reply == Ok(Reply::Done) {
+            return reply;
+        }
+        self.optional_failures += 1;
+        if self.optional_failures < MAX_OPTIONAL_FAILURES {
+            return reply;
+        }
+        tracing::info!(bmc = self.address, ?reply, "went on without an optional boot option that a BMC does not take");
+        Ok(Reply::Done)
     }
 
     /// The error of an answer that is too short, or makes no sense.
@@ -391,24 +445,7 @@ impl Bmc for IpmiSession {
     }
 
     async fn command(&mut self, command: Command, permit: &Permit) -> Result<Reply, BmcError> {
-        let (wire, weight) = match command {
-            Command::On => (chassis::Control::On.command(), boot::Weight::Required),
-            Command::Off => (chassis::Control::Off.command(), boot::Weight::Required),
-            Command::SoftOff => (chassis::Control::Soft.command(), boot::Weight::Required),
-            Command::Interrupt => (chassis::Control::Diagnostic.command(), boot::Weight::Required),
-            Command::Boot(order, number) => {
-                let Some(choice) = boot_options::to_choice(order) else {
-                    return Ok(Reply::Refused(format!("IPMI has no boot device {}", order.device)));
-                };
-                let steps = boot_options::steps(choice, &self.settings);
-                let Some(step) = steps.into_iter().nth(number) else { return Ok(Reply::Done) };
-                (step.command, step.weight)
-            }
-        };
-        // IPMI 2.0 §28.3: a command that is not idempotent is sent in exactly one datagram.
-        let retry = if command == Command::Interrupt { Retry::once(self.retry.timeout) } else { self.retry };
-        let (completion, _) = self.request(wire.clone(), Effect::Mutates, retry, Some(permit)).await?;
-        self.reply(command, wire.meaning(completion), completion, weight)
+        self.execute(command, &|session| permit.allows(session)).await
     }
 
     fn boot_steps(&self, order: Boot) -> usize {

@@ -37,7 +37,8 @@ impl Command {
 
 const fn meaning(family: u8, number: u8, code: u8) -> Meaning {
     match (family, number, code) {
-        // Another console has not ended its change.
+        // Parameter 0 is not in the state "set complete": another console has not ended its change, or is gone without
+        // having ended it. Then only a change that is ended clears it.
         (netfn::CHASSIS, chassis::SET_BOOT_OPTIONS, 0x81) => Meaning::NotNow,
         // The parameter is not supported, or is read-only.
         (netfn::CHASSIS, chassis::SET_BOOT_OPTIONS, 0x80 | 0x82) => Meaning::Never,

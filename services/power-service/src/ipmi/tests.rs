@@ -15,9 +15,22 @@ use super::*;
 use crate::retry::{Next, Retries};
 
 const KEY: &[u8] = b"kg";
+const DISK: Boot = Boot { device: BootDevice::Disk, persistence: Persistence::Once, mode: BootMode::Uefi };
+
+/// A parameter of the boot options, and what a BMC always answers to its change; `None` if it does not answer.
+type OddParameter = (u8, Option<u8>);
 
 /// A BMC with the users `admin` and `oper`, whose key is `key`. The next commands have these completion codes.
 async fn bmc(host: &Host, key: Option<&[u8]>, script: Vec<(wire_ipmi::Command, u8)>) -> BmcAddr {
+    odd_bmc(host, key, script, Vec::new()).await
+}
+
+async fn odd_bmc(
+    host: &Host,
+    key: Option<&[u8]>,
+    script: Vec<(wire_ipmi::Command, u8)>,
+    parameters: Vec<OddParameter>,
+) -> BmcAddr {
     let user = |name: &[u8], privilege| User {
         name: name.to_vec(),
         password: wire_ipmi::Secret::new(b"labpass").unwrap(),
@@ -38,6 +51,12 @@ async fn bmc(host: &Host, key: Option<&[u8]>, script: Vec<(wire_ipmi::Command, u
     for (command, code) in script {
         responder.script(&command, [Completion(code)]);
     }
+    let change = boot_options::to_choice(DISK).unwrap().command();
+    let odd = move |command: &wire_ipmi::Command| {
+        let changes = (command.netfn, command.command) == (change.netfn, change.command);
+        let named = parameters.iter().find(|(parameter, _)| command.data.first() == Some(parameter));
+        named.filter(|_| changes).map(|(_, code)| *code)
+    };
     host.spawn(async move {
         let mut buffer = [0; MAX_DATAGRAM_BYTES];
         while let Ok((size, from)) = socket.recv_from(&mut buffer).await {
@@ -45,10 +64,14 @@ async fn bmc(host: &Host, key: Option<&[u8]>, script: Vec<(wire_ipmi::Command, u
             while let Some(output) = responder.poll() {
                 match output {
                     BmcOutput::Send { to, bytes } => drop(socket.send_to(&bytes, to).await),
-                    BmcOutput::Command(call) => {
-                        let answer = machine.answer(&call);
-                        responder.respond(call.id, answer.completion, &answer.data);
-                    }
+                    BmcOutput::Command(call) => match odd(&call.command) {
+                        Some(Some(code)) => responder.respond(call.id, Completion(code), &[]),
+                        Some(None) => {}
+                        None => {
+                            let answer = machine.answer(&call);
+                            responder.respond(call.id, answer.completion, &answer.data);
+                        }
+                    },
                     BmcOutput::Served { .. } => {}
                 }
             }
@@ -149,10 +172,9 @@ async fn a_command_is_repeated_or_not_by_the_code_of_its_answer() {
     let host = Host::default();
     let address = bmc(&host, None, Vec::new()).await;
     let session = open(&host, &login(address, "admin")).await.unwrap();
-    let order = Boot { device: BootDevice::Disk, persistence: Persistence::Once, mode: BootMode::Uefi };
-    let choice = boot_options::to_choice(order).unwrap().command();
+    let choice = boot_options::to_choice(DISK).unwrap().command();
     let (power, on) = (chassis::Control::On.command(), Command::On);
-    let step = Command::Boot(order, 0);
+    let step = Command::Boot(DISK, 0);
     // IPMI 2.0 Table 5-2 and §28.12: done, later, maybe done, or never.
     for (wire, command, code, weight, wanted) in [
         (&power, on, 0x00, Weight::Required, "done"),
@@ -167,6 +189,7 @@ async fn a_command_is_repeated_or_not_by_the_code_of_its_answer() {
         (&power, on, 0xc1, Weight::Required, "never"),
         (&choice, step, 0x81, Weight::Required, "later"),
         (&choice, step, 0x80, Weight::Required, "never"),
+        (&choice, step, 0x81, Weight::Optional, "done"),
         (&choice, step, 0xcc, Weight::Optional, "done"),
         (&choice, step, 0x80, Weight::Optional, "done"),
         (&choice, step, 0xff, Weight::Optional, "done"),
@@ -187,6 +210,61 @@ async fn a_command_is_repeated_or_not_by_the_code_of_its_answer() {
             }
         };
         assert_eq!(told, wanted, "{code:#04x} to {command:?}, {weight:?}");
+    }
+}
+
+/// Sets a boot order, repeating each step as its reply demands. Returns how often a step was repeated.
+async fn set_boot(session: &mut IpmiSession, order: Boot) -> u32 {
+    let (mut retries, mut repeated, mut number) = (Retries::new(Duration::from_secs(20)), 0, 0);
+    while number < session.boot_steps(order) {
+        match session.execute(Command::Boot(order, number), &|_| true).await {
+            Ok(Reply::Done) => number += 1,
+            Ok(Reply::NotNow(failure)) | Err(failure) => {
+                assert!(matches!(retries.next(Duration::ZERO, failure.verdict()), Next::Ask(_)), "{failure}");
+                repeated += 1;
+            }
+            Ok(Reply::Refused(why)) => panic!("step {number} is refused: {why}"),
+        }
+    }
+    repeated
+}
+
+#[tokio::test]
+async fn a_boot_order_is_set_whatever_a_bmc_answers_to_its_optional_steps() {
+    let all = |code| vec![(0, code), (3, code), (4, code)];
+    // IPMI 2.0 §28.12 and Tables 5-2 and 28-14. The last value is the number of repeats.
+    let table: Vec<(Vec<OddParameter>, u32, &str)> = vec![
+        (Vec::new(), 0, "a regular BMC"),
+        (vec![(0, Some(0x81))], 0, "a console is gone in the middle of its change"),
+        (vec![(0, Some(0x80))], 0, "parameter 0 is optional"),
+        (vec![(3, Some(0x80))], 0, "no timeout to disable"),
+        (vec![(0, Some(0xc0))], 2, "always busy for parameter 0"),
+        (vec![(3, Some(0xc0))], 2, "always busy for parameter 3"),
+        (vec![(4, Some(0xd5))], 2, "never in the right state for parameter 4"),
+        (vec![(4, Some(0xc3))], 2, "always a timeout for parameter 4"),
+        (all(Some(0xc0)), 2, "always busy for all of them"),
+        (vec![(4, None)], 2, "no answer about parameter 4"),
+        (all(None), 2, "no answer about any of them"),
+    ];
+    for (parameters, repeats, source) in table {
+        let host = Host::default();
+        let address = odd_bmc(&host, None, Vec::new(), parameters).await;
+        let mut session = open(&host, &login(address, "admin")).await.unwrap();
+        // Short, because the commands without an answer are waited for.
+        session.retry = Retry { timeout: Duration::from_millis(200), tries: 2 };
+        assert_eq!(set_boot(&mut session, DISK).await, repeats, "{source}");
+        let set = BootOrder { device: Some(DISK.device), persistence: Some(DISK.persistence) };
+        assert_eq!(session.boot_order().await, Ok(set), "{source}");
+    }
+}
+
+#[tokio::test]
+async fn an_optional_step_that_is_not_permitted_is_not_taken_for_done() {
+    let host = Host::default();
+    let address = bmc(&host, None, Vec::new()).await;
+    let mut session = open(&host, &login(address, "admin")).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(session.execute(Command::Boot(DISK, 0), &|_| false).await, Err(BmcError::NotPermitted));
     }
 }
 

@@ -13,6 +13,9 @@ pub(crate) mod parameter {
     pub(crate) const FLAGS: u8 = 5;
 }
 
+/// *Set System Boot Options*: another console has begun a change and not ended it (§28.12).
+pub const SET_IN_PROGRESS: Completion = Completion(0x81);
+
 /// Version of the parameters (Table 28-13), with which every response starts.
 pub(crate) const VERSION: u8 = 1;
 const VALID: u8 = 0x80;
